@@ -1,0 +1,28 @@
+//! Images in, batches of bytes out: sources, decoding, transforms, the loader. A batch travels as u8 RGB and becomes Lab
+//! on the compute device.
+
+pub mod catalog;
+#[cfg(feature = "hub")]
+pub mod cifar;
+pub mod decode;
+pub mod folder; // class folders and file lists
+#[cfg(feature = "hub")]
+pub mod hub;
+pub mod loader;
+pub mod parquet;
+pub mod scenes; // procedural generator
+pub mod source; // trait Dataset, SourceSpec, DataSpec, open()
+pub mod transforms;
+
+use candle_core::Tensor;
+
+/// One batch on the compute device.
+#[derive(Clone, Debug)]
+pub struct Batch {
+    /// u8 RGB `(B, H, W, 3)`
+    pub pixels: Tensor,
+    /// u32 `(B)`; None when the data set has no labels
+    pub labels: Option<Tensor>,
+    /// Index of each image in its data set.
+    pub indices: Vec<usize>,
+}

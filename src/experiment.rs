@@ -1,0 +1,1 @@
+//! run(spec), check(spec).

@@ -1,0 +1,51 @@
+//! # hueristic: representation learning by colorization
+//!
+//! The whole system of Zhang, Isola and Efros, "Colorful Image Colorization" (ECCV 2016): a network sees only the
+//! lightness of a photograph, predicts a distribution over 313 quantised colours at every pixel, and learns
+//! features on the way that probes and transfer tasks then measure.
+//!
+//! ## One way through the house
+//!
+//! YAML → [`spec`] → [`experiment`] → (backbone, dataset, task) → [`train`] → run directory → [`report`].
+//! Nothing reads the YAML after `experiment`; nothing below floor 5 knows a path to a config; the run directory is
+//! the only thing that `report` reads.
+//!
+//! ## Floors
+//!
+//! A file uses lower floors and siblings listed above it on its own floor, never a higher one
+//! (`tests/floors.rs` fails on an upward arrow).
+//!
+//! | floor | modules |
+//! |---|---|
+//! | 0 ground | [`bounded`], [`rng`], [`color`], [`ops`] |
+//! | 1 networks | [`nn`] |
+//! | 2 siblings that do not see one another | [`backbones`], [`data`], [`metrics`] |
+//! | 3 training machinery, knows no task | [`train`] |
+//! | 4 what is learned | [`pretext`], [`probe`] |
+//! | 5 experiments | [`spec`], [`report`], [`experiment`] |
+//! | 6 surface | [`cli`] |
+//!
+//! Activations are NHWC, `(B, H, W, C)`, everywhere; weight files keep the OIHW order and Caffe layer names.
+
+pub mod bounded;
+pub mod rng;
+
+pub mod color;
+pub mod ops;
+
+pub mod nn;
+
+pub mod backbones;
+pub mod data;
+pub mod metrics;
+
+pub mod train;
+
+pub mod pretext;
+pub mod probe;
+
+pub mod experiment;
+pub mod report;
+pub mod spec;
+
+pub mod cli;

@@ -1,0 +1,1 @@
+//! Top-k accuracy, and mean ± standard deviation over seeds.

@@ -1,0 +1,2 @@
+//! Measures: accuracy (and, later, average precision, segmentation, colour).
+pub mod accuracy;

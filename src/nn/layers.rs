@@ -1,0 +1,1 @@
+//! Layers that own parameters: convolution, batch normalisation, linear.

@@ -1,0 +1,11 @@
+//! Differentiable operations on NHWC tensors that candle lacks or gets wrong. Each is a candle custom op with its own
+//! backward and a row in `tests/gradients.rs`; the CPU code is generic over f32 and f64 (f64 for the checks).
+
+pub mod activation;
+pub mod batch_norm;
+pub mod conv;
+pub mod conv_transpose;
+pub mod dropout;
+pub mod losses;
+pub mod pool;
+pub mod resize;
