@@ -1,0 +1,203 @@
+//! Linear probes on every chosen layer of a frozen backbone, trained jointly in one pass (Zhang et al. 2016, section 3.2;
+//! the Split-Brain paper's table 7): features are brought to about 9,600 numbers, normalised without affine parameters, and
+//! read by one linear classifier a layer. The classifiers share batches and nothing else.
+
+use super::{
+    downsample::{Protocol, downsample},
+    feature_cache::FeatureCache,
+};
+use crate::{
+    backbones::alexnet::AlexNet,
+    bounded::Count,
+    color::lab,
+    data::{Batch, loader::Loader},
+    metrics::accuracy::Accuracy,
+    nn::{
+        Mode,
+        init::Filler,
+        layers::{BatchNorm, Linear},
+        params::Params,
+    },
+    ops::{batch_norm::Momentum, losses::cross_entropy},
+    pretext::{colorization::lightness, supervised::labels},
+    rng::Rng,
+    train::task::{Better, Metric, Panel, Step, Task},
+};
+use anyhow::Result;
+use candle_core::{Device, Tensor};
+use serde::{Deserialize, Serialize};
+
+/// Features remembered at most, in bytes.
+const CACHE: usize = 4 << 30;
+
+/// The probe's options; the defaults are those of the released code.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LinearProbeSpec {
+    /// Taps of the backbone, after their ReLU or pooling.
+    #[serde(default = "convolutions")]
+    pub layers: Vec<String>,
+    #[serde(default)]
+    pub protocol: Protocol,
+    /// Numbers a layer is brought down to, at most.
+    #[serde(default = "dimensions")]
+    pub dimensions: Count,
+    /// Random crops and flips in training. Without, each image is seen at its centre crop only and its features are
+    /// computed once.
+    #[serde(default = "yes")]
+    pub augment: bool,
+}
+
+fn convolutions() -> Vec<String> {
+    ["conv1", "conv2", "conv3", "conv4", "conv5"].map(String::from).into()
+}
+fn dimensions() -> Count {
+    Count::of(9600)
+}
+fn yes() -> bool {
+    true
+}
+
+/// One layer's classifier.
+struct Head {
+    layer: String,
+    norm: BatchNorm,
+    linear: Linear,
+}
+
+/// All heads over one frozen backbone.
+pub struct LinearProbe {
+    backbone: AlexNet,
+    heads: Vec<Head>,
+    params: Params,
+    protocol: Protocol,
+    dimensions: usize,
+    cache: Option<FeatureCache>,
+}
+
+/// What one layer's probe reached on the validation set.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LayerAccuracy {
+    pub layer: String,
+    pub top1: f64,
+    pub top5: f64,
+}
+
+impl LinearProbe {
+    /// Heads for `classes` over a loaded `backbone` whose input is `crop` pixels square; `images` is the size of the
+    /// training set, for the feature cache.
+    ///
+    /// # Errors
+    /// An unknown layer.
+    pub fn new(
+        spec: &LinearProbeSpec,
+        backbone: AlexNet,
+        classes: usize,
+        crop: usize,
+        images: usize,
+        device: &Device,
+    ) -> Result<Self> {
+        let mut params = Params::new(device);
+        let (protocol, dimensions) = (spec.protocol, spec.dimensions.get());
+        let mut probe =
+            Self { backbone, heads: vec![], params: Params::new(device), protocol, dimensions, cache: None };
+        let blank = Tensor::zeros((1, crop, crop, 1), candle_core::DType::F32, device)?;
+        let taps: Vec<&str> = spec.layers.iter().map(String::as_str).collect();
+        let widths = probe.compute(&blank, &taps)?.iter().map(|f| f.dim(1)).collect::<candle_core::Result<Vec<_>>>()?;
+        // Zero-initialised, so no stream is drawn from; the name says whose it would be.
+        let rng = Rng::new(0).split("linear probe");
+        for (layer, &width) in taps.iter().zip(&widths) {
+            let norm = BatchNorm::new(&mut params, &format!("{layer}.bn"), width, false, Momentum::Caffe(0.999), 1e-5)?;
+            let linear = Linear::new(&mut params, layer, width, classes, Filler::Zero, &rng)?;
+            probe.heads.push(Head { layer: layer.to_string(), norm, linear });
+        }
+        probe.params = params;
+        if !spec.augment {
+            probe.cache = FeatureCache::new(images, widths, CACHE);
+        }
+        Ok(probe)
+    }
+
+    /// Frozen features `(B, D)` of each tap for network input `x` `(B, H, W, 1)`; no graph is built.
+    fn compute(&self, x: &Tensor, taps: &[&str]) -> Result<Vec<Tensor>> {
+        let maps = self.backbone.forward(x, taps, &Mode::Frozen)?;
+        Ok(maps.iter().map(|m| downsample(m, self.dimensions, self.protocol)).collect::<candle_core::Result<_>>()?)
+    }
+
+    fn features(&self, batch: &Batch) -> Result<Vec<Tensor>> {
+        let taps: Vec<&str> = self.heads.iter().map(|h| h.layer.as_str()).collect();
+        self.compute(&lightness(&lab::rgb_to_lab(&batch.pixels)?)?, &taps)
+    }
+
+    /// Features of a training batch, remembered when there is a cache.
+    fn training_features(&mut self, batch: &Batch) -> Result<Vec<Tensor>> {
+        let known = self.cache.as_ref().and_then(|c| c.get(&batch.indices, self.params.device()));
+        if let Some(known) = known {
+            return Ok(known?);
+        }
+        let features = self.features(batch)?;
+        if let Some(cache) = &mut self.cache {
+            cache.put(&batch.indices, &features)?;
+        }
+        Ok(features)
+    }
+
+    fn logits(&self, features: &[Tensor], mode: &Mode) -> Result<Vec<Tensor>> {
+        let head = |(head, x): (&Head, &Tensor)| head.linear.forward(&head.norm.forward(x, mode, false)?, mode);
+        Ok(self.heads.iter().zip(features).map(head).collect::<candle_core::Result<_>>()?)
+    }
+
+    /// Top-1 and top-5 of every layer over one pass of `val`.
+    ///
+    /// # Errors
+    /// Unlabelled or unreadable data.
+    pub fn accuracies(&mut self, val: &mut Loader) -> Result<Vec<LayerAccuracy>> {
+        let mut counts = vec![(Accuracy::new(1), Accuracy::new(5)); self.heads.len()];
+        val.rewind();
+        while let Some(batch) = val.next_batch()? {
+            let logits = self.logits(&self.features(&batch)?, &Mode::Frozen)?;
+            for ((top1, top5), logits) in counts.iter_mut().zip(&logits) {
+                top1.add(logits, labels(&batch)?)?;
+                top5.add(logits, labels(&batch)?)?;
+            }
+        }
+        let row = |(head, (top1, top5)): (&Head, &(Accuracy, Accuracy))| LayerAccuracy {
+            layer: head.layer.clone(),
+            top1: top1.share(),
+            top5: top5.share(),
+        };
+        Ok(self.heads.iter().zip(&counts).map(row).collect())
+    }
+}
+
+impl Task for LinearProbe {
+    fn params(&self) -> &Params {
+        &self.params
+    }
+
+    fn step(&mut self, batch: &Batch, rng: &Rng) -> Result<Step> {
+        let features = self.training_features(batch)?;
+        let logits = self.logits(&features, &Mode::Train(rng.clone()))?;
+        let losses = logits
+            .iter()
+            .map(|l| Ok(cross_entropy(l, labels(batch)?, None)?))
+            .collect::<Result<Vec<_>>>()?;
+        let loss = Tensor::stack(&losses, 0)?.sum_all()?;
+        let mean = f64::from(loss.to_scalar::<f32>()?) / losses.len() as f64;
+        Ok(Step { loss, scalars: vec![("loss", mean)] })
+    }
+
+    fn evaluate(&mut self, val: &mut Loader) -> Result<Vec<Metric>> {
+        let metric = |layer: &str, name: &str, value| Metric {
+            name: format!("{layer}_{name}"),
+            value,
+            better: Better::Higher,
+        };
+        let rows = self.accuracies(val)?;
+        Ok(rows.iter().flat_map(|r| [metric(&r.layer, "top1", r.top1), metric(&r.layer, "top5", r.top5)]).collect())
+    }
+
+    fn picture(&mut self, _: &mut Loader) -> Result<Option<Panel>> {
+        Ok(None)
+    }
+}
