@@ -1,11 +1,11 @@
-//! From a parsed experiment to finished run directories: the stages in order, for each seed; a stage whose inputs hash to
-//! a finished one is not run again.
+//! From a resolved experiment to finished run directories: the stages in order, for each seed; a stage whose inputs hash
+//! to a finished one is not run again.
 //!
 //! Does not: parse YAML (see [`crate::spec`]), or make tables (see [`crate::report`]).
 
 mod check;
+mod fits;
 mod job;
-mod stages;
 
 pub use check::check;
 
@@ -16,7 +16,7 @@ use crate::{
 };
 use anyhow::Result;
 use candle_core::Device;
-use job::Job;
+use job::{Finished, Job};
 use std::path::PathBuf;
 
 /// What the surface decides and a spec does not.
@@ -43,13 +43,12 @@ pub enum Outcome {
 /// # Errors
 /// Data that cannot be read, a run directory in use or unwritable, a loss that is not finite.
 pub fn run(experiment: &Experiment, options: &RunOptions) -> Result<Outcome> {
-    let mut dirs = vec![];
-    let mut pictures = vec![];
-    for &seed in &experiment.seeds {
-        let mut finished = stages::Finished::new();
+    let (mut dirs, mut pictures) = (vec![], vec![]);
+    for &seed in experiment.seeds.iter() {
+        let mut finished = Finished::default();
         for (name, stage) in experiment.stages.iter() {
             for job in Job::of_stage(experiment, name, stage, seed, &finished, options)? {
-                if !job.run(&finished, options)? {
+                if !job.run(options)? {
                     return Ok(Outcome::Interrupted);
                 }
                 pictures.extend(job.picture());
@@ -59,7 +58,7 @@ pub fn run(experiment: &Experiment, options: &RunOptions) -> Result<Outcome> {
         }
     }
     let probed = experiment.stages.iter().any(|(_, stage)| matches!(stage, Stage::LinearProbe(_)));
-    let out = options.out.join(&experiment.name).join("report");
+    let out = options.out.join(&*experiment.name).join("report");
     let report = probed.then(|| report::write_report(&dirs, &out)).transpose()?;
     Ok(Outcome::Finished { report, pictures })
 }

@@ -75,6 +75,12 @@ pub struct LinearProbe {
     cache: Option<FeatureCache>,
 }
 
+/// One layer's running accuracy.
+struct Counts {
+    top1: Accuracy,
+    top5: Accuracy,
+}
+
 /// What one layer's probe reached on the validation set.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LayerAccuracy {
@@ -151,22 +157,45 @@ impl LinearProbe {
     ///
     /// # Errors
     /// Unlabelled or unreadable data.
-    pub fn accuracies(&mut self, val: &mut Loader) -> Result<Vec<LayerAccuracy>> {
-        let mut counts = vec![(Accuracy::new(1), Accuracy::new(5)); self.heads.len()];
+    pub fn accuracies(&self, val: &mut Loader) -> Result<Vec<LayerAccuracy>> {
+        let mut counts = self.counts();
         val.rewind();
         while let Some(batch) = val.next_batch()? {
-            let logits = self.logits(&self.features(&batch)?, &Mode::Frozen)?;
-            for ((top1, top5), logits) in counts.iter_mut().zip(&logits) {
-                top1.add(logits, labels(&batch)?)?;
-                top5.add(logits, labels(&batch)?)?;
-            }
+            self.count(&batch, &mut counts)?;
         }
-        let row = |(head, (top1, top5)): (&Head, &(Accuracy, Accuracy))| LayerAccuracy {
+        Ok(self.shares(&counts))
+    }
+
+    /// The same over batches at hand.
+    ///
+    /// # Errors
+    /// Unlabelled data.
+    pub fn accuracies_on(&self, batches: &[Batch]) -> Result<Vec<LayerAccuracy>> {
+        let mut counts = self.counts();
+        batches.iter().try_for_each(|batch| self.count(batch, &mut counts))?;
+        Ok(self.shares(&counts))
+    }
+
+    fn counts(&self) -> Vec<Counts> {
+        self.heads.iter().map(|_| Counts { top1: Accuracy::new(1), top5: Accuracy::new(5) }).collect()
+    }
+
+    fn count(&self, batch: &Batch, counts: &mut [Counts]) -> Result<()> {
+        let logits = self.logits(&self.features(batch)?, &Mode::Frozen)?;
+        for (count, logits) in counts.iter_mut().zip(&logits) {
+            count.top1.add(logits, labels(batch)?)?;
+            count.top5.add(logits, labels(batch)?)?;
+        }
+        Ok(())
+    }
+
+    fn shares(&self, counts: &[Counts]) -> Vec<LayerAccuracy> {
+        let row = |(head, count): (&Head, &Counts)| LayerAccuracy {
             layer: head.layer.clone(),
-            top1: top1.share(),
-            top5: top5.share(),
+            top1: count.top1.share(),
+            top5: count.top5.share(),
         };
-        Ok(self.heads.iter().zip(&counts).map(row).collect())
+        self.heads.iter().zip(counts).map(row).collect()
     }
 }
 
