@@ -59,7 +59,8 @@ impl Bins {
         self.grid
     }
 
-    /// Index of the nearest centre; ties go to the lower index. Any colour will do, in gamut or not.
+    /// Index of the nearest centre; ties go to the lower index. Any colour will do, in gamut or not;
+    /// one that is not finite gives 0.
     pub fn nearest(&self, ab: [f32; 2]) -> usize {
         let mut best = (f32::INFINITY, u32::MAX);
         for candidate in self.cells.candidates(ab) {

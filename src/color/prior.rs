@@ -141,8 +141,8 @@ fn shares(plane: &[f64], side: usize, bins: &Bins) -> Vec<f64> {
 
 /// Rebalancing weights w_q ∝ 1 / ((1-λ) p_q + λ/Q'), scaled so that Σ p_q w_q = 1; Q' counts bins with p_q > 0.
 ///
-/// A bin with p_q = 0 gets the largest of the other weights (see the zero-count rule above). λ = 1 gives equal weights,
-/// λ = 0 the inverse prior. All zeros for a prior without mass.
+/// A bin with p_q = 0 gets the largest of the other weights (see the zero-count rule above). `lambda` lies in
+/// [0, 1]: 1 gives equal weights, 0 the inverse prior. All zeros for a prior without mass.
 pub fn rebalance(prior: &[f64], lambda: f64) -> Vec<f32> {
     let seen = prior.iter().filter(|p| **p > 0.0).count() as f64;
     let raw = |p: f64| 1.0 / ((1.0 - lambda) * p + lambda / seen);
@@ -197,7 +197,7 @@ mod tests {
 
     #[test]
     fn counters_merge_in_any_order() {
-        let bytes: Vec<u8> = (0..30_000u32).map(|i| (i * 2_654_435_761 >> 24) as u8).collect();
+        let bytes: Vec<u8> = (0..30_000u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
         let mut whole = PriorCounter::new();
         whole.add_rgb(&bytes);
         let mut parts = PriorCounter::new();
