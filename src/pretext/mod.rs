@@ -1,1 +1,3 @@
 //! Pretext tasks.
+
+pub mod colorization;

@@ -1,1 +1,3 @@
 //! Probes of frozen features.
+
+pub mod linear;
