@@ -118,12 +118,18 @@ fn read(source: &Source, layer: usize) -> Result<Node, Fault> {
     }
 }
 
-/// serde_yaml's error with its own words about the place taken off.
+/// serde_yaml's error with its own words about the place taken off, and those about the context beside the caret.
 fn syntax(error: &serde_yaml::Error, layer: usize) -> Fault {
     let text = error.to_string();
-    let what = text.split(" at line ").next().unwrap_or(&text);
+    let (what, rest) = text.split_once(" at line ").unwrap_or((&text, ""));
+    let context = rest.split_once(", ").map_or("", |(_, context)| context);
     let (line, column) = error.location().map_or((1, 0), |l| (l.line(), l.column().saturating_sub(1)));
-    Fault::new(format!("this is not YAML: {what}")).or_at(Place { layer, line, column, width: 1 })
+    Fault::new(format!("this is not YAML: {what}")).note(context).or_at(Place {
+        layer,
+        line,
+        column,
+        width: 1,
+    })
 }
 
 /// Puts `root` over the base that it names.

@@ -36,15 +36,15 @@ use std::{
 pub struct Experiment {
     /// Also the name of the directory that the runs go to.
     pub name: Name,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
     #[serde(default)]
     pub seeds: Seeds,
     /// For every stage that does not say its own.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub data: Option<DataSpec>,
     /// For every stage that does not say its own.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backbone: Option<BackboneSpec>,
     /// In the order in which they run.
     pub stages: Named<Stage>,

@@ -72,6 +72,9 @@ fn nest(keys: &[(String, Place)], value: Node, below: Option<&Node>) -> Node {
     }
     let mut inner = nest(rest, value, below.and_then(|n| n.get(key)).map(|e| &e.value));
     inner.key = Some(*at);
+    if !rest.is_empty() {
+        inner.at = *at;
+    }
     let entry = Entry { key: key.clone(), key_at: *at, value: inner };
     Node { at: *at, key: Some(*at), content: Content::Map(vec![entry]) }
 }

@@ -43,7 +43,8 @@ impl Source {
             let _ = write!(out, ":{}:{}", place.line, place.column + 1);
         }
         let caret = caret(line, place);
-        let _ = write!(out, "\n{margin} |\n{number} | {line}\n{margin} | {caret}");
+        let line = format!("{number} | {line}");
+        let _ = write!(out, "\n{margin} |\n{}\n{margin} | {caret}", line.trim_end());
         if !note.is_empty() {
             let _ = write!(out, " {note}");
         }
@@ -75,6 +76,6 @@ mod tests {
     fn a_place_beyond_the_text_still_draws() {
         let source = Source { name: "a.yaml".into(), text: String::new(), is_file: true };
         let place = Place { layer: 0, line: 7, column: 3, width: 2 };
-        assert_eq!(source.excerpt(place, ""), " --> a.yaml:7:4\n  |\n7 | \n  |    ^");
+        assert_eq!(source.excerpt(place, ""), " --> a.yaml:7:4\n  |\n7 |\n  |    ^");
     }
 }

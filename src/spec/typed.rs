@@ -37,6 +37,11 @@ impl<'a> Typed<'a> {
         Self { node, ..self }
     }
 
+    /// Reads this value, also placing what is refused only after it was read (a number out of range).
+    fn seed<'de, S: DeserializeSeed<'de>>(self, seed: S) -> Result<S::Value, Fault> {
+        seed.deserialize(self).map_err(|fault| self.place(fault))
+    }
+
     /// Places a fault at this value, or at its key when it is the section that lacks something.
     fn place(self, fault: Fault) -> Fault {
         let section =
@@ -157,7 +162,7 @@ struct Items<'a> {
 impl<'de> SeqAccess<'de> for Items<'_> {
     type Error = Fault;
     fn next_element_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, Fault> {
-        self.items.next().map(|item| seed.deserialize(self.typed.with(item))).transpose()
+        self.items.next().map(|item| self.typed.with(item).seed(seed)).transpose()
     }
     fn size_hint(&self) -> Option<usize> {
         Some(self.items.len())
@@ -182,7 +187,7 @@ impl<'de> MapAccess<'de> for Entries<'_> {
 
     fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, Fault> {
         match self.value.take() {
-            Some(node) => seed.deserialize(self.typed.with(node)),
+            Some(node) => self.typed.with(node).seed(seed),
             None => Err(de::Error::custom("a value was asked for before its key")),
         }
     }
@@ -240,8 +245,8 @@ impl<'de> VariantAccess<'de> for Variant<'_> {
     }
     fn newtype_variant_seed<S: DeserializeSeed<'de>>(self, seed: S) -> Result<S::Value, Fault> {
         match self.value {
-            Some(node) => seed.deserialize(self.typed.with(node)),
-            None => self.bare(|empty| seed.deserialize(empty)),
+            Some(node) => self.typed.with(node).seed(seed),
+            None => self.bare(|empty| empty.seed(seed)),
         }
     }
     fn tuple_variant<V: Visitor<'de>>(self, _: usize, visitor: V) -> Result<V::Value, Fault> {
