@@ -1,1 +1,178 @@
-//! Layers that own parameters: convolution, batch normalisation, linear.
+//! Layers that own parameters: convolution, batch normalisation, linear. Each adds its tensors to [`Params`] under
+//! its own name and keeps handles to them; what has no parameters (ReLU, pooling, dropout) is used from
+//! [`crate::ops`] directly.
+
+use super::{
+    Mode,
+    init::Filler,
+    params::{ParamKind, Params},
+};
+use crate::{
+    ops::{
+        batch_norm::{Momentum, Running, batch_norm_eval, batch_norm_train},
+        conv::{ConvGeometry, conv2d},
+    },
+    rng::Rng,
+};
+use candle_core::{DType, Result, Tensor, Var};
+
+/// How a layer's weight and bias start; no bias filler, no bias.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Fillers {
+    pub weight: Filler,
+    pub bias: Option<Filler>,
+}
+
+/// Convolution of `(B, H, W, inputs)`: `NAME.weight` is `(outputs, K, K, inputs / groups)`.
+#[derive(Clone, Debug)]
+pub struct Conv {
+    weight: Var,
+    bias: Option<Var>,
+    geometry: ConvGeometry,
+}
+
+/// Channels and window of a convolution.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ConvShape {
+    pub inputs: usize,
+    pub outputs: usize,
+    pub kernel: usize,
+}
+
+impl Conv {
+    /// Adds `name.weight` and, with a bias filler, `name.bias`. Random fillers draw from `rng.split(parameter)`.
+    pub fn new(
+        params: &mut Params,
+        name: &str,
+        shape: ConvShape,
+        geometry: ConvGeometry,
+        fillers: Fillers,
+        rng: &Rng,
+    ) -> Result<Self> {
+        let ConvShape { inputs, outputs, kernel } = shape;
+        if geometry.groups == 0 || inputs % geometry.groups != 0 || outputs % geometry.groups != 0 {
+            candle_core::bail!("{name}: {inputs} → {outputs} channels do not split into {} groups", geometry.groups)
+        }
+        let weight = (outputs, kernel, kernel, inputs / geometry.groups);
+        let weight = filled(params, name, "weight", weight, fillers.weight, rng)?;
+        let bias = fillers.bias.map(|filler| filled(params, name, "bias", outputs, filler, rng)).transpose()?;
+        Ok(Self { weight, bias, geometry })
+    }
+
+    /// x `(B, H, W, inputs)` → `(B, H', W', outputs)`.
+    pub fn forward(&self, x: &Tensor, mode: &Mode) -> Result<Tensor> {
+        let bias = self.bias.as_ref().map(|bias| mode.see(bias));
+        conv2d(x, &mode.see(&self.weight), bias.as_ref(), self.geometry)
+    }
+}
+
+/// Linear map of `(B, inputs)` to `(B, outputs)`: `NAME.weight` is `(outputs, inputs)`. Computed as a 1×1
+/// convolution of one-pixel maps, so that the same kernels serve it.
+#[derive(Clone, Debug)]
+pub struct Linear {
+    weight: Var,
+    bias: Option<Var>,
+}
+
+impl Linear {
+    /// Adds `name.weight` and, with a bias filler, `name.bias`.
+    pub fn new(
+        params: &mut Params,
+        name: &str,
+        (inputs, outputs): (usize, usize),
+        fillers: Fillers,
+        rng: &Rng,
+    ) -> Result<Self> {
+        let weight = filled(params, name, "weight", (outputs, inputs), fillers.weight, rng)?;
+        let bias = fillers.bias.map(|filler| filled(params, name, "bias", outputs, filler, rng)).transpose()?;
+        Ok(Self { weight, bias })
+    }
+
+    /// x `(B, inputs)` → `(B, outputs)`.
+    pub fn forward(&self, x: &Tensor, mode: &Mode) -> Result<Tensor> {
+        let (batch, inputs) = x.dims2()?;
+        let outputs = self.weight.dim(0)?;
+        let weight = mode.see(&self.weight).reshape((outputs, 1, 1, inputs))?;
+        let bias = self.bias.as_ref().map(|bias| mode.see(bias));
+        let geometry = ConvGeometry { stride: 1, pad: 0, dilation: 1, groups: 1 };
+        conv2d(&x.reshape((batch, 1, 1, inputs))?, &weight, bias.as_ref(), geometry)?.reshape((batch, outputs))
+    }
+}
+
+/// What a batch normalisation does beside normalising.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct BatchNormOptions {
+    /// How the running statistics move.
+    pub momentum: Momentum,
+    pub eps: f64,
+    /// Learn a scale and a shift for each channel (`NAME.weight`, `NAME.bias`), as PyTorch does by default.
+    pub affine: bool,
+    /// Apply the ReLU that follows in the same pass.
+    pub relu: bool,
+}
+
+impl BatchNormOptions {
+    /// Caffe's layer: no scale or shift, ε 1e-5, accumulators that forget a factor 0.999 at each batch.
+    pub const CAFFE: Self = Self { momentum: Momentum::Caffe(0.999), eps: 1e-5, affine: false, relu: false };
+    /// PyTorch's defaults: scale and shift, ε 1e-5, a tenth of each batch's statistics taken in.
+    pub const PYTORCH: Self = Self { momentum: Momentum::PyTorch(0.1), eps: 1e-5, affine: true, relu: false };
+
+    /// The same with the ReLU that follows.
+    pub const fn with_relu(self) -> Self {
+        Self { relu: true, ..self }
+    }
+}
+
+/// Batch normalisation over all but the last axis. Buffers `NAME.running_mean`, `NAME.running_var` `(C)` and
+/// `NAME.weight_sum` `(1)`, Caffe's third blob: the weight that the statistics have accumulated.
+#[derive(Clone, Debug)]
+pub struct BatchNorm {
+    affine: Option<(Var, Var)>,
+    running: Running,
+    options: BatchNormOptions,
+}
+
+impl BatchNorm {
+    /// Adds the buffers and, if affine, scale 1 and shift 0.
+    pub fn new(params: &mut Params, name: &str, channels: usize, options: BatchNormOptions) -> Result<Self> {
+        let device = params.device().clone();
+        let zeros = |n: usize| Tensor::zeros(n, DType::F32, &device);
+        let ones = Tensor::ones(channels, DType::F32, &device)?;
+        let mut affine = None;
+        if options.affine {
+            let scale = params.add(&format!("{name}.weight"), &ones, ParamKind::Scale)?;
+            affine = Some((scale, params.add(&format!("{name}.bias"), &zeros(channels)?, ParamKind::Shift)?));
+        }
+        let running = Running {
+            mean: params.add_buffer(&format!("{name}.running_mean"), &zeros(channels)?)?,
+            var: params.add_buffer(&format!("{name}.running_var"), &ones)?,
+            weight: params.add_buffer(&format!("{name}.weight_sum"), &zeros(1)?)?,
+        };
+        Ok(Self { affine, running, options })
+    }
+
+    /// x `(B, H, W, C)` or `(B, C)`; the shape stays. In training the running statistics move.
+    pub fn forward(&self, x: &Tensor, mode: &Mode) -> Result<Tensor> {
+        let affine = self.affine.as_ref().map(|(scale, shift)| (mode.see(scale), mode.see(shift)));
+        let affine = affine.as_ref().map(|(scale, shift)| (scale, shift));
+        let BatchNormOptions { momentum, eps, relu, .. } = self.options;
+        match mode {
+            Mode::Train(_) => batch_norm_train(x, affine, &self.running, momentum, eps, relu),
+            Mode::Eval | Mode::Frozen => batch_norm_eval(x, affine, &self.running, eps, relu),
+        }
+    }
+}
+
+fn filled(
+    params: &mut Params,
+    layer: &str,
+    which: &str,
+    shape: impl Into<candle_core::Shape>,
+    filler: Filler,
+    rng: &Rng,
+) -> Result<Var> {
+    let name = format!("{layer}.{which}");
+    let kind = if which == "bias" { ParamKind::Bias } else { ParamKind::Weight };
+    let value = filler.fill(shape, &rng.split(&name), params.device())?;
+    params.add(&name, &value, kind)
+}

@@ -7,12 +7,27 @@ pub mod params;
 pub mod schedule;
 pub mod weights;
 
-/// Whether batch statistics move and dropout drops.
+use candle_core::{Tensor, Var};
+
+/// Which statistics a layer uses, whether dropout drops, and whether the parameters take part in the graph.
 #[derive(Clone, Debug)]
 pub enum Mode {
-    /// Training, with the random family that dropout draws from: `rng.split(layer name).at(0, 0)`. The caller
-    /// hands in a family already keyed by its step.
+    /// Training: batch statistics, and dropout drawn from this random family at `rng.split(layer name).at(0, 0)`.
+    /// The caller hands in a family already keyed by its step.
     Train(crate::rng::Rng),
-    /// Evaluation: running statistics, no dropout.
+    /// Evaluation statistics, no dropout; gradients still flow to the parameters, and the graph is kept for them.
     Eval,
+    /// As `Eval`, with parameters that are constants: on an input without a graph no graph is built, so
+    /// activations are freed as soon as the next layer has used them. For probes, validation and pictures.
+    Frozen,
+}
+
+impl Mode {
+    /// A parameter as the forward pass should see it: part of the graph, or in `Frozen` a constant.
+    pub fn see(&self, var: &Var) -> Tensor {
+        match self {
+            Self::Frozen => var.as_detached_tensor(),
+            Self::Train(_) | Self::Eval => var.as_tensor().clone(),
+        }
+    }
 }

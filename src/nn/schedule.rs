@@ -1,40 +1,184 @@
-//! Learning-rate schedules as a pure function of the step.
+//! Learning-rate schedules as a pure function of the step, so that a resumed run needs to remember nothing.
+//!
+//! Steps count from 0. The warm-up multiplies whatever the decay says: (step + 1) / warm-up until it reaches 1.
+
 use crate::bounded::{Count, Fraction, NonNegative, Positive};
 use serde::{Deserialize, Serialize};
+
+/// How the learning rate moves over a run.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ScheduleSpec {
     #[serde(default)]
     pub decay: Decay,
-    /// linear warm-up steps
+    /// Linear warm-up steps: step 0 has 1/warmup of the rate, step warmup − 1 all of it.
     #[serde(default)]
     pub warmup: usize,
 }
+
+/// The rate apart from the warm-up. `base` is the optimizer's rate, `total` the steps of the run.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Decay {
     #[default]
     Constant,
-    Step {
-        every: Count,
-        factor: Fraction,
-    },
-    /// rates[i] from step at[i] on
-    MultiStep {
-        at: Vec<Count>,
-        rates: Vec<Positive>,
-    },
-    Poly {
-        power: Positive,
-    },
+    /// base · factor^⌊step / every⌋
+    Step { every: Count, factor: Fraction },
+    /// Explicit rates from given steps on; base before the first.
+    MultiStep(Milestones),
+    /// base · (1 − step / total)^power
+    Poly { power: Positive },
+    /// Half a cosine from base down to the rate `floor` at `total`.
     Cosine {
-        #[serde(default)]
+        #[serde(default = "none")]
         floor: NonNegative,
     },
 }
+
+fn none() -> NonNegative {
+    NonNegative::of(0.0)
+}
+
+/// Rates that hold from given steps on: as many rates as steps, steps ascending.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "RawMilestones")]
+pub struct Milestones {
+    at: Vec<Count>,
+    rates: Vec<Positive>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawMilestones {
+    at: Vec<Count>,
+    rates: Vec<Positive>,
+}
+
+/// Why a list of milestones makes no schedule.
+#[derive(Debug, PartialEq, thiserror::Error)]
+pub enum BadMilestones {
+    #[error("multi_step: `at` lists {at} steps and `rates` lists {rates} rates: give one rate for each step")]
+    Lengths { at: usize, rates: usize },
+    #[error("multi_step: `at` must ascend, but step {next} follows step {previous}")]
+    Order { previous: usize, next: usize },
+    #[error("multi_step: `at` lists no step: use `constant` for a rate that does not change")]
+    Empty,
+}
+
+impl Milestones {
+    /// `rates[i]` from step `at[i]` on.
+    ///
+    /// # Errors
+    /// Lists that are empty, of different lengths, or whose steps do not ascend.
+    pub fn new(at: Vec<Count>, rates: Vec<Positive>) -> Result<Self, BadMilestones> {
+        if at.len() != rates.len() {
+            return Err(BadMilestones::Lengths { at: at.len(), rates: rates.len() });
+        }
+        if at.is_empty() {
+            return Err(BadMilestones::Empty);
+        }
+        match at.windows(2).find(|pair| pair[0] >= pair[1]) {
+            Some(pair) => Err(BadMilestones::Order { previous: pair[0].get(), next: pair[1].get() }),
+            None => Ok(Self { at, rates }),
+        }
+    }
+
+    fn rate(&self, base: f64, step: usize) -> f64 {
+        let passed = self.at.partition_point(|at| at.get() <= step);
+        if passed == 0 { base } else { self.rates[passed - 1].get() }
+    }
+}
+
+impl TryFrom<RawMilestones> for Milestones {
+    type Error = BadMilestones;
+    fn try_from(raw: RawMilestones) -> Result<Self, BadMilestones> {
+        Self::new(raw.at, raw.rates)
+    }
+}
+
 impl ScheduleSpec {
+    /// The learning rate of update `step` (from 0) in a run of `total`, when the optimizer's own rate is `base`.
     pub fn rate(&self, base: f64, step: usize, total: usize) -> f64 {
-        let _ = (base, step, total);
-        todo!()
+        let warm = if step < self.warmup { (step + 1) as f64 / self.warmup as f64 } else { 1.0 };
+        warm * self.decay.rate(base, step, total)
+    }
+}
+
+impl Decay {
+    fn rate(&self, base: f64, step: usize, total: usize) -> f64 {
+        let done = (step as f64 / total.max(1) as f64).min(1.0);
+        match self {
+            Self::Constant => base,
+            Self::Step { every, factor } => base * factor.get().powf((step / every.get()) as f64),
+            Self::MultiStep(milestones) => milestones.rate(base, step),
+            Self::Poly { power } => base * (1.0 - done).powf(power.get()),
+            Self::Cosine { floor } => {
+                let floor = floor.get();
+                floor + (base - floor) * 0.5 * (1.0 + (std::f64::consts::PI * done).cos())
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn schedule(decay: Decay) -> ScheduleSpec {
+        ScheduleSpec { decay, warmup: 0 }
+    }
+    fn near(got: f64, wanted: f64) {
+        assert!((got - wanted).abs() <= 1e-12 * wanted.abs().max(1.0), "{got} is not {wanted}");
+    }
+    fn milestones(at: &[usize], rates: &[f64]) -> Result<Milestones, BadMilestones> {
+        let at = at.iter().map(|&n| Count::of(n)).collect();
+        Milestones::new(at, rates.iter().map(|&r| Positive::of(r)).collect())
+    }
+
+    /// The released solver of the AlexNet colorizer: 3e-5, then 1e-5, 3e-6 and 1e-6 at 240, 300 and 400 thousand.
+    #[test]
+    fn multi_step_is_the_papers_schedule() {
+        let at = milestones(&[240_000, 300_000, 400_000], &[1e-5, 3e-6, 1e-6]).expect("ascending");
+        let s = schedule(Decay::MultiStep(at));
+        for (step, rate) in [(0, 3e-5), (239_999, 3e-5), (240_000, 1e-5), (399_999, 3e-6), (449_999, 1e-6)] {
+            assert_eq!(s.rate(3e-5, step, 450_000), rate, "step {step}");
+        }
+    }
+
+    #[test]
+    fn rates_by_hand() {
+        let step = schedule(Decay::Step { every: Count::of(10), factor: Fraction::of(0.1) });
+        near(step.rate(2.0, 9, 100), 2.0);
+        near(step.rate(2.0, 25, 100), 0.02);
+        near(schedule(Decay::Poly { power: Positive::of(2.0) }).rate(4.0, 50, 100), 1.0);
+        let cosine = schedule(Decay::Cosine { floor: NonNegative::of(0.5) });
+        near(cosine.rate(1.5, 0, 8), 1.5);
+        near(cosine.rate(1.5, 4, 8), 1.0);
+        near(cosine.rate(1.5, 8, 8), 0.5);
+        near(cosine.rate(1.5, 99, 8), 0.5);
+        near(schedule(Decay::Constant).rate(0.3, 7, 8), 0.3);
+    }
+
+    #[test]
+    fn warm_up_is_linear_and_ends_at_the_full_rate() {
+        let s = ScheduleSpec { decay: Decay::Constant, warmup: 4 };
+        let rates: Vec<f64> = (0..6).map(|step| s.rate(8.0, step, 100)).collect();
+        assert_eq!(rates, [2.0, 4.0, 6.0, 8.0, 8.0, 8.0]);
+    }
+
+    #[test]
+    fn wrong_milestones_are_refused_while_parsing() {
+        let parse = |json: &str| serde_json::from_str::<Decay>(json).map_err(|e| e.to_string());
+        assert!(parse(r#"{"multi_step": {"at": [10, 20], "rates": [0.1, 0.01]}}"#).is_ok());
+        for (json, message) in [
+            (r#"{"multi_step": {"at": [10, 20], "rates": [0.1]}}"#, "2 steps and `rates` lists 1 rates"),
+            (r#"{"multi_step": {"at": [20, 10], "rates": [0.1, 0.01]}}"#, "step 10 follows step 20"),
+            (r#"{"multi_step": {"at": [], "rates": []}}"#, "lists no step"),
+            (r#"{"multi_step": {"at": [1], "rates": [0.1], "rate": 3}}"#, "unknown field `rate`"),
+            (r#"{"multi_step": {"at": [1], "rates": [-0.1]}}"#, "above 0"),
+        ] {
+            let error = parse(json).expect_err(json);
+            assert!(error.contains(message), "{error}");
+        }
     }
 }

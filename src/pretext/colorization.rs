@@ -6,7 +6,7 @@
 use super::color_prior::PriorSpec;
 use crate::{
     backbones::{BackboneSpec, alexnet::{AlexNet, Build, Graph}},
-    bounded::{Count, Fraction, NonNegative, Positive},
+    bounded::{Count, Fraction, NonNegative, Positive, Spacing},
     color::{
         bins::Bins,
         encode::{Decode, SoftCode, decode},
@@ -25,7 +25,7 @@ use crate::{
         task::{Better, Metric, Panel, Step, Task},
     },
 };
-use anyhow::Result;
+use anyhow::{Result, bail, ensure};
 use candle_core::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -35,60 +35,56 @@ const PICTURES: usize = 8;
 /// Predicted chroma below this share of the true one is a collapse to grey.
 const COLLAPSE: f64 = 0.1;
 
-/// The task's options; the defaults are those of the paper's released code.
+/// How colours are quantised, encoded, weighted and gated; the defaults are those of the paper's released code.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, default)]
 pub struct ColorizationSpec {
-    /// Spacing of the ab bins; 10 gives 313.
-    #[serde(default = "ten")]
-    pub grid: Positive,
-    /// Nearest bins that share a pixel's colour (released code 10, paper 5).
-    #[serde(default = "neighbours")]
+    /// Spacing of the ab bins, in ab units; 10 gives the paper's 313 bins.
+    pub grid: Spacing,
+    /// Bins that a colour is spread over (the paper says 5, its code 10).
     pub neighbours: Count,
-    /// Width of the soft encoding, in ab units.
-    #[serde(default = "five")]
+    /// Width of that spread, in ab units.
     pub sigma: Positive,
-    /// Class rebalancing; `rebalance: null` trains without.
-    #[serde(default = "rebalancing")]
-    pub rebalance: Option<RebalanceSpec>,
-    /// An image no label pixel of which has |a| or |b| above this teaches nothing; `null` lets all teach.
-    #[serde(default = "gate")]
+    /// Weights that let rare colours count more (paper, equation 4).
+    pub rebalance: RebalanceSpec,
+    /// Where the distribution of colours comes from.
+    pub prior: PriorSpec,
+    /// An image none of whose label pixels has |a| or |b| above this is left out of the gradient; null switches
+    /// the gate off.
     pub grey_gate: Option<NonNegative>,
-    /// Of the annealed mean, for pictures and the chroma figure only.
-    #[serde(default = "temperature")]
+    /// Temperature of the annealed mean (paper, equation 5); used in pictures and the vividness figure only.
     pub temperature: Positive,
 }
 
-/// Rebalancing weights w ∝ 1 / ((1−λ)·p + λ·uniform).
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct RebalanceSpec {
-    #[serde(default = "half")]
-    pub lambda: Fraction,
-    #[serde(default)]
-    pub prior: PriorSpec,
+impl Default for ColorizationSpec {
+    fn default() -> Self {
+        Self {
+            grid: Spacing::of(10.0),
+            neighbours: Count::of(10),
+            sigma: Positive::of(5.0),
+            rebalance: RebalanceSpec::default(),
+            prior: PriorSpec::default(),
+            grey_gate: Some(NonNegative::of(5.0)),
+            temperature: Positive::of(0.38),
+        }
+    }
 }
 
-fn ten() -> Positive {
-    Positive::of(10.0)
+/// Class rebalancing: `rebalance: off` or `rebalance: { lambda: 0.5 }`.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum RebalanceSpec {
+    /// Every pixel counts the same.
+    Off,
+    /// Weights ∝ 1 / ((1−λ)·prior + λ·uniform): 0 weighs by the inverse prior alone, 1 weighs every colour the
+    /// same.
+    Lambda(Fraction),
 }
-fn five() -> Positive {
-    Positive::of(5.0)
-}
-fn neighbours() -> Count {
-    Count::of(10)
-}
-fn half() -> Fraction {
-    Fraction::of(0.5)
-}
-fn rebalancing() -> Option<RebalanceSpec> {
-    Some(RebalanceSpec { lambda: half(), prior: PriorSpec::default() })
-}
-fn gate() -> Option<NonNegative> {
-    Some(NonNegative::of(5.0))
-}
-fn temperature() -> Positive {
-    Positive::of(0.38)
+
+impl Default for RebalanceSpec {
+    fn default() -> Self {
+        Self::Lambda(Fraction::of(0.5))
+    }
 }
 
 impl ColorizationSpec {
@@ -126,16 +122,21 @@ impl Colorization {
             Build { graph: Graph::Pretext, batch_norm: true, input_channels: 1, outputs: Some(bins.len()) };
         let mut params = Params::new(device);
         let net = backbone.build(&build, &mut params, &rng.split("init"))?;
-        let weights = match (&spec.rebalance, prior) {
-            (Some(r), Some(p)) if p.len() == bins.len() => Some(rebalance(p, r.lambda.get())),
-            (Some(_), given) => anyhow::bail!(
+        let weights = match (spec.rebalance, prior) {
+            (RebalanceSpec::Off, _) => None,
+            (RebalanceSpec::Lambda(lambda), Some(p)) if p.len() == bins.len() => Some(rebalance(p, lambda.get())),
+            (RebalanceSpec::Lambda(_), given) => bail!(
                 "rebalancing needs a prior of {} bins, got {}",
                 bins.len(),
                 given.map_or("none".to_string(), |p| p.len().to_string())
             ),
-            (None, _) => None,
         };
-        let code = SoftCode::new(bins, spec.neighbours.get(), spec.sigma.get() as f32)?;
+        ensure!(
+            spec.neighbours.get() <= bins.len(),
+            "a grid of {} has {} bins, fewer than the {} neighbours asked for; use a finer grid or fewer neighbours",
+            spec.grid, bins.len(), spec.neighbours
+        );
+        let code = SoftCode::new(bins, spec.neighbours.get(), spec.sigma.get() as f32);
         let grey_gate = spec.grey_gate.map(|g| g.get() as f32);
         let temperature = spec.temperature.get() as f32;
         Ok(Self { net, params, code, weights, grey_gate, temperature, collapsed: false })
@@ -228,7 +229,7 @@ impl Task for Colorization {
         let light = lab.narrow(3, 0, 1)?.contiguous()?;
         let colour = Tensor::cat(&[&light, &resize_bilinear(&ab, (h, w), true)?], 3)?;
         let grey = Tensor::cat(&[&light, &lab.narrow(3, 1, 2)?.contiguous()?.zeros_like()?], 3)?;
-        let columns = [lab::lab_to_rgb(&grey)?.0, lab::lab_to_rgb(&colour)?.0, pixels];
+        let columns = [lab::lab_to_rgb(&grey)?, lab::lab_to_rgb(&colour)?, pixels];
         let tile = |column: &Tensor, i: usize| -> Result<panel::Tile> {
             Ok((w, h, column.get(i)?.flatten_all()?.to_vec1::<u8>()?))
         };

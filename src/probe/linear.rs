@@ -15,10 +15,10 @@ use crate::{
     nn::{
         Mode,
         init::Filler,
-        layers::{BatchNorm, Linear},
+        layers::{BatchNorm, BatchNormOptions, Fillers, Linear},
         params::Params,
     },
-    ops::{batch_norm::Momentum, losses::cross_entropy},
+    ops::losses::cross_entropy,
     pretext::{colorization::lightness, supervised::labels},
     rng::Rng,
     train::task::{Better, Metric, Panel, Step, Task},
@@ -30,32 +30,32 @@ use serde::{Deserialize, Serialize};
 /// Features remembered at most, in bytes.
 const CACHE: usize = 4 << 30;
 
-/// The probe's options; the defaults are those of the released code.
+/// Which layers are probed, and how; the defaults are those of the released code.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, default)]
 pub struct LinearProbeSpec {
-    /// Taps of the backbone, after their ReLU or pooling.
-    #[serde(default = "convolutions")]
+    /// Taps of the backbone (after their ReLU or pooling), each with its own classifier, all trained in one pass.
     pub layers: Vec<String>,
-    #[serde(default)]
     pub protocol: Protocol,
-    /// Numbers a layer is brought down to, at most.
-    #[serde(default = "dimensions")]
+    /// Numbers that a layer's map is brought down to, at most.
     pub dimensions: Count,
     /// Random crops and flips in training. Without, each image is seen at its centre crop only and its features are
     /// computed once.
-    #[serde(default = "yes")]
     pub augment: bool,
+    /// Whether the batch normalisation in front of a classifier learns a scale and a shift.
+    pub affine: bool,
 }
 
-fn convolutions() -> Vec<String> {
-    ["conv1", "conv2", "conv3", "conv4", "conv5"].map(String::from).into()
-}
-fn dimensions() -> Count {
-    Count::of(9600)
-}
-fn yes() -> bool {
-    true
+impl Default for LinearProbeSpec {
+    fn default() -> Self {
+        Self {
+            layers: (1..=5).map(|i| format!("conv{i}")).collect(),
+            protocol: Protocol::default(),
+            dimensions: Count::of(9600),
+            augment: true,
+            affine: false,
+        }
+    }
 }
 
 /// One layer's classifier.
@@ -63,6 +63,22 @@ struct Head {
     layer: String,
     norm: BatchNorm,
     linear: Linear,
+}
+
+impl Head {
+    fn new(params: &mut Params, layer: &str, width: usize, classes: usize, affine: bool) -> Result<Self> {
+        let options = BatchNormOptions { affine, ..BatchNormOptions::CAFFE };
+        let norm = BatchNorm::new(params, &format!("{layer}.bn"), width, options)?;
+        let zero = Fillers { weight: Filler::Zero, bias: Some(Filler::Zero) };
+        // Zeros: nothing is drawn from the stream.
+        let linear = Linear::new(params, layer, (width, classes), zero, &Rng::new(0))?;
+        Ok(Self { layer: layer.into(), norm, linear })
+    }
+
+    /// Features `(B, D)` → logits `(B, classes)`.
+    fn forward(&self, x: &Tensor, mode: &Mode) -> candle_core::Result<Tensor> {
+        self.linear.forward(&self.norm.forward(x, mode)?, mode)
+    }
 }
 
 /// All heads over one frozen backbone.
@@ -110,12 +126,8 @@ impl LinearProbe {
         let blank = Tensor::zeros((1, crop, crop, 1), candle_core::DType::F32, device)?;
         let taps: Vec<&str> = spec.layers.iter().map(String::as_str).collect();
         let widths = probe.compute(&blank, &taps)?.iter().map(|f| f.dim(1)).collect::<candle_core::Result<Vec<_>>>()?;
-        // Zero-initialised, so no stream is drawn from; the name says whose it would be.
-        let rng = Rng::new(0).split("linear probe");
         for (layer, &width) in taps.iter().zip(&widths) {
-            let norm = BatchNorm::new(&mut params, &format!("{layer}.bn"), width, false, Momentum::Caffe(0.999), 1e-5)?;
-            let linear = Linear::new(&mut params, layer, width, classes, Filler::Zero, &rng)?;
-            probe.heads.push(Head { layer: layer.to_string(), norm, linear });
+            probe.heads.push(Head::new(&mut params, layer, width, classes, spec.affine)?);
         }
         probe.params = params;
         if !spec.augment {
@@ -149,8 +161,8 @@ impl LinearProbe {
     }
 
     fn logits(&self, features: &[Tensor], mode: &Mode) -> Result<Vec<Tensor>> {
-        let head = |(head, x): (&Head, &Tensor)| head.linear.forward(&head.norm.forward(x, mode, false)?, mode);
-        Ok(self.heads.iter().zip(features).map(head).collect::<candle_core::Result<_>>()?)
+        let logits = self.heads.iter().zip(features).map(|(head, x)| head.forward(x, mode));
+        Ok(logits.collect::<candle_core::Result<_>>()?)
     }
 
     /// Top-1 and top-5 of every layer over one pass of `val`.

@@ -1,26 +1,132 @@
 //! The loop that every task is trained by, in reading order.
+
 use super::{
+    checkpoint::{self, State},
+    interrupt, keep,
+    log::Log,
+    progress::Pace,
     run_dir::RunDir,
     spec::TrainSpec,
     task::{Metric, Task},
+    update::update,
+    warning::Warning,
 };
-use crate::{data::loader::Loader, rng::Rng};
-use anyhow::Result;
+use crate::{data::loader::Loader, nn::optim::Optimizer, rng::Rng};
+use anyhow::{Context, Result};
+use std::time::Instant;
+
 /// How a fit ended.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Ended {
+    /// With the last validation's results; none without validation data.
     Finished(Vec<Metric>),
+    /// By Ctrl-C or SIGTERM, after writing a checkpoint.
     Interrupted { step: usize },
 }
+
 /// Trains to `spec.steps`, resuming from the last checkpoint in `run`; validates, checkpoints and draws on the way.
+///
+/// The same spec and `rng` give the same parameters, optimizer state and metrics bit for bit, however often the
+/// process was stopped or killed on the way. Errors leave the last checkpoint in place.
 pub fn fit(
     task: &mut dyn Task,
     train: &mut Loader,
-    val: Option<&mut Loader>,
+    mut val: Option<&mut Loader>,
     spec: &TrainSpec,
     rng: &Rng,
     run: &mut RunDir,
 ) -> Result<Ended> {
-    let _ = (task, train, val, spec, rng, run);
-    todo!()
+    interrupt::install()?;
+    let total = spec.steps.get();
+    let mut optimizer = Optimizer::new(&spec.optimizer, task.params())?;
+    let mut state = checkpoint::resume(run, task.params(), &mut optimizer, train, rng)?;
+    let mut log = Log::open(run, state.step, total)?;
+    if state.step > 0 {
+        run.resumed();
+        let gone = checkpoint::settle(run, &mut state)?;
+        gone.into_iter().try_for_each(|step| log.warn(run, Warning::BestCheckpointGone { step }))?;
+    }
+    train.take_wait(); // what the loader did before the first step is nobody's waiting
+
+    while state.step < total {
+        let began = Instant::now();
+        let lr = spec.schedule.rate(optimizer.base_lr(), state.step, total);
+        let key = rng.split("step").split(&state.step.to_string());
+        let pass = update(task, train, &mut optimizer, spec, &key, lr, &mut state)
+            .with_context(|| format!("step {}", state.step + 1))?;
+        state.step += 1;
+        state.position = train.position();
+        log.step(&state, lr, Pace { busy: began.elapsed(), waited: train.take_wait(), images: pass.images });
+        if pass.norm == 0.0 {
+            log.warn(run, Warning::ZeroGradient { step: state.step })?;
+        }
+
+        let last = state.step == total;
+        let due = |every: usize| last || state.step.is_multiple_of(every);
+        let (to_log, to_save) = (due(spec.log_every.get()), due(spec.checkpoint_every.get()));
+        let to_validate = spec.evaluate_every.map_or(last, |every| due(every.get()));
+        let epoch = epoch(train);
+        if to_log {
+            log.train(run, &mut state, epoch, lr)?;
+            log.faults(run, train.faults())?;
+        }
+        let mut is_best = false;
+        if let Some(val) = val.as_deref_mut().filter(|_| to_validate) {
+            is_best = validate(task, val, spec, epoch, &mut state, &mut log, run)
+                .with_context(|| format!("validation after step {}", state.step))?;
+        }
+        let stop = interrupt::requested() && !last;
+        if to_save || is_best || stop {
+            save(task, &optimizer, &mut state, &mut log, run)?;
+        }
+        if stop {
+            return Ok(Ended::Interrupted { step: state.step });
+        }
+    }
+    Ok(Ended::Finished(state.validated.map(|(_, metrics)| metrics).unwrap_or_default()))
+}
+
+/// One validation: metrics, warnings, a picture. Says whether it is among the best so far.
+fn validate(
+    task: &mut dyn Task,
+    val: &mut Loader,
+    spec: &TrainSpec,
+    epoch: f64,
+    state: &mut State,
+    log: &mut Log,
+    run: &mut RunDir,
+) -> Result<bool> {
+    val.rewind();
+    let metrics = task.evaluate(val)?;
+    log.validation(run, state.step, epoch, &metrics)?;
+    for (what, advice) in task.warnings() {
+        log.warn(run, Warning::Task { what, advice })?;
+    }
+    val.rewind();
+    if let Some(panel) = task.picture(val)? {
+        log.picture(run, state.step, &panel)?;
+    }
+    log.faults(run, val.faults())?;
+    let is_best = keep::rank(&mut state.best, state.step, &metrics, spec.keep.get());
+    state.validated = Some((state.step, metrics));
+    Ok(is_best)
+}
+
+/// Writes a checkpoint after everything that it must not be ahead of.
+fn save(
+    task: &dyn Task,
+    optimizer: &Optimizer,
+    state: &mut State,
+    log: &mut Log,
+    run: &mut RunDir,
+) -> Result<()> {
+    log.sync()?;
+    let gone = checkpoint::save(run, state, task.params(), optimizer)?;
+    gone.into_iter().try_for_each(|step| log.warn(run, Warning::BestCheckpointGone { step }))?;
+    run.reached(state.step)
+}
+
+fn epoch(train: &Loader) -> f64 {
+    let at = train.position();
+    at.epoch as f64 + at.batch as f64 / train.batches_per_epoch().max(1) as f64
 }

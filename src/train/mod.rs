@@ -1,8 +1,29 @@
 //! Training machinery: the loop, checkpoints, run directories, logs. Knows no task.
-pub mod checkpoint;
-pub mod events; // TensorBoard
-pub mod fit;
-pub mod log; // metrics.jsonl, progress line, warnings
-pub mod run_dir; // directory, lock, manifest
+//!
+//! A file uses those listed above it.
+
+pub mod atomic; // whole files or none
+pub mod clock; // UTC and spans as text
+pub mod exact; // doubles that survive JSON bit for bit
+pub mod interrupt; // Ctrl-C and SIGTERM
+
 pub mod spec; // TrainSpec
-pub mod task; // trait Task // THE loop
+pub mod spec_change; // which keys of two specs differ
+pub mod task; // trait Task
+
+pub mod events; // TensorBoard
+pub mod picture; // panels as PNG
+pub mod tensors; // safetensors, streamed
+pub mod warning; // what a run warns about, with advice
+pub mod window; // means over the log interval
+
+pub mod manifest; // what ran where, and what came out
+pub mod run_dir; // directory, lock, spec, log
+
+pub mod checkpoint; // save, resume
+pub mod keep; // the best checkpoints
+pub mod log; // metrics.jsonl, events, progress, warnings
+pub mod progress; // one line for people
+pub mod update; // one update of the parameters
+
+pub mod fit; // THE loop

@@ -1,31 +1,325 @@
 //! One stage's run directory: lock, resolved spec, manifest, metrics, events, checkpoints, pictures, log.
-use anyhow::Result;
-use std::path::{Path, PathBuf};
+//!
+//! | file | what |
+//! |---|---|
+//! | `lock` | the pid of the process that writes here; locked as long as it does |
+//! | `spec.yaml` | the resolved spec that the run belongs to |
+//! | `manifest.json` | circumstances, status and results ([`super::manifest`]) |
+//! | `metrics.jsonl` | one JSON object a line ([`super::log`]) |
+//! | `events.out.tfevents.*` | the same for TensorBoard |
+//! | `checkpoints/` | `last`, `best` and `best-STEP`, each `.safetensors` |
+//! | `pictures/` | what the task draws, and `latest.png` |
+//! | `log.txt` | what people were told, with times |
 
-/// An open, locked run directory. A second process gets an error that names the holder's pid.
+use super::{
+    atomic, clock,
+    manifest::{self, About, Manifest, Status},
+    spec_change::differences,
+    task::Metric,
+};
+use anyhow::{Context, Result, bail};
+use std::{
+    fs::{self, File, OpenOptions, TryLockError},
+    io::{Read, Seek, Write},
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+    time::{Instant, SystemTime},
+};
+
+/// An open, locked run directory. A second process gets an error that names the holder's pid; the lock goes with the
+/// value or with the process, however that ends.
 pub struct RunDir {
-    path: PathBuf, /* lock file handle … */
+    path: PathBuf,
+    _lock: File,
+    spec: String,
+    log: LogFile,
+    manifest: Manifest,
+    opened: Instant,
+    /// Seconds that earlier processes spent.
+    before: f64,
 }
+
 impl RunDir {
-    /// Creates or reopens; writes spec.yaml on creation.
+    /// Creates or reopens; writes spec.yaml on creation. Errors: the directory cannot be written, another process
+    /// holds it, or it belongs to another spec.
     pub fn open(path: &Path, spec_yaml: &str) -> Result<Self> {
-        let _ = (path, spec_yaml);
-        todo!()
+        let checkpoints = path.join("checkpoints");
+        fs::create_dir_all(&checkpoints).with_context(|| {
+            format!("cannot create {}: choose an --out that can be written", checkpoints.display())
+        })?;
+        let lock = lock(path)?;
+        for folder in [path.to_path_buf(), checkpoints, path.join("pictures")] {
+            if folder.is_dir() {
+                atomic::sweep(&folder).with_context(|| format!("cannot tidy {}", folder.display()))?;
+            }
+        }
+        settle_spec(path, spec_yaml)?;
+        let manifest = Manifest::read(path)?;
+        let before = manifest.as_ref().map_or(0.0, |m| m.wall_seconds);
+        manifest::forget_peak_memory();
+        Ok(Self {
+            path: path.into(),
+            _lock: lock,
+            spec: spec_yaml.into(),
+            log: LogFile::open(&path.join("log.txt"))?,
+            manifest: begin_again(manifest),
+            opened: Instant::now(),
+            before,
+        })
     }
+
     pub fn path(&self) -> &Path {
         &self.path
     }
-    /// A run is finished when its manifest says so and its outputs hash to what the manifest lists.
-    pub fn is_finished(path: &Path) -> bool {
-        let _ = path;
-        todo!()
+
+    /// The stage's name: the directory's.
+    pub fn name(&self) -> String {
+        self.path.file_name().map_or_else(|| "run".into(), |n| n.to_string_lossy().into_owned())
     }
-    pub fn finish(self, manifest: Manifest) -> Result<()> {
-        let _ = manifest;
-        todo!()
+
+    /// The resolved spec that the run belongs to.
+    pub fn spec(&self) -> &str {
+        &self.spec
+    }
+
+    /// The spec of the run directory at `path`, if there is one.
+    pub fn spec_at(path: &Path) -> Option<String> {
+        fs::read_to_string(path.join("spec.yaml")).ok()
+    }
+
+    /// A run is finished when its manifest says so and its outputs are what the manifest lists (by SHA-256; files
+    /// over 64 MiB by size).
+    pub fn is_finished(path: &Path) -> bool {
+        let manifest = Manifest::read(path).ok().flatten();
+        manifest.is_some_and(|m| m.status == Status::Finished && m.outputs_hold(path))
+    }
+
+    /// Puts the run's circumstances on record and marks it as running.
+    pub fn begin(&mut self, about: About) -> Result<()> {
+        self.manifest.about = about;
+        self.save()
+    }
+
+    /// Notes how far the run is; called with every checkpoint.
+    pub fn reached(&mut self, step: usize) -> Result<()> {
+        self.manifest.steps = step;
+        self.save()
+    }
+
+    /// Notes that the run continues from a checkpoint.
+    pub fn resumed(&mut self) {
+        self.manifest.resumed += 1;
+    }
+
+    /// Keeps a warning for the manifest.
+    pub fn warn(&mut self, text: String) {
+        if !self.manifest.warnings.contains(&text) {
+            self.manifest.warnings.push(text);
+        }
+    }
+
+    /// Adds a line, with the time, to log.txt.
+    pub fn log(&self, line: &str) -> Result<()> {
+        let stamped = format!("{} {line}\n", clock::utc(SystemTime::now()));
+        self.log.clone().write_all(stamped.as_bytes()).with_context(|| {
+            format!("cannot write {}: is the disk full?", self.path.join("log.txt").display())
+        })
+    }
+
+    /// log.txt as a writer, for a tracing subscriber.
+    pub fn log_file(&self) -> LogFile {
+        self.log.clone()
+    }
+
+    /// Ends the run: results, times, peak memory and the hash of every file in the directory.
+    pub fn finish(mut self, metrics: &[Metric]) -> Result<()> {
+        self.manifest.set_metrics(metrics);
+        self.manifest.set_outputs(&self.path)?;
+        self.end(Status::Finished)
+    }
+
+    /// Leaves the run to be continued later.
+    pub fn interrupt(mut self) -> Result<()> {
+        self.end(Status::Interrupted)
+    }
+
+    /// Records why the run failed; its last checkpoint stays.
+    pub fn fail(mut self, error: &anyhow::Error) -> Result<()> {
+        let text = format!("{error:#}");
+        self.log(&format!("failed: {text}"))?;
+        self.manifest.error = Some(text);
+        self.end(Status::Failed)
+    }
+
+    fn end(&mut self, status: Status) -> Result<()> {
+        self.manifest.status = status;
+        self.manifest.ended = Some(clock::utc(SystemTime::now()));
+        self.save()
+    }
+
+    fn save(&mut self) -> Result<()> {
+        self.manifest.wall_seconds = self.before + self.opened.elapsed().as_secs_f64();
+        self.manifest.peak_memory_bytes = manifest::peak_memory().max(self.manifest.peak_memory_bytes);
+        self.manifest.write(&self.path)
     }
 }
-/// manifest.json: git commit, features, version, host, device, data fingerprints, seed, start, end, wall seconds, steps, result metrics,
-/// SHA-256 of each output.
-#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
-pub struct Manifest {/* … */}
+
+/// log.txt, shared by all who write to it; lines of different writers do not mix.
+#[derive(Clone)]
+pub struct LogFile(Arc<Mutex<File>>);
+
+impl LogFile {
+    fn open(path: &Path) -> Result<Self> {
+        let file = OpenOptions::new().create(true).append(true).open(path);
+        let file = file.with_context(|| format!("cannot open {}", path.display()))?;
+        Ok(Self(Arc::new(Mutex::new(file))))
+    }
+}
+
+impl Write for LogFile {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).write(bytes)
+    }
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// The manifest of a run that is opened (again): what earlier processes did counts on, how they ended does not.
+fn begin_again(earlier: Option<Manifest>) -> Manifest {
+    let fresh = Manifest::begin();
+    match earlier {
+        None => fresh,
+        Some(earlier) => Manifest {
+            started: earlier.started,
+            wall_seconds: earlier.wall_seconds,
+            resumed: earlier.resumed,
+            steps: earlier.steps,
+            warnings: earlier.warnings,
+            peak_memory_bytes: earlier.peak_memory_bytes,
+            ..fresh
+        },
+    }
+}
+
+fn lock(run: &Path) -> Result<File> {
+    let path = run.join("lock");
+    let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
+    let mut file =
+        file.with_context(|| format!("cannot open {}: choose an --out that can be written", path.display()))?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => bail!(in_use(run, &mut file)),
+        Err(TryLockError::Error(error)) => {
+            let advice =
+                "choose an --out on a file system with locks (not every network file system has them)";
+            return Err(error).context(format!("cannot lock {}: {advice}", path.display()));
+        }
+    }
+    let pid = std::process::id().to_string();
+    let written = file.set_len(0).and_then(|()| file.rewind()).and_then(|()| file.write_all(pid.as_bytes()));
+    written.with_context(|| format!("cannot write {}: is the disk full?", path.display()))?;
+    Ok(file)
+}
+
+fn in_use(run: &Path, lock: &mut File) -> String {
+    let mut pid = String::new();
+    let known = lock.read_to_string(&mut pid).is_ok() && !pid.trim().is_empty();
+    let holder = if known { format!("process {}", pid.trim()) } else { "another process".into() };
+    format!("{holder} is writing to {}: wait until it ends, stop it, or choose another --out", run.display())
+}
+
+/// Writes spec.yaml, or makes sure that the one there says the same.
+fn settle_spec(run: &Path, spec: &str) -> Result<()> {
+    let path = run.join("spec.yaml");
+    if !path.exists() {
+        return atomic::write_bytes(&path, spec.as_bytes())
+            .with_context(|| format!("cannot write {}: is the disk full or read-only?", path.display()));
+    }
+    let there = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    let changed = differences(&there, spec);
+    if changed.is_empty() {
+        return Ok(());
+    }
+    bail!(
+        "{} holds a run of another spec:\n{}\nchoose another --out, or delete the directory to run anew",
+        run.display(),
+        changed.join("\n")
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::train::task::Better;
+
+    fn folder() -> (tempfile::TempDir, PathBuf) {
+        let temp = tempfile::tempdir().unwrap();
+        let path = temp.path().join("out").join("pretrain");
+        (temp, path)
+    }
+
+    #[test]
+    fn a_second_holder_is_told_who_the_first_is() {
+        let (_temp, path) = folder();
+        let first = RunDir::open(&path, "steps: 3\n").unwrap();
+        let error = RunDir::open(&path, "steps: 3\n").err().unwrap().to_string();
+        let expected = format!("process {} is writing to {}: wait", std::process::id(), path.display());
+        assert!(error.starts_with(&expected), "{error}");
+        drop(first);
+        RunDir::open(&path, "steps: 3\n").unwrap();
+    }
+
+    #[test]
+    fn another_spec_is_refused_key_by_key() {
+        let (_temp, path) = folder();
+        drop(RunDir::open(&path, "train:\n  steps: 3\n  batch: 8\n").unwrap());
+        drop(RunDir::open(&path, "# said otherwise\ntrain: { batch: 8, steps: 3 }\n").unwrap());
+        let error = RunDir::open(&path, "train:\n  steps: 4\n  batch: 8\n").err().unwrap().to_string();
+        assert!(error.contains("\n  train.steps: 3 there, 4 asked for\nchoose another --out"), "{error}");
+    }
+
+    #[test]
+    fn finished_until_an_output_changes() {
+        let (_temp, path) = folder();
+        let mut run = RunDir::open(&path, "a: 1\n").unwrap();
+        run.begin(About { device: "cpu".into(), seed: 7, data: [("train".into(), "ab".into())].into() })
+            .unwrap();
+        assert!(!RunDir::is_finished(&path));
+        fs::write(path.join("prior.npy"), "numbers").unwrap();
+        run.finish(&[Metric { name: "top1".into(), value: 0.5, better: Better::Higher }]).unwrap();
+        assert!(RunDir::is_finished(&path));
+        let manifest = Manifest::read(&path).unwrap().unwrap();
+        assert_eq!((manifest.about.seed, manifest.metrics[0].value), (7, Some(0.5)));
+        assert_eq!(manifest.outputs.keys().collect::<Vec<_>>(), ["prior.npy", "spec.yaml"]);
+        fs::write(path.join("prior.npy"), "NUMBERS").unwrap();
+        assert!(!RunDir::is_finished(&path));
+    }
+
+    #[test]
+    fn a_failure_is_on_record_and_time_adds_up() {
+        let (_temp, path) = folder();
+        let mut run = RunDir::open(&path, "a: 1\n").unwrap();
+        run.before = 100.0;
+        run.fail(&anyhow::anyhow!("no gradient").context("step 3")).unwrap();
+        let failed = Manifest::read(&path).unwrap().unwrap();
+        assert_eq!((failed.status, failed.error.as_deref()), (Status::Failed, Some("step 3: no gradient")));
+        let mut run = RunDir::open(&path, "a: 1\n").unwrap();
+        run.begin(About::default()).unwrap();
+        let again = Manifest::read(&path).unwrap().unwrap();
+        assert_eq!((again.status, again.error), (Status::Running, None));
+        assert!(again.wall_seconds >= 100.0 && again.started == failed.started);
+        assert!(
+            fs::read_to_string(path.join("log.txt")).unwrap().ends_with("Z failed: step 3: no gradient\n")
+        );
+    }
+
+    #[test]
+    fn a_place_that_cannot_be_written_is_named() {
+        let temp = tempfile::tempdir().unwrap();
+        let path = temp.path().join("file");
+        fs::write(&path, "").unwrap();
+        let error = RunDir::open(&path, "a: 1\n").err().unwrap().to_string();
+        assert!(error.contains("file/checkpoints: choose an --out that can be written"), "{error}");
+    }
+}

@@ -1,4 +1,6 @@
 //! A thing that can be trained.
+
+use super::exact;
 use crate::{
     data::{Batch, loader::Loader},
     nn::params::Params,
@@ -6,27 +8,35 @@ use crate::{
 };
 use anyhow::Result;
 use candle_core::Tensor;
+use serde::{Deserialize, Serialize};
 
 /// What one forward pass gives the loop, which owns backward and update.
 pub struct Step {
+    /// What the gradient is taken of: one number, shape `()`.
     pub loss: Tensor,
-    /// named scalars to log, already plain numbers; the first is shown as "loss"
+    /// Named scalars to log, already plain numbers; the first is the one on the progress line. Without any, the loss
+    /// itself is logged as `loss`.
     pub scalars: Vec<(&'static str, f64)>,
 }
-/// A named result of validation. `better` says which direction is good.
-#[derive(Clone, Debug, PartialEq)]
+
+/// A named result of validation.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Metric {
     pub name: String,
+    #[serde(with = "exact")]
     pub value: f64,
     pub better: Better,
 }
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+
+/// Which direction of a metric is good; `Neither` picks no best checkpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Better {
     Higher,
     Lower,
     Neither,
 }
-/// A picture for people: packed RGB.
+/// A picture for people: packed RGB, `rgb.len() == 3·width·height`.
 #[derive(Clone, Debug)]
 pub struct Panel {
     pub name: String,
@@ -35,12 +45,17 @@ pub struct Panel {
     pub rgb: Vec<u8>,
 }
 
+/// A pretext task, a probe or a transfer head.
+///
+/// For a run that was killed and resumed to equal one that was not, `step` must be a function of the parameters, the
+/// batch and `rng` alone, and `evaluate` and `picture` must leave no trace that `step` would see.
 pub trait Task {
     fn params(&self) -> &Params;
-    /// `rng` is keyed by the step already.
+    /// One forward pass. `rng` is keyed by the step and the micro-batch already.
     fn step(&mut self, batch: &Batch, rng: &Rng) -> Result<Step>;
-    /// The first metric decides which checkpoint is best.
+    /// One pass over `val`, which stands at its beginning. The first metric decides which checkpoint is best.
     fn evaluate(&mut self, val: &mut Loader) -> Result<Vec<Metric>>;
+    /// What a person would look at; `val` stands at its beginning.
     fn picture(&mut self, val: &mut Loader) -> Result<Option<Panel>>;
     /// What the picture or metrics warn about: (what, advice). Called after each evaluation.
     fn warnings(&self) -> Vec<(String, String)> {

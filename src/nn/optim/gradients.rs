@@ -1,0 +1,166 @@
+//! Gradients by parameter: summed over passes, measured, clipped, searched for numbers that are not finite.
+//!
+//! Nothing is rewritten that need not be: one pass is kept as it came, and clipping and the division by the passes
+//! become one factor, which the update multiplies in.
+
+use super::update::read_f32;
+use crate::nn::params::Params;
+use candle_core::{DType, InplaceOp2, Result, Tensor, backprop::GradStore};
+use rayon::prelude::*;
+
+/// Elements summed as one piece: fixed, so that the norm has the same bits whatever the number of threads.
+const PIECE: usize = 1 << 16;
+
+/// Gradients by parameter, in the order of `Params`; sums over `iter_size` passes.
+pub struct Gradients {
+    sums: Vec<Sum>,
+    passes: usize,
+    scale: f64,
+}
+
+/// The sum of one parameter's gradients.
+enum Sum {
+    /// The parameter does not move; its gradients are dropped.
+    Unwanted,
+    None,
+    /// One pass, in memory that other tensors may share.
+    Given(Tensor),
+    /// Several passes, in memory of its own: the next is added in place.
+    Own(Tensor),
+}
+
+impl Gradients {
+    /// No passes yet; every parameter takes part.
+    pub fn new(params: &Params) -> Self {
+        Self::of(params, |_| true)
+    }
+
+    pub(super) fn of(params: &Params, wanted: impl Fn(&str) -> bool) -> Self {
+        let sums = params.iter().map(|p| if wanted(&p.name) { Sum::None } else { Sum::Unwanted }).collect();
+        Self { sums, passes: 0, scale: 1.0 }
+    }
+
+    /// Adds one backward pass; takes the tensors out of the store.
+    pub fn add(&mut self, params: &Params, store: &mut GradStore) -> Result<()> {
+        for (sum, param) in self.sums.iter_mut().zip(params.iter()) {
+            if let Some(grad) = store.remove(&param.var) {
+                *sum = std::mem::replace(sum, Sum::None).plus(grad)?;
+            }
+        }
+        self.passes += 1;
+        self.scale = 1.0 / self.passes as f64;
+        Ok(())
+    }
+
+    /// Caffe's order: clip the summed gradient to this global L2 norm, then divide by the number of passes. Both
+    /// become a factor for the update. Returns the norm of the sum before clipping; it is not finite exactly when
+    /// some gradient is not, or is too large to square in double precision.
+    pub fn finish(&mut self, clip: Option<f64>) -> Result<f64> {
+        let squares = self.sums().flatten().map(square_norm).collect::<Result<Vec<f64>>>()?;
+        let norm = squares.iter().sum::<f64>().sqrt();
+        let clipped = clip.filter(|&most| norm > most).map_or(1.0, |most| most / norm);
+        self.scale = clipped / self.passes.max(1) as f64;
+        Ok(norm)
+    }
+
+    /// Name of the first parameter whose gradient is not finite. Reads everything once more: call it when the loss
+    /// or the norm says that there is something to find.
+    pub fn non_finite(&self, params: &Params) -> Result<Option<String>> {
+        for (grad, param) in self.sums().zip(params.iter()) {
+            if let Some(grad) = grad
+                && !all_finite(grad)?
+            {
+                return Ok(Some(param.name.clone()));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The sums, one entry for each parameter, before the factor.
+    pub(super) fn sums(&self) -> impl Iterator<Item = Option<&Tensor>> {
+        self.sums.iter().map(|sum| match sum {
+            Sum::Unwanted | Sum::None => None,
+            Sum::Given(tensor) | Sum::Own(tensor) => Some(tensor),
+        })
+    }
+
+    /// What the update multiplies the sums by.
+    pub(super) fn scale(&self) -> f64 {
+        self.scale
+    }
+}
+
+impl Sum {
+    fn plus(self, grad: Tensor) -> Result<Self> {
+        Ok(match self {
+            Self::Unwanted => Self::Unwanted,
+            Self::None => Self::Given(grad.detach().contiguous()?),
+            Self::Given(first) => Self::Own((first + grad.detach())?.contiguous()?),
+            Self::Own(sum) => {
+                if read_f32(&sum, |_| ()).is_some() {
+                    sum.inplace_op2(&grad.detach().contiguous()?, &Add)?;
+                    Self::Own(sum)
+                } else {
+                    Self::Own((sum + grad.detach())?)
+                }
+            }
+        })
+    }
+}
+
+/// sum += gradient, on f32 in host memory.
+struct Add;
+impl InplaceOp2 for Add {
+    fn name(&self) -> &'static str {
+        "add-gradient"
+    }
+    fn cpu_fwd(
+        &self,
+        sum: &mut candle_core::CpuStorage,
+        sum_layout: &candle_core::Layout,
+        grad: &candle_core::CpuStorage,
+        grad_layout: &candle_core::Layout,
+    ) -> Result<()> {
+        let sum = super::update::slice_mut(self.name(), sum, sum_layout)?;
+        let grad = super::update::slice(self.name(), grad, grad_layout)?;
+        let pieces = sum.par_chunks_mut(PIECE).zip(grad.par_chunks(PIECE));
+        pieces.for_each(|(sum, grad)| sum.iter_mut().zip(grad).for_each(|(s, g)| *s += g));
+        Ok(())
+    }
+}
+
+fn square_norm(tensor: &Tensor) -> Result<f64> {
+    match read_f32(tensor, squares) {
+        Some(sum) => Ok(sum),
+        None => tensor.sqr()?.sum_all()?.to_dtype(DType::F64)?.to_scalar(),
+    }
+}
+
+/// Σ v², in double precision; piece by piece, so that the number of threads changes no bit.
+fn squares(values: &[f32]) -> f64 {
+    let pieces: Vec<f64> = values.par_chunks(PIECE).map(piece_squares).collect();
+    pieces.iter().sum()
+}
+
+/// Eight running sums, which the compiler turns into vector registers.
+fn piece_squares(values: &[f32]) -> f64 {
+    let mut lanes = [0f64; 8];
+    let (eights, rest) = values.as_chunks::<8>();
+    for eight in eights {
+        for (lane, &v) in lanes.iter_mut().zip(eight) {
+            *lane += f64::from(v) * f64::from(v);
+        }
+    }
+    lanes.iter().sum::<f64>() + rest.iter().map(|&v| f64::from(v) * f64::from(v)).sum::<f64>()
+}
+
+fn all_finite(tensor: &Tensor) -> Result<bool> {
+    match read_f32(tensor, |values| values.par_chunks(PIECE).all(|piece| piece.iter().all(|v| v.is_finite()))) {
+        Some(finite) => Ok(finite),
+        // x − x is 0 where x is finite and NaN elsewhere
+        None => {
+            let sum: f64 = (tensor - tensor)?.sum_all()?.to_dtype(DType::F64)?.to_scalar()?;
+            Ok(sum == 0.0)
+        }
+    }
+}

@@ -1,0 +1,235 @@
+//! Optimizers: Adam (Kingma and Ba 2015) with coupled L2 and SGD with momentum, both as Caffe computes them, with
+//! learning-rate and decay multipliers by name pattern, accumulation over several passes, and clipping.
+//!
+//! One update, in Caffe's order: the gradients of all passes are summed, the sum is clipped to a global L2 norm
+//! and divided by the number of passes ([`Gradients`]); then decay · weight is added and the rule applied
+//! ([`Optimizer`]). The learning rate comes scheduled from outside: see [`super::schedule`].
+//!
+//! With g the resulting gradient, decay included:
+//!
+//! * Adam: m ← β₁m + (1−β₁)g, v ← β₂v + (1−β₂)g², w ← w − lr·√(1−β₂ᵗ)/(1−β₁ᵗ) · m / (√v + 1e-8).
+//! * SGD: V ← μV + lr·g, w ← w − V, the rate inside the velocity. Nesterov: w ← w − ((1+μ)V − μV_before).
+
+mod gradients;
+mod multipliers;
+mod update;
+
+pub use gradients::Gradients;
+pub use multipliers::{Multiplier, caffe_pairs};
+
+use super::params::{Param, Params};
+use crate::bounded::{Fraction, NonNegative, Positive};
+use candle_core::{DType, Device, Result, Tensor, bail};
+use serde::{Deserialize, Serialize};
+use update::{AdamRule, Rule, SgdRule};
+
+/// Which rule moves the parameters, and its constants.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum OptimizerSpec {
+    Adam(AdamSpec),
+    Sgd(SgdSpec),
+}
+
+/// Adam with L2 decay added to the gradient before the moments (not the decoupled AdamW).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AdamSpec {
+    pub lr: Positive,
+    #[serde(default = "beta1")]
+    pub beta1: Fraction,
+    #[serde(default = "beta2")]
+    pub beta2: Fraction,
+    #[serde(default = "zero")]
+    pub decay: NonNegative,
+    #[serde(default)]
+    pub multipliers: Vec<Multiplier>,
+}
+
+/// Stochastic gradient descent whose velocity holds the learning rate.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SgdSpec {
+    pub lr: Positive,
+    #[serde(default = "momentum")]
+    pub momentum: Fraction,
+    #[serde(default)]
+    pub nesterov: bool,
+    #[serde(default = "zero")]
+    pub decay: NonNegative,
+    #[serde(default)]
+    pub multipliers: Vec<Multiplier>,
+}
+
+fn beta1() -> Fraction {
+    Fraction::of(0.9)
+}
+fn beta2() -> Fraction {
+    Fraction::of(0.999)
+}
+fn momentum() -> Fraction {
+    Fraction::of(0.9)
+}
+fn zero() -> NonNegative {
+    NonNegative::of(0.0)
+}
+
+impl OptimizerSpec {
+    /// The rate that schedules start from.
+    pub fn lr(&self) -> f64 {
+        match self {
+            Self::Adam(adam) => adam.lr.get(),
+            Self::Sgd(sgd) => sgd.lr.get(),
+        }
+    }
+    /// Learning-rate and decay factors by pattern.
+    pub fn multipliers(&self) -> &[Multiplier] {
+        match self {
+            Self::Adam(adam) => &adam.multipliers,
+            Self::Sgd(sgd) => &sgd.multipliers,
+        }
+    }
+    fn decay(&self) -> f64 {
+        match self {
+            Self::Adam(adam) => adam.decay.get(),
+            Self::Sgd(sgd) => sgd.decay.get(),
+        }
+    }
+    /// What the moments are called in a checkpoint.
+    fn moments(&self) -> &'static [&'static str] {
+        match self {
+            Self::Adam(_) => &["adam.m", "adam.v"],
+            Self::Sgd(_) => &["sgd.velocity"],
+        }
+    }
+}
+
+/// What the optimizer keeps for one parameter.
+struct Slot {
+    name: String,
+    lr: f64,
+    decay: f64,
+    /// In the order of `OptimizerSpec::moments`; none where the parameter does not move.
+    moments: Vec<Tensor>,
+}
+
+/// The moments of every parameter and the number of updates so far.
+pub struct Optimizer {
+    spec: OptimizerSpec,
+    steps: usize,
+    slots: Vec<Slot>,
+}
+
+impl Optimizer {
+    /// Moments at zero for every parameter that moves.
+    ///
+    /// # Errors
+    /// A multiplier pattern that matches no parameter; the message lists the nearest names.
+    pub fn new(spec: &OptimizerSpec, params: &Params) -> Result<Self> {
+        let names: Vec<&str> = params.iter().map(|p| p.name.as_str()).collect();
+        multipliers::check_coverage(spec.multipliers(), &names)?;
+        let slots = params.iter().map(|p| Slot::new(spec, p)).collect::<Result<_>>()?;
+        Ok(Self { spec: spec.clone(), steps: 0, slots })
+    }
+
+    /// Empty sums for `params` that leave out the parameters that do not move, so that these take no part in the
+    /// norm that clipping looks at.
+    pub fn gradients(&self, params: &Params) -> Gradients {
+        Gradients::of(params, |name| !self.is_frozen(name))
+    }
+
+    /// Whether the parameter's learning-rate multiplier is 0: it stays as it is, bit for bit.
+    pub fn is_frozen(&self, name: &str) -> bool {
+        self.slots.iter().any(|slot| slot.name == name && slot.lr == 0.0)
+    }
+
+    /// One update with learning rate `lr` (already scheduled). Parameters without a gradient stay, and so do
+    /// their moments. `params` are those that the optimizer was made for.
+    pub fn step(&mut self, params: &Params, grads: &Gradients, lr: f64) -> Result<()> {
+        if params.iter().count() != self.slots.len() {
+            bail!("optimizer: parameters were added after it was made: make it when the network is complete")
+        }
+        self.steps += 1;
+        for (slot, (param, grad)) in self.slots.iter_mut().zip(params.iter().zip(grads.sums())) {
+            if param.name != slot.name {
+                bail!("optimizer: made for `{}`, given `{}`: these are other parameters", slot.name, param.name)
+            }
+            let Some(grad) = grad.filter(|_| slot.lr > 0.0) else { continue };
+            let rule = rule(&self.spec, self.steps, lr * slot.lr, slot.decay, grads.scale());
+            update::apply(&rule, &param.var, grad, &mut slot.moments)?;
+        }
+        Ok(())
+    }
+
+    /// The rate of the spec, which schedules start from.
+    pub fn base_lr(&self) -> f64 {
+        self.spec.lr()
+    }
+
+    /// Everything that a bit-exact resume needs (moments, step count). The tensors share the moments' memory: the
+    /// next update changes them too. Write or copy them before it.
+    pub fn state(&self) -> Vec<(String, Tensor)> {
+        let count = Tensor::from_vec(vec![self.steps as i64], 1, &Device::Cpu);
+        let count = count.into_iter().map(|t| (STEPS.to_string(), t));
+        count.chain(self.moments().map(|(name, t)| (name, t.clone()))).collect()
+    }
+
+    fn moments(&self) -> impl Iterator<Item = (String, &Tensor)> {
+        let kinds = self.spec.moments();
+        self.slots.iter().flat_map(move |slot| {
+            kinds.iter().zip(&slot.moments).map(|(kind, t)| (format!("{kind}.{}", slot.name), t))
+        })
+    }
+
+    /// Sets `state` back, by copies. Strict: a missing, unexpected or differently shaped entry is an error, and
+    /// then nothing has changed.
+    pub fn restore(&mut self, state: &[(String, Tensor)]) -> Result<()> {
+        let wanted = 1 + self.moments().count();
+        if state.len() != wanted {
+            bail!("optimizer: the state has {} entries, {wanted} expected: another optimizer wrote it", state.len())
+        }
+        let find = |name: &str| match state.iter().find(|(n, _)| n == name) {
+            Some((_, tensor)) => Ok(tensor),
+            None => bail!("optimizer: `{name}` is missing from the state to restore"),
+        };
+        let steps = find(STEPS)?.to_dtype(DType::I64)?.flatten_all()?.get(0)?.to_scalar::<i64>()?;
+        let mut copies = Vec::with_capacity(wanted);
+        for (name, own) in self.moments() {
+            let given = find(&name)?;
+            if given.shape() != own.shape() {
+                bail!("optimizer: `{name}` is {:?} here and {:?} in the state", own.dims(), given.dims())
+            }
+            copies.push(given.to_device(own.device())?.to_dtype(own.dtype())?.copy()?.contiguous()?);
+        }
+        self.steps = steps.try_into().map_err(candle_core::Error::wrap)?;
+        let slots = self.slots.iter_mut().flat_map(|slot| slot.moments.iter_mut());
+        slots.zip(copies).for_each(|(own, copy)| *own = copy);
+        Ok(())
+    }
+}
+
+/// What the count of updates is called in a checkpoint.
+const STEPS: &str = "optimizer.steps";
+
+impl Slot {
+    fn new(spec: &OptimizerSpec, param: &Param) -> Result<Self> {
+        let (lr, decay) = multipliers::factors(spec.multipliers(), &param.name);
+        let count = if lr > 0.0 { spec.moments().len() } else { 0 };
+        let moments = (0..count).map(|_| param.var.zeros_like()).collect::<Result<_>>()?;
+        Ok(Self { name: param.name.clone(), lr, decay: decay * spec.decay(), moments })
+    }
+}
+
+/// The constants of update number `t` (from 1) of one parameter.
+fn rule(spec: &OptimizerSpec, t: usize, lr: f64, decay: f64, scale: f64) -> Rule {
+    match spec {
+        OptimizerSpec::Adam(adam) => {
+            let (beta1, beta2) = (adam.beta1.get(), adam.beta2.get());
+            let correction = (1.0 - beta2.powf(t as f64)).sqrt() / (1.0 - beta1.powf(t as f64));
+            Rule::Adam(AdamRule { rate: lr * correction, beta1, beta2, decay, scale })
+        }
+        OptimizerSpec::Sgd(sgd) => {
+            Rule::Sgd(SgdRule { lr, momentum: sgd.momentum.get(), nesterov: sgd.nesterov, decay, scale })
+        }
+    }
+}

@@ -1,0 +1,193 @@
+//! The update of one parameter: a fused pass over f32 in host memory, and the same rule composed of candle's own
+//! operations for every other device and element type.
+//!
+//! The fused pass reads and writes each of weight, gradient and moments once, in fixed pieces on all threads;
+//! every element is computed by itself, so the number of threads changes no bit.
+
+use candle_core::{
+    CpuStorage, DType, InplaceOp1, InplaceOp2, Layout, Result, Storage, Tensor, Var, WithDType, bail,
+};
+use rayon::prelude::*;
+use std::cell::RefCell;
+
+/// Elements of one parallel piece.
+const PIECE: usize = 1 << 15;
+
+/// Caffe's δ, outside the square root and after the bias correction.
+const DELTA: f64 = 1e-8;
+
+/// The constants of one update of one parameter. `scale` multiplies the gradient, then decay · weight is added.
+pub(super) enum Rule {
+    Adam(AdamRule),
+    Sgd(SgdRule),
+}
+/// `rate` is the learning rate with both bias corrections in it.
+#[derive(Clone, Copy)]
+pub(super) struct AdamRule {
+    pub rate: f64,
+    pub beta1: f64,
+    pub beta2: f64,
+    pub decay: f64,
+    pub scale: f64,
+}
+#[derive(Clone, Copy)]
+pub(super) struct SgdRule {
+    pub lr: f64,
+    pub momentum: f64,
+    pub nesterov: bool,
+    pub decay: f64,
+    pub scale: f64,
+}
+
+/// Moves `var` and its moments by one update.
+pub(super) fn apply(rule: &Rule, var: &Var, grad: &Tensor, moments: &mut [Tensor]) -> Result<()> {
+    if var.shape() != grad.shape() {
+        bail!("optimizer: a parameter of {:?} has a gradient of {:?}", var.dims(), grad.dims())
+    }
+    let fused = var.device().is_cpu() && var.dtype() == DType::F32 && grad.dtype() == DType::F32;
+    match (rule, moments) {
+        (Rule::Adam(adam), [m, v]) if fused => adam.fused(var, grad, m, v),
+        (Rule::Adam(adam), [m, v]) => adam.composed(var, grad, m, v),
+        (Rule::Sgd(sgd), [velocity]) if fused => sgd.fused(var, grad, velocity),
+        (Rule::Sgd(sgd), [velocity]) => sgd.composed(var, grad, velocity),
+        (_, moments) => bail!("optimizer: {} moments do not fit the rule", moments.len()),
+    }
+}
+
+impl AdamRule {
+    fn fused(&self, var: &Var, grad: &Tensor, m: &Tensor, v: &Tensor) -> Result<()> {
+        edit(m, |m| {
+            edit(v, |v| {
+                edit_with(var, grad, |w, g| {
+                    let pieces = w.par_chunks_mut(PIECE).zip(g.par_chunks(PIECE));
+                    let moments = m.par_chunks_mut(PIECE).zip(v.par_chunks_mut(PIECE));
+                    pieces.zip(moments).for_each(|((w, g), (m, v))| self.piece(w, g, m, v));
+                })
+            })
+        })
+    }
+
+    fn piece(&self, w: &mut [f32], g: &[f32], m: &mut [f32], v: &mut [f32]) {
+        let (rate, decay, scale) = (self.rate as f32, self.decay as f32, self.scale as f32);
+        let (beta1, beta2, delta) = (self.beta1 as f32, self.beta2 as f32, DELTA as f32);
+        let (new1, new2) = ((1.0 - self.beta1) as f32, (1.0 - self.beta2) as f32);
+        for (((w, g), m), v) in w.iter_mut().zip(g).zip(m).zip(v) {
+            let g = g * scale + decay * *w;
+            *m = beta1 * *m + new1 * g;
+            *v = beta2 * *v + new2 * g * g;
+            *w -= rate * *m / (v.sqrt() + delta);
+        }
+    }
+
+    fn composed(&self, var: &Var, grad: &Tensor, m: &mut Tensor, v: &mut Tensor) -> Result<()> {
+        let g = decayed(var, grad, self.scale, self.decay)?;
+        *m = ((&*m * self.beta1)? + (&g * (1.0 - self.beta1))?)?;
+        *v = ((&*v * self.beta2)? + (g.sqr()? * (1.0 - self.beta2))?)?;
+        let step = ((&*m * self.rate)? / (v.sqrt()? + DELTA)?)?;
+        var.set(&(var.as_detached_tensor() - step)?)
+    }
+}
+
+impl SgdRule {
+    fn fused(&self, var: &Var, grad: &Tensor, velocity: &Tensor) -> Result<()> {
+        edit(velocity, |velocity| {
+            edit_with(var, grad, |w, g| {
+                let pieces = w.par_chunks_mut(PIECE).zip(g.par_chunks(PIECE)).zip(velocity.par_chunks_mut(PIECE));
+                pieces.for_each(|((w, g), velocity)| self.piece(w, g, velocity));
+            })
+        })
+    }
+
+    fn piece(&self, w: &mut [f32], g: &[f32], velocity: &mut [f32]) {
+        let (lr, decay, scale) = (self.lr as f32, self.decay as f32, self.scale as f32);
+        let momentum = self.momentum as f32;
+        for ((w, g), velocity) in w.iter_mut().zip(g).zip(velocity) {
+            let before = *velocity;
+            *velocity = momentum * before + lr * (g * scale + decay * *w);
+            *w -= if self.nesterov { (1.0 + momentum) * *velocity - momentum * before } else { *velocity };
+        }
+    }
+
+    fn composed(&self, var: &Var, grad: &Tensor, velocity: &mut Tensor) -> Result<()> {
+        let g = decayed(var, grad, self.scale, self.decay)?;
+        let new = ((&*velocity * self.momentum)? + (g * self.lr)?)?;
+        let step = if self.nesterov {
+            ((&new * (1.0 + self.momentum))? - (&*velocity * self.momentum)?)?
+        } else {
+            new.clone()
+        };
+        *velocity = new;
+        var.set(&(var.as_detached_tensor() - step)?)
+    }
+}
+
+/// scale · gradient + decay · weight, in the weight's element type.
+fn decayed(var: &Var, grad: &Tensor, scale: f64, decay: f64) -> Result<Tensor> {
+    (grad.to_dtype(var.dtype())? * scale)? + (var.as_detached_tensor() * decay)?
+}
+
+/// Runs `read` on the elements of a contiguous f32 tensor in host memory; `None` for any other tensor.
+pub(super) fn read_f32<T>(tensor: &Tensor, read: impl FnOnce(&[f32]) -> T) -> Option<T> {
+    let (storage, layout) = tensor.storage_and_layout();
+    match &*storage {
+        Storage::Cpu(storage) => slice("read", storage, layout).ok().map(read),
+        _ => None,
+    }
+}
+
+/// The contiguous f32 elements of a storage.
+pub(super) fn slice<'a>(op: &str, storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
+    match layout.contiguous_offsets() {
+        Some((start, end)) => Ok(&f32::cpu_storage_as_slice(storage)?[start..end]),
+        None => bail!("{op}: a tensor of {:?} is not contiguous", layout.dims()),
+    }
+}
+
+/// As `slice`, to write to.
+pub(super) fn slice_mut<'a>(op: &str, storage: &'a mut CpuStorage, layout: &Layout) -> Result<&'a mut [f32]> {
+    match (layout.contiguous_offsets(), storage) {
+        (Some((start, end)), CpuStorage::F32(values)) => Ok(&mut values[start..end]),
+        _ => bail!("{op}: needs a contiguous f32 tensor, given one of {:?}", layout.dims()),
+    }
+}
+
+/// Opens a tensor's own memory for writing while `work` runs. candle lends one mutable storage to an in-place
+/// operation; nesting these gives a fused pass the weight and its moments at once.
+fn edit(tensor: &Tensor, work: impl FnOnce(&mut [f32]) -> Result<()>) -> Result<()> {
+    tensor.inplace_op1(&Edit(RefCell::new(Some(work))))
+}
+struct Edit<F>(RefCell<Option<F>>);
+impl<F: FnOnce(&mut [f32]) -> Result<()>> InplaceOp1 for Edit<F> {
+    fn name(&self) -> &'static str {
+        "optimizer-moment"
+    }
+    fn cpu_fwd(&self, storage: &mut CpuStorage, layout: &Layout) -> Result<()> {
+        let values = slice_mut(InplaceOp1::name(self), storage, layout)?;
+        self.0.take().map_or(Ok(()), |work| work(values))
+    }
+}
+
+/// As `edit`, with a second tensor to read; candle refuses a pair that shares memory.
+fn edit_with(written: &Tensor, read: &Tensor, work: impl FnOnce(&mut [f32], &[f32])) -> Result<()> {
+    written.inplace_op2(read, &EditWith(RefCell::new(Some(work))))
+}
+struct EditWith<F>(RefCell<Option<F>>);
+impl<F: FnOnce(&mut [f32], &[f32])> InplaceOp2 for EditWith<F> {
+    fn name(&self) -> &'static str {
+        "optimizer-update"
+    }
+    fn cpu_fwd(
+        &self,
+        written: &mut CpuStorage,
+        written_layout: &Layout,
+        read: &CpuStorage,
+        read_layout: &Layout,
+    ) -> Result<()> {
+        let written = slice_mut(InplaceOp2::name(self), written, written_layout)?;
+        let read = slice(InplaceOp2::name(self), read, read_layout)?;
+        if let Some(work) = self.0.take() {
+            work(written, read);
+        }
+        Ok(())
+    }
+}

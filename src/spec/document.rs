@@ -1,0 +1,156 @@
+//! One spec as it was written: the file, the base that it extends, and the overrides, merged but not yet typed.
+
+use super::{
+    error::{Fault, SpecError, refuse},
+    marks::{Mark, marks},
+    node::{Content, Node, Reader},
+    overrides::Override,
+    source::{Place, Source},
+    typed::typed,
+};
+use serde::de::DeserializeOwned;
+use serde_yaml::Value;
+use std::path::Path;
+
+/// Layers in the order in which they override; `--set` arguments follow.
+const BASE: usize = 0;
+const FILE: usize = 1;
+
+/// What a fault at a path is shown at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum On {
+    /// The last key of the path.
+    Key,
+    /// The value there.
+    Value,
+}
+
+/// A merged YAML document whose every value knows the file, line and column that it came from.
+#[derive(Debug)]
+pub struct Document {
+    root: Node,
+    sources: Vec<Source>,
+}
+
+impl Document {
+    /// Reads `path` and, where it says `extends: base.yaml` (relative to itself), the base below it.
+    ///
+    /// # Errors
+    /// An unreadable file, YAML that does not parse, a base that itself extends.
+    pub fn read(path: &Path) -> Result<Self, SpecError> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| SpecError::Unreadable { path: path.display().to_string(), source })?;
+        let file = Source { name: path.display().to_string(), text, is_file: true };
+        let mut sources = vec![Source::default(), file];
+        let root = read(&sources[FILE], FILE).and_then(|root| extend(root, path, &mut sources));
+        match root {
+            Ok(root) => Ok(Self { root, sources }),
+            Err(fault) => Err(refuse(&[fault], &sources)),
+        }
+    }
+
+    /// Applies one `key.path=value`. `expand` may lengthen a path that leaves out what is clear from the document.
+    ///
+    /// # Errors
+    /// An argument without `=`, a value that is not YAML, and what `expand` refuses.
+    pub(super) fn set(
+        &mut self,
+        argument: &str,
+        expand: impl Fn(Vec<String>, &Node) -> Result<Vec<String>, Fault>,
+    ) -> Result<(), SpecError> {
+        let layer = self.sources.len();
+        self.sources.push(Source {
+            name: format!("--set {argument}"),
+            text: argument.into(),
+            is_file: false,
+        });
+        let done = Override::parse(argument, layer)
+            .and_then(|change| change.expand(|keys| expand(keys, &self.root)))
+            .map(|change| self.root.overlay(change.node(&self.root)));
+        done.map_err(|fault| refuse(&[fault], &self.sources))
+    }
+
+    /// The typed spec.
+    ///
+    /// # Errors
+    /// Everything that the type refuses: all unknown keys at once, else the first fault.
+    pub fn typed<T: DeserializeOwned>(&self) -> Result<T, SpecError> {
+        typed(&self.root).map_err(|faults| refuse(&faults, &self.sources))
+    }
+
+    /// Refuses what stands at `path` for a reason that only the whole document shows.
+    pub(super) fn refuse(&self, path: &[&str], on: On, fault: Fault) -> SpecError {
+        let mut node = &self.root;
+        let mut at = self.root.entries().first().map_or(self.root.at, |e| e.key_at);
+        for step in path {
+            let next = match &node.content {
+                Content::Seq(items) => step.parse().ok().and_then(|i: usize| items.get(i)).map(|n| (n, n.at)),
+                _ => node.get(step).map(|e| (&e.value, e.key_at)),
+            };
+            // A part that is not there is a default: its section stands for it.
+            let Some((value, key_at)) = next else { break };
+            node = value;
+            at = if on == On::Key { key_at } else { value.at };
+        }
+        refuse(&[fault.or_at(at)], &self.sources)
+    }
+}
+
+/// Parses one file of a spec.
+fn read(source: &Source, layer: usize) -> Result<Node, Fault> {
+    let marks = marks(&source.text);
+    if let Ok(Some(mark)) = &marks
+        && let Some(fault) = Node::duplicate_key(mark, layer)
+    {
+        return Err(fault);
+    }
+    let value: Value = serde_yaml::from_str(&source.text).map_err(|e| syntax(&e, layer))?;
+    let start = Place { layer, line: 1, column: 0, width: 1 };
+    let mark: Option<Mark> = marks.map_err(|e| {
+        let place = Place { line: e.marker().line(), column: e.marker().col(), ..start };
+        Fault::new(format!("this is not YAML: {}", e.info())).or_at(place)
+    })?;
+    let root = Reader { source, layer, whole: None }.node(value, mark.as_ref(), start)?;
+    match root.content {
+        Content::Map(_) => Ok(root),
+        Content::Null => Err(Fault::new("the file is empty").or_at(start)),
+        _ => Err(Fault::new("expected a section (`key: value` lines) at the top").or_at(root.at)),
+    }
+}
+
+/// serde_yaml's error with its own words about the place taken off, and those about the context beside the caret.
+fn syntax(error: &serde_yaml::Error, layer: usize) -> Fault {
+    let text = error.to_string();
+    let (what, rest) = text.split_once(" at line ").unwrap_or((&text, ""));
+    let context = rest.split_once(", ").map_or("", |(_, context)| context);
+    let (line, column) = error.location().map_or((1, 0), |l| (l.line(), l.column().saturating_sub(1)));
+    Fault::new(format!("this is not YAML: {what}")).note(context).or_at(Place {
+        layer,
+        line,
+        column,
+        width: 1,
+    })
+}
+
+/// Puts `root` over the base that it names.
+fn extend(mut root: Node, path: &Path, sources: &mut [Source]) -> Result<Node, Fault> {
+    let Some(entry) = root.get("extends") else { return Ok(root) };
+    let at = entry.value.at;
+    let Content::Text(name) = &entry.value.content else {
+        return Err(Fault::new("`extends` takes the path of one YAML file, relative to this one").or_at(at));
+    };
+    let base = path.parent().unwrap_or(Path::new("")).join(name);
+    let text = std::fs::read_to_string(&base)
+        .map_err(|e| Fault::new(format!("cannot read the base `{}`: {e}", base.display())).or_at(at))?;
+    sources[BASE] = Source { name: base.display().to_string(), text, is_file: true };
+    let mut below = read(&sources[BASE], BASE)?;
+    if let Some(deeper) = below.get("extends") {
+        let message = "a base may not itself extend: `extends` goes one level deep";
+        return Err(Fault::new(message).or_at(deeper.key_at));
+    }
+    if let Content::Map(entries) = &mut root.content {
+        entries.retain(|e| e.key != "extends");
+    }
+    below.overlay(root);
+    Ok(below)
+}

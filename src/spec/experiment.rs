@@ -1,0 +1,353 @@
+//! What an experiment is: data, a backbone, and named stages that refer to one another.
+//!
+//! ```yaml
+//! name: quickstart
+//! seeds: [0, 1]
+//! data: { source: { scenes: { train: 2000, val: 500 } }, crop: 32 }
+//! backbone: { alexnet: { stem: small, width: 0.25 } }
+//! stages:
+//!   pretrain: { pretext: { task: colorization, train: { … } } }
+//!   probe:
+//!     linear_probe:
+//!       backbones: { colorization: { stage: pretrain }, gaussian: { init: { gaussian: { std: 0.01 } } } }
+//!       train: { … }
+//! ```
+
+use super::{
+    Document, SpecError,
+    document::On,
+    error::Fault,
+    names::{Name, Named},
+    node::Node,
+};
+use crate::{
+    backbones::alexnet::AlexNetSpec, data::source::DataSpec, nn::init::Filler,
+    pretext::colorization::ColorizationSpec, probe::linear::LinearProbeSpec, train::spec::TrainSpec,
+};
+use serde::{Deserialize, Serialize};
+use std::{
+    ops::Deref,
+    path::{Path, PathBuf},
+};
+
+/// One YAML file.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Experiment {
+    /// Also the name of the directory that the runs go to.
+    pub name: Name,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    #[serde(default)]
+    pub seeds: Seeds,
+    /// For every stage that does not say its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data: Option<DataSpec>,
+    /// For every stage that does not say its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backbone: Option<BackboneSpec>,
+    /// In the order in which they run.
+    pub stages: Named<Stage>,
+}
+
+/// The seeds that every stage is run with: at least one, none twice.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Vec<u64>", into = "Vec<u64>")]
+pub struct Seeds(Vec<u64>);
+
+impl Default for Seeds {
+    fn default() -> Self {
+        Self(vec![0])
+    }
+}
+impl TryFrom<Vec<u64>> for Seeds {
+    type Error = String;
+    fn try_from(seeds: Vec<u64>) -> Result<Self, String> {
+        if seeds.is_empty() {
+            return Err("expected at least one seed".into());
+        }
+        match seeds.iter().enumerate().find(|(i, s)| seeds[..*i].contains(s)) {
+            Some((_, twice)) => Err(format!("the seed {twice} is given twice")),
+            None => Ok(Self(seeds)),
+        }
+    }
+}
+impl From<Seeds> for Vec<u64> {
+    fn from(seeds: Seeds) -> Self {
+        seeds.0
+    }
+}
+impl Deref for Seeds {
+    type Target = [u64];
+    fn deref(&self) -> &[u64] {
+        &self.0
+    }
+}
+
+/// A network, by name.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum BackboneSpec {
+    Alexnet(AlexNetSpec),
+}
+
+/// One step of an experiment.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Stage {
+    Pretext(PretextStage),
+    Supervised(SupervisedStage),
+    LinearProbe(LinearProbeStage),
+}
+
+/// Trains a backbone without labels.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PretextStage {
+    #[serde(default)]
+    pub data: Option<DataSpec>,
+    #[serde(default)]
+    pub backbone: Option<BackboneSpec>,
+    pub task: PretextSpec,
+    pub train: TrainSpec,
+}
+
+/// A pretext task, by name.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum PretextSpec {
+    Colorization(ColorizationSpec),
+}
+
+/// Trains a backbone on labels: the ceiling.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SupervisedStage {
+    #[serde(default)]
+    pub data: Option<DataSpec>,
+    #[serde(default)]
+    pub backbone: Option<BackboneSpec>,
+    pub train: TrainSpec,
+}
+
+/// Trains a linear classifier on every layer of several frozen backbones.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LinearProbeStage {
+    #[serde(default)]
+    pub data: Option<DataSpec>,
+    /// What `init` and `file` build; a `stage` brings its own.
+    #[serde(default)]
+    pub backbone: Option<BackboneSpec>,
+    /// The rows of the table, in order.
+    pub backbones: Named<InitSpec>,
+    #[serde(default)]
+    pub probe: LinearProbeSpec,
+    pub train: TrainSpec,
+}
+
+/// Where the weights of a probed backbone come from.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum InitSpec {
+    /// What an earlier stage has trained.
+    Stage(String),
+    /// A weight file.
+    File(PathBuf),
+    /// Random weights.
+    Init(Filler),
+}
+
+impl Stage {
+    /// The key that names the kind.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Pretext(_) => KINDS[0],
+            Self::Supervised(_) => KINDS[1],
+            Self::LinearProbe(_) => KINDS[2],
+        }
+    }
+
+    /// The data that the stage itself says.
+    pub fn data(&self) -> Option<&DataSpec> {
+        match self {
+            Self::Pretext(s) => s.data.as_ref(),
+            Self::Supervised(s) => s.data.as_ref(),
+            Self::LinearProbe(s) => s.data.as_ref(),
+        }
+    }
+
+    /// The backbone that the stage itself says.
+    pub fn backbone(&self) -> Option<&BackboneSpec> {
+        match self {
+            Self::Pretext(s) => s.backbone.as_ref(),
+            Self::Supervised(s) => s.backbone.as_ref(),
+            Self::LinearProbe(s) => s.backbone.as_ref(),
+        }
+    }
+
+    /// How the stage trains.
+    pub fn train(&self) -> &TrainSpec {
+        match self {
+            Self::Pretext(s) => &s.train,
+            Self::Supervised(s) => &s.train,
+            Self::LinearProbe(s) => &s.train,
+        }
+    }
+
+    /// Whether later stages can take a backbone from this one.
+    pub fn trains_backbone(&self) -> bool {
+        match self {
+            Self::Pretext(_) | Self::Supervised(_) => true,
+            Self::LinearProbe(_) => false,
+        }
+    }
+
+    fn fill(&mut self, data: Option<&DataSpec>, backbone: Option<&BackboneSpec>) {
+        let (own_data, own_backbone) = match self {
+            Self::Pretext(s) => (&mut s.data, &mut s.backbone),
+            Self::Supervised(s) => (&mut s.data, &mut s.backbone),
+            Self::LinearProbe(s) => (&mut s.data, &mut s.backbone),
+        };
+        *own_data = own_data.take().or_else(|| data.cloned());
+        *own_backbone = own_backbone.take().or_else(|| backbone.cloned());
+    }
+}
+
+const KINDS: [&str; 3] = ["pretext", "supervised", "linear_probe"];
+const FIELDS: [&str; 6] = ["name", "description", "seeds", "data", "backbone", "stages"];
+
+impl Experiment {
+    /// Reads, merges, types and checks one experiment. A `--set` path may start at the stage
+    /// (`pretrain.train.steps=10`) and leave out the stage's kind.
+    ///
+    /// # Errors
+    /// Everything that can be seen to be wrong without opening data or weights, with its place.
+    pub fn load(path: &Path, sets: &[String]) -> Result<Self, SpecError> {
+        let mut document = Document::read(path)?;
+        for argument in sets {
+            document.set(argument, expand)?;
+        }
+        let experiment: Self = document.typed()?;
+        match experiment.check_references() {
+            Ok(()) => Ok(experiment),
+            Err(wrong) => {
+                let path: Vec<&str> = wrong.path.iter().map(String::as_str).collect();
+                Err(document.refuse(&path, wrong.on, wrong.fault))
+            }
+        }
+    }
+
+    /// Checks what ties stages to one another and to the top: references, data and backbones.
+    fn check_references(&self) -> Result<(), Wrong> {
+        if self.stages.is_empty() {
+            return Err(Wrong::key(["stages"], Fault::new("an experiment needs at least one stage")));
+        }
+        for (index, (name, stage)) in self.stages.iter().enumerate() {
+            let here = ["stages", name, stage.kind()];
+            if stage.data().or(self.data.as_ref()).is_none() {
+                return Err(Wrong::key(here, missing("data", name)));
+            }
+            if stage.trains_backbone() && stage.backbone().or(self.backbone.as_ref()).is_none() {
+                return Err(Wrong::key(here, missing("backbone", name)));
+            }
+            if let Stage::LinearProbe(probe) = stage {
+                self.check_probe(index, name, probe)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn check_probe(&self, index: usize, name: &str, probe: &LinearProbeStage) -> Result<(), Wrong> {
+        let here = ["stages", name, KINDS[2], "backbones"];
+        if probe.backbones.is_empty() {
+            return Err(Wrong::key(here, Fault::new("a probe needs at least one backbone")));
+        }
+        for (row, init) in probe.backbones.iter() {
+            let row = here.into_iter().chain([row]);
+            match init {
+                InitSpec::Stage(stage) => {
+                    self.check_stage(index, stage).map_err(|f| Wrong::value(row.chain(["stage"]), f))?;
+                }
+                InitSpec::File(_) | InitSpec::Init(_)
+                    if probe.backbone.is_none() && self.backbone.is_none() =>
+                {
+                    return Err(Wrong::key(row, missing("backbone", name)));
+                }
+                InitSpec::File(_) | InitSpec::Init(_) => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether stage number `index` can take a backbone from the stage called `wanted`.
+    fn check_stage(&self, index: usize, wanted: &str) -> Result<(), Fault> {
+        let trained: Vec<&str> =
+            self.stages.iter().take(index).filter(|(_, s)| s.trains_backbone()).map(|(n, _)| n).collect();
+        match self.stages.iter().position(|(name, _)| name == wanted) {
+            _ if trained.contains(&wanted) => Ok(()),
+            None => Err(Fault::unknown("stage", wanted, &trained)),
+            Some(at) if at < index => {
+                Err(Fault::new(format!("the stage `{wanted}` is a probe: it trains no backbone")))
+            }
+            Some(_) => Err(Fault::new(format!("the stage `{wanted}` does not come before this one"))
+                .note("move it up: stages run in order")),
+        }
+    }
+
+    /// The same experiment with the data and the backbone of the top written into every stage.
+    pub fn resolve(mut self) -> Self {
+        let (data, backbone) = (self.data.take(), self.backbone.take());
+        for (_, stage) in self.stages.iter_mut() {
+            stage.fill(data.as_ref(), backbone.as_ref());
+        }
+        self
+    }
+}
+
+fn missing(what: &str, stage: &str) -> Fault {
+    Fault::new(format!("the stage `{stage}` has no `{what}`"))
+        .note(format!("add `{what}: …` here or at the top of the file"))
+}
+
+/// A fault and the path of keys that leads to it.
+#[derive(Debug)]
+struct Wrong {
+    path: Vec<String>,
+    on: On,
+    fault: Fault,
+}
+
+impl Wrong {
+    fn new<'a>(path: impl IntoIterator<Item = &'a str>, on: On, fault: Fault) -> Self {
+        Self { path: path.into_iter().map(String::from).collect(), on, fault }
+    }
+    fn key<'a>(path: impl IntoIterator<Item = &'a str>, fault: Fault) -> Self {
+        Self::new(path, On::Key, fault)
+    }
+    fn value<'a>(path: impl IntoIterator<Item = &'a str>, fault: Fault) -> Self {
+        Self::new(path, On::Value, fault)
+    }
+}
+
+/// `pretrain.train.steps` → `stages.pretrain.pretext.train.steps`.
+fn expand(mut keys: Vec<String>, root: &Node) -> Result<Vec<String>, Fault> {
+    let stages = root.get("stages").map(|e| e.value.entries()).unwrap_or_default();
+    let names: Vec<&str> = stages.iter().map(|e| e.key.as_str()).collect();
+    let Some(first) = keys.first().map(String::as_str) else { return Ok(keys) };
+    if !FIELDS.contains(&first) {
+        if !names.contains(&first) {
+            return Err(Fault::unknown("stage or field", first, &[&names[..], &FIELDS[..]].concat()));
+        }
+        keys.insert(0, "stages".into());
+    }
+    if let [first, name, next, ..] = keys.as_slice()
+        && first == "stages"
+        && !KINDS.contains(&next.as_str())
+        && let Some(stage) = stages.iter().find(|e| e.key == *name)
+        && let [kind] = stage.value.entries()
+    {
+        keys.insert(2, kind.key.clone());
+    }
+    Ok(keys)
+}

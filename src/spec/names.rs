@@ -1,0 +1,165 @@
+//! Names in a spec: what may be one, the nearest known one, and sections whose keys are names in an order that counts.
+
+use serde::{
+    Deserialize, Deserializer, Serialize, Serializer,
+    de::{Error as _, MapAccess, Visitor},
+    ser::SerializeMap,
+};
+use std::{fmt, marker::PhantomData, ops::Deref};
+
+/// The known name that `name` most likely stands for; None when nothing is near.
+pub fn nearest<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
+    let lower = name.to_lowercase();
+    let best = known
+        .iter()
+        .map(|k| (*k, strsim::damerau_levenshtein(&lower, &k.to_lowercase())))
+        .min_by_key(|(_, distance)| *distance)?;
+    let longest = name.chars().count().max(best.0.chars().count());
+    // A third of the letters may differ: `bacth`, `learning-rate`, but not two unrelated short words.
+    (best.1 * 3 <= longest || extends(&lower, best.0)).then_some(best.0)
+}
+
+/// One of the two words goes on where the other ends: `colour` for `colourization`.
+fn extends(name: &str, known: &str) -> bool {
+    name.len() >= 3 && (known.starts_with(name) || name.starts_with(known))
+}
+
+/// `` `a`, `b` `` for a message.
+pub(super) fn list(names: &[&str]) -> String {
+    names.iter().map(|n| format!("`{n}`")).collect::<Vec<_>>().join(", ")
+}
+
+/// A name that is also a directory's: letters, digits, `_`, `.`, `-`, starting with a letter or a digit.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Name(String);
+
+impl TryFrom<String> for Name {
+    type Error = String;
+    fn try_from(text: String) -> Result<Self, String> {
+        let starts = text.starts_with(|c: char| c.is_ascii_alphanumeric());
+        if starts && text.chars().all(|c| c.is_ascii_alphanumeric() || "_.-".contains(c)) {
+            return Ok(Self(text));
+        }
+        Err(format!(
+            "`{text}` cannot be a name: use letters, digits, `_`, `.` and `-`, starting with a letter or digit"
+        ))
+    }
+}
+impl From<Name> for String {
+    fn from(name: Name) -> Self {
+        name.0
+    }
+}
+impl Deref for Name {
+    type Target = str;
+    fn deref(&self) -> &str {
+        &self.0
+    }
+}
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A section whose keys are names chosen by the user, in the order of the file.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Named<T>(Vec<(Name, T)>);
+
+impl<T> Named<T> {
+    /// The entries in order, names as plain text.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = (&str, &T)> {
+        self.0.iter().map(|(name, value)| (&**name, value))
+    }
+    /// The same, to be changed in place.
+    pub fn iter_mut(&mut self) -> impl ExactSizeIterator<Item = (&str, &mut T)> {
+        self.0.iter_mut().map(|(name, value)| (&**name, value))
+    }
+    /// The entry called `name`.
+    pub fn get(&self, name: &str) -> Option<&T> {
+        self.iter().find(|(n, _)| *n == name).map(|(_, value)| value)
+    }
+    /// How many entries there are.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl<T> FromIterator<(Name, T)> for Named<T> {
+    /// Keeps the first of entries with the same name.
+    fn from_iter<I: IntoIterator<Item = (Name, T)>>(entries: I) -> Self {
+        let mut kept: Vec<(Name, T)> = vec![];
+        for (name, value) in entries {
+            if kept.iter().all(|(n, _)| *n != name) {
+                kept.push((name, value));
+            }
+        }
+        Self(kept)
+    }
+}
+
+impl<T: Serialize> Serialize for Named<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(self.len()))?;
+        for (name, value) in &self.0 {
+            map.serialize_entry(name, value)?;
+        }
+        map.end()
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Named<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(Entries(PhantomData))
+    }
+}
+
+struct Entries<T>(PhantomData<T>);
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for Entries<T> {
+    type Value = Named<T>;
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a map")
+    }
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Named<T>, A::Error> {
+        let mut entries: Vec<(Name, T)> = vec![];
+        while let Some((name, value)) = map.next_entry::<Name, T>()? {
+            if entries.iter().any(|(n, _)| *n == name) {
+                return Err(A::Error::custom(format!("`{name}` is given twice")));
+            }
+            entries.push((name, value));
+        }
+        Ok(Named(entries))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_nearest_name_is_near() {
+        let known = ["steps", "batch", "iter_size", "optimizer", "colorization"];
+        assert_eq!(nearest("bacth", &known), Some("batch"));
+        assert_eq!(nearest("itersize", &known), Some("iter_size"));
+        assert_eq!(nearest("Optimiser", &known), Some("optimizer"));
+        assert_eq!(nearest("color", &known), Some("colorization"));
+        assert_eq!(nearest("lr", &known), None);
+        assert_eq!(nearest("x", &[]), None);
+    }
+
+    #[test]
+    fn names_can_be_directories() {
+        for good in ["conv1", "0", "a.b-c_d"] {
+            assert!(Name::try_from(good.to_string()).is_ok(), "{good} was refused");
+        }
+        for bad in ["", "..", "-x", "a/b", "a b", "é"] {
+            assert!(Name::try_from(bad.to_string()).is_err(), "{bad:?} was accepted");
+        }
+    }
+}

@@ -1,0 +1,252 @@
+//! YAML values that know where they stand, and how two of them merge.
+
+use super::{
+    error::{Fault, Kind},
+    marks::{Mark, Shape},
+    source::{Place, Source},
+};
+use serde_yaml::Value;
+
+/// A value and its place.
+#[derive(Clone, Debug)]
+pub(super) struct Node {
+    pub at: Place,
+    /// The key that leads here, where there is one: faults of a whole section are shown there.
+    pub key: Option<Place>,
+    pub content: Content,
+}
+
+#[derive(Clone, Debug)]
+pub(super) enum Content {
+    Null,
+    Bool(bool),
+    Unsigned(u64),
+    Signed(i64),
+    Float(f64),
+    Text(String),
+    Seq(Vec<Node>),
+    Map(Vec<Entry>),
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Entry {
+    pub key: String,
+    pub key_at: Place,
+    pub value: Node,
+}
+
+/// What a value is read with: the text it came from, and its layer.
+pub(super) struct Reader<'a> {
+    pub source: &'a Source,
+    pub layer: usize,
+    /// Set for a value that has one place as a whole (`--set`), whatever its parts.
+    pub whole: Option<Place>,
+}
+
+impl Reader<'_> {
+    /// Pairs `value` with its `mark`; parts without a mark stand where their parent does.
+    pub fn node(&self, value: Value, mark: Option<&Mark>, parent: Place) -> Result<Node, Fault> {
+        let at = self.place(mark).unwrap_or(parent);
+        let content = match value {
+            Value::Null => Content::Null,
+            Value::Bool(b) => Content::Bool(b),
+            Value::Number(n) => number(&n).map_err(|f| f.or_at(at))?,
+            Value::String(text) => Content::Text(text),
+            Value::Sequence(items) => Content::Seq(self.items(items, mark, at)?),
+            Value::Mapping(map) => Content::Map(self.entries(map, mark, at)?),
+            Value::Tagged(tagged) => {
+                let message = format!("the YAML tag `{}` means nothing here", tagged.tag);
+                return Err(Fault::new(message).note("take it out").or_at(at));
+            }
+        };
+        Ok(Node { at, key: None, content })
+    }
+
+    fn items(&self, items: Vec<Value>, mark: Option<&Mark>, at: Place) -> Result<Vec<Node>, Fault> {
+        let marks = match mark.map(|m| &m.shape) {
+            Some(Shape::Seq(marks)) => marks.as_slice(),
+            _ => &[],
+        };
+        items.into_iter().enumerate().map(|(i, item)| self.node(item, marks.get(i), at)).collect()
+    }
+
+    fn entries(&self, map: serde_yaml::Mapping, mark: Option<&Mark>, at: Place) -> Result<Vec<Entry>, Fault> {
+        let marks = match mark.map(|m| &m.shape) {
+            Some(Shape::Map(marks)) => marks.as_slice(),
+            _ => &[],
+        };
+        let mut entries = vec![];
+        let mut merged = vec![];
+        for (i, (key, value)) in map.into_iter().enumerate() {
+            let key_at = self.place(marks.get(i).map(|m| &m.0)).unwrap_or(at);
+            let Value::String(key) = key else {
+                return Err(Fault::new("keys must be text").note("put it in quotes").or_at(key_at));
+            };
+            let mut value = self.node(value, marks.get(i).map(|m| &m.1), key_at)?;
+            value.led_to_by(key_at, self.source);
+            match key.as_str() {
+                "<<" => merged.extend(merge_key(value)?),
+                _ => entries.push(Entry { key, key_at, value }),
+            }
+        }
+        // YAML's merge key: own entries win, then earlier sections win over later ones.
+        for entry in merged {
+            if entries.iter().all(|e: &Entry| e.key != entry.key) {
+                entries.push(entry);
+            }
+        }
+        Ok(entries)
+    }
+
+    fn place(&self, mark: Option<&Mark>) -> Option<Place> {
+        if self.whole.is_some() {
+            return self.whole;
+        }
+        let mark = mark?;
+        let line = self.source.line(mark.line);
+        let rest = line.chars().skip(mark.column).collect::<String>();
+        let width = match &mark.shape {
+            Shape::Scalar { plain: Some(text) } if rest.starts_with(text.as_str()) => text.chars().count(),
+            _ => extent(&rest),
+        };
+        Some(Place { layer: self.layer, line: mark.line, column: mark.column, width })
+    }
+}
+
+/// The entries that `<<: …` brings in.
+fn merge_key(value: Node) -> Result<Vec<Entry>, Fault> {
+    let wrong = |at| Err(Fault::new("`<<` takes a section, or a list of sections").or_at(at));
+    match value.content {
+        Content::Map(entries) => Ok(entries),
+        Content::Seq(items) => {
+            let mut all = vec![];
+            for item in items {
+                let Content::Map(entries) = item.content else { return wrong(item.at) };
+                all.extend(entries);
+            }
+            Ok(all)
+        }
+        _ => wrong(value.at),
+    }
+}
+
+fn number(n: &serde_yaml::Number) -> Result<Content, Fault> {
+    if let Some(n) = n.as_u64() {
+        return Ok(Content::Unsigned(n));
+    }
+    if let Some(n) = n.as_i64() {
+        return Ok(Content::Signed(n));
+    }
+    match n.as_f64() {
+        Some(n) if n.is_finite() => Ok(Content::Float(n)),
+        _ => Err(Fault::new(format!("expected a finite number, got {n}"))),
+    }
+}
+
+/// How many characters of `rest` a quoted scalar or a collection in brackets takes; without a close, the line.
+fn extent(rest: &str) -> usize {
+    let whole = rest.trim_end().chars().count();
+    let end = |close: char| rest.chars().skip(1).position(|c| c == close).map_or(whole, |i| i + 2);
+    match rest.chars().next() {
+        Some(quote @ ('"' | '\'')) => end(quote),
+        Some('{' | '[') => brackets(rest).unwrap_or(whole),
+        _ => rest.split(" #").next().unwrap_or(rest).trim_end().chars().count(),
+    }
+}
+
+fn brackets(rest: &str) -> Option<usize> {
+    let mut depth = 0usize;
+    for (i, c) in rest.chars().enumerate() {
+        match c {
+            '{' | '[' => depth += 1,
+            '}' | ']' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        if depth == 0 {
+            return Some(i + 1);
+        }
+    }
+    None
+}
+
+impl Node {
+    /// An empty section at `at`.
+    pub fn section(at: Place) -> Self {
+        Self { at, key: Some(at), content: Content::Map(vec![]) }
+    }
+
+    /// Remembers the key; a section in block style and an empty value are shown at it, too.
+    fn led_to_by(&mut self, key_at: Place, source: &Source) {
+        self.key = Some(key_at);
+        let first = source.line(self.at.line).chars().nth(self.at.column);
+        let block = match self.content {
+            Content::Map(_) => first != Some('{'),
+            Content::Seq(_) => first != Some('['),
+            Content::Null => first != Some('n') && first != Some('~'),
+            _ => false,
+        };
+        if block {
+            self.at = key_at;
+        }
+    }
+
+    /// The entries of a section.
+    pub fn entries(&self) -> &[Entry] {
+        match &self.content {
+            Content::Map(entries) => entries,
+            _ => &[],
+        }
+    }
+
+    /// The entry under `key`.
+    pub fn get(&self, key: &str) -> Option<&Entry> {
+        self.entries().iter().find(|e| e.key == key)
+    }
+
+    /// Lays `over` on this value: sections are merged key by key, everything else is replaced.
+    pub fn overlay(&mut self, over: Node) {
+        let (Content::Map(mine), Content::Map(theirs)) = (&mut self.content, &over.content) else {
+            *self = over;
+            return;
+        };
+        for entry in theirs {
+            match mine.iter_mut().find(|e| e.key == entry.key) {
+                Some(old) => {
+                    old.key_at = entry.key_at;
+                    old.value.overlay(entry.value.clone());
+                }
+                None => mine.push(entry.clone()),
+            }
+        }
+        self.at = over.at;
+        self.key = over.key;
+    }
+
+    /// Refuses keys that stand twice in one section. serde_yaml refuses them, too, but says neither which nor where.
+    pub fn duplicate_key(mark: &Mark, layer: usize) -> Option<Fault> {
+        match &mark.shape {
+            Shape::Scalar { .. } => None,
+            Shape::Seq(items) => items.iter().find_map(|m| Self::duplicate_key(m, layer)),
+            Shape::Map(pairs) => {
+                let mut seen: Vec<(&str, usize)> = vec![];
+                for (key, value) in pairs {
+                    if let Shape::Scalar { plain: Some(name) } = &key.shape {
+                        if let Some((_, line)) = seen.iter().find(|(n, _)| n == name) {
+                            let width = name.chars().count();
+                            let at = Place { layer, line: key.line, column: key.column, width };
+                            let fault = Fault::new(format!("`{name}` is given twice in one section"));
+                            return Some(
+                                fault.note(format!("first on line {line}")).or_at(at).kind(Kind::Other),
+                            );
+                        }
+                        seen.push((name, key.line));
+                    }
+                    if let Some(fault) = Self::duplicate_key(value, layer) {
+                        return Some(fault);
+                    }
+                }
+                None
+            }
+        }
+    }
+}

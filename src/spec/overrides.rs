@@ -1,0 +1,90 @@
+//! `--set key.path=value`: one value from the command line, with places in the argument itself.
+
+use super::{
+    error::Fault,
+    node::{Content, Entry, Node, Reader},
+    source::{Place, Source},
+};
+use serde_yaml::Value;
+
+/// One parsed argument.
+#[derive(Debug)]
+pub(super) struct Override {
+    /// Keys and where they stand; keys put in by expansion stand where the next written one does.
+    keys: Vec<(String, Place)>,
+    value: Node,
+}
+
+impl Override {
+    pub fn parse(argument: &str, layer: usize) -> Result<Self, Fault> {
+        let all = Place { layer, line: 1, column: 0, width: argument.chars().count() };
+        let (path, text) = argument
+            .split_once('=')
+            .ok_or_else(|| Fault::new("expected `key.path=value`").note("there is no `=`").or_at(all))?;
+        let mut keys = vec![];
+        let mut column = 0;
+        for key in path.split('.') {
+            let width = key.chars().count();
+            let at = Place { column, width, ..all };
+            if key.is_empty() {
+                return Err(Fault::new("a key before `=` is empty").or_at(at));
+            }
+            keys.push((key.to_string(), at));
+            column += width + 1;
+        }
+        let at = Place { column, width: text.chars().count(), ..all };
+        Ok(Self { keys, value: value(text, at)? })
+    }
+
+    /// Lengthens the path: `longer` gets the keys and answers with more of them, the written ones last.
+    pub fn expand(
+        mut self,
+        longer: impl FnOnce(Vec<String>) -> Result<Vec<String>, Fault>,
+    ) -> Result<Self, Fault> {
+        let first = self.keys.first().map_or(self.value.at, |k| k.1);
+        let keys = longer(self.keys.iter().map(|k| k.0.clone()).collect()).map_err(|f| f.or_at(first))?;
+        let mut written = std::mem::take(&mut self.keys).into_iter().peekable();
+        for key in keys {
+            let at = written.peek().map_or(first, |k| k.1);
+            if written.peek().is_some_and(|k| k.0 == key) {
+                written.next();
+            }
+            self.keys.push((key, at));
+        }
+        Ok(self)
+    }
+
+    /// The sections that lead to the value, ready to lie on `root`; a number steps into a list of it.
+    pub fn node(self, root: &Node) -> Node {
+        nest(&self.keys, self.value, Some(root))
+    }
+}
+
+fn nest(keys: &[(String, Place)], value: Node, below: Option<&Node>) -> Node {
+    let Some(((key, at), rest)) = keys.split_first() else { return value };
+    if let Some(Content::Seq(items)) = below.map(|n| &n.content)
+        && let Some(index) = key.parse().ok().filter(|i: &usize| *i < items.len())
+    {
+        let mut items = items.clone();
+        let inner = nest(rest, value, Some(&items[index]));
+        items[index].overlay(inner);
+        return Node { at: *at, key: Some(*at), content: Content::Seq(items) };
+    }
+    let mut inner = nest(rest, value, below.and_then(|n| n.get(key)).map(|e| &e.value));
+    inner.key = Some(*at);
+    if !rest.is_empty() {
+        inner.at = *at;
+    }
+    let entry = Entry { key: key.clone(), key_at: *at, value: inner };
+    Node { at: *at, key: Some(*at), content: Content::Map(vec![entry]) }
+}
+
+fn value(text: &str, at: Place) -> Result<Node, Fault> {
+    let value: Value = serde_yaml::from_str(text).map_err(|e| {
+        let words = e.to_string();
+        let what = words.split(" at line ").next().unwrap_or(&words);
+        Fault::new(format!("the value is not YAML: {what}")).or_at(at)
+    })?;
+    let source = Source::default();
+    Reader { source: &source, layer: at.layer, whole: Some(at) }.node(value, None, at)
+}

@@ -1,0 +1,265 @@
+//! serde over values that know their place: a fault is located by the innermost value that it went through, and
+//! unknown keys are collected instead of ending at the first.
+
+use super::{
+    error::{Fault, Kind},
+    names::list,
+    node::{Content, Entry, Node},
+    source::Place,
+};
+use serde::de::{
+    self, DeserializeOwned, DeserializeSeed, Deserializer, EnumAccess, IntoDeserializer, MapAccess,
+    SeqAccess, VariantAccess, Visitor, value::StrDeserializer,
+};
+use std::cell::RefCell;
+
+/// Reads a `T`, or says everything that is wrong with it.
+pub(super) fn typed<T: DeserializeOwned>(root: &Node) -> Result<T, Vec<Fault>> {
+    let unknown = RefCell::new(vec![]);
+    let result = T::deserialize(Typed { node: root, unknown: &unknown });
+    let mut faults = unknown.into_inner();
+    match result {
+        Ok(spec) if faults.is_empty() => return Ok(spec),
+        Err(fault) if fault.kind != Kind::Silent => faults.push(fault),
+        _ => {}
+    }
+    Err(faults)
+}
+
+#[derive(Clone, Copy)]
+struct Typed<'a> {
+    node: &'a Node,
+    unknown: &'a RefCell<Vec<Fault>>,
+}
+
+impl<'a> Typed<'a> {
+    fn with(self, node: &'a Node) -> Self {
+        Self { node, ..self }
+    }
+
+    /// Reads this value, also placing what is refused only after it was read (a number out of range).
+    fn seed<'de, S: DeserializeSeed<'de>>(self, seed: S) -> Result<S::Value, Fault> {
+        seed.deserialize(self).map_err(|fault| self.place(fault))
+    }
+
+    /// Places a fault at this value, or at its key when it is the section that lacks something.
+    fn place(self, fault: Fault) -> Fault {
+        let section =
+            self.node.key.unwrap_or_else(|| self.node.entries().first().map_or(self.node.at, |e| e.key_at));
+        let at = if fault.kind == Kind::Missing { section } else { self.node.at };
+        fault.or_at(at)
+    }
+
+    /// Reads a section with the given fields. Other keys are noted and left out, so that the rest is still checked;
+    /// a field that is then missing is most likely the misspelt one, and not worth a second message.
+    fn section<'de, V: Visitor<'de>>(self, fields: &[&str], visitor: V) -> Result<V::Value, Fault> {
+        let Content::Map(entries) = &self.node.content else { return self.deserialize_any(visitor) };
+        let (known, others): (Vec<_>, Vec<_>) =
+            entries.iter().partition(|e| fields.contains(&e.key.as_str()));
+        let unknown = |e: &&Entry| Fault::unknown("field", &e.key, fields).or_at(e.key_at);
+        self.unknown.borrow_mut().extend(others.iter().map(unknown));
+        let result = visitor.visit_map(Entries { entries: known.into_iter(), value: None, typed: self });
+        result.map_err(|fault| match fault.kind {
+            Kind::Missing if !others.is_empty() && fault.at.is_none() => fault.kind(Kind::Silent),
+            _ => self.place(fault),
+        })
+    }
+
+    /// The one entry of a section that is named after what it configures. Names given in a later layer replace
+    /// those of earlier ones: a base that says `adam` can be overridden with `sgd`.
+    fn chosen(self, entries: &'a [Entry], known: &[&str]) -> Result<&'a Entry, Fault> {
+        let latest = entries.iter().map(|e| e.key_at.layer).max();
+        let mut named = entries.iter().filter(|e| Some(e.key_at.layer) == latest);
+        match (named.next(), named.next()) {
+            (Some(one), None) => Ok(one),
+            (Some(one), Some(two)) => {
+                let message = format!("expected one name here, got both `{}` and `{}`", one.key, two.key);
+                Err(Fault::new(message).note("take one out").or_at(two.key_at))
+            }
+            _ => Err(Fault::new(format!("expected one of {}, got an empty section", list(known)))),
+        }
+    }
+}
+
+impl<'de> Deserializer<'de> for Typed<'_> {
+    type Error = Fault;
+
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
+        let result = match &self.node.content {
+            Content::Null => visitor.visit_unit(),
+            Content::Bool(b) => visitor.visit_bool(*b),
+            Content::Unsigned(n) => visitor.visit_u64(*n),
+            Content::Signed(n) => visitor.visit_i64(*n),
+            Content::Float(n) => visitor.visit_f64(*n),
+            Content::Text(text) => visitor.visit_str(text),
+            Content::Seq(items) => visitor.visit_seq(Items { items: items.iter(), typed: self }),
+            Content::Map(entries) => {
+                let entries = entries.iter().collect::<Vec<_>>().into_iter();
+                visitor.visit_map(Entries { entries, value: None, typed: self })
+            }
+        };
+        result.map_err(|fault| self.place(fault))
+    }
+
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
+        match self.node.content {
+            Content::Null => visitor.visit_none(),
+            _ => visitor.visit_some(self),
+        }
+    }
+
+    fn deserialize_newtype_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        visitor: V,
+    ) -> Result<V::Value, Fault> {
+        visitor.visit_newtype_struct(self).map_err(|fault| self.place(fault))
+    }
+
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        fields: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Fault> {
+        self.section(fields, visitor)
+    }
+
+    fn deserialize_enum<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        known: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Fault> {
+        let variant = match &self.node.content {
+            Content::Text(name) => Ok(Variant { name, at: self.node.at, value: None, typed: self }),
+            Content::Map(entries) => self.chosen(entries, known).map(|e| Variant {
+                name: &e.key,
+                at: e.key_at,
+                value: Some(&e.value),
+                typed: self,
+            }),
+            _ => Err(Fault::new(format!("expected one of {}", list(known)))),
+        };
+        variant.and_then(|v| visitor.visit_enum(v)).map_err(|fault| self.place(fault))
+    }
+
+    fn deserialize_ignored_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
+        visitor.visit_unit()
+    }
+
+    serde::forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf unit unit_struct
+        seq tuple tuple_struct map identifier
+    }
+}
+
+struct Items<'a> {
+    items: std::slice::Iter<'a, Node>,
+    typed: Typed<'a>,
+}
+
+impl<'de> SeqAccess<'de> for Items<'_> {
+    type Error = Fault;
+    fn next_element_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, Fault> {
+        self.items.next().map(|item| self.typed.with(item).seed(seed)).transpose()
+    }
+    fn size_hint(&self) -> Option<usize> {
+        Some(self.items.len())
+    }
+}
+
+struct Entries<'a> {
+    entries: std::vec::IntoIter<&'a Entry>,
+    value: Option<&'a Node>,
+    typed: Typed<'a>,
+}
+
+impl<'de> MapAccess<'de> for Entries<'_> {
+    type Error = Fault;
+
+    fn next_key_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, Fault> {
+        let Some(entry) = self.entries.next() else { return Ok(None) };
+        self.value = Some(&entry.value);
+        let key: StrDeserializer<'_, Fault> = entry.key.as_str().into_deserializer();
+        seed.deserialize(key).map(Some).map_err(|fault| fault.or_at(entry.key_at))
+    }
+
+    fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, Fault> {
+        match self.value.take() {
+            Some(node) => self.typed.with(node).seed(seed),
+            None => Err(de::Error::custom("a value was asked for before its key")),
+        }
+    }
+}
+
+struct Variant<'a> {
+    name: &'a str,
+    at: Place,
+    /// None when only the name is given.
+    value: Option<&'a Node>,
+    typed: Typed<'a>,
+}
+
+impl<'de, 'a> EnumAccess<'de> for Variant<'a> {
+    type Error = Fault;
+    type Variant = Self;
+    fn variant_seed<S: DeserializeSeed<'de>>(self, seed: S) -> Result<(S::Value, Self), Fault> {
+        let name: StrDeserializer<'_, Fault> = self.name.into_deserializer();
+        let value = seed.deserialize(name).map_err(|fault| fault.or_at(self.at))?;
+        Ok((value, self))
+    }
+}
+
+impl Variant<'_> {
+    /// A name alone stands for the name with an empty section, so that `decay: cosine` takes every default.
+    fn bare<T>(&self, read: impl FnOnce(Typed<'_>) -> Result<T, Fault>) -> Result<T, Fault> {
+        let empty = Node::section(self.at);
+        read(self.typed_with(&empty)).map_err(|fault| match fault.kind {
+            Kind::WrongType => {
+                let message = format!("`{}` needs a value: write `{}: …`", self.name, self.name);
+                Fault::new(message).or_at(self.at)
+            }
+            _ => fault,
+        })
+    }
+
+    fn typed_with<'b>(&self, node: &'b Node) -> Typed<'b>
+    where
+        Self: 'b,
+    {
+        Typed { node, unknown: self.typed.unknown }
+    }
+}
+
+impl<'de> VariantAccess<'de> for Variant<'_> {
+    type Error = Fault;
+
+    fn unit_variant(self) -> Result<(), Fault> {
+        match self.value.map(|v| &v.content) {
+            None | Some(Content::Null) => Ok(()),
+            Some(_) => Err(Fault::new(format!("`{}` takes no settings", self.name))
+                .note(format!("write just `{}`", self.name))
+                .or_at(self.at)),
+        }
+    }
+    fn newtype_variant_seed<S: DeserializeSeed<'de>>(self, seed: S) -> Result<S::Value, Fault> {
+        match self.value {
+            Some(node) => self.typed.with(node).seed(seed),
+            None => self.bare(|empty| empty.seed(seed)),
+        }
+    }
+    fn tuple_variant<V: Visitor<'de>>(self, _: usize, visitor: V) -> Result<V::Value, Fault> {
+        self.struct_variant(&[], visitor)
+    }
+    fn struct_variant<V: Visitor<'de>>(
+        self,
+        fields: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Fault> {
+        match self.value {
+            Some(node) => self.typed.with(node).section(fields, visitor),
+            None => self.bare(|empty| empty.section(fields, visitor)),
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! Which keys differ between the spec of a run directory and the one asked for.
+
+use serde_yaml::Value;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Lines beyond which a list of differences says "and so many more".
+const MOST: usize = 12;
+
+/// One line for every key on which two specs differ; none when they say the same.
+pub fn differences(there: &str, asked: &str) -> Vec<String> {
+    if there == asked {
+        return vec![];
+    }
+    let (there, asked) = (flat(there), flat(asked));
+    let keys: BTreeSet<_> = there.keys().chain(asked.keys()).collect();
+    let show = |value: Option<&String>| value.map_or("absent", |v| v.as_str()).to_string();
+    let mut lines: Vec<_> = keys
+        .into_iter()
+        .filter(|key| there.get(*key) != asked.get(*key))
+        .map(|key| format!("  {key}: {} there, {} asked for", show(there.get(key)), show(asked.get(key))))
+        .collect();
+    if lines.len() > MOST {
+        let more = lines.split_off(MOST - 1).len();
+        lines.push(format!("  and {more} more"));
+    }
+    lines
+}
+
+/// Every scalar of a YAML text under its dotted key; the text itself when it is no YAML.
+fn flat(text: &str) -> BTreeMap<String, String> {
+    let mut into = BTreeMap::new();
+    match serde_yaml::from_str(text) {
+        Ok(value) => flatten(&value, "", &mut into),
+        Err(_) => drop(into.insert("(not YAML)".into(), format!("{} bytes", text.len()))),
+    }
+    into
+}
+
+fn flatten(value: &Value, key: &str, into: &mut BTreeMap<String, String>) {
+    let below = |name: &str| if key.is_empty() { name.to_string() } else { format!("{key}.{name}") };
+    match value {
+        Value::Mapping(map) if !map.is_empty() => {
+            map.iter().for_each(|(name, value)| flatten(value, &below(&scalar(name)), into));
+        }
+        Value::Sequence(items) if !items.is_empty() => {
+            items.iter().enumerate().for_each(|(i, value)| flatten(value, &below(&i.to_string()), into));
+        }
+        _ => drop(into.insert(key.into(), scalar(value))),
+    }
+}
+
+fn scalar(value: &Value) -> String {
+    serde_yaml::to_string(value).map_or_else(|_| "?".into(), |text| text.trim().into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::differences;
+
+    #[test]
+    fn layout_and_order_are_not_differences() {
+        assert!(differences("a: 1\nb: [x, y]\n", "# note\nb:\n- x\n- y\na: 1\n").is_empty());
+    }
+
+    #[test]
+    fn each_key_is_named_with_both_values() {
+        let lines = differences("train: {lr: 0.1, at: [1, 2]}\n", "train: {lr: 0.2, at: [1], clip: 5}\n");
+        let expected = [
+            "  train.at.1: 2 there, absent asked for",
+            "  train.clip: absent there, 5 asked for",
+            "  train.lr: 0.1 there, 0.2 asked for",
+        ];
+        assert_eq!(lines, expected);
+    }
+
+    #[test]
+    fn long_lists_are_cut() {
+        let many: String = (0..30).map(|i| format!("k{i}: {i}\n")).collect();
+        let lines = differences(&many, "{}");
+        assert_eq!((lines.len(), lines[11].as_str()), (12, "  and 20 more"));
+    }
+}

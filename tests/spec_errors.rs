@@ -1,0 +1,643 @@
+//! Every way in which a spec can be wrong, and the whole message that the user then reads.
+
+use hueristic::spec::{Experiment, hash, parse, resolved_yaml};
+use insta::assert_snapshot;
+use std::{fs, path::Path};
+
+const GOOD: &str = "\
+name: tiny
+seeds: [0, 1]
+data:
+  source: { scenes: { train: 64, val: 16 } }
+  crop: 32
+backbone: { alexnet: { stem: small, width: 0.25 } }
+stages:
+  pretrain:
+    pretext:
+      task: colorization
+      train: &train
+        steps: 20
+        batch: 8
+        optimizer: { adam: { lr: 3e-5, decay: 1e-3 } }
+  probe:
+    linear_probe:
+      backbones:
+        colorization: { stage: pretrain }
+        gaussian: { init: { gaussian: { std: 0.01 } } }
+      train:
+        <<: *train
+        optimizer:
+          sgd:
+            lr: 0.01
+";
+
+/// A folder with these files in it.
+fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    for (name, text) in files {
+        fs::write(dir.path().join(name), text).unwrap();
+    }
+    dir
+}
+
+fn load(dir: &Path, sets: &[&str]) -> Result<Experiment, String> {
+    let sets: Vec<String> = sets.iter().map(|s| s.to_string()).collect();
+    Experiment::load(&dir.join("spec.yaml"), &sets)
+        .map_err(|e| e.to_string().replace(&format!("{}/", dir.display()), ""))
+}
+
+/// The message for `text`.
+fn refused(text: &str, sets: &[&str]) -> String {
+    load(folder(&[("spec.yaml", text)]).path(), sets).expect_err("the spec was accepted")
+}
+
+/// The message for the good spec after one change.
+fn changed(from: &str, to: &str) -> String {
+    assert_eq!(GOOD.matches(from).count(), 1, "{from:?} is not in the spec exactly once");
+    refused(&GOOD.replace(from, to), &[])
+}
+
+fn accepted(text: &str, sets: &[&str]) -> Experiment {
+    load(folder(&[("spec.yaml", text)]).path(), sets).unwrap_or_else(|e| panic!("{e}"))
+}
+
+#[test]
+fn a_good_spec_is_accepted() {
+    let spec = accepted(GOOD, &[]);
+    assert_eq!((&*spec.name, &*spec.seeds), ("tiny", &[0, 1][..]));
+    let kinds: Vec<_> = spec.stages.iter().map(|(n, s)| (n, s.kind())).collect();
+    assert_eq!(kinds, [("pretrain", "pretext"), ("probe", "linear_probe")]);
+}
+
+#[test]
+fn an_unknown_key() {
+    assert_snapshot!(changed("        batch: 8", "        bacth: 8"), @r"
+    error: unknown field `bacth`, expected one of `steps`, `batch`, `iter_size`, `optimizer`, `schedule`, `clip`, `log_every`, `evaluate_every`, `checkpoint_every`, `keep`
+      --> spec.yaml:13:9
+       |
+    13 |         bacth: 8
+       |         ^^^^^ did you mean `batch`?
+    ");
+}
+
+#[test]
+fn all_unknown_keys_at_once() {
+    let text = GOOD.replace("batch: 8", "bacth: 8").replace("seeds:", "sedes:");
+    assert_snapshot!(refused(&text, &[]), @r"
+    error: unknown field `sedes`, expected one of `name`, `description`, `seeds`, `data`, `backbone`, `stages`
+     --> spec.yaml:2:1
+      |
+    2 | sedes: [0, 1]
+      | ^^^^^ did you mean `seeds`?
+
+    error: unknown field `bacth`, expected one of `steps`, `batch`, `iter_size`, `optimizer`, `schedule`, `clip`, `log_every`, `evaluate_every`, `checkpoint_every`, `keep`
+      --> spec.yaml:13:9
+       |
+    13 |         bacth: 8
+       |         ^^^^^ did you mean `batch`?
+    ");
+}
+
+#[test]
+fn an_unknown_name() {
+    assert_snapshot!(changed("adam:", "adma:"), @r"
+    error: unknown name `adma`, expected one of `adam`, `sgd`
+      --> spec.yaml:14:22
+       |
+    14 |         optimizer: { adma: { lr: 3e-5, decay: 1e-3 } }
+       |                      ^^^^ did you mean `adam`?
+    ");
+    assert_snapshot!(changed("stem: small", "stem: smal"), @r"
+    error: unknown name `smal`, expected one of `standard`, `small`
+     --> spec.yaml:6:30
+      |
+    6 | backbone: { alexnet: { stem: smal, width: 0.25 } }
+      |                              ^^^^ did you mean `small`?
+    ");
+    assert_snapshot!(changed("task: colorization", "task: colourisation"), @r"
+    error: unknown name `colourisation`, expected `colorization`
+      --> spec.yaml:10:13
+       |
+    10 |       task: colourisation
+       |             ^^^^^^^^^^^^^ did you mean `colorization`?
+    ");
+}
+
+#[test]
+fn a_wrong_type() {
+    assert_snapshot!(changed("steps: 20", "steps: many"), @r#"
+    error: expected a number, got the text "many"
+      --> spec.yaml:12:16
+       |
+    12 |         steps: many
+       |                ^^^^
+    "#);
+    assert_snapshot!(changed("seeds: [0, 1]", "seeds: 3"), @r"
+    error: expected a list, got 3
+     --> spec.yaml:2:8
+      |
+    2 | seeds: 3
+      |        ^
+    ");
+    assert_snapshot!(changed("name: tiny", "name: [a]"), @r"
+    error: expected text, got a list
+     --> spec.yaml:1:7
+      |
+    1 | name: [a]
+      |       ^^^
+    ");
+    assert_snapshot!(changed("{ lr: 3e-5, decay: 1e-3 }", "fast"), @r#"
+    error: expected a section (`key: value` lines), got the text "fast"
+      --> spec.yaml:14:28
+       |
+    14 |         optimizer: { adam: fast }
+       |                            ^^^^
+    "#);
+    assert_snapshot!(changed("crop: 32", "crop:"), @r"
+    error: expected a number, got nothing
+     --> spec.yaml:5:3
+      |
+    5 |   crop:
+      |   ^^^^
+    ");
+}
+
+#[test]
+fn a_value_out_of_range() {
+    assert_snapshot!(changed("steps: 20", "steps: -1"), @r"
+    error: expected a whole number of at least 1, got -1
+      --> spec.yaml:12:16
+       |
+    12 |         steps: -1
+       |                ^^
+    ");
+    assert_snapshot!(changed("width: 0.25", "width: 0"), @r"
+    error: expected a finite number above 0, got 0
+     --> spec.yaml:6:44
+      |
+    6 | backbone: { alexnet: { stem: small, width: 0 } }
+      |                                            ^
+    ");
+    assert_snapshot!(changed("lr: 0.01", "lr: .inf"), @r"
+    error: expected a finite number, got .inf
+      --> spec.yaml:24:17
+       |
+    24 |             lr: .inf
+       |                 ^^^^
+    ");
+    assert_snapshot!(changed("seeds: [0, 1]", "seeds: [0, 1, 0]"), @r"
+    error: the seed 0 is given twice
+     --> spec.yaml:2:8
+      |
+    2 | seeds: [0, 1, 0]
+      |        ^^^^^^^^^
+    ");
+    assert_snapshot!(changed("name: tiny", "name: ../tiny"), @r"
+    error: `../tiny` cannot be a name: use letters, digits, `_`, `.` and `-`, starting with a letter or digit
+     --> spec.yaml:1:7
+      |
+    1 | name: ../tiny
+      |       ^^^^^^^
+    ");
+}
+
+#[test]
+fn a_missing_key() {
+    assert_snapshot!(changed("        batch: 8\n", ""), @r"
+    error: missing field `batch`
+      --> spec.yaml:11:7
+       |
+    11 |       train: &train
+       |       ^^^^^ add `batch: …` to this section
+    ");
+    assert_snapshot!(changed("name: tiny\n", ""), @r"
+    error: missing field `name`
+     --> spec.yaml:1:1
+      |
+    1 | seeds: [0, 1]
+      | ^^^^^ add `name: …` to this section
+    ");
+    assert_snapshot!(changed("lr: 3e-5, ", ""), @r"
+    error: missing field `lr`
+      --> spec.yaml:14:22
+       |
+    14 |         optimizer: { adam: { decay: 1e-3 } }
+       |                      ^^^^ add `lr: …` to this section
+    ");
+}
+
+#[test]
+fn settings_where_none_belong_and_none_where_some_do() {
+    assert_snapshot!(changed("{ adam: { lr: 3e-5, decay: 1e-3 } }", "adam"), @r"
+    error: missing field `lr`
+      --> spec.yaml:14:20
+       |
+    14 |         optimizer: adam
+       |                    ^^^^ add `lr: …` to this section
+    ");
+    assert_snapshot!(changed("{ scenes: { train: 64, val: 16 } }", "catalog"), @r"
+    error: `catalog` needs a value: write `catalog: …`
+     --> spec.yaml:4:11
+      |
+    4 |   source: catalog
+      |           ^^^^^^^
+    ");
+    assert_snapshot!(changed("stem: small", "stem: { small: 3 }"), @r"
+    error: `small` takes no settings
+     --> spec.yaml:6:32
+      |
+    6 | backbone: { alexnet: { stem: { small: 3 }, width: 0.25 } }
+      |                                ^^^^^ write just `small`
+    ");
+}
+
+#[test]
+fn two_names_where_one_belongs() {
+    assert_snapshot!(changed("adam: { lr", "sgd: { lr: 1 }, adam: { lr"), @r"
+    error: expected one name here, got both `sgd` and `adam`
+      --> spec.yaml:14:38
+       |
+    14 |         optimizer: { sgd: { lr: 1 }, adam: { lr: 3e-5, decay: 1e-3 } }
+       |                                      ^^^^ take one out
+    ");
+}
+
+#[test]
+fn a_key_twice() {
+    assert_snapshot!(changed("        batch: 8\n", "        batch: 8\n        batch: 9\n"), @r"
+    error: `batch` is given twice in one section
+      --> spec.yaml:14:9
+       |
+    14 |         batch: 9
+       |         ^^^^^ first on line 13
+    ");
+}
+
+#[test]
+fn text_that_is_not_yaml() {
+    assert_snapshot!(changed("seeds: [0, 1]", "seeds: [0, 1"), @r"
+    error: this is not YAML: did not find expected ',' or ']'
+     --> spec.yaml:3:5
+      |
+    3 | data:
+      |     ^ while parsing a flow sequence at line 2 column 8
+    ");
+    assert_snapshot!(changed("  crop: 32", "\tcrop: 32"), @r"
+    error: this is not YAML: found character that cannot start any token
+     --> spec.yaml:5:1
+      |
+    5 | 	crop: 32
+      | ^ while scanning for the next token
+    ");
+    assert_snapshot!(refused("", &[]), @r"
+    error: the file is empty
+     --> spec.yaml:1:1
+      |
+    1 |
+      | ^
+    ");
+    assert_snapshot!(refused("- a\n", &[]), @r"
+    error: expected a section (`key: value` lines) at the top
+     --> spec.yaml:1:1
+      |
+    1 | - a
+      | ^^^
+    ");
+    assert_snapshot!(changed("stem: small", "stem: !big small"), @r"
+    error: the YAML tag `!big` means nothing here
+     --> spec.yaml:6:35
+      |
+    6 | backbone: { alexnet: { stem: !big small, width: 0.25 } }
+      |                                   ^^^^^ take it out
+    ");
+    assert_snapshot!(changed("stem: small", "1: small"), @r"
+    error: keys must be text
+     --> spec.yaml:6:24
+      |
+    6 | backbone: { alexnet: { 1: small, width: 0.25 } }
+      |                        ^ put it in quotes
+    ");
+}
+
+#[test]
+fn stages_that_refer_to_nothing() {
+    assert_snapshot!(changed("{ stage: pretrain }", "{ stage: pretrian }"), @r"
+    error: unknown stage `pretrian`, expected `pretrain`
+      --> spec.yaml:18:32
+       |
+    18 |         colorization: { stage: pretrian }
+       |                                ^^^^^^^^ did you mean `pretrain`?
+    ");
+    assert_snapshot!(changed("{ stage: pretrain }", "{ stage: probe }"), @r"
+    error: the stage `probe` does not come before this one
+      --> spec.yaml:18:32
+       |
+    18 |         colorization: { stage: probe }
+       |                                ^^^^^ move it up: stages run in order
+    ");
+    assert_snapshot!(changed("backbone: { alexnet: { stem: small, width: 0.25 } }\n", ""), @r"
+    error: the stage `pretrain` has no `backbone`
+     --> spec.yaml:8:5
+      |
+    8 |     pretext:
+      |     ^^^^^^^ add `backbone: …` here or at the top of the file
+    ");
+    assert_snapshot!(refused("name: a\nstages: {}\n", &[]), @r"
+    error: an experiment needs at least one stage
+     --> spec.yaml:2:1
+      |
+    2 | stages: {}
+      | ^^^^^^
+    ");
+}
+
+#[test]
+fn a_reference_to_a_probe() {
+    let second =
+        "  again:\n    linear_probe:\n      backbones: { x: { stage: probe } }\n      train: *train\n";
+    assert_snapshot!(refused(&format!("{GOOD}{second}"), &[]), @r"
+    error: the stage `probe` is a probe: it trains no backbone
+      --> spec.yaml:27:32
+       |
+    27 |       backbones: { x: { stage: probe } }
+       |                                ^^^^^
+    ");
+}
+
+#[test]
+fn overrides_are_typed_like_the_file() {
+    assert_snapshot!(refused(GOOD, &["pretrain.train.bacth=64"]), @r"
+    error: unknown field `bacth`, expected one of `steps`, `batch`, `iter_size`, `optimizer`, `schedule`, `clip`, `log_every`, `evaluate_every`, `checkpoint_every`, `keep`
+     --> --set pretrain.train.bacth=64
+      |
+      | pretrain.train.bacth=64
+      |                ^^^^^ did you mean `batch`?
+    ");
+    assert_snapshot!(refused(GOOD, &["pretrain.train.batch=many"]), @r#"
+    error: expected a number, got the text "many"
+     --> --set pretrain.train.batch=many
+      |
+      | pretrain.train.batch=many
+      |                      ^^^^
+    "#);
+    assert_snapshot!(refused(GOOD, &["pretrian.train.batch=64"]), @r"
+    error: unknown stage or field `pretrian`, expected one of `pretrain`, `probe`, `name`, `description`, `seeds`, `data`, `backbone`, `stages`
+     --> --set pretrian.train.batch=64
+      |
+      | pretrian.train.batch=64
+      | ^^^^^^^^ did you mean `pretrain`?
+    ");
+    assert_snapshot!(refused(GOOD, &["stages.probe.linear_probe.train.optimizer.sdg.lr=1"]), @r"
+    error: unknown name `sdg`, expected one of `adam`, `sgd`
+     --> --set stages.probe.linear_probe.train.optimizer.sdg.lr=1
+      |
+      | stages.probe.linear_probe.train.optimizer.sdg.lr=1
+      |                                           ^^^ did you mean `sgd`?
+    ");
+    assert_snapshot!(refused(GOOD, &["seeds"]), @r"
+    error: expected `key.path=value`
+     --> --set seeds
+      |
+      | seeds
+      | ^^^^^ there is no `=`
+    ");
+    assert_snapshot!(refused(GOOD, &["seeds=[0"]), @r"
+    error: the value is not YAML: did not find expected ',' or ']'
+     --> --set seeds=[0
+      |
+      | seeds=[0
+      |       ^^
+    ");
+    assert_snapshot!(refused(GOOD, &["name.x=1"]), @r"
+    error: expected text, got a section
+     --> --set name.x=1
+      |
+      | name.x=1
+      | ^^^^
+    ");
+    assert_snapshot!(refused(GOOD, &["a..b=1"]), @r"
+    error: a key before `=` is empty
+     --> --set a..b=1
+      |
+      | a..b=1
+      |   ^
+    ");
+}
+
+#[test]
+fn overrides_reach_what_they_name() {
+    let spec = accepted(GOOD, &["pretrain.train.batch=64", "seeds=[7]", "seeds.0=9"]);
+    let stage = spec.stages.get("pretrain").unwrap();
+    assert_eq!((stage.train().batch.get(), &*spec.seeds), (64, &[9][..]));
+    // Only the stage that is named: the probe took its copy of the same section before.
+    assert_eq!(spec.stages.get("probe").unwrap().train().batch.get(), 8);
+    let swapped = accepted(GOOD, &["pretrain.train.optimizer.sgd.lr=0.5"]);
+    let yaml = resolved_yaml(&swapped.stages.get("pretrain").unwrap().train().optimizer).unwrap();
+    assert!(yaml.starts_with("sgd:\n  lr: 0.5\n"), "{yaml}");
+}
+
+#[test]
+fn extends_merges_sections_and_the_extending_file_wins() {
+    let over = "\
+extends: base.yaml
+name: longer
+stages:
+  pretrain:
+    pretext:
+      train:
+        steps: 99
+        optimizer: { sgd: { lr: 0.5 } }
+";
+    let dir = folder(&[("spec.yaml", over), ("base.yaml", GOOD)]);
+    let spec = load(dir.path(), &[]).unwrap();
+    let train = spec.stages.get("pretrain").unwrap().train();
+    assert_eq!((&*spec.name, train.steps.get(), train.batch.get()), ("longer", 99, 8));
+    assert!(resolved_yaml(&train.optimizer).unwrap().starts_with("sgd:"));
+}
+
+#[test]
+fn faults_are_shown_in_the_file_that_they_stand_in() {
+    let both = |over: &str, base: &str| {
+        let dir = folder(&[("spec.yaml", over), ("base.yaml", base), ("deep.yaml", "extends: base.yaml\n")]);
+        load(dir.path(), &[]).expect_err("the spec was accepted")
+    };
+    assert_snapshot!(both("extends: base.yaml\n", &GOOD.replace("steps: 20", "steps: 0")), @r"
+    error: expected a whole number of at least 1, got 0
+      --> base.yaml:12:16
+       |
+    12 |         steps: 0
+       |                ^
+    ");
+    assert_snapshot!(both("extends: base.yaml\nseeds: []\n", GOOD), @r"
+    error: expected at least one seed
+     --> spec.yaml:2:8
+      |
+    2 | seeds: []
+      |        ^^
+    ");
+    assert_snapshot!(both("extends: bsae.yaml\n", GOOD), @r"
+    error: cannot read the base `bsae.yaml`: No such file or directory (os error 2)
+     --> spec.yaml:1:10
+      |
+    1 | extends: bsae.yaml
+      |          ^^^^^^^^^
+    ");
+    assert_snapshot!(both("extends: deep.yaml\n", GOOD), @r"
+    error: a base may not itself extend: `extends` goes one level deep
+     --> deep.yaml:1:1
+      |
+    1 | extends: base.yaml
+      | ^^^^^^^
+    ");
+    assert_snapshot!(both("extends: [base.yaml]\n", GOOD), @r"
+    error: `extends` takes the path of one YAML file, relative to this one
+     --> spec.yaml:1:10
+      |
+    1 | extends: [base.yaml]
+      |          ^^^^^^^^^^^
+    ");
+}
+
+#[test]
+fn a_missing_file() {
+    assert_snapshot!(load(folder(&[]).path(), &[]).unwrap_err(), @"error: cannot read the spec `spec.yaml`: No such file or directory (os error 2)");
+}
+
+#[test]
+fn any_type_can_be_read() {
+    let dir = folder(&[("spec.yaml", "crop: 8\nsource: { catalog: cifar10 }\n")]);
+    let data: hueristic::data::source::DataSpec = parse(&dir.path().join("spec.yaml"), &[]).unwrap();
+    assert_eq!(data.crop.get(), 8);
+}
+
+#[test]
+fn the_hash_is_of_the_meaning_not_the_spelling() {
+    let spec = accepted(GOOD, &[]);
+    let other = GOOD.replace("0.25", "2.5e-1").replace("seeds: [0, 1]", "seeds:\n- 0\n- 1 # two");
+    let same = accepted(&other, &[]);
+    assert_eq!(hash(&spec).unwrap(), hash(&same).unwrap());
+    assert_ne!(hash(&spec).unwrap(), hash(&accepted(GOOD, &["seeds=[1]"])).unwrap());
+    assert_eq!(hash(&spec).unwrap().len(), 64);
+}
+
+#[test]
+fn the_resolved_spec_says_everything_and_reads_back() {
+    let resolved = accepted(GOOD, &[]).resolve();
+    let yaml = resolved_yaml(&resolved).unwrap();
+    assert_eq!(accepted(&yaml, &[]), resolved);
+    assert_snapshot!(yaml, @r"
+    name: tiny
+    seeds:
+    - 0
+    - 1
+    stages:
+      pretrain:
+        pretext:
+          data:
+            source:
+              scenes:
+                train: 64
+                val: 16
+                size: 32
+                seed: 0
+            resize: null
+            crop: 32
+            flip: true
+            limit: null
+            max_bad: 0.01
+            threads: null
+          backbone:
+            alexnet:
+              stem: small
+              width: 0.25
+              fc: null
+          task:
+            colorization:
+              grid: 10.0
+              neighbours: 10
+              sigma: 5.0
+              rebalance:
+                lambda: 0.5
+              prior:
+                measured:
+                  sigma: 5.0
+                  images: null
+              grey_gate: 5.0
+              temperature: 0.38
+          train:
+            steps: 20
+            batch: 8
+            iter_size: 1
+            optimizer:
+              adam:
+                lr: 0.00003
+                beta1: 0.9
+                beta2: 0.999
+                decay: 0.001
+                multipliers: []
+            schedule:
+              decay: constant
+              warmup: 0
+            clip: null
+            log_every: 20
+            evaluate_every: null
+            checkpoint_every: 500
+            keep: 1
+      probe:
+        linear_probe:
+          data:
+            source:
+              scenes:
+                train: 64
+                val: 16
+                size: 32
+                seed: 0
+            resize: null
+            crop: 32
+            flip: true
+            limit: null
+            max_bad: 0.01
+            threads: null
+          backbone:
+            alexnet:
+              stem: small
+              width: 0.25
+              fc: null
+          backbones:
+            colorization:
+              stage: pretrain
+            gaussian:
+              init:
+                gaussian:
+                  std: 0.01
+          probe:
+            layers:
+            - conv1
+            - conv2
+            - conv3
+            - conv4
+            - conv5
+            protocol: bilinear
+            sizes: {}
+            affine: false
+          train:
+            steps: 20
+            batch: 8
+            iter_size: 1
+            optimizer:
+              sgd:
+                lr: 0.01
+                momentum: 0.9
+                nesterov: false
+                decay: 0.0
+                multipliers: []
+            schedule:
+              decay: constant
+              warmup: 0
+            clip: null
+            log_every: 20
+            evaluate_every: null
+            checkpoint_every: 500
+            keep: 1
+    ");
+}
