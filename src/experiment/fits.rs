@@ -11,7 +11,7 @@ use crate::{
     },
     data::loader::{Loader, Pass},
     nn::{init::Filler, params::Params, weights},
-    pretext::{PretextSpec, color_prior, colorization::Colorization, supervised::Supervised},
+    pretext::{PretextSpec, color_prior, colorization::{Colorization, RebalanceSpec}, supervised::Supervised},
     probe::linear::LinearProbe,
     report::{PROBE_RESULTS, ProbeResult, ProbeRow},
     rng::Rng,
@@ -28,7 +28,7 @@ use candle_core::Device;
 use std::{collections::BTreeMap, path::{Path, PathBuf}};
 
 /// Images in a validation batch.
-const VAL_BATCH: usize = 64;
+pub const VAL_BATCH: usize = 64;
 /// What a finished stage leaves for others.
 pub const WEIGHTS: &str = "weights.safetensors";
 
@@ -67,23 +67,20 @@ struct Fit<'a> {
 
 impl Fit<'_> {
     fn pretext(&self, stage: &PretextStage, run: &mut RunDir) -> Result<Option<Vec<Metric>>> {
-        let backbone = resolved(&stage.backbone)?;
+        let backbone = given(stage.backbone.as_ref(), "backbone")?;
         let PretextSpec::Colorization(spec) = &stage.task;
-        let prior = match &spec.rebalance {
-            None => None,
-            Some(r) => {
-                let out = run.path().join("prior.npy");
-                tracing::info!("measuring the colour prior");
-                Some(color_prior::obtain(&r.prior, &spec.bins(), &*self.job.train_set, &out)?)
-            }
-        };
+        let prior = (spec.rebalance != RebalanceSpec::Off).then(|| {
+            let (name, out) = (self.job.data.source.to_string(), run.path().join("prior.npy"));
+            color_prior::obtain(&spec.prior, &spec.bins(), &*self.job.train_set, &name, &out)
+        });
+        let prior = prior.transpose()?.map(|p| p.probabilities);
         let mut task = Colorization::new(spec, backbone, prior.as_deref(), &self.rng, self.device)?;
         let ended = self.fit(&mut task, Pass::Train, &stage.train, run)?;
         self.leave_weights(ended, &task, backbone, run)
     }
 
     fn supervised(&self, stage: &SupervisedStage, run: &mut RunDir) -> Result<Option<Vec<Metric>>> {
-        let backbone = resolved(&stage.backbone)?;
+        let backbone = given(stage.backbone.as_ref(), "backbone")?;
         let mut task = Supervised::new(backbone, self.classes()?, &self.rng, self.device)?;
         let ended = self.fit(&mut task, Pass::Train, &stage.train, run)?;
         self.leave_weights(ended, &task, backbone, run)
@@ -160,7 +157,7 @@ impl Fit<'_> {
     fn frozen(&self, init: &InitSpec, stage: &LinearProbeStage) -> Result<AlexNet> {
         match init {
             InitSpec::Init(filler) => {
-                let spec = resolved(&stage.backbone)?.with_filler(*filler);
+                let spec = given(stage.backbone.as_ref(), "backbone")?.with_filler(*filler);
                 self.transfer_graph(&spec, &mut Params::new(self.device))
             }
             InitSpec::Stage(_) => {
@@ -201,6 +198,7 @@ fn backbone_of(yaml: &str) -> Result<BackboneSpec> {
     Ok(serde_json::from_value(value)?)
 }
 
-fn resolved(backbone: &Option<BackboneSpec>) -> Result<&BackboneSpec> {
-    backbone.as_ref().context("no backbone: give `backbone:` to the stage or to the experiment")
+/// A section that resolving has filled in.
+pub fn given<'a, T>(section: Option<&'a T>, name: &str) -> Result<&'a T> {
+    section.with_context(|| format!("no {name}: give `{name}:` to the stage or to the experiment"))
 }

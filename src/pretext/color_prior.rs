@@ -6,7 +6,7 @@ use crate::{
     bounded::{Count, Positive},
     color::{
         bins::Bins,
-        prior::{self, PriorCounter, PriorRecord},
+        prior::{Prior, PriorCounter, PriorRecord, ZERO_RULE},
     },
     data::source::Dataset,
 };
@@ -41,24 +41,42 @@ impl Default for PriorSpec {
     }
 }
 
-/// The probability of every bin `(Q)`. A measured prior is written to `out` (with its sidecar), and read from there when
-/// it is there already, so that a resumed run trains with the same weights.
+/// The probability of every bin. A measured prior is written to `out` (with its record), and read from there when it is
+/// there already, so that a resumed run trains with the same weights. `name` is the data set's, for the record.
 ///
 /// # Errors
 /// A prior file of another length or with impossible values; a data set none of whose images can be read.
-pub fn obtain(spec: &PriorSpec, bins: &Bins, set: &dyn Dataset, out: &Path) -> Result<Vec<f64>> {
+pub fn obtain(spec: &PriorSpec, bins: &Bins, set: &dyn Dataset, name: &str, out: &Path) -> Result<Prior> {
     match spec {
-        PriorSpec::File(path) => Ok(prior::read(path, bins)?),
-        PriorSpec::Measured { .. } if out.exists() => Ok(prior::read(out, bins)?),
+        PriorSpec::File(path) => Ok(Prior::read(path, bins)?),
+        PriorSpec::Measured { .. } if out.exists() => Ok(Prior::read(out, bins)?),
         PriorSpec::Measured { sigma, images } => {
             let images = images.map_or(set.len(), Count::get).min(set.len());
-            let counter = count(set, images)?;
-            let probabilities = counter.prior(bins, sigma.get() as f32);
-            let record = PriorRecord::new(set.fingerprint(), images as u64, &counter, bins, sigma.get());
-            prior::write(out, &probabilities, &record)?;
-            Ok(probabilities)
+            let prior = measure(set, name, images, bins, sigma.get() as f32)?;
+            prior.write(out)?;
+            Ok(prior)
         }
     }
+}
+
+/// Counts `images` images spread evenly over the set and smooths what was counted.
+///
+/// # Errors
+/// When none of them can be read.
+pub fn measure(set: &dyn Dataset, name: &str, images: usize, bins: &Bins, sigma: f32) -> Result<Prior> {
+    let counter = count(set, images)?;
+    let record = PriorRecord {
+        dataset: name.into(),
+        fingerprint: set.fingerprint(),
+        images: images as u64,
+        pixels: counter.pixels(),
+        grid: bins.grid(),
+        sigma,
+        zero_rule: ZERO_RULE.into(),
+        crate_version: env!("CARGO_PKG_VERSION").into(),
+        sha256: String::new(),
+    };
+    Ok(Prior { probabilities: counter.prior(bins, sigma), record: Some(record) })
 }
 
 /// Counts the pixels of `images` images spread evenly over the set; unreadable ones are left out.

@@ -194,7 +194,6 @@ impl Task for Colorization {
 
     fn evaluate(&mut self, val: &mut Loader) -> Result<Vec<Metric>> {
         let mut sums = [0f64; 6]; // images, weighted, unweighted, entropy (per pixel), predicted and true chroma
-        val.rewind();
         while let Some(batch) = val.next_batch()? {
             let lab = lab::rgb_to_lab(&batch.pixels)?;
             let (logits, ab) = self.predict(&lab, &Mode::Frozen)?;
@@ -219,7 +218,6 @@ impl Task for Colorization {
 
     /// Grey, prediction and truth, side by side.
     fn picture(&mut self, val: &mut Loader) -> Result<Option<Panel>> {
-        val.rewind();
         let Some(batch) = val.next_batch()? else { return Ok(None) };
         let pixels = batch.pixels.narrow(0, 0, batch.pixels.dim(0)?.min(PICTURES))?.contiguous()?;
         let lab = lab::rgb_to_lab(&pixels)?;

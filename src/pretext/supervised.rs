@@ -58,7 +58,6 @@ impl Task for Supervised {
 
     fn evaluate(&mut self, val: &mut Loader) -> Result<Vec<Metric>> {
         let (mut top1, mut top5) = (Accuracy::new(1), Accuracy::new(5));
-        val.rewind();
         while let Some(batch) = val.next_batch()? {
             let logits = self.logits(&batch.pixels, &Mode::Frozen)?;
             top1.add(&logits, labels(&batch)?)?;

@@ -171,7 +171,6 @@ impl LinearProbe {
     /// Unlabelled or unreadable data.
     pub fn accuracies(&self, val: &mut Loader) -> Result<Vec<LayerAccuracy>> {
         let mut counts = self.counts();
-        val.rewind();
         while let Some(batch) = val.next_batch()? {
             self.count(&batch, &mut counts)?;
         }
