@@ -66,6 +66,11 @@ bounded!(
     NonNegative(f64), "a finite number of at least 0", |v| v.is_finite() && v >= 0.0
 );
 
+bounded!(
+    /// A spacing of colour bins, in ab units: the gamut is about 200 wide.
+    Spacing(f64), "a number from 1 to 110", |v| (1.0..=110.0).contains(&v)
+);
+
 impl Count {
     /// A count known at compile time; zero is clamped to one.
     pub const fn of(n: usize) -> Self {
@@ -74,32 +79,23 @@ impl Count {
 }
 
 macro_rules! real {
-    ($name:ident, $low:expr) => {
+    ($name:ident, $range:expr) => {
         impl $name {
             /// A value known to be in range when the program is written.
             ///
             /// # Panics
             /// When it is not; meant for defaults in the source.
             pub const fn of(value: f64) -> Self {
-                assert!(value >= $low && value <= f64::MAX);
+                assert!(value >= $range.0 && value <= $range.1);
                 Self(value)
             }
         }
     };
 }
-real!(Positive, f64::MIN_POSITIVE);
-real!(NonNegative, 0.0);
-
-impl Fraction {
-    /// A share known to be in range when the program is written.
-    ///
-    /// # Panics
-    /// When it is not; meant for defaults in the source.
-    pub const fn of(value: f64) -> Self {
-        assert!(value >= 0.0 && value <= 1.0);
-        Self(value)
-    }
-}
+real!(Positive, (f64::MIN_POSITIVE, f64::MAX));
+real!(NonNegative, (0.0, f64::MAX));
+real!(Fraction, (0.0, 1.0));
+real!(Spacing, (1.0, 110.0));
 
 #[cfg(test)]
 mod tests {

@@ -1,19 +1,48 @@
-//! Linear probes: how well a linear classifier does on the frozen features of each layer.
+//! Linear probes on every chosen layer of a frozen backbone, trained jointly in one pass (Zhang et al. 2016, section 3.2;
+//! the Split-Brain paper's table 7): features are brought to about 9,600 numbers, normalised without affine parameters, and
+//! read by one linear classifier a layer. The classifiers share batches and nothing else.
 
-use crate::bounded::Count;
+use super::{
+    downsample::{Protocol, downsample},
+    feature_cache::FeatureCache,
+};
+use crate::{
+    backbones::alexnet::AlexNet,
+    bounded::Count,
+    color::lab,
+    data::{Batch, loader::Loader},
+    metrics::accuracy::Accuracy,
+    nn::{
+        Mode,
+        init::Filler,
+        layers::{BatchNorm, BatchNormOptions, Fillers, Linear},
+        params::Params,
+    },
+    ops::losses::cross_entropy,
+    pretext::{colorization::lightness, supervised::labels},
+    rng::Rng,
+    train::task::{Better, Metric, Panel, Step, Task},
+};
+use anyhow::Result;
+use candle_core::{Device, Tensor};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
 
-/// Which layers are probed, and how their maps become vectors.
+/// Features remembered at most, in bytes.
+const CACHE: usize = 4 << 30;
+
+/// Which layers are probed, and how; the defaults are those of the released code.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct LinearProbeSpec {
-    /// Layers of the backbone, each with its own classifier, all trained in one pass.
+    /// Taps of the backbone (after their ReLU or pooling), each with its own classifier, all trained in one pass.
     pub layers: Vec<String>,
     pub protocol: Protocol,
-    /// Side of the map that a layer is brought to; absent layers use the protocol's own.
-    pub sizes: BTreeMap<String, Count>,
-    /// Whether the batch norm in front of the classifier learns a scale and a shift.
+    /// Numbers that a layer's map is brought down to, at most.
+    pub dimensions: Count,
+    /// Random crops and flips in training. Without, each image is seen at its centre crop only and its features are
+    /// computed once.
+    pub augment: bool,
+    /// Whether the batch normalisation in front of a classifier learns a scale and a shift.
     pub affine: bool,
 }
 
@@ -22,19 +51,193 @@ impl Default for LinearProbeSpec {
         Self {
             layers: (1..=5).map(|i| format!("conv{i}")).collect(),
             protocol: Protocol::default(),
-            sizes: BTreeMap::new(),
+            dimensions: Count::of(9600),
+            augment: true,
             affine: false,
         }
     }
 }
 
-/// How a map is brought to about 9,000 numbers.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Protocol {
-    /// Two-tap bilinear resize without antialiasing: the released code and the published tables.
-    #[default]
-    Bilinear,
-    /// Average pooling: the paper's text.
-    Avgpool,
+/// One layer's classifier.
+struct Head {
+    layer: String,
+    norm: BatchNorm,
+    linear: Linear,
+}
+
+impl Head {
+    fn new(params: &mut Params, layer: &str, width: usize, classes: usize, affine: bool) -> Result<Self> {
+        let options = BatchNormOptions { affine, ..BatchNormOptions::CAFFE };
+        let norm = BatchNorm::new(params, &format!("{layer}.bn"), width, options)?;
+        let zero = Fillers { weight: Filler::Zero, bias: Some(Filler::Zero) };
+        // Zeros: nothing is drawn from the stream.
+        let linear = Linear::new(params, layer, (width, classes), zero, &Rng::new(0))?;
+        Ok(Self { layer: layer.into(), norm, linear })
+    }
+
+    /// Features `(B, D)` → logits `(B, classes)`.
+    fn forward(&self, x: &Tensor, mode: &Mode) -> candle_core::Result<Tensor> {
+        self.linear.forward(&self.norm.forward(x, mode)?, mode)
+    }
+}
+
+/// All heads over one frozen backbone.
+pub struct LinearProbe {
+    backbone: AlexNet,
+    heads: Vec<Head>,
+    params: Params,
+    protocol: Protocol,
+    dimensions: usize,
+    cache: Option<FeatureCache>,
+}
+
+/// One layer's running accuracy.
+struct Counts {
+    top1: Accuracy,
+    top5: Accuracy,
+}
+
+/// What one layer's probe reached on the validation set.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LayerAccuracy {
+    pub layer: String,
+    pub top1: f64,
+    pub top5: f64,
+}
+
+impl LinearProbe {
+    /// Heads for `classes` over a loaded `backbone` whose input is `crop` pixels square; `images` is the size of the
+    /// training set, for the feature cache.
+    ///
+    /// # Errors
+    /// An unknown layer.
+    pub fn new(
+        spec: &LinearProbeSpec,
+        backbone: AlexNet,
+        classes: usize,
+        crop: usize,
+        images: usize,
+        device: &Device,
+    ) -> Result<Self> {
+        let mut params = Params::new(device);
+        let (protocol, dimensions) = (spec.protocol, spec.dimensions.get());
+        let mut probe =
+            Self { backbone, heads: vec![], params: Params::new(device), protocol, dimensions, cache: None };
+        let blank = Tensor::zeros((1, crop, crop, 1), candle_core::DType::F32, device)?;
+        let taps: Vec<&str> = spec.layers.iter().map(String::as_str).collect();
+        let widths = probe.compute(&blank, &taps)?.iter().map(|f| f.dim(1)).collect::<candle_core::Result<Vec<_>>>()?;
+        for (layer, &width) in taps.iter().zip(&widths) {
+            probe.heads.push(Head::new(&mut params, layer, width, classes, spec.affine)?);
+        }
+        probe.params = params;
+        if !spec.augment {
+            probe.cache = FeatureCache::new(images, widths, CACHE);
+        }
+        Ok(probe)
+    }
+
+    /// Frozen features `(B, D)` of each tap for network input `x` `(B, H, W, 1)`; no graph is built.
+    fn compute(&self, x: &Tensor, taps: &[&str]) -> Result<Vec<Tensor>> {
+        let maps = self.backbone.forward(x, taps, &Mode::Frozen)?;
+        Ok(maps.iter().map(|m| downsample(m, self.dimensions, self.protocol)).collect::<candle_core::Result<_>>()?)
+    }
+
+    fn features(&self, batch: &Batch) -> Result<Vec<Tensor>> {
+        let taps: Vec<&str> = self.heads.iter().map(|h| h.layer.as_str()).collect();
+        self.compute(&lightness(&lab::rgb_to_lab(&batch.pixels)?)?, &taps)
+    }
+
+    /// Features of a training batch, remembered when there is a cache.
+    fn training_features(&mut self, batch: &Batch) -> Result<Vec<Tensor>> {
+        let known = self.cache.as_ref().and_then(|c| c.get(&batch.indices, self.params.device()));
+        if let Some(known) = known {
+            return Ok(known?);
+        }
+        let features = self.features(batch)?;
+        if let Some(cache) = &mut self.cache {
+            cache.put(&batch.indices, &features)?;
+        }
+        Ok(features)
+    }
+
+    fn logits(&self, features: &[Tensor], mode: &Mode) -> Result<Vec<Tensor>> {
+        let logits = self.heads.iter().zip(features).map(|(head, x)| head.forward(x, mode));
+        Ok(logits.collect::<candle_core::Result<_>>()?)
+    }
+
+    /// Top-1 and top-5 of every layer over one pass of `val`.
+    ///
+    /// # Errors
+    /// Unlabelled or unreadable data.
+    pub fn accuracies(&self, val: &mut Loader) -> Result<Vec<LayerAccuracy>> {
+        let mut counts = self.counts();
+        while let Some(batch) = val.next_batch()? {
+            self.count(&batch, &mut counts)?;
+        }
+        Ok(self.shares(&counts))
+    }
+
+    /// The same over batches at hand.
+    ///
+    /// # Errors
+    /// Unlabelled data.
+    pub fn accuracies_on(&self, batches: &[Batch]) -> Result<Vec<LayerAccuracy>> {
+        let mut counts = self.counts();
+        batches.iter().try_for_each(|batch| self.count(batch, &mut counts))?;
+        Ok(self.shares(&counts))
+    }
+
+    fn counts(&self) -> Vec<Counts> {
+        self.heads.iter().map(|_| Counts { top1: Accuracy::new(1), top5: Accuracy::new(5) }).collect()
+    }
+
+    fn count(&self, batch: &Batch, counts: &mut [Counts]) -> Result<()> {
+        let logits = self.logits(&self.features(batch)?, &Mode::Frozen)?;
+        for (count, logits) in counts.iter_mut().zip(&logits) {
+            count.top1.add(logits, labels(batch)?)?;
+            count.top5.add(logits, labels(batch)?)?;
+        }
+        Ok(())
+    }
+
+    fn shares(&self, counts: &[Counts]) -> Vec<LayerAccuracy> {
+        let row = |(head, count): (&Head, &Counts)| LayerAccuracy {
+            layer: head.layer.clone(),
+            top1: count.top1.share(),
+            top5: count.top5.share(),
+        };
+        self.heads.iter().zip(counts).map(row).collect()
+    }
+}
+
+impl Task for LinearProbe {
+    fn params(&self) -> &Params {
+        &self.params
+    }
+
+    fn step(&mut self, batch: &Batch, rng: &Rng) -> Result<Step> {
+        let features = self.training_features(batch)?;
+        let logits = self.logits(&features, &Mode::Train(rng.clone()))?;
+        let losses = logits
+            .iter()
+            .map(|l| Ok(cross_entropy(l, labels(batch)?, None)?))
+            .collect::<Result<Vec<_>>>()?;
+        let loss = Tensor::stack(&losses, 0)?.sum_all()?;
+        let mean = f64::from(loss.to_scalar::<f32>()?) / losses.len() as f64;
+        Ok(Step { loss, scalars: vec![("loss", mean)] })
+    }
+
+    fn evaluate(&mut self, val: &mut Loader) -> Result<Vec<Metric>> {
+        let metric = |layer: &str, name: &str, value| Metric {
+            name: format!("{layer}_{name}"),
+            value,
+            better: Better::Higher,
+        };
+        let rows = self.accuracies(val)?;
+        Ok(rows.iter().flat_map(|r| [metric(&r.layer, "top1", r.top1), metric(&r.layer, "top5", r.top5)]).collect())
+    }
+
+    fn picture(&mut self, _: &mut Loader) -> Result<Option<Panel>> {
+        Ok(None)
+    }
 }

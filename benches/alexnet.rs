@@ -1,0 +1,131 @@
+//! Times the AlexNet colorizer: forward pass and training step (forward, backward, Adam), as `scripts/bench_torch.py` times
+//! PyTorch's. Prints one JSON line a round.
+//!
+//! ```text
+//! cargo bench --bench alexnet -- --batch 16 --size 180 --rounds 5 --threads 2
+//! ```
+
+use anyhow::Result;
+use candle_core::{DType, Device, Tensor};
+use clap::Parser;
+use hueristic::{
+    backbones::alexnet::{AlexNet, AlexNetSpec, Build, Graph},
+    color::{bins::Bins, encode::SoftCode},
+    nn::{
+        Mode,
+        optim::{Gradients, Optimizer, OptimizerSpec},
+        params::Params,
+    },
+    ops::{losses::soft_encoded_cross_entropy, resize::resize_bilinear},
+    rng::Rng,
+};
+use rand::RngExt;
+use std::{sync::Arc, time::Instant};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// What to time.
+#[derive(Parser)]
+struct Options {
+    #[arg(long, default_value_t = 16)]
+    batch: usize,
+    #[arg(long, default_value_t = 180)]
+    size: usize,
+    #[arg(long, default_value_t = 5)]
+    rounds: usize,
+    /// Steps in a round.
+    #[arg(long, default_value_t = 3)]
+    steps: usize,
+    #[arg(long, default_value_t = 2)]
+    threads: usize,
+    /// Time the forward pass alone, without a graph.
+    #[arg(long)]
+    forward: bool,
+    /// Cargo passes this one.
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+/// The network with everything a step needs.
+struct Setup {
+    net: AlexNet,
+    params: Params,
+    optimizer: Optimizer,
+    code: SoftCode,
+    weights: Vec<f32>,
+    x: Tensor,
+    ab: Tensor,
+}
+
+fn uniform(shape: (usize, usize, usize, usize), low: f32, high: f32) -> Result<Tensor> {
+    let mut rng = Rng::new(0).split("bench").at(0, shape.3 as u64);
+    let n = shape.0 * shape.1 * shape.2 * shape.3;
+    let values: Vec<f32> = (0..n).map(|_| rng.random_range(low..high)).collect();
+    Ok(Tensor::from_vec(values, shape, &Device::Cpu)?)
+}
+
+impl Setup {
+    fn new(o: &Options) -> Result<Self> {
+        let spec: AlexNetSpec = serde_json::from_str("{}")?;
+        let build = Build { graph: Graph::Pretext, batch_norm: true, input_channels: 1, outputs: Some(313) };
+        let mut params = Params::new(&Device::Cpu);
+        let net = AlexNet::new(&spec, &build, &mut params, &Rng::new(0))?;
+        let adam: OptimizerSpec = serde_json::from_str(r#"{"adam": {"lr": 3e-5, "decay": 1e-3}}"#)?;
+        let optimizer = Optimizer::new(&adam, &params)?;
+        let code = SoftCode::new(Arc::new(Bins::new(10.0)), 10, 5.0)?;
+        let side = o.size.div_ceil(8);
+        let x = uniform((o.batch, o.size, o.size, 1), -50.0, 50.0)?;
+        let ab = uniform((o.batch, side, side, 2), -50.0, 50.0)?;
+        Ok(Self { net, params, optimizer, code, weights: vec![1.0; 313], x, ab })
+    }
+
+    fn logits(&self, mode: &Mode) -> Result<Tensor> {
+        let (_, h, w, _) = self.ab.dims4()?;
+        Ok(resize_bilinear(&self.net.forward(&self.x, &["fc8"], mode)?.remove(0), (h, w), true)?)
+    }
+
+    fn step(&mut self, index: u64) -> Result<()> {
+        let mode = Mode::Train(Rng::new(index));
+        let loss = {
+            let logits = self.logits(&mode)?;
+            soft_encoded_cross_entropy(&logits, &self.ab, &self.code, Some(&self.weights), Some(5.0))?.loss
+        };
+        let mut grads = Gradients::new(&self.params);
+        grads.add(&self.params, &mut loss.backward()?)?;
+        drop(loss);
+        grads.finish(None)?;
+        let lr = self.optimizer.base_lr();
+        self.optimizer.step(&self.params, &grads, lr)?;
+        Ok(())
+    }
+}
+
+/// High-water mark of resident memory, bytes; 0 where the system does not tell.
+fn peak_bytes() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:"));
+    line.and_then(|l| l.split_whitespace().next()?.parse::<u64>().ok()).unwrap_or(0) * 1024
+}
+
+fn main() -> Result<()> {
+    let o = Options::parse();
+    rayon::ThreadPoolBuilder::new().num_threads(o.threads).build_global()?;
+    let mut setup = Setup::new(&o)?;
+    // Multiply-adds as published, padding included: forward 1×, a training step 3×.
+    let gmac = if o.size == 180 { 8.509 * o.batch as f64 } else { f64::NAN };
+    let mut once = |i: u64| if o.forward { setup.logits(&Mode::Frozen).map(drop) } else { setup.step(i) };
+    once(0)?;
+    for round in 0..o.rounds as u64 {
+        let start = Instant::now();
+        for i in 0..o.steps as u64 {
+            once(round * o.steps as u64 + i)?;
+        }
+        let seconds = start.elapsed().as_secs_f64() / o.steps as f64;
+        let gflops = 2.0 * gmac * if o.forward { 1.0 } else { 3.0 } / seconds;
+        let line = serde_json::json!({"who": "hueristic", "images_per_s": o.batch as f64 / seconds, "seconds": seconds,
+            "nominal_gflops": gflops, "peak_bytes": peak_bytes()});
+        println!("{line}");
+    }
+    Ok(())
+}

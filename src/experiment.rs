@@ -1,1 +1,0 @@
-//! run(spec), check(spec).

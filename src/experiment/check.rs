@@ -1,0 +1,168 @@
+//! The dry run: what each stage would build, read and cost. Opens the data and times the loader; takes no step.
+
+use super::{
+    RunOptions,
+    fits::{self, VAL_BATCH},
+};
+use crate::{
+    backbones::{
+        BackboneSpec,
+        alexnet::{Build, Graph, Summary},
+    },
+    data::{
+        loader::{Loader, Pass},
+        source::{self, DataSpec, Dataset, Split},
+    },
+    pretext::PretextSpec,
+    rng::Rng,
+    spec::experiment::{Experiment, InitSpec, LinearProbeStage, Stage},
+    train::spec::TrainSpec,
+};
+use anyhow::{Context, Result, ensure};
+use std::{
+    fmt::{self, Display, Formatter},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+/// How long the loader is timed.
+const LOADER_TRIAL: Duration = Duration::from_millis(1500);
+
+/// What an experiment would do.
+#[derive(Debug)]
+pub struct Plan {
+    name: String,
+    seeds: usize,
+    stages: Vec<StagePlan>,
+}
+
+/// What one stage would do for one seed.
+#[derive(Debug)]
+struct StagePlan {
+    name: String,
+    kind: &'static str,
+    data: String,
+    train: TrainSpec,
+    images: usize,
+    loader: f64,
+    network: Summary,
+    fits: usize,
+    memory: f64,
+}
+
+/// Checks a resolved experiment against its data and weight files, and says what it would cost.
+///
+/// # Errors
+/// Whatever would stop the run before its first step.
+pub fn check(experiment: &Experiment, options: &RunOptions) -> Result<Plan> {
+    let stages = experiment.stages.iter().map(|(name, stage)| {
+        plan(name, stage, options).with_context(|| format!("stage `{name}` would not start"))
+    });
+    Ok(Plan {
+        name: experiment.name.to_string(),
+        seeds: experiment.seeds.len(),
+        stages: stages.collect::<Result<_>>()?,
+    })
+}
+
+fn plan(name: &str, stage: &Stage, options: &RunOptions) -> Result<StagePlan> {
+    let data = fits::given(stage.data(), "data")?;
+    let train_set = source::open(data, Split::Train, &options.locations)?;
+    let val_set = source::open(data, Split::Val, &options.locations)?;
+    let labelled = train_set.classes().len();
+    ensure!(
+        matches!(stage, Stage::Pretext(_)) || labelled > 1,
+        "it needs labels and {} has none; use class folders or a label column",
+        data.source
+    );
+    let network = network(stage, data, labelled)?;
+    let train = stage.train().clone();
+    Loader::new(val_set.clone(), data, Pass::Once, VAL_BATCH, &Rng::new(0), &options.device)?;
+    let loader = loader_speed(&train_set, data, &train, options)?;
+    let fits = if let Stage::LinearProbe(s) = stage { s.backbones.len() } else { 1 };
+    let data = format!(
+        "{}: {} training and {} validation images, {} classes, crop {}",
+        data.source, train_set.len(), val_set.len(), labelled, data.crop
+    );
+    let memory = memory(stage, &network, train.batch.get());
+    Ok(StagePlan {
+        name: name.into(), kind: stage.kind(), data, images: train_set.len(), train, loader, network, fits, memory,
+    })
+}
+
+/// The layer table at the stage's crop; a probe's layers and weight files are looked up in passing.
+fn network(stage: &Stage, data: &DataSpec, classes: usize) -> Result<Summary> {
+    let backbone = fits::given(stage.backbone(), "backbone")?;
+    let BackboneSpec::Alexnet(alexnet) = backbone;
+    let build = |graph, batch_norm, outputs| Build { graph, batch_norm, input_channels: 1, outputs };
+    let build = match stage {
+        Stage::Pretext(s) => {
+            let PretextSpec::Colorization(spec) = &s.task;
+            build(Graph::Pretext, true, Some(spec.bins().len()))
+        }
+        Stage::Supervised(_) => build(Graph::Transfer, true, Some(classes)),
+        Stage::LinearProbe(_) => build(Graph::Transfer, false, None),
+    };
+    let table = alexnet.table(&build)?;
+    if let Stage::LinearProbe(probe) = stage {
+        look_up(probe, &table.names())?;
+    }
+    let crop = data.crop.get();
+    Ok(table.summary((crop, crop))?)
+}
+
+fn look_up(stage: &LinearProbeStage, names: &[&str]) -> Result<()> {
+    for layer in &stage.probe.layers {
+        ensure!(names.contains(&layer.as_str()), "there is no layer `{layer}`; there are {}", names.join(", "));
+    }
+    for (row, init) in stage.backbones.iter() {
+        if let InitSpec::File(path) = init {
+            ensure!(path.exists(), "backbone `{row}`: {} does not exist", path.display());
+        }
+    }
+    Ok(())
+}
+
+/// Images a second that the loader gives when nothing else runs.
+fn loader_speed(set: &Arc<dyn Dataset>, data: &DataSpec, train: &TrainSpec, options: &RunOptions) -> Result<f64> {
+    let batch = train.batch.get();
+    let mut loader = Loader::new(set.clone(), data, Pass::Train, batch, &Rng::new(0), &options.device)?;
+    loader.next_batch()?;
+    let (start, mut images) = (Instant::now(), 0);
+    while start.elapsed() < LOADER_TRIAL {
+        images += loader.next_batch()?.map_or(0, |b| b.indices.len());
+    }
+    Ok(images as f64 / start.elapsed().as_secs_f64())
+}
+
+/// A rough bound on what training holds, bytes: four copies of the parameters (values, gradients, two moments), and each
+/// activation three times (before and after its normalisation, and a gradient). A frozen backbone keeps one copy.
+fn memory(stage: &Stage, network: &Summary, batch: usize) -> f64 {
+    let copies = if matches!(stage, Stage::LinearProbe(_)) { (1, 1) } else { (4, 3) };
+    4.0 * (copies.0 * network.parameters() + copies.1 * batch * network.activations()) as f64
+}
+
+impl Display for Plan {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        for stage in &self.stages {
+            writeln!(f, "{stage}")?;
+        }
+        let fits: usize = self.stages.iter().map(|s| s.fits).sum();
+        write!(f, "{}: {} stages, {} seeds, {} fits; nothing was trained", self.name, self.stages.len(), self.seeds, fits * self.seeds)
+    }
+}
+
+impl Display for StagePlan {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let seen = self.train.steps.get() * self.train.batch.get() * self.train.iter_size.get();
+        writeln!(f, "stage {} ({})", self.name, self.kind)?;
+        writeln!(f, "{}", self.network)?;
+        writeln!(f, "  data     {}", self.data)?;
+        writeln!(
+            f, "  training {} fit(s) of {} steps × {} × {} images = {:.1} epochs",
+            self.fits, self.train.steps, self.train.batch, self.train.iter_size, seen as f64 / self.images as f64
+        )?;
+        writeln!(f, "  loader   {:.0} images/s on its own", self.loader)?;
+        writeln!(f, "  memory   about {:.2} GB", self.memory / 1e9)
+    }
+}

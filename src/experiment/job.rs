@@ -1,0 +1,211 @@
+//! One fit of an experiment: a stage, a seed and, for a probe, one backbone. Its directory's name ends in the hash of
+//! all that decides its result, so that nothing is computed twice and nothing stale is taken for new.
+
+use super::{RunOptions, fits};
+use crate::{
+    data::source::{self, DataSpec, Dataset, Split},
+    spec::{
+        self,
+        experiment::{Experiment, InitSpec, LinearProbeStage, PretextStage, Stage, SupervisedStage},
+    },
+    train::run_dir::RunDir,
+};
+use anyhow::{Context, Result, bail};
+use serde::Serialize;
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+/// What a job does, with all that it needs from the spec.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Work {
+    Pretext(PretextStage),
+    Supervised(SupervisedStage),
+    LinearProbe {
+        init: InitSpec,
+        #[serde(flatten)]
+        stage: LinearProbeStage,
+    },
+}
+
+impl Work {
+    /// Names the random streams; jobs of one kind and seed see the same batches.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Pretext(_) => "pretext",
+            Self::Supervised(_) => "supervised",
+            Self::LinearProbe { .. } => "linear_probe",
+        }
+    }
+
+    fn data(&self) -> Option<&DataSpec> {
+        match self {
+            Self::Pretext(s) => s.data.as_ref(),
+            Self::Supervised(s) => s.data.as_ref(),
+            Self::LinearProbe { stage, .. } => stage.data.as_ref(),
+        }
+    }
+}
+
+/// One fit.
+pub struct Job {
+    /// For people: `probe gaussian, seed 0`.
+    pub label: String,
+    pub experiment: String,
+    /// The row of a probe's table.
+    pub backbone: Option<String>,
+    pub seed: u64,
+    pub work: Work,
+    pub data: DataSpec,
+    pub train_set: Arc<dyn Dataset>,
+    pub val_set: Arc<dyn Dataset>,
+    /// Run directory of the stage whose backbone is probed.
+    pub upstream: Option<PathBuf>,
+    pub dir: PathBuf,
+    pub hash: String,
+    /// What was hashed, as YAML: the run directory's spec.
+    pub spec: String,
+}
+
+/// All that decides a job's result.
+#[derive(Serialize)]
+struct Inputs<'a> {
+    version: &'static str,
+    seed: u64,
+    data: BTreeMap<&'static str, String>,
+    upstream: Option<&'a str>,
+    work: &'a Work,
+}
+
+/// The stages that this seed has finished, by name.
+#[derive(Default)]
+pub struct Finished(BTreeMap<String, (PathBuf, String)>);
+
+impl Finished {
+    /// Notes where the stage called `name` lies and what it hashes to.
+    pub fn add(&mut self, name: &str, job: &Job) {
+        self.0.insert(name.into(), (job.dir.clone(), job.hash.clone()));
+    }
+}
+
+impl Job {
+    /// The fits of one stage: one, or one for each backbone of a probe.
+    ///
+    /// # Errors
+    /// Data that cannot be opened.
+    pub fn of_stage(
+        experiment: &Experiment,
+        name: &str,
+        stage: &Stage,
+        seed: u64,
+        finished: &Finished,
+        options: &RunOptions,
+    ) -> Result<Vec<Self>> {
+        let job = |backbone: Option<&str>, work| {
+            let label = std::iter::once(name).chain(backbone).collect::<Vec<_>>().join("-");
+            let job = Self::new(experiment, &label, backbone, seed, work, finished, options);
+            job.with_context(|| format!("stage `{name}` cannot start"))
+        };
+        match stage {
+            Stage::Pretext(s) => Ok(vec![job(None, Work::Pretext(s.clone()))?]),
+            Stage::Supervised(s) => Ok(vec![job(None, Work::Supervised(s.clone()))?]),
+            Stage::LinearProbe(s) => {
+                let probe = |(row, init): (&str, &InitSpec)| {
+                    job(Some(row), Work::LinearProbe { init: init.clone(), stage: s.clone() })
+                };
+                s.backbones.iter().map(probe).collect()
+            }
+        }
+    }
+
+    fn new(
+        experiment: &Experiment,
+        label: &str,
+        backbone: Option<&str>,
+        seed: u64,
+        work: Work,
+        finished: &Finished,
+        options: &RunOptions,
+    ) -> Result<Self> {
+        let data = work.data().context("no data: give `data:` to the stage or to the experiment")?.clone();
+        let train_set = source::open(&data, Split::Train, &options.locations)?;
+        let val_set = source::open(&data, Split::Val, &options.locations)?;
+        let upstream = match &work {
+            Work::LinearProbe { init: InitSpec::Stage(stage), .. } => {
+                Some(finished.0.get(stage).with_context(|| format!("stage `{stage}` has not run"))?)
+            }
+            _ => None,
+        };
+        let inputs = Inputs {
+            version: env!("CARGO_PKG_VERSION"),
+            seed,
+            data: [("train", train_set.fingerprint()), ("val", val_set.fingerprint())].into(),
+            upstream: upstream.map(|(_, hash)| hash.as_str()),
+            work: &only_row(work.clone()),
+        };
+        let hash = spec::hash(&inputs)?;
+        let spec = spec::resolved_yaml(&inputs)?;
+        let home = options.out.join(&*experiment.name);
+        let dir = place(&options.out, &home, &format!("{label}-s{seed}"), &hash[..12]);
+        Ok(Self {
+            label: format!("{label}, seed {seed}"),
+            experiment: experiment.name.to_string(),
+            backbone: backbone.map(str::to_string),
+            seed,
+            upstream: upstream.map(|(dir, _)| dir.clone()),
+            work,
+            data,
+            train_set,
+            val_set,
+            dir,
+            hash,
+            spec,
+        })
+    }
+
+    /// Runs or resumes the fit; false when the user stopped it. A finished one is left alone.
+    ///
+    /// # Errors
+    /// Whatever stops a fit; the run directory then says so and keeps its last checkpoint.
+    pub fn run(&self, options: &RunOptions) -> Result<bool> {
+        if RunDir::is_finished(&self.dir) {
+            tracing::info!("{}: finished before, kept ({})", self.label, self.dir.display());
+            return Ok(true);
+        }
+        tracing::info!("{}: {}", self.label, self.dir.display());
+        let run = RunDir::open(&self.dir, &self.spec)?;
+        fits::run(self, run, options).with_context(|| format!("{} failed ({})", self.label, self.dir.display()))
+    }
+
+    /// The last picture that the fit drew.
+    pub fn picture(&self) -> Option<PathBuf> {
+        Some(self.dir.join("pictures/latest.png")).filter(|p| p.exists())
+    }
+}
+
+/// A probe of one backbone does not depend on which others the table has.
+fn only_row(mut work: Work) -> Work {
+    if let Work::LinearProbe { stage, .. } = &mut work {
+        stage.backbones = Default::default();
+    }
+    work
+}
+
+/// Where the fit with this hash lies: in `home`, or wherever below `out` another experiment has finished it.
+fn place(out: &Path, home: &Path, label: &str, hash: &str) -> PathBuf {
+    let here = home.join(format!("{label}-{hash}"));
+    if here.exists() {
+        return here;
+    }
+    let folders = |dir: &Path| -> Vec<PathBuf> {
+        let mut found: Vec<_> = std::fs::read_dir(dir).into_iter().flatten().flatten().map(|e| e.path()).collect();
+        found.sort();
+        found
+    };
+    let elsewhere = folders(out).into_iter().flat_map(|experiment| folders(&experiment));
+    let same = |dir: &PathBuf| dir.to_string_lossy().ends_with(&format!("-{hash}")) && RunDir::is_finished(dir);
+    elsewhere.filter(same).next().unwrap_or(here)
+}

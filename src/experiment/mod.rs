@@ -1,0 +1,64 @@
+//! From a resolved experiment to finished run directories: the stages in order, for each seed; a stage whose inputs hash
+//! to a finished one is not run again.
+//!
+//! Does not: parse YAML (see [`crate::spec`]), or make tables (see [`crate::report`]).
+
+mod check;
+mod fits;
+mod job;
+
+pub use check::check;
+
+use crate::{
+    data::source::Locations,
+    report::{self, ReportPaths},
+    spec::experiment::{Experiment, Stage},
+};
+use anyhow::Result;
+use candle_core::Device;
+use job::{Finished, Job};
+use std::path::PathBuf;
+
+/// What the surface decides and a spec does not.
+#[derive(Clone, Debug)]
+pub struct RunOptions {
+    /// Folder of run directories; an experiment's lie in `out/NAME/`.
+    pub out: PathBuf,
+    /// Where local copies of data sets lie.
+    pub locations: Locations,
+    pub device: Device,
+}
+
+/// How a run ended.
+#[derive(Debug)]
+pub enum Outcome {
+    /// All stages are finished. The report is absent when the experiment has no probe.
+    Finished { report: Option<ReportPaths>, pictures: Vec<PathBuf> },
+    /// Stopped by the user; the same command goes on from here.
+    Interrupted,
+}
+
+/// Runs every stage of a resolved experiment for every seed, then writes `out/NAME/report/`.
+///
+/// # Errors
+/// Data that cannot be read, a run directory in use or unwritable, a loss that is not finite.
+pub fn run(experiment: &Experiment, options: &RunOptions) -> Result<Outcome> {
+    let (mut dirs, mut pictures) = (vec![], vec![]);
+    for &seed in experiment.seeds.iter() {
+        let mut finished = Finished::default();
+        for (name, stage) in experiment.stages.iter() {
+            for job in Job::of_stage(experiment, name, stage, seed, &finished, options)? {
+                if !job.run(options)? {
+                    return Ok(Outcome::Interrupted);
+                }
+                pictures.extend(job.picture());
+                dirs.push(job.dir.clone());
+                finished.add(name, &job);
+            }
+        }
+    }
+    let probed = experiment.stages.iter().any(|(_, stage)| matches!(stage, Stage::LinearProbe(_)));
+    let out = options.out.join(&*experiment.name).join("report");
+    let report = probed.then(|| report::write_report(&dirs, &out)).transpose()?;
+    Ok(Outcome::Finished { report, pictures })
+}

@@ -1,0 +1,100 @@
+//! The colour prior of a data set, measured over its images or read from a file (paper section 2.2).
+//!
+//! Does not: decide the rebalancing weights (see [`crate::color::prior::rebalance`]).
+
+use crate::{
+    bounded::{Count, Positive},
+    color::{
+        bins::Bins,
+        prior::{Prior, PriorCounter, PriorRecord, ZERO_RULE},
+    },
+    data::source::Dataset,
+};
+use anyhow::{Result, bail};
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
+
+/// Where the prior comes from. In YAML: `prior: { measured: { sigma: 5 } }` or `prior: { file: prior.npy }`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum PriorSpec {
+    /// Counted over the training images, smoothed by a Gaussian of `sigma` ab units.
+    Measured {
+        #[serde(default = "sigma")]
+        sigma: Positive,
+        /// Images counted, evenly spaced over the set; absent: all.
+        #[serde(default)]
+        images: Option<Count>,
+    },
+    /// A `.npy` file of one probability per bin.
+    File(PathBuf),
+}
+
+fn sigma() -> Positive {
+    Positive::of(5.0)
+}
+
+impl Default for PriorSpec {
+    fn default() -> Self {
+        Self::Measured { sigma: sigma(), images: None }
+    }
+}
+
+/// The probability of every bin. A measured prior is written to `out` (with its record), and read from there when it is
+/// there already, so that a resumed run trains with the same weights. `name` is the data set's, for the record.
+///
+/// # Errors
+/// A prior file of another length or with impossible values; a data set none of whose images can be read.
+pub fn obtain(spec: &PriorSpec, bins: &Bins, set: &dyn Dataset, name: &str, out: &Path) -> Result<Prior> {
+    match spec {
+        PriorSpec::File(path) => Ok(Prior::read(path, bins)?),
+        PriorSpec::Measured { .. } if out.exists() => Ok(Prior::read(out, bins)?),
+        PriorSpec::Measured { sigma, images } => {
+            let images = images.map_or(set.len(), Count::get).min(set.len());
+            let prior = measure(set, name, images, bins, sigma.get() as f32)?;
+            prior.write(out)?;
+            Ok(prior)
+        }
+    }
+}
+
+/// Counts `images` images spread evenly over the set and smooths what was counted.
+///
+/// # Errors
+/// When none of them can be read.
+pub fn measure(set: &dyn Dataset, name: &str, images: usize, bins: &Bins, sigma: f32) -> Result<Prior> {
+    let counter = count(set, images)?;
+    let record = PriorRecord {
+        dataset: name.into(),
+        fingerprint: set.fingerprint(),
+        images: images as u64,
+        pixels: counter.pixels(),
+        grid: bins.grid(),
+        sigma,
+        zero_rule: ZERO_RULE.into(),
+        crate_version: env!("CARGO_PKG_VERSION").into(),
+        sha256: String::new(),
+    };
+    Ok(Prior { probabilities: counter.prior(bins, sigma), record: Some(record) })
+}
+
+/// Counts the pixels of `images` images spread evenly over the set; unreadable ones are left out.
+fn count(set: &dyn Dataset, images: usize) -> Result<PriorCounter> {
+    let counter = (0..images)
+        .into_par_iter()
+        .fold(PriorCounter::new, |mut counter, i| {
+            if let Ok(image) = set.image(i * set.len() / images) {
+                counter.add_rgb(&image.pixels);
+            }
+            counter
+        })
+        .reduce(PriorCounter::new, |mut a, b| {
+            a.merge(&b);
+            a
+        });
+    if counter.pixels() == 0 {
+        bail!("no image of the data set could be read, so its colour prior cannot be measured; run `data verify` on it");
+    }
+    Ok(counter)
+}

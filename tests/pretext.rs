@@ -1,0 +1,100 @@
+//! Colorization as a task: the first loss, what the grey gate and rebalancing do to it, and that eight images can be learned.
+
+use candle_core::{Device, Tensor};
+use hueristic::{
+    backbones::BackboneSpec,
+    color::bins::Bins,
+    data::{
+        Batch,
+        scenes::Scenes,
+        source::{Dataset, Split},
+    },
+    nn::optim::{Gradients, Optimizer, OptimizerSpec},
+    pretext::colorization::{Colorization, ColorizationSpec},
+    rng::Rng,
+    train::task::Task,
+};
+
+type Result<T> = anyhow::Result<T>;
+
+/// `images` scenes of 29 pixels; grey ones when `color` is off.
+fn batch(images: usize, color: bool) -> Result<Batch> {
+    let scenes = Scenes::new(images, 29, 3, Split::Train);
+    let mut pixels = vec![];
+    for i in 0..images {
+        let image = scenes.image(i)?;
+        let grey = |p: &[u8]| if color { [p[0], p[1], p[2]] } else { [p[1]; 3] };
+        pixels.extend(image.pixels.chunks_exact(3).flat_map(grey));
+    }
+    let pixels = Tensor::from_vec(pixels, (images, 29, 29, 3), &Device::Cpu)?;
+    Ok(Batch { pixels, labels: None, indices: (0..images).collect() })
+}
+
+fn small() -> Result<BackboneSpec> {
+    Ok(serde_json::from_str(r#"{"alexnet": {"stem": "small", "width": 0.25, "fc": 64}}"#)?)
+}
+
+fn task(spec: &str) -> Result<Colorization> {
+    let spec: ColorizationSpec = serde_json::from_str(spec)?;
+    let uniform = vec![1.0 / 313.0; Bins::new(10.0).len()];
+    Colorization::new(&spec, &small()?, Some(&uniform), &Rng::new(1), &Device::Cpu)
+}
+
+fn scalar(task: &mut Colorization, batch: &Batch, name: &str) -> Result<f64> {
+    let step = task.step(batch, &Rng::new(0))?;
+    Ok(step.scalars.iter().find(|(n, _)| *n == name).map_or(f64::NAN, |(_, v)| *v))
+}
+
+#[test]
+fn the_first_loss_is_ln_313_per_pixel() -> Result<()> {
+    let loss = scalar(&mut task("{}")?, &batch(4, true)?, "loss")?;
+    assert!((loss - 313f64.ln()).abs() < 1e-5, "{loss}");
+    Ok(())
+}
+
+#[test]
+fn grey_images_teach_nothing_but_are_logged() -> Result<()> {
+    let mut task = task("{}")?;
+    let step = task.step(&batch(4, false)?, &Rng::new(0))?;
+    assert!(step.scalars[0].1 > 5.0 && step.scalars[1] == ("weighted_loss", 0.0), "{:?}", step.scalars);
+    let mut store = step.loss.backward()?;
+    let mut grads = Gradients::new(task.params());
+    grads.add(task.params(), &mut store)?;
+    assert_eq!(grads.finish(None)?, 0.0);
+    Ok(())
+}
+
+#[test]
+fn the_gate_can_be_switched_off() -> Result<()> {
+    let weighted = scalar(&mut task(r#"{"grey_gate": null}"#)?, &batch(4, false)?, "weighted_loss")?;
+    assert!(weighted > 1.0, "{weighted}");
+    Ok(())
+}
+
+#[test]
+fn a_prior_of_the_wrong_length_is_refused() -> Result<()> {
+    let spec: ColorizationSpec = serde_json::from_str("{}")?;
+    let made = Colorization::new(&spec, &small()?, Some(&[0.5, 0.5]), &Rng::new(0), &Device::Cpu);
+    let message = made.err().map(|e| e.to_string()).unwrap_or_default();
+    assert!(message.contains("313") && message.contains('2'), "{message}");
+    Ok(())
+}
+
+#[test]
+fn eight_images_are_learned_by_heart() -> Result<()> {
+    let (mut task, batch) = (task(r#"{"rebalance": null}"#)?, batch(8, true)?);
+    let adam: OptimizerSpec = serde_json::from_str(r#"{"adam": {"lr": 2e-3}}"#)?;
+    let mut optimizer = Optimizer::new(&adam, task.params())?;
+    let mut last = f64::NAN;
+    for index in 0..150 {
+        let step = task.step(&batch, &Rng::new(index))?;
+        last = step.scalars.iter().find(|(n, _)| *n == "kl").map_or(f64::NAN, |(_, v)| *v);
+        let mut grads = Gradients::new(task.params());
+        grads.add(task.params(), &mut step.loss.backward()?)?;
+        grads.finish(None)?;
+        optimizer.step(task.params(), &grads, 2e-3)?;
+    }
+    // From 4.3 nats of KL at the start to a small share of it.
+    assert!(last < 0.8, "KL after 150 steps: {last}");
+    Ok(())
+}
