@@ -1,1 +1,30 @@
-fn main() {}
+//! Parse, run, print what came out or the chain of errors, exit code.
+
+use clap::Parser;
+use hueristic::cli::{Cli, Failure};
+use std::{
+    io::{ErrorKind, Write, stderr, stdout},
+    process::ExitCode,
+};
+
+// Training allocates and frees the same large buffers every step; this allocator keeps them.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    cli.start_logging();
+    match cli.run() {
+        Ok(done) => match writeln!(stdout(), "{}", done.text.trim_end()) {
+            // The reader has seen enough: `hueristic show … | head`.
+            Err(error) if error.kind() != ErrorKind::BrokenPipe => ExitCode::FAILURE,
+            _ => ExitCode::from(done.exit),
+        },
+        Err(error) => {
+            let failure = Failure::of(&error);
+            // Nowhere is left to report that stderr is closed.
+            let _ = writeln!(stderr(), "{failure}");
+            ExitCode::from(failure.exit())
+        }
+    }
+}

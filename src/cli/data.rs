@@ -1,0 +1,124 @@
+//! `data verify` and `data prior`: every image of a data set decoded and counted, its colours measured.
+
+use super::{Done, experiment::locations, failure::Usage};
+use crate::{
+    bounded::Count,
+    data::{
+        catalog,
+        source::{self, DataSpec, Locations, SourceSpec, Split},
+    },
+    pretext::{
+        PretextSpec,
+        color_prior::{self, PriorSpec},
+        colorization::ColorizationSpec,
+    },
+    spec::{
+        Experiment,
+        experiment::{PretextStage, Stage},
+    },
+};
+use anyhow::{Context, Result};
+use clap::{Args, Subcommand};
+use std::path::{Path, PathBuf};
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Data {
+    /// Decode every image of a catalogue entry, or of the data sets of a spec, and name every fault
+    #[command(after_help = "Example:\n  hueristic data verify cifar10 --data ~/data\n  \
+                            hueristic data verify experiments/tiny/quickstart.yaml")]
+    Verify {
+        /// A name in the catalogue (configs/datasets.yaml), or a spec (a YAML file)
+        #[arg(value_name = "NAME|SPEC")]
+        what: String,
+        #[command(flatten)]
+        place: Place,
+    },
+    /// Measure the colour prior of a spec's training images
+    #[command(
+        after_help = "Example:\n  hueristic data prior experiments/tiny/quickstart.yaml --out prior.npy"
+    )]
+    Prior {
+        /// An experiment with a colorization stage; its first one gives the bins and the data
+        spec: PathBuf,
+        /// The `.npy` file to write; a JSON file beside it says how it was made
+        #[arg(long, value_name = "FILE.npy")]
+        out: PathBuf,
+        #[command(flatten)]
+        place: Place,
+    },
+}
+
+#[derive(Args, Debug)]
+pub(super) struct Place {
+    /// Folder with local copies of data sets [default: $HUERISTIC_DATA]
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+}
+
+pub(super) fn run(verb: Data) -> Result<Done> {
+    match verb {
+        Data::Verify { what, place } => verify(&what, &locations(place.data.as_ref())),
+        Data::Prior { spec, out, place } => prior(&spec, &out, &locations(place.data.as_ref())),
+    }
+}
+
+fn verify(what: &str, at: &Locations) -> Result<Done> {
+    let mut done = Done::ok("");
+    for spec in data_specs(what)? {
+        let report = catalog::verify(&spec, at)?;
+        if !report.is_sound() {
+            done.exit = 1;
+        }
+        done.text += &format!("{report}\n");
+    }
+    Ok(done)
+}
+
+/// The data that `what` names: a spec file's, each once, or a catalogue entry.
+fn data_specs(what: &str) -> Result<Vec<DataSpec>> {
+    let path = Path::new(what);
+    if path.is_file() || path.extension().is_some_and(|e| e == "yaml" || e == "yml") {
+        let experiment = Experiment::load(path, &[])?.resolve();
+        let mut specs: Vec<DataSpec> = vec![];
+        for spec in experiment.stages.iter().filter_map(|(_, stage)| stage.data()) {
+            if specs.iter().all(|s| s.source != spec.source) {
+                specs.push(spec.clone());
+            }
+        }
+        return Ok(specs);
+    }
+    catalog::entry(what).map_err(|e| Usage(e.to_string()))?;
+    // The crop plays no part: images are looked at as they are stored.
+    Ok(vec![DataSpec::new(SourceSpec::Catalog(what.into()), Count::of(1))])
+}
+
+fn prior(path: &Path, out: &Path, at: &Locations) -> Result<Done> {
+    let experiment = Experiment::load(path, &[])?.resolve();
+    let colorization = experiment.stages.iter().find_map(|(_, stage)| match stage {
+        Stage::Pretext(PretextStage { task: PretextSpec::Colorization(spec), data: Some(data), .. }) => {
+            Some((spec, data))
+        }
+        _ => None,
+    });
+    let (task, data) =
+        colorization.ok_or_else(|| Usage(format!("{} has no colorization stage", path.display())))?;
+    if out.exists() {
+        return Err(
+            Usage(format!("{} is there already; remove it or give another --out", out.display())).into()
+        );
+    }
+    let set = source::open(data, Split::Train, at)?;
+    let bins = task.bins();
+    let prior = color_prior::obtain(&measured(task), &bins, &*set, out)
+        .with_context(|| format!("cannot measure the colour prior of {}", path.display()))?;
+    let entropy: f64 = prior.iter().filter(|p| **p > 0.0).map(|p| -p * p.ln()).sum();
+    Ok(Done::ok(format!("{}: {} bins, entropy {entropy:.3} nats", out.display(), bins.len())))
+}
+
+/// How the task would measure its prior; the defaults where it takes one from a file or needs none.
+fn measured(task: &ColorizationSpec) -> PriorSpec {
+    match task.rebalance.as_ref().map(|r| &r.prior) {
+        Some(prior @ PriorSpec::Measured { .. }) => prior.clone(),
+        _ => PriorSpec::default(),
+    }
+}

@@ -1,0 +1,138 @@
+//! `run`, `check` and `show`: the verbs that take a spec.
+
+use super::Done;
+use crate::{
+    data::source::Locations,
+    experiment::{self, Outcome, RunOptions},
+    spec::{self, Experiment, experiment::Seeds},
+    train::interrupt,
+};
+use anyhow::{Context, Result};
+use candle_core::Device;
+use clap::{Args, ValueEnum};
+use std::path::PathBuf;
+
+/// A spec and what the command line changes about it.
+#[derive(Args, Debug)]
+pub(super) struct SpecArgs {
+    /// The experiment, a YAML file
+    spec: PathBuf,
+    /// Override one value: a stage, then its keys (`probe.train.steps=10`), or the full path
+    #[arg(long = "set", value_name = "KEY.PATH=VALUE")]
+    sets: Vec<String>,
+    /// Seeds instead of the spec's: `0..3` means 0, 1, 2; or a list, `0,1,2`
+    #[arg(long, value_parser = seeds)]
+    seeds: Option<Seeds>,
+    /// Folder with local copies of data sets [default: $HUERISTIC_DATA]
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// Folder for run directories
+    #[arg(long, value_name = "DIR", default_value = "results/runs")]
+    out: PathBuf,
+    /// Where to compute
+    #[arg(long, value_enum, default_value_t)]
+    device: DeviceArg,
+    /// Computing threads [default: one per core]; `data.threads` in the spec sets those that decode
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    threads: Option<u16>,
+}
+
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+enum DeviceArg {
+    #[default]
+    Cpu,
+}
+
+/// Seeds that one command may ask for; more is a slip of the finger.
+const MOST_SEEDS: u64 = 1000;
+
+fn seeds(text: &str) -> Result<Seeds, String> {
+    let number =
+        |t: &str| t.trim().parse::<u64>().map_err(|_| format!("`{t}` is not a whole number of at least 0"));
+    let list: Vec<u64> = match text.split_once("..") {
+        Some((from, to)) => {
+            let (from, to) = (number(from)?, number(to)?);
+            if to.saturating_sub(from) > MOST_SEEDS {
+                return Err(format!("that is more than {MOST_SEEDS} seeds"));
+            }
+            (from..to).collect()
+        }
+        None => text.split(',').map(number).collect::<Result<_, _>>()?,
+    };
+    Seeds::try_from(list).map_err(|e| format!("{e}; `0..3` means 0, 1, 2"))
+}
+
+/// Where local copies of data lie: `--data`, else `HUERISTIC_DATA`, else nowhere.
+pub(super) fn locations(data: Option<&PathBuf>) -> Locations {
+    let fallback = || std::env::var_os("HUERISTIC_DATA").map(PathBuf::from);
+    Locations { data: data.cloned().or_else(fallback) }
+}
+
+impl SpecArgs {
+    fn experiment(&self) -> Result<Experiment> {
+        let mut experiment = Experiment::load(&self.spec, &self.sets)?;
+        if let Some(seeds) = &self.seeds {
+            experiment.seeds = seeds.clone();
+        }
+        Ok(experiment.resolve())
+    }
+
+    fn options(&self) -> Result<RunOptions> {
+        if let Some(threads) = self.threads {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads.into());
+            pool.build_global().context("cannot set the number of threads")?;
+        }
+        let DeviceArg::Cpu = self.device;
+        Ok(RunOptions {
+            out: self.out.clone(),
+            locations: locations(self.data.as_ref()),
+            device: Device::Cpu,
+        })
+    }
+}
+
+/// Runs the experiment; prints where the table, the plot and the pictures are.
+pub(super) fn run(args: &SpecArgs) -> Result<Done> {
+    let (experiment, options) = (args.experiment()?, args.options()?);
+    match experiment::run(&experiment, &options)? {
+        Outcome::Finished { report, pictures } => {
+            let report = report.map(|paths| paths.to_string());
+            let pictures = pictures.iter().map(|p| format!("picture  {}", p.display()));
+            let lines: Vec<String> = report.into_iter().chain(pictures).collect();
+            Ok(Done::ok(lines.join("\n")))
+        }
+        Outcome::Interrupted => Ok(Done {
+            text: "stopped; the same command goes on from the last checkpoint".into(),
+            exit: u8::try_from(interrupt::EXIT_CODE).unwrap_or(u8::MAX),
+        }),
+    }
+}
+
+/// Prints what the run would do.
+pub(super) fn check(args: &SpecArgs) -> Result<Done> {
+    let (experiment, options) = (args.experiment()?, args.options()?);
+    Ok(Done::ok(experiment::check(&experiment, &options)?))
+}
+
+/// Prints YAML that is itself a spec, and the hash in a comment.
+pub(super) fn show(args: &SpecArgs) -> Result<Done> {
+    let experiment = args.experiment()?;
+    let (yaml, hash) = (spec::resolved_yaml(&experiment)?, spec::hash(&experiment)?);
+    Ok(Done::ok(format!("# sha256 {hash}\n{yaml}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn seeds_are_ranges_or_lists() {
+        let read = |text: &str| seeds(text).map(|s| s.to_vec());
+        assert_eq!(read("0..3"), Ok(vec![0, 1, 2]));
+        assert_eq!(read("4,1"), Ok(vec![4, 1]));
+        assert_eq!(read("7"), Ok(vec![7]));
+        for bad in ["", "3..3", "a", "1,1", "0..99999999", "1..b", "-1"] {
+            assert!(read(bad).is_err(), "{bad:?} was accepted");
+        }
+    }
+}

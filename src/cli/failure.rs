@@ -1,0 +1,68 @@
+//! Errors as the user sees them.
+
+use crate::spec::SpecError;
+use std::fmt;
+
+/// The user asked for something that does not exist or cannot be; the text says what instead.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(super) struct Usage(pub String);
+
+/// An error with its exit code; `Display` is the whole message.
+#[derive(Debug)]
+pub struct Failure<'a> {
+    error: &'a anyhow::Error,
+}
+
+impl<'a> Failure<'a> {
+    /// Reads the exit code off the chain of causes.
+    pub fn of(error: &'a anyhow::Error) -> Self {
+        Self { error }
+    }
+
+    /// 2 for a bad spec or bad usage, 1 for everything else.
+    pub fn exit(&self) -> u8 {
+        let theirs = self.error.chain().any(|e| e.is::<SpecError>() || e.is::<Usage>());
+        if theirs { 2 } else { 1 }
+    }
+}
+
+impl fmt::Display for Failure<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(spec) = self.error.downcast_ref::<SpecError>() {
+            return spec.fmt(f);
+        }
+        write!(f, "error: {}", self.error)?;
+        let mut said = self.error.to_string();
+        for cause in self.error.chain().skip(1).map(ToString::to_string) {
+            // Some errors repeat their cause in their own text.
+            if !said.contains(&cause) {
+                write!(f, "\n  because: {cause}")?;
+            }
+            said = cause;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use anyhow::{Context, anyhow};
+
+    #[test]
+    fn causes_are_listed_once() {
+        let error =
+            Err::<(), _>(anyhow!("disk full")).context("cannot write a.npy: disk full").context("no prior");
+        let error = error.unwrap_err();
+        let failure = Failure::of(&error);
+        assert_eq!(failure.to_string(), "error: no prior\n  because: cannot write a.npy: disk full");
+        assert_eq!(failure.exit(), 1);
+    }
+
+    #[test]
+    fn usage_is_the_users_fault_at_any_depth() {
+        let error = anyhow::Error::from(Usage("no such data set".into())).context("cannot verify");
+        assert_eq!(Failure::of(&error).exit(), 2);
+    }
+}

@@ -1,0 +1,24 @@
+//! `report`: tables and plots from run directories.
+
+use super::{Done, failure::Usage};
+use crate::report;
+use anyhow::Result;
+use clap::Args;
+use std::path::PathBuf;
+
+#[derive(Args, Debug)]
+pub(super) struct ReportArgs {
+    /// Run directories, or folders that hold some
+    #[arg(required = true, value_name = "DIR")]
+    dirs: Vec<PathBuf>,
+    /// Folder for the tables and plots
+    #[arg(long, value_name = "DIR", default_value = "results/report")]
+    out: PathBuf,
+}
+
+pub(super) fn run(args: ReportArgs) -> Result<Done> {
+    if let Some(missing) = args.dirs.iter().find(|d| !d.is_dir()) {
+        return Err(Usage(format!("{} is not a folder; give run directories", missing.display())).into());
+    }
+    Ok(Done::ok(report::write_report(&args.dirs, &args.out)?))
+}

@@ -1,0 +1,55 @@
+//! `weights inspect`: what a weight file holds.
+
+use super::Done;
+use crate::nn::weights;
+use anyhow::Result;
+use candle_core::{DType, Tensor};
+use clap::Subcommand;
+use std::{fmt::Write as _, path::PathBuf};
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Weights {
+    /// List the tensors of a file with their shapes and statistics, and its header
+    #[command(
+        after_help = "Example:\n  hueristic weights inspect results/runs/quickstart/colorization-s0/weights.safetensors"
+    )]
+    Inspect {
+        /// A safetensors file; convolutions as (O, I, H, W)
+        file: PathBuf,
+    },
+}
+
+pub(super) fn run(verb: Weights) -> Result<Done> {
+    let Weights::Inspect { file } = verb;
+    let (tensors, header) = weights::read(&file)?;
+    let width = tensors.keys().map(String::len).max().unwrap_or(0);
+    let mut text = format!("{}\n", file.display());
+    let mut total = 0;
+    for (name, tensor) in &tensors {
+        total += tensor.elem_count();
+        let (mean, std, broken) = statistics(tensor)?;
+        let shape = tensor.dims().iter().map(ToString::to_string).collect::<Vec<_>>().join("×");
+        let dtype = tensor.dtype().as_str();
+        write!(text, "  {name:width$}  {shape:>16}  {dtype}  mean {mean:>10.3e}  std {std:>9.3e}")?;
+        if broken > 0 {
+            write!(text, "  {broken} not finite")?;
+        }
+        text.push('\n');
+    }
+    writeln!(text, "{} tensors, {total} numbers", tensors.len())?;
+    for (key, value) in &header {
+        let value = value.trim_end().replace('\n', "\n    ");
+        writeln!(text, "header {key}:\n    {value}")?;
+    }
+    Ok(Done::ok(text))
+}
+
+/// Mean and standard deviation of the finite numbers, and how many are not finite.
+fn statistics(tensor: &Tensor) -> Result<(f64, f64, usize)> {
+    let all = tensor.flatten_all()?.to_dtype(DType::F64)?.to_vec1::<f64>()?;
+    let finite: Vec<f64> = all.iter().copied().filter(|v| v.is_finite()).collect();
+    let count = finite.len().max(1) as f64;
+    let mean = finite.iter().sum::<f64>() / count;
+    let variance = finite.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / count;
+    Ok((mean, variance.sqrt(), all.len() - finite.len()))
+}
