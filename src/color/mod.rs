@@ -1,6 +1,12 @@
 //! Colour: sRGB ↔ Lab, the quantised ab bins, soft encoding and decoding, the colour prior. No learning words.
 
-pub mod bins;
-pub mod encode;
 pub mod lab;
+
+pub mod bins;
+mod cells; // lookup of the bins near a colour
+
+mod decode;
+pub mod encode;
+
 pub mod prior;
+pub mod prior_file;

@@ -1,0 +1,266 @@
+//! A prior on disk: `NAME.npy` (float64, shape `(Q)`), which numpy and the authors' code read too, and beside it
+//! `NAME.json`, which says how it was made. Both are written whole or not at all, the record first, and the record
+//! holds a hash of the numbers, so that two files that do not belong together are noticed.
+
+use super::bins::Bins;
+use candle_core::{DType, Device, Tensor};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use tempfile::NamedTempFile;
+
+/// How far the sum of a prior may be from 1.
+const SUM_TOLERANCE: f64 = 1e-3;
+
+/// How a prior was made.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PriorRecord {
+    /// Name of the data set.
+    pub dataset: String,
+    /// Fingerprint of the data set.
+    pub fingerprint: String,
+    /// Images counted.
+    pub images: u64,
+    /// Pixels counted.
+    pub pixels: u64,
+    /// Step of the bins, in ab units.
+    pub grid: f32,
+    /// Width of the Gaussian in the ab plane, in ab units.
+    pub sigma: f32,
+    /// What was done with bins that no pixel came near: [`super::prior::ZERO_RULE`].
+    pub zero_rule: String,
+    /// Version of this crate.
+    pub crate_version: String,
+    /// SHA-256 of the probabilities as little-endian float64; filled in by [`Prior::write`].
+    #[serde(default)]
+    pub sha256: String,
+}
+
+/// What can be wrong with a prior.
+#[derive(Debug, thiserror::Error)]
+pub enum PriorError {
+    /// Not readable as an array of numbers.
+    #[error("{}: cannot read the colour prior: {reason}. Measure it again, or name another file", path.display())]
+    Unreadable { path: PathBuf, reason: String },
+    /// Not a distribution over these bins.
+    #[error("{}: {problem}. Measure the prior again with the bins of this experiment, or name another file", path.display())]
+    Invalid { path: PathBuf, problem: String },
+    /// The record beside it is broken, or of another prior.
+    #[error("{}: {problem}. Measure the prior again, or remove this file to use the numbers without a record", path.display())]
+    Record { path: PathBuf, problem: String },
+    /// Not written.
+    #[error("{}: cannot write the colour prior: {reason}. Check that the folder exists, is writable and not full", path.display())]
+    Unwritable { path: PathBuf, reason: String },
+}
+
+/// The probability of every bin, and where it comes from.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Prior {
+    /// One per bin, in the order of the bins; sums to 1 within 1e-3.
+    pub probabilities: Vec<f64>,
+    /// None for a file that came without a record, such as the authors'.
+    pub record: Option<PriorRecord>,
+}
+
+impl Prior {
+    /// Reads `path` and, where present, the record beside it. Refuses a wrong length, anything negative or not a
+    /// number, a sum off 1 by more than 1e-3, and a record of another grid or of other numbers.
+    pub fn read(path: &Path, bins: &Bins) -> Result<Self, PriorError> {
+        let probabilities = read_numbers(path)?;
+        if let Some(problem) = problem(&probabilities, bins) {
+            return Err(PriorError::Invalid { path: path.to_owned(), problem });
+        }
+        let record = read_record(&record_path(path), &probabilities, bins)?;
+        Ok(Self { probabilities, record })
+    }
+
+    /// Writes `path` and, where there is one, the record beside it. Makes no folders.
+    pub fn write(&self, path: &Path) -> Result<(), PriorError> {
+        let beside = record_path(path);
+        match &self.record {
+            Some(record) => {
+                let record = PriorRecord { sha256: fingerprint(&self.probabilities), ..record.clone() };
+                let json = serde_json::to_string_pretty(&record).map_err(|e| unwritable(&beside, e))?;
+                write_whole(&beside, |temp| temp.write_all(format!("{json}\n").as_bytes()))?;
+            }
+            // what described the former numbers would be refused with these
+            None if beside.exists() => std::fs::remove_file(&beside).map_err(|e| unwritable(&beside, e))?,
+            None => {}
+        }
+        let numbers = Tensor::from_slice(&self.probabilities, self.probabilities.len(), &Device::Cpu);
+        let numbers = numbers.map_err(|e| unwritable(path, e))?;
+        write_whole(path, |temp| numbers.write_npy(temp.path()).map_err(std::io::Error::other))
+    }
+}
+
+/// `NAME.json` beside `NAME.npy`.
+fn record_path(path: &Path) -> PathBuf {
+    path.with_extension("json")
+}
+
+fn unwritable(path: &Path, reason: impl ToString) -> PriorError {
+    PriorError::Unwritable { path: path.to_owned(), reason: reason.to_string() }
+}
+
+fn read_numbers(path: &Path) -> Result<Vec<f64>, PriorError> {
+    let unreadable = |reason: String| PriorError::Unreadable { path: path.to_owned(), reason };
+    let array = Tensor::read_npy(path).map_err(|e| unreadable(e.to_string()))?;
+    if !matches!(array.dtype(), DType::F32 | DType::F64) {
+        return Err(unreadable(format!("expected floating-point numbers, got {:?}", array.dtype())));
+    }
+    let numbers = array.to_dtype(DType::F64).and_then(|a| a.flatten_all()?.to_vec1());
+    numbers.map_err(|e| unreadable(e.to_string()))
+}
+
+/// Why `probabilities` are no distribution over `bins`.
+fn problem(probabilities: &[f64], bins: &Bins) -> Option<String> {
+    let (found, expected) = (probabilities.len(), bins.len());
+    if found != expected {
+        return Some(format!("holds {found} numbers, but a grid of {} has {expected} bins", bins.grid()));
+    }
+    if let Some(bin) = probabilities.iter().position(|p| !(*p >= 0.0 && p.is_finite())) {
+        return Some(format!("bin {bin} has the probability {}", probabilities[bin]));
+    }
+    let sum: f64 = probabilities.iter().sum();
+    ((sum - 1.0).abs() > SUM_TOLERANCE).then(|| format!("the probabilities sum to {sum}, not 1"))
+}
+
+fn read_record(path: &Path, numbers: &[f64], bins: &Bins) -> Result<Option<PriorRecord>, PriorError> {
+    let wrong = |problem: String| PriorError::Record { path: path.to_owned(), problem };
+    let text = match std::fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(wrong(error.to_string())),
+    };
+    let record: PriorRecord = serde_json::from_str(&text).map_err(|e| wrong(e.to_string()))?;
+    if record.grid != bins.grid() {
+        return Err(wrong(format!("is of a grid of {}, not {}", record.grid, bins.grid())));
+    }
+    if !record.sha256.is_empty() && record.sha256 != fingerprint(numbers) {
+        return Err(wrong("describes other numbers than those in the .npy beside it".into()));
+    }
+    Ok(Some(record))
+}
+
+fn fingerprint(numbers: &[f64]) -> String {
+    let bytes: Vec<u8> = numbers.iter().flat_map(|p| p.to_le_bytes()).collect();
+    Sha256::digest(bytes).iter().map(|b| format!("{b:02x}")).collect()
+}
+
+/// Writes a temporary file in the same folder and moves it into place.
+fn write_whole(
+    path: &Path,
+    write: impl FnOnce(&mut NamedTempFile) -> std::io::Result<()>,
+) -> Result<(), PriorError> {
+    let folder = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    let written = || -> std::io::Result<()> {
+        let mut temp = temporary(folder)?;
+        write(&mut temp)?;
+        temp.as_file().sync_all()?;
+        temp.persist(path)?;
+        Ok(())
+    };
+    written().map_err(|e| unwritable(path, e))
+}
+
+/// As readable for others as any new file, where tempfile's default is for its owner alone.
+fn temporary(folder: &Path) -> std::io::Result<NamedTempFile> {
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(".prior").suffix(".tmp");
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+    builder.tempfile_in(folder)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn example(bins: &Bins) -> Prior {
+        let total = (bins.len() * (bins.len() + 1) / 2) as f64;
+        Prior {
+            probabilities: (1..=bins.len()).map(|i| i as f64 / total).collect(),
+            record: Some(PriorRecord {
+                dataset: "scenes".into(),
+                fingerprint: "00ff".into(),
+                images: 3,
+                pixels: 48,
+                grid: bins.grid(),
+                sigma: 5.0,
+                zero_rule: super::super::prior::ZERO_RULE.into(),
+                crate_version: env!("CARGO_PKG_VERSION").into(),
+                sha256: String::new(),
+            }),
+        }
+    }
+
+    fn message(path: &Path, bins: &Bins) -> String {
+        Prior::read(path, bins).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        let (folder, bins) = (tempfile::tempdir().unwrap(), Bins::new(10.0));
+        let path = folder.path().join("prior.npy");
+        let prior = example(&bins);
+        prior.write(&path).unwrap();
+        let read = Prior::read(&path, &bins).unwrap();
+        assert_eq!(read.probabilities, prior.probabilities);
+        let record = read.record.unwrap();
+        assert_eq!(record.sha256.len(), 64);
+        assert_eq!(PriorRecord { sha256: String::new(), ..record }, prior.record.clone().unwrap());
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2, "no temporary file stays");
+        // without a record, the former one goes
+        Prior { record: None, ..prior }.write(&path).unwrap();
+        assert_eq!(Prior::read(&path, &bins).unwrap().record, None);
+    }
+
+    #[test]
+    fn what_is_no_prior_is_refused() {
+        let (folder, bins) = (tempfile::tempdir().unwrap(), Bins::new(10.0));
+        let path = folder.path().join("prior.npy");
+        let good = example(&bins).probabilities;
+        let mut cases = vec![(good[1..].to_vec(), "holds 312 numbers, but a grid of 10 has 313 bins")];
+        for (value, part) in
+            [(-0.1, "bin 4 has the probability -0.1"), (f64::NAN, "bin 4 has the probability NaN")]
+        {
+            let mut bad = good.clone();
+            bad[4] = value;
+            cases.push((bad, part));
+        }
+        cases.push((good.iter().map(|p| p * 1.002).collect(), "the probabilities sum to 1.00"));
+        for (probabilities, part) in cases {
+            Prior { probabilities, record: None }.write(&path).unwrap();
+            let message = message(&path, &bins);
+            assert!(message.contains(part) && message.contains("prior.npy: "), "{message}");
+            assert!(message.contains("Measure the prior again"), "{message}");
+        }
+    }
+
+    #[test]
+    fn broken_and_foreign_files_are_refused() {
+        let (folder, bins) = (tempfile::tempdir().unwrap(), Bins::new(10.0));
+        let (path, beside) = (folder.path().join("p.npy"), folder.path().join("p.json"));
+        assert!(message(&path, &bins).contains("cannot read the colour prior"));
+        example(&bins).write(&path).unwrap();
+        let whole = std::fs::read(&path).unwrap();
+        std::fs::write(&path, &whole[..whole.len() - 9]).unwrap();
+        assert!(message(&path, &bins).contains("cannot read the colour prior"));
+        let mut other = example(&bins);
+        other.probabilities.reverse();
+        other.record = None;
+        let reversed = folder.path().join("other.npy");
+        other.write(&reversed).unwrap();
+        std::fs::copy(&reversed, &path).unwrap();
+        assert!(message(&path, &bins).contains("describes other numbers"));
+        std::fs::write(&beside, "{").unwrap();
+        assert!(message(&path, &bins).contains("p.json: EOF"), "{}", message(&path, &bins));
+        let missing = folder.path().join("none").join("p.npy");
+        let error = example(&bins).write(&missing).unwrap_err().to_string();
+        assert!(error.contains("cannot write") && error.contains("folder exists"), "{error}");
+    }
+}
