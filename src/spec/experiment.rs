@@ -21,8 +21,8 @@ use super::{
     node::Node,
 };
 use crate::{
-    backbones::alexnet::AlexNetSpec, data::source::DataSpec, nn::init::Filler,
-    pretext::colorization::ColorizationSpec, probe::linear::LinearProbeSpec, train::spec::TrainSpec,
+    backbones::{BackboneSpec, alexnet::Graph}, data::source::DataSpec, nn::init::Filler,
+    pretext::PretextSpec, probe::linear::LinearProbeSpec, train::spec::TrainSpec,
 };
 use serde::{Deserialize, Serialize};
 use std::{
@@ -84,13 +84,6 @@ impl Deref for Seeds {
     }
 }
 
-/// A network, by name.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case", deny_unknown_fields)]
-pub enum BackboneSpec {
-    Alexnet(AlexNetSpec),
-}
-
 /// One step of an experiment.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
@@ -112,13 +105,6 @@ pub struct PretextStage {
     pub train: TrainSpec,
 }
 
-/// A pretext task, by name.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case", deny_unknown_fields)]
-pub enum PretextSpec {
-    Colorization(ColorizationSpec),
-}
-
 /// Trains a backbone on labels: the ceiling.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -127,6 +113,10 @@ pub struct SupervisedStage {
     pub data: Option<DataSpec>,
     #[serde(default)]
     pub backbone: Option<BackboneSpec>,
+    /// The transfer graph is AlexNet as it is known and takes crops of 227 (small stem: 29) pixels; the pretext graph
+    /// takes any and averages its answers over the positions.
+    #[serde(default)]
+    pub graph: Graph,
     pub train: TrainSpec,
 }
 

@@ -67,6 +67,12 @@ impl fmt::Display for Name {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Named<T>(Vec<(Name, T)>);
 
+impl<T> Default for Named<T> {
+    fn default() -> Self {
+        Self(vec![])
+    }
+}
+
 impl<T> Named<T> {
     /// The entries in order, names as plain text.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (&str, &T)> {

@@ -9,6 +9,7 @@ pub mod interrupt; // Ctrl-C and SIGTERM
 
 pub mod spec; // TrainSpec
 pub mod spec_change; // which keys of two specs differ
+pub mod panel;
 pub mod task; // trait Task
 
 pub mod events; // TensorBoard
