@@ -110,7 +110,10 @@ mod tests {
 
     fn count(scores: &[[f32; 3]], labels: &[u32]) -> Result<Vec<f64>> {
         let mut top = TopK::new(&[1, 2, 3]);
-        top.add(&Tensor::new(scores, &Device::Cpu)?, &Tensor::new(labels, &Device::Cpu)?)?;
+        top.add(
+            &Tensor::from_slice(scores.as_flattened(), (scores.len(), 3), &Device::Cpu)?,
+            &Tensor::new(labels, &Device::Cpu)?,
+        )?;
         Ok(top.values().unwrap())
     }
 

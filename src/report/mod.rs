@@ -52,7 +52,8 @@ fn joined(tables: &[Table], render: fn(&Table) -> String) -> String {
 
 /// Writes beside the place and renames, so that a reader sees the old file or the new one.
 fn write_whole(path: &Path, bytes: &[u8]) -> Result<PathBuf> {
-    let partial = path.with_added_extension("partial");
+    let mut partial = path.as_os_str().to_owned();
+    partial.push(".partial");
     let written = fs::write(&partial, bytes).and_then(|()| fs::rename(&partial, path));
     if written.is_err() {
         // The first error is the one to report.
