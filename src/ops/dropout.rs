@@ -39,11 +39,18 @@ impl Dropout {
             rng.set_word_pos(start + offset as u128 / 2);
             for (out, x) in out.chunks_mut(DRAWS).zip(x[offset..].chunks(DRAWS)) {
                 rng.fill_bytes(&mut bytes);
-                for ((o, &x), draw) in out.iter_mut().zip(x).zip(bytes.as_chunks().0) {
-                    *o = if u16::from_le_bytes(*draw) >= self.threshold { x * scale } else { T::ZERO };
-                }
+                keep(x, bytes.as_chunks().0, self.threshold, scale, out);
             }
         })
+    }
+}
+
+/// x·scale where the draw reaches the threshold, x·0 elsewhere: a product, since half of all branches would be guessed
+/// wrong. Stands alone so that the compiler can tell the slices apart and vectorise.
+#[inline(never)]
+fn keep<T: Float>(x: &[T], draws: &[[u8; 2]], threshold: u16, scale: T, out: &mut [T]) {
+    for ((o, &x), &draw) in out.iter_mut().zip(x).zip(draws) {
+        *o = x * if u16::from_le_bytes(draw) >= threshold { scale } else { T::ZERO };
     }
 }
 
