@@ -122,7 +122,7 @@ impl Task for Toy {
         if self.quirks.explode == Some(self.passes) {
             // sqrt'(0) is infinite, and only the second layer is under it
             let weight = self.var("fc2.weight");
-            loss = (loss + (weight - weight)?.sqrt()?.sum_all()?)?;
+            loss = (loss + weight.sub(weight)?.sqrt()?.sum_all()?)?;
         }
         if self.quirks.idle {
             loss = (loss * 0.0)?;
