@@ -2,7 +2,6 @@
 //! stages, [`tables`] averages over seeds, [`write_report`] writes tables (CSV, Markdown) and the accuracy-by-layer plot
 //! (SVG, PNG). It trains and measures nothing.
 
-pub mod panel;
 pub mod plot;
 pub mod results;
 pub mod table;

@@ -2,7 +2,7 @@
 //!
 //! Colours are Okabe and Ito's, told apart by all common kinds of colour vision; shapes differ too, for print in grey.
 
-use super::panel::typeface;
+use crate::train::panel::typeface;
 use super::table::{Row, Table};
 use anyhow::{Context, Result, anyhow};
 use plotters::coord::Shift;
