@@ -109,16 +109,16 @@ fn prior(path: &Path, out: &Path, at: &Locations) -> Result<Done> {
     }
     let set = source::open(data, Split::Train, at)?;
     let bins = task.bins();
-    let prior = color_prior::obtain(&measured(task), &bins, &*set, out)
+    let prior = color_prior::obtain(&measured(task), &bins, &*set, &data.source.to_string(), out)
         .with_context(|| format!("cannot measure the colour prior of {}", path.display()))?;
-    let entropy: f64 = prior.iter().filter(|p| **p > 0.0).map(|p| -p * p.ln()).sum();
+    let entropy: f64 = prior.probabilities.iter().filter(|p| **p > 0.0).map(|p| -p * p.ln()).sum();
     Ok(Done::ok(format!("{}: {} bins, entropy {entropy:.3} nats", out.display(), bins.len())))
 }
 
-/// How the task would measure its prior; the defaults where it takes one from a file or needs none.
+/// How the task would measure its prior; the defaults where it takes one from a file.
 fn measured(task: &ColorizationSpec) -> PriorSpec {
-    match task.rebalance.as_ref().map(|r| &r.prior) {
-        Some(prior @ PriorSpec::Measured { .. }) => prior.clone(),
-        _ => PriorSpec::default(),
+    match &task.prior {
+        prior @ PriorSpec::Measured { .. } => prior.clone(),
+        PriorSpec::File(_) => PriorSpec::default(),
     }
 }

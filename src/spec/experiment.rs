@@ -21,8 +21,11 @@ use super::{
     node::Node,
 };
 use crate::{
-    backbones::alexnet::AlexNetSpec, data::source::DataSpec, nn::init::Filler,
-    pretext::colorization::ColorizationSpec, probe::linear::LinearProbeSpec, train::spec::TrainSpec,
+    backbones::BackboneSpec, data::{
+        catalog,
+        source::{DataError, DataSpec, SourceSpec},
+    }, nn::init::Filler, pretext::PretextSpec,
+    probe::linear::LinearProbeSpec, train::spec::TrainSpec,
 };
 use serde::{Deserialize, Serialize};
 use std::{
@@ -84,13 +87,6 @@ impl Deref for Seeds {
     }
 }
 
-/// A network, by name.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case", deny_unknown_fields)]
-pub enum BackboneSpec {
-    Alexnet(AlexNetSpec),
-}
-
 /// One step of an experiment.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
@@ -110,13 +106,6 @@ pub struct PretextStage {
     pub backbone: Option<BackboneSpec>,
     pub task: PretextSpec,
     pub train: TrainSpec,
-}
-
-/// A pretext task, by name.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case", deny_unknown_fields)]
-pub enum PretextSpec {
-    Colorization(ColorizationSpec),
 }
 
 /// Trains a backbone on labels: the ceiling.
@@ -243,8 +232,10 @@ impl Experiment {
         if self.stages.is_empty() {
             return Err(Wrong::key(["stages"], Fault::new("an experiment needs at least one stage")));
         }
+        check_source(&["data", "source"], self.data.as_ref())?;
         for (index, (name, stage)) in self.stages.iter().enumerate() {
             let here = ["stages", name, stage.kind()];
+            check_source(&["stages", name, stage.kind(), "data", "source"], stage.data())?;
             if stage.data().or(self.data.as_ref()).is_none() {
                 return Err(Wrong::key(here, missing("data", name)));
             }
@@ -303,6 +294,19 @@ impl Experiment {
         }
         self
     }
+}
+
+/// Whether the catalogue has what the data set names.
+fn check_source(path: &[&str], data: Option<&DataSpec>) -> Result<(), Wrong> {
+    let Some(DataSpec { source: SourceSpec::Catalog(name), .. }) = data else { return Ok(()) };
+    let fault = match catalog::entry(name) {
+        Ok(_) => return Ok(()),
+        Err(DataError::NotInCatalog { known, .. }) => {
+            Fault::unknown("data set", name, &known.iter().map(String::as_str).collect::<Vec<_>>())
+        }
+        Err(other) => Fault::new(other.to_string()),
+    };
+    Err(Wrong::value(path.iter().copied().chain(["catalog"]), fault))
 }
 
 fn missing(what: &str, stage: &str) -> Fault {

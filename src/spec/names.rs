@@ -90,6 +90,12 @@ impl<T> Named<T> {
     }
 }
 
+impl<T> Default for Named<T> {
+    fn default() -> Self {
+        Self(vec![])
+    }
+}
+
 impl<T> FromIterator<(Name, T)> for Named<T> {
     /// Keeps the first of entries with the same name.
     fn from_iter<I: IntoIterator<Item = (Name, T)>>(entries: I) -> Self {
