@@ -1,1 +1,197 @@
-//! catalog
+//! The catalogue of known data sets, `configs/datasets.yaml`, compiled in.
+//!
+//! A spec names an entry; where its files lie is found out here, so that the same spec runs at every desk: a local
+//! copy below `--data DIR` (or `HUERISTIC_DATA`) in one of the entry's layouts, else the hub, else an error that
+//! says every way to get the data. Nothing is downloaded here.
+
+use super::{
+    error::DataError,
+    source::{Locations, SourceSpec},
+};
+use serde::Deserialize;
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::LazyLock,
+};
+
+pub use super::verify::{Report, verify};
+
+const TEXT: &str = include_str!("../../configs/datasets.yaml");
+
+/// Entries by name, or why the file is not a catalogue.
+static ENTRIES: LazyLock<Result<BTreeMap<String, Entry>, String>> = LazyLock::new(|| parse(TEXT));
+
+/// A data set that specs can name.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Entry {
+    pub description: String,
+    /// Class names in label order; empty: as the copy has them.
+    #[serde(default)]
+    pub classes: Vec<String>,
+    /// Sources with paths relative to the data folder; the first that exists is taken.
+    #[serde(default)]
+    pub local: Vec<SourceSpec>,
+    /// Where the hub holds it.
+    #[serde(default)]
+    pub hub: Option<SourceSpec>,
+    /// Where it comes from and how to lay it out, for a person.
+    pub obtain: String,
+    /// SHA-256 of local files, by path relative to the data folder.
+    #[serde(default)]
+    pub sha256: BTreeMap<PathBuf, String>,
+}
+
+/// An entry's source with its paths made real.
+#[derive(Clone, Debug)]
+pub struct Found {
+    pub source: SourceSpec,
+    /// empty: as the copy has them
+    pub classes: Vec<String>,
+}
+
+fn parse(text: &str) -> Result<BTreeMap<String, Entry>, String> {
+    let document = serde_yaml::Deserializer::from_str(text);
+    serde_yaml::with::singleton_map_recursive::deserialize(document).map_err(|e| e.to_string())
+}
+
+/// All entries, by name.
+pub fn entries() -> Result<&'static BTreeMap<String, Entry>, DataError> {
+    ENTRIES.as_ref().map_err(|e| DataError::Spec(format!("configs/datasets.yaml: {e}")))
+}
+
+/// The entry called `name`; the error names the nearest one.
+pub fn entry(name: &str) -> Result<&'static Entry, DataError> {
+    let entries = entries()?;
+    entries.get(name).ok_or_else(|| DataError::NotInCatalog {
+        name: name.into(),
+        nearest: nearest(name, entries.keys()),
+        known: entries.keys().cloned().collect(),
+    })
+}
+
+fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a String>) -> Option<String> {
+    let scored = known.map(|k| (strsim::damerau_levenshtein(name, k), k));
+    scored.min().filter(|(distance, k)| *distance <= k.len() / 2).map(|(_, k)| k.clone())
+}
+
+/// Where the entry's data is: a local layout that exists below `at.data`, else the hub (feature `hub`).
+///
+/// Errors: no such entry; neither a local copy nor a hub entry (or a build without the hub).
+pub fn resolve(name: &str, at: &Locations) -> Result<Found, DataError> {
+    let entry = entry(name)?;
+    let classes = entry.classes.clone();
+    let local = at.data.iter().flat_map(|dir| entry.local.iter().map(|source| below(dir, source)));
+    if let Some(source) = local.into_iter().find(|source| paths(source).iter().all(|path| path.exists())) {
+        return Ok(Found { source, classes });
+    }
+    match &entry.hub {
+        Some(source) if cfg!(feature = "hub") => Ok(Found { source: source.clone(), classes }),
+        _ => Err(DataError::Unobtainable { name: name.into(), ways: ways(entry, at) }),
+    }
+}
+
+/// Every way to get an entry's data, one a line.
+fn ways(entry: &Entry, at: &Locations) -> String {
+    let place = match &at.data {
+        Some(dir) => format!("in {} (--data DIR or HUERISTIC_DATA names another folder)", dir.display()),
+        None => "in a folder that --data DIR or HUERISTIC_DATA names".into(),
+    };
+    let mut ways = format!("Put a copy {place}, as one of:");
+    for source in &entry.local {
+        let files: Vec<String> = paths(source).iter().map(|path| path.display().to_string()).collect();
+        ways += &format!("\n  {}", files.join(", "));
+    }
+    if let (Some(SourceSpec::Hub { repo, .. }), false) = (&entry.hub, cfg!(feature = "hub")) {
+        ways += &format!("\nOr build with the feature `hub`, which fetches it from {repo}.");
+    }
+    format!("{ways}\nTo obtain it: {}", entry.obtain.trim())
+}
+
+/// The same source with its paths below `dir`.
+fn below(dir: &Path, source: &SourceSpec) -> SourceSpec {
+    let join = |path: &PathBuf| dir.join(path);
+    match source.clone() {
+        SourceSpec::Folder { train, val } => {
+            SourceSpec::Folder { train: join(&train), val: val.as_ref().map(join) }
+        }
+        SourceSpec::List { train, val, root } => SourceSpec::List {
+            train: join(&train),
+            val: val.as_ref().map(join),
+            root: root.as_ref().map(join),
+        },
+        SourceSpec::Parquet { train, val, image, label } => SourceSpec::Parquet {
+            train: train.iter().map(join).collect(),
+            val: val.iter().map(join).collect(),
+            image,
+            label,
+        },
+        SourceSpec::CifarBinary { dir } => SourceSpec::CifarBinary { dir: join(&dir) },
+        other => other,
+    }
+}
+
+/// The files and folders that a local source needs.
+fn paths(source: &SourceSpec) -> Vec<PathBuf> {
+    match source {
+        SourceSpec::Folder { train, val } | SourceSpec::List { train, val, .. } => {
+            std::iter::once(train).chain(val).cloned().collect()
+        }
+        SourceSpec::Parquet { train, val, .. } => train.iter().chain(val).cloned().collect(),
+        SourceSpec::CifarBinary { dir } => vec![dir.clone()],
+        SourceSpec::Catalog(_) | SourceSpec::Hub { .. } | SourceSpec::Scenes { .. } => Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_entry_parses_and_names_real_places() {
+        for (name, entry) in entries().unwrap() {
+            assert!(!entry.description.is_empty() && !entry.obtain.is_empty(), "{name}");
+            assert!(!entry.local.is_empty() && entry.local.iter().all(|l| !paths(l).is_empty()), "{name}");
+            assert!(entry.hub.iter().all(|hub| matches!(hub, SourceSpec::Hub { .. })), "{name}");
+            assert!(entry.sha256.values().all(|h| h.len() == 64 && h.bytes().all(|b| b.is_ascii_hexdigit())));
+            let local: Vec<_> = entry.local.iter().flat_map(paths).collect();
+            assert!(
+                entry.sha256.keys().all(|file| local.contains(file)),
+                "{name}: a checksum of no local file"
+            );
+        }
+    }
+
+    #[test]
+    fn a_misspelt_name_gets_the_nearest_and_the_list() {
+        let error = entry("cifra10").unwrap_err().to_string();
+        assert!(error.contains("did you mean `cifar10`?") && error.contains("imagenette160"), "{error}");
+        assert!(!entry("zzzz").unwrap_err().to_string().contains("did you mean"));
+    }
+
+    #[test]
+    fn an_absent_set_without_a_hub_entry_says_every_way() {
+        let at = Locations { data: Some("/no/such/folder".into()) };
+        let error = resolve("imagenet", &at).unwrap_err().to_string();
+        for part in ["/no/such/folder", "--data DIR", "HUERISTIC_DATA", "imagenet/train", "image-net.org"] {
+            assert!(error.contains(part), "`{part}` is not in: {error}");
+        }
+    }
+
+    #[test]
+    #[cfg(feature = "hub")]
+    fn the_hub_comes_after_a_local_copy() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = Locations { data: Some(dir.path().into()) };
+        assert!(matches!(resolve("cifar10", &at).unwrap().source, SourceSpec::Hub { .. }));
+        std::fs::create_dir(dir.path().join("cifar-10-batches-bin")).unwrap();
+        assert!(matches!(resolve("cifar10", &at).unwrap().source, SourceSpec::CifarBinary { .. }));
+        std::fs::create_dir(dir.path().join("cifar10_parquet")).unwrap();
+        for split in ["train", "test"] {
+            let file = format!("cifar10_parquet/{split}-00000-of-00001.parquet");
+            std::fs::write(dir.path().join(file), "").unwrap();
+        }
+        assert!(matches!(resolve("cifar10", &at).unwrap().source, SourceSpec::Parquet { .. }));
+    }
+}

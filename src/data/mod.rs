@@ -5,14 +5,20 @@ pub mod catalog;
 #[cfg(feature = "hub")]
 pub mod cifar;
 pub mod decode;
-pub mod folder; // class folders and file lists
+pub mod error;
+pub mod folder; // class folders, flat folders
 #[cfg(feature = "hub")]
 pub mod hub;
+pub mod list; // text files that name images
 pub mod loader;
+pub mod open; // a spec's source opened
 pub mod parquet;
 pub mod scenes; // procedural generator
-pub mod source; // trait Dataset, SourceSpec, DataSpec, open()
+pub mod source; // trait Dataset, SourceSpec, DataSpec
 pub mod transforms;
+pub mod verify; // what `data verify` reports
+pub mod view; // limit, class names and cache around a set
+mod worker; // the loader's threads
 
 use candle_core::Tensor;
 

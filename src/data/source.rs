@@ -1,13 +1,24 @@
 //! What a data set is, and how a spec names one.
+pub use super::{error::DataError, open::open};
 use crate::bounded::{Count, Fraction};
 use serde::{Deserialize, Serialize};
-use std::{path::PathBuf, sync::Arc};
+use std::path::PathBuf;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Split {
     Train,
     Val,
+}
+
+impl Split {
+    /// As written in a spec.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Train => "train",
+            Self::Val => "val",
+        }
+    }
 }
 
 /// Where images come from. In YAML: `source: { folder: { train: photos/train, val: photos/val } }`.
@@ -96,7 +107,27 @@ pub struct DataSpec {
     /// Decoding threads; absent: one per core.
     #[serde(default)]
     pub threads: Option<Count>,
+    /// Keep decoded images in memory, up to 1 GiB a split; the batches are the same either way.
+    #[serde(default = "yes")]
+    pub cache: bool,
 }
+
+impl DataSpec {
+    /// A source with every other field at its default.
+    pub fn new(source: SourceSpec, crop: Count) -> Self {
+        Self {
+            source,
+            resize: None,
+            crop,
+            flip: yes(),
+            limit: None,
+            max_bad: one_percent(),
+            threads: None,
+            cache: yes(),
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Limit {
@@ -136,21 +167,8 @@ pub trait Dataset: Send + Sync {
     }
 }
 
-/// Everything that can be wrong with data; each says which file, what is wrong and what to do.
-#[derive(Debug, thiserror::Error)]
-pub enum DataError {
-    #[error("{0}")]
-    Todo(String),
-}
-
 /// Where local copies lie: `--data DIR`, else `HUERISTIC_DATA`, else none. Decided once by the surface.
 #[derive(Clone, Debug, Default)]
 pub struct Locations {
     pub data: Option<PathBuf>,
-}
-
-/// Opens one split of a source (its `limit` applied).
-pub fn open(spec: &DataSpec, split: Split, at: &Locations) -> Result<Arc<dyn Dataset>, DataError> {
-    let _ = (spec, split, at);
-    todo!()
 }

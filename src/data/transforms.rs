@@ -1,1 +1,172 @@
-//! transforms
+//! Geometry between a decoded image and its place in a batch: resize the short side, cut a square, mirror it.
+//!
+//! Resizing is fast_image_resize's convolution with a triangle (bilinear) filter whose support grows with the
+//! scale, so that shrinking is antialiased, like Pillow's `BILINEAR`. The long side is rounded to the nearest pixel.
+//! No colour is touched here.
+
+use super::{decode::MAX_BYTES, source::RgbImage};
+use fast_image_resize::{
+    FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer,
+    images::{Image, ImageRef},
+};
+use rand::{Rng, RngExt};
+
+/// Where a square is cut and whether it is mirrored left to right.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Window {
+    pub x: usize,
+    pub y: usize,
+    pub mirror: bool,
+}
+
+impl Window {
+    /// The middle of an image; half a pixel too far left or up when the margin is odd.
+    pub fn centre(width: usize, height: usize, side: usize) -> Self {
+        Self { x: (width - side) / 2, y: (height - side) / 2, mirror: false }
+    }
+
+    /// Uniform over every position; mirrored with probability ½ when `flip` is on. Always draws x, y and the coin,
+    /// so that switching flips off does not move the crops.
+    pub fn random(width: usize, height: usize, side: usize, flip: bool, rng: &mut impl Rng) -> Self {
+        let x = rng.random_range(0..=width - side);
+        let y = rng.random_range(0..=height - side);
+        let coin: bool = rng.random();
+        Self { x, y, mirror: flip && coin }
+    }
+}
+
+/// Width and height after scaling so that the short side is `short`.
+pub fn fit(width: usize, height: usize, short: usize) -> (usize, usize) {
+    let scaled = |long: usize, side: usize| (long * short + side / 2) / side;
+    if width <= height { (short, scaled(height, width)) } else { (scaled(width, height), short) }
+}
+
+/// Why an image cannot be resized.
+#[derive(Debug, thiserror::Error)]
+#[error("{width}×{height} cannot be resized to a short side of {short}: {reason}")]
+pub struct Unresizable {
+    width: usize,
+    height: usize,
+    short: usize,
+    reason: String,
+}
+
+/// The image with its short side scaled to `short`; itself when it already is. `resizer` keeps its buffers.
+///
+/// Errors: a strip so long and thin that the result would exceed the largest image that is decoded.
+pub fn resize(image: RgbImage, short: usize, resizer: &mut Resizer) -> Result<RgbImage, Unresizable> {
+    if image.width.min(image.height) == short {
+        return Ok(image);
+    }
+    scale(&image, short, resizer).map_err(|reason| Unresizable {
+        width: image.width,
+        height: image.height,
+        short,
+        reason,
+    })
+}
+
+fn scale(image: &RgbImage, short: usize, resizer: &mut Resizer) -> Result<RgbImage, String> {
+    let (width, height) = fit(image.width, image.height, short);
+    if 3 * width * height > MAX_BYTES {
+        return Err("the result would be too large".into());
+    }
+    let mut pixels = vec![0; 3 * width * height];
+    let from = ImageRef::new(image.width as u32, image.height as u32, &image.pixels, PixelType::U8x3)
+        .map_err(|e| e.to_string())?;
+    let mut to = Image::from_slice_u8(width as u32, height as u32, &mut pixels, PixelType::U8x3)
+        .map_err(|e| e.to_string())?;
+    let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::Bilinear));
+    resizer.resize(&from, &mut to, &options).map_err(|e| e.to_string())?;
+    Ok(RgbImage { width, height, pixels })
+}
+
+/// Copies a `side`×`side` window into `out`, `(side, side, 3)` in rows.
+///
+/// # Panics
+/// When the window leaves the image or `out` has another length.
+pub fn crop_into(image: &RgbImage, window: Window, side: usize, out: &mut [u8]) {
+    assert!(window.x + side <= image.width && window.y + side <= image.height, "the window leaves the image");
+    assert_eq!(out.len(), 3 * side * side, "the slice is not one {side}×{side} image");
+    for (row, to) in out.chunks_exact_mut(3 * side).enumerate() {
+        let start = 3 * ((window.y + row) * image.width + window.x);
+        let from = &image.pixels[start..start + 3 * side];
+        if window.mirror {
+            let pixels = from.chunks_exact(3).rev();
+            to.chunks_exact_mut(3).zip(pixels).for_each(|(to, from)| to.copy_from_slice(from));
+        } else {
+            to.copy_from_slice(from);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rng::Rng as Streams;
+    use proptest::prelude::*;
+
+    /// Each pixel says where it is: (x, y, 7).
+    fn map(width: usize, height: usize) -> RgbImage {
+        let pixels = (0..width * height).flat_map(|i| [(i % width) as u8, (i / width) as u8, 7]).collect();
+        RgbImage { width, height, pixels }
+    }
+
+    proptest! {
+        #[test]
+        fn a_crop_holds_the_pixels_of_its_window(
+            width in 1usize..60, height in 1usize..60, side in 1usize..60, seed: u64, flip: bool,
+        ) {
+            let side = side.min(width).min(height);
+            let window = Window::random(width, height, side, flip, &mut Streams::new(seed).at(0, 0));
+            let mut out = vec![0; 3 * side * side];
+            crop_into(&map(width, height), window, side, &mut out);
+            prop_assert!(flip || !window.mirror);
+            for (i, pixel) in out.chunks_exact(3).enumerate() {
+                let column = if window.mirror { side - 1 - i % side } else { i % side };
+                prop_assert_eq!(pixel, [(window.x + column) as u8, (window.y + i / side) as u8, 7]);
+            }
+        }
+
+        #[test]
+        fn resizing_keeps_the_aspect_to_half_a_pixel(width in 1usize..500, height in 1usize..500, short in 1usize..300) {
+            let (w, h) = fit(width, height, short);
+            prop_assert_eq!(w.min(h), short);
+            let scale = short as f64 / width.min(height) as f64;
+            prop_assert!((w as f64 - width as f64 * scale).abs() <= 0.5);
+            prop_assert!((h as f64 - height as f64 * scale).abs() <= 0.5);
+        }
+    }
+
+    #[test]
+    fn random_windows_reach_every_position_and_both_mirrors() {
+        let streams = Streams::new(1);
+        let mut seen = std::collections::HashSet::new();
+        for i in 0..400 {
+            let w = Window::random(5, 4, 3, true, &mut streams.at(0, i));
+            seen.insert((w.x, w.y, w.mirror));
+        }
+        assert_eq!(seen.len(), 3 * 2 * 2);
+    }
+
+    #[test]
+    fn flips_do_not_move_the_crops() {
+        let draw = |flip| Window::random(50, 40, 3, flip, &mut Streams::new(9).at(2, 3));
+        assert_eq!((draw(true).x, draw(true).y), (draw(false).x, draw(false).y));
+    }
+
+    #[test]
+    fn shrinking_averages_and_flat_colour_stays() {
+        let stripes: Vec<u8> = (0..64 * 64).flat_map(|i| [if i % 2 == 0 { 0 } else { 255 }; 3]).collect();
+        let image = RgbImage { width: 64, height: 64, pixels: stripes };
+        let small = resize(image, 8, &mut Resizer::new()).unwrap();
+        assert_eq!((small.width, small.height), (8, 8));
+        let inner = &small.pixels[3 * 9..3 * 15];
+        assert!(inner.iter().all(|&v| (120..=135).contains(&v)), "aliased: {inner:?}");
+
+        let flat = RgbImage { width: 3, height: 2, pixels: [10, 20, 30].repeat(6) };
+        let large = resize(flat, 7, &mut Resizer::new()).unwrap();
+        assert_eq!((large.width, large.height), (11, 7));
+        assert!(large.pixels.chunks_exact(3).all(|p| p == [10, 20, 30]));
+    }
+}

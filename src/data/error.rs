@@ -1,0 +1,91 @@
+//! What can be wrong with data. Every message says which file, what is wrong and what to do about it.
+
+use std::{io, path::PathBuf};
+
+/// How many unreadable images a message names before it says how many more there are.
+const NAMED: usize = 3;
+
+/// Everything that can be wrong with data.
+#[derive(Debug, thiserror::Error)]
+pub enum DataError {
+    /// A path of the spec leads nowhere.
+    #[error("{}: not found; expected {expected}", path.display())]
+    Missing { path: PathBuf, expected: String },
+    /// A folder, list or table without a single image.
+    #[error("{}: holds no images; expected {expected}", path.display())]
+    Empty { path: PathBuf, expected: String },
+    #[error("{}: cannot be read: {source}", path.display())]
+    Io { path: PathBuf, source: io::Error },
+    /// One image that cannot be used; the loader counts it and goes on up to `max_bad`.
+    #[error("{name}: {reason}")]
+    Image { name: String, reason: String },
+    /// A line of a file list.
+    #[error("{}:{line}: {reason}", path.display())]
+    List { path: PathBuf, line: usize, reason: String },
+    /// A file that holds many images (parquet, CIFAR binary) and is not as it should be.
+    #[error("{}: {reason}", path.display())]
+    Table { path: PathBuf, reason: String },
+    /// Class folders or labels of one split that the training split does not know.
+    #[error("{}: class `{class}` is not among the {known} classes of the training split; rename or remove it", path.display())]
+    UnknownClass { path: PathBuf, class: String, known: usize },
+    /// The spec names no images for the split that was asked for.
+    #[error("the source names no {split} images; add `{split}:` to it")]
+    NoSplit { split: &'static str },
+    /// Values that are each legal, but not together.
+    #[error("{0}")]
+    Spec(String),
+    #[error("a batch of {batch} is larger than the data set of {len} images; use a batch of at most {len}")]
+    BatchTooLarge { batch: usize, len: usize },
+    #[error("{}", too_many_bad(*bad, *len, *allowed, first))]
+    TooManyBad { bad: usize, len: usize, allowed: f64, first: Vec<(String, String)> },
+    #[error("no data set `{name}` in the catalogue{}; it has {}", hint(nearest.as_deref()), known.join(", "))]
+    NotInCatalog { name: String, nearest: Option<String>, known: Vec<String> },
+    /// A catalogue entry that is neither on this disk nor can be fetched; `ways` lists every way to get it.
+    #[error("data set `{name}` is not here.\n{ways}")]
+    Unobtainable { name: String, ways: String },
+    #[error("{what} needs the feature `hub`; build with `--features hub`, or {instead}")]
+    NeedsHub { what: &'static str, instead: String },
+    /// A download from the hub.
+    #[error("{repo}: {file}: {reason}")]
+    Hub { repo: String, file: String, reason: String },
+    #[error("a decoding thread failed: {0}")]
+    Worker(String),
+    #[error("the batch could not be moved to the device: {0}")]
+    Tensor(#[from] candle_core::Error),
+}
+
+fn hint(nearest: Option<&str>) -> String {
+    nearest.map(|n| format!(" (did you mean `{n}`?)")).unwrap_or_default()
+}
+
+fn too_many_bad(bad: usize, len: usize, allowed: f64, first: &[(String, String)]) -> String {
+    let mut text = format!(
+        "{bad} of {len} images cannot be read, more than the tolerated share of {allowed} (`max_bad`); \
+         repair or remove them, or raise `max_bad`:"
+    );
+    for (name, reason) in first.iter().take(NAMED) {
+        text += &format!("\n  {name}: {reason}");
+    }
+    if bad > NAMED {
+        text += &format!("\n  and {} more", bad - NAMED);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn too_many_bad_names_the_first_and_says_what_to_change() {
+        let first = (0..5).map(|i| (format!("{i}.jpg"), "the file is empty".into())).collect();
+        let text = DataError::TooManyBad { bad: 5, len: 100, allowed: 0.01, first }.to_string();
+        insta::assert_snapshot!(text, @r"
+        5 of 100 images cannot be read, more than the tolerated share of 0.01 (`max_bad`); repair or remove them, or raise `max_bad`:
+          0.jpg: the file is empty
+          1.jpg: the file is empty
+          2.jpg: the file is empty
+          and 2 more
+        ");
+    }
+}

@@ -1,0 +1,146 @@
+//! From a spec's source to a data set: which reader, which files, whose class numbering, how much of it.
+
+use super::{
+    catalog,
+    error::DataError,
+    folder::Files,
+    list,
+    parquet::{Columns, Parquet},
+    scenes::Scenes,
+    source::{DataSpec, Dataset, Limit, Locations, SourceSpec, Split},
+    view::{CACHE_BYTES, View},
+};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+/// Opens one split of a source (its `limit` applied).
+///
+/// Errors: see [`DataError`]; nothing is decoded yet.
+pub fn open(spec: &DataSpec, split: Split, at: &Locations) -> Result<Arc<dyn Dataset>, DataError> {
+    let (set, classes) = match &spec.source {
+        SourceSpec::Catalog(name) => {
+            let found = catalog::resolve(name, at)?;
+            let set = source(&found.source, split)?;
+            check_classes(name, &found.classes, set.as_ref())?;
+            (set, found.classes)
+        }
+        other => (source(other, split)?, Vec::new()),
+    };
+    let mut view = View::new(set);
+    if !classes.is_empty() {
+        view = view.named(classes);
+    }
+    if let Some(limit) = limit(spec.limit, split) {
+        view = view.first(limit);
+    }
+    Ok(Arc::new(if spec.cache { view.cached(CACHE_BYTES) } else { view }))
+}
+
+fn limit(limit: Option<Limit>, split: Split) -> Option<usize> {
+    let limit = limit?;
+    match split {
+        Split::Train => limit.train,
+        Split::Val => limit.val,
+    }
+    .map(|count| count.get())
+}
+
+fn check_classes(name: &str, classes: &[String], set: &dyn Dataset) -> Result<(), DataError> {
+    if classes.is_empty() || set.classes().len() <= classes.len() && !set.classes().is_empty() {
+        return Ok(());
+    }
+    Err(DataError::Spec(format!(
+        "the catalogue gives `{name}` {} classes, but the copy has {}; `data verify {name}` says what is there",
+        classes.len(),
+        set.classes().len()
+    )))
+}
+
+/// One split of a source that is not a catalogue entry.
+fn source(source: &SourceSpec, split: Split) -> Result<Arc<dyn Dataset>, DataError> {
+    Ok(match source {
+        SourceSpec::Catalog(name) => {
+            return Err(DataError::Spec(format!(
+                "catalogue entry `{name}` stands for another catalogue entry"
+            )));
+        }
+        SourceSpec::Folder { train, val } => Arc::new(folder(train, val.as_deref(), split)?),
+        SourceSpec::List { train, val, root } => {
+            Arc::new(listed(train, val.as_deref(), root.as_deref(), split)?)
+        }
+        SourceSpec::Parquet { train, val, image, label } => {
+            Arc::new(parquet(train, val, Columns { image, label: label.as_deref() }, split)?)
+        }
+        SourceSpec::Hub { .. } => Arc::new(hub(source, split)?),
+        SourceSpec::CifarBinary { dir } => cifar(dir, split)?,
+        SourceSpec::Scenes { train, val, size, seed } => {
+            let images = if split == Split::Train { train } else { val };
+            Arc::new(Scenes::new(images.get(), size.get(), *seed, split))
+        }
+    })
+}
+
+/// The validation split takes its class numbering from the training split, where there is one.
+fn folder(train: &Path, val: Option<&Path>, split: Split) -> Result<Files, DataError> {
+    if split == Split::Train {
+        return Files::open(train, None);
+    }
+    let val = val.ok_or(DataError::NoSplit { split: "val" })?;
+    let classes = if train.is_dir() { Files::open(train, None)?.classes().to_vec() } else { Vec::new() };
+    Files::open(val, Some(&classes[..]).filter(|classes| !classes.is_empty()))
+}
+
+fn listed(train: &Path, val: Option<&Path>, root: Option<&Path>, split: Split) -> Result<Files, DataError> {
+    if split == Split::Train {
+        return list::open(train, root, None);
+    }
+    let val = val.ok_or(DataError::NoSplit { split: "val" })?;
+    let classes =
+        if train.is_file() { list::open(train, root, None)?.classes().to_vec() } else { Vec::new() };
+    list::open(val, root, Some(&classes[..]).filter(|classes| !classes.is_empty()))
+}
+
+fn parquet(train: &[PathBuf], val: &[PathBuf], columns: Columns, split: Split) -> Result<Parquet, DataError> {
+    let files = if split == Split::Train { train } else { val };
+    if files.is_empty() {
+        return Err(DataError::NoSplit { split: split.name() });
+    }
+    if split == Split::Train || columns.label.is_none() || !train.iter().all(|file| file.is_file()) {
+        return Parquet::open(files, columns, None);
+    }
+    let classes = Parquet::open(train, columns, None)?.classes().to_vec();
+    Parquet::open(files, columns, Some(&classes))
+}
+
+#[cfg(feature = "hub")]
+fn hub(source: &SourceSpec, split: Split) -> Result<Parquet, DataError> {
+    let SourceSpec::Hub { repo, revision, train, val, image, label } = source else {
+        return Err(DataError::Spec("not a hub source".into()));
+    };
+    let hub = super::hub::Hub::from_env();
+    let fetch = |files: &[String]| hub.fetch(repo, revision.as_deref(), files);
+    let columns = Columns { image, label: label.as_deref() };
+    // Label names are numbered by the training split, so a validation split of names needs both.
+    let train = if split == Split::Train || label.is_some() { fetch(train)? } else { Vec::new() };
+    let val = if split == Split::Val { fetch(val)? } else { Vec::new() };
+    parquet(&train, &val, columns, split)
+}
+
+#[cfg(not(feature = "hub"))]
+fn hub(_: &SourceSpec, _: Split) -> Result<Parquet, DataError> {
+    let instead = "download the parquet files yourself and name them under `parquet:`".into();
+    Err(DataError::NeedsHub { what: "a source on the hub", instead })
+}
+
+#[cfg(feature = "hub")]
+fn cifar(dir: &Path, split: Split) -> Result<Arc<dyn Dataset>, DataError> {
+    Ok(Arc::new(super::cifar::Cifar::open(dir, split)?))
+}
+
+#[cfg(not(feature = "hub"))]
+fn cifar(_: &Path, _: Split) -> Result<Arc<dyn Dataset>, DataError> {
+    let instead = "use the `cifar10` entry of the catalogue with its parquet files".into();
+    Err(DataError::NeedsHub { what: "the CIFAR binary format", instead })
+}

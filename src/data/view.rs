@@ -1,0 +1,148 @@
+//! A data set as a spec wants it: its first N images, the catalogue's class names, decoded images kept in memory.
+
+use super::{
+    error::DataError,
+    source::{Dataset, RgbImage},
+};
+use sha2::{Digest, Sha256};
+use std::sync::{
+    Arc, OnceLock,
+    atomic::{AtomicUsize, Ordering::Relaxed},
+};
+
+/// Decoded images of one split are kept up to this many bytes; those that come later are decoded every time.
+pub const CACHE_BYTES: usize = 1 << 30;
+
+/// A window on a data set. What it yields is the set's own, bit for bit.
+pub struct View {
+    set: Arc<dyn Dataset>,
+    len: usize,
+    classes: Vec<String>,
+    cache: Option<Cache>,
+}
+
+struct Cache {
+    images: Vec<OnceLock<RgbImage>>,
+    used: AtomicUsize,
+    room: usize,
+}
+
+impl View {
+    /// All of `set`.
+    pub fn new(set: Arc<dyn Dataset>) -> Self {
+        Self { len: set.len(), classes: set.classes().to_vec(), set, cache: None }
+    }
+
+    /// Its first `limit` images.
+    pub fn first(mut self, limit: usize) -> Self {
+        self.len = self.len.min(limit);
+        self
+    }
+
+    /// Other names for its classes, in the same order.
+    pub fn named(mut self, classes: Vec<String>) -> Self {
+        self.classes = classes;
+        self
+    }
+
+    /// Keeps decoded images until they fill `room` bytes.
+    pub fn cached(mut self, room: usize) -> Self {
+        let images = (0..self.len).map(|_| OnceLock::new()).collect();
+        self.cache = Some(Cache { images, used: AtomicUsize::new(0), room });
+        self
+    }
+}
+
+impl Cache {
+    /// Whether `bytes` more still fit; takes the room if so.
+    fn take(&self, bytes: usize) -> bool {
+        self.used
+            .fetch_update(Relaxed, Relaxed, |used| Some(used + bytes).filter(|&u| u <= self.room))
+            .is_ok()
+    }
+}
+
+impl Dataset for View {
+    fn len(&self) -> usize {
+        self.len
+    }
+    fn classes(&self) -> &[String] {
+        &self.classes
+    }
+    fn label(&self, index: usize) -> Option<u32> {
+        self.set.label(index)
+    }
+    fn name(&self, index: usize) -> String {
+        self.set.name(index)
+    }
+    fn image(&self, index: usize) -> Result<RgbImage, DataError> {
+        let Some(cache) = &self.cache else { return self.set.image(index) };
+        if let Some(image) = cache.images[index].get() {
+            return Ok(image.clone());
+        }
+        let image = self.set.image(index)?;
+        if cache.take(image.pixels.len()) && cache.images[index].set(image.clone()).is_err() {
+            // two threads decoded it at once and the other one kept it
+            cache.used.fetch_sub(image.pixels.len(), Relaxed);
+        }
+        Ok(image)
+    }
+    fn fingerprint(&self) -> String {
+        if self.len == self.set.len() {
+            return self.set.fingerprint();
+        }
+        format!("{:x}", Sha256::digest(format!("first {} of {}", self.len, self.set.fingerprint())))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `len` images of 4×1 pixels that count how often they are decoded.
+    struct Counting(usize, AtomicUsize);
+    impl Dataset for Counting {
+        fn len(&self) -> usize {
+            self.0
+        }
+        fn classes(&self) -> &[String] {
+            &[]
+        }
+        fn label(&self, index: usize) -> Option<u32> {
+            Some(index as u32)
+        }
+        fn name(&self, index: usize) -> String {
+            index.to_string()
+        }
+        fn image(&self, index: usize) -> Result<RgbImage, DataError> {
+            self.1.fetch_add(1, Relaxed);
+            Ok(RgbImage { width: 4, height: 1, pixels: vec![index as u8; 12] })
+        }
+        fn fingerprint(&self) -> String {
+            "counting".into()
+        }
+    }
+
+    #[test]
+    fn the_cache_keeps_what_fits_and_changes_nothing() {
+        let inner = Arc::new(Counting(5, AtomicUsize::new(0)));
+        let view = View::new(inner.clone()).cached(3 * 12);
+        for _ in 0..2 {
+            for i in 0..5 {
+                assert_eq!(view.image(i).unwrap(), inner.image(i).unwrap());
+            }
+        }
+        // 10 by the comparison; 5 on the first pass, and the two that did not fit again on the second
+        assert_eq!(inner.1.load(Relaxed), 10 + 5 + 2);
+    }
+
+    #[test]
+    fn a_limit_shows_in_the_length_and_the_fingerprint() {
+        let inner = Arc::new(Counting(5, AtomicUsize::new(0)));
+        let all = View::new(inner.clone()).first(9);
+        let some = View::new(inner).first(2);
+        assert_eq!((all.len(), some.len()), (5, 2));
+        assert_eq!(all.fingerprint(), "counting");
+        assert_ne!(some.fingerprint(), "counting");
+    }
+}
