@@ -168,7 +168,8 @@ fn a_foreign_state_is_refused() -> Result<()> {
 #[test]
 fn a_rate_factor_of_zero_freezes_bit_for_bit_and_needs_no_moments() -> Result<()> {
     let oracle = oracle();
-    let frozen = Multiplier { pattern: "conv1.*".into(), lr: NonNegative::of(0.0), decay: NonNegative::of(1.0) };
+    let frozen =
+        Multiplier { pattern: "conv1.*".into(), lr: NonNegative::of(0.0), decay: NonNegative::of(1.0) };
     let mut spec = adam(&oracle);
     if let OptimizerSpec::Adam(adam) = &mut spec {
         adam.multipliers = vec![frozen];
@@ -239,7 +240,8 @@ fn the_first_parameter_that_is_not_finite_is_named() -> Result<()> {
     let oracle = oracle();
     on_both_paths(|dtype, _| {
         let params = params(&oracle, dtype)?;
-        for (bad, name) in [(f64::NAN, Some("conv1.bias")), (f64::INFINITY, Some("conv1.bias")), (0.0, None)] {
+        for (bad, name) in [(f64::NAN, Some("conv1.bias")), (f64::INFINITY, Some("conv1.bias")), (0.0, None)]
+        {
             let mut gradients = Gradients::new(&params);
             let mut store = stored(&oracle, &params, 0)?;
             let var = params.get("conv1.bias").expect("in the oracle");

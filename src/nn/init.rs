@@ -18,13 +18,17 @@ const PIECE: usize = 1 << 16;
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Filler {
     /// Normal with mean 0 and this standard deviation.
-    Gaussian { std: crate::bounded::Positive },
+    Gaussian {
+        std: crate::bounded::Positive,
+    },
     /// Uniform in ±√(3 / fan-in).
     Xavier,
     /// Normal with standard deviation √(2 / fan-in).
     Msra,
     /// Every element this value.
-    Constant { value: f64 },
+    Constant {
+        value: f64,
+    },
     Zero,
 }
 
@@ -91,9 +95,11 @@ mod tests {
     fn spreads_are_those_of_caffe() {
         let shape = [100, 5, 5, 80]; // fan-in 2000
         let gaussian = Filler::Gaussian { std: Positive::of(0.005) };
-        for (filler, std) in
-            [(gaussian, 0.005), (Filler::Msra, (2f64 / 2000.0).sqrt()), (Filler::Xavier, (1f64 / 2000.0).sqrt())]
-        {
+        for (filler, std) in [
+            (gaussian, 0.005),
+            (Filler::Msra, (2f64 / 2000.0).sqrt()),
+            (Filler::Xavier, (1f64 / 2000.0).sqrt()),
+        ] {
             let (mean, spread) = moments(&filled(filler, &shape));
             assert!(mean.abs() < 4.0 * std / 200_000f64.sqrt(), "{filler:?}: mean {mean}");
             assert!((spread / std - 1.0).abs() < 0.01, "{filler:?}: {spread} is not {std}");

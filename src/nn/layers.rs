@@ -51,11 +51,15 @@ impl Conv {
     ) -> Result<Self> {
         let ConvShape { inputs, outputs, kernel } = shape;
         if geometry.groups == 0 || inputs % geometry.groups != 0 || outputs % geometry.groups != 0 {
-            candle_core::bail!("{name}: {inputs} → {outputs} channels do not split into {} groups", geometry.groups)
+            candle_core::bail!(
+                "{name}: {inputs} → {outputs} channels do not split into {} groups",
+                geometry.groups
+            )
         }
         let weight = (outputs, kernel, kernel, inputs / geometry.groups);
         let weight = filled(params, name, "weight", weight, fillers.weight, rng)?;
-        let bias = fillers.bias.map(|filler| filled(params, name, "bias", outputs, filler, rng)).transpose()?;
+        let bias =
+            fillers.bias.map(|filler| filled(params, name, "bias", outputs, filler, rng)).transpose()?;
         Ok(Self { weight, bias, geometry })
     }
 
@@ -84,7 +88,8 @@ impl Linear {
         rng: &Rng,
     ) -> Result<Self> {
         let weight = filled(params, name, "weight", (outputs, inputs), fillers.weight, rng)?;
-        let bias = fillers.bias.map(|filler| filled(params, name, "bias", outputs, filler, rng)).transpose()?;
+        let bias =
+            fillers.bias.map(|filler| filled(params, name, "bias", outputs, filler, rng)).transpose()?;
         Ok(Self { weight, bias })
     }
 
@@ -95,7 +100,8 @@ impl Linear {
         let weight = mode.see(&self.weight).reshape((outputs, 1, 1, inputs))?;
         let bias = self.bias.as_ref().map(|bias| mode.see(bias));
         let geometry = ConvGeometry { stride: 1, pad: 0, dilation: 1, groups: 1 };
-        conv2d(&x.reshape((batch, 1, 1, inputs))?, &weight, bias.as_ref(), geometry)?.reshape((batch, outputs))
+        conv2d(&x.reshape((batch, 1, 1, inputs))?, &weight, bias.as_ref(), geometry)?
+            .reshape((batch, outputs))
     }
 }
 

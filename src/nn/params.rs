@@ -177,7 +177,9 @@ mod tests {
         let error = params.restore(&state).expect_err("a wrong shape").to_string();
         assert!(error.contains("a.running_mean") && error.contains("[2]"), "{error}");
         assert_eq!(params.get("a.bias").expect("added above").to_vec1::<f32>()?, [5.0]);
-        assert!(params.restore(&other.state()[..2]).expect_err("one missing").to_string().contains("missing"));
+        assert!(
+            params.restore(&other.state()[..2]).expect_err("one missing").to_string().contains("missing")
+        );
         params.restore(&other.state())?;
         assert_eq!(params.get("a.bias").expect("added above").to_vec1::<f32>()?, [-1.0]);
         Ok(())

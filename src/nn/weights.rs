@@ -72,13 +72,22 @@ pub fn save(params: &Params, metadata: &BTreeMap<String, String>, path: &Path) -
 /// A name given twice, an element type that the format lacks, a folder that cannot be written, a full disk.
 pub fn write(tensors: &[(&str, &Tensor)], metadata: &BTreeMap<String, String>, path: &Path) -> Result<()> {
     let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let file = tempfile::NamedTempFile::new_in(folder)
-        .with_context(|| format!("cannot write into {}: does it exist, and may you write there?", folder.display()))?;
+    let file = temporary(folder).with_context(|| {
+        format!("cannot write into {}: does it exist, and may you write there?", folder.display())
+    })?;
     write_all(tensors, metadata, &file)
         .and_then(|()| Ok(file.as_file().sync_all()?))
         .with_context(|| format!("cannot write {}", path.display()))?;
     file.persist(path).with_context(|| format!("cannot replace {}", path.display()))?;
     Ok(())
+}
+
+/// A temporary file with the rights of any other new file, rather than for its owner alone.
+fn temporary(folder: &Path) -> std::io::Result<tempfile::NamedTempFile> {
+    let mut builder = tempfile::Builder::new();
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666)); // less the umask
+    builder.tempfile_in(folder)
 }
 
 fn write_all(

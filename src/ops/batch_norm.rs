@@ -1,20 +1,62 @@
-//! Batch normalisation over (B, H, W), optionally affine, optionally with the ReLU that follows.
-use candle_core::{Result, Tensor, Var};
-/// How running statistics move: new = (1−momentum)·old + momentum·batch (PyTorch), variance unbiased.
-/// Caffe's accumulators with fraction 0.999 are `Momentum::Caffe`: see the docs of the variants.
+//! Batch normalisation over (B, H, W) (Ioffe and Szegedy, ICML 2015), optionally affine, optionally with the ReLU that
+//! follows it fused in. The biased variance normalises, the unbiased one (m/(m−1)) moves the running variance.
+//!
+//! Training reads x twice forward (statistics, then normalise + ReLU) and x and dy twice backward (two sums per
+//! channel, then dx); the batch statistics are computed once and kept with the op. The ReLU's mask is found again
+//! from x by the arithmetic of the forward pass. Not here: synchronisation across devices.
+
+use super::cpu::{BLOCK, Float, by_dtype, fill_blocks, view};
+use candle_core::{
+    CpuStorage, CustomOp1, CustomOp2, CustomOp3, DType, Layout, Result, Shape, Tensor, Var, WithDType, bail,
+};
+use rayon::prelude::*;
+use std::ops::Range;
+
+/// How running statistics move.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Momentum {
+    /// new = (1−m)·old + m·batch; 0.1 is usual.
     PyTorch(f64),
+    /// Caffe's accumulators with this fraction f (0.999 is its default): S ← f·S + statistic and weight ← f·weight + 1,
+    /// used as S / weight. [`Running`] keeps the quotient, so new = (f·weight·old + statistic) / (f·weight + 1).
     Caffe(f64),
 }
-/// Running mean and variance `(C)`; for Caffe they are kept normalised, with the accumulated weight in `weight` `(1)`.
+
+/// Running mean and variance `(C)`, always ready for use; for Caffe the weight that their accumulators have gathered
+/// is in `weight` `(1)`, which starts at 0 (then the first batch replaces mean and variance). PyTorch's rule leaves it.
 #[derive(Clone, Debug)]
 pub struct Running {
     pub mean: Var,
     pub var: Var,
     pub weight: Var,
 }
-/// Training: batch statistics, and `running` moves. x `(B, H, W, C)` or `(B, C)`.
+
+impl Running {
+    /// Takes in the mean and the biased variance, f64 `(C)`, of a batch of `m` samples per channel.
+    fn update(&self, mean: &Tensor, var: &Tensor, m: usize, momentum: Momentum) -> Result<()> {
+        let unbiased = if m > 1 { m as f64 / (m - 1) as f64 } else { 1.0 };
+        let (keep, take) = match momentum {
+            Momentum::PyTorch(m) => (1.0 - m, m),
+            Momentum::Caffe(f) => {
+                let old = self.weight.to_dtype(DType::F64)?.get(0)?.to_scalar::<f64>()?;
+                let new = f * old + 1.0;
+                self.weight
+                    .set(&Tensor::full(new, 1, self.weight.device())?.to_dtype(self.weight.dtype())?)?;
+                (f * old / new, 1.0 / new)
+            }
+        };
+        let mix = |var: &Var, batch: &Tensor, factor: f64| -> Result<()> {
+            let old = var.as_detached_tensor().to_dtype(DType::F64)?;
+            var.set(&((old * keep)? + (batch * (take * factor))?)?.to_dtype(var.dtype())?)
+        };
+        mix(&self.mean, mean, 1.0)?;
+        mix(&self.var, var, unbiased)
+    }
+}
+
+/// Training: batch statistics normalise, and `running` moves. x `(B, H, W, C)` or `(B, C)`, f32 or f64; `affine` is
+/// (γ, β), each `(C)`; with `relu` the result is max(·, 0). A channel with a single sample has variance 0 and gives β.
+/// Errors: another rank, an empty x, γ, β or running statistics that are not `(C)`.
 pub fn batch_norm_train(
     x: &Tensor,
     affine: Option<(&Tensor, &Tensor)>,
@@ -23,10 +65,16 @@ pub fn batch_norm_train(
     eps: f64,
     relu: bool,
 ) -> Result<Tensor> {
-    let _ = (x, affine, running, momentum, eps, relu);
-    todo!()
+    let samples = check("batch_norm_train", x, affine, running)?;
+    let x = x.contiguous()?;
+    let statistics = x.apply_op1_no_bwd(&BatchStatistics)?;
+    let (mean, var) = (statistics.get(0)?, statistics.get(1)?);
+    running.update(&mean, &var, samples, momentum)?;
+    normalise(&x, affine, Normalise::new(&mean, &var, eps, relu, true, x.dtype())?)
 }
-/// Evaluation: running statistics; differentiable in x and the affine pair.
+
+/// Evaluation: running statistics, which stay; differentiable in x and the affine pair. Shapes and errors as
+/// [`batch_norm_train`].
 pub fn batch_norm_eval(
     x: &Tensor,
     affine: Option<(&Tensor, &Tensor)>,
@@ -34,6 +82,359 @@ pub fn batch_norm_eval(
     eps: f64,
     relu: bool,
 ) -> Result<Tensor> {
-    let _ = (x, affine, running, eps, relu);
-    todo!()
+    check("batch_norm_eval", x, affine, running)?;
+    let (mean, var) = (running.mean.as_detached_tensor(), running.var.as_detached_tensor());
+    let op = Normalise::new(&mean, &var, eps, relu, false, x.dtype())?;
+    normalise(&x.contiguous()?, affine, op)
+}
+
+/// Samples per channel.
+fn check(op: &str, x: &Tensor, affine: Option<(&Tensor, &Tensor)>, running: &Running) -> Result<usize> {
+    let channels = match x.dims() {
+        &[_, c] | &[_, _, _, c] => c,
+        other => bail!("{op}: x must be (B, H, W, C) or (B, C), got {other:?}"),
+    };
+    if x.elem_count() == 0 {
+        bail!("{op}: x {:?} is empty", x.dims());
+    }
+    let mut tables = vec![("running mean", running.mean.dims()), ("running variance", running.var.dims())];
+    if let Some((gamma, beta)) = affine {
+        tables.extend([("gamma", gamma.dims()), ("beta", beta.dims())]);
+    }
+    for (name, dims) in tables {
+        if dims != [channels] {
+            bail!("{op}: {name} {dims:?} does not fit x {:?}: ({channels}) wanted", x.dims());
+        }
+    }
+    Ok(x.elem_count() / channels)
+}
+
+fn normalise(x: &Tensor, affine: Option<(&Tensor, &Tensor)>, op: Normalise) -> Result<Tensor> {
+    match affine {
+        None => x.apply_op1(op),
+        Some((gamma, beta)) => x.apply_op3(&gamma.contiguous()?, &beta.contiguous()?, op),
+    }
+}
+
+/// Channels that are summed together: three f64 tables of this length fit a core's first cache.
+const SUM_CHANNELS: usize = 1024;
+
+/// Two sums per channel over the rows of an `(m, C)` matrix. `add(rows, channels, s0, s1)` adds a piece to the sums of
+/// those channels; pieces depend on the shape alone, are summed in f64 and joined in order.
+fn channel_sums(
+    m: usize,
+    channels: usize,
+    add: impl Fn(Range<usize>, Range<usize>, &mut [f64], &mut [f64]) + Sync,
+) -> [Vec<f64>; 2] {
+    let pieces = (m * channels / (2 * BLOCK)).clamp(1, 32);
+    let rows = m.div_ceil(pieces);
+    let piece = |i: usize| {
+        let (mut s0, mut s1) = (vec![0.0; channels], vec![0.0; channels]);
+        for start in (0..channels).step_by(SUM_CHANNELS) {
+            let c = start..(start + SUM_CHANNELS).min(channels);
+            add((i * rows).min(m)..((i + 1) * rows).min(m), c.clone(), &mut s0[c.clone()], &mut s1[c]);
+        }
+        [s0, s1]
+    };
+    let partial: Vec<_> = (0..pieces).into_par_iter().map(piece).collect();
+    let mut total = [vec![0.0; channels], vec![0.0; channels]];
+    for part in &partial {
+        for (total, part) in total.iter_mut().zip(part) {
+            total.iter_mut().zip(part).for_each(|(t, p)| *t += p);
+        }
+    }
+    total
+}
+
+/// x → f64 `(2, C)`: mean and biased variance, in one pass around the first row, so that a large common offset costs
+/// no digits.
+struct BatchStatistics;
+
+impl BatchStatistics {
+    fn compute<T: Float>(x: &[T], channels: usize) -> Vec<f64> {
+        let m = x.len() / channels;
+        let shift: Vec<f64> = x[..channels].iter().map(|v| v.to_f64()).collect();
+        let [mut s0, mut s1] = channel_sums(m, channels, |rows, c, s0, s1| {
+            for row in x[rows.start * channels..rows.end * channels].chunks_exact(channels) {
+                let row = row[c.clone()].iter().zip(&shift[c.clone()]);
+                for ((x, shift), (s0, s1)) in row.zip(s0.iter_mut().zip(s1.iter_mut())) {
+                    let d = x.to_f64() - shift;
+                    *s0 += d;
+                    *s1 += d * d;
+                }
+            }
+        });
+        for ((s0, s1), shift) in s0.iter_mut().zip(&mut s1).zip(&shift) {
+            let offset = *s0 / m as f64;
+            *s0 = shift + offset;
+            // `max` would turn NaN into 0
+            let var = *s1 / m as f64 - offset * offset;
+            *s1 = if var < 0.0 { 0.0 } else { var };
+        }
+        s0.append(&mut s1);
+        s0
+    }
+}
+
+impl CustomOp1 for BatchStatistics {
+    fn name(&self) -> &'static str {
+        "batch statistics"
+    }
+
+    fn cpu_fwd(&self, s: &CpuStorage, l: &Layout) -> Result<(CpuStorage, Shape)> {
+        let channels = last_dim(l);
+        let statistics =
+            by_dtype!(self.name(), s, T => Self::compute(view::<T>(self.name(), s, l)?, channels));
+        Ok((CpuStorage::F64(statistics), (2, channels).into()))
+    }
+}
+
+fn last_dim(l: &Layout) -> usize {
+    l.dims().last().copied().unwrap_or(1)
+}
+
+/// y = (x − mean)·(γ/σ) + β, then perhaps the ReLU. One op of x, or of (x, γ, β).
+#[derive(Clone)]
+struct Normalise {
+    mean: Tensor,
+    inv_std: Tensor,
+    relu: bool,
+    /// the statistics are those of x, so the gradient of x flows through them too
+    of_batch: bool,
+}
+
+impl Normalise {
+    fn new(mean: &Tensor, var: &Tensor, eps: f64, relu: bool, of_batch: bool, dtype: DType) -> Result<Self> {
+        let inv_std = (var.to_dtype(DType::F64)? + eps)?.sqrt()?.recip()?.to_dtype(dtype)?;
+        Ok(Self { mean: mean.to_dtype(dtype)?.contiguous()?, inv_std, relu, of_batch })
+    }
+
+    fn channels<T: Float>(&self, gamma: Option<&[T]>, beta: Option<&[T]>) -> Result<Channels<T>> {
+        let (mean, inv_std) = (self.mean.to_vec1::<T>()?, self.inv_std.to_vec1::<T>()?);
+        let scale = match gamma {
+            None => inv_std.clone(),
+            Some(gamma) => inv_std.iter().zip(gamma).map(|(&s, &g)| s * g).collect(),
+        };
+        let shift = beta.map_or_else(|| vec![T::ZERO; mean.len()], <[T]>::to_vec);
+        Ok(Channels { mean, inv_std, scale, shift, relu: self.relu })
+    }
+
+    /// dx, and (dγ, dβ) where there is an affine pair.
+    fn gradients(
+        &self,
+        x: &Tensor,
+        affine: Option<(&Tensor, &Tensor)>,
+        dy: &Tensor,
+    ) -> Result<(Tensor, Option<(Tensor, Tensor)>)> {
+        let dy = dy.contiguous()?;
+        let backward = Backward { op: self.clone(), affine: affine.map(|(g, b)| (g.clone(), b.clone())) };
+        let wanted = self.of_batch || affine.is_some();
+        let sums = wanted.then(|| x.apply_op2_no_bwd(&dy, &GradientSums(backward.clone()))).transpose()?;
+        let of_x = sums.clone().filter(|_| self.of_batch);
+        let dx = x.apply_op2_no_bwd(&dy, &InputGradient { backward, sums: of_x })?;
+        let (Some(sums), Some(_)) = (sums, affine) else {
+            return Ok((dx, None));
+        };
+        let dgamma = (sums.get(1)?.to_dtype(x.dtype())? * &self.inv_std)?;
+        Ok((dx, Some((dgamma, sums.get(0)?.to_dtype(x.dtype())?))))
+    }
+}
+
+/// The per-channel tables of one call.
+struct Channels<T> {
+    mean: Vec<T>,
+    inv_std: Vec<T>,
+    scale: Vec<T>,
+    shift: Vec<T>,
+    relu: bool,
+}
+
+impl<T: Float> Channels<T> {
+    fn forward(&self, x: &[T]) -> Vec<T> {
+        let c = self.mean.len();
+        let rows = BLOCK.div_ceil(c) * c;
+        fill_blocks(1, x.len(), rows, |_, start, out| {
+            for (out, x) in out.chunks_exact_mut(c).zip(x[start..].chunks_exact(c)) {
+                let table = self.mean.iter().zip(&self.scale).zip(&self.shift);
+                for ((o, &x), ((&mean, &scale), &shift)) in out.iter_mut().zip(x).zip(table) {
+                    let y = (x - mean) * scale + shift;
+                    *o = if self.relu { y.rectify() } else { y };
+                }
+            }
+        })
+    }
+
+    /// Σ dy and Σ dy·(x − mean) per channel, dy where the ReLU, if any, was open.
+    fn sums(&self, x: &[T], dy: &[T]) -> [Vec<f64>; 2] {
+        let n = self.mean.len();
+        channel_sums(x.len() / n, n, |rows, c, s0, s1| {
+            let (mean, scale, shift) =
+                (&self.mean[c.clone()], &self.scale[c.clone()], &self.shift[c.clone()]);
+            for row in rows {
+                let (x, dy) = (&x[row * n..][c.clone()], &dy[row * n..][c.clone()]);
+                let table = mean.iter().zip(scale).zip(shift);
+                let sums = s0.iter_mut().zip(s1.iter_mut());
+                for (((&x, &dy), ((&mean, &scale), &shift)), (s0, s1)) in
+                    x.iter().zip(dy).zip(table).zip(sums)
+                {
+                    let dy = self.open(x - mean, scale, shift, dy).to_f64();
+                    *s0 += dy;
+                    *s1 += dy * (x - mean).to_f64();
+                }
+            }
+        })
+    }
+
+    /// dx = γ/σ·(dy − mean dy − (x − mean)/σ²·mean(dy·(x − mean))) of a batch; γ/σ·dy where the statistics are fixed.
+    fn input_gradient(&self, x: &[T], dy: &[T], sums: Option<&[f64]>) -> Vec<T> {
+        let c = self.mean.len();
+        let samples = (x.len() / c) as f64;
+        let zeros = vec![0.0; 2 * c];
+        let (s0, s1) = sums.unwrap_or(&zeros).split_at(c);
+        let constant: Vec<T> = s0.iter().map(|s| T::from_f64(s / samples)).collect();
+        let slope: Vec<T> = s1
+            .iter()
+            .zip(&self.inv_std)
+            .map(|(s, i)| T::from_f64(s / samples * i.to_f64() * i.to_f64()))
+            .collect();
+        let rows = BLOCK.div_ceil(c) * c;
+        fill_blocks(1, x.len(), rows, |_, start, out| {
+            let rows =
+                out.chunks_exact_mut(c).zip(x[start..].chunks_exact(c)).zip(dy[start..].chunks_exact(c));
+            for ((out, x), dy) in rows {
+                let table =
+                    self.mean.iter().zip(&self.scale).zip(&self.shift).zip(constant.iter().zip(&slope));
+                let row = out.iter_mut().zip(x).zip(dy).zip(table);
+                for (((o, &x), &dy), (((&mean, &scale), &shift), (&constant, &slope))) in row {
+                    let d = x - mean;
+                    *o = scale * (self.open(d, scale, shift, dy) - constant - d * slope);
+                }
+            }
+        })
+    }
+
+    /// dy where the ReLU, if any, was open for x − mean = `d`.
+    fn open(&self, d: T, scale: T, shift: T, dy: T) -> T {
+        if self.relu { (d * scale + shift).gate(dy) } else { dy }
+    }
+}
+
+impl CustomOp1 for Normalise {
+    fn name(&self) -> &'static str {
+        "batch_norm"
+    }
+
+    fn cpu_fwd(&self, s: &CpuStorage, l: &Layout) -> Result<(CpuStorage, Shape)> {
+        let y = by_dtype!("batch_norm", s, T => {
+            T::to_cpu_storage_owned(self.channels::<T>(None, None)?.forward(view("batch_norm", s, l)?))
+        });
+        Ok((y, l.shape().clone()))
+    }
+
+    fn bwd(&self, x: &Tensor, _y: &Tensor, dy: &Tensor) -> Result<Option<Tensor>> {
+        Ok(Some(self.gradients(x, None, dy)?.0))
+    }
+}
+
+impl CustomOp3 for Normalise {
+    fn name(&self) -> &'static str {
+        "batch_norm"
+    }
+
+    fn cpu_fwd(
+        &self,
+        s1: &CpuStorage,
+        l1: &Layout,
+        s2: &CpuStorage,
+        l2: &Layout,
+        s3: &CpuStorage,
+        l3: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let op = "batch_norm";
+        let y = by_dtype!(op, s1, T => {
+            let channels = self.channels::<T>(Some(view(op, s2, l2)?), Some(view(op, s3, l3)?))?;
+            T::to_cpu_storage_owned(channels.forward(view(op, s1, l1)?))
+        });
+        Ok((y, l1.shape().clone()))
+    }
+
+    fn bwd(
+        &self,
+        x: &Tensor,
+        gamma: &Tensor,
+        beta: &Tensor,
+        _y: &Tensor,
+        dy: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        let (dx, affine) = self.gradients(x, Some((gamma, beta)), dy)?;
+        let (dgamma, dbeta) = affine.unzip();
+        Ok((Some(dx), dgamma, dbeta))
+    }
+}
+
+/// The forward op with the affine pair that it was given.
+#[derive(Clone)]
+struct Backward {
+    op: Normalise,
+    affine: Option<(Tensor, Tensor)>,
+}
+
+impl Backward {
+    fn channels<T: Float>(&self) -> Result<Channels<T>> {
+        let Some((gamma, beta)) = &self.affine else {
+            return self.op.channels(None, None);
+        };
+        self.op.channels(Some(&gamma.to_vec1::<T>()?), Some(&beta.to_vec1::<T>()?))
+    }
+}
+
+/// (x, dy) → f64 `(2, C)`: Σ dy and Σ dy·(x − mean).
+struct GradientSums(Backward);
+
+impl CustomOp2 for GradientSums {
+    fn name(&self) -> &'static str {
+        "batch_norm gradient sums"
+    }
+
+    fn cpu_fwd(
+        &self,
+        s1: &CpuStorage,
+        l1: &Layout,
+        s2: &CpuStorage,
+        l2: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let op = self.name();
+        let sums = by_dtype!(op, s1, T => self.0.channels::<T>()?.sums(view(op, s1, l1)?, view(op, s2, l2)?));
+        Ok((CpuStorage::F64(sums.concat()), (2, last_dim(l1)).into()))
+    }
+}
+
+/// (x, dy) → dx.
+struct InputGradient {
+    backward: Backward,
+    /// of [`GradientSums`]; none where the statistics are fixed
+    sums: Option<Tensor>,
+}
+
+impl CustomOp2 for InputGradient {
+    fn name(&self) -> &'static str {
+        "batch_norm input gradient"
+    }
+
+    fn cpu_fwd(
+        &self,
+        s1: &CpuStorage,
+        l1: &Layout,
+        s2: &CpuStorage,
+        l2: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let op = self.name();
+        let sums = self.sums.as_ref().map(|s| s.flatten_all()?.to_vec1::<f64>()).transpose()?;
+        let dx = by_dtype!(op, s1, T => {
+            let channels = self.backward.channels::<T>()?;
+            let (x, dy) = (view(op, s1, l1)?, view(op, s2, l2)?);
+            T::to_cpu_storage_owned(channels.input_gradient(x, dy, sums.as_deref()))
+        });
+        Ok((dx, l1.shape().clone()))
+    }
 }

@@ -5,6 +5,7 @@ pub mod activation;
 pub mod batch_norm;
 pub mod conv;
 pub mod conv_transpose;
+mod cpu;
 pub mod dropout;
 pub mod losses;
 pub mod pool;

@@ -1,5 +1,11 @@
-//! Max and average pooling with Caffe's geometry.
-use candle_core::{Result, Tensor};
+//! Max and average pooling with Caffe's geometry: padding, and an output size that rounds up so that the last window
+//! may hang over the edge. Not here: RoI pooling, global pooling (a mean over two axes), dilation.
+//!
+//! Neither backward keeps indices: the maximum is found again from x and y, in scan order.
+
+use super::cpu::{Float, by_dtype, fill_blocks, nhwc, view};
+use candle_core::{CpuStorage, CustomOp1, CustomOp3, Layout, Result, Shape, Tensor, WithDType, bail};
+
 /// Window, stride, zero (or −∞) padding on each side, and whether the output size rounds up (Caffe) or down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PoolGeometry {
@@ -8,20 +14,356 @@ pub struct PoolGeometry {
     pub pad: usize,
     pub ceil: bool,
 }
+
 impl PoolGeometry {
-    /// Output length of one axis, Caffe's rule: ceil((n+2p−k)/s)+1, one less if the last window starts in the padding.
+    /// Output length of one axis of length `n`, Caffe's rule: ceil((n+2p−k)/s)+1, one less if the last window would
+    /// start beyond image and leading padding; with `ceil` off the quotient rounds down. 0 if no window fits.
     pub fn out(&self, n: usize) -> usize {
-        let _ = n;
-        todo!()
+        let stride = self.stride.max(1) as isize;
+        let room = (n + 2 * self.pad) as isize - self.kernel as isize;
+        let up = if self.ceil { stride - 1 } else { 0 };
+        let out = ((room + up).div_euclid(stride) + 1).max(0) as usize;
+        if out > 0 && (out - 1) * self.stride >= n + self.pad { out - 1 } else { out }
+    }
+
+    fn check(&self, op: &str, x: &Tensor) -> Result<()> {
+        let (_, h, w, _) = nhwc(op, x)?;
+        if self.kernel == 0 || self.stride == 0 || self.pad >= self.kernel {
+            bail!("{op}: kernel and stride must be at least 1 and pad below the kernel, got {self:?}");
+        }
+        if self.out(h) == 0 || self.out(w) == 0 {
+            bail!("{op}: x {:?} is smaller than the window of {self:?}", x.dims());
+        }
+        Ok(())
+    }
+
+    fn spans(&self, n: usize) -> Vec<Span> {
+        let clip = |padded: usize, n: usize| padded.saturating_sub(self.pad).min(n);
+        (0..self.out(n))
+            .map(|i| {
+                let start = i * self.stride;
+                let end = (start + self.kernel).min(n + 2 * self.pad);
+                Span { lo: clip(start, n), hi: clip(end, n), padded: end - start }
+            })
+            .collect()
     }
 }
-/// `(B, H, W, C)` → `(B, H', W', C)`; padding counts as −∞; ties send the gradient to the first maximum in scan order.
-pub fn max_pool2d(x: &Tensor, g: PoolGeometry) -> Result<Tensor> {
-    let _ = (x, g);
-    todo!()
+
+/// One window on one axis: the part inside the image, and the length of the part inside the padded image.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Span {
+    lo: usize,
+    hi: usize,
+    padded: usize,
 }
-/// Mean over the window as Caffe counts it: the divisor includes padding, but not what lies beyond it.
+
+/// `(B, H, W, C)` → `(B, H', W', C)`; padding counts as −∞; ties send the gradient to the first maximum in scan
+/// order; NaN wins. f32 or f64. Errors: a shape that is not NHWC, a window that fits nowhere, pad ≥ kernel.
+pub fn max_pool2d(x: &Tensor, g: PoolGeometry) -> Result<Tensor> {
+    g.check("max_pool2d", x)?;
+    x.contiguous()?.apply_op1(Pool { geometry: g, kind: Kind::Max })
+}
+
+/// Mean over the window as Caffe counts it (and PyTorch with `count_include_pad`): the divisor includes padding, but
+/// not what lies beyond it. Shapes and errors as [`max_pool2d`].
 pub fn avg_pool2d(x: &Tensor, g: PoolGeometry) -> Result<Tensor> {
-    let _ = (x, g);
-    todo!()
+    g.check("avg_pool2d", x)?;
+    x.contiguous()?.apply_op1(Pool { geometry: g, kind: Kind::Average })
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Kind {
+    Max,
+    Average,
+}
+
+#[derive(Clone, Copy)]
+struct Pool {
+    geometry: PoolGeometry,
+    kind: Kind,
+}
+
+/// The windows of one call.
+struct Windows {
+    batch: usize,
+    width: usize,
+    height: usize,
+    channels: usize,
+    rows: Vec<Span>,
+    cols: Vec<Span>,
+}
+
+impl Windows {
+    fn new(g: PoolGeometry, shape: &Shape) -> Result<Self> {
+        let (batch, height, width, channels) = shape.dims4()?;
+        Ok(Self { batch, width, height, channels, rows: g.spans(height), cols: g.spans(width) })
+    }
+
+    fn shape(&self) -> Shape {
+        (self.batch, self.rows.len(), self.cols.len(), self.channels).into()
+    }
+
+    fn image_len(&self) -> usize {
+        self.height * self.width * self.channels
+    }
+
+    fn out_row_len(&self) -> usize {
+        self.cols.len() * self.channels
+    }
+
+    /// One output row per block; `window(taps, out)` reduces the pixels of one window to one output pixel.
+    fn forward<T: Float>(&self, x: &[T], window: impl Fn(&Span, &Span, &[T], &mut [T]) + Sync) -> Vec<T> {
+        let outer = self.batch * self.rows.len();
+        fill_blocks(outer, self.out_row_len(), self.out_row_len(), |run, _, out| {
+            let (image, row) = (run / self.rows.len(), &self.rows[run % self.rows.len()]);
+            let x = &x[image * self.image_len()..][..self.image_len()];
+            for (col, out) in self.cols.iter().zip(out.chunks_exact_mut(self.channels)) {
+                window(row, col, x, out);
+            }
+        })
+    }
+
+    /// A band of input rows per block; `window(output pixel, row, col, band)` adds the window's gradient to the rows
+    /// that the band holds. Bands are independent, and inside one the windows come in scan order.
+    fn backward<T: Float>(&self, window: impl Fn(usize, &Span, &Span, &mut Band<T>) + Sync) -> Vec<T> {
+        let row_len = self.width * self.channels;
+        fill_blocks(self.batch, self.image_len(), BAND_ROWS * row_len, |image, offset, out| {
+            let first = offset / row_len;
+            let mut band =
+                Band { first, end: first + out.len() / row_len, image, gradient: out, rest: Vec::new() };
+            for (oy, row) in self.rows.iter().enumerate() {
+                if row.hi <= band.first || row.lo >= band.end {
+                    continue;
+                }
+                for (ox, col) in self.cols.iter().enumerate() {
+                    let pixel = (image * self.rows.len() + oy) * self.cols.len() + ox;
+                    window(pixel, row, col, &mut band);
+                }
+            }
+        })
+    }
+
+    /// Offset in an image of the pixel (y, x).
+    fn at(&self, y: usize, x: usize) -> usize {
+        (y * self.width + x) * self.channels
+    }
+}
+
+/// Input rows of one backward block: enough that few windows lie on two bands, few enough to share an image out.
+const BAND_ROWS: usize = 16;
+
+/// Rows `first..end` of one image's gradient.
+struct Band<'a, T> {
+    first: usize,
+    end: usize,
+    image: usize,
+    gradient: &'a mut [T],
+    /// what is left of the current window's gradient, in one piece of memory for all windows
+    rest: Vec<T>,
+}
+
+impl<T> Band<'_, T> {
+    fn holds(&self, y: usize) -> bool {
+        (self.first..self.end).contains(&y)
+    }
+
+    fn pixel(&mut self, windows: &Windows, y: usize, x: usize) -> &mut [T] {
+        &mut self.gradient[windows.at(y - self.first, x)..][..windows.channels]
+    }
+}
+
+fn max_forward<T: Float>(windows: &Windows, x: &[T]) -> Vec<T> {
+    windows.forward(x, |row, col, x, out| {
+        out.copy_from_slice(&x[windows.at(row.lo, col.lo)..][..out.len()]);
+        for y in row.lo..row.hi {
+            for tap in x[windows.at(y, col.lo)..windows.at(y, col.hi)].chunks_exact(out.len()) {
+                for (o, &v) in out.iter_mut().zip(tap) {
+                    *o = if v > *o || v.nan() { v } else { *o };
+                }
+            }
+        }
+    })
+}
+
+fn average_forward<T: Float>(windows: &Windows, x: &[T]) -> Vec<T> {
+    windows.forward(x, |row, col, x, out| {
+        for y in row.lo..row.hi {
+            for tap in x[windows.at(y, col.lo)..windows.at(y, col.hi)].chunks_exact(out.len()) {
+                out.iter_mut().zip(tap).for_each(|(o, &v)| *o += v);
+            }
+        }
+        let share = T::from_f64(1.0 / (row.padded * col.padded) as f64);
+        out.iter_mut().for_each(|o| *o *= share);
+    })
+}
+
+fn max_backward<T: Float>(windows: &Windows, x: &[T], y: &[T], dy: &[T]) -> Vec<T> {
+    let c = windows.channels;
+    windows.backward(|pixel, row, col, band| {
+        let max = &y[pixel * c..][..c];
+        let mut rest = std::mem::take(&mut band.rest);
+        rest.clear();
+        rest.extend_from_slice(&dy[pixel * c..][..c]);
+        let x = &x[band.image * windows.image_len()..][..windows.image_len()];
+        for ty in row.lo..row.hi {
+            for tx in col.lo..col.hi {
+                let tap = &x[windows.at(ty, tx)..][..c];
+                if band.holds(ty) {
+                    hand_over(tap, max, &mut rest, Some(band.pixel(windows, ty, tx)));
+                } else {
+                    hand_over(tap, max, &mut rest, None);
+                }
+            }
+        }
+        band.rest = rest;
+    })
+}
+
+/// Moves what is left of the window's gradient to this tap in the channels where the tap is the maximum; a tap
+/// outside the band only takes it away.
+fn hand_over<T: Float>(tap: &[T], max: &[T], rest: &mut [T], gradient: Option<&mut [T]>) {
+    let hit = |x: T, m: T| x == m || x.nan();
+    if let Some(gradient) = gradient {
+        for (((&x, &m), r), d) in tap.iter().zip(max).zip(rest).zip(gradient) {
+            *d += if hit(x, m) { *r } else { T::ZERO };
+            *r = if hit(x, m) { T::ZERO } else { *r };
+        }
+    } else {
+        for ((&x, &m), r) in tap.iter().zip(max).zip(rest) {
+            *r = if hit(x, m) { T::ZERO } else { *r };
+        }
+    }
+}
+
+fn average_backward<T: Float>(windows: &Windows, dy: &[T]) -> Vec<T> {
+    let c = windows.channels;
+    windows.backward(|pixel, row, col, band| {
+        let share = T::from_f64(1.0 / (row.padded * col.padded) as f64);
+        let dy = &dy[pixel * c..][..c];
+        for ty in row.lo.max(band.first)..row.hi.min(band.end) {
+            for tx in col.lo..col.hi {
+                let gradient = band.pixel(windows, ty, tx);
+                gradient.iter_mut().zip(dy).for_each(|(g, &d)| *g += d * share);
+            }
+        }
+    })
+}
+
+impl CustomOp1 for Pool {
+    fn name(&self) -> &'static str {
+        match self.kind {
+            Kind::Max => "max_pool2d",
+            Kind::Average => "avg_pool2d",
+        }
+    }
+
+    fn cpu_fwd(&self, s: &CpuStorage, l: &Layout) -> Result<(CpuStorage, Shape)> {
+        let windows = Windows::new(self.geometry, l.shape())?;
+        let y = by_dtype!(self.name(), s, T => {
+            let x = view::<T>(self.name(), s, l)?;
+            T::to_cpu_storage_owned(match self.kind {
+                Kind::Max => max_forward(&windows, x),
+                Kind::Average => average_forward(&windows, x),
+            })
+        });
+        Ok((y, windows.shape()))
+    }
+
+    fn bwd(&self, x: &Tensor, y: &Tensor, dy: &Tensor) -> Result<Option<Tensor>> {
+        Ok(Some(x.apply_op3_no_bwd(y, &dy.contiguous()?, &PoolGradient(*self))?))
+    }
+}
+
+/// (x, y, dy) → dx.
+struct PoolGradient(Pool);
+
+impl CustomOp3 for PoolGradient {
+    fn name(&self) -> &'static str {
+        match self.0.kind {
+            Kind::Max => "max_pool2d gradient",
+            Kind::Average => "avg_pool2d gradient",
+        }
+    }
+
+    fn cpu_fwd(
+        &self,
+        s1: &CpuStorage,
+        l1: &Layout,
+        s2: &CpuStorage,
+        l2: &Layout,
+        s3: &CpuStorage,
+        l3: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let (op, windows) = (self.name(), Windows::new(self.0.geometry, l1.shape())?);
+        let dx = by_dtype!(op, s1, T => {
+            let dy = view::<T>(op, s3, l3)?;
+            T::to_cpu_storage_owned(match self.0.kind {
+                Kind::Max => max_backward(&windows, view(op, s1, l1)?, view(op, s2, l2)?, dy),
+                Kind::Average => average_backward(&windows, dy),
+            })
+        });
+        Ok((dx, l1.shape().clone()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use candle_core::Device;
+
+    fn geometry(kernel: usize, stride: usize, pad: usize, ceil: bool) -> PoolGeometry {
+        PoolGeometry { kernel, stride, pad, ceil }
+    }
+
+    #[test]
+    fn alexnet_sizes_follow_caffe() {
+        let colorizer = geometry(3, 2, 1, true);
+        assert_eq!([45, 23, 64, 33].map(|n| colorizer.out(n)), [23, 12, 33, 17]);
+        let transfer = geometry(3, 2, 0, true);
+        assert_eq!([55, 27, 13].map(|n| transfer.out(n)), [27, 13, 6]);
+        assert_eq!(geometry(3, 1, 1, true).out(12), 12);
+        assert_eq!([6, 7].map(|n| geometry(3, 2, 0, false).out(n)), [2, 3]);
+        assert_eq!([6, 7].map(|n| geometry(3, 2, 0, true).out(n)), [3, 3]);
+    }
+
+    #[test]
+    fn a_last_window_in_the_padding_is_dropped() {
+        // ceil((5+2-2)/2)+1 = 4, but the fourth window starts at 6 = 5+1
+        assert_eq!(geometry(2, 2, 1, true).out(5), 3);
+        assert_eq!(geometry(3, 1, 0, false).out(2), 0);
+        assert_eq!(geometry(3, 2, 0, true).out(2), 1);
+    }
+
+    #[test]
+    fn no_window_is_empty() {
+        for kernel in 1..5 {
+            for (stride, pad, n) in
+                (1..6).flat_map(|s| (0..kernel).flat_map(move |p| (1..9).map(move |n| (s, p, n))))
+            {
+                for span in geometry(kernel, stride, pad, true).spans(n) {
+                    assert!(span.lo < span.hi && span.hi <= n && span.padded >= span.hi - span.lo);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn nan_wins_a_window_and_keeps_its_gradient() -> Result<()> {
+        let x = candle_core::Var::from_vec(vec![1f32, f32::NAN, 3.0, 2.0], (1, 2, 2, 1), &Device::Cpu)?;
+        let y = max_pool2d(&x, geometry(2, 2, 0, true))?;
+        assert!(y.flatten_all()?.to_vec1::<f32>()?[0].is_nan());
+        let dx = y.backward()?.get(&x).map(|g| g.flatten_all()?.to_vec1::<f32>());
+        assert_eq!(dx.transpose()?, Some(vec![0.0, 1.0, 0.0, 0.0]));
+        Ok(())
+    }
+
+    #[test]
+    fn errors_name_the_op_and_the_shape() -> Result<()> {
+        let x = Tensor::zeros((1, 2, 2, 1), candle_core::DType::F32, &Device::Cpu)?;
+        let message = max_pool2d(&x, geometry(3, 1, 0, false)).unwrap_err().to_string();
+        assert!(message.contains("max_pool2d") && message.contains("[1, 2, 2, 1]"), "{message}");
+        let message = avg_pool2d(&x.flatten_all()?, geometry(3, 1, 0, false)).unwrap_err().to_string();
+        assert!(message.contains("avg_pool2d") && message.contains("[4]"), "{message}");
+        Ok(())
+    }
 }

@@ -1,7 +1,167 @@
-//! Plain two-tap bilinear resize (no antialias), both corner conventions.
-use candle_core::{Result, Tensor};
-/// `(B, H, W, C)` → `(B, h, w, C)`. `align_corners` as in PyTorch; without it, half-pixel centres.
+//! Plain two-tap bilinear resize (no antialias), both corner conventions, as PyTorch's `interpolate` computes them.
+//! Not here: resizing of pictures on their way into a batch, which filters.
+
+use super::cpu::{Float, by_dtype, fill_blocks, nhwc, view};
+use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, WithDType, bail};
+
+/// `(B, H, W, C)` → `(B, h, w, C)`, f32 or f64. With `align_corners` the first and last samples of both grids meet
+/// (o ↦ o·(H−1)/(h−1)); without it pixel centres are half-integers (o ↦ (o+½)·H/h − ½, not below 0).
+/// Errors: a shape that is not NHWC, an empty axis.
 pub fn resize_bilinear(x: &Tensor, (h, w): (usize, usize), align_corners: bool) -> Result<Tensor> {
-    let _ = (x, h, w, align_corners);
-    todo!()
+    let (_, from_h, from_w, _) = nhwc(NAME, x)?;
+    if from_h * from_w * h * w == 0 {
+        bail!("{NAME}: cannot resize {:?} to {h} x {w}: an axis is empty", x.dims());
+    }
+    let rows = Axis::new(from_h, h, align_corners);
+    let cols = Axis::new(from_w, w, align_corners);
+    x.contiguous()?.apply_op1(Resize { rows, cols })
+}
+
+const NAME: &str = "resize_bilinear";
+
+/// The two samples of every output position on one axis: (lower, upper, weight of the upper).
+#[derive(Clone)]
+struct Axis {
+    from: usize,
+    taps: Vec<(usize, usize, f64)>,
+}
+
+impl Axis {
+    fn new(from: usize, to: usize, align_corners: bool) -> Self {
+        let position = |o: usize| match align_corners {
+            true if to > 1 => o as f64 * (from - 1) as f64 / (to - 1) as f64,
+            true => 0.0,
+            false => ((o as f64 + 0.5) * from as f64 / to as f64 - 0.5).max(0.0),
+        };
+        let tap = |o: usize| {
+            let at = position(o);
+            let lower = (at as usize).min(from - 1);
+            (lower, (lower + 1).min(from - 1), (at - lower as f64).clamp(0.0, 1.0))
+        };
+        Self { from, taps: (0..to).map(tap).collect() }
+    }
+
+    /// For every input position the (output position, weight) pairs that read it, in order of output.
+    fn readers(&self) -> Vec<Vec<(usize, f64)>> {
+        let mut readers = vec![Vec::new(); self.from];
+        for (o, &(lower, upper, weight)) in self.taps.iter().enumerate() {
+            readers[lower].push((o, 1.0 - weight));
+            readers[upper].push((o, weight));
+        }
+        readers.iter_mut().for_each(|r| r.retain(|&(_, weight)| weight != 0.0));
+        readers
+    }
+}
+
+#[derive(Clone)]
+struct Resize {
+    rows: Axis,
+    cols: Axis,
+}
+
+impl Resize {
+    fn forward<T: Float>(&self, x: &[T], batch: usize, c: usize) -> Vec<T> {
+        let (rows, cols) = (&self.rows.taps, &self.cols.taps);
+        let (from_row, to_row) = (self.cols.from * c, cols.len() * c);
+        fill_blocks(batch * rows.len(), to_row, to_row, |run, _, out| {
+            let (image, (y0, y1, fy)) = (run / rows.len(), rows[run % rows.len()]);
+            let row = |y: usize| &x[(image * self.rows.from + y) * from_row..][..from_row];
+            let (top, bottom, fy) = (row(y0), row(y1), T::from_f64(fy));
+            for (&(x0, x1, fx), out) in cols.iter().zip(out.chunks_exact_mut(c)) {
+                let fx = T::from_f64(fx);
+                let corners = [top, bottom].map(|r| (&r[x0 * c..][..c], &r[x1 * c..][..c]));
+                let [(tl, tr), (bl, br)] = corners;
+                for (i, o) in out.iter_mut().enumerate() {
+                    let (upper, lower) = (tl[i] + (tr[i] - tl[i]) * fx, bl[i] + (br[i] - bl[i]) * fx);
+                    *o = upper + (lower - upper) * fy;
+                }
+            }
+        })
+    }
+
+    /// Each input row gathers from the output rows that read it, so rows are independent.
+    fn backward<T: Float>(&self, dy: &[T], batch: usize, c: usize) -> Vec<T> {
+        let (rows, cols) = (self.rows.readers(), self.cols.readers());
+        let (from_row, to_row) = (self.cols.from * c, self.cols.taps.len() * c);
+        fill_blocks(batch * self.rows.from, from_row, from_row, |run, _, out| {
+            let image = run / self.rows.from;
+            for &(oy, wy) in &rows[run % self.rows.from] {
+                let dy = &dy[(image * self.rows.taps.len() + oy) * to_row..][..to_row];
+                for (readers, out) in cols.iter().zip(out.chunks_exact_mut(c)) {
+                    for &(ox, wx) in readers {
+                        let weight = T::from_f64(wy * wx);
+                        out.iter_mut().zip(&dy[ox * c..][..c]).for_each(|(o, &d)| *o += d * weight);
+                    }
+                }
+            }
+        })
+    }
+}
+
+impl CustomOp1 for Resize {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn cpu_fwd(&self, s: &CpuStorage, l: &Layout) -> Result<(CpuStorage, Shape)> {
+        let (batch, _, _, c) = l.shape().dims4()?;
+        let y = by_dtype!(NAME, s, T => {
+            T::to_cpu_storage_owned(self.forward(view::<T>(NAME, s, l)?, batch, c))
+        });
+        Ok((y, (batch, self.rows.taps.len(), self.cols.taps.len(), c).into()))
+    }
+
+    fn bwd(&self, _x: &Tensor, _y: &Tensor, dy: &Tensor) -> Result<Option<Tensor>> {
+        Ok(Some(dy.contiguous()?.apply_op1_no_bwd(&ResizeGradient(self.clone()))?))
+    }
+}
+
+/// dy → dx.
+struct ResizeGradient(Resize);
+
+impl CustomOp1 for ResizeGradient {
+    fn name(&self) -> &'static str {
+        "resize_bilinear gradient"
+    }
+
+    fn cpu_fwd(&self, s: &CpuStorage, l: &Layout) -> Result<(CpuStorage, Shape)> {
+        let (batch, _, _, c) = l.shape().dims4()?;
+        let dx = by_dtype!(self.name(), s, T => {
+            T::to_cpu_storage_owned(self.0.backward(view::<T>(self.name(), s, l)?, batch, c))
+        });
+        Ok((dx, (batch, self.0.rows.from, self.0.cols.from, c).into()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use candle_core::Device;
+
+    #[test]
+    fn aligned_corners_double_a_ramp_exactly() -> Result<()> {
+        let x = Tensor::arange(0f32, 12.0, &Device::Cpu)?.reshape((1, 1, 12, 1))?;
+        let y = resize_bilinear(&x, (3, 23), true)?.flatten_all()?.to_vec1::<f32>()?;
+        let ramp = (0..23).map(|i| i as f32 / 2.0).collect::<Vec<_>>();
+        assert_eq!(y, [ramp.clone(), ramp.clone(), ramp].concat());
+        Ok(())
+    }
+
+    #[test]
+    fn the_same_size_is_the_identity_in_both_conventions() -> Result<()> {
+        let x = Tensor::arange(0f32, 30.0, &Device::Cpu)?.reshape((1, 3, 5, 2))?;
+        for align_corners in [true, false] {
+            let y = resize_bilinear(&x, (3, 5), align_corners)?;
+            assert_eq!(y.flatten_all()?.to_vec1::<f32>()?, x.flatten_all()?.to_vec1::<f32>()?);
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn an_empty_size_is_refused() -> Result<()> {
+        let x = Tensor::zeros((1, 3, 5, 2), candle_core::DType::F32, &Device::Cpu)?;
+        let message = resize_bilinear(&x, (0, 5), true).unwrap_err().to_string();
+        assert!(message.contains("resize_bilinear") && message.contains("0 x 5"), "{message}");
+        Ok(())
+    }
 }

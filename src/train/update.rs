@@ -31,7 +31,7 @@ pub fn update(
     lr: f64,
     state: &mut State,
 ) -> Result<Pass> {
-    let mut gradients = Gradients::new(task.params());
+    let mut gradients = optimizer.gradients(task.params());
     let (mut images, mut worst) = (0, 0.0);
     for micro in 0..spec.iter_size.get() {
         let batch =

@@ -155,7 +155,8 @@ fn piece_squares(values: &[f32]) -> f64 {
 }
 
 fn all_finite(tensor: &Tensor) -> Result<bool> {
-    match read_f32(tensor, |values| values.par_chunks(PIECE).all(|piece| piece.iter().all(|v| v.is_finite()))) {
+    match read_f32(tensor, |values| values.par_chunks(PIECE).all(|piece| piece.iter().all(|v| v.is_finite())))
+    {
         Some(finite) => Ok(finite),
         // x − x is 0 where x is finite and NaN elsewhere
         None => {

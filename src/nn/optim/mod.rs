@@ -152,7 +152,11 @@ impl Optimizer {
         self.steps += 1;
         for (slot, (param, grad)) in self.slots.iter_mut().zip(params.iter().zip(grads.sums())) {
             if param.name != slot.name {
-                bail!("optimizer: made for `{}`, given `{}`: these are other parameters", slot.name, param.name)
+                bail!(
+                    "optimizer: made for `{}`, given `{}`: these are other parameters",
+                    slot.name,
+                    param.name
+                )
             }
             let Some(grad) = grad.filter(|_| slot.lr > 0.0) else { continue };
             let rule = rule(&self.spec, self.steps, lr * slot.lr, slot.decay, grads.scale());
@@ -186,7 +190,10 @@ impl Optimizer {
     pub fn restore(&mut self, state: &[(String, Tensor)]) -> Result<()> {
         let wanted = 1 + self.moments().count();
         if state.len() != wanted {
-            bail!("optimizer: the state has {} entries, {wanted} expected: another optimizer wrote it", state.len())
+            bail!(
+                "optimizer: the state has {} entries, {wanted} expected: another optimizer wrote it",
+                state.len()
+            )
         }
         let find = |name: &str| match state.iter().find(|(n, _)| n == name) {
             Some((_, tensor)) => Ok(tensor),

@@ -73,12 +73,17 @@ mod tests {
 
     #[test]
     fn stars_match_anything() {
-        for (pattern, name) in
-            [("*", "conv1.weight"), ("*.bias", "fc6.bias"), ("conv*.w*t", "conv12.weight"), ("fc6.bias", "fc6.bias")]
-        {
+        for (pattern, name) in [
+            ("*", "conv1.weight"),
+            ("*.bias", "fc6.bias"),
+            ("conv*.w*t", "conv12.weight"),
+            ("fc6.bias", "fc6.bias"),
+        ] {
             assert!(matches(pattern, name), "{pattern} {name}");
         }
-        for (pattern, name) in [("conv1", "conv1.weight"), ("*.bias", "fc6.weight"), ("fc*.b", "fc6.bias"), ("", "a")] {
+        for (pattern, name) in
+            [("conv1", "conv1.weight"), ("*.bias", "fc6.weight"), ("fc*.b", "fc6.bias"), ("", "a")]
+        {
             assert!(!matches(pattern, name), "{pattern} {name}");
         }
     }
@@ -95,8 +100,12 @@ mod tests {
     #[test]
     fn a_pattern_that_reaches_nothing_is_refused() {
         let names = ["conv1.weight", "conv1.bias", "fc8.weight"];
-        let error = check_coverage(&[multiplier("conv1.wieght", 1.0)], &names).expect_err("a typo").to_string();
-        assert!(error.contains("`conv1.wieght`") && error.contains("nearest names are conv1.weight"), "{error}");
+        let error =
+            check_coverage(&[multiplier("conv1.wieght", 1.0)], &names).expect_err("a typo").to_string();
+        assert!(
+            error.contains("`conv1.wieght`") && error.contains("nearest names are conv1.weight"),
+            "{error}"
+        );
         assert!(check_coverage(&caffe_pairs(), &names).is_ok());
     }
 }

@@ -92,7 +92,8 @@ impl SgdRule {
     fn fused(&self, var: &Var, grad: &Tensor, velocity: &Tensor) -> Result<()> {
         edit(velocity, |velocity| {
             edit_with(var, grad, |w, g| {
-                let pieces = w.par_chunks_mut(PIECE).zip(g.par_chunks(PIECE)).zip(velocity.par_chunks_mut(PIECE));
+                let pieces =
+                    w.par_chunks_mut(PIECE).zip(g.par_chunks(PIECE)).zip(velocity.par_chunks_mut(PIECE));
                 pieces.for_each(|((w, g), velocity)| self.piece(w, g, velocity));
             })
         })

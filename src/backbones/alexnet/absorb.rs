@@ -1,0 +1,53 @@
+//! Folding batch normalisation into the convolution before it, which turns the weights of a pretext network into
+//! weights of the network without batch normalisation that transfer tests fine-tune.
+
+use super::table::Layer;
+use candle_core::{Result, Tensor, bail};
+use std::collections::BTreeMap;
+
+/// Weights of a network with batch normalisation → weights of the same network without: for each layer
+/// W′ = W / √(var + ε) and b′ = (b − mean) / √(var + ε), with ε 1e-5 as in training (the paper's own script leaves
+/// it out). In evaluation the two networks compute the same function. `layers` is the table of the network with
+/// batch normalisation; what belongs to no row of it stays as it is.
+///
+/// # Errors
+/// A layer whose weight, bias or statistics are not in `tensors`.
+pub fn absorb_batch_norm(
+    layers: &[Layer],
+    tensors: &BTreeMap<String, Tensor>,
+) -> Result<BTreeMap<String, Tensor>> {
+    let mut out = tensors.clone();
+    for layer in layers {
+        if let Some(norm) = layer.batch_norm_name() {
+            absorb_layer(&layer.name, &norm, tensors, &mut out)?;
+        }
+    }
+    Ok(out)
+}
+
+const EPS: f64 = crate::nn::layers::BatchNormOptions::CAFFE.eps;
+
+fn absorb_layer(
+    layer: &str,
+    norm: &str,
+    tensors: &BTreeMap<String, Tensor>,
+    out: &mut BTreeMap<String, Tensor>,
+) -> Result<()> {
+    let take = |name: String| match tensors.get(&name) {
+        Some(tensor) => Ok((name, tensor)),
+        None => bail!(
+            "absorbing batch normalisation: `{name}` is missing: these are no weights of such a network"
+        ),
+    };
+    let ((weight_name, weight), (bias_name, bias)) =
+        (take(format!("{layer}.weight"))?, take(format!("{layer}.bias"))?);
+    let (mean_name, mean) = take(format!("{norm}.running_mean"))?;
+    let (var_name, var) = take(format!("{norm}.running_var"))?;
+    let (sum_name, _) = take(format!("{norm}.weight_sum"))?;
+    let scale = (var + EPS)?.sqrt()?.recip()?;
+    let rows = scale.reshape((scale.elem_count(), 1, 1, 1))?;
+    out.insert(weight_name, weight.broadcast_mul(&rows)?);
+    out.insert(bias_name, ((bias - mean)? * scale)?);
+    [mean_name, var_name, sum_name].iter().for_each(|name| drop(out.remove(name)));
+    Ok(())
+}

@@ -1,0 +1,277 @@
+//! Grad-weight: `dw[o][tap][c] = Σ_(position, image) dy[position, image][o] · x[map(position, tap), image][c]`.
+//!
+//! Both operands are packed once, the image fastest: dy in blocks of as many channels as a tile has rows, x in panels of
+//! columns. For each tap the positions that lie inside form contiguous runs of both (with a stride too, since the columns
+//! of x are stored phase by phase), so padding is never multiplied. Layers with few input channels pack patches instead.
+
+use super::axis::{Axis, AxisMap};
+use super::cpu::ConvShape;
+use super::panels::{Packed, Panel, Shared, even_ranges, in_order};
+use super::patches::{PatchSource, SHORT_RUN};
+use super::tile::{MAX_ROWS, Real, Segment, Tile, TileKernel};
+use std::ops::Range;
+
+/// Positions × images summed before the sums go to memory: two packed operands of this length stay in a common cache.
+const BLOCK_DEPTH: usize = 2304;
+/// Tasks per thread that even out what the threads do.
+const TASKS_PER_THREAD: usize = 12;
+
+/// A grad-weight product; see the module.
+pub(super) struct FilterGemm<'a, T: 'static> {
+    shape: &'a ConvShape,
+    x: &'a [T],
+    dy: &'a [T],
+    kernel: &'static TileKernel<T>,
+    /// The geometry that the product runs over: the layer's, or with patches one tap at each output position.
+    rows: Axis,
+    cols: Axis,
+    /// Columns of one tap and group: the group's channels, or a whole patch.
+    width: usize,
+    panels: Vec<Panel>,
+    /// Blocks of output channels in one group.
+    blocks: usize,
+}
+
+/// The packed operands.
+struct Operands<T> {
+    x: Shared<T>,
+    dy: Shared<T>,
+}
+
+/// A panel of columns times some blocks of output channels.
+struct Task {
+    panel: usize,
+    blocks: Range<usize>,
+}
+
+impl<'a, T: Real> FilterGemm<'a, T> {
+    /// x `(B, H, W, C)`, dy `(B, H', W', O)`.
+    pub fn new(shape: &'a ConvShape, x: &'a [T], dy: &'a [T]) -> Self {
+        let kernel = T::kernel();
+        let patches = shape.inputs_per_group() < SHORT_RUN && shape.taps() > 1;
+        let point = |n| Axis { input: n, output: n, kernel: 1, stride: 1, pad: 0, dilation: 1 };
+        let (rows, cols, width) = if patches {
+            (point(shape.rows.output), point(shape.cols.output), shape.taps() * shape.inputs_per_group())
+        } else {
+            (shape.rows, shape.cols, shape.inputs_per_group())
+        };
+        let panels = Panel::split(shape.groups, width, kernel.lanes);
+        let blocks = shape.outputs_per_group().div_ceil(kernel.rows);
+        Self { shape, x, dy, kernel, rows, cols, width, panels, blocks }
+    }
+
+    fn packs_patches(&self) -> bool {
+        self.rows.kernel * self.cols.kernel < self.shape.taps()
+    }
+
+    /// Computes dw, `(O, KH, KW, C/groups)`.
+    pub fn run(&self) -> Vec<T> {
+        let lanes = self.kernel.lanes;
+        let vectors: usize = self.panels.iter().map(|p| p.vectors).sum();
+        let mut x = Packed::with_capacity(vectors * lanes * self.x_lines());
+        let mut dy =
+            Packed::with_capacity(self.shape.groups * self.blocks * self.kernel.rows * self.dy_lines());
+        let operands = Operands { x: Shared::new(x.as_mut_ptr()), dy: Shared::new(dy.as_mut_ptr()) };
+        in_order(self.rows.input, || (), |_, row| self.pack_x_row(&operands, row));
+        in_order(self.rows.output, || (), |_, row| self.pack_dy_row(&operands, row));
+        let len = self.shape.weight_len();
+        let mut dw = Vec::with_capacity(len);
+        let to = Shared::new(dw.as_mut_ptr());
+        let tasks = self.tasks();
+        in_order(tasks.len(), Vec::new, |segments, i| self.run_task(segments, &tasks[i], &operands, to));
+        // SAFETY: the tasks cover every panel, block and tap, and their first run over positions stores each element.
+        unsafe { dw.set_len(len) };
+        dw
+    }
+
+    /// Lines of one packed panel of x: positions × images.
+    fn x_lines(&self) -> usize {
+        self.rows.input * self.cols.input * self.shape.batch
+    }
+
+    /// Lines of one packed block of dy.
+    fn dy_lines(&self) -> usize {
+        self.rows.output * self.cols.output * self.shape.batch
+    }
+
+    fn x_panel(&self, operands: &Operands<T>, panel: usize) -> *mut T {
+        let vectors: usize = self.panels[..panel].iter().map(|p| p.vectors).sum();
+        operands.x.get().wrapping_add(vectors * self.kernel.lanes * self.x_lines())
+    }
+
+    fn dy_block(&self, operands: &Operands<T>, group: usize, block: usize) -> *mut T {
+        let before = (group * self.blocks + block) * self.kernel.rows;
+        operands.dy.get().wrapping_add(before * self.dy_lines())
+    }
+
+    /// Packs one row of x into all panels, columns phase by phase.
+    fn pack_x_row(&self, operands: &Operands<T>, row: usize) {
+        if self.packs_patches() {
+            return self.pack_patch_row(operands, row);
+        }
+        let s = self.shape;
+        for (i, panel) in self.panels.iter().enumerate() {
+            let pitch = panel.vectors * self.kernel.lanes;
+            let first = row * self.cols.input * s.batch * pitch;
+            let mut line = self.x_panel(operands, i).wrapping_add(first);
+            for col in self.cols.inputs_by_phase() {
+                for n in 0..s.batch {
+                    let from = ((n * self.rows.input + row) * self.cols.input + col) * s.inputs
+                        + panel.group * self.width
+                        + panel.first;
+                    // SAFETY: the line lies in this row of this panel, which no other task writes.
+                    unsafe { write_line(line, pitch, &self.x[from..from + panel.cols]) };
+                    line = line.wrapping_add(pitch);
+                }
+            }
+        }
+    }
+
+    /// Packs the patches of one row of outputs into all panels.
+    fn pack_patch_row(&self, operands: &Operands<T>, row: usize) {
+        let s = self.shape;
+        let (rows, cols) = (AxisMap::forward(&s.rows), AxisMap::forward(&s.cols));
+        let size = (s.rows.input, s.cols.input, s.inputs);
+        let source = PatchSource { data: self.x, size, rows: &rows, cols: &cols };
+        let mut patch = vec![T::default(); self.width];
+        let depth = s.inputs_per_group();
+        for group in 0..s.groups {
+            for at in 0..self.cols.output * s.batch {
+                let (col, n) = (at / s.batch, at % s.batch);
+                let channels = group * depth..(group + 1) * depth;
+                source.copy(&mut patch, (n, row, col), 0..s.taps(), channels);
+                let line = row * self.cols.output * s.batch + at;
+                for (i, panel) in self.panels.iter().enumerate().filter(|(_, p)| p.group == group) {
+                    let pitch = panel.vectors * self.kernel.lanes;
+                    let to = self.x_panel(operands, i).wrapping_add(line * pitch);
+                    // SAFETY: the line lies in this row of this panel, which no other task writes.
+                    unsafe { write_line(to, pitch, &patch[panel.first..panel.first + panel.cols]) };
+                }
+            }
+        }
+    }
+
+    /// Packs one row of dy into all blocks of output channels.
+    fn pack_dy_row(&self, operands: &Operands<T>, row: usize) {
+        let s = self.shape;
+        let (pitch, per_group) = (self.kernel.rows, s.outputs_per_group());
+        for col in 0..self.cols.output {
+            let position = row * self.cols.output + col;
+            for (group, block) in (0..s.groups).flat_map(|g| (0..self.blocks).map(move |b| (g, b))) {
+                let channels = block * pitch..per_group.min((block + 1) * pitch);
+                let mut line = self.dy_block(operands, group, block).wrapping_add(position * s.batch * pitch);
+                for n in 0..s.batch {
+                    let pixel = n * self.rows.output * self.cols.output + position;
+                    let from = pixel * s.outputs + group * per_group + channels.start;
+                    // SAFETY: the line lies at this position of this block, which no other task writes.
+                    unsafe { write_line(line, pitch, &self.dy[from..from + channels.len()]) };
+                    line = line.wrapping_add(pitch);
+                }
+            }
+        }
+    }
+
+    fn tasks(&self) -> Vec<Task> {
+        let wanted = (rayon::current_num_threads() * TASKS_PER_THREAD).div_ceil(self.panels.len());
+        let ranges = even_ranges(self.blocks, wanted.min(self.blocks));
+        let task = |panel, blocks: &Range<usize>| Task { panel, blocks: blocks.clone() };
+        (0..self.panels.len()).flat_map(|p| ranges.iter().map(move |b| task(p, b))).collect()
+    }
+
+    fn run_task(&self, segments: &mut Vec<Segment<T>>, task: &Task, operands: &Operands<T>, to: Shared<T>) {
+        let row_depth = self.cols.output * self.shape.batch;
+        let parts = self.rows.output.div_ceil((BLOCK_DEPTH / row_depth).max(1));
+        for (i, rows) in even_ranges(self.rows.output, parts).into_iter().enumerate() {
+            for block in task.blocks.clone() {
+                for tap in 0..self.rows.kernel * self.cols.kernel {
+                    self.collect_segments(segments, operands, (task.panel, block), tap, rows.clone());
+                    if i == 0 || !segments.is_empty() {
+                        self.multiply(segments, operands, (task.panel, block), tap, i > 0, to);
+                    }
+                }
+            }
+        }
+    }
+
+    /// The runs of positions inside for one tap, within some output rows.
+    fn collect_segments(
+        &self,
+        segments: &mut Vec<Segment<T>>,
+        operands: &Operands<T>,
+        (panel, block): (usize, usize),
+        tap: usize,
+        rows: Range<usize>,
+    ) {
+        segments.clear();
+        let batch = self.shape.batch;
+        let (tap_row, tap_col) = (tap / self.cols.kernel, tap % self.cols.kernel);
+        let inside = self.cols.outputs_inside(tap_col);
+        let Some(first_col) = self.cols.input_of(inside.start, tap_col).filter(|_| !inside.is_empty()) else {
+            return;
+        };
+        let dy = self.dy_block(operands, self.panels[panel].group, block).cast_const();
+        let x_col = self.phase_place(first_col);
+        for row in rows {
+            let Some(x_row) = self.rows.input_of(row, tap_row) else { continue };
+            let dy_line = (row * self.cols.output + inside.start) * batch;
+            let mut rows = [dy; MAX_ROWS];
+            for (r, p) in rows.iter_mut().enumerate().take(self.kernel.rows) {
+                *p = dy.wrapping_add(dy_line * self.kernel.rows + r);
+            }
+            let line = (x_row * self.cols.input + x_col) * batch;
+            segments.push(Segment { rows, line, len: inside.len() * batch });
+        }
+    }
+
+    /// Where column `col` stands among the columns stored phase by phase.
+    fn phase_place(&self, col: usize) -> usize {
+        let stride = self.cols.stride;
+        let earlier = |phase: usize| self.cols.input.saturating_sub(phase).div_ceil(stride);
+        (0..col % stride).map(earlier).sum::<usize>() + col / stride
+    }
+
+    fn multiply(
+        &self,
+        segments: &[Segment<T>],
+        operands: &Operands<T>,
+        (panel, block): (usize, usize),
+        tap: usize,
+        add: bool,
+        to: Shared<T>,
+    ) {
+        let columns = &self.panels[panel];
+        let per_group = self.shape.outputs_per_group();
+        let first = block * self.kernel.rows;
+        let rows = self.kernel.rows.min(per_group - first);
+        let taps = self.rows.kernel * self.cols.kernel;
+        let mut dst = [std::ptr::null_mut(); MAX_ROWS];
+        for (r, dst) in dst.iter_mut().enumerate().take(rows) {
+            let channel = columns.group * per_group + first + r;
+            *dst = to.get().wrapping_add((channel * taps + tap) * self.width + columns.first);
+        }
+        let tile = Tile {
+            segments,
+            step: self.kernel.rows,
+            panel: self.x_panel(operands, panel).cast_const(),
+            dst,
+            rows,
+            cols: columns.cols,
+            bias: std::ptr::null(),
+            add,
+        };
+        // SAFETY: segments stay inside the packed block and panel; no other task writes these channels and columns.
+        unsafe { self.kernel.multiply(columns.vectors, &tile) };
+    }
+}
+
+/// Writes a line of `pitch` elements: `from`, then zeros. `to` must have room for them.
+#[inline]
+unsafe fn write_line<T: Real>(to: *mut T, pitch: usize, from: &[T]) {
+    // SAFETY: `from` is at most `pitch` long, and the caller has room for the line.
+    unsafe {
+        std::ptr::copy_nonoverlapping(from.as_ptr(), to, from.len());
+        for c in from.len()..pitch {
+            to.add(c).write(T::default());
+        }
+    }
+}

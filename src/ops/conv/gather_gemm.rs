@@ -1,0 +1,379 @@
+//! Forward and grad-input: `dst[m] = Σ_taps source[map(m, tap)] · filter[tap]`, a matrix product whose left rows are
+//! gathered in place from the NHWC source, with no im2col copy.
+//!
+//! Rows `m` run over (row, column, image) with the image fastest, so that with eight or more images all rows of a tile
+//! sit at one position, and a tap that falls in the padding there is skipped rather than multiplied by zero. Columns of
+//! the filter are packed, a block of the depth at a time, into a buffer that stays in the second-level cache.
+
+use super::axis::AxisMap;
+use super::panels::{Packed, Panel, Shared, even_ranges, in_order};
+use super::patches::{PatchSource, SHORT_RUN};
+use super::tile::{MAX_ROWS, Real, Segment, Tile, TileKernel};
+use std::ops::Range;
+
+/// Bytes of packed filter that a task keeps at hand: half of a common second-level cache.
+const PACKED_BYTES: usize = 512 << 10;
+/// Depth (taps × channels) of one block: long enough to hide the store of a tile, short enough for several panels.
+const BLOCK_DEPTH: usize = 1280;
+/// Channels of one tap in a block, where there are several taps: the source slice is then read again from near caches.
+const BLOCK_CHANNELS: usize = 512;
+/// Fewest destination rows in a task: packing a filter column pays from about here.
+const TASK_ROWS: usize = 384;
+/// Tasks per thread that even out what the threads do.
+const TASKS_PER_THREAD: usize = 12;
+
+/// The filter as a matrix: element (group, tap, depth, column) lies at the sum of the steps.
+pub(super) struct Filter<'a, T> {
+    pub data: &'a [T],
+    pub group_step: usize,
+    pub tap_step: usize,
+    pub depth_step: usize,
+    pub column_step: usize,
+}
+
+/// A gather product; see the module.
+pub(super) struct GatherGemm<'a, T> {
+    pub batch: usize,
+    pub groups: usize,
+    /// Source channels per group.
+    pub depth: usize,
+    /// Destination channels per group.
+    pub width: usize,
+    pub rows: AxisMap,
+    pub cols: AxisMap,
+    /// `(batch, source_size.0, source_size.1, groups · depth)`.
+    pub source: &'a [T],
+    pub source_size: (usize, usize),
+    pub filter: Filter<'a, T>,
+    /// `(groups · width)`.
+    pub bias: Option<&'a [T]>,
+}
+
+/// Part of the summed index: some taps, some channels of each.
+#[derive(Clone)]
+struct Block {
+    taps: Range<usize>,
+    channels: Range<usize>,
+}
+
+impl Block {
+    fn depth(&self) -> usize {
+        self.taps.len() * self.channels.len()
+    }
+}
+
+/// What one task computes: some panels of one group over some destination rows.
+struct Task<'p> {
+    panels: &'p [Panel],
+    rows: Range<usize>,
+}
+
+/// A worker's buffers.
+struct Scratch<T> {
+    packed: Packed<T>,
+    patches: Vec<T>,
+    zeros: Vec<T>,
+    segments: Vec<Segment<T>>,
+}
+
+/// The destination rows of one tile.
+struct TileRows {
+    len: usize,
+    /// Distinct (row, column) positions among them.
+    positions: [(usize, usize); MAX_ROWS],
+    distinct: usize,
+    /// Which position and image each row has.
+    position: [usize; MAX_ROWS],
+    image: [usize; MAX_ROWS],
+}
+
+impl<T: Real> GatherGemm<'_, T> {
+    /// Computes the destination, `(batch, rows, cols, groups · width)`.
+    pub fn run(&self) -> Vec<T> {
+        let kernel = T::kernel();
+        let len = self.row_count() * self.groups * self.width;
+        let mut out = Vec::with_capacity(len);
+        let dst = Shared::new(out.as_mut_ptr());
+        let panels = Panel::split(self.groups, self.width, kernel.lanes);
+        let blocks = self.blocks();
+        let tasks = self.tasks(&panels, &blocks, kernel);
+        in_order(
+            tasks.len(),
+            || self.scratch(&blocks),
+            |scratch, i| self.run_task(kernel, scratch, &tasks[i], &blocks, dst),
+        );
+        // SAFETY: the tasks cover all rows and panels, and the first block of each stores every element.
+        unsafe { out.set_len(len) };
+        out
+    }
+
+    fn row_count(&self) -> usize {
+        self.rows.len() * self.cols.len() * self.batch
+    }
+
+    fn taps(&self) -> usize {
+        self.rows.taps * self.cols.taps
+    }
+
+    fn copies_patches(&self) -> bool {
+        self.depth < SHORT_RUN && self.taps() > 1
+    }
+
+    /// The summed index in blocks, channels outermost; a function of the shape alone, since it fixes the rounding.
+    fn blocks(&self) -> Vec<Block> {
+        let most = if self.taps() == 1 { BLOCK_DEPTH } else { BLOCK_CHANNELS };
+        let channel_ranges = even_ranges(self.depth, self.depth.div_ceil(most));
+        let taps_per_block = (BLOCK_DEPTH / channel_ranges[0].len()).max(1);
+        let tap_ranges = even_ranges(self.taps(), self.taps().div_ceil(taps_per_block));
+        let block = |channels: &Range<usize>, taps: &Range<usize>| Block {
+            taps: taps.clone(),
+            channels: channels.clone(),
+        };
+        channel_ranges.iter().flat_map(|c| tap_ranges.iter().map(move |t| block(c, t))).collect()
+    }
+
+    /// Groups panels as the packing budget allows, then cuts the rows until there is work for all threads.
+    fn tasks<'p>(&self, panels: &'p [Panel], blocks: &[Block], kernel: &TileKernel<T>) -> Vec<Task<'p>> {
+        let depth = blocks.iter().map(Block::depth).max().unwrap_or(0);
+        let panel_bytes = (depth * 3 * kernel.lanes * size_of::<T>()).max(1);
+        let per_group = panels.len() / self.groups;
+        let together = (PACKED_BYTES / panel_bytes).clamp(1, per_group);
+        let columns: Vec<&[Panel]> = (0..self.groups)
+            .flat_map(|g| {
+                even_ranges(per_group, per_group.div_ceil(together)).into_iter().map(move |r| (g, r))
+            })
+            .map(|(g, r)| &panels[g * per_group..][r])
+            .collect();
+        let rows = self.row_count();
+        let wanted = (rayon::current_num_threads() * TASKS_PER_THREAD).div_ceil(columns.len());
+        let chunks = wanted.min(rows / TASK_ROWS).max(1);
+        even_ranges(rows.div_ceil(kernel.rows), chunks)
+            .into_iter()
+            .map(|tiles| tiles.start * kernel.rows..(tiles.end * kernel.rows).min(rows))
+            .flat_map(|rows| columns.iter().map(move |&panels| Task { panels, rows: rows.clone() }))
+            .collect()
+    }
+
+    fn scratch(&self, blocks: &[Block]) -> Scratch<T> {
+        let longest = blocks.iter().map(Block::depth).max().unwrap_or(0);
+        let patches = if self.copies_patches() { vec![T::default(); MAX_ROWS * longest] } else { Vec::new() };
+        Scratch { packed: Packed::new(), patches, zeros: vec![T::default(); longest], segments: Vec::new() }
+    }
+
+    fn run_task(
+        &self,
+        kernel: &TileKernel<T>,
+        scratch: &mut Scratch<T>,
+        task: &Task,
+        blocks: &[Block],
+        dst: Shared<T>,
+    ) {
+        for (i, block) in blocks.iter().enumerate() {
+            let packed = self.pack(&mut scratch.packed, task.panels, block, kernel.lanes);
+            for first in task.rows.clone().step_by(kernel.rows) {
+                let tile = self.tile_rows(first, kernel.rows.min(task.rows.end - first));
+                self.collect_segments(scratch, &tile, block, task.panels[0].group);
+                if i == 0 || !scratch.segments.is_empty() {
+                    self.multiply(
+                        kernel,
+                        &scratch.segments,
+                        &tile,
+                        (task.panels, packed),
+                        (block, i > 0),
+                        dst,
+                    );
+                }
+            }
+        }
+    }
+
+    /// Packs a block of the filter for each panel in turn: lines of `vectors · lanes` columns, tap by tap.
+    fn pack(&self, packed: &mut Packed<T>, panels: &[Panel], block: &Block, lanes: usize) -> *const T {
+        let vectors: usize = panels.iter().map(|p| p.vectors).sum();
+        let start = packed.room(vectors * lanes * block.depth());
+        let mut to = start;
+        for panel in panels {
+            let pitch = panel.vectors * lanes;
+            for tap in block.taps.clone() {
+                // SAFETY: `room` was made for all lines of all panels, which are written one after another.
+                unsafe {
+                    self.pack_tap(to, pitch, panel, tap, &block.channels);
+                    to = to.add(block.channels.len() * pitch);
+                }
+            }
+        }
+        start
+    }
+
+    /// Packs one tap of one panel. `to` must have room for `channels.len() · pitch` elements.
+    unsafe fn pack_tap(&self, to: *mut T, pitch: usize, panel: &Panel, tap: usize, channels: &Range<usize>) {
+        let f = &self.filter;
+        let first = panel.group * f.group_step
+            + tap * f.tap_step
+            + channels.start * f.depth_step
+            + panel.first * f.column_step;
+        let (depth, cols) = (channels.len(), panel.cols);
+        let last = first + (depth - 1) * f.depth_step + (cols - 1) * f.column_step;
+        let from = f.data[first..=last].as_ptr();
+        // SAFETY: reads stay within the slice just taken, writes within `depth · pitch`.
+        unsafe {
+            if f.column_step == 1 {
+                for k in 0..depth {
+                    let line = to.add(k * pitch);
+                    std::ptr::copy_nonoverlapping(from.add(k * f.depth_step), line, cols);
+                    pad_line(line, cols, pitch);
+                }
+            } else {
+                transpose(from, f.column_step, to, pitch, cols, depth);
+                (0..depth).for_each(|k| pad_line(to.add(k * pitch), cols, pitch));
+            }
+        }
+    }
+
+    /// Positions and images of `len` rows from `first`.
+    fn tile_rows(&self, first: usize, len: usize) -> TileRows {
+        let (mut image, at) = (first % self.batch, first / self.batch);
+        let (mut row, mut col) = (at / self.cols.len(), at % self.cols.len());
+        let mut tile = TileRows {
+            len,
+            positions: [(0, 0); MAX_ROWS],
+            distinct: 1,
+            position: [0; MAX_ROWS],
+            image: [0; MAX_ROWS],
+        };
+        tile.positions[0] = (self.rows.order[row], self.cols.order[col]);
+        for r in 0..len {
+            if image == self.batch {
+                image = 0;
+                col += 1;
+                if col == self.cols.len() {
+                    (row, col) = (row + 1, 0);
+                }
+                tile.positions[tile.distinct] = (self.rows.order[row], self.cols.order[col]);
+                tile.distinct += 1;
+            }
+            tile.position[r] = tile.distinct - 1;
+            tile.image[r] = image;
+            image += 1;
+        }
+        tile
+    }
+
+    /// Lists what the rows of a tile multiply in this block; taps outside for all rows are left out.
+    fn collect_segments(&self, scratch: &mut Scratch<T>, tile: &TileRows, block: &Block, group: usize) {
+        scratch.segments.clear();
+        let channels = group * self.depth + block.channels.start..group * self.depth + block.channels.end;
+        if self.copies_patches() {
+            return self.copy_patches(scratch, tile, block, channels);
+        }
+        let (height, width) = self.source_size;
+        let pitch = self.groups * self.depth;
+        let zeros = scratch.zeros.as_ptr();
+        for (i, tap) in block.taps.clone().enumerate() {
+            let (tap_row, tap_col) = (tap / self.cols.taps, tap % self.cols.taps);
+            let mut offsets = [None; MAX_ROWS];
+            for (offset, &(row, col)) in offsets.iter_mut().zip(&tile.positions[..tile.distinct]) {
+                *offset = match (self.rows.source(row, tap_row), self.cols.source(col, tap_col)) {
+                    (Some(r), Some(c)) => Some((r * width + c) * pitch + channels.start),
+                    _ => None,
+                };
+            }
+            if offsets.iter().all(Option::is_none) {
+                continue;
+            }
+            let mut rows = [zeros; MAX_ROWS];
+            for (r, row) in rows.iter_mut().enumerate().take(tile.len) {
+                if let Some(offset) = offsets[tile.position[r]] {
+                    let at = tile.image[r] * height * width * pitch + offset;
+                    debug_assert!(at + channels.len() <= self.source.len());
+                    *row = self.source.as_ptr().wrapping_add(at);
+                }
+            }
+            let len = channels.len();
+            scratch.segments.push(Segment { rows, line: i * len, len });
+        }
+    }
+
+    /// The same for short runs: one segment over patches copied together.
+    fn copy_patches(&self, scratch: &mut Scratch<T>, tile: &TileRows, block: &Block, channels: Range<usize>) {
+        let (height, width) = self.source_size;
+        let size = (height, width, self.groups * self.depth);
+        let source = PatchSource { data: self.source, size, rows: &self.rows, cols: &self.cols };
+        let len = block.depth();
+        let mut rows = [scratch.zeros.as_ptr(); MAX_ROWS];
+        for (r, patch) in scratch.patches.chunks_exact_mut(len).enumerate().take(tile.len) {
+            let (row, col) = tile.positions[tile.position[r]];
+            source.copy(patch, (tile.image[r], row, col), block.taps.clone(), channels.clone());
+            rows[r] = patch.as_ptr();
+        }
+        scratch.segments.push(Segment { rows, line: 0, len });
+    }
+
+    /// Multiplies the segments by each panel of the block and stores, or adds to what earlier blocks stored.
+    fn multiply(
+        &self,
+        kernel: &TileKernel<T>,
+        segments: &[Segment<T>],
+        tile: &TileRows,
+        (panels, packed): (&[Panel], *const T),
+        (block, add): (&Block, bool),
+        dst: Shared<T>,
+    ) {
+        let pitch = self.groups * self.width;
+        let mut panel_start = packed;
+        for panel in panels {
+            let channel = panel.group * self.width + panel.first;
+            let mut to = [std::ptr::null_mut(); MAX_ROWS];
+            for (r, to) in to.iter_mut().enumerate().take(tile.len) {
+                let (row, col) = tile.positions[tile.position[r]];
+                let at = (tile.image[r] * self.rows.len() + row) * self.cols.len() + col;
+                *to = dst.get().wrapping_add(at * pitch + channel);
+            }
+            let bias = self.bias.filter(|_| !add).map_or(std::ptr::null(), |b| b[channel..].as_ptr());
+            let product = Tile {
+                segments,
+                step: 1,
+                panel: panel_start,
+                dst: to,
+                rows: tile.len,
+                cols: panel.cols,
+                bias,
+                add,
+            };
+            // SAFETY: rows point into the source, the patches or the zeros, each with `len` elements to go; the panel was
+            // packed for this block; no other task writes these rows of these columns.
+            unsafe { kernel.multiply(panel.vectors, &product) };
+            panel_start = panel_start.wrapping_add(panel.vectors * kernel.lanes * block.depth());
+        }
+    }
+}
+
+/// Zeroes a line beyond its columns.
+unsafe fn pad_line<T: Real>(line: *mut T, cols: usize, pitch: usize) {
+    for c in cols..pitch {
+        // SAFETY: the caller's line has `pitch` elements.
+        unsafe { line.add(c).write(T::default()) };
+    }
+}
+
+/// `to[k · to_pitch + c] = from[c · from_pitch + k]` for `k < depth`, `c < cols`.
+unsafe fn transpose<T: Real>(
+    from: *const T,
+    from_pitch: usize,
+    to: *mut T,
+    to_pitch: usize,
+    cols: usize,
+    depth: usize,
+) {
+    const SIDE: usize = 8;
+    for c0 in (0..cols).step_by(SIDE) {
+        for k0 in (0..depth).step_by(SIDE) {
+            for k in k0..depth.min(k0 + SIDE) {
+                for c in c0..cols.min(c0 + SIDE) {
+                    // SAFETY: within both matrices by the loop bounds.
+                    unsafe { to.add(k * to_pitch + c).write(from.add(c * from_pitch + k).read()) };
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! Contiguous CPU views: the ops' inputs as slices of f32 or f64, their outputs as vectors filled by blocks in
+//! parallel. Every block is a function of the shapes alone, never of the number of threads, so results repeat bit
+//! for bit. Nothing here knows an operation.
+
+use candle_core::{CpuStorage, FloatDType, Layout, Result, Storage, Tensor, bail};
+use rayon::prelude::*;
+use std::mem::MaybeUninit;
+use std::ops::Neg;
+
+/// Elements of an elementwise block: 64 KiB of f32, which stays in a core's own cache.
+pub(super) const BLOCK: usize = 1 << 14;
+
+/// The element types of the CPU code: f32, and f64 for the gradient checks.
+pub(super) trait Float: FloatDType + Neg<Output = Self> {
+    const ZERO: Self;
+    const NEG_INFINITY: Self;
+    fn exp(self) -> Self;
+    fn nan(self) -> bool;
+
+    /// max(x, 0) that lets NaN through.
+    fn rectify(self) -> Self {
+        if self <= Self::ZERO { Self::ZERO } else { self }
+    }
+
+    /// `gradient` where `self`, the input or the output of a ReLU, lets it pass: 0 at 0, and NaN shows.
+    fn gate(self, gradient: Self) -> Self {
+        if self <= Self::ZERO { Self::ZERO } else { gradient }
+    }
+}
+
+macro_rules! float {
+    ($t:ident) => {
+        impl Float for $t {
+            const ZERO: Self = 0.0;
+            const NEG_INFINITY: Self = $t::NEG_INFINITY;
+            fn exp(self) -> Self {
+                $t::exp(self)
+            }
+            fn nan(self) -> bool {
+                self.is_nan()
+            }
+        }
+    };
+}
+float!(f32);
+float!(f64);
+
+/// Runs `$body` with the type name `$t` bound to the storage's element type; other dtypes are an error naming the op.
+macro_rules! by_dtype {
+    ($op:expr, $storage:expr, $t:ident => $body:expr) => {
+        match $storage {
+            candle_core::CpuStorage::F32(_) => {
+                type $t = f32;
+                $body
+            }
+            candle_core::CpuStorage::F64(_) => {
+                type $t = f64;
+                $body
+            }
+            other => candle_core::bail!(
+                "{}: f32 or f64 wanted, got {:?}",
+                $op,
+                candle_core::backend::BackendStorage::dtype(other)
+            ),
+        }
+    };
+}
+pub(super) use by_dtype;
+
+/// The elements of one op argument, which the public functions have made contiguous.
+pub(super) fn view<'a, T: candle_core::WithDType>(
+    op: &str,
+    storage: &'a CpuStorage,
+    layout: &Layout,
+) -> Result<&'a [T]> {
+    match layout.contiguous_offsets() {
+        Some((start, end)) => Ok(&T::cpu_storage_as_slice(storage)?[start..end]),
+        None => bail!("{op}: the argument of shape {:?} is not contiguous", layout.shape()),
+    }
+}
+
+/// The elements of a tensor that an op keeps beside its arguments.
+pub(super) fn held<'a, T: candle_core::WithDType>(
+    op: &str,
+    (storage, layout): (&'a Storage, &Layout),
+) -> Result<&'a [T]> {
+    match storage {
+        Storage::Cpu(storage) => view(op, storage, layout),
+        _ => bail!("{op}: a kept tensor of shape {:?} is not on the CPU", layout.shape()),
+    }
+}
+
+/// A vector of `outer` runs of `inner` elements, each run cut into blocks of at most `block` (the last may be
+/// shorter). `fill(run, offset, block)` gets every block once, zeroed, in parallel.
+pub(super) fn fill_blocks<T: Float>(
+    outer: usize,
+    inner: usize,
+    block: usize,
+    fill: impl Fn(usize, usize, &mut [T]) + Sync,
+) -> Vec<T> {
+    let len = outer * inner;
+    let mut out = Vec::with_capacity(len);
+    let (inner, block) = (inner.max(1), block.max(1));
+    let spare: &mut [MaybeUninit<T>] = &mut out.spare_capacity_mut()[..len];
+    spare.par_chunks_mut(inner).enumerate().for_each(|(run, elements)| {
+        elements.par_chunks_mut(block).enumerate().for_each(|(i, raw)| {
+            raw.fill(MaybeUninit::new(T::ZERO));
+            // SAFETY: every element of `raw` was written by the line above, and MaybeUninit<T> has T's layout.
+            fill(run, i * block, unsafe { &mut *(raw as *mut [MaybeUninit<T>] as *mut [T]) });
+        });
+    });
+    // SAFETY: the blocks cover the first `len` elements, and all of them were written.
+    unsafe { out.set_len(len) };
+    out
+}
+
+/// `f` of every element.
+pub(super) fn map<T: Float>(x: &[T], f: impl Fn(T) -> T + Sync) -> Vec<T> {
+    fill_blocks(1, x.len(), BLOCK, |_, start, out| {
+        let x = &x[start..start + out.len()];
+        out.iter_mut().zip(x).for_each(|(o, &x)| *o = f(x));
+    })
+}
+
+/// `f` of every pair of elements.
+pub(super) fn map2<T: Float>(x: &[T], y: &[T], f: impl Fn(T, T) -> T + Sync) -> Vec<T> {
+    fill_blocks(1, x.len(), BLOCK, |_, start, out| {
+        let (x, y) = (&x[start..start + out.len()], &y[start..start + out.len()]);
+        out.iter_mut().zip(x).zip(y).for_each(|((o, &x), &y)| *o = f(x, y));
+    })
+}
+
+/// (B, H, W, C) of an NHWC argument, or an error that names the op and the shape.
+pub(super) fn nhwc(op: &str, x: &Tensor) -> Result<(usize, usize, usize, usize)> {
+    match x.dims() {
+        &[b, h, w, c] => Ok((b, h, w, c)),
+        other => bail!("{op}: x must be (B, H, W, C), got {other:?}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_element_is_filled_once_with_short_last_blocks() {
+        let got = fill_blocks::<f32>(3, 10, 4, |run, offset, out| {
+            for (i, o) in out.iter_mut().enumerate() {
+                *o += (run * 10 + offset + i) as f32;
+            }
+        });
+        assert_eq!(got, (0..30).map(|i| i as f32).collect::<Vec<_>>());
+        assert!(fill_blocks::<f32>(0, 10, 4, |_, _, _| ()).is_empty());
+        assert!(fill_blocks::<f32>(3, 0, 4, |_, _, _| ()).is_empty());
+    }
+
+    #[test]
+    fn relu_shows_nan() {
+        assert!(f32::NAN.rectify().is_nan() && f32::NAN.gate(f32::NAN).is_nan());
+        assert_eq!(((-0.0f32).rectify().to_bits(), 0f32.gate(5.0)), (0, 0.0));
+    }
+}

@@ -1,0 +1,11 @@
+//! Losses over the last axis, each one fused op: stable, summed in f64 in a fixed order, with a gradient of the size of
+//! the logits and nothing else of that size. All return a scalar tensor of shape `()`.
+
+mod binary;
+mod cross_entropy;
+mod soft_encoded;
+mod sparse_target;
+
+pub use binary::bce_with_logits;
+pub use cross_entropy::cross_entropy;
+pub use soft_encoded::{SoftCrossEntropy, soft_encoded_cross_entropy};

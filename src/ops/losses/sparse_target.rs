@@ -1,0 +1,174 @@
+//! Softmax cross entropy against a target of which few entries per row are not 0: the classes of a row, their shares,
+//! and a weight of the row. One class of share 1 is classification; K bins of a soft code are colorization (paper
+//! equation 2). With m = max x and z = Σ exp(x − m),
+//!
+//! CE = ln z − Σ_k t_k·(x_k − m),  ∂/∂x = weight·(softmax(x) − t).
+
+use super::super::cpu::{BLOCK, Float, by_dtype, fill_blocks, held, view};
+use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Result, Shape, Tensor, WithDType};
+
+/// The targets of N rows. A row of weight 0 is not looked at: it gets no gradient, whatever it holds.
+#[derive(Clone)]
+pub(super) struct SparseTarget {
+    /// u32 `(N, K)`, each below the number of logits
+    pub classes: Tensor,
+    /// f64 `(N, K)`, each row of sum 1
+    pub shares: Tensor,
+    /// f64 `(N)`
+    pub row_weights: Tensor,
+}
+
+/// The cross entropy of every row, before weighting, and what the gradient needs.
+pub(super) struct RowEntropies {
+    /// f64 `(N, 2)`: ln Σ exp(x), CE
+    rows: Tensor,
+    logits: Tensor,
+    target: SparseTarget,
+}
+
+impl RowEntropies {
+    /// logits `(N, Q)`, f32 or f64.
+    pub fn new(logits: &Tensor, target: SparseTarget) -> Result<Self> {
+        let logits = logits.contiguous()?;
+        let rows = logits.apply_op1_no_bwd(&RowsOf { target: target.clone() })?;
+        Ok(Self { rows, logits, target })
+    }
+
+    /// Cross entropies of all rows, in nats.
+    pub fn values(&self) -> Result<Vec<f64>> {
+        self.rows.narrow(1, 1, 1)?.flatten_all()?.to_vec1()
+    }
+
+    /// `value`, which the caller has summed, as a tensor whose gradient is weight·(softmax − target).
+    pub fn into_loss(self, value: f64) -> Result<Tensor> {
+        self.logits.apply_op1(Loss { value, rows: self.rows, target: self.target })
+    }
+}
+
+/// Rows of about [`BLOCK`] logits.
+fn rows_per_block(q: usize) -> usize {
+    (BLOCK / q.max(1)).max(1)
+}
+
+/// logits → f64 `(N, 2)`.
+struct RowsOf {
+    target: SparseTarget,
+}
+
+/// ln Σ exp(x) and CE of one row.
+fn row_entropy<T: Float>(x: &[T], classes: &[u32], shares: &[f64]) -> (f64, f64) {
+    let max = x.iter().fold(T::NEG_INFINITY, |m, &v| if v > m || v.nan() { v } else { m });
+    let sum: f64 = x.iter().map(|&v| (v - max).exp().to_f64()).sum();
+    let dot: f64 = classes
+        .iter()
+        .zip(shares)
+        .map(|(&class, &share)| share * (x[class as usize].to_f64() - max.to_f64()))
+        .sum();
+    (max.to_f64() + sum.ln(), sum.ln() - dot)
+}
+
+impl CustomOp1 for RowsOf {
+    fn name(&self) -> &'static str {
+        "cross entropy of rows"
+    }
+
+    fn cpu_fwd(&self, s: &CpuStorage, l: &Layout) -> Result<(CpuStorage, Shape)> {
+        let (n, q) = l.shape().dims2()?;
+        let k = self.target.classes.dim(1)?;
+        let (classes, classes_layout) = self.target.classes.storage_and_layout();
+        let (shares, shares_layout) = self.target.shares.storage_and_layout();
+        let classes = held::<u32>(self.name(), (&classes, classes_layout))?;
+        let shares = held::<f64>(self.name(), (&shares, shares_layout))?;
+        let rows = by_dtype!(self.name(), s, T => {
+            let x = view::<T>(self.name(), s, l)?;
+            fill_blocks(1, n * 2, rows_per_block(q) * 2, |_, offset, out| {
+                for (i, out) in out.chunks_exact_mut(2).enumerate() {
+                    let row = offset / 2 + i;
+                    let (lse, entropy) = row_entropy(
+                        &x[row * q..][..q],
+                        &classes[row * k..][..k],
+                        &shares[row * k..][..k],
+                    );
+                    out.copy_from_slice(&[lse, entropy]);
+                }
+            })
+        });
+        Ok((CpuStorage::F64(rows), (n, 2).into()))
+    }
+}
+
+struct Loss {
+    value: f64,
+    rows: Tensor,
+    target: SparseTarget,
+}
+
+impl CustomOp1 for Loss {
+    fn name(&self) -> &'static str {
+        "cross entropy"
+    }
+
+    fn cpu_fwd(&self, s: &CpuStorage, _: &Layout) -> Result<(CpuStorage, Shape)> {
+        let value = by_dtype!("cross entropy", s, T => {
+            T::to_cpu_storage_owned(vec![T::from_f64(self.value)])
+        });
+        Ok((value, ().into()))
+    }
+
+    fn bwd(&self, logits: &Tensor, _loss: &Tensor, dloss: &Tensor) -> Result<Option<Tensor>> {
+        let op = LossGradient { rows: self.rows.clone(), target: self.target.clone() };
+        Ok(Some(logits.apply_op2_no_bwd(dloss, &op)?))
+    }
+}
+
+/// (logits, dloss) → dlogits.
+struct LossGradient {
+    rows: Tensor,
+    target: SparseTarget,
+}
+
+/// scale·(softmax(x) − target), given ln Σ exp(x).
+fn row_gradient<T: Float>(x: &[T], lse: f64, classes: &[u32], shares: &[f64], scale: f64, out: &mut [T]) {
+    let (lse, factor) = (T::from_f64(lse), T::from_f64(scale));
+    out.iter_mut().zip(x).for_each(|(o, &x)| *o = (x - lse).exp() * factor);
+    for (&class, &share) in classes.iter().zip(shares) {
+        out[class as usize] -= T::from_f64(share * scale);
+    }
+}
+
+impl CustomOp2 for LossGradient {
+    fn name(&self) -> &'static str {
+        "cross entropy gradient"
+    }
+
+    fn cpu_fwd(
+        &self,
+        s1: &CpuStorage,
+        l1: &Layout,
+        s2: &CpuStorage,
+        l2: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let (op, (n, q), k) = (self.name(), l1.shape().dims2()?, self.target.classes.dim(1)?);
+        let rows = self.rows.flatten_all()?.to_vec1::<f64>()?;
+        let weights = self.target.row_weights.to_vec1::<f64>()?;
+        let (classes, classes_layout) = self.target.classes.storage_and_layout();
+        let (shares, shares_layout) = self.target.shares.storage_and_layout();
+        let classes = held::<u32>(op, (&classes, classes_layout))?;
+        let shares = held::<f64>(op, (&shares, shares_layout))?;
+        let dx = by_dtype!(op, s1, T => {
+            let x = view::<T>(op, s1, l1)?;
+            let dloss = view::<T>(op, s2, l2)?[0].to_f64();
+            T::to_cpu_storage_owned(fill_blocks(1, n * q, rows_per_block(q) * q, |_, offset, out| {
+                for (i, out) in out.chunks_exact_mut(q).enumerate() {
+                    let row = offset / q + i;
+                    if weights[row] == 0.0 {
+                        continue;
+                    }
+                    let (classes, shares) = (&classes[row * k..][..k], &shares[row * k..][..k]);
+                    row_gradient(&x[row * q..][..q], rows[row * 2], classes, shares, weights[row] * dloss, out);
+                }
+            }))
+        });
+        Ok((dx, l1.shape().clone()))
+    }
+}

@@ -1,0 +1,212 @@
+//! The smallest thing that can be trained: a linear map from the pixels of tiny images to a number known for each,
+//! under noise from the step's random family, so that a resumed run shows whether that family was right.
+#![allow(dead_code)] // each test file uses its part
+
+use anyhow::{Result, bail};
+use candle_core::{DType, Device, Tensor};
+use hueristic::{
+    data::{
+        Batch,
+        loader::{Loader, Pass},
+        source::{DataError, DataSpec, Dataset, RgbImage},
+    },
+    nn::params::{ParamKind, Params},
+    rng::Rng,
+    train::{
+        fit::{Ended, fit},
+        manifest::About,
+        run_dir::RunDir,
+        spec::TrainSpec,
+        task::{Better, Metric, Panel, Step, Task},
+    },
+};
+use rand::RngExt;
+use std::{path::Path, sync::Arc, time::Duration};
+
+/// Side of the stored images and of the crops.
+const SIDE: usize = 5;
+const CROP: usize = 4;
+
+/// Images whose every pixel is a function of its place and the image's number.
+struct Tiles(usize);
+
+impl Dataset for Tiles {
+    fn len(&self) -> usize {
+        self.0
+    }
+    fn classes(&self) -> &[String] {
+        &[]
+    }
+    fn label(&self, index: usize) -> Option<u32> {
+        Some((index % 3) as u32)
+    }
+    fn name(&self, index: usize) -> String {
+        format!("tile {index}")
+    }
+    fn image(&self, index: usize) -> Result<RgbImage, DataError> {
+        let level = |i: usize| (index * 83 + i * i * 29 + i * index * 7) as u8;
+        Ok(RgbImage { width: SIDE, height: SIDE, pixels: (0..3 * SIDE * SIDE).map(level).collect() })
+    }
+    fn fingerprint(&self) -> String {
+        format!("tiles {}", self.0)
+    }
+}
+
+/// What the toy does wrong, for tests of faults.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Quirks {
+    /// Errors in this forward pass of the process (from 1).
+    pub fail: Option<usize>,
+    /// The second layer's gradient becomes infinite in this forward pass.
+    pub explode: Option<usize>,
+    /// The gradient is zero in every pass.
+    pub idle: bool,
+    /// Sleeps so long in every pass.
+    pub pause: Duration,
+    /// Has this many more parameters than usual.
+    pub extra: usize,
+    /// Multiplies the validation metric, so that late steps look worse.
+    pub worsens: bool,
+}
+
+/// Two linear layers: pixels → 4 → 1.
+pub struct Toy {
+    params: Params,
+    quirks: Quirks,
+    passes: usize,
+    validations: usize,
+}
+
+impl Toy {
+    pub fn new(quirks: Quirks) -> Result<Self> {
+        let mut params = Params::new(&Device::Cpu);
+        let mut filled = |name: &str, rows: usize, columns: usize| {
+            let values: Vec<f32> = (0..rows * columns).map(|i| ((i * 37 % 19) as f32 - 9.0) / 90.0).collect();
+            params.add(name, &Tensor::from_vec(values, (rows, columns), &Device::Cpu)?, ParamKind::Weight)
+        };
+        filled("fc1.weight", 3 * CROP * CROP, 4 + quirks.extra)?;
+        filled("fc2.weight", 4 + quirks.extra, 1)?;
+        params.add_buffer("seen", &Tensor::zeros(1, DType::F32, &Device::Cpu)?)?;
+        Ok(Self { params, quirks, passes: 0, validations: 0 })
+    }
+
+    fn var(&self, name: &str) -> &Tensor {
+        self.params.get(name).unwrap()
+    }
+
+    /// Mean square error over the batch, each hidden unit scaled by `noise`.
+    fn error(&self, batch: &Batch, noise: &[f32]) -> Result<Tensor> {
+        let n = batch.indices.len();
+        let x = (batch.pixels.to_dtype(DType::F32)?.reshape((n, ()))? / 255.0)?;
+        let noise = Tensor::from_slice(noise, (1, noise.len()), &Device::Cpu)?;
+        let hidden = x.matmul(self.var("fc1.weight"))?.broadcast_mul(&noise)?;
+        let out = hidden.matmul(self.var("fc2.weight"))?.squeeze(1)?;
+        let wanted: Vec<f32> = batch.indices.iter().map(|i| (*i as f32 * 0.7).sin()).collect();
+        Ok((out - Tensor::from_vec(wanted, n, &Device::Cpu)?)?.sqr()?.mean_all()?)
+    }
+}
+
+impl Task for Toy {
+    fn params(&self) -> &Params {
+        &self.params
+    }
+
+    fn step(&mut self, batch: &Batch, rng: &Rng) -> Result<Step> {
+        self.passes += 1;
+        std::thread::sleep(self.quirks.pause);
+        if self.quirks.fail == Some(self.passes) {
+            bail!("the toy broke");
+        }
+        let mut draw = rng.split("noise").at(0, 0);
+        let noise: Vec<f32> = (0..4 + self.quirks.extra).map(|_| draw.random_range(0.9..1.1)).collect();
+        let mut loss = self.error(batch, &noise)?;
+        if self.quirks.explode == Some(self.passes) {
+            // sqrt'(0) is infinite, and only the second layer is under it
+            loss = (loss + (self.var("fc2.weight") * 0.0)?.sqrt()?.sum_all()?)?;
+        }
+        if self.quirks.idle {
+            loss = (loss * 0.0)?;
+        }
+        let seen = &self.params.buffers()[0].1;
+        seen.set(&(seen.as_tensor() + batch.indices.len() as f64)?)?;
+        let value = f64::from(loss.to_scalar::<f32>()?);
+        Ok(Step { loss, scalars: vec![("loss", value), ("noise", f64::from(noise[0]))] })
+    }
+
+    fn evaluate(&mut self, val: &mut Loader) -> Result<Vec<Metric>> {
+        self.validations += 1;
+        let (mut sum, mut count) = (0.0, 0);
+        while let Some(batch) = val.next_batch()? {
+            let n = batch.indices.len();
+            sum += f64::from(self.error(&batch, &vec![1.0; 4 + self.quirks.extra])?.to_scalar::<f32>()?)
+                * n as f64;
+            count += n;
+        }
+        let shown = if self.quirks.worsens { self.validations as f64 } else { sum / f64::from(count as u32) };
+        Ok(vec![
+            Metric { name: "error".into(), value: shown, better: Better::Lower },
+            Metric { name: "images".into(), value: count as f64, better: Better::Neither },
+        ])
+    }
+
+    fn picture(&mut self, val: &mut Loader) -> Result<Option<Panel>> {
+        let batch = val.next_batch()?.unwrap();
+        let rgb: Vec<u8> = batch.pixels.get(0)?.flatten_all()?.to_vec1()?;
+        Ok(Some(Panel { name: "first".into(), width: CROP, height: CROP, rgb }))
+    }
+
+    fn warnings(&self) -> Vec<(String, String)> {
+        vec![("the toy is only a toy".into(), "train something real".into())]
+    }
+}
+
+/// 20 steps of two micro-batches of three: the eleven images of an epoch hold three batches.
+pub const SPEC: &str = "{steps: 20, batch: 3, iter_size: 2, log_every: 4, evaluate_every: 8, checkpoint_every: 5, \
+    optimizer: {adam: {lr: 0.02, decay: 0.001}}, schedule: {decay: {cosine: {}}, warmup: 3}, clip: 5, keep: 2}";
+
+pub fn spec(yaml: &str) -> TrainSpec {
+    serde_yaml::from_str(yaml).unwrap()
+}
+
+pub fn loader(count: usize, batch: usize, pass: Pass, rng: &Rng) -> Loader {
+    let source = "{source: {scenes: {train: 1, val: 1}}, crop: 4, threads: 2}"; // the set is handed in
+    let data: DataSpec = serde_yaml::from_str(source).unwrap();
+    Loader::new(Arc::new(Tiles(count)), &data, pass, batch, rng, &Device::Cpu).unwrap()
+}
+
+/// Opens (or reopens) the run directory `path` and trains there under `yaml` and `seed`; what `fit` says is put on
+/// record as a caller would.
+pub fn train_seeded(path: &Path, yaml: &str, quirks: Quirks, seed: u64) -> Result<Ended> {
+    let mut run = RunDir::open(path, yaml)?;
+    let rng = Rng::new(seed);
+    run.begin(About {
+        device: "cpu".into(),
+        seed,
+        data: [("train".into(), Tiles(11).fingerprint())].into(),
+    })?;
+    let spec = spec(yaml);
+    let mut train = loader(11, spec.batch.get(), Pass::Train, &rng.split("data"));
+    let mut val = loader(5, 2, Pass::Once, &rng.split("val"));
+    let ended = fit(&mut Toy::new(quirks)?, &mut train, Some(&mut val), &spec, &rng, &mut run);
+    match &ended {
+        Ok(Ended::Finished(metrics)) => run.finish(metrics)?,
+        Ok(Ended::Interrupted { .. }) => run.interrupt()?,
+        Err(error) => run.fail(error)?,
+    }
+    ended
+}
+
+pub fn train(path: &Path, yaml: &str, quirks: Quirks) -> Result<Ended> {
+    train_seeded(path, yaml, quirks, 3)
+}
+
+/// `metrics.jsonl`, without what depends on the machine's speed.
+pub fn metrics(run: &Path) -> Vec<serde_json::Map<String, serde_json::Value>> {
+    let text = std::fs::read_to_string(run.join(hueristic::train::log::FILE)).unwrap();
+    let parse = |line: &str| {
+        let mut line: serde_json::Map<String, serde_json::Value> = serde_json::from_str(line).unwrap();
+        hueristic::train::log::TIMING.iter().for_each(|name| drop(line.remove(*name)));
+        line
+    };
+    text.lines().map(parse).collect()
+}
