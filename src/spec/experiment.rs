@@ -21,7 +21,7 @@ use super::{
     node::Node,
 };
 use crate::{
-    backbones::BackboneSpec, data::{
+    backbones::{BackboneSpec, alexnet::TAPS}, data::{
         catalog,
         source::{DataError, DataSpec, SourceSpec},
     }, nn::init::Filler, pretext::PretextSpec,
@@ -253,6 +253,16 @@ impl Experiment {
         let here = ["stages", name, KINDS[2], "backbones"];
         if probe.backbones.is_empty() {
             return Err(Wrong::key(here, Fault::new("a probe needs at least one backbone")));
+        }
+        for (i, layer) in probe.probe.layers.iter().enumerate() {
+            let at = i.to_string();
+            let wrong = |fault| Err(Wrong::value(["stages", name, KINDS[2], "probe", "layers", &at], fault));
+            if !TAPS.contains(&layer.as_str()) {
+                return wrong(Fault::unknown("layer", layer, &TAPS));
+            }
+            if probe.probe.layers[..i].contains(layer) {
+                return wrong(Fault::new(format!("the layer `{layer}` is given twice")));
+            }
         }
         for (row, init) in probe.backbones.iter() {
             let row = here.into_iter().chain([row]);
