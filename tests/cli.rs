@@ -106,7 +106,7 @@ fn bad_usage_exits_with_2() {
     ] {
         assert_eq!(fails(arguments).0, 2, "{arguments:?}");
     }
-    assert!(fails(&["rnu", "a.yaml"]).1.contains("'run'"), "the nearest verb is not named");
+    assert!(fails(&["chekc", "a.yaml"]).1.contains("'check'"), "the nearest verb is not named");
 }
 
 #[test]

@@ -21,11 +21,15 @@ use super::{
     node::Node,
 };
 use crate::{
-    backbones::{BackboneSpec, alexnet::TAPS}, data::{
+    backbones::{BackboneSpec, alexnet::TAPS},
+    data::{
         catalog,
         source::{DataError, DataSpec, SourceSpec},
-    }, nn::init::Filler, pretext::PretextSpec,
-    probe::linear::LinearProbeSpec, train::spec::TrainSpec,
+    },
+    nn::init::Filler,
+    pretext::PretextSpec,
+    probe::linear::LinearProbeSpec,
+    train::spec::TrainSpec,
 };
 use serde::{Deserialize, Serialize};
 use std::{
@@ -222,7 +226,7 @@ impl Experiment {
             Ok(()) => Ok(experiment),
             Err(wrong) => {
                 let path: Vec<&str> = wrong.path.iter().map(String::as_str).collect();
-                Err(document.refuse(&path, wrong.on, wrong.fault))
+                Err(document.refuse(&path, wrong.on, *wrong.fault))
             }
         }
     }
@@ -254,16 +258,7 @@ impl Experiment {
         if probe.backbones.is_empty() {
             return Err(Wrong::key(here, Fault::new("a probe needs at least one backbone")));
         }
-        for (i, layer) in probe.probe.layers.iter().enumerate() {
-            let at = i.to_string();
-            let wrong = |fault| Err(Wrong::value(["stages", name, KINDS[2], "probe", "layers", &at], fault));
-            if !TAPS.contains(&layer.as_str()) {
-                return wrong(Fault::unknown("layer", layer, &TAPS));
-            }
-            if probe.probe.layers[..i].contains(layer) {
-                return wrong(Fault::new(format!("the layer `{layer}` is given twice")));
-            }
-        }
+        check_layers(name, &probe.probe.layers)?;
         for (row, init) in probe.backbones.iter() {
             let row = here.into_iter().chain([row]);
             match init {
@@ -306,6 +301,26 @@ impl Experiment {
     }
 }
 
+/// Whether a frozen backbone has the layers. The classifier, fc8, is what a probe leaves out.
+fn check_layers(stage: &str, layers: &[String]) -> Result<(), Wrong> {
+    let known: Vec<&str> = TAPS.into_iter().filter(|tap| *tap != "fc8").collect();
+    if layers.is_empty() {
+        let path = ["stages", stage, KINDS[2], "probe", "layers"];
+        return Err(Wrong::value(path, Fault::new("a probe needs at least one layer")));
+    }
+    for (i, layer) in layers.iter().enumerate() {
+        let fault = if !known.contains(&layer.as_str()) {
+            Fault::unknown("layer", layer, &known)
+        } else if layers[..i].contains(layer) {
+            Fault::new(format!("the layer `{layer}` is given twice"))
+        } else {
+            continue;
+        };
+        return Err(Wrong::value(["stages", stage, KINDS[2], "probe", "layers", &i.to_string()], fault));
+    }
+    Ok(())
+}
+
 /// Whether the catalogue has what the data set names.
 fn check_source(path: &[&str], data: Option<&DataSpec>) -> Result<(), Wrong> {
     let Some(DataSpec { source: SourceSpec::Catalog(name), .. }) = data else { return Ok(()) };
@@ -329,12 +344,12 @@ fn missing(what: &str, stage: &str) -> Fault {
 struct Wrong {
     path: Vec<String>,
     on: On,
-    fault: Fault,
+    fault: Box<Fault>,
 }
 
 impl Wrong {
     fn new<'a>(path: impl IntoIterator<Item = &'a str>, on: On, fault: Fault) -> Self {
-        Self { path: path.into_iter().map(String::from).collect(), on, fault }
+        Self { path: path.into_iter().map(String::from).collect(), on, fault: Box::new(fault) }
     }
     fn key<'a>(path: impl IntoIterator<Item = &'a str>, fault: Fault) -> Self {
         Self::new(path, On::Key, fault)
