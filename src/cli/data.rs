@@ -115,7 +115,7 @@ fn prior(path: &Path, out: &Path, at: &Locations) -> Result<Done> {
     Ok(Done::ok(format!("{}: {} bins, entropy {entropy:.3} nats", out.display(), bins.len())))
 }
 
-/// How the task would measure its prior; the defaults where it takes one from a file or needs none.
+/// How the task would measure its prior; the defaults where it takes one from a file.
 fn measured(task: &ColorizationSpec) -> PriorSpec {
     match &task.prior {
         prior @ PriorSpec::Measured { .. } => prior.clone(),

@@ -2,7 +2,7 @@
 
 use super::Done;
 use crate::{
-    backbones::alexnet::{AlexNetSpec, Build, Graph, Stem},
+    backbones::alexnet::{AlexNetSpec, Build, Graph, Stem, Summary, layer_table},
     bounded::{Count, Positive},
 };
 use anyhow::Result;
@@ -75,7 +75,7 @@ pub(super) fn run(verb: Model) -> Result<Done> {
         outputs: args.outputs.or(pretext.then_some(COLOURS)),
     };
     let side = args.size.map_or_else(|| usual_side(&args), Count::get);
-    Ok(Done::ok(spec.table(&build)?.summary((side, side))?))
+    Ok(Done::ok(Summary::of(&layer_table(&spec, &build), (side, side))?))
 }
 
 fn usual_side(args: &AlexNetArgs) -> usize {

@@ -28,7 +28,7 @@ pub(super) fn run(verb: Weights) -> Result<Done> {
     for (name, tensor) in &tensors {
         total += tensor.elem_count();
         let (mean, std, broken) = statistics(tensor)?;
-        let shape = tensor.dims().iter().map(ToString::to_string).collect::<Vec<_>>().join("×");
+        let shape = in_file(tensor.dims()).iter().map(ToString::to_string).collect::<Vec<_>>().join("×");
         let dtype = tensor.dtype().as_str();
         write!(text, "  {name:width$}  {shape:>16}  {dtype}  mean {mean:>10.3e}  std {std:>9.3e}")?;
         if broken > 0 {
@@ -42,6 +42,14 @@ pub(super) fn run(verb: Weights) -> Result<Done> {
         writeln!(text, "header {key}:\n    {value}")?;
     }
     Ok(Done::ok(text))
+}
+
+/// The shape as the file has it: a convolution's `(O, H, W, I)` in memory is `(O, I, H, W)` there.
+fn in_file(dims: &[usize]) -> Vec<usize> {
+    match *dims {
+        [o, h, w, i] => vec![o, i, h, w],
+        _ => dims.to_vec(),
+    }
 }
 
 /// Mean and standard deviation of the finite numbers, and how many are not finite.

@@ -2,7 +2,7 @@
 
 use super::{
     error::{Fault, SpecError, refuse},
-    marks::{Mark, marks},
+    marks::marks,
     node::{Content, Node, Reader},
     overrides::Override,
     source::{Place, Source},
@@ -98,15 +98,10 @@ impl Document {
 
 /// Parses one file of a spec.
 fn read(source: &Source, layer: usize) -> Result<Node, Fault> {
-    let marks = marks(&source.text);
-    if let Ok(Some(mark)) = &marks
-        && let Some(fault) = Node::duplicate_key(mark, layer)
-    {
-        return Err(fault);
-    }
-    let value: Value = serde_yaml::from_str(&source.text).map_err(|e| syntax(&e, layer))?;
+    // Values first: serde_yaml limits nesting and repetition, which the marks then need not.
+    let value: Value = serde_yaml::from_str(&source.text).map_err(|e| unreadable(&e, source, layer))?;
     let start = Place { layer, line: 1, column: 0, width: 1 };
-    let mark: Option<Mark> = marks.map_err(|e| {
+    let mark = marks(&source.text).map_err(|e| {
         let place = Place { line: e.marker().line(), column: e.marker().col(), ..start };
         Fault::new(format!("this is not YAML: {}", e.info())).or_at(place)
     })?;
@@ -116,6 +111,17 @@ fn read(source: &Source, layer: usize) -> Result<Node, Fault> {
         Content::Null => Err(Fault::new("the file is empty").or_at(start)),
         _ => Err(Fault::new("expected a section (`key: value` lines) at the top").or_at(root.at)),
     }
+}
+
+/// serde_yaml refuses keys that stand twice, but says neither where nor where first; everything else it says itself.
+fn unreadable(error: &serde_yaml::Error, source: &Source, layer: usize) -> Fault {
+    let twice = error.to_string().contains("duplicate entry");
+    let marks = if twice { marks(&source.text).ok().flatten() } else { None };
+    let Some(again) = marks.as_ref().and_then(|m| m.repeated_key()) else { return syntax(error, layer) };
+    let width = again.text.chars().count();
+    let at = Place { layer, line: again.key.line, column: again.key.column, width };
+    let message = format!("`{}` is given twice in one section", again.text);
+    Fault::new(message).note(format!("first on line {}", again.first_line)).or_at(at)
 }
 
 /// serde_yaml's error with its own words about the place taken off, and those about the context beside the caret.

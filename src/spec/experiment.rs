@@ -21,8 +21,15 @@ use super::{
     node::Node,
 };
 use crate::{
-    backbones::{BackboneSpec, alexnet::Graph}, data::source::DataSpec, nn::init::Filler,
-    pretext::PretextSpec, probe::linear::LinearProbeSpec, train::spec::TrainSpec,
+    backbones::{BackboneSpec, alexnet::{Graph, TAPS}},
+    data::{
+        catalog,
+        source::{DataError, DataSpec, SourceSpec},
+    },
+    nn::init::Filler,
+    pretext::PretextSpec,
+    probe::linear::LinearProbeSpec,
+    train::spec::TrainSpec,
 };
 use serde::{Deserialize, Serialize};
 use std::{
@@ -223,7 +230,7 @@ impl Experiment {
             Ok(()) => Ok(experiment),
             Err(wrong) => {
                 let path: Vec<&str> = wrong.path.iter().map(String::as_str).collect();
-                Err(document.refuse(&path, wrong.on, wrong.fault))
+                Err(document.refuse(&path, wrong.on, *wrong.fault))
             }
         }
     }
@@ -233,8 +240,10 @@ impl Experiment {
         if self.stages.is_empty() {
             return Err(Wrong::key(["stages"], Fault::new("an experiment needs at least one stage")));
         }
+        check_source(&["data", "source"], self.data.as_ref())?;
         for (index, (name, stage)) in self.stages.iter().enumerate() {
             let here = ["stages", name, stage.kind()];
+            check_source(&["stages", name, stage.kind(), "data", "source"], stage.data())?;
             if stage.data().or(self.data.as_ref()).is_none() {
                 return Err(Wrong::key(here, missing("data", name)));
             }
@@ -253,6 +262,7 @@ impl Experiment {
         if probe.backbones.is_empty() {
             return Err(Wrong::key(here, Fault::new("a probe needs at least one backbone")));
         }
+        check_layers(name, &probe.probe.layers)?;
         for (row, init) in probe.backbones.iter() {
             let row = here.into_iter().chain([row]);
             match init {
@@ -295,6 +305,39 @@ impl Experiment {
     }
 }
 
+/// Whether a frozen backbone has the layers. The classifier, fc8, is what a probe leaves out.
+fn check_layers(stage: &str, layers: &[String]) -> Result<(), Wrong> {
+    let known: Vec<&str> = TAPS.into_iter().filter(|tap| *tap != "fc8").collect();
+    if layers.is_empty() {
+        let path = ["stages", stage, KINDS[2], "probe", "layers"];
+        return Err(Wrong::value(path, Fault::new("a probe needs at least one layer")));
+    }
+    for (i, layer) in layers.iter().enumerate() {
+        let fault = if !known.contains(&layer.as_str()) {
+            Fault::unknown("layer", layer, &known)
+        } else if layers[..i].contains(layer) {
+            Fault::new(format!("the layer `{layer}` is given twice"))
+        } else {
+            continue;
+        };
+        return Err(Wrong::value(["stages", stage, KINDS[2], "probe", "layers", &i.to_string()], fault));
+    }
+    Ok(())
+}
+
+/// Whether the catalogue has what the data set names.
+fn check_source(path: &[&str], data: Option<&DataSpec>) -> Result<(), Wrong> {
+    let Some(DataSpec { source: SourceSpec::Catalog(name), .. }) = data else { return Ok(()) };
+    let fault = match catalog::entry(name) {
+        Ok(_) => return Ok(()),
+        Err(DataError::NotInCatalog { known, .. }) => {
+            Fault::unknown("data set", name, &known.iter().map(String::as_str).collect::<Vec<_>>())
+        }
+        Err(other) => Fault::new(other.to_string()),
+    };
+    Err(Wrong::value(path.iter().copied().chain(["catalog"]), fault))
+}
+
 fn missing(what: &str, stage: &str) -> Fault {
     Fault::new(format!("the stage `{stage}` has no `{what}`"))
         .note(format!("add `{what}: …` here or at the top of the file"))
@@ -305,12 +348,12 @@ fn missing(what: &str, stage: &str) -> Fault {
 struct Wrong {
     path: Vec<String>,
     on: On,
-    fault: Fault,
+    fault: Box<Fault>,
 }
 
 impl Wrong {
     fn new<'a>(path: impl IntoIterator<Item = &'a str>, on: On, fault: Fault) -> Self {
-        Self { path: path.into_iter().map(String::from).collect(), on, fault }
+        Self { path: path.into_iter().map(String::from).collect(), on, fault: Box::new(fault) }
     }
     fn key<'a>(path: impl IntoIterator<Item = &'a str>, fault: Fault) -> Self {
         Self::new(path, On::Key, fault)

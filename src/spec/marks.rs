@@ -20,13 +20,48 @@ pub(super) struct Mark {
 
 #[derive(Clone, Debug)]
 pub(super) enum Shape {
-    /// Plain scalars keep their text, so that a caret can be as wide.
+    /// With its text, so that keys can be compared and a caret can be as wide; a plain scalar stands as it reads.
     Scalar {
-        plain: Option<String>,
+        text: String,
+        plain: bool,
     },
     Seq(Vec<Mark>),
     /// Keys and values in order.
     Map(Vec<(Mark, Mark)>),
+}
+
+/// A key that stands a second time in its section.
+#[derive(Debug)]
+pub(super) struct Repeated<'a> {
+    pub key: &'a Mark,
+    pub text: &'a str,
+    /// Where it stands first.
+    pub first_line: usize,
+}
+
+impl Mark {
+    /// The first key that stands twice in one section.
+    pub fn repeated_key(&self) -> Option<Repeated<'_>> {
+        match &self.shape {
+            Shape::Scalar { .. } => None,
+            Shape::Seq(items) => items.iter().find_map(Self::repeated_key),
+            Shape::Map(pairs) => repeated(pairs).or_else(|| pairs.iter().find_map(|(_, v)| v.repeated_key())),
+        }
+    }
+}
+
+fn repeated(pairs: &[(Mark, Mark)]) -> Option<Repeated<'_>> {
+    let keys: Vec<(&Mark, &str)> = pairs
+        .iter()
+        .filter_map(|(key, _)| match &key.shape {
+            Shape::Scalar { text, .. } => Some((key, text.as_str())),
+            _ => None,
+        })
+        .collect();
+    keys.iter().enumerate().find_map(|(i, (key, text))| {
+        let (first, _) = keys[..i].iter().find(|(_, t)| t == text)?;
+        Some(Repeated { key, text, first_line: first.line })
+    })
 }
 
 /// The marks of the first document in `text`; None when it is empty.
@@ -90,12 +125,12 @@ impl MarkedEventReceiver for Builder {
             }
             Event::SequenceEnd | Event::MappingEnd => self.close(),
             Event::Scalar(text, style, anchor, _) => {
-                let plain = (style == TScalarStyle::Plain).then_some(text);
-                self.add(Mark { line, column, shape: Shape::Scalar { plain } }, anchor);
+                let plain = style == TScalarStyle::Plain;
+                self.add(Mark { line, column, shape: Shape::Scalar { text, plain } }, anchor);
             }
             // A part that is referred to stands where it is defined: that is where a fault in it is mended.
             Event::Alias(anchor) => {
-                let here = Mark { line, column, shape: Shape::Scalar { plain: None } };
+                let here = Mark { line, column, shape: Shape::Scalar { text: String::new(), plain: false } };
                 let mark = self.anchors.get(&anchor).cloned().unwrap_or(here);
                 self.add(mark, 0);
             }

@@ -67,12 +67,6 @@ impl fmt::Display for Name {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Named<T>(Vec<(Name, T)>);
 
-impl<T> Default for Named<T> {
-    fn default() -> Self {
-        Self(vec![])
-    }
-}
-
 impl<T> Named<T> {
     /// The entries in order, names as plain text.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (&str, &T)> {
@@ -93,6 +87,12 @@ impl<T> Named<T> {
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+}
+
+impl<T> Default for Named<T> {
+    fn default() -> Self {
+        Self(vec![])
     }
 }
 

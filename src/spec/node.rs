@@ -1,7 +1,7 @@
 //! YAML values that know where they stand, and how two of them merge.
 
 use super::{
-    error::{Fault, Kind},
+    error::Fault,
     marks::{Mark, Shape},
     source::{Place, Source},
 };
@@ -106,7 +106,7 @@ impl Reader<'_> {
         let line = self.source.line(mark.line);
         let rest = line.chars().skip(mark.column).collect::<String>();
         let width = match &mark.shape {
-            Shape::Scalar { plain: Some(text) } if rest.starts_with(text.as_str()) => text.chars().count(),
+            Shape::Scalar { text, plain: true } if rest.starts_with(text.as_str()) => text.chars().count(),
             _ => extent(&rest),
         };
         Some(Place { layer: self.layer, line: mark.line, column: mark.column, width })
@@ -220,33 +220,5 @@ impl Node {
         }
         self.at = over.at;
         self.key = over.key;
-    }
-
-    /// Refuses keys that stand twice in one section. serde_yaml refuses them, too, but says neither which nor where.
-    pub fn duplicate_key(mark: &Mark, layer: usize) -> Option<Fault> {
-        match &mark.shape {
-            Shape::Scalar { .. } => None,
-            Shape::Seq(items) => items.iter().find_map(|m| Self::duplicate_key(m, layer)),
-            Shape::Map(pairs) => {
-                let mut seen: Vec<(&str, usize)> = vec![];
-                for (key, value) in pairs {
-                    if let Shape::Scalar { plain: Some(name) } = &key.shape {
-                        if let Some((_, line)) = seen.iter().find(|(n, _)| n == name) {
-                            let width = name.chars().count();
-                            let at = Place { layer, line: key.line, column: key.column, width };
-                            let fault = Fault::new(format!("`{name}` is given twice in one section"));
-                            return Some(
-                                fault.note(format!("first on line {line}")).or_at(at).kind(Kind::Other),
-                            );
-                        }
-                        seen.push((name, key.line));
-                    }
-                    if let Some(fault) = Self::duplicate_key(value, layer) {
-                        return Some(fault);
-                    }
-                }
-                None
-            }
-        }
     }
 }

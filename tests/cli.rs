@@ -1,0 +1,194 @@
+//! The binary as a user meets it: help, exit codes, messages.
+
+use std::{
+    fs,
+    path::Path,
+    process::{Command, Output},
+};
+
+const SPEC: &str = "\
+name: tiny
+data:
+  source: { scenes: { train: 64, val: 16 } }
+  crop: 32
+backbone: { alexnet: { stem: small, width: 0.25 } }
+stages:
+  pretrain:
+    pretext:
+      task: colorization
+      train:
+        steps: 20
+        batch: 8
+        optimizer: { adam: { lr: 3e-5 } }
+";
+
+fn hueristic(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_hueristic"))
+        .args(arguments)
+        .env_remove("HUERISTIC_DATA")
+        .env_remove("RUST_LOG")
+        .output()
+        .unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+/// Exit code and stderr of a command that has to fail without a word on stdout.
+fn fails(arguments: &[&str]) -> (i32, String) {
+    let output = hueristic(arguments);
+    assert_eq!(text(&output.stdout), "", "{arguments:?} printed a result");
+    (output.status.code().unwrap(), text(&output.stderr))
+}
+
+/// Stdout of a command that has to succeed.
+fn says(arguments: &[&str]) -> String {
+    let output = hueristic(arguments);
+    assert!(output.status.success(), "{arguments:?}: {}", text(&output.stderr));
+    text(&output.stdout)
+}
+
+fn spec(dir: &Path, yaml: &str) -> String {
+    let path = dir.join("spec.yaml");
+    fs::write(&path, yaml).unwrap();
+    path.display().to_string()
+}
+
+#[test]
+fn help_carries_an_example_of_the_verb() {
+    let verbs: [&[&str]; 11] = [
+        &["run"],
+        &["check"],
+        &["show"],
+        &["data"],
+        &["data", "verify"],
+        &["data", "prior"],
+        &["weights"],
+        &["weights", "inspect"],
+        &["model"],
+        &["model", "alexnet"],
+        &["report"],
+    ];
+    for verb in verbs {
+        let help = says(&[verb, &["--help"]].concat());
+        let example = help.split("Example:").nth(1).unwrap_or_else(|| panic!("{verb:?} has no example"));
+        assert!(example.contains(&format!("hueristic {}", verb.join(" "))), "{verb:?}: {example}");
+    }
+    assert!(says(&["--help"]).contains("Example:\n  hueristic run experiments/tiny/quickstart.yaml"));
+    assert!(says(&["run", "--help"]).contains("`0..3` means 0, 1, 2"));
+}
+
+#[test]
+fn the_version_names_a_commit() {
+    let version = says(&["--version"]);
+    let commit =
+        version.trim().strip_suffix(')').and_then(|v| v.split_once(" (")).map(|(_, c)| c.to_string());
+    let commit = commit.unwrap_or_else(|| panic!("no commit in {version}"));
+    let hash = commit.strip_suffix("-dirty").unwrap_or(&commit);
+    assert!(
+        hash == "unknown" || (hash.len() == 12 && hash.chars().all(|c| c.is_ascii_hexdigit())),
+        "{version}"
+    );
+}
+
+#[test]
+fn bad_usage_exits_with_2() {
+    for arguments in [
+        &["rnu", "a.yaml"][..],
+        &[],
+        &["run"],
+        &["run", "a.yaml", "--seeds", "3..3"],
+        &["run", "a.yaml", "--threads", "0"],
+        &["model", "alexnet", "--width", "-1"],
+        &["show", "a.yaml", "-v", "-q"],
+        &["report", "no/such/folder"],
+    ] {
+        assert_eq!(fails(arguments).0, 2, "{arguments:?}");
+    }
+    assert!(fails(&["chekc", "a.yaml"]).1.contains("'check'"), "the nearest verb is not named");
+}
+
+#[test]
+fn a_bad_spec_exits_with_2_and_says_where() {
+    let dir = tempfile::tempdir().unwrap();
+    let bad = spec(dir.path(), &SPEC.replace("batch: 8", "bacth: 8"));
+    for verb in ["run", "check", "show"] {
+        let (code, message) = fails(&[verb, &bad]);
+        assert_eq!(code, 2, "{verb}");
+        assert!(message.starts_with("error: unknown field `bacth`"), "{message}");
+        assert!(
+            message.contains(&format!("{bad}:12:9")) && message.contains("did you mean `batch`?"),
+            "{message}"
+        );
+    }
+}
+
+#[test]
+fn a_missing_spec_exits_with_2_and_is_named() {
+    for arguments in [&["run", "no/such.yaml"][..], &["data", "verify", "no/such.yaml"]] {
+        let (code, message) = fails(arguments);
+        assert_eq!(code, 2);
+        assert!(message.contains("cannot read the spec `no/such.yaml`"), "{message}");
+    }
+}
+
+#[test]
+fn a_bad_override_exits_with_2_and_is_shown() {
+    let dir = tempfile::tempdir().unwrap();
+    let good = spec(dir.path(), SPEC);
+    let (code, message) = fails(&["show", &good, "--set", "pretrain.train.steps=many"]);
+    assert_eq!(code, 2);
+    assert!(message.contains("--set pretrain.train.steps=many"), "{message}");
+}
+
+#[test]
+fn show_prints_a_spec_and_its_hash() {
+    let dir = tempfile::tempdir().unwrap();
+    let shown =
+        says(&["show", &spec(dir.path(), SPEC), "--seeds", "0..2", "--set", "pretrain.train.steps=5"]);
+    let (first, yaml) = shown.split_once('\n').unwrap();
+    let hash = first.strip_prefix("# sha256 ").unwrap();
+    assert!(hash.len() == 64 && hash.chars().all(|c| c.is_ascii_hexdigit()), "{first}");
+    let value: serde_yaml::Value = serde_yaml::from_str(yaml).unwrap();
+    assert_eq!(value["stages"]["pretrain"]["pretext"]["train"]["steps"], 5);
+    assert_eq!(value["seeds"].as_sequence().map(Vec::len), Some(2));
+    // What is shown is itself a spec, and the same one.
+    assert_eq!(says(&["show", &spec(dir.path(), &shown)]), shown);
+}
+
+#[test]
+fn an_unknown_data_set_exits_with_2_and_names_the_nearest() {
+    let (code, message) = fails(&["data", "verify", "cifra10"]);
+    assert_eq!(code, 2);
+    assert!(message.contains("cifra10") && message.contains("`cifar10`"), "{message}");
+    let dir = tempfile::tempdir().unwrap();
+    let bad = spec(dir.path(), &SPEC.replace("scenes: { train: 64, val: 16 }", "catalog: cifra10"));
+    let (code, message) = fails(&["check", &bad]);
+    assert_eq!(code, 2);
+    assert!(message.contains(":3:22") && message.contains("did you mean `cifar10`?"), "{message}");
+}
+
+#[test]
+fn the_layer_table_counts_what_the_paper_counts() {
+    let pretext = says(&["model", "alexnet"]);
+    assert!(pretext.contains("58,127,353"), "{pretext}");
+    let transfer = says(&["model", "alexnet", "--graph", "transfer"]);
+    assert!(transfer.contains("56,844,992"), "{transfer}");
+}
+
+#[test]
+fn weights_are_listed() {
+    use candle_core::{Device, Tensor};
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("w.safetensors");
+    let weight = Tensor::full(0.5f32, (2, 3, 1, 1), &Device::Cpu).unwrap();
+    let broken = Tensor::new(&[1f32, f32::NAN], &Device::Cpu).unwrap();
+    let tensors = std::collections::HashMap::from([("conv1.weight", weight), ("conv1.bias", broken)]);
+    candle_core::safetensors::save(&tensors, &file).unwrap();
+    let listed = says(&["weights", "inspect", &file.display().to_string()]);
+    assert!(listed.contains("2×3×1×1") && listed.contains("mean   5.000e-1"), "{listed}");
+    assert!(listed.contains("1 not finite") && listed.contains("2 tensors, 8 numbers"), "{listed}");
+    let (code, message) = fails(&["weights", "inspect", &dir.path().join("none").display().to_string()]);
+    assert!(code == 1 && message.contains("none"), "{code}: {message}");
+}
