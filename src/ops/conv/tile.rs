@@ -5,6 +5,7 @@
 //! It knows nothing of images: the modules beside it turn a convolution into segments.
 
 use super::lanes::{Lanes, Plain};
+use std::mem::MaybeUninit;
 use std::ops::{Add, Mul};
 
 /// Most rows that any kernel holds.
@@ -31,9 +32,9 @@ pub(super) struct Tile<'a, T> {
     pub dst: [*mut T; MAX_ROWS],
     /// How many of the rows are stored.
     pub rows: usize,
-    /// How many of the columns are stored.
+    /// How many of the columns are stored; more than the panel's vectors but the last hold.
     pub cols: usize,
-    /// `cols` elements added to each row when storing; null for none.
+    /// `cols` elements added to each row when overwriting; null for none.
     pub bias: *const T,
     /// Adds to what `dst` holds instead of overwriting it.
     pub add: bool,
@@ -152,29 +153,33 @@ unsafe fn run<L: Lanes, const R: usize, const V: usize>(tile: &Tile<L::Scalar>) 
                 at += tile.step;
             }
         }
-        store::<L, R, V>(tile, &sums);
+        // Through memory: indexing the sums where the compiler cannot unroll would keep them there in the loop above too.
+        let mut spilled = MaybeUninit::<[[L; V]; R]>::uninit();
+        let to = spilled.as_mut_ptr().cast::<L>();
+        for r in 0..R {
+            for v in 0..V {
+                to.add(r * V + v).write(sums[r][v]);
+            }
+        }
+        store::<L, V>(tile, to);
     }
 }
 
 /// Writes the sums of a tile: bias and earlier contents are added here, partial rows and columns cut.
 #[inline(always)]
-unsafe fn store<L: Lanes, const R: usize, const V: usize>(tile: &Tile<L::Scalar>, sums: &[[L; V]; R]) {
+unsafe fn store<L: Lanes, const V: usize>(tile: &Tile<L::Scalar>, sums: *const L) {
     // SAFETY: rows below `tile.rows` and columns below `tile.cols` only.
     unsafe {
-        for v in 0..V {
-            let first = v * L::WIDTH;
-            let cols = tile.cols.saturating_sub(first).min(L::WIDTH);
-            let bias =
-                if tile.bias.is_null() { L::zero() } else { L::load_first(tile.bias.add(first), cols) };
-            for r in 0..R {
-                if r < tile.rows {
-                    let to = tile.dst[r].add(first);
-                    let mut sum = sums[r][v].add(bias);
-                    if tile.add {
-                        sum = sum.add(L::load_first(to, cols));
-                    }
-                    sum.store_first(to, cols);
+        for (r, &to) in tile.dst.iter().enumerate().take(tile.rows) {
+            let base = if tile.add { to.cast_const() } else { tile.bias };
+            for v in 0..V {
+                let first = v * L::WIDTH;
+                let cols = (tile.cols - first).min(L::WIDTH);
+                let mut sum = sums.add(r * V + v).read();
+                if !base.is_null() {
+                    sum = sum.add(L::load_first(base.add(first), cols));
                 }
+                sum.store_first(to.add(first), cols);
             }
         }
     }
