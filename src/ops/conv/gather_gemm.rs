@@ -157,7 +157,12 @@ impl<T: Real> GatherGemm<'_, T> {
     fn scratch(&self, blocks: &[Block]) -> Scratch<T> {
         let longest = blocks.iter().map(Block::depth).max().unwrap_or(0);
         let patches = if self.copies_patches() { vec![T::default(); MAX_ROWS * longest] } else { Vec::new() };
-        Scratch { packed: Packed::new(), patches, zeros: vec![T::default(); longest], segments: Vec::new() }
+        Scratch {
+            packed: Packed::default(),
+            patches,
+            zeros: vec![T::default(); longest],
+            segments: Vec::new(),
+        }
     }
 
     fn run_task(

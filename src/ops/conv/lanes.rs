@@ -139,8 +139,8 @@ mod x86 {
         unsafe fn transpose(from: *const f32, from_pitch: usize, to: *mut f32, to_pitch: usize) {
             unsafe {
                 let mut row = [_mm512_setzero_ps(); 16];
-                for i in 0..16 {
-                    row[i] = Self::load(from.add(i * from_pitch));
+                for (i, row) in row.iter_mut().enumerate() {
+                    *row = Self::load(from.add(i * from_pitch));
                 }
                 // Quarter l of quad[4i + j]: column 4l + j of rows 4i to 4i + 3.
                 let mut quad = row;
@@ -218,8 +218,8 @@ mod x86 {
         unsafe fn transpose(from: *const f32, from_pitch: usize, to: *mut f32, to_pitch: usize) {
             unsafe {
                 let mut row = [_mm256_setzero_ps(); 8];
-                for i in 0..8 {
-                    row[i] = Self::load(from.add(i * from_pitch));
+                for (i, row) in row.iter_mut().enumerate() {
+                    *row = Self::load(from.add(i * from_pitch));
                 }
                 // Half l of quad[4i + j]: column 4l + j of rows 4i to 4i + 3.
                 let mut quad = row;

@@ -154,8 +154,10 @@ mod x86 {
     }
 }
 
-/// The kernel itself: sums all segments, then stores.
+/// The kernel itself: sums all segments, then stores. Its loops over rows and vectors are unrolled, and index so that the
+/// sums stay in registers.
 #[inline(always)]
+#[allow(clippy::needless_range_loop)]
 unsafe fn run<L: Lanes, const R: usize, const V: usize>(tile: &Tile<L::Scalar>) {
     // SAFETY: `TileKernel::multiply`'s contract covers every address formed here.
     unsafe {
