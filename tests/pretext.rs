@@ -82,7 +82,7 @@ fn a_prior_of_the_wrong_length_is_refused() -> Result<()> {
 
 #[test]
 fn eight_images_are_learned_by_heart() -> Result<()> {
-    let (mut task, batch) = (task(r#"{"rebalance": null}"#)?, batch(8, true)?);
+    let (mut task, batch) = (task(r#"{"rebalance": "off"}"#)?, batch(8, true)?);
     let adam: OptimizerSpec = serde_json::from_str(r#"{"adam": {"lr": 2e-3}}"#)?;
     let mut optimizer = Optimizer::new(&adam, task.params())?;
     let mut last = f64::NAN;

@@ -1,7 +1,7 @@
 //! Reports from run directories: which stages count, tables as text, Markdown and CSV, plots, panels.
 
 use hueristic::report::{
-    BackboneResult, Kind, LayerResult, Measure, ProbeResult, collect, panel::panel, plot, tables,
+    BackboneResult, Kind, LayerResult, Measure, ProbeResult, collect, plot, tables,
     write_report,
 };
 use std::{

@@ -10,7 +10,7 @@ use crate::{
     },
     train::run_dir::RunDir,
 };
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use serde::Serialize;
 use std::{
     collections::BTreeMap,
