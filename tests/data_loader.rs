@@ -63,8 +63,10 @@ fn loader(set: Numbered, spec: &DataSpec, pass: Pass, batch: usize, seed: u64) -
     Loader::new(Arc::new(set), spec, pass, batch, &Rng::new(seed), &Device::Cpu)
 }
 
-/// Everything in a batch, comparable.
-fn content(batch: &Batch) -> (Vec<usize>, Vec<usize>, Vec<u8>, Option<Vec<u32>>) {
+/// Everything in a batch, comparable: indices, shape, pixels, labels.
+type Content = (Vec<usize>, Vec<usize>, Vec<u8>, Option<Vec<u32>>);
+
+fn content(batch: &Batch) -> Content {
     (
         batch.indices.clone(),
         batch.pixels.dims().to_vec(),
@@ -73,7 +75,7 @@ fn content(batch: &Batch) -> (Vec<usize>, Vec<usize>, Vec<u8>, Option<Vec<u32>>)
     )
 }
 
-fn take(loader: &mut Loader, n: usize) -> Vec<(Vec<usize>, Vec<usize>, Vec<u8>, Option<Vec<u32>>)> {
+fn take(loader: &mut Loader, n: usize) -> Vec<Content> {
     (0..n).map(|_| content(&loader.next_batch().unwrap().unwrap())).collect()
 }
 

@@ -32,7 +32,6 @@ fn scalars_and_images_come_back() {
     let mut events = Events::create(temp.path(), None).unwrap();
     events.scalar("train/loss", 1, 5.75).unwrap();
     events.scalar("train/loss", 300, -0.125).unwrap();
-    events.scalar("val/top1", 300, f64::INFINITY).unwrap();
     let rgb = vec![255, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9];
     let panel = Panel { name: "p".into(), width: 4, height: 1, rgb: rgb.clone() };
     events.image("panel", 300, (4, 1), &picture::encode(&panel).unwrap()).unwrap();

@@ -65,6 +65,7 @@ fn a_truncated_checkpoint_says_how_to_go_on() {
     let last = checkpoint::last(temp.path());
     let whole = fs::read(&last).unwrap();
     for length in [0, 7, 100, whole.len() - 1] {
+        fs::remove_file(&last).unwrap(); // its other name keeps the whole file
         fs::write(&last, &whole[..length]).unwrap();
         let error = message(train(temp.path(), SPEC, Quirks::default()));
         assert!(error.starts_with(&format!("the checkpoint {} is damaged: ", last.display())), "{error}");
@@ -76,7 +77,12 @@ fn a_truncated_checkpoint_says_how_to_go_on() {
     // the first way out that the message names
     fs::copy(temp.path().join("checkpoints/best-8.safetensors"), &last).unwrap();
     train(temp.path(), SPEC, Quirks::default()).unwrap();
-    // the second
+    // what lies under both names can be damaged under both: then it is not recommended
+    fs::write(temp.path().join("checkpoints/best-16.safetensors"), &whole[..50]).unwrap();
+    fs::write(temp.path().join("checkpoints/best-20.safetensors"), &whole[..50]).unwrap();
+    fs::write(&last, &whole[..50]).unwrap();
+    let error = message(train(temp.path(), SPEC, Quirks::default()));
+    assert!(error.ends_with("; delete it to start from the beginning"), "{error}");
     fs::remove_file(&last).unwrap();
     train(temp.path(), SPEC, Quirks::default()).unwrap();
 }

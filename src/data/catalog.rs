@@ -30,6 +30,9 @@ pub struct Entry {
     /// Class names in label order; empty: as the copy has them.
     #[serde(default)]
     pub classes: Vec<String>,
+    /// Names of the class folders in the order of `classes`, where they are not the class names themselves.
+    #[serde(default)]
+    pub folders: Vec<String>,
     /// Sources with paths relative to the data folder; the first that exists is taken.
     #[serde(default)]
     pub local: Vec<SourceSpec>,
@@ -41,14 +44,6 @@ pub struct Entry {
     /// SHA-256 of local files, by path relative to the data folder.
     #[serde(default)]
     pub sha256: BTreeMap<PathBuf, String>,
-}
-
-/// An entry's source with its paths made real.
-#[derive(Clone, Debug)]
-pub struct Found {
-    pub source: SourceSpec,
-    /// empty: as the copy has them
-    pub classes: Vec<String>,
 }
 
 fn parse(text: &str) -> Result<BTreeMap<String, Entry>, String> {
@@ -79,16 +74,25 @@ fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a String>) -> Option<St
 /// Where the entry's data is: a local layout that exists below `at.data`, else the hub (feature `hub`).
 ///
 /// Errors: no such entry; neither a local copy nor a hub entry (or a build without the hub).
-pub fn resolve(name: &str, at: &Locations) -> Result<Found, DataError> {
+pub fn resolve(name: &str, at: &Locations) -> Result<SourceSpec, DataError> {
     let entry = entry(name)?;
-    let classes = entry.classes.clone();
     let local = at.data.iter().flat_map(|dir| entry.local.iter().map(|source| below(dir, source)));
     if let Some(source) = local.into_iter().find(|source| paths(source).iter().all(|path| path.exists())) {
-        return Ok(Found { source, classes });
+        return Ok(source);
     }
     match &entry.hub {
-        Some(source) if cfg!(feature = "hub") => Ok(Found { source: source.clone(), classes }),
+        Some(source) if cfg!(feature = "hub") => Ok(source.clone()),
         _ => Err(DataError::Unobtainable { name: name.into(), ways: ways(entry, at) }),
+    }
+}
+
+impl Entry {
+    /// The entry's class names for a copy whose own are `own`; None where the copy's are to stand: it names its
+    /// classes itself, or it lacks some of the entry's folders.
+    pub fn names_for(&self, own: &[String]) -> Option<Vec<String>> {
+        let numbered = own.iter().all(|name| name.parse::<u32>().is_ok()) && own.len() <= self.classes.len();
+        let given = !own.is_empty() && (numbered || own == self.folders);
+        given.then(|| self.classes.clone())
     }
 }
 
@@ -153,6 +157,7 @@ mod tests {
         for (name, entry) in entries().unwrap() {
             assert!(!entry.description.is_empty() && !entry.obtain.is_empty(), "{name}");
             assert!(!entry.local.is_empty() && entry.local.iter().all(|l| !paths(l).is_empty()), "{name}");
+            assert!(entry.folders.is_empty() || entry.folders.len() == entry.classes.len(), "{name}");
             assert!(entry.hub.iter().all(|hub| matches!(hub, SourceSpec::Hub { .. })), "{name}");
             assert!(entry.sha256.values().all(|h| h.len() == 64 && h.bytes().all(|b| b.is_ascii_hexdigit())));
             let local: Vec<_> = entry.local.iter().flat_map(paths).collect();
@@ -184,14 +189,14 @@ mod tests {
     fn the_hub_comes_after_a_local_copy() {
         let dir = tempfile::tempdir().unwrap();
         let at = Locations { data: Some(dir.path().into()) };
-        assert!(matches!(resolve("cifar10", &at).unwrap().source, SourceSpec::Hub { .. }));
+        assert!(matches!(resolve("cifar10", &at).unwrap(), SourceSpec::Hub { .. }));
         std::fs::create_dir(dir.path().join("cifar-10-batches-bin")).unwrap();
-        assert!(matches!(resolve("cifar10", &at).unwrap().source, SourceSpec::CifarBinary { .. }));
+        assert!(matches!(resolve("cifar10", &at).unwrap(), SourceSpec::CifarBinary { .. }));
         std::fs::create_dir(dir.path().join("cifar10_parquet")).unwrap();
         for split in ["train", "test"] {
             let file = format!("cifar10_parquet/{split}-00000-of-00001.parquet");
             std::fs::write(dir.path().join(file), "").unwrap();
         }
-        assert!(matches!(resolve("cifar10", &at).unwrap().source, SourceSpec::Parquet { .. }));
+        assert!(matches!(resolve("cifar10", &at).unwrap(), SourceSpec::Parquet { .. }));
     }
 }

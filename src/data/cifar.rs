@@ -1,7 +1,7 @@
 //! The original CIFAR-10 binary folder, read by candle-datasets (`load_dir`; its parquet reader transposes images and
 //! is not used).
 //!
-//! candle-datasets reads both splits as f32 planes before ours are taken, so opening needs about 1.5 GB for a moment;
+//! candle-datasets reads both splits as f32 planes before ours are taken, so opening needs well over 1 GB for a moment;
 //! what stays is the bytes of one split, at most 154 MB.
 
 use super::{

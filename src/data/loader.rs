@@ -37,6 +37,8 @@ const PARTS_PER_THREAD: usize = 2;
 pub enum Pass {
     /// shuffled, augmented, epoch after epoch; the last short batch of an epoch is dropped
     Train,
+    /// shuffled like `Train`, but centre crops without flips: what a probe of remembered features sees
+    Shuffled,
     /// in order, centre crop, no flip, once; the last batch may be short
     Once,
 }
@@ -149,7 +151,7 @@ impl Loader {
     pub fn seek(&mut self, to: Position) {
         let per_epoch = self.batches_per_epoch() as u64;
         self.position = match self.plan.pass {
-            Pass::Train => Position { epoch: to.epoch + to.batch / per_epoch, batch: to.batch % per_epoch },
+            Pass::Train | Pass::Shuffled => Position { epoch: to.epoch + to.batch / per_epoch, batch: to.batch % per_epoch },
             Pass::Once => Position { epoch: 0, batch: to.batch.min(per_epoch) },
         };
         self.ahead = self.position;
@@ -162,7 +164,7 @@ impl Loader {
     pub fn batches_per_epoch(&self) -> usize {
         let len = self.plan.set.len();
         match self.plan.pass {
-            Pass::Train => len / self.batch,
+            Pass::Train | Pass::Shuffled => len / self.batch,
             Pass::Once => len.div_ceil(self.batch),
         }
     }
@@ -192,7 +194,7 @@ impl Loader {
 
     fn after(&self, at: Position) -> Position {
         let next = Position { batch: at.batch + 1, ..at };
-        if self.plan.pass == Pass::Train && next.batch >= self.batches_per_epoch() as u64 {
+        if self.plan.pass != Pass::Once && next.batch >= self.batches_per_epoch() as u64 {
             return Position { epoch: at.epoch + 1, batch: 0 };
         }
         next
@@ -243,7 +245,7 @@ impl Loader {
             return;
         }
         let mut order: Vec<usize> = (0..self.plan.set.len()).collect();
-        if self.plan.pass == Pass::Train {
+        if self.plan.pass != Pass::Once {
             order.shuffle(&mut self.shuffle.at(epoch, 0));
         }
         self.order = (epoch, order);
@@ -317,7 +319,7 @@ fn check(len: usize, spec: &DataSpec, pass: Pass, batch: usize) -> Result<(), Da
             "a batch of {batch} from a data set of {len} images; both must be at least 1"
         ));
     }
-    if pass == Pass::Train && batch > len {
+    if pass != Pass::Once && batch > len {
         return Err(DataError::BatchTooLarge { batch, len });
     }
     match spec.resize {

@@ -19,19 +19,15 @@ use std::{
 ///
 /// Errors: see [`DataError`]; nothing is decoded yet.
 pub fn open(spec: &DataSpec, split: Split, at: &Locations) -> Result<Arc<dyn Dataset>, DataError> {
-    let (set, classes) = match &spec.source {
+    let mut view = match &spec.source {
         SourceSpec::Catalog(name) => {
-            let found = catalog::resolve(name, at)?;
-            let set = source(&found.source, split)?;
-            check_classes(name, &found.classes, set.as_ref())?;
-            (set, found.classes)
+            let set = source(&catalog::resolve(name, at)?, split)?;
+            let names = catalog::entry(name)?.names_for(set.classes());
+            let view = View::new(set);
+            if let Some(names) = names { view.named(names) } else { view }
         }
-        other => (source(other, split)?, Vec::new()),
+        other => View::new(source(other, split)?),
     };
-    let mut view = View::new(set);
-    if !classes.is_empty() {
-        view = view.named(classes);
-    }
     if let Some(limit) = limit(spec.limit, split) {
         view = view.first(limit);
     }
@@ -45,17 +41,6 @@ fn limit(limit: Option<Limit>, split: Split) -> Option<usize> {
         Split::Val => limit.val,
     }
     .map(|count| count.get())
-}
-
-fn check_classes(name: &str, classes: &[String], set: &dyn Dataset) -> Result<(), DataError> {
-    if classes.is_empty() || set.classes().len() <= classes.len() && !set.classes().is_empty() {
-        return Ok(());
-    }
-    Err(DataError::Spec(format!(
-        "the catalogue gives `{name}` {} classes, but the copy has {}; `data verify {name}` says what is there",
-        classes.len(),
-        set.classes().len()
-    )))
 }
 
 /// One split of a source that is not a catalogue entry.

@@ -88,13 +88,17 @@ impl Parquet {
             let path = paths.first().cloned().unwrap_or_default();
             return Err(DataError::Empty { path, expected: "rows with an image each".into() });
         }
-        let bytes: i64 = tables.iter().map(Table::image_bytes).sum();
-        let mut set =
-            Self { tables, groups, rows, labels: Vec::new(), classes: Vec::new(), keep: bytes <= KEPT };
+        let mut set = Self { tables, groups, rows, labels: Vec::new(), classes: Vec::new(), keep: false };
         if columns.label.is_some() {
             set.read_labels(columns, classes)?;
         }
-        Ok(set)
+        Ok(set.keep_up_to(KEPT))
+    }
+
+    /// Keeps encoded images only if all of them together take no more than `bytes` (default 1 GiB).
+    pub fn keep_up_to(mut self, bytes: i64) -> Self {
+        self.keep = self.tables.iter().map(Table::image_bytes).sum::<i64>() <= bytes;
+        self
     }
 
     fn read_labels(&mut self, columns: Columns, known: Option<&[String]>) -> Result<(), DataError> {

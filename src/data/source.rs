@@ -76,6 +76,22 @@ pub enum SourceSpec {
         seed: u64,
     },
 }
+
+/// The name that tables and messages give a data set: the catalogue's, or where it lies.
+impl std::fmt::Display for SourceSpec {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let first = |files: &[PathBuf]| files.first().map(|p| p.display().to_string()).unwrap_or_default();
+        match self {
+            Self::Catalog(name) => f.write_str(name),
+            Self::Folder { train, .. } | Self::List { train, .. } => write!(f, "{}", train.display()),
+            Self::Parquet { train, .. } => f.write_str(&first(train)),
+            Self::Hub { repo, .. } => f.write_str(repo),
+            Self::CifarBinary { dir } => write!(f, "{}", dir.display()),
+            Self::Scenes { .. } => f.write_str("scenes"),
+        }
+    }
+}
+
 fn image_column() -> String {
     "image".into()
 }

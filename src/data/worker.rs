@@ -108,7 +108,7 @@ impl Plan {
     /// Adds image `index`; in training the next good one after a bad one, otherwise nothing for a bad one.
     fn add(&self, index: usize, epoch: u64, part: &mut Part, resizer: &mut Resizer) {
         let len = self.set.len();
-        let tries = if self.pass == Pass::Train { len.min(self.allowed + 1) } else { 1 };
+        let tries = if self.pass != Pass::Once { len.min(self.allowed + 1) } else { 1 };
         for step in 0..tries {
             let candidate = (index + step) % len;
             match self.load(candidate, resizer, &mut part.enlarged) {
@@ -148,7 +148,7 @@ impl Plan {
     /// Crops into the part. The crop belongs to the place in the epoch (`index` as drawn), not to the substitute.
     fn place(&self, image: &RgbImage, epoch: u64, index: usize, pixels: &mut Vec<u8>) {
         let window = match self.pass {
-            Pass::Once => Window::centre(image.width, image.height, self.crop),
+            Pass::Once | Pass::Shuffled => Window::centre(image.width, image.height, self.crop),
             Pass::Train => {
                 let mut rng = self.augment.at(epoch, index as u64);
                 Window::random(image.width, image.height, self.crop, self.flip, &mut rng)

@@ -5,10 +5,7 @@ use super::{
     fits::{self, VAL_BATCH},
 };
 use crate::{
-    backbones::{
-        BackboneSpec,
-        alexnet::{Build, Graph, Summary},
-    },
+    backbones::alexnet::{Build, Graph, Layer, Summary},
     data::{
         loader::{Loader, Pass},
         source::{self, DataSpec, Dataset, Split},
@@ -93,25 +90,25 @@ fn plan(name: &str, stage: &Stage, options: &RunOptions) -> Result<StagePlan> {
 /// The layer table at the stage's crop; a probe's layers and weight files are looked up in passing.
 fn network(stage: &Stage, data: &DataSpec, classes: usize) -> Result<Summary> {
     let backbone = fits::given(stage.backbone(), "backbone")?;
-    let BackboneSpec::Alexnet(alexnet) = backbone;
     let build = |graph, batch_norm, outputs| Build { graph, batch_norm, input_channels: 1, outputs };
     let build = match stage {
         Stage::Pretext(s) => {
             let PretextSpec::Colorization(spec) = &s.task;
             build(Graph::Pretext, true, Some(spec.bins().len()))
         }
-        Stage::Supervised(_) => build(Graph::Transfer, true, Some(classes)),
+        Stage::Supervised(s) => build(s.graph, true, Some(classes)),
         Stage::LinearProbe(_) => build(Graph::Transfer, false, None),
     };
-    let table = alexnet.table(&build)?;
+    let table = backbone.table(&build);
     if let Stage::LinearProbe(probe) = stage {
-        look_up(probe, &table.names())?;
+        look_up(probe, &table)?;
     }
     let crop = data.crop.get();
-    Ok(table.summary((crop, crop))?)
+    Ok(Summary::of(&table, (crop, crop))?)
 }
 
-fn look_up(stage: &LinearProbeStage, names: &[&str]) -> Result<()> {
+fn look_up(stage: &LinearProbeStage, table: &[Layer]) -> Result<()> {
+    let names: Vec<&str> = table.iter().map(|l| l.name.as_str()).collect();
     for layer in &stage.probe.layers {
         ensure!(names.contains(&layer.as_str()), "there is no layer `{layer}`; there are {}", names.join(", "));
     }
@@ -139,7 +136,12 @@ fn loader_speed(set: &Arc<dyn Dataset>, data: &DataSpec, train: &TrainSpec, opti
 /// activation three times (before and after its normalisation, and a gradient). A frozen backbone keeps one copy.
 fn memory(stage: &Stage, network: &Summary, batch: usize) -> f64 {
     let copies = if matches!(stage, Stage::LinearProbe(_)) { (1, 1) } else { (4, 3) };
-    4.0 * (copies.0 * network.parameters() + copies.1 * batch * network.activations()) as f64
+    4.0 * (copies.0 * network.parameters() + copies.1 * batch * activations(network)) as f64
+}
+
+/// Numbers that the layers put out for one image.
+fn activations(network: &Summary) -> usize {
+    network.rows.iter().map(|row| row.map.0 * row.map.1 * row.layer.outputs).sum()
 }
 
 impl Display for Plan {

@@ -7,25 +7,30 @@ use super::{
 use crate::{
     backbones::{
         BackboneSpec,
-        alexnet::{AlexNet, Build, Graph, absorb_batch_norm},
+        alexnet::{AlexNet, Build, Graph, Layer, absorb_batch_norm},
     },
     data::loader::{Loader, Pass},
-    nn::{init::Filler, params::Params, weights},
+    nn::{params::Params, weights},
     pretext::{PretextSpec, color_prior, colorization::{Colorization, RebalanceSpec}, supervised::Supervised},
-    probe::linear::LinearProbe,
-    report::{PROBE_RESULTS, ProbeResult, ProbeRow},
+    probe::linear::{LayerAccuracy, LinearProbe},
+    report::{BackboneResult, Kind, LayerResult, ProbeResult, results::RESULTS},
     rng::Rng,
     spec::{self, experiment::{InitSpec, LinearProbeStage, PretextStage, SupervisedStage}},
     train::{
         fit::{Ended, fit},
-        run_dir::{About, RunDir},
+        atomic,
+        manifest::About,
+        run_dir::RunDir,
         spec::TrainSpec,
         task::{Metric, Task},
     },
 };
 use anyhow::{Context, Result, ensure};
-use candle_core::Device;
-use std::{collections::BTreeMap, path::{Path, PathBuf}};
+use candle_core::{Device, Tensor};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 /// Images in a validation batch.
 pub const VAL_BATCH: usize = 64;
@@ -81,7 +86,7 @@ impl Fit<'_> {
 
     fn supervised(&self, stage: &SupervisedStage, run: &mut RunDir) -> Result<Option<Vec<Metric>>> {
         let backbone = given(stage.backbone.as_ref(), "backbone")?;
-        let mut task = Supervised::new(backbone, self.classes()?, &self.rng, self.device)?;
+        let mut task = Supervised::new(backbone, stage.graph, self.classes()?, &self.rng, self.device)?;
         let ended = self.fit(&mut task, Pass::Train, &stage.train, run)?;
         self.leave_weights(ended, &task, backbone, run)
     }
@@ -95,21 +100,32 @@ impl Fit<'_> {
         let backbone = self.frozen(init, stage)?;
         let (crop, images) = (self.job.data.crop.get(), self.job.train_set.len());
         let mut task = LinearProbe::new(&stage.probe, backbone, self.classes()?, crop, images, self.device)?;
-        let pass = if stage.probe.augment { Pass::Train } else { Pass::Centre };
+        let pass = if stage.probe.augment { Pass::Train } else { Pass::Shuffled };
         let Some(metrics) = self.fit(&mut task, pass, &stage.train, run)? else { return Ok(None) };
-        let result = ProbeResult {
-            kind: "linear_probe".into(),
+        let result = self.probe_result(&stage.probe.protocol.to_string(), task.last());
+        let path = run.path().join(RESULTS);
+        atomic::write_bytes(&path, &serde_json::to_vec_pretty(&result)?)
+            .with_context(|| format!("cannot write {}: is the disk full?", path.display()))?;
+        Ok(Some(metrics))
+    }
+
+    fn probe_result(&self, protocol: &str, layers: &[LayerAccuracy]) -> ProbeResult {
+        // Of five classes or fewer, a top-5 would always hold.
+        let tells = self.job.train_set.classes().len() > 5;
+        let layer =
+            |l: &LayerAccuracy| LayerResult { layer: l.layer.clone(), top1: l.top1, top5: tells.then_some(l.top5) };
+        ProbeResult {
+            kind: Kind::LinearProbe,
             experiment: self.job.experiment.clone(),
             seed: self.job.seed,
-            protocol: stage.probe.protocol.to_string(),
+            protocol: protocol.into(),
             dataset: self.job.data.source.to_string(),
-            rows: vec![ProbeRow {
+            rows: vec![BackboneResult {
                 backbone: self.job.backbone.clone().unwrap_or_default(),
-                layers: task.layer_accuracies(&metrics),
+                layers: layers.iter().map(layer).collect(),
             }],
-        };
-        result.write(&run.path().join(PROBE_RESULTS))?;
-        Ok(Some(metrics))
+            from: PathBuf::new(),
+        }
     }
 
     fn fit(
@@ -157,7 +173,7 @@ impl Fit<'_> {
     fn frozen(&self, init: &InitSpec, stage: &LinearProbeStage) -> Result<AlexNet> {
         match init {
             InitSpec::Init(filler) => {
-                let spec = given(stage.backbone.as_ref(), "backbone")?.with_filler(*filler);
+                let spec = given(stage.backbone.as_ref(), "backbone")?.with_init(*filler);
                 self.transfer_graph(&spec, &mut Params::new(self.device))
             }
             InitSpec::Stage(_) => {
@@ -182,7 +198,7 @@ impl Fit<'_> {
         };
         let mut params = Params::new(self.device);
         let net = self.transfer_graph(&spec, &mut params)?;
-        let report = weights::load_into(&params, &absorb_batch_norm(&tensors)?)
+        let report = weights::load_into(&params, &without_batch_norm(&spec, tensors)?)
             .with_context(|| format!("{} does not fit the backbone", path.display()))?;
         tracing::info!("{}: {report}", path.display());
         ensure!(
@@ -191,6 +207,18 @@ impl Fit<'_> {
         );
         Ok(net)
     }
+}
+
+/// The tensors of the net without batch normalisation, whichever kind the file holds.
+fn without_batch_norm(
+    spec: &BackboneSpec,
+    tensors: BTreeMap<String, Tensor>,
+) -> candle_core::Result<BTreeMap<String, Tensor>> {
+    let build = Build { graph: Graph::Pretext, batch_norm: true, input_channels: 1, outputs: None };
+    let layers = spec.table(&build);
+    let normalised = layers.iter().filter_map(Layer::batch_norm_name);
+    let held = normalised.filter(|norm| tensors.contains_key(&format!("{norm}.running_mean"))).count();
+    if held == 0 { Ok(tensors) } else { absorb_batch_norm(&layers, &tensors) }
 }
 
 fn backbone_of(yaml: &str) -> Result<BackboneSpec> {

@@ -1,1 +1,161 @@
 //! Top-k accuracy, and mean ± standard deviation over seeds.
+
+use candle_core::{DType, Result, Tensor, bail};
+use std::fmt;
+
+/// Top-k accuracy for several k at once, counted over batches.
+///
+/// A tie counts against us: a picture is right at k if fewer than k other classes score at least as much as its own. So
+/// a network that gives every class the same score is right never, not always, and so is one that gives NaN.
+#[derive(Clone, Debug)]
+pub struct TopK {
+    ks: Vec<usize>,
+    hits: Vec<u64>,
+    seen: u64,
+}
+
+impl TopK {
+    pub fn new(ks: &[usize]) -> Self {
+        Self { ks: ks.to_vec(), hits: vec![0; ks.len()], seen: 0 }
+    }
+
+    /// Counts one batch: logits `(N, K)` of any floating type, labels u32 `(N)`. Errors, before anything is counted:
+    /// other shapes, a label that is not below K.
+    pub fn add(&mut self, logits: &Tensor, labels: &Tensor) -> Result<()> {
+        let ranks = ranks(logits, labels)?;
+        self.seen += ranks.len() as u64;
+        for (k, hits) in self.ks.iter().zip(&mut self.hits) {
+            *hits += ranks.iter().filter(|rank| *rank < k).count() as u64;
+        }
+        Ok(())
+    }
+
+    /// The shares of pictures that were right, 0 to 1, in the order of the ks; None before the first picture.
+    pub fn values(&self) -> Option<Vec<f64>> {
+        (self.seen > 0).then(|| self.hits.iter().map(|hits| *hits as f64 / self.seen as f64).collect())
+    }
+
+    /// Pictures counted so far.
+    pub fn seen(&self) -> u64 {
+        self.seen
+    }
+}
+
+/// For each picture, how many other classes score no less than its own.
+fn ranks(logits: &Tensor, labels: &Tensor) -> Result<Vec<usize>> {
+    let (n, k) = logits.dims2()?;
+    if labels.dims() != [n] {
+        bail!("top-k accuracy: logits ({n}, {k}) need labels ({n}), not {:?}", labels.dims());
+    }
+    let scores = logits.to_dtype(DType::F32)?.to_vec2::<f32>()?;
+    let labels = labels.to_dtype(DType::U32)?.to_vec1::<u32>()?;
+    scores.iter().zip(labels).map(|(scores, label)| rank(scores, label as usize)).collect()
+}
+
+fn rank(scores: &[f32], label: usize) -> Result<usize> {
+    let Some(own) = scores.get(label).copied() else {
+        bail!("top-k accuracy: label {label} with logits for {} classes", scores.len());
+    };
+    if own.is_nan() {
+        return Ok(usize::MAX);
+    }
+    // A NaN elsewhere is not below `own`, so it counts against us too. Our own score is taken off again.
+    let not_below = scores.iter().filter(|other| other.is_nan() || **other >= own).count();
+    Ok(not_below - 1)
+}
+
+/// Mean and sample standard deviation (n − 1 in the denominator) over seeds.
+///
+/// Displays as `45.3 ± 0.6`, or `45.3` for a single seed; `{:.2}` sets the decimals.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct MeanStd {
+    pub n: usize,
+    pub mean: f64,
+    /// None for a single value, of which the spread is unknown, not zero.
+    pub std: Option<f64>,
+}
+
+impl MeanStd {
+    /// None for no values.
+    pub fn of(values: &[f64]) -> Option<Self> {
+        let n = values.len();
+        if n == 0 {
+            return None;
+        }
+        let mean = values.iter().sum::<f64>() / n as f64;
+        let squares: f64 = values.iter().map(|v| (v - mean) * (v - mean)).sum();
+        Some(Self { n, mean, std: (n > 1).then(|| (squares / (n - 1) as f64).sqrt()) })
+    }
+
+    /// The same as a percentage.
+    pub fn percent(self) -> Self {
+        Self { mean: 100.0 * self.mean, std: self.std.map(|std| 100.0 * std), ..self }
+    }
+}
+
+impl fmt::Display for MeanStd {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let decimals = f.precision().unwrap_or(1);
+        match self.std {
+            Some(std) => write!(f, "{:.decimals$} ± {std:.decimals$}", self.mean),
+            None => write!(f, "{:.decimals$}", self.mean),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use candle_core::Device;
+
+    fn count(scores: &[[f32; 3]], labels: &[u32]) -> Result<Vec<f64>> {
+        let mut top = TopK::new(&[1, 2, 3]);
+        top.add(
+            &Tensor::from_slice(scores.as_flattened(), (scores.len(), 3), &Device::Cpu)?,
+            &Tensor::new(labels, &Device::Cpu)?,
+        )?;
+        Ok(top.values().unwrap())
+    }
+
+    #[test]
+    fn counts_by_rank() {
+        // Ranks of the labels: 0, 1, 2, 0.
+        let scores = [[3.0, 2.0, 1.0], [3.0, 2.0, 1.0], [3.0, 2.0, 1.0], [-1.0, -3.0, -2.0]];
+        assert_eq!(count(&scores, &[0, 1, 2, 0]).unwrap(), [0.5, 0.75, 1.0]);
+    }
+
+    #[test]
+    fn ties_and_nan_count_against_us() {
+        assert_eq!(count(&[[0.0; 3]], &[0]).unwrap(), [0.0, 0.0, 1.0]);
+        assert_eq!(count(&[[1.0, 1.0, 0.0]], &[1]).unwrap(), [0.0, 1.0, 1.0]);
+        assert_eq!(count(&[[f32::NAN, 1.0, 2.0]], &[0]).unwrap(), [0.0, 0.0, 0.0]);
+        assert_eq!(count(&[[f32::NAN, 1.0, 2.0]], &[2]).unwrap(), [0.0, 1.0, 1.0]);
+    }
+
+    #[test]
+    fn batches_add_up_and_wrong_ones_are_refused() {
+        let mut top = TopK::new(&[1]);
+        assert!(top.values().is_none());
+        let device = &Device::Cpu;
+        let logits = Tensor::new(&[[1f32, 0.0], [1.0, 0.0]], device).unwrap();
+        top.add(&logits, &Tensor::new(&[0u32, 1], device).unwrap()).unwrap();
+        top.add(&logits.narrow(0, 0, 1).unwrap(), &Tensor::new(&[0u32], device).unwrap()).unwrap();
+        assert_eq!((top.values().unwrap()[0], top.seen()), (2.0 / 3.0, 3));
+        let wrong = top.add(&logits, &Tensor::new(&[0u32, 2], device).unwrap()).unwrap_err();
+        assert!(wrong.to_string().contains("label 2 with logits for 2 classes"), "{wrong}");
+        let wrong = top.add(&logits, &Tensor::new(&[0u32], device).unwrap()).unwrap_err();
+        assert!(wrong.to_string().contains("need labels (2), not [1]"), "{wrong}");
+        assert_eq!(top.seen(), 3);
+    }
+
+    #[test]
+    fn mean_and_sample_deviation() {
+        let seeds = MeanStd::of(&[0.2, 0.4, 0.6]).unwrap();
+        assert!((seeds.mean - 0.4).abs() < 1e-12 && (seeds.std.unwrap() - 0.2).abs() < 1e-12);
+        assert_eq!(seeds.percent().to_string(), "40.0 ± 20.0");
+        assert_eq!(format!("{seeds:.2}"), "0.40 ± 0.20");
+        let one = MeanStd::of(&[45.25]).unwrap();
+        assert_eq!((one.n, one.std, format!("{one:.2}")), (1, None, "45.25".to_string()));
+        assert!(MeanStd::of(&[]).is_none());
+    }
+}

@@ -7,7 +7,7 @@
 use super::params::{Params, assign};
 use anyhow::{Context, Result, bail, ensure};
 use candle_core::{DType, Device, Tensor};
-use safetensors::tensor::{Dtype, Metadata, TensorInfo, View};
+use safetensors::tensor::{Dtype, Metadata, TensorInfo};
 use serde_json::{Value, json};
 use std::{
     collections::BTreeMap,
@@ -114,7 +114,7 @@ fn write_tensor(tensor: &Tensor, file: &mut impl Write) -> Result<()> {
     for start in (0..rows).step_by(at_once) {
         let piece = tensor.narrow(0, start, at_once.min(rows - start))?;
         let piece = permuted(&piece, TO_FILE)?.to_device(&Device::Cpu)?;
-        file.write_all(&View::data(&piece))?;
+        file.write_all(&safetensors::View::data(&piece))?;
     }
     Ok(())
 }

@@ -116,25 +116,37 @@ fn normalise(x: &Tensor, affine: Option<(&Tensor, &Tensor)>, op: Normalise) -> R
     }
 }
 
-/// Channels that are summed together: three f64 tables of this length fit a core's first cache.
+/// Channels that are summed together: their tables fit a core's first cache.
 const SUM_CHANNELS: usize = 1024;
+/// Rows that are summed in the element type before the sum goes into f64.
+const SUM_ROWS: usize = 16;
 
-/// Two sums per channel over the rows of an `(m, C)` matrix. `add(rows, channels, s0, s1)` adds a piece to the sums of
-/// those channels; pieces depend on the shape alone, are summed in f64 and joined in order.
-fn channel_sums(
+/// Two sums per channel over the rows of an `(m, C)` matrix. `add(row, channels, s0, s1)` adds the row's part to the
+/// sums of those channels: in the element type over a few rows, in f64 above. Pieces depend on the shape alone and
+/// are joined in order.
+fn channel_sums<T: Float>(
     m: usize,
     channels: usize,
-    add: impl Fn(Range<usize>, Range<usize>, &mut [f64], &mut [f64]) + Sync,
+    add: impl Fn(usize, Range<usize>, &mut [T], &mut [T]) + Sync,
 ) -> [Vec<f64>; 2] {
     let pieces = (m * channels / (2 * BLOCK)).clamp(1, 32);
     let rows = m.div_ceil(pieces);
     let piece = |i: usize| {
-        let (mut s0, mut s1) = (vec![0.0; channels], vec![0.0; channels]);
-        for start in (0..channels).step_by(SUM_CHANNELS) {
-            let c = start..(start + SUM_CHANNELS).min(channels);
-            add((i * rows).min(m)..((i + 1) * rows).min(m), c.clone(), &mut s0[c.clone()], &mut s1[c]);
+        let mut sums = [vec![0.0; channels], vec![0.0; channels]];
+        let (start, end) = ((i * rows).min(m), ((i + 1) * rows).min(m));
+        for c in (0..channels).step_by(SUM_CHANNELS).map(|c| c..(c + SUM_CHANNELS).min(channels)) {
+            for run in (start..end).step_by(SUM_ROWS) {
+                let mut short = [[T::ZERO; SUM_CHANNELS]; 2];
+                let [s0, s1] = &mut short;
+                for row in run..(run + SUM_ROWS).min(end) {
+                    add(row, c.clone(), &mut s0[..c.len()], &mut s1[..c.len()]);
+                }
+                for (sum, short) in sums.iter_mut().zip(&short) {
+                    sum[c.clone()].iter_mut().zip(short).for_each(|(s, v)| *s += v.to_f64());
+                }
+            }
         }
-        [s0, s1]
+        sums
     };
     let partial: Vec<_> = (0..pieces).into_par_iter().map(piece).collect();
     let mut total = [vec![0.0; channels], vec![0.0; channels]];
@@ -153,20 +165,13 @@ struct BatchStatistics;
 impl BatchStatistics {
     fn compute<T: Float>(x: &[T], channels: usize) -> Vec<f64> {
         let m = x.len() / channels;
-        let shift: Vec<f64> = x[..channels].iter().map(|v| v.to_f64()).collect();
-        let [mut s0, mut s1] = channel_sums(m, channels, |rows, c, s0, s1| {
-            for row in x[rows.start * channels..rows.end * channels].chunks_exact(channels) {
-                let row = row[c.clone()].iter().zip(&shift[c.clone()]);
-                for ((x, shift), (s0, s1)) in row.zip(s0.iter_mut().zip(s1.iter_mut())) {
-                    let d = x.to_f64() - shift;
-                    *s0 += d;
-                    *s1 += d * d;
-                }
-            }
+        let shift = &x[..channels];
+        let [mut s0, mut s1] = channel_sums(m, channels, |row, c, s0, s1| {
+            add_moments(&x[row * channels..][c.clone()], &shift[c], s0, s1);
         });
-        for ((s0, s1), shift) in s0.iter_mut().zip(&mut s1).zip(&shift) {
+        for ((s0, s1), shift) in s0.iter_mut().zip(&mut s1).zip(shift) {
             let offset = *s0 / m as f64;
-            *s0 = shift + offset;
+            *s0 = shift.to_f64() + offset;
             // `max` would turn NaN into 0
             let var = *s1 / m as f64 - offset * offset;
             *s1 = if var < 0.0 { 0.0 } else { var };
@@ -255,11 +260,7 @@ impl<T: Float> Channels<T> {
         let rows = BLOCK.div_ceil(c) * c;
         fill_blocks(1, x.len(), rows, |_, start, out| {
             for (out, x) in out.chunks_exact_mut(c).zip(x[start..].chunks_exact(c)) {
-                let table = self.mean.iter().zip(&self.scale).zip(&self.shift);
-                for ((o, &x), ((&mean, &scale), &shift)) in out.iter_mut().zip(x).zip(table) {
-                    let y = (x - mean) * scale + shift;
-                    *o = if self.relu { y.rectify() } else { y };
-                }
+                normalise_row(self, x, out);
             }
         })
     }
@@ -267,21 +268,9 @@ impl<T: Float> Channels<T> {
     /// Σ dy and Σ dy·(x − mean) per channel, dy where the ReLU, if any, was open.
     fn sums(&self, x: &[T], dy: &[T]) -> [Vec<f64>; 2] {
         let n = self.mean.len();
-        channel_sums(x.len() / n, n, |rows, c, s0, s1| {
-            let (mean, scale, shift) =
-                (&self.mean[c.clone()], &self.scale[c.clone()], &self.shift[c.clone()]);
-            for row in rows {
-                let (x, dy) = (&x[row * n..][c.clone()], &dy[row * n..][c.clone()]);
-                let table = mean.iter().zip(scale).zip(shift);
-                let sums = s0.iter_mut().zip(s1.iter_mut());
-                for (((&x, &dy), ((&mean, &scale), &shift)), (s0, s1)) in
-                    x.iter().zip(dy).zip(table).zip(sums)
-                {
-                    let dy = self.open(x - mean, scale, shift, dy).to_f64();
-                    *s0 += dy;
-                    *s1 += dy * (x - mean).to_f64();
-                }
-            }
+        channel_sums(x.len() / n, n, |row, c, s0, s1| {
+            let tables = [&self.mean, &self.scale, &self.shift].map(|t| &t[c.clone()]);
+            add_gradient_sums(&x[row * n..][c.clone()], &dy[row * n..][c.clone()], tables, self.relu, s0, s1);
         })
     }
 
@@ -302,20 +291,70 @@ impl<T: Float> Channels<T> {
             let rows =
                 out.chunks_exact_mut(c).zip(x[start..].chunks_exact(c)).zip(dy[start..].chunks_exact(c));
             for ((out, x), dy) in rows {
-                let table =
-                    self.mean.iter().zip(&self.scale).zip(&self.shift).zip(constant.iter().zip(&slope));
-                let row = out.iter_mut().zip(x).zip(dy).zip(table);
-                for (((o, &x), &dy), (((&mean, &scale), &shift), (&constant, &slope))) in row {
-                    let d = x - mean;
-                    *o = scale * (self.open(d, scale, shift, dy) - constant - d * slope);
-                }
+                input_gradient_row(self, (&constant, &slope), x, dy, out);
             }
         })
     }
+}
 
-    /// dy where the ReLU, if any, was open for x − mean = `d`.
-    fn open(&self, d: T, scale: T, shift: T, dy: T) -> T {
-        if self.relu { (d * scale + shift).gate(dy) } else { dy }
+// The rows' inner loops stand alone, since the compiler vectorises them only where it can tell the slices apart.
+
+/// Σ (x − shift) and Σ (x − shift)².
+#[inline(never)]
+fn add_moments<T: Float>(x: &[T], shift: &[T], s0: &mut [T], s1: &mut [T]) {
+    for (((&x, &shift), s0), s1) in x.iter().zip(shift).zip(s0).zip(s1) {
+        let d = x - shift;
+        *s0 += d;
+        *s1 += d * d;
+    }
+}
+
+#[inline(never)]
+fn normalise_row<T: Float>(channels: &Channels<T>, x: &[T], out: &mut [T]) {
+    let Channels { mean, scale, shift, relu, .. } = channels;
+    for ((((o, &x), &mean), &scale), &shift) in out.iter_mut().zip(x).zip(mean).zip(scale).zip(shift) {
+        let y = (x - mean) * scale + shift;
+        *o = if *relu { y.rectify() } else { y };
+    }
+}
+
+/// dy where the ReLU, if any, was open for x − mean = `d`: the arithmetic of [`normalise_row`].
+#[inline(always)]
+fn open<T: Float>(relu: bool, d: T, scale: T, shift: T, dy: T) -> T {
+    if relu { (d * scale + shift).gate(dy) } else { dy }
+}
+
+#[inline(never)]
+fn add_gradient_sums<T: Float>(
+    x: &[T],
+    dy: &[T],
+    [mean, scale, shift]: [&[T]; 3],
+    relu: bool,
+    s0: &mut [T],
+    s1: &mut [T],
+) {
+    let row = x.iter().zip(dy).zip(mean).zip(scale).zip(shift);
+    for (((((&x, &dy), &mean), &scale), &shift), (s0, s1)) in row.zip(s0.iter_mut().zip(s1)) {
+        let d = x - mean;
+        let dy = open(relu, d, scale, shift, dy);
+        *s0 += dy;
+        *s1 += dy * d;
+    }
+}
+
+#[inline(never)]
+fn input_gradient_row<T: Float>(
+    channels: &Channels<T>,
+    (constant, slope): (&[T], &[T]),
+    x: &[T],
+    dy: &[T],
+    out: &mut [T],
+) {
+    let Channels { mean, scale, shift, relu, .. } = channels;
+    let row = out.iter_mut().zip(x).zip(dy).zip(mean).zip(scale).zip(shift).zip(constant.iter().zip(slope));
+    for ((((((o, &x), &dy), &mean), &scale), &shift), (&constant, &slope)) in row {
+        let d = x - mean;
+        *o = scale * (open(*relu, d, scale, shift, dy) - constant - d * slope);
     }
 }
 

@@ -28,22 +28,47 @@ pub(super) trait Float: FloatDType + Neg<Output = Self> {
     }
 }
 
-macro_rules! float {
-    ($t:ident) => {
-        impl Float for $t {
-            const ZERO: Self = 0.0;
-            const NEG_INFINITY: Self = $t::NEG_INFINITY;
-            fn exp(self) -> Self {
-                $t::exp(self)
-            }
-            fn nan(self) -> bool {
-                self.is_nan()
-            }
-        }
-    };
+impl Float for f32 {
+    const ZERO: Self = 0.0;
+    const NEG_INFINITY: Self = f32::NEG_INFINITY;
+
+    /// e^x within 2 units in the last place, without a call, so that loops over it are vectorised; 0 below the normal
+    /// numbers. x = n·ln 2 + r with |r| ≤ ln 2 / 2, a Taylor polynomial of r, n put into the exponent.
+    #[inline(always)]
+    fn exp(self) -> Self {
+        // adding 1.5·2^23 rounds to an integer, which then stands in the low bits
+        const ROUND: f32 = 12_582_912.0;
+        // ln 2 in two parts, the first of which times n is exact
+        const LN_2: [f32; 2] = [0.693_359_4, -2.121_944_4e-4];
+        let x = if self > 89.0 { 89.0 } else { self };
+        let shifted = x * std::f32::consts::LOG2_E + ROUND;
+        let whole = shifted - ROUND;
+        let r = x - whole * LN_2[0] - whole * LN_2[1];
+        let p = 1.0 / 120.0 + r * (1.0 / 720.0 + r * (1.0 / 5040.0));
+        let p = 1.0 + r * (1.0 + r * (0.5 + r * (1.0 / 6.0 + r * (1.0 / 24.0 + r * p))));
+        // 2^n as a product of two powers, since n = 128 has no f32 of its own
+        let n = shifted.to_bits() as i32 - ROUND.to_bits() as i32;
+        let power = |n: i32| f32::from_bits(((n + 127) << 23) as u32);
+        if x < -87.33 { 0.0 } else { p * power(n >> 1) * power(n - (n >> 1)) }
+    }
+
+    fn nan(self) -> bool {
+        self.is_nan()
+    }
 }
-float!(f32);
-float!(f64);
+
+impl Float for f64 {
+    const ZERO: Self = 0.0;
+    const NEG_INFINITY: Self = f64::NEG_INFINITY;
+
+    fn exp(self) -> Self {
+        f64::exp(self)
+    }
+
+    fn nan(self) -> bool {
+        self.is_nan()
+    }
+}
 
 /// Runs `$body` with the type name `$t` bound to the storage's element type; other dtypes are an error naming the op.
 macro_rules! by_dtype {
@@ -152,6 +177,19 @@ mod tests {
         assert_eq!(got, (0..30).map(|i| i as f32).collect::<Vec<_>>());
         assert!(fill_blocks::<f32>(0, 10, 4, |_, _, _| ()).is_empty());
         assert!(fill_blocks::<f32>(3, 0, 4, |_, _, _| ()).is_empty());
+    }
+
+    #[test]
+    fn exp_is_within_two_units_of_the_last_place() {
+        for i in -87_300..88_700 {
+            let x = i as f32 / 1000.0;
+            let (got, want) = (f64::from(Float::exp(x)), f64::from(x).exp());
+            assert!((got / want - 1.0).abs() < 2.0 * f64::from(f32::EPSILON), "{x}: {got} {want}");
+        }
+        assert_eq!(Float::exp(0f32), 1.0);
+        assert_eq!([-88f32, -1e4, f32::NEG_INFINITY].map(Float::exp), [0.0; 3]);
+        assert_eq!([89f32, f32::INFINITY].map(Float::exp), [f32::INFINITY; 2]);
+        assert!(Float::exp(f32::NAN).is_nan());
     }
 
     #[test]

@@ -209,9 +209,9 @@ fn max_backward<T: Float>(windows: &Windows, x: &[T], y: &[T], dy: &[T]) -> Vec<
             for tx in col.lo..col.hi {
                 let tap = &x[windows.at(ty, tx)..][..c];
                 if band.holds(ty) {
-                    hand_over(tap, max, &mut rest, Some(band.pixel(windows, ty, tx)));
+                    hand_over(tap, max, &mut rest, band.pixel(windows, ty, tx));
                 } else {
-                    hand_over(tap, max, &mut rest, None);
+                    strike_out(tap, max, &mut rest);
                 }
             }
         }
@@ -219,19 +219,27 @@ fn max_backward<T: Float>(windows: &Windows, x: &[T], y: &[T], dy: &[T]) -> Vec<
     })
 }
 
-/// Moves what is left of the window's gradient to this tap in the channels where the tap is the maximum; a tap
-/// outside the band only takes it away.
-fn hand_over<T: Float>(tap: &[T], max: &[T], rest: &mut [T], gradient: Option<&mut [T]>) {
-    let hit = |x: T, m: T| x == m || x.nan();
-    if let Some(gradient) = gradient {
-        for (((&x, &m), r), d) in tap.iter().zip(max).zip(rest).zip(gradient) {
-            *d += if hit(x, m) { *r } else { T::ZERO };
-            *r = if hit(x, m) { T::ZERO } else { *r };
-        }
-    } else {
-        for ((&x, &m), r) in tap.iter().zip(max).zip(rest) {
-            *r = if hit(x, m) { T::ZERO } else { *r };
-        }
+fn is_max<T: Float>(x: T, max: T) -> bool {
+    // no short circuit, which would keep the loops below from being vectorised
+    (x == max) | x.nan()
+}
+
+/// Moves what is left of the window's gradient to this tap in the channels where the tap is the maximum. Stands alone
+/// so that the compiler can tell the slices apart and vectorise.
+#[inline(never)]
+fn hand_over<T: Float>(tap: &[T], max: &[T], rest: &mut [T], gradient: &mut [T]) {
+    for (((&x, &m), r), d) in tap.iter().zip(max).zip(rest).zip(gradient) {
+        let hit = is_max(x, m);
+        *d += if hit { *r } else { T::ZERO };
+        *r = if hit { T::ZERO } else { *r };
+    }
+}
+
+/// The same for a tap outside the band, whose part another band adds.
+#[inline(never)]
+fn strike_out<T: Float>(tap: &[T], max: &[T], rest: &mut [T]) {
+    for ((&x, &m), r) in tap.iter().zip(max).zip(rest) {
+        *r = if is_max(x, m) { T::ZERO } else { *r };
     }
 }
 

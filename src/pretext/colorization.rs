@@ -235,7 +235,7 @@ impl Task for Colorization {
             .map(|i| columns.iter().map(|c| tile(c, i)).collect::<Result<Vec<_>>>())
             .collect::<Result<Vec<_>>>()?;
         let scale = (96 / w.max(h)).max(1);
-        let (width, height, rgb) = panel::panel(&rows, &["input", "predicted", "truth"], scale);
+        let (width, height, rgb) = panel::panel(&rows, &["input", "predicted", "truth"], scale)?;
         Ok(Some(Panel { name: "colorization".into(), width, height, rgb }))
     }
 

@@ -6,7 +6,7 @@ use crate::{
     backbones::{BackboneSpec, alexnet::{AlexNet, Build, Graph}},
     color::lab,
     data::{Batch, loader::Loader},
-    metrics::accuracy::Accuracy,
+    metrics::accuracy::TopK,
     nn::{Mode, params::Params},
     ops::losses::cross_entropy,
     rng::Rng,
@@ -15,20 +15,20 @@ use crate::{
 use anyhow::{Context, Result};
 use candle_core::{Device, Tensor};
 
-/// A classifier on the transfer graph with batch normalisation.
+/// A classifier with batch normalisation.
 pub struct Supervised {
     net: AlexNet,
     params: Params,
 }
 
 impl Supervised {
-    /// A fresh network with `classes` outputs on `device`.
+    /// A fresh network with `classes` outputs on `device`. The transfer graph is AlexNet itself and needs the crop it was
+    /// made for (227, small stem 29); the pretext graph takes any.
     ///
     /// # Errors
     /// When the backbone cannot be built.
-    pub fn new(backbone: &BackboneSpec, classes: usize, rng: &Rng, device: &Device) -> Result<Self> {
-        let build =
-            Build { graph: Graph::Transfer, batch_norm: true, input_channels: 1, outputs: Some(classes) };
+    pub fn new(backbone: &BackboneSpec, graph: Graph, classes: usize, rng: &Rng, device: &Device) -> Result<Self> {
+        let build = Build { graph, batch_norm: true, input_channels: 1, outputs: Some(classes) };
         let mut params = Params::new(device);
         let net = backbone.build(&build, &mut params, &rng.split("init"))?;
         Ok(Self { net, params })
@@ -39,7 +39,7 @@ impl Supervised {
         let x = lightness(&lab::rgb_to_lab(pixels)?)?;
         let logits = self.net.forward(&x, &["fc8"], mode)?.remove(0);
         let (b, h, w, classes) = logits.dims4()?;
-        // More than one position when the crop is larger than the classifier needs: their mean is the answer.
+        // One position on the transfer graph; on the pretext graph, a map of answers, whose mean is the answer.
         Ok(logits.reshape((b, h * w, classes))?.mean(1)?)
     }
 }
@@ -57,14 +57,13 @@ impl Task for Supervised {
     }
 
     fn evaluate(&mut self, val: &mut Loader) -> Result<Vec<Metric>> {
-        let (mut top1, mut top5) = (Accuracy::new(1), Accuracy::new(5));
+        let mut accuracy = TopK::new(&[1, 5]);
         while let Some(batch) = val.next_batch()? {
-            let logits = self.logits(&batch.pixels, &Mode::Frozen)?;
-            top1.add(&logits, labels(&batch)?)?;
-            top5.add(&logits, labels(&batch)?)?;
+            accuracy.add(&self.logits(&batch.pixels, &Mode::Frozen)?, labels(&batch)?)?;
         }
-        let metric = |name: &str, value| Metric { name: name.into(), value, better: Better::Higher };
-        Ok(vec![metric("top1", top1.share()), metric("top5", top5.share())])
+        let shares = accuracy.values().context("there are no validation images")?;
+        let metric = |(name, value): (&str, f64)| Metric { name: name.into(), value, better: Better::Higher };
+        Ok(["top1", "top5"].into_iter().zip(shares).map(metric).collect())
     }
 
     fn picture(&mut self, _: &mut Loader) -> Result<Option<Panel>> {

@@ -11,7 +11,7 @@ use crate::{
     bounded::Count,
     color::lab,
     data::{Batch, loader::Loader},
-    metrics::accuracy::Accuracy,
+    metrics::accuracy::TopK,
     nn::{
         Mode,
         init::Filler,
@@ -23,7 +23,7 @@ use crate::{
     rng::Rng,
     train::task::{Better, Metric, Panel, Step, Task},
 };
-use anyhow::Result;
+use anyhow::{Context, Result};
 use candle_core::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
@@ -89,12 +89,7 @@ pub struct LinearProbe {
     protocol: Protocol,
     dimensions: usize,
     cache: Option<FeatureCache>,
-}
-
-/// One layer's running accuracy.
-struct Counts {
-    top1: Accuracy,
-    top5: Accuracy,
+    last: Vec<LayerAccuracy>,
 }
 
 /// What one layer's probe reached on the validation set.
@@ -122,7 +117,7 @@ impl LinearProbe {
         let mut params = Params::new(device);
         let (protocol, dimensions) = (spec.protocol, spec.dimensions.get());
         let mut probe =
-            Self { backbone, heads: vec![], params: Params::new(device), protocol, dimensions, cache: None };
+            Self { backbone, heads: vec![], params: Params::new(device), protocol, dimensions, cache: None, last: vec![] };
         let blank = Tensor::zeros((1, crop, crop, 1), candle_core::DType::F32, device)?;
         let taps: Vec<&str> = spec.layers.iter().map(String::as_str).collect();
         let widths = probe.compute(&blank, &taps)?.iter().map(|f| f.dim(1)).collect::<candle_core::Result<Vec<_>>>()?;
@@ -165,6 +160,11 @@ impl LinearProbe {
         Ok(logits.collect::<candle_core::Result<_>>()?)
     }
 
+    /// What the last validation found.
+    pub fn last(&self) -> &[LayerAccuracy] {
+        &self.last
+    }
+
     /// Top-1 and top-5 of every layer over one pass of `val`.
     ///
     /// # Errors
@@ -174,7 +174,7 @@ impl LinearProbe {
         while let Some(batch) = val.next_batch()? {
             self.count(&batch, &mut counts)?;
         }
-        Ok(self.shares(&counts))
+        self.shares(&counts)
     }
 
     /// The same over batches at hand.
@@ -184,27 +184,22 @@ impl LinearProbe {
     pub fn accuracies_on(&self, batches: &[Batch]) -> Result<Vec<LayerAccuracy>> {
         let mut counts = self.counts();
         batches.iter().try_for_each(|batch| self.count(batch, &mut counts))?;
-        Ok(self.shares(&counts))
+        self.shares(&counts)
     }
 
-    fn counts(&self) -> Vec<Counts> {
-        self.heads.iter().map(|_| Counts { top1: Accuracy::new(1), top5: Accuracy::new(5) }).collect()
+    fn counts(&self) -> Vec<TopK> {
+        self.heads.iter().map(|_| TopK::new(&[1, 5])).collect()
     }
 
-    fn count(&self, batch: &Batch, counts: &mut [Counts]) -> Result<()> {
+    fn count(&self, batch: &Batch, counts: &mut [TopK]) -> Result<()> {
         let logits = self.logits(&self.features(batch)?, &Mode::Frozen)?;
-        for (count, logits) in counts.iter_mut().zip(&logits) {
-            count.top1.add(logits, labels(batch)?)?;
-            count.top5.add(logits, labels(batch)?)?;
-        }
-        Ok(())
+        counts.iter_mut().zip(&logits).try_for_each(|(count, logits)| Ok(count.add(logits, labels(batch)?)?))
     }
 
-    fn shares(&self, counts: &[Counts]) -> Vec<LayerAccuracy> {
-        let row = |(head, count): (&Head, &Counts)| LayerAccuracy {
-            layer: head.layer.clone(),
-            top1: count.top1.share(),
-            top5: count.top5.share(),
+    fn shares(&self, counts: &[TopK]) -> Result<Vec<LayerAccuracy>> {
+        let row = |(head, count): (&Head, &TopK)| {
+            let shares = count.values().context("there are no validation images")?;
+            Ok(LayerAccuracy { layer: head.layer.clone(), top1: shares[0], top5: shares[1] })
         };
         self.heads.iter().zip(counts).map(row).collect()
     }
@@ -228,13 +223,14 @@ impl Task for LinearProbe {
     }
 
     fn evaluate(&mut self, val: &mut Loader) -> Result<Vec<Metric>> {
+        self.last = self.accuracies(val)?;
         let metric = |layer: &str, name: &str, value| Metric {
             name: format!("{layer}_{name}"),
             value,
             better: Better::Higher,
         };
-        let rows = self.accuracies(val)?;
-        Ok(rows.iter().flat_map(|r| [metric(&r.layer, "top1", r.top1), metric(&r.layer, "top5", r.top5)]).collect())
+        let both = |r: &LayerAccuracy| [metric(&r.layer, "top1", r.top1), metric(&r.layer, "top5", r.top5)];
+        Ok(self.last.iter().flat_map(both).collect())
     }
 
     fn picture(&mut self, _: &mut Loader) -> Result<Option<Panel>> {

@@ -21,7 +21,10 @@ use super::{
     node::Node,
 };
 use crate::{
-    backbones::{BackboneSpec, alexnet::TAPS},
+    backbones::{
+        BackboneSpec,
+        alexnet::{Graph, TAPS},
+    },
     data::{
         catalog,
         source::{DataError, DataSpec, SourceSpec},
@@ -120,6 +123,10 @@ pub struct SupervisedStage {
     pub data: Option<DataSpec>,
     #[serde(default)]
     pub backbone: Option<BackboneSpec>,
+    /// The transfer graph is AlexNet as it is known and takes crops of 227 (small stem: 29) pixels; the pretext graph
+    /// takes any and averages its answers over the positions.
+    #[serde(default)]
+    pub graph: Graph,
     pub train: TrainSpec,
 }
 

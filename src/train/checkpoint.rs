@@ -223,7 +223,8 @@ fn unreadable(path: &Path, error: ReadError) -> anyhow::Error {
 fn ways_out(path: &Path) -> String {
     let folder = path.parent().unwrap_or(Path::new("."));
     let kept = keep::on_disk(folder).unwrap_or_default();
-    let newest = kept.iter().rev().map(|(_, kept)| kept).find(|kept| *kept != path);
+    let whole = |kept: &&PathBuf| *kept != path && tensors::read_text(kept).is_ok();
+    let newest = kept.iter().rev().map(|(_, kept)| kept).find(whole);
     match newest.and_then(|kept| kept.file_name()) {
         Some(name) => format!(
             "copy {} over it to continue from there, or delete it to start from the beginning",

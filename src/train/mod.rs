@@ -1,6 +1,6 @@
 //! Training machinery: the loop, checkpoints, run directories, logs. Knows no task.
 //!
-//! A file uses those listed above it.
+//! A file uses those of the groups above it, and of its own.
 
 pub mod atomic; // whole files or none
 pub mod clock; // UTC and spans as text
@@ -9,6 +9,8 @@ pub mod interrupt; // Ctrl-C and SIGTERM
 
 pub mod spec; // TrainSpec
 pub mod spec_change; // which keys of two specs differ
+pub mod panel;
+pub mod panel; // pictures side by side
 pub mod task; // trait Task
 
 pub mod events; // TensorBoard
@@ -20,10 +22,12 @@ pub mod window; // means over the log interval
 pub mod manifest; // what ran where, and what came out
 pub mod run_dir; // directory, lock, spec, log
 
-pub mod checkpoint; // save, resume
 pub mod keep; // the best checkpoints
-pub mod log; // metrics.jsonl, events, progress, warnings
+
+pub mod checkpoint; // save, resume
 pub mod progress; // one line for people
+
+pub mod log; // metrics.jsonl, events, progress, warnings
 pub mod update; // one update of the parameters
 
 pub mod fit; // THE loop

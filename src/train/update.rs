@@ -43,10 +43,10 @@ pub fn update(
         drop(loss); // the graph goes before the next one is built
         gradients.add(task.params(), &mut store)?;
         worst = if value.is_finite() { worst } else { value };
-        match scalars.is_empty() {
-            true => state.window.add("loss", value),
-            false => scalars.iter().for_each(|(name, value)| state.window.add(name, *value)),
+        if scalars.is_empty() {
+            state.window.add("loss", value);
         }
+        scalars.iter().for_each(|(name, value)| state.window.add(name, *value));
     }
     let norm = gradients.finish(spec.clip.map(|c| c.get()))?;
     if !f64::is_finite(worst + norm) {

@@ -69,10 +69,12 @@ impl Default for AlexNetSpec {
 }
 
 /// Which of the two graphs of the same weights.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Graph {
     /// Padded pools, pool5 stride 1, fc6 dilated: a fully convolutional net for pixels. No dropout.
     Pretext,
+    #[default]
     /// Unpadded, pool5 stride 2, dropout after fc6 and fc7: one vector for a 227-pixel (small stem: 29) picture.
     Transfer,
 }

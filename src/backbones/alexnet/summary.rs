@@ -98,7 +98,8 @@ impl Row {
 fn write_row(f: &mut fmt::Formatter<'_>, cells: [&str; 9], macs: &str) -> fmt::Result {
     let [layer, kernel, stride, pad, groups, dilation, norm, map, parameters] = cells;
     let left = format!("{layer:<6} {kernel:>6} {stride:>6} {pad:>3} {groups:>6} {dilation:>8} {norm:>5}");
-    writeln!(f, "{left} {map:>12} {parameters:>11} {macs:>9}")
+    let line = format!("{left} {map:>12} {parameters:>11} {macs:>9}");
+    writeln!(f, "{}", line.trim_end())
 }
 
 /// 58127353 → `58,127,353`.
@@ -106,7 +107,7 @@ fn thousands(n: usize) -> String {
     let digits = n.to_string();
     let mut out = String::with_capacity(digits.len() + digits.len() / 3);
     for (i, digit) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i) % 3 == 0 {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
             out.push(',');
         }
         out.push(digit);

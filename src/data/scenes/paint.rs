@@ -43,7 +43,7 @@ impl Dice {
     /// One of `items`, which must not be empty.
     pub fn pick<T: Copy>(&mut self, items: &[T]) -> T {
         // Not `random_range`: its draws of usize depend on the width of a pointer.
-        items[(u64::from(self.0.next_u32()) * items.len() as u64 >> 32) as usize]
+        items[((u64::from(self.0.next_u32()) * items.len() as u64) >> 32) as usize]
     }
 
     /// A seed for a noise texture.

@@ -88,12 +88,8 @@ impl Flower {
     pub fn at(&self, x: f32, y: f32) -> Option<Surface> {
         let cy = y + 0.3;
         let r = (x * x + cy * cy).sqrt();
-        if r < 0.72 {
-            if let Some(head) = self.head(x, cy, r) {
-                return Some(head);
-            }
-        }
-        stalk(x, y)
+        let head = if r < 0.72 { self.head(x, cy, r) } else { None };
+        head.or_else(|| stalk(x, y))
     }
 
     fn head(&self, x: f32, y: f32, r: f32) -> Option<Surface> {

@@ -158,9 +158,9 @@ fn all_finite(tensor: &Tensor) -> Result<bool> {
     match read_f32(tensor, |values| values.par_chunks(PIECE).all(|piece| piece.iter().all(|v| v.is_finite())))
     {
         Some(finite) => Ok(finite),
-        // x − x is 0 where x is finite and NaN elsewhere
+        // 0 · x is 0 where x is finite and NaN elsewhere
         None => {
-            let sum: f64 = (tensor - tensor)?.sum_all()?.to_dtype(DType::F64)?.to_scalar()?;
+            let sum: f64 = (tensor * 0.0)?.sum_all()?.to_dtype(DType::F64)?.to_scalar()?;
             Ok(sum == 0.0)
         }
     }

@@ -142,5 +142,5 @@ impl Codes {
 
 /// x·ln x, continued to 0 at 0.
 fn xlogx(x: f64) -> f64 {
-    if x > 0.0 { x * x.ln() } else { 0.0 }
+    if x == 0.0 { 0.0 } else { x * x.ln() }
 }

@@ -55,10 +55,34 @@ struct RowsOf {
     target: SparseTarget,
 }
 
+/// Logits whose exponentials are held at a time.
+const RUN: usize = 128;
+
+/// Σ exp(x − max) in f64, in an order that only the length decides.
+fn sum_exp<T: Float>(x: &[T], max: T) -> f64 {
+    const LANES: usize = 4;
+    let (mut held, mut lanes) = ([T::ZERO; RUN], [0.0; LANES]);
+    for run in x.chunks(RUN) {
+        exponentials(run, max, &mut held);
+        // what a short run leaves of its predecessor must not count again
+        held[run.len()..].fill(T::ZERO);
+        for part in held.chunks_exact(LANES) {
+            lanes.iter_mut().zip(part).for_each(|(lane, v)| *lane += v.to_f64());
+        }
+    }
+    lanes.iter().sum()
+}
+
+/// exp(x − shift); stands alone so that the compiler can tell the slices apart and vectorise.
+#[inline(never)]
+fn exponentials<T: Float>(x: &[T], shift: T, out: &mut [T]) {
+    out.iter_mut().zip(x).for_each(|(o, &x)| *o = (x - shift).exp());
+}
+
 /// ln Σ exp(x) and CE of one row.
 fn row_entropy<T: Float>(x: &[T], classes: &[u32], shares: &[f64]) -> (f64, f64) {
-    let max = x.iter().fold(T::NEG_INFINITY, |m, &v| if v > m || v.nan() { v } else { m });
-    let sum: f64 = x.iter().map(|&v| (v - max).exp().to_f64()).sum();
+    let max = x.iter().fold(T::NEG_INFINITY, |m, &v| if (v > m) | v.nan() { v } else { m });
+    let sum = sum_exp(x, max);
     let dot: f64 = classes
         .iter()
         .zip(shares)
@@ -130,7 +154,8 @@ struct LossGradient {
 /// scale·(softmax(x) − target), given ln Σ exp(x).
 fn row_gradient<T: Float>(x: &[T], lse: f64, classes: &[u32], shares: &[f64], scale: f64, out: &mut [T]) {
     let (lse, factor) = (T::from_f64(lse), T::from_f64(scale));
-    out.iter_mut().zip(x).for_each(|(o, &x)| *o = (x - lse).exp() * factor);
+    exponentials(x, lse, out);
+    out.iter_mut().for_each(|o| *o *= factor);
     for (&class, &share) in classes.iter().zip(shares) {
         out[class as usize] -= T::from_f64(share * scale);
     }

@@ -1,0 +1,134 @@
+//! `results.json`: what a finished probe stage leaves in its run directory, and how `report` finds it again.
+
+use anyhow::{Context, Result, bail};
+use serde::{Deserialize, Serialize};
+use std::{
+    collections::HashSet,
+    fs,
+    path::{Path, PathBuf},
+};
+use walkdir::WalkDir;
+
+/// The file's name, in a stage's run directory beside `manifest.json`.
+pub const RESULTS: &str = "results.json";
+
+/// What kind of stage the results are of; other kinds in a run directory are passed over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    LinearProbe,
+}
+
+/// Probe accuracies of one seed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ProbeResult {
+    pub kind: Kind,
+    pub experiment: String,
+    pub seed: u64,
+    pub protocol: String,
+    pub dataset: String,
+    /// In the order of the spec, which the tables keep.
+    pub rows: Vec<BackboneResult>,
+    /// The directory that it was read from.
+    #[serde(skip)]
+    pub from: PathBuf,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct BackboneResult {
+    pub backbone: String,
+    pub layers: Vec<LayerResult>,
+}
+
+/// Shares of validation images, 0 to 1.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LayerResult {
+    pub layer: String,
+    pub top1: f64,
+    /// Absent where there are too few classes for it to say anything.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub top5: Option<f64>,
+}
+
+/// Every finished probe at or below `dirs`, at any depth, in the order of the arguments and then of the paths; one that
+/// is reached twice counts once. Errors: a directory that is not there, an unreadable file of a finished stage, nothing
+/// found.
+pub fn collect(dirs: &[PathBuf]) -> Result<Vec<ProbeResult>> {
+    let (mut found, mut visited, mut unfinished) = (Vec::new(), HashSet::new(), Vec::new());
+    for dir in dirs {
+        for stage in stages_below(dir)? {
+            if !visited.insert(stage.canonicalize().unwrap_or_else(|_| stage.clone())) {
+                continue;
+            }
+            match read(&stage)? {
+                Read::Probe(result) => found.push(result),
+                Read::Unfinished => unfinished.push(stage),
+                Read::OtherKind => {}
+            }
+        }
+    }
+    if found.is_empty() {
+        bail!("{}", nothing_found(dirs, &unfinished));
+    }
+    Ok(found)
+}
+
+enum Read {
+    Probe(ProbeResult),
+    Unfinished,
+    OtherKind,
+}
+
+/// Directories at or below `dir` that hold results, sorted by path.
+fn stages_below(dir: &Path) -> Result<Vec<PathBuf>> {
+    if !dir.is_dir() {
+        bail!("{} is not a directory: give a run directory, or a folder of them", dir.display());
+    }
+    let mut stages = Vec::new();
+    for entry in WalkDir::new(dir).sort_by_file_name() {
+        let entry = entry.with_context(|| format!("cannot list {}", dir.display()))?;
+        if entry.file_name() == RESULTS && entry.file_type().is_file() {
+            stages.extend(entry.path().parent().map(Path::to_path_buf));
+        }
+    }
+    Ok(stages)
+}
+
+fn read(stage: &Path) -> Result<Read> {
+    if !is_finished(stage) {
+        return Ok(Read::Unfinished);
+    }
+    let path = stage.join(RESULTS);
+    let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    let advice = || format!("{} is not a results file: delete it and run the stage again", path.display());
+    let value: serde_json::Value = serde_json::from_str(&text).with_context(advice)?;
+    if value.get("kind") != Some(&serde_json::to_value(Kind::LinearProbe)?) {
+        return Ok(Read::OtherKind);
+    }
+    // From the text, not the value: errors then name line and column.
+    let result: ProbeResult = serde_json::from_str(&text).with_context(advice)?;
+    Ok(Read::Probe(ProbeResult { from: stage.into(), ..result }))
+}
+
+/// A stage counts once its manifest says `"status": "finished"`.
+fn is_finished(stage: &Path) -> bool {
+    let manifest = fs::read_to_string(stage.join("manifest.json")).ok();
+    let value = manifest.and_then(|text| serde_json::from_str::<serde_json::Value>(&text).ok());
+    value.is_some_and(|value| value["status"] == "finished")
+}
+
+fn nothing_found(dirs: &[PathBuf], unfinished: &[PathBuf]) -> String {
+    let places: Vec<_> = dirs.iter().map(|dir| dir.display().to_string()).collect();
+    let mut message = format!(
+        "no probe results below {}: looked at any depth for {RESULTS} of a linear probe beside a manifest.json with \
+         status finished",
+        places.join(", ")
+    );
+    if let Some(first) = unfinished.first() {
+        let (count, first) = (unfinished.len(), first.display());
+        message += &format!("; {count} unfinished, first {first}: run the experiment again to finish it");
+    } else {
+        message += "; run an experiment with a probe stage first, or give its run directory";
+    }
+    message
+}

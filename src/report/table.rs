@@ -1,0 +1,263 @@
+//! Accuracy by backbone and layer, over seeds, as CSV, Markdown and aligned text.
+
+use super::results::{LayerResult, ProbeResult};
+use crate::metrics::accuracy::MeanStd;
+use anyhow::{Result, bail};
+use std::path::Path;
+
+/// What a cell measures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Measure {
+    Top1,
+    Top5,
+}
+
+impl Measure {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Top1 => "top-1",
+            Self::Top5 => "top-5",
+        }
+    }
+
+    fn of(self, layer: &LayerResult) -> Option<f64> {
+        match self {
+            Self::Top1 => Some(layer.top1),
+            Self::Top5 => layer.top5,
+        }
+    }
+}
+
+/// One data set under one protocol: a row per backbone, a column per layer, in percent.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Table {
+    pub dataset: String,
+    pub protocol: String,
+    pub measure: Measure,
+    pub layers: Vec<String>,
+    pub rows: Vec<Row>,
+    /// All seeds that any cell is over, ascending.
+    pub seeds: Vec<u64>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Row {
+    pub experiment: String,
+    pub backbone: String,
+    /// One a layer of the table; None where there is no result.
+    pub cells: Vec<Option<MeanStd>>,
+}
+
+/// One table for each pair of data set and protocol, rows and columns in the order first seen. Errors: two results for
+/// one cell and seed.
+pub fn tables(results: &[ProbeResult], measure: Measure) -> Result<Vec<Table>> {
+    refuse_repeats(results)?;
+    let mut groups: Vec<Vec<&ProbeResult>> = Vec::new();
+    for result in results {
+        let same = |r: &ProbeResult| r.dataset == result.dataset && r.protocol == result.protocol;
+        match groups.iter_mut().find(|group| same(group[0])) {
+            Some(group) => group.push(result),
+            None => groups.push(vec![result]),
+        }
+    }
+    Ok(groups.iter().map(|group| Table::of(group, measure)).collect())
+}
+
+/// One measured layer of one backbone of one result.
+struct Entry<'a> {
+    result: &'a ProbeResult,
+    backbone: &'a str,
+    layer: &'a LayerResult,
+}
+
+fn entries<'a>(results: impl IntoIterator<Item = &'a ProbeResult>) -> impl Iterator<Item = Entry<'a>> {
+    results.into_iter().flat_map(|result| {
+        result.rows.iter().flat_map(move |row| {
+            row.layers.iter().map(move |layer| Entry { result, backbone: &row.backbone, layer })
+        })
+    })
+}
+
+/// The same seed counted twice would make the spread over seeds look smaller than it is.
+fn refuse_repeats(results: &[ProbeResult]) -> Result<()> {
+    let mut seen = std::collections::HashMap::<_, &Path>::new();
+    for Entry { result, backbone, layer } in entries(results) {
+        let place = (&result.dataset, &result.protocol, &result.experiment, backbone, &layer.layer);
+        if let Some(first) = seen.insert((place, result.seed), &result.from) {
+            bail!(
+                "two results for {backbone} {} of experiment {}, seed {}: in {} and in {}; report on one of them",
+                layer.layer,
+                result.experiment,
+                result.seed,
+                first.display(),
+                result.from.display()
+            );
+        }
+    }
+    Ok(())
+}
+
+impl Table {
+    /// `group` is not empty.
+    fn of(group: &[&ProbeResult], measure: Measure) -> Self {
+        let (mut layers, mut keys) = (Vec::new(), Vec::new());
+        for result in group {
+            for row in &result.rows {
+                let key = (result.experiment.as_str(), row.backbone.as_str());
+                if !keys.contains(&key) {
+                    keys.push(key);
+                }
+                merge_in_order(&mut layers, row.layers.iter().map(|l| l.layer.as_str()));
+            }
+        }
+        let mut seeds: Vec<u64> = group.iter().map(|result| result.seed).collect();
+        seeds.sort_unstable();
+        seeds.dedup();
+        let cells = |key: (&str, &str)| layers.iter().map(|l| cell(group, measure, key, l)).collect();
+        let row =
+            |key: &(&str, &str)| Row { experiment: key.0.into(), backbone: key.1.into(), cells: cells(*key) };
+        Self {
+            dataset: group[0].dataset.clone(),
+            protocol: group[0].protocol.clone(),
+            measure,
+            rows: keys.iter().map(row).collect(),
+            layers: layers.iter().map(|l| l.to_string()).collect(),
+            seeds,
+        }
+    }
+
+    /// What the numbers are, in one line.
+    pub fn header(&self) -> String {
+        format!(
+            "Linear probe on {} (protocol {}): {} accuracy in %, {}",
+            self.dataset,
+            self.protocol,
+            self.measure.name(),
+            self.spread()
+        )
+    }
+
+    /// `mean ± std over 3 seeds (0, 1, 2)`
+    pub fn spread(&self) -> String {
+        let list: Vec<_> = self.seeds.iter().map(u64::to_string).collect();
+        match list.as_slice() {
+            [one] => format!("one seed ({one})"),
+            many => format!("mean ± std over {} seeds ({})", many.len(), many.join(", ")),
+        }
+    }
+
+    /// The backbone, with its experiment where the table holds more than one.
+    pub fn label(&self, row: &Row) -> String {
+        if self.rows.iter().all(|other| other.experiment == row.experiment) {
+            return row.backbone.clone();
+        }
+        format!("{}: {}", row.experiment, row.backbone)
+    }
+
+    /// Header, column names and rows as text; a cell over fewer seeds than the table says so.
+    fn grid(&self) -> Vec<Vec<String>> {
+        let mut grid = vec![std::iter::once("backbone".to_string()).chain(self.layers.clone()).collect()];
+        for row in &self.rows {
+            let cells = row.cells.iter().map(|cell| match cell {
+                None => "–".into(),
+                Some(cell) if cell.n < self.seeds.len() => format!("{cell} (n = {})", cell.n),
+                Some(cell) => cell.to_string(),
+            });
+            grid.push(std::iter::once(self.label(row)).chain(cells).collect());
+        }
+        grid
+    }
+
+    /// Aligned columns for a terminal.
+    pub fn text(&self) -> String {
+        let grid = self.grid();
+        let width = |column: usize| grid.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+        let widths: Vec<_> = (0..=self.layers.len()).map(width).collect();
+        let mut out = format!("{}\n\n", self.header());
+        for row in &grid {
+            let cells = row.iter().zip(&widths).enumerate().map(|(column, (cell, width))| match column {
+                0 => format!("{cell:<width$}"),
+                _ => format!("{cell:>width$}"),
+            });
+            out += cells.collect::<Vec<_>>().join("   ").trim_end();
+            out.push('\n');
+        }
+        out
+    }
+
+    pub fn markdown(&self) -> String {
+        let mut out = format!("{}\n\n", self.header());
+        for (i, row) in self.grid().iter().enumerate() {
+            let cells: Vec<_> = row.iter().map(|cell| cell.replace('|', "\\|")).collect();
+            out += &format!("| {} |\n", cells.join(" | "));
+            if i == 0 {
+                out += &format!("|:---|{}\n", "---:|".repeat(self.layers.len()));
+            }
+        }
+        out
+    }
+}
+
+fn cell(group: &[&ProbeResult], measure: Measure, key: (&str, &str), layer: &str) -> Option<MeanStd> {
+    let here = |e: &Entry| (e.result.experiment.as_str(), e.backbone) == key && e.layer.layer == layer;
+    let values = entries(group.iter().copied()).filter(here).filter_map(|e| measure.of(e.layer));
+    MeanStd::of(&values.collect::<Vec<_>>()).map(MeanStd::percent)
+}
+
+/// Adds what is new in `more`, each behind its predecessor there, so that conv1 … conv5 come out in order even where
+/// the first backbone lacks some.
+fn merge_in_order<'a>(all: &mut Vec<&'a str>, more: impl Iterator<Item = &'a str>) {
+    let mut place = 0;
+    for name in more {
+        match all.iter().position(|known| *known == name) {
+            Some(known) => place = known + 1,
+            None => {
+                all.insert(place, name);
+                place += 1;
+            }
+        }
+    }
+}
+
+/// All tables in one sheet: accuracies in percent, with mean, sample standard deviation and number of seeds of each
+/// layer; empty where unknown.
+pub fn csv(tables: &[Table]) -> String {
+    let mut layers = Vec::new();
+    tables.iter().for_each(|table| merge_in_order(&mut layers, table.layers.iter().map(String::as_str)));
+    let mut header: Vec<String> =
+        ["dataset", "protocol", "experiment", "measure", "backbone"].map(String::from).to_vec();
+    for layer in &layers {
+        header.extend([format!("{layer} mean"), format!("{layer} std"), format!("{layer} n")]);
+    }
+    let mut out = csv_line(&header);
+    for table in tables {
+        for row in &table.rows {
+            let measure = format!("{} %", table.measure.name());
+            let about = [&table.dataset, &table.protocol, &row.experiment, &measure, &row.backbone];
+            let mut fields: Vec<String> = about.map(String::clone).to_vec();
+            layers.iter().for_each(|layer| fields.extend(csv_cell(table, row, layer)));
+            out += &csv_line(&fields);
+        }
+    }
+    out
+}
+
+fn csv_cell(table: &Table, row: &Row, layer: &str) -> [String; 3] {
+    let column = table.layers.iter().position(|l| l == layer);
+    match column.and_then(|column| row.cells[column]) {
+        None => Default::default(),
+        Some(cell) => {
+            let std = cell.std.map_or(String::new(), |std| format!("{std:.4}"));
+            [format!("{:.4}", cell.mean), std, cell.n.to_string()]
+        }
+    }
+}
+
+/// RFC 4180 quoting, with plain line ends.
+fn csv_line(fields: &[String]) -> String {
+    let quoted = fields.iter().map(|field| {
+        let special = field.contains([',', '"', '\n', '\r']);
+        if special { format!("\"{}\"", field.replace('"', "\"\"")) } else { field.clone() }
+    });
+    quoted.collect::<Vec<_>>().join(",") + "\n"
+}

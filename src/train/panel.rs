@@ -1,0 +1,117 @@
+//! Lays small pictures out as one: rows of tiles under column titles, for grey | prediction | truth panels. Also holds the
+//! typeface of everything that the crate draws, so that text looks the same on every machine.
+
+use anyhow::{Context, Result, anyhow, bail};
+use plotters::prelude::*;
+use plotters::style::text_anchor::{HPos, Pos, VPos};
+use std::sync::OnceLock;
+
+/// Width, height and 8-bit RGB of one picture.
+pub type Tile = (usize, usize, Vec<u8>);
+
+/// Pixels between tiles and around them.
+const GAP: usize = 8;
+/// Largest height of a title, in pixels.
+const TITLE: usize = 16;
+
+/// DejaVu Sans, embedded, registered on first use. The name goes on with what an SVG viewer without it should take.
+pub fn typeface() -> Result<&'static str> {
+    static NAME: OnceLock<Result<&'static str, String>> = OnceLock::new();
+    let name = NAME.get_or_init(|| {
+        let name = "DejaVu Sans, Verdana, sans-serif";
+        let faces = [(FontStyle::Normal, dejavu::sans::regular()), (FontStyle::Bold, dejavu::sans::bold())];
+        for (style, bytes) in faces {
+            plotters::style::register_font(name, style, bytes)
+                .map_err(|_| "the embedded DejaVu Sans is not a font".to_string())?;
+        }
+        Ok(name)
+    });
+    name.clone().map_err(|error| anyhow!(error))
+}
+
+/// One picture of `tiles`, row by row, each enlarged `scale` times without smoothing, with the titles above their
+/// columns: width, height and 8-bit RGB. Rows may be shorter than the longest, tiles may differ in size, titles may be
+/// absent. Errors: no tiles, a tile whose pixels do not fit its size, more titles than columns.
+pub fn panel(tiles: &[Vec<Tile>], column_titles: &[&str], scale: usize) -> Result<Tile> {
+    let layout = Layout::new(tiles, column_titles, scale.max(1))?;
+    let mut pixels = vec![255; 3 * layout.width * layout.height];
+    for (row, y) in tiles.iter().zip(&layout.tops) {
+        for (tile, x) in row.iter().zip(&layout.lefts) {
+            paste(tile, layout.scale, &mut pixels[3 * (y * layout.width + x)..], layout.width);
+        }
+    }
+    layout.write_titles(column_titles, &mut pixels)?;
+    Ok((layout.width, layout.height, pixels))
+}
+
+/// Where everything goes, in pixels.
+struct Layout {
+    scale: usize,
+    width: usize,
+    height: usize,
+    lefts: Vec<usize>,
+    widths: Vec<usize>,
+    tops: Vec<usize>,
+}
+
+impl Layout {
+    fn new(tiles: &[Vec<Tile>], titles: &[&str], scale: usize) -> Result<Self> {
+        let columns = tiles.iter().map(Vec::len).max().unwrap_or(0);
+        if columns == 0 || titles.len() > columns {
+            bail!("a panel of {columns} columns with {} titles", titles.len());
+        }
+        if let Some((w, h, p)) = tiles.iter().flatten().find(|(w, h, p)| p.len() != 3 * w * h) {
+            bail!("a panel tile of {w} × {h} pixels needs {} bytes of RGB, not {}", 3 * w * h, p.len());
+        }
+        let column_width = |column: usize| {
+            let widest = tiles.iter().filter_map(|row| row.get(column)).map(|tile| tile.0).max();
+            widest.unwrap_or(0) * scale
+        };
+        let widths: Vec<_> = (0..columns).map(column_width).collect();
+        let heights = tiles.iter().map(|row| row.iter().map(|tile| tile.1).max().unwrap_or(0) * scale);
+        let head = if titles.is_empty() { 0 } else { TITLE + GAP };
+        let (lefts, width) = places(GAP, widths.iter().copied());
+        let (tops, height) = places(GAP + head, heights);
+        Ok(Self { scale, width, height, lefts, widths, tops })
+    }
+
+    fn write_titles(&self, titles: &[&str], pixels: &mut [u8]) -> Result<()> {
+        let face = typeface()?;
+        let size = (self.width as u32, self.height as u32);
+        let area = BitMapBackend::with_buffer(pixels, size).into_drawing_area();
+        for (title, (left, width)) in titles.iter().zip(self.lefts.iter().zip(&self.widths)) {
+            // As large as the column is wide enough for; a title may reach half way into the gaps.
+            let natural = area.estimate_text_size(title, &(face, TITLE as i32).into_text_style(&area));
+            let natural = natural.map_err(|e| anyhow!("cannot measure a title: {e}"))?.0.max(1) as f64;
+            let points = TITLE as f64 * ((width + GAP / 2) as f64 / natural).min(1.0);
+            let style = (face, points).into_text_style(&area).color(&RGBColor(40, 40, 40));
+            let middle = ((left + width / 2) as i32, (GAP + TITLE) as i32);
+            area.draw(&Text::new(*title, middle, style.pos(Pos::new(HPos::Center, VPos::Bottom))))
+                .map_err(|e| anyhow!("cannot draw a title: {e}"))?;
+        }
+        area.present().context("cannot draw a panel")
+    }
+}
+
+/// Starts of consecutive extents with gaps between, and the end of it all.
+fn places(start: usize, extents: impl Iterator<Item = usize>) -> (Vec<usize>, usize) {
+    let mut at = start;
+    let mut starts = Vec::new();
+    for extent in extents {
+        starts.push(at);
+        at += extent + GAP;
+    }
+    (starts, at)
+}
+
+/// Copies `tile`, enlarged, to the start of `canvas`, whose rows are `stride` pixels long.
+fn paste(tile: &Tile, scale: usize, canvas: &mut [u8], stride: usize) {
+    let (w, h, pixels) = tile;
+    for y in 0..h * scale {
+        for x in 0..w * scale {
+            let from = 3 * (y / scale * w + x / scale);
+            let to = 3 * (y * stride + x);
+            canvas[to..to + 3].copy_from_slice(&pixels[from..from + 3]);
+        }
+    }
+}
