@@ -215,9 +215,12 @@ fn the_three_products_are_adjoint() -> Result<()> {
     Ok(())
 }
 
+/// A layer as a function of x, w and perhaps a bias.
+type Layer<'a> = dyn Fn(&Tensor, &Tensor, Option<&Tensor>) -> Result<Tensor> + 'a;
+
 /// A layer whose loss is a fixed random projection of its result.
 struct Probe<'a> {
-    layer: &'a dyn Fn(&Tensor, &Tensor, Option<&Tensor>) -> Result<Tensor>,
+    layer: &'a Layer<'a>,
     projection: Tensor,
 }
 

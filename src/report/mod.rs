@@ -26,6 +26,18 @@ pub struct ReportPaths {
     pub text: String,
 }
 
+/// The tables, then where everything lies.
+impl std::fmt::Display for ReportPaths {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        writeln!(f, "{}", self.text)?;
+        let lines = |what: &'static str, paths: &[PathBuf]| {
+            paths.iter().map(|p| format!("{what:8} {}", p.display())).collect::<Vec<_>>()
+        };
+        let all = [lines("table", &self.tables), lines("plot", &self.plots)].concat();
+        f.write_str(&all.join("\n"))
+    }
+}
+
 /// Reports on every finished probe at or below `dirs`, into folder `out`. Each file is written whole or not at all.
 pub fn write_report(dirs: &[PathBuf], out: &Path) -> Result<ReportPaths> {
     let results = collect(dirs)?;

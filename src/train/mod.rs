@@ -9,7 +9,6 @@ pub mod interrupt; // Ctrl-C and SIGTERM
 
 pub mod spec; // TrainSpec
 pub mod spec_change; // which keys of two specs differ
-pub mod panel;
 pub mod panel; // pictures side by side
 pub mod task; // trait Task
 

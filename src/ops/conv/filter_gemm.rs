@@ -13,6 +13,10 @@ use std::ops::Range;
 
 /// Positions × images summed before the sums go to memory: two packed operands of this length stay in a common cache.
 const BLOCK_DEPTH: usize = 2304;
+/// Taps from which one panel at a time is multiplied.
+const MANY_TAPS: usize = 4;
+/// Panels that share a block of dy otherwise.
+const PANELS_TOGETHER: usize = 3;
 /// Tasks per thread that even out what the threads do.
 const TASKS_PER_THREAD: usize = 12;
 
@@ -38,9 +42,9 @@ struct Operands<T> {
     dy: Shared<T>,
 }
 
-/// A panel of columns times some blocks of output channels.
+/// Some panels of one group times some blocks of its output channels.
 struct Task {
-    panel: usize,
+    panels: Range<usize>,
     blocks: Range<usize>,
 }
 
@@ -171,22 +175,42 @@ impl<'a, T: Real> FilterGemm<'a, T> {
         }
     }
 
+    /// Panels that a task multiplies by each block of dy while it is near. With many taps a block is read often anyway.
+    fn panels_together(&self) -> usize {
+        let per_group = self.panels.len() / self.shape.groups;
+        if self.rows.kernel * self.cols.kernel >= MANY_TAPS { 1 } else { per_group.min(PANELS_TOGETHER) }
+    }
+
     fn tasks(&self) -> Vec<Task> {
-        let wanted = (rayon::current_num_threads() * TASKS_PER_THREAD).div_ceil(self.panels.len());
+        let per_group = self.panels.len() / self.shape.groups;
+        let sets = even_ranges(per_group, per_group.div_ceil(self.panels_together()));
+        let wanted =
+            (rayon::current_num_threads() * TASKS_PER_THREAD).div_ceil(sets.len() * self.shape.groups);
         let ranges = even_ranges(self.blocks, wanted.min(self.blocks));
-        let task = |panel, blocks: &Range<usize>| Task { panel, blocks: blocks.clone() };
-        (0..self.panels.len()).flat_map(|p| ranges.iter().map(move |b| task(p, b))).collect()
+        let mut tasks = Vec::new();
+        for first in (0..self.shape.groups).map(|g| g * per_group) {
+            for set in &sets {
+                let panels = first + set.start..first + set.end;
+                tasks.extend(ranges.iter().map(|b| Task { panels: panels.clone(), blocks: b.clone() }));
+            }
+        }
+        tasks
     }
 
     fn run_task(&self, segments: &mut Vec<Segment<T>>, task: &Task, operands: &Operands<T>, to: Shared<T>) {
+        let group = self.panels[task.panels.start].group;
         let row_depth = self.cols.output * self.shape.batch;
-        let parts = self.rows.output.div_ceil((BLOCK_DEPTH / row_depth).max(1));
+        let depth = BLOCK_DEPTH / self.panels_together();
+        let parts = self.rows.output.div_ceil((depth / row_depth).max(1));
         for (i, rows) in even_ranges(self.rows.output, parts).into_iter().enumerate() {
             for block in task.blocks.clone() {
                 for tap in 0..self.rows.kernel * self.cols.kernel {
-                    self.collect_segments(segments, operands, (task.panel, block), tap, rows.clone());
-                    if i == 0 || !segments.is_empty() {
-                        self.multiply(segments, operands, (task.panel, block), tap, i > 0, to);
+                    self.collect_segments(segments, operands, (group, block), tap, rows.clone());
+                    if i > 0 && segments.is_empty() {
+                        continue;
+                    }
+                    for panel in task.panels.clone() {
+                        self.multiply(segments, operands, (panel, block), tap, i > 0, to);
                     }
                 }
             }
@@ -198,7 +222,7 @@ impl<'a, T: Real> FilterGemm<'a, T> {
         &self,
         segments: &mut Vec<Segment<T>>,
         operands: &Operands<T>,
-        (panel, block): (usize, usize),
+        (group, block): (usize, usize),
         tap: usize,
         rows: Range<usize>,
     ) {
@@ -209,7 +233,7 @@ impl<'a, T: Real> FilterGemm<'a, T> {
         let Some(first_col) = self.cols.input_of(inside.start, tap_col).filter(|_| !inside.is_empty()) else {
             return;
         };
-        let dy = self.dy_block(operands, self.panels[panel].group, block).cast_const();
+        let dy = self.dy_block(operands, group, block).cast_const();
         let x_col = self.phase_place(first_col);
         for row in rows {
             let Some(x_row) = self.rows.input_of(row, tap_row) else { continue };

@@ -18,9 +18,9 @@ const BLOCK_DEPTH: usize = 1280;
 /// Channels of one tap in a block, where there are several taps: the source slice is then read again from near caches.
 const BLOCK_CHANNELS: usize = 512;
 /// Fewest destination rows in a task: packing a filter column pays from about here.
-const TASK_ROWS: usize = 384;
+const TASK_ROWS: usize = 512;
 /// Tasks per thread that even out what the threads do.
-const TASKS_PER_THREAD: usize = 12;
+const TASKS_PER_THREAD: usize = 8;
 
 /// The filter as a matrix: element (group, tap, depth, column) lies at the sum of the steps.
 pub(super) struct Filter<'a, T> {
@@ -157,7 +157,12 @@ impl<T: Real> GatherGemm<'_, T> {
     fn scratch(&self, blocks: &[Block]) -> Scratch<T> {
         let longest = blocks.iter().map(Block::depth).max().unwrap_or(0);
         let patches = if self.copies_patches() { vec![T::default(); MAX_ROWS * longest] } else { Vec::new() };
-        Scratch { packed: Packed::new(), patches, zeros: vec![T::default(); longest], segments: Vec::new() }
+        Scratch {
+            packed: Packed::default(),
+            patches,
+            zeros: vec![T::default(); longest],
+            segments: Vec::new(),
+        }
     }
 
     fn run_task(
@@ -169,7 +174,7 @@ impl<T: Real> GatherGemm<'_, T> {
         dst: Shared<T>,
     ) {
         for (i, block) in blocks.iter().enumerate() {
-            let packed = self.pack(&mut scratch.packed, task.panels, block, kernel.lanes);
+            let packed = self.pack(kernel, &mut scratch.packed, task.panels, block);
             for first in task.rows.clone().step_by(kernel.rows) {
                 let tile = self.tile_rows(first, kernel.rows.min(task.rows.end - first));
                 self.collect_segments(scratch, &tile, block, task.panels[0].group);
@@ -188,7 +193,14 @@ impl<T: Real> GatherGemm<'_, T> {
     }
 
     /// Packs a block of the filter for each panel in turn: lines of `vectors · lanes` columns, tap by tap.
-    fn pack(&self, packed: &mut Packed<T>, panels: &[Panel], block: &Block, lanes: usize) -> *const T {
+    fn pack(
+        &self,
+        kernel: &TileKernel<T>,
+        packed: &mut Packed<T>,
+        panels: &[Panel],
+        block: &Block,
+    ) -> *const T {
+        let lanes = kernel.lanes;
         let vectors: usize = panels.iter().map(|p| p.vectors).sum();
         let start = packed.room(vectors * lanes * block.depth());
         let mut to = start;
@@ -197,7 +209,7 @@ impl<T: Real> GatherGemm<'_, T> {
             for tap in block.taps.clone() {
                 // SAFETY: `room` was made for all lines of all panels, which are written one after another.
                 unsafe {
-                    self.pack_tap(to, pitch, panel, tap, &block.channels);
+                    self.pack_tap(kernel, (to, pitch), panel, tap, &block.channels);
                     to = to.add(block.channels.len() * pitch);
                 }
             }
@@ -206,7 +218,14 @@ impl<T: Real> GatherGemm<'_, T> {
     }
 
     /// Packs one tap of one panel. `to` must have room for `channels.len() · pitch` elements.
-    unsafe fn pack_tap(&self, to: *mut T, pitch: usize, panel: &Panel, tap: usize, channels: &Range<usize>) {
+    unsafe fn pack_tap(
+        &self,
+        kernel: &TileKernel<T>,
+        (to, pitch): (*mut T, usize),
+        panel: &Panel,
+        tap: usize,
+        channels: &Range<usize>,
+    ) {
         let f = &self.filter;
         let first = panel.group * f.group_step
             + tap * f.tap_step
@@ -224,7 +243,8 @@ impl<T: Real> GatherGemm<'_, T> {
                     pad_line(line, cols, pitch);
                 }
             } else {
-                transpose(from, f.column_step, to, pitch, cols, depth);
+                debug_assert_eq!(f.depth_step, 1);
+                kernel.transpose((from, f.column_step), (to, pitch), cols, depth);
                 (0..depth).for_each(|k| pad_line(to.add(k * pitch), cols, pitch));
             }
         }
@@ -353,27 +373,5 @@ unsafe fn pad_line<T: Real>(line: *mut T, cols: usize, pitch: usize) {
     for c in cols..pitch {
         // SAFETY: the caller's line has `pitch` elements.
         unsafe { line.add(c).write(T::default()) };
-    }
-}
-
-/// `to[k · to_pitch + c] = from[c · from_pitch + k]` for `k < depth`, `c < cols`.
-unsafe fn transpose<T: Real>(
-    from: *const T,
-    from_pitch: usize,
-    to: *mut T,
-    to_pitch: usize,
-    cols: usize,
-    depth: usize,
-) {
-    const SIDE: usize = 8;
-    for c0 in (0..cols).step_by(SIDE) {
-        for k0 in (0..depth).step_by(SIDE) {
-            for k in k0..depth.min(k0 + SIDE) {
-                for c in c0..cols.min(c0 + SIDE) {
-                    // SAFETY: within both matrices by the loop bounds.
-                    unsafe { to.add(k * to_pitch + c).write(from.add(c * from_pitch + k).read()) };
-                }
-            }
-        }
     }
 }

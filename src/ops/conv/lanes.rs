@@ -23,6 +23,10 @@ pub(super) trait Lanes: Copy {
     /// `self · by + plus`.
     unsafe fn mul_add(self, by: Self, plus: Self) -> Self;
     unsafe fn add(self, other: Self) -> Self;
+    /// Hints that the cache line at `at`, any address, is wanted soon.
+    unsafe fn prefetch(at: *const Self::Scalar);
+    /// Transposes a `WIDTH` × `WIDTH` block between two matrices with these row pitches.
+    unsafe fn transpose(from: *const Self::Scalar, from_pitch: usize, to: *mut Self::Scalar, to_pitch: usize);
 }
 
 /// Eight elements in plain Rust.
@@ -77,6 +81,17 @@ impl<T: Copy + Default + Add<Output = T> + Mul<Output = T>> Lanes for Plain<T> {
         }
         Self(out)
     }
+    #[inline(always)]
+    unsafe fn prefetch(_: *const T) {}
+    #[inline(always)]
+    unsafe fn transpose(from: *const T, from_pitch: usize, to: *mut T, to_pitch: usize) {
+        for row in 0..Self::WIDTH {
+            for col in 0..Self::WIDTH {
+                // SAFETY: both blocks are the caller's promise.
+                unsafe { to.add(col * to_pitch + row).write(from.add(row * from_pitch + col).read()) };
+            }
+        }
+    }
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -116,6 +131,48 @@ mod x86 {
         unsafe fn add(self, other: Self) -> Self {
             unsafe { _mm512_add_ps(self, other) }
         }
+        #[inline(always)]
+        unsafe fn prefetch(at: *const f32) {
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast()) }
+        }
+        #[inline(always)]
+        unsafe fn transpose(from: *const f32, from_pitch: usize, to: *mut f32, to_pitch: usize) {
+            unsafe {
+                let mut row = [_mm512_setzero_ps(); 16];
+                for (i, row) in row.iter_mut().enumerate() {
+                    *row = Self::load(from.add(i * from_pitch));
+                }
+                // Quarter l of quad[4i + j]: column 4l + j of rows 4i to 4i + 3.
+                let mut quad = row;
+                for i in [0, 4, 8, 12] {
+                    let low = _mm512_castps_pd(_mm512_unpacklo_ps(row[i], row[i + 1]));
+                    let high = _mm512_castps_pd(_mm512_unpackhi_ps(row[i], row[i + 1]));
+                    let low2 = _mm512_castps_pd(_mm512_unpacklo_ps(row[i + 2], row[i + 3]));
+                    let high2 = _mm512_castps_pd(_mm512_unpackhi_ps(row[i + 2], row[i + 3]));
+                    quad[i] = _mm512_castpd_ps(_mm512_unpacklo_pd(low, low2));
+                    quad[i + 1] = _mm512_castpd_ps(_mm512_unpackhi_pd(low, low2));
+                    quad[i + 2] = _mm512_castpd_ps(_mm512_unpacklo_pd(high, high2));
+                    quad[i + 3] = _mm512_castpd_ps(_mm512_unpackhi_pd(high, high2));
+                }
+                const EVEN: i32 = 0x88;
+                const ODD: i32 = 0xdd;
+                for j in 0..4 {
+                    let even = (
+                        _mm512_shuffle_f32x4::<EVEN>(quad[j], quad[j + 4]),
+                        _mm512_shuffle_f32x4::<EVEN>(quad[j + 8], quad[j + 12]),
+                    );
+                    let odd = (
+                        _mm512_shuffle_f32x4::<ODD>(quad[j], quad[j + 4]),
+                        _mm512_shuffle_f32x4::<ODD>(quad[j + 8], quad[j + 12]),
+                    );
+                    let to = to.add(j * to_pitch);
+                    _mm512_storeu_ps(to, _mm512_shuffle_f32x4::<EVEN>(even.0, even.1));
+                    _mm512_storeu_ps(to.add(4 * to_pitch), _mm512_shuffle_f32x4::<EVEN>(odd.0, odd.1));
+                    _mm512_storeu_ps(to.add(8 * to_pitch), _mm512_shuffle_f32x4::<ODD>(even.0, even.1));
+                    _mm512_storeu_ps(to.add(12 * to_pitch), _mm512_shuffle_f32x4::<ODD>(odd.0, odd.1));
+                }
+            }
+        }
     }
 
     fn first_16(n: usize) -> __mmask16 {
@@ -152,6 +209,39 @@ mod x86 {
         #[inline(always)]
         unsafe fn add(self, other: Self) -> Self {
             unsafe { _mm256_add_ps(self, other) }
+        }
+        #[inline(always)]
+        unsafe fn prefetch(at: *const f32) {
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast()) }
+        }
+        #[inline(always)]
+        unsafe fn transpose(from: *const f32, from_pitch: usize, to: *mut f32, to_pitch: usize) {
+            unsafe {
+                let mut row = [_mm256_setzero_ps(); 8];
+                for (i, row) in row.iter_mut().enumerate() {
+                    *row = Self::load(from.add(i * from_pitch));
+                }
+                // Half l of quad[4i + j]: column 4l + j of rows 4i to 4i + 3.
+                let mut quad = row;
+                for i in [0, 4] {
+                    let low = _mm256_castps_pd(_mm256_unpacklo_ps(row[i], row[i + 1]));
+                    let high = _mm256_castps_pd(_mm256_unpackhi_ps(row[i], row[i + 1]));
+                    let low2 = _mm256_castps_pd(_mm256_unpacklo_ps(row[i + 2], row[i + 3]));
+                    let high2 = _mm256_castps_pd(_mm256_unpackhi_ps(row[i + 2], row[i + 3]));
+                    quad[i] = _mm256_castpd_ps(_mm256_unpacklo_pd(low, low2));
+                    quad[i + 1] = _mm256_castpd_ps(_mm256_unpackhi_pd(low, low2));
+                    quad[i + 2] = _mm256_castpd_ps(_mm256_unpacklo_pd(high, high2));
+                    quad[i + 3] = _mm256_castpd_ps(_mm256_unpackhi_pd(high, high2));
+                }
+                for j in 0..4 {
+                    let to = to.add(j * to_pitch);
+                    _mm256_storeu_ps(to, _mm256_permute2f128_ps::<0x20>(quad[j], quad[j + 4]));
+                    _mm256_storeu_ps(
+                        to.add(4 * to_pitch),
+                        _mm256_permute2f128_ps::<0x31>(quad[j], quad[j + 4]),
+                    );
+                }
+            }
         }
     }
 

@@ -35,17 +35,14 @@ pub(super) fn even_ranges(n: usize, parts: usize) -> Vec<std::ops::Range<usize>>
 }
 
 /// Uninitialised memory for packed operands, on a cache line boundary so that no vector load straddles two.
+#[derive(Default)]
 pub(super) struct Packed<T>(Vec<T>);
 
 impl<T: Real> Packed<T> {
     const LINE: usize = 64;
 
-    pub fn new() -> Self {
-        Self(Vec::new())
-    }
-
     pub fn with_capacity(n: usize) -> Self {
-        let mut packed = Self::new();
+        let mut packed = Self::default();
         packed.room(n);
         packed
     }

@@ -5,6 +5,7 @@
 //! It knows nothing of images: the modules beside it turn a convolution into segments.
 
 use super::lanes::{Lanes, Plain};
+use std::mem::MaybeUninit;
 use std::ops::{Add, Mul};
 
 /// Most rows that any kernel holds.
@@ -31,9 +32,9 @@ pub(super) struct Tile<'a, T> {
     pub dst: [*mut T; MAX_ROWS],
     /// How many of the rows are stored.
     pub rows: usize,
-    /// How many of the columns are stored.
+    /// How many of the columns are stored; more than the panel's vectors but the last hold.
     pub cols: usize,
-    /// `cols` elements added to each row when storing; null for none.
+    /// `cols` elements added to each row when overwriting; null for none.
     pub bias: *const T,
     /// Adds to what `dst` holds instead of overwriting it.
     pub add: bool,
@@ -46,7 +47,11 @@ pub(super) struct TileKernel<T: 'static> {
     /// Columns in one vector.
     pub lanes: usize,
     run: [unsafe fn(&Tile<T>); MAX_VECTORS],
+    transpose: unsafe fn(Matrix<*const T>, Matrix<*mut T>, usize, usize),
 }
+
+/// First element and row pitch.
+type Matrix<P> = (P, usize);
 
 impl<T> TileKernel<T> {
     /// Multiplies one tile whose panel is `vectors` wide.
@@ -59,6 +64,15 @@ impl<T> TileKernel<T> {
         debug_assert!(tile.rows <= self.rows && tile.cols <= vectors * self.lanes);
         // SAFETY: the table was chosen for this processor; memory is the caller's promise.
         unsafe { self.run[vectors - 1](tile) }
+    }
+
+    /// Transposes a `rows` × `cols` matrix.
+    ///
+    /// # Safety
+    /// `from` must be readable and `to` writable over their matrices, unshared.
+    pub unsafe fn transpose(&self, from: Matrix<*const T>, to: Matrix<*mut T>, rows: usize, cols: usize) {
+        // SAFETY: the table was chosen for this processor; memory is the caller's promise.
+        unsafe { (self.transpose)(from, to, rows, cols) }
     }
 }
 
@@ -95,24 +109,25 @@ static PLAIN_F32: TileKernel<f32> = plain();
 static PLAIN_F64: TileKernel<f64> = plain();
 
 const fn plain<T: Real>() -> TileKernel<T> {
-    TileKernel {
-        rows: 4,
-        lanes: 8,
-        run: [run::<Plain<T>, 4, 1>, run::<Plain<T>, 4, 2>, run::<Plain<T>, 4, 3>],
-    }
+    let run = [run::<Plain<T>, 4, 1>, run::<Plain<T>, 4, 2>, run::<Plain<T>, 4, 3>];
+    TileKernel { rows: 4, lanes: 8, run, transpose: transpose::<Plain<T>> }
 }
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
-    use super::{Tile, TileKernel, run};
+    use super::{Matrix, Tile, TileKernel, run, transpose};
     use core::arch::x86_64::{__m256, __m512};
 
     /// 8 × 3 accumulators, 3 lines and a broadcast in 32 registers.
-    pub static AVX512: TileKernel<f32> =
-        TileKernel { rows: 8, lanes: 16, run: [avx512::<1>, avx512::<2>, avx512::<3>] };
+    pub static AVX512: TileKernel<f32> = TileKernel {
+        rows: 8,
+        lanes: 16,
+        run: [avx512::<1>, avx512::<2>, avx512::<3>],
+        transpose: transpose_avx512,
+    };
     /// 4 × 3 accumulators, 3 lines and a broadcast in 16 registers.
     pub static AVX2: TileKernel<f32> =
-        TileKernel { rows: 4, lanes: 8, run: [avx2::<1>, avx2::<2>, avx2::<3>] };
+        TileKernel { rows: 4, lanes: 8, run: [avx2::<1>, avx2::<2>, avx2::<3>], transpose: transpose_avx2 };
 
     #[target_feature(enable = "avx512f")]
     unsafe fn avx512<const V: usize>(tile: &Tile<f32>) {
@@ -125,14 +140,33 @@ mod x86 {
         // SAFETY: the same contract; this function has the features.
         unsafe { run::<__m256, 4, V>(tile) }
     }
+
+    #[target_feature(enable = "avx512f")]
+    unsafe fn transpose_avx512(from: Matrix<*const f32>, to: Matrix<*mut f32>, rows: usize, cols: usize) {
+        // SAFETY: the same contract; this function has the features.
+        unsafe { transpose::<__m512>(from, to, rows, cols) }
+    }
+
+    #[target_feature(enable = "avx2,fma")]
+    unsafe fn transpose_avx2(from: Matrix<*const f32>, to: Matrix<*mut f32>, rows: usize, cols: usize) {
+        // SAFETY: the same contract; this function has the features.
+        unsafe { transpose::<__m256>(from, to, rows, cols) }
+    }
 }
 
-/// The kernel itself: sums all segments, then stores.
+/// The kernel itself: sums all segments, then stores. Its loops over rows and vectors are unrolled, and index so that the
+/// sums stay in registers.
 #[inline(always)]
+#[allow(clippy::needless_range_loop)]
 unsafe fn run<L: Lanes, const R: usize, const V: usize>(tile: &Tile<L::Scalar>) {
     // SAFETY: `TileKernel::multiply`'s contract covers every address formed here.
     unsafe {
         let mut sums = [[L::zero(); V]; R];
+        for &to in tile.dst.iter().take(tile.rows) {
+            for v in 0..V {
+                L::prefetch(to.wrapping_add(v * L::WIDTH));
+            }
+        }
         for segment in tile.segments {
             let rows = segment.rows;
             let mut line = tile.panel.add(segment.line * V * L::WIDTH);
@@ -152,29 +186,160 @@ unsafe fn run<L: Lanes, const R: usize, const V: usize>(tile: &Tile<L::Scalar>) 
                 at += tile.step;
             }
         }
-        store::<L, R, V>(tile, &sums);
+        // Through memory: indexing the sums where the compiler cannot unroll would keep them there in the loop above too.
+        let mut spilled = MaybeUninit::<[[L; V]; R]>::uninit();
+        let to = spilled.as_mut_ptr().cast::<L>();
+        for r in 0..R {
+            for v in 0..V {
+                to.add(r * V + v).write(sums[r][v]);
+            }
+        }
+        store::<L, V>(tile, to);
     }
 }
 
 /// Writes the sums of a tile: bias and earlier contents are added here, partial rows and columns cut.
 #[inline(always)]
-unsafe fn store<L: Lanes, const R: usize, const V: usize>(tile: &Tile<L::Scalar>, sums: &[[L; V]; R]) {
+unsafe fn store<L: Lanes, const V: usize>(tile: &Tile<L::Scalar>, sums: *const L) {
     // SAFETY: rows below `tile.rows` and columns below `tile.cols` only.
     unsafe {
-        for v in 0..V {
-            let first = v * L::WIDTH;
-            let cols = tile.cols.saturating_sub(first).min(L::WIDTH);
-            let bias =
-                if tile.bias.is_null() { L::zero() } else { L::load_first(tile.bias.add(first), cols) };
-            for r in 0..R {
-                if r < tile.rows {
-                    let to = tile.dst[r].add(first);
-                    let mut sum = sums[r][v].add(bias);
-                    if tile.add {
-                        sum = sum.add(L::load_first(to, cols));
-                    }
-                    sum.store_first(to, cols);
+        for (r, &to) in tile.dst.iter().enumerate().take(tile.rows) {
+            let base = if tile.add { to.cast_const() } else { tile.bias };
+            for v in 0..V {
+                let first = v * L::WIDTH;
+                let cols = (tile.cols - first).min(L::WIDTH);
+                let mut sum = sums.add(r * V + v).read();
+                if !base.is_null() {
+                    sum = sum.add(L::load_first(base.add(first), cols));
                 }
+                sum.store_first(to.add(first), cols);
+            }
+        }
+    }
+}
+
+/// Transposes whole blocks in registers and the edges one by one.
+#[inline(always)]
+unsafe fn transpose<L: Lanes>(
+    (from, from_pitch): Matrix<*const L::Scalar>,
+    (to, to_pitch): Matrix<*mut L::Scalar>,
+    rows: usize,
+    cols: usize,
+) {
+    for row in (0..rows).step_by(L::WIDTH) {
+        for col in (0..cols).step_by(L::WIDTH) {
+            let (high, wide) = ((rows - row).min(L::WIDTH), (cols - col).min(L::WIDTH));
+            // SAFETY: the block lies within `rows` × `cols`.
+            unsafe {
+                let (from, to) = (from.add(row * from_pitch + col), to.add(col * to_pitch + row));
+                if high == L::WIDTH && wide == L::WIDTH {
+                    L::transpose(from, from_pitch, to, to_pitch);
+                    continue;
+                }
+                for (r, c) in (0..high).flat_map(|r| (0..wide).map(move |c| (r, c))) {
+                    to.add(c * to_pitch + r).write(from.add(r * from_pitch + c).read());
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every kernel that this machine runs, not only the fastest.
+    fn kernels() -> Vec<&'static TileKernel<f32>> {
+        let mut all = vec![&PLAIN_F32];
+        #[cfg(target_arch = "x86_64")]
+        {
+            if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+                all.push(&x86::AVX2);
+            }
+            if is_x86_feature_detected!("avx512f") {
+                all.push(&x86::AVX512);
+            }
+        }
+        all
+    }
+
+    /// Small integers, so that sums are exact whatever the order and the fusing.
+    fn integers(n: usize, seed: usize) -> Vec<f32> {
+        (0..n).map(|i| ((i * 31 + seed * 17) % 13) as f32 - 6.0).collect()
+    }
+
+    /// Two segments of a tile with partial rows and columns, against the sums written out.
+    fn check_product(
+        kernel: &TileKernel<f32>,
+        vectors: usize,
+        cols: usize,
+        rows: usize,
+        step: usize,
+        add: bool,
+    ) {
+        const PITCH: usize = 64;
+        let lens = [5, 3];
+        let width = vectors * kernel.lanes;
+        let left = integers(MAX_ROWS * PITCH, 1);
+        let panel = integers(8 * width, 2);
+        let bias = integers(width, 3);
+        let mut dst = integers(MAX_ROWS * PITCH, 4);
+        let before = dst.clone();
+        let base = left.as_ptr();
+        let rows_at = |k: usize| std::array::from_fn(|r| base.wrapping_add(r * PITCH + k * step));
+        let segments = [
+            Segment { rows: rows_at(0), line: 0, len: lens[0] },
+            Segment { rows: rows_at(lens[0]), line: lens[0], len: lens[1] },
+        ];
+        let to = dst.as_mut_ptr();
+        let tile = Tile {
+            segments: &segments,
+            step,
+            panel: panel.as_ptr(),
+            dst: std::array::from_fn(|r| to.wrapping_add(r * PITCH)),
+            rows,
+            cols,
+            bias: bias.as_ptr(),
+            add,
+        };
+        // SAFETY: eight lines of panel, rows of 64 elements, all within the vectors above.
+        unsafe { kernel.multiply(vectors, &tile) };
+        for (i, (&got, &was)) in dst.iter().zip(&before).enumerate() {
+            let (r, c) = (i / PITCH, i % PITCH);
+            let want = if r < rows && c < cols {
+                let sum: f32 = (0..8).map(|k| left[r * PITCH + k * step] * panel[k * width + c]).sum();
+                sum + if add { was } else { bias[c] }
+            } else {
+                was
+            };
+            assert_eq!(got, want, "{vectors} vectors, {cols} columns, {rows} rows, element {i}");
+        }
+    }
+
+    #[test]
+    fn every_kernel_multiplies_exactly_its_tile() {
+        for kernel in kernels() {
+            for vectors in 1..=MAX_VECTORS {
+                for cols in (vectors - 1) * kernel.lanes + 1..=vectors * kernel.lanes {
+                    for rows in 1..=kernel.rows {
+                        check_product(kernel, vectors, cols, rows, 1, cols % 2 == 0);
+                        check_product(kernel, vectors, cols, rows, 7, cols % 3 == 0);
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn every_kernel_transposes() {
+        let (rows, cols) = (37, 41);
+        let from = integers(rows * 50, 5);
+        for kernel in kernels() {
+            let mut to = vec![0f32; cols * 40];
+            // SAFETY: 37 × 41 within pitches 50 and 40.
+            unsafe { kernel.transpose((from.as_ptr(), 50), (to.as_mut_ptr(), 40), rows, cols) };
+            for (r, c) in (0..rows).flat_map(|r| (0..cols).map(move |c| (r, c))) {
+                assert_eq!(to[c * 40 + r], from[r * 50 + c]);
             }
         }
     }
