@@ -1,6 +1,6 @@
 //! `run`, `check` and `show`: the verbs that take a spec.
 
-use super::{Done, report::told};
+use super::Done;
 use crate::{
     data::source::Locations,
     experiment::{self, Outcome, RunOptions},
@@ -96,10 +96,10 @@ pub(super) fn run(args: &SpecArgs) -> Result<Done> {
     let (experiment, options) = (args.experiment()?, args.options()?);
     match experiment::run(&experiment, &options)? {
         Outcome::Finished { report, pictures } => {
-            let report = report.as_ref().map(told).unwrap_or_default();
-            let pictures: String =
-                pictures.iter().map(|p| format!("{:<8} {}\n", "picture", p.display())).collect();
-            Ok(Done::ok(report + &pictures))
+            let report = report.map(|paths| paths.to_string());
+            let pictures = pictures.iter().map(|p| format!("picture  {}", p.display()));
+            let lines: Vec<String> = report.into_iter().chain(pictures).collect();
+            Ok(Done::ok(lines.join("\n")))
         }
         Outcome::Interrupted => Ok(Done {
             text: "stopped; the same command goes on from the last checkpoint".into(),

@@ -1,7 +1,7 @@
 //! `report`: tables and plots from run directories.
 
 use super::{Done, failure::Usage};
-use crate::report::{self, ReportPaths};
+use crate::report;
 use anyhow::Result;
 use clap::Args;
 use std::path::PathBuf;
@@ -20,13 +20,5 @@ pub(super) fn run(args: ReportArgs) -> Result<Done> {
     if let Some(missing) = args.dirs.iter().find(|d| !d.is_dir()) {
         return Err(Usage(format!("{} is not a folder; give run directories", missing.display())).into());
     }
-    Ok(Done::ok(told(&report::write_report(&args.dirs, &args.out)?)))
-}
-
-/// The tables themselves, then where they and the plots lie.
-pub(super) fn told(paths: &ReportPaths) -> String {
-    let named = |what: &'static str, files: &[PathBuf]| {
-        files.iter().map(move |f| format!("{what:<8} {}\n", f.display())).collect::<String>()
-    };
-    format!("{}\n{}{}", paths.text, named("table", &paths.tables), named("plot", &paths.plots))
+    Ok(Done::ok(report::write_report(&args.dirs, &args.out)?))
 }
