@@ -21,7 +21,10 @@ use super::{
     node::Node,
 };
 use crate::{
-    backbones::{BackboneSpec, alexnet::{Graph, TAPS}},
+    backbones::{
+        BackboneSpec,
+        alexnet::{Graph, TAPS},
+    },
     data::{
         catalog,
         source::{DataError, DataSpec, SourceSpec},
