@@ -6,7 +6,7 @@
 //! ```
 
 use anyhow::Result;
-use candle_core::{DType, Device, Tensor};
+use candle_core::{Device, Tensor};
 use clap::Parser;
 use hueristic::{
     backbones::alexnet::{AlexNet, AlexNetSpec, Build, Graph},
@@ -73,7 +73,7 @@ impl Setup {
         let net = AlexNet::new(&spec, &build, &mut params, &Rng::new(0))?;
         let adam: OptimizerSpec = serde_json::from_str(r#"{"adam": {"lr": 3e-5, "decay": 1e-3}}"#)?;
         let optimizer = Optimizer::new(&adam, &params)?;
-        let code = SoftCode::new(Arc::new(Bins::new(10.0)), 10, 5.0)?;
+        let code = SoftCode::new(Arc::new(Bins::new(10.0)), 10, 5.0);
         let side = o.size.div_ceil(8);
         let x = uniform((o.batch, o.size, o.size, 1), -50.0, 50.0)?;
         let ab = uniform((o.batch, side, side, 2), -50.0, 50.0)?;

@@ -2,7 +2,10 @@
 
 use candle_core::{DType, Device, Tensor};
 use hueristic::{
-    backbones::{BackboneSpec, alexnet::{AlexNet, Build, Graph}},
+    backbones::{
+        BackboneSpec,
+        alexnet::{AlexNet, Build, Graph},
+    },
     data::Batch,
     nn::{
         optim::{Gradients, Optimizer, OptimizerSpec},
@@ -17,7 +20,8 @@ use rand::RngExt;
 type Result<T> = anyhow::Result<T>;
 
 fn backbone() -> Result<(AlexNet, Params)> {
-    let spec: BackboneSpec = serde_json::from_str(r#"{"alexnet": {"stem": "small", "width": 0.25, "fc": 64}}"#)?;
+    let spec: BackboneSpec =
+        serde_json::from_str(r#"{"alexnet": {"stem": "small", "width": 0.25, "fc": 64}}"#)?;
     let mut params = Params::new(&Device::Cpu);
     let build = Build { graph: Graph::Transfer, batch_norm: false, input_channels: 1, outputs: None };
     Ok((spec.build(&build, &mut params, &Rng::new(5))?, params))
@@ -45,7 +49,11 @@ fn stripes(seed: u64, images: usize) -> Result<Batch> {
         labels.push(label as u32);
     }
     let pixels = Tensor::from_vec(pixels, (images, 29, 29, 3), &Device::Cpu)?;
-    Ok(Batch { pixels, labels: Some(Tensor::from_vec(labels, images, &Device::Cpu)?), indices: (0..images).collect() })
+    Ok(Batch {
+        pixels,
+        labels: Some(Tensor::from_vec(labels, images, &Device::Cpu)?),
+        indices: (0..images).collect(),
+    })
 }
 
 fn train(probe: &mut LinearProbe, batch: &Batch, steps: usize) -> Result<f64> {
@@ -105,12 +113,18 @@ fn remembered_features_train_the_same_heads() -> Result<()> {
 #[test]
 fn the_backbone_does_not_move() -> Result<()> {
     let (net, params) = backbone()?;
-    let before: Vec<Vec<f32>> = params.iter().map(|p| p.var.flatten_all()?.to_vec1()).collect::<candle_core::Result<_>>()?;
+    let before: Vec<Vec<f32>> =
+        params.iter().map(|p| p.var.flatten_all()?.to_vec1()).collect::<candle_core::Result<_>>()?;
     let spec: LinearProbeSpec = serde_json::from_str(r#"{"dimensions": 400, "layers": ["conv5"]}"#)?;
     let mut probe = LinearProbe::new(&spec, net, 2, 29, 64, &Device::Cpu)?;
     train(&mut probe, &stripes(0, 32)?, 3)?;
     for (param, before) in params.iter().zip(before) {
-        assert_eq!(param.var.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>()?, before, "{}", param.name);
+        assert_eq!(
+            param.var.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>()?,
+            before,
+            "{}",
+            param.name
+        );
     }
     assert!(probe.params().iter().all(|p| p.name.starts_with("conv5")));
     Ok(())
@@ -119,7 +133,8 @@ fn the_backbone_does_not_move() -> Result<()> {
 #[test]
 fn an_unknown_layer_is_named() -> Result<()> {
     let spec: LinearProbeSpec = serde_json::from_str(r#"{"layers": ["conv9"]}"#)?;
-    let message = LinearProbe::new(&spec, backbone()?.0, 2, 29, 64, &Device::Cpu).err().map(|e| e.to_string());
+    let message =
+        LinearProbe::new(&spec, backbone()?.0, 2, 29, 64, &Device::Cpu).err().map(|e| e.to_string());
     assert!(message.as_deref().is_some_and(|m| m.contains("conv9") && m.contains("conv5")), "{message:?}");
     Ok(())
 }

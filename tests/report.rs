@@ -1,9 +1,9 @@
 //! Reports from run directories: which stages count, tables as text, Markdown and CSV, plots, panels.
 
 use hueristic::report::{
-    BackboneResult, Kind, LayerResult, Measure, ProbeResult, collect, plot, tables,
-    write_report,
+    BackboneResult, Kind, LayerResult, Measure, ProbeResult, collect, plot, tables, write_report,
 };
+use hueristic::train::panel::panel;
 use std::{
     fs,
     path::{Path, PathBuf},

@@ -151,7 +151,9 @@ impl Loader {
     pub fn seek(&mut self, to: Position) {
         let per_epoch = self.batches_per_epoch() as u64;
         self.position = match self.plan.pass {
-            Pass::Train | Pass::Shuffled => Position { epoch: to.epoch + to.batch / per_epoch, batch: to.batch % per_epoch },
+            Pass::Train | Pass::Shuffled => {
+                Position { epoch: to.epoch + to.batch / per_epoch, batch: to.batch % per_epoch }
+            }
             Pass::Once => Position { epoch: 0, batch: to.batch.min(per_epoch) },
         };
         self.ahead = self.position;

@@ -79,11 +79,23 @@ fn plan(name: &str, stage: &Stage, options: &RunOptions) -> Result<StagePlan> {
     let fits = if let Stage::LinearProbe(s) = stage { s.backbones.len() } else { 1 };
     let data = format!(
         "{}: {} training and {} validation images, {} classes, crop {}",
-        data.source, train_set.len(), val_set.len(), labelled, data.crop
+        data.source,
+        train_set.len(),
+        val_set.len(),
+        labelled,
+        data.crop
     );
     let memory = memory(stage, &network, train.batch.get());
     Ok(StagePlan {
-        name: name.into(), kind: stage.kind(), data, images: train_set.len(), train, loader, network, fits, memory,
+        name: name.into(),
+        kind: stage.kind(),
+        data,
+        images: train_set.len(),
+        train,
+        loader,
+        network,
+        fits,
+        memory,
     })
 }
 
@@ -110,7 +122,11 @@ fn network(stage: &Stage, data: &DataSpec, classes: usize) -> Result<Summary> {
 fn look_up(stage: &LinearProbeStage, table: &[Layer]) -> Result<()> {
     let names: Vec<&str> = table.iter().map(|l| l.name.as_str()).collect();
     for layer in &stage.probe.layers {
-        ensure!(names.contains(&layer.as_str()), "there is no layer `{layer}`; there are {}", names.join(", "));
+        ensure!(
+            names.contains(&layer.as_str()),
+            "there is no layer `{layer}`; there are {}",
+            names.join(", ")
+        );
     }
     for (row, init) in stage.backbones.iter() {
         if let InitSpec::File(path) = init {
@@ -121,7 +137,12 @@ fn look_up(stage: &LinearProbeStage, table: &[Layer]) -> Result<()> {
 }
 
 /// Images a second that the loader gives when nothing else runs.
-fn loader_speed(set: &Arc<dyn Dataset>, data: &DataSpec, train: &TrainSpec, options: &RunOptions) -> Result<f64> {
+fn loader_speed(
+    set: &Arc<dyn Dataset>,
+    data: &DataSpec,
+    train: &TrainSpec,
+    options: &RunOptions,
+) -> Result<f64> {
     let batch = train.batch.get();
     let mut loader = Loader::new(set.clone(), data, Pass::Train, batch, &Rng::new(0), &options.device)?;
     loader.next_batch()?;
@@ -150,7 +171,14 @@ impl Display for Plan {
             writeln!(f, "{stage}")?;
         }
         let fits: usize = self.stages.iter().map(|s| s.fits).sum();
-        write!(f, "{}: {} stages, {} seeds, {} fits; nothing was trained", self.name, self.stages.len(), self.seeds, fits * self.seeds)
+        write!(
+            f,
+            "{}: {} stages, {} seeds, {} fits; nothing was trained",
+            self.name,
+            self.stages.len(),
+            self.seeds,
+            fits * self.seeds
+        )
     }
 }
 
@@ -161,8 +189,13 @@ impl Display for StagePlan {
         writeln!(f, "{}", self.network)?;
         writeln!(f, "  data     {}", self.data)?;
         writeln!(
-            f, "  training {} fit(s) of {} steps × {} × {} images = {:.1} epochs",
-            self.fits, self.train.steps, self.train.batch, self.train.iter_size, seen as f64 / self.images as f64
+            f,
+            "  training {} fit(s) of {} steps × {} × {} images = {:.1} epochs",
+            self.fits,
+            self.train.steps,
+            self.train.batch,
+            self.train.iter_size,
+            seen as f64 / self.images as f64
         )?;
         writeln!(f, "  loader   {:.0} images/s on its own", self.loader)?;
         writeln!(f, "  memory   about {:.2} GB", self.memory / 1e9)

@@ -11,14 +11,21 @@ use crate::{
     },
     data::loader::{Loader, Pass},
     nn::{params::Params, weights},
-    pretext::{PretextSpec, color_prior, colorization::{Colorization, RebalanceSpec}, supervised::Supervised},
+    pretext::{
+        PretextSpec, color_prior,
+        colorization::{Colorization, RebalanceSpec},
+        supervised::Supervised,
+    },
     probe::linear::{LayerAccuracy, LinearProbe},
     report::{BackboneResult, Kind, LayerResult, ProbeResult, results::RESULTS},
     rng::Rng,
-    spec::{self, experiment::{InitSpec, LinearProbeStage, PretextStage, SupervisedStage}},
+    spec::{
+        self,
+        experiment::{InitSpec, LinearProbeStage, PretextStage, SupervisedStage},
+    },
     train::{
-        fit::{Ended, fit},
         atomic,
+        fit::{Ended, fit},
         manifest::About,
         run_dir::RunDir,
         spec::TrainSpec,
@@ -42,7 +49,9 @@ pub fn run(job: &Job, mut run: RunDir, options: &RunOptions) -> Result<bool> {
     run.begin(About {
         device: format!("{:?}", options.device.location()),
         seed: job.seed,
-        data: [("train", &job.train_set), ("val", &job.val_set)].map(|(k, s)| (k.into(), s.fingerprint())).into(),
+        data: [("train", &job.train_set), ("val", &job.val_set)]
+            .map(|(k, s)| (k.into(), s.fingerprint()))
+            .into(),
     })?;
     match fit_work(job, &mut run, &options.device) {
         Ok(Some(metrics)) => run.finish(&metrics).map(|()| true),
@@ -112,8 +121,11 @@ impl Fit<'_> {
     fn probe_result(&self, protocol: &str, layers: &[LayerAccuracy]) -> ProbeResult {
         // Of five classes or fewer, a top-5 would always hold.
         let tells = self.job.train_set.classes().len() > 5;
-        let layer =
-            |l: &LayerAccuracy| LayerResult { layer: l.layer.clone(), top1: l.top1, top5: tells.then_some(l.top5) };
+        let layer = |l: &LayerAccuracy| LayerResult {
+            layer: l.layer.clone(),
+            top1: l.top1,
+            top5: tells.then_some(l.top5),
+        };
         ProbeResult {
             kind: Kind::LinearProbe,
             experiment: self.job.experiment.clone(),
@@ -136,7 +148,8 @@ impl Fit<'_> {
         run: &mut RunDir,
     ) -> Result<Option<Vec<Metric>>> {
         let (data, rng) = (&self.job.data, &self.rng);
-        let loader = |set: &_, pass, batch| Loader::new(Clone::clone(set), data, pass, batch, rng, self.device);
+        let loader =
+            |set: &_, pass, batch| Loader::new(Clone::clone(set), data, pass, batch, rng, self.device);
         let mut train = loader(&self.job.train_set, pass, spec.batch.get())?;
         let mut val = loader(&self.job.val_set, Pass::Once, VAL_BATCH)?;
         match fit(task, &mut train, Some(&mut val), spec, rng, run)? {
@@ -165,7 +178,11 @@ impl Fit<'_> {
 
     fn classes(&self) -> Result<usize> {
         let classes = self.job.train_set.classes().len();
-        ensure!(classes > 1, "this stage needs labels; {} has none: use class folders or a label column", self.job.data.source);
+        ensure!(
+            classes > 1,
+            "this stage needs labels; {} has none: use class folders or a label column",
+            self.job.data.source
+        );
         Ok(classes)
     }
 
@@ -193,8 +210,11 @@ impl Fit<'_> {
     fn loaded(&self, path: &Path, fallback: Option<&BackboneSpec>) -> Result<AlexNet> {
         let (tensors, metadata) = weights::read(path)?;
         let spec = match metadata.get("backbone") {
-            Some(yaml) => backbone_of(yaml).with_context(|| format!("{}: the backbone in its header", path.display()))?,
-            None => fallback.context("the weight file names no backbone; give `backbone:` in the spec")?.clone(),
+            Some(yaml) => backbone_of(yaml)
+                .with_context(|| format!("{}: the backbone in its header", path.display()))?,
+            None => {
+                fallback.context("the weight file names no backbone; give `backbone:` in the spec")?.clone()
+            }
         };
         let mut params = Params::new(self.device);
         let net = self.transfer_graph(&spec, &mut params)?;
@@ -203,7 +223,8 @@ impl Fit<'_> {
         tracing::info!("{}: {report}", path.display());
         ensure!(
             report.missing.is_empty() && report.mismatched.is_empty(),
-            "{} does not fit the backbone: {report}", path.display()
+            "{} does not fit the backbone: {report}",
+            path.display()
         );
         Ok(net)
     }

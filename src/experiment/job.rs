@@ -177,7 +177,8 @@ impl Job {
         }
         tracing::info!("{}: {}", self.label, self.dir.display());
         let run = RunDir::open(&self.dir, &self.spec)?;
-        fits::run(self, run, options).with_context(|| format!("{} failed ({})", self.label, self.dir.display()))
+        fits::run(self, run, options)
+            .with_context(|| format!("{} failed ({})", self.label, self.dir.display()))
     }
 
     /// The last picture that the fit drew.
@@ -201,11 +202,13 @@ fn place(out: &Path, home: &Path, label: &str, hash: &str) -> PathBuf {
         return here;
     }
     let folders = |dir: &Path| -> Vec<PathBuf> {
-        let mut found: Vec<_> = std::fs::read_dir(dir).into_iter().flatten().flatten().map(|e| e.path()).collect();
+        let mut found: Vec<_> =
+            std::fs::read_dir(dir).into_iter().flatten().flatten().map(|e| e.path()).collect();
         found.sort();
         found
     };
-    let elsewhere = folders(out).into_iter().flat_map(|experiment| folders(&experiment));
-    let same = |dir: &PathBuf| dir.to_string_lossy().ends_with(&format!("-{hash}")) && RunDir::is_finished(dir);
-    elsewhere.filter(same).next().unwrap_or(here)
+    let mut elsewhere = folders(out).into_iter().flat_map(|experiment| folders(&experiment));
+    let same =
+        |dir: &PathBuf| dir.to_string_lossy().ends_with(&format!("-{hash}")) && RunDir::is_finished(dir);
+    elsewhere.find(same).unwrap_or(here)
 }

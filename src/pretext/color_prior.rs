@@ -94,7 +94,9 @@ fn count(set: &dyn Dataset, images: usize) -> Result<PriorCounter> {
             a
         });
     if counter.pixels() == 0 {
-        bail!("no image of the data set could be read, so its colour prior cannot be measured; run `data verify` on it");
+        bail!(
+            "no image of the data set could be read, so its colour prior cannot be measured; run `data verify` on it"
+        );
     }
     Ok(counter)
 }

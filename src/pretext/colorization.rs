@@ -5,7 +5,10 @@
 
 use super::color_prior::PriorSpec;
 use crate::{
-    backbones::{BackboneSpec, alexnet::{AlexNet, Build, Graph}},
+    backbones::{
+        BackboneSpec,
+        alexnet::{AlexNet, Build, Graph},
+    },
     bounded::{Count, Fraction, NonNegative, Positive, Spacing},
     color::{
         bins::Bins,
@@ -124,7 +127,9 @@ impl Colorization {
         let net = backbone.build(&build, &mut params, &rng.split("init"))?;
         let weights = match (spec.rebalance, prior) {
             (RebalanceSpec::Off, _) => None,
-            (RebalanceSpec::Lambda(lambda), Some(p)) if p.len() == bins.len() => Some(rebalance(p, lambda.get())),
+            (RebalanceSpec::Lambda(lambda), Some(p)) if p.len() == bins.len() => {
+                Some(rebalance(p, lambda.get()))
+            }
             (RebalanceSpec::Lambda(_), given) => bail!(
                 "rebalancing needs a prior of {} bins, got {}",
                 bins.len(),
@@ -134,7 +139,9 @@ impl Colorization {
         ensure!(
             spec.neighbours.get() <= bins.len(),
             "a grid of {} has {} bins, fewer than the {} neighbours asked for; use a finer grid or fewer neighbours",
-            spec.grid, bins.len(), spec.neighbours
+            spec.grid,
+            bins.len(),
+            spec.neighbours
         );
         let code = SoftCode::new(bins, spec.neighbours.get(), spec.sigma.get() as f32);
         let grey_gate = spec.grey_gate.map(|g| g.get() as f32);
@@ -162,9 +169,7 @@ pub fn lightness(lab: &Tensor) -> candle_core::Result<Tensor> {
 
 /// Point-sampled labels: ab at every `stride`-th pixel from pixel 0, no averaging. `(B, H, W, 3)` → `(B, h, w, 2)`.
 fn labels(lab: &Tensor, stride: usize) -> candle_core::Result<Tensor> {
-    let every = |n: usize| {
-        Tensor::from_iter((0..n as u32).step_by(stride), lab.device())
-    };
+    let every = |n: usize| Tensor::from_iter((0..n as u32).step_by(stride), lab.device());
     let (_, h, w, _) = lab.dims4()?;
     lab.narrow(3, 1, 2)?.contiguous()?.index_select(&every(h)?, 1)?.index_select(&every(w)?, 2)
 }
@@ -244,7 +249,10 @@ impl Task for Colorization {
             return vec![];
         }
         vec![(
-            format!("predicted colours have under {:.0} % of the true chroma: the network paints grey", 100.0 * COLLAPSE),
+            format!(
+                "predicted colours have under {:.0} % of the true chroma: the network paints grey",
+                100.0 * COLLAPSE
+            ),
             "train longer, raise the learning rate, or switch rebalancing on".into(),
         )]
     }

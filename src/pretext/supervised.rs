@@ -3,7 +3,10 @@
 
 use super::colorization::lightness;
 use crate::{
-    backbones::{BackboneSpec, alexnet::{AlexNet, Build, Graph}},
+    backbones::{
+        BackboneSpec,
+        alexnet::{AlexNet, Build, Graph},
+    },
     color::lab,
     data::{Batch, loader::Loader},
     metrics::accuracy::TopK,
@@ -27,7 +30,13 @@ impl Supervised {
     ///
     /// # Errors
     /// When the backbone cannot be built.
-    pub fn new(backbone: &BackboneSpec, graph: Graph, classes: usize, rng: &Rng, device: &Device) -> Result<Self> {
+    pub fn new(
+        backbone: &BackboneSpec,
+        graph: Graph,
+        classes: usize,
+        rng: &Rng,
+        device: &Device,
+    ) -> Result<Self> {
         let build = Build { graph, batch_norm: true, input_channels: 1, outputs: Some(classes) };
         let mut params = Params::new(device);
         let net = backbone.build(&build, &mut params, &rng.split("init"))?;
@@ -76,5 +85,8 @@ impl Task for Supervised {
 /// # Errors
 /// Unlabelled data.
 pub fn labels(batch: &Batch) -> Result<&Tensor> {
-    batch.labels.as_ref().context("this stage needs labels, and the data set has none; use class folders or a label column")
+    batch
+        .labels
+        .as_ref()
+        .context("this stage needs labels, and the data set has none; use class folders or a label column")
 }

@@ -57,7 +57,9 @@ pub fn downsample(x: &Tensor, dimensions: usize, protocol: Protocol) -> Result<T
             let (kernel, stride) = window(h, side);
             avg_pool2d(x, PoolGeometry { kernel, stride, pad: 0, ceil: false })?
         }
-        Protocol::Avgpool => candle_core::bail!("average-pooled probes need square feature maps, got {h}×{w}"),
+        Protocol::Avgpool => {
+            candle_core::bail!("average-pooled probes need square feature maps, got {h}×{w}")
+        }
     };
     x.reshape((b, side * side * c))
 }
@@ -81,7 +83,10 @@ mod tests {
             for side in 1..=n {
                 let (kernel, stride) = window(n, side);
                 assert_eq!((n - kernel) / stride + 1, side, "{n} → {side}");
-                assert!(kernel >= stride && (side - 1) * stride + kernel == n, "{n} → {side}: cells left out");
+                assert!(
+                    kernel >= stride && (side - 1) * stride + kernel == n,
+                    "{n} → {side}: cells left out"
+                );
             }
         }
     }

@@ -116,11 +116,22 @@ impl LinearProbe {
     ) -> Result<Self> {
         let mut params = Params::new(device);
         let (protocol, dimensions) = (spec.protocol, spec.dimensions.get());
-        let mut probe =
-            Self { backbone, heads: vec![], params: Params::new(device), protocol, dimensions, cache: None, last: vec![] };
+        let mut probe = Self {
+            backbone,
+            heads: vec![],
+            params: Params::new(device),
+            protocol,
+            dimensions,
+            cache: None,
+            last: vec![],
+        };
         let blank = Tensor::zeros((1, crop, crop, 1), candle_core::DType::F32, device)?;
         let taps: Vec<&str> = spec.layers.iter().map(String::as_str).collect();
-        let widths = probe.compute(&blank, &taps)?.iter().map(|f| f.dim(1)).collect::<candle_core::Result<Vec<_>>>()?;
+        let widths = probe
+            .compute(&blank, &taps)?
+            .iter()
+            .map(|f| f.dim(1))
+            .collect::<candle_core::Result<Vec<_>>>()?;
         for (layer, &width) in taps.iter().zip(&widths) {
             probe.heads.push(Head::new(&mut params, layer, width, classes, spec.affine)?);
         }
@@ -134,7 +145,10 @@ impl LinearProbe {
     /// Frozen features `(B, D)` of each tap for network input `x` `(B, H, W, 1)`; no graph is built.
     fn compute(&self, x: &Tensor, taps: &[&str]) -> Result<Vec<Tensor>> {
         let maps = self.backbone.forward(x, taps, &Mode::Frozen)?;
-        Ok(maps.iter().map(|m| downsample(m, self.dimensions, self.protocol)).collect::<candle_core::Result<_>>()?)
+        Ok(maps
+            .iter()
+            .map(|m| downsample(m, self.dimensions, self.protocol))
+            .collect::<candle_core::Result<_>>()?)
     }
 
     fn features(&self, batch: &Batch) -> Result<Vec<Tensor>> {
@@ -213,10 +227,8 @@ impl Task for LinearProbe {
     fn step(&mut self, batch: &Batch, rng: &Rng) -> Result<Step> {
         let features = self.training_features(batch)?;
         let logits = self.logits(&features, &Mode::Train(rng.clone()))?;
-        let losses = logits
-            .iter()
-            .map(|l| Ok(cross_entropy(l, labels(batch)?, None)?))
-            .collect::<Result<Vec<_>>>()?;
+        let losses =
+            logits.iter().map(|l| Ok(cross_entropy(l, labels(batch)?, None)?)).collect::<Result<Vec<_>>>()?;
         let loss = Tensor::stack(&losses, 0)?.sum_all()?;
         let mean = f64::from(loss.to_scalar::<f32>()?) / losses.len() as f64;
         Ok(Step { loss, scalars: vec![("loss", mean)] })

@@ -2,8 +2,8 @@
 //!
 //! Colours are Okabe and Ito's, told apart by all common kinds of colour vision; shapes differ too, for print in grey.
 
-use crate::train::panel::typeface;
 use super::table::{Row, Table};
+use crate::train::panel::typeface;
 use anyhow::{Context, Result, anyhow};
 use plotters::coord::Shift;
 use plotters::prelude::*;

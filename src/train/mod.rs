@@ -7,9 +7,9 @@ pub mod clock; // UTC and spans as text
 pub mod exact; // doubles that survive JSON bit for bit
 pub mod interrupt; // Ctrl-C and SIGTERM
 
+pub mod panel; // pictures side by side
 pub mod spec; // TrainSpec
 pub mod spec_change; // which keys of two specs differ
-pub mod panel; // pictures side by side
 pub mod task; // trait Task
 
 pub mod events; // TensorBoard
