@@ -16,8 +16,9 @@ use hueristic::{
         optim::{Gradients, Optimizer, OptimizerSpec},
         params::Params,
     },
-    ops::{losses::soft_encoded_cross_entropy, resize::resize_bilinear},
+    ops::{backward::backward, losses::soft_encoded_cross_entropy, resize::resize_bilinear},
     rng::Rng,
+    train::heap,
 };
 use rand::RngExt;
 use std::{sync::Arc, time::Instant};
@@ -92,7 +93,7 @@ impl Setup {
             soft_encoded_cross_entropy(&logits, &self.ab, &self.code, Some(&self.weights), Some(5.0))?.loss
         };
         let mut grads = Gradients::new(&self.params);
-        grads.add(&self.params, &mut loss.backward()?)?;
+        grads.add(&self.params, &mut backward(&loss)?)?;
         drop(loss);
         grads.finish(None)?;
         let lr = self.optimizer.base_lr();
@@ -109,6 +110,7 @@ fn peak_bytes() -> u64 {
 }
 
 fn main() -> Result<()> {
+    heap::retain();
     let o = Options::parse();
     rayon::ThreadPoolBuilder::new().num_threads(o.threads).build_global()?;
     let mut setup = Setup::new(&o)?;

@@ -1,17 +1,21 @@
 //! Parse, run, print what came out or the chain of errors, exit code.
 
 use clap::Parser;
-use hueristic::cli::{Cli, Failure};
+use hueristic::{
+    cli::{Cli, Failure},
+    train::heap,
+};
 use std::{
     io::{ErrorKind, Write, stderr, stdout},
     process::ExitCode,
 };
 
-// Training allocates and frees the same large buffers every step; this allocator keeps them.
+// Training allocates and frees the same large buffers every step; this allocator keeps them (see `heap`).
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    heap::retain();
     let cli = Cli::parse();
     cli.start_logging();
     match cli.run() {

@@ -2,6 +2,7 @@
 //! backward and a row in `tests/gradients.rs`; the CPU code is generic over f32 and f64 (f64 for the checks).
 
 pub mod activation;
+pub mod backward;
 pub mod batch_norm;
 pub mod conv;
 pub mod conv_transpose;

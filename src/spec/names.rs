@@ -10,13 +10,13 @@ use std::{fmt, marker::PhantomData, ops::Deref};
 /// The known name that `name` most likely stands for; None when nothing is near.
 pub fn nearest<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
     let lower = name.to_lowercase();
-    let best = known
-        .iter()
-        .map(|k| (*k, strsim::damerau_levenshtein(&lower, &k.to_lowercase())))
-        .min_by_key(|(_, distance)| *distance)?;
-    let longest = name.chars().count().max(best.0.chars().count());
     // A third of the letters may differ: `bacth`, `learning-rate`, but not two unrelated short words.
-    (best.1 * 3 <= longest || extends(&lower, best.0)).then_some(best.0)
+    let near = |k: &&str| {
+        let distance = strsim::damerau_levenshtein(&lower, &k.to_lowercase());
+        (distance * 3 <= name.chars().count().max(k.chars().count())).then_some(distance)
+    };
+    let typo = known.iter().filter_map(|k| Some((near(k)?, *k))).min_by_key(|(distance, _)| *distance);
+    typo.map(|(_, k)| k).or_else(|| known.iter().copied().find(|k| extends(&lower, k)))
 }
 
 /// One of the two words goes on where the other ends: `colour` for `colourization`.

@@ -5,6 +5,7 @@
 pub mod atomic; // whole files or none
 pub mod clock; // UTC and spans as text
 pub mod exact; // doubles that survive JSON bit for bit
+pub mod heap; // freed memory kept for the next step
 pub mod interrupt; // Ctrl-C and SIGTERM
 
 pub mod panel; // pictures side by side

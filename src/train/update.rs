@@ -8,6 +8,7 @@ use super::{
 use crate::{
     data::loader::Loader,
     nn::optim::{Gradients, Optimizer},
+    ops::backward::backward,
     rng::Rng,
 };
 use anyhow::{Context, Result, bail};
@@ -39,7 +40,7 @@ pub fn update(
         images += batch.indices.len();
         let Step { loss, scalars } = task.step(&batch, &key.split(&micro.to_string()))?;
         let value = number(&loss)?;
-        let mut store = loss.backward()?;
+        let mut store = backward(&loss)?;
         drop(loss); // the graph goes before the next one is built
         gradients.add(task.params(), &mut store)?;
         worst = if value.is_finite() { worst } else { value };

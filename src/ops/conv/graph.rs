@@ -3,6 +3,7 @@
 //! A transposed convolution is a convolution's adjoint, so one operation with a direction serves both layers and both
 //! input gradients. A CUDA path is the `cuda_fwd` of these three operations; nothing else would change.
 
+use super::super::backward::hand_over;
 use super::cpu::{self, ConvShape};
 use super::tile::Real;
 use candle_core::{
@@ -117,7 +118,8 @@ impl Layer {
                 Direction::Adjoint => grad.apply_op2_no_bwd(x, &gradient),
             }
         });
-        Ok((dx.transpose()?, dw.transpose()?))
+        let dw = dw.transpose()?.map(|dw| hand_over(w, dw)).transpose()?.flatten();
+        Ok((dx.transpose()?, dw))
     }
 }
 

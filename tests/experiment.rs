@@ -1,0 +1,199 @@
+//! Whole experiments: from YAML to a report, what is run again and what is not, and what stops one before it starts.
+
+use candle_core::Device;
+use hueristic::{
+    data::source::Locations,
+    experiment::{Outcome, RunOptions, check, run},
+    spec::Experiment,
+};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::SystemTime,
+};
+
+type Result<T> = anyhow::Result<T>;
+
+const SPEC: &str = r#"
+name: tiny
+data: { source: { scenes: { train: 64, val: 40 } }, crop: 29 }
+backbone: { alexnet: { stem: small, width: 0.25, fc: 32 } }
+stages:
+  color: { pretext: { task: colorization, train: { steps: 3, batch: 8, optimizer: { adam: { lr: 1e-3 } } } } }
+  labels: { supervised: { train: { steps: 3, batch: 8, optimizer: { adam: { lr: 1e-3 } } } } }
+  probe:
+    linear_probe:
+      backbones: { gaussian: { init: msra }, color: { stage: color }, labels: { stage: labels } }
+      probe: { layers: [conv1, conv3], dimensions: 96, augment: false }
+      train: { steps: 4, batch: 16, optimizer: { sgd: { lr: 0.01 } } }
+"#;
+
+struct Home(tempfile::TempDir);
+
+impl Home {
+    fn new() -> Result<Self> {
+        Ok(Self(tempfile::tempdir()?))
+    }
+
+    fn options(&self) -> RunOptions {
+        RunOptions { out: self.0.path().join("runs"), locations: Locations::default(), device: Device::Cpu }
+    }
+
+    fn load(&self, yaml: &str, sets: &[&str]) -> Result<Experiment> {
+        let path = self.0.path().join("spec.yaml");
+        fs::write(&path, yaml)?;
+        let sets: Vec<String> = sets.iter().map(|s| s.to_string()).collect();
+        Ok(Experiment::load(&path, &sets)?.resolve())
+    }
+
+    fn run(&self, sets: &[&str]) -> Result<Outcome> {
+        run(&self.load(SPEC, sets)?, &self.options())
+    }
+
+    /// The fits' directories with the time of their manifests.
+    fn fits(&self) -> Result<Vec<(PathBuf, SystemTime)>> {
+        let mut fits = vec![];
+        for entry in fs::read_dir(self.0.path().join("runs/tiny"))? {
+            let manifest = entry?.path().join("manifest.json");
+            if let Ok(about) = fs::metadata(&manifest) {
+                fits.push((manifest, about.modified()?));
+            }
+        }
+        fits.sort();
+        Ok(fits)
+    }
+}
+
+fn named(fits: &[(PathBuf, SystemTime)], start: &str) -> Vec<(PathBuf, SystemTime)> {
+    let of = |path: &Path| {
+        path.parent().and_then(Path::file_name).is_some_and(|n| n.to_string_lossy().starts_with(start))
+    };
+    fits.iter().filter(|(path, _)| of(path)).cloned().collect()
+}
+
+#[test]
+fn one_yaml_ends_in_a_table_a_plot_and_pictures() -> Result<()> {
+    let home = Home::new()?;
+    let Outcome::Finished { report: Some(report), pictures } = home.run(&[])? else { panic!("not finished") };
+    assert!(
+        ["gaussian", "color", "labels", "conv1", "conv3"].iter().all(|w| report.text.contains(w)),
+        "{report}"
+    );
+    assert!(report.plots.iter().chain(&report.tables).chain(&pictures).all(|p| p.exists()));
+    assert_eq!(pictures.len(), 1, "the colorizer draws, the others do not");
+    Ok(())
+}
+
+#[test]
+fn a_finished_stage_is_not_run_again_and_a_changed_one_is() -> Result<()> {
+    let home = Home::new()?;
+    home.run(&[])?;
+    let first = home.fits()?;
+    assert_eq!(first.len(), 5);
+    home.run(&[])?;
+    assert_eq!(home.fits()?, first, "nothing had changed");
+
+    home.run(&["probe.train.steps=5"])?;
+    let second = home.fits()?;
+    assert_eq!(named(&second, "color-"), named(&first, "color-"));
+    assert_eq!((named(&second, "probe-").len(), named(&second, "labels-").len()), (6, 1));
+
+    home.run(&["color.train.steps=4"])?;
+    let third = home.fits()?;
+    assert_eq!(named(&third, "color-").len(), 2);
+    assert_eq!(named(&third, "probe-color-").len(), 3, "it stands on the changed stage");
+    assert_eq!(named(&third, "probe-gaussian-"), named(&second, "probe-gaussian-"), "it does not");
+    Ok(())
+}
+
+#[test]
+fn seeds_are_averaged() -> Result<()> {
+    let home = Home::new()?;
+    let Outcome::Finished { report: Some(report), .. } = home.run(&["seeds=[0, 1]"])? else {
+        panic!("not finished")
+    };
+    assert!(report.text.contains('±'), "{report}");
+    assert_eq!(home.fits()?.len(), 10);
+    Ok(())
+}
+
+#[test]
+fn a_check_takes_no_step() -> Result<()> {
+    let home = Home::new()?;
+    let plan = check(&home.load(SPEC, &[])?, &home.options())?.to_string();
+    assert!(
+        plan.contains("conv5") && plan.contains("images/s") && plan.contains("nothing was trained"),
+        "{plan}"
+    );
+    assert!(!home.0.path().join("runs").exists());
+    Ok(())
+}
+
+fn refusal(yaml: &str, sets: &[&str]) -> Result<String> {
+    let home = Home::new()?;
+    let outcome = home.load(yaml, sets).and_then(|experiment| run(&experiment, &home.options()));
+    Ok(outcome.err().map(|e| format!("{e:#}")).unwrap_or_default())
+}
+
+#[test]
+fn a_batch_larger_than_the_data_says_so() -> Result<()> {
+    let message = refusal(SPEC, &["color.train.batch=65"])?;
+    assert!(message.contains("65") && message.contains("64"), "{message}");
+    Ok(())
+}
+
+#[test]
+fn weights_of_another_network_are_refused() -> Result<()> {
+    let home = Home::new()?;
+    home.run(&[])?;
+    let (manifest, _) = named(&home.fits()?, "color-").remove(0);
+    let weights = manifest.with_file_name("weights.safetensors");
+    let (tensors, _) = hueristic::nn::weights::read(&weights)?;
+    // Without the header's word on the architecture, the spec's counts, and its conv layers are wider.
+    let bare: Vec<_> = tensors.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
+    let file = home.0.path().join("bare.safetensors");
+    hueristic::nn::weights::write(&bare, &Default::default(), &file)?;
+    let yaml = SPEC
+        .replace("width: 0.25", "width: 0.5")
+        .replace("color: { stage: color }", &format!("theirs: {{ file: {} }}", file.display()));
+    let message = refusal(&yaml, &[])?;
+    assert!(message.contains("bare.safetensors") && message.contains("conv1.weight"), "{message}");
+    Ok(())
+}
+
+#[test]
+fn a_missing_weight_file_is_named_before_anything_runs() -> Result<()> {
+    let home = Home::new()?;
+    let yaml = SPEC.replace("color: { stage: color }", "theirs: { file: nowhere.safetensors }");
+    let message =
+        check(&home.load(&yaml, &[])?, &home.options()).err().map(|e| format!("{e:#}")).unwrap_or_default();
+    assert!(message.contains("nowhere.safetensors"), "{message}");
+    Ok(())
+}
+
+#[test]
+fn unlabelled_data_pretrains_but_is_not_probed() -> Result<()> {
+    let home = Home::new()?;
+    let photos = home.0.path().join("photos");
+    fs::create_dir(&photos)?;
+    for i in 0..8u8 {
+        image::RgbImage::from_fn(32, 32, |x, y| image::Rgb([x as u8 * 8, y as u8 * 8, i * 30]))
+            .save(photos.join(format!("{i}.png")))?;
+    }
+    let source = format!("folder: {{ train: {0}, val: {0} }}", photos.display());
+    let yaml = SPEC.replace("scenes: { train: 64, val: 40 }", &source);
+    let message = refusal(&yaml, &[])?;
+    assert!(message.contains("labels"), "{message}");
+    let pretext = yaml.split("  labels:").next().unwrap_or_default();
+    assert_eq!(refusal(pretext, &[])?, "", "pretraining needs no labels");
+    Ok(())
+}
+
+#[test]
+fn data_that_is_not_there_is_named() -> Result<()> {
+    let yaml =
+        SPEC.replace("scenes: { train: 64, val: 40 }", "folder: { train: nowhere/train, val: nowhere/val }");
+    let message = refusal(&yaml, &[])?;
+    assert!(message.contains("nowhere/train"), "{message}");
+    Ok(())
+}
