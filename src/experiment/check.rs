@@ -111,9 +111,12 @@ fn network(stage: &Stage, data: &DataSpec, classes: usize) -> Result<Summary> {
         Stage::Supervised(s) => build(s.graph, true, Some(classes)),
         Stage::LinearProbe(_) => build(Graph::Transfer, false, None),
     };
-    let table = backbone.table(&build);
+    let mut table = backbone.table(&build);
     if let Stage::LinearProbe(probe) = stage {
         look_up(probe, &table)?;
+        // Nothing beyond the last probed layer is computed, so it need not fit the crop either.
+        let last = table.iter().rposition(|layer| probe.probe.layers.contains(&layer.name));
+        table.truncate(last.map_or(0, |at| at + 1));
     }
     let crop = data.crop.get();
     Ok(Summary::of(&table, (crop, crop))?)

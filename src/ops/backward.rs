@@ -81,7 +81,7 @@ mod tests {
         let g = ConvGeometry::default();
         let y = conv2d(&conv2d(x, w, None, g)?, w, None, g)?;
         let view = conv2d(x, &w.reshape((3, 1, 1, 3))?, None, g)?;
-        ((y.sqr()?.sum_all()? + view.sum_all()?)? + w.sqr()?.sum_all()?)
+        (y.sqr()?.sum_all()? + view.sum_all()?)? + w.sqr()?.sum_all()?
     }
 
     #[test]

@@ -1,0 +1,30 @@
+"""Renders the JSON lines of scripts/bench_side_by_side.sh as a Markdown table.
+
+    python scripts/bench_table.py FILE.jsonl ...
+
+Medians over rounds; peak memory is the largest of all rounds, forward figures are without gradients.
+"""
+import json
+import pathlib
+import statistics
+import sys
+
+
+def table(path):
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    yield f"### {path.stem.replace('_', ' ')}\n"
+    yield "| | images/s, median | range | peak memory, GB |"
+    yield "|---|---:|---:|---:|"
+    medians, peaks = {}, {}
+    for who in ("hueristic", "torch"):
+        mine = [r for r in rows if r["who"] == who]
+        speed = [r["images_per_s"] for r in mine]
+        medians[who], peaks[who] = statistics.median(speed), max(r["peak_bytes"] for r in mine)
+        yield f"| {who} | {medians[who]:.2f} | {min(speed):.2f}–{max(speed):.2f} | {peaks[who] / 1e9:.2f} |"
+    gflops = [r["nominal_gflops"] for r in rows if "nominal_gflops" in r]
+    yield f"| ratio | **{medians['hueristic'] / medians['torch']:.2f}** | | **{peaks['hueristic'] / peaks['torch']:.2f}** |"
+    yield f"\nhueristic: {statistics.median(gflops):.0f} GFLOP/s nominal (multiply-adds on padding counted, though skipped).\n"
+
+
+for name in sys.argv[1:]:
+    print("\n".join(table(pathlib.Path(name))))
