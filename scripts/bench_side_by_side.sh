@@ -8,8 +8,9 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 rounds=${1:-5}; shift || true
 python=${PYTHON:-python3}
-out=$(mktemp)
-trap 'rm -f "$out"' EXIT
+folder=$(mktemp -d)
+out=$folder/side_by_side.jsonl
+trap 'rm -rf "$folder"' EXIT
 cargo bench --bench alexnet --no-run
 for _ in $(seq "$rounds"); do
   cargo bench --quiet --bench alexnet -- --rounds 1 "$@" | tee -a "$out"
