@@ -4,11 +4,12 @@
 use super::{RunOptions, fits};
 use crate::{
     data::source::{self, DataSpec, Dataset, Split},
+    pretext::{PretextSpec, color_prior::PriorSpec},
     spec::{
         self,
         experiment::{Experiment, InitSpec, LinearProbeStage, PretextStage, Stage, SupervisedStage},
     },
-    train::run_dir::RunDir,
+    train::{manifest, run_dir::RunDir},
 };
 use anyhow::{Context, Result};
 use serde::Serialize;
@@ -38,6 +39,18 @@ impl Work {
             Self::Pretext(_) => "pretext",
             Self::Supervised(_) => "supervised",
             Self::LinearProbe { .. } => "linear_probe",
+        }
+    }
+
+    /// Files, beside the data, whose content decides the result.
+    fn files(&self) -> Vec<&Path> {
+        match self {
+            Self::Pretext(PretextStage { task: PretextSpec::Colorization(spec), .. }) => match &spec.prior {
+                PriorSpec::File(path) => vec![path],
+                PriorSpec::Measured { .. } => vec![],
+            },
+            Self::LinearProbe { init: InitSpec::File(path), .. } => vec![path],
+            Self::Supervised(_) | Self::LinearProbe { .. } => vec![],
         }
     }
 
@@ -77,6 +90,9 @@ struct Inputs<'a> {
     seed: u64,
     data: BTreeMap<&'static str, String>,
     upstream: Option<&'a str>,
+    /// SHA-256 of the weight and prior files that the work reads: their paths alone would not tell of new content.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    files: Vec<String>,
     work: &'a Work,
 }
 
@@ -144,6 +160,7 @@ impl Job {
             seed,
             data: [("train", train_set.fingerprint()), ("val", val_set.fingerprint())].into(),
             upstream: upstream.map(|(_, hash)| hash.as_str()),
+            files: work.files().into_iter().map(content).collect::<Result<_>>()?,
             work: &only_row(work.clone()),
         };
         let hash = spec::hash(&inputs)?;
@@ -185,6 +202,11 @@ impl Job {
     pub fn picture(&self) -> Option<PathBuf> {
         Some(self.dir.join("pictures/latest.png")).filter(|p| p.exists())
     }
+}
+
+fn content(path: &Path) -> Result<String> {
+    manifest::sha256(path)
+        .with_context(|| format!("cannot read {}: give the path of a file that is there", path.display()))
 }
 
 /// A probe of one backbone does not depend on which others the table has.
