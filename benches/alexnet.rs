@@ -9,7 +9,7 @@ use anyhow::Result;
 use candle_core::{Device, Tensor};
 use clap::Parser;
 use hueristic::{
-    backbones::alexnet::{AlexNet, AlexNetSpec, Build, Graph},
+    backbones::{BackboneSpec, Build, Graph, alexnet::AlexNetSpec, network::Network},
     color::{bins::Bins, encode::SoftCode},
     nn::{
         Mode,
@@ -50,7 +50,7 @@ struct Options {
 
 /// The network with everything a step needs.
 struct Setup {
-    net: AlexNet,
+    net: Network,
     params: Params,
     optimizer: Optimizer,
     code: SoftCode,
@@ -68,10 +68,10 @@ fn uniform(shape: (usize, usize, usize, usize), low: f32, high: f32) -> Result<T
 
 impl Setup {
     fn new(o: &Options) -> Result<Self> {
-        let spec: AlexNetSpec = serde_json::from_str("{}")?;
+        let spec = BackboneSpec::Alexnet(AlexNetSpec::default());
         let build = Build { graph: Graph::Pretext, batch_norm: true, input_channels: 1, outputs: Some(313) };
         let mut params = Params::new(&Device::Cpu);
-        let net = AlexNet::new(&spec, &build, &mut params, &Rng::new(0))?;
+        let net = spec.build(&build, &mut params, &Rng::new(0))?;
         let adam: OptimizerSpec = serde_json::from_str(r#"{"adam": {"lr": 3e-5, "decay": 1e-3}}"#)?;
         let optimizer = Optimizer::new(&adam, &params)?;
         let code = SoftCode::new(Arc::new(Bins::new(10.0)), 10, 5.0);

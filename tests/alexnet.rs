@@ -2,8 +2,12 @@
 
 use candle_core::{DType, Device, Result, Tensor};
 use hueristic::{
-    backbones::alexnet::{
-        AlexNet, AlexNetSpec, Build, Graph, Row, Stem, Summary, TAPS, absorb_batch_norm, layer_table,
+    backbones::{
+        BackboneSpec, Build, Graph,
+        absorb::absorb_batch_norm,
+        alexnet::{AlexNetSpec, Stem, TAPS, layer_table},
+        network::Network,
+        summary::{Row, Summary},
     },
     bounded::Positive,
     nn::{Mode, params::Params, weights},
@@ -108,7 +112,7 @@ fn the_small_stem_keeps_the_alignment() {
 fn labels_are_twice_as_dense_as_logits() -> Result<()> {
     for (stem, pixels, stride, labels) in [(Stem::Standard, 180, 8, 23), (Stem::Small, 29, 2, 15)] {
         let (net, _) = build(&spec(stem, 0.05), &colorizer())?;
-        assert_eq!((net.label_stride(), net.label_size(pixels)), (stride, labels));
+        assert_eq!((net.grid().stride, net.grid().labels(pixels)), (stride, labels));
         let logits = net.summary((pixels, pixels))?.map("fc8").map(|(h, _)| h);
         assert_eq!(logits, Some(labels.div_ceil(2)));
     }
@@ -145,9 +149,9 @@ fn pictures_that_are_too_small_are_refused_with_the_layer() {
     assert!(error.contains("fc6") && error.contains("2×2 map") && error.contains("100×100"), "{error}");
 }
 
-fn build(spec: &AlexNetSpec, build: &Build) -> Result<(AlexNet, Params)> {
+fn build(spec: &AlexNetSpec, build: &Build) -> Result<(Network, Params)> {
     let mut params = Params::new(&Device::Cpu);
-    let net = AlexNet::new(spec, build, &mut params, &Rng::new(1))?;
+    let net = BackboneSpec::Alexnet(spec.clone()).build(build, &mut params, &Rng::new(1))?;
     Ok((net, params))
 }
 fn picture(batch: usize, size: usize) -> Result<Tensor> {
@@ -274,7 +278,8 @@ fn dropout_is_for_training_and_follows_the_step() -> Result<()> {
 fn the_seed_decides_the_weights() -> Result<()> {
     let weights = |seed: u64| -> Result<Vec<f32>> {
         let mut params = Params::new(&Device::Cpu);
-        AlexNet::new(&spec(Stem::Small, 0.1), &colorizer(), &mut params, &Rng::new(seed))?;
+        let spec = BackboneSpec::Alexnet(spec(Stem::Small, 0.1));
+        spec.build(&colorizer(), &mut params, &Rng::new(seed))?;
         Ok(params.iter().flat_map(|p| flat(&p.var)).collect())
     };
     assert_eq!(weights(3)?, weights(3)?);

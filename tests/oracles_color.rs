@@ -3,7 +3,8 @@
 
 use candle_core::{DType, Device, Tensor};
 use hueristic::color::bins::Bins;
-use hueristic::color::encode::{Decode, SoftCode, decode};
+use hueristic::color::decode::{Decode, decode};
+use hueristic::color::encode::SoftCode;
 use hueristic::color::lab::{rgb_to_lab, srgb8_to_lab};
 use hueristic::color::prior::{Prior, PriorCounter, rebalance};
 use serde_json::Value;

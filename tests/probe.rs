@@ -2,10 +2,7 @@
 
 use candle_core::{DType, Device, Tensor};
 use hueristic::{
-    backbones::{
-        BackboneSpec,
-        alexnet::{AlexNet, Build, Graph},
-    },
+    backbones::{BackboneSpec, Build, Graph, network::Network},
     data::Batch,
     nn::{
         optim::{Gradients, Optimizer, OptimizerSpec},
@@ -19,7 +16,7 @@ use rand::RngExt;
 
 type Result<T> = anyhow::Result<T>;
 
-fn backbone() -> Result<(AlexNet, Params)> {
+fn backbone() -> Result<(Network, Params)> {
     let spec: BackboneSpec =
         serde_json::from_str(r#"{"alexnet": {"stem": "small", "width": 0.25, "fc": 64}}"#)?;
     let mut params = Params::new(&Device::Cpu);

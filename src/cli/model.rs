@@ -2,7 +2,12 @@
 
 use super::Done;
 use crate::{
-    backbones::alexnet::{AlexNetSpec, Build, Graph, Stem, Summary, layer_table},
+    backbones::{
+        BackboneSpec, Build, Graph,
+        alexnet::{AlexNetSpec, Stem},
+        summary::Summary,
+        vgg::VggSpec,
+    },
     bounded::{Count, Positive},
 };
 use anyhow::Result;
@@ -16,6 +21,31 @@ pub(super) enum Model {
                             hueristic model alexnet --stem small --width 0.5 --size 32"
     )]
     Alexnet(AlexNetArgs),
+    /// The paper's VGG-styled colorizer
+    #[command(
+        after_help = "Example:\n  hueristic model vgg\n  hueristic model vgg --width 0.25 --size 96\n  \
+                            hueristic model vgg --narrow --deep-supervision"
+    )]
+    Vgg(VggArgs),
+}
+
+#[derive(Args, Debug)]
+pub(super) struct VggArgs {
+    /// Side of the input, pixels
+    #[arg(long, value_name = "N", default_value = "176", value_parser = number::<Count>)]
+    size: Count,
+    /// Factor on every hidden channel count
+    #[arg(long, value_name = "W", default_value = "1", value_parser = number::<Positive>)]
+    width: Positive,
+    /// 256 channels in conv7 and 128 in conv8, as in the paper's figure
+    #[arg(long)]
+    narrow: bool,
+    /// Heads on conv5, conv6 and conv7 too, as in the first release
+    #[arg(long)]
+    deep_supervision: bool,
+    /// Channels of the last layer
+    #[arg(long, value_name = "N", default_value_t = COLOURS)]
+    outputs: usize,
 }
 
 #[derive(Args, Debug)]
@@ -64,18 +94,34 @@ fn number<T: TryFrom<f64, Error: ToString>>(text: &str) -> Result<T, String> {
 }
 
 pub(super) fn run(verb: Model) -> Result<Done> {
-    let Model::Alexnet(args) = verb;
+    match verb {
+        Model::Alexnet(args) => alexnet(&args),
+        Model::Vgg(args) => vgg(&args),
+    }
+}
+
+fn vgg(args: &VggArgs) -> Result<Done> {
+    let VggArgs { width, narrow, deep_supervision, .. } = *args;
+    let spec = BackboneSpec::Vgg(VggSpec { width, narrow, deep_supervision, ..VggSpec::default() });
+    let build =
+        Build { graph: Graph::Pretext, batch_norm: true, input_channels: 1, outputs: Some(args.outputs) };
+    let side = args.size.get();
+    Ok(Done::ok(Summary::of(&spec.table(&build), (side, side))?))
+}
+
+fn alexnet(args: &AlexNetArgs) -> Result<Done> {
     let pretext = args.graph == GraphArg::Pretext;
     let stem = if args.stem == StemArg::Small { Stem::Small } else { Stem::Standard };
-    let spec = AlexNetSpec { stem, width: args.width, fc: args.fc, ..AlexNetSpec::default() };
+    let spec =
+        BackboneSpec::Alexnet(AlexNetSpec { stem, width: args.width, fc: args.fc, ..AlexNetSpec::default() });
     let build = Build {
         graph: if pretext { Graph::Pretext } else { Graph::Transfer },
         batch_norm: pretext,
         input_channels: 1,
         outputs: args.outputs.or(pretext.then_some(COLOURS)),
     };
-    let side = args.size.map_or_else(|| usual_side(&args), Count::get);
-    Ok(Done::ok(Summary::of(&layer_table(&spec, &build), (side, side))?))
+    let side = args.size.map_or_else(|| usual_side(args), Count::get);
+    Ok(Done::ok(Summary::of(&spec.table(&build), (side, side))?))
 }
 
 fn usual_side(args: &AlexNetArgs) -> usize {

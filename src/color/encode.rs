@@ -1,11 +1,11 @@
 //! Soft encoding of an ab value over its nearest bins (Zhang, Isola and Efros, ECCV 2016, equation 2 and section 2.2:
-//! five nearest bins and σ = 5 in the paper, ten in the released code), and the way back, [`decode`].
+//! five nearest bins and σ = 5 in the paper, ten in the released code), and the way back, [`super::decode`].
 //!
 //! There is no dense target anywhere: a colour is K pairs of a bin and its weight.
 
 use super::bins::Bins;
 use super::cells::Cells;
-pub use super::decode::{Decode, decode};
+
 use std::sync::Arc;
 
 /// K nearest bins weighted by a Gaussian of width sigma (in ab units), renormalised. Cheap to clone.

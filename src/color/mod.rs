@@ -5,7 +5,7 @@ pub mod lab;
 pub mod bins;
 mod cells; // lookup of the bins near a colour
 
-mod decode;
+pub mod decode;
 pub mod encode;
 
 pub mod prior;

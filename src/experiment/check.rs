@@ -5,12 +5,12 @@ use super::{
     fits::{self, VAL_BATCH},
 };
 use crate::{
-    backbones::alexnet::{Build, Graph, Layer, Summary},
+    backbones::{Build, Graph, summary::Summary, table::Layer},
     data::{
         loader::{Loader, Pass},
         source::{self, DataSpec, Dataset, Split},
     },
-    pretext::PretextSpec,
+    pretext::{PretextSpec, colorizer::Colorizer},
     rng::Rng,
     spec::experiment::{Experiment, InitSpec, LinearProbeStage, Stage},
     train::spec::TrainSpec,
@@ -106,7 +106,7 @@ fn network(stage: &Stage, data: &DataSpec, classes: usize) -> Result<Summary> {
     let build = match stage {
         Stage::Pretext(s) => {
             let PretextSpec::Colorization(spec) = &s.task;
-            build(Graph::Pretext, true, Some(spec.bins().len()))
+            Colorizer::build(spec)
         }
         Stage::Supervised(s) => build(s.graph, true, Some(classes)),
         Stage::LinearProbe(_) => build(Graph::Transfer, false, None),

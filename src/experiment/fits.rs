@@ -5,23 +5,16 @@ use super::{
     job::{Job, Work},
 };
 use crate::{
-    backbones::{
-        BackboneSpec,
-        alexnet::{AlexNet, Build, Graph, Layer, absorb_batch_norm},
-    },
+    backbones::{BackboneSpec, Build, Graph, absorb::absorb_batch_norm, network::Network},
     data::loader::{Loader, Pass},
     nn::{params::Params, weights},
-    pretext::{
-        PretextSpec, color_prior,
-        colorization::{Colorization, RebalanceSpec},
-        supervised::Supervised,
-    },
+    pretext::{PretextSpec, color_prior, colorization::Colorization, supervised::Supervised},
     probe::linear::{LayerAccuracy, LinearProbe},
     report::{BackboneResult, Kind, LayerResult, ProbeResult, results::RESULTS},
     rng::Rng,
     spec::{
         self,
-        experiment::{InitSpec, LinearProbeStage, PretextStage, SupervisedStage},
+        experiment::{InitSpec, LinearProbeStage, PretextStage, SupervisedStage, WeightSource},
     },
     train::{
         atomic,
@@ -83,21 +76,50 @@ impl Fit<'_> {
     fn pretext(&self, stage: &PretextStage, run: &mut RunDir) -> Result<Option<Vec<Metric>>> {
         let backbone = given(stage.backbone.as_ref(), "backbone")?;
         let PretextSpec::Colorization(spec) = &stage.task;
-        let prior = (spec.rebalance != RebalanceSpec::Off).then(|| {
+        let prior = spec.needs_prior().then(|| {
             let (name, out) = (self.job.data.source.to_string(), run.path().join("prior.npy"));
             color_prior::obtain(&spec.prior, &spec.bins(), &*self.job.train_set, &name, &out)
         });
         let prior = prior.transpose()?.map(|p| p.probabilities);
         let mut task = Colorization::new(spec, backbone, prior.as_deref(), &self.rng, self.device)?;
+        if let Some(source) = &stage.init_from {
+            self.start_from(source, task.params(), &task.colorizer().network().head().name)?;
+        }
         let ended = self.fit(&mut task, Pass::Train, &stage.train, run)?;
-        self.leave_weights(ended, &task, backbone, run)
+        let colorization = ("colorization".to_string(), spec::resolved_yaml(spec)?);
+        self.leave_weights(ended, &task, backbone, [colorization], run)
+    }
+
+    /// Sets `params` to trained weights; the layer `head` may differ and then starts afresh, nothing else may.
+    fn start_from(&self, source: &WeightSource, params: &Params, head: &str) -> Result<()> {
+        let path = match source {
+            WeightSource::Stage(_) => self.upstream()?.join(WEIGHTS),
+            WeightSource::File(path) => path.clone(),
+        };
+        let (tensors, _) = weights::read(&path)?;
+        let report = weights::load_into(params, &tensors)
+            .with_context(|| format!("{} does not fit the backbone", path.display()))?;
+        tracing::info!("{}: {report}", path.display());
+        let left = report.missing.iter().chain(&report.mismatched);
+        let strange: Vec<&str> = left.filter(|name| !name.starts_with(head)).map(String::as_str).collect();
+        ensure!(
+            strange.is_empty(),
+            "{} does not fit the backbone: it lacks {}; give the same backbone to both stages",
+            path.display(),
+            strange.join(", ")
+        );
+        Ok(())
+    }
+
+    fn upstream(&self) -> Result<&Path> {
+        self.job.upstream.as_deref().context("the stage that this one builds on has no run directory")
     }
 
     fn supervised(&self, stage: &SupervisedStage, run: &mut RunDir) -> Result<Option<Vec<Metric>>> {
         let backbone = given(stage.backbone.as_ref(), "backbone")?;
         let mut task = Supervised::new(backbone, stage.graph, self.classes()?, &self.rng, self.device)?;
         let ended = self.fit(&mut task, Pass::Train, &stage.train, run)?;
-        self.leave_weights(ended, &task, backbone, run)
+        self.leave_weights(ended, &task, backbone, [], run)
     }
 
     fn linear_probe(
@@ -164,13 +186,15 @@ impl Fit<'_> {
         ended: Option<Vec<Metric>>,
         task: &dyn Task,
         backbone: &BackboneSpec,
+        about: impl IntoIterator<Item = (String, String)>,
         run: &RunDir,
     ) -> Result<Option<Vec<Metric>>> {
         if ended.is_some() {
-            let metadata = BTreeMap::from([
+            let mut metadata = BTreeMap::from([
                 ("backbone".to_string(), spec::resolved_yaml(backbone)?),
                 ("run".to_string(), self.job.spec.clone()),
             ]);
+            metadata.extend(about);
             weights::save(task.params(), &metadata, &run.path().join(WEIGHTS))?;
         }
         Ok(ended)
@@ -187,30 +211,27 @@ impl Fit<'_> {
     }
 
     /// The backbone to be probed, on the transfer graph, batch normalisation absorbed into its weights.
-    fn frozen(&self, init: &InitSpec, stage: &LinearProbeStage) -> Result<AlexNet> {
+    fn frozen(&self, init: &InitSpec, stage: &LinearProbeStage) -> Result<Network> {
         match init {
             InitSpec::Init(filler) => {
                 let spec = given(stage.backbone.as_ref(), "backbone")?.with_init(*filler);
                 self.transfer_graph(&spec, &mut Params::new(self.device))
             }
-            InitSpec::Stage(_) => {
-                let dir = self.job.upstream.as_deref().context("the probed stage has no run directory")?;
-                self.loaded(&dir.join(WEIGHTS), stage.backbone.as_ref())
-            }
+            InitSpec::Stage(_) => self.loaded(&self.upstream()?.join(WEIGHTS), stage.backbone.as_ref()),
             InitSpec::File(path) => self.loaded(path, stage.backbone.as_ref()),
         }
     }
 
-    fn transfer_graph(&self, spec: &BackboneSpec, params: &mut Params) -> Result<AlexNet> {
+    fn transfer_graph(&self, spec: &BackboneSpec, params: &mut Params) -> Result<Network> {
         let build = Build { graph: Graph::Transfer, batch_norm: false, input_channels: 1, outputs: None };
         Ok(spec.build(&build, params, &self.rng.split("init"))?)
     }
 
     /// The architecture comes from the file when it says one, else from the spec.
-    fn loaded(&self, path: &Path, fallback: Option<&BackboneSpec>) -> Result<AlexNet> {
+    fn loaded(&self, path: &Path, fallback: Option<&BackboneSpec>) -> Result<Network> {
         let (tensors, metadata) = weights::read(path)?;
         let spec = match metadata.get("backbone") {
-            Some(yaml) => backbone_of(yaml)
+            Some(yaml) => weights::section(yaml)
                 .with_context(|| format!("{}: the backbone in its header", path.display()))?,
             None => {
                 fallback.context("the weight file names no backbone; give `backbone:` in the spec")?.clone()
@@ -237,14 +258,9 @@ fn without_batch_norm(
 ) -> candle_core::Result<BTreeMap<String, Tensor>> {
     let build = Build { graph: Graph::Pretext, batch_norm: true, input_channels: 1, outputs: None };
     let layers = spec.table(&build);
-    let normalised = layers.iter().filter_map(Layer::batch_norm_name);
-    let held = normalised.filter(|norm| tensors.contains_key(&format!("{norm}.running_mean"))).count();
+    let normalised = layers.iter().filter_map(|layer| layer.norm.as_ref());
+    let held = normalised.filter(|norm| tensors.contains_key(&format!("{}.running_mean", norm.name))).count();
     if held == 0 { Ok(tensors) } else { absorb_batch_norm(&layers, &tensors) }
-}
-
-fn backbone_of(yaml: &str) -> Result<BackboneSpec> {
-    let value: serde_json::Value = serde_yaml::from_str(yaml)?;
-    Ok(serde_json::from_value(value)?)
 }
 
 /// A section that resolving has filled in.

@@ -7,7 +7,9 @@ use crate::{
     pretext::{PretextSpec, color_prior::PriorSpec},
     spec::{
         self,
-        experiment::{Experiment, InitSpec, LinearProbeStage, PretextStage, Stage, SupervisedStage},
+        experiment::{
+            Experiment, InitSpec, LinearProbeStage, PretextStage, Stage, SupervisedStage, WeightSource,
+        },
     },
     train::{manifest, run_dir::RunDir},
 };
@@ -45,12 +47,28 @@ impl Work {
     /// Files, beside the data, whose content decides the result.
     fn files(&self) -> Vec<&Path> {
         match self {
-            Self::Pretext(PretextStage { task: PretextSpec::Colorization(spec), .. }) => match &spec.prior {
-                PriorSpec::File(path) => vec![path],
-                PriorSpec::Measured { .. } => vec![],
-            },
+            Self::Pretext(PretextStage { task: PretextSpec::Colorization(spec), init_from, .. }) => {
+                let prior = match &spec.prior {
+                    PriorSpec::File(path) if spec.needs_prior() => Some(path.as_path()),
+                    PriorSpec::File(_) | PriorSpec::Measured { .. } => None,
+                };
+                let start = match init_from {
+                    Some(WeightSource::File(path)) => Some(path.as_path()),
+                    Some(WeightSource::Stage(_)) | None => None,
+                };
+                prior.into_iter().chain(start).collect()
+            }
             Self::LinearProbe { init: InitSpec::File(path), .. } => vec![path],
             Self::Supervised(_) | Self::LinearProbe { .. } => vec![],
+        }
+    }
+
+    /// The stage that it builds on.
+    fn upstream(&self) -> Option<&str> {
+        match self {
+            Self::LinearProbe { init: InitSpec::Stage(stage), .. } => Some(stage),
+            Self::Pretext(PretextStage { init_from: Some(WeightSource::Stage(stage)), .. }) => Some(stage),
+            _ => None,
         }
     }
 
@@ -75,7 +93,7 @@ pub struct Job {
     pub data: DataSpec,
     pub train_set: Arc<dyn Dataset>,
     pub val_set: Arc<dyn Dataset>,
-    /// Run directory of the stage whose backbone is probed.
+    /// Run directory of the stage that this one builds on.
     pub upstream: Option<PathBuf>,
     pub dir: PathBuf,
     pub hash: String,
@@ -149,12 +167,10 @@ impl Job {
         let data = work.data().context("no data: give `data:` to the stage or to the experiment")?.clone();
         let train_set = source::open(&data, Split::Train, &options.locations)?;
         let val_set = source::open(&data, Split::Val, &options.locations)?;
-        let upstream = match &work {
-            Work::LinearProbe { init: InitSpec::Stage(stage), .. } => {
-                Some(finished.0.get(stage).with_context(|| format!("stage `{stage}` has not run"))?)
-            }
-            _ => None,
-        };
+        let upstream = work
+            .upstream()
+            .map(|stage| finished.0.get(stage).with_context(|| format!("stage `{stage}` has not run")));
+        let upstream = upstream.transpose()?;
         let inputs = Inputs {
             version: env!("CARGO_PKG_VERSION"),
             seed,

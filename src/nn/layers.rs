@@ -11,6 +11,7 @@ use crate::{
     ops::{
         batch_norm::{Momentum, Running, batch_norm_eval, batch_norm_train},
         conv::{ConvGeometry, conv2d},
+        conv_transpose::conv_transpose2d,
     },
     rng::Rng,
 };
@@ -70,6 +71,39 @@ impl Conv {
     }
 }
 
+/// Transposed convolution of `(B, H, W, inputs)`: `NAME.weight` is `(inputs, K, K, outputs)`, one group.
+#[derive(Clone, Debug)]
+pub struct ConvTranspose {
+    weight: Var,
+    bias: Option<Var>,
+    geometry: ConvGeometry,
+}
+
+impl ConvTranspose {
+    /// Adds `name.weight` and, with a bias filler, `name.bias`, as [`Conv::new`].
+    pub fn new(
+        params: &mut Params,
+        name: &str,
+        shape: ConvShape,
+        geometry: ConvGeometry,
+        fillers: Fillers,
+        rng: &Rng,
+    ) -> Result<Self> {
+        let ConvShape { inputs, outputs, kernel } = shape;
+        let weight = (inputs, kernel, kernel, outputs);
+        let weight = filled(params, name, "weight", weight, fillers.weight, rng)?;
+        let bias =
+            fillers.bias.map(|filler| filled(params, name, "bias", outputs, filler, rng)).transpose()?;
+        Ok(Self { weight, bias, geometry })
+    }
+
+    /// x `(B, H, W, inputs)` → `(B, H', W', outputs)`.
+    pub fn forward(&self, x: &Tensor, mode: &Mode) -> Result<Tensor> {
+        let bias = self.bias.as_ref().map(|bias| mode.see(bias));
+        conv_transpose2d(x, &mode.see(&self.weight), bias.as_ref(), self.geometry)
+    }
+}
+
 /// Linear map of `(B, inputs)` to `(B, outputs)`: `NAME.weight` is `(outputs, inputs)`. Computed as a 1×1
 /// convolution of one-pixel maps, so that the same kernels serve it.
 #[derive(Clone, Debug)]
@@ -119,9 +153,14 @@ pub struct BatchNormOptions {
 
 impl BatchNormOptions {
     /// Caffe's layer: no scale or shift, ε 1e-5, accumulators that forget a factor 0.999 at each batch.
-    pub const CAFFE: Self = Self { momentum: Momentum::Caffe(0.999), eps: 1e-5, affine: false, relu: false };
+    pub const CAFFE: Self = Self::caffe(0.999);
     /// PyTorch's defaults: scale and shift, ε 1e-5, a tenth of each batch's statistics taken in.
     pub const PYTORCH: Self = Self { momentum: Momentum::PyTorch(0.1), eps: 1e-5, affine: true, relu: false };
+
+    /// Caffe's layer with accumulators that keep the factor `keep` at each batch.
+    pub const fn caffe(keep: f64) -> Self {
+        Self { momentum: Momentum::Caffe(keep), eps: 1e-5, affine: false, relu: false }
+    }
 
     /// The same with the ReLU that follows.
     pub const fn with_relu(self) -> Self {

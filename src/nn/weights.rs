@@ -201,6 +201,16 @@ fn tensor(info: &TensorInfo, bytes: &[u8]) -> Result<Tensor> {
     Ok(permuted(&tensor, TO_MEMORY)?)
 }
 
+/// A section of a file's header that holds YAML, as a spec struct.
+///
+/// # Errors
+/// Text that is no YAML, or other fields than those of `T`.
+pub fn section<T: serde::de::DeserializeOwned>(yaml: &str) -> Result<T> {
+    // By way of JSON values, which read name-keyed enums as they are written.
+    let value: Value = serde_yaml::from_str(yaml)?;
+    Ok(serde_json::from_value(value)?)
+}
+
 /// Copies every tensor whose name and shape agree, converting the element type; zero loaded tensors is an error.
 /// What else differs is in the report, for the caller to print and to judge.
 pub fn load_into(params: &Params, tensors: &BTreeMap<String, Tensor>) -> Result<LoadReport> {

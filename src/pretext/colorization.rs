@@ -1,27 +1,20 @@
 //! Colorization as a pretext task: from the lightness of a photograph to a distribution over quantised ab colours at
-//! every label pixel (paper section 2, equations 1–4), with class rebalancing on the gradient side.
+//! every label pixel (paper section 2, equations 1–4), with class rebalancing on the gradient side; or, for comparison,
+//! to the ab values themselves (L2 regression, equation 1).
 //!
-//! Does not: regress colours, or colour files at full size.
+//! Does not: colour files at full size.
 
-use super::color_prior::PriorSpec;
+use super::{
+    color_prior::PriorSpec,
+    colorizer::{Colorizer, Output, lightness},
+};
 use crate::{
-    backbones::{
-        BackboneSpec,
-        alexnet::{AlexNet, Build, Graph},
-    },
+    backbones::{BackboneSpec, vgg},
     bounded::{Count, Fraction, NonNegative, Positive, Spacing},
-    color::{
-        bins::Bins,
-        encode::{Decode, SoftCode, decode},
-        lab,
-        prior::rebalance,
-    },
+    color::{bins::Bins, decode::Decode, encode::SoftCode, lab, prior::rebalance},
     data::{Batch, loader::Loader},
     nn::{Mode, params::Params},
-    ops::{
-        losses::{SoftCrossEntropy, soft_encoded_cross_entropy},
-        resize::resize_bilinear,
-    },
+    ops::losses::{SoftCrossEntropy, soft_encoded_cross_entropy},
     rng::Rng,
     train::{
         panel,
@@ -31,17 +24,19 @@ use crate::{
 use anyhow::{Result, bail, ensure};
 use candle_core::{Device, Tensor};
 use serde::{Deserialize, Serialize};
-use std::sync::Arc;
 
 /// Images in a picture panel.
 const PICTURES: usize = 8;
 /// Predicted chroma below this share of the true one is a collapse to grey.
 const COLLAPSE: f64 = 0.1;
 
-/// How colours are quantised, encoded, weighted and gated; the defaults are those of the paper's released code.
+/// How colours are predicted, quantised, encoded, weighted and gated; the defaults are those of the paper's released
+/// code.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ColorizationSpec {
+    /// What the network predicts and how that is scored.
+    pub loss: Loss,
     /// Spacing of the ab bins, in ab units; 10 gives the paper's 313 bins.
     pub grid: Spacing,
     /// Bins that a colour is spread over (the paper says 5, its code 10).
@@ -55,13 +50,14 @@ pub struct ColorizationSpec {
     /// An image none of whose label pixels has |a| or |b| above this is left out of the gradient; null switches
     /// the gate off.
     pub grey_gate: Option<NonNegative>,
-    /// Temperature of the annealed mean (paper, equation 5); used in pictures and the vividness figure only.
+    /// Temperature of the annealed mean (paper, equation 5); used in pictures and figures only.
     pub temperature: Positive,
 }
 
 impl Default for ColorizationSpec {
     fn default() -> Self {
         Self {
+            loss: Loss::default(),
             grid: Spacing::of(10.0),
             neighbours: Count::of(10),
             sigma: Positive::of(5.0),
@@ -71,6 +67,18 @@ impl Default for ColorizationSpec {
             temperature: Positive::of(0.38),
         }
     }
+}
+
+/// What is predicted at a label pixel, and its loss.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Loss {
+    /// A distribution over ab bins; cross-entropy with the soft-encoded colour (equation 2).
+    #[default]
+    Classification,
+    /// ab itself; half the squared distance, summed over pixels (equation 1). The fields about bins, weights and the
+    /// gate play no part.
+    L2,
 }
 
 /// Class rebalancing: `rebalance: off` or `rebalance: { lambda: 0.5 }`.
@@ -95,36 +103,27 @@ impl ColorizationSpec {
     pub fn bins(&self) -> Bins {
         Bins::new(self.grid.get() as f32)
     }
+
+    /// Whether training needs the distribution of colours in the data.
+    pub fn needs_prior(&self) -> bool {
+        self.loss == Loss::Classification && self.rebalance != RebalanceSpec::Off
+    }
+
+    /// How predictions become colours in pictures and figures.
+    pub fn decode(&self) -> Decode {
+        Decode::Annealed(self.temperature.get() as f32)
+    }
 }
 
-/// A network that learns to colour.
-pub struct Colorization {
-    net: AlexNet,
-    params: Params,
-    code: SoftCode,
-    weights: Option<Vec<f32>>,
-    grey_gate: Option<f32>,
-    temperature: f32,
-    collapsed: bool,
+/// What scores a prediction.
+enum Criterion {
+    SoftEncoded { code: SoftCode, weights: Option<Vec<f32>>, grey_gate: Option<f32> },
+    L2,
 }
 
-impl Colorization {
-    /// A fresh network on `device`. `prior` is the probability of every bin, needed when the spec rebalances.
-    ///
-    /// # Errors
-    /// A prior of another length than the bins; more neighbours than bins.
-    pub fn new(
-        spec: &ColorizationSpec,
-        backbone: &BackboneSpec,
-        prior: Option<&[f64]>,
-        rng: &Rng,
-        device: &Device,
-    ) -> Result<Self> {
-        let bins = Arc::new(spec.bins());
-        let build =
-            Build { graph: Graph::Pretext, batch_norm: true, input_channels: 1, outputs: Some(bins.len()) };
-        let mut params = Params::new(device);
-        let net = backbone.build(&build, &mut params, &rng.split("init"))?;
+impl Criterion {
+    fn new(spec: &ColorizationSpec, output: &Output, prior: Option<&[f64]>) -> Result<Self> {
+        let Output::Distribution(bins) = output else { return Ok(Self::L2) };
         let weights = match (spec.rebalance, prior) {
             (RebalanceSpec::Off, _) => None,
             (RebalanceSpec::Lambda(lambda), Some(p)) if p.len() == bins.len() => {
@@ -143,28 +142,96 @@ impl Colorization {
             bins.len(),
             spec.neighbours
         );
-        let code = SoftCode::new(bins, spec.neighbours.get(), spec.sigma.get() as f32);
-        let grey_gate = spec.grey_gate.map(|g| g.get() as f32);
-        let temperature = spec.temperature.get() as f32;
-        Ok(Self { net, params, code, weights, grey_gate, temperature, collapsed: false })
-    }
-
-    /// Logits `(B, h, w, Q)` at the label positions for Lab pixels `(B, H, W, 3)`, and the labels `(B, h, w, 2)`.
-    fn predict(&self, lab: &Tensor, mode: &Mode) -> candle_core::Result<(Tensor, Tensor)> {
-        let ab = labels(lab, self.net.label_stride())?;
-        let (_, h, w, _) = ab.dims4()?;
-        let logits = self.net.forward(&lightness(lab)?, &["fc8"], mode)?.remove(0);
-        Ok((resize_bilinear(&logits, (h, w), true)?, ab))
-    }
-
-    fn loss(&self, logits: &Tensor, ab: &Tensor) -> candle_core::Result<SoftCrossEntropy> {
-        soft_encoded_cross_entropy(logits, ab, &self.code, self.weights.as_deref(), self.grey_gate)
+        let code = SoftCode::new(bins.clone(), spec.neighbours.get(), spec.sigma.get() as f32);
+        Ok(Self::SoftEncoded { code, weights, grey_gate: spec.grey_gate.map(|g| g.get() as f32) })
     }
 }
 
-/// The network's input: L − 50, `(B, H, W, 3)` → `(B, H, W, 1)`.
-pub fn lightness(lab: &Tensor) -> candle_core::Result<Tensor> {
-    lab.narrow(3, 0, 1)?.contiguous()?.affine(1.0, -50.0)
+/// What one head's prediction is worth, in the forms that are logged, each a mean over label pixels.
+struct Scored {
+    /// The gradient is taken of this: a sum over pixels, a mean over the batch.
+    loss: Tensor,
+    scalars: Vec<(&'static str, f64)>,
+}
+
+impl Scored {
+    fn soft_encoded(scored: SoftCrossEntropy) -> Self {
+        let SoftCrossEntropy { loss, unweighted, weighted, target_entropy, pixels } = scored;
+        let each = |value: f64| value / pixels as f64;
+        let scalars = vec![
+            ("loss", each(unweighted)),
+            ("weighted_loss", each(weighted)),
+            ("kl", each(unweighted - target_entropy)),
+        ];
+        Self { loss, scalars }
+    }
+
+    /// Equation 1, for predicted and true ab `(B, h, w, 2)`.
+    fn l2(predicted: &Tensor, ab: &Tensor) -> candle_core::Result<Self> {
+        let (batch, h, w, _) = ab.dims4()?;
+        let loss = ((predicted - ab)?.sqr()?.sum_all()? * (0.5 / batch as f64))?;
+        let value = f64::from(loss.to_scalar::<f32>()?) / (h * w) as f64;
+        Ok(Self { loss, scalars: vec![("loss", value)] })
+    }
+}
+
+/// A network that learns to colour.
+pub struct Colorization {
+    colorizer: Colorizer,
+    params: Params,
+    criterion: Criterion,
+    /// Heads that are trained, with the weights of their losses; the last one is the network's output.
+    heads: Vec<(String, f64)>,
+    decode: Decode,
+    collapsed: bool,
+}
+
+impl Colorization {
+    /// A fresh network on `device`. `prior` is the probability of every bin, needed when the spec rebalances.
+    ///
+    /// # Errors
+    /// A prior of another length than the bins; more neighbours than bins.
+    pub fn new(
+        spec: &ColorizationSpec,
+        backbone: &BackboneSpec,
+        prior: Option<&[f64]>,
+        rng: &Rng,
+        device: &Device,
+    ) -> Result<Self> {
+        let mut params = Params::new(device);
+        let colorizer = Colorizer::new(spec, backbone, &mut params, &rng.split("init"))?;
+        let criterion = Criterion::new(spec, colorizer.output(), prior)?;
+        let heads = heads(&colorizer);
+        Ok(Self { colorizer, params, criterion, heads, decode: spec.decode(), collapsed: false })
+    }
+
+    /// The network that is trained.
+    pub fn colorizer(&self) -> &Colorizer {
+        &self.colorizer
+    }
+
+    fn score(&self, map: &Tensor, ab: &Tensor) -> candle_core::Result<Scored> {
+        match &self.criterion {
+            Criterion::L2 => Scored::l2(&self.colorizer.decoded(map, self.decode)?, ab),
+            Criterion::SoftEncoded { code, weights, grey_gate } => {
+                let scored = soft_encoded_cross_entropy(map, ab, code, weights.as_deref(), *grey_gate)?;
+                Ok(Scored::soft_encoded(scored))
+            }
+        }
+    }
+
+    fn labels(&self, lab: &Tensor) -> candle_core::Result<Tensor> {
+        labels(lab, self.colorizer.network().grid().stride)
+    }
+}
+
+/// Branches of deep supervision that the network has, then its head.
+fn heads(colorizer: &Colorizer) -> Vec<(String, f64)> {
+    let network = colorizer.network();
+    let branches = network.layers().iter().filter(|layer| layer.branch);
+    let weight = |name: &str| vgg::BRANCHES.iter().find(|(branch, _)| *branch == name).map_or(1.0, |b| b.1);
+    let branches = branches.map(|layer| (layer.name.clone(), weight(&layer.name)));
+    branches.chain([(network.head().name.clone(), 1.0)]).collect()
 }
 
 /// Point-sampled labels: ab at every `stride`-th pixel from pixel 0, no averaging. `(B, H, W, 3)` → `(B, h, w, 2)`.
@@ -179,6 +246,11 @@ fn chroma(ab: &Tensor) -> candle_core::Result<f64> {
     Ok(f64::from(ab.sqr()?.sum(3)?.sqrt()?.mean_all()?.to_scalar::<f32>()?))
 }
 
+/// Mean squared distance in ab.
+fn squared_distance(predicted: &Tensor, ab: &Tensor) -> candle_core::Result<f64> {
+    Ok(f64::from((predicted - ab)?.sqr()?.sum(3)?.mean_all()?.to_scalar::<f32>()?))
+}
+
 impl Task for Colorization {
     fn params(&self) -> &Params {
         &self.params
@@ -186,39 +258,48 @@ impl Task for Colorization {
 
     fn step(&mut self, batch: &Batch, rng: &Rng) -> Result<Step> {
         let lab = lab::rgb_to_lab(&batch.pixels)?;
-        let (logits, ab) = self.predict(&lab, &Mode::Train(rng.clone()))?;
-        let loss = self.loss(&logits, &ab)?;
-        let pixels = loss.pixels as f64;
-        let scalars = vec![
-            ("loss", loss.unweighted / pixels),
-            ("weighted_loss", loss.weighted / pixels),
-            ("kl", (loss.unweighted - loss.target_entropy) / pixels),
-        ];
-        Ok(Step { loss: loss.loss, scalars })
+        let ab = self.labels(&lab)?;
+        let names: Vec<&str> = self.heads.iter().map(|(name, _)| name.as_str()).collect();
+        let maps = self.colorizer.predict(&lightness(&lab)?, &names, &Mode::Train(rng.clone()))?;
+        let (mut total, mut scalars) = (None, vec![]);
+        for (map, (_, weight)) in maps.iter().zip(&self.heads) {
+            let scored = self.score(map, &ab)?;
+            let loss = if *weight == 1.0 { scored.loss } else { (scored.loss * *weight)? };
+            total = Some(if let Some(sum) = total { (sum + loss)? } else { loss });
+            scalars = scored.scalars; // those of the last head are logged
+        }
+        let Some(loss) = total else { bail!("a colorizer without a head") };
+        Ok(Step { loss, scalars })
     }
 
     fn evaluate(&mut self, val: &mut Loader) -> Result<Vec<Metric>> {
-        let mut sums = [0f64; 6]; // images, weighted, unweighted, entropy (per pixel), predicted and true chroma
+        let mut sums = Sums::default();
         while let Some(batch) = val.next_batch()? {
             let lab = lab::rgb_to_lab(&batch.pixels)?;
-            let (logits, ab) = self.predict(&lab, &Mode::Frozen)?;
-            let loss = self.loss(&logits, &ab)?;
-            let predicted = decode(&logits, self.code.bins(), Decode::Annealed(self.temperature))?;
-            let (images, pixels) = (ab.dim(0)? as f64, loss.pixels as f64);
-            let each = [loss.weighted / pixels, loss.unweighted / pixels, loss.target_entropy / pixels];
-            let shares = [1.0, each[0], each[1], each[2], chroma(&predicted)?, chroma(&ab)?];
-            sums.iter_mut().zip(shares).for_each(|(sum, share)| *sum += images * share);
+            let ab = self.labels(&lab)?;
+            let map = self.colorizer.output_map(&lightness(&lab)?)?;
+            let predicted = self.colorizer.decoded(&map, self.decode)?;
+            let images = ab.dim(0)? as f64;
+            sums.add(images, &self.score(&map, &ab)?.scalars);
+            let others = [
+                ("squared_distance", squared_distance(&predicted, &ab)?),
+                ("predicted_chroma", chroma(&predicted)?),
+                ("true_chroma", chroma(&ab)?),
+            ];
+            sums.add(images, &others);
+            sums.images += images;
         }
-        let [images, weighted, unweighted, entropy, predicted, truth] = sums;
+        let (predicted, truth) = (sums.mean("predicted_chroma"), sums.mean("true_chroma"));
         let vividness = if truth > 0.0 { predicted / truth } else { 1.0 };
         self.collapsed = vividness < COLLAPSE;
         let metric = |name: &str, value: f64, better| Metric { name: name.into(), value, better };
-        Ok(vec![
-            metric("weighted_loss", weighted / images, Better::Lower),
-            metric("loss", unweighted / images, Better::Lower),
-            metric("kl", (unweighted - entropy) / images, Better::Lower),
-            metric("vividness", vividness, Better::Neither),
-        ])
+        let losses: &[&str] = match self.criterion {
+            Criterion::SoftEncoded { .. } => &["weighted_loss", "loss", "kl"],
+            Criterion::L2 => &["loss"],
+        };
+        let losses = losses.iter().map(|name| metric(name, sums.mean(name), Better::Lower));
+        let rmse = metric("rmse", (sums.mean("squared_distance") / 2.0).sqrt(), Better::Lower);
+        Ok(losses.chain([rmse, metric("vividness", vividness, Better::Neither)]).collect())
     }
 
     /// Grey, prediction and truth, side by side.
@@ -226,13 +307,11 @@ impl Task for Colorization {
         let Some(batch) = val.next_batch()? else { return Ok(None) };
         let pixels = batch.pixels.narrow(0, 0, batch.pixels.dim(0)?.min(PICTURES))?.contiguous()?;
         let lab = lab::rgb_to_lab(&pixels)?;
-        let (logits, _) = self.predict(&lab, &Mode::Frozen)?;
-        let ab = decode(&logits, self.code.bins(), Decode::Annealed(self.temperature))?;
-        let (b, h, w, _) = lab.dims4()?;
+        let ab = self.colorizer.colour(&lightness(&lab)?, self.decode)?;
         let light = lab.narrow(3, 0, 1)?.contiguous()?;
-        let colour = Tensor::cat(&[&light, &resize_bilinear(&ab, (h, w), true)?], 3)?;
-        let grey = Tensor::cat(&[&light, &lab.narrow(3, 1, 2)?.contiguous()?.zeros_like()?], 3)?;
-        let columns = [lab::lab_to_rgb(&grey)?, lab::lab_to_rgb(&colour)?, pixels];
+        let with = |ab: &Tensor| -> Result<Tensor> { Ok(lab::lab_to_rgb(&Tensor::cat(&[&light, ab], 3)?)?) };
+        let columns = [with(&ab.zeros_like()?)?, with(&ab)?, pixels];
+        let (b, h, w, _) = lab.dims4()?;
         let tile = |column: &Tensor, i: usize| -> Result<panel::Tile> {
             Ok((w, h, column.get(i)?.flatten_all()?.to_vec1::<u8>()?))
         };
@@ -255,5 +334,28 @@ impl Task for Colorization {
             ),
             "train longer, raise the learning rate, or switch rebalancing on".into(),
         )]
+    }
+}
+
+/// Means over images of named figures.
+#[derive(Default)]
+struct Sums {
+    images: f64,
+    sums: Vec<(&'static str, f64)>,
+}
+
+impl Sums {
+    /// Takes in the means of a batch.
+    fn add(&mut self, images: f64, means: &[(&'static str, f64)]) {
+        for (name, mean) in means {
+            match self.sums.iter_mut().find(|(known, _)| known == name) {
+                Some((_, sum)) => *sum += images * mean,
+                None => self.sums.push((name, images * mean)),
+            }
+        }
+    }
+
+    fn mean(&self, name: &str) -> f64 {
+        self.sums.iter().find(|(known, _)| *known == name).map_or(f64::NAN, |(_, sum)| sum / self.images)
     }
 }

@@ -3,6 +3,7 @@
 
 pub mod color_prior;
 pub mod colorization;
+pub mod colorizer;
 pub mod supervised;
 
 use serde::{Deserialize, Serialize};

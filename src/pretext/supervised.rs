@@ -1,12 +1,9 @@
 //! Training the same backbone on labels: the ceiling that a pretext task is compared with. The network sees the same
 //! lightness as the colorizer, so that only the training signal differs.
 
-use super::colorization::lightness;
+use super::colorizer::lightness;
 use crate::{
-    backbones::{
-        BackboneSpec,
-        alexnet::{AlexNet, Build, Graph},
-    },
+    backbones::{BackboneSpec, Build, Graph, network::Network},
     color::lab,
     data::{Batch, loader::Loader},
     metrics::accuracy::TopK,
@@ -20,7 +17,7 @@ use candle_core::{Device, Tensor};
 
 /// A classifier with batch normalisation.
 pub struct Supervised {
-    net: AlexNet,
+    net: Network,
     params: Params,
 }
 
@@ -46,7 +43,7 @@ impl Supervised {
     /// Logits `(B, classes)`.
     fn logits(&self, pixels: &Tensor, mode: &Mode) -> Result<Tensor> {
         let x = lightness(&lab::rgb_to_lab(pixels)?)?;
-        let logits = self.net.forward(&x, &["fc8"], mode)?.remove(0);
+        let logits = self.net.forward(&x, &[&self.net.head().name], mode)?.remove(0);
         let (b, h, w, classes) = logits.dims4()?;
         // One position on the transfer graph; on the pretext graph, a map of answers, whose mean is the answer.
         Ok(logits.reshape((b, h * w, classes))?.mean(1)?)

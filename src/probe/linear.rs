@@ -7,7 +7,7 @@ use super::{
     feature_cache::FeatureCache,
 };
 use crate::{
-    backbones::alexnet::AlexNet,
+    backbones::network::Network,
     bounded::Count,
     color::lab,
     data::{Batch, loader::Loader},
@@ -19,7 +19,7 @@ use crate::{
         params::Params,
     },
     ops::losses::cross_entropy,
-    pretext::{colorization::lightness, supervised::labels},
+    pretext::{colorizer::lightness, supervised::labels},
     rng::Rng,
     train::task::{Better, Metric, Panel, Step, Task},
 };
@@ -83,7 +83,7 @@ impl Head {
 
 /// All heads over one frozen backbone.
 pub struct LinearProbe {
-    backbone: AlexNet,
+    backbone: Network,
     heads: Vec<Head>,
     params: Params,
     protocol: Protocol,
@@ -108,7 +108,7 @@ impl LinearProbe {
     /// An unknown layer.
     pub fn new(
         spec: &LinearProbeSpec,
-        backbone: AlexNet,
+        backbone: Network,
         classes: usize,
         crop: usize,
         images: usize,

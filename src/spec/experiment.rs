@@ -21,10 +21,7 @@ use super::{
     node::Node,
 };
 use crate::{
-    backbones::{
-        BackboneSpec,
-        alexnet::{Graph, TAPS},
-    },
+    backbones::{BackboneSpec, Graph},
     data::{
         catalog,
         source::{DataError, DataSpec, SourceSpec},
@@ -111,6 +108,9 @@ pub struct PretextStage {
     pub data: Option<DataSpec>,
     #[serde(default)]
     pub backbone: Option<BackboneSpec>,
+    /// What the weights start from; what the new network has and those lack, such as another head, starts afresh.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub init_from: Option<WeightSource>,
     pub task: PretextSpec,
     pub train: TrainSpec,
 }
@@ -156,6 +156,16 @@ pub enum InitSpec {
     File(PathBuf),
     /// Random weights.
     Init(Filler),
+}
+
+/// Trained weights.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum WeightSource {
+    /// What an earlier stage has trained.
+    Stage(String),
+    /// A weight file.
+    File(PathBuf),
 }
 
 impl Stage {
@@ -253,11 +263,19 @@ impl Experiment {
             if stage.trains_backbone() && stage.backbone().or(self.backbone.as_ref()).is_none() {
                 return Err(Wrong::key(here, missing("backbone", name)));
             }
-            if let Stage::LinearProbe(probe) = stage {
-                self.check_probe(index, name, probe)?;
+            match stage {
+                Stage::Pretext(pretext) => self.check_start(index, name, pretext)?,
+                Stage::LinearProbe(probe) => self.check_probe(index, name, probe)?,
+                Stage::Supervised(_) => {}
             }
         }
         Ok(())
+    }
+
+    fn check_start(&self, index: usize, name: &str, stage: &PretextStage) -> Result<(), Wrong> {
+        let Some(WeightSource::Stage(from)) = &stage.init_from else { return Ok(()) };
+        let path = ["stages", name, KINDS[0], "init_from", "stage"];
+        self.check_stage(index, from).map_err(|fault| Wrong::value(path, fault))
     }
 
     fn check_probe(&self, index: usize, name: &str, probe: &LinearProbeStage) -> Result<(), Wrong> {
@@ -265,7 +283,7 @@ impl Experiment {
         if probe.backbones.is_empty() {
             return Err(Wrong::key(here, Fault::new("a probe needs at least one backbone")));
         }
-        check_layers(name, &probe.probe.layers)?;
+        check_layers(name, &probe.probe.layers, &self.taps(index, probe))?;
         for (row, init) in probe.backbones.iter() {
             let row = here.into_iter().chain([row]);
             match init {
@@ -281,6 +299,21 @@ impl Experiment {
             }
         }
         Ok(())
+    }
+
+    /// The layers that any of a probe's backbones has, where the spec tells; a weight file may bring others.
+    fn taps(&self, index: usize, probe: &LinearProbeStage) -> Vec<String> {
+        let stages = probe.backbones.iter().filter_map(|(_, init)| match init {
+            InitSpec::Stage(wanted) => self.stages.iter().take(index).find(|(name, _)| name == wanted),
+            InitSpec::File(_) | InitSpec::Init(_) => None,
+        });
+        let trained = stages.filter_map(|(_, stage)| stage.backbone().or(self.backbone.as_ref()));
+        let mut taps: Vec<String> = vec![];
+        for backbone in probe.backbone.as_ref().or(self.backbone.as_ref()).into_iter().chain(trained) {
+            let new = backbone.taps().into_iter().filter(|tap| !taps.contains(tap)).collect::<Vec<_>>();
+            taps.extend(new);
+        }
+        taps
     }
 
     /// Whether stage number `index` can take a backbone from the stage called `wanted`.
@@ -308,9 +341,9 @@ impl Experiment {
     }
 }
 
-/// Whether a frozen backbone has the layers. The classifier, fc8, is what a probe leaves out.
-fn check_layers(stage: &str, layers: &[String]) -> Result<(), Wrong> {
-    let known: Vec<&str> = TAPS.into_iter().filter(|tap| *tap != "fc8").collect();
+/// Whether a frozen backbone has the layers, of which `known` leaves out its head.
+fn check_layers(stage: &str, layers: &[String], known: &[String]) -> Result<(), Wrong> {
+    let known: Vec<&str> = known.iter().map(String::as_str).collect();
     if layers.is_empty() {
         let path = ["stages", stage, KINDS[2], "probe", "layers"];
         return Err(Wrong::value(path, Fault::new("a probe needs at least one layer")));

@@ -8,7 +8,8 @@ use std::collections::BTreeMap;
 /// Weights of a network with batch normalisation → weights of the same network without: for each layer
 /// W′ = W / √(var + ε) and b′ = (b − mean) / √(var + ε), with ε 1e-5 as in training (the paper's own script leaves
 /// it out). In evaluation the two networks compute the same function. `layers` is the table of the network with
-/// batch normalisation; what belongs to no row of it stays as it is.
+/// batch normalisation; what belongs to no row of it stays as it is, and so does a normalisation that follows its
+/// ReLU, which no convolution before it can take in.
 ///
 /// # Errors
 /// A layer whose weight, bias or statistics are not in `tensors`.
@@ -18,8 +19,8 @@ pub fn absorb_batch_norm(
 ) -> Result<BTreeMap<String, Tensor>> {
     let mut out = tensors.clone();
     for layer in layers {
-        if let Some(norm) = layer.batch_norm_name() {
-            absorb_layer(&layer.name, &norm, tensors, &mut out)?;
+        if let Some(norm) = layer.norm.as_ref().filter(|norm| !norm.after_relu) {
+            absorb_layer(&layer.name, &norm.name, tensors, &mut out)?;
         }
     }
     Ok(out)

@@ -34,17 +34,20 @@ impl Summary {
                 let ((h, w), (y, x)) = (input, map);
                 bail!(
                     "{}: its window does not fit the {y}×{x} map that a {h}×{w} picture leaves: use larger pictures \
-                     or the small stem",
+                     or, for AlexNet, the small stem",
                     layer.name
                 )
             };
-            map = (height, width);
+            let (from, to) = (map, (height, width));
             rows.push(Row {
                 layer: layer.clone(),
-                map,
+                map: to,
                 parameters: layer.parameters(),
-                macs: layer.macs(map),
+                macs: layer.macs(from, to),
             });
+            if !layer.branch {
+                map = to;
+            }
         }
         Ok(Self { input, rows })
     }
@@ -84,7 +87,7 @@ impl Row {
         let Layer { name, kind, kernel, stride, pad, groups, dilation, .. } = &self.layer;
         let kernel = format!("{kernel}×{kernel}");
         let [stride, pad, groups, dilation] = [stride, pad, groups, dilation].map(usize::to_string);
-        let norm = if self.layer.batch_norm { "batch" } else { "" };
+        let norm = if self.layer.norm.is_some() { "batch" } else { "" };
         let map = format!("{}×{}×{}", self.map.0, self.map.1, self.layer.outputs);
         if *kind == Kind::MaxPool {
             return write_row(f, [name, &kernel, &stride, &pad, "", "", "", &map, ""], "");

@@ -1,0 +1,149 @@
+//! AlexNet as Zhang, Isola and Efros train it to colour (pretext graph) and as its features are used afterwards
+//! (transfer graph): two graphs of the same weights, each a layer table.
+//!
+//! A layer is convolution → [batch normalisation] → ReLU → [dropout]; pools are layers of their own. There is no
+//! local response normalisation. The losses, the resize of the logits to the label size and the scaling of the
+//! input belong to the tasks.
+
+use super::{
+    Build, Graph,
+    network::PixelGrid,
+    table::{Layer, Norm, Table, Window, channels},
+};
+use crate::{
+    bounded::{Count, Fraction, Positive},
+    nn::{
+        init::Filler,
+        layers::{BatchNormOptions, Fillers},
+    },
+};
+use serde::{Deserialize, Serialize};
+
+/// Every tap of the full network, in order.
+pub const TAPS: [&str; 11] =
+    ["conv1", "pool1", "conv2", "pool2", "conv3", "conv4", "conv5", "pool5", "fc6", "fc7", "fc8"];
+
+/// The first and the sixth layer, which depend on the size of the pictures.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Stem {
+    /// conv1 11×11 stride 4, fc6 6×6: photographs
+    #[default]
+    Standard,
+    /// conv1 5×5 stride 1 pad 2, fc6 3×3 (dilation 2, pad 2): 32-pixel pictures
+    Small,
+}
+
+/// What a spec says about the network.
+///
+/// conv1 … conv5 start from `init` with biases 0 (the paper fills them from k-means). fc6 and fc7 start as the
+/// paper's, Gaussian 0.005 with biases 1, where batch normalisation makes the scale immaterial; without it so small a
+/// deviation would starve narrow layers, and they start from MSRA with biases 0. fc8 is zero, so that the first loss
+/// is exactly the logarithm of the number of outputs.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct AlexNetSpec {
+    pub stem: Stem,
+    /// factor on every hidden channel count (rounded to a multiple of 8, so that two groups stay whole)
+    pub width: Positive,
+    /// channels of fc6 and fc7; 4096·width when absent
+    pub fc: Option<Count>,
+    /// how the weights of conv1 … conv5 start
+    pub init: Filler,
+    /// what the running statistics of batch normalisation keep at each step (Caffe's moving average fraction); shorter
+    /// runs want less than 0.999
+    pub norm_decay: Fraction,
+}
+
+impl Default for AlexNetSpec {
+    fn default() -> Self {
+        Self {
+            stem: Stem::Standard,
+            width: Positive::of(1.0),
+            fc: None,
+            init: Filler::Msra,
+            norm_decay: Fraction::of(0.999),
+        }
+    }
+}
+
+impl AlexNetSpec {
+    /// Labels at every 8th pixel (small stem: 2nd). The logits lie at every second label, so an align-corners resize
+    /// from n to 2n − 1 lines them up.
+    pub fn grid(&self) -> PixelGrid {
+        let stride = match self.stem {
+            Stem::Standard => 8,
+            Stem::Small => 2,
+        };
+        PixelGrid { stride, align_corners: true, multiple: 1 }
+    }
+}
+
+/// The windows that differ between the graphs and the stems.
+struct Windows {
+    conv1: Window,
+    pool: Window,
+    pool5: Window,
+    fc6: Window,
+}
+
+impl Windows {
+    fn of(stem: Stem, graph: Graph) -> Self {
+        let (conv1, fc6) = match (stem, graph) {
+            (Stem::Standard, Graph::Pretext) => ([11, 4, 5, 1, 1], [6, 1, 5, 1, 2]),
+            (Stem::Standard, Graph::Transfer) => ([11, 4, 0, 1, 1], [6, 1, 0, 1, 1]),
+            (Stem::Small, Graph::Pretext) => ([5, 1, 2, 1, 1], [3, 1, 2, 1, 2]),
+            (Stem::Small, Graph::Transfer) => ([5, 1, 2, 1, 1], [3, 1, 0, 1, 1]),
+        };
+        let (pool, pool5) = match graph {
+            Graph::Pretext => ([3, 2, 1, 1, 1], [3, 1, 1, 1, 1]),
+            Graph::Transfer => ([3, 2, 0, 1, 1], [3, 2, 0, 1, 1]),
+        };
+        Self { conv1, pool, pool5, fc6 }
+    }
+}
+
+/// The rows of the network.
+pub fn layer_table(spec: &AlexNetSpec, build: &Build) -> Vec<Layer> {
+    let Windows { conv1, pool, pool5, fc6 } = Windows::of(spec.stem, build.graph);
+    let fc = spec.fc.map_or_else(|| channels(4096, spec.width), Count::get);
+    let conv = Fillers { weight: spec.init, bias: Some(Filler::Constant { value: 0.0 }) };
+    let mut table = Table::new(build.input_channels);
+    table.conv("conv1", conv1, channels(96, spec.width), conv);
+    table.pool("pool1", pool);
+    table.conv("conv2", [5, 1, 2, 2, 1], channels(256, spec.width), conv);
+    table.pool("pool2", pool);
+    table.conv("conv3", [3, 1, 1, 1, 1], channels(384, spec.width), conv);
+    table.conv("conv4", [3, 1, 1, 2, 1], channels(384, spec.width), conv);
+    table.conv("conv5", [3, 1, 1, 2, 1], channels(256, spec.width), conv);
+    table.pool("pool5", pool5);
+    table.conv("fc6", fc6, fc, fc_fillers(build));
+    table.conv("fc7", [1, 1, 0, 1, 1], fc, fc_fillers(build));
+    if build.graph == Graph::Transfer {
+        table.rows.iter_mut().filter(|row| row.name.starts_with("fc")).for_each(|row| row.dropout = 0.5);
+    }
+    if build.batch_norm {
+        table.rows.iter_mut().filter(|row| row.relu).for_each(|row| row.norm = Some(norm(row, spec)));
+    }
+    if let Some(outputs) = build.outputs {
+        let zero = Fillers { weight: Filler::Zero, bias: Some(Filler::Constant { value: 0.0 }) };
+        table.conv("fc8", [1, 1, 0, 1, 1], outputs, zero).relu = false;
+    }
+    table.rows
+}
+
+/// See [`AlexNetSpec`].
+fn fc_fillers(build: &Build) -> Fillers {
+    let (weight, value) = match build.batch_norm {
+        true => (Filler::Gaussian { std: Positive::of(0.005) }, 1.0),
+        false => (Filler::Msra, 0.0),
+    };
+    Fillers { weight, bias: Some(Filler::Constant { value }) }
+}
+
+/// `bn1` of `conv1`, `bn6` of `fc6`: no scale, no shift, before the ReLU.
+fn norm(row: &Layer, spec: &AlexNetSpec) -> Norm {
+    let number = row.name.trim_start_matches(|c: char| c.is_ascii_alphabetic());
+    let options = BatchNormOptions::caffe(spec.norm_decay.get());
+    Norm { name: format!("bn{number}"), after_relu: false, options }
+}

@@ -1,0 +1,188 @@
+//! A layer table with its parameters: builds the rows and runs them in order. Every backbone is one of these; what
+//! tells them apart is their table.
+
+use super::{
+    summary::Summary,
+    table::{Kind, Layer},
+};
+use crate::{
+    nn::{
+        Mode,
+        layers::{BatchNorm, Conv, ConvShape, ConvTranspose},
+        params::Params,
+    },
+    ops::{activation::relu, dropout::dropout, pool::max_pool2d},
+    rng::Rng,
+};
+use candle_core::{Result, Tensor, bail};
+
+/// Where the pixels of a prediction lie on the picture.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PixelGrid {
+    /// Pixels from one label to the next: labels are points at multiples of it.
+    pub stride: usize,
+    /// Whether the first and the last sample of two maps meet when one is resized to the size of the other; else
+    /// their outer borders do.
+    pub align_corners: bool,
+    /// What the sides of a picture must divide by for the maps to line up.
+    pub multiple: usize,
+}
+
+impl PixelGrid {
+    /// Labels along an axis of `pixels`: at stride 8, 180 → 23.
+    pub fn labels(&self, pixels: usize) -> usize {
+        pixels.div_ceil(self.stride)
+    }
+}
+
+/// A network: its table, and the parameters of each row.
+#[derive(Clone, Debug)]
+pub struct Network {
+    name: &'static str,
+    grid: PixelGrid,
+    layers: Vec<Layer>,
+    blocks: Vec<Block>,
+}
+
+#[derive(Clone, Debug)]
+struct Block {
+    window: Window,
+    norm: Option<BatchNorm>,
+}
+
+#[derive(Clone, Debug)]
+enum Window {
+    Conv(Conv),
+    ConvTranspose(ConvTranspose),
+    Pool,
+}
+
+impl Network {
+    /// Adds the parameters of `layers` to `params` in their order: `conv1.weight`, `conv1.bias`, …, and with batch
+    /// normalisation its buffers. `name` is what messages call the network.
+    ///
+    /// # Errors
+    /// Channels that do not split into groups, a name given twice, a tensor that cannot be made on the device.
+    pub fn new(
+        name: &'static str,
+        grid: PixelGrid,
+        layers: Vec<Layer>,
+        params: &mut Params,
+        rng: &Rng,
+    ) -> Result<Self> {
+        let blocks = layers.iter().map(|layer| Block::new(layer, params, rng)).collect::<Result<_>>()?;
+        Ok(Self { name, grid, layers, blocks })
+    }
+
+    /// The table, in the order of computation. Each name is a tap.
+    pub fn layers(&self) -> &[Layer] {
+        &self.layers
+    }
+
+    /// Where predictions lie on the picture.
+    pub fn grid(&self) -> PixelGrid {
+        self.grid
+    }
+
+    /// The last row: what the task reads.
+    ///
+    /// # Panics
+    /// On a network without rows, which no backbone has.
+    pub fn head(&self) -> &Layer {
+        self.layers.last().expect("a backbone has at least one row")
+    }
+
+    /// Output maps, parameters and multiply-accumulates for a picture of `(height, width)` pixels.
+    pub fn summary(&self, input: (usize, usize)) -> Result<Summary> {
+        Summary::of(&self.layers, input)
+    }
+
+    /// x `(B, H, W, C)` → the outputs after the named taps (a hidden row's after its ReLU, normalisation and, in
+    /// training, dropout; a pool's maximum; the head's and a branch's logits), in the order asked. Computes no row
+    /// beyond the last one asked, and no branch that is not asked for. Errors on a name that is no row of this
+    /// network, and on maps too small for a window.
+    pub fn forward(&self, x: &Tensor, taps: &[&str], mode: &Mode) -> Result<Vec<Tensor>> {
+        let asked = taps.iter().map(|tap| self.index(tap)).collect::<Result<Vec<usize>>>()?;
+        let count = asked.iter().max().map_or(0, |last| last + 1);
+        self.check_input(x, count)?;
+        let mut kept: Vec<Option<Tensor>> = vec![None; taps.len()];
+        let mut hidden = x.clone();
+        for (i, (layer, block)) in self.layers.iter().zip(&self.blocks).take(count).enumerate() {
+            if layer.branch && !asked.contains(&i) {
+                continue;
+            }
+            let y = block.forward(layer, &hidden, mode)?;
+            let takers = kept.iter_mut().zip(&asked).filter(|(_, asked)| **asked == i);
+            takers.for_each(|(slot, _)| *slot = Some(y.clone()));
+            if !layer.branch {
+                hidden = y;
+            }
+        }
+        Ok(kept.into_iter().flatten().collect())
+    }
+
+    fn index(&self, tap: &str) -> Result<usize> {
+        match self.layers.iter().position(|layer| layer.name == tap) {
+            Some(index) => Ok(index),
+            None => {
+                let names: Vec<&str> = self.layers.iter().map(|layer| layer.name.as_str()).collect();
+                bail!("{}: there is no layer `{tap}`; the layers are {}", self.name, names.join(", "))
+            }
+        }
+    }
+
+    /// The channels, and that every window of the first `count` layers fits.
+    fn check_input(&self, x: &Tensor, count: usize) -> Result<()> {
+        let (_, height, width, channels) = x.dims4()?;
+        let Layer { name, inputs, .. } = &self.layers[0];
+        if channels != *inputs {
+            bail!(
+                "{}: the input is {:?} (B, H, W, C), but {name} takes {inputs} channels",
+                self.name,
+                x.dims()
+            )
+        }
+        Summary::of(&self.layers[..count], (height, width)).map(drop)
+    }
+}
+
+impl Block {
+    fn new(layer: &Layer, params: &mut Params, rng: &Rng) -> Result<Self> {
+        let shape = ConvShape { inputs: layer.inputs, outputs: layer.outputs, kernel: layer.kernel };
+        let (geometry, fillers) = (layer.conv_geometry(), layer.fillers);
+        let window = match layer.kind {
+            Kind::MaxPool => Window::Pool,
+            Kind::Conv => Window::Conv(Conv::new(params, &layer.name, shape, geometry, fillers, rng)?),
+            Kind::ConvTranspose => {
+                Window::ConvTranspose(ConvTranspose::new(params, &layer.name, shape, geometry, fillers, rng)?)
+            }
+        };
+        let norm = layer.norm.as_ref().map(|norm| {
+            // A ReLU that follows the normalisation is computed in the same pass.
+            let relu = layer.relu && !norm.after_relu;
+            let options = if relu { norm.options.with_relu() } else { norm.options };
+            BatchNorm::new(params, &norm.name, layer.outputs, options)
+        });
+        Ok(Self { window, norm: norm.transpose()? })
+    }
+
+    fn forward(&self, layer: &Layer, x: &Tensor, mode: &Mode) -> Result<Tensor> {
+        let mut y = match &self.window {
+            Window::Pool => return max_pool2d(x, layer.pool_geometry()),
+            Window::Conv(conv) => conv.forward(x, mode)?,
+            Window::ConvTranspose(conv) => conv.forward(x, mode)?,
+        };
+        if layer.relu && layer.norm.as_ref().is_none_or(|norm| norm.after_relu) {
+            y = relu(&y)?;
+        }
+        if let Some(norm) = &self.norm {
+            y = norm.forward(&y, mode)?;
+        }
+        match mode {
+            Mode::Train(rng) if layer.dropout > 0.0 => {
+                dropout(&y, layer.dropout, rng.split(&layer.name).at(0, 0))
+            }
+            _ => Ok(y),
+        }
+    }
+}

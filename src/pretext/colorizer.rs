@@ -1,0 +1,179 @@
+//! A network that predicts colour from lightness, and how its output is read: a distribution over ab bins at every label
+//! pixel, turned into a colour by the annealed mean (Zhang, Isola and Efros 2016, section 2.3), or the colour itself
+//! (equation 1). Training it is [`super::colorization`]; this is the network in use.
+
+use super::colorization::{ColorizationSpec, Loss};
+use crate::{
+    backbones::{
+        BackboneSpec, Build, Graph,
+        network::{Network, PixelGrid},
+    },
+    color::{
+        bins::Bins,
+        decode::{Decode, decode},
+    },
+    nn::{Mode, params::Params, weights},
+    ops::resize::resize_bilinear,
+    rng::Rng,
+};
+use anyhow::{Context, ensure};
+use candle_core::{Device, Result, Tensor};
+use std::{path::Path, sync::Arc};
+
+/// A regressing network puts out ab in units of this, so that its numbers are of the size of its other activations.
+const AB_UNIT: f64 = 110.0;
+
+/// What the last layer's channels are.
+#[derive(Clone, Debug)]
+pub enum Output {
+    /// The logits of a distribution over bins.
+    Distribution(Arc<Bins>),
+    /// a and b.
+    Ab,
+}
+
+/// A colorizer.
+#[derive(Clone, Debug)]
+pub struct Colorizer {
+    net: Network,
+    output: Output,
+}
+
+impl Colorizer {
+    /// A fresh network, its parameters in `params`.
+    ///
+    /// # Errors
+    /// When a tensor cannot be made on the device of `params`.
+    pub fn new(
+        spec: &ColorizationSpec,
+        backbone: &BackboneSpec,
+        params: &mut Params,
+        rng: &Rng,
+    ) -> Result<Self> {
+        let output = match spec.loss {
+            Loss::Classification => Output::Distribution(Arc::new(spec.bins())),
+            Loss::L2 => Output::Ab,
+        };
+        let build = Self::build(spec);
+        Ok(Self { net: backbone.build(&build, params, rng)?, output })
+    }
+
+    /// The network of a weight file that says what it is (its header's `backbone` and `colorization`), with the spec
+    /// that it was trained by.
+    ///
+    /// # Errors
+    /// A file that cannot be read, that is no colorizer's, or that lacks weights of the network which it names.
+    pub fn open(path: &Path, device: &Device) -> anyhow::Result<(Self, ColorizationSpec)> {
+        let (tensors, header) = weights::read(path)?;
+        let section = |name: &str| {
+            header.get(name).with_context(|| {
+                format!(
+                    "{} holds no colorizer that can be used: its header has no `{name}`; give the \
+                     weights.safetensors of a colorization stage, or a released colorizer",
+                    path.display()
+                )
+            })
+        };
+        let damaged = || format!("{}: its header is damaged", path.display());
+        let backbone: BackboneSpec = weights::section(section("backbone")?).with_context(damaged)?;
+        let spec: ColorizationSpec = weights::section(section("colorization")?).with_context(damaged)?;
+        let mut params = Params::new(device);
+        let colorizer = Self::new(&spec, &backbone, &mut params, &Rng::new(0))?;
+        let report = weights::load_into(&params, &tensors)
+            .with_context(|| format!("{} does not fit the network that its header names", path.display()))?;
+        ensure!(
+            report.missing.is_empty() && report.mismatched.is_empty(),
+            "{} does not fit the network that its header names: {report}",
+            path.display()
+        );
+        Ok((colorizer, spec))
+    }
+
+    /// What of a backbone a colorizer with this spec is made of.
+    pub fn build(spec: &ColorizationSpec) -> Build {
+        let outputs = match spec.loss {
+            Loss::Classification => spec.bins().len(),
+            Loss::L2 => 2,
+        };
+        Build { graph: Graph::Pretext, batch_norm: true, input_channels: 1, outputs: Some(outputs) }
+    }
+
+    /// Its layer table, and where its predictions lie.
+    pub fn network(&self) -> &Network {
+        &self.net
+    }
+
+    /// What its last layer puts out.
+    pub fn output(&self) -> &Output {
+        &self.output
+    }
+
+    /// What the named heads put out at the label pixels, in training as evaluated: lightness `(B, H, W, 1)`, L − 50
+    /// → each `(B, h, w, Q)`, with h = ⌈H / stride⌉. A picture whose sides do not divide by what the network needs
+    /// is continued over its lower and right border by its last pixels; what lies there is cut off again.
+    pub fn predict(&self, lightness: &Tensor, heads: &[&str], mode: &Mode) -> Result<Vec<Tensor>> {
+        let (_, height, width, _) = lightness.dims4()?;
+        let PixelGrid { stride, align_corners, multiple } = self.net.grid();
+        let sides = [height, width].map(|n| n.next_multiple_of(multiple));
+        let padded = continued(&continued(lightness, 1, sides[0])?, 2, sides[1])?;
+        let labels = sides.map(|n| n.div_ceil(stride));
+        let at_labels = |map: Tensor| -> Result<Tensor> {
+            let (_, h, w, _) = map.dims4()?;
+            let map = if [h, w] == labels {
+                map
+            } else {
+                resize_bilinear(&map, (labels[0], labels[1]), align_corners)?
+            };
+            cut(&cut(&map, 1, height.div_ceil(stride))?, 2, width.div_ceil(stride))
+        };
+        self.net.forward(&padded, heads, mode)?.into_iter().map(at_labels).collect()
+    }
+
+    /// The last layer's output at the label pixels, without a graph: `(B, H, W, 1)` → `(B, h, w, Q)`.
+    pub fn output_map(&self, lightness: &Tensor) -> Result<Tensor> {
+        Ok(self.predict(lightness, &[&self.net.head().name], &Mode::Frozen)?.remove(0))
+    }
+
+    /// The colour that an output map `(B, h, w, Q)` means: ab `(B, h, w, 2)`. How to decode matters to distributions
+    /// only.
+    pub fn decoded(&self, map: &Tensor, how: Decode) -> Result<Tensor> {
+        match &self.output {
+            Output::Distribution(bins) => decode(map, bins, how),
+            Output::Ab => map.affine(AB_UNIT, 0.0),
+        }
+    }
+
+    /// ab at the label pixels `(B, h, w, 2)` → at every pixel of the picture, bilinear: `(B, height, width, 2)`.
+    pub fn enlarged(&self, ab: &Tensor, (height, width): (usize, usize)) -> Result<Tensor> {
+        let PixelGrid { stride, align_corners, .. } = self.net.grid();
+        if align_corners {
+            return resize_bilinear(ab, (height, width), true);
+        }
+        // The last label's cell may reach beyond the picture.
+        let (_, h, w, _) = ab.dims4()?;
+        let whole = resize_bilinear(ab, (h * stride, w * stride), false)?;
+        cut(&cut(&whole, 1, height)?, 2, width)?.contiguous()
+    }
+
+    /// From lightness `(B, H, W, 1)`, L − 50, to ab `(B, H, W, 2)`.
+    pub fn colour(&self, lightness: &Tensor, how: Decode) -> Result<Tensor> {
+        let (_, height, width, _) = lightness.dims4()?;
+        self.enlarged(&self.decoded(&self.output_map(lightness)?, how)?, (height, width))
+    }
+}
+
+/// `x` with its last slice along `axis` repeated up to `length`.
+fn continued(x: &Tensor, axis: usize, length: usize) -> Result<Tensor> {
+    let n = x.dim(axis)?;
+    if n == length { Ok(x.clone()) } else { x.pad_with_same(axis, 0, length - n) }
+}
+
+/// The first `length` slices along `axis`.
+fn cut(x: &Tensor, axis: usize, length: usize) -> Result<Tensor> {
+    if x.dim(axis)? == length { Ok(x.clone()) } else { x.narrow(axis, 0, length) }
+}
+
+/// A network's input from pictures: Lab `(B, H, W, 3)` → L − 50, `(B, H, W, 1)`.
+pub fn lightness(lab: &Tensor) -> Result<Tensor> {
+    lab.narrow(3, 0, 1)?.contiguous()?.affine(1.0, -50.0)
+}
