@@ -38,6 +38,11 @@ impl Files {
         Self { root, paths, labels, classes, ignored: 0 }
     }
 
+    /// The files, relative to the folder.
+    pub fn paths(&self) -> &[PathBuf] {
+        &self.paths
+    }
+
     /// Opens a folder. `classes`, from the training split, fixes the numbering of a validation split.
     ///
     /// Errors: not a folder, no image in it, a class folder that `classes` does not have.

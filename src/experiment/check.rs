@@ -7,12 +7,15 @@ use super::{
 use crate::{
     backbones::{Build, Graph, summary::Summary, table::Layer},
     data::{
+        beside::named_like,
         loader::{Loader, Pass},
         source::{self, DataSpec, Dataset, Split},
     },
     pretext::{PretextSpec, colorizer::Colorizer},
     rng::Rng,
-    spec::experiment::{Experiment, InitSpec, LinearProbeStage, Stage},
+    spec::experiment::{
+        ColorEvaluationStage, Experiment, InitSpec, LinearProbeStage, MethodSpec, Stage, WeightSource,
+    },
     train::spec::TrainSpec,
 };
 use anyhow::{Context, Result, ensure};
@@ -39,11 +42,18 @@ struct StagePlan {
     name: String,
     kind: &'static str,
     data: String,
+    fits: usize,
+    /// Absent where nothing is trained.
+    training: Option<TrainingPlan>,
+}
+
+/// What training takes.
+#[derive(Debug)]
+struct TrainingPlan {
     train: TrainSpec,
     images: usize,
     loader: f64,
     network: Summary,
-    fits: usize,
     memory: f64,
 }
 
@@ -68,15 +78,30 @@ fn plan(name: &str, stage: &Stage, options: &RunOptions) -> Result<StagePlan> {
     let val_set = source::open(data, Split::Val, &options.locations)?;
     let labelled = train_set.classes().len();
     ensure!(
-        matches!(stage, Stage::Pretext(_)) || labelled > 1,
+        matches!(stage, Stage::Pretext(_) | Stage::ColorEvaluation(_)) || labelled > 1,
         "it needs labels and {} has none; use class folders or a label column",
         data.source
     );
-    let network = network(stage, data, labelled)?;
-    let train = stage.train().clone();
     Loader::new(val_set.clone(), data, Pass::Once, VAL_BATCH, &Rng::new(0), &options.device)?;
-    let loader = loader_speed(&train_set, data, &train, options)?;
-    let fits = if let Stage::LinearProbe(s) = stage { s.backbones.len() } else { 1 };
+    let training = stage.train().map(|train| -> Result<_> {
+        let network = network(stage, data, labelled)?;
+        Ok(TrainingPlan {
+            train: train.clone(),
+            images: train_set.len(),
+            loader: loader_speed(&train_set, data, train, options)?,
+            memory: memory(stage, &network, train.batch.get()),
+            network,
+        })
+    });
+    let fits = match stage {
+        Stage::LinearProbe(s) => s.backbones.len(),
+        Stage::ColorEvaluation(s) => {
+            look_up_methods(s, &*val_set)?;
+            s.methods.len()
+        }
+        Stage::Pretext(_) | Stage::Supervised(_) => 1,
+    };
+    let training = training.transpose()?;
     let data = format!(
         "{}: {} training and {} validation images, {} classes, crop {}",
         data.source,
@@ -85,18 +110,7 @@ fn plan(name: &str, stage: &Stage, options: &RunOptions) -> Result<StagePlan> {
         labelled,
         data.crop
     );
-    let memory = memory(stage, &network, train.batch.get());
-    Ok(StagePlan {
-        name: name.into(),
-        kind: stage.kind(),
-        data,
-        images: train_set.len(),
-        train,
-        loader,
-        network,
-        fits,
-        memory,
-    })
+    Ok(StagePlan { name: name.into(), kind: stage.kind(), data, fits, training })
 }
 
 /// The layer table at the stage's crop; a probe's layers and weight files are looked up in passing.
@@ -105,11 +119,14 @@ fn network(stage: &Stage, data: &DataSpec, classes: usize) -> Result<Summary> {
     let build = |graph, batch_norm, outputs| Build { graph, batch_norm, input_channels: 1, outputs };
     let build = match stage {
         Stage::Pretext(s) => {
+            if let Some(WeightSource::File(path)) = &s.init_from {
+                ensure!(path.exists(), "`init_from`: {} does not exist", path.display());
+            }
             let PretextSpec::Colorization(spec) = &s.task;
             Colorizer::build(spec)
         }
         Stage::Supervised(s) => build(s.graph, true, Some(classes)),
-        Stage::LinearProbe(_) => build(Graph::Transfer, false, None),
+        Stage::LinearProbe(_) | Stage::ColorEvaluation(_) => build(Graph::Transfer, false, None),
     };
     let mut table = backbone.table(&build);
     if let Stage::LinearProbe(probe) = stage {
@@ -120,6 +137,22 @@ fn network(stage: &Stage, data: &DataSpec, classes: usize) -> Result<Summary> {
     }
     let crop = data.crop.get();
     Ok(Summary::of(&table, (crop, crop))?)
+}
+
+/// Whether the weight files and folders of pictures are there.
+fn look_up_methods(stage: &ColorEvaluationStage, val_set: &dyn Dataset) -> Result<()> {
+    for (row, method) in stage.methods.iter() {
+        match method {
+            MethodSpec::File(path) => {
+                ensure!(path.exists(), "method `{row}`: {} does not exist", path.display());
+            }
+            MethodSpec::Pictures(dir) => {
+                named_like(val_set, dir).with_context(|| format!("method `{row}`"))?;
+            }
+            MethodSpec::Stage(_) | MethodSpec::Gray | MethodSpec::Random => {}
+        }
+    }
+    Ok(())
 }
 
 fn look_up(stage: &LinearProbeStage, table: &[Layer]) -> Result<()> {
@@ -187,20 +220,24 @@ impl Display for Plan {
 
 impl Display for StagePlan {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let seen = self.train.steps.get() * self.train.batch.get() * self.train.iter_size.get();
         writeln!(f, "stage {} ({})", self.name, self.kind)?;
-        writeln!(f, "{}", self.network)?;
+        let Some(TrainingPlan { train, images, loader, network, memory }) = &self.training else {
+            writeln!(f, "  data     {}", self.data)?;
+            return writeln!(f, "  methods  {} to be measured", self.fits);
+        };
+        let seen = train.steps.get() * train.batch.get() * train.iter_size.get();
+        writeln!(f, "{network}")?;
         writeln!(f, "  data     {}", self.data)?;
         writeln!(
             f,
             "  training {} fit(s) of {} steps × {} × {} images = {:.1} epochs",
             self.fits,
-            self.train.steps,
-            self.train.batch,
-            self.train.iter_size,
-            seen as f64 / self.images as f64
+            train.steps,
+            train.batch,
+            train.iter_size,
+            seen as f64 / *images as f64
         )?;
-        writeln!(f, "  loader   {:.0} images/s on its own", self.loader)?;
-        writeln!(f, "  memory   about {:.2} GB", self.memory / 1e9)
+        writeln!(f, "  loader   {loader:.0} images/s on its own")?;
+        writeln!(f, "  memory   about {:.2} GB", memory / 1e9)
     }
 }

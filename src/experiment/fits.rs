@@ -1,7 +1,7 @@
 //! How each kind of stage is built, fitted, and leaves its results behind.
 
 use super::{
-    RunOptions,
+    RunOptions, colors,
     job::{Job, Work},
 };
 use crate::{
@@ -62,14 +62,15 @@ fn fit_work(job: &Job, run: &mut RunDir, device: &Device) -> Result<Option<Vec<M
         Work::Pretext(stage) => fit.pretext(stage, run),
         Work::Supervised(stage) => fit.supervised(stage, run),
         Work::LinearProbe { init, stage } => fit.linear_probe(init, stage, run),
+        Work::ColorEvaluation { method, stage } => colors::evaluate(&fit, method, stage, run),
     }
 }
 
 /// What every kind of fit is made with.
-struct Fit<'a> {
-    job: &'a Job,
-    device: &'a Device,
-    rng: Rng,
+pub(super) struct Fit<'a> {
+    pub job: &'a Job,
+    pub device: &'a Device,
+    pub rng: Rng,
 }
 
 impl Fit<'_> {
@@ -111,7 +112,8 @@ impl Fit<'_> {
         Ok(())
     }
 
-    fn upstream(&self) -> Result<&Path> {
+    /// The run directory of the stage that this one builds on.
+    pub fn upstream(&self) -> Result<&Path> {
         self.job.upstream.as_deref().context("the stage that this one builds on has no run directory")
     }
 
@@ -155,7 +157,7 @@ impl Fit<'_> {
             protocol: protocol.into(),
             dataset: self.job.data.source.to_string(),
             rows: vec![BackboneResult {
-                backbone: self.job.backbone.clone().unwrap_or_default(),
+                backbone: self.job.row.clone().unwrap_or_default(),
                 layers: layers.iter().map(layer).collect(),
             }],
             from: PathBuf::new(),

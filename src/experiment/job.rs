@@ -8,7 +8,8 @@ use crate::{
     spec::{
         self,
         experiment::{
-            Experiment, InitSpec, LinearProbeStage, PretextStage, Stage, SupervisedStage, WeightSource,
+            ColorEvaluationStage, Experiment, InitSpec, LinearProbeStage, MethodSpec, PretextStage, Stage,
+            SupervisedStage, WeightSource,
         },
     },
     train::{manifest, run_dir::RunDir},
@@ -32,6 +33,11 @@ pub enum Work {
         #[serde(flatten)]
         stage: LinearProbeStage,
     },
+    ColorEvaluation {
+        method: MethodSpec,
+        #[serde(flatten)]
+        stage: ColorEvaluationStage,
+    },
 }
 
 impl Work {
@@ -41,6 +47,7 @@ impl Work {
             Self::Pretext(_) => "pretext",
             Self::Supervised(_) => "supervised",
             Self::LinearProbe { .. } => "linear_probe",
+            Self::ColorEvaluation { .. } => "color_evaluation",
         }
     }
 
@@ -59,6 +66,14 @@ impl Work {
                 prior.into_iter().chain(start).collect()
             }
             Self::LinearProbe { init: InitSpec::File(path), .. } => vec![path],
+            Self::ColorEvaluation { method, stage } => {
+                let weights = if let MethodSpec::File(path) = method { Some(path.as_path()) } else { None };
+                let prior = match &stage.evaluation.prior {
+                    PriorSpec::File(path) => Some(path.as_path()),
+                    PriorSpec::Measured { .. } => None,
+                };
+                prior.into_iter().chain(weights).collect()
+            }
             Self::Supervised(_) | Self::LinearProbe { .. } => vec![],
         }
     }
@@ -68,6 +83,7 @@ impl Work {
         match self {
             Self::LinearProbe { init: InitSpec::Stage(stage), .. } => Some(stage),
             Self::Pretext(PretextStage { init_from: Some(WeightSource::Stage(stage)), .. }) => Some(stage),
+            Self::ColorEvaluation { method: MethodSpec::Stage(stage), .. } => Some(stage),
             _ => None,
         }
     }
@@ -77,6 +93,7 @@ impl Work {
             Self::Pretext(s) => s.data.as_ref(),
             Self::Supervised(s) => s.data.as_ref(),
             Self::LinearProbe { stage, .. } => stage.data.as_ref(),
+            Self::ColorEvaluation { stage, .. } => stage.data.as_ref(),
         }
     }
 }
@@ -86,8 +103,8 @@ pub struct Job {
     /// For people: `probe gaussian, seed 0`.
     pub label: String,
     pub experiment: String,
-    /// The row of a probe's table.
-    pub backbone: Option<String>,
+    /// The row of a probe's or an evaluation's table.
+    pub row: Option<String>,
     pub seed: u64,
     pub work: Work,
     pub data: DataSpec,
@@ -126,7 +143,7 @@ impl Finished {
 }
 
 impl Job {
-    /// The fits of one stage: one, or one for each backbone of a probe.
+    /// The fits of one stage: one, or one for each backbone of a probe and each method of an evaluation.
     ///
     /// # Errors
     /// Data that cannot be opened.
@@ -138,9 +155,9 @@ impl Job {
         finished: &Finished,
         options: &RunOptions,
     ) -> Result<Vec<Self>> {
-        let job = |backbone: Option<&str>, work| {
-            let label = std::iter::once(name).chain(backbone).collect::<Vec<_>>().join("-");
-            let job = Self::new(experiment, &label, backbone, seed, work, finished, options);
+        let job = |row: Option<&str>, work| {
+            let label = std::iter::once(name).chain(row).collect::<Vec<_>>().join("-");
+            let job = Self::new(experiment, &label, row, seed, work, finished, options);
             job.with_context(|| format!("stage `{name}` cannot start"))
         };
         match stage {
@@ -152,13 +169,19 @@ impl Job {
                 };
                 s.backbones.iter().map(probe).collect()
             }
+            Stage::ColorEvaluation(s) => {
+                let evaluation = |(row, method): (&str, &MethodSpec)| {
+                    job(Some(row), Work::ColorEvaluation { method: method.clone(), stage: s.clone() })
+                };
+                s.methods.iter().map(evaluation).collect()
+            }
         }
     }
 
     fn new(
         experiment: &Experiment,
         label: &str,
-        backbone: Option<&str>,
+        row: Option<&str>,
         seed: u64,
         work: Work,
         finished: &Finished,
@@ -186,7 +209,7 @@ impl Job {
         Ok(Self {
             label: format!("{label}, seed {seed}"),
             experiment: experiment.name.to_string(),
-            backbone: backbone.map(str::to_string),
+            row: row.map(str::to_string),
             seed,
             upstream: upstream.map(|(dir, _)| dir.clone()),
             work,
@@ -225,10 +248,12 @@ fn content(path: &Path) -> Result<String> {
         .with_context(|| format!("cannot read {}: give the path of a file that is there", path.display()))
 }
 
-/// A probe of one backbone does not depend on which others the table has.
+/// A probe of one backbone does not depend on which others the table has, nor a method's evaluation on other methods.
 fn only_row(mut work: Work) -> Work {
-    if let Work::LinearProbe { stage, .. } = &mut work {
-        stage.backbones = Default::default();
+    match &mut work {
+        Work::LinearProbe { stage, .. } => stage.backbones = Default::default(),
+        Work::ColorEvaluation { stage, .. } => stage.methods = Default::default(),
+        Work::Pretext(_) | Work::Supervised(_) => {}
     }
     work
 }

@@ -4,6 +4,7 @@
 //! Does not: parse YAML (see [`crate::spec`]), or make tables (see [`crate::report`]).
 
 mod check;
+mod colors;
 mod fits;
 mod job;
 
@@ -32,7 +33,7 @@ pub struct RunOptions {
 /// How a run ended.
 #[derive(Debug)]
 pub enum Outcome {
-    /// All stages are finished. The report is absent when the experiment has no probe.
+    /// All stages are finished. The report is absent when the experiment has neither a probe nor an evaluation.
     Finished { report: Option<ReportPaths>, pictures: Vec<PathBuf> },
     /// Stopped by the user; the same command goes on from here.
     Interrupted,
@@ -57,8 +58,9 @@ pub fn run(experiment: &Experiment, options: &RunOptions) -> Result<Outcome> {
             }
         }
     }
-    let probed = experiment.stages.iter().any(|(_, stage)| matches!(stage, Stage::LinearProbe(_)));
+    let reports = |stage: &Stage| matches!(stage, Stage::LinearProbe(_) | Stage::ColorEvaluation(_));
     let out = options.out.join(&*experiment.name).join("report");
-    let report = probed.then(|| report::write_report(&dirs, &out)).transpose()?;
+    let reported = experiment.stages.iter().any(|(_, stage)| reports(stage));
+    let report = reported.then(|| report::write_report(&dirs, &out)).transpose()?;
     Ok(Outcome::Finished { report, pictures })
 }

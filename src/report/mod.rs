@@ -1,15 +1,21 @@
-//! Tables and plots from run directories, and from nothing else: [`collect`] finds the `results.json` of finished probe
-//! stages, [`tables`] averages over seeds, [`write_report`] writes tables (CSV, Markdown) and the accuracy-by-layer plot
-//! (SVG, PNG). It trains and measures nothing.
+//! Tables and plots from run directories, and from nothing else: [`collect`] finds the `results.json` of finished probes
+//! and evaluations, [`tables`] averages over seeds, [`write_report`] writes tables (CSV, Markdown), the
+//! accuracy-by-layer plot (SVG, PNG), and what methods of colouring do beside one another (PNG). It trains and
+//! measures nothing.
 
+pub mod grid;
+
+pub mod colors;
 pub mod plot;
 pub mod results;
 pub mod table;
 
-pub use results::{BackboneResult, Kind, LayerResult, ProbeResult, collect};
+pub use results::{BackboneResult, Collected, Kind, LayerResult, ProbeResult, collect};
 pub use table::{Measure, Row, Table, tables};
 
 use anyhow::{Context, Result};
+use colors::{ColorResult, ColorTable};
+use grid::Grid;
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -18,11 +24,11 @@ use std::{
 /// Where [`write_report`] put things.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReportPaths {
-    /// `table.csv`, `table.md`, `table_top5.csv`, `table_top5.md`
+    /// Of probes `table.csv`, `table.md`, `table_top5.csv`, `table_top5.md`; of evaluations `colors.csv`, `colors.md`.
     pub tables: Vec<PathBuf>,
-    /// `accuracy.svg`, `accuracy.png`
+    /// `accuracy.svg`, `accuracy.png`; `colors.png`, `comparison.png`.
     pub plots: Vec<PathBuf>,
-    /// The top-1 tables, aligned for a terminal.
+    /// The main tables, aligned for a terminal.
     pub text: String,
 }
 
@@ -38,26 +44,72 @@ impl std::fmt::Display for ReportPaths {
     }
 }
 
-/// Reports on every finished probe at or below `dirs`, into folder `out`. Each file is written whole or not at all.
+/// Reports on every finished probe and evaluation at or below `dirs`, into folder `out`. Each file is written whole or
+/// not at all.
 pub fn write_report(dirs: &[PathBuf], out: &Path) -> Result<ReportPaths> {
-    let results = collect(dirs)?;
-    let (top1, top5) = (tables(&results, Measure::Top1)?, tables(&results, Measure::Top5)?);
+    let Collected { probes, colors } = collect(dirs)?;
     fs::create_dir_all(out).with_context(|| format!("cannot create the report folder {}", out.display()))?;
-    let write = |name: &str, bytes: &[u8]| write_whole(&out.join(name), bytes);
-    let tables = vec![
-        write("table.csv", table::csv(&top1).as_bytes())?,
-        write("table.md", joined(&top1, Table::markdown).as_bytes())?,
-        write("table_top5.csv", table::csv(&top5).as_bytes())?,
-        write("table_top5.md", joined(&top5, Table::markdown).as_bytes())?,
-    ];
-    let plots = vec![
-        write("accuracy.svg", plot::svg(&top1)?.as_bytes())?,
-        write("accuracy.png", &plot::png(&top1)?)?,
-    ];
-    Ok(ReportPaths { tables, plots, text: joined(&top1, Table::text) })
+    let mut paths = ReportPaths { tables: vec![], plots: vec![], text: String::new() };
+    if !probes.is_empty() {
+        paths.add_probes(&probes, out)?;
+    }
+    if !colors.is_empty() {
+        paths.add_colors(&colors, out)?;
+    }
+    Ok(paths)
 }
 
-fn joined(tables: &[Table], render: fn(&Table) -> String) -> String {
+impl ReportPaths {
+    fn add_probes(&mut self, probes: &[ProbeResult], out: &Path) -> Result<()> {
+        let (top1, top5) = (tables(probes, Measure::Top1)?, tables(probes, Measure::Top5)?);
+        let write = |name: &str, bytes: &[u8]| write_whole(&out.join(name), bytes);
+        self.tables.extend([
+            write("table.csv", table::csv(&top1).as_bytes())?,
+            write("table.md", joined(&top1, Table::markdown).as_bytes())?,
+            write("table_top5.csv", table::csv(&top5).as_bytes())?,
+            write("table_top5.md", joined(&top5, Table::markdown).as_bytes())?,
+        ]);
+        self.plots.extend([
+            write("accuracy.svg", plot::svg(&top1)?.as_bytes())?,
+            write("accuracy.png", &plot::png(&top1)?)?,
+        ]);
+        self.add_text(&joined(&top1, Table::text));
+        Ok(())
+    }
+
+    fn add_colors(&mut self, results: &[ColorResult], out: &Path) -> Result<()> {
+        let tables = colors::tables(results)?;
+        let write = |name: String, bytes: &[u8]| write_whole(&out.join(name), bytes);
+        let (text, markdown) =
+            (joined(&tables, |t| titled(t, Grid::text)), joined(&tables, |t| titled(t, Grid::markdown)));
+        self.tables.push(write("colors.csv".into(), colors::csv(&tables).as_bytes())?);
+        self.tables.push(write("colors.md".into(), markdown.as_bytes())?);
+        for (i, table) in tables.iter().enumerate() {
+            let number = if tables.len() == 1 { String::new() } else { format!("-{}", i + 1) };
+            let map = colors::png(table.map()?, "colors")?;
+            self.plots.push(write(format!("colors{number}.png"), &map)?);
+            if let Some(comparison) = table.comparison()? {
+                let png = colors::png(comparison, "comparison")?;
+                self.plots.push(write(format!("comparison{number}.png"), &png)?);
+            }
+        }
+        self.add_text(&text);
+        Ok(())
+    }
+
+    fn add_text(&mut self, text: &str) {
+        if !self.text.is_empty() {
+            self.text.push('\n');
+        }
+        self.text += text;
+    }
+}
+
+fn titled(table: &ColorTable, render: fn(&Grid) -> String) -> String {
+    format!("{}\n\n{}", table.header(), render(&table.grid()))
+}
+
+fn joined<T>(tables: &[T], render: impl Fn(&T) -> String) -> String {
     tables.iter().map(render).collect::<Vec<_>>().join("\n")
 }
 

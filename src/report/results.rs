@@ -1,5 +1,6 @@
-//! `results.json`: what a finished probe stage leaves in its run directory, and how `report` finds it again.
+//! `results.json`: what a finished probe or evaluation leaves in its run directory, and how `report` finds it again.
 
+use super::colors::ColorResult;
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 use std::{
@@ -17,6 +18,7 @@ pub const RESULTS: &str = "results.json";
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
     LinearProbe,
+    ColorEvaluation,
 }
 
 /// Probe accuracies of one seed.
@@ -50,24 +52,32 @@ pub struct LayerResult {
     pub top5: Option<f64>,
 }
 
-/// Every finished probe at or below `dirs`, at any depth, in the order of the arguments and then of the paths; one that
+/// The results of finished stages, each kind in the order found.
+#[derive(Debug, Default)]
+pub struct Collected {
+    pub probes: Vec<ProbeResult>,
+    pub colors: Vec<ColorResult>,
+}
+
+/// Every finished probe and evaluation at or below `dirs`, at any depth, in the order of the arguments and then of the paths; one that
 /// is reached twice counts once. Errors: a directory that is not there, an unreadable file of a finished stage, nothing
 /// found.
-pub fn collect(dirs: &[PathBuf]) -> Result<Vec<ProbeResult>> {
-    let (mut found, mut visited, mut unfinished) = (Vec::new(), HashSet::new(), Vec::new());
+pub fn collect(dirs: &[PathBuf]) -> Result<Collected> {
+    let (mut found, mut visited, mut unfinished) = (Collected::default(), HashSet::new(), Vec::new());
     for dir in dirs {
         for stage in stages_below(dir)? {
             if !visited.insert(stage.canonicalize().unwrap_or_else(|_| stage.clone())) {
                 continue;
             }
             match read(&stage)? {
-                Read::Probe(result) => found.push(result),
+                Read::Probe(result) => found.probes.push(result),
+                Read::Color(result) => found.colors.push(*result),
                 Read::Unfinished => unfinished.push(stage),
                 Read::OtherKind => {}
             }
         }
     }
-    if found.is_empty() {
+    if found.probes.is_empty() && found.colors.is_empty() {
         bail!("{}", nothing_found(dirs, &unfinished));
     }
     Ok(found)
@@ -75,6 +85,7 @@ pub fn collect(dirs: &[PathBuf]) -> Result<Vec<ProbeResult>> {
 
 enum Read {
     Probe(ProbeResult),
+    Color(Box<ColorResult>),
     Unfinished,
     OtherKind,
 }
@@ -102,12 +113,18 @@ fn read(stage: &Path) -> Result<Read> {
     let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
     let advice = || format!("{} is not a results file: delete it and run the stage again", path.display());
     let value: serde_json::Value = serde_json::from_str(&text).with_context(advice)?;
-    if value.get("kind") != Some(&serde_json::to_value(Kind::LinearProbe)?) {
-        return Ok(Read::OtherKind);
-    }
     // From the text, not the value: errors then name line and column.
-    let result: ProbeResult = serde_json::from_str(&text).with_context(advice)?;
-    Ok(Read::Probe(ProbeResult { from: stage.into(), ..result }))
+    match serde_json::from_value(value["kind"].clone()) {
+        Ok(Kind::LinearProbe) => {
+            let result: ProbeResult = serde_json::from_str(&text).with_context(advice)?;
+            Ok(Read::Probe(ProbeResult { from: stage.into(), ..result }))
+        }
+        Ok(Kind::ColorEvaluation) => {
+            let result: ColorResult = serde_json::from_str(&text).with_context(advice)?;
+            Ok(Read::Color(Box::new(ColorResult { from: stage.into(), ..result })))
+        }
+        Err(_) => Ok(Read::OtherKind),
+    }
 }
 
 /// A stage counts once its manifest says `"status": "finished"`.
@@ -120,15 +137,15 @@ fn is_finished(stage: &Path) -> bool {
 fn nothing_found(dirs: &[PathBuf], unfinished: &[PathBuf]) -> String {
     let places: Vec<_> = dirs.iter().map(|dir| dir.display().to_string()).collect();
     let mut message = format!(
-        "no probe results below {}: looked at any depth for {RESULTS} of a linear probe beside a manifest.json with \
-         status finished",
+        "no results below {}: looked at any depth for {RESULTS} of a linear probe or a color evaluation beside a \
+         manifest.json with status finished",
         places.join(", ")
     );
     if let Some(first) = unfinished.first() {
         let (count, first) = (unfinished.len(), first.display());
         message += &format!("; {count} unfinished, first {first}: run the experiment again to finish it");
     } else {
-        message += "; run an experiment with a probe stage first, or give its run directory";
+        message += "; run an experiment with such a stage first, or give its run directory";
     }
     message
 }

@@ -26,6 +26,7 @@ use crate::{
         catalog,
         source::{DataError, DataSpec, SourceSpec},
     },
+    evaluation::color::ColorEvaluationSpec,
     nn::init::Filler,
     pretext::PretextSpec,
     probe::linear::LinearProbeSpec,
@@ -98,6 +99,7 @@ pub enum Stage {
     Pretext(PretextStage),
     Supervised(SupervisedStage),
     LinearProbe(LinearProbeStage),
+    ColorEvaluation(ColorEvaluationStage),
 }
 
 /// Trains a backbone without labels.
@@ -146,6 +148,34 @@ pub struct LinearProbeStage {
     pub train: TrainSpec,
 }
 
+/// Colours the validation images by several methods and measures each.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ColorEvaluationStage {
+    #[serde(default)]
+    pub data: Option<DataSpec>,
+    /// The rows of the table, in order.
+    pub methods: Named<MethodSpec>,
+    #[serde(default)]
+    pub evaluation: ColorEvaluationSpec,
+}
+
+/// A method of colouring. In YAML: `full: { stage: full }`, `gray: gray`, `larsson: { pictures: DIR }`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum MethodSpec {
+    /// What an earlier colorization stage has trained.
+    Stage(String),
+    /// A colorizer's weight file.
+    File(PathBuf),
+    /// A folder of coloured pictures that are called like the validation images.
+    Pictures(PathBuf),
+    /// No colour at all.
+    Gray,
+    /// The colours of a random training image.
+    Random,
+}
+
 /// Where the weights of a probed backbone come from.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
@@ -175,6 +205,7 @@ impl Stage {
             Self::Pretext(_) => KINDS[0],
             Self::Supervised(_) => KINDS[1],
             Self::LinearProbe(_) => KINDS[2],
+            Self::ColorEvaluation(_) => KINDS[3],
         }
     }
 
@@ -184,6 +215,7 @@ impl Stage {
             Self::Pretext(s) => s.data.as_ref(),
             Self::Supervised(s) => s.data.as_ref(),
             Self::LinearProbe(s) => s.data.as_ref(),
+            Self::ColorEvaluation(s) => s.data.as_ref(),
         }
     }
 
@@ -193,15 +225,17 @@ impl Stage {
             Self::Pretext(s) => s.backbone.as_ref(),
             Self::Supervised(s) => s.backbone.as_ref(),
             Self::LinearProbe(s) => s.backbone.as_ref(),
+            Self::ColorEvaluation(_) => None,
         }
     }
 
-    /// How the stage trains.
-    pub fn train(&self) -> &TrainSpec {
+    /// How the stage trains, if it does.
+    pub fn train(&self) -> Option<&TrainSpec> {
         match self {
-            Self::Pretext(s) => &s.train,
-            Self::Supervised(s) => &s.train,
-            Self::LinearProbe(s) => &s.train,
+            Self::Pretext(s) => Some(&s.train),
+            Self::Supervised(s) => Some(&s.train),
+            Self::LinearProbe(s) => Some(&s.train),
+            Self::ColorEvaluation(_) => None,
         }
     }
 
@@ -209,22 +243,25 @@ impl Stage {
     pub fn trains_backbone(&self) -> bool {
         match self {
             Self::Pretext(_) | Self::Supervised(_) => true,
-            Self::LinearProbe(_) => false,
+            Self::LinearProbe(_) | Self::ColorEvaluation(_) => false,
         }
     }
 
     fn fill(&mut self, data: Option<&DataSpec>, backbone: Option<&BackboneSpec>) {
         let (own_data, own_backbone) = match self {
-            Self::Pretext(s) => (&mut s.data, &mut s.backbone),
-            Self::Supervised(s) => (&mut s.data, &mut s.backbone),
-            Self::LinearProbe(s) => (&mut s.data, &mut s.backbone),
+            Self::Pretext(s) => (&mut s.data, Some(&mut s.backbone)),
+            Self::Supervised(s) => (&mut s.data, Some(&mut s.backbone)),
+            Self::LinearProbe(s) => (&mut s.data, Some(&mut s.backbone)),
+            Self::ColorEvaluation(s) => (&mut s.data, None),
         };
         *own_data = own_data.take().or_else(|| data.cloned());
-        *own_backbone = own_backbone.take().or_else(|| backbone.cloned());
+        if let Some(own) = own_backbone {
+            *own = own.take().or_else(|| backbone.cloned());
+        }
     }
 }
 
-const KINDS: [&str; 3] = ["pretext", "supervised", "linear_probe"];
+const KINDS: [&str; 4] = ["pretext", "supervised", "linear_probe", "color_evaluation"];
 const FIELDS: [&str; 6] = ["name", "description", "seeds", "data", "backbone", "stages"];
 
 impl Experiment {
@@ -266,6 +303,7 @@ impl Experiment {
             match stage {
                 Stage::Pretext(pretext) => self.check_start(index, name, pretext)?,
                 Stage::LinearProbe(probe) => self.check_probe(index, name, probe)?,
+                Stage::ColorEvaluation(evaluation) => self.check_methods(index, name, evaluation)?,
                 Stage::Supervised(_) => {}
             }
         }
@@ -301,6 +339,27 @@ impl Experiment {
         Ok(())
     }
 
+    fn check_methods(&self, index: usize, name: &str, stage: &ColorEvaluationStage) -> Result<(), Wrong> {
+        let here = ["stages", name, KINDS[3], "methods"];
+        if stage.methods.is_empty() {
+            return Err(Wrong::key(here, Fault::new("an evaluation needs at least one method")));
+        }
+        for (row, method) in stage.methods.iter() {
+            let MethodSpec::Stage(wanted) = method else { continue };
+            let path = || here.into_iter().chain([row, "stage"]);
+            self.check_stage(index, wanted).map_err(|fault| Wrong::value(path(), fault))?;
+            let found = self.stages.iter().find(|(name, _)| name == wanted);
+            if !matches!(found, Some((_, Stage::Pretext(_)))) {
+                let fault = Fault::new(format!("the stage `{wanted}` does not learn to colour"));
+                return Err(Wrong::value(
+                    path(),
+                    fault.note("give a stage whose pretext task is colorization"),
+                ));
+            }
+        }
+        Ok(())
+    }
+
     /// The layers that any of a probe's backbones has, where the spec tells; a weight file may bring others.
     fn taps(&self, index: usize, probe: &LinearProbeStage) -> Vec<String> {
         let stages = probe.backbones.iter().filter_map(|(_, init)| match init {
@@ -324,7 +383,14 @@ impl Experiment {
             _ if trained.contains(&wanted) => Ok(()),
             None => Err(Fault::unknown("stage", wanted, &trained)),
             Some(at) if at < index => {
-                Err(Fault::new(format!("the stage `{wanted}` is a probe: it trains no backbone")))
+                let kind = self.stages.iter().nth(at).map_or("stage", |(_, stage)| match stage {
+                    Stage::ColorEvaluation(_) => "evaluation",
+                    _ => "probe",
+                });
+                Err(Fault::new(format!(
+                    "the stage `{wanted}` is a{} {kind}: it trains no backbone",
+                    if kind == "evaluation" { "n" } else { "" }
+                )))
             }
             Some(_) => Err(Fault::new(format!("the stage `{wanted}` does not come before this one"))
                 .note("move it up: stages run in order")),

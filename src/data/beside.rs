@@ -1,0 +1,127 @@
+//! Sets that stand beside another one, image by image: colours to compare with, finished pictures of the same scenes.
+
+use super::{
+    error::DataError,
+    folder::Files,
+    source::{Dataset, RgbImage},
+};
+use crate::rng::Rng;
+use rand::RngExt;
+use std::{
+    collections::HashMap,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+/// A random image of one set for each image of another.
+pub struct RandomOf {
+    other: Arc<dyn Dataset>,
+    picks: Vec<usize>,
+}
+
+impl RandomOf {
+    /// `len` images of `other`, which is not empty, drawn with replacement.
+    pub fn new(other: Arc<dyn Dataset>, len: usize, rng: &Rng) -> Self {
+        let pick = |i: usize| rng.at(0, i as u64).random_range(0..other.len());
+        Self { picks: (0..len).map(pick).collect(), other }
+    }
+}
+
+impl Dataset for RandomOf {
+    fn len(&self) -> usize {
+        self.picks.len()
+    }
+    fn classes(&self) -> &[String] {
+        &[]
+    }
+    fn label(&self, _: usize) -> Option<u32> {
+        None
+    }
+    fn name(&self, index: usize) -> String {
+        self.other.name(self.picks[index])
+    }
+    fn image(&self, index: usize) -> Result<RgbImage, DataError> {
+        self.other.image(self.picks[index])
+    }
+    fn fingerprint(&self) -> String {
+        self.other.fingerprint()
+    }
+}
+
+/// For each image of `set` the picture below `dir` whose name has the same stem, whatever its format.
+///
+/// # Errors
+/// A folder that is not there or holds no images, two pictures of one stem, images without a picture.
+pub fn named_like(set: &dyn Dataset, dir: &Path) -> Result<Files, DataError> {
+    let pictures = Files::open(dir, None)?;
+    let mut found: HashMap<String, PathBuf> = HashMap::new();
+    for path in pictures.paths() {
+        if let Some(first) = found.insert(stem(path), path.clone()) {
+            let (first, second) = (first.display(), path.display());
+            return Err(DataError::Table {
+                path: dir.into(),
+                reason: format!("{first} and {second} are called alike; leave one picture for each image"),
+            });
+        }
+    }
+    let wanted = (0..set.len()).map(|i| stem(Path::new(&set.name(i))));
+    let paths = wanted.map(|stem| found.remove(&stem).ok_or(stem)).collect::<Result<Vec<_>, _>>();
+    let paths = paths.map_err(|stem| DataError::Table {
+        path: dir.into(),
+        reason: format!(
+            "no picture is called `{stem}`, as one of the {} images is that they belong to; each needs one",
+            set.len()
+        ),
+    })?;
+    Ok(Files::listed(dir.into(), paths, vec![], vec![]))
+}
+
+fn stem(path: &Path) -> String {
+    path.file_stem().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn folder(names: &[&str]) -> tempfile::TempDir {
+        let dir = tempfile::tempdir().unwrap();
+        for (i, name) in names.iter().enumerate() {
+            let path = dir.path().join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            image::RgbImage::from_pixel(2, 2, image::Rgb([10 * i as u8; 3])).save(path).unwrap();
+        }
+        dir
+    }
+
+    #[test]
+    fn pictures_are_found_by_their_stems_in_the_order_of_the_set() {
+        let (set, dir) = (folder(&["a/x.png", "b/y.jpg"]), folder(&["y.png", "deep/x.bmp", "z.png"]));
+        let set = Files::open(set.path(), None).unwrap();
+        let found = named_like(&set, dir.path()).unwrap();
+        let firsts: Vec<u8> = (0..2).map(|i| found.image(i).unwrap().pixels[0]).collect();
+        assert_eq!(firsts, [10, 0]);
+    }
+
+    #[test]
+    fn what_is_missing_or_twice_is_named() {
+        let set = folder(&["x.png", "y.png"]);
+        let set = Files::open(set.path(), None).unwrap();
+        let fault = |names: &[&str]| named_like(&set, folder(names).path()).unwrap_err().to_string();
+        assert!(fault(&["x.png", "z.png"]).contains("no picture is called `y`"));
+        assert!(fault(&["x.png", "x.jpg", "y.png"]).contains("are called alike"));
+    }
+
+    #[test]
+    fn random_picks_follow_the_seed() {
+        let other = folder(&["a.png", "b.png", "c.png"]);
+        let other: Arc<dyn Dataset> = Arc::new(Files::open(other.path(), None).unwrap());
+        let names = |seed| {
+            let set = RandomOf::new(other.clone(), 20, &Rng::new(seed));
+            (0..20).map(|i| set.name(i)).collect::<Vec<_>>()
+        };
+        assert_eq!(names(1), names(1));
+        assert_ne!(names(1), names(2));
+        assert_eq!(names(1).iter().collect::<std::collections::HashSet<_>>().len(), 3);
+    }
+}

@@ -1,0 +1,254 @@
+//! Colorizations beside the truth: a trained network, the baselines Gray and Random, or finished pictures of any other
+//! method, each scored in ab at every pixel of the validation images (paper section 3.1, items 1 and 3).
+//!
+//! A method is a way from a validation batch to ab and to 8-bit pictures. Baselines and finished pictures come through a
+//! second data set that stands beside the first image by image, so that all are resized and cropped alike.
+
+use crate::{
+    bounded::{Count, Positive},
+    color::{bins::Bins, decode::Decode, lab},
+    data::{Batch, loader::Loader},
+    metrics::color::{ColorScores, ImageScores},
+    pretext::{
+        color_prior::PriorSpec,
+        colorizer::{Colorizer, lightness},
+    },
+    train::panel::Tile,
+};
+use anyhow::{Context, Result, ensure};
+use candle_core::Tensor;
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+
+/// How methods are measured.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ColorEvaluationSpec {
+    /// How a predicted distribution becomes a colour; absent: the annealed mean at the temperature that the network's
+    /// own spec names.
+    pub decode: Option<DecodeSpec>,
+    /// The distribution of colours whose inverse weighs the pixels of the second rebalanced measure.
+    pub prior: PriorSpec,
+    /// Resamples of the images behind the intervals.
+    pub bootstrap: Count,
+    /// Images that are kept as pictures, evenly spaced over the validation set.
+    pub pictures: Count,
+}
+
+impl Default for ColorEvaluationSpec {
+    fn default() -> Self {
+        Self { decode: None, prior: PriorSpec::default(), bootstrap: Count::of(1000), pictures: Count::of(8) }
+    }
+}
+
+/// In YAML: `decode: mean`, `decode: mode` or `decode: { annealed: 0.38 }`.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum DecodeSpec {
+    Mean,
+    Mode,
+    /// The annealed mean with this temperature.
+    Annealed(Positive),
+}
+
+impl From<DecodeSpec> for Decode {
+    fn from(spec: DecodeSpec) -> Self {
+        match spec {
+            DecodeSpec::Mean => Self::Mean,
+            DecodeSpec::Mode => Self::Mode,
+            DecodeSpec::Annealed(temperature) => Self::Annealed(temperature.get() as f32),
+        }
+    }
+}
+
+/// A way of colouring.
+pub enum Method {
+    Network {
+        colorizer: Box<Colorizer>,
+        decode: Decode,
+    },
+    /// ab = 0 everywhere.
+    Gray,
+    /// The colours of the pictures that this gives, on the true lightness.
+    Colors(Loader),
+    /// The pictures that this gives, as they are.
+    Pictures(Loader),
+}
+
+/// A coloured batch.
+struct Colored {
+    /// `(B, H, W, 2)`, not clipped to the gamut where a network made it.
+    ab: Tensor,
+    /// u8 RGB `(B, H, W, 3)`
+    rgb: Tensor,
+}
+
+impl Method {
+    /// Colours the truth's batch, given in Lab `(B, H, W, 3)`.
+    fn color(&mut self, batch: &Batch, truth: &Tensor) -> Result<Colored> {
+        let (light, true_ab) = (truth.narrow(3, 0, 1)?.contiguous()?, truth.narrow(3, 1, 2)?);
+        let ab = match self {
+            Self::Network { colorizer, decode } => colorizer.colour(&lightness(truth)?, *decode)?,
+            Self::Gray => true_ab.zeros_like()?,
+            Self::Colors(loader) => ab_of(&beside(loader, batch)?)?,
+            Self::Pictures(loader) => {
+                let rgb = beside(loader, batch)?;
+                return Ok(Colored { ab: ab_of(&rgb)?, rgb });
+            }
+        };
+        let rgb = lab::lab_to_rgb(&Tensor::cat(&[&light, &ab], 3)?)?;
+        Ok(Colored { ab, rgb })
+    }
+}
+
+fn ab_of(rgb: &Tensor) -> Result<Tensor> {
+    Ok(lab::rgb_to_lab(rgb)?.narrow(3, 1, 2)?.contiguous()?)
+}
+
+/// The batch of `loader` that stands beside `batch`.
+fn beside(loader: &mut Loader, batch: &Batch) -> Result<Tensor> {
+    let other = loader.next_batch()?.context("there are fewer pictures than validation images")?;
+    ensure!(
+        other.indices == batch.indices,
+        "a picture beside the validation images cannot be read, so that they do not stand side by side any more; \
+         `log.txt` names it"
+    );
+    Ok(other.pixels)
+}
+
+/// What a method's pictures are worth.
+pub struct Evaluation {
+    pub scores: ColorScores,
+    /// Of the predicted colours, and of the true ones.
+    pub histogram: AbHistogram,
+    pub truth: AbHistogram,
+    pub examples: Vec<Example>,
+}
+
+/// One validation image that is kept as pictures.
+pub struct Example {
+    /// Its number in the validation set.
+    pub index: usize,
+    pub truth: Tile,
+    pub grey: Tile,
+    pub result: Tile,
+}
+
+/// Scores `method` on one pass over `val`, which stands at its beginning; `names` are the images' and `prior` the
+/// probability of every bin. `every` says which images are kept, and `progress` hears how many are done.
+///
+/// # Errors
+/// Unreadable data; a network that predicts what is not finite.
+pub fn evaluate(
+    mut method: Method,
+    val: &mut Loader,
+    names: &dyn Fn(usize) -> String,
+    (bins, prior): (&Bins, &[f64]),
+    every: usize,
+    progress: &mut dyn FnMut(usize),
+) -> Result<Evaluation> {
+    let mut evaluation = Evaluation {
+        scores: ColorScores::new(Some(prior)),
+        histogram: AbHistogram::default(),
+        truth: AbHistogram::default(),
+        examples: vec![],
+    };
+    let mut done = 0;
+    while let Some(batch) = val.next_batch()? {
+        let truth = lab::rgb_to_lab(&batch.pixels)?;
+        let colored = method.color(&batch, &truth)?;
+        evaluation.add(&batch, &truth, &colored, names, bins, every)?;
+        done += batch.indices.len();
+        progress(done);
+    }
+    ensure!(done > 0, "there are no validation images");
+    Ok(evaluation)
+}
+
+impl Evaluation {
+    fn add(
+        &mut self,
+        batch: &Batch,
+        truth: &Tensor,
+        colored: &Colored,
+        names: &dyn Fn(usize) -> String,
+        bins: &Bins,
+        every: usize,
+    ) -> Result<()> {
+        let names: Vec<String> = batch.indices.iter().map(|index| names(*index)).collect();
+        let true_ab = truth.narrow(3, 1, 2)?.contiguous()?;
+        let images = (0..names.len())
+            .map(|i| Ok([pairs(&colored.ab.get(i)?)?, pairs(&true_ab.get(i)?)?]))
+            .collect::<Result<Vec<_>>>()?;
+        let pictures = (0..names.len())
+            .map(|i| Ok([bytes(&colored.rgb.get(i)?)?, bytes(&batch.pixels.get(i)?)?]))
+            .collect::<Result<Vec<_>>>()?;
+        let scored =
+            images.par_iter().zip(&pictures).zip(&names).map(|(([ab, truth], [rgb, true_rgb]), name)| {
+                Ok(ImageScores::of(name, ab, truth, bins)?.with_pictures(rgb, true_rgb)?)
+            });
+        for image in scored.collect::<Result<Vec<_>>>()? {
+            self.scores.push(image);
+        }
+        for [ab, truth] in &images {
+            self.histogram.add(ab);
+            self.truth.add(truth);
+        }
+        let (_, height, width, _) = truth.dims4()?;
+        for (i, index) in batch.indices.iter().enumerate().filter(|(_, index)| index.is_multiple_of(every)) {
+            let grey = bytes(&grey(&truth.narrow(0, i, 1)?)?)?;
+            let [result, truth] = pictures[i].clone();
+            let tile = |rgb| (width, height, rgb);
+            let (truth, grey, result) = (tile(truth), tile(grey), tile(result));
+            self.examples.push(Example { index: *index, truth, grey, result });
+        }
+        Ok(())
+    }
+}
+
+/// Lab pictures without their colour, as u8 RGB.
+fn grey(lab: &Tensor) -> candle_core::Result<Tensor> {
+    let light = lab.narrow(3, 0, 1)?.contiguous()?;
+    lab::lab_to_rgb(&Tensor::cat(&[&light, &light.zeros_like()?, &light.zeros_like()?], 3)?)
+}
+
+fn pairs(ab: &Tensor) -> Result<Vec<[f32; 2]>> {
+    Ok(ab.flatten_all()?.to_vec1::<f32>()?.as_chunks::<2>().0.to_vec())
+}
+
+fn bytes(rgb: &Tensor) -> Result<Vec<u8>> {
+    Ok(rgb.flatten_all()?.to_vec1::<u8>()?)
+}
+
+/// How often each colour was predicted, in cells of [`AbHistogram::CELL`] ab units.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AbHistogram {
+    /// `(SIDE × SIDE)`, a by b, grey in the middle.
+    pub counts: Vec<u64>,
+}
+
+impl Default for AbHistogram {
+    fn default() -> Self {
+        Self { counts: vec![0; Self::SIDE * Self::SIDE] }
+    }
+}
+
+impl AbHistogram {
+    /// Side of a cell, in ab units.
+    pub const CELL: f32 = 4.0;
+    /// Cells along an axis: ±110 ab units.
+    pub const SIDE: usize = 55;
+
+    /// Counts colours; those beyond the border count in the outermost cells.
+    pub fn add(&mut self, ab: &[[f32; 2]]) {
+        let middle = (Self::SIDE / 2) as f32;
+        let cell = |v: f32| (v / Self::CELL + middle).round().clamp(0.0, 2.0 * middle) as usize;
+        ab.iter().for_each(|[a, b]| self.counts[cell(*a) * Self::SIDE + cell(*b)] += 1);
+    }
+
+    /// The ab value at the middle of a cell.
+    pub fn color(index: usize) -> [f32; 2] {
+        let middle = (Self::SIDE / 2) as f32;
+        [index / Self::SIDE, index % Self::SIDE].map(|i| (i as f32 - middle) * Self::CELL)
+    }
+}

@@ -1,0 +1,274 @@
+//! Methods of colouring side by side, in the layout of the paper's Table 1: a table of the measures, a map of the
+//! colours that each method uses, and pictures.
+
+use super::{
+    grid::{self, Grid},
+    results::Kind,
+};
+use crate::{
+    color::lab::lab_to_srgb8,
+    metrics::{
+        accuracy::MeanStd,
+        bootstrap::Interval,
+        color::{ColorMeasure, ColorSummary},
+    },
+    train::{
+        panel::{Tile, panel},
+        picture,
+        task::Panel,
+    },
+};
+use anyhow::{Context, Result, bail};
+use serde::{Deserialize, Serialize};
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+};
+
+/// The folder of example pictures in a run directory.
+pub const EXAMPLES: &str = "examples";
+
+/// What one method reached with one seed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ColorResult {
+    pub kind: Kind,
+    pub experiment: String,
+    pub seed: u64,
+    pub dataset: String,
+    /// Side of the pictures that were coloured.
+    pub pixels: usize,
+    pub method: String,
+    pub summary: ColorSummary,
+    /// Bootstrap over images.
+    pub intervals: BTreeMap<ColorMeasure, Interval>,
+    /// How often each ab colour was predicted: square, a by b, grey in the middle; and how often it was true.
+    pub histogram: Histogram,
+    pub truth: Histogram,
+    /// Side of a histogram's cell, in ab units.
+    pub cell: f32,
+    /// The directory that it was read from.
+    #[serde(skip)]
+    pub from: PathBuf,
+}
+
+/// Counts of ab cells.
+pub type Histogram = crate::evaluation::color::AbHistogram;
+
+/// The columns: name, measure, decimals.
+const COLUMNS: [(&str, ColorMeasure, usize); 6] = [
+    ("AuC %", ColorMeasure::Auc, 2),
+    ("AuC rebalanced %", ColorMeasure::AucEmpirical, 2),
+    ("AuC rebalanced by prior %", ColorMeasure::AucPrior, 2),
+    ("RMSE ab", ColorMeasure::Rmse, 2),
+    ("PSNR dB", ColorMeasure::Psnr, 2),
+    ("colourfulness", ColorMeasure::Colorfulness, 1),
+];
+
+/// One data set at one size, with the methods that were measured on it.
+#[derive(Debug)]
+pub struct ColorTable<'a> {
+    dataset: &'a str,
+    pixels: usize,
+    /// Methods in the order first seen, each with its results, one a seed.
+    methods: Vec<(String, Vec<&'a ColorResult>)>,
+}
+
+/// One table for each data set and size, in the order first seen.
+///
+/// # Errors
+/// Two results for one method and seed.
+pub fn tables(results: &[ColorResult]) -> Result<Vec<ColorTable<'_>>> {
+    let mut tables: Vec<ColorTable> = vec![];
+    for result in results {
+        let same = |t: &&mut ColorTable| t.dataset == result.dataset && t.pixels == result.pixels;
+        match tables.iter_mut().find(same) {
+            Some(table) => table.add(result)?,
+            None => {
+                let mut table =
+                    ColorTable { dataset: &result.dataset, pixels: result.pixels, methods: vec![] };
+                table.add(result)?;
+                tables.push(table);
+            }
+        }
+    }
+    Ok(tables)
+}
+
+impl<'a> ColorTable<'a> {
+    fn add(&mut self, result: &'a ColorResult) -> Result<()> {
+        let Some((_, known)) = self.methods.iter_mut().find(|(name, _)| *name == result.method) else {
+            self.methods.push((result.method.clone(), vec![result]));
+            return Ok(());
+        };
+        if let Some(first) = known.iter().find(|other| other.seed == result.seed) {
+            bail!(
+                "two results for {} with seed {}: in {} and in {}; report on one of them",
+                result.method,
+                result.seed,
+                first.from.display(),
+                result.from.display()
+            );
+        }
+        known.push(result);
+        Ok(())
+    }
+
+    fn seeds(&self) -> usize {
+        self.methods.iter().map(|(_, results)| results.len()).max().unwrap_or(0)
+    }
+
+    /// What the numbers are, in one line.
+    pub fn header(&self) -> String {
+        let images = self.methods.first().map_or(0, |(_, results)| results[0].summary.images);
+        let spread = match self.seeds() {
+            1 => "± standard error by bootstrap over images".into(),
+            seeds => format!("mean ± std over {seeds} seeds"),
+        };
+        format!("Colorization of {images} images of {} at {} pixels, {spread}", self.dataset, self.pixels)
+    }
+
+    /// The measures, a row a method; the last row is what the true colours reach where that says something.
+    pub fn grid(&self) -> Grid {
+        let mut grid = Grid::new(std::iter::once("method").chain(COLUMNS.map(|(name, ..)| name)));
+        for (method, results) in &self.methods {
+            let cells = COLUMNS.map(|(_, measure, decimals)| cell(results, measure, decimals));
+            grid.push(std::iter::once(method.clone()).chain(cells));
+        }
+        let truth = self.methods.first().and_then(|(_, results)| results[0].summary.truth_colorfulness);
+        if let Some(truth) = truth {
+            let mut row = vec!["–".to_string(); COLUMNS.len() + 1];
+            row[0] = "ground truth".into();
+            row[COLUMNS.len()] = format!("{truth:.1}");
+            grid.push(row);
+        }
+        grid
+    }
+
+    /// The map of colours: a panel a method, the truth first. a runs to the right, b upwards; the more often a colour
+    /// is used, the fuller it is shown, on a logarithmic scale.
+    pub fn map(&self) -> Result<Tile> {
+        let Some((_, first)) = self.methods.first() else { bail!("no method to draw") };
+        let mut tiles = vec![map_tile(&first[0].truth)];
+        let mut titles = vec!["ground truth"];
+        for (method, results) in &self.methods {
+            tiles.push(map_tile(&results[0].histogram));
+            titles.push(method);
+        }
+        panel(&[tiles], &titles, 3)
+    }
+
+    /// Grey, each method and the truth side by side, a row an example image; none where no pictures were kept.
+    pub fn comparison(&self) -> Result<Option<Tile>> {
+        let Some((_, first)) = self.methods.first() else { return Ok(None) };
+        let numbers = examples(&first[0].from)?;
+        let mut titles = vec!["input"];
+        titles.extend(self.methods.iter().map(|(method, _)| method.as_str()));
+        titles.push("truth");
+        let row = |number: &String| -> Result<Vec<Tile>> {
+            let mut row = vec![tile(&first[0].from, number, "grey")?];
+            for (_, results) in &self.methods {
+                row.push(tile(&results[0].from, number, "result")?);
+            }
+            row.push(tile(&first[0].from, number, "truth")?);
+            Ok(row)
+        };
+        let rows = numbers.iter().map(row).collect::<Result<Vec<_>>>()?;
+        if rows.is_empty() {
+            return Ok(None);
+        }
+        Ok(Some(panel(&rows, &titles, (112 / self.pixels.max(1)).max(1))?))
+    }
+}
+
+/// A panel as a PNG file's bytes.
+pub fn png((width, height, rgb): Tile, name: &str) -> Result<Vec<u8>> {
+    picture::encode(&Panel { name: name.into(), width, height, rgb })
+}
+
+/// Mean and spread of a measure over seeds; with one seed, the value and its bootstrap error.
+fn cell(results: &[&ColorResult], measure: ColorMeasure, decimals: usize) -> String {
+    let Some((mean, spread)) = value(results, measure) else { return "–".into() };
+    match spread {
+        Some(spread) => format!("{mean:.decimals$} ± {spread:.decimals$}"),
+        None => format!("{mean:.decimals$}"),
+    }
+}
+
+fn value(results: &[&ColorResult], measure: ColorMeasure) -> Option<(f64, Option<f64>)> {
+    let unit = if measure.is_area() { 100.0 } else { 1.0 };
+    let values: Option<Vec<f64>> = results.iter().map(|r| r.summary.get(measure)).collect();
+    let over_seeds = MeanStd::of(&values?)?;
+    let spread = match results {
+        [one] => one.intervals.get(&measure).map(|interval| interval.std),
+        _ => over_seeds.std,
+    };
+    Some((unit * over_seeds.mean, spread.map(|spread| unit * spread)))
+}
+
+/// All tables in one sheet: every measure's mean and spread; what spread means is in its own column.
+pub fn csv(tables: &[ColorTable]) -> String {
+    let mut header: Vec<String> =
+        ["dataset", "pixels", "images", "method", "seeds", "spread"].map(String::from).to_vec();
+    for (name, ..) in COLUMNS {
+        header.extend([name.to_string(), format!("{name} spread")]);
+    }
+    let mut out = grid::csv_line(&header);
+    for table in tables {
+        for (method, results) in &table.methods {
+            let spread = if results.len() == 1 { "bootstrap over images" } else { "std over seeds" };
+            let images = results[0].summary.images.to_string();
+            let mut fields = vec![table.dataset.to_string(), table.pixels.to_string(), images];
+            fields.extend([method.clone(), results.len().to_string(), spread.into()]);
+            for (_, measure, _) in COLUMNS {
+                let (mean, spread) = value(results, measure).map_or((None, None), |(m, s)| (Some(m), s));
+                fields.extend([mean, spread].map(|v| v.map_or(String::new(), |v| format!("{v:.4}"))));
+            }
+            out += &grid::csv_line(&fields);
+        }
+    }
+    out
+}
+
+/// Lightness at which the map shows its colours.
+const MAP_LIGHTNESS: f32 = 62.0;
+
+fn map_tile(histogram: &Histogram) -> Tile {
+    let side = Histogram::SIDE;
+    let most = histogram.counts.iter().copied().max().unwrap_or(0).max(1) as f32;
+    let mut pixels = vec![255u8; 3 * side * side];
+    for (cell, count) in histogram.counts.iter().enumerate().filter(|(_, count)| **count > 0) {
+        let [a, b] = Histogram::color(cell);
+        let (color, _) = lab_to_srgb8([MAP_LIGHTNESS, a, b]);
+        // From a single count to the commonest colour.
+        let share = 0.15 + 0.85 * (1.0 + *count as f32).ln() / (1.0 + most).ln();
+        let (x, y) = (cell / side, side - 1 - cell % side);
+        let at = 3 * (y * side + x);
+        for (to, from) in pixels[at..at + 3].iter_mut().zip(color) {
+            *to = (255.0 + share * (f32::from(from) - 255.0)).round() as u8;
+        }
+    }
+    (side, side, pixels)
+}
+
+/// The numbers of the examples that a run directory holds.
+fn examples(run: &Path) -> Result<Vec<String>> {
+    let folder = run.join(EXAMPLES);
+    let Ok(entries) = fs::read_dir(&folder) else { return Ok(vec![]) };
+    let mut numbers = vec![];
+    for entry in entries {
+        let name = entry.with_context(|| format!("cannot list {}", folder.display()))?.file_name();
+        numbers.extend(name.to_string_lossy().strip_suffix("-truth.png").map(String::from));
+    }
+    numbers.sort();
+    Ok(numbers)
+}
+
+fn tile(run: &Path, number: &str, kind: &str) -> Result<Tile> {
+    let path = run.join(EXAMPLES).join(format!("{number}-{kind}.png"));
+    let image = image::open(&path).with_context(|| {
+        format!("cannot read {}: run the evaluation again to draw it anew", path.display())
+    })?;
+    let image = image.into_rgb8();
+    Ok((image.width() as usize, image.height() as usize, image.into_raw()))
+}
