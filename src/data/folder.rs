@@ -79,6 +79,11 @@ impl Files {
         Ok(())
     }
 
+    /// Relative to the folder, sorted, in the order of the images.
+    pub fn paths(&self) -> &[PathBuf] {
+        &self.paths
+    }
+
     /// Files passed over because their ending is not an image's.
     pub fn ignored(&self) -> usize {
         self.ignored

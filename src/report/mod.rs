@@ -1,11 +1,14 @@
 //! Tables and plots from run directories, and from nothing else: [`collect`] finds the `results.json` of finished probe
 //! stages, [`tables`] averages over seeds, [`write_report`] writes tables (CSV, Markdown) and the accuracy-by-layer plot
-//! (SVG, PNG). It trains and measures nothing.
+//! (SVG, PNG). A [`ScoreTable`] holds the colour measures of several methods. It trains and measures nothing.
 
+pub mod color;
+mod grid; // cells as text, Markdown and CSV
 pub mod plot;
 pub mod results;
 pub mod table;
 
+pub use color::{Comparison, LeftOut, ScoreRow, ScoreTable};
 pub use results::{BackboneResult, Kind, LayerResult, ProbeResult, collect};
 pub use table::{Measure, Row, Table, tables};
 

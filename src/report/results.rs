@@ -17,6 +17,8 @@ pub const RESULTS: &str = "results.json";
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
     LinearProbe,
+    /// A [`super::ScoreTable`].
+    ColorEvaluation,
 }
 
 /// Probe accuracies of one seed.
