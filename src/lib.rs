@@ -22,7 +22,7 @@
 //! | 2 siblings that do not see one another | [`backbones`], [`data`], [`metrics`] |
 //! | 3 training machinery, knows no task | [`train`] |
 //! | 4 what is learned | [`pretext`], [`probe`], [`evaluation`] |
-//! | 5 experiments | [`spec`], [`report`], [`experiment`] |
+//! | 5 experiments | [`spec`], [`report`], [`score`], [`experiment`] |
 //! | 6 surface | [`cli`] |
 //!
 //! Activations are NHWC, `(B, H, W, C)`, everywhere; weight files keep the OIHW order and Caffe layer names.
@@ -47,6 +47,7 @@ pub mod probe;
 
 pub mod experiment;
 pub mod report;
+pub mod score;
 pub mod spec;
 
 pub mod cli;

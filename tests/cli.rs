@@ -57,7 +57,7 @@ fn spec(dir: &Path, yaml: &str) -> String {
 
 #[test]
 fn help_carries_an_example_of_the_verb() {
-    let verbs: [&[&str]; 11] = [
+    let verbs: [&[&str]; 12] = [
         &["run"],
         &["check"],
         &["show"],
@@ -69,6 +69,7 @@ fn help_carries_an_example_of_the_verb() {
         &["model"],
         &["model", "alexnet"],
         &["report"],
+        &["score"],
     ];
     for verb in verbs {
         let help = says(&[verb, &["--help"]].concat());

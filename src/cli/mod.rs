@@ -9,6 +9,7 @@ mod failure;
 mod logging;
 mod model;
 mod report;
+mod score;
 mod weights;
 
 pub use failure::Failure;
@@ -60,6 +61,12 @@ enum Verb {
     /// Make tables and plots from run directories
     #[command(after_help = "Example:\n  hueristic report results/runs/quickstart --out results/quickstart")]
     Report(report::ReportArgs),
+    /// Score coloured pictures against the true ones: AuC, class-rebalanced AuC, RMSE, PSNR, colourfulness
+    #[command(
+        after_help = "Example:\n  hueristic score --truth photos --pred coloured --pred others --gray --prior prior.npy\n\n\
+                      Exit code 1 when any picture was left out."
+    )]
+    Score(score::ScoreArgs),
 }
 
 /// What a verb leaves to be printed, and the exit code.
@@ -94,6 +101,7 @@ impl Cli {
             Verb::Weights(verb) => weights::run(verb),
             Verb::Model(verb) => model::run(verb),
             Verb::Report(args) => report::run(args),
+            Verb::Score(args) => score::run(args),
         }
     }
 }

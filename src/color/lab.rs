@@ -154,8 +154,8 @@ fn convert_block(tables: &Tables, rgb: &[[u8; 3]], lab: &mut [[f32; 3]]) {
     }
 }
 
-/// Packed pixels on the thread of the caller; both slices have the same length.
-pub(super) fn convert(rgb: &[[u8; 3]], lab: &mut [[f32; 3]]) {
+/// Packed pixels to Lab, on the thread of the caller; pixels beyond the shorter slice are left alone.
+pub fn convert(rgb: &[[u8; 3]], lab: &mut [[f32; 3]]) {
     let tables = &*TABLES;
     for (from, to) in rgb.chunks(BLOCK).zip(lab.chunks_mut(BLOCK)) {
         convert_block(tables, from, to);

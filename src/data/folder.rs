@@ -38,11 +38,6 @@ impl Files {
         Self { root, paths, labels, classes, ignored: 0 }
     }
 
-    /// The files, relative to the folder.
-    pub fn paths(&self) -> &[PathBuf] {
-        &self.paths
-    }
-
     /// Opens a folder. `classes`, from the training split, fixes the numbering of a validation split.
     ///
     /// Errors: not a folder, no image in it, a class folder that `classes` does not have.
@@ -82,6 +77,11 @@ impl Files {
             self.labels.push(label as u32);
         }
         Ok(())
+    }
+
+    /// Relative to the folder, sorted, in the order of the images.
+    pub fn paths(&self) -> &[PathBuf] {
+        &self.paths
     }
 
     /// Files passed over because their ending is not an image's.

@@ -43,11 +43,11 @@ pub fn fit(width: usize, height: usize, short: usize) -> (usize, usize) {
 
 /// Why an image cannot be resized.
 #[derive(Debug, thiserror::Error)]
-#[error("{width}×{height} cannot be resized to a short side of {short}: {reason}")]
+#[error("{width}×{height} cannot be resized to {to}: {reason}")]
 pub struct Unresizable {
     width: usize,
     height: usize,
-    short: usize,
+    to: String,
     reason: String,
 }
 
@@ -58,16 +58,36 @@ pub fn resize(image: RgbImage, short: usize, resizer: &mut Resizer) -> Result<Rg
     if image.width.min(image.height) == short {
         return Ok(image);
     }
-    scale(&image, short, resizer).map_err(|reason| Unresizable {
+    let (width, height) = fit(image.width, image.height, short);
+    scale(&image, width, height, resizer).map_err(|reason| Unresizable {
         width: image.width,
         height: image.height,
-        short,
+        to: format!("a short side of {short}"),
         reason,
     })
 }
 
-fn scale(image: &RgbImage, short: usize, resizer: &mut Resizer) -> Result<RgbImage, String> {
-    let (width, height) = fit(image.width, image.height, short);
+/// The image at exactly `width` × `height`, whatever that does to its aspect; itself when it already is.
+///
+/// Errors: a result that would exceed the largest image that is decoded.
+pub fn stretch(
+    image: RgbImage,
+    width: usize,
+    height: usize,
+    resizer: &mut Resizer,
+) -> Result<RgbImage, Unresizable> {
+    if (image.width, image.height) == (width, height) {
+        return Ok(image);
+    }
+    scale(&image, width, height, resizer).map_err(|reason| Unresizable {
+        width: image.width,
+        height: image.height,
+        to: format!("{width}×{height}"),
+        reason,
+    })
+}
+
+fn scale(image: &RgbImage, width: usize, height: usize, resizer: &mut Resizer) -> Result<RgbImage, String> {
     if 3 * width * height > MAX_BYTES {
         return Err("the result would be too large".into());
     }
@@ -168,5 +188,8 @@ mod tests {
         let large = resize(flat, 7, &mut Resizer::new()).unwrap();
         assert_eq!((large.width, large.height), (11, 7));
         assert!(large.pixels.chunks_exact(3).all(|p| p == [10, 20, 30]));
+        let stretched = stretch(large, 4, 9, &mut Resizer::new()).unwrap();
+        assert_eq!((stretched.width, stretched.height), (4, 9));
+        assert!(stretched.pixels.chunks_exact(3).all(|p| p == [10, 20, 30]));
     }
 }

@@ -1,2 +1,5 @@
-//! Measures: accuracy (and, later, average precision, segmentation, colour).
+//! Measures: accuracy, the paper's colour measures, and the bootstrap over images (later: average precision,
+//! segmentation).
 pub mod accuracy;
+pub mod bootstrap;
+pub mod color;

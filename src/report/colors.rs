@@ -2,8 +2,9 @@
 //! colours that each method uses, and pictures.
 
 use super::{
-    grid::{self, Grid},
+    grid,
     results::Kind,
+    score::{COLUMNS, Column, shown},
 };
 use crate::{
     color::lab::lab_to_srgb8,
@@ -54,16 +55,6 @@ pub struct ColorResult {
 
 /// Counts of ab cells.
 pub type Histogram = crate::evaluation::color::AbHistogram;
-
-/// The columns: name, measure, decimals.
-const COLUMNS: [(&str, ColorMeasure, usize); 6] = [
-    ("AuC %", ColorMeasure::Auc, 2),
-    ("AuC rebalanced %", ColorMeasure::AucEmpirical, 2),
-    ("AuC rebalanced by prior %", ColorMeasure::AucPrior, 2),
-    ("RMSE ab", ColorMeasure::Rmse, 2),
-    ("PSNR dB", ColorMeasure::Psnr, 2),
-    ("colourfulness", ColorMeasure::Colorfulness, 1),
-];
 
 /// One data set at one size, with the methods that were measured on it.
 #[derive(Debug)]
@@ -129,11 +120,12 @@ impl<'a> ColorTable<'a> {
     }
 
     /// The measures, a row a method; the last row is what the true colours reach where that says something.
-    pub fn grid(&self) -> Grid {
-        let mut grid = Grid::new(std::iter::once("method").chain(COLUMNS.map(|(name, ..)| name)));
+    pub fn grid(&self) -> Vec<Vec<String>> {
+        let titles = COLUMNS.map(|(_, title, _)| title.to_string());
+        let mut grid: Vec<Vec<String>> = vec![std::iter::once("method".into()).chain(titles).collect()];
         for (method, results) in &self.methods {
-            let cells = COLUMNS.map(|(_, measure, decimals)| cell(results, measure, decimals));
-            grid.push(std::iter::once(method.clone()).chain(cells));
+            let cells = COLUMNS.map(|column| cell(results, column));
+            grid.push(std::iter::once(method.clone()).chain(cells).collect());
         }
         let truth = self.methods.first().and_then(|(_, results)| results[0].summary.truth_colorfulness);
         if let Some(truth) = truth {
@@ -187,7 +179,7 @@ pub fn png((width, height, rgb): Tile, name: &str) -> Result<Vec<u8>> {
 }
 
 /// Mean and spread of a measure over seeds; with one seed, the value and its bootstrap error.
-fn cell(results: &[&ColorResult], measure: ColorMeasure, decimals: usize) -> String {
+fn cell(results: &[&ColorResult], (measure, _, decimals): Column) -> String {
     let Some((mean, spread)) = value(results, measure) else { return "–".into() };
     match spread {
         Some(spread) => format!("{mean:.decimals$} ± {spread:.decimals$}"),
@@ -196,21 +188,20 @@ fn cell(results: &[&ColorResult], measure: ColorMeasure, decimals: usize) -> Str
 }
 
 fn value(results: &[&ColorResult], measure: ColorMeasure) -> Option<(f64, Option<f64>)> {
-    let unit = if measure.is_area() { 100.0 } else { 1.0 };
     let values: Option<Vec<f64>> = results.iter().map(|r| r.summary.get(measure)).collect();
     let over_seeds = MeanStd::of(&values?)?;
     let spread = match results {
         [one] => one.intervals.get(&measure).map(|interval| interval.std),
         _ => over_seeds.std,
     };
-    Some((unit * over_seeds.mean, spread.map(|spread| unit * spread)))
+    Some((shown(measure, over_seeds.mean), spread.map(|spread| shown(measure, spread))))
 }
 
 /// All tables in one sheet: every measure's mean and spread; what spread means is in its own column.
 pub fn csv(tables: &[ColorTable]) -> String {
     let mut header: Vec<String> =
         ["dataset", "pixels", "images", "method", "seeds", "spread"].map(String::from).to_vec();
-    for (name, ..) in COLUMNS {
+    for (_, name, _) in COLUMNS {
         header.extend([name.to_string(), format!("{name} spread")]);
     }
     let mut out = grid::csv_line(&header);
@@ -220,7 +211,7 @@ pub fn csv(tables: &[ColorTable]) -> String {
             let images = results[0].summary.images.to_string();
             let mut fields = vec![table.dataset.to_string(), table.pixels.to_string(), images];
             fields.extend([method.clone(), results.len().to_string(), spread.into()]);
-            for (_, measure, _) in COLUMNS {
+            for (measure, ..) in COLUMNS {
                 let (mean, spread) = value(results, measure).map_or((None, None), |(m, s)| (Some(m), s));
                 fields.extend([mean, spread].map(|v| v.map_or(String::new(), |v| format!("{v:.4}"))));
             }

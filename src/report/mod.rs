@@ -1,9 +1,10 @@
 //! Tables and plots from run directories, and from nothing else: [`collect`] finds the `results.json` of finished probes
 //! and evaluations, [`tables`] averages over seeds, [`write_report`] writes tables (CSV, Markdown), the
-//! accuracy-by-layer plot (SVG, PNG), and what methods of colouring do beside one another (PNG). It trains and
-//! measures nothing.
+//! accuracy-by-layer plot (SVG, PNG), and what methods of colouring do beside one another (PNG). A [`ScoreTable`] holds
+//! the colour measures of folders of pictures. It trains and measures nothing.
 
-pub mod grid;
+mod grid; // cells as text, Markdown and CSV
+pub mod score;
 
 pub mod colors;
 pub mod plot;
@@ -11,11 +12,11 @@ pub mod results;
 pub mod table;
 
 pub use results::{BackboneResult, Collected, Kind, LayerResult, ProbeResult, collect};
+pub use score::{Comparison, LeftOut, ScoreRow, ScoreTable};
 pub use table::{Measure, Row, Table, tables};
 
 use anyhow::{Context, Result};
 use colors::{ColorResult, ColorTable};
-use grid::Grid;
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -81,7 +82,7 @@ impl ReportPaths {
         let tables = colors::tables(results)?;
         let write = |name: String, bytes: &[u8]| write_whole(&out.join(name), bytes);
         let (text, markdown) =
-            (joined(&tables, |t| titled(t, Grid::text)), joined(&tables, |t| titled(t, Grid::markdown)));
+            (joined(&tables, |t| titled(t, grid::text)), joined(&tables, |t| titled(t, grid::markdown)));
         self.tables.push(write("colors.csv".into(), colors::csv(&tables).as_bytes())?);
         self.tables.push(write("colors.md".into(), markdown.as_bytes())?);
         for (i, table) in tables.iter().enumerate() {
@@ -105,7 +106,7 @@ impl ReportPaths {
     }
 }
 
-fn titled(table: &ColorTable, render: fn(&Grid) -> String) -> String {
+fn titled(table: &ColorTable, render: fn(&[Vec<String>]) -> String) -> String {
     format!("{}\n\n{}", table.header(), render(&table.grid()))
 }
 

@@ -1,6 +1,9 @@
 //! Accuracy by backbone and layer, over seeds, as CSV, Markdown and aligned text.
 
-use super::results::{LayerResult, ProbeResult};
+use super::{
+    grid::{self, csv_line},
+    results::{LayerResult, ProbeResult},
+};
 use crate::metrics::accuracy::MeanStd;
 use anyhow::{Result, bail};
 use std::path::Path;
@@ -170,31 +173,11 @@ impl Table {
 
     /// Aligned columns for a terminal.
     pub fn text(&self) -> String {
-        let grid = self.grid();
-        let width = |column: usize| grid.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
-        let widths: Vec<_> = (0..=self.layers.len()).map(width).collect();
-        let mut out = format!("{}\n\n", self.header());
-        for row in &grid {
-            let cells = row.iter().zip(&widths).enumerate().map(|(column, (cell, width))| match column {
-                0 => format!("{cell:<width$}"),
-                _ => format!("{cell:>width$}"),
-            });
-            out += cells.collect::<Vec<_>>().join("   ").trim_end();
-            out.push('\n');
-        }
-        out
+        format!("{}\n\n{}", self.header(), grid::text(&self.grid()))
     }
 
     pub fn markdown(&self) -> String {
-        let mut out = format!("{}\n\n", self.header());
-        for (i, row) in self.grid().iter().enumerate() {
-            let cells: Vec<_> = row.iter().map(|cell| cell.replace('|', "\\|")).collect();
-            out += &format!("| {} |\n", cells.join(" | "));
-            if i == 0 {
-                out += &format!("|:---|{}\n", "---:|".repeat(self.layers.len()));
-            }
-        }
-        out
+        format!("{}\n\n{}", self.header(), grid::markdown(&self.grid()))
     }
 }
 
@@ -251,13 +234,4 @@ fn csv_cell(table: &Table, row: &Row, layer: &str) -> [String; 3] {
             [format!("{:.4}", cell.mean), std, cell.n.to_string()]
         }
     }
-}
-
-/// RFC 4180 quoting, with plain line ends.
-fn csv_line(fields: &[String]) -> String {
-    let quoted = fields.iter().map(|field| {
-        let special = field.contains([',', '"', '\n', '\r']);
-        if special { format!("\"{}\"", field.replace('"', "\"\"")) } else { field.clone() }
-    });
-    quoted.collect::<Vec<_>>().join(",") + "\n"
 }

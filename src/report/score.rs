@@ -1,0 +1,218 @@
+//! The colour measures of several methods over folders of pictures as one table, with its text, Markdown, CSV and JSON.
+//! The numbers come from `metrics::color`.
+
+use super::grid;
+use crate::metrics::{
+    bootstrap::{Bootstrap, Interval},
+    color::{ColorMeasure, ColorSummary},
+};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, HashSet};
+
+/// How many left-out images are named before it is said how many more there are.
+const NAMED: usize = 20;
+
+/// Methods scored against one truth. Serializes to JSON with areas as shares, 0 to 1; the renderings show percent.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ScoreTable {
+    /// What the truth is: a folder, a data set.
+    pub dataset: String,
+    /// Where the prior of the rebalanced AuC comes from.
+    #[serde(default)]
+    pub prior: Option<String>,
+    /// How the intervals were made; None where there are none.
+    #[serde(default)]
+    pub bootstrap: Option<Bootstrap>,
+    pub rows: Vec<ScoreRow>,
+    /// Every pair of methods on the areas, over the images that both were scored on.
+    #[serde(default)]
+    pub comparisons: Vec<Comparison>,
+    #[serde(default)]
+    pub left_out: Vec<LeftOut>,
+}
+
+/// One method.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ScoreRow {
+    pub method: String,
+    pub summary: ColorSummary,
+    /// Over resampled images; those measures that every resample has.
+    #[serde(default)]
+    pub intervals: BTreeMap<ColorMeasure, Interval>,
+}
+
+/// Paired bootstrap replicates of two methods.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Comparison {
+    pub measure: ColorMeasure,
+    pub a: String,
+    pub b: String,
+    /// Share of replicates in which `a` lies below `b`: the one-sided p of "`a` is better".
+    pub a_below_b: f64,
+    /// Images that both were scored on.
+    pub images: usize,
+}
+
+/// An image that was not scored.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeftOut {
+    /// None: for all methods.
+    pub method: Option<String>,
+    pub path: String,
+    pub reason: String,
+}
+
+/// A column: measure, title, decimals.
+pub(super) type Column = (ColorMeasure, &'static str, usize);
+
+/// What is shown, in order.
+pub(super) const COLUMNS: [Column; 6] = [
+    (ColorMeasure::Auc, "AuC %", 2),
+    (ColorMeasure::AucEmpirical, "AuC rebal. (empirical) %", 2),
+    (ColorMeasure::AucPrior, "AuC rebal. (prior) %", 2),
+    (ColorMeasure::Rmse, "RMSE ab", 2),
+    (ColorMeasure::Psnr, "PSNR dB", 2),
+    (ColorMeasure::Colorfulness, "colourfulness", 1),
+];
+
+impl ScoreTable {
+    /// A table without rows.
+    pub fn new(dataset: String, prior: Option<String>, bootstrap: Option<Bootstrap>) -> Self {
+        Self { dataset, prior, bootstrap, rows: Vec::new(), comparisons: Vec::new(), left_out: Vec::new() }
+    }
+
+    /// What the numbers are, in one line.
+    pub fn header(&self) -> String {
+        let spread = self.bootstrap.map_or(String::new(), |b| {
+            format!("; ± bootstrap over images ({} replicates, seed {})", b.replicates, b.seed)
+        });
+        format!("Colour scores against {}{spread}", self.dataset)
+    }
+
+    /// What a reader has to know beside the numbers; no lines where that is nothing.
+    fn notes(&self) -> String {
+        let mut notes = String::new();
+        let truth = self.rows.iter().find_map(|row| row.summary.truth_colorfulness);
+        if let Some(colorfulness) = truth {
+            notes += &format!("\nColourfulness of the truth: {colorfulness:.1}\n");
+        }
+        let images: HashSet<usize> = self.rows.iter().map(|row| row.summary.images).collect();
+        if images.len() > 1 {
+            notes += "\nThe rows are over different images: compare them with care.\n";
+        }
+        notes
+    }
+
+    /// Aligned columns for a terminal.
+    pub fn text(&self) -> String {
+        format!("{}\n\n{}{}", self.header(), grid::text(&self.grid()), self.notes())
+    }
+
+    pub fn markdown(&self) -> String {
+        format!("{}\n\n{}{}", self.header(), grid::markdown(&self.grid()), self.notes())
+    }
+
+    /// Every measure with the standard deviation and the 95 % interval of its replicates; empty where unknown. Areas in
+    /// percent.
+    pub fn csv(&self) -> String {
+        let mut header: Vec<String> = ["dataset", "method", "images", "pixels"].map(String::from).to_vec();
+        for measure in ColorMeasure::ALL {
+            let name = csv_name(measure);
+            header.extend([
+                name.clone(),
+                format!("{name} std"),
+                format!("{name} low"),
+                format!("{name} high"),
+            ]);
+        }
+        header.extend(["effective_empirical", "effective_prior"].map(String::from));
+        let mut out = grid::csv_line(&header);
+        self.rows.iter().for_each(|row| out += &grid::csv_line(&self.csv_row(row)));
+        out
+    }
+
+    fn csv_row(&self, row: &ScoreRow) -> Vec<String> {
+        let summary = &row.summary;
+        let mut fields = vec![self.dataset.clone(), row.method.clone()];
+        fields.extend([summary.images.to_string(), summary.pixels.to_string()]);
+        for measure in ColorMeasure::ALL {
+            let number =
+                |value: Option<f64>| value.map_or(String::new(), |v| format!("{:.4}", shown(measure, v)));
+            let interval = row.intervals.get(&measure);
+            fields.push(number(summary.get(measure)));
+            fields.extend(
+                [interval.map(|i| i.std), interval.map(|i| i.low), interval.map(|i| i.high)].map(number),
+            );
+        }
+        let effective = [Some(summary.effective_empirical), summary.effective_prior];
+        fields.extend(effective.map(|n| n.map_or(String::new(), |n| format!("{n:.1}"))));
+        fields
+    }
+
+    /// Column names and rows; columns that no row has a value of are not there.
+    fn grid(&self) -> Vec<Vec<String>> {
+        let columns: Vec<Column> = COLUMNS
+            .into_iter()
+            .filter(|(measure, ..)| self.rows.iter().any(|row| row.has(*measure)))
+            .collect();
+        let titles = columns.iter().map(|(_, title, _)| title.to_string());
+        let mut grid = vec![
+            std::iter::once("method".to_string())
+                .chain(titles)
+                .chain(["images".to_string()])
+                .collect::<Vec<_>>(),
+        ];
+        for row in &self.rows {
+            let cells = columns.iter().map(|column| row.cell(*column));
+            let images = row.summary.images.to_string();
+            grid.push(std::iter::once(row.method.clone()).chain(cells).chain([images]).collect());
+        }
+        grid
+    }
+
+    /// The images that were left out, one a line; None of none.
+    pub fn omissions(&self) -> Option<String> {
+        if self.left_out.is_empty() {
+            return None;
+        }
+        let mut text = format!("left out: {}", self.left_out.len());
+        for left_out in self.left_out.iter().take(NAMED) {
+            let method = left_out.method.as_ref().map_or(String::new(), |method| format!("{method}: "));
+            text += &format!("\n  {method}{}: {}", left_out.path, left_out.reason);
+        }
+        if self.left_out.len() > NAMED {
+            text += &format!("\n  and {} more; --json names all", self.left_out.len() - NAMED);
+        }
+        Some(text)
+    }
+}
+
+impl ScoreRow {
+    /// Whether there is something to show; a PSNR of equal pictures counts.
+    fn has(&self, measure: ColorMeasure) -> bool {
+        let pictured = measure == ColorMeasure::Psnr && self.summary.colorfulness.is_some();
+        pictured || self.summary.get(measure).is_some()
+    }
+
+    fn cell(&self, (measure, _, decimals): Column) -> String {
+        let Some(value) = self.summary.get(measure) else {
+            return if self.has(measure) { "∞".into() } else { "–".into() };
+        };
+        let value = shown(measure, value);
+        match self.intervals.get(&measure) {
+            Some(i) => format!("{value:.decimals$} ± {:.decimals$}", shown(measure, i.std)),
+            None => format!("{value:.decimals$}"),
+        }
+    }
+}
+
+/// Areas in percent.
+pub(super) fn shown(measure: ColorMeasure, value: f64) -> f64 {
+    if measure.is_area() { 100.0 * value } else { value }
+}
+
+/// The measure's name in JSON, with its unit where that differs from JSON's.
+fn csv_name(measure: ColorMeasure) -> String {
+    let name = measure.name();
+    if measure.is_area() { format!("{name} %") } else { name.into() }
+}

@@ -1,0 +1,248 @@
+//! Where predicted colours come from: pictures in a folder, no colour, the colours of random pictures.
+
+use super::MethodSpec;
+use crate::{
+    color::lab::{convert, lab_to_srgb8},
+    data::{
+        error::DataError,
+        folder::Files,
+        source::{Dataset, RgbImage},
+        transforms::stretch,
+    },
+    report::LeftOut,
+    rng::Rng,
+};
+use anyhow::{Result, bail};
+use fast_image_resize::Resizer;
+use rand::RngExt;
+use std::{
+    collections::HashMap,
+    path::{Path, PathBuf},
+};
+
+/// A picture and its Lab.
+#[derive(Clone, Debug)]
+pub struct Picture {
+    pub image: RgbImage,
+    /// One a pixel, in rows.
+    pub lab: Vec<[f32; 3]>,
+}
+
+impl Picture {
+    pub fn of(image: RgbImage) -> Self {
+        let pixels = image.pixels.as_chunks::<3>().0;
+        let mut lab = vec![[0f32; 3]; pixels.len()];
+        convert(pixels, &mut lab);
+        Self { image, lab }
+    }
+
+    pub fn ab(&self) -> Vec<[f32; 2]> {
+        self.lab.iter().map(|[_, a, b]| [*a, *b]).collect()
+    }
+}
+
+/// What a method makes of one picture.
+#[derive(Clone, Debug)]
+pub struct Prediction {
+    /// One a pixel, in rows; not clipped to the gamut.
+    pub ab: Vec<[f32; 2]>,
+    /// Packed RGB bytes, clipped.
+    pub pixels: Vec<u8>,
+}
+
+/// No colour: the lightness of `truth` alone.
+pub fn gray(truth: &Picture) -> Prediction {
+    with_lightness(truth, vec![[0.0; 2]; truth.lab.len()])
+}
+
+/// The prediction `ab` as a picture, with the lightness of `truth`. Pixels beyond the shorter of both are dropped.
+pub fn with_lightness(truth: &Picture, ab: Vec<[f32; 2]>) -> Prediction {
+    let colored = truth.lab.iter().zip(&ab);
+    let pixels = colored.flat_map(|([lightness, ..], [a, b])| lab_to_srgb8([*lightness, *a, *b]).0).collect();
+    Prediction { ab, pixels }
+}
+
+/// A method, opened.
+#[derive(Debug)]
+pub enum Method {
+    Folder {
+        name: String,
+        files: Files,
+        /// For each picture of the truth, its place in `files`.
+        places: Vec<Option<usize>>,
+    },
+    Gray,
+    Random {
+        files: Files,
+        streams: Rng,
+        /// `files` are the truth itself: no picture is to get its own colours.
+        own: bool,
+    },
+}
+
+impl Method {
+    /// Opens `spec` for the pictures of `truth`, which lies in `root`; pictures without a counterpart go to `left_out`.
+    ///
+    /// Errors: a folder that cannot be read or has no pictures, or none called like one of the truth's.
+    pub fn open(
+        spec: &MethodSpec,
+        root: &Path,
+        truth: &Files,
+        seed: u64,
+        left_out: &mut Vec<LeftOut>,
+    ) -> Result<Self> {
+        match spec {
+            MethodSpec::Gray => Ok(Self::Gray),
+            MethodSpec::Random(dir) => {
+                let own = dir.canonicalize().ok().is_some_and(|dir| root.canonicalize().ok() == Some(dir));
+                let streams = Rng::new(seed).split("random colours");
+                Ok(Self::Random { files: Files::open(dir, None)?, streams, own })
+            }
+            MethodSpec::Folder { name, dir } => open_folder(name, dir, root, truth, left_out),
+        }
+    }
+
+    /// The row's name.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Folder { name, .. } => name,
+            Self::Gray => "Gray",
+            Self::Random { .. } => "Random",
+        }
+    }
+
+    /// The prediction for picture `index` of the truth; None where the folder has none, which is known since it was
+    /// opened.
+    ///
+    /// Errors: an unreadable picture, one of another size.
+    pub fn predict(&self, index: usize, truth: &Picture) -> Result<Option<Prediction>, LeftOut> {
+        match self {
+            Self::Gray => Ok(Some(gray(truth))),
+            Self::Folder { files, places, .. } => {
+                let Some(place) = places.get(index).copied().flatten() else { return Ok(None) };
+                let image = self.read(files, place)?;
+                if (image.width, image.height) != (truth.image.width, truth.image.height) {
+                    let [is, wanted] =
+                        [&image, &truth.image].map(|image| format!("{}×{}", image.width, image.height));
+                    return Err(self.left_out(files.name(place), format!("{is}, but the truth is {wanted}")));
+                }
+                let picture = Picture::of(image);
+                Ok(Some(Prediction { ab: picture.ab(), pixels: picture.image.pixels }))
+            }
+            Self::Random { files, streams, own } => {
+                let place = draw(streams, index, files.len(), *own);
+                let image = self.read(files, place)?;
+                let (width, height) = (truth.image.width, truth.image.height);
+                let image = stretch(image, width, height, &mut Resizer::new())
+                    .map_err(|e| self.left_out(files.name(place), e.to_string()))?;
+                Ok(Some(with_lightness(truth, Picture::of(image).ab())))
+            }
+        }
+    }
+
+    fn read(&self, files: &Files, place: usize) -> Result<RgbImage, LeftOut> {
+        files.image(place).map_err(|error| self.left_out(files.name(place), reason(error)))
+    }
+
+    fn left_out(&self, path: String, reason: String) -> LeftOut {
+        LeftOut { method: Some(self.name().to_owned()), path, reason }
+    }
+}
+
+/// What is wrong with an image, without its path.
+pub(super) fn reason(error: DataError) -> String {
+    match error {
+        DataError::Image { reason, .. } => reason,
+        other => other.to_string(),
+    }
+}
+
+/// A random place below `len` (1 or more); with `own`, not `index` if there is another.
+fn draw(streams: &Rng, index: usize, len: usize, own: bool) -> usize {
+    let mut generator = streams.at(0, index as u64);
+    if !own || len < 2 {
+        return generator.random_range(0..len);
+    }
+    let other = generator.random_range(0..len - 1);
+    other + usize::from(other >= index)
+}
+
+fn open_folder(
+    name: &str,
+    dir: &Path,
+    root: &Path,
+    truth: &Files,
+    left_out: &mut Vec<LeftOut>,
+) -> Result<Method> {
+    let files = Files::open(dir, None)?;
+    let mut lost = |path: PathBuf, reason: String| {
+        left_out.push(LeftOut { method: Some(name.into()), path: path.display().to_string(), reason });
+    };
+    let mut by_stem = HashMap::new();
+    for (place, path) in files.paths().iter().enumerate() {
+        if let Some(first) = by_stem.insert(path.with_extension(""), place) {
+            // the first of the two stays
+            by_stem.insert(path.with_extension(""), first);
+            lost(dir.join(path), format!("{} has the same name", dir.join(&files.paths()[first]).display()));
+        }
+    }
+    let stems: Vec<PathBuf> = truth.paths().iter().map(|path| path.with_extension("")).collect();
+    let places: Vec<Option<usize>> = stems.iter().map(|stem| by_stem.remove(stem)).collect();
+    if places.iter().all(Option::is_none) {
+        bail!("{}", no_match(dir, root, &files, truth));
+    }
+    for (stem, _) in stems.iter().zip(&places).filter(|(_, place)| place.is_none()) {
+        lost(root.join(stem), format!("no picture of this name in {}", dir.display()));
+    }
+    let mut unasked: Vec<usize> = by_stem.into_values().collect();
+    unasked.sort_unstable();
+    for path in unasked.into_iter().map(|place| &files.paths()[place]) {
+        lost(dir.join(path), format!("no picture of this name in {}", root.display()));
+    }
+    Ok(Method::Folder { name: name.into(), files, places })
+}
+
+fn no_match(dir: &Path, root: &Path, files: &Files, truth: &Files) -> String {
+    let first = |files: &Files| files.paths().first().map(|p| p.display().to_string()).unwrap_or_default();
+    format!(
+        "no picture in {} is called like one in {}: looked for the same path below the folder, whatever the ending \
+         ({} pictures there, first {}; {} here, first {}); rename one side or give another folder",
+        dir.display(),
+        root.display(),
+        truth.len(),
+        first(truth),
+        files.len(),
+        first(files)
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn random_draws_reach_every_other_picture() {
+        let streams = Rng::new(2).split("x");
+        let drawn: Vec<usize> = (0..400).map(|index| draw(&streams, index, 4, false)).collect();
+        assert!((0..4).all(|place| drawn.contains(&place)) && drawn.iter().all(|place| *place < 4));
+        for index in 0..4 {
+            for seed in 0..50 {
+                let place = draw(&Rng::new(seed), index, 4, true);
+                assert!(place < 4 && place != index);
+            }
+        }
+        assert_eq!(draw(&streams, 0, 1, true), 0);
+        assert_eq!(draw(&streams, 7, 4, false), drawn[7]);
+    }
+
+    #[test]
+    fn no_colour_keeps_the_lightness() {
+        let image = RgbImage { width: 2, height: 1, pixels: vec![200, 30, 60, 77, 77, 77] };
+        let truth = Picture::of(image);
+        let prediction = gray(&truth);
+        assert_eq!(prediction.ab, [[0.0; 2]; 2]);
+        let again = Picture::of(RgbImage { width: 2, height: 1, pixels: prediction.pixels });
+        assert_eq!(&again.image.pixels[3..], [77; 3]);
+        assert!((again.lab[0][0] - truth.lab[0][0]).abs() < 0.3 && again.lab[0][1].abs() < 1e-3);
+    }
+}
