@@ -1,7 +1,7 @@
 //! `weights inspect`: what a weight file holds.
 
 use super::Done;
-use crate::nn::weights;
+use crate::{hub, nn::weights};
 use anyhow::Result;
 use candle_core::{DType, Tensor};
 use clap::Subcommand;
@@ -14,14 +14,14 @@ pub(super) enum Weights {
         after_help = "Example:\n  hueristic weights inspect results/runs/quickstart/colorization-s0/weights.safetensors"
     )]
     Inspect {
-        /// A safetensors file; convolutions as (O, I, H, W)
+        /// A safetensors file, or hf://OWNER/REPO/FILE[@REVISION]; convolutions as (O, I, H, W)
         file: PathBuf,
     },
 }
 
 pub(super) fn run(verb: Weights) -> Result<Done> {
     let Weights::Inspect { file } = verb;
-    let (tensors, header) = weights::read(&file)?;
+    let (tensors, header) = weights::read(&hub::locate(&file)?)?;
     let width = tensors.keys().map(String::len).max().unwrap_or(0);
     let mut text = format!("{}\n", file.display());
     let mut total = 0;

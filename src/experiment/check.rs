@@ -10,6 +10,7 @@ use crate::{
         loader::{Loader, Pass},
         source::{self, DataSpec, Dataset, Split},
     },
+    hub,
     pretext::PretextSpec,
     rng::Rng,
     spec::experiment::{Experiment, InitSpec, LinearProbeStage, Stage},
@@ -133,7 +134,8 @@ fn look_up(stage: &LinearProbeStage, table: &[Layer]) -> Result<()> {
     }
     for (row, init) in stage.backbones.iter() {
         if let InitSpec::File(path) = init {
-            ensure!(path.exists(), "backbone `{row}`: {} does not exist", path.display());
+            let local = hub::locate(path).with_context(|| format!("backbone `{row}` has no weights"))?;
+            ensure!(local.exists(), "backbone `{row}`: {} does not exist", path.display());
         }
     }
     Ok(())

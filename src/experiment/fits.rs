@@ -197,7 +197,10 @@ impl Fit<'_> {
                 let dir = self.job.upstream.as_deref().context("the probed stage has no run directory")?;
                 self.loaded(&dir.join(WEIGHTS), stage.backbone.as_ref())
             }
-            InitSpec::File(path) => self.loaded(path, stage.backbone.as_ref()),
+            InitSpec::File(_) => {
+                let path = self.job.weights.as_deref().context("the weight file was not located")?;
+                self.loaded(path, stage.backbone.as_ref())
+            }
         }
     }
 

@@ -4,6 +4,7 @@
 use super::{RunOptions, fits};
 use crate::{
     data::source::{self, DataSpec, Dataset, Split},
+    hub,
     pretext::{PretextSpec, color_prior::PriorSpec},
     spec::{
         self,
@@ -42,15 +43,22 @@ impl Work {
         }
     }
 
-    /// Files, beside the data, whose content decides the result.
-    fn files(&self) -> Vec<&Path> {
+    /// The weight file that it starts from, as the spec names it.
+    fn weights(&self) -> Option<&Path> {
+        match self {
+            Self::LinearProbe { init: InitSpec::File(path), .. } => Some(path),
+            _ => None,
+        }
+    }
+
+    /// The file that its prior is read from.
+    fn prior(&self) -> Option<&Path> {
         match self {
             Self::Pretext(PretextStage { task: PretextSpec::Colorization(spec), .. }) => match &spec.prior {
-                PriorSpec::File(path) => vec![path],
-                PriorSpec::Measured { .. } => vec![],
+                PriorSpec::File(path) => Some(path),
+                PriorSpec::Measured { .. } => None,
             },
-            Self::LinearProbe { init: InitSpec::File(path), .. } => vec![path],
-            Self::Supervised(_) | Self::LinearProbe { .. } => vec![],
+            _ => None,
         }
     }
 
@@ -77,6 +85,8 @@ pub struct Job {
     pub val_set: Arc<dyn Dataset>,
     /// Run directory of the stage whose backbone is probed.
     pub upstream: Option<PathBuf>,
+    /// The weight file that the spec names, on this disk: located once, so that what is loaded is what was hashed.
+    pub weights: Option<PathBuf>,
     pub dir: PathBuf,
     pub hash: String,
     /// What was hashed, as YAML: the run directory's spec.
@@ -155,12 +165,14 @@ impl Job {
             }
             _ => None,
         };
+        let weights = work.weights().map(hub::locate).transpose()?;
+        let files = weights.as_deref().into_iter().chain(work.prior());
         let inputs = Inputs {
             version: env!("CARGO_PKG_VERSION"),
             seed,
             data: [("train", train_set.fingerprint()), ("val", val_set.fingerprint())].into(),
             upstream: upstream.map(|(_, hash)| hash.as_str()),
-            files: work.files().into_iter().map(content).collect::<Result<_>>()?,
+            files: files.map(content).collect::<Result<_>>()?,
             work: &only_row(work.clone()),
         };
         let hash = spec::hash(&inputs)?;
@@ -173,6 +185,7 @@ impl Job {
             backbone: backbone.map(str::to_string),
             seed,
             upstream: upstream.map(|(dir, _)| dir.clone()),
+            weights,
             work,
             data,
             train_set,
