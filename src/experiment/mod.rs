@@ -3,9 +3,11 @@
 //!
 //! Does not: parse YAML (see [`crate::spec`]), or make tables (see [`crate::report`]).
 
+mod anonymous;
 mod check;
 mod fits;
 mod job;
+pub mod publish; // a finished run made ready for the hub
 
 pub use check::check;
 

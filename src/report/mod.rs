@@ -2,6 +2,7 @@
 //! stages, [`tables`] averages over seeds, [`write_report`] writes tables (CSV, Markdown) and the accuracy-by-layer plot
 //! (SVG, PNG). It trains and measures nothing.
 
+pub mod model_card;
 pub mod plot;
 pub mod results;
 pub mod table;
