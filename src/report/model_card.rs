@@ -133,7 +133,7 @@ impl ModelCard<'_> {
         let mut rows = vec![
             ("program", format!("hueristic {}, commit {commit}", machine.version)),
             ("device", format!("{}: {}, {} threads", manifest.about.device, machine.cpu, machine.cores)),
-            ("time", format!("{}, continued {} times", clock::span(manifest.wall_seconds), manifest.resumed)),
+            ("time", clock::span(manifest.wall_seconds) + &resumed(manifest.resumed)),
         ];
         let peak = manifest.peak_memory_bytes.map(|b| ("peak memory", format!("{:.2} GB", b as f64 / 1e9)));
         rows.extend(peak);
@@ -207,6 +207,14 @@ fn only_entry(value: &Value) -> Option<(&str, &Value)> {
     let mapping = value.as_mapping().filter(|m| m.len() == 1)?;
     let (key, value) = mapping.iter().next()?;
     Some((key.as_str()?, value))
+}
+
+fn resumed(times: usize) -> String {
+    match times {
+        0 => String::new(),
+        1 => ", resumed once".into(),
+        more => format!(", resumed {more} times"),
+    }
 }
 
 fn goal(better: Better) -> &'static str {

@@ -178,7 +178,7 @@ fn a_dry_run_prints_the_card_and_asks_nothing() {
     let (code, out, err) = push(&run, &server, TO, &["--dry-run", "--license", "cc-by-4.0"], false);
     assert_eq!(code, Some(0), "{err}");
     assert!(server.asked().is_empty(), "a dry run made a request");
-    for secret in ["ann", home.path().to_str().unwrap()] {
+    for secret in ["anns-desk", "/home", home.path().to_str().unwrap()] {
         assert!(!out.contains(secret), "{secret}: {out}");
     }
     insta::assert_snapshot!(out.replace(env!("CARGO_PKG_VERSION"), "VERSION"));
