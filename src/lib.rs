@@ -17,7 +17,7 @@
 //!
 //! | floor | modules |
 //! |---|---|
-//! | 0 ground | [`bounded`], [`rng`], [`color`], [`ops`] |
+//! | 0 ground | [`bounded`], [`rng`], [`hub`], [`color`], [`ops`] |
 //! | 1 networks | [`nn`] |
 //! | 2 siblings that do not see one another | [`backbones`], [`data`], [`metrics`] |
 //! | 3 training machinery, knows no task | [`train`] |
@@ -28,6 +28,7 @@
 //! Activations are NHWC, `(B, H, W, C)`, everywhere; weight files keep the OIHW order and Caffe layer names.
 
 pub mod bounded;
+pub mod hub;
 pub mod rng;
 
 pub mod color;

@@ -166,8 +166,8 @@ fn only_finished_probes_are_collected_each_once() {
     fs::create_dir(at("no_manifest")).unwrap();
     fs::copy(at("b/seed0/probe-0123/results.json"), at("no_manifest/results.json")).unwrap();
     let found = collect(&[root.path().into(), at("b")]).unwrap();
-    assert_eq!(found.iter().map(|r| r.seed).collect::<Vec<_>>(), [1, 0]);
-    assert_eq!(found[1], ProbeResult { from: at("b/seed0/probe-0123"), ..first });
+    assert_eq!(found.probes.iter().map(|r| r.seed).collect::<Vec<_>>(), [1, 0]);
+    assert_eq!(found.probes[1], ProbeResult { from: at("b/seed0/probe-0123"), ..first });
 }
 
 #[test]

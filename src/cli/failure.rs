@@ -1,7 +1,7 @@
 //! Errors as the user sees them.
 
-use crate::spec::SpecError;
-use std::fmt;
+use crate::{hub::HubError, spec::SpecError};
+use std::{error::Error, fmt};
 
 /// The user asked for something that does not exist or cannot be; the text says what instead.
 #[derive(Debug, thiserror::Error)]
@@ -22,7 +22,8 @@ impl<'a> Failure<'a> {
 
     /// 2 for a bad spec or bad usage, 1 for everything else.
     pub fn exit(&self) -> u8 {
-        let theirs = self.error.chain().any(|e| e.is::<SpecError>() || e.is::<Usage>());
+        let malformed = |e: &(dyn Error + 'static)| matches!(e.downcast_ref(), Some(HubError::Address(_)));
+        let theirs = self.error.chain().any(|e| e.is::<SpecError>() || e.is::<Usage>() || malformed(e));
         if theirs { 2 } else { 1 }
     }
 }

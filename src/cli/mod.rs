@@ -8,6 +8,7 @@ mod experiment;
 mod failure;
 mod logging;
 mod model;
+mod push;
 mod report;
 mod score;
 mod weights;
@@ -52,7 +53,7 @@ enum Verb {
     /// Look at data sets
     #[command(subcommand, after_help = "Example:\n  hueristic data verify cifar10 --data ~/data")]
     Data(data::Data),
-    /// Look at weight files
+    /// Look at weight files, and publish them
     #[command(subcommand, after_help = "Example:\n  hueristic weights inspect weights.safetensors")]
     Weights(weights::Weights),
     /// Print a network's layer table

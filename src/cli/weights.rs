@@ -1,11 +1,17 @@
-//! `weights inspect`: what a weight file holds.
+//! `weights inspect`: what a weight file holds; the other verbs on weights have files of their own.
 
-use super::Done;
-use crate::nn::weights;
+use super::{
+    Done,
+    push::{self, PushArgs},
+};
+use crate::{hub, nn::weights};
 use anyhow::Result;
 use candle_core::{DType, Tensor};
 use clap::Subcommand;
-use std::{fmt::Write as _, path::PathBuf};
+use std::{
+    fmt::Write as _,
+    path::{Path, PathBuf},
+};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Weights {
@@ -14,14 +20,26 @@ pub(super) enum Weights {
         after_help = "Example:\n  hueristic weights inspect results/runs/quickstart/colorization-s0/weights.safetensors"
     )]
     Inspect {
-        /// A safetensors file; convolutions as (O, I, H, W)
+        /// A safetensors file, or hf://OWNER/REPO/FILE[@REVISION]; convolutions as (O, I, H, W)
         file: PathBuf,
     },
+    /// Upload a finished run's weights to the Hugging Face hub, with a model card
+    #[command(after_help = "Needs a token with write permission in HF_TOKEN \
+                            (https://huggingface.co/settings/tokens); --dry-run needs none.\n\n\
+                            Example:\n  hueristic weights push results/runs/quickstart/colorization-s0-0123456789ab \
+                            hf://OWNER/REPO --dry-run")]
+    Push(PushArgs),
 }
 
 pub(super) fn run(verb: Weights) -> Result<Done> {
-    let Weights::Inspect { file } = verb;
-    let (tensors, header) = weights::read(&file)?;
+    match verb {
+        Weights::Inspect { file } => inspect(&file),
+        Weights::Push(args) => push::run(&args),
+    }
+}
+
+fn inspect(file: &Path) -> Result<Done> {
+    let (tensors, header) = weights::read(&hub::locate(file)?)?;
     let width = tensors.keys().map(String::len).max().unwrap_or(0);
     let mut text = format!("{}\n", file.display());
     let mut total = 0;

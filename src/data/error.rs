@@ -46,8 +46,8 @@ pub enum DataError {
     #[error("{what} needs the feature `hub`; build with `--features hub`, or {instead}")]
     NeedsHub { what: &'static str, instead: String },
     /// A download from the hub.
-    #[error("{repo}: {file}: {reason}")]
-    Hub { repo: String, file: String, reason: String },
+    #[error(transparent)]
+    Hub(#[from] crate::hub::HubError),
     #[error("a decoding thread failed: {0}")]
     Worker(String),
     #[error("the batch could not be moved to the device: {0}")]

@@ -8,8 +8,6 @@ pub mod cifar;
 pub mod decode;
 pub mod error;
 pub mod folder; // class folders, flat folders
-#[cfg(feature = "hub")]
-pub mod hub;
 pub mod list; // text files that name images
 pub mod loader;
 pub mod open; // a spec's source opened

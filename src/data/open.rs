@@ -104,8 +104,8 @@ fn hub(source: &SourceSpec, split: Split) -> Result<Parquet, DataError> {
     let SourceSpec::Hub { repo, revision, train, val, image, label } = source else {
         return Err(DataError::Spec("not a hub source".into()));
     };
-    let hub = super::hub::Hub::from_env();
-    let fetch = |files: &[String]| hub.fetch(repo, revision.as_deref(), files);
+    let hub = crate::hub::Hub::from_env();
+    let fetch = |files: &[String]| hub.fetch_data(repo, revision.as_deref(), files);
     let columns = Columns { image, label: label.as_deref() };
     // Label names are numbered by the training split, so a validation split of names needs both.
     let train = if split == Split::Train || label.is_some() { fetch(train)? } else { Vec::new() };

@@ -11,6 +11,7 @@ use crate::{
         loader::{Loader, Pass},
         source::{self, DataSpec, Dataset, Split},
     },
+    hub,
     pretext::{PretextSpec, colorizer::Colorizer},
     rng::Rng,
     spec::experiment::{
@@ -21,6 +22,7 @@ use crate::{
 use anyhow::{Context, Result, ensure};
 use std::{
     fmt::{self, Display, Formatter},
+    path::Path,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -120,7 +122,7 @@ fn network(stage: &Stage, data: &DataSpec, classes: usize) -> Result<Summary> {
     let build = match stage {
         Stage::Pretext(s) => {
             if let Some(WeightSource::File(path)) = &s.init_from {
-                ensure!(path.exists(), "`init_from`: {} does not exist", path.display());
+                there("`init_from`", path)?;
             }
             let PretextSpec::Colorization(spec) = &s.task;
             Colorizer::build(spec)
@@ -139,12 +141,19 @@ fn network(stage: &Stage, data: &DataSpec, classes: usize) -> Result<Summary> {
     Ok(Summary::of(&table, (crop, crop))?)
 }
 
+/// Whether a weight file is there, fetched if it lies on the hub.
+fn there(who: &str, path: &Path) -> Result<()> {
+    let local = hub::locate(path).with_context(|| format!("{who} has no weights"))?;
+    ensure!(local.exists(), "{who}: {} does not exist", path.display());
+    Ok(())
+}
+
 /// Whether the weight files and folders of pictures are there.
 fn look_up_methods(stage: &ColorEvaluationStage, val_set: &dyn Dataset) -> Result<()> {
     for (row, method) in stage.methods.iter() {
         match method {
             MethodSpec::File(path) => {
-                ensure!(path.exists(), "method `{row}`: {} does not exist", path.display());
+                there(&format!("method `{row}`"), path)?;
             }
             MethodSpec::Pictures(dir) => {
                 named_like(val_set, dir).with_context(|| format!("method `{row}`"))?;
@@ -166,7 +175,7 @@ fn look_up(stage: &LinearProbeStage, table: &[Layer]) -> Result<()> {
     }
     for (row, init) in stage.backbones.iter() {
         if let InitSpec::File(path) = init {
-            ensure!(path.exists(), "backbone `{row}`: {} does not exist", path.display());
+            there(&format!("backbone `{row}`"), path)?;
         }
     }
     Ok(())

@@ -78,7 +78,7 @@ fn method_of(fit: &Fit, method: &MethodSpec, stage: &ColorEvaluationStage) -> Re
     let (train, val) = (&fit.job.train_set, &fit.job.val_set);
     match method {
         MethodSpec::Stage(_) => network(&fit.upstream()?.join(WEIGHTS)),
-        MethodSpec::File(path) => network(path),
+        MethodSpec::File(_) => network(fit.weights()?),
         MethodSpec::Gray => Ok(Method::Gray),
         MethodSpec::Pictures(dir) => Ok(Method::Pictures(loader(fit, Arc::new(named_like(&**val, dir)?))?)),
         MethodSpec::Random => {

@@ -95,7 +95,7 @@ impl Fit<'_> {
     fn start_from(&self, source: &WeightSource, params: &Params, head: &str) -> Result<()> {
         let path = match source {
             WeightSource::Stage(_) => self.upstream()?.join(WEIGHTS),
-            WeightSource::File(path) => path.clone(),
+            WeightSource::File(_) => self.weights()?.to_path_buf(),
         };
         let (tensors, _) = weights::read(&path)?;
         let report = weights::load_into(params, &tensors)
@@ -110,6 +110,11 @@ impl Fit<'_> {
             strange.join(", ")
         );
         Ok(())
+    }
+
+    /// The weight file that the spec names, on this disk.
+    pub fn weights(&self) -> Result<&Path> {
+        self.job.weights.as_deref().context("the weight file was not located")
     }
 
     /// The run directory of the stage that this one builds on.
@@ -220,7 +225,7 @@ impl Fit<'_> {
                 self.transfer_graph(&spec, &mut Params::new(self.device))
             }
             InitSpec::Stage(_) => self.loaded(&self.upstream()?.join(WEIGHTS), stage.backbone.as_ref()),
-            InitSpec::File(path) => self.loaded(path, stage.backbone.as_ref()),
+            InitSpec::File(_) => self.loaded(self.weights()?, stage.backbone.as_ref()),
         }
     }
 

@@ -3,7 +3,11 @@
 
 use super::{RunOptions, fits};
 use crate::{
-    data::source::{self, DataSpec, Dataset, Split},
+    data::{
+        beside::named_like,
+        source::{self, DataSpec, Dataset, Split},
+    },
+    hub,
     pretext::{PretextSpec, color_prior::PriorSpec},
     spec::{
         self,
@@ -51,30 +55,32 @@ impl Work {
         }
     }
 
-    /// Files, beside the data, whose content decides the result.
-    fn files(&self) -> Vec<&Path> {
+    /// The weight file that it starts from, as the spec names it.
+    fn weights(&self) -> Option<&Path> {
         match self {
-            Self::Pretext(PretextStage { task: PretextSpec::Colorization(spec), init_from, .. }) => {
-                let prior = match &spec.prior {
-                    PriorSpec::File(path) if spec.needs_prior() => Some(path.as_path()),
-                    PriorSpec::File(_) | PriorSpec::Measured { .. } => None,
-                };
-                let start = match init_from {
-                    Some(WeightSource::File(path)) => Some(path.as_path()),
-                    Some(WeightSource::Stage(_)) | None => None,
-                };
-                prior.into_iter().chain(start).collect()
+            Self::LinearProbe { init: InitSpec::File(path), .. } => Some(path),
+            Self::Pretext(PretextStage { init_from: Some(WeightSource::File(path)), .. }) => Some(path),
+            Self::ColorEvaluation { method: MethodSpec::File(path), .. } => Some(path),
+            _ => None,
+        }
+    }
+
+    /// The folder of finished pictures that it measures.
+    fn pictures(&self) -> Option<&Path> {
+        match self {
+            Self::ColorEvaluation { method: MethodSpec::Pictures(dir), .. } => Some(dir),
+            _ => None,
+        }
+    }
+
+    /// The file that its prior is read from.
+    fn prior(&self) -> Option<&Path> {
+        match self {
+            Self::Pretext(PretextStage { task: PretextSpec::Colorization(spec), .. }) => {
+                prior_file(&spec.prior).filter(|_| spec.needs_prior())
             }
-            Self::LinearProbe { init: InitSpec::File(path), .. } => vec![path],
-            Self::ColorEvaluation { method, stage } => {
-                let weights = if let MethodSpec::File(path) = method { Some(path.as_path()) } else { None };
-                let prior = match &stage.evaluation.prior {
-                    PriorSpec::File(path) => Some(path.as_path()),
-                    PriorSpec::Measured { .. } => None,
-                };
-                prior.into_iter().chain(weights).collect()
-            }
-            Self::Supervised(_) | Self::LinearProbe { .. } => vec![],
+            Self::ColorEvaluation { stage, .. } => prior_file(&stage.evaluation.prior),
+            Self::Supervised(_) | Self::LinearProbe { .. } => None,
         }
     }
 
@@ -112,6 +118,8 @@ pub struct Job {
     pub val_set: Arc<dyn Dataset>,
     /// Run directory of the stage that this one builds on.
     pub upstream: Option<PathBuf>,
+    /// The weight file that the spec names, on this disk: located once, so that what is loaded is what was hashed.
+    pub weights: Option<PathBuf>,
     pub dir: PathBuf,
     pub hash: String,
     /// What was hashed, as YAML: the run directory's spec.
@@ -125,7 +133,8 @@ struct Inputs<'a> {
     seed: u64,
     data: BTreeMap<&'static str, String>,
     upstream: Option<&'a str>,
-    /// SHA-256 of the weight and prior files that the work reads: their paths alone would not tell of new content.
+    /// SHA-256 of the weight and prior files that the work reads, fingerprints of its folders of pictures: their paths
+    /// alone would not tell of new content.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     files: Vec<String>,
     work: &'a Work,
@@ -194,12 +203,18 @@ impl Job {
             .upstream()
             .map(|stage| finished.0.get(stage).with_context(|| format!("stage `{stage}` has not run")));
         let upstream = upstream.transpose()?;
+        let weights = work.weights().map(hub::locate).transpose()?;
+        let files = weights.as_deref().into_iter().chain(work.prior());
+        let mut files = files.map(content).collect::<Result<Vec<_>>>()?;
+        if let Some(dir) = work.pictures() {
+            files.push(named_like(&*val_set, dir)?.fingerprint());
+        }
         let inputs = Inputs {
             version: env!("CARGO_PKG_VERSION"),
             seed,
             data: [("train", train_set.fingerprint()), ("val", val_set.fingerprint())].into(),
             upstream: upstream.map(|(_, hash)| hash.as_str()),
-            files: work.files().into_iter().map(content).collect::<Result<_>>()?,
+            files,
             work: &only_row(work.clone()),
         };
         let hash = spec::hash(&inputs)?;
@@ -212,6 +227,7 @@ impl Job {
             row: row.map(str::to_string),
             seed,
             upstream: upstream.map(|(dir, _)| dir.clone()),
+            weights,
             work,
             data,
             train_set,
@@ -240,6 +256,13 @@ impl Job {
     /// The last picture that the fit drew.
     pub fn picture(&self) -> Option<PathBuf> {
         Some(self.dir.join("pictures/latest.png")).filter(|p| p.exists())
+    }
+}
+
+fn prior_file(prior: &PriorSpec) -> Option<&Path> {
+    match prior {
+        PriorSpec::File(path) => Some(path),
+        PriorSpec::Measured { .. } => None,
     }
 }
 

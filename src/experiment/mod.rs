@@ -3,10 +3,12 @@
 //!
 //! Does not: parse YAML (see [`crate::spec`]), or make tables (see [`crate::report`]).
 
+mod anonymous;
 mod check;
 mod colors;
 mod fits;
 mod job;
+pub mod publish; // a finished run made ready for the hub
 
 pub use check::check;
 

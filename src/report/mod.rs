@@ -7,6 +7,7 @@ mod grid; // cells as text, Markdown and CSV
 pub mod score;
 
 pub mod colors;
+pub mod model_card;
 pub mod plot;
 pub mod results;
 pub mod table;

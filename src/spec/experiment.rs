@@ -27,6 +27,7 @@ use crate::{
         source::{DataError, DataSpec, SourceSpec},
     },
     evaluation::color::ColorEvaluationSpec,
+    hub::{self, AddressError},
     nn::init::Filler,
     pretext::PretextSpec,
     probe::linear::LinearProbeSpec,
@@ -182,7 +183,7 @@ pub enum MethodSpec {
 pub enum InitSpec {
     /// What an earlier stage has trained.
     Stage(String),
-    /// A weight file.
+    /// A weight file: a path, or `hf://OWNER/REPO/FILE[@REVISION]`.
     File(PathBuf),
     /// Random weights.
     Init(Filler),
@@ -324,6 +325,11 @@ impl Experiment {
         check_layers(name, &probe.probe.layers, &self.taps(index, probe))?;
         for (row, init) in probe.backbones.iter() {
             let row = here.into_iter().chain([row]);
+            if let InitSpec::File(path) = init {
+                let wrong =
+                    |e: AddressError| Wrong::value(row.clone().chain(["file"]), Fault::new(e.to_string()));
+                hub::address_in(path).map_err(wrong)?;
+            }
             match init {
                 InitSpec::Stage(stage) => {
                     self.check_stage(index, stage).map_err(|f| Wrong::value(row.chain(["stage"]), f))?;

@@ -1,82 +1,19 @@
-//! The hub, against a stand-in on the loopback interface: what is asked for, where it is kept, and what happens
-//! offline. Each case runs in a process of its own, since the environment decides.
-#![cfg(feature = "hub")]
+//! Parquet files of a data set.
 
+use super::{at_home, stand_in::StandIn};
 use hueristic::{
     bounded::Count,
-    data::{
-        hub::Hub,
-        source::{DataSpec, Locations, SourceSpec, Split, open},
-    },
+    data::source::{DataSpec, Locations, SourceSpec, Split, open},
+    hub::Hub,
 };
 use parquet::{
     data_type::{ByteArrayType, Int64Type},
     file::writer::SerializedFileWriter,
     schema::parser::parse_message_type,
 };
-use std::{
-    collections::HashMap,
-    io::{BufRead, BufReader, Write},
-    net::{TcpListener, TcpStream},
-    path::Path,
-    process::Command,
-    sync::{Arc, Mutex},
-    thread,
-};
+use std::{collections::HashMap, net::TcpListener, path::Path, process::Command};
 
-const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 const CHILD: &str = "HUERISTIC_TEST_FETCH";
-
-/// A server that knows a few files and remembers what it was asked.
-struct StandIn {
-    endpoint: String,
-    asked: Arc<Mutex<Vec<String>>>,
-}
-
-impl StandIn {
-    /// Serves `files`, by path below the root, until the test ends.
-    fn start(files: HashMap<String, Vec<u8>>) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let endpoint = format!("http://{}", listener.local_addr().unwrap());
-        let asked = Arc::new(Mutex::new(Vec::new()));
-        let log = asked.clone();
-        let files = Arc::new(files);
-        thread::spawn(move || {
-            for stream in listener.incoming().flatten() {
-                let (files, log) = (files.clone(), log.clone());
-                thread::spawn(move || answer(stream, &files, &log));
-            }
-        });
-        Self { endpoint, asked }
-    }
-
-    fn asked(&self) -> Vec<String> {
-        std::mem::take(&mut self.asked.lock().unwrap())
-    }
-}
-
-fn answer(mut stream: TcpStream, files: &HashMap<String, Vec<u8>>, log: &Mutex<Vec<String>>) {
-    let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
-    let Some(Ok(request)) = lines.next() else { return };
-    while lines.next().is_some_and(|line| line.is_ok_and(|line| !line.is_empty())) {}
-    let mut words = request.split(' ');
-    let (method, path) = (words.next().unwrap(), words.next().unwrap());
-    log.lock().unwrap().push(format!("{method} {path}"));
-    let (status, body) = match files.get(path) {
-        Some(body) => ("200 OK", &body[..]),
-        None => ("404 Not Found", &b"{\"error\":\"no such entry\"}"[..]),
-    };
-    let head = format!(
-        "HTTP/1.1 {status}\r\nContent-Length: {}\r\nETag: \"etag-{}\"\r\nX-Repo-Commit: {COMMIT}\r\n\
-         Connection: close\r\n\r\n",
-        body.len(),
-        body.len()
-    );
-    let _ = stream.write_all(head.as_bytes());
-    if method == "GET" {
-        let _ = stream.write_all(body);
-    }
-}
 
 /// Runs `child` below in a process with this environment; its output, and whether it succeeded.
 fn fetch(home: &Path, endpoint: &str, file: &str, more: &[(&str, &str)]) -> (bool, String) {
@@ -84,12 +21,8 @@ fn fetch(home: &Path, endpoint: &str, file: &str, more: &[(&str, &str)]) -> (boo
 }
 
 fn run(child: &str, home: &Path, endpoint: &str, file: &str, more: &[(&str, &str)]) -> (bool, String) {
-    let mut command = Command::new(std::env::current_exe().unwrap());
-    command.args(["--exact", child, "--nocapture", "--ignored"]);
-    for name in ["HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_TOKEN", "HF_HUB_OFFLINE", "HF_TOKEN_PATH"] {
-        command.env_remove(name);
-    }
-    command.env("HF_HOME", home).env("HF_ENDPOINT", endpoint).env(CHILD, file).env("NO_PROXY", "127.0.0.1");
+    let mut command = at_home(Command::new(std::env::current_exe().unwrap()), home, endpoint);
+    command.args(["--exact", &format!("data::{child}"), "--nocapture", "--ignored"]).env(CHILD, file);
     let output = command.envs(more.iter().copied()).output().unwrap();
     (output.status.success(), String::from_utf8_lossy(&output.stdout).into_owned())
 }
@@ -98,7 +31,7 @@ fn run(child: &str, home: &Path, endpoint: &str, file: &str, more: &[(&str, &str
 #[ignore = "the process that the other tests start"]
 fn child() {
     let Ok(file) = std::env::var(CHILD) else { return };
-    match Hub::from_env().fetch("somebody/pictures", None, &[file]) {
+    match Hub::from_env().fetch_data("somebody/pictures", None, &[file]) {
         Ok(paths) => {
             println!("path={}\ntext={}", paths[0].display(), std::fs::read_to_string(&paths[0]).unwrap())
         }

@@ -1,0 +1,103 @@
+//! What is published of a run must not tell whose machine it ran on: the host's name goes, and of every absolute path
+//! only the last part stays, since home folders carry user names.
+
+use crate::train::manifest::Manifest;
+use serde_yaml::Value;
+
+/// Stands for the host's name.
+const WITHHELD: &str = "withheld";
+
+/// The manifest without the host's name and without absolute paths.
+pub(super) fn manifest(of: &Manifest) -> Manifest {
+    let mut public = of.clone();
+    public.machine.host = WITHHELD.into();
+    let texts = public.warnings.iter_mut().chain(&mut public.error).chain([&mut public.about.device]);
+    texts.for_each(|text| *text = shortened(text));
+    public
+}
+
+/// Shortens every absolute path in the texts below `value`; the paths that there were.
+pub(super) fn shorten(value: &mut Value) -> Vec<String> {
+    match value {
+        Value::String(text) => {
+            let short = shortened(text);
+            let long = (short != *text).then(|| std::mem::replace(text, short));
+            long.into_iter().collect()
+        }
+        Value::Sequence(items) => items.iter_mut().flat_map(shorten).collect(),
+        Value::Mapping(entries) => entries.iter_mut().flat_map(|(_, value)| shorten(value)).collect(),
+        Value::Tagged(tagged) => shorten(&mut tagged.value),
+        Value::Null | Value::Bool(_) | Value::Number(_) => vec![],
+    }
+}
+
+/// A text that is an absolute path becomes its last part; so does every word of another text that is one.
+fn shortened(text: &str) -> String {
+    if let Some(last) = last_part(text) {
+        return last.into();
+    }
+    let separates = |c: char| c.is_whitespace() || "'\"`()[]{},;=<>".contains(c);
+    let words = text.split_inclusive(separates).map(|word| {
+        let (word, end) = word.split_at(word.trim_end_matches(separates).len());
+        // A message ends its sentence or names a place after a path: `/a/b.png: no such file`.
+        let path = word.trim_end_matches([':', '.']);
+        let last = last_part(path).unwrap_or(path);
+        format!("{last}{}{end}", &word[path.len()..])
+    });
+    words.collect()
+}
+
+/// The last part of an absolute path of any system, or of one in a home folder; None for other text.
+fn last_part(text: &str) -> Option<&str> {
+    let drive = |t: &str| matches!(t.as_bytes(), [d, b':', b'/' | b'\\', ..] if d.is_ascii_alphabetic());
+    let absolute = text.starts_with(['/', '\\']) || text.starts_with("~") || drive(text);
+    let last = text.trim_end_matches(['/', '\\']).rsplit_once(['/', '\\'])?.1;
+    absolute.then_some(last)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_absolute_paths_are_shortened() {
+        for (text, short) in [
+            ("/home/ann/data/train", "train"),
+            ("/home/ann/my pictures/", "my pictures"),
+            ("~/data", "data"),
+            ("~ann/data", "data"),
+            ("C:\\Users\\ann\\x.npy", "x.npy"),
+            ("c:/Users/ann/x.npy", "x.npy"),
+            ("\\\\server\\ann\\x", "x"),
+            ("cannot read `/home/ann/a.png`: it is broken", "cannot read `a.png`: it is broken"),
+            ("3 images: /home/ann/a.png: broken. /b/c.", "3 images: a.png: broken. c."),
+            ("data/train", "data/train"),
+            ("../data/train", "../data/train"),
+            ("hf://owner/repo/file", "hf://owner/repo/file"),
+            ("loss / step", "loss / step"),
+            ("3/4 of ~5 images", "3/4 of ~5 images"),
+        ] {
+            assert_eq!(shortened(text), short, "{text}");
+        }
+    }
+
+    #[test]
+    fn every_text_of_a_spec_is_looked_at() {
+        let yaml = "a: { b: [1, /x/ann/y, { c: /z/ann }] }\nd: relative/e";
+        let mut value: Value = serde_yaml::from_str(yaml).unwrap();
+        assert_eq!(shorten(&mut value), ["/x/ann/y", "/z/ann"]);
+        assert_eq!(
+            value,
+            serde_yaml::from_str::<Value>("a: { b: [1, y, { c: ann }] }\nd: relative/e").unwrap()
+        );
+    }
+
+    #[test]
+    fn the_manifest_names_no_host() {
+        let mut manifest = Manifest::begin();
+        manifest.machine.host = "anns-desk".into();
+        manifest.warnings = vec!["/home/ann/a.png cannot be read".into()];
+        let public = serde_json::to_string(&super::manifest(&manifest)).unwrap();
+        assert!(!public.contains("ann") && public.contains("a.png cannot be read"), "{public}");
+    }
+}

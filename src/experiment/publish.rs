@@ -1,0 +1,135 @@
+//! A finished run made ready for the hub: its weights with a model card, its spec and its manifest. What is on the disk
+//! must be what the run has left; nothing is sent here.
+
+use super::{anonymous, fits::WEIGHTS};
+use crate::{
+    hub::{Content, Repo, Upload},
+    nn::weights,
+    report::model_card::{ModelCard, WeightFile},
+    train::manifest::{self, Manifest, Output, Status},
+};
+use anyhow::{Context, Result, bail, ensure};
+use serde_yaml::Value;
+use std::{fs, path::Path};
+
+const SPEC: &str = "spec.yaml";
+const CARD: &str = "README.md";
+/// Ends of the names of numbers that are counted, not trained.
+const STATISTICS: [&str; 2] = [".running_mean", ".running_var"];
+
+/// What a run would publish.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Publication {
+    /// The weights, the card (`README.md`), `spec.yaml` and `manifest.json`.
+    pub files: Vec<Upload>,
+    /// The card's text.
+    pub card: String,
+    /// What the user should know before it is public.
+    pub notes: Vec<String>,
+}
+
+/// Reads and checks the run directory `run`, and writes its card for the repository `to`.
+///
+/// # Errors
+/// No run directory, a run that is not finished, one without weights, and files that are not those that the manifest
+/// lists.
+pub fn prepare(run: &Path, to: &Repo, license: &str) -> Result<Publication> {
+    let manifest = finished(run)?;
+    let output = unchanged(run, WEIGHTS, &manifest)?;
+    unchanged(run, SPEC, &manifest)?;
+    let weights = weight_file(&run.join(WEIGHTS), output)?;
+    let path = run.join(SPEC);
+    let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    let mut spec: Value =
+        serde_yaml::from_str(&text).with_context(|| format!("{} is not YAML", path.display()))?;
+    let (paths, manifest) = (anonymous::shorten(&mut spec), anonymous::manifest(&manifest));
+    let card =
+        ModelCard { repo: to, license, manifest: &manifest, spec: &spec, weights: &weights }.markdown()?;
+    let spec = if paths.is_empty() { text } else { shortened(&spec)? };
+    let text = |name: &str, text| Upload { name: name.into(), content: Content::Text(text) };
+    let files = vec![
+        Upload { name: WEIGHTS.into(), content: Content::File(run.join(WEIGHTS)) },
+        text(CARD, card.clone()),
+        text(SPEC, spec),
+        text(manifest::FILE, serde_json::to_string_pretty(&manifest)? + "\n"),
+    ];
+    Ok(Publication { files, card, notes: notes(&paths) })
+}
+
+fn shortened(spec: &Value) -> Result<String> {
+    let head =
+        "# Of absolute paths only the last part is left; the manifest's SHA-256 is that of the whole.\n";
+    Ok(head.to_string() + &serde_yaml::to_string(spec)?)
+}
+
+fn notes(paths: &[String]) -> Vec<String> {
+    let mut notes = vec!["the host's name is withheld from manifest.json".to_string()];
+    if !paths.is_empty() {
+        notes.push(format!(
+            "the spec names absolute paths ({}); of these only the last part is in README.md and spec.yaml, but the \
+             header of {WEIGHTS} holds the whole spec",
+            paths.join(", ")
+        ));
+    }
+    notes
+}
+
+fn finished(run: &Path) -> Result<Manifest> {
+    let at = run.display();
+    let manifest = Manifest::read(run)?.with_context(|| {
+        format!(
+            "{at} has no {}: name the directory of one run, results/runs/EXPERIMENT/STAGE-s0-…",
+            manifest::FILE
+        )
+    })?;
+    let go_on = "`hueristic run` with its spec goes on from the last checkpoint";
+    match manifest.status {
+        Status::Finished => Ok(manifest),
+        Status::Running => {
+            bail!("{at} is not finished: the run goes on, or was killed; in that case {go_on}")
+        }
+        Status::Interrupted => {
+            bail!("{at} is not finished: it was stopped at step {}; {go_on}", manifest.steps)
+        }
+        Status::Failed => {
+            let why = manifest.error.as_deref().unwrap_or("the manifest does not say why");
+            bail!("{at} is not finished: the run failed ({why}); remove the cause, then {go_on}")
+        }
+    }
+}
+
+/// The manifest's entry for a file that is there as the run has left it.
+fn unchanged<'a>(run: &Path, name: &str, manifest: &'a Manifest) -> Result<&'a Output> {
+    let path = run.join(name);
+    let Some(listed) = manifest.outputs.get(name) else {
+        bail!(
+            "{} is no output of that run: push a run that trained a backbone; a probe leaves none",
+            path.display()
+        );
+    };
+    ensure!(path.is_file(), "{} is gone, but the manifest lists it: run the stage again", path.display());
+    let found = manifest::sha256(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    ensure!(
+        found == listed.sha256,
+        "{} is not what the run has left: its SHA-256 is {found}, the manifest says {}; run the stage again",
+        path.display(),
+        listed.sha256
+    );
+    Ok(listed)
+}
+
+fn weight_file(path: &Path, output: &Output) -> Result<WeightFile> {
+    let (tensors, _) = weights::read(path)?;
+    let numbers = |counted: bool| {
+        let of_kind =
+            tensors.iter().filter(|(name, _)| STATISTICS.iter().any(|s| name.ends_with(s)) == counted);
+        of_kind.map(|(_, tensor)| tensor.elem_count()).sum()
+    };
+    Ok(WeightFile {
+        name: WEIGHTS.into(),
+        output: output.clone(),
+        tensors: tensors.len(),
+        parameters: numbers(false),
+        statistics: numbers(true),
+    })
+}

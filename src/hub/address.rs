@@ -1,0 +1,253 @@
+//! Addresses on the hub: `hf://OWNER/REPO/FILE[@REVISION]` for a file, `hf://OWNER/REPO[@REVISION]` for a repository of
+//! models. A revision is a branch, a tag or a commit and may hold slashes; names may not hold `@`. Strict: what is
+//! parsed prints as it was written, and nothing is guessed.
+
+use std::{fmt, path::Path, str::FromStr};
+
+const SCHEME: &str = "hf://";
+/// The longest owner or repository name that the hub allows.
+const LONGEST_NAME: usize = 96;
+const FILE_FORM: &str = "hf://OWNER/REPO/FILE or hf://OWNER/REPO/FILE@REVISION";
+const REPO_FORM: &str = "hf://OWNER/REPO or hf://OWNER/REPO@BRANCH";
+
+/// Whether a path is meant as an address: also one that lost a slash, so that it is not looked for on the disk.
+pub fn is_address(path: &Path) -> bool {
+    path.to_str().is_some_and(|text| text.get(..4).is_some_and(|start| start.eq_ignore_ascii_case("hf:/")))
+}
+
+/// A repository of models at a revision.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Repo {
+    pub owner: String,
+    pub name: String,
+    /// None: `main`
+    pub revision: Option<String>,
+}
+
+/// A file in a repository.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Address {
+    pub repo: Repo,
+    /// Path in the repository, with `/`.
+    pub file: String,
+}
+
+/// Text that is no address; says why, and how one is written.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{text}` is no address on the hub: {reason}; write {form}")]
+pub struct AddressError {
+    text: String,
+    reason: String,
+    form: &'static str,
+}
+
+impl Repo {
+    /// `OWNER/NAME`, as the hub calls it.
+    pub fn id(&self) -> String {
+        format!("{}/{}", self.owner, self.name)
+    }
+
+    /// The file called `name` in it, at the same revision.
+    pub fn file(&self, name: &str) -> Address {
+        Address { repo: self.clone(), file: name.into() }
+    }
+
+    fn suffix(&self) -> String {
+        self.revision.iter().map(|revision| format!("@{revision}")).collect()
+    }
+}
+
+impl fmt::Display for Repo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{SCHEME}{}{}", self.id(), self.suffix())
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{SCHEME}{}/{}{}", self.repo.id(), self.file, self.repo.suffix())
+    }
+}
+
+impl FromStr for Address {
+    type Err = AddressError;
+
+    fn from_str(text: &str) -> Result<Self, AddressError> {
+        let parse = || {
+            let (mut parts, revision) = parts(text)?;
+            let repo = repo(&mut parts, revision)?;
+            let file: Vec<&str> = parts.collect();
+            check_file(&file)?;
+            Ok(Self { repo, file: file.join("/") })
+        };
+        parse().map_err(|reason| AddressError { text: text.into(), reason, form: FILE_FORM })
+    }
+}
+
+impl FromStr for Repo {
+    type Err = AddressError;
+
+    fn from_str(text: &str) -> Result<Self, AddressError> {
+        let parse = || {
+            let (mut parts, revision) = parts(text)?;
+            let repo = repo(&mut parts, revision)?;
+            match parts.next() {
+                None => Ok(repo),
+                Some("") => Err("it ends in a slash".into()),
+                Some(file) => Err(format!("it goes on after the repository, with `{file}`")),
+            }
+        };
+        parse().map_err(|reason| AddressError { text: text.into(), reason, form: REPO_FORM })
+    }
+}
+
+/// What lies between the slashes, and the revision.
+fn parts(text: &str) -> Result<(std::str::Split<'_, char>, Option<String>), String> {
+    let rest = text.strip_prefix(SCHEME).ok_or_else(|| format!("it does not begin with `{SCHEME}`"))?;
+    let (path, revision) = match rest.split_once('@') {
+        Some((path, revision)) => (path, Some(check_revision(revision)?)),
+        None => (rest, None),
+    };
+    Ok((path.split('/'), revision))
+}
+
+fn repo<'a>(parts: &mut impl Iterator<Item = &'a str>, revision: Option<String>) -> Result<Repo, String> {
+    let owner = check_name("owner", parts.next().unwrap_or_default())?;
+    if matches!(owner, "datasets" | "spaces" | "models" | "buckets" | "kernels") {
+        return Err(format!("`{owner}` is a kind of repository, not an owner; only models are addressed so"));
+    }
+    let name = check_name("repository", parts.next().unwrap_or_default())?;
+    Ok(Repo { owner: owner.into(), name: name.into(), revision })
+}
+
+/// The hub's rule for names: letters, digits, `-`, `_` and `.`; no `-` or `.` at an end, and no two of them in a row.
+fn check_name<'a>(what: &str, name: &'a str) -> Result<&'a str, String> {
+    let edge = |c: char| matches!(c, '-' | '.');
+    if name.is_empty() {
+        return Err(format!("it has no {what}"));
+    }
+    if let Some(c) = name.chars().find(|c| !(c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'))) {
+        return Err(format!("the {what} `{name}` holds {c:?}; names are letters, digits, `-`, `_` and `.`"));
+    }
+    if name.starts_with(edge) || name.ends_with(edge) || name.contains("..") || name.contains("--") {
+        return Err(format!("the {what} `{name}` begins or ends with `-` or `.`, or doubles one"));
+    }
+    if name.len() > LONGEST_NAME {
+        return Err(format!("the {what} `{name}` is longer than {LONGEST_NAME} characters"));
+    }
+    Ok(name)
+}
+
+fn check_file(parts: &[&str]) -> Result<(), String> {
+    match parts {
+        [] | [""] => return Err("it names no file in the repository".into()),
+        [.., ""] => return Err("it ends in a slash: that is a folder, not a file".into()),
+        _ => {}
+    }
+    for part in parts {
+        match *part {
+            "" => return Err("it has two slashes in a row".into()),
+            "." | ".." => return Err(format!("the file's path has a `{part}` in it")),
+            part if part.contains(|c: char| c.is_control() || c == '\\') => {
+                return Err(format!("the file's path holds a backslash or a control character: {part:?}"));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Git's rules for names of references, as far as they can be mistaken.
+fn check_revision(revision: &str) -> Result<String, String> {
+    let odd = |c: char| c.is_whitespace() || c.is_control() || "~^:?*[\\".contains(c);
+    if revision.is_empty() {
+        return Err("no revision follows the `@`".into());
+    }
+    if revision.contains('@') {
+        return Err("it has more than one `@`".into());
+    }
+    if revision.contains(odd) || revision.contains("..") || revision.split('/').any(str::is_empty) {
+        return Err(format!("`{revision}` cannot be a branch, a tag or a commit"));
+    }
+    Ok(revision.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_read_and_written_back() {
+        for (text, owner, name, file, revision) in [
+            ("hf://a/b/c", "a", "b", "c", None),
+            ("hf://a-b/c_d.e/x/y z/w.safetensors", "a-b", "c_d.e", "x/y z/w.safetensors", None),
+            ("hf://a/b/w.safetensors@v1.0", "a", "b", "w.safetensors", Some("v1.0")),
+            ("hf://a/b/w@refs/pr/1", "a", "b", "w", Some("refs/pr/1")),
+            ("hf://a/b/..c", "a", "b", "..c", None),
+        ] {
+            let address: Address = text.parse().unwrap();
+            assert_eq!((address.repo.owner.as_str(), address.repo.name.as_str()), (owner, name));
+            assert_eq!((address.file.as_str(), address.repo.revision.as_deref()), (file, revision));
+            assert_eq!(address.to_string(), text);
+        }
+        let repo: Repo = "hf://a/b@x/y".parse().unwrap();
+        assert_eq!((repo.id().as_str(), repo.revision.as_deref()), ("a/b", Some("x/y")));
+        assert_eq!(
+            (repo.to_string().as_str(), repo.file("c").to_string().as_str()),
+            ("hf://a/b@x/y", "hf://a/b/c@x/y")
+        );
+    }
+
+    #[test]
+    fn what_is_no_address_says_why() {
+        let long = format!("hf://a/{}/c", "b".repeat(97));
+        for (text, why) in [
+            ("a/b/c", "does not begin"),
+            ("hf:/a/b/c", "does not begin"),
+            ("HF://a/b/c", "does not begin"),
+            ("hf://", "no owner"),
+            ("hf:///b/c", "no owner"),
+            ("hf://a", "no repository"),
+            ("hf://a//c", "no repository"),
+            ("hf://a/b", "no file"),
+            ("hf://a/b/", "no file"),
+            ("hf://a/b@main", "no file"),
+            ("hf://a/b/c/", "a folder"),
+            ("hf://a/b//c", "two slashes"),
+            ("hf://a/b/../c", "a `..`"),
+            ("hf://a/b/c/..", "a `..`"),
+            ("hf://a/b/./c", "a `.`"),
+            ("hf://a/b/c\\d", "backslash"),
+            ("hf://../b/c", "the owner `..`"),
+            ("hf://a/-b/c", "the repository `-b`"),
+            ("hf://a b/c/d", "holds ' '"),
+            ("hf://ä/b/c", "holds 'ä'"),
+            (&long, "longer than 96"),
+            ("hf://datasets/a/b/c", "a kind of repository"),
+            ("hf://a/b/c@", "no revision"),
+            ("hf://a/b/c@x@y", "more than one `@`"),
+            ("hf://a/b/c@x y", "cannot be a branch"),
+            ("hf://a/b/c@x..y", "cannot be a branch"),
+            ("hf://a/b/c@/x", "cannot be a branch"),
+            ("hf://a/b/c@x:y", "cannot be a branch"),
+        ] {
+            let error = text.parse::<Address>().unwrap_err().to_string();
+            assert!(error.contains(why) && error.contains(text) && error.ends_with(FILE_FORM), "{error}");
+        }
+        for (text, why) in [
+            ("hf://a", "no repository"),
+            ("hf://a/b/", "ends in a slash"),
+            ("hf://a/b/c", "goes on after the repository, with `c`"),
+            ("a/b", "does not begin"),
+        ] {
+            let error = text.parse::<Repo>().unwrap_err().to_string();
+            assert!(error.contains(why) && error.ends_with(REPO_FORM), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_slash_that_was_lost_still_means_an_address() {
+        assert!(["hf://a/b/c", "hf:/a/b/c", "HF://a"].iter().all(|text| is_address(Path::new(text))));
+        assert!(["hf", "hf:", "a/hf://b", "hé:/x", ""].iter().all(|text| !is_address(Path::new(text))));
+    }
+}

@@ -1,0 +1,27 @@
+//! What goes wrong with the hub, as the user reads it.
+
+use super::address::AddressError;
+
+/// An exchange with the hub that did not happen.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum HubError {
+    #[error(transparent)]
+    Address(#[from] AddressError),
+    /// A download; `file` is empty when the client could not even be made.
+    #[error("{repo}: {file}: {reason}")]
+    Fetch { repo: String, file: String, reason: String },
+    #[error("cannot upload to {repo}: {reason}")]
+    Push { repo: String, reason: String },
+    #[error(
+        "an upload needs a token, and there is none: make one with write permission at \
+         https://huggingface.co/settings/tokens and set HF_TOKEN to it"
+    )]
+    NoToken,
+    #[error("HF_HUB_OFFLINE forbids every request, so nothing can be uploaded: unset it")]
+    Offline,
+    #[error(
+        "{address} is on the Hugging Face hub, and this program was built without it: build with \
+         `--features hub`, or download the file and give its path"
+    )]
+    NotBuilt { address: String },
+}

@@ -1,0 +1,113 @@
+//! The Hugging Face hub: data sets and weight files come from it, trained weights go to it.
+//!
+//! A file that a spec or the command line names may be an address, `hf://OWNER/REPO/FILE` ([`address`]); [`locate`]
+//! turns such a name into a local path. The network is behind the feature `hub`; without it the same address is an
+//! error that says so. Nothing here knows what is in a file.
+
+pub mod address;
+#[cfg(feature = "hub")]
+mod client;
+mod error;
+#[cfg(feature = "hub")]
+mod progress;
+
+pub use address::{Address, AddressError, Repo, is_address};
+#[cfg(feature = "hub")]
+pub use client::Hub;
+pub use error::HubError;
+
+use std::path::{Path, PathBuf};
+
+/// A file to be stored in a repository.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Upload {
+    /// Its path in the repository.
+    pub name: String,
+    pub content: Content,
+}
+
+/// Where an upload's bytes are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Content {
+    File(PathBuf),
+    Text(String),
+}
+
+/// What a commit is called, and what kind of repository is made where there is none.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Commit {
+    pub message: String,
+    /// Only for a repository that this push creates.
+    pub private: bool,
+}
+
+/// The local path of a file that a user has named: an `hf://` address is fetched, unless its cached copy is current;
+/// any other path is returned as it is, whether it exists or not.
+///
+/// # Errors
+/// A malformed address, a build without the feature `hub`, and whatever keeps the file from being fetched.
+pub fn locate(path: &Path) -> Result<PathBuf, HubError> {
+    match address_in(path)? {
+        Some(address) => fetch(&address),
+        None => Ok(path.into()),
+    }
+}
+
+/// The address that `path` is, if it is one; makes no request.
+///
+/// # Errors
+/// A malformed address.
+pub fn address_in(path: &Path) -> Result<Option<Address>, AddressError> {
+    if is_address(path) { path.to_string_lossy().parse().map(Some) } else { Ok(None) }
+}
+
+#[cfg(feature = "hub")]
+fn fetch(address: &Address) -> Result<PathBuf, HubError> {
+    Hub::from_env().fetch_weights(address)
+}
+
+#[cfg(not(feature = "hub"))]
+fn fetch(address: &Address) -> Result<PathBuf, HubError> {
+    Err(HubError::NotBuilt { address: address.to_string() })
+}
+
+/// Stores `files` in one commit on the hub that the environment names; creates the repository and the branch where
+/// they are missing. The commit's page on the hub is returned.
+///
+/// # Errors
+/// No token, no right to write, no connection, a build without the feature `hub`; each says what to do.
+#[cfg(feature = "hub")]
+pub fn push(to: &Repo, files: &[Upload], commit: &Commit) -> Result<String, HubError> {
+    Hub::from_env().push(to, files, commit)
+}
+
+/// As with the feature `hub`, which this build lacks.
+///
+/// # Errors
+/// Always: there is no network stack.
+#[cfg(not(feature = "hub"))]
+pub fn push(to: &Repo, _: &[Upload], _: &Commit) -> Result<String, HubError> {
+    Err(HubError::NotBuilt { address: to.to_string() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn other_paths_are_left_alone() {
+        for path in ["weights.safetensors", "/a/b", "hf", "a/hf://b", "./hf:", ""] {
+            assert_eq!(locate(Path::new(path)).unwrap(), Path::new(path));
+        }
+        assert!(matches!(locate(Path::new("hf://a/b")), Err(HubError::Address(_))));
+    }
+
+    #[cfg(not(feature = "hub"))]
+    #[test]
+    fn without_the_feature_an_address_says_how_to_build() {
+        let error = locate(Path::new("hf://a/b/c.safetensors@v1")).unwrap_err().to_string();
+        for part in ["hf://a/b/c.safetensors@v1", "--features hub", "its path"] {
+            assert!(error.contains(part), "{error}");
+        }
+    }
+}

@@ -1,0 +1,241 @@
+//! The card of published weights, a Markdown page with the hub's front matter: what they are, how they were trained and
+//! measured, and how to load them. Everything in it is read from the run's manifest, spec and weight file; the caller
+//! has removed what must not be public.
+
+use crate::{
+    hub::Repo,
+    train::{
+        clock,
+        manifest::{Manifest, Outcome, Output},
+        task::Better,
+    },
+};
+use serde_yaml::Value;
+use std::fmt::Write as _;
+
+/// What a card is written from.
+#[derive(Clone, Copy, Debug)]
+pub struct ModelCard<'a> {
+    pub repo: &'a Repo,
+    /// The hub's name of the licence: `mit`, `apache-2.0`, `cc-by-4.0`, …
+    pub license: &'a str,
+    pub manifest: &'a Manifest,
+    /// The run's `spec.yaml`.
+    pub spec: &'a Value,
+    pub weights: &'a WeightFile,
+}
+
+/// What is told about the weight file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WeightFile {
+    pub name: String,
+    pub output: Output,
+    pub tensors: usize,
+    /// Numbers that training sets by gradients.
+    pub parameters: usize,
+    /// Numbers that batch normalisation counts: running means and variances.
+    pub statistics: usize,
+}
+
+/// What the spec says about the work: its kind (`pretext`), the task if it has one (`colorization`), its settings.
+struct Work<'a> {
+    kind: &'a str,
+    task: Option<&'a str>,
+    settings: &'a Value,
+}
+
+impl ModelCard<'_> {
+    /// The whole page.
+    ///
+    /// # Errors
+    /// A spec that cannot be written as YAML.
+    pub fn markdown(&self) -> Result<String, serde_yaml::Error> {
+        let work = Work::of(self.spec);
+        let sections = [
+            self.front_matter(&work),
+            format!("# {}\n\n{}\n", self.repo.name, work.in_words()),
+            self.loading(&work),
+            self.network(&work)?,
+            self.data(&work)?,
+            self.training(&work)?,
+            self.results(),
+            self.circumstances(),
+            self.files(),
+            format!(
+                "## Licence\n\n`{}`, for the weights. The pictures that they were trained on have terms of their own.\n",
+                self.license
+            ),
+        ];
+        Ok(sections.join("\n"))
+    }
+
+    fn front_matter(&self, work: &Work) -> String {
+        let tags: String = work.tags().iter().map(|tag| format!("- {tag}\n")).collect();
+        format!("---\nlicense: {}\nlibrary_name: hueristic\ntags:\n{tags}---\n", self.license)
+    }
+
+    fn loading(&self, work: &Work) -> String {
+        let file = self.repo.file(&self.weights.name);
+        let row = work.task.unwrap_or(work.kind);
+        format!(
+            "## Load\n\nAs a row of a linear probe:\n\n```yaml\nbackbones:\n  {row}: {{ file: \"{file}\" }}\n```\n\n\
+             What is in the file:\n\n```sh\nhueristic weights inspect {file}\n```\n\n\
+             It is a safetensors file: convolutions as (O, I, H, W), layers by their Caffe names, the backbone and the \
+             spec in the header.\n"
+        )
+    }
+
+    fn network(&self, work: &Work) -> Result<String, serde_yaml::Error> {
+        let weights = self.weights;
+        let statistics = match weights.statistics {
+            0 => String::new(),
+            some => format!(" and {some} running statistics of batch normalisation"),
+        };
+        Ok(format!(
+            "## Network\n\n{} parameters{statistics}, in {} tensors.\n\n{}",
+            weights.parameters,
+            weights.tensors,
+            work.yaml(&["backbone"])?
+        ))
+    }
+
+    fn data(&self, work: &Work) -> Result<String, serde_yaml::Error> {
+        let prints: Vec<_> =
+            self.manifest.about.data.iter().map(|(split, print)| (split, code(print))).collect();
+        Ok(format!(
+            "## Data\n\n{}\nFingerprints, which change with any picture or label:\n\n{}",
+            work.yaml(&["data"])?,
+            table(["split", "fingerprint"], prints)
+        ))
+    }
+
+    fn training(&self, work: &Work) -> Result<String, serde_yaml::Error> {
+        Ok(format!(
+            "## Training\n\n{} updates, seed {}.\n\n{}",
+            self.manifest.steps,
+            self.manifest.about.seed,
+            work.yaml(&["task", "graph", "train"])?
+        ))
+    }
+
+    fn results(&self) -> String {
+        if self.manifest.metrics.is_empty() {
+            return "## Results\n\nThe run has measured none.\n".into();
+        }
+        let value = |m: &Outcome| m.value.map_or("not a number".into(), |v| format!("{v:.4}"));
+        let rows = self.manifest.metrics.iter().map(|m| (&m.name, format!("{}{}", value(m), goal(m.better))));
+        format!("## Results\n\nOn the validation split, at the end.\n\n{}", table(["metric", "value"], rows))
+    }
+
+    fn circumstances(&self) -> String {
+        let (manifest, machine) = (self.manifest, &self.manifest.machine);
+        let commit = machine.commit.as_deref().unwrap_or("unknown");
+        let mut rows = vec![
+            ("program", format!("hueristic {}, commit {commit}", machine.version)),
+            ("device", format!("{}: {}, {} threads", manifest.about.device, machine.cpu, machine.cores)),
+            ("time", clock::span(manifest.wall_seconds) + &resumed(manifest.resumed)),
+        ];
+        let peak = manifest.peak_memory_bytes.map(|b| ("peak memory", format!("{:.2} GB", b as f64 / 1e9)));
+        rows.extend(peak);
+        rows.extend(manifest.ended.iter().map(|ended| ("ended", ended.clone())));
+        rows.extend(manifest.warnings.iter().map(|warning| ("warning", warning.clone())));
+        format!("## Circumstances\n\n{}", table(["", ""], rows))
+    }
+
+    fn files(&self) -> String {
+        let Output { sha256, bytes } = &self.weights.output;
+        format!(
+            "## Files\n\n`{}`: {bytes} bytes, SHA-256 `{sha256}`.\n\n`spec.yaml` is all that decided the result, \
+             `manifest.json` what came of it and the SHA-256 of every file of the run.\n",
+            self.weights.name
+        )
+    }
+}
+
+impl<'a> Work<'a> {
+    fn of(spec: &'a Value) -> Self {
+        let (kind, settings) = only_entry(&spec["work"]).unwrap_or(("unknown", &Value::Null));
+        let task = &settings["task"];
+        Self { kind, task: task.as_str().or(only_entry(task).map(|(name, _)| name)), settings }
+    }
+
+    fn backbone(&self) -> &str {
+        match only_entry(&self.settings["backbone"]) {
+            Some(("alexnet", _)) => "An AlexNet",
+            _ => "A network",
+        }
+    }
+
+    fn in_words(&self) -> String {
+        let net = self.backbone();
+        match (self.kind, self.task) {
+            ("pretext", Some("colorization")) => format!(
+                "{net} that has learned to colour pictures: from the lightness it predicts a distribution over quantised \
+                 colours at every pixel, and its layers serve as features that were learned without labels (Zhang, \
+                 Isola and Efros, *Colorful Image Colorization*, ECCV 2016)."
+            ),
+            ("pretext", Some(task)) => format!("{net} trained without labels, on the pretext task `{task}`."),
+            ("supervised", _) => format!(
+                "{net} trained on class labels, from the lightness of pictures: what features learned by colorization \
+                 are compared with."
+            ),
+            (kind, _) => format!("{net} trained by a stage of the kind `{kind}`."),
+        }
+    }
+
+    fn tags(&self) -> Vec<&str> {
+        let own = match self.kind {
+            "pretext" => ["self-supervised", self.task.unwrap_or("pretext")],
+            kind => [kind, "image-feature-extraction"],
+        };
+        let mut tags = vec!["hueristic", "colorization"];
+        tags.extend(own.into_iter().filter(|tag| *tag != "colorization"));
+        tags
+    }
+
+    /// Those of its settings that it has, as a block of YAML.
+    fn yaml(&self, keys: &[&str]) -> Result<String, serde_yaml::Error> {
+        let has = |key: &&&str| !self.settings[**key].is_null();
+        let entry = |key: &&str| (Value::from(*key), self.settings[*key].clone());
+        let some: serde_yaml::Mapping = keys.iter().filter(has).map(entry).collect();
+        Ok(format!("```yaml\n{}```\n", serde_yaml::to_string(&some)?))
+    }
+}
+
+/// Key and value of a mapping with one entry: how named variants are written.
+fn only_entry(value: &Value) -> Option<(&str, &Value)> {
+    let mapping = value.as_mapping().filter(|m| m.len() == 1)?;
+    let (key, value) = mapping.iter().next()?;
+    Some((key.as_str()?, value))
+}
+
+fn resumed(times: usize) -> String {
+    match times {
+        0 => String::new(),
+        1 => ", resumed once".into(),
+        more => format!(", resumed {more} times"),
+    }
+}
+
+fn goal(better: Better) -> &'static str {
+    match better {
+        Better::Higher => " (higher is better)",
+        Better::Lower => " (lower is better)",
+        Better::Neither => "",
+    }
+}
+
+fn code(text: &str) -> String {
+    format!("`{text}`")
+}
+
+/// A Markdown table of two columns.
+fn table<K: AsRef<str>>(head: [&str; 2], rows: impl IntoIterator<Item = (K, String)>) -> String {
+    let cell = |text: &str| text.replace('|', "\\|").replace('\n', " ");
+    let mut text = format!("| {} | {} |\n|---|---|\n", head[0], head[1]);
+    for (key, value) in rows {
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "| {} | {} |", cell(key.as_ref()), cell(&value));
+    }
+    text
+}
