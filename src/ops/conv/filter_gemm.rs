@@ -59,7 +59,7 @@ impl<'a, T: Real> FilterGemm<'a, T> {
         } else {
             (shape.rows, shape.cols, shape.inputs_per_group())
         };
-        let panels = Panel::split(shape.groups, width, kernel.lanes);
+        let panels = Panel::split(shape.groups, width, kernel.lanes, kernel.vectors());
         let blocks = shape.outputs_per_group().div_ceil(kernel.rows);
         Self { shape, x, dy, kernel, rows, cols, width, panels, blocks }
     }

@@ -13,8 +13,6 @@ use std::ops::Range;
 
 /// Bytes of packed filter that a task keeps at hand: half of a common second-level cache.
 const PACKED_BYTES: usize = 512 << 10;
-/// Depth (taps × channels) of one block: long enough to hide the store of a tile, short enough for several panels.
-const BLOCK_DEPTH: usize = 1280;
 /// Channels of one tap in a block, where there are several taps: the source slice is then read again from near caches.
 const BLOCK_CHANNELS: usize = 512;
 /// Fewest destination rows in a task: packing a filter column pays from about here.
@@ -94,8 +92,8 @@ impl<T: Real> GatherGemm<'_, T> {
         let len = self.row_count() * self.groups * self.width;
         let mut out = Vec::with_capacity(len);
         let dst = Shared::new(out.as_mut_ptr());
-        let panels = Panel::split(self.groups, self.width, kernel.lanes);
-        let blocks = self.blocks();
+        let panels = Panel::split(self.groups, self.width, kernel.lanes, kernel.vectors());
+        let blocks = self.blocks(kernel.depth);
         let tasks = self.tasks(&panels, &blocks, kernel);
         in_order(
             tasks.len(),
@@ -119,11 +117,11 @@ impl<T: Real> GatherGemm<'_, T> {
         self.depth < SHORT_RUN && self.taps() > 1
     }
 
-    /// The summed index in blocks, channels outermost; a function of the shape alone, since it fixes the rounding.
-    fn blocks(&self) -> Vec<Block> {
-        let most = if self.taps() == 1 { BLOCK_DEPTH } else { BLOCK_CHANNELS };
+    /// The summed index in blocks, channels outermost; a function of shape and processor alone, since it fixes the rounding.
+    fn blocks(&self, depth: usize) -> Vec<Block> {
+        let most = if self.taps() == 1 { depth } else { BLOCK_CHANNELS.min(depth) };
         let channel_ranges = even_ranges(self.depth, self.depth.div_ceil(most));
-        let taps_per_block = (BLOCK_DEPTH / channel_ranges[0].len()).max(1);
+        let taps_per_block = (depth / channel_ranges[0].len()).max(1);
         let tap_ranges = even_ranges(self.taps(), self.taps().div_ceil(taps_per_block));
         let block = |channels: &Range<usize>, taps: &Range<usize>| Block {
             taps: taps.clone(),
@@ -135,7 +133,7 @@ impl<T: Real> GatherGemm<'_, T> {
     /// Groups panels as the packing budget allows, then cuts the rows until there is work for all threads.
     fn tasks<'p>(&self, panels: &'p [Panel], blocks: &[Block], kernel: &TileKernel<T>) -> Vec<Task<'p>> {
         let depth = blocks.iter().map(Block::depth).max().unwrap_or(0);
-        let panel_bytes = (depth * 3 * kernel.lanes * size_of::<T>()).max(1);
+        let panel_bytes = (depth * kernel.vectors() * kernel.lanes * size_of::<T>()).max(1);
         let per_group = panels.len() / self.groups;
         let together = (PACKED_BYTES / panel_bytes).clamp(1, per_group);
         let columns: Vec<&[Panel]> = (0..self.groups)

@@ -1,4 +1,4 @@
-//! The tile kernel, the one inner loop of convolution: a few rows times up to three vectors of columns, kept in
+//! The tile kernel, the one inner loop of convolution: a few rows times up to two or three vectors of columns, kept in
 //! registers while a list of segments streams by (the outer-product scheme of Goto and van de Geijn, "Anatomy of
 //! High-Performance Matrix Multiplication", 2008, with the rows addressed one by one instead of packed).
 //!
@@ -10,9 +10,6 @@ use std::ops::{Add, Mul};
 
 /// Most rows that any kernel holds.
 pub(super) const MAX_ROWS: usize = 8;
-/// Most vectors of columns that a tile holds.
-pub(super) const MAX_VECTORS: usize = 3;
-
 /// A stretch of the summed index over which every row is a regular run of memory.
 #[derive(Clone, Copy)]
 pub(super) struct Segment<T> {
@@ -46,7 +43,10 @@ pub(super) struct TileKernel<T: 'static> {
     pub rows: usize,
     /// Columns in one vector.
     pub lanes: usize,
-    run: [unsafe fn(&Tile<T>); MAX_VECTORS],
+    /// Lines of a panel that are multiplied at a time: enough to hide the store of a tile, few enough that the panel is
+    /// read from near caches.
+    pub depth: usize,
+    run: &'static [unsafe fn(&Tile<T>)],
     transpose: unsafe fn(Matrix<*const T>, Matrix<*mut T>, usize, usize),
 }
 
@@ -54,6 +54,11 @@ pub(super) struct TileKernel<T: 'static> {
 type Matrix<P> = (P, usize);
 
 impl<T> TileKernel<T> {
+    /// Most vectors of columns that a tile holds.
+    pub fn vectors(&self) -> usize {
+        self.run.len()
+    }
+
     /// Multiplies one tile whose panel is `vectors` wide.
     ///
     /// # Safety
@@ -109,8 +114,9 @@ static PLAIN_F32: TileKernel<f32> = plain();
 static PLAIN_F64: TileKernel<f64> = plain();
 
 const fn plain<T: Real>() -> TileKernel<T> {
-    let run = [run::<Plain<T>, 4, 1>, run::<Plain<T>, 4, 2>, run::<Plain<T>, 4, 3>];
-    TileKernel { rows: 4, lanes: 8, run, transpose: transpose::<Plain<T>> }
+    let run: &[unsafe fn(&Tile<T>)] =
+        &[run::<Plain<T>, 4, 1>, run::<Plain<T>, 4, 2>, run::<Plain<T>, 4, 3>];
+    TileKernel { rows: 4, lanes: 8, depth: 1280, run, transpose: transpose::<Plain<T>> }
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -122,12 +128,13 @@ mod x86 {
     pub static AVX512: TileKernel<f32> = TileKernel {
         rows: 8,
         lanes: 16,
-        run: [avx512::<1>, avx512::<2>, avx512::<3>],
+        depth: 1280,
+        run: &[avx512::<1>, avx512::<2>, avx512::<3>],
         transpose: transpose_avx512,
     };
-    /// 4 × 3 accumulators, 3 lines and a broadcast in 16 registers.
+    /// 6 × 2 accumulators, 2 lines and a broadcast in 16 registers; with 4 × 3 none is left over, and sums are spilled.
     pub static AVX2: TileKernel<f32> =
-        TileKernel { rows: 4, lanes: 8, run: [avx2::<1>, avx2::<2>, avx2::<3>], transpose: transpose_avx2 };
+        TileKernel { rows: 6, lanes: 8, depth: 512, run: &[avx2::<1>, avx2::<2>], transpose: transpose_avx2 };
 
     #[target_feature(enable = "avx512f")]
     unsafe fn avx512<const V: usize>(tile: &Tile<f32>) {
@@ -138,7 +145,7 @@ mod x86 {
     #[target_feature(enable = "avx2,fma")]
     unsafe fn avx2<const V: usize>(tile: &Tile<f32>) {
         // SAFETY: the same contract; this function has the features.
-        unsafe { run::<__m256, 4, V>(tile) }
+        unsafe { run::<__m256, 6, V>(tile) }
     }
 
     #[target_feature(enable = "avx512f")]
@@ -319,7 +326,7 @@ mod tests {
     #[test]
     fn every_kernel_multiplies_exactly_its_tile() {
         for kernel in kernels() {
-            for vectors in 1..=MAX_VECTORS {
+            for vectors in 1..=kernel.vectors() {
                 for cols in (vectors - 1) * kernel.lanes + 1..=vectors * kernel.lanes {
                     for rows in 1..=kernel.rows {
                         check_product(kernel, vectors, cols, rows, 1, cols % 2 == 0);
