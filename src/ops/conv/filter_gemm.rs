@@ -282,6 +282,7 @@ impl<'a, T: Real> FilterGemm<'a, T> {
             cols: columns.cols,
             bias: std::ptr::null(),
             add,
+            relu: false,
         };
         // SAFETY: segments stay inside the packed block and panel; no other task writes these channels and columns.
         unsafe { self.kernel.multiply(columns.vectors, &tile) };

@@ -29,6 +29,13 @@ pub(super) struct Filter<'a, T> {
     pub column_step: usize,
 }
 
+/// What follows the products: the bias `(groups · width)`, then perhaps a ReLU.
+#[derive(Clone, Copy)]
+pub(super) struct Finish<'a, T> {
+    pub bias: Option<&'a [T]>,
+    pub relu: bool,
+}
+
 /// A gather product; see the module.
 pub(super) struct GatherGemm<'a, T> {
     pub batch: usize,
@@ -43,8 +50,8 @@ pub(super) struct GatherGemm<'a, T> {
     pub source: &'a [T],
     pub source_size: (usize, usize),
     pub filter: Filter<'a, T>,
-    /// `(groups · width)`.
-    pub bias: Option<&'a [T]>,
+    /// What is done to the sums before they are stored.
+    pub finish: Finish<'a, T>,
 }
 
 /// Part of the summed index: some taps, some channels of each.
@@ -176,15 +183,10 @@ impl<T: Real> GatherGemm<'_, T> {
             for first in task.rows.clone().step_by(kernel.rows) {
                 let tile = self.tile_rows(first, kernel.rows.min(task.rows.end - first));
                 self.collect_segments(scratch, &tile, block, task.panels[0].group);
-                if i == 0 || !scratch.segments.is_empty() {
-                    self.multiply(
-                        kernel,
-                        &scratch.segments,
-                        &tile,
-                        (task.panels, packed),
-                        (block, i > 0),
-                        dst,
-                    );
+                let (add, relu) = (i > 0, self.finish.relu && i + 1 == blocks.len());
+                if !add || relu || !scratch.segments.is_empty() {
+                    let (panels, segments) = ((task.panels, packed), &scratch.segments);
+                    self.multiply(kernel, segments, &tile, panels, (block, add, relu), dst);
                 }
             }
         }
@@ -334,7 +336,7 @@ impl<T: Real> GatherGemm<'_, T> {
         segments: &[Segment<T>],
         tile: &TileRows,
         (panels, packed): (&[Panel], *const T),
-        (block, add): (&Block, bool),
+        (block, add, relu): (&Block, bool, bool),
         dst: Shared<T>,
     ) {
         let pitch = self.groups * self.width;
@@ -347,7 +349,7 @@ impl<T: Real> GatherGemm<'_, T> {
                 let at = (tile.image[r] * self.rows.len() + row) * self.cols.len() + col;
                 *to = dst.get().wrapping_add(at * pitch + channel);
             }
-            let bias = self.bias.filter(|_| !add).map_or(std::ptr::null(), |b| b[channel..].as_ptr());
+            let bias = self.finish.bias.filter(|_| !add).map_or(std::ptr::null(), |b| b[channel..].as_ptr());
             let product = Tile {
                 segments,
                 step: 1,
@@ -357,6 +359,7 @@ impl<T: Real> GatherGemm<'_, T> {
                 cols: panel.cols,
                 bias,
                 add,
+                relu,
             };
             // SAFETY: rows point into the source, the patches or the zeros, each with `len` elements to go; the panel was
             // packed for this block; no other task writes these rows of these columns.

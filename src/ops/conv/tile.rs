@@ -35,6 +35,8 @@ pub(super) struct Tile<'a, T> {
     pub bias: *const T,
     /// Adds to what `dst` holds instead of overwriting it.
     pub add: bool,
+    /// Stores max(·, 0), as a ReLU would.
+    pub relu: bool,
 }
 
 /// The kernels for one processor: `run[v − 1]` multiplies tiles of `v` vectors.
@@ -83,7 +85,7 @@ impl<T> TileKernel<T> {
 
 /// An element type with kernels: f32, and f64 for checks.
 pub(super) trait Real:
-    Copy + Default + Send + Sync + Add<Output = Self> + Mul<Output = Self> + std::iter::Sum + 'static
+    Copy + Default + PartialOrd + Send + Sync + Add<Output = Self> + Mul<Output = Self> + std::iter::Sum + 'static
 {
     /// The fastest kernels that this processor runs.
     fn kernel() -> &'static TileKernel<Self>;
@@ -114,8 +116,7 @@ static PLAIN_F32: TileKernel<f32> = plain();
 static PLAIN_F64: TileKernel<f64> = plain();
 
 const fn plain<T: Real>() -> TileKernel<T> {
-    let run: &[unsafe fn(&Tile<T>)] =
-        &[run::<Plain<T>, 4, 1>, run::<Plain<T>, 4, 2>, run::<Plain<T>, 4, 3>];
+    let run: &[unsafe fn(&Tile<T>)] = &[run::<Plain<T>, 4, 1>, run::<Plain<T>, 4, 2>, run::<Plain<T>, 4, 3>];
     TileKernel { rows: 4, lanes: 8, depth: 1280, run, transpose: transpose::<Plain<T>> }
 }
 
@@ -205,7 +206,7 @@ unsafe fn run<L: Lanes, const R: usize, const V: usize>(tile: &Tile<L::Scalar>) 
     }
 }
 
-/// Writes the sums of a tile: bias and earlier contents are added here, partial rows and columns cut.
+/// Writes the sums of a tile: bias and earlier contents are added here and the ReLU applied, partial rows and columns cut.
 #[inline(always)]
 unsafe fn store<L: Lanes, const V: usize>(tile: &Tile<L::Scalar>, sums: *const L) {
     // SAFETY: rows below `tile.rows` and columns below `tile.cols` only.
@@ -218,6 +219,9 @@ unsafe fn store<L: Lanes, const V: usize>(tile: &Tile<L::Scalar>, sums: *const L
                 let mut sum = sums.add(r * V + v).read();
                 if !base.is_null() {
                     sum = sum.add(L::load_first(base.add(first), cols));
+                }
+                if tile.relu {
+                    sum = sum.rectify();
                 }
                 sum.store_first(to.add(first), cols);
             }
@@ -282,7 +286,7 @@ mod tests {
         cols: usize,
         rows: usize,
         step: usize,
-        add: bool,
+        [add, relu]: [bool; 2],
     ) {
         const PITCH: usize = 64;
         let lens = [5, 3];
@@ -308,6 +312,7 @@ mod tests {
             cols,
             bias: bias.as_ptr(),
             add,
+            relu,
         };
         // SAFETY: eight lines of panel, rows of 64 elements, all within the vectors above.
         unsafe { kernel.multiply(vectors, &tile) };
@@ -315,7 +320,8 @@ mod tests {
             let (r, c) = (i / PITCH, i % PITCH);
             let want = if r < rows && c < cols {
                 let sum: f32 = (0..8).map(|k| left[r * PITCH + k * step] * panel[k * width + c]).sum();
-                sum + if add { was } else { bias[c] }
+                let sum = sum + if add { was } else { bias[c] };
+                if relu { sum.max(0.0) } else { sum }
             } else {
                 was
             };
@@ -329,8 +335,8 @@ mod tests {
             for vectors in 1..=kernel.vectors() {
                 for cols in (vectors - 1) * kernel.lanes + 1..=vectors * kernel.lanes {
                     for rows in 1..=kernel.rows {
-                        check_product(kernel, vectors, cols, rows, 1, cols % 2 == 0);
-                        check_product(kernel, vectors, cols, rows, 7, cols % 3 == 0);
+                        check_product(kernel, vectors, cols, rows, 1, [cols % 2 == 0, rows % 2 == 0]);
+                        check_product(kernel, vectors, cols, rows, 7, [cols % 3 == 0, rows % 3 == 0]);
                     }
                 }
             }
