@@ -2,8 +2,9 @@
 //! and itself on another number of threads.
 
 use candle_core::{DType, Device, Result, Tensor, Var};
-use hueristic::ops::conv::{ConvGeometry, conv2d, conv2d_input_grad, conv2d_weight_grad};
-use hueristic::ops::conv_transpose::conv_transpose2d;
+use hueristic::ops::activation::relu;
+use hueristic::ops::conv::{ConvGeometry, conv2d, conv2d_input_grad, conv2d_relu, conv2d_weight_grad};
+use hueristic::ops::conv_transpose::{conv_transpose2d, conv_transpose2d_relu};
 use rand::RngExt;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
@@ -255,14 +256,26 @@ impl Probe<'_> {
     }
 }
 
+/// The projection without the elements that a small step could carry over the kink of the ReLU.
+fn off_the_kink(projection: &Tensor, sums: &Tensor) -> Result<Tensor> {
+    projection * sums.abs()?.ge(1e-2)?.to_dtype(DType::F64)?
+}
+
 #[test]
 fn conv2d_gradients_equal_finite_differences() -> Result<()> {
     for c in CASES {
         let (x, w, _, bias) = c.tensors(DType::F64)?;
+        let projection = random(&c.y_dims(), 5)?;
         let layer = |x: &Tensor, w: &Tensor, b: Option<&Tensor>| conv2d(x, w, b, c.g);
-        let probe = Probe { layer: &layer, projection: random(&c.y_dims(), 5)? };
+        let probe = Probe { layer: &layer, projection: projection.clone() };
         probe.check([&x, &w, &bias], true, &format!("{c:?} with bias"))?;
         probe.check([&x, &w, &bias], false, &format!("{c:?}"))?;
+        for with_bias in [false, true] {
+            let projection = off_the_kink(&projection, &conv2d(&x, &w, with_bias.then_some(&bias), c.g)?)?;
+            let layer = |x: &Tensor, w: &Tensor, b: Option<&Tensor>| conv2d_relu(x, w, b, c.g);
+            let probe = Probe { layer: &layer, projection };
+            probe.check([&x, &w, &bias], with_bias, &format!("{c:?} with relu"))?;
+        }
     }
     Ok(())
 }
@@ -278,10 +291,49 @@ fn conv_transpose2d_gradients_equal_finite_differences() -> Result<()> {
             continue;
         }
         let (x, w, bias) = (random(&c.y_dims(), 1)?, random(&c.w_dims(), 2)?, random(&[c.inputs], 3)?);
+        let projection = random(&result, 5)?;
         let layer = |x: &Tensor, w: &Tensor, b: Option<&Tensor>| conv_transpose2d(x, w, b, c.g);
-        let probe = Probe { layer: &layer, projection: random(&result, 5)? };
+        let probe = Probe { layer: &layer, projection: projection.clone() };
         probe.check([&x, &w, &bias], true, &format!("transposed {c:?}"))?;
+        let layer = |x: &Tensor, w: &Tensor, b: Option<&Tensor>| conv_transpose2d_relu(x, w, b, c.g);
+        let projection = off_the_kink(&projection, &conv_transpose2d(&x, &w, Some(&bias), c.g)?)?;
+        let probe = Probe { layer: &layer, projection };
+        probe.check([&x, &w, &bias], true, &format!("transposed {c:?} with relu"))?;
     }
+    Ok(())
+}
+
+/// Blocks of the depth that a tile skips, since its taps all fall in the padding, must not skip the ReLU.
+#[test]
+fn a_fused_relu_is_the_relu_of_the_result() -> Result<()> {
+    for c in CASES.iter().chain(LARGE) {
+        let (x, w, dy, bias) = c.tensors(DType::F32)?;
+        for bias in [None, Some(&bias)] {
+            let (got, want) = (conv2d_relu(&x, &w, bias, c.g)?, relu(&conv2d(&x, &w, bias, c.g)?)?);
+            assert_eq!(distance(&got, &want)?, 0.0, "{c:?}");
+        }
+        if c.g.groups == 1 {
+            let (got, want) =
+                (conv_transpose2d_relu(&dy, &w, None, c.g)?, conv_transpose2d(&dy, &w, None, c.g)?);
+            assert_eq!(distance(&got, &relu(&want)?)?, 0.0, "transposed {c:?}");
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn a_fused_relu_shows_nan_and_has_gradient_zero_at_zero() -> Result<()> {
+    let g = ConvGeometry::default();
+    let w = Tensor::ones((1, 1, 1, 1), DType::F32, &Device::Cpu)?;
+    let x =
+        Var::from_tensor(&Tensor::new(&[f32::NAN, 0.0, -1.0, 2.0], &Device::Cpu)?.reshape((1, 2, 2, 1))?)?;
+    let y = conv2d_relu(&x, &w, None, g)?;
+    let (first, rest) = (y.flatten_all()?.to_vec1::<f32>()?[0], y.flatten_all()?.narrow(0, 1, 3)?);
+    assert!(first.is_nan());
+    assert_eq!(rest.to_vec1::<f32>()?, [0.0, 0.0, 2.0]);
+    let grads = y.sum_all()?.backward()?;
+    let dx = grads.get(&x).expect("a gradient").flatten_all()?.to_vec1::<f32>()?;
+    assert_eq!(dx[1..], [0.0, 0.0, 1.0]);
     Ok(())
 }
 

@@ -11,7 +11,7 @@ use crate::{
         layers::{BatchNorm, Conv, ConvShape, ConvTranspose},
         params::Params,
     },
-    ops::{activation::relu, dropout::dropout, pool::max_pool2d},
+    ops::{dropout::dropout, pool::max_pool2d},
     rng::Rng,
 };
 use candle_core::{Result, Tensor, bail};
@@ -167,14 +167,15 @@ impl Block {
     }
 
     fn forward(&self, layer: &Layer, x: &Tensor, mode: &Mode) -> Result<Tensor> {
-        let mut y = match &self.window {
-            Window::Pool => return max_pool2d(x, layer.pool_geometry()),
-            Window::Conv(conv) => conv.forward(x, mode)?,
-            Window::ConvTranspose(conv) => conv.forward(x, mode)?,
+        // A ReLU is computed with what it follows: the window, or the normalisation between.
+        let relu = layer.relu && layer.norm.as_ref().is_none_or(|norm| norm.after_relu);
+        let mut y = match (&self.window, relu) {
+            (Window::Pool, _) => return max_pool2d(x, layer.pool_geometry()),
+            (Window::Conv(conv), true) => conv.forward_relu(x, mode)?,
+            (Window::Conv(conv), false) => conv.forward(x, mode)?,
+            (Window::ConvTranspose(conv), true) => conv.forward_relu(x, mode)?,
+            (Window::ConvTranspose(conv), false) => conv.forward(x, mode)?,
         };
-        if layer.relu && layer.norm.as_ref().is_none_or(|norm| norm.after_relu) {
-            y = relu(&y)?;
-        }
         if let Some(norm) = &self.norm {
             y = norm.forward(&y, mode)?;
         }

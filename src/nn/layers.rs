@@ -10,8 +10,8 @@ use super::{
 use crate::{
     ops::{
         batch_norm::{Momentum, Running, batch_norm_eval, batch_norm_train},
-        conv::{ConvGeometry, conv2d},
-        conv_transpose::conv_transpose2d,
+        conv::{ConvGeometry, conv2d, conv2d_relu},
+        conv_transpose::{conv_transpose2d, conv_transpose2d_relu},
     },
     rng::Rng,
 };
@@ -69,6 +69,12 @@ impl Conv {
         let bias = self.bias.as_ref().map(|bias| mode.see(bias));
         conv2d(x, &mode.see(&self.weight), bias.as_ref(), self.geometry)
     }
+
+    /// The same with the ReLU that follows, in one pass.
+    pub fn forward_relu(&self, x: &Tensor, mode: &Mode) -> Result<Tensor> {
+        let bias = self.bias.as_ref().map(|bias| mode.see(bias));
+        conv2d_relu(x, &mode.see(&self.weight), bias.as_ref(), self.geometry)
+    }
 }
 
 /// Transposed convolution of `(B, H, W, inputs)`: `NAME.weight` is `(inputs, K, K, outputs)`, one group.
@@ -101,6 +107,12 @@ impl ConvTranspose {
     pub fn forward(&self, x: &Tensor, mode: &Mode) -> Result<Tensor> {
         let bias = self.bias.as_ref().map(|bias| mode.see(bias));
         conv_transpose2d(x, &mode.see(&self.weight), bias.as_ref(), self.geometry)
+    }
+
+    /// The same with the ReLU that follows, in one pass.
+    pub fn forward_relu(&self, x: &Tensor, mode: &Mode) -> Result<Tensor> {
+        let bias = self.bias.as_ref().map(|bias| mode.see(bias));
+        conv_transpose2d_relu(x, &mode.see(&self.weight), bias.as_ref(), self.geometry)
     }
 }
 

@@ -24,8 +24,13 @@ impl CustomOp1 for Relu {
     }
 
     fn bwd(&self, _x: &Tensor, y: &Tensor, dy: &Tensor) -> Result<Option<Tensor>> {
-        Ok(Some(y.apply_op2_no_bwd(&dy.contiguous()?, &ReluGradient)?))
+        Ok(Some(relu_gradient(y, dy)?))
     }
+}
+
+/// The gradient before a ReLU from its result y, contiguous, and the gradient of y; without a graph.
+pub(super) fn relu_gradient(y: &Tensor, dy: &Tensor) -> Result<Tensor> {
+    y.apply_op2_no_bwd(&dy.contiguous()?, &ReluGradient)
 }
 
 /// (y, dy) → dx.

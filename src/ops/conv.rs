@@ -54,10 +54,20 @@ impl ConvGeometry {
 /// f32 or f64, one dtype for all. The gradient of each argument is computed only when it takes part in the graph.
 /// Errors where shapes or groups disagree, or the kernel does not fit in the padded input.
 pub fn conv2d(x: &Tensor, w: &Tensor, bias: Option<&Tensor>, g: ConvGeometry) -> Result<Tensor> {
+    forward(x, w, bias, g, false)
+}
+
+/// max([`conv2d`], 0) in one pass; the sums themselves are not kept. Gradient 0 at 0, and NaN shows, as
+/// [`relu`](super::activation::relu) has it.
+pub fn conv2d_relu(x: &Tensor, w: &Tensor, bias: Option<&Tensor>, g: ConvGeometry) -> Result<Tensor> {
+    forward(x, w, bias, g, true)
+}
+
+fn forward(x: &Tensor, w: &Tensor, bias: Option<&Tensor>, g: ConvGeometry, relu: bool) -> Result<Tensor> {
     let ((batch, height, width, inputs), (outputs, kh, kw, _)) = (x.dims4()?, w.dims4()?);
     let sizes = [(height, g.out(height, kh)), (width, g.out(width, kw))];
     let shape = conv_shape("conv2d", batch, sizes, (inputs, outputs), w.dims4()?, g)?;
-    Convolution { shape, direction: Direction::Forward }.apply(x, w, bias)
+    Convolution { shape, direction: Direction::Forward, relu }.apply(x, w, bias)
 }
 
 /// The gradient of [`conv2d`] in x of size (H, W), without a graph: w `(O, KH, KW, C/groups)`, dy `(B, H', W', O)` →
@@ -67,7 +77,7 @@ pub fn conv2d_input_grad(size: (usize, usize), w: &Tensor, dy: &Tensor, g: ConvG
     let sizes = [(size.0, oh), (size.1, ow)];
     let shape =
         conv_shape("conv2d_input_grad", batch, sizes, (per_group * g.groups, outputs), w.dims4()?, g)?;
-    Convolution { shape, direction: Direction::Adjoint }.apply(&dy.detach(), &w.detach(), None)
+    Convolution { shape, direction: Direction::Adjoint, relu: false }.apply(&dy.detach(), &w.detach(), None)
 }
 
 /// The gradient of [`conv2d`] in w with a kernel (KH, KW), without a graph: x `(B, H, W, C)`, dy `(B, H', W', O)` →

@@ -6,6 +6,7 @@
 
 use super::axis::{Axis, AxisMap};
 use super::filter_gemm::FilterGemm;
+pub(super) use super::gather_gemm::Finish;
 use super::gather_gemm::{Filter, GatherGemm};
 use super::tile::Real;
 use rayon::prelude::*;
@@ -47,8 +48,8 @@ impl ConvShape {
     }
 }
 
-/// y = x ∗ w (+ bias).
-pub(super) fn forward<T: Real>(s: &ConvShape, x: &[T], w: &[T], bias: Option<&[T]>) -> Vec<T> {
+/// y = x ∗ w (+ bias, then perhaps a ReLU).
+pub(super) fn forward<T: Real>(s: &ConvShape, x: &[T], w: &[T], finish: Finish<T>) -> Vec<T> {
     assert_eq!((x.len(), w.len()), (s.input_len(), s.weight_len()));
     let (taps, depth) = (s.taps(), s.inputs_per_group());
     GatherGemm {
@@ -67,13 +68,13 @@ pub(super) fn forward<T: Real>(s: &ConvShape, x: &[T], w: &[T], bias: Option<&[T
             depth_step: 1,
             column_step: taps * depth,
         },
-        bias,
+        finish,
     }
     .run()
 }
 
-/// dx = the adjoint of `forward` in x, applied to dy (+ bias, for a transposed convolution's forward).
-pub(super) fn grad_input<T: Real>(s: &ConvShape, dy: &[T], w: &[T], bias: Option<&[T]>) -> Vec<T> {
+/// dx = the adjoint of `forward` in x, applied to dy (+ bias and ReLU, for a transposed convolution's forward).
+pub(super) fn grad_input<T: Real>(s: &ConvShape, dy: &[T], w: &[T], finish: Finish<T>) -> Vec<T> {
     assert_eq!((dy.len(), w.len()), (s.output_len(), s.weight_len()));
     let (taps, width) = (s.taps(), s.inputs_per_group());
     GatherGemm {
@@ -92,7 +93,7 @@ pub(super) fn grad_input<T: Real>(s: &ConvShape, dy: &[T], w: &[T], bias: Option
             depth_step: taps * width,
             column_step: 1,
         },
-        bias,
+        finish,
     }
     .run()
 }

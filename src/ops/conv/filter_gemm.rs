@@ -59,7 +59,7 @@ impl<'a, T: Real> FilterGemm<'a, T> {
         } else {
             (shape.rows, shape.cols, shape.inputs_per_group())
         };
-        let panels = Panel::split(shape.groups, width, kernel.lanes);
+        let panels = Panel::split(shape.groups, width, kernel.lanes, kernel.vectors());
         let blocks = shape.outputs_per_group().div_ceil(kernel.rows);
         Self { shape, x, dy, kernel, rows, cols, width, panels, blocks }
     }
@@ -282,6 +282,7 @@ impl<'a, T: Real> FilterGemm<'a, T> {
             cols: columns.cols,
             bias: std::ptr::null(),
             add,
+            relu: false,
         };
         // SAFETY: segments stay inside the packed block and panel; no other task writes these channels and columns.
         unsafe { self.kernel.multiply(columns.vectors, &tile) };

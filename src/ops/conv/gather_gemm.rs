@@ -13,8 +13,6 @@ use std::ops::Range;
 
 /// Bytes of packed filter that a task keeps at hand: half of a common second-level cache.
 const PACKED_BYTES: usize = 512 << 10;
-/// Depth (taps × channels) of one block: long enough to hide the store of a tile, short enough for several panels.
-const BLOCK_DEPTH: usize = 1280;
 /// Channels of one tap in a block, where there are several taps: the source slice is then read again from near caches.
 const BLOCK_CHANNELS: usize = 512;
 /// Fewest destination rows in a task: packing a filter column pays from about here.
@@ -31,6 +29,13 @@ pub(super) struct Filter<'a, T> {
     pub column_step: usize,
 }
 
+/// What follows the products: the bias `(groups · width)`, then perhaps a ReLU.
+#[derive(Clone, Copy)]
+pub(super) struct Finish<'a, T> {
+    pub bias: Option<&'a [T]>,
+    pub relu: bool,
+}
+
 /// A gather product; see the module.
 pub(super) struct GatherGemm<'a, T> {
     pub batch: usize,
@@ -45,8 +50,8 @@ pub(super) struct GatherGemm<'a, T> {
     pub source: &'a [T],
     pub source_size: (usize, usize),
     pub filter: Filter<'a, T>,
-    /// `(groups · width)`.
-    pub bias: Option<&'a [T]>,
+    /// What is done to the sums before they are stored.
+    pub finish: Finish<'a, T>,
 }
 
 /// Part of the summed index: some taps, some channels of each.
@@ -94,8 +99,8 @@ impl<T: Real> GatherGemm<'_, T> {
         let len = self.row_count() * self.groups * self.width;
         let mut out = Vec::with_capacity(len);
         let dst = Shared::new(out.as_mut_ptr());
-        let panels = Panel::split(self.groups, self.width, kernel.lanes);
-        let blocks = self.blocks();
+        let panels = Panel::split(self.groups, self.width, kernel.lanes, kernel.vectors());
+        let blocks = self.blocks(kernel.depth);
         let tasks = self.tasks(&panels, &blocks, kernel);
         in_order(
             tasks.len(),
@@ -119,11 +124,11 @@ impl<T: Real> GatherGemm<'_, T> {
         self.depth < SHORT_RUN && self.taps() > 1
     }
 
-    /// The summed index in blocks, channels outermost; a function of the shape alone, since it fixes the rounding.
-    fn blocks(&self) -> Vec<Block> {
-        let most = if self.taps() == 1 { BLOCK_DEPTH } else { BLOCK_CHANNELS };
+    /// The summed index in blocks, channels outermost; a function of shape and processor alone, since it fixes the rounding.
+    fn blocks(&self, depth: usize) -> Vec<Block> {
+        let most = if self.taps() == 1 { depth } else { BLOCK_CHANNELS.min(depth) };
         let channel_ranges = even_ranges(self.depth, self.depth.div_ceil(most));
-        let taps_per_block = (BLOCK_DEPTH / channel_ranges[0].len()).max(1);
+        let taps_per_block = (depth / channel_ranges[0].len()).max(1);
         let tap_ranges = even_ranges(self.taps(), self.taps().div_ceil(taps_per_block));
         let block = |channels: &Range<usize>, taps: &Range<usize>| Block {
             taps: taps.clone(),
@@ -135,7 +140,7 @@ impl<T: Real> GatherGemm<'_, T> {
     /// Groups panels as the packing budget allows, then cuts the rows until there is work for all threads.
     fn tasks<'p>(&self, panels: &'p [Panel], blocks: &[Block], kernel: &TileKernel<T>) -> Vec<Task<'p>> {
         let depth = blocks.iter().map(Block::depth).max().unwrap_or(0);
-        let panel_bytes = (depth * 3 * kernel.lanes * size_of::<T>()).max(1);
+        let panel_bytes = (depth * kernel.vectors() * kernel.lanes * size_of::<T>()).max(1);
         let per_group = panels.len() / self.groups;
         let together = (PACKED_BYTES / panel_bytes).clamp(1, per_group);
         let columns: Vec<&[Panel]> = (0..self.groups)
@@ -178,15 +183,10 @@ impl<T: Real> GatherGemm<'_, T> {
             for first in task.rows.clone().step_by(kernel.rows) {
                 let tile = self.tile_rows(first, kernel.rows.min(task.rows.end - first));
                 self.collect_segments(scratch, &tile, block, task.panels[0].group);
-                if i == 0 || !scratch.segments.is_empty() {
-                    self.multiply(
-                        kernel,
-                        &scratch.segments,
-                        &tile,
-                        (task.panels, packed),
-                        (block, i > 0),
-                        dst,
-                    );
+                let (add, relu) = (i > 0, self.finish.relu && i + 1 == blocks.len());
+                if !add || relu || !scratch.segments.is_empty() {
+                    let (panels, segments) = ((task.panels, packed), &scratch.segments);
+                    self.multiply(kernel, segments, &tile, panels, (block, add, relu), dst);
                 }
             }
         }
@@ -336,7 +336,7 @@ impl<T: Real> GatherGemm<'_, T> {
         segments: &[Segment<T>],
         tile: &TileRows,
         (panels, packed): (&[Panel], *const T),
-        (block, add): (&Block, bool),
+        (block, add, relu): (&Block, bool, bool),
         dst: Shared<T>,
     ) {
         let pitch = self.groups * self.width;
@@ -349,7 +349,7 @@ impl<T: Real> GatherGemm<'_, T> {
                 let at = (tile.image[r] * self.rows.len() + row) * self.cols.len() + col;
                 *to = dst.get().wrapping_add(at * pitch + channel);
             }
-            let bias = self.bias.filter(|_| !add).map_or(std::ptr::null(), |b| b[channel..].as_ptr());
+            let bias = self.finish.bias.filter(|_| !add).map_or(std::ptr::null(), |b| b[channel..].as_ptr());
             let product = Tile {
                 segments,
                 step: 1,
@@ -359,6 +359,7 @@ impl<T: Real> GatherGemm<'_, T> {
                 cols: panel.cols,
                 bias,
                 add,
+                relu,
             };
             // SAFETY: rows point into the source, the patches or the zeros, each with `len` elements to go; the panel was
             // packed for this block; no other task writes these rows of these columns.

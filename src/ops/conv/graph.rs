@@ -3,8 +3,8 @@
 //! A transposed convolution is a convolution's adjoint, so one operation with a direction serves both layers and both
 //! input gradients. A CUDA path is the `cuda_fwd` of these three operations; nothing else would change.
 
-use super::super::backward::hand_over;
-use super::cpu::{self, ConvShape};
+use super::super::{activation::relu_gradient, backward::hand_over};
+use super::cpu::{self, ConvShape, Finish};
 use super::tile::Real;
 use candle_core::{
     CpuStorage, CustomOp1, CustomOp2, CustomOp3, DType, Layout, Result, Shape, Tensor, WithDType, bail,
@@ -19,11 +19,12 @@ pub(in crate::ops) enum Direction {
     Adjoint,
 }
 
-/// A convolution of known shape, or its adjoint.
+/// A convolution of known shape, or its adjoint; then perhaps a ReLU, in the same pass.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::ops) struct Convolution {
     pub shape: ConvShape,
     pub direction: Direction,
+    pub relu: bool,
 }
 
 impl Convolution {
@@ -60,7 +61,7 @@ impl Convolution {
             Direction::Forward => Direction::Adjoint,
             Direction::Adjoint => Direction::Forward,
         };
-        Self { direction, ..*self }
+        Self { direction, relu: false, ..*self }
     }
 
     fn compute<T: Real + WithDType>(
@@ -71,12 +72,12 @@ impl Convolution {
     ) -> Result<CpuStorage> {
         let op = self.name();
         let (x, w) = (x.slice::<T>(op)?, w.slice::<T>(op)?);
-        let bias = bias.map(|b| b.slice::<T>(op)).transpose()?;
+        let finish = Finish { bias: bias.map(|b| b.slice::<T>(op)).transpose()?, relu: self.relu };
         let product = match self.direction {
             Direction::Forward => cpu::forward::<T>,
             Direction::Adjoint => cpu::grad_input::<T>,
         };
-        Ok(T::to_cpu_storage_owned(product(&self.shape, x, w, bias)))
+        Ok(T::to_cpu_storage_owned(product(&self.shape, x, w, finish)))
     }
 
     fn on_cpu(&self, x: Operand, w: Operand, bias: Option<Operand>) -> Result<(CpuStorage, Shape)> {
@@ -104,6 +105,11 @@ struct Layer {
 }
 
 impl Layer {
+    /// The gradient of the sums, before the ReLU if there is one, from that of the result y.
+    fn of_sums(&self, y: &Tensor, grad: &Tensor) -> Result<Tensor> {
+        if self.convolution.relu { relu_gradient(y, grad) } else { grad.contiguous() }
+    }
+
     /// Gradients of x and w.
     fn gradients(&self, x: &Tensor, w: &Tensor, grad: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
         let back = self.convolution.reversed();
@@ -142,10 +148,10 @@ impl CustomOp2 for Layer {
         &self,
         x: &Tensor,
         w: &Tensor,
-        _: &Tensor,
+        y: &Tensor,
         grad: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        self.gradients(x, w, &grad.contiguous()?)
+        self.gradients(x, w, &self.of_sums(y, grad)?)
     }
 }
 
@@ -171,10 +177,10 @@ impl CustomOp3 for Layer {
         x: &Tensor,
         w: &Tensor,
         _: &Tensor,
-        _: &Tensor,
+        y: &Tensor,
         grad: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        let grad = grad.contiguous()?;
+        let grad = self.of_sums(y, grad)?;
         let (dx, dw) = self.gradients(x, w, &grad)?;
         let db = self.wants.bias.then(|| grad.apply_op1_no_bwd(&BiasGradient)).transpose()?;
         Ok((dx, dw, db))

@@ -1,9 +1,9 @@
 //! Column panels, packing buffers and the split of work among threads: what both kinds of product share.
 
-use super::tile::{MAX_VECTORS, Real};
+use super::tile::Real;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Up to three vectors of neighbouring columns of one group.
+/// A few vectors of neighbouring columns of one group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Panel {
     pub group: usize,
@@ -15,10 +15,10 @@ pub(super) struct Panel {
 }
 
 impl Panel {
-    /// Splits `width` columns of each group as evenly as whole vectors allow.
-    pub fn split(groups: usize, width: usize, lanes: usize) -> Vec<Panel> {
+    /// Splits `width` columns of each group as evenly as whole vectors allow into panels of at most `most` of them.
+    pub fn split(groups: usize, width: usize, lanes: usize, most: usize) -> Vec<Panel> {
         let vectors = width.div_ceil(lanes);
-        let ranges = even_ranges(vectors, vectors.div_ceil(MAX_VECTORS));
+        let ranges = even_ranges(vectors, vectors.div_ceil(most));
         let panel = |group: usize, r: &std::ops::Range<usize>| {
             let first = r.start * lanes;
             Panel { group, first, cols: (width - first).min(r.len() * lanes), vectors: r.len() }
@@ -112,13 +112,13 @@ mod tests {
 
     proptest! {
         #[test]
-        fn panels_cover_every_column_once(groups in 1usize..4, width in 1usize..400, lanes in prop::sample::select(vec![8usize, 16])) {
-            let panels = Panel::split(groups, width, lanes);
+        fn panels_cover_every_column_once(groups in 1usize..4, width in 1usize..400, lanes in prop::sample::select(vec![8usize, 16]), most in 1usize..4) {
+            let panels = Panel::split(groups, width, lanes, most);
             for g in 0..groups {
                 let mut next = 0;
                 for p in panels.iter().filter(|p| p.group == g) {
                     prop_assert_eq!(p.first, next);
-                    prop_assert!(p.vectors <= MAX_VECTORS && p.cols <= p.vectors * lanes && p.cols > (p.vectors - 1) * lanes);
+                    prop_assert!(p.vectors <= most && p.cols <= p.vectors * lanes && p.cols > (p.vectors - 1) * lanes);
                     next += p.cols;
                 }
                 prop_assert_eq!(next, width);

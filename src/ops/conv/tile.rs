@@ -1,4 +1,4 @@
-//! The tile kernel, the one inner loop of convolution: a few rows times up to three vectors of columns, kept in
+//! The tile kernel, the one inner loop of convolution: a few rows times up to two or three vectors of columns, kept in
 //! registers while a list of segments streams by (the outer-product scheme of Goto and van de Geijn, "Anatomy of
 //! High-Performance Matrix Multiplication", 2008, with the rows addressed one by one instead of packed).
 //!
@@ -10,9 +10,6 @@ use std::ops::{Add, Mul};
 
 /// Most rows that any kernel holds.
 pub(super) const MAX_ROWS: usize = 8;
-/// Most vectors of columns that a tile holds.
-pub(super) const MAX_VECTORS: usize = 3;
-
 /// A stretch of the summed index over which every row is a regular run of memory.
 #[derive(Clone, Copy)]
 pub(super) struct Segment<T> {
@@ -38,6 +35,8 @@ pub(super) struct Tile<'a, T> {
     pub bias: *const T,
     /// Adds to what `dst` holds instead of overwriting it.
     pub add: bool,
+    /// Stores max(·, 0), as a ReLU would.
+    pub relu: bool,
 }
 
 /// The kernels for one processor: `run[v − 1]` multiplies tiles of `v` vectors.
@@ -46,7 +45,10 @@ pub(super) struct TileKernel<T: 'static> {
     pub rows: usize,
     /// Columns in one vector.
     pub lanes: usize,
-    run: [unsafe fn(&Tile<T>); MAX_VECTORS],
+    /// Lines of a panel that are multiplied at a time: enough to hide the store of a tile, few enough that the panel is
+    /// read from near caches.
+    pub depth: usize,
+    run: &'static [unsafe fn(&Tile<T>)],
     transpose: unsafe fn(Matrix<*const T>, Matrix<*mut T>, usize, usize),
 }
 
@@ -54,6 +56,11 @@ pub(super) struct TileKernel<T: 'static> {
 type Matrix<P> = (P, usize);
 
 impl<T> TileKernel<T> {
+    /// Most vectors of columns that a tile holds.
+    pub fn vectors(&self) -> usize {
+        self.run.len()
+    }
+
     /// Multiplies one tile whose panel is `vectors` wide.
     ///
     /// # Safety
@@ -78,7 +85,7 @@ impl<T> TileKernel<T> {
 
 /// An element type with kernels: f32, and f64 for checks.
 pub(super) trait Real:
-    Copy + Default + Send + Sync + Add<Output = Self> + Mul<Output = Self> + std::iter::Sum + 'static
+    Copy + Default + PartialOrd + Send + Sync + Add<Output = Self> + Mul<Output = Self> + std::iter::Sum + 'static
 {
     /// The fastest kernels that this processor runs.
     fn kernel() -> &'static TileKernel<Self>;
@@ -109,8 +116,8 @@ static PLAIN_F32: TileKernel<f32> = plain();
 static PLAIN_F64: TileKernel<f64> = plain();
 
 const fn plain<T: Real>() -> TileKernel<T> {
-    let run = [run::<Plain<T>, 4, 1>, run::<Plain<T>, 4, 2>, run::<Plain<T>, 4, 3>];
-    TileKernel { rows: 4, lanes: 8, run, transpose: transpose::<Plain<T>> }
+    let run: &[unsafe fn(&Tile<T>)] = &[run::<Plain<T>, 4, 1>, run::<Plain<T>, 4, 2>, run::<Plain<T>, 4, 3>];
+    TileKernel { rows: 4, lanes: 8, depth: 1280, run, transpose: transpose::<Plain<T>> }
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -122,12 +129,13 @@ mod x86 {
     pub static AVX512: TileKernel<f32> = TileKernel {
         rows: 8,
         lanes: 16,
-        run: [avx512::<1>, avx512::<2>, avx512::<3>],
+        depth: 1280,
+        run: &[avx512::<1>, avx512::<2>, avx512::<3>],
         transpose: transpose_avx512,
     };
-    /// 4 × 3 accumulators, 3 lines and a broadcast in 16 registers.
+    /// 6 × 2 accumulators, 2 lines and a broadcast in 16 registers; with 4 × 3 none is left over, and sums are spilled.
     pub static AVX2: TileKernel<f32> =
-        TileKernel { rows: 4, lanes: 8, run: [avx2::<1>, avx2::<2>, avx2::<3>], transpose: transpose_avx2 };
+        TileKernel { rows: 6, lanes: 8, depth: 512, run: &[avx2::<1>, avx2::<2>], transpose: transpose_avx2 };
 
     #[target_feature(enable = "avx512f")]
     unsafe fn avx512<const V: usize>(tile: &Tile<f32>) {
@@ -138,7 +146,7 @@ mod x86 {
     #[target_feature(enable = "avx2,fma")]
     unsafe fn avx2<const V: usize>(tile: &Tile<f32>) {
         // SAFETY: the same contract; this function has the features.
-        unsafe { run::<__m256, 4, V>(tile) }
+        unsafe { run::<__m256, 6, V>(tile) }
     }
 
     #[target_feature(enable = "avx512f")]
@@ -198,7 +206,7 @@ unsafe fn run<L: Lanes, const R: usize, const V: usize>(tile: &Tile<L::Scalar>) 
     }
 }
 
-/// Writes the sums of a tile: bias and earlier contents are added here, partial rows and columns cut.
+/// Writes the sums of a tile: bias and earlier contents are added here and the ReLU applied, partial rows and columns cut.
 #[inline(always)]
 unsafe fn store<L: Lanes, const V: usize>(tile: &Tile<L::Scalar>, sums: *const L) {
     // SAFETY: rows below `tile.rows` and columns below `tile.cols` only.
@@ -211,6 +219,9 @@ unsafe fn store<L: Lanes, const V: usize>(tile: &Tile<L::Scalar>, sums: *const L
                 let mut sum = sums.add(r * V + v).read();
                 if !base.is_null() {
                     sum = sum.add(L::load_first(base.add(first), cols));
+                }
+                if tile.relu {
+                    sum = sum.rectify();
                 }
                 sum.store_first(to.add(first), cols);
             }
@@ -275,7 +286,7 @@ mod tests {
         cols: usize,
         rows: usize,
         step: usize,
-        add: bool,
+        [add, relu]: [bool; 2],
     ) {
         const PITCH: usize = 64;
         let lens = [5, 3];
@@ -301,6 +312,7 @@ mod tests {
             cols,
             bias: bias.as_ptr(),
             add,
+            relu,
         };
         // SAFETY: eight lines of panel, rows of 64 elements, all within the vectors above.
         unsafe { kernel.multiply(vectors, &tile) };
@@ -308,7 +320,8 @@ mod tests {
             let (r, c) = (i / PITCH, i % PITCH);
             let want = if r < rows && c < cols {
                 let sum: f32 = (0..8).map(|k| left[r * PITCH + k * step] * panel[k * width + c]).sum();
-                sum + if add { was } else { bias[c] }
+                let sum = sum + if add { was } else { bias[c] };
+                if relu { sum.max(0.0) } else { sum }
             } else {
                 was
             };
@@ -319,11 +332,11 @@ mod tests {
     #[test]
     fn every_kernel_multiplies_exactly_its_tile() {
         for kernel in kernels() {
-            for vectors in 1..=MAX_VECTORS {
+            for vectors in 1..=kernel.vectors() {
                 for cols in (vectors - 1) * kernel.lanes + 1..=vectors * kernel.lanes {
                     for rows in 1..=kernel.rows {
-                        check_product(kernel, vectors, cols, rows, 1, cols % 2 == 0);
-                        check_product(kernel, vectors, cols, rows, 7, cols % 3 == 0);
+                        check_product(kernel, vectors, cols, rows, 1, [cols % 2 == 0, rows % 2 == 0]);
+                        check_product(kernel, vectors, cols, rows, 7, [cols % 3 == 0, rows % 3 == 0]);
                     }
                 }
             }

@@ -1,15 +1,16 @@
-//! Times the AlexNet colorizer: forward pass and training step (forward, backward, Adam), as `scripts/bench_torch.py` times
+//! Times a colorizer: forward pass and training step (forward, backward, Adam), as `scripts/bench_torch.py` times
 //! PyTorch's. Prints one JSON line a round.
 //!
 //! ```text
-//! cargo bench --bench alexnet -- --batch 16 --size 180 --rounds 5 --threads 2
+//! cargo bench --bench colorizer -- --backbone vgg --rounds 5 --threads 2
+//! cargo bench --bench colorizer -- --backbone alexnet --batch 1 --size 227 --forward
 //! ```
 
 use anyhow::Result;
 use candle_core::{Device, Tensor};
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 use hueristic::{
-    backbones::{BackboneSpec, Build, Graph, alexnet::AlexNetSpec, network::Network},
+    backbones::{BackboneSpec, Build, Graph, alexnet::AlexNetSpec, network::Network, vgg::VggSpec},
     color::{bins::Bins, encode::SoftCode},
     nn::{
         Mode,
@@ -26,13 +27,54 @@ use std::{sync::Arc, time::Instant};
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
+/// The two colorizers, each with the batch, the pictures and Adam's β₂ that it is timed at.
+#[derive(Clone, Copy, ValueEnum)]
+enum Backbone {
+    Alexnet,
+    Vgg,
+}
+
+impl Backbone {
+    fn spec(self) -> BackboneSpec {
+        match self {
+            Self::Alexnet => BackboneSpec::Alexnet(AlexNetSpec::default()),
+            Self::Vgg => BackboneSpec::Vgg(VggSpec::default()),
+        }
+    }
+
+    fn batch(self) -> usize {
+        match self {
+            Self::Alexnet => 16,
+            Self::Vgg => 4,
+        }
+    }
+
+    fn size(self) -> usize {
+        match self {
+            Self::Alexnet => 180,
+            Self::Vgg => 176,
+        }
+    }
+
+    fn beta2(self) -> f64 {
+        match self {
+            Self::Alexnet => 0.999,
+            Self::Vgg => 0.99,
+        }
+    }
+}
+
 /// What to time.
 #[derive(Parser)]
 struct Options {
-    #[arg(long, default_value_t = 16)]
-    batch: usize,
-    #[arg(long, default_value_t = 180)]
-    size: usize,
+    #[arg(long, value_enum, default_value = "alexnet")]
+    backbone: Backbone,
+    /// Images in a batch [default: 16 for alexnet, 4 for vgg]
+    #[arg(long)]
+    batch: Option<usize>,
+    /// Pixels of a picture's side [default: 180 for alexnet, 176 for vgg]
+    #[arg(long)]
+    size: Option<usize>,
     #[arg(long, default_value_t = 5)]
     rounds: usize,
     /// Steps in a round.
@@ -46,6 +88,16 @@ struct Options {
     /// Cargo passes this one.
     #[arg(long, hide = true)]
     bench: bool,
+}
+
+impl Options {
+    fn batch(&self) -> usize {
+        self.batch.unwrap_or(self.backbone.batch())
+    }
+
+    fn size(&self) -> usize {
+        self.size.unwrap_or(self.backbone.size())
+    }
 }
 
 /// The network with everything a step needs.
@@ -68,22 +120,26 @@ fn uniform(shape: (usize, usize, usize, usize), low: f32, high: f32) -> Result<T
 
 impl Setup {
     fn new(o: &Options) -> Result<Self> {
-        let spec = BackboneSpec::Alexnet(AlexNetSpec::default());
+        let (spec, batch, size) = (o.backbone.spec(), o.batch(), o.size());
         let build = Build { graph: Graph::Pretext, batch_norm: true, input_channels: 1, outputs: Some(313) };
         let mut params = Params::new(&Device::Cpu);
         let net = spec.build(&build, &mut params, &Rng::new(0))?;
-        let adam: OptimizerSpec = serde_json::from_str(r#"{"adam": {"lr": 3e-5, "decay": 1e-3}}"#)?;
-        let optimizer = Optimizer::new(&adam, &params)?;
+        let adam = serde_json::json!({"adam": {"lr": 3e-5, "beta2": o.backbone.beta2(), "decay": 1e-3}});
+        let optimizer = Optimizer::new(&serde_json::from_value::<OptimizerSpec>(adam)?, &params)?;
         let code = SoftCode::new(Arc::new(Bins::new(10.0)), 10, 5.0);
-        let side = o.size.div_ceil(8);
-        let x = uniform((o.batch, o.size, o.size, 1), -50.0, 50.0)?;
-        let ab = uniform((o.batch, side, side, 2), -50.0, 50.0)?;
+        let side = net.grid().labels(size);
+        let x = uniform((batch, size, size, 1), -50.0, 50.0)?;
+        let ab = uniform((batch, side, side, 2), -50.0, 50.0)?;
         Ok(Self { net, params, optimizer, code, weights: vec![1.0; 313], x, ab })
     }
 
     fn logits(&self, mode: &Mode) -> Result<Tensor> {
         let (_, h, w, _) = self.ab.dims4()?;
-        Ok(resize_bilinear(&self.net.forward(&self.x, &["fc8"], mode)?.remove(0), (h, w), true)?)
+        let logits = self.net.forward(&self.x, &[&self.net.head().name], mode)?.remove(0);
+        if logits.dims()[1..3] == [h, w] {
+            return Ok(logits);
+        }
+        Ok(resize_bilinear(&logits, (h, w), self.net.grid().align_corners)?)
     }
 
     fn step(&mut self, index: u64) -> Result<()> {
@@ -114,8 +170,10 @@ fn main() -> Result<()> {
     let o = Options::parse();
     rayon::ThreadPoolBuilder::new().num_threads(o.threads).build_global()?;
     let mut setup = Setup::new(&o)?;
-    // Multiply-adds as published, padding included: forward 1×, a training step 3×.
-    let gmac = if o.size == 180 { 8.509 * o.batch as f64 } else { f64::NAN };
+    let (batch, size) = (o.batch(), o.size());
+    // Multiply-adds on padding included: forward 1×, a training step 3×.
+    let gmac = setup.net.summary((size, size))?.macs() as f64 * batch as f64 / 1e9;
+    let passes = if o.forward { 1.0 } else { 3.0 };
     let mut once = |i: u64| if o.forward { setup.logits(&Mode::Frozen).map(drop) } else { setup.step(i) };
     once(0)?;
     for round in 0..o.rounds as u64 {
@@ -124,9 +182,8 @@ fn main() -> Result<()> {
             once(round * o.steps as u64 + i)?;
         }
         let seconds = start.elapsed().as_secs_f64() / o.steps as f64;
-        let gflops = 2.0 * gmac * if o.forward { 1.0 } else { 3.0 } / seconds;
-        let line = serde_json::json!({"who": "hueristic", "images_per_s": o.batch as f64 / seconds, "seconds": seconds,
-            "nominal_gflops": gflops, "peak_bytes": peak_bytes()});
+        let line = serde_json::json!({"who": "hueristic", "images_per_s": batch as f64 / seconds, "seconds": seconds,
+            "nominal_gflops": 2.0 * gmac * passes / seconds, "peak_bytes": peak_bytes()});
         println!("{line}");
     }
     Ok(())
