@@ -17,17 +17,18 @@
 //!
 //! | floor | modules |
 //! |---|---|
-//! | 0 ground | [`bounded`], [`rng`], [`color`], [`ops`] |
+//! | 0 ground | [`bounded`], [`rng`], [`npy`], [`color`], [`ops`] |
 //! | 1 networks | [`nn`] |
 //! | 2 siblings that do not see one another | [`backbones`], [`data`], [`metrics`] |
 //! | 3 training machinery, knows no task | [`train`] |
 //! | 4 what is learned | [`pretext`], [`probe`] |
-//! | 5 experiments | [`spec`], [`report`], [`experiment`] |
+//! | 5 experiments, pictures | [`spec`], [`report`], [`experiment`], [`colorize`] |
 //! | 6 surface | [`cli`] |
 //!
 //! Activations are NHWC, `(B, H, W, C)`, everywhere; weight files keep the OIHW order and Caffe layer names.
 
 pub mod bounded;
+pub mod npy;
 pub mod rng;
 
 pub mod color;
@@ -44,6 +45,7 @@ pub mod train;
 pub mod pretext;
 pub mod probe;
 
+pub mod colorize;
 pub mod experiment;
 pub mod report;
 pub mod spec;

@@ -43,11 +43,10 @@ pub fn fit(width: usize, height: usize, short: usize) -> (usize, usize) {
 
 /// Why an image cannot be resized.
 #[derive(Debug, thiserror::Error)]
-#[error("{width}×{height} cannot be resized to a short side of {short}: {reason}")]
+#[error("{}×{} cannot be resized to {}×{}: {reason}", from.0, from.1, to.0, to.1)]
 pub struct Unresizable {
-    width: usize,
-    height: usize,
-    short: usize,
+    from: (usize, usize),
+    to: (usize, usize),
     reason: String,
 }
 
@@ -58,16 +57,25 @@ pub fn resize(image: RgbImage, short: usize, resizer: &mut Resizer) -> Result<Rg
     if image.width.min(image.height) == short {
         return Ok(image);
     }
-    scale(&image, short, resizer).map_err(|reason| Unresizable {
-        width: image.width,
-        height: image.height,
-        short,
-        reason,
-    })
+    resize_to(&image, fit(image.width, image.height, short), resizer)
 }
 
-fn scale(image: &RgbImage, short: usize, resizer: &mut Resizer) -> Result<RgbImage, String> {
-    let (width, height) = fit(image.width, image.height, short);
+/// The image at `(width, height)` pixels, whatever that does to its aspect.
+///
+/// Errors: an empty size, or one beyond the largest image that is decoded.
+pub fn resize_to(
+    image: &RgbImage,
+    to: (usize, usize),
+    resizer: &mut Resizer,
+) -> Result<RgbImage, Unresizable> {
+    scale(image, to, resizer).map_err(|reason| Unresizable { from: (image.width, image.height), to, reason })
+}
+
+fn scale(
+    image: &RgbImage,
+    (width, height): (usize, usize),
+    resizer: &mut Resizer,
+) -> Result<RgbImage, String> {
     if 3 * width * height > MAX_BYTES {
         return Err("the result would be too large".into());
     }
