@@ -70,3 +70,43 @@ pub fn write<T: Number>(out: &mut impl Write, shape: &[usize], values: &[T]) -> 
 pub fn read(path: &Path) -> Result<Tensor> {
     Tensor::read_npy(path)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::Value;
+
+    /// numpy's own bytes, made by scripts/oracles/colorize.py: the array i / 7.
+    #[test]
+    fn the_bytes_are_those_of_numpy() {
+        let oracle: Value = serde_json::from_str(include_str!("../scripts/oracles/colorize.json")).unwrap();
+        let cases = oracle["npy"].as_array().unwrap();
+        assert_eq!(cases.len(), 3);
+        for case in cases {
+            let shape: Vec<usize> = serde_json::from_value(case["shape"].clone()).unwrap();
+            let (n, mut ours) = (shape.iter().product::<usize>(), vec![]);
+            match case["type"].as_str() {
+                Some("f4") => {
+                    let values: Vec<f32> = (0..n).map(|i| i as f32 / 7.0).collect();
+                    write(&mut ours, &shape, &values).unwrap();
+                }
+                _ => write(&mut ours, &shape, &(0..n).map(|i| i as f64 / 7.0).collect::<Vec<_>>()).unwrap(),
+            }
+            let hex: String = ours.iter().map(|byte| format!("{byte:02x}")).collect();
+            assert_eq!(hex, case["bytes"].as_str().unwrap(), "{shape:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let mut out = file.reopen().unwrap();
+        begin::<f32>(&mut out, &[2, 1, 3]).unwrap();
+        append(&mut out, &[0f32, -1.5, 2.0]).unwrap();
+        append(&mut out, &[f32::MAX, 4.0, 5.0]).unwrap();
+        let read = read(file.path()).unwrap();
+        assert_eq!(read.dims(), [2, 1, 3]);
+        let values = read.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        assert_eq!(values, [0.0, -1.5, 2.0, f32::MAX, 4.0, 5.0]);
+    }
+}

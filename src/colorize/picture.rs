@@ -19,7 +19,7 @@ use fast_image_resize::Resizer;
 use rayon::prelude::*;
 use std::sync::LazyLock;
 
-/// The short side that the network sees unless told otherwise: what it was trained to see whole photographs at.
+/// The short side that the network sees unless told otherwise; training cuts its windows from pictures of this size.
 pub const SHORT_SIDE: usize = 256;
 /// Pictures smaller than this are enlarged to it; others never are.
 const LEAST: usize = 64;
@@ -168,7 +168,51 @@ fn painted(picture: &RgbImage, grey: Grey, ab: &AbField) -> (RgbImage, usize) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::backbones::network::PixelGrid;
     use proptest::prelude::*;
+    use serde_json::Value;
+
+    fn oracle() -> Value {
+        serde_json::from_str(include_str!("../../scripts/oracles/colorize.json")).unwrap()
+    }
+
+    fn numbers<T: serde::de::DeserializeOwned>(value: &Value) -> T {
+        serde_json::from_value(value.clone()).unwrap()
+    }
+
+    #[test]
+    fn averages_equal_scikit_image() {
+        let greys = &oracle()["greys"];
+        let (rgb, lightness): (Vec<[u8; 3]>, Vec<f32>) = (numbers(&greys["rgb"]), numbers(&greys["l"]));
+        assert_eq!((rgb.len(), lightness.len()), (40, 40));
+        for (rgb, theirs) in rgb.into_iter().zip(lightness) {
+            let ours = Grey::Average.lightness(rgb);
+            assert!((ours - theirs).abs() < 1e-4, "{rgb:?}: {ours}, scikit-image {theirs}");
+        }
+    }
+
+    /// scripts/oracles/colorize.py: torch enlarges, scikit-image converts.
+    #[test]
+    fn painting_equals_torch_and_scikit_image() {
+        let grid = PixelGrid { stride: 4, align_corners: false, multiple: 8 };
+        for case in oracle()["pictures"].as_array().unwrap() {
+            let ([height, width], [h, w]): ([usize; 2], [usize; 2]) =
+                (numbers(&case["size"]), numbers(&case["labels"]));
+            let ab = Tensor::from_vec(numbers::<Vec<f32>>(&case["ab"]), (1, h, w, 2), &Device::Cpu).unwrap();
+            let field = AbField::new(&ab, grid, (4 * h, 4 * w), (height, width)).unwrap();
+            let ours = field.whole().unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
+            let theirs: Vec<f32> = numbers(&case["full"]);
+            assert_eq!(ours.len(), theirs.len());
+            assert!(ours.iter().zip(&theirs).all(|(x, y)| (x - y).abs() < 1e-4), "{height}×{width}");
+            let picture = RgbImage { width, height, pixels: numbers(&case["rgb"]) };
+            let (result, _) = painted(&picture, Grey::Lightness, &field);
+            let theirs: Vec<u8> = numbers(&case["result"]);
+            // where a channel is half way between two bytes, a rounding error decides
+            let off = result.pixels.iter().zip(&theirs).filter(|(x, y)| x != y).count();
+            let worst = result.pixels.iter().zip(&theirs).map(|(x, y)| x.abs_diff(*y)).max();
+            assert!(off <= 1 && worst <= Some(1), "{height}×{width}: {off} bytes differ, by {worst:?}");
+        }
+    }
 
     #[test]
     fn a_photograph_is_shrunk_and_never_enlarged() {
