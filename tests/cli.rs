@@ -57,7 +57,8 @@ fn spec(dir: &Path, yaml: &str) -> String {
 
 #[test]
 fn help_carries_an_example_of_the_verb() {
-    let verbs: [&[&str]; 13] = [
+    let verbs: [&[&str]; 14] = [
+        &["colorize"],
         &["run"],
         &["check"],
         &["show"],

@@ -1,13 +1,13 @@
 //! `run`, `check` and `show`: the verbs that take a spec.
 
-use super::Done;
+use super::{Done, threads};
 use crate::{
     data::source::Locations,
     experiment::{self, Outcome, RunOptions},
     spec::{self, Experiment, experiment::Seeds},
     train::interrupt,
 };
-use anyhow::{Context, Result};
+use anyhow::Result;
 use candle_core::Device;
 use clap::{Args, ValueEnum};
 use std::path::PathBuf;
@@ -78,10 +78,7 @@ impl SpecArgs {
     }
 
     fn options(&self) -> Result<RunOptions> {
-        if let Some(threads) = self.threads {
-            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads.into());
-            pool.build_global().context("cannot set the number of threads")?;
-        }
+        threads::set(self.threads)?;
         let DeviceArg::Cpu = self.device;
         Ok(RunOptions {
             out: self.out.clone(),

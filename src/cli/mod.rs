@@ -3,6 +3,7 @@
 //!
 //! Exit codes: 0 done, 1 a run or a check failed, 2 a bad spec or bad usage, 130 stopped by Ctrl-C.
 
+mod colorize;
 mod data;
 mod experiment;
 mod failure;
@@ -11,6 +12,7 @@ mod model;
 mod push;
 mod report;
 mod score;
+mod threads;
 mod weights;
 
 pub use failure::Failure;
@@ -50,6 +52,13 @@ enum Verb {
     /// Print the resolved spec, defaults written out, and its hash
     #[command(after_help = "Example:\n  hueristic show experiments/tiny/quickstart.yaml --set seeds=[0,1]")]
     Show(experiment::SpecArgs),
+    /// Colour black-and-white photographs
+    #[command(
+        after_help = "Example:\n  hueristic colorize 'old/*.jpg' --weights weights.safetensors --montage\n  \
+                            hueristic colorize albums --recursive --weights weights.safetensors --out albums-coloured\n\n\
+                            A file that cannot be coloured is named at the end (exit code 1); the others are done."
+    )]
+    Colorize(Box<colorize::ColorizeArgs>),
     /// Look at data sets
     #[command(subcommand, after_help = "Example:\n  hueristic data verify cifar10 --data ~/data")]
     Data(data::Data),
@@ -98,6 +107,7 @@ impl Cli {
             Verb::Run(args) => experiment::run(&args),
             Verb::Check(args) => experiment::check(&args),
             Verb::Show(args) => experiment::show(&args),
+            Verb::Colorize(args) => colorize::run(&args),
             Verb::Data(verb) => data::run(verb),
             Verb::Weights(verb) => weights::run(verb),
             Verb::Model(verb) => model::run(verb),

@@ -88,7 +88,7 @@ enum StemArg {
 const COLOURS: usize = 313;
 
 /// A number that its type keeps in range.
-fn number<T: TryFrom<f64, Error: ToString>>(text: &str) -> Result<T, String> {
+pub(super) fn number<T: TryFrom<f64, Error: ToString>>(text: &str) -> Result<T, String> {
     let value: f64 = text.parse().map_err(|_| format!("`{text}` is not a number"))?;
     T::try_from(value).map_err(|e| e.to_string())
 }

@@ -112,6 +112,12 @@ pub fn srgb8_to_lab(rgb: [u8; 3]) -> [f32; 3] {
     srgb8_to_lab_f64(rgb).map(|v| v as f32)
 }
 
+/// L of the sRGB grey with this value in every channel, 0…255, which need not be whole.
+pub fn grey_lightness(value: f64) -> f32 {
+    // White is Y = 1, and so is the sum of Y's row of the matrix.
+    (116.0 * response(linearise(value / 255.0)) - 16.0) as f32
+}
+
 /// One pixel back, clipped to the gamut: the byte triple and whether anything was clipped.
 ///
 /// A channel counts as clipped when its unclipped value lies more than half a byte outside 0…255, so that no colour
@@ -228,6 +234,13 @@ mod tests {
             .map(|i| 0.008 + i as f64 * 6e-6)
             .fold(0.0, |worst: f64, t| worst.max((cube_root(t) / t.cbrt() - 1.0).abs()));
         assert!(worst < 1e-9, "{worst:e}");
+    }
+
+    #[test]
+    fn greys_have_the_lightness_of_their_triple() {
+        for v in 0..=255u8 {
+            assert!((grey_lightness(f64::from(v)) - srgb8_to_lab([v; 3])[0]).abs() < 1e-5, "{v}");
+        }
     }
 
     #[test]

@@ -3,7 +3,8 @@
 //! holds a hash of the numbers, so that two files that do not belong together are noticed.
 
 use super::bins::Bins;
-use candle_core::{DType, Device, Tensor};
+use crate::npy;
+use candle_core::DType;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::io::Write;
@@ -88,9 +89,7 @@ impl Prior {
             None if beside.exists() => std::fs::remove_file(&beside).map_err(|e| unwritable(&beside, e))?,
             None => {}
         }
-        let numbers = Tensor::from_slice(&self.probabilities, self.probabilities.len(), &Device::Cpu);
-        let numbers = numbers.map_err(|e| unwritable(path, e))?;
-        write_whole(path, |temp| numbers.write_npy(temp.path()).map_err(std::io::Error::other))
+        write_whole(path, |temp| npy::write(temp, &[self.probabilities.len()], &self.probabilities))
     }
 }
 
@@ -105,7 +104,7 @@ fn unwritable(path: &Path, reason: impl ToString) -> PriorError {
 
 fn read_numbers(path: &Path) -> Result<Vec<f64>, PriorError> {
     let unreadable = |reason: String| PriorError::Unreadable { path: path.to_owned(), reason };
-    let array = Tensor::read_npy(path).map_err(|e| unreadable(e.to_string()))?;
+    let array = npy::read(path).map_err(|e| unreadable(e.to_string()))?;
     if !matches!(array.dtype(), DType::F32 | DType::F64) {
         return Err(unreadable(format!("expected floating-point numbers, got {:?}", array.dtype())));
     }

@@ -99,7 +99,7 @@ pub(super) fn sorted(names: &[String]) -> Vec<String> {
 }
 
 /// Whether a path ends like an image.
-pub(super) fn is_image(path: &Path) -> bool {
+pub fn is_image(path: &Path) -> bool {
     let ending = path.extension().and_then(OsStr::to_str).map(str::to_ascii_lowercase);
     matches!(ending.as_deref(), Some("jpg" | "jpeg" | "png" | "webp" | "bmp" | "tif" | "tiff"))
 }

@@ -43,11 +43,10 @@ pub fn fit(width: usize, height: usize, short: usize) -> (usize, usize) {
 
 /// Why an image cannot be resized.
 #[derive(Debug, thiserror::Error)]
-#[error("{width}×{height} cannot be resized to {to}: {reason}")]
+#[error("{}×{} cannot be resized to {}×{}: {reason}", from.0, from.1, to.0, to.1)]
 pub struct Unresizable {
-    width: usize,
-    height: usize,
-    to: String,
+    from: (usize, usize),
+    to: (usize, usize),
     reason: String,
 }
 
@@ -58,36 +57,25 @@ pub fn resize(image: RgbImage, short: usize, resizer: &mut Resizer) -> Result<Rg
     if image.width.min(image.height) == short {
         return Ok(image);
     }
-    let (width, height) = fit(image.width, image.height, short);
-    scale(&image, width, height, resizer).map_err(|reason| Unresizable {
-        width: image.width,
-        height: image.height,
-        to: format!("a short side of {short}"),
-        reason,
-    })
+    resize_to(&image, fit(image.width, image.height, short), resizer)
 }
 
-/// The image at exactly `width` × `height`, whatever that does to its aspect; itself when it already is.
+/// The image at `(width, height)` pixels, whatever that does to its aspect.
 ///
-/// Errors: a result that would exceed the largest image that is decoded.
-pub fn stretch(
-    image: RgbImage,
-    width: usize,
-    height: usize,
+/// Errors: an empty size, or one beyond the largest image that is decoded.
+pub fn resize_to(
+    image: &RgbImage,
+    to: (usize, usize),
     resizer: &mut Resizer,
 ) -> Result<RgbImage, Unresizable> {
-    if (image.width, image.height) == (width, height) {
-        return Ok(image);
-    }
-    scale(&image, width, height, resizer).map_err(|reason| Unresizable {
-        width: image.width,
-        height: image.height,
-        to: format!("{width}×{height}"),
-        reason,
-    })
+    scale(image, to, resizer).map_err(|reason| Unresizable { from: (image.width, image.height), to, reason })
 }
 
-fn scale(image: &RgbImage, width: usize, height: usize, resizer: &mut Resizer) -> Result<RgbImage, String> {
+fn scale(
+    image: &RgbImage,
+    (width, height): (usize, usize),
+    resizer: &mut Resizer,
+) -> Result<RgbImage, String> {
     if 3 * width * height > MAX_BYTES {
         return Err("the result would be too large".into());
     }
@@ -188,8 +176,5 @@ mod tests {
         let large = resize(flat, 7, &mut Resizer::new()).unwrap();
         assert_eq!((large.width, large.height), (11, 7));
         assert!(large.pixels.chunks_exact(3).all(|p| p == [10, 20, 30]));
-        let stretched = stretch(large, 4, 9, &mut Resizer::new()).unwrap();
-        assert_eq!((stretched.width, stretched.height), (4, 9));
-        assert!(stretched.pixels.chunks_exact(3).all(|p| p == [10, 20, 30]));
     }
 }

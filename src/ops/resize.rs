@@ -19,11 +19,20 @@ pub fn resize_bilinear(x: &Tensor, (h, w): (usize, usize), align_corners: bool) 
 
 const NAME: &str = "resize_bilinear";
 
-/// The two samples of every output position on one axis: (lower, upper, weight of the upper).
+/// Two neighbouring samples and the weight of the upper one.
+pub type Tap = (usize, usize, f64);
+
+/// What to read at the position `at` among `from` ≥ 1 samples; beyond the first and the last one they are continued.
+pub fn tap(at: f64, from: usize) -> Tap {
+    let lower = (at.max(0.0) as usize).min(from - 1);
+    (lower, (lower + 1).min(from - 1), (at - lower as f64).clamp(0.0, 1.0))
+}
+
+/// The two samples of every output position on one axis.
 #[derive(Clone)]
 struct Axis {
     from: usize,
-    taps: Vec<(usize, usize, f64)>,
+    taps: Vec<Tap>,
 }
 
 impl Axis {
@@ -33,12 +42,7 @@ impl Axis {
             true => 0.0,
             false => ((o as f64 + 0.5) * from as f64 / to as f64 - 0.5).max(0.0),
         };
-        let tap = |o: usize| {
-            let at = position(o);
-            let lower = (at as usize).min(from - 1);
-            (lower, (lower + 1).min(from - 1), (at - lower as f64).clamp(0.0, 1.0))
-        };
-        Self { from, taps: (0..to).map(tap).collect() }
+        Self { from, taps: (0..to).map(|o| tap(position(o), from)).collect() }
     }
 
     /// For every input position the (output position, weight) pairs that read it, in order of output.

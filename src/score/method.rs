@@ -7,7 +7,7 @@ use crate::{
         error::DataError,
         folder::Files,
         source::{Dataset, RgbImage},
-        transforms::stretch,
+        transforms::resize_to,
     },
     report::LeftOut,
     rng::Rng,
@@ -132,8 +132,8 @@ impl Method {
             Self::Random { files, streams, own } => {
                 let place = draw(streams, index, files.len(), *own);
                 let image = self.read(files, place)?;
-                let (width, height) = (truth.image.width, truth.image.height);
-                let image = stretch(image, width, height, &mut Resizer::new())
+                let size = (truth.image.width, truth.image.height);
+                let image = resize_to(&image, size, &mut Resizer::new())
                     .map_err(|e| self.left_out(files.name(place), e.to_string()))?;
                 Ok(Some(with_lightness(truth, Picture::of(image).ab())))
             }

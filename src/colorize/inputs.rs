@@ -1,0 +1,173 @@
+//! The pictures that a command names: files, folders, and patterns, which are expanded here where no shell did.
+
+use crate::data::folder::is_image;
+use std::{
+    collections::HashSet,
+    io,
+    path::{Path, PathBuf},
+};
+use walkdir::{DirEntry, WalkDir};
+
+/// One picture to colour.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Input {
+    pub path: PathBuf,
+    /// Where it lies below the folder that was named; empty for a picture named itself.
+    pub below: PathBuf,
+}
+
+/// Why the named things are no pictures.
+#[derive(Debug, thiserror::Error)]
+pub enum InputError {
+    #[error("{}: not found; give a picture, a folder of pictures, or a pattern such as 'photos/*.jpg'", .0.display())]
+    Missing(PathBuf),
+    #[error("`{pattern}` matches no picture (jpg, png, webp, bmp, tiff)")]
+    NoMatch { pattern: String },
+    #[error("`{pattern}` is no pattern: {reason}; `*`, `?`, `**` and `[abc]` have a meaning")]
+    BadPattern { pattern: String, reason: String },
+    #[error("{}: holds no pictures{}", folder.display(), if *.recursive { "" } else { "; --recursive looks into its folders too" })]
+    NoPictures { folder: PathBuf, recursive: bool },
+    #[error("{}: cannot be read: {source}", path.display())]
+    Unreadable { path: PathBuf, source: io::Error },
+}
+
+/// Every picture that `named` means, in that order, each once. A path that exists is taken as it is, whatever characters it
+/// has; a folder gives the pictures in it (with `recursive`, below it), but not those in the folder `results`.
+///
+/// # Errors
+/// A path that leads nowhere, a folder or pattern without pictures, a folder that cannot be read.
+pub fn expand(named: &[PathBuf], recursive: bool, results: &Path) -> Result<Vec<Input>, InputError> {
+    let mut inputs = vec![];
+    for path in named {
+        if path.is_dir() {
+            inputs.extend(in_folder(path, recursive, results)?);
+        } else if path.exists() {
+            inputs.push(Input { path: path.clone(), below: PathBuf::new() });
+        } else {
+            inputs.extend(matching(path)?);
+        }
+    }
+    let mut seen = HashSet::new();
+    inputs.retain(|input| seen.insert(input.path.canonicalize().unwrap_or_else(|_| input.path.clone())));
+    Ok(inputs)
+}
+
+fn in_folder(folder: &Path, recursive: bool, results: &Path) -> Result<Vec<Input>, InputError> {
+    let results = results.canonicalize().ok();
+    let kept = |entry: &DirEntry| {
+        let hidden = entry.file_name().as_encoded_bytes().starts_with(b".");
+        let ours =
+            entry.file_type().is_dir() && results.is_some() && entry.path().canonicalize().ok() == results;
+        entry.depth() == 0 || !(hidden || ours)
+    };
+    let depth = if recursive { usize::MAX } else { 1 };
+    let walk = WalkDir::new(folder).max_depth(depth).follow_links(true).sort_by_file_name();
+    let mut inputs = vec![];
+    for entry in walk.into_iter().filter_entry(kept) {
+        let entry = entry.map_err(|e| unreadable(folder, e))?;
+        if entry.file_type().is_file() && is_image(entry.path()) {
+            let parent = entry.path().parent().and_then(|parent| parent.strip_prefix(folder).ok());
+            let below = parent.map(Path::to_path_buf).unwrap_or_default();
+            inputs.push(Input { path: entry.into_path(), below });
+        }
+    }
+    if inputs.is_empty() {
+        return Err(InputError::NoPictures { folder: folder.into(), recursive });
+    }
+    Ok(inputs)
+}
+
+fn unreadable(folder: &Path, error: walkdir::Error) -> InputError {
+    InputError::Unreadable {
+        path: error.path().unwrap_or(folder).into(),
+        source: error.into_io_error().unwrap_or_else(|| io::Error::other("a loop of links")),
+    }
+}
+
+fn matching(path: &Path) -> Result<Vec<Input>, InputError> {
+    let pattern = match path.to_str() {
+        Some(text) if text.contains(['*', '?', '[']) => text.to_owned(),
+        _ => return Err(InputError::Missing(path.into())),
+    };
+    let bad =
+        |e: glob::PatternError| InputError::BadPattern { pattern: pattern.clone(), reason: e.to_string() };
+    let mut inputs = vec![];
+    for found in glob::glob(&pattern).map_err(bad)? {
+        let found = found.map_err(|e| InputError::Unreadable { path: e.path().into(), source: e.into() })?;
+        if found.is_file() && is_image(&found) {
+            inputs.push(Input { path: found, below: PathBuf::new() });
+        }
+    }
+    if inputs.is_empty() { Err(InputError::NoMatch { pattern }) } else { Ok(inputs) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    /// A folder with a.jpg, [b].png, notes.txt, .hidden.png, deep/c.webp and out/a.jpg.
+    fn photos() -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["a.jpg", "[b].png", "notes.txt", ".hidden.png", "deep/c.webp", "out/a.jpg"] {
+            let path = folder.path().join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, "x").unwrap();
+        }
+        folder
+    }
+
+    fn found(folder: &Path, named: &[&str], recursive: bool) -> Result<Vec<(String, String)>, String> {
+        let named: Vec<PathBuf> = named.iter().map(|name| folder.join(name)).collect();
+        let inputs = expand(&named, recursive, &folder.join("out")).map_err(|e| e.to_string())?;
+        let plain = |path: &Path| path.strip_prefix(folder).unwrap_or(path).display().to_string();
+        Ok(inputs.iter().map(|i| (plain(&i.path), plain(&i.below))).collect())
+    }
+
+    fn names(folder: &Path, named: &[&str], recursive: bool) -> Vec<String> {
+        found(folder, named, recursive).unwrap().into_iter().map(|(path, _)| path).collect()
+    }
+
+    #[test]
+    fn folders_are_flat_unless_told_otherwise() {
+        let photos = photos();
+        assert_eq!(names(photos.path(), &[""], false), ["[b].png", "a.jpg"]);
+        assert_eq!(names(photos.path(), &[""], true), ["[b].png", "a.jpg", "deep/c.webp"]);
+        assert_eq!(found(photos.path(), &[""], true).unwrap()[2].1, "deep");
+    }
+
+    #[test]
+    fn patterns_are_expanded_and_files_win() {
+        let photos = photos();
+        assert_eq!(names(photos.path(), &["*"], false), ["[b].png", "a.jpg"]);
+        assert_eq!(names(photos.path(), &["d*/?.webp"], false), ["deep/c.webp"]);
+        assert_eq!(
+            names(photos.path(), &["[b].png"], false),
+            ["[b].png"],
+            "the file, not a pattern for b.png"
+        );
+        assert_eq!(
+            names(photos.path(), &["[a].jpg"], false),
+            ["a.jpg"],
+            "a pattern, as there is no such file"
+        );
+    }
+
+    #[test]
+    fn a_picture_named_twice_is_one_and_any_file_may_be_named() {
+        let photos = photos();
+        assert_eq!(names(photos.path(), &["notes.txt", "a.jpg", "deep/../a.jpg", "*.jpg"], false).len(), 2);
+    }
+
+    #[test]
+    fn what_is_not_there_is_named() {
+        let photos = photos();
+        let said = |named: &str, recursive| found(photos.path(), &[named], recursive).unwrap_err();
+        assert!(said("none.jpg", false).contains("none.jpg: not found"));
+        assert!(said("*.gif", false).contains("matches no picture"));
+        assert!(said("[a.jpg", false).contains("is no pattern"));
+        fs::remove_file(photos.path().join("deep/c.webp")).unwrap();
+        assert!(said("deep", false).contains("--recursive"));
+        assert!(!said("deep", true).contains("--recursive"));
+    }
+}
