@@ -57,7 +57,7 @@ fn spec(dir: &Path, yaml: &str) -> String {
 
 #[test]
 fn help_carries_an_example_of_the_verb() {
-    let verbs: [&[&str]; 11] = [
+    let verbs: [&[&str]; 12] = [
         &["run"],
         &["check"],
         &["show"],
@@ -66,6 +66,7 @@ fn help_carries_an_example_of_the_verb() {
         &["data", "prior"],
         &["weights"],
         &["weights", "inspect"],
+        &["weights", "convert"],
         &["model"],
         &["model", "alexnet"],
         &["report"],
