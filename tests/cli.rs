@@ -57,7 +57,7 @@ fn spec(dir: &Path, yaml: &str) -> String {
 
 #[test]
 fn help_carries_an_example_of_the_verb() {
-    let verbs: [&[&str]; 14] = [
+    let verbs: [&[&str]; 15] = [
         &["colorize"],
         &["run"],
         &["check"],
@@ -68,6 +68,7 @@ fn help_carries_an_example_of_the_verb() {
         &["weights"],
         &["weights", "inspect"],
         &["weights", "push"],
+        &["weights", "convert"],
         &["model"],
         &["model", "alexnet"],
         &["report"],

@@ -480,11 +480,11 @@ fn overrides_are_typed_like_the_file() {
 fn overrides_reach_what_they_name() {
     let spec = accepted(GOOD, &["pretrain.train.batch=64", "seeds=[7]", "seeds.0=9"]);
     let stage = spec.stages.get("pretrain").unwrap();
-    assert_eq!((stage.train().batch.get(), &*spec.seeds), (64, &[9][..]));
+    assert_eq!((stage.train().unwrap().batch.get(), &*spec.seeds), (64, &[9][..]));
     // Only the stage that is named: the probe took its copy of the same section before.
-    assert_eq!(spec.stages.get("probe").unwrap().train().batch.get(), 8);
+    assert_eq!(spec.stages.get("probe").unwrap().train().unwrap().batch.get(), 8);
     let swapped = accepted(GOOD, &["pretrain.train.optimizer.sgd.lr=0.5"]);
-    let yaml = resolved_yaml(&swapped.stages.get("pretrain").unwrap().train().optimizer).unwrap();
+    let yaml = resolved_yaml(&swapped.stages.get("pretrain").unwrap().train().unwrap().optimizer).unwrap();
     assert!(yaml.starts_with("sgd:\n  lr: 0.5\n"), "{yaml}");
 }
 
@@ -502,7 +502,7 @@ stages:
 ";
     let dir = folder(&[("spec.yaml", over), ("base.yaml", GOOD)]);
     let spec = load(dir.path(), &[]).unwrap();
-    let train = spec.stages.get("pretrain").unwrap().train();
+    let train = spec.stages.get("pretrain").unwrap().train().unwrap();
     assert_eq!((&*spec.name, train.steps.get(), train.batch.get()), ("longer", 99, 8));
     assert!(resolved_yaml(&train.optimizer).unwrap().starts_with("sgd:"));
 }

@@ -2,6 +2,7 @@
 
 pub mod absorb;
 pub mod alexnet;
+pub mod exchange;
 pub mod network;
 pub mod summary;
 pub mod table;

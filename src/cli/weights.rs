@@ -1,13 +1,19 @@
-//! `weights inspect`: what a weight file holds; the other verbs on weights have files of their own.
+//! `weights`: what a weight file holds, and the same weights under other names and in other formats; `push` has a
+//! file of its own.
 
 use super::{
     Done,
+    failure::Usage,
     push::{self, PushArgs},
 };
-use crate::{hub, nn::weights};
-use anyhow::Result;
+use crate::{
+    backbones::exchange::{self, Architecture, Layout, WeightFile, recognise},
+    hub,
+    nn::weights::{self, Contents, Format, dims_in_file},
+};
+use anyhow::{Context, Result};
 use candle_core::{DType, Tensor};
-use clap::Subcommand;
+use clap::{Args, Subcommand, ValueEnum};
 use std::{
     fmt::Write as _,
     path::{Path, PathBuf},
@@ -15,14 +21,21 @@ use std::{
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Weights {
-    /// List the tensors of a file with their shapes and statistics, and its header
+    /// List the tensors of a file with their shapes and statistics, its format, layout and header
     #[command(
         after_help = "Example:\n  hueristic weights inspect results/runs/quickstart/colorization-s0/weights.safetensors"
     )]
     Inspect {
-        /// A safetensors file, or hf://OWNER/REPO/FILE[@REVISION]; convolutions as (O, I, H, W)
+        /// A safetensors file, a PyTorch state dict or a Caffe model, or hf://OWNER/REPO/FILE[@REVISION]; convolutions
+        /// are shown as (O, I, H, W)
         file: PathBuf,
     },
+    /// Write weights under other names or in another format
+    #[command(
+        after_help = "Example:\n  hueristic weights convert colorization_release_v2.pth colorizer.safetensors\n  \
+                            hueristic weights convert weights.safetensors weights.caffemodel"
+    )]
+    Convert(ConvertArgs),
     /// Upload a finished run's weights to the Hugging Face hub, with a model card
     #[command(after_help = "Needs a token with write permission in HF_TOKEN \
                             (https://huggingface.co/settings/tokens); --dry-run needs none.\n\n\
@@ -31,22 +44,62 @@ pub(super) enum Weights {
     Push(PushArgs),
 }
 
+#[derive(Args, Debug)]
+pub(super) struct ConvertArgs {
+    /// A weight file of any format and layout that `inspect` recognises
+    input: PathBuf,
+    /// The file to write; its extension says the format: .safetensors, .pth or .pt, .caffemodel
+    output: PathBuf,
+    /// Whose names and conventions [default: ours for .safetensors; caffe for .caffemodel; for .pth eccv16,
+    /// torchvision or ours, by the network]
+    #[arg(long, value_enum)]
+    layout: Option<LayoutArg>,
+    /// Replace the output where it exists
+    #[arg(long)]
+    overwrite: bool,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum LayoutArg {
+    /// The names of the layer tables here
+    Ours,
+    /// The PyTorch release of the VGG colorizer
+    Eccv16,
+    /// The Caffe releases of the colorizers, VGG-16, CaffeNet
+    Caffe,
+    /// torchvision's VGG-16 and AlexNet
+    Torchvision,
+}
+
+impl From<LayoutArg> for Layout {
+    fn from(layout: LayoutArg) -> Self {
+        match layout {
+            LayoutArg::Ours => Self::Ours,
+            LayoutArg::Eccv16 => Self::Eccv16,
+            LayoutArg::Caffe => Self::Caffe,
+            LayoutArg::Torchvision => Self::Torchvision,
+        }
+    }
+}
+
 pub(super) fn run(verb: Weights) -> Result<Done> {
     match verb {
         Weights::Inspect { file } => inspect(&file),
         Weights::Push(args) => push::run(&args),
+        Weights::Convert(args) => convert(&args),
     }
 }
 
 fn inspect(file: &Path) -> Result<Done> {
-    let (tensors, header) = weights::read(&hub::locate(file)?)?;
+    let contents = weights::contents(&hub::locate(file)?)?;
+    let Contents { format, tensors, metadata } = &contents;
     let width = tensors.keys().map(String::len).max().unwrap_or(0);
-    let mut text = format!("{}\n", file.display());
+    let mut text = format!("{}\nformat: {format}\nlayout: {}\n", file.display(), layout(&contents));
     let mut total = 0;
-    for (name, tensor) in &tensors {
+    for (name, tensor) in tensors {
         total += tensor.elem_count();
         let (mean, std, broken) = statistics(tensor)?;
-        let shape = in_file(tensor.dims()).iter().map(ToString::to_string).collect::<Vec<_>>().join("×");
+        let shape = dims_in_file(tensor.dims()).iter().map(ToString::to_string).collect::<Vec<_>>().join("×");
         let dtype = tensor.dtype().as_str();
         write!(text, "  {name:width$}  {shape:>16}  {dtype}  mean {mean:>10.3e}  std {std:>9.3e}")?;
         if broken > 0 {
@@ -55,19 +108,24 @@ fn inspect(file: &Path) -> Result<Done> {
         text.push('\n');
     }
     writeln!(text, "{} tensors, {total} numbers", tensors.len())?;
-    for (key, value) in &header {
-        let value = value.trim_end().replace('\n', "\n    ");
-        writeln!(text, "header {key}:\n    {value}")?;
+    for (key, value) in metadata {
+        writeln!(text, "header {key}:\n    {}", indented(value))?;
     }
     Ok(Done::ok(text))
 }
 
-/// The shape as the file has it: a convolution's `(O, H, W, I)` in memory is `(O, I, H, W)` there.
-fn in_file(dims: &[usize]) -> Vec<usize> {
-    match *dims {
-        [o, h, w, i] => vec![o, i, h, w],
-        _ => dims.to_vec(),
+/// For people: what the names say.
+fn layout(Contents { format, tensors, metadata }: &Contents) -> String {
+    match recognise(*format, tensors) {
+        Ok(Some((layout, architecture))) => format!("{layout} ({architecture})"),
+        Ok(None) if metadata.contains_key("backbone") => Layout::Ours.to_string(),
+        Ok(None) => "not recognised".into(),
+        Err(error) => format!("not usable: {error}"),
     }
+}
+
+fn indented(text: &str) -> String {
+    text.trim_end().replace('\n', "\n    ")
 }
 
 /// Mean and standard deviation of the finite numbers, and how many are not finite.
@@ -78,4 +136,90 @@ fn statistics(tensor: &Tensor) -> Result<(f64, f64, usize)> {
     let mean = finite.iter().sum::<f64>() / count;
     let variance = finite.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / count;
     Ok((mean, variance.sqrt(), all.len() - finite.len()))
+}
+
+fn convert(args: &ConvertArgs) -> Result<Done> {
+    let ConvertArgs { input, output, layout, overwrite } = args;
+    let format = format_of(output)?;
+    if same_file(input, output) {
+        return Err(
+            Usage(format!("{} is both input and output: give another output", output.display())).into()
+        );
+    }
+    if output.exists() && !overwrite {
+        return Err(Usage(format!("{} exists: give --overwrite to replace it", output.display())).into());
+    }
+    let file = exchange::open(&hub::locate(input)?)?;
+    let layout = layout.map_or_else(|| usual_layout(format, &file), Layout::from);
+    let notes = exchange::save(&file, layout, format, output)
+        .with_context(|| format!("cannot convert {} to {}", input.display(), output.display()))?;
+    let written = weights::contents(output)?;
+    Ok(Done::ok(account(args, &file, (layout, &written), &notes)?))
+}
+
+fn format_of(path: &Path) -> Result<Format, Usage> {
+    let extension = path.extension().map(|e| e.to_string_lossy().to_lowercase());
+    match extension.as_deref() {
+        Some("safetensors") => Ok(Format::Safetensors),
+        Some("pth" | "pt") => Ok(Format::Pytorch),
+        Some("caffemodel") => Ok(Format::Caffe),
+        _ => Err(Usage(format!(
+            "{} does not say which format: call it .safetensors, .pth, .pt or .caffemodel",
+            path.display()
+        ))),
+    }
+}
+
+fn same_file(a: &Path, b: &Path) -> bool {
+    match (a.canonicalize(), b.canonicalize()) {
+        (Ok(a), Ok(b)) => a == b,
+        _ => a == b,
+    }
+}
+
+/// The layout in which others expect such a file.
+fn usual_layout(format: Format, file: &WeightFile) -> Layout {
+    let grouped =
+        |t: &Tensor| file.tensors.get("conv1.weight").map(|c| c.dims()[0]) != t.dims().last().copied();
+    match (format, file.architecture) {
+        (Format::Safetensors, _) => Layout::Ours,
+        (Format::Caffe, _) => Layout::Caffe,
+        (Format::Pytorch, Some(Architecture::VggColorizer)) => Layout::Eccv16,
+        (Format::Pytorch, Some(Architecture::Vgg16)) => Layout::Torchvision,
+        (Format::Pytorch, Some(Architecture::Alexnet))
+            if !file.tensors.get("conv2.weight").is_some_and(grouped) =>
+        {
+            Layout::Torchvision
+        }
+        (Format::Pytorch, _) => Layout::Ours,
+    }
+}
+
+fn account(
+    args: &ConvertArgs,
+    file: &WeightFile,
+    (layout, written): (Layout, &Contents),
+    notes: &[String],
+) -> Result<String> {
+    let network = file.architecture.map_or("unknown network".into(), |a| a.to_string());
+    let mut text = format!("{network}\n");
+    writeln!(text, "  from {}: {}, layout {}", args.input.display(), file.format, file.layout)?;
+    writeln!(
+        text,
+        "  to {}: {}, layout {layout}, {} tensors",
+        args.output.display(),
+        written.format,
+        written.tensors.len()
+    )?;
+    if let [(first, ours), ..] = &file.renamed[..] {
+        writeln!(text, "  {} tensors renamed on reading, such as {first} → {ours}", file.renamed.len())?;
+    }
+    file.notes.iter().try_for_each(|note| writeln!(text, "  reading: {note}"))?;
+    notes.iter().try_for_each(|note| writeln!(text, "  writing: {note}"))?;
+    for key in ["backbone", "colorization"] {
+        if let Some(yaml) = written.metadata.get(key) {
+            writeln!(text, "header {key}:\n    {}", indented(yaml))?;
+        }
+    }
+    Ok(text)
 }

@@ -5,7 +5,7 @@ use super::{
     job::{Job, Work},
 };
 use crate::{
-    backbones::{BackboneSpec, Build, Graph, absorb::absorb_batch_norm, network::Network},
+    backbones::{BackboneSpec, Build, Graph, absorb::absorb_batch_norm, exchange, network::Network},
     data::loader::{Loader, Pass},
     nn::{params::Params, weights},
     pretext::{PretextSpec, color_prior, colorization::Colorization, supervised::Supervised},
@@ -97,8 +97,8 @@ impl Fit<'_> {
             WeightSource::Stage(_) => self.upstream()?.join(WEIGHTS),
             WeightSource::File(_) => self.weights()?.to_path_buf(),
         };
-        let (tensors, _) = weights::read(&path)?;
-        let report = weights::load_into(params, &tensors)
+        let file = exchange::open(&path)?;
+        let report = weights::load_into(params, &file.tensors)
             .with_context(|| format!("{} does not fit the backbone", path.display()))?;
         tracing::info!("{}: {report}", path.display());
         let left = report.missing.iter().chain(&report.mismatched);
@@ -236,8 +236,8 @@ impl Fit<'_> {
 
     /// The architecture comes from the file when it says one, else from the spec.
     fn loaded(&self, path: &Path, fallback: Option<&BackboneSpec>) -> Result<Network> {
-        let (tensors, metadata) = weights::read(path)?;
-        let spec = match metadata.get("backbone") {
+        let file = exchange::open(path)?;
+        let spec = match file.metadata.get("backbone") {
             Some(yaml) => weights::section(yaml)
                 .with_context(|| format!("{}: the backbone in its header", path.display()))?,
             None => {
@@ -246,7 +246,7 @@ impl Fit<'_> {
         };
         let mut params = Params::new(self.device);
         let net = self.transfer_graph(&spec, &mut params)?;
-        let report = weights::load_into(&params, &without_batch_norm(&spec, tensors)?)
+        let report = weights::load_into(&params, &without_batch_norm(&spec, file.tensors)?)
             .with_context(|| format!("{} does not fit the backbone", path.display()))?;
         tracing::info!("{}: {report}", path.display());
         ensure!(

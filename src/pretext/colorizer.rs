@@ -5,7 +5,7 @@
 use super::colorization::{ColorizationSpec, Loss};
 use crate::{
     backbones::{
-        BackboneSpec, Build, Graph,
+        BackboneSpec, Build, Graph, exchange,
         network::{Network, PixelGrid},
     },
     color::{
@@ -58,15 +58,16 @@ impl Colorizer {
         Ok(Self { net: backbone.build(&build, params, rng)?, output })
     }
 
-    /// The network of a weight file that says what it is (its header's `backbone` and `colorization`), with the spec
-    /// that it was trained by.
+    /// The network of a weight file, with the spec that it was trained by: a run's own, which says what it is (its
+    /// header's `backbone` and `colorization`), or a released colorizer in any format that is recognised.
     ///
     /// # Errors
     /// A file that cannot be read, that is no colorizer's, or that lacks weights of the network which it names.
     pub fn open(path: &Path, device: &Device) -> anyhow::Result<(Self, ColorizationSpec)> {
-        let (tensors, header) = weights::read(path)?;
+        let file = exchange::open(path)?;
+        file.notes.iter().for_each(|note| tracing::info!("{}: {note}", path.display()));
         let section = |name: &str| {
-            header.get(name).with_context(|| {
+            file.metadata.get(name).with_context(|| {
                 format!(
                     "{} holds no colorizer that can be used: its header has no `{name}`; give the \
                      weights.safetensors of a colorization stage, or a released colorizer",
@@ -79,7 +80,7 @@ impl Colorizer {
         let spec: ColorizationSpec = weights::section(section("colorization")?).with_context(damaged)?;
         let mut params = Params::new(device);
         let colorizer = Self::new(&spec, &backbone, &mut params, &Rng::new(0))?;
-        let report = weights::load_into(&params, &tensors)
+        let report = weights::load_into(&params, &file.tensors)
             .with_context(|| format!("{} does not fit the network that its header names", path.display()))?;
         ensure!(
             report.missing.is_empty() && report.mismatched.is_empty(),

@@ -1,0 +1,225 @@
+//! Ours into theirs, in any of the three containers.
+
+use super::{
+    Architecture, Layout, WeightFile,
+    import::{COLOUR_UNIT, LIGHTNESS_UNIT},
+    names::{self, SCALE},
+};
+use crate::{
+    color::bins::Bins,
+    nn::weights::{self, Format, Named, caffe, pth},
+};
+use anyhow::{Context, Result, bail, ensure};
+use candle_core::{DType, Device, Tensor};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+};
+
+/// The layer that is a transposed convolution.
+const TRANSPOSED: [&str; 1] = ["conv8_1"];
+
+/// Writes a weight file in a layout and a format, atomically; what was changed or left out comes back in sentences.
+/// Only safetensors in our own layout keeps the metadata. Caffe models have Caffe's layout.
+///
+/// # Errors
+/// A network that the layout has no names for, a layout that the format cannot hold, a file that cannot be written.
+pub fn save(file: &WeightFile, layout: Layout, format: Format, path: &Path) -> Result<Vec<String>> {
+    ensure!(
+        format != Format::Caffe || layout == Layout::Caffe,
+        "a .caffemodel holds the layout `caffe`, not `{layout}`: give another extension, or `--layout caffe`"
+    );
+    let (tensors, mut notes) =
+        exported(file, layout).with_context(|| format!("cannot write the layout `{layout}`"))?;
+    let list: Vec<(&str, &Tensor)> = tensors.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
+    let kept = format == Format::Safetensors && layout == Layout::Ours;
+    if !kept && !file.metadata.is_empty() {
+        let keys = file.metadata.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
+        notes.push(format!("left out: the header ({keys}), for which there is no place"));
+    }
+    match format {
+        Format::Safetensors if kept => weights::write(&list, &file.metadata, path)?,
+        Format::Safetensors => weights::write(&list, &BTreeMap::new(), path)?,
+        Format::Pytorch => pth::write(&list, path)?,
+        Format::Caffe => caffe::write("hueristic", &list, &TRANSPOSED, path)?,
+    }
+    Ok(notes)
+}
+
+fn exported(file: &WeightFile, layout: Layout) -> Result<(Named, Vec<String>)> {
+    let mut out = Exported { tensors: file.tensors.clone(), notes: vec![] };
+    if layout == Layout::Ours {
+        return Ok((out.tensors, out.notes));
+    }
+    let architecture = file.architecture.context("the file holds no network that others have names for")?;
+    match (layout, architecture) {
+        (Layout::Eccv16, Architecture::VggColorizer) => out.eccv16(file)?,
+        (Layout::Eccv16, _) => bail!("it belongs to the VGG colorizer; this is {architecture}"),
+        (Layout::Torchvision, Architecture::VggColorizer) => bail!("torchvision has no colorizer"),
+        (Layout::Torchvision, _) => out.torchvision(architecture)?,
+        (Layout::Caffe, Architecture::VggColorizer) => out.caffe_colorizer(file)?,
+        (Layout::Caffe, _) => out.caffe_flat(architecture)?,
+        (Layout::Ours, _) => {}
+    }
+    let tensors = out.renamed(layout, architecture)?;
+    Ok((tensors, out.notes))
+}
+
+struct Exported {
+    tensors: Named,
+    notes: Vec<String>,
+}
+
+impl Exported {
+    /// The release: scale and shift, counters instead of weights, other units, no temperature.
+    fn eccv16(&mut self, file: &WeightFile) -> Result<()> {
+        let bins = Bins::new(10.0);
+        self.colours(&bins)?;
+        self.scale("conv1_1.weight", LIGHTNESS_UNIT)?;
+        self.notes.push(format!(
+            "conv1_1.weight multiplied by {LIGHTNESS_UNIT}: its input there is (L − 50) / 100"
+        ));
+        match temperature(file)? {
+            Some(1.0) => {}
+            Some(t) => {
+                self.scale("conv8_313.weight", 1.0 / t)?;
+                self.scale("conv8_313.bias", 1.0 / t)?;
+                self.notes.push(format!(
+                    "conv8_313 divided by the temperature {t}, for which there is no other place"
+                ));
+            }
+            None => self.notes.push("the file names no temperature: the decoding there has 1".into()),
+        }
+        for norm in self.norms() {
+            let channels = self.get(&format!("{norm}.running_mean"))?.elem_count();
+            for (part, value) in [("weight", 1f32), ("bias", 0.0)] {
+                let full = Tensor::full(value, channels, &Device::Cpu)?;
+                self.tensors.entry(format!("{norm}.{part}")).or_insert(full);
+            }
+            self.tensors.remove(&format!("{norm}.weight_sum"));
+            self.tensors.insert(format!("{norm}.num_batches_tracked"), Tensor::new(0i64, &Device::Cpu)?);
+        }
+        let centres = centres(&bins, 1.0 / COLOUR_UNIT)?;
+        self.tensors.insert("model_out.weight".into(), centres);
+        Ok(())
+    }
+
+    /// The release: decoding with a temperature, bin centres, scale and shift in a layer of their own.
+    fn caffe_colorizer(&mut self, file: &WeightFile) -> Result<()> {
+        for norm in self.norms() {
+            for part in ["weight", "bias"] {
+                if let Some(tensor) = self.tensors.remove(&format!("{norm}.{part}")) {
+                    self.tensors.insert(format!("{norm}{SCALE}.{part}"), tensor);
+                }
+            }
+        }
+        if self.norms().iter().any(|norm| self.tensors.contains_key(&format!("{norm}{SCALE}.weight"))) {
+            self.notes.push(format!(
+                "scale and shift of batch normalisation are in Scale layers called NAME{SCALE}"
+            ));
+        }
+        let bins = Bins::new(10.0);
+        if self.colours(&bins).is_ok() {
+            self.tensors.insert("class8_ab.weight".into(), centres(&bins, 1.0)?);
+            self.tensors.insert("class8_ab.bias".into(), Tensor::zeros(2, DType::F32, &Device::Cpu)?);
+            if let Some(t) = temperature(file)? {
+                let sharpness = Tensor::full((1.0 / t) as f32, bins.len(), &Device::Cpu)?;
+                self.tensors.insert("conv8_313_rh.weight".into(), sharpness);
+            }
+            self.notes.push(
+                "added: class8_ab, the bin centres, and conv8_313_rh, the temperature if there is one".into(),
+            );
+        }
+        Ok(())
+    }
+
+    /// Classifiers (three channels in) end in inner products there, colorizers in convolutions.
+    fn caffe_flat(&mut self, architecture: Architecture) -> Result<()> {
+        let colour = self.tensors.get("conv1.weight").is_some_and(|weight| weight.dims().last() == Some(&3));
+        if architecture == Architecture::Vgg16 || (colour && self.norms().is_empty()) {
+            self.windows_to_flat()?;
+        }
+        Ok(())
+    }
+
+    fn torchvision(&mut self, architecture: Architecture) -> Result<()> {
+        ensure!(self.norms().is_empty(), "its {architecture} has no batch normalisation, this one has");
+        if architecture == Architecture::Alexnet {
+            let (first, second) = (self.get("conv1.weight")?.dims4()?, self.get("conv2.weight")?.dims4()?);
+            ensure!(
+                first.0 == second.3,
+                "its AlexNet has no groups, this one splits conv2 into {}",
+                first.0 / second.3.max(1)
+            );
+        }
+        self.windows_to_flat()
+    }
+
+    /// `(O, K, K, C)` to `(O, C·K·K)`.
+    fn windows_to_flat(&mut self) -> Result<()> {
+        for layer in ["fc6", "fc7", "fc8"] {
+            if let Some(weight) = self.tensors.get_mut(&format!("{layer}.weight")).filter(|w| w.rank() == 4) {
+                *weight = weight.permute((0, 3, 1, 2))?.contiguous()?.flatten_from(1)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Their names; for layouts that share none with ours, what they have no name for is left out.
+    fn renamed(&mut self, layout: Layout, architecture: Architecture) -> Result<Named> {
+        let layers: BTreeMap<String, String> =
+            names::layers(layout, architecture).into_iter().map(|(theirs, ours)| (ours, theirs)).collect();
+        let (mut out, mut left_out) = (Named::new(), BTreeSet::new());
+        for (name, tensor) in std::mem::take(&mut self.tensors) {
+            let (layer, part) = name.rsplit_once('.').unwrap_or((&name, ""));
+            match layers.get(layer) {
+                Some(theirs) => drop(out.insert(format!("{theirs}.{part}"), tensor)),
+                None if layout == Layout::Caffe || layer == "model_out" => drop(out.insert(name, tensor)),
+                None => drop(left_out.insert(name)),
+            }
+        }
+        if !left_out.is_empty() {
+            let names = left_out.into_iter().collect::<Vec<_>>().join(", ");
+            self.notes.push(format!("left out, since the layout has no name for it: {names}"));
+        }
+        Ok(out)
+    }
+
+    fn norms(&self) -> Vec<String> {
+        self.tensors.keys().filter_map(|name| name.strip_suffix(".running_mean").map(String::from)).collect()
+    }
+
+    fn get(&self, name: &str) -> Result<&Tensor> {
+        self.tensors.get(name).with_context(|| format!("`{name}` is missing"))
+    }
+
+    fn scale(&mut self, name: &str, factor: f64) -> Result<()> {
+        let scaled = (self.get(name)?.to_dtype(DType::F32)? * factor)?;
+        self.tensors.insert(name.into(), scaled);
+        Ok(())
+    }
+
+    /// That the head speaks of the paper's bins.
+    fn colours(&self, bins: &Bins) -> Result<()> {
+        let outputs = self.get("conv8_313.weight")?.dim(0)?;
+        ensure!(
+            outputs == bins.len(),
+            "its head has the paper's {} colours, this one has {outputs}",
+            bins.len()
+        );
+        Ok(())
+    }
+}
+
+/// Bin centres `(2, 1, 1, Q)` as the weights of a 1×1 convolution.
+fn centres(bins: &Bins, unit: f64) -> Result<Tensor> {
+    let axis = |axis: usize| bins.centers().iter().map(move |centre| centre[axis]);
+    let both: Vec<f32> = axis(0).chain(axis(1)).collect();
+    Ok((Tensor::from_vec(both, (2, 1, 1, bins.len()), &Device::Cpu)? * unit)?)
+}
+
+fn temperature(file: &WeightFile) -> Result<Option<f64>> {
+    let Some(yaml) = file.metadata.get("colorization") else { return Ok(None) };
+    let section: serde_yaml::Value = serde_yaml::from_str(yaml).context("the header's `colorization`")?;
+    Ok(section.get("temperature").and_then(serde_yaml::Value::as_f64).filter(|t| *t > 0.0))
+}

@@ -1,0 +1,220 @@
+//! Theirs into ours: names, shapes, and the conventions in which the released networks differ.
+
+use super::{
+    Architecture, Layout,
+    names::{self, SCALE},
+};
+use crate::{color::bins::Bins, nn::weights::Named};
+use anyhow::{Context, Result, bail, ensure};
+use candle_core::{DType, Device, Tensor};
+use std::collections::BTreeMap;
+
+/// The weight that Caffe's accumulators have gathered after a long training, 1 / (1 − 0.999): given to statistics that
+/// come without one, so that training on moves them as slowly as it would have there.
+const LONG_TRAINED: f32 = 1000.0;
+/// The lightness that is 0 to the networks.
+const CENTRE: f64 = 50.0;
+/// The released PyTorch network divides lightness by 100 and colours by 110.
+pub(super) const LIGHTNESS_UNIT: f64 = 100.0;
+pub(super) const COLOUR_UNIT: f64 = 110.0;
+/// How far a bin centre may lie from ours, in units of ab; bins are 10 apart.
+const BIN_TOLERANCE: f32 = 0.5;
+
+/// Tensors under our names, and what was found and done on the way.
+pub(super) struct Imported {
+    pub tensors: Named,
+    /// Of the decoding, where the file has one.
+    pub temperature: Option<f64>,
+    pub notes: Vec<String>,
+    pub renamed: Vec<(String, String)>,
+}
+
+pub(super) fn import(layout: Layout, architecture: Architecture, tensors: Named) -> Result<Imported> {
+    let mut out = Imported { tensors: Named::new(), temperature: None, notes: vec![], renamed: vec![] };
+    if layout == Layout::Ours {
+        out.tensors = tensors;
+        return Ok(out);
+    }
+    let layers: BTreeMap<String, String> = names::layers(layout, architecture).into_iter().collect();
+    let mut aside = Named::new();
+    for (name, tensor) in tensors {
+        match ours(layout, &layers, &name) {
+            None => drop(aside.insert(name, tensor)),
+            Some(ours) => {
+                let before = out.tensors.insert(ours.clone(), tensor);
+                ensure!(before.is_none(), "it has `{ours}` twice, once as `{name}`");
+                if ours != name {
+                    out.renamed.push((name, ours));
+                }
+            }
+        }
+    }
+    out.set_aside(&aside)?;
+    if layout == Layout::Eccv16 {
+        out.scale("conv1_1.weight", 1.0 / LIGHTNESS_UNIT)?;
+        out.temperature = Some(1.0);
+        out.notes
+            .push(format!("conv1_1.weight divided by {LIGHTNESS_UNIT}: its input there is (L − 50) / 100"));
+    }
+    out.flat_to_windows()?;
+    out.accumulated_weights()?;
+    Ok(out)
+}
+
+/// Our name of a tensor; None for what is no parameter of a network.
+fn ours(layout: Layout, layers: &BTreeMap<String, String>, name: &str) -> Option<String> {
+    let (layer, part) = name.rsplit_once('.').unwrap_or((name, ""));
+    if part == "num_batches_tracked" || layer == "model_out" || names::helper(layer).is_some() {
+        return None;
+    }
+    let normalisation = layer.strip_suffix(SCALE).filter(|_| layout == Layout::Caffe).unwrap_or(layer);
+    Some(
+        layers
+            .get(normalisation)
+            .map_or_else(|| format!("{normalisation}.{part}"), |ours| format!("{ours}.{part}")),
+    )
+}
+
+impl Imported {
+    /// What is no parameter: checked and used where it says something about the network, then left out.
+    fn set_aside(&mut self, aside: &Named) -> Result<()> {
+        for decoding in ["model_out.weight", "class8_ab.weight"] {
+            if let Some(centres) = aside.get(decoding) {
+                let unit = if decoding == "model_out.weight" { COLOUR_UNIT } else { 1.0 };
+                check_bins(centres, unit).with_context(|| format!("`{decoding}`"))?;
+            }
+        }
+        if let Some(sharpness) = aside.get("conv8_313_rh.weight") {
+            self.temperature = temperature(sharpness)?;
+        }
+        self.fold_centring(aside)?;
+        let counters = aside.keys().filter(|name| name.ends_with("num_batches_tracked")).count();
+        if counters > 0 {
+            self.notes
+                .push(format!("left out: {counters} × num_batches_tracked (a counter that nothing reads)"));
+        }
+        for name in aside.keys() {
+            let layer = name.rsplit_once('.').map_or(name.as_str(), |(layer, _)| layer);
+            let what =
+                if layer == "model_out" { Some("bin centres of the decoding") } else { names::helper(layer) };
+            if let Some(what) = what {
+                self.notes.push(format!("left out: {name} ({what}; no parameter of the network)"));
+            }
+        }
+        Ok(())
+    }
+
+    /// The layer `data_l` computes s·L + t. Our networks take L − 50, so t must be −50 s, and s goes into the first
+    /// convolution: exact with zero padding too, since 0 stays 0.
+    fn fold_centring(&mut self, aside: &Named) -> Result<()> {
+        let (Some(scale), Some(shift)) = (aside.get("data_l.weight"), aside.get("data_l.bias")) else {
+            return Ok(());
+        };
+        let (scale, shift) = (values(scale)?, values(shift)?);
+        let ([scale], [shift]) = (&scale[..], &shift[..]) else {
+            bail!("`data_l` is no 1×1 convolution of L alone")
+        };
+        let (scale, shift) = (f64::from(*scale), f64::from(*shift));
+        ensure!(
+            (shift + CENTRE * scale).abs() <= 1e-3 * (CENTRE * scale).abs(),
+            "`data_l` turns the lightness L into {scale}·L + {shift}, which no factor on L − 50 gives: these weights \
+             expect another input than the networks here take"
+        );
+        if scale != 1.0 {
+            let first =
+                ["conv1_1.weight", "conv1.weight"].into_iter().find(|n| self.tensors.contains_key(*n));
+            let first = first.context("it has `data_l` but no first convolution")?;
+            self.scale(first, scale)?;
+            self.notes.push(format!("{first} multiplied by {scale}: its input there is {scale}·(L − 50)"));
+        }
+        Ok(())
+    }
+
+    fn scale(&mut self, name: &str, factor: f64) -> Result<()> {
+        let tensor = self.tensors.get_mut(name).with_context(|| format!("`{name}` is missing"))?;
+        *tensor = (tensor.to_dtype(DType::F32)? * factor)?;
+        Ok(())
+    }
+
+    /// Classifiers flatten `(C, H, W)` before fc6, so its matrix is a convolution that covers the map: `(O, C·K·K)`
+    /// becomes `(O, K, K, C)`. fc7 and fc8 become 1×1.
+    fn flat_to_windows(&mut self) -> Result<()> {
+        let before = ["conv5_3.weight", "conv5.weight"].iter().find_map(|name| self.tensors.get(*name));
+        let Some(channels) = before.and_then(|weight| weight.dims().first().copied()) else { return Ok(()) };
+        for (layer, channels) in [("fc6", Some(channels)), ("fc7", None), ("fc8", None)] {
+            let name = format!("{layer}.weight");
+            let Some(weight) = self.tensors.get(&name).filter(|weight| weight.rank() == 2) else { continue };
+            let (outputs, inputs) = weight.dims2()?;
+            let channels = channels.unwrap_or(inputs).max(1);
+            let side = (inputs / channels).isqrt();
+            ensure!(
+                side * side * channels == inputs,
+                "`{name}` takes {inputs} numbers, which is no square map of the {channels} channels before it"
+            );
+            let window =
+                weight.reshape((outputs, channels, side, side))?.permute((0, 2, 3, 1))?.contiguous()?;
+            self.tensors.insert(name, window);
+        }
+        Ok(())
+    }
+
+    /// Statistics of PyTorch come without the weight that Caffe's have.
+    fn accumulated_weights(&mut self) -> Result<()> {
+        let norms = self.tensors.keys().filter_map(|name| name.strip_suffix(".running_mean"));
+        let names: Vec<String> = norms.map(|norm| format!("{norm}.weight_sum")).collect();
+        for name in names {
+            if !self.tensors.contains_key(&name) {
+                self.tensors.insert(name, Tensor::new(&[LONG_TRAINED], &Device::Cpu)?);
+            }
+        }
+        Ok(())
+    }
+}
+
+fn values(tensor: &Tensor) -> Result<Vec<f32>> {
+    Ok(tensor.flatten_all()?.to_dtype(DType::F32)?.to_vec1()?)
+}
+
+/// Bin centres `(2, 1, 1, Q)` in units of ab against ours, bin by bin: in another order every colour would be wrong.
+fn check_bins(centres: &Tensor, unit: f64) -> Result<()> {
+    let bins = Bins::new(10.0);
+    let values = values(centres)?;
+    if values.iter().all(|value| *value == 0.0) {
+        return Ok(()); // never filled in, as in models whose users fill it
+    }
+    let count = bins.len();
+    ensure!(
+        values.len() == 2 * count,
+        "it decodes {} bins where the paper's grid has {count}: this colorizer speaks of other colours",
+        values.len() / 2
+    );
+    for (bin, ours) in bins.centers().iter().enumerate() {
+        let theirs = [bin, bin + count].map(|i| values[i] * unit as f32);
+        let off = ours.iter().zip(theirs).any(|(ours, theirs)| !((ours - theirs).abs() <= BIN_TOLERANCE));
+        ensure!(
+            !off,
+            "bin {bin} is the colour ab = ({:.1}, {:.1}) there and ({:.1}, {:.1}) here: this colorizer's bins are not \
+             the paper's, or in another order",
+            theirs[0],
+            theirs[1],
+            ours[0],
+            ours[1]
+        );
+    }
+    Ok(())
+}
+
+/// Of a layer that multiplies all logits by one number; None where it was never filled in.
+fn temperature(sharpness: &Tensor) -> Result<Option<f64>> {
+    let values = values(sharpness)?;
+    let first = f64::from(values.first().copied().unwrap_or(0.0));
+    if first == 0.0 {
+        return Ok(None);
+    }
+    let same = values.iter().all(|&value| f64::from(value) == first);
+    ensure!(
+        same && first > 0.0 && first.is_finite(),
+        "`conv8_313_rh` gives no one temperature to its logits"
+    );
+    Ok(Some(1.0 / first))
+}

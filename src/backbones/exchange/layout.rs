@@ -1,0 +1,112 @@
+//! Which network a set of names belongs to, and whose names they are.
+
+use super::names::{TORCHVISION_ALEXNET, TORCHVISION_VGG16};
+use crate::nn::weights::{Format, Named};
+use anyhow::{Result, bail};
+use std::{collections::BTreeSet, fmt};
+
+/// Whose names and conventions a file follows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Layout {
+    /// Our layer tables.
+    Ours,
+    /// The PyTorch release of the VGG colorizer: `model1.0.weight`; lightness divided by 100, colours by 110.
+    Eccv16,
+    /// Caffe: the released colorizers (`bw_conv1_1`, `conv1norm`), VGG-16, CaffeNet.
+    Caffe,
+    /// torchvision's classifiers: `features.0.weight`.
+    Torchvision,
+}
+
+impl fmt::Display for Layout {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Ours => "ours",
+            Self::Eccv16 => "eccv16",
+            Self::Caffe => "caffe",
+            Self::Torchvision => "torchvision",
+        })
+    }
+}
+
+/// A network that files of several layouts hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Architecture {
+    /// conv1_1 … conv8_3 and a head.
+    VggColorizer,
+    /// conv1 … conv5, fc6 … fc8: the colorizer, with or without batch normalisation, or a classifier.
+    Alexnet,
+    /// conv1_1 … conv5_3, fc6 … fc8.
+    Vgg16,
+}
+
+impl fmt::Display for Architecture {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::VggColorizer => "VGG colorizer",
+            Self::Alexnet => "AlexNet",
+            Self::Vgg16 => "VGG-16",
+        })
+    }
+}
+
+impl Architecture {
+    /// By the names of our tables, which are Caffe's but for a few.
+    pub(super) fn of_ours(tensors: &Named) -> Option<Self> {
+        let has = |name: &str| tensors.contains_key(name);
+        let vgg = has("conv1_1.weight") || has("bw_conv1_1.weight");
+        match () {
+            () if vgg && (has("conv6_1.weight") || has("conv8_1.weight")) => Some(Self::VggColorizer),
+            () if vgg && has("conv5_3.weight") => Some(Self::Vgg16),
+            () if has("conv1.weight") && has("conv5.weight") => Some(Self::Alexnet),
+            () => None,
+        }
+    }
+}
+
+/// Layout and network of a file's tensors; None when no layout has such names.
+///
+/// # Errors
+/// Names that nearly belong to a layout: a relative of its network, which would load wrongly or not at all.
+pub fn recognise(format: Format, tensors: &Named) -> Result<Option<(Layout, Architecture)>> {
+    let has = |name: &str| tensors.contains_key(name);
+    if has("model1.0.weight") {
+        if has("model9up.0.weight") || has("model_class.0.weight") || has("model9.0.weight") {
+            bail!(
+                "it holds the interactive colorizer (siggraph17), which takes colour hints and is not built here; \
+                 the colorizer of this paper is eccv16"
+            )
+        }
+        return Ok(Some((Layout::Eccv16, Architecture::VggColorizer)));
+    }
+    if has("features.0.weight") {
+        return torchvision(tensors).map(|architecture| Some((Layout::Torchvision, architecture)));
+    }
+    let flat = ["fc6.weight", "fc7.weight"].iter().any(|fc| tensors.get(*fc).is_some_and(|t| t.rank() == 2));
+    let caffe = format == Format::Caffe
+        || flat
+        || ["bw_conv1_1.weight", "conv1norm.running_mean", "conv8_313_rh.weight", "data_l.weight"]
+            .map(has)
+            .contains(&true);
+    let layout = if caffe { Layout::Caffe } else { Layout::Ours };
+    Ok(Architecture::of_ours(tensors).map(|architecture| (layout, architecture)))
+}
+
+/// By the numbers of the layers: relatives of other depths, or with batch normalisation, have others.
+fn torchvision(tensors: &Named) -> Result<Architecture> {
+    let prefix = |name: &String| Some(name.strip_suffix(".weight")?.strip_prefix("features.")?.to_string());
+    let numbers: BTreeSet<String> = tensors.keys().filter_map(prefix).collect();
+    let is = |stems: &[(&str, &str)]| {
+        let wanted = stems.iter().filter_map(|(theirs, _)| theirs.strip_prefix("features."));
+        wanted.map(String::from).collect::<BTreeSet<_>>() == numbers
+    };
+    match () {
+        () if is(&TORCHVISION_VGG16) => Ok(Architecture::Vgg16),
+        () if is(&TORCHVISION_ALEXNET) => Ok(Architecture::Alexnet),
+        () => bail!(
+            "it is a torchvision network with weights at features.{}: of those only vgg16 (without batch \
+             normalisation) and alexnet are known",
+            numbers.into_iter().collect::<Vec<_>>().join(", ")
+        ),
+    }
+}

@@ -1,0 +1,99 @@
+//! Names of layers, theirs beside ours. The parts behind the last dot (`weight`, `running_mean` …) are the same
+//! everywhere.
+
+use super::{Architecture, Layout};
+
+/// torchvision's `vgg16`.
+pub(super) const TORCHVISION_VGG16: [(&str, &str); 16] = [
+    ("features.0", "conv1_1"),
+    ("features.2", "conv1_2"),
+    ("features.5", "conv2_1"),
+    ("features.7", "conv2_2"),
+    ("features.10", "conv3_1"),
+    ("features.12", "conv3_2"),
+    ("features.14", "conv3_3"),
+    ("features.17", "conv4_1"),
+    ("features.19", "conv4_2"),
+    ("features.21", "conv4_3"),
+    ("features.24", "conv5_1"),
+    ("features.26", "conv5_2"),
+    ("features.28", "conv5_3"),
+    ("classifier.0", "fc6"),
+    ("classifier.3", "fc7"),
+    ("classifier.6", "fc8"),
+];
+
+/// torchvision's `alexnet`.
+pub(super) const TORCHVISION_ALEXNET: [(&str, &str); 8] = [
+    ("features.0", "conv1"),
+    ("features.3", "conv2"),
+    ("features.6", "conv3"),
+    ("features.8", "conv4"),
+    ("features.10", "conv5"),
+    ("classifier.1", "fc6"),
+    ("classifier.4", "fc7"),
+    ("classifier.6", "fc8"),
+];
+
+/// The released AlexNet colorizer's batch normalisations.
+const CAFFE_ALEXNET: [(&str, &str); 7] = [
+    ("conv1norm", "bn1"),
+    ("conv2norm", "bn2"),
+    ("conv3norm", "bn3"),
+    ("conv4norm", "bn4"),
+    ("conv5norm", "bn5"),
+    ("fc6norm", "bn6"),
+    ("fc7norm", "bn7"),
+];
+
+/// The released VGG colorizer's first layer.
+const CAFFE_VGG: [(&str, &str); 1] = [("bw_conv1_1", "conv1_1")];
+
+/// Convolutions of the blocks of the VGG colorizer before the eighth.
+const BLOCKS: [usize; 7] = [2, 2, 3, 3, 3, 3, 3];
+
+/// Layers of the release's prototxts that carry numbers but learn none: preparation of the picture, fixed
+/// upsampling, decoding.
+const HELPERS: [(&str, &str); 8] = [
+    ("img_lab", "conversion to Lab"),
+    ("data_l", "centring of the lightness"),
+    ("data_ab_ss", "subsampling of the labels"),
+    ("conv5_us", "fixed upsampling"),
+    ("conv6_us", "fixed upsampling"),
+    ("conv7_us", "fixed upsampling"),
+    ("conv8_313_rh", "temperature of the decoding"),
+    ("class8_ab", "bin centres of the decoding"),
+];
+
+/// Suffix of the Caffe layer that holds scale and shift of a batch normalisation.
+pub(super) const SCALE: &str = "_scale";
+
+/// What a layer that is no part of the network does.
+pub(super) fn helper(layer: &str) -> Option<&'static str> {
+    HELPERS.iter().find(|(name, _)| *name == layer).map(|(_, what)| *what)
+}
+
+/// Layers that have another name, or, for the layouts that share none with us, all layers: (theirs, ours).
+pub(super) fn layers(layout: Layout, architecture: Architecture) -> Vec<(String, String)> {
+    let owned = |pairs: &[(&str, &str)]| pairs.iter().map(|(t, o)| (t.to_string(), o.to_string())).collect();
+    match (layout, architecture) {
+        (Layout::Eccv16, _) => eccv16(),
+        (Layout::Torchvision, Architecture::Vgg16) => owned(&TORCHVISION_VGG16),
+        (Layout::Torchvision, _) => owned(&TORCHVISION_ALEXNET),
+        (Layout::Caffe, Architecture::Alexnet) => owned(&CAFFE_ALEXNET),
+        (Layout::Caffe, Architecture::VggColorizer) => owned(&CAFFE_VGG),
+        (Layout::Caffe | Layout::Ours, _) => vec![],
+    }
+}
+
+/// Convolutions stand at even places of their block, a ReLU after each, the normalisation behind the last.
+fn eccv16() -> Vec<(String, String)> {
+    let mut out = vec![];
+    for (block, convs) in (1..).zip(BLOCKS) {
+        out.extend((0..convs).map(|i| (format!("model{block}.{}", 2 * i), format!("conv{block}_{}", i + 1))));
+        out.push((format!("model{block}.{}", 2 * convs), format!("conv{block}_{convs}norm")));
+    }
+    let last = ["conv8_1", "conv8_2", "conv8_3", "conv8_313"];
+    out.extend((0..).zip(last).map(|(i, ours): (usize, _)| (format!("model8.{}", 2 * i), ours.to_string())));
+    out
+}

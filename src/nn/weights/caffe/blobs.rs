@@ -1,0 +1,93 @@
+//! Blobs of a layer as tensors.
+
+use super::proto::BlobMessage;
+use crate::nn::weights::{TO_MEMORY, permuted};
+use anyhow::{Context, Result, bail, ensure};
+use candle_core::{DType, Device, Tensor};
+use prost::{Message, bytes::Bytes};
+
+/// Axes of a blob; Caffe's own limit.
+const MOST_AXES: usize = 32;
+
+/// What the shapes of a layer's blobs mean.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum LayerKind {
+    /// Transposed ones too.
+    Convolution,
+    InnerProduct,
+    BatchNorm,
+    Other,
+}
+
+/// The blobs of a layer by the last part of their names, in memory layout.
+pub(super) fn tensors(kind: LayerKind, blobs: Vec<Bytes>) -> Result<Vec<(String, Tensor)>> {
+    let names: &[&str] = match (kind, blobs.len()) {
+        (LayerKind::BatchNorm, 3) => &["running_mean", "running_var", "weight_sum"],
+        (LayerKind::BatchNorm, other) => {
+            bail!("a batch normalisation of {other} blobs where Caffe has three")
+        }
+        (_, 1 | 2) => &["weight", "bias"],
+        _ => &[],
+    };
+    let mut out = vec![];
+    for (index, blob) in blobs.into_iter().enumerate() {
+        let name = names.get(index).map_or_else(|| format!("blob{index}"), |name| (*name).into());
+        let tensor = tensor(kind, index, blob).with_context(|| format!("its blob {index} ({name})"))?;
+        out.push((name, tensor));
+    }
+    if let (LayerKind::BatchNorm, [(_, mean), (_, var), (_, sum)]) = (kind, &mut out[..]) {
+        normalise(mean, var, sum)?;
+    }
+    Ok(out)
+}
+
+/// Sums become statistics. A layer that has seen nothing has a third blob of 0; Caffe then takes 0 for both.
+fn normalise(mean: &mut Tensor, var: &mut Tensor, sum: &Tensor) -> Result<()> {
+    ensure!(sum.dims() == [1], "its third blob has the shape {:?} instead of [1]", sum.dims());
+    let weight = sum.to_dtype(DType::F64)?.get(0)?.to_scalar::<f64>()?;
+    let scale = if weight == 0.0 { 0.0 } else { 1.0 / weight };
+    for tensor in [mean, var] {
+        *tensor = (tensor.to_dtype(DType::F64)? * scale)?.to_dtype(tensor.dtype())?;
+    }
+    Ok(())
+}
+
+fn tensor(kind: LayerKind, index: usize, blob: Bytes) -> Result<Tensor> {
+    let blob = BlobMessage::decode(blob)?;
+    let shape = shape(kind, index, &blob)?;
+    let count = shape.iter().try_fold(1usize, |count, &size| count.checked_mul(size));
+    let given = blob.data.len().max(blob.double_data.len());
+    ensure!(
+        count == Some(given) && (blob.data.is_empty() || blob.double_data.is_empty()),
+        "its shape {shape:?} does not fit its {} numbers and {} doubles: the file is corrupt",
+        blob.data.len(),
+        blob.double_data.len()
+    );
+    let tensor = if blob.double_data.is_empty() {
+        Tensor::from_vec(blob.data, shape, &Device::Cpu)?
+    } else {
+        Tensor::from_vec(blob.double_data, shape, &Device::Cpu)?.to_dtype(DType::F32)?
+    };
+    Ok(permuted(&tensor, TO_MEMORY)?)
+}
+
+/// Convolution weights have rank 4, those of an inner product rank 2, everything else loses the ones that the older
+/// form puts before it.
+fn shape(kind: LayerKind, index: usize, blob: &BlobMessage) -> Result<Vec<usize>> {
+    let dims = match &blob.shape {
+        Some(shape) => shape.dim.clone(),
+        None => [blob.num, blob.channels, blob.height, blob.width]
+            .map(|size| i64::from(size.unwrap_or(0)))
+            .to_vec(),
+    };
+    ensure!(dims.len() <= MOST_AXES, "it has {} axes", dims.len());
+    let dims = dims.iter().map(|&size| usize::try_from(size)).collect::<Result<Vec<_>, _>>();
+    let dims = dims.context("its shape is negative: the file is corrupt")?;
+    let kept = match (kind, index) {
+        (LayerKind::Convolution, 0) => 4,
+        (LayerKind::InnerProduct, 0) => 2,
+        _ => 1,
+    };
+    let ones = dims.iter().take(dims.len().saturating_sub(kept)).take_while(|&&size| size == 1).count();
+    Ok(dims[ones..].to_vec())
+}
