@@ -72,35 +72,39 @@ impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let columns =
             ["layer", "kernel", "stride", "pad", "groups", "dilation", "norm", "output map", "parameters"];
-        write_row(f, columns, "MMAC")?;
+        let names = self.rows.iter().map(|row| row.layer.name.len());
+        let width = names.max().unwrap_or(0).max("layer ".len());
+        write_row(f, width, columns, "MMAC")?;
         let ((h, w), channels) = (self.input, self.rows.first().map_or(0, |row| row.layer.inputs));
         let map = format!("{h}×{w}×{channels}");
-        write_row(f, ["input", "", "", "", "", "", "", &map, ""], "")?;
-        self.rows.iter().try_for_each(|row| row.write(f))?;
+        write_row(f, width, ["input", "", "", "", "", "", "", &map, ""], "")?;
+        self.rows.iter().try_for_each(|row| row.write(f, width))?;
         let parameters = thousands(self.parameters());
-        write_row(f, ["total", "", "", "", "", "", "", "", &parameters], &millions(self.macs()))
+        write_row(f, width, ["total", "", "", "", "", "", "", "", &parameters], &millions(self.macs()))
     }
 }
 
 impl Row {
-    fn write(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    fn write(&self, f: &mut fmt::Formatter<'_>, width: usize) -> fmt::Result {
         let Layer { name, kind, kernel, stride, pad, groups, dilation, .. } = &self.layer;
         let kernel = format!("{kernel}×{kernel}");
         let [stride, pad, groups, dilation] = [stride, pad, groups, dilation].map(usize::to_string);
         let norm = if self.layer.norm.is_some() { "batch" } else { "" };
         let map = format!("{}×{}×{}", self.map.0, self.map.1, self.layer.outputs);
         if *kind == Kind::MaxPool {
-            return write_row(f, [name, &kernel, &stride, &pad, "", "", "", &map, ""], "");
+            return write_row(f, width, [name, &kernel, &stride, &pad, "", "", "", &map, ""], "");
         }
         let parameters = thousands(self.parameters);
         let cells = [name.as_str(), &kernel, &stride, &pad, &groups, &dilation, norm, &map, &parameters];
-        write_row(f, cells, &millions(self.macs))
+        write_row(f, width, cells, &millions(self.macs))
     }
 }
 
-fn write_row(f: &mut fmt::Formatter<'_>, cells: [&str; 9], macs: &str) -> fmt::Result {
+/// `width` is that of the first column.
+fn write_row(f: &mut fmt::Formatter<'_>, width: usize, cells: [&str; 9], macs: &str) -> fmt::Result {
     let [layer, kernel, stride, pad, groups, dilation, norm, map, parameters] = cells;
-    let left = format!("{layer:<6} {kernel:>6} {stride:>6} {pad:>3} {groups:>6} {dilation:>8} {norm:>5}");
+    let left =
+        format!("{layer:<width$} {kernel:>6} {stride:>6} {pad:>3} {groups:>6} {dilation:>8} {norm:>5}");
     let line = format!("{left} {map:>12} {parameters:>11} {macs:>9}");
     writeln!(f, "{}", line.trim_end())
 }
