@@ -21,7 +21,7 @@
 //! | 1 networks | [`nn`] |
 //! | 2 siblings that do not see one another | [`backbones`], [`data`], [`metrics`] |
 //! | 3 training machinery, knows no task | [`train`] |
-//! | 4 what is learned | [`pretext`], [`probe`] |
+//! | 4 what is learned | [`pretext`], [`evaluation`], [`probe`] |
 //! | 5 experiments | [`spec`], [`report`], [`experiment`] |
 //! | 6 surface | [`cli`] |
 //!
@@ -41,6 +41,7 @@ pub mod metrics;
 
 pub mod train;
 
+pub mod evaluation;
 pub mod pretext;
 pub mod probe;
 

@@ -1,2 +1,3 @@
 //! Measures: accuracy (and, later, average precision, segmentation, colour).
 pub mod accuracy;
+pub mod interpretability;

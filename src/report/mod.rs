@@ -1,9 +1,14 @@
 //! Tables and plots from run directories, and from nothing else: [`collect`] finds the `results.json` of finished probe
 //! stages, [`tables`] averages over seeds, [`write_report`] writes tables (CSV, Markdown) and the accuracy-by-layer plot
-//! (SVG, PNG). It trains and measures nothing.
+//! (SVG, PNG). [`interpretability`] reports on what a classifier makes of recoloured pictures. Nothing is trained or
+//! measured here.
 
+mod canvas;
+pub mod interpretability;
 pub mod plot;
 pub mod results;
+mod scatter;
+mod sheet;
 pub mod table;
 
 pub use results::{BackboneResult, Kind, LayerResult, ProbeResult, collect};

@@ -254,7 +254,7 @@ fn csv_cell(table: &Table, row: &Row, layer: &str) -> [String; 3] {
 }
 
 /// RFC 4180 quoting, with plain line ends.
-fn csv_line(fields: &[String]) -> String {
+pub(super) fn csv_line(fields: &[String]) -> String {
     let quoted = fields.iter().map(|field| {
         let special = field.contains([',', '"', '\n', '\r']);
         if special { format!("\"{}\"", field.replace('"', "\"\"")) } else { field.clone() }
