@@ -7,6 +7,7 @@ pub mod network;
 pub mod summary;
 pub mod table;
 pub mod vgg;
+pub mod vgg16;
 
 use crate::{
     nn::{init::Filler, params::Params},
@@ -18,8 +19,9 @@ use network::{Network, PixelGrid};
 use serde::{Deserialize, Serialize};
 use table::Layer;
 use vgg::VggSpec;
+use vgg16::Vgg16Spec;
 
-/// Which of the two graphs of the same weights; the VGG colorizer has one.
+/// Which of the two graphs of the same weights; the VGG colorizer and VGG-16 have one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Graph {
@@ -46,6 +48,7 @@ pub struct Build {
 pub enum BackboneSpec {
     Alexnet(AlexNetSpec),
     Vgg(VggSpec),
+    Vgg16(Vgg16Spec),
 }
 
 impl BackboneSpec {
@@ -54,6 +57,7 @@ impl BackboneSpec {
         match self {
             Self::Alexnet(spec) => alexnet::layer_table(spec, build),
             Self::Vgg(spec) => vgg::layer_table(spec, build),
+            Self::Vgg16(spec) => vgg16::layer_table(spec, build),
         }
     }
 
@@ -70,6 +74,7 @@ impl BackboneSpec {
         match self {
             Self::Alexnet(_) => "alexnet",
             Self::Vgg(_) => "vgg",
+            Self::Vgg16(_) => "vgg16",
         }
     }
 
@@ -78,6 +83,7 @@ impl BackboneSpec {
         match self {
             Self::Alexnet(spec) => spec.grid(),
             Self::Vgg(spec) => spec.grid(),
+            Self::Vgg16(spec) => spec.grid(),
         }
     }
 
@@ -92,6 +98,7 @@ impl BackboneSpec {
         match self {
             Self::Alexnet(spec) => Self::Alexnet(AlexNetSpec { init, ..spec.clone() }),
             Self::Vgg(spec) => Self::Vgg(VggSpec { init, ..spec.clone() }),
+            Self::Vgg16(spec) => Self::Vgg16(Vgg16Spec { init, ..spec.clone() }),
         }
     }
 }

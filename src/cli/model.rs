@@ -7,6 +7,7 @@ use crate::{
         alexnet::{AlexNetSpec, Stem},
         summary::Summary,
         vgg::VggSpec,
+        vgg16::Vgg16Spec,
     },
     bounded::{Count, Positive},
 };
@@ -27,6 +28,27 @@ pub(super) enum Model {
                             hueristic model vgg --narrow --deep-supervision"
     )]
     Vgg(VggArgs),
+    /// VGG-16, the classifier that judges recoloured pictures
+    #[command(
+        after_help = "Example:\n  hueristic model vgg16\n  hueristic model vgg16 --width 0.05 --crop 32 --outputs 10"
+    )]
+    Vgg16(Vgg16Args),
+}
+
+#[derive(Args, Debug)]
+pub(super) struct Vgg16Args {
+    /// Side of the square that is classified, pixels; fc6 sees the whole map that is left of it
+    #[arg(long, value_name = "N", default_value = "224", value_parser = number::<Count>)]
+    crop: Count,
+    /// Factor on every hidden channel count
+    #[arg(long, value_name = "W", default_value = "1", value_parser = number::<Positive>)]
+    width: Positive,
+    /// Channels of fc6 and fc7 [default: 4096 times the width]
+    #[arg(long, value_name = "N", value_parser = number::<Count>)]
+    fc: Option<Count>,
+    /// Classes
+    #[arg(long, value_name = "N", default_value = "1000", value_parser = number::<Count>)]
+    outputs: Count,
 }
 
 #[derive(Args, Debug)]
@@ -97,6 +119,7 @@ pub(super) fn run(verb: Model) -> Result<Done> {
     match verb {
         Model::Alexnet(args) => alexnet(&args),
         Model::Vgg(args) => vgg(&args),
+        Model::Vgg16(args) => vgg16(&args),
     }
 }
 
@@ -107,6 +130,14 @@ fn vgg(args: &VggArgs) -> Result<Done> {
         Build { graph: Graph::Pretext, batch_norm: true, input_channels: 1, outputs: Some(args.outputs) };
     let side = args.size.get();
     Ok(Done::ok(Summary::of(&spec.table(&build), (side, side))?))
+}
+
+fn vgg16(args: &Vgg16Args) -> Result<Done> {
+    let Vgg16Args { crop, width, fc, outputs } = *args;
+    let spec = BackboneSpec::Vgg16(Vgg16Spec { crop, width, fc, ..Vgg16Spec::default() });
+    let outputs = Some(outputs.get());
+    let build = Build { graph: Graph::Transfer, batch_norm: false, input_channels: 3, outputs };
+    Ok(Done::ok(Summary::of(&spec.table(&build), (crop.get(), crop.get()))?))
 }
 
 fn alexnet(args: &AlexNetArgs) -> Result<Done> {

@@ -52,7 +52,8 @@ fn ranks(logits: &Tensor, labels: &Tensor) -> Result<Vec<usize>> {
     scores.iter().zip(labels).map(|(scores, label)| rank(scores, label as usize)).collect()
 }
 
-fn rank(scores: &[f32], label: usize) -> Result<usize> {
+/// For one picture, how many other classes score no less than its own; NaN is last of all.
+pub(super) fn rank(scores: &[f32], label: usize) -> Result<usize> {
     let Some(own) = scores.get(label).copied() else {
         bail!("top-k accuracy: label {label} with logits for {} classes", scores.len());
     };

@@ -3,3 +3,4 @@
 pub mod accuracy;
 pub mod bootstrap;
 pub mod color;
+pub mod interpretability;

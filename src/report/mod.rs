@@ -1,15 +1,20 @@
 //! Tables and plots from run directories, and from nothing else: [`collect`] finds the `results.json` of finished probes
 //! and evaluations, [`tables`] averages over seeds, [`write_report`] writes tables (CSV, Markdown), the
 //! accuracy-by-layer plot (SVG, PNG), and what methods of colouring do beside one another (PNG). A [`ScoreTable`] holds
-//! the colour measures of folders of pictures. It trains and measures nothing.
+//! the colour measures of folders of pictures, [`interpretability`] what a classifier makes of recoloured ones. It
+//! trains and measures nothing.
 
+mod canvas;
 mod grid; // cells as text, Markdown and CSV
 pub mod score;
 
 pub mod colors;
+pub mod interpretability;
 pub mod model_card;
 pub mod plot;
 pub mod results;
+mod scatter;
+mod sheet;
 pub mod table;
 
 pub use results::{BackboneResult, Collected, Kind, LayerResult, ProbeResult, collect};

@@ -1,0 +1,197 @@
+//! The semantic interpretability test (Zhang, Isola and Efros 2016, section 3.1): pictures in their true colours, in grey
+//! and recoloured, as 8-bit RGB, before an off-the-shelf VGG-16. What follows from its answers is
+//! [`crate::metrics::interpretability`].
+
+use crate::{
+    backbones::{
+        BackboneSpec, Build, Graph,
+        network::Network,
+        vgg16::{InputConvention, Vgg16Spec, adopted, is_torchvision},
+    },
+    color::{decode::Decode, lab},
+    data::{
+        source::RgbImage,
+        transforms::{Window, crop_into, resize},
+    },
+    metrics::interpretability::{Answer, Record, Renderings},
+    nn::{Mode, init::Filler, params::Params, weights},
+    pretext::colorizer::{Colorizer, lightness},
+    rng::Rng,
+};
+use anyhow::{Context, Result, bail, ensure};
+use candle_core::{DType, Device, Tensor};
+use fast_image_resize::Resizer;
+use rayon::prelude::*;
+use std::{collections::BTreeMap, path::Path};
+
+/// A VGG-16 in use.
+#[derive(Clone, Debug)]
+pub struct Classifier {
+    net: Network,
+    spec: Vgg16Spec,
+    classes: usize,
+    device: Device,
+}
+
+impl Classifier {
+    /// The network of a weight file: what its header's `backbone` says; else `given`; else, if its tensors are named as
+    /// torchvision and timm name them, the full network on torchvision's input. The number of classes is that of the
+    /// file's last layer. Fully connected weights may be flat, as PyTorch and Caffe store them.
+    ///
+    /// # Errors
+    /// A file that cannot be read, that does not say what it is or is no VGG-16, or whose tensors are not exactly those
+    /// of the network.
+    pub fn open(path: &Path, given: Option<&Vgg16Spec>, device: &Device) -> Result<Self> {
+        let (tensors, header) = weights::read(path)?;
+        let spec = architecture(header.get("backbone"), given, &tensors)
+            .with_context(|| format!("cannot classify with {}", path.display()))?;
+        // Every weight is about to be set: none is drawn.
+        let backbone = BackboneSpec::Vgg16(spec.clone()).with_init(Filler::Zero);
+        let tensors = adopted(&backbone.table(&build(1)), tensors)?;
+        let classes = tensors.get("fc8.bias").map(Tensor::elem_count).with_context(|| {
+            format!(
+                "{} holds no classifier: it has no fc8.bias (classifier.6.bias in torchvision's names)",
+                path.display()
+            )
+        })?;
+        let mut params = Params::new(device);
+        let net = backbone.build(&build(classes), &mut params, &Rng::new(0))?;
+        let report = weights::load_into(&params, &tensors)
+            .with_context(|| format!("{} does not fit VGG-16", path.display()))?;
+        ensure!(
+            report.is_complete(),
+            "{} does not fit VGG-16 at width {} on a crop of {}: {report}",
+            path.display(),
+            spec.width,
+            spec.crop
+        );
+        tracing::info!("{}: {report}", path.display());
+        Ok(Self { net, spec, classes, device: device.clone() })
+    }
+
+    /// What it was built from.
+    pub fn spec(&self) -> &Vgg16Spec {
+        &self.spec
+    }
+
+    /// How many classes it tells apart.
+    pub fn classes(&self) -> usize {
+        self.classes
+    }
+
+    /// Logits `(B, classes)` for pictures u8 RGB `(B, H, W, 3)`. Pictures of another size than the crop are first
+    /// scaled so that the short side is 8/7 of it (256 for 224), and their middle is cut out.
+    pub fn logits(&self, pictures: &Tensor) -> Result<Tensor> {
+        let batch = pictures.dim(0)?;
+        let cut = self.cut(pictures)?.to_device(&self.device)?;
+        let input = self.spec.input.input(&cut)?;
+        let logits = self.net.forward(&input, &["fc8"], &Mode::Frozen)?.remove(0);
+        Ok(logits.reshape((batch, self.classes))?)
+    }
+
+    /// What it answers to each picture of a batch u8 RGB `(B, H, W, 3)`, given their true classes as it numbers them.
+    ///
+    /// # Errors
+    /// Another number of classes than pictures, a class that it does not know, answers that are no numbers.
+    pub fn classify(&self, pictures: &Tensor, classes: &[u32]) -> Result<Vec<Answer>> {
+        let batch = pictures.dim(0)?;
+        ensure!(batch == classes.len(), "{batch} pictures have {} classes", classes.len());
+        if let Some(unknown) = classes.iter().find(|class| **class as usize >= self.classes) {
+            bail!(
+                "class {unknown} is none of the classifier's {}, 0 to {}: map the labels of the data set to them",
+                self.classes,
+                self.classes - 1
+            )
+        }
+        let logits = self.logits(pictures)?.to_dtype(DType::F32)?.to_vec2::<f32>()?;
+        ensure!(
+            logits.iter().flatten().all(|logit| logit.is_finite()),
+            "the classifier's answers are not finite numbers: its weights are damaged, or of another input convention"
+        );
+        let answers = logits.iter().zip(classes).map(|(logits, class)| Answer::of(logits, *class));
+        Ok(answers.collect::<candle_core::Result<_>>()?)
+    }
+
+    /// The squares that the network sees, u8 `(B, crop, crop, 3)`.
+    fn cut(&self, pictures: &Tensor) -> Result<Tensor> {
+        let (batch, height, width, _) = pictures.dims4()?;
+        let side = self.spec.crop.get();
+        if (height, width) == (side, side) || pictures.elem_count() == 0 {
+            return Ok(pictures.clone());
+        }
+        let bytes = pictures.to_device(&Device::Cpu)?.flatten_all()?.to_vec1::<u8>()?;
+        let mut squares = vec![0; batch * 3 * side * side];
+        squares
+            .par_chunks_exact_mut(3 * side * side)
+            .zip(bytes.par_chunks_exact(3 * height * width))
+            .try_for_each_init(Resizer::new, |resizer, (square, pixels)| -> Result<()> {
+                let image = RgbImage { width, height, pixels: pixels.to_vec() };
+                let image = resize(image, (8 * side + 3) / 7, resizer)?;
+                let window = Window::centre(image.width, image.height, side);
+                crop_into(&image, window, side, square);
+                Ok(())
+            })?;
+        Ok(Tensor::from_vec(squares, (batch, side, side, 3), &Device::Cpu)?)
+    }
+}
+
+fn build(classes: usize) -> Build {
+    Build { graph: Graph::Transfer, batch_norm: false, input_channels: 3, outputs: Some(classes) }
+}
+
+fn architecture(
+    header: Option<&String>,
+    given: Option<&Vgg16Spec>,
+    tensors: &BTreeMap<String, Tensor>,
+) -> Result<Vgg16Spec> {
+    if let Some(yaml) = header {
+        return match weights::section(yaml).context("the `backbone` in its header is damaged")? {
+            BackboneSpec::Vgg16(spec) => Ok(spec),
+            other => bail!("it holds `{}`, not `vgg16`", other.name()),
+        };
+    }
+    match given {
+        Some(spec) => Ok(spec.clone()),
+        None if is_torchvision(tensors) => {
+            Ok(Vgg16Spec { input: InputConvention::Torchvision, ..Vgg16Spec::default() })
+        }
+        None => bail!(
+            "it does not say which network it holds, nor what input that was trained on: give its spec, for the \
+             authors' weights `vgg16: {{ input: caffe }}`"
+        ),
+    }
+}
+
+/// Pictures u8 RGB `(B, H, W, 3)` with the same in grey (their lightness alone) and recoloured from it, as they would
+/// be saved: 8-bit, clipped to the gamut.
+pub fn renderings(colorizer: &Colorizer, pictures: &Tensor, how: Decode) -> Result<Renderings<Tensor>> {
+    let lab = lab::rgb_to_lab(pictures)?;
+    let ab = colorizer.colour(&lightness(&lab)?, how)?;
+    let light = lab.narrow(3, 0, 1)?.contiguous()?;
+    let with = |ab: &Tensor| lab::lab_to_rgb(&Tensor::cat(&[&light, ab], 3)?);
+    Ok(Renderings { original: pictures.clone(), grey: with(&ab.zeros_like()?)?, recoloured: with(&ab)? })
+}
+
+/// Classifies each rendering of a batch. `images` are the pictures' places in the data set, `classes` their true
+/// classes as the classifier numbers them.
+///
+/// # Errors
+/// As [`Classifier::classify`]; another number of places than of pictures.
+pub fn judge(
+    classifier: &Classifier,
+    pictures: &Renderings<Tensor>,
+    images: &[u32],
+    classes: &[u32],
+) -> Result<Vec<Record>> {
+    ensure!(images.len() == classes.len(), "{} places for {} classes", images.len(), classes.len());
+    let Renderings { original, grey, recoloured } =
+        pictures.map(|rendering| classifier.classify(rendering, classes));
+    let answers = original?.into_iter().zip(grey?).zip(recoloured?);
+    let places = images.iter().zip(classes);
+    let record = |((&image, &class), ((original, grey), recoloured))| Record {
+        image,
+        class,
+        answers: Renderings { original, grey, recoloured },
+    };
+    Ok(places.zip(answers).map(record).collect())
+}

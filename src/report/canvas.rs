@@ -1,0 +1,146 @@
+//! What the plots share: a drawing made once and written as SVG and as PNG, and text, lines and marks in SVG units.
+//!
+//! Colours are Okabe and Ito's, told apart by all common kinds of colour vision; shapes differ too, for print in grey.
+
+use crate::train::panel::typeface;
+use anyhow::{Context, Result, anyhow};
+use plotters::coord::Shift;
+use plotters::prelude::*;
+use plotters::style::text_anchor::{HPos, Pos, VPos};
+use std::io::Cursor;
+
+/// PNG pixels to an SVG unit.
+pub const PNG_SCALE: u32 = 2;
+/// The PNG is drawn this much larger, then averaged down, since plotters does not smooth the edges of thick lines.
+const SMOOTHING: u32 = 2;
+
+/// Font sizes. Plotters' unit is about 0.8 SVG units.
+pub(super) const TITLE: f64 = 21.0;
+pub(super) const LABEL: f64 = 16.0;
+pub(super) const TICK: f64 = 15.0;
+
+pub(super) const INK: RGBColor = RGBColor(34, 34, 34);
+pub(super) const FAINT: RGBColor = RGBColor(110, 110, 110);
+pub(super) const GRID: RGBColor = RGBColor(228, 228, 228);
+pub(super) const PALETTE: [RGBColor; 7] = [
+    RGBColor(0, 114, 178),
+    RGBColor(213, 94, 0),
+    RGBColor(0, 158, 115),
+    RGBColor(204, 121, 167),
+    RGBColor(230, 159, 0),
+    RGBColor(86, 180, 233),
+    RGBColor(60, 60, 60),
+];
+
+pub(super) type Area<'a, DB> = DrawingArea<DB, Shift>;
+pub(super) type Drawn<DB> = Result<(), DrawingAreaErrorKind<<DB as DrawingBackend>::ErrorType>>;
+
+/// Something to draw, on either backend.
+pub(super) trait Drawing {
+    /// Width and height in SVG units.
+    fn size(&self) -> (u32, u32);
+    /// Draws on a white `area`, `scale` pixels to an SVG unit.
+    fn draw<DB: DrawingBackend>(&self, area: &Area<DB>, scale: f64) -> Result<()>;
+}
+
+/// The drawing as an SVG document.
+pub(super) fn svg(drawing: &impl Drawing) -> Result<String> {
+    let mut out = String::new();
+    {
+        let area = SVGBackend::with_string(&mut out, drawing.size()).into_drawing_area();
+        draw(drawing, &area, 1.0)?;
+    }
+    Ok(out)
+}
+
+/// The drawing as a PNG file.
+pub(super) fn png(drawing: &impl Drawing) -> Result<Vec<u8>> {
+    let (w, h) = drawing.size();
+    let factor = PNG_SCALE * SMOOTHING;
+    let mut pixels = vec![255; (3 * factor * w * factor * h) as usize];
+    draw(
+        drawing,
+        &BitMapBackend::with_buffer(&mut pixels, (factor * w, factor * h)).into_drawing_area(),
+        factor as f64,
+    )?;
+    let large = image::RgbImage::from_raw(factor * w, factor * h, pixels).context("the plot's buffer")?;
+    let small = image::imageops::thumbnail(&large, PNG_SCALE * w, PNG_SCALE * h);
+    let mut file = Cursor::new(Vec::new());
+    small.write_to(&mut file, image::ImageFormat::Png).context("cannot encode the plot as PNG")?;
+    Ok(file.into_inner())
+}
+
+fn draw<DB: DrawingBackend>(drawing: &impl Drawing, area: &Area<DB>, scale: f64) -> Result<()> {
+    done::<DB>(area.fill(&WHITE))?;
+    drawing.draw(area, scale)?;
+    done::<DB>(area.present())
+}
+
+/// A backend's outcome as this crate's.
+pub(super) fn done<DB: DrawingBackend>(drawn: Drawn<DB>) -> Result<()> {
+    drawn.map_err(|error| anyhow!("cannot draw the plot: {error}"))
+}
+
+/// An area to draw on in SVG units.
+pub(super) struct Canvas<'a, DB: DrawingBackend> {
+    area: &'a Area<'a, DB>,
+    face: &'static str,
+    scale: f64,
+}
+
+impl<'a, DB: DrawingBackend> Canvas<'a, DB> {
+    pub fn new(area: &'a Area<DB>, scale: f64) -> Result<Self> {
+        Ok(Self { area, face: typeface()?, scale })
+    }
+
+    /// Width of a label, roughly.
+    pub fn width(&self, label: &str) -> f64 {
+        let style = (self.face, LABEL).into_text_style(self.area);
+        self.area.estimate_text_size(label, &style).map_or(0.0, |(width, _)| f64::from(width))
+    }
+
+    pub fn title(&self, text: &str, x: f64, y: f64) -> Drawn<DB> {
+        let bold = (self.face, TITLE * self.scale, FontStyle::Bold).into_text_style(self.area).color(&INK);
+        let style = bold.pos(Pos::new(HPos::Left, VPos::Top));
+        self.area.draw(&Text::new(text.to_string(), self.px(x, y), style))
+    }
+
+    /// Text whose capitals begin at `y`: the two backends differ in what they take for the middle of a line.
+    pub fn text(&self, text: &str, x: f64, y: f64, size: f64, color: RGBColor, anchor: HPos) -> Drawn<DB> {
+        let style = (self.face, size * self.scale).into_text_style(self.area).color(&color);
+        let style = style.pos(Pos::new(anchor, VPos::Top));
+        self.area.draw(&Text::new(text.to_string(), self.px(x, y), style))
+    }
+
+    /// A label that reads upwards, its middle at `y`.
+    pub fn upwards(&self, text: &str, x: f64, y: f64) -> Drawn<DB> {
+        let turned = (self.face, LABEL * self.scale).into_font().transform(FontTransform::Rotate270);
+        let style = turned.into_text_style(self.area).color(&INK).pos(Pos::new(HPos::Center, VPos::Top));
+        self.area.draw(&Text::new(text.to_string(), self.px(x, y), style))
+    }
+
+    pub fn stroke(&self, points: &[(f64, f64)], color: RGBColor, width: f64) -> Drawn<DB> {
+        let path: Vec<_> = points.iter().map(|(x, y)| self.px(*x, *y)).collect();
+        let width = (width * self.scale).round().max(1.0) as u32;
+        self.area.draw(&PathElement::new(path, color.stroke_width(width)))
+    }
+
+    /// Circle, square, triangle, diamond, in turn.
+    pub fn marker(&self, index: usize, x: f64, y: f64, r: f64, color: RGBColor) -> Drawn<DB> {
+        let corners: &[(f64, f64)] = match index % 4 {
+            0 => {
+                let radius = (r * self.scale).round() as i32;
+                return self.area.draw(&Circle::new(self.px(x, y), radius, color.filled()));
+            }
+            1 => &[(-0.9, -0.9), (0.9, -0.9), (0.9, 0.9), (-0.9, 0.9)],
+            2 => &[(0.0, -1.2), (1.1, 0.8), (-1.1, 0.8)],
+            _ => &[(0.0, -1.25), (1.25, 0.0), (0.0, 1.25), (-1.25, 0.0)],
+        };
+        let corners = corners.iter().map(|(dx, dy)| self.px(x + r * dx, y + r * dy));
+        self.area.draw(&Polygon::new(corners.collect::<Vec<_>>(), color.filled()))
+    }
+
+    fn px(&self, x: f64, y: f64) -> (i32, i32) {
+        ((x * self.scale).round() as i32, (y * self.scale).round() as i32)
+    }
+}

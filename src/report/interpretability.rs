@@ -1,0 +1,354 @@
+//! The report on semantic interpretability: accuracies in true colours, grey and recoloured, the classes that gain and
+//! lose most, the confusions that recolouring adds (tables), the two plots of the paper's Figure 12, and for each class
+//! and confusion shown the pictures that show it best, after Figures 10 and 11.
+//!
+//! It reads a [`InterpretabilityResult`]; the pictures themselves are asked for one at a time.
+
+use super::{
+    ReportPaths, canvas,
+    scatter::{Group, Look, Note, Scatter},
+    sheet::Sheet,
+    write_whole,
+};
+use crate::{
+    metrics::interpretability::{
+        Accuracy, Answer, ClassGain, Confusion, Interpretability, Record, Renderings, confused, helped, hurt,
+    },
+    train::{
+        panel::{Tile, panel},
+        picture::encode,
+        task::Panel,
+    },
+};
+use anyhow::{Context, Result, ensure};
+use serde::{Deserialize, Serialize};
+use std::{fs, path::Path};
+
+/// What a run leaves for the report.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct InterpretabilityResult {
+    pub dataset: String,
+    /// Who recoloured, as the tables name it.
+    pub colorizer: String,
+    /// Who classified.
+    pub classifier: String,
+    /// Names of the classifier's classes, in its order.
+    pub classes: Vec<String>,
+    pub records: Vec<Record>,
+}
+
+/// How much is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shown {
+    /// Classes in each of the two tables.
+    pub classes: usize,
+    /// Confusions in the table.
+    pub confusions: usize,
+    /// Classes that the plot highlights, at either end.
+    pub highlighted_classes: usize,
+    /// Confusions that the plot highlights.
+    pub highlighted_confusions: usize,
+    /// Pictures for each class and each confusion of the tables.
+    pub examples: usize,
+}
+
+/// As in the paper's appendix.
+impl Default for Shown {
+    fn default() -> Self {
+        Self {
+            classes: 10,
+            confusions: 10,
+            highlighted_classes: 50,
+            highlighted_confusions: 100,
+            examples: 4,
+        }
+    }
+}
+
+/// Writes `interpretability.md` with tables (CSV too), plots (SVG, PNG) and `examples/…png` into folder `out`.
+/// `pictures` gives a record's three renderings.
+///
+/// # Errors
+/// No records, a class without a name, pictures that cannot be had, a folder that cannot be written.
+pub fn write_interpretability(
+    result: &InterpretabilityResult,
+    shown: &Shown,
+    pictures: &dyn Fn(&Record) -> Result<Renderings<Tile>>,
+    out: &Path,
+) -> Result<ReportPaths> {
+    let report = Report::of(result, shown)?;
+    let folder = out.join("examples");
+    fs::create_dir_all(&folder)
+        .with_context(|| format!("cannot create the report folder {}", folder.display()))?;
+    let write = |name: &str, bytes: &[u8]| write_whole(&out.join(name), bytes);
+    let (gain, added) = (report.gain_plot(), report.confusion_plot());
+    let mut plots = vec![
+        write("interpretability_classes.svg", canvas::svg(&gain)?.as_bytes())?,
+        write("interpretability_classes.png", &canvas::png(&gain)?)?,
+        write("interpretability_confusions.svg", canvas::svg(&added)?.as_bytes())?,
+        write("interpretability_confusions.png", &canvas::png(&added)?)?,
+    ];
+    let examples = report.examples();
+    for example in &examples {
+        plots.push(write(&example.file, &example.grid(pictures)?)?);
+    }
+    let [summary, classes, confusions] = [
+        report.summary(),
+        report.classes(&report.found.classes),
+        report.confusions(&report.found.confusions),
+    ];
+    let tables = vec![
+        write("interpretability.md", report.page(&examples).as_bytes())?,
+        write("interpretability_summary.csv", summary.csv().as_bytes())?,
+        write("interpretability_classes.csv", classes.csv().as_bytes())?,
+        write("interpretability_confusions.csv", confusions.csv().as_bytes())?,
+    ];
+    Ok(ReportPaths { tables, plots, text: format!("{}\n\n{}", report.header(), summary.text()) })
+}
+
+/// The result with all that follows from it.
+struct Report<'a> {
+    result: &'a InterpretabilityResult,
+    shown: &'a Shown,
+    found: Interpretability,
+}
+
+impl<'a> Report<'a> {
+    fn of(result: &'a InterpretabilityResult, shown: &'a Shown) -> Result<Self> {
+        let found = Interpretability::of(&result.records)
+            .context("there is nothing to report on: no picture was classified")?;
+        let given = |answer: &Answer| answer.top.iter().map(|(class, _)| *class).max();
+        let answers = |r: &Record| [&r.answers.original, &r.answers.grey, &r.answers.recoloured].map(given);
+        let largest = result.records.iter().flat_map(|r| answers(r).into_iter().flatten().chain([r.class]));
+        let largest = largest.max().unwrap_or(0) as usize;
+        ensure!(
+            largest < result.classes.len(),
+            "class {largest} has no name: {} names for the classifier's classes",
+            result.classes.len()
+        );
+        Ok(Self { result, shown, found })
+    }
+
+    fn name(&self, class: u32) -> &str {
+        self.result.classes.get(class as usize).map_or("", String::as_str)
+    }
+
+    fn header(&self) -> String {
+        let InterpretabilityResult { dataset, colorizer, classifier, .. } = self.result;
+        format!(
+            "{} pictures of {dataset}, recoloured by {colorizer}, classified by {classifier}",
+            self.found.images
+        )
+    }
+
+    fn summary(&self) -> Sheet {
+        let row =
+            |name: &str, Accuracy { top1, top5 }: Accuracy| vec![name.into(), percent(top1), percent(top5)];
+        let Renderings { original, grey, recoloured } = self.found.accuracy;
+        Sheet {
+            columns: vec!["rendering", "top-1 %", "top-5 %"],
+            rows: vec![row("true colours", original), row("grey", grey), row("recoloured", recoloured)],
+        }
+    }
+
+    fn classes(&self, gains: &[ClassGain]) -> Sheet {
+        let row = |gain: &ClassGain| {
+            let name = self.name(gain.class).to_string();
+            let shares = [percent(gain.grey), percent(gain.recoloured), signed(gain.gain())];
+            [vec![name, gain.images.to_string()], shares.to_vec()].concat()
+        };
+        Sheet {
+            columns: vec!["class", "pictures", "grey top-5 %", "recoloured top-5 %", "gain"],
+            rows: gains.iter().map(row).collect(),
+        }
+    }
+
+    fn confusions(&self, confusions: &[Confusion]) -> Sheet {
+        let row = |pair: &Confusion| {
+            let names = [pair.class, pair.seen_as].map(|class| self.name(class).to_string());
+            let shares = [percent(pair.original), percent(pair.recoloured), signed(pair.added())];
+            [names.to_vec(), shares.to_vec()].concat()
+        };
+        Sheet {
+            columns: vec!["class", "seen as", "true colours %", "recoloured %", "added"],
+            rows: confusions.iter().map(row).collect(),
+        }
+    }
+
+    /// Figure 12(a).
+    fn gain_plot(&self) -> Scatter {
+        let n = self.shown.highlighted_classes;
+        let (top, bottom) = (self.found.top(n), self.found.bottom(n));
+        let rest = &self.found.classes[top.len()..self.found.classes.len() - bottom.len()];
+        let group = |label: String, look, gains: &[ClassGain]| Group {
+            label,
+            look,
+            points: gains.iter().map(|g| (100.0 * g.grey, 100.0 * g.recoloured)).collect(),
+        };
+        let note = |heading: &str, gains: &[ClassGain]| Note {
+            heading: heading.into(),
+            lines: gains
+                .iter()
+                .take(7)
+                .map(|g| format!("{} {}", signed(g.gain()), self.name(g.class)))
+                .collect(),
+        };
+        Scatter {
+            title: "Classes recognised in grey and recoloured".into(),
+            under: self.header(),
+            across: "grey: top-5 accuracy".into(),
+            up: "recoloured: top-5 accuracy".into(),
+            notes: vec![note("Largest gains", top), note("Largest losses", &bottom)],
+            groups: vec![
+                group(counted(rest.len(), "class between", "classes between"), Look::Rest, rest),
+                group(
+                    counted(bottom.len(), "class that loses most", "classes that lose most"),
+                    Look::Second,
+                    &bottom,
+                ),
+                group(
+                    counted(top.len(), "class that gains most", "classes that gain most"),
+                    Look::First,
+                    top,
+                ),
+            ],
+        }
+    }
+
+    /// Figure 12(b).
+    fn confusion_plot(&self) -> Scatter {
+        let pairs = self.found.classes.len() * (self.result.classes.len() - 1);
+        let added = self.found.added(self.shown.highlighted_confusions);
+        let points = |confusions: &[Confusion]| -> Vec<_> {
+            confusions.iter().map(|c| (100.0 * c.original, 100.0 * c.recoloured)).collect()
+        };
+        let mut rest = points(&self.found.confusions[added.len()..]);
+        if pairs > self.found.confusions.len() {
+            rest.push((0.0, 0.0)); // all the pairs that are never confused
+        }
+        let line = |c: &Confusion| {
+            format!("{} {} as {}", signed(c.added()), self.name(c.class), self.name(c.seen_as))
+        };
+        let lines = added.iter().take(14).map(line).collect();
+        let group = |label, look, points| Group { label, look, points };
+        let label = counted(pairs - added.len(), "other pair of classes", "other pairs of classes");
+        Scatter {
+            title: "Classes taken for another, in true colours and recoloured".into(),
+            under: self.header(),
+            across: "true colours: share of a class with another among its top five".into(),
+            up: "recoloured: the same".into(),
+            groups: vec![
+                group(label, Look::Rest, rest),
+                group(
+                    counted(added.len(), "confusion most added", "confusions most added"),
+                    Look::First,
+                    points(added),
+                ),
+            ],
+            notes: vec![Note { heading: "Most added by recolouring".into(), lines }],
+        }
+    }
+
+    /// For each class and each confusion of the tables, the pictures that show it best.
+    fn examples(&self) -> Vec<Example<'_>> {
+        let (shown, records) = (self.shown, &self.result.records);
+        let example = |kind: &str, title: String, i: usize, found: Vec<&'a Record>| Example {
+            file: format!("examples/{kind}-{:02}.png", i + 1),
+            title,
+            records: found.into_iter().take(shown.examples).collect(),
+        };
+        let gains = self.found.top(shown.classes).iter().enumerate().map(|(i, g)| {
+            let title = format!("{}: {} points of top-5 accuracy", self.name(g.class), signed(g.gain()));
+            example("helped", title, i, helped(records, g.class))
+        });
+        let losses = self.found.bottom(shown.classes).into_iter().enumerate().map(|(i, g)| {
+            let title = format!("{}: {} points of top-5 accuracy", self.name(g.class), signed(g.gain()));
+            example("hurt", title, i, hurt(records, g.class))
+        });
+        let added = self.found.added(shown.confusions).iter().enumerate().map(|(i, c)| {
+            let names = (self.name(c.class), self.name(c.seen_as));
+            let title = format!("{} seen as {}: {} points", names.0, names.1, signed(c.added()));
+            example("confused", title, i, confused(records, c.class, c.seen_as))
+        });
+        gains.chain(losses).chain(added).filter(|example| !example.records.is_empty()).collect()
+    }
+
+    fn page(&self, examples: &[Example]) -> String {
+        let (top, bottom) = (self.found.top(self.shown.classes), self.found.bottom(self.shown.classes));
+        let added = self.found.added(self.shown.confusions);
+        let mut page =
+            format!("# Semantic interpretability\n\n{}.\n\n{}", self.header(), self.summary().markdown());
+        for (title, plot, sheet) in [
+            ("Classes that gain most from recolouring", Some("classes"), self.classes(top)),
+            ("Classes that lose most", None, self.classes(&bottom)),
+            ("Confusions that recolouring adds", Some("confusions"), self.confusions(added)),
+        ] {
+            page += &format!("\n## {title}\n\n{}", sheet.markdown());
+            if let Some(plot) = plot {
+                page += &format!("\n![{title}](interpretability_{plot}.png)\n");
+            }
+        }
+        page += "\n## Pictures\n\nThe first answer to each rendering, its probability, and the place of the true class.\n";
+        for Example { file, title, records } in examples {
+            page += &format!("\n### {title}\n\n![{title}]({file})\n\n{}", self.answers(records).markdown());
+        }
+        page
+    }
+
+    fn answers(&self, records: &[&Record]) -> Sheet {
+        let told = |answer: &Answer| {
+            let (class, score) = answer.top.first().copied().unwrap_or_default();
+            format!(
+                "{} {:.0} % (true class: {})",
+                self.name(class),
+                100.0 * score,
+                u64::from(answer.rank) + 1
+            )
+        };
+        let row = |record: &&Record| {
+            let Renderings { original, grey, recoloured } = record.answers.map(told);
+            vec![record.image.to_string(), original, grey, recoloured]
+        };
+        Sheet {
+            columns: vec!["picture", "true colours", "grey", "recoloured"],
+            rows: records.iter().map(row).collect(),
+        }
+    }
+}
+
+/// A few pictures of one class, to be shown together.
+struct Example<'a> {
+    /// Below the report folder.
+    file: String,
+    title: String,
+    records: Vec<&'a Record>,
+}
+
+impl Example<'_> {
+    /// True colours, grey and recoloured side by side, a row a picture, as a PNG file.
+    fn grid(&self, pictures: &dyn Fn(&Record) -> Result<Renderings<Tile>>) -> Result<Vec<u8>> {
+        let row = |record: &&Record| {
+            let Renderings { original, grey, recoloured } =
+                pictures(record).with_context(|| format!("cannot show picture {}", record.image))?;
+            Ok(vec![original, grey, recoloured])
+        };
+        let rows = self.records.iter().map(row).collect::<Result<Vec<Vec<Tile>>>>()?;
+        let largest = rows.iter().flatten().map(|(w, h, _)| *w.max(h)).max().unwrap_or(1);
+        let scale = (128 / largest.max(1)).max(1);
+        let (width, height, rgb) = panel(&rows, &["true colours", "grey", "recoloured"], scale)?;
+        encode(&Panel { name: self.file.clone(), width, height, rgb })
+    }
+}
+
+fn percent(share: f64) -> String {
+    format!("{:.1}", 100.0 * share)
+}
+
+/// Points, with their sign.
+fn signed(share: f64) -> String {
+    format!("{:+.1}", 100.0 * share).replace('-', "−")
+}
+
+fn counted(n: usize, one: &str, many: &str) -> String {
+    format!("{n} {}", if n == 1 { one } else { many })
+}
