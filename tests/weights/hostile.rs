@@ -163,19 +163,23 @@ fn tensors_stay_inside_their_storages() {
     assert!(refused(&pickled(&dict(i64::MAX, 0, &[1], &[1]))).contains("it is corrupt"));
 }
 
+/// The message for a pickle that is long itself, so that much memory is rightly taken.
+fn unwatched(pickle: &[u8]) -> String {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("w.pth");
+    std::fs::write(&path, pickled(pickle)).expect("a file");
+    format!("{:#}", weights::read(&path).expect_err("a bad pickle"))
+}
+
 /// Nesting, references in circles, and values without end.
 #[test]
 fn pickles_do_not_exhaust_the_reader() {
     let nested = [b"\x80\x02)".as_slice(), &[0x85; 500_000], b"."].concat();
-    assert!(refused(&pickled(&nested)).contains("no state dict"));
+    assert!(unwatched(&nested).contains("no state dict"));
     let circle = b"\x80\x02}q\x00(X\x0a\x00\x00\x00state_dicth\x00u.";
     assert!(refused(&pickled(circle)).contains("too deep"));
     let many = [b"\x80\x02".as_slice(), &[b'N'; 1_100_000], b"."].concat();
-    let folder = tempfile::tempdir().expect("a folder");
-    let path = folder.path().join("w.pth");
-    std::fs::write(&path, pickled(&many)).expect("a file");
-    let error = format!("{:#}", weights::read(&path).expect_err("too many values"));
-    assert!(error.contains("values"), "{error}");
+    assert!(unwatched(&many).contains("values"));
     for (pickle, message) in [
         (b"\x80\x02.".as_slice(), "stack is empty"),
         (b"\x80\x02}u.", "closes what it did not open"),
@@ -255,7 +259,7 @@ fn layer(name: &str, dims: &[u8], floats: usize) -> Vec<u8> {
 
 #[test]
 fn models_of_caffe_are_what_they_claim() {
-    let net = |layers: &[Vec<u8>]| [field(1, b"net"), layers.concat()].concat();
+    let net = |layers: &[Vec<u8>]| [field(1, b"a network"), layers.concat()].concat();
     let good = net(&[layer("a", &[2, 3], 6)]);
     assert_eq!(read("w", &good).expect("a model")["a.weight"].dims(), [2, 3]);
     let minus_one = [0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01];
