@@ -47,7 +47,8 @@ fn network(backbone: &str, colorization: &str, bin: Option<usize>) -> (Colorizer
             weight.set(&weight.zeros_like().unwrap()).unwrap();
         }
         None => {
-            let spread = |i: usize| (i * 7919 % 1009) as f32 / 1009.0 - 0.5;
+            // small enough for distributions that are not certain of one bin
+            let spread = |i: usize| 0.02 * ((i * 7919 % 1009) as f32 / 1009.0 - 0.5);
             let values: Vec<f32> = (0..weight.elem_count()).map(spread).collect();
             weight.set(&Tensor::from_vec(values, weight.shape(), &Device::Cpu).unwrap()).unwrap();
         }
@@ -88,6 +89,12 @@ fn pixels(picture: &RgbImage) -> &[[u8; 3]] {
 
 fn flat(tensor: &Tensor) -> Vec<f32> {
     tensor.flatten_all().unwrap().to_vec1().unwrap()
+}
+
+/// Equal but for the order in which threads add.
+fn close(ours: &[f32], theirs: &[f32]) -> bool {
+    let size = theirs.iter().fold(1f32, |size, v| size.max(v.abs()));
+    ours.len() == theirs.len() && ours.iter().zip(theirs).all(|(x, y)| (x - y).abs() < 1e-4 * size)
 }
 
 fn save(picture: &RgbImage, path: &Path) {
@@ -149,8 +156,7 @@ fn at_its_own_size_a_picture_gets_the_networks_colours() {
             let theirs = flat(&net.colour(&lightness, Decode::Annealed(0.38)).unwrap());
             let ours = flat(&colour(&net, &original, &options(Size::Full)).unwrap().ab.whole().unwrap());
             assert!(theirs.iter().any(|v| v.abs() > 1.0), "a network without colour shows nothing");
-            let worst = ours.iter().zip(&theirs).map(|(x, y)| (x - y).abs()).fold(0.0, f32::max);
-            assert!(worst < 1e-3, "{backbone} {width}×{height}: {worst}");
+            assert!(close(&ours, &theirs), "{backbone} {width}×{height}");
         }
     }
 }
@@ -164,7 +170,7 @@ fn a_certain_network_paints_its_bin_everywhere() {
         let original = picture(90, 70, false);
         for decode in [Decode::Annealed(0.38), Decode::Mode, Decode::Mean] {
             let coloured = colour(&net, &original, &Options { decode, ..options(Size::Short(64)) }).unwrap();
-            assert!(flat(&coloured.ab.whole().unwrap()).as_chunks().0.iter().all(|ab| *ab == [a, b]));
+            assert!(flat(&coloured.ab.whole().unwrap()).as_chunks::<2>().0.iter().all(|ab| *ab == [a, b]));
             let expected: Vec<_> =
                 pixels(&original).iter().map(|p| lab_to_srgb8([srgb8_to_lab(*p)[0], a, b])).collect();
             assert!(pixels(&coloured.rgb).iter().zip(&expected).all(|(p, e)| *p == e.0), "bin {bin}");
@@ -255,7 +261,9 @@ fn a_folder_with_a_broken_file_is_coloured_but_for_that() {
     let (net, _) = Colorizer::open(Path::new(&weights), &Device::Cpu).unwrap();
     for (name, original) in [("w.webp", "w.webp"), ("z.png", "z.bmp")] {
         let expected = colour(&net, &load(&photos.join(original)), &options(Size::Short(256))).unwrap();
-        assert_eq!(load(&made.join(name)), expected.rgb, "{name}");
+        let (made, expected) = (load(&made.join(name)), expected.rgb);
+        assert_eq!((made.width, made.height), (expected.width, expected.height));
+        assert!(made.pixels.iter().zip(&expected.pixels).all(|(x, y)| x.abs_diff(*y) <= 1), "{name}");
     }
     assert_eq!(fs::read_dir(made).unwrap().count(), 3, "something else was left");
 }
@@ -287,9 +295,11 @@ fn everything_that_can_be_left_is_left() {
     let (net, _) = Colorizer::open(Path::new(&weights), &Device::Cpu).unwrap();
     let expected = colour(&net, &load(&dir.path().join("grey.png")), &options(Size::Short(64))).unwrap();
     let ab = npy::read(&dir.path().join("ab/grey.npy")).unwrap();
-    assert_eq!((ab.dims(), flat(&ab)), (&[100, 80, 2][..], flat(&expected.ab.whole().unwrap())));
+    assert_eq!(ab.dims(), [100, 80, 2]);
+    assert!(close(&flat(&ab), &flat(&expected.ab.whole().unwrap())));
     let logits = npy::read(&made("grey-logits.npy")).unwrap();
-    assert_eq!((logits.dims(), flat(&logits)), (&[20, 16, 313][..], flat(&expected.map)));
+    assert_eq!(logits.dims(), [20, 16, 313]);
+    assert!(close(&flat(&logits), &flat(&expected.map)));
     assert!(made("colour [1].jpg").is_file() && made("grey.jpg").is_file());
 }
 
