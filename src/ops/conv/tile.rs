@@ -135,7 +135,7 @@ mod x86 {
     };
     /// 6 × 2 accumulators, 2 lines and a broadcast in 16 registers; with 4 × 3 none is left over, and sums are spilled.
     pub static AVX2: TileKernel<f32> =
-        TileKernel { rows: 6, lanes: 8, depth: 512, run: &[avx2::<1>, avx2::<2>], transpose: transpose_avx2 };
+        TileKernel { rows: 6, lanes: 8, depth: 768, run: &[avx2::<1>, avx2::<2>], transpose: transpose_avx2 };
 
     #[target_feature(enable = "avx512f")]
     unsafe fn avx512<const V: usize>(tile: &Tile<f32>) {
