@@ -4,14 +4,20 @@
 //! A method is a way from a validation batch to ab and to 8-bit pictures. Baselines and finished pictures come through a
 //! second data set that stands beside the first image by image, so that all are resized and cropped alike.
 
+use super::interpretability::{Classifier, judge};
 use crate::{
+    backbones::vgg16::Vgg16Spec,
     bounded::{Count, Positive},
     color::{bins::Bins, decode::Decode, lab},
     data::{Batch, loader::Loader},
-    metrics::color::{ColorScores, ImageScores},
+    metrics::{
+        color::{ColorScores, ImageScores},
+        interpretability::{Record, Renderings},
+    },
     pretext::{
         color_prior::PriorSpec,
         colorizer::{Colorizer, lightness},
+        supervised::labels,
     },
     train::panel::Tile,
 };
@@ -19,6 +25,7 @@ use anyhow::{Context, Result, ensure};
 use candle_core::Tensor;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
+use std::{collections::BTreeSet, path::PathBuf};
 
 /// How methods are measured.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -33,11 +40,57 @@ pub struct ColorEvaluationSpec {
     pub bootstrap: Count,
     /// Images that are kept as pictures, evenly spaced over the validation set.
     pub pictures: Count,
+    /// Who is asked what the pictures show, in their true colours, grey and recoloured; needs labels.
+    pub classifier: Option<ClassifierSpec>,
 }
 
 impl Default for ColorEvaluationSpec {
     fn default() -> Self {
-        Self { decode: None, prior: PriorSpec::default(), bootstrap: Count::of(1000), pictures: Count::of(8) }
+        Self {
+            decode: None,
+            prior: PriorSpec::default(),
+            bootstrap: Count::of(1000),
+            pictures: Count::of(8),
+            classifier: None,
+        }
+    }
+}
+
+/// A VGG-16 (paper section 3.1, item 2). In YAML: `classifier: { weights: vgg16.pth, classes: [0, 217, 482] }`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClassifierSpec {
+    /// A weight file, also on the hub (`hf://…`).
+    pub weights: PathBuf,
+    /// What network the file holds, where it does not say so itself.
+    #[serde(default)]
+    pub vgg16: Option<Vgg16Spec>,
+    /// The classifier's class of each class of the data set; absent: both count alike.
+    #[serde(default)]
+    pub classes: Option<Vec<u32>>,
+}
+
+/// A classifier that knows the data set's classes.
+pub struct Judge {
+    pub classifier: Classifier,
+    /// See [`ClassifierSpec::classes`].
+    pub classes: Option<Vec<u32>>,
+}
+
+impl Judge {
+    /// The answers to a batch's pictures.
+    fn answers(&self, batch: &Batch, truth: &Tensor, colored: &Colored) -> Result<Vec<Record>> {
+        let labels = labels(batch)?.to_vec1::<u32>()?;
+        let class = |label: u32| match &self.classes {
+            None => Ok(label),
+            Some(classes) => classes.get(label as usize).copied().with_context(|| {
+                format!("`classes` names {} classes, but there is a label {label}", classes.len())
+            }),
+        };
+        let classes = labels.into_iter().map(class).collect::<Result<Vec<u32>>>()?;
+        let images: Vec<u32> = batch.indices.iter().map(|index| *index as u32).collect();
+        let (original, recoloured) = (batch.pixels.clone(), colored.rgb.clone());
+        judge(&self.classifier, &Renderings { original, grey: grey(truth)?, recoloured }, &images, &classes)
     }
 }
 
@@ -84,6 +137,13 @@ struct Colored {
 }
 
 impl Method {
+    /// Back to the first batch.
+    pub fn rewind(&mut self) {
+        if let Self::Colors(loader) | Self::Pictures(loader) = self {
+            loader.rewind();
+        }
+    }
+
     /// Colours the truth's batch, given in Lab `(B, H, W, 3)`.
     fn color(&mut self, batch: &Batch, truth: &Tensor) -> Result<Colored> {
         let (light, true_ab) = (truth.narrow(3, 0, 1)?.contiguous()?, truth.narrow(3, 1, 2)?);
@@ -123,6 +183,18 @@ pub struct Evaluation {
     pub histogram: AbHistogram,
     pub truth: AbHistogram,
     pub examples: Vec<Example>,
+    /// What the classifier answered, where there is one.
+    pub records: Vec<Record>,
+}
+
+/// What every method is measured with.
+pub struct Setting<'a> {
+    pub bins: &'a Bins,
+    /// The probability of every bin.
+    pub prior: &'a [f64],
+    pub judge: Option<Judge>,
+    /// The names of the validation images.
+    pub names: &'a dyn Fn(usize) -> String,
 }
 
 /// One validation image that is kept as pictures.
@@ -134,30 +206,35 @@ pub struct Example {
     pub result: Tile,
 }
 
-/// Scores `method` on one pass over `val`, which stands at its beginning; `names` are the images' and `prior` the
-/// probability of every bin. `every` says which images are kept, and `progress` hears how many are done.
+/// Scores `method` on one pass over `val`; both stand at their beginning. Every `every`-th image is kept as pictures, and
+/// `progress` hears how many are done.
 ///
 /// # Errors
-/// Unreadable data; a network that predicts what is not finite.
+/// Unreadable data; a network that predicts what is not finite; a classifier without labels.
 pub fn evaluate(
-    mut method: Method,
+    method: &mut Method,
     val: &mut Loader,
-    names: &dyn Fn(usize) -> String,
-    (bins, prior): (&Bins, &[f64]),
+    setting: &Setting,
     every: usize,
     progress: &mut dyn FnMut(usize),
 ) -> Result<Evaluation> {
     let mut evaluation = Evaluation {
-        scores: ColorScores::new(Some(prior)),
+        scores: ColorScores::new(Some(setting.prior)),
         histogram: AbHistogram::default(),
         truth: AbHistogram::default(),
         examples: vec![],
+        records: vec![],
     };
     let mut done = 0;
     while let Some(batch) = val.next_batch()? {
         let truth = lab::rgb_to_lab(&batch.pixels)?;
         let colored = method.color(&batch, &truth)?;
-        evaluation.add(&batch, &truth, &colored, names, bins, every)?;
+        evaluation.add(&batch, &truth, &colored, setting)?;
+        let kept = batch.indices.iter().filter(|index| index.is_multiple_of(every));
+        evaluation.examples.extend(examples(&batch, &truth, &colored, kept.copied().collect())?);
+        if let Some(judge) = &setting.judge {
+            evaluation.records.extend(judge.answers(&batch, &truth, &colored)?);
+        }
         done += batch.indices.len();
         progress(done);
     }
@@ -165,17 +242,46 @@ pub fn evaluate(
     Ok(evaluation)
 }
 
+/// The named images of the set as pictures, in one pass over `val`; both stand at their beginning.
+///
+/// # Errors
+/// Unreadable data.
+pub fn render(method: &mut Method, val: &mut Loader, images: &BTreeSet<usize>) -> Result<Vec<Example>> {
+    let mut rendered = vec![];
+    while let Some(batch) = val.next_batch()? {
+        let truth = lab::rgb_to_lab(&batch.pixels)?;
+        let wanted: BTreeSet<usize> = batch.indices.iter().copied().filter(|i| images.contains(i)).collect();
+        // Methods that read pictures of their own must keep pace.
+        if !wanted.is_empty() || !matches!(method, Method::Network { .. }) {
+            let colored = method.color(&batch, &truth)?;
+            rendered.extend(examples(&batch, &truth, &colored, wanted)?);
+        }
+    }
+    Ok(rendered)
+}
+
+/// Some images of a batch, by their numbers in the set.
+fn examples(
+    batch: &Batch,
+    truth: &Tensor,
+    colored: &Colored,
+    images: BTreeSet<usize>,
+) -> Result<Vec<Example>> {
+    let (_, height, width, _) = truth.dims4()?;
+    let tile = |rgb: &Tensor| -> Result<Tile> { Ok((width, height, bytes(rgb)?)) };
+    let wanted = batch.indices.iter().enumerate().filter(|(_, index)| images.contains(index));
+    wanted
+        .map(|(i, index)| {
+            let grey = tile(&grey(&truth.narrow(0, i, 1)?)?)?;
+            let (truth, result) = (tile(&batch.pixels.get(i)?)?, tile(&colored.rgb.get(i)?)?);
+            Ok(Example { index: *index, truth, grey, result })
+        })
+        .collect()
+}
+
 impl Evaluation {
-    fn add(
-        &mut self,
-        batch: &Batch,
-        truth: &Tensor,
-        colored: &Colored,
-        names: &dyn Fn(usize) -> String,
-        bins: &Bins,
-        every: usize,
-    ) -> Result<()> {
-        let names: Vec<String> = batch.indices.iter().map(|index| names(*index)).collect();
+    fn add(&mut self, batch: &Batch, truth: &Tensor, colored: &Colored, setting: &Setting) -> Result<()> {
+        let names: Vec<String> = batch.indices.iter().map(|index| (setting.names)(*index)).collect();
         let true_ab = truth.narrow(3, 1, 2)?.contiguous()?;
         let images = (0..names.len())
             .map(|i| Ok([pairs(&colored.ab.get(i)?)?, pairs(&true_ab.get(i)?)?]))
@@ -185,7 +291,7 @@ impl Evaluation {
             .collect::<Result<Vec<_>>>()?;
         let scored =
             images.par_iter().zip(&pictures).zip(&names).map(|(([ab, truth], [rgb, true_rgb]), name)| {
-                Ok(ImageScores::of(name, ab, truth, bins)?.with_pictures(rgb, true_rgb)?)
+                Ok(ImageScores::of(name, ab, truth, setting.bins)?.with_pictures(rgb, true_rgb)?)
             });
         for image in scored.collect::<Result<Vec<_>>>()? {
             self.scores.push(image);
@@ -193,14 +299,6 @@ impl Evaluation {
         for [ab, truth] in &images {
             self.histogram.add(ab);
             self.truth.add(truth);
-        }
-        let (_, height, width, _) = truth.dims4()?;
-        for (i, index) in batch.indices.iter().enumerate().filter(|(_, index)| index.is_multiple_of(every)) {
-            let grey = bytes(&grey(&truth.narrow(0, i, 1)?)?)?;
-            let [result, truth] = pictures[i].clone();
-            let tile = |rgb| (width, height, rgb);
-            let (truth, grey, result) = (tile(truth), tile(grey), tile(result));
-            self.examples.push(Example { index: *index, truth, grey, result });
         }
         Ok(())
     }

@@ -150,6 +150,9 @@ fn there(who: &str, path: &Path) -> Result<()> {
 
 /// Whether the weight files and folders of pictures are there.
 fn look_up_methods(stage: &ColorEvaluationStage, val_set: &dyn Dataset) -> Result<()> {
+    if let Some(classifier) = &stage.evaluation.classifier {
+        there("`classifier`", &classifier.weights)?;
+    }
     for (row, method) in stage.methods.iter() {
         match method {
             MethodSpec::File(path) => {

@@ -8,15 +8,24 @@ use crate::{
         loader::{Loader, Pass},
         source::Dataset,
     },
-    evaluation::color::{AbHistogram, Evaluation, Example, Method, evaluate as measure},
+    evaluation::{
+        color::{
+            AbHistogram, ClassifierSpec, Evaluation, Example, Judge, Method, Setting, evaluate as measure,
+            render,
+        },
+        interpretability::Classifier,
+    },
+    hub,
     metrics::{
         bootstrap::Bootstrap,
         color::{ColorSummary, intervals},
+        interpretability::{Interpretability, Record, Renderings},
     },
     pretext::{color_prior, colorizer::Colorizer},
     report::{
         Kind,
         colors::{ColorResult, EXAMPLES},
+        interpretability::{InterpretabilityResult, Shown, pictured, write_interpretability},
         results::RESULTS,
     },
     spec::experiment::{ColorEvaluationStage, MethodSpec},
@@ -47,11 +56,14 @@ pub(super) fn evaluate(
     let mut val = loader(fit, job.val_set.clone())?;
     let images = job.val_set.len();
     let mut progress = Progress::new(run.name(), 0, images);
+    let judge = spec.classifier.as_ref().map(|spec| judge_of(fit, spec)).transpose()?;
+    let names = |index: usize| job.val_set.name(index);
+    let setting = Setting { bins: &bins, prior: &prior, judge, names: &names };
+    let mut coloring = method_of(fit, method, stage)?;
     let evaluation = measure(
-        method_of(fit, method, stage)?,
+        &mut coloring,
         &mut val,
-        &|index| job.val_set.name(index),
-        (&bins, &prior),
+        &setting,
         images.div_ceil(spec.pictures.get()).max(1),
         &mut |done| progress.draw(done, format!("{done}/{images} images")),
     )?;
@@ -61,6 +73,11 @@ pub(super) fn evaluate(
     progress.print(&format!("{}  {images} images measured", run.name()));
     let summary = evaluation.scores.summary().context("no image was scored")?;
     keep(&evaluation.examples, run.path())?;
+    if let Some(judge) = &setting.judge {
+        val.rewind();
+        coloring.rewind();
+        interpret(fit, judge, &evaluation, (&mut coloring, &mut val), run.path())?;
+    }
     leave_results(fit, &evaluation, &summary, spec.bootstrap.get(), run.path())?;
     Ok(Some(metrics(&summary)))
 }
@@ -88,6 +105,50 @@ fn method_of(fit: &Fit, method: &MethodSpec, stage: &ColorEvaluationStage) -> Re
     }
 }
 
+fn judge_of(fit: &Fit, spec: &ClassifierSpec) -> Result<Judge> {
+    let path = hub::locate(&spec.weights)?;
+    let classifier = Classifier::open(&path, spec.vgg16.as_ref(), fit.device)?;
+    Ok(Judge { classifier, classes: spec.classes.clone() })
+}
+
+/// The pages on what the classifier answered, in the run directory's folder `interpretability`.
+fn interpret(
+    fit: &Fit,
+    judge: &Judge,
+    evaluation: &Evaluation,
+    (method, val): (&mut Method, &mut Loader),
+    run: &Path,
+) -> Result<()> {
+    let (job, shown) = (fit.job, Shown::default());
+    let result = InterpretabilityResult {
+        dataset: job.data.source.to_string(),
+        colorizer: job.row.clone().unwrap_or_default(),
+        classifier: "VGG-16".into(),
+        classes: class_names(job.train_set.classes(), judge),
+        records: evaluation.records.clone(),
+    };
+    let rendered = render(method, val, &pictured(&result, &shown)?)?;
+    let pictures = |record: &Record| {
+        let found = rendered.iter().find(|example| example.index == record.image as usize);
+        let Example { truth, grey, result, .. } = found.context("it was not rendered")?;
+        Ok(Renderings { original: truth.clone(), grey: grey.clone(), recoloured: result.clone() })
+    };
+    write_interpretability(&result, &shown, &pictures, &run.join("interpretability")).map(drop)
+}
+
+/// The data set's names at the classifier's places, `class N` elsewhere.
+fn class_names(names: &[String], judge: &Judge) -> Vec<String> {
+    let mut all: Vec<String> = (0..judge.classifier.classes()).map(|i| format!("class {i}")).collect();
+    for (label, name) in names.iter().enumerate() {
+        let class =
+            judge.classes.as_ref().map_or(label, |c| c.get(label).map_or(usize::MAX, |c| *c as usize));
+        if let Some(place) = all.get_mut(class) {
+            place.clone_from(name);
+        }
+    }
+    all
+}
+
 fn leave_results(
     fit: &Fit,
     evaluation: &Evaluation,
@@ -108,6 +169,7 @@ fn leave_results(
         intervals: intervals(&evaluation.scores.replicates(&bootstrap)),
         histogram: evaluation.histogram.clone(),
         truth: evaluation.truth.clone(),
+        recognised: Interpretability::of(&evaluation.records).map(|found| found.accuracy),
         cell: AbHistogram::CELL,
         from: run.into(),
     };

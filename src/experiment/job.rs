@@ -65,6 +65,16 @@ impl Work {
         }
     }
 
+    /// The weight file of the classifier that judges it.
+    fn classifier(&self) -> Option<&Path> {
+        match self {
+            Self::ColorEvaluation { stage, .. } => {
+                stage.evaluation.classifier.as_ref().map(|classifier| classifier.weights.as_path())
+            }
+            _ => None,
+        }
+    }
+
     /// The folder of finished pictures that it measures.
     fn pictures(&self) -> Option<&Path> {
         match self {
@@ -206,6 +216,9 @@ impl Job {
         let weights = work.weights().map(hub::locate).transpose()?;
         let files = weights.as_deref().into_iter().chain(work.prior());
         let mut files = files.map(content).collect::<Result<Vec<_>>>()?;
+        if let Some(path) = work.classifier() {
+            files.push(content(&hub::locate(path)?)?);
+        }
         if let Some(dir) = work.pictures() {
             files.push(named_like(&*val_set, dir)?.fingerprint());
         }

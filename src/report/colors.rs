@@ -12,6 +12,7 @@ use crate::{
         accuracy::MeanStd,
         bootstrap::Interval,
         color::{ColorMeasure, ColorSummary},
+        interpretability::{Accuracy, Renderings},
     },
     train::{
         panel::{Tile, panel},
@@ -46,6 +47,9 @@ pub struct ColorResult {
     /// How often each ab colour was predicted: square, a by b, grey in the middle; and how often it was true.
     pub histogram: Histogram,
     pub truth: Histogram,
+    /// What a classifier recognised in the true colours, grey and recoloured, where one was asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recognised: Option<Renderings<Accuracy>>,
     /// Side of a histogram's cell, in ab units.
     pub cell: f32,
     /// The directory that it was read from.
@@ -121,17 +125,23 @@ impl<'a> ColorTable<'a> {
 
     /// The measures, a row a method; the last row is what the true colours reach where that says something.
     pub fn grid(&self) -> Vec<Vec<String>> {
+        let judged = self.methods.iter().any(|(_, results)| recognised(results).is_some());
+        let judge = judged.then(|| RECOGNISED.to_string());
         let titles = COLUMNS.map(|(_, title, _)| title.to_string());
-        let mut grid: Vec<Vec<String>> = vec![std::iter::once("method".into()).chain(titles).collect()];
+        let titles = std::iter::once("method".into()).chain(titles).chain(judge.clone());
+        let mut grid: Vec<Vec<String>> = vec![titles.collect()];
         for (method, results) in &self.methods {
             let cells = COLUMNS.map(|column| cell(results, column));
-            grid.push(std::iter::once(method.clone()).chain(cells).collect());
+            let top1 = recognised(results).map_or("–".into(), |(recoloured, _)| format!("{recoloured:.1}"));
+            grid.push(std::iter::once(method.clone()).chain(cells).chain(judged.then_some(top1)).collect());
         }
         let truth = self.methods.first().and_then(|(_, results)| results[0].summary.truth_colorfulness);
         if let Some(truth) = truth {
             let mut row = vec!["–".to_string(); COLUMNS.len() + 1];
             row[0] = "ground truth".into();
             row[COLUMNS.len()] = format!("{truth:.1}");
+            let original = self.methods.iter().find_map(|(_, results)| recognised(results));
+            row.extend(original.map(|(_, original)| format!("{original:.1}")));
             grid.push(row);
         }
         grid
@@ -173,6 +183,19 @@ impl<'a> ColorTable<'a> {
     }
 }
 
+/// The column of the classifier's answers.
+const RECOGNISED: &str = "VGG top-1 %";
+
+/// Top-1 in percent on recoloured pictures and on the true colours, means over seeds; None where no classifier was asked.
+fn recognised(results: &[&ColorResult]) -> Option<(f64, f64)> {
+    let all: Option<Vec<_>> = results.iter().map(|r| r.recognised.as_ref()).collect();
+    let all = all?;
+    let mean = |top1: fn(&Renderings<Accuracy>) -> f64| {
+        100.0 * all.iter().map(|r| top1(r)).sum::<f64>() / all.len() as f64
+    };
+    Some((mean(|r| r.recoloured.top1), mean(|r| r.original.top1)))
+}
+
 /// A panel as a PNG file's bytes.
 pub fn png((width, height, rgb): Tile, name: &str) -> Result<Vec<u8>> {
     picture::encode(&Panel { name: name.into(), width, height, rgb })
@@ -204,6 +227,7 @@ pub fn csv(tables: &[ColorTable]) -> String {
     for (_, name, _) in COLUMNS {
         header.extend([name.to_string(), format!("{name} spread")]);
     }
+    header.push(RECOGNISED.into());
     let mut out = grid::csv_line(&header);
     for table in tables {
         for (method, results) in &table.methods {
@@ -215,6 +239,7 @@ pub fn csv(tables: &[ColorTable]) -> String {
                 let (mean, spread) = value(results, measure).map_or((None, None), |(m, s)| (Some(m), s));
                 fields.extend([mean, spread].map(|v| v.map_or(String::new(), |v| format!("{v:.4}"))));
             }
+            fields.push(recognised(results).map_or(String::new(), |(top1, _)| format!("{top1:.4}")));
             out += &grid::csv_line(&fields);
         }
     }

@@ -22,7 +22,7 @@ use crate::{
 };
 use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
-use std::{fs, path::Path};
+use std::{collections::BTreeSet, fs, path::Path};
 
 /// What a run leaves for the report.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -104,6 +104,16 @@ pub fn write_interpretability(
         write("interpretability_confusions.csv", confusions.csv().as_bytes())?,
     ];
     Ok(ReportPaths { tables, plots, text: format!("{}\n\n{}", report.header(), summary.text()) })
+}
+
+/// The images that [`write_interpretability`] will ask pictures of, by their places in the data set.
+///
+/// # Errors
+/// As [`write_interpretability`].
+pub fn pictured(result: &InterpretabilityResult, shown: &Shown) -> Result<BTreeSet<usize>> {
+    let report = Report::of(result, shown)?;
+    let examples = report.examples();
+    Ok(examples.iter().flat_map(|example| &example.records).map(|record| record.image as usize).collect())
 }
 
 /// The result with all that follows from it.

@@ -312,6 +312,15 @@ impl Experiment {
     }
 
     fn check_start(&self, index: usize, name: &str, stage: &PretextStage) -> Result<(), Wrong> {
+        if let Some(BackboneSpec::Vgg16(_)) = stage.backbone.as_ref().or(self.backbone.as_ref()) {
+            let fault = Fault::new("`vgg16` is a classifier: it says nothing about single pixels");
+            let fault = fault.note("`vgg` is the paper's colorizer");
+            let path: &[&str] = match stage.backbone {
+                Some(_) => &["stages", name, KINDS[0], "backbone"],
+                None => &["backbone"],
+            };
+            return Err(Wrong::key(path.iter().copied(), fault));
+        }
         let Some(WeightSource::Stage(from)) = &stage.init_from else { return Ok(()) };
         let path = ["stages", name, KINDS[0], "init_from", "stage"];
         self.check_stage(index, from).map_err(|fault| Wrong::value(path, fault))
