@@ -11,6 +11,7 @@ use crate::{
         picture::{Grey, Options, Size},
         plan::{self, Wanted},
     },
+    hub,
     pretext::{
         colorization::ColorizationSpec,
         colorizer::{Colorizer, Output},
@@ -26,7 +27,7 @@ pub(super) struct ColorizeArgs {
     /// Photographs, folders of photographs, or quoted patterns ('old/*.jpg'); a file's own name goes before a pattern
     #[arg(required = true, value_name = "INPUT")]
     inputs: Vec<PathBuf>,
-    /// The weights of a colorizer
+    /// A colorizer: a run's weights.safetensors, a released .pth or .caffemodel, or hf://OWNER/REPO/FILE[@REVISION]
     #[arg(long, value_name = "FILE")]
     weights: PathBuf,
     /// Look into the folders of a folder too; results keep their folders
@@ -130,7 +131,7 @@ pub(super) fn run(args: &ColorizeArgs) -> Result<Done> {
     let inputs = inputs.map_err(|e| usage(e.to_string()))?;
     let jobs = plan::plan(&inputs, &wanted).map_err(|e| usage(e.to_string()))?;
     threads::set(args.threads)?;
-    let (colorizer, spec) = Colorizer::open(&args.weights, &Device::Cpu)?;
+    let (colorizer, spec) = Colorizer::open(&hub::locate(&args.weights)?, &Device::Cpu)?;
     args.check_output(colorizer.output()).map_err(usage)?;
     let summary = batch::run(&jobs, &colorizer, &args.options(&spec), args.output.quality);
     Ok(Done { text: summary.to_string(), exit: u8::from(!summary.failed.is_empty()) })
