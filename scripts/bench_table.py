@@ -10,9 +10,19 @@ import statistics
 import sys
 
 
+NAMES = {"alexnet": "AlexNet colorizer", "vgg": "VGG colorizer"}
+KINDS = {"step": "training step", "forward": "forward pass"}
+
+
+def title(path):
+    """alexnet_step.jsonl -> AlexNet colorizer, training step."""
+    backbone, _, kind = path.stem.partition("_")
+    return ", ".join([NAMES.get(backbone, backbone), KINDS.get(kind, kind)]).rstrip(", ")
+
+
 def table(path):
     rows = [json.loads(line) for line in path.read_text().splitlines()]
-    yield f"### {path.stem.replace('_', ' ')}\n"
+    yield f"### {title(path)}\n"
     yield "| | images/s, median | range | peak memory, GB |"
     yield "|---|---:|---:|---:|"
     medians, peaks = {}, {}
