@@ -2,7 +2,7 @@
 //! that cannot be wrong, or into a message that points at the line, the column and the nearest known name.
 //!
 //! The way of a file: text → values, each with its place (`node`, `marks`) → `extends:` and `--set` merged in
-//! (`document`, `overrides`) → the typed spec (`typed`) → references between stages checked (`experiment`).
+//! (`document`, `overrides`) → the typed spec (`typed`) → references between stages checked (`references`).
 //! Sections are keyed by name (`optimizer: { adam: { lr: 3e-5 } }`); when a later layer (the extending file, then
 //! `--set`) names another variant than an earlier one, the later name replaces the earlier.
 
@@ -13,6 +13,7 @@ mod marks;
 pub mod names;
 mod node;
 mod overrides;
+mod references;
 mod source;
 mod typed;
 
