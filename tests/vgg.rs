@@ -231,3 +231,20 @@ fn frozen_builds_no_graph() -> Result<()> {
     assert!(!y.track_op() && y.dtype() == DType::F32);
     Ok(())
 }
+
+/// The released formats open as colorizers, with the temperature that their own decoding has.
+#[test]
+fn released_files_open_as_colorizers() -> anyhow::Result<()> {
+    for (name, temperature) in [("eccv16.pth", 1.0), ("vgg_colorizer.caffemodel", 1.0 / 2.606)] {
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/weights").join(name);
+        let (colorizer, spec) = Colorizer::open(&path, &Device::Cpu)?;
+        assert!((spec.temperature.get() - temperature).abs() < 1e-3, "{name}: {}", spec.temperature);
+        let ab = flat(&colorizer.colour(&light(1, 24, 16)?, spec.decode())?);
+        assert!(ab.iter().all(|v| v.is_finite()) && ab.iter().any(|v| *v != ab[0]), "{name}");
+    }
+    let classifier =
+        std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/weights/vgg16.caffemodel");
+    let error = format!("{:#}", Colorizer::open(&classifier, &Device::Cpu).expect_err("a classifier"));
+    assert!(error.contains("vgg16.caffemodel") && error.contains("no colorizer"), "{error}");
+    Ok(())
+}
