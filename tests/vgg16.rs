@@ -21,6 +21,7 @@ use hueristic::{
     pretext::{colorization::ColorizationSpec, colorizer::Colorizer},
     report::interpretability::{InterpretabilityResult, Shown, write_interpretability},
     rng::Rng,
+    train::panel::Tile,
 };
 use rand::RngExt;
 use std::{
@@ -155,9 +156,6 @@ fn files_say_what_they_are_or_are_refused() -> Result<()> {
     assert!(error.contains("of another shape: fc6.weight ([16, 16, 2, 2] here, [16, 16, 1, 1]"), "{error}");
     let error = refused(&oracle("weights_torch.safetensors"), Some(&small));
     assert!(error.contains("fc8.bias"), "{error}");
-    // torchvision's names tell the network and its input, but this one is narrower than theirs.
-    let error = refused(&oracle("vgg16_torch.safetensors"), None);
-    assert!(error.contains("no tensor fits") || error.contains("of another shape"), "{error}");
     Ok(())
 }
 
@@ -169,7 +167,7 @@ fn pictures_are_scaled_to_eight_sevenths_and_cut() -> Result<()> {
     let classifier = Classifier::open(&path, None, &Device::Cpu)?;
     // 64×40 at a short side of 32 is 51×32. A bright frame as wide as the cut takes off changes nothing.
     let picture = |frame: u8| {
-        let value = |y: usize, x: usize| if y < 8 || y >= 56 { frame } else { (x * 6) as u8 };
+        let value = |y: usize, x: usize| if (8..56).contains(&y) { (x * 6) as u8 } else { frame };
         let pixels: Vec<u8> = (0..64 * 40).flat_map(|i| [value(i / 40, i % 40); 3]).collect();
         Tensor::from_vec(pixels, (1, 64, 40, 3), &Device::Cpu)
     };
@@ -275,7 +273,7 @@ fn thousand() -> InterpretabilityResult {
 fn plots_and_tables_of_a_thousand_classes() -> Result<()> {
     let out = Path::new(env!("CARGO_TARGET_TMPDIR")).join("interpretability_thousand");
     let _ = fs::remove_dir_all(&out);
-    let grey = |_: &Record| {
+    let grey = |_: &Record| -> Result<Renderings<Tile>> {
         let tile = || (48, 32, vec![128; 3 * 48 * 32]);
         Ok(Renderings { original: tile(), grey: tile(), recoloured: tile() })
     };
@@ -306,7 +304,7 @@ fn plots_and_tables_of_a_thousand_classes() -> Result<()> {
 #[test]
 fn nothing_and_nameless_classes_are_refused() -> Result<()> {
     let out = tempfile::tempdir()?;
-    let none = |_: &Record| anyhow::bail!("no picture");
+    let none = |_: &Record| -> Result<Renderings<Tile>> { anyhow::bail!("no picture") };
     let refused = |result: &InterpretabilityResult| {
         format!(
             "{:#}",
