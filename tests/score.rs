@@ -61,6 +61,9 @@ fn data(name: &str) -> Option<PathBuf> {
     Some(path)
 }
 
+/// The published figures are those of pixels that libjpeg decodes: with them the same formulas give 89.15 / 66.23, 88.83 /
+/// 69.44 and 89.98 / 76.51 (`scripts/oracles/sun_scores.py`). Our decoder differs by a byte here and there, one of the
+/// rarest of 163 bins stays empty for it, and each bin weighs the same: the rebalanced figures move by up to 0.14.
 #[test]
 fn the_sun_images_score_as_published() {
     let Some(folder) = data("sun6_learch") else { return };
@@ -74,7 +77,7 @@ fn the_sun_images_score_as_published() {
         let (summary, a) = (&row.summary, ColorMeasure::AucThresholds);
         assert_eq!((row.method.as_str(), summary.images), (method, 240));
         let (x, y) = (100.0 * summary.auc_thresholds, 100.0 * summary.auc_empirical_thresholds);
-        assert!((x - auc).abs() < 0.1 && (y - rebalanced).abs() < 0.1, "{method}: {x:.2} / {y:.2}");
+        assert!((x - auc).abs() < 0.05 && (y - rebalanced).abs() < 0.15, "{method}: {x:.2} / {y:.2}");
         assert!(
             row.intervals[&a].low < summary.auc_thresholds && summary.auc_thresholds < row.intervals[&a].high
         );
@@ -164,8 +167,9 @@ fn folders_are_matched_by_path_and_scored() {
     assert_eq!((same.images, same.pixels, same.occupied_bins), (3, 116, 3));
     // 24 red pixels of the second picture are wrong; by bin: grey right, half of red wrong, blue right
     let missed = 150.0 * (1.0 - other.auc) * 116.0 / 24.0;
-    let [_, a, b] = hueristic::color::lab::srgb8_to_lab([200, 40, 40]).map(f64::from);
-    assert!((missed - a.hypot(b)).abs() < 1e-4, "{missed}");
+    let [red, grey] =
+        [[200, 40, 40], [128; 3]].map(|rgb| hueristic::color::lab::srgb8_to_lab(rgb).map(f64::from));
+    assert!((missed - (red[1] - grey[1]).hypot(red[2] - grey[2])).abs() < 1e-4, "{missed}");
     assert!((other.auc_empirical - (1.0 - missed / 150.0 / 6.0)).abs() < 1e-6);
     assert!(gray.auc < other.auc && gray.colorfulness < other.colorfulness && random.auc < same.auc);
     assert_eq!(table.bootstrap, Some(Bootstrap { replicates: 1000, seed: 0 }));

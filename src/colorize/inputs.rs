@@ -91,8 +91,10 @@ fn matching(path: &Path) -> Result<Vec<Input>, InputError> {
     };
     let bad =
         |e: glob::PatternError| InputError::BadPattern { pattern: pattern.clone(), reason: e.to_string() };
+    // As in a shell, a pattern passes over hidden files unless it names the dot.
+    let options = glob::MatchOptions { require_literal_leading_dot: true, ..Default::default() };
     let mut inputs = vec![];
-    for found in glob::glob(&pattern).map_err(bad)? {
+    for found in glob::glob_with(&pattern, options).map_err(bad)? {
         let found = found.map_err(|e| InputError::Unreadable { path: e.path().into(), source: e.into() })?;
         if found.is_file() && is_image(&found) {
             inputs.push(Input { path: found, below: PathBuf::new() });

@@ -95,9 +95,9 @@ mod tests {
     #[test]
     fn the_manifest_names_no_host() {
         let mut manifest = Manifest::begin();
-        manifest.machine.host = "anns-desk".into();
-        manifest.warnings = vec!["/home/ann/a.png cannot be read".into()];
+        manifest.machine.host = "zoes-desk".into();
+        manifest.warnings = vec!["/home/zoe/a.png cannot be read".into()];
         let public = serde_json::to_string(&super::manifest(&manifest)).unwrap();
-        assert!(!public.contains("ann") && public.contains("a.png cannot be read"), "{public}");
+        assert!(!public.contains("zoe") && public.contains("a.png cannot be read"), "{public}");
     }
 }

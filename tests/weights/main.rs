@@ -45,5 +45,7 @@ fn agrees(tensor: &Tensor, wanted: &Value) -> bool {
     let shape: Vec<usize> = serde_json::from_value(wanted["shape"].clone()).expect("a shape");
     let size: f64 = flat(tensor).iter().map(|v| v.abs() * 97.0).sum();
     let off = checksum(tensor) - wanted["sum"].as_f64().expect("a sum");
-    tensor.dims() == shape && off.abs() <= 2e-7 * size
+    // The oracle counts a single number as a list of one.
+    let dims = if tensor.rank() == 0 { vec![1] } else { tensor.dims().to_vec() };
+    dims == shape && off.abs() <= 2e-7 * size
 }

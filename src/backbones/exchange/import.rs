@@ -7,7 +7,7 @@ use super::{
 use crate::{color::bins::Bins, nn::weights::Named};
 use anyhow::{Context, Result, bail, ensure};
 use candle_core::{DType, Device, Tensor};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, btree_map::Entry};
 
 /// The weight that Caffe's accumulators have gathered after a long training, 1 / (1 − 0.999): given to statistics that
 /// come without one, so that training on moves them as slowly as it would have there.
@@ -163,8 +163,8 @@ impl Imported {
         let norms = self.tensors.keys().filter_map(|name| name.strip_suffix(".running_mean"));
         let names: Vec<String> = norms.map(|norm| format!("{norm}.weight_sum")).collect();
         for name in names {
-            if !self.tensors.contains_key(&name) {
-                self.tensors.insert(name, Tensor::new(&[LONG_TRAINED], &Device::Cpu)?);
+            if let Entry::Vacant(entry) = self.tensors.entry(name) {
+                entry.insert(Tensor::new(&[LONG_TRAINED], &Device::Cpu)?);
             }
         }
         Ok(())
@@ -190,7 +190,10 @@ fn check_bins(centres: &Tensor, unit: f64) -> Result<()> {
     );
     for (bin, ours) in bins.centers().iter().enumerate() {
         let theirs = [bin, bin + count].map(|i| values[i] * unit as f32);
-        let off = ours.iter().zip(theirs).any(|(ours, theirs)| !((ours - theirs).abs() <= BIN_TOLERANCE));
+        let off = ours.iter().zip(theirs).any(|(ours, theirs)| {
+            let gap = (ours - theirs).abs();
+            gap.is_nan() || gap > BIN_TOLERANCE
+        });
         ensure!(
             !off,
             "bin {bin} is the colour ab = ({:.1}, {:.1}) there and ({:.1}, {:.1}) here: this colorizer's bins are not \

@@ -57,7 +57,7 @@ fn header(tensors: &[(&str, &Tensor)], metadata: &BTreeMap<String, String>) -> R
     for (name, tensor) in tensors {
         let end = offset + byte_len(tensor);
         let shape = permuted_dims(tensor.dims(), TO_FILE);
-        let info = TensorInfo { dtype: tensor.dtype().into(), shape, data_offsets: (offset, end) };
+        let info = TensorInfo { dtype: tensor.dtype(), shape, data_offsets: (offset, end) };
         let before = entries.insert(name, serde_json::to_value(info)?);
         ensure!(before.is_none(), "two tensors are called `{name}`");
         offset = end;
