@@ -246,7 +246,9 @@ impl Fit<'_> {
         };
         let mut params = Params::new(self.device);
         let net = self.transfer_graph(&spec, &mut params)?;
-        let report = weights::load_into(&params, &without_batch_norm(&spec, file.tensors)?)
+        let report = without_batch_norm(&spec, file.tensors)
+            .map_err(anyhow::Error::from)
+            .and_then(|tensors| weights::load_into(&params, &tensors))
             .with_context(|| format!("{} does not fit the backbone", path.display()))?;
         tracing::info!("{}: {report}", path.display());
         ensure!(
