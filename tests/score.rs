@@ -61,13 +61,31 @@ fn data(name: &str) -> Option<PathBuf> {
     Some(path)
 }
 
-/// The published figures are those of pixels that libjpeg decodes: with them the same formulas give 89.15 / 66.23, 88.83 /
-/// 69.44 and 89.98 / 76.51 (`scripts/oracles/sun_scores.py`). Our decoder differs by a byte here and there, one of the
-/// rarest of 163 bins stays empty for it, and each bin weighs the same: the rebalanced figures move by up to 0.14.
+/// The JPEGs of a folder as PNGs, decoded as libjpeg does.
+fn png_copies(from: &Path, to: &Path) -> String {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let path = entry.unwrap().path();
+        let mut decoder = jpeg_decoder::Decoder::new(fs::File::open(&path).unwrap());
+        let pixels = decoder.decode().unwrap();
+        let (width, height) = decoder.info().map(|info| (info.width, info.height)).unwrap();
+        let (width, height) = (u32::from(width), u32::from(height));
+        let grey = pixels.len() == (width * height) as usize;
+        let rgb = if grey { pixels.iter().flat_map(|v| [*v; 3]).collect() } else { pixels };
+        let target = to.join(path.file_stem().unwrap()).with_extension("png");
+        image::RgbImage::from_raw(width, height, rgb).unwrap().save(target).unwrap();
+    }
+    to.display().to_string()
+}
+
+/// The published figures are those of pixels that libjpeg decodes (`scripts/oracles/sun_scores.py`). The decoder of the
+/// crate, made for speed, differs by a byte here and there; one of the rarest of 163 bins then stays empty, and since
+/// each bin weighs the same the rebalanced figures move by up to 0.14. So the pictures are decoded faithfully first.
 #[test]
 fn the_sun_images_score_as_published() {
     let Some(folder) = data("sun6_learch") else { return };
-    let at = |name: &str| folder.join(name).display().to_string();
+    let root = tempfile::tempdir().unwrap();
+    let at = |name: &str| png_copies(&folder.join(name), &root.path().join(name));
     let (gt, learch, ours) = (at("gt"), at("learch"), at("ours"));
     let table =
         json(&["--truth", &gt, "--gray", "--pred", &learch, "--pred", &ours, "--bootstrap", "100"], 0);
@@ -77,7 +95,7 @@ fn the_sun_images_score_as_published() {
         let (summary, a) = (&row.summary, ColorMeasure::AucThresholds);
         assert_eq!((row.method.as_str(), summary.images), (method, 240));
         let (x, y) = (100.0 * summary.auc_thresholds, 100.0 * summary.auc_empirical_thresholds);
-        assert!((x - auc).abs() < 0.05 && (y - rebalanced).abs() < 0.15, "{method}: {x:.2} / {y:.2}");
+        assert!((x - auc).abs() < 0.1 && (y - rebalanced).abs() < 0.1, "{method}: {x:.2} / {y:.2}");
         assert!(
             row.intervals[&a].low < summary.auc_thresholds && summary.auc_thresholds < row.intervals[&a].high
         );
