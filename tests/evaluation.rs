@@ -238,3 +238,27 @@ fn the_prior_is_kept_beside_the_results() -> Result<()> {
     assert!(home.result("gray")?.summary.auc_prior.is_some());
     Ok(())
 }
+
+/// A narrow VGG-16 with random weights: what it answers means nothing, but Gray's pictures are the grey ones.
+#[test]
+fn a_classifier_is_asked_what_the_pictures_show() -> Result<()> {
+    let home = Home::new()?;
+    let weights = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/oracles/vgg16_torch.safetensors");
+    let judged = format!(
+        "evaluation: {{ bootstrap: 20, pictures: 3, classifier: {{ weights: {weights:?}, classes: [0, 1, 2, 3, 4, 5, 6, \
+         7, 8, 0], vgg16: {{ width: 0.03, fc: 16, crop: 64, input: torchvision }} }} }}"
+    );
+    let yaml = SPEC.replace("evaluation: { bootstrap: 20, pictures: 3 }", &judged);
+    let Outcome::Finished { report: Some(report), .. } = home.run(&yaml)? else { panic!("no report") };
+    assert!(report.text.contains("VGG top-1 %"), "{}", report.text);
+    let gray = home.result("gray")?.recognised.expect("a classifier was asked");
+    assert_eq!((gray.grey.top1, gray.grey.top5), (gray.recoloured.top1, gray.recoloured.top5));
+    let pages = home.fit("evaluation-full-")?.join("interpretability");
+    let page = fs::read_to_string(pages.join("interpretability.md"))?;
+    assert!(page.contains("12 pictures of scenes, recoloured by full"), "{page}");
+    assert!(pages.join("interpretability_classes.png").exists());
+    let unmapped = yaml.replace("classes: [0, 1, 2, 3, 4, 5, 6, 7, 8, 0], ", "");
+    let error = format!("{:#}", home.run(&unmapped).expect_err("ten classes, of which nine are known"));
+    assert!(error.contains("map the labels of the data set"), "{error}");
+    Ok(())
+}
