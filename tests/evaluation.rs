@@ -176,6 +176,16 @@ fn a_stage_starts_from_another_with_a_new_head() -> Result<()> {
     Ok(())
 }
 
+/// Branches of deep supervision are heads too: another loss begins with new ones.
+#[test]
+fn branches_start_afresh_with_another_loss() -> Result<()> {
+    let home = Home::new()?;
+    home.run(&SPEC.replace("width: 0.05", "width: 0.05, deep_supervision: true"))?;
+    let (fine, _) = weights::read(&home.fit("l2_ft-")?.join("weights.safetensors"))?;
+    assert_eq!(fine["conv5_313.weight"].dims()[0], 2);
+    Ok(())
+}
+
 #[test]
 fn mistakes_are_found_before_anything_runs() -> Result<()> {
     let home = Home::new()?;

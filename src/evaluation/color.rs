@@ -167,13 +167,17 @@ fn ab_of(rgb: &Tensor) -> Result<Tensor> {
 
 /// The batch of `loader` that stands beside `batch`.
 fn beside(loader: &mut Loader, batch: &Batch) -> Result<Tensor> {
-    let other = loader.next_batch()?.context("there are fewer pictures than validation images")?;
-    ensure!(
-        other.indices == batch.indices,
-        "a picture beside the validation images cannot be read, so that they do not stand side by side any more; \
-         `log.txt` names it"
-    );
-    Ok(other.pixels)
+    let other = loader.next_batch()?;
+    let pixels = other.filter(|other| other.indices == batch.indices).map(|other| other.pixels);
+    pixels.with_context(|| {
+        let faults = loader.faults();
+        let named = faults.iter().map(|(name, reason)| format!("{name}: {reason}")).collect::<Vec<_>>();
+        format!(
+            "each validation image needs one picture beside it, and they do not pair: repair or remove what cannot be \
+             read on one side or the other ({})",
+            if named.is_empty() { "all pictures beside them can be read".into() } else { named.join("; ") }
+        )
+    })
 }
 
 /// What a method's pictures are worth.

@@ -84,15 +84,19 @@ impl Fit<'_> {
         let prior = prior.transpose()?.map(|p| p.probabilities);
         let mut task = Colorization::new(spec, backbone, prior.as_deref(), &self.rng, self.device)?;
         if let Some(source) = &stage.init_from {
-            self.start_from(source, task.params(), &task.colorizer().network().head().name)?;
+            let network = task.colorizer().network();
+            let branches = network.layers().iter().filter(|layer| layer.branch);
+            let heads: Vec<&str> =
+                branches.chain([network.head()]).map(|layer| layer.name.as_str()).collect();
+            self.start_from(source, task.params(), &heads)?;
         }
         let ended = self.fit(&mut task, Pass::Train, &stage.train, run)?;
         let colorization = ("colorization".to_string(), spec::resolved_yaml(spec)?);
         self.leave_weights(ended, &task, backbone, [colorization], run)
     }
 
-    /// Sets `params` to trained weights; the layer `head` may differ and then starts afresh, nothing else may.
-    fn start_from(&self, source: &WeightSource, params: &Params, head: &str) -> Result<()> {
+    /// Sets `params` to trained weights; the layers `heads` may differ and then start afresh, nothing else may.
+    fn start_from(&self, source: &WeightSource, params: &Params, heads: &[&str]) -> Result<()> {
         let path = match source {
             WeightSource::Stage(_) => self.upstream()?.join(WEIGHTS),
             WeightSource::File(_) => self.weights()?.to_path_buf(),
@@ -102,7 +106,8 @@ impl Fit<'_> {
             .with_context(|| format!("{} does not fit the backbone", path.display()))?;
         tracing::info!("{}: {report}", path.display());
         let left = report.missing.iter().chain(&report.mismatched);
-        let strange: Vec<&str> = left.filter(|name| !name.starts_with(head)).map(String::as_str).collect();
+        let of_a_head = |name: &str| name.split_once('.').is_some_and(|(layer, _)| heads.contains(&layer));
+        let strange: Vec<&str> = left.map(String::as_str).filter(|name| !of_a_head(name)).collect();
         ensure!(
             strange.is_empty(),
             "{} does not fit the backbone: it lacks {}; give the same backbone to both stages",

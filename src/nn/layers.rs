@@ -58,9 +58,7 @@ impl Conv {
             )
         }
         let weight = (outputs, kernel, kernel, inputs / geometry.groups);
-        let weight = filled(params, name, "weight", weight, fillers.weight, rng)?;
-        let bias =
-            fillers.bias.map(|filler| filled(params, name, "bias", outputs, filler, rng)).transpose()?;
+        let (weight, bias) = weight_and_bias(params, name, (weight, outputs), fillers, rng)?;
         Ok(Self { weight, bias, geometry })
     }
 
@@ -97,9 +95,7 @@ impl ConvTranspose {
     ) -> Result<Self> {
         let ConvShape { inputs, outputs, kernel } = shape;
         let weight = (inputs, kernel, kernel, outputs);
-        let weight = filled(params, name, "weight", weight, fillers.weight, rng)?;
-        let bias =
-            fillers.bias.map(|filler| filled(params, name, "bias", outputs, filler, rng)).transpose()?;
+        let (weight, bias) = weight_and_bias(params, name, (weight, outputs), fillers, rng)?;
         Ok(Self { weight, bias, geometry })
     }
 
@@ -133,9 +129,7 @@ impl Linear {
         fillers: Fillers,
         rng: &Rng,
     ) -> Result<Self> {
-        let weight = filled(params, name, "weight", (outputs, inputs), fillers.weight, rng)?;
-        let bias =
-            fillers.bias.map(|filler| filled(params, name, "bias", outputs, filler, rng)).transpose()?;
+        let (weight, bias) = weight_and_bias(params, name, ((outputs, inputs), outputs), fillers, rng)?;
         Ok(Self { weight, bias })
     }
 
@@ -218,6 +212,19 @@ impl BatchNorm {
             Mode::Eval | Mode::Frozen => batch_norm_eval(x, affine, &self.running, eps, relu),
         }
     }
+}
+
+/// A weight of the given shape and, with a bias filler, a bias of the given length.
+fn weight_and_bias(
+    params: &mut Params,
+    name: &str,
+    (weight, outputs): (impl Into<candle_core::Shape>, usize),
+    fillers: Fillers,
+    rng: &Rng,
+) -> Result<(Var, Option<Var>)> {
+    let weight = filled(params, name, "weight", weight, fillers.weight, rng)?;
+    let bias = fillers.bias.map(|filler| filled(params, name, "bias", outputs, filler, rng));
+    Ok((weight, bias.transpose()?))
 }
 
 fn filled(

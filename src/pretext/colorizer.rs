@@ -12,7 +12,7 @@ use crate::{
         bins::Bins,
         decode::{Decode, decode},
     },
-    nn::{Mode, params::Params, weights},
+    nn::{Mode, init::Filler, params::Params, weights},
     ops::resize::resize_bilinear,
     rng::Rng,
 };
@@ -79,7 +79,8 @@ impl Colorizer {
         let backbone: BackboneSpec = weights::section(section("backbone")?).with_context(damaged)?;
         let spec: ColorizationSpec = weights::section(section("colorization")?).with_context(damaged)?;
         let mut params = Params::new(device);
-        let colorizer = Self::new(&spec, &backbone, &mut params, &Rng::new(0))?;
+        // Every weight is about to be set: none is drawn.
+        let colorizer = Self::new(&spec, &backbone.with_init(Filler::Zero), &mut params, &Rng::new(0))?;
         let report = weights::load_into(&params, &file.tensors)
             .with_context(|| format!("{} does not fit the network that its header names", path.display()))?;
         ensure!(
