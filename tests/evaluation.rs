@@ -1,7 +1,10 @@
 //! The evaluation of colorizations as a stage: what it measures on cases with known answers, what it leaves behind, what
 //! stops it before it starts; and the losses that its methods are trained by.
 
-use candle_core::{Device, Tensor};
+mod home;
+
+use candle_core::Tensor;
+use home::Home;
 use hueristic::{
     color::{bins::Bins, lab::srgb8_to_lab},
     data::source::{self, Locations, Split},
@@ -36,31 +39,15 @@ stages:
       evaluation: { bootstrap: 20, pictures: 3 }
 "#;
 
-struct Home(tempfile::TempDir);
-
 impl Home {
-    fn new() -> Result<Self> {
-        Ok(Self(tempfile::tempdir()?))
-    }
-
-    fn options(&self) -> RunOptions {
-        RunOptions { out: self.0.path().join("runs"), locations: Locations::default(), device: Device::Cpu }
-    }
-
-    fn load(&self, yaml: &str) -> Result<Experiment> {
-        let path = self.0.path().join("spec.yaml");
-        fs::write(&path, yaml)?;
-        Ok(Experiment::load(&path, &[])?.resolve())
-    }
-
     fn run(&self, yaml: &str) -> Result<Outcome> {
-        run(&self.load(yaml)?, &self.options())
+        run(&self.load(yaml, &[])?, &self.options())
     }
 
     /// The directory of the fit whose name starts so.
     fn fit(&self, start: &str) -> Result<PathBuf> {
         let mut fits = vec![];
-        for entry in fs::read_dir(self.0.path().join("runs/colors"))? {
+        for entry in fs::read_dir(self.path().join("runs/colors"))? {
             let path = entry?.path();
             if path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(start)) {
                 fits.push(path);
@@ -78,7 +65,7 @@ impl Home {
 
 /// The validation pictures of [`SPEC`] as packed RGB.
 fn truth(home: &Home) -> Result<Vec<Vec<u8>>> {
-    let experiment = home.load(SPEC)?;
+    let experiment = home.load(SPEC, &[])?;
     let stage = experiment.stages.get("full").expect("in the spec");
     let set = source::open(stage.data().expect("resolved"), Split::Val, &Locations::default())?;
     (0..set.len()).map(|i| Ok(set.image(i)?.pixels)).collect()
@@ -128,9 +115,9 @@ fn gray_is_what_the_pictures_say() -> Result<()> {
 #[test]
 fn finished_pictures_are_scored_as_they_are() -> Result<()> {
     let home = Home::new()?;
-    let pictures = home.0.path().join("pictures");
+    let pictures = home.path().join("pictures");
     fs::create_dir(&pictures)?;
-    let experiment = home.load(SPEC)?;
+    let experiment = home.load(SPEC, &[])?;
     let data = experiment.stages.get("full").and_then(|s| s.data()).expect("resolved").clone();
     let set = source::open(&data, Split::Val, &Locations::default())?;
     let stem =
@@ -151,7 +138,8 @@ fn finished_pictures_are_scored_as_they_are() -> Result<()> {
     fs::remove_file(pictures.join(format!("{}.png", stem(3))))?;
     let error = format!("{:#}", home.run(&yaml).expect_err("a picture is missing"));
     assert!(error.contains(&format!("no picture is called `{}`", stem(3))), "{error}");
-    let error = format!("{:#}", check(&home.load(&yaml)?, &home.options()).expect_err("and check says so"));
+    let error =
+        format!("{:#}", check(&home.load(&yaml, &[])?, &home.options()).expect_err("and check says so"));
     assert!(error.contains("method `copy`"), "{error}");
     Ok(())
 }
@@ -192,7 +180,7 @@ fn mistakes_are_found_before_anything_runs() -> Result<()> {
     let with = |from: &str, to: &str| -> String {
         let yaml = SPEC.replace(from, to);
         assert_ne!(yaml, SPEC, "{from}");
-        match home.load(&yaml) {
+        match home.load(&yaml, &[]) {
             Ok(_) => panic!("{to} was accepted"),
             Err(error) => format!("{error:#}"),
         }
@@ -214,7 +202,7 @@ fn the_papers_recipe_passes_check() -> Result<()> {
     let home = Home::new()?;
     for (split, ending) in [("train", "JPEG"), ("val", "JPEG")] {
         for class in ["n01440764", "n01443537"] {
-            let folder = home.0.path().join("data/imagenet").join(split).join(class);
+            let folder = home.path().join("data/imagenet").join(split).join(class);
             fs::create_dir_all(&folder)?;
             for i in 0..24u8 {
                 let picture =
@@ -226,7 +214,7 @@ fn the_papers_recipe_passes_check() -> Result<()> {
         }
     }
     let spec = Path::new(env!("CARGO_MANIFEST_DIR")).join("experiments/paper/table1.yaml");
-    let locations = Locations { data: Some(home.0.path().join("data")) };
+    let locations = Locations { data: Some(home.path().join("data")) };
     let plan = check(&Experiment::load(&spec, &[])?.resolve(), &RunOptions { locations, ..home.options() })?;
     let text = plan.to_string();
     for part in ["32,230,393", "450000 steps × 40", "19,743.9", "methods  6", "5 stages"] {

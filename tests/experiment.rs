@@ -1,11 +1,9 @@
 //! Whole experiments: from YAML to a report, what is run again and what is not, and what stops one before it starts.
 
-use candle_core::Device;
-use hueristic::{
-    data::source::Locations,
-    experiment::{Outcome, RunOptions, check, run},
-    spec::Experiment,
-};
+mod home;
+
+use home::Home;
+use hueristic::experiment::{Outcome, check, run};
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -28,24 +26,7 @@ stages:
       train: { steps: 4, batch: 16, optimizer: { sgd: { lr: 0.01 } } }
 "#;
 
-struct Home(tempfile::TempDir);
-
 impl Home {
-    fn new() -> Result<Self> {
-        Ok(Self(tempfile::tempdir()?))
-    }
-
-    fn options(&self) -> RunOptions {
-        RunOptions { out: self.0.path().join("runs"), locations: Locations::default(), device: Device::Cpu }
-    }
-
-    fn load(&self, yaml: &str, sets: &[&str]) -> Result<Experiment> {
-        let path = self.0.path().join("spec.yaml");
-        fs::write(&path, yaml)?;
-        let sets: Vec<String> = sets.iter().map(|s| s.to_string()).collect();
-        Ok(Experiment::load(&path, &sets)?.resolve())
-    }
-
     fn run(&self, sets: &[&str]) -> Result<Outcome> {
         run(&self.load(SPEC, sets)?, &self.options())
     }
@@ -53,7 +34,7 @@ impl Home {
     /// The fits' directories with the time of their manifests.
     fn fits(&self) -> Result<Vec<(PathBuf, SystemTime)>> {
         let mut fits = vec![];
-        for entry in fs::read_dir(self.0.path().join("runs/tiny"))? {
+        for entry in fs::read_dir(self.path().join("runs/tiny"))? {
             let manifest = entry?.path().join("manifest.json");
             if let Ok(about) = fs::metadata(&manifest) {
                 fits.push((manifest, about.modified()?));
@@ -125,7 +106,7 @@ fn a_check_takes_no_step() -> Result<()> {
         plan.contains("conv5") && plan.contains("images/s") && plan.contains("nothing was trained"),
         "{plan}"
     );
-    assert!(!home.0.path().join("runs").exists());
+    assert!(!home.path().join("runs").exists());
     Ok(())
 }
 
@@ -152,7 +133,7 @@ fn weights_of_another_network_are_refused() -> Result<()> {
     // Neither a header nor a whole set of shapes tells the architecture, so the spec's counts, which has a conv4.
     let some = tensors.iter().filter(|(name, _)| !name.starts_with("conv4"));
     let bare: Vec<_> = some.map(|(name, tensor)| (name.as_str(), tensor)).collect();
-    let file = home.0.path().join("bare.safetensors");
+    let file = home.path().join("bare.safetensors");
     hueristic::nn::weights::write(&bare, &Default::default(), &file)?;
     let yaml = SPEC
         .replace("width: 0.25", "width: 0.5")
@@ -175,7 +156,7 @@ fn a_missing_weight_file_is_named_before_anything_runs() -> Result<()> {
 #[test]
 fn unlabelled_data_pretrains_but_is_not_probed() -> Result<()> {
     let home = Home::new()?;
-    let photos = home.0.path().join("photos");
+    let photos = home.path().join("photos");
     fs::create_dir(&photos)?;
     for i in 0..8u8 {
         image::RgbImage::from_fn(32, 32, |x, y| image::Rgb([x as u8 * 8, y as u8 * 8, i * 30]))

@@ -21,8 +21,8 @@ pub(super) struct PushArgs {
     /// Message of the commit [default: names the run and this program]
     #[arg(long, value_name = "TEXT")]
     message: Option<String>,
-    /// Licence of the weights, by the hub's name for it
-    #[arg(long, value_name = "ID", default_value = "mit", value_parser = license)]
+    /// Licence that you give the weights, by the hub's name for it, such as `mit` or `cc-by-4.0`
+    #[arg(long, value_name = "ID", value_parser = license)]
     license: String,
     /// Print the model card and what would be uploaded; make no request
     #[arg(long)]

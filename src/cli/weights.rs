@@ -40,7 +40,7 @@ pub(super) enum Weights {
     #[command(after_help = "Needs a token with write permission in HF_TOKEN \
                             (https://huggingface.co/settings/tokens); --dry-run needs none.\n\n\
                             Example:\n  hueristic weights push results/runs/quickstart/colorization-s0-0123456789ab \
-                            hf://OWNER/REPO --dry-run")]
+                            hf://OWNER/REPO --license cc-by-4.0 --dry-run")]
     Push(PushArgs),
 }
 

@@ -53,7 +53,8 @@ fn upload_modes(asked: &Asked, mode: &str) -> Value {
 
 fn push(run: &Path, server: &StandIn, to: &str, more: &[&str], token: bool) -> (Option<i32>, String, String) {
     let home = tempfile::tempdir().unwrap();
-    let arguments = [&["weights", "push", run.to_str().unwrap(), to], more].concat();
+    let license: &[_] = if more.contains(&"--license") { &[] } else { &["--license", "mit"] };
+    let arguments = [&["weights", "push", run.to_str().unwrap(), to], more, license].concat();
     let uncompressed = ("HF_XET_XORB_COMPRESSION_POLICY", "none");
     let environment: &[_] = if token { &[TOKEN, uncompressed] } else { &[uncompressed] };
     hueristic(home.path(), &server.endpoint, &arguments, environment)
@@ -286,6 +287,9 @@ fn bad_usage_exits_with_2() {
         let (code, _, err) = push(run, &server, to, &more, true);
         assert!(code == Some(2) && err.contains(part), "{err}");
     }
+    let unlicensed = ["weights", "push", run.to_str().unwrap(), TO];
+    let (code, _, err) = hueristic(home.path(), &server.endpoint, &unlicensed, &[TOKEN]);
+    assert!(code == Some(2) && err.contains("--license"), "{err}");
 }
 
 #[test]
