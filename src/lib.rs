@@ -17,17 +17,18 @@
 //!
 //! | floor | modules |
 //! |---|---|
-//! | 0 ground | [`bounded`], [`rng`], [`hub`], [`npy`], [`color`], [`ops`] |
+//! | 0 ground | [`bounded`], [`rng`], [`boxes`], [`hub`], [`npy`], [`color`], [`ops`] |
 //! | 1 networks | [`nn`] |
 //! | 2 siblings that do not see one another | [`backbones`], [`data`], [`metrics`] |
 //! | 3 training machinery, knows no task | [`train`] |
-//! | 4 what is learned | [`pretext`], [`probe`], [`evaluation`] |
+//! | 4 what is learned | [`pretext`], [`probe`], [`transfer`], [`evaluation`] |
 //! | 5 experiments, pictures | [`spec`], [`report`], [`score`], [`experiment`], [`colorize`] |
 //! | 6 surface | [`cli`] |
 //!
 //! Activations are NHWC, `(B, H, W, C)`, everywhere; weight files keep the OIHW order and Caffe layer names.
 
 pub mod bounded;
+pub mod boxes;
 pub mod hub;
 pub mod npy;
 pub mod rng;
@@ -46,6 +47,7 @@ pub mod train;
 pub mod evaluation;
 pub mod pretext;
 pub mod probe;
+pub mod transfer;
 
 pub mod colorize;
 pub mod experiment;

@@ -1,6 +1,7 @@
 //! Images in, batches of bytes out: sources, decoding, transforms, the loader. A batch travels as u8 RGB and becomes Lab
 //! on the compute device.
 
+pub mod annotated; // objects, presence, masks
 pub mod beside; // sets that stand beside another, image by image
 pub mod catalog;
 #[cfg(feature = "hub")]
