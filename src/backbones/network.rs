@@ -15,6 +15,7 @@ use crate::{
     rng::Rng,
 };
 use candle_core::{Result, Tensor, bail};
+use std::ops::Range;
 
 /// Where the pixels of a prediction lie on the picture.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,6 +43,8 @@ pub struct Network {
     grid: PixelGrid,
     layers: Vec<Layer>,
     blocks: Vec<Block>,
+    /// How many rows, from the first, are constants.
+    frozen: usize,
 }
 
 #[derive(Clone, Debug)]
@@ -71,7 +74,7 @@ impl Network {
         rng: &Rng,
     ) -> Result<Self> {
         let blocks = layers.iter().map(|layer| Block::new(layer, params, rng)).collect::<Result<_>>()?;
-        Ok(Self { name, grid, layers, blocks })
+        Ok(Self { name, grid, layers, blocks, frozen: 0 })
     }
 
     /// The table, in the order of computation. Each name is a tap.
@@ -92,6 +95,21 @@ impl Network {
         self.layers.last().expect("a backbone has at least one row")
     }
 
+    /// Makes every row up to and including `layer` a constant: computed with the statistics of evaluation and without a
+    /// graph, its parameters moved to the buffers of `params`.
+    ///
+    /// # Errors
+    /// When there is no such row.
+    pub fn freeze_through(&mut self, layer: &str, params: &mut Params) -> Result<()> {
+        let count = self.index(layer)? + 1;
+        let rows = &self.layers[..count];
+        let owners = || rows.iter().flat_map(|l| [Some(&l.name), l.norm.as_ref().map(|n| &n.name)]).flatten();
+        params
+            .freeze(|name| owners().any(|owner| name.rsplit_once('.').is_some_and(|(own, _)| own == owner)));
+        self.frozen = self.frozen.max(count);
+        Ok(())
+    }
+
     /// Output maps, parameters and multiply-accumulates for a picture of `(height, width)` pixels.
     pub fn summary(&self, input: (usize, usize)) -> Result<Summary> {
         Summary::of(&self.layers, input)
@@ -102,16 +120,29 @@ impl Network {
     /// beyond the last one asked, and no branch that is not asked for. Errors on a name that is no row of this
     /// network, and on maps too small for a window.
     pub fn forward(&self, x: &Tensor, taps: &[&str], mode: &Mode) -> Result<Vec<Tensor>> {
+        self.run(x, 0, taps, mode)
+    }
+
+    /// The same from the row `first` on, whose input `x` is: how a detector runs its regions through fc6 and fc7.
+    pub fn forward_from(&self, first: &str, x: &Tensor, taps: &[&str], mode: &Mode) -> Result<Vec<Tensor>> {
+        self.run(x, self.index(first)?, taps, mode)
+    }
+
+    fn run(&self, x: &Tensor, first: usize, taps: &[&str], mode: &Mode) -> Result<Vec<Tensor>> {
         let asked = taps.iter().map(|tap| self.index(tap)).collect::<Result<Vec<usize>>>()?;
-        let count = asked.iter().max().map_or(0, |last| last + 1);
-        self.check_input(x, count)?;
+        let end = asked.iter().max().map_or(first, |last| last + 1);
+        if let Some(tap) = taps.iter().zip(&asked).find_map(|(tap, at)| (*at < first).then_some(tap)) {
+            bail!("{}: `{tap}` comes before `{}`", self.name, self.layers[first].name)
+        }
+        self.check_input(x, first..end)?;
         let mut kept: Vec<Option<Tensor>> = vec![None; taps.len()];
         let mut hidden = x.clone();
-        for (i, (layer, block)) in self.layers.iter().zip(&self.blocks).take(count).enumerate() {
+        for i in first..end {
+            let (layer, block) = (&self.layers[i], &self.blocks[i]);
             if layer.branch && !asked.contains(&i) {
                 continue;
             }
-            let y = block.forward(layer, &hidden, mode)?;
+            let y = block.forward(layer, &hidden, if i < self.frozen { &Mode::Frozen } else { mode })?;
             let takers = kept.iter_mut().zip(&asked).filter(|(_, asked)| **asked == i);
             takers.for_each(|(slot, _)| *slot = Some(y.clone()));
             if !layer.branch {
@@ -131,10 +162,10 @@ impl Network {
         }
     }
 
-    /// The channels, and that every window of the first `count` layers fits.
-    fn check_input(&self, x: &Tensor, count: usize) -> Result<()> {
+    /// The channels, and that every window of these rows fits.
+    fn check_input(&self, x: &Tensor, rows: Range<usize>) -> Result<()> {
         let (_, height, width, channels) = x.dims4()?;
-        let Layer { name, inputs, .. } = &self.layers[0];
+        let Layer { name, inputs, .. } = &self.layers[rows.start];
         if channels != *inputs {
             bail!(
                 "{}: the input is {:?} (B, H, W, C), but {name} takes {inputs} channels",
@@ -142,7 +173,7 @@ impl Network {
                 x.dims()
             )
         }
-        Summary::of(&self.layers[..count], (height, width)).map(drop)
+        Summary::of(&self.layers[rows], (height, width)).map(drop)
     }
 }
 

@@ -7,7 +7,7 @@
 //! it: see [`InputConvention`]. Names and shapes that others give the same weights are read by [`adopted`].
 
 use super::{
-    Build,
+    Build, Graph,
     network::PixelGrid,
     table::{Kind, Layer, Table, channels},
 };
@@ -94,18 +94,20 @@ impl InputConvention {
 /// Channels and convolutions of the five blocks.
 const BLOCKS: [(usize, usize); 5] = [(64, 2), (128, 2), (256, 3), (512, 3), (512, 3)];
 
-/// The rows of the network. `build.graph` and `build.batch_norm` change nothing: there is one graph, without
-/// normalisation. Training drops half of fc6 and of fc7.
+/// The rows of the network. `build.batch_norm` changes nothing: there is no normalisation. Training drops half of fc6 and of fc7.
 pub fn layer_table(spec: &Vgg16Spec, build: &Build) -> Vec<Layer> {
     let fillers = |weight| Fillers { weight, bias: Some(Filler::Constant { value: 0.0 }) };
     let mut table = Table::new(build.input_channels);
     let mut map = spec.crop.get();
     for (block, &(full, convs)) in (1..).zip(&BLOCKS) {
         for conv in 1..=convs {
-            let (name, window) = (format!("conv{block}_{conv}"), [3, 1, 1, 1, 1]);
+            let first = (block, conv) == (1, 1) && build.graph == Graph::Dense;
+            let (name, window) = (format!("conv{block}_{conv}"), [3, 1, if first { 100 } else { 1 }, 1, 1]);
             table.conv(&name, window, channels(full, spec.width), fillers(spec.init));
         }
-        table.pool(&format!("pool{block}"), [2, 2, 0, 1, 1]);
+        if block < BLOCKS.len() || build.graph != Graph::Regions {
+            table.pool(&format!("pool{block}"), [2, 2, 0, 1, 1]);
+        }
         map = map.div_ceil(2);
     }
     let fc = spec.fc.map_or_else(|| channels(4096, spec.width), Count::get);

@@ -9,6 +9,7 @@ pub mod cifar;
 pub mod decode;
 pub mod error;
 pub mod folder; // class folders, flat folders
+pub mod framing; // crops, scales, whole pictures
 pub mod list; // text files that name images
 pub mod loader;
 pub mod open; // a spec's source opened
@@ -25,10 +26,12 @@ use candle_core::Tensor;
 /// One batch on the compute device.
 #[derive(Clone, Debug)]
 pub struct Batch {
-    /// u8 RGB `(B, H, W, 3)`
+    /// u8 RGB `(B, H, W, 3)`; pictures of unequal sizes are filled up with black, to the right and below
     pub pixels: Tensor,
     /// u32 `(B)`; None when the data set has no labels
     pub labels: Option<Tensor>,
     /// Index of each image in its data set.
     pub indices: Vec<usize>,
+    /// Where each lies on its stored picture.
+    pub frames: Vec<framing::Frame>,
 }
