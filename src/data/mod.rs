@@ -19,6 +19,7 @@ pub mod source; // trait Dataset, SourceSpec, DataSpec
 pub mod transforms;
 pub mod verify; // what `data verify` reports
 pub mod view; // limit, class names and cache around a set
+pub mod voc; // the devkit of PASCAL VOC
 mod worker; // the loader's threads
 
 use candle_core::Tensor;
