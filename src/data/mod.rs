@@ -1,7 +1,9 @@
 //! Images in, batches of bytes out: sources, decoding, transforms, the loader. A batch travels as u8 RGB and becomes Lab
 //! on the compute device.
 
-pub mod annotated; // objects, presence, masks
+pub mod annotated; // trait Annotated: objects, presence, masks
+pub mod annotated_source; // AnnotatedSpec, opened
+pub mod annotated_view; // limit and cache around an annotated set
 pub mod beside; // sets that stand beside another, image by image
 pub mod catalog;
 #[cfg(feature = "hub")]
@@ -19,7 +21,7 @@ pub mod source; // trait Dataset, SourceSpec, DataSpec
 pub mod transforms;
 pub mod verify; // what `data verify` reports
 pub mod view; // limit, class names and cache around a set
-pub mod voc; // the devkit of PASCAL VOC
+pub mod voc; // PASCAL VOC
 mod worker; // the loader's threads
 
 use candle_core::Tensor;
