@@ -2,6 +2,7 @@
 //! tells them apart is their table.
 
 use super::{
+    input::Input,
     summary::Summary,
     table::{Kind, Layer},
 };
@@ -40,6 +41,7 @@ impl PixelGrid {
 pub struct Network {
     name: &'static str,
     grid: PixelGrid,
+    input: Input,
     layers: Vec<Layer>,
     blocks: Vec<Block>,
 }
@@ -66,12 +68,13 @@ impl Network {
     pub fn new(
         name: &'static str,
         grid: PixelGrid,
+        input: Input,
         layers: Vec<Layer>,
         params: &mut Params,
         rng: &Rng,
     ) -> Result<Self> {
         let blocks = layers.iter().map(|layer| Block::new(layer, params, rng)).collect::<Result<_>>()?;
-        Ok(Self { name, grid, layers, blocks })
+        Ok(Self { name, grid, input, layers, blocks })
     }
 
     /// The table, in the order of computation. Each name is a tap.
@@ -82,6 +85,11 @@ impl Network {
     /// Where predictions lie on the picture.
     pub fn grid(&self) -> PixelGrid {
         self.grid
+    }
+
+    /// What its weights expect of a picture.
+    pub fn input(&self) -> Input {
+        self.input
     }
 
     /// The last row: what the task reads.
