@@ -7,6 +7,7 @@
 
 use super::{
     Build, Graph,
+    input::Input,
     network::PixelGrid,
     table::{Layer, Norm, Table, Window, channels},
 };
@@ -53,6 +54,9 @@ pub struct AlexNetSpec {
     /// what the running statistics of batch normalisation keep at each step (Caffe's moving average fraction); shorter
     /// runs want less than 0.999
     pub norm_decay: Fraction,
+    /// what the weights expect of a picture
+    #[serde(skip_serializing_if = "is_default")]
+    pub input: Input,
 }
 
 impl Default for AlexNetSpec {
@@ -63,8 +67,15 @@ impl Default for AlexNetSpec {
             fc: None,
             init: Filler::Msra,
             norm_decay: Fraction::of(0.999),
+            input: Input::Lightness,
         }
     }
+}
+
+/// Fields that came after the first release are written only where they say something, so that the specs before them
+/// keep their hashes.
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 impl AlexNetSpec {

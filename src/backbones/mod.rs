@@ -3,6 +3,7 @@
 pub mod absorb;
 pub mod alexnet;
 pub mod exchange;
+pub mod input;
 pub mod network;
 pub mod summary;
 pub mod table;
@@ -15,6 +16,7 @@ use crate::{
 };
 use alexnet::AlexNetSpec;
 use candle_core::Result;
+use input::Input;
 use network::{Network, PixelGrid};
 use serde::{Deserialize, Serialize};
 use table::Layer;
@@ -73,7 +75,7 @@ impl BackboneSpec {
     /// # Errors
     /// When a tensor cannot be made on the device.
     pub fn build(&self, build: &Build, params: &mut Params, rng: &Rng) -> Result<Network> {
-        Network::new(self.name(), self.grid(), self.table(build), params, rng)
+        Network::new(self.name(), self.grid(), self.input(), self.table(build), params, rng)
     }
 
     /// As a spec names it.
@@ -91,6 +93,15 @@ impl BackboneSpec {
             Self::Alexnet(spec) => spec.grid(),
             Self::Vgg(spec) => spec.grid(),
             Self::Vgg16(spec) => spec.grid(),
+        }
+    }
+
+    /// What its weights expect of a picture.
+    pub fn input(&self) -> Input {
+        match self {
+            Self::Alexnet(spec) => spec.input,
+            Self::Vgg(_) => Input::Lightness,
+            Self::Vgg16(spec) => spec.input,
         }
     }
 

@@ -2,6 +2,7 @@
 //! tells them apart is their table.
 
 use super::{
+    input::Input,
     summary::Summary,
     table::{Kind, Layer},
 };
@@ -41,6 +42,7 @@ impl PixelGrid {
 pub struct Network {
     name: &'static str,
     grid: PixelGrid,
+    input: Input,
     layers: Vec<Layer>,
     blocks: Vec<Block>,
     /// How many rows, from the first, are constants.
@@ -69,12 +71,13 @@ impl Network {
     pub fn new(
         name: &'static str,
         grid: PixelGrid,
+        input: Input,
         layers: Vec<Layer>,
         params: &mut Params,
         rng: &Rng,
     ) -> Result<Self> {
         let blocks = layers.iter().map(|layer| Block::new(layer, params, rng)).collect::<Result<_>>()?;
-        Ok(Self { name, grid, layers, blocks, frozen: 0 })
+        Ok(Self { name, grid, input, layers, blocks, frozen: 0 })
     }
 
     /// The table, in the order of computation. Each name is a tap.
@@ -85,6 +88,11 @@ impl Network {
     /// Where predictions lie on the picture.
     pub fn grid(&self) -> PixelGrid {
         self.grid
+    }
+
+    /// What its weights expect of a picture.
+    pub fn input(&self) -> Input {
+        self.input
     }
 
     /// The last row: what the task reads.
