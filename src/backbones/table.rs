@@ -101,6 +101,26 @@ impl Layer {
     }
 }
 
+/// Where the cells of a map lie on the picture: cell j is centred on pixel `origin + stride·j`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Lattice {
+    /// Pixels from one cell to the next.
+    pub stride: f64,
+    /// Pixel on which cell 0 is centred; negative where padding reaches further than the windows.
+    pub origin: f64,
+}
+
+/// The lattice of what the last of `rows` puts out, branches and transposed convolutions left aside.
+pub fn lattice(rows: &[Layer]) -> Lattice {
+    let mut at = Lattice { stride: 1.0, origin: 0.0 };
+    for row in rows.iter().filter(|row| !row.branch && row.kind != Kind::ConvTranspose) {
+        let reach = (row.dilation * (row.kernel - 1)) as f64;
+        at.origin += (reach / 2.0 - row.pad as f64) * at.stride;
+        at.stride *= row.stride as f64;
+    }
+    at
+}
+
 /// kernel, stride, pad, groups, dilation
 pub(super) type Window = [usize; 5];
 

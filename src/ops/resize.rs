@@ -17,6 +17,18 @@ pub fn resize_bilinear(x: &Tensor, (h, w): (usize, usize), align_corners: bool) 
     x.contiguous()?.apply_op1(Resize { rows, cols })
 }
 
+/// `(B, H, W, C)` → `(B, rows.len(), columns.len(), C)`: the values at fractional rows and columns of the map, linear between
+/// its two nearest samples; beyond the first and the last sample they are continued.
+/// Errors: a shape that is not NHWC, an empty axis.
+pub fn interpolate(x: &Tensor, rows: &[f64], columns: &[f64]) -> Result<Tensor> {
+    let (_, from_h, from_w, _) = nhwc(NAME, x)?;
+    if from_h * from_w * rows.len() * columns.len() == 0 {
+        bail!("{NAME}: cannot read {:?} at {} x {} places: an axis is empty", x.dims(), rows.len(), columns.len());
+    }
+    let axis = |from: usize, at: &[f64]| Axis { from, taps: at.iter().map(|&at| tap(at, from)).collect() };
+    x.contiguous()?.apply_op1(Resize { rows: axis(from_h, rows), cols: axis(from_w, columns) })
+}
+
 const NAME: &str = "resize_bilinear";
 
 /// Two neighbouring samples and the weight of the upper one.

@@ -1,0 +1,198 @@
+//! PASCAL VOC classification by fine-tuning, as Krähenbühl et al. (ICLR 2016) measure initialisations and Zhang et al. (2016,
+//! table 2, columns fc8, fc6-8 and all) their features: twenty yes/no questions on crops of random scale, in training and
+//! in the test, where the answers over ten draws are summed. Average precision in steps, ties against us.
+
+use crate::{
+    backbones::network::Network,
+    bounded::Count,
+    data::{
+        Batch,
+        annotated::{Annotated, Presence},
+        loader::{Loader, Position},
+    },
+    metrics::average_precision::{Relevance, stepwise},
+    nn::{layers::Fillers, params::Params},
+    nn::Mode,
+    ops::losses::bce_with_logits,
+    rng::Rng,
+    train::task::{Better, Metric, Panel, Step, Task},
+};
+use anyhow::{Context, Result, ensure};
+use candle_core::Tensor;
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+
+/// What is fine-tuned, and how it is tested.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ClassificationSpec {
+    /// The first layer that learns, one fit for each: the layers before it are constants. The last layer is always new.
+    pub train_from: Vec<String>,
+    /// Side of the crops, in pixels.
+    pub crop: Count,
+    /// Random crops whose answers are summed in the test.
+    pub draws: Count,
+}
+
+impl Default for ClassificationSpec {
+    fn default() -> Self {
+        let train_from = ["fc8", "fc6", "conv1"].map(String::from).to_vec();
+        Self { train_from, crop: Count::of(227), draws: Count::of(10) }
+    }
+}
+
+impl ClassificationSpec {
+    /// How the new layer starts: N(0, 0.01²), biases 0.1.
+    pub fn head() -> Fillers {
+        super::gaussian(0.01, 0.1)
+    }
+
+    /// The column of a table: `fc8`, `fc6-8`, `all`, `conv3-fc8`.
+    pub fn column(train_from: &str) -> String {
+        match train_from {
+            "conv1" => "all".into(),
+            "fc8" => "fc8".into(),
+            fc if fc.starts_with("fc") => format!("{fc}-8"),
+            conv => format!("{conv}-fc8"),
+        }
+    }
+}
+
+/// A network that says which classes a picture shows.
+pub struct Classification {
+    net: Network,
+    params: Params,
+    draws: usize,
+    train_set: Arc<dyn Annotated>,
+    val_set: Arc<dyn Annotated>,
+    last: Vec<ClassScore>,
+}
+
+/// Average precision of one class; `None` where the validation set does not show it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ClassScore {
+    pub class: String,
+    pub average_precision: Option<f64>,
+}
+
+impl Classification {
+    /// Of a network whose head has an output for each class.
+    ///
+    /// # Errors
+    /// Another number of outputs, a training set that shows no class.
+    pub fn new(
+        spec: &ClassificationSpec,
+        (net, params): (Network, Params),
+        (train_set, val_set): (Arc<dyn Annotated>, Arc<dyn Annotated>),
+    ) -> Result<Self> {
+        let classes = train_set.classes().len();
+        ensure!(
+            net.head().outputs == classes,
+            "the network's {} has {} outputs for {classes} classes",
+            net.head().name,
+            net.head().outputs
+        );
+        let shown = (0..train_set.len()).any(|i| train_set.presence(i).contains(&Presence::Present));
+        ensure!(shown, "no training picture shows any of the classes: there is nothing to learn");
+        Ok(Self { net, params, draws: spec.draws.get(), train_set, val_set, last: vec![] })
+    }
+
+    /// What the last evaluation found, class by class.
+    pub fn last(&self) -> &[ClassScore] {
+        &self.last
+    }
+
+    /// Mean over the classes that have an average precision.
+    pub fn mean(&self) -> Option<f64> {
+        let known: Vec<f64> = self.last.iter().filter_map(|c| c.average_precision).collect();
+        (!known.is_empty()).then(|| known.iter().sum::<f64>() / known.len() as f64)
+    }
+
+    /// Logits `(B, classes)`.
+    fn logits(&self, pixels: &Tensor, mode: &Mode) -> Result<Tensor> {
+        let x = self.net.input().read(pixels)?;
+        let logits = self.net.forward(&x, &[&self.net.head().name], mode)?.remove(0);
+        let (batch, height, width, classes) = logits.dims4()?;
+        ensure!(
+            (height, width) == (1, 1),
+            "the crop gives a map of {height}×{width} answers; give the crop that the network is made for \
+             (AlexNet 227, small stem 29, VGG-16 224)"
+        );
+        Ok(logits.reshape((batch, classes))?)
+    }
+
+    /// Targets (1 present) and mask (0 ignored), `(B, classes)`.
+    fn targets(&self, indices: &[usize], logits: &Tensor) -> Result<(Tensor, Tensor)> {
+        let presence: Vec<Presence> = indices.iter().flat_map(|&i| self.train_set.presence(i)).collect();
+        let tensor = |is: &dyn Fn(Presence) -> bool| {
+            let values: Vec<f32> = presence.iter().map(|&p| f32::from(u8::from(is(p)))).collect();
+            Tensor::from_vec(values, logits.dims(), logits.device())
+        };
+        Ok((tensor(&|p| p == Presence::Present)?, tensor(&|p| p != Presence::Ignored)?))
+    }
+
+    /// Sums of the logits over the draws: `[image][class]`.
+    fn scores(&self, val: &mut Loader) -> Result<Vec<Vec<f64>>> {
+        let mut sums = vec![vec![]; self.val_set.len()];
+        for draw in 0..self.draws {
+            val.seek(Position { epoch: draw as u64, batch: 0 });
+            while let Some(batch) = val.next_batch()? {
+                let logits = self.logits(&batch.pixels, &Mode::Frozen)?.to_vec2::<f32>()?;
+                for (&index, logits) in batch.indices.iter().zip(logits) {
+                    let sum: &mut Vec<f64> = &mut sums[index];
+                    sum.resize(logits.len(), 0.0);
+                    sum.iter_mut().zip(logits).for_each(|(sum, logit)| *sum += f64::from(logit));
+                }
+            }
+        }
+        Ok(sums)
+    }
+
+    /// Average precision of `class` over the pictures that could be read.
+    fn average_precision(&self, class: usize, scores: &[Vec<f64>]) -> Option<f64> {
+        let read = scores.iter().enumerate().filter(|(_, scores)| !scores.is_empty());
+        stepwise(read.map(|(image, scores)| {
+            let relevance = match self.val_set.presence(image)[class] {
+                Presence::Present => Relevance::Relevant,
+                Presence::Absent => Relevance::Irrelevant,
+                Presence::Ignored => Relevance::Ignored,
+            };
+            (scores[class], relevance)
+        }))
+    }
+}
+
+impl Task for Classification {
+    fn params(&self) -> &Params {
+        &self.params
+    }
+
+    fn step(&mut self, batch: &Batch, rng: &Rng) -> Result<Step> {
+        let logits = self.logits(&batch.pixels, &Mode::Train(rng.clone()))?;
+        let (targets, mask) = self.targets(&batch.indices, &logits)?;
+        // Caffe's normalisation: by the batch, not by the classes.
+        let loss = bce_with_logits(&logits, &targets, Some(&mask), batch.indices.len() as f64)?;
+        let scalar = f64::from(loss.to_scalar::<f32>()?);
+        Ok(Step { loss, scalars: vec![("loss", scalar)] })
+    }
+
+    fn evaluate(&mut self, val: &mut Loader) -> Result<Vec<Metric>> {
+        let scores = self.scores(val)?;
+        let classes = self.val_set.classes().iter().enumerate();
+        self.last = classes
+            .map(|(class, name)| ClassScore {
+                class: name.clone(),
+                average_precision: self.average_precision(class, &scores),
+            })
+            .collect();
+        let mean = self.mean().context("no validation picture shows any of the classes")?;
+        let metric = |name: String, value| Metric { name, value, better: Better::Higher };
+        let known = self.last.iter().filter_map(|c| Some((&c.class, c.average_precision?)));
+        let classes = known.map(|(class, value)| metric(format!("ap_{class}"), value));
+        Ok(std::iter::once(metric("map".into(), mean)).chain(classes).collect())
+    }
+
+    fn picture(&mut self, _: &mut Loader) -> Result<Option<Panel>> {
+        Ok(None)
+    }
+}

@@ -1,0 +1,104 @@
+//! What the offsets of a box should be, in units of their spread over the training set, so that every class and coordinate
+//! weighs alike (Girshick 2015; the release measures the spread for each class and coordinate).
+
+use super::minibatch::Example;
+use crate::boxes::Rect;
+use candle_core::{Device, Result, Tensor};
+
+/// Keeps a class of one box from dividing by zero.
+const LEAST: f64 = 1e-6;
+
+/// Mean and standard deviation of the offsets, for each class and coordinate.
+#[derive(Clone, Debug)]
+pub struct Spread {
+    classes: Vec<[(f32, f32); 4]>,
+}
+
+impl Spread {
+    /// Over (class, box, object); `None` of nothing. A class without boxes keeps mean 0 and deviation 1. Mirroring changes the
+    /// sign of dx, and the release measures over both images of a picture: so is done here.
+    pub fn of(pairs: impl Iterator<Item = (usize, Rect, Rect)>, classes: usize) -> Option<Self> {
+        let (mut sums, mut all) = (vec![[(0.0f64, 0.0f64); 4]; classes], 0);
+        let mut counts = vec![0usize; classes];
+        for (class, bounds, object) in pairs {
+            for (sum, offset) in sums[class].iter_mut().zip(bounds.encode(&object)) {
+                sum.0 += f64::from(offset);
+                sum.1 += f64::from(offset).powi(2);
+            }
+            counts[class] += 1;
+            all += 1;
+        }
+        let spread = |(sums, count): (&[(f64, f64); 4], &usize)| {
+            let mut spread = [(0.0, 1.0); 4];
+            for (coordinate, (out, (sum, squares))) in spread.iter_mut().zip(sums).enumerate() {
+                if *count > 0 {
+                    let n = *count as f64;
+                    let mean = if coordinate == 0 { 0.0 } else { sum / n };
+                    let deviation = (squares / n - mean * mean).max(0.0).sqrt();
+                    *out = (mean as f32, if deviation < LEAST { 1.0 } else { deviation as f32 });
+                }
+            }
+            spread
+        };
+        (all > 0).then(|| Self { classes: sums.iter().zip(&counts).map(spread).collect() })
+    }
+
+    /// Targets and weights `(R, 4·(classes + 1))`: the four of an object's class are regressed, the others count in nothing.
+    pub fn targets(&self, examples: &[Example], dims: &[usize], device: &Device) -> Result<(Tensor, Tensor)> {
+        let width = dims[1];
+        let (mut targets, mut weights) = (vec![0f32; dims[0] * width], vec![0f32; dims[0] * width]);
+        for (row, example) in examples.iter().enumerate() {
+            let Some((class, object)) = example.object else { continue };
+            let offsets = example.roi.bounds.encode(&object);
+            let start = row * width + 4 * (class + 1);
+            for (i, (offset, (mean, deviation))) in offsets.into_iter().zip(self.classes[class]).enumerate() {
+                targets[start + i] = (offset - mean) / deviation;
+                weights[start + i] = 1.0;
+            }
+        }
+        Ok((Tensor::from_vec(targets, dims, device)?, Tensor::from_vec(weights, dims, device)?))
+    }
+
+    /// The offsets that four numbers of the network stand for.
+    pub fn undone(&self, class: usize, given: &[f32]) -> [f32; 4] {
+        let spread = &self.classes[class];
+        std::array::from_fn(|i| given[i] * spread[i].1 + spread[i].0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::roi_pool::Roi;
+
+    const BOX: Rect = Rect::new(10., 10., 29., 49.);
+
+    #[test]
+    fn targets_have_no_mean_and_unit_deviation_and_can_be_undone() -> Result<()> {
+        let objects = [Rect::new(12., 10., 33., 44.), Rect::new(5., 18., 30., 60.), Rect::new(9., 2., 20., 45.)];
+        let spread = Spread::of(objects.iter().map(|o| (1, BOX, *o)), 2).expect("three boxes");
+        let example = |object: &Rect| Example { roi: Roi { image: 0, bounds: BOX }, object: Some((1, *object)) };
+        let examples: Vec<Example> = objects.iter().map(example).collect();
+        let (targets, weights) = spread.targets(&examples, &[3, 12], &Device::Cpu)?;
+        let (targets, weights) = (targets.to_vec2::<f32>()?, weights.to_vec2::<f32>()?);
+        for coordinate in 8..12 {
+            let column: Vec<f32> = targets.iter().map(|row| row[coordinate]).collect();
+            let squares = column.iter().map(|t| t * t).sum::<f32>() / 3.0;
+            let mean = column.iter().sum::<f32>() / 3.0;
+            assert!((squares - 1.0).abs() < 1e-4, "{column:?}");
+            assert!(coordinate == 8 || mean.abs() < 1e-4, "{column:?}");
+        }
+        assert!(weights.iter().all(|row| row[..8] == [0.0; 8] && row[8..] == [1.0; 4]));
+        let back = BOX.decode(spread.undone(1, &targets[1][8..]));
+        assert!((back.x2 - objects[1].x2).abs() < 1e-3 && (back.y1 - objects[1].y1).abs() < 1e-3, "{back:?}");
+        Ok(())
+    }
+
+    #[test]
+    fn a_class_of_one_box_and_one_of_none_are_left_as_they_are() {
+        let spread = Spread::of([(0, BOX, BOX)].into_iter(), 2).expect("one box");
+        assert_eq!(spread.undone(0, &[1.0; 4]), [1.0; 4]);
+        assert_eq!(spread.undone(1, &[0.5; 4]), [0.5; 4]);
+        assert!(Spread::of(std::iter::empty(), 2).is_none());
+    }
+}

@@ -1,0 +1,56 @@
+//! Pictures with their boxes and masks, for people.
+
+use crate::{
+    boxes::Rect,
+    data::{annotated::Mask, source::RgbImage, voc::mask::colour_map},
+    train::panel::Tile,
+};
+
+/// How much of the picture shows through a mask.
+const THROUGH: f32 = 0.45;
+
+/// A colour for each class: the VOC colour map's, background first.
+pub fn class_colour(class: usize) -> [u8; 3] {
+    colour_map()[(class + 1).min(255)]
+}
+
+/// The picture as a tile.
+pub fn tile(image: &RgbImage) -> Tile {
+    (image.width, image.height, image.pixels.clone())
+}
+
+/// Draws the outline of a box, two pixels thick.
+pub fn outline(tile: &mut Tile, bounds: &Rect, colour: [u8; 3]) {
+    let (width, height, pixels) = tile;
+    let inside = bounds.clipped((*width, *height));
+    let (left, right) = (inside.x1 as usize, inside.x2 as usize);
+    let (top, bottom) = (inside.y1 as usize, inside.y2 as usize);
+    let mut set = |x: usize, y: usize| {
+        let start = 3 * (y * *width + x);
+        pixels[start..start + 3].copy_from_slice(&colour);
+    };
+    for inset in 0..2 {
+        for x in left..=right {
+            set(x, (top + inset).min(bottom));
+            set(x, bottom.saturating_sub(inset).max(top));
+        }
+        for y in top..=bottom {
+            set((left + inset).min(right), y);
+            set(right.saturating_sub(inset).max(left), y);
+        }
+    }
+}
+
+/// The picture with a mask over it; background and void are left as they are.
+pub fn overlaid(image: &RgbImage, mask: &Mask) -> Tile {
+    let colours = colour_map();
+    let mut pixels = image.pixels.clone();
+    for (pixel, &label) in pixels.chunks_exact_mut(3).zip(&mask.labels) {
+        if label != 0 && label != crate::data::annotated::VOID {
+            for (value, colour) in pixel.iter_mut().zip(colours[usize::from(label)]) {
+                *value = (THROUGH * f32::from(*value) + (1.0 - THROUGH) * f32::from(colour)) as u8;
+            }
+        }
+    }
+    (image.width, image.height, pixels)
+}

@@ -1,0 +1,98 @@
+//! From the maps of a network to a score for every pixel: interpolation at the places where the network's windows really lie
+//! on the picture, which the layer table tells; nothing about padding or cropping is written down twice.
+
+use super::Stride;
+use crate::{
+    backbones::{
+        network::Network,
+        table::{Kind, Lattice, Layer, lattice},
+    },
+    nn::{
+        Mode,
+        init::Filler,
+        layers::{Conv, ConvShape, Fillers},
+        params::Params,
+    },
+    ops::{conv::ConvGeometry, resize::interpolate},
+    rng::Rng,
+};
+use anyhow::{Result, ensure};
+use candle_core::Tensor;
+
+/// A network on the dense graph and the 1×1 classifiers of its finer maps.
+pub struct Head {
+    net: Network,
+    /// Where the last layer's answers lie.
+    coarse: Lattice,
+    /// From coarse to fine.
+    skips: Vec<Skip>,
+}
+
+struct Skip {
+    layer: String,
+    lattice: Lattice,
+    score: Conv,
+}
+
+impl Head {
+    /// Adds the classifiers of the finer maps to `params`, zero at first, so that the answer starts as the coarse one.
+    ///
+    /// # Errors
+    /// A network that has no map at half or a quarter of the last stride.
+    pub fn new(net: Network, stride: Stride, params: &mut Params, rng: &Rng) -> Result<Self> {
+        let coarse = lattice(net.layers());
+        let wanted: &[f64] = match stride {
+            Stride::Coarse => &[],
+            Stride::Middle => &[0.5],
+            Stride::Fine => &[0.5, 0.25],
+        };
+        let outputs = net.head().outputs;
+        let mut skips = vec![];
+        for factor in wanted {
+            let row = last_pool(net.layers(), coarse.stride * factor);
+            ensure!(row.is_some(), "the network has no pooled map at stride {}", coarse.stride * factor);
+            let Some(row) = row else { continue };
+            let layer = &net.layers()[row];
+            let shape = ConvShape { inputs: layer.outputs, outputs, kernel: 1 };
+            let geometry = ConvGeometry { stride: 1, pad: 0, dilation: 1, groups: 1 };
+            let zero = Fillers { weight: Filler::Zero, bias: Some(Filler::Zero) };
+            let score = Conv::new(params, &format!("score_{}", layer.name), shape, geometry, zero, rng)?;
+            skips.push(Skip { layer: layer.name.clone(), lattice: lattice(&net.layers()[..=row]), score });
+        }
+        Ok(Self { net, coarse, skips })
+    }
+
+    /// Pictures u8 RGB `(B, H, W, 3)` → scores `(B, H, W, classes)`.
+    ///
+    /// # Errors
+    /// Pictures that the last window does not fit.
+    pub fn forward(&self, pixels: &Tensor, mode: &Mode) -> Result<Tensor> {
+        let (_, height, width, _) = pixels.dims4()?;
+        let x = self.net.input().read(pixels)?;
+        let mut taps = vec![self.net.head().name.as_str()];
+        taps.extend(self.skips.iter().map(|skip| skip.layer.as_str()));
+        let mut maps = self.net.forward(&x, &taps, mode)?.into_iter();
+        let (mut scores, mut at) = (maps.next().expect("one map a tap"), self.coarse);
+        for (skip, map) in self.skips.iter().zip(maps) {
+            let (_, rows, columns, _) = map.dims4()?;
+            let finer = placed(&scores, at, skip.lattice, (rows, columns))?;
+            scores = (skip.score.forward(&map, mode)? + finer)?;
+            at = skip.lattice;
+        }
+        placed(&scores, at, Lattice { stride: 1.0, origin: 0.0 }, (height, width))
+    }
+}
+
+/// The last pool whose cells are `stride` pixels apart.
+fn last_pool(layers: &[Layer], stride: f64) -> Option<usize> {
+    (0..layers.len()).rfind(|&i| layers[i].kind == Kind::MaxPool && lattice(&layers[..=i]).stride == stride)
+}
+
+/// A map given at `from` read at the first `size` points of `to`, as a transposed convolution with a bilinear filter
+/// does: beyond the outermost cells the map falls off to zero.
+fn placed(map: &Tensor, from: Lattice, to: Lattice, size: (usize, usize)) -> Result<Tensor> {
+    let bordered = map.pad_with_zeros(1, 1, 1)?.pad_with_zeros(2, 1, 1)?;
+    let at = |i: usize| (to.origin + i as f64 * to.stride - from.origin) / from.stride + 1.0;
+    let positions = |n: usize| (0..n).map(at).collect::<Vec<f64>>();
+    Ok(interpolate(&bordered, &positions(size.0), &positions(size.1))?)
+}

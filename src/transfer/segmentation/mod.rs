@@ -1,0 +1,192 @@
+//! PASCAL VOC segmentation with fully convolutional networks (Long, Shelhamer and Darrell, CVPR 2015), as Zhang et al. (2016,
+//! table 2) measure features: whole pictures, one at a time, 21 classes for every pixel, read off the last layer at stride
+//! 32, or with the finer maps of earlier layers at 16 and 8.
+
+mod head;
+
+use super::{Frozen, drawing};
+use crate::{
+    backbones::network::Network,
+    data::{
+        Batch,
+        annotated::{Annotated, Mask, VOID},
+        loader::Loader,
+        source::RgbImage,
+    },
+    metrics::segmentation::{Confusion, SegmentationScores},
+    nn::{Mode, params::Params},
+    ops::losses::cross_entropy,
+    rng::Rng,
+    train::{
+        panel::panel,
+        task::{Better, Metric, Panel, Step, Task},
+    },
+};
+use anyhow::{Context, Result, ensure};
+use candle_core::{DType, Tensor};
+use head::Head;
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+
+/// Pictures in the panel for people.
+const SHOWN: usize = 4;
+
+/// How finely the answer is read off the network.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Stride {
+    /// FCN-32s: the last layer alone.
+    #[default]
+    Coarse,
+    /// FCN-16s: with the map at half its stride.
+    Middle,
+    /// FCN-8s: with the maps at half and a quarter of its stride.
+    Fine,
+}
+
+/// What is fine-tuned.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SegmentationSpec {
+    /// Rows that do not learn; absent: all learn.
+    pub frozen: Option<Frozen>,
+    /// `coarse` (FCN-32s), `middle` (FCN-16s) or `fine` (FCN-8s)
+    pub stride: Stride,
+    /// Mirror half of the training pictures; the published recipe does not.
+    pub flip: bool,
+}
+
+/// A network that names the class of every pixel.
+pub struct Segmentation {
+    head: Head,
+    params: Params,
+    train_set: Arc<dyn Annotated>,
+    val_set: Arc<dyn Annotated>,
+    last: Option<SegmentationScores>,
+}
+
+impl Segmentation {
+    /// Of a network on the dense graph, whose head has an output for each class and for the background.
+    ///
+    /// # Errors
+    /// Another number of outputs, a network without maps at the finer strides, a training set without masks.
+    pub fn new(
+        spec: &SegmentationSpec,
+        (net, mut params): (Network, Params),
+        (train_set, val_set): (Arc<dyn Annotated>, Arc<dyn Annotated>),
+        rng: &Rng,
+    ) -> Result<Self> {
+        let classes = train_set.classes().len() + 1;
+        ensure!(
+            net.head().outputs == classes,
+            "the network's {} has {} outputs for {classes} classes with the background",
+            net.head().name,
+            net.head().outputs
+        );
+        for (set, which) in [(&train_set, "training"), (&val_set, "validation")] {
+            let first = set.mask(0).with_context(|| format!("the mask of {}", set.id(0)))?;
+            ensure!(first.is_some(), "{} has no mask: {which} pictures of a segmentation need them", set.id(0));
+        }
+        let head = Head::new(net, spec.stride, &mut params, &rng.split("segmentation"))?;
+        Ok(Self { head, params, train_set, val_set, last: None })
+    }
+
+    /// What the last evaluation found.
+    pub fn last(&self) -> Option<&SegmentationScores> {
+        self.last.as_ref()
+    }
+
+    /// The class of every pixel of a stored picture.
+    ///
+    /// # Errors
+    /// A picture too small for the network.
+    pub fn predict(&self, image: &RgbImage) -> Result<Mask> {
+        let (width, height) = (image.width, image.height);
+        let pixels = Tensor::from_slice(&image.pixels, (1, height, width, 3), self.params.device())?;
+        let logits = self.head.forward(&pixels, &Mode::Frozen)?;
+        let classes = logits.dim(3)?;
+        let answers = logits.reshape((height * width, classes))?.argmax(1)?.to_vec1::<u32>()?;
+        Ok(Mask { width, height, labels: answers.into_iter().map(|class| class as u8).collect() })
+    }
+
+    /// The true class of every pixel of a framed batch, `(B·H·W)`; what fills pictures up is void.
+    fn labels(&self, batch: &Batch) -> Result<Tensor> {
+        let (_, height, width, _) = batch.pixels.dims4()?;
+        let mut labels = Vec::with_capacity(batch.indices.len() * height * width);
+        for (&index, frame) in batch.indices.iter().zip(&batch.frames) {
+            let mask = self.train_set.mask(index)?;
+            let mask = mask.with_context(|| format!("{} has no mask", self.train_set.id(index)))?;
+            for y in 0..height {
+                labels.extend((0..width).map(|x| {
+                    if x >= mask.width || y >= mask.height {
+                        return u32::from(VOID);
+                    }
+                    let x = if frame.mirror { mask.width - 1 - x } else { x };
+                    u32::from(mask.labels[y * mask.width + x])
+                }));
+            }
+        }
+        let count = labels.len();
+        Ok(Tensor::from_vec(labels, count, self.params.device())?)
+    }
+
+    /// The picture, the truth and the answer side by side.
+    fn panel(&self, indices: &[usize]) -> Result<Panel> {
+        let row = |&index: &usize| -> Result<_> {
+            let image = self.val_set.image(index)?;
+            let truth = self.val_set.mask(index)?.with_context(|| format!("{} has no mask", self.val_set.id(index)))?;
+            let answer = self.predict(&image)?;
+            Ok(vec![
+                drawing::tile(&image),
+                drawing::overlaid(&image, &truth),
+                drawing::overlaid(&image, &answer),
+            ])
+        };
+        let rows = indices.iter().map(row).collect::<Result<Vec<_>>>()?;
+        let (width, height, rgb) = panel(&rows, &["picture", "truth", "answer"], 1)?;
+        Ok(Panel { name: "segmentation".into(), width, height, rgb })
+    }
+}
+
+impl Task for Segmentation {
+    fn params(&self) -> &Params {
+        &self.params
+    }
+
+    fn step(&mut self, batch: &Batch, rng: &Rng) -> Result<Step> {
+        let logits = self.head.forward(&batch.pixels, &Mode::Train(rng.clone()))?;
+        let (b, height, width, classes) = logits.dims4()?;
+        let logits = logits.reshape((b * height * width, classes))?;
+        // The mean over the pixels that count, of each picture; their mean over an update is the loop's.
+        let loss = cross_entropy(&logits, &self.labels(batch)?, Some(u32::from(VOID)))?;
+        let scalar = f64::from(loss.to_dtype(DType::F32)?.to_scalar::<f32>()?);
+        Ok(Step { loss, scalars: vec![("loss", scalar)] })
+    }
+
+    fn evaluate(&mut self, _: &mut Loader) -> Result<Vec<Metric>> {
+        let mut confusion = Confusion::new(self.val_set.classes().len() + 1)?;
+        for index in 0..self.val_set.len() {
+            let name = || format!("validation picture {}", self.val_set.id(index));
+            let image = self.val_set.image(index).with_context(name)?;
+            let Some(truth) = self.val_set.mask(index).with_context(name)? else { continue };
+            confusion.add(&truth.labels, &self.predict(&image)?.labels).with_context(name)?;
+        }
+        let scores = confusion.scores();
+        let metrics = [
+            ("mean_iu", scores.mean_iu),
+            ("pixel_accuracy", scores.pixel_accuracy),
+            ("mean_accuracy", scores.mean_accuracy),
+            ("frequency_weighted_iu", scores.frequency_weighted_iu),
+        ];
+        self.last = Some(scores);
+        let metric =
+            |(name, value): (&str, Option<f64>)| Some(Metric { name: name.into(), value: value?, better: Better::Higher });
+        Ok(metrics.into_iter().filter_map(metric).collect())
+    }
+
+    fn picture(&mut self, _: &mut Loader) -> Result<Option<Panel>> {
+        let step = (self.val_set.len() / SHOWN).max(1);
+        let indices: Vec<usize> = (0..self.val_set.len()).step_by(step).take(SHOWN).collect();
+        self.panel(&indices).map(Some)
+    }
+}
