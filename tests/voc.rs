@@ -12,6 +12,7 @@ use hueristic::{
         voc::{
             CLASSES, VocSource,
             mask::write_indices,
+            sbd::read_mask,
             verify::{ClassCount, ListReport, VocReport},
         },
     },
@@ -338,6 +339,50 @@ fn the_report_names_every_fault() {
     assert_eq!(faulty, [3, 0, 2, 0], "in Main/train, Main/val, Segmentation/train, Segmentation/val");
     assert_eq!(report.differing.len(), 1);
     assert!(report.differing[0].contains("cat_val.txt says 1, the boxes say -1"), "{report}");
+}
+
+/// The fixture has the label 3·y + x in row y and column x of 4 rows and 5 columns.
+#[test]
+fn masks_of_sbd_are_read() {
+    let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/mat/sbd_cls.mat");
+    let mask = read_mask(&fixture).unwrap();
+    let expected: Vec<u8> = (0..4).flat_map(|y| (0..5).map(move |x| 3 * y + x)).collect();
+    assert_eq!((mask.width, mask.height, mask.labels), (5, 4, expected));
+    let other = fixture.with_file_name("proposals.mat");
+    assert!(read_mask(&other).unwrap_err().to_string().contains("GTcls.Segmentation"));
+}
+
+/// SBD's list, picture and mask come before the devkit's in training, and its lists not at all in validation.
+#[test]
+fn sbd_stands_beside_the_devkit() {
+    let toy = Toy::new();
+    let sbd = toy.0.path().join("SBD/dataset");
+    fs::create_dir_all(sbd.join("cls")).unwrap();
+    fs::create_dir_all(sbd.join("img")).unwrap();
+    fs::write(sbd.join("train.txt"), "s\na\n").unwrap();
+    let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/mat/sbd_cls.mat");
+    for id in ["s", "d"] {
+        fs::copy(&fixture, sbd.join(format!("cls/{id}.mat"))).unwrap();
+    }
+    image::RgbImage::new(5, 4).save(sbd.join("img/s.jpg")).unwrap();
+    let size = "<size><width>5</width><height>4</height></size>";
+    toy.write("Annotations/s.xml", &format!("<annotation><filename>s.jpg</filename>{size}</annotation>"));
+    let source = VocSource { sbd: Some(toy.0.path().join("SBD")), ..toy.source() };
+    let spec = AnnotatedSpec {
+        max_bad: Fraction::of(0.0),
+        ..AnnotatedSpec::new(AnnotatedSource::Voc(source.clone()))
+    };
+    let train = opened(&spec, Split::Train, Lists::Segmentation).unwrap();
+    assert_eq!(ids(&*train), ["s", "a"]);
+    assert_eq!(train.mask(0).unwrap().unwrap().labels[..5], [0, 1, 2, 3, 4]);
+    assert_eq!((train.image(0).unwrap().width, train.mask(1).unwrap().unwrap().width), (5, 40));
+    let val = opened(&spec, Split::Val, Lists::Segmentation).unwrap();
+    assert_eq!(val.mask(0).unwrap().unwrap().width, 40, "the devkit's own mask");
+    assert_eq!(ids(&*opened(&spec, Split::Train, Lists::Main).unwrap()), ["a", "b", "c"]);
+    // d's mask of SBD has another size than its picture, which only training would notice
+    let report = VocReport::of_source(&source).unwrap();
+    assert_eq!(report.faults.len(), 1, "{report}");
+    assert!(report.faults[0].1.contains("the mask is 5×4, but the picture is 40×30"), "{report}");
 }
 
 #[test]

@@ -27,7 +27,8 @@ pub enum Value {
         dims: Vec<usize>,
         items: Vec<Value>,
     },
-    /// An array of structs: every field has one value for each of them; one value, then, in a plain struct.
+    /// An array of structs: every field has one value for each of them; one value, then, in a plain struct. Fields of
+    /// kinds that are not read are left out.
     Struct {
         fields: BTreeMap<String, Vec<Value>>,
     },

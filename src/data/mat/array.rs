@@ -142,17 +142,21 @@ fn structs(
     if fields.len() != names.len() {
         return Err("a struct with two fields of one name; the file is damaged".into());
     }
-    let mut refused = None;
+    let mut refused: BTreeMap<&String, String> = BTreeMap::new();
     for _ in 0..if names.is_empty() { 0 } else { count } {
         for name in &names {
             match (inner(parts, "a field of a struct", budget, depth)?, fields.get_mut(name)) {
                 (Ok(value), Some(values)) => values.push(value),
-                (Err(reason), _) => refused = Some(reason),
+                (Err(reason), _) => drop(refused.insert(name, reason)),
                 (Ok(_), None) => {}
             }
         }
     }
-    Ok(refused.map_or(Ok(Value::Struct { fields }), Err))
+    fields.retain(|name, _| !refused.contains_key(name));
+    match refused.into_values().next() {
+        Some(reason) if fields.is_empty() => Ok(Err(reason)),
+        _ => Ok(Ok(Value::Struct { fields })),
+    }
 }
 
 fn inner(
