@@ -14,6 +14,7 @@ pub mod folder; // class folders, flat folders
 pub mod framing; // crops, scales, whole pictures
 pub mod list; // text files that name images
 pub mod loader;
+pub mod mat; // MATLAB files
 pub mod open; // a spec's source opened
 pub mod parquet;
 pub mod scenes; // procedural generator

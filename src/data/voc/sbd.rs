@@ -1,13 +1,39 @@
-//! SBD's masks: MATLAB files with the structure `GTcls`, whose field `Segmentation` holds the class of every pixel.
+//! SBD's masks (Hariharan et al., ICCV 2011): MATLAB files with a structure `GTcls`, whose field `Segmentation` holds the
+//! class of every pixel. Its boundaries are not read.
 
-use crate::data::{annotated::Mask, error::DataError};
+use crate::data::{
+    annotated::Mask,
+    error::DataError,
+    mat::{self, Value},
+};
 use std::path::Path;
 
 /// The class of every pixel in `cls/ID.mat`.
 ///
 /// # Errors
-/// A file that is no such mask.
+/// A file that is no MAT-file, or without a matrix of whole numbers from 0 to 255 at that place.
 pub fn read_mask(path: &Path) -> Result<Mask, DataError> {
-    let reason = "masks of SBD are not read yet".into();
-    Err(DataError::Image { name: path.display().to_string(), reason })
+    let variables = mat::read(path)?;
+    let mask = variables.get("GTcls").and_then(segmentation).and_then(mask);
+    mask.ok_or_else(|| {
+        let reason = "no mask of SBD: GTcls.Segmentation should be a matrix of classes (0 to 255)".into();
+        DataError::Table { path: path.into(), reason }
+    })
+}
+
+fn segmentation(truth: &Value) -> Option<&Value> {
+    match truth {
+        Value::Struct { fields } => fields.get("Segmentation")?.first(),
+        _ => None,
+    }
+}
+
+/// The matrix row by row; it is stored column by column.
+fn mask(matrix: &Value) -> Option<Mask> {
+    let Value::Numeric { dims, values } = matrix else { return None };
+    let &[height, width] = &dims[..] else { return None };
+    let label = |&value: &f64| Some(value as u8).filter(|label| f64::from(*label) == value);
+    let columns: Vec<u8> = values.iter().map(label).collect::<Option<_>>()?;
+    let rows = (0..height).flat_map(|row| columns.iter().skip(row).step_by(height));
+    Some(Mask { width, height, labels: rows.copied().collect() })
 }

@@ -1,0 +1,133 @@
+//! MATLAB's MAT-files, version 5 (MATLAB 5 to 7, what Octave writes with `-v6` and `-v7`, what SciPy writes): proposals,
+//! splits and segmentations were published in them. Elements plain or compressed with zlib, of either byte order, after
+//! MathWorks' "MAT-File Format".
+//!
+//! Read are numeric arrays of every class, logical arrays, text, cells and structs. Not read, and passed over with a
+//! warning where a variable is one: complex and sparse arrays, objects, functions. Nothing is written, and neither
+//! version 4 nor version 7.3 (which is HDF5) is read.
+
+mod array;
+mod element;
+
+use super::error::DataError;
+use element::{Budget, Element, Elements, Kind, Order};
+use flate2::read::ZlibDecoder;
+use std::{collections::BTreeMap, fs, io::Read, path::Path};
+
+/// One array of a MAT-file. Every array has two or more dimensions, and its items lie in columns: the first index runs
+/// fastest.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Value {
+    /// Numbers of any class, as f64 (64-bit integers beyond 2⁵³ are rounded); logical arrays hold 0 and 1.
+    Numeric {
+        dims: Vec<usize>,
+        values: Vec<f64>,
+    },
+    Cell {
+        dims: Vec<usize>,
+        items: Vec<Value>,
+    },
+    /// An array of structs: every field has one value for each of them; one value, then, in a plain struct. Fields of
+    /// kinds that are not read are left out.
+    Struct {
+        fields: BTreeMap<String, Vec<Value>>,
+    },
+    /// The rows of a character array, one a line, without the blanks that pad them.
+    Text(String),
+}
+
+/// Length of the header, whose last four bytes are the version and the byte order.
+const HEADER: usize = 128;
+const SIGNATURE_OF_HDF5: &[u8] = b"\x89HDF\r\n\x1a\n";
+/// The most bytes that a file, and what its compressed elements unfold to, may have: the format's own limit of a variable.
+const MAX_BYTES: u64 = 1 << 31;
+
+/// Every variable of a MAT-file, by name.
+///
+/// # Errors
+/// A file that cannot be read, that is no MAT-file or one of another version, that is cut short or contradicts itself, or
+/// that unfolds to more than 2 GiB.
+pub fn read(path: &Path) -> Result<BTreeMap<String, Value>, DataError> {
+    let io = |source| DataError::Io { path: path.into(), source };
+    let table = |reason: String| DataError::Table { path: path.into(), reason };
+    let size = fs::metadata(path).map_err(io)?.len();
+    if size > MAX_BYTES {
+        return Err(table(format!("{size} bytes are more than a MAT-file of version 5 may have (2 GiB)")));
+    }
+    let (variables, passed_over) = parse(&fs::read(path).map_err(io)?).map_err(table)?;
+    for (name, reason) in passed_over {
+        tracing::warn!("{}: variable `{name}` is passed over: {reason}", path.display());
+    }
+    Ok(variables)
+}
+
+type Variables = BTreeMap<String, Value>;
+
+/// The variables, and those that are passed over with the reason.
+fn parse(bytes: &[u8]) -> Result<(Variables, Vec<(String, String)>), String> {
+    let order = order_of(bytes)?;
+    let (mut variables, mut passed_over, mut budget) = (Variables::new(), vec![], Budget::default());
+    let mut unfolded = MAX_BYTES;
+    let mut elements = Elements::new(bytes.get(HEADER..).unwrap_or_default(), order);
+    while let Some(element) = elements.next()? {
+        let plain = match element.kind {
+            Kind::Compressed => inflate(element.data, &mut unfolded)?,
+            _ => vec![],
+        };
+        let matrix = match element.kind {
+            Kind::Compressed => Elements::new(&plain, order).expect(Kind::Matrix, "a compressed variable")?,
+            Kind::Matrix => element,
+            other => {
+                return Err(format!("{other:?} data stand where a variable should; the file is damaged"));
+            }
+        };
+        keep(&matrix, &mut budget, &mut variables, &mut passed_over)?;
+    }
+    Ok((variables, passed_over))
+}
+
+fn keep(
+    matrix: &Element,
+    budget: &mut Budget,
+    variables: &mut Variables,
+    passed_over: &mut Vec<(String, String)>,
+) -> Result<(), String> {
+    let array = array::read(matrix, budget, 0)?;
+    match array.value {
+        Ok(value) => drop(variables.insert(array.name, value)),
+        Err(reason) => passed_over.push((array.name, reason)),
+    }
+    Ok(())
+}
+
+fn order_of(bytes: &[u8]) -> Result<Order, String> {
+    if bytes.starts_with(SIGNATURE_OF_HDF5)
+        || bytes.get(512..).is_some_and(|b| b.starts_with(SIGNATURE_OF_HDF5))
+    {
+        return Err("saved as version 7.3, which is HDF5; save it again with `save(FILE, '-v7')`".into());
+    }
+    let Some(&[.., low, high, first, second]) = bytes.get(..HEADER) else {
+        return Err(format!("{} bytes are no MAT-file, which begins with a header of {HEADER}", bytes.len()));
+    };
+    let order = match (first, second) {
+        (b'I', b'M') => Order::Little,
+        (b'M', b'I') => Order::Big,
+        _ => return Err("not a MAT-file of version 5 by its header; save it with `save(FILE, '-v7')`".into()),
+    };
+    match order.u16([low, high]) >> 8 {
+        1 => Ok(order),
+        version => Err(format!("a MAT-file of version {version}.*; save it again with `save(FILE, '-v7')`")),
+    }
+}
+
+/// Unfolds one compressed element, as far as `allowed` goes.
+fn inflate(data: &[u8], allowed: &mut u64) -> Result<Vec<u8>, String> {
+    let mut plain = vec![];
+    let read = ZlibDecoder::new(data).take(*allowed + 1).read_to_end(&mut plain);
+    read.map_err(|e| format!("a compressed variable cannot be unfolded: {e}; the file is damaged"))?;
+    *allowed = allowed.checked_sub(plain.len() as u64).ok_or("unfolds to more than 2 GiB")?;
+    Ok(plain)
+}
+
+#[cfg(test)]
+mod tests;

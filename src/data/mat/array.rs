@@ -1,0 +1,185 @@
+//! One array from its element: flags, dimensions, name, and the items, which in cells and structs are arrays again.
+
+use super::{
+    Value,
+    element::{Budget, Element, Elements, Kind},
+};
+use std::collections::BTreeMap;
+
+/// How deep cells and structs may stand in one another.
+const MAX_DEPTH: usize = 64;
+/// Bits of an array's flags.
+const COMPLEX: u32 = 0x800;
+
+/// An array as it stands in the file.
+pub(super) struct Array {
+    pub name: String,
+    /// The reason where it, or something in it, is of a kind that is not read.
+    pub value: Result<Value, String>,
+}
+
+/// Reads an array; what is damaged is the outer error, what is only not read the inner one.
+pub(super) fn read(matrix: &Element, budget: &mut Budget, depth: usize) -> Result<Array, String> {
+    if depth > MAX_DEPTH {
+        return Err(format!(
+            "cells stand in one another more than {MAX_DEPTH} deep; this is no sensible file"
+        ));
+    }
+    if matrix.data.is_empty() {
+        budget.take(0)?;
+        let value = Ok(Value::Numeric { dims: vec![0, 0], values: vec![] });
+        return Ok(Array { name: String::new(), value });
+    }
+    let mut parts = Elements::new(matrix.data, matrix.order);
+    let flags = parts.expect(Kind::U32, "an array's flags")?;
+    let flags = flags.data.first_chunk().map(|&bytes| matrix.order.u32(bytes));
+    let flags = flags.ok_or("an array without flags; the file is damaged")?;
+    if flags & 0xff == 17 {
+        // An opaque object has no dimensions.
+        let name = text(&parts.required("an object's name")?, budget)?;
+        return Ok(Array { name, value: Err(unread("an object")) });
+    }
+    let dims = dims(&parts.required("an array's dimensions")?, budget)?;
+    let name = text(&parts.required("an array's name")?, budget)?;
+    let value = items(flags, dims, &mut parts, budget, depth).map_err(|fault| named(&name, &fault))?;
+    Ok(Array { name, value })
+}
+
+fn named(name: &str, fault: &str) -> String {
+    if name.is_empty() { fault.to_owned() } else { format!("variable `{name}`: {fault}") }
+}
+
+fn unread(what: &str) -> String {
+    format!("{what} is not read")
+}
+
+/// The dimensions, whose product fits.
+fn dims(element: &Element, budget: &mut Budget) -> Result<Vec<usize>, String> {
+    let numbers = element.numbers(budget)?;
+    let dims: Vec<usize> = numbers.iter().map(|&n| n as usize).collect();
+    let negative = numbers.iter().any(|&n| n < 0.0);
+    let product = dims.iter().try_fold(1usize, |product, &n| product.checked_mul(n));
+    if dims.len() < 2 || negative || product.is_none() {
+        return Err(format!("an array of dimensions {numbers:?}; the file is damaged"));
+    }
+    Ok(dims)
+}
+
+fn text(element: &Element, budget: &mut Budget) -> Result<String, String> {
+    Ok(element.characters(budget)?.into_iter().collect())
+}
+
+fn items(
+    flags: u32,
+    dims: Vec<usize>,
+    parts: &mut Elements,
+    budget: &mut Budget,
+    depth: usize,
+) -> Result<Result<Value, String>, String> {
+    match flags & 0xff {
+        1 => cell(dims, parts, budget, depth),
+        2 => structs(&dims, parts, budget, depth),
+        3 => Ok(Err(unread("an object"))),
+        4 => characters(&dims, parts, budget).map(Ok),
+        5 => Ok(Err(unread("a sparse array"))),
+        6..=15 if flags & COMPLEX != 0 => Ok(Err(unread("a complex array"))),
+        6..=15 => numeric(dims, parts, budget).map(Ok),
+        16 => Ok(Err(unread("a function"))),
+        class => Err(format!("an array of an unknown class ({class}); the file is damaged")),
+    }
+}
+
+fn numeric(dims: Vec<usize>, parts: &mut Elements, budget: &mut Budget) -> Result<Value, String> {
+    let values = parts.required("an array's data")?.numbers(budget)?;
+    if values.len() != dims.iter().product::<usize>() {
+        return Err(format!("{} numbers in an array of {dims:?}; the file is damaged", values.len()));
+    }
+    Ok(Value::Numeric { dims, values })
+}
+
+fn characters(dims: &[usize], parts: &mut Elements, budget: &mut Budget) -> Result<Value, String> {
+    let columns: Vec<char> = parts.required("a text")?.characters(budget)?;
+    let rows = dims.first().copied().unwrap_or(0);
+    // The dimensions may count bytes or UTF-16 units; with one row that does not matter.
+    if rows <= 1 {
+        return Ok(Value::Text(columns.into_iter().collect()));
+    }
+    if columns.len() != dims.iter().product::<usize>() {
+        return Err(format!("{} characters in a text of {dims:?}; the file is damaged", columns.len()));
+    }
+    // No text, however many rows: they must not become as many empty lines.
+    let rows = rows.min(columns.len());
+    let row = |r: usize| columns.iter().skip(r).step_by(rows.max(1)).collect::<String>();
+    let lines: Vec<String> = (0..rows).map(|r| row(r).trim_end_matches([' ', '\0']).to_owned()).collect();
+    Ok(Value::Text(lines.join("\n")))
+}
+
+fn cell(
+    dims: Vec<usize>,
+    parts: &mut Elements,
+    budget: &mut Budget,
+    depth: usize,
+) -> Result<Result<Value, String>, String> {
+    let (mut items, mut refused) = (vec![], None);
+    for _ in 0..dims.iter().product() {
+        match inner(parts, "an item of a cell", budget, depth)? {
+            Ok(value) => items.push(value),
+            Err(reason) => refused = Some(reason),
+        }
+    }
+    Ok(refused.map_or(Ok(Value::Cell { dims, items }), Err))
+}
+
+fn structs(
+    dims: &[usize],
+    parts: &mut Elements,
+    budget: &mut Budget,
+    depth: usize,
+) -> Result<Result<Value, String>, String> {
+    let names = field_names(parts, budget)?;
+    let count: usize = dims.iter().product();
+    let mut fields: BTreeMap<String, Vec<Value>> = names.iter().map(|name| (name.clone(), vec![])).collect();
+    if fields.len() != names.len() {
+        return Err("a struct with two fields of one name; the file is damaged".into());
+    }
+    let mut refused: BTreeMap<&String, String> = BTreeMap::new();
+    for _ in 0..if names.is_empty() { 0 } else { count } {
+        for name in &names {
+            match (inner(parts, "a field of a struct", budget, depth)?, fields.get_mut(name)) {
+                (Ok(value), Some(values)) => values.push(value),
+                (Err(reason), _) => drop(refused.insert(name, reason)),
+                (Ok(_), None) => {}
+            }
+        }
+    }
+    fields.retain(|name, _| !refused.contains_key(name));
+    match refused.into_values().next() {
+        Some(reason) if fields.is_empty() => Ok(Err(reason)),
+        _ => Ok(Ok(Value::Struct { fields })),
+    }
+}
+
+fn inner(
+    parts: &mut Elements,
+    what: &str,
+    budget: &mut Budget,
+    depth: usize,
+) -> Result<Result<Value, String>, String> {
+    Ok(read(&parts.expect(Kind::Matrix, what)?, budget, depth + 1)?.value)
+}
+
+/// The names of a struct's fields, each in the same number of bytes, ended by a zero.
+fn field_names(parts: &mut Elements, budget: &mut Budget) -> Result<Vec<String>, String> {
+    let length = parts.required("the length of field names")?.numbers(budget)?;
+    let length = length.first().map_or(0, |&n| n as usize);
+    let names = parts.required("the names of fields")?;
+    if length == 0 {
+        return if names.data.is_empty() { Ok(vec![]) } else { Err("fields without names".into()) };
+    }
+    budget.take(names.data.len())?;
+    let name = |bytes: &[u8]| {
+        let end = bytes.iter().position(|&b| b == 0).unwrap_or(bytes.len());
+        String::from_utf8_lossy(&bytes[..end]).into_owned()
+    };
+    Ok(names.data.chunks(length).map(name).collect())
+}
