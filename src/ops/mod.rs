@@ -9,5 +9,6 @@ pub mod conv_transpose;
 mod cpu;
 pub mod dropout;
 pub mod losses;
+pub mod lrn;
 pub mod pool;
 pub mod resize;

@@ -118,7 +118,7 @@ fn inputs(tensors: &Named) -> Option<usize> {
 
 fn fits(layer: &Layer, tensors: &Named) -> bool {
     let wanted = match layer.kind {
-        Kind::MaxPool => return true,
+        Kind::MaxPool | Kind::Lrn => return true,
         Kind::Conv => [layer.outputs, layer.kernel, layer.kernel, layer.inputs / layer.groups],
         Kind::ConvTranspose => [layer.inputs, layer.kernel, layer.kernel, layer.outputs],
     };
