@@ -114,6 +114,25 @@ impl Preset {
         }
     }
 
+    /// What the released network expects and does, in words.
+    pub fn conventions(self) -> String {
+        let spec = self.spec();
+        let mut parts = vec![format!("input {}", spec.input.describe())];
+        parts.push(match spec.lrn {
+            ResponseNorm::None => "no response normalisation".into(),
+            ResponseNorm::PoolNorm => "response normalisation after pool1 and pool2".into(),
+            ResponseNorm::NormPool => "response normalisation before pool1 and pool2".into(),
+        });
+        parts.push(format!("stride {} in conv1; groups: {}", spec.conv1_stride, spec.groups));
+        if spec.leak.get() > 0.0 {
+            parts.push(format!("ReLUs that leak {}", spec.leak));
+        }
+        if matches!(self, Self::Agrawal | Self::Doersch) {
+            parts.push("the input is uncertain: taken to be CaffeNet's".into());
+        }
+        parts.join("; ")
+    }
+
     /// The network that was released, at full width.
     pub fn spec(self) -> AlexNetSpec {
         let zhang = AlexNetSpec::default();
