@@ -5,10 +5,11 @@ use candle_core::{DType, Device, Result, Tensor, Var};
 use hueristic::boxes::Rect;
 use hueristic::color::bins::Bins;
 use hueristic::color::encode::SoftCode;
-use hueristic::ops::activation::relu;
+use hueristic::ops::activation::{leaky_relu, relu};
 use hueristic::ops::batch_norm::{Momentum, Running, batch_norm_eval, batch_norm_train};
 use hueristic::ops::dropout::dropout;
 use hueristic::ops::losses::{bce_with_logits, cross_entropy, smooth_l1, soft_encoded_cross_entropy};
+use hueristic::ops::lrn::{Lrn, lrn};
 use hueristic::ops::pool::{PoolGeometry, avg_pool2d, max_pool2d};
 use hueristic::ops::resize::resize_bilinear;
 use hueristic::ops::roi_pool::{Roi, roi_max_pool};
@@ -71,6 +72,26 @@ fn check1(name: &str, shape: &[usize], op: impl Fn(&Tensor) -> Result<Tensor>) {
 fn relu_rows() {
     check1("relu", &[3, 5, 7, 2], relu);
     check1("relu of a transpose", &[3, 5], |x| relu(&x.t()?));
+}
+
+#[test]
+fn leaky_relu_rows() {
+    check1("leaky relu", &[3, 5, 7, 2], |x| leaky_relu(x, 0.2));
+}
+
+/// More and fewer channels than the window; constants under which the sum weighs as much as the rest.
+#[test]
+fn lrn_rows() {
+    let strong = Lrn { size: 3, alpha: 1.5, beta: 0.6, k: 0.5 };
+    for (shape, options) in [
+        (&[2, 3, 4, 7][..], Lrn { alpha: 2.0, ..Lrn::ALEXNET }),
+        (&[1, 2, 2, 3], Lrn { alpha: 2.0, ..Lrn::ALEXNET }),
+        (&[2, 1, 3, 8], strong),
+        (&[1, 3, 1, 1], strong),
+        (&[1, 2, 2, 6], Lrn::ALEXNET),
+    ] {
+        check1(&format!("lrn {shape:?} {options:?}"), shape, |x| lrn(x, options));
+    }
 }
 
 #[test]

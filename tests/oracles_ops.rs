@@ -5,6 +5,7 @@ use candle_core::{DType, Device, Tensor, Var};
 use hueristic::boxes::Rect;
 use hueristic::ops::batch_norm::{Momentum, Running, batch_norm_eval, batch_norm_train};
 use hueristic::ops::losses::{bce_with_logits, cross_entropy, smooth_l1};
+use hueristic::ops::lrn::{Lrn, lrn};
 use hueristic::ops::pool::{PoolGeometry, avg_pool2d, max_pool2d};
 use hueristic::ops::resize::resize_bilinear;
 use hueristic::ops::roi_pool::{Roi, roi_max_pool};
@@ -45,6 +46,19 @@ struct Oracles {
     resize: Vec<Resize>,
     cross_entropy: CrossEntropy,
     bce: Bce,
+    lrn: Vec<LrnCase>,
+}
+
+#[derive(Deserialize)]
+struct LrnCase {
+    size: usize,
+    alpha: f64,
+    beta: f64,
+    k: f64,
+    x: Values,
+    y: Values,
+    dy: Values,
+    dx: Values,
 }
 
 #[derive(Deserialize)]
@@ -207,6 +221,17 @@ fn resize_is_pytorchs_in_both_conventions() {
         let y = resize_bilinear(&x, (case.y.shape[1], case.y.shape[2]), case.align_corners).unwrap();
         case.y.check(&name, &y);
         case.dx.check(&name, &gradient(&x, &y, &case.dy));
+    }
+}
+
+#[test]
+fn lrn_is_pytorchs() {
+    for LrnCase { size, alpha, beta, k, x, y, dy, dx } in oracles().lrn {
+        let options = Lrn { size, alpha, beta, k };
+        let var = x.var();
+        let ours = lrn(&var, options).unwrap();
+        y.check(&format!("{options:?}"), &ours);
+        dx.check(&format!("dx {options:?}"), &gradient(&var, &ours, &dy));
     }
 }
 

@@ -1,6 +1,6 @@
 """Known answers for tests/oracles_ops.rs, made with PyTorch in f64: pooling with ceil mode and padding, the running
 statistics of batch norm after three steps, bilinear resize in both conventions, cross entropy with ignored labels and
-sigmoid cross entropy at extreme logits. Activations are stored as NHWC.
+sigmoid cross entropy at extreme logits, local response normalisation. Activations are stored as NHWC.
 
     python scripts/oracles/ops.py > scripts/oracles/ops.json
 """
@@ -96,7 +96,18 @@ def bce():
             "loss": loss.item(), "dlogits": values(gradient(logits, loss, torch.ones_like(loss)))}
 
 
+def lrn():
+    # a generator of its own, so that the answers above stay as they are
+    generator = torch.Generator().manual_seed(21)
+    for channels, size, alpha, beta, k in [(8, 5, 1e-4, 0.75, 1.0), (7, 5, 0.5, 0.75, 2.0), (3, 5, 0.5, 0.6, 1.0)]:
+        draw = lambda: (torch.randn(2, channels, 2, 3, dtype=torch.float64, generator=generator) * 100).round() / 10
+        x, dy = draw().requires_grad_(), draw()
+        y = torch.nn.LocalResponseNorm(size, alpha, beta, k)(x)
+        yield {"size": size, "alpha": alpha, "beta": beta, "k": k, "x": values(x), "y": values(y), "dy": values(dy),
+               "dx": values(gradient(x, y, dy))}
+
+
 json.dump({"torch": torch.__version__.split("+")[0], "pool": list(pools()), "batch_norm": batch_norm(),
-           "resize": list(resizes()), "cross_entropy": cross_entropy(), "bce": bce()},
+           "resize": list(resizes()), "cross_entropy": cross_entropy(), "bce": bce(), "lrn": list(lrn())},
           sys.stdout, separators=(",", ":"))
 print()

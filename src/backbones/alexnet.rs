@@ -1,12 +1,14 @@
 //! AlexNet as Zhang, Isola and Efros train it to colour (pretext graph) and as its features are used afterwards
 //! (transfer graph, and its variants for regions and for whole pictures): graphs of the same weights, each a layer table.
 //!
-//! A layer is convolution → [batch normalisation] → ReLU → [dropout]; pools are layers of their own. There is no
-//! local response normalisation. The losses, the resize of the logits to the label size and the scaling of the
+//! A layer is convolution → [batch normalisation] → ReLU → [dropout]; pools are layers of their own. In what other
+//! people's AlexNets differ is [`super::alexnet_conventions`]; by default there is no local response normalisation, two
+//! groups and one channel of input. The losses, the resize of the logits to the label size and the scaling of the
 //! input belong to the tasks.
 
 use super::{
     Build, Graph,
+    alexnet_conventions::{Given, ResponseNorm, TWO_TOWERS, TestNorm},
     input::Input,
     network::PixelGrid,
     table::{Layer, Norm, Table, Window, channels},
@@ -20,7 +22,7 @@ use crate::{
 };
 use serde::{Deserialize, Serialize};
 
-/// Every tap of the full network, in order.
+/// Every tap of the full network without response normalisation, in order.
 pub const TAPS: [&str; 11] =
     ["conv1", "pool1", "conv2", "pool2", "conv3", "conv4", "conv5", "pool5", "fc6", "fc7", "fc8"];
 
@@ -42,7 +44,7 @@ pub enum Stem {
 /// deviation would starve narrow layers, and they start from MSRA with biases 0. fc8 is zero, so that the first loss
 /// is exactly the logarithm of the number of outputs.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(from = "Given")]
 pub struct AlexNetSpec {
     pub stem: Stem,
     /// factor on every hidden channel count (rounded to a multiple of 8, so that two groups stay whole)
@@ -57,6 +59,27 @@ pub struct AlexNetSpec {
     /// what the weights expect of a picture
     #[serde(skip_serializing_if = "is_default")]
     pub input: Input,
+    /// local response normalisation
+    #[serde(skip_serializing_if = "is_default")]
+    pub lrn: ResponseNorm,
+    /// stride of the standard stem's conv1; the others have 4
+    #[serde(skip_serializing_if = "is_four")]
+    pub conv1_stride: Count,
+    /// padding of the standard stem's conv1 on the transfer graph
+    #[serde(skip_serializing_if = "is_default")]
+    pub conv1_pad: usize,
+    /// parts that conv2, conv4 and conv5 are split into
+    #[serde(skip_serializing_if = "is_two")]
+    pub groups: Count,
+    /// channels of conv1 … conv5 at width 1
+    #[serde(skip_serializing_if = "is_two_towers")]
+    pub channels: [Count; 5],
+    /// slope of the ReLUs below 0
+    #[serde(skip_serializing_if = "is_none_leaking")]
+    pub leak: Fraction,
+    /// what becomes of batch normalisation when features are used
+    #[serde(skip_serializing_if = "is_default")]
+    pub batch_norm: TestNorm,
 }
 
 impl Default for AlexNetSpec {
@@ -68,6 +91,13 @@ impl Default for AlexNetSpec {
             init: Filler::Msra,
             norm_decay: Fraction::of(0.999),
             input: Input::Lightness,
+            lrn: ResponseNorm::None,
+            conv1_stride: Count::of(4),
+            conv1_pad: 0,
+            groups: Count::of(2),
+            channels: TWO_TOWERS.map(Count::of),
+            leak: Fraction::of(0.0),
+            batch_norm: TestNorm::Absorbed,
         }
     }
 }
@@ -77,13 +107,25 @@ impl Default for AlexNetSpec {
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
 }
+fn is_four(stride: &Count) -> bool {
+    stride.get() == 4
+}
+fn is_two(groups: &Count) -> bool {
+    groups.get() == 2
+}
+fn is_two_towers(channels: &[Count; 5]) -> bool {
+    channels.map(Count::get) == TWO_TOWERS
+}
+fn is_none_leaking(leak: &Fraction) -> bool {
+    leak.get() == 0.0
+}
 
 impl AlexNetSpec {
-    /// Labels at every 8th pixel (small stem: 2nd). The logits lie at every second label, so an align-corners resize
+    /// Labels at every 8th pixel (small stem: 2nd; at stride 2 of conv1: 4th). The logits lie at every second label, so an align-corners resize
     /// from n to 2n − 1 lines them up.
     pub fn grid(&self) -> PixelGrid {
         let stride = match self.stem {
-            Stem::Standard => 8,
+            Stem::Standard => 2 * self.conv1_stride.get(),
             Stem::Small => 2,
         };
         PixelGrid { stride, align_corners: true, multiple: 1 }
@@ -126,16 +168,19 @@ impl Windows {
 /// The rows of the network.
 pub fn layer_table(spec: &AlexNetSpec, build: &Build) -> Vec<Layer> {
     let Windows { conv1, pool, pool5, fc6 } = Windows::of(spec.stem, build.graph);
+    let conv1 = first_window(conv1, spec, build.graph);
     let fc = spec.fc.map_or_else(|| channels(4096, spec.width), Count::get);
     let conv = Fillers { weight: spec.init, bias: Some(Filler::Constant { value: 0.0 }) };
+    let [c1, c2, c3, c4, c5] = spec.channels.map(|full| channels(full.get(), spec.width));
+    let groups = spec.groups.get();
     let mut table = Table::new(build.input_channels);
-    table.conv("conv1", conv1, channels(96, spec.width), conv);
-    table.pool("pool1", pool);
-    table.conv("conv2", [5, 1, 2, 2, 1], channels(256, spec.width), conv);
-    table.pool("pool2", pool);
-    table.conv("conv3", [3, 1, 1, 1, 1], channels(384, spec.width), conv);
-    table.conv("conv4", [3, 1, 1, 2, 1], channels(384, spec.width), conv);
-    table.conv("conv5", [3, 1, 1, 2, 1], channels(256, spec.width), conv);
+    table.conv("conv1", conv1, c1, conv);
+    pool_and_norm(&mut table, 1, pool, spec.lrn);
+    table.conv("conv2", [5, 1, 2, groups, 1], c2, conv);
+    pool_and_norm(&mut table, 2, pool, spec.lrn);
+    table.conv("conv3", [3, 1, 1, 1, 1], c3, conv);
+    table.conv("conv4", [3, 1, 1, groups, 1], c4, conv);
+    table.conv("conv5", [3, 1, 1, groups, 1], c5, conv);
     if let Some(pool5) = pool5 {
         table.pool("pool5", pool5);
     }
@@ -144,7 +189,8 @@ pub fn layer_table(spec: &AlexNetSpec, build: &Build) -> Vec<Layer> {
     if build.graph != Graph::Pretext {
         table.rows.iter_mut().filter(|row| row.name.starts_with("fc")).for_each(|row| row.dropout = 0.5);
     }
-    if build.batch_norm {
+    table.rows.iter_mut().filter(|row| row.relu).for_each(|row| row.leak = spec.leak.get());
+    if build.batch_norm || spec.batch_norm != TestNorm::Absorbed {
         table.rows.iter_mut().filter(|row| row.relu).for_each(|row| row.norm = Some(norm(row, spec)));
     }
     if let Some(outputs) = build.outputs {
@@ -152,6 +198,30 @@ pub fn layer_table(spec: &AlexNetSpec, build: &Build) -> Vec<Layer> {
         table.conv("fc8", [1, 1, 0, 1, 1], outputs, zero).relu = false;
     }
     table.rows
+}
+
+/// conv1 as the spec changes it; the small stem is nobody's release.
+fn first_window(window: Window, spec: &AlexNetSpec, graph: Graph) -> Window {
+    let [kernel, _, pad, groups, dilation] = window;
+    match spec.stem {
+        Stem::Small => window,
+        Stem::Standard => {
+            let pad = if graph == Graph::Transfer { spec.conv1_pad } else { pad };
+            [kernel, spec.conv1_stride.get(), pad, groups, dilation]
+        }
+    }
+}
+
+/// `pool1` and, where the spec has it, `norm1` on its side of the pool.
+fn pool_and_norm(table: &mut Table, number: usize, pool: Window, lrn: ResponseNorm) {
+    let norm = format!("norm{number}");
+    if lrn == ResponseNorm::NormPool {
+        table.lrn(&norm);
+    }
+    table.pool(&format!("pool{number}"), pool);
+    if lrn == ResponseNorm::PoolNorm {
+        table.lrn(&norm);
+    }
 }
 
 /// See [`AlexNetSpec`].
@@ -163,9 +233,10 @@ fn fc_fillers(build: &Build) -> Fillers {
     Fillers { weight, bias: Some(Filler::Constant { value }) }
 }
 
-/// `bn1` of `conv1`, `bn6` of `fc6`: no scale, no shift, before the ReLU.
+/// `bn1` of `conv1`, `bn6` of `fc6`: before the ReLU, without scale or shift unless the spec wants them.
 fn norm(row: &Layer, spec: &AlexNetSpec) -> Norm {
     let number = row.name.trim_start_matches(|c: char| c.is_ascii_alphabetic());
-    let options = BatchNormOptions::caffe(spec.norm_decay.get());
+    let affine = spec.batch_norm == TestNorm::Affine;
+    let options = BatchNormOptions { affine, ..BatchNormOptions::caffe(spec.norm_decay.get()) };
     Norm { name: format!("bn{number}"), after_relu: false, options }
 }

@@ -21,12 +21,14 @@ pub enum Input {
     BgrMean,
     /// blue, green, red from 0 to 255 as they are
     Bgr,
+    /// blue, green, red from −1 to 1: adversarially learned features
+    BgrSigned,
     /// red, green, blue from 0 to 1, less their means, in units of their standard deviations: torchvision
     RgbUnit,
 }
 
 /// Means over ImageNet in the order blue, green, red, as VGG's authors give them. CaffeNet's mean picture averages to
-/// (104.007, 116.669, 122.679), at most one grey level away.
+/// (104.007, 116.669, 122.679), and fine-tuning scripts round to (104, 117, 123): at most one grey level away.
 const BGR_MEAN: [f32; 3] = [103.939, 116.779, 123.68];
 const RGB_MEAN: [f32; 3] = [0.485, 0.456, 0.406];
 const RGB_DEVIATION: [f32; 3] = [0.229, 0.224, 0.225];
@@ -36,7 +38,7 @@ impl Input {
     pub fn channels(self) -> usize {
         match self {
             Self::Lightness => 1,
-            Self::Lab | Self::BgrMean | Self::Bgr | Self::RgbUnit => 3,
+            Self::Lab | Self::BgrMean | Self::Bgr | Self::BgrSigned | Self::RgbUnit => 3,
         }
     }
 
@@ -53,6 +55,7 @@ impl Input {
             Self::Lab => rgb_to_lab(rgb)?.broadcast_sub(&numbers([50.0, 0.0, 0.0])?),
             Self::BgrMean => bgr(rgb)?.broadcast_sub(&numbers(BGR_MEAN)?),
             Self::Bgr => bgr(rgb),
+            Self::BgrSigned => bgr(rgb)?.affine(1.0 / 127.5, -1.0),
             Self::RgbUnit => (rgb.to_dtype(DType::F32)? / 255.0)?
                 .broadcast_sub(&numbers(RGB_MEAN)?)?
                 .broadcast_div(&numbers(RGB_DEVIATION)?),
@@ -66,6 +69,7 @@ impl Input {
             Self::Lab => "lab",
             Self::BgrMean => "bgr_mean",
             Self::Bgr => "bgr",
+            Self::BgrSigned => "bgr_signed",
             Self::RgbUnit => "rgb_unit",
         }
     }
@@ -77,6 +81,7 @@ impl Input {
             Self::Lab => "CIE Lab: L less 50, a, b",
             Self::BgrMean => "BGR from 0 to 255, less the mean (103.939, 116.779, 123.68)",
             Self::Bgr => "BGR from 0 to 255",
+            Self::BgrSigned => "BGR from −1 to 1",
             Self::RgbUnit => {
                 "RGB from 0 to 1, less the mean (0.485, 0.456, 0.406), over the deviation (0.229, 0.224, 0.225)"
             }
@@ -106,7 +111,8 @@ mod tests {
     use super::*;
     use candle_core::Device;
 
-    const EVERY: [Input; 5] = [Input::Lightness, Input::Lab, Input::BgrMean, Input::Bgr, Input::RgbUnit];
+    const EVERY: [Input; 6] =
+        [Input::Lightness, Input::Lab, Input::BgrMean, Input::Bgr, Input::BgrSigned, Input::RgbUnit];
 
     fn pixel(rgb: [u8; 3]) -> Result<Tensor> {
         Tensor::from_vec(rgb.to_vec(), (1, 1, 1, 3), &Device::Cpu)
@@ -116,11 +122,12 @@ mod tests {
     fn numbers_by_hand() -> Result<()> {
         let rgb = pixel([255, 128, 0])?;
         // Lab of this orange: scikit-image gives (67.0548, 42.8254, 74.0175).
-        let expected: [(Input, &[f32]); 5] = [
+        let expected: [(Input, &[f32]); 6] = [
             (Input::Lightness, &[17.0548]),
             (Input::Lab, &[17.0548, 42.8254, 74.0175]),
             (Input::BgrMean, &[0.0 - 103.939, 128.0 - 116.779, 255.0 - 123.68]),
             (Input::Bgr, &[0.0, 128.0, 255.0]),
+            (Input::BgrSigned, &[-1.0, 128.0 / 127.5 - 1.0, 1.0]),
             (
                 Input::RgbUnit,
                 &[(1.0 - 0.485) / 0.229, (128.0 / 255.0 - 0.456) / 0.224, (0.0 - 0.406) / 0.225],

@@ -2,6 +2,7 @@
 
 pub mod absorb;
 pub mod alexnet;
+pub mod alexnet_conventions;
 pub mod exchange;
 pub mod input;
 pub mod network;
@@ -107,7 +108,8 @@ impl BackboneSpec {
 
     /// The layers that a probe can read: all but the heads.
     pub fn taps(&self) -> Vec<String> {
-        let build = Build { graph: Graph::Transfer, batch_norm: false, input_channels: 1, outputs: None };
+        let input_channels = self.input().channels();
+        let build = Build { graph: Graph::Transfer, batch_norm: false, input_channels, outputs: None };
         self.table(&build).into_iter().map(|layer| layer.name).collect()
     }
 

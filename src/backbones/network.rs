@@ -12,7 +12,12 @@ use crate::{
         layers::{BatchNorm, Conv, ConvShape, ConvTranspose},
         params::Params,
     },
-    ops::{dropout::dropout, pool::max_pool2d},
+    ops::{
+        activation::leaky_relu,
+        dropout::dropout,
+        lrn::{Lrn, lrn},
+        pool::max_pool2d,
+    },
     rng::Rng,
 };
 use candle_core::{Result, Tensor, bail};
@@ -60,6 +65,7 @@ enum Window {
     Conv(Conv),
     ConvTranspose(ConvTranspose),
     Pool,
+    Lrn,
 }
 
 impl Network {
@@ -124,7 +130,7 @@ impl Network {
     }
 
     /// x `(B, H, W, C)` → the outputs after the named taps (a hidden row's after its ReLU, normalisation and, in
-    /// training, dropout; a pool's maximum; the head's and a branch's logits), in the order asked. Computes no row
+    /// training, dropout; a pool's maximum, a response normalisation's output; the head's and a branch's logits), in the order asked. Computes no row
     /// beyond the last one asked, and no branch that is not asked for. Errors on a name that is no row of this
     /// network, and on maps too small for a window.
     pub fn forward(&self, x: &Tensor, taps: &[&str], mode: &Mode) -> Result<Vec<Tensor>> {
@@ -191,6 +197,7 @@ impl Block {
         let (geometry, fillers) = (layer.conv_geometry(), layer.fillers);
         let window = match layer.kind {
             Kind::MaxPool => Window::Pool,
+            Kind::Lrn => Window::Lrn,
             Kind::Conv => Window::Conv(Conv::new(params, &layer.name, shape, geometry, fillers, rng)?),
             Kind::ConvTranspose => {
                 Window::ConvTranspose(ConvTranspose::new(params, &layer.name, shape, geometry, fillers, rng)?)
@@ -198,7 +205,7 @@ impl Block {
         };
         let norm = layer.norm.as_ref().map(|norm| {
             // A ReLU that follows the normalisation is computed in the same pass.
-            let relu = layer.relu && !norm.after_relu;
+            let relu = layer.relu && layer.leak == 0.0 && !norm.after_relu;
             let options = if relu { norm.options.with_relu() } else { norm.options };
             BatchNorm::new(params, &norm.name, layer.outputs, options)
         });
@@ -206,10 +213,12 @@ impl Block {
     }
 
     fn forward(&self, layer: &Layer, x: &Tensor, mode: &Mode) -> Result<Tensor> {
-        // A ReLU is computed with what it follows: the window, or the normalisation between.
-        let relu = layer.relu && layer.norm.as_ref().is_none_or(|norm| norm.after_relu);
+        // A ReLU is computed with what it follows: the window, or the normalisation between. A leaky one is not.
+        let leaky = layer.relu && layer.leak > 0.0;
+        let relu = layer.relu && !leaky && layer.norm.as_ref().is_none_or(|norm| norm.after_relu);
         let mut y = match (&self.window, relu) {
             (Window::Pool, _) => return max_pool2d(x, layer.pool_geometry()),
+            (Window::Lrn, _) => return lrn(x, Lrn::ALEXNET),
             (Window::Conv(conv), true) => conv.forward_relu(x, mode)?,
             (Window::Conv(conv), false) => conv.forward(x, mode)?,
             (Window::ConvTranspose(conv), true) => conv.forward_relu(x, mode)?,
@@ -217,6 +226,9 @@ impl Block {
         };
         if let Some(norm) = &self.norm {
             y = norm.forward(&y, mode)?;
+        }
+        if leaky {
+            y = leaky_relu(&y, layer.leak)?;
         }
         match mode {
             Mode::Train(rng) if layer.dropout > 0.0 => {

@@ -94,6 +94,9 @@ impl Row {
         if *kind == Kind::MaxPool {
             return write_row(f, width, [name, &kernel, &stride, &pad, "", "", "", &map, ""], "");
         }
+        if *kind == Kind::Lrn {
+            return write_row(f, width, [name, "", "", "", "", "", "local", &map, ""], "");
+        }
         let parameters = thousands(self.parameters);
         let cells = [name.as_str(), &kernel, &stride, &pad, &groups, &dilation, norm, &map, &parameters];
         write_row(f, width, cells, &millions(self.macs))

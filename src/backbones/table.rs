@@ -4,7 +4,7 @@
 use crate::{
     bounded::Positive,
     nn::layers::{BatchNormOptions, Fillers},
-    ops::{conv::ConvGeometry, pool::PoolGeometry},
+    ops::{conv::ConvGeometry, lrn::Lrn, pool::PoolGeometry},
 };
 
 /// What a row of the table computes.
@@ -14,6 +14,8 @@ pub enum Kind {
     /// Transposed convolution, which enlarges the map by the stride.
     ConvTranspose,
     MaxPool,
+    /// Local response normalisation over `kernel` channels.
+    Lrn,
 }
 
 /// The batch normalisation of a row.
@@ -43,6 +45,8 @@ pub struct Layer {
     pub outputs: usize,
     pub norm: Option<Norm>,
     pub relu: bool,
+    /// Slope of the ReLU below 0: 0 but in leaky networks.
+    pub leak: f64,
     /// Share of the outputs that training drops.
     pub dropout: f64,
     /// A branch: it reads what the row before it puts out, and the row after it does not read it.
@@ -68,6 +72,7 @@ impl Layer {
         let length = match self.kind {
             Kind::Conv => (n + 2 * self.pad).checked_sub(reach)? / self.stride + 1,
             Kind::ConvTranspose => self.conv_geometry().transposed_out(n, self.kernel),
+            Kind::Lrn => n,
             Kind::MaxPool => {
                 (n + 2 * self.pad).checked_sub(reach)?;
                 self.pool_geometry().out(n)
@@ -82,7 +87,7 @@ impl Layer {
         let norm = if affine { 2 * self.outputs } else { 0 };
         match self.kind {
             Kind::Conv | Kind::ConvTranspose => self.weights() + self.outputs + norm,
-            Kind::MaxPool => 0,
+            Kind::MaxPool | Kind::Lrn => 0,
         }
     }
 
@@ -92,7 +97,7 @@ impl Layer {
         match self.kind {
             Kind::Conv => to.0 * to.1 * self.weights(),
             Kind::ConvTranspose => from.0 * from.1 * self.weights(),
-            Kind::MaxPool => 0,
+            Kind::MaxPool | Kind::Lrn => 0,
         }
     }
 
@@ -158,6 +163,13 @@ impl Table {
         self.row(name, Kind::MaxPool, window, self.channels, nothing).relu = false;
     }
 
+    /// AlexNet's local response normalisation.
+    pub fn lrn(&mut self, name: &str) {
+        let nothing = Fillers { weight: crate::nn::init::Filler::Zero, bias: None };
+        let window = [Lrn::ALEXNET.size, 1, 0, 1, 1];
+        self.row(name, Kind::Lrn, window, self.channels, nothing).relu = false;
+    }
+
     /// A 1×1 convolution without a ReLU that feeds no other row.
     pub fn branch(&mut self, name: &str, outputs: usize, fillers: Fillers) {
         let channels = self.channels;
@@ -175,7 +187,7 @@ impl Table {
         fillers: Fillers,
     ) -> &mut Layer {
         let (name, inputs) = (name.into(), self.channels);
-        let (norm, relu, dropout, branch) = (None, true, 0.0, false);
+        let (norm, relu, leak, dropout, branch) = (None, true, 0.0, 0.0, false);
         self.channels = outputs;
         let at = self.rows.len();
         self.rows.push(Layer {
@@ -190,6 +202,7 @@ impl Table {
             outputs,
             norm,
             relu,
+            leak,
             dropout,
             branch,
             fillers,

@@ -4,21 +4,20 @@
 //! Five blocks of 3×3 convolutions, each ending in a 2×2 pool with stride 2, then three fully connected layers, here
 //! convolutions that see the whole map. Pools round up as Caffe's do, where torchvision's round down: on crops that
 //! divide by 32, such as 224, the two are equal. What a picture must look like to the network depends on who trained
-//! it: see [`Input`]. Names and shapes that others give the same weights are read by [`adopted`].
+//! it: see [`Input`]. Names and shapes that others give the
+//! same weights are [`super::exchange`]'s.
 
 use super::{
     Build, Graph,
     input::Input,
     network::PixelGrid,
-    table::{Kind, Layer, Table, channels},
+    table::{Layer, Table, channels},
 };
 use crate::{
     bounded::{Count, Positive},
     nn::{init::Filler, layers::Fillers},
 };
-use candle_core::{Result, Tensor};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
 
 /// What a spec says about the network.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -83,70 +82,4 @@ pub fn layer_table(spec: &Vgg16Spec, build: &Build) -> Vec<Layer> {
         table.conv("fc8", [1, 1, 0, 1, 1], outputs, fillers(Filler::Zero)).relu = false;
     }
     table.rows
-}
-
-/// What torchvision and timm call the fully connected layers.
-const ELSEWHERE: [(&str, [&str; 2]); 3] = [
-    ("fc6", ["classifier.0", "pre_logits.fc1"]),
-    ("fc7", ["classifier.3", "pre_logits.fc2"]),
-    ("fc8", ["classifier.6", "head.fc"]),
-];
-
-/// Whether tensors are named as torchvision and timm name those of a VGG, which go with
-/// [`Input::RgbUnit`].
-pub fn is_torchvision(tensors: &BTreeMap<String, Tensor>) -> bool {
-    tensors.contains_key("features.0.weight")
-}
-
-/// Weights of a VGG-16 as others store them → as this network's: torchvision's and timm's names become Caffe's, and
-/// fully connected weights `(O, C·H·W)` become windows `(O, H, W, C)`. What is neither stays as it is.
-///
-/// # Errors
-/// When a tensor cannot be laid out anew.
-pub fn adopted(layers: &[Layer], tensors: BTreeMap<String, Tensor>) -> Result<BTreeMap<String, Tensor>> {
-    let names = names_elsewhere(layers);
-    let mut out = BTreeMap::new();
-    for (name, tensor) in tensors {
-        let name = renamed(name, &names);
-        let row = layers.iter().find(|row| name.strip_suffix(".weight") == Some(&row.name));
-        let tensor = match row {
-            Some(row) if tensor.rank() == 2 => window(row, tensor)?,
-            _ => tensor,
-        };
-        out.insert(name, tensor);
-    }
-    Ok(out)
-}
-
-/// From names elsewhere to ours: `features.2` → `conv1_2`, since each ReLU and each pool counts there too.
-fn names_elsewhere(layers: &[Layer]) -> BTreeMap<String, &str> {
-    let fully = ELSEWHERE.iter().flat_map(|(ours, theirs)| theirs.map(|name| (name.to_string(), *ours)));
-    let mut names: BTreeMap<_, _> = fully.collect();
-    let mut index = 0;
-    for row in layers {
-        match row.kind {
-            Kind::MaxPool => index += 1,
-            _ if row.name.starts_with("conv") => {
-                names.insert(format!("features.{index}"), &row.name);
-                index += 2;
-            }
-            _ => {}
-        }
-    }
-    names
-}
-
-fn renamed(name: String, names: &BTreeMap<String, &str>) -> String {
-    let parts = name.rsplit_once('.').and_then(|(layer, which)| Some((*names.get(layer)?, which)));
-    parts.map_or(name.clone(), |(layer, which)| format!("{layer}.{which}"))
-}
-
-/// `(O, C·K·K)` → `(O, K, K, C)` where the numbers agree; else the tensor as it is, for loading to refuse.
-fn window(row: &Layer, flat: Tensor) -> Result<Tensor> {
-    let Layer { kernel, inputs, .. } = *row;
-    let (outputs, columns) = flat.dims2()?;
-    if columns != kernel * kernel * inputs {
-        return Ok(flat);
-    }
-    flat.reshape((outputs, inputs, kernel, kernel))?.permute((0, 2, 3, 1))?.contiguous()
 }

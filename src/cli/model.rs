@@ -5,6 +5,7 @@ use crate::{
     backbones::{
         BackboneSpec, Build, Graph,
         alexnet::{AlexNetSpec, Stem},
+        alexnet_conventions::Preset,
         summary::Summary,
         vgg::VggSpec,
         vgg16::Vgg16Spec,
@@ -19,6 +20,7 @@ pub(super) enum Model {
     /// AlexNet as it is pretrained, or as its features are used
     #[command(
         after_help = "Example:\n  hueristic model alexnet\n  hueristic model alexnet --graph transfer\n  \
+                            hueristic model alexnet --graph transfer --preset caffenet\n  \
                             hueristic model alexnet --stem small --width 0.5 --size 32"
     )]
     Alexnet(AlexNetArgs),
@@ -84,6 +86,9 @@ pub(super) struct AlexNetArgs {
     /// First layer: for photographs, or for pictures of about 32 pixels
     #[arg(long, value_enum, default_value_t)]
     stem: StemArg,
+    /// Whose AlexNet: input, response normalisation, stride, groups, channels and leaks of a released network
+    #[arg(long, value_name = "NAME", default_value = "zhang", value_parser = preset)]
+    preset: Preset,
     /// Channels of fc6 and fc7 [default: 4096 times the width]
     #[arg(long, value_name = "N", value_parser = number::<Count>)]
     fc: Option<Count>,
@@ -115,6 +120,13 @@ pub(super) fn number<T: TryFrom<f64, Error: ToString>>(text: &str) -> Result<T, 
     T::try_from(value).map_err(|e| e.to_string())
 }
 
+/// A preset by the name that specs have for it.
+fn preset(text: &str) -> Result<Preset, String> {
+    let known = Preset::ALL.map(Preset::name).join(", ");
+    let found = Preset::ALL.into_iter().find(|preset| preset.name() == text);
+    found.ok_or_else(|| format!("there is no preset `{text}`; the presets are {known}"))
+}
+
 pub(super) fn run(verb: Model) -> Result<Done> {
     match verb {
         Model::Alexnet(args) => alexnet(&args),
@@ -144,21 +156,26 @@ fn alexnet(args: &AlexNetArgs) -> Result<Done> {
     let pretext = args.graph == GraphArg::Pretext;
     let stem = if args.stem == StemArg::Small { Stem::Small } else { Stem::Standard };
     let spec =
-        BackboneSpec::Alexnet(AlexNetSpec { stem, width: args.width, fc: args.fc, ..AlexNetSpec::default() });
+        BackboneSpec::Alexnet(AlexNetSpec { stem, width: args.width, fc: args.fc, ..args.preset.spec() });
     let build = Build {
         graph: if pretext { Graph::Pretext } else { Graph::Transfer },
         batch_norm: pretext,
-        input_channels: 1,
+        input_channels: spec.input().channels(),
         outputs: args.outputs.or(pretext.then_some(COLOURS)),
     };
     let side = args.size.map_or_else(|| usual_side(args), Count::get);
-    Ok(Done::ok(Summary::of(&spec.table(&build), (side, side))?))
+    let summary = Summary::of(&spec.table(&build), (side, side))?;
+    if args.preset == Preset::Zhang {
+        return Ok(Done::ok(summary));
+    }
+    Ok(Done::ok(format!("{summary}\npreset {}: {}", args.preset, args.preset.conventions())))
 }
 
 fn usual_side(args: &AlexNetArgs) -> usize {
     match (args.stem, args.graph) {
         (StemArg::Small, _) => 32,
         (_, GraphArg::Pretext) => 180,
+        (_, GraphArg::Transfer) if args.preset == Preset::Torchvision => 224,
         (_, GraphArg::Transfer) => 227,
     }
 }

@@ -5,9 +5,9 @@
 use crate::{
     backbones::{
         BackboneSpec, Build, Graph,
-        input::Input,
+        exchange::{self, WeightFile},
         network::Network,
-        vgg16::{Vgg16Spec, adopted, is_torchvision},
+        vgg16::Vgg16Spec,
     },
     color::{decode::Decode, lab},
     data::{
@@ -23,7 +23,7 @@ use anyhow::{Context, Result, bail, ensure};
 use candle_core::{DType, Device, Tensor};
 use fast_image_resize::Resizer;
 use rayon::prelude::*;
-use std::{collections::BTreeMap, path::Path};
+use std::path::Path;
 
 /// A VGG-16 in use.
 #[derive(Clone, Debug)]
@@ -36,20 +36,19 @@ pub struct Classifier {
 
 impl Classifier {
     /// The network of a weight file: what its header's `backbone` says; else `given`; else, if its tensors are named as
-    /// torchvision and timm name them, the full network on torchvision's input. The number of classes is that of the
+    /// Caffe's, torchvision's or timm's, the network of their shapes on the input of that release. The number of classes is that of the
     /// file's last layer. Fully connected weights may be flat, as PyTorch and Caffe store them.
     ///
     /// # Errors
     /// A file that cannot be read, that does not say what it is or is no VGG-16, or whose tensors are not exactly those
     /// of the network.
     pub fn open(path: &Path, given: Option<&Vgg16Spec>, device: &Device) -> Result<Self> {
-        let (tensors, header) = weights::read(path)?;
-        let spec = architecture(header.get("backbone"), given, &tensors)
-            .with_context(|| format!("cannot classify with {}", path.display()))?;
+        let file = exchange::open(path)?;
+        let spec =
+            architecture(&file, given).with_context(|| format!("cannot classify with {}", path.display()))?;
         // Every weight is about to be set: none is drawn.
         let backbone = BackboneSpec::Vgg16(spec.clone()).with_init(Filler::Zero);
-        let tensors = adopted(&backbone.table(&build(1)), tensors)?;
-        let classes = tensors.get("fc8.bias").map(Tensor::elem_count).with_context(|| {
+        let classes = file.tensors.get("fc8.bias").map(Tensor::elem_count).with_context(|| {
             format!(
                 "{} holds no classifier: it has no fc8.bias (classifier.6.bias in torchvision's names)",
                 path.display()
@@ -57,7 +56,7 @@ impl Classifier {
         })?;
         let mut params = Params::new(device);
         let net = backbone.build(&build(classes), &mut params, &Rng::new(0))?;
-        let report = weights::load_into(&params, &tensors)
+        let report = weights::load_into(&params, &file.tensors)
             .with_context(|| format!("{} does not fit VGG-16", path.display()))?;
         ensure!(
             report.is_complete(),
@@ -140,20 +139,10 @@ fn build(classes: usize) -> Build {
     Build { graph: Graph::Transfer, batch_norm: false, input_channels: 3, outputs: Some(classes) }
 }
 
-fn architecture(
-    header: Option<&String>,
-    given: Option<&Vgg16Spec>,
-    tensors: &BTreeMap<String, Tensor>,
-) -> Result<Vgg16Spec> {
-    if let Some(yaml) = header {
-        return match weights::section(yaml).context("the `backbone` in its header is damaged")? {
-            BackboneSpec::Vgg16(spec) => Ok(spec),
-            other => bail!("it holds `{}`, not `vgg16`", other.name()),
-        };
-    }
-    match given {
-        Some(spec) => Ok(spec.clone()),
-        None if is_torchvision(tensors) => Ok(Vgg16Spec { input: Input::RgbUnit, ..Vgg16Spec::default() }),
+fn architecture(file: &WeightFile, given: Option<&Vgg16Spec>) -> Result<Vgg16Spec> {
+    match file.backbone(given.cloned().map(BackboneSpec::Vgg16).as_ref())? {
+        Some(BackboneSpec::Vgg16(spec)) => Ok(spec),
+        Some(other) => bail!("it holds `{}`, not `vgg16`", other.name()),
         None => bail!(
             "it does not say which network it holds, nor what input that was trained on: give its spec, for the \
              authors' weights `vgg16: {{ input: bgr_mean }}`"

@@ -9,6 +9,11 @@ pub fn relu(x: &Tensor) -> Result<Tensor> {
     x.contiguous()?.apply_op1(Relu)
 }
 
+/// max(x, `slope`·x) for a slope from 0 to 1, any shape, f32 or f64; the subgradient at 0 is `slope`.
+pub fn leaky_relu(x: &Tensor, slope: f64) -> Result<Tensor> {
+    relu(x)?.affine(1.0 - slope, 0.0)? + x.affine(slope, 0.0)?
+}
+
 struct Relu;
 
 impl CustomOp1 for Relu {

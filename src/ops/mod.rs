@@ -9,6 +9,7 @@ pub mod conv_transpose;
 mod cpu;
 pub mod dropout;
 pub mod losses;
+pub mod lrn;
 pub mod pool;
 pub mod resize;
 pub mod roi_pool;

@@ -5,8 +5,11 @@ use crate::{
     backbones::{
         BackboneSpec, Build, Graph,
         alexnet::{AlexNetSpec, Stem},
+        alexnet_conventions::Preset,
+        input::Input,
         table::{Kind, Layer},
         vgg::VggSpec,
+        vgg16::Vgg16Spec,
     },
     bounded::{Count, Positive},
     nn::weights::Named,
@@ -27,9 +30,9 @@ pub(super) fn describe(
     metadata: &mut BTreeMap<String, String>,
     notes: &mut Vec<String>,
 ) -> Result<()> {
-    match backbone(architecture, tensors) {
+    match backbone(layout, architecture, tensors) {
         Some(spec) => drop(metadata.insert("backbone".into(), yaml(&spec)?)),
-        None if architecture == Architecture::Vgg16 => {}
+        None if unsaid(layout, architecture, tensors) => {}
         None => notes.push(format!(
             "its channels are those of no {architecture} of one width here: it can be inspected and converted, not run"
         )),
@@ -42,23 +45,33 @@ pub(super) fn describe(
         }
     }
     if inputs(tensors) == Some(3) {
-        notes.extend(classifier_notes(layout, architecture).map(String::from));
+        notes.extend(input_note(layout, architecture));
     }
     Ok(())
 }
 
-fn classifier_notes(layout: Layout, architecture: Architecture) -> Option<&'static str> {
+/// Whether the tensors of this network do not tell what it is: AlexNets for colour pictures differ in their input and in
+/// normalisations that hold no numbers, and VGG-16 under our names in its input.
+fn unsaid(layout: Layout, architecture: Architecture, tensors: &Named) -> bool {
     match (layout, architecture) {
-        (Layout::Torchvision, _) => Some(
-            "it expects RGB from 0 to 1, less the mean (0.485, 0.456, 0.406), over the deviation (0.229, 0.224, 0.225)",
-        ),
-        (Layout::Caffe, Architecture::Vgg16) => {
-            Some("it expects BGR from 0 to 255, less the mean (103.939, 116.779, 123.68)")
+        (Layout::Torchvision, _) => false,
+        (_, Architecture::Alexnet) => inputs(tensors) == Some(3),
+        (Layout::Ours, Architecture::Vgg16) => true,
+        _ => false,
+    }
+}
+
+fn input_note(layout: Layout, architecture: Architecture) -> Option<String> {
+    match (layout, architecture) {
+        (Layout::Torchvision, _) => Some(format!("it expects {}", Input::RgbUnit.describe())),
+        (Layout::Caffe, Architecture::Vgg16) => Some(format!("it expects {}", Input::BgrMean.describe())),
+        (Layout::Caffe, Architecture::Alexnet) => {
+            let presets = Preset::ALL.map(Preset::name).join(", ");
+            Some(format!(
+                "the file does not say its input, nor whether and where it normalises responses: name its release, \
+                 `backbone: {{ alexnet: {{ preset: caffenet }} }}` (presets: {presets})"
+            ))
         }
-        (Layout::Caffe, Architecture::Alexnet) => Some(
-            "CaffeNet expects BGR from 0 to 255, less its mean picture, and normalises responses after pool1 and pool2, \
-             which the network here does not",
-        ),
         _ => None,
     }
 }
@@ -68,17 +81,47 @@ fn yaml(spec: &BackboneSpec) -> Result<String> {
     Ok(serde_yaml::to_string(&serde_json::to_value(spec)?)?)
 }
 
-/// The spec whose layer table has the shapes of these tensors.
-fn backbone(architecture: Architecture, tensors: &Named) -> Option<BackboneSpec> {
+/// The spec whose layer table has the shapes of these tensors, where they tell what network it is.
+fn backbone(layout: Layout, architecture: Architecture, tensors: &Named) -> Option<BackboneSpec> {
+    if unsaid(layout, architecture, tensors) {
+        return None;
+    }
     let spec = match architecture {
         Architecture::VggColorizer => BackboneSpec::Vgg(vgg(tensors)?),
+        Architecture::Alexnet if layout == Layout::Torchvision => BackboneSpec::Alexnet(one_tower(tensors)?),
         Architecture::Alexnet => BackboneSpec::Alexnet(alexnet(tensors)?),
-        Architecture::Vgg16 => return None,
+        Architecture::Vgg16 => BackboneSpec::Vgg16(vgg16(layout, tensors)?),
     };
     let head = ["conv8_313", "conv8_ab", "fc8"].iter().find_map(|head| outputs(tensors, head));
     let input_channels = inputs(tensors)?;
     let build = Build { graph: Graph::Pretext, batch_norm: true, input_channels, outputs: head };
     spec.table(&build).iter().all(|layer| fits(layer, tensors)).then_some(spec)
+}
+
+fn vgg16(layout: Layout, tensors: &Named) -> Option<Vgg16Spec> {
+    let input = if layout == Layout::Torchvision { Input::RgbUnit } else { Input::BgrMean };
+    let width = width(outputs(tensors, "conv5_3")?, 512)?;
+    let map = tensors.get("fc6.weight")?.dims().get(1)?;
+    let (fc, crop) = (fully(tensors, width), Count::try_from((32 * map) as f64).ok()?);
+    Some(Vgg16Spec { width, fc, crop, input, ..Vgg16Spec::default() })
+}
+
+/// torchvision's, of any channels.
+fn one_tower(tensors: &Named) -> Option<AlexNetSpec> {
+    let counts = ["conv1", "conv2", "conv3", "conv4", "conv5"].map(|conv| outputs(tensors, conv));
+    let mut channels = [Count::of(1); 5];
+    for (channels, count) in channels.iter_mut().zip(counts) {
+        *channels = Count::try_from(count? as f64).ok()?;
+    }
+    let fc = fully(tensors, Positive::of(1.0));
+    Some(AlexNetSpec { channels, fc, ..Preset::Torchvision.spec() })
+}
+
+/// Channels of fc6 where they are not the usual ones.
+fn fully(tensors: &Named, width: Positive) -> Option<Count> {
+    let usual = crate::backbones::table::channels(4096, width);
+    let fc = outputs(tensors, "fc6").filter(|fc| *fc != usual)?;
+    Count::try_from(fc as f64).ok()
 }
 
 fn vgg(tensors: &Named) -> Option<VggSpec> {
@@ -99,9 +142,7 @@ fn alexnet(tensors: &Named) -> Option<AlexNetSpec> {
         width: width(outputs(tensors, "conv4")?, 384)?,
         ..AlexNetSpec::default()
     };
-    let usual = crate::backbones::table::channels(4096, spec.width);
-    let fc = outputs(tensors, "fc6").filter(|fc| *fc != usual);
-    Some(AlexNetSpec { fc: fc.and_then(|fc| Count::try_from(fc as f64).ok()), ..spec })
+    Some(AlexNetSpec { fc: fully(tensors, spec.width), ..spec })
 }
 
 fn width(channels: usize, full: usize) -> Option<Positive> {
@@ -118,7 +159,7 @@ fn inputs(tensors: &Named) -> Option<usize> {
 
 fn fits(layer: &Layer, tensors: &Named) -> bool {
     let wanted = match layer.kind {
-        Kind::MaxPool => return true,
+        Kind::MaxPool | Kind::Lrn => return true,
         Kind::Conv => [layer.outputs, layer.kernel, layer.kernel, layer.inputs / layer.groups],
         Kind::ConvTranspose => [layer.inputs, layer.kernel, layer.kernel, layer.outputs],
     };

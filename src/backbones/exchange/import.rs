@@ -5,15 +5,15 @@ use super::{
     names::{self, SCALE},
 };
 use crate::{color::bins::Bins, nn::weights::Named};
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use candle_core::{DType, Device, Tensor};
-use std::collections::{BTreeMap, btree_map::Entry};
+use std::collections::{BTreeMap, BTreeSet, btree_map::Entry};
 
 /// The weight that Caffe's accumulators have gathered after a long training, 1 / (1 − 0.999): given to statistics that
 /// come without one, so that training on moves them as slowly as it would have there.
 const LONG_TRAINED: f32 = 1000.0;
-/// The lightness that is 0 to the networks.
-const CENTRE: f64 = 50.0;
+/// Layers that centre the input, and the colours that are 0 to the networks.
+const CENTRINGS: [(&str, &[f64]); 2] = [("data_l", &[50.0]), ("data_lab", &[50.0, 0.0, 0.0])];
 /// The released PyTorch network divides lightness by 100 and colours by 110.
 pub(super) const LIGHTNESS_UNIT: f64 = 100.0;
 pub(super) const COLOUR_UNIT: f64 = 110.0;
@@ -35,11 +35,16 @@ pub(super) fn import(layout: Layout, architecture: Architecture, tensors: Named)
         out.tensors = tensors;
         return Ok(out);
     }
-    let layers: BTreeMap<String, String> = names::layers(layout, architecture).into_iter().collect();
+    let all = names::layers(layout, architecture).into_iter().chain(names::aliases(layout, architecture));
+    let layers: BTreeMap<String, String> = all.collect();
     let mut aside = Named::new();
+    let mut heads = BTreeSet::new();
     for (name, tensor) in tensors {
         match ours(layout, &layers, &name) {
             None => drop(aside.insert(name, tensor)),
+            Some(ours) if !names::belongs(architecture, stem(&ours)) => {
+                heads.extend([stem(&name).to_string()])
+            }
             Some(ours) => {
                 let before = out.tensors.insert(ours.clone(), tensor);
                 ensure!(before.is_none(), "it has `{ours}` twice, once as `{name}`");
@@ -49,6 +54,10 @@ pub(super) fn import(layout: Layout, architecture: Architecture, tensors: Named)
             }
         }
     }
+    if !heads.is_empty() {
+        let heads = heads.into_iter().collect::<Vec<_>>().join(", ");
+        out.notes.push(format!("left out: {heads} (no layer of {architecture})"));
+    }
     out.set_aside(&aside)?;
     if layout == Layout::Eccv16 {
         out.scale("conv1_1.weight", 1.0 / LIGHTNESS_UNIT)?;
@@ -57,8 +66,14 @@ pub(super) fn import(layout: Layout, architecture: Architecture, tensors: Named)
             .push(format!("conv1_1.weight divided by {LIGHTNESS_UNIT}: its input there is (L − 50) / 100"));
     }
     out.flat_to_windows()?;
+    out.absent_biases()?;
     out.accumulated_weights()?;
     Ok(out)
+}
+
+/// The layer of a tensor's name.
+fn stem(name: &str) -> &str {
+    name.rsplit_once('.').map_or(name, |(layer, _)| layer)
 }
 
 /// Our name of a tensor; None for what is no parameter of a network.
@@ -104,29 +119,44 @@ impl Imported {
         Ok(())
     }
 
-    /// The layer `data_l` computes s·L + t. Our networks take L − 50, so t must be −50 s, and s goes into the first
-    /// convolution: exact with zero padding too, since 0 stays 0.
+    /// The layers `data_l` and `data_lab` compute s·x + t channel by channel. Our networks take L − 50, a and b, so t must
+    /// be −50 s for lightness and 0 for colour, and s goes into the first convolution: exact with zero padding too, since
+    /// 0 stays 0.
     fn fold_centring(&mut self, aside: &Named) -> Result<()> {
-        let (Some(scale), Some(shift)) = (aside.get("data_l.weight"), aside.get("data_l.bias")) else {
-            return Ok(());
-        };
-        let (scale, shift) = (values(scale)?, values(shift)?);
-        let ([scale], [shift]) = (&scale[..], &shift[..]) else {
-            bail!("`data_l` is no 1×1 convolution of L alone")
-        };
-        let (scale, shift) = (f64::from(*scale), f64::from(*shift));
-        ensure!(
-            (shift + CENTRE * scale).abs() <= 1e-3 * (CENTRE * scale).abs(),
-            "`data_l` turns the lightness L into {scale}·L + {shift}, which no factor on L − 50 gives: these weights \
-             expect another input than the networks here take"
-        );
-        if scale != 1.0 {
-            let first =
-                ["conv1_1.weight", "conv1.weight"].into_iter().find(|n| self.tensors.contains_key(*n));
-            let first = first.context("it has `data_l` but no first convolution")?;
-            self.scale(first, scale)?;
-            self.notes.push(format!("{first} multiplied by {scale}: its input there is {scale}·(L − 50)"));
+        for (layer, centres) in CENTRINGS {
+            let part = |part: &str| aside.get(&format!("{layer}.{part}")).map(values).transpose();
+            let (Some(scale), Some(shift)) = (part("weight")?, part("bias")?) else { continue };
+            ensure!(
+                scale.len() == centres.len() && shift.len() == centres.len(),
+                "`{layer}` is no 1×1 convolution of {} alone",
+                if centres.len() == 1 { "L" } else { "L, a and b, each" }
+            );
+            let off = |((scale, shift), centre): ((&f32, &f32), &f64)| {
+                let (scale, shift) = (f64::from(*scale), f64::from(*shift));
+                (shift + centre * scale).abs() > 1e-3 * (50.0 * scale).abs()
+            };
+            ensure!(
+                !scale.iter().zip(&shift).zip(centres).any(off),
+                "`{layer}` turns the input x into {scale:?}·x + {shift:?}, which no factor on x − {centres:?} gives: \
+                 these weights expect another input than the networks here take"
+            );
+            if scale.iter().any(|scale| *scale != 1.0) {
+                self.scale_inputs(&scale)?;
+            }
         }
+        Ok(())
+    }
+
+    /// The first convolution as it is when its input was multiplied by `factors`, channel by channel.
+    fn scale_inputs(&mut self, factors: &[f32]) -> Result<()> {
+        let first = ["conv1_1.weight", "conv1.weight"].into_iter().find(|n| self.tensors.contains_key(*n));
+        let first = first.context("it centres its input but has no first convolution")?;
+        let tensor = self.tensors.get_mut(first).with_context(|| format!("`{first}` is missing"))?;
+        let inputs = tensor.dims().last().copied().unwrap_or(0);
+        ensure!(inputs == factors.len(), "`{first}` takes {inputs} channels, its centring {}", factors.len());
+        *tensor = tensor.to_dtype(DType::F32)?.broadcast_mul(&Tensor::new(factors, &Device::Cpu)?)?;
+        let factors = factors.iter().map(f32::to_string).collect::<Vec<_>>().join(", ");
+        self.notes.push(format!("{first} multiplied by {factors}: its input there is scaled so"));
         Ok(())
     }
 
@@ -154,6 +184,22 @@ impl Imported {
             let window =
                 weight.reshape((outputs, channels, side, side))?.permute((0, 2, 3, 1))?.contiguous()?;
             self.tensors.insert(name, window);
+        }
+        Ok(())
+    }
+
+    /// Layers that were trained without a bias, as before a batch normalisation, have a bias of 0.
+    fn absent_biases(&mut self) -> Result<()> {
+        let layers =
+            self.tensors.iter().filter(|(name, tensor)| tensor.rank() == 4 && name.ends_with(".weight"));
+        let lacking: Vec<(String, usize)> = layers
+            .filter_map(|(name, tensor)| Some((name.strip_suffix(".weight")?, tensor.dims()[0])))
+            .map(|(layer, outputs)| (format!("{layer}.bias"), outputs))
+            .filter(|(bias, _)| !self.tensors.contains_key(bias) && !bias.starts_with("conv8_1"))
+            .collect();
+        for (bias, outputs) in lacking {
+            self.notes.push(format!("{bias} is not in the file: zeros"));
+            self.tensors.insert(bias, Tensor::zeros(outputs, DType::F32, &Device::Cpu)?);
         }
         Ok(())
     }

@@ -83,8 +83,12 @@ pub fn recognise(format: Format, tensors: &Named) -> Result<Option<(Layout, Arch
         return torchvision(tensors).map(|architecture| Some((Layout::Torchvision, architecture)));
     }
     let flat = ["fc6.weight", "fc7.weight"].iter().any(|fc| tensors.get(*fc).is_some_and(|t| t.rank() == 2));
+    // Statistics without the weight that ours come with are PyTorch's.
+    let means = tensors.keys().filter_map(|name| name.strip_suffix(".running_mean"));
+    let foreign = means.into_iter().any(|norm| !has(&format!("{norm}.weight_sum")));
     let caffe = format == Format::Caffe
         || flat
+        || foreign
         || ["bw_conv1_1.weight", "conv1norm.running_mean", "conv8_313_rh.weight", "data_l.weight"]
             .map(has)
             .contains(&true);

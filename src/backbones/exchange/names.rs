@@ -23,6 +23,10 @@ pub(super) const TORCHVISION_VGG16: [(&str, &str); 16] = [
     ("classifier.6", "fc8"),
 ];
 
+/// What timm calls the fully connected layers of torchvision's `vgg16`.
+const TIMM_VGG16: [(&str, &str); 3] =
+    [("pre_logits.fc1", "fc6"), ("pre_logits.fc2", "fc7"), ("head.fc", "fc8")];
+
 /// torchvision's `alexnet`.
 pub(super) const TORCHVISION_ALEXNET: [(&str, &str); 8] = [
     ("features.0", "conv1"),
@@ -54,9 +58,10 @@ const BLOCKS: [usize; 7] = [2, 2, 3, 3, 3, 3, 3];
 
 /// Layers of the release's prototxts that carry numbers but learn none: preparation of the picture, fixed
 /// upsampling, decoding.
-const HELPERS: [(&str, &str); 8] = [
+const HELPERS: [(&str, &str); 9] = [
     ("img_lab", "conversion to Lab"),
     ("data_l", "centring of the lightness"),
+    ("data_lab", "centring of Lab"),
     ("data_ab_ss", "subsampling of the labels"),
     ("conv5_us", "fixed upsampling"),
     ("conv6_us", "fixed upsampling"),
@@ -71,6 +76,30 @@ pub(super) const SCALE: &str = "_scale";
 /// What a layer that is no part of the network does.
 pub(super) fn helper(layer: &str) -> Option<&'static str> {
     HELPERS.iter().find(|(name, _)| *name == layer).map(|(_, what)| *what)
+}
+
+/// Other names that are read, never written: (theirs, ours).
+pub(super) fn aliases(layout: Layout, architecture: Architecture) -> Vec<(String, String)> {
+    match (layout, architecture) {
+        (Layout::Torchvision, Architecture::Vgg16) => {
+            TIMM_VGG16.map(|(theirs, ours)| (theirs.into(), ours.into())).into()
+        }
+        _ => vec![],
+    }
+}
+
+/// Whether a name is that of a layer with numbers of the network, heads of other tasks apart; only the AlexNets of
+/// others carry such heads.
+pub(super) fn belongs(architecture: Architecture, layer: &str) -> bool {
+    let number = |stem: &str, last: char| {
+        layer
+            .strip_prefix(stem)
+            .is_some_and(|n| n.len() == 1 && ('1'..=last).contains(&n.chars().next().unwrap_or('0')))
+    };
+    architecture != Architecture::Alexnet
+        || number("conv", '5')
+        || number("bn", '7')
+        || ["fc6", "fc7", "fc8"].contains(&layer)
 }
 
 /// Layers that have another name, or, for the layouts that share none with us, all layers: (theirs, ours).

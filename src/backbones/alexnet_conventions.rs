@@ -1,0 +1,263 @@
+//! In what the AlexNets that others released differ from Zhang's: input, response normalisation, stride, padding and
+//! channels of the convolutions, leaks, batch normalisation at test time. Each is a field of a spec, and a preset sets
+//! those of one release at once.
+//!
+//! What a preset says comes from the released networks' definitions and the scripts that fine-tuned them, where these
+//! could be read; what could not be confirmed is marked "uncertain" in [`Preset`], and any field given beside a preset
+//! wins over it.
+
+use super::{
+    alexnet::{AlexNetSpec, Stem},
+    input::Input,
+};
+use crate::{
+    bounded::{Count, Fraction, Positive},
+    nn::init::Filler,
+};
+use serde::{Deserialize, Serialize};
+
+/// Local response normalisation behind the first two convolutions (`norm1`, `norm2`; n 5, α 1e-4, β 0.75, k 1), and
+/// on which side of their pools.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ResponseNorm {
+    /// Zhang's networks, torchvision's
+    #[default]
+    None,
+    /// conv, pool, norm: CaffeNet
+    PoolNorm,
+    /// conv, norm, pool: the paper of 2012, Caffe's `bvlc_alexnet`
+    NormPool,
+}
+
+/// What becomes of batch normalisation when features are used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TestNorm {
+    /// folded into the convolutions before it; the transfer graph has none
+    #[default]
+    Absorbed,
+    /// stays in every graph, with the running statistics and without scale or shift
+    Kept,
+    /// the same with scale and shift
+    Affine,
+}
+
+/// Channels of conv1 … conv5 of AlexNet as it was split over two processors.
+pub const TWO_TOWERS: [usize; 5] = [96, 256, 384, 384, 256];
+/// The same of "One weird trick" (Krizhevsky 2014), which torchvision has.
+pub const ONE_TOWER: [usize; 5] = [64, 192, 384, 256, 256];
+
+/// A released AlexNet's conventions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Preset {
+    /// Zhang, Isola and Efros, "Colorful Image Colorization" (2016): the defaults. With `input: lab` the three-channel
+    /// network of the "color" rows
+    Zhang,
+    /// Zhang, Isola and Efros, "Split-Brain Autoencoders" (2017): Lab, else as `zhang`
+    SplitBrain,
+    /// `bvlc_reference_caffenet`, labels of ImageNet: BGR less its mean, normalisation after the pools
+    Caffenet,
+    /// `bvlc_alexnet`, labels of ImageNet: as `caffenet`, normalisation before the pools
+    Krizhevsky,
+    /// Agrawal, Carreira and Malik, "Learning to See by Moving" (2015): taken to be as `caffenet` (uncertain)
+    Agrawal,
+    /// Wang and Gupta, "Unsupervised Learning of Visual Representations using Videos" (2015): tested with CaffeNet's
+    /// definition
+    WangGupta,
+    /// Doersch, Gupta and Efros, "Context Prediction" (2015): CaffeNet without groups, batch normalisation absorbed into
+    /// conv3 … fc6. The order of the channels of the released file is taken to be Caffe's (uncertain)
+    Doersch,
+    /// Pathak et al., "Context Encoders" (2016): tested with CaffeNet's definition
+    Pathak,
+    /// Donahue, Krähenbühl and Darrell, "Adversarial Feature Learning" (2017): BGR from −1 to 1, no response
+    /// normalisation, ReLUs that leak 0.2, batch normalisation absorbed
+    Donahue,
+    /// Noroozi and Favaro, "Jigsaw" (2016): CaffeNet with stride 2 in conv1, as in its own tests and its linear probes;
+    /// tests on PASCAL set `conv1_stride: 4` beside it
+    Noroozi,
+    /// torchvision's `alexnet`: RGB, one tower, conv1 padded by 2, made for 224 pixels
+    Torchvision,
+}
+
+impl Preset {
+    /// Every preset, in the order of the documentation.
+    pub const ALL: [Self; 11] = [
+        Self::Zhang,
+        Self::SplitBrain,
+        Self::Caffenet,
+        Self::Krizhevsky,
+        Self::Agrawal,
+        Self::WangGupta,
+        Self::Doersch,
+        Self::Pathak,
+        Self::Donahue,
+        Self::Noroozi,
+        Self::Torchvision,
+    ];
+
+    /// As a spec writes it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Zhang => "zhang",
+            Self::SplitBrain => "split_brain",
+            Self::Caffenet => "caffenet",
+            Self::Krizhevsky => "krizhevsky",
+            Self::Agrawal => "agrawal",
+            Self::WangGupta => "wang_gupta",
+            Self::Doersch => "doersch",
+            Self::Pathak => "pathak",
+            Self::Donahue => "donahue",
+            Self::Noroozi => "noroozi",
+            Self::Torchvision => "torchvision",
+        }
+    }
+
+    /// What the released network expects and does, in words.
+    pub fn conventions(self) -> String {
+        let spec = self.spec();
+        let mut parts = vec![format!("input {}", spec.input.describe())];
+        parts.push(match spec.lrn {
+            ResponseNorm::None => "no response normalisation".into(),
+            ResponseNorm::PoolNorm => "response normalisation after pool1 and pool2".into(),
+            ResponseNorm::NormPool => "response normalisation before pool1 and pool2".into(),
+        });
+        parts.push(format!("stride {} in conv1; groups: {}", spec.conv1_stride, spec.groups));
+        if spec.leak.get() > 0.0 {
+            parts.push(format!("ReLUs that leak {}", spec.leak));
+        }
+        if matches!(self, Self::Agrawal | Self::Doersch) {
+            parts.push("the input is uncertain: taken to be CaffeNet's".into());
+        }
+        parts.join("; ")
+    }
+
+    /// The network that was released, at full width.
+    pub fn spec(self) -> AlexNetSpec {
+        let zhang = AlexNetSpec::default();
+        let caffenet =
+            AlexNetSpec { input: Input::BgrMean, lrn: ResponseNorm::PoolNorm, ..AlexNetSpec::default() };
+        match self {
+            Self::Zhang => zhang,
+            Self::SplitBrain => AlexNetSpec { input: Input::Lab, ..zhang },
+            Self::Caffenet | Self::Agrawal | Self::WangGupta | Self::Pathak => caffenet,
+            Self::Krizhevsky => AlexNetSpec { lrn: ResponseNorm::NormPool, ..caffenet },
+            Self::Doersch => AlexNetSpec { groups: Count::of(1), ..caffenet },
+            Self::Donahue => {
+                AlexNetSpec { input: Input::BgrSigned, leak: Fraction::of(0.2), ..AlexNetSpec::default() }
+            }
+            Self::Noroozi => AlexNetSpec { conv1_stride: Count::of(2), ..caffenet },
+            Self::Torchvision => AlexNetSpec {
+                input: Input::RgbUnit,
+                groups: Count::of(1),
+                channels: ONE_TOWER.map(Count::of),
+                conv1_pad: 2,
+                ..AlexNetSpec::default()
+            },
+        }
+    }
+}
+
+impl std::fmt::Display for Preset {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// What a spec of an AlexNet may say: a preset, and what is to be otherwise.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Given {
+    preset: Option<Preset>,
+    stem: Stem,
+    width: Positive,
+    fc: Option<Count>,
+    init: Filler,
+    norm_decay: Fraction,
+    input: Option<Input>,
+    lrn: Option<ResponseNorm>,
+    conv1_stride: Option<Count>,
+    conv1_pad: Option<usize>,
+    groups: Option<Count>,
+    channels: Option<[Count; 5]>,
+    leak: Option<Fraction>,
+    batch_norm: Option<TestNorm>,
+}
+
+impl Default for Given {
+    fn default() -> Self {
+        let AlexNetSpec { stem, width, fc, init, norm_decay, .. } = AlexNetSpec::default();
+        Self {
+            preset: None,
+            stem,
+            width,
+            fc,
+            init,
+            norm_decay,
+            input: None,
+            lrn: None,
+            conv1_stride: None,
+            conv1_pad: None,
+            groups: None,
+            channels: None,
+            leak: None,
+            batch_norm: None,
+        }
+    }
+}
+
+impl From<Given> for AlexNetSpec {
+    fn from(given: Given) -> Self {
+        let preset = given.preset.unwrap_or(Preset::Zhang).spec();
+        Self {
+            stem: given.stem,
+            width: given.width,
+            fc: given.fc,
+            init: given.init,
+            norm_decay: given.norm_decay,
+            input: given.input.unwrap_or(preset.input),
+            lrn: given.lrn.unwrap_or(preset.lrn),
+            conv1_stride: given.conv1_stride.unwrap_or(preset.conv1_stride),
+            conv1_pad: given.conv1_pad.unwrap_or(preset.conv1_pad),
+            groups: given.groups.unwrap_or(preset.groups),
+            channels: given.channels.unwrap_or(preset.channels),
+            leak: given.leak.unwrap_or(preset.leak),
+            batch_norm: given.batch_norm.unwrap_or(preset.batch_norm),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(yaml: &str) -> anyhow::Result<AlexNetSpec> {
+        crate::nn::weights::section(yaml)
+    }
+
+    #[test]
+    fn presets_are_read_by_name_and_fields_beside_them_win() -> anyhow::Result<()> {
+        for preset in Preset::ALL {
+            assert_eq!(read(&format!("preset: {preset}"))?, preset.spec(), "{preset}");
+        }
+        let spec = read("preset: noroozi\nconv1_stride: 4\nwidth: 0.5")?;
+        let caffenet = Preset::Caffenet.spec();
+        assert_eq!(spec, AlexNetSpec { width: Positive::of(0.5), ..caffenet });
+        assert!(read("preset: alexnet").is_err() && read("lrm: none").is_err());
+        Ok(())
+    }
+
+    /// What is written reads back, and what says nothing is not written: hashes of older specs stay.
+    #[test]
+    fn specs_round_trip_and_defaults_are_silent() -> anyhow::Result<()> {
+        for preset in Preset::ALL {
+            let text = serde_yaml::to_string(&serde_json::to_value(preset.spec())?)?;
+            assert_eq!(read(&text)?, preset.spec(), "{text}");
+        }
+        let fields = serde_json::to_value(AlexNetSpec::default())?;
+        let fields: Vec<_> = fields.as_object().into_iter().flatten().map(|(name, _)| name).collect();
+        assert_eq!(fields, ["fc", "init", "norm_decay", "stem", "width"]);
+        Ok(())
+    }
+}
