@@ -11,7 +11,7 @@ import warnings
 import numpy as np
 import sklearn
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.metrics import average_precision_score
+from sklearn.metrics import average_precision_score, precision_recall_curve
 from sklearn.model_selection import StratifiedKFold, cross_val_score
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.svm import LinearSVC
@@ -32,13 +32,10 @@ def pictures(n, direction):
 
 
 def envelope(labels, scores):
-    """Area under the monotone envelope of precision over recall."""
-    order = np.argsort(-scores)
-    hits = np.cumsum(labels[order] == 1)
-    precision = hits / np.arange(1, len(labels) + 1)
-    recall = np.concatenate([[0.0], hits / hits[-1]])
-    lifted = np.maximum.accumulate(precision[::-1])[::-1]
-    return float(np.sum(np.diff(recall) * lifted))
+    """Area under the monotone envelope of precision over recall; equal scores are one threshold."""
+    precision, recall, _ = precision_recall_curve(labels == 1, scores)
+    lifted = np.maximum.accumulate(precision)  # from recall 1 downwards
+    return float(np.sum((recall[:-1] - recall[1:]) * lifted[:-1]))
 
 
 def row_normalized(x):
@@ -106,8 +103,11 @@ def neighbours():
     unseen = np.round(centres[truth] + rng.standard_normal((50, 6)), 2)
     votes = []
     for k in [1, 5, 20, 120]:
-        predicted = KNeighborsClassifier(k, metric="cosine", algorithm="brute").fit(x, labels).predict(unseen)
-        votes.append({"k": k, "predicted": predicted.tolist(), "accuracy": float(np.mean(predicted == truth))})
+        knn = KNeighborsClassifier(k, metric="cosine", algorithm="brute").fit(x, labels)
+        predicted, shares = knn.predict(unseen), knn.predict_proba(unseen)
+        precisions = [envelope(np.where(truth == c, 1, -1), shares[:, c]) for c in range(4)]
+        votes.append({"k": k, "predicted": predicted.tolist(), "accuracy": float(np.mean(predicted == truth)),
+                      "precision": float(np.mean(precisions))})
     return {"width": 6, "train": x.ravel().tolist(), "labels": labels.tolist(), "test": unseen.ravel().tolist(),
             "truth": truth.tolist(), "votes": votes}
 

@@ -4,6 +4,8 @@ pub mod downsample;
 pub mod feature_cache;
 pub mod linear;
 
+pub mod nonlinear; // all layers above, trained anew
+
 pub mod features; // a frozen tap over a whole set, as one matrix
 pub mod products; // inner products of two such matrices
 
