@@ -9,7 +9,7 @@ use hueristic::{
         network::Network,
         summary::{Row, Summary},
     },
-    bounded::Positive,
+    bounded::{Count, Positive},
     nn::{Mode, params::Params, weights},
     rng::Rng,
 };
@@ -327,5 +327,39 @@ fn absorbing_asks_for_the_statistics() -> Result<()> {
     tensors.remove("bn3.running_var");
     let error = absorb_batch_norm(net.layers(), &tensors).expect_err("no variance").to_string();
     assert!(error.contains("`bn3.running_var` is missing"), "{error}");
+    Ok(())
+}
+
+#[test]
+fn frozen_rows_keep_their_weights_and_build_no_graph() -> Result<()> {
+    let spec = AlexNetSpec {
+        stem: Stem::Small,
+        width: Positive::of(0.1),
+        fc: Some(Count::of(16)),
+        ..Default::default()
+    };
+    let build = Build { graph: Graph::Regions, batch_norm: true, input_channels: 1, outputs: Some(3) };
+    let mut params = Params::new(&Device::Cpu);
+    let mut net = BackboneSpec::Alexnet(spec).build(&build, &mut params, &Rng::new(1))?;
+    let trained = params.iter().count();
+    net.freeze_through("conv2", &mut params)?;
+    let names: Vec<&str> = params.iter().map(|p| p.name.as_str()).collect();
+    assert_eq!(trained - names.len(), 4, "two weights and two biases went");
+    assert!(names.iter().all(|name| !name.starts_with("conv1") && !name.starts_with("conv2")), "{names:?}");
+    let before = params.named("bn1.running_mean").expect("a buffer").to_vec1::<f32>()?;
+
+    let x = Tensor::randn(0f32, 1.0, (2, 29, 29, 1), &Device::Cpu)?;
+    let mode = Mode::Train(Rng::new(2));
+    let maps = net.forward(&x, &["pool2", "conv5"], &mode)?;
+    assert!(!maps[0].track_op(), "pool2 is a constant");
+    assert_eq!(params.named("bn1.running_mean").expect("a buffer").to_vec1::<f32>()?, before);
+    let regions = maps[1].narrow(1, 0, 3)?.narrow(2, 0, 3)?.contiguous()?;
+    let logits = net.forward_from("fc6", &regions, &["fc8"], &mode)?.remove(0);
+    assert_eq!(logits.dims(), [2, 1, 1, 3]);
+    let store = hueristic::ops::backward::backward(&logits.sqr()?.sum_all()?)?;
+    assert!(store.get(params.get("conv3.weight").expect("trained")).is_some());
+
+    assert!(net.forward_from("fc6", &regions, &["conv5"], &mode).is_err(), "conv5 comes before fc6");
+    assert!(net.freeze_through("conv9", &mut params).is_err());
     Ok(())
 }

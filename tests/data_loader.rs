@@ -296,3 +296,50 @@ fn dropping_a_loader_ends_its_threads() {
     drop(loader);
     assert_eq!(Arc::strong_count(&set), 1, "a thread still holds the set");
 }
+
+/// Draws of a test over several random crops: in order, each draw another, the same draw the same whatever came before.
+#[test]
+fn draws_are_in_order_and_repeat() {
+    let set = Arc::new(Scenes::new(10, 40, 0, Split::Val));
+    let feed = Feed { batch: 4, pass: Pass::Draw, flip: true, max_bad: 0.0, threads: Some(2) };
+    let framing = Framing::RandomScale { side: 24 };
+    let mut loader = Loader::framed(set, framing, feed, &Rng::new(0), &Device::Cpu).unwrap();
+    let mut draw = |epoch| {
+        loader.seek(Position { epoch, batch: 0 });
+        let (mut indices, mut pixels) = (vec![], vec![]);
+        while let Some(batch) = loader.next_batch().unwrap() {
+            assert_eq!(batch.frames.len(), batch.indices.len());
+            indices.extend(batch.indices);
+            pixels.extend(batch.pixels.flatten_all().unwrap().to_vec1::<u8>().unwrap());
+        }
+        assert_eq!(indices, (0..10).collect::<Vec<_>>());
+        pixels
+    };
+    let first = draw(0);
+    assert_ne!(first, draw(1));
+    assert_eq!(first, draw(0));
+}
+
+/// Pictures of unequal sizes stand in one batch, filled up with black.
+#[test]
+fn whole_pictures_are_filled_up() {
+    let dir = tempfile::tempdir().unwrap();
+    for (name, width, height) in [("a.png", 30, 20), ("b.png", 20, 40)] {
+        image::RgbImage::from_pixel(width, height, image::Rgb([9, 8, 7]))
+            .save(dir.path().join(name))
+            .unwrap();
+    }
+    let set = Arc::new(hueristic::data::folder::Files::open(dir.path(), None).unwrap());
+    let feed = Feed { batch: 2, pass: Pass::Once, flip: false, max_bad: 0.0, threads: Some(1) };
+    let framing = Framing::Whole { scales: vec![], longest: None };
+    let mut loader = Loader::framed(set, framing, feed, &Rng::new(0), &Device::Cpu).unwrap();
+    let batch = loader.next_batch().unwrap().unwrap();
+    assert_eq!(batch.pixels.dims(), [2, 40, 30, 3]);
+    let pixels = batch.pixels.flatten_all().unwrap().to_vec1::<u8>().unwrap();
+    for (image, (width, height)) in [(30, 20), (20, 40)].into_iter().enumerate() {
+        for (y, x) in (0..40).flat_map(|y| (0..30).map(move |x| (y, x))) {
+            let expected = if x < width && y < height { [9, 8, 7] } else { [0; 3] };
+            assert_eq!(pixels[3 * ((image * 40 + y) * 30 + x)..][..3], expected, "{image} {x} {y}");
+        }
+    }
+}

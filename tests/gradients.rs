@@ -2,14 +2,16 @@
 //! fixed random r, so a gradient that lands in the wrong place shows even where the sum of gradients is right.
 
 use candle_core::{DType, Device, Result, Tensor, Var};
+use hueristic::boxes::Rect;
 use hueristic::color::bins::Bins;
 use hueristic::color::encode::SoftCode;
 use hueristic::ops::activation::relu;
 use hueristic::ops::batch_norm::{Momentum, Running, batch_norm_eval, batch_norm_train};
 use hueristic::ops::dropout::dropout;
-use hueristic::ops::losses::{bce_with_logits, cross_entropy, soft_encoded_cross_entropy};
+use hueristic::ops::losses::{bce_with_logits, cross_entropy, smooth_l1, soft_encoded_cross_entropy};
 use hueristic::ops::pool::{PoolGeometry, avg_pool2d, max_pool2d};
 use hueristic::ops::resize::resize_bilinear;
+use hueristic::ops::roi_pool::{Roi, roi_max_pool};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use std::sync::Arc;
@@ -233,6 +235,39 @@ fn bce_rows() {
     // at ±120 the loss is linear or flat, and so are the differences
     let extreme: Vec<f64> = (0..20).map(|i| if i % 2 == 0 { 120.0 } else { -120.0 }).collect();
     check("bce_with_logits at 120", &[(&shape, extreme)], |x| bce_with_logits(&x[0], &hard, None, 4.0));
+}
+
+#[test]
+fn smooth_l1_rows() {
+    let shape = [5, 8];
+    // differences on both sides of both knees; a weight of 0 now and then
+    let weights: Vec<f64> = (0..40).map(|i| [0.0, 1.0, 0.5, 3.0, -2.0][i % 5]).collect();
+    let weights = Tensor::from_vec(weights, &shape, &Device::Cpu).unwrap();
+    let targets = tensor(&shape, 7);
+    check1("smooth_l1", &shape, |x| smooth_l1(x, &targets, &weights, 3.0));
+    check1("smooth_l1 far off", &shape, |x| smooth_l1(&(x * 9.0)?, &targets, &weights, 0.5));
+    check1("smooth_l1 of a transpose", &[8, 5], |x| smooth_l1(&x.t()?, &targets, &weights, 1.0));
+}
+
+/// Boxes that overlap, hang over each edge, lie outside, are one cell, are inside out, and end on halves of cells.
+#[test]
+fn roi_max_pool_rows() {
+    let roi = |image, x1, y1, x2, y2| Roi { image, bounds: Rect::new(x1, y1, x2, y2) };
+    let rois = [
+        roi(0, 0., 0., 159., 143.),
+        roi(1, 24., 40., 120., 88.),
+        roi(1, 20., 30., 130., 90.),
+        roi(0, -40., -8., 60., 70.),
+        roi(2, 100., 100., 300., 300.),
+        roi(2, 400., 10., 500., 40.),
+        roi(0, 64., 64., 64., 64.),
+        roi(2, 90., 90., 30., 30.),
+    ];
+    for (rois, bins) in [(&rois[..], (6, 6)), (&rois[..], (2, 3)), (&rois[..3], (1, 1)), (&[], (2, 2))] {
+        let name = format!("roi_max_pool {} boxes {bins:?}", rois.len());
+        // taller than one block of the backward pass
+        check1(&name, &[3, 9, 10, 2], |x| roi_max_pool(x, rois, 1.0 / 16.0, bins));
+    }
 }
 
 fn code(neighbours: usize) -> SoftCode {

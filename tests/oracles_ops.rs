@@ -1,10 +1,13 @@
-//! The operations against PyTorch's answers, f64 (made by `scripts/oracles/ops.py`, committed as `ops.json`).
+//! The operations against PyTorch's answers, f64 (made by `scripts/oracles/ops.py`, committed as `ops.json`),
+//! and those of detectors against torchvision's (`detection_ops.py`).
 
 use candle_core::{DType, Device, Tensor, Var};
+use hueristic::boxes::Rect;
 use hueristic::ops::batch_norm::{Momentum, Running, batch_norm_eval, batch_norm_train};
-use hueristic::ops::losses::{bce_with_logits, cross_entropy};
+use hueristic::ops::losses::{bce_with_logits, cross_entropy, smooth_l1};
 use hueristic::ops::pool::{PoolGeometry, avg_pool2d, max_pool2d};
 use hueristic::ops::resize::resize_bilinear;
+use hueristic::ops::roi_pool::{Roi, roi_max_pool};
 use serde::Deserialize;
 
 /// The file rounds to nine digits.
@@ -225,4 +228,61 @@ fn bce_is_pytorchs_up_to_logits_of_120() {
     let loss = bce_with_logits(&logits, &targets, Some(&mask), case.divisor).unwrap();
     assert!((loss.to_scalar::<f64>().unwrap() - case.loss).abs() < TOLERANCE);
     case.dlogits.check("bce", loss.backward().unwrap().get(&logits).unwrap());
+}
+
+#[derive(Deserialize)]
+struct DetectionOracles {
+    roi_pool: Vec<RoiPool>,
+    smooth_l1: SmoothL1,
+}
+
+#[derive(Deserialize)]
+struct RoiPool {
+    scale: f64,
+    bins: (usize, usize),
+    /// (picture, x1, y1, x2, y2)
+    boxes: Vec<[f32; 5]>,
+    x: Values,
+    y: Values,
+    dy: Values,
+    dx: Values,
+}
+
+#[derive(Deserialize)]
+struct SmoothL1 {
+    predictions: Values,
+    targets: Values,
+    weights: Values,
+    divisor: f64,
+    loss: f64,
+    gradient: Values,
+}
+
+fn detection_oracles() -> DetectionOracles {
+    serde_json::from_str(include_str!("../scripts/oracles/detection_ops.json")).unwrap()
+}
+
+#[test]
+fn roi_max_pool_is_torchvisions() {
+    let cases = detection_oracles().roi_pool;
+    assert!(cases.iter().map(|case| case.boxes.len()).sum::<usize>() > 40);
+    for case in cases {
+        let name = format!("{} boxes, {:?} bins, scale {}", case.boxes.len(), case.bins, case.scale);
+        let roi = |b: &[f32; 5]| Roi { image: b[0] as usize, bounds: Rect::new(b[1], b[2], b[3], b[4]) };
+        let rois: Vec<Roi> = case.boxes.iter().map(roi).collect();
+        let x = case.x.var();
+        let y = roi_max_pool(&x, &rois, case.scale, case.bins).unwrap();
+        case.y.check(&name, &y);
+        case.dx.check(&format!("{name}, dx"), &gradient(&x, &y, &case.dy));
+    }
+}
+
+#[test]
+fn smooth_l1_is_pytorchs() {
+    let case = detection_oracles().smooth_l1;
+    let predictions = case.predictions.var();
+    let (targets, weights) = (case.targets.tensor(), case.weights.tensor());
+    let loss = smooth_l1(&predictions, &targets, &weights, case.divisor).unwrap();
+    assert!((loss.to_scalar::<f64>().unwrap() - case.loss).abs() < TOLERANCE);
+    case.gradient.check("smooth l1", loss.backward().unwrap().get(&predictions).unwrap());
 }

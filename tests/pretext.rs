@@ -27,7 +27,7 @@ fn batch(images: usize, color: bool) -> Result<Batch> {
         pixels.extend(image.pixels.chunks_exact(3).flat_map(grey));
     }
     let pixels = Tensor::from_vec(pixels, (images, 29, 29, 3), &Device::Cpu)?;
-    Ok(Batch { pixels, labels: None, indices: (0..images).collect() })
+    Ok(Batch { pixels, labels: None, indices: (0..images).collect(), frames: vec![] })
 }
 
 fn small() -> Result<BackboneSpec> {

@@ -50,6 +50,7 @@ fn stripes(seed: u64, images: usize) -> Result<Batch> {
         pixels,
         labels: Some(Tensor::from_vec(labels, images, &Device::Cpu)?),
         indices: (0..images).collect(),
+        frames: vec![],
     })
 }
 

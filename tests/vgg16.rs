@@ -4,11 +4,7 @@
 use anyhow::Result;
 use candle_core::{DType, Device, Tensor};
 use hueristic::{
-    backbones::{
-        BackboneSpec, Build, Graph,
-        summary::Summary,
-        vgg16::{InputConvention, Vgg16Spec},
-    },
+    backbones::{BackboneSpec, Build, Graph, input::Input, summary::Summary, vgg16::Vgg16Spec},
     bounded::{Count, Positive},
     color::decode::Decode,
     data::{
@@ -88,29 +84,12 @@ fn it_runs_and_starts_undecided() -> Result<()> {
     Ok(())
 }
 
-#[test]
-fn inputs_by_hand() -> Result<()> {
-    let pixel = Tensor::new(&[[[[255u8, 128, 0]]]], &Device::Cpu)?;
-    let caffe = flat(&InputConvention::Caffe.input(&pixel)?)?;
-    let torchvision = flat(&InputConvention::Torchvision.input(&pixel)?)?;
-    let expected = [0.0 - 103.939, 128.0 - 116.779, 255.0 - 123.68];
-    assert!(caffe.iter().zip(expected).all(|(a, b): (&f32, f32)| (a - b).abs() < 1e-4), "{caffe:?}");
-    let expected = [(1.0 - 0.485) / 0.229, (128.0 / 255.0 - 0.456) / 0.224, (0.0 - 0.406) / 0.225];
-    assert!(
-        torchvision.iter().zip(expected).all(|(a, b): (&f32, f32)| (a - b).abs() < 1e-5),
-        "{torchvision:?}"
-    );
-    let error = InputConvention::Caffe.input(&pixel.to_dtype(DType::F32)?).unwrap_err().to_string();
-    assert!(error.contains("expected u8 RGB"), "{error}");
-    Ok(())
-}
-
 /// torchvision's names, fully connected weights as it flattens them, its own layers.
 #[test]
 fn logits_equal_pytorch() -> Result<()> {
     let (answers, _) = weights::read(&oracle("vgg16_answers.safetensors"))?;
-    for (name, input) in [("caffe", InputConvention::Caffe), ("torchvision", InputConvention::Torchvision)] {
-        let corner = input.input(&answers["pictures"])?.narrow(1, 0, 4)?.narrow(2, 0, 4)?;
+    for (name, input) in [("caffe", Input::BgrMean), ("torchvision", Input::RgbUnit)] {
+        let corner = input.read(&answers["pictures"])?.narrow(1, 0, 4)?.narrow(2, 0, 4)?;
         assert!(difference(&corner, &answers[&format!("{name}.corner")])? < 1e-4, "{name}");
         let spec = Vgg16Spec { input, ..spec(64, NARROW, Some(16)) };
         let classifier = Classifier::open(&oracle("vgg16_torch.safetensors"), Some(&spec), &Device::Cpu)?;
@@ -151,7 +130,7 @@ fn files_say_what_they_are_or_are_refused() -> Result<()> {
         format!("{:#}", Classifier::open(path, spec, &Device::Cpu).expect_err("does not fit"))
     };
     let error = refused(&bare, None);
-    assert!(error.contains("bare.safetensors") && error.contains("input: caffe"), "{error}");
+    assert!(error.contains("bare.safetensors") && error.contains("input: bgr_mean"), "{error}");
     let error = refused(&bare, Some(&spec(64, NARROW, Some(16))));
     assert!(error.contains("of another shape: fc6.weight ([16, 16, 2, 2] here, [16, 16, 1, 1]"), "{error}");
     let error = refused(&oracle("weights_torch.safetensors"), Some(&small));

@@ -1,5 +1,5 @@
 //! AlexNet as Zhang, Isola and Efros train it to colour (pretext graph) and as its features are used afterwards
-//! (transfer graph): two graphs of the same weights, each a layer table.
+//! (transfer graph, and its variants for regions and for whole pictures): graphs of the same weights, each a layer table.
 //!
 //! A layer is convolution → [batch normalisation] → ReLU → [dropout]; pools are layers of their own. There is no
 //! local response normalisation. The losses, the resize of the logits to the label size and the scaling of the
@@ -7,6 +7,7 @@
 
 use super::{
     Build, Graph,
+    input::Input,
     network::PixelGrid,
     table::{Layer, Norm, Table, Window, channels},
 };
@@ -53,6 +54,9 @@ pub struct AlexNetSpec {
     /// what the running statistics of batch normalisation keep at each step (Caffe's moving average fraction); shorter
     /// runs want less than 0.999
     pub norm_decay: Fraction,
+    /// what the weights expect of a picture
+    #[serde(skip_serializing_if = "is_default")]
+    pub input: Input,
 }
 
 impl Default for AlexNetSpec {
@@ -63,8 +67,15 @@ impl Default for AlexNetSpec {
             fc: None,
             init: Filler::Msra,
             norm_decay: Fraction::of(0.999),
+            input: Input::Lightness,
         }
     }
+}
+
+/// Fields that came after the first release are written only where they say something, so that the specs before them
+/// keep their hashes.
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 impl AlexNetSpec {
@@ -83,21 +94,30 @@ impl AlexNetSpec {
 struct Windows {
     conv1: Window,
     pool: Window,
-    pool5: Window,
+    /// absent where regions are pooled in its place
+    pool5: Option<Window>,
     fc6: Window,
 }
 
 impl Windows {
     fn of(stem: Stem, graph: Graph) -> Self {
-        let (conv1, fc6) = match (stem, graph) {
-            (Stem::Standard, Graph::Pretext) => ([11, 4, 5, 1, 1], [6, 1, 5, 1, 2]),
-            (Stem::Standard, Graph::Transfer) => ([11, 4, 0, 1, 1], [6, 1, 0, 1, 1]),
-            (Stem::Small, Graph::Pretext) => ([5, 1, 2, 1, 1], [3, 1, 2, 1, 2]),
-            (Stem::Small, Graph::Transfer) => ([5, 1, 2, 1, 1], [3, 1, 0, 1, 1]),
+        let (pad, fc6) = match (stem, graph) {
+            (Stem::Standard, Graph::Pretext) => (5, [6, 1, 5, 1, 2]),
+            (Stem::Standard, Graph::Transfer) => (0, [6, 1, 0, 1, 1]),
+            (Stem::Standard, Graph::Regions) => (5, [6, 1, 0, 1, 1]),
+            (Stem::Standard, Graph::Dense) => (100, [6, 1, 0, 1, 1]),
+            (Stem::Small, Graph::Pretext) => (2, [3, 1, 2, 1, 2]),
+            (Stem::Small, Graph::Transfer | Graph::Regions) => (2, [3, 1, 0, 1, 1]),
+            (Stem::Small, Graph::Dense) => (28, [3, 1, 0, 1, 1]),
+        };
+        let conv1 = match stem {
+            Stem::Standard => [11, 4, pad, 1, 1],
+            Stem::Small => [5, 1, pad, 1, 1],
         };
         let (pool, pool5) = match graph {
-            Graph::Pretext => ([3, 2, 1, 1, 1], [3, 1, 1, 1, 1]),
-            Graph::Transfer => ([3, 2, 0, 1, 1], [3, 2, 0, 1, 1]),
+            Graph::Pretext => ([3, 2, 1, 1, 1], Some([3, 1, 1, 1, 1])),
+            Graph::Transfer | Graph::Dense => ([3, 2, 0, 1, 1], Some([3, 2, 0, 1, 1])),
+            Graph::Regions => ([3, 2, 1, 1, 1], None),
         };
         Self { conv1, pool, pool5, fc6 }
     }
@@ -116,10 +136,12 @@ pub fn layer_table(spec: &AlexNetSpec, build: &Build) -> Vec<Layer> {
     table.conv("conv3", [3, 1, 1, 1, 1], channels(384, spec.width), conv);
     table.conv("conv4", [3, 1, 1, 2, 1], channels(384, spec.width), conv);
     table.conv("conv5", [3, 1, 1, 2, 1], channels(256, spec.width), conv);
-    table.pool("pool5", pool5);
+    if let Some(pool5) = pool5 {
+        table.pool("pool5", pool5);
+    }
     table.conv("fc6", fc6, fc, fc_fillers(build));
     table.conv("fc7", [1, 1, 0, 1, 1], fc, fc_fillers(build));
-    if build.graph == Graph::Transfer {
+    if build.graph != Graph::Pretext {
         table.rows.iter_mut().filter(|row| row.name.starts_with("fc")).for_each(|row| row.dropout = 0.5);
     }
     if build.batch_norm {

@@ -3,6 +3,7 @@
 pub mod absorb;
 pub mod alexnet;
 pub mod exchange;
+pub mod input;
 pub mod network;
 pub mod summary;
 pub mod table;
@@ -15,13 +16,15 @@ use crate::{
 };
 use alexnet::AlexNetSpec;
 use candle_core::Result;
+use input::Input;
 use network::{Network, PixelGrid};
 use serde::{Deserialize, Serialize};
 use table::Layer;
 use vgg::VggSpec;
 use vgg16::Vgg16Spec;
 
-/// Which of the two graphs of the same weights; the VGG colorizer and VGG-16 have one.
+/// Which of the graphs of the same weights. They differ in padding, and in what becomes of pool5; the VGG colorizer has
+/// one, VGG-16 three (its pretext graph is its transfer graph).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Graph {
@@ -30,6 +33,12 @@ pub enum Graph {
     #[default]
     /// Unpadded, pool5 stride 2, dropout after fc6 and fc7: one vector for a 227-pixel (small stem: 29) picture.
     Transfer,
+    /// Padded so that cell j of the last convolution is centred on pixel stride·j; pool5 is left out, since a detector
+    /// pools its regions there and runs them through fc6 and fc7 (Girshick 2015).
+    Regions,
+    /// The transfer graph with the picture padded by 100 pixels (small stem: 28), for pictures of any size: a map of
+    /// answers that covers the whole picture (Long, Shelhamer and Darrell 2015).
+    Dense,
 }
 
 /// What is built, beside the spec.
@@ -66,7 +75,7 @@ impl BackboneSpec {
     /// # Errors
     /// When a tensor cannot be made on the device.
     pub fn build(&self, build: &Build, params: &mut Params, rng: &Rng) -> Result<Network> {
-        Network::new(self.name(), self.grid(), self.table(build), params, rng)
+        Network::new(self.name(), self.grid(), self.input(), self.table(build), params, rng)
     }
 
     /// As a spec names it.
@@ -84,6 +93,15 @@ impl BackboneSpec {
             Self::Alexnet(spec) => spec.grid(),
             Self::Vgg(spec) => spec.grid(),
             Self::Vgg16(spec) => spec.grid(),
+        }
+    }
+
+    /// What its weights expect of a picture.
+    pub fn input(&self) -> Input {
+        match self {
+            Self::Alexnet(spec) => spec.input,
+            Self::Vgg(_) => Input::Lightness,
+            Self::Vgg16(spec) => spec.input,
         }
     }
 

@@ -2,6 +2,7 @@
 //! tells them apart is their table.
 
 use super::{
+    input::Input,
     summary::Summary,
     table::{Kind, Layer},
 };
@@ -15,6 +16,7 @@ use crate::{
     rng::Rng,
 };
 use candle_core::{Result, Tensor, bail};
+use std::ops::Range;
 
 /// Where the pixels of a prediction lie on the picture.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,8 +42,11 @@ impl PixelGrid {
 pub struct Network {
     name: &'static str,
     grid: PixelGrid,
+    input: Input,
     layers: Vec<Layer>,
     blocks: Vec<Block>,
+    /// How many rows, from the first, are constants.
+    frozen: usize,
 }
 
 #[derive(Clone, Debug)]
@@ -66,12 +71,13 @@ impl Network {
     pub fn new(
         name: &'static str,
         grid: PixelGrid,
+        input: Input,
         layers: Vec<Layer>,
         params: &mut Params,
         rng: &Rng,
     ) -> Result<Self> {
         let blocks = layers.iter().map(|layer| Block::new(layer, params, rng)).collect::<Result<_>>()?;
-        Ok(Self { name, grid, layers, blocks })
+        Ok(Self { name, grid, input, layers, blocks, frozen: 0 })
     }
 
     /// The table, in the order of computation. Each name is a tap.
@@ -84,12 +90,32 @@ impl Network {
         self.grid
     }
 
+    /// What its weights expect of a picture.
+    pub fn input(&self) -> Input {
+        self.input
+    }
+
     /// The last row: what the task reads.
     ///
     /// # Panics
     /// On a network without rows, which no backbone has.
     pub fn head(&self) -> &Layer {
         self.layers.last().expect("a backbone has at least one row")
+    }
+
+    /// Makes every row up to and including `layer` a constant: computed with the statistics of evaluation and without a
+    /// graph, its parameters moved to the buffers of `params`.
+    ///
+    /// # Errors
+    /// When there is no such row.
+    pub fn freeze_through(&mut self, layer: &str, params: &mut Params) -> Result<()> {
+        let count = self.index(layer)? + 1;
+        let rows = &self.layers[..count];
+        let owners = || rows.iter().flat_map(|l| [Some(&l.name), l.norm.as_ref().map(|n| &n.name)]).flatten();
+        params
+            .freeze(|name| owners().any(|owner| name.rsplit_once('.').is_some_and(|(own, _)| own == owner)));
+        self.frozen = self.frozen.max(count);
+        Ok(())
     }
 
     /// Output maps, parameters and multiply-accumulates for a picture of `(height, width)` pixels.
@@ -102,16 +128,29 @@ impl Network {
     /// beyond the last one asked, and no branch that is not asked for. Errors on a name that is no row of this
     /// network, and on maps too small for a window.
     pub fn forward(&self, x: &Tensor, taps: &[&str], mode: &Mode) -> Result<Vec<Tensor>> {
+        self.run(x, 0, taps, mode)
+    }
+
+    /// The same from the row `first` on, whose input `x` is: how a detector runs its regions through fc6 and fc7.
+    pub fn forward_from(&self, first: &str, x: &Tensor, taps: &[&str], mode: &Mode) -> Result<Vec<Tensor>> {
+        self.run(x, self.index(first)?, taps, mode)
+    }
+
+    fn run(&self, x: &Tensor, first: usize, taps: &[&str], mode: &Mode) -> Result<Vec<Tensor>> {
         let asked = taps.iter().map(|tap| self.index(tap)).collect::<Result<Vec<usize>>>()?;
-        let count = asked.iter().max().map_or(0, |last| last + 1);
-        self.check_input(x, count)?;
+        let end = asked.iter().max().map_or(first, |last| last + 1);
+        if let Some(tap) = taps.iter().zip(&asked).find_map(|(tap, at)| (*at < first).then_some(tap)) {
+            bail!("{}: `{tap}` comes before `{}`", self.name, self.layers[first].name)
+        }
+        self.check_input(x, first..end)?;
         let mut kept: Vec<Option<Tensor>> = vec![None; taps.len()];
         let mut hidden = x.clone();
-        for (i, (layer, block)) in self.layers.iter().zip(&self.blocks).take(count).enumerate() {
+        for i in first..end {
+            let (layer, block) = (&self.layers[i], &self.blocks[i]);
             if layer.branch && !asked.contains(&i) {
                 continue;
             }
-            let y = block.forward(layer, &hidden, mode)?;
+            let y = block.forward(layer, &hidden, if i < self.frozen { &Mode::Frozen } else { mode })?;
             let takers = kept.iter_mut().zip(&asked).filter(|(_, asked)| **asked == i);
             takers.for_each(|(slot, _)| *slot = Some(y.clone()));
             if !layer.branch {
@@ -131,10 +170,10 @@ impl Network {
         }
     }
 
-    /// The channels, and that every window of the first `count` layers fits.
-    fn check_input(&self, x: &Tensor, count: usize) -> Result<()> {
+    /// The channels, and that every window of these rows fits.
+    fn check_input(&self, x: &Tensor, rows: Range<usize>) -> Result<()> {
         let (_, height, width, channels) = x.dims4()?;
-        let Layer { name, inputs, .. } = &self.layers[0];
+        let Layer { name, inputs, .. } = &self.layers[rows.start];
         if channels != *inputs {
             bail!(
                 "{}: the input is {:?} (B, H, W, C), but {name} takes {inputs} channels",
@@ -142,7 +181,7 @@ impl Network {
                 x.dims()
             )
         }
-        Summary::of(&self.layers[..count], (height, width)).map(drop)
+        Summary::of(&self.layers[rows], (height, width)).map(drop)
     }
 }
 

@@ -4,10 +4,11 @@
 //! Five blocks of 3×3 convolutions, each ending in a 2×2 pool with stride 2, then three fully connected layers, here
 //! convolutions that see the whole map. Pools round up as Caffe's do, where torchvision's round down: on crops that
 //! divide by 32, such as 224, the two are equal. What a picture must look like to the network depends on who trained
-//! it: see [`InputConvention`]. Names and shapes that others give the same weights are read by [`adopted`].
+//! it: see [`Input`]. Names and shapes that others give the same weights are read by [`adopted`].
 
 use super::{
-    Build,
+    Build, Graph,
+    input::Input,
     network::PixelGrid,
     table::{Kind, Layer, Table, channels},
 };
@@ -15,7 +16,7 @@ use crate::{
     bounded::{Count, Positive},
     nn::{init::Filler, layers::Fillers},
 };
-use candle_core::{DType, Result, Tensor, bail};
+use candle_core::{Result, Tensor};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -31,7 +32,7 @@ pub struct Vgg16Spec {
     /// (7×7 at 224)
     pub crop: Count,
     /// what the weights expect of a picture
-    pub input: InputConvention,
+    pub input: Input,
     /// how all weights but the last layer's start, which are zero as all biases are
     pub init: Filler,
 }
@@ -42,7 +43,7 @@ impl Default for Vgg16Spec {
             width: Positive::of(1.0),
             fc: None,
             crop: Count::of(224),
-            input: InputConvention::Caffe,
+            input: Input::BgrMean,
             init: Filler::Msra,
         }
     }
@@ -56,56 +57,23 @@ impl Vgg16Spec {
     }
 }
 
-/// How pixels become the network's numbers.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum InputConvention {
-    /// blue, green, red from 0 to 255, less their means over ImageNet: the authors' own weights
-    #[default]
-    Caffe,
-    /// red, green, blue from 0 to 1, less their means, in units of their standard deviations
-    Torchvision,
-}
-
-impl InputConvention {
-    /// Pictures u8 RGB `(B, H, W, 3)` → the network's input, f32 `(B, H, W, 3)` on the same device. Fails on other
-    /// element types and shapes.
-    pub fn input(self, rgb: &Tensor) -> Result<Tensor> {
-        let (_, _, _, channels) = rgb.dims4()?;
-        if rgb.dtype() != DType::U8 || channels != 3 {
-            bail!("VGG-16: expected u8 RGB (B, H, W, 3), got {:?} {:?}", rgb.dtype(), rgb.dims())
-        }
-        let numbers = |values: [f32; 3]| Tensor::new(&values, rgb.device());
-        let pixels = rgb.to_dtype(DType::F32)?;
-        match self {
-            Self::Caffe => {
-                let reversed = Tensor::new(&[2u32, 1, 0], rgb.device())?;
-                let mean = numbers([103.939, 116.779, 123.68])?;
-                pixels.contiguous()?.index_select(&reversed, 3)?.broadcast_sub(&mean)
-            }
-            Self::Torchvision => {
-                let (mean, std) = (numbers([0.485, 0.456, 0.406])?, numbers([0.229, 0.224, 0.225])?);
-                (pixels / 255.0)?.broadcast_sub(&mean)?.broadcast_div(&std)
-            }
-        }
-    }
-}
-
 /// Channels and convolutions of the five blocks.
 const BLOCKS: [(usize, usize); 5] = [(64, 2), (128, 2), (256, 3), (512, 3), (512, 3)];
 
-/// The rows of the network. `build.graph` and `build.batch_norm` change nothing: there is one graph, without
-/// normalisation. Training drops half of fc6 and of fc7.
+/// The rows of the network. `build.batch_norm` changes nothing: there is no normalisation. Training drops half of fc6 and of fc7.
 pub fn layer_table(spec: &Vgg16Spec, build: &Build) -> Vec<Layer> {
     let fillers = |weight| Fillers { weight, bias: Some(Filler::Constant { value: 0.0 }) };
     let mut table = Table::new(build.input_channels);
     let mut map = spec.crop.get();
     for (block, &(full, convs)) in (1..).zip(&BLOCKS) {
         for conv in 1..=convs {
-            let (name, window) = (format!("conv{block}_{conv}"), [3, 1, 1, 1, 1]);
+            let first = (block, conv) == (1, 1) && build.graph == Graph::Dense;
+            let (name, window) = (format!("conv{block}_{conv}"), [3, 1, if first { 100 } else { 1 }, 1, 1]);
             table.conv(&name, window, channels(full, spec.width), fillers(spec.init));
         }
-        table.pool(&format!("pool{block}"), [2, 2, 0, 1, 1]);
+        if block < BLOCKS.len() || build.graph != Graph::Regions {
+            table.pool(&format!("pool{block}"), [2, 2, 0, 1, 1]);
+        }
         map = map.div_ceil(2);
     }
     let fc = spec.fc.map_or_else(|| channels(4096, spec.width), Count::get);
@@ -125,7 +93,7 @@ const ELSEWHERE: [(&str, [&str; 2]); 3] = [
 ];
 
 /// Whether tensors are named as torchvision and timm name those of a VGG, which go with
-/// [`InputConvention::Torchvision`].
+/// [`Input::RgbUnit`].
 pub fn is_torchvision(tensors: &BTreeMap<String, Tensor>) -> bool {
     tensors.contains_key("features.0.weight")
 }

@@ -6,6 +6,7 @@ use crate::{
     data::{
         catalog,
         source::{self, DataSpec, Locations, SourceSpec, Split},
+        voc::verify::VocReport,
     },
     pretext::{
         PretextSpec,
@@ -23,12 +24,13 @@ use std::path::{Path, PathBuf};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Data {
-    /// Decode every image of a catalogue entry, or of the data sets of a spec, and name every fault
+    /// Decode every image of a catalogue entry, a PASCAL VOC devkit, or the data sets of a spec, and name every fault
     #[command(after_help = "Example:\n  hueristic data verify cifar10 --data ~/data\n  \
-                            hueristic data verify experiments/tiny/quickstart.yaml")]
+                            hueristic data verify experiments/tiny/quickstart.yaml\n  \
+                            hueristic data verify ~/data/VOCdevkit/VOC2007")]
     Verify {
-        /// A name in the catalogue (configs/datasets.yaml), or a spec (a YAML file)
-        #[arg(value_name = "NAME|SPEC")]
+        /// A name in the catalogue (configs/datasets.yaml), a devkit's folder, or a spec (a YAML file)
+        #[arg(value_name = "NAME|DEVKIT|SPEC")]
         what: String,
         #[command(flatten)]
         place: Place,
@@ -63,6 +65,9 @@ pub(super) fn run(verb: Data) -> Result<Done> {
 }
 
 fn verify(what: &str, at: &Locations) -> Result<Done> {
+    if let Some(report) = devkit(what, at)? {
+        return Ok(Done { exit: i32::from(!report.is_sound()), ..Done::ok(report.to_string()) });
+    }
     let mut done = Done::ok("");
     for spec in data_specs(what)? {
         let report = catalog::verify(&spec, at)?;
@@ -72,6 +77,17 @@ fn verify(what: &str, at: &Locations) -> Result<Done> {
         done.text += &format!("{report}\n");
     }
     Ok(done)
+}
+
+/// What there is in the devkit that `what` names: an annotated entry of the catalogue, or a folder.
+fn devkit(what: &str, at: &Locations) -> Result<Option<VocReport>> {
+    if Path::new(what).is_dir() {
+        return Ok(Some(VocReport::of_devkit(Path::new(what))?));
+    }
+    if catalog::entry(what).is_ok_and(|entry| entry.is_annotated()) {
+        return Ok(Some(VocReport::of_source(&catalog::annotated(what, at)?)?));
+    }
+    Ok(None)
 }
 
 /// The data that `what` names: a spec file's, each once, or a catalogue entry.

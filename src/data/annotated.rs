@@ -1,6 +1,7 @@
 //! Pictures with more than one label: objects in boxes, classes present or not, a class for every pixel. PASCAL VOC's
 //! devkit and the composite scenes are such sets; the transfer tasks read them through the trait here.
 
+pub use super::annotated_source::{AnnotatedSource, AnnotatedSpec, Lists, open};
 use super::{error::DataError, source::Dataset};
 use crate::boxes::Rect;
 
@@ -24,6 +25,21 @@ pub enum Presence {
     Absent,
     /// Only difficult examples: left out of losses and of average precision.
     Ignored,
+}
+
+/// For each of `classes` classes whether `objects` show it; one with difficult objects alone is [`Presence::Ignored`].
+pub fn presence(objects: &[Object], classes: usize) -> Vec<Presence> {
+    let mut presence = vec![Presence::Absent; classes];
+    for object in objects {
+        if let Some(of) = presence.get_mut(object.class) {
+            match (object.difficult, *of) {
+                (false, _) => *of = Presence::Present,
+                (true, Presence::Absent) => *of = Presence::Ignored,
+                (true, _) => {}
+            }
+        }
+    }
+    presence
 }
 
 /// The label of pixels that count in nothing.

@@ -7,6 +7,7 @@
 use super::{
     error::DataError,
     source::{Locations, SourceSpec},
+    voc::VocSource,
 };
 use serde::Deserialize;
 use std::{
@@ -86,7 +87,30 @@ pub fn resolve(name: &str, at: &Locations) -> Result<SourceSpec, DataError> {
     }
 }
 
+/// Where the annotated entry's devkit is; as [`resolve`].
+///
+/// Errors: as there; an entry whose images have no boxes and masks.
+pub fn annotated(name: &str, at: &Locations) -> Result<VocSource, DataError> {
+    if !entry(name)?.is_annotated() {
+        let others = entries()?.iter().filter(|(_, entry)| entry.is_annotated());
+        let others: Vec<&str> = others.map(|(name, _)| name.as_str()).collect();
+        return Err(DataError::Spec(format!(
+            "data set `{name}` has neither boxes nor masks; those of the catalogue that have: {}",
+            others.join(", ")
+        )));
+    }
+    match resolve(name, at)? {
+        SourceSpec::Voc(source) => Ok(source),
+        other => Err(DataError::Spec(format!("`{name}` was found at {other}, which has neither boxes nor masks"))),
+    }
+}
+
 impl Entry {
+    /// Whether its images have boxes and masks.
+    pub fn is_annotated(&self) -> bool {
+        self.local.iter().any(|source| matches!(source, SourceSpec::Voc(_)))
+    }
+
     /// The entry's class names for a copy whose own are `own`; None where the copy's are to stand: it names its
     /// classes itself, or it lacks some of the entry's folders.
     pub fn names_for(&self, own: &[String]) -> Option<Vec<String>> {
@@ -132,6 +156,7 @@ fn below(dir: &Path, source: &SourceSpec) -> SourceSpec {
             label,
         },
         SourceSpec::CifarBinary { dir } => SourceSpec::CifarBinary { dir: join(&dir) },
+        SourceSpec::Voc(source) => SourceSpec::Voc(source.below(dir)),
         other => other,
     }
 }
@@ -144,6 +169,9 @@ fn paths(source: &SourceSpec) -> Vec<PathBuf> {
         }
         SourceSpec::Parquet { train, val, .. } => train.iter().chain(val).cloned().collect(),
         SourceSpec::CifarBinary { dir } => vec![dir.clone()],
+        SourceSpec::Voc(VocSource { devkit, sbd, .. }) => {
+            std::iter::once(devkit).chain(sbd).cloned().collect()
+        }
         SourceSpec::Catalog(_) | SourceSpec::Hub { .. } | SourceSpec::Scenes { .. } => Vec::new(),
     }
 }

@@ -9,6 +9,7 @@
 
 use super::{
     Batch,
+    framing::{Frame, Framed, Framing},
     source::{DataError, DataSpec, Dataset},
     worker::{Done, Job, Part, Plan, Ticket, work},
 };
@@ -41,6 +42,33 @@ pub enum Pass {
     Shuffled,
     /// in order, centre crop, no flip, once; the last batch may be short
     Once,
+    /// in order, once, augmented: what a test over several random draws sees; seeking to epoch d gives draw d
+    Draw,
+}
+
+impl Pass {
+    /// Whether it is over after each image was seen once.
+    pub(super) fn ends(self) -> bool {
+        matches!(self, Self::Once | Self::Draw)
+    }
+
+    /// Whether crops, scales and mirrors are drawn at random.
+    pub(super) fn augments(self) -> bool {
+        matches!(self, Self::Train | Self::Draw)
+    }
+}
+
+/// How pictures become batches, beside their framing.
+#[derive(Clone, Copy, Debug)]
+pub struct Feed {
+    pub batch: usize,
+    pub pass: Pass,
+    /// Mirror half of the pictures, where the pass augments.
+    pub flip: bool,
+    /// Share of unreadable images that is tolerated.
+    pub max_bad: f64,
+    /// Decoding threads; None: one for each core.
+    pub threads: Option<usize>,
 }
 
 /// Where a training loader is: everything needed to continue bit for bit.
@@ -85,24 +113,44 @@ impl Loader {
         rng: &Rng,
         device: &Device,
     ) -> Result<Self, DataError> {
+        let (crop, resize) = (spec.crop.get(), spec.resize.map(|short| short.get()));
+        if let Some(short) = resize.filter(|short| *short < crop) {
+            return Err(DataError::Spec(format!(
+                "crop {crop} is larger than the short side after resize {short}; make resize at least {crop}"
+            )));
+        }
+        let (flip, max_bad, threads) = (spec.flip, spec.max_bad.get(), spec.threads.map(|n| n.get()));
+        let feed = Feed { batch, pass, flip, max_bad, threads };
+        Self::framed(set, Framing::Crop { resize, crop }, feed, rng, device)
+    }
+
+    /// The same for pictures that are framed in another way.
+    ///
+    /// Errors: empty set, batch larger than the set (training).
+    pub fn framed(
+        set: Arc<dyn Dataset>,
+        framing: Framing,
+        feed: Feed,
+        rng: &Rng,
+        device: &Device,
+    ) -> Result<Self, DataError> {
         let len = set.len();
-        check(len, spec, pass, batch)?;
+        let Feed { batch, pass, flip, max_bad, threads } = feed;
+        check(len, pass, batch)?;
         let plan = Arc::new(Plan {
             set,
             pass,
-            resize: spec.resize.map(|short| short.get()),
-            crop: spec.crop.get(),
-            flip: spec.flip,
-            allowed: (spec.max_bad.get() * len as f64) as usize,
+            framing,
+            flip,
+            allowed: (max_bad * len as f64) as usize,
             augment: rng.split("augment"),
             stop: AtomicBool::new(false),
         });
-        let threads = spec.threads.map(|n| n.get());
         let threads = threads.unwrap_or_else(|| thread::available_parallelism().map_or(1, usize::from));
         Ok(Self {
             crew: Crew::new(&plan, threads)?,
             plan,
-            max_bad: spec.max_bad.get(),
+            max_bad,
             batch,
             device: device.clone(),
             shuffle: rng.split("shuffle"),
@@ -117,7 +165,7 @@ impl Loader {
         })
     }
 
-    /// The next batch; None at the end of a `Once` pass (`rewind` starts it again).
+    /// The next batch; None at the end of a pass in order (`rewind` starts it again).
     ///
     /// Errors: more unreadable images than the spec tolerates (and again at every call from then on).
     pub fn next_batch(&mut self) -> Result<Option<Batch>, DataError> {
@@ -155,6 +203,7 @@ impl Loader {
                 Position { epoch: to.epoch + to.batch / per_epoch, batch: to.batch % per_epoch }
             }
             Pass::Once => Position { epoch: 0, batch: to.batch.min(per_epoch) },
+            Pass::Draw => Position { epoch: to.epoch, batch: to.batch.min(per_epoch) },
         };
         self.ahead = self.position;
         self.generation += 1;
@@ -167,7 +216,7 @@ impl Loader {
         let len = self.plan.set.len();
         match self.plan.pass {
             Pass::Train | Pass::Shuffled => len / self.batch,
-            Pass::Once => len.div_ceil(self.batch),
+            Pass::Once | Pass::Draw => len.div_ceil(self.batch),
         }
     }
 
@@ -191,12 +240,12 @@ impl Loader {
     }
 
     fn ended(&self, at: Position) -> bool {
-        self.plan.pass == Pass::Once && at.batch >= self.batches_per_epoch() as u64
+        self.plan.pass.ends() && at.batch >= self.batches_per_epoch() as u64
     }
 
     fn after(&self, at: Position) -> Position {
         let next = Position { batch: at.batch + 1, ..at };
-        if self.plan.pass != Pass::Once && next.batch >= self.batches_per_epoch() as u64 {
+        if !self.plan.pass.ends() && next.batch >= self.batches_per_epoch() as u64 {
             return Position { epoch: at.epoch + 1, batch: 0 };
         }
         next
@@ -247,7 +296,7 @@ impl Loader {
             return;
         }
         let mut order: Vec<usize> = (0..self.plan.set.len()).collect();
-        if self.plan.pass != Pass::Once {
+        if !self.plan.pass.ends() {
             order.shuffle(&mut self.shuffle.at(epoch, 0));
         }
         self.order = (epoch, order);
@@ -288,7 +337,7 @@ impl Loader {
             }
         }
         if self.enlarged.is_empty() && !part.enlarged.is_empty() {
-            let (name, crop) = (self.plan.set.name(part.enlarged[0]), self.plan.crop);
+            let (name, crop) = (self.plan.set.name(part.enlarged[0]), self.plan.framing.side());
             tracing::warn!("{name} is smaller than the crop of {crop} and is scaled up, as others may be");
         }
         self.enlarged.extend(&part.enlarged);
@@ -303,34 +352,49 @@ impl Loader {
     }
 
     fn batch_of(&self, part: Part) -> Result<Batch, DataError> {
-        let (n, crop) = (part.indices.len(), self.plan.crop);
+        let n = part.indices.len();
         let labels: Option<Vec<u32>> = part.indices.iter().map(|&i| self.plan.set.label(i)).collect();
+        let frames: Vec<Frame> = part.images.iter().map(|image| image.frame).collect();
+        let (pixels, height, width) = joined(part.images);
         Ok(Batch {
-            pixels: Tensor::from_vec(part.pixels, (n, crop, crop, 3), &self.device)?,
+            pixels: Tensor::from_vec(pixels, (n, height, width, 3), &self.device)?,
             labels: labels.map(|labels| Tensor::from_vec(labels, n, &self.device)).transpose()?,
             indices: part.indices,
+            frames,
         })
     }
 }
 
-/// What can be refused before a thread starts.
-fn check(len: usize, spec: &DataSpec, pass: Pass, batch: usize) -> Result<(), DataError> {
-    let refuse = |text: String| Err(DataError::Spec(text));
-    if len == 0 || batch == 0 {
-        return refuse(format!(
-            "a batch of {batch} from a data set of {len} images; both must be at least 1"
-        ));
+/// Pictures one behind another, filled up with black to the largest width and height; with that height and width.
+fn joined(images: Vec<Framed>) -> (Vec<u8>, usize, usize) {
+    let sizes = || images.iter().map(|image| image.frame.size);
+    let (width, height) = (sizes().map(|s| s.0).max().unwrap_or(0), sizes().map(|s| s.1).max().unwrap_or(0));
+    let mut pixels = Vec::with_capacity(3 * images.len() * width * height);
+    for (n, Framed { pixels: own, frame }) in images.into_iter().enumerate() {
+        if frame.size.0 == width {
+            pixels.extend_from_slice(&own);
+        } else {
+            for row in own.chunks_exact(3 * frame.size.0) {
+                pixels.extend_from_slice(row);
+                pixels.resize(pixels.len() + 3 * (width - frame.size.0), 0);
+            }
+        }
+        pixels.resize(3 * (n + 1) * width * height, 0);
     }
-    if pass != Pass::Once && batch > len {
+    (pixels, height, width)
+}
+
+/// What can be refused before a thread starts.
+fn check(len: usize, pass: Pass, batch: usize) -> Result<(), DataError> {
+    if len == 0 || batch == 0 {
+        return Err(DataError::Spec(format!(
+            "a batch of {batch} from a data set of {len} images; both must be at least 1"
+        )));
+    }
+    if !pass.ends() && batch > len {
         return Err(DataError::BatchTooLarge { batch, len });
     }
-    match spec.resize {
-        Some(short) if short < spec.crop => refuse(format!(
-            "crop {} is larger than the short side after resize {short}; make resize at least {}",
-            spec.crop, spec.crop
-        )),
-        _ => Ok(()),
-    }
+    Ok(())
 }
 
 /// The threads, and the two queues between them and the loader.

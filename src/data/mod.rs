@@ -1,7 +1,9 @@
 //! Images in, batches of bytes out: sources, decoding, transforms, the loader. A batch travels as u8 RGB and becomes Lab
 //! on the compute device.
 
-pub mod annotated; // objects, presence, masks
+pub mod annotated; // trait Annotated: objects, presence, masks
+pub mod annotated_source; // AnnotatedSpec, opened
+pub mod annotated_view; // limit and cache around an annotated set
 pub mod beside; // sets that stand beside another, image by image
 pub mod catalog;
 #[cfg(feature = "hub")]
@@ -9,6 +11,7 @@ pub mod cifar;
 pub mod decode;
 pub mod error;
 pub mod folder; // class folders, flat folders
+pub mod framing; // crops, scales, whole pictures
 pub mod list; // text files that name images
 pub mod loader;
 pub mod open; // a spec's source opened
@@ -18,6 +21,7 @@ pub mod source; // trait Dataset, SourceSpec, DataSpec
 pub mod transforms;
 pub mod verify; // what `data verify` reports
 pub mod view; // limit, class names and cache around a set
+pub mod voc; // PASCAL VOC
 mod worker; // the loader's threads
 
 use candle_core::Tensor;
@@ -25,10 +29,12 @@ use candle_core::Tensor;
 /// One batch on the compute device.
 #[derive(Clone, Debug)]
 pub struct Batch {
-    /// u8 RGB `(B, H, W, 3)`
+    /// u8 RGB `(B, H, W, 3)`; pictures of unequal sizes are filled up with black, to the right and below
     pub pixels: Tensor,
     /// u32 `(B)`; None when the data set has no labels
     pub labels: Option<Tensor>,
     /// Index of each image in its data set.
     pub indices: Vec<usize>,
+    /// Where each lies on its stored picture.
+    pub frames: Vec<framing::Frame>,
 }

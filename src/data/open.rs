@@ -9,6 +9,7 @@ use super::{
     scenes::Scenes,
     source::{DataSpec, Dataset, Limit, Locations, SourceSpec, Split},
     view::{CACHE_BYTES, View},
+    voc,
 };
 use std::{
     path::{Path, PathBuf},
@@ -34,7 +35,7 @@ pub fn open(spec: &DataSpec, split: Split, at: &Locations) -> Result<Arc<dyn Dat
     Ok(Arc::new(if spec.cache { view.cached(CACHE_BYTES) } else { view }))
 }
 
-fn limit(limit: Option<Limit>, split: Split) -> Option<usize> {
+pub(super) fn limit(limit: Option<Limit>, split: Split) -> Option<usize> {
     let limit = limit?;
     match split {
         Split::Train => limit.train,
@@ -60,6 +61,7 @@ fn source(source: &SourceSpec, split: Split) -> Result<Arc<dyn Dataset>, DataErr
         }
         SourceSpec::Hub { .. } => Arc::new(hub(source, split)?),
         SourceSpec::CifarBinary { dir } => cifar(dir, split)?,
+        SourceSpec::Voc(source) => Arc::new(voc::set::photographs(source, split)?),
         SourceSpec::Scenes { train, val, size, seed } => {
             let images = if split == Split::Train { train } else { val };
             Arc::new(Scenes::new(images.get(), size.get(), *seed, split))

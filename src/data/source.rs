@@ -1,5 +1,6 @@
 //! What a data set is, and how a spec names one.
 pub use super::{error::DataError, open::open};
+use super::voc::VocSource;
 use crate::bounded::{Count, Fraction};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -66,6 +67,8 @@ pub enum SourceSpec {
     },
     /// The original CIFAR-10 binary folder, through candle-datasets (feature `hub`).
     CifarBinary { dir: PathBuf },
+    /// The pictures of a PASCAL VOC devkit, without their annotations.
+    Voc(VocSource),
     /// The embedded procedural scenes.
     Scenes {
         train: Count,
@@ -87,6 +90,7 @@ impl std::fmt::Display for SourceSpec {
             Self::Parquet { train, .. } => f.write_str(&first(train)),
             Self::Hub { repo, .. } => f.write_str(repo),
             Self::CifarBinary { dir } => write!(f, "{}", dir.display()),
+            Self::Voc(voc) => voc.fmt(f),
             Self::Scenes { .. } => f.write_str("scenes"),
         }
     }

@@ -86,6 +86,7 @@ fn kind(source: &SourceSpec) -> &'static str {
         SourceSpec::Parquet { .. } => "parquet",
         SourceSpec::Hub { .. } => "hub",
         SourceSpec::CifarBinary { .. } => "CIFAR binary",
+        SourceSpec::Voc(_) => "PASCAL VOC",
         SourceSpec::Scenes { .. } => "scenes",
     }
 }
@@ -131,7 +132,7 @@ fn look(set: &dyn Dataset, index: usize) -> Result<(usize, usize, bool), DataErr
 }
 
 /// Smallest, median (the lower one) and largest; zeros of nothing.
-fn spread(mut values: Vec<usize>) -> [usize; 3] {
+pub(super) fn spread(mut values: Vec<usize>) -> [usize; 3] {
     values.sort_unstable();
     let at = |index: usize| values.get(index).copied().unwrap_or(0);
     let last = values.len().saturating_sub(1);

@@ -3,13 +3,14 @@
 
 use super::{
     error::DataError,
+    framing::{Framed, Framing},
     loader::Pass,
-    source::{Dataset, RgbImage},
-    transforms::{self, Window},
+    source::Dataset,
 };
 use crate::rng::Rng;
 use crossbeam_channel::{Receiver, Sender};
 use fast_image_resize::Resizer;
+use rand_chacha::ChaCha8Rng;
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
@@ -22,8 +23,7 @@ use std::{
 pub(super) struct Plan {
     pub set: Arc<dyn Dataset>,
     pub pass: Pass,
-    pub resize: Option<usize>,
-    pub crop: usize,
+    pub framing: Framing,
     pub flip: bool,
     /// unreadable images that are tolerated in the whole set
     pub allowed: usize,
@@ -50,8 +50,8 @@ pub(super) type Done = (Ticket, Result<Part, String>);
 
 #[derive(Default)]
 pub(super) struct Part {
-    /// `(len(indices), crop, crop, 3)`
-    pub pixels: Vec<u8>,
+    /// one for each index
+    pub images: Vec<Framed>,
     pub indices: Vec<usize>,
     /// unreadable images met on the way: index, reason
     pub faults: Vec<(usize, String)>,
@@ -62,11 +62,7 @@ pub(super) struct Part {
 impl Part {
     /// Joins the next part of the same batch.
     pub fn append(&mut self, mut next: Self) {
-        if self.pixels.is_empty() {
-            self.pixels = next.pixels;
-        } else {
-            self.pixels.append(&mut next.pixels);
-        }
+        self.images.append(&mut next.images);
         self.indices.append(&mut next.indices);
         self.faults.append(&mut next.faults);
         self.enlarged.append(&mut next.enlarged);
@@ -95,7 +91,6 @@ pub(super) fn work(plan: &Plan, jobs: &Receiver<Job>, done: &Sender<Done>) {
 impl Plan {
     fn part(&self, job: &Job, resizer: &mut Resizer) -> Part {
         let mut part = Part::default();
-        part.pixels.reserve_exact(job.indices.len() * 3 * self.crop * self.crop);
         for &index in &job.indices {
             if self.stop.load(Relaxed) {
                 break;
@@ -108,12 +103,14 @@ impl Plan {
     /// Adds image `index`; in training the next good one after a bad one, otherwise nothing for a bad one.
     fn add(&self, index: usize, epoch: u64, part: &mut Part, resizer: &mut Resizer) {
         let len = self.set.len();
-        let tries = if self.pass != Pass::Once { len.min(self.allowed + 1) } else { 1 };
+        let tries = if self.pass.ends() { 1 } else { len.min(self.allowed + 1) };
         for step in 0..tries {
             let candidate = (index + step) % len;
-            match self.load(candidate, resizer, &mut part.enlarged) {
+            // The crop belongs to the place in the epoch (`index` as drawn), not to the substitute.
+            let rng = self.pass.augments().then(|| self.augment.at(epoch, index as u64));
+            match self.load(candidate, rng, resizer, &mut part.enlarged) {
                 Ok(image) => {
-                    self.place(&image, epoch, index, &mut part.pixels);
+                    part.images.push(image);
                     part.indices.push(candidate);
                     return;
                 }
@@ -125,38 +122,16 @@ impl Plan {
     fn load(
         &self,
         index: usize,
+        rng: Option<ChaCha8Rng>,
         resizer: &mut Resizer,
         enlarged: &mut Vec<usize>,
-    ) -> Result<RgbImage, DataError> {
-        let unfit = |e: transforms::Unresizable| DataError::Image {
-            name: self.set.name(index),
-            reason: e.to_string(),
-        };
-        let mut image = self.set.image(index)?;
-        if image.width.min(image.height) < self.crop {
+    ) -> Result<Framed, DataError> {
+        let image = self.set.image(index)?;
+        if image.width.min(image.height) < self.framing.side() {
             enlarged.push(index);
         }
-        if let Some(short) = self.resize {
-            image = transforms::resize(image, short, resizer).map_err(unfit)?;
-        }
-        if image.width.min(image.height) < self.crop {
-            image = transforms::resize(image, self.crop, resizer).map_err(unfit)?;
-        }
-        Ok(image)
-    }
-
-    /// Crops into the part. The crop belongs to the place in the epoch (`index` as drawn), not to the substitute.
-    fn place(&self, image: &RgbImage, epoch: u64, index: usize, pixels: &mut Vec<u8>) {
-        let window = match self.pass {
-            Pass::Once | Pass::Shuffled => Window::centre(image.width, image.height, self.crop),
-            Pass::Train => {
-                let mut rng = self.augment.at(epoch, index as u64);
-                Window::random(image.width, image.height, self.crop, self.flip, &mut rng)
-            }
-        };
-        let start = pixels.len();
-        pixels.resize(start + 3 * self.crop * self.crop, 0);
-        transforms::crop_into(image, window, self.crop, &mut pixels[start..]);
+        let framed = self.framing.frame(image, self.flip, rng, resizer);
+        framed.map_err(|reason| DataError::Image { name: self.set.name(index), reason })
     }
 }
 

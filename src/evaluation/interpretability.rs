@@ -5,8 +5,9 @@
 use crate::{
     backbones::{
         BackboneSpec, Build, Graph,
+        input::Input,
         network::Network,
-        vgg16::{InputConvention, Vgg16Spec, adopted, is_torchvision},
+        vgg16::{Vgg16Spec, adopted, is_torchvision},
     },
     color::{decode::Decode, lab},
     data::{
@@ -84,7 +85,7 @@ impl Classifier {
     pub fn logits(&self, pictures: &Tensor) -> Result<Tensor> {
         let batch = pictures.dim(0)?;
         let cut = self.cut(pictures)?.to_device(&self.device)?;
-        let input = self.spec.input.input(&cut)?;
+        let input = self.spec.input.read(&cut)?;
         let logits = self.net.forward(&input, &["fc8"], &Mode::Frozen)?.remove(0);
         Ok(logits.reshape((batch, self.classes))?)
     }
@@ -152,12 +153,10 @@ fn architecture(
     }
     match given {
         Some(spec) => Ok(spec.clone()),
-        None if is_torchvision(tensors) => {
-            Ok(Vgg16Spec { input: InputConvention::Torchvision, ..Vgg16Spec::default() })
-        }
+        None if is_torchvision(tensors) => Ok(Vgg16Spec { input: Input::RgbUnit, ..Vgg16Spec::default() }),
         None => bail!(
             "it does not say which network it holds, nor what input that was trained on: give its spec, for the \
-             authors' weights `vgg16: {{ input: caffe }}`"
+             authors' weights `vgg16: {{ input: bgr_mean }}`"
         ),
     }
 }

@@ -57,6 +57,14 @@ impl Params {
         Ok(var)
     }
 
+    /// Makes the parameters for which `frozen` holds buffers: saved and loaded like the others, trained no more. No
+    /// optimizer keeps state for them.
+    pub fn freeze(&mut self, frozen: impl Fn(&str) -> bool) {
+        let (still, moving): (Vec<_>, Vec<_>) = self.params.drain(..).partition(|p| frozen(&p.name));
+        self.params = moving;
+        self.buffers.extend(still.into_iter().map(|p| (p.name, p.var)));
+    }
+
     /// A contiguous variable of its own memory: `detach` first, since candle hands a variable back as it is.
     fn own(&self, name: &str, value: &Tensor) -> Result<Var> {
         if self.named(name).is_some() {
@@ -155,6 +163,15 @@ mod tests {
         assert!(params.add("a.running_mean", &value, ParamKind::Weight).is_err());
         assert!(params.add_buffer("a.bias", &value).is_err());
         assert_eq!(params.count(), 5);
+        Ok(())
+    }
+
+    #[test]
+    fn a_frozen_parameter_is_saved_and_not_trained() -> Result<()> {
+        let mut params = two()?;
+        params.freeze(|name| name.starts_with("b."));
+        assert_eq!(params.iter().map(|p| p.name.as_str()).collect::<Vec<_>>(), ["a.bias"]);
+        assert!(params.named("b.weight").is_some() && params.state().len() == 3);
         Ok(())
     }
 

@@ -11,3 +11,4 @@ pub mod dropout;
 pub mod losses;
 pub mod pool;
 pub mod resize;
+pub mod roi_pool;

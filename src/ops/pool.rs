@@ -1,5 +1,5 @@
 //! Max and average pooling with Caffe's geometry: padding, and an output size that rounds up so that the last window
-//! may hang over the edge. Not here: RoI pooling, global pooling (a mean over two axes), dilation.
+//! may hang over the edge. Not here: RoI pooling (see `roi_pool`), global pooling (a mean over two axes), dilation.
 //!
 //! Neither backward keeps indices: the maximum is found again from x and y, in scan order.
 

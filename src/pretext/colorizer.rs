@@ -3,6 +3,7 @@
 //! (equation 1). Training it is [`super::colorization`]; this is the network in use.
 
 use super::colorization::{ColorizationSpec, Loss};
+pub use crate::backbones::input::lightness;
 use crate::{
     backbones::{
         BackboneSpec, Build, Graph, exchange,
@@ -173,9 +174,4 @@ fn continued(x: &Tensor, axis: usize, length: usize) -> Result<Tensor> {
 /// The first `length` slices along `axis`.
 fn cut(x: &Tensor, axis: usize, length: usize) -> Result<Tensor> {
     if x.dim(axis)? == length { Ok(x.clone()) } else { x.narrow(axis, 0, length) }
-}
-
-/// A network's input from pictures: Lab `(B, H, W, 3)` → L − 50, `(B, H, W, 1)`.
-pub fn lightness(lab: &Tensor) -> Result<Tensor> {
-    lab.narrow(3, 0, 1)?.contiguous()?.affine(1.0, -50.0)
 }

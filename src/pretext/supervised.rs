@@ -1,10 +1,8 @@
-//! Training the same backbone on labels: the ceiling that a pretext task is compared with. The network sees the same
-//! lightness as the colorizer, so that only the training signal differs.
+//! Training the same backbone on labels: the ceiling that a pretext task is compared with. The network sees what
+//! its spec's `input` says, by default the same lightness as the colorizer, so that only the training signal differs.
 
-use super::colorizer::lightness;
 use crate::{
     backbones::{BackboneSpec, Build, Graph, network::Network},
-    color::lab,
     data::{Batch, loader::Loader},
     metrics::accuracy::TopK,
     nn::{Mode, params::Params},
@@ -34,7 +32,8 @@ impl Supervised {
         rng: &Rng,
         device: &Device,
     ) -> Result<Self> {
-        let build = Build { graph, batch_norm: true, input_channels: 1, outputs: Some(classes) };
+        let input_channels = backbone.input().channels();
+        let build = Build { graph, batch_norm: true, input_channels, outputs: Some(classes) };
         let mut params = Params::new(device);
         let net = backbone.build(&build, &mut params, &rng.split("init"))?;
         Ok(Self::of(net, params))
@@ -47,7 +46,7 @@ impl Supervised {
 
     /// Logits `(B, classes)`.
     fn logits(&self, pixels: &Tensor, mode: &Mode) -> Result<Tensor> {
-        let x = lightness(&lab::rgb_to_lab(pixels)?)?;
+        let x = self.net.input().read(pixels)?;
         let logits = self.net.forward(&x, &[&self.net.head().name], mode)?.remove(0);
         let (b, h, w, classes) = logits.dims4()?;
         // One position on the transfer graph; on the pretext graph, a map of answers, whose mean is the answer.

@@ -9,7 +9,6 @@ use super::{
 use crate::{
     backbones::network::Network,
     bounded::Count,
-    color::lab,
     data::{Batch, loader::Loader},
     metrics::accuracy::TopK,
     nn::{
@@ -19,7 +18,7 @@ use crate::{
         params::Params,
     },
     ops::losses::cross_entropy,
-    pretext::{colorizer::lightness, supervised::labels},
+    pretext::supervised::labels,
     rng::Rng,
     train::task::{Better, Metric, Panel, Step, Task},
 };
@@ -125,7 +124,11 @@ impl LinearProbe {
             cache: None,
             last: vec![],
         };
-        let blank = Tensor::zeros((1, crop, crop, 1), candle_core::DType::F32, device)?;
+        let blank = Tensor::zeros(
+            (1, crop, crop, probe.backbone.input().channels()),
+            candle_core::DType::F32,
+            device,
+        )?;
         let taps: Vec<&str> = spec.layers.iter().map(String::as_str).collect();
         let widths = probe
             .compute(&blank, &taps)?
@@ -142,7 +145,7 @@ impl LinearProbe {
         Ok(probe)
     }
 
-    /// Frozen features `(B, D)` of each tap for network input `x` `(B, H, W, 1)`; no graph is built.
+    /// Frozen features `(B, D)` of each tap for network input `x` `(B, H, W, C)`; no graph is built.
     fn compute(&self, x: &Tensor, taps: &[&str]) -> Result<Vec<Tensor>> {
         let maps = self.backbone.forward(x, taps, &Mode::Frozen)?;
         Ok(maps
@@ -153,7 +156,7 @@ impl LinearProbe {
 
     fn features(&self, batch: &Batch) -> Result<Vec<Tensor>> {
         let taps: Vec<&str> = self.heads.iter().map(|h| h.layer.as_str()).collect();
-        self.compute(&lightness(&lab::rgb_to_lab(&batch.pixels)?)?, &taps)
+        self.compute(&self.backbone.input().read(&batch.pixels)?, &taps)
     }
 
     /// Features of a training batch, remembered when there is a cache.

@@ -11,6 +11,7 @@
 
 mod animals;
 mod backdrop;
+pub mod composite;
 mod fruit;
 mod noise;
 mod objects;

@@ -3,9 +3,11 @@
 
 mod binary;
 mod cross_entropy;
+mod smooth_l1;
 mod soft_encoded;
 mod sparse_target;
 
 pub use binary::bce_with_logits;
 pub use cross_entropy::cross_entropy;
+pub use smooth_l1::smooth_l1;
 pub use soft_encoded::{SoftCrossEntropy, soft_encoded_cross_entropy};

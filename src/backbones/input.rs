@@ -1,0 +1,158 @@
+//! What the weights of a network expect of a picture: which colours, in which order, on which scale. Released networks
+//! differ in this and their files do not say it, so a spec names it; nothing is ever swapped silently.
+//!
+//! Not here: sizes and crops, which belong to the data, and centrings that are folded into weights when a file is read
+//! ([`super::exchange`]).
+
+use crate::color::lab::rgb_to_lab;
+use candle_core::{DType, Result, Tensor, bail};
+use serde::{Deserialize, Serialize};
+
+/// How pixels become a network's numbers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Input {
+    /// L − 50 of CIE Lab, one channel: colorizers, and what they have learned
+    #[default]
+    Lightness,
+    /// L − 50, a and b of CIE Lab: networks that were given colour again, and the "color" rows of transfer tables
+    Lab,
+    /// blue, green, red from 0 to 255, less (103.939, 116.779, 123.68), their means over ImageNet: Caffe's networks
+    BgrMean,
+    /// blue, green, red from 0 to 255 as they are
+    Bgr,
+    /// red, green, blue from 0 to 1, less their means, in units of their standard deviations: torchvision
+    RgbUnit,
+}
+
+/// Means over ImageNet in the order blue, green, red, as VGG's authors give them. CaffeNet's mean picture averages to
+/// (104.007, 116.669, 122.679), at most one grey level away.
+const BGR_MEAN: [f32; 3] = [103.939, 116.779, 123.68];
+const RGB_MEAN: [f32; 3] = [0.485, 0.456, 0.406];
+const RGB_DEVIATION: [f32; 3] = [0.229, 0.224, 0.225];
+
+impl Input {
+    /// Channels of what the network reads.
+    pub fn channels(self) -> usize {
+        match self {
+            Self::Lightness => 1,
+            Self::Lab | Self::BgrMean | Self::Bgr | Self::RgbUnit => 3,
+        }
+    }
+
+    /// Pictures u8 RGB `(B, H, W, 3)` → the network's input, f32 `(B, H, W, channels)` on the same device. Fails on
+    /// other element types and shapes.
+    pub fn read(self, rgb: &Tensor) -> Result<Tensor> {
+        let (_, _, _, channels) = rgb.dims4()?;
+        if rgb.dtype() != DType::U8 || channels != 3 {
+            bail!("a network's input: expected u8 RGB (B, H, W, 3), got {:?} {:?}", rgb.dtype(), rgb.dims())
+        }
+        let numbers = |values: [f32; 3]| Tensor::new(&values, rgb.device());
+        match self {
+            Self::Lightness => lightness(&rgb_to_lab(rgb)?),
+            Self::Lab => rgb_to_lab(rgb)?.broadcast_sub(&numbers([50.0, 0.0, 0.0])?),
+            Self::BgrMean => bgr(rgb)?.broadcast_sub(&numbers(BGR_MEAN)?),
+            Self::Bgr => bgr(rgb),
+            Self::RgbUnit => (rgb.to_dtype(DType::F32)? / 255.0)?
+                .broadcast_sub(&numbers(RGB_MEAN)?)?
+                .broadcast_div(&numbers(RGB_DEVIATION)?),
+        }
+    }
+
+    /// As a spec writes it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Lightness => "lightness",
+            Self::Lab => "lab",
+            Self::BgrMean => "bgr_mean",
+            Self::Bgr => "bgr",
+            Self::RgbUnit => "rgb_unit",
+        }
+    }
+
+    /// In words, for notes and tables.
+    pub fn describe(self) -> &'static str {
+        match self {
+            Self::Lightness => "lightness L of CIE Lab, less 50",
+            Self::Lab => "CIE Lab: L less 50, a, b",
+            Self::BgrMean => "BGR from 0 to 255, less the mean (103.939, 116.779, 123.68)",
+            Self::Bgr => "BGR from 0 to 255",
+            Self::RgbUnit => {
+                "RGB from 0 to 1, less the mean (0.485, 0.456, 0.406), over the deviation (0.229, 0.224, 0.225)"
+            }
+        }
+    }
+}
+
+impl std::fmt::Display for Input {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// Lab `(B, H, W, 3)` → L − 50, `(B, H, W, 1)`: what [`Input::Lightness`] reads, where the colours are at hand.
+pub fn lightness(lab: &Tensor) -> Result<Tensor> {
+    lab.narrow(3, 0, 1)?.contiguous()?.affine(1.0, -50.0)
+}
+
+/// In the order blue, green, red, f32.
+fn bgr(rgb: &Tensor) -> Result<Tensor> {
+    let reversed = Tensor::new(&[2u32, 1, 0], rgb.device())?;
+    rgb.to_dtype(DType::F32)?.contiguous()?.index_select(&reversed, 3)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use candle_core::Device;
+
+    const EVERY: [Input; 5] = [Input::Lightness, Input::Lab, Input::BgrMean, Input::Bgr, Input::RgbUnit];
+
+    fn pixel(rgb: [u8; 3]) -> Result<Tensor> {
+        Tensor::from_vec(rgb.to_vec(), (1, 1, 1, 3), &Device::Cpu)
+    }
+
+    #[test]
+    fn numbers_by_hand() -> Result<()> {
+        let rgb = pixel([255, 128, 0])?;
+        // Lab of this orange: scikit-image gives (67.0548, 42.8254, 74.0175).
+        let expected: [(Input, &[f32]); 5] = [
+            (Input::Lightness, &[17.0548]),
+            (Input::Lab, &[17.0548, 42.8254, 74.0175]),
+            (Input::BgrMean, &[0.0 - 103.939, 128.0 - 116.779, 255.0 - 123.68]),
+            (Input::Bgr, &[0.0, 128.0, 255.0]),
+            (
+                Input::RgbUnit,
+                &[(1.0 - 0.485) / 0.229, (128.0 / 255.0 - 0.456) / 0.224, (0.0 - 0.406) / 0.225],
+            ),
+        ];
+        for (input, wanted) in expected {
+            let got = input.read(&rgb)?;
+            assert_eq!(got.dims(), [1, 1, 1, input.channels()], "{input}");
+            let got = got.flatten_all()?.to_vec1::<f32>()?;
+            assert!(got.iter().zip(wanted).all(|(a, b)| (a - b).abs() < 1e-3), "{input}: {got:?}");
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn names_are_those_of_specs() -> anyhow::Result<()> {
+        for input in EVERY {
+            assert_eq!(serde_json::to_value(input)?, input.name());
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn other_pictures_are_refused() -> Result<()> {
+        for input in EVERY {
+            let floats = pixel([1, 2, 3])?.to_dtype(DType::F32)?;
+            let grey = Tensor::zeros((1, 2, 2, 1), DType::U8, &Device::Cpu)?;
+            for wrong in [floats, grey] {
+                let error = input.read(&wrong).unwrap_err().to_string();
+                assert!(error.contains("expected u8 RGB (B, H, W, 3)"), "{error}");
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,118 @@
+//! How a spec names an annotated set, and how it is opened.
+//!
+//! ```yaml
+//! data:
+//!   source: { voc: { devkit: VOCdevkit, year: 2007, train: trainval, val: test } }
+//!   limit: { train: 500 }
+//! ```
+
+use super::{
+    annotated::Annotated,
+    annotated_view::AnnotatedView,
+    catalog,
+    error::DataError,
+    open::limit,
+    scenes::composite::{self, Composite},
+    source::{Limit, Locations, Split},
+    voc::{VocSource, set::Voc},
+};
+use crate::bounded::{Count, Fraction};
+use serde::{Deserialize, Serialize};
+use std::{fmt, sync::Arc};
+
+/// Where annotated pictures come from.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum AnnotatedSource {
+    /// An annotated entry of the catalogue: `catalog: voc2007`
+    Catalog(String),
+    /// A PASCAL VOC devkit.
+    Voc(VocSource),
+    /// The embedded scenes of several objects: [`Composite`].
+    Composite {
+        train: Count,
+        val: Count,
+        #[serde(default = "composite_size")]
+        size: Count,
+        #[serde(default)]
+        seed: u64,
+    },
+}
+
+/// The name that tables and messages give a set: the catalogue's, or where it lies.
+impl fmt::Display for AnnotatedSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Catalog(name) => f.write_str(name),
+            Self::Voc(voc) => voc.fmt(f),
+            Self::Composite { .. } => f.write_str("composite scenes"),
+        }
+    }
+}
+
+/// An annotated source and how its pictures are read.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AnnotatedSpec {
+    pub source: AnnotatedSource,
+    /// First N pictures of a split (in the list's order), for short runs.
+    #[serde(default)]
+    pub limit: Option<Limit>,
+    /// Share of faulty pictures that is tolerated: they are left out.
+    #[serde(default = "one_percent")]
+    pub max_bad: Fraction,
+    /// Decoding threads; absent: one per core.
+    #[serde(default)]
+    pub threads: Option<Count>,
+    /// Keep decoded pictures in memory, up to 1 GiB a split.
+    #[serde(default = "yes")]
+    pub cache: bool,
+}
+
+impl AnnotatedSpec {
+    /// A source with every other field at its default.
+    pub fn new(source: AnnotatedSource) -> Self {
+        Self { source, limit: None, max_bad: one_percent(), threads: None, cache: yes() }
+    }
+}
+
+fn yes() -> bool {
+    true
+}
+fn one_percent() -> Fraction {
+    Fraction::of(0.01)
+}
+fn composite_size() -> Count {
+    Count::of(composite::SIZE)
+}
+
+/// Which of a devkit's lists a task reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lists {
+    /// `ImageSets/Main`: classification and detection.
+    Main,
+    /// `ImageSets/Segmentation`: every picture has a mask.
+    Segmentation,
+}
+
+/// Opens one split of an annotated source (its `limit` applied).
+///
+/// # Errors
+/// A source that is not there, a list that is missing or empty, more than `max_bad` faulty pictures.
+pub fn open(
+    spec: &AnnotatedSpec,
+    split: Split,
+    lists: Lists,
+    at: &Locations,
+) -> Result<Arc<dyn Annotated>, DataError> {
+    let voc = |source: &VocSource| Voc::open(source, split, lists, spec.max_bad.get());
+    let set: Arc<dyn Annotated> = match &spec.source {
+        AnnotatedSource::Catalog(name) => Arc::new(voc(&catalog::annotated(name, at)?)?),
+        AnnotatedSource::Voc(source) => Arc::new(voc(source)?),
+        AnnotatedSource::Composite { train, val, size, seed } => {
+            let images = if split == Split::Train { train } else { val };
+            Arc::new(Composite::new(images.get(), size.get(), *seed, split)?)
+        }
+    };
+    Ok(Arc::new(AnnotatedView::new(set, limit(spec.limit, split), spec.cache)))
+}

@@ -1,0 +1,64 @@
+//! An annotated set as a spec wants it: its first N pictures, decoded pictures kept in memory.
+
+use super::{
+    annotated::{Annotated, Mask, Object, Presence},
+    error::DataError,
+    source::{Dataset, RgbImage},
+    view::{CACHE_BYTES, View},
+};
+use std::sync::Arc;
+
+/// A window on an annotated set; pictures go through a [`View`], annotations come from the set.
+pub struct AnnotatedView {
+    set: Arc<dyn Annotated>,
+    view: View,
+}
+
+impl AnnotatedView {
+    /// The first `limit` pictures of `set`, or all; `cache` keeps them decoded, up to [`CACHE_BYTES`].
+    pub fn new(set: Arc<dyn Annotated>, limit: Option<usize>, cache: bool) -> Self {
+        let pictures: Arc<dyn Dataset> = set.clone();
+        let view = View::new(pictures);
+        let view = if let Some(limit) = limit { view.first(limit) } else { view };
+        Self { set, view: if cache { view.cached(CACHE_BYTES) } else { view } }
+    }
+}
+
+impl Dataset for AnnotatedView {
+    fn len(&self) -> usize {
+        self.view.len()
+    }
+    fn classes(&self) -> &[String] {
+        self.view.classes()
+    }
+    fn label(&self, index: usize) -> Option<u32> {
+        self.view.label(index)
+    }
+    fn name(&self, index: usize) -> String {
+        self.view.name(index)
+    }
+    fn image(&self, index: usize) -> Result<RgbImage, DataError> {
+        self.view.image(index)
+    }
+    fn fingerprint(&self) -> String {
+        self.view.fingerprint()
+    }
+}
+
+impl Annotated for AnnotatedView {
+    fn id(&self, index: usize) -> &str {
+        self.set.id(index)
+    }
+    fn size(&self, index: usize) -> (usize, usize) {
+        self.set.size(index)
+    }
+    fn objects(&self, index: usize) -> &[Object] {
+        self.set.objects(index)
+    }
+    fn presence(&self, index: usize) -> Vec<Presence> {
+        self.set.presence(index)
+    }
+    fn mask(&self, index: usize) -> Result<Option<Mask>, DataError> {
+        self.set.mask(index)
+    }
+}

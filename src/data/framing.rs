@@ -1,0 +1,314 @@
+//! How a picture becomes part of a batch: which part of it, at what scale, mirrored or not. A [`Frame`] remembers it, so
+//! that boxes and masks can follow their picture.
+
+use super::{
+    decode::MAX_BYTES,
+    source::RgbImage,
+    transforms::{self, Window},
+};
+use crate::{bounded::Count, boxes::Rect};
+use fast_image_resize::{
+    FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer,
+    images::{Image, ImageRef},
+};
+use rand::RngExt;
+use rand_chacha::ChaCha8Rng;
+
+/// A way to frame pictures. What is drawn at random is drawn in training; validation sees the middle, or the first of
+/// the scales.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Framing {
+    /// A square of `crop` pixels, after the short side was scaled to `resize`.
+    Crop { resize: Option<usize>, crop: usize },
+    /// A square of `side` pixels whose pixels lie a random factor apart on the picture: from ½, twice as large, to 2,
+    /// half as large, as far as the picture allows; never stretched (Krähenbühl's classification of PASCAL VOC).
+    RandomScale { side: usize },
+    /// The whole picture squashed to a square of `side` pixels.
+    Squash { side: usize },
+    /// The whole picture, its short side scaled to one of `scales`, but its long side to `longest` at most; without
+    /// scales as it is stored. Pictures of a batch are filled up with black, to the right and below.
+    Whole { scales: Vec<Count>, longest: Option<usize> },
+}
+
+/// Where a picture of a batch lies on the stored one.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Frame {
+    /// Width and height of the stored picture.
+    pub source: (usize, usize),
+    /// Width and height within the batch, without what fills it up.
+    pub size: (usize, usize),
+    /// The stored pixel that the upper left one comes from, before mirroring.
+    pub origin: (f32, f32),
+    /// Pixels of the batch for each stored pixel.
+    pub scale: (f32, f32),
+    /// Mirrored left to right.
+    pub mirror: bool,
+}
+
+impl Frame {
+    /// A rectangle of the stored picture on the framed one.
+    pub fn place(&self, rect: &Rect) -> Rect {
+        let (x, y) = self.origin;
+        let at = |v: f32, origin: f32, scale: f32| (v - origin) * scale;
+        let placed = Rect::new(
+            at(rect.x1, x, self.scale.0),
+            at(rect.y1, y, self.scale.1),
+            at(rect.x2, x, self.scale.0),
+            at(rect.y2, y, self.scale.1),
+        );
+        if !self.mirror {
+            return placed;
+        }
+        // Mirrored on the stored picture, then scaled, as the release does.
+        let right = (self.source.0 as f32 - 1.0 - x) * self.scale.0;
+        Rect { x1: right - placed.x2, x2: right - placed.x1, ..placed }
+    }
+}
+
+/// A framed picture, `pixels.len() == 3·width·height` of its frame's size.
+#[derive(Clone, Debug)]
+pub struct Framed {
+    pub pixels: Vec<u8>,
+    pub frame: Frame,
+}
+
+impl Framing {
+    /// The side below which pictures have to be enlarged.
+    pub fn side(&self) -> usize {
+        match self {
+            Self::Crop { crop, .. } => *crop,
+            Self::RandomScale { .. } | Self::Squash { .. } | Self::Whole { .. } => 0,
+        }
+    }
+
+    /// Frames a picture; `rng` is absent in validation. `flip` allows mirroring.
+    ///
+    /// # Errors
+    /// Why the picture cannot be brought to that size.
+    pub fn frame(
+        &self,
+        image: RgbImage,
+        flip: bool,
+        rng: Option<ChaCha8Rng>,
+        resizer: &mut Resizer,
+    ) -> Result<Framed, String> {
+        match self {
+            Self::Crop { resize, crop } => cut(image, *resize, *crop, flip, rng, resizer),
+            Self::RandomScale { side } => Ok(sample(&image, *side, flip, rng)),
+            Self::Squash { side } => {
+                let to = (*side, *side);
+                scaled(&image, to, flip && rng.is_some_and(|mut r| r.random()), resizer)
+            }
+            Self::Whole { scales, longest } => {
+                let (mut to, mut mirror) = ((image.width, image.height), false);
+                let mut short = scales.first().map(|s| s.get());
+                if let Some(mut rng) = rng {
+                    let pick = rng.random_range(0..scales.len().max(1));
+                    (short, mirror) = (scales.get(pick).map(|s| s.get()), flip && rng.random());
+                }
+                if let Some(short) = short {
+                    to = fit(to, short, *longest);
+                }
+                scaled(&image, to, mirror, resizer)
+            }
+        }
+    }
+}
+
+/// The size at which the short side is `short`, or the long side `longest` where that is smaller.
+fn fit((width, height): (usize, usize), short: usize, longest: Option<usize>) -> (usize, usize) {
+    let (low, high) = (width.min(height) as f64, width.max(height) as f64);
+    let mut factor = short as f64 / low;
+    if let Some(longest) = longest {
+        factor = factor.min(longest as f64 / high);
+    }
+    let side = |n: usize| ((n as f64 * factor).round() as usize).max(1);
+    (side(width), side(height))
+}
+
+fn cut(
+    mut image: RgbImage,
+    resize: Option<usize>,
+    crop: usize,
+    flip: bool,
+    rng: Option<ChaCha8Rng>,
+    resizer: &mut Resizer,
+) -> Result<Framed, String> {
+    let source = (image.width, image.height);
+    if let Some(short) = resize {
+        image = transforms::resize(image, short, resizer).map_err(|e| e.to_string())?;
+    }
+    if image.width.min(image.height) < crop {
+        image = transforms::resize(image, crop, resizer).map_err(|e| e.to_string())?;
+    }
+    let window = match rng {
+        None => Window::centre(image.width, image.height, crop),
+        Some(mut rng) => Window::random(image.width, image.height, crop, flip, &mut rng),
+    };
+    let mut pixels = vec![0; 3 * crop * crop];
+    transforms::crop_into(&image, window, crop, &mut pixels);
+    let scale = (image.width as f32 / source.0 as f32, image.height as f32 / source.1 as f32);
+    let origin = (window.x as f32 / scale.0, window.y as f32 / scale.1);
+    let frame = Frame { source, size: (crop, crop), origin, scale, mirror: window.mirror };
+    Ok(Framed { pixels, frame })
+}
+
+/// The whole picture at another size: bilinear between the two nearest pixels, as OpenCV does by default.
+fn scaled(
+    image: &RgbImage,
+    to: (usize, usize),
+    mirror: bool,
+    resizer: &mut Resizer,
+) -> Result<Framed, String> {
+    let source = (image.width, image.height);
+    if 3 * to.0 * to.1 > MAX_BYTES {
+        return Err(format!("{}×{} would be too large at {}×{}", source.0, source.1, to.0, to.1));
+    }
+    let mut pixels = vec![0; 3 * to.0 * to.1];
+    let from = ImageRef::new(source.0 as u32, source.1 as u32, &image.pixels, PixelType::U8x3)
+        .map_err(|e| e.to_string())?;
+    let mut out = Image::from_slice_u8(to.0 as u32, to.1 as u32, &mut pixels, PixelType::U8x3)
+        .map_err(|e| e.to_string())?;
+    let options = ResizeOptions::new().resize_alg(ResizeAlg::Interpolation(FilterType::Bilinear));
+    resizer.resize(&from, &mut out, &options).map_err(|e| e.to_string())?;
+    if mirror {
+        pixels.chunks_exact_mut(3 * to.0).for_each(mirror_row);
+    }
+    let scale = (to.0 as f32 / source.0 as f32, to.1 as f32 / source.1 as f32);
+    Ok(Framed { pixels, frame: Frame { source, size: to, origin: (0.0, 0.0), scale, mirror } })
+}
+
+fn mirror_row(row: &mut [u8]) {
+    let width = row.len() / 3;
+    for left in 0..width / 2 {
+        let right = width - 1 - left;
+        (0..3).for_each(|c| row.swap(3 * left + c, 3 * right + c));
+    }
+}
+
+/// Stored pixels for each pixel of the square: the least and the most.
+const STEPS: (f64, f64) = (0.5, 2.0);
+
+/// A square sampled bilinearly at a random scale and place; in validation the largest square in the middle.
+fn sample(image: &RgbImage, side: usize, flip: bool, rng: Option<ChaCha8Rng>) -> Framed {
+    let (width, height) = (image.width as f64, image.height as f64);
+    let most = STEPS.1.min(width / side as f64).min(height / side as f64);
+    let (mut step, mut at, mut mirror) = (most, (0.5, 0.5), false);
+    if let Some(mut rng) = rng {
+        let least = STEPS.0.min(most);
+        step = least + (most - least) * rng.random::<f64>();
+        at = (rng.random(), rng.random());
+        mirror = rng.random::<bool>() && flip;
+    }
+    let reach = step * side as f64;
+    let origin = ((width - reach).max(0.0) * at.0, (height - reach).max(0.0) * at.1);
+    let mut pixels = vec![0; 3 * side * side];
+    for (row, out) in pixels.chunks_exact_mut(3 * side).enumerate() {
+        let y = origin.1 + row as f64 * step;
+        for (column, out) in out.chunks_exact_mut(3).enumerate() {
+            let column = if mirror { side - 1 - column } else { column };
+            bilinear(image, origin.0 + column as f64 * step, y, out);
+        }
+    }
+    let frame = Frame {
+        source: (image.width, image.height),
+        size: (side, side),
+        origin: (origin.0 as f32, origin.1 as f32),
+        scale: ((1.0 / step) as f32, (1.0 / step) as f32),
+        mirror,
+    };
+    Framed { pixels, frame }
+}
+
+/// The colour between four pixels; what lies outside the picture is black.
+fn bilinear(image: &RgbImage, x: f64, y: f64, out: &mut [u8]) {
+    let (left, top) = (x.floor(), y.floor());
+    let mut sum = [0.0; 3];
+    for (dy, wy) in [(0.0, 1.0 - (y - top)), (1.0, y - top)] {
+        for (dx, wx) in [(0.0, 1.0 - (x - left)), (1.0, x - left)] {
+            let (u, v) = (left + dx, top + dy);
+            if wx * wy > 0.0 && u >= 0.0 && v >= 0.0 && u < image.width as f64 && v < image.height as f64 {
+                let start = 3 * (v as usize * image.width + u as usize);
+                sum.iter_mut().zip(&image.pixels[start..]).for_each(|(s, &p)| *s += wx * wy * f64::from(p));
+            }
+        }
+    }
+    out.iter_mut().zip(sum).for_each(|(out, sum)| *out = sum.round() as u8);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rng::Rng;
+
+    /// Each pixel says where it is: (x, y, 7).
+    fn map(width: usize, height: usize) -> RgbImage {
+        let pixels = (0..width * height).flat_map(|i| [(i % width) as u8, (i / width) as u8, 7]).collect();
+        RgbImage { width, height, pixels }
+    }
+
+    fn framed(framing: &Framing, image: RgbImage, rng: Option<u64>) -> Framed {
+        let rng = rng.map(|index| Rng::new(3).at(0, index));
+        framing.frame(image, true, rng, &mut Resizer::new()).expect("small")
+    }
+
+    #[test]
+    fn a_random_scale_keeps_the_aspect_and_shows_the_pixels_that_its_frame_says() {
+        let (mut steps, mut mirrors) = (vec![], 0);
+        for index in 0..200 {
+            let Framed { pixels, frame } =
+                framed(&Framing::RandomScale { side: 40 }, map(200, 120), Some(index));
+            assert_eq!(frame.scale.0, frame.scale.1);
+            let step = 1.0 / frame.scale.0;
+            for (row, column) in [(0, 0), (39, 39), (7, 31)] {
+                let from = if frame.mirror { 39 - column } else { column };
+                let (x, y) = (frame.origin.0 + from as f32 * step, frame.origin.1 + row as f32 * step);
+                let pixel = &pixels[3 * (row * 40 + column)..][..3];
+                assert!((f32::from(pixel[0]) - x).abs() < 0.6 && (f32::from(pixel[1]) - y).abs() < 0.6);
+            }
+            steps.push(step);
+            mirrors += usize::from(frame.mirror);
+        }
+        let (least, most) =
+            (steps.iter().copied().fold(9.0, f32::min), steps.iter().copied().fold(0.0, f32::max));
+        assert!((0.5..0.55).contains(&least) && (1.95..=2.0).contains(&most), "{least} to {most}");
+        assert!((60..140).contains(&mirrors));
+        // A picture smaller than half the square is enlarged as far as it takes.
+        let frame = framed(&Framing::RandomScale { side: 40 }, map(10, 30), Some(0)).frame;
+        assert!((frame.scale.0 - 4.0).abs() < 1e-6 && frame.origin.0 == 0.0);
+    }
+
+    #[test]
+    fn whole_pictures_take_the_scale_that_the_long_side_allows() {
+        let scales = vec![Count::of(60), Count::of(90)];
+        let whole = Framing::Whole { scales, longest: Some(100) };
+        assert_eq!(framed(&whole, map(50, 40), None).frame.size, (75, 60));
+        assert_eq!(framed(&whole, map(100, 30), None).frame.size, (100, 30), "the long side decides");
+        let sizes: Vec<_> = (0..40).map(|i| framed(&whole, map(50, 45), Some(i)).frame.size).collect();
+        assert!(sizes.contains(&(67, 60)) && sizes.contains(&(100, 90)), "{sizes:?}");
+        let stored = Framing::Whole { scales: vec![], longest: None };
+        let Framed { pixels, frame } = framed(&stored, map(30, 20), None);
+        assert!(frame.size == (30, 20) && pixels == map(30, 20).pixels);
+    }
+
+    #[test]
+    fn boxes_follow_their_picture() {
+        let stored = Framing::Whole { scales: vec![Count::of(40)], longest: None };
+        for index in 0..20 {
+            let Framed { pixels, frame } = framed(&stored, map(30, 20), Some(index));
+            // The block x 6..=11 of the stored picture.
+            let placed = frame.place(&Rect::new(6.0, 4.0, 11.0, 9.0));
+            assert_eq!((placed.y1, placed.y2), (8.0, 18.0));
+            let middle = ((placed.x1 + placed.x2) / 2.0).round() as usize;
+            let shown = pixels[3 * (13 * frame.size.0 + middle)];
+            assert!((8..=9).contains(&shown), "column {shown} in the middle, mirror {}", frame.mirror);
+        }
+    }
+
+    #[test]
+    fn a_squash_shows_everything() {
+        let Framed { pixels, frame } = framed(&Framing::Squash { side: 10 }, map(100, 20), None);
+        assert_eq!((frame.size, pixels.len()), ((10, 10), 300));
+        assert!(pixels[0] < 8 && pixels[27] > 90);
+    }
+}

@@ -1,0 +1,150 @@
+//! Which shapes lie where in one picture, and how much of each is visible.
+
+use super::shape::{CLASSES, Shape};
+use crate::{
+    boxes::Rect,
+    data::{
+        annotated::Object,
+        scenes::paint::{Dice, Rgb},
+    },
+};
+
+/// How many shapes a picture is dealt.
+const COUNTS: [usize; 6] = [1, 2, 2, 3, 3, 4];
+/// Places that are tried for a shape before it is laid over others.
+const TRIES: usize = 6;
+/// The share of the smaller of two boxes that may be common to both.
+const CROWDED: f64 = 0.25;
+/// With a smaller share of it visible, a shape is taken away.
+const HIDDEN: f64 = 0.15;
+/// With a smaller share of it visible, an object is difficult.
+const DIFFICULT: f64 = 0.4;
+/// With a smaller share of it visible, an object is occluded.
+const OCCLUDED: f64 = 0.95;
+
+/// The shapes of one picture, from back to front, and the objects that they are.
+#[derive(Clone, Debug)]
+pub struct Layout {
+    shapes: Vec<Shape>,
+    /// one per shape
+    objects: Vec<Object>,
+}
+
+/// What is known of one shape after counting pixels.
+#[derive(Clone, Copy)]
+struct Seen {
+    /// pixels of the picture inside the outline
+    own: usize,
+    /// those that no later shape covers
+    visible: usize,
+    /// first and last column and row of the visible ones
+    columns: (usize, usize),
+    rows: (usize, usize),
+}
+
+impl Layout {
+    /// `first` is the class of the shape at the back, the others are dealt.
+    pub fn new(first: usize, size: usize, dice: &mut Dice) -> Self {
+        let mut shapes: Vec<Shape> = vec![];
+        for number in 0..dice.pick(&COUNTS) {
+            let class = if number == 0 { first } else { (dice.seed() % CLASSES.len() as u32) as usize };
+            shapes.push(placed(class, &shapes, dice));
+        }
+        let visible: Vec<bool> = survey(&shapes, size).iter().map(|seen| seen.share() >= HIDDEN).collect();
+        let mut keep = visible.into_iter();
+        shapes.retain(|_| keep.next().unwrap_or(false));
+        // what is left may be less covered than before
+        let objects =
+            survey(&shapes, size).iter().zip(&shapes).map(|(seen, shape)| seen.object(shape)).collect();
+        Self { shapes, objects }
+    }
+
+    pub fn objects(&self) -> &[Object] {
+        &self.objects
+    }
+
+    /// The colour of the foremost shape at a point.
+    pub fn color(&self, x: f32, y: f32) -> Option<Rgb> {
+        self.shapes.iter().rev().find_map(|shape| shape.color(x, y))
+    }
+
+    /// `(size, size)`: the class plus one of the foremost shape at the centre of each pixel, or 0.
+    pub fn labels(&self, size: usize) -> Vec<u8> {
+        let class = |owner: Option<usize>| owner.map_or(0, |shape| self.shapes[shape].class() as u8 + 1);
+        centres(size).map(|(x, y)| class(foremost(&self.shapes, x, y))).collect()
+    }
+}
+
+/// A shape somewhere, apart from the others if a few tries find such a place.
+fn placed(class: usize, others: &[Shape], dice: &mut Dice) -> Shape {
+    let mut shape = Shape::new(class, dice);
+    for _ in 1..TRIES {
+        if others.iter().all(|other| common(&shape.extent(), &other.extent()) < CROWDED) {
+            break;
+        }
+        shape = Shape::new(class, dice);
+    }
+    shape
+}
+
+/// The common part of two squares, as a share of the smaller one.
+fn common(a: &Rect, b: &Rect) -> f64 {
+    let side = |low: f32, high: f32| f64::from((high - low).max(0.0));
+    let inner = side(a.x1.max(b.x1), a.x2.min(b.x2)) * side(a.y1.max(b.y1), a.y2.min(b.y2));
+    let area = |r: &Rect| side(r.x1, r.x2) * side(r.y1, r.y2);
+    inner / area(a).min(area(b))
+}
+
+/// Centres of pixels in coordinates from −1 to 1, row by row.
+fn centres(size: usize) -> impl Iterator<Item = (f32, f32)> {
+    let place = move |at: usize| -1.0 + 2.0 / size as f32 * (at as f32 + 0.5);
+    (0..size * size).map(move |at| (place(at % size), place(at / size)))
+}
+
+fn foremost(shapes: &[Shape], x: f32, y: f32) -> Option<usize> {
+    shapes.iter().rposition(|shape| shape.covers(x, y))
+}
+
+/// Counts the pixels of each shape.
+fn survey(shapes: &[Shape], size: usize) -> Vec<Seen> {
+    let mut seen = vec![Seen { own: 0, visible: 0, columns: (size, 0), rows: (size, 0) }; shapes.len()];
+    for (at, (x, y)) in centres(size).enumerate() {
+        let mut covered = false;
+        for (shape, seen) in shapes.iter().zip(&mut seen).rev() {
+            if shape.covers(x, y) {
+                seen.count(at % size, at / size, !covered);
+                covered = true;
+            }
+        }
+    }
+    seen
+}
+
+impl Seen {
+    fn count(&mut self, column: usize, row: usize, visible: bool) {
+        self.own += 1;
+        if visible {
+            let widen = |(low, high): (usize, usize), at: usize| (low.min(at), high.max(at));
+            self.visible += 1;
+            self.columns = widen(self.columns, column);
+            self.rows = widen(self.rows, row);
+        }
+    }
+
+    /// The visible share; 0 of nothing.
+    fn share(&self) -> f64 {
+        self.visible as f64 / self.own.max(1) as f64
+    }
+
+    fn object(&self, shape: &Shape) -> Object {
+        let ((left, right), (top, bottom)) = (self.columns, self.rows);
+        let frame = shape.extent();
+        Object {
+            class: shape.class(),
+            bounds: Rect::new(left as f32, top as f32, right as f32, bottom as f32),
+            difficult: self.share() < DIFFICULT,
+            truncated: frame.x1.min(frame.y1) < -1.0 || frame.x2.max(frame.y2) > 1.0,
+            occluded: self.share() < OCCLUDED,
+        }
+    }
+}

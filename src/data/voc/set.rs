@@ -1,0 +1,189 @@
+//! One list of a devkit as an annotated set.
+
+use super::{
+    CLASSES, VocSource,
+    devkit::Devkit,
+    lists,
+    picture::{MaskFile, Picture},
+};
+use crate::data::{
+    annotated::{Annotated, Mask, Object, Presence},
+    annotated_source::Lists,
+    decode::decode,
+    error::DataError,
+    folder::Files,
+    source::{Dataset, RgbImage, Split},
+};
+use rayon::prelude::*;
+use sha2::{Digest, Sha256};
+use std::{
+    collections::HashMap,
+    path::{Path, PathBuf},
+};
+
+/// The pictures of one list that have nothing wrong with them, in the list's order.
+#[derive(Debug)]
+pub struct Voc {
+    pictures: Vec<Picture>,
+    /// one per picture
+    presence: Vec<Vec<Presence>>,
+    classes: Vec<String>,
+}
+
+impl VocSource {
+    /// The devkit and the list of one split.
+    pub(super) fn list(&self, split: Split, lists: Lists) -> Result<(Devkit, PathBuf), DataError> {
+        let name = match split {
+            Split::Train => &self.train,
+            Split::Val => self.val.as_ref().ok_or(DataError::NoSplit { split: "val" })?,
+        };
+        let devkit = Devkit::find(&self.devkit, self.year, self.sbd.as_deref())?;
+        let list = lists::file(&devkit, lists, split, name);
+        Ok((devkit, list))
+    }
+}
+
+/// The pictures of one list of `Main` without their annotations.
+///
+/// # Errors
+/// No devkit or no list there.
+pub fn photographs(source: &VocSource, split: Split) -> Result<Files, DataError> {
+    let (devkit, list) = source.list(split, Lists::Main)?;
+    let paths = lists::read(&list)?.iter().map(|id| format!("{id}.jpg").into()).collect();
+    Ok(Files::listed(devkit.root.join("JPEGImages"), paths, vec![], vec![]))
+}
+
+impl Voc {
+    /// Opens the list of one split; a share of `max_bad` pictures may be faulty and is left out, each with a warning.
+    /// Pictures of a list for segmentation need masks, and these are all read here once.
+    ///
+    /// # Errors
+    /// No devkit or no list there, a list of a class that says nothing of a picture, too many faulty pictures.
+    pub fn open(source: &VocSource, split: Split, lists: Lists, max_bad: f64) -> Result<Self, DataError> {
+        let (devkit, list) = source.list(split, lists)?;
+        let ids = lists::read(&list)?;
+        let examined: Vec<(Picture, Vec<String>)> =
+            ids.par_iter().map(|id| examined(&devkit, id, split, lists)).collect();
+        let pictures = sound(examined, max_bad)?;
+        if pictures.is_empty() {
+            let expected = "at least one picture with nothing wrong".into();
+            return Err(DataError::Empty { path: list, expected });
+        }
+        let presence = match lists {
+            Lists::Main => listed_presence(&list, &pictures)?,
+            // the lists of classes are about the pictures of `Main`
+            Lists::Segmentation => pictures.iter().map(Picture::presence).collect(),
+        };
+        Ok(Self { pictures, presence, classes: CLASSES.map(String::from).to_vec() })
+    }
+}
+
+fn examined(devkit: &Devkit, id: &str, split: Split, lists: Lists) -> (Picture, Vec<String>) {
+    let (picture, mut faults) = Picture::read(devkit, id, split);
+    if lists == Lists::Segmentation && faults.is_empty() {
+        match picture.mask() {
+            Ok(Some(_)) => {}
+            Ok(None) => faults.push(format!("{} is not there", devkit.palette_mask(id).display())),
+            Err(error) => faults.push(error.to_string()),
+        }
+    }
+    (picture, faults)
+}
+
+/// The pictures without a fault; a warning for each of the others, and an error for too many.
+fn sound(examined: Vec<(Picture, Vec<String>)>, max_bad: f64) -> Result<Vec<Picture>, DataError> {
+    let len = examined.len();
+    let (good, bad): (Vec<_>, Vec<_>) = examined.into_iter().partition(|(_, faults)| faults.is_empty());
+    if bad.len() as f64 > max_bad * len as f64 {
+        let first = bad.iter().take(3).map(|(picture, faults)| (picture.id.clone(), faults.join("; ")));
+        return Err(DataError::TooManyBad { bad: bad.len(), len, allowed: max_bad, first: first.collect() });
+    }
+    for (number, (picture, faults)) in bad.iter().enumerate() {
+        let (id, why) = (&picture.id, faults.join("; "));
+        tracing::warn!("{id} is left out ({} of {} faulty pictures): {why}", number + 1, bad.len());
+    }
+    Ok(good.into_iter().map(|(picture, _)| picture).collect())
+}
+
+/// What the lists of the classes say of each picture, and what its objects say where a class has no list.
+fn listed_presence(list: &Path, pictures: &[Picture]) -> Result<Vec<Vec<Presence>>, DataError> {
+    let classes = lists::presence(list)?;
+    let of = |picture: &Picture| {
+        let mut presence = picture.presence();
+        for ((class, of), known) in CLASSES.iter().zip(&mut presence).zip(&classes) {
+            let Some(known) = known else { continue };
+            *of = said(known, &picture.id, &lists::class_file(list, class))?;
+        }
+        Ok(presence)
+    };
+    pictures.iter().map(of).collect()
+}
+
+fn said(known: &HashMap<String, Presence>, id: &str, file: &Path) -> Result<Presence, DataError> {
+    let reason = || format!("says nothing of {id}, which the list of all classes has; add it, or remove the file");
+    known.get(id).copied().ok_or_else(|| DataError::Table { path: file.into(), reason: reason() })
+}
+
+impl Dataset for Voc {
+    fn len(&self) -> usize {
+        self.pictures.len()
+    }
+    fn classes(&self) -> &[String] {
+        &self.classes
+    }
+    /// None: a picture has more than one label.
+    fn label(&self, _: usize) -> Option<u32> {
+        None
+    }
+    fn name(&self, index: usize) -> String {
+        self.pictures[index].photograph.display().to_string()
+    }
+    fn image(&self, index: usize) -> Result<RgbImage, DataError> {
+        let Picture { photograph, size, .. } = &self.pictures[index];
+        pixels(photograph, *size).map_err(|reason| DataError::Image { name: self.name(index), reason })
+    }
+    /// Over identifiers, sizes, objects, labels and the kind of mask: a copy elsewhere has the same fingerprint.
+    fn fingerprint(&self) -> String {
+        let mut hash = Sha256::new();
+        hash.update(format!("voc {}\n", self.pictures.len()));
+        for (picture, presence) in self.pictures.iter().zip(&self.presence) {
+            let mask = match picture.mask {
+                None => "none",
+                Some(MaskFile::Palette(_)) => "palette",
+                Some(MaskFile::Sbd(_)) => "sbd",
+            };
+            let Picture { id, size, objects, .. } = picture;
+            hash.update(format!("{id} {size:?} {objects:?} {presence:?} {mask}\n"));
+        }
+        format!("{:x}", hash.finalize())
+    }
+}
+
+/// The decoded picture, of the size that its annotation gives.
+pub(super) fn pixels(photograph: &Path, (width, height): (usize, usize)) -> Result<RgbImage, String> {
+    let bytes = std::fs::read(photograph).map_err(|e| format!("cannot be read: {e}"))?;
+    let image = decode(&bytes).map_err(|e| e.to_string())?;
+    if (image.width, image.height) != (width, height) {
+        let (w, h) = (image.width, image.height);
+        return Err(format!("is {w}×{h}, but its annotation says {width}×{height}"));
+    }
+    Ok(image)
+}
+
+impl Annotated for Voc {
+    fn id(&self, index: usize) -> &str {
+        &self.pictures[index].id
+    }
+    fn size(&self, index: usize) -> (usize, usize) {
+        self.pictures[index].size
+    }
+    fn objects(&self, index: usize) -> &[Object] {
+        &self.pictures[index].objects
+    }
+    fn presence(&self, index: usize) -> Vec<Presence> {
+        self.presence[index].clone()
+    }
+    fn mask(&self, index: usize) -> Result<Option<Mask>, DataError> {
+        self.pictures[index].mask()
+    }
+}
