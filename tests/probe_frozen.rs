@@ -5,7 +5,6 @@ use candle_core::{Device, Tensor};
 use hueristic::{
     backbones::{BackboneSpec, Build, Graph, network::Network},
     bounded::{Count, Positive},
-    color::lab,
     data::{
         annotated::Presence,
         loader::{Loader, Pass},
@@ -17,7 +16,7 @@ use hueristic::{
         optim::{Gradients, Optimizer, OptimizerSpec},
         params::Params,
     },
-    pretext::{colorizer::lightness, supervised::Supervised},
+    pretext::supervised::Supervised,
     probe::{
         downsample::downsample,
         features::{Examples, FeatureSpec, Features, Squashed, extract},
@@ -330,7 +329,7 @@ fn features_are_the_taps_of_every_readable_picture() -> Result<()> {
     assert!(taken.len() == 2 && taken.iter().all(|f| f.indices() == kept));
     let mut single = loader(set, Pass::Once, 7, &lenient)?;
     let Some(batch) = single.next_batch()? else { panic!("six pictures can be read") };
-    let x = lightness(&lab::rgb_to_lab(&batch.pixels)?)?;
+    let x = network.input().read(&batch.pixels)?;
     let maps = network.forward(&x, &["conv5", "conv2"], &Mode::Frozen)?;
     for (features, map) in taken.iter().zip(&maps) {
         let expected = downsample(map, 500, spec.protocol)?.to_vec2::<f32>()?;

@@ -11,7 +11,7 @@ import warnings
 import numpy as np
 import sklearn
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.metrics import average_precision_score, precision_recall_curve
+from sklearn.metrics import average_precision_score
 from sklearn.model_selection import StratifiedKFold, cross_val_score
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.svm import LinearSVC
@@ -32,10 +32,12 @@ def pictures(n, direction):
 
 
 def envelope(labels, scores):
-    """Area under the monotone envelope of precision over recall; equal scores are one threshold."""
-    precision, recall, _ = precision_recall_curve(labels == 1, scores)
-    lifted = np.maximum.accumulate(precision)  # from recall 1 downwards
-    return float(np.sum((recall[:-1] - recall[1:]) * lifted[:-1]))
+    """Area under the monotone envelope of precision over recall; of equal scores the negatives come first."""
+    order = np.lexsort((labels == 1, -scores))
+    hits = np.cumsum(labels[order] == 1)
+    precision, recall = hits / np.arange(1, len(labels) + 1), np.concatenate([[0.0], hits / hits[-1]])
+    lifted = np.maximum.accumulate(precision[::-1])[::-1]
+    return float(np.sum(np.diff(recall) * lifted))
 
 
 def row_normalized(x):

@@ -101,7 +101,9 @@ pub fn annotated(name: &str, at: &Locations) -> Result<VocSource, DataError> {
     }
     match resolve(name, at)? {
         SourceSpec::Voc(source) => Ok(source),
-        other => Err(DataError::Spec(format!("`{name}` was found at {other}, which has neither boxes nor masks"))),
+        other => {
+            Err(DataError::Spec(format!("`{name}` was found at {other}, which has neither boxes nor masks")))
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! What a data set is, and how a spec names one.
-pub use super::{error::DataError, open::open};
 use super::voc::VocSource;
+pub use super::{error::DataError, open::open};
 use crate::bounded::{Count, Fraction};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;

@@ -8,7 +8,6 @@ use super::downsample::{Protocol, downsample};
 use crate::{
     backbones::network::Network,
     bounded::Count,
-    color::lab,
     data::{
         annotated::{Annotated, Presence},
         loader::Loader,
@@ -16,7 +15,6 @@ use crate::{
         transforms::{fit, resize_to},
     },
     nn::Mode,
-    pretext::colorizer::lightness,
 };
 use anyhow::{Result, ensure};
 use candle_core::Tensor;
@@ -261,8 +259,7 @@ pub fn extract(
     let mut indices = vec![];
     let bar = progress(loader.dataset().len(), what);
     while let Some(batch) = loader.next_batch()? {
-        let x = lightness(&lab::rgb_to_lab(&batch.pixels)?)?;
-        let maps = network.forward(&x, &taps, &Mode::Frozen)?;
+        let maps = network.forward(&network.input().read(&batch.pixels)?, &taps, &Mode::Frozen)?;
         for ((values, width), map) in matrices.iter_mut().zip(&maps) {
             *width = append(values, &downsample(map, spec.dimensions.get(), spec.protocol)?)?;
         }

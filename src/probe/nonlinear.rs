@@ -53,8 +53,8 @@ impl NonlinearProbeSpec {
         device: &Device,
     ) -> Result<Supervised> {
         let table = |batch_norm| {
-            let outputs = Some(classes);
-            backbone.table(&Build { graph: Graph::Transfer, batch_norm, input_channels: 1, outputs })
+            let (input_channels, outputs) = (backbone.input().channels(), Some(classes));
+            backbone.table(&Build { graph: Graph::Transfer, batch_norm, input_channels, outputs })
         };
         let (mut rows, mut fresh) = (table(false), table(self.batch_norm));
         let kept = self.kept(&rows, backbone.name())?;
@@ -62,7 +62,14 @@ impl NonlinearProbeSpec {
         let names: Vec<String> = rows.iter().map(|row| row.name.clone()).collect();
         rows.extend(fresh.drain(kept..));
         let mut params = Params::new(device);
-        let mut net = Network::new(backbone.name(), backbone.grid(), rows, &mut params, &rng.split("init"))?;
+        let mut net = Network::new(
+            backbone.name(),
+            backbone.grid(),
+            backbone.input(),
+            rows,
+            &mut params,
+            &rng.split("init"),
+        )?;
         if let Some(trained) = trained {
             load(&params, trained, &names)?;
         }

@@ -118,9 +118,7 @@ impl Dataset for Composite {
             for column in 0..self.size {
                 let noise = hash(grain, column as i32, row as i32) as f32 / u32::MAX as f32 - 0.5;
                 let seen = self.pixel(&self.layouts[index], &backdrop, row, column);
-                pixels.extend(
-                    seen.map(|v| ((v + 2.0 * NOISE * noise).clamp(0.0, 1.0) * 255.0 + 0.5) as u8),
-                );
+                pixels.extend(seen.map(|v| ((v + 2.0 * NOISE * noise).clamp(0.0, 1.0) * 255.0 + 0.5) as u8));
             }
         }
         Ok(RgbImage { width: self.size, height: self.size, pixels })
@@ -128,10 +126,7 @@ impl Dataset for Composite {
 
     fn fingerprint(&self) -> String {
         let (images, size, seed, split) = (self.len(), self.size, self.seed, name_of(self.split));
-        format!(
-            "{:x}",
-            Sha256::digest(format!("{GENERATOR}; {images} of {size}; seed {seed}; {split}"))
-        )
+        format!("{:x}", Sha256::digest(format!("{GENERATOR}; {images} of {size}; seed {seed}; {split}")))
     }
 }
 

@@ -2,12 +2,7 @@
 //! (`Main/dog_train.txt`: 1 it does, −1 it does not, 0 difficult examples only).
 
 use super::{CLASSES, devkit::Devkit};
-use crate::data::{
-    annotated::Presence,
-    annotated_source::Lists,
-    error::DataError,
-    source::Split,
-};
+use crate::data::{annotated::Presence, annotated_source::Lists, error::DataError, source::Split};
 use std::{
     collections::{HashMap, HashSet},
     fs,
@@ -73,7 +68,8 @@ pub fn read(list: &Path) -> Result<Vec<String>, DataError> {
 fn words(file: &Path) -> Result<Vec<(usize, Vec<String>)>, DataError> {
     let text = fs::read_to_string(file).map_err(|source| DataError::Io { path: file.into(), source })?;
     let lines = text.lines().enumerate();
-    let words = lines.map(|(i, line)| (i + 1, line.split_whitespace().map(str::to_owned).collect::<Vec<_>>()));
+    let words =
+        lines.map(|(i, line)| (i + 1, line.split_whitespace().map(str::to_owned).collect::<Vec<_>>()));
     Ok(words.filter(|(_, words)| !words.is_empty()).collect())
 }
 

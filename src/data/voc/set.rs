@@ -120,7 +120,8 @@ fn listed_presence(list: &Path, pictures: &[Picture]) -> Result<Vec<Vec<Presence
 }
 
 fn said(known: &HashMap<String, Presence>, id: &str, file: &Path) -> Result<Presence, DataError> {
-    let reason = || format!("says nothing of {id}, which the list of all classes has; add it, or remove the file");
+    let reason =
+        || format!("says nothing of {id}, which the list of all classes has; add it, or remove the file");
     known.get(id).copied().ok_or_else(|| DataError::Table { path: file.into(), reason: reason() })
 }
 

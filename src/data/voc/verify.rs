@@ -1,18 +1,8 @@
 //! What `data verify` says of a devkit: every picture of its lists decoded, every mask read, every fault named.
 
-use super::{
-    CLASSES, VocSource,
-    devkit::Devkit,
-    lists,
-    picture::Picture,
-    set::pixels,
-};
+use super::{CLASSES, VocSource, devkit::Devkit, lists, picture::Picture, set::pixels};
 use crate::data::{
-    annotated::Presence,
-    annotated_source::Lists,
-    error::DataError,
-    source::Split,
-    verify::spread,
+    annotated::Presence, annotated_source::Lists, error::DataError, source::Split, verify::spread,
 };
 use indicatif::{ProgressBar, ProgressStyle};
 use rayon::prelude::*;
@@ -151,13 +141,13 @@ fn look(devkit: Devkit, listed: Vec<Listed>) -> Result<VocReport, DataError> {
         compare(list, &pictures, &mut faults, &mut differing);
     }
     let faulty = |list: &Listed| {
-        list.ids.iter().filter(|id| pictures.get(id.as_str()).is_some_and(|one| !one.faults.is_empty())).count()
+        list.ids
+            .iter()
+            .filter(|id| pictures.get(id.as_str()).is_some_and(|one| !one.faults.is_empty()))
+            .count()
     };
-    let report = |list: &Listed| ListReport {
-        name: list.name.clone(),
-        images: list.ids.len(),
-        faulty: faulty(list),
-    };
+    let report =
+        |list: &Listed| ListReport { name: list.name.clone(), images: list.ids.len(), faulty: faulty(list) };
     let sizes = looked.iter().map(|one| one.picture.size).filter(|size| *size != (0, 0));
     let (widths, heights) = sizes.unzip();
     Ok(VocReport {

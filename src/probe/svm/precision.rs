@@ -1,46 +1,44 @@
 //! The two average precisions of FAIR's VOC07 protocol: scikit-learn's, without interpolation, chooses the cost; the area
 //! under the monotone envelope of precision over recall (PASCAL's from 2010 on) is what is reported.
-//!
-//! Pictures of equal score are one threshold in both, so that their order does not matter.
 
-/// True and false positives at every threshold, the highest score first; a NaN counts as the lowest.
-fn thresholds(scores: &[f64], positive: &[bool]) -> Vec<(f64, f64)> {
-    let value = |i: &usize| if scores[*i].is_nan() { f64::NEG_INFINITY } else { scores[*i] };
-    let mut order: Vec<usize> = (0..scores.len()).collect();
-    order.sort_by(|a, b| value(b).total_cmp(&value(a)));
-    let (mut hits, mut misses) = (0.0, 0.0);
-    let tally = |tie: &[usize]| {
-        let right = tie.iter().filter(|i| positive[**i]).count() as f64;
-        (hits, misses) = (hits + right, misses + tie.len() as f64 - right);
-        (hits, misses)
-    };
-    order.chunk_by(|a, b| value(a) == value(b)).map(tally).collect()
+/// Scores in falling order with whether they are positive; a NaN counts as the lowest, and of equal scores the negatives
+/// come first.
+fn ranked(scores: &[f64], positive: &[bool]) -> Vec<(f64, bool)> {
+    let number = |score: &f64| if score.is_nan() { f64::NEG_INFINITY } else { *score };
+    let mut ranked: Vec<(f64, bool)> = scores.iter().map(number).zip(positive.iter().copied()).collect();
+    ranked.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
+    ranked
 }
 
-/// Mean of the precision at every threshold, weighted by the recall gained there; None without positives.
+/// Mean of the precision at every threshold, weighted by the recall gained there: scikit-learn's
+/// `average_precision_score`. Equal scores are one threshold. None without positives.
 pub fn stepwise(scores: &[f64], positive: &[bool]) -> Option<f64> {
-    area(scores, positive, |_| {})
+    let (mut sum, mut found, mut seen) = (0.0, 0, 0);
+    for tie in ranked(scores, positive).chunk_by(|a, b| a.0 == b.0) {
+        let hits = tie.iter().filter(|(_, positive)| *positive).count();
+        (found, seen) = (found + hits, seen + tie.len());
+        sum += hits as f64 * found as f64 / seen as f64;
+    }
+    (found > 0).then(|| sum / found as f64)
 }
 
-/// The same with each precision raised to the best at any higher recall.
+/// The same with each precision raised to the best at any higher recall. Equal scores count against us: the negatives
+/// among them rank first. None without positives.
 pub fn envelope(scores: &[f64], positive: &[bool]) -> Option<f64> {
-    area(scores, positive, |precisions| {
-        let mut best = 0f64;
-        for precision in precisions.iter_mut().rev() {
-            best = best.max(*precision);
-            *precision = best;
+    let mut found = 0;
+    let mut precisions = vec![];
+    for (place, (_, positive)) in ranked(scores, positive).iter().enumerate() {
+        if *positive {
+            found += 1;
+            precisions.push(f64::from(found) / (place + 1) as f64);
         }
-    })
-}
-
-fn area(scores: &[f64], positive: &[bool], interpolate: impl Fn(&mut [f64])) -> Option<f64> {
-    let steps = thresholds(scores, positive);
-    let all = steps.last().map(|(hits, _)| *hits).filter(|hits| *hits > 0.0)?;
-    let mut precisions: Vec<f64> = steps.iter().map(|(hits, misses)| hits / (hits + misses)).collect();
-    interpolate(&mut precisions);
-    let before = std::iter::once(0.0).chain(steps.iter().map(|(hits, _)| *hits));
-    let gained = steps.iter().zip(before).map(|((hits, _), before)| hits - before);
-    Some(gained.zip(precisions).map(|(gained, precision)| gained / all * precision).sum())
+    }
+    let (mut best, mut sum) = (0f64, 0.0);
+    for precision in precisions.iter().rev() {
+        best = best.max(*precision);
+        sum += best;
+    }
+    (found > 0).then(|| sum / f64::from(found))
 }
 
 #[cfg(test)]
@@ -61,6 +59,7 @@ mod tests {
     fn ties_nan_and_no_positives() {
         for mean in [stepwise, envelope] {
             assert_eq!(mean(&[1.0; 4], &[true, false, false, false]), Some(0.25));
+            assert_eq!(mean(&[1.0; 4], &[true; 4]), Some(1.0));
             assert_eq!(mean(&[1.0; 4], &[false, false, false, true]), Some(0.25));
             assert_eq!(mean(&[f64::NAN, -1e9], &[true, false]), Some(0.5));
             assert_eq!(mean(&[1.0, 2.0], &[false, false]), None);

@@ -124,7 +124,11 @@ impl Outline {
         match self {
             Self::Disc => lerp(0.95, 0.3, step(0.1, 1.0, r)),
             Self::Square => {
-                if (floor((u + 0.7) / 0.35) + floor((v + 0.7) / 0.35)) % 2 == 0 { 0.9 } else { 0.25 }
+                if (floor((u + 0.7) / 0.35) + floor((v + 0.7) / 0.35)) % 2 == 0 {
+                    0.9
+                } else {
+                    0.25
+                }
             }
             Self::Triangle => lerp(0.3, 0.85, step(0.35, 0.65, zigzag(v * 2.6))),
             Self::Ring => 0.92,
