@@ -66,7 +66,7 @@ pub(super) fn run(verb: Data) -> Result<Done> {
 
 fn verify(what: &str, at: &Locations) -> Result<Done> {
     if let Some(report) = devkit(what, at)? {
-        return Ok(Done { exit: i32::from(!report.is_sound()), ..Done::ok(report.to_string()) });
+        return Ok(Done { exit: u8::from(!report.is_sound()), ..Done::ok(report.to_string()) });
     }
     let mut done = Done::ok("");
     for spec in data_specs(what)? {
