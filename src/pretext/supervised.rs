@@ -36,7 +36,12 @@ impl Supervised {
         let build = Build { graph, batch_norm: true, input_channels, outputs: Some(classes) };
         let mut params = Params::new(device);
         let net = backbone.build(&build, &mut params, &rng.split("init"))?;
-        Ok(Self { net, params })
+        Ok(Self::of(net, params))
+    }
+
+    /// A network at hand, whose last row answers and whose parameters are `params`.
+    pub fn of(net: Network, params: Params) -> Self {
+        Self { net, params }
     }
 
     /// Logits `(B, classes)`.

@@ -1,0 +1,319 @@
+//! Features of whole sets: a frozen network over every picture once, each tap as one matrix, for the probes that see all
+//! examples at a time (support vector machines, nearest neighbours). FAIR's benchmark (Goyal et al. 2019) takes them from
+//! pictures squashed to a square, without augmentation; [`Squashed`] is that.
+//!
+//! Does not: keep matrices on disk.
+
+use super::downsample::{Protocol, downsample};
+use crate::{
+    backbones::network::Network,
+    bounded::Count,
+    data::{
+        annotated::{Annotated, Presence},
+        loader::Loader,
+        source::{DataError, Dataset, RgbImage},
+        transforms::{fit, resize_to},
+    },
+    nn::Mode,
+};
+use anyhow::{Result, ensure};
+use candle_core::Tensor;
+use fast_image_resize::Resizer;
+use indicatif::{ProgressBar, ProgressStyle};
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+use std::{
+    io::{self, IsTerminal},
+    sync::Arc,
+};
+
+/// Which features are taken; the defaults are those of FAIR's linear SVMs on AlexNet.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct FeatureSpec {
+    /// Taps of the backbone (after their ReLU or pooling), all taken in one pass.
+    pub layers: Vec<String>,
+    pub protocol: Protocol,
+    /// Numbers that a layer's map is brought down to, at most.
+    pub dimensions: Count,
+    /// Short side of a picture before it is squashed to a square; absent: pictures are cropped as the data says.
+    pub squash: Option<Count>,
+}
+
+impl Default for FeatureSpec {
+    fn default() -> Self {
+        Self {
+            layers: (1..=5).map(|i| format!("conv{i}")).collect(),
+            protocol: Protocol::Avgpool,
+            dimensions: Count::of(9600),
+            squash: Some(Count::of(256)),
+        }
+    }
+}
+
+/// A matrix `(n, d)`, one row a picture.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Features {
+    values: Vec<f32>,
+    width: usize,
+    /// Index in its data set of each row's picture.
+    indices: Vec<usize>,
+}
+
+impl Features {
+    /// Rows of `width` numbers, one after another, of pictures 0, 1, ….
+    ///
+    /// # Errors
+    /// Numbers that are not whole rows, or not finite.
+    pub fn new(values: Vec<f32>, width: usize) -> Result<Self> {
+        ensure!(
+            width > 0 && values.len().is_multiple_of(width),
+            "features: {} numbers are no rows of {width}",
+            values.len()
+        );
+        let indices = (0..values.len() / width).collect();
+        Self::of_pictures(values, width, indices)
+    }
+
+    fn of_pictures(values: Vec<f32>, width: usize, indices: Vec<usize>) -> Result<Self> {
+        if let Some(at) = values.iter().position(|v| !v.is_finite()) {
+            anyhow::bail!(
+                "features: picture {} gives {}; the network has diverged, or its weights are damaged",
+                indices[at / width],
+                values[at]
+            )
+        }
+        Ok(Self { values, width, indices })
+    }
+
+    /// Rows, n.
+    pub fn len(&self) -> usize {
+        self.indices.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.indices.is_empty()
+    }
+
+    /// Numbers of a row, d.
+    pub fn width(&self) -> usize {
+        self.width
+    }
+
+    /// All rows, one after another.
+    pub fn values(&self) -> &[f32] {
+        &self.values
+    }
+
+    /// Index in its data set of each row's picture; pictures that could not be read have no row.
+    pub fn indices(&self) -> &[usize] {
+        &self.indices
+    }
+
+    pub fn row(&self, i: usize) -> &[f32] {
+        &self.values[i * self.width..(i + 1) * self.width]
+    }
+
+    /// Every row divided by (its L2 norm + `epsilon`); a row of zeros stays one.
+    pub fn normalized(&self, epsilon: f64) -> Self {
+        let mut values = self.values.clone();
+        values.par_chunks_exact_mut(self.width).for_each(|row| {
+            let norm = row.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>().sqrt() + epsilon;
+            if norm > 0.0 {
+                row.iter_mut().for_each(|v| *v = (f64::from(*v) / norm) as f32);
+            }
+        });
+        Self { values, ..self.clone() }
+    }
+}
+
+/// Features with what each picture shows.
+#[derive(Clone, Debug)]
+pub struct Examples {
+    features: Features,
+    /// For each row, for each class.
+    presence: Vec<Vec<Presence>>,
+}
+
+impl Examples {
+    /// One list of classes for each row.
+    ///
+    /// # Errors
+    /// No rows, or lists of another number or of different lengths.
+    pub fn new(features: Features, presence: Vec<Vec<Presence>>) -> Result<Self> {
+        ensure!(!features.is_empty(), "there are no pictures to take features from");
+        ensure!(
+            presence.len() == features.len(),
+            "{} rows of features with labels for {}",
+            features.len(),
+            presence.len()
+        );
+        let classes = presence[0].len();
+        ensure!(
+            classes > 0 && presence.iter().all(|row| row.len() == classes),
+            "the pictures have labels for different numbers of classes"
+        );
+        Ok(Self { features, presence })
+    }
+
+    /// What the set says that each picture shows.
+    ///
+    /// # Errors
+    /// As [`Examples::new`].
+    pub fn annotated(features: Features, set: &dyn Annotated) -> Result<Self> {
+        let presence = features.indices().iter().map(|&i| set.presence(i)).collect();
+        Self::new(features, presence)
+    }
+
+    /// One label a row: its class is present, all others are absent.
+    ///
+    /// # Errors
+    /// As [`Examples::new`], and a label that is not below `classes`.
+    pub fn one_label(features: Features, labels: &[u32], classes: usize) -> Result<Self> {
+        let row = |&label: &u32| {
+            ensure!((label as usize) < classes, "label {label} with {classes} classes");
+            let mut row = vec![Presence::Absent; classes];
+            row[label as usize] = Presence::Present;
+            Ok(row)
+        };
+        let presence = labels.iter().map(row).collect::<Result<_>>()?;
+        Self::new(features, presence)
+    }
+
+    pub fn features(&self) -> &Features {
+        &self.features
+    }
+
+    pub fn classes(&self) -> usize {
+        self.presence[0].len()
+    }
+
+    /// What each row says of `class`.
+    ///
+    /// # Panics
+    /// When there is no such class.
+    pub fn of_class(&self, class: usize) -> Vec<Presence> {
+        self.presence.iter().map(|row| row[class]).collect()
+    }
+}
+
+/// A set whose pictures are scaled to a short side, then squashed to a square whatever their aspect.
+pub struct Squashed {
+    inner: Arc<dyn Dataset>,
+    short: usize,
+    side: usize,
+}
+
+impl Squashed {
+    /// FAIR: `short` 256, `side` 227. Read it with a loader whose crop is `side` and which resizes nothing.
+    pub fn new(inner: Arc<dyn Dataset>, short: usize, side: usize) -> Self {
+        Self { inner, short, side }
+    }
+}
+
+impl Dataset for Squashed {
+    fn len(&self) -> usize {
+        self.inner.len()
+    }
+
+    fn classes(&self) -> &[String] {
+        self.inner.classes()
+    }
+
+    fn label(&self, index: usize) -> Option<u32> {
+        self.inner.label(index)
+    }
+
+    fn name(&self, index: usize) -> String {
+        self.inner.name(index)
+    }
+
+    fn image(&self, index: usize) -> Result<RgbImage, DataError> {
+        let image = self.inner.image(index)?;
+        let mut resizer = Resizer::new();
+        let first = fit(image.width, image.height, self.short);
+        let squashed = resize_to(&image, first, &mut resizer)
+            .and_then(|image| resize_to(&image, (self.side, self.side), &mut resizer));
+        squashed.map_err(|e| DataError::Image { name: self.name(index), reason: e.to_string() })
+    }
+
+    fn fingerprint(&self) -> String {
+        format!("{} squashed {} {}", self.inner.fingerprint(), self.short, self.side)
+    }
+}
+
+/// The features of every readable picture of `loader` (a single pass, which stands at its beginning), one matrix for each
+/// layer of `spec`, in its order. `what` is what the progress line calls it.
+///
+/// # Errors
+/// An unknown layer, pictures that cannot be read, features that are not finite.
+pub fn extract(
+    network: &Network,
+    loader: &mut Loader,
+    spec: &FeatureSpec,
+    what: &str,
+) -> Result<Vec<Features>> {
+    ensure!(!spec.layers.is_empty(), "features: no layer is named; give `layers:`");
+    let taps: Vec<&str> = spec.layers.iter().map(String::as_str).collect();
+    let mut matrices = vec![(vec![], 0); taps.len()];
+    let mut indices = vec![];
+    let bar = progress(loader.dataset().len(), what);
+    while let Some(batch) = loader.next_batch()? {
+        let maps = network.forward(&network.input().read(&batch.pixels)?, &taps, &Mode::Frozen)?;
+        for ((values, width), map) in matrices.iter_mut().zip(&maps) {
+            *width = append(values, &downsample(map, spec.dimensions.get(), spec.protocol)?)?;
+        }
+        bar.inc(batch.indices.len() as u64);
+        indices.extend(batch.indices);
+    }
+    bar.finish_and_clear();
+    tracing::info!("{what}: features of {} pictures at {}", indices.len(), spec.layers.join(", "));
+    ensure!(!indices.is_empty(), "{what}: there are no pictures to take features from");
+    let matrix = |(values, width)| Features::of_pictures(values, width, indices.clone());
+    matrices.into_iter().map(matrix).collect()
+}
+
+/// Appends rows `(B, D)`; their width D.
+fn append(values: &mut Vec<f32>, rows: &Tensor) -> Result<usize> {
+    values.extend(rows.flatten_all()?.to_vec1::<f32>()?);
+    Ok(rows.dim(1)?)
+}
+
+/// A bar of `steps` on a terminal, nothing elsewhere.
+pub(super) fn progress(steps: usize, what: &str) -> ProgressBar {
+    if !io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let bar = ProgressBar::new(steps as u64).with_message(what.to_string());
+    match ProgressStyle::with_template("{msg} {bar:16} {pos}/{len}  ETA {eta}") {
+        Ok(style) => bar.with_style(style),
+        Err(_) => bar,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_are_divided_by_their_norm() -> Result<()> {
+        let features = Features::new(vec![3.0, 4.0, 0.0, 0.0], 2)?;
+        assert_eq!(features.normalized(0.0).values(), [0.6, 0.8, 0.0, 0.0]);
+        assert_eq!(features.normalized(5.0).row(0), [0.3, 0.4]);
+        Ok(())
+    }
+
+    #[test]
+    fn what_is_no_matrix_is_refused() -> Result<()> {
+        assert!(Features::new(vec![1.0; 5], 2).is_err());
+        assert!(Features::new(vec![], 0).is_err());
+        let Err(error) = Features::new(vec![1.0, 1.0, f32::NAN, 1.0], 2) else { panic!("NaN got in") };
+        assert!(error.to_string().contains("picture 1 gives NaN"), "{error}");
+        let rows = || Features::new(vec![1.0; 4], 2);
+        assert!(Examples::one_label(rows()?, &[0], 2).is_err(), "one label for two rows");
+        assert!(Examples::one_label(rows()?, &[0, 2], 2).is_err(), "label 2 of 2 classes");
+        let examples = Examples::one_label(rows()?, &[0, 1], 2)?;
+        assert_eq!(examples.of_class(1), [Presence::Absent, Presence::Present]);
+        Ok(())
+    }
+}
