@@ -14,7 +14,7 @@ use std::{
 
 use Colors::{Color, Gray};
 use TransferMetric::{MeanAveragePrecision, MeanIu, Top1};
-use TransferTask::{Classification, Detection, Knn, Segmentation};
+use TransferTask::{Classification, Detection, Knn, Nonlinear, Segmentation};
 
 fn row(backbone: &str, task: TransferTask, variant: &str, input: Colors, value: f64) -> TransferRow {
     let metric = match task {
@@ -111,6 +111,20 @@ fn published_rows_stand_only_where_they_compare() {
 }
 
 #[test]
+fn two_benchmarks_share_a_table_and_count_their_footnotes_on() {
+    let probe = TransferRow { metric: Top1, ..row("a", Nonlinear, "conv4", Gray, 0.4) };
+    let detection = stage(0, "voc2007", "p", vec![row("a", Detection, "all", Gray, 0.5)]);
+    let text = table(&[detection, stage(0, "imagenet", "p", vec![probe])]).unwrap().text();
+    let of = |method: &str| text.lines().find(|line| line.starts_with(method)).unwrap();
+    assert!(of("RotNet [").contains("50.0") && of("Misra").contains("42.4"), "{text}");
+    // A number for each source, none twice.
+    let notes = text.lines().filter(|line| line.starts_with('['));
+    let numbers: Vec<_> = notes.map(|line| line.split(']').next().unwrap()).collect();
+    let expected: Vec<_> = (1..=numbers.len()).map(|n| format!("[{n}")).collect();
+    assert_eq!(numbers, expected);
+}
+
+#[test]
 fn columns_of_one_name_say_their_data() {
     let on = |dataset| stage(0, dataset, "p", vec![row("a", Classification, "all", Gray, 0.5)]);
     let titles = table(&[on("voc2007"), on("voc2012")]).unwrap().titles();
@@ -176,7 +190,7 @@ fn run_directories_end_in_tables_and_a_plot() {
     assert_eq!(names(&paths.plots), ["transfer.svg", "transfer.png"]);
     assert!(paths.text.contains("Class. fc6-8"));
     let svg = fs::read_to_string(out.join("transfer.svg")).unwrap();
-    // The ground, eight bars of three backbones and their squares in the legend.
+    // The ground, nine bars of three backbones, and their squares in the legend.
     assert_eq!(svg.matches("<rect").count(), 1 + 9 + 3, "{svg}");
     let png = image::open(out.join("transfer.png")).unwrap();
     assert!(png.width() > 800 && png.height() == 1040, "{} × {}", png.width(), png.height());

@@ -127,7 +127,7 @@ fn network(stage: &Stage, data: &DataSpec, classes: usize) -> Result<Summary> {
             match &s.task {
                 PretextSpec::Colorization(spec) => Colorizer::build(spec),
                 PretextSpec::CrossChannel(spec) => Problem::from(*spec).build(),
-                PretextSpec::Autoencoder => Problem::autoencoder().build(),
+                PretextSpec::Autoencoder(spec) => Problem::from(*spec).build(),
             }
         }
         Stage::Supervised(s) => build(s.graph, true, Some(classes)),

@@ -87,7 +87,7 @@ impl Fit<'_> {
         match &stage.task {
             PretextSpec::Colorization(spec) => self.colorization(spec, stage, run),
             PretextSpec::CrossChannel(spec) => self.cross_channel((*spec).into(), stage, run),
-            PretextSpec::Autoencoder => self.cross_channel(Problem::autoencoder(), stage, run),
+            PretextSpec::Autoencoder(spec) => self.cross_channel((*spec).into(), stage, run),
         }
     }
 

@@ -51,6 +51,11 @@ pub struct CrossChannelSpec {
     pub loss: CrossChannelLoss,
 }
 
+/// Lab from Lab, by regression: there is nothing to choose. In YAML: `task: autoencoder`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct AutoencoderSpec {}
+
 /// Which half is predicted from the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -70,21 +75,6 @@ pub enum CrossChannelLoss {
     Classification,
     /// Half the squared distance in Lab, summed over label pixels.
     Regression,
-}
-
-impl CrossChannelSpec {
-    fn problem(self) -> Problem {
-        let (sees, predicts) = match self.predict {
-            Predicted::Ab => (Channels::Lightness, Channels::Ab),
-            Predicted::Lightness => (Channels::Ab, Channels::Lightness),
-        };
-        let criterion = match (self.loss, self.predict) {
-            (CrossChannelLoss::Regression, _) => Criterion::Regression,
-            (CrossChannelLoss::Classification, Predicted::Ab) => Criterion::Ab(Arc::new(Bins::new(GRID))),
-            (CrossChannelLoss::Classification, Predicted::Lightness) => Criterion::Lightness,
-        };
-        Problem { sees, predicts, criterion }
-    }
 }
 
 /// What is to be predicted from what.
@@ -107,16 +97,26 @@ enum Criterion {
 
 impl From<CrossChannelSpec> for Problem {
     fn from(spec: CrossChannelSpec) -> Self {
-        spec.problem()
+        let (sees, predicts) = match spec.predict {
+            Predicted::Ab => (Channels::Lightness, Channels::Ab),
+            Predicted::Lightness => (Channels::Ab, Channels::Lightness),
+        };
+        let criterion = match (spec.loss, spec.predict) {
+            (CrossChannelLoss::Regression, _) => Criterion::Regression,
+            (CrossChannelLoss::Classification, Predicted::Ab) => Criterion::Ab(Arc::new(Bins::new(GRID))),
+            (CrossChannelLoss::Classification, Predicted::Lightness) => Criterion::Lightness,
+        };
+        Self { sees, predicts, criterion }
+    }
+}
+
+impl From<AutoencoderSpec> for Problem {
+    fn from(_: AutoencoderSpec) -> Self {
+        Self { sees: Channels::Lab, predicts: Channels::Lab, criterion: Criterion::Regression }
     }
 }
 
 impl Problem {
-    /// Lab from Lab, by regression.
-    pub fn autoencoder() -> Self {
-        Self { sees: Channels::Lab, predicts: Channels::Lab, criterion: Criterion::Regression }
-    }
-
     /// What the network is shown.
     pub fn sees(&self) -> Channels {
         self.sees

@@ -21,5 +21,5 @@ pub enum PretextSpec {
     /// One half of Lab from the other.
     CrossChannel(cross_channel::CrossChannelSpec),
     /// Lab from Lab.
-    Autoencoder,
+    Autoencoder(cross_channel::AutoencoderSpec),
 }

@@ -101,9 +101,11 @@ impl Published {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Block {
     pub title: String,
-    /// Method, values in percent, number of the footnote from 1.
+    /// Method, values in percent, place of the footnote.
     pub rows: Vec<(String, Vec<Option<f64>>, usize)>,
     pub footnotes: Vec<String>,
+    /// Footnotes of blocks above this one, which are counted on from.
+    pub above: usize,
 }
 
 impl Block {
@@ -126,17 +128,21 @@ impl Block {
         Ok((!block.rows.is_empty()).then_some(block))
     }
 
-    /// The number of the footnote that tells a row's source, new or known.
+    /// The place of the footnote that tells a row's source, new or known.
     fn footnote(&mut self, row: &PublishedRow, sources: &BTreeMap<String, String>) -> usize {
         let sources: Vec<&str> =
             row.sources.iter().filter_map(|key| sources.get(key).map(String::as_str)).collect();
         let parts = [Some(sources.join("; ")), row.note.clone(), (!row.firm).then(|| UNSURE.into())];
         let text = parts.into_iter().flatten().collect::<Vec<_>>().join(" – ");
         let known = self.footnotes.iter().position(|known| *known == text);
-        1 + known.unwrap_or_else(|| {
+        known.unwrap_or_else(|| {
             self.footnotes.push(text);
             self.footnotes.len() - 1
         })
+    }
+
+    fn number(&self, footnote: usize) -> usize {
+        self.above + footnote + 1
     }
 
     /// Rows of cells to go below a measured table's: a rule with what they are, then `method [footnote]` and values.
@@ -146,14 +152,17 @@ impl Block {
         grid[0].resize(columns + 1, String::new());
         for (method, values, footnote) in &self.rows {
             let cells = values.iter().map(|v| v.map_or("–".into(), |v| format!("{v:.1}")));
-            grid.push(std::iter::once(format!("{method} [{footnote}]")).chain(cells).collect());
+            grid.push(
+                std::iter::once(format!("{method} [{}]", self.number(*footnote))).chain(cells).collect(),
+            );
         }
         grid
     }
 
     /// What the rows are, then the footnotes; lines end in two spaces, which keeps them apart in Markdown.
     pub fn notes(&self) -> String {
-        let footnotes = self.footnotes.iter().enumerate().map(|(i, text)| format!("[{}] {text}", i + 1));
+        let footnotes =
+            self.footnotes.iter().enumerate().map(|(i, text)| format!("[{}] {text}", self.number(i)));
         let lines = std::iter::once(format!("Published: {}", self.title)).chain(footnotes);
         lines.collect::<Vec<_>>().join("  \n") + "\n"
     }
@@ -204,7 +213,7 @@ mod tests {
         let block = Block::of(Benchmark::Pascal, &[Some("Seg."), None]).unwrap().unwrap();
         assert!(block.rows.iter().all(|(_, values, _)| values[0].is_some() && values[1].is_none()));
         let (_, _, footnote) = block.rows.iter().find(|(method, ..)| method.starts_with("Noroozi")).unwrap();
-        assert!(block.footnotes[footnote - 1].ends_with(UNSURE));
+        assert!(block.footnotes[*footnote].ends_with(UNSURE));
         assert_eq!(block.grid()[0], ["published", "", ""]);
         assert!(block.notes().contains("[1] Zhang, Isola and Efros"));
         assert_eq!(Block::of(Benchmark::Pascal, &[None]).unwrap(), None);

@@ -147,7 +147,7 @@ pub struct TransferTable {
     pub cells: Vec<Vec<Option<MeanStd>>>,
     /// All seeds that any cell is over, ascending.
     pub seeds: Vec<u64>,
-    published: Option<Block>,
+    published: Vec<Block>,
 }
 
 /// One measured value with where it goes.
@@ -200,8 +200,7 @@ pub fn table(results: &[TransferResult]) -> Result<TransferTable> {
         MeanStd::of(&here.map(|e| e.row.value).collect::<Vec<_>>()).map(MeanStd::percent)
     };
     let cells = lines.iter().map(|line| columns.iter().map(|column| cell(line, column)).collect()).collect();
-    let comparable: Vec<Option<&str>> = columns.iter().map(pascal).collect();
-    let published = Block::of(Benchmark::Pascal, &comparable)?;
+    let published = published(&columns)?;
     Ok(TransferTable { columns, lines, cells, seeds, published })
 }
 
@@ -242,6 +241,28 @@ fn depth(column: &Column) -> (usize, String) {
         Some(place) => (place, String::new()),
         None => (TRAINED.len(), column.variant.clone()),
     }
+}
+
+/// What the literature reports for these columns.
+fn published(columns: &[Column]) -> Result<Vec<Block>> {
+    let mut blocks: Vec<Block> = vec![];
+    for (benchmark, name) in [
+        (Benchmark::Pascal, pascal as fn(&Column) -> Option<&str>),
+        (Benchmark::ImagenetNonlinear, imagenet_nonlinear),
+    ] {
+        if let Some(block) = Block::of(benchmark, &columns.iter().map(name).collect::<Vec<_>>())? {
+            let above = blocks.iter().map(|block| block.footnotes.len()).sum();
+            blocks.push(Block { above, ..block });
+        }
+    }
+    Ok(blocks)
+}
+
+/// The layer of a non-linear probe on ImageNet.
+fn imagenet_nonlinear(column: &Column) -> Option<&str> {
+    let Column { task, variant, metric, dataset, .. } = column;
+    let same = *task == TransferTask::Nonlinear && *metric == TransferMetric::Top1 && dataset == "imagenet";
+    same.then_some(variant)
 }
 
 /// What the paper's Table 2 calls a column; None where it has none like it: VOC data, trained as there.
@@ -332,7 +353,7 @@ impl TransferTable {
     }
 
     fn rendered(&self, render: fn(&[Vec<String>]) -> String) -> String {
-        let notes = self.published.as_ref().map_or(String::new(), |block| format!("\n{}", block.notes()));
+        let notes: String = self.published.iter().map(|block| format!("\n{}", block.notes())).collect();
         format!("{}\n\n{}\n{}{notes}", self.header(), render(&self.grid()), self.meanings())
     }
 
@@ -361,16 +382,18 @@ impl TransferTable {
             out +=
                 &csv_line(&about.into_iter().chain(figures).chain(["measured".into()]).collect::<Vec<_>>());
         }
-        for (method, values, footnote) in self.published.iter().flat_map(|block| &block.rows) {
-            let source = self.published.as_ref().and_then(|block| block.footnotes.get(footnote - 1));
-            let figures = values
-                .iter()
-                .flat_map(|v| [v.map_or(String::new(), |v| format!("{v}")), String::new(), String::new()]);
-            let about = ["published".to_string(), method.clone(), String::new()];
-            out += &csv_line(&about.into_iter().chain(figures).chain(source.cloned()).collect::<Vec<_>>());
-        }
-        out
+        out + &self.published.iter().map(published_csv).collect::<String>()
     }
+}
+
+fn published_csv(block: &Block) -> String {
+    let line = |(method, values, footnote): &(String, Vec<Option<f64>>, usize)| {
+        let figure = |v: &Option<f64>| [v.map_or(String::new(), |v| v.to_string()), "".into(), "".into()];
+        let about = ["published".to_string(), method.clone(), String::new()];
+        let source = block.footnotes.get(*footnote).cloned();
+        csv_line(&about.into_iter().chain(values.iter().flat_map(figure)).chain(source).collect::<Vec<_>>())
+    };
+    block.rows.iter().map(line).collect()
 }
 
 /// Values by class over seeds, in percent: a line a class of a cell. None without any.
