@@ -12,7 +12,7 @@ use crate::{
         source::{self, DataSpec, Dataset, Split},
     },
     hub,
-    pretext::{PretextSpec, colorizer::Colorizer},
+    pretext::{PretextSpec, colorizer::Colorizer, cross_channel::Problem},
     rng::Rng,
     spec::experiment::{
         ColorEvaluationStage, Experiment, InitSpec, LinearProbeStage, MethodSpec, Stage, WeightSource,
@@ -124,8 +124,11 @@ fn network(stage: &Stage, data: &DataSpec, classes: usize) -> Result<Summary> {
             if let Some(WeightSource::File(path)) = &s.init_from {
                 there("`init_from`", path)?;
             }
-            let PretextSpec::Colorization(spec) = &s.task;
-            Colorizer::build(spec)
+            match &s.task {
+                PretextSpec::Colorization(spec) => Colorizer::build(spec),
+                PretextSpec::CrossChannel(spec) => Problem::from(*spec).build(),
+                PretextSpec::Autoencoder(spec) => Problem::from(*spec).build(),
+            }
         }
         Stage::Supervised(s) => build(s.graph, true, Some(classes)),
         Stage::LinearProbe(_) | Stage::ColorEvaluation(_) => build(Graph::Transfer, false, None),

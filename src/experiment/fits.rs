@@ -8,7 +8,14 @@ use crate::{
     backbones::{BackboneSpec, Build, Graph, absorb::absorb_batch_norm, exchange, network::Network},
     data::loader::{Loader, Pass},
     nn::{params::Params, weights},
-    pretext::{PretextSpec, color_prior, colorization::Colorization, supervised::Supervised},
+    pretext::{
+        PretextSpec,
+        channels::Channels,
+        color_prior,
+        colorization::{Colorization, ColorizationSpec},
+        cross_channel::{CrossChannel, Problem},
+        supervised::Supervised,
+    },
     probe::linear::{LayerAccuracy, LinearProbe},
     report::{BackboneResult, Kind, LayerResult, ProbeResult, results::RESULTS},
     rng::Rng,
@@ -34,6 +41,8 @@ use std::{
 
 /// Images in a validation batch.
 pub const VAL_BATCH: usize = 64;
+/// The entry of a weight file's header that says which channels its network sees; absent: lightness.
+const INPUT: &str = "input";
 /// What a finished stage leaves for others.
 pub const WEIGHTS: &str = "weights.safetensors";
 
@@ -75,24 +84,52 @@ pub(super) struct Fit<'a> {
 
 impl Fit<'_> {
     fn pretext(&self, stage: &PretextStage, run: &mut RunDir) -> Result<Option<Vec<Metric>>> {
+        match &stage.task {
+            PretextSpec::Colorization(spec) => self.colorization(spec, stage, run),
+            PretextSpec::CrossChannel(spec) => self.cross_channel((*spec).into(), stage, run),
+            PretextSpec::Autoencoder(spec) => self.cross_channel((*spec).into(), stage, run),
+        }
+    }
+
+    fn colorization(
+        &self,
+        spec: &ColorizationSpec,
+        stage: &PretextStage,
+        run: &mut RunDir,
+    ) -> Result<Option<Vec<Metric>>> {
         let backbone = given(stage.backbone.as_ref(), "backbone")?;
-        let PretextSpec::Colorization(spec) = &stage.task;
         let prior = spec.needs_prior().then(|| {
             let (name, out) = (self.job.data.source.to_string(), run.path().join("prior.npy"));
             color_prior::obtain(&spec.prior, &spec.bins(), &*self.job.train_set, &name, &out)
         });
         let prior = prior.transpose()?.map(|p| p.probabilities);
         let mut task = Colorization::new(spec, backbone, prior.as_deref(), &self.rng, self.device)?;
-        if let Some(source) = &stage.init_from {
-            let network = task.colorizer().network();
-            let branches = network.layers().iter().filter(|layer| layer.branch);
-            let heads: Vec<&str> =
-                branches.chain([network.head()]).map(|layer| layer.name.as_str()).collect();
-            self.start_from(source, task.params(), &heads)?;
-        }
+        self.start(stage, task.colorizer().network(), task.params())?;
         let ended = self.fit(&mut task, Pass::Train, &stage.train, run)?;
         let colorization = ("colorization".to_string(), spec::resolved_yaml(spec)?);
         self.leave_weights(ended, &task, backbone, [colorization], run)
+    }
+
+    fn cross_channel(
+        &self,
+        problem: Problem,
+        stage: &PretextStage,
+        run: &mut RunDir,
+    ) -> Result<Option<Vec<Metric>>> {
+        let backbone = given(stage.backbone.as_ref(), "backbone")?;
+        let input = spec::resolved_yaml(&problem.sees())?;
+        let mut task = CrossChannel::new(problem, backbone, &self.rng, self.device)?;
+        self.start(stage, task.network(), task.params())?;
+        let ended = self.fit(&mut task, Pass::Train, &stage.train, run)?;
+        self.leave_weights(ended, &task, backbone, [(INPUT.to_string(), input)], run)
+    }
+
+    /// Sets the parameters of `network` to the weights that the stage starts from, if it says any.
+    fn start(&self, stage: &PretextStage, network: &Network, params: &Params) -> Result<()> {
+        let Some(source) = &stage.init_from else { return Ok(()) };
+        let branches = network.layers().iter().filter(|layer| layer.branch);
+        let heads: Vec<&str> = branches.chain([network.head()]).map(|layer| layer.name.as_str()).collect();
+        self.start_from(source, params, &heads)
     }
 
     /// Sets `params` to trained weights; the layers `heads` may differ and then start afresh, nothing else may.
@@ -249,6 +286,13 @@ impl Fit<'_> {
                 fallback.context("the weight file names no backbone; give `backbone:` in the spec")?.clone()
             }
         };
+        let input = file.metadata.get(INPUT).map(|yaml| weights::section(yaml)).transpose();
+        let input = input.with_context(|| format!("{}: the input in its header", path.display()))?;
+        ensure!(
+            matches!(input, None | Some(Channels::Lightness)),
+            "{} sees colour, and a probe shows lightness alone; give a backbone that sees lightness",
+            path.display()
+        );
         let mut params = Params::new(self.device);
         let net = self.transfer_graph(&spec, &mut params)?;
         let report = without_batch_norm(&spec, file.tensors)

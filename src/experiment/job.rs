@@ -90,7 +90,7 @@ impl Work {
                 prior_file(&spec.prior).filter(|_| spec.needs_prior())
             }
             Self::ColorEvaluation { stage, .. } => prior_file(&stage.evaluation.prior),
-            Self::Supervised(_) | Self::LinearProbe { .. } => None,
+            Self::Pretext(_) | Self::Supervised(_) | Self::LinearProbe { .. } => None,
         }
     }
 

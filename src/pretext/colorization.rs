@@ -7,9 +7,11 @@
 use super::{
     color_prior::PriorSpec,
     colorizer::{Colorizer, Output, lightness},
+    label_grid::{heads, sampled},
+    sums::Sums,
 };
 use crate::{
-    backbones::{BackboneSpec, vgg},
+    backbones::BackboneSpec,
     bounded::{Count, Fraction, NonNegative, Positive, Spacing},
     color::{bins::Bins, decode::Decode, encode::SoftCode, lab, prior::rebalance},
     data::{Batch, loader::Loader},
@@ -201,7 +203,7 @@ impl Colorization {
         let mut params = Params::new(device);
         let colorizer = Colorizer::new(spec, backbone, &mut params, &rng.split("init"))?;
         let criterion = Criterion::new(spec, colorizer.output(), prior)?;
-        let heads = heads(&colorizer);
+        let heads = heads(colorizer.network());
         Ok(Self { colorizer, params, criterion, heads, decode: spec.decode(), collapsed: false })
     }
 
@@ -220,25 +222,10 @@ impl Colorization {
         }
     }
 
+    /// True ab at the label pixels, `(B, h, w, 2)`.
     fn labels(&self, lab: &Tensor) -> candle_core::Result<Tensor> {
-        labels(lab, self.colorizer.network().grid().stride)
+        sampled(&lab.narrow(3, 1, 2)?, self.colorizer.network().grid().stride)
     }
-}
-
-/// Branches of deep supervision that the network has, then its head.
-fn heads(colorizer: &Colorizer) -> Vec<(String, f64)> {
-    let network = colorizer.network();
-    let branches = network.layers().iter().filter(|layer| layer.branch);
-    let weight = |name: &str| vgg::BRANCHES.iter().find(|(branch, _)| *branch == name).map_or(1.0, |b| b.1);
-    let branches = branches.map(|layer| (layer.name.clone(), weight(&layer.name)));
-    branches.chain([(network.head().name.clone(), 1.0)]).collect()
-}
-
-/// Point-sampled labels: ab at every `stride`-th pixel from pixel 0, no averaging. `(B, H, W, 3)` → `(B, h, w, 2)`.
-fn labels(lab: &Tensor, stride: usize) -> candle_core::Result<Tensor> {
-    let every = |n: usize| Tensor::from_iter((0..n as u32).step_by(stride), lab.device());
-    let (_, h, w, _) = lab.dims4()?;
-    lab.narrow(3, 1, 2)?.contiguous()?.index_select(&every(h)?, 1)?.index_select(&every(w)?, 2)
 }
 
 /// Mean chroma √(a²+b²) of `(…, 2)`.
@@ -310,17 +297,9 @@ impl Task for Colorization {
         let ab = self.colorizer.colour(&lightness(&lab)?, self.decode)?;
         let light = lab.narrow(3, 0, 1)?.contiguous()?;
         let with = |ab: &Tensor| -> Result<Tensor> { Ok(lab::lab_to_rgb(&Tensor::cat(&[&light, ab], 3)?)?) };
-        let columns = [with(&ab.zeros_like()?)?, with(&ab)?, pixels];
-        let (b, h, w, _) = lab.dims4()?;
-        let tile = |column: &Tensor, i: usize| -> Result<panel::Tile> {
-            Ok((w, h, column.get(i)?.flatten_all()?.to_vec1::<u8>()?))
-        };
-        let rows = (0..b)
-            .map(|i| columns.iter().map(|c| tile(c, i)).collect::<Result<Vec<_>>>())
-            .collect::<Result<Vec<_>>>()?;
-        let scale = (96 / w.max(h)).max(1);
-        let (width, height, rgb) = panel::panel(&rows, &["input", "predicted", "truth"], scale)?;
-        Ok(Some(Panel { name: "colorization".into(), width, height, rgb }))
+        let (grey, predicted) = (with(&ab.zeros_like()?)?, with(&ab)?);
+        let columns = [("input", &grey), ("predicted", &predicted), ("truth", &pixels)];
+        Ok(Some(panel::of_columns("colorization", &columns)?))
     }
 
     fn warnings(&self) -> Vec<(String, String)> {
@@ -334,28 +313,5 @@ impl Task for Colorization {
             ),
             "train longer, raise the learning rate, or switch rebalancing on".into(),
         )]
-    }
-}
-
-/// Means over images of named figures.
-#[derive(Default)]
-struct Sums {
-    images: f64,
-    sums: Vec<(&'static str, f64)>,
-}
-
-impl Sums {
-    /// Takes in the means of a batch.
-    fn add(&mut self, images: f64, means: &[(&'static str, f64)]) {
-        for (name, mean) in means {
-            match self.sums.iter_mut().find(|(known, _)| known == name) {
-                Some((_, sum)) => *sum += images * mean,
-                None => self.sums.push((name, images * mean)),
-            }
-        }
-    }
-
-    fn mean(&self, name: &str) -> f64 {
-        self.sums.iter().find(|(known, _)| *known == name).map_or(f64::NAN, |(_, sum)| sum / self.images)
     }
 }

@@ -2,19 +2,18 @@
 //! pixel, turned into a colour by the annealed mean (Zhang, Isola and Efros 2016, section 2.3), or the colour itself
 //! (equation 1). Training it is [`super::colorization`]; this is the network in use.
 
-use super::colorization::{ColorizationSpec, Loss};
+use super::{
+    colorization::{ColorizationSpec, Loss},
+    label_grid,
+};
 pub use crate::backbones::input::lightness;
 use crate::{
-    backbones::{
-        BackboneSpec, Build, Graph, exchange,
-        network::{Network, PixelGrid},
-    },
+    backbones::{BackboneSpec, Build, Graph, exchange, network::Network},
     color::{
         bins::Bins,
         decode::{Decode, decode},
     },
     nn::{Mode, init::Filler, params::Params, weights},
-    ops::resize::resize_bilinear,
     rng::Rng,
 };
 use anyhow::{Context, ensure};
@@ -115,21 +114,7 @@ impl Colorizer {
     /// → each `(B, h, w, Q)`, with h = ⌈H / stride⌉. A picture whose sides do not divide by what the network needs
     /// is continued over its lower and right border by its last pixels; what lies there is cut off again.
     pub fn predict(&self, lightness: &Tensor, heads: &[&str], mode: &Mode) -> Result<Vec<Tensor>> {
-        let (_, height, width, _) = lightness.dims4()?;
-        let PixelGrid { stride, align_corners, multiple } = self.net.grid();
-        let sides = [height, width].map(|n| n.next_multiple_of(multiple));
-        let padded = continued(&continued(lightness, 1, sides[0])?, 2, sides[1])?;
-        let labels = sides.map(|n| n.div_ceil(stride));
-        let at_labels = |map: Tensor| -> Result<Tensor> {
-            let (_, h, w, _) = map.dims4()?;
-            let map = if [h, w] == labels {
-                map
-            } else {
-                resize_bilinear(&map, (labels[0], labels[1]), align_corners)?
-            };
-            cut(&cut(&map, 1, height.div_ceil(stride))?, 2, width.div_ceil(stride))
-        };
-        self.net.forward(&padded, heads, mode)?.into_iter().map(at_labels).collect()
+        label_grid::predict(&self.net, lightness, heads, mode)
     }
 
     /// The last layer's output at the label pixels, without a graph: `(B, H, W, 1)` → `(B, h, w, Q)`.
@@ -147,15 +132,8 @@ impl Colorizer {
     }
 
     /// ab at the label pixels `(B, h, w, 2)` → at every pixel of the picture, bilinear: `(B, height, width, 2)`.
-    pub fn enlarged(&self, ab: &Tensor, (height, width): (usize, usize)) -> Result<Tensor> {
-        let PixelGrid { stride, align_corners, .. } = self.net.grid();
-        if align_corners {
-            return resize_bilinear(ab, (height, width), true);
-        }
-        // The last label's cell may reach beyond the picture.
-        let (_, h, w, _) = ab.dims4()?;
-        let whole = resize_bilinear(ab, (h * stride, w * stride), false)?;
-        cut(&cut(&whole, 1, height)?, 2, width)?.contiguous()
+    pub fn enlarged(&self, ab: &Tensor, size: (usize, usize)) -> Result<Tensor> {
+        label_grid::enlarged(self.net.grid(), ab, size)
     }
 
     /// From lightness `(B, H, W, 1)`, L − 50, to ab `(B, H, W, 2)`.
@@ -163,15 +141,4 @@ impl Colorizer {
         let (_, height, width, _) = lightness.dims4()?;
         self.enlarged(&self.decoded(&self.output_map(lightness)?, how)?, (height, width))
     }
-}
-
-/// `x` with its last slice along `axis` repeated up to `length`.
-fn continued(x: &Tensor, axis: usize, length: usize) -> Result<Tensor> {
-    let n = x.dim(axis)?;
-    if n == length { Ok(x.clone()) } else { x.pad_with_same(axis, 0, length - n) }
-}
-
-/// The first `length` slices along `axis`.
-fn cut(x: &Tensor, axis: usize, length: usize) -> Result<Tensor> {
-    if x.dim(axis)? == length { Ok(x.clone()) } else { x.narrow(axis, 0, length) }
 }

@@ -1,9 +1,14 @@
-//! What a network can be trained on before its features are probed: colorization, the pretext task, and labels, the
-//! supervised ceiling that it is compared with. Each implements [`crate::train::task::Task`].
+//! What a network can be trained on before its features are probed: colorization, the pretext task; its relatives that
+//! predict other channels; and labels, the supervised ceiling that they are compared with. Each implements [`crate::train::task::Task`].
 
+pub mod channels;
 pub mod color_prior;
+mod label_grid; // where labels lie, and predictions with them
+mod sums;
+
 pub mod colorization;
 pub mod colorizer;
+pub mod cross_channel;
 pub mod supervised;
 
 use serde::{Deserialize, Serialize};
@@ -13,4 +18,8 @@ use serde::{Deserialize, Serialize};
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum PretextSpec {
     Colorization(colorization::ColorizationSpec),
+    /// One half of Lab from the other.
+    CrossChannel(cross_channel::CrossChannelSpec),
+    /// Lab from Lab.
+    Autoencoder(cross_channel::AutoencoderSpec),
 }

@@ -125,6 +125,12 @@ impl<'a, DB: DrawingBackend> Canvas<'a, DB> {
         self.area.draw(&PathElement::new(path, color.stroke_width(width)))
     }
 
+    /// A filled rectangle between two corners.
+    pub fn bar(&self, from: (f64, f64), to: (f64, f64), color: RGBColor) -> Drawn<DB> {
+        let corners = [self.px(from.0, from.1), self.px(to.0, to.1)];
+        self.area.draw(&Rectangle::new(corners, color.filled()))
+    }
+
     /// Circle, square, triangle, diamond, in turn.
     pub fn marker(&self, index: usize, x: f64, y: f64, r: f64, color: RGBColor) -> Drawn<DB> {
         let corners: &[(f64, f64)] = match index % 4 {

@@ -1,11 +1,13 @@
-//! Tables and plots from run directories, and from nothing else: [`collect`] finds the `results.json` of finished probes
-//! and evaluations, [`tables`] averages over seeds, [`write_report`] writes tables (CSV, Markdown), the
-//! accuracy-by-layer plot (SVG, PNG), and what methods of colouring do beside one another (PNG). A [`ScoreTable`] holds
+//! Tables and plots from run directories, and from nothing else: [`collect`] finds the `results.json` of finished
+//! probes, evaluations and transfer stages, [`tables`] averages over seeds, [`write_report`] writes tables (CSV,
+//! Markdown), the accuracy-by-layer plot (SVG, PNG), what methods of colouring do beside one another (PNG), and what
+//! backbones are worth to other tasks, beside the figures that were [`published`]. A [`ScoreTable`] holds
 //! the colour measures of folders of pictures, [`interpretability`] what a classifier makes of recoloured ones. It
 //! trains and measures nothing.
 
 mod canvas;
 mod grid; // cells as text, Markdown and CSV
+pub mod published; // figures of the literature
 pub mod score;
 
 pub mod colors;
@@ -16,10 +18,14 @@ pub mod results;
 mod scatter;
 mod sheet;
 pub mod table;
+pub mod transfer;
+
+mod bars; // plot of a transfer table
 
 pub use results::{BackboneResult, Collected, Kind, LayerResult, ProbeResult, collect};
 pub use score::{Comparison, LeftOut, ScoreRow, ScoreTable};
 pub use table::{Measure, Row, Table, tables};
+pub use transfer::{Colors, TransferMetric, TransferResult, TransferRow, TransferTable, TransferTask};
 
 use anyhow::{Context, Result};
 use colors::{ColorResult, ColorTable};
@@ -31,9 +37,10 @@ use std::{
 /// Where [`write_report`] put things.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReportPaths {
-    /// Of probes `table.csv`, `table.md`, `table_top5.csv`, `table_top5.md`; of evaluations `colors.csv`, `colors.md`.
+    /// Of probes `table.csv`, `table.md`, `table_top5.csv`, `table_top5.md`; of evaluations `colors.csv`, `colors.md`;
+    /// of transfer stages `table2.csv`, `table2.md`, `transfer_classes.csv`.
     pub tables: Vec<PathBuf>,
-    /// `accuracy.svg`, `accuracy.png`; `colors.png`, `comparison.png`.
+    /// `accuracy.svg`, `accuracy.png`; `colors.png`, `comparison.png`; `transfer.svg`, `transfer.png`.
     pub plots: Vec<PathBuf>,
     /// The main tables, aligned for a terminal.
     pub text: String,
@@ -51,10 +58,10 @@ impl std::fmt::Display for ReportPaths {
     }
 }
 
-/// Reports on every finished probe and evaluation at or below `dirs`, into folder `out`. Each file is written whole or
-/// not at all.
+/// Reports on every finished probe, evaluation and transfer stage at or below `dirs`, into folder `out`. Each file is
+/// written whole or not at all.
 pub fn write_report(dirs: &[PathBuf], out: &Path) -> Result<ReportPaths> {
-    let Collected { probes, colors } = collect(dirs)?;
+    let Collected { probes, colors, transfers } = collect(dirs)?;
     fs::create_dir_all(out).with_context(|| format!("cannot create the report folder {}", out.display()))?;
     let mut paths = ReportPaths { tables: vec![], plots: vec![], text: String::new() };
     if !probes.is_empty() {
@@ -62,6 +69,9 @@ pub fn write_report(dirs: &[PathBuf], out: &Path) -> Result<ReportPaths> {
     }
     if !colors.is_empty() {
         paths.add_colors(&colors, out)?;
+    }
+    if !transfers.is_empty() {
+        paths.add_transfers(&transfers, out)?;
     }
     Ok(paths)
 }
@@ -101,6 +111,22 @@ impl ReportPaths {
             }
         }
         self.add_text(&text);
+        Ok(())
+    }
+
+    fn add_transfers(&mut self, results: &[TransferResult], out: &Path) -> Result<()> {
+        let table = transfer::table(results)?;
+        let write = |name: &str, bytes: &[u8]| write_whole(&out.join(name), bytes);
+        self.tables.push(write("table2.csv", table.csv().as_bytes())?);
+        self.tables.push(write("table2.md", table.markdown().as_bytes())?);
+        if let Some(classes) = transfer::classes_csv(results) {
+            self.tables.push(write("transfer_classes.csv", classes.as_bytes())?);
+        }
+        self.plots.extend([
+            write("transfer.svg", bars::svg(&table)?.as_bytes())?,
+            write("transfer.png", &bars::png(&table)?)?,
+        ]);
+        self.add_text(&table.text());
         Ok(())
     }
 

@@ -1,6 +1,6 @@
-//! `results.json`: what a finished probe or evaluation leaves in its run directory, and how `report` finds it again.
+//! `results.json`: what a finished probe, evaluation or transfer stage leaves in its run directory, and how `report` finds it again.
 
-use super::colors::ColorResult;
+use super::{colors::ColorResult, transfer::TransferResult};
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 use std::{
@@ -19,6 +19,7 @@ pub const RESULTS: &str = "results.json";
 pub enum Kind {
     LinearProbe,
     ColorEvaluation,
+    Transfer,
 }
 
 /// Probe accuracies of one seed.
@@ -57,10 +58,17 @@ pub struct LayerResult {
 pub struct Collected {
     pub probes: Vec<ProbeResult>,
     pub colors: Vec<ColorResult>,
+    pub transfers: Vec<TransferResult>,
 }
 
-/// Every finished probe and evaluation at or below `dirs`, at any depth, in the order of the arguments and then of the paths; one that
-/// is reached twice counts once. Errors: a directory that is not there, an unreadable file of a finished stage, nothing
+impl Collected {
+    fn is_empty(&self) -> bool {
+        self.probes.is_empty() && self.colors.is_empty() && self.transfers.is_empty()
+    }
+}
+
+/// Every finished probe, evaluation and transfer stage at or below `dirs`, at any depth, in the order of the arguments
+/// and then of the paths; one that is reached twice counts once. Errors: a directory that is not there, an unreadable file of a finished stage, nothing
 /// found.
 pub fn collect(dirs: &[PathBuf]) -> Result<Collected> {
     let (mut found, mut visited, mut unfinished) = (Collected::default(), HashSet::new(), Vec::new());
@@ -72,12 +80,13 @@ pub fn collect(dirs: &[PathBuf]) -> Result<Collected> {
             match read(&stage)? {
                 Read::Probe(result) => found.probes.push(result),
                 Read::Color(result) => found.colors.push(*result),
+                Read::Transfer(result) => found.transfers.push(result),
                 Read::Unfinished => unfinished.push(stage),
                 Read::OtherKind => {}
             }
         }
     }
-    if found.probes.is_empty() && found.colors.is_empty() {
+    if found.is_empty() {
         bail!("{}", nothing_found(dirs, &unfinished));
     }
     Ok(found)
@@ -86,6 +95,7 @@ pub fn collect(dirs: &[PathBuf]) -> Result<Collected> {
 enum Read {
     Probe(ProbeResult),
     Color(Box<ColorResult>),
+    Transfer(TransferResult),
     Unfinished,
     OtherKind,
 }
@@ -123,6 +133,10 @@ fn read(stage: &Path) -> Result<Read> {
             let result: ColorResult = serde_json::from_str(&text).with_context(advice)?;
             Ok(Read::Color(Box::new(ColorResult { from: stage.into(), ..result })))
         }
+        Ok(Kind::Transfer) => {
+            let result: TransferResult = serde_json::from_str(&text).with_context(advice)?;
+            Ok(Read::Transfer(TransferResult { from: stage.into(), ..result }))
+        }
         Err(_) => Ok(Read::OtherKind),
     }
 }
@@ -137,8 +151,8 @@ fn is_finished(stage: &Path) -> bool {
 fn nothing_found(dirs: &[PathBuf], unfinished: &[PathBuf]) -> String {
     let places: Vec<_> = dirs.iter().map(|dir| dir.display().to_string()).collect();
     let mut message = format!(
-        "no results below {}: looked at any depth for {RESULTS} of a linear probe or a color evaluation beside a \
-         manifest.json with status finished",
+        "no results below {}: looked at any depth for {RESULTS} of a linear probe, a color evaluation or a \
+         transfer stage beside a manifest.json with status finished",
         places.join(", ")
     );
     if let Some(first) = unfinished.first() {

@@ -2,6 +2,7 @@
 
 use super::{
     grid::{self, csv_line},
+    published::{Benchmark, Block},
     results::{LayerResult, ProbeResult},
 };
 use crate::metrics::accuracy::MeanStd;
@@ -41,6 +42,8 @@ pub struct Table {
     pub rows: Vec<Row>,
     /// All seeds that any cell is over, ascending.
     pub seeds: Vec<u64>,
+    /// What the literature reports for these layers, where the data set and the measure are its own.
+    published: Option<Block>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -63,7 +66,7 @@ pub fn tables(results: &[ProbeResult], measure: Measure) -> Result<Vec<Table>> {
             None => groups.push(vec![result]),
         }
     }
-    Ok(groups.iter().map(|group| Table::of(group, measure)).collect())
+    groups.iter().map(|group| Table::of(group, measure)).collect()
 }
 
 /// One measured layer of one backbone of one result.
@@ -102,7 +105,7 @@ fn refuse_repeats(results: &[ProbeResult]) -> Result<()> {
 
 impl Table {
     /// `group` is not empty.
-    fn of(group: &[&ProbeResult], measure: Measure) -> Self {
+    fn of(group: &[&ProbeResult], measure: Measure) -> Result<Self> {
         let (mut layers, mut keys) = (Vec::new(), Vec::new());
         for result in group {
             for row in &result.rows {
@@ -119,14 +122,16 @@ impl Table {
         let cells = |key: (&str, &str)| layers.iter().map(|l| cell(group, measure, key, l)).collect();
         let row =
             |key: &(&str, &str)| Row { experiment: key.0.into(), backbone: key.1.into(), cells: cells(*key) };
-        Self {
+        let published = published(&group[0].dataset, measure, &layers)?;
+        Ok(Self {
             dataset: group[0].dataset.clone(),
             protocol: group[0].protocol.clone(),
             measure,
             rows: keys.iter().map(row).collect(),
             layers: layers.iter().map(|l| l.to_string()).collect(),
             seeds,
-        }
+            published,
+        })
     }
 
     /// What the numbers are, in one line.
@@ -142,11 +147,7 @@ impl Table {
 
     /// `mean ± std over 3 seeds (0, 1, 2)`
     pub fn spread(&self) -> String {
-        let list: Vec<_> = self.seeds.iter().map(u64::to_string).collect();
-        match list.as_slice() {
-            [one] => format!("one seed ({one})"),
-            many => format!("mean ± std over {} seeds ({})", many.len(), many.join(", ")),
-        }
+        spread(&self.seeds)
     }
 
     /// The backbone, with its experiment where the table holds more than one.
@@ -161,23 +162,56 @@ impl Table {
     fn grid(&self) -> Vec<Vec<String>> {
         let mut grid = vec![std::iter::once("backbone".to_string()).chain(self.layers.clone()).collect()];
         for row in &self.rows {
-            let cells = row.cells.iter().map(|cell| match cell {
-                None => "–".into(),
-                Some(cell) if cell.n < self.seeds.len() => format!("{cell} (n = {})", cell.n),
-                Some(cell) => cell.to_string(),
-            });
+            let cells = row.cells.iter().map(|cell| cell_text(cell.as_ref(), self.seeds.len()));
             grid.push(std::iter::once(self.label(row)).chain(cells).collect());
         }
         grid
     }
 
-    /// Aligned columns for a terminal.
-    pub fn text(&self) -> String {
-        format!("{}\n\n{}", self.header(), grid::text(&self.grid()))
+    /// The table, with what was published for its data set below.
+    fn rendered(&self, render: fn(&[Vec<String>]) -> String) -> String {
+        let mut grid = self.grid();
+        grid.extend(self.published.iter().flat_map(Block::grid));
+        let notes = self.published.as_ref().map_or(String::new(), |block| format!("\n{}", block.notes()));
+        format!("{}\n\n{}{notes}", self.header(), render(&grid))
     }
 
+    /// Aligned columns for a terminal, below them what was published for ImageNet and Places205.
+    pub fn text(&self) -> String {
+        self.rendered(grid::text).replace("  \n", "\n")
+    }
+
+    /// The same as Markdown.
     pub fn markdown(&self) -> String {
-        format!("{}\n\n{}", self.header(), grid::markdown(&self.grid()))
+        self.rendered(grid::markdown)
+    }
+}
+
+/// What was published of linear probes on a data set; None where nothing compares.
+fn published(dataset: &str, measure: Measure, layers: &[&str]) -> Result<Option<Block>> {
+    let benchmark = match (dataset, measure) {
+        ("imagenet", Measure::Top1) => Benchmark::ImagenetLinear,
+        ("places205", Measure::Top1) => Benchmark::PlacesLinear,
+        _ => return Ok(None),
+    };
+    Block::of(benchmark, &layers.iter().copied().map(Some).collect::<Vec<_>>())
+}
+
+/// What figures over these seeds are: `mean ± std over 3 seeds (0, 1, 2)`.
+pub(super) fn spread(seeds: &[u64]) -> String {
+    let list: Vec<_> = seeds.iter().map(u64::to_string).collect();
+    match list.as_slice() {
+        [one] => format!("one seed ({one})"),
+        many => format!("mean ± std over {} seeds ({})", many.len(), many.join(", ")),
+    }
+}
+
+/// A cell of a table over `seeds` seeds; one over fewer says so.
+pub(super) fn cell_text(cell: Option<&MeanStd>, seeds: usize) -> String {
+    match cell {
+        None => "–".into(),
+        Some(cell) if cell.n < seeds => format!("{cell} (n = {})", cell.n),
+        Some(cell) => cell.to_string(),
     }
 }
 
@@ -227,11 +261,12 @@ pub fn csv(tables: &[Table]) -> String {
 
 fn csv_cell(table: &Table, row: &Row, layer: &str) -> [String; 3] {
     let column = table.layers.iter().position(|l| l == layer);
-    match column.and_then(|column| row.cells[column]) {
-        None => Default::default(),
-        Some(cell) => {
-            let std = cell.std.map_or(String::new(), |std| format!("{std:.4}"));
-            [format!("{:.4}", cell.mean), std, cell.n.to_string()]
-        }
-    }
+    csv_fields(column.and_then(|column| row.cells[column]).as_ref())
+}
+
+/// Mean, standard deviation and number of seeds; empty where unknown.
+pub(super) fn csv_fields(cell: Option<&MeanStd>) -> [String; 3] {
+    let Some(cell) = cell else { return Default::default() };
+    let std = cell.std.map_or(String::new(), |std| format!("{std:.4}"));
+    [format!("{:.4}", cell.mean), std, cell.n.to_string()]
 }

@@ -16,6 +16,7 @@ use crate::{
         source::{DataError, DataSpec, SourceSpec},
     },
     hub::{self, AddressError},
+    pretext::PretextSpec,
 };
 
 impl Experiment {
@@ -97,7 +98,10 @@ impl Experiment {
             let path = || here.into_iter().chain([row, "stage"]);
             self.check_stage(index, wanted).map_err(|fault| Wrong::value(path(), fault))?;
             let found = self.stages.iter().find(|(name, _)| name == wanted);
-            if !matches!(found, Some((_, Stage::Pretext(_)))) {
+            let learns_to_colour = |stage: &Stage| {
+                matches!(stage, Stage::Pretext(PretextStage { task: PretextSpec::Colorization(_), .. }))
+            };
+            if !found.is_some_and(|(_, stage)| learns_to_colour(stage)) {
                 let fault = Fault::new(format!("the stage `{wanted}` does not learn to colour"));
                 return Err(Wrong::value(
                     path(),

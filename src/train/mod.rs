@@ -8,12 +8,12 @@ pub mod exact; // doubles that survive JSON bit for bit
 pub mod heap; // freed memory kept for the next step
 pub mod interrupt; // Ctrl-C and SIGTERM
 
-pub mod panel; // pictures side by side
 pub mod spec; // TrainSpec
 pub mod spec_change; // which keys of two specs differ
 pub mod task; // trait Task
 
 pub mod events; // TensorBoard
+pub mod panel; // pictures side by side
 pub mod picture; // panels as PNG
 pub mod tensors; // safetensors, streamed
 pub mod warning; // what a run warns about, with advice

@@ -1,7 +1,9 @@
 //! Lays small pictures out as one: rows of tiles under column titles, for grey | prediction | truth panels. Also holds the
 //! typeface of everything that the crate draws, so that text looks the same on every machine.
 
+use super::task::Panel;
 use anyhow::{Context, Result, anyhow, bail};
+use candle_core::Tensor;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 use std::sync::OnceLock;
@@ -11,6 +13,8 @@ pub type Tile = (usize, usize, Vec<u8>);
 
 /// Pixels between tiles and around them.
 const GAP: usize = 8;
+/// About the side that small pictures are enlarged to, in pixels.
+const ENLARGED: usize = 96;
 /// Largest height of a title, in pixels.
 const TITLE: usize = 16;
 
@@ -42,6 +46,20 @@ pub fn panel(tiles: &[Vec<Tile>], column_titles: &[&str], scale: usize) -> Resul
     }
     layout.write_titles(column_titles, &mut pixels)?;
     Ok((layout.width, layout.height, pixels))
+}
+
+/// Titled columns of as many pictures each, u8 RGB `(B, H, W, 3)`, side by side, small ones enlarged: a [`Panel`] called
+/// `name`. Errors: columns of other sizes than the first one's.
+pub fn of_columns(name: &str, columns: &[(&str, &Tensor)]) -> Result<Panel> {
+    let (b, h, w, _) = columns.first().context("a panel without columns")?.1.dims4()?;
+    let tile = |column: &Tensor, i: usize| -> Result<Tile> {
+        Ok((w, h, column.get(i)?.flatten_all()?.to_vec1::<u8>()?))
+    };
+    let row = |i| columns.iter().map(|(_, column)| tile(column, i)).collect::<Result<Vec<_>>>();
+    let rows = (0..b).map(row).collect::<Result<Vec<_>>>()?;
+    let titles: Vec<&str> = columns.iter().map(|(title, _)| *title).collect();
+    let (width, height, rgb) = panel(&rows, &titles, (ENLARGED / w.max(h)).max(1))?;
+    Ok(Panel { name: name.into(), width, height, rgb })
 }
 
 /// Where everything goes, in pixels.

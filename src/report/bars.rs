@@ -1,0 +1,141 @@
+//! Grouped bars: a group a column of a transfer table, a bar a backbone, in percent from 0, with error bars over seeds;
+//! drawn once, as SVG and as PNG.
+
+use super::{
+    canvas::{self, Area, Canvas, Drawing, Drawn, FAINT, GRID, INK, LABEL, PALETTE, TICK},
+    transfer::TransferTable,
+};
+use crate::metrics::accuracy::MeanStd;
+use anyhow::Result;
+use plotters::prelude::*;
+use plotters::style::text_anchor::HPos;
+
+const HEIGHT: u32 = 520;
+/// Widths in SVG units: of a bar at the most, of the least group, and of what stands beside the plot.
+const BAR: f64 = 26.0;
+const GROUP: f64 = 64.0;
+const LEFT: f64 = 74.0;
+const TOP: f64 = 76.0;
+const BOTTOM: f64 = HEIGHT as f64 - 52.0;
+/// Share of a group that its bars take.
+const FILLED: f64 = 0.8;
+
+/// The plot as an SVG document.
+pub fn svg(table: &TransferTable) -> Result<String> {
+    canvas::svg(&Bars::new(table))
+}
+
+/// The plot as a PNG file.
+pub fn png(table: &TransferTable) -> Result<Vec<u8>> {
+    canvas::png(&Bars::new(table))
+}
+
+struct Bars<'a> {
+    table: &'a TransferTable,
+    titles: Vec<String>,
+    labels: Vec<String>,
+    /// Width of a group, and where the legend begins.
+    group: f64,
+    right: f64,
+    high: f64,
+}
+
+impl<'a> Bars<'a> {
+    fn new(table: &'a TransferTable) -> Self {
+        let (titles, labels) = (table.titles(), Vec::from_iter(table.lines.iter().map(|l| table.label(l))));
+        // About eight units a character.
+        let longest = |texts: &[String]| texts.iter().map(|t| t.chars().count()).max().unwrap_or(0) as f64;
+        let bars = BAR * table.lines.len() as f64 / FILLED;
+        let group = bars.max(GROUP).max(8.5 * longest(&titles) + 12.0);
+        let right = LEFT + (group * table.columns.len() as f64).max(420.0);
+        let group = (right - LEFT) / table.columns.len().max(1) as f64;
+        let top = |cell: &MeanStd| cell.mean + cell.std.unwrap_or(0.0);
+        let largest = table.cells.iter().flatten().flatten().map(top).fold(0.0, f64::max);
+        Self {
+            table,
+            titles,
+            labels,
+            group,
+            right,
+            high: ((largest / 10.0).ceil() * 10.0).clamp(10.0, 100.0),
+        }
+    }
+
+    fn longest_label(&self) -> f64 {
+        self.labels.iter().map(|l| l.chars().count()).max().unwrap_or(0) as f64
+    }
+}
+
+impl Drawing for Bars<'_> {
+    fn size(&self) -> (u32, u32) {
+        ((self.right + 60.0 + 9.0 * self.longest_label()) as u32, HEIGHT.max(self.legend_end() as u32))
+    }
+
+    fn draw<DB: DrawingBackend>(&self, area: &Area<DB>, scale: f64) -> Result<()> {
+        let canvas = Canvas::new(area, scale)?;
+        canvas::done::<DB>(self.axes(&canvas))?;
+        for index in 0..self.labels.len() {
+            canvas::done::<DB>(self.bars(&canvas, index))?;
+            canvas::done::<DB>(self.legend(&canvas, index))?;
+        }
+        Ok(())
+    }
+}
+
+impl Bars<'_> {
+    fn axes<DB: DrawingBackend>(&self, canvas: &Canvas<DB>) -> Drawn<DB> {
+        canvas.title("Transfer", LEFT, 22.0)?;
+        canvas.text(&self.table.header(), LEFT, 47.0, LABEL, FAINT, HPos::Left)?;
+        let step = if self.high > 50.0 { 20.0 } else { 10.0 };
+        for i in 0..=(self.high / step) as usize {
+            let (tick, y) = (i as f64 * step, self.y(i as f64 * step));
+            canvas.stroke(&[(LEFT, y), (self.right, y)], GRID, 1.0)?;
+            canvas.text(&format!("{tick:.0}"), LEFT - 8.0, y - 0.3 * TICK, TICK, INK, HPos::Right)?;
+        }
+        for (column, title) in self.titles.iter().enumerate() {
+            let middle = LEFT + (column as f64 + 0.5) * self.group;
+            canvas.text(title, middle, BOTTOM + 12.0, LABEL, INK, HPos::Center)?;
+        }
+        canvas.stroke(&[(LEFT, BOTTOM), (self.right, BOTTOM)], FAINT, 1.0)?;
+        canvas.upwards("mAP, mean IU or accuracy (%)", 22.0, 0.5 * (TOP + BOTTOM))
+    }
+
+    fn bars<DB: DrawingBackend>(&self, canvas: &Canvas<DB>, index: usize) -> Drawn<DB> {
+        let width = (FILLED * self.group / self.labels.len() as f64).min(BAR);
+        let cells = self.table.cells[index].iter().enumerate();
+        for (column, cell) in cells.filter_map(|(column, cell)| Some((column, (*cell)?))) {
+            let middle = LEFT + (column as f64 + 0.5) * self.group;
+            let left = middle + (index as f64 - 0.5 * self.labels.len() as f64) * width;
+            canvas.bar((left + 1.0, self.y(cell.mean)), (left + width - 1.0, BOTTOM), color(index))?;
+            if let Some(std) = cell.std {
+                let (x, low, high) = (left + 0.5 * width, self.y(cell.mean - std), self.y(cell.mean + std));
+                canvas.stroke(&[(x, low), (x, high)], INK, 1.5)?;
+                for end in [low, high] {
+                    canvas.stroke(&[(x - 4.0, end), (x + 4.0, end)], INK, 1.5)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn legend<DB: DrawingBackend>(&self, canvas: &Canvas<DB>, index: usize) -> Drawn<DB> {
+        let (x, y) = (self.right + 18.0, TOP + 10.0 + 25.0 * index as f64);
+        canvas.bar((x, y - 7.0), (x + 14.0, y + 7.0), color(index))?;
+        canvas.text(&self.labels[index], x + 24.0, y - 0.3 * LABEL, LABEL, INK, HPos::Left)
+    }
+
+    fn legend_end(&self) -> f64 {
+        TOP + 20.0 + 25.0 * self.labels.len() as f64
+    }
+
+    fn y(&self, percent: f64) -> f64 {
+        BOTTOM - percent.max(0.0) / self.high * (BOTTOM - TOP)
+    }
+}
+
+/// The palette, then the same again half way to white.
+fn color(index: usize) -> RGBColor {
+    let RGBColor(r, g, b) = PALETTE[index % PALETTE.len()];
+    let paler = |c: u8| if index / PALETTE.len() % 2 == 1 { c / 2 + 127 } else { c };
+    RGBColor(paler(r), paler(g), paler(b))
+}

@@ -1,0 +1,229 @@
+//! Published figures, `configs/published.yaml`, compiled in: what the literature reports for the benchmarks that the
+//! tables are of, each row with its source, set below the measured rows.
+//!
+//! Does not: compare. Rows differ in data, schedules and rescaling, which the footnotes say.
+
+use anyhow::{Result, anyhow};
+use serde::Deserialize;
+use std::{collections::BTreeMap, sync::LazyLock};
+
+const TEXT: &str = include_str!("../../configs/published.yaml");
+
+static PUBLISHED: LazyLock<Result<Published, String>> = LazyLock::new(|| parse(TEXT));
+
+/// All of it.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Published {
+    /// What a figure was read in, by key.
+    pub sources: BTreeMap<String, String>,
+    pub tables: Vec<PublishedTable>,
+}
+
+/// Which comparison a table is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Benchmark {
+    /// VOC 2007 classification and detection, VOC 2012 segmentation.
+    Pascal,
+    ImagenetLinear,
+    #[serde(rename = "places205_linear")]
+    PlacesLinear,
+    ImagenetNonlinear,
+}
+
+/// The figures of one benchmark.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PublishedTable {
+    pub benchmark: Benchmark,
+    /// What the figures are, in one line.
+    pub title: String,
+    pub columns: Vec<String>,
+    pub rows: Vec<PublishedRow>,
+}
+
+/// What one method is reported to reach.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PublishedRow {
+    pub method: String,
+    /// In percent, one a column; None where none was published.
+    pub values: Vec<Option<f64>>,
+    /// Keys of [`Published::sources`].
+    pub sources: Vec<String>,
+    #[serde(default)]
+    pub note: Option<String>,
+    /// False where the figures were recalled and not read in the source again.
+    #[serde(default = "firm")]
+    pub firm: bool,
+}
+
+fn firm() -> bool {
+    true
+}
+
+/// The file as it was compiled in.
+///
+/// # Errors
+/// A file that is not what it should be: an unknown key, a row of another length, a source that is not listed.
+pub fn published() -> Result<&'static Published> {
+    PUBLISHED.as_ref().map_err(|error| anyhow!("configs/published.yaml: {error}"))
+}
+
+fn parse(text: &str) -> Result<Published, String> {
+    let published: Published = serde_yaml::from_str(text).map_err(|e| e.to_string())?;
+    for table in &published.tables {
+        for row in &table.rows {
+            let (values, columns) = (row.values.len(), table.columns.len());
+            if values != columns {
+                return Err(format!("{}: {values} values for {columns} columns", row.method));
+            }
+            if row.sources.is_empty() {
+                return Err(format!("{}: no source", row.method));
+            }
+            if let Some(source) = row.sources.iter().find(|key| !published.sources.contains_key(*key)) {
+                return Err(format!("{}: the source `{source}` is not listed", row.method));
+            }
+        }
+    }
+    Ok(published)
+}
+
+impl Published {
+    /// The figures of a benchmark.
+    pub fn table(&self, benchmark: Benchmark) -> Option<&PublishedTable> {
+        self.tables.iter().find(|table| table.benchmark == benchmark)
+    }
+}
+
+/// Published rows under the columns of a measured table.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Block {
+    pub title: String,
+    /// Method, values in percent, place of the footnote.
+    pub rows: Vec<(String, Vec<Option<f64>>, usize)>,
+    pub footnotes: Vec<String>,
+    /// Footnotes of blocks above this one, which are counted on from.
+    pub above: usize,
+}
+
+impl Block {
+    /// The rows of a benchmark that have a value in any of `columns`, named as the benchmark names them; None is a
+    /// column of which nothing was published. None when no row is left.
+    pub fn of(benchmark: Benchmark, columns: &[Option<&str>]) -> Result<Option<Self>> {
+        let published = published()?;
+        let Some(table) = published.table(benchmark) else { return Ok(None) };
+        let place = |name: &str| table.columns.iter().position(|column| column == name);
+        let places: Vec<Option<usize>> = columns.iter().map(|name| name.and_then(place)).collect();
+        let mut block = Self { title: table.title.clone(), ..Self::default() };
+        for row in &table.rows {
+            let values: Vec<_> =
+                places.iter().map(|p| p.and_then(|p| row.values.get(p).copied().flatten())).collect();
+            if values.iter().any(Option::is_some) {
+                let footnote = block.footnote(row, &published.sources);
+                block.rows.push((row.method.clone(), values, footnote));
+            }
+        }
+        Ok((!block.rows.is_empty()).then_some(block))
+    }
+
+    /// The place of the footnote that tells a row's source, new or known.
+    fn footnote(&mut self, row: &PublishedRow, sources: &BTreeMap<String, String>) -> usize {
+        let sources: Vec<&str> =
+            row.sources.iter().filter_map(|key| sources.get(key).map(String::as_str)).collect();
+        let parts = [Some(sources.join("; ")), row.note.clone(), (!row.firm).then(|| UNSURE.into())];
+        let text = parts.into_iter().flatten().collect::<Vec<_>>().join(" – ");
+        let known = self.footnotes.iter().position(|known| *known == text);
+        known.unwrap_or_else(|| {
+            self.footnotes.push(text);
+            self.footnotes.len() - 1
+        })
+    }
+
+    fn number(&self, footnote: usize) -> usize {
+        self.above + footnote + 1
+    }
+
+    /// Rows of cells to go below a measured table's: a rule with what they are, then `method [footnote]` and values.
+    pub fn grid(&self) -> Vec<Vec<String>> {
+        let columns = self.rows.first().map_or(0, |(_, values, _)| values.len());
+        let mut grid = vec![vec!["published".to_string()]];
+        grid[0].resize(columns + 1, String::new());
+        for (method, values, footnote) in &self.rows {
+            let cells = values.iter().map(|v| v.map_or("–".into(), |v| format!("{v:.1}")));
+            grid.push(
+                std::iter::once(format!("{method} [{}]", self.number(*footnote))).chain(cells).collect(),
+            );
+        }
+        grid
+    }
+
+    /// What the rows are, then the footnotes; lines end in two spaces, which keeps them apart in Markdown.
+    pub fn notes(&self) -> String {
+        let footnotes =
+            self.footnotes.iter().enumerate().map(|(i, text)| format!("[{}] {text}", self.number(i)));
+        let lines = std::iter::once(format!("Published: {}", self.title)).chain(footnotes);
+        lines.collect::<Vec<_>>().join("  \n") + "\n"
+    }
+}
+
+const UNSURE: &str = "not read in the source again";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row<'a>(table: &'a PublishedTable, method: &str) -> &'a PublishedRow {
+        table.rows.iter().find(|row| row.method == method).unwrap()
+    }
+
+    #[test]
+    fn the_file_says_what_the_papers_say() {
+        let published = published().unwrap();
+        let table = |benchmark| published.table(benchmark).unwrap();
+        let pascal = table(Benchmark::Pascal);
+        assert_eq!(pascal.columns, ["fc8", "fc6-8", "all", "Det.", "Seg."]);
+        let expected = [52.4, 61.5, 65.6, 46.9, 35.6].map(Some);
+        assert_eq!(row(pascal, "Colorization (color)").values, expected);
+        assert_eq!(row(pascal, "Gaussian").values, [None, None, Some(53.3), Some(43.4), Some(19.8)]);
+        assert!(!row(pascal, "Noroozi and Favaro").firm && row(pascal, "k-means").firm);
+        let linear = table(Benchmark::ImagenetLinear);
+        assert_eq!(row(linear, "Colorization").values, [13.1, 24.8, 31.0, 32.6, 31.8].map(Some));
+        assert_eq!(row(linear, "ab→L (reg)").values, [11.5, 19.4, 23.5, 23.9, 21.7].map(Some));
+        let places = table(Benchmark::PlacesLinear);
+        assert_eq!(row(places, "Places labels").values[4], Some(44.6));
+        let nonlinear = table(Benchmark::ImagenetNonlinear);
+        assert_eq!(row(nonlinear, "Colorization").values, [None, None, None, Some(40.7), Some(35.2)]);
+        let rows: Vec<usize> = published.tables.iter().map(|table| table.rows.len()).collect();
+        assert_eq!(rows, [24, 17, 14, 11]);
+    }
+
+    /// What only the literature recalled says is never passed off as read.
+    #[test]
+    fn recalled_rows_are_not_firm() {
+        for row in published().unwrap().tables.iter().flat_map(|table| &table.rows) {
+            assert_eq!(row.firm, row.sources != ["recalled"], "{}", row.method);
+            assert!(row.values.iter().flatten().all(|v| (5.0..100.0).contains(v)), "{}", row.method);
+        }
+    }
+
+    #[test]
+    fn a_block_has_the_rows_that_say_something_and_their_sources() {
+        let block = Block::of(Benchmark::Pascal, &[Some("Seg."), None]).unwrap().unwrap();
+        assert!(block.rows.iter().all(|(_, values, _)| values[0].is_some() && values[1].is_none()));
+        let (_, _, footnote) = block.rows.iter().find(|(method, ..)| method.starts_with("Noroozi")).unwrap();
+        assert!(block.footnotes[*footnote].ends_with(UNSURE));
+        assert_eq!(block.grid()[0], ["published", "", ""]);
+        assert!(block.notes().contains("[1] Zhang, Isola and Efros"));
+        assert_eq!(Block::of(Benchmark::Pascal, &[None]).unwrap(), None);
+    }
+
+    #[test]
+    fn a_row_of_another_length_is_refused_by_name() {
+        let text = TEXT.replace("[76.8, 78.9, 79.9, 56.8, 48.0]", "[76.8]");
+        assert_eq!(parse(&text).unwrap_err(), "ImageNet labels: 1 values for 5 columns");
+        let text = TEXT.replacen("sources: [bigan]", "sources: [bigan2]", 1);
+        assert!(parse(&text).unwrap_err().contains("`bigan2` is not listed"));
+    }
+}

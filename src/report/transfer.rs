@@ -1,0 +1,426 @@
+//! What backbones are worth to tasks with labels, in the layout of the paper's Table 2: classification with one layer,
+//! the fully connected ones or all of them trained, detection, segmentation, and what further tasks there are, over
+//! seeds, with the published figures below.
+
+use super::{
+    grid::{self, csv_line},
+    published::{Benchmark, Block},
+    results::Kind,
+    table::{cell_text, csv_fields, spread},
+};
+use crate::metrics::accuracy::MeanStd;
+use anyhow::{Result, bail};
+use serde::{Deserialize, Serialize};
+use std::{
+    collections::{BTreeMap, HashMap},
+    path::{Path, PathBuf},
+};
+
+/// What one transfer stage reached with one seed: the `results.json` of its run directory.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TransferResult {
+    /// [`Kind::Transfer`].
+    pub kind: Kind,
+    pub experiment: String,
+    pub seed: u64,
+    pub dataset: String,
+    /// How the backbone was trained and measured, in a word.
+    pub protocol: String,
+    /// In the order of the spec, which the table keeps.
+    pub rows: Vec<TransferRow>,
+    /// The directory that it was read from.
+    #[serde(skip)]
+    pub from: PathBuf,
+}
+
+/// One backbone at one task.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TransferRow {
+    pub backbone: String,
+    pub task: TransferTask,
+    /// What of the backbone was used or trained: `fc8`, `fc6-8`, `all`, `conv5`; empty where there is no choice.
+    #[serde(default)]
+    pub variant: String,
+    #[serde(default)]
+    pub input: Colors,
+    pub metric: TransferMetric,
+    /// A share, 0 to 1.
+    pub value: f64,
+    /// The same by class; None where a class does not occur.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub per_class: BTreeMap<String, Option<f64>>,
+}
+
+/// Tasks in the order of the table's columns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TransferTask {
+    Classification,
+    Detection,
+    Segmentation,
+    Svm,
+    LowShot,
+    Knn,
+    Nonlinear,
+}
+
+/// What the backbone was shown.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Colors {
+    /// Lightness alone.
+    #[default]
+    Gray,
+    /// All of Lab.
+    Color,
+}
+
+/// What a value is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum TransferMetric {
+    #[serde(rename = "mAP")]
+    MeanAveragePrecision,
+    #[serde(rename = "mean IU")]
+    MeanIu,
+    #[serde(rename = "top-1")]
+    Top1,
+}
+
+impl TransferTask {
+    /// As a column is called.
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::Classification => "Class.",
+            Self::Detection => "Det.",
+            Self::Segmentation => "Seg.",
+            Self::Svm => "SVM",
+            Self::LowShot => "low-shot",
+            Self::Knn => "kNN",
+            Self::Nonlinear => "nonlinear",
+        }
+    }
+}
+
+impl Colors {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Gray => "gray",
+            Self::Color => "color",
+        }
+    }
+}
+
+impl TransferMetric {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::MeanAveragePrecision => "mAP",
+            Self::MeanIu => "mean IU",
+            Self::Top1 => "top-1",
+        }
+    }
+}
+
+/// What tells one column from another.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Column {
+    pub task: TransferTask,
+    pub variant: String,
+    pub metric: TransferMetric,
+    pub dataset: String,
+    pub protocol: String,
+}
+
+/// What tells one row from another.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Line {
+    pub experiment: String,
+    pub backbone: String,
+    pub input: Colors,
+}
+
+/// Rows are backbones, columns tasks; values in percent.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TransferTable {
+    pub columns: Vec<Column>,
+    pub lines: Vec<Line>,
+    /// One row a line, one cell a column; None where there is no result.
+    pub cells: Vec<Vec<Option<MeanStd>>>,
+    /// All seeds that any cell is over, ascending.
+    pub seeds: Vec<u64>,
+    published: Vec<Block>,
+}
+
+/// One measured value with where it goes.
+struct Entry<'a> {
+    column: Column,
+    line: Line,
+    result: &'a TransferResult,
+    row: &'a TransferRow,
+}
+
+fn entries(results: &[TransferResult]) -> Vec<Entry<'_>> {
+    let of = |result: &'_ TransferResult, row: &'_ TransferRow| {
+        let column = Column {
+            task: row.task,
+            variant: row.variant.clone(),
+            metric: row.metric,
+            dataset: result.dataset.clone(),
+            protocol: result.protocol.clone(),
+        };
+        let (experiment, backbone) = (result.experiment.clone(), row.backbone.clone());
+        (column, Line { experiment, backbone, input: row.input })
+    };
+    let all = results.iter().flat_map(|result| result.rows.iter().map(move |row| (result, row)));
+    let entry = |(result, row)| {
+        let (column, line) = of(result, row);
+        Entry { column, line, result, row }
+    };
+    all.map(entry).collect()
+}
+
+/// The table of all results: rows in the order first seen, columns by task and then in the order first seen, layers
+/// by number.
+///
+/// # Errors
+/// Two results for one cell and seed; a compiled-in file of published figures that cannot be read.
+pub fn table(results: &[TransferResult]) -> Result<TransferTable> {
+    let entries = entries(results);
+    refuse_repeats(&entries)?;
+    let (mut columns, mut lines, mut seeds) = (vec![], vec![], vec![]);
+    for entry in &entries {
+        seeds.push(entry.result.seed);
+        add_new(&mut columns, &entry.column);
+        add_new(&mut lines, &entry.line);
+    }
+    seeds.sort_unstable();
+    seeds.dedup();
+    columns.sort_by_key(|column| (column.task, depth(column)));
+    let cell = |line: &Line, column: &Column| {
+        let here = entries.iter().filter(|e| e.line == *line && e.column == *column);
+        MeanStd::of(&here.map(|e| e.row.value).collect::<Vec<_>>()).map(MeanStd::percent)
+    };
+    let cells = lines.iter().map(|line| columns.iter().map(|column| cell(line, column)).collect()).collect();
+    let published = published(&columns)?;
+    Ok(TransferTable { columns, lines, cells, seeds, published })
+}
+
+/// The same seed counted twice would make the spread over seeds look smaller than it is.
+fn refuse_repeats(entries: &[Entry]) -> Result<()> {
+    let mut seen = HashMap::<_, &Path>::new();
+    for Entry { column, line, result, .. } in entries {
+        if let Some(first) = seen.insert((column, line, result.seed), &result.from) {
+            bail!(
+                "two results for {} ({}) at {} on {} of experiment {}, seed {}: in {} and in {}; report on one of them",
+                line.backbone,
+                line.input.name(),
+                column.name(),
+                column.dataset,
+                line.experiment,
+                result.seed,
+                first.display(),
+                result.from.display()
+            );
+        }
+    }
+    Ok(())
+}
+
+fn add_new<T: Clone + PartialEq>(all: &mut Vec<T>, one: &T) {
+    if !all.contains(one) {
+        all.push(one.clone());
+    }
+}
+
+/// The columns of classification in the paper's order, from less to more that is trained.
+const TRAINED: [&str; 3] = ["fc8", "fc6-8", "all"];
+
+/// Where a column stands among those of its task: known variants first, in order; `conv1` before `conv5`.
+fn depth(column: &Column) -> (usize, String) {
+    let known = TRAINED.iter().position(|known| *known == column.variant);
+    match known {
+        Some(place) => (place, String::new()),
+        None => (TRAINED.len(), column.variant.clone()),
+    }
+}
+
+/// What the literature reports for these columns.
+fn published(columns: &[Column]) -> Result<Vec<Block>> {
+    let mut blocks: Vec<Block> = vec![];
+    for (benchmark, name) in [
+        (Benchmark::Pascal, pascal as fn(&Column) -> Option<&str>),
+        (Benchmark::ImagenetNonlinear, imagenet_nonlinear),
+    ] {
+        if let Some(block) = Block::of(benchmark, &columns.iter().map(name).collect::<Vec<_>>())? {
+            let above = blocks.iter().map(|block| block.footnotes.len()).sum();
+            blocks.push(Block { above, ..block });
+        }
+    }
+    Ok(blocks)
+}
+
+/// The layer of a non-linear probe on ImageNet.
+fn imagenet_nonlinear(column: &Column) -> Option<&str> {
+    let Column { task, variant, metric, dataset, .. } = column;
+    let same = *task == TransferTask::Nonlinear && *metric == TransferMetric::Top1 && dataset == "imagenet";
+    same.then_some(variant)
+}
+
+/// What the paper's Table 2 calls a column; None where it has none like it: VOC data, trained as there.
+fn pascal(column: &Column) -> Option<&str> {
+    let Column { task, variant, metric, dataset, .. } = column;
+    if !dataset.to_lowercase().contains("voc") {
+        return None;
+    }
+    let all = variant.is_empty() || variant == "all";
+    match (task, metric) {
+        (TransferTask::Classification, TransferMetric::MeanAveragePrecision) => {
+            TRAINED.contains(&variant.as_str()).then_some(variant)
+        }
+        (TransferTask::Detection, TransferMetric::MeanAveragePrecision) => all.then_some("Det."),
+        (TransferTask::Segmentation, TransferMetric::MeanIu) => all.then_some("Seg."),
+        _ => None,
+    }
+}
+
+impl Column {
+    /// `Class. fc6-8`, `Det.`, `SVM conv5`.
+    pub fn name(&self) -> String {
+        let whole = self.task != TransferTask::Classification && self.variant == "all";
+        if self.variant.is_empty() || whole {
+            return self.task.title().into();
+        }
+        format!("{} {}", self.task.title(), self.variant)
+    }
+
+    /// What its figures are.
+    fn meaning(&self) -> String {
+        format!("{} in % on {} (protocol {})", self.metric.name(), self.dataset, self.protocol)
+    }
+}
+
+impl TransferTable {
+    /// What the numbers are, in one line.
+    pub fn header(&self) -> String {
+        format!("Transfer, {}", spread(&self.seeds))
+    }
+
+    /// The columns' names; those that would be the same say their data set and protocol, too.
+    pub fn titles(&self) -> Vec<String> {
+        let names: Vec<String> = self.columns.iter().map(Column::name).collect();
+        let title = |(column, name): (&Column, &String)| {
+            if names.iter().filter(|other| *other == name).count() == 1 {
+                return name.clone();
+            }
+            format!("{name} ({}, {}, {})", column.dataset, column.protocol, column.metric.name())
+        };
+        self.columns.iter().zip(&names).map(title).collect()
+    }
+
+    /// The backbone, with what the table has more than one of: experiments, inputs.
+    pub fn label(&self, line: &Line) -> String {
+        let mut label = line.backbone.clone();
+        if self.lines.iter().any(|other| other.experiment != line.experiment) {
+            label = format!("{}: {label}", line.experiment);
+        }
+        if self.lines.iter().any(|other| other.input != line.input) {
+            label += &format!(" ({})", line.input.name());
+        }
+        label
+    }
+
+    fn grid(&self) -> Vec<Vec<String>> {
+        let mut grid = vec![std::iter::once("backbone".to_string()).chain(self.titles()).collect()];
+        for (line, cells) in self.lines.iter().zip(&self.cells) {
+            let cells = cells.iter().map(|cell| cell_text(cell.as_ref(), self.seeds.len()));
+            grid.push(std::iter::once(self.label(line)).chain(cells).collect());
+        }
+        grid.extend(self.published.iter().flat_map(Block::grid));
+        grid
+    }
+
+    /// What each column's figures are: columns that share a meaning share a line.
+    fn meanings(&self) -> String {
+        let mut lines: Vec<(String, Vec<String>)> = vec![];
+        for (column, title) in self.columns.iter().zip(self.titles()) {
+            let meaning = column.meaning();
+            match lines.iter_mut().find(|(known, _)| *known == meaning) {
+                Some((_, titles)) => titles.push(title),
+                None => lines.push((meaning, vec![title])),
+            }
+        }
+        let line = |(meaning, titles): &(String, Vec<String>)| format!("{}: {meaning}", titles.join(", "));
+        lines.iter().map(line).collect::<Vec<_>>().join("  \n") + "\n"
+    }
+
+    fn rendered(&self, render: fn(&[Vec<String>]) -> String) -> String {
+        let notes: String = self.published.iter().map(|block| format!("\n{}", block.notes())).collect();
+        format!("{}\n\n{}\n{}{notes}", self.header(), render(&self.grid()), self.meanings())
+    }
+
+    /// Aligned columns for a terminal, then what they mean and the sources of what was published.
+    pub fn text(&self) -> String {
+        self.rendered(grid::text).replace("  \n", "\n")
+    }
+
+    /// The same as Markdown.
+    pub fn markdown(&self) -> String {
+        self.rendered(grid::markdown)
+    }
+
+    /// One sheet: mean, sample standard deviation and number of seeds of each column in percent, empty where unknown;
+    /// published rows name their source.
+    pub fn csv(&self) -> String {
+        let mut header = ["experiment", "backbone", "input"].map(String::from).to_vec();
+        for title in self.titles() {
+            header.extend([format!("{title} mean"), format!("{title} std"), format!("{title} n")]);
+        }
+        header.push("source".into());
+        let mut out = csv_line(&header);
+        for (line, cells) in self.lines.iter().zip(&self.cells) {
+            let about = [&line.experiment, &line.backbone, line.input.name()].map(str::to_string);
+            let figures = cells.iter().flat_map(|cell| csv_fields(cell.as_ref()));
+            out +=
+                &csv_line(&about.into_iter().chain(figures).chain(["measured".into()]).collect::<Vec<_>>());
+        }
+        out + &self.published.iter().map(published_csv).collect::<String>()
+    }
+}
+
+fn published_csv(block: &Block) -> String {
+    let line = |(method, values, footnote): &(String, Vec<Option<f64>>, usize)| {
+        let figure = |v: &Option<f64>| [v.map_or(String::new(), |v| v.to_string()), "".into(), "".into()];
+        let about = ["published".to_string(), method.clone(), String::new()];
+        let source = block.footnotes.get(*footnote).cloned();
+        csv_line(&about.into_iter().chain(values.iter().flat_map(figure)).chain(source).collect::<Vec<_>>())
+    };
+    block.rows.iter().map(line).collect()
+}
+
+/// Values by class over seeds, in percent: a line a class of a cell. None without any.
+pub fn classes_csv(results: &[TransferResult]) -> Option<String> {
+    let mut order: Vec<(Column, Line, &str)> = vec![];
+    let mut values: HashMap<(Column, Line, &str), Vec<f64>> = HashMap::new();
+    let entries = entries(results);
+    for Entry { column, line, row, .. } in &entries {
+        for (class, value) in &row.per_class {
+            let key = (column.clone(), line.clone(), class.as_str());
+            let known = values.entry(key.clone()).or_insert_with(|| {
+                order.push(key);
+                vec![]
+            });
+            known.extend(value);
+        }
+    }
+    let names = ["dataset", "protocol", "task", "metric", "experiment", "backbone", "input", "class"];
+    let header: Vec<String> = names.into_iter().chain(["mean", "std", "n"]).map(String::from).collect();
+    let line = |key: &(Column, Line, &str)| {
+        let (column, line, class) = key;
+        let mean = values.get(key).and_then(|v| MeanStd::of(v)).map(MeanStd::percent);
+        let about = [&column.dataset, &column.protocol, &column.name(), column.metric.name()];
+        let whose = [&line.experiment, &line.backbone, line.input.name(), class];
+        let fields = about.into_iter().chain(whose).map(str::to_string);
+        csv_line(&fields.chain(csv_fields(mean.as_ref())).collect::<Vec<_>>())
+    };
+    let lines: String = order.iter().map(line).collect();
+    (!lines.is_empty()).then(|| csv_line(&header) + &lines)
+}
