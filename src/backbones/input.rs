@@ -17,6 +17,8 @@ pub enum Input {
     Lightness,
     /// L − 50, a and b of CIE Lab: networks that were given colour again, and the "color" rows of transfer tables
     Lab,
+    /// a and b of CIE Lab, two channels: networks that learned to tell lightness from colour
+    Ab,
     /// blue, green, red from 0 to 255, less (103.939, 116.779, 123.68), their means over ImageNet: Caffe's networks
     BgrMean,
     /// blue, green, red from 0 to 255 as they are
@@ -38,6 +40,7 @@ impl Input {
     pub fn channels(self) -> usize {
         match self {
             Self::Lightness => 1,
+            Self::Ab => 2,
             Self::Lab | Self::BgrMean | Self::Bgr | Self::BgrSigned | Self::RgbUnit => 3,
         }
     }
@@ -52,6 +55,7 @@ impl Input {
         let numbers = |values: [f32; 3]| Tensor::new(&values, rgb.device());
         match self {
             Self::Lightness => lightness(&rgb_to_lab(rgb)?),
+            Self::Ab => rgb_to_lab(rgb)?.narrow(3, 1, 2)?.contiguous(),
             Self::Lab => rgb_to_lab(rgb)?.broadcast_sub(&numbers([50.0, 0.0, 0.0])?),
             Self::BgrMean => bgr(rgb)?.broadcast_sub(&numbers(BGR_MEAN)?),
             Self::Bgr => bgr(rgb),
@@ -67,6 +71,7 @@ impl Input {
         match self {
             Self::Lightness => "lightness",
             Self::Lab => "lab",
+            Self::Ab => "ab",
             Self::BgrMean => "bgr_mean",
             Self::Bgr => "bgr",
             Self::BgrSigned => "bgr_signed",
@@ -79,6 +84,7 @@ impl Input {
         match self {
             Self::Lightness => "lightness L of CIE Lab, less 50",
             Self::Lab => "CIE Lab: L less 50, a, b",
+            Self::Ab => "CIE Lab: a and b",
             Self::BgrMean => "BGR from 0 to 255, less the mean (103.939, 116.779, 123.68)",
             Self::Bgr => "BGR from 0 to 255",
             Self::BgrSigned => "BGR from −1 to 1",

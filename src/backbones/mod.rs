@@ -15,7 +15,7 @@ use crate::{
     nn::{init::Filler, params::Params},
     rng::Rng,
 };
-use alexnet::AlexNetSpec;
+use alexnet::{AlexNetSpec, Stem};
 use candle_core::Result;
 use input::Input;
 use network::{Network, PixelGrid};
@@ -111,6 +111,25 @@ impl BackboneSpec {
         let input_channels = self.input().channels();
         let build = Build { graph: Graph::Transfer, batch_norm: false, input_channels, outputs: None };
         self.table(&build).into_iter().map(|layer| layer.name).collect()
+    }
+
+    /// The same network for another input. VGG-16 and the VGG colorizer see what they were made for.
+    pub fn with_input(&self, input: Input) -> Self {
+        match self {
+            Self::Alexnet(spec) => Self::Alexnet(AlexNetSpec { input, ..spec.clone() }),
+            Self::Vgg16(spec) => Self::Vgg16(Vgg16Spec { input, ..spec.clone() }),
+            Self::Vgg(spec) => Self::Vgg(spec.clone()),
+        }
+    }
+
+    /// Side of the square pictures, in pixels, of which the transfer graph makes one vector; the VGG colorizer takes any.
+    pub fn crop(&self) -> usize {
+        match self {
+            Self::Alexnet(AlexNetSpec { stem: Stem::Standard, .. }) => 227,
+            Self::Alexnet(AlexNetSpec { stem: Stem::Small, .. }) => 29,
+            Self::Vgg(_) => 224,
+            Self::Vgg16(spec) => spec.crop.get(),
+        }
     }
 
     /// The same network with its convolutions filled in another way.

@@ -51,13 +51,14 @@ pub(super) fn evaluate(
 ) -> Result<Option<Vec<Metric>>> {
     let bins = Bins::new(GRID);
     let (job, spec) = (fit.job, &stage.evaluation);
-    let (name, file) = (job.data.source.to_string(), run.path().join("prior.npy"));
-    let prior = color_prior::obtain(&spec.prior, &bins, &*job.train_set, &name, &file)?.probabilities;
-    let mut val = loader(fit, job.val_set.clone())?;
-    let images = job.val_set.len();
+    let sets = job.sets.plain_sets()?;
+    let (name, file) = (sets.spec.source.to_string(), run.path().join("prior.npy"));
+    let prior = color_prior::obtain(&spec.prior, &bins, &*sets.train, &name, &file)?.probabilities;
+    let mut val = loader(fit, sets.val.clone())?;
+    let images = sets.val.len();
     let mut progress = Progress::new(run.name(), 0, images);
     let judge = spec.classifier.as_ref().map(|spec| judge_of(fit, spec)).transpose()?;
-    let names = |index: usize| job.val_set.name(index);
+    let names = |index: usize| sets.val.name(index);
     let setting = Setting { bins: &bins, prior: &prior, judge, names: &names };
     let mut coloring = method_of(fit, method, stage)?;
     let evaluation = measure(
@@ -83,7 +84,7 @@ pub(super) fn evaluate(
 }
 
 fn loader(fit: &Fit, set: Arc<dyn Dataset>) -> Result<Loader> {
-    Ok(Loader::new(set, &fit.job.data, Pass::Once, VAL_BATCH, &fit.rng, fit.device)?)
+    Ok(Loader::new(set, &fit.job.sets.plain_sets()?.spec, Pass::Once, VAL_BATCH, &fit.rng, fit.device)?)
 }
 
 fn method_of(fit: &Fit, method: &MethodSpec, stage: &ColorEvaluationStage) -> Result<Method> {
@@ -92,7 +93,8 @@ fn method_of(fit: &Fit, method: &MethodSpec, stage: &ColorEvaluationStage) -> Re
         let decode = stage.evaluation.decode.map_or_else(|| spec.decode(), Into::into);
         Ok(Method::Network { colorizer: Box::new(colorizer), decode })
     };
-    let (train, val) = (&fit.job.train_set, &fit.job.val_set);
+    let sets = fit.job.sets.plain_sets()?;
+    let (train, val) = (&sets.train, &sets.val);
     match method {
         MethodSpec::Stage(_) => network(&fit.upstream()?.join(WEIGHTS)),
         MethodSpec::File(_) => network(fit.weights()?),

@@ -1,8 +1,11 @@
 //! How each kind of stage is built, fitted, and leaves its results behind.
 
 use super::{
-    RunOptions, colors,
+    RunOptions,
+    backbones::Wanted,
+    colors,
     job::{Job, Work},
+    sets::Plain,
 };
 use crate::{
     backbones::{BackboneSpec, Build, Graph, absorb::absorb_batch_norm, exchange, network::Network},
@@ -31,9 +34,11 @@ use crate::{
         spec::TrainSpec,
         task::{Metric, Task},
     },
+    transfer::Colors,
 };
 use anyhow::{Context, Result, ensure};
-use candle_core::{Device, Tensor};
+use candle_core::Device;
+use serde::Serialize;
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
@@ -42,7 +47,7 @@ use std::{
 /// Images in a validation batch.
 pub const VAL_BATCH: usize = 64;
 /// The entry of a weight file's header that says which channels its network sees; absent: lightness.
-const INPUT: &str = "input";
+pub(super) const INPUT: &str = "input";
 /// What a finished stage leaves for others.
 pub const WEIGHTS: &str = "weights.safetensors";
 
@@ -51,9 +56,7 @@ pub fn run(job: &Job, mut run: RunDir, options: &RunOptions) -> Result<bool> {
     run.begin(About {
         device: format!("{:?}", options.device.location()),
         seed: job.seed,
-        data: [("train", &job.train_set), ("val", &job.val_set)]
-            .map(|(k, s)| (k.into(), s.fingerprint()))
-            .into(),
+        data: job.sets.fingerprints().into_iter().map(|(split, print)| (split.into(), print)).collect(),
     })?;
     match fit_work(job, &mut run, &options.device) {
         Ok(Some(metrics)) => run.finish(&metrics).map(|()| true),
@@ -72,6 +75,13 @@ fn fit_work(job: &Job, run: &mut RunDir, device: &Device) -> Result<Option<Vec<M
         Work::Supervised(stage) => fit.supervised(stage, run),
         Work::LinearProbe { init, stage } => fit.linear_probe(init, stage, run),
         Work::ColorEvaluation { method, stage } => colors::evaluate(&fit, method, stage, run),
+        Work::NonlinearProbe { init, stage } => fit.nonlinear_probe(init, stage, run),
+        Work::Svm { init, stage } => fit.svm(init, stage, run),
+        Work::LowShot { init, stage } => fit.low_shot(init, stage, run),
+        Work::Knn { init, stage } => fit.knn(init, stage, run),
+        Work::Classification { init, stage } => fit.classification(init, stage, run),
+        Work::Detection { init, stage } => fit.detection(init, stage, run),
+        Work::Segmentation { init, stage } => fit.segmentation(init, stage, run),
     }
 }
 
@@ -99,8 +109,8 @@ impl Fit<'_> {
     ) -> Result<Option<Vec<Metric>>> {
         let backbone = given(stage.backbone.as_ref(), "backbone")?;
         let prior = spec.needs_prior().then(|| {
-            let (name, out) = (self.job.data.source.to_string(), run.path().join("prior.npy"));
-            color_prior::obtain(&spec.prior, &spec.bins(), &*self.job.train_set, &name, &out)
+            let (name, out) = (self.job.sets.name(), run.path().join("prior.npy"));
+            color_prior::obtain(&spec.prior, &spec.bins(), &*self.plain()?.train, &name, &out)
         });
         let prior = prior.transpose()?.map(|p| p.probabilities);
         let mut task = Colorization::new(spec, backbone, prior.as_deref(), &self.rng, self.device)?;
@@ -177,38 +187,48 @@ impl Fit<'_> {
         stage: &LinearProbeStage,
         run: &mut RunDir,
     ) -> Result<Option<Vec<Metric>>> {
-        let backbone = self.frozen(init, stage)?;
-        let (crop, images) = (self.job.data.crop.get(), self.job.train_set.len());
+        let wanted = Wanted { graph: Graph::Transfer, head: None, colors: Colors::Gray };
+        let (backbone, _) = self.backbone(init, stage.backbone.as_ref(), &wanted)?;
+        let (crop, images) = (self.plain()?.spec.crop.get(), self.plain()?.train.len());
         let mut task = LinearProbe::new(&stage.probe, backbone, self.classes()?, crop, images, self.device)?;
         let pass = if stage.probe.augment { Pass::Train } else { Pass::Shuffled };
         let Some(metrics) = self.fit(&mut task, pass, &stage.train, run)? else { return Ok(None) };
-        let result = self.probe_result(&stage.probe.protocol.to_string(), task.last());
-        let path = run.path().join(RESULTS);
-        atomic::write_bytes(&path, &serde_json::to_vec_pretty(&result)?)
-            .with_context(|| format!("cannot write {}: is the disk full?", path.display()))?;
+        self.leave_results(&self.probe_result(&stage.probe.protocol.to_string(), task.last())?, run)?;
         Ok(Some(metrics))
     }
 
-    fn probe_result(&self, protocol: &str, layers: &[LayerAccuracy]) -> ProbeResult {
+    /// Writes what `report` reads.
+    pub fn leave_results(&self, results: &impl Serialize, run: &RunDir) -> Result<()> {
+        let path = run.path().join(RESULTS);
+        atomic::write_bytes(&path, &serde_json::to_vec_pretty(results)?)
+            .with_context(|| format!("cannot write {}: is the disk full?", path.display()))
+    }
+
+    fn probe_result(&self, protocol: &str, layers: &[LayerAccuracy]) -> Result<ProbeResult> {
         // Of five classes or fewer, a top-5 would always hold.
-        let tells = self.job.train_set.classes().len() > 5;
+        let tells = self.plain()?.train.classes().len() > 5;
         let layer = |l: &LayerAccuracy| LayerResult {
             layer: l.layer.clone(),
             top1: l.top1,
             top5: tells.then_some(l.top5),
         };
-        ProbeResult {
+        Ok(ProbeResult {
             kind: Kind::LinearProbe,
             experiment: self.job.experiment.clone(),
             seed: self.job.seed,
             protocol: protocol.into(),
-            dataset: self.job.data.source.to_string(),
+            dataset: self.job.sets.name(),
             rows: vec![BackboneResult {
                 backbone: self.job.row.clone().unwrap_or_default(),
                 layers: layers.iter().map(layer).collect(),
             }],
             from: PathBuf::new(),
-        }
+        })
+    }
+
+    /// Plain pictures to train and be measured on.
+    pub fn plain(&self) -> Result<&Plain> {
+        self.job.sets.plain_sets()
     }
 
     fn fit(
@@ -218,12 +238,23 @@ impl Fit<'_> {
         spec: &TrainSpec,
         run: &mut RunDir,
     ) -> Result<Option<Vec<Metric>>> {
-        let (data, rng) = (&self.job.data, &self.rng);
+        let (sets, rng) = (self.plain()?, &self.rng);
         let loader =
-            |set: &_, pass, batch| Loader::new(Clone::clone(set), data, pass, batch, rng, self.device);
-        let mut train = loader(&self.job.train_set, pass, spec.batch.get())?;
-        let mut val = loader(&self.job.val_set, Pass::Once, VAL_BATCH)?;
-        match fit(task, &mut train, Some(&mut val), spec, rng, run)? {
+            |set: &_, pass, batch| Loader::new(Clone::clone(set), &sets.spec, pass, batch, rng, self.device);
+        let mut train = loader(&sets.train, pass, spec.batch.get())?;
+        let mut val = loader(&sets.val, Pass::Once, VAL_BATCH)?;
+        self.fit_on(task, (&mut train, &mut val), spec, run)
+    }
+
+    /// Trains on loaders of any kind; `None` when the user stopped it.
+    pub fn fit_on(
+        &self,
+        task: &mut dyn Task,
+        (train, val): (&mut Loader, &mut Loader),
+        spec: &TrainSpec,
+        run: &mut RunDir,
+    ) -> Result<Option<Vec<Metric>>> {
+        match fit(task, train, Some(val), spec, &self.rng, run)? {
             Ended::Finished(metrics) => Ok(Some(metrics)),
             Ended::Interrupted { .. } => Ok(None),
         }
@@ -249,76 +280,15 @@ impl Fit<'_> {
         Ok(ended)
     }
 
-    fn classes(&self) -> Result<usize> {
-        let classes = self.job.train_set.classes().len();
+    pub fn classes(&self) -> Result<usize> {
+        let classes = self.plain()?.train.classes().len();
         ensure!(
             classes > 1,
             "this stage needs labels; {} has none: use class folders or a label column",
-            self.job.data.source
+            self.job.sets.name()
         );
         Ok(classes)
     }
-
-    /// The backbone to be probed, on the transfer graph, batch normalisation absorbed into its weights.
-    fn frozen(&self, init: &InitSpec, stage: &LinearProbeStage) -> Result<Network> {
-        match init {
-            InitSpec::Init(filler) => {
-                let spec = given(stage.backbone.as_ref(), "backbone")?.with_init(*filler);
-                self.transfer_graph(&spec, &mut Params::new(self.device))
-            }
-            InitSpec::Stage(_) => self.loaded(&self.upstream()?.join(WEIGHTS), stage.backbone.as_ref()),
-            InitSpec::File(_) => self.loaded(self.weights()?, stage.backbone.as_ref()),
-        }
-    }
-
-    fn transfer_graph(&self, spec: &BackboneSpec, params: &mut Params) -> Result<Network> {
-        let build = Build { graph: Graph::Transfer, batch_norm: false, input_channels: 1, outputs: None };
-        Ok(spec.build(&build, params, &self.rng.split("init"))?)
-    }
-
-    /// The architecture comes from the file when it says one, else from the spec.
-    fn loaded(&self, path: &Path, fallback: Option<&BackboneSpec>) -> Result<Network> {
-        let file = exchange::open(path)?;
-        let spec = match file.metadata.get("backbone") {
-            Some(yaml) => weights::section(yaml)
-                .with_context(|| format!("{}: the backbone in its header", path.display()))?,
-            None => {
-                fallback.context("the weight file names no backbone; give `backbone:` in the spec")?.clone()
-            }
-        };
-        let input = file.metadata.get(INPUT).map(|yaml| weights::section(yaml)).transpose();
-        let input = input.with_context(|| format!("{}: the input in its header", path.display()))?;
-        ensure!(
-            matches!(input, None | Some(Channels::Lightness)),
-            "{} sees colour, and a probe shows lightness alone; give a backbone that sees lightness",
-            path.display()
-        );
-        let mut params = Params::new(self.device);
-        let net = self.transfer_graph(&spec, &mut params)?;
-        let report = without_batch_norm(&spec, file.tensors)
-            .map_err(anyhow::Error::from)
-            .and_then(|tensors| weights::load_into(&params, &tensors))
-            .with_context(|| format!("{} does not fit the backbone", path.display()))?;
-        tracing::info!("{}: {report}", path.display());
-        ensure!(
-            report.missing.is_empty() && report.mismatched.is_empty(),
-            "{} does not fit the backbone: {report}",
-            path.display()
-        );
-        Ok(net)
-    }
-}
-
-/// The tensors of the net without batch normalisation, whichever kind the file holds.
-fn without_batch_norm(
-    spec: &BackboneSpec,
-    tensors: BTreeMap<String, Tensor>,
-) -> candle_core::Result<BTreeMap<String, Tensor>> {
-    let build = Build { graph: Graph::Pretext, batch_norm: true, input_channels: 1, outputs: None };
-    let layers = spec.table(&build);
-    let normalised = layers.iter().filter_map(|layer| layer.norm.as_ref());
-    let held = normalised.filter(|norm| tensors.contains_key(&format!("{}.running_mean", norm.name))).count();
-    if held == 0 { Ok(tensors) } else { absorb_batch_norm(&layers, &tensors) }
 }
 
 /// A section that resolving has filled in.

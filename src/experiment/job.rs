@@ -1,29 +1,33 @@
 //! One fit of an experiment: a stage, a seed and, for a probe, one backbone. Its directory's name ends in the hash of
 //! all that decides its result, so that nothing is computed twice and nothing stale is taken for new.
 
-use super::{RunOptions, fits};
+use super::{RunOptions, fits, sets::Sets};
 use crate::{
     data::{
+        annotated_source::{AnnotatedSpec, Lists},
         beside::named_like,
-        source::{self, DataSpec, Dataset, Split},
+        source::Locations,
     },
     hub,
     pretext::{PretextSpec, color_prior::PriorSpec},
+    probe::{knn::KnnSpec, low_shot::LowShotSpec, svm::SvmSpec},
     spec::{
         self,
         experiment::{
             ColorEvaluationStage, Experiment, InitSpec, LinearProbeStage, MethodSpec, PretextStage, Stage,
             SupervisedStage, WeightSource,
         },
+        names::Named,
+        transfer::{NonlinearProbeStage, ReadoutStage, TransferStage},
     },
     train::{manifest, run_dir::RunDir},
+    transfer::{classification::ClassificationSpec, detection::DetectionSpec, segmentation::SegmentationSpec},
 };
 use anyhow::{Context, Result};
 use serde::Serialize;
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
-    sync::Arc,
 };
 
 /// What a job does, with all that it needs from the spec.
@@ -42,6 +46,41 @@ pub enum Work {
         #[serde(flatten)]
         stage: ColorEvaluationStage,
     },
+    NonlinearProbe {
+        init: InitSpec,
+        #[serde(flatten)]
+        stage: NonlinearProbeStage,
+    },
+    Svm {
+        init: InitSpec,
+        #[serde(flatten)]
+        stage: ReadoutStage<SvmSpec>,
+    },
+    LowShot {
+        init: InitSpec,
+        #[serde(flatten)]
+        stage: ReadoutStage<LowShotSpec>,
+    },
+    Knn {
+        init: InitSpec,
+        #[serde(flatten)]
+        stage: ReadoutStage<KnnSpec>,
+    },
+    Classification {
+        init: InitSpec,
+        #[serde(flatten)]
+        stage: TransferStage<ClassificationSpec>,
+    },
+    Detection {
+        init: InitSpec,
+        #[serde(flatten)]
+        stage: Box<TransferStage<DetectionSpec>>,
+    },
+    Segmentation {
+        init: InitSpec,
+        #[serde(flatten)]
+        stage: TransferStage<SegmentationSpec>,
+    },
 }
 
 impl Work {
@@ -52,16 +91,37 @@ impl Work {
             Self::Supervised(_) => "supervised",
             Self::LinearProbe { .. } => "linear_probe",
             Self::ColorEvaluation { .. } => "color_evaluation",
+            Self::NonlinearProbe { .. } => "nonlinear_probe",
+            Self::Svm { .. } => "svm",
+            Self::LowShot { .. } => "low_shot",
+            Self::Knn { .. } => "knn",
+            Self::Classification { .. } => "classification",
+            Self::Detection { .. } => "detection",
+            Self::Segmentation { .. } => "segmentation",
+        }
+    }
+
+    /// The backbone that it measures.
+    fn init(&self) -> Option<&InitSpec> {
+        match self {
+            Self::LinearProbe { init, .. }
+            | Self::NonlinearProbe { init, .. }
+            | Self::Svm { init, .. }
+            | Self::LowShot { init, .. }
+            | Self::Knn { init, .. }
+            | Self::Classification { init, .. }
+            | Self::Detection { init, .. }
+            | Self::Segmentation { init, .. } => Some(init),
+            Self::Pretext(_) | Self::Supervised(_) | Self::ColorEvaluation { .. } => None,
         }
     }
 
     /// The weight file that it starts from, as the spec names it.
     fn weights(&self) -> Option<&Path> {
         match self {
-            Self::LinearProbe { init: InitSpec::File(path), .. } => Some(path),
             Self::Pretext(PretextStage { init_from: Some(WeightSource::File(path)), .. }) => Some(path),
             Self::ColorEvaluation { method: MethodSpec::File(path), .. } => Some(path),
-            _ => None,
+            _ => self.init().and_then(InitSpec::file),
         }
     }
 
@@ -97,19 +157,30 @@ impl Work {
     /// The stage that it builds on.
     fn upstream(&self) -> Option<&str> {
         match self {
-            Self::LinearProbe { init: InitSpec::Stage(stage), .. } => Some(stage),
             Self::Pretext(PretextStage { init_from: Some(WeightSource::Stage(stage)), .. }) => Some(stage),
             Self::ColorEvaluation { method: MethodSpec::Stage(stage), .. } => Some(stage),
-            _ => None,
+            _ => self.init().and_then(InitSpec::stage),
         }
     }
 
-    fn data(&self) -> Option<&DataSpec> {
+    /// Opens what it trains and is measured on.
+    ///
+    /// # Errors
+    /// Data that cannot be opened.
+    fn open(&self, at: &Locations) -> Result<Sets> {
+        let annotated = |spec: Option<&AnnotatedSpec>, lists| Sets::annotated(spec, lists, at);
         match self {
-            Self::Pretext(s) => s.data.as_ref(),
-            Self::Supervised(s) => s.data.as_ref(),
-            Self::LinearProbe { stage, .. } => stage.data.as_ref(),
-            Self::ColorEvaluation { stage, .. } => stage.data.as_ref(),
+            Self::Pretext(s) => Sets::plain(s.data.as_ref(), at),
+            Self::Supervised(s) => Sets::plain(s.data.as_ref(), at),
+            Self::LinearProbe { stage, .. } => Sets::plain(stage.data.as_ref(), at),
+            Self::ColorEvaluation { stage, .. } => Sets::plain(stage.data.as_ref(), at),
+            Self::NonlinearProbe { stage, .. } => Sets::plain(stage.data.as_ref(), at),
+            Self::Svm { stage, .. } => annotated(stage.annotated.as_ref(), Lists::Main),
+            Self::LowShot { stage, .. } => annotated(stage.annotated.as_ref(), Lists::Main),
+            Self::Knn { stage, .. } => annotated(stage.annotated.as_ref(), Lists::Main),
+            Self::Classification { stage, .. } => annotated(stage.annotated.as_ref(), Lists::Main),
+            Self::Detection { stage, .. } => annotated(stage.annotated.as_ref(), Lists::Main),
+            Self::Segmentation { stage, .. } => annotated(stage.annotated.as_ref(), Lists::Segmentation),
         }
     }
 }
@@ -123,9 +194,7 @@ pub struct Job {
     pub row: Option<String>,
     pub seed: u64,
     pub work: Work,
-    pub data: DataSpec,
-    pub train_set: Arc<dyn Dataset>,
-    pub val_set: Arc<dyn Dataset>,
+    pub sets: Sets,
     /// Run directory of the stage that this one builds on.
     pub upstream: Option<PathBuf>,
     /// The weight file that the spec names, on this disk: located once, so that what is loaded is what was hashed.
@@ -174,25 +243,51 @@ impl Job {
         finished: &Finished,
         options: &RunOptions,
     ) -> Result<Vec<Self>> {
-        let job = |row: Option<&str>, work| {
-            let label = std::iter::once(name).chain(row).collect::<Vec<_>>().join("-");
+        let labelled = |row: Option<&str>, variant: Option<&str>, work| {
+            let label = std::iter::once(name).chain(row).chain(variant).collect::<Vec<_>>().join("-");
             let job = Self::new(experiment, &label, row, seed, work, finished, options);
             job.with_context(|| format!("stage `{name}` cannot start"))
+        };
+        let job = |row: Option<&str>, work| labelled(row, None, work);
+        let named = |row: &str, layer: &str, work| labelled(Some(row), Some(layer), work);
+        let each = |rows: &Named<InitSpec>, work: &dyn Fn(InitSpec) -> Work| -> Result<Vec<Self>> {
+            rows.iter().map(|(row, init)| job(Some(row), work(init.clone()))).collect()
         };
         match stage {
             Stage::Pretext(s) => Ok(vec![job(None, Work::Pretext(s.clone()))?]),
             Stage::Supervised(s) => Ok(vec![job(None, Work::Supervised(s.clone()))?]),
             Stage::LinearProbe(s) => {
-                let probe = |(row, init): (&str, &InitSpec)| {
-                    job(Some(row), Work::LinearProbe { init: init.clone(), stage: s.clone() })
-                };
-                s.backbones.iter().map(probe).collect()
+                each(&s.backbones, &|init| Work::LinearProbe { init, stage: s.clone() })
             }
             Stage::ColorEvaluation(s) => {
                 let evaluation = |(row, method): (&str, &MethodSpec)| {
                     job(Some(row), Work::ColorEvaluation { method: method.clone(), stage: s.clone() })
                 };
                 s.methods.iter().map(evaluation).collect()
+            }
+            Stage::NonlinearProbe(s) => {
+                let jobs = s.through.iter().map(|layer| {
+                    let stage = NonlinearProbeStage { through: vec![layer.clone()], ..s.clone() };
+                    let work = |init| Work::NonlinearProbe { init, stage: stage.clone() };
+                    s.backbones.iter().map(|(row, init)| named(row, layer, work(init.clone()))).collect()
+                });
+                jobs.collect::<Result<Vec<Vec<Self>>>>().map(|jobs| jobs.concat())
+            }
+            Stage::Svm(s) => each(&s.backbones, &|init| Work::Svm { init, stage: s.clone() }),
+            Stage::LowShot(s) => each(&s.backbones, &|init| Work::LowShot { init, stage: s.clone() }),
+            Stage::Knn(s) => each(&s.backbones, &|init| Work::Knn { init, stage: s.clone() }),
+            Stage::Classification(s) => {
+                let jobs = s.task.train_from.iter().map(|layer| {
+                    let task = ClassificationSpec { train_from: vec![layer.clone()], ..s.task.clone() };
+                    let stage = TransferStage { task, ..s.clone() };
+                    let work = |init| Work::Classification { init, stage: stage.clone() };
+                    s.backbones.iter().map(|(row, init)| named(row, layer, work(init.clone()))).collect()
+                });
+                jobs.collect::<Result<Vec<Vec<Self>>>>().map(|jobs| jobs.concat())
+            }
+            Stage::Detection(s) => each(&s.backbones, &|init| Work::Detection { init, stage: s.clone() }),
+            Stage::Segmentation(s) => {
+                each(&s.backbones, &|init| Work::Segmentation { init, stage: s.clone() })
             }
         }
     }
@@ -206,26 +301,24 @@ impl Job {
         finished: &Finished,
         options: &RunOptions,
     ) -> Result<Self> {
-        let data = work.data().context("no data: give `data:` to the stage or to the experiment")?.clone();
-        let train_set = source::open(&data, Split::Train, &options.locations)?;
-        let val_set = source::open(&data, Split::Val, &options.locations)?;
+        let sets = work.open(&options.locations)?;
         let upstream = work
             .upstream()
             .map(|stage| finished.0.get(stage).with_context(|| format!("stage `{stage}` has not run")));
         let upstream = upstream.transpose()?;
         let weights = work.weights().map(hub::locate).transpose()?;
-        let files = weights.as_deref().into_iter().chain(work.prior());
+        let files = weights.as_deref().into_iter().chain(work.prior()).chain(work.proposals());
         let mut files = files.map(content).collect::<Result<Vec<_>>>()?;
         if let Some(path) = work.classifier() {
             files.push(content(&hub::locate(path)?)?);
         }
         if let Some(dir) = work.pictures() {
-            files.push(named_like(&*val_set, dir)?.fingerprint());
+            files.push(named_like(&*sets.plain_sets()?.val, dir)?.fingerprint());
         }
         let inputs = Inputs {
             version: env!("CARGO_PKG_VERSION"),
             seed,
-            data: [("train", train_set.fingerprint()), ("val", val_set.fingerprint())].into(),
+            data: sets.fingerprints(),
             upstream: upstream.map(|(_, hash)| hash.as_str()),
             files,
             work: &only_row(work.clone()),
@@ -242,9 +335,7 @@ impl Job {
             upstream: upstream.map(|(dir, _)| dir.clone()),
             weights,
             work,
-            data,
-            train_set,
-            val_set,
+            sets,
             dir,
             hash,
             spec,
@@ -289,6 +380,13 @@ fn only_row(mut work: Work) -> Work {
     match &mut work {
         Work::LinearProbe { stage, .. } => stage.backbones = Default::default(),
         Work::ColorEvaluation { stage, .. } => stage.methods = Default::default(),
+        Work::NonlinearProbe { stage, .. } => stage.backbones = Default::default(),
+        Work::Svm { stage, .. } => stage.backbones = Default::default(),
+        Work::LowShot { stage, .. } => stage.backbones = Default::default(),
+        Work::Knn { stage, .. } => stage.backbones = Default::default(),
+        Work::Classification { stage, .. } => stage.backbones = Default::default(),
+        Work::Detection { stage, .. } => stage.backbones = Default::default(),
+        Work::Segmentation { stage, .. } => stage.backbones = Default::default(),
         Work::Pretext(_) | Work::Supervised(_) => {}
     }
     work

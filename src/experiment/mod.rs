@@ -4,10 +4,14 @@
 //! Does not: parse YAML (see [`crate::spec`]), or make tables (see [`crate::report`]).
 
 mod anonymous;
+mod backbones; // from what a spec calls an initialisation to a network
 mod check;
 mod colors;
 mod fits;
 mod job;
+mod readouts; // SVMs, nearest neighbours, non-linear probes
+mod sets;
+mod transfer; // classification, detection, segmentation
 pub mod publish; // a finished run made ready for the hub
 
 pub use check::check;
@@ -15,7 +19,7 @@ pub use check::check;
 use crate::{
     data::source::Locations,
     report::{self, ReportPaths},
-    spec::experiment::{Experiment, Stage},
+    spec::experiment::Experiment,
 };
 use anyhow::Result;
 use candle_core::Device;
@@ -35,7 +39,7 @@ pub struct RunOptions {
 /// How a run ended.
 #[derive(Debug)]
 pub enum Outcome {
-    /// All stages are finished. The report is absent when the experiment has neither a probe nor an evaluation.
+    /// All stages are finished. The report is absent when the experiment measures nothing.
     Finished { report: Option<ReportPaths>, pictures: Vec<PathBuf> },
     /// Stopped by the user; the same command goes on from here.
     Interrupted,
@@ -60,9 +64,8 @@ pub fn run(experiment: &Experiment, options: &RunOptions) -> Result<Outcome> {
             }
         }
     }
-    let reports = |stage: &Stage| matches!(stage, Stage::LinearProbe(_) | Stage::ColorEvaluation(_));
     let out = options.out.join(&*experiment.name).join("report");
-    let reported = experiment.stages.iter().any(|(_, stage)| reports(stage));
+    let reported = experiment.stages.iter().any(|(_, stage)| stage.reports());
     let report = reported.then(|| report::write_report(&dirs, &out)).transpose()?;
     Ok(Outcome::Finished { report, pictures })
 }

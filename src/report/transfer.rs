@@ -8,6 +8,7 @@ use super::{
     results::Kind,
     table::{cell_text, csv_fields, spread},
 };
+pub use crate::transfer::Colors;
 use crate::metrics::accuracy::MeanStd;
 use anyhow::{Result, bail};
 use serde::{Deserialize, Serialize};
@@ -64,17 +65,6 @@ pub enum TransferTask {
     Nonlinear,
 }
 
-/// What the backbone was shown.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Colors {
-    /// Lightness alone.
-    #[default]
-    Gray,
-    /// All of Lab.
-    Color,
-}
-
 /// What a value is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum TransferMetric {
@@ -97,15 +87,6 @@ impl TransferTask {
             Self::LowShot => "low-shot",
             Self::Knn => "kNN",
             Self::Nonlinear => "nonlinear",
-        }
-    }
-}
-
-impl Colors {
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Gray => "gray",
-            Self::Color => "color",
         }
     }
 }

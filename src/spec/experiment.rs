@@ -18,15 +18,17 @@ use super::{
     error::Fault,
     names::{Name, Named},
     node::Node,
+    transfer::{NonlinearProbeStage, ReadoutStage, TransferStage},
 };
 use crate::{
-    backbones::{BackboneSpec, Graph},
-    data::source::DataSpec,
+    backbones::{BackboneSpec, Graph, data_init::DataInitSpec},
+    data::{annotated_source::AnnotatedSpec, source::DataSpec},
     evaluation::color::ColorEvaluationSpec,
     nn::init::Filler,
     pretext::PretextSpec,
-    probe::linear::LinearProbeSpec,
+    probe::{knn::KnnSpec, linear::LinearProbeSpec, low_shot::LowShotSpec, svm::SvmSpec},
     train::spec::TrainSpec,
+    transfer::{classification::ClassificationSpec, detection::DetectionSpec, segmentation::SegmentationSpec},
 };
 use serde::{Deserialize, Serialize};
 use std::{
@@ -47,6 +49,9 @@ pub struct Experiment {
     /// For every stage that does not say its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub data: Option<DataSpec>,
+    /// For every stage on annotated pictures that does not say its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub annotated: Option<AnnotatedSpec>,
     /// For every stage that does not say its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backbone: Option<BackboneSpec>,
@@ -96,6 +101,13 @@ pub enum Stage {
     Supervised(SupervisedStage),
     LinearProbe(LinearProbeStage),
     ColorEvaluation(ColorEvaluationStage),
+    NonlinearProbe(NonlinearProbeStage),
+    Svm(ReadoutStage<SvmSpec>),
+    LowShot(ReadoutStage<LowShotSpec>),
+    Knn(ReadoutStage<KnnSpec>),
+    Classification(TransferStage<ClassificationSpec>),
+    Detection(Box<TransferStage<DetectionSpec>>),
+    Segmentation(TransferStage<SegmentationSpec>),
 }
 
 /// Trains a backbone without labels.
@@ -182,6 +194,30 @@ pub enum InitSpec {
     File(PathBuf),
     /// Random weights.
     Init(Filler),
+    /// Weights made from the stage's training pictures (Krähenbühl et al. 2016).
+    DataDependent(DataInitSpec),
+    /// Other weights, their layers scaled until all would learn at the same rate (Krähenbühl et al. 2016, section 3.2).
+    Rescaled(Box<InitSpec>),
+}
+
+impl InitSpec {
+    /// The stage that trained the weights.
+    pub fn stage(&self) -> Option<&str> {
+        match self {
+            Self::Stage(stage) => Some(stage),
+            Self::Rescaled(inner) => inner.stage(),
+            Self::File(_) | Self::Init(_) | Self::DataDependent(_) => None,
+        }
+    }
+
+    /// The weight file.
+    pub fn file(&self) -> Option<&Path> {
+        match self {
+            Self::File(path) => Some(path),
+            Self::Rescaled(inner) => inner.file(),
+            Self::Stage(_) | Self::Init(_) | Self::DataDependent(_) => None,
+        }
+    }
 }
 
 /// Trained weights.
@@ -194,34 +230,95 @@ pub enum WeightSource {
     File(PathBuf),
 }
 
+/// The same expression for whichever kind of stage it is.
+macro_rules! each {
+    ($stage:expr, $s:ident => $value:expr) => {
+        match $stage {
+            Stage::Pretext($s) => $value,
+            Stage::Supervised($s) => $value,
+            Stage::LinearProbe($s) => $value,
+            Stage::NonlinearProbe($s) => $value,
+            Stage::Svm($s) => $value,
+            Stage::LowShot($s) => $value,
+            Stage::Knn($s) => $value,
+            Stage::Classification($s) => $value,
+            Stage::Detection($s) => $value,
+            Stage::Segmentation($s) => $value,
+            Stage::ColorEvaluation(_) => None,
+        }
+    };
+}
+
 impl Stage {
     /// The key that names the kind.
     pub fn kind(&self) -> &'static str {
-        match self {
-            Self::Pretext(_) => KINDS[0],
-            Self::Supervised(_) => KINDS[1],
-            Self::LinearProbe(_) => KINDS[2],
-            Self::ColorEvaluation(_) => KINDS[3],
-        }
+        KINDS[match self {
+            Self::Pretext(_) => 0,
+            Self::Supervised(_) => 1,
+            Self::LinearProbe(_) => 2,
+            Self::ColorEvaluation(_) => 3,
+            Self::NonlinearProbe(_) => 4,
+            Self::Svm(_) => 5,
+            Self::LowShot(_) => 6,
+            Self::Knn(_) => 7,
+            Self::Classification(_) => 8,
+            Self::Detection(_) => 9,
+            Self::Segmentation(_) => 10,
+        }]
     }
 
-    /// The data that the stage itself says.
+    /// The pictures that the stage itself says.
     pub fn data(&self) -> Option<&DataSpec> {
         match self {
             Self::Pretext(s) => s.data.as_ref(),
             Self::Supervised(s) => s.data.as_ref(),
             Self::LinearProbe(s) => s.data.as_ref(),
             Self::ColorEvaluation(s) => s.data.as_ref(),
+            Self::NonlinearProbe(s) => s.data.as_ref(),
+            _ => None,
+        }
+    }
+
+    /// The annotated pictures that the stage itself says.
+    pub fn annotated(&self) -> Option<&AnnotatedSpec> {
+        match self {
+            Self::Svm(s) => s.annotated.as_ref(),
+            Self::LowShot(s) => s.annotated.as_ref(),
+            Self::Knn(s) => s.annotated.as_ref(),
+            Self::Classification(s) => s.annotated.as_ref(),
+            Self::Detection(s) => s.annotated.as_ref(),
+            Self::Segmentation(s) => s.annotated.as_ref(),
+            _ => None,
+        }
+    }
+
+    /// Whether the stage is about objects or masks, which plain pictures do not have.
+    pub fn needs_annotations(&self) -> bool {
+        match self {
+            Self::Svm(_) | Self::LowShot(_) | Self::Knn(_) => true,
+            Self::Classification(_) | Self::Detection(_) | Self::Segmentation(_) => true,
+            Self::Pretext(_) | Self::Supervised(_) | Self::ColorEvaluation(_) => false,
+            Self::LinearProbe(_) | Self::NonlinearProbe(_) => false,
         }
     }
 
     /// The backbone that the stage itself says.
     pub fn backbone(&self) -> Option<&BackboneSpec> {
+        each!(self, s => s.backbone.as_ref())
+    }
+
+    /// The backbones that the stage compares.
+    pub fn backbones(&self) -> Option<&Named<InitSpec>> {
         match self {
-            Self::Pretext(s) => s.backbone.as_ref(),
-            Self::Supervised(s) => s.backbone.as_ref(),
-            Self::LinearProbe(s) => s.backbone.as_ref(),
-            Self::ColorEvaluation(_) => None,
+            Self::LinearProbe(s) => Some(&s.backbones),
+            Self::NonlinearProbe(s) => Some(&s.backbones),
+            Self::Svm(s) => Some(&s.backbones),
+            Self::LowShot(s) => Some(&s.backbones),
+            Self::Knn(s) => Some(&s.backbones),
+            Self::Classification(s) => Some(&s.backbones),
+            Self::Detection(s) => Some(&s.backbones),
+            Self::Segmentation(s) => Some(&s.backbones),
+            Self::Pretext(_) | Self::Supervised(_) | Self::ColorEvaluation(_) => None,
         }
     }
 
@@ -231,34 +328,66 @@ impl Stage {
             Self::Pretext(s) => Some(&s.train),
             Self::Supervised(s) => Some(&s.train),
             Self::LinearProbe(s) => Some(&s.train),
-            Self::ColorEvaluation(_) => None,
+            Self::NonlinearProbe(s) => Some(&s.train),
+            Self::Classification(s) => Some(&s.train),
+            Self::Detection(s) => Some(&s.train),
+            Self::Segmentation(s) => Some(&s.train),
+            Self::Svm(_) | Self::LowShot(_) | Self::Knn(_) | Self::ColorEvaluation(_) => None,
         }
     }
 
     /// Whether later stages can take a backbone from this one.
     pub fn trains_backbone(&self) -> bool {
-        match self {
-            Self::Pretext(_) | Self::Supervised(_) => true,
-            Self::LinearProbe(_) | Self::ColorEvaluation(_) => false,
-        }
+        matches!(self, Self::Pretext(_) | Self::Supervised(_))
     }
 
-    fn fill(&mut self, data: Option<&DataSpec>, backbone: Option<&BackboneSpec>) {
-        let (own_data, own_backbone) = match self {
-            Self::Pretext(s) => (&mut s.data, Some(&mut s.backbone)),
-            Self::Supervised(s) => (&mut s.data, Some(&mut s.backbone)),
-            Self::LinearProbe(s) => (&mut s.data, Some(&mut s.backbone)),
-            Self::ColorEvaluation(s) => (&mut s.data, None),
-        };
-        *own_data = own_data.take().or_else(|| data.cloned());
-        if let Some(own) = own_backbone {
-            *own = own.take().or_else(|| backbone.cloned());
+    /// Whether tables are made from what it finds.
+    pub fn reports(&self) -> bool {
+        !self.trains_backbone()
+    }
+
+    /// Writes what the top of the file says into a stage that does not say its own.
+    fn fill(&mut self, top: &Experiment) {
+        let own = self.backbone().or(top.backbone.as_ref()).cloned();
+        if let Some(slot) = each!(self, s => Some(&mut s.backbone)) {
+            *slot = own;
+        }
+        let own = self.data().or(top.data.as_ref()).cloned();
+        match self {
+            Self::Pretext(s) => s.data = own,
+            Self::Supervised(s) => s.data = own,
+            Self::LinearProbe(s) => s.data = own,
+            Self::ColorEvaluation(s) => s.data = own,
+            Self::NonlinearProbe(s) => s.data = own,
+            _ => {}
+        }
+        let own = self.annotated().or(top.annotated.as_ref()).cloned();
+        match self {
+            Self::Svm(s) => s.annotated = own,
+            Self::LowShot(s) => s.annotated = own,
+            Self::Knn(s) => s.annotated = own,
+            Self::Classification(s) => s.annotated = own,
+            Self::Detection(s) => s.annotated = own,
+            Self::Segmentation(s) => s.annotated = own,
+            _ => {}
         }
     }
 }
 
-pub(super) const KINDS: [&str; 4] = ["pretext", "supervised", "linear_probe", "color_evaluation"];
-const FIELDS: [&str; 6] = ["name", "description", "seeds", "data", "backbone", "stages"];
+pub(super) const KINDS: [&str; 11] = [
+    "pretext",
+    "supervised",
+    "linear_probe",
+    "color_evaluation",
+    "nonlinear_probe",
+    "svm",
+    "low_shot",
+    "knn",
+    "classification",
+    "detection",
+    "segmentation",
+];
+const FIELDS: [&str; 7] = ["name", "description", "seeds", "data", "annotated", "backbone", "stages"];
 
 impl Experiment {
     /// Reads, merges, types and checks one experiment. A `--set` path may start at the stage
@@ -283,11 +412,9 @@ impl Experiment {
 
     /// The same experiment with the data and the backbone of the top written into every stage.
     pub fn resolve(mut self) -> Self {
-        let (data, backbone) = (self.data.take(), self.backbone.take());
-        for (_, stage) in self.stages.iter_mut() {
-            stage.fill(data.as_ref(), backbone.as_ref());
-        }
-        self
+        let top = self.clone();
+        self.stages.iter_mut().for_each(|(_, stage)| stage.fill(&top));
+        Self { data: None, annotated: None, backbone: None, ..self }
     }
 }
 

@@ -15,6 +15,7 @@ mod node;
 mod overrides;
 mod references;
 mod source;
+pub mod transfer;
 mod typed;
 
 pub use document::Document;

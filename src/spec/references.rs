@@ -5,18 +5,20 @@ use super::{
     document::On,
     error::Fault,
     experiment::{
-        ColorEvaluationStage, Experiment, InitSpec, KINDS, LinearProbeStage, MethodSpec, PretextStage, Stage,
-        WeightSource,
+        ColorEvaluationStage, Experiment, InitSpec, KINDS, MethodSpec, PretextStage, Stage, WeightSource,
     },
+    names::Named,
 };
 use crate::{
     backbones::BackboneSpec,
     data::{
+        annotated_source::{AnnotatedSource, AnnotatedSpec},
         catalog,
         source::{DataError, DataSpec, SourceSpec},
     },
     hub::{self, AddressError},
     pretext::PretextSpec,
+    transfer::Frozen,
 };
 
 impl Experiment {
@@ -26,10 +28,17 @@ impl Experiment {
             return Err(Wrong::key(["stages"], Fault::new("an experiment needs at least one stage")));
         }
         check_source(&["data", "source"], self.data.as_ref())?;
+        check_annotated(&["annotated", "source"], self.annotated.as_ref())?;
         for (index, (name, stage)) in self.stages.iter().enumerate() {
             let here = ["stages", name, stage.kind()];
             check_source(&["stages", name, stage.kind(), "data", "source"], stage.data())?;
-            if stage.data().or(self.data.as_ref()).is_none() {
+            if stage.needs_annotations() {
+                let path = ["stages", name, stage.kind(), "annotated", "source"];
+                check_annotated(&path, stage.annotated())?;
+                if stage.annotated().or(self.annotated.as_ref()).is_none() {
+                    return Err(Wrong::key(here, missing("annotated", name)));
+                }
+            } else if stage.data().or(self.data.as_ref()).is_none() {
                 return Err(Wrong::key(here, missing("data", name)));
             }
             if stage.trains_backbone() && stage.backbone().or(self.backbone.as_ref()).is_none() {
@@ -37,9 +46,12 @@ impl Experiment {
             }
             match stage {
                 Stage::Pretext(pretext) => self.check_start(index, name, pretext)?,
-                Stage::LinearProbe(probe) => self.check_probe(index, name, probe)?,
                 Stage::ColorEvaluation(evaluation) => self.check_methods(index, name, evaluation)?,
-                Stage::Supervised(_) => {}
+                _ => {}
+            }
+            if let Some(rows) = stage.backbones() {
+                self.check_backbones(index, name, stage, rows)?;
+                check_layers(name, stage, &self.taps(index, stage, rows))?;
             }
         }
         Ok(())
@@ -60,29 +72,38 @@ impl Experiment {
         self.check_stage(index, from).map_err(|fault| Wrong::value(path, fault))
     }
 
-    fn check_probe(&self, index: usize, name: &str, probe: &LinearProbeStage) -> Result<(), Wrong> {
-        let here = ["stages", name, KINDS[2], "backbones"];
-        if probe.backbones.is_empty() {
-            return Err(Wrong::key(here, Fault::new("a probe needs at least one backbone")));
+    fn check_backbones(
+        &self,
+        index: usize,
+        name: &str,
+        stage: &Stage,
+        rows: &Named<InitSpec>,
+    ) -> Result<(), Wrong> {
+        let here = ["stages", name, stage.kind(), "backbones"];
+        if rows.is_empty() {
+            return Err(Wrong::key(here, Fault::new(format!("`{name}` needs at least one backbone"))));
         }
-        check_layers(name, &probe.probe.layers, &self.taps(index, probe))?;
-        for (row, init) in probe.backbones.iter() {
-            let row = here.into_iter().chain([row]);
-            if let InitSpec::File(path) = init {
-                let wrong =
-                    |e: AddressError| Wrong::value(row.clone().chain(["file"]), Fault::new(e.to_string()));
-                hub::address_in(path).map_err(wrong)?;
+        for (row, init) in rows.iter() {
+            let mut path: Vec<&str> = here.into_iter().chain([row]).collect();
+            let mut source = init;
+            while let InitSpec::Rescaled(inner) = source {
+                path.push("rescaled");
+                source = inner;
             }
-            match init {
-                InitSpec::Stage(stage) => {
-                    self.check_stage(index, stage).map_err(|f| Wrong::value(row.chain(["stage"]), f))?;
+            if let InitSpec::File(file) = source {
+                let wrong = |e: AddressError| {
+                    Wrong::value(path.iter().copied().chain(["file"]), Fault::new(e.to_string()))
+                };
+                hub::address_in(file).map_err(wrong)?;
+            }
+            match source {
+                InitSpec::Stage(wanted) => self
+                    .check_stage(index, wanted)
+                    .map_err(|f| Wrong::value(path.iter().copied().chain(["stage"]), f))?,
+                _ if stage.backbone().is_none() && self.backbone.is_none() => {
+                    return Err(Wrong::key(path, missing("backbone", name)));
                 }
-                InitSpec::File(_) | InitSpec::Init(_)
-                    if probe.backbone.is_none() && self.backbone.is_none() =>
-                {
-                    return Err(Wrong::key(row, missing("backbone", name)));
-                }
-                InitSpec::File(_) | InitSpec::Init(_) => {}
+                _ => {}
             }
         }
         Ok(())
@@ -112,15 +133,15 @@ impl Experiment {
         Ok(())
     }
 
-    /// The layers that any of a probe's backbones has, where the spec tells; a weight file may bring others.
-    fn taps(&self, index: usize, probe: &LinearProbeStage) -> Vec<String> {
-        let stages = probe.backbones.iter().filter_map(|(_, init)| match init {
-            InitSpec::Stage(wanted) => self.stages.iter().take(index).find(|(name, _)| name == wanted),
-            InitSpec::File(_) | InitSpec::Init(_) => None,
+    /// The layers that any of a stage's backbones has, where the spec tells; a weight file may bring others.
+    fn taps(&self, index: usize, stage: &Stage, rows: &Named<InitSpec>) -> Vec<String> {
+        let stages = rows.iter().filter_map(|(_, init)| {
+            let wanted = init.stage()?;
+            self.stages.iter().take(index).find(|(name, _)| *name == wanted)
         });
         let trained = stages.filter_map(|(_, stage)| stage.backbone().or(self.backbone.as_ref()));
         let mut taps: Vec<String> = vec![];
-        for backbone in probe.backbone.as_ref().or(self.backbone.as_ref()).into_iter().chain(trained) {
+        for backbone in stage.backbone().or(self.backbone.as_ref()).into_iter().chain(trained) {
             let new = backbone.taps().into_iter().filter(|tap| !taps.contains(tap)).collect::<Vec<_>>();
             taps.extend(new);
         }
@@ -136,13 +157,11 @@ impl Experiment {
             None => Err(Fault::unknown("stage", wanted, &trained)),
             Some(at) if at < index => {
                 let kind = self.stages.iter().nth(at).map_or("stage", |(_, stage)| match stage {
-                    Stage::ColorEvaluation(_) => "evaluation",
-                    _ => "probe",
+                    Stage::ColorEvaluation(_) => "an evaluation",
+                    Stage::LinearProbe(_) | Stage::NonlinearProbe(_) => "a probe",
+                    _ => "a measurement",
                 });
-                Err(Fault::new(format!(
-                    "the stage `{wanted}` is a{} {kind}: it trains no backbone",
-                    if kind == "evaluation" { "n" } else { "" }
-                )))
+                Err(Fault::new(format!("the stage `{wanted}` is {kind}: it trains no backbone")))
             }
             Some(_) => Err(Fault::new(format!("the stage `{wanted}` does not come before this one"))
                 .note("move it up: stages run in order")),
@@ -150,24 +169,61 @@ impl Experiment {
     }
 }
 
-/// Whether a frozen backbone has the layers, of which `known` leaves out its head.
-fn check_layers(stage: &str, layers: &[String], known: &[String]) -> Result<(), Wrong> {
-    let known: Vec<&str> = known.iter().map(String::as_str).collect();
+/// The layers that a stage names: the keys that lead to them, and whether the new last layer is one that can be named.
+fn layers_named(stage: &Stage) -> Option<(&'static [&'static str], Vec<&str>, bool)> {
+    let all = |layers: &'_ [String]| layers.iter().map(String::as_str).collect::<Vec<_>>();
+    let features: &[&str] = &["features", "layers"];
+    let frozen = |frozen: &'_ Option<Frozen>| frozen.iter().map(|f| f.through.as_str()).collect::<Vec<_>>();
+    Some(match stage {
+        Stage::LinearProbe(s) => (&["probe", "layers"], all(&s.probe.layers), false),
+        Stage::NonlinearProbe(s) => (&["through"], all(&s.through), false),
+        Stage::Svm(s) => (features, all(&s.features.layers), false),
+        Stage::LowShot(s) => (features, all(&s.features.layers), false),
+        Stage::Knn(s) => (features, all(&s.features.layers), false),
+        Stage::Classification(s) => (&["task", "train_from"], all(&s.task.train_from), true),
+        Stage::Detection(s) if s.task.frozen.is_some() => (&["task", "frozen"], frozen(&s.task.frozen), false),
+        Stage::Segmentation(s) if s.task.frozen.is_some() => (&["task", "frozen"], frozen(&s.task.frozen), false),
+        _ => return None,
+    })
+}
+
+/// Whether the backbones have the layers that the stage names; `known` leaves out the head.
+fn check_layers(name: &str, stage: &Stage, known: &[String]) -> Result<(), Wrong> {
+    let Some((keys, layers, with_head)) = layers_named(stage) else { return Ok(()) };
+    let mut known: Vec<&str> = known.iter().map(String::as_str).collect();
+    if with_head {
+        known.push("fc8");
+    }
+    let here: Vec<&str> = ["stages", name, stage.kind()].into_iter().chain(keys.iter().copied()).collect();
     if layers.is_empty() {
-        let path = ["stages", stage, KINDS[2], "probe", "layers"];
-        return Err(Wrong::value(path, Fault::new("a probe needs at least one layer")));
+        return Err(Wrong::value(here, Fault::new(format!("`{name}` needs at least one layer"))));
     }
     for (i, layer) in layers.iter().enumerate() {
-        let fault = if !known.contains(&layer.as_str()) {
+        let fault = if !known.contains(layer) {
             Fault::unknown("layer", layer, &known)
         } else if layers[..i].contains(layer) {
             Fault::new(format!("the layer `{layer}` is given twice"))
         } else {
             continue;
         };
-        return Err(Wrong::value(["stages", stage, KINDS[2], "probe", "layers", &i.to_string()], fault));
+        let last = if keys.ends_with(&["frozen"]) { "through".to_string() } else { i.to_string() };
+        return Err(Wrong::value(here.into_iter().chain([last.as_str()]), fault));
     }
     Ok(())
+}
+
+/// Whether the catalogue has the annotated set that is named.
+fn check_annotated(path: &[&str], spec: Option<&AnnotatedSpec>) -> Result<(), Wrong> {
+    let Some(AnnotatedSpec { source: AnnotatedSource::Catalog(name), .. }) = spec else { return Ok(()) };
+    let fault = match catalog::entry(name).map(|entry| entry.is_annotated()) {
+        Ok(true) => return Ok(()),
+        Ok(false) => Fault::new(format!("the data set `{name}` has neither boxes nor masks")),
+        Err(DataError::NotInCatalog { known, .. }) => {
+            Fault::unknown("data set", name, &known.iter().map(String::as_str).collect::<Vec<_>>())
+        }
+        Err(other) => Fault::new(other.to_string()),
+    };
+    Err(Wrong::value(path.iter().copied().chain(["catalog"]), fault))
 }
 
 /// Whether the catalogue has what the data set names.
