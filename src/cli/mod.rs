@@ -5,6 +5,7 @@
 
 mod colorize;
 mod data;
+mod evaluate;
 mod experiment;
 mod failure;
 mod logging;
@@ -77,6 +78,12 @@ enum Verb {
                       Exit code 1 when any picture was left out."
     )]
     Score(score::ScoreArgs),
+    /// Score finished detections and masks against annotations
+    #[command(
+        subcommand,
+        after_help = "Example:\n  hueristic evaluate segmentation --truth SegmentationClass --pred masks"
+    )]
+    Evaluate(evaluate::Evaluate),
 }
 
 /// What a verb leaves to be printed, and the exit code.
@@ -113,6 +120,7 @@ impl Cli {
             Verb::Model(verb) => model::run(verb),
             Verb::Report(args) => report::run(args),
             Verb::Score(args) => score::run(args),
+            Verb::Evaluate(verb) => evaluate::run(verb),
         }
     }
 }

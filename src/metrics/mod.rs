@@ -1,6 +1,10 @@
-//! Measures: accuracy, the paper's colour measures, and the bootstrap over images (later: average precision,
-//! segmentation).
+//! Measures: accuracy, average precision, detection, segmentation, the paper's colour measures, and the bootstrap over
+//! images.
 pub mod accuracy;
+pub mod average_precision;
 pub mod bootstrap;
 pub mod color;
+pub mod detection;
+pub mod detection_files; // the devkit's result files
 pub mod interpretability;
+pub mod segmentation;

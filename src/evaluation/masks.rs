@@ -1,0 +1,165 @@
+//! Predicted masks against true ones, file by file: two folders of palette PNGs in which a picture has one name.
+
+use super::identifiers;
+use crate::{
+    data::{
+        annotated::Mask,
+        voc::{CLASSES, mask},
+    },
+    metrics::segmentation::{Confusion, SegmentationScores},
+};
+use anyhow::{Context, Result, bail, ensure};
+use indicatif::ProgressBar;
+use rayon::prelude::*;
+use serde::Serialize;
+use std::{
+    collections::BTreeSet,
+    fmt,
+    path::{Path, PathBuf},
+};
+
+/// What is compared.
+#[derive(Clone, Debug)]
+pub struct MaskFiles {
+    /// Folder of the true masks, 255 where nothing counts.
+    pub truth: PathBuf,
+    /// Folder of the predicted ones.
+    pub predicted: PathBuf,
+    /// Text file of the pictures' identifiers, the first word of each line; absent: all masks of both folders.
+    pub set: Option<PathBuf>,
+    /// Background included.
+    pub classes: usize,
+}
+
+/// The measures with the names of their classes.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct MaskScores {
+    pub images: usize,
+    /// That count: not void.
+    pub pixels: u64,
+    pub classes: Vec<String>,
+    #[serde(flatten)]
+    pub scores: SegmentationScores,
+}
+
+impl MaskFiles {
+    /// Counts all pixels of all masks. `progress` gets a step for every picture.
+    ///
+    /// # Errors
+    /// Folders that cannot be read or have no masks in common names; a mask without its other half, of another size, that
+    /// cannot be read, or with labels that are no class. Each names its file.
+    pub fn evaluate(&self, progress: &ProgressBar) -> Result<MaskScores> {
+        let ids = self.ids()?;
+        progress.set_length(ids.len() as u64);
+        let count = |id: &String| {
+            let confusion = self.count(id);
+            progress.inc(1);
+            confusion
+        };
+        // Each picture has a matrix of its own until they are added, in an order that does not matter: whole numbers.
+        let empty = || Confusion::new(self.classes);
+        let sum = ids.par_iter().map(count).try_reduce_with(|mut a, b| {
+            a.merge(&b)?;
+            Ok(a)
+        });
+        let confusion = sum.unwrap_or_else(|| Ok(empty()?))?;
+        progress.finish_and_clear();
+        Ok(MaskScores {
+            images: ids.len(),
+            pixels: confusion.pixels(),
+            classes: (0..self.classes).map(|class| name(class, self.classes)).collect(),
+            scores: confusion.scores(),
+        })
+    }
+
+    fn ids(&self) -> Result<Vec<String>> {
+        if let Some(set) = &self.set {
+            return identifiers::read(set);
+        }
+        let (truth, predicted) = (masks(&self.truth)?, masks(&self.predicted)?);
+        let hint = "give --set FILE to compare some of the pictures";
+        if let Some(id) = truth.difference(&predicted).next() {
+            bail!(
+                "{}: no prediction `{id}.png`, but a true mask is called so; {hint}",
+                self.predicted.display()
+            );
+        }
+        if let Some(id) = predicted.difference(&truth).next() {
+            bail!("{}: no true mask `{id}.png`, but a prediction is called so; {hint}", self.truth.display());
+        }
+        Ok(truth.into_iter().collect())
+    }
+
+    fn count(&self, id: &str) -> Result<Confusion> {
+        let file = format!("{id}.png");
+        let (truth_path, predicted_path) = (self.truth.join(&file), self.predicted.join(&file));
+        let (truth, predicted) = (mask::read_indices(&truth_path)?, mask::read_indices(&predicted_path)?);
+        let size = |mask: &Mask| (mask.width, mask.height);
+        ensure!(
+            size(&truth) == size(&predicted),
+            "{}: {}×{} pixels, but the true mask {} has {}×{}; predictions are compared pixel by pixel, unscaled",
+            predicted_path.display(),
+            predicted.width,
+            predicted.height,
+            truth_path.display(),
+            truth.width,
+            truth.height
+        );
+        let mut confusion = Confusion::new(self.classes)?;
+        confusion
+            .add(&truth.labels, &predicted.labels)
+            .with_context(|| format!("{} against {}", predicted_path.display(), truth_path.display()))?;
+        Ok(confusion)
+    }
+}
+
+/// Stems of the PNGs that lie in a folder.
+fn masks(folder: &Path) -> Result<BTreeSet<String>> {
+    let unreadable = || format!("{}: cannot be read", folder.display());
+    let mut found = BTreeSet::new();
+    for entry in std::fs::read_dir(folder).with_context(unreadable)? {
+        let path = entry.with_context(unreadable)?.path();
+        if let (Some(stem), true) = (path.file_stem(), path.extension().is_some_and(|e| e == "png")) {
+            found.insert(stem.to_string_lossy().into_owned());
+        }
+    }
+    ensure!(!found.is_empty(), "{}: holds no masks; expected palette PNGs (.png)", folder.display());
+    Ok(found)
+}
+
+/// VOC's names where the number of classes is VOC's.
+fn name(class: usize, classes: usize) -> String {
+    match class.checked_sub(1) {
+        None => "background".into(),
+        Some(object) if classes == CLASSES.len() + 1 => CLASSES[object].into(),
+        Some(_) => format!("class {class}"),
+    }
+}
+
+/// A row a class and the four measures, in percent.
+impl fmt::Display for MaskScores {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let SegmentationScores { pixel_accuracy, mean_accuracy, mean_iu, frequency_weighted_iu, class_iu } =
+            &self.scores;
+        writeln!(f, "Segmentation of {} images, {} pixels, in %", self.images, self.pixels)?;
+        let width = self.classes.iter().map(|class| class.chars().count()).max().unwrap_or(0).max(21);
+        writeln!(f, "{:width$}      IU", "class")?;
+        for (class, iu) in self.classes.iter().zip(class_iu) {
+            writeln!(f, "{class:width$}  {:>6}", percent(*iu))?;
+        }
+        let counted = class_iu.iter().flatten().count();
+        for (measure, value) in [
+            (format!("mean IU of {counted} classes"), mean_iu),
+            ("pixel accuracy".into(), pixel_accuracy),
+            ("mean accuracy".into(), mean_accuracy),
+            ("frequency weighted IU".into(), frequency_weighted_iu),
+        ] {
+            writeln!(f, "{measure:width$}  {:>6}", percent(*value))?;
+        }
+        Ok(())
+    }
+}
+
+fn percent(value: Option<f64>) -> String {
+    value.map_or("–".into(), |value| format!("{:.2}", 100.0 * value))
+}
