@@ -12,6 +12,7 @@ mod model;
 mod push;
 mod report;
 mod score;
+mod surgery;
 mod threads;
 mod weights;
 

@@ -4,6 +4,7 @@
 pub mod color_prior;
 pub mod colorization;
 pub mod colorizer;
+pub mod inputs;
 pub mod supervised;
 
 use serde::{Deserialize, Serialize};
