@@ -3,10 +3,14 @@
 pub mod absorb;
 pub mod alexnet;
 pub mod alexnet_conventions;
+pub mod calibrate;
+pub mod data_init;
 pub mod exchange;
 pub mod input;
 pub mod network;
+mod rows;
 pub mod summary;
+pub mod surgery;
 pub mod table;
 pub mod vgg;
 pub mod vgg16;

@@ -13,6 +13,7 @@ mod model;
 mod push;
 mod report;
 mod score;
+mod surgery;
 mod threads;
 mod weights;
 

@@ -1,10 +1,11 @@
-//! `weights`: what a weight file holds, and the same weights under other names and in other formats; `push` has a
-//! file of its own.
+//! `weights`: what a weight file holds, and the same weights under other names and in other formats; `push` and the
+//! verbs that change weights (`init`, `rescale`, …) have files of their own.
 
 use super::{
     Done,
     failure::Usage,
     push::{self, PushArgs},
+    surgery::{self, InOut, InitArgs, RescaleArgs},
 };
 use crate::{
     backbones::exchange::{self, Architecture, Layout, WeightFile, recognise},
@@ -36,6 +37,27 @@ pub(super) enum Weights {
                             hueristic weights convert weights.safetensors weights.caffemodel"
     )]
     Convert(ConvertArgs),
+    /// Initialise a network's weights from pictures: k-means and its relatives, then unit variance layer by layer
+    #[command(
+        after_help = "Example:\n  hueristic weights init experiments/tiny/quickstart.yaml --out kmeans.safetensors"
+    )]
+    Init(InitArgs),
+    /// Fold batch normalisation into the convolutions before it
+    #[command(after_help = "Example:\n  hueristic weights absorb weights.safetensors absorbed.safetensors")]
+    Absorb(InOut),
+    /// Balance the layers of trained weights against one another, batch normalisation absorbed, for fine-tuning
+    #[command(after_help = "Example:\n  hueristic weights rescale weights.safetensors rescaled.safetensors \
+                      --pictures experiments/tiny/quickstart.yaml")]
+    Rescale(RescaleArgs),
+    /// Let a network for lightness take Lab, with weights of zero for a and b
+    #[command(after_help = "Example:\n  hueristic weights colour weights.safetensors lab.safetensors")]
+    Colour(InOut),
+    /// Write fully connected layers as matrices
+    #[command(after_help = "Example:\n  hueristic weights fc weights.safetensors matrices.safetensors")]
+    Fc(InOut),
+    /// Write fully connected layers as convolutions, which the networks here are made of
+    #[command(after_help = "Example:\n  hueristic weights conv matrices.safetensors weights.safetensors")]
+    Conv(InOut),
     /// Upload a finished run's weights to the Hugging Face hub, with a model card
     #[command(after_help = "Needs a token with write permission in HF_TOKEN \
                             (https://huggingface.co/settings/tokens); --dry-run needs none.\n\n\
@@ -86,6 +108,12 @@ pub(super) fn run(verb: Weights) -> Result<Done> {
     match verb {
         Weights::Inspect { file } => inspect(&file),
         Weights::Push(args) => push::run(&args),
+        Weights::Init(args) => surgery::init(&args),
+        Weights::Absorb(files) => surgery::absorb(&files),
+        Weights::Rescale(args) => surgery::rescale(&args),
+        Weights::Colour(files) => surgery::colour(&files),
+        Weights::Fc(files) => surgery::fc(&files),
+        Weights::Conv(files) => surgery::conv(&files),
         Weights::Convert(args) => convert(&args),
     }
 }

@@ -21,7 +21,7 @@ use crate::{
         loader::{Feed, Loader, Pass},
     },
     nn::{layers::Fillers, params::Params, weights},
-    pretext::cross_channel::Channels,
+    pretext::channels::Channels,
     spec::experiment::InitSpec,
     transfer::Colors,
 };
@@ -136,7 +136,7 @@ impl Fit<'_> {
         };
         let sees = file.metadata.get(INPUT).map(|yaml| weights::section::<Channels>(yaml)).transpose();
         let sees = sees.with_context(|| format!("{}: the input in its header", path.display()))?;
-        let spec = sees.map_or(spec.clone(), |sees| spec.with_input(sees.input()));
+        let spec = sees.map_or(spec.clone(), |sees| spec.with_input(sees.expected()));
         let tensors = without_batch_norm(&spec, file.tensors)
             .with_context(|| format!("{} does not fit the backbone", path.display()))?;
         Ok((spec, Some(tensors)))

@@ -44,6 +44,15 @@ impl Channels {
         lab.narrow(3, first, count)?.contiguous()
     }
 
+    /// What a network that was trained on these channels expects of a picture.
+    pub fn expected(self) -> Input {
+        match self {
+            Self::Lightness => Input::Lightness,
+            Self::Ab => Input::Ab,
+            Self::Lab => Input::Lab,
+        }
+    }
+
     /// A network's input from Lab `(B, H, W, 3)` → `(B, H, W, C)`: L − 50, a, b.
     pub fn input(self, lab: &Tensor) -> Result<Tensor> {
         self.of(lab)?.broadcast_sub(&self.middles(lab)?)

@@ -9,6 +9,7 @@ mod sums;
 pub mod colorization;
 pub mod colorizer;
 pub mod cross_channel;
+pub mod inputs;
 pub mod supervised;
 
 use serde::{Deserialize, Serialize};

@@ -1,0 +1,361 @@
+//! Between-layer calibration of Krähenbühl et al. (ICLR 2016): the weights of a network without batch normalisation are
+//! scaled, layer against layer, until the gradient of every layer is as large in proportion to its weights. The network
+//! then computes what it did before, times one number.
+//!
+//! In each round r = √(mean ∂W² / mean W²) of every layer for a random N(0, 1) gradient at the output, r* = (∏ r · σ)^(1/K)
+//! with σ the mean standard deviation of the K-layer network's outputs, and W, b ← √(r / r*)·(W, b): a layer whose
+//! gradient is too large grows, since that lowers its gradient and raises its norm. The exponent is the authors' code's,
+//! ½ and undamped. Biases also follow what the layers before them do to their input.
+//!
+//! Two things differ from that code. The same random gradient serves every round, so that the ratios settle instead of
+//! trembling with each draw; and the rounds end when every r is within 1 % of r*, not its logarithm.
+//!
+//! **The input.** The authors' graph begins with a layer that centres L and takes part, which is why their network then
+//! expects s·(L − 50), with s 0.693. Here s is a factor on the input that takes part like a layer, and is multiplied into
+//! the first convolution at the end: s·(L − 50) into W is L − 50 into s·W, zero padding included, so that all networks
+//! here keep taking L − 50. The function is the same; a step of the same learning rate is not: conv1 then learns as if
+//! its rate were 1/s² of what it is there, and its own r is r*/s². With `input: false` only the layers that are trained
+//! are balanced. A single factor has one gradient, a matter of chance; it is taken per picture and its squares are added,
+//! which has the same mean over random output gradients.
+//!
+//! Not here: networks with batch normalisation (absorb it first) or with other layers that are not homogeneous.
+
+use super::{network::Network, rows::Row};
+use crate::{
+    bounded::{Count, Positive},
+    nn::{Mode, init::Filler, params::Params},
+    ops::{
+        backward::backward,
+        conv::{ConvGeometry, conv2d},
+    },
+    rng::Rng,
+};
+use candle_core::{DType, Result, Tensor, Var, backprop::GradStore, bail};
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// Outputs, deviation and bias of the layer that is put behind a network without a head, and thrown away afterwards.
+const HEAD: (usize, f64, f64) = (1000, 0.01, 1.0);
+/// How far ln σ may be from where a homogeneous network's would be.
+const STRAY: f64 = 0.25;
+
+/// What a spec says about it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct CalibrationSpec {
+    /// rounds at most
+    pub rounds: Count,
+    /// how far from r* each ratio may stay, as a share
+    pub tolerance: Positive,
+    /// whether a factor on the input takes part as a layer
+    pub input: bool,
+}
+
+impl Default for CalibrationSpec {
+    fn default() -> Self {
+        Self { rounds: Count::of(10), tolerance: Positive::of(0.01), input: true }
+    }
+}
+
+/// The ratios of one round, before its factors are applied.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Round {
+    /// √(mean ∂W² / mean W²), in the order of [`Calibration::layers`].
+    pub ratios: Vec<f64>,
+    /// r*.
+    pub target: f64,
+    /// Mean over output channels of the standard deviation of the output.
+    pub deviation: f64,
+}
+
+impl Round {
+    /// The largest |ln (r / r*)|.
+    pub fn spread(&self) -> f64 {
+        self.ratios.iter().fold(0f64, |worst, ratio| worst.max((ratio / self.target).ln().abs()))
+    }
+}
+
+/// What a calibration did.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Calibration {
+    /// The layers that took part: `input` where it did, those of the network, `thrown away` for a head of its own.
+    pub layers: Vec<String>,
+    /// The last one is what it came to.
+    pub rounds: Vec<Round>,
+    /// Whether the last round's ratios were within the tolerance.
+    pub converged: bool,
+    /// Whether the output grew as that of a homogeneous network does.
+    pub homogeneous: bool,
+    /// s, which the first convolution has taken in; 1 where the input took no part.
+    pub input_scale: f64,
+}
+
+impl fmt::Display for Calibration {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (Some(first), Some(last)) = (self.rounds.first(), self.rounds.last()) else { return Ok(()) };
+        writeln!(f, "{:12}  {:>11}  {:>11}", "ratio of", "before", "after")?;
+        for ((layer, before), after) in self.layers.iter().zip(&first.ratios).zip(&last.ratios) {
+            writeln!(f, "{layer:12}  {before:>11.4e}  {after:>11.4e}")?;
+        }
+        let how = if self.converged { "converged" } else { "not converged" };
+        write!(
+            f,
+            "{how} after {} rounds: ratios within {:.1} % of ",
+            self.rounds.len(),
+            100.0 * last.spread()
+        )?;
+        write!(f, "{:.4e}; input scale {:.4}, now in the first convolution", last.target, self.input_scale)?;
+        if !self.homogeneous {
+            write!(f, "\nthe network is not homogeneous: scaling its layers has changed its function")?;
+        }
+        Ok(())
+    }
+}
+
+/// Calibrates the network of `params` on one batch of its inputs `(B, H, W, C)`. A network whose last row is hidden gets
+/// a layer behind it for the time; a head takes part as it is. Branches stay as they are.
+///
+/// # Errors
+/// Batch normalisation; a layer that answers nothing or whose gradient is 0, such as a head of zeros or what is before
+/// it; maps too small for a window.
+pub fn calibrate(
+    spec: &CalibrationSpec,
+    network: &Network,
+    params: &Params,
+    batch: &Tensor,
+    rng: &Rng,
+) -> Result<Calibration> {
+    if let Some(norm) = network.layers().iter().find_map(|layer| layer.norm.as_ref()) {
+        bail!(
+            "calibration: the network has batch normalisation (`{}`), which undoes every scale: absorb it first \
+             (`hueristic weights absorb`)",
+            norm.name
+        )
+    }
+    let mut net = Net::new(spec, network, params, batch, rng)?;
+    let noise = noise_like(&net.output()?, rng)?;
+    let (mut deviation, mut rounds, mut homogeneous) = (net.walk(None)?, vec![], true);
+    let mut converged = false;
+    for number in 1..=spec.rounds.get() {
+        let round = net.round(&noise, deviation)?;
+        tracing::info!("calibration round {number}: ratios within {:.1} %", 100.0 * round.spread());
+        converged = round.spread() < spec.tolerance.get();
+        let factors: Vec<f64> = round.ratios.iter().map(|ratio| (ratio / round.target).sqrt()).collect();
+        rounds.push(round);
+        if converged {
+            break;
+        }
+        let before = deviation;
+        deviation = net.walk(Some(&factors))?;
+        let foreseen = before.ln() + factors.iter().map(|factor| factor.ln()).sum::<f64>();
+        homogeneous &= (deviation.ln() - foreseen).abs() <= STRAY;
+    }
+    if !homogeneous {
+        tracing::warn!(
+            "calibration: the network is not homogeneous, so scaling its layers changes its function"
+        );
+    }
+    if !converged {
+        let last = net.round(&noise, deviation)?;
+        converged = last.spread() < spec.tolerance.get();
+        rounds.push(last);
+    }
+    let (layers, input_scale) = (net.names(), net.fold_input()?);
+    Ok(Calibration { layers, rounds, converged, homogeneous, input_scale })
+}
+
+/// The ratios of a network as it is, by the same random gradient that [`calibrate`] takes: one round that changes nothing.
+///
+/// # Errors
+/// As [`calibrate`].
+pub fn ratios(network: &Network, params: &Params, batch: &Tensor, rng: &Rng) -> Result<Round> {
+    let spec = CalibrationSpec { input: false, ..CalibrationSpec::default() };
+    let mut net = Net::new(&spec, network, params, batch, rng)?;
+    let noise = noise_like(&net.output()?, rng)?;
+    let deviation = net.walk(None)?;
+    net.round(&noise, deviation)
+}
+
+fn noise_like(output: &Tensor, rng: &Rng) -> Result<Tensor> {
+    Filler::Gaussian { std: Positive::of(1.0) }.fill(output.dims(), &rng.split("gradient"), output.device())
+}
+
+/// The network with what is put before and behind it.
+struct Net<'a> {
+    network: &'a Network,
+    rows: Vec<Row<'a>>,
+    batch: Tensor,
+    /// s, once per picture.
+    input: Option<Var>,
+    /// Weight and bias.
+    head: Option<(Var, Var)>,
+    /// Mean |input| of every layer that has a bias.
+    sizes: Vec<f64>,
+}
+
+impl<'a> Net<'a> {
+    fn new(
+        spec: &CalibrationSpec,
+        network: &'a Network,
+        params: &'a Params,
+        batch: &Tensor,
+        rng: &Rng,
+    ) -> Result<Self> {
+        let (last, device) = (network.head(), batch.device());
+        let one = || Var::ones((batch.dim(0)?, 1, 1, 1), DType::F32, device);
+        let (outputs, std, bias) = HEAD;
+        let head = || -> Result<(Var, Var)> {
+            let filler = Filler::Gaussian { std: Positive::of(std) };
+            let weight = filler.fill((outputs, 1, 1, last.outputs), &rng.split("head"), device)?;
+            let bias = Filler::Constant { value: bias }.fill(outputs, rng, device)?;
+            Ok((Var::from_tensor(&weight)?, Var::from_tensor(&bias)?))
+        };
+        let rows = network.layers().iter().filter(|layer| !layer.branch).map(|layer| Row::new(layer, params));
+        Ok(Self {
+            network,
+            rows: rows.collect(),
+            batch: batch.detach(),
+            input: if spec.input { Some(one()?) } else { None },
+            head: if last.relu { Some(head()?) } else { None },
+            sizes: vec![],
+        })
+    }
+
+    fn names(&self) -> Vec<String> {
+        let layers = self.rows.iter().filter(|row| row.is_weighted()).map(|row| row.layer.name.clone());
+        let input = self.input.iter().map(|_| "input".to_string());
+        input.chain(layers).chain(self.head.iter().map(|_| "thrown away".to_string())).collect()
+    }
+
+    /// With a graph to every weight.
+    fn output(&self) -> Result<Tensor> {
+        let x = match &self.input {
+            Some(scale) => self.batch.broadcast_mul(scale)?,
+            None => self.batch.clone(),
+        };
+        let y = self.network.forward(&x, &[&self.network.head().name], &Mode::Eval)?.remove(0);
+        match &self.head {
+            Some((weight, bias)) => conv2d(&y, weight, Some(bias), ConvGeometry::default()),
+            None => Ok(y),
+        }
+    }
+
+    /// Ratios and their target, as the weights are.
+    fn round(&mut self, noise: &Tensor, deviation: f64) -> Result<Round> {
+        let gradients = backward(&(self.output()? * noise)?.sum_all()?)?;
+        let mut ratios = vec![];
+        if let Some(scale) = &self.input {
+            let pictures = self.batch.dim(0)? as f64;
+            ratios.push(ratio("the input", scale, &gradients)? * pictures.sqrt());
+        }
+        for row in self.rows.iter().filter(|row| row.is_weighted()) {
+            ratios.push(ratio(&row.layer.name, row.weight()?, &gradients)?);
+        }
+        if let Some((weight, _)) = &self.head {
+            ratios.push(ratio("the layer behind the network", weight, &gradients)?);
+        }
+        let logs = ratios.iter().map(|ratio| ratio.ln()).sum::<f64>() + deviation.ln();
+        let target = (logs / ratios.len() as f64).exp();
+        Ok(Round { ratios, target, deviation })
+    }
+
+    /// Runs the layers in order. With `factors` each weight and bias is multiplied by its own, and the bias first by
+    /// what has become of the layer's input. Returns the deviation of the output.
+    fn walk(&mut self, factors: Option<&[f64]>) -> Result<f64> {
+        let mut steps = Steps { factors: factors.map(<[f64]>::iter), before: &self.sizes, sizes: vec![] };
+        let mut x = self.batch.clone();
+        if let Some(scale) = &self.input {
+            multiply(scale, steps.factor())?;
+            x = x.broadcast_mul(&scale.as_detached_tensor())?;
+        }
+        for row in &self.rows {
+            if row.is_weighted() {
+                steps.take(&row.layer.name, &x, row.weight()?, row.bias()?)?;
+            }
+            x = row.forward(&x)?;
+        }
+        if let Some((weight, bias)) = &self.head {
+            steps.take("the layer behind the network", &x, weight, bias)?;
+            let [weight, bias] = [weight, bias].map(Var::as_detached_tensor);
+            x = conv2d(&x, &weight, Some(&bias), ConvGeometry::default())?;
+        }
+        self.sizes = steps.sizes;
+        deviation(&x)
+    }
+
+    /// The factor on the input goes into the first convolution; returns it.
+    fn fold_input(&mut self) -> Result<f64> {
+        let Some(scale) = self.input.take() else { return Ok(1.0) };
+        let scale = mean(&scale)?;
+        if let Some(first) = self.rows.iter().find(|row| row.is_weighted()) {
+            multiply(first.weight()?, scale)?;
+        }
+        Ok(scale)
+    }
+}
+
+/// What a walk through the layers does to each.
+struct Steps<'a> {
+    factors: Option<std::slice::Iter<'a, f64>>,
+    /// Mean |input| of every layer when the biases were last right.
+    before: &'a [f64],
+    /// The same, as it is now.
+    sizes: Vec<f64>,
+}
+
+impl Steps<'_> {
+    /// Of the next layer; 1 where nothing is to be scaled.
+    fn factor(&mut self) -> f64 {
+        self.factors.as_mut().and_then(|factors| factors.next().copied()).unwrap_or(1.0)
+    }
+
+    fn take(&mut self, name: &str, x: &Tensor, weight: &Var, bias: &Var) -> Result<()> {
+        let size = mean(&x.abs()?)?;
+        if size.is_nan() || size <= 0.0 {
+            bail!("calibration: {name} sees nothing but zeros: the layers before it are dead")
+        }
+        let before = self.before.get(self.sizes.len()).copied().unwrap_or(size);
+        self.sizes.push(size);
+        if self.factors.is_none() {
+            return Ok(());
+        }
+        let factor = self.factor();
+        multiply(weight, factor)?;
+        multiply(bias, factor * size / before)
+    }
+}
+
+fn multiply(var: &Var, factor: f64) -> Result<()> {
+    var.set(&var.as_detached_tensor().affine(factor, 0.0)?)
+}
+
+/// √(mean ∂W² / mean W²)
+fn ratio(name: &str, weight: &Var, gradients: &GradStore) -> Result<f64> {
+    let square = |x: &Tensor| mean(&x.to_dtype(DType::F64)?.sqr()?);
+    let gradient = gradients.get(weight).map_or(Ok(0.0), |gradient| square(&gradient.detach()))?;
+    let ratio = (gradient / square(&weight.as_detached_tensor())?).sqrt();
+    if !ratio.is_finite() || ratio <= 0.0 {
+        bail!(
+            "calibration: the ratio of gradient to weight of {name} is {ratio}: weights that are all zero, or a dead or \
+             zero layer after them; calibrate trained or initialised weights, and leave out a head of zeros"
+        )
+    }
+    Ok(ratio)
+}
+
+fn mean(x: &Tensor) -> Result<f64> {
+    x.to_dtype(DType::F64)?.flatten_all()?.mean(0)?.to_scalar()
+}
+
+/// Mean over channels of the standard deviation over batch and positions of `(B, H, W, C)`.
+fn deviation(x: &Tensor) -> Result<f64> {
+    let rows = x.to_dtype(DType::F64)?.flatten(0, 2)?;
+    let centred = rows.broadcast_sub(&rows.mean_keepdim(0)?)?;
+    let deviation = mean(&centred.sqr()?.mean(0)?.sqrt()?)?;
+    if deviation.is_nan() || deviation <= 0.0 {
+        bail!(
+            "calibration: the output is the same for every picture and position: give more pictures, or weights"
+        )
+    }
+    Ok(deviation)
+}

@@ -1,0 +1,155 @@
+//! Filters from patches. Each group of a convolution has its own patches, covariance and filters.
+//!
+//! A kind of filters is a matrix in whitened coordinates: its rows, brought back by S·Vᵀ and scaled to answers of
+//! standard deviation 1, are the filters. Where the data have fewer directions than there are filters to be, the
+//! components run out, and the rest are random directions of the whitened space.
+
+use super::{DataInitSpec, Filters, kmeans::centroids, patches::Patches, spectrum::Spectrum};
+use crate::{
+    backbones::{
+        rows::Row,
+        table::{Kind, Layer},
+    },
+    rng::Rng,
+};
+use candle_core::{DType, Device, Result, Tensor};
+use rand::seq::index;
+use rand_distr::{Distribution, StandardNormal};
+
+/// Numbers of a patch beyond which its covariance is not taken apart, which costs their cube: conv3 of AlexNet has 2304,
+/// fc6 9216.
+const LARGEST: usize = 4096;
+/// A filter that answers less than this, for whitened coordinates of unit length, has no direction.
+const SILENT: f64 = 1e-12;
+
+/// The filters of a layer.
+pub(super) struct Found {
+    /// In the shape of the layer's weight.
+    pub weight: Tensor,
+    pub filters: Filters,
+    pub instead: Option<String>,
+    pub patches: usize,
+    pub fan_in: usize,
+}
+
+/// Filters as `spec` wants them for the inputs `maps` of a layer; Gaussian, with the reason, where the data do not give
+/// them.
+pub(super) fn find(spec: &DataInitSpec, row: Row<'_>, maps: &[Tensor], rng: &Rng) -> Result<Found> {
+    let layer = row.layer;
+    let fan_in = layer.kernel.pow(2) * layer.inputs / layer.groups;
+    let gaussian = |instead: Option<String>| -> Result<Found> {
+        let dims = row.weight()?.dims();
+        let values = normal(dims.iter().product(), &rng.split("gaussian"));
+        let weight = Tensor::from_vec(values, dims, &Device::Cpu)?.to_dtype(DType::F32)?;
+        let filters = Filters::Gaussian;
+        Ok(Found { weight: like(&weight, row)?, filters, instead, patches: 0, fan_in })
+    };
+    if spec.filters == Filters::Gaussian {
+        return gaussian(None);
+    }
+    if let Some(reason) = too_large(layer, fan_in) {
+        return gaussian(Some(reason));
+    }
+    let patches = Patches::sample(layer, maps, spec.patches.get(), &rng.split("patches"))?;
+    match of_groups(spec.filters, layer, &patches, rng)? {
+        Err(reason) => gaussian(Some(reason)),
+        Ok(rows) => {
+            let weight = Tensor::cat(&rows, 0)?.to_dtype(DType::F32)?.reshape(row.weight()?.dims())?;
+            let (filters, patches) = (spec.filters, patches.count());
+            Ok(Found { weight: like(&weight, row)?, filters, instead: None, patches, fan_in })
+        }
+    }
+}
+
+/// On the device and of the element type of the layer's weight.
+fn like(weight: &Tensor, row: Row<'_>) -> Result<Tensor> {
+    let old = row.weight()?;
+    weight.to_device(old.device())?.to_dtype(old.dtype())
+}
+
+fn too_large(layer: &Layer, fan_in: usize) -> Option<String> {
+    if layer.kind == Kind::ConvTranspose {
+        return Some("a transposed convolution sees no patches".into());
+    }
+    (fan_in > LARGEST).then(|| format!("patches of {fan_in} numbers are more than {LARGEST}"))
+}
+
+/// The filters of every group, f64 `(filters, fan-in)`, or why there are none.
+fn of_groups(
+    kind: Filters,
+    layer: &Layer,
+    patches: &Patches<'_>,
+    rng: &Rng,
+) -> Result<std::result::Result<Vec<Tensor>, String>> {
+    let count = layer.outputs / layer.groups;
+    if patches.count() < count {
+        return Ok(Err(format!("{} patches are fewer than {count} filters", patches.count())));
+    }
+    let mut groups = vec![];
+    for group in 0..layer.groups {
+        let spectrum = Spectrum::of(patches, group, count)?;
+        if spectrum.inverse_roots.iter().all(|root| *root == 0.0) {
+            return Ok(Err("all patches are alike".into()));
+        }
+        let rng = rng.split(&format!("group {group}"));
+        let directions = directions(kind, count, &spectrum, || spectrum.whitened(patches, group), &rng)?;
+        groups.push(filters(directions, &spectrum, &rng)?);
+    }
+    Ok(Ok(groups))
+}
+
+/// At most `count` filters in whitened coordinates.
+fn directions(
+    kind: Filters,
+    count: usize,
+    spectrum: &Spectrum,
+    whitened: impl FnOnce() -> Result<Tensor>,
+    rng: &Rng,
+) -> Result<Vec<Vec<f64>>> {
+    let (components, fan_in) = spectrum.vectors.dims2()?;
+    let mut directions = match kind {
+        Filters::Gaussian => vec![],
+        Filters::Pca => (0..components).map(|i| unit(components, i)).collect(),
+        Filters::Zca => {
+            let elements = index::sample(&mut rng.at(0, 0), fan_in, count.min(fan_in)).into_vec();
+            let vectors = spectrum.vectors.to_vec2::<f64>()?;
+            elements.into_iter().map(|at| vectors.iter().map(|vector| vector[at]).collect()).collect()
+        }
+        Filters::Kmeans => centroids(&whitened()?, count, rng)?,
+        Filters::Patches => {
+            let points = whitened()?;
+            let chosen = index::sample(&mut rng.at(0, 0), points.dim(0)?, count);
+            let chosen: Vec<u32> = chosen.into_iter().map(|i| i as u32).collect();
+            points.index_select(&Tensor::new(chosen, &Device::Cpu)?, 0)?.to_dtype(DType::F64)?.to_vec2()?
+        }
+    };
+    directions.resize(count, vec![0.0; components]);
+    Ok(directions)
+}
+
+fn unit(n: usize, at: usize) -> Vec<f64> {
+    let mut vector = vec![0.0; n];
+    vector[at] = 1.0;
+    vector
+}
+
+/// Whitened coordinates to filters `(filters, fan-in)`, each answering the patches with standard deviation 1.
+fn filters(mut directions: Vec<Vec<f64>>, spectrum: &Spectrum, rng: &Rng) -> Result<Tensor> {
+    let rng = rng.split("directions");
+    for (i, direction) in directions.iter_mut().enumerate() {
+        let mut response = spectrum.response(direction);
+        if response < SILENT {
+            *direction = normal(direction.len(), &rng.split(&i.to_string()));
+            response = spectrum.response(direction);
+        }
+        direction.iter_mut().for_each(|v| *v /= response);
+    }
+    let (count, components) = (directions.len(), spectrum.values.len());
+    let directions = Tensor::from_vec(directions.concat(), (count, components), &Device::Cpu)?;
+    directions.matmul(&spectrum.whitening()?)
+}
+
+fn normal(count: usize, rng: &Rng) -> Vec<f64> {
+    let mut stream = rng.at(0, 0);
+    (0..count).map(|_| StandardNormal.sample(&mut stream)).collect()
+}

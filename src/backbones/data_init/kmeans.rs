@@ -1,0 +1,117 @@
+//! Mini-batch k-means (Sculley, "Web-Scale K-Means Clustering", 2010) from k-means++ seeds (Arthur and Vassilvitskii,
+//! 2007). A cluster that no batch visits keeps its seed, which is a point of the data.
+
+use crate::rng::Rng;
+use candle_core::{Result, Tensor};
+use rand::{RngExt, seq::index};
+use rayon::prelude::*;
+
+/// Points in a mini-batch, for each cluster.
+const BATCH: usize = 10;
+/// Mini-batches.
+const STEPS: u64 = 100;
+/// Mini-batches' worth of points that seeds are chosen among.
+const SEEDED: usize = 3;
+
+/// Centres of `clusters` clusters of points f32 `(n, d)` on the CPU, n ≥ clusters.
+pub(super) fn centroids(points: &Tensor, clusters: usize, rng: &Rng) -> Result<Vec<Vec<f64>>> {
+    let (count, size) = points.dims2()?;
+    let mut centres = seeds(points, clusters, &rng.split("seeds"))?;
+    let mut members = vec![0usize; clusters];
+    let draws = rng.split("mini-batches");
+    for step in 0..STEPS {
+        let mut stream = draws.at(0, step);
+        let chosen = (0..BATCH * clusters).map(|_| stream.random_range(0..count as u32));
+        let batch = points.index_select(&Tensor::from_iter(chosen, points.device())?, 0)?;
+        let nearest = nearest(&batch, &centres)?;
+        let batch = batch.flatten_all()?.to_vec1::<f32>()?;
+        for (point, cluster) in batch.chunks_exact(size).zip(nearest) {
+            members[cluster] += 1;
+            let rate = 1.0 / members[cluster] as f64;
+            let moved = centres[cluster].iter_mut().zip(point);
+            moved.for_each(|(centre, value)| *centre += rate * (f64::from(*value) - *centre));
+        }
+    }
+    Ok(centres)
+}
+
+/// The cluster of every point: argmin |x − c|² = argmax x·c − |c|²/2.
+fn nearest(points: &Tensor, centres: &[Vec<f64>]) -> Result<Vec<usize>> {
+    let size = points.dim(1)?;
+    let flat: Vec<f32> = centres.iter().flatten().map(|v| *v as f32).collect();
+    let matrix = Tensor::from_vec(flat, (centres.len(), size), points.device())?;
+    let halves = (matrix.sqr()?.sum(1)? / 2.0)?;
+    let nearest = points.matmul(&matrix.t()?)?.broadcast_sub(&halves)?.argmax(1)?;
+    Ok(nearest.to_vec1::<u32>()?.into_iter().map(|i| i as usize).collect())
+}
+
+/// k-means++: each seed is a point drawn with a chance that grows as the square of its distance from the seeds before.
+fn seeds(points: &Tensor, clusters: usize, rng: &Rng) -> Result<Vec<Vec<f64>>> {
+    let (count, size) = points.dims2()?;
+    let mut stream = rng.at(0, 0);
+    let pool = index::sample(&mut stream, count, count.min(SEEDED * BATCH * clusters));
+    let pool: Vec<u32> = pool.into_iter().map(|i| i as u32).collect();
+    let pool =
+        points.index_select(&Tensor::new(pool, points.device())?, 0)?.flatten_all()?.to_vec1::<f32>()?;
+    let pool: Vec<&[f32]> = pool.chunks_exact(size).collect();
+    let mut gaps = vec![f64::INFINITY; pool.len()];
+    let mut chosen = stream.random_range(0..pool.len());
+    let mut seeds = vec![];
+    while seeds.len() < clusters {
+        let seed = pool[chosen];
+        seeds.push(seed.iter().map(|v| f64::from(*v)).collect());
+        gaps.par_iter_mut().zip(&pool).for_each(|(gap, point)| *gap = gap.min(distance(point, seed)));
+        let mut rest = stream.random::<f64>() * gaps.iter().sum::<f64>();
+        let reached = gaps.iter().position(|gap| {
+            rest -= gap;
+            rest < 0.0
+        });
+        // All gaps are 0 when there are fewer different points than clusters.
+        chosen = reached.unwrap_or_else(|| stream.random_range(0..pool.len()));
+    }
+    Ok(seeds)
+}
+
+/// The square of the distance.
+fn distance(a: &[f32], b: &[f32]) -> f64 {
+    f64::from(a.iter().zip(b).map(|(a, b)| (a - b).powi(2)).sum::<f32>())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use candle_core::Device;
+    use rand_distr::{Distribution, StandardNormal};
+
+    /// Twelve clusters of deviation 0.05 at the corners of a simplex, 60 points each.
+    #[test]
+    fn planted_clusters_are_found() -> Result<()> {
+        const CLUSTERS: usize = 12;
+        let mut stream = Rng::new(5).at(0, 0);
+        let point = |i: usize| -> Vec<f32> {
+            let noise = |_| -> f32 { StandardNormal.sample(&mut stream) };
+            let mut point: Vec<f32> = (0..CLUSTERS).map(noise).map(|z| 0.05 * z).collect();
+            point[i % CLUSTERS] += 1.0;
+            point
+        };
+        let points: Vec<f32> = (0..60 * CLUSTERS).flat_map(point).collect();
+        let points = Tensor::from_vec(points, (60 * CLUSTERS, CLUSTERS), &Device::Cpu)?;
+        let centres = centroids(&points, CLUSTERS, &Rng::new(1))?;
+        let mut found: Vec<usize> = centres.iter().filter_map(|c| c.iter().position(|v| *v > 0.9)).collect();
+        found.sort_unstable();
+        assert_eq!(found, (0..CLUSTERS).collect::<Vec<_>>());
+        for centre in &centres {
+            let rest = centre.iter().filter(|v| **v < 0.9).fold(0f64, |worst, v| worst.max(v.abs()));
+            assert!(rest < 0.05, "{centre:?}: the mean of 60 lies within 0.05");
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn fewer_points_than_clusters_differ() -> Result<()> {
+        let points = Tensor::new(&[[1f32, 0.0], [1.0, 0.0], [0.0, 1.0], [0.0, 1.0]], &Device::Cpu)?;
+        let centres = centroids(&points, 4, &Rng::new(2))?;
+        assert!(centres.iter().all(|c| *c == [1.0, 0.0] || *c == [0.0, 1.0]), "{centres:?}");
+        Ok(())
+    }
+}

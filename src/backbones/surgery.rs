@@ -1,0 +1,111 @@
+//! Weights of a network as another graph of the same function wants them: fully connected layers as matrices or as
+//! convolutions, lightness or Lab as input; and how much two networks differ. Batch normalisation is taken in by
+//! [`super::absorb`].
+
+use super::{
+    network::Network,
+    table::{Kind, Layer},
+};
+use crate::nn::{Mode, weights::Named};
+use candle_core::{DType, Result, Tensor, bail};
+
+/// Channels of Lab.
+const LAB: usize = 3;
+
+/// Convolutions that are fully connected layers by name (`fc6`, …): `(O, K, K, C)` → `(O, C·K·K)`, flattened as Caffe
+/// and PyTorch flatten maps, C slowest. All else stays.
+///
+/// # Errors
+/// A weight that is neither.
+pub fn to_matrices(layers: &[Layer], tensors: &Named) -> Result<Named> {
+    reshaped(layers, tensors, |layer, weight| match weight.rank() {
+        2 => Ok(weight.clone()),
+        _ => weight.permute((0, 3, 1, 2))?.reshape((shape(layer, weight)[0], ()))?.contiguous(),
+    })
+}
+
+/// The way back: `(O, C·K·K)` → `(O, K, K, C)`.
+///
+/// # Errors
+/// A weight that is neither.
+pub fn to_convolutions(layers: &[Layer], tensors: &Named) -> Result<Named> {
+    reshaped(layers, tensors, |layer, weight| match weight.rank() {
+        2 => {
+            let [outputs, height, width, inputs] = shape(layer, weight);
+            weight.reshape((outputs, inputs, height, width))?.permute((0, 2, 3, 1))?.contiguous()
+        }
+        _ => Ok(weight.clone()),
+    })
+}
+
+/// A convolution's own shape; its number of outputs is that of the file, since heads differ.
+fn shape(layer: &Layer, weight: &Tensor) -> [usize; 4] {
+    let outputs = weight.dims().first().copied().unwrap_or(layer.outputs);
+    [outputs, layer.kernel, layer.kernel, layer.inputs / layer.groups]
+}
+
+fn reshaped(
+    layers: &[Layer],
+    tensors: &Named,
+    change: impl Fn(&Layer, &Tensor) -> Result<Tensor>,
+) -> Result<Named> {
+    let mut out = tensors.clone();
+    for layer in layers.iter().filter(|layer| layer.kind == Kind::Conv && layer.name.starts_with("fc")) {
+        let name = format!("{}.weight", layer.name);
+        let Some(weight) = tensors.get(&name) else { continue };
+        let window = shape(layer, weight);
+        let matrix = [window[0], window[1..].iter().product()];
+        if weight.dims() != window && weight.dims() != matrix {
+            bail!(
+                "`{name}` is {:?}; a layer of this network is {window:?} or, as a matrix, {matrix:?}",
+                weight.dims()
+            )
+        }
+        out.insert(name, change(layer, weight)?);
+    }
+    Ok(out)
+}
+
+/// Weights for lightness → weights for Lab (L, a, b): the first convolution sees a and b with weights of zero, so the
+/// function is the same whatever the colours, and fine-tuning can begin to use them.
+///
+/// # Errors
+/// A first convolution that is missing or does not take one channel.
+pub fn grey_to_lab(layers: &[Layer], tensors: &Named) -> Result<Named> {
+    let first = layers.iter().find(|layer| layer.kind == Kind::Conv);
+    let name = first.map_or_else(String::new, |layer| format!("{}.weight", layer.name));
+    let Some(weight) = tensors.get(&name) else { bail!("the first convolution `{name}` is missing") };
+    let (outputs, height, width, channels) = weight.dims4()?;
+    if channels != 1 {
+        bail!(
+            "`{name}` takes {channels} channels already; only weights for lightness alone can be given colour"
+        )
+    }
+    let colours = Tensor::zeros((outputs, height, width, LAB - 1), weight.dtype(), weight.device())?;
+    let mut out = tensors.clone();
+    out.insert(name, Tensor::cat(&[weight, &colours], 3)?);
+    Ok(out)
+}
+
+/// How far the last rows of two networks are apart.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Difference {
+    /// Largest |a − b|.
+    pub largest: f64,
+    /// Largest |a|, to compare with.
+    pub scale: f64,
+}
+
+/// Both networks on the inputs `x` `(B, H, W, C)`.
+///
+/// # Errors
+/// Outputs of different shapes; maps too small.
+pub fn difference(a: &Network, b: &Network, x: &Tensor) -> Result<Difference> {
+    let output = |net: &Network| -> Result<Tensor> {
+        Ok(net.forward(x, &[&net.head().name], &Mode::Frozen)?.remove(0))
+    };
+    let (a, b) = (output(a)?, output(b)?);
+    let largest =
+        |x: Tensor| -> Result<f64> { x.abs()?.flatten_all()?.max(0)?.to_dtype(DType::F64)?.to_scalar() };
+    Ok(Difference { largest: largest((&a - &b)?)?, scale: largest(a)? })
+}

@@ -1,0 +1,384 @@
+//! `weights init`, `rescale`, `absorb`, `colour`, `fc`, `conv`: what is done to the weights of a network between its
+//! trainings.
+
+use super::{Done, experiment::locations, failure::Usage};
+use crate::{
+    backbones::{
+        BackboneSpec, Build, Graph,
+        absorb::absorb_batch_norm,
+        calibrate::{CalibrationSpec, calibrate},
+        data_init::{DataInitSpec, Filters, initialize},
+        exchange,
+        network::Network,
+        surgery::{difference, grey_to_lab, to_convolutions, to_matrices},
+        table::Layer,
+    },
+    bounded::{Count, Positive},
+    data::{
+        loader::{Loader, Pass},
+        source::{self, DataSpec, Split},
+    },
+    hub,
+    nn::{
+        init::Filler,
+        params::Params,
+        weights::{self, Named},
+    },
+    pretext::inputs::inputs,
+    rng::Rng,
+    spec::{self, Experiment, experiment::Stage},
+};
+use anyhow::{Context, Result, ensure};
+use candle_core::{Device, Tensor};
+use clap::{Args, ValueEnum};
+use std::{
+    collections::BTreeMap,
+    fmt::Write as _,
+    path::{Path, PathBuf},
+};
+
+/// Pictures that a calibration looks at.
+const CALIBRATED_ON: usize = 32;
+/// Side of the random pictures on which networks are compared: the transfer crop and the small one.
+const SIDES: [usize; 2] = [227, 29];
+
+#[derive(Args, Debug)]
+pub(super) struct InitArgs {
+    /// An experiment; its first stage with data and a backbone gives both, and the number of pictures in a batch
+    spec: PathBuf,
+    /// The safetensors file to write
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+    /// Where the filters come from
+    #[arg(long, value_enum, default_value_t)]
+    filters: FiltersArg,
+    /// Batches of pictures to look at
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
+    batches: u32,
+    /// Patches to look at in each layer, at most
+    #[arg(long, value_name = "N", default_value_t = 32_768, value_parser = clap::value_parser!(u32).range(1..))]
+    patches: u32,
+    /// The last layer that is treated [default: conv5; without one, the last before the fully connected ones]
+    #[arg(long, value_name = "LAYER")]
+    through: Option<String>,
+    #[command(flatten)]
+    drawing: Drawing,
+    /// Replace the output where it exists
+    #[arg(long)]
+    overwrite: bool,
+}
+
+#[derive(Args, Debug)]
+struct Drawing {
+    /// Of the pictures drawn and of every random choice
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    seed: u64,
+    /// Folder with local copies of data sets [default: $HUERISTIC_DATA]
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+enum FiltersArg {
+    /// Centroids of whitened patches
+    #[default]
+    Kmeans,
+    /// Principal components
+    Pca,
+    /// Rows of the symmetric whitening
+    Zca,
+    /// Whitened patches themselves
+    Patches,
+    /// N(0, 1); only the scale comes from the data
+    Gaussian,
+}
+
+impl From<FiltersArg> for Filters {
+    fn from(filters: FiltersArg) -> Self {
+        match filters {
+            FiltersArg::Kmeans => Self::Kmeans,
+            FiltersArg::Pca => Self::Pca,
+            FiltersArg::Zca => Self::Zca,
+            FiltersArg::Patches => Self::Patches,
+            FiltersArg::Gaussian => Self::Gaussian,
+        }
+    }
+}
+
+#[derive(Args, Debug)]
+pub(super) struct InOut {
+    /// A weight file of any format that `inspect` recognises
+    input: PathBuf,
+    /// The safetensors file to write
+    output: PathBuf,
+    /// Replace the output where it exists
+    #[arg(long)]
+    overwrite: bool,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct RescaleArgs {
+    #[command(flatten)]
+    files: InOut,
+    /// An experiment; its first stage with data says where the pictures come from
+    #[arg(long, value_name = "SPEC")]
+    pictures: PathBuf,
+    #[command(flatten)]
+    drawing: Drawing,
+    /// Balance the trained layers alone, without a factor on the input
+    #[arg(long)]
+    without_input: bool,
+}
+
+/// A weight file with the network that it is for.
+struct Opened {
+    spec: BackboneSpec,
+    tensors: Named,
+    metadata: BTreeMap<String, String>,
+}
+
+impl Opened {
+    fn of(files: &InOut) -> Result<Self> {
+        may_write(&files.output, files.overwrite)?;
+        if files.input == files.output {
+            return Err(Usage(format!("{} is both input and output", files.input.display())).into());
+        }
+        let file = exchange::open(&hub::locate(&files.input)?)?;
+        file.notes.iter().for_each(|note| tracing::info!("{}: {note}", files.input.display()));
+        let yaml = file.metadata.get("backbone").with_context(|| {
+            format!(
+                "the header of {} does not say which network it is for; use the weights.safetensors of a run, or a \
+                 release that `hueristic weights inspect` recognises",
+                files.input.display()
+            )
+        })?;
+        let spec = weights::section(yaml)
+            .with_context(|| format!("{}: the backbone in its header is damaged", files.input.display()))?;
+        Ok(Self { spec, tensors: file.tensors, metadata: file.metadata })
+    }
+
+    /// The table of the network whose head the file has, if it has one.
+    fn layers(&self, batch_norm: bool, heads: bool) -> (Build, Vec<Layer>) {
+        let dims = |name: &str| self.tensors.get(name).map(Tensor::dims);
+        let head = ["fc8.weight", "conv8_313.weight", "conv8_ab.weight"].into_iter().find_map(dims);
+        let first = ["conv1.weight", "conv1_1.weight"].into_iter().find_map(dims);
+        let build = Build {
+            graph: Graph::Transfer,
+            batch_norm,
+            input_channels: first.and_then(|dims| dims.last().copied()).unwrap_or(1),
+            outputs: head.and_then(|dims| dims.first().copied()).filter(|_| heads),
+        };
+        let layers = self.spec.table(&build);
+        (build, layers)
+    }
+
+    /// The network with these weights; `heads` says whether the head is one of its rows.
+    fn network(&self, tensors: &Named, batch_norm: bool, heads: bool) -> Result<(Network, Params)> {
+        let (build, _) = self.layers(batch_norm, heads);
+        let mut params = Params::new(&Device::Cpu);
+        // Every weight is about to be set: none is drawn.
+        let net = self.spec.with_init(Filler::Zero).build(&build, &mut params, &Rng::new(0))?;
+        let report = weights::load_into(&params, tensors)?;
+        ensure!(
+            report.missing.is_empty() && report.mismatched.is_empty(),
+            "the weights do not fit the network that the header names: {report}"
+        );
+        Ok((net, params))
+    }
+
+    fn has_batch_norm(&self) -> bool {
+        self.tensors.keys().any(|name| name.ends_with(".running_mean"))
+    }
+
+    /// Without batch normalisation, if it can be so.
+    fn absorbed(&self) -> Result<Named> {
+        let (_, layers) = self.layers(true, true);
+        if let Some(layer) = layers.iter().find(|l| l.norm.as_ref().is_some_and(|norm| norm.after_relu)) {
+            return Err(Usage(format!(
+                "the normalisation of {} follows its ReLU: no convolution before it can take it in, so these weights \
+                 stay as they are",
+                layer.name
+            ))
+            .into());
+        }
+        Ok(absorb_batch_norm(&layers, &self.tensors)?)
+    }
+
+    fn save(&self, tensors: &Named, output: &Path) -> Result<()> {
+        let tensors: Vec<(&str, &Tensor)> = tensors.iter().map(|(name, t)| (name.as_str(), t)).collect();
+        weights::write(&tensors, &self.metadata, output)
+    }
+}
+
+fn may_write(path: &Path, overwrite: bool) -> Result<()> {
+    if path.extension().is_none_or(|extension| extension != "safetensors") {
+        return Err(Usage(format!("{} should be called .safetensors", path.display())).into());
+    }
+    if path.exists() && !overwrite {
+        return Err(Usage(format!("{} exists: give --overwrite to replace it", path.display())).into());
+    }
+    Ok(())
+}
+
+/// Batches of pictures as network inputs.
+fn draw(spec: &DataSpec, batches: usize, batch: usize, drawing: &Drawing, rng: &Rng) -> Result<Vec<Tensor>> {
+    let set = source::open(spec, Split::Train, &locations(drawing.data.as_ref()))?;
+    let batch = batch.min(set.len());
+    let mut loader = Loader::new(set, spec, Pass::Train, batch, rng, &Device::Cpu)?;
+    inputs(&mut loader, batches)
+}
+
+pub(super) fn init(args: &InitArgs) -> Result<Done> {
+    may_write(&args.out, args.overwrite)?;
+    let count = |n: u32| Count::of(n as usize);
+    let wanted = DataInitSpec {
+        filters: args.filters.into(),
+        batches: count(args.batches),
+        patches: count(args.patches),
+        through: args.through.clone(),
+        ..DataInitSpec::default()
+    };
+    let experiment = Experiment::load(&args.spec, &[])?.resolve();
+    let stage =
+        experiment.stages.iter().find_map(|(_, stage)| match (stage.data(), stage.backbone(), stage) {
+            (Some(data), Some(backbone), Stage::Pretext(_) | Stage::Supervised(_)) => {
+                Some((data, backbone, stage))
+            }
+            _ => None,
+        });
+    let (data, backbone, stage) = stage.ok_or_else(|| {
+        Usage(format!(
+            "{} has no stage that trains a backbone: give one with `backbone:`",
+            args.spec.display()
+        ))
+    })?;
+    let batch = stage.train().map_or(16, |train| train.batch.get());
+    let rng = Rng::new(args.drawing.seed).split("data init");
+    let (mut params, build) = (Params::new(&Device::Cpu), unheaded(true));
+    let net = backbone.build(&build, &mut params, &rng.split("init"))?;
+    wanted.last(net.layers()).map_err(|error| Usage(error.to_string()))?;
+    let pictures = draw(data, wanted.batches.get(), batch, &args.drawing, &rng)?;
+    let reports = initialize(&wanted, &net, &params, &pictures, &rng)?;
+    let metadata = BTreeMap::from([
+        ("backbone".to_string(), spec::resolved_yaml(backbone)?),
+        ("data_init".to_string(), spec::resolved_yaml(&wanted)?),
+        ("data".to_string(), spec::resolved_yaml(data)?),
+    ]);
+    weights::save(&params, &metadata, &args.out)?;
+    let mut text = String::new();
+    reports.iter().try_for_each(|report| writeln!(text, "{report}"))?;
+    write!(text, "{} batches of {batch} pictures; written to {}", pictures.len(), args.out.display())?;
+    Ok(Done::ok(text))
+}
+
+/// The network of pretext training but for its head.
+fn unheaded(batch_norm: bool) -> Build {
+    Build { graph: Graph::Pretext, batch_norm, input_channels: 1, outputs: None }
+}
+
+pub(super) fn absorb(files: &InOut) -> Result<Done> {
+    let mut opened = Opened::of(files)?;
+    if !opened.has_batch_norm() {
+        return Err(Usage(format!("{} has no batch normalisation to absorb", files.input.display())).into());
+    }
+    let absorbed = opened.absorbed()?;
+    let (before, after) =
+        (opened.network(&opened.tensors, true, true)?.0, opened.network(&absorbed, false, true)?.0);
+    let x = random_pictures(&before)?;
+    let apart = difference(&before, &after, &x)?;
+    let colorizer = opened.metadata.remove("colorization").is_some();
+    opened.save(&absorbed, &files.output)?;
+    let mut text = format!(
+        "{}: on random input {:?} the outputs are at most {:.1e} apart, of {:.1e}",
+        files.output.display(),
+        x.dims(),
+        apart.largest,
+        apart.scale
+    );
+    if colorizer {
+        text += "\nheader colorization left out: a colorizer is a network with batch normalisation";
+    }
+    Ok(Done::ok(text))
+}
+
+/// L − 50 of two pictures of noise, of the size that the graph takes.
+fn random_pictures(net: &Network) -> Result<Tensor> {
+    let fits = |side: &usize| net.summary((*side, *side)).is_ok();
+    let small = net.layers().first().is_some_and(|layer| layer.kernel < 11);
+    let mut sides = SIDES.to_vec();
+    if small {
+        sides.reverse();
+    }
+    let side = sides.into_iter().find(fits).context("the network takes no pictures of the usual sizes")?;
+    let channels = net.layers().first().map_or(1, |layer| layer.inputs);
+    let noise = Filler::Gaussian { std: Positive::of(20.0) };
+    Ok(noise.fill((2, side, side, channels), &Rng::new(0).split("pictures"), &Device::Cpu)?)
+}
+
+pub(super) fn rescale(args: &RescaleArgs) -> Result<Done> {
+    let mut opened = Opened::of(&args.files)?;
+    let had = opened.has_batch_norm();
+    let tensors = if had { opened.absorbed()? } else { opened.tensors.clone() };
+    let (net, params) = opened.network(&tensors, false, false)?;
+    let experiment = Experiment::load(&args.pictures, &[])?.resolve();
+    let data = experiment.stages.iter().find_map(|(_, stage)| stage.data());
+    let data = data.ok_or_else(|| Usage(format!("{} names no data", args.pictures.display())))?;
+    let side = random_pictures(&net)?.dim(1)?;
+    let data =
+        DataSpec { crop: Count::of(side), resize: data.resize.filter(|r| r.get() >= side), ..data.clone() };
+    let rng = Rng::new(args.drawing.seed).split("calibration");
+    let pictures = draw(&data, 1, CALIBRATED_ON, &args.drawing, &rng)?;
+    let batch = pictures.first().context("no pictures were drawn")?;
+    let spec = CalibrationSpec { input: !args.without_input, ..CalibrationSpec::default() };
+    let calibration = calibrate(&spec, &net, &params, batch, &rng)?;
+    opened.metadata.remove("colorization");
+    opened.metadata.insert("calibration".into(), spec::resolved_yaml(&spec)?);
+    weights::save(&params, &opened.metadata, &args.files.output)?;
+    let mut text = format!("{calibration}\n");
+    if had {
+        writeln!(text, "batch normalisation was absorbed first")?;
+    }
+    let left: Vec<&str> =
+        tensors.keys().filter(|name| params.named(name).is_none()).map(String::as_str).collect();
+    if !left.is_empty() {
+        writeln!(text, "left out, since heads are not rescaled: {}", left.join(", "))?;
+    }
+    write!(text, "written to {}", args.files.output.display())?;
+    Ok(Done::ok(text))
+}
+
+pub(super) fn colour(files: &InOut) -> Result<Done> {
+    let opened = Opened::of(files)?;
+    let (_, layers) = opened.layers(false, true);
+    let tensors = grey_to_lab(&layers, &opened.tensors).with_context(|| files.input.display().to_string())?;
+    opened.save(&tensors, &files.output)?;
+    let what = "takes Lab (L − 50, a, b); the weights of a and b are zero";
+    Ok(Done::ok(format!("{}: {what}", files.output.display())))
+}
+
+pub(super) fn fc(files: &InOut) -> Result<Done> {
+    reshape(files, to_matrices, "matrices, their input flattened as (C, H, W)")
+}
+
+pub(super) fn conv(files: &InOut) -> Result<Done> {
+    reshape(files, to_convolutions, "convolutions")
+}
+
+fn reshape(
+    files: &InOut,
+    change: fn(&[Layer], &Named) -> candle_core::Result<Named>,
+    what: &str,
+) -> Result<Done> {
+    let opened = Opened::of(files)?;
+    let (_, layers) = opened.layers(false, true);
+    let tensors = change(&layers, &opened.tensors).with_context(|| files.input.display().to_string())?;
+    let weight = |layer: &Layer| format!("{}.weight", layer.name);
+    let full =
+        layers.iter().filter(|layer| layer.name.starts_with("fc") && tensors.contains_key(&weight(layer)));
+    let names: Vec<&str> = full.map(|layer| layer.name.as_str()).collect();
+    if names.is_empty() {
+        return Err(Usage(format!("{} has no fully connected layers", files.input.display())).into());
+    }
+    opened.save(&tensors, &files.output)?;
+    Ok(Done::ok(format!("{}: {} are {what}", files.output.display(), names.join(", "))))
+}
