@@ -3,6 +3,7 @@
 //! A network's input is L − 50 and a, b as they are: all three lie within about ±110 around 0. The numbers that a
 //! regression puts out are of the size of its other activations: (L − 50) / 50, a / 110 and b / 110.
 
+use crate::backbones::input::Input;
 use candle_core::{Result, Tensor};
 use serde::{Deserialize, Serialize};
 
