@@ -18,7 +18,7 @@ use hueristic::{
         init::Filler,
         layers::Fillers,
         params::Params,
-        weights::{Named, load_into},
+        weights::{self, Named, load_into},
     },
     ops::{conv::conv2d, resize::resize_bilinear},
     rng::Rng,
@@ -428,29 +428,31 @@ fn hueristic(folder: &Path, arguments: &[&str]) -> (i32, String) {
 fn the_verbs_follow_one_another() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("spec.yaml"), SPEC).unwrap();
-    let weights = |arguments: &str, code: i32, wanted: &[&str]| {
+    let verb = |arguments: &str, code: i32, wanted: &[&str]| {
         let arguments: Vec<&str> = ["weights"].into_iter().chain(arguments.split_whitespace()).collect();
         let (got, said) = hueristic(folder.path(), &arguments);
         assert_eq!(got, code, "{arguments:?}: {said}");
         wanted.iter().for_each(|w| assert!(said.contains(w), "{arguments:?}: no `{w}` in {said}"));
     };
     let made = "init spec.yaml --filters pca --batches 2 --patches 1000 --out start.safetensors";
-    weights(made, 0, &["conv1: pca of", "conv5: pca of", "start.safetensors"]);
-    weights(made, 2, &["start.safetensors exists", "--overwrite"]);
-    weights("init spec.yaml --through conv9 --out other.safetensors", 2, &["conv9", "conv5"]);
-    weights("inspect start.safetensors", 0, &["header backbone", "filters: pca"]);
-    weights("absorb start.safetensors plain.safetensors", 0, &["apart"]);
-    weights("absorb plain.safetensors twice.safetensors", 2, &["no batch normalisation"]);
-    weights(
+    verb(made, 0, &["conv1: pca of", "conv5: pca of", "start.safetensors"]);
+    verb(made, 2, &["start.safetensors exists", "--overwrite"]);
+    verb("init spec.yaml --through conv9 --out other.safetensors", 2, &["conv9", "conv5"]);
+    verb("inspect start.safetensors", 0, &["header backbone", "filters: pca"]);
+    verb("absorb start.safetensors plain.safetensors", 0, &["apart"]);
+    verb("absorb plain.safetensors twice.safetensors", 2, &["no batch normalisation"]);
+    verb(
         "rescale start.safetensors even.safetensors --pictures spec.yaml",
         0,
         &["ratio of", "input scale", "absorbed first"],
     );
-    weights("colour plain.safetensors lab.safetensors", 0, &["Lab"]);
-    weights("colour lab.safetensors more.safetensors", 1, &["lab.safetensors", "3 channels"]);
-    weights("fc even.safetensors flat.safetensors", 0, &["fc6, fc7 are matrices"]);
-    weights("conv flat.safetensors back.safetensors", 0, &["convolutions"]);
-    let read = |name: &str| fs::read(folder.path().join(name)).unwrap();
-    assert_eq!(read("even.safetensors"), read("back.safetensors"));
-    weights("colour spec.yaml lab2.safetensors", 1, &["spec.yaml"]);
+    verb("colour plain.safetensors lab.safetensors", 0, &["Lab"]);
+    verb("colour lab.safetensors more.safetensors", 1, &["lab.safetensors", "3 channels"]);
+    verb("fc even.safetensors flat.safetensors", 0, &["fc6, fc7 are matrices"]);
+    verb("conv flat.safetensors back.safetensors", 0, &["convolutions"]);
+    let read = |name: &str| weights::read(&folder.path().join(name)).unwrap();
+    let ((even, about), (back, same)) = (read("even.safetensors"), read("back.safetensors"));
+    assert_eq!(about, same);
+    assert!(even.len() == back.len() && even.iter().all(|(name, tensor)| gap(tensor, &back[name]) == 0.0));
+    verb("colour spec.yaml lab2.safetensors", 1, &["spec.yaml"]);
 }
