@@ -89,6 +89,7 @@ impl VocReport {
                 }
             }
         }
+        listed.sort_by_key(|list| list.lists == Lists::Segmentation);
         look(devkit, listed)
     }
 

@@ -1,4 +1,5 @@
-//! The shapes of composite scenes: an outline and a pattern of lightness for each class.
+//! The shapes of composite scenes: an outline and a pattern of lightness for each class. Outlines are stout, since
+//! networks that segment at a fraction of the resolution are tried on them.
 //!
 //! A shape lives in its own coordinates, within the unit circle, y downwards; the picture runs from −1 to 1.
 
@@ -14,7 +15,7 @@ use crate::{
 pub const CLASSES: [&str; 6] = ["disc", "square", "triangle", "ring", "cross", "star"];
 
 /// Radius of the circle around a shape, of a picture from −1 to 1: a fifth to a half of its side.
-const RADIUS: (f32, f32) = (0.22, 0.52);
+const RADIUS: (f32, f32) = (0.25, 0.52);
 /// Turns that a shape may lean either way.
 const LEAN: f32 = 0.06;
 
@@ -109,11 +110,11 @@ impl Outline {
             Self::Disc => r2 < 0.95 * 0.95,
             Self::Square => u.abs().max(v.abs()) < 0.7,
             Self::Triangle => (-0.95..0.6).contains(&v) && u.abs() < 0.5 * (v + 0.95),
-            Self::Ring => (0.5 * 0.5..0.95 * 0.95).contains(&r2),
-            Self::Cross => u.abs().min(v.abs()) < 0.26 && u.abs().max(v.abs()) < 0.92,
+            Self::Ring => (0.36 * 0.36..0.95 * 0.95).contains(&r2),
+            Self::Cross => u.abs().min(v.abs()) < 0.34 && u.abs().max(v.abs()) < 0.9,
             Self::Star => {
                 let point = 1.0 - zigzag(5.0 * angle(u, v) + 0.25);
-                r2.sqrt() < lerp(0.4, 0.98, point * point)
+                r2.sqrt() < lerp(0.48, 0.98, point * point)
             }
         }
     }
