@@ -9,6 +9,7 @@ mod experiment;
 mod failure;
 mod logging;
 mod model;
+mod proposals;
 mod push;
 mod report;
 mod score;
@@ -77,6 +78,12 @@ enum Verb {
                       Exit code 1 when any picture was left out."
     )]
     Score(score::ScoreArgs),
+    /// Search pictures for boxes that may hold objects (Selective Search), for detectors
+    #[command(
+        after_help = "Example:\n  hueristic proposals photos --out proposals.safetensors --picture drawn\n\n\
+                      A file that cannot be read is named at the end (exit code 1); the others are done."
+    )]
+    Proposals(proposals::ProposalArgs),
 }
 
 /// What a verb leaves to be printed, and the exit code.
@@ -113,6 +120,7 @@ impl Cli {
             Verb::Model(verb) => model::run(verb),
             Verb::Report(args) => report::run(args),
             Verb::Score(args) => score::run(args),
+            Verb::Proposals(args) => proposals::run(args),
         }
     }
 }

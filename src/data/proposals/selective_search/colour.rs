@@ -108,7 +108,8 @@ mod tests {
     #[test]
     fn every_channel_stays_in_its_range() {
         let steps = [0u8, 1, 60, 127, 128, 200, 255];
-        for (r, g, b) in steps.iter().flat_map(|&r| steps.iter().flat_map(move |&g| steps.map(|b| (r, g, b)))) {
+        for (r, g, b) in steps.iter().flat_map(|&r| steps.iter().flat_map(move |&g| steps.map(|b| (r, g, b))))
+        {
             for values in [hsv([r, g, b]), lab([r, g, b]), rgi([r, g, b])] {
                 assert!(values.iter().all(|v| (-0.01..=255.01).contains(v)), "{:?}: {values:?}", (r, g, b));
             }

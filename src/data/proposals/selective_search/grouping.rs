@@ -63,7 +63,8 @@ pub(super) fn hierarchy(start: &Regions, of: Likeness) -> Vec<Bounds> {
 }
 
 fn first_pairs(start: &Regions, of: Likeness) -> BinaryHeap<Pair> {
-    let touching = start.beside.iter().zip(0u32..).flat_map(|(beside, a)| beside.range(a + 1..).map(move |&b| (a, b)));
+    let touching =
+        start.beside.iter().zip(0u32..).flat_map(|(beside, a)| beside.range(a + 1..).map(move |&b| (a, b)));
     let pair = |(a, b): (u32, u32)| {
         let (one, other) = (&start.regions[a as usize], &start.regions[b as usize]);
         Pair { likeness: one.likeness(other, of, start.area), a, b }
@@ -73,7 +74,10 @@ fn first_pairs(start: &Regions, of: Likeness) -> BinaryHeap<Pair> {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::{colour::Planes, segmentation::Segments, texture}, *};
+    use super::{
+        super::{colour::Planes, segmentation::Segments, texture},
+        *,
+    };
 
     #[test]
     fn the_most_alike_come_together_first() {
@@ -93,7 +97,8 @@ mod tests {
     #[test]
     fn equals_go_by_their_number() {
         let pair = |likeness, a, b| Pair { likeness, a, b };
-        let mut pairs = BinaryHeap::from([pair(1.0, 2, 3), pair(1.0, 1, 0), pair(1.0, 0, 3), pair(2.0, 8, 9)]);
+        let mut pairs =
+            BinaryHeap::from([pair(1.0, 2, 3), pair(1.0, 1, 0), pair(1.0, 0, 3), pair(2.0, 8, 9)]);
         let order: Vec<(u32, u32)> = std::iter::from_fn(|| pairs.pop().map(|p| (p.a, p.b))).collect();
         assert_eq!(order, [(8, 9), (1, 0), (0, 3), (2, 3)]);
     }

@@ -210,7 +210,8 @@ mod tests {
     fn picture(width: usize, height: usize) -> RgbImage {
         let mut pixels = vec![];
         for (y, x) in (0..height).flat_map(|y| (0..width).map(move |x| (y, x))) {
-            let square = (x * 10 / width, y * 10 / height) == (x.max(width / 2) * 10 / width, y * 10 / height)
+            let square = (x * 10 / width, y * 10 / height)
+                == (x.max(width / 2) * 10 / width, y * 10 / height)
                 && (60..80).contains(&(x * 100 / width))
                 && (20..60).contains(&(y * 100 / height));
             let noise = ((x * 7919 + y * 104_729) % 13) as u8;
@@ -230,7 +231,10 @@ mod tests {
         let square = Rect::new(120., 30., 159., 89.);
         let best = boxes.iter().map(|b| b.iou(&square)).fold(0.0, f64::max);
         assert!(best > 0.9, "best overlap {best}");
-        assert!(boxes.contains(&Rect::new(0., 0., 199., 149.)), "the whole picture is the top of every hierarchy");
+        assert!(
+            boxes.contains(&Rect::new(0., 0., 199., 149.)),
+            "the whole picture is the top of every hierarchy"
+        );
     }
 
     #[test]

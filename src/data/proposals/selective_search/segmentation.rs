@@ -140,7 +140,9 @@ pub(super) fn across(plane: &[f32], (width, _): (usize, usize), kernel: &[f32]) 
         padded[..reach].fill(row[0]);
         padded[reach..reach + width].copy_from_slice(row);
         padded[reach + width..].fill(row[width - 1]);
-        out.extend(padded.windows(kernel.len()).map(|w| w.iter().zip(kernel).map(|(a, b)| a * b).sum::<f32>()));
+        out.extend(
+            padded.windows(kernel.len()).map(|w| w.iter().zip(kernel).map(|(a, b)| a * b).sum::<f32>()),
+        );
     }
     out
 }

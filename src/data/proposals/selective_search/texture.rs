@@ -60,7 +60,11 @@ mod tests {
     fn a_ramp_has_one_direction() {
         let plane: Vec<f32> = (0..30 * 30).map(|i| (i % 30) as f32).collect();
         let bins = channel(&plane, (30, 30));
-        assert_eq!(bins[15 * 30 + 15], [9, 9, 0, 0, 0, 0, 0, 9], "rising to the right, and between the diagonals");
+        assert_eq!(
+            bins[15 * 30 + 15],
+            [9, 9, 0, 0, 0, 0, 0, 9],
+            "rising to the right, and between the diagonals"
+        );
         let (_, slope) = kernels();
         let derivative = across(&plane, (30, 30), &slope)[15 * 30 + 15];
         assert!((derivative - 1.0).abs() < 1e-3, "a derivative, in units per pixel: {derivative}");
