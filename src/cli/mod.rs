@@ -10,6 +10,7 @@ mod experiment;
 mod failure;
 mod logging;
 mod model;
+mod proposals;
 mod push;
 mod report;
 mod score;
@@ -85,6 +86,12 @@ enum Verb {
         after_help = "Example:\n  hueristic evaluate segmentation --truth SegmentationClass --pred masks"
     )]
     Evaluate(evaluate::Evaluate),
+    /// Search pictures for boxes that may hold objects (Selective Search), for detectors
+    #[command(
+        after_help = "Example:\n  hueristic proposals photos --out proposals.safetensors --picture drawn\n\n\
+                      A file that cannot be read is named at the end (exit code 1); the others are done."
+    )]
+    Proposals(proposals::ProposalArgs),
 }
 
 /// What a verb leaves to be printed, and the exit code.
@@ -122,6 +129,7 @@ impl Cli {
             Verb::Report(args) => report::run(args),
             Verb::Score(args) => score::run(args),
             Verb::Evaluate(verb) => evaluate::run(verb),
+            Verb::Proposals(args) => proposals::run(args),
         }
     }
 }

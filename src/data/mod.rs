@@ -17,7 +17,7 @@ pub mod loader;
 pub mod mat; // MATLAB files
 pub mod open; // a spec's source opened
 pub mod parquet;
-pub mod proposals; // boxes on pictures
+pub mod proposals; // boxes that may hold objects
 pub mod scenes; // procedural generator
 pub mod source; // trait Dataset, SourceSpec, DataSpec
 pub mod transforms;

@@ -94,7 +94,10 @@ fn many_empty_arrays_from_few_bytes_are_refused() {
     let matrix = Elements::new(&plain, Order::Little).required("the cell").unwrap();
     assert!(array::read(&matrix, &mut Budget::default(), 0).is_ok());
     let refused = array::read(&matrix, &mut Budget(10_000), 0).err();
-    assert!(refused.is_some_and(|e| e.contains("2 GiB of numbers")), "an item that takes no bytes still counts");
+    assert!(
+        refused.is_some_and(|e| e.contains("2 GiB of numbers")),
+        "an item that takes no bytes still counts"
+    );
 }
 
 #[test]

@@ -1,0 +1,163 @@
+//! Our own file of proposals: safetensors with `boxes` f32 `(N, 4)`, x1 y1 x2 y2 from 0, and `offsets` u64 `(pictures + 1)`:
+//! picture i has the boxes from `offsets[i]` up to `offsets[i + 1]`. The entry `proposals` of the metadata is JSON: the
+//! format's version, the identifiers, and how the boxes were made. Equal proposals give equal bytes.
+
+use super::Proposals;
+use crate::{boxes::Rect, data::error::DataError};
+use safetensors::{Dtype, SafeTensors, tensor::TensorView};
+use serde::{Deserialize, Serialize};
+use std::{collections::HashMap, fs, io, io::Write, path::Path};
+
+const VERSION: u32 = 1;
+/// The metadata's only entry: with more, their order would be chance.
+const ENTRY: &str = "proposals";
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Header {
+    version: u32,
+    made_by: String,
+    ids: Vec<String>,
+}
+
+impl Proposals {
+    /// Writes a file that is whole or not there; `made_by` says for people where the boxes come from.
+    ///
+    /// # Errors
+    /// A folder that cannot be written, a full disk.
+    pub fn write(&self, path: &Path, made_by: &str) -> Result<(), DataError> {
+        let bytes = self.bytes(made_by).map_err(|reason| DataError::Table { path: path.into(), reason })?;
+        write_whole(path, &bytes).map_err(|e| DataError::Table {
+            path: path.into(),
+            reason: format!("cannot be written: {e}; does its folder exist, and may you write there?"),
+        })
+    }
+
+    fn bytes(&self, made_by: &str) -> Result<Vec<u8>, String> {
+        let header = Header { version: VERSION, made_by: made_by.into(), ids: self.ids.clone() };
+        let header = serde_json::to_string(&header).map_err(|e| e.to_string())?;
+        let coordinates = self.boxes.iter().flatten().flat_map(|b| [b.x1, b.y1, b.x2, b.y2]);
+        let boxes: Vec<u8> = coordinates.flat_map(f32::to_le_bytes).collect();
+        let mut end = 0u64;
+        let ends = self.boxes.iter().map(|boxes| {
+            end += boxes.len() as u64;
+            end
+        });
+        let offsets: Vec<u8> = std::iter::once(0).chain(ends).flat_map(u64::to_le_bytes).collect();
+        let view = |dtype, shape, data| TensorView::new(dtype, shape, data).map_err(|e| e.to_string());
+        let tensors = [
+            ("boxes", view(Dtype::F32, vec![self.total(), 4], &boxes)?),
+            ("offsets", view(Dtype::U64, vec![self.len() + 1], &offsets)?),
+        ];
+        let metadata = HashMap::from([(ENTRY.to_owned(), header)]);
+        safetensors::serialize(tensors, Some(metadata)).map_err(|e| e.to_string())
+    }
+
+    /// Reads a file that [`Proposals::write`] wrote.
+    ///
+    /// # Errors
+    /// A file that cannot be read, is of another kind or version, or contradicts itself.
+    pub fn read(path: &Path) -> Result<Self, DataError> {
+        let bytes = fs::read(path).map_err(|source| DataError::Io { path: path.into(), source })?;
+        parse(&bytes).map_err(|reason| DataError::Table {
+            path: path.into(),
+            reason: format!("no file of proposals: {reason}; `hueristic proposals` writes one"),
+        })
+    }
+}
+
+fn parse(bytes: &[u8]) -> Result<Proposals, String> {
+    let (_, metadata) = SafeTensors::read_metadata(bytes).map_err(|e| e.to_string())?;
+    let entry = metadata.metadata().as_ref().and_then(|entries| entries.get(ENTRY));
+    let header = entry.ok_or_else(|| format!("its metadata has no entry `{ENTRY}`"))?;
+    let header: Header = serde_json::from_str(header).map_err(|e| e.to_string())?;
+    if header.version != VERSION {
+        return Err(format!("version {} is not {VERSION}", header.version));
+    }
+    let file = SafeTensors::deserialize(bytes).map_err(|e| e.to_string())?;
+    let boxes = tensor(&file, "boxes", Dtype::F32)?;
+    let offsets = tensor(&file, "offsets", Dtype::U64)?;
+    let &[count, 4] = boxes.shape() else { return Err(format!("`boxes` of shape {:?}", boxes.shape())) };
+    let (coordinates, _) = boxes.data().as_chunks::<4>();
+    let (coordinates, _) = coordinates.as_chunks::<4>();
+    let rects: Vec<Rect> = coordinates.iter().map(|b| b.map(f32::from_le_bytes)).map(rect).collect();
+    let (offsets, _) = offsets.data().as_chunks::<8>();
+    let offsets: Vec<usize> = offsets.iter().map(|&b| u64::from_le_bytes(b) as usize).collect();
+    let ends = (offsets.first(), offsets.last());
+    if offsets.len() != header.ids.len() + 1 || ends != (Some(&0), Some(&count)) {
+        return Err(format!("{} offsets for {} pictures of {count} boxes", offsets.len(), header.ids.len()));
+    }
+    let pictures = header.ids.into_iter().zip(offsets.windows(2)).map(|(id, range)| {
+        let boxes = rects.get(range[0]..range[1]).ok_or_else(|| format!("offsets go astray at `{id}`"))?;
+        Ok((id, boxes.to_vec()))
+    });
+    Proposals::new(pictures.collect::<Result<_, String>>()?)
+}
+
+fn rect([x1, y1, x2, y2]: [f32; 4]) -> Rect {
+    Rect::new(x1, y1, x2, y2)
+}
+
+fn tensor<'a>(file: &SafeTensors<'a>, name: &str, dtype: Dtype) -> Result<TensorView<'a>, String> {
+    let tensor = file.tensor(name).map_err(|e| e.to_string())?;
+    if tensor.dtype() != dtype {
+        return Err(format!("`{name}` is {:?}, not {dtype:?}", tensor.dtype()));
+    }
+    Ok(tensor)
+}
+
+/// Writes beside the place, then moves into it.
+fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(".proposals").suffix(".tmp");
+    // As readable for others as any new file, where tempfile's default is for its owner alone.
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+    let mut file = builder.tempfile_in(folder)?;
+    file.write_all(bytes)?;
+    file.as_file().sync_all()?;
+    file.persist(path)?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn example() -> Proposals {
+        let boxes = vec![Rect::new(0., 1., 30.5, 40.), Rect::new(2., 2., 2., 2.)];
+        Proposals::new(vec![("z".into(), boxes), ("a".into(), vec![]), ("é".into(), vec![rect([1.; 4])])])
+            .unwrap()
+    }
+
+    #[test]
+    fn what_is_written_is_read_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("p.safetensors");
+        example().write(&path, "a test").unwrap();
+        assert_eq!(Proposals::read(&path).unwrap(), example());
+        let none = Proposals::new(vec![]).unwrap();
+        none.write(&path, "a test").unwrap();
+        assert_eq!(Proposals::read(&path).unwrap(), none);
+        assert_eq!(example().bytes("x").unwrap(), example().bytes("x").unwrap());
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "nothing is left beside it");
+        let nowhere = example().write(&folder.path().join("no/p.safetensors"), "a test").unwrap_err();
+        assert!(nowhere.to_string().contains("does its folder exist"), "{nowhere}");
+    }
+
+    #[test]
+    fn other_files_are_refused() {
+        let whole = example().bytes("a test").unwrap();
+        assert!(parse(b"").is_err());
+        assert!(parse(&whole[..whole.len() - 1]).is_err());
+        let view = TensorView::new(Dtype::F32, vec![1], &[0; 4]).unwrap();
+        let foreign = safetensors::serialize([("a", view)], None).unwrap();
+        assert!(parse(&foreign).unwrap_err().contains("no entry `proposals`"));
+        // The offsets are the last 32 bytes: 0, 2, 2, 3.
+        let mut astray = whole.clone();
+        let at = astray.len() - 24;
+        astray[at] = 9;
+        assert!(parse(&astray).unwrap_err().contains("astray"));
+    }
+}

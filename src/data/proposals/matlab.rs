@@ -1,0 +1,166 @@
+//! Proposals as they were published: a MATLAB file whose variable `boxes` is a cell array with one matrix of four columns
+//! for each picture, in the order of the image set. The columns are y1 x1 y2 x2, counted from 1: read as x1 y1 x2 y2 they
+//! are boxes, too, but the wrong ones, so that boxes outside of their picture are refused when a set is at hand.
+
+use super::Proposals;
+use crate::{
+    boxes::Rect,
+    data::{
+        error::DataError,
+        mat::{self, Value},
+    },
+};
+use serde::{Deserialize, Serialize};
+use std::{collections::BTreeMap, path::Path};
+
+/// What the four columns mean.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Columns {
+    /// Selective Search's own: y1 x1 y2 x2, counted from 1.
+    #[default]
+    YxyxFromOne,
+    /// As a few single pictures were published: x1 y1 x2 y2, counted from 0, a matrix instead of a cell array.
+    XyxyFromZero,
+}
+
+/// The proposals of the pictures `ids`, in their order. A second variable that names the pictures is compared with them.
+///
+/// # Errors
+/// A file that is no MATLAB file, has no `boxes`, has another number of pictures or other pictures, or whose matrices are
+/// no boxes.
+pub fn read(path: &Path, columns: Columns, ids: &[String]) -> Result<Proposals, DataError> {
+    let variables = mat::read(path)?;
+    parse(&variables, columns, ids).map_err(|reason| DataError::Table { path: path.into(), reason })
+}
+
+fn parse(variables: &BTreeMap<String, Value>, columns: Columns, ids: &[String]) -> Result<Proposals, String> {
+    let boxes = variables.get("boxes").ok_or_else(|| {
+        let names: Vec<&str> = variables.keys().map(String::as_str).collect();
+        format!("has no variable `boxes`, but {names:?}; give a file of proposals")
+    })?;
+    let matrices: &[Value] = match (boxes, columns) {
+        (Value::Cell { items, .. }, Columns::YxyxFromOne) => items,
+        (matrix @ Value::Numeric { .. }, Columns::XyxyFromZero) => std::slice::from_ref(matrix),
+        (Value::Numeric { .. }, Columns::YxyxFromOne) => {
+            return Err("`boxes` is a matrix, not a cell array with one for each picture; if it holds x1 y1 x2 y2 of one \
+                        picture, counted from 0, say `columns: xyxy_from_zero`"
+                .into());
+        }
+        _ => return Err("`boxes` is no array of matrices".into()),
+    };
+    if matrices.len() != ids.len() {
+        return Err(format!(
+            "has boxes of {} pictures, the set has {}; give the file of this very image set",
+            matrices.len(),
+            ids.len()
+        ));
+    }
+    compare_names(variables, ids)?;
+    let pictures = ids.iter().zip(matrices).map(|(id, matrix)| {
+        let rects = rects(matrix, columns).map_err(|reason| format!("picture `{id}`: {reason}"))?;
+        Ok((id.clone(), rects))
+    });
+    Proposals::new(pictures.collect::<Result<_, String>>()?)
+}
+
+/// Every cell array of as many texts as there are pictures names them.
+fn compare_names(variables: &BTreeMap<String, Value>, ids: &[String]) -> Result<(), String> {
+    for (variable, value) in variables {
+        let Value::Cell { items, .. } = value else { continue };
+        let text = |item: &Value| if let Value::Text(text) = item { Some(text.clone()) } else { None };
+        let Some(names) = items.iter().map(text).collect::<Option<Vec<String>>>() else { continue };
+        let same =
+            |(name, id): (&String, &String)| Path::new(name).file_stem().is_some_and(|s| s == id.as_str());
+        let pairs = || names.iter().zip(ids);
+        if names.len() == ids.len()
+            && let Some(at) = pairs().position(|pair| !same(pair))
+        {
+            let (name, id) = (&names[at], &ids[at]);
+            return Err(format!(
+                "picture {} is `{name}` by its variable `{variable}`, but `{id}` in the set; give the file of this very \
+                 image set",
+                at + 1
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn rects(matrix: &Value, columns: Columns) -> Result<Vec<Rect>, String> {
+    let Value::Numeric { dims, values } = matrix else { return Err("its boxes are no matrix".into()) };
+    if values.is_empty() {
+        return Ok(vec![]);
+    }
+    let &[rows, 4] = dims.as_slice() else {
+        return Err(format!("its boxes are a matrix of {dims:?}, not of 4 columns"));
+    };
+    let column = |c: usize| &values[c * rows..(c + 1) * rows];
+    let ([x1, y1, x2, y2], first) = match columns {
+        Columns::YxyxFromOne => ([1, 0, 3, 2].map(column), 1.0),
+        Columns::XyxyFromZero => ([0, 1, 2, 3].map(column), 0.0),
+    };
+    let corner = |value: f64| (value - first) as f32;
+    let rect = |i: usize| Rect::new(corner(x1[i]), corner(y1[i]), corner(x2[i]), corner(y2[i]));
+    let rects: Vec<Rect> = (0..rows).map(rect).collect();
+    match rects.iter().find(|b| b.x1 < 0.0 || b.y1 < 0.0) {
+        Some(wrong) => {
+            Err(format!("{wrong:?} begins before the picture; are the columns others (`columns:`)?"))
+        }
+        None => Ok(rects),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn matrix(rows: usize, values: &[f64]) -> Value {
+        Value::Numeric { dims: vec![rows, values.len() / rows], values: values.to_vec() }
+    }
+
+    fn cell(items: Vec<Value>) -> Value {
+        Value::Cell { dims: vec![1, items.len()], items }
+    }
+
+    fn variables(boxes: Value, names: &[&str]) -> BTreeMap<String, Value> {
+        let names = names.iter().map(|name| Value::Text((*name).into())).collect();
+        BTreeMap::from([("boxes".into(), boxes), ("images".into(), cell(names))])
+    }
+
+    fn ids(names: &[&str]) -> Vec<String> {
+        names.iter().map(|name| (*name).to_owned()).collect()
+    }
+
+    #[test]
+    fn columns_are_turned_round_and_counted_from_zero() {
+        let boxes = cell(vec![matrix(2, &[1., 5., 1., 3., 20., 30., 40., 25.]), matrix(1, &[])]);
+        let read =
+            parse(&variables(boxes, &["a.jpg", "b"]), Columns::YxyxFromOne, &ids(&["a", "b"])).unwrap();
+        assert_eq!(read.of("a").unwrap(), [Rect::new(0., 0., 39., 19.), Rect::new(2., 4., 24., 29.)]);
+        assert_eq!(read.of("b").unwrap(), []);
+        let single = BTreeMap::from([("boxes".into(), matrix(1, &[0., 3., 9., 8.]))]);
+        let read = parse(&single, Columns::XyxyFromZero, &ids(&["a"])).unwrap();
+        assert_eq!(read.of("a").unwrap(), [Rect::new(0., 3., 9., 8.)]);
+    }
+
+    #[test]
+    fn files_of_other_sets_are_refused() {
+        let boxes = || cell(vec![matrix(1, &[1., 1., 9., 9.])]);
+        let fault = |variables: &BTreeMap<_, _>, ids_: &[&str]| {
+            parse(variables, Columns::YxyxFromOne, &ids(ids_)).unwrap_err()
+        };
+        assert!(
+            fault(&variables(boxes(), &["a"]), &["a", "b"]).contains("boxes of 1 pictures, the set has 2")
+        );
+        assert!(fault(&variables(boxes(), &["a"]), &["b"]).contains("picture 1 is `a`"));
+        assert!(fault(&BTreeMap::new(), &["a"]).contains("no variable `boxes`"));
+        assert!(fault(&variables(matrix(1, &[1.; 4]), &[]), &["a"]).contains("columns: xyxy_from_zero"));
+        assert!(fault(&variables(cell(vec![matrix(1, &[1.; 5])]), &[]), &["a"]).contains("4 columns"));
+        assert!(fault(&variables(cell(vec![matrix(1, &[0., 0., 9., 9.])]), &[]), &["a"]).contains("columns"));
+        assert!(
+            fault(&variables(cell(vec![matrix(1, &[9., 9., 2., 2.])]), &[]), &["a"])
+                .contains("box that is none")
+        );
+    }
+}

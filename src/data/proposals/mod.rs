@@ -1,0 +1,103 @@
+//! Proposals: boxes that may hold an object, of every picture of a set. Detectors of the R-CNN family classify them
+//! (Girshick et al. 2014). They are searched for ([`selective_search`]), read from published MATLAB files, or read from a
+//! file of our own ([`Proposals::read`]).
+//!
+//! Knows no classes and no detector; what is written here is found again by a picture's identifier alone.
+
+mod file; // our own format
+pub mod matlab; // published files
+pub mod picture; // boxes drawn on a picture, for people
+pub mod search; // a set searched on all cores
+pub mod selective_search;
+pub mod spec; // how a spec names proposals, and where they come from then
+
+use crate::boxes::Rect;
+use std::collections::HashMap;
+
+/// Boxes by picture, the most promising first, on the pictures as stored.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Proposals {
+    ids: Vec<String>,
+    boxes: Vec<Vec<Rect>>,
+    place: HashMap<String, usize>,
+}
+
+impl Proposals {
+    /// Pairs identifiers with their boxes; a picture may have none.
+    ///
+    /// # Errors
+    /// An identifier given twice; a box that is inside out or not of numbers.
+    pub fn new(pictures: Vec<(String, Vec<Rect>)>) -> Result<Self, String> {
+        let mut place = HashMap::new();
+        for (index, (id, boxes)) in pictures.iter().enumerate() {
+            if place.insert(id.clone(), index).is_some() {
+                return Err(format!("picture `{id}` is there twice"));
+            }
+            if let Some(wrong) = boxes.iter().find(|b| !(b.x1 <= b.x2 && b.y1 <= b.y2 && is_finite(b))) {
+                return Err(format!("picture `{id}` has a box that is none: {wrong:?}"));
+            }
+        }
+        let (ids, boxes) = pictures.into_iter().unzip();
+        Ok(Self { ids, boxes, place })
+    }
+
+    /// The boxes of a picture; None for a picture that is not there.
+    pub fn of(&self, id: &str) -> Option<&[Rect]> {
+        self.place.get(id).and_then(|&index| self.boxes.get(index)).map(Vec::as_slice)
+    }
+
+    /// Identifiers and boxes, in the order of the set that they were made for.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &[Rect])> {
+        self.ids.iter().map(String::as_str).zip(self.boxes.iter().map(Vec::as_slice))
+    }
+
+    /// Pictures.
+    pub fn len(&self) -> usize {
+        self.ids.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.ids.is_empty()
+    }
+
+    /// Boxes of all pictures together.
+    pub fn total(&self) -> usize {
+        self.boxes.iter().map(Vec::len).sum()
+    }
+
+    /// Pictures without a single box.
+    pub fn without_boxes(&self) -> Vec<&str> {
+        self.iter().filter(|(_, boxes)| boxes.is_empty()).map(|(id, _)| id).collect()
+    }
+}
+
+fn is_finite(b: &Rect) -> bool {
+    [b.x1, b.y1, b.x2, b.y2].iter().all(|v| v.is_finite())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn boxes_are_found_by_identifier() {
+        let rect = Rect::new(1., 2., 3., 4.);
+        let proposals = Proposals::new(vec![("b".into(), vec![rect]), ("a".into(), vec![])]).unwrap();
+        assert_eq!(
+            (proposals.of("b"), proposals.of("a"), proposals.of("c")),
+            (Some(&[rect][..]), Some(&[][..]), None)
+        );
+        assert_eq!((proposals.len(), proposals.total(), proposals.without_boxes()), (2, 1, vec!["a"]));
+    }
+
+    #[test]
+    fn what_is_no_box_is_refused() {
+        let twice = Proposals::new(vec![("a".into(), vec![]), ("a".into(), vec![])]);
+        assert!(twice.unwrap_err().contains("twice"));
+        for wrong in
+            [Rect::new(5., 0., 4., 9.), Rect::new(f32::NAN, 0., 4., 9.), Rect::new(0., 0., f32::INFINITY, 9.)]
+        {
+            assert!(Proposals::new(vec![("a".into(), vec![wrong])]).is_err(), "{wrong:?}");
+        }
+    }
+}

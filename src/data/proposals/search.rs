@@ -1,0 +1,92 @@
+//! Selective Search over a set, on all cores, with a progress line; what is found is kept as it comes, so that a search
+//! that is stopped goes on where it was.
+
+use super::{Proposals, selective_search::SelectiveSearch};
+use crate::{
+    boxes::Rect,
+    data::{error::DataError, source::RgbImage},
+};
+use indicatif::{ProgressBar, ProgressStyle};
+use rayon::prelude::*;
+use std::{
+    path::Path,
+    time::{Duration, Instant},
+};
+
+/// Pictures between two writings of what was found so far.
+const CHUNK: usize = 256;
+
+/// What a search found.
+#[derive(Debug)]
+pub struct Found {
+    /// Of every picture that could be read, in the order of the set.
+    pub proposals: Proposals,
+    /// Pictures that could not be read: identifier and reason.
+    pub left_out: Vec<(String, String)>,
+    /// Time spent on pictures, of all cores together, and how many pictures that were.
+    pub busy: Duration,
+    pub searched: usize,
+}
+
+/// Searches the pictures `ids`, `image(i)` being that of `ids[i]`; the result does not depend on the number of threads.
+/// Where `partial` names a file, what was found lies there until the end, and is taken from there at the beginning.
+///
+/// # Errors
+/// A partial file that cannot be written, an identifier given twice. Pictures that cannot be read are part of the result.
+pub fn search(
+    settings: &SelectiveSearch,
+    ids: &[String],
+    image: impl Fn(usize) -> Result<RgbImage, DataError> + Sync,
+    partial: Option<&Path>,
+) -> Result<Found, DataError> {
+    let kept = partial.filter(|path| path.exists()).and_then(|path| Proposals::read(path).ok());
+    let bar = progress_bar(ids.len());
+    let mut found: Vec<(String, Vec<Rect>)> = vec![];
+    let (mut left_out, mut busy, mut searched) = (vec![], Duration::ZERO, 0);
+    for (chunk, first) in ids.chunks(CHUNK).zip((0..).step_by(CHUNK)) {
+        let one = |(offset, id): (usize, &String)| {
+            let known = kept.as_ref().and_then(|kept| kept.of(id));
+            let began = Instant::now();
+            let boxes =
+                known.map_or_else(|| propose(settings, id, &image, first + offset), |b| Ok(b.to_vec()));
+            bar.inc(1);
+            (id.clone(), boxes, known.is_none().then(|| began.elapsed()))
+        };
+        for (id, boxes, time) in chunk.par_iter().enumerate().map(one).collect::<Vec<_>>() {
+            searched += usize::from(time.is_some());
+            busy += time.unwrap_or_default();
+            match boxes {
+                Ok(boxes) => found.push((id, boxes)),
+                Err(error) => left_out.push((id, error.to_string())),
+            }
+        }
+        if let Some(path) = partial.filter(|_| found.len() < ids.len() && searched > 0) {
+            proposals(found.clone())?.write(path, "a search that was not finished")?;
+        }
+    }
+    bar.finish_and_clear();
+    Ok(Found { proposals: proposals(found)?, left_out, busy, searched })
+}
+
+fn propose(
+    settings: &SelectiveSearch,
+    id: &str,
+    image: &impl Fn(usize) -> Result<RgbImage, DataError>,
+    index: usize,
+) -> Result<Vec<Rect>, DataError> {
+    let fault = |reason: String| DataError::Image { name: id.into(), reason };
+    settings.propose(&image(index)?, id).map_err(|e| fault(e.to_string()))
+}
+
+fn proposals(found: Vec<(String, Vec<Rect>)>) -> Result<Proposals, DataError> {
+    Proposals::new(found).map_err(DataError::Spec)
+}
+
+/// On stderr, and only on a terminal.
+fn progress_bar(len: usize) -> ProgressBar {
+    let bar = ProgressBar::new(len as u64).with_message("searching");
+    if let Ok(style) = ProgressStyle::with_template("{msg} {bar:32} {pos}/{len} images  ETA {eta}") {
+        bar.set_style(style);
+    }
+    bar
+}

@@ -1,0 +1,105 @@
+//! Hierarchical grouping (algorithm 1 of the paper): the two regions most alike become one, until one is left.
+
+use super::regions::{Bounds, Likeness, Regions};
+use std::{cmp::Ordering, collections::BinaryHeap};
+
+/// Two regions that touch.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Pair {
+    likeness: f32,
+    a: u32,
+    b: u32,
+}
+
+impl Eq for Pair {}
+
+impl Ord for Pair {
+    /// The more alike first; among equals those found earlier, so that the order never depends on the heap.
+    fn cmp(&self, other: &Self) -> Ordering {
+        let found = |pair: &Self| (pair.b.max(pair.a), pair.b.min(pair.a));
+        self.likeness.total_cmp(&other.likeness).then_with(|| found(other).cmp(&found(self)))
+    }
+}
+
+impl PartialOrd for Pair {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+/// The bounds of every region of the hierarchy: the first ones in their order, then each joined one; the whole picture
+/// comes last.
+pub(super) fn hierarchy(start: &Regions, of: Likeness) -> Vec<Bounds> {
+    let Regions { regions, mut beside, area } = start.clone();
+    let mut regions: Vec<_> = regions.into_iter().map(Some).collect();
+    let mut bounds: Vec<Bounds> = regions.iter().flatten().map(|region| region.bounds).collect();
+    let mut pairs = first_pairs(start, of);
+    while let Some(Pair { a, b, .. }) = pairs.pop() {
+        let (one, other) = (a as usize, b as usize);
+        // A pair of which one is no longer there is passed over; so nothing has to be removed from within the heap.
+        if regions[one].is_none() || regions[other].is_none() {
+            continue;
+        }
+        let (Some(first), Some(second)) = (regions[one].take(), regions[other].take()) else { continue };
+        let (joined, number) = (first.joined(&second), regions.len() as u32);
+        let mut around = std::mem::take(&mut beside[one]);
+        around.extend(std::mem::take(&mut beside[other]));
+        around.remove(&a);
+        around.remove(&b);
+        for &neighbour in &around {
+            let known = &mut beside[neighbour as usize];
+            known.remove(&a);
+            known.remove(&b);
+            known.insert(number);
+            if let Some(region) = &regions[neighbour as usize] {
+                pairs.push(Pair { likeness: joined.likeness(region, of, area), a: number, b: neighbour });
+            }
+        }
+        bounds.push(joined.bounds);
+        regions.push(Some(joined));
+        beside.push(around);
+    }
+    bounds
+}
+
+fn first_pairs(start: &Regions, of: Likeness) -> BinaryHeap<Pair> {
+    let touching =
+        start.beside.iter().zip(0u32..).flat_map(|(beside, a)| beside.range(a + 1..).map(move |&b| (a, b)));
+    let pair = |(a, b): (u32, u32)| {
+        let (one, other) = (&start.regions[a as usize], &start.regions[b as usize]);
+        Pair { likeness: one.likeness(other, of, start.area), a, b }
+    };
+    touching.map(pair).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        super::{colour::Planes, segmentation::Segments, texture},
+        *,
+    };
+
+    #[test]
+    fn the_most_alike_come_together_first() {
+        // Columns of black, nearly black, white: black joins what is in its bin.
+        let labels = vec![0, 1, 2, 0, 1, 2];
+        let plane = vec![0.0, 3.0, 255.0, 0.0, 3.0, 255.0];
+        let planes = Planes { width: 3, height: 2, channels: vec![plane] };
+        let segments = Segments { width: 3, height: 2, labels, count: 3 };
+        let start = Regions::of(&segments, &planes, &texture::bins(&planes));
+        let of = Likeness { colour: true, texture: false, size: true, fill: true };
+        let bounds = hierarchy(&start, of);
+        assert_eq!(bounds.len(), 5, "three regions make two more");
+        assert_eq!((bounds[3].left, bounds[3].right), (0, 1));
+        assert_eq!((bounds[4].width(), bounds[4].height()), (3, 2));
+    }
+
+    #[test]
+    fn equals_go_by_their_number() {
+        let pair = |likeness, a, b| Pair { likeness, a, b };
+        let mut pairs =
+            BinaryHeap::from([pair(1.0, 2, 3), pair(1.0, 1, 0), pair(1.0, 0, 3), pair(2.0, 8, 9)]);
+        let order: Vec<(u32, u32)> = std::iter::from_fn(|| pairs.pop().map(|p| (p.a, p.b))).collect();
+        assert_eq!(order, [(8, 9), (1, 0), (0, 3), (2, 3)]);
+    }
+}

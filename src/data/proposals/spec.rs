@@ -1,0 +1,133 @@
+//! How a spec names proposals, and how they are obtained: searched once and kept, or read from files.
+
+use super::{
+    Proposals,
+    matlab::{self, Columns},
+    search::{Found, search},
+    selective_search::{self, SelectiveSearch},
+};
+use crate::data::{annotated::Annotated, error::DataError, source::Split};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+/// Pixels by which a box may stand over the edge of its picture: rounding, not another order of columns.
+const OVER: f32 = 1.0;
+
+/// Where proposals come from. In YAML: `proposals: { selective_search: { mode: fast } }`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum ProposalSpec {
+    /// Searched for on first use, then kept beside other results.
+    SelectiveSearch(SelectiveSearch),
+    /// MATLAB files in the order of the image sets.
+    Mat {
+        train: PathBuf,
+        #[serde(default)]
+        val: Option<PathBuf>,
+        #[serde(default)]
+        columns: Columns,
+    },
+    /// Files that `hueristic proposals` wrote.
+    File {
+        train: PathBuf,
+        #[serde(default)]
+        val: Option<PathBuf>,
+    },
+}
+
+/// The proposals of every picture of a set. Those searched for are kept in the folder `cache`, which is made where it is
+/// missing, under a name that the set's content and the settings decide; a search that was stopped goes on.
+///
+/// # Errors
+/// A split for which the spec names no file; a file that is not for this set; a picture that cannot be read; a folder that
+/// cannot be written.
+pub fn obtain(
+    spec: &ProposalSpec,
+    set: &dyn Annotated,
+    split: Split,
+    cache: &Path,
+) -> Result<Proposals, DataError> {
+    let ids: Vec<String> = (0..set.len()).map(|index| set.id(index).to_owned()).collect();
+    let proposals = match spec {
+        ProposalSpec::SelectiveSearch(settings) => searched(settings, set, &ids, cache)?,
+        ProposalSpec::Mat { train, val, columns } => {
+            let path = file(train, val.as_deref(), split)?;
+            inside(matlab::read(path, *columns, &ids)?, set, path)?
+        }
+        ProposalSpec::File { train, val } => {
+            let path = file(train, val.as_deref(), split)?;
+            inside(Proposals::read(path)?, set, path)?
+        }
+    };
+    let empty = ids.iter().filter(|id| proposals.of(id).is_some_and(<[_]>::is_empty)).count();
+    if empty > 0 {
+        tracing::warn!("{empty} of {} {} pictures have no proposals", ids.len(), split.name());
+    }
+    Ok(proposals)
+}
+
+fn file<'a>(train: &'a Path, val: Option<&'a Path>, split: Split) -> Result<&'a Path, DataError> {
+    match split {
+        Split::Train => Ok(train),
+        Split::Val => val.ok_or_else(|| {
+            DataError::Spec(
+                "the proposals name no file for the val pictures; add `val:` beside `train:`".into(),
+            )
+        }),
+    }
+}
+
+fn searched(
+    settings: &SelectiveSearch,
+    set: &dyn Annotated,
+    ids: &[String],
+    cache: &Path,
+) -> Result<Proposals, DataError> {
+    let json = serde_json::to_string(settings).map_err(|e| DataError::Spec(e.to_string()))?;
+    let key = format!("{} {json} {}", set.fingerprint(), selective_search::VERSION);
+    let key: String = format!("{:x}", Sha256::digest(key)).chars().take(16).collect();
+    let path = cache.join(format!("proposals-{key}.safetensors"));
+    if path.exists() {
+        return inside(Proposals::read(&path)?, set, &path);
+    }
+    fs::create_dir_all(cache).map_err(|source| DataError::Io { path: cache.into(), source })?;
+    let partial = cache.join(format!("proposals-{key}.partial"));
+    tracing::info!("searching {} pictures for proposals, kept in {}", ids.len(), path.display());
+    let Found { proposals, left_out, .. } = search(settings, ids, |index| set.image(index), Some(&partial))?;
+    if let Some((id, reason)) = left_out.first() {
+        let reason = format!(
+            "{reason} ({} of {} pictures have no proposals for such a reason); repair or remove it",
+            left_out.len(),
+            ids.len()
+        );
+        return Err(DataError::Image { name: id.clone(), reason });
+    }
+    proposals.write(&path, &format!("Selective Search {json}"))?;
+    // Whether it is still there decides nothing: the whole file is asked for first.
+    let _ = fs::remove_file(&partial);
+    Ok(proposals)
+}
+
+/// The proposals, if every picture of the set has its own, inside its own bounds.
+fn inside(proposals: Proposals, set: &dyn Annotated, path: &Path) -> Result<Proposals, DataError> {
+    let table = |reason: String| DataError::Table { path: path.into(), reason };
+    for index in 0..set.len() {
+        let (id, (width, height)) = (set.id(index), set.size(index));
+        let boxes = proposals.of(id).ok_or_else(|| {
+            table(format!("has no proposals of picture `{id}`; give the file of this very image set"))
+        })?;
+        let (right, bottom) = (width as f32 - 1.0 + OVER, height as f32 - 1.0 + OVER);
+        let out = boxes.iter().find(|b| b.x1 < -OVER || b.y1 < -OVER || b.x2 > right || b.y2 > bottom);
+        if let Some(out) = out {
+            return Err(table(format!(
+                "{out:?} is outside of picture `{id}` of {width} × {height} pixels; the columns may be others, or the \
+                 pictures of another size"
+            )));
+        }
+    }
+    Ok(proposals)
+}
