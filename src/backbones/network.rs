@@ -110,7 +110,7 @@ impl Network {
     }
 
     /// Makes every row up to and including `layer` a constant: computed with the statistics of evaluation and without a
-    /// graph, its parameters moved to the buffers of `params`.
+    /// graph, its parameters moved to the buffers of `params`. Dropout behind such a row still drops in training.
     ///
     /// # Errors
     /// When there is no such row.
@@ -156,7 +156,7 @@ impl Network {
             if layer.branch && !asked.contains(&i) {
                 continue;
             }
-            let y = block.forward(layer, &hidden, if i < self.frozen { &Mode::Frozen } else { mode })?;
+            let y = block.forward(layer, &hidden, mode, i < self.frozen)?;
             let takers = kept.iter_mut().zip(&asked).filter(|(_, asked)| **asked == i);
             takers.for_each(|(slot, _)| *slot = Some(y.clone()));
             if !layer.branch {
@@ -212,7 +212,10 @@ impl Block {
         Ok(Self { window, norm: norm.transpose()? })
     }
 
-    fn forward(&self, layer: &Layer, x: &Tensor, mode: &Mode) -> Result<Tensor> {
+    /// A frozen row's parameters and statistics stand still; what training drops behind it is dropped all the same.
+    fn forward(&self, layer: &Layer, x: &Tensor, mode: &Mode, frozen: bool) -> Result<Tensor> {
+        let dropping = mode;
+        let mode = if frozen { &Mode::Frozen } else { mode };
         // A ReLU is computed with what it follows: the window, or the normalisation between. A leaky one is not.
         let leaky = layer.relu && layer.leak > 0.0;
         let relu = layer.relu && !leaky && layer.norm.as_ref().is_none_or(|norm| norm.after_relu);
@@ -230,7 +233,7 @@ impl Block {
         if leaky {
             y = leaky_relu(&y, layer.leak)?;
         }
-        match mode {
+        match dropping {
             Mode::Train(rng) if layer.dropout > 0.0 => {
                 dropout(&y, layer.dropout, rng.split(&layer.name).at(0, 0))
             }

@@ -10,6 +10,7 @@ use crate::{
         batch_norm::{Momentum, Running, batch_norm_train},
         conv::conv2d,
         conv_transpose::conv_transpose2d,
+        lrn::{Lrn, lrn},
         pool::max_pool2d,
     },
 };
@@ -62,15 +63,17 @@ impl<'a> Row<'a> {
     /// What the window makes of x `(B, H, W, C)`, before normalisation and ReLU: `(B, H', W', C')`, without a graph.
     pub fn window(&self, x: &Tensor, with_bias: bool) -> Result<Tensor> {
         let x = x.detach();
-        if !self.is_weighted() {
-            return max_pool2d(&x, self.layer.pool_geometry());
+        match self.layer.kind {
+            Kind::MaxPool => return max_pool2d(&x, self.layer.pool_geometry()),
+            Kind::Lrn => return lrn(&x, Lrn::ALEXNET),
+            Kind::Conv | Kind::ConvTranspose => {}
         }
         let weight = self.weight()?.as_detached_tensor();
         let bias = if with_bias { Some(self.bias()?.as_detached_tensor()) } else { None };
         let geometry = self.layer.conv_geometry();
         match self.layer.kind {
             Kind::ConvTranspose => conv_transpose2d(&x, &weight, bias.as_ref(), geometry),
-            Kind::Conv | Kind::MaxPool => conv2d(&x, &weight, bias.as_ref(), geometry),
+            Kind::Conv | Kind::MaxPool | Kind::Lrn => conv2d(&x, &weight, bias.as_ref(), geometry),
         }
     }
 

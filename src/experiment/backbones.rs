@@ -74,7 +74,9 @@ impl Fit<'_> {
         let rng = self.rng.split("init");
         let net = Network::new(spec.name(), spec.grid(), input, table, &mut params, &rng)?;
         match tensors {
-            Some(tensors) => set(&params, tensors, head.as_deref()).with_context(|| self.weights_named(init))?,
+            Some(tensors) => {
+                set(&params, tensors, head.as_deref()).with_context(|| self.weights_named(init))?
+            }
             // Random weights of a network that is given colour see none of it at first, as trained ones.
             None if wanted.colors == Colors::Color => bleach(&net, &params)?,
             None => {}
@@ -125,7 +127,11 @@ impl Fit<'_> {
     }
 
     /// The architecture comes from the file when it says one, else from the spec.
-    fn trained(&self, path: &Path, fallback: Option<&BackboneSpec>) -> Result<(BackboneSpec, Option<Tensors>)> {
+    fn trained(
+        &self,
+        path: &Path,
+        fallback: Option<&BackboneSpec>,
+    ) -> Result<(BackboneSpec, Option<Tensors>)> {
         let file = exchange::open(path)?;
         let spec: BackboneSpec = match file.metadata.get("backbone") {
             Some(yaml) => weights::section(yaml)
@@ -166,7 +172,13 @@ impl Fit<'_> {
     /// Batches of what the network reads, from the training pictures.
     fn inputs(&self, batches: usize, spec: &BackboneSpec) -> Result<Vec<Tensor>> {
         let rng = self.rng.split("inputs");
-        let feed = |len: usize| Feed { batch: BATCH.min(len), pass: Pass::Train, flip: true, max_bad: 0.1, threads: None };
+        let feed = |len: usize| Feed {
+            batch: BATCH.min(len),
+            pass: Pass::Train,
+            flip: true,
+            max_bad: 0.1,
+            threads: None,
+        };
         let side = spec.crop();
         let mut loader = match &self.job.sets {
             Sets::Plain(sets) => {
@@ -204,7 +216,9 @@ fn coloured(spec: &BackboneSpec, tensors: Tensors, input: Input) -> Result<Tenso
             let build = Build { graph: Graph::Transfer, batch_norm: false, input_channels: 1, outputs: None };
             Ok(grey_to_lab(&spec.table(&build), &tensors)?)
         }
-        (own, _) => bail!("the weights see {}: `input: color` is for those that see lightness", own.describe()),
+        (own, _) => {
+            bail!("the weights see {}: `input: color` is for those that see lightness", own.describe())
+        }
     }
 }
 
@@ -219,7 +233,8 @@ fn bleach(net: &Network, params: &Params) -> Result<()> {
 
 /// Sets every parameter but those of the head, which starts anew.
 fn set(params: &Params, mut tensors: Tensors, head: Option<&str>) -> Result<()> {
-    let of_head = |name: &str| head.is_some_and(|head| name.split_once('.').is_some_and(|(layer, _)| layer == head));
+    let of_head =
+        |name: &str| head.is_some_and(|head| name.split_once('.').is_some_and(|(layer, _)| layer == head));
     tensors.retain(|name, _| !of_head(name));
     let report = weights::load_into(params, &tensors).context("they do not fit the backbone")?;
     tracing::info!("{report}");

@@ -3,21 +3,25 @@
 use super::{
     RunOptions,
     fits::{self, VAL_BATCH},
+    sets::{AnnotatedSets, Plain, Sets},
 };
 use crate::{
     backbones::{Build, Graph, summary::Summary, table::Layer},
     data::{
+        annotated_source::Lists,
         beside::named_like,
-        loader::{Loader, Pass},
-        source::{self, DataSpec, Dataset, Split},
+        framing::Framing,
+        loader::{Feed, Loader, Pass},
+        source::Dataset,
     },
     hub,
     pretext::{PretextSpec, colorizer::Colorizer, cross_channel::Problem},
     rng::Rng,
     spec::experiment::{
-        ColorEvaluationStage, Experiment, InitSpec, LinearProbeStage, MethodSpec, Stage, WeightSource,
+        ColorEvaluationStage, Experiment, LinearProbeStage, MethodSpec, PretextStage, Stage, WeightSource,
     },
     train::spec::TrainSpec,
+    transfer::Colors,
 };
 use anyhow::{Context, Result, ensure};
 use std::{
@@ -75,63 +79,176 @@ pub fn check(experiment: &Experiment, options: &RunOptions) -> Result<Plan> {
 }
 
 fn plan(name: &str, stage: &Stage, options: &RunOptions) -> Result<StagePlan> {
-    let data = fits::given(stage.data(), "data")?;
-    let train_set = source::open(data, Split::Train, &options.locations)?;
-    let val_set = source::open(data, Split::Val, &options.locations)?;
-    let labelled = train_set.classes().len();
-    ensure!(
-        matches!(stage, Stage::Pretext(_) | Stage::ColorEvaluation(_)) || labelled > 1,
-        "it needs labels and {} has none; use class folders or a label column",
-        data.source
-    );
-    Loader::new(val_set.clone(), data, Pass::Once, VAL_BATCH, &Rng::new(0), &options.device)?;
+    look_up_files(stage)?;
+    let (view, fits) = (View::of(stage, options)?, fits_of(stage));
     let training = stage.train().map(|train| -> Result<_> {
-        let network = network(stage, data, labelled)?;
+        let network = network(stage, &view)?;
         Ok(TrainingPlan {
             train: train.clone(),
-            images: train_set.len(),
-            loader: loader_speed(&train_set, data, train, options)?,
+            images: view.train.len(),
+            loader: loader_speed(&view, train, options)?,
             memory: memory(stage, &network, train.batch.get()),
             network,
         })
     });
-    let fits = match stage {
-        Stage::LinearProbe(s) => s.backbones.len(),
-        Stage::ColorEvaluation(s) => {
-            look_up_methods(s, &*val_set)?;
-            s.methods.len()
-        }
-        Stage::Pretext(_) | Stage::Supervised(_) => 1,
-    };
     let training = training.transpose()?;
     let data = format!(
-        "{}: {} training and {} validation images, {} classes, crop {}",
-        data.source,
-        train_set.len(),
-        val_set.len(),
-        labelled,
-        data.crop
+        "{}: {} training and {} validation images, {} classes, {}",
+        view.name,
+        view.train.len(),
+        view.val.len(),
+        view.train.classes().len(),
+        view.framed()
     );
     Ok(StagePlan { name: name.into(), kind: stage.kind(), data, fits, training })
 }
 
-/// The layer table at the stage's crop; a probe's layers and weight files are looked up in passing.
-fn network(stage: &Stage, data: &DataSpec, classes: usize) -> Result<Summary> {
-    let backbone = fits::given(stage.backbone(), "backbone")?;
-    let build = |graph, batch_norm, outputs| Build { graph, batch_norm, input_channels: 1, outputs };
-    let build = match stage {
-        Stage::Pretext(s) => {
-            if let Some(WeightSource::File(path)) = &s.init_from {
-                there("`init_from`", path)?;
+/// Fits of a stage for one seed.
+fn fits_of(stage: &Stage) -> usize {
+    let rows = stage.backbones().map_or(1, |rows| rows.len());
+    match stage {
+        Stage::ColorEvaluation(s) => s.methods.len(),
+        Stage::Classification(s) => rows * s.task.train_from.len(),
+        Stage::NonlinearProbe(s) => rows * s.through.len(),
+        _ => rows,
+    }
+}
+
+/// The pictures of a stage, and how it sees them.
+struct View {
+    name: String,
+    train: Arc<dyn Dataset>,
+    val: Arc<dyn Dataset>,
+    framing: Framing,
+    flip: bool,
+    max_bad: f64,
+    threads: Option<usize>,
+    /// Height and width that the network is summarised at.
+    size: (usize, usize),
+}
+
+impl View {
+    /// Opens the pictures of a stage; a loader of them is made and dropped, so that what would stop it does so here.
+    fn of(stage: &Stage, options: &RunOptions) -> Result<Self> {
+        let view = match stage.needs_annotations() {
+            true => Self::annotated(stage, options)?,
+            false => Self::plain(stage, options)?,
+        };
+        view.loader(view.val.clone(), Pass::Once, VAL_BATCH, options)?;
+        Ok(view)
+    }
+
+    fn plain(stage: &Stage, options: &RunOptions) -> Result<Self> {
+        let sets = Sets::plain(stage.data(), &options.locations)?;
+        let Plain { spec, train, val } = sets.plain_sets()?.clone();
+        ensure!(
+            matches!(stage, Stage::Pretext(_) | Stage::ColorEvaluation(_)) || train.classes().len() > 1,
+            "it needs labels and {} has none; use class folders or a label column",
+            spec.source
+        );
+        // As the loader itself refuses it.
+        Loader::new(val.clone(), &spec, Pass::Once, VAL_BATCH, &Rng::new(0), &options.device)?;
+        if let Stage::ColorEvaluation(stage) = stage {
+            look_up_methods(stage, &*val)?;
+        }
+        let (crop, resize) = (spec.crop.get(), spec.resize.map(|short| short.get()));
+        Ok(Self {
+            name: spec.source.to_string(),
+            train,
+            val,
+            framing: Framing::Crop { resize, crop },
+            flip: spec.flip,
+            max_bad: spec.max_bad.get(),
+            threads: spec.threads.map(|n| n.get()),
+            size: (crop, crop),
+        })
+    }
+
+    fn annotated(stage: &Stage, options: &RunOptions) -> Result<Self> {
+        let lists = if matches!(stage, Stage::Segmentation(_)) { Lists::Segmentation } else { Lists::Main };
+        let sets = Sets::annotated(stage.annotated(), lists, &options.locations)?;
+        let AnnotatedSets { spec, train, val } = sets.annotated_sets()?.clone();
+        let side = stage.backbone().map_or(227, |backbone| backbone.crop());
+        let (framing, size) = match stage {
+            Stage::Classification(s) => {
+                let side = s.task.crop.get();
+                (Framing::RandomScale { side }, (side, side))
             }
-            match &s.task {
-                PretextSpec::Colorization(spec) => Colorizer::build(spec),
-                PretextSpec::CrossChannel(spec) => Problem::from(*spec).build(),
-                PretextSpec::Autoencoder(spec) => Problem::from(*spec).build(),
+            Stage::Detection(s) => {
+                let short = s.task.test_scale.get();
+                (s.task.training(), (short, (short * 4 / 3).min(s.task.test_longest.get())))
+            }
+            Stage::Segmentation(_) => {
+                let (width, height) = if train.is_empty() { (side, side) } else { train.size(0) };
+                (Framing::Whole { scales: vec![], longest: None }, (height, width))
+            }
+            _ => (Framing::Squash { side }, (side, side)),
+        };
+        Ok(Self {
+            name: spec.source.to_string(),
+            train,
+            val,
+            framing,
+            flip: true,
+            max_bad: spec.max_bad.get(),
+            threads: spec.threads.map(|n| n.get()),
+            size,
+        })
+    }
+
+    fn loader(
+        &self,
+        set: Arc<dyn Dataset>,
+        pass: Pass,
+        batch: usize,
+        options: &RunOptions,
+    ) -> Result<Loader> {
+        let Self { flip, max_bad, threads, .. } = *self;
+        let feed = Feed { batch, pass, flip, max_bad, threads };
+        Ok(Loader::framed(set, self.framing.clone(), feed, &Rng::new(0), &options.device)?)
+    }
+
+    /// For people: what a picture becomes.
+    fn framed(&self) -> String {
+        match &self.framing {
+            Framing::Crop { crop, .. } => format!("crop {crop}"),
+            Framing::RandomScale { side } => format!("crops of {side} pixels at random scales"),
+            Framing::Squash { side } => format!("squashed to {side} pixels"),
+            Framing::Whole { scales, .. } if scales.is_empty() => "whole".into(),
+            Framing::Whole { scales, .. } => {
+                let scales: Vec<String> = scales.iter().map(ToString::to_string).collect();
+                format!("whole, short side {}", scales.join(", "))
             }
         }
+    }
+}
+
+/// The layer table at the size that the stage sees; the layers of a probe are looked up in passing.
+fn network(stage: &Stage, view: &View) -> Result<Summary> {
+    let backbone = fits::given(stage.backbone(), "backbone")?;
+    let classes = view.train.classes().len();
+    let build = |graph, batch_norm, outputs| Build {
+        graph,
+        batch_norm,
+        input_channels: backbone.input().channels(),
+        outputs,
+    };
+    let coloured = |colors: Colors, graph, outputs| Build {
+        input_channels: colors.input(backbone.input()).channels(),
+        ..build(graph, false, outputs)
+    };
+    let build = match stage {
+        Stage::Pretext(s) => match &s.task {
+            PretextSpec::Colorization(spec) => Colorizer::build(spec),
+            PretextSpec::CrossChannel(spec) => Problem::from(*spec).build(),
+            PretextSpec::Autoencoder(spec) => Problem::from(*spec).build(),
+        },
         Stage::Supervised(s) => build(s.graph, true, Some(classes)),
-        Stage::LinearProbe(_) | Stage::ColorEvaluation(_) => build(Graph::Transfer, false, None),
+        Stage::Classification(s) => coloured(s.input, Graph::Transfer, Some(classes)),
+        Stage::Detection(s) => coloured(s.input, Graph::Regions, None),
+        Stage::Segmentation(s) => coloured(s.input, Graph::Dense, Some(classes + 1)),
+        Stage::NonlinearProbe(s) => build(Graph::Transfer, s.batch_norm, Some(classes)),
+        _ => build(Graph::Transfer, false, None),
     };
     let mut table = backbone.table(&build);
     if let Stage::LinearProbe(probe) = stage {
@@ -140,8 +257,29 @@ fn network(stage: &Stage, data: &DataSpec, classes: usize) -> Result<Summary> {
         let last = table.iter().rposition(|layer| probe.probe.layers.contains(&layer.name));
         table.truncate(last.map_or(0, |at| at + 1));
     }
-    let crop = data.crop.get();
-    Ok(Summary::of(&table, (crop, crop))?)
+    if matches!(stage, Stage::Detection(_)) {
+        // The fully connected layers read regions, not the picture.
+        table.retain(|layer| !layer.name.starts_with("fc"));
+    }
+    Ok(Summary::of(&table, view.size)?)
+}
+
+/// Whether the files that the stage names are there.
+fn look_up_files(stage: &Stage) -> Result<()> {
+    if let Stage::Pretext(PretextStage { init_from: Some(WeightSource::File(path)), .. }) = stage {
+        there("`init_from`", path)?;
+    }
+    for (row, init) in stage.backbones().into_iter().flat_map(|rows| rows.iter()) {
+        if let Some(path) = init.file() {
+            there(&format!("backbone `{row}`"), path)?;
+        }
+    }
+    if let Stage::Detection(stage) = stage {
+        for path in stage.task.proposals.files() {
+            ensure!(path.exists(), "`proposals`: {} does not exist", path.display());
+        }
+    }
+    Ok(())
 }
 
 /// Whether a weight file is there, fetched if it lies on the hub.
@@ -179,23 +317,12 @@ fn look_up(stage: &LinearProbeStage, table: &[Layer]) -> Result<()> {
             names.join(", ")
         );
     }
-    for (row, init) in stage.backbones.iter() {
-        if let InitSpec::File(path) = init {
-            there(&format!("backbone `{row}`"), path)?;
-        }
-    }
     Ok(())
 }
 
 /// Images a second that the loader gives when nothing else runs.
-fn loader_speed(
-    set: &Arc<dyn Dataset>,
-    data: &DataSpec,
-    train: &TrainSpec,
-    options: &RunOptions,
-) -> Result<f64> {
-    let batch = train.batch.get();
-    let mut loader = Loader::new(set.clone(), data, Pass::Train, batch, &Rng::new(0), &options.device)?;
+fn loader_speed(view: &View, train: &TrainSpec, options: &RunOptions) -> Result<f64> {
+    let mut loader = view.loader(view.train.clone(), Pass::Train, train.batch.get(), options)?;
     loader.next_batch()?;
     let (start, mut images) = (Instant::now(), 0);
     while start.elapsed() < LOADER_TRIAL {

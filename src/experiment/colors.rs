@@ -123,10 +123,10 @@ fn interpret(
 ) -> Result<()> {
     let (job, shown) = (fit.job, Shown::default());
     let result = InterpretabilityResult {
-        dataset: job.data.source.to_string(),
+        dataset: job.sets.name(),
         colorizer: job.row.clone().unwrap_or_default(),
         classifier: "VGG-16".into(),
-        classes: class_names(job.train_set.classes(), judge),
+        classes: class_names(fit.plain()?.train.classes(), judge),
         records: evaluation.records.clone(),
     };
     let rendered = render(method, val, &pictured(&result, &shown)?)?;
@@ -164,8 +164,8 @@ fn leave_results(
         kind: Kind::ColorEvaluation,
         experiment: job.experiment.clone(),
         seed: job.seed,
-        dataset: job.data.source.to_string(),
-        pixels: job.data.crop.get(),
+        dataset: job.sets.name(),
+        pixels: fit.plain()?.spec.crop.get(),
         method: job.row.clone().unwrap_or_default(),
         summary: summary.clone(),
         intervals: intervals(&evaluation.scores.replicates(&bootstrap)),

@@ -8,13 +8,11 @@ use super::{
     sets::Plain,
 };
 use crate::{
-    backbones::{BackboneSpec, Build, Graph, absorb::absorb_batch_norm, exchange, network::Network},
+    backbones::{BackboneSpec, Graph, exchange, network::Network},
     data::loader::{Loader, Pass},
     nn::{params::Params, weights},
     pretext::{
-        PretextSpec,
-        channels::Channels,
-        color_prior,
+        PretextSpec, color_prior,
         colorization::{Colorization, ColorizationSpec},
         cross_channel::{CrossChannel, Problem},
         supervised::Supervised,
@@ -231,7 +229,7 @@ impl Fit<'_> {
         self.job.sets.plain_sets()
     }
 
-    fn fit(
+    pub fn fit(
         &self,
         task: &mut dyn Task,
         pass: Pass,

@@ -6,7 +6,7 @@ use crate::{
     data::{
         annotated_source::{AnnotatedSpec, Lists},
         beside::named_like,
-        source::Locations,
+        source::{Dataset as _, Locations},
     },
     hub,
     pretext::{PretextSpec, color_prior::PriorSpec},
@@ -21,7 +21,9 @@ use crate::{
         transfer::{NonlinearProbeStage, ReadoutStage, TransferStage},
     },
     train::{manifest, run_dir::RunDir},
-    transfer::{classification::ClassificationSpec, detection::DetectionSpec, segmentation::SegmentationSpec},
+    transfer::{
+        classification::ClassificationSpec, detection::DetectionSpec, segmentation::SegmentationSpec,
+    },
 };
 use anyhow::{Context, Result};
 use serde::Serialize;
@@ -150,7 +152,15 @@ impl Work {
                 prior_file(&spec.prior).filter(|_| spec.needs_prior())
             }
             Self::ColorEvaluation { stage, .. } => prior_file(&stage.evaluation.prior),
-            Self::Pretext(_) | Self::Supervised(_) | Self::LinearProbe { .. } => None,
+            _ => None,
+        }
+    }
+
+    /// The files of boxes that it reads.
+    fn proposals(&self) -> Vec<&Path> {
+        match self {
+            Self::Detection { stage, .. } => stage.task.proposals.files(),
+            _ => vec![],
         }
     }
 
@@ -256,9 +266,7 @@ impl Job {
         match stage {
             Stage::Pretext(s) => Ok(vec![job(None, Work::Pretext(s.clone()))?]),
             Stage::Supervised(s) => Ok(vec![job(None, Work::Supervised(s.clone()))?]),
-            Stage::LinearProbe(s) => {
-                each(&s.backbones, &|init| Work::LinearProbe { init, stage: s.clone() })
-            }
+            Stage::LinearProbe(s) => each(&s.backbones, &|init| Work::LinearProbe { init, stage: s.clone() }),
             Stage::ColorEvaluation(s) => {
                 let evaluation = |(row, method): (&str, &MethodSpec)| {
                     job(Some(row), Work::ColorEvaluation { method: method.clone(), stage: s.clone() })
@@ -271,7 +279,7 @@ impl Job {
                     let work = |init| Work::NonlinearProbe { init, stage: stage.clone() };
                     s.backbones.iter().map(|(row, init)| named(row, layer, work(init.clone()))).collect()
                 });
-                jobs.collect::<Result<Vec<Vec<Self>>>>().map(|jobs| jobs.concat())
+                jobs.collect::<Result<Vec<Vec<Self>>>>().map(|jobs| jobs.into_iter().flatten().collect())
             }
             Stage::Svm(s) => each(&s.backbones, &|init| Work::Svm { init, stage: s.clone() }),
             Stage::LowShot(s) => each(&s.backbones, &|init| Work::LowShot { init, stage: s.clone() }),
@@ -283,7 +291,7 @@ impl Job {
                     let work = |init| Work::Classification { init, stage: stage.clone() };
                     s.backbones.iter().map(|(row, init)| named(row, layer, work(init.clone()))).collect()
                 });
-                jobs.collect::<Result<Vec<Vec<Self>>>>().map(|jobs| jobs.concat())
+                jobs.collect::<Result<Vec<Vec<Self>>>>().map(|jobs| jobs.into_iter().flatten().collect())
             }
             Stage::Detection(s) => each(&s.backbones, &|init| Work::Detection { init, stage: s.clone() }),
             Stage::Segmentation(s) => {

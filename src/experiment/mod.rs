@@ -9,10 +9,10 @@ mod check;
 mod colors;
 mod fits;
 mod job;
+pub mod publish;
 mod readouts; // SVMs, nearest neighbours, non-linear probes
 mod sets;
-mod transfer; // classification, detection, segmentation
-pub mod publish; // a finished run made ready for the hub
+mod transfer; // classification, detection, segmentation // a finished run made ready for the hub
 
 pub use check::check;
 

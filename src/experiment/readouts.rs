@@ -1,10 +1,6 @@
 //! Classifiers on frozen features, and new layers above frozen ones, as fits.
 
-use super::{
-    backbones::Wanted,
-    fits::Fit,
-    transfer::Found,
-};
+use super::{backbones::Wanted, fits::Fit, transfer::Found};
 use crate::{
     backbones::{Graph, network::Network},
     data::{
@@ -105,7 +101,8 @@ impl Fit<'_> {
         let mut task = probe.build(&spec, trained.as_ref(), self.classes()?, &self.rng, self.device)?;
         let ended = self.fit(&mut task, Pass::Train, &stage.train, run)?;
         if let Some(metrics) = &ended {
-            let top1 = metrics.iter().find(|m| m.name == "top1").context("the fit ended without a validation")?;
+            let top1 =
+                metrics.iter().find(|m| m.name == "top1").context("the fit ended without a validation")?;
             let found = Found {
                 task: TransferTask::Nonlinear,
                 variant: through,

@@ -1,10 +1,6 @@
 //! Fine-tuning on annotated sets as fits: what each is built from, and what it leaves in its run directory.
 
-use super::{
-    backbones::Wanted,
-    fits::Fit,
-    sets::AnnotatedSets,
-};
+use super::{backbones::Wanted, fits::Fit, sets::AnnotatedSets};
 use crate::{
     backbones::{Graph, network::Network},
     boxes::Rect,
@@ -12,7 +8,7 @@ use crate::{
         annotated::Annotated,
         framing::Framing,
         loader::{Feed, Loader, Pass},
-        proposals,
+        proposals::spec::obtain,
         source::Split,
         voc::mask::write_indices,
     },
@@ -66,7 +62,8 @@ impl Fit<'_> {
         freeze_before(train_from, &mut net, &mut params)?;
         let framing = Framing::RandomScale { side: task.crop.get() };
         let mut task = Classification::new(task, (net, params), (sets.train.clone(), sets.val.clone()))?;
-        let mut train = self.loader(&sets.train, framing.clone(), Pass::Train, stage.train.batch.get(), true)?;
+        let mut train =
+            self.loader(&sets.train, framing.clone(), Pass::Train, stage.train.batch.get(), true)?;
         let mut val = self.loader(&sets.val, framing, Pass::Draw, TEST_BATCH, true)?;
         let ended = self.fit_on(&mut task, (&mut train, &mut val), &stage.train, run)?;
         if ended.is_some() {
@@ -107,7 +104,7 @@ impl Fit<'_> {
             std::fs::create_dir_all(&dir).with_context(|| format!("cannot create {}", dir.display()))?;
             for (class, detections) in sets.val.classes().iter().zip(&outcome.detections) {
                 let path = dir.join(detection_files::file_name("val", class));
-                detection_files::write(&path, detections, |image| sets.val.id(image).to_string())?;
+                detection_files::write(&path, detections, |image| sets.val.id(image))?;
             }
             let per_class = scores.classes.iter().map(|c| (c.class.clone(), c.average_precision)).collect();
             let found = Found {
@@ -182,8 +179,9 @@ impl Fit<'_> {
     /// The boxes proposed on a set; computed ones are kept beside the run directories, for all runs on the same pictures.
     fn proposed(&self, spec: &DetectionSpec, set: &Arc<dyn Annotated>, split: Split) -> Result<ProposedSet> {
         let home = self.job.dir.parent().and_then(Path::parent).unwrap_or(&self.job.dir);
-        let found = proposals::obtain(&spec.proposals, &**set, split, &home.join("proposals"))?;
-        let boxes: Vec<Vec<Rect>> = (0..set.len()).map(|i| found.of(set.id(i)).to_vec()).collect();
+        let found = obtain(&spec.proposals, &**set, split, &home.join("proposals"))?;
+        let boxes = |index| found.of(set.id(index)).unwrap_or_default().to_vec();
+        let boxes: Vec<Vec<Rect>> = (0..set.len()).map(boxes).collect();
         Ok(ProposedSet { set: set.clone(), proposals: Arc::new(boxes) })
     }
 

@@ -23,7 +23,12 @@ pub fn resize_bilinear(x: &Tensor, (h, w): (usize, usize), align_corners: bool) 
 pub fn interpolate(x: &Tensor, rows: &[f64], columns: &[f64]) -> Result<Tensor> {
     let (_, from_h, from_w, _) = nhwc(NAME, x)?;
     if from_h * from_w * rows.len() * columns.len() == 0 {
-        bail!("{NAME}: cannot read {:?} at {} x {} places: an axis is empty", x.dims(), rows.len(), columns.len());
+        bail!(
+            "{NAME}: cannot read {:?} at {} x {} places: an axis is empty",
+            x.dims(),
+            rows.len(),
+            columns.len()
+        );
     }
     let axis = |from: usize, at: &[f64]| Axis { from, taps: at.iter().map(|&at| tap(at, from)).collect() };
     x.contiguous()?.apply_op1(Resize { rows: axis(from_h, rows), cols: axis(from_w, columns) })

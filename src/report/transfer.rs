@@ -8,8 +8,8 @@ use super::{
     results::Kind,
     table::{cell_text, csv_fields, spread},
 };
-pub use crate::transfer::Colors;
 use crate::metrics::accuracy::MeanStd;
+pub use crate::transfer::Colors;
 use anyhow::{Result, bail};
 use serde::{Deserialize, Serialize};
 use std::{

@@ -28,7 +28,9 @@ use crate::{
     pretext::PretextSpec,
     probe::{knn::KnnSpec, linear::LinearProbeSpec, low_shot::LowShotSpec, svm::SvmSpec},
     train::spec::TrainSpec,
-    transfer::{classification::ClassificationSpec, detection::DetectionSpec, segmentation::SegmentationSpec},
+    transfer::{
+        classification::ClassificationSpec, detection::DetectionSpec, segmentation::SegmentationSpec,
+    },
 };
 use serde::{Deserialize, Serialize};
 use std::{

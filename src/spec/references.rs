@@ -171,9 +171,13 @@ impl Experiment {
 
 /// The layers that a stage names: the keys that lead to them, and whether the new last layer is one that can be named.
 fn layers_named(stage: &Stage) -> Option<(&'static [&'static str], Vec<&str>, bool)> {
-    let all = |layers: &'_ [String]| layers.iter().map(String::as_str).collect::<Vec<_>>();
+    fn all(layers: &[String]) -> Vec<&str> {
+        layers.iter().map(String::as_str).collect()
+    }
+    fn frozen(frozen: &Option<Frozen>) -> Vec<&str> {
+        frozen.iter().map(|frozen| frozen.through.as_str()).collect()
+    }
     let features: &[&str] = &["features", "layers"];
-    let frozen = |frozen: &'_ Option<Frozen>| frozen.iter().map(|f| f.through.as_str()).collect::<Vec<_>>();
     Some(match stage {
         Stage::LinearProbe(s) => (&["probe", "layers"], all(&s.probe.layers), false),
         Stage::NonlinearProbe(s) => (&["through"], all(&s.through), false),
@@ -181,8 +185,12 @@ fn layers_named(stage: &Stage) -> Option<(&'static [&'static str], Vec<&str>, bo
         Stage::LowShot(s) => (features, all(&s.features.layers), false),
         Stage::Knn(s) => (features, all(&s.features.layers), false),
         Stage::Classification(s) => (&["task", "train_from"], all(&s.task.train_from), true),
-        Stage::Detection(s) if s.task.frozen.is_some() => (&["task", "frozen"], frozen(&s.task.frozen), false),
-        Stage::Segmentation(s) if s.task.frozen.is_some() => (&["task", "frozen"], frozen(&s.task.frozen), false),
+        Stage::Detection(s) if s.task.frozen.is_some() => {
+            (&["task", "frozen"], frozen(&s.task.frozen), false)
+        }
+        Stage::Segmentation(s) if s.task.frozen.is_some() => {
+            (&["task", "frozen"], frozen(&s.task.frozen), false)
+        }
         _ => return None,
     })
 }

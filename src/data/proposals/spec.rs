@@ -39,6 +39,24 @@ pub enum ProposalSpec {
     },
 }
 
+impl Default for ProposalSpec {
+    fn default() -> Self {
+        Self::SelectiveSearch(SelectiveSearch::default())
+    }
+}
+
+impl ProposalSpec {
+    /// The files that are read.
+    pub fn files(&self) -> Vec<&Path> {
+        match self {
+            Self::SelectiveSearch(_) => vec![],
+            Self::Mat { train, val, .. } | Self::File { train, val } => {
+                std::iter::once(train).chain(val).map(PathBuf::as_path).collect()
+            }
+        }
+    }
+}
+
 /// The proposals of every picture of a set. Those searched for are kept in the folder `cache`, which is made where it is
 /// missing, under a name that the set's content and the settings decide; a search that was stopped goes on.
 ///

@@ -10,9 +10,9 @@ mod targets; // what the offsets should be
 use super::{Frozen, drawing};
 use crate::{
     backbones::network::Network,
-    bounded::{Count, Fraction, NonNegative, Positive},
+    bounded::{Count, Fraction, NonNegative},
     boxes::Rect,
-    data::{Batch, annotated::Annotated, framing::Framing, loader::Loader, proposals::ProposalSpec},
+    data::{Batch, annotated::Annotated, framing::Framing, loader::Loader, proposals::spec::ProposalSpec},
     metrics::{
         average_precision::Rule,
         detection::{Class, Detection as Found, DetectionScores, Truth, evaluate},
@@ -244,7 +244,8 @@ impl Detection {
         let set = &self.val.set;
         let truth = |class: usize| {
             let of = |image| set.objects(image).iter().filter(|o| o.class == class);
-            let truth = |image| of(image).map(|o| Truth { bounds: o.bounds, difficult: o.difficult }).collect();
+            let truth =
+                |image| of(image).map(|o| Truth { bounds: o.bounds, difficult: o.difficult }).collect();
             (0..set.len()).map(truth).collect()
         };
         let class = |(class, name): (usize, &String)| Class {
@@ -274,8 +275,11 @@ impl Task for Detection {
         let box_loss = smooth_l1(&offsets, &wanted, &weights, examples.len() as f64)?;
         let loss = (&class_loss + &box_loss)?;
         let number = |t: &Tensor| t.to_scalar::<f32>().map(f64::from);
-        let scalars =
-            vec![("loss", number(&loss)?), ("class_loss", number(&class_loss)?), ("box_loss", number(&box_loss)?)];
+        let scalars = vec![
+            ("loss", number(&loss)?),
+            ("class_loss", number(&class_loss)?),
+            ("box_loss", number(&box_loss)?),
+        ];
         Ok(Step { loss, scalars })
     }
 

@@ -121,7 +121,15 @@ mod tests {
     fn the_best_boxes_of_all_pictures_are_kept() {
         let spec = DetectionSpec { kept: Count::of(1), most: Count::of(3), ..Default::default() };
         let mut best = Best::new(1, 3, &spec);
-        best.add(0, PictureDetections(vec![vec![(0.9, rect(0.)), (0.85, rect(1.)), (0.3, rect(100.)), (0.2, rect(200.))]]));
+        best.add(
+            0,
+            PictureDetections(vec![vec![
+                (0.9, rect(0.)),
+                (0.85, rect(1.)),
+                (0.3, rect(100.)),
+                (0.2, rect(200.)),
+            ]]),
+        );
         best.add(1, PictureDetections::default());
         best.add(2, PictureDetections(vec![vec![(0.8, rect(0.)), (0.1, rect(50.))]]));
         // Three boxes for three pictures: 0.9, 0.85, 0.8; of the first two, which overlap, the better stays.
@@ -133,7 +141,8 @@ mod tests {
 
     #[test]
     fn proposals_of_the_same_cells_are_one() {
-        let frame = Frame { source: (500, 500), size: (500, 500), origin: (0., 0.), scale: (1., 1.), mirror: false };
+        let frame =
+            Frame { source: (500, 500), size: (500, 500), origin: (0., 0.), scale: (1., 1.), mirror: false };
         let proposals = [rect(0.), rect(3.), rect(40.)];
         assert_eq!(distinct(&proposals, &frame, 16.0), [rect(0.), rect(40.)]);
     }

@@ -75,9 +75,11 @@ mod tests {
 
     #[test]
     fn targets_have_no_mean_and_unit_deviation_and_can_be_undone() -> Result<()> {
-        let objects = [Rect::new(12., 10., 33., 44.), Rect::new(5., 18., 30., 60.), Rect::new(9., 2., 20., 45.)];
+        let objects =
+            [Rect::new(12., 10., 33., 44.), Rect::new(5., 18., 30., 60.), Rect::new(9., 2., 20., 45.)];
         let spread = Spread::of(objects.iter().map(|o| (1, BOX, *o)), 2).expect("three boxes");
-        let example = |object: &Rect| Example { roi: Roi { image: 0, bounds: BOX }, object: Some((1, *object)) };
+        let example =
+            |object: &Rect| Example { roi: Roi { image: 0, bounds: BOX }, object: Some((1, *object)) };
         let examples: Vec<Example> = objects.iter().map(example).collect();
         let (targets, weights) = spread.targets(&examples, &[3, 12], &Device::Cpu)?;
         let (targets, weights) = (targets.to_vec2::<f32>()?, weights.to_vec2::<f32>()?);

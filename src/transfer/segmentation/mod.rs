@@ -85,7 +85,11 @@ impl Segmentation {
         );
         for (set, which) in [(&train_set, "training"), (&val_set, "validation")] {
             let first = set.mask(0).with_context(|| format!("the mask of {}", set.id(0)))?;
-            ensure!(first.is_some(), "{} has no mask: {which} pictures of a segmentation need them", set.id(0));
+            ensure!(
+                first.is_some(),
+                "{} has no mask: {which} pictures of a segmentation need them",
+                set.id(0)
+            );
         }
         let head = Head::new(net, spec.stride, &mut params, &rng.split("segmentation"))?;
         Ok(Self { head, params, train_set, val_set, last: None })
@@ -134,7 +138,10 @@ impl Segmentation {
     fn panel(&self, indices: &[usize]) -> Result<Panel> {
         let row = |&index: &usize| -> Result<_> {
             let image = self.val_set.image(index)?;
-            let truth = self.val_set.mask(index)?.with_context(|| format!("{} has no mask", self.val_set.id(index)))?;
+            let truth = self
+                .val_set
+                .mask(index)?
+                .with_context(|| format!("{} has no mask", self.val_set.id(index)))?;
             let answer = self.predict(&image)?;
             Ok(vec![
                 drawing::tile(&image),
@@ -179,8 +186,9 @@ impl Task for Segmentation {
             ("frequency_weighted_iu", scores.frequency_weighted_iu),
         ];
         self.last = Some(scores);
-        let metric =
-            |(name, value): (&str, Option<f64>)| Some(Metric { name: name.into(), value: value?, better: Better::Higher });
+        let metric = |(name, value): (&str, Option<f64>)| {
+            Some(Metric { name: name.into(), value: value?, better: Better::Higher })
+        };
         Ok(metrics.into_iter().filter_map(metric).collect())
     }
 
