@@ -60,7 +60,7 @@ impl Channels {
     }
 
     /// What a regression's output `(B, h, w, C)` means in Lab units.
-    pub(super) fn from_units(self, output: &Tensor) -> Result<Tensor> {
+    pub(super) fn in_lab(self, output: &Tensor) -> Result<Tensor> {
         let (first, count) = self.range();
         let units = Tensor::new(&[50f32, 110.0, 110.0][first..first + count], output.device())?;
         output.broadcast_mul(&units)?.broadcast_add(&self.middles(output)?)
@@ -127,7 +127,7 @@ mod tests {
     #[test]
     fn a_regression_puts_out_numbers_around_one() {
         let ones = Tensor::new(&[[[[1f32, -1.0, 0.5]]]], &Device::Cpu).unwrap();
-        assert_eq!(values(Channels::Lab.from_units(&ones).unwrap()), [100.0, -110.0, 55.0]);
-        assert_eq!(values(Channels::Lightness.from_units(&ones.narrow(3, 1, 1).unwrap()).unwrap()), [0.0]);
+        assert_eq!(values(Channels::Lab.in_lab(&ones).unwrap()), [100.0, -110.0, 55.0]);
+        assert_eq!(values(Channels::Lightness.in_lab(&ones.narrow(3, 1, 1).unwrap()).unwrap()), [0.0]);
     }
 }

@@ -139,7 +139,7 @@ impl Problem {
         let pixels = b * h * w;
         match self.labels(truth)? {
             Some(labels) => cross_entropy(&map.reshape((pixels, outputs))?, &labels, None),
-            None => (self.predicts.from_units(map)? - truth)?.sqr()?.sum_all()? * (0.5 / pixels as f64),
+            None => (self.predicts.in_lab(map)? - truth)?.sqr()?.sum_all()? * (0.5 / pixels as f64),
         }
     }
 
@@ -162,7 +162,7 @@ impl Problem {
         match &self.criterion {
             Criterion::Ab(bins) => decode(map, bins, Decode::Annealed(TEMPERATURE)),
             Criterion::Lightness => expected_lightness(&map.detach()),
-            Criterion::Regression => self.predicts.from_units(&map.detach()),
+            Criterion::Regression => self.predicts.in_lab(&map.detach()),
         }
     }
 }

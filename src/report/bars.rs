@@ -3,6 +3,7 @@
 
 use super::{
     canvas::{self, Area, Canvas, Drawing, Drawn, FAINT, GRID, INK, LABEL, PALETTE, TICK},
+    table::spread,
     transfer::TransferTable,
 };
 use crate::metrics::accuracy::MeanStd;
@@ -85,7 +86,7 @@ impl Drawing for Bars<'_> {
 impl Bars<'_> {
     fn axes<DB: DrawingBackend>(&self, canvas: &Canvas<DB>) -> Drawn<DB> {
         canvas.title("Transfer", LEFT, 22.0)?;
-        canvas.text(&self.table.header(), LEFT, 47.0, LABEL, FAINT, HPos::Left)?;
+        canvas.text(&spread(&self.table.seeds), LEFT, 47.0, LABEL, FAINT, HPos::Left)?;
         let step = if self.high > 50.0 { 20.0 } else { 10.0 };
         for i in 0..=(self.high / step) as usize {
             let (tick, y) = (i as f64 * step, self.y(i as f64 * step));
