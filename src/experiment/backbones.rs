@@ -8,7 +8,7 @@ use super::{
 use crate::{
     backbones::{
         BackboneSpec, Build, Graph,
-        absorb::absorb_batch_norm,
+        absorb::fitted,
         calibrate::{CalibrationSpec, calibrate},
         data_init::{DataInitSpec, initialize},
         exchange,
@@ -31,8 +31,6 @@ use std::{collections::BTreeMap, path::Path};
 
 /// Pictures in a batch that weights are made from or rescaled by.
 const BATCH: usize = 16;
-/// Outputs of the layer that stands in for a task's while a network is rescaled.
-const STAND_IN: usize = 1000;
 
 type Tensors = BTreeMap<String, Tensor>;
 
@@ -42,6 +40,15 @@ pub(super) struct Wanted {
     /// Outputs of a new last layer, and how it starts.
     pub head: Option<(usize, Fillers)>,
     pub colors: Colors,
+    /// The layers that are read; what comes after the last of them is not built. None: all are.
+    pub taps: Option<Vec<String>>,
+}
+
+impl Wanted {
+    /// What a probe of some layers needs.
+    pub fn frozen(taps: &[String]) -> Self {
+        Self { graph: Graph::Transfer, head: None, colors: Colors::Gray, taps: Some(taps.to_vec()) }
+    }
 }
 
 impl Fit<'_> {
@@ -66,6 +73,10 @@ impl Fit<'_> {
             outputs: wanted.head.map(|(outputs, _)| outputs),
         };
         let mut table = spec.table(&build);
+        if let Some(taps) = &wanted.taps {
+            let last = table.iter().rposition(|layer| taps.contains(&layer.name));
+            table.truncate(last.map_or(table.len(), |at| at + 1));
+        }
         if let (Some((_, fillers)), Some(last)) = (wanted.head, table.last_mut()) {
             last.fillers = fillers;
         }
@@ -133,24 +144,22 @@ impl Fit<'_> {
         fallback: Option<&BackboneSpec>,
     ) -> Result<(BackboneSpec, Option<Tensors>)> {
         let file = exchange::open(path)?;
-        let spec: BackboneSpec = match file.metadata.get("backbone") {
-            Some(yaml) => weights::section(yaml)
-                .with_context(|| format!("{}: the backbone in its header", path.display()))?,
-            None => {
-                fallback.context("the weight file names no backbone; give `backbone:` in the spec")?.clone()
-            }
-        };
+        let spec = file.backbone(fallback).with_context(|| path.display().to_string())?.with_context(|| {
+            format!("{} names no backbone; give `backbone:` in the spec", path.display())
+        })?;
         let sees = file.metadata.get(INPUT).map(|yaml| weights::section::<Channels>(yaml)).transpose();
         let sees = sees.with_context(|| format!("{}: the input in its header", path.display()))?;
         let spec = sees.map_or(spec.clone(), |sees| spec.with_input(sees.expected()));
-        let tensors = without_batch_norm(&spec, file.tensors)
+        let input_channels = spec.input().channels();
+        let build = Build { graph: Graph::Transfer, batch_norm: false, input_channels, outputs: None };
+        let tensors = fitted(&spec, &build, file.tensors)
             .with_context(|| format!("{} does not fit the backbone", path.display()))?;
         Ok((spec, Some(tensors)))
     }
 
     fn made_from_data(&self, how: &DataInitSpec, spec: &BackboneSpec) -> Result<Tensors> {
         let (net, params) = self.transfer_graph(spec)?;
-        let batches = self.inputs(how.batches.get(), spec)?;
+        let batches = self.inputs(how.batches.get(), spec.input(), spec.crop())?;
         for layer in initialize(how, &net, &params, &batches, &self.rng.split("data_init"))? {
             tracing::info!("{layer}");
         }
@@ -162,15 +171,15 @@ impl Fit<'_> {
         if let Some(tensors) = tensors {
             set(&params, tensors, None)?;
         }
-        let batch = self.inputs(1, spec)?.remove(0);
+        let batch = self.inputs(1, spec.input(), spec.crop())?.remove(0);
         let how = CalibrationSpec::default();
         let calibration = calibrate(&how, &net, &params, &batch, &self.rng.split("rescale"))?;
         tracing::info!("rescaled: {calibration}");
         Ok(params.state().into_iter().collect())
     }
 
-    /// Batches of what the network reads, from the training pictures.
-    fn inputs(&self, batches: usize, spec: &BackboneSpec) -> Result<Vec<Tensor>> {
+    /// Batches of what a network reads, from squares of at least `side` pixels of the training pictures.
+    pub fn inputs(&self, batches: usize, input: Input, side: usize) -> Result<Vec<Tensor>> {
         let rng = self.rng.split("inputs");
         let feed = |len: usize| Feed {
             batch: BATCH.min(len),
@@ -179,7 +188,6 @@ impl Fit<'_> {
             max_bad: 0.1,
             threads: None,
         };
-        let side = spec.crop();
         let mut loader = match &self.job.sets {
             Sets::Plain(sets) => {
                 let resize = sets.spec.resize.map(|short| short.get());
@@ -193,7 +201,7 @@ impl Fit<'_> {
         };
         let next = |_| {
             let batch = loader.next_batch()?.context("the training pictures have an end")?;
-            Ok(spec.input().read(&batch.pixels)?)
+            Ok(input.read(&batch.pixels)?)
         };
         (0..batches).map(next).collect()
     }
@@ -242,14 +250,4 @@ fn set(params: &Params, mut tensors: Tensors, head: Option<&str>) -> Result<()> 
     let left: Vec<&str> = left.map(String::as_str).collect();
     ensure!(left.is_empty(), "they do not fit the backbone: they lack {}; {report}", left.join(", "));
     Ok(())
-}
-
-/// The tensors of the net without batch normalisation, whichever kind the file holds.
-fn without_batch_norm(spec: &BackboneSpec, tensors: Tensors) -> candle_core::Result<Tensors> {
-    let input_channels = spec.input().channels();
-    let build = Build { graph: Graph::Pretext, batch_norm: true, input_channels, outputs: None };
-    let layers = spec.table(&build);
-    let normalised = layers.iter().filter_map(|layer| layer.norm.as_ref());
-    let held = normalised.filter(|norm| tensors.contains_key(&format!("{}.running_mean", norm.name))).count();
-    if held == 0 { Ok(tensors) } else { absorb_batch_norm(&layers, &tensors) }
 }

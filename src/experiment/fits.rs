@@ -8,7 +8,7 @@ use super::{
     sets::Plain,
 };
 use crate::{
-    backbones::{BackboneSpec, Graph, exchange, network::Network},
+    backbones::{BackboneSpec, data_init::initialize, exchange, network::Network},
     data::loader::{Loader, Pass},
     nn::{params::Params, weights},
     pretext::{
@@ -32,9 +32,8 @@ use crate::{
         spec::TrainSpec,
         task::{Metric, Task},
     },
-    transfer::Colors,
 };
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use candle_core::Device;
 use serde::Serialize;
 use std::{
@@ -135,6 +134,13 @@ impl Fit<'_> {
     /// Sets the parameters of `network` to the weights that the stage starts from, if it says any.
     fn start(&self, stage: &PretextStage, network: &Network, params: &Params) -> Result<()> {
         let Some(source) = &stage.init_from else { return Ok(()) };
+        if let WeightSource::DataDependent(how) = source {
+            let batches = self.inputs(how.batches.get(), network.input(), self.plain()?.spec.crop.get())?;
+            for layer in initialize(how, network, params, &batches, &self.rng.split("data_init"))? {
+                tracing::info!("{layer}");
+            }
+            return Ok(());
+        }
         let branches = network.layers().iter().filter(|layer| layer.branch);
         let heads: Vec<&str> = branches.chain([network.head()]).map(|layer| layer.name.as_str()).collect();
         self.start_from(source, params, &heads)
@@ -145,6 +151,7 @@ impl Fit<'_> {
         let path = match source {
             WeightSource::Stage(_) => self.upstream()?.join(WEIGHTS),
             WeightSource::File(_) => self.weights()?.to_path_buf(),
+            WeightSource::DataDependent(_) => bail!("weights made from data lie in no file"),
         };
         let file = exchange::open(&path)?;
         let report = weights::load_into(params, &file.tensors)
@@ -185,7 +192,7 @@ impl Fit<'_> {
         stage: &LinearProbeStage,
         run: &mut RunDir,
     ) -> Result<Option<Vec<Metric>>> {
-        let wanted = Wanted { graph: Graph::Transfer, head: None, colors: Colors::Gray };
+        let wanted = Wanted::frozen(&stage.probe.layers);
         let (backbone, _) = self.backbone(init, stage.backbone.as_ref(), &wanted)?;
         let (crop, images) = (self.plain()?.spec.crop.get(), self.plain()?.train.len());
         let mut task = LinearProbe::new(&stage.probe, backbone, self.classes()?, crop, images, self.device)?;

@@ -2,7 +2,7 @@
 
 use super::{backbones::Wanted, fits::Fit, transfer::Found};
 use crate::{
-    backbones::{Graph, network::Network},
+    backbones::network::Network,
     data::{
         annotated::Annotated,
         framing::Framing,
@@ -119,7 +119,7 @@ impl Fit<'_> {
 
     /// Features of every layer that the stage names.
     fn matrices<C>(&self, init: &InitSpec, stage: &ReadoutStage<C>) -> Result<Matrices> {
-        let wanted = Wanted { graph: Graph::Transfer, head: None, colors: Colors::Gray };
+        let wanted = Wanted::frozen(&stage.features.layers);
         let side = stage.side.map(|side| side.get());
         let (net, _) = self.backbone(init, stage.backbone.as_ref(), &wanted)?;
         let side = side.map_or_else(|| self.crop_of(init, stage.backbone.as_ref()), Ok)?;
@@ -148,7 +148,9 @@ impl Fit<'_> {
         let feed = Feed { batch: BATCH, pass: Pass::Once, flip: false, max_bad, threads };
         let (set, framing): (Arc<dyn Dataset>, _) = match spec.squash {
             Some(short) => {
-                (Arc::new(Squashed::new(set.clone(), short.get(), side)), Framing::Squash { side })
+                // Squashed by the set itself, in the protocol's two steps.
+                let squashed = Arc::new(Squashed::new(set.clone(), short.get(), side));
+                (squashed, Framing::Crop { resize: None, crop: side })
             }
             None => (set.clone(), Framing::Crop { resize: Some(side), crop: side }),
         };

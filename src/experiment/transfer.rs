@@ -57,7 +57,7 @@ impl Fit<'_> {
         let (sets, task) = (self.annotated()?, &stage.task);
         let train_from = task.train_from.first().context("no layer to train from")?;
         let head = Some((sets.train.classes().len(), ClassificationSpec::head()));
-        let wanted = Wanted { graph: Graph::Transfer, head, colors: stage.input };
+        let wanted = Wanted { graph: Graph::Transfer, head, colors: stage.input, taps: None };
         let (mut net, mut params) = self.backbone(init, stage.backbone.as_ref(), &wanted)?;
         freeze_before(train_from, &mut net, &mut params)?;
         let framing = Framing::RandomScale { side: task.crop.get() };
@@ -88,7 +88,7 @@ impl Fit<'_> {
         run: &mut RunDir,
     ) -> Result<Option<Vec<Metric>>> {
         let (sets, spec) = (self.annotated()?, &stage.task);
-        let wanted = Wanted { graph: Graph::Regions, head: None, colors: stage.input };
+        let wanted = Wanted { graph: Graph::Regions, head: None, colors: stage.input, taps: None };
         let (mut net, mut params) = self.backbone(init, stage.backbone.as_ref(), &wanted)?;
         freeze(spec.frozen.as_ref(), &mut net, &mut params)?;
         let train_set = self.proposed(spec, &sets.train, Split::Train)?;
@@ -128,7 +128,7 @@ impl Fit<'_> {
     ) -> Result<Option<Vec<Metric>>> {
         let (sets, spec) = (self.annotated()?, &stage.task);
         let head = Some((sets.train.classes().len() + 1, zero()));
-        let wanted = Wanted { graph: Graph::Dense, head, colors: stage.input };
+        let wanted = Wanted { graph: Graph::Dense, head, colors: stage.input, taps: None };
         let (mut net, mut params) = self.backbone(init, stage.backbone.as_ref(), &wanted)?;
         freeze(spec.frozen.as_ref(), &mut net, &mut params)?;
         let both = (sets.train.clone(), sets.val.clone());

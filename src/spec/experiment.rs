@@ -222,7 +222,7 @@ impl InitSpec {
     }
 }
 
-/// Trained weights.
+/// What training starts from.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum WeightSource {
@@ -230,6 +230,8 @@ pub enum WeightSource {
     Stage(String),
     /// A weight file.
     File(PathBuf),
+    /// Made from the stage's training pictures, as the paper's networks start (Krähenbühl et al. 2016).
+    DataDependent(DataInitSpec),
 }
 
 /// The same expression for whichever kind of stage it is.

@@ -96,3 +96,46 @@ fn placed(map: &Tensor, from: Lattice, to: Lattice, size: (usize, usize)) -> Res
     let positions = |n: usize| (0..n).map(at).collect::<Vec<f64>>();
     Ok(interpolate(&bordered, &positions(size.0), &positions(size.1))?)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        backbones::{BackboneSpec, Build, Graph, alexnet::AlexNetSpec, vgg16::Vgg16Spec},
+        ops::conv_transpose::conv_transpose2d,
+    };
+    use candle_core::Device;
+
+    fn dense(spec: &BackboneSpec) -> Lattice {
+        let build = Build { graph: Graph::Dense, batch_norm: false, input_channels: 1, outputs: Some(21) };
+        lattice(&spec.table(&build))
+    }
+
+    /// Long, Shelhamer and Darrell crop their transposed convolutions (63 and 64 pixels wide, centred on 31 and 31.5) at 18
+    /// (AlexNet) and 19 (VGG-16): cell 0 is on pixels 13 and 12.5.
+    #[test]
+    fn the_published_crops_follow_from_the_tables() {
+        let alexnet = dense(&BackboneSpec::Alexnet(AlexNetSpec::default()));
+        assert_eq!((alexnet.stride, 31.0 - alexnet.origin), (32.0, 18.0));
+        let vgg16 = dense(&BackboneSpec::Vgg16(Vgg16Spec::default()));
+        assert_eq!((vgg16.stride, 31.5 - vgg16.origin), (32.0, 19.0));
+    }
+
+    /// The fixed bilinear transposed convolution of the release, cropped at 18, gives the same numbers.
+    #[test]
+    fn interpolation_is_the_released_transposed_convolution() -> Result<()> {
+        let (rows, columns, size) = (5, 4, (130, 100));
+        let map = Tensor::randn(0f32, 1.0, (1, rows, columns, 1), &Device::Cpu)?;
+        let tent = |i: usize| 1.0 - (i as f32 - 31.0).abs() / 32.0;
+        let filter: Vec<f32> = (0..63 * 63).map(|i| tent(i / 63) * tent(i % 63)).collect();
+        let filter = Tensor::from_vec(filter, (1, 63, 63, 1), &Device::Cpu)?;
+        let geometry = ConvGeometry { stride: 32, pad: 0, dilation: 1, groups: 1 };
+        let whole = conv_transpose2d(&map, &filter, None, geometry)?;
+        let cropped = whole.narrow(1, 18, size.0)?.narrow(2, 18, size.1)?;
+        let pixels = Lattice { stride: 1.0, origin: 0.0 };
+        let ours = placed(&map, Lattice { stride: 32.0, origin: 13.0 }, pixels, size)?;
+        let error = (ours - cropped)?.abs()?.flatten_all()?.max(0)?.to_scalar::<f32>()?;
+        assert!(error < 1e-5, "{error}");
+        Ok(())
+    }
+}

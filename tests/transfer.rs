@@ -1,0 +1,369 @@
+//! Transfer stages from spec to table: each head learns, stops and resumes, and says what is wrong with its input.
+
+mod home;
+
+use candle_core::{Device, Tensor};
+use home::Home;
+use hueristic::{
+    backbones::{BackboneSpec, Build, Graph, alexnet::{AlexNetSpec, Stem}, network::Network},
+    bounded::{Count, Positive},
+    boxes::Rect,
+    data::{
+        Batch,
+        annotated::{Annotated, Mask, Object, Presence},
+        framing::{Frame, Framing},
+        loader::{Feed, Loader, Pass},
+        scenes::composite::Composite,
+        source::{DataError, Dataset, RgbImage, Split},
+    },
+    experiment::{self, Outcome},
+    nn::{init::Filler, layers::Fillers, params::Params},
+    rng::Rng,
+    train::task::Task,
+    transfer::{
+        classification::{Classification, ClassificationSpec},
+        detection::{Detection, DetectionSpec, ProposedSet},
+        segmentation::{Segmentation, SegmentationSpec, Stride},
+    },
+};
+use std::{fs, sync::Arc};
+
+const SPEC: &str = r#"
+name: transfer
+annotated:
+  source: { composite: { train: 24, val: 8, size: 48 } }
+backbone:
+  alexnet: { stem: small, width: 0.1, fc: 16 }
+stages:
+  classification:
+    classification:
+      backbones: &rows
+        gaussian: { init: msra }
+        kmeans: { data_dependent: { filters: kmeans, batches: 1 } }
+        rescaled: { rescaled: { init: msra } }
+      task: { train_from: [fc8, conv1], crop: 29, draws: 2 }
+      train: &train
+        steps: 3
+        batch: 4
+        optimizer: { sgd: { lr: 1e-3 } }
+  color:
+    classification:
+      backbones: { gaussian: { init: msra } }
+      input: color
+      task: { train_from: [conv1], crop: 29, draws: 1 }
+      train: *train
+  detection:
+    detection:
+      backbones: *rows
+      task:
+        proposals: { selective_search: { width: 48, smallest: 8 } }
+        frozen: { through: conv1 }
+        scales: [48]
+        test_scale: 48
+      train: *train
+  segmentation:
+    segmentation:
+      backbones: *rows
+      train: *train
+  svm:
+    svm:
+      backbones: { gaussian: { init: msra } }
+      features: { layers: [conv2, conv5], squash: 32 }
+      classifier: { costs: { list: [0.1, 1] }, folds: 2 }
+  knn:
+    knn:
+      backbones: { gaussian: { init: msra } }
+      features: { layers: [conv5] }
+      classifier: { neighbours: [1, 5] }
+  low_shot:
+    low_shot:
+      backbones: { gaussian: { init: msra } }
+      features: { layers: [conv5] }
+      classifier: { shots: [1, 2], samples: 2, svm: { costs: { list: [0.1, 1] } } }
+  nonlinear:
+    nonlinear_probe:
+      data: { source: { scenes: { train: 40, val: 10, size: 32 } }, crop: 29 }
+      backbones: { gaussian: { init: msra } }
+      through: [conv2, conv4]
+      train: *train
+"#;
+
+#[test]
+fn every_stage_runs_and_the_table_has_a_column_for_each() -> anyhow::Result<()> {
+    let home = Home::new()?;
+    let experiment = home.load(SPEC, &[])?;
+    let plan = experiment::check(&experiment, &home.options())?.to_string();
+    for part in ["crops of 29 pixels at random scales", "whole, short side 48", "stage svm", "nonlinear_probe"] {
+        assert!(plan.contains(part), "{part} is not in\n{plan}");
+    }
+    let Outcome::Finished { report: Some(report), pictures } = experiment::run(&experiment, &home.options())? else {
+        panic!("not finished")
+    };
+    for column in ["Class.", "fc8", "all", "Det.", "Seg.", "SVM", "kNN", "low-shot", "nonlinear"] {
+        assert!(report.text.contains(column), "{column} is not in\n{}", report.text);
+    }
+    for row in ["gaussian", "kmeans", "rescaled"] {
+        assert!(report.text.contains(row), "{row} is not in\n{}", report.text);
+    }
+    assert!(pictures.len() >= 6, "detections and masks are drawn: {pictures:?}");
+    let runs = home.path().join("runs/transfer");
+    let folder = |prefix: &str| {
+        let mut all = fs::read_dir(&runs).into_iter().flatten().flatten();
+        all.find(|e| e.file_name().to_string_lossy().starts_with(prefix)).map(|e| e.path())
+    };
+    let detections = folder("detection-gaussian-s0").expect("a run").join("detections/comp3_det_val_disc.txt");
+    assert!(detections.exists());
+    let masks = folder("segmentation-gaussian-s0").expect("a run").join("segmentations");
+    assert_eq!(fs::read_dir(masks)?.count(), 8);
+    // What is finished is not run again.
+    let again = experiment::run(&experiment, &home.options())?;
+    assert!(matches!(again, Outcome::Finished { .. }));
+    Ok(())
+}
+
+/// The message that a spec is refused with.
+fn refused(sets: &[&str]) -> String {
+    let home = Home::new().expect("a folder");
+    match home.load(SPEC, sets).and_then(|e| experiment::check(&e, &home.options()).map(|_| ())) {
+        Ok(()) => panic!("{sets:?} was taken"),
+        Err(error) => format!("{error:#}"),
+    }
+}
+
+#[test]
+fn mistakes_are_refused_before_anything_runs() {
+    for (set, part) in [
+        ("classification.task.train_from=[conv9]", "conv9"),
+        ("detection.task.frozen.through=conv0", "conv0"),
+        ("svm.features.layers=[conv2,conv2]", "twice"),
+        ("segmentation.backbones={}", "at least one backbone"),
+        ("nonlinear.through=[]", "at least one layer"),
+        ("detection.backbones={x: {stage: svm}}", "trains no backbone"),
+        ("annotated.source={catalog: cifar10}", "neither boxes nor masks"),
+        ("annotated.source={catalog: voc2070}", "voc2007"),
+        ("annotated.source={voc: {devkit: nowhere, train: train, val: val}}", "nowhere"),
+        ("detection.task.proposals={file: {train: none.safetensors, val: none.safetensors}}", "none.safetensors"),
+    ] {
+        let message = refused(&[set]);
+        assert!(message.contains(part), "{set}: {message}");
+    }
+}
+
+/// Pictures of one grey, with what a test says is on them.
+struct Given {
+    classes: Vec<String>,
+    objects: Vec<Vec<Object>>,
+    mask: Option<Mask>,
+}
+
+const SIDE: usize = 48;
+
+impl Given {
+    fn new(classes: usize, objects: Vec<Vec<Object>>) -> Arc<dyn Annotated> {
+        Arc::new(Self { classes: (0..classes).map(|c| format!("class {c}")).collect(), objects, mask: None })
+    }
+}
+
+fn object(class: usize, difficult: bool) -> Object {
+    let bounds = Rect::new(8., 8., 39., 39.);
+    Object { class, bounds, difficult, truncated: false, occluded: false }
+}
+
+impl Dataset for Given {
+    fn len(&self) -> usize {
+        self.objects.len()
+    }
+    fn classes(&self) -> &[String] {
+        &self.classes
+    }
+    fn label(&self, _: usize) -> Option<u32> {
+        None
+    }
+    fn name(&self, index: usize) -> String {
+        format!("picture {index}")
+    }
+    fn image(&self, index: usize) -> Result<RgbImage, DataError> {
+        Ok(RgbImage { width: SIDE, height: SIDE, pixels: vec![40 + 20 * index as u8; 3 * SIDE * SIDE] })
+    }
+    fn fingerprint(&self) -> String {
+        "given".into()
+    }
+}
+
+impl Annotated for Given {
+    fn id(&self, index: usize) -> &str {
+        ["a", "b", "c", "d"][index]
+    }
+    fn size(&self, _: usize) -> (usize, usize) {
+        (SIDE, SIDE)
+    }
+    fn objects(&self, index: usize) -> &[Object] {
+        &self.objects[index]
+    }
+    fn presence(&self, index: usize) -> Vec<Presence> {
+        let of = |class| {
+            let mut own = self.objects[index].iter().filter(|o| o.class == class).peekable();
+            match (own.peek().is_some(), own.any(|o| !o.difficult)) {
+                (false, _) => Presence::Absent,
+                (true, true) => Presence::Present,
+                (true, false) => Presence::Ignored,
+            }
+        };
+        (0..self.classes.len()).map(of).collect()
+    }
+    fn mask(&self, _: usize) -> Result<Option<Mask>, DataError> {
+        Ok(self.mask.clone())
+    }
+}
+
+fn net(graph: Graph, outputs: Option<usize>) -> (Network, Params) {
+    let spec = AlexNetSpec { stem: Stem::Small, width: Positive::of(0.1), fc: Some(Count::of(16)), ..Default::default() };
+    let build = Build { graph, batch_norm: false, input_channels: 1, outputs };
+    let mut params = Params::new(&Device::Cpu);
+    let net = BackboneSpec::Alexnet(spec).build(&build, &mut params, &Rng::new(1)).expect("a network");
+    (net, params)
+}
+
+fn proposed(set: &Arc<dyn Annotated>, boxes: Vec<Rect>) -> ProposedSet {
+    ProposedSet { set: set.clone(), proposals: Arc::new(vec![boxes; set.len()]) }
+}
+
+fn loader(set: &Arc<dyn Annotated>, framing: Framing, pass: Pass, batch: usize) -> Loader {
+    let feed = Feed { batch, pass, flip: true, max_bad: 0.0, threads: Some(1) };
+    Loader::framed(set.clone(), framing, feed, &Rng::new(0), &Device::Cpu).expect("a loader")
+}
+
+fn detection_spec() -> DetectionSpec {
+    DetectionSpec { scales: vec![Count::of(SIDE)], test_scale: Count::of(SIDE), ..Default::default() }
+}
+
+#[test]
+fn a_detector_without_boxes_that_show_objects_is_refused() {
+    let nothing = Given::new(2, vec![vec![], vec![]]);
+    let sets = || (proposed(&nothing, vec![Rect::new(0., 0., 20., 20.)]), proposed(&nothing, vec![]));
+    let error = Detection::new(&detection_spec(), net(Graph::Regions, None), sets(), &Rng::new(0)).err();
+    let message = error.expect("nothing to learn").to_string();
+    assert!(message.contains("nothing to learn"), "{message}");
+}
+
+#[test]
+fn a_detector_lives_with_empty_proposals_one_class_and_objects_of_no_size() -> anyhow::Result<()> {
+    let point = Object { bounds: Rect::new(5., 5., 5., 5.), ..object(0, false) };
+    let set = Given::new(1, vec![vec![object(0, false), point], vec![]]);
+    let sets = (proposed(&set, vec![]), proposed(&set, vec![]));
+    let mut task = Detection::new(&detection_spec(), net(Graph::Regions, None), sets, &Rng::new(0))?;
+    let mut train = loader(&set, detection_spec().training(), Pass::Train, 2);
+    let batch = train.next_batch()?.expect("a batch");
+    let step = task.step(&batch, &Rng::new(1))?;
+    assert!(step.loss.to_scalar::<f32>()?.is_finite());
+    let mut val = loader(&set, detection_spec().test(), Pass::Once, 1);
+    let metrics = task.evaluate(&mut val)?;
+    assert_eq!((metrics[0].name.as_str(), metrics[0].value), ("map", 0.0), "nothing was proposed");
+    Ok(())
+}
+
+#[test]
+fn difficult_objects_alone_leave_nothing_to_be_found() -> anyhow::Result<()> {
+    let train = Given::new(2, vec![vec![object(0, true)], vec![object(1, true)]]);
+    let sets = (proposed(&train, vec![]), proposed(&train, vec![Rect::new(8., 8., 39., 39.)]));
+    let mut task = Detection::new(&detection_spec(), net(Graph::Regions, None), sets, &Rng::new(0))?;
+    let message = match task.evaluate(&mut loader(&train, detection_spec().test(), Pass::Once, 1)) {
+        Ok(_) => panic!("a mean of nothing"),
+        Err(error) => error.to_string(),
+    };
+    assert!(message.contains("not difficult"), "{message}");
+    let spec = ClassificationSpec { crop: Count::of(29), ..Default::default() };
+    let both = (train.clone(), train.clone());
+    let error = Classification::new(&spec, net(Graph::Transfer, Some(2)), both).err();
+    assert!(error.expect("nothing is shown").to_string().contains("nothing to learn"));
+    Ok(())
+}
+
+#[test]
+fn ignored_classes_count_neither_in_the_loss_nor_in_the_mean() -> anyhow::Result<()> {
+    let set = Given::new(2, vec![vec![object(0, false), object(1, true)], vec![object(1, true)]]);
+    let spec = ClassificationSpec { crop: Count::of(29), draws: Count::of(1), ..Default::default() };
+    let mut task = Classification::new(&spec, net(Graph::Transfer, Some(2)), (set.clone(), set.clone()))?;
+    let mut val = loader(&set, Framing::RandomScale { side: 29 }, Pass::Draw, 2);
+    let metrics = task.evaluate(&mut val)?;
+    assert_eq!(task.last()[1].average_precision, None, "class 1 is nowhere but difficult");
+    assert_eq!(metrics.len(), 2, "the mean and one class: {metrics:?}");
+    let mut train = loader(&set, Framing::RandomScale { side: 29 }, Pass::Train, 2);
+    let step = task.step(&train.next_batch()?.expect("a batch"), &Rng::new(0))?;
+    // The last layer is zero: ln 2 for each of the two entries that count, over two pictures.
+    let loss = step.loss.to_scalar::<f32>()?;
+    assert!((loss - 2f32.ln()).abs() < 1e-5, "{loss}");
+    Ok(())
+}
+
+#[test]
+fn a_crop_that_leaves_a_map_of_answers_is_refused() -> anyhow::Result<()> {
+    let set = Given::new(1, vec![vec![object(0, false)]]);
+    let spec = ClassificationSpec::default();
+    let mut task = Classification::new(&spec, net(Graph::Transfer, Some(1)), (set.clone(), set.clone()))?;
+    let mut val = loader(&set, Framing::RandomScale { side: 48 }, Pass::Draw, 1);
+    let message = task.evaluate(&mut val).err().expect("too large").to_string();
+    assert!(message.contains("small stem 29"), "{message}");
+    Ok(())
+}
+
+#[test]
+fn a_segmentation_needs_masks() {
+    let set = Given::new(1, vec![vec![object(0, false)]]);
+    let spec = SegmentationSpec::default();
+    let error = Segmentation::new(&spec, net(Graph::Dense, Some(2)), (set.clone(), set), &Rng::new(0)).err();
+    let message = error.expect("no masks").to_string();
+    assert!(message.contains("has no mask"), "{message}");
+}
+
+/// At the start the finer strides answer as the coarse one, since their classifiers are zero; all cover the picture.
+#[test]
+fn finer_strides_start_as_the_coarse_one() -> anyhow::Result<()> {
+    let set: Arc<dyn Annotated> = Arc::new(Composite::new(2, 64, 0, Split::Train)?);
+    let image = set.image(0)?;
+    let of = |stride| -> anyhow::Result<Mask> {
+        let spec = SegmentationSpec { stride, ..Default::default() };
+        let (net, params) = net(Graph::Dense, Some(set.classes().len() + 1));
+        let head = params.get("fc8.weight").expect("a head").clone();
+        head.set(&Tensor::randn(0f32, 1.0, head.dims(), &Device::Cpu)?.broadcast_mul(&Tensor::new(1f32, &Device::Cpu)?)?)?;
+        head.set(&Filler::Gaussian { std: Positive::of(0.1) }.fill(head.dims(), &Rng::new(3), &Device::Cpu)?)?;
+        let task = Segmentation::new(&spec, (net, params), (set.clone(), set.clone()), &Rng::new(0))?;
+        task.predict(&image).map_err(Into::into)
+    };
+    let coarse = of(Stride::Coarse)?;
+    assert_eq!((coarse.width, coarse.height), (64, 64));
+    for finer in [of(Stride::Middle)?, of(Stride::Fine)?] {
+        let same = coarse.labels.iter().zip(&finer.labels).filter(|(a, b)| a == b).count();
+        assert!(same as f64 > 0.85 * coarse.labels.len() as f64, "{same} of {}", coarse.labels.len());
+    }
+    Ok(())
+}
+
+/// A step on a mirrored picture is a step on the mirrored mask.
+#[test]
+fn masks_are_mirrored_with_their_pictures() -> anyhow::Result<()> {
+    let set: Arc<dyn Annotated> = Arc::new(Composite::new(1, 48, 0, Split::Train)?);
+    let spec = SegmentationSpec::default();
+    let (net, params) = net(Graph::Dense, Some(set.classes().len() + 1));
+    let mut task = Segmentation::new(&spec, (net, params), (set.clone(), set.clone()), &Rng::new(0))?;
+    let batch = |mirror: bool| -> anyhow::Result<Batch> {
+        let image = set.image(0)?;
+        let pixels = Tensor::from_vec(image.pixels, (1, 48, 48, 3), &Device::Cpu)?;
+        let frame =
+            Frame { source: (48, 48), size: (48, 48), origin: (0., 0.), scale: (1., 1.), mirror };
+        Ok(Batch { pixels, labels: None, indices: vec![0], frames: vec![frame] })
+    };
+    // The bias of the background moves the loss by where the background is, which mirroring does not change.
+    let plain = task.step(&batch(false)?, &Rng::new(0))?.loss.to_scalar::<f32>()?;
+    let mirrored = task.step(&batch(true)?, &Rng::new(0))?.loss.to_scalar::<f32>()?;
+    assert!((plain - 7f32.ln()).abs() < 1e-4 && (mirrored - plain).abs() < 1e-4, "{plain} {mirrored}");
+    Ok(())
+}
+
+#[test]
+fn columns_are_named_as_in_the_paper() {
+    let named = ["fc8", "fc6", "conv1", "conv4"].map(ClassificationSpec::column);
+    assert_eq!(named, ["fc8", "fc6-8", "all", "conv4-fc8"]);
+    let Fillers { bias, .. } = ClassificationSpec::head();
+    assert_eq!(bias, Some(Filler::Constant { value: 0.1 }));
+}
