@@ -36,7 +36,7 @@ fn batch(images: usize) -> Result<Batch> {
         pixels.extend(scenes.image(i)?.pixels);
     }
     let pixels = Tensor::from_vec(pixels, (images, 29, 29, 3), &Device::Cpu)?;
-    Ok(Batch { pixels, labels: None, indices: (0..images).collect() })
+    Ok(Batch { pixels, labels: None, indices: (0..images).collect(), frames: vec![] })
 }
 
 fn small() -> Result<BackboneSpec> {

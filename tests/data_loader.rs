@@ -6,8 +6,10 @@ use hueristic::{
     bounded::{Count, Fraction},
     data::{
         Batch,
-        loader::{Loader, Pass, Position},
-        source::{DataError, DataSpec, Dataset, RgbImage, SourceSpec},
+        framing::Framing,
+        loader::{Feed, Loader, Pass, Position},
+        scenes::Scenes,
+        source::{DataError, DataSpec, Dataset, RgbImage, SourceSpec, Split},
     },
     rng::Rng,
 };

@@ -8,6 +8,7 @@ use hueristic::{
         alexnet::{AlexNetSpec, Stem},
         calibrate::{CalibrationSpec, calibrate, ratios},
         data_init::{DataInitSpec, Filters, initialize},
+        input::Input,
         network::{Network, PixelGrid},
         surgery::{difference, grey_to_lab, to_convolutions, to_matrices},
         table::{Kind, Layer},
@@ -152,6 +153,7 @@ fn layer(inputs: usize, outputs: usize, kernel: usize, pad: usize, groups: usize
         outputs,
         norm: None,
         relu: true,
+        leak: 0.0,
         dropout: 0.0,
         branch: false,
         fillers: Fillers { weight: Filler::Msra, bias: Some(Filler::Zero) },
@@ -161,7 +163,8 @@ fn layer(inputs: usize, outputs: usize, kernel: usize, pad: usize, groups: usize
 fn one_layer(layer: Layer) -> (Network, Params) {
     let grid = PixelGrid { stride: 1, align_corners: false, multiple: 1 };
     let mut params = Params::new(&Device::Cpu);
-    let net = Network::new("one layer", grid, vec![layer], &mut params, &Rng::new(0)).expect("a network");
+    let net = Network::new("one layer", grid, Input::Lightness, vec![layer], &mut params, &Rng::new(0))
+        .expect("a network");
     (net, params)
 }
 

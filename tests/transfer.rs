@@ -5,7 +5,11 @@ mod home;
 use candle_core::{Device, Tensor};
 use home::Home;
 use hueristic::{
-    backbones::{BackboneSpec, Build, Graph, alexnet::{AlexNetSpec, Stem}, network::Network},
+    backbones::{
+        BackboneSpec, Build, Graph,
+        alexnet::{AlexNetSpec, Stem},
+        network::Network,
+    },
     bounded::{Count, Positive},
     boxes::Rect,
     data::{
@@ -14,11 +18,13 @@ use hueristic::{
         framing::{Frame, Framing},
         loader::{Feed, Loader, Pass},
         scenes::composite::Composite,
-        source::{DataError, Dataset, RgbImage, Split},
+        source::{DataError, Dataset, Locations, RgbImage, Split},
+        voc::mask::write_indices,
     },
     experiment::{self, Outcome},
     nn::{init::Filler, layers::Fillers, params::Params},
     rng::Rng,
+    spec::Experiment,
     train::task::Task,
     transfer::{
         classification::{Classification, ClassificationSpec},
@@ -26,7 +32,7 @@ use hueristic::{
         segmentation::{Segmentation, SegmentationSpec, Stride},
     },
 };
-use std::{fs, sync::Arc};
+use std::{fs, path::Path, sync::Arc};
 
 const SPEC: &str = r#"
 name: transfer
@@ -93,10 +99,13 @@ fn every_stage_runs_and_the_table_has_a_column_for_each() -> anyhow::Result<()> 
     let home = Home::new()?;
     let experiment = home.load(SPEC, &[])?;
     let plan = experiment::check(&experiment, &home.options())?.to_string();
-    for part in ["crops of 29 pixels at random scales", "whole, short side 48", "stage svm", "nonlinear_probe"] {
+    for part in
+        ["crops of 29 pixels at random scales", "whole, short side 48", "stage svm", "nonlinear_probe"]
+    {
         assert!(plan.contains(part), "{part} is not in\n{plan}");
     }
-    let Outcome::Finished { report: Some(report), pictures } = experiment::run(&experiment, &home.options())? else {
+    let Outcome::Finished { report: Some(report), pictures } = experiment::run(&experiment, &home.options())?
+    else {
         panic!("not finished")
     };
     for column in ["Class.", "fc8", "all", "Det.", "Seg.", "SVM", "kNN", "low-shot", "nonlinear"] {
@@ -111,7 +120,8 @@ fn every_stage_runs_and_the_table_has_a_column_for_each() -> anyhow::Result<()> 
         let mut all = fs::read_dir(&runs).into_iter().flatten().flatten();
         all.find(|e| e.file_name().to_string_lossy().starts_with(prefix)).map(|e| e.path())
     };
-    let detections = folder("detection-gaussian-s0").expect("a run").join("detections/comp3_det_val_disc.txt");
+    let detections =
+        folder("detection-gaussian-s0").expect("a run").join("detections/comp3_det_val_disc.txt");
     assert!(detections.exists());
     let masks = folder("segmentation-gaussian-s0").expect("a run").join("segmentations");
     assert_eq!(fs::read_dir(masks)?.count(), 8);
@@ -142,7 +152,10 @@ fn mistakes_are_refused_before_anything_runs() {
         ("annotated.source={catalog: cifar10}", "neither boxes nor masks"),
         ("annotated.source={catalog: voc2070}", "voc2007"),
         ("annotated.source={voc: {devkit: nowhere, train: train, val: val}}", "nowhere"),
-        ("detection.task.proposals={file: {train: none.safetensors, val: none.safetensors}}", "none.safetensors"),
+        (
+            "detection.task.proposals={file: {train: none.safetensors, val: none.safetensors}}",
+            "none.safetensors",
+        ),
     ] {
         let message = refused(&[set]);
         assert!(message.contains(part), "{set}: {message}");
@@ -217,7 +230,12 @@ impl Annotated for Given {
 }
 
 fn net(graph: Graph, outputs: Option<usize>) -> (Network, Params) {
-    let spec = AlexNetSpec { stem: Stem::Small, width: Positive::of(0.1), fc: Some(Count::of(16)), ..Default::default() };
+    let spec = AlexNetSpec {
+        stem: Stem::Small,
+        width: Positive::of(0.1),
+        fc: Some(Count::of(16)),
+        ..Default::default()
+    };
     let build = Build { graph, batch_norm: false, input_channels: 1, outputs };
     let mut params = Params::new(&Device::Cpu);
     let net = BackboneSpec::Alexnet(spec).build(&build, &mut params, &Rng::new(1)).expect("a network");
@@ -325,8 +343,11 @@ fn finer_strides_start_as_the_coarse_one() -> anyhow::Result<()> {
         let spec = SegmentationSpec { stride, ..Default::default() };
         let (net, params) = net(Graph::Dense, Some(set.classes().len() + 1));
         let head = params.get("fc8.weight").expect("a head").clone();
-        head.set(&Tensor::randn(0f32, 1.0, head.dims(), &Device::Cpu)?.broadcast_mul(&Tensor::new(1f32, &Device::Cpu)?)?)?;
-        head.set(&Filler::Gaussian { std: Positive::of(0.1) }.fill(head.dims(), &Rng::new(3), &Device::Cpu)?)?;
+        head.set(&Filler::Gaussian { std: Positive::of(0.1) }.fill(
+            head.dims(),
+            &Rng::new(3),
+            &Device::Cpu,
+        )?)?;
         let task = Segmentation::new(&spec, (net, params), (set.clone(), set.clone()), &Rng::new(0))?;
         task.predict(&image).map_err(Into::into)
     };
@@ -349,8 +370,7 @@ fn masks_are_mirrored_with_their_pictures() -> anyhow::Result<()> {
     let batch = |mirror: bool| -> anyhow::Result<Batch> {
         let image = set.image(0)?;
         let pixels = Tensor::from_vec(image.pixels, (1, 48, 48, 3), &Device::Cpu)?;
-        let frame =
-            Frame { source: (48, 48), size: (48, 48), origin: (0., 0.), scale: (1., 1.), mirror };
+        let frame = Frame { source: (48, 48), size: (48, 48), origin: (0., 0.), scale: (1., 1.), mirror };
         Ok(Batch { pixels, labels: None, indices: vec![0], frames: vec![frame] })
     };
     // The bias of the background moves the loss by where the background is, which mirroring does not change.
@@ -366,4 +386,98 @@ fn columns_are_named_as_in_the_paper() {
     assert_eq!(named, ["fc8", "fc6-8", "all", "conv4-fc8"]);
     let Fillers { bias, .. } = ClassificationSpec::head();
     assert_eq!(bias, Some(Filler::Constant { value: 0.1 }));
+}
+
+/// A devkit with the original's folders and two pictures in each list.
+fn devkit(root: &Path, year: &str, lists: &[(&str, &str)]) -> anyhow::Result<()> {
+    let dir = root.join("VOCdevkit").join(year);
+    for folder in ["Annotations", "JPEGImages", "SegmentationClass"] {
+        fs::create_dir_all(dir.join(folder))?;
+    }
+    for (list, (kind, name)) in lists.iter().enumerate() {
+        let folder = dir.join("ImageSets").join(kind);
+        fs::create_dir_all(&folder)?;
+        let ids = [format!("{list:06}"), format!("{list:06}b")];
+        fs::write(folder.join(format!("{name}.txt")), ids.join("\n"))?;
+        for id in &ids {
+            let picture = image::RgbImage::from_fn(500, 375, |x, y| image::Rgb([x as u8, y as u8, 9]));
+            picture.save(dir.join(format!("JPEGImages/{id}.jpg")))?;
+            let object = "<object><name>dog</name><bndbox><xmin>48</xmin><ymin>240</ymin><xmax>195</xmax>\
+                          <ymax>371</ymax></bndbox></object>";
+            let xml = format!(
+                "<annotation><filename>{id}.jpg</filename><size><width>500</width><height>375</height>\
+                 <depth>3</depth></size>{object}</annotation>"
+            );
+            fs::write(dir.join(format!("Annotations/{id}.xml")), xml)?;
+            let mask = Mask { width: 500, height: 375, labels: vec![12; 500 * 375] };
+            write_indices(&dir.join(format!("SegmentationClass/{id}.png")), &mask)?;
+        }
+    }
+    Ok(())
+}
+
+/// Two classes of photographs in folders, as ImageNet's are.
+fn imagenet(root: &Path) -> anyhow::Result<()> {
+    for (split, class) in [("train", "n01"), ("train", "n02"), ("val", "n01"), ("val", "n02")] {
+        let folder = root.join("imagenet").join(split).join(class);
+        fs::create_dir_all(&folder)?;
+        let picture = image::RgbImage::from_fn(300, 280, |x, y| image::Rgb([x as u8, y as u8, 40]));
+        picture.save(folder.join("0.jpg"))?;
+        (1..130)
+            .try_for_each(|i| fs::copy(folder.join("0.jpg"), folder.join(format!("{i}.jpg"))).map(drop))?;
+    }
+    Ok(())
+}
+
+/// The paper's recipes pass `check` against data laid out as the originals are.
+#[test]
+fn the_papers_recipes_pass_check() -> anyhow::Result<()> {
+    let home = Home::new()?;
+    let data = home.path().join("data");
+    imagenet(&data)?;
+    devkit(&data, "VOC2007", &[("Main", "trainval"), ("Main", "test")])?;
+    devkit(&data, "VOC2012", &[("Segmentation", "train"), ("Segmentation", "seg11valid")])?;
+    let sbd = data.join("SBD/dataset");
+    fs::create_dir_all(sbd.join("cls"))?;
+    fs::create_dir_all(sbd.join("img"))?;
+    let mask = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/mat/sbd_cls.mat");
+    fs::copy(mask, sbd.join("cls/2008_000001.mat"))?;
+    fs::write(sbd.join("train.txt"), "2008_000001\n")?;
+    let picture = |(width, height)| image::RgbImage::from_pixel(width, height, image::Rgb([90, 80, 70]));
+    let size = hueristic::data::voc::sbd::read_mask(&sbd.join("cls/2008_000001.mat"))?;
+    picture((size.width as u32, size.height as u32)).save(sbd.join("img/2008_000001.jpg"))?;
+
+    let options = experiment::RunOptions { locations: Locations { data: Some(data) }, ..home.options() };
+    for (name, parts) in [
+        (
+            "table2",
+            &["80000 steps × 16", "150000 steps × 2", "150000 steps × 1 × 20", "8 stages", "20 fits"][..],
+        ),
+        ("figure7", &["140000 steps × 64 × 4", "450000 steps × 80", "58,127,353", "8 stages"][..]),
+    ] {
+        let spec = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("experiments/paper/{name}.yaml"));
+        let spec = Experiment::load(&spec, &[])?.resolve();
+        let plan = experiment::check(&spec, &options)?.to_string();
+        for part in parts {
+            assert!(plan.contains(part), "{name}: {part} is not in\n{plan}");
+        }
+    }
+    Ok(())
+}
+
+/// A result below what the spec expects fails the run, after the report was written.
+#[test]
+fn a_run_that_stays_below_what_is_expected_fails() -> anyhow::Result<()> {
+    let home = Home::new()?;
+    let yaml = SPEC.split("  color:").next().expect("a first part");
+    let with = |expected: &str| format!("{yaml}expected: {{ classification: {{ {expected} }} }}\n");
+    let low = home.load(&with("map: 0.0"), &[])?;
+    assert!(matches!(experiment::run(&low, &home.options())?, Outcome::Finished { .. }));
+    let high = home.load(&with("map: 1.1"), &[])?;
+    let message = experiment::run(&high, &home.options()).expect_err("not reached").to_string();
+    assert!(message.contains("map") && message.contains("is below 1.1"), "{message}");
+    let unknown = home.load(&with("mpa: 0.1"), &[])?;
+    let message = experiment::run(&unknown, &home.options()).expect_err("unknown").to_string();
+    assert!(message.contains("`mpa`") && message.contains("map"), "{message}");
+    Ok(())
 }

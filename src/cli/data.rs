@@ -4,9 +4,10 @@ use super::{Done, experiment::locations, failure::Usage};
 use crate::{
     bounded::Count,
     data::{
+        annotated_source::AnnotatedSource,
         catalog,
         source::{self, DataSpec, Locations, SourceSpec, Split},
-        voc::verify::VocReport,
+        voc::{VocSource, verify::VocReport},
     },
     pretext::{
         PretextSpec,
@@ -76,7 +77,38 @@ fn verify(what: &str, at: &Locations) -> Result<Done> {
         }
         done.text += &format!("{report}\n");
     }
+    for report in devkits_of_spec(what, at)? {
+        if !report.is_sound() {
+            done.exit = 1;
+        }
+        done.text += &format!("{report}\n");
+    }
     Ok(done)
+}
+
+/// What there is in the devkits of a spec's stages on annotated pictures, each once; scenes have no files to look at.
+fn devkits_of_spec(what: &str, at: &Locations) -> Result<Vec<VocReport>> {
+    if !is_spec(what) {
+        return Ok(vec![]);
+    }
+    let experiment = Experiment::load(Path::new(what), &[])?.resolve();
+    let mut seen: Vec<VocSource> = vec![];
+    for spec in experiment.stages.iter().filter_map(|(_, stage)| stage.annotated()) {
+        let source = match &spec.source {
+            AnnotatedSource::Catalog(name) => catalog::annotated(name, at)?,
+            AnnotatedSource::Voc(source) => source.clone(),
+            AnnotatedSource::Composite { .. } => continue,
+        };
+        if !seen.contains(&source) {
+            seen.push(source);
+        }
+    }
+    Ok(seen.iter().map(VocReport::of_source).collect::<Result<_, _>>()?)
+}
+
+fn is_spec(what: &str) -> bool {
+    let path = Path::new(what);
+    path.is_file() || path.extension().is_some_and(|e| e == "yaml" || e == "yml")
 }
 
 /// What there is in the devkit that `what` names: an annotated entry of the catalogue, or a folder.
@@ -93,7 +125,7 @@ fn devkit(what: &str, at: &Locations) -> Result<Option<VocReport>> {
 /// The data that `what` names: a spec file's, each once, or a catalogue entry.
 fn data_specs(what: &str) -> Result<Vec<DataSpec>> {
     let path = Path::new(what);
-    if path.is_file() || path.extension().is_some_and(|e| e == "yaml" || e == "yml") {
+    if is_spec(what) {
         let experiment = Experiment::load(path, &[])?.resolve();
         let mut specs: Vec<DataSpec> = vec![];
         for spec in experiment.stages.iter().filter_map(|(_, stage)| stage.data()) {

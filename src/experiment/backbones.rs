@@ -144,9 +144,10 @@ impl Fit<'_> {
         fallback: Option<&BackboneSpec>,
     ) -> Result<(BackboneSpec, Option<Tensors>)> {
         let file = exchange::open(path)?;
-        let spec = file.backbone(fallback).with_context(|| path.display().to_string())?.with_context(|| {
-            format!("{} names no backbone; give `backbone:` in the spec", path.display())
-        })?;
+        let spec = file
+            .backbone(fallback)
+            .with_context(|| path.display().to_string())?
+            .with_context(|| format!("{} names no backbone; give `backbone:` in the spec", path.display()))?;
         let sees = file.metadata.get(INPUT).map(|yaml| weights::section::<Channels>(yaml)).transpose();
         let sees = sees.with_context(|| format!("{}: the input in its header", path.display()))?;
         let spec = sees.map_or(spec.clone(), |sees| spec.with_input(sees.expected()));

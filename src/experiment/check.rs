@@ -18,7 +18,8 @@ use crate::{
     pretext::{PretextSpec, colorizer::Colorizer, cross_channel::Problem},
     rng::Rng,
     spec::experiment::{
-        ColorEvaluationStage, Experiment, LinearProbeStage, MethodSpec, PretextStage, Stage, WeightSource,
+        ColorEvaluationStage, Experiment, InitSpec, LinearProbeStage, MethodSpec, PretextStage, Stage,
+        WeightSource,
     },
     train::spec::TrainSpec,
     transfer::Colors,
@@ -272,6 +273,18 @@ fn look_up_files(stage: &Stage) -> Result<()> {
     for (row, init) in stage.backbones().into_iter().flat_map(|rows| rows.iter()) {
         if let Some(path) = init.file() {
             there(&format!("backbone `{row}`"), path)?;
+        }
+    }
+    for (row, init) in stage.backbones().into_iter().flat_map(|rows| rows.iter()) {
+        let mut source = init;
+        while let InitSpec::Rescaled(inner) = source {
+            source = inner;
+        }
+        if let InitSpec::DataDependent(how) = source {
+            let backbone = fits::given(stage.backbone(), "backbone")?;
+            let input_channels = backbone.input().channels();
+            let build = Build { graph: Graph::Transfer, batch_norm: false, input_channels, outputs: None };
+            how.last(&backbone.table(&build)).with_context(|| format!("backbone `{row}`"))?;
         }
     }
     if let Stage::Detection(stage) = stage {

@@ -7,6 +7,7 @@ mod anonymous;
 mod backbones; // from what a spec calls an initialisation to a network
 mod check;
 mod colors;
+mod expected; // results against what the spec expects
 mod fits;
 mod job;
 pub mod publish;
@@ -21,7 +22,7 @@ use crate::{
     report::{self, ReportPaths},
     spec::experiment::Experiment,
 };
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use candle_core::Device;
 use job::{Finished, Job};
 use std::path::PathBuf;
@@ -48,9 +49,10 @@ pub enum Outcome {
 /// Runs every stage of a resolved experiment for every seed, then writes `out/NAME/report/`.
 ///
 /// # Errors
-/// Data that cannot be read, a run directory in use or unwritable, a loss that is not finite.
+/// Data that cannot be read, a run directory in use or unwritable, a loss that is not finite, results below what
+/// the spec expects (after the report was written).
 pub fn run(experiment: &Experiment, options: &RunOptions) -> Result<Outcome> {
-    let (mut dirs, mut pictures) = (vec![], vec![]);
+    let (mut dirs, mut pictures, mut short) = (vec![], vec![], vec![]);
     for &seed in experiment.seeds.iter() {
         let mut finished = Finished::default();
         for (name, stage) in experiment.stages.iter() {
@@ -59,6 +61,7 @@ pub fn run(experiment: &Experiment, options: &RunOptions) -> Result<Outcome> {
                     return Ok(Outcome::Interrupted);
                 }
                 pictures.extend(job.picture());
+                short.extend(expected::shortfalls(experiment, name, &job)?);
                 dirs.push(job.dir.clone());
                 finished.add(name, &job);
             }
@@ -67,5 +70,6 @@ pub fn run(experiment: &Experiment, options: &RunOptions) -> Result<Outcome> {
     let out = options.out.join(&*experiment.name).join("report");
     let reported = experiment.stages.iter().any(|(_, stage)| stage.reports());
     let report = reported.then(|| report::write_report(&dirs, &out)).transpose()?;
+    ensure!(short.is_empty(), "the experiment stays below what its spec expects:\n  {}", short.join("\n  "));
     Ok(Outcome::Finished { report, pictures })
 }

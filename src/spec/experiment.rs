@@ -59,6 +59,10 @@ pub struct Experiment {
     pub backbone: Option<BackboneSpec>,
     /// In the order in which they run.
     pub stages: Named<Stage>,
+    /// What must come out at least, by stage and metric; a run that stays below fails. In YAML:
+    /// `expected: { detection: { map: 0.8 } }`.
+    #[serde(default, skip_serializing_if = "Named::is_empty")]
+    pub expected: Named<Named<f64>>,
 }
 
 /// The seeds that every stage is run with: at least one, none twice.
@@ -391,7 +395,8 @@ pub(super) const KINDS: [&str; 11] = [
     "detection",
     "segmentation",
 ];
-const FIELDS: [&str; 7] = ["name", "description", "seeds", "data", "annotated", "backbone", "stages"];
+const FIELDS: [&str; 8] =
+    ["name", "description", "seeds", "data", "annotated", "backbone", "stages", "expected"];
 
 impl Experiment {
     /// Reads, merges, types and checks one experiment. A `--set` path may start at the stage

@@ -27,6 +27,10 @@ impl Experiment {
         if self.stages.is_empty() {
             return Err(Wrong::key(["stages"], Fault::new("an experiment needs at least one stage")));
         }
+        let names: Vec<&str> = self.stages.iter().map(|(name, _)| name).collect();
+        if let Some((wrong, _)) = self.expected.iter().find(|(name, _)| !names.contains(name)) {
+            return Err(Wrong::key(["expected", wrong], Fault::unknown("stage", wrong, &names)));
+        }
         check_source(&["data", "source"], self.data.as_ref())?;
         check_annotated(&["annotated", "source"], self.annotated.as_ref())?;
         for (index, (name, stage)) in self.stages.iter().enumerate() {

@@ -175,10 +175,11 @@ impl Looked {
     /// Decodes the picture and every mask of it.
     fn new(devkit: &Devkit, id: &str, needs_mask: bool) -> Self {
         let (picture, mut faults) = Picture::read(devkit, id, Split::Val);
-        if picture.size != (0, 0) && picture.photograph.is_file() {
-            if let Err(reason) = pixels(&picture.photograph, picture.size) {
-                faults.push(format!("{} {reason}", picture.photograph.display()));
-            }
+        if picture.size != (0, 0)
+            && picture.photograph.is_file()
+            && let Err(reason) = pixels(&picture.photograph, picture.size)
+        {
+            faults.push(format!("{} {reason}", picture.photograph.display()));
         }
         if picture.mask.is_none() && needs_mask {
             faults.push(format!("{} is not there", devkit.palette_mask(id).display()));
