@@ -154,10 +154,10 @@ mod tests {
         let view = TensorView::new(Dtype::F32, vec![1], &[0; 4]).unwrap();
         let foreign = safetensors::serialize([("a", view)], None).unwrap();
         assert!(parse(&foreign).unwrap_err().contains("no entry `proposals`"));
-        // The offsets are the last 32 bytes: 0, 2, 2, 3.
+        // The offsets are 0, 2, 2, 3: the second one is changed.
+        let (header, metadata) = SafeTensors::read_metadata(&whole).unwrap();
         let mut astray = whole.clone();
-        let at = astray.len() - 24;
-        astray[at] = 9;
+        astray[8 + header + metadata.info("offsets").unwrap().data_offsets.0 + 8] = 9;
         assert!(parse(&astray).unwrap_err().contains("astray"));
     }
 }

@@ -149,3 +149,34 @@ fn inside(proposals: Proposals, set: &dyn Annotated, path: &Path) -> Result<Prop
     }
     Ok(proposals)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{super::selective_search::Mode, *};
+
+    fn spec(json: &str) -> Result<ProposalSpec, String> {
+        serde_json::from_str(json).map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn specs_have_defaults_and_refuse_what_they_do_not_know() {
+        let fast = spec(r#"{"selective_search": {}}"#).unwrap();
+        assert_eq!(fast, ProposalSpec::SelectiveSearch(SelectiveSearch::default()));
+        let quality = spec(r#"{"selective_search": {"mode": "quality"}}"#).unwrap();
+        assert!(matches!(
+            quality,
+            ProposalSpec::SelectiveSearch(SelectiveSearch { mode: Mode::Quality, .. })
+        ));
+        let mat = spec(r#"{"mat": {"train": "a.mat", "columns": "xyxy_from_zero"}}"#).unwrap();
+        let columns = Columns::XyxyFromZero;
+        assert_eq!(mat, ProposalSpec::Mat { train: "a.mat".into(), val: None, columns });
+        for wrong in [
+            r#"{"selective_search": {"modes": "fast"}}"#,
+            r#"{"selective_search": {"smallest": 0}}"#,
+            r#"{"file": {"val": "a"}}"#,
+            r#"{"edge_boxes": {}}"#,
+        ] {
+            assert!(spec(wrong).is_err(), "{wrong}");
+        }
+    }
+}

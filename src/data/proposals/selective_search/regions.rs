@@ -124,8 +124,7 @@ impl Regions {
     /// Measures the parts of a picture; `texture` is [`texture::bins`] of the same planes.
     pub(super) fn of(segments: &Segments, planes: &Planes, texture: &[texture::Bins]) -> Self {
         let mut regions = outlines(segments);
-        for (region, label) in regions.iter_mut().zip(0..) {
-            debug_assert!(region.size > 0.0, "part {label} is empty");
+        for region in &mut regions {
             region.colour = vec![0.0; planes.channels.len() * COLOURS];
             region.texture = vec![0.0; texture.len() * texture::DIRECTIONS * texture::BINS];
         }

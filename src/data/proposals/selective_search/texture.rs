@@ -9,6 +9,9 @@ use std::f32::consts::FRAC_1_SQRT_2;
 pub(super) const DIRECTIONS: usize = 8;
 pub(super) const BINS: usize = 10;
 
+/// Derivatives below this, in units per pixel, are rounding, not texture.
+const FLAT: f32 = 1e-2;
+
 /// Bins of one channel of every pixel: `(pixels, 8)`, each below [`BINS`].
 pub(super) type Bins = Vec<[u8; DIRECTIONS]>;
 
@@ -29,7 +32,7 @@ fn channel(plane: &[f32], size: (usize, usize)) -> Bins {
             *largest = largest.max(value);
         }
     }
-    let scale = largest.map(|m| if m > 0.0 { BINS as f32 / m } else { 0.0 });
+    let scale = largest.map(|m| if m > FLAT { BINS as f32 / m } else { 0.0 });
     let bin = |response: [f32; DIRECTIONS]| {
         std::array::from_fn(|d| ((response[d] * scale[d]) as u8).min(BINS as u8 - 1))
     };
