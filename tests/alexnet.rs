@@ -363,3 +363,25 @@ fn frozen_rows_keep_their_weights_and_build_no_graph() -> Result<()> {
     assert!(net.freeze_through("conv9", &mut params).is_err());
     Ok(())
 }
+
+/// Of a frozen first layer that is given colour, the filters of a and b learn and nothing else.
+#[test]
+fn colour_can_be_learned_on_top_of_frozen_lightness() -> Result<()> {
+    let build = Build { graph: Graph::Regions, batch_norm: false, input_channels: 3, outputs: None };
+    let mut params = Params::new(&Device::Cpu);
+    let mut net = BackboneSpec::Alexnet(spec(Stem::Small, 0.1)).build(&build, &mut params, &Rng::new(1))?;
+    let x = Tensor::randn(0f32, 1.0, (1, 29, 29, 3), &Device::Cpu)?;
+    let before = net.forward(&x, &["conv2"], &Mode::Frozen)?.remove(0);
+    net.freeze_through("conv2", &mut params)?;
+    net.release_color(&mut params)?;
+    let after = net.forward(&x, &["conv2"], &Mode::Train(Rng::new(2)))?.remove(0);
+    let far = (before - &after)?.abs()?.flatten_all()?.max(0)?.to_scalar::<f32>()?;
+    assert!(far < 1e-5, "the function stays: {far}");
+    let store = hueristic::ops::backward::backward(&after.sqr()?.sum_all()?)?;
+    let color = params.get("conv1_color.weight").expect("it learns");
+    assert_eq!(color.dim(3)?, 2);
+    assert!(store.get(color).is_some());
+    let learning = params.iter().filter(|p| store.get(&p.var).is_some()).count();
+    assert_eq!(learning, 1, "nothing else up to conv2 does");
+    Ok(())
+}

@@ -244,7 +244,7 @@ fn a_classifier_is_asked_what_the_pictures_show() -> Result<()> {
     let weights = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/oracles/vgg16_torch.safetensors");
     let judged = format!(
         "evaluation: {{ bootstrap: 20, pictures: 3, classifier: {{ weights: {weights:?}, classes: [0, 1, 2, 3, 4, 5, 6, \
-         7, 8, 0], vgg16: {{ width: 0.03, fc: 16, crop: 64, input: torchvision }} }} }}"
+         7, 8, 0], vgg16: {{ width: 0.03, fc: 16, crop: 64, input: rgb_unit }} }} }}"
     );
     let yaml = SPEC.replace("evaluation: { bootstrap: 20, pictures: 3 }", &judged);
     let Outcome::Finished { report: Some(report), .. } = home.run(&yaml)? else { panic!("no report") };

@@ -54,7 +54,8 @@ fn built(graph: Graph, batch_norm: bool, outputs: Option<usize>) -> (Network, Pa
 }
 
 fn tensors(params: &Params) -> Named {
-    params.all().map(|(name, var)| (name.to_string(), var.as_detached_tensor())).collect()
+    // Copies: the variables' own memory is what initialisation writes to.
+    params.all().map(|(name, var)| (name.to_string(), var.as_detached_tensor().copy().expect("a copy"))).collect()
 }
 
 fn tap(net: &Network, x: &Tensor, name: &str) -> Tensor {
@@ -171,7 +172,7 @@ fn one_layer(layer: Layer) -> (Network, Params) {
 /// Filters of the two groups of a layer that sees `x` `(B, H, W, 2)`.
 fn two_groups(filters: Filters, x: &Tensor) -> Result<[Tensor; 2]> {
     let (net, params) = one_layer(layer(2, 12, 3, 1, 2));
-    initialize(&with(filters), &net, &params, &[x.clone()], &Rng::new(4))?;
+    initialize(&with(filters), &net, &params, std::slice::from_ref(x), &Rng::new(4))?;
     let weight = params.get("conv1.weight").expect("a weight").as_detached_tensor();
     Ok([weight.narrow(0, 0, 6)?, weight.narrow(0, 6, 6)?])
 }

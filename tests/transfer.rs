@@ -146,7 +146,6 @@ fn mistakes_are_refused_before_anything_runs() {
         ("classification.task.train_from=[conv9]", "conv9"),
         ("detection.task.frozen.through=conv0", "conv0"),
         ("svm.features.layers=[conv2,conv2]", "twice"),
-        ("segmentation.backbones={}", "at least one backbone"),
         ("nonlinear.through=[]", "at least one layer"),
         ("detection.backbones={x: {stage: svm}}", "trains no backbone"),
         ("annotated.source={catalog: cifar10}", "neither boxes nor masks"),
@@ -162,6 +161,16 @@ fn mistakes_are_refused_before_anything_runs() {
     }
 }
 
+#[test]
+fn a_stage_needs_a_backbone() -> anyhow::Result<()> {
+    let home = Home::new()?;
+    let yaml = SPEC.replace("  segmentation:\n    segmentation:\n      backbones: *rows", "  segmentation:\n    segmentation:\n      backbones: {}");
+    assert_ne!(yaml, SPEC);
+    let message = home.load(&yaml, &[]).expect_err("empty").to_string();
+    assert!(message.contains("at least one backbone"), "{message}");
+    Ok(())
+}
+
 /// Pictures of one grey, with what a test says is on them.
 struct Given {
     classes: Vec<String>,
@@ -171,10 +180,8 @@ struct Given {
 
 const SIDE: usize = 48;
 
-impl Given {
-    fn new(classes: usize, objects: Vec<Vec<Object>>) -> Arc<dyn Annotated> {
-        Arc::new(Self { classes: (0..classes).map(|c| format!("class {c}")).collect(), objects, mask: None })
-    }
+fn given(classes: usize, objects: Vec<Vec<Object>>) -> Arc<dyn Annotated> {
+    Arc::new(Given { classes: (0..classes).map(|c| format!("class {c}")).collect(), objects, mask: None })
 }
 
 fn object(class: usize, difficult: bool) -> Object {
@@ -257,7 +264,7 @@ fn detection_spec() -> DetectionSpec {
 
 #[test]
 fn a_detector_without_boxes_that_show_objects_is_refused() {
-    let nothing = Given::new(2, vec![vec![], vec![]]);
+    let nothing = given(2, vec![vec![], vec![]]);
     let sets = || (proposed(&nothing, vec![Rect::new(0., 0., 20., 20.)]), proposed(&nothing, vec![]));
     let error = Detection::new(&detection_spec(), net(Graph::Regions, None), sets(), &Rng::new(0)).err();
     let message = error.expect("nothing to learn").to_string();
@@ -267,7 +274,7 @@ fn a_detector_without_boxes_that_show_objects_is_refused() {
 #[test]
 fn a_detector_lives_with_empty_proposals_one_class_and_objects_of_no_size() -> anyhow::Result<()> {
     let point = Object { bounds: Rect::new(5., 5., 5., 5.), ..object(0, false) };
-    let set = Given::new(1, vec![vec![object(0, false), point], vec![]]);
+    let set = given(1, vec![vec![object(0, false), point], vec![]]);
     let sets = (proposed(&set, vec![]), proposed(&set, vec![]));
     let mut task = Detection::new(&detection_spec(), net(Graph::Regions, None), sets, &Rng::new(0))?;
     let mut train = loader(&set, detection_spec().training(), Pass::Train, 2);
@@ -282,7 +289,7 @@ fn a_detector_lives_with_empty_proposals_one_class_and_objects_of_no_size() -> a
 
 #[test]
 fn difficult_objects_alone_leave_nothing_to_be_found() -> anyhow::Result<()> {
-    let train = Given::new(2, vec![vec![object(0, true)], vec![object(1, true)]]);
+    let train = given(2, vec![vec![object(0, true)], vec![object(1, true)]]);
     let sets = (proposed(&train, vec![]), proposed(&train, vec![Rect::new(8., 8., 39., 39.)]));
     let mut task = Detection::new(&detection_spec(), net(Graph::Regions, None), sets, &Rng::new(0))?;
     let message = match task.evaluate(&mut loader(&train, detection_spec().test(), Pass::Once, 1)) {
@@ -299,7 +306,7 @@ fn difficult_objects_alone_leave_nothing_to_be_found() -> anyhow::Result<()> {
 
 #[test]
 fn ignored_classes_count_neither_in_the_loss_nor_in_the_mean() -> anyhow::Result<()> {
-    let set = Given::new(2, vec![vec![object(0, false), object(1, true)], vec![object(1, true)]]);
+    let set = given(2, vec![vec![object(0, false), object(1, true)], vec![object(1, true)]]);
     let spec = ClassificationSpec { crop: Count::of(29), draws: Count::of(1), ..Default::default() };
     let mut task = Classification::new(&spec, net(Graph::Transfer, Some(2)), (set.clone(), set.clone()))?;
     let mut val = loader(&set, Framing::RandomScale { side: 29 }, Pass::Draw, 2);
@@ -316,18 +323,18 @@ fn ignored_classes_count_neither_in_the_loss_nor_in_the_mean() -> anyhow::Result
 
 #[test]
 fn a_crop_that_leaves_a_map_of_answers_is_refused() -> anyhow::Result<()> {
-    let set = Given::new(1, vec![vec![object(0, false)]]);
+    let set = given(1, vec![vec![object(0, false)]]);
     let spec = ClassificationSpec::default();
     let mut task = Classification::new(&spec, net(Graph::Transfer, Some(1)), (set.clone(), set.clone()))?;
     let mut val = loader(&set, Framing::RandomScale { side: 48 }, Pass::Draw, 1);
-    let message = task.evaluate(&mut val).err().expect("too large").to_string();
+    let message = task.evaluate(&mut val).expect_err("too large").to_string();
     assert!(message.contains("small stem 29"), "{message}");
     Ok(())
 }
 
 #[test]
 fn a_segmentation_needs_masks() {
-    let set = Given::new(1, vec![vec![object(0, false)]]);
+    let set = given(1, vec![vec![object(0, false)]]);
     let spec = SegmentationSpec::default();
     let error = Segmentation::new(&spec, net(Graph::Dense, Some(2)), (set.clone(), set), &Rng::new(0)).err();
     let message = error.expect("no masks").to_string();
@@ -349,7 +356,7 @@ fn finer_strides_start_as_the_coarse_one() -> anyhow::Result<()> {
             &Device::Cpu,
         )?)?;
         let task = Segmentation::new(&spec, (net, params), (set.clone(), set.clone()), &Rng::new(0))?;
-        task.predict(&image).map_err(Into::into)
+        task.predict(&image)
     };
     let coarse = of(Stride::Coarse)?;
     assert_eq!((coarse.width, coarse.height), (64, 64));
@@ -388,29 +395,30 @@ fn columns_are_named_as_in_the_paper() {
     assert_eq!(bias, Some(Filler::Constant { value: 0.1 }));
 }
 
-/// A devkit with the original's folders and two pictures in each list.
+/// A devkit with the original's folders and twenty pictures in each list.
 fn devkit(root: &Path, year: &str, lists: &[(&str, &str)]) -> anyhow::Result<()> {
     let dir = root.join("VOCdevkit").join(year);
     for folder in ["Annotations", "JPEGImages", "SegmentationClass"] {
         fs::create_dir_all(dir.join(folder))?;
     }
+    let picture = image::RgbImage::from_fn(500, 375, |x, y| image::Rgb([x as u8, y as u8, 9]));
+    picture.save(root.join("picture.jpg"))?;
+    let mask = Mask { width: 500, height: 375, labels: vec![12; 500 * 375] };
+    write_indices(&root.join("mask.png"), &mask)?;
     for (list, (kind, name)) in lists.iter().enumerate() {
         let folder = dir.join("ImageSets").join(kind);
         fs::create_dir_all(&folder)?;
-        let ids = [format!("{list:06}"), format!("{list:06}b")];
+        let ids: Vec<String> = (0..20).map(|i| format!("{:06}", 100 * list + i)).collect();
         fs::write(folder.join(format!("{name}.txt")), ids.join("\n"))?;
         for id in &ids {
-            let picture = image::RgbImage::from_fn(500, 375, |x, y| image::Rgb([x as u8, y as u8, 9]));
-            picture.save(dir.join(format!("JPEGImages/{id}.jpg")))?;
-            let object = "<object><name>dog</name><bndbox><xmin>48</xmin><ymin>240</ymin><xmax>195</xmax>\
-                          <ymax>371</ymax></bndbox></object>";
+            fs::copy(root.join("picture.jpg"), dir.join(format!("JPEGImages/{id}.jpg")))?;
+            fs::copy(root.join("mask.png"), dir.join(format!("SegmentationClass/{id}.png")))?;
             let xml = format!(
                 "<annotation><filename>{id}.jpg</filename><size><width>500</width><height>375</height>\
-                 <depth>3</depth></size>{object}</annotation>"
+                 <depth>3</depth></size><object><name>dog</name><bndbox><xmin>48</xmin><ymin>240</ymin>\
+                 <xmax>195</xmax><ymax>371</ymax></bndbox></object></annotation>"
             );
             fs::write(dir.join(format!("Annotations/{id}.xml")), xml)?;
-            let mask = Mask { width: 500, height: 375, labels: vec![12; 500 * 375] };
-            write_indices(&dir.join(format!("SegmentationClass/{id}.png")), &mask)?;
         }
     }
     Ok(())

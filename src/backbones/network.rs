@@ -124,6 +124,17 @@ impl Network {
         Ok(())
     }
 
+    /// Of a frozen first convolution, lets the channels after the first learn: a and b of a network that is given colour.
+    ///
+    /// # Errors
+    /// A first row that is no convolution, or reads lightness alone.
+    pub fn release_color(&mut self, params: &mut Params) -> Result<()> {
+        match (&self.layers[0], &mut self.blocks[0].window) {
+            (layer, Window::Conv(conv)) => conv.release_color(&layer.name, params),
+            (layer, _) => bail!("{}: `{}` is no convolution", self.name, layer.name),
+        }
+    }
+
     /// Output maps, parameters and multiply-accumulates for a picture of `(height, width)` pixels.
     pub fn summary(&self, input: (usize, usize)) -> Result<Summary> {
         Summary::of(&self.layers, input)
@@ -156,7 +167,7 @@ impl Network {
             if layer.branch && !asked.contains(&i) {
                 continue;
             }
-            let y = block.forward(layer, &hidden, mode, i < self.frozen)?;
+            let y = block.forward(layer, &hidden, mode, i < self.frozen && !block.learns_color())?;
             let takers = kept.iter_mut().zip(&asked).filter(|(_, asked)| **asked == i);
             takers.for_each(|(slot, _)| *slot = Some(y.clone()));
             if !layer.branch {
@@ -210,6 +221,10 @@ impl Block {
             BatchNorm::new(params, &norm.name, layer.outputs, options)
         });
         Ok(Self { window, norm: norm.transpose()? })
+    }
+
+    fn learns_color(&self) -> bool {
+        matches!(&self.window, Window::Conv(conv) if conv.learns_color())
     }
 
     /// A frozen row's parameters and statistics stand still; what training drops behind it is dropped all the same.

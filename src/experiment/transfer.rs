@@ -90,7 +90,7 @@ impl Fit<'_> {
         let (sets, spec) = (self.annotated()?, &stage.task);
         let wanted = Wanted { graph: Graph::Regions, head: None, colors: stage.input, taps: None };
         let (mut net, mut params) = self.backbone(init, stage.backbone.as_ref(), &wanted)?;
-        freeze(spec.frozen.as_ref(), &mut net, &mut params)?;
+        freeze(spec.frozen.as_ref(), stage.input, &mut net, &mut params)?;
         let train_set = self.proposed(spec, &sets.train, Split::Train)?;
         let val_set = self.proposed(spec, &sets.val, Split::Val)?;
         let mut task = Detection::new(spec, (net, params), (train_set, val_set), &self.rng)?;
@@ -130,7 +130,7 @@ impl Fit<'_> {
         let head = Some((sets.train.classes().len() + 1, zero()));
         let wanted = Wanted { graph: Graph::Dense, head, colors: stage.input, taps: None };
         let (mut net, mut params) = self.backbone(init, stage.backbone.as_ref(), &wanted)?;
-        freeze(spec.frozen.as_ref(), &mut net, &mut params)?;
+        freeze(spec.frozen.as_ref(), stage.input, &mut net, &mut params)?;
         let both = (sets.train.clone(), sets.val.clone());
         let mut task = Segmentation::new(spec, (net, params), both, &self.rng)?;
         let whole = || Framing::Whole { scales: vec![], longest: None };
@@ -229,9 +229,14 @@ fn zero() -> crate::nn::layers::Fillers {
     crate::nn::layers::Fillers { weight: zero, bias: Some(zero) }
 }
 
-fn freeze(frozen: Option<&Frozen>, net: &mut Network, params: &mut Params) -> Result<()> {
+/// Frozen layers of a network that is given colour keep what they made of lightness; their part for a and b, which
+/// starts at zero, learns.
+fn freeze(frozen: Option<&Frozen>, input: Colors, net: &mut Network, params: &mut Params) -> Result<()> {
     if let Some(Frozen { through }) = frozen {
         net.freeze_through(through, params)?;
+        if input == Colors::Color {
+            net.release_color(params)?;
+        }
     }
     Ok(())
 }

@@ -92,10 +92,13 @@ const PENALTY: f64 = 1e-5;
 /// scikit-learn's `average_precision_score`, after the positives' scores have lost 1e-5: the measure of Krähenbühl et al.
 /// (2016) for VOC2007 classification. `None` without positives.
 pub fn stepwise(items: impl IntoIterator<Item = (f64, Relevance)>) -> Option<f64> {
+    let lost = |relevance| if relevance == Relevance::Relevant { PENALTY } else { 0.0 };
+    steps(items.into_iter().map(|(score, relevance)| (score - lost(relevance), relevance)))
+}
+
+/// scikit-learn's `average_precision_score` itself; equal scores are one threshold. `None` without positives.
+pub fn steps(items: impl IntoIterator<Item = (f64, Relevance)>) -> Option<f64> {
     let mut items = counted(items);
-    for (score, relevant) in &mut items {
-        *score -= if *relevant { PENALTY } else { 0.0 };
-    }
     items.sort_by(|a, b| b.0.total_cmp(&a.0));
     let positives = items.iter().filter(|(_, relevant)| *relevant).count();
     let (mut sum, mut found, mut seen) = (0.0, 0, 0);
@@ -186,5 +189,23 @@ mod tests {
     fn three_of_ten_do_not_reach_the_fourth_level() {
         let curve = PrecisionRecall::new([true; 3], 10);
         assert!((curve.eleven_point() - 3.0 / 11.0).abs() < 1e-12, "levels 0, 0.1 and 0.2");
+    }
+
+    #[test]
+    fn ties_nan_and_no_positives() {
+        let relevant = |(score, relevant): (f64, bool)| {
+            (score, if relevant { Relevance::Relevant } else { Relevance::Irrelevant })
+        };
+        let area = |items: Vec<(f64, Relevance)>| interpolated(items, Rule::Area);
+        for rule in [steps::<Vec<(f64, Relevance)>>, area] {
+            let of = |scores: &[f64], hits: &[bool]| {
+                rule(scores.iter().copied().zip(hits.iter().copied()).map(relevant).collect())
+            };
+            assert_eq!(of(&[1.0; 4], &[true, false, false, false]), Some(0.25));
+            assert_eq!(of(&[1.0; 4], &[true; 4]), Some(1.0));
+            assert_eq!(of(&[f64::NAN, -1e9], &[true, false]), Some(0.5));
+            assert_eq!(of(&[1.0, 2.0], &[false, false]), None);
+            assert_eq!(of(&[], &[]), None);
+        }
     }
 }

@@ -4,10 +4,10 @@
 //! Which pictures there are is the caller's: identifiers become indices, and indices identifiers, through functions.
 
 use super::detection::Detection;
-use crate::boxes::Rect;
+use crate::{boxes::Rect, whole_file};
 use std::{
     fmt::Write as _,
-    io::{self, Write as _},
+    io,
     path::{Path, PathBuf},
 };
 
@@ -75,20 +75,7 @@ pub fn write<'a>(
         // writing to a string does not fail
         let _ = writeln!(text, "{} {score} {x1} {y1} {x2} {y2}", id(*image));
     }
-    replace(path, text.as_bytes()).map_err(|source| ResultFileError::Unwritable { path: path.into(), source })
-}
-
-/// Written beside its place, forced to disk, renamed.
-fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let folder = path.parent().filter(|folder| *folder != Path::new("")).unwrap_or(Path::new("."));
-    let mut builder = tempfile::Builder::new();
-    #[cfg(unix)]
-    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-    let mut file = builder.tempfile_in(folder)?;
-    file.write_all(bytes)?;
-    file.as_file().sync_all()?;
-    file.persist(path)?;
-    Ok(())
+    whole_file::write(path, text.as_bytes()).map_err(|source| ResultFileError::Unwritable { path: path.into(), source })
 }
 
 #[cfg(test)]

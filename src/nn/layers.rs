@@ -30,6 +30,8 @@ pub struct Conv {
     weight: Var,
     bias: Option<Var>,
     geometry: ConvGeometry,
+    /// All input channels of the weight but the first, where they alone learn.
+    color: Option<Var>,
 }
 
 /// Channels and window of a convolution.
@@ -59,19 +61,49 @@ impl Conv {
         }
         let weight = (outputs, kernel, kernel, inputs / geometry.groups);
         let (weight, bias) = weight_and_bias(params, name, (weight, outputs), fillers, rng)?;
-        Ok(Self { weight, bias, geometry })
+        Ok(Self { weight, bias, geometry, color: None })
     }
 
     /// x `(B, H, W, inputs)` → `(B, H', W', outputs)`.
     pub fn forward(&self, x: &Tensor, mode: &Mode) -> Result<Tensor> {
-        let bias = self.bias.as_ref().map(|bias| mode.see(bias));
-        conv2d(x, &mode.see(&self.weight), bias.as_ref(), self.geometry)
+        let (weight, bias) = self.seen(mode)?;
+        conv2d(x, &weight, bias.as_ref(), self.geometry)
     }
 
     /// The same with the ReLU that follows, in one pass.
     pub fn forward_relu(&self, x: &Tensor, mode: &Mode) -> Result<Tensor> {
-        let bias = self.bias.as_ref().map(|bias| mode.see(bias));
-        conv2d_relu(x, &mode.see(&self.weight), bias.as_ref(), self.geometry)
+        let (weight, bias) = self.seen(mode)?;
+        conv2d_relu(x, &weight, bias.as_ref(), self.geometry)
+    }
+
+    /// Weight and bias as the forward pass should see them.
+    fn seen(&self, mode: &Mode) -> Result<(Tensor, Option<Tensor>)> {
+        let Some(color) = &self.color else {
+            return Ok((mode.see(&self.weight), self.bias.as_ref().map(|bias| mode.see(bias))));
+        };
+        let first = self.weight.as_detached_tensor().narrow(3, 0, 1)?;
+        let bias = self.bias.as_ref().map(|bias| bias.as_detached_tensor());
+        Ok((Tensor::cat(&[&first, &mode.see(color)], 3)?, bias))
+    }
+
+    /// Lets all input channels but the first learn, and nothing else: adds them to `params` as `NAME_color.weight`.
+    ///
+    /// # Errors
+    /// A convolution of one input channel, or one in groups.
+    pub fn release_color(&mut self, name: &str, params: &mut Params) -> Result<()> {
+        let channels = self.weight.dim(3)?;
+        if channels < 2 || self.geometry.groups != 1 {
+            candle_core::bail!("{name}: there is no colour to learn from among {channels} input channels")
+        }
+        let color = self.weight.as_detached_tensor().narrow(3, 1, channels - 1)?;
+        let name = format!("{name}_color.weight");
+        self.color = Some(params.add(&name, &color.contiguous()?, ParamKind::Weight)?);
+        Ok(())
+    }
+
+    /// Whether [`Conv::release_color`] was called.
+    pub fn learns_color(&self) -> bool {
+        self.color.is_some()
     }
 }
 

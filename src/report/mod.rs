@@ -27,6 +27,7 @@ pub use score::{Comparison, LeftOut, ScoreRow, ScoreTable};
 pub use table::{Measure, Row, Table, tables};
 pub use transfer::{Colors, TransferMetric, TransferResult, TransferRow, TransferTable, TransferTask};
 
+use crate::whole_file;
 use anyhow::{Context, Result};
 use colors::{ColorResult, ColorTable};
 use std::{
@@ -146,16 +147,9 @@ fn joined<T>(tables: &[T], render: impl Fn(&T) -> String) -> String {
     tables.iter().map(render).collect::<Vec<_>>().join("\n")
 }
 
-/// Writes beside the place and renames, so that a reader sees the old file or the new one.
+/// Writes one file of the report.
 fn write_whole(path: &Path, bytes: &[u8]) -> Result<PathBuf> {
-    let mut partial = path.as_os_str().to_owned();
-    partial.push(".partial");
-    let written = fs::write(&partial, bytes).and_then(|()| fs::rename(&partial, path));
-    if written.is_err() {
-        // The first error is the one to report.
-        let _ = fs::remove_file(&partial);
-    }
-    written.with_context(|| {
+    whole_file::write(path, bytes).with_context(|| {
         format!("cannot write {}: is the folder writable, the disk full?", path.display())
     })?;
     Ok(path.into())

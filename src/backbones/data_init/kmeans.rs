@@ -45,7 +45,8 @@ fn nearest(points: &Tensor, centres: &[Vec<f64>]) -> Result<Vec<usize>> {
     Ok(nearest.to_vec1::<u32>()?.into_iter().map(|i| i as usize).collect())
 }
 
-/// k-means++: each seed is a point drawn with a chance that grows as the square of its distance from the seeds before.
+/// k-means++, greedily: each seed is the best of a few points, drawn with a chance that grows as the square of their
+/// distance from the seeds before; the best leaves the least distance to the others (scikit-learn draws 2 + ln k, too).
 fn seeds(points: &Tensor, clusters: usize, rng: &Rng) -> Result<Vec<Vec<f64>>> {
     let (count, size) = points.dims2()?;
     let mut stream = rng.at(0, 0);
@@ -55,21 +56,33 @@ fn seeds(points: &Tensor, clusters: usize, rng: &Rng) -> Result<Vec<Vec<f64>>> {
         points.index_select(&Tensor::new(pool, points.device())?, 0)?.flatten_all()?.to_vec1::<f32>()?;
     let pool: Vec<&[f32]> = pool.chunks_exact(size).collect();
     let mut gaps = vec![f64::INFINITY; pool.len()];
+    let left = |gaps: &[f64], seed: usize| -> Vec<f64> {
+        gaps.par_iter().zip(&pool).map(|(gap, point)| gap.min(distance(point, pool[seed]))).collect()
+    };
+    let candidates = 2 + (clusters as f64).ln() as usize;
     let mut chosen = stream.random_range(0..pool.len());
-    let mut seeds = vec![];
-    while seeds.len() < clusters {
-        let seed = pool[chosen];
-        seeds.push(seed.iter().map(|v| f64::from(*v)).collect());
-        gaps.par_iter_mut().zip(&pool).for_each(|(gap, point)| *gap = gap.min(distance(point, seed)));
-        let mut rest = stream.random::<f64>() * gaps.iter().sum::<f64>();
-        let reached = gaps.iter().position(|gap| {
-            rest -= gap;
-            rest < 0.0
-        });
-        // All gaps are 0 when there are fewer different points than clusters.
-        chosen = reached.unwrap_or_else(|| stream.random_range(0..pool.len()));
+    let mut seeds: Vec<Vec<f64>> = vec![];
+    loop {
+        seeds.push(pool[chosen].iter().map(|v| f64::from(*v)).collect());
+        gaps = left(&gaps, chosen);
+        if seeds.len() == clusters {
+            return Ok(seeds);
+        }
+        let drawn = (0..candidates).map(|_| draw(&gaps, &mut stream));
+        let sums = drawn.map(|seed| (left(&gaps, seed).iter().sum::<f64>(), seed)).collect::<Vec<_>>();
+        chosen = sums.iter().min_by(|a, b| a.0.total_cmp(&b.0)).map_or(0, |best| best.1);
     }
-    Ok(seeds)
+}
+
+/// A point, with a chance that grows as its gap; any where all gaps are 0, as where there are fewer different points than
+/// clusters.
+fn draw(gaps: &[f64], stream: &mut impl rand::Rng) -> usize {
+    let mut rest = stream.random::<f64>() * gaps.iter().sum::<f64>();
+    let reached = gaps.iter().position(|gap| {
+        rest -= gap;
+        rest < 0.0
+    });
+    reached.unwrap_or_else(|| stream.random_range(0..gaps.len()))
 }
 
 /// The square of the distance.

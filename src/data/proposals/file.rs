@@ -3,10 +3,10 @@
 //! format's version, the identifiers, and how the boxes were made. Equal proposals give equal bytes.
 
 use super::Proposals;
-use crate::{boxes::Rect, data::error::DataError};
+use crate::{boxes::Rect, data::error::DataError, whole_file};
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use serde::{Deserialize, Serialize};
-use std::{collections::HashMap, fs, io, io::Write, path::Path};
+use std::{collections::HashMap, fs, path::Path};
 
 const VERSION: u32 = 1;
 /// The metadata's only entry: with more, their order would be chance.
@@ -27,7 +27,7 @@ impl Proposals {
     /// A folder that cannot be written, a full disk.
     pub fn write(&self, path: &Path, made_by: &str) -> Result<(), DataError> {
         let bytes = self.bytes(made_by).map_err(|reason| DataError::Table { path: path.into(), reason })?;
-        write_whole(path, &bytes).map_err(|e| DataError::Table {
+        whole_file::write(path, &bytes).map_err(|e| DataError::Table {
             path: path.into(),
             reason: format!("cannot be written: {e}; does its folder exist, and may you write there?"),
         })
@@ -104,21 +104,6 @@ fn tensor<'a>(file: &SafeTensors<'a>, name: &str, dtype: Dtype) -> Result<Tensor
         return Err(format!("`{name}` is {:?}, not {dtype:?}", tensor.dtype()));
     }
     Ok(tensor)
-}
-
-/// Writes beside the place, then moves into it.
-fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut builder = tempfile::Builder::new();
-    builder.prefix(".proposals").suffix(".tmp");
-    // As readable for others as any new file, where tempfile's default is for its owner alone.
-    #[cfg(unix)]
-    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-    let mut file = builder.tempfile_in(folder)?;
-    file.write_all(bytes)?;
-    file.as_file().sync_all()?;
-    file.persist(path)?;
-    Ok(())
 }
 
 #[cfg(test)]

@@ -4,11 +4,14 @@
 //! The index is what counts: the palette of a file is not looked at. Grey PNGs of 8 bits are read too, whose levels are
 //! then the indices, since augmented sets come so. Does not know how many classes there are.
 
-use crate::data::{annotated::Mask, decode::MAX_BYTES, error::DataError};
+use crate::{
+    data::{annotated::Mask, decode::MAX_BYTES, error::DataError},
+    whole_file,
+};
 use png::{BitDepth, ColorType, Decoder, Encoder, Limits, Transformations};
 use std::{
     fs::File,
-    io::{self, BufReader, Write},
+    io::BufReader,
     path::Path,
 };
 
@@ -76,7 +79,7 @@ pub fn write_indices(path: &Path, mask: &Mask) -> Result<(), DataError> {
         return Err(fault(format!("a mask of {width}×{height} pixels with {} labels", labels.len())));
     }
     let bytes = encode(mask).map_err(|error| fault(format!("cannot be encoded: {error}")))?;
-    replace(path, &bytes).map_err(|error| fault(format!("cannot be written: {error}")))
+    whole_file::write(path, &bytes).map_err(|error| fault(format!("cannot be written: {error}")))
 }
 
 fn encode(mask: &Mask) -> Result<Vec<u8>, png::EncodingError> {
@@ -90,19 +93,6 @@ fn encode(mask: &Mask) -> Result<Vec<u8>, png::EncodingError> {
     writer.write_image_data(&mask.labels)?;
     writer.finish()?;
     Ok(bytes)
-}
-
-/// Written beside its place, forced to disk, renamed.
-fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let folder = path.parent().filter(|folder| *folder != Path::new("")).unwrap_or(Path::new("."));
-    let mut builder = tempfile::Builder::new();
-    #[cfg(unix)]
-    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-    let mut file = builder.tempfile_in(folder)?;
-    file.write_all(bytes)?;
-    file.as_file().sync_all()?;
-    file.persist(path)?;
-    Ok(())
 }
 
 #[cfg(test)]

@@ -10,7 +10,6 @@
 
 pub mod descent;
 pub mod folds;
-pub mod precision;
 
 use super::{
     features::{Examples, progress},
@@ -19,6 +18,7 @@ use super::{
 use crate::{
     bounded::{Count, Positive},
     data::annotated::Presence,
+    metrics::average_precision::{Relevance, Rule, interpolated, steps},
     rng::Rng,
 };
 use anyhow::{Context, Result, ensure};
@@ -301,18 +301,21 @@ fn validate(
     let precision = |fold: usize| {
         let (others, own) = (part(fold, false), part(fold, true));
         let fitted = separate(products, positive, &others, problem, &rng.split(&fold.to_string()));
-        let scores: Vec<f64> = own.iter().map(|i| fitted.decisions[*i]).collect();
-        let labels: Vec<bool> = own.iter().map(|i| positive[*i]).collect();
-        precision::stepwise(&scores, &labels).unwrap_or(0.0)
+        let relevance = |i: usize| if positive[i] { Relevance::Relevant } else { Relevance::Irrelevant };
+        // scikit-learn's, as the benchmark chooses its costs by; what is reported is the area under the envelope.
+        steps(own.iter().map(|i| (fitted.decisions[*i], relevance(*i)))).unwrap_or(0.0)
     };
     (0..count).map(precision).sum::<f64>() / count as f64
 }
 
 /// Average precision of `scores` over the pictures that are not ignored; None where none shows the class.
 pub(super) fn tested(presence: &[Presence], scores: &[f64]) -> Option<f64> {
-    let counted = presence.iter().zip(scores).filter(|(p, _)| **p != Presence::Ignored);
-    let (labels, scores): (Vec<bool>, Vec<f64>) = counted.map(|(p, s)| (*p == Presence::Present, *s)).unzip();
-    precision::envelope(&scores, &labels)
+    let relevance = |presence: &Presence| match presence {
+        Presence::Present => Relevance::Relevant,
+        Presence::Absent => Relevance::Irrelevant,
+        Presence::Ignored => Relevance::Ignored,
+    };
+    interpolated(scores.iter().copied().zip(presence.iter().map(relevance)), Rule::Area)
 }
 
 /// Of those that are there; None of none.
