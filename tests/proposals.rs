@@ -124,6 +124,61 @@ fn selective_search_finds_what_was_published() {
     }
 }
 
+/// The corners, from 0, of the objects in VOC's XML that are not difficult; parts of objects have boxes, too.
+fn objects(xml: &str) -> Vec<Rect> {
+    let number = |text: &str, tag: &str| {
+        let (_, rest) = text.split_once(&format!("<{tag}>")).unwrap();
+        rest.split('<').next().unwrap().trim().parse::<f32>().unwrap() - 1.0
+    };
+    let objects = xml.split("<object>").skip(1).filter(|object| !object.contains("<difficult>1"));
+    let own = |object: &str| {
+        let parts = object.find("<part>").map_or(String::new(), |start| {
+            let end = object.rfind("</part>").unwrap();
+            object[..start].to_owned() + &object[end..]
+        });
+        if parts.is_empty() { object.to_owned() } else { parts }
+    };
+    let corners = |text: String| ["xmin", "ymin", "xmax", "ymax"].map(|tag| number(&text, tag));
+    objects.map(own).map(corners).map(|[x1, y1, x2, y2]| Rect::new(x1, y1, x2, y2)).collect()
+}
+
+/// Objects of real photographs are covered as well as by OpenCV's implementation, with about as many boxes.
+#[test]
+fn selective_search_covers_objects_as_opencv_does() {
+    let Some(voc) = data("voc2012_small/VOCdevkit/VOC2012") else { return };
+    let oracle: Json =
+        serde_json::from_str(include_str!("../scripts/oracles/selective_search.json")).unwrap();
+    let (mut ours, mut theirs, mut counts) = (vec![], vec![], [0, 0]);
+    for (id, stored) in oracle["pictures"].as_object().unwrap() {
+        let image = picture(&voc.join(format!("JPEGImages/{id}.jpg")));
+        let boxes = SelectiveSearch::default().propose(&image, id).unwrap();
+        let xml = std::fs::read_to_string(voc.join(format!("Annotations/{id}.xml"))).unwrap();
+        let best = |object: &Rect| boxes.iter().map(|b| b.iou(object)).fold(0.0, f64::max);
+        ours.extend(objects(&xml).iter().map(best));
+        theirs.extend(serde_json::from_value::<Vec<f64>>(stored["best"].clone()).unwrap());
+        counts = [counts[0] + boxes.len(), counts[1] + stored["boxes"].as_u64().unwrap() as usize];
+    }
+    assert_eq!(ours.len(), theirs.len(), "the objects are read alike");
+    let mean = |overlaps: &[f64]| overlaps.iter().sum::<f64>() / overlaps.len() as f64;
+    let share =
+        |overlaps: &[f64], at: f64| mean(&overlaps.iter().map(|o| f64::from(*o >= at)).collect::<Vec<_>>());
+    let shares = [0.5, 0.7].map(|at| [share(&ours, at), share(&theirs, at)]);
+    println!(
+        "{} objects; boxes {counts:?}, best overlap {:.3} and {:.3}, recall at 0.5 and 0.7 {shares:.3?}",
+        ours.len(),
+        mean(&ours),
+        mean(&theirs)
+    );
+    assert!(
+        mean(&ours) > mean(&theirs) - 0.03 && mean(&ours) > 0.74,
+        "{} and {}",
+        mean(&ours),
+        mean(&theirs)
+    );
+    assert!(shares[0][0] > shares[0][1] - 0.06 && shares[0][0] > 0.88, "{shares:?}");
+    assert!(counts[0] * 2 > counts[1] && counts[0] < counts[1] * 2, "{counts:?}");
+}
+
 /// Pictures from memory, none with an object, that count how often they are asked for.
 struct Pictures {
     ids: Vec<String>,
