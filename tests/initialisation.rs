@@ -55,7 +55,10 @@ fn built(graph: Graph, batch_norm: bool, outputs: Option<usize>) -> (Network, Pa
 
 fn tensors(params: &Params) -> Named {
     // Copies: the variables' own memory is what initialisation writes to.
-    params.all().map(|(name, var)| (name.to_string(), var.as_detached_tensor().copy().expect("a copy"))).collect()
+    params
+        .all()
+        .map(|(name, var)| (name.to_string(), var.as_detached_tensor().copy().expect("a copy")))
+        .collect()
 }
 
 fn tap(net: &Network, x: &Tensor, name: &str) -> Tensor {

@@ -11,13 +11,13 @@ use hueristic::{
         scenes::Scenes,
         source::{DataError, DataSpec, Dataset, RgbImage, SourceSpec, Split},
     },
+    metrics::average_precision::{Relevance, Rule, interpolated, steps},
     nn::{
         Mode,
         optim::{Gradients, Optimizer, OptimizerSpec},
         params::Params,
     },
     pretext::supervised::Supervised,
-    metrics::average_precision::{Relevance, Rule, interpolated, steps},
     probe::{
         downsample::downsample,
         features::{Examples, FeatureSpec, Features, Squashed, extract},

@@ -164,7 +164,10 @@ fn mistakes_are_refused_before_anything_runs() {
 #[test]
 fn a_stage_needs_a_backbone() -> anyhow::Result<()> {
     let home = Home::new()?;
-    let yaml = SPEC.replace("  segmentation:\n    segmentation:\n      backbones: *rows", "  segmentation:\n    segmentation:\n      backbones: {}");
+    let yaml = SPEC.replace(
+        "  segmentation:\n    segmentation:\n      backbones: *rows",
+        "  segmentation:\n    segmentation:\n      backbones: {}",
+    );
     assert_ne!(yaml, SPEC);
     let message = home.load(&yaml, &[]).expect_err("empty").to_string();
     assert!(message.contains("at least one backbone"), "{message}");

@@ -196,8 +196,9 @@ mod tests {
         let relevant = |(score, relevant): (f64, bool)| {
             (score, if relevant { Relevance::Relevant } else { Relevance::Irrelevant })
         };
-        let area = |items: Vec<(f64, Relevance)>| interpolated(items, Rule::Area);
-        for rule in [steps::<Vec<(f64, Relevance)>>, area] {
+        let by_steps = |items: Vec<(f64, Relevance)>| steps(items);
+        let by_area = |items: Vec<(f64, Relevance)>| interpolated(items, Rule::Area);
+        for rule in [by_steps, by_area] {
             let of = |scores: &[f64], hits: &[bool]| {
                 rule(scores.iter().copied().zip(hits.iter().copied()).map(relevant).collect())
             };

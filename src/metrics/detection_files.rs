@@ -75,7 +75,8 @@ pub fn write<'a>(
         // writing to a string does not fail
         let _ = writeln!(text, "{} {score} {x1} {y1} {x2} {y2}", id(*image));
     }
-    whole_file::write(path, text.as_bytes()).map_err(|source| ResultFileError::Unwritable { path: path.into(), source })
+    whole_file::write(path, text.as_bytes())
+        .map_err(|source| ResultFileError::Unwritable { path: path.into(), source })
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use crate::{
 use png::{BitDepth, ColorType, Decoder, Encoder, Limits, Transformations};
 use std::{
     fs::File,
-    io::BufReader,
+    io::{self, BufReader},
     path::Path,
 };
 
