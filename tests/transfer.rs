@@ -492,3 +492,69 @@ fn a_run_that_stays_below_what_is_expected_fails() -> anyhow::Result<()> {
     assert!(message.contains("`mpa`") && message.contains("map"), "{message}");
     Ok(())
 }
+
+/// Files as other people release them, with local response normalisation and BGR input, one-tower networks of
+/// torchvision, go through a probe and every head.
+#[test]
+fn files_of_other_methods_go_through_probes_and_heads() -> anyhow::Result<()> {
+    let home = Home::new()?;
+    let fixture = |name: &str| {
+        let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/weights/conventions");
+        dir.join(name).display().to_string()
+    };
+    let yaml = format!(
+        r#"
+name: others
+annotated: {{ source: {{ composite: {{ train: 6, val: 3, size: 48 }} }} }}
+backbone: {{ alexnet: {{ preset: caffenet, channels: [8, 8, 8, 8, 8], fc: 2 }} }}
+stages:
+  probe:
+    linear_probe:
+      data: {{ source: {{ scenes: {{ train: 20, val: 10, size: 64 }} }}, crop: 64 }}
+      backbones: {{ caffenet: {{ file: {caffenet} }} }}
+      probe: {{ layers: [conv1, norm1, conv2], dimensions: 100 }}
+      train: &train {{ steps: 2, batch: 2, optimizer: {{ sgd: {{ lr: 1e-3 }} }} }}
+  classification:
+    classification:
+      backbones: {{ caffenet: {{ file: {caffenet} }} }}
+      task: {{ train_from: [fc6], draws: 1 }}
+      train: *train
+  detection:
+    detection:
+      backbones: {{ caffenet: {{ file: {caffenet} }} }}
+      task:
+        proposals: {{ selective_search: {{ width: 48, smallest: 8 }} }}
+        scales: [96]
+        test_scale: 96
+      train: *train
+  segmentation:
+    segmentation:
+      backbones: {{ caffenet: {{ file: {caffenet} }} }}
+      train: {{ steps: 2, batch: 1, optimizer: {{ sgd: {{ lr: 1e-3 }} }} }}
+  svm:
+    svm:
+      annotated: {{ source: {{ composite: {{ train: 30, val: 8, size: 48 }} }} }}
+      backbone: {{ alexnet: {{ preset: torchvision, channels: [8, 8, 8, 8, 8], fc: 2 }} }}
+      backbones: {{ torchvision: {{ file: {torchvision} }} }}
+      features: {{ layers: [conv3], squash: 64 }}
+      side: 64
+      classifier: {{ costs: {{ list: [1] }}, folds: 2 }}
+"#,
+        caffenet = fixture("caffenet.caffemodel"),
+        torchvision = fixture("torchvision.pth"),
+    );
+    let experiment = home.load(&yaml, &[])?;
+    let Outcome::Finished { report: Some(report), .. } = experiment::run(&experiment, &home.options())?
+    else {
+        panic!("not finished")
+    };
+    assert!(report.text.contains("caffenet") && report.text.contains("torchvision"), "{}", report.text);
+    // Colour is for networks that see lightness.
+    let color = yaml.replace(
+        "task: { train_from: [fc6], draws: 1 }",
+        "task: { train_from: [fc6], draws: 1 }\n      input: color",
+    );
+    let error = experiment::run(&home.load(&color, &[])?, &home.options()).expect_err("it sees BGR");
+    assert!(format!("{error:#}").contains("`input: color` is for those that see lightness"), "{error:#}");
+    Ok(())
+}

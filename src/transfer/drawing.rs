@@ -3,8 +3,10 @@
 use crate::{
     boxes::Rect,
     data::{annotated::Mask, source::RgbImage, voc::mask::colour_map},
-    train::panel::Tile,
+    train::panel::{Tile, typeface},
 };
+use anyhow::{Result, anyhow};
+use plotters::prelude::*;
 
 /// How much of the picture shows through a mask.
 const THROUGH: f32 = 0.45;
@@ -17,6 +19,30 @@ pub fn class_colour(class: usize) -> [u8; 3] {
 /// The picture as a tile.
 pub fn tile(image: &RgbImage) -> Tile {
     (image.width, image.height, image.pixels.clone())
+}
+
+/// Height of a name on a picture, in pixels.
+const LETTERS: f64 = 12.0;
+
+/// Writes a name at the upper left corner of a box.
+///
+/// # Errors
+/// A typeface that cannot be drawn.
+pub fn name(tile: &mut Tile, bounds: &Rect, text: &str, colour: [u8; 3]) -> Result<()> {
+    let (width, height, pixels) = tile;
+    let inside = bounds.clipped((*width, *height));
+    let area = BitMapBackend::with_buffer(pixels, (*width as u32, *height as u32)).into_drawing_area();
+    let failed = |e: String| anyhow!("cannot write `{text}` on a picture: {e}");
+    let style = (typeface()?, LETTERS).into_text_style(&area).color(&WHITE);
+    let (w, h) = area.estimate_text_size(text, &style).map_err(|e| failed(e.to_string()))?;
+    let (x, y) = (inside.x1 as i32, inside.y1 as i32);
+    let ground = Rectangle::new(
+        [(x, y), (x + w as i32 + 3, y + h as i32 + 2)],
+        RGBColor(colour[0], colour[1], colour[2]).filled(),
+    );
+    area.draw(&ground).map_err(|e| failed(e.to_string()))?;
+    area.draw(&Text::new(text, (x + 2, y + 1), style)).map_err(|e| failed(e.to_string()))?;
+    area.present().map_err(|e| failed(e.to_string()))
 }
 
 /// Draws the outline of a box, two pixels thick.

@@ -24,7 +24,7 @@ use crate::{
     },
     rng::Rng,
     train::{
-        panel::panel,
+        panel::{Tile, panel},
         task::{Better, Metric, Panel, Step, Task},
     },
 };
@@ -229,6 +229,14 @@ impl Detection {
         outcome::decode(&rois, &scores, &offsets, &self.spread, self.val.set.size(index))
     }
 
+    /// A box with the name of its class.
+    fn draw(&self, tile: &mut Tile, bounds: &Rect, class: usize) -> Result<()> {
+        let colour = drawing::class_colour(class);
+        drawing::outline(tile, bounds, colour);
+        let name = self.val.set.classes().get(class).map_or("", String::as_str);
+        drawing::name(tile, bounds, name, colour)
+    }
+
     fn detect(&self, val: &mut Loader) -> Result<Vec<Vec<Found>>> {
         let classes = self.val.set.classes().len();
         let mut best = Best::new(classes, self.val.set.len(), &self.spec);
@@ -302,11 +310,11 @@ impl Task for Detection {
             let image = self.val.set.image(index)?;
             let (mut truth, mut found) = (drawing::tile(&image), drawing::tile(&image));
             for object in self.val.set.objects(index) {
-                drawing::outline(&mut truth, &object.bounds, drawing::class_colour(object.class));
+                self.draw(&mut truth, &object.bounds, object.class)?;
             }
             for (class, detections) in outcome.detections.iter().enumerate() {
                 for detection in detections.iter().filter(|d| d.image == index && d.score >= DRAWN) {
-                    drawing::outline(&mut found, &detection.bounds, drawing::class_colour(class));
+                    self.draw(&mut found, &detection.bounds, class)?;
                 }
             }
             tiles.push(vec![truth, found]);
