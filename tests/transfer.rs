@@ -147,7 +147,7 @@ fn mistakes_are_refused_before_anything_runs() {
         ("detection.task.frozen.through=conv0", "conv0"),
         ("svm.features.layers=[conv2,conv2]", "twice"),
         ("nonlinear.through=[]", "at least one layer"),
-        ("detection.backbones={x: {stage: svm}}", "trains no backbone"),
+        ("knn.backbones={x: {stage: svm}}", "trains no backbone"),
         ("annotated.source={catalog: cifar10}", "neither boxes nor masks"),
         ("annotated.source={catalog: voc2070}", "voc2007"),
         ("annotated.source={voc: {devkit: nowhere, train: train, val: val}}", "nowhere"),
@@ -457,6 +457,12 @@ fn the_papers_recipes_pass_check() -> anyhow::Result<()> {
     let picture = |(width, height)| image::RgbImage::from_pixel(width, height, image::Rgb([90, 80, 70]));
     let size = hueristic::data::voc::sbd::read_mask(&sbd.join("cls/2008_000001.mat"))?;
     picture((size.width as u32, size.height as u32)).save(sbd.join("img/2008_000001.jpg"))?;
+    let xml = fs::read_to_string(data.join("VOCdevkit/VOC2012/Annotations/000000.xml"))?;
+    let xml = xml.replace("<width>500", &format!("<width>{}", size.width));
+    let xml = xml.replace("<height>375", &format!("<height>{}", size.height));
+    let bounds = [("48", "2"), ("240", "2"), ("195", "4"), ("371", "4")];
+    let xml = bounds.iter().fold(xml, |xml, (from, to)| xml.replace(&format!(">{from}<"), &format!(">{to}<")));
+    fs::write(data.join("VOCdevkit/VOC2012/Annotations/2008_000001.xml"), xml)?;
 
     let options = experiment::RunOptions { locations: Locations { data: Some(data) }, ..home.options() };
     for (name, parts) in [
@@ -533,8 +539,8 @@ stages:
       train: {{ steps: 2, batch: 1, optimizer: {{ sgd: {{ lr: 1e-3 }} }} }}
   svm:
     svm:
-      annotated: {{ source: {{ composite: {{ train: 30, val: 8, size: 48 }} }} }}
-      backbone: {{ alexnet: {{ preset: torchvision, channels: [8, 8, 8, 8, 8], fc: 2 }} }}
+      annotated: {{ source: {{ composite: {{ train: 60, val: 8, size: 48 }} }} }}
+      backbone: {{ alexnet: {{ preset: torchvision, channels: [8, 8, 16, 8, 8], fc: 2 }} }}
       backbones: {{ torchvision: {{ file: {torchvision} }} }}
       features: {{ layers: [conv3], squash: 64 }}
       side: 64
