@@ -461,7 +461,8 @@ fn the_papers_recipes_pass_check() -> anyhow::Result<()> {
     let xml = xml.replace("<width>500", &format!("<width>{}", size.width));
     let xml = xml.replace("<height>375", &format!("<height>{}", size.height));
     let bounds = [("48", "2"), ("240", "2"), ("195", "4"), ("371", "4")];
-    let xml = bounds.iter().fold(xml, |xml, (from, to)| xml.replace(&format!(">{from}<"), &format!(">{to}<")));
+    let xml =
+        bounds.iter().fold(xml, |xml, (from, to)| xml.replace(&format!(">{from}<"), &format!(">{to}<")));
     fs::write(data.join("VOCdevkit/VOC2012/Annotations/2008_000001.xml"), xml)?;
 
     let options = experiment::RunOptions { locations: Locations { data: Some(data) }, ..home.options() };

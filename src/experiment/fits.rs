@@ -1,12 +1,6 @@
 //! How each kind of stage is built, fitted, and leaves its results behind.
 
-use super::{
-    RunOptions,
-    backbones::Wanted,
-    colors,
-    job::{Job, Work},
-    sets::Plain,
-};
+use super::{RunOptions, backbones::Wanted, colors, job::Job, sets::Plain, work::Work};
 use crate::{
     backbones::{BackboneSpec, data_init::initialize, exchange, network::Network},
     data::loader::{Loader, Pass},

@@ -1,29 +1,19 @@
 //! One fit of an experiment: a stage, a seed and, for a probe, one backbone. Its directory's name ends in the hash of
 //! all that decides its result, so that nothing is computed twice and nothing stale is taken for new.
 
-use super::{RunOptions, fits, sets::Sets};
+use super::{
+    RunOptions, fits,
+    sets::Sets,
+    work::{Piece, Work, pieces},
+};
 use crate::{
-    data::{
-        annotated_source::{AnnotatedSpec, Lists},
-        beside::named_like,
-        source::{Dataset as _, Locations},
-    },
+    data::{beside::named_like, source::Dataset as _},
     hub,
-    pretext::{PretextSpec, color_prior::PriorSpec},
-    probe::{knn::KnnSpec, low_shot::LowShotSpec, svm::SvmSpec},
     spec::{
         self,
-        experiment::{
-            ColorEvaluationStage, Experiment, InitSpec, LinearProbeStage, MethodSpec, PretextStage, Stage,
-            SupervisedStage, WeightSource,
-        },
-        names::Named,
-        transfer::{NonlinearProbeStage, ReadoutStage, TransferStage},
+        experiment::{Experiment, Stage},
     },
     train::{manifest, run_dir::RunDir},
-    transfer::{
-        classification::ClassificationSpec, detection::DetectionSpec, segmentation::SegmentationSpec,
-    },
 };
 use anyhow::{Context, Result};
 use serde::Serialize;
@@ -31,169 +21,6 @@ use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
 };
-
-/// What a job does, with all that it needs from the spec.
-#[derive(Clone, Debug, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Work {
-    Pretext(PretextStage),
-    Supervised(SupervisedStage),
-    LinearProbe {
-        init: InitSpec,
-        #[serde(flatten)]
-        stage: LinearProbeStage,
-    },
-    ColorEvaluation {
-        method: MethodSpec,
-        #[serde(flatten)]
-        stage: ColorEvaluationStage,
-    },
-    NonlinearProbe {
-        init: InitSpec,
-        #[serde(flatten)]
-        stage: NonlinearProbeStage,
-    },
-    Svm {
-        init: InitSpec,
-        #[serde(flatten)]
-        stage: ReadoutStage<SvmSpec>,
-    },
-    LowShot {
-        init: InitSpec,
-        #[serde(flatten)]
-        stage: ReadoutStage<LowShotSpec>,
-    },
-    Knn {
-        init: InitSpec,
-        #[serde(flatten)]
-        stage: ReadoutStage<KnnSpec>,
-    },
-    Classification {
-        init: InitSpec,
-        #[serde(flatten)]
-        stage: TransferStage<ClassificationSpec>,
-    },
-    Detection {
-        init: InitSpec,
-        #[serde(flatten)]
-        stage: Box<TransferStage<DetectionSpec>>,
-    },
-    Segmentation {
-        init: InitSpec,
-        #[serde(flatten)]
-        stage: TransferStage<SegmentationSpec>,
-    },
-}
-
-impl Work {
-    /// Names the random streams; jobs of one kind and seed see the same batches.
-    pub fn kind(&self) -> &'static str {
-        match self {
-            Self::Pretext(_) => "pretext",
-            Self::Supervised(_) => "supervised",
-            Self::LinearProbe { .. } => "linear_probe",
-            Self::ColorEvaluation { .. } => "color_evaluation",
-            Self::NonlinearProbe { .. } => "nonlinear_probe",
-            Self::Svm { .. } => "svm",
-            Self::LowShot { .. } => "low_shot",
-            Self::Knn { .. } => "knn",
-            Self::Classification { .. } => "classification",
-            Self::Detection { .. } => "detection",
-            Self::Segmentation { .. } => "segmentation",
-        }
-    }
-
-    /// The backbone that it measures.
-    fn init(&self) -> Option<&InitSpec> {
-        match self {
-            Self::LinearProbe { init, .. }
-            | Self::NonlinearProbe { init, .. }
-            | Self::Svm { init, .. }
-            | Self::LowShot { init, .. }
-            | Self::Knn { init, .. }
-            | Self::Classification { init, .. }
-            | Self::Detection { init, .. }
-            | Self::Segmentation { init, .. } => Some(init),
-            Self::Pretext(_) | Self::Supervised(_) | Self::ColorEvaluation { .. } => None,
-        }
-    }
-
-    /// The weight file that it starts from, as the spec names it.
-    fn weights(&self) -> Option<&Path> {
-        match self {
-            Self::Pretext(PretextStage { init_from: Some(WeightSource::File(path)), .. }) => Some(path),
-            Self::ColorEvaluation { method: MethodSpec::File(path), .. } => Some(path),
-            _ => self.init().and_then(InitSpec::file),
-        }
-    }
-
-    /// The weight file of the classifier that judges it.
-    fn classifier(&self) -> Option<&Path> {
-        match self {
-            Self::ColorEvaluation { stage, .. } => {
-                stage.evaluation.classifier.as_ref().map(|classifier| classifier.weights.as_path())
-            }
-            _ => None,
-        }
-    }
-
-    /// The folder of finished pictures that it measures.
-    fn pictures(&self) -> Option<&Path> {
-        match self {
-            Self::ColorEvaluation { method: MethodSpec::Pictures(dir), .. } => Some(dir),
-            _ => None,
-        }
-    }
-
-    /// The file that its prior is read from.
-    fn prior(&self) -> Option<&Path> {
-        match self {
-            Self::Pretext(PretextStage { task: PretextSpec::Colorization(spec), .. }) => {
-                prior_file(&spec.prior).filter(|_| spec.needs_prior())
-            }
-            Self::ColorEvaluation { stage, .. } => prior_file(&stage.evaluation.prior),
-            _ => None,
-        }
-    }
-
-    /// The files of boxes that it reads.
-    fn proposals(&self) -> Vec<&Path> {
-        match self {
-            Self::Detection { stage, .. } => stage.task.proposals.files(),
-            _ => vec![],
-        }
-    }
-
-    /// The stage that it builds on.
-    fn upstream(&self) -> Option<&str> {
-        match self {
-            Self::Pretext(PretextStage { init_from: Some(WeightSource::Stage(stage)), .. }) => Some(stage),
-            Self::ColorEvaluation { method: MethodSpec::Stage(stage), .. } => Some(stage),
-            _ => self.init().and_then(InitSpec::stage),
-        }
-    }
-
-    /// Opens what it trains and is measured on.
-    ///
-    /// # Errors
-    /// Data that cannot be opened.
-    fn open(&self, at: &Locations) -> Result<Sets> {
-        let annotated = |spec: Option<&AnnotatedSpec>, lists| Sets::annotated(spec, lists, at);
-        match self {
-            Self::Pretext(s) => Sets::plain(s.data.as_ref(), at),
-            Self::Supervised(s) => Sets::plain(s.data.as_ref(), at),
-            Self::LinearProbe { stage, .. } => Sets::plain(stage.data.as_ref(), at),
-            Self::ColorEvaluation { stage, .. } => Sets::plain(stage.data.as_ref(), at),
-            Self::NonlinearProbe { stage, .. } => Sets::plain(stage.data.as_ref(), at),
-            Self::Svm { stage, .. } => annotated(stage.annotated.as_ref(), Lists::Main),
-            Self::LowShot { stage, .. } => annotated(stage.annotated.as_ref(), Lists::Main),
-            Self::Knn { stage, .. } => annotated(stage.annotated.as_ref(), Lists::Main),
-            Self::Classification { stage, .. } => annotated(stage.annotated.as_ref(), Lists::Main),
-            Self::Detection { stage, .. } => annotated(stage.annotated.as_ref(), Lists::Main),
-            Self::Segmentation { stage, .. } => annotated(stage.annotated.as_ref(), Lists::Segmentation),
-        }
-    }
-}
 
 /// One fit.
 pub struct Job {
@@ -253,51 +80,13 @@ impl Job {
         finished: &Finished,
         options: &RunOptions,
     ) -> Result<Vec<Self>> {
-        let labelled = |row: Option<&str>, variant: Option<&str>, work| {
-            let label = std::iter::once(name).chain(row).chain(variant).collect::<Vec<_>>().join("-");
-            let job = Self::new(experiment, &label, row, seed, work, finished, options);
+        let job = |Piece { row, variant, work }| {
+            let parts = [Some(name), row.as_deref(), variant.as_deref()];
+            let label = parts.into_iter().flatten().collect::<Vec<_>>().join("-");
+            let job = Self::new(experiment, &label, row.as_deref(), seed, work, finished, options);
             job.with_context(|| format!("stage `{name}` cannot start"))
         };
-        let job = |row: Option<&str>, work| labelled(row, None, work);
-        let named = |row: &str, layer: &str, work| labelled(Some(row), Some(layer), work);
-        let each = |rows: &Named<InitSpec>, work: &dyn Fn(InitSpec) -> Work| -> Result<Vec<Self>> {
-            rows.iter().map(|(row, init)| job(Some(row), work(init.clone()))).collect()
-        };
-        match stage {
-            Stage::Pretext(s) => Ok(vec![job(None, Work::Pretext(s.clone()))?]),
-            Stage::Supervised(s) => Ok(vec![job(None, Work::Supervised(s.clone()))?]),
-            Stage::LinearProbe(s) => each(&s.backbones, &|init| Work::LinearProbe { init, stage: s.clone() }),
-            Stage::ColorEvaluation(s) => {
-                let evaluation = |(row, method): (&str, &MethodSpec)| {
-                    job(Some(row), Work::ColorEvaluation { method: method.clone(), stage: s.clone() })
-                };
-                s.methods.iter().map(evaluation).collect()
-            }
-            Stage::NonlinearProbe(s) => {
-                let jobs = s.through.iter().map(|layer| {
-                    let stage = NonlinearProbeStage { through: vec![layer.clone()], ..s.clone() };
-                    let work = |init| Work::NonlinearProbe { init, stage: stage.clone() };
-                    s.backbones.iter().map(|(row, init)| named(row, layer, work(init.clone()))).collect()
-                });
-                jobs.collect::<Result<Vec<Vec<Self>>>>().map(|jobs| jobs.into_iter().flatten().collect())
-            }
-            Stage::Svm(s) => each(&s.backbones, &|init| Work::Svm { init, stage: s.clone() }),
-            Stage::LowShot(s) => each(&s.backbones, &|init| Work::LowShot { init, stage: s.clone() }),
-            Stage::Knn(s) => each(&s.backbones, &|init| Work::Knn { init, stage: s.clone() }),
-            Stage::Classification(s) => {
-                let jobs = s.task.train_from.iter().map(|layer| {
-                    let task = ClassificationSpec { train_from: vec![layer.clone()], ..s.task.clone() };
-                    let stage = TransferStage { task, ..s.clone() };
-                    let work = |init| Work::Classification { init, stage: stage.clone() };
-                    s.backbones.iter().map(|(row, init)| named(row, layer, work(init.clone()))).collect()
-                });
-                jobs.collect::<Result<Vec<Vec<Self>>>>().map(|jobs| jobs.into_iter().flatten().collect())
-            }
-            Stage::Detection(s) => each(&s.backbones, &|init| Work::Detection { init, stage: s.clone() }),
-            Stage::Segmentation(s) => {
-                each(&s.backbones, &|init| Work::Segmentation { init, stage: s.clone() })
-            }
-        }
+        pieces(stage).into_iter().map(job).collect()
     }
 
     fn new(
@@ -329,7 +118,7 @@ impl Job {
             data: sets.fingerprints(),
             upstream: upstream.map(|(_, hash)| hash.as_str()),
             files,
-            work: &only_row(work.clone()),
+            work: &work.alone(),
         };
         let hash = spec::hash(&inputs)?;
         let spec = spec::resolved_yaml(&inputs)?;
@@ -371,33 +160,9 @@ impl Job {
     }
 }
 
-fn prior_file(prior: &PriorSpec) -> Option<&Path> {
-    match prior {
-        PriorSpec::File(path) => Some(path),
-        PriorSpec::Measured { .. } => None,
-    }
-}
-
 fn content(path: &Path) -> Result<String> {
     manifest::sha256(path)
         .with_context(|| format!("cannot read {}: give the path of a file that is there", path.display()))
-}
-
-/// A probe of one backbone does not depend on which others the table has, nor a method's evaluation on other methods.
-fn only_row(mut work: Work) -> Work {
-    match &mut work {
-        Work::LinearProbe { stage, .. } => stage.backbones = Default::default(),
-        Work::ColorEvaluation { stage, .. } => stage.methods = Default::default(),
-        Work::NonlinearProbe { stage, .. } => stage.backbones = Default::default(),
-        Work::Svm { stage, .. } => stage.backbones = Default::default(),
-        Work::LowShot { stage, .. } => stage.backbones = Default::default(),
-        Work::Knn { stage, .. } => stage.backbones = Default::default(),
-        Work::Classification { stage, .. } => stage.backbones = Default::default(),
-        Work::Detection { stage, .. } => stage.backbones = Default::default(),
-        Work::Segmentation { stage, .. } => stage.backbones = Default::default(),
-        Work::Pretext(_) | Work::Supervised(_) => {}
-    }
-    work
 }
 
 /// Where the fit with this hash lies: in `home`, or wherever below `out` another experiment has finished it.

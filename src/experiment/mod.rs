@@ -10,10 +10,11 @@ mod colors;
 mod expected; // results against what the spec expects
 mod fits;
 mod job;
-pub mod publish;
+pub mod publish; // a finished run made ready for the hub
 mod readouts; // SVMs, nearest neighbours, non-linear probes
 mod sets;
-mod transfer; // classification, detection, segmentation // a finished run made ready for the hub
+mod transfer; // classification, detection, segmentation
+mod work; // stages taken apart into fits
 
 pub use check::check;
 
