@@ -451,9 +451,12 @@ fn the_verbs_follow_one_another() {
     verb(
         "rescale start.safetensors even.safetensors --pictures spec.yaml",
         0,
-        &["ratio of", "input scale", "absorbed first"],
+        &["ratio of", "absorbed first"],
     );
+    let scaled = "rescale start.safetensors scaled.safetensors --pictures spec.yaml --with-input";
+    verb(scaled, 0, &["ratio of", "input scale"]);
     verb("colour plain.safetensors lab.safetensors", 0, &["Lab"]);
+    verb("inspect lab.safetensors", 0, &["input: lab"]);
     verb("colour lab.safetensors more.safetensors", 1, &["lab.safetensors", "3 channels"]);
     verb("fc even.safetensors flat.safetensors", 0, &["fc6, fc7 are matrices"]);
     verb("conv flat.safetensors back.safetensors", 0, &["convolutions"]);

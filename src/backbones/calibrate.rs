@@ -14,8 +14,8 @@
 //! expects s·(L − 50), with s 0.693. Here s is a factor on the input that takes part like a layer, and is multiplied into
 //! the first convolution at the end: s·(L − 50) into W is L − 50 into s·W, zero padding included, so that all networks
 //! here keep taking L − 50. The function is the same; a step of the same learning rate is not: conv1 then learns as if
-//! its rate were 1/s² of what it is there, and its own r is r*/s². With `input: false` only the layers that are trained
-//! are balanced. A single factor has one gradient, a matter of chance; it is taken per picture and its squares are added,
+//! its rate were 1/s² of what it is there, and its own r is r*/s². So by default (`input: false`) only the layers that are
+//! trained are balanced, and every one of them ends with the same r. A single factor has one gradient, a matter of chance; it is taken per picture and its squares are added,
 //! which has the same mean over random output gradients.
 //!
 //! Not here: networks with batch normalisation (absorb it first) or with other layers that are not homogeneous.
@@ -53,7 +53,7 @@ pub struct CalibrationSpec {
 
 impl Default for CalibrationSpec {
     fn default() -> Self {
-        Self { rounds: Count::of(10), tolerance: Positive::of(0.01), input: true }
+        Self { rounds: Count::of(10), tolerance: Positive::of(0.01), input: false }
     }
 }
 
@@ -104,7 +104,10 @@ impl fmt::Display for Calibration {
             self.rounds.len(),
             100.0 * last.spread()
         )?;
-        write!(f, "{:.4e}; input scale {:.4}, now in the first convolution", last.target, self.input_scale)?;
+        write!(f, "{:.4e}", last.target)?;
+        if self.layers.first().is_some_and(|layer| layer == "input") {
+            write!(f, "; input scale {:.4}, now in the first convolution", self.input_scale)?;
+        }
         if !self.homogeneous {
             write!(f, "\nthe network is not homogeneous: scaling its layers has changed its function")?;
         }

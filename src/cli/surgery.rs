@@ -9,6 +9,7 @@ use crate::{
         calibrate::{CalibrationSpec, calibrate},
         data_init::{DataInitSpec, Filters, initialize},
         exchange,
+        input::Input,
         network::Network,
         surgery::{difference, grey_to_lab, to_convolutions, to_matrices},
         table::Layer,
@@ -125,9 +126,10 @@ pub(super) struct RescaleArgs {
     pictures: PathBuf,
     #[command(flatten)]
     drawing: Drawing,
-    /// Balance the trained layers alone, without a factor on the input
+    /// Let a factor on the input take part as a layer, as the authors' code does; it goes into the first convolution, which
+    /// then learns at another rate than the others
     #[arg(long)]
-    without_input: bool,
+    with_input: bool,
 }
 
 /// A weight file with the network that it is for.
@@ -221,11 +223,16 @@ fn may_write(path: &Path, overwrite: bool) -> Result<()> {
 }
 
 /// Batches of pictures as network inputs.
-fn draw(spec: &DataSpec, batches: usize, batch: usize, drawing: &Drawing, rng: &Rng) -> Result<Vec<Tensor>> {
+fn draw(
+    spec: &DataSpec,
+    (input, batches, batch): (Input, usize, usize),
+    drawing: &Drawing,
+    rng: &Rng,
+) -> Result<Vec<Tensor>> {
     let set = source::open(spec, Split::Train, &locations(drawing.data.as_ref()))?;
     let batch = batch.min(set.len());
     let mut loader = Loader::new(set, spec, Pass::Train, batch, rng, &Device::Cpu)?;
-    inputs(&mut loader, batches)
+    inputs(&mut loader, input, batches)
 }
 
 pub(super) fn init(args: &InitArgs) -> Result<Done> {
@@ -254,10 +261,10 @@ pub(super) fn init(args: &InitArgs) -> Result<Done> {
     })?;
     let batch = stage.train().map_or(16, |train| train.batch.get());
     let rng = Rng::new(args.drawing.seed).split("data init");
-    let (mut params, build) = (Params::new(&Device::Cpu), unheaded(true));
+    let (mut params, build) = (Params::new(&Device::Cpu), unheaded(backbone, true));
     let net = backbone.build(&build, &mut params, &rng.split("init"))?;
     wanted.last(net.layers()).map_err(|error| Usage(error.to_string()))?;
-    let pictures = draw(data, wanted.batches.get(), batch, &args.drawing, &rng)?;
+    let pictures = draw(data, (net.input(), wanted.batches.get(), batch), &args.drawing, &rng)?;
     let reports = initialize(&wanted, &net, &params, &pictures, &rng)?;
     let metadata = BTreeMap::from([
         ("backbone".to_string(), spec::resolved_yaml(backbone)?),
@@ -272,8 +279,9 @@ pub(super) fn init(args: &InitArgs) -> Result<Done> {
 }
 
 /// The network of pretext training but for its head.
-fn unheaded(batch_norm: bool) -> Build {
-    Build { graph: Graph::Pretext, batch_norm, input_channels: 1, outputs: None }
+fn unheaded(backbone: &BackboneSpec, batch_norm: bool) -> Build {
+    let input_channels = backbone.input().channels();
+    Build { graph: Graph::Pretext, batch_norm, input_channels, outputs: None }
 }
 
 pub(super) fn absorb(files: &InOut) -> Result<Done> {
@@ -327,9 +335,9 @@ pub(super) fn rescale(args: &RescaleArgs) -> Result<Done> {
     let data =
         DataSpec { crop: Count::of(side), resize: data.resize.filter(|r| r.get() >= side), ..data.clone() };
     let rng = Rng::new(args.drawing.seed).split("calibration");
-    let pictures = draw(&data, 1, CALIBRATED_ON, &args.drawing, &rng)?;
+    let pictures = draw(&data, (net.input(), 1, CALIBRATED_ON), &args.drawing, &rng)?;
     let batch = pictures.first().context("no pictures were drawn")?;
-    let spec = CalibrationSpec { input: !args.without_input, ..CalibrationSpec::default() };
+    let spec = CalibrationSpec { input: args.with_input, ..CalibrationSpec::default() };
     let calibration = calibrate(&spec, &net, &params, batch, &rng)?;
     opened.metadata.remove("colorization");
     opened.metadata.insert("calibration".into(), spec::resolved_yaml(&spec)?);
@@ -348,9 +356,13 @@ pub(super) fn rescale(args: &RescaleArgs) -> Result<Done> {
 }
 
 pub(super) fn colour(files: &InOut) -> Result<Done> {
-    let opened = Opened::of(files)?;
+    let mut opened = Opened::of(files)?;
     let (_, layers) = opened.layers(false, true);
     let tensors = grey_to_lab(&layers, &opened.tensors).with_context(|| files.input.display().to_string())?;
+    // The header must say what the weights see from now on.
+    let backbone = spec::resolved_yaml(&opened.spec.with_input(Input::Lab))?;
+    opened.metadata.insert("backbone".into(), backbone);
+    opened.metadata.remove("input");
     opened.save(&tensors, &files.output)?;
     let what = "takes Lab (L − 50, a, b); the weights of a and b are zero";
     Ok(Done::ok(format!("{}: {what}", files.output.display())))

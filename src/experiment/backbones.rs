@@ -3,7 +3,7 @@
 
 use super::{
     fits::{Fit, INPUT, WEIGHTS, given},
-    sets::Sets,
+    sets::{AnnotatedSets, Plain, Sets},
 };
 use crate::{
     backbones::{
@@ -21,7 +21,7 @@ use crate::{
         loader::{Feed, Loader, Pass},
     },
     nn::{layers::Fillers, params::Params, weights},
-    pretext::channels::Channels,
+    pretext::{channels::Channels, inputs::inputs},
     spec::experiment::InitSpec,
     transfer::Colors,
 };
@@ -63,8 +63,19 @@ impl Fit<'_> {
         wanted: &Wanted,
     ) -> Result<(Network, Params)> {
         let (spec, tensors) = self.prepared(init, fallback)?;
+        self.assembled(init, &spec, tensors, wanted)
+    }
+
+    /// The network that a stage needs of an architecture and its prepared weights.
+    pub fn assembled(
+        &self,
+        init: &InitSpec,
+        spec: &BackboneSpec,
+        tensors: Option<Tensors>,
+        wanted: &Wanted,
+    ) -> Result<(Network, Params)> {
         let input = wanted.colors.input(spec.input());
-        let tensors = tensors.map(|tensors| coloured(&spec, tensors, input)).transpose()?;
+        let tensors = tensors.map(|tensors| coloured(spec, tensors, input)).transpose()?;
         let spec = spec.with_input(input);
         let build = Build {
             graph: wanted.graph,
@@ -93,16 +104,6 @@ impl Fit<'_> {
             None => {}
         }
         Ok((net, params))
-    }
-
-    /// The side of the square that the row's backbone is made for.
-    pub fn crop_of(&self, init: &InitSpec, fallback: Option<&BackboneSpec>) -> Result<usize> {
-        let path = match (init.stage(), init.file()) {
-            (Some(_), _) => self.upstream()?.join(WEIGHTS),
-            (_, Some(_)) => self.weights()?.to_path_buf(),
-            _ => return Ok(given(fallback, "backbone")?.crop()),
-        };
-        Ok(self.trained(&path, fallback)?.0.crop())
     }
 
     /// The architecture, and the weights of its transfer graph without batch normalisation; none of random ones.
@@ -182,29 +183,22 @@ impl Fit<'_> {
     /// Batches of what a network reads, from squares of at least `side` pixels of the training pictures.
     pub fn inputs(&self, batches: usize, input: Input, side: usize) -> Result<Vec<Tensor>> {
         let rng = self.rng.split("inputs");
-        let feed = |len: usize| Feed {
-            batch: BATCH.min(len),
-            pass: Pass::Train,
-            flip: true,
-            max_bad: 0.1,
-            threads: None,
+        let feed = |len: usize, max_bad, threads| {
+            let batch = BATCH.min(len);
+            Feed { batch, pass: Pass::Train, flip: true, max_bad, threads }
         };
         let mut loader = match &self.job.sets {
-            Sets::Plain(sets) => {
-                let resize = sets.spec.resize.map(|short| short.get());
-                let framing = Framing::Crop { resize, crop: sets.spec.crop.get().max(side) };
-                Loader::framed(sets.train.clone(), framing, feed(sets.train.len()), &rng, self.device)?
+            Sets::Plain(Plain { spec, train, .. }) => {
+                let (resize, crop) = (spec.resize.map(|short| short.get()), spec.crop.get().max(side));
+                let feed = feed(train.len(), spec.max_bad.get(), spec.threads.map(|n| n.get()));
+                Loader::framed(train.clone(), Framing::Crop { resize, crop }, feed, &rng, self.device)?
             }
-            Sets::Annotated(sets) => {
-                let framing = Framing::RandomScale { side };
-                Loader::framed(sets.train.clone(), framing, feed(sets.train.len()), &rng, self.device)?
+            Sets::Annotated(AnnotatedSets { spec, train, .. }) => {
+                let feed = feed(train.len(), spec.max_bad.get(), spec.threads.map(|n| n.get()));
+                Loader::framed(train.clone(), Framing::RandomScale { side }, feed, &rng, self.device)?
             }
         };
-        let next = |_| {
-            let batch = loader.next_batch()?.context("the training pictures have an end")?;
-            Ok(input.read(&batch.pixels)?)
-        };
-        (0..batches).map(next).collect()
+        inputs(&mut loader, input, batches)
     }
 
     /// For messages: where the weights come from.

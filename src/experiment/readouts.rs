@@ -1,6 +1,6 @@
 //! Classifiers on frozen features, and new layers above frozen ones, as fits.
 
-use super::{backbones::Wanted, fits::Fit, transfer::Found};
+use super::{backbones::Wanted, fits::Fit, transfer::protocol};
 use crate::{
     backbones::network::Network,
     data::{
@@ -16,7 +16,7 @@ use crate::{
         nonlinear::NonlinearProbeSpec,
         svm::{self, SvmSpec},
     },
-    report::transfer::{TransferMetric, TransferTask},
+    report::transfer::{TransferMetric, TransferRow, TransferTask},
     spec::{
         experiment::InitSpec,
         transfer::{NonlinearProbeStage, ReadoutStage},
@@ -49,7 +49,7 @@ impl Fit<'_> {
             let report = svm::run(&stage.classifier, &train, &val, &classes, &self.rng.split(&layer))
                 .with_context(|| format!("layer {layer}"))?;
             let per_class = report.classes.iter().map(|c| (c.class.clone(), c.average_precision)).collect();
-            found.push(precision(TransferTask::Svm, layer, report.mean_average_precision, per_class));
+            found.push(self.precision(TransferTask::Svm, layer, report.mean_average_precision, per_class));
         }
         self.leave(found, "linear SVM", run)
     }
@@ -66,7 +66,12 @@ impl Fit<'_> {
             let shots = low_shot::run(&stage.classifier, &train, &val, &classes, &self.rng.split(&layer))
                 .with_context(|| format!("layer {layer}"))?;
             found.extend(shots.into_iter().map(|shot| {
-                precision(TransferTask::LowShot, format!("{layer}, {}", shot.k), shot.mean, BTreeMap::new())
+                self.precision(
+                    TransferTask::LowShot,
+                    format!("{layer}, {}", shot.k),
+                    shot.mean,
+                    BTreeMap::new(),
+                )
             }));
         }
         self.leave(found, "low-shot linear SVM", run)
@@ -83,7 +88,12 @@ impl Fit<'_> {
             let results = knn::mean_average_precision(&stage.classifier, &train, &val)
                 .with_context(|| format!("layer {layer}"))?;
             found.extend(results.into_iter().map(|result| {
-                precision(TransferTask::Knn, format!("{layer}, {}", result.k), result.value, BTreeMap::new())
+                self.precision(
+                    TransferTask::Knn,
+                    format!("{layer}, {}", result.k),
+                    result.value,
+                    BTreeMap::new(),
+                )
             }));
         }
         self.leave(found, "nearest neighbours", run)
@@ -103,7 +113,8 @@ impl Fit<'_> {
         if let Some(metrics) = &ended {
             let top1 =
                 metrics.iter().find(|m| m.name == "top1").context("the fit ended without a validation")?;
-            let found = Found {
+            let found = TransferRow {
+                backbone: self.row(),
                 task: TransferTask::Nonlinear,
                 variant: through,
                 input: Colors::Gray,
@@ -111,8 +122,7 @@ impl Fit<'_> {
                 value: top1.value,
                 per_class: BTreeMap::new(),
             };
-            let images = stage.train.batch.get() * stage.train.iter_size.get();
-            self.leave_transfer(vec![found], &format!("{} steps of {images}", stage.train.steps), run)?;
+            self.leave_transfer(vec![found], &protocol(&stage.train), run)?;
         }
         Ok(ended)
     }
@@ -120,9 +130,9 @@ impl Fit<'_> {
     /// Features of every layer that the stage names.
     fn matrices<C>(&self, init: &InitSpec, stage: &ReadoutStage<C>) -> Result<Matrices> {
         let wanted = Wanted::frozen(&stage.features.layers);
-        let side = stage.side.map(|side| side.get());
-        let (net, _) = self.backbone(init, stage.backbone.as_ref(), &wanted)?;
-        let side = side.map_or_else(|| self.crop_of(init, stage.backbone.as_ref()), Ok)?;
+        let (spec, tensors) = self.prepared(init, stage.backbone.as_ref())?;
+        let side = stage.side.map_or(spec.crop(), |side| side.get());
+        let (net, _) = self.assembled(init, &spec, tensors, &wanted)?;
         let sets = self.annotated()?;
         let train = self.features(&net, &sets.train, &stage.features, side, "training features")?;
         let val = self.features(&net, &sets.val, &stage.features, side, "validation features")?;
@@ -159,8 +169,13 @@ impl Fit<'_> {
     }
 
     /// Writes the results; the metrics are the same numbers.
-    fn leave(&self, found: Vec<Found>, protocol: &str, run: &mut RunDir) -> Result<Option<Vec<Metric>>> {
-        let metric = |found: &Found| Metric {
+    fn leave(
+        &self,
+        found: Vec<TransferRow>,
+        protocol: &str,
+        run: &mut RunDir,
+    ) -> Result<Option<Vec<Metric>>> {
+        let metric = |found: &TransferRow| Metric {
             name: found.variant.clone(),
             value: found.value,
             better: Better::Higher,
@@ -169,14 +184,15 @@ impl Fit<'_> {
         self.leave_transfer(found, protocol, run)?;
         Ok(Some(metrics))
     }
-}
 
-fn precision(
-    task: TransferTask,
-    variant: String,
-    value: f64,
-    per_class: BTreeMap<String, Option<f64>>,
-) -> Found {
-    let (input, metric) = (Colors::Gray, TransferMetric::MeanAveragePrecision);
-    Found { task, variant, input, metric, value, per_class }
+    fn precision(
+        &self,
+        task: TransferTask,
+        variant: String,
+        value: f64,
+        per_class: BTreeMap<String, Option<f64>>,
+    ) -> TransferRow {
+        let (input, metric) = (Colors::Gray, TransferMetric::MeanAveragePrecision);
+        TransferRow { backbone: self.row(), task, variant, input, metric, value, per_class }
+    }
 }

@@ -29,23 +29,12 @@ use crate::{
 };
 use anyhow::{Context, Result};
 use std::{
-    collections::BTreeMap,
     path::{Path, PathBuf},
     sync::Arc,
 };
 
 /// Pictures in a batch of a test on crops.
 const TEST_BATCH: usize = 32;
-
-/// What a transfer stage found, as its table wants it.
-pub(super) struct Found {
-    pub task: TransferTask,
-    pub variant: String,
-    pub input: Colors,
-    pub metric: TransferMetric,
-    pub value: f64,
-    pub per_class: BTreeMap<String, Option<f64>>,
-}
 
 impl Fit<'_> {
     pub(super) fn classification(
@@ -68,7 +57,8 @@ impl Fit<'_> {
         let ended = self.fit_on(&mut task, (&mut train, &mut val), &stage.train, run)?;
         if ended.is_some() {
             let per_class = task.last().iter().map(|c| (c.class.clone(), c.average_precision)).collect();
-            let found = Found {
+            let found = TransferRow {
+                backbone: self.row(),
                 task: TransferTask::Classification,
                 variant: ClassificationSpec::column(train_from),
                 input: stage.input,
@@ -107,7 +97,8 @@ impl Fit<'_> {
                 detection_files::write(&path, detections, |image| sets.val.id(image))?;
             }
             let per_class = scores.classes.iter().map(|c| (c.class.clone(), c.average_precision)).collect();
-            let found = Found {
+            let found = TransferRow {
+                backbone: self.row(),
                 task: TransferTask::Detection,
                 variant: String::new(),
                 input: stage.input,
@@ -127,7 +118,7 @@ impl Fit<'_> {
         run: &mut RunDir,
     ) -> Result<Option<Vec<Metric>>> {
         let (sets, spec) = (self.annotated()?, &stage.task);
-        let head = Some((sets.train.classes().len() + 1, zero()));
+        let head = Some((sets.train.classes().len() + 1, SegmentationSpec::head()));
         let wanted = Wanted { graph: Graph::Dense, head, colors: stage.input, taps: None };
         let (mut net, mut params) = self.backbone(init, stage.backbone.as_ref(), &wanted)?;
         freeze(spec.frozen.as_ref(), stage.input, &mut net, &mut params)?;
@@ -143,7 +134,8 @@ impl Fit<'_> {
             let scores = task.last().context("the fit ended without a validation")?;
             let names = std::iter::once("background").chain(sets.val.classes().iter().map(String::as_str));
             let per_class = names.map(String::from).zip(scores.class_iu.iter().copied()).collect();
-            let found = Found {
+            let found = TransferRow {
+                backbone: self.row(),
                 task: TransferTask::Segmentation,
                 variant: String::new(),
                 input: stage.input,
@@ -189,29 +181,28 @@ impl Fit<'_> {
     fn leave_masks(&self, task: &Segmentation, set: &dyn Annotated, dir: &Path) -> Result<()> {
         std::fs::create_dir_all(dir).with_context(|| format!("cannot create {}", dir.display()))?;
         for index in 0..set.len() {
-            write_indices(&dir.join(format!("{}.png", set.id(index))), &task.predict(&set.image(index)?)?)?;
+            // A picture that cannot be read was counted and named by the loader.
+            if let Ok(image) = set.image(index) {
+                write_indices(&dir.join(format!("{}.png", set.id(index))), &task.predict(&image)?)?;
+            }
         }
         Ok(())
     }
 
+    /// The row of the table.
+    pub(super) fn row(&self) -> String {
+        self.job.row.clone().unwrap_or_default()
+    }
+
     /// Writes `results.json`.
-    pub(super) fn leave_transfer(&self, found: Vec<Found>, protocol: &str, run: &RunDir) -> Result<()> {
-        let row = |found: Found| TransferRow {
-            backbone: self.job.row.clone().unwrap_or_default(),
-            task: found.task,
-            variant: found.variant,
-            input: found.input,
-            metric: found.metric,
-            value: found.value,
-            per_class: found.per_class,
-        };
+    pub(super) fn leave_transfer(&self, rows: Vec<TransferRow>, protocol: &str, run: &RunDir) -> Result<()> {
         let result = TransferResult {
             kind: Kind::Transfer,
             experiment: self.job.experiment.clone(),
             seed: self.job.seed,
             dataset: self.job.sets.name(),
             protocol: protocol.into(),
-            rows: found.into_iter().map(row).collect(),
+            rows,
             from: PathBuf::new(),
         };
         self.leave_results(&result, run)
@@ -219,14 +210,9 @@ impl Fit<'_> {
 }
 
 /// How long was trained, for the head of a table.
-fn protocol(train: &TrainSpec) -> String {
+pub(super) fn protocol(train: &TrainSpec) -> String {
     let images = train.batch.get() * train.iter_size.get();
     format!("{} steps of {images}", train.steps)
-}
-
-fn zero() -> crate::nn::layers::Fillers {
-    let zero = crate::nn::init::Filler::Zero;
-    crate::nn::layers::Fillers { weight: zero, bias: Some(zero) }
 }
 
 /// Frozen layers of a network that is given colour keep what they made of lightness; their part for a and b, which

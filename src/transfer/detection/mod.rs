@@ -200,13 +200,12 @@ impl Detection {
         let classes = train.set.classes().len();
         let net = RegionNetwork::new(net, classes, &mut params, &rng.split("detection"))?;
         let sampler = Sampler::new(spec, &train)?;
-        let spread = Spread::of(sampler.regressed(), classes);
-        ensure!(
-            spread.is_some(),
-            "no proposed box of the training set overlaps an object by {}: there is nothing to learn",
-            spec.foreground_iou
-        );
-        let Some(spread) = spread else { unreachable!("ensured above") };
+        let spread = Spread::of(sampler.regressed(), classes).with_context(|| {
+            let iou = spec.foreground_iou;
+            format!(
+                "no proposed box of the training set overlaps an object by {iou}: there is nothing to learn"
+            )
+        })?;
         Ok(Self { net, params, spec: spec.clone(), sampler, spread, val, last: None })
     }
 
@@ -307,7 +306,8 @@ impl Task for Detection {
         let step = (self.val.set.len() / SHOWN).max(1);
         let mut tiles = vec![];
         for index in (0..self.val.set.len()).step_by(step).take(SHOWN) {
-            let image = self.val.set.image(index)?;
+            // A picture that cannot be read was counted by the loader; there is nothing of it to draw.
+            let Ok(image) = self.val.set.image(index) else { continue };
             let (mut truth, mut found) = (drawing::tile(&image), drawing::tile(&image));
             for object in self.val.set.objects(index) {
                 self.draw(&mut truth, &object.bounds, object.class)?;
@@ -318,6 +318,9 @@ impl Task for Detection {
                 }
             }
             tiles.push(vec![truth, found]);
+        }
+        if tiles.is_empty() {
+            return Ok(None);
         }
         let (width, height, rgb) = panel(&tiles, &["truth", "detected"], 1)?;
         Ok(Some(Panel { name: "detections".into(), width, height, rgb }))

@@ -16,7 +16,7 @@ use crate::{
     ops::{conv::ConvGeometry, resize::interpolate},
     rng::Rng,
 };
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result};
 use candle_core::Tensor;
 
 /// A network on the dense graph and the 1×1 classifiers of its finer maps.
@@ -50,8 +50,9 @@ impl Head {
         let mut skips = vec![];
         for factor in wanted {
             let row = last_pool(net.layers(), coarse.stride * factor);
-            ensure!(row.is_some(), "the network has no pooled map at stride {}", coarse.stride * factor);
-            let Some(row) = row else { continue };
+            let row = row.with_context(|| {
+                format!("the network has no pooled map at stride {}", coarse.stride * factor)
+            })?;
             let layer = &net.layers()[row];
             let shape = ConvShape { inputs: layer.outputs, outputs, kernel: 1 };
             let geometry = ConvGeometry { stride: 1, pad: 0, dilation: 1, groups: 1 };
@@ -72,7 +73,7 @@ impl Head {
         let mut taps = vec![self.net.head().name.as_str()];
         taps.extend(self.skips.iter().map(|skip| skip.layer.as_str()));
         let mut maps = self.net.forward(&x, &taps, mode)?.into_iter();
-        let (mut scores, mut at) = (maps.next().expect("one map a tap"), self.coarse);
+        let (mut scores, mut at) = (maps.next().context("the network gave no map")?, self.coarse);
         for (skip, map) in self.skips.iter().zip(maps) {
             let (_, rows, columns, _) = map.dims4()?;
             let finer = placed(&scores, at, skip.lattice, (rows, columns))?;

@@ -14,7 +14,7 @@ use crate::{
         source::RgbImage,
     },
     metrics::segmentation::{Confusion, SegmentationScores},
-    nn::{Mode, params::Params},
+    nn::{Mode, init::Filler, layers::Fillers, params::Params},
     ops::losses::cross_entropy,
     rng::Rng,
     train::{
@@ -54,6 +54,13 @@ pub struct SegmentationSpec {
     pub stride: Stride,
     /// Mirror half of the training pictures; the published recipe does not.
     pub flip: bool,
+}
+
+impl SegmentationSpec {
+    /// How the new layer starts: at zero, so that every class is as likely.
+    pub fn head() -> Fillers {
+        Fillers { weight: Filler::Zero, bias: Some(Filler::Zero) }
+    }
 }
 
 /// A network that names the class of every pixel.
@@ -106,9 +113,13 @@ impl Segmentation {
     /// A picture too small for the network.
     pub fn predict(&self, image: &RgbImage) -> Result<Mask> {
         let (width, height) = (image.width, image.height);
-        let pixels = Tensor::from_slice(&image.pixels, (1, height, width, 3), self.params.device())?;
-        let logits = self.head.forward(&pixels, &Mode::Frozen)?;
-        let classes = logits.dim(3)?;
+        self.answer(&Tensor::from_slice(&image.pixels, (1, height, width, 3), self.params.device())?)
+    }
+
+    /// The same from u8 RGB `(1, H, W, 3)`.
+    fn answer(&self, pixels: &Tensor) -> Result<Mask> {
+        let logits = self.head.forward(pixels, &Mode::Frozen)?;
+        let (_, height, width, classes) = logits.dims4()?;
         let answers = logits.reshape((height * width, classes))?.argmax(1)?.to_vec1::<u32>()?;
         Ok(Mask { width, height, labels: answers.into_iter().map(|class| class as u8).collect() })
     }
@@ -170,13 +181,17 @@ impl Task for Segmentation {
         Ok(Step { loss, scalars: vec![("loss", scalar)] })
     }
 
-    fn evaluate(&mut self, _: &mut Loader) -> Result<Vec<Metric>> {
+    fn evaluate(&mut self, val: &mut Loader) -> Result<Vec<Metric>> {
         let mut confusion = Confusion::new(self.val_set.classes().len() + 1)?;
-        for index in 0..self.val_set.len() {
-            let name = || format!("validation picture {}", self.val_set.id(index));
-            let image = self.val_set.image(index).with_context(name)?;
-            let Some(truth) = self.val_set.mask(index).with_context(name)? else { continue };
-            confusion.add(&truth.labels, &self.predict(&image)?.labels).with_context(name)?;
+        while let Some(batch) = val.next_batch()? {
+            for (at, &index) in batch.indices.iter().enumerate() {
+                let name = || format!("validation picture {}", self.val_set.id(index));
+                let Some(truth) = self.val_set.mask(index).with_context(name)? else { continue };
+                let (width, height) = batch.frames[at].size;
+                let pixels = batch.pixels.narrow(0, at, 1)?.narrow(1, 0, height)?.narrow(2, 0, width)?;
+                let answer = self.answer(&pixels.contiguous()?)?;
+                confusion.add(&truth.labels, &answer.labels).with_context(name)?;
+            }
         }
         let scores = confusion.scores();
         let metrics = [
@@ -195,6 +210,47 @@ impl Task for Segmentation {
     fn picture(&mut self, _: &mut Loader) -> Result<Option<Panel>> {
         let step = (self.val_set.len() / SHOWN).max(1);
         let indices: Vec<usize> = (0..self.val_set.len()).step_by(step).take(SHOWN).collect();
-        self.panel(&indices).map(Some)
+        let readable = |index: &usize| self.val_set.image(*index).is_ok();
+        let indices: Vec<usize> = indices.into_iter().filter(readable).collect();
+        if indices.is_empty() { Ok(None) } else { self.panel(&indices).map(Some) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        backbones::{
+            BackboneSpec, Build, Graph,
+            alexnet::{AlexNetSpec, Stem},
+        },
+        bounded::Positive,
+        data::{framing::Frame, scenes::composite::Composite, source::Split},
+    };
+    use candle_core::Device;
+
+    #[test]
+    fn masks_are_mirrored_with_their_pictures_and_what_fills_up_is_void() -> Result<()> {
+        let set: Arc<dyn Annotated> = Arc::new(Composite::new(1, 48, 0, Split::Train)?);
+        let spec = AlexNetSpec { stem: Stem::Small, width: Positive::of(0.1), ..Default::default() };
+        let outputs = Some(set.classes().len() + 1);
+        let build = Build { graph: Graph::Dense, batch_norm: false, input_channels: 1, outputs };
+        let mut params = Params::new(&Device::Cpu);
+        let net = BackboneSpec::Alexnet(spec).build(&build, &mut params, &Rng::new(1))?;
+        let both = (set.clone(), set.clone());
+        let task = Segmentation::new(&SegmentationSpec::default(), (net, params), both, &Rng::new(0))?;
+        let labels = |mirror: bool, width: usize| -> Result<Vec<Vec<u32>>> {
+            let frame = Frame { source: (48, 48), size: (48, 48), origin: (0., 0.), scale: (1., 1.), mirror };
+            let pixels = Tensor::zeros((1, 48, width, 3), DType::U8, &Device::Cpu)?;
+            let batch = Batch { pixels, labels: None, indices: vec![0], frames: vec![frame] };
+            Ok(task.labels(&batch)?.reshape((48, width))?.to_vec2::<u32>()?)
+        };
+        let (plain, mirrored, wide) = (labels(false, 48)?, labels(true, 48)?, labels(false, 50)?);
+        assert_ne!(plain, mirrored, "the scene is not its own mirror image");
+        for ((plain, mirrored), wide) in plain.iter().zip(&mirrored).zip(&wide) {
+            assert!(plain.iter().eq(mirrored.iter().rev()));
+            assert_eq!((&wide[..48], &wide[48..]), (&plain[..], &[u32::from(VOID); 2][..]));
+        }
+        Ok(())
     }
 }
