@@ -7,7 +7,8 @@ use hueristic::{
     bounded::{Count, Positive},
     data::{
         annotated::Presence,
-        loader::{Loader, Pass},
+        framing::Framing,
+        loader::{Feed, Loader, Pass},
         scenes::Scenes,
         source::{DataError, DataSpec, Dataset, RgbImage, SourceSpec, Split},
     },
@@ -20,7 +21,7 @@ use hueristic::{
     pretext::supervised::Supervised,
     probe::{
         downsample::downsample,
-        features::{Examples, FeatureSpec, Features, Squashed, extract},
+        features::{Examples, FeatureSpec, Features, extract},
         knn::{self, KnnSpec, Vote},
         low_shot::{self, Choose, LowShotSpec},
         nonlinear::NonlinearProbeSpec,
@@ -348,44 +349,6 @@ fn features_are_the_taps_of_every_readable_picture() -> Result<()> {
     Ok(())
 }
 
-/// One picture, 40 wide and 20 high, white to the right of its middle.
-struct Halves;
-
-impl Dataset for Halves {
-    fn len(&self) -> usize {
-        1
-    }
-    fn classes(&self) -> &[String] {
-        &[]
-    }
-    fn label(&self, _: usize) -> Option<u32> {
-        None
-    }
-    fn name(&self, _: usize) -> String {
-        "halves".into()
-    }
-    fn image(&self, _: usize) -> std::result::Result<RgbImage, DataError> {
-        let pixels = (0..40 * 20).flat_map(|i| [if i % 40 < 20 { 0 } else { 255 }; 3]).collect();
-        Ok(RgbImage { width: 40, height: 20, pixels })
-    }
-    fn fingerprint(&self) -> String {
-        "halves".into()
-    }
-}
-
-#[test]
-fn squashed_pictures_keep_all_of_their_width() -> Result<()> {
-    let squashed = Squashed::new(Arc::new(Halves), 32, 16);
-    assert_ne!(squashed.fingerprint(), "halves");
-    let image = squashed.image(0)?;
-    assert_eq!((image.width, image.height), (16, 16));
-    for row in image.pixels.chunks_exact(3 * 16) {
-        let light = |x: usize| row[3 * x];
-        assert!((0..6).all(|x| light(x) == 0) && (10..16).all(|x| light(x) == 255), "{row:?}");
-    }
-    Ok(())
-}
-
 fn train(task: &mut Supervised, batches: &mut Loader, steps: usize) -> Result<()> {
     let sgd: OptimizerSpec = serde_json::from_str(r#"{"sgd": {"lr": 0.02}}"#)?;
     let mut optimizer = Optimizer::new(&sgd, task.params())?;
@@ -464,9 +427,10 @@ fn frozen_features_of_scenes_know_more_than_chance() -> Result<()> {
     let spec: FeatureSpec = serde_json::from_str(r#"{"layers": ["conv2"], "dimensions": 600}"#)?;
     let side = |n, split| -> Result<(Examples, Vec<u32>)> {
         let set: Arc<dyn Dataset> = Arc::new(Scenes::new(n, 40, 4, split));
-        let squashed = Arc::new(Squashed::new(set.clone(), 32, 29));
-        let features =
-            extract(&network, &mut loader(squashed, Pass::Once, 40, &data(29))?, &spec, "scenes")?.remove(0);
+        let feed = Feed { batch: 40, pass: Pass::Once, flip: false, max_bad: 0.0, threads: Some(2) };
+        let squash = Framing::Squash { short: 32, side: 29 };
+        let mut loader = Loader::framed(set.clone(), squash, feed, &Rng::new(0), &Device::Cpu)?;
+        let features = extract(&network, &mut loader, &spec, "scenes")?.remove(0);
         let labels: Vec<u32> = features.indices().iter().filter_map(|&i| set.label(i)).collect();
         Ok((Examples::one_label(features, &labels, 10)?, labels))
     };

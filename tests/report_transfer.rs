@@ -95,6 +95,14 @@ fn columns_stand_as_in_the_paper_and_cells_are_means() {
     assert_eq!(table.cells[1][4], None);
 }
 
+#[test]
+fn layers_and_neighbours_stand_by_number() {
+    let of = |variant| row("colorization", Knn, variant, Gray, 0.4);
+    let rows = ["conv5, 20", "conv5, 5", "conv10, 5", "conv2, 5"].map(of).to_vec();
+    let table = table(&[stage(0, "cifar10", "cosine", rows)]).unwrap();
+    assert_eq!(table.titles(), ["kNN conv2, 5", "kNN conv5, 5", "kNN conv5, 20", "kNN conv10, 5"]);
+}
+
 /// Figures of PASCAL VOC say nothing about another data set, nor about another measure.
 #[test]
 fn published_rows_stand_only_where_they_compare() {

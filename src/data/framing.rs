@@ -23,8 +23,9 @@ pub enum Framing {
     /// A square of `side` pixels whose pixels lie a random factor apart on the picture: from ½, twice as large, to 2,
     /// half as large, as far as the picture allows; never stretched (Krähenbühl's classification of PASCAL VOC).
     RandomScale { side: usize },
-    /// The whole picture squashed to a square of `side` pixels.
-    Squash { side: usize },
+    /// The whole picture, its short side scaled to `short`, then squashed to a square of `side` pixels whatever its aspect;
+    /// never mirrored (the features of the benchmark of Goyal et al. 2019: 256, 227).
+    Squash { short: usize, side: usize },
     /// The whole picture, its short side scaled to one of `scales`, but its long side to `longest` at most; without
     /// scales as it is stored. Pictures of a batch are filled up with black, to the right and below.
     Whole { scales: Vec<Count>, longest: Option<usize> },
@@ -95,10 +96,7 @@ impl Framing {
         match self {
             Self::Crop { resize, crop } => cut(image, *resize, *crop, flip, rng, resizer),
             Self::RandomScale { side } => Ok(sample(&image, *side, flip, rng)),
-            Self::Squash { side } => {
-                let to = (*side, *side);
-                scaled(&image, to, flip && rng.is_some_and(|mut r| r.random()), resizer)
-            }
+            Self::Squash { short, side } => squashed(image, *short, *side, resizer),
             Self::Whole { scales, longest } => {
                 let (mut to, mut mirror) = ((image.width, image.height), false);
                 let mut short = scales.first().map(|s| s.get());
@@ -150,6 +148,15 @@ fn cut(
     let scale = (image.width as f32 / source.0 as f32, image.height as f32 / source.1 as f32);
     let origin = (window.x as f32 / scale.0, window.y as f32 / scale.1);
     let frame = Frame { source, size: (crop, crop), origin, scale, mirror: window.mirror };
+    Ok(Framed { pixels, frame })
+}
+
+fn squashed(image: RgbImage, short: usize, side: usize, resizer: &mut Resizer) -> Result<Framed, String> {
+    let source = (image.width, image.height);
+    let image = transforms::resize(image, short, resizer).map_err(|e| e.to_string())?;
+    let pixels = transforms::resize_to(&image, (side, side), resizer).map_err(|e| e.to_string())?.pixels;
+    let scale = (side as f32 / source.0 as f32, side as f32 / source.1 as f32);
+    let frame = Frame { source, size: (side, side), origin: (0.0, 0.0), scale, mirror: false };
     Ok(Framed { pixels, frame })
 }
 
@@ -307,8 +314,11 @@ mod tests {
 
     #[test]
     fn a_squash_shows_everything() {
-        let Framed { pixels, frame } = framed(&Framing::Squash { side: 10 }, map(100, 20), None);
-        assert_eq!((frame.size, pixels.len()), ((10, 10), 300));
-        assert!(pixels[0] < 8 && pixels[27] > 90);
+        let squash = Framing::Squash { short: 20, side: 10 };
+        let Framed { pixels, frame } = framed(&squash, map(100, 20), Some(1));
+        assert_eq!((frame.size, pixels.len(), frame.mirror), ((10, 10), 300, false));
+        for row in pixels.chunks_exact(30) {
+            assert!((0..10).all(|x| row[3 * x].abs_diff(10 * x as u8 + 5) < 3), "{row:?}");
+        }
     }
 }

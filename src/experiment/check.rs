@@ -183,7 +183,7 @@ impl View {
                 let (width, height) = if train.is_empty() { (side, side) } else { train.size(0) };
                 (Framing::Whole { scales: vec![], longest: None }, (height, width))
             }
-            _ => (Framing::Squash { side }, (side, side)),
+            _ => (Framing::Squash { short: side, side }, (side, side)),
         };
         Ok(Self {
             name: spec.source.to_string(),
@@ -214,7 +214,7 @@ impl View {
         match &self.framing {
             Framing::Crop { crop, .. } => format!("crop {crop}"),
             Framing::RandomScale { side } => format!("crops of {side} pixels at random scales"),
-            Framing::Squash { side } => format!("squashed to {side} pixels"),
+            Framing::Squash { side, .. } => format!("squashed to {side} pixels"),
             Framing::Whole { scales, .. } if scales.is_empty() => "whole".into(),
             Framing::Whole { scales, .. } => {
                 let scales: Vec<String> = scales.iter().map(ToString::to_string).collect();

@@ -3,14 +3,9 @@
 use super::{backbones::Wanted, fits::Fit, transfer::protocol};
 use crate::{
     backbones::network::Network,
-    data::{
-        annotated::Annotated,
-        framing::Framing,
-        loader::{Feed, Loader, Pass},
-        source::Dataset,
-    },
+    data::{annotated::Annotated, framing::Framing, loader::Pass},
     probe::{
-        features::{Examples, FeatureSpec, Features, Squashed, extract},
+        features::{Examples, FeatureSpec, Features, extract},
         knn::{self, KnnSpec},
         low_shot::{self, LowShotSpec},
         nonlinear::NonlinearProbeSpec,
@@ -153,18 +148,11 @@ impl Fit<'_> {
         side: usize,
         what: &str,
     ) -> Result<Vec<Features>> {
-        let own = &self.annotated()?.spec;
-        let (max_bad, threads) = (own.max_bad.get(), own.threads.map(|n| n.get()));
-        let feed = Feed { batch: BATCH, pass: Pass::Once, flip: false, max_bad, threads };
-        let (set, framing): (Arc<dyn Dataset>, _) = match spec.squash {
-            Some(short) => {
-                // Squashed by the set itself, in the protocol's two steps.
-                let squashed = Arc::new(Squashed::new(set.clone(), short.get(), side));
-                (squashed, Framing::Crop { resize: None, crop: side })
-            }
-            None => (set.clone(), Framing::Crop { resize: Some(side), crop: side }),
+        let framing = match spec.squash {
+            Some(short) => Framing::Squash { short: short.get(), side },
+            None => Framing::Crop { resize: Some(side), crop: side },
         };
-        let mut loader = Loader::framed(set, framing, feed, &self.rng, self.device)?;
+        let mut loader = self.loader(set, framing, Pass::Once, BATCH, false)?;
         extract(net, &mut loader, spec, what)
     }
 

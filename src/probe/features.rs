@@ -1,6 +1,6 @@
 //! Features of whole sets: a frozen network over every picture once, each tap as one matrix, for the probes that see all
 //! examples at a time (support vector machines, nearest neighbours). FAIR's benchmark (Goyal et al. 2019) takes them from
-//! pictures squashed to a square, without augmentation; [`Squashed`] is that.
+//! pictures squashed to a square, without augmentation; [`crate::data::framing::Framing::Squash`] is that.
 //!
 //! Does not: keep matrices on disk.
 
@@ -11,21 +11,15 @@ use crate::{
     data::{
         annotated::{Annotated, Presence},
         loader::Loader,
-        source::{DataError, Dataset, RgbImage},
-        transforms::{fit, resize_to},
     },
     nn::Mode,
 };
 use anyhow::{Result, ensure};
 use candle_core::Tensor;
-use fast_image_resize::Resizer;
 use indicatif::{ProgressBar, ProgressStyle};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
-use std::{
-    io::{self, IsTerminal},
-    sync::Arc,
-};
+use std::io::{self, IsTerminal};
 
 /// Which features are taken; the defaults are those of FAIR's linear SVMs on AlexNet.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -194,51 +188,6 @@ impl Examples {
     /// When there is no such class.
     pub fn of_class(&self, class: usize) -> Vec<Presence> {
         self.presence.iter().map(|row| row[class]).collect()
-    }
-}
-
-/// A set whose pictures are scaled to a short side, then squashed to a square whatever their aspect.
-pub struct Squashed {
-    inner: Arc<dyn Dataset>,
-    short: usize,
-    side: usize,
-}
-
-impl Squashed {
-    /// FAIR: `short` 256, `side` 227. Read it with a loader whose crop is `side` and which resizes nothing.
-    pub fn new(inner: Arc<dyn Dataset>, short: usize, side: usize) -> Self {
-        Self { inner, short, side }
-    }
-}
-
-impl Dataset for Squashed {
-    fn len(&self) -> usize {
-        self.inner.len()
-    }
-
-    fn classes(&self) -> &[String] {
-        self.inner.classes()
-    }
-
-    fn label(&self, index: usize) -> Option<u32> {
-        self.inner.label(index)
-    }
-
-    fn name(&self, index: usize) -> String {
-        self.inner.name(index)
-    }
-
-    fn image(&self, index: usize) -> Result<RgbImage, DataError> {
-        let image = self.inner.image(index)?;
-        let mut resizer = Resizer::new();
-        let first = fit(image.width, image.height, self.short);
-        let squashed = resize_to(&image, first, &mut resizer)
-            .and_then(|image| resize_to(&image, (self.side, self.side), &mut resizer));
-        squashed.map_err(|e| DataError::Image { name: self.name(index), reason: e.to_string() })
-    }
-
-    fn fingerprint(&self) -> String {
-        format!("{} squashed {} {}", self.inner.fingerprint(), self.short, self.side)
     }
 }
 

@@ -215,13 +215,12 @@ fn add_new<T: Clone + PartialEq>(all: &mut Vec<T>, one: &T) {
 /// The columns of classification in the paper's order, from less to more that is trained.
 const TRAINED: [&str; 3] = ["fc8", "fc6-8", "all"];
 
-/// Where a column stands among those of its task: known variants first, in order; `conv1` before `conv5`.
-fn depth(column: &Column) -> (usize, String) {
+/// Where a column stands among those of its task: known variants first, in order; `conv1` before `conv5`, and of one layer
+/// 5 neighbours before 20.
+fn depth(column: &Column) -> (usize, Vec<u64>) {
     let known = TRAINED.iter().position(|known| *known == column.variant);
-    match known {
-        Some(place) => (place, String::new()),
-        None => (TRAINED.len(), column.variant.clone()),
-    }
+    let numbers = column.variant.split(|c: char| !c.is_ascii_digit()).filter_map(|n| n.parse().ok());
+    known.map_or_else(|| (TRAINED.len(), numbers.collect()), |place| (place, vec![]))
 }
 
 /// What the literature reports for these columns.
