@@ -17,7 +17,7 @@
 //!
 //! | floor | modules |
 //! |---|---|
-//! | 0 ground | [`bounded`], [`rng`], [`boxes`], [`whole_file`], [`hub`], [`npy`], [`color`], [`ops`] |
+//! | 0 ground | [`bounded`], [`rng`], [`boxes`], [`whole_file`], [`hub`], [`npy`], [`device`], [`color`], [`ops`] |
 //! | 1 networks | [`nn`] |
 //! | 2 siblings that do not see one another | [`backbones`], [`data`], [`metrics`] |
 //! | 3 training machinery, knows no task | [`train`] |
@@ -33,6 +33,8 @@ pub mod hub;
 pub mod npy;
 pub mod rng;
 pub mod whole_file;
+
+pub mod device;
 
 pub mod color;
 pub mod ops;

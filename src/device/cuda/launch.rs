@@ -1,0 +1,108 @@
+//! Launches of the project's own kernels. Each file of `kernels` is compiled to PTX when the project is built and
+//! loaded when a kernel of it is first called.
+
+use candle_core::{
+    CudaDevice, Result,
+    cuda_backend::{
+        WrapErr,
+        cudarc::driver::{LaunchConfig, PushKernelArg},
+    },
+};
+
+/// A file of kernels.
+#[derive(Clone, Copy)]
+pub(crate) struct Module {
+    name: &'static str,
+    ptx: &'static str,
+}
+
+/// Names the files of kernels as constants.
+macro_rules! modules {
+    ($($constant:ident = $file:literal;)*) => {
+        $(pub(crate) const $constant: super::Module = super::Module {
+            name: $file,
+            ptx: include_str!(concat!(env!("OUT_DIR"), "/", $file, ".ptx")),
+        };)*
+    };
+}
+
+/// The files of `kernels`.
+pub(crate) mod modules {
+    modules! {
+        ELEMENTWISE = "elementwise";
+    }
+}
+
+/// An argument of a kernel, of the type that its source declares: pointer, `long long`, `int`, `float`, `double`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Arg {
+    Pointer(u64),
+    Long(i64),
+    Int(i32),
+    Float(f32),
+    Double(f64),
+}
+
+impl Arg {
+    /// A number of elements.
+    pub fn count(n: usize) -> Self {
+        Self::Long(n as i64)
+    }
+
+    /// A length of an axis, which a tensor's shape keeps below 2³¹.
+    pub fn length(n: usize) -> Self {
+        Self::Int(n as i32)
+    }
+}
+
+/// Blocks of a launch and threads of a block.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Grid {
+    pub blocks: (u32, u32, u32),
+    pub threads: (u32, u32, u32),
+}
+
+/// Threads of a block of kernels that go over elements.
+const THREADS: usize = 256;
+/// Blocks at most of such kernels, whose threads then take several elements each, a grid apart.
+const BLOCKS: usize = 1 << 16;
+
+impl Grid {
+    /// For a kernel whose threads go over `n` elements, each taking every (blocks · threads)-th.
+    pub fn over(n: usize) -> Self {
+        Self { blocks: (n.div_ceil(THREADS).clamp(1, BLOCKS) as u32, 1, 1), threads: (THREADS as u32, 1, 1) }
+    }
+
+    /// One block of that many threads for each of `n` pieces.
+    pub fn blocks(n: usize, threads: u32) -> Self {
+        Self { blocks: (n as u32, 1, 1), threads: (threads, 1, 1) }
+    }
+}
+
+/// Puts a kernel into the device's stream.
+///
+/// # Errors
+/// A kernel that the module lacks, a grid that the GPU refuses.
+pub(crate) fn launch(
+    device: &CudaDevice,
+    module: Module,
+    kernel: &str,
+    grid: Grid,
+    args: &[Arg],
+) -> Result<()> {
+    let function = device.get_or_load_custom_func(kernel, module.name, module.ptx)?;
+    let mut builder = function.builder();
+    for arg in args {
+        match arg {
+            Arg::Pointer(v) => builder.arg(v),
+            Arg::Long(v) => builder.arg(v),
+            Arg::Int(v) => builder.arg(v),
+            Arg::Float(v) => builder.arg(v),
+            Arg::Double(v) => builder.arg(v),
+        };
+    }
+    let config = LaunchConfig { grid_dim: grid.blocks, block_dim: grid.threads, shared_mem_bytes: 0 };
+    // SAFETY: each caller hands over what its kernel's source declares, with memory for all that the kernel reaches.
+    unsafe { builder.launch(config) }.w()?;
+    Ok(())
+}

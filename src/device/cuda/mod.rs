@@ -1,0 +1,103 @@
+//! NVIDIA GPUs: opening one, addresses of tensors in its memory, launches of the project's own kernels
+//! (`kernels/*.cu`). Products are cuBLAS's and cuDNN's; the operations that use all this are in `crate::ops`.
+//!
+//! Everything runs on the one stream of the device, in the order of the calls, and no memory is freed but in that order;
+//! so nothing here waits for anything, and candle's tracking of events is switched off. A tensor of a device that was
+//! opened elsewhere is not for this code.
+
+mod launch;
+
+pub(crate) use launch::{Arg, Grid, Module, launch, modules};
+
+use candle_core::{
+    CudaDevice, CudaStorage, DType, Device, Layout, Result, Shape, Storage, Tensor,
+    backend::{BackendDevice, BackendStorage},
+    bail,
+    cuda_backend::{
+        CudaStorageSlice, WrapErr,
+        cudarc::driver::{CudaSlice, CudaStream, DevicePtr, result as driver, sys},
+    },
+};
+
+/// The GPU of that number, with a stream of its own and memory that is kept for the next step once it was had.
+///
+/// # Errors
+/// No driver, or no such GPU.
+pub fn open(number: usize) -> Result<Device> {
+    let device = candle_core::CudaDevice::new_with_stream(number)?;
+    // SAFETY: every use of the device's memory is on its one stream, or ordered with it by an event of ours.
+    unsafe { device.disable_event_tracking() };
+    keep_memory(&device)?;
+    Ok(Device::Cuda(device))
+}
+
+/// Blocks that are freed stay with the process, for the next step to take again.
+fn keep_memory(device: &CudaDevice) -> Result<()> {
+    let context = device.cuda_stream().context().clone();
+    if !context.has_async_alloc() {
+        return Ok(()); // cudaMalloc and its like keep nothing that could be told
+    }
+    let mut all = u64::MAX;
+    // SAFETY: the attribute is a number of bytes, 64 bits wide.
+    unsafe {
+        let pool =
+            driver::device::get_default_mem_pool(driver::device::get(context.ordinal() as i32).w()?).w()?;
+        let attribute = sys::CUmemPool_attribute::CU_MEMPOOL_ATTR_RELEASE_THRESHOLD;
+        driver::mem_pool::set_attribute(pool, attribute, (&raw mut all).cast()).w()
+    }
+}
+
+/// The address of the elements of an op's argument, which its public function has made contiguous.
+pub(crate) fn address(op: &str, storage: &CudaStorage, layout: &Layout) -> Result<u64> {
+    let Some((start, _)) = layout.contiguous_offsets() else {
+        bail!("{op}: the argument of shape {:?} is not contiguous", layout.shape())
+    };
+    Ok(base(storage)? + (start * storage.dtype().size_in_bytes()) as u64)
+}
+
+/// The address of the elements of a tensor that an op keeps beside its arguments; it must outlive the launch.
+pub(crate) fn held(op: &str, tensor: &Tensor) -> Result<u64> {
+    let (storage, layout) = tensor.storage_and_layout();
+    match &*storage {
+        Storage::Cuda(storage) => address(op, storage, layout),
+        _ => bail!("{op}: a kept tensor of shape {:?} is not on the GPU", layout.shape()),
+    }
+}
+
+/// New memory for a result, and its address. What it holds is whatever was there.
+pub(crate) fn empty(
+    device: &CudaDevice,
+    shape: impl Into<Shape>,
+    dtype: DType,
+) -> Result<(CudaStorage, u64)> {
+    // SAFETY: the kernel that is launched next writes every element.
+    let storage = unsafe { device.alloc_uninit(&shape.into(), dtype)? };
+    let address = base(&storage)?;
+    Ok((storage, address))
+}
+
+/// What kernels call an element type: their names end in it.
+pub(crate) fn element(op: &str, dtype: DType) -> Result<&'static str> {
+    match dtype {
+        DType::F32 => Ok("f32"),
+        DType::F64 => Ok("f64"),
+        DType::BF16 => Ok("bf16"),
+        other => bail!("{op}: f32, f64 or bf16 wanted on a GPU, got {other:?}"),
+    }
+}
+
+fn base(storage: &CudaStorage) -> Result<u64> {
+    let stream = storage.device.cuda_stream();
+    fn of<T>(slice: &CudaSlice<T>, stream: &CudaStream) -> u64 {
+        slice.device_ptr(stream).0
+    }
+    Ok(match &storage.slice {
+        CudaStorageSlice::U8(s) => of(s, &stream),
+        CudaStorageSlice::U32(s) => of(s, &stream),
+        CudaStorageSlice::I64(s) => of(s, &stream),
+        CudaStorageSlice::BF16(s) => of(s, &stream),
+        CudaStorageSlice::F32(s) => of(s, &stream),
+        CudaStorageSlice::F64(s) => of(s, &stream),
+        _ => bail!("no operation here takes {:?}", storage.dtype()),
+    })
+}

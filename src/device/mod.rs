@@ -1,0 +1,193 @@
+//! Where to compute, and how exactly: the processor or an NVIDIA GPU, the element type of a network's activations there,
+//! and whether results must repeat bit for bit.
+//!
+//! Weights, statistics, losses and updates are f32 or better everywhere; [`Precision`] says in what a network's layers
+//! multiply. On the processor that is f32, whatever is asked for.
+
+use candle_core::{DType, Device, Result, bail};
+use serde::{Deserialize, Serialize};
+use std::{
+    fmt,
+    str::FromStr,
+    sync::atomic::{AtomicBool, AtomicU8, Ordering::Relaxed},
+};
+
+#[cfg(feature = "cuda")]
+pub mod cuda;
+
+/// The device that is asked for: `auto`, `cpu`, `cuda` or `cuda:1`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum Place {
+    /// The first GPU where this program was built for GPUs and there is one, else the processor.
+    #[default]
+    Auto,
+    Cpu,
+    /// The GPU of that number.
+    Cuda(usize),
+}
+
+impl FromStr for Place {
+    type Err = String;
+
+    fn from_str(text: &str) -> std::result::Result<Self, String> {
+        let number = |n: &str| n.parse().ok();
+        match text.split_once(':') {
+            None if text == "auto" => Ok(Self::Auto),
+            None if text == "cpu" => Ok(Self::Cpu),
+            None if text == "cuda" => Ok(Self::Cuda(0)),
+            Some(("cuda", n)) if number(n).is_some() => Ok(Self::Cuda(number(n).unwrap_or(0))),
+            _ => Err(format!("`{text}` is no device: auto, cpu, cuda, or cuda:1 for the second GPU")),
+        }
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Auto => f.write_str("auto"),
+            Self::Cpu => f.write_str("cpu"),
+            Self::Cuda(n) => write!(f, "cuda:{n}"),
+        }
+    }
+}
+
+impl TryFrom<String> for Place {
+    type Error = String;
+
+    fn try_from(text: String) -> std::result::Result<Self, String> {
+        text.parse()
+    }
+}
+
+impl From<Place> for String {
+    fn from(place: Place) -> Self {
+        place.to_string()
+    }
+}
+
+/// In what the layers of a network multiply on a GPU; sums are f32 always.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Precision {
+    /// bf16 activations: the fastest and smallest.
+    #[default]
+    Bf16,
+    /// f32 activations, multiplied with 10 bits of mantissa.
+    Tf32,
+    /// f32 throughout.
+    F32,
+}
+
+/// How to compute on the device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Compute {
+    pub device: Place,
+    pub precision: Precision,
+    /// Only algorithms that give the same bits every time; off, the fastest ones are timed and taken.
+    pub deterministic: bool,
+}
+
+impl Default for Compute {
+    fn default() -> Self {
+        Self { device: Place::Auto, precision: Precision::default(), deterministic: true }
+    }
+}
+
+impl Compute {
+    /// The device, ready for use. Precision and determinism hold for all GPUs of the process from here on.
+    ///
+    /// # Errors
+    /// A GPU is asked for, and this program was built without them or finds none.
+    pub fn open(&self) -> Result<Device> {
+        match self.device {
+            Place::Cpu => Ok(Device::Cpu),
+            Place::Cuda(number) => self.gpu(number),
+            Place::Auto => Ok(self.gpu_or_cpu()),
+        }
+    }
+
+    #[cfg(feature = "cuda")]
+    fn gpu(&self, number: usize) -> Result<Device> {
+        set(self.precision, self.deterministic);
+        match cuda::open(number) {
+            Ok(device) => Ok(device),
+            Err(e) => bail!(
+                "cuda:{number}: no such GPU can be used here ({e}); look at `nvidia-smi`, or compute on the \
+                 processor with `--device cpu`"
+            ),
+        }
+    }
+
+    #[cfg(not(feature = "cuda"))]
+    fn gpu(&self, number: usize) -> Result<Device> {
+        bail!(
+            "cuda:{number}: this program was built without GPUs; build it with `--features cuda` (README, section \
+             GPUs), or compute on the processor with `--device cpu`"
+        )
+    }
+
+    fn gpu_or_cpu(&self) -> Device {
+        if !cfg!(feature = "cuda") {
+            return Device::Cpu;
+        }
+        self.gpu(0).unwrap_or_else(|_| {
+            tracing::warn!("no NVIDIA GPU can be used here: computing on the processor");
+            Device::Cpu
+        })
+    }
+}
+
+static PRECISION: AtomicU8 = AtomicU8::new(Precision::F32 as u8);
+static DETERMINISTIC: AtomicBool = AtomicBool::new(true);
+
+/// How GPUs compute from here on, for the whole process.
+pub fn set(precision: Precision, deterministic: bool) {
+    PRECISION.store(precision as u8, Relaxed);
+    DETERMINISTIC.store(deterministic, Relaxed);
+    #[cfg(feature = "cuda")] // candle's own products
+    candle_core::cuda_backend::set_gemm_reduced_precision_f32(precision == Precision::Tf32);
+}
+
+/// In what layers multiply on a GPU; f32 until a device was opened.
+pub fn precision() -> Precision {
+    match PRECISION.load(Relaxed) {
+        p if p == Precision::Bf16 as u8 => Precision::Bf16,
+        p if p == Precision::Tf32 as u8 => Precision::Tf32,
+        _ => Precision::F32,
+    }
+}
+
+/// Whether results must repeat bit for bit.
+pub fn deterministic() -> bool {
+    DETERMINISTIC.load(Relaxed)
+}
+
+/// The element type of a network's activations on that device.
+pub fn activations(device: &Device) -> DType {
+    if device.is_cuda() && precision() == Precision::Bf16 { DType::BF16 } else { DType::F32 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_are_read_and_written() {
+        for text in ["auto", "cpu", "cuda:0", "cuda:3"] {
+            assert_eq!(text.parse::<Place>().map(|p| p.to_string()).as_deref(), Ok(text));
+        }
+        assert_eq!("cuda".parse(), Ok(Place::Cuda(0)));
+        for text in ["gpu", "cuda:", "cuda:x", "cpu:1", ""] {
+            assert!(text.parse::<Place>().is_err_and(|e| e.contains("cuda:1")), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_processor_is_always_there() {
+        let compute = Compute { device: Place::Cpu, ..Compute::default() };
+        assert!(compute.open().is_ok_and(|d| d.is_cpu()));
+        assert_eq!(activations(&Device::Cpu), DType::F32);
+    }
+}
