@@ -7,6 +7,7 @@ use super::{
     table::{Kind, Layer},
 };
 use crate::{
+    device::activations,
     nn::{
         Mode,
         layers::{BatchNorm, Conv, ConvShape, ConvTranspose},
@@ -20,7 +21,7 @@ use crate::{
     },
     rng::Rng,
 };
-use candle_core::{Result, Tensor, bail};
+use candle_core::{DType, Result, Tensor, bail};
 use std::ops::Range;
 
 /// Where the pixels of a prediction lie on the picture.
@@ -161,15 +162,18 @@ impl Network {
         }
         self.check_input(x, first..end)?;
         let mut kept: Vec<Option<Tensor>> = vec![None; taps.len()];
-        let mut hidden = x.clone();
+        // Layers compute in what the device's precision says; what comes in and goes out is f32 (f64 stays f64).
+        let outside = x.dtype();
+        let mut hidden = if outside == DType::F32 { x.to_dtype(activations(x.device()))? } else { x.clone() };
         for i in first..end {
             let (layer, block) = (&self.layers[i], &self.blocks[i]);
             if layer.branch && !asked.contains(&i) {
                 continue;
             }
             let y = block.forward(layer, &hidden, mode, i < self.frozen && !block.learns_color())?;
-            let takers = kept.iter_mut().zip(&asked).filter(|(_, asked)| **asked == i);
-            takers.for_each(|(slot, _)| *slot = Some(y.clone()));
+            for (slot, _) in kept.iter_mut().zip(&asked).filter(|(_, asked)| **asked == i) {
+                *slot = Some(y.to_dtype(outside)?);
+            }
             if !layer.branch {
                 hidden = y;
             }

@@ -9,10 +9,12 @@
 
 use super::{
     Batch,
-    framing::{Frame, Framed, Framing},
+    framing::{Framed, Framing},
     source::{DataError, DataSpec, Dataset},
     worker::{Done, Job, Part, Plan, Ticket, work},
 };
+#[cfg(feature = "cuda")]
+use crate::device::cuda::Upload;
 use crate::rng::Rng;
 use candle_core::{Device, Tensor};
 use crossbeam_channel::{Receiver, Sender, unbounded};
@@ -83,7 +85,7 @@ pub struct Loader {
     plan: Arc<Plan>,
     max_bad: f64,
     batch: usize,
-    device: Device,
+    to: Destination,
     shuffle: Rng,
     /// the next batch that the caller gets
     position: Position,
@@ -152,7 +154,7 @@ impl Loader {
             plan,
             max_bad,
             batch,
-            device: device.clone(),
+            to: Destination::new(device)?,
             shuffle: rng.split("shuffle"),
             position: Position::default(),
             ahead: Position::default(),
@@ -351,37 +353,63 @@ impl Loader {
         Err(DataError::TooManyBad { bad, len, allowed: self.max_bad, first: self.faults() })
     }
 
-    fn batch_of(&self, part: Part) -> Result<Batch, DataError> {
-        let n = part.indices.len();
+    fn batch_of(&mut self, part: Part) -> Result<Batch, DataError> {
         let labels: Option<Vec<u32>> = part.indices.iter().map(|&i| self.plan.set.label(i)).collect();
-        let frames: Vec<Frame> = part.images.iter().map(|image| image.frame).collect();
-        let (pixels, height, width) = joined(part.images);
+        let labels = labels.map(|labels| Tensor::from_vec(labels, part.indices.len(), &self.to.device));
         Ok(Batch {
-            pixels: Tensor::from_vec(pixels, (n, height, width, 3), &self.device)?,
-            labels: labels.map(|labels| Tensor::from_vec(labels, n, &self.device)).transpose()?,
+            pixels: self.to.send(&part.images)?,
+            labels: labels.transpose()?,
             indices: part.indices,
-            frames,
+            frames: part.images.iter().map(|image| image.frame).collect(),
         })
     }
 }
 
-/// Pictures one behind another, filled up with black to the largest width and height; with that height and width.
-fn joined(images: Vec<Framed>) -> (Vec<u8>, usize, usize) {
-    let sizes = || images.iter().map(|image| image.frame.size);
-    let (width, height) = (sizes().map(|s| s.0).max().unwrap_or(0), sizes().map(|s| s.1).max().unwrap_or(0));
-    let mut pixels = Vec::with_capacity(3 * images.len() * width * height);
-    for (n, Framed { pixels: own, frame }) in images.into_iter().enumerate() {
-        if frame.size.0 == width {
-            pixels.extend_from_slice(&own);
-        } else {
-            for row in own.chunks_exact(3 * frame.size.0) {
-                pixels.extend_from_slice(row);
-                pixels.resize(pixels.len() + 3 * (width - frame.size.0), 0);
-            }
-        }
-        pixels.resize(3 * (n + 1) * width * height, 0);
+/// Where batches go.
+struct Destination {
+    device: Device,
+    #[cfg(feature = "cuda")]
+    upload: Option<Upload>,
+}
+
+impl Destination {
+    fn new(device: &Device) -> candle_core::Result<Self> {
+        #[cfg(feature = "cuda")]
+        let upload = if let Device::Cuda(device) = device { Some(Upload::new(device)?) } else { None };
+        Ok(Self {
+            device: device.clone(),
+            #[cfg(feature = "cuda")]
+            upload,
+        })
     }
-    (pixels, height, width)
+
+    /// Pictures as one tensor `(B, H, W, 3)` of the largest height and width. To a GPU they go while it computes.
+    fn send(&mut self, images: &[Framed]) -> candle_core::Result<Tensor> {
+        let largest = |side: fn(&Framed) -> usize| images.iter().map(side).max().unwrap_or(0);
+        let (width, height) = (largest(|i| i.frame.size.0), largest(|i| i.frame.size.1));
+        let shape = (images.len(), height, width, 3);
+        #[cfg(feature = "cuda")]
+        if let Some(upload) = &mut self.upload {
+            return upload.send(shape, |pixels| join(images, (width, height), pixels));
+        }
+        let mut pixels = vec![0; images.len() * height * width * 3];
+        join(images, (width, height), &mut pixels);
+        Tensor::from_vec(pixels, shape, &self.device)
+    }
+}
+
+/// Writes pictures one behind another, each filled up with black to `width` and `height`.
+fn join(images: &[Framed], (width, height): (usize, usize), pixels: &mut [u8]) {
+    for (Framed { pixels: own, frame }, out) in images.iter().zip(pixels.chunks_exact_mut(3 * width * height))
+    {
+        let rows = own.chunks_exact(3 * frame.size.0).zip(out.chunks_exact_mut(3 * width));
+        for (from, to) in rows {
+            let (to, beyond) = to.split_at_mut(from.len());
+            to.copy_from_slice(from);
+            beyond.fill(0);
+        }
+        out[3 * width * frame.size.1..].fill(0);
+    }
 }
 
 /// What can be refused before a thread starts.

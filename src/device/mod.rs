@@ -67,7 +67,7 @@ impl From<Place> for String {
 }
 
 /// In what the layers of a network multiply on a GPU; sums are f32 always.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Precision {
     /// bf16 activations: the fastest and smallest.

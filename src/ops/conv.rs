@@ -1,10 +1,12 @@
 //! 2-D convolution (cross-correlation, as every network means it) with its gradients.
 //!
 //! The tensors are NHWC and the filters `(O, KH, KW, C/groups)`, cuDNN's order for NHWC. What is computed lives in
-//! `conv/cpu.rs`, and `conv/graph.rs` ties it to candle's graph. Gradients of gradients are not provided.
+//! `conv/cpu.rs` and `conv/cuda.rs`, and `conv/graph.rs` ties it to candle's graph. Gradients of gradients are not provided.
 
 mod axis;
 mod cpu;
+#[cfg(feature = "cuda")]
+mod cuda;
 mod filter_gemm;
 mod gather_gemm;
 mod graph;
@@ -51,8 +53,9 @@ impl ConvGeometry {
 
 /// x `(B, H, W, C)`, w `(O, KH, KW, C/groups)`, bias `(O)` → `(B, H', W', O)`; H' = floor((H+2p−d(k−1)−1)/s)+1.
 ///
-/// f32 or f64, one dtype for all. The gradient of each argument is computed only when it takes part in the graph.
-/// Errors where shapes or groups disagree, or the kernel does not fit in the padded input.
+/// f32 or f64, one dtype for all; on a GPU x may be bf16 beside f32 w and bias. The gradient of each argument is computed
+/// only when it takes part in the graph. Errors where shapes or groups disagree, or the kernel does not fit in the padded
+/// input.
 pub fn conv2d(x: &Tensor, w: &Tensor, bias: Option<&Tensor>, g: ConvGeometry) -> Result<Tensor> {
     forward(x, w, bias, g, false)
 }

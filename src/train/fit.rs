@@ -4,11 +4,12 @@ use super::{
     checkpoint::{self, State},
     interrupt, keep,
     log::Log,
+    pending::Pending,
     progress::Pace,
     run_dir::RunDir,
     spec::TrainSpec,
     task::{Metric, Task},
-    update::update,
+    update::{Turn, settle, update},
     warning::Warning,
 };
 use crate::{data::loader::Loader, nn::optim::Optimizer, rng::Rng};
@@ -48,23 +49,30 @@ pub fn fit(
     }
     train.take_wait(); // what the loader did before the first step is nobody's waiting
 
+    let mut pending = Pending::default();
     while state.step < total {
         let began = Instant::now();
         let lr = spec.schedule.rate(optimizer.base_lr(), state.step, total);
         let key = rng.split("step").split(&state.step.to_string());
-        let pass = update(task, train, &mut optimizer, spec, &key, lr, &mut state)
-            .with_context(|| format!("step {}", state.step + 1))?;
+        let turn = Turn { step: state.step + 1, key, lr, spec };
+        let images = update(task, train, &mut optimizer, &turn, &mut pending, &mut state.window)
+            .with_context(|| format!("step {}", turn.step))?;
         state.step += 1;
         state.position = train.position();
-        log.step(&state, lr, Pace { busy: began.elapsed(), waited: train.take_wait(), images: pass.images });
-        if pass.norm == 0.0 {
-            log.warn(run, Warning::ZeroGradient { step: state.step })?;
-        }
 
         let last = state.step == total;
         let due = |every: usize| last || state.step.is_multiple_of(every);
         let (to_log, to_save) = (due(spec.log_every.get()), due(spec.checkpoint_every.get()));
         let to_validate = spec.evaluate_every.map_or(last, |every| due(every.get()));
+        let stop = interrupt::requested() && !last;
+        if to_log || to_save || to_validate || stop {
+            // waits for the device, so that the time of the step below is that of its work
+            settle(&mut pending, &mut state.window)?;
+        }
+        if let Some(step) = pending.take_motionless() {
+            log.warn(run, Warning::ZeroGradient { step })?;
+        }
+        log.step(&state, lr, Pace { busy: began.elapsed(), waited: train.take_wait(), images });
         let epoch = epoch(train);
         if to_log {
             log.train(run, &mut state, epoch, lr)?;
@@ -75,7 +83,6 @@ pub fn fit(
             is_best = validate(task, val, spec, epoch, &mut state, &mut log, run)
                 .with_context(|| format!("validation after step {}", state.step))?;
         }
-        let stop = interrupt::requested() && !last;
         if to_save || is_best || stop {
             save(task, &optimizer, &mut state, &mut log, run)?;
         }

@@ -19,6 +19,8 @@ pub mod tensors; // safetensors, streamed
 pub mod warning; // what a run warns about, with advice
 pub mod window; // means over the log interval
 
+pub mod pending; // numbers that still lie on the device
+
 pub mod manifest; // what ran where, and what came out
 pub mod run_dir; // directory, lock, spec, log
 

@@ -1,9 +1,10 @@
 //! One update of the parameters, and what is said when its numbers are not finite.
 
 use super::{
-    checkpoint::State,
+    pending::{Broken, NORM, Pending},
     spec::TrainSpec,
     task::{Step, Task},
+    window::Window,
 };
 use crate::{
     data::loader::Loader,
@@ -11,71 +12,79 @@ use crate::{
     ops::backward::backward,
     rng::Rng,
 };
-use anyhow::{Context, Result, bail};
-use candle_core::{DType, Tensor};
+use anyhow::{Context, Result, anyhow, bail};
+use candle_core::Tensor;
 
-/// What an update saw.
-pub struct Pass {
-    pub images: usize,
-    /// Of the gradient, before clipping.
-    pub norm: f64,
+/// Which update this is, and with what.
+pub struct Turn<'a> {
+    /// From 1.
+    pub step: usize,
+    /// The random family of this step.
+    pub key: Rng,
+    pub lr: f64,
+    pub spec: &'a TrainSpec,
 }
 
-/// `iter_size` forward and backward passes, clipping, the optimizer's step. `key` is the random family of this step.
-/// Errors on a loss or gradient that is not finite, before any parameter has moved.
+/// `iter_size` forward and backward passes, clipping, the optimizer's step; returns how many images were seen. On the
+/// processor the numbers are read at once, and one that is not finite is an error before any parameter has moved. On a
+/// GPU they stay in `pending`, nothing waits, and such a number keeps this and later updates from moving anything.
 pub fn update(
     task: &mut dyn Task,
     train: &mut Loader,
     optimizer: &mut Optimizer,
-    spec: &TrainSpec,
-    key: &Rng,
-    lr: f64,
-    state: &mut State,
-) -> Result<Pass> {
+    turn: &Turn,
+    pending: &mut Pending,
+    window: &mut Window,
+) -> Result<usize> {
     let mut gradients = optimizer.gradients(task.params());
-    let (mut images, mut worst) = (0, 0.0);
-    for micro in 0..spec.iter_size.get() {
+    let (mut images, mut total) = (0, None);
+    for micro in 0..turn.spec.iter_size.get() {
         let batch =
             train.next_batch()?.context("the training loader has an end: open it with Pass::Train")?;
         images += batch.indices.len();
-        let Step { loss, scalars } = task.step(&batch, &key.split(&micro.to_string()))?;
-        let value = number(&loss)?;
+        let Step { loss, scalars } = task.step(&batch, &turn.key.split(&micro.to_string()))?;
         let mut store = backward(&loss)?;
-        drop(loss); // the graph goes before the next one is built
+        let loss = loss.detach(); // the graph goes before the next one is built
         gradients.add(task.params(), &mut store)?;
-        worst = if value.is_finite() { worst } else { value };
-        if scalars.is_empty() {
-            state.window.add("loss", value);
+        pending.loss(turn.step, &loss, scalars.is_empty());
+        for (name, value) in scalars {
+            pending.scalar(turn.step, name, Tensor::new(value, loss.device())?);
         }
-        scalars.iter().for_each(|(name, value)| state.window.add(name, *value));
+        total = Some(if let Some(sum) = total { (sum + loss)? } else { loss });
     }
-    let norm = gradients.finish(spec.clip.map(|c| c.get()))?;
-    if !f64::is_finite(worst + norm) {
-        bail!(non_finite(worst, norm, &gradients, task)?);
+    let total: Tensor = total.context("a step of no passes")?;
+    pending.norm(turn.step, gradients.measure(turn.spec.clip.map(|c| c.get()), &total)?);
+    if total.device().is_cpu()
+        && let Some(broken) = pending.settle(window)?
+    {
+        bail!(non_finite(&broken, &first_broken(&gradients, task)?));
     }
-    state.window.add("gradient_norm", norm);
-    optimizer.step(task.params(), &gradients, lr)?;
-    Ok(Pass { images, norm })
+    optimizer.step(task.params(), &gradients, turn.lr)?;
+    Ok(images)
 }
 
-fn number(loss: &Tensor) -> Result<f64> {
-    let value = loss.to_dtype(DType::F64).and_then(|l| l.to_scalar());
-    value.with_context(|| format!("a task's loss must be one number, got shape {:?}", loss.dims()))
+/// Reads what is pending; an error where a loss or norm was not finite.
+pub fn settle(pending: &mut Pending, window: &mut Window) -> Result<()> {
+    match pending.settle(window)? {
+        Some(broken) => Err(anyhow!(non_finite(&broken, "")).context(format!("step {}", broken.step))),
+        None => Ok(()),
+    }
+}
+
+/// Which parameter's gradient is broken first.
+fn first_broken(gradients: &Gradients, task: &dyn Task) -> Result<String> {
+    Ok(match gradients.non_finite(task.params())? {
+        Some(name) => format!("; the first parameter with a non-finite gradient is {name}"),
+        None => "; every parameter's own gradient is finite".into(),
+    })
 }
 
 /// Why training cannot go on: which number is broken, in which layer first, and what helps.
-fn non_finite(loss: f64, norm: f64, gradients: &Gradients, task: &dyn Task) -> Result<String> {
-    let broken = if loss.is_finite() {
-        format!("the gradient's norm is {norm}")
-    } else {
-        format!("the loss is {loss}")
-    };
-    let layer = match gradients.non_finite(task.params())? {
-        Some(name) => format!("the first parameter with a non-finite gradient is {name}"),
-        None => "every parameter's own gradient is finite".into(),
-    };
-    Ok(format!(
-        "{broken}; {layer}. Lower the learning rate (optimizer lr), warm up longer (schedule.warmup) or clip the \
-         gradient (train clip); the last checkpoint is from before this step"
-    ))
+fn non_finite(broken: &Broken, layer: &str) -> String {
+    let what = if broken.name == NORM { "the gradient's norm" } else { "the loss" };
+    format!(
+        "{what} is {}{layer}. Lower the learning rate (optimizer lr), warm up longer (schedule.warmup) or clip the \
+         gradient (train clip); the last checkpoint is from before this step",
+        broken.value
+    )
 }

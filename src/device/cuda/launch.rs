@@ -5,7 +5,7 @@ use candle_core::{
     CudaDevice, Result,
     cuda_backend::{
         WrapErr,
-        cudarc::driver::{LaunchConfig, PushKernelArg},
+        cudarc::driver::{DeviceRepr, LaunchConfig, PushKernelArg},
     },
 };
 
@@ -30,6 +30,9 @@ macro_rules! modules {
 pub(crate) mod modules {
     modules! {
         ELEMENTWISE = "elementwise";
+        PATCHES = "patches";
+        ROWS = "rows";
+        UPDATE = "update";
     }
 }
 
@@ -41,7 +44,65 @@ pub(crate) enum Arg {
     Int(i32),
     Float(f32),
     Double(f64),
+    Geometry(Geometry),
+    Parts(Parts),
+    Scaling(Scaling),
 }
+
+/// The kernels' `Geometry` of a convolution: of each axis input, output, kernel, stride, pad and dilation; then the first
+/// image, the number of images, channels, groups, pitch.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub(crate) struct Geometry {
+    pub rows: [i32; 6],
+    pub cols: [i32; 6],
+    pub rest: [i32; 5],
+}
+
+// SAFETY: integers only, laid out as C does.
+unsafe impl DeviceRepr for Geometry {}
+
+/// The kernels' `Part`: where a parameter, its gradient and its moments lie, how many they are, its own rate and decay.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C)]
+pub(crate) struct Part {
+    pub w: u64,
+    pub g: u64,
+    pub first: u64,
+    pub second: u64,
+    pub n: i64,
+    pub rate: f32,
+    pub decay: f32,
+}
+
+/// A table of parts, by value.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub(crate) struct Parts([Part; Parts::MOST]);
+
+impl Parts {
+    /// So many that the table fits into the 4 KiB of a kernel's arguments.
+    pub const MOST: usize = 64;
+
+    /// The first [`Self::MOST`] of `parts`; the rest of the table is empty parts.
+    pub fn new(parts: &[Part]) -> Self {
+        Self(std::array::from_fn(|i| parts.get(i).copied().unwrap_or_default()))
+    }
+}
+
+/// The kernels' `Scaling` of a gradient: where its norm lies, passes in the sum, norm to clip to (0: none).
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub(crate) struct Scaling {
+    pub norm: u64,
+    pub passes: f64,
+    pub clip: f64,
+}
+
+// SAFETY: numbers only, laid out as C does.
+unsafe impl DeviceRepr for Parts {}
+// SAFETY: likewise.
+unsafe impl DeviceRepr for Scaling {}
 
 impl Arg {
     /// A number of elements.
@@ -99,6 +160,9 @@ pub(crate) fn launch(
             Arg::Int(v) => builder.arg(v),
             Arg::Float(v) => builder.arg(v),
             Arg::Double(v) => builder.arg(v),
+            Arg::Geometry(v) => builder.arg(v),
+            Arg::Parts(v) => builder.arg(v),
+            Arg::Scaling(v) => builder.arg(v),
         };
     }
     let config = LaunchConfig { grid_dim: grid.blocks, block_dim: grid.threads, shared_mem_bytes: 0 };

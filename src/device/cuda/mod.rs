@@ -5,9 +5,14 @@
 //! so nothing here waits for anything, and candle's tracking of events is switched off. A tensor of a device that was
 //! opened elsewhere is not for this code.
 
+pub(crate) mod cudnn;
+pub(crate) mod gemm;
 mod launch;
+mod upload;
 
-pub(crate) use launch::{Arg, Grid, Module, launch, modules};
+pub use upload::Upload;
+
+pub(crate) use launch::{Arg, Geometry, Grid, Part, Parts, Scaling, launch, modules};
 
 use candle_core::{
     CudaDevice, CudaStorage, DType, Device, Layout, Result, Shape, Storage, Tensor,

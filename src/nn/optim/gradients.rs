@@ -1,11 +1,11 @@
 //! Gradients by parameter: summed over passes, measured, clipped, searched for numbers that are not finite.
 //!
 //! Nothing is rewritten that need not be: one pass is kept as it came, and clipping and the division by the passes
-//! become one factor, which the update multiplies in.
+//! become one factor, which the update multiplies in. On a GPU the norm, and so the factor, stays there.
 
 use super::update::read_f32;
 use crate::nn::params::Params;
-use candle_core::{DType, InplaceOp2, Result, Tensor, backprop::GradStore};
+use candle_core::{DType, Device, InplaceOp2, Result, Tensor, backprop::GradStore};
 use rayon::prelude::*;
 
 /// Elements summed as one piece: fixed, so that the norm has the same bits whatever the number of threads.
@@ -15,7 +15,9 @@ const PIECE: usize = 1 << 16;
 pub struct Gradients {
     sums: Vec<Sum>,
     passes: usize,
-    scale: f64,
+    clip: Option<f64>,
+    /// f64 `()`, where the gradients are; None before it was asked for.
+    norm: Option<Tensor>,
 }
 
 /// The sum of one parameter's gradients.
@@ -37,7 +39,7 @@ impl Gradients {
 
     pub(super) fn of(params: &Params, wanted: impl Fn(&str) -> bool) -> Self {
         let sums = params.iter().map(|p| if wanted(&p.name) { Sum::None } else { Sum::Unwanted }).collect();
-        Self { sums, passes: 0, scale: 1.0 }
+        Self { sums, passes: 0, clip: None, norm: None }
     }
 
     /// Adds one backward pass; takes the tensors out of the store.
@@ -48,7 +50,7 @@ impl Gradients {
             }
         }
         self.passes += 1;
-        self.scale = 1.0 / self.passes as f64;
+        self.norm = None;
         Ok(())
     }
 
@@ -56,10 +58,23 @@ impl Gradients {
     /// become a factor for the update. Returns the norm of the sum before clipping; it is not finite exactly when
     /// some gradient is not, or is too large to square in double precision.
     pub fn finish(&mut self, clip: Option<f64>) -> Result<f64> {
-        let squares = self.sums().flatten().map(square_norm).collect::<Result<Vec<f64>>>()?;
-        let norm = squares.iter().sum::<f64>().sqrt();
-        let clipped = clip.filter(|&most| norm > most).map_or(1.0, |most| most / norm);
-        self.scale = clipped / self.passes.max(1) as f64;
+        let device = self.sums().flatten().next().map_or(Device::Cpu, |g| g.device().clone());
+        self.measure(clip, &Tensor::zeros((), DType::F64, &device)?)?.to_scalar()
+    }
+
+    /// The same, with the norm left where the gradients are, f64 `()`. On a GPU it is not finite when `loss` is not, and
+    /// the update then moves nothing.
+    pub fn measure(&mut self, clip: Option<f64>, loss: &Tensor) -> Result<Tensor> {
+        let gradients: Vec<&Tensor> = self.sums().flatten().collect();
+        let norm = match loss.device() {
+            #[cfg(feature = "cuda")]
+            Device::Cuda(device) => super::cuda::norm(device, &gradients, loss)?,
+            device => {
+                let squares = gradients.into_iter().map(square_norm).collect::<Result<Vec<f64>>>()?;
+                Tensor::new(squares.iter().sum::<f64>().sqrt(), device)?
+            }
+        };
+        (self.clip, self.norm) = (clip, Some(norm.clone()));
         Ok(norm)
     }
 
@@ -84,9 +99,21 @@ impl Gradients {
         })
     }
 
-    /// What the update multiplies the sums by.
-    pub(super) fn scale(&self) -> f64 {
-        self.scale
+    /// What the update multiplies the sums by; read from the device that they are on.
+    pub(super) fn scale(&self) -> Result<f64> {
+        let norm = self.norm.as_ref().map(|n| n.to_scalar::<f64>()).transpose()?;
+        let clipped =
+            norm.zip(self.clip).filter(|(norm, most)| norm > most).map_or(1.0, |(norm, most)| most / norm);
+        Ok(clipped / self.passes.max(1) as f64)
+    }
+
+    /// The same for the kernels; an error where the norm was not asked for.
+    #[cfg(feature = "cuda")]
+    pub(super) fn scale_on_gpu(&self) -> Result<super::cuda::Scale<'_>> {
+        let Some(norm) = &self.norm else {
+            candle_core::bail!("optimizer: an update before the gradients were finished")
+        };
+        Ok(super::cuda::Scale { norm, passes: self.passes, clip: self.clip })
     }
 }
 
@@ -96,16 +123,20 @@ impl Sum {
             Self::Unwanted => Self::Unwanted,
             Self::None => Self::Given(grad.detach().contiguous()?),
             Self::Given(first) => Self::Own((first + grad.detach())?.contiguous()?),
-            Self::Own(sum) => {
-                if read_f32(&sum, |_| ()).is_some() {
-                    sum.inplace_op2(&grad.detach().contiguous()?, &Add)?;
-                    Self::Own(sum)
-                } else {
-                    Self::Own((sum + grad.detach())?)
-                }
-            }
+            Self::Own(sum) => Self::Own(added(sum, &grad.detach().contiguous()?)?),
         })
     }
+}
+
+/// The sum with the gradient added, in its own memory where that can be.
+fn added(sum: Tensor, gradient: &Tensor) -> Result<Tensor> {
+    match sum.device() {
+        #[cfg(feature = "cuda")]
+        Device::Cuda(device) => super::cuda::add(device, &sum, gradient)?,
+        _ if read_f32(&sum, |_| ()).is_some() => sum.inplace_op2(gradient, &Add)?,
+        _ => return sum + gradient,
+    }
+    Ok(sum)
 }
 
 /// sum += gradient, on f32 in host memory.

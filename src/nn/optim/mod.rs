@@ -10,6 +10,8 @@
 //! * Adam: m ← β₁m + (1−β₁)g, v ← β₂v + (1−β₂)g², w ← w − lr·√(1−β₂ᵗ)/(1−β₁ᵗ) · m / (√v + 1e-8).
 //! * SGD: V ← μV + lr·g, w ← w − V, the rate inside the velocity. Nesterov: w ← w − ((1+μ)V − μV_before).
 
+#[cfg(feature = "cuda")]
+mod cuda;
 mod gradients;
 mod multipliers;
 mod update;
@@ -19,6 +21,8 @@ pub use multipliers::{Multiplier, caffe_pairs};
 
 use super::params::{Param, Params};
 use crate::bounded::{Fraction, NonNegative, Positive};
+#[cfg(feature = "cuda")]
+use candle_core::CudaDevice;
 use candle_core::{DType, Device, Result, Tensor, bail};
 use serde::{Deserialize, Serialize};
 use update::{AdamRule, Rule, SgdRule};
@@ -149,20 +153,43 @@ impl Optimizer {
         if params.iter().count() != self.slots.len() {
             bail!("optimizer: parameters were added after it was made: make it when the network is complete")
         }
+        if let Some((slot, param)) = self.slots.iter().zip(params.iter()).find(|(s, p)| s.name != p.name) {
+            bail!("optimizer: made for `{}`, given `{}`: these are other parameters", slot.name, param.name)
+        }
         self.steps += 1;
+        match params.device() {
+            #[cfg(feature = "cuda")]
+            Device::Cuda(device) => self.step_on_gpu(device, params, grads, lr),
+            _ => self.step_on_cpu(params, grads, lr),
+        }
+    }
+
+    fn step_on_cpu(&mut self, params: &Params, grads: &Gradients, lr: f64) -> Result<()> {
+        let scale = grads.scale()?;
         for (slot, (param, grad)) in self.slots.iter_mut().zip(params.iter().zip(grads.sums())) {
-            if param.name != slot.name {
-                bail!(
-                    "optimizer: made for `{}`, given `{}`: these are other parameters",
-                    slot.name,
-                    param.name
-                )
-            }
             let Some(grad) = grad.filter(|_| slot.lr > 0.0) else { continue };
-            let rule = rule(&self.spec, self.steps, lr * slot.lr, slot.decay, grads.scale());
+            let rule = rule(&self.spec, self.steps, lr * slot.lr, slot.decay, scale);
             update::apply(&rule, &param.var, grad, &mut slot.moments)?;
         }
         Ok(())
+    }
+
+    #[cfg(feature = "cuda")]
+    fn step_on_gpu(&self, device: &CudaDevice, params: &Params, grads: &Gradients, lr: f64) -> Result<()> {
+        let mut moving = vec![];
+        for (slot, (param, grad)) in self.slots.iter().zip(params.iter().zip(grads.sums())) {
+            let Some(grad) = grad.filter(|_| slot.lr > 0.0) else { continue };
+            let rate = match rule(&self.spec, self.steps, lr * slot.lr, slot.decay, 1.0) {
+                Rule::Adam(adam) => adam.rate,
+                Rule::Sgd(sgd) => sgd.lr,
+            };
+            let (var, moments) = (&param.var, slot.moments.as_slice());
+            moving.push(cuda::Moving { var, grad, moments, rate, decay: slot.decay });
+        }
+        match rule(&self.spec, self.steps, lr, 0.0, 1.0) {
+            Rule::Adam(adam) => cuda::adam(device, &adam, &moving, grads.scale_on_gpu()?),
+            Rule::Sgd(sgd) => cuda::sgd(device, &sgd, &moving, grads.scale_on_gpu()?),
+        }
     }
 
     /// The rate of the spec, which schedules start from.

@@ -1,5 +1,5 @@
 //! The update of one parameter: a fused pass over f32 in host memory, and the same rule composed of candle's own
-//! operations for every other device and element type.
+//! operations for other element types. Updates on a GPU are in `cuda.rs`.
 //!
 //! The fused pass reads and writes each of weight, gradient and moments once, in fixed pieces on all threads;
 //! every element is computed by itself, so the number of threads changes no bit.
@@ -14,7 +14,7 @@ use std::cell::RefCell;
 const PIECE: usize = 1 << 15;
 
 /// Caffe's δ, outside the square root and after the bias correction.
-const DELTA: f64 = 1e-8;
+pub(super) const DELTA: f64 = 1e-8;
 
 /// The constants of one update of one parameter. `scale` multiplies the gradient, then decay · weight is added.
 pub(super) enum Rule {

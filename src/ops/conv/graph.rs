@@ -1,14 +1,20 @@
 //! Convolution in candle's graph: three custom operations over contiguous NHWC tensors.
 //!
 //! A transposed convolution is a convolution's adjoint, so one operation with a direction serves both layers and both
-//! input gradients. A CUDA path is the `cuda_fwd` of these three operations; nothing else would change.
+//! input gradients.
 
 use super::super::{activation::relu_gradient, backward::hand_over};
 use super::cpu::{self, ConvShape, Finish};
+#[cfg(feature = "cuda")]
+use super::cuda::{self, Gpu};
 use super::tile::Real;
+#[cfg(feature = "cuda")]
+use crate::device::cuda::address;
 use candle_core::{
     CpuStorage, CustomOp1, CustomOp2, CustomOp3, DType, Layout, Result, Shape, Tensor, WithDType, bail,
 };
+#[cfg(feature = "cuda")]
+use candle_core::{CudaStorage, backend::BackendStorage};
 
 /// Which way a convolution is applied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,6 +94,28 @@ impl Convolution {
         };
         Ok((storage, self.result_dims().into()))
     }
+
+    #[cfg(feature = "cuda")]
+    fn on_gpu(
+        &self,
+        (x, xl): (&CudaStorage, &Layout),
+        (w, wl): (&CudaStorage, &Layout),
+        bias: Option<(&CudaStorage, &Layout)>,
+    ) -> Result<(CudaStorage, Shape)> {
+        let (op, wide) = (self.name(), cuda::wide(x.dtype()));
+        if let Some(other) = [Some(w), bias.map(|b| b.0)].into_iter().flatten().find(|t| t.dtype() != wide) {
+            bail!("{op}: of x in {:?}, filters and biases are {wide:?}, not {:?}", x.dtype(), other.dtype())
+        }
+        let gpu = Gpu { device: &x.device, shape: &self.shape, dtype: x.dtype() };
+        let bias = bias.map(|(b, l)| address(op, b, l)).transpose()?;
+        let finish = cuda::Finish { bias, relu: self.relu };
+        let (x, w) = (address(op, x, xl)?, address(op, w, wl)?);
+        let result = match self.direction {
+            Direction::Forward => gpu.forward(x, w, finish)?,
+            Direction::Adjoint => gpu.adjoint(x, w, finish)?,
+        };
+        Ok((result, self.result_dims().into()))
+    }
 }
 
 /// Which arguments take part in the graph, decided when the layer is applied.
@@ -144,6 +172,17 @@ impl CustomOp2 for Layer {
         self.convolution.on_cpu(Operand(x, xl), Operand(w, wl), None)
     }
 
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        x: &CudaStorage,
+        xl: &Layout,
+        w: &CudaStorage,
+        wl: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        self.convolution.on_gpu((x, xl), (w, wl), None)
+    }
+
     fn bwd(
         &self,
         x: &Tensor,
@@ -172,6 +211,19 @@ impl CustomOp3 for Layer {
         self.convolution.on_cpu(Operand(x, xl), Operand(w, wl), Some(Operand(bias, bl)))
     }
 
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        x: &CudaStorage,
+        xl: &Layout,
+        w: &CudaStorage,
+        wl: &Layout,
+        bias: &CudaStorage,
+        bl: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        self.convolution.on_gpu((x, xl), (w, wl), Some((bias, bl)))
+    }
+
     fn bwd(
         &self,
         x: &Tensor,
@@ -193,6 +245,11 @@ pub(super) struct WeightGradient {
 }
 
 impl WeightGradient {
+    fn dims(&self) -> (usize, usize, usize, usize) {
+        let s = &self.shape;
+        (s.outputs, s.rows.kernel, s.cols.kernel, s.inputs_per_group())
+    }
+
     fn compute<T: Real + WithDType>(&self, x: Operand, dy: Operand) -> Result<CpuStorage> {
         let (x, dy) = (x.slice::<T>("conv2d backward")?, dy.slice::<T>("conv2d backward")?);
         Ok(T::to_cpu_storage_owned(cpu::grad_weight(&self.shape, x, dy)))
@@ -217,8 +274,20 @@ impl CustomOp2 for WeightGradient {
             DType::F64 => self.compute::<f64>(x, dy)?,
             other => bail!("conv2d backward: f32 or f64, not {other:?}"),
         };
-        let s = &self.shape;
-        Ok((storage, (s.outputs, s.rows.kernel, s.cols.kernel, s.inputs_per_group()).into()))
+        Ok((storage, self.dims().into()))
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        x: &CudaStorage,
+        xl: &Layout,
+        dy: &CudaStorage,
+        dyl: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        let gpu = Gpu { device: &x.device, shape: &self.shape, dtype: x.dtype() };
+        let (x, dy) = (address(self.name(), x, xl)?, address(self.name(), dy, dyl)?);
+        Ok((gpu.filter_gradient(x, dy)?, self.dims().into()))
     }
 }
 
@@ -246,6 +315,13 @@ impl CustomOp1 for BiasGradient {
             other => bail!("conv2d backward: f32 or f64, not {other:?}"),
         };
         Ok((storage, channels.into()))
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(&self, dy: &CudaStorage, layout: &Layout) -> Result<(CudaStorage, Shape)> {
+        let channels = layout.shape().dims4()?.3;
+        let (at, rows) = (address(self.name(), dy, layout)?, layout.shape().elem_count() / channels);
+        Ok((cuda::bias_gradient(&dy.device, dy.dtype(), at, rows, channels)?, channels.into()))
     }
 }
 

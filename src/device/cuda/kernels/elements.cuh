@@ -19,6 +19,12 @@ template <> __device__ __forceinline__ __nv_bfloat16 store<__nv_bfloat16>(float 
   for (long long i = (long long)blockIdx.x * blockDim.x + threadIdx.x; i < (n);         \
        i += (long long)gridDim.x * blockDim.x)
 
+// Sixteen bytes of elements, read and written at once.
+template <typename T> struct alignas(16) Vector {
+  static constexpr int width = 16 / sizeof(T);
+  T at[width];
+};
+
 // max(x, 0) that lets NaN through, and the gradient it passes: 0 at 0.
 template <typename S> __device__ __forceinline__ S rectify(S x) { return x <= S(0) ? S(0) : x; }
 template <typename S> __device__ __forceinline__ S gate(S x, S gradient) { return x <= S(0) ? S(0) : gradient; }

@@ -1,0 +1,363 @@
+//! Convolutions of cuDNN on NHWC tensors: forward, gradient of the input, gradient of the filters. The algorithm of each
+//! shape is chosen once and kept: by cuDNN's own judgement among those that repeat their bits, or by timing all of them
+//! where that is not asked for.
+
+use super::empty;
+use crate::device::{Precision, deterministic, precision};
+use candle_core::{
+    CudaDevice, DType, Result,
+    cuda_backend::{
+        DeviceId, WrapErr,
+        cudarc::cudnn::{CudnnError, result as cudnn, sys},
+    },
+};
+use std::{
+    cell::RefCell,
+    collections::{HashMap, hash_map::Entry},
+    ffi::{c_int, c_void},
+    mem::MaybeUninit,
+};
+
+/// One axis of a convolution.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Window {
+    pub input: usize,
+    pub output: usize,
+    pub kernel: usize,
+    pub stride: usize,
+    pub pad: usize,
+    pub dilation: usize,
+}
+
+/// x `(batch, input, input, inputs)`, w `(outputs, kernel, kernel, inputs / groups)`, y `(batch, output, output, outputs)`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Shape {
+    pub batch: usize,
+    pub rows: Window,
+    pub cols: Window,
+    pub inputs: usize,
+    pub outputs: usize,
+    pub groups: usize,
+}
+
+/// Which of the three is computed from the other two.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Wanted {
+    Y,
+    X,
+    W,
+}
+
+/// The addresses of the three.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Operands {
+    pub x: u64,
+    pub w: u64,
+    pub y: u64,
+}
+
+/// Computes what is wanted, all three of `dtype`; false where cuDNN has no algorithm for it.
+///
+/// # Errors
+/// What cuDNN itself reports, memory for its workspace.
+pub(crate) fn convolve(
+    device: &CudaDevice,
+    wanted: Wanted,
+    shape: &Shape,
+    dtype: DType,
+    at: Operands,
+) -> Result<bool> {
+    HANDLES.with_borrow_mut(|handles| {
+        let library = match handles.entry(device.id()) {
+            Entry::Occupied(entry) => entry.into_mut(),
+            Entry::Vacant(entry) => entry.insert(Library::new(device)?),
+        };
+        library.convolve(
+            device,
+            Key { wanted, shape: *shape, dtype, precision: precision(), deterministic: deterministic() },
+            at,
+        )
+    })
+}
+
+thread_local! {
+    /// A handle may be used by one thread at a time: each thread has its own, which lives as long as the process, since
+    /// the library may be gone before the last thread's variables are.
+    static HANDLES: RefCell<HashMap<DeviceId, Library>> = RefCell::default();
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+struct Key {
+    wanted: Wanted,
+    shape: Shape,
+    dtype: DType,
+    precision: Precision,
+    deterministic: bool,
+}
+
+struct Library {
+    handle: sys::cudnnHandle_t,
+    plans: HashMap<Key, Option<Plan>>,
+}
+
+/// Descriptors, which are kept, and the algorithm.
+#[derive(Clone, Copy)]
+struct Plan {
+    descriptors: Descriptors,
+    algorithm: Algorithm,
+    workspace: usize,
+}
+
+#[derive(Clone, Copy)]
+enum Algorithm {
+    Y(sys::cudnnConvolutionFwdAlgo_t),
+    X(sys::cudnnConvolutionBwdDataAlgo_t),
+    W(sys::cudnnConvolutionBwdFilterAlgo_t),
+}
+
+/// An algorithm as cuDNN describes it, the best first.
+struct Candidate {
+    algorithm: Algorithm,
+    usable: bool,
+    repeats: bool,
+    math: sys::cudnnMathType_t,
+}
+
+/// The library's description of an algorithm of that kind.
+macro_rules! Perf {
+    (Y) => {
+        sys::cudnnConvolutionFwdAlgoPerf_t
+    };
+    (X) => {
+        sys::cudnnConvolutionBwdDataAlgoPerf_t
+    };
+    (W) => {
+        sys::cudnnConvolutionBwdFilterAlgoPerf_t
+    };
+}
+
+/// Asks for algorithms: `$ask(most, count, results)` is the library's function with its first arguments given.
+macro_rules! candidates {
+    ($which:ident, $ask:expr) => {{
+        const MOST: usize = 16;
+        let mut results = [const { MaybeUninit::zeroed() }; MOST];
+        let mut count: c_int = 0;
+        // SAFETY: there is room for as many results as are asked for; all zeros are a valid result.
+        let results = unsafe {
+            let status = $ask(MOST as c_int, &raw mut count, results.as_mut_ptr().cast());
+            let count = if status.result().is_ok() { count as usize } else { 0 };
+            results.map(|r| MaybeUninit::assume_init(r)).into_iter().take(count)
+        };
+        let candidate = |r: Perf![$which]| Candidate {
+            algorithm: Algorithm::$which(r.algo),
+            usable: r.status.result().is_ok(),
+            repeats: r.determinism == sys::cudnnDeterminism_t::CUDNN_DETERMINISTIC,
+            math: r.mathType,
+        };
+        results.map(candidate).collect::<Vec<_>>()
+    }};
+}
+
+/// What timing may use of the device's memory.
+const TIMING_WORKSPACE: usize = 1 << 30;
+
+impl Library {
+    fn new(device: &CudaDevice) -> Result<Self> {
+        let stream = device.cuda_stream();
+        stream.context().bind_to_thread().w()?;
+        let handle = cudnn::create_handle().map_err(failure)?;
+        // SAFETY: the handle was just made, and the stream lives as long as the device.
+        unsafe { cudnn::set_stream(handle, stream.cu_stream().cast()).map_err(failure)? };
+        Ok(Self { handle, plans: HashMap::new() })
+    }
+
+    fn convolve(&mut self, device: &CudaDevice, key: Key, at: Operands) -> Result<bool> {
+        device.cuda_stream().context().bind_to_thread().w()?;
+        if !self.plans.contains_key(&key) {
+            let plan = self.plan(device, &key, at)?;
+            if plan.is_none() {
+                tracing::debug!(
+                    "cuDNN has no algorithm for {:?} of {:?}, {:?}",
+                    key.wanted,
+                    key.shape,
+                    key.dtype
+                );
+            }
+            self.plans.insert(key, plan);
+        }
+        match self.plans.get(&key).copied().flatten() {
+            Some(plan) => self.run(device, plan, at).map(|()| true),
+            None => Ok(false),
+        }
+    }
+
+    /// None where cuDNN has no algorithm that fits.
+    fn plan(&self, device: &CudaDevice, key: &Key, at: Operands) -> Result<Option<Plan>> {
+        if key.dtype == DType::F64 {
+            return Ok(None); // no f64 on NHWC
+        }
+        let Ok(descriptors) = Descriptors::new(key) else { return Ok(None) };
+        let found = if key.deterministic {
+            self.judged(key.wanted, descriptors)
+        } else {
+            self.timed(device, key.wanted, descriptors, at)?
+        };
+        let exact = key.dtype == DType::F32 && key.precision == Precision::F32;
+        let is_exact = |c: &Candidate| c.math == sys::cudnnMathType_t::CUDNN_FMA_MATH;
+        let fits = |c: &&Candidate| c.usable && (c.repeats || !key.deterministic) && (is_exact(c) || !exact);
+        let Some(Candidate { algorithm, math, .. }) = found.iter().find(fits) else { return Ok(None) };
+        // SAFETY: the descriptor was just made.
+        unsafe { cudnn::set_convolution_math_type(descriptors.convolution, *math).map_err(failure)? };
+        let workspace = self.workspace(*algorithm, descriptors);
+        Ok(workspace.ok().map(|workspace| Plan { descriptors, algorithm: *algorithm, workspace }))
+    }
+
+    /// Candidates in the order of cuDNN's heuristics, which depend on the shape alone.
+    fn judged(&self, wanted: Wanted, of: Descriptors) -> Vec<Candidate> {
+        let Descriptors { x, w, y, convolution: c } = of;
+        let h = self.handle;
+        match wanted {
+            Wanted::Y => candidates!(Y, |most, count, results| {
+                sys::cudnnGetConvolutionForwardAlgorithm_v7(h, x, w, c, y, most, count, results)
+            }),
+            Wanted::X => candidates!(X, |most, count, results| {
+                sys::cudnnGetConvolutionBackwardDataAlgorithm_v7(h, w, y, c, x, most, count, results)
+            }),
+            Wanted::W => candidates!(W, |most, count, results| {
+                sys::cudnnGetConvolutionBackwardFilterAlgorithm_v7(h, x, y, c, w, most, count, results)
+            }),
+        }
+    }
+
+    /// Candidates in the order of their time on these operands, of which what is wanted is overwritten.
+    fn timed(
+        &self,
+        device: &CudaDevice,
+        wanted: Wanted,
+        of: Descriptors,
+        at: Operands,
+    ) -> Result<Vec<Candidate>> {
+        let Descriptors { x, w, y, convolution: c } = of;
+        let (_memory, space) = empty(device, TIMING_WORKSPACE, DType::U8)?;
+        let (h, space, size) = (self.handle, space as *mut c_void, TIMING_WORKSPACE);
+        let [ax, aw, ay] = [at.x, at.w, at.y].map(|a| a as *mut c_void);
+        Ok(match wanted {
+            Wanted::Y => candidates!(Y, |most, count, results| {
+                sys::cudnnFindConvolutionForwardAlgorithmEx(
+                    h, x, ax, w, aw, c, y, ay, most, count, results, space, size,
+                )
+            }),
+            Wanted::X => candidates!(X, |most, count, results| {
+                sys::cudnnFindConvolutionBackwardDataAlgorithmEx(
+                    h, w, aw, y, ay, c, x, ax, most, count, results, space, size,
+                )
+            }),
+            Wanted::W => candidates!(W, |most, count, results| {
+                sys::cudnnFindConvolutionBackwardFilterAlgorithmEx(
+                    h, x, ax, y, ay, c, w, aw, most, count, results, space, size,
+                )
+            }),
+        })
+    }
+
+    /// Bytes that the algorithm works in.
+    fn workspace(&self, algorithm: Algorithm, of: Descriptors) -> Result<usize> {
+        let Descriptors { x, w, y, convolution: c } = of;
+        let (h, mut size) = (self.handle, 0);
+        // SAFETY: the descriptors are alive.
+        unsafe {
+            match algorithm {
+                Algorithm::Y(a) => {
+                    sys::cudnnGetConvolutionForwardWorkspaceSize(h, x, w, c, y, a, &raw mut size)
+                }
+                Algorithm::X(a) => {
+                    sys::cudnnGetConvolutionBackwardDataWorkspaceSize(h, w, y, c, x, a, &raw mut size)
+                }
+                Algorithm::W(a) => {
+                    sys::cudnnGetConvolutionBackwardFilterWorkspaceSize(h, x, y, c, w, a, &raw mut size)
+                }
+            }
+        }
+        .result()
+        .map_err(failure)?;
+        Ok(size)
+    }
+
+    fn run(&self, device: &CudaDevice, plan: Plan, at: Operands) -> Result<()> {
+        let (_memory, space) = empty(device, plan.workspace.max(1), DType::U8)?;
+        let Descriptors { x, w, y, convolution: c } = plan.descriptors;
+        let (h, space, size) = (self.handle, space as *mut c_void, plan.workspace);
+        let [ax, aw, ay] = [at.x, at.w, at.y].map(|a| a as *mut c_void);
+        let (one, zero) = (1f32, 0f32);
+        let [one, zero] = [&raw const one, &raw const zero].map(|f| f.cast::<c_void>());
+        // SAFETY: descriptors and algorithm belong together, the operands have the sizes that they describe, and the
+        // workspace, like all memory, is freed in the stream's order.
+        unsafe {
+            match plan.algorithm {
+                Algorithm::Y(a) => {
+                    sys::cudnnConvolutionForward(h, one, x, ax, w, aw, c, a, space, size, zero, y, ay)
+                }
+                Algorithm::X(a) => {
+                    sys::cudnnConvolutionBackwardData(h, one, w, aw, y, ay, c, a, space, size, zero, x, ax)
+                }
+                Algorithm::W(a) => {
+                    sys::cudnnConvolutionBackwardFilter(h, one, x, ax, y, ay, c, a, space, size, zero, w, aw)
+                }
+            }
+        }
+        .result()
+        .map_err(failure)
+    }
+}
+
+impl Descriptors {
+    /// Errors where cuDNN refuses the shape.
+    fn new(key: &Key) -> std::result::Result<Self, CudnnError> {
+        let Shape { batch, rows, cols, inputs, outputs, groups } = key.shape;
+        let n = |v: usize| c_int::try_from(v).unwrap_or(c_int::MAX); // which cuDNN refuses
+        let (format, dtype) = (sys::cudnnTensorFormat_t::CUDNN_TENSOR_NHWC, data_type(key.dtype));
+        let tensor = |h, w, channels| {
+            let made = cudnn::create_tensor_descriptor()?;
+            // SAFETY: just made.
+            unsafe {
+                cudnn::set_tensor4d_descriptor(made, format, dtype, [n(batch), n(channels), n(h), n(w)])?
+            };
+            Ok(made)
+        };
+        let (x, y) = (tensor(rows.input, cols.input, inputs)?, tensor(rows.output, cols.output, outputs)?);
+        let (w, convolution) = (cudnn::create_filter_descriptor()?, cudnn::create_convolution_descriptor()?);
+        let filter = [n(outputs), n(inputs / groups), n(rows.kernel), n(cols.kernel)];
+        let mode = sys::cudnnConvolutionMode_t::CUDNN_CROSS_CORRELATION;
+        let [p, s, d] = [(rows.pad, cols.pad), (rows.stride, cols.stride), (rows.dilation, cols.dilation)]
+            .map(|(r, c)| (n(r), n(c)));
+        let sums = sys::cudnnDataType_t::CUDNN_DATA_FLOAT;
+        // SAFETY: just made.
+        unsafe {
+            cudnn::set_filter4d_descriptor(w, dtype, format, filter)?;
+            cudnn::set_convolution2d_descriptor(convolution, p.0, p.1, s.0, s.1, d.0, d.1, mode, sums)?;
+            cudnn::set_convolution_group_count(convolution, n(groups))?;
+            cudnn::set_convolution_math_type(convolution, math(key))?;
+        }
+        Ok(Self { x, w, y, convolution })
+    }
+}
+
+/// The multiplications that cuDNN may choose from.
+fn math(key: &Key) -> sys::cudnnMathType_t {
+    match (key.dtype, key.precision) {
+        (DType::BF16, _) => sys::cudnnMathType_t::CUDNN_TENSOR_OP_MATH,
+        (_, Precision::F32) => sys::cudnnMathType_t::CUDNN_FMA_MATH,
+        _ => sys::cudnnMathType_t::CUDNN_DEFAULT_MATH, // TF32 where the GPU has it
+    }
+}
+
+fn data_type(dtype: DType) -> sys::cudnnDataType_t {
+    match dtype {
+        DType::BF16 => sys::cudnnDataType_t::CUDNN_DATA_BFLOAT16,
+        _ => sys::cudnnDataType_t::CUDNN_DATA_FLOAT,
+    }
+}
+
+fn failure(error: CudnnError) -> candle_core::Error {
+    candle_core::Error::Cuda(format!("cuDNN: {error:?}").into())
+}

@@ -1,0 +1,90 @@
+// One update of many parameters in one launch: the arguments hold a table of where each parameter, its gradient and its
+// moments lie. Nothing moves when the gradient's norm is not finite.
+#include "elements.cuh"
+
+constexpr int MOST = 64;
+
+struct Part {
+  float* w;
+  const float* g;
+  // Adam: the first and second moment. SGD: the velocity.
+  float* first;
+  float* second;
+  long long n;
+  float rate, decay;
+};
+
+struct Parts {
+  Part at[MOST];
+};
+
+// How the summed gradient is scaled: divided by its passes and clipped to a norm, if that is not 0.
+struct Scaling {
+  const double* norm;
+  double passes, clip;
+};
+
+__device__ __forceinline__ bool factor(Scaling s, float* out) {
+  const double norm = *s.norm;
+  if (!isfinite(norm)) return false;
+  *out = (s.clip > 0 && norm > s.clip ? s.clip / norm : 1.0) / s.passes;
+  return true;
+}
+
+extern "C" __global__ void adam(Parts parts, Scaling scaling, float beta1, float beta2, float new1, float new2,
+                                float delta) {
+  float scale;
+  if (!factor(scaling, &scale)) return;
+  const Part p = parts.at[blockIdx.y];
+  FOR_ELEMENTS(i, p.n) {
+    const float w = p.w[i], g = p.g[i] * scale + p.decay * w;
+    const float m = beta1 * p.first[i] + new1 * g, v = beta2 * p.second[i] + new2 * g * g;
+    p.first[i] = m;
+    p.second[i] = v;
+    p.w[i] = w - p.rate * m / (sqrtf(v) + delta);
+  }
+}
+
+extern "C" __global__ void sgd(Parts parts, Scaling scaling, float momentum, int nesterov) {
+  float scale;
+  if (!factor(scaling, &scale)) return;
+  const Part p = parts.at[blockIdx.y];
+  FOR_ELEMENTS(i, p.n) {
+    const float w = p.w[i], before = p.first[i];
+    const float velocity = momentum * before + p.rate * (p.g[i] * scale + p.decay * w);
+    p.first[i] = velocity;
+    p.w[i] = w - (nesterov ? (1 + momentum) * velocity - momentum * before : velocity);
+  }
+}
+
+// Sums over the threads of a block of 256, in an order that is always the same; the first thread has the result.
+__device__ __forceinline__ double sum_of_block(double value) {
+  __shared__ double sums[256];
+  sums[threadIdx.x] = value;
+  for (int half = 128; half > 0; half /= 2) {
+    __syncthreads();
+    if (threadIdx.x < half) sums[threadIdx.x] += sums[threadIdx.x + half];
+  }
+  return sums[0];
+}
+
+// Squares of the gradients: one sum for each block of each part.
+extern "C" __global__ void squares(Parts parts, double* sums) {
+  const Part p = parts.at[blockIdx.y];
+  double sum = 0;
+  FOR_ELEMENTS(i, p.n) sum += (double)p.g[i] * p.g[i];
+  sum = sum_of_block(sum);
+  if (threadIdx.x == 0) sums[blockIdx.y * gridDim.x + blockIdx.x] = sum;
+}
+
+// One block: the norm, made not finite where the loss is.
+extern "C" __global__ void join_squares(const double* sums, int n, const double* loss, double* out) {
+  double sum = 0;
+  for (int i = threadIdx.x; i < n; i += 256) sum += sums[i];
+  sum = sum_of_block(sum);
+  if (threadIdx.x == 0) *out = sqrt(sum) + 0 * *loss;
+}
+
+extern "C" __global__ void add_gradient(float* sum, const float* g, long long n) {
+  FOR_ELEMENTS(i, n) sum[i] += g[i];
+}

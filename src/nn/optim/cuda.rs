@@ -1,0 +1,122 @@
+//! Updates on a GPU: one launch moves up to [`MOST`] parameters, and neither the gradient's norm nor what clipping makes of
+//! it is read by the host. A gradient that is not finite moves nothing: the kernels look.
+
+use super::update::{AdamRule, DELTA, SgdRule};
+use crate::device::cuda::{Arg, Grid, Part, Parts, Scaling, empty, held, launch, modules};
+use candle_core::{CudaDevice, DType, Result, Storage, Tensor, Var, bail, op::BackpropOp};
+
+/// Parameters of one launch: what fits into a kernel's arguments.
+const MOST: usize = Parts::MOST;
+/// Blocks over a parameter; each thread takes every (blocks · threads)-th element.
+const BLOCKS: u32 = 256;
+const THREADS: u32 = 256;
+
+/// A parameter that moves: itself, its gradient, its moments, its own rate and decay.
+pub(super) struct Moving<'a> {
+    pub var: &'a Var,
+    pub grad: &'a Tensor,
+    pub moments: &'a [Tensor],
+    pub rate: f64,
+    pub decay: f64,
+}
+
+/// What the summed gradients are multiplied by, as far as the host knows it.
+#[derive(Clone, Copy)]
+pub(super) struct Scale<'a> {
+    /// Of the sum, f64 `()`, not finite when the loss is not.
+    pub norm: &'a Tensor,
+    pub passes: usize,
+    pub clip: Option<f64>,
+}
+
+impl Moving<'_> {
+    fn part(&self) -> Result<Part> {
+        let all = [self.var.as_tensor(), self.grad].into_iter().chain(self.moments);
+        if let Some(other) = all.clone().find(|t| t.dtype() != DType::F32 || t.shape() != self.grad.shape()) {
+            bail!(
+                "optimizer: on a GPU everything is f32 of one shape, not {:?} {:?}",
+                other.dtype(),
+                other.dims()
+            )
+        }
+        let moment = |i: usize| self.moments.get(i).map_or(Ok(0), |m| held(NAME, m));
+        Ok(Part {
+            w: held(NAME, self.var.as_tensor())?,
+            g: held(NAME, self.grad)?,
+            first: moment(0)?,
+            second: moment(1)?,
+            n: self.grad.elem_count() as i64,
+            rate: self.rate as f32,
+            decay: self.decay as f32,
+        })
+    }
+}
+
+const NAME: &str = "optimizer";
+
+/// Moves all by Adam. `rule.rate` and `rule.decay` are those of each part.
+pub(super) fn adam(device: &CudaDevice, rule: &AdamRule, moving: &[Moving], scale: Scale) -> Result<()> {
+    let constants =
+        [rule.beta1, rule.beta2, 1.0 - rule.beta1, 1.0 - rule.beta2, DELTA].map(|v| Arg::Float(v as f32));
+    update(device, "adam", moving, scale, &constants)
+}
+
+/// Moves all by SGD.
+pub(super) fn sgd(device: &CudaDevice, rule: &SgdRule, moving: &[Moving], scale: Scale) -> Result<()> {
+    let constants = [Arg::Float(rule.momentum as f32), Arg::Int(i32::from(rule.nesterov))];
+    update(device, "sgd", moving, scale, &constants)
+}
+
+fn update(
+    device: &CudaDevice,
+    kernel: &str,
+    moving: &[Moving],
+    scale: Scale,
+    constants: &[Arg],
+) -> Result<()> {
+    let scaling = Scaling {
+        norm: held(NAME, scale.norm)?,
+        passes: scale.passes.max(1) as f64,
+        clip: scale.clip.unwrap_or(0.0),
+    };
+    for some in moving.chunks(MOST) {
+        let parts = some.iter().map(Moving::part).collect::<Result<Vec<_>>>()?;
+        let args = [&[Arg::Parts(Parts::new(&parts)), Arg::Scaling(scaling)], constants].concat();
+        launch(device, modules::UPDATE, kernel, grid(some.len()), &args)?;
+    }
+    Ok(())
+}
+
+fn grid(parts: usize) -> Grid {
+    Grid { blocks: (BLOCKS, parts as u32, 1), threads: (THREADS, 1, 1) }
+}
+
+/// The norm of all gradients together, f64 `()`, plus 0 · `loss`.
+pub(super) fn norm(device: &CudaDevice, gradients: &[&Tensor], loss: &Tensor) -> Result<Tensor> {
+    let count = gradients.len() * BLOCKS as usize;
+    let (_sums, sums) = empty(device, count.max(1), DType::F64)?;
+    for (i, some) in gradients.chunks(MOST).enumerate() {
+        let part = |g: &&Tensor| -> Result<Part> {
+            if g.dtype() != DType::F32 {
+                bail!("optimizer: on a GPU gradients are f32, not {:?}", g.dtype())
+            }
+            Ok(Part { g: held(NAME, g)?, n: g.elem_count() as i64, ..Part::default() })
+        };
+        let parts = some.iter().map(part).collect::<Result<Vec<_>>>()?;
+        let at = sums + (i * MOST * BLOCKS as usize * size_of::<f64>()) as u64;
+        let args = [Arg::Parts(Parts::new(&parts)), Arg::Pointer(at)];
+        launch(device, modules::UPDATE, "squares", grid(some.len()), &args)?;
+    }
+    let (norm, at) = empty(device, (), DType::F64)?;
+    let loss = loss.to_dtype(DType::F64)?;
+    let args = [Arg::Pointer(sums), Arg::length(count), Arg::Pointer(held(NAME, &loss)?), Arg::Pointer(at)];
+    launch(device, modules::UPDATE, "join_squares", Grid::blocks(1, THREADS), &args)?;
+    Ok(Tensor::from_storage(Storage::Cuda(norm), (), BackpropOp::none(), false))
+}
+
+/// sum += gradient, in place.
+pub(super) fn add(device: &CudaDevice, sum: &Tensor, gradient: &Tensor) -> Result<()> {
+    let n = sum.elem_count();
+    let args = [Arg::Pointer(held(NAME, sum)?), Arg::Pointer(held(NAME, gradient)?), Arg::count(n)];
+    launch(device, modules::UPDATE, "add_gradient", Grid::over(n), &args)
+}
