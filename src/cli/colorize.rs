@@ -1,6 +1,6 @@
 //! `colorize`: black-and-white photographs in, coloured ones out.
 
-use super::{Done, failure::Usage, model::number, threads};
+use super::{Done, device::DeviceArgs, failure::Usage, model::number, threads};
 use crate::{
     bounded::{Count, Positive},
     color::decode::Decode,
@@ -11,6 +11,7 @@ use crate::{
         picture::{Grey, Options, Size},
         plan::{self, Wanted},
     },
+    device::Compute,
     hub,
     pretext::{
         colorization::ColorizationSpec,
@@ -39,6 +40,8 @@ pub(super) struct ColorizeArgs {
     view: ViewArgs,
     #[command(flatten)]
     extras: ExtraArgs,
+    #[command(flatten)]
+    device: DeviceArgs,
     /// Computing threads [default: one per core]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     threads: Option<u16>,
@@ -131,9 +134,10 @@ pub(super) fn run(args: &ColorizeArgs) -> Result<Done> {
     let inputs = inputs.map_err(|e| usage(e.to_string()))?;
     let jobs = plan::plan(&inputs, &wanted).map_err(|e| usage(e.to_string()))?;
     threads::set(args.threads)?;
-    let (colorizer, spec) = Colorizer::open(&hub::locate(&args.weights)?, &Device::Cpu)?;
+    let device = args.device.open(Compute::default())?;
+    let (colorizer, spec) = Colorizer::open(&hub::locate(&args.weights)?, &device)?;
     args.check_output(colorizer.output()).map_err(usage)?;
-    let summary = batch::run(&jobs, &colorizer, &args.options(&spec), args.output.quality);
+    let summary = batch::run(&jobs, &colorizer, &args.options(&spec, &device), args.output.quality);
     Ok(Done { text: summary.to_string(), exit: u8::from(!summary.failed.is_empty()) })
 }
 
@@ -184,8 +188,8 @@ impl ColorizeArgs {
         }
     }
 
-    fn options(&self, spec: &ColorizationSpec) -> Options {
-        let usual = Options::of(spec, &Device::Cpu);
+    fn options(&self, spec: &ColorizationSpec, device: &Device) -> Options {
+        let usual = Options::of(spec, device);
         let decode = match (self.view.decode, self.view.temperature) {
             (DecodeArg::Mean, _) => Decode::Mean,
             (DecodeArg::Mode, _) => Decode::Mode,

@@ -1,6 +1,6 @@
 //! `run`, `check` and `show`: the verbs that take a spec.
 
-use super::{Done, threads};
+use super::{Done, device::DeviceArgs, threads};
 use crate::{
     data::source::Locations,
     experiment::{self, Outcome, RunOptions},
@@ -8,8 +8,7 @@ use crate::{
     train::interrupt,
 };
 use anyhow::Result;
-use candle_core::Device;
-use clap::{Args, ValueEnum};
+use clap::Args;
 use std::path::PathBuf;
 
 /// A spec and what the command line changes about it.
@@ -29,18 +28,11 @@ pub(super) struct SpecArgs {
     /// Folder for run directories
     #[arg(long, value_name = "DIR", default_value = "results/runs")]
     out: PathBuf,
-    /// Where to compute
-    #[arg(long, value_enum, default_value_t)]
-    device: DeviceArg,
+    #[command(flatten)]
+    device: DeviceArgs,
     /// Computing threads [default: one per core]; `data.threads` in the spec sets those that decode
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     threads: Option<u16>,
-}
-
-#[derive(Clone, Copy, Debug, Default, ValueEnum)]
-enum DeviceArg {
-    #[default]
-    Cpu,
 }
 
 /// Seeds that one command may ask for; more is a slip of the finger.
@@ -77,20 +69,20 @@ impl SpecArgs {
         Ok(experiment.resolve())
     }
 
-    fn options(&self) -> Result<RunOptions> {
+    fn options(&self, experiment: &Experiment) -> Result<RunOptions> {
         threads::set(self.threads)?;
-        let DeviceArg::Cpu = self.device;
         Ok(RunOptions {
             out: self.out.clone(),
             locations: locations(self.data.as_ref()),
-            device: Device::Cpu,
+            device: self.device.open(experiment.compute)?,
         })
     }
 }
 
 /// Runs the experiment; prints where the table, the plot and the pictures are.
 pub(super) fn run(args: &SpecArgs) -> Result<Done> {
-    let (experiment, options) = (args.experiment()?, args.options()?);
+    let experiment = args.experiment()?;
+    let options = args.options(&experiment)?;
     match experiment::run(&experiment, &options)? {
         Outcome::Finished { report, pictures } => {
             let report = report.map(|paths| paths.to_string());
@@ -107,7 +99,8 @@ pub(super) fn run(args: &SpecArgs) -> Result<Done> {
 
 /// Prints what the run would do.
 pub(super) fn check(args: &SpecArgs) -> Result<Done> {
-    let (experiment, options) = (args.experiment()?, args.options()?);
+    let experiment = args.experiment()?;
+    let options = args.options(&experiment)?;
     Ok(Done::ok(experiment::check(&experiment, &options)?))
 }
 

@@ -5,6 +5,7 @@
 
 mod colorize;
 mod data;
+mod device;
 mod evaluate;
 mod experiment;
 mod failure;

@@ -1,7 +1,7 @@
 //! `weights init`, `rescale`, `absorb`, `colour`, `fc`, `conv`: what is done to the weights of a network between its
 //! trainings.
 
-use super::{Done, experiment::locations, failure::Usage};
+use super::{Done, device::DeviceArgs, experiment::locations, failure::Usage};
 use crate::{
     backbones::{
         BackboneSpec, Build, Graph,
@@ -19,6 +19,7 @@ use crate::{
         loader::{Loader, Pass},
         source::{self, DataSpec, Split},
     },
+    device::{Compute, Precision},
     hub,
     nn::{
         init::Filler,
@@ -77,6 +78,15 @@ struct Drawing {
     /// Folder with local copies of data sets [default: $HUERISTIC_DATA]
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
+    #[command(flatten)]
+    device: DeviceArgs,
+}
+
+impl Drawing {
+    /// Statistics are taken in f32 unless the command says otherwise.
+    fn device(&self) -> Result<Device> {
+        self.device.open(Compute { precision: Precision::F32, ..Compute::default() })
+    }
 }
 
 #[derive(Clone, Copy, Debug, Default, ValueEnum)]
@@ -175,9 +185,14 @@ impl Opened {
     }
 
     /// The network with these weights; `heads` says whether the head is one of its rows.
-    fn network(&self, tensors: &Named, batch_norm: bool, heads: bool) -> Result<(Network, Params)> {
+    fn network(
+        &self,
+        tensors: &Named,
+        (batch_norm, heads): (bool, bool),
+        device: &Device,
+    ) -> Result<(Network, Params)> {
         let (build, _) = self.layers(batch_norm, heads);
-        let mut params = Params::new(&Device::Cpu);
+        let mut params = Params::new(device);
         // Every weight is about to be set: none is drawn.
         let net = self.spec.with_init(Filler::Zero).build(&build, &mut params, &Rng::new(0))?;
         let report = weights::load_into(&params, tensors)?;
@@ -228,10 +243,11 @@ fn draw(
     (input, batches, batch): (Input, usize, usize),
     drawing: &Drawing,
     rng: &Rng,
+    device: &Device,
 ) -> Result<Vec<Tensor>> {
     let set = source::open(spec, Split::Train, &locations(drawing.data.as_ref()))?;
     let batch = batch.min(set.len());
-    let mut loader = Loader::new(set, spec, Pass::Train, batch, rng, &Device::Cpu)?;
+    let mut loader = Loader::new(set, spec, Pass::Train, batch, rng, device)?;
     inputs(&mut loader, input, batches)
 }
 
@@ -261,10 +277,11 @@ pub(super) fn init(args: &InitArgs) -> Result<Done> {
     })?;
     let batch = stage.train().map_or(16, |train| train.batch.get());
     let rng = Rng::new(args.drawing.seed).split("data init");
-    let (mut params, build) = (Params::new(&Device::Cpu), unheaded(backbone, true));
+    let device = args.drawing.device()?;
+    let (mut params, build) = (Params::new(&device), unheaded(backbone, true));
     let net = backbone.build(&build, &mut params, &rng.split("init"))?;
     wanted.last(net.layers()).map_err(|error| Usage(error.to_string()))?;
-    let pictures = draw(data, (net.input(), wanted.batches.get(), batch), &args.drawing, &rng)?;
+    let pictures = draw(data, (net.input(), wanted.batches.get(), batch), &args.drawing, &rng, &device)?;
     let reports = initialize(&wanted, &net, &params, &pictures, &rng)?;
     let metadata = BTreeMap::from([
         ("backbone".to_string(), spec::resolved_yaml(backbone)?),
@@ -290,8 +307,8 @@ pub(super) fn absorb(files: &InOut) -> Result<Done> {
         return Err(Usage(format!("{} has no batch normalisation to absorb", files.input.display())).into());
     }
     let absorbed = opened.absorbed()?;
-    let (before, after) =
-        (opened.network(&opened.tensors, true, true)?.0, opened.network(&absorbed, false, true)?.0);
+    let network = |tensors, batch_norm| opened.network(tensors, (batch_norm, true), &Device::Cpu);
+    let (before, after) = (network(&opened.tensors, true)?.0, network(&absorbed, false)?.0);
     let x = random_pictures(&before)?;
     let apart = difference(&before, &after, &x)?;
     let colorizer = opened.metadata.remove("colorization").is_some();
@@ -327,7 +344,8 @@ pub(super) fn rescale(args: &RescaleArgs) -> Result<Done> {
     let mut opened = Opened::of(&args.files)?;
     let had = opened.has_batch_norm();
     let tensors = if had { opened.absorbed()? } else { opened.tensors.clone() };
-    let (net, params) = opened.network(&tensors, false, false)?;
+    let device = args.drawing.device()?;
+    let (net, params) = opened.network(&tensors, (false, false), &device)?;
     let experiment = Experiment::load(&args.pictures, &[])?.resolve();
     let data = experiment.stages.iter().find_map(|(_, stage)| stage.data());
     let data = data.ok_or_else(|| Usage(format!("{} names no data", args.pictures.display())))?;
@@ -335,7 +353,7 @@ pub(super) fn rescale(args: &RescaleArgs) -> Result<Done> {
     let data =
         DataSpec { crop: Count::of(side), resize: data.resize.filter(|r| r.get() >= side), ..data.clone() };
     let rng = Rng::new(args.drawing.seed).split("calibration");
-    let pictures = draw(&data, (net.input(), 1, CALIBRATED_ON), &args.drawing, &rng)?;
+    let pictures = draw(&data, (net.input(), 1, CALIBRATED_ON), &args.drawing, &rng, &device)?;
     let batch = pictures.first().context("no pictures were drawn")?;
     let spec = CalibrationSpec { input: args.with_input, ..CalibrationSpec::default() };
     let calibration = calibrate(&spec, &net, &params, batch, &rng)?;

@@ -23,6 +23,7 @@ use super::{
 use crate::{
     backbones::{BackboneSpec, Graph, data_init::DataInitSpec},
     data::{annotated_source::AnnotatedSpec, source::DataSpec},
+    device::Compute,
     evaluation::color::ColorEvaluationSpec,
     nn::init::Filler,
     pretext::PretextSpec,
@@ -48,6 +49,10 @@ pub struct Experiment {
     pub description: Option<String>,
     #[serde(default)]
     pub seeds: Seeds,
+    /// Where and how exactly to compute, unless the command says. Not part of what a stage is: a run that began on one
+    /// device goes on on another. In YAML: `compute: { device: cuda, precision: bf16 }`.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub compute: Compute,
     /// For every stage that does not say its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub data: Option<DataSpec>,
@@ -63,6 +68,10 @@ pub struct Experiment {
     /// `expected: { detection: { map: 0.8 } }`.
     #[serde(default, skip_serializing_if = "Named::is_empty")]
     pub expected: Named<Named<f64>>,
+}
+
+fn is_default(compute: &Compute) -> bool {
+    *compute == Compute::default()
 }
 
 /// The seeds that every stage is run with: at least one, none twice.

@@ -109,6 +109,14 @@ struct Plan {
 }
 
 #[derive(Clone, Copy)]
+struct Descriptors {
+    x: sys::cudnnTensorDescriptor_t,
+    w: sys::cudnnFilterDescriptor_t,
+    y: sys::cudnnTensorDescriptor_t,
+    convolution: sys::cudnnConvolutionDescriptor_t,
+}
+
+#[derive(Clone, Copy)]
 enum Algorithm {
     Y(sys::cudnnConvolutionFwdAlgo_t),
     X(sys::cudnnConvolutionBwdDataAlgo_t),

@@ -8,6 +8,7 @@
 pub(crate) mod cudnn;
 pub(crate) mod gemm;
 mod launch;
+mod lazy;
 mod upload;
 
 pub use upload::Upload;
@@ -29,7 +30,12 @@ use candle_core::{
 /// # Errors
 /// No driver, or no such GPU.
 pub fn open(number: usize) -> Result<Device> {
-    let device = candle_core::CudaDevice::new_with_stream(number)?;
+    if let Some(library) = lazy::missing() {
+        bail!(
+            "{library} cannot be loaded: it comes with NVIDIA's driver, CUDA 13 or cuDNN 9 and is looked for where LD_LIBRARY_PATH says"
+        )
+    }
+    let device = CudaDevice::new_with_stream(number)?;
     // SAFETY: every use of the device's memory is on its one stream, or ordered with it by an event of ours.
     unsafe { device.disable_event_tracking() };
     keep_memory(&device)?;

@@ -1,0 +1,225 @@
+//! NVIDIA's libraries, loaded when one of their functions is first called, so that a program built for GPUs starts on any
+//! machine. candle's bindings link to them; here every function that they refer to is defined as a few instructions that
+//! jump to the real one, and the linker then has no need for the libraries.
+//!
+//! A function of a library that is not there answers with an error code of its kind; [`missing`] says so before any is
+//! called for work.
+
+use std::{
+    ffi::{CStr, c_char, c_int, c_void},
+    ptr,
+    sync::atomic::{AtomicPtr, Ordering::Relaxed},
+};
+
+/// Those of the CUDA version that the bindings are for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Library {
+    Driver,
+    Runtime,
+    Blas,
+    BlasLt,
+    Random,
+    Compiler,
+    Dnn,
+}
+
+impl Library {
+    /// What the dynamic linker is asked for.
+    fn name(self) -> &'static CStr {
+        match self {
+            Self::Driver => c"libcuda.so.1",
+            Self::Runtime => c"libcudart.so.13",
+            Self::Blas => c"libcublas.so.13",
+            Self::BlasLt => c"libcublasLt.so.13",
+            Self::Random => c"libcurand.so.10",
+            Self::Compiler => c"libnvrtc.so.13",
+            Self::Dnn => c"libcudnn.so.9",
+        }
+    }
+
+    fn open(self) -> Option<*mut c_void> {
+        // SAFETY: the name ends in a zero; the libraries' own start-up code may run anywhere.
+        let handle = unsafe { dlopen(self.name().as_ptr(), LAZY_GLOBAL) };
+        (!handle.is_null()).then_some(handle)
+    }
+
+    /// What answers for the functions of a library that is not there.
+    fn absent(self) -> *mut c_void {
+        let answer: unsafe extern "C" fn() -> c_int = match self {
+            Self::Driver | Self::Runtime => no_device,
+            Self::Random => no_random,
+            _ => not_initialised,
+        };
+        answer as *mut c_void
+    }
+}
+
+/// CUDA_ERROR_NO_DEVICE, cudaErrorNoDevice.
+unsafe extern "C" fn no_device() -> c_int {
+    100
+}
+/// CURAND_STATUS_NOT_INITIALIZED.
+unsafe extern "C" fn no_random() -> c_int {
+    101
+}
+/// CUBLAS_STATUS_NOT_INITIALIZED; an error to the others too.
+unsafe extern "C" fn not_initialised() -> c_int {
+    1
+}
+
+/// The first library that work on a GPU needs and that cannot be loaded.
+pub(super) fn missing() -> Option<String> {
+    [Library::Driver, Library::Blas, Library::BlasLt, Library::Random, Library::Dnn]
+        .into_iter()
+        .find(|library| library.open().is_none())
+        .map(|library| library.name().to_string_lossy().into_owned())
+}
+
+unsafe extern "C" {
+    fn dlopen(name: *const c_char, mode: c_int) -> *mut c_void;
+    fn dlsym(library: *mut c_void, name: *const c_char) -> *mut c_void;
+}
+
+/// RTLD_LAZY | RTLD_GLOBAL
+const LAZY_GLOBAL: c_int = 0x101;
+
+/// A function: where it is, once it was looked for. The instructions below read the first field.
+#[repr(C)]
+struct Function {
+    address: AtomicPtr<c_void>,
+    library: Library,
+    name: &'static CStr,
+}
+
+impl Function {
+    const fn new(library: Library, name: &'static CStr) -> Self {
+        Self { address: AtomicPtr::new(ptr::null_mut()), library, name }
+    }
+}
+
+/// Finds the function, the first time that it is called.
+unsafe extern "C" fn find(function: &Function) -> *mut c_void {
+    let found = function.library.open().map(|library| {
+        // SAFETY: the library is open and stays so.
+        unsafe { dlsym(library, function.name.as_ptr()) }
+    });
+    let address = found.filter(|f| !f.is_null()).unwrap_or_else(|| function.library.absent());
+    function.address.store(address, Relaxed);
+    address
+}
+
+/// Jumps to the function whose record's address is in r11, all arguments as they came.
+#[cfg(target_arch = "x86_64")]
+#[unsafe(naked)]
+unsafe extern "C" fn enter() {
+    std::arch::naked_asm!(
+        "mov r10, [r11]",
+        "test r10, r10",
+        "jz 2f",
+        "jmp r10",
+        "2:",
+        "push rbp",
+        "mov rbp, rsp",
+        "push rdi",
+        "push rsi",
+        "push rdx",
+        "push rcx",
+        "push r8",
+        "push r9",
+        "sub rsp, 64",
+        "movsd [rsp], xmm0",
+        "movsd [rsp + 8], xmm1",
+        "movsd [rsp + 16], xmm2",
+        "movsd [rsp + 24], xmm3",
+        "movsd [rsp + 32], xmm4",
+        "movsd [rsp + 40], xmm5",
+        "movsd [rsp + 48], xmm6",
+        "movsd [rsp + 56], xmm7",
+        "mov rdi, r11",
+        "call {find}",
+        "mov r10, rax",
+        "movsd xmm0, [rsp]",
+        "movsd xmm1, [rsp + 8]",
+        "movsd xmm2, [rsp + 16]",
+        "movsd xmm3, [rsp + 24]",
+        "movsd xmm4, [rsp + 32]",
+        "movsd xmm5, [rsp + 40]",
+        "movsd xmm6, [rsp + 48]",
+        "movsd xmm7, [rsp + 56]",
+        "add rsp, 64",
+        "pop r9",
+        "pop r8",
+        "pop rcx",
+        "pop rdx",
+        "pop rsi",
+        "pop rdi",
+        "pop rbp",
+        "jmp r10",
+        find = sym find,
+    )
+}
+
+/// Jumps to the function whose record's address is in x16, all arguments as they came.
+#[cfg(target_arch = "aarch64")]
+#[unsafe(naked)]
+unsafe extern "C" fn enter() {
+    std::arch::naked_asm!(
+        "ldr x17, [x16]",
+        "cbz x17, 2f",
+        "br x17",
+        "2:",
+        "stp x29, x30, [sp, #-16]!",
+        "stp x0, x1, [sp, #-16]!",
+        "stp x2, x3, [sp, #-16]!",
+        "stp x4, x5, [sp, #-16]!",
+        "stp x6, x7, [sp, #-16]!",
+        "stp d0, d1, [sp, #-16]!",
+        "stp d2, d3, [sp, #-16]!",
+        "stp d4, d5, [sp, #-16]!",
+        "stp d6, d7, [sp, #-16]!",
+        "mov x0, x16",
+        "bl {find}",
+        "mov x17, x0",
+        "ldp d6, d7, [sp], #16",
+        "ldp d4, d5, [sp], #16",
+        "ldp d2, d3, [sp], #16",
+        "ldp d0, d1, [sp], #16",
+        "ldp x6, x7, [sp], #16",
+        "ldp x4, x5, [sp], #16",
+        "ldp x2, x3, [sp], #16",
+        "ldp x0, x1, [sp], #16",
+        "ldp x29, x30, [sp], #16",
+        "br x17",
+        find = sym find,
+    )
+}
+
+/// Defines functions of libraries by name.
+macro_rules! lazy {
+    ($($library:ident: $($name:ident)*;)*) => {$($(
+        const _: () = {
+            static FUNCTION: Function = Function::new(Library::$library, unsafe {
+                CStr::from_bytes_with_nul_unchecked(concat!(stringify!($name), "\0").as_bytes())
+            });
+
+            #[unsafe(naked)]
+            #[unsafe(no_mangle)]
+            unsafe extern "C" fn $name() {
+                #[cfg(target_arch = "x86_64")]
+                std::arch::naked_asm!(
+                    "lea r11, [rip + {function}]", "jmp {enter}", function = sym FUNCTION, enter = sym enter
+                );
+                #[cfg(target_arch = "aarch64")]
+                std::arch::naked_asm!(
+                    "adrp x16, {function}",
+                    "add x16, x16, :lo12:{function}",
+                    "b {enter}",
+                    function = sym FUNCTION,
+                    enter = sym enter
+                );
+            }
+        };
+    )*)*};
+}
+
+include!("names.rs");
