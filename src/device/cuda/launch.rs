@@ -29,7 +29,11 @@ macro_rules! modules {
 /// The files of `kernels`.
 pub(crate) mod modules {
     modules! {
+        BATCH_NORM = "batch_norm";
+        DROPOUT = "dropout";
         ELEMENTWISE = "elementwise";
+        LRN = "lrn";
+        POOL = "pool";
     }
 }
 
