@@ -5,12 +5,17 @@
 //! channel, then dx); the batch statistics are computed once and kept with the op. The ReLU's mask is found again
 //! from x by the arithmetic of the forward pass. Not here: synchronisation across devices.
 
-use super::cpu::{BLOCK, Float, by_dtype, fill_blocks, view};
+#[cfg(feature = "cuda")]
+mod cuda;
+mod rows;
+
+use super::cpu::{Float, by_dtype, view};
+#[cfg(feature = "cuda")]
+use candle_core::CudaStorage;
 use candle_core::{
     CpuStorage, CustomOp1, CustomOp2, CustomOp3, DType, Layout, Result, Shape, Tensor, Var, WithDType, bail,
 };
-use rayon::prelude::*;
-use std::ops::Range;
+use rows::{Channels, add_moments, channel_sums};
 
 /// How running statistics move.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -54,8 +59,8 @@ impl Running {
     }
 }
 
-/// Training: batch statistics normalise, and `running` moves. x `(B, H, W, C)` or `(B, C)`, f32 or f64; `affine` is
-/// (γ, β), each `(C)`; with `relu` the result is max(·, 0). A channel with a single sample has variance 0 and gives β.
+/// Training: batch statistics normalise, and `running` moves. x `(B, H, W, C)` or `(B, C)`, f32 or f64, on a GPU also bf16
+/// (the rest is f32 then); `affine` is (γ, β), each `(C)`; with `relu` the result is max(·, 0). A channel with a single sample has variance 0 and gives β.
 /// Errors: another rank, an empty x, γ, β or running statistics that are not `(C)`.
 pub fn batch_norm_train(
     x: &Tensor,
@@ -68,6 +73,11 @@ pub fn batch_norm_train(
     let samples = check("batch_norm_train", x, affine, running)?;
     let x = x.contiguous()?;
     let statistics = x.apply_op1_no_bwd(&BatchStatistics)?;
+    #[cfg(feature = "cuda")]
+    if x.device().is_cuda() {
+        let tables = cuda::moved(&statistics, running, samples, momentum, eps)?;
+        return normalise(&x, affine, Normalise::of_tables(&tables, relu, true)?);
+    }
     let (mean, var) = (statistics.get(0)?, statistics.get(1)?);
     running.update(&mean, &var, samples, momentum)?;
     normalise(&x, affine, Normalise::new(&mean, &var, eps, relu, true, x.dtype())?)
@@ -83,6 +93,11 @@ pub fn batch_norm_eval(
     relu: bool,
 ) -> Result<Tensor> {
     check("batch_norm_eval", x, affine, running)?;
+    #[cfg(feature = "cuda")]
+    if x.device().is_cuda() {
+        let op = Normalise::of_tables(&cuda::fixed(running, eps)?, relu, false)?;
+        return normalise(&x.contiguous()?, affine, op);
+    }
     let (mean, var) = (running.mean.as_detached_tensor(), running.var.as_detached_tensor());
     let op = Normalise::new(&mean, &var, eps, relu, false, x.dtype())?;
     normalise(&x.contiguous()?, affine, op)
@@ -114,48 +129,6 @@ fn normalise(x: &Tensor, affine: Option<(&Tensor, &Tensor)>, op: Normalise) -> R
         None => x.apply_op1(op),
         Some((gamma, beta)) => x.apply_op3(&gamma.contiguous()?, &beta.contiguous()?, op),
     }
-}
-
-/// Channels that are summed together: their tables fit a core's first cache.
-const SUM_CHANNELS: usize = 1024;
-/// Rows that are summed in the element type before the sum goes into f64.
-const SUM_ROWS: usize = 16;
-
-/// Two sums per channel over the rows of an `(m, C)` matrix. `add(row, channels, s0, s1)` adds the row's part to the
-/// sums of those channels: in the element type over a few rows, in f64 above. Pieces depend on the shape alone and
-/// are joined in order.
-fn channel_sums<T: Float>(
-    m: usize,
-    channels: usize,
-    add: impl Fn(usize, Range<usize>, &mut [T], &mut [T]) + Sync,
-) -> [Vec<f64>; 2] {
-    let pieces = (m * channels / (2 * BLOCK)).clamp(1, 32);
-    let rows = m.div_ceil(pieces);
-    let piece = |i: usize| {
-        let mut sums = [vec![0.0; channels], vec![0.0; channels]];
-        let (start, end) = ((i * rows).min(m), ((i + 1) * rows).min(m));
-        for c in (0..channels).step_by(SUM_CHANNELS).map(|c| c..(c + SUM_CHANNELS).min(channels)) {
-            for run in (start..end).step_by(SUM_ROWS) {
-                let mut short = [[T::ZERO; SUM_CHANNELS]; 2];
-                let [s0, s1] = &mut short;
-                for row in run..(run + SUM_ROWS).min(end) {
-                    add(row, c.clone(), &mut s0[..c.len()], &mut s1[..c.len()]);
-                }
-                for (sum, short) in sums.iter_mut().zip(&short) {
-                    sum[c.clone()].iter_mut().zip(short).for_each(|(s, v)| *s += v.to_f64());
-                }
-            }
-        }
-        sums
-    };
-    let partial: Vec<_> = (0..pieces).into_par_iter().map(piece).collect();
-    let mut total = [vec![0.0; channels], vec![0.0; channels]];
-    for part in &partial {
-        for (total, part) in total.iter_mut().zip(part) {
-            total.iter_mut().zip(part).for_each(|(t, p)| *t += p);
-        }
-    }
-    total
 }
 
 /// x → f64 `(2, C)`: mean and biased variance, in one pass around the first row, so that a large common offset costs
@@ -192,13 +165,18 @@ impl CustomOp1 for BatchStatistics {
             by_dtype!(self.name(), s, T => Self::compute(view::<T>(self.name(), s, l)?, channels));
         Ok((CpuStorage::F64(statistics), (2, channels).into()))
     }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(&self, s: &CudaStorage, l: &Layout) -> Result<(CudaStorage, Shape)> {
+        cuda::statistics((s, l))
+    }
 }
 
 fn last_dim(l: &Layout) -> usize {
     l.dims().last().copied().unwrap_or(1)
 }
 
-/// y = (x − mean)·(γ/σ) + β, then perhaps the ReLU. One op of x, or of (x, γ, β).
+/// y = (x − mean)·(γ/σ) + β, then perhaps the ReLU. One op of x, or of (x, γ, β). The tables are of x's type, f64 on a GPU.
 #[derive(Clone)]
 struct Normalise {
     mean: Tensor,
@@ -237,124 +215,11 @@ impl Normalise {
         let sums = wanted.then(|| x.apply_op2_no_bwd(&dy, &GradientSums(backward.clone()))).transpose()?;
         let of_x = sums.clone().filter(|_| self.of_batch);
         let dx = x.apply_op2_no_bwd(&dy, &InputGradient { backward, sums: of_x })?;
-        let (Some(sums), Some(_)) = (sums, affine) else {
+        let (Some(sums), Some((gamma, beta))) = (sums, affine) else {
             return Ok((dx, None));
         };
-        let dgamma = (sums.get(1)?.to_dtype(x.dtype())? * &self.inv_std)?;
-        Ok((dx, Some((dgamma, sums.get(0)?.to_dtype(x.dtype())?))))
-    }
-}
-
-/// The per-channel tables of one call.
-struct Channels<T> {
-    mean: Vec<T>,
-    inv_std: Vec<T>,
-    scale: Vec<T>,
-    shift: Vec<T>,
-    relu: bool,
-}
-
-impl<T: Float> Channels<T> {
-    fn forward(&self, x: &[T]) -> Vec<T> {
-        let c = self.mean.len();
-        let rows = BLOCK.div_ceil(c) * c;
-        fill_blocks(1, x.len(), rows, |_, start, out| {
-            for (out, x) in out.chunks_exact_mut(c).zip(x[start..].chunks_exact(c)) {
-                normalise_row(self, x, out);
-            }
-        })
-    }
-
-    /// Σ dy and Σ dy·(x − mean) per channel, dy where the ReLU, if any, was open.
-    fn sums(&self, x: &[T], dy: &[T]) -> [Vec<f64>; 2] {
-        let n = self.mean.len();
-        channel_sums(x.len() / n, n, |row, c, s0, s1| {
-            let tables = [&self.mean, &self.scale, &self.shift].map(|t| &t[c.clone()]);
-            add_gradient_sums(&x[row * n..][c.clone()], &dy[row * n..][c.clone()], tables, self.relu, s0, s1);
-        })
-    }
-
-    /// dx = γ/σ·(dy − mean dy − (x − mean)/σ²·mean(dy·(x − mean))) of a batch; γ/σ·dy where the statistics are fixed.
-    fn input_gradient(&self, x: &[T], dy: &[T], sums: Option<&[f64]>) -> Vec<T> {
-        let c = self.mean.len();
-        let samples = (x.len() / c) as f64;
-        let zeros = vec![0.0; 2 * c];
-        let (s0, s1) = sums.unwrap_or(&zeros).split_at(c);
-        let constant: Vec<T> = s0.iter().map(|s| T::from_f64(s / samples)).collect();
-        let slope: Vec<T> = s1
-            .iter()
-            .zip(&self.inv_std)
-            .map(|(s, i)| T::from_f64(s / samples * i.to_f64() * i.to_f64()))
-            .collect();
-        let rows = BLOCK.div_ceil(c) * c;
-        fill_blocks(1, x.len(), rows, |_, start, out| {
-            let rows =
-                out.chunks_exact_mut(c).zip(x[start..].chunks_exact(c)).zip(dy[start..].chunks_exact(c));
-            for ((out, x), dy) in rows {
-                input_gradient_row(self, (&constant, &slope), x, dy, out);
-            }
-        })
-    }
-}
-
-// The rows' inner loops stand alone, since the compiler vectorises them only where it can tell the slices apart.
-
-/// Σ (x − shift) and Σ (x − shift)².
-#[inline(never)]
-fn add_moments<T: Float>(x: &[T], shift: &[T], s0: &mut [T], s1: &mut [T]) {
-    for (((&x, &shift), s0), s1) in x.iter().zip(shift).zip(s0).zip(s1) {
-        let d = x - shift;
-        *s0 += d;
-        *s1 += d * d;
-    }
-}
-
-#[inline(never)]
-fn normalise_row<T: Float>(channels: &Channels<T>, x: &[T], out: &mut [T]) {
-    let Channels { mean, scale, shift, relu, .. } = channels;
-    for ((((o, &x), &mean), &scale), &shift) in out.iter_mut().zip(x).zip(mean).zip(scale).zip(shift) {
-        let y = (x - mean) * scale + shift;
-        *o = if *relu { y.rectify() } else { y };
-    }
-}
-
-/// dy where the ReLU, if any, was open for x − mean = `d`: the arithmetic of [`normalise_row`].
-#[inline(always)]
-fn open<T: Float>(relu: bool, d: T, scale: T, shift: T, dy: T) -> T {
-    if relu { (d * scale + shift).gate(dy) } else { dy }
-}
-
-#[inline(never)]
-fn add_gradient_sums<T: Float>(
-    x: &[T],
-    dy: &[T],
-    [mean, scale, shift]: [&[T]; 3],
-    relu: bool,
-    s0: &mut [T],
-    s1: &mut [T],
-) {
-    let row = x.iter().zip(dy).zip(mean).zip(scale).zip(shift);
-    for (((((&x, &dy), &mean), &scale), &shift), (s0, s1)) in row.zip(s0.iter_mut().zip(s1)) {
-        let d = x - mean;
-        let dy = open(relu, d, scale, shift, dy);
-        *s0 += dy;
-        *s1 += dy * d;
-    }
-}
-
-#[inline(never)]
-fn input_gradient_row<T: Float>(
-    channels: &Channels<T>,
-    (constant, slope): (&[T], &[T]),
-    x: &[T],
-    dy: &[T],
-    out: &mut [T],
-) {
-    let Channels { mean, scale, shift, relu, .. } = channels;
-    let row = out.iter_mut().zip(x).zip(dy).zip(mean).zip(scale).zip(shift).zip(constant.iter().zip(slope));
-    for ((((((o, &x), &dy), &mean), &scale), &shift), (&constant, &slope)) in row {
-        let d = x - mean;
-        *o = scale * (open(*relu, d, scale, shift, dy) - constant - d * slope);
+        let dgamma = (sums.get(1)?.to_dtype(self.inv_std.dtype())? * &self.inv_std)?;
+        Ok((dx, Some((dgamma.to_dtype(gamma.dtype())?, sums.get(0)?.to_dtype(beta.dtype())?))))
     }
 }
 
@@ -368,6 +233,11 @@ impl CustomOp1 for Normalise {
             T::to_cpu_storage_owned(self.channels::<T>(None, None)?.forward(view("batch_norm", s, l)?))
         });
         Ok((y, l.shape().clone()))
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(&self, s: &CudaStorage, l: &Layout) -> Result<(CudaStorage, Shape)> {
+        self.forward_cuda((s, l), None, None)
     }
 
     fn bwd(&self, x: &Tensor, _y: &Tensor, dy: &Tensor) -> Result<Option<Tensor>> {
@@ -395,6 +265,19 @@ impl CustomOp3 for Normalise {
             T::to_cpu_storage_owned(channels.forward(view(op, s1, l1)?))
         });
         Ok((y, l1.shape().clone()))
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        s1: &CudaStorage,
+        l1: &Layout,
+        s2: &CudaStorage,
+        l2: &Layout,
+        s3: &CudaStorage,
+        l3: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        self.forward_cuda((s1, l1), Some((s2, l2)), Some((s3, l3)))
     }
 
     fn bwd(
@@ -446,6 +329,17 @@ impl CustomOp2 for GradientSums {
         let sums = by_dtype!(op, s1, T => self.0.channels::<T>()?.sums(view(op, s1, l1)?, view(op, s2, l2)?));
         Ok((CpuStorage::F64(sums.concat()), (2, last_dim(l1)).into()))
     }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        s1: &CudaStorage,
+        l1: &Layout,
+        s2: &CudaStorage,
+        l2: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        self.0.sums_cuda((s1, l1), (s2, l2))
+    }
 }
 
 /// (x, dy) → dx.
@@ -475,5 +369,16 @@ impl CustomOp2 for InputGradient {
             T::to_cpu_storage_owned(channels.input_gradient(x, dy, sums.as_deref()))
         });
         Ok((dx, l1.shape().clone()))
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        s1: &CudaStorage,
+        l1: &Layout,
+        s2: &CudaStorage,
+        l2: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        self.forward_cuda((s1, l1), (s2, l2))
     }
 }

@@ -3,12 +3,16 @@
 //! the same bits again and keeps no mask.
 
 use super::cpu::{BLOCK, Float, by_dtype, fill_blocks, view};
+#[cfg(feature = "cuda")]
+use crate::device::cuda::{Arg, Grid, address, element, empty, launch, modules::DROPOUT};
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, WithDType, bail};
+#[cfg(feature = "cuda")]
+use candle_core::{CudaStorage, backend::BackendStorage};
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 
 /// Zeroes each element with probability `p`, rounded to a multiple of 2⁻¹⁶, and scales the rest by 1/(1−p); any shape,
-/// f32 or f64. Errors: p outside [0, 1).
+/// f32 or f64, on a GPU also bf16. Errors: p outside [0, 1).
 pub fn dropout(x: &Tensor, p: f64, rng: ChaCha8Rng) -> Result<Tensor> {
     if !(0.0..1.0).contains(&p) {
         bail!("dropout: p must lie in [0, 1), got {p} for x {:?}", x.dims());
@@ -31,8 +35,12 @@ struct Dropout {
 const DRAWS: usize = 512;
 
 impl Dropout {
+    fn scale(&self) -> f64 {
+        65536.0 / (65536.0 - f64::from(self.threshold))
+    }
+
     fn apply<T: Float>(&self, x: &[T]) -> Vec<T> {
-        let scale = T::from_f64(65536.0 / (65536.0 - f64::from(self.threshold)));
+        let scale = T::from_f64(self.scale());
         let start = self.rng.get_word_pos();
         fill_blocks(1, x.len(), BLOCK, |_, offset, out| {
             let (mut rng, mut bytes) = (self.rng.clone(), [0; 2 * DRAWS]);
@@ -42,6 +50,30 @@ impl Dropout {
                 keep(x, bytes.as_chunks().0, self.threshold, scale, out);
             }
         })
+    }
+}
+
+/// Where a generator stands, as the kernel makes its blocks of 16 words.
+#[cfg(feature = "cuda")]
+struct Stream {
+    /// the seed, eight bytes each, the lowest first
+    key: [i64; 4],
+    counter: i64,
+    number: i64,
+    /// draws of the first block that lie before the first element
+    skip: i32,
+}
+
+#[cfg(feature = "cuda")]
+impl Dropout {
+    fn stream(&self) -> Stream {
+        let (seed, word) = (self.rng.get_seed(), self.rng.get_word_pos());
+        let mut key = [0; 4];
+        for (k, bytes) in key.iter_mut().zip(seed.as_chunks().0) {
+            *k = i64::from_le_bytes(*bytes);
+        }
+        let counter = (word / 16) as u64 as i64; // the same bits
+        Stream { key, counter, number: self.rng.get_stream() as i64, skip: (word % 16) as i32 * 2 }
     }
 }
 
@@ -64,6 +96,20 @@ impl CustomOp1 for Dropout {
             T::to_cpu_storage_owned(self.apply(view::<T>(self.name(), s, l)?))
         });
         Ok((y, l.shape().clone()))
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(&self, s: &CudaStorage, l: &Layout) -> Result<(CudaStorage, Shape)> {
+        let (op, n) = (self.name(), l.shape().elem_count());
+        let (storage, y) = empty(s.device(), l.shape().clone(), s.dtype())?;
+        let stream = self.stream();
+        let mut args = vec![Arg::Pointer(address(op, s, l)?), Arg::Pointer(y), Arg::count(n)];
+        args.extend(stream.key.map(Arg::Long));
+        args.extend([Arg::Long(stream.counter), Arg::Long(stream.number), Arg::Int(stream.skip)]);
+        args.extend([Arg::Int(self.threshold.into()), Arg::Double(self.scale())]);
+        let grid = Grid { threads: (256, 1, 1), ..Grid::over(n.div_ceil(32)) };
+        launch(s.device(), DROPOUT, &format!("dropout_{}", element(op, s.dtype())?), grid, &args)?;
+        Ok((storage, l.shape().clone()))
     }
 
     /// Dropout is linear and its own transpose.

@@ -2,7 +2,12 @@
 //! y = x · (k + α/n · Σ x²)^−β, the sum over the n channels around one's own, fewer at either end. α is divided by n,
 //! as Caffe and PyTorch do. Not here: normalisation over windows of the map.
 
+#[cfg(feature = "cuda")]
+mod cuda;
+
 use super::cpu::{Float, by_dtype, fill_blocks, nhwc, view};
+#[cfg(feature = "cuda")]
+use candle_core::CudaStorage;
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Result, Shape, Tensor, WithDType, bail};
 use std::ops::Range;
 
@@ -40,7 +45,7 @@ impl Lrn {
     }
 }
 
-/// `(B, H, W, C)`, f32 or f64; the shape stays. Errors: another rank, an even window.
+/// `(B, H, W, C)`, f32 or f64, on a GPU also bf16; the shape stays. Errors: another rank, an even window.
 pub fn lrn(x: &Tensor, options: Lrn) -> Result<Tensor> {
     nhwc("lrn", x)?;
     if options.size.is_multiple_of(2) {
@@ -68,6 +73,11 @@ impl CustomOp1 for Normalise {
             T::to_cpu_storage_owned(forward(self.0, extents, view::<T>(self.name(), s, l)?))
         });
         Ok((y, l.shape().clone()))
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(&self, s: &CudaStorage, l: &Layout) -> Result<(CudaStorage, Shape)> {
+        cuda::forward(self.0, (s, l))
     }
 
     fn bwd(&self, x: &Tensor, _y: &Tensor, dy: &Tensor) -> Result<Option<Tensor>> {
@@ -110,6 +120,17 @@ impl CustomOp2 for Gradient {
             T::to_cpu_storage_owned(backward(self.0, extents, x, dy))
         });
         Ok((dx, l1.shape().clone()))
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        s1: &CudaStorage,
+        l1: &Layout,
+        s2: &CudaStorage,
+        l2: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        cuda::gradient(self.0, (s1, l1), (s2, l2))
     }
 }
 

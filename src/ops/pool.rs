@@ -3,7 +3,12 @@
 //!
 //! Neither backward keeps indices: the maximum is found again from x and y, in scan order.
 
+#[cfg(feature = "cuda")]
+mod cuda;
+
 use super::cpu::{Float, by_dtype, fill_blocks, nhwc, view};
+#[cfg(feature = "cuda")]
+use candle_core::CudaStorage;
 use candle_core::{CpuStorage, CustomOp1, CustomOp3, Layout, Result, Shape, Tensor, WithDType, bail};
 
 /// Window, stride, zero (or −∞) padding on each side, and whether the output size rounds up (Caffe) or down.
@@ -58,7 +63,8 @@ struct Span {
 }
 
 /// `(B, H, W, C)` → `(B, H', W', C)`; padding counts as −∞; ties send the gradient to the first maximum in scan
-/// order; NaN wins. f32 or f64. Errors: a shape that is not NHWC, a window that fits nowhere, pad ≥ kernel.
+/// order; NaN wins. f32 or f64, on a GPU also bf16. Errors: a shape that is not NHWC, a window that fits nowhere,
+/// pad ≥ kernel.
 pub fn max_pool2d(x: &Tensor, g: PoolGeometry) -> Result<Tensor> {
     g.check("max_pool2d", x)?;
     x.contiguous()?.apply_op1(Pool { geometry: g, kind: Kind::Max })
@@ -277,6 +283,11 @@ impl CustomOp1 for Pool {
         Ok((y, windows.shape()))
     }
 
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(&self, s: &CudaStorage, l: &Layout) -> Result<(CudaStorage, Shape)> {
+        self.forward_cuda(self.name(), (s, l))
+    }
+
     fn bwd(&self, x: &Tensor, y: &Tensor, dy: &Tensor) -> Result<Option<Tensor>> {
         Ok(Some(x.apply_op3_no_bwd(y, &dy.contiguous()?, &PoolGradient(*self))?))
     }
@@ -311,6 +322,19 @@ impl CustomOp3 for PoolGradient {
             })
         });
         Ok((dx, l1.shape().clone()))
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        s1: &CudaStorage,
+        l1: &Layout,
+        s2: &CudaStorage,
+        l2: &Layout,
+        s3: &CudaStorage,
+        l3: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        self.0.backward_cuda(self.name(), (s1, l1), (s2, l2), (s3, l3))
     }
 }
 

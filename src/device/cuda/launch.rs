@@ -29,8 +29,12 @@ macro_rules! modules {
 /// The files of `kernels`.
 pub(crate) mod modules {
     modules! {
+        BATCH_NORM = "batch_norm";
+        DROPOUT = "dropout";
         ELEMENTWISE = "elementwise";
+        LRN = "lrn";
         PATCHES = "patches";
+        POOL = "pool";
         ROWS = "rows";
         UPDATE = "update";
     }
