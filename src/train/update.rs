@@ -47,7 +47,9 @@ pub fn update(
         if scalars.is_empty() {
             state.window.add("loss", value);
         }
-        scalars.iter().for_each(|(name, value)| state.window.add(name, *value));
+        for (name, scalar) in &scalars {
+            state.window.add(name, number(scalar)?);
+        }
     }
     let norm = gradients.finish(spec.clip.map(|c| c.get()))?;
     if !f64::is_finite(worst + norm) {
@@ -58,9 +60,9 @@ pub fn update(
     Ok(Pass { images, norm })
 }
 
-fn number(loss: &Tensor) -> Result<f64> {
-    let value = loss.to_dtype(DType::F64).and_then(|l| l.to_scalar());
-    value.with_context(|| format!("a task's loss must be one number, got shape {:?}", loss.dims()))
+fn number(scalar: &Tensor) -> Result<f64> {
+    let value = scalar.to_dtype(DType::F64).and_then(|s| s.to_scalar());
+    value.with_context(|| format!("a task's losses must be single numbers, got shape {:?}", scalar.dims()))
 }
 
 /// Why training cannot go on: which number is broken, in which layer first, and what helps.
