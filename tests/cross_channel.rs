@@ -55,7 +55,7 @@ fn task(problem: Problem) -> Result<CrossChannel> {
 
 fn loss(task: &mut dyn Task, batch: &Batch) -> Result<(f64, f64)> {
     let step = task.step(batch, &Rng::new(0))?;
-    Ok((f64::from(step.loss.to_scalar::<f32>()?), step.scalars[0].1))
+    Ok((f64::from(step.loss.to_scalar::<f32>()?), step.numbers()?[0].1))
 }
 
 #[test]
@@ -114,7 +114,7 @@ fn learn(task: &mut dyn Task, batch: &Batch, steps: u64) -> Result<f64> {
     let mut last = f64::NAN;
     for index in 0..steps {
         let step = task.step(batch, &Rng::new(index))?;
-        last = step.scalars[0].1;
+        last = step.numbers()?[0].1;
         let mut grads = Gradients::new(task.params());
         grads.add(task.params(), &mut step.loss.backward()?)?;
         grads.finish(None)?;

@@ -42,7 +42,7 @@ fn task(spec: &str) -> Result<Colorization> {
 
 fn scalar(task: &mut Colorization, batch: &Batch, name: &str) -> Result<f64> {
     let step = task.step(batch, &Rng::new(0))?;
-    Ok(step.scalars.iter().find(|(n, _)| *n == name).map_or(f64::NAN, |(_, v)| *v))
+    Ok(step.numbers()?.into_iter().find(|(n, _)| *n == name).map_or(f64::NAN, |(_, v)| v))
 }
 
 #[test]
@@ -56,7 +56,8 @@ fn the_first_loss_is_ln_313_per_pixel() -> Result<()> {
 fn grey_images_teach_nothing_but_are_logged() -> Result<()> {
     let mut task = task("{}")?;
     let step = task.step(&batch(4, false)?, &Rng::new(0))?;
-    assert!(step.scalars[0].1 > 5.0 && step.scalars[1] == ("weighted_loss", 0.0), "{:?}", step.scalars);
+    let scalars = step.numbers()?;
+    assert!(scalars[0].1 > 5.0 && scalars[1] == ("weighted_loss", 0.0), "{scalars:?}");
     let mut store = step.loss.backward()?;
     let mut grads = Gradients::new(task.params());
     grads.add(task.params(), &mut store)?;
@@ -88,7 +89,7 @@ fn eight_images_are_learned_by_heart() -> Result<()> {
     let mut last = f64::NAN;
     for index in 0..150 {
         let step = task.step(&batch, &Rng::new(index))?;
-        last = step.scalars.iter().find(|(n, _)| *n == "kl").map_or(f64::NAN, |(_, v)| *v);
+        last = step.numbers()?.into_iter().find(|(n, _)| *n == "kl").map_or(f64::NAN, |(_, v)| v);
         let mut grads = Gradients::new(task.params());
         grads.add(task.params(), &mut step.loss.backward()?)?;
         grads.finish(None)?;

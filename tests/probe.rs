@@ -60,7 +60,7 @@ fn train(probe: &mut LinearProbe, batch: &Batch, steps: usize) -> Result<f64> {
     let mut loss = f64::NAN;
     for i in 0..steps {
         let step = probe.step(batch, &Rng::new(i as u64))?;
-        loss = step.scalars[0].1;
+        loss = step.numbers()?[0].1;
         let mut grads = Gradients::new(probe.params());
         grads.add(probe.params(), &mut step.loss.backward()?)?;
         grads.finish(None)?;
@@ -72,7 +72,7 @@ fn train(probe: &mut LinearProbe, batch: &Batch, steps: usize) -> Result<f64> {
 #[test]
 fn starts_at_chance_and_learns_what_features_show() -> Result<()> {
     let mut probe = probe(true)?;
-    let first = probe.step(&stripes(0, 32)?, &Rng::new(0))?.scalars[0].1;
+    let first = probe.step(&stripes(0, 32)?, &Rng::new(0))?.numbers()?[0].1;
     assert!((first - 2f64.ln()).abs() < 1e-6, "zero weights give ln 2, got {first}");
     train(&mut probe, &stripes(0, 64)?, 60)?;
     let unseen = probe.accuracies_on(std::slice::from_ref(&stripes(1, 64)?))?;

@@ -7,6 +7,8 @@
 
 use super::cells::Cells;
 use super::lab::srgb8_to_lab_f64;
+use super::uploaded::Uploaded;
+use candle_core::{Device, Result, Tensor};
 use std::sync::Arc;
 
 /// Bin centres in order: a ascending, then b. Cheap to clone beside its centres.
@@ -15,6 +17,7 @@ pub struct Bins {
     grid: f32,
     centers: Vec<[f32; 2]>,
     cells: Arc<Cells>,
+    uploaded: Arc<Uploaded>,
 }
 
 impl PartialEq for Bins {
@@ -36,7 +39,7 @@ impl Bins {
         let centers: Vec<[f32; 2]> =
             square(reach, grid).filter(|c| strictly_inside(&outline, c.map(f64::from))).collect();
         let cells = Arc::new(Cells::new(&centers, grid, 1));
-        Self { grid, centers, cells }
+        Self { grid, centers, cells, uploaded: Arc::default() }
     }
 
     /// Number of bins, Q.
@@ -52,6 +55,14 @@ impl Bins {
     /// `[a, b]` of every bin.
     pub fn centers(&self) -> &[[f32; 2]] {
         &self.centers
+    }
+
+    /// The same as f32 `(Q, 2)` on a device, where they stay for the next call.
+    ///
+    /// # Errors
+    /// When the device has no memory for them.
+    pub fn centers_on(&self, device: &Device) -> Result<Tensor> {
+        self.uploaded.on(self.centers.as_flattened(), (self.len(), 2), device)
     }
 
     /// Distance of neighbouring centres, in ab units.

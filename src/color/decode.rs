@@ -5,6 +5,11 @@
 use super::bins::Bins;
 use candle_core::{CpuStorage, CustomOp1, DType, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
+#[cfg(feature = "cuda")]
+use {
+    crate::device::cuda::{Arg, Grid, address, empty, held, launch, modules},
+    candle_core::{CudaStorage, Device},
+};
 
 /// How a distribution over bins becomes a colour.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -34,12 +39,12 @@ pub fn decode(logits: &Tensor, bins: &Bins, how: Decode) -> Result<Tensor> {
             bail!("decode: the temperature must be 0 (mode) or more (1: mean, 0.38: the paper's), got {t}")
         }
     };
-    let op = AnnealedMean { centers: bins.centers(), temperature };
+    let op = AnnealedMean { bins, temperature };
     logits.detach().to_dtype(DType::F32)?.contiguous()?.apply_op1_no_bwd(&op)
 }
 
 struct AnnealedMean<'a> {
-    centers: &'a [[f32; 2]],
+    bins: &'a Bins,
     temperature: f32,
 }
 
@@ -54,12 +59,12 @@ impl AnnealedMean<'_> {
                 best = i;
             }
         }
-        if self.temperature == 0.0 { self.centers[best] } else { self.mean(logits, logits[best]) }
+        if self.temperature == 0.0 { self.bins.centers()[best] } else { self.mean(logits, logits[best]) }
     }
 
     fn mean(&self, logits: &[f32], highest: f32) -> [f32; 2] {
         let (mut sum, mut a, mut b) = (0f64, 0f64, 0f64);
-        for (logit, center) in logits.iter().zip(self.centers) {
+        for (logit, center) in logits.iter().zip(self.bins.centers()) {
             // the branch keeps infinity minus infinity out; dividing, as 1/T may be infinite where T is not 0
             let exponent = if *logit == highest { 0.0 } else { (logit - highest) / self.temperature };
             let weight = f64::from(exponent.exp());
@@ -81,14 +86,37 @@ impl CustomOp1 for AnnealedMean<'_> {
         let Some((start, end)) = layout.contiguous_offsets() else {
             bail!("annealed_mean: expected contiguous logits, got {:?}", layout.shape())
         };
-        let pixels = values[start..end].par_chunks_exact(self.centers.len());
+        let pixels = values[start..end].par_chunks_exact(self.bins.len());
         let ab: Vec<[f32; 2]> = pixels.with_min_len(64).map(|logits| self.colour(logits)).collect();
-        let mut dims = layout.dims().to_vec();
-        if let Some(last) = dims.last_mut() {
-            *last = 2;
-        }
-        Ok((CpuStorage::F32(ab.into_flattened()), Shape::from(dims)))
+        Ok((CpuStorage::F32(ab.into_flattened()), colours_of(layout)))
     }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(&self, s: &CudaStorage, l: &Layout) -> Result<(CudaStorage, Shape)> {
+        let (device, shape, q) = (&s.device, colours_of(l), self.bins.len());
+        let centers = self.bins.centers_on(&Device::Cuda(device.clone()))?;
+        let n = shape.elem_count() / 2;
+        let (out, y) = empty(device, &shape, DType::F32)?;
+        let args = [
+            Arg::Pointer(address(self.name(), s, l)?),
+            Arg::Pointer(held(self.name(), &centers)?),
+            Arg::Pointer(y),
+            Arg::Float(self.temperature),
+            Arg::count(n),
+            Arg::length(q),
+        ];
+        launch(device, modules::COLOR, self.name(), Grid::warps(n), &args)?;
+        Ok((out, shape))
+    }
+}
+
+/// Two numbers in place of each pixel's logits.
+fn colours_of(logits: &Layout) -> Shape {
+    let mut dims = logits.dims().to_vec();
+    if let Some(last) = dims.last_mut() {
+        *last = 2;
+    }
+    Shape::from(dims)
 }
 
 #[cfg(test)]

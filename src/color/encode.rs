@@ -5,7 +5,8 @@
 
 use super::bins::Bins;
 use super::cells::Cells;
-
+use super::uploaded::Uploaded;
+use candle_core::{Device, Result, Tensor};
 use std::sync::Arc;
 
 /// K nearest bins weighted by a Gaussian of width sigma (in ab units), renormalised. Cheap to clone.
@@ -15,6 +16,7 @@ pub struct SoftCode {
     neighbours: usize,
     sigma: f32,
     cells: Arc<Cells>,
+    weights: Arc<Uploaded>,
 }
 
 impl SoftCode {
@@ -25,7 +27,7 @@ impl SoftCode {
         assert!((1..=most).contains(&neighbours), "neighbours must be in [1, {most}], got {neighbours}");
         assert!(sigma > 0.0 && sigma.is_finite(), "sigma must be positive and finite, got {sigma}");
         let cells = Arc::new(Cells::new(bins.centers(), bins.grid(), neighbours));
-        Self { bins, neighbours, sigma, cells }
+        Self { bins, neighbours, sigma, cells, weights: Arc::default() }
     }
 
     /// The bins that are encoded over.
@@ -41,6 +43,14 @@ impl SoftCode {
     /// Width of the Gaussian, in ab units.
     pub fn sigma(&self) -> f32 {
         self.sigma
+    }
+
+    /// One weight for each bin as f32 `(Q)` on a device, where they stay for the next call with the same ones.
+    ///
+    /// # Errors
+    /// When the device has no memory for them.
+    pub fn weights_on(&self, weights: &[f32], device: &Device) -> Result<Tensor> {
+        self.weights.on(weights, weights.len(), device)
     }
 
     /// Writes the K (bin, weight) pairs of one colour, nearest first; ties go to the lower index. The first bin is

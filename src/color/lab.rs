@@ -9,6 +9,11 @@
 use candle_core::{CpuStorage, CustomOp1, DType, Device, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 use std::sync::LazyLock;
+#[cfg(feature = "cuda")]
+use {
+    crate::device::cuda::{Arg, Grid, address, empty, launch, modules},
+    candle_core::CudaStorage,
+};
 
 /// Linear sRGB → XYZ, as scikit-image has it.
 const XYZ_FROM_RGB: [[f64; 3]; 3] =
@@ -193,6 +198,22 @@ impl CustomOp1 for RgbToLab {
         let (out, _) = lab.as_chunks_mut::<3>();
         out.par_chunks_mut(TASK).zip(rgb.par_chunks(TASK)).for_each(|(to, from)| convert(from, to));
         Ok((CpuStorage::F32(lab), layout.shape().clone()))
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(&self, s: &CudaStorage, l: &Layout) -> Result<(CudaStorage, Shape)> {
+        let (device, n) = (&s.device, l.shape().elem_count() / 3);
+        let (out, lab) = empty(device, l.shape(), DType::F32)?;
+        let mut matrix = [0.0; 9];
+        matrix.copy_from_slice(TABLES.forward.as_flattened());
+        let args = [
+            Arg::Pointer(address(self.name(), s, l)?),
+            Arg::Pointer(lab),
+            Arg::Matrix(matrix),
+            Arg::count(n),
+        ];
+        launch(device, modules::COLOR, self.name(), Grid::tabled(n), &args)?;
+        Ok((out, l.shape().clone()))
     }
 }
 

@@ -2,8 +2,12 @@
 
 pub mod lab;
 
+mod uploaded; // tables of numbers on the device
+
 pub mod bins;
 mod cells; // lookup of the bins near a colour
+
+pub mod nearest;
 
 pub mod decode;
 pub mod encode;

@@ -2,9 +2,14 @@
 //! Not here: resizing of pictures on their way into a batch, which filters.
 
 use super::cpu::{Float, by_dtype, fill_blocks, nhwc, view};
+#[cfg(feature = "cuda")]
+use candle_core::CudaStorage;
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, WithDType, bail};
 
-/// `(B, H, W, C)` → `(B, h, w, C)`, f32 or f64. With `align_corners` the first and last samples of both grids meet
+#[cfg(feature = "cuda")]
+mod cuda;
+
+/// `(B, H, W, C)` → `(B, h, w, C)`, f32 or f64, on a GPU bf16 too. With `align_corners` the first and last samples of both grids meet
 /// (o ↦ o·(H−1)/(h−1)); without it pixel centres are half-integers (o ↦ (o+½)·H/h − ½, not below 0).
 /// Errors: a shape that is not NHWC, an empty axis.
 pub fn resize_bilinear(x: &Tensor, (h, w): (usize, usize), align_corners: bool) -> Result<Tensor> {
@@ -132,6 +137,11 @@ impl CustomOp1 for Resize {
         Ok((y, (batch, self.rows.taps.len(), self.cols.taps.len(), c).into()))
     }
 
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(&self, s: &CudaStorage, l: &Layout) -> Result<(CudaStorage, Shape)> {
+        self.forward_cuda(s, l)
+    }
+
     fn bwd(&self, _x: &Tensor, _y: &Tensor, dy: &Tensor) -> Result<Option<Tensor>> {
         Ok(Some(dy.contiguous()?.apply_op1_no_bwd(&ResizeGradient(self.clone()))?))
     }
@@ -151,6 +161,11 @@ impl CustomOp1 for ResizeGradient {
             T::to_cpu_storage_owned(self.0.backward(view::<T>(self.name(), s, l)?, batch, c))
         });
         Ok((dx, (batch, self.0.rows.from, self.0.cols.from, c).into()))
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(&self, s: &CudaStorage, l: &Layout) -> Result<(CudaStorage, Shape)> {
+        self.0.backward_cuda(s, l)
     }
 }
 

@@ -6,12 +6,17 @@
 
 use super::cpu::{Float, by_dtype, fill_blocks, nhwc, view};
 use crate::boxes::Rect;
+#[cfg(feature = "cuda")]
+use candle_core::CudaStorage;
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Result, Shape, Tensor, WithDType, bail};
 use rayon::prelude::*;
 use std::{
     ops::Range,
     sync::{Arc, OnceLock},
 };
+
+#[cfg(feature = "cuda")]
+mod cuda;
 
 /// A box on one picture of a batch.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -22,7 +27,7 @@ pub struct Roi {
     pub bounds: Rect,
 }
 
-/// `(B, H, W, C)` and R boxes → `(R, ph, pw, C)`, f32 or f64.
+/// `(B, H, W, C)` and R boxes → `(R, ph, pw, C)`, f32 or f64, on a GPU bf16 too.
 ///
 /// A corner c lies in cell round(c·scale), halves away from zero; a box covers end − start + 1 cells, at least one. Bin i
 /// of p over n cells takes the cells ⌊i·n/p⌋ to ⌈(i+1)·n/p⌉ (excluded), so neighbouring bins may share one. A bin outside
@@ -30,7 +35,7 @@ pub struct Roi {
 ///
 /// # Errors
 /// A shape that is not NHWC, a box on a picture that the batch does not have or with coordinates that are not finite, a
-/// scale that is not positive, no bins.
+/// scale that is not positive, no bins; on a GPU, no boxes.
 pub fn roi_max_pool(x: &Tensor, rois: &[Roi], scale: f64, (ph, pw): (usize, usize)) -> Result<Tensor> {
     let (batch, height, width, channels) = nhwc(NAME, x)?;
     if !(scale > 0.0 && scale.is_finite()) || ph == 0 || pw == 0 {
@@ -200,10 +205,21 @@ fn challenge<T: Float>(x: &[T], cell: u32, y: &mut [T], winners: &mut [u32]) {
     }
 }
 
+/// For each output element the winning cell or [`NONE`].
+enum Winners {
+    Cpu(Vec<u32>),
+    /// u32 of the output's shape, with the table of the boxes that the kernels read
+    #[cfg(feature = "cuda")]
+    Cuda {
+        cells: Tensor,
+        boxes: Tensor,
+    },
+}
+
 struct RoiPool {
     plan: Arc<Plan>,
-    /// Left by the forward pass for the backward pass: one a output element, the winning cell or [`NONE`].
-    winners: Arc<OnceLock<Vec<u32>>>,
+    /// Left by the forward pass for the backward pass.
+    winners: Arc<OnceLock<Winners>>,
     /// whether there will be a backward pass
     keep: bool,
 }
@@ -218,10 +234,15 @@ impl CustomOp1 for RoiPool {
         let y = by_dtype!(NAME, s, T => {
             let (y, winners) = self.plan.forward(view::<T>(NAME, s, l)?, self.keep);
             // a second forward of one op would find the same winners
-            self.winners.get_or_init(|| winners);
+            self.winners.get_or_init(|| Winners::Cpu(winners));
             T::to_cpu_storage_owned(y)
         });
         Ok((y, (grids.len(), *ph, *pw, *channels).into()))
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(&self, s: &CudaStorage, l: &Layout) -> Result<(CudaStorage, Shape)> {
+        self.forward_cuda(s, l)
     }
 
     fn bwd(&self, x: &Tensor, _y: &Tensor, dy: &Tensor) -> Result<Option<Tensor>> {
@@ -233,7 +254,7 @@ impl CustomOp1 for RoiPool {
 /// (x, dy) → dx; of x the shape counts alone.
 struct RoiPoolGradient {
     plan: Arc<Plan>,
-    winners: Arc<OnceLock<Vec<u32>>>,
+    winners: Arc<OnceLock<Winners>>,
 }
 
 impl CustomOp2 for RoiPoolGradient {
@@ -248,11 +269,24 @@ impl CustomOp2 for RoiPoolGradient {
         s2: &CpuStorage,
         l2: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
-        let Some(winners) = self.winners.get() else { bail!("{}: no forward pass came before", self.name()) };
+        let Some(Winners::Cpu(winners)) = self.winners.get() else {
+            bail!("{}: no forward pass came before on the processor", self.name())
+        };
         let dx = by_dtype!(self.name(), s1, T => {
             T::to_cpu_storage_owned(self.plan.backward(winners, view::<T>(self.name(), s2, l2)?))
         });
         Ok((dx, l1.shape().clone()))
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        s1: &CudaStorage,
+        l1: &Layout,
+        s2: &CudaStorage,
+        l2: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        self.gradient_cuda((s1, l1), (s2, l2))
     }
 }
 

@@ -24,7 +24,7 @@ use crate::{
     },
 };
 use anyhow::{Result, bail, ensure};
-use candle_core::{Device, Tensor};
+use candle_core::{DType, Device, Tensor};
 use serde::{Deserialize, Serialize};
 
 /// Images in a picture panel.
@@ -153,27 +153,33 @@ impl Criterion {
 struct Scored {
     /// The gradient is taken of this: a sum over pixels, a mean over the batch.
     loss: Tensor,
-    scalars: Vec<(&'static str, f64)>,
+    scalars: Vec<(&'static str, Tensor)>,
 }
 
 impl Scored {
-    fn soft_encoded(scored: SoftCrossEntropy) -> Self {
+    fn soft_encoded(scored: SoftCrossEntropy) -> candle_core::Result<Self> {
         let SoftCrossEntropy { loss, unweighted, weighted, target_entropy, pixels } = scored;
-        let each = |value: f64| value / pixels as f64;
+        let pixels = Tensor::full(pixels as f64, (), loss.device())?;
         let scalars = vec![
-            ("loss", each(unweighted)),
-            ("weighted_loss", each(weighted)),
-            ("kl", each(unweighted - target_entropy)),
+            ("loss", (&unweighted / &pixels)?),
+            ("weighted_loss", (weighted / &pixels)?),
+            ("kl", ((unweighted - target_entropy)? / &pixels)?),
         ];
-        Self { loss, scalars }
+        Ok(Self { loss, scalars })
     }
 
     /// Equation 1, for predicted and true ab `(B, h, w, 2)`.
     fn l2(predicted: &Tensor, ab: &Tensor) -> candle_core::Result<Self> {
         let (batch, h, w, _) = ab.dims4()?;
         let loss = ((predicted - ab)?.sqr()?.sum_all()? * (0.5 / batch as f64))?;
-        let value = f64::from(loss.to_scalar::<f32>()?) / (h * w) as f64;
+        let pixels = Tensor::full((h * w) as f64, (), loss.device())?;
+        let value = (loss.detach().to_dtype(DType::F64)? / pixels)?;
         Ok(Self { loss, scalars: vec![("loss", value)] })
+    }
+
+    /// Waits for the numbers.
+    fn read(&self) -> candle_core::Result<Vec<(&'static str, f64)>> {
+        self.scalars.iter().map(|(name, value)| Ok((*name, value.to_scalar()?))).collect()
     }
 }
 
@@ -217,7 +223,7 @@ impl Colorization {
             Criterion::L2 => Scored::l2(&self.colorizer.decoded(map, self.decode)?, ab),
             Criterion::SoftEncoded { code, weights, grey_gate } => {
                 let scored = soft_encoded_cross_entropy(map, ab, code, weights.as_deref(), *grey_gate)?;
-                Ok(Scored::soft_encoded(scored))
+                Scored::soft_encoded(scored)
             }
         }
     }
@@ -267,7 +273,7 @@ impl Task for Colorization {
             let map = self.colorizer.output_map(&lightness(&lab)?)?;
             let predicted = self.colorizer.decoded(&map, self.decode)?;
             let images = ab.dim(0)? as f64;
-            sums.add(images, &self.score(&map, &ab)?.scalars);
+            sums.add(images, &self.score(&map, &ab)?.read()?);
             let others = [
                 ("squared_distance", squared_distance(&predicted, &ab)?),
                 ("predicted_chroma", chroma(&predicted)?),

@@ -16,6 +16,7 @@ use crate::{
         bins::Bins,
         decode::{Decode, decode},
         lab,
+        nearest::nearest_bins,
     },
     data::{Batch, loader::Loader},
     nn::{Mode, params::Params},
@@ -27,7 +28,7 @@ use crate::{
     },
 };
 use anyhow::{Context, Result};
-use candle_core::{D, Device, Tensor};
+use candle_core::{D, DType, Device, Tensor};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
@@ -145,16 +146,11 @@ impl Problem {
 
     /// The bin of every label pixel, u32 `(B·h·w)`; None where values are regressed.
     fn labels(&self, truth: &Tensor) -> candle_core::Result<Option<Tensor>> {
-        let values = truth.flatten_all()?.to_vec1::<f32>()?;
-        let labels: Vec<u32> = match &self.criterion {
-            Criterion::Ab(bins) => {
-                values.chunks_exact(2).map(|ab| bins.nearest([ab[0], ab[1]]) as u32).collect()
-            }
-            Criterion::Lightness => values.iter().map(|l| lightness_bin(*l)).collect(),
-            Criterion::Regression => return Ok(None),
-        };
-        let count = labels.len();
-        Tensor::from_vec(labels, count, truth.device()).map(Some)
+        match &self.criterion {
+            Criterion::Ab(bins) => nearest_bins(truth, bins).map(Some),
+            Criterion::Lightness => lightness_bins(&truth.flatten_all()?).map(Some),
+            Criterion::Regression => Ok(None),
+        }
     }
 
     /// The channels that an output map `(B, h, w, Q)` means, `(B, h, w, C)`. No gradient.
@@ -168,8 +164,8 @@ impl Problem {
 }
 
 /// L in [n, n + 1) is bin n; white, 100, belongs to the last.
-fn lightness_bin(l: f32) -> u32 {
-    (l.max(0.0) as u32).min(LIGHTNESS_BINS as u32 - 1)
+fn lightness_bins(l: &Tensor) -> candle_core::Result<Tensor> {
+    l.clamp(0f32, LIGHTNESS_BINS as f32 - 1.0)?.to_dtype(DType::U32)
 }
 
 /// The annealed mean of the middles of the bins: logits `(B, h, w, 100)` → L `(B, h, w, 1)`.
@@ -244,14 +240,14 @@ impl Task for CrossChannel {
         let names: Vec<&str> = self.heads.iter().map(|(name, _)| name.as_str()).collect();
         let input = self.problem.sees.input(&lab)?;
         let maps = predict(&self.net, &input, &names, &Mode::Train(rng.clone()))?;
-        let (mut total, mut mean) = (None, f64::NAN);
+        let (mut total, mut scalars) = (None, vec![]);
         for (map, (_, weight)) in maps.iter().zip(&self.heads) {
             let score = self.problem.score(map, &truth)?;
-            mean = f64::from(score.to_scalar::<f32>()?); // that of the last head is logged
+            scalars = vec![("loss", score.detach())]; // that of the last head is logged
             let loss = (score * (*weight * pixels))?;
             total = Some(if let Some(sum) = total { (sum + loss)? } else { loss });
         }
-        Ok(Step { loss: total.context("a network without a head")?, scalars: vec![("loss", mean)] })
+        Ok(Step { loss: total.context("a network without a head")?, scalars })
     }
 
     /// The loss; the distance in Lab at label pixels; PSNR of whole pictures, with the true channels where none were
@@ -320,7 +316,7 @@ fn number(x: &Tensor) -> candle_core::Result<f64> {
 
 /// Mean squared difference of two sets of pictures u8 `(B, H, W, 3)`.
 fn squared_bytes(a: &Tensor, b: &Tensor) -> candle_core::Result<f64> {
-    let [a, b] = [a, b].map(|x| x.to_dtype(candle_core::DType::F32));
+    let [a, b] = [a, b].map(|x| x.to_dtype(DType::F32));
     number(&(a? - b?)?.sqr()?.mean_all()?)
 }
 
@@ -339,9 +335,9 @@ mod tests {
     #[test]
     fn every_lightness_has_a_bin() {
         let cases = [(-0.1, 0), (0.0, 0), (0.99, 0), (1.0, 1), (57.3, 57), (99.5, 99), (100.0, 99)];
-        for (l, bin) in cases {
-            assert_eq!(lightness_bin(l), bin, "L {l}");
-        }
+        let (l, wanted): (Vec<f32>, Vec<u32>) = cases.into_iter().unzip();
+        let bins = lightness_bins(&Tensor::new(l, &Device::Cpu).unwrap()).unwrap();
+        assert_eq!(bins.to_vec1::<u32>().unwrap(), wanted);
     }
 
     #[test]

@@ -23,7 +23,7 @@ use crate::{
     train::task::{Better, Metric, Panel, Step, Task},
 };
 use anyhow::{Context, Result};
-use candle_core::{Device, Tensor};
+use candle_core::{DType, Device, Tensor};
 use serde::{Deserialize, Serialize};
 
 /// Features remembered at most, in bytes.
@@ -124,11 +124,7 @@ impl LinearProbe {
             cache: None,
             last: vec![],
         };
-        let blank = Tensor::zeros(
-            (1, crop, crop, probe.backbone.input().channels()),
-            candle_core::DType::F32,
-            device,
-        )?;
+        let blank = Tensor::zeros((1, crop, crop, probe.backbone.input().channels()), DType::F32, device)?;
         let taps: Vec<&str> = spec.layers.iter().map(String::as_str).collect();
         let widths = probe
             .compute(&blank, &taps)?
@@ -233,7 +229,8 @@ impl Task for LinearProbe {
         let losses =
             logits.iter().map(|l| Ok(cross_entropy(l, labels(batch)?, None)?)).collect::<Result<Vec<_>>>()?;
         let loss = Tensor::stack(&losses, 0)?.sum_all()?;
-        let mean = f64::from(loss.to_scalar::<f32>()?) / losses.len() as f64;
+        let count = Tensor::full(losses.len() as f64, (), loss.device())?;
+        let mean = (loss.detach().to_dtype(DType::F64)? / count)?;
         Ok(Step { loss, scalars: vec![("loss", mean)] })
     }
 

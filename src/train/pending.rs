@@ -43,8 +43,8 @@ impl Pending {
     }
 
     /// What a task logs of a pass.
-    pub fn scalar(&mut self, step: usize, name: &'static str, value: Tensor) {
-        self.numbers.push(Number { step, name, vital: false, counted: true, value });
+    pub fn scalar(&mut self, step: usize, name: &'static str, value: &Tensor) {
+        self.numbers.push(Number { step, name, vital: false, counted: true, value: value.detach() });
     }
 
     /// The norm of an update's gradient.
@@ -105,7 +105,7 @@ mod tests {
         let (mut pending, mut window) = (Pending::default(), Window::default());
         for (step, loss, norm) in [(1, 3.0, 0.0), (2, 1.0, 2.0), (3, f64::NAN, 5.0)] {
             pending.loss(step, &number(loss), false);
-            pending.scalar(step, "accuracy", number(loss / 2.0));
+            pending.scalar(step, "accuracy", &number(loss / 2.0));
             pending.norm(step, number(norm));
         }
         let broken = pending.settle(&mut window)?;
@@ -119,7 +119,7 @@ mod tests {
     #[test]
     fn a_value_that_is_no_number_is_named() {
         let mut pending = Pending::default();
-        pending.scalar(1, "accuracy", Tensor::zeros(2, DType::F32, &Device::Cpu).expect("a CPU tensor"));
+        pending.scalar(1, "accuracy", &Tensor::zeros(2, DType::F32, &Device::Cpu).expect("a CPU tensor"));
         let error = pending.settle(&mut Window::default()).expect_err("two numbers").to_string();
         assert!(error.contains("`accuracy`") && error.contains("[2]"), "{error}");
     }

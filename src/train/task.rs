@@ -7,16 +7,29 @@ use crate::{
     rng::Rng,
 };
 use anyhow::Result;
-use candle_core::Tensor;
+use candle_core::{DType, Tensor};
 use serde::{Deserialize, Serialize};
 
 /// What one forward pass gives the loop, which owns backward and update.
 pub struct Step {
     /// What the gradient is taken of: one number, shape `()`.
     pub loss: Tensor,
-    /// Named scalars to log, already plain numbers; the first is the one on the progress line. Without any, the loss
-    /// itself is logged as `loss`.
-    pub scalars: Vec<(&'static str, f64)>,
+    /// Named numbers to log, of shape `()` and any floating type, without a graph: nobody reads them here, since that would
+    /// wait for the GPU. The first is the one on the progress line. Without any, the loss itself is logged as `loss`.
+    pub scalars: Vec<(&'static str, Tensor)>,
+}
+
+impl Step {
+    /// The scalars as plain numbers. Waits until the device has computed them.
+    ///
+    /// # Errors
+    /// A scalar that is not one floating number.
+    pub fn numbers(&self) -> candle_core::Result<Vec<(&'static str, f64)>> {
+        self.scalars
+            .iter()
+            .map(|(name, value)| Ok((*name, value.to_dtype(DType::F64)?.to_scalar()?)))
+            .collect()
+    }
 }
 
 /// A named result of validation.

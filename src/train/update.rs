@@ -48,7 +48,7 @@ pub fn update(
         gradients.add(task.params(), &mut store)?;
         pending.loss(turn.step, &loss, scalars.is_empty());
         for (name, value) in scalars {
-            pending.scalar(turn.step, name, Tensor::new(value, loss.device())?);
+            pending.scalar(turn.step, name, &value);
         }
         total = Some(if let Some(sum) = total { (sum + loss)? } else { loss });
     }

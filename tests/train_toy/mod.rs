@@ -129,8 +129,8 @@ impl Task for Toy {
         }
         let seen = &self.params.buffers()[0].1;
         seen.set(&(seen.as_tensor() + batch.indices.len() as f64)?)?;
-        let value = f64::from(loss.to_scalar::<f32>()?);
-        Ok(Step { loss, scalars: vec![("loss", value), ("noise", f64::from(noise[0]))] })
+        let scalars = vec![("loss", loss.detach()), ("noise", Tensor::new(noise[0], loss.device())?)];
+        Ok(Step { loss, scalars })
     }
 
     fn evaluate(&mut self, val: &mut Loader) -> Result<Vec<Metric>> {

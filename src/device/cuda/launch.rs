@@ -30,27 +30,35 @@ macro_rules! modules {
 pub(crate) mod modules {
     modules! {
         BATCH_NORM = "batch_norm";
+        COLOR = "color";
         DROPOUT = "dropout";
         ELEMENTWISE = "elementwise";
+        LOSSES = "losses";
         LRN = "lrn";
         PATCHES = "patches";
         POOL = "pool";
+        RESIZE = "resize";
+        ROI_POOL = "roi_pool";
         ROWS = "rows";
+        SPARSE_TARGET = "sparse_target";
         UPDATE = "update";
     }
 }
 
-/// An argument of a kernel, of the type that its source declares: pointer, `long long`, `int`, `float`, `double`.
+/// An argument of a kernel, of the type that its source declares: pointer, `long long`, `int`, `float`, `double`, or a struct
+/// of nine doubles.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Arg {
+pub(crate) enum Arg<'a> {
     Pointer(u64),
     Long(i64),
     Int(i32),
     Float(f32),
     Double(f64),
     Geometry(Geometry),
-    Parts(Parts),
+    Parts(&'a Parts),
     Scaling(Scaling),
+    /// 3 × 3, by rows.
+    Matrix([f64; 9]),
 }
 
 /// The kernels' `Geometry` of a convolution: of each axis input, output, kernel, stride, pad and dilation; then the first
@@ -108,7 +116,7 @@ unsafe impl DeviceRepr for Parts {}
 // SAFETY: likewise.
 unsafe impl DeviceRepr for Scaling {}
 
-impl Arg {
+impl Arg<'_> {
     /// A number of elements.
     pub fn count(n: usize) -> Self {
         Self::Long(n as i64)
@@ -127,6 +135,13 @@ pub(crate) struct Grid {
     pub threads: (u32, u32, u32),
 }
 
+/// Blocks at most of a kernel that makes a table in each.
+const TABLES: usize = 1024;
+/// Blocks at most of a kernel that leaves a sum for each of its blocks.
+const PARTIAL_SUMS: usize = 256;
+/// Elements of a block of such a kernel, while there are few.
+const RUN: usize = 1024;
+
 /// Threads of a block of kernels that go over elements.
 const THREADS: usize = 256;
 /// Blocks at most of such kernels, whose threads then take several elements each, a grid apart.
@@ -136,6 +151,32 @@ impl Grid {
     /// For a kernel whose threads go over `n` elements, each taking every (blocks · threads)-th.
     pub fn over(n: usize) -> Self {
         Self { blocks: (n.div_ceil(THREADS).clamp(1, BLOCKS) as u32, 1, 1), threads: (THREADS as u32, 1, 1) }
+    }
+
+    /// As [`Grid::over`], for a kernel whose blocks each make a table first: few blocks.
+    pub fn tabled(n: usize) -> Self {
+        Self { blocks: (n.div_ceil(THREADS).clamp(1, TABLES) as u32, 1, 1), ..Self::over(n) }
+    }
+
+    /// For a kernel that adds up `n` elements, each block a run of them; how many blocks there are depends on `n` alone.
+    pub fn sums(n: usize) -> Self {
+        Self::blocks(n.div_ceil(RUN).clamp(1, PARTIAL_SUMS), THREADS as u32)
+    }
+
+    /// For a kernel that takes a warp of 32 threads for each of `n` rows.
+    pub fn warps(n: usize) -> Self {
+        Self::blocks(n.div_ceil(THREADS / 32).max(1), THREADS as u32)
+    }
+
+    /// For a kernel whose blocks (x, y) share the `length` elements of row x.
+    pub fn rows(n: usize, length: usize) -> Self {
+        let parts = length.div_ceil(THREADS).clamp(1, BLOCKS - 1);
+        Self { blocks: (n as u32, parts as u32, 1), threads: (THREADS as u32, 1, 1) }
+    }
+
+    /// For a kernel that takes a block for each of `n` places and a thread for each of their channels.
+    pub fn channels(n: usize, channels: usize) -> Self {
+        Self::blocks(n, channels.next_multiple_of(32).clamp(32, THREADS) as u32)
     }
 
     /// One block of that many threads for each of `n` pieces.
@@ -165,8 +206,9 @@ pub(crate) fn launch(
             Arg::Float(v) => builder.arg(v),
             Arg::Double(v) => builder.arg(v),
             Arg::Geometry(v) => builder.arg(v),
-            Arg::Parts(v) => builder.arg(v),
+            Arg::Parts(v) => builder.arg(*v),
             Arg::Scaling(v) => builder.arg(v),
+            Arg::Matrix(v) => builder.arg(v),
         };
     }
     let config = LaunchConfig { grid_dim: grid.blocks, block_dim: grid.threads, shared_mem_bytes: 0 };

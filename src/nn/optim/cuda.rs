@@ -81,7 +81,8 @@ fn update(
     };
     for some in moving.chunks(MOST) {
         let parts = some.iter().map(Moving::part).collect::<Result<Vec<_>>>()?;
-        let args = [&[Arg::Parts(Parts::new(&parts)), Arg::Scaling(scaling)], constants].concat();
+        let table = Parts::new(&parts);
+        let args = [&[Arg::Parts(&table), Arg::Scaling(scaling)], constants].concat();
         launch(device, modules::UPDATE, kernel, grid(some.len()), &args)?;
     }
     Ok(())
@@ -104,7 +105,8 @@ pub(super) fn norm(device: &CudaDevice, gradients: &[&Tensor], loss: &Tensor) ->
         };
         let parts = some.iter().map(part).collect::<Result<Vec<_>>>()?;
         let at = sums + (i * MOST * BLOCKS as usize * size_of::<f64>()) as u64;
-        let args = [Arg::Parts(Parts::new(&parts)), Arg::Pointer(at)];
+        let table = Parts::new(&parts);
+        let args = [Arg::Parts(&table), Arg::Pointer(at)];
         launch(device, modules::UPDATE, "squares", grid(some.len()), &args)?;
     }
     let (norm, at) = empty(device, (), DType::F64)?;

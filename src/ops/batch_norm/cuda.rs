@@ -69,7 +69,7 @@ impl Tiling {
     }
 
     /// What kernels want to know: m, C, tiles.
-    fn extents(&self) -> [Arg; 3] {
+    fn extents(&self) -> [Arg<'static>; 3] {
         [Arg::length(self.m), Arg::length(self.channels), Arg::length(self.tiles)]
     }
 
@@ -163,7 +163,7 @@ pub(super) fn fixed(running: &Running, eps: f64) -> Result<Tensor> {
 }
 
 /// The address of one of the running statistics.
-fn in_place(var: &Var, running: &Running) -> Result<Arg> {
+fn in_place(var: &Var, running: &Running) -> Result<Arg<'static>> {
     if var.dtype() != running.mean.dtype() {
         bail!(
             "{OP}: running statistics of {:?} and {:?}: one type wanted",
@@ -182,7 +182,7 @@ fn running_element(running: &Running) -> Result<&'static str> {
 }
 
 /// The address of γ or β, 0 where there is none; they are of the type that x is computed in.
-fn affine_address(affine: Option<Argument>, x: DType) -> Result<Arg> {
+fn affine_address(affine: Option<Argument>, x: DType) -> Result<Arg<'static>> {
     let Some((s, l)) = affine else {
         return Ok(Arg::Pointer(0));
     };
@@ -219,17 +219,17 @@ impl Normalise {
         Ok((storage, l.shape().clone()))
     }
 
-    fn tables(&self) -> Result<[Arg; 2]> {
+    fn tables(&self) -> Result<[Arg<'static>; 2]> {
         Ok([Arg::Pointer(held(OP, &self.mean)?), Arg::Pointer(held(OP, &self.inv_std)?)])
     }
 }
 
 impl Backward {
     /// x and dy, then the constants of their channels.
-    fn arguments(&self, x: u64, dy: u64, dtype: DType) -> Result<Vec<Arg>> {
+    fn arguments(&self, x: u64, dy: u64, dtype: DType) -> Result<Vec<Arg<'static>>> {
         let [mean, inv_std] = self.op.tables()?;
         let (gamma, beta) = self.affine.as_ref().map(|(g, b)| (g, b)).unzip();
-        let of = |tensor: Option<&Tensor>| -> Result<Arg> {
+        let of = |tensor: Option<&Tensor>| -> Result<Arg<'static>> {
             let Some(tensor) = tensor else { return affine_address(None, dtype) };
             let (storage, layout) = tensor.storage_and_layout();
             match &*storage {

@@ -222,7 +222,7 @@ impl Gpu<'_> {
         (n * self.dtype.size_in_bytes()) as u64
     }
 
-    fn geometry(&self, (first, batch): (usize, usize)) -> Arg {
+    fn geometry(&self, (first, batch): (usize, usize)) -> Arg<'static> {
         let s = self.shape;
         let axis = |a: Axis| [a.input, a.output, a.kernel, a.stride, a.pad, a.dilation].map(|v| v as i32);
         let rest = [first, batch, s.inputs, s.groups, self.depth().1].map(|v| v as i32);

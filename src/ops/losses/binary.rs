@@ -3,6 +3,11 @@
 use super::super::cpu::{BLOCK, Float, by_dtype, fill_blocks, held, view};
 use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor, WithDType, bail};
 use rayon::prelude::*;
+#[cfg(feature = "cuda")]
+use {
+    super::cuda::{self, Elements},
+    candle_core::CudaStorage,
+};
 
 /// Sigmoid cross entropy, stable at any logit: max(x, 0) − x·t + ln(1 + exp(−|x|)). logits, targets and mask (0 or 1)
 /// `(N, K)` or any one shape; sum over masked entries / `divisor`. Entries of mask 0 are not looked at. The gradient
@@ -97,6 +102,18 @@ impl CustomOp2 for BceWithLogits {
         Ok((value, ().into()))
     }
 
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        s1: &CudaStorage,
+        l1: &Layout,
+        s2: &CudaStorage,
+        l2: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        let elements = Elements { name: "bce", others: self.mask.as_ref(), divisor: self.divisor };
+        cuda::loss(&elements, (s1, l1), (s2, l2))
+    }
+
     fn bwd(
         &self,
         logits: &Tensor,
@@ -133,6 +150,21 @@ impl CustomOp3 for BceGradient {
             T::to_cpu_storage_owned(self.0.with_mask(|mask| gradient(x, t, mask, scale))?)
         });
         Ok((dx, l1.shape().clone()))
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        s1: &CudaStorage,
+        l1: &Layout,
+        s2: &CudaStorage,
+        l2: &Layout,
+        s3: &CudaStorage,
+        l3: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        let BceWithLogits { mask, divisor } = &self.0;
+        let elements = Elements { name: "bce", others: mask.as_ref(), divisor: *divisor };
+        cuda::gradient(&elements, (s1, l1), (s2, l2), (s3, l3))
     }
 }
 

@@ -5,7 +5,8 @@ use candle_core::{DType, Result, Tensor, bail};
 
 /// Softmax cross entropy. logits `(N, K)` f32 or f64, labels u32 `(N)`; entries equal to `ignore` count in nothing.
 /// Mean over the rest, in nats; 0 with a zero gradient where nothing is left.
-/// Errors: other shapes, a label that is neither below K nor `ignore`.
+/// Errors: other shapes, a label that is neither below K nor `ignore`. On a GPU such a label is no error, since nothing is
+/// read back: the loss is not a number.
 pub fn cross_entropy(logits: &Tensor, labels: &Tensor, ignore: Option<u32>) -> Result<Tensor> {
     let (&[n, k], &[rows]) = (logits.dims(), labels.dims()) else {
         bail!("{NAME}: logits (N, K) and labels (N) wanted, got {:?} and {:?}", logits.dims(), labels.dims());
@@ -13,6 +14,12 @@ pub fn cross_entropy(logits: &Tensor, labels: &Tensor, ignore: Option<u32>) -> R
     if n != rows || k == 0 || labels.dtype() != DType::U32 {
         let (logits, labels, dtype) = (logits.dims(), labels.dims(), labels.dtype());
         bail!("{NAME}: logits {logits:?} want u32 labels ({n}), got {dtype:?} {labels:?}");
+    }
+    #[cfg(feature = "cuda")]
+    if logits.device().is_cuda() {
+        let entropies = RowEntropies::new(logits, SparseTarget::of_labels(labels, ignore, k)?)?;
+        let mean = entropies.sums_cuda(None, 1.0)?.get(0)?;
+        return entropies.into_loss(mean);
     }
     let mut classes = labels.to_vec1::<u32>()?;
     let counts: Vec<bool> = classes.iter().map(|&label| Some(label) != ignore).collect();
@@ -38,7 +45,7 @@ pub fn cross_entropy(logits: &Tensor, labels: &Tensor, ignore: Option<u32>) -> R
         },
     )?;
     let kept_sum: f64 = entropies.values()?.iter().zip(&counts).filter(|(_, c)| **c).map(|(e, _)| e).sum();
-    entropies.into_loss(kept_sum / kept)
+    entropies.into_loss(Tensor::new(kept_sum / kept, device)?)
 }
 
 const NAME: &str = "cross_entropy";

@@ -1,5 +1,9 @@
 //! Losses over the last axis, each one fused op: stable, summed in f64 in a fixed order, with a gradient of the size of
-//! the logits and nothing else of that size. All return a scalar tensor of shape `()`.
+//! the logits and nothing else of that size. All return scalar tensors of shape `()` on the logits' device; on a GPU nothing
+//! is read back.
+
+#[cfg(feature = "cuda")]
+mod cuda; // of single elements
 
 mod binary;
 mod cross_entropy;

@@ -3,6 +3,11 @@
 use super::super::cpu::{BLOCK, Float, by_dtype, fill_blocks, held, view};
 use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor, WithDType, bail};
 use rayon::prelude::*;
+#[cfg(feature = "cuda")]
+use {
+    super::cuda::{self, Elements},
+    candle_core::CudaStorage,
+};
 
 /// Σ f(w·(p − t)) / `divisor`, with f(d) = d²/2 where |d| < 1, else |d| − 1/2: Fast R-CNN's loss, whose inside weights stand
 /// before the knee. predictions, targets and weights of any one shape. Entries of weight 0 are not looked at. The
@@ -91,6 +96,18 @@ impl CustomOp2 for SmoothL1 {
         Ok((value, ().into()))
     }
 
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        s1: &CudaStorage,
+        l1: &Layout,
+        s2: &CudaStorage,
+        l2: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        let elements = Elements { name: NAME, others: Some(&self.weights), divisor: self.divisor };
+        cuda::loss(&elements, (s1, l1), (s2, l2))
+    }
+
     fn bwd(
         &self,
         predictions: &Tensor,
@@ -127,6 +144,21 @@ impl CustomOp3 for SmoothL1Gradient {
             T::to_cpu_storage_owned(self.0.with_weights(|w| gradient(p, t, w, scale))?)
         });
         Ok((dp, l1.shape().clone()))
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        s1: &CudaStorage,
+        l1: &Layout,
+        s2: &CudaStorage,
+        l2: &Layout,
+        s3: &CudaStorage,
+        l3: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        let SmoothL1 { weights, divisor } = &self.0;
+        let elements = Elements { name: NAME, others: Some(weights), divisor: *divisor };
+        cuda::gradient(&elements, (s1, l1), (s2, l2), (s3, l3))
     }
 }
 

@@ -7,16 +7,20 @@ use crate::color::encode::SoftCode;
 use candle_core::{DType, Result, Tensor, bail};
 use rayon::prelude::*;
 
-/// The value of the loss in the forms that are logged, all in nats per image.
+#[cfg(feature = "cuda")]
+mod cuda;
+
+/// The value of the loss in the forms that are logged, all in nats per image, as scalars on the logits' device: f64, but
+/// for `loss`, which has the logits' type.
 pub struct SoftCrossEntropy {
     /// Scalar whose gradient is the weighted one: Σ_i v_i·CE_i / B, v_i = weight[nearest bin]·gate of the image.
     pub loss: Tensor,
     /// Σ_i CE_i / B without weights or gate: what the paper's code logs.
-    pub unweighted: f64,
+    pub unweighted: Tensor,
     /// Σ_i v_i·CE_i / B.
-    pub weighted: f64,
+    pub weighted: Tensor,
     /// Σ_i H(target_i) / B; `unweighted - target_entropy` is the KL form.
-    pub target_entropy: f64,
+    pub target_entropy: Tensor,
     /// Label pixels per image.
     pub pixels: usize,
 }
@@ -24,7 +28,8 @@ pub struct SoftCrossEntropy {
 /// logits `(B, H, W, Q)` f32 or f64, ab `(B, H, W, 2)` in ab units; `weights` one per bin (None: all 1);
 /// `grey_gate`: an image none of whose |a| or |b| exceeds it has v = 0 (None: no gate); it still counts in the
 /// divisor and in the unweighted sum. No gradient goes to ab.
-/// Errors: B, H or W that differ, Q or the weights not one per bin, no neighbours or more than there are bins.
+/// Errors: B, H or W that differ, Q or the weights not one per bin, no neighbours or more than there are bins; on a GPU,
+/// more than 32 neighbours.
 pub fn soft_encoded_cross_entropy(
     logits: &Tensor,
     ab: &Tensor,
@@ -33,7 +38,13 @@ pub fn soft_encoded_cross_entropy(
     grey_gate: Option<f32>,
 ) -> Result<SoftCrossEntropy> {
     let (batch, pixels, q) = check(logits, ab, code, weights)?;
-    let colours = ab.detach().to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>()?;
+    let (colours, device) = (ab.detach().to_dtype(DType::F32)?.flatten_all()?, logits.device());
+    #[cfg(feature = "cuda")]
+    if device.is_cuda() {
+        let scoring = cuda::Scoring { batch, pixels, code, weights, grey_gate };
+        return scoring.loss(&logits.reshape((batch * pixels, q))?, &colours);
+    }
+    let colours = colours.to_vec1::<f32>()?;
     let codes = Codes::new(&colours, code);
     let gates = gates(&colours, batch, grey_gate);
     let pixel_weights: Vec<f64> = (codes.classes.chunks_exact(code.neighbours()).enumerate())
@@ -46,10 +57,10 @@ pub fn soft_encoded_cross_entropy(
     let values = entropies.values()?;
     let weighted = weighted_sum(&values, &pixel_weights) * per_image;
     Ok(SoftCrossEntropy {
-        loss: entropies.into_loss(weighted)?,
-        unweighted: values.iter().sum::<f64>() * per_image,
-        weighted,
-        target_entropy: target_entropy * per_image,
+        loss: entropies.into_loss(Tensor::new(weighted, device)?)?,
+        unweighted: Tensor::new(values.iter().sum::<f64>() * per_image, device)?,
+        weighted: Tensor::new(weighted, device)?,
+        target_entropy: Tensor::new(target_entropy * per_image, device)?,
         pixels,
     })
 }

@@ -5,7 +5,14 @@
 //! CE = ln z − Σ_k t_k·(x_k − m),  ∂/∂x = weight·(softmax(x) − t).
 
 use super::super::cpu::{BLOCK, Float, by_dtype, fill_blocks, held, view};
+#[cfg(feature = "cuda")]
+use candle_core::CudaStorage;
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Result, Shape, Tensor, WithDType};
+
+#[cfg(feature = "cuda")]
+mod cuda;
+#[cfg(feature = "cuda")]
+pub(super) use cuda::{gpu, unwritten};
 
 /// The targets of N rows. A row of weight 0 is not looked at: it gets no gradient, whatever it holds.
 #[derive(Clone)]
@@ -34,13 +41,14 @@ impl RowEntropies {
         Ok(Self { rows, logits, target })
     }
 
-    /// Cross entropies of all rows, in nats.
+    /// Cross entropies of all rows, in nats: for the processor, since they are read.
     pub fn values(&self) -> Result<Vec<f64>> {
         self.rows.narrow(1, 1, 1)?.flatten_all()?.to_vec1()
     }
 
-    /// `value`, which the caller has summed, as a tensor whose gradient is weight·(softmax − target).
-    pub fn into_loss(self, value: f64) -> Result<Tensor> {
+    /// `value`, f64 of shape `()`, which the caller has summed, as a tensor of the logits' type whose gradient is
+    /// weight·(softmax − target).
+    pub fn into_loss(self, value: Tensor) -> Result<Tensor> {
         self.logits.apply_op1(Loss { value, rows: self.rows, target: self.target })
     }
 }
@@ -119,10 +127,16 @@ impl CustomOp1 for RowsOf {
         });
         Ok((CpuStorage::F64(rows), (n, 2).into()))
     }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(&self, s: &CudaStorage, l: &Layout) -> Result<(CudaStorage, Shape)> {
+        self.target.rows_cuda(s, l)
+    }
 }
 
 struct Loss {
-    value: f64,
+    /// f64 `()`
+    value: Tensor,
     rows: Tensor,
     target: SparseTarget,
 }
@@ -133,10 +147,14 @@ impl CustomOp1 for Loss {
     }
 
     fn cpu_fwd(&self, s: &CpuStorage, _: &Layout) -> Result<(CpuStorage, Shape)> {
-        let value = by_dtype!("cross entropy", s, T => {
-            T::to_cpu_storage_owned(vec![T::from_f64(self.value)])
-        });
+        let value = self.value.to_scalar::<f64>()?;
+        let value = by_dtype!("cross entropy", s, T => T::to_cpu_storage_owned(vec![T::from_f64(value)]));
         Ok((value, ().into()))
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(&self, s: &CudaStorage, _: &Layout) -> Result<(CudaStorage, Shape)> {
+        cuda::value(&self.value, s)
     }
 
     fn bwd(&self, logits: &Tensor, _loss: &Tensor, dloss: &Tensor) -> Result<Option<Tensor>> {
@@ -195,5 +213,16 @@ impl CustomOp2 for LossGradient {
             }))
         });
         Ok((dx, l1.shape().clone()))
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        s1: &CudaStorage,
+        l1: &Layout,
+        s2: &CudaStorage,
+        l2: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        self.target.gradient_cuda(&self.rows, (s1, l1), (s2, l2))
     }
 }

@@ -6,7 +6,7 @@ use crate::device::cuda::{Arg, Grid, address, element, empty, launch, modules};
 use candle_core::{CudaStorage, DType, Layout, Result, Shape, backend::BackendStorage, bail};
 
 /// What all kernels are told after their pointers, and their grid: one block for each row of the map.
-fn setting(options: Lrn, shape: &Shape) -> Result<([Arg; 6], Grid)> {
+fn setting(options: Lrn, shape: &Shape) -> Result<([Arg<'static>; 6], Grid)> {
     let (rows, row, channels) = extents(shape)?;
     let args = [
         Arg::length(row),

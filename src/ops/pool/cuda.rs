@@ -20,7 +20,7 @@ impl Maps {
     }
 
     /// What all kernels are told after their pointers.
-    fn arguments(&self, g: PoolGeometry) -> Result<[Arg; 8]> {
+    fn arguments(&self, g: PoolGeometry) -> Result<[Arg<'static>; 8]> {
         let (_, height, width, channels) = self.input.dims4()?;
         let (_, out_height, out_width, _) = self.output.dims4()?;
         Ok([height, width, out_height, out_width, channels, g.kernel, g.stride, g.pad].map(Arg::length))

@@ -281,11 +281,10 @@ impl Task for Detection {
         let (wanted, weights) = self.spread.targets(&examples, offsets.dims(), offsets.device())?;
         let box_loss = smooth_l1(&offsets, &wanted, &weights, examples.len() as f64)?;
         let loss = (&class_loss + &box_loss)?;
-        let number = |t: &Tensor| t.to_scalar::<f32>().map(f64::from);
         let scalars = vec![
-            ("loss", number(&loss)?),
-            ("class_loss", number(&class_loss)?),
-            ("box_loss", number(&box_loss)?),
+            ("loss", loss.detach()),
+            ("class_loss", class_loss.detach()),
+            ("box_loss", box_loss.detach()),
         ];
         Ok(Step { loss, scalars })
     }

@@ -1,0 +1,154 @@
+// Colour: sRGB bytes to Lab, the nearest bins of ab values, soft codes, the annealed mean.
+#include "elements.cuh"
+#include "fixed_sums.cuh"
+
+constexpr int BYTES = 256;
+
+// The cube root of a normal number near 1, as the processor computes it: a guess of t^(-1/3) from the exponent's bits, two
+// third-order steps, t·(t^(-1/3))².
+__device__ double cube_root(double t) {
+  double r = __uint_as_float(0x54A21D2Au - __float_as_uint((float)t) / 3u);
+  for (int i = 0; i < 2; ++i) {
+    const double rest = 1.0 - t * r * r * r;
+    r *= 1.0 + rest * (1.0 / 3.0 + rest * (2.0 / 9.0));
+  }
+  return t * r * r;
+}
+
+// CIE's f(t), with scikit-image's rounded constants.
+__device__ double response(double t) { return t > 0.008856 ? cube_root(t) : 7.787 * t + 16.0 / 116.0; }
+
+__device__ double linearise(double v) { return v > 0.04045 ? pow((v + 0.055) / 1.055, 2.4) : v / 12.92; }
+
+// (n, 3) → (n, 3), with blocks of 256 threads. `matrix`: linear sRGB → XYZ relative to white, by rows.
+struct Matrix { double m[9]; };
+extern "C" __global__ void rgb_to_lab(const unsigned char* rgb, float* lab, Matrix matrix, long long n) {
+  __shared__ double linear[BYTES];
+  linear[threadIdx.x] = linearise(threadIdx.x / 255.0);
+  __syncthreads();
+  const double* m = matrix.m;
+  FOR_ELEMENTS(i, n) {
+    const double r = linear[rgb[3 * i]], g = linear[rgb[3 * i + 1]], b = linear[rgb[3 * i + 2]];
+    const double x = response(m[0] * r + m[1] * g + m[2] * b);
+    const double y = response(m[3] * r + m[4] * g + m[5] * b);
+    const double z = response(m[6] * r + m[7] * g + m[8] * b);
+    lab[3 * i] = (float)(116.0 * y - 16.0);
+    lab[3 * i + 1] = (float)(500.0 * (x - y));
+    lab[3 * i + 2] = (float)(200.0 * (y - z));
+  }
+}
+
+// The squared distance of a bin and its index as one number, whose order is theirs: by distance, then index. Distances are
+// rounded as on the processor, so that ties are the same; one that is not a number comes last.
+__device__ __forceinline__ unsigned long long rank_of(const float* centers, unsigned bin, float a, float b) {
+  const float da = __fadd_rn(a, -centers[2 * bin]), db = __fadd_rn(b, -centers[2 * bin + 1]);
+  const float distance = __fadd_rn(__fmul_rn(da, da), __fmul_rn(db, db));
+  const unsigned bits = distance != distance ? 0x7fffffffu : __float_as_uint(distance);
+  return (unsigned long long)bits << 32 | bin;
+}
+
+// The lowest rank of all bins from `least` on, for every lane of a warp.
+__device__ unsigned long long lowest_rank(const float* centers, int q, float a, float b, unsigned long long least) {
+  unsigned long long best = ~0ull;
+  for (int i = threadIdx.x % WARP; i < q; i += WARP) {
+    const unsigned long long rank = rank_of(centers, i, a, b);
+    if (rank >= least && rank < best) best = rank;
+  }
+  for (int step = WARP / 2; step > 0; step /= 2) {
+    const unsigned long long other = __shfl_xor_sync(ALL_LANES, best, step);
+    if (other < best) best = other;
+  }
+  return best;
+}
+
+// A warp for each of n colours; the first bin for one that is not finite.
+extern "C" __global__ void nearest_bins(const float* ab, const float* centers, unsigned* bins, long long n, int q) {
+  const long long pixel = warp_row();
+  if (pixel >= n) return;
+  const unsigned long long best = lowest_rank(centers, q, ab[2 * pixel], ab[2 * pixel + 1], 0);
+  if (threadIdx.x % WARP == 0) bins[pixel] = (unsigned)best;
+}
+
+// A block for each image of `values` numbers: 1 where one of them exceeds the threshold in size, 0 for a grey image.
+extern "C" __global__ void grey_gates(const float* ab, double* gates, float threshold, int values) {
+  const float* image = ab + (long long)blockIdx.x * values;
+  int found = 0;
+  for (int i = threadIdx.x; i < values; i += blockDim.x) found |= fabsf(image[i]) > threshold;
+  found = block_sum(found);
+  if (threadIdx.x == 0) gates[blockIdx.x] = found > 0 ? 1.0 : 0.0;
+}
+
+// A warp for each of n colours, a lane for each of its k ≤ 32 nearest of q bins, nearest first: the bin and its share of a
+// Gaussian relative to the nearest. Of the whole pixel: the code's entropy, and its weight in the loss, `per_image` times the
+// weight of its nearest bin (null: 1) and the gate of its image (null: open).
+extern "C" __global__ void soft_codes(
+    const float* ab, const float* centers, const float* weights, const double* gates, unsigned* classes,
+    double* shares, double* row_weights, double* entropies, float scale, double per_image, long long n, int pixels,
+    int q, int k) {
+  const long long pixel = warp_row();
+  if (pixel >= n) return;
+  const int lane = threadIdx.x % WARP;
+  unsigned long long least = 0, mine = 0;
+  for (int place = 0; place < k; ++place) {
+    const unsigned long long best = lowest_rank(centers, q, ab[2 * pixel], ab[2 * pixel + 1], least);
+    if (lane == place) mine = best;
+    least = best + 1;
+  }
+  const float distance = __uint_as_float((unsigned)(mine >> 32));
+  const float nearest = __shfl_sync(ALL_LANES, distance, 0);
+  // through double: rounded as a good expf of the processor rounds
+  const float value = (float)exp((double)((distance - nearest) * scale));
+  float sum = 0.0f;
+  for (int place = 0; place < k; ++place) sum += __shfl_sync(ALL_LANES, value, place);
+  const double weight = value / sum;
+  double total = 0.0, entropy = 0.0;
+  for (int place = 0; place < k; ++place) total += __shfl_sync(ALL_LANES, weight, place);
+  const double share = weight / total, part = share == 0.0 ? 0.0 : share * log(share);
+  for (int place = 0; place < k; ++place) entropy -= __shfl_sync(ALL_LANES, part, place);
+  if (lane < k) {
+    classes[pixel * k + lane] = (unsigned)mine;
+    shares[pixel * k + lane] = share;
+  }
+  if (lane == 0) {
+    const double gate = gates == nullptr ? 1.0 : gates[pixel / pixels];
+    row_weights[pixel] = gate * (weights == nullptr ? 1.0 : (double)weights[(unsigned)mine]) * per_image;
+    entropies[pixel] = entropy;
+  }
+}
+
+// A warp for each of n rows of q logits: their annealed mean; the mode, ties to the lower index, for temperature 0.
+extern "C" __global__ void annealed_mean(
+    const float* logits, const float* centers, float* ab, float temperature, long long n, int q) {
+  const long long pixel = warp_row();
+  if (pixel >= n) return;
+  const int lane = threadIdx.x % WARP;
+  const float* row = logits + pixel * q;
+  float highest = -INFINITY;
+  int mode = q, broken = 0;
+  for (int i = lane; i < q; i += WARP) {
+    broken |= row[i] != row[i];
+    if (mode == q || row[i] > highest) highest = row[i], mode = i;
+  }
+  for (int step = WARP / 2; step > 0; step /= 2) {
+    broken |= __shfl_xor_sync(ALL_LANES, broken, step);
+    const float value = __shfl_xor_sync(ALL_LANES, highest, step);
+    const int index = __shfl_xor_sync(ALL_LANES, mode, step);
+    if (value > highest || (value == highest && index < mode)) highest = value, mode = index;
+  }
+  double sum = 0.0, a = 0.0, b = 0.0;
+  for (int i = lane; i < q && temperature != 0.0f && !broken; i += WARP) {
+    // the branch keeps infinity minus infinity out
+    const double weight = expf(row[i] == highest ? 0.0f : (row[i] - highest) / temperature);
+    sum += weight;
+    a += weight * centers[2 * i];
+    b += weight * centers[2 * i + 1];
+  }
+  sum = warp_sum(sum);
+  a = warp_sum(a);
+  b = warp_sum(b);
+  if (lane != 0) return;
+  for (int axis = 0; axis < 2; ++axis) {
+    const float mean = temperature == 0.0f ? centers[2 * mode + axis] : (float)((axis == 0 ? a : b) / sum);
+    ab[2 * pixel + axis] = broken ? NAN : mean;
+  }
+}

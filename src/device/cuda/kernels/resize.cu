@@ -1,0 +1,59 @@
+// Bilinear resizing of (B, H, W, C) maps and its gradient. gridDim.x is the rows of the result, gridDim.y parts of a row.
+#include "elements.cuh"
+
+// `lower` and `weights`: the lower of the two samples that each of h rows, then each of w columns reads, and the weight of
+// the upper one.
+template <typename T>
+__device__ void resize(
+    const T* x, T* y, const unsigned* lower, const Sum<T>* weights, int from_h, int from_w, int h, int w, int c) {
+  using S = Sum<T>;
+  const int row = blockIdx.x % h, from_row = from_w * c, to_row = w * c;
+  const int y0 = lower[row], y1 = min(y0 + 1, from_h - 1);
+  const S fy = weights[row];
+  const T* image = x + (long long)(blockIdx.x / h) * from_h * from_row;
+  const T *top = image + (long long)y0 * from_row, *bottom = image + (long long)y1 * from_row;
+  T* out = y + (long long)blockIdx.x * to_row;
+  for (int j = blockIdx.y * blockDim.x + threadIdx.x; j < to_row; j += gridDim.y * blockDim.x) {
+    const int column = j / c, channel = j - column * c, x0 = lower[h + column];
+    const int left = x0 * c + channel, right = min(x0 + 1, from_w - 1) * c + channel;
+    const S fx = weights[h + column];
+    const S tl = load(top[left]), bl = load(bottom[left]);
+    const S upper = tl + (load(top[right]) - tl) * fx, under = bl + (load(bottom[right]) - bl) * fx;
+    out[j] = store<T>(upper + (under - upper) * fy);
+  }
+}
+
+// Each sample gathers from what reads it. `readers`: for each of from_h rows, then of from_w columns, and once more at the
+// end of either, where the list of its readers begins; after them the lists. `weights` goes beside the lists.
+template <typename T>
+__device__ void resize_gradient(
+    const T* dy, T* dx, const unsigned* readers, const Sum<T>* weights, int from_h, int from_w, int h, int w, int c) {
+  using S = Sum<T>;
+  const unsigned *rows = readers + blockIdx.x % from_h, *columns = readers + from_h + 1;
+  const unsigned* list = columns + from_w + 1;
+  const int from_row = from_w * c, to_row = w * c;
+  const T* image = dy + (long long)(blockIdx.x / from_h) * h * to_row;
+  T* out = dx + (long long)blockIdx.x * from_row;
+  for (int j = blockIdx.y * blockDim.x + threadIdx.x; j < from_row; j += gridDim.y * blockDim.x) {
+    const int column = j / c, channel = j - column * c;
+    S sum = 0;
+    for (unsigned r = rows[0]; r < rows[1]; ++r) {
+      const T* line = image + (long long)list[r] * to_row + channel;
+      for (unsigned q = columns[column]; q < columns[column + 1]; ++q)
+        sum += load(line[(int)list[q] * c]) * (weights[r] * weights[q]);
+    }
+    out[j] = store<T>(sum);
+  }
+}
+
+#define DEFINE(T, name)                                                                                                \
+  extern "C" __global__ void resize_##name(                                                                            \
+      const T* x, T* y, const unsigned* lower, const Sum<T>* weights, int from_h, int from_w, int h, int w, int c) {   \
+    resize(x, y, lower, weights, from_h, from_w, h, w, c);                                                             \
+  }                                                                                                                    \
+  extern "C" __global__ void resize_gradient_##name(                                                                   \
+      const T* dy, T* dx, const unsigned* readers, const Sum<T>* weights, int from_h, int from_w, int h, int w,        \
+      int c) {                                                                                                         \
+    resize_gradient(dy, dx, readers, weights, from_h, from_w, h, w, c);                                                \
+  }
+FOR_EACH_TYPE(DEFINE)

@@ -1,0 +1,128 @@
+//! Cross entropies against sparse targets on an NVIDIA GPU: a warp for each row of logits. Nothing is read back.
+
+use super::{RowEntropies, SparseTarget};
+use crate::device::cuda::{Arg, Grid, address, element, empty, held, launch, modules};
+use candle_core::{
+    CudaDevice, CudaStorage, DType, Device, Layout, Result, Shape, Tensor, backend::BackendStorage, bail,
+};
+
+const NAME: &str = "cross entropy";
+
+/// A tensor whose elements are whatever was there.
+///
+/// # Safety
+/// A kernel that is launched before any other use writes every element.
+pub(in super::super) unsafe fn unwritten(
+    shape: impl Into<Shape>,
+    dtype: DType,
+    on: &Device,
+) -> Result<Tensor> {
+    // SAFETY: the caller's.
+    unsafe { Tensor::empty(shape, dtype, on) }
+}
+
+/// The GPU of a tensor that is on one.
+pub(in super::super) fn gpu(tensor: &Tensor) -> Result<&CudaDevice> {
+    match tensor.device() {
+        Device::Cuda(device) => Ok(device),
+        other => bail!("{NAME}: a tensor on the GPU wanted, got one on {:?}", other.location()),
+    }
+}
+
+impl SparseTarget {
+    /// (N, Q, K) for logits of that shape.
+    fn lengths(&self, logits: &Layout) -> Result<[Arg<'static>; 3]> {
+        let (n, q) = logits.shape().dims2()?;
+        Ok([Arg::count(n), Arg::length(q), Arg::length(self.classes.dim(1)?)])
+    }
+
+    /// u32 labels `(N)` for `q` logits; those that equal `ignore` count in nothing. One that is not below `q` makes the
+    /// loss and its row's gradient not a number: nobody waits here to read it.
+    pub fn of_labels(labels: &Tensor, ignore: Option<u32>, q: usize) -> Result<Self> {
+        let (labels, n, device) = (labels.contiguous()?, labels.elem_count(), labels.device());
+        let count = Tensor::zeros((), DType::U32, device)?;
+        // SAFETY: `label_targets` writes them.
+        let target = unsafe {
+            Self {
+                classes: unwritten((n, 1), DType::U32, device)?,
+                shares: unwritten((n, 1), DType::F64, device)?,
+                row_weights: unwritten(n, DType::F64, device)?,
+            }
+        };
+        let [labels_at, count_at] = [held(NAME, &labels)?, held(NAME, &count)?].map(Arg::Pointer);
+        let ignore = Arg::Long(ignore.map_or(-1, i64::from));
+        let args = [labels_at, count_at, ignore, Arg::count(n)];
+        launch(gpu(&labels)?, modules::SPARSE_TARGET, "count_labels", Grid::sums(n), &args)?;
+        let pointers = [held(NAME, &target.classes)?, held(NAME, &target.shares)?].map(Arg::Pointer);
+        let weights = Arg::Pointer(held(NAME, &target.row_weights)?);
+        let rest = [weights, ignore, Arg::count(n), Arg::length(q)];
+        let args = [&[labels_at, count_at], &pointers[..], &rest].concat();
+        launch(gpu(&labels)?, modules::SPARSE_TARGET, "label_targets", Grid::over(n), &args)?;
+        Ok(target)
+    }
+
+    pub(super) fn rows_cuda(&self, s: &CudaStorage, l: &Layout) -> Result<(CudaStorage, Shape)> {
+        let (device, n) = (&s.device, l.shape().dims2()?.0);
+        let (out, rows) = empty(device, (n, 2), DType::F64)?;
+        let x = address(NAME, s, l)?;
+        let pointers = [x, held(NAME, &self.classes)?, held(NAME, &self.shares)?, rows].map(Arg::Pointer);
+        let kernel = format!("row_entropies_{}", element(NAME, s.dtype())?);
+        let args = [&pointers[..], &self.lengths(l)?].concat();
+        launch(device, modules::SPARSE_TARGET, &kernel, Grid::warps(n), &args)?;
+        Ok((out, (n, 2).into()))
+    }
+
+    pub(super) fn gradient_cuda(
+        &self,
+        rows: &Tensor,
+        (s, l): (&CudaStorage, &Layout),
+        (dloss, dloss_layout): (&CudaStorage, &Layout),
+    ) -> Result<(CudaStorage, Shape)> {
+        let (device, n) = (&s.device, l.shape().dims2()?.0);
+        let (out, dx) = empty(device, l.shape(), s.dtype())?;
+        let pointers = [
+            address(NAME, s, l)?,
+            held(NAME, rows)?,
+            held(NAME, &self.row_weights)?,
+            held(NAME, &self.classes)?,
+            held(NAME, &self.shares)?,
+            address(NAME, dloss, dloss_layout)?,
+            dx,
+        ];
+        let args = [&pointers.map(Arg::Pointer)[..], &self.lengths(l)?].concat();
+        let kernel = format!("row_gradients_{}", element(NAME, s.dtype())?);
+        launch(device, modules::SPARSE_TARGET, &kernel, Grid::warps(n), &args)?;
+        Ok((out, l.shape().clone()))
+    }
+}
+
+impl RowEntropies {
+    /// f64 `(3)`: Σ weight·CE over rows whose weight is not 0, `scale`·Σ CE, and `scale`·Σ of `entropies` `(N)`, those of
+    /// the targets.
+    pub fn sums_cuda(&self, entropies: Option<&Tensor>, scale: f64) -> Result<Tensor> {
+        let (device, n) = (gpu(&self.rows)?, self.rows.dim(0)?);
+        let grid = Grid::sums(n);
+        let blocks = grid.blocks.0 as usize;
+        let (_sums, sums) = empty(device, (blocks, 3), DType::F64)?;
+        let entropies = entropies.map_or(Ok(0), |e| held(NAME, e))?;
+        let weights = held(NAME, &self.target.row_weights)?;
+        let pointers = [held(NAME, &self.rows)?, weights, entropies, sums].map(Arg::Pointer);
+        let args = [&pointers[..], &[Arg::count(n)]].concat();
+        launch(device, modules::SPARSE_TARGET, "row_sums", grid, &args)?;
+        // SAFETY: `row_totals` writes all three.
+        let totals = unsafe { unwritten(3, DType::F64, self.rows.device())? };
+        let args =
+            [Arg::Pointer(sums), Arg::Pointer(held(NAME, &totals)?), Arg::Double(scale), Arg::length(blocks)];
+        launch(device, modules::SPARSE_TARGET, "row_totals", Grid::blocks(1, 256), &args)?;
+        Ok(totals)
+    }
+}
+
+/// An f64 scalar in the type of the logits.
+pub(super) fn value(value: &Tensor, logits: &CudaStorage) -> Result<(CudaStorage, Shape)> {
+    let (out, y) = empty(&logits.device, (), logits.dtype())?;
+    let kernel = format!("loss_value_{}", element(NAME, logits.dtype())?);
+    let args = [held(NAME, value)?, y].map(Arg::Pointer);
+    launch(&logits.device, modules::SPARSE_TARGET, &kernel, Grid::blocks(1, 1), &args)?;
+    Ok((out, ().into()))
+}

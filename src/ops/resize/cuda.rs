@@ -1,0 +1,80 @@
+//! Resizing on an NVIDIA GPU. Which samples are read and with what weight is worked out on the processor, for each axis,
+//! and goes along as two small tables.
+
+use super::{NAME, Resize};
+use crate::device::cuda::{Arg, Grid, address, element, empty, held, launch, modules};
+use candle_core::{
+    CudaDevice, CudaStorage, DType, Device, Layout, Result, Shape, Tensor, backend::BackendStorage,
+};
+
+impl Resize {
+    pub(super) fn forward_cuda(&self, s: &CudaStorage, l: &Layout) -> Result<(CudaStorage, Shape)> {
+        let (batch, _, _, c) = l.shape().dims4()?;
+        let (h, w) = (self.rows.taps.len(), self.cols.taps.len());
+        let taps = || self.rows.taps.iter().chain(&self.cols.taps);
+        let lower = taps().map(|tap| tap.0 as u32).collect();
+        let weights = taps().map(|tap| tap.2).collect();
+        let x = address(NAME, s, l)?;
+        self.launch("resize", (s, x), (lower, weights), (batch, h, w, c))
+    }
+
+    pub(super) fn backward_cuda(&self, s: &CudaStorage, l: &Layout) -> Result<(CudaStorage, Shape)> {
+        let (batch, _, _, c) = l.shape().dims4()?;
+        let (mut begins, mut outputs, mut weights) = (vec![], vec![], vec![]);
+        for axis in [&self.rows, &self.cols] {
+            for readers in axis.readers() {
+                begins.push(outputs.len() as u32);
+                for (output, weight) in readers {
+                    outputs.push(output as u32);
+                    weights.push(weight);
+                }
+            }
+            begins.push(outputs.len() as u32);
+        }
+        begins.extend(outputs);
+        let dy = address(NAME, s, l)?;
+        let dims = (batch, self.rows.from, self.cols.from, c);
+        self.launch("resize_gradient", (s, dy), (begins, weights), dims)
+    }
+
+    /// Both kernels take the same arguments.
+    fn launch(
+        &self,
+        kernel: &str,
+        (s, from): (&CudaStorage, u64),
+        (table, weights): (Vec<u32>, Vec<f64>),
+        dims: (usize, usize, usize, usize),
+    ) -> Result<(CudaStorage, Shape)> {
+        let (device, (batch, h, w, c)) = (&s.device, dims);
+        let (table, weights) = (uploaded(table, device)?, weights_of(weights, s.dtype(), device)?);
+        let (out, to) = empty(device, dims, s.dtype())?;
+        let args = [
+            Arg::Pointer(from),
+            Arg::Pointer(to),
+            Arg::Pointer(held(NAME, &table)?),
+            Arg::Pointer(held(NAME, &weights)?),
+            Arg::length(self.rows.from),
+            Arg::length(self.cols.from),
+            Arg::length(self.rows.taps.len()),
+            Arg::length(self.cols.taps.len()),
+            Arg::length(c),
+        ];
+        let kernel = format!("{kernel}_{}", element(NAME, s.dtype())?);
+        launch(device, modules::RESIZE, &kernel, Grid::rows(batch * h, w * c), &args)?;
+        Ok((out, dims.into()))
+    }
+}
+
+fn uploaded(numbers: Vec<u32>, device: &CudaDevice) -> Result<Tensor> {
+    let count = numbers.len();
+    Tensor::from_vec(numbers, count, &Device::Cuda(device.clone()))
+}
+
+/// In the type that a kernel computes in.
+fn weights_of(weights: Vec<f64>, dtype: DType, device: &CudaDevice) -> Result<Tensor> {
+    let (count, device) = (weights.len(), Device::Cuda(device.clone()));
+    if dtype == DType::F64 {
+        return Tensor::from_vec(weights, count, &device);
+    }
+    Tensor::from_vec(weights.into_iter().map(|w| w as f32).collect(), count, &device)
+}

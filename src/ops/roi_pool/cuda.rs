@@ -1,0 +1,77 @@
+//! RoI max pooling on an NVIDIA GPU. The cells of all bins are worked out on the processor and go along as a table. The
+//! gradient is gathered: each cell looks through the boxes of its image in order, so sums do not depend on chance.
+
+use super::{NAME, Plan, RoiPool, RoiPoolGradient, Winners};
+use crate::device::cuda::{Arg, Grid, address, element, empty, held, launch, modules};
+use candle_core::{
+    CudaDevice, CudaStorage, DType, Device, Layout, Result, Shape, Tensor, backend::BackendStorage, bail,
+};
+
+impl Plan {
+    /// For each box its image, then first and end of each row and column of bins: u32 `(R, 1 + 2·ph + 2·pw)`.
+    fn table(&self, device: &CudaDevice) -> Result<Tensor> {
+        let mut table = vec![];
+        for grid in &self.grids {
+            table.push(grid.image as u32);
+            for bin in grid.rows.iter().chain(&grid.cols) {
+                table.extend([bin.start as u32, bin.end as u32]);
+            }
+        }
+        let width = 1 + 2 * (self.bins.0 + self.bins.1);
+        Tensor::from_vec(table, (self.grids.len(), width), &Device::Cuda(device.clone()))
+    }
+
+    /// The arguments that both kernels end in.
+    fn lengths(&self) -> [Arg<'static>; 5] {
+        [self.bins.0, self.bins.1, self.height, self.width, self.channels].map(Arg::length)
+    }
+}
+
+impl RoiPool {
+    pub(super) fn forward_cuda(&self, s: &CudaStorage, l: &Layout) -> Result<(CudaStorage, Shape)> {
+        let (device, plan, count) = (&s.device, &*self.plan, self.plan.grids.len());
+        if count == 0 {
+            bail!("{NAME}: no boxes; a GPU has no tensors without elements");
+        }
+        let dims = (count, plan.bins.0, plan.bins.1, plan.channels);
+        let boxes = plan.table(device)?;
+        let (out, y) = empty(device, dims, s.dtype())?;
+        let cells = match self.keep {
+            // SAFETY: the kernel writes every element.
+            true => Some(unsafe { Tensor::empty(dims, DType::U32, &Device::Cuda(device.clone()))? }),
+            false => None,
+        };
+        let winners = cells.as_ref().map_or(Ok(0), |cells| held(NAME, cells))?;
+        let pointers = [address(NAME, s, l)?, y, winners, held(NAME, &boxes)?].map(Arg::Pointer);
+        let kernel = format!("roi_pool_{}", element(NAME, s.dtype())?);
+        let grid = Grid::channels(count * plan.bins.0 * plan.bins.1, plan.channels);
+        launch(device, modules::ROI_POOL, &kernel, grid, &[&pointers[..], &plan.lengths()].concat())?;
+        if let Some(cells) = cells {
+            // a second forward of one op would find the same winners
+            self.winners.get_or_init(|| Winners::Cuda { cells, boxes });
+        }
+        Ok((out, dims.into()))
+    }
+}
+
+impl RoiPoolGradient {
+    /// Of x the shape counts alone.
+    pub(super) fn gradient_cuda(
+        &self,
+        (x, shape): (&CudaStorage, &Layout),
+        (dy, dy_layout): (&CudaStorage, &Layout),
+    ) -> Result<(CudaStorage, Shape)> {
+        let Some(Winners::Cuda { cells, boxes }) = self.winners.get() else {
+            bail!("{NAME}: no forward pass came before on the GPU")
+        };
+        let (device, plan) = (&x.device, &*self.plan);
+        let (out, dx) = empty(device, shape.shape(), x.dtype())?;
+        let dy = address(NAME, dy, dy_layout)?;
+        let pointers = [dy, dx, held(NAME, cells)?, held(NAME, boxes)?].map(Arg::Pointer);
+        let args = [&pointers[..], &[Arg::length(plan.grids.len())], &plan.lengths()].concat();
+        let kernel = format!("roi_pool_gradient_{}", element(NAME, x.dtype())?);
+        let grid = Grid::channels(plan.batch * plan.height * plan.width, plan.channels);
+        launch(device, modules::ROI_POOL, &kernel, grid, &args)?;
+        Ok((out, shape.shape().clone()))
+    }
+}
