@@ -6,7 +6,7 @@
 #
 # DIR      a folder to make: libcuda.so.1, libcublas.so.13, libcudnn.so.9, ... and kernels/*.so
 # KERNELS  a folder of *.cu files to compile beside those of candle-kernels
-# --check  run the self-test (check.cpp) afterwards
+# --check  run the self-test (check/check.cpp) afterwards
 #
 # It needs g++ (C++17), python3, cargo, the CUDA headers in $CUDA_HOME/include, and the sources of
 # the crates candle-kernels and cudarc. Where cargo metadata of this project does not know them,
@@ -45,7 +45,10 @@ background() {  # run a command beside others, at most $JOBS at once; the first 
 finish() { for p in "${PIDS[@]}"; do wait "$p"; done; PIDS=(); }
 
 # ---- libraries: what is written here, and a stub for every other name that cudarc declares -----
-compile() { $CXX "${FLAGS[@]}" -Wall -Wextra -I"$CUDA_HOME/include" -c "$HERE/$1.cpp" -o "$B/$1.o"; }
+compile() {  # compile FILE, where its object is older than a source
+  if [ -f "$B/$1.o" ] && [ -z "$(find "$HERE" -maxdepth 1 \( -name "$1.cpp" -o -name '*.h' \) -newer "$B/$1.o")" ]; then return; fi
+  $CXX "${FLAGS[@]}" -Wall -Wextra -I"$CUDA_HOME/include" -c "$HERE/$1.cpp" -o "$B/$1.o"
+}
 stubs() {  # stubs MODULE ANSWER OBJECT...: OBJECT... define what needs no stub
   local module=$1 answer=$2; shift 2
   { [ $# -eq 0 ] || nm -g --defined-only "$@" | awk 'NF == 3 {print $3}'; } | sort -u > "$B/$module.have"
@@ -80,7 +83,7 @@ for h in cuda_fp16.h cuda_bf16.h cuda_fp8.h cuda_runtime.h cuda.h math_constants
 done
 kernels() {  # kernels NAME FOLDER FILE...: each FOLDER/FILE.cu becomes kernels/NAME_FILE.so
   local name=$1 folder=$2 h f; shift 2
-  mkdir -p "$B/$name"
+  rm -rf "${B:?}/$name" && mkdir "$B/$name"  # no header of an earlier run stays
   for h in "$folder"/*.cuh "$folder"/*.h; do
     [ ! -f "$h" ] || python3 "$HERE/prepare_kernels.py" --header "$h" "$B/$name/$(basename "$h")"
   done
@@ -95,7 +98,7 @@ kernel() {  # kernel NAME FOLDER FILE; does nothing where the library is newer t
   $CXX "${flags[@]}" -shared "$text" -x none "$DIR/libcuda.so.1" -Wl,-rpath,'$ORIGIN/..' -o "$so"
 }
 kernels candle "$CANDLE_KERNELS/src" unary reduce indexing cast binary fill ternary sort affine
-kernels check "$HERE" check_kernels
+kernels check "$HERE/check" kernels
 if [ -n "$OURS" ]; then
   mapfile -t files < <(cd "$OURS" && ls -- *.cu | sed 's/\.cu$//')
   [ ${#files[@]} -gt 0 ] || { echo "$OURS holds no *.cu" >&2; exit 2; }
@@ -104,9 +107,9 @@ fi
 echo "made $DIR; now: LD_LIBRARY_PATH=$DIR PROGRAM"
 
 if [ -n "$CHECK" ]; then
-  $CXX -std=c++17 -O1 -Wall -I"$HERE" "$HERE/check.cpp" -o "$B/check" -ldl
+  $CXX -std=c++17 -O1 -Wall -I"$HERE" "$HERE/check/check.cpp" -o "$B/self_test" -ldl
   for mode in "STAND_IN_LAZY=0" "STAND_IN_LAZY=1" "STAND_IN_LAZY=2" "STAND_IN_FAST=1" "STAND_IN_REVERSE=1"; do
     echo "self-test with $mode"
-    env $mode LD_LIBRARY_PATH="$DIR" "$B/check"
+    env $mode LD_LIBRARY_PATH="$DIR" "$B/self_test"
   done
 fi

@@ -30,6 +30,7 @@ inline uint32_t encode(float f) {
   const int bias = (1 << (EXP - 1)) - 1;
   const uint32_t sign = (bits_as<uint32_t>(f) >> 31) << (EXP + MAN), top = ((1u << EXP) - 1) << MAN;
   const float a = std::fabs(f);
+  if (a == 0.0f) return sign;
   if (a != a) return sign | top | ((1u << MAN) - 1);
   if (std::isinf(a)) return sign | top;
   int e = 0;

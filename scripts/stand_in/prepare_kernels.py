@@ -11,6 +11,7 @@ import re
 import subprocess
 import sys
 
+COMMENT = re.compile(r"//[^\n]*|/\*.*?\*/", re.S)
 STATIC = re.compile(r"(?<!extern )\b__shared__\s+([^;{}()=]*(?:\([^;()]*\)[^;{}()=]*)*);")
 DYNAMIC = re.compile(r"\bextern\s+__shared__\s+([^;\[\]]*?)(\w+)\s*\[\s*\]\s*;")
 KERNEL = re.compile(r'extern\s*"C"\s*STAND_IN_GLOBAL\s+void\s+(\w+)\s*\(')
@@ -32,6 +33,7 @@ def enter(match):
 
 
 def prepare(text):
+    text = COMMENT.sub(lambda m: "\n" * m[0].count("\n"), text)
     text = DYNAMIC.sub(lambda m: f"{m[1].strip()}* {m[2]} = ({m[1].strip()}*)stand_in::dynamic_shared();",
                        text)
     return STATIC.sub(enter, text)
