@@ -43,7 +43,7 @@ stand_in_switch:
 using Context = void*;
 void change(Context& from, Context& to) { stand_in_switch(&from, to); }
 void prepare(Context& c, char* stack, void (*entry)()) {
-  void** top = reinterpret_cast<void**>(stack + STACK) - 2;  // the entry sees rsp = 8 mod 16
+  void** top = reinterpret_cast<void**>(stack + STACK) - 1;  // the entry sees rsp = 8 mod 16
   *top = nullptr;
   *--top = reinterpret_cast<void*>(entry);
   c = top - 6;

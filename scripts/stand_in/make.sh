@@ -35,7 +35,7 @@ print(found[0] if found else "")' "$1"
 [ -d "$CUDARC/src" ] || { echo "the crate cudarc is not there; set CUDARC to its folder" >&2; exit 2; }
 
 CXX=${CXX:-g++}
-FLAGS=(-std=c++17 -O2 -fPIC -fvisibility=hidden -ffp-contract=off -I"$HERE")
+FLAGS=(-std=c++17 -O2 -fno-strict-aliasing -fPIC -fvisibility=hidden -ffp-contract=off -I"$HERE")
 JOBS=${JOBS:-2}
 PIDS=()
 background() {  # run a command beside others, at most $JOBS at once; the first failure ends the script
@@ -63,7 +63,8 @@ library() {  # library SONAME MODULE ANSWER [-l...] OBJECT...
   local soname=$1 module=$2 answer=$3; shift 3
   local objects=("$@")
   stubs "$module" "$answer" "${objects[@]}"
-  $CXX -shared -Wl,-soname,"$soname" -Wl,-z,now -o "$DIR/$soname" "${objects[@]}" "$B/$module.stubs.o" \
+  # the real libraries version their symbols by the SONAME, all but the driver
+  $CXX -shared -Wl,-soname,"$soname" $([ "$soname" = libcuda.so.1 ] || echo -Wl,--default-symver) -Wl,-z,now -o "$DIR/$soname" "${objects[@]}" "$B/$module.stubs.o" \
        $([ "$soname" = libcuda.so.1 ] || echo "$DIR/libcuda.so.1") -Wl,-rpath,'$ORIGIN' -ldl
 }
 for f in memory fibers queue statistics driver cublas cudnn curand; do background compile $f; done

@@ -93,7 +93,7 @@ void on_fault(int number, siginfo_t* info, void* context) {
     const Dim b = stand_in_block, t = stand_in_thread;
     const int n = snprintf(line, sizeof line,
         "stand-in: fault at address 0x%zx (%s) in %s, block (%u, %u, %u), thread (%u, %u, %u)\n",
-        static_cast<size_t>(at), describe(at), running ? running : "the host program",
+        static_cast<size_t>(at), info->si_code == SI_KERNEL ? "none: a vector access is not aligned" : describe(at), running ? running : "the host program",
         b.x, b.y, b.z, t.x, t.y, t.z);
     if (write(2, line, static_cast<size_t>(n)) < 0) {}
     signal(SIGABRT, SIG_DFL);
