@@ -125,7 +125,7 @@ fn dropout_masks_are_the_processors() {
                     let x = Var::ones(n, dtype, device).unwrap();
                     let y = dropout(&x, p, rng.clone()).unwrap();
                     let gradient = y.backward().unwrap().get(&x).unwrap().clone();
-                    [y.as_detached(), gradient].map(|t| t.ne(0.0).unwrap().to_vec1::<u8>().unwrap())
+                    [y.detach(), gradient].map(|t| t.ne(0.0).unwrap().to_vec1::<u8>().unwrap())
                 };
                 assert_eq!(mask(&gpu, dtype), mask(&Device::Cpu, wide(dtype)), "{i}: {n} at {p} {dtype:?}");
             }

@@ -24,7 +24,8 @@ B=$DIR/build
 [ -f "$CUDA_HOME/include/cuda.h" ] || { echo "no $CUDA_HOME/include/cuda.h" >&2; exit 2; }
 
 crate() {  # the folder of a crate in the dependency tree of this project
-  (cd "$HERE" && cargo metadata -q --format-version 1 --offline --all-features 2>/dev/null || echo '{"packages": []}') |
+  (cd "$HERE" && cargo metadata -q --format-version 1 --features cuda \
+    --filter-platform "$(rustc -vV | sed -n 's/^host: //p')" 2>/dev/null || echo '{"packages": []}') |
     python3 -c '
 import json, os, sys
 found = [os.path.dirname(p["manifest_path"]) for p in json.load(sys.stdin)["packages"] if p["name"] == sys.argv[1]]
