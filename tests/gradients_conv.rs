@@ -1,10 +1,13 @@
 //! Convolution against known answers: a direct sum, finite differences, candle's own convolution, the adjoint identity,
 //! and itself on another number of threads.
 
+mod on_devices;
+
 use candle_core::{DType, Device, Result, Tensor, Var};
 use hueristic::ops::activation::relu;
 use hueristic::ops::conv::{ConvGeometry, conv2d, conv2d_input_grad, conv2d_relu, conv2d_weight_grad};
 use hueristic::ops::conv_transpose::{conv_transpose2d, conv_transpose2d_relu};
+use on_devices::{device, on_every_device};
 use rand::RngExt;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
@@ -89,7 +92,7 @@ impl Case {
 fn random(dims: &[usize], seed: u64) -> Result<Tensor> {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let values: Vec<f64> = (0..dims.iter().product()).map(|_| rng.random_range(-1.0..1.0)).collect();
-    Tensor::from_vec(values, dims, &Device::Cpu)
+    Tensor::from_vec(values, dims, &device())
 }
 
 fn values(t: &Tensor) -> Result<Vec<f64>> {
@@ -144,7 +147,7 @@ fn direct(c: &Case, x: &Tensor, w: &Tensor, dy: &Tensor) -> Result<(Tensor, Tens
         dx[i] += vdy[o] * vw[k];
         dw[k] += vdy[o] * vx[i];
     });
-    let tensor = |v: Vec<f64>, like: &Tensor| Tensor::from_vec(v, like.dims(), &Device::Cpu);
+    let tensor = |v: Vec<f64>, like: &Tensor| Tensor::from_vec(v, like.dims(), &device());
     Ok((tensor(y, dy)?, tensor(dx, x)?, tensor(dw, w)?))
 }
 
@@ -158,62 +161,72 @@ fn ours(c: &Case, x: &Tensor, w: &Tensor, dy: &Tensor) -> Result<(Tensor, Tensor
 }
 
 #[test]
-fn equals_the_definition_in_f64_and_f32() -> Result<()> {
-    for c in CASES {
-        for (dtype, tolerance) in [(DType::F64, 1e-12), (DType::F32, 1e-5)] {
-            let (x, w, dy, _) = c.tensors(dtype)?;
-            let (want, got) = (direct(c, &x, &w, &dy)?, ours(c, &x, &w, &dy)?);
-            for (name, got, want) in [("y", got.0, want.0), ("dx", got.1, want.1), ("dw", got.2, want.2)] {
-                let d = distance(&got, &want)?;
-                assert!(d < tolerance, "{name} of {c:?} in {dtype:?} is off by {d:e}");
+fn equals_the_definition_in_f64_and_f32() {
+    on_every_device(|| -> Result<()> {
+        for c in CASES {
+            for (dtype, tolerance) in [(DType::F64, 1e-12), (DType::F32, 1e-5)] {
+                let (x, w, dy, _) = c.tensors(dtype)?;
+                let (want, got) = (direct(c, &x, &w, &dy)?, ours(c, &x, &w, &dy)?);
+                for (name, got, want) in [("y", got.0, want.0), ("dx", got.1, want.1), ("dw", got.2, want.2)]
+                {
+                    let d = distance(&got, &want)?;
+                    assert!(d < tolerance, "{name} of {c:?} in {dtype:?} is off by {d:e}");
+                }
             }
         }
-    }
-    Ok(())
+        Ok(())
+    });
 }
 
 #[test]
-fn f32_agrees_with_f64_on_large_shapes() -> Result<()> {
-    for c in LARGE {
-        let (x, w, dy, _) = c.tensors(DType::F32)?;
-        let wide = |t: &Tensor| t.to_dtype(DType::F64);
-        let want = ours(c, &wide(&x)?, &wide(&w)?, &wide(&dy)?)?;
-        let got = ours(c, &x, &w, &dy)?;
-        for (name, got, want) in [("y", got.0, want.0), ("dx", got.1, want.1), ("dw", got.2, want.2)] {
-            let d = distance(&got, &want)?;
-            assert!(d < 1e-5, "{name} of {c:?} is off by {d:e}");
+fn f32_agrees_with_f64_on_large_shapes() {
+    on_every_device(|| -> Result<()> {
+        for c in LARGE {
+            let (x, w, dy, _) = c.tensors(DType::F32)?;
+            let wide = |t: &Tensor| t.to_dtype(DType::F64);
+            let want = ours(c, &wide(&x)?, &wide(&w)?, &wide(&dy)?)?;
+            let got = ours(c, &x, &w, &dy)?;
+            for (name, got, want) in [("y", got.0, want.0), ("dx", got.1, want.1), ("dw", got.2, want.2)] {
+                let d = distance(&got, &want)?;
+                assert!(d < 1e-5, "{name} of {c:?} is off by {d:e}");
+            }
         }
-    }
-    Ok(())
+        Ok(())
+    });
 }
 
 /// candle's convolution, NCHW and OIHW, is right (and slow).
 #[test]
-fn agrees_with_candle_on_large_shapes() -> Result<()> {
-    for c in LARGE {
-        let (x, w, dy, bias) = c.tensors(DType::F32)?;
-        let (nchw, oihw) = (x.permute((0, 3, 1, 2))?.contiguous()?, w.permute((0, 3, 1, 2))?.contiguous()?);
-        let g = &c.g;
-        let want = nchw.conv2d(&oihw, g.pad, g.stride, g.dilation, g.groups)?.permute((0, 2, 3, 1))?;
-        let want = want.broadcast_add(&bias)?;
-        assert_eq!(want.dims(), dy.dims());
-        let d = distance(&conv2d(&x, &w, Some(&bias), c.g)?, &want)?;
-        assert!(d < 1e-5, "{c:?} is off by {d:e}");
-    }
-    Ok(())
+fn agrees_with_candle_on_large_shapes() {
+    on_every_device(|| -> Result<()> {
+        for c in LARGE {
+            let (x, w, dy, bias) = c.tensors(DType::F32)?;
+            let (nchw, oihw) =
+                (x.permute((0, 3, 1, 2))?.contiguous()?, w.permute((0, 3, 1, 2))?.contiguous()?);
+            let g = &c.g;
+            let want = nchw.conv2d(&oihw, g.pad, g.stride, g.dilation, g.groups)?.permute((0, 2, 3, 1))?;
+            let want = want.broadcast_add(&bias)?;
+            assert_eq!(want.dims(), dy.dims());
+            let d = distance(&conv2d(&x, &w, Some(&bias), c.g)?, &want)?;
+            assert!(d < 1e-5, "{c:?} is off by {d:e}");
+        }
+        Ok(())
+    });
 }
 
 #[test]
-fn the_three_products_are_adjoint() -> Result<()> {
-    for c in CASES.iter().chain(LARGE) {
-        let (x, w, dy, _) = c.tensors(DType::F64)?;
-        let (y, dx, dw) = ours(c, &x, &w, &dy)?;
-        let (one, two, three) = (dot(&y, &dy)?, dot(&dx, &x)?, dot(&dw, &w)?);
-        // Cancellation: a sum of n products of size one has magnitude about √n, and rounding about n·ε.
-        let scale = y.elem_count() as f64;
-        assert!((one - two).abs() < 1e-12 * scale && (one - three).abs() < 1e-12 * scale, "{c:?}");
-    }
-    Ok(())
+fn the_three_products_are_adjoint() {
+    on_every_device(|| -> Result<()> {
+        for c in CASES.iter().chain(LARGE) {
+            let (x, w, dy, _) = c.tensors(DType::F64)?;
+            let (y, dx, dw) = ours(c, &x, &w, &dy)?;
+            let (one, two, three) = (dot(&y, &dy)?, dot(&dx, &x)?, dot(&dw, &w)?);
+            // Cancellation: a sum of n products of size one has magnitude about √n, and rounding about n·ε.
+            let scale = y.elem_count() as f64;
+            assert!((one - two).abs() < 1e-12 * scale && (one - three).abs() < 1e-12 * scale, "{c:?}");
+        }
+        Ok(())
+    });
 }
 
 /// A layer as a function of x, w and perhaps a bias.
@@ -242,7 +255,7 @@ impl Probe<'_> {
                 let at = |delta: f64| -> Result<f64> {
                     let mut moved = start.clone();
                     moved[i] += delta;
-                    let moved = Tensor::from_vec(moved, var.dims(), &Device::Cpu)?;
+                    let moved = Tensor::from_vec(moved, var.dims(), &device())?;
                     let mut args = args;
                     args[which] = &moved;
                     self.loss(args[0], args[1], with_bias.then_some(args[2]))?.to_scalar()
@@ -262,92 +275,104 @@ fn off_the_kink(projection: &Tensor, sums: &Tensor) -> Result<Tensor> {
 }
 
 #[test]
-fn conv2d_gradients_equal_finite_differences() -> Result<()> {
-    for c in CASES {
-        let (x, w, _, bias) = c.tensors(DType::F64)?;
-        let projection = random(&c.y_dims(), 5)?;
-        let layer = |x: &Tensor, w: &Tensor, b: Option<&Tensor>| conv2d(x, w, b, c.g);
-        let probe = Probe { layer: &layer, projection: projection.clone() };
-        probe.check([&x, &w, &bias], true, &format!("{c:?} with bias"))?;
-        probe.check([&x, &w, &bias], false, &format!("{c:?}"))?;
-        for with_bias in [false, true] {
-            let projection = off_the_kink(&projection, &conv2d(&x, &w, with_bias.then_some(&bias), c.g)?)?;
-            let layer = |x: &Tensor, w: &Tensor, b: Option<&Tensor>| conv2d_relu(x, w, b, c.g);
-            let probe = Probe { layer: &layer, projection };
-            probe.check([&x, &w, &bias], with_bias, &format!("{c:?} with relu"))?;
+fn conv2d_gradients_equal_finite_differences() {
+    on_every_device(|| -> Result<()> {
+        for c in CASES {
+            let (x, w, _, bias) = c.tensors(DType::F64)?;
+            let projection = random(&c.y_dims(), 5)?;
+            let layer = |x: &Tensor, w: &Tensor, b: Option<&Tensor>| conv2d(x, w, b, c.g);
+            let probe = Probe { layer: &layer, projection: projection.clone() };
+            probe.check([&x, &w, &bias], true, &format!("{c:?} with bias"))?;
+            probe.check([&x, &w, &bias], false, &format!("{c:?}"))?;
+            for with_bias in [false, true] {
+                let projection =
+                    off_the_kink(&projection, &conv2d(&x, &w, with_bias.then_some(&bias), c.g)?)?;
+                let layer = |x: &Tensor, w: &Tensor, b: Option<&Tensor>| conv2d_relu(x, w, b, c.g);
+                let probe = Probe { layer: &layer, projection };
+                probe.check([&x, &w, &bias], with_bias, &format!("{c:?} with relu"))?;
+            }
         }
-    }
-    Ok(())
+        Ok(())
+    });
 }
 
 #[test]
-fn conv_transpose2d_gradients_equal_finite_differences() -> Result<()> {
-    for c in CASES {
-        // The case read backwards: from its output channels and size to its input channels.
-        let (oh, ow) = c.out();
-        let result =
-            [c.batch, c.g.transposed_out(oh, c.kernel.0), c.g.transposed_out(ow, c.kernel.1), c.inputs];
-        if result.contains(&0) {
-            continue;
+fn conv_transpose2d_gradients_equal_finite_differences() {
+    on_every_device(|| -> Result<()> {
+        for c in CASES {
+            // The case read backwards: from its output channels and size to its input channels.
+            let (oh, ow) = c.out();
+            let result =
+                [c.batch, c.g.transposed_out(oh, c.kernel.0), c.g.transposed_out(ow, c.kernel.1), c.inputs];
+            if result.contains(&0) {
+                continue;
+            }
+            let (x, w, bias) = (random(&c.y_dims(), 1)?, random(&c.w_dims(), 2)?, random(&[c.inputs], 3)?);
+            let projection = random(&result, 5)?;
+            let layer = |x: &Tensor, w: &Tensor, b: Option<&Tensor>| conv_transpose2d(x, w, b, c.g);
+            let probe = Probe { layer: &layer, projection: projection.clone() };
+            probe.check([&x, &w, &bias], true, &format!("transposed {c:?}"))?;
+            let layer = |x: &Tensor, w: &Tensor, b: Option<&Tensor>| conv_transpose2d_relu(x, w, b, c.g);
+            let projection = off_the_kink(&projection, &conv_transpose2d(&x, &w, Some(&bias), c.g)?)?;
+            let probe = Probe { layer: &layer, projection };
+            probe.check([&x, &w, &bias], true, &format!("transposed {c:?} with relu"))?;
         }
-        let (x, w, bias) = (random(&c.y_dims(), 1)?, random(&c.w_dims(), 2)?, random(&[c.inputs], 3)?);
-        let projection = random(&result, 5)?;
-        let layer = |x: &Tensor, w: &Tensor, b: Option<&Tensor>| conv_transpose2d(x, w, b, c.g);
-        let probe = Probe { layer: &layer, projection: projection.clone() };
-        probe.check([&x, &w, &bias], true, &format!("transposed {c:?}"))?;
-        let layer = |x: &Tensor, w: &Tensor, b: Option<&Tensor>| conv_transpose2d_relu(x, w, b, c.g);
-        let projection = off_the_kink(&projection, &conv_transpose2d(&x, &w, Some(&bias), c.g)?)?;
-        let probe = Probe { layer: &layer, projection };
-        probe.check([&x, &w, &bias], true, &format!("transposed {c:?} with relu"))?;
-    }
-    Ok(())
+        Ok(())
+    });
 }
 
 /// Blocks of the depth that a tile skips, since its taps all fall in the padding, must not skip the ReLU.
 #[test]
-fn a_fused_relu_is_the_relu_of_the_result() -> Result<()> {
-    for c in CASES.iter().chain(LARGE) {
-        let (x, w, dy, bias) = c.tensors(DType::F32)?;
-        for bias in [None, Some(&bias)] {
-            let (got, want) = (conv2d_relu(&x, &w, bias, c.g)?, relu(&conv2d(&x, &w, bias, c.g)?)?);
-            assert_eq!(distance(&got, &want)?, 0.0, "{c:?}");
+fn a_fused_relu_is_the_relu_of_the_result() {
+    on_every_device(|| -> Result<()> {
+        for c in CASES.iter().chain(LARGE) {
+            let (x, w, dy, bias) = c.tensors(DType::F32)?;
+            for bias in [None, Some(&bias)] {
+                let (got, want) = (conv2d_relu(&x, &w, bias, c.g)?, relu(&conv2d(&x, &w, bias, c.g)?)?);
+                assert_eq!(distance(&got, &want)?, 0.0, "{c:?}");
+            }
+            if c.g.groups == 1 {
+                let (got, want) =
+                    (conv_transpose2d_relu(&dy, &w, None, c.g)?, conv_transpose2d(&dy, &w, None, c.g)?);
+                assert_eq!(distance(&got, &relu(&want)?)?, 0.0, "transposed {c:?}");
+            }
         }
-        if c.g.groups == 1 {
-            let (got, want) =
-                (conv_transpose2d_relu(&dy, &w, None, c.g)?, conv_transpose2d(&dy, &w, None, c.g)?);
-            assert_eq!(distance(&got, &relu(&want)?)?, 0.0, "transposed {c:?}");
-        }
-    }
-    Ok(())
+        Ok(())
+    });
 }
 
 #[test]
-fn a_fused_relu_shows_nan_and_has_gradient_zero_at_zero() -> Result<()> {
-    let g = ConvGeometry::default();
-    let w = Tensor::ones((1, 1, 1, 1), DType::F32, &Device::Cpu)?;
-    let x =
-        Var::from_tensor(&Tensor::new(&[f32::NAN, 0.0, -1.0, 2.0], &Device::Cpu)?.reshape((1, 2, 2, 1))?)?;
-    let y = conv2d_relu(&x, &w, None, g)?;
-    let (first, rest) = (y.flatten_all()?.to_vec1::<f32>()?[0], y.flatten_all()?.narrow(0, 1, 3)?);
-    assert!(first.is_nan());
-    assert_eq!(rest.to_vec1::<f32>()?, [0.0, 0.0, 2.0]);
-    let grads = y.sum_all()?.backward()?;
-    let dx = grads.get(&x).expect("a gradient").flatten_all()?.to_vec1::<f32>()?;
-    assert_eq!(dx[1..], [0.0, 0.0, 1.0]);
-    Ok(())
+fn a_fused_relu_shows_nan_and_has_gradient_zero_at_zero() {
+    on_every_device(|| -> Result<()> {
+        let g = ConvGeometry::default();
+        let w = Tensor::ones((1, 1, 1, 1), DType::F32, &device())?;
+        let x =
+            Var::from_tensor(&Tensor::new(&[f32::NAN, 0.0, -1.0, 2.0], &device())?.reshape((1, 2, 2, 1))?)?;
+        let y = conv2d_relu(&x, &w, None, g)?;
+        let (first, rest) = (y.flatten_all()?.to_vec1::<f32>()?[0], y.flatten_all()?.narrow(0, 1, 3)?);
+        assert!(first.is_nan());
+        assert_eq!(rest.to_vec1::<f32>()?, [0.0, 0.0, 2.0]);
+        let grads = y.sum_all()?.backward()?;
+        let dx = grads.get(&x).expect("a gradient").flatten_all()?.to_vec1::<f32>()?;
+        assert_eq!(dx[1..], [0.0, 0.0, 1.0]);
+        Ok(())
+    });
 }
 
 #[test]
-fn conv_transpose2d_agrees_with_candle() -> Result<()> {
-    for c in CASES.iter().filter(|c| c.g.groups == 1) {
-        let (_, w, dy, _) = c.tensors(DType::F64)?;
-        let (nchw, oihw) = (dy.permute((0, 3, 1, 2))?.contiguous()?, w.permute((0, 3, 1, 2))?.contiguous()?);
-        let want =
-            nchw.conv_transpose2d(&oihw, c.g.pad, 0, c.g.stride, c.g.dilation)?.permute((0, 2, 3, 1))?;
-        let d = distance(&conv_transpose2d(&dy, &w, None, c.g)?, &want)?;
-        assert!(d < 1e-12, "{c:?} is off by {d:e}");
-    }
-    Ok(())
+fn conv_transpose2d_agrees_with_candle() {
+    on_every_device(|| -> Result<()> {
+        for c in CASES.iter().filter(|c| c.g.groups == 1) {
+            let (_, w, dy, _) = c.tensors(DType::F64)?;
+            let (nchw, oihw) =
+                (dy.permute((0, 3, 1, 2))?.contiguous()?, w.permute((0, 3, 1, 2))?.contiguous()?);
+            let want =
+                nchw.conv_transpose2d(&oihw, c.g.pad, 0, c.g.stride, c.g.dilation)?.permute((0, 2, 3, 1))?;
+            let d = distance(&conv_transpose2d(&dy, &w, None, c.g)?, &want)?;
+            assert!(d < 1e-12, "{c:?} is off by {d:e}");
+        }
+        Ok(())
+    });
 }
 
 #[test]
@@ -369,48 +394,54 @@ fn any_number_of_threads_gives_the_same_bits() -> Result<()> {
 }
 
 #[test]
-fn strided_views_are_read_as_they_are_meant() -> Result<()> {
-    let c = CASES[1];
-    let (x, w, dy, _) = c.tensors(DType::F64)?;
-    let twisted = |t: &Tensor| t.permute((3, 1, 0, 2))?.contiguous()?.permute((2, 1, 3, 0));
-    let want = ours(&c, &x, &w, &dy)?;
-    let got = ours(&c, &twisted(&x)?, &twisted(&w)?, &twisted(&dy)?)?;
-    assert_eq!(values(&got.0)?, values(&want.0)?);
-    assert_eq!(values(&got.1)?, values(&want.1)?);
-    assert_eq!(values(&got.2)?, values(&want.2)?);
-    // A narrow view has an offset into its storage.
-    let tail = conv2d(&x.narrow(0, 1, 1)?, &w, None, c.g)?;
-    assert_eq!(values(&tail)?, values(&want.0.narrow(0, 1, 1)?)?);
-    Ok(())
+fn strided_views_are_read_as_they_are_meant() {
+    on_every_device(|| -> Result<()> {
+        let c = CASES[1];
+        let (x, w, dy, _) = c.tensors(DType::F64)?;
+        let twisted = |t: &Tensor| t.permute((3, 1, 0, 2))?.contiguous()?.permute((2, 1, 3, 0));
+        let want = ours(&c, &x, &w, &dy)?;
+        let got = ours(&c, &twisted(&x)?, &twisted(&w)?, &twisted(&dy)?)?;
+        assert_eq!(values(&got.0)?, values(&want.0)?);
+        assert_eq!(values(&got.1)?, values(&want.1)?);
+        assert_eq!(values(&got.2)?, values(&want.2)?);
+        // A narrow view has an offset into its storage.
+        let tail = conv2d(&x.narrow(0, 1, 1)?, &w, None, c.g)?;
+        assert_eq!(values(&tail)?, values(&want.0.narrow(0, 1, 1)?)?);
+        Ok(())
+    });
 }
 
 #[test]
-fn only_tracked_arguments_get_gradients() -> Result<()> {
-    let c = CASES[0];
-    let (x, w, _, bias) = c.tensors(DType::F64)?;
-    let vw = Var::from_tensor(&w)?;
-    let grads = conv2d(&x, &vw, Some(&bias), c.g)?.sum_all()?.backward()?;
-    assert!(grads.get(&vw).is_some() && grads.get(&x).is_none() && grads.get(&bias).is_none());
-    let vx = Var::from_tensor(&x)?;
-    // x as the result of other operations: its gradient must travel on to the variable.
-    let grads = conv2d(&(vx.as_tensor() * 2.0)?, &w, None, c.g)?.sum_all()?.backward()?;
-    assert!(grads.get(&vx).is_some() && grads.get(&w).is_none());
-    Ok(())
+fn only_tracked_arguments_get_gradients() {
+    on_every_device(|| -> Result<()> {
+        let c = CASES[0];
+        let (x, w, _, bias) = c.tensors(DType::F64)?;
+        let vw = Var::from_tensor(&w)?;
+        let grads = conv2d(&x, &vw, Some(&bias), c.g)?.sum_all()?.backward()?;
+        assert!(grads.get(&vw).is_some() && grads.get(&x).is_none() && grads.get(&bias).is_none());
+        let vx = Var::from_tensor(&x)?;
+        // x as the result of other operations: its gradient must travel on to the variable.
+        let grads = conv2d(&(vx.as_tensor() * 2.0)?, &w, None, c.g)?.sum_all()?.backward()?;
+        assert!(grads.get(&vx).is_some() && grads.get(&w).is_none());
+        Ok(())
+    });
 }
 
 #[test]
-fn shapes_that_do_not_fit_are_refused_by_name() -> Result<()> {
-    let (x, w) = (random(&[1, 4, 4, 6], 1)?, random(&[4, 3, 3, 2], 2)?);
-    let g = ConvGeometry { groups: 2, ..Default::default() };
-    let refused = |e: Result<Tensor>| e.expect_err("an error").to_string();
-    assert!(refused(conv2d(&x, &w, None, g)).contains("conv2d"));
-    let g = ConvGeometry { groups: 3, ..Default::default() };
-    assert!(refused(conv2d(&x, &w, None, g)).contains("groups"));
-    let w = random(&[4, 5, 5, 6], 2)?;
-    assert!(refused(conv2d(&x, &w, None, ConvGeometry::default())).contains("nothing to compute"));
-    let g = ConvGeometry { stride: 0, ..Default::default() };
-    assert!(refused(conv2d(&x, &w, None, g)).contains("at least 1"));
-    let (w, bias) = (random(&[4, 3, 3, 6], 2)?, random(&[5], 3)?);
-    assert!(refused(conv2d(&x, &w, Some(&bias), ConvGeometry::default())).contains("bias"));
-    Ok(())
+fn shapes_that_do_not_fit_are_refused_by_name() {
+    on_every_device(|| -> Result<()> {
+        let (x, w) = (random(&[1, 4, 4, 6], 1)?, random(&[4, 3, 3, 2], 2)?);
+        let g = ConvGeometry { groups: 2, ..Default::default() };
+        let refused = |e: Result<Tensor>| e.expect_err("an error").to_string();
+        assert!(refused(conv2d(&x, &w, None, g)).contains("conv2d"));
+        let g = ConvGeometry { groups: 3, ..Default::default() };
+        assert!(refused(conv2d(&x, &w, None, g)).contains("groups"));
+        let w = random(&[4, 5, 5, 6], 2)?;
+        assert!(refused(conv2d(&x, &w, None, ConvGeometry::default())).contains("nothing to compute"));
+        let g = ConvGeometry { stride: 0, ..Default::default() };
+        assert!(refused(conv2d(&x, &w, None, g)).contains("at least 1"));
+        let (w, bias) = (random(&[4, 3, 3, 6], 2)?, random(&[5], 3)?);
+        assert!(refused(conv2d(&x, &w, Some(&bias), ConvGeometry::default())).contains("bias"));
+        Ok(())
+    });
 }

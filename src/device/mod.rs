@@ -139,6 +139,16 @@ impl Compute {
     }
 }
 
+/// Every device of this machine: the processor, and each GPU where this program was built for them. How GPUs compute is
+/// not changed.
+pub fn present() -> Vec<Device> {
+    #[cfg(feature = "cuda")]
+    let gpus = (0..).map_while(|number| cuda::open(number).ok());
+    #[cfg(not(feature = "cuda"))]
+    let gpus = [];
+    [Device::Cpu].into_iter().chain(gpus).collect()
+}
+
 static PRECISION: AtomicU8 = AtomicU8::new(Precision::F32 as u8);
 static DETERMINISTIC: AtomicBool = AtomicBool::new(true);
 

@@ -1,0 +1,41 @@
+//! One body, many devices: a test runs on the processor and on every GPU that this machine has.
+
+use candle_core::{Device, Result};
+use hueristic::device::present;
+use std::{cell::RefCell, sync::OnceLock};
+
+thread_local! {
+    static CURRENT: RefCell<Device> = const { RefCell::new(Device::Cpu) };
+}
+
+/// The device that the body is run on: where it makes its tensors.
+pub fn device() -> Device {
+    CURRENT.with_borrow(Clone::clone)
+}
+
+/// Runs `body` on every device, and names the one it fails on.
+pub fn on_every_device<T: Outcome>(body: impl Fn() -> T) {
+    static DEVICES: OnceLock<Vec<Device>> = OnceLock::new();
+    for device in DEVICES.get_or_init(present) {
+        CURRENT.set(device.clone());
+        body().expect_on(device);
+    }
+    CURRENT.set(Device::Cpu);
+}
+
+/// What a body may end with.
+pub trait Outcome {
+    fn expect_on(self, device: &Device);
+}
+
+impl Outcome for () {
+    fn expect_on(self, _: &Device) {}
+}
+
+impl Outcome for Result<()> {
+    fn expect_on(self, device: &Device) {
+        if let Err(error) = self {
+            panic!("on {:?}: {error}", device.location());
+        }
+    }
+}
