@@ -3,7 +3,7 @@
 
 mod on_devices;
 
-use candle_core::{DType, Device, Result, Tensor, Var};
+use candle_core::{DType, Result, Tensor, Var};
 use hueristic::ops::activation::relu;
 use hueristic::ops::conv::{ConvGeometry, conv2d, conv2d_input_grad, conv2d_relu, conv2d_weight_grad};
 use hueristic::ops::conv_transpose::{conv_transpose2d, conv_transpose2d_relu};

@@ -3,7 +3,7 @@
 
 mod on_devices;
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{DType, Tensor};
 use hueristic::color::bins::Bins;
 use hueristic::color::decode::{Decode, decode};
 use hueristic::color::encode::SoftCode;

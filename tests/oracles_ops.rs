@@ -3,7 +3,7 @@
 
 mod on_devices;
 
-use candle_core::{DType, Device, Tensor, Var};
+use candle_core::{DType, Tensor, Var};
 use hueristic::boxes::Rect;
 use hueristic::ops::batch_norm::{Momentum, Running, batch_norm_eval, batch_norm_train};
 use hueristic::ops::losses::{bce_with_logits, cross_entropy, smooth_l1};

@@ -210,12 +210,13 @@ impl Library {
         } else {
             self.timed(device, key.wanted, descriptors, at)?
         };
-        let exact = key.dtype == DType::F32 && key.precision == Precision::F32;
-        let is_exact = |c: &Candidate| c.math == sys::cudnnMathType_t::CUDNN_FMA_MATH;
-        let fits = |c: &&Candidate| c.usable && (c.repeats || !key.deterministic) && (is_exact(c) || !exact);
+        let fits = |c: &&Candidate| c.usable && (c.repeats || !key.deterministic);
         let Some(Candidate { algorithm, math, .. }) = found.iter().find(fits) else { return Ok(None) };
+        // Of f32 the mantissa may not be cut, whatever the candidate would do.
+        let exact = key.dtype == DType::F32 && key.precision != Precision::Tf32;
+        let math = if exact { sys::cudnnMathType_t::CUDNN_FMA_MATH } else { *math };
         // SAFETY: the descriptor was just made.
-        unsafe { cudnn::set_convolution_math_type(descriptors.convolution, *math).map_err(failure)? };
+        unsafe { cudnn::set_convolution_math_type(descriptors.convolution, math).map_err(failure)? };
         let workspace = self.workspace(*algorithm, descriptors);
         Ok(workspace.ok().map(|workspace| Plan { descriptors, algorithm: *algorithm, workspace }))
     }
@@ -354,8 +355,8 @@ impl Descriptors {
 fn math(key: &Key) -> sys::cudnnMathType_t {
     match (key.dtype, key.precision) {
         (DType::BF16, _) => sys::cudnnMathType_t::CUDNN_TENSOR_OP_MATH,
-        (_, Precision::F32) => sys::cudnnMathType_t::CUDNN_FMA_MATH,
-        _ => sys::cudnnMathType_t::CUDNN_DEFAULT_MATH, // TF32 where the GPU has it
+        (_, Precision::Tf32) => sys::cudnnMathType_t::CUDNN_DEFAULT_MATH,
+        _ => sys::cudnnMathType_t::CUDNN_FMA_MATH,
     }
 }
 

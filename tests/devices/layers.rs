@@ -1,8 +1,8 @@
 //! Layers on a GPU against the processor, forward and backward: f32 and f64 by their rounding, bf16 by that of its inputs
 //! and results, masks of dropout exactly. Without a GPU each test says so and ends.
 
+use super::gpu;
 use candle_core::{DType, Device, Result, Tensor, Var};
-use hueristic::device::{Compute, Place};
 use hueristic::ops::activation::{leaky_relu, relu};
 use hueristic::ops::batch_norm::{Momentum, Running, batch_norm_eval, batch_norm_train};
 use hueristic::ops::dropout::dropout;
@@ -10,12 +10,6 @@ use hueristic::ops::lrn::{Lrn, lrn};
 use hueristic::ops::pool::{PoolGeometry, avg_pool2d, max_pool2d};
 use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-
-/// The first GPU, or None, and why on the terminal.
-fn gpu() -> Option<Device> {
-    let compute = Compute { device: Place::Cuda(0), ..Compute::default() };
-    compute.open().map_err(|e| println!("skipped: {e}")).ok()
-}
 
 fn random(shape: &[usize], seed: u64) -> Tensor {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);

@@ -1,5 +1,6 @@
 //! Losses, colour, resizing and RoI pooling on an NVIDIA GPU against the processor. Skipped where no GPU opens.
 
+use super::gpu;
 use candle_core::{DType, Device, Result, Tensor, Var};
 use hueristic::boxes::Rect;
 use hueristic::color::bins::Bins;
@@ -7,7 +8,6 @@ use hueristic::color::decode::{Decode, decode};
 use hueristic::color::encode::SoftCode;
 use hueristic::color::lab::{lab_to_rgb, rgb_to_lab};
 use hueristic::color::nearest::nearest_bins;
-use hueristic::device::{Compute, Place};
 use hueristic::ops::losses::{
     SoftCrossEntropy, bce_with_logits, cross_entropy, smooth_l1, soft_encoded_cross_entropy,
 };
@@ -16,11 +16,6 @@ use hueristic::ops::roi_pool::{Roi, roi_max_pool};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use std::sync::Arc;
-
-fn gpu() -> Option<Device> {
-    let device = Compute { device: Place::Cuda(0), ..Compute::default() }.open();
-    device.inspect_err(|e| eprintln!("skipped: {e}")).ok()
-}
 
 fn random(shape: &[usize], reach: f64, seed: u64) -> Tensor {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);

@@ -1,0 +1,44 @@
+//! Batches on a GPU hold what those on the processor hold, however far the host runs ahead.
+
+use super::gpu;
+use candle_core::{Device, Tensor};
+use hueristic::{
+    data::{
+        framing::Framing,
+        loader::{Feed, Loader, Pass},
+        scenes::Scenes,
+        source::Split,
+    },
+    rng::Rng,
+};
+use std::sync::Arc;
+
+fn loader(framing: Framing, batch: usize, device: &Device) -> Loader {
+    let set = Arc::new(Scenes::new(23, 32, 5, Split::Train));
+    let feed = Feed { batch, pass: Pass::Train, flip: true, max_bad: 0.0, threads: Some(2) };
+    Loader::framed(set, framing, feed, &Rng::new(1), device).unwrap()
+}
+
+fn pixels(batch: &Tensor) -> Vec<u8> {
+    batch.flatten_all().unwrap().to_vec1().unwrap()
+}
+
+/// The batches are read only after all were asked for, so the slots they came through were used again in between.
+#[test]
+fn batches_are_those_of_the_processor() {
+    let Some(device) = gpu() else { return };
+    for (framing, batch) in
+        [(Framing::Crop { resize: None, crop: 29 }, 4), (Framing::RandomScale { side: 24 }, 3)]
+    {
+        let [mut here, mut there] = [&Device::Cpu, &device].map(|d| loader(framing.clone(), batch, d));
+        let next = |loader: &mut Loader| loader.next_batch().unwrap().unwrap();
+        let on_gpu: Vec<_> = (0..11).map(|_| next(&mut there)).collect();
+        for (i, got) in on_gpu.iter().enumerate() {
+            let want = next(&mut here);
+            assert!(got.pixels.device().is_cuda() && got.pixels.dims() == want.pixels.dims());
+            assert_eq!(pixels(&got.pixels), pixels(&want.pixels), "batch {i}");
+            let labels = |b: &hueristic::data::Batch| b.labels.as_ref().unwrap().to_vec1::<u32>().unwrap();
+            assert_eq!(labels(got), labels(&want), "batch {i}");
+        }
+    }
+}
