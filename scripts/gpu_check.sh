@@ -7,7 +7,7 @@
 # Sections: report, tests, sanitizer, ceiling, bench, photographs, cifar, steps, resume. Each has a log in DIR; one that fails does
 # not stop the others, and the exit code is then 1. Several calls with --only and the same DIR add up to one result: DIR/gpu_check.md
 # (also printed) and DIR/gpu_check.json. --quick: under nine minutes on one H200, else under 25. --device cpu tries the
-# script itself on tiny sizes.
+# script itself on tiny sizes. SANITIZE narrows the tests under compute-sanitizer to those whose names hold it.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 
@@ -73,9 +73,10 @@ tests() {
 sanitizer() {
   gpu || { skip "no GPU: --device cpu"; return; }
   command -v compute-sanitizer > /dev/null || { skip "compute-sanitizer is not installed"; return; }
-  local tool failures=0 limit=${quick:+70}
+  local tool failures=0 limit=${quick:+70} program=(tests/devices*)
+  [[ -x ${program[0]} ]] || { echo "no tests/devices in this pack"; return 1; }
   for tool in memcheck racecheck; do
-    run "${limit:-240}" compute-sanitizer --tool "$tool" --error-exitcode 9 tests/devices --test-threads 1 ${SANITIZE:-} \
+    run "${limit:-240}" compute-sanitizer --tool "$tool" --error-exitcode 9 "${program[0]}" --test-threads 1 ${SANITIZE:-} \
       > "$out/sanitizer_$tool.log" 2>&1
     local code=$?
     tail -5 "$out/sanitizer_$tool.log"
@@ -141,9 +142,10 @@ photographs() {
   [[ -n $quick ]] && { count=3000; steps=300; }
   gpu || { count=60; small=(--set colorization.train.batch=2 --set data.crop=64 --set colorization.train.log_every=2); steps=6; }
   rm -rf "$out/runs/photographs"
-  run 200 "$python" scripts/gpu_photographs.py "$out/jpegs" "$count" || return
+  run 200 "$python" scripts/gpu_photographs.py "$out/jpegs/train" "$count" || return
+  run 60 "$python" scripts/gpu_photographs.py "$out/jpegs/val" 80 || return
   run 300 bin/hueristic run experiments/gpu/photographs.yaml --device "$device" --out "$out/runs/photographs" \
-    --set "data.source.folder.train=$out/jpegs" --set "colorization.train.steps=$steps" ${small[@]+"${small[@]}"} || return
+    --set "data.source.folder={ train: $out/jpegs/train, val: $out/jpegs/val }" --set "colorization.train.steps=$steps" ${small[@]+"${small[@]}"} || return
   keep '' 30 "$python" scripts/gpu_table.py pace "$out/runs/photographs"
 }
 
@@ -183,7 +185,7 @@ steps() {
 
 # killed FROM TO: begins on one device, is killed after step 10, goes on on the other to the end
 killed() {
-  local folder=$out/runs/resume_$1_$2 options=(--set colorization.train.steps=120)
+  local folder=$out/runs/resume_$1_$2 options=(--set colorization.train.steps=60)
   options+=(--out "$folder" --precision f32)
   rm -rf "$folder"
   echo "\$ bin/hueristic run experiments/gpu/steps.yaml --device $1 ${options[*]} (killed after step 10)"
@@ -192,7 +194,7 @@ killed() {
   until table reached "$folder" 10 || ((waited++ > 300)) || ! kill -0 "$process"; do sleep 0.2; done
   kill -9 "$process"; wait "$process"
   run 120 bin/hueristic run experiments/gpu/steps.yaml --device "$2" "${options[@]}" || return
-  keep "from=$1,to=$2" 30 "$python" scripts/gpu_table.py resumed "$folder" 120
+  keep "from=$1,to=$2" 30 "$python" scripts/gpu_table.py resumed "$folder" 60
 }
 resume() {
   local failures=0

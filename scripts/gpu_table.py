@@ -97,7 +97,7 @@ def pace(folder):
 
 def accuracy(folder):
     """The report's own table."""
-    found = sorted(pathlib.Path(folder).rglob("report/*.md"))
+    found = [path for path in pathlib.Path(folder).rglob("report/*.md") if "top5" not in path.name]
     rows = [row for path in found for row in path.read_text().splitlines() if row.startswith("|")]
     seconds = {}
     for path in sorted(pathlib.Path(folder).rglob("manifest.json")):
@@ -157,9 +157,13 @@ def largest():
 
 
 def status(name, outcome, seconds, out):
-    why = pathlib.Path(out) / "parts" / f"{name}.why"
+    why, log = pathlib.Path(out) / "parts" / f"{name}.why", pathlib.Path(out) / f"{name}.log"
+    said = why.read_text().strip() if why.exists() else None
+    if outcome == "failed":
+        told = re.findall(r"(?:error|because): (.*)|^(\w*(?:Error|Exception): .*)", log.read_text(errors="replace"), re.M)
+        said = f"{''.join(told[-1])} ({log.name})" if told else f"see {log.name}"
     return {
-        "section": name, "status": outcome, "seconds": int(seconds), "why": why.read_text().strip() if why.exists() else None,
+        "section": name, "status": outcome, "seconds": int(seconds), "why": said,
         "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
     }
 
@@ -258,7 +262,7 @@ def markdown(result):
     for name in SECTIONS:
         s = result["sections"].get(name)
         if s:
-            yield f"| {name} | {s['status']} | {s['seconds']} | {s['why'] or summary(name, data, bench)} |"
+            yield f"| {name} | {s['status']} | {s['seconds']} | {'; '.join(filter(None, [summary(name, data, bench), s['why']]))} |"
         else:
             yield f"| {name} | not run | | |"
     if bench:
