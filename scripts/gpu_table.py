@@ -102,7 +102,7 @@ def accuracy(folder):
     seconds = {}
     for path in sorted(pathlib.Path(folder).rglob("manifest.json")):
         manifest = json.loads(path.read_text())
-        seconds[path.parent.name.rsplit("-", 1)[0]] = manifest.get("seconds")
+        seconds[path.parent.name.rsplit("-", 1)[0]] = manifest.get("wall_seconds")
     return {"table": rows, "seconds": seconds, "fault": None if rows else f"no table below {folder}"}
 
 
@@ -184,13 +184,13 @@ def benchmarks(data):
                 continue
             backbone, speed = mine[0]["backbone"], [row["images_per_s"] for row in mine]
             rate = statistics.median(speed)
-            tflops = flop[backbone] * rate if backbone in flop else None
+            tflops, on_gpu = flop[backbone] * rate if backbone in flop else None, mine[0]["device"] != "cpu"
             result.append({
                 "case": case, "variant": variant, "batch": mine[-1]["batch"], "size": mine[0]["size"], "precision": mine[0]["precision"],
                 "images_per_s": rate, "range": [min(speed), max(speed)], "rounds": len(mine), "tflops": tflops,
-                "share_of_790": tflops and tflops / DENSE_BF16, "share_of_measured": tflops and ceiling and tflops / ceiling,
+                "share_of_790": tflops / DENSE_BF16 if tflops and on_gpu else None, "share_of_measured": tflops and ceiling and tflops / ceiling,
                 "peak_bytes": max(row["peak_bytes"] for row in mine), "reserved_bytes": max(row.get("reserved_bytes") or 0 for row in mine),
-                "projected_hours": ITERATIONS * BATCHES[backbone] / rate / 3600, "commands": sorted({row["command"] for row in mine}),
+                "projected_hours": ITERATIONS * BATCHES[backbone] / rate / 3600 if on_gpu else None, "commands": sorted({row["command"] for row in mine}),
             })
     for row in result:
         against = [r["images_per_s"] for r in result if (r["case"], r["variant"]) == (row["case"], "torch compiled")]
@@ -218,10 +218,11 @@ def bench_table(bench):
     for row in bench:
         times = "–" if row["times_compiled"] is None else f"{row['times_compiled']:.2f}"
         tflops = "–" if row["tflops"] is None else f"{row['tflops']:.3g}"
+        hours = "–" if row["projected_hours"] is None else f"{row['projected_hours']:.3g}"
         reserved = f"{row['reserved_bytes'] / 1e9:.2f}" if row["reserved_bytes"] else "–"
         yield (f"| {row['case']}, {row['size']}² {row['precision']} | {row['variant']} | {row['batch']} | {row['images_per_s']:.4g} | "
                f"{row['range'][0]:.4g}–{row['range'][1]:.4g} | {times} | {tflops} | {share(row['share_of_790'])} | "
-               f"{share(row['share_of_measured'])} | {row['peak_bytes'] / 1e9:.2f} | {reserved} | {row['projected_hours']:.3g} |")
+               f"{share(row['share_of_measured'])} | {row['peak_bytes'] / 1e9:.2f} | {reserved} | {hours} |")
 
 
 def summary(name, data, bench):
@@ -240,10 +241,10 @@ def summary(name, data, bench):
     elif name == "bench":
         said = [f"{len(rows)} readings, below"] if rows else []
     elif name == "photographs":
-        best = next((b["images_per_s"] for b in bench if (b["case"], b["variant"]) == ("alexnet", "ours")), None)
+        best = next((b["images_per_s"] for b in bench if (b["case"], b["variant"]) == ("alexnet", "ours") and b["size"] == 180), None)
         for r in rows:
             if "images_per_s" in r:
-                busy = f", busy {share(r['images_per_s'] / best)} of the benchmark's {best:.4g}" if best and not r.get("tiny") else ""
+                busy = f", busy {share(r['images_per_s'] / best)} of the benchmark's {best:.4g}" if best else ""
                 said.append(f"{r['images_per_s']:.4g} images/s from JPEGs, waiting {share(r['waiting_share'])}{busy}")
     elif name == "cifar":
         said = ["; ".join(f"{stage} {s:.0f} s" for stage, s in r.get("seconds", {}).items() if s is not None) or "below" for r in rows]
