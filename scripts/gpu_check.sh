@@ -6,8 +6,8 @@
 #
 # Sections: report, tests, sanitizer, ceiling, bench, photographs, cifar, steps, resume. Each has a log in DIR; one that fails does
 # not stop the others, and the exit code is then 1. Several calls with --only and the same DIR add up to one result: DIR/gpu_check.md
-# (also printed) and DIR/gpu_check.json. --quick: under nine minutes on one H200, else under 25. --device cpu tries the
-# script itself on tiny sizes. SANITIZE narrows the tests under compute-sanitizer to those whose names hold it.
+# (also printed) and DIR/gpu_check.json. --quick is laid out for nine minutes on one H200, the whole for 25, most of it in bench
+# (torch.compile). --device cpu tries the script itself on tiny sizes. SANITIZE narrows the tests under compute-sanitizer to those whose names hold it.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 
@@ -73,7 +73,7 @@ tests() {
 sanitizer() {
   gpu || { skip "no GPU: --device cpu"; return; }
   command -v compute-sanitizer > /dev/null || { skip "compute-sanitizer is not installed"; return; }
-  local tool failures=0 limit=${quick:+70} program=(tests/devices*)
+  local tool failures=0 limit=${quick:+40} program=(tests/devices*)
   [[ -x ${program[0]} ]] || { echo "no tests/devices in this pack"; return 1; }
   for tool in memcheck racecheck; do
     run "${limit:-240}" compute-sanitizer --tool "$tool" --error-exitcode 9 "${program[0]}" --test-threads 1 ${SANITIZE:-} \
@@ -92,7 +92,7 @@ ceiling() { keep '' 120 "$python" scripts/bench_torch.py --device "$device" --ce
 # case NAME BACKBONE BATCH STEPS: ours and PyTorch's, round by round; a failure of one does not stop the others
 case_of() {
   local title=$1 backbone=$2 batch=$3 steps=$4 rounds=3 round failures=0 common ours torch
-  [[ -n $quick ]] && rounds=2
+  [[ -n $quick ]] && rounds=1
   common=(--device "$device" --backbone "$backbone" --rounds 1 --threads "$cores")
   gpu || common+=(--size 32 --whole)
   ours=("$PWD/bin/bench_colorizer" "${common[@]}"); torch=("$python" scripts/bench_torch.py "${common[@]}")
