@@ -1,17 +1,24 @@
 //! Times a colorizer: forward pass and training step (forward, backward, Adam), as `scripts/bench_torch.py` times
-//! PyTorch's. Prints one JSON line a round.
+//! PyTorch's. Prints one JSON line a round. On a GPU, and with `--whole`, the step is training's from the bytes of the
+//! pictures on.
 //!
 //! ```text
 //! cargo bench --bench colorizer -- --backbone vgg --rounds 5 --threads 2
 //! cargo bench --bench colorizer -- --backbone alexnet --batch 1 --size 227 --forward
+//! cargo bench --bench colorizer --features cuda -- --device cuda --batch 80 --steps 20 --ceiling 790
+//! cargo bench --bench colorizer --features cuda -- --device cuda --batch fill --steps 5
 //! ```
 
-use anyhow::Result;
+#[path = "colorizer/whole.rs"]
+mod whole;
+
+use anyhow::{Context, Result, ensure};
 use candle_core::{Device, Tensor};
 use clap::{Parser, ValueEnum};
 use hueristic::{
     backbones::{BackboneSpec, Build, Graph, alexnet::AlexNetSpec, network::Network, vgg::VggSpec},
     color::{bins::Bins, encode::SoftCode},
+    device::{self, Compute, Place, Precision},
     nn::{
         Mode,
         optim::{Gradients, Optimizer, OptimizerSpec},
@@ -22,7 +29,8 @@ use hueristic::{
     train::heap,
 };
 use rand::RngExt;
-use std::{sync::Arc, time::Instant};
+use std::{str::FromStr, sync::Arc, time::Instant};
+use whole::Whole;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -64,14 +72,44 @@ impl Backbone {
     }
 }
 
+/// Images in a batch: a number, or as many as the device's memory holds.
+#[derive(Clone, Copy, Debug)]
+enum Size {
+    Of(usize),
+    Fill,
+}
+
+impl FromStr for Size {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.parse() {
+            Ok(n) if n > 0 => Ok(Self::Of(n)),
+            _ if text == "fill" => Ok(Self::Fill),
+            _ => Err(format!("`{text}` is neither a number from 1 on nor `fill`")),
+        }
+    }
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Arithmetic {
+    Bf16,
+    Tf32,
+    F32,
+}
+
 /// What to time.
 #[derive(Parser)]
 struct Options {
     #[arg(long, value_enum, default_value = "alexnet")]
     backbone: Backbone,
-    /// Images in a batch [default: 16 for alexnet, 4 for vgg]
+    /// Images in a batch [default: 16 for alexnet, 4 for vgg]; `fill` doubles them until the device's memory is out, and
+    /// reports the most that ran
     #[arg(long)]
-    batch: Option<usize>,
+    batch: Option<Size>,
+    /// `fill`: no more images than this
+    #[arg(long)]
+    most: Option<usize>,
     /// Pixels of a picture's side [default: 180 for alexnet, 176 for vgg]
     #[arg(long)]
     size: Option<usize>,
@@ -85,6 +123,21 @@ struct Options {
     /// Time the forward pass alone, without a graph.
     #[arg(long)]
     forward: bool,
+    /// Time training's own step, from the bytes of the pictures on; always so on a GPU
+    #[arg(long, conflicts_with = "forward")]
+    whole: bool,
+    /// cpu, cuda, or cuda:1 for the second GPU
+    #[arg(long, default_value = "cpu")]
+    device: Place,
+    /// In what layers multiply on a GPU
+    #[arg(long, value_enum, default_value = "bf16")]
+    precision: Arithmetic,
+    /// On a GPU, the fastest algorithms, also those whose last bits differ from run to run
+    #[arg(long)]
+    fastest: bool,
+    /// TFLOP/s that the share is of
+    #[arg(long)]
+    ceiling: Option<f64>,
     /// Cargo passes this one.
     #[arg(long, hide = true)]
     bench: bool,
@@ -92,7 +145,24 @@ struct Options {
 
 impl Options {
     fn batch(&self) -> usize {
-        self.batch.unwrap_or(self.backbone.batch())
+        match self.batch {
+            Some(Size::Of(n)) => n,
+            _ => self.backbone.batch(),
+        }
+    }
+
+    fn compute(&self) -> Compute {
+        let precision = match self.precision {
+            Arithmetic::Bf16 => Precision::Bf16,
+            Arithmetic::Tf32 => Precision::Tf32,
+            Arithmetic::F32 => Precision::F32,
+        };
+        Compute { device: self.device, precision, deterministic: !self.fastest }
+    }
+
+    fn adam(&self) -> Result<OptimizerSpec> {
+        let adam = serde_json::json!({"adam": {"lr": 3e-5, "beta2": self.backbone.beta2(), "decay": 1e-3}});
+        Ok(serde_json::from_value(adam)?)
     }
 
     fn size(&self) -> usize {
@@ -124,8 +194,7 @@ impl Setup {
         let build = Build { graph: Graph::Pretext, batch_norm: true, input_channels: 1, outputs: Some(313) };
         let mut params = Params::new(&Device::Cpu);
         let net = spec.build(&build, &mut params, &Rng::new(0))?;
-        let adam = serde_json::json!({"adam": {"lr": 3e-5, "beta2": o.backbone.beta2(), "decay": 1e-3}});
-        let optimizer = Optimizer::new(&serde_json::from_value::<OptimizerSpec>(adam)?, &params)?;
+        let optimizer = Optimizer::new(&o.adam()?, &params)?;
         let code = SoftCode::new(Arc::new(Bins::new(10.0)), 10, 5.0);
         let side = net.grid().labels(size);
         let x = uniform((batch, size, size, 1), -50.0, 50.0)?;
@@ -165,11 +234,9 @@ fn peak_bytes() -> u64 {
     line.and_then(|l| l.split_whitespace().next()?.parse::<u64>().ok()).unwrap_or(0) * 1024
 }
 
-fn main() -> Result<()> {
-    heap::retain();
-    let o = Options::parse();
-    rayon::ThreadPoolBuilder::new().num_threads(o.threads).build_global()?;
-    let mut setup = Setup::new(&o)?;
+/// Rounds of the forward pass, or of the step from Lab on.
+fn parts(o: &Options) -> Result<()> {
+    let mut setup = Setup::new(o)?;
     let (batch, size) = (o.batch(), o.size());
     // Multiply-adds on padding included: forward 1×, a training step 3×.
     let gmac = setup.net.summary((size, size))?.macs() as f64 * batch as f64 / 1e9;
@@ -186,5 +253,87 @@ fn main() -> Result<()> {
             "nominal_gflops": 2.0 * gmac * passes / seconds, "peak_bytes": peak_bytes()});
         println!("{line}");
     }
+    Ok(())
+}
+
+/// Rounds of training's own step; their lines.
+fn rounds(o: &Options, batch: usize, device: &Device) -> Result<Vec<serde_json::Value>> {
+    let (size, compute) = (o.size(), o.compute());
+    device::restart_peak(device)?;
+    let mut whole = Whole::new(&o.backbone.spec(), &o.adam()?, (batch, size), device)?;
+    let gflop = 6.0 * whole.macs(size)? as f64 * batch as f64 / 1e9; // two a multiply-add, forward 1×, backward 2×
+    for i in 0..2 {
+        whole.step(i)?;
+    }
+    whole.loss()?;
+    let mut lines = vec![];
+    for round in 0..o.rounds as u64 {
+        let start = Instant::now();
+        for i in 0..o.steps as u64 {
+            whole.step(round * o.steps as u64 + i)?;
+        }
+        let loss = whole.loss()?;
+        let seconds = start.elapsed().as_secs_f64() / o.steps as f64;
+        let memory = device::memory(device);
+        let tflops = gflop / seconds / 1e3;
+        lines.push(serde_json::json!({"who": "hueristic", "device": device::name(device),
+            "backbone": o.backbone.to_possible_value().map(|v| v.get_name().to_string()), "batch": batch, "size": size,
+            "precision": if device.is_cpu() { Precision::F32 } else { compute.precision },
+            "deterministic": compute.deterministic, "images_per_s": batch as f64 / seconds, "seconds": seconds,
+            "nominal_gflops": gflop / seconds, "tflops": tflops, "share": o.ceiling.map(|c| tflops / c),
+            "peak_bytes": memory.map_or_else(peak_bytes, |m| m.peak), "reserved_bytes": memory.map(|m| m.reserved),
+            "total_bytes": memory.map(|m| m.total), "loss_per_image": loss}));
+    }
+    Ok(lines)
+}
+
+/// The largest batch that runs, of doubled ones and the half step after the last: lines of its rounds, and what ended
+/// the search.
+fn fill(o: &Options, device: &Device) -> Result<Vec<serde_json::Value>> {
+    ensure!(
+        !device.is_cpu() || o.most.is_some(),
+        "`--batch fill` on the processor would take all of the machine's memory: say `--most N`"
+    );
+    let most = o.most.unwrap_or(usize::MAX);
+    let mut batch = o.backbone.batch().min(most);
+    let mut best = rounds(o, batch, device).context("not even the smallest batch runs")?;
+    let mut reason = format!("--most {most}");
+    let (mut step, mut doubling) = (batch, true);
+    while batch + step <= most {
+        match rounds(o, batch + step, device) {
+            Ok(lines) => {
+                (best, batch) = (lines, batch + step);
+                if !doubling {
+                    break;
+                }
+                step = batch;
+            }
+            Err(e) if doubling => {
+                reason = format!("{e:#}");
+                (step, doubling) = (batch / 2, false);
+            }
+            Err(_) => break,
+        }
+    }
+    for line in &mut best {
+        line["ended_by"] = reason.clone().into();
+    }
+    Ok(best)
+}
+
+fn main() -> Result<()> {
+    heap::retain();
+    let o = Options::parse();
+    rayon::ThreadPoolBuilder::new().num_threads(o.threads).build_global()?;
+    let device = o.compute().open()?;
+    if device.is_cpu() && !o.whole {
+        return parts(&o);
+    }
+    ensure!(!o.forward, "the forward pass alone is timed on the processor: leave `--device` out");
+    let lines = match o.batch {
+        Some(Size::Fill) => fill(&o, &device)?,
+        _ => rounds(&o, o.batch(), &device)?,
+    };
+    lines.iter().for_each(|line| println!("{line}"));
     Ok(())
 }

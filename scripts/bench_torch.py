@@ -1,13 +1,21 @@
 """Times a colorizer's training step in PyTorch, as `cargo bench --bench colorizer` times ours.
 
     python scripts/bench_torch.py [--backbone alexnet|vgg] [--batch N] [--size N] [--rounds 5] [--threads 2] [--forward]
+    python scripts/bench_torch.py --device cuda [--batch N|fill] [--precision bf16|tf32|f32] [--compile]
+    python scripts/bench_torch.py --device cuda --ceiling
 
-Prints one JSON line a round: images per second. Run it interleaved with ours (scripts/bench_side_by_side.sh), alone on the machine,
-with MALLOC_TOP_PAD_ / MALLOC_TRIM_THRESHOLD_ / MALLOC_MMAP_MAX_ set so that its heap is retained, as ours is.
+Prints one JSON line a round: images per second. Run it interleaved with ours (scripts/bench_side_by_side.sh, scripts/gpu_check.sh),
+alone on the machine; on the processor with MALLOC_TOP_PAD_ / MALLOC_TRIM_THRESHOLD_ / MALLOC_MMAP_MAX_ set so that its heap is
+retained, as ours is.
+
+On a GPU, and with --whole, the step begins with the bytes of the pictures: Lab, labels at sampled points, soft targets, network, loss,
+backward, Adam; with autocast to bf16, channels_last, cudnn.benchmark and the fused Adam. --ceiling measures what the device can do.
 """
 import argparse
+import gc
 import json
 import resource
+import statistics
 import time
 
 import torch
@@ -69,25 +77,150 @@ def soft_target(ab, centres, neighbours=10, sigma=5.0):
     distance, nearest = torch.cdist(flat, centres).topk(neighbours, largest=False)
     weight = torch.exp(-distance**2 / (2 * sigma**2))
     weight = weight / weight.sum(1, keepdim=True)
-    dense = torch.zeros(flat.shape[0], centres.shape[0]).scatter_(1, nearest, weight)
+    dense = torch.zeros(flat.shape[0], centres.shape[0], device=ab.device).scatter_(1, nearest, weight)
     return dense.reshape(b, h, w, -1).permute(0, 3, 1, 2).contiguous()
 
 
-def main():
-    p = argparse.ArgumentParser()
-    p.add_argument("--backbone", choices=BACKBONES, default="alexnet")
-    p.add_argument("--batch", type=int)
-    p.add_argument("--size", type=int)
-    p.add_argument("--rounds", type=int, default=5)
-    p.add_argument("--steps", type=int, default=3)
-    p.add_argument("--threads", type=int, default=2)
-    p.add_argument("--forward", action="store_true", help="time the forward pass alone, without gradients")
-    args = p.parse_args()
-    torch.set_num_threads(args.threads)
-    torch.manual_seed(0)
+def lab_of(rgb):
+    """u8 sRGB (B, H, W, 3) -> Lab (B, 3, H, W), white D65."""
+    c = rgb.permute(0, 3, 1, 2).float() / 255
+    c = torch.where(c > 0.04045, ((c + 0.055) / 1.055) ** 2.4, c / 12.92)
+    r, g, b = c.unbind(1)
+    x = (0.412453 * r + 0.357580 * g + 0.180423 * b) / 0.95047
+    y = 0.212671 * r + 0.715160 * g + 0.072169 * b
+    z = (0.019334 * r + 0.119193 * g + 0.950227 * b) / 1.08883
+    f = [torch.where(v > 0.008856, v ** (1 / 3), 7.787 * v + 16 / 116) for v in (x, y, z)]
+    return torch.stack([116 * f[1] - 16, 500 * (f[0] - f[1]), 200 * (f[1] - f[2])], 1)
 
+
+class Step:
+    """Training's own step; `loss_of` is what --compile compiles."""
+
+    def __init__(self, args, batch):
+        network, _, size, self.stride, self.align_corners, beta2 = BACKBONES[args.backbone]
+        size, device = args.size or size, args.device
+        torch.backends.cudnn.benchmark = True
+        torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = args.precision != "f32"
+        self.net = network().to(device, memory_format=torch.channels_last)
+        self.optimizer = torch.optim.Adam(self.net.parameters(), lr=3e-5, betas=(0.9, beta2), weight_decay=1e-3, fused=True)
+        self.centres = torch.rand(313, 2, device=device) * 200 - 100
+        self.weight = torch.rand(313, device=device) + 0.5
+        shape = (batch, size, size, 3)
+        self.batches = [torch.randint(0, 256, shape, dtype=torch.uint8, device=device) for _ in range(3)]
+        self.autocast = torch.autocast(device, torch.bfloat16, enabled=device != "cpu" and args.precision == "bf16")
+        self.loss_of = torch.compile(self.loss, dynamic=False) if args.compile else self.loss
+
+    def loss(self, rgb):
+        with torch.no_grad():
+            lab = lab_of(rgb)
+            ab = lab[:, 1:, :: self.stride, :: self.stride]
+            target = soft_target(ab, self.centres)
+            v = self.weight[target.argmax(1)] * (ab.abs().amax((1, 2, 3)) > 5)[:, None, None]
+            x = (lab[:, :1] - 50).contiguous(memory_format=torch.channels_last)
+        with self.autocast:
+            logits = self.net(x)
+        if logits.shape[2:] != ab.shape[2:]:
+            size = ab.shape[2:]
+            logits = F.interpolate(logits.float(), size=size, mode="bilinear", align_corners=self.align_corners)
+        return -(v.unsqueeze(1) * target * F.log_softmax(logits.float(), dim=1)).sum() / len(rgb)
+
+    def __call__(self, index):
+        loss = self.loss_of(self.batches[index % len(self.batches)])
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        self.optimizer.step()
+        return loss.detach()
+
+
+def whole(args, batch):
+    """Lines of the rounds at that batch."""
+    on_gpu = args.device != "cpu"
+    if on_gpu:
+        torch.cuda.reset_peak_memory_stats()
+    step = Step(args, batch)
+    for i in range(3):
+        step(i).item()
+    lines = []
+    for _ in range(args.rounds):
+        start = time.perf_counter()
+        for i in range(args.steps):
+            loss = step(i)
+        loss = loss.item()  # waits for the device
+        seconds = (time.perf_counter() - start) / args.steps
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        memory = {"peak_bytes": peak}
+        if on_gpu:
+            memory = {"peak_bytes": torch.cuda.max_memory_allocated(), "reserved_bytes": torch.cuda.max_memory_reserved()}
+        lines.append({
+            "who": "torch compiled" if args.compile else "torch eager",
+            "device": torch.cuda.get_device_name() if on_gpu else "cpu", "torch": torch.__version__,
+            "backbone": args.backbone, "batch": batch, "size": args.size or BACKBONES[args.backbone][2],
+            "precision": args.precision if on_gpu else "f32", "images_per_s": batch / seconds, "seconds": seconds, **memory,
+            "loss_per_image": loss,
+        })
+    return lines
+
+
+def fill(args):
+    """Lines of the largest batch that runs: doubled ones and the half step after the last; smaller ones where the first fails."""
+    if args.device == "cpu" and args.most == 1 << 30:
+        raise SystemExit("--batch fill on the processor would take all of the machine's memory: say --most N")
+
+    def tried(batch):
+        try:
+            return whole(args, batch)
+        except torch.OutOfMemoryError as e:
+            reason.append(str(e).split(". ")[0])
+        finally:
+            gc.collect()
+            torch._dynamo.reset()
+            if args.device != "cpu":
+                torch.cuda.empty_cache()
+
+    reason = []
+    batch = min(args.start or BACKBONES[args.backbone][1], args.most)
+    while (best := tried(batch)) is None:
+        batch = batch * 3 // 4
+        if batch == 0:
+            raise SystemExit(f"not even one picture runs: {reason[-1]}")
+    while not reason and 2 * batch <= args.most:
+        lines = tried(2 * batch)
+        best, batch = (lines, 2 * batch) if lines else (best, batch)
+        if not lines and (lines := tried(batch * 3 // 2)):
+            best = lines
+    return [{**line, "ended_by": reason[0] if reason else f"--most {args.most}"} for line in best]
+
+
+def ceiling(device):
+    """TFLOP/s of a bf16 matrix product of random data and bytes a second of a copy, medians of 20."""
+    n, on_gpu = (8192, True) if device != "cpu" else (1024, False)
+    a, b = (torch.randn(n, n, device=device, dtype=torch.bfloat16 if on_gpu else torch.float32) for _ in range(2))
+    source = torch.randn((1 << 30) if on_gpu else (1 << 24), device=device)
+    target = torch.empty_like(source)
+
+    def seconds(work):
+        times = []
+        for _ in range(25):
+            if on_gpu:
+                torch.cuda.synchronize()
+            start = time.perf_counter()
+            work()
+            if on_gpu:
+                torch.cuda.synchronize()
+            times.append(time.perf_counter() - start)
+        return statistics.median(times[5:])
+
+    return {
+        "device": torch.cuda.get_device_name() if on_gpu else "cpu", "torch": torch.__version__,
+        "product": f"{n}x{n}x{n} {'bf16' if on_gpu else 'f32'}", "tflops": 2 * n**3 / seconds(lambda: torch.matmul(a, b)) / 1e12,
+        "copy_bytes_per_s": 2 * 4 * source.numel() / seconds(lambda: target.copy_(source)),
+    }
+
+
+def parts(args):
+    """The step from Lab on, or the forward pass."""
     network, batch, size, stride, align_corners, beta2 = BACKBONES[args.backbone]
-    batch, size = args.batch or batch, args.size or size
+    batch, size = int(args.batch or batch), args.size or size
     net = network()
     decay = 1e-3
     optimizer = torch.optim.Adam(net.parameters(), lr=3e-5, betas=(0.9, beta2), weight_decay=decay, fused=True)
@@ -128,6 +261,38 @@ def main():
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
         line = {"who": "torch", "images_per_s": batch / seconds, "seconds": seconds, "peak_bytes": peak}
         print(json.dumps(line), flush=True)
+
+
+def options():
+    p = argparse.ArgumentParser()
+    p.add_argument("--backbone", choices=BACKBONES, default="alexnet")
+    p.add_argument("--batch", help="a number, or `fill`: as many as the device's memory holds")
+    p.add_argument("--start", type=int, help="fill: the first batch that is tried")
+    p.add_argument("--most", type=int, default=1 << 30, help="fill: no more images than this")
+    p.add_argument("--size", type=int)
+    p.add_argument("--rounds", type=int, default=5)
+    p.add_argument("--steps", type=int, default=3)
+    p.add_argument("--threads", type=int, default=2)
+    p.add_argument("--forward", action="store_true", help="time the forward pass alone, without gradients")
+    p.add_argument("--whole", action="store_true", help="from the bytes of the pictures on; always so on a GPU")
+    p.add_argument("--device", default="cpu", help="cpu or cuda")
+    p.add_argument("--precision", choices=["bf16", "tf32", "f32"], default="bf16", help="on a GPU")
+    p.add_argument("--compile", action="store_true", help="torch.compile")
+    p.add_argument("--ceiling", action="store_true", help="time a matrix product and a copy instead")
+    return p.parse_args()
+
+
+def main():
+    args = options()
+    torch.set_num_threads(args.threads)
+    torch.manual_seed(0)
+    if args.ceiling:
+        print(json.dumps(ceiling(args.device)))
+    elif args.device == "cpu" and not args.whole:
+        parts(args)
+    else:
+        for line in fill(args) if args.batch == "fill" else whole(args, int(args.batch or BACKBONES[args.backbone][1])):
+            print(json.dumps(line), flush=True)
 
 
 if __name__ == "__main__":

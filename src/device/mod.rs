@@ -179,6 +179,49 @@ pub fn activations(device: &Device) -> DType {
     if device.is_cuda() && precision() == Precision::Bf16 { DType::BF16 } else { DType::F32 }
 }
 
+/// The memory of a device, bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Memory {
+    /// In tensors now.
+    pub used: u64,
+    /// The most that was in tensors at a time, since the process began or [`restart_peak`].
+    pub peak: u64,
+    /// The most that the process has kept, freed blocks included.
+    pub reserved: u64,
+    /// All that the device has.
+    pub total: u64,
+}
+
+/// What this process has of a GPU's memory; None for the processor, and where the driver does not tell.
+pub fn memory(device: &Device) -> Option<Memory> {
+    match device {
+        #[cfg(feature = "cuda")]
+        Device::Cuda(gpu) => cuda::memory(gpu).ok().flatten(),
+        _ => None,
+    }
+}
+
+/// The marks `peak` and `reserved` of [`memory`] start again; nothing on the processor.
+///
+/// # Errors
+/// A driver that fails.
+pub fn restart_peak(device: &Device) -> Result<()> {
+    match device {
+        #[cfg(feature = "cuda")]
+        Device::Cuda(gpu) => cuda::restart_peak(gpu),
+        _ => Ok(()),
+    }
+}
+
+/// What people call a device: `cpu`, or the GPU's name.
+pub fn name(device: &Device) -> String {
+    match device {
+        #[cfg(feature = "cuda")]
+        Device::Cuda(gpu) => cuda::name(gpu).unwrap_or_else(|e| format!("a GPU without a name ({e})")),
+        _ => "cpu".into(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -199,5 +242,6 @@ mod tests {
         let compute = Compute { device: Place::Cpu, ..Compute::default() };
         assert!(compute.open().is_ok_and(|d| d.is_cpu()));
         assert_eq!(activations(&Device::Cpu), DType::F32);
+        assert_eq!((memory(&Device::Cpu), name(&Device::Cpu).as_str()), (None, "cpu"));
     }
 }

@@ -15,6 +15,7 @@ pub use upload::Upload;
 
 pub(crate) use launch::{Arg, Geometry, Grid, Part, Parts, Scaling, launch, modules};
 
+use super::Memory;
 use candle_core::{
     CudaDevice, CudaStorage, DType, Device, Layout, Result, Shape, Storage, Tensor,
     backend::{BackendDevice, BackendStorage},
@@ -44,18 +45,70 @@ pub fn open(number: usize) -> Result<Device> {
 
 /// Blocks that are freed stay with the process, for the next step to take again.
 fn keep_memory(device: &CudaDevice) -> Result<()> {
+    let Some(pool) = pool(device)? else {
+        return Ok(()); // cudaMalloc and its like keep nothing that could be told
+    };
+    let mut all = u64::MAX;
+    let attribute = sys::CUmemPool_attribute::CU_MEMPOOL_ATTR_RELEASE_THRESHOLD;
+    // SAFETY: the attribute is a number of bytes, 64 bits wide.
+    unsafe { driver::mem_pool::set_attribute(pool, attribute, (&raw mut all).cast()).w() }
+}
+
+/// What tensors are allocated from; None on a GPU without such a thing.
+fn pool(device: &CudaDevice) -> Result<Option<sys::CUmemoryPool>> {
     let context = device.cuda_stream().context().clone();
     if !context.has_async_alloc() {
-        return Ok(()); // cudaMalloc and its like keep nothing that could be told
+        return Ok(None);
     }
-    let mut all = u64::MAX;
-    // SAFETY: the attribute is a number of bytes, 64 bits wide.
-    unsafe {
-        let pool =
-            driver::device::get_default_mem_pool(driver::device::get(context.ordinal() as i32).w()?).w()?;
-        let attribute = sys::CUmemPool_attribute::CU_MEMPOOL_ATTR_RELEASE_THRESHOLD;
-        driver::mem_pool::set_attribute(pool, attribute, (&raw mut all).cast()).w()
+    let number = driver::device::get(context.ordinal() as i32).w()?;
+    // SAFETY: the device is there, since it has a context.
+    unsafe { driver::device::get_default_mem_pool(number).w().map(Some) }
+}
+
+/// What this process has of the GPU's memory; None on a GPU that cannot tell.
+///
+/// # Errors
+/// A driver that fails.
+pub fn memory(device: &CudaDevice) -> Result<Option<Memory>> {
+    use sys::CUmemPool_attribute::{
+        CU_MEMPOOL_ATTR_RESERVED_MEM_HIGH, CU_MEMPOOL_ATTR_USED_MEM_CURRENT, CU_MEMPOOL_ATTR_USED_MEM_HIGH,
+    };
+    let Some(pool) = pool(device)? else { return Ok(None) };
+    let bytes = |attribute| -> Result<u64> {
+        let mut bytes = 0u64;
+        // SAFETY: these attributes are numbers of bytes, 64 bits wide.
+        unsafe { driver::mem_pool::get_attribute(pool, attribute, (&raw mut bytes).cast()).w()? };
+        Ok(bytes)
+    };
+    Ok(Some(Memory {
+        used: bytes(CU_MEMPOOL_ATTR_USED_MEM_CURRENT)?,
+        peak: bytes(CU_MEMPOOL_ATTR_USED_MEM_HIGH)?,
+        reserved: bytes(CU_MEMPOOL_ATTR_RESERVED_MEM_HIGH)?,
+        total: device.cuda_stream().context().total_mem().w()? as u64,
+    }))
+}
+
+/// The high-water marks of [`memory`] start again from what is there now.
+///
+/// # Errors
+/// A driver that fails.
+pub fn restart_peak(device: &CudaDevice) -> Result<()> {
+    use sys::CUmemPool_attribute::{CU_MEMPOOL_ATTR_RESERVED_MEM_HIGH, CU_MEMPOOL_ATTR_USED_MEM_HIGH};
+    let Some(pool) = pool(device)? else { return Ok(()) };
+    for attribute in [CU_MEMPOOL_ATTR_USED_MEM_HIGH, CU_MEMPOOL_ATTR_RESERVED_MEM_HIGH] {
+        let mut zero = 0u64; // the only number that the driver takes
+        // SAFETY: these attributes are numbers of bytes, 64 bits wide.
+        unsafe { driver::mem_pool::set_attribute(pool, attribute, (&raw mut zero).cast()).w()? };
     }
+    Ok(())
+}
+
+/// What the GPU's maker calls it.
+///
+/// # Errors
+/// A driver that fails.
+pub fn name(device: &CudaDevice) -> Result<String> {
+    device.cuda_stream().context().name().w()
 }
 
 /// The address of the elements of an op's argument, which its public function has made contiguous.
