@@ -7,9 +7,11 @@ use candle_core::{CudaDevice, DType, Result, Storage, Tensor, Var, bail, op::Bac
 
 /// Parameters of one launch: what fits into a kernel's arguments.
 const MOST: usize = Parts::MOST;
-/// Blocks over a parameter; each thread takes every (blocks · threads)-th element.
-const BLOCKS: u32 = 256;
-const THREADS: u32 = 256;
+/// Blocks over a parameter at most; each thread takes every (blocks · threads)-th element.
+const BLOCKS: usize = 256;
+const THREADS: usize = 256;
+/// Elements that are worth a thread.
+const EACH: usize = 16;
 
 /// A parameter that moves: itself, its gradient, its moments, its own rate and decay.
 pub(super) struct Moving<'a> {
@@ -83,18 +85,25 @@ fn update(
         let parts = some.iter().map(Moving::part).collect::<Result<Vec<_>>>()?;
         let table = Parts::new(&parts);
         let args = [&[Arg::Parts(&table), Arg::Scaling(scaling)], constants].concat();
-        launch(device, modules::UPDATE, kernel, grid(some.len()), &args)?;
+        let most = some.iter().map(|m| m.grad.elem_count()).max().unwrap_or(0);
+        launch(device, modules::UPDATE, kernel, grid(some.len(), blocks(most)), &args)?;
     }
     Ok(())
 }
 
-fn grid(parts: usize) -> Grid {
-    Grid { blocks: (BLOCKS, parts as u32, 1), threads: (THREADS, 1, 1) }
+/// Blocks over parameters of which the largest has that many elements.
+fn blocks(most: usize) -> usize {
+    most.div_ceil(THREADS * EACH).clamp(1, BLOCKS)
+}
+
+fn grid(parts: usize, blocks: usize) -> Grid {
+    Grid { blocks: (blocks as u32, parts as u32, 1), threads: (THREADS as u32, 1, 1) }
 }
 
 /// The norm of all gradients together, f64 `()`, plus 0 · `loss`.
 pub(super) fn norm(device: &CudaDevice, gradients: &[&Tensor], loss: &Tensor) -> Result<Tensor> {
-    let count = gradients.len() * BLOCKS as usize;
+    let blocks = blocks(gradients.iter().map(|g| g.elem_count()).max().unwrap_or(0));
+    let count = gradients.len() * blocks;
     let (_sums, sums) = empty(device, count.max(1), DType::F64)?;
     for (i, some) in gradients.chunks(MOST).enumerate() {
         let part = |g: &&Tensor| -> Result<Part> {
@@ -104,15 +113,15 @@ pub(super) fn norm(device: &CudaDevice, gradients: &[&Tensor], loss: &Tensor) ->
             Ok(Part { g: held(NAME, g)?, n: g.elem_count() as i64, ..Part::default() })
         };
         let parts = some.iter().map(part).collect::<Result<Vec<_>>>()?;
-        let at = sums + (i * MOST * BLOCKS as usize * size_of::<f64>()) as u64;
+        let at = sums + (i * MOST * blocks * size_of::<f64>()) as u64;
         let table = Parts::new(&parts);
         let args = [Arg::Parts(&table), Arg::Pointer(at)];
-        launch(device, modules::UPDATE, "squares", grid(some.len()), &args)?;
+        launch(device, modules::UPDATE, "squares", grid(some.len(), blocks), &args)?;
     }
     let (norm, at) = empty(device, (), DType::F64)?;
     let loss = loss.to_dtype(DType::F64)?;
     let args = [Arg::Pointer(sums), Arg::length(count), Arg::Pointer(held(NAME, &loss)?), Arg::Pointer(at)];
-    launch(device, modules::UPDATE, "join_squares", Grid::blocks(1, THREADS), &args)?;
+    launch(device, modules::UPDATE, "join_squares", Grid::blocks(1, THREADS as u32), &args)?;
     Ok(Tensor::from_storage(Storage::Cuda(norm), (), BackpropOp::none(), false))
 }
 
