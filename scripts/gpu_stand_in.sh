@@ -1,0 +1,32 @@
+#!/usr/bin/env bash
+# Runs the GPU side on this machine without a GPU: the tests of devices and gradients, built with the feature `cuda`, on
+# libraries that execute every kernel and every product on the processor (scripts/stand_in).
+#
+#   source TREE/env.sh                       (scripts/cuda_tree.sh; not where CUDA is installed)
+#   bash scripts/gpu_stand_in.sh DIR [--all]
+#
+# DIR is a folder for the libraries. --all adds the queues that run as late as they may, cuDNN without any algorithm, blocks
+# from last to first, and the long gradient tests: half an hour.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+[[ $# -ge 1 ]] || { sed -n '2,10p' "$0" >&2; exit 2; }
+mkdir -p "$1"
+libraries=$(cd "$1" && pwd)
+all=${2:-}
+
+bash scripts/stand_in/make.sh "$libraries" src/device/cuda/kernels
+tests=(--test devices --test gradients --test oracles_ops --test oracles_color)
+[[ -n $all ]] && tests+=(--test gradients_conv)
+# Optimised lightly: what is slow here is the stand-in.
+light=(--config 'profile.release.package.hueristic.opt-level=1')
+run() { env LD_LIBRARY_PATH="$libraries" "$@" cargo "${light[@]}" test --release --features cuda "${tests[@]}"; }
+
+run env
+tests=(--test devices)
+env LD_LIBRARY_PATH="$libraries" cargo "${light[@]}" test --release --features cuda --test devices -- --ignored
+if [[ -n $all ]]; then
+  for way in STAND_IN_LAZY=1 STAND_IN_LAZY=2 STAND_IN_CUDNN=none STAND_IN_REVERSE=1; do
+    echo "on the stand-in, $way"
+    run env "$way"
+  done
+fi
