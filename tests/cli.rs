@@ -196,3 +196,33 @@ fn weights_are_listed() {
     let (code, message) = fails(&["weights", "inspect", &dir.path().join("none").display().to_string()]);
     assert!(code == 1 && message.contains("none"), "{code}: {message}");
 }
+
+/// With a GPU the first command plans; without one, or without the feature, it is refused with what to do.
+#[test]
+fn a_gpu_that_is_not_there_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = spec(dir.path(), SPEC);
+    if hueristic::device::present().len() == 1 {
+        let (code, error) = fails(&["check", &path, "--device", "cuda"]);
+        assert_eq!(code, 1);
+        assert!(error.contains("cuda:0") && error.contains("--device cpu"), "{error}");
+        let (_, error) =
+            fails(&["check", &spec(dir.path(), &format!("compute: {{ device: cuda }}\n{SPEC}"))]);
+        assert!(error.contains("cuda:0"), "{error}");
+    }
+    // what the command says goes before what the spec says, and no device is everything's default
+    let path = spec(dir.path(), &format!("compute: {{ device: cuda }}\n{SPEC}"));
+    says(&["check", &path, "--device", "cpu"]);
+    says(&["check", &spec(dir.path(), SPEC)]);
+}
+
+#[test]
+fn a_device_that_does_not_exist_is_named_with_those_that_do() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = spec(dir.path(), SPEC);
+    let (code, error) = fails(&["check", &path, "--device", "gpu"]);
+    assert_eq!(code, 2);
+    assert!(error.contains("`gpu` is no device: auto, cpu, cuda"), "{error}");
+    let (_, error) = fails(&["check", &spec(dir.path(), &format!("compute: {{ device: gpu }}\n{SPEC}"))]);
+    assert!(error.contains("spec.yaml:1:") && error.contains("`gpu` is no device"), "{error}");
+}
