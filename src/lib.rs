@@ -25,6 +25,9 @@
 //! | 5 experiments, pictures | [`spec`], [`report`], [`score`], [`experiment`], [`colorize`] |
 //! | 6 surface | [`cli`] |
 //!
+//! [`device`] is the only module that knows GPUs: an operation of [`ops`] or [`color`] has a `cuda_fwd` beside its `cpu_fwd`,
+//! often in a file `cuda.rs` of its own, and what it launches lies in `device/cuda/kernels`.
+//!
 //! Activations are NHWC, `(B, H, W, C)`, everywhere; weight files keep the OIHW order and Caffe layer names.
 
 pub mod bounded;

@@ -404,8 +404,8 @@ pub(super) const KINDS: [&str; 11] = [
     "detection",
     "segmentation",
 ];
-const FIELDS: [&str; 8] =
-    ["name", "description", "seeds", "data", "annotated", "backbone", "stages", "expected"];
+const FIELDS: [&str; 9] =
+    ["name", "description", "seeds", "compute", "data", "annotated", "backbone", "stages", "expected"];
 
 impl Experiment {
     /// Reads, merges, types and checks one experiment. A `--set` path may start at the stage
