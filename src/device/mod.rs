@@ -222,6 +222,16 @@ pub fn name(device: &Device) -> String {
     }
 }
 
+/// Device and manner in words, for the record: `cpu`, or `NVIDIA H200, bf16, same bits every time`.
+pub fn words(device: &Device) -> String {
+    if device.is_cpu() {
+        return name(device);
+    }
+    let precision = format!("{:?}", precision()).to_lowercase();
+    let bits = if deterministic() { "same bits every time" } else { "fastest algorithms" };
+    format!("{}, {precision}, {bits}", name(device))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -242,6 +252,7 @@ mod tests {
         let compute = Compute { device: Place::Cpu, ..Compute::default() };
         assert!(compute.open().is_ok_and(|d| d.is_cpu()));
         assert_eq!(activations(&Device::Cpu), DType::F32);
+        assert_eq!(words(&Device::Cpu), "cpu");
         assert_eq!((memory(&Device::Cpu), name(&Device::Cpu).as_str()), (None, "cpu"));
     }
 }

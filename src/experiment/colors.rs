@@ -56,7 +56,7 @@ pub(super) fn evaluate(
     let prior = color_prior::obtain(&spec.prior, &bins, &*sets.train, &name, &file)?.probabilities;
     let mut val = loader(fit, sets.val.clone())?;
     let images = sets.val.len();
-    let mut progress = Progress::new(run.name(), 0, images);
+    let mut progress = Progress::new(run.name(), 0, images, fit.device);
     let judge = spec.classifier.as_ref().map(|spec| judge_of(fit, spec)).transpose()?;
     let names = |index: usize| sets.val.name(index);
     let setting = Setting { bins: &bins, prior: &prior, judge, names: &names };

@@ -4,6 +4,7 @@ use super::{RunOptions, backbones::Wanted, colors, job::Job, sets::Plain, work::
 use crate::{
     backbones::{BackboneSpec, data_init::initialize, exchange, network::Network},
     data::loader::{Loader, Pass},
+    device,
     nn::{params::Params, weights},
     pretext::{
         PretextSpec, color_prior,
@@ -45,7 +46,7 @@ pub const WEIGHTS: &str = "weights.safetensors";
 /// Fits the job in its run directory; false when the user stopped it.
 pub fn run(job: &Job, mut run: RunDir, options: &RunOptions) -> Result<bool> {
     run.begin(About {
-        device: format!("{:?}", options.device.location()),
+        device: device::words(&options.device),
         seed: job.seed,
         data: job.sets.fingerprints().into_iter().map(|(split, print)| (split.into(), print)).collect(),
     })?;

@@ -41,7 +41,7 @@ pub fn fit(
     let total = spec.steps.get();
     let mut optimizer = Optimizer::new(&spec.optimizer, task.params())?;
     let mut state = checkpoint::resume(run, task.params(), &mut optimizer, train, rng)?;
-    let mut log = Log::open(run, state.step, total)?;
+    let mut log = Log::open(run, state.step, total, task.params().device())?;
     if state.step > 0 {
         run.resumed();
         let gone = checkpoint::settle(run, &mut state)?;

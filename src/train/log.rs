@@ -15,6 +15,7 @@ use super::{
     warning::{STARVED, Warning},
 };
 use anyhow::{Context, Result};
+use candle_core::Device;
 use serde_json::Value;
 use std::{
     collections::{HashMap, HashSet},
@@ -45,7 +46,7 @@ pub struct Log {
 impl Log {
     /// Opens the log of a run that goes on after `step` of `total` updates: lines of later steps, which an
     /// interrupted process wrote, are cut.
-    pub fn open(run: &RunDir, step: usize, total: usize) -> Result<Self> {
+    pub fn open(run: &RunDir, step: usize, total: usize, device: &Device) -> Result<Self> {
         let path = run.path().join(FILE);
         cut(&path, step).with_context(|| format!("cannot cut {} at step {step}", path.display()))?;
         let metrics = OpenOptions::new().create(true).append(true).open(&path);
@@ -53,7 +54,7 @@ impl Log {
             metrics: metrics.with_context(|| format!("cannot open {}", path.display()))?,
             path,
             events: Events::create(run.path(), (step > 0).then_some(step))?,
-            progress: Progress::new(run.name(), step, total),
+            progress: Progress::new(run.name(), step, total, device),
             pace: None,
             said: HashSet::new(),
             faults: HashSet::new(),

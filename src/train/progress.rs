@@ -2,6 +2,8 @@
 //! line of the log.
 
 use super::clock;
+use crate::device;
+use candle_core::Device;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::{
     io::IsTerminal,
@@ -44,17 +46,18 @@ pub struct Progress {
     stage: String,
     first: usize,
     total: usize,
+    device: Device,
     began: Instant,
     drawn: Instant,
     bar: Option<ProgressBar>,
 }
 
 impl Progress {
-    /// A stage that goes on after `first` of `total` steps.
-    pub fn new(stage: String, first: usize, total: usize) -> Self {
+    /// A stage on `device` that goes on after `first` of `total` steps.
+    pub fn new(stage: String, first: usize, total: usize, device: &Device) -> Self {
         let now = Instant::now();
         let bar = std::io::stderr().is_terminal().then(|| terminal_bar(first, total));
-        Self { stage, first, total, began: now, drawn: now, bar }
+        Self { stage, first, total, device: device.clone(), began: now, drawn: now, bar }
     }
 
     /// What there is to say after `step`: `loss` is what the progress line calls the task's first number.
@@ -65,6 +68,7 @@ impl Progress {
         parts.extend(pace.rate().map(|rate| format!("{rate:.1} images/s")));
         parts.extend(pace.waiting().map(|share| format!("waiting {:.0} %", 100.0 * share)));
         parts.extend(memory_stats::memory_stats().map(|m| format!("{:.2} GB", m.physical_mem as f64 / 1e9)));
+        parts.extend(device::memory(&self.device).map(|m| format!("GPU {:.2} GB", m.peak as f64 / 1e9)));
         parts.extend(self.to_go(step).map(|seconds| format!("ETA {}", clock::span(seconds))));
         parts.join("  ")
     }
@@ -127,7 +131,7 @@ mod tests {
 
     #[test]
     fn the_line_holds_what_is_known() {
-        let progress = Progress::new("pretrain".into(), 100, 200);
+        let progress = Progress::new("pretrain".into(), 100, 200, &Device::Cpu);
         let nothing = progress.line(100, None, 3e-5, &Pace::default());
         assert!(nothing.starts_with("pretrain 100/200  lr 3.00e-5"), "{nothing}");
         assert!(!nothing.contains("images/s") && !nothing.contains("ETA"), "{nothing}");
