@@ -31,6 +31,12 @@ use hueristic::{
 };
 use std::{path::Path, sync::Arc};
 
+/// Precision holds for the whole process, so the tests here take turns.
+fn turn() -> std::sync::MutexGuard<'static, ()> {
+    static TURN: std::sync::Mutex<()> = std::sync::Mutex::new(());
+    TURN.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
 /// Enums are maps of one key, as in the crate's specs.
 fn parse<T: serde::de::DeserializeOwned>(yaml: &str) -> T {
     serde_json::from_value(serde_yaml::from_str(yaml).unwrap()).unwrap()
@@ -88,6 +94,7 @@ const NESTEROV: &str = "sgd: { lr: 1e-6, momentum: 0.9, nesterov: true, decay: 1
 #[test]
 fn the_first_losses_are_those_of_the_processor() {
     let Some(gpu) = gpu() else { return };
+    let _turn = turn();
     for backbone in [small_alexnet(), small_vgg()] {
         for optimizer in [ADAM, SGD, NESTEROV] {
             let want = losses(&backbone, optimizer, &Device::Cpu);
@@ -111,6 +118,7 @@ fn the_first_losses_are_those_of_the_processor() {
 #[test]
 fn steps_repeat_bit_for_bit() {
     let Some(gpu) = gpu() else { return };
+    let _turn = turn();
     let twice = [0, 1].map(|_| losses(&small_alexnet(), ADAM, &gpu));
     assert_eq!(twice[0], twice[1]);
 }
@@ -132,6 +140,7 @@ fn host_syncs() -> Option<u64> {
 #[ignore = "counts for the whole process: run it alone"]
 fn nothing_waits_inside_a_step() {
     let Some(gpu) = gpu() else { return };
+    let _turn = turn();
     let mut task = colorization(&small_alexnet(), &gpu);
     let mut optimizer = Optimizer::new(&parse::<OptimizerSpec>(ADAM), task.params()).unwrap();
     let batch = loader(4, &gpu).next_batch().unwrap().unwrap();
@@ -147,6 +156,7 @@ fn nothing_waits_inside_a_step() {
 #[test]
 fn a_gradient_that_is_not_finite_moves_nothing() {
     let Some(gpu) = gpu() else { return };
+    let _turn = turn();
     let mut task = colorization(&small_alexnet(), &gpu);
     for (optimizer, poison) in [(ADAM, f32::NAN), (SGD, f32::INFINITY)] {
         let mut optimizer = Optimizer::new(&parse::<OptimizerSpec>(optimizer), task.params()).unwrap();
@@ -228,6 +238,7 @@ fn logged(run: &Path) -> Vec<f64> {
 #[test]
 fn a_run_goes_on_on_the_other_device() {
     let Some(gpu) = gpu() else { return };
+    let _turn = turn();
     let temp = tempfile::tempdir().unwrap();
     let at = |name: &str| temp.path().join(name);
     assert_eq!(train(&at("straight"), &Device::Cpu, None).unwrap(), 10);
