@@ -8,10 +8,13 @@ mod losses;
 mod training;
 
 use candle_core::Device;
-use hueristic::device::{Compute, Place, Precision};
+use hueristic::device::present;
 
-/// The first GPU, or None, and why on the terminal. Networks compute in f32 unless a test says otherwise.
+/// The first GPU, or None, and that on the terminal. Opened so, networks compute in f32 unless a test says otherwise.
 fn gpu() -> Option<Device> {
-    let compute = Compute { device: Place::Cuda(0), precision: Precision::F32, deterministic: true };
-    compute.open().map_err(|e| println!("skipped: {e}")).ok()
+    let gpu = present().into_iter().nth(1);
+    if gpu.is_none() {
+        println!("skipped: no GPU can be opened here");
+    }
+    gpu
 }
