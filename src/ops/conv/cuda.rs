@@ -83,8 +83,12 @@ impl Gpu<'_> {
     pub fn adjoint(&self, y: u64, w: u64, finish: Finish) -> Result<CudaStorage> {
         let (s, device) = (self.shape, self.device);
         let (x, at) = empty(device, s.input_len(), self.dtype)?;
-        let (_held, filters) = self.filters(w)?;
-        if !self.suits_cudnn() || !self.cudnn(Wanted::X, Operands { x: at, w: filters, y })? {
+        let mut done = false;
+        if self.suits_cudnn() {
+            let (_held, filters) = self.filters(w)?;
+            done = self.cudnn(Wanted::X, Operands { x: at, w: filters, y })?;
+        }
+        if !done {
             self.product_adjoint(y, w, at)?;
         }
         self.finish(at, at, (s.input_len() / s.inputs, s.inputs, s.inputs), finish)?;
