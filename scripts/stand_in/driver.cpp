@@ -364,6 +364,10 @@ API cuMemPoolTrimTo(CUmemoryPool, size_t) { ENTER; return CUDA_SUCCESS; }
 API cuMemPoolSetAttribute(CUmemoryPool, CUmemPool_attribute a, void* value) {
   ENTER;
   if (a == CU_MEMPOOL_ATTR_RELEASE_THRESHOLD) release_threshold = *static_cast<cuuint64_t*>(value);
+  if (a == CU_MEMPOOL_ATTR_USED_MEM_HIGH || a == CU_MEMPOOL_ATTR_RESERVED_MEM_HIGH) {
+    if (*static_cast<cuuint64_t*>(value)) return refuse(CUDA_ERROR_INVALID_VALUE, "a high-water mark can only be set to 0");
+    device_restart_peak();
+  }
   return CUDA_SUCCESS;
 }
 API cuMemPoolGetAttribute(CUmemoryPool, CUmemPool_attribute a, void* value) {

@@ -166,6 +166,7 @@ bool device_touches(const void* p, size_t bytes) {
 
 size_t device_used() { return used; }
 size_t device_peak() { return peak; }
+void device_restart_peak() { peak = used; }
 unsigned long long device_allocations() { return count; }
 }  // namespace stand_in
 

@@ -50,6 +50,7 @@ bool device_find(const void* p, void** base, size_t* bytes);  // the live alloca
 bool device_touches(const void* p, size_t bytes);             // any byte of it device memory, live or not
 size_t device_used();
 size_t device_peak();
+void device_restart_peak();
 unsigned long long device_allocations();
 void install_fault_report();
 

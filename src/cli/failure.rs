@@ -42,9 +42,17 @@ impl fmt::Display for Failure<'_> {
             }
             said = cause;
         }
+        if self.error.chain().any(|e| FULL.iter().any(|name| e.to_string().contains(name))) {
+            write!(f, "\n  the GPU's memory is full: {ROOM}")?;
+        }
         Ok(())
     }
 }
+
+/// How the driver, cuBLAS and cuDNN name a lack of memory.
+const FULL: [&str; 3] = ["ERROR_OUT_OF_MEMORY", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED"];
+const ROOM: &str = "lower train.batch (train.iter_size keeps what a step sees) or the size of the pictures, compute in \
+                    `--precision bf16`, or see with `nvidia-smi` who else is on it";
 
 #[cfg(test)]
 mod tests {
@@ -59,6 +67,12 @@ mod tests {
         let failure = Failure::of(&error);
         assert_eq!(failure.to_string(), "error: no prior\n  because: cannot write a.npy: disk full");
         assert_eq!(failure.exit(), 1);
+    }
+
+    #[test]
+    fn a_full_gpu_says_what_to_do() {
+        let error = anyhow!("DriverError(CUDA_ERROR_OUT_OF_MEMORY, \"out of memory\")").context("step 3");
+        assert!(Failure::of(&error).to_string().ends_with("who else is on it"));
     }
 
     #[test]

@@ -4,7 +4,7 @@
 use super::{
     decode::MAX_BYTES,
     source::RgbImage,
-    transforms::{self, Window},
+    transforms::{self, Window, copy_row},
 };
 use crate::{bounded::Count, boxes::Rect};
 use fast_image_resize::{
@@ -66,11 +66,38 @@ impl Frame {
     }
 }
 
-/// A framed picture, `pixels.len() == 3·width·height` of its frame's size.
+/// A picture on its way into a batch. Its rows are those that the frame shows; cutting the columns, mirroring and filling
+/// up are left to whoever writes the batch: [`write`](Self::write), or a kernel where the batch lies on a GPU.
 #[derive(Clone, Debug)]
 pub struct Framed {
+    /// `(H, row, 3)`, H of the frame; not mirrored
     pub pixels: Vec<u8>,
+    /// Pixels of a row.
+    pub row: usize,
+    /// The first pixel of a row that the frame shows.
+    pub left: usize,
     pub frame: Frame,
+}
+
+impl Framed {
+    /// The frame shows every pixel.
+    fn all(pixels: Vec<u8>, frame: Frame) -> Self {
+        Self { pixels, row: frame.size.0, left: 0, frame }
+    }
+
+    /// Writes it into its place in a batch, `(H, width, 3)` with H and width at least those of the frame; what lies to
+    /// the right and below becomes black.
+    pub fn write(&self, width: usize, out: &mut [u8]) {
+        let (shown, height) = self.frame.size;
+        let (out, below) = out.split_at_mut(3 * width * height);
+        let rows = self.pixels.chunks_exact(3 * self.row).zip(out.chunks_exact_mut(3 * width));
+        for (from, to) in rows {
+            let (to, beyond) = to.split_at_mut(3 * shown);
+            copy_row(&from[3 * self.left..][..3 * shown], self.frame.mirror, to);
+            beyond.fill(0);
+        }
+        below.fill(0);
+    }
 }
 
 impl Framing {
@@ -143,12 +170,22 @@ fn cut(
         None => Window::centre(image.width, image.height, crop),
         Some(mut rng) => Window::random(image.width, image.height, crop, flip, &mut rng),
     };
-    let mut pixels = vec![0; 3 * crop * crop];
-    transforms::crop_into(&image, window, crop, &mut pixels);
     let scale = (image.width as f32 / source.0 as f32, image.height as f32 / source.1 as f32);
     let origin = (window.x as f32 / scale.0, window.y as f32 / scale.1);
     let frame = Frame { source, size: (crop, crop), origin, scale, mirror: window.mirror };
-    Ok(Framed { pixels, frame })
+    Ok(square(&image, window, frame))
+}
+
+/// Rows are cut here, columns where the batch is written; but here too where a row shows less than half of itself.
+fn square(image: &RgbImage, window: Window, frame: Frame) -> Framed {
+    let side = frame.size.0;
+    if image.width > 2 * side {
+        let mut pixels = vec![0; 3 * side * side];
+        transforms::crop_into(image, Window { mirror: false, ..window }, side, &mut pixels);
+        return Framed::all(pixels, frame);
+    }
+    let rows = &image.pixels[3 * image.width * window.y..][..3 * image.width * side];
+    Framed { pixels: rows.to_vec(), row: image.width, left: window.x, frame }
 }
 
 fn squashed(image: RgbImage, short: usize, side: usize, resizer: &mut Resizer) -> Result<Framed, String> {
@@ -157,7 +194,7 @@ fn squashed(image: RgbImage, short: usize, side: usize, resizer: &mut Resizer) -
     let pixels = transforms::resize_to(&image, (side, side), resizer).map_err(|e| e.to_string())?.pixels;
     let scale = (side as f32 / source.0 as f32, side as f32 / source.1 as f32);
     let frame = Frame { source, size: (side, side), origin: (0.0, 0.0), scale, mirror: false };
-    Ok(Framed { pixels, frame })
+    Ok(Framed::all(pixels, frame))
 }
 
 /// The whole picture at another size: bilinear between the two nearest pixels, as OpenCV does by default.
@@ -178,19 +215,8 @@ fn scaled(
         .map_err(|e| e.to_string())?;
     let options = ResizeOptions::new().resize_alg(ResizeAlg::Interpolation(FilterType::Bilinear));
     resizer.resize(&from, &mut out, &options).map_err(|e| e.to_string())?;
-    if mirror {
-        pixels.chunks_exact_mut(3 * to.0).for_each(mirror_row);
-    }
     let scale = (to.0 as f32 / source.0 as f32, to.1 as f32 / source.1 as f32);
-    Ok(Framed { pixels, frame: Frame { source, size: to, origin: (0.0, 0.0), scale, mirror } })
-}
-
-fn mirror_row(row: &mut [u8]) {
-    let width = row.len() / 3;
-    for left in 0..width / 2 {
-        let right = width - 1 - left;
-        (0..3).for_each(|c| row.swap(3 * left + c, 3 * right + c));
-    }
+    Ok(Framed::all(pixels, Frame { source, size: to, origin: (0.0, 0.0), scale, mirror }))
 }
 
 /// Stored pixels for each pixel of the square: the least and the most.
@@ -213,7 +239,6 @@ fn sample(image: &RgbImage, side: usize, flip: bool, rng: Option<ChaCha8Rng>) ->
     for (row, out) in pixels.chunks_exact_mut(3 * side).enumerate() {
         let y = origin.1 + row as f64 * step;
         for (column, out) in out.chunks_exact_mut(3).enumerate() {
-            let column = if mirror { side - 1 - column } else { column };
             bilinear(image, origin.0 + column as f64 * step, y, out);
         }
     }
@@ -224,7 +249,7 @@ fn sample(image: &RgbImage, side: usize, flip: bool, rng: Option<ChaCha8Rng>) ->
         scale: ((1.0 / step) as f32, (1.0 / step) as f32),
         mirror,
     };
-    Framed { pixels, frame }
+    Framed::all(pixels, frame)
 }
 
 /// The colour between four pixels; what lies outside the picture is black.
@@ -254,17 +279,21 @@ mod tests {
         RgbImage { width, height, pixels }
     }
 
-    fn framed(framing: &Framing, image: RgbImage, rng: Option<u64>) -> Framed {
+    /// As a batch of this picture alone shows it.
+    fn framed(framing: &Framing, image: RgbImage, rng: Option<u64>) -> (Vec<u8>, Frame) {
         let rng = rng.map(|index| Rng::new(3).at(0, index));
-        framing.frame(image, true, rng, &mut Resizer::new()).expect("small")
+        let framed = framing.frame(image, true, rng, &mut Resizer::new()).expect("small");
+        let (width, height) = framed.frame.size;
+        let mut pixels = vec![1; 3 * width * height];
+        framed.write(width, &mut pixels);
+        (pixels, framed.frame)
     }
 
     #[test]
     fn a_random_scale_keeps_the_aspect_and_shows_the_pixels_that_its_frame_says() {
         let (mut steps, mut mirrors) = (vec![], 0);
         for index in 0..200 {
-            let Framed { pixels, frame } =
-                framed(&Framing::RandomScale { side: 40 }, map(200, 120), Some(index));
+            let (pixels, frame) = framed(&Framing::RandomScale { side: 40 }, map(200, 120), Some(index));
             assert_eq!(frame.scale.0, frame.scale.1);
             let step = 1.0 / frame.scale.0;
             for (row, column) in [(0, 0), (39, 39), (7, 31)] {
@@ -281,7 +310,7 @@ mod tests {
         assert!((0.5..0.55).contains(&least) && (1.95..=2.0).contains(&most), "{least} to {most}");
         assert!((60..140).contains(&mirrors));
         // A picture smaller than half the square is enlarged as far as it takes.
-        let frame = framed(&Framing::RandomScale { side: 40 }, map(10, 30), Some(0)).frame;
+        let frame = framed(&Framing::RandomScale { side: 40 }, map(10, 30), Some(0)).1;
         assert!((frame.scale.0 - 4.0).abs() < 1e-6 && frame.origin.0 == 0.0);
     }
 
@@ -289,12 +318,12 @@ mod tests {
     fn whole_pictures_take_the_scale_that_the_long_side_allows() {
         let scales = vec![Count::of(60), Count::of(90)];
         let whole = Framing::Whole { scales, longest: Some(100) };
-        assert_eq!(framed(&whole, map(50, 40), None).frame.size, (75, 60));
-        assert_eq!(framed(&whole, map(100, 30), None).frame.size, (100, 30), "the long side decides");
-        let sizes: Vec<_> = (0..40).map(|i| framed(&whole, map(50, 45), Some(i)).frame.size).collect();
+        assert_eq!(framed(&whole, map(50, 40), None).1.size, (75, 60));
+        assert_eq!(framed(&whole, map(100, 30), None).1.size, (100, 30), "the long side decides");
+        let sizes: Vec<_> = (0..40).map(|i| framed(&whole, map(50, 45), Some(i)).1.size).collect();
         assert!(sizes.contains(&(67, 60)) && sizes.contains(&(100, 90)), "{sizes:?}");
         let stored = Framing::Whole { scales: vec![], longest: None };
-        let Framed { pixels, frame } = framed(&stored, map(30, 20), None);
+        let (pixels, frame) = framed(&stored, map(30, 20), None);
         assert!(frame.size == (30, 20) && pixels == map(30, 20).pixels);
     }
 
@@ -302,7 +331,7 @@ mod tests {
     fn boxes_follow_their_picture() {
         let stored = Framing::Whole { scales: vec![Count::of(40)], longest: None };
         for index in 0..20 {
-            let Framed { pixels, frame } = framed(&stored, map(30, 20), Some(index));
+            let (pixels, frame) = framed(&stored, map(30, 20), Some(index));
             // The block x 6..=11 of the stored picture.
             let placed = frame.place(&Rect::new(6.0, 4.0, 11.0, 9.0));
             assert_eq!((placed.y1, placed.y2), (8.0, 18.0));
@@ -313,9 +342,36 @@ mod tests {
     }
 
     #[test]
+    fn crops_show_their_window_whoever_cuts_the_columns() {
+        for (width, cut_here) in [(31, false), (32, false), (33, true), (90, true)] {
+            let crop = Framing::Crop { resize: None, crop: 16 };
+            let held = crop.frame(map(width, 20), false, None, &mut Resizer::new()).unwrap();
+            assert_eq!(held.row == 16, cut_here);
+            for index in 0..20 {
+                let (pixels, frame) = framed(&crop, map(width, 20), Some(index));
+                let (x, y) = (frame.origin.0 as usize, frame.origin.1 as usize);
+                for (i, pixel) in pixels.chunks_exact(3).enumerate() {
+                    let column = if frame.mirror { 15 - i % 16 } else { i % 16 };
+                    assert_eq!(pixel, [(x + column) as u8, (y + i / 16) as u8, 7]);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_place_that_is_larger_is_filled_up_with_black() {
+        let frame =
+            Frame { source: (2, 2), size: (2, 2), origin: (0.0, 0.0), scale: (1.0, 1.0), mirror: true };
+        let mut out = vec![9; 3 * 3 * 3];
+        Framed::all(map(2, 2).pixels, frame).write(3, &mut out);
+        let rows = [[1, 0, 7, 0, 0, 7, 0, 0, 0], [1, 1, 7, 0, 1, 7, 0, 0, 0], [0; 9]];
+        assert_eq!(out, rows.concat());
+    }
+
+    #[test]
     fn a_squash_shows_everything() {
         let squash = Framing::Squash { short: 20, side: 10 };
-        let Framed { pixels, frame } = framed(&squash, map(100, 20), Some(1));
+        let (pixels, frame) = framed(&squash, map(100, 20), Some(1));
         assert_eq!((frame.size, pixels.len(), frame.mirror), ((10, 10), 300, false));
         for row in pixels.chunks_exact(30) {
             assert!((0..10).all(|x| row[3 * x].abs_diff(10 * x as u8 + 5) < 3), "{row:?}");

@@ -1,4 +1,5 @@
-//! Threads decode, resize, crop and flip ahead of the step. Order and augmentation are functions of (seed, epoch, index).
+//! Threads decode, resize and frame ahead of the step; columns are cut and pictures mirrored where the batch is written
+//! (`destination`). Order and augmentation are functions of (seed, epoch, index).
 //!
 //! An epoch's order is a shuffle drawn from `rng.split("shuffle")` at (epoch, 0); an image's crop and mirror are
 //! drawn from `rng.split("augment")` at (epoch, its index). So the batches are the same for any number of threads,
@@ -9,12 +10,11 @@
 
 use super::{
     Batch,
-    framing::{Framed, Framing},
+    destination::Destination,
+    framing::Framing,
     source::{DataError, DataSpec, Dataset},
     worker::{Done, Job, Part, Plan, Ticket, work},
 };
-#[cfg(feature = "cuda")]
-use crate::device::cuda::Upload;
 use crate::rng::Rng;
 use candle_core::{Device, Tensor};
 use crossbeam_channel::{Receiver, Sender, unbounded};
@@ -355,60 +355,13 @@ impl Loader {
 
     fn batch_of(&mut self, part: Part) -> Result<Batch, DataError> {
         let labels: Option<Vec<u32>> = part.indices.iter().map(|&i| self.plan.set.label(i)).collect();
-        let labels = labels.map(|labels| Tensor::from_vec(labels, part.indices.len(), &self.to.device));
+        let labels = labels.map(|labels| Tensor::from_vec(labels, part.indices.len(), self.to.device()));
         Ok(Batch {
             pixels: self.to.send(&part.images)?,
             labels: labels.transpose()?,
             indices: part.indices,
             frames: part.images.iter().map(|image| image.frame).collect(),
         })
-    }
-}
-
-/// Where batches go.
-struct Destination {
-    device: Device,
-    #[cfg(feature = "cuda")]
-    upload: Option<Upload>,
-}
-
-impl Destination {
-    fn new(device: &Device) -> candle_core::Result<Self> {
-        #[cfg(feature = "cuda")]
-        let upload = if let Device::Cuda(device) = device { Some(Upload::new(device)?) } else { None };
-        Ok(Self {
-            device: device.clone(),
-            #[cfg(feature = "cuda")]
-            upload,
-        })
-    }
-
-    /// Pictures as one tensor `(B, H, W, 3)` of the largest height and width. To a GPU they go while it computes.
-    fn send(&mut self, images: &[Framed]) -> candle_core::Result<Tensor> {
-        let largest = |side: fn(&Framed) -> usize| images.iter().map(side).max().unwrap_or(0);
-        let (width, height) = (largest(|i| i.frame.size.0), largest(|i| i.frame.size.1));
-        let shape = (images.len(), height, width, 3);
-        #[cfg(feature = "cuda")]
-        if let Some(upload) = &mut self.upload {
-            return upload.send(shape, |pixels| join(images, (width, height), pixels));
-        }
-        let mut pixels = vec![0; images.len() * height * width * 3];
-        join(images, (width, height), &mut pixels);
-        Tensor::from_vec(pixels, shape, &self.device)
-    }
-}
-
-/// Writes pictures one behind another, each filled up with black to `width` and `height`.
-fn join(images: &[Framed], (width, height): (usize, usize), pixels: &mut [u8]) {
-    for (Framed { pixels: own, frame }, out) in images.iter().zip(pixels.chunks_exact_mut(3 * width * height))
-    {
-        let rows = own.chunks_exact(3 * frame.size.0).zip(out.chunks_exact_mut(3 * width));
-        for (from, to) in rows {
-            let (to, beyond) = to.split_at_mut(from.len());
-            to.copy_from_slice(from);
-            beyond.fill(0);
-        }
-        out[3 * width * frame.size.1..].fill(0);
     }
 }
 

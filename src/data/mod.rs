@@ -9,6 +9,7 @@ pub mod catalog;
 #[cfg(feature = "hub")]
 pub mod cifar;
 pub mod decode;
+mod destination; // framed pictures as one tensor on the device
 pub mod error;
 pub mod folder; // class folders, flat folders
 pub mod framing; // crops, scales, whole pictures

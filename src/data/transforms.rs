@@ -99,13 +99,17 @@ pub fn crop_into(image: &RgbImage, window: Window, side: usize, out: &mut [u8]) 
     for (row, to) in out.chunks_exact_mut(3 * side).enumerate() {
         let start = 3 * ((window.y + row) * image.width + window.x);
         let from = &image.pixels[start..start + 3 * side];
-        if window.mirror {
-            let pixels = from.chunks_exact(3).rev();
-            to.chunks_exact_mut(3).zip(pixels).for_each(|(to, from)| to.copy_from_slice(from));
-        } else {
-            to.copy_from_slice(from);
-        }
+        copy_row(from, window.mirror, to);
     }
+}
+
+/// Copies a row of pixels, from right to left when it is to be mirrored.
+pub(super) fn copy_row(from: &[u8], mirror: bool, to: &mut [u8]) {
+    if !mirror {
+        return to.copy_from_slice(from);
+    }
+    let pixels = from.as_chunks::<3>().0.iter().rev();
+    to.as_chunks_mut::<3>().0.iter_mut().zip(pixels).for_each(|(to, from)| *to = *from);
 }
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
-//! The loader's threads. Each takes parts of batches from a queue, decodes, resizes, crops and mirrors their images,
-//! and sends the bytes back; what a part holds depends on the part alone, never on the thread or the moment.
+//! The loader's threads. Each takes parts of batches from a queue, decodes, resizes and frames their images, and sends
+//! the bytes back; what a part holds depends on the part alone, never on the thread or the moment.
 
 use super::{
     error::DataError,

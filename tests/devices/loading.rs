@@ -3,6 +3,7 @@
 use super::gpu;
 use candle_core::{Device, Tensor};
 use hueristic::{
+    bounded::Count,
     data::{
         framing::Framing,
         loader::{Feed, Loader, Pass},
@@ -27,9 +28,13 @@ fn pixels(batch: &Tensor) -> Vec<u8> {
 #[test]
 fn batches_are_those_of_the_processor() {
     let Some(device) = gpu() else { return };
-    for (framing, batch) in
-        [(Framing::Crop { resize: None, crop: 29 }, 4), (Framing::RandomScale { side: 24 }, 3)]
-    {
+    let whole = Framing::Whole { scales: [24, 32, 39].map(Count::of).to_vec(), longest: None };
+    for (framing, batch) in [
+        (Framing::Crop { resize: None, crop: 29 }, 4),
+        (Framing::Crop { resize: Some(40), crop: 17 }, 5),
+        (Framing::RandomScale { side: 24 }, 3),
+        (whole, 3),
+    ] {
         let [mut here, mut there] = [&Device::Cpu, &device].map(|d| loader(framing.clone(), batch, d));
         let next = |loader: &mut Loader| loader.next_batch().unwrap().unwrap();
         let on_gpu: Vec<_> = (0..11).map(|_| next(&mut there)).collect();

@@ -18,7 +18,7 @@ use hueristic::{
         optim::{Optimizer, OptimizerSpec},
         params::Params,
     },
-    ops::backward::backward,
+    ops::{backward::backward, resize::resize_bilinear},
     pretext::colorization::{Colorization, ColorizationSpec, RebalanceSpec},
     rng::Rng,
     train::{
@@ -151,6 +151,46 @@ fn nothing_waits_inside_a_step() {
     assert_eq!(host_syncs(), Some(before), "a step waited for the device");
     assert!(kept.iter().all(|loss| loss.to_scalar::<f32>().unwrap().is_finite()));
     assert!(host_syncs() > Some(before), "reading does wait, and is counted");
+}
+
+/// Each step ends with what it began with, and none needs more than the second one did.
+#[test]
+#[ignore = "counts for the whole process: run it alone"]
+fn memory_is_used_again_step_by_step() {
+    let Some(gpu) = gpu() else { return };
+    let _turn = turn();
+    let Some(_) = device::memory(&gpu) else { return println!("skipped: the driver does not tell") };
+    let mut task = colorization(&small_alexnet(), &gpu);
+    let mut optimizer = Optimizer::new(&parse::<OptimizerSpec>(ADAM), task.params()).unwrap();
+    let mut batches = loader(4, &gpu);
+    let mut marks = |i| {
+        device::restart_peak(&gpu).unwrap();
+        let batch = batches.next_batch().unwrap().unwrap();
+        step(&mut task, &mut optimizer, &batch, i).unwrap();
+        gpu.synchronize().unwrap();
+        let memory = device::memory(&gpu).unwrap();
+        (memory.used, memory.peak)
+    };
+    // moments in the first step; each of the first three batches makes its slot of the upload
+    let all: Vec<(u64, u64)> = (0..8).map(&mut marks).collect();
+    let (used, peak) = all[3];
+    assert!(peak > used, "a step needs memory: {all:?}");
+    assert!(all[4..].iter().all(|&(u, p)| u == used && p <= peak), "{all:?}");
+}
+
+/// What the command line's advice is recognised by, from an op of ours and from one of candle's.
+#[test]
+fn a_full_gpu_is_named_so() {
+    let Some(gpu) = gpu() else { return };
+    let Some(memory) = device::memory(&gpu) else { return println!("skipped: the driver does not tell") };
+    let side = (memory.total as f64 / 32.0).sqrt() as usize;
+    let x = Tensor::ones((1, 2, 2, 16), DType::F32, &gpu).unwrap();
+    let ours = resize_bilinear(&x, (side, side), false).map(|_| ()).unwrap_err();
+    let theirs = Tensor::zeros((side, side, 16), DType::F32, &gpu).map(|_| ()).unwrap_err();
+    for error in [ours, theirs] {
+        assert!(error.to_string().contains("CUDA_ERROR_OUT_OF_MEMORY"), "{error}");
+    }
+    assert!((x + 1.0).is_ok(), "what fits still fits");
 }
 
 #[test]

@@ -33,6 +33,7 @@ pub(crate) mod modules {
         COLOR = "color";
         DROPOUT = "dropout";
         ELEMENTWISE = "elementwise";
+        FRAMES = "frames";
         LOSSES = "losses";
         LRN = "lrn";
         PATCHES = "patches";

@@ -135,19 +135,9 @@ pub(crate) fn empty(
     dtype: DType,
 ) -> Result<(CudaStorage, u64)> {
     // SAFETY: the kernel that is launched next writes every element.
-    let storage = unsafe { device.alloc_uninit(&shape.into(), dtype) }.map_err(explained)?;
+    let storage = unsafe { device.alloc_uninit(&shape.into(), dtype)? };
     let address = base(&storage)?;
     Ok((storage, address))
-}
-
-/// Says what to do where memory is out.
-fn explained(error: candle_core::Error) -> candle_core::Error {
-    if !error.to_string().contains("OUT_OF_MEMORY") {
-        return error;
-    }
-    candle_core::Error::msg(
-        "the GPU's memory is full: lower train.batch (train.iter_size keeps what a step sees), or the size of pictures",
-    )
 }
 
 /// What kernels call an element type: their names end in it.

@@ -1,17 +1,15 @@
 //! Bytes on their way to the GPU while it computes: through pinned memory, on a stream of their own. The host fills one
 //! slot while the copies of those before it run; the device's stream waits for a copy only where the batch is used.
 //!
-//! A slot's memory on the GPU is the same for its whole life. The batch that a step gets is a copy of it in the order of
-//! the device's stream, made in microseconds, so that tensors belong to that stream alone, like all others.
+//! A slot's memory on the GPU is the same for its whole life. The batch that a step gets is made from it in the order of
+//! the device's stream, within microseconds, so that tensors belong to that stream alone, like all others.
 
-use super::empty;
 use candle_core::{
-    CudaDevice, DType, Result, Shape, Storage, Tensor,
+    CudaDevice, Result,
     cuda_backend::{
         WrapErr,
         cudarc::driver::{CudaEvent, CudaSlice, CudaStream, DevicePtr, PinnedHostSlice, result as driver},
     },
-    op::BackpropOp,
 };
 use std::sync::Arc;
 
@@ -45,14 +43,21 @@ impl Upload {
         Ok(Self { device: device.clone(), stream, slots: vec![], next: 0 })
     }
 
-    /// `fill` writes every byte of a u8 tensor of that shape, which is then under way to the GPU. Waits only where the
-    /// device is [`SLOTS`] batches behind.
+    pub(crate) fn device(&self) -> &CudaDevice {
+        &self.device
+    }
+
+    /// `fill` writes `len` bytes, which are then under way to the GPU; `take` puts into the device's stream what reads
+    /// them there, at the address that it is given. Waits only where the device is [`SLOTS`] batches behind.
     ///
     /// # Errors
-    /// Memory, on either side.
-    pub fn send(&mut self, shape: impl Into<Shape>, fill: impl FnOnce(&mut [u8])) -> Result<Tensor> {
-        let shape = shape.into();
-        let len = shape.elem_count();
+    /// Memory, on either side; what `take` answers.
+    pub(crate) fn send<T>(
+        &mut self,
+        len: usize,
+        fill: impl FnOnce(&mut [u8]),
+        take: impl FnOnce(u64) -> Result<T>,
+    ) -> Result<T> {
         let device = self.device.cuda_stream();
         let upload = self.stream.clone();
         let slot = self.slot(len)?;
@@ -65,19 +70,17 @@ impl Upload {
         unsafe { driver::memcpy_htod_async(staged, bytes, upload.cu_stream()).w()? };
         slot.copied.record(&upload).w()?;
         device.wait(&slot.copied).w()?;
-        let (storage, at) = empty(&self.device, len, DType::U8)?;
-        // SAFETY: both hold `len` bytes, and the copy is ordered after `copied` and before whatever uses it.
-        unsafe { driver::memcpy_dtod_async(at, staged, len, device.cu_stream()).w()? };
-        self.slots[self.next].taken.record(&device).w()?;
+        let taken = take(staged);
+        slot.taken.record(&device).w()?;
         self.next = (self.next + 1) % SLOTS;
-        Ok(Tensor::from_storage(Storage::Cuda(storage), shape, BackpropOp::none(), false))
+        taken
     }
 
     /// The slot whose turn it is, with room for `len` bytes.
     fn slot(&mut self, len: usize) -> Result<&mut Slot> {
         if self.slots.get(self.next).is_none_or(|slot| slot.host.len() < len) {
             self.quiesce()?;
-            let slot = self.fresh(len)?;
+            let slot = self.fresh(len + len / 4)?; // the next ones may be a little larger
             match self.slots.get_mut(self.next) {
                 Some(old) => *old = slot,
                 None => self.slots.push(slot),
