@@ -143,7 +143,7 @@ impl Compute {
 /// not changed.
 pub fn present() -> Vec<Device> {
     #[cfg(feature = "cuda")]
-    let gpus = (0..).map_while(|number| cuda::open(number).ok());
+    let gpus = (0..cuda::count()).map_while(|number| cuda::open(number).ok());
     #[cfg(not(feature = "cuda"))]
     let gpus = [];
     [Device::Cpu].into_iter().chain(gpus).collect()

@@ -102,6 +102,7 @@ fn over_elements(
     let n = shape.elem_count();
     args.extend([Arg::Pointer(result), Arg::count(n)]);
     let kernel = format!("{kernel}_{}", element(op, dtype)?);
-    launch(first.device(), ELEMENTWISE, &kernel, Grid::over(n), &args)?;
+    let packs = n.div_ceil(16 / dtype.size_in_bytes());
+    launch(first.device(), ELEMENTWISE, &kernel, Grid::over(packs), &args)?;
     Ok((storage, shape.clone()))
 }

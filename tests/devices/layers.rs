@@ -97,6 +97,7 @@ fn relu_and_leaky_relu() {
         check("relu", &gpu, &[random(shape, 1)], |x| relu(&x[0]));
         check("leaky relu", &gpu, &[random(shape, 1)], |x| leaky_relu(&x[0], 0.25));
     }
+    check("relu from the fourth on", &gpu, &[random(&[77], 1)], |x| relu(&x[0].narrow(0, 3, 70)?));
     check("relu of a transpose", &gpu, &[random(&[3, 5], 1)], |x| relu(&x[0].t()?));
     let special = Tensor::new(&[0f64, -0.0, f64::NAN, -1.0, 2.0], &Device::Cpu).unwrap();
     check("relu at 0 and NaN", &gpu, &[special], |x| relu(&x[0]));
@@ -167,14 +168,16 @@ fn pools() {
 #[test]
 fn max_pool_ties_and_nan() {
     let Some(gpu) = gpu() else { return };
-    let x = (random(&[2, 13, 11, 3], 1) * 1.5).unwrap().round().unwrap();
-    for g in [geometry(3, 2, 1, true), geometry(2, 1, 0, true), geometry(5, 2, 2, true)] {
-        check("ties", &gpu, std::slice::from_ref(&x), |x| max_pool2d(&x[0], g));
+    for channels in [3, 16] {
+        let x = (random(&[2, 13, 11, channels], 1) * 1.5).unwrap().round().unwrap();
+        for g in [geometry(3, 2, 1, true), geometry(2, 1, 0, true), geometry(5, 2, 2, true)] {
+            check("ties", &gpu, std::slice::from_ref(&x), |x| max_pool2d(&x[0], g));
+        }
+        let mut values = x.flatten_all().unwrap().to_vec1::<f64>().unwrap();
+        values.iter_mut().step_by(17).for_each(|v| *v = f64::NAN);
+        let x = Tensor::from_vec(values, x.dims(), &Device::Cpu).unwrap();
+        check("NaN", &gpu, &[x], |x| max_pool2d(&x[0], geometry(3, 2, 1, true)));
     }
-    let mut values = x.flatten_all().unwrap().to_vec1::<f64>().unwrap();
-    values.iter_mut().step_by(17).for_each(|v| *v = f64::NAN);
-    let x = Tensor::from_vec(values, x.dims(), &Device::Cpu).unwrap();
-    check("NaN", &gpu, &[x], |x| max_pool2d(&x[0], geometry(3, 2, 1, true)));
 }
 
 #[test]

@@ -22,7 +22,7 @@ use candle_core::{
     bail,
     cuda_backend::{
         CudaStorageSlice, WrapErr,
-        cudarc::driver::{CudaSlice, CudaStream, DevicePtr, result as driver, sys},
+        cudarc::driver::{CudaContext, CudaSlice, CudaStream, DevicePtr, result as driver, sys},
     },
 };
 
@@ -41,6 +41,14 @@ pub fn open(number: usize) -> Result<Device> {
     unsafe { device.disable_event_tracking() };
     keep_memory(&device)?;
     Ok(Device::Cuda(device))
+}
+
+/// How many GPUs there are; none without a driver.
+pub fn count() -> usize {
+    if lazy::missing().is_some() {
+        return 0;
+    }
+    CudaContext::device_count().map_or(0, |n| n as usize)
 }
 
 /// Blocks that are freed stay with the process, for the next step to take again.
@@ -134,8 +142,12 @@ pub(crate) fn empty(
     shape: impl Into<Shape>,
     dtype: DType,
 ) -> Result<(CudaStorage, u64)> {
+    let shape = shape.into();
     // SAFETY: the kernel that is launched next writes every element.
-    let storage = unsafe { device.alloc_uninit(&shape.into(), dtype)? };
+    let storage = unsafe { device.alloc_uninit(&shape, dtype)? };
+    if shape.elem_count() > u32::MAX as usize {
+        bail!("{shape:?} has more elements than candle's kernels count, 2³²: take a smaller batch")
+    }
     let address = base(&storage)?;
     Ok((storage, address))
 }

@@ -59,7 +59,8 @@ pub(super) fn bias_gradient(
     let (gradient, at) = empty(device, channels, sums)?;
     let args = [Arg::Pointer(partial), Arg::Pointer(at), Arg::length(runs), Arg::length(channels)];
     let join = format!("join_runs_{}", element("conv2d backward", sums)?);
-    launch(device, modules::ROWS, &join, Grid::over(channels), &args)?;
+    let grid = Grid { blocks: (channels.div_ceil(32) as u32, 1, 1), threads: (32, 32, 1) };
+    launch(device, modules::ROWS, &join, grid, &args)?;
     Ok(gradient)
 }
 
@@ -164,7 +165,7 @@ impl Gpu<'_> {
         let n = self.shape.weight_len();
         let (wide, out) = empty(self.device, n, DType::F32)?;
         let args = [Arg::Pointer(at), Arg::Pointer(out), Arg::count(n)];
-        launch(self.device, modules::ELEMENTWISE, "widen_bf16_f32", Grid::over(n), &args)?;
+        launch(self.device, modules::ELEMENTWISE, "widen_bf16_f32", Grid::over(n.div_ceil(8)), &args)?;
         Ok(wide)
     }
 
@@ -176,7 +177,7 @@ impl Gpu<'_> {
         let n = self.shape.weight_len();
         let (narrow, at) = empty(self.device, n, DType::BF16)?;
         let args = [Arg::Pointer(w), Arg::Pointer(at), Arg::count(n)];
-        launch(self.device, modules::ELEMENTWISE, "narrow_f32_bf16", Grid::over(n), &args)?;
+        launch(self.device, modules::ELEMENTWISE, "narrow_f32_bf16", Grid::over(n.div_ceil(8)), &args)?;
         Ok((Some(narrow), at))
     }
 
@@ -245,7 +246,8 @@ impl Gpu<'_> {
         let (held, at) = empty(self.device, s.groups * rows * pitch, self.dtype)?;
         let args = [Arg::Pointer(x), Arg::Pointer(at), self.geometry(images)];
         let kernel = format!("patches_{}", self.name()?);
-        launch(self.device, modules::PATCHES, &kernel, Grid::over(s.groups * rows * pitch), &args)?;
+        let packs = s.groups * rows * pitch * self.dtype.size_in_bytes() / 16;
+        launch(self.device, modules::PATCHES, &kernel, Grid::over(packs), &args)?;
         Ok((Some(held), Matrix::new(at, self.dtype, pitch).every(rows * pitch)))
     }
 

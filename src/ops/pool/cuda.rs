@@ -3,7 +3,7 @@
 
 use super::{Kind, Pool, PoolGeometry};
 use crate::device::cuda::{Arg, Grid, address, element, empty, launch, modules};
-use candle_core::{CudaStorage, Layout, Result, Shape, backend::BackendStorage, bail};
+use candle_core::{CudaStorage, DType, Layout, Result, Shape, backend::BackendStorage, bail};
 
 type Argument<'a> = (&'a CudaStorage, &'a Layout);
 
@@ -19,6 +19,10 @@ impl Maps {
         Ok(Self { input: input.clone(), output: (batch, g.out(height), g.out(width), channels).into() })
     }
 
+    fn channels(&self) -> Result<usize> {
+        Ok(self.input.dims4()?.3)
+    }
+
     /// What all kernels are told after their pointers.
     fn arguments(&self, g: PoolGeometry) -> Result<[Arg<'static>; 8]> {
         let (_, height, width, channels) = self.input.dims4()?;
@@ -27,11 +31,21 @@ impl Maps {
     }
 }
 
-/// A block for each row of a map.
-fn over_rows(map: &Shape) -> Result<Grid> {
+/// A block for each row of a map, a thread for every so many channels of it.
+fn over_rows(map: &Shape, pack: usize) -> Result<Grid> {
     let (batch, height, width, channels) = map.dims4()?;
-    let threads = (width * channels).next_multiple_of(32).clamp(32, 256);
+    let threads = (width * channels / pack).next_multiple_of(32).clamp(32, 256);
     Ok(Grid::blocks(batch * height, threads as u32))
+}
+
+/// Channels that a thread takes at once, and what kernels for that many are called.
+fn packs(kind: Kind, dtype: DType, channels: usize, addresses: &[u64]) -> (usize, &'static str) {
+    let wide = 16 / dtype.size_in_bytes();
+    let aligned = addresses.iter().all(|a| a.is_multiple_of(16));
+    match kind {
+        Kind::Max if aligned && channels.is_multiple_of(wide) => (wide, "packs_"),
+        _ => (1, ""),
+    }
 }
 
 impl Pool {
@@ -45,10 +59,11 @@ impl Pool {
     pub(super) fn forward_cuda(&self, op: &str, (s, l): Argument) -> Result<(CudaStorage, Shape)> {
         let maps = Maps::new(self.geometry, l.shape())?;
         let (y, result) = empty(s.device(), maps.output.clone(), s.dtype())?;
-        let pointers = [Arg::Pointer(address(op, s, l)?), Arg::Pointer(result)];
-        let args = [&pointers[..], &maps.arguments(self.geometry)?].concat();
-        let kernel = format!("{}_{}", self.kernel(), element(op, s.dtype())?);
-        launch(s.device(), modules::POOL, &kernel, over_rows(&maps.output)?, &args)?;
+        let at = [address(op, s, l)?, result];
+        let (pack, packs) = packs(self.kind, s.dtype(), maps.channels()?, &at);
+        let args = [&at.map(Arg::Pointer)[..], &maps.arguments(self.geometry)?].concat();
+        let kernel = format!("{}_{packs}{}", self.kernel(), element(op, s.dtype())?);
+        launch(s.device(), modules::POOL, &kernel, over_rows(&maps.output, pack)?, &args)?;
         Ok((y, maps.output))
     }
 
@@ -70,12 +85,13 @@ impl Pool {
             Kind::Max => vec![x, y, dy],
             Kind::Average => vec![dy],
         };
-        let mut args =
-            read.into_iter().map(|(s, l)| address(op, s, l).map(Arg::Pointer)).collect::<Result<Vec<_>>>()?;
-        args.push(Arg::Pointer(result));
+        let mut at = read.into_iter().map(|(s, l)| address(op, s, l)).collect::<Result<Vec<_>>>()?;
+        at.push(result);
+        let (pack, packs) = packs(self.kind, dtype, maps.channels()?, &at);
+        let mut args: Vec<Arg> = at.into_iter().map(Arg::Pointer).collect();
         args.extend(maps.arguments(self.geometry)?);
-        let kernel = format!("{}_gradient_{}", self.kernel(), element(op, dtype)?);
-        launch(device, modules::POOL, &kernel, over_rows(&maps.input)?, &args)?;
+        let kernel = format!("{}_gradient_{packs}{}", self.kernel(), element(op, dtype)?);
+        launch(device, modules::POOL, &kernel, over_rows(&maps.input, pack)?, &args)?;
         Ok((dx, maps.input))
     }
 }

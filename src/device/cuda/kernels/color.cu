@@ -47,6 +47,15 @@ __device__ __forceinline__ unsigned long long rank_of(const float* centers, unsi
   return (unsigned long long)bits << 32 | bin;
 }
 
+// The lowest of a warp, for every lane.
+__device__ __forceinline__ unsigned long long lowest_of_warp(unsigned long long rank) {
+  for (int step = WARP / 2; step > 0; step /= 2) {
+    const unsigned long long other = __shfl_xor_sync(ALL_LANES, rank, step);
+    if (other < rank) rank = other;
+  }
+  return rank;
+}
+
 // The lowest rank of all bins from `least` on, for every lane of a warp.
 __device__ unsigned long long lowest_rank(const float* centers, int q, float a, float b, unsigned long long least) {
   unsigned long long best = ~0ull;
@@ -54,11 +63,44 @@ __device__ unsigned long long lowest_rank(const float* centers, int q, float a, 
     const unsigned long long rank = rank_of(centers, i, a, b);
     if (rank >= least && rank < best) best = rank;
   }
-  for (int step = WARP / 2; step > 0; step /= 2) {
-    const unsigned long long other = __shfl_xor_sync(ALL_LANES, best, step);
-    if (other < best) best = other;
+  return lowest_of_warp(best);
+}
+
+// Ranks that a lane can keep in registers.
+constexpr int HELD = 16;
+
+// The k lowest ranks of q bins, lane i of a warp getting the i-th. Up to 512 bins are ranked once, more of them for each.
+__device__ unsigned long long lowest_ranks(const float* centers, int q, float a, float b, int k) {
+  const int lane = threadIdx.x % WARP;
+  unsigned long long mine = 0;
+  if (q > HELD * WARP) {
+    for (unsigned long long least = 0, place = 0; place < k; ++place) {
+      const unsigned long long best = lowest_rank(centers, q, a, b, least);
+      if (lane == place) mine = best;
+      least = best + 1;
+    }
+    return mine;
   }
-  return best;
+  unsigned long long held[HELD], own = ~0ull;
+#pragma unroll
+  for (int i = 0; i < HELD; i++) {
+    const int bin = lane + i * WARP;
+    held[i] = bin < q ? rank_of(centers, bin, a, b) : ~0ull;
+    own = held[i] < own ? held[i] : own;
+  }
+  for (int place = 0; place < k; ++place) {
+    const unsigned long long best = lowest_of_warp(own);
+    if (lane == place) mine = best;
+    if (own == best) {
+      own = ~0ull;
+#pragma unroll
+      for (int i = 0; i < HELD; i++) {
+        if (held[i] == best) held[i] = ~0ull;
+        own = held[i] < own ? held[i] : own;
+      }
+    }
+  }
+  return mine;
 }
 
 // A warp for each of n colours; the first bin for one that is not finite.
@@ -88,12 +130,7 @@ extern "C" __global__ void soft_codes(
   const long long pixel = warp_row();
   if (pixel >= n) return;
   const int lane = threadIdx.x % WARP;
-  unsigned long long least = 0, mine = 0;
-  for (int place = 0; place < k; ++place) {
-    const unsigned long long best = lowest_rank(centers, q, ab[2 * pixel], ab[2 * pixel + 1], least);
-    if (lane == place) mine = best;
-    least = best + 1;
-  }
+  const unsigned long long mine = lowest_ranks(centers, q, ab[2 * pixel], ab[2 * pixel + 1], k);
   const float distance = __uint_as_float((unsigned)(mine >> 32));
   const float nearest = __shfl_sync(ALL_LANES, distance, 0);
   // through double: rounded as a good expf of the processor rounds

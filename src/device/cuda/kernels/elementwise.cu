@@ -1,13 +1,41 @@
 // ReLU and its gradient; conversion between element types.
-#include "elements.cuh"
+//
+// Sixteen bytes at a time where all addresses allow it; what is left over, and all of it where they do not, one by one.
+#include "packs.cuh"
+
+template <typename... P> __device__ __forceinline__ bool aligned(P... addresses) {
+  return ((reinterpret_cast<unsigned long long>(addresses) % 16 == 0) && ...);
+}
 
 template <typename T> __device__ void relu(const T* x, T* y, long long n) {
-  FOR_ELEMENTS(i, n) y[i] = store<T>(rectify(load(x[i])));
+  constexpr int N = WIDE<T>;
+  const long long packs = aligned(x, y) ? n / N : 0;
+  FOR_ELEMENTS(i, packs) {
+    Sum<T> v[N];
+    load_pack<N>(x + i * N, v);
+#pragma unroll
+    for (int k = 0; k < N; k++) v[k] = rectify(v[k]);
+    store_pack<N>(v, y + i * N);
+  }
+  FOR_ELEMENTS(i, n - packs * N) y[packs * N + i] = store<T>(rectify(load(x[packs * N + i])));
 }
 
 // y is the ReLU's result.
 template <typename T> __device__ void relu_gradient(const T* y, const T* dy, T* dx, long long n) {
-  FOR_ELEMENTS(i, n) dx[i] = store<T>(gate(load(y[i]), load(dy[i])));
+  constexpr int N = WIDE<T>;
+  const long long packs = aligned(y, dy, dx) ? n / N : 0;
+  FOR_ELEMENTS(i, packs) {
+    Sum<T> v[N], g[N];
+    load_pack<N>(y + i * N, v);
+    load_pack<N>(dy + i * N, g);
+#pragma unroll
+    for (int k = 0; k < N; k++) g[k] = gate(v[k], g[k]);
+    store_pack<N>(g, dx + i * N);
+  }
+  FOR_ELEMENTS(j, n - packs * N) {
+    const long long i = packs * N + j;
+    dx[i] = store<T>(gate(load(y[i]), load(dy[i])));
+  }
 }
 
 #define DEFINE(T, name)                                                                                                \
@@ -18,9 +46,33 @@ template <typename T> __device__ void relu_gradient(const T* y, const T* dy, T* 
 FOR_EACH_TYPE(DEFINE)
 
 extern "C" __global__ void narrow_f32_bf16(const float* x, __nv_bfloat16* y, long long n) {
-  FOR_ELEMENTS(i, n) y[i] = store<__nv_bfloat16>(x[i]);
+  constexpr int N = WIDE<__nv_bfloat16>;
+  const long long packs = aligned(x, y) ? n / N : 0;
+  FOR_ELEMENTS(i, packs) {
+    float v[N], part[N / 2];
+#pragma unroll
+    for (int half = 0; half < 2; half++) {
+      load_pack<N / 2>(x + i * N + half * N / 2, part);
+#pragma unroll
+      for (int k = 0; k < N / 2; k++) v[half * N / 2 + k] = part[k];
+    }
+    store_pack<N>(v, y + i * N);
+  }
+  FOR_ELEMENTS(i, n - packs * N) y[packs * N + i] = store<__nv_bfloat16>(x[packs * N + i]);
 }
 
 extern "C" __global__ void widen_bf16_f32(const __nv_bfloat16* x, float* y, long long n) {
-  FOR_ELEMENTS(i, n) y[i] = load(x[i]);
+  constexpr int N = WIDE<__nv_bfloat16>;
+  const long long packs = aligned(x, y) ? n / N : 0;
+  FOR_ELEMENTS(i, packs) {
+    float v[N], part[N / 2];
+    load_pack<N>(x + i * N, v);
+#pragma unroll
+    for (int half = 0; half < 2; half++) {
+#pragma unroll
+      for (int k = 0; k < N / 2; k++) part[k] = v[half * N / 2 + k];
+      store_pack<N / 2>(part, y + i * N + half * N / 2);
+    }
+  }
+  FOR_ELEMENTS(i, n - packs * N) y[packs * N + i] = load(x[packs * N + i]);
 }

@@ -1,7 +1,7 @@
 // Convolution by way of matrix products: what each output pixel reads, laid out as a row of a matrix (patches), and its
 // adjoint, what each input pixel gathers from such rows. Groups are matrices of their own, one behind another. The columns
 // are (tap row, tap column, channel of the group), filled up with zeros to the pitch.
-#include "elements.cuh"
+#include "packs.cuh"
 
 struct Axis {
   int input, output, kernel, stride, pad, dilation;
@@ -13,20 +13,32 @@ struct Geometry {
   int first, batch, channels, groups, pitch;
 };
 
+// A thread makes 16 bytes of a row at a time; the pitch is a multiple of them.
 template <typename T> __device__ void patches(const T* x, T* out, Geometry g) {
-  const int depth = g.channels / g.groups, width = g.rows.kernel * g.cols.kernel * depth;
+  constexpr int N = WIDE<T>;
+  const unsigned depth = g.channels / g.groups, width = g.rows.kernel * g.cols.kernel * depth, packs = g.pitch / N;
   const unsigned rows = g.batch * g.rows.output * g.cols.output;
-  FOR_ELEMENTS(i, (long long)rows * g.groups * g.pitch) {
-    const unsigned at_row = (unsigned)i / g.pitch, column = (unsigned)i % g.pitch;
-    const unsigned row = at_row % rows, group = at_row / rows;
-    const unsigned channel = column % depth, tap = column / depth;
-    const unsigned oy = row / g.cols.output % g.rows.output, ox = row % g.cols.output;
-    const long long image = g.first + row / g.cols.output / g.rows.output;
-    const int iy = (int)(oy * g.rows.stride + tap / g.cols.kernel * g.rows.dilation) - g.rows.pad;
-    const int ix = (int)(ox * g.cols.stride + tap % g.cols.kernel * g.cols.dilation) - g.cols.pad;
-    const bool inside = column < width && iy >= 0 && iy < g.rows.input && ix >= 0 && ix < g.cols.input;
-    const long long at = ((image * g.rows.input + iy) * g.cols.input + ix) * g.channels + group * depth + channel;
-    out[i] = inside ? x[at] : store<T>(0);
+  FOR_ELEMENTS(i, (long long)rows * g.groups * packs) {
+    const unsigned at_row = (unsigned)i / packs, column = ((unsigned)i - at_row * packs) * N;
+    const unsigned group = at_row / rows, row = at_row - group * rows;
+    const unsigned line = row / g.cols.output, ox = row - line * g.cols.output, oy = line % g.rows.output;
+    const long long image = g.first + line / g.rows.output;
+    const int top = (int)(oy * g.rows.stride) - g.rows.pad, left = (int)(ox * g.cols.stride) - g.cols.pad;
+    unsigned tap = column / depth, channel = column - tap * depth;
+    unsigned ky = tap / g.cols.kernel, kx = tap - ky * g.cols.kernel;
+    Sum<T> v[N];
+#pragma unroll
+    for (int n = 0; n < N; n++) {
+      const int iy = top + (int)ky * g.rows.dilation, ix = left + (int)kx * g.cols.dilation;
+      const bool inside = column + n < width && iy >= 0 && iy < g.rows.input && ix >= 0 && ix < g.cols.input;
+      const long long at = ((image * g.rows.input + iy) * g.cols.input + ix) * g.channels + group * depth + channel;
+      v[n] = inside ? load(x[at]) : Sum<T>(0);
+      if (++channel == depth) {
+        channel = 0;
+        if (++kx == g.cols.kernel) kx = 0, ++ky;
+      }
+    }
+    store_pack<N>(v, out + i * N);
   }
 }
 

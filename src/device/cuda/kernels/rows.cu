@@ -55,12 +55,19 @@ __device__ void sum_runs(const T* x, Sum<T>* partial, long long rows, int column
   }
 }
 
-// The runs' sums, added in order.
+// The runs' sums of 32 columns for each block, of 32 × 32 threads: a row of threads adds every 32nd run, then the first one
+// those of the others, in order.
 template <typename S> __device__ void join_runs(const S* partial, S* sums, int runs, int columns) {
-  FOR_ELEMENTS(i, columns) {
-    double sum = 0;
-    for (int run = 0; run < runs; ++run) sum += partial[(long long)run * columns + i];
-    sums[i] = sum;
+  __shared__ double parts[32][33];
+  const int column = blockIdx.x * 32 + threadIdx.x;
+  double sum = 0;
+  if (column < columns)
+    for (int run = threadIdx.y; run < runs; run += 32) sum += partial[(long long)run * columns + column];
+  parts[threadIdx.y][threadIdx.x] = sum;
+  __syncthreads();
+  if (threadIdx.y == 0 && column < columns) {
+    for (int i = 1; i < 32; ++i) sum += parts[i][threadIdx.x];
+    sums[column] = sum;
   }
 }
 
