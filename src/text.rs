@@ -1,0 +1,88 @@
+//! Text files as people have them: UTF-8 with or without a byte order mark, and UTF-16 with one, as Windows editors write.
+
+use encoding_rs::{Encoding, UTF_8};
+use std::{borrow::Cow, fs, io, path::Path};
+
+/// Characters of a file's line that a message quotes at most.
+const QUOTED: usize = 200;
+
+/// The text of a file, without a byte order mark.
+///
+/// # Errors
+/// A file that cannot be read; `InvalidData` for bytes that are not text in UTF-8, or in UTF-16 after its mark.
+pub fn read(path: &Path) -> io::Result<String> {
+    decode(&fs::read(path)?)
+}
+
+/// `bytes` as text, without a byte order mark; UTF-8 unless a mark says UTF-16.
+///
+/// # Errors
+/// `InvalidData`, with the place of the first byte that is not text.
+pub fn decode(bytes: &[u8]) -> io::Result<String> {
+    let (encoding, mark) = Encoding::for_bom(bytes).unwrap_or((UTF_8, 0));
+    if encoding == UTF_8 {
+        let text = std::str::from_utf8(&bytes[mark..]);
+        return text.map(String::from).map_err(|e| {
+            invalid(format!(
+                "it is not UTF-8 text: byte {} is none; save it as UTF-8",
+                mark + e.valid_up_to()
+            ))
+        });
+    }
+    let text = encoding.decode_without_bom_handling_and_without_replacement(&bytes[mark..]);
+    text.map(Cow::into_owned)
+        .ok_or_else(|| invalid(format!("its byte order mark says {}, but it is damaged", encoding.name())))
+}
+
+fn invalid(reason: String) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, reason)
+}
+
+/// `line` for a message: no longer than 200 characters, control characters escaped.
+pub fn excerpt(line: &str) -> String {
+    let shown = |c: char| {
+        if c.is_control() { Cow::from(c.escape_default().to_string()) } else { c.to_string().into() }
+    };
+    let mut text: String = line.chars().take(QUOTED).map(shown).collect();
+    if line.chars().nth(QUOTED).is_some() {
+        text.push('…');
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_byte_order_mark_is_no_part_of_the_text() {
+        let utf16 =
+            |text: &str, bytes: fn(u16) -> [u8; 2]| text.encode_utf16().flat_map(bytes).collect::<Vec<_>>();
+        for bytes in [
+            "cat ü\n".as_bytes().to_vec(),
+            "\u{feff}cat ü\n".as_bytes().to_vec(),
+            utf16("\u{feff}cat ü\n", u16::to_le_bytes),
+            utf16("\u{feff}cat ü\n", u16::to_be_bytes),
+        ] {
+            assert_eq!(decode(&bytes).unwrap(), "cat ü\n", "{bytes:?}");
+        }
+        assert_eq!(decode(b"").unwrap(), "");
+    }
+
+    #[test]
+    fn what_is_no_text_is_said_with_its_place() {
+        for (bytes, part) in
+            [(&b"ab\xffcd"[..], "byte 2"), (b"\xff\xfea", "UTF-16LE"), (b"\xff\xfe\x00\xd8", "UTF-16LE")]
+        {
+            let error = decode(bytes).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::InvalidData);
+            assert!(error.to_string().contains(part), "{error}");
+        }
+    }
+
+    #[test]
+    fn long_lines_are_cut_and_control_characters_escaped() {
+        assert_eq!(excerpt("a\tb\u{1b}[31m"), "a\\tb\\u{1b}[31m");
+        assert_eq!(excerpt(&"ü".repeat(5000)).chars().count(), QUOTED + 1);
+    }
+}
