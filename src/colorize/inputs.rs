@@ -1,12 +1,12 @@
 //! The pictures that a command names: files, folders, and patterns, which are expanded here where no shell did.
 
-use crate::data::folder::is_image;
+use crate::data::{folder::is_image, walk};
 use std::{
     collections::HashSet,
-    io,
+    fs, io,
     path::{Path, PathBuf},
 };
-use walkdir::{DirEntry, WalkDir};
+use walkdir::DirEntry;
 
 /// One picture to colour.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,7 +32,8 @@ pub enum InputError {
 }
 
 /// Every picture that `named` means, in that order, each once. A path that exists is taken as it is, whatever characters it
-/// has; a folder gives the pictures in it (with `recursive`, below it), but not those in the folder `results`.
+/// has; a folder gives the pictures in it (with `recursive`, below it), but not those in the folder `results`. What cannot
+/// be looked into below a folder is passed over with a warning; a link that leads nowhere is a picture that cannot be read.
 ///
 /// # Errors
 /// A path that leads nowhere, a folder or pattern without pictures, a folder that cannot be read.
@@ -41,7 +42,7 @@ pub fn expand(named: &[PathBuf], recursive: bool, results: &Path) -> Result<Vec<
     for path in named {
         if path.is_dir() {
             inputs.extend(in_folder(path, recursive, results)?);
-        } else if path.exists() {
+        } else if fs::symlink_metadata(path).is_ok() {
             inputs.push(Input { path: path.clone(), below: PathBuf::new() });
         } else {
             inputs.extend(matching(path)?);
@@ -54,34 +55,21 @@ pub fn expand(named: &[PathBuf], recursive: bool, results: &Path) -> Result<Vec<
 
 fn in_folder(folder: &Path, recursive: bool, results: &Path) -> Result<Vec<Input>, InputError> {
     let results = results.canonicalize().ok();
-    let kept = |entry: &DirEntry| {
-        let hidden = entry.file_name().as_encoded_bytes().starts_with(b".");
-        let ours =
-            entry.file_type().is_dir() && results.is_some() && entry.path().canonicalize().ok() == results;
-        entry.depth() == 0 || !(hidden || ours)
+    let ours = |entry: &DirEntry| {
+        entry.file_type().is_dir() && results.is_some() && entry.path().canonicalize().ok() == results
     };
     let depth = if recursive { usize::MAX } else { 1 };
-    let walk = WalkDir::new(folder).max_depth(depth).follow_links(true).sort_by_file_name();
-    let mut inputs = vec![];
-    for entry in walk.into_iter().filter_entry(kept) {
-        let entry = entry.map_err(|e| unreadable(folder, e))?;
-        if entry.file_type().is_file() && is_image(entry.path()) {
-            let parent = entry.path().parent().and_then(|parent| parent.strip_prefix(folder).ok());
-            let below = parent.map(Path::to_path_buf).unwrap_or_default();
-            inputs.push(Input { path: entry.into_path(), below });
-        }
-    }
-    if inputs.is_empty() {
+    let found = walk::pictures(folder, depth, ours)
+        .map_err(|source| InputError::Unreadable { path: folder.into(), source })?;
+    found.warn();
+    let input = |path: PathBuf| {
+        let parent = path.parent().and_then(|parent| parent.strip_prefix(folder).ok());
+        Input { below: parent.map(Path::to_path_buf).unwrap_or_default(), path }
+    };
+    if found.pictures.is_empty() {
         return Err(InputError::NoPictures { folder: folder.into(), recursive });
     }
-    Ok(inputs)
-}
-
-fn unreadable(folder: &Path, error: walkdir::Error) -> InputError {
-    InputError::Unreadable {
-        path: error.path().unwrap_or(folder).into(),
-        source: error.into_io_error().unwrap_or_else(|| io::Error::other("a loop of links")),
-    }
+    Ok(found.pictures.into_iter().map(input).collect())
 }
 
 fn matching(path: &Path) -> Result<Vec<Input>, InputError> {
@@ -95,9 +83,12 @@ fn matching(path: &Path) -> Result<Vec<Input>, InputError> {
     let options = glob::MatchOptions { require_literal_leading_dot: true, ..Default::default() };
     let mut inputs = vec![];
     for found in glob::glob_with(&pattern, options).map_err(bad)? {
-        let found = found.map_err(|e| InputError::Unreadable { path: e.path().into(), source: e.into() })?;
-        if found.is_file() && is_image(&found) {
-            inputs.push(Input { path: found, below: PathBuf::new() });
+        match found {
+            Ok(path) if is_image(&path) && !path.is_dir() => {
+                inputs.push(Input { path, below: PathBuf::new() });
+            }
+            Ok(_) => {}
+            Err(e) => tracing::warn!("{} is passed over: {}", e.path().display(), e.error()),
         }
     }
     if inputs.is_empty() { Err(InputError::NoMatch { pattern }) } else { Ok(inputs) }
@@ -153,6 +144,20 @@ mod tests {
             ["a.jpg"],
             "a pattern, as there is no such file"
         );
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn links_that_lead_nowhere_keep_nothing_else_out() {
+        use std::os::unix::fs::symlink;
+        let photos = photos();
+        for (target, link) in [("gone", "old"), ("gone.jpg", "z.jpg"), ("..", "deep/up"), ("loop", "loop")] {
+            symlink(target, photos.path().join(link)).unwrap();
+        }
+        assert_eq!(names(photos.path(), &[""], true), ["[b].png", "a.jpg", "deep/c.webp", "z.jpg"]);
+        assert_eq!(names(photos.path(), &[""], false), ["[b].png", "a.jpg", "z.jpg"]);
+        assert_eq!(names(photos.path(), &["*.jpg"], false), ["a.jpg", "z.jpg"]);
+        assert_eq!(names(photos.path(), &["z.jpg", "a.jpg"], false), ["z.jpg", "a.jpg"]);
     }
 
     #[test]

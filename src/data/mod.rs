@@ -25,6 +25,7 @@ pub mod transforms;
 pub mod verify; // what `data verify` reports
 pub mod view; // limit, class names and cache around a set
 pub mod voc; // PASCAL VOC
+pub mod walk; // the pictures below a folder
 mod worker; // the loader's threads
 
 use candle_core::Tensor;

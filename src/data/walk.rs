@@ -1,0 +1,112 @@
+//! Which pictures there are below a folder. Links are followed; what cannot be looked into is passed over by name: a
+//! link that leads nowhere or in a circle, a folder without permission. Hidden files and folders are left out.
+
+use super::folder::is_image;
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+use walkdir::{DirEntry, WalkDir};
+
+/// What was found.
+#[derive(Debug, Default)]
+pub struct Found {
+    /// Their paths, `root` included, sorted by component.
+    pub pictures: Vec<PathBuf>,
+    /// Files that are no pictures by their ending.
+    pub others: usize,
+    /// What could not be looked into, and why.
+    pub passed_over: Vec<(PathBuf, String)>,
+}
+
+/// Walks `root` down to `depth` folders (1: the folder itself), and past the folders that `left_out` names.
+///
+/// # Errors
+/// A `root` that cannot be read.
+pub fn pictures(root: &Path, depth: usize, left_out: impl Fn(&DirEntry) -> bool) -> io::Result<Found> {
+    let kept = |e: &DirEntry| e.depth() == 0 || !(is_hidden(e.path()) || left_out(e));
+    let mut found = Found::default();
+    for entry in WalkDir::new(root).max_depth(depth).follow_links(true).into_iter().filter_entry(kept) {
+        match entry {
+            Ok(entry) if !entry.file_type().is_file() => {}
+            Ok(entry) if is_image(entry.path()) => found.pictures.push(entry.into_path()),
+            Ok(_) => found.others += 1,
+            Err(error) => found.pass_over(error)?,
+        }
+    }
+    // by component, so that the order of classes is that of their names whatever the separator sorts like
+    found.pictures.sort();
+    Ok(found)
+}
+
+impl Found {
+    /// A dangling link that is called like a picture is a picture that cannot be read: whoever reads it counts it.
+    fn pass_over(&mut self, error: walkdir::Error) -> io::Result<()> {
+        let (path, depth, in_circle) =
+            (error.path().map(Path::to_path_buf), error.depth(), error.loop_ancestor().is_some());
+        let cause =
+            error.into_io_error().unwrap_or_else(|| io::Error::other("a link that leads in a circle"));
+        let Some(path) = path.filter(|_| depth > 0) else { return Err(cause) };
+        if is_hidden(&path) {
+            return Ok(());
+        }
+        let is_link = fs::symlink_metadata(&path).is_ok_and(|meta| meta.is_symlink());
+        if is_image(&path) && is_link && !in_circle {
+            self.pictures.push(path);
+            return Ok(());
+        }
+        let dangling = is_link && cause.kind() == io::ErrorKind::NotFound;
+        let reason = if dangling { "a link that leads nowhere".into() } else { cause.to_string() };
+        self.passed_over.push((path, reason));
+        Ok(())
+    }
+
+    /// Says what was passed over.
+    pub fn warn(&self) {
+        for (path, reason) in &self.passed_over {
+            tracing::warn!("{} is passed over: {reason}", path.display());
+        }
+    }
+}
+
+fn is_hidden(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."))
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    #[test]
+    fn what_cannot_be_looked_into_is_named_and_the_rest_found() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        fs::create_dir_all(at("cat/deep")).unwrap();
+        ["cat/1.png", "cat/deep/2.jpg", "notes.txt"]
+            .iter()
+            .for_each(|name| fs::write(at(name), "x").unwrap());
+        for (target, link) in [
+            ("nowhere", "bird"),            // a folder that was moved away
+            ("nowhere.png", "cat/9.png"),   // a picture that was
+            ("nobody@host", "cat/.#1.png"), // an editor's lock
+            ("..", "cat/deep/up"),          // a circle of folders
+            ("self", "self"),               // a link to itself
+            ("b.png", "a.png"),
+            ("a.png", "b.png"),
+            ("1.png", "cat/3.png"), // a sound one
+        ] {
+            symlink(target, at(link)).unwrap();
+        }
+        let found = pictures(dir.path(), usize::MAX, |_| false).unwrap();
+        let plain = |path: &PathBuf| path.strip_prefix(dir.path()).unwrap().display().to_string();
+        let paths: Vec<String> = found.pictures.iter().map(plain).collect();
+        assert_eq!(paths, ["a.png", "b.png", "cat/1.png", "cat/3.png", "cat/9.png", "cat/deep/2.jpg"]);
+        let mut passed: Vec<String> = found.passed_over.iter().map(|(path, _)| plain(path)).collect();
+        passed.sort();
+        assert_eq!((passed, found.others), (vec!["bird".into(), "cat/deep/up".into(), "self".into()], 1));
+        assert!(found.passed_over.iter().any(|(_, why)| why.contains("nowhere")));
+        assert!(found.passed_over.iter().any(|(_, why)| why.contains("in a circle")));
+        assert!(pictures(&at("none"), usize::MAX, |_| false).is_err());
+    }
+}
