@@ -331,7 +331,7 @@ fn whole_pictures_are_filled_up() {
             .save(dir.path().join(name))
             .unwrap();
     }
-    let set = Arc::new(hueristic::data::folder::Files::open(dir.path(), None).unwrap());
+    let set = Arc::new(hueristic::data::folder::Files::open(dir.path()).unwrap());
     let feed = Feed { batch: 2, pass: Pass::Once, flip: false, max_bad: 0.0, threads: Some(1) };
     let framing = Framing::Whole { scales: vec![], longest: None };
     let mut loader = Loader::framed(set, framing, feed, &Rng::new(0), &Device::Cpu).unwrap();

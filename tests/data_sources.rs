@@ -90,7 +90,7 @@ fn class_folders_are_sorted_walked_and_cleaned() {
     assert!(train.name(2).ends_with("train/cat/deep/er/2.JPEG"), "{}", train.name(2));
     // a class keeps its number although the validation split lacks the one before it
     assert_eq!(values(opened(&spec, Split::Val).unwrap().as_ref()), [(5, Some(1))]);
-    let files = hueristic::data::folder::Files::open(&dir.path().join("train"), None).unwrap();
+    let files = hueristic::data::folder::Files::open(&dir.path().join("train")).unwrap();
     assert_eq!(files.ignored(), 2);
 }
 
@@ -114,10 +114,60 @@ fn folder_mistakes_say_what_was_expected() {
     assert!(missing.contains("nowhere: not found; expected a folder with one subfolder"), "{missing}");
     let empty = refusal(&folder(dir.path(), "none", None), Split::Train);
     assert!(empty.contains("none: holds no images; expected one subfolder"), "{empty}");
-    let class = refusal(&folder(dir.path(), "train", Some("val")), Split::Val);
-    assert!(class.contains("class `dog` is not among the 1 classes"), "{class}");
     let none = refusal(&folder(dir.path(), "train", None), Split::Val);
     assert!(none.contains("add `val:`"), "{none}");
+}
+
+/// Why a split has no labels.
+fn why_unlabelled(spec: &DataSpec, split: Split) -> String {
+    let set = opened(spec, split).unwrap();
+    assert!(set.classes().is_empty() && set.label(0).is_none());
+    set.why_unlabelled().unwrap_or_default().to_owned()
+}
+
+#[test]
+fn folders_that_training_lacks_matter_to_labels_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    write(dir.path(), "train/2021/1.png", &png(1));
+    write(dir.path(), "train/2022/1.png", &png(2));
+    write(dir.path(), "val/holiday/1.png", &png(3));
+    let spec = folder(dir.path(), "train", Some("val"));
+    assert_eq!(values(opened(&spec, Split::Val).unwrap().as_ref()), [(3, None)]);
+    let why = why_unlabelled(&spec, Split::Val);
+    assert!(
+        why.contains("class `holiday`") && why.contains("2 classes of the training split (2021, 2022)"),
+        "{why}"
+    );
+}
+
+#[test]
+fn a_stray_picture_is_the_reason_for_no_labels() {
+    let dir = tempfile::tempdir().unwrap();
+    for path in ["cat/1.png", "dog/1.png", "montage.png"] {
+        write(dir.path(), path, &png(1));
+    }
+    let why = why_unlabelled(&folder(dir.path(), "", None), Split::Train);
+    assert!(why.contains("montage.png lies beside its folders cat, dog;"), "{why}");
+    fs::remove_dir_all(dir.path().join("cat")).unwrap();
+    fs::remove_dir_all(dir.path().join("dog")).unwrap();
+    let set = opened(&folder(dir.path(), "", None), Split::Train).unwrap();
+    assert_eq!((set.why_unlabelled(), set.classes().len()), (None, 0));
+}
+
+#[test]
+#[cfg(unix)]
+fn a_link_that_leads_nowhere_is_no_reason_to_refuse_a_folder() {
+    let dir = tempfile::tempdir().unwrap();
+    write(dir.path(), "cat/1.png", &png(1));
+    write(dir.path(), "dog/1.png", &png(2));
+    for link in ["cat/readme.txt", "cat/9.png", "eel", "dog/.#1.png"] {
+        std::os::unix::fs::symlink("gone", dir.path().join(link)).unwrap();
+    }
+    std::os::unix::fs::symlink("..", dir.path().join("dog/up")).unwrap();
+    let set = opened(&folder(dir.path(), "", None), Split::Train).unwrap();
+    assert_eq!((set.len(), set.classes()), (3, &["cat".to_owned(), "dog".to_owned()][..]));
+    assert!(set.image(1).unwrap_err().to_string().contains("9.png: cannot be read"));
+    assert_eq!((set.image(0).is_ok(), set.image(2).is_ok()), (true, true));
 }
 
 #[test]
@@ -152,6 +202,28 @@ fn lists_number_both_splits_by_the_training_list() {
     let spec = spec(source);
     assert_eq!(values(opened(&spec, Split::Train).unwrap().as_ref()), [(1, Some(1)), (2, Some(0))]);
     assert_eq!(values(opened(&spec, Split::Val).unwrap().as_ref()), [(1, Some(1))]);
+}
+
+#[test]
+fn a_list_of_names_does_not_go_with_one_of_numbers() {
+    let dir = tempfile::tempdir().unwrap();
+    let spec = |train: &str, val: &str| {
+        write(dir.path(), "train.txt", train.as_bytes());
+        write(dir.path(), "val.txt", val.as_bytes());
+        let at = |name: &str| dir.path().join(name);
+        spec(SourceSpec::List { train: at("train.txt"), val: Some(at("val.txt")), root: None })
+    };
+    for (train, val, said) in [
+        ("a.png cat\nb.png dog\n", "a.png 1\nb.png 0\n", "train.txt has names without numbers: cat, dog"),
+        ("a.png 1\nb.png 0\n", "a.png cat\nb.png dog\n", "train.txt has numbers without names, 0 to 1"),
+        ("a.png 0\nb.png 1\n", "a.png 0\nb.png 7\n", "class `7` of"),
+        ("a.png cat\nb.png dog\n", "a.png cat\nb.png eel\n", "class `eel` of"),
+    ] {
+        let why = why_unlabelled(&spec(train, val), Split::Val);
+        assert!(why.contains(said) && why.contains("val.txt"), "{why}");
+    }
+    let fits = opened(&spec("a.png 0\nb.png 2\n", "a.png 1\n"), Split::Val).unwrap();
+    assert_eq!((fits.label(0), fits.classes().len()), (Some(1), 3));
 }
 
 #[test]
@@ -264,7 +336,7 @@ fn a_table_too_large_to_keep_is_read_row_by_row() {
     for nested in [true, false] {
         table(&file, nested, &images, &Label::None, None);
         let columns = Columns { image: "image", label: None };
-        let set = Parquet::open(from_ref(&file), columns, None).unwrap().keep_up_to(0);
+        let set = Parquet::open(from_ref(&file), columns).unwrap().keep_up_to(0);
         // from several threads at once, backwards and forwards
         thread::scope(|scope| {
             for n in 0..4 {
@@ -296,13 +368,178 @@ fn parquet_labels_may_be_names_or_described_or_absent() {
     let set = opened(&named, Split::Val).unwrap();
     assert_eq!((set.classes(), set.label(0)), (&["ant".to_owned(), "cow".to_owned()][..], Some(1)));
 
-    let described = r#"{"info":{"features":{"label":{"names":["zebra","ant"],"_type":"ClassLabel"}}}}"#;
-    table(&train, true, &pngs(&[1]), &Label::Numbers(&[1]), Some(described));
+    table(&train, true, &pngs(&[1]), &Label::Numbers(&[1]), Some(&class_label(&["zebra", "ant"])));
     assert_eq!(opened(&named, Split::Train).unwrap().classes(), ["zebra", "ant"]);
 
     table(&train, false, &pngs(&[1]), &Label::None, None);
     let set = opened(&parquet_spec(&[train], &[], None), Split::Train).unwrap();
     assert_eq!((set.classes().len(), set.label(0)), (0, None));
+}
+
+/// How `datasets` describes a label column with these names.
+fn class_label(names: &[&str]) -> String {
+    let label = serde_json::json!({ "names": names, "_type": "ClassLabel" });
+    serde_json::json!({ "info": { "features": { "label": label } } }).to_string()
+}
+
+#[test]
+fn parquet_labels_meet_by_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    let images = pngs(&[1, 2]);
+    let write = |name: &str, label: &Label, names: &[&str]| {
+        let described = class_label(names);
+        table(&at(name), true, &images, label, (!names.is_empty()).then_some(described.as_str()));
+        at(name)
+    };
+    let numbers = Label::Numbers(&[0, 1]);
+    let cat_dog = write("cat_dog", &numbers, &["cat", "dog"]);
+    let dog_cat = write("dog_cat", &numbers, &["dog", "cat"]);
+    let strings = write("strings", &Label::Names(&["dog", "cat"]), &[]);
+    let plain = write("plain", &numbers, &[]);
+    let labels = |train: &[&PathBuf], val: &PathBuf, split| {
+        let train: Vec<PathBuf> = train.iter().map(|path| path.to_path_buf()).collect();
+        let set = opened(&parquet_spec(&train, from_ref(val), Some("label")), split).unwrap();
+        let numbers: Option<Vec<u32>> = (0..set.len()).map(|i| set.label(i)).collect();
+        numbers.ok_or(set.why_unlabelled().unwrap_or_default().to_owned())
+    };
+    // two splits
+    assert_eq!(labels(&[&cat_dog], &cat_dog, Split::Val), Ok(vec![0, 1]));
+    assert_eq!(labels(&[&cat_dog], &dog_cat, Split::Val), Ok(vec![1, 0]));
+    assert_eq!(labels(&[&dog_cat], &strings, Split::Val), Ok(vec![0, 1]));
+    assert_eq!(labels(&[&strings], &dog_cat, Split::Val), Ok(vec![1, 0]));
+    assert_eq!(labels(&[&plain], &plain, Split::Val), Ok(vec![0, 1]));
+    // parts of one split
+    assert_eq!(labels(&[&cat_dog, &dog_cat, &strings], &plain, Split::Train), Ok(vec![0, 1, 1, 0, 1, 0]));
+    for why in [
+        labels(&[&dog_cat], &plain, Split::Val),
+        labels(&[&plain], &dog_cat, Split::Val),
+        labels(&[&plain, &dog_cat], &plain, Split::Train),
+    ] {
+        let why = why.unwrap_err();
+        assert!(why.contains("dog_cat has 0 dog, 1 cat"), "{why}");
+        assert!(why.contains("plain has numbers without names, 0 to 1"), "{why}");
+    }
+    let why = labels(&[&strings], &write("eel", &numbers, &["eel", "dog"]), Split::Val).unwrap_err();
+    assert!(why.contains("class `eel`") && why.contains("(cat, dog)"), "{why}");
+    // a name that no row has is no class that training lacks
+    assert_eq!(
+        labels(&[&cat_dog], &write("three", &numbers, &["dog", "cat", "eel"]), Split::Val),
+        Ok(vec![1, 0])
+    );
+}
+
+#[test]
+fn paths_in_a_table_are_read_beside_it() {
+    let dir = tempfile::tempdir().unwrap();
+    write(dir.path(), "p/1.png", &png(1));
+    write(dir.path(), "p/2.png", &png(2));
+    let absolute = dir.path().join("p/2.png").display().to_string();
+    let file = dir.path().join("t.parquet");
+    let paths = ["p/1.png", &absolute, "p/3.png"];
+    for schema in [
+        "optional group image { optional binary bytes; optional binary path (UTF8); }",
+        "optional binary image (UTF8);",
+        "optional group image { optional binary path (UTF8); }",
+    ] {
+        path_table(&file, schema, &paths);
+        let spec = parquet_spec(from_ref(&file), &[], None);
+        let set = opened(&spec, Split::Train).unwrap();
+        let first = |i: usize| set.image(i).unwrap().pixels[0];
+        assert_eq!((set.len(), first(0), first(1)), (3, 1, 2), "{schema}");
+        let said = set.image(2).unwrap_err().to_string();
+        for part in
+            ["t.parquet row 2", "the path `p/3.png`", "p/3.png is not there", "with the pictures in it"]
+        {
+            assert!(said.contains(part), "`{part}` is not in: {said}");
+        }
+        let before = set.fingerprint();
+        write(dir.path(), "p/1.png", &[png(1), vec![0]].concat());
+        assert_ne!(opened(&spec, Split::Train).unwrap().fingerprint(), before, "{schema}");
+        write(dir.path(), "p/1.png", &png(1));
+    }
+}
+
+/// A table whose image column is `schema` and holds these paths, with nothing in its bytes.
+fn path_table(file: &Path, schema: &str, paths: &[&str]) {
+    let schema = Arc::new(parse_message_type(&format!("message schema {{ {schema} }}")).unwrap());
+    let properties = WriterProperties::builder().build();
+    let mut writer =
+        SerializedFileWriter::new(fs::File::create(file).unwrap(), schema, properties.into()).unwrap();
+    let mut rows = writer.next_row_group().unwrap();
+    while let Some(mut column) = rows.next_column().unwrap() {
+        let typed = column.typed::<ByteArrayType>();
+        let (full, holds_paths) = {
+            let about = typed.get_descriptor();
+            (about.max_def_level(), about.name() != "bytes")
+        };
+        let values: Vec<ByteArray> = paths.iter().filter(|_| holds_paths).map(|&path| path.into()).collect();
+        let levels = vec![if holds_paths { full } else { full - 1 }; paths.len()];
+        typed.write_batch(&values, Some(&levels), None).unwrap();
+        column.close().unwrap();
+    }
+    rows.close().unwrap();
+    writer.close().unwrap();
+}
+
+/// Opens a damaged table and reads all of it; what is wrong with it, in words.
+fn read_all(file: &Path, keep: i64) -> Vec<String> {
+    let set = match Parquet::open(&[file.to_owned()], Columns { image: "image", label: Some("label") }) {
+        Ok(set) => set.keep_up_to(keep),
+        Err(error) => return vec![error.to_string()],
+    };
+    set.fingerprint();
+    (0..set.len()).filter_map(|i| Some(set.image(i).err()?.to_string())).collect()
+}
+
+#[test]
+fn one_damaged_byte_of_a_table_is_an_error_that_names_it_or_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("t.parquet");
+    let described = class_label(&["cat", "dog"]);
+    table(&file, true, &pngs(&[1, 2, 3, 4]), &Label::Numbers(&[0, 1, 1, 0]), Some(&described));
+    let whole = fs::read(&file).unwrap();
+    assert!(read_all(&file, 0).is_empty() && read_all(&file, i64::MAX).is_empty());
+    // every byte of the footer, and a sample of the pages
+    let length = u32::from_le_bytes(whole[whole.len() - 8..][..4].try_into().unwrap()) as usize;
+    let footer = whole.len() - 8 - length;
+    let pages = (0..footer).filter(|at| at * 2654435761 % 7 == 0);
+    let mut refused = 0;
+    for at in pages.chain(footer..whole.len()) {
+        for flip in [0xff, 1 << (at % 8), 0x80] {
+            let mut damaged = whole.clone();
+            damaged[at] ^= flip;
+            fs::write(&file, &damaged).unwrap();
+            for keep in [0, i64::MAX] {
+                let faults = read_all(&file, keep);
+                assert!(faults.iter().all(|fault| fault.contains("t.parquet")), "byte {at}: {faults:?}");
+                refused += usize::from(!faults.is_empty());
+            }
+        }
+    }
+    assert!(refused > 100, "only {refused} of the damages were noticed");
+}
+
+#[test]
+fn numbers_that_are_no_classes_are_refused_by_row() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("t.parquet");
+    let spec = parquet_spec(from_ref(&file), &[], Some("label"));
+    let two = class_label(&["cat", "dog"]);
+    for (label, names, part) in [
+        (i64::from(u32::MAX), None, "label 4294967295 in row 1 is too large"),
+        (1 << 20, None, "label 1048576 in row 1 is too large"),
+        (i64::MAX, None, "label 9223372036854775807 in row 1 is too large"),
+        (i64::MIN, None, "label -9223372036854775808 in row 1 is not a class number"),
+        (2, Some(two.as_str()), "label 2 in row 1 is none of the 2 classes that the file names"),
+    ] {
+        table(&file, true, &pngs(&[1, 2]), &Label::Numbers(&[0, label]), names);
+        let error = refusal(&spec, Split::Train);
+        assert!(
+            error.contains(part) && error.contains("t.parquet") && error.contains("`label: null`"),
+            "{error}"
+        );
+    }
 }
 
 #[test]
@@ -409,6 +646,8 @@ mod cifar {
         assert_eq!(image.pixels, expected);
         let val = opened(&spec, Split::Val).unwrap();
         assert_eq!((val.len(), val.label(0)), (10_000, Some(7)));
+        batch(&dir.path().join("test_batch.bin"), 200, &planes);
+        assert!(refusal(&spec, Split::Val).contains("image 0 of val has label 200, above 9"));
     }
 }
 

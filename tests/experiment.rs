@@ -153,21 +153,60 @@ fn a_missing_weight_file_is_named_before_anything_runs() -> Result<()> {
     Ok(())
 }
 
+/// Pictures in these folders, four each.
+fn pictures(home: &Home, folders: &[&str]) -> Result<()> {
+    for folder in folders {
+        let folder = home.path().join(folder);
+        fs::create_dir_all(&folder)?;
+        for i in 0..4u8 {
+            image::RgbImage::from_fn(32, 32, |x, y| image::Rgb([x as u8 * 8, y as u8 * 8, i * 60]))
+                .save(folder.join(format!("{i}.png")))?;
+        }
+    }
+    Ok(())
+}
+
+/// The spec with class folders of the home's `train` and `val` as its data.
+fn of_folders(home: &Home) -> String {
+    let at = |split: &str| home.path().join(split).display().to_string();
+    let source = format!("folder: {{ train: {}, val: {} }}", at("train"), at("val"));
+    SPEC.replace("scenes: { train: 64, val: 40 }", &source).replace("batch: 8", "batch: 4")
+}
+
 #[test]
 fn unlabelled_data_pretrains_but_is_not_probed() -> Result<()> {
     let home = Home::new()?;
-    let photos = home.path().join("photos");
-    fs::create_dir(&photos)?;
-    for i in 0..8u8 {
-        image::RgbImage::from_fn(32, 32, |x, y| image::Rgb([x as u8 * 8, y as u8 * 8, i * 30]))
-            .save(photos.join(format!("{i}.png")))?;
-    }
-    let source = format!("folder: {{ train: {0}, val: {0} }}", photos.display());
-    let yaml = SPEC.replace("scenes: { train: 64, val: 40 }", &source);
+    pictures(&home, &["train", "val"])?;
+    let yaml = of_folders(&home);
     let message = refusal(&yaml, &[])?;
     assert!(message.contains("labels"), "{message}");
     let pretext = yaml.split("  labels:").next().unwrap_or_default();
     assert_eq!(refusal(pretext, &[])?, "", "pretraining needs no labels");
+    Ok(())
+}
+
+#[test]
+fn labels_that_do_not_meet_stop_only_the_stages_that_need_them() -> Result<()> {
+    let home = Home::new()?;
+    pictures(&home, &["train/2021", "train/2022", "val/holiday"])?;
+    let yaml = of_folders(&home);
+    let pretext = yaml.split("  labels:").next().unwrap_or_default();
+    assert_eq!(refusal(pretext, &[])?, "", "pretraining asks for no classes");
+    let supervised =
+        yaml.replace(&yaml[yaml.find("  color:").unwrap_or(0)..yaml.find("  labels:").unwrap_or(0)], "");
+    let supervised = supervised.split("  probe:").next().unwrap_or_default();
+    let checked = home.load(supervised, &[]).and_then(|experiment| check(&experiment, &home.options()));
+    for message in
+        [refusal(supervised, &[])?, format!("{:#}", checked.err().unwrap_or(anyhow::anyhow!("fine")))]
+    {
+        assert!(message.contains("the val images of") && message.contains("class `holiday`"), "{message}");
+        assert!(message.contains("(2021, 2022)"), "{message}");
+    }
+    fs::remove_dir_all(home.path().join("val"))?;
+    pictures(&home, &["val/2022"])?;
+    fs::copy(home.path().join("train/2021/0.png"), home.path().join("train/montage.png"))?;
+    let message = refusal(supervised, &[])?;
+    assert!(message.contains("train/montage.png lies beside its folders 2021, 2022"), "{message}");
     Ok(())
 }
 

@@ -48,32 +48,43 @@ impl Dataset for RandomOf {
     }
 }
 
-/// For each image of `set` the picture below `dir` whose name has the same stem, whatever its format.
+/// For each image of `set` the picture below `dir` whose name has the same stem, whatever its format. An image that the
+/// set has twice has the same picture both times.
 ///
 /// # Errors
-/// A folder that is not there or holds no images, two pictures of one stem, images without a picture.
+/// A folder that is not there or holds no images, two pictures of one stem, images without a picture, two images that
+/// would share one.
 pub fn named_like(set: &dyn Dataset, dir: &Path) -> Result<Files, DataError> {
-    let pictures = Files::open(dir, None)?;
+    let fault = |reason: String| DataError::Table { path: dir.into(), reason };
+    let pictures = Files::open(dir)?;
     let mut found: HashMap<String, PathBuf> = HashMap::new();
     for path in pictures.paths() {
         if let Some(first) = found.insert(stem(path), path.clone()) {
             let (first, second) = (first.display(), path.display());
-            return Err(DataError::Table {
-                path: dir.into(),
-                reason: format!("{first} and {second} are called alike; leave one picture for each image"),
-            });
+            return Err(fault(format!(
+                "{first} and {second} are called alike; leave one picture for each image"
+            )));
         }
     }
-    let wanted = (0..set.len()).map(|i| stem(Path::new(&set.name(i))));
-    let paths = wanted.map(|stem| found.remove(&stem).ok_or(stem)).collect::<Result<Vec<_>, _>>();
-    let paths = paths.map_err(|stem| DataError::Table {
-        path: dir.into(),
-        reason: format!(
-            "no picture is called `{stem}`, as one of the {} images is that they belong to; each needs one",
-            set.len()
-        ),
-    })?;
-    Ok(Files::listed(dir.into(), paths, vec![], vec![]))
+    let mut owners: HashMap<String, String> = HashMap::new();
+    let mut picture_of = |image: String| {
+        let stem = stem(Path::new(&image));
+        let picture = found.get(&stem).cloned().ok_or_else(|| missing(&stem, set.len()))?;
+        let owner = owners.entry(stem).or_insert_with(|| image.clone());
+        if *owner == image { Ok(picture) } else { Err(shared(&picture, owner, &image)) }
+    };
+    let paths: Result<Vec<_>, String> = (0..set.len()).map(|i| picture_of(set.name(i))).collect();
+    Ok(Files::listed(dir.into(), paths.map_err(fault)?))
+}
+
+fn missing(stem: &str, images: usize) -> String {
+    format!(
+        "no picture is called `{stem}`, as one of the {images} images is that they belong to; each needs one"
+    )
+}
+
+fn shared(picture: &Path, first: &str, second: &str) -> String {
+    format!("{} could belong to {first} and to {second}; give the images different names", picture.display())
 }
 
 fn stem(path: &Path) -> String {
@@ -97,7 +108,7 @@ mod tests {
     #[test]
     fn pictures_are_found_by_their_stems_in_the_order_of_the_set() {
         let (set, dir) = (folder(&["a/x.png", "b/y.jpg"]), folder(&["y.png", "deep/x.bmp", "z.png"]));
-        let set = Files::open(set.path(), None).unwrap();
+        let set = Files::open(set.path()).unwrap();
         let found = named_like(&set, dir.path()).unwrap();
         let firsts: Vec<u8> = (0..2).map(|i| found.image(i).unwrap().pixels[0]).collect();
         assert_eq!(firsts, [10, 0]);
@@ -106,16 +117,29 @@ mod tests {
     #[test]
     fn what_is_missing_or_twice_is_named() {
         let set = folder(&["x.png", "y.png"]);
-        let set = Files::open(set.path(), None).unwrap();
+        let set = Files::open(set.path()).unwrap();
         let fault = |names: &[&str]| named_like(&set, folder(names).path()).unwrap_err().to_string();
         assert!(fault(&["x.png", "z.png"]).contains("no picture is called `y`"));
         assert!(fault(&["x.png", "x.jpg", "y.png"]).contains("are called alike"));
     }
 
     #[test]
+    fn an_image_listed_twice_has_its_picture_twice_and_namesakes_are_told_apart() {
+        let (set, dir) = (folder(&["a/x.png", "b/x.png", "b/y.png"]), folder(&["x.png", "y.png"]));
+        let listed = |paths: &[&str]| {
+            let set = Files::listed(set.path().into(), paths.iter().map(PathBuf::from).collect());
+            named_like(&set, dir.path())
+        };
+        let found = listed(&["b/y.png", "a/x.png", "b/y.png"]).unwrap();
+        assert_eq!(found.paths(), ["y.png", "x.png", "y.png"].map(PathBuf::from));
+        let error = listed(&["a/x.png", "b/x.png"]).unwrap_err().to_string();
+        assert!(error.contains("x.png could belong to") && error.contains("a/x.png"), "{error}");
+    }
+
+    #[test]
     fn random_picks_follow_the_seed() {
         let other = folder(&["a.png", "b.png", "c.png"]);
-        let other: Arc<dyn Dataset> = Arc::new(Files::open(other.path(), None).unwrap());
+        let other: Arc<dyn Dataset> = Arc::new(Files::open(other.path()).unwrap());
         let names = |seed| {
             let set = RandomOf::new(other.clone(), 20, &Rng::new(seed));
             (0..20).map(|i| set.name(i)).collect::<Vec<_>>()

@@ -116,7 +116,8 @@ impl Entry {
     /// The entry's class names for a copy whose own are `own`; None where the copy's are to stand: it names its
     /// classes itself, or it lacks some of the entry's folders.
     pub fn names_for(&self, own: &[String]) -> Option<Vec<String>> {
-        let numbered = own.iter().all(|name| name.parse::<u32>().is_ok()) && own.len() <= self.classes.len();
+        let numbered = own.iter().enumerate().all(|(number, name)| *name == number.to_string())
+            && own.len() <= self.classes.len();
         let given = !own.is_empty() && (numbered || own == self.folders);
         given.then(|| self.classes.clone())
     }

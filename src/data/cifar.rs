@@ -8,6 +8,7 @@ use super::{
     error::DataError,
     source::{Dataset, RgbImage, Split},
 };
+use crate::guarded;
 use candle_core::{DType, Tensor};
 use candle_datasets::vision::cifar::load_dir;
 use sha2::{Digest, Sha256};
@@ -44,7 +45,9 @@ impl Cifar {
     /// Errors: a file missing or of another size, a label above 9.
     pub fn open(dir: &Path, split: Split) -> Result<Self, DataError> {
         FILES.iter().try_for_each(|file| check(&dir.join(file)))?;
-        let data = load_dir(dir)?;
+        let fault = |reason| DataError::Table { path: dir.into(), reason };
+        let data = guarded::call(|| load_dir(dir)).map_err(|panicked| fault(panicked.to_string()))?;
+        let data = data.map_err(|error| fault(format!("cannot be read: {error}")))?;
         let (images, labels) = match split {
             Split::Train => (data.train_images, data.train_labels),
             Split::Val => (data.test_images, data.test_labels),
@@ -52,7 +55,7 @@ impl Cifar {
         let labels = labels.to_dtype(DType::U32)?.to_vec1::<u32>()?;
         if let Some(at) = labels.iter().position(|&label| label as usize >= CLASSES.len()) {
             let reason = format!("image {at} of {} has label {}, above 9", split.name(), labels[at]);
-            return Err(DataError::Table { path: dir.into(), reason });
+            return Err(fault(reason));
         }
         let classes = CLASSES.map(str::to_owned).to_vec();
         Ok(Self { dir: dir.into(), split, pixels: bytes(&images)?, labels, classes })

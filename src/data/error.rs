@@ -25,9 +25,9 @@ pub enum DataError {
     /// A file that holds many images (parquet, CIFAR binary) and is not as it should be.
     #[error("{}: {reason}", path.display())]
     Table { path: PathBuf, reason: String },
-    /// Class folders or labels of one split that the training split does not know.
-    #[error("{}: class `{class}` is not among the {known} classes of the training split; rename or remove it", path.display())]
-    UnknownClass { path: PathBuf, class: String, known: usize },
+    /// A stage needs labels that a set has not.
+    #[error("it needs labels, and the {split} images of {name} {reason}")]
+    Unlabelled { name: String, split: &'static str, reason: String },
     /// The spec names no images for the split that was asked for.
     #[error("the source names no {split} images; add `{split}:` to it")]
     NoSplit { split: &'static str },

@@ -1,24 +1,27 @@
 //! Image files on disk: folders with one subfolder per class, and flat folders of unlabelled images.
 //!
 //! The class names are the sorted names of the subfolders that hold images, at any depth; a folder with an image
-//! directly in it is unlabelled, and everything below it belongs to it. Links are followed. Hidden files and
-//! folders are passed over; files with another ending than an image's are counted and passed over. Nothing is
+//! directly in it is unlabelled, and everything below it belongs to it ([`walk`] says what is passed over). Nothing is
 //! opened before it is asked for: what a file really holds is found out by `decode`.
 
 use super::{
     decode::decode,
     error::DataError,
+    labels::{Labels, Relabel},
     source::{Dataset, RgbImage},
+    walk::{self, Found},
 };
 use sha2::{Digest, Sha256};
 use std::{
+    collections::BTreeSet,
     ffi::OsStr,
     path::{Path, PathBuf},
 };
-use walkdir::{DirEntry, WalkDir};
 
 const LAYOUT: &str = "one subfolder of images per class, or images directly in it (unlabelled); \
                       endings read: jpg, jpeg, png, webp, bmp, tif, tiff";
+/// How many class folders a message names.
+const NAMED: usize = 5;
 
 /// Images in files of their own, in a fixed order.
 #[derive(Debug)]
@@ -26,57 +29,59 @@ pub struct Files {
     root: PathBuf,
     /// relative to `root`
     paths: Vec<PathBuf>,
-    /// one per path; empty when unlabelled
-    labels: Vec<u32>,
-    classes: Vec<String>,
+    labels: Labels,
     ignored: usize,
 }
 
 impl Files {
-    /// Files that a list names, with labels into `classes` or none at all.
-    pub(super) fn listed(root: PathBuf, paths: Vec<PathBuf>, labels: Vec<u32>, classes: Vec<String>) -> Self {
-        Self { root, paths, labels, classes, ignored: 0 }
+    /// Files that a list names, unlabelled.
+    pub(super) fn listed(root: PathBuf, paths: Vec<PathBuf>) -> Self {
+        Self { root, paths, labels: Labels::default(), ignored: 0 }
     }
 
-    /// Opens a folder. `classes`, from the training split, fixes the numbering of a validation split.
+    /// The same with labels, one per path or none at all.
+    pub(super) fn labelled(self, labels: Labels) -> Self {
+        Self { labels, ..self }
+    }
+
+    /// Opens a folder; what is passed over in it is said. Its classes are numbered in the order of their names.
     ///
-    /// Errors: not a folder, no image in it, a class folder that `classes` does not have.
-    pub fn open(root: &Path, classes: Option<&[String]>) -> Result<Self, DataError> {
+    /// # Errors
+    /// Not a folder, one that cannot be read, no image in it.
+    pub fn open(root: &Path) -> Result<Self, DataError> {
+        let (files, found) = Self::walk(root)?;
+        found.warn();
+        if found.others > 0 {
+            tracing::info!(
+                "{}: passed over {} files that are not images by their ending",
+                root.display(),
+                found.others
+            );
+        }
+        Ok(files)
+    }
+
+    /// The labels that the images of a folder have. Errors as [`Files::open`].
+    pub(super) fn labels_of(root: &Path) -> Result<Labels, DataError> {
+        Ok(Self::walk(root)?.0.labels)
+    }
+
+    fn walk(root: &Path) -> Result<(Self, Found), DataError> {
         if !root.is_dir() {
             return Err(DataError::Missing {
                 path: root.into(),
                 expected: format!("a folder with {LAYOUT}"),
             });
         }
-        let (paths, ignored) = walk(root)?;
+        let found = walk::pictures(root, usize::MAX, |_| false)
+            .map_err(|source| DataError::Io { path: root.into(), source })?;
+        let relative = |path: &PathBuf| path.strip_prefix(root).unwrap_or(path).to_owned();
+        let paths: Vec<PathBuf> = found.pictures.iter().map(relative).collect();
         if paths.is_empty() {
             return Err(DataError::Empty { path: root.into(), expected: LAYOUT.into() });
         }
-        if ignored > 0 {
-            tracing::info!(
-                "{}: passed over {ignored} files that are not images by their ending",
-                root.display()
-            );
-        }
-        let mut files = Self { root: root.into(), paths, labels: Vec::new(), classes: Vec::new(), ignored };
-        if files.paths.iter().all(|path| path.components().count() > 1) {
-            files.label_by_folder(classes)?;
-        }
-        Ok(files)
-    }
-
-    fn label_by_folder(&mut self, known: Option<&[String]>) -> Result<(), DataError> {
-        let names: Vec<String> = self.paths.iter().map(|path| class_of(path)).collect();
-        self.classes = known.map_or_else(|| sorted(&names), <[String]>::to_vec);
-        for name in names {
-            let label = self.classes.binary_search(&name).map_err(|_| DataError::UnknownClass {
-                path: self.root.join(&name),
-                class: name,
-                known: self.classes.len(),
-            })?;
-            self.labels.push(label as u32);
-        }
-        Ok(())
+        let labels = by_folder(root, &paths);
+        Ok((Self { root: root.into(), paths, labels, ignored: found.others }, found))
     }
 
     /// Relative to the folder, sorted, in the order of the images.
@@ -90,12 +95,31 @@ impl Files {
     }
 }
 
-/// The sorted distinct names: a class's number is its place among them.
-pub(super) fn sorted(names: &[String]) -> Vec<String> {
-    let mut classes = names.to_vec();
-    classes.sort();
-    classes.dedup();
-    classes
+/// Labels by the folders directly below `root`: none where an image lies beside them.
+fn by_folder(root: &Path, paths: &[PathBuf]) -> Labels {
+    let (below, beside): (Vec<&PathBuf>, Vec<&PathBuf>) =
+        paths.iter().partition(|path| path.components().count() > 1);
+    let names: Vec<String> = below.iter().map(|path| class_of(path)).collect();
+    match (beside.first(), names.is_empty()) {
+        (None, _) => Labels::named(root, &names),
+        (Some(_), true) => Labels::default(),
+        (Some(first), false) => Labels::missing(stray(root, first, beside.len(), &names)),
+    }
+}
+
+fn stray(root: &Path, first: &Path, count: usize, names: &[String]) -> String {
+    let folders: BTreeSet<&str> = names.iter().map(String::as_str).collect();
+    let shown: Vec<&str> = folders.iter().take(NAMED).copied().collect();
+    let more = if folders.len() > NAMED { ", …" } else { "" };
+    let who = if count == 1 {
+        format!("{} lies", root.join(first).display())
+    } else {
+        format!("{count} pictures ({} is the first) lie", root.join(first).display())
+    };
+    format!(
+        "{who} beside its folders {}{more}; for classes by folder, move what lies beside them away",
+        shown.join(", ")
+    )
 }
 
 /// Whether a path ends like an image.
@@ -108,27 +132,10 @@ fn class_of(path: &Path) -> String {
     path.components().next().map(|first| first.as_os_str().to_string_lossy().into_owned()).unwrap_or_default()
 }
 
-/// Every image below `root`, relative to it, sorted by class and then by path; and how many other files there are.
-fn walk(root: &Path) -> Result<(Vec<PathBuf>, usize), DataError> {
-    let hidden = |e: &DirEntry| e.depth() > 0 && e.file_name().as_encoded_bytes().starts_with(b".");
-    let mut paths = Vec::new();
-    let mut ignored = 0;
-    for entry in WalkDir::new(root).follow_links(true).into_iter().filter_entry(|e| !hidden(e)) {
-        let entry = entry.map_err(|e| DataError::Io {
-            path: e.path().unwrap_or(root).into(),
-            source: e.into_io_error().unwrap_or_else(|| std::io::Error::other("a loop of links")),
-        })?;
-        if !entry.file_type().is_file() {
-            continue;
-        }
-        match entry.path().strip_prefix(root) {
-            Ok(path) if is_image(path) => paths.push(path.to_owned()),
-            _ => ignored += 1,
-        }
+impl Relabel for Files {
+    fn labels(&mut self) -> &mut Labels {
+        &mut self.labels
     }
-    // by component, so that the order of classes is that of their names whatever the separator sorts like
-    paths.sort();
-    Ok((paths, ignored))
 }
 
 impl Dataset for Files {
@@ -136,10 +143,13 @@ impl Dataset for Files {
         self.paths.len()
     }
     fn classes(&self) -> &[String] {
-        &self.classes
+        self.labels.classes()
     }
     fn label(&self, index: usize) -> Option<u32> {
-        self.labels.get(index).copied()
+        self.labels.get(index)
+    }
+    fn why_unlabelled(&self) -> Option<&str> {
+        self.labels.why_missing()
     }
     fn name(&self, index: usize) -> String {
         self.root.join(&self.paths[index]).display().to_string()
@@ -153,7 +163,7 @@ impl Dataset for Files {
     /// Over class names, relative paths, labels and file sizes: a copy elsewhere has the same fingerprint.
     fn fingerprint(&self) -> String {
         let mut hash = Sha256::new();
-        hash.update(format!("files {} {}\n", self.paths.len(), self.classes.join("\n")));
+        hash.update(format!("files {} {}\n", self.paths.len(), self.classes().join("\n")));
         for (index, path) in self.paths.iter().enumerate() {
             let size = std::fs::metadata(self.root.join(path)).map_or(0, |m| m.len());
             hash.update(path.as_os_str().as_encoded_bytes());

@@ -1,28 +1,39 @@
-//! Text files that name images, one `path[ label]` a line.
+//! Text files that name images, one `path[ label]` a line; between the two stand spaces, a tab, a comma or a
+//! semicolon, and either may be quoted.
 //!
-//! Blank lines and lines that open with `#` are passed over. A line that ends like an image file is a path alone;
-//! otherwise its last word is the label, so that paths may hold spaces. Labels are all numbers (0, 1, …: then the
-//! classes are called `0`, `1`, …) or all names (then sorted). Whether the files exist is found out when they are
-//! read, image by image.
+//! Blank lines are passed over, and so are lines that open with `#` unless they name a file that is there. A path ends
+//! like an image file, and may hold spaces and commas; the rest of its line is the label. Where nothing ends like an image
+//! file, the last word is the label. Labels are all numbers (0, 1, …: then the classes are called `0`, `1`, …) or all
+//! names (then sorted). Whether the files exist is found out when they are read, image by image.
 
 use super::{
     error::DataError,
-    folder::{Files, is_image, sorted},
+    folder::{Files, is_image},
+    labels::{Labels, MAX_LABEL},
 };
+use crate::text::{self, excerpt};
 use std::path::{Path, PathBuf};
 
-/// Labels above this are taken for a mistake (a size or a timestamp in the label's place).
-const MAX_LABEL: u32 = 1 << 20;
+/// What the error of a missing or empty list says.
+const EXPECTED: &str = "a text file with one `path[ label]` a line";
+/// What stands between the fields of a line besides spaces and tabs.
+const FIELD: [char; 2] = [',', ';'];
 
-/// Opens a list; paths are relative to `root`, by default the list's own folder. `classes`, from the training
-/// split, fixes the numbering of a validation split.
+/// Opens a list; paths are relative to `root`, by default the list's own folder.
 ///
-/// Errors: a missing or empty list, a line without a label among lines with one, names mixed with numbers.
-pub fn open(list: &Path, root: Option<&Path>, classes: Option<&[String]>) -> Result<Files, DataError> {
-    let lines = read(list)?;
+/// # Errors
+/// A missing or empty list, a line without a label among lines with one, a line with more than one, names mixed with
+/// numbers, a number that is no class.
+pub fn open(list: &Path, root: Option<&Path>) -> Result<Files, DataError> {
     let root = root.or(list.parent()).unwrap_or(Path::new("")).to_owned();
-    let (labels, classes) = number(list, &lines, classes)?;
-    Ok(Files::listed(root, lines.into_iter().map(|line| line.path).collect(), labels, classes))
+    let lines = read(list, &root)?;
+    let labels = labels(list, &lines).map_err(|(line, reason)| fault(list, line, reason))?;
+    let paths = lines.into_iter().map(|line| line.path).collect();
+    Ok(Files::listed(root, paths).labelled(labels))
+}
+
+fn fault(list: &Path, line: usize, reason: String) -> DataError {
+    DataError::List { path: list.into(), line, reason }
 }
 
 struct Line {
@@ -31,70 +42,173 @@ struct Line {
     label: Option<String>,
 }
 
-fn read(list: &Path) -> Result<Vec<Line>, DataError> {
+fn read(list: &Path, root: &Path) -> Result<Vec<Line>, DataError> {
     if !list.is_file() {
-        let expected = "a text file with one `path[ label]` a line".into();
-        return Err(DataError::Missing { path: list.into(), expected });
+        return Err(DataError::Missing { path: list.into(), expected: EXPECTED.into() });
     }
-    let text = std::fs::read_to_string(list).map_err(|source| DataError::Io { path: list.into(), source })?;
-    let lines: Vec<Line> = text.lines().enumerate().filter_map(|(i, line)| parse(i + 1, line)).collect();
+    let text = text::read(list).map_err(|source| DataError::Io { path: list.into(), source })?;
+    let mut lines = Vec::new();
+    for (at, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
+        let (path, label) = parse(line.trim(), root).map_err(|reason| fault(list, at + 1, reason))?;
+        if !line.trim_start().starts_with('#') || root.join(&path).is_file() {
+            lines.push(Line { number: at + 1, path: path.into(), label });
+        }
+    }
     if lines.is_empty() {
-        let expected = "one `path[ label]` a line".into();
-        return Err(DataError::Empty { path: list.into(), expected });
+        return Err(DataError::Empty { path: list.into(), expected: EXPECTED.into() });
     }
     Ok(lines)
 }
 
-fn parse(number: usize, line: &str) -> Option<Line> {
-    let line = line.trim();
-    if line.is_empty() || line.starts_with('#') {
-        return None;
+/// The path and the label of a line.
+fn parse(line: &str, root: &Path) -> Result<(String, Option<String>), String> {
+    let (path, rest) = match quoted(line) {
+        Some((path, rest)) => (path, rest),
+        None => {
+            let (path, rest) = line.split_at(path_end(line, root));
+            (path.to_owned(), rest)
+        }
+    };
+    // a comment is prose, not fields
+    if line.starts_with('#') && !root.join(&path).is_file() {
+        return Ok((path, None));
     }
-    let split = if is_image(Path::new(line)) { None } else { line.rsplit_once(char::is_whitespace) };
-    let (path, label) = split.map_or((line, None), |(path, label)| (path.trim_end(), Some(label.to_owned())));
-    Some(Line { number, path: path.into(), label })
+    if path.is_empty() {
+        return Err("a label without a path before it".into());
+    }
+    Ok((path, label(rest)?))
 }
 
-/// A number per line and the class names; both empty when no line has a label.
-fn number(
-    list: &Path,
-    lines: &[Line],
-    known: Option<&[String]>,
-) -> Result<(Vec<u32>, Vec<String>), DataError> {
-    let fault =
-        |line: usize, reason: &str| DataError::List { path: list.into(), line, reason: reason.into() };
-    let labelled = lines.iter().filter(|line| line.label.is_some()).count();
-    if labelled == 0 {
-        return Ok((Vec::new(), Vec::new()));
-    }
-    if let Some(line) = lines.iter().find(|line| line.label.is_none()) {
-        return Err(fault(line.number, "no label, but other lines have one; label every line or none"));
-    }
-    let names: Vec<String> = lines.iter().filter_map(|line| line.label.clone()).collect();
-    let numeric = names.iter().filter(|name| name.parse::<u32>().is_ok()).count();
-    if numeric == names.len() {
-        let labels: Vec<u32> = names.iter().filter_map(|name| name.parse().ok()).collect();
-        if let Some(at) = labels.iter().position(|&label| label >= MAX_LABEL) {
-            return Err(fault(lines[at].number, "the label is too large to be a class number"));
+/// Where the path ends in a line without quotes: after the last word that ends like an image, else before the last word.
+fn path_end(line: &str, root: &Path) -> usize {
+    let separator = |c: char| c.is_whitespace() || FIELD.contains(&c);
+    let ends = line.char_indices().rev().filter(|(_, c)| separator(*c)).map(|(at, _)| at);
+    let pictures =
+        std::iter::once(line.len()).chain(ends).find(|end| is_image(Path::new(line[..*end].trim_end())));
+    let last_word = || {
+        let at = line
+            .rfind(char::is_whitespace)
+            .or_else(|| line.rfind(FIELD).filter(|_| !root.join(line).is_file()));
+        at.unwrap_or(line.len())
+    };
+    let end = pictures.unwrap_or_else(last_word);
+    line[..end].trim_end().len()
+}
+
+/// The text between quotes that a line opens with (doubled ones stand for themselves), and what follows them.
+fn quoted(line: &str) -> Option<(String, &str)> {
+    let quote = line.chars().next().filter(|c| matches!(c, '"' | '\''))?;
+    let mut text = String::new();
+    let mut rest = &line[1..];
+    loop {
+        let (part, after) = rest.split_once(quote)?;
+        text += part;
+        if !after.starts_with(quote) {
+            let ends =
+                after.is_empty() || after.starts_with(|c: char| c.is_whitespace() || FIELD.contains(&c));
+            return ends.then_some((text, after));
         }
-        let classes = labels.iter().max().map_or(0, |&max| max as usize + 1);
-        let classes = classes.max(known.map_or(0, <[String]>::len));
-        return Ok((labels, (0..classes).map(|c| c.to_string()).collect()));
+        text.push(quote);
+        rest = &after[1..];
     }
-    if let Some(at) = names.iter().position(|name| name.parse::<u32>().is_ok()).filter(|_| numeric > 0) {
-        return Err(fault(lines[at].number, "the label is a number, but others are names; use one kind"));
+}
+
+/// The label in what follows a path.
+fn label(rest: &str) -> Result<Option<String>, String> {
+    let text = rest.trim();
+    let (separator, text) = match text.chars().next().filter(|c| FIELD.contains(c)) {
+        Some(field) => (field, text[1..].trim()),
+        None if rest.contains('\t') => ('\t', text),
+        None => (' ', text),
+    };
+    if text.is_empty() {
+        return Ok(None);
     }
-    let classes = known.map_or_else(|| sorted(&names), <[String]>::to_vec);
-    let labels = names.iter().zip(lines).map(|(name, line)| {
-        let at = classes.binary_search(name).map_err(|_| {
-            fault(
-                line.number,
-                &format!("class `{name}` is not among the {} of the training list", classes.len()),
-            )
-        });
-        at.map(|at| at as u32)
-    });
-    Ok((labels.collect::<Result<_, _>>()?, classes))
+    let (label, after) = quoted(text).unwrap_or((text.to_owned(), ""));
+    let numbers = || text.split_whitespace().all(|word| word.parse::<f64>().is_ok());
+    let several = match separator {
+        ' ' => text.contains(' ') && numbers(),
+        _ => !after.is_empty() || (label == text && text.contains(separator)),
+    };
+    if several {
+        return Err(format!(
+            "more than a label after the path: `{}`; a line has a path and one label",
+            excerpt(text)
+        ));
+    }
+    Ok(Some(label))
+}
+
+/// What a label is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Absent,
+    Number,
+    Name,
+}
+
+impl Line {
+    fn kind(&self) -> Kind {
+        match &self.label {
+            None => Kind::Absent,
+            Some(label) if label.parse::<i64>().is_ok() => Kind::Number,
+            Some(_) => Kind::Name,
+        }
+    }
+}
+
+/// A label per line; none when no line has one. Errors: the line that is not as the others, or not a class, and why.
+fn labels(list: &Path, lines: &[Line]) -> Result<Labels, (usize, String)> {
+    if let Some(odd) = odd_one_out(lines) {
+        return Err((odd.number, unlike_the_others(odd)));
+    }
+    let texts: Vec<String> = lines.iter().filter_map(|line| line.label.clone()).collect();
+    Ok(match lines[0].kind() {
+        Kind::Absent => Labels::default(),
+        Kind::Name => Labels::named(list, &texts),
+        Kind::Number => {
+            let numbers =
+                lines.iter().zip(&texts).map(|(line, text)| Ok(class(text).map_err(|e| (line.number, e))?));
+            Labels::numbered(list, numbers.collect::<Result<_, (usize, String)>>()?)
+        }
+    })
+}
+
+/// A line of the rarer kind, where there are several; of two that are as frequent, the kind that comes later is odd.
+fn odd_one_out(lines: &[Line]) -> Option<&Line> {
+    let count = |kind| lines.iter().filter(|line| line.kind() == kind).count();
+    let mut first: Vec<&Line> = vec![];
+    for line in lines {
+        if first.iter().all(|seen| seen.kind() != line.kind()) {
+            first.push(line);
+        }
+    }
+    first
+        .into_iter()
+        .rev()
+        .min_by_key(|line| count(line.kind()))
+        .filter(|line| count(line.kind()) < lines.len())
+}
+
+fn unlike_the_others(odd: &Line) -> String {
+    let label = odd.label.as_deref().map(excerpt).unwrap_or_default();
+    match odd.kind() {
+        Kind::Absent => "no label, but other lines have one; label every line or none".into(),
+        Kind::Number => format!("the label `{label}` is a number, but others are not; use one kind"),
+        Kind::Name => {
+            format!("the label `{label}` is a name, but other lines have numbers or none; use one kind")
+        }
+    }
+}
+
+fn class(text: &str) -> Result<u32, String> {
+    match text.parse::<i64>() {
+        Ok(number) if (0..i64::from(MAX_LABEL)).contains(&number) => Ok(number as u32),
+        Ok(number) if number < 0 => Err(format!(
+            "label {number} is not a class number; leave the labels out if the images are unlabelled"
+        )),
+        _ => Err(format!("the label `{}` is too large to be a class number", excerpt(text))),
+    }
 }
 
 #[cfg(test)]
@@ -102,16 +216,24 @@ mod tests {
     use super::*;
     use crate::data::source::Dataset;
 
-    fn open_text(text: &str, classes: Option<&[String]>) -> Result<Files, DataError> {
+    fn open_text(text: &str) -> Result<Files, DataError> {
         let dir = tempfile::tempdir().unwrap();
         let list = dir.path().join("list.txt");
         std::fs::write(&list, text).unwrap();
-        open(&list, None, classes)
+        std::fs::write(dir.path().join("#1.png"), "").unwrap();
+        open(&list, None)
+    }
+
+    /// Path and class name of each line.
+    fn entries(text: &str) -> Vec<(String, Option<String>)> {
+        let files = open_text(text).unwrap();
+        let class = |i| Some(files.classes()[files.label(i)? as usize].clone());
+        files.paths().iter().enumerate().map(|(i, path)| (path.display().to_string(), class(i))).collect()
     }
 
     #[test]
     fn names_are_sorted_and_paths_may_hold_spaces() {
-        let files = open_text("# comment\nmy photos/a b.jpg zebra\n\nc.png\tant\n", None).unwrap();
+        let files = open_text("# comment\nmy photos/a b.jpg zebra\n\nc.png\tant\n").unwrap();
         assert_eq!(files.classes(), ["ant", "zebra"]);
         assert_eq!((files.label(0), files.label(1)), (Some(1), Some(0)));
         assert!(files.name(0).ends_with("my photos/a b.jpg"));
@@ -119,25 +241,60 @@ mod tests {
 
     #[test]
     fn numbers_stay_and_a_line_that_ends_like_an_image_has_no_label() {
-        let files = open_text("a.jpg 3\nb.jpg 0\n", None).unwrap();
+        let files = open_text("a.jpg 3\nb.jpg 0\n").unwrap();
         assert_eq!((files.label(0), files.classes().len()), (Some(3), 4));
-        let files = open_text("a b.jpg\nc.jpg\n", None).unwrap();
+        let files = open_text("a b.jpg\nc.jpg\n").unwrap();
         assert_eq!((files.label(0), files.classes().len(), files.len()), (None, 0, 2));
         assert!(files.name(0).ends_with("a b.jpg"));
     }
 
     #[test]
-    fn mistakes_name_the_line() {
+    fn tabs_commas_quotes_marks_and_line_ends_are_no_part_of_path_or_label() {
+        for (line, path, label) in [
+            ("p/0.png,0", "p/0.png", Some("0")),
+            ("p/0.png;cat", "p/0.png", Some("cat")),
+            ("p/0.png , cat", "p/0.png", Some("cat")),
+            ("p/0.png\tbig cat", "p/0.png", Some("big cat")),
+            ("p/a, b.png,cat", "p/a, b.png", Some("cat")),
+            ("p/a, b.png", "p/a, b.png", None),
+            ("p/0.png,", "p/0.png", None),
+            ("p/0.png\ttench, Tinca tinca", "p/0.png", Some("tench, Tinca tinca")),
+            ("\"p/a \"\"b\"\".png\",\"tench, Tinca\"", "p/a \"b\".png", Some("tench, Tinca")),
+            ("'p/a b.png' cat", "p/a b.png", Some("cat")),
+            ("\"p/0.png\"", "p/0.png", None),
+            ("'tis/0.png cat", "'tis/0.png", Some("cat")),
+            ("images/0001 cat", "images/0001", Some("cat")),
+            ("images/0001,cat", "images/0001", Some("cat")),
+            ("#1.png", "#1.png", None),
+            ("#1.png cat", "#1.png", Some("cat")),
+        ] {
+            for text in [format!("{line}\n"), format!("\u{feff}{line}\r\n# a, comment, with, commas\r\n")] {
+                assert_eq!(entries(&text), [(path.to_string(), label.map(str::to_owned))], "{text:?}");
+            }
+        }
+        assert_eq!(entries("p/0.png\n#2.png\n").len(), 1, "no such file: a comment");
+    }
+
+    #[test]
+    fn mistakes_name_the_line_that_is_not_as_the_others() {
         for (text, line, part) in [
             ("a.jpg 1\nb.jpg\n", 2, "label every line"),
+            ("a.jpg\nb.jpg 1\nc.jpg 2\n", 1, "label every line"),
+            ("a.jpg\nb.jpg\nc.jpg cat\n", 3, "the label `cat`"),
             ("a.jpg cat\nb.jpg 4\n", 2, "one kind"),
+            ("a.jpg 0\nb.jpg 1\nc.jpg cat\n", 3, "the label `cat` is a name"),
+            ("a.jpg 7\nb.jpg ant\nc.jpg cat\n", 1, "the label `7` is a number"),
+            ("path,label\na.jpg,0\nb.jpg,1\n", 1, "the label `label` is a name"),
+            ("a.jpg 0\nb.jpg 1\nc.jpg -1\n", 3, "label -1 is not a class number"),
+            ("a.jpg -1\nb.jpg -1\n", 1, "leave the labels out"),
             ("a.jpg 99999999\n", 1, "too large"),
+            ("a.jpg 4294967297\n", 1, "too large"),
+            ("a.jpg,1,2,30,40,cat\n", 1, "more than a label"),
+            ("a.jpg 0 1\n", 1, "more than a label"),
+            (",cat\n", 1, "without a path"),
         ] {
-            let error = open_text(text, None).unwrap_err().to_string();
+            let error = open_text(text).unwrap_err().to_string();
             assert!(error.contains(&format!("list.txt:{line}: ")) && error.contains(part), "{error}");
         }
-        let known = ["ant".to_string(), "bee".to_string()];
-        let error = open_text("a.jpg ant\nb.jpg cow\n", Some(&known)).unwrap_err().to_string();
-        assert!(error.contains(":2: class `cow`"), "{error}");
     }
 }

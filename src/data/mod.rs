@@ -13,6 +13,7 @@ mod destination; // framed pictures as one tensor on the device
 pub mod error;
 pub mod folder; // class folders, flat folders
 pub mod framing; // crops, scales, whole pictures
+pub mod labels; // numbers and names of classes, and what becomes of them where two sources meet
 pub mod list; // text files that name images
 pub mod loader;
 pub mod mat; // MATLAB files

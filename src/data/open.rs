@@ -4,6 +4,7 @@ use super::{
     catalog,
     error::DataError,
     folder::Files,
+    labels::Relabel,
     list,
     parquet::{Columns, Parquet},
     scenes::Scenes,
@@ -11,6 +12,10 @@ use super::{
     view::{CACHE_BYTES, View},
     voc,
 };
+#[cfg(feature = "hub")]
+use crate::text::excerpt;
+#[cfg(feature = "hub")]
+use std::path::Component;
 use std::{
     path::{Path, PathBuf},
     sync::Arc,
@@ -22,12 +27,13 @@ use std::{
 pub fn open(spec: &DataSpec, split: Split, at: &Locations) -> Result<Arc<dyn Dataset>, DataError> {
     let mut view = match &spec.source {
         SourceSpec::Catalog(name) => {
-            let set = source(&catalog::resolve(name, at)?, split)?;
-            let names = catalog::entry(name)?.names_for(set.classes());
+            let entry = catalog::entry(name)?;
+            let set = source(&catalog::resolve(name, at)?, split, &entry.classes)?;
+            let names = entry.names_for(set.classes());
             let view = View::new(set);
             if let Some(names) = names { view.named(names) } else { view }
         }
-        other => View::new(source(other, split)?),
+        other => View::new(source(other, split, &[])?),
     };
     if let Some(limit) = limit(spec.limit, split) {
         view = view.first(limit);
@@ -44,22 +50,22 @@ pub(super) fn limit(limit: Option<Limit>, split: Split) -> Option<usize> {
     .map(|count| count.get())
 }
 
-/// One split of a source that is not a catalogue entry.
-fn source(source: &SourceSpec, split: Split) -> Result<Arc<dyn Dataset>, DataError> {
+/// One split of a source that is not a catalogue entry; `names` are those that the catalogue gives to class numbers.
+fn source(source: &SourceSpec, split: Split, names: &[String]) -> Result<Arc<dyn Dataset>, DataError> {
     Ok(match source {
         SourceSpec::Catalog(name) => {
             return Err(DataError::Spec(format!(
                 "catalogue entry `{name}` stands for another catalogue entry"
             )));
         }
-        SourceSpec::Folder { train, val } => Arc::new(folder(train, val.as_deref(), split)?),
+        SourceSpec::Folder { train, val } => Arc::new(folder(train, val.as_deref(), split, names)?),
         SourceSpec::List { train, val, root } => {
-            Arc::new(listed(train, val.as_deref(), root.as_deref(), split)?)
+            Arc::new(listed(train, val.as_deref(), root.as_deref(), split, names)?)
         }
         SourceSpec::Parquet { train, val, image, label } => {
-            Arc::new(parquet(train, val, Columns { image, label: label.as_deref() }, split)?)
+            Arc::new(parquet(train, val, Columns { image, label: label.as_deref() }, split, names)?)
         }
-        SourceSpec::Hub { .. } => Arc::new(hub(source, split)?),
+        SourceSpec::Hub { .. } => Arc::new(hub(source, split, names)?),
         SourceSpec::CifarBinary { dir } => cifar(dir, split)?,
         SourceSpec::Voc(source) => Arc::new(voc::set::photographs(source, split)?),
         SourceSpec::Scenes { train, val, size, seed } => {
@@ -70,53 +76,77 @@ fn source(source: &SourceSpec, split: Split) -> Result<Arc<dyn Dataset>, DataErr
 }
 
 /// The validation split takes its class numbering from the training split, where there is one.
-fn folder(train: &Path, val: Option<&Path>, split: Split) -> Result<Files, DataError> {
+fn folder(train: &Path, val: Option<&Path>, split: Split, names: &[String]) -> Result<Files, DataError> {
     if split == Split::Train {
-        return Files::open(train, None);
+        return Files::open(train);
     }
-    let val = val.ok_or(DataError::NoSplit { split: "val" })?;
-    let classes = if train.is_dir() { Files::open(train, None)?.classes().to_vec() } else { Vec::new() };
-    Files::open(val, Some(&classes[..]).filter(|classes| !classes.is_empty()))
+    let set = Files::open(val.ok_or(DataError::NoSplit { split: "val" })?)?;
+    Ok(if train.is_dir() { set.relabelled(&Files::labels_of(train)?, names) } else { set })
 }
 
-fn listed(train: &Path, val: Option<&Path>, root: Option<&Path>, split: Split) -> Result<Files, DataError> {
+fn listed(
+    train: &Path,
+    val: Option<&Path>,
+    root: Option<&Path>,
+    split: Split,
+    names: &[String],
+) -> Result<Files, DataError> {
     if split == Split::Train {
-        return list::open(train, root, None);
+        return list::open(train, root);
     }
-    let val = val.ok_or(DataError::NoSplit { split: "val" })?;
-    let classes =
-        if train.is_file() { list::open(train, root, None)?.classes().to_vec() } else { Vec::new() };
-    list::open(val, root, Some(&classes[..]).filter(|classes| !classes.is_empty()))
+    let set = list::open(val.ok_or(DataError::NoSplit { split: "val" })?, root)?;
+    Ok(if train.is_file() { set.relabelled(list::open(train, root)?.labels(), names) } else { set })
 }
 
-fn parquet(train: &[PathBuf], val: &[PathBuf], columns: Columns, split: Split) -> Result<Parquet, DataError> {
+fn parquet(
+    train: &[PathBuf],
+    val: &[PathBuf],
+    columns: Columns,
+    split: Split,
+    names: &[String],
+) -> Result<Parquet, DataError> {
     let files = if split == Split::Train { train } else { val };
     if files.is_empty() {
         return Err(DataError::NoSplit { split: split.name() });
     }
+    let set = Parquet::open(files, columns)?;
     if split == Split::Train || columns.label.is_none() || !train.iter().all(|file| file.is_file()) {
-        return Parquet::open(files, columns, None);
+        return Ok(set);
     }
-    let classes = Parquet::open(train, columns, None)?.classes().to_vec();
-    Parquet::open(files, columns, Some(&classes))
+    Ok(set.relabelled(Parquet::open(train, columns)?.labels(), names))
 }
 
 #[cfg(feature = "hub")]
-fn hub(source: &SourceSpec, split: Split) -> Result<Parquet, DataError> {
+fn hub(source: &SourceSpec, split: Split, names: &[String]) -> Result<Parquet, DataError> {
     let SourceSpec::Hub { repo, revision, train, val, image, label } = source else {
         return Err(DataError::Spec("not a hub source".into()));
     };
+    train.iter().chain(val).try_for_each(|file| inside(repo, file))?;
     let hub = crate::hub::Hub::from_env();
     let fetch = |files: &[String]| hub.fetch_data(repo, revision.as_deref(), files);
     let columns = Columns { image, label: label.as_deref() };
-    // Label names are numbered by the training split, so a validation split of names needs both.
+    // Labels are numbered by the training split, so a validation split of them needs both.
     let train = if split == Split::Train || label.is_some() { fetch(train)? } else { Vec::new() };
     let val = if split == Split::Val { fetch(val)? } else { Vec::new() };
-    parquet(&train, &val, columns, split)
+    parquet(&train, &val, columns, split, names)
+}
+
+/// A file of a repository lies in it: its name becomes a part of a path on this disk.
+#[cfg(feature = "hub")]
+fn inside(repo: &str, file: &str) -> Result<(), DataError> {
+    let plain = |part: Component| matches!(part, Component::Normal(_));
+    if !file.is_empty() && !file.contains('\\') && Path::new(file).components().all(plain) {
+        return Ok(());
+    }
+    Err(DataError::Spec(format!(
+        "`{}` is no file of {}; give its path in the repository, without `..` and without `/` in front",
+        excerpt(file),
+        excerpt(repo)
+    )))
 }
 
 #[cfg(not(feature = "hub"))]
-fn hub(_: &SourceSpec, _: Split) -> Result<Parquet, DataError> {
+fn hub(_: &SourceSpec, _: Split, _: &[String]) -> Result<Parquet, DataError> {
     let instead = "download the parquet files yourself and name them under `parquet:`".into();
     Err(DataError::NeedsHub { what: "a source on the hub", instead })
 }
@@ -130,4 +160,20 @@ fn cifar(dir: &Path, split: Split) -> Result<Arc<dyn Dataset>, DataError> {
 fn cifar(_: &Path, _: Split) -> Result<Arc<dyn Dataset>, DataError> {
     let instead = "use the `cifar10` entry of the catalogue with its parquet files".into();
     Err(DataError::NeedsHub { what: "the CIFAR binary format", instead })
+}
+
+#[cfg(all(test, feature = "hub"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_of_a_repository_lies_in_it() {
+        for file in ["a.parquet", "data/train-0.parquet", "..data/a..parquet"] {
+            inside("me/set", file).unwrap();
+        }
+        for file in ["", "/etc/a.parquet", "../a.parquet", "data/../../a.parquet", "..\\a.parquet"] {
+            let error = inside("me/set", file).unwrap_err().to_string();
+            assert!(error.contains("no file of me/set") && error.contains(file), "{error}");
+        }
+    }
 }

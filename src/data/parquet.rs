@@ -1,32 +1,29 @@
-//! Parquet tables in the Hugging Face layout: an image column, either a struct `{bytes, path}` or plain binary, and
-//! a label column of integers or names. Rows keep their order, file after file.
+//! Parquet tables in the Hugging Face layout: an image column, either a struct `{bytes, path}`, plain binary or text
+//! (paths), and a label column of integers or names. Rows keep their order, file after file.
+//!
+//! A row that holds no picture but the path of one (as tables of image folders do) is read from that file; a path that
+//! is not absolute starts at the table's folder.
 //!
 //! Memory: labels are read when the table is opened. The encoded images are read a row group at a time on first
 //! use and kept as long as all of them together fit in 1 GiB (uncompressed); a larger table is never held: each
 //! image is read from its own page, at the cost of that page's decompression.
 
+mod pages; // pages of a column, checked
+mod table; // one file: footer, columns
+
 use super::{
     decode::decode,
     error::DataError,
-    folder::sorted,
+    labels::{Labels, Relabel},
     source::{Dataset, RgbImage},
 };
-use ::parquet::{
-    basic::Type as Physical,
-    column::reader::{ColumnReader, ColumnReaderImpl, get_column_reader},
-    data_type::{ByteArray, ByteArrayType, DataType},
-    errors::{ParquetError, Result as ParquetResult},
-    file::{
-        metadata::{ParquetMetaData, ParquetMetaDataReader},
-        serialized_reader::SerializedPageReader,
-    },
-};
+use ::parquet::data_type::ByteArray;
 use sha2::{Digest, Sha256};
 use std::{
-    fs::File,
     path::{Path, PathBuf},
-    sync::{Arc, OnceLock},
+    sync::OnceLock,
 };
+use table::Table;
 
 /// Encoded images are kept in memory when all of them together take no more than this.
 const KEPT: i64 = 1 << 30;
@@ -46,20 +43,26 @@ pub struct Parquet {
     tables: Vec<Table>,
     groups: Vec<Group>,
     rows: usize,
-    /// one per row; empty when unlabelled
-    labels: Vec<u32>,
-    classes: Vec<String>,
+    labels: Labels,
     keep: bool,
 }
 
-struct Table {
-    path: PathBuf,
-    meta: ParquetMetaData,
-    image: usize,
-    label: Option<usize>,
+/// The columns that tables of images usually have, as this one calls them: the image's (`image`, `img`), and `label` if it
+/// is there.
+///
+/// # Errors
+/// A missing or broken file, no column of images.
+pub fn usual_columns(path: &Path) -> Result<(String, Option<String>), DataError> {
+    let has = |image, label| Table::open(path, Columns { image, label });
+    let image = if has("image", None).is_err() && has("img", None).is_ok() { "img" } else { "image" };
+    has(image, None)?;
+    Ok((image.into(), has(image, Some("label")).is_ok().then(|| "label".into())))
 }
 
-/// One row group: where it lies and, once it was asked for, its encoded images.
+/// Values of one column in a row group, None for null; or why they cannot be read.
+type Values = OnceLock<Result<Vec<Option<ByteArray>>, String>>;
+
+/// One row group: where it lies and, once they were asked for, its encoded images and paths.
 struct Group {
     table: usize,
     group: usize,
@@ -67,96 +70,99 @@ struct Group {
     first: usize,
     /// row in its file of its first row, for names
     row_in_file: usize,
-    images: OnceLock<Result<Vec<Option<ByteArray>>, String>>,
-}
-
-/// The labels of a column as they are stored.
-enum Labels {
-    Numbers(Vec<i64>),
-    Names(Vec<String>),
+    images: Values,
+    paths: Values,
 }
 
 impl Parquet {
-    /// Opens the files in the given order. `classes`, from the training split, fixes the numbering of label names.
+    /// Opens the files in the given order.
     ///
-    /// Errors: a missing or broken file, a column that is not there or of another type (naming those that are), a
-    /// null or negative label, no rows at all.
-    pub fn open(paths: &[PathBuf], columns: Columns, classes: Option<&[String]>) -> Result<Self, DataError> {
+    /// # Errors
+    /// A missing or broken file, a column that is not there or of another type (naming those that are), a label that is
+    /// null, negative, or none of the classes that the file names, no rows at all.
+    pub fn open(paths: &[PathBuf], columns: Columns) -> Result<Self, DataError> {
         let tables = paths.iter().map(|path| Table::open(path, columns)).collect::<Result<Vec<_>, _>>()?;
         let (groups, rows) = layout(&tables);
         if rows == 0 {
             let path = paths.first().cloned().unwrap_or_default();
             return Err(DataError::Empty { path, expected: "rows with an image each".into() });
         }
-        let mut set = Self { tables, groups, rows, labels: Vec::new(), classes: Vec::new(), keep: false };
-        if columns.label.is_some() {
-            set.read_labels(columns, classes)?;
-        }
-        Ok(set.keep_up_to(KEPT))
+        let labels = match columns.label {
+            Some(label) => tables.iter().map(|table| table.labels(label)).collect::<Result<Vec<_>, _>>()?,
+            None => Vec::new(),
+        };
+        Ok(Self { tables, groups, rows, labels: Labels::joined(labels), keep: false }.keep_up_to(KEPT))
     }
 
     /// Keeps encoded images only if all of them together take no more than `bytes` (default 1 GiB).
     pub fn keep_up_to(mut self, bytes: i64) -> Self {
-        self.keep = self.tables.iter().map(Table::image_bytes).sum::<i64>() <= bytes;
+        self.keep = self.tables.iter().map(Table::image_bytes).fold(0, i64::saturating_add) <= bytes;
         self
-    }
-
-    fn read_labels(&mut self, columns: Columns, known: Option<&[String]>) -> Result<(), DataError> {
-        let mut numbers = Vec::new();
-        let mut names = Vec::new();
-        for table in &self.tables {
-            match table.labels()? {
-                Labels::Numbers(more) => numbers.extend(more),
-                Labels::Names(more) => names.extend(more),
-            }
-        }
-        if names.len() == self.rows {
-            self.number(&names, known)
-        } else if numbers.len() == self.rows {
-            self.classes = self.class_names(columns, &numbers, known);
-            self.labels = numbers.iter().map(|&n| n as u32).collect();
-            Ok(())
-        } else {
-            Err(self.tables[0].fault("some files hold labels as numbers, others as names".into()))
-        }
-    }
-
-    fn number(&mut self, names: &[String], known: Option<&[String]>) -> Result<(), DataError> {
-        self.classes = known.map_or_else(|| sorted(names), <[String]>::to_vec);
-        for name in names {
-            let label = self.classes.binary_search(name).map_err(|_| DataError::UnknownClass {
-                path: self.tables[0].path.clone(),
-                class: name.clone(),
-                known: self.classes.len(),
-            })?;
-            self.labels.push(label as u32);
-        }
-        Ok(())
-    }
-
-    /// From the Hugging Face description in the file, else `0`, `1`, … up to the largest label of either split.
-    fn class_names(&self, columns: Columns, numbers: &[i64], known: Option<&[String]>) -> Vec<String> {
-        let largest = numbers.iter().max().map_or(0, |&n| n as usize + 1);
-        let described = columns.label.and_then(|label| self.tables[0].described_classes(label));
-        let names =
-            described.or_else(|| known.map(<[String]>::to_vec)).filter(|names| names.len() >= largest);
-        names.unwrap_or_else(|| (0..largest).map(|n| n.to_string()).collect())
     }
 
     fn group_of(&self, index: usize) -> &Group {
         &self.groups[self.groups.partition_point(|group| group.first <= index) - 1]
     }
 
-    fn bytes(&self, index: usize) -> Result<Option<ByteArray>, String> {
-        let group = self.group_of(index);
+    /// The encoded image that the row itself holds.
+    fn held(&self, group: &Group, row: usize) -> Result<Option<ByteArray>, String> {
         let table = &self.tables[group.table];
-        let row = index - group.first;
-        if !self.keep {
-            return table.one_image(group.group, row).map_err(|e| e.to_string());
+        match table.image() {
+            None => Ok(None),
+            Some(column) if !self.keep => table.value(group.group, column, row),
+            Some(column) => at(&group.images, row, || table.values(group.group, column)),
         }
-        let images = group.images.get_or_init(|| table.images(group.group).map_err(|e| e.to_string()));
-        images.as_ref().map(|images| images.get(row).cloned().flatten()).map_err(Clone::clone)
     }
+
+    /// What the row has in the column of paths.
+    fn path(&self, group: &Group, row: usize) -> Result<Option<ByteArray>, String> {
+        let table = &self.tables[group.table];
+        let Some(column) = table.path_column() else { return Ok(None) };
+        at(&group.paths, row, || table.values(group.group, column))
+    }
+
+    fn encoded(&self, index: usize) -> Result<ByteArray, String> {
+        let group = self.group_of(index);
+        let row = index - group.first;
+        if let Some(bytes) = self.held(group, row)? {
+            return Ok(bytes);
+        }
+        let named = self.path(group, row)?.ok_or("the row holds no image")?;
+        match as_path(named.data()) {
+            Some(path) => self.tables[group.table].file(path).map(ByteArray::from),
+            None => Ok(named),
+        }
+    }
+
+    /// Paths and sizes of the files that rows name because they hold no picture themselves.
+    fn hash_files(&self, hash: &mut Sha256) {
+        for group in self.groups.iter().filter(|group| self.tables[group.table].has_empty_rows(group.group)) {
+            let rows = self.tables[group.table].group_rows(group.group);
+            for row in (0..rows).filter(|row| matches!(self.held(group, *row), Ok(None))) {
+                let Ok(Some(named)) = self.path(group, row) else { continue };
+                let Some(path) = as_path(named.data()) else { continue };
+                let size = std::fs::metadata(self.tables[group.table].beside(path)).map_or(0, |m| m.len());
+                hash.update(format!("{path}\n{size}\n"));
+            }
+        }
+    }
+}
+
+/// One of the values, which are read on first use.
+fn at(
+    values: &Values,
+    row: usize,
+    read: impl FnOnce() -> Result<Vec<Option<ByteArray>>, String>,
+) -> Result<Option<ByteArray>, String> {
+    let values = values.get_or_init(read).as_ref();
+    values.map(|values| values.get(row).cloned().flatten()).map_err(Clone::clone)
+}
+
+/// A text that can be a path; columns of text have been used for encoded pictures too.
+fn as_path(bytes: &[u8]) -> Option<&str> {
+    const LONGEST: usize = 4096;
+    let text = std::str::from_utf8(bytes).ok()?;
+    (!text.is_empty() && text.len() <= LONGEST && !text.contains(char::is_control)).then_some(text)
 }
 
 /// The row groups of all tables in order, and the number of rows.
@@ -165,171 +171,19 @@ fn layout(tables: &[Table]) -> (Vec<Group>, usize) {
     let mut first = 0;
     for (table, t) in tables.iter().enumerate() {
         let start = first;
-        for (group, meta) in t.meta.row_groups().iter().enumerate() {
-            groups.push(Group { table, group, first, row_in_file: first - start, images: OnceLock::new() });
-            first += meta.num_rows().max(0) as usize;
+        for group in 0..t.groups() {
+            let (images, paths) = Default::default();
+            groups.push(Group { table, group, first, row_in_file: first - start, images, paths });
+            first += t.group_rows(group);
         }
     }
     (groups, first)
 }
 
-impl Table {
-    fn open(path: &Path, columns: Columns) -> Result<Self, DataError> {
-        if !path.is_file() {
-            return Err(DataError::Missing { path: path.into(), expected: "a parquet file".into() });
-        }
-        let fault = |reason: String| DataError::Table { path: path.into(), reason };
-        let file = File::open(path).map_err(|source| DataError::Io { path: path.into(), source })?;
-        let meta = ParquetMetaDataReader::new().parse_and_finish(&file).map_err(|e| {
-            fault(format!(
-                "not a readable parquet file ({e}); if it was downloaded, delete it and fetch it again"
-            ))
-        })?;
-        let image = find(&meta, &[&[columns.image, "bytes"], &[columns.image]], &[Physical::BYTE_ARRAY])
-            .map_err(|has| fault(format!("no column `{}` of encoded images; it has {has}", columns.image)))?;
-        let kinds = [Physical::INT32, Physical::INT64, Physical::BYTE_ARRAY];
-        let label = columns.label.map(|label| {
-            find(&meta, &[&[label]], &kinds).map_err(|has| {
-                fault(format!(
-                    "no column `{label}` of numbers or names; it has {has}. Name the right one, or write \
-                     `label: null` for unlabelled images"
-                ))
-            })
-        });
-        Ok(Self { path: path.into(), image, label: label.transpose()?, meta })
+impl Relabel for Parquet {
+    fn labels(&mut self) -> &mut Labels {
+        &mut self.labels
     }
-
-    fn fault(&self, reason: String) -> DataError {
-        DataError::Table { path: self.path.clone(), reason }
-    }
-
-    fn image_bytes(&self) -> i64 {
-        self.meta.row_groups().iter().map(|group| group.column(self.image).uncompressed_size()).sum()
-    }
-
-    fn group_rows(&self, group: usize) -> usize {
-        self.meta.row_group(group).num_rows().max(0) as usize
-    }
-
-    /// A reader at the first value of a column in a row group. It opens the file anew: readers of one handle would
-    /// share its cursor, and threads would read each other's bytes.
-    fn column(&self, group: usize, column: usize) -> ParquetResult<ColumnReader> {
-        let chunk = self.meta.row_group(group).column(column);
-        let file = Arc::new(File::open(&self.path)?);
-        let pages = SerializedPageReader::new(file, chunk, self.group_rows(group), None)?;
-        Ok(get_column_reader(chunk.column_descr_ptr(), Box::new(pages)))
-    }
-
-    fn image_column(&self, group: usize) -> ParquetResult<ColumnReaderImpl<ByteArrayType>> {
-        match self.column(group, self.image)? {
-            ColumnReader::ByteArrayColumnReader(column) => Ok(column),
-            _ => Err(ParquetError::General("the image column is not binary".into())),
-        }
-    }
-
-    /// Every encoded image of a row group, None where the table holds null. They share the memory of their pages.
-    fn images(&self, group: usize) -> ParquetResult<Vec<Option<ByteArray>>> {
-        read(&mut self.image_column(group)?, self.group_rows(group))
-    }
-
-    /// One encoded image, skipping the pages before its own.
-    fn one_image(&self, group: usize, row: usize) -> ParquetResult<Option<ByteArray>> {
-        let mut column = self.image_column(group)?;
-        column.skip_records(row)?;
-        Ok(read(&mut column, 1)?.pop().flatten())
-    }
-
-    fn labels(&self) -> Result<Labels, DataError> {
-        let Some(column) = self.label else { return Ok(Labels::Numbers(Vec::new())) };
-        let mut numbers = Vec::new();
-        let mut names = Vec::new();
-        for group in 0..self.meta.num_row_groups() {
-            self.group_labels(group, column, &mut numbers, &mut names)
-                .map_err(|e| self.fault(format!("the labels cannot be read: {e}")))?;
-        }
-        if let Some(row) = numbers.iter().position(|&n| n < 0 || n > i64::from(u32::MAX)) {
-            let n = numbers[row];
-            return Err(self.fault(format!(
-                "label {n} in row {row} is not a class number; write `label: null` if the rows are unlabelled"
-            )));
-        }
-        Ok(if names.is_empty() { Labels::Numbers(numbers) } else { Labels::Names(names) })
-    }
-
-    fn group_labels(
-        &self,
-        group: usize,
-        column: usize,
-        numbers: &mut Vec<i64>,
-        names: &mut Vec<String>,
-    ) -> ParquetResult<()> {
-        let rows = self.group_rows(group);
-        let null = || ParquetError::General(format!("null in row group {group}"));
-        match self.column(group, column)? {
-            ColumnReader::Int64ColumnReader(mut c) => {
-                for value in read(&mut c, rows)? {
-                    numbers.push(value.ok_or_else(null)?);
-                }
-            }
-            ColumnReader::Int32ColumnReader(mut c) => {
-                for value in read(&mut c, rows)? {
-                    numbers.push(value.ok_or_else(null)?.into());
-                }
-            }
-            ColumnReader::ByteArrayColumnReader(mut c) => {
-                for value in read(&mut c, rows)? {
-                    names.push(value.ok_or_else(null)?.as_utf8()?.to_owned());
-                }
-            }
-            _ => return Err(ParquetError::General("neither numbers nor names".into())),
-        }
-        Ok(())
-    }
-
-    /// Class names from the `huggingface` entry that the `datasets` library leaves in the file.
-    fn described_classes(&self, label: &str) -> Option<Vec<String>> {
-        let entries = self.meta.file_metadata().key_value_metadata()?;
-        let text = entries.iter().find(|entry| entry.key == "huggingface")?.value.as_deref()?;
-        let json: serde_json::Value = serde_json::from_str(text).ok()?;
-        let names = json.pointer("/info/features")?.get(label)?.get("names")?.as_array()?;
-        names.iter().map(|name| name.as_str().map(str::to_owned)).collect()
-    }
-}
-
-/// The number of the first column with one of these paths and types; else the names of those that are there.
-fn find(meta: &ParquetMetaData, paths: &[&[&str]], kinds: &[Physical]) -> Result<usize, String> {
-    let schema = meta.file_metadata().schema_descr();
-    let columns = schema.columns();
-    let fits = |path: &[&str]| {
-        columns.iter().position(|column| {
-            column.path().parts() == path
-                && column.max_rep_level() == 0
-                && kinds.contains(&column.physical_type())
-        })
-    };
-    paths.iter().find_map(|path| fits(path)).ok_or_else(|| {
-        columns
-            .iter()
-            .map(|c| format!("`{}` ({})", c.path().string(), c.physical_type()))
-            .collect::<Vec<_>>()
-            .join(", ")
-    })
-}
-
-/// The next `rows` values of an unrepeated column, None for null.
-fn read<T: DataType>(column: &mut ColumnReaderImpl<T>, rows: usize) -> ParquetResult<Vec<Option<T::T>>> {
-    let mut levels = Vec::new();
-    let mut values = Vec::new();
-    let (records, found, _) = column.read_records(rows, Some(&mut levels), None, &mut values)?;
-    if records != rows {
-        return Err(ParquetError::General(format!("{records} rows where {rows} were announced")));
-    }
-    if found == rows {
-        return Ok(values.into_iter().map(Some).collect());
-    }
-    let present = levels.iter().copied().max().filter(|_| found > 0);
-    let mut values = values.into_iter();
-    Ok(levels.into_iter().map(|level| if Some(level) == present { values.next() } else { None }).collect())
 }
 
 impl Dataset for Parquet {
@@ -337,34 +191,38 @@ impl Dataset for Parquet {
         self.rows
     }
     fn classes(&self) -> &[String] {
-        &self.classes
+        self.labels.classes()
     }
     fn label(&self, index: usize) -> Option<u32> {
-        self.labels.get(index).copied()
+        self.labels.get(index)
+    }
+    fn why_unlabelled(&self) -> Option<&str> {
+        self.labels.why_missing()
     }
     fn name(&self, index: usize) -> String {
         let group = self.group_of(index);
         let row = group.row_in_file + index - group.first;
-        format!("{} row {row}", self.tables[group.table].path.display())
+        format!("{} row {row}", self.tables[group.table].path().display())
     }
     fn image(&self, index: usize) -> Result<RgbImage, DataError> {
         let fault = |reason: String| DataError::Image { name: self.name(index), reason };
-        let bytes =
-            self.bytes(index).map_err(fault)?.ok_or_else(|| fault("the row holds no image".into()))?;
-        decode(bytes.data()).map_err(|e| fault(e.to_string()))
+        decode(self.encoded(index).map_err(fault)?.data()).map_err(|e| fault(e.to_string()))
     }
-    /// Over file sizes, row counts, labels and class names, and the bytes of files up to 64 MiB.
+    /// Over file sizes, row counts, labels and class names, the bytes of files up to 64 MiB, and paths and sizes of
+    /// picture files that the rows name.
     fn fingerprint(&self) -> String {
         let mut hash = Sha256::new();
-        hash.update(format!("parquet {} {}\n", self.rows, self.classes.join("\n")));
+        hash.update(format!("parquet {} {}\n", self.rows, self.classes().join("\n")));
         for table in &self.tables {
-            let size = std::fs::metadata(&table.path).map_or(0, |m| m.len());
-            hash.update(format!("{size} {}\n", table.meta.file_metadata().num_rows()));
+            let path: &Path = table.path();
+            let size = std::fs::metadata(path).map_or(0, |m| m.len());
+            hash.update(format!("{size} {}\n", table.rows()));
             if size <= HASHED {
-                hash.update(std::fs::read(&table.path).unwrap_or_default());
+                hash.update(std::fs::read(path).unwrap_or_default());
             }
         }
-        self.labels.iter().for_each(|label| hash.update(label.to_le_bytes()));
+        self.hash_files(&mut hash);
+        self.labels.numbers().iter().for_each(|label| hash.update(label.to_le_bytes()));
         format!("{:x}", hash.finalize())
     }
 }

@@ -177,6 +177,11 @@ pub trait Dataset: Send + Sync {
     /// Class names; empty for unlabelled data.
     fn classes(&self) -> &[String];
     fn label(&self, index: usize) -> Option<u32>;
+    /// Why there are no labels, where something like labels is there: folders beside pictures, classes that the
+    /// training split lacks. Only a stage that needs labels minds.
+    fn why_unlabelled(&self) -> Option<&str> {
+        None
+    }
     /// What a person would look for: a path, or file and row.
     fn name(&self, index: usize) -> String;
     fn image(&self, index: usize) -> Result<RgbImage, DataError>;

@@ -32,6 +32,8 @@ pub struct SplitReport {
     pub images: usize,
     /// name and number of images of each class; empty when unlabelled
     pub classes: Vec<(String, usize)>,
+    /// why it is unlabelled, where something like labels is there
+    pub why_unlabelled: Option<String>,
     /// smallest, median and largest, of the readable images
     pub width: [usize; 3],
     pub height: [usize; 3],
@@ -54,6 +56,11 @@ impl Report {
     /// Whether every image can be read.
     pub fn is_sound(&self) -> bool {
         self.splits.iter().all(|split| split.faults.is_empty())
+    }
+
+    /// Whether a stage that needs labels could use what is there.
+    pub fn has_sound_labels(&self) -> bool {
+        self.splits.iter().all(|split| split.why_unlabelled.is_none())
     }
 }
 
@@ -116,6 +123,7 @@ fn inspect(set: &dyn Dataset, split: Split) -> SplitReport {
         split,
         images: set.len(),
         classes: set.classes().iter().cloned().zip(counts).collect(),
+        why_unlabelled: set.why_unlabelled().map(str::to_owned),
         width: spread(widths),
         height: spread(heights),
         grey,
@@ -178,7 +186,9 @@ impl fmt::Display for SplitReport {
         writeln!(f, "  height  {}", range(self.height))?;
         writeln!(f, "  grey    {} ({share:.1} %)", self.grey)?;
         writeln!(f, "  sha256  {} (fingerprint)", self.fingerprint)?;
-        if self.classes.is_empty() {
+        if let Some(reason) = &self.why_unlabelled {
+            writeln!(f, "  unlabelled: {reason}")?;
+        } else if self.classes.is_empty() {
             writeln!(f, "  unlabelled")?;
         } else {
             let wide = self.classes.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);

@@ -72,6 +72,9 @@ impl Dataset for View {
     fn label(&self, index: usize) -> Option<u32> {
         self.set.label(index)
     }
+    fn why_unlabelled(&self) -> Option<&str> {
+        self.set.why_unlabelled()
+    }
     fn name(&self, index: usize) -> String {
         self.set.name(index)
     }

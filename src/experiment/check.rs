@@ -141,12 +141,11 @@ impl View {
 
     fn plain(stage: &Stage, options: &RunOptions) -> Result<Self> {
         let sets = Sets::plain(stage.data(), &options.locations)?;
-        let Plain { spec, train, val } = sets.plain_sets()?.clone();
-        ensure!(
-            matches!(stage, Stage::Pretext(_) | Stage::ColorEvaluation(_)) || train.classes().len() > 1,
-            "it needs labels and {} has none; use class folders or a label column",
-            spec.source
-        );
+        let sets = sets.plain_sets()?;
+        if stage.needs_labels() {
+            sets.classes()?;
+        }
+        let Plain { spec, train, val } = sets.clone();
         // As the loader itself refuses it.
         Loader::new(val.clone(), &spec, Pass::Once, VAL_BATCH, &Rng::new(0), &options.device)?;
         if let Stage::ColorEvaluation(stage) = stage {

@@ -3,6 +3,7 @@
 use crate::data::{
     annotated::Annotated,
     annotated_source::{self, AnnotatedSpec, Lists},
+    labels::require,
     source::{self, DataSpec, Dataset, Locations, Split},
 };
 use anyhow::{Context, Result};
@@ -29,6 +30,19 @@ pub struct AnnotatedSets {
     pub spec: AnnotatedSpec,
     pub train: Arc<dyn Annotated>,
     pub val: Arc<dyn Annotated>,
+}
+
+impl Plain {
+    /// How many classes the labels of both splits have.
+    ///
+    /// # Errors
+    /// A split without labels, or with fewer than two classes.
+    pub fn classes(&self) -> Result<usize> {
+        let name = self.spec.source.to_string();
+        let classes = require(&*self.train, &name, Split::Train.name())?;
+        require(&*self.val, &name, Split::Val.name())?;
+        Ok(classes)
+    }
 }
 
 impl Sets {

@@ -96,7 +96,7 @@ impl Method {
             MethodSpec::Random(dir) => {
                 let own = dir.canonicalize().ok().is_some_and(|dir| root.canonicalize().ok() == Some(dir));
                 let streams = Rng::new(seed).split("random colours");
-                Ok(Self::Random { files: Files::open(dir, None)?, streams, own })
+                Ok(Self::Random { files: Files::open(dir)?, streams, own })
             }
             MethodSpec::Folder { name, dir } => open_folder(name, dir, root, truth, left_out),
         }
@@ -174,7 +174,7 @@ fn open_folder(
     truth: &Files,
     left_out: &mut Vec<LeftOut>,
 ) -> Result<Method> {
-    let files = Files::open(dir, None)?;
+    let files = Files::open(dir)?;
     let mut lost = |path: PathBuf, reason: String| {
         left_out.push(LeftOut { method: Some(name.into()), path: path.display().to_string(), reason });
     };

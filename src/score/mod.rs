@@ -57,7 +57,7 @@ pub enum MethodSpec {
 pub fn score_folders(spec: &ScoreSpec, progress: &ProgressBar) -> Result<ScoreTable> {
     let bins = Bins::new(GRID);
     let prior = spec.prior.as_ref().map(|path| Prior::read(path, &bins)).transpose()?;
-    let truth = Files::open(&spec.truth, None)?;
+    let truth = Files::open(&spec.truth)?;
     let prior_name = spec.prior.as_ref().map(|path| path.display().to_string());
     let mut table = ScoreTable::new(spec.truth.display().to_string(), prior_name, spec.bootstrap);
     let mut methods = Vec::new();

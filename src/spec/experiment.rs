@@ -319,6 +319,15 @@ impl Stage {
         }
     }
 
+    /// Whether the stage learns or counts the labels of plain pictures.
+    pub fn needs_labels(&self) -> bool {
+        match self {
+            Self::Supervised(_) | Self::LinearProbe(_) | Self::NonlinearProbe(_) => true,
+            Self::ColorEvaluation(stage) => stage.evaluation.classifier.is_some(),
+            _ => false,
+        }
+    }
+
     /// The backbone that the stage itself says.
     pub fn backbone(&self) -> Option<&BackboneSpec> {
         each!(self, s => s.backbone.as_ref())

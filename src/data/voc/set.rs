@@ -50,7 +50,7 @@ impl VocSource {
 pub fn photographs(source: &VocSource, split: Split) -> Result<Files, DataError> {
     let (devkit, list) = source.list(split, Lists::Main)?;
     let paths = lists::read(&list)?.iter().map(|id| format!("{id}.jpg").into()).collect();
-    Ok(Files::listed(devkit.root.join("JPEGImages"), paths, vec![], vec![]))
+    Ok(Files::listed(devkit.root.join("JPEGImages"), paths))
 }
 
 impl Voc {

@@ -1,0 +1,373 @@
+//! Class labels as one source has them, and what becomes of them where two sources meet: names decide.
+//!
+//! Two files may number the same names differently, so numbers alone say nothing across files. Where both sides name
+//! their classes, the numbers of one are translated through the names; where one side names them and the other only
+//! numbers them, nothing says which is which, and there are no labels; where neither names them, numbers stay.
+
+use super::error::DataError;
+use crate::text::excerpt;
+use std::{
+    collections::{BTreeSet, HashMap},
+    mem,
+    path::Path,
+};
+
+/// Class numbers from here on are taken for a mistake (a size or a timestamp in the label's place).
+pub(super) const MAX_LABEL: u32 = 1 << 20;
+/// How many classes a message spells out.
+const SHOWN: usize = 12;
+
+/// Who says which number a class has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Order {
+    /// Nobody: there are numbers and no names.
+    #[default]
+    Numbers,
+    /// The source: it lists its names in the order of their numbers.
+    Listed,
+    /// We: the source has names alone, and they are sorted.
+    Sorted,
+}
+
+/// The labels of one source.
+#[derive(Clone, Debug, Default)]
+pub struct Labels {
+    /// Where they were read, for messages.
+    from: String,
+    /// One per image; empty: unlabelled.
+    numbers: Vec<u32>,
+    /// By number; where there are numbers alone, `0`, `1`, ….
+    classes: Vec<String>,
+    order: Order,
+    /// Why there are none, where something like labels is there.
+    missing: Option<String>,
+}
+
+impl Labels {
+    /// None, for a reason that a stage which needs labels will give.
+    pub(super) fn missing(reason: String) -> Self {
+        Self { missing: Some(reason), ..Self::default() }
+    }
+
+    /// A name per image; classes are numbered in the order of the sorted names.
+    pub(super) fn named(from: &Path, names: &[String]) -> Self {
+        let classes: Vec<String> = names.iter().collect::<BTreeSet<_>>().into_iter().cloned().collect();
+        let number = |name| classes.binary_search(name).unwrap_or_default() as u32;
+        let numbers = names.iter().map(number).collect();
+        Self { from: from.display().to_string(), numbers, classes, order: Order::Sorted, missing: None }
+    }
+
+    /// A number below [`MAX_LABEL`] per image, without names.
+    pub(super) fn numbered(from: &Path, numbers: Vec<u32>) -> Self {
+        let classes = (0..numbers.iter().max().map_or(0, |max| max + 1)).map(|n| n.to_string()).collect();
+        Self { from: from.display().to_string(), numbers, classes, order: Order::Numbers, missing: None }
+    }
+
+    /// A number per image, each a place in `classes`.
+    pub(super) fn listed(from: &Path, numbers: Vec<u32>, classes: Vec<String>) -> Self {
+        Self { from: from.display().to_string(), numbers, classes, order: Order::Listed, missing: None }
+    }
+
+    /// Of the image at `index`.
+    pub fn get(&self, index: usize) -> Option<u32> {
+        self.numbers.get(index).copied()
+    }
+
+    /// One per image; empty: unlabelled.
+    pub(super) fn numbers(&self) -> &[u32] {
+        &self.numbers
+    }
+
+    /// Class names by number.
+    pub fn classes(&self) -> &[String] {
+        &self.classes
+    }
+
+    /// Why there are none, where something like labels is there.
+    pub fn why_missing(&self) -> Option<&str> {
+        self.missing.as_deref()
+    }
+
+    /// The labels of the parts of one split as one. Parts may hold different classes: those that a part lists keep its
+    /// order, part after part, and the others follow, sorted.
+    pub(super) fn joined(parts: Vec<Self>) -> Self {
+        let mut parts: Vec<Self> = parts.into_iter().filter(|part| !part.numbers.is_empty()).collect();
+        if parts.len() < 2 {
+            return parts.pop().unwrap_or_default();
+        }
+        if let Some(reason) = parts.windows(2).find_map(|pair| clash(&pair[0], &pair[1])) {
+            return Self::missing(reason);
+        }
+        let mut all = Self { classes: union(&parts), ..Self::default() };
+        all.from.clone_from(&parts[0].from);
+        all.order =
+            parts.iter().map(|part| part.order).find(|o| *o == Order::Listed).unwrap_or(parts[0].order);
+        for part in parts {
+            match part.like(&all, &[]) {
+                Self { missing: Some(reason), .. } => return Self::missing(reason),
+                part => all.numbers.extend(part.numbers),
+            }
+        }
+        all
+    }
+
+    /// These labels, of a validation split, in the numbers of `train`. `names` are those that a catalogue gives to
+    /// numbers; they serve where one of the two splits has numbers alone.
+    pub(super) fn like(mut self, train: &Self, names: &[String]) -> Self {
+        if self.numbers.is_empty() || train.classes.is_empty() || self.classes == train.classes {
+            return self;
+        }
+        let mut train = train.clone();
+        if (self.order == Order::Numbers) != (train.order == Order::Numbers) {
+            self.take_names(names);
+            train.take_names(names);
+        }
+        let translated = match clash(&self, &train) {
+            Some(reason) => Err(reason),
+            None => self.translated(&train.classes, &train.from),
+        };
+        match translated {
+            Ok(numbers) => Self { numbers, classes: train.classes, order: train.order, ..self },
+            Err(reason) => Self::missing(reason),
+        }
+    }
+
+    /// Names for numbers that have none, if there are enough.
+    fn take_names(&mut self, names: &[String]) {
+        if self.order == Order::Numbers && self.classes.len() <= names.len() {
+            self.classes = names.to_vec();
+            self.order = Order::Listed;
+        }
+    }
+
+    /// The numbers that the names have in `classes`, the classes of `whose`.
+    fn translated(&self, classes: &[String], whose: &str) -> Result<Vec<u32>, String> {
+        let mut places = HashMap::new();
+        let twice =
+            |name: &str, from: &str| format!("{from} has two classes called `{}`; rename one", excerpt(name));
+        for (number, name) in classes.iter().enumerate() {
+            if places.insert(name, number as u32).is_some() {
+                return Err(twice(name, whose));
+            }
+        }
+        let mut seen = BTreeSet::new();
+        if let Some(name) = self.classes.iter().find(|name| !seen.insert(*name)) {
+            return Err(twice(name, &self.from));
+        }
+        let places: Vec<Option<u32>> = self.classes.iter().map(|name| places.get(name).copied()).collect();
+        let place = |number: &u32| {
+            places.get(*number as usize).copied().flatten().ok_or_else(|| self.unknown(*number, classes))
+        };
+        self.numbers.iter().map(place).collect()
+    }
+
+    fn unknown(&self, number: u32, classes: &[String]) -> String {
+        let name = self.classes.get(number as usize).map(String::as_str).unwrap_or_default();
+        format!(
+            "class `{}` of {} is not among the {} classes of the training split ({}); rename or remove it",
+            excerpt(name),
+            self.from,
+            classes.len(),
+            spelt(classes)
+        )
+    }
+
+    /// `0 cat, 1 dog`, or `0 to 7` where there are numbers alone.
+    fn shown(&self) -> String {
+        match self.order {
+            Order::Numbers => format!("numbers without names, 0 to {}", self.classes.len().saturating_sub(1)),
+            Order::Sorted => format!("names without numbers: {}", spelt(&self.classes)),
+            Order::Listed => {
+                spelt(&self.classes.iter().enumerate().map(|(n, c)| format!("{n} {c}")).collect::<Vec<_>>())
+            }
+        }
+    }
+}
+
+/// Why the labels of two sources cannot be compared: one names its classes, the other only numbers them. Names that are
+/// numbers themselves are what the other side's numbers are called.
+fn clash(a: &Labels, b: &Labels) -> Option<String> {
+    let names = match (a.order, b.order) {
+        (Order::Numbers, Order::Numbers) => return None,
+        (Order::Numbers, _) => b,
+        (_, Order::Numbers) => a,
+        _ => return None,
+    };
+    let numeral = |name: &String| name.parse::<u32>().is_ok_and(|number| number.to_string() == *name);
+    if names.classes.iter().all(numeral) {
+        return None;
+    }
+    Some(format!(
+        "nothing says which number is which class: {} has {}; {} has {}. Give both names, or both numbers",
+        a.from,
+        a.shown(),
+        b.from,
+        b.shown()
+    ))
+}
+
+/// Classes of all parts: in the order of those that list theirs, then the others, sorted.
+fn union(parts: &[Labels]) -> Vec<String> {
+    let (ours, listed): (Vec<_>, Vec<_>) = parts.iter().partition(|part| part.order == Order::Sorted);
+    let mut classes = listed.first().map(|part| part.classes.clone()).unwrap_or_default();
+    let mut seen: BTreeSet<String> = classes.iter().cloned().collect();
+    let mut add = |name: &String| {
+        if seen.insert(name.clone()) {
+            classes.push(name.clone());
+        }
+    };
+    listed.iter().skip(1).flat_map(|part| &part.classes).for_each(&mut add);
+    ours.iter().flat_map(|part| &part.classes).collect::<BTreeSet<_>>().into_iter().for_each(add);
+    classes
+}
+
+fn spelt(names: &[String]) -> String {
+    let mut text = names.iter().take(SHOWN).map(|name| excerpt(name)).collect::<Vec<_>>().join(", ");
+    if names.len() > SHOWN {
+        text += &format!(", … {} in all", names.len());
+    }
+    text
+}
+
+/// A set whose labels may be numbered anew.
+pub(super) trait Relabel {
+    fn labels(&mut self) -> &mut Labels;
+
+    /// As [`Labels::like`].
+    fn relabelled(mut self, train: &Labels, names: &[String]) -> Self
+    where
+        Self: Sized,
+    {
+        let own = mem::take(self.labels());
+        *self.labels() = own.like(train, names);
+        self
+    }
+}
+
+/// What a set says when a stage asks for labels that it has not, or for more classes than it has.
+///
+/// # Errors
+/// [`DataError::Unlabelled`].
+pub fn require(
+    set: &dyn super::source::Dataset,
+    name: &str,
+    split: &'static str,
+) -> Result<usize, DataError> {
+    let unlabelled = |reason: String| DataError::Unlabelled { name: name.into(), split, reason };
+    match set.classes() {
+        [] => Err(unlabelled(match set.why_unlabelled() {
+            Some(reason) => format!("have none: {reason}"),
+            None => "have none; use class folders or a label column".into(),
+        })),
+        [one] => {
+            Err(unlabelled(format!("are all of one class, `{}`; give two classes or more", excerpt(one))))
+        }
+        classes => Ok(classes.len()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn texts(names: &[&str]) -> Vec<String> {
+        names.iter().map(ToString::to_string).collect()
+    }
+    fn listed(from: &str, numbers: &[u32], classes: &[&str]) -> Labels {
+        Labels::listed(Path::new(from), numbers.to_vec(), texts(classes))
+    }
+    fn named(names: &[&str]) -> Labels {
+        Labels::named(Path::new("strings"), &texts(names))
+    }
+    fn numbered(numbers: &[u32]) -> Labels {
+        Labels::numbered(Path::new("numbers"), numbers.to_vec())
+    }
+    /// The names that images have after all.
+    fn names(labels: &Labels) -> Vec<&str> {
+        assert_eq!(labels.why_missing(), None);
+        labels.numbers.iter().map(|n| labels.classes[*n as usize].as_str()).collect()
+    }
+
+    #[test]
+    fn numbers_are_translated_by_the_names_on_both_sides() {
+        let train = listed("train", &[0, 1, 2], &["cat", "dog", "eel"]);
+        for val in [
+            listed("val", &[1, 0, 1], &["dog", "cat"]),
+            listed("val", &[2, 0, 2], &["dog", "eel", "cat"]),
+            listed("val", &[1, 0, 1], &["dog", "cat", "unused"]),
+            named(&["cat", "dog", "cat"]),
+        ] {
+            let val = val.like(&train, &[]);
+            assert_eq!((&*val.numbers, val.classes()), (&[0, 1, 0][..], train.classes()));
+        }
+        // names in the training split, numbered by nobody but us
+        let val = listed("val", &[0, 1], &["dog", "cat"]).like(&named(&["dog", "cat", "ant"]), &[]);
+        assert_eq!((names(&val), &*val.numbers), (vec!["dog", "cat"], &[2, 1][..]));
+    }
+
+    #[test]
+    fn names_against_numbers_are_refused_with_both_orders() {
+        let names = listed("a.parquet", &[0, 1], &["dog", "cat"]);
+        for (val, train) in [(names.clone(), numbered(&[0, 1, 2])), (numbered(&[0, 1, 2]), names.clone())] {
+            for labels in [val.clone().like(&train, &[]), Labels::joined(vec![train, val])] {
+                let reason = labels.why_missing().unwrap();
+                assert!(reason.contains("a.parquet has 0 dog, 1 cat"), "{reason}");
+                assert!(reason.contains("numbers has numbers without names, 0 to 2"), "{reason}");
+                assert!(labels.classes().is_empty() && labels.get(0).is_none());
+            }
+        }
+        let reason = numbered(&[0]).like(&named(&["cow", "ant"]), &[]);
+        assert!(reason.why_missing().unwrap().contains("strings has names without numbers: ant, cow"));
+    }
+
+    #[test]
+    fn names_of_the_catalogue_stand_for_numbers_alone() {
+        let known = texts(&["cat", "dog", "eel"]);
+        let val = listed("val", &[0, 1], &["dog", "cat"]).like(&numbered(&[0, 1, 2]), &known);
+        assert_eq!(val.numbers, [1, 0]);
+        let val = numbered(&[1, 0]).like(&listed("train", &[0, 1], &["dog", "cat"]), &known);
+        assert_eq!(val.numbers, [0, 1]);
+    }
+
+    #[test]
+    fn numbers_stay_and_digits_as_names_are_numbers() {
+        let val = numbered(&[1, 0]).like(&numbered(&[0, 1, 2]), &[]);
+        assert_eq!((&*val.numbers, val.classes().len()), (&[1, 0][..], 3));
+        let digits = listed("train", &[0, 1], &["1", "0"]);
+        assert_eq!(numbered(&[0, 1]).like(&digits, &[]).numbers, [1, 0]);
+        assert_eq!(named(&["10", "2"]).like(&numbered(&[10]), &[]).numbers, [10, 2]);
+    }
+
+    #[test]
+    fn a_class_that_training_lacks_is_named_and_so_is_a_name_that_stands_twice() {
+        let train = listed("train", &[0, 1], &["cat", "dog"]);
+        for (val, part) in [
+            (listed("val", &[1], &["dog", "eel"]), "class `eel` of val is not among the 2 classes"),
+            (listed("val", &[0, 2], &["dog", "cat", "dog"]), "val has two classes called `dog`"),
+        ] {
+            let reason = val.like(&train, &[]);
+            assert!(reason.why_missing().unwrap().contains(part), "{reason:?}");
+        }
+        let reason = numbered(&[7]).like(&numbered(&[0, 1]), &[]);
+        assert!(reason.why_missing().unwrap().contains("class `7` of numbers is not among the 2"));
+        // the same list on both sides leaves nothing to translate
+        let twice = listed("train", &[0, 2], &["crane", "cat", "crane"]);
+        assert_eq!(twice.clone().like(&twice, &[]).numbers, [0, 2]);
+    }
+
+    #[test]
+    fn parts_of_a_split_are_joined_by_name() {
+        let parts = vec![
+            listed("a", &[0, 1], &["dog", "cat"]),
+            listed("b", &[0, 1, 2], &["cat", "dog", "bee"]),
+            named(&["ant", "cat"]),
+        ];
+        let all = Labels::joined(parts);
+        assert_eq!(all.classes(), ["dog", "cat", "bee", "ant"]);
+        assert_eq!(names(&all), ["dog", "cat", "cat", "dog", "bee", "ant", "cat"]);
+        let all = Labels::joined(vec![named(&["cow", "ant"]), named(&[]), named(&["bee"])]);
+        assert_eq!((all.classes(), &*all.numbers), (&texts(&["ant", "bee", "cow"])[..], &[2, 0, 1][..]));
+        let all = Labels::joined(vec![numbered(&[1]), numbered(&[3])]);
+        assert_eq!((all.classes().len(), &*all.numbers), (4, &[1, 3][..]));
+    }
+}

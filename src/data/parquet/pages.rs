@@ -1,0 +1,82 @@
+//! The pages of a column, refused where their headers promise more than their bytes can hold: the reader makes room
+//! for what it is promised, and running out of memory ends the program.
+
+use ::parquet::{
+    basic::Encoding,
+    column::page::{Page, PageMetadata, PageReader},
+    errors::{ParquetError, Result},
+    file::{metadata::ColumnChunkMetaData, reader::ChunkReader, serialized_reader::SerializedPageReader},
+};
+
+/// Fewest bytes that a value takes in a dictionary: an int32, or the length of a text.
+const SMALLEST: usize = 4;
+
+/// Their streams begin with how many values to make room for: any bytes that are taken for one promise something.
+const COUNTED: [Encoding; 3] =
+    [Encoding::DELTA_BINARY_PACKED, Encoding::DELTA_LENGTH_BYTE_ARRAY, Encoding::DELTA_BYTE_ARRAY];
+
+/// Checked pages.
+pub(super) struct Pages<R: ChunkReader> {
+    inner: SerializedPageReader<R>,
+    encodings: Vec<Encoding>,
+}
+
+impl<R: ChunkReader> Pages<R> {
+    /// Of the column that `inner` reads.
+    pub fn new(inner: SerializedPageReader<R>, column: &ColumnChunkMetaData) -> Self {
+        Self { inner, encodings: column.encodings().collect() }
+    }
+
+    fn checked(&self, page: Option<Page>) -> Result<Option<Page>> {
+        page.iter().try_for_each(|page| self.check(page))?;
+        Ok(page)
+    }
+
+    fn check(&self, page: &Page) -> Result<()> {
+        let (values, bytes) = (page.num_values() as usize, page.buffer().len());
+        match page {
+            Page::DictionaryPage { .. } if values > bytes / SMALLEST => Err(ParquetError::General(format!(
+                "a dictionary of {values} values in {bytes} bytes; the file is damaged"
+            ))),
+            Page::DataPage { encoding, .. } | Page::DataPageV2 { encoding, .. }
+                if COUNTED.contains(encoding) && !self.encodings.contains(encoding) =>
+            {
+                Err(ParquetError::General(format!(
+                    "a page in the encoding {encoding}, which the footer does not list; the file is damaged"
+                )))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl<R: ChunkReader> Iterator for Pages<R> {
+    type Item = Result<Page>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.get_next_page().transpose()
+    }
+}
+
+impl<R: ChunkReader> PageReader for Pages<R> {
+    fn get_next_page(&mut self) -> Result<Option<Page>> {
+        let page = self.inner.get_next_page()?;
+        self.checked(page)
+    }
+    fn supports_deferred_dictionary(&self) -> bool {
+        self.inner.supports_deferred_dictionary()
+    }
+    fn take_deferred_dictionary(&mut self) -> Result<Option<Page>> {
+        let page = self.inner.take_deferred_dictionary()?;
+        self.checked(page)
+    }
+    fn peek_next_page(&mut self) -> Result<Option<PageMetadata>> {
+        self.inner.peek_next_page()
+    }
+    fn skip_next_page(&mut self) -> Result<()> {
+        self.inner.skip_next_page()
+    }
+    fn at_record_boundary(&mut self) -> Result<bool> {
+        self.inner.at_record_boundary()
+    }
+}

@@ -1,0 +1,321 @@
+//! One parquet file: its footer, checked against the file, and the values of its columns.
+//!
+//! The parquet crate panics on some damaged files; whatever calls it here does so where that becomes an error.
+
+use super::{Columns, pages::Pages};
+use crate::{
+    data::{
+        error::DataError,
+        labels::{Labels, MAX_LABEL},
+    },
+    guarded,
+    text::excerpt,
+};
+use ::parquet::{
+    basic::{ConvertedType, LogicalType, Type as Physical},
+    column::reader::{ColumnReader, ColumnReaderImpl, get_column_reader},
+    data_type::{ByteArray, DataType},
+    errors::{ParquetError, Result as ParquetResult},
+    file::{
+        metadata::{ParquetMetaData, ParquetMetaDataReader},
+        serialized_reader::SerializedPageReader,
+    },
+    schema::types::ColumnDescriptor,
+};
+use std::{
+    fs::File,
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+/// One file.
+pub(super) struct Table {
+    path: PathBuf,
+    meta: ParquetMetaData,
+    /// Column of encoded images.
+    image: Option<usize>,
+    /// Column of paths to images.
+    paths: Option<usize>,
+    label: Option<usize>,
+}
+
+/// The values of a label column as they are stored.
+enum Stored {
+    Numbers(Vec<i64>),
+    Names(Vec<String>),
+}
+
+/// What `read` returns; its panics are errors.
+fn guarded<T>(read: impl FnOnce() -> ParquetResult<T>) -> Result<T, String> {
+    match guarded::call(read) {
+        Ok(result) => result.map_err(|error| excerpt(&error.to_string())),
+        Err(panicked) => Err(panicked.to_string()),
+    }
+}
+
+impl Table {
+    /// Reads the footer and finds the columns.
+    pub fn open(path: &Path, columns: Columns) -> Result<Self, DataError> {
+        if !path.is_file() {
+            return Err(DataError::Missing { path: path.into(), expected: "a parquet file".into() });
+        }
+        let fault = |reason: String| DataError::Table { path: path.into(), reason };
+        let file = File::open(path).map_err(|source| DataError::Io { path: path.into(), source })?;
+        let meta = guarded(|| ParquetMetaDataReader::new().parse_and_finish(&file)).map_err(|e| {
+            fault(format!(
+                "not a readable parquet file ({e}); if it was downloaded, delete it and fetch it again"
+            ))
+        })?;
+        let (image, paths) = image_columns(&meta, columns.image)
+            .map_err(|has| fault(format!("no column `{}` of encoded images; it has {has}", columns.image)))?;
+        let label = columns.label.map(|label| label_column(&meta, label)).transpose().map_err(fault)?;
+        let table = Self { path: path.into(), meta, image, paths, label };
+        table.check(file.metadata().map_or(0, |meta| meta.len())).map_err(fault)?;
+        Ok(table)
+    }
+
+    /// Whether the footer's numbers can be those of a file of `bytes`.
+    fn check(&self, bytes: u64) -> Result<(), String> {
+        let schema = self.meta.file_metadata().schema_descr().num_columns();
+        let mut rows: i64 = 0;
+        for group in self.meta.row_groups() {
+            let used = [self.image, self.paths, self.label].into_iter().flatten();
+            let whole = group.num_columns() == schema
+                && used.map(|i| group.column(i)).all(|column| column.num_values() == group.num_rows());
+            if !whole || group.num_rows() < 0 {
+                return Err("its footer contradicts itself about rows and columns; it is damaged".into());
+            }
+            rows = rows.saturating_add(group.num_rows());
+        }
+        if rows != self.rows() || rows.unsigned_abs() > bytes {
+            return Err(format!(
+                "its footer says {} rows, its parts {rows}, in {bytes} bytes; it is damaged",
+                self.rows()
+            ));
+        }
+        Ok(())
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Column of encoded images.
+    pub fn image(&self) -> Option<usize> {
+        self.image
+    }
+
+    /// Column of paths to images.
+    pub fn path_column(&self) -> Option<usize> {
+        self.paths
+    }
+
+    pub fn rows(&self) -> i64 {
+        self.meta.file_metadata().num_rows()
+    }
+
+    pub fn groups(&self) -> usize {
+        self.meta.num_row_groups()
+    }
+
+    pub fn group_rows(&self, group: usize) -> usize {
+        self.meta.row_group(group).num_rows().max(0) as usize
+    }
+
+    /// Whether some rows of a group hold no image.
+    pub fn has_empty_rows(&self, group: usize) -> bool {
+        let nulls = |column| self.meta.row_group(group).column(column).statistics()?.null_count_opt();
+        self.image.is_none_or(|column| nulls(column).is_some_and(|count| count > 0))
+    }
+
+    /// Uncompressed.
+    pub fn image_bytes(&self) -> i64 {
+        let sizes =
+            |column| self.meta.row_groups().iter().map(move |g| g.column(column).uncompressed_size().max(0));
+        self.image.map_or(0, |column| sizes(column).fold(0, i64::saturating_add))
+    }
+
+    /// Where a path of a row leads.
+    pub fn beside(&self, path: &str) -> PathBuf {
+        self.path.parent().unwrap_or(Path::new("")).join(path)
+    }
+
+    /// The bytes of the file that a row names.
+    pub fn file(&self, path: &str) -> Result<Vec<u8>, String> {
+        let file = self.beside(path);
+        std::fs::read(&file).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => format!(
+                "the row holds the path `{}`, not the picture, and {} is not there; put it there, or write the table \
+                 with the pictures in it",
+                excerpt(path),
+                file.display()
+            ),
+            _ => format!("{}, which the row names, cannot be read: {error}", file.display()),
+        })
+    }
+
+    /// A reader at the first value of a column in a row group. It opens the file anew: readers of one handle would
+    /// share its cursor, and threads would read each other's bytes.
+    fn column(&self, group: usize, column: usize) -> ParquetResult<ColumnReader> {
+        let chunk = self.meta.row_group(group).column(column);
+        let file = Arc::new(File::open(&self.path)?);
+        let pages = SerializedPageReader::new(file, chunk, self.group_rows(group), None)?;
+        Ok(get_column_reader(chunk.column_descr_ptr(), Box::new(Pages::new(pages, chunk))))
+    }
+
+    /// Every value of a column of bytes in a row group, None for null. They share the memory of their pages.
+    pub fn values(&self, group: usize, column: usize) -> Result<Vec<Option<ByteArray>>, String> {
+        guarded(|| match self.column(group, column)? {
+            ColumnReader::ByteArrayColumnReader(mut column) => read(&mut column, self.group_rows(group)),
+            _ => Err(ParquetError::General("the column is not binary".into())),
+        })
+    }
+
+    /// One value, skipping the pages before its own.
+    pub fn value(&self, group: usize, column: usize, row: usize) -> Result<Option<ByteArray>, String> {
+        guarded(|| match self.column(group, column)? {
+            ColumnReader::ByteArrayColumnReader(mut column) => {
+                column.skip_records(row)?;
+                Ok(read(&mut column, 1)?.pop().flatten())
+            }
+            _ => Err(ParquetError::General("the column is not binary".into())),
+        })
+    }
+
+    /// The labels in column `label`: a number or a name per row, the names from the file's description.
+    pub fn labels(&self, label: &str) -> Result<Labels, DataError> {
+        let fault = |reason| DataError::Table { path: self.path.clone(), reason };
+        let Some(column) = self.label else { return Ok(Labels::default()) };
+        let mut numbers = Vec::new();
+        let mut names = Vec::new();
+        for group in 0..self.groups() {
+            let stored = guarded(|| self.stored(group, column))
+                .map_err(|e| fault(format!("the labels cannot be read: {e}")))?;
+            match stored {
+                Stored::Numbers(more) => numbers.extend(more),
+                Stored::Names(more) => names.extend(more),
+            }
+        }
+        if !names.is_empty() {
+            return Ok(Labels::named(&self.path, &names));
+        }
+        let classes = self.described_classes(label);
+        let numbers = class_numbers(&numbers, classes.as_deref()).map_err(fault)?;
+        Ok(match classes {
+            Some(classes) => Labels::listed(&self.path, numbers, classes),
+            None => Labels::numbered(&self.path, numbers),
+        })
+    }
+
+    fn stored(&self, group: usize, column: usize) -> ParquetResult<Stored> {
+        let rows = self.group_rows(group);
+        let null = || ParquetError::General(format!("null in row group {group}"));
+        Ok(match self.column(group, column)? {
+            ColumnReader::Int64ColumnReader(mut c) => {
+                let values = read(&mut c, rows)?.into_iter();
+                Stored::Numbers(values.map(|value| value.ok_or_else(null)).collect::<Result<_, _>>()?)
+            }
+            ColumnReader::Int32ColumnReader(mut c) => {
+                let values = read(&mut c, rows)?.into_iter();
+                Stored::Numbers(
+                    values.map(|value| Ok(value.ok_or_else(null)?.into())).collect::<ParquetResult<_>>()?,
+                )
+            }
+            ColumnReader::ByteArrayColumnReader(mut c) => {
+                let text = |value: Option<ByteArray>| Ok(value.ok_or_else(null)?.as_utf8()?.to_owned());
+                Stored::Names(read(&mut c, rows)?.into_iter().map(text).collect::<ParquetResult<_>>()?)
+            }
+            _ => return Err(ParquetError::General("neither numbers nor names".into())),
+        })
+    }
+
+    /// Class names from the `huggingface` entry that the `datasets` library leaves in the file.
+    fn described_classes(&self, label: &str) -> Option<Vec<String>> {
+        let entries = self.meta.file_metadata().key_value_metadata()?;
+        let text = entries.iter().find(|entry| entry.key == "huggingface")?.value.as_deref()?;
+        let json: serde_json::Value = serde_json::from_str(text).ok()?;
+        let names = json.pointer("/info/features")?.get(label)?.get("names")?.as_array()?;
+        names.iter().map(|name| name.as_str().map(str::to_owned)).collect()
+    }
+}
+
+/// The numbers as places in `classes`, or as small numbers where there are no names. Errors: the first that is none.
+fn class_numbers(numbers: &[i64], classes: Option<&[String]>) -> Result<Vec<u32>, String> {
+    let known = classes.map_or(i64::from(MAX_LABEL), |classes| classes.len() as i64);
+    if let Some(row) = numbers.iter().position(|number| !(0..known).contains(number)) {
+        let why = match classes {
+            Some(classes) if numbers[row] >= 0 => {
+                format!("none of the {} classes that the file names", classes.len())
+            }
+            None if numbers[row] >= 0 => "too large to be a class number".into(),
+            _ => "not a class number".into(),
+        };
+        return Err(format!(
+            "label {} in row {row} is {why}; write `label: null` if the rows are unlabelled",
+            numbers[row]
+        ));
+    }
+    Ok(numbers.iter().map(|number| *number as u32).collect())
+}
+
+/// The columns of encoded images and of paths, at least one of the two; else the names of those that are there.
+fn image_columns(meta: &ParquetMetaData, image: &str) -> Result<(Option<usize>, Option<usize>), String> {
+    let bytes = |path: &[&str]| find(meta, path, &[Physical::BYTE_ARRAY]);
+    match (bytes(&[image, "bytes"]), bytes(&[image, "path"]), bytes(&[image])) {
+        (None, None, None) => Err(present(meta)),
+        (None, None, Some(column)) if is_text(&meta.file_metadata().schema_descr().column(column)) => {
+            Ok((None, Some(column)))
+        }
+        (None, None, plain) => Ok((plain, None)),
+        (held, paths, _) => Ok((held, paths)),
+    }
+}
+
+fn label_column(meta: &ParquetMetaData, label: &str) -> Result<usize, String> {
+    let kinds = [Physical::INT32, Physical::INT64, Physical::BYTE_ARRAY];
+    find(meta, &[label], &kinds).ok_or_else(|| {
+        format!(
+            "no column `{label}` of numbers or names; it has {}. Name the right one, or write `label: null` for \
+             unlabelled images",
+            present(meta)
+        )
+    })
+}
+
+fn is_text(column: &ColumnDescriptor) -> bool {
+    column.converted_type() == ConvertedType::UTF8
+        || matches!(column.logical_type_ref(), Some(LogicalType::String))
+}
+
+/// The number of the unrepeated column with this path and one of these types.
+fn find(meta: &ParquetMetaData, path: &[&str], kinds: &[Physical]) -> Option<usize> {
+    meta.file_metadata().schema_descr().columns().iter().position(|column| {
+        column.path().parts() == path
+            && column.max_rep_level() == 0
+            && kinds.contains(&column.physical_type())
+    })
+}
+
+/// The columns that there are, for a message.
+fn present(meta: &ParquetMetaData) -> String {
+    let columns = meta.file_metadata().schema_descr().columns().iter();
+    let names = columns.map(|c| format!("`{}` ({})", excerpt(&c.path().string()), c.physical_type()));
+    names.collect::<Vec<_>>().join(", ")
+}
+
+/// The next `rows` values of an unrepeated column, None for null.
+fn read<T: DataType>(column: &mut ColumnReaderImpl<T>, rows: usize) -> ParquetResult<Vec<Option<T::T>>> {
+    let mut levels = Vec::new();
+    let mut values = Vec::new();
+    let (records, found, _) = column.read_records(rows, Some(&mut levels), None, &mut values)?;
+    if records != rows {
+        return Err(ParquetError::General(format!("{records} rows where {rows} were announced")));
+    }
+    if found == rows {
+        return Ok(values.into_iter().map(Some).collect());
+    }
+    let present = levels.iter().copied().max().filter(|_| found > 0);
+    let mut values = values.into_iter();
+    Ok(levels.into_iter().map(|level| if Some(level) == present { values.next() } else { None }).collect())
+}
