@@ -174,6 +174,53 @@ fn an_unknown_data_set_exits_with_2_and_names_the_nearest() {
 }
 
 #[test]
+fn a_folder_or_a_list_is_verified_as_it_lies() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name).display().to_string();
+    for (folder, value) in [("train/cat", 10), ("train/dog", 200), ("val/dog", 90)] {
+        fs::create_dir_all(at(folder)).unwrap();
+        image::RgbImage::from_pixel(4, 4, image::Rgb([value, 2, 3]))
+            .save(at(&format!("{folder}/0.png")))
+            .unwrap();
+    }
+    let split = says(&["data", "verify", &at("")]);
+    assert!(split.contains("train: 2 images, 0 unreadable") && split.contains("val: 1 images"), "{split}");
+    let one = says(&["data", "verify", &at("train")]);
+    assert!(one.contains("train: 2 images") && one.contains("2 classes") && !one.contains("val:"), "{one}");
+    fs::write(at("list.csv"), "\u{feff}train/cat/0.png,cat\r\ntrain/dog/0.png,dog\r\n").unwrap();
+    let list = says(&["data", "verify", &at("list.csv")]);
+    assert!(list.contains("train: 2 images, 0 unreadable") && list.contains("2 classes"), "{list}");
+    let yaml =
+        SPEC.replace("scenes: { train: 64, val: 16 }", &format!("list: {{ train: {} }}", at("list.csv")));
+    let verified = says(&["data", "verify", &spec(dir.path(), &yaml)]);
+    assert!(verified.contains("train: 2 images, 0 unreadable"), "{verified}");
+    fs::create_dir(at("Annotations")).unwrap();
+    let (code, message) = fails(&["data", "verify", &at("")]);
+    assert!(code == 1 && message.contains("a PASCAL VOC devkit"), "{message}");
+    let (code, message) = fails(&["data", "verify", &at("gone")]);
+    assert!(code == 2 && message.contains("gone: not found"), "{message}");
+}
+
+#[test]
+fn labels_are_a_fault_only_where_a_stage_asks_for_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name).display().to_string();
+    for folder in ["train/2021", "train/2022", "val/holiday"] {
+        fs::create_dir_all(at(folder)).unwrap();
+        image::RgbImage::from_pixel(4, 4, image::Rgb([9, 2, 3]))
+            .save(at(&format!("{folder}/0.png")))
+            .unwrap();
+    }
+    let source = format!("folder: {{ train: {}, val: {} }}", at("train"), at("val"));
+    let pretext = SPEC.replace("scenes: { train: 64, val: 16 }", &source);
+    let verified = says(&["data", "verify", &spec(dir.path(), &pretext)]);
+    assert!(verified.contains("unlabelled: class `holiday`"), "{verified}");
+    let supervised = pretext.replace("pretext:\n      task: colorization", "supervised:");
+    let output = hueristic(&["data", "verify", &spec(dir.path(), &supervised)]);
+    assert_eq!((output.status.code(), text(&output.stdout)), (Some(1), verified));
+}
+
+#[test]
 fn the_layer_table_counts_what_the_paper_counts() {
     let pretext = says(&["model", "alexnet"]);
     assert!(pretext.contains("58,127,353"), "{pretext}");

@@ -6,6 +6,8 @@ use crate::{
     data::{
         annotated_source::AnnotatedSource,
         catalog,
+        error::DataError,
+        parquet,
         source::{self, DataSpec, Locations, SourceSpec, Split},
         voc::{VocSource, verify::VocReport},
     },
@@ -21,17 +23,27 @@ use crate::{
 };
 use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
-use std::path::{Path, PathBuf};
+use std::{
+    ffi::OsStr,
+    path::{Path, PathBuf},
+};
+
+/// How lists and tables end.
+const LISTS: &[&str] = &["txt", "csv", "tsv", "lst"];
+const TABLES: &[&str] = &["parquet"];
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Data {
-    /// Decode every image of a catalogue entry, a PASCAL VOC devkit, or the data sets of a spec, and name every fault
+    /// Decode every image of a catalogue entry, a folder, a list, a table, a PASCAL VOC devkit, or the data sets of a spec, and
+    /// name every fault
     #[command(after_help = "Example:\n  hueristic data verify cifar10 --data ~/data\n  \
                             hueristic data verify experiments/tiny/quickstart.yaml\n  \
-                            hueristic data verify ~/data/VOCdevkit/VOC2007")]
+                            hueristic data verify ~/data/VOCdevkit/VOC2007\n  \
+                            hueristic data verify ~/photos")]
     Verify {
-        /// A name in the catalogue (configs/datasets.yaml), a devkit's folder, or a spec (a YAML file)
-        #[arg(value_name = "NAME|DEVKIT|SPEC")]
+        /// A name in the catalogue (configs/datasets.yaml), a folder of pictures (with `train` and `val` in it: both), a
+        /// devkit's folder, a list (.txt, .csv, .tsv), a table (.parquet), or a spec (a YAML file)
+        #[arg(value_name = "NAME|FOLDER|FILE")]
         what: String,
         #[command(flatten)]
         place: Place,
@@ -70,9 +82,9 @@ fn verify(what: &str, at: &Locations) -> Result<Done> {
         return Ok(Done { exit: u8::from(!report.is_sound()), ..Done::ok(report.to_string()) });
     }
     let mut done = Done::ok("");
-    for spec in data_specs(what)? {
-        let report = catalog::verify(&spec, at)?;
-        if !report.is_sound() {
+    for Wanted { data, labels } in wanted(what)? {
+        let report = catalog::verify(&data, at)?;
+        if !report.is_sound() || (labels && !report.has_sound_labels()) {
             done.exit = 1;
         }
         done.text += &format!("{report}\n");
@@ -108,13 +120,28 @@ fn devkits_of_spec(what: &str, at: &Locations) -> Result<Vec<VocReport>> {
 
 fn is_spec(what: &str) -> bool {
     let path = Path::new(what);
-    path.is_file() || path.extension().is_some_and(|e| e == "yaml" || e == "yml")
+    ends_in(path, &["yaml", "yml"]) || (path.is_file() && !ends_in(path, LISTS) && !ends_in(path, TABLES))
 }
 
-/// What there is in the devkit that `what` names: an annotated entry of the catalogue, or a folder.
+fn ends_in(path: &Path, endings: &[&str]) -> bool {
+    path.extension()
+        .and_then(OsStr::to_str)
+        .is_some_and(|own| endings.contains(&own.to_ascii_lowercase().as_str()))
+}
+
+/// What there is in the devkit that `what` names: an annotated entry of the catalogue, or a folder with a devkit's parts.
 fn devkit(what: &str, at: &Locations) -> Result<Option<VocReport>> {
-    if Path::new(what).is_dir() {
-        return Ok(Some(VocReport::of_devkit(Path::new(what))?));
+    let dir = Path::new(what);
+    if dir.is_dir() {
+        let parts = ["ImageSets", "Annotations", "JPEGImages"];
+        return match VocReport::of_devkit(dir) {
+            Err(DataError::Missing { path, .. })
+                if path == dir && parts.iter().all(|part| !dir.join(part).exists()) =>
+            {
+                Ok(None)
+            }
+            report => Ok(Some(report?)),
+        };
     }
     if catalog::entry(what).is_ok_and(|entry| entry.is_annotated()) {
         return Ok(Some(VocReport::of_source(&catalog::annotated(what, at)?)?));
@@ -122,22 +149,64 @@ fn devkit(what: &str, at: &Locations) -> Result<Option<VocReport>> {
     Ok(None)
 }
 
-/// The data that `what` names: a spec file's, each once, or a catalogue entry.
-fn data_specs(what: &str) -> Result<Vec<DataSpec>> {
+/// A data set to look at.
+struct Wanted {
+    data: DataSpec,
+    /// Whether its labels will be asked for.
+    labels: bool,
+}
+
+impl Wanted {
+    /// The crop plays no part: images are looked at as they are stored.
+    fn of(source: SourceSpec, labels: bool) -> Self {
+        Self { data: DataSpec::new(source, Count::of(1)), labels }
+    }
+}
+
+/// The data that `what` names: a spec's, each once; a folder, list or table; a catalogue entry.
+fn wanted(what: &str) -> Result<Vec<Wanted>> {
     let path = Path::new(what);
     if is_spec(what) {
-        let experiment = Experiment::load(path, &[])?.resolve();
-        let mut specs: Vec<DataSpec> = vec![];
-        for spec in experiment.stages.iter().filter_map(|(_, stage)| stage.data()) {
-            if specs.iter().all(|s| s.source != spec.source) {
-                specs.push(spec.clone());
-            }
-        }
-        return Ok(specs);
+        return of_spec(path);
     }
-    catalog::entry(what).map_err(|e| Usage(e.to_string()))?;
-    // The crop plays no part: images are looked at as they are stored.
-    Ok(vec![DataSpec::new(SourceSpec::Catalog(what.into()), Count::of(1))])
+    if let Some(source) = lying_at(path)? {
+        return Ok(vec![Wanted::of(source, false)]);
+    }
+    let absent = "not found; expected a folder, a list, a table, a spec, or a name in the catalogue";
+    let usage =
+        |e: DataError| Usage(if what.contains('/') { format!("{what}: {absent}") } else { e.to_string() });
+    catalog::entry(what).map_err(usage)?;
+    Ok(vec![Wanted::of(SourceSpec::Catalog(what.into()), true)])
+}
+
+fn of_spec(path: &Path) -> Result<Vec<Wanted>> {
+    let experiment = Experiment::load(path, &[])?.resolve();
+    let mut all: Vec<Wanted> = vec![];
+    for (stage, data) in experiment.stages.iter().filter_map(|(_, stage)| Some((stage, stage.data()?))) {
+        match all.iter_mut().find(|known| known.data.source == data.source) {
+            Some(known) => known.labels |= stage.needs_labels(),
+            None => all.push(Wanted { data: data.clone(), labels: stage.needs_labels() }),
+        }
+    }
+    Ok(all)
+}
+
+/// The source that a folder or a file of pictures is; None where nothing lies there.
+fn lying_at(path: &Path) -> Result<Option<SourceSpec>> {
+    let part = |name: &str| Some(path.join(name)).filter(|part| part.is_dir());
+    Ok(Some(match (part("train"), part("val")) {
+        (Some(train), Some(val)) => SourceSpec::Folder { train, val: Some(val) },
+        _ if path.join("data_batch_1.bin").is_file() => SourceSpec::CifarBinary { dir: path.into() },
+        _ if path.is_dir() => SourceSpec::Folder { train: path.into(), val: None },
+        _ if path.is_file() && ends_in(path, LISTS) => {
+            SourceSpec::List { train: path.into(), val: None, root: None }
+        }
+        _ if path.is_file() && ends_in(path, TABLES) => {
+            let (image, label) = parquet::usual_columns(path)?;
+            SourceSpec::Parquet { train: vec![path.into()], val: vec![], image, label }
+        }
+        _ => return Ok(None),
+    }))
 }
 
 fn prior(path: &Path, out: &Path, at: &Locations) -> Result<Done> {
