@@ -1,19 +1,17 @@
 //! Bytes to 8-bit RGB: JPEG, PNG, WebP, BMP and TIFF, told apart by content, never by file name.
 //!
 //! Grey is repeated over the three channels, CMYK is converted without a colour profile, 16-bit and float samples
-//! are rounded to 8 bits, transparency is composited over white (what a page or a viewer shows), and an EXIF
-//! orientation is applied, so that width and height are those a person sees. Embedded colour profiles and PNG
-//! gamma are ignored: every image counts as sRGB.
+//! are rounded to 8 bits, transparency is composited over white (what a page or a viewer shows). [`decode`] applies an
+//! EXIF orientation, so that width and height are those a person sees; [`stored`] does not, since annotations belong
+//! to the stored pixels. Embedded color profiles and PNG gamma are ignored: every image counts as sRGB.
 //!
 //! What cannot be decoded is an error, never a panic and never half a picture: a JPEG that ends before its
 //! end-of-image marker is refused, although its decoder would fill the rest with grey.
 
 use super::source::RgbImage;
+use crate::guarded;
 use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits, RgbaImage, metadata::Orientation};
-use std::{
-    io::Cursor,
-    panic::{AssertUnwindSafe, catch_unwind},
-};
+use std::io::Cursor;
 
 /// The most memory that one decoded image may take, against decompression bombs: 178 megapixels of 8-bit RGB.
 pub const MAX_BYTES: usize = 512 << 20;
@@ -35,15 +33,34 @@ impl From<image::ImageError> for Undecodable {
     }
 }
 
-/// Decodes a whole image file held in memory.
+/// Decodes a whole image file held in memory, turned as its EXIF orientation says: for photographs.
 ///
-/// Errors: empty or truncated data, content that is none of the five formats (whatever the file is called), an
-/// image whose decoded form would exceed 512 MiB.
+/// # Errors
+/// Empty or truncated data, content that is none of the five formats (whatever the file is called), an image whose
+/// decoded form would exceed 512 MiB.
 pub fn decode(bytes: &[u8]) -> Result<RgbImage, Undecodable> {
+    read(bytes, Orient::Upright)
+}
+
+/// Like [`decode`], but without turning: for pictures whose annotations (boxes, masks) are in stored pixels.
+///
+/// # Errors
+/// As [`decode`].
+pub fn stored(bytes: &[u8]) -> Result<RgbImage, Undecodable> {
+    read(bytes, Orient::AsStored)
+}
+
+/// What becomes of an EXIF orientation.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Orient {
+    Upright,
+    AsStored,
+}
+
+/// A decoder that panics on a malformed file must cost one image, not the run.
+fn read(bytes: &[u8], orient: Orient) -> Result<RgbImage, Undecodable> {
     let format = format_of(bytes)?;
-    // A decoder that panics on a malformed file must cost one image, not the run.
-    catch_unwind(AssertUnwindSafe(|| decode_as(format, bytes)))
-        .unwrap_or_else(|_| Err(Undecodable::new("malformed: the decoder gave up on it")))
+    guarded::call(|| decode_as(format, bytes, orient)).unwrap_or_else(|e| Err(Undecodable(e.to_string())))
 }
 
 fn format_of(bytes: &[u8]) -> Result<ImageFormat, Undecodable> {
@@ -65,14 +82,14 @@ fn format_of(bytes: &[u8]) -> Result<ImageFormat, Undecodable> {
     }
 }
 
-fn decode_as(format: ImageFormat, bytes: &[u8]) -> Result<RgbImage, Undecodable> {
-    let mut may_turn = true;
+fn decode_as(format: ImageFormat, bytes: &[u8], orient: Orient) -> Result<RgbImage, Undecodable> {
+    let mut may_turn = orient == Orient::Upright;
     if format == ImageFormat::Jpeg {
         let outline = JpegOutline::of(bytes);
         if !outline.complete {
             return Err(Undecodable::new("truncated: the JPEG ends before its end-of-image marker"));
         }
-        may_turn = outline.exif;
+        may_turn &= outline.exif;
     }
     let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
     let mut limits = Limits::default();
