@@ -10,6 +10,7 @@ mod array;
 mod element;
 
 use super::error::DataError;
+use crate::{guarded, text::excerpt};
 use element::{Budget, Element, Elements, Kind, Order};
 use flate2::read::ZlibDecoder;
 use std::{collections::BTreeMap, fs, io::Read, path::Path};
@@ -56,7 +57,7 @@ pub fn read(path: &Path) -> Result<BTreeMap<String, Value>, DataError> {
     }
     let (variables, passed_over) = parse(&fs::read(path).map_err(io)?).map_err(table)?;
     for (name, reason) in passed_over {
-        tracing::warn!("{}: variable `{name}` is passed over: {reason}", path.display());
+        tracing::warn!("{}: variable `{}` is passed over: {reason}", path.display(), excerpt(&name));
     }
     Ok(variables)
 }
@@ -123,7 +124,8 @@ fn order_of(bytes: &[u8]) -> Result<Order, String> {
 /// Unfolds one compressed element, as far as `allowed` goes.
 fn inflate(data: &[u8], allowed: &mut u64) -> Result<Vec<u8>, String> {
     let mut plain = vec![];
-    let read = ZlibDecoder::new(data).take(*allowed + 1).read_to_end(&mut plain);
+    let read = guarded::call(|| ZlibDecoder::new(data).take(*allowed + 1).read_to_end(&mut plain));
+    let read = read.map_err(|e| e.to_string()).and_then(|read| read.map_err(|e| e.to_string()));
     read.map_err(|e| format!("a compressed variable cannot be unfolded: {e}; the file is damaged"))?;
     *allowed = allowed.checked_sub(plain.len() as u64).ok_or("unfolds to more than 2 GiB")?;
     Ok(plain)

@@ -4,6 +4,7 @@ use super::{
     Value,
     element::{Budget, Element, Elements, Kind},
 };
+use crate::text::excerpt;
 use std::collections::BTreeMap;
 
 /// How deep cells and structs may stand in one another.
@@ -46,7 +47,7 @@ pub(super) fn read(matrix: &Element, budget: &mut Budget, depth: usize) -> Resul
 }
 
 fn named(name: &str, fault: &str) -> String {
-    if name.is_empty() { fault.to_owned() } else { format!("variable `{name}`: {fault}") }
+    if name.is_empty() { fault.to_owned() } else { format!("variable `{}`: {fault}", excerpt(name)) }
 }
 
 fn unread(what: &str) -> String {
@@ -60,9 +61,15 @@ fn dims(element: &Element, budget: &mut Budget) -> Result<Vec<usize>, String> {
     let negative = numbers.iter().any(|&n| n < 0.0);
     let product = dims.iter().try_fold(1usize, |product, &n| product.checked_mul(n));
     if dims.len() < 2 || negative || product.is_none() {
-        return Err(format!("an array of dimensions {numbers:?}; the file is damaged"));
+        return Err(format!("an array of {}; the file is damaged", sides(&numbers)));
     }
     Ok(dims)
+}
+
+/// For a message.
+fn sides(dims: &[impl ToString]) -> String {
+    let sides: Vec<String> = dims.iter().map(ToString::to_string).collect();
+    format!("the dimensions {}", excerpt(&sides.join(" × ")))
 }
 
 fn text(element: &Element, budget: &mut Budget) -> Result<String, String> {
@@ -92,7 +99,7 @@ fn items(
 fn numeric(dims: Vec<usize>, parts: &mut Elements, budget: &mut Budget) -> Result<Value, String> {
     let values = parts.required("an array's data")?.numbers(budget)?;
     if values.len() != dims.iter().product::<usize>() {
-        return Err(format!("{} numbers in an array of {dims:?}; the file is damaged", values.len()));
+        return Err(format!("{} numbers in an array of {}; the file is damaged", values.len(), sides(&dims)));
     }
     Ok(Value::Numeric { dims, values })
 }
@@ -105,7 +112,11 @@ fn characters(dims: &[usize], parts: &mut Elements, budget: &mut Budget) -> Resu
         return Ok(Value::Text(columns.into_iter().collect()));
     }
     if columns.len() != dims.iter().product::<usize>() {
-        return Err(format!("{} characters in a text of {dims:?}; the file is damaged", columns.len()));
+        return Err(format!(
+            "{} characters in a text of {}; the file is damaged",
+            columns.len(),
+            sides(dims)
+        ));
     }
     // No text, however many rows: they must not become as many empty lines.
     let rows = rows.min(columns.len());

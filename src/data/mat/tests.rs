@@ -88,6 +88,19 @@ fn absurd_sizes_are_refused_without_reserving_them() {
 }
 
 #[test]
+fn refusals_quote_no_more_than_a_line() {
+    let name = "n".repeat(100_000);
+    for file in [
+        file(&[matrix(6, &[-1; 10_000], "a", &[])]),
+        file(&[matrix(6, &[1; 10_000], "a", &[element(2, &[])])]),
+        file(&[matrix(6, &[2, 2], &name, &[element(2, &[1])])]),
+    ] {
+        let refusal = refusal(&file);
+        assert!(refusal.chars().count() < 500, "{} characters", refusal.chars().count());
+    }
+}
+
+#[test]
 fn many_empty_arrays_from_few_bytes_are_refused() {
     let items = element(14, &[]).repeat(1000);
     let plain = matrix(1, &[1000, 1], "a", &[items]);

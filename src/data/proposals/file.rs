@@ -3,7 +3,7 @@
 //! format's version, the identifiers, and how the boxes were made. Equal proposals give equal bytes.
 
 use super::Proposals;
-use crate::{boxes::Rect, data::error::DataError, whole_file};
+use crate::{boxes::Rect, data::error::DataError, text::excerpt, whole_file};
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use serde::{Deserialize, Serialize};
 use std::{collections::HashMap, fs, path::Path};
@@ -67,17 +67,17 @@ impl Proposals {
 }
 
 fn parse(bytes: &[u8]) -> Result<Proposals, String> {
-    let (_, metadata) = SafeTensors::read_metadata(bytes).map_err(|e| e.to_string())?;
+    let (_, metadata) = SafeTensors::read_metadata(bytes).map_err(why)?;
     let entry = metadata.metadata().as_ref().and_then(|entries| entries.get(ENTRY));
     let header = entry.ok_or_else(|| format!("its metadata has no entry `{ENTRY}`"))?;
-    let header: Header = serde_json::from_str(header).map_err(|e| e.to_string())?;
+    let header: Header = serde_json::from_str(header).map_err(why)?;
     if header.version != VERSION {
         return Err(format!("version {} is not {VERSION}", header.version));
     }
-    let file = SafeTensors::deserialize(bytes).map_err(|e| e.to_string())?;
+    let file = SafeTensors::deserialize(bytes).map_err(why)?;
     let boxes = tensor(&file, "boxes", Dtype::F32)?;
     let offsets = tensor(&file, "offsets", Dtype::U64)?;
-    let &[count, 4] = boxes.shape() else { return Err(format!("`boxes` of shape {:?}", boxes.shape())) };
+    let &[count, 4] = boxes.shape() else { return Err("`boxes` has not four columns".into()) };
     let (coordinates, _) = boxes.data().as_chunks::<4>();
     let (coordinates, _) = coordinates.as_chunks::<4>();
     let rects: Vec<Rect> = coordinates.iter().map(|b| b.map(f32::from_le_bytes)).map(rect).collect();
@@ -88,10 +88,17 @@ fn parse(bytes: &[u8]) -> Result<Proposals, String> {
         return Err(format!("{} offsets for {} pictures of {count} boxes", offsets.len(), header.ids.len()));
     }
     let pictures = header.ids.into_iter().zip(offsets.windows(2)).map(|(id, range)| {
-        let boxes = rects.get(range[0]..range[1]).ok_or_else(|| format!("offsets go astray at `{id}`"))?;
+        let boxes = rects
+            .get(range[0]..range[1])
+            .ok_or_else(|| format!("offsets go astray at `{}`", excerpt(&id)))?;
         Ok((id, boxes.to_vec()))
     });
     Proposals::new(pictures.collect::<Result<_, String>>()?)
+}
+
+/// The reader's words, which may quote the file.
+fn why(error: impl std::fmt::Display) -> String {
+    excerpt(&error.to_string())
 }
 
 fn rect([x1, y1, x2, y2]: [f32; 4]) -> Rect {
@@ -99,9 +106,9 @@ fn rect([x1, y1, x2, y2]: [f32; 4]) -> Rect {
 }
 
 fn tensor<'a>(file: &SafeTensors<'a>, name: &str, dtype: Dtype) -> Result<TensorView<'a>, String> {
-    let tensor = file.tensor(name).map_err(|e| e.to_string())?;
+    let tensor = file.tensor(name).map_err(why)?;
     if tensor.dtype() != dtype {
-        return Err(format!("`{name}` is {:?}, not {dtype:?}", tensor.dtype()));
+        return Err(format!("`{name}` is {}, not {dtype}", tensor.dtype()));
     }
     Ok(tensor)
 }

@@ -2,13 +2,14 @@
 //! for each picture, in the order of the image set. The columns are y1 x1 y2 x2, counted from 1: read as x1 y1 x2 y2 they
 //! are boxes, too, but the wrong ones, so that boxes outside of their picture are refused when a set is at hand.
 
-use super::Proposals;
+use super::{Proposals, corners};
 use crate::{
     boxes::Rect,
     data::{
         error::DataError,
         mat::{self, Value},
     },
+    text::excerpt,
 };
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, path::Path};
@@ -37,7 +38,7 @@ pub fn read(path: &Path, columns: Columns, ids: &[String]) -> Result<Proposals, 
 fn parse(variables: &BTreeMap<String, Value>, columns: Columns, ids: &[String]) -> Result<Proposals, String> {
     let boxes = variables.get("boxes").ok_or_else(|| {
         let names: Vec<&str> = variables.keys().map(String::as_str).collect();
-        format!("has no variable `boxes`, but {names:?}; give a file of proposals")
+        format!("has no variable `boxes`, but {}; give a file of proposals", excerpt(&names.join(", ")))
     })?;
     let matrices: &[Value] = match (boxes, columns) {
         (Value::Cell { items, .. }, Columns::YxyxFromOne) => items,
@@ -78,9 +79,10 @@ fn compare_names(variables: &BTreeMap<String, Value>, ids: &[String]) -> Result<
         {
             let (name, id) = (&names[at], &ids[at]);
             return Err(format!(
-                "picture {} is `{name}` by its variable `{variable}`, but `{id}` in the set; give the file of this very \
-                 image set",
-                at + 1
+                "picture {} is `{}` by its variable `{}`, but `{id}` in the set; give the file of this very image set",
+                at + 1,
+                excerpt(name),
+                excerpt(variable)
             ));
         }
     }
@@ -93,7 +95,8 @@ fn rects(matrix: &Value, columns: Columns) -> Result<Vec<Rect>, String> {
         return Ok(vec![]);
     }
     let &[rows, 4] = dims.as_slice() else {
-        return Err(format!("its boxes are a matrix of {dims:?}, not of 4 columns"));
+        let dims = excerpt(&dims.iter().map(usize::to_string).collect::<Vec<_>>().join(" × "));
+        return Err(format!("its boxes are a matrix of {dims}, not of 4 columns"));
     };
     let column = |c: usize| &values[c * rows..(c + 1) * rows];
     let ([x1, y1, x2, y2], first) = match columns {
@@ -104,9 +107,10 @@ fn rects(matrix: &Value, columns: Columns) -> Result<Vec<Rect>, String> {
     let rect = |i: usize| Rect::new(corner(x1[i]), corner(y1[i]), corner(x2[i]), corner(y2[i]));
     let rects: Vec<Rect> = (0..rows).map(rect).collect();
     match rects.iter().find(|b| b.x1 < 0.0 || b.y1 < 0.0) {
-        Some(wrong) => {
-            Err(format!("{wrong:?} begins before the picture; are the columns others (`columns:`)?"))
-        }
+        Some(wrong) => Err(format!(
+            "the box {} begins before the picture; are the columns others (`columns:`)?",
+            corners(wrong)
+        )),
         None => Ok(rects),
     }
 }

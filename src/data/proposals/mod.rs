@@ -11,7 +11,7 @@ pub mod search; // a set searched on all cores
 pub mod selective_search;
 pub mod spec; // how a spec names proposals, and where they come from then
 
-use crate::boxes::Rect;
+use crate::{boxes::Rect, text::excerpt};
 use std::collections::HashMap;
 
 /// Boxes by picture, the most promising first, on the pictures as stored.
@@ -31,10 +31,11 @@ impl Proposals {
         let mut place = HashMap::new();
         for (index, (id, boxes)) in pictures.iter().enumerate() {
             if place.insert(id.clone(), index).is_some() {
-                return Err(format!("picture `{id}` is there twice"));
+                return Err(format!("picture `{}` is there twice", excerpt(id)));
             }
             if let Some(wrong) = boxes.iter().find(|b| !(b.x1 <= b.x2 && b.y1 <= b.y2 && is_finite(b))) {
-                return Err(format!("picture `{id}` has a box that is none: {wrong:?}"));
+                let id = excerpt(id);
+                return Err(format!("picture `{id}` has a box that is none: {}", corners(wrong)));
             }
         }
         let (ids, boxes) = pictures.into_iter().unzip();
@@ -69,6 +70,11 @@ impl Proposals {
     pub fn without_boxes(&self) -> Vec<&str> {
         self.iter().filter(|(_, boxes)| boxes.is_empty()).map(|(id, _)| id).collect()
     }
+}
+
+/// A box for a message: x1 y1 x2 y2 from 0.
+fn corners(b: &Rect) -> String {
+    format!("{} {} {} {} (x1 y1 x2 y2, from 0)", b.x1, b.y1, b.x2, b.y2)
 }
 
 fn is_finite(b: &Rect) -> bool {
