@@ -20,7 +20,7 @@ impl Spread {
     pub fn of(pairs: impl Iterator<Item = (usize, Rect, Rect)>, classes: usize) -> Option<Self> {
         let (mut sums, mut all) = (vec![[(0.0f64, 0.0f64); 4]; classes], 0);
         let mut counts = vec![0usize; classes];
-        for (class, bounds, object) in pairs {
+        for (class, bounds, object) in pairs.filter(|(.., object)| has_size(object)) {
             for (sum, offset) in sums[class].iter_mut().zip(bounds.encode(&object)) {
                 sum.0 += f64::from(offset);
                 sum.1 += f64::from(offset).powi(2);
@@ -48,7 +48,9 @@ impl Spread {
         let width = dims[1];
         let (mut targets, mut weights) = (vec![0f32; dims[0] * width], vec![0f32; dims[0] * width]);
         for (row, example) in examples.iter().enumerate() {
-            let Some((class, object)) = example.object else { continue };
+            let Some((class, object)) = example.object.filter(|(_, object)| has_size(object)) else {
+                continue;
+            };
             let offsets = example.roi.bounds.encode(&object);
             let start = row * width + 4 * (class + 1);
             for (i, (offset, (mean, deviation))) in offsets.into_iter().zip(self.classes[class]).enumerate() {
@@ -64,6 +66,11 @@ impl Spread {
         let spread = &self.classes[class];
         std::array::from_fn(|i| given[i] * spread[i].1 + spread[i].0)
     }
+}
+
+/// Sizes are differences of coordinates here: that of a single line of pixels is 0, and its logarithm would drown all others.
+fn has_size(object: &Rect) -> bool {
+    object.x2 > object.x1 && object.y2 > object.y1
 }
 
 #[cfg(test)]
@@ -93,6 +100,21 @@ mod tests {
         assert!(weights.iter().all(|row| row[..8] == [0.0; 8] && row[8..] == [1.0; 4]));
         let back = BOX.decode(spread.undone(1, &targets[1][8..]));
         assert!((back.x2 - objects[1].x2).abs() < 1e-3 && (back.y1 - objects[1].y1).abs() < 1e-3, "{back:?}");
+        Ok(())
+    }
+
+    #[test]
+    fn objects_of_one_line_of_pixels_are_found_but_not_regressed() -> Result<()> {
+        let (line, other) = (Rect::new(10., 10., 10., 49.), Rect::new(11., 12., 29., 44.));
+        let all = Spread::of([(0, BOX, line), (0, BOX, other)].into_iter(), 1).expect("one box");
+        let alone = Spread::of([(0, BOX, other)].into_iter(), 1).expect("one box");
+        assert_eq!(all.undone(0, &[1.0; 4]), alone.undone(0, &[1.0; 4]));
+        let example = Example { roi: Roi { image: 0, bounds: BOX }, object: Some((0, line)) };
+        let (targets, weights) = all.targets(&[example], &[1, 8], &Device::Cpu)?;
+        assert_eq!(
+            (targets.to_vec2::<f32>()?, weights.to_vec2::<f32>()?),
+            (vec![vec![0.; 8]], vec![vec![0.; 8]])
+        );
         Ok(())
     }
 
