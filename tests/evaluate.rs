@@ -141,6 +141,19 @@ fn faults_of_sets_and_annotations_are_named() {
 }
 
 #[test]
+fn sets_name_no_files_elsewhere() {
+    let desk = Desk::new();
+    for id in ["../annotations/one", "/one", "a\\one"] {
+        desk.write("set.txt", &format!("two\n{id}\n"));
+        let fault = desk.fault();
+        assert!(
+            fault.contains("set.txt:2: ") && fault.contains(&format!("`{id}` is no identifier")),
+            "{fault}"
+        );
+    }
+}
+
+#[test]
 fn the_verb_prints_a_table_and_writes_json() {
     let desk = Desk::new();
     let json = desk.path("scores.json");

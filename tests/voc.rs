@@ -223,8 +223,8 @@ fn missing_and_wrong_lists_say_what_was_looked_for() {
     assert!(with("empty").0.contains("holds no images"));
     toy.write("ImageSets/Main/twice.txt", "a\nb\na\n");
     assert!(with("twice").0.contains("twice.txt:3: `a` is listed twice"));
-    toy.write("ImageSets/Main/pairs.txt", "a 1\n");
-    assert!(with("pairs").0.contains("pairs.txt:1: more than an identifier"));
+    toy.write("ImageSets/Main/words.txt", "a\nmy picture\n");
+    assert!(with("words").0.contains("words.txt:2: more than an identifier"));
     let nowhere = VocSource { devkit: "no/such/folder".into(), ..toy.source() };
     let fault =
         opened(&AnnotatedSpec::new(AnnotatedSource::Voc(nowhere)), Split::Train, Lists::Main).err().unwrap();
@@ -292,6 +292,18 @@ fn a_picture_of_another_size_than_its_annotation_is_refused_when_it_is_read() {
     image::RgbImage::new(41, 30).save(path).unwrap();
     let fault = toy.open(Lists::Main).image(1).unwrap_err().to_string();
     assert!(fault.contains("b.jpg: is 41×30, but its annotation says 40×30"), "{fault}");
+}
+
+/// Masks are written under the names of identifiers.
+#[test]
+fn identifiers_lead_nowhere_else() {
+    let toy = Toy::new();
+    for id in ["../b", "..", "/etc/b", "JPEGImages/b", "..\\b"] {
+        toy.write("ImageSets/Main/train.txt", &format!("a\n{id}\n"));
+        let fault = toy.refusal(Lists::Main);
+        assert!(fault.contains(&format!("train.txt:2: `{id}` is no identifier")), "{fault}");
+        assert!(VocReport::of_source(&toy.source()).unwrap_err().to_string().contains("is no identifier"));
+    }
 }
 
 #[test]

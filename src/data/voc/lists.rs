@@ -2,11 +2,14 @@
 //! (`Main/dog_train.txt`: 1 it does, −1 it does not, 0 difficult examples only).
 
 use super::{CLASSES, devkit::Devkit};
-use crate::data::{annotated::Presence, annotated_source::Lists, error::DataError, source::Split};
+use crate::{
+    data::{annotated::Presence, annotated_source::Lists, error::DataError, source::Split},
+    text::{self, excerpt},
+};
 use std::{
     collections::{HashMap, HashSet},
     fs,
-    path::{Path, PathBuf},
+    path::{Component, Path, PathBuf},
 };
 
 impl Lists {
@@ -35,27 +38,28 @@ pub fn file(devkit: &Devkit, lists: Lists, split: Split, name: &str) -> PathBuf 
     sbd.filter(|_| lists == Lists::Segmentation && split == Split::Train).unwrap_or(own)
 }
 
-/// The identifiers in a list, in its order.
+/// The identifiers in a list, in its order. A list of one class, with its labels in a second column, is read as one of
+/// pictures.
 ///
 /// # Errors
-/// No such file (the message says which lists there are), an empty one, a line of several words, an identifier twice.
+/// No such file (the message says which lists there are), an empty one, a line of several words, what is no identifier, an
+/// identifier twice.
 pub fn read(list: &Path) -> Result<Vec<String>, DataError> {
     if !list.is_file() {
         let expected = format!("a text file with one image identifier a line{}", others(list));
         return Err(DataError::Missing { path: list.into(), expected });
     }
-    let fault = |line: usize, reason: String| DataError::List { path: list.into(), line, reason };
     let mut ids: Vec<String> = vec![];
     let mut seen = HashSet::new();
-    for (number, words) in words(list)? {
-        let [id] = &words[..] else {
-            let reason = "more than an identifier; a list has one word a line".into();
-            return Err(fault(number, reason));
-        };
-        if !seen.insert(id.clone()) {
-            return Err(fault(number, format!("`{id}` is listed twice; remove one of the lines")));
-        }
-        ids.push(id.clone());
+    let lines = words(list)?;
+    if lines.iter().any(|(_, words)| words.len() > 1) {
+        tracing::warn!("{}: its labels are not read; every picture that it lists counts", list.display());
+    }
+    for (line, words) in lines {
+        let id = identifier(&words)
+            .and_then(|id| if seen.insert(id.clone()) { Ok(id) } else { Err(twice(&id)) })
+            .map_err(|reason| DataError::List { path: list.into(), line, reason })?;
+        ids.push(id);
     }
     if ids.is_empty() {
         let expected = "one image identifier a line".into();
@@ -64,9 +68,41 @@ pub fn read(list: &Path) -> Result<Vec<String>, DataError> {
     Ok(ids)
 }
 
+/// The identifier of a line, which labels may follow.
+fn identifier(words: &[String]) -> Result<String, String> {
+    let Some((id, labels)) = words.split_first() else { return Err("no identifier".into()) };
+    if !labels.iter().all(|label| presence_of(label).is_some()) {
+        return Err(
+            "more than an identifier; a list has one word a line, which a label (1, -1 or 0) may follow"
+                .into(),
+        );
+    }
+    checked(id).map(String::from)
+}
+
+fn twice(id: &str) -> String {
+    format!("`{}` is listed twice; remove one of the lines", excerpt(id))
+}
+
+/// `id`, which names the files of a picture.
+///
+/// # Errors
+/// What is no name of a file: files would be read, and results written, elsewhere.
+pub fn checked(id: &str) -> Result<&str, String> {
+    let mut parts = Path::new(id).components();
+    let named = matches!((parts.next(), parts.next()), (Some(Component::Normal(name)), None) if name == id);
+    if named && !id.contains(['/', '\\', '\0']) {
+        return Ok(id);
+    }
+    Err(format!(
+        "`{}` is no identifier: it is the name of a picture's file, without folders and without ending",
+        excerpt(id)
+    ))
+}
+
 /// Lines that are not blank: number and words.
 fn words(file: &Path) -> Result<Vec<(usize, Vec<String>)>, DataError> {
-    let text = fs::read_to_string(file).map_err(|source| DataError::Io { path: file.into(), source })?;
+    let text = text::read(file).map_err(|source| DataError::Io { path: file.into(), source })?;
     let lines = text.lines().enumerate();
     let words =
         lines.map(|(i, line)| (i + 1, line.split_whitespace().map(str::to_owned).collect::<Vec<_>>()));
@@ -110,16 +146,36 @@ fn class_list(file: &Path) -> Result<Option<HashMap<String, Presence>>, DataErro
         return Ok(None);
     }
     let entry = |(line, words): (usize, Vec<String>)| {
-        let presence = match words.get(1).map(String::as_str) {
-            Some("1") => Presence::Present,
-            Some("-1") => Presence::Absent,
-            Some("0") => Presence::Ignored,
-            _ => {
-                let reason = "not an identifier and one of 1, -1 and 0".into();
-                return Err(DataError::List { path: file.into(), line, reason });
-            }
-        };
+        let presence = words.get(1).and_then(|label| presence_of(label)).ok_or_else(|| {
+            let reason = "not an identifier and one of 1, -1 and 0".into();
+            DataError::List { path: file.into(), line, reason }
+        })?;
         Ok((words.into_iter().next().unwrap_or_default(), presence))
     };
     words(file)?.into_iter().map(entry).collect::<Result<_, _>>().map(Some)
+}
+
+fn presence_of(label: &str) -> Option<Presence> {
+    match label {
+        "1" | "+1" => Some(Presence::Present),
+        "-1" => Some(Presence::Absent),
+        "0" => Some(Presence::Ignored),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn identifiers_are_names_of_files_in_their_folder() {
+        for id in ["2007_000027", "a..b", "..a", "a.b", "ä", "-1"] {
+            assert_eq!(checked(id), Ok(id));
+        }
+        for id in ["..", ".", "../a", "a/b", "/a", "a/", "./a", "a\\b", "..\\a", "C:\\a", "", "a\0"] {
+            let fault = checked(id).unwrap_err();
+            assert!(fault.contains("is no identifier"), "{fault}");
+        }
+    }
 }
