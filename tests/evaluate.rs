@@ -25,7 +25,7 @@ fn text(bytes: &[u8]) -> String {
 /// Two pictures: a cat and a dog on the first, a difficult cow on the second; the cat is found twice, the dog missed.
 struct Desk(tempfile::TempDir);
 
-const CAT: &str = "one 0.9 11 11 20 20\none 0.8 11 11 20 20\ntwo 0.1 20 20 11 11\n";
+const CAT: &str = "one 0.9 11 11 20 20\none 0.8 11 11 20 20\ntwo 0.1 20 20 21 21\n";
 
 impl Desk {
     fn new() -> Self {
@@ -93,7 +93,7 @@ fn empty_files_and_difficult_classes_have_a_defined_score() {
         let class = &scores.classes[i];
         (class.class.as_str(), class.objects, class.difficult, class.detections, class.average_precision)
     };
-    // the first detection finds the cat; the second and the box that is inside out come after it
+    // the first detection finds the cat; the second and one on another picture come after it
     assert_eq!(row(0), ("cat", 1, 0, 3, Some(1.0)));
     assert_eq!(row(1), ("cow", 0, 1, 1, None));
     assert_eq!(row(2), ("dog", 1, 0, 0, Some(0.0)));
@@ -109,6 +109,11 @@ fn faults_of_result_folders_are_named() {
         ("results/comp4_det_val_cat.txt", "", ["comp3_det_val_cat.txt and", "both results of class `cat`"]),
         ("results/comp3_det_val_train.txt", "three 0.5 1 1 2 2\n", ["train.txt:1: `three`", "set.txt"]),
         ("results/comp3_det_val_bus.txt", "one 0.5 1 1 2\n", ["bus.txt:1: 5 fields", "class `bus`"]),
+        (
+            "results/comp3_det_val_bus.txt",
+            "one 0.5 1 1 2 2\none 0.5 20 20 11 11\n",
+            ["bus.txt:2: ", "inside out: 20 20 11 11"],
+        ),
     ] {
         desk.write(file, text);
         let fault = desk.fault();
@@ -138,6 +143,18 @@ fn faults_of_sets_and_annotations_are_named() {
     desk.write("set.txt", "one\n");
     desk.write("annotations/one.xml", "<annotation>\n<size/>\n</annotation>");
     assert!(desk.fault().contains("one.xml:"), "{}", desk.fault());
+}
+
+#[test]
+fn marks_and_other_line_ends_are_no_part_of_a_name() {
+    let desk = Desk::new();
+    let expected = desk.files().evaluate().unwrap();
+    desk.write("set.txt", "\u{feff}one\r\ntwo -1\r\n");
+    desk.write("results/comp3_det_val_cat.txt", &format!("\u{feff}{}", CAT.replace('\n', "\r\n")));
+    assert_eq!(desk.files().evaluate().unwrap(), expected);
+    let utf16: Vec<u8> = "\u{feff}one\ntwo\n".encode_utf16().flat_map(u16::to_le_bytes).collect();
+    fs::write(desk.path("set.txt"), utf16).unwrap();
+    assert_eq!(desk.files().evaluate().unwrap(), expected);
 }
 
 #[test]

@@ -4,7 +4,11 @@
 //! Which pictures there are is the caller's: identifiers become indices, and indices identifiers, through functions.
 
 use super::detection::Detection;
-use crate::{boxes::Rect, whole_file};
+use crate::{
+    boxes::Rect,
+    text::{self, excerpt},
+    whole_file,
+};
 use std::{
     fmt::Write as _,
     io,
@@ -30,18 +34,35 @@ pub fn file_name(set: &str, class: &str) -> String {
 /// Reads one file; an empty one holds no detections. `index` knows the pictures' identifiers.
 ///
 /// # Errors
-/// A file that cannot be read; a line without six fields, with numbers that are none or not finite, or of a picture that
-/// `index` does not know.
+/// A file that cannot be read; a line without six fields, with numbers that are none or not finite, of a picture that
+/// `index` does not know, with a box that is inside out; boxes in shares of their pictures.
 pub fn read(path: &Path, index: impl Fn(&str) -> Option<usize>) -> Result<Vec<Detection>, ResultFileError> {
-    let unreadable = |source| ResultFileError::Unreadable { path: path.into(), source };
-    let text = std::fs::read_to_string(path).map_err(unreadable)?;
-    let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
-    lines
-        .map(|(i, line)| {
-            let fault = |reason| ResultFileError::Line { path: path.into(), line: i + 1, reason };
-            parse(line, &index).map_err(fault)
-        })
-        .collect()
+    read_sized(path, index, |_| None)
+}
+
+/// As [`read`]; `size` is the width and height of a picture, where they are known.
+///
+/// # Errors
+/// As there; a box that is far outside of its picture.
+pub fn read_sized(
+    path: &Path,
+    index: impl Fn(&str) -> Option<usize>,
+    size: impl Fn(usize) -> Option<(usize, usize)>,
+) -> Result<Vec<Detection>, ResultFileError> {
+    let text =
+        text::read(path).map_err(|source| ResultFileError::Unreadable { path: path.into(), source })?;
+    let fault = |line, reason| ResultFileError::Line { path: path.into(), line, reason };
+    let lines = || text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
+    let detection = |(i, line)| {
+        let parsed = parse(line, &index).and_then(|found| near(found, size(found.image)));
+        parsed.map_err(|reason| fault(i + 1, reason))
+    };
+    let found: Vec<Detection> = lines().map(detection).collect::<Result<_, _>>()?;
+    if let Some((first, _)) = lines().next().filter(|_| in_shares(&found)) {
+        let reason = "every box of the file lies between 0 and 1, as shares of a picture do; give pixels, counted from 1";
+        return Err(fault(first + 1, reason.into()));
+    }
+    Ok(found)
 }
 
 fn parse(line: &str, index: &impl Fn(&str) -> Option<usize>) -> Result<Detection, String> {
@@ -49,14 +70,45 @@ fn parse(line: &str, index: &impl Fn(&str) -> Option<usize>) -> Result<Detection
     let &[id, score, x1, y1, x2, y2] = fields.as_slice() else {
         return Err(format!("{} fields where `ID SCORE X1 Y1 X2 Y2` was expected", fields.len()));
     };
-    let image = index(id).ok_or_else(|| format!("`{id}` is no picture of the set"))?;
+    let image = index(id).ok_or_else(|| format!("`{}` is no picture of the set", excerpt(id)))?;
     let number = |text: &str| match text.parse::<f64>() {
         Ok(number) if number.is_finite() => Ok(number),
-        _ => Err(format!("`{text}` is not a number")),
+        _ => Err(format!("`{}` is not a number", excerpt(text))),
     };
-    let corner = |text: &str| number(text).map(|from_1| (from_1 - 1.0) as f32);
-    let bounds = Rect::new(corner(x1)?, corner(y1)?, corner(x2)?, corner(y2)?);
-    Ok(Detection { image, score: number(score)?, bounds })
+    let score = number(score)?;
+    let [left, top, right, bottom] = [number(x1)?, number(y1)?, number(x2)?, number(y2)?];
+    if right < left || bottom < top {
+        return Err(format!(
+            "the box is inside out: {left} {top} {right} {bottom}; the last two are its right and bottom pixels, not a \
+             width and a height"
+        ));
+    }
+    let from_0 = |from_1: f64| (from_1 - 1.0) as f32;
+    Ok(Detection {
+        image,
+        score,
+        bounds: Rect::new(from_0(left), from_0(top), from_0(right), from_0(bottom)),
+    })
+}
+
+/// The detection, if its box is of the picture: a box may stand over the edge, but not by more than the picture's side.
+fn near(found: Detection, size: Option<(usize, usize)>) -> Result<Detection, String> {
+    let Some((width, height)) = size else { return Ok(found) };
+    let Rect { x1, y1, x2, y2 } = found.bounds;
+    let (w, h) = (width as f32, height as f32);
+    let outside = x1 >= w || y1 >= h || x2 < -1.0 || y2 < -1.0;
+    let far = x1 < -w || y1 < -h || x2 > 2.0 * w || y2 > 2.0 * h;
+    if outside || far {
+        let corners = [x1, y1, x2, y2].map(|v| (v + 1.0).to_string()).join(" ");
+        return Err(format!("the box {corners} is far outside of its picture of {width}×{height} pixels"));
+    }
+    Ok(found)
+}
+
+/// Whether all boxes are of coordinates from 0 to 1, some of them broken numbers.
+fn in_shares(found: &[Detection]) -> bool {
+    let corners = || found.iter().flat_map(|d| [d.bounds.x1, d.bounds.y1, d.bounds.x2, d.bounds.y2]);
+    corners().all(|v| (-1.0..=0.0).contains(&v)) && corners().any(|v| v.fract() != 0.0)
 }
 
 /// Writes one file in the order given; a file that is there is replaced whole or not at all. `id` names the pictures.
@@ -85,6 +137,8 @@ mod tests {
 
     const IDS: [&str; 2] = ["2007_000027", "000004"];
 
+    const SIZES: [(usize, usize); 2] = [(500, 300), (600, 600)];
+
     fn index(id: &str) -> Option<usize> {
         IDS.iter().position(|known| *known == id)
     }
@@ -93,12 +147,12 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join(file_name("val", "cat"));
         std::fs::write(&path, text).unwrap();
-        read(&path, index)
+        read_sized(&path, index, |image| Some(SIZES[image]))
     }
 
     #[test]
     fn pixels_are_counted_from_1_in_the_file() {
-        let got = read_text("000004 0.5 1.000 2.5 3 4\r\n\n2007_000027\t-1e-3 0 0 9 9\n").unwrap();
+        let got = read_text("\u{feff}000004 0.5 1.000 2.5 3 4\r\n\n2007_000027\t-1e-3 0 0 9 9\n").unwrap();
         let first = Detection { image: 1, score: 0.5, bounds: Rect::new(0., 1.5, 2., 3.) };
         let second = Detection { image: 0, score: -0.001, bounds: Rect::new(-1., -1., 8., 8.) };
         assert_eq!(got, [first, second]);
@@ -111,12 +165,13 @@ mod tests {
         let path = dir.path().join(file_name("test", "cat"));
         let written = [
             Detection { image: 1, score: 1e-9, bounds: Rect::new(0., 1.5, 2.25, 499.) },
-            Detection { image: 0, score: 0.1f32.into(), bounds: Rect::new(3., 2., 1., 0.) },
+            Detection { image: 0, score: 0.1f32.into(), bounds: Rect::new(3., 2., 3., 2.) },
         ];
         write(&path, &[], |image| IDS[image]).unwrap();
-        assert!(read(&path, index).unwrap().is_empty());
+        let read = || super::read(&path, index).unwrap();
+        assert!(read().is_empty());
         write(&path, &written, |image| IDS[image]).unwrap();
-        assert_eq!(read(&path, index).unwrap(), written);
+        assert_eq!(read(), written);
         let text = std::fs::read_to_string(&path).unwrap();
         assert_eq!(text.lines().next(), Some("000004 0.000000001 1 2.5 3.25 500"));
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1, "a partial file was left behind");
@@ -131,11 +186,40 @@ mod tests {
             ("000004 high 1 2 3 4", "`high` is not a number"),
             ("000004 NaN 1 2 3 4", "`NaN` is not a number"),
             ("000004 0.5 1 2 inf 4", "`inf` is not a number"),
+            ("000004 1e999 1 2 3 4", "`1e999` is not a number"),
+            ("000004 0.5 50 60 10 70", "inside out: 50 60 10 70"),
+            ("000004 0.5 50 60 70 59.5", "inside out"),
+            ("000004 0.5 -NaN 60 70 90", "`-NaN` is not a number"),
+            (
+                "2007_000027 0.5 501 1 510 9",
+                "the box 501 1 510 9 is far outside of its picture of 500×300 pixels",
+            ),
+            ("2007_000027 0.5 1 302 9 310", "far outside"),
+            ("2007_000027 0.5 -20 1 -5 9", "far outside"),
+            ("2007_000027 0.5 1 1 5000 9", "far outside"),
+            ("2007_000027 0.5 1 -900 9 9", "far outside"),
         ] {
             let error = read_text(&format!("000004 0.5 1 2 3 4\n{line}\n")).unwrap_err().to_string();
             assert!(error.contains("comp3_det_val_cat.txt:2: ") && error.contains(part), "{error}");
         }
+        let long = read_text(&format!("000004 {} 1 2 3 4", "9x".repeat(5000))).unwrap_err().to_string();
+        assert!(long.chars().count() < 400, "{} characters", long.chars().count());
         let error = read(Path::new("no/such.txt"), index).unwrap_err().to_string();
         assert!(error.contains("no/such.txt"), "{error}");
+    }
+
+    #[test]
+    fn boxes_may_stand_over_the_edge_and_pixels_are_boxes() {
+        let lines = "2007_000027 0.5 -3 0 503.5 300\n2007_000027 0.5 7 7 7 7\n000004 0.1 600 600 700 601\n";
+        assert_eq!(read_text(lines).unwrap().len(), 3);
+        assert_eq!(read_text("000004 0.5 1 1 1 1\n").unwrap().len(), 1);
+    }
+
+    #[test]
+    fn shares_of_a_picture_are_no_pixels() {
+        let shares = "\n000004 0.5 0.25 0.1 0.5 1\n000004 0.4 0 0 1 1\n";
+        let error = read_text(shares).unwrap_err().to_string();
+        assert!(error.contains("cat.txt:2: every box of the file lies between 0 and 1"), "{error}");
+        assert!(read_text(&format!("{shares}000004 0.5 3 3 9 9\n")).is_ok(), "one of pixels");
     }
 }
