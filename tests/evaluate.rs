@@ -114,6 +114,11 @@ fn faults_of_result_folders_are_named() {
             "one 0.5 1 1 2 2\none 0.5 20 20 11 11\n",
             ["bus.txt:2: ", "inside out: 20 20 11 11"],
         ),
+        (
+            "results/comp3_det_val_bus.txt",
+            "one 0.5 1 1 200 20\n",
+            ["bus.txt:1: the box 1 1 200 20", "far outside"],
+        ),
     ] {
         desk.write(file, text);
         let fault = desk.fault();
@@ -141,8 +146,30 @@ fn faults_of_sets_and_annotations_are_named() {
     desk.write("set.txt", "\n");
     assert!(desk.fault().contains("names no pictures"), "{}", desk.fault());
     desk.write("set.txt", "one\n");
-    desk.write("annotations/one.xml", "<annotation>\n<size/>\n</annotation>");
-    assert!(desk.fault().contains("one.xml:"), "{}", desk.fault());
+    desk.write("annotations/one.xml", "<annotation>\n<object/>\n</annotation>");
+    assert!(desk.fault().contains("one.xml:2: <object> has no <name>"), "{}", desk.fault());
+}
+
+/// What scoring does not use need not be there, or right.
+#[test]
+fn annotations_need_no_more_than_classes_and_boxes() {
+    let desk = Desk::new();
+    let expected = desk.files().evaluate().unwrap();
+    let object = |name: &str, more: &str| {
+        format!(
+            "<object><name>{name}</name>{more}<bndbox><xmin>11</xmin><ymin>11</ymin><xmax>20</xmax><ymax>20</ymax></bndbox></object>"
+        )
+    };
+    let truncated = "<truncated>0.0597</truncated><occluded/><difficult>False</difficult>";
+    let one = object("cat", truncated) + &object("dog", "<truncated>Unspecified</truncated>");
+    let head = "<?xml version=\"1.0\" encoding=\"ISO-8859-1\"?><annotation><source>caf\u{e9}</source>";
+    let latin = |text: String| text.chars().map(|c| c as u8).collect::<Vec<u8>>();
+    for size in ["", "<size/>", "<width>0</width><height>0</height>", "<width>1</width><height>1</height>"] {
+        let size = size.replace("<width>", "<size><width>").replace("</height>", "</height></size>");
+        let xml = latin(format!("{head}{size}{one}</annotation>"));
+        fs::write(desk.path("annotations/one.xml"), xml).unwrap();
+        assert_eq!(desk.files().evaluate().unwrap(), expected, "{size}");
+    }
 }
 
 #[test]
@@ -151,6 +178,8 @@ fn marks_and_other_line_ends_are_no_part_of_a_name() {
     let expected = desk.files().evaluate().unwrap();
     desk.write("set.txt", "\u{feff}one\r\ntwo -1\r\n");
     desk.write("results/comp3_det_val_cat.txt", &format!("\u{feff}{}", CAT.replace('\n', "\r\n")));
+    let xml = fs::read_to_string(desk.path("annotations/one.xml")).unwrap();
+    desk.write("annotations/one.xml", &format!("\u{feff}{xml}"));
     assert_eq!(desk.files().evaluate().unwrap(), expected);
     let utf16: Vec<u8> = "\u{feff}one\ntwo\n".encode_utf16().flat_map(u16::to_le_bytes).collect();
     fs::write(desk.path("set.txt"), utf16).unwrap();

@@ -228,10 +228,10 @@ fn real_annotations_are_read() {
     let (mut pictures, mut objects, mut difficult) = (0, 0, 0);
     for entry in fs::read_dir(dir).unwrap() {
         let record = xml::read(&entry.unwrap().path()).unwrap();
-        let size = (record.width, record.height);
+        let size = record.size.unwrap();
         pictures += 1;
         for object in record.objects {
-            assert_eq!(object.bounds.clipped(size), object.bounds, "{}", record.filename);
+            assert_eq!(object.bounds.clipped(size), object.bounds, "{:?}", record.filename);
             assert!(CLASSES.contains(&object.name.as_str()), "{}", object.name);
             objects += 1;
             difficult += usize::from(object.difficult);

@@ -3,7 +3,11 @@
 
 use super::identifiers;
 use crate::{
-    data::voc::{CLASSES, xml},
+    data::voc::{
+        CLASSES,
+        devkit::{ANNOTATIONS, of as file_of},
+        xml::{self, Record},
+    },
     metrics::{
         average_precision::Rule,
         detection::{self, Class, ClassScore, Detection, DetectionScores, Truth},
@@ -32,38 +36,51 @@ pub struct DetectionFiles {
     pub rule: Rule,
 }
 
+/// Width and height in pixels.
+type Size = (usize, usize);
+
+/// What is known of the pictures of a set.
+struct Pictures<'a> {
+    /// By identifier.
+    index: HashMap<&'a str, usize>,
+    /// Where the annotation gives one.
+    sizes: Vec<Option<Size>>,
+}
+
 impl DetectionFiles {
     /// Scores every class, by name.
     ///
     /// # Errors
     /// A list that is missing, empty or names a picture twice; annotations that are missing or broken; no result file at
-    /// all, none for a class with objects, two for one class, one for a class that nobody knows; lines that are broken or
-    /// of pictures that the list does not name. Each names its file.
+    /// all, none for a class with objects, two for one class, one for a class that nobody knows; lines that are broken, of
+    /// pictures that the list does not name, or with boxes that cannot be meant. Each names its file.
     pub fn evaluate(&self) -> Result<DetectionScores> {
         let ids = identifiers::read(&self.set)?;
-        let truth = self.read_truth(&ids)?;
+        let (truth, sizes) = self.read_truth(&ids)?;
         let mut known: BTreeSet<&str> = truth.keys().map(String::as_str).collect();
         known.extend(CLASSES);
         let files = self.class_files(&known)?;
         let index: HashMap<&str, usize> = ids.iter().enumerate().map(|(i, id)| (id.as_str(), i)).collect();
         let named: BTreeSet<&str> =
             truth.keys().map(String::as_str).chain(files.keys().map(String::as_str)).collect();
+        let pictures = Pictures { index, sizes };
         let class = |name: &&str| -> Result<Class> {
             let objects = truth.get(*name).cloned().unwrap_or_else(|| vec![vec![]; ids.len()]);
-            let detections = self.read_class(name, files.get(*name), &objects, &index)?;
+            let detections = self.read_class(name, files.get(*name), &objects, &pictures)?;
             Ok(Class { name: name.to_string(), detections, truth: objects })
         };
         let classes = named.iter().map(class).collect::<Result<Vec<_>>>()?;
         Ok(detection::evaluate(&classes, self.threshold, self.rule)?)
     }
 
-    /// For each class, the objects of each picture.
-    fn read_truth(&self, ids: &[String]) -> Result<BTreeMap<String, Vec<Vec<Truth>>>> {
+    /// For each class, the objects of each picture; and the pictures' sizes.
+    fn read_truth(&self, ids: &[String]) -> Result<(BTreeMap<String, Vec<Vec<Truth>>>, Vec<Option<Size>>)> {
         let read = |id: &String| {
-            xml::read(&self.annotations.join(format!("{id}.xml")))
+            xml::read_objects(&file_of(&self.annotations, id, &ANNOTATIONS))
                 .with_context(|| format!("picture `{id}` of {}", self.set.display()))
         };
         let records: Vec<_> = ids.par_iter().map(read).collect::<Result<_>>()?;
+        let sizes = records.iter().map(size).collect();
         let mut truth: BTreeMap<String, Vec<Vec<Truth>>> = BTreeMap::new();
         for (image, record) in records.into_iter().enumerate() {
             for object in record.objects {
@@ -71,7 +88,7 @@ impl DetectionFiles {
                 pictures[image].push(Truth { bounds: object.bounds, difficult: object.difficult });
             }
         }
-        Ok(truth)
+        Ok((truth, sizes))
     }
 
     /// The result file of each class that has one.
@@ -105,7 +122,7 @@ impl DetectionFiles {
         class: &str,
         file: Option<&PathBuf>,
         truth: &[Vec<Truth>],
-        index: &HashMap<&str, usize>,
+        pictures: &Pictures,
     ) -> Result<Vec<Detection>> {
         let Some(file) = file else {
             let objects = truth.iter().flatten().filter(|object| !object.difficult).count();
@@ -118,9 +135,18 @@ impl DetectionFiles {
             );
             return Ok(vec![]);
         };
-        detection_files::read(file, |id| index.get(id).copied())
+        let size = |image: usize| pictures.sizes.get(image).copied().flatten();
+        detection_files::read_sized(file, |id| pictures.index.get(id).copied(), size)
             .with_context(|| format!("results of class `{class}` on the pictures of {}", self.set.display()))
     }
+}
+
+/// The size that an annotation gives, unless its own objects are outside of it.
+fn size(record: &Record) -> Option<Size> {
+    let inside = |(width, height): &Size| {
+        record.objects.iter().all(|o| o.bounds.x2 <= *width as f32 && o.bounds.y2 <= *height as f32)
+    };
+    record.size.filter(inside)
 }
 
 /// The class of a result file; `None` for files that are called otherwise. The longest known class that the name ends with

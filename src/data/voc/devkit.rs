@@ -1,12 +1,22 @@
 //! Where a devkit's folders are, and what a picture's files are called.
 
-use crate::data::error::DataError;
+use crate::data::{error::DataError, folder::is_image};
 use std::path::{Path, PathBuf};
 
 const LAYOUT: &str = "a PASCAL VOC devkit: a folder with ImageSets, JPEGImages and Annotations, or one that holds it as \
                       VOC2007 (or another year) or VOCdevkit/VOC2007";
 const SBD_LAYOUT: &str = "the Semantic Boundaries Dataset: a folder with cls/*.mat, train.txt and val.txt, or one that \
                           holds it as dataset or benchmark_RELEASE/dataset";
+
+/// Endings of photographs, VOC's own first.
+pub const PHOTOGRAPHS: [&str; 16] = [
+    "jpg", "JPG", "jpeg", "JPEG", "png", "PNG", "webp", "WEBP", "bmp", "BMP", "tif", "TIF", "tiff", "TIFF",
+    "Jpg", "Png",
+];
+/// Endings of masks.
+pub const MASKS: [&str; 2] = ["png", "PNG"];
+/// Endings of annotations.
+pub const ANNOTATIONS: [&str; 2] = ["xml", "XML"];
 
 /// One year's folder, and SBD's beside it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,28 +37,39 @@ impl Devkit {
         Ok(Self { root, sbd: sbd.map(find_sbd).transpose()? })
     }
 
-    pub fn jpeg(&self, id: &str) -> PathBuf {
-        self.root.join("JPEGImages").join(format!("{id}.jpg"))
-    }
-
     pub fn annotation(&self, id: &str) -> PathBuf {
-        self.root.join("Annotations").join(format!("{id}.xml"))
+        of(&self.root.join("Annotations"), id, &ANNOTATIONS)
     }
 
     pub fn palette_mask(&self, id: &str) -> PathBuf {
-        self.root.join("SegmentationClass").join(format!("{id}.png"))
+        of(&self.root.join("SegmentationClass"), id, &MASKS)
     }
 
     pub fn sbd_mask(&self, id: &str) -> Option<PathBuf> {
         self.sbd.as_ref().map(|sbd| sbd.join("cls").join(format!("{id}.mat")))
     }
 
-    /// The devkit's picture, or SBD's where the devkit has none.
-    pub fn photograph(&self, id: &str) -> PathBuf {
-        let own = self.jpeg(id);
-        let other = self.sbd.as_ref().map(|sbd| sbd.join("img").join(format!("{id}.jpg")));
-        other.filter(|other| !own.is_file() && other.is_file()).unwrap_or(own)
+    /// The devkit's picture, or SBD's where the devkit has none; of several the one with the ending of `filename`, by which
+    /// an annotation knows it.
+    pub fn photograph(&self, id: &str, filename: Option<&str>) -> PathBuf {
+        let named =
+            filename.map(Path::new).filter(|name| is_image(name)).and_then(|name| name.extension()?.to_str());
+        let endings: Vec<&str> = named.into_iter().chain(PHOTOGRAPHS).collect();
+        // without a picture the message is to name the file that VOC would have
+        let missing = || self.root.join("JPEGImages").join(format!("{id}.jpg"));
+        let other = || self.sbd.as_ref().and_then(|sbd| existing(&sbd.join("img"), id, &endings));
+        existing(&self.root.join("JPEGImages"), id, &endings).or_else(other).unwrap_or_else(missing)
     }
+}
+
+/// The file of a picture that is there, or else the one that should be.
+pub fn of(folder: &Path, id: &str, endings: &[&str]) -> PathBuf {
+    let expected = || folder.join(format!("{id}.{}", endings.first().copied().unwrap_or_default()));
+    existing(folder, id, endings).unwrap_or_else(expected)
+}
+
+fn existing(folder: &Path, id: &str, endings: &[&str]) -> Option<PathBuf> {
+    endings.iter().map(|ending| folder.join(format!("{id}.{ending}"))).find(|path| path.is_file())
 }
 
 fn is_root(dir: &Path) -> bool {
@@ -132,6 +153,26 @@ mod tests {
         }
         let sbd = dir.path().join("data/SBD");
         assert_eq!(Devkit::find(&root, None, Some(&sbd)).unwrap().sbd, Some(sbd.join("dataset")));
+    }
+
+    #[test]
+    fn a_photograph_has_the_ending_that_its_annotation_names_or_another_that_is_there() {
+        let dir = folders(&["ImageSets", "JPEGImages"]);
+        let devkit = Devkit::find(dir.path(), None, None).unwrap();
+        let photograph = |filename| {
+            let path = devkit.photograph("a", filename);
+            path.strip_prefix(dir.path().join("JPEGImages")).unwrap().display().to_string()
+        };
+        assert_eq!(photograph(None), "a.jpg", "the one that is missed");
+        for file in ["a.tiff", "a.png", "a.jpeg", "a.JPG", "a.jpg"] {
+            std::fs::write(dir.path().join("JPEGImages").join(file), "").unwrap();
+            assert_eq!(photograph(None), file);
+            for other in ["a.gif", "a.webp", "a", "C:\\pictures\\a.bmp"] {
+                assert_eq!(photograph(Some(other)), file, "{other}");
+            }
+        }
+        assert_eq!(photograph(Some("a.png")), "a.png");
+        assert_eq!(photograph(Some("/elsewhere/b.jpeg")), "a.jpeg", "the ending alone counts");
     }
 
     #[test]

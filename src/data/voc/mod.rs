@@ -6,6 +6,8 @@
 //! names every fault. What belongs to no class (parts of persons, actions, outlines of instances) is not read.
 
 pub mod devkit; // where the folders and files are
+mod encoding; // the characters of XML files
+mod header; // sizes of pictures
 pub mod lists; // ImageSets: which pictures, which classes
 pub mod mask; // palette images of class indices
 mod picture; // one picture's files, and what is wrong with them

@@ -3,22 +3,27 @@
 use super::{
     CLASSES,
     devkit::Devkit,
-    mask, sbd,
-    xml::{self, RecordObject},
+    header, mask,
+    sbd,
+    xml::{self, Record, RecordObject},
 };
-use crate::data::{
-    annotated::{self, Mask, Object, Presence, VOID},
-    error::DataError,
-    source::Split,
+use crate::{
+    data::{
+        annotated::{self, Mask, Object, Presence, VOID},
+        decode::decode,
+        error::DataError,
+        source::{RgbImage, Split},
+    },
+    text::excerpt,
 };
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// What the devkit says of one picture; nothing is decoded.
 #[derive(Clone, Debug)]
 pub(super) struct Picture {
     pub id: String,
     pub photograph: PathBuf,
-    /// width, height
+    /// Width and height by the annotation, or else of the stored picture; 0 where neither can be read.
     pub size: (usize, usize),
     pub objects: Vec<Object>,
     pub mask: Option<MaskFile>,
@@ -35,30 +40,60 @@ impl Picture {
     /// Reads what there is of picture `id`, and says what is wrong with it. SBD's mask comes first in training and the
     /// devkit's in validation.
     pub fn read(devkit: &Devkit, id: &str, split: Split) -> (Self, Vec<String>) {
+        let annotation = devkit.annotation(id);
+        let record = xml::read(&annotation);
+        let filename = record.as_ref().ok().and_then(|record| record.filename.as_deref());
+        let photograph = devkit.photograph(id, filename);
         let mut faults = vec![];
-        let photograph = devkit.photograph(id);
         if !photograph.is_file() {
             faults.push(format!("{} is not there", photograph.display()));
         }
-        let annotation = devkit.annotation(id);
-        let (mut size, mut objects) = ((0, 0), vec![]);
-        match xml::read(&annotation) {
-            Ok(record) => {
-                size = (record.width, record.height);
-                for (number, object) in record.objects.iter().enumerate() {
-                    match checked(object, size) {
-                        Ok(object) => objects.push(object),
-                        Err(reason) => {
-                            let file = annotation.display();
-                            faults.push(format!("{file}: object {} ({}) {reason}", number + 1, object.name));
-                        }
-                    }
-                }
-            }
+        let mask = MaskFile::of(devkit, id, split);
+        let mut picture =
+            Self { id: id.into(), photograph, size: (0, 0), objects: vec![], mask };
+        match record {
+            Ok(record) => faults.extend(picture.annotate(&record, &annotation)),
             Err(error) => faults.push(error.to_string()),
         }
-        let mask = MaskFile::of(devkit, id, split);
-        (Self { id: id.into(), photograph, size, objects, mask }, faults)
+        (picture, faults)
+    }
+
+    /// Takes over what an annotation says; what is wrong with it comes back.
+    fn annotate(&mut self, record: &Record, annotation: &Path) -> Vec<String> {
+        let file = annotation.display();
+        let Some(size) = record.size.or_else(|| header::size(&self.photograph)) else {
+            return vec![format!("{file}: has no <size>, and its picture cannot be read")];
+        };
+        self.size = size;
+        let mut faults = vec![];
+        for (number, object) in record.objects.iter().enumerate() {
+            match checked(object, size) {
+                Ok(object) => self.objects.push(object),
+                Err(reason) => {
+                    faults.push(format!(
+                        "{file}: object {} ({}) {reason}",
+                        number + 1,
+                        excerpt(&object.name)
+                    ));
+                }
+            }
+        }
+        faults
+    }
+
+    /// The picture's pixels.
+    ///
+    /// # Errors
+    /// A picture that cannot be read, or of another size than its annotation says.
+    pub fn pixels(&self) -> Result<RgbImage, String> {
+        let bytes = std::fs::read(&self.photograph).map_err(|e| format!("cannot be read: {e}"))?;
+        let image = decode(&bytes).map_err(|e| e.to_string())?;
+        let (width, height) = self.size;
+        if (image.width, image.height) != (width, height) {
+            let (w, h) = (image.width, image.height);
+            return Err(format!("is {w}×{h}, but its annotation says {width}×{height}"));
+        }
+        Ok(image)
     }
 
     /// For each class whether the objects show it: a class with difficult objects alone counts in nothing.
@@ -120,11 +155,15 @@ fn checked(object: &RecordObject, (width, height): (usize, usize)) -> Result<Obj
     let class = class.ok_or("is of no class of PASCAL VOC; correct its name")?;
     let bounds = object.bounds;
     let corners = [bounds.x1, bounds.y1, bounds.x2, bounds.y2].map(|v| (v + 1.0).to_string()).join(" ");
-    if !(bounds.x2 > bounds.x1 && bounds.y2 > bounds.y1) {
-        return Err(format!("has a box without area: {corners}"));
+    if !(bounds.x2 >= bounds.x1 && bounds.y2 >= bounds.y1) {
+        return Err(format!("has a box that is inside out: {corners}"));
     }
     if bounds.clipped((width, height)) != bounds {
-        return Err(format!("has a box that reaches outside the {width}×{height} picture: {corners}"));
+        let from_0 =
+            bounds.x1.min(bounds.y1) == -1.0 && bounds.x2 < width as f32 && bounds.y2 < height as f32;
+        let hint =
+            if from_0 { "; pixels count from 1, so that a 0 suggests a file that counts from 0" } else { "" };
+        return Err(format!("has a box that reaches outside the {width}×{height} picture: {corners}{hint}"));
     }
     let (difficult, truncated, occluded) = (object.difficult, object.truncated, object.occluded);
     Ok(Object { class, bounds, difficult, truncated, occluded })

@@ -2,14 +2,13 @@
 
 use super::{
     CLASSES, VocSource,
-    devkit::Devkit,
+    devkit::{self, Devkit, PHOTOGRAPHS},
     lists,
     picture::{MaskFile, Picture},
 };
 use crate::data::{
     annotated::{Annotated, Mask, Object, Presence},
     annotated_source::Lists,
-    decode::decode,
     error::DataError,
     folder::Files,
     source::{Dataset, RgbImage, Split},
@@ -49,8 +48,10 @@ impl VocSource {
 /// No devkit or no list there.
 pub fn photographs(source: &VocSource, split: Split) -> Result<Files, DataError> {
     let (devkit, list) = source.list(split, Lists::Main)?;
-    let paths = lists::read(&list)?.iter().map(|id| format!("{id}.jpg").into()).collect();
-    Ok(Files::listed(devkit.root.join("JPEGImages"), paths))
+    let folder = devkit.root.join("JPEGImages");
+    let file = |id: &String| devkit::of(&folder, id, &PHOTOGRAPHS).file_name().map(PathBuf::from);
+    let paths = lists::read(&list)?.iter().filter_map(file).collect();
+    Ok(Files::listed(folder, paths))
 }
 
 impl Voc {
@@ -140,8 +141,8 @@ impl Dataset for Voc {
         self.pictures[index].photograph.display().to_string()
     }
     fn image(&self, index: usize) -> Result<RgbImage, DataError> {
-        let Picture { photograph, size, .. } = &self.pictures[index];
-        pixels(photograph, *size).map_err(|reason| DataError::Image { name: self.name(index), reason })
+        let pixels = self.pictures[index].pixels();
+        pixels.map_err(|reason| DataError::Image { name: self.name(index), reason })
     }
     /// Over identifiers, sizes, objects, labels and the kind of mask: a copy elsewhere has the same fingerprint.
     fn fingerprint(&self) -> String {
@@ -158,17 +159,6 @@ impl Dataset for Voc {
         }
         format!("{:x}", hash.finalize())
     }
-}
-
-/// The decoded picture, of the size that its annotation gives.
-pub(super) fn pixels(photograph: &Path, (width, height): (usize, usize)) -> Result<RgbImage, String> {
-    let bytes = std::fs::read(photograph).map_err(|e| format!("cannot be read: {e}"))?;
-    let image = decode(&bytes).map_err(|e| e.to_string())?;
-    if (image.width, image.height) != (width, height) {
-        let (w, h) = (image.width, image.height);
-        return Err(format!("is {w}×{h}, but its annotation says {width}×{height}"));
-    }
-    Ok(image)
 }
 
 impl Annotated for Voc {

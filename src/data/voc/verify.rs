@@ -1,6 +1,6 @@
 //! What `data verify` says of a devkit: every picture of its lists decoded, every mask read, every fault named.
 
-use super::{CLASSES, VocSource, devkit::Devkit, lists, picture::Picture, set::pixels};
+use super::{CLASSES, VocSource, devkit::Devkit, lists, picture::Picture};
 use crate::data::{
     annotated::Presence, annotated_source::Lists, error::DataError, source::Split, verify::spread,
 };
@@ -177,7 +177,7 @@ impl Looked {
         let (picture, mut faults) = Picture::read(devkit, id, Split::Val);
         if picture.size != (0, 0)
             && picture.photograph.is_file()
-            && let Err(reason) = pixels(&picture.photograph, picture.size)
+            && let Err(reason) = picture.pixels()
         {
             faults.push(format!("{} {reason}", picture.photograph.display()));
         }

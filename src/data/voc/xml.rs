@@ -1,18 +1,26 @@
-//! One annotation of PASCAL VOC's devkit (`Annotations/ID.xml`): the size of a picture and the objects in it.
+//! One annotation of PASCAL VOC's devkit (`Annotations/ID.xml`): the size of a picture and the objects in it, as the devkit
+//! and the tools that follow it write them.
 //!
-//! Parts of persons (heads, hands, feet) and actions are not read. Does not look at the picture itself.
+//! Parts of persons (heads, hands, feet), poses and actions are not read. Does not look at the picture itself.
 
-use crate::{boxes::Rect, data::error::DataError};
-use roxmltree::{Document, Node};
-use std::{path::Path, str::FromStr};
+use super::encoding;
+use crate::{boxes::Rect, data::error::DataError, text::excerpt};
+use roxmltree::{Document, Error, Node, ParsingOptions};
+use std::{fs::File, io::Read, path::Path, str::FromStr};
+
+/// The most elements and texts of a file: far more than any picture's annotation has.
+const MOST_NODES: u32 = 1 << 20;
+
+/// The most bytes of a file that are read.
+const MOST_BYTES: u64 = 64 << 20;
 
 /// What a file says about its picture.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Record {
-    /// Name of the picture's file: `2007_000027.jpg`.
-    pub filename: String,
-    pub width: usize,
-    pub height: usize,
+    /// Name of the picture's file, where it is given: `2007_000027.jpg`.
+    pub filename: Option<String>,
+    /// Width and height in pixels, where they are given.
+    pub size: Option<(usize, usize)>,
     /// In the file's order.
     pub objects: Vec<RecordObject>,
 }
@@ -24,18 +32,27 @@ pub struct RecordObject {
     /// 0-based, corners included: the file's coordinates, which begin at 1, less 1.
     pub bounds: Rect,
     pub difficult: bool,
+    /// Nothing is decided by these two: what is no flag counts as none.
     pub truncated: bool,
     pub occluded: bool,
 }
 
-/// Reads one file. Flags that are absent are false; coordinates may have decimals, as some of VOC2011's have.
+/// Reads one file. Flags that are absent, empty or unspecified are false; coordinates may have decimals, as some of
+/// VOC2011's have.
 ///
 /// # Errors
 /// A file that cannot be read or is no XML, fields that are missing or no numbers, boxes that are inside out. All but
 /// the first name the line.
 pub fn read(path: &Path) -> Result<Record, DataError> {
-    let text = std::fs::read_to_string(path).map_err(|source| DataError::Io { path: path.into(), source })?;
-    parse(&text).map_err(|Fault { line, reason }| DataError::List { path: path.into(), line, reason })
+    with(path, |root| record(root, size(root)?))
+}
+
+/// Reads what is needed to score detections: a size that is wrong is as good as none.
+///
+/// # Errors
+/// As [`read`], but for the size.
+pub fn read_objects(path: &Path) -> Result<Record, DataError> {
+    with(path, |root| record(root, size(root).unwrap_or_default()))
 }
 
 /// What is wrong, and in which line.
@@ -54,23 +71,45 @@ fn line(node: Node) -> usize {
     node.document().text_pos_at(node.range().start).row as usize
 }
 
-fn parse(text: &str) -> Result<Record, Fault> {
-    // A byte order mark is no part of the document.
-    let document = Document::parse(text.trim_start_matches('\u{feff}'))
-        .map_err(|error| Fault { line: error.pos().row as usize, reason: format!("broken XML: {error}") })?;
+fn with(path: &Path, of: impl Fn(Node) -> Result<Record, Fault>) -> Result<Record, DataError> {
+    let io = |source| DataError::Io { path: path.into(), source };
+    let mut bytes = vec![];
+    // what is longer is cut, and then no XML
+    File::open(path).map_err(io)?.take(MOST_BYTES).read_to_end(&mut bytes).map_err(io)?;
+    let text = encoding::decode(&bytes).map_err(|reason| DataError::Table { path: path.into(), reason })?;
+    parse(&text, of).map_err(|Fault { line, reason }| DataError::List { path: path.into(), line, reason })
+}
+
+fn parse(text: &str, of: impl Fn(Node) -> Result<Record, Fault>) -> Result<Record, Fault> {
+    let options = ParsingOptions { nodes_limit: MOST_NODES, ..ParsingOptions::default() };
+    let document = Document::parse_with_options(text, options).map_err(broken)?;
     let root = document.root_element();
-    if root.tag_name().name() != "annotation" {
-        let reason =
-            format!("<{}> where <annotation> was expected: no VOC annotation", root.tag_name().name());
-        return Err(Fault::at(root, reason));
+    if !is(root, "annotation") {
+        let name = excerpt(root.tag_name().name());
+        return Err(Fault::at(root, format!("<{name}> where <annotation> was expected: no VOC annotation")));
     }
-    let size = child(root, "size")?;
-    let objects = root.children().filter(|node| node.has_tag_name("object")).map(object);
+    of(root)
+}
+
+fn broken(error: Error) -> Fault {
+    let reason = match error {
+        Error::DtdDetected => {
+            "has a document type with which entities can be defined; none is read: remove the <!DOCTYPE …>"
+                .into()
+        }
+        Error::NodesLimitReached => {
+            format!("holds more than {MOST_NODES} elements: no annotation of a picture")
+        }
+        _ => format!("broken XML: {}", excerpt(&error.to_string())),
+    };
+    Fault { line: error.pos().row as usize, reason }
+}
+
+fn record(root: Node, size: Option<(usize, usize)>) -> Result<Record, Fault> {
     Ok(Record {
-        filename: text_of(root, "filename")?.1.into(),
-        width: side(size, "width")?,
-        height: side(size, "height")?,
-        objects: objects.collect::<Result<_, _>>()?,
+        filename: given(root, "filename").map(|(_, text)| text.into()),
+        size,
+        objects: root.children().filter(|node| is(*node, "object")).map(object).collect::<Result<_, _>>()?,
     })
 }
 
@@ -78,9 +117,9 @@ fn object(node: Node) -> Result<RecordObject, Fault> {
     Ok(RecordObject {
         name: text_of(node, "name")?.1.into(),
         bounds: bounds(child(node, "bndbox")?)?,
-        difficult: flag(node, "difficult")?,
-        truncated: flag(node, "truncated")?,
-        occluded: flag(node, "occluded")?,
+        difficult: difficult(node)?,
+        truncated: remark(node, "truncated"),
+        occluded: remark(node, "occluded"),
     })
 }
 
@@ -99,123 +138,79 @@ fn bounds(node: Node) -> Result<Rect, Fault> {
     Ok(rect)
 }
 
-fn side(size: Node, name: &str) -> Result<usize, Fault> {
-    match number(size, name, "a number of pixels")? {
-        0 => Err(Fault::at(size, format!("<{name}> of the picture is 0"))),
-        pixels => Ok(pixels),
+/// Width and height; `None` where there is no `<size>`, or an empty one.
+fn size(root: Node) -> Result<Option<(usize, usize)>, Fault> {
+    let Ok(node) = child(root, "size") else { return Ok(None) };
+    if given(node, "width").is_none() && given(node, "height").is_none() {
+        return Ok(None);
     }
+    Ok(Some((side(node, "width")?, side(node, "height")?)))
 }
 
-/// Absent is false.
-fn flag(object: Node, name: &str) -> Result<bool, Fault> {
-    if child(object, name).is_err() {
-        return Ok(false);
+/// A whole number; tables of floating-point numbers write `500.0`.
+fn side(size: Node, name: &str) -> Result<usize, Fault> {
+    let what = "a number of pixels";
+    let pixels: f64 = number(size, name, what)?;
+    if pixels == 0.0 {
+        return Err(Fault::at(size, format!("<{name}> of the picture is 0")));
     }
-    match text_of(object, name)? {
-        (_, "0") => Ok(false),
-        (_, "1") => Ok(true),
-        (node, other) => Err(Fault::at(node, format!("<{name}> is `{other}`, not 0 or 1"))),
+    if pixels < 0.0 || pixels.fract() != 0.0 || pixels > f64::from(u32::MAX) {
+        return Err(Fault::at(size, format!("<{name}> is `{pixels}`, not {what}")));
+    }
+    Ok(pixels as usize)
+}
+
+/// Decides what counts, so that it has to be understood.
+fn difficult(object: Node) -> Result<bool, Fault> {
+    let Some((node, text)) = given(object, "difficult") else { return Ok(false) };
+    flag(text).ok_or_else(|| Fault::at(node, format!("<difficult> is `{}`, not 0 or 1", excerpt(text))))
+}
+
+/// A flag, or a share that is above 0.
+fn remark(object: Node, name: &str) -> bool {
+    let Some((_, text)) = given(object, name) else { return false };
+    flag(text).unwrap_or_else(|| text.parse::<f64>().is_ok_and(|share| share > 0.0))
+}
+
+fn flag(text: &str) -> Option<bool> {
+    match text.to_ascii_lowercase().as_str() {
+        "true" | "yes" => Some(true),
+        "false" | "no" | "unspecified" => Some(false),
+        number => match number.parse::<f64>() {
+            Ok(0.0) => Some(false),
+            Ok(1.0) => Some(true),
+            _ => None,
+        },
     }
 }
 
 fn number<T: FromStr>(parent: Node, name: &str, what: &str) -> Result<T, Fault> {
     let (node, text) = text_of(parent, name)?;
-    text.parse().map_err(|_| Fault::at(node, format!("<{name}> is `{text}`, not {what}")))
+    text.parse().map_err(|_| Fault::at(node, format!("<{name}> is `{}`, not {what}", excerpt(text))))
 }
 
 /// The child `name` and its text, without the white space around it.
 fn text_of<'a, 'i>(parent: Node<'a, 'i>, name: &str) -> Result<(Node<'a, 'i>, &'a str), Fault> {
     let node = child(parent, name)?;
-    match node.text().map_or("", str::trim) {
-        "" => Err(Fault::at(node, format!("<{name}> is empty"))),
-        text => Ok((node, text)),
-    }
+    given(parent, name).ok_or_else(|| Fault::at(node, format!("<{name}> is empty")))
+}
+
+/// As [`text_of`]; `None` where the child is absent or empty.
+fn given<'a, 'i>(parent: Node<'a, 'i>, name: &str) -> Option<(Node<'a, 'i>, &'a str)> {
+    let node = child(parent, name).ok()?;
+    node.text().map(str::trim).filter(|text| !text.is_empty()).map(|text| (node, text))
 }
 
 fn child<'a, 'i>(parent: Node<'a, 'i>, name: &str) -> Result<Node<'a, 'i>, Fault> {
-    let mut found = parent.children().filter(|node| node.has_tag_name(name));
+    let mut found = parent.children().filter(|node| is(*node, name));
     let missing = || Fault::at(parent, format!("<{}> has no <{name}>", parent.tag_name().name()));
     found.next().ok_or_else(missing)
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const FILE: &str = "\u{feff}<annotation>
-  <filename>a.jpg</filename>
-  <size><width>40</width><height>30</height><depth>3</depth></size>
-  <object>
-    <name>person</name>
-    <truncated>1</truncated>
-    <bndbox><xmax>20</xmax><xmin>1</xmin><ymin>2.5</ymin><ymax>30</ymax></bndbox>
-    <part><name>head</name><bndbox><xmin>3</xmin><ymin>3</ymin><xmax>5</xmax><ymax>5</ymax></bndbox></part>
-  </object>
-  <object>
-    <name> cat </name><difficult>1</difficult><occluded>0</occluded>
-    <bndbox><xmin>7</xmin><ymin>8</ymin><xmax>7</xmax><ymax>8</ymax></bndbox>
-  </object>
-</annotation>";
-
-    fn read_text(text: &str) -> Result<Record, DataError> {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("a.xml");
-        std::fs::write(&path, text).unwrap();
-        read(&path)
-    }
-
-    #[test]
-    fn coordinates_become_0_based_and_absent_flags_are_false() {
-        let record = read_text(FILE).unwrap();
-        assert_eq!((record.filename.as_str(), record.width, record.height), ("a.jpg", 40, 30));
-        let person = RecordObject {
-            name: "person".into(),
-            bounds: Rect::new(0.0, 1.5, 19.0, 29.0),
-            difficult: false,
-            truncated: true,
-            occluded: false,
-        };
-        let cat = RecordObject {
-            name: "cat".into(),
-            bounds: Rect::new(6.0, 7.0, 6.0, 7.0),
-            difficult: true,
-            truncated: false,
-            occluded: false,
-        };
-        assert_eq!(record.objects, [person, cat]);
-    }
-
-    #[test]
-    fn a_picture_may_hold_no_object() {
-        let start = FILE.find("  <object>").unwrap();
-        let text = format!("{}</annotation>", &FILE[..start]);
-        assert!(read_text(&text).unwrap().objects.is_empty());
-    }
-
-    #[test]
-    fn faults_name_the_file_and_the_line() {
-        for (from, to, line, part) in [
-            ("<filename>a.jpg</filename>", "", 1, "<annotation> has no <filename>"),
-            ("<width>40</width>", "", 3, "<size> has no <width>"),
-            ("<height>30<", "<height>0<", 3, "<height> of the picture is 0"),
-            ("<width>40<", "<width>-4<", 3, "`-4`, not a number of pixels"),
-            ("<name>person</name>", "<name/>", 5, "<name> is empty"),
-            ("<truncated>1<", "<truncated>yes<", 6, "`yes`, not 0 or 1"),
-            ("<xmax>20</xmax>", "", 7, "<bndbox> has no <xmax>"),
-            ("<xmax>20<", "<xmax>x<", 7, "`x`, not a coordinate"),
-            ("<xmax>20<", "<xmax>NaN<", 7, "no coordinate"),
-            ("<ymax>8<", "<ymax>7<", 12, "inside out"),
-            ("</bndbox>\n  </object>\n</annotation>", "</object></annotation>", 12, "broken XML"),
-            ("annotation>", "annotations>", 1, "no VOC annotation"),
-        ] {
-            let error = read_text(&FILE.replace(from, to)).unwrap_err().to_string();
-            assert!(error.contains(&format!("a.xml:{line}: ")) && error.contains(part), "{error}");
-        }
-    }
-
-    #[test]
-    fn a_missing_or_empty_file_is_named() {
-        assert!(read(Path::new("no/such.xml")).unwrap_err().to_string().contains("no/such.xml"));
-        assert!(read_text("").unwrap_err().to_string().contains("broken XML"));
-    }
+/// Whatever its namespace.
+fn is(node: Node, name: &str) -> bool {
+    node.is_element() && node.tag_name().name() == name
 }
+
+#[cfg(test)]
+mod tests;
