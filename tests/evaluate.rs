@@ -2,7 +2,10 @@
 //! user meets it.
 
 use hueristic::{
-    data::{annotated::Mask, voc::mask::write_indices},
+    data::{
+        annotated::Mask,
+        voc::mask::{colour_map, write_indices},
+    },
     evaluation::detections::DetectionFiles,
     metrics::average_precision::Rule,
 };
@@ -353,4 +356,36 @@ fn faults_of_masks_are_named() {
     assert!(text(&some.stdout).contains("mean IU of 0 classes"), "{}", text(&some.stderr));
     fs::remove_file(masks.path("pred/two.png")).unwrap();
     assert!(masks.fault(&[]).contains("holds no masks"));
+}
+
+/// Rows of pixels of VOC's colors, in a palette of another order or in none.
+#[test]
+fn masks_are_compared_by_their_colors() {
+    let masks = Masks::new();
+    let expected = text(&masks.evaluate(&[]).stdout);
+    let map = colour_map();
+    let sorted = [map[15], map[0]];
+    let indexed = |name: &str, indices: &[u8], colors: &[[u8; 3]]| {
+        let mut encoder = png::Encoder::new(fs::File::create(masks.path(name)).unwrap(), 2, 2);
+        encoder.set_color(png::ColorType::Indexed);
+        encoder.set_palette(colors.as_flattened().to_vec());
+        encoder.write_header().unwrap().write_image_data(indices).unwrap();
+    };
+    indexed("truth/one.png", &[1, 1, 0, 0], &sorted);
+    assert_eq!(text(&masks.evaluate(&[]).stdout), expected, "the true one in another order");
+    image::RgbImage::from_raw(2, 2, [map[0], map[15], map[15], map[15]].concat())
+        .unwrap()
+        .save(masks.path("pred/one.png"))
+        .unwrap();
+    assert_eq!(text(&masks.evaluate(&[]).stdout), expected, "the predicted one in red, green and blue");
+    fs::rename(masks.path("pred/one.png"), masks.path("pred/one.PNG")).unwrap();
+    assert_eq!(text(&masks.evaluate(&[]).stdout), expected, "as some cameras and Windows write endings");
+    fs::remove_file(masks.path("pred/one.PNG")).unwrap();
+    let own: Vec<[u8; 3]> = (0..16).map(|index| [index, 100, 100]).collect();
+    indexed("truth/one.png", &[0, 0, 15, 15], &own);
+    indexed("pred/one.png", &[0, 15, 15, 15], &own);
+    let fault = masks.fault(&[]);
+    assert!(fault.contains("one.png: the color [0, 100, 100] stands for no class"), "{fault}");
+    assert!(fault.contains("say --indices"), "{fault}");
+    assert_eq!(text(&masks.evaluate(&["--indices"]).stdout), expected);
 }

@@ -11,7 +11,8 @@ use hueristic::{
         source::{self, DataSpec, Dataset, Limit, Locations, SourceSpec, Split},
         voc::{
             CLASSES, VocSource,
-            mask::write_indices,
+            mask::{colour_map, write_indices},
+            palette::Palette,
             sbd::read_mask,
             verify::{ClassCount, ListReport, VocReport},
         },
@@ -116,6 +117,7 @@ impl Toy {
             train: "train".into(),
             val: Some("val".into()),
             sbd: None,
+            palette: Palette::default(),
         }
     }
 
@@ -362,6 +364,54 @@ fn identifiers_lead_nowhere_else() {
 }
 
 #[test]
+fn masks_are_read_by_their_colors_or_those_of_the_spec() {
+    let toy = Toy::new();
+    let (map, path) = (colour_map(), toy.root().join("SegmentationClass/a.png"));
+    let rows =
+        |colors: [[u8; 3]; 3]| image::RgbImage::from_fn(40, 30, |_, y| image::Rgb(colors[y as usize % 3]));
+    rows([map[0], map[12], map[255]]).save(&path).unwrap();
+    let expected = opened(&Toy::new().spec(0.0), Split::Train, Lists::Segmentation).unwrap().mask(0).unwrap();
+    let by_vocs = toy.open(Lists::Segmentation);
+    assert_eq!(by_vocs.mask(0).unwrap(), expected);
+    let own = [[255, 255, 255], [255, 0, 0], [0, 0, 0]];
+    rows(own).save(&path).unwrap();
+    let fault = toy.refusal(Lists::Segmentation);
+    assert!(fault.contains("a.png: the color [255, 255, 255] stands for no class"), "{fault}");
+    let named = ["background", "dog", "void"].map(String::from).into_iter().zip(own).collect();
+    let source = VocSource { palette: Palette::Named(named), ..toy.source() };
+    rows(own).save(toy.root().join("SegmentationClass/b.png")).unwrap();
+    let spec = AnnotatedSpec {
+        max_bad: Fraction::of(0.0),
+        ..AnnotatedSpec::new(AnnotatedSource::Voc(source.clone()))
+    };
+    let set = opened(&spec, Split::Train, Lists::Segmentation).unwrap();
+    assert_eq!((set.mask(0).unwrap(), set.mask(1).unwrap()), (expected.clone(), expected));
+    assert_ne!(set.fingerprint(), by_vocs.fingerprint());
+    let faults = VocReport::of_source(&source).unwrap().faults;
+    assert!(faults.iter().all(|(id, _)| id == "d"), "a and b have the named colors, d has VOC's: {faults:?}");
+    assert!(faults[0].1.contains("stands for no class"), "{faults:?}");
+}
+
+/// Pillow 13 leaves the last four bits of every label where a palette has 16 colors.
+#[test]
+fn void_that_a_writer_cut_is_suspected() {
+    let toy = Toy::new();
+    let map = colour_map();
+    let file = fs::File::create(toy.root().join("SegmentationClass/a.png")).unwrap();
+    let mut encoder = png::Encoder::new(file, 40, 30);
+    encoder.set_color(png::ColorType::Indexed);
+    encoder.set_depth(png::BitDepth::Four);
+    encoder.set_palette(map[..16].as_flattened().to_vec());
+    let row = |y: usize| [[0x00, 0xff, 0xcc, 0xff][y.min(28) / 7 % 4]; 20];
+    encoder.write_header().unwrap().write_image_data(&(0..30).flat_map(row).collect::<Vec<u8>>()).unwrap();
+    let report = VocReport::of_source(&toy.source()).unwrap();
+    assert_eq!(report.faults.len(), 1, "{report}");
+    assert!(report.faults[0].1.contains("a.png: label 15 is suspected to be void (255)"), "{report}");
+    assert!(report.faults[0].1.contains("no such object is annotated"), "{report}");
+    assert_eq!(ids(&*toy.open(Lists::Segmentation)), ["b"]);
+}
+
+#[test]
 fn one_class_is_enough() {
     let toy = Toy::new();
     ["a", "b", "c"].iter().for_each(|id| toy.annotate(id, &[("dog", [1, 1, 9, 9], *id == "c")]));
@@ -470,6 +520,11 @@ fn specs_are_read_with_their_defaults() {
     let spec = read("source: { voc: { devkit: d, train: train } }").unwrap();
     assert_eq!((spec.max_bad.get(), spec.cache, spec.limit, spec.threads), (0.01, true, None, None));
     assert_eq!(spec.source.to_string(), "d");
+    let spec = read("source: { voc: { devkit: d, train: t, palette: { dog: [9, 9, 9] } } }").unwrap();
+    let AnnotatedSource::Voc(source) = spec.source else { panic!("{spec:?}") };
+    assert_eq!(source.palette, Palette::Named([("dog".to_owned(), [9; 3])].into()));
+    let fault = read("source: { voc: { devkit: d, train: t, palette: { dgo: [9, 9, 9] } } }").unwrap_err();
+    assert!(fault.contains("`dgo` is neither a class of PASCAL VOC"), "{fault}");
     let spec = read("source: { composite: { train: 8, val: 4 } }").unwrap();
     let size = Count::of(96);
     let expected = AnnotatedSource::Composite { train: Count::of(8), val: Count::of(4), size, seed: 0 };
@@ -630,7 +685,7 @@ fn contact_sheet() {
     let (size, columns, rows) = (96, 10, 4);
     let set = composite(columns * rows, size, Split::Train);
     let mut sheet = image::RgbImage::new((columns * size) as u32, (2 * rows * size) as u32);
-    let colors = hueristic::data::voc::mask::colour_map();
+    let colors = colour_map();
     for index in 0..set.len() {
         let (x, y) = (index % columns * size, index / columns * 2 * size);
         let mut pixels = set.image(index).unwrap().pixels;

@@ -2,6 +2,7 @@
 
 use super::{Done, failure::Usage};
 use crate::{
+    data::voc::palette::Palette,
     evaluation::{detections::DetectionFiles, masks::MaskFiles},
     metrics::average_precision::Rule,
     train::atomic,
@@ -22,11 +23,12 @@ pub(super) enum Evaluate {
                       count neither for nor against; of equal scores the earlier line goes first."
     )]
     Detections(DetectionArgs),
-    /// Intersection over union of predicted masks (palette PNGs) with true ones
+    /// Intersection over union of predicted masks (PNGs in VOC's colors) with true ones
     #[command(
         after_help = "Example:\n  hueristic evaluate segmentation --truth VOCdevkit/VOC2012/SegmentationClass \\\n    \
                       --pred masks --set VOCdevkit/VOC2012/ImageSets/Segmentation/val.txt\n\n\
-                      Masks of one picture have one name and one size. Pixels whose true label is 255 count in nothing."
+                      Masks of one picture have one name and one size. VOC's colors are read in any palette and in RGB, and \
+                      levels of gray as labels. Pixels whose true label is 255 count in nothing."
     )]
     Segmentation(SegmentationArgs),
 }
@@ -75,6 +77,9 @@ pub(super) struct SegmentationArgs {
     /// Number of classes, background included
     #[arg(long, value_name = "N", default_value_t = 21, value_parser = clap::value_parser!(u8).range(1..=255))]
     classes: u8,
+    /// Take the indices of palettes for the classes, whatever their colors
+    #[arg(long)]
+    indices: bool,
     /// Write the figures to this file too, as JSON, shares of 1
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -107,10 +112,11 @@ fn detections(args: DetectionArgs) -> Result<Done> {
 }
 
 fn segmentation(args: SegmentationArgs) -> Result<Done> {
-    let SegmentationArgs { truth, pred, set, classes, json } = args;
+    let SegmentationArgs { truth, pred, set, classes, indices, json } = args;
     folder(&truth, "a folder of true masks")?;
     folder(&pred, "a folder of predicted masks")?;
-    let files = MaskFiles { truth, predicted: pred, set, classes: classes.into() };
+    let palette = if indices { Palette::Indices } else { Palette::Voc };
+    let files = MaskFiles { truth, predicted: pred, set, classes: classes.into(), palette };
     let scores = files.evaluate(&progress_bar())?;
     done(&scores, json.as_deref())
 }

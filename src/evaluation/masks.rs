@@ -1,10 +1,16 @@
-//! Predicted masks against true ones, file by file: two folders of palette PNGs in which a picture has one name.
+//! Predicted masks against true ones, file by file: two folders of PNGs in VOC's colors in which a picture has one name.
 
 use super::identifiers;
 use crate::{
     data::{
         annotated::Mask,
-        voc::{CLASSES, mask},
+        error::DataError,
+        voc::{
+            CLASSES,
+            devkit::{MASKS, of as file_of},
+            mask,
+            palette::Palette,
+        },
     },
     metrics::segmentation::{Confusion, SegmentationScores},
 };
@@ -18,6 +24,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+const INDICES: &str = "where the indices of all masks are the classes, whatever the colors, say --indices";
+
 /// What is compared.
 #[derive(Clone, Debug)]
 pub struct MaskFiles {
@@ -29,6 +37,8 @@ pub struct MaskFiles {
     pub set: Option<PathBuf>,
     /// Background included.
     pub classes: usize,
+    /// What the colors of both folders' masks stand for.
+    pub palette: Palette,
 }
 
 /// The measures with the names of their classes.
@@ -91,9 +101,13 @@ impl MaskFiles {
     }
 
     fn count(&self, id: &str) -> Result<Confusion> {
-        let file = format!("{id}.png");
-        let (truth_path, predicted_path) = (self.truth.join(&file), self.predicted.join(&file));
-        let (truth, predicted) = (mask::read_indices(&truth_path)?, mask::read_indices(&predicted_path)?);
+        let [truth_path, predicted_path] =
+            [&self.truth, &self.predicted].map(|folder| file_of(folder, id, &MASKS));
+        let (truth, predicted) = (self.read(&truth_path)?, self.read(&predicted_path)?.mask);
+        if let Some(reason) = truth.suspicion(None) {
+            bail!("{}: {reason}; {INDICES}", truth_path.display());
+        }
+        let truth = truth.mask;
         let size = |mask: &Mask| (mask.width, mask.height);
         ensure!(
             size(&truth) == size(&predicted),
@@ -111,6 +125,13 @@ impl MaskFiles {
             .with_context(|| format!("{} against {}", predicted_path.display(), truth_path.display()))?;
         Ok(confusion)
     }
+
+    fn read(&self, path: &Path) -> Result<mask::Found> {
+        mask::read(path, &self.palette).map_err(|error| match error {
+            DataError::Image { .. } if self.palette.is_voc() => anyhow::anyhow!("{error}; {INDICES}"),
+            other => other.into(),
+        })
+    }
 }
 
 /// Stems of the PNGs that lie in a folder.
@@ -119,7 +140,9 @@ fn masks(folder: &Path) -> Result<BTreeSet<String>> {
     let mut found = BTreeSet::new();
     for entry in std::fs::read_dir(folder).with_context(unreadable)? {
         let path = entry.with_context(unreadable)?.path();
-        if let (Some(stem), true) = (path.file_stem(), path.extension().is_some_and(|e| e == "png")) {
+        if let (Some(stem), true) =
+            (path.file_stem(), path.extension().is_some_and(|e| MASKS.iter().any(|ending| e == *ending)))
+        {
             found.insert(stem.to_string_lossy().into_owned());
         }
     }

@@ -1,74 +1,259 @@
-//! Masks as PASCAL VOC stores them: a PNG whose pixels are class indices and whose palette is the VOC colour map, so that
-//! a viewer shows colours and a reader gets classes.
+//! Masks as PASCAL VOC stores them: a PNG whose pixels are indices into a palette of the VOC colors, so that a viewer shows
+//! colors and a reader gets classes.
 //!
-//! The index is what counts: the palette of a file is not looked at. Grey PNGs of 8 bits are read too, whose levels are
-//! then the indices, since augmented sets come so. Does not know how many classes there are.
+//! The color is what counts: programs that make PNGs smaller, and editors, put the palette into another order or write red,
+//! green and blue. Gray PNGs of 8 bits are read too, whose levels are the labels, since augmented sets come so. Does not
+//! know how many classes there are.
 
+pub use super::palette::colour_map;
+
+use super::palette::{Color, Palette};
 use crate::{
-    data::{annotated::Mask, decode::MAX_BYTES, error::DataError},
-    whole_file,
+    data::{
+        annotated::{Mask, VOID},
+        decode::MAX_BYTES,
+        error::DataError,
+    },
+    guarded, whole_file,
 };
-use png::{BitDepth, ColorType, Decoder, Encoder, Limits, Transformations};
+use png::{BitDepth, ColorType, Decoder, DecodingError, Encoder, Limits, Transformations};
 use std::{
+    collections::HashMap,
     fs::File,
-    io::{self, BufReader},
+    io::{self, Cursor, Read},
     path::Path,
 };
 
-/// VOC's colour of every index: the bits of the index, dealt in turn to red, green and blue from the highest bit down.
-pub fn colour_map() -> [[u8; 3]; 256] {
-    std::array::from_fn(|index| {
-        std::array::from_fn(|channel| {
-            (0..8).fold(0, |colour, bit| {
-                let dealt = index >> (3 * bit + channel) & 1;
-                colour | (dealt as u8) << (7 - bit)
-            })
-        })
-    })
+const ADVICE: &str = "save the mask with VOC's colors, or name its colors with `palette:` in the source";
+
+/// A mask's file as it was read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    pub mask: Mask,
+    /// The highest label that the file's few bits can say, where it is there: a writer may have cut void to it.
+    pub narrow: Option<u8>,
 }
 
-/// The indices of a mask's file.
+/// The labels of a mask's file, by VOC's colors.
 ///
 /// # Errors
-/// A file that cannot be read, is no PNG or is cut short; a PNG of colours, of grey with other than 8 bits, or of over
-/// 512 MiB of pixels.
+/// As [`read`].
 pub fn read_indices(path: &Path) -> Result<Mask, DataError> {
-    let bytes = File::open(path).map_err(|source| DataError::Io { path: path.into(), source })?;
-    decode(bytes).map_err(|reason| DataError::Image { name: path.display().to_string(), reason })
+    Ok(read(path, &Palette::Voc)?.mask)
 }
 
-fn decode(file: File) -> Result<Mask, String> {
-    let limits = Limits { bytes: MAX_BYTES };
-    let mut decoder = Decoder::new_with_limits(BufReader::new(file), limits);
+/// The labels of a mask's file.
+///
+/// # Errors
+/// A file that cannot be read, is no PNG or is cut short; colors that `palette` does not know; gray of other than 8 bits;
+/// indices without a color, which a writer has cut; over 512 MiB of pixels.
+pub fn read(path: &Path, palette: &Palette) -> Result<Found, DataError> {
+    let io = |source| DataError::Io { path: path.into(), source };
+    let mut bytes = vec![];
+    // what is longer than its pixels may be is cut, and then no PNG
+    File::open(path).map_err(io)?.take(MAX_BYTES as u64).read_to_end(&mut bytes).map_err(io)?;
+    let pixels = guarded::call(|| decode(&bytes)).unwrap_or_else(|e| Err(e.to_string()));
+    let found = pixels.and_then(|pixels| pixels.labelled(palette));
+    found.map_err(|reason| DataError::Image { name: path.display().to_string(), reason })
+}
+
+/// A decoded PNG: samples in rows, without padding.
+struct Pixels {
+    size: (usize, usize),
+    samples: Vec<u8>,
+    kind: Samples,
+}
+
+enum Samples {
+    /// One index a pixel.
+    Indices { bits: usize, colors: Vec<Color> },
+    /// One level a pixel.
+    Gray,
+    /// Red, green and blue of a pixel.
+    Colors,
+}
+
+fn decode(bytes: &[u8]) -> Result<Pixels, String> {
+    let mut decoder = Decoder::new_with_limits(Cursor::new(bytes), Limits { bytes: MAX_BYTES });
     decoder.set_transformations(Transformations::IDENTITY);
-    let mut reader = decoder.read_info().map_err(|e| format!("not a PNG that can be read: {e}"))?;
+    let mut reader = decoder.read_info().map_err(|e| format!("not a PNG that can be read: {}", why(&e)))?;
     let (color, depth) = reader.output_color_type();
-    if color != ColorType::Indexed && (color, depth) != (ColorType::Grayscale, BitDepth::Eight) {
-        return Err(format!(
-            "a PNG of {color:?} pixels of {} bits, not of class indices; save the mask with a palette",
-            depth as u8
-        ));
-    }
-    let size =
-        reader.output_buffer_size().filter(|&bytes| bytes <= MAX_BYTES).ok_or("the picture is too large")?;
-    let mut packed = vec![0; size];
-    let frame = reader.next_frame(&mut packed).map_err(|e| format!("cannot be decoded: {e}"))?;
-    let (width, height) = (frame.width as usize, frame.height as usize);
+    let info = reader.info();
+    let (width, height) = (info.width as usize, info.height as usize);
+    let colors = info.palette.as_deref().unwrap_or_default().as_chunks().0.to_vec();
+    let kind = match (color, depth) {
+        (ColorType::Indexed, _) => Samples::Indices { bits: depth as usize, colors },
+        (ColorType::Grayscale, BitDepth::Eight) => Samples::Gray,
+        (ColorType::Rgb | ColorType::Rgba, BitDepth::Eight) => Samples::Colors,
+        _ => return Err(other(color, depth)),
+    };
+    let count = width.checked_mul(height).and_then(|pixels| pixels.checked_mul(color.samples()));
+    let count = count.filter(|&count| count <= MAX_BYTES).ok_or("the picture is too large")?;
+    let mut packed = vec![0; reader.output_buffer_size().ok_or("the picture is too large")?];
+    let frame = reader.next_frame(&mut packed).map_err(|e| format!("cannot be decoded: {}", why(&e)))?;
     let rows = packed.chunks_exact(frame.line_size).take(height);
-    let labels = rows.flat_map(|row| unpack(row, depth as usize, width)).collect();
-    Ok(Mask { width, height, labels })
+    let samples: Vec<u8> =
+        rows.flat_map(|row| unpack(row, depth as usize, width * color.samples())).collect();
+    if samples.len() != count {
+        return Err(format!("cannot be decoded: it has not all of its {width}×{height} pixels"));
+    }
+    let samples = if color == ColorType::Rgba { opaque(&samples)? } else { samples };
+    Ok(Pixels { size: (width, height), samples, kind })
 }
 
-/// The first `width` samples of 1, 2, 4 or 8 bits, the highest bits of a byte first.
-fn unpack(row: &[u8], bits: usize, width: usize) -> impl Iterator<Item = u8> {
+/// The reader's words, without the structures that some of them print.
+fn why(error: &DecodingError) -> String {
+    let text = error.to_string();
+    if text.contains('{') { "it is damaged".into() } else { crate::text::excerpt(&text) }
+}
+
+fn other(color: ColorType, depth: BitDepth) -> String {
+    let kind = match color {
+        ColorType::Grayscale => "gray",
+        ColorType::GrayscaleAlpha => "gray with transparency",
+        ColorType::Indexed => "palette",
+        ColorType::Rgb | ColorType::Rgba => "color",
+    };
+    format!("a PNG of {kind} pixels of {} bits, which say no classes; {ADVICE}", depth as u8)
+}
+
+fn opaque(samples: &[u8]) -> Result<Vec<u8>, String> {
+    let (pixels, _) = samples.as_chunks::<4>();
+    match pixels.iter().all(|[.., alpha]| *alpha == u8::MAX) {
+        true => Ok(pixels.iter().flat_map(|&[r, g, b, _]| [r, g, b]).collect()),
+        false => Err(format!("a PNG with transparent pixels, which say no classes; {ADVICE}")),
+    }
+}
+
+/// The first `count` samples of 1, 2, 4 or 8 bits, the highest bits of a byte first.
+fn unpack(row: &[u8], bits: usize, count: usize) -> impl Iterator<Item = u8> {
     let per_byte = 8 / bits;
-    (0..width).map(move |x| {
+    (0..count).map(move |x| {
         let shift = 8 - bits * (x % per_byte + 1);
         row[x / per_byte] >> shift & (0xff >> (8 - bits))
     })
 }
 
-/// Writes a mask with the VOC colour map; a file that is there is replaced whole or not at all.
+impl Pixels {
+    fn labelled(self, palette: &Palette) -> Result<Found, String> {
+        let labels = match (&self.kind, palette) {
+            (Samples::Gray, Palette::Voc) | (Samples::Gray | Samples::Indices { .. }, Palette::Indices) => {
+                return Ok(self.found(None, |sample| sample));
+            }
+            (Samples::Colors, _) => {
+                let known = palette.labels();
+                self.samples
+                    .as_chunks::<3>()
+                    .0
+                    .iter()
+                    .map(|color| of(&known, *color))
+                    .collect::<Result<_, _>>()?
+            }
+            (Samples::Gray, Palette::Named(_)) => {
+                let known = palette.labels();
+                self.samples.iter().map(|&level| of(&known, [level; 3])).collect::<Result<_, _>>()?
+            }
+            (Samples::Indices { bits, colors }, Palette::Voc | Palette::Named(_)) => {
+                let (table, narrow) = table(&self.used(), *bits, colors, palette)?;
+                return Ok(self.found(narrow, |index| table[usize::from(index)]));
+            }
+        };
+        Ok(Found { mask: Mask { width: self.size.0, height: self.size.1, labels }, narrow: None })
+    }
+
+    fn found(self, narrow: Option<u8>, label: impl Fn(u8) -> u8) -> Found {
+        let labels = self.samples.into_iter().map(label).collect();
+        Found { mask: Mask { width: self.size.0, height: self.size.1, labels }, narrow }
+    }
+
+    /// The indices that there are, rising.
+    fn used(&self) -> Vec<u8> {
+        let mut seen = [false; 256];
+        self.samples.iter().for_each(|&index| seen[usize::from(index)] = true);
+        (0..=u8::MAX).filter(|index| seen[usize::from(*index)]).collect()
+    }
+}
+
+fn of(known: &HashMap<Color, u8>, color: Color) -> Result<u8, String> {
+    known.get(&color).copied().ok_or_else(|| unknown(color))
+}
+
+fn unknown([r, g, b]: Color) -> String {
+    format!("the color [{r}, {g}, {b}] stands for no class; {ADVICE}")
+}
+
+/// The label of every index that is used; and what [`Found::narrow`] is.
+fn table(
+    used: &[u8],
+    bits: usize,
+    colors: &[Color],
+    palette: &Palette,
+) -> Result<([u8; 256], Option<u8>), String> {
+    let (map, known) = (colour_map(), palette.labels());
+    let color = |index: u8| colors.get(usize::from(index)).copied();
+    // Void is told by its index, too: it needs no color of its own.
+    let border = || color(VOID).and_then(|color| known.get(&color)).is_none_or(|label| *label == VOID);
+    let vocs = |&index: &u8| match index {
+        VOID => border(),
+        _ => color(index) == Some(map[usize::from(index)]),
+    };
+    let in_order = palette.is_voc() && used.iter().all(vocs);
+    // Levels that are the indices say the same twice.
+    let gray = palette.is_voc() && used.iter().all(|&index| color(index) == Some([index; 3]));
+    let mut table: [u8; 256] = std::array::from_fn(|index| index as u8);
+    for &index in used.iter().filter(|_| !(in_order || gray)) {
+        let color = color(index).ok_or_else(|| cut(index, colors.len(), bits))?;
+        table[usize::from(index)] = of(&known, color)?;
+    }
+    let highest = 0xff >> (8 - bits);
+    let counts = bits < 8 && used.contains(&highest) && (in_order || gray || !palette.is_voc());
+    Ok((table, counts.then_some(table[usize::from(highest)])))
+}
+
+fn cut(index: u8, colors: usize, bits: usize) -> String {
+    let narrow = if bits < 8 && usize::from(index) + 1 == 1 << bits {
+        format!(
+            ": a writer of {bits} bits a pixel has probably cut {VOID} (void) to it, and with it other labels"
+        )
+    } else {
+        String::new()
+    };
+    format!(
+        "has pixels of index {index}, but a palette of {colors} colors{narrow}; save the mask with a palette of 256 colors"
+    )
+}
+
+impl Found {
+    /// Whether the highest label stands where void would: `shown` are the labels of the picture's annotated objects, where
+    /// there is an annotation. In masks of VOC a rim of void parts whatever touches.
+    pub fn suspicion(&self, shown: Option<&[u8]>) -> Option<String> {
+        let label = self.narrow?;
+        let because = if shown.is_some_and(|shown| !shown.contains(&label)) {
+            "no such object is annotated"
+        } else if walls(&self.mask, label) {
+            "it parts all objects from everything else"
+        } else {
+            return None;
+        };
+        Some(format!(
+            "label {label} is suspected to be void ({VOID}), cut by a writer of few bits a pixel: {because}; save the mask \
+             again, with a palette of 256 colors, from one that is whole"
+        ))
+    }
+}
+
+/// Whether other labels than `label` touch nowhere, though there are several, an object among them.
+fn walls(mask: &Mask, label: u8) -> bool {
+    let Mask { width, labels, .. } = mask;
+    let apart = |a: u8, b: u8| a == b || a == label || b == label;
+    let mut others = labels.iter().filter(|other| **other != label);
+    let first = others.next();
+    others.any(|other| Some(other) != first)
+        && labels.chunks(*width).all(|row| row.windows(2).all(|pair| apart(pair[0], pair[1])))
+        && labels.iter().zip(labels.iter().skip(*width)).all(|(a, b)| apart(*a, *b))
+}
+
+/// Writes a mask with the VOC colors; a file that is there is replaced whole or not at all.
 ///
 /// # Errors
 /// A mask whose labels are not width × height, or of no pixels; a file that cannot be written.
@@ -96,98 +281,4 @@ fn encode(mask: &Mask) -> Result<Vec<u8>, png::EncodingError> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_colour_map_is_vocs() {
-        let map = colour_map();
-        // background, aeroplane, bicycle, bird, boat, bottle, person, tvmonitor, the border
-        let known = [
-            (0, [0, 0, 0]),
-            (1, [128, 0, 0]),
-            (2, [0, 128, 0]),
-            (3, [128, 128, 0]),
-            (4, [0, 0, 128]),
-            (5, [128, 0, 128]),
-            (15, [192, 128, 128]),
-            (20, [0, 64, 128]),
-            (255, [224, 224, 192]),
-        ];
-        for (index, colour) in known {
-            assert_eq!(map[index], colour, "index {index}");
-        }
-    }
-
-    #[test]
-    fn what_is_written_is_read_and_shows_in_colours() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("a.png");
-        let mask = Mask { width: 3, height: 2, labels: vec![0, 1, 255, 20, 15, 7] };
-        write_indices(&path, &Mask { labels: vec![9; 6], ..mask.clone() }).unwrap();
-        write_indices(&path, &mask).unwrap();
-        assert_eq!(read_indices(&path).unwrap(), mask);
-        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1, "a partial file was left behind");
-        let shown = image::open(&path).unwrap().into_rgb8();
-        assert_eq!(shown.get_pixel(2, 0).0, [224, 224, 192]);
-        assert_eq!(shown.get_pixel(0, 1).0, [0, 64, 128]);
-    }
-
-    fn write_png(path: &Path, color: ColorType, depth: BitDepth, (width, height): (u32, u32), data: &[u8]) {
-        let mut encoder = Encoder::new(File::create(path).unwrap(), width, height);
-        encoder.set_color(color);
-        encoder.set_depth(depth);
-        if color == ColorType::Indexed {
-            encoder.set_palette(colour_map()[..1 << (depth as u8)].as_flattened().to_vec());
-        }
-        encoder.write_header().unwrap().write_image_data(data).unwrap();
-    }
-
-    #[test]
-    fn packed_palettes_and_grey_masks_are_read() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("a.png");
-        let read = || read_indices(&path).unwrap().labels;
-        write_png(
-            &path,
-            ColorType::Indexed,
-            BitDepth::Two,
-            (5, 2),
-            &[0b00_01_10_11, 0b01 << 6, 0, 0b11 << 6],
-        );
-        assert_eq!(read(), [0, 1, 2, 3, 1, 0, 0, 0, 0, 3]);
-        write_png(&path, ColorType::Indexed, BitDepth::One, (9, 1), &[0b1010_0001, 0b1000_0000]);
-        assert_eq!(read(), [1, 0, 1, 0, 0, 0, 0, 1, 1]);
-        write_png(&path, ColorType::Indexed, BitDepth::Four, (3, 1), &[0x0f, 0x20]);
-        assert_eq!(read(), [0, 15, 2]);
-        write_png(&path, ColorType::Grayscale, BitDepth::Eight, (3, 1), &[0, 20, 255]);
-        assert_eq!(read(), [0, 20, 255]);
-    }
-
-    #[test]
-    fn what_is_no_mask_is_refused_by_name() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("a.png");
-        let refused = |part: &str| {
-            let error = read_indices(&path).unwrap_err().to_string();
-            assert!(error.contains("a.png") && error.contains(part), "{error}");
-        };
-        refused("No such file");
-        write_png(&path, ColorType::Rgb, BitDepth::Eight, (1, 1), &[1, 2, 3]);
-        refused("save the mask with a palette");
-        write_png(&path, ColorType::Grayscale, BitDepth::One, (1, 1), &[0]);
-        refused("of 1 bits");
-        std::fs::write(&path, "no picture").unwrap();
-        refused("not a PNG");
-        write_indices(
-            &path,
-            &Mask { width: 64, height: 64, labels: (0..64 * 64).map(|i| (i * i) as u8).collect() },
-        )
-        .unwrap();
-        let bytes = std::fs::read(&path).unwrap();
-        std::fs::write(&path, &bytes[..bytes.len() / 2 + 400]).unwrap();
-        refused("cannot be decoded");
-        let short = Mask { width: 3, height: 2, labels: vec![0; 5] };
-        assert!(write_indices(&path, &short).unwrap_err().to_string().contains("3×2 pixels with 5 labels"));
-    }
-}
+mod tests;

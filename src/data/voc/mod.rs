@@ -10,12 +10,14 @@ mod encoding; // the characters of XML files
 mod header; // sizes of pictures
 pub mod lists; // ImageSets: which pictures, which classes
 pub mod mask; // palette images of class indices
+pub mod palette; // colors and labels
 mod picture; // one picture's files, and what is wrong with them
 pub mod sbd; // MATLAB masks
 pub mod set; // Voc, an annotated set
 pub mod verify; // what `data verify` reports
 pub mod xml; // boxes
 
+use palette::Palette;
 use serde::{Deserialize, Serialize};
 use std::{
     fmt,
@@ -64,6 +66,9 @@ pub struct VocSource {
     /// pictures stand in for those that the devkit lacks.
     #[serde(default)]
     pub sbd: Option<PathBuf>,
+    /// The colors of the masks; absent: VOC's.
+    #[serde(default, skip_serializing_if = "Palette::is_voc")]
+    pub palette: Palette,
 }
 
 impl VocSource {
@@ -77,6 +82,7 @@ impl VocSource {
             train: list(&self.train),
             val: self.val.as_ref().map(list),
             sbd: self.sbd.as_ref().map(|sbd| dir.join(sbd)),
+            palette: self.palette.clone(),
         }
     }
 }

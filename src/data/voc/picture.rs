@@ -4,6 +4,7 @@ use super::{
     CLASSES,
     devkit::Devkit,
     header, mask,
+    palette::Palette,
     sbd,
     xml::{self, Record, RecordObject},
 };
@@ -102,12 +103,17 @@ impl Picture {
     }
 
     /// The mask, as large as the picture and with known labels.
-    pub fn mask(&self) -> Result<Option<Mask>, DataError> {
+    ///
+    /// # Errors
+    /// What [`mask::read`] and [`sbd::read_mask`] refuse; another size, labels that are no class, void that was cut.
+    pub fn mask(&self, palette: &Palette) -> Result<Option<Mask>, DataError> {
         let Some(file) = &self.mask else { return Ok(None) };
-        let mask = file.read()?;
-        match self.objection(&mask) {
+        let found = file.read(palette)?;
+        let shown: Vec<u8> = self.objects.iter().map(|object| object.class as u8 + 1).collect();
+        let cut = || found.suspicion(Some(&shown[..]).filter(|shown| !shown.is_empty()));
+        match self.objection(&found.mask).or_else(cut) {
             Some(reason) => Err(DataError::Image { name: file.path().display().to_string(), reason }),
-            None => Ok(Some(mask)),
+            None => Ok(Some(found.mask)),
         }
     }
 
@@ -141,10 +147,10 @@ impl MaskFile {
         }
     }
 
-    fn read(&self) -> Result<Mask, DataError> {
+    fn read(&self, palette: &Palette) -> Result<mask::Found, DataError> {
         match self {
-            Self::Palette(path) => mask::read_indices(path),
-            Self::Sbd(path) => sbd::read_mask(path),
+            Self::Palette(path) => mask::read(path, palette),
+            Self::Sbd(path) => Ok(mask::Found { mask: sbd::read_mask(path)?, narrow: None }),
         }
     }
 }

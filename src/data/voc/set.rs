@@ -4,6 +4,7 @@ use super::{
     CLASSES, VocSource,
     devkit::{self, Devkit, PHOTOGRAPHS},
     lists,
+    palette::Palette,
     picture::{MaskFile, Picture},
 };
 use crate::data::{
@@ -27,6 +28,7 @@ pub struct Voc {
     /// one per picture
     presence: Vec<Vec<Presence>>,
     classes: Vec<String>,
+    palette: Palette,
 }
 
 impl VocSource {
@@ -64,7 +66,7 @@ impl Voc {
         let (devkit, list) = source.list(split, lists)?;
         let ids = lists::read(&list)?;
         let examined: Vec<(Picture, Vec<String>)> =
-            ids.par_iter().map(|id| examined(&devkit, id, split, lists)).collect();
+            ids.par_iter().map(|id| examined(&devkit, id, split, (lists, &source.palette))).collect();
         let pictures = sound(examined, max_bad)?;
         if pictures.is_empty() {
             let expected = "at least one picture with nothing wrong".into();
@@ -75,14 +77,20 @@ impl Voc {
             // the lists of classes are about the pictures of `Main`
             Lists::Segmentation => pictures.iter().map(Picture::presence).collect(),
         };
-        Ok(Self { pictures, presence, classes: CLASSES.map(String::from).to_vec() })
+        let (classes, palette) = (CLASSES.map(String::from).to_vec(), source.palette.clone());
+        Ok(Self { pictures, presence, classes, palette })
     }
 }
 
-fn examined(devkit: &Devkit, id: &str, split: Split, lists: Lists) -> (Picture, Vec<String>) {
+fn examined(
+    devkit: &Devkit,
+    id: &str,
+    split: Split,
+    (lists, palette): (Lists, &Palette),
+) -> (Picture, Vec<String>) {
     let (picture, mut faults) = Picture::read(devkit, id, split);
     if lists == Lists::Segmentation && faults.is_empty() {
-        match picture.mask() {
+        match picture.mask(palette) {
             Ok(Some(_)) => {}
             Ok(None) => faults.push(format!("{} is not there", devkit.palette_mask(id).display())),
             Err(error) => faults.push(error.to_string()),
@@ -144,7 +152,8 @@ impl Dataset for Voc {
         let pixels = self.pictures[index].pixels();
         pixels.map_err(|reason| DataError::Image { name: self.name(index), reason })
     }
-    /// Over identifiers, sizes, objects, labels and the kind of mask: a copy elsewhere has the same fingerprint.
+    /// Over identifiers, sizes, objects, labels, the kind of mask and what is unusual: a copy elsewhere has the same
+    /// fingerprint.
     fn fingerprint(&self) -> String {
         let mut hash = Sha256::new();
         hash.update(format!("voc {}\n", self.pictures.len()));
@@ -156,6 +165,9 @@ impl Dataset for Voc {
             };
             let Picture { id, size, objects, .. } = picture;
             hash.update(format!("{id} {size:?} {objects:?} {presence:?} {mask}\n"));
+        }
+        if !self.palette.is_voc() {
+            hash.update(format!("palette {:?}\n", self.palette));
         }
         format!("{:x}", hash.finalize())
     }
@@ -175,6 +187,6 @@ impl Annotated for Voc {
         self.presence[index].clone()
     }
     fn mask(&self, index: usize) -> Result<Option<Mask>, DataError> {
-        self.pictures[index].mask()
+        self.pictures[index].mask(&self.palette)
     }
 }

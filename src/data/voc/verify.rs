@@ -1,6 +1,6 @@
 //! What `data verify` says of a devkit: every picture of its lists decoded, every mask read, every fault named.
 
-use super::{CLASSES, VocSource, devkit::Devkit, lists, picture::Picture};
+use super::{CLASSES, VocSource, devkit::Devkit, lists, palette::Palette, picture::Picture};
 use crate::data::{
     annotated::Presence, annotated_source::Lists, error::DataError, source::Split, verify::spread,
 };
@@ -90,7 +90,7 @@ impl VocReport {
             }
         }
         listed.sort_by_key(|list| list.lists == Lists::Segmentation);
-        look(devkit, listed)
+        look(devkit, listed, &source.palette)
     }
 
     /// Looks at every list of the devkit in `dir`.
@@ -110,7 +110,7 @@ impl VocReport {
             let (path, expected) = (devkit.root.join("ImageSets"), "lists of images in Main or Segmentation");
             return Err(DataError::Empty { path, expected: expected.into() });
         }
-        look(devkit, listed)
+        look(devkit, listed, &Palette::Voc)
     }
 }
 
@@ -123,13 +123,13 @@ impl Listed {
     }
 }
 
-fn look(devkit: Devkit, listed: Vec<Listed>) -> Result<VocReport, DataError> {
+fn look(devkit: Devkit, listed: Vec<Listed>, palette: &Palette) -> Result<VocReport, DataError> {
     let masked: BTreeSet<&String> =
         listed.iter().filter(|list| list.lists == Lists::Segmentation).flat_map(|list| &list.ids).collect();
     let ids: Vec<&String> =
         listed.iter().flat_map(|list| &list.ids).collect::<BTreeSet<_>>().into_iter().collect();
     let bar = bar(ids.len());
-    let one = |id: &&String| Looked::new(&devkit, id, masked.contains(*id));
+    let one = |id: &&String| Looked::new(&devkit, id, masked.contains(*id), palette);
     let looked: Vec<Looked> = ids.par_iter().map(one).inspect(|_| bar.inc(1)).collect();
     bar.finish_and_clear();
     let pictures: HashMap<&str, &Looked> = looked.iter().map(|one| (one.picture.id.as_str(), one)).collect();
@@ -173,7 +173,7 @@ fn bar(len: usize) -> ProgressBar {
 
 impl Looked {
     /// Decodes the picture and every mask of it.
-    fn new(devkit: &Devkit, id: &str, needs_mask: bool) -> Self {
+    fn new(devkit: &Devkit, id: &str, needs_mask: bool, palette: &Palette) -> Self {
         let (picture, mut faults) = Picture::read(devkit, id, Split::Val);
         if picture.size != (0, 0)
             && picture.photograph.is_file()
@@ -187,7 +187,7 @@ impl Looked {
         let (other, _) = Picture::read(devkit, id, Split::Train);
         let second = Some(&other).filter(|other| other.mask != picture.mask);
         for picture in std::iter::once(&picture).chain(second).filter(|picture| picture.size != (0, 0)) {
-            faults.extend(picture.mask().err().map(|error| error.to_string()));
+            faults.extend(picture.mask(palette).err().map(|error| error.to_string()));
         }
         Self { masked: picture.mask.is_some(), picture, faults }
     }
