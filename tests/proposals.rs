@@ -323,6 +323,36 @@ fn the_verb_searches_a_folder_and_draws() {
     assert_eq!(std::fs::read_dir(&drawn).unwrap().count(), 2);
 }
 
+/// A red square at the right of a wide picture that a viewer would turn upright.
+fn oriented_jpeg(path: &Path) {
+    let square = |x: u32, y: u32| if x >= 60 && y < 30 { [250, 20, 20] } else { [40; 3] };
+    let mut plain = vec![];
+    let picture = image::RgbImage::from_fn(90, 60, |x, y| image::Rgb(square(x, y)));
+    image::codecs::jpeg::JpegEncoder::new_with_quality(&mut plain, 100).encode_image(&picture).unwrap();
+    let exif = b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0";
+    let length = (exif.len() as u16 + 2).to_be_bytes();
+    std::fs::write(path, [&plain[..2], &[0xff, 0xe1], &length, exif, &plain[2..]].concat()).unwrap();
+}
+
+/// Proposals stand beside annotations, which are of the stored pixels.
+#[test]
+fn the_verb_searches_pictures_as_they_are_stored() {
+    let folder = tempfile::tempdir().unwrap();
+    let (out, drawn) = (folder.path().join("p.safetensors"), folder.path().join("drawn"));
+    oriented_jpeg(&folder.path().join("a.jpg"));
+    let upright = decode(&std::fs::read(folder.path().join("a.jpg")).unwrap()).unwrap();
+    assert_eq!(
+        (upright.width, upright.height),
+        (60, 90),
+        "the orientation is one that is followed elsewhere"
+    );
+    let done = hueristic(&[folder.path(), "--out".as_ref(), &out, "--picture".as_ref(), &drawn]);
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    let proposals = Proposals::read(&out).unwrap();
+    assert_eq!(recall(proposals.of("a").unwrap(), &[Rect::new(60., 0., 89., 29.)], 0.8), 1.0);
+    assert_eq!(image::image_dimensions(drawn.join("a.png")).unwrap(), (90, 60));
+}
+
 #[test]
 fn the_verb_says_what_is_wrong() {
     let folder = folder_of_pictures();

@@ -7,8 +7,9 @@ use hueristic::{
     data::{
         annotated::{Annotated, AnnotatedSource, AnnotatedSpec, Lists, Mask, Presence, VOID, open},
         catalog,
+        decode::decode,
         scenes::composite::{CLASSES as SHAPES, Composite},
-        source::{self, DataSpec, Dataset, Limit, Locations, SourceSpec, Split},
+        source::{self, DataSpec, Dataset, Limit, Locations, RgbImage, SourceSpec, Split},
         voc::{
             CLASSES, VocSource,
             mask::{colour_map, write_indices},
@@ -409,6 +410,75 @@ fn void_that_a_writer_cut_is_suspected() {
     assert!(report.faults[0].1.contains("a.png: label 15 is suspected to be void (255)"), "{report}");
     assert!(report.faults[0].1.contains("no such object is annotated"), "{report}");
     assert_eq!(ids(&*toy.open(Lists::Segmentation)), ["b"]);
+}
+
+/// A gradient of 40×30 pixels with EXIF's orientation, as a camera that was turned stores it.
+fn oriented_jpeg(path: &Path, orientation: u8) {
+    let pixels = image::RgbImage::from_fn(40, 30, |x, y| image::Rgb([x as u8 * 6, y as u8 * 8, 128]));
+    let mut plain = vec![];
+    image::codecs::jpeg::JpegEncoder::new_with_quality(&mut plain, 100).encode_image(&pixels).unwrap();
+    let exif =
+        [&b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0"[..], &[orientation, 0, 0, 0, 0, 0, 0]]
+            .concat();
+    let length = (exif.len() as u16 + 2).to_be_bytes();
+    fs::write(path, [&plain[..2], &[0xff, 0xe1], &length, &exif, &plain[2..]].concat()).unwrap();
+}
+
+/// Whatever a camera says of its position, boxes and masks are of the stored pixels.
+#[test]
+fn annotated_pictures_are_not_turned() {
+    let toy = Toy::new();
+    let path = toy.root().join("JPEGImages/a.jpg");
+    let red = |image: &RgbImage, x: usize, y: usize| image.pixels[3 * (y * image.width + x)];
+    let mut fingerprints = HashSet::new();
+    for orientation in 1..=8 {
+        oriented_jpeg(&path, orientation);
+        let set = opened(&toy.spec(0.0), Split::Train, Lists::Main).unwrap();
+        let image = set.image(0).unwrap();
+        assert_eq!((image.width, image.height), (40, 30), "orientation {orientation}");
+        assert!(
+            red(&image, 0, 0) < 20 && red(&image, 39, 0) > 220 && red(&image, 0, 29) < 20,
+            "{orientation}"
+        );
+        let mask = set.mask(0).unwrap().unwrap();
+        assert_eq!((mask.width, mask.height), (40, 30));
+        fingerprints.insert(set.fingerprint());
+        let report = VocReport::of_source(&toy.source()).unwrap();
+        assert!(report.is_sound(), "{report}");
+        let noted =
+            report.to_string().contains(&format!("note a: EXIF gives orientation {orientation}; its boxes"));
+        assert_eq!(noted, orientation > 1, "{report}");
+    }
+    assert_eq!(fingerprints.len(), 8, "proposals of turned pictures are not taken for these");
+}
+
+/// A tool that turned the picture before it was annotated leaves the size of the turned one.
+#[test]
+fn a_picture_is_turned_where_its_annotation_has_the_turned_size() {
+    let toy = Toy::new();
+    let (path, mask) = (toy.root().join("JPEGImages/a.jpg"), toy.root().join("SegmentationClass/a.png"));
+    toy.edit("a", "<width>40</width><height>30</height>", "<width>30</width><height>40</height>");
+    toy.mask("a", 30, 40, &[0, 12, VOID]);
+    for orientation in [5, 6, 7, 8] {
+        oriented_jpeg(&path, orientation);
+        let set = opened(&toy.spec(0.0), Split::Train, Lists::Main).unwrap();
+        let (image, upright) = (set.image(0).unwrap(), decode(&fs::read(&path).unwrap()).unwrap());
+        assert_eq!((image.width, image.height, &image.pixels), (30, 40, &upright.pixels), "{orientation}");
+        let report = VocReport::of_source(&toy.source()).unwrap();
+        assert!(report.is_sound() && report.to_string().contains("so that it is turned"), "{report}");
+    }
+    fs::remove_file(mask).unwrap();
+    toy.mask("a", 40, 30, &[0, 12, VOID]);
+    let report = VocReport::of_source(&toy.source()).unwrap();
+    assert!(
+        report.to_string().contains("one of them was made on the picture turned by its EXIF orientation, 8")
+    );
+    for orientation in [1, 2, 3, 4] {
+        oriented_jpeg(&path, orientation);
+        let fault =
+            opened(&toy.spec(0.0), Split::Train, Lists::Main).unwrap().image(0).unwrap_err().to_string();
+        assert!(fault.contains("is 40×30, but its annotation says 30×40"), "{orientation}: {fault}");
+    }
 }
 
 #[test]

@@ -8,7 +8,7 @@ use crate::{
         inputs::{Input, InputError, expand},
     },
     data::{
-        decode::decode,
+        decode::stored,
         error::DataError,
         proposals::{
             picture::draw,
@@ -115,10 +115,11 @@ fn ids(inputs: &[Input]) -> Result<Vec<String>> {
     Ok(ids)
 }
 
+/// As stored: boxes belong to those pixels, as the annotations do that they are compared with.
 fn image(path: &Path) -> Result<RgbImage, DataError> {
     let fault = |reason| DataError::Image { name: path.display().to_string(), reason };
     let bytes = fs::read(path).map_err(|e| fault(format!("cannot be read: {e}")))?;
-    decode(&bytes).map_err(|e| fault(e.to_string()))
+    stored(&bytes).map_err(|e| fault(e.to_string()))
 }
 
 fn draw_all(folder: &Path, inputs: &[Input], ids: &[String], found: &Found, top: usize) -> Result<()> {

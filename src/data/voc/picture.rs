@@ -11,7 +11,7 @@ use super::{
 use crate::{
     data::{
         annotated::{self, Mask, Object, Presence, VOID},
-        decode::decode,
+        decode::{decode, stored},
         error::DataError,
         source::{RgbImage, Split},
     },
@@ -26,6 +26,8 @@ pub(super) struct Picture {
     pub photograph: PathBuf,
     /// Width and height by the annotation, or else of the stored picture; 0 where neither can be read.
     pub size: (usize, usize),
+    /// EXIF's, 1 to 8; 1 is upright.
+    pub orientation: u8,
     pub objects: Vec<Object>,
     pub mask: Option<MaskFile>,
 }
@@ -49,9 +51,10 @@ impl Picture {
         if !photograph.is_file() {
             faults.push(format!("{} is not there", photograph.display()));
         }
+        let orientation = header::orientation(&photograph);
         let mask = MaskFile::of(devkit, id, split);
         let mut picture =
-            Self { id: id.into(), photograph, size: (0, 0), objects: vec![], mask };
+            Self { id: id.into(), photograph, size: (0, 0), orientation, objects: vec![], mask };
         match record {
             Ok(record) => faults.extend(picture.annotate(&record, &annotation)),
             Err(error) => faults.push(error.to_string()),
@@ -82,19 +85,24 @@ impl Picture {
         faults
     }
 
-    /// The picture's pixels.
+    /// The picture's pixels, and whether they were turned: those that are stored, unless the annotation has the size of the
+    /// turned picture alone.
     ///
     /// # Errors
     /// A picture that cannot be read, or of another size than its annotation says.
-    pub fn pixels(&self) -> Result<RgbImage, String> {
+    pub fn pixels(&self) -> Result<(RgbImage, bool), String> {
         let bytes = std::fs::read(&self.photograph).map_err(|e| format!("cannot be read: {e}"))?;
-        let image = decode(&bytes).map_err(|e| e.to_string())?;
-        let (width, height) = self.size;
-        if (image.width, image.height) != (width, height) {
-            let (w, h) = (image.width, image.height);
-            return Err(format!("is {w}×{h}, but its annotation says {width}×{height}"));
+        let image = stored(&bytes).map_err(|e| e.to_string())?;
+        let size = |image: &RgbImage| (image.width, image.height);
+        if size(&image) == self.size {
+            return Ok((image, false));
         }
-        Ok(image)
+        let turned = if self.orientation > 1 { decode(&bytes).ok() } else { None };
+        if let Some(turned) = turned.filter(|turned| size(turned) == self.size) {
+            return Ok((turned, true));
+        }
+        let ((w, h), (width, height)) = (size(&image), self.size);
+        Err(format!("is {w}×{h}, but its annotation says {width}×{height}"))
     }
 
     /// For each class whether the objects show it: a class with difficult objects alone counts in nothing.
@@ -120,8 +128,16 @@ impl Picture {
     fn objection(&self, mask: &Mask) -> Option<String> {
         let (width, height) = self.size;
         if (mask.width, mask.height) != (width, height) {
+            let turned = if self.orientation > 4 && (mask.height, mask.width) == (width, height) {
+                format!(
+                    "; one of them was made on the picture turned by its EXIF orientation, {}",
+                    self.orientation
+                )
+            } else {
+                String::new()
+            };
             return Some(format!(
-                "the mask is {}×{}, but the picture is {width}×{height} by its annotation",
+                "the mask is {}×{}, but the picture is {width}×{height} by its annotation{turned}",
                 mask.width, mask.height
             ));
         }

@@ -150,7 +150,7 @@ impl Dataset for Voc {
     }
     fn image(&self, index: usize) -> Result<RgbImage, DataError> {
         let pixels = self.pictures[index].pixels();
-        pixels.map_err(|reason| DataError::Image { name: self.name(index), reason })
+        pixels.map(|(image, _)| image).map_err(|reason| DataError::Image { name: self.name(index), reason })
     }
     /// Over identifiers, sizes, objects, labels, the kind of mask and what is unusual: a copy elsewhere has the same
     /// fingerprint.
@@ -165,6 +165,9 @@ impl Dataset for Voc {
             };
             let Picture { id, size, objects, .. } = picture;
             hash.update(format!("{id} {size:?} {objects:?} {presence:?} {mask}\n"));
+            if picture.orientation > 1 {
+                hash.update(format!("oriented {}\n", picture.orientation));
+            }
         }
         if !self.palette.is_voc() {
             hash.update(format!("palette {:?}\n", self.palette));

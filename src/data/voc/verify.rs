@@ -12,6 +12,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
+/// Pictures with an orientation that a report names.
+const NOTED: usize = 5;
+
 /// What a devkit holds.
 #[derive(Clone, Debug)]
 pub struct VocReport {
@@ -30,6 +33,8 @@ pub struct VocReport {
     pub faults: Vec<(String, String)>,
     /// where the list of a class says other than the boxes; the list is believed
     pub differing: Vec<String>,
+    /// pictures that a viewer would turn: identifier, EXIF's orientation, whether it is turned to fit its annotation
+    pub oriented: Vec<(String, u8, bool)>,
 }
 
 /// One list of pictures.
@@ -62,6 +67,7 @@ struct Listed {
 struct Looked {
     picture: Picture,
     masked: bool,
+    turned: bool,
     faults: Vec<String>,
 }
 
@@ -158,6 +164,7 @@ fn look(devkit: Devkit, listed: Vec<Listed>, palette: &Palette) -> Result<VocRep
         width: spread(widths),
         height: spread(heights),
         classes: counts(&looked),
+        oriented: oriented(&looked),
         faults,
         differing,
         devkit,
@@ -175,11 +182,12 @@ impl Looked {
     /// Decodes the picture and every mask of it.
     fn new(devkit: &Devkit, id: &str, needs_mask: bool, palette: &Palette) -> Self {
         let (picture, mut faults) = Picture::read(devkit, id, Split::Val);
-        if picture.size != (0, 0)
-            && picture.photograph.is_file()
-            && let Err(reason) = picture.pixels()
-        {
-            faults.push(format!("{} {reason}", picture.photograph.display()));
+        let mut turned = false;
+        if picture.size != (0, 0) && picture.photograph.is_file() {
+            match picture.pixels() {
+                Ok((_, was)) => turned = was,
+                Err(reason) => faults.push(format!("{} {reason}", picture.photograph.display())),
+            }
         }
         if picture.mask.is_none() && needs_mask {
             faults.push(format!("{} is not there", devkit.palette_mask(id).display()));
@@ -189,8 +197,13 @@ impl Looked {
         for picture in std::iter::once(&picture).chain(second).filter(|picture| picture.size != (0, 0)) {
             faults.extend(picture.mask(palette).err().map(|error| error.to_string()));
         }
-        Self { masked: picture.mask.is_some(), picture, faults }
+        Self { masked: picture.mask.is_some(), turned, picture, faults }
     }
+}
+
+fn oriented(looked: &[Looked]) -> Vec<(String, u8, bool)> {
+    let of = |one: &Looked| (one.picture.id.clone(), one.picture.orientation, one.turned);
+    looked.iter().filter(|one| one.picture.orientation > 1).map(of).collect()
 }
 
 /// What the lists of classes beside `list` say, against the objects.
@@ -275,6 +288,16 @@ impl fmt::Display for VocReport {
         writeln!(f, "  {:11}  {:>6}  {objects:>7}  {difficult:>9}", "all", self.pictures)?;
         for note in &self.differing {
             writeln!(f, "  note {note}; the list is believed")?;
+        }
+        for (id, orientation, turned) in self.oriented.iter().take(NOTED) {
+            let pixels = match turned {
+                false => "its boxes and masks are taken to be of the stored pixels, which are not turned",
+                true => "its annotation has the size of the turned picture, so that it is turned",
+            };
+            writeln!(f, "  note {id}: EXIF gives orientation {orientation}; {pixels}")?;
+        }
+        if let Some(more) = self.oriented.len().checked_sub(NOTED).filter(|more| *more > 0) {
+            writeln!(f, "  note {more} more pictures have an orientation")?;
         }
         for (name, reason) in &self.faults {
             writeln!(f, "  fault {name}: {reason}")?;
