@@ -17,7 +17,7 @@
 //!
 //! | floor | modules |
 //! |---|---|
-//! | 0 ground | [`bounded`], [`text`], [`guarded`], [`rng`], [`boxes`], [`whole_file`], [`hub`], [`npy`], [`device`], [`color`], [`ops`] |
+//! | 0 ground | [`bounded`], [`text`], [`guarded`], [`rng`], [`boxes`], [`seal`], [`whole_file`], [`hub`], [`npy`], [`device`], [`color`], [`ops`] |
 //! | 1 networks | [`nn`] |
 //! | 2 siblings that do not see one another | [`backbones`], [`data`], [`metrics`] |
 //! | 3 training machinery, knows no task | [`train`] |
@@ -36,6 +36,7 @@ pub mod guarded;
 pub mod hub;
 pub mod npy;
 pub mod rng;
+pub mod seal;
 pub mod text;
 pub mod whole_file;
 

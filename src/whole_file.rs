@@ -1,38 +1,167 @@
-//! Whole files or none: written beside their place, forced to disk, renamed into it. A reader sees the old file or the new.
+//! Whole files or none: written beside their place under a name of their own, forced to disk and renamed into it, so that
+//! a kill, a full disk or a power cut leaves the old file or the new one, never half of one, and several writers of one
+//! folder do not meet.
 
 use std::{
-    io::{self, Write},
+    ffi::OsString,
+    fs::{self, File},
+    io::{self, BufWriter, Write},
     path::Path,
 };
+use tempfile::NamedTempFile;
+
+/// What a file's name ends in while it is being written.
+const PARTIAL: &str = "partial";
 
 /// Puts `bytes` at `path`, replacing what is there.
 ///
 /// # Errors
 /// A folder that is not there or not writable, a full disk; what was there before then stays.
 pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    fill(path, |out| out.write_all(bytes))
+}
+
+/// Writes `path` through `fill`; on any error the old file stays and nothing is left behind.
+///
+/// # Errors
+/// Those of `fill`; a folder that is not there or not writable, a full disk.
+pub fn fill<E: From<io::Error>>(
+    path: &Path,
+    fill: impl FnOnce(&mut BufWriter<&File>) -> Result<(), E>,
+) -> Result<(), E> {
+    let partial = partial(path)?;
+    let mut out = BufWriter::with_capacity(1 << 20, partial.as_file());
+    fill(&mut out)?;
+    out.flush()?;
+    drop(out);
+    partial.as_file().sync_all()?;
+    partial.persist(path).map_err(|refused| refused.error)?;
+    Ok(sync_folder(path)?)
+}
+
+/// Gives `from` the further name `to`, replacing what was called so: a hard link where the file system has them, else
+/// a copy.
+///
+/// # Errors
+/// As [`write`].
+pub fn link(from: &Path, to: &Path) -> io::Result<()> {
+    let partial = partial(to)?.into_temp_path();
+    fs::remove_file(&partial)?; // a link needs the name free; what else could take it is as random as this
+    if fs::hard_link(from, &partial).is_ok() {
+        // Renaming one name of a file onto another name of the same file does nothing: the second must go first.
+        let renamed = fs::rename(&partial, to);
+        drop(partial);
+        renamed?;
+        return sync_folder(to);
+    }
+    fill(to, |out| io::copy(&mut File::open(from)?, out).map(|_| ()))
+}
+
+/// Removes what an interrupted write left in `folder`. Only for who alone writes there.
+///
+/// # Errors
+/// A folder that cannot be listed, a file that cannot be removed.
+pub fn sweep(folder: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|e| e == PARTIAL) {
+            fs::remove_file(&path)?;
+        }
+    }
+    Ok(())
+}
+
+/// A file of a new name beside `path`: `NAME.RANDOM.partial`.
+fn partial(path: &Path) -> io::Result<NamedTempFile> {
+    let mut prefix = path.file_name().map_or_else(OsString::new, OsString::from);
+    if prefix.len() > 200 {
+        prefix = "file".into(); // names may not grow without bound
+    }
+    prefix.push(".");
+    let suffix = format!(".{PARTIAL}");
     let mut builder = tempfile::Builder::new();
+    builder.prefix(&prefix).suffix(&suffix);
     // As readable for others as any new file, where a temporary one is for its owner alone.
     #[cfg(unix)]
     builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-    let mut file = builder.tempfile_in(folder)?;
-    file.write_all(bytes)?;
-    file.as_file().sync_all()?;
-    file.persist(path)?;
-    Ok(())
+    builder.tempfile_in(folder(path))
+}
+
+fn folder(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// A rename is on disk when its folder is. Where folders cannot be opened as files (Windows) there is nothing to do.
+fn sync_folder(path: &Path) -> io::Result<()> {
+    if cfg!(unix) { File::open(folder(path))?.sync_all() } else { Ok(()) }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::*;
+
     #[test]
-    fn a_file_is_replaced_and_nothing_else_is_left() -> std::io::Result<()> {
+    fn a_file_is_replaced_and_nothing_else_is_left() -> io::Result<()> {
         let dir = tempfile::tempdir()?;
         let path = dir.path().join("a.txt");
-        super::write(&path, b"old")?;
-        super::write(&path, b"new")?;
-        assert_eq!(std::fs::read(&path)?, b"new");
-        assert_eq!(std::fs::read_dir(dir.path())?.count(), 1);
-        assert!(super::write(&dir.path().join("no/such/folder.txt"), b"").is_err());
+        write(&path, b"old")?;
+        write(&path, b"new")?;
+        assert_eq!(fs::read(&path)?, b"new");
+        assert_eq!(fs::read_dir(dir.path())?.count(), 1);
+        assert!(write(&dir.path().join("no/such/folder.txt"), b"").is_err());
+        write(&dir.path().join("n".repeat(255)), b"long")?;
         Ok(())
+    }
+
+    #[test]
+    fn a_failed_write_leaves_the_old_file_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.json");
+        write(&path, b"old").unwrap();
+        let failed = fill(&path, |out| {
+            out.write_all(b"half of the ne")?;
+            Err(io::Error::other("no space left"))
+        });
+        assert_eq!(failed.unwrap_err().to_string(), "no space left");
+        assert_eq!(fs::read(&path).unwrap(), b"old");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "a partial file was left behind");
+    }
+
+    #[test]
+    fn writers_of_one_file_do_not_meet() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.bin");
+        let write_of = |byte: u8| write(&path, &vec![byte; 300_000]);
+        std::thread::scope(|scope| {
+            let writers: Vec<_> = (0..8).map(|byte| scope.spawn(move || write_of(byte))).collect();
+            writers.into_iter().for_each(|writer| writer.join().unwrap().unwrap());
+        });
+        let bytes = fs::read(&path).unwrap();
+        assert!(bytes.len() == 300_000 && bytes.iter().all(|byte| *byte == bytes[0]));
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "a partial file was left behind");
+    }
+
+    #[test]
+    fn links_follow_neither_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let (last, best) = (folder.path().join("last"), folder.path().join("best"));
+        write(&last, b"one").unwrap();
+        link(&last, &best).unwrap();
+        link(&last, &best).unwrap();
+        write(&last, b"two").unwrap();
+        assert_eq!((fs::read(&last).unwrap(), fs::read(&best).unwrap()), (b"two".to_vec(), b"one".to_vec()));
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2, "a partial link was left behind");
+    }
+
+    #[test]
+    fn sweeping_takes_partial_files_only() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["a.safetensors", "a.safetensors.partial"] {
+            fs::write(folder.path().join(name), "x").unwrap();
+        }
+        partial(&folder.path().join("a.safetensors")).unwrap().keep().unwrap();
+        sweep(folder.path()).unwrap();
+        let left: Vec<_> = fs::read_dir(folder.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
+        assert_eq!(left, ["a.safetensors"]);
     }
 }

@@ -3,13 +3,15 @@
 //! holds a hash of the numbers, so that two files that do not belong together are noticed.
 
 use super::bins::Bins;
-use crate::npy;
+use crate::{
+    npy,
+    seal::{self, Seal},
+    whole_file,
+};
 use candle_core::DType;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use std::io::Write;
 use std::path::{Path, PathBuf};
-use tempfile::NamedTempFile;
 
 /// How far the sum of a prior may be from 1.
 const SUM_TOLERANCE: f64 = 1e-3;
@@ -66,7 +68,7 @@ pub struct Prior {
 
 impl Prior {
     /// Reads `path` and, where present, the record beside it. Refuses a wrong length, anything negative or not a
-    /// number, a sum off 1 by more than 1e-3, and a record of another grid or of other numbers.
+    /// number, a sum off 1 by more than 1e-3, and a record that is damaged, of another grid or of other numbers.
     pub fn read(path: &Path, bins: &Bins) -> Result<Self, PriorError> {
         let probabilities = read_numbers(path)?;
         if let Some(problem) = problem(&probabilities, bins) {
@@ -82,14 +84,15 @@ impl Prior {
         match &self.record {
             Some(record) => {
                 let record = PriorRecord { sha256: fingerprint(&self.probabilities), ..record.clone() };
-                let json = serde_json::to_string_pretty(&record).map_err(|e| unwritable(&beside, e))?;
-                write_whole(&beside, |temp| temp.write_all(format!("{json}\n").as_bytes()))?;
+                let text = seal::json(&record).map_err(|e| unwritable(&beside, e))?;
+                whole_file::write(&beside, text.as_bytes()).map_err(|e| unwritable(&beside, e))?;
             }
             // what described the former numbers would be refused with these
             None if beside.exists() => std::fs::remove_file(&beside).map_err(|e| unwritable(&beside, e))?,
             None => {}
         }
-        write_whole(path, |temp| npy::write(temp, &[self.probabilities.len()], &self.probabilities))
+        whole_file::fill(path, |out| npy::write(out, &[self.probabilities.len()], &self.probabilities))
+            .map_err(|e: std::io::Error| unwritable(path, e))
     }
 }
 
@@ -132,6 +135,9 @@ fn read_record(path: &Path, numbers: &[f64], bins: &Bins) -> Result<Option<Prior
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(wrong(error.to_string())),
     };
+    if let Seal::Broken { stated, found } = seal::check(text.as_bytes()) {
+        return Err(wrong(format!("is damaged: its checksum is {found}, and it says {stated}")));
+    }
     let record: PriorRecord = serde_json::from_str(&text).map_err(|e| wrong(e.to_string()))?;
     if record.grid != bins.grid() {
         return Err(wrong(format!("is of a grid of {}, not {}", record.grid, bins.grid())));
@@ -145,34 +151,6 @@ fn read_record(path: &Path, numbers: &[f64], bins: &Bins) -> Result<Option<Prior
 fn fingerprint(numbers: &[f64]) -> String {
     let bytes: Vec<u8> = numbers.iter().flat_map(|p| p.to_le_bytes()).collect();
     Sha256::digest(bytes).iter().map(|b| format!("{b:02x}")).collect()
-}
-
-/// Writes a temporary file in the same folder and moves it into place.
-fn write_whole(
-    path: &Path,
-    write: impl FnOnce(&mut NamedTempFile) -> std::io::Result<()>,
-) -> Result<(), PriorError> {
-    let folder = match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
-    let written = || -> std::io::Result<()> {
-        let mut temp = temporary(folder)?;
-        write(&mut temp)?;
-        temp.as_file().sync_all()?;
-        temp.persist(path)?;
-        Ok(())
-    };
-    written().map_err(|e| unwritable(path, e))
-}
-
-/// As readable for others as any new file, where tempfile's default is for its owner alone.
-fn temporary(folder: &Path) -> std::io::Result<NamedTempFile> {
-    let mut builder = tempfile::Builder::new();
-    builder.prefix(".prior").suffix(".tmp");
-    #[cfg(unix)]
-    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-    builder.tempfile_in(folder)
 }
 
 #[cfg(test)]
@@ -219,6 +197,26 @@ mod tests {
     }
 
     #[test]
+    fn no_flipped_bit_gives_other_numbers() {
+        let (folder, bins) = (tempfile::tempdir().unwrap(), Bins::new(10.0));
+        let (path, beside) = (folder.path().join("prior.npy"), folder.path().join("prior.json"));
+        example(&bins).write(&path).unwrap();
+        let whole = Prior::read(&path, &bins).unwrap();
+        for (file, step) in [(&path, 11), (&beside, 1)] {
+            let bytes = std::fs::read(file).unwrap();
+            for bit in (0..8 * bytes.len()).step_by(step) {
+                let mut bytes = bytes.clone();
+                bytes[bit / 8] ^= 1 << (bit % 8);
+                std::fs::write(file, &bytes).unwrap();
+                if let Ok(read) = Prior::read(&path, &bins) {
+                    assert_eq!(read, whole, "bit {bit} of {}", file.display());
+                }
+            }
+            std::fs::write(file, &bytes).unwrap();
+        }
+    }
+
+    #[test]
     fn what_is_no_prior_is_refused() {
         let (folder, bins) = (tempfile::tempdir().unwrap(), Bins::new(10.0));
         let path = folder.path().join("prior.npy");
@@ -256,6 +254,10 @@ mod tests {
         other.write(&reversed).unwrap();
         std::fs::copy(&reversed, &path).unwrap();
         assert!(message(&path, &bins).contains("describes other numbers"));
+        example(&bins).write(&path).unwrap();
+        let record = std::fs::read_to_string(&beside).unwrap();
+        std::fs::write(&beside, record.replace("\"pixels\": 48", "\"pixels\": 49")).unwrap();
+        assert!(message(&path, &bins).contains("is damaged: its checksum is"), "{}", message(&path, &bins));
         std::fs::write(&beside, "{").unwrap();
         assert!(message(&path, &bins).contains("p.json: EOF"), "{}", message(&path, &bins));
         let missing = folder.path().join("none").join("p.npy");

@@ -13,6 +13,7 @@ mod safetensors;
 pub use load::{LoadReport, load_into};
 
 use super::params::Params;
+use crate::whole_file;
 use anyhow::{Context, Result, bail};
 use candle_core::Tensor;
 use serde_json::Value;
@@ -20,7 +21,7 @@ use std::{
     collections::BTreeMap,
     fmt,
     fs::File,
-    io::{BufReader, BufWriter, Read, Seek, Write},
+    io::{BufReader, BufWriter, Read, Seek},
     path::Path,
 };
 
@@ -121,8 +122,7 @@ pub fn save(params: &Params, metadata: &BTreeMap<String, String>, path: &Path) -
     write(&tensors, metadata, path)
 }
 
-/// Writes named tensors in memory layout as safetensors, atomically (see [`atomically`]). Equal input gives equal
-/// bytes.
+/// Writes named tensors in memory layout as safetensors, atomically. Equal input gives equal bytes.
 ///
 /// # Errors
 /// A name given twice, an element type that the format lacks, a folder that cannot be written, a full disk.
@@ -130,29 +130,14 @@ pub fn write(tensors: &[(&str, &Tensor)], metadata: &BTreeMap<String, String>, p
     atomically(path, |file| safetensors::write(tensors, metadata, file))
 }
 
-/// Writes through `fill` into a file beside `path`, flushed to the disk, then moved into place, so that a reader
-/// sees the old file or the whole new one.
+/// Writes `path` through `fill`, whole or not at all.
 fn atomically(path: &Path, fill: impl FnOnce(&mut BufWriter<&File>) -> Result<()>) -> Result<()> {
-    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let file = temporary(folder).with_context(|| {
-        format!("cannot write into {}: does it exist, and may you write there?", folder.display())
-    })?;
-    let mut out = BufWriter::with_capacity(1 << 20, file.as_file());
-    fill(&mut out)
-        .and_then(|()| Ok(out.flush()?))
-        .and_then(|()| Ok(file.as_file().sync_all()?))
-        .with_context(|| format!("cannot write {}", path.display()))?;
-    drop(out);
-    file.persist(path).with_context(|| format!("cannot replace {}", path.display()))?;
-    Ok(())
-}
-
-/// A temporary file with the rights of any other new file, rather than for its owner alone.
-fn temporary(folder: &Path) -> std::io::Result<tempfile::NamedTempFile> {
-    let mut builder = tempfile::Builder::new();
-    #[cfg(unix)]
-    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666)); // less the umask
-    builder.tempfile_in(folder)
+    whole_file::fill(path, fill).with_context(|| {
+        format!(
+            "cannot write {}: does its folder exist, may you write there, is the disk full?",
+            path.display()
+        )
+    })
 }
 
 type Axes = [usize; 4];
