@@ -1,14 +1,15 @@
 //! Our own file of proposals: safetensors with `boxes` f32 `(N, 4)`, x1 y1 x2 y2 from 0, and `offsets` u64 `(pictures + 1)`:
 //! picture i has the boxes from `offsets[i]` up to `offsets[i + 1]`. The entry `proposals` of the metadata is JSON: the
-//! format's version, the identifiers, and how the boxes were made. Equal proposals give equal bytes.
+//! format's version, the identifiers, how the boxes were made, and a checksum of all of it. Equal proposals give equal bytes.
 
 use super::Proposals;
-use crate::{boxes::Rect, data::error::DataError, text::excerpt, whole_file};
+use crate::{boxes::Rect, data::error::DataError, seal, text::excerpt, whole_file};
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use serde::{Deserialize, Serialize};
 use std::{collections::HashMap, fs, path::Path};
 
-const VERSION: u32 = 1;
+/// What is written; files of version 1 have no checksum and are read too.
+const VERSION: u32 = 2;
 /// The metadata's only entry: with more, their order would be chance.
 const ENTRY: &str = "proposals";
 
@@ -18,6 +19,35 @@ struct Header {
     version: u32,
     made_by: String,
     ids: Vec<String>,
+    #[serde(default)]
+    crc32c: Option<String>,
+}
+
+impl Header {
+    /// The checksum of the file's content: its texts and its two tensors.
+    fn checksum(&self, boxes: &[u8], offsets: &[u8]) -> String {
+        let texts = std::iter::once(&self.made_by).chain(&self.ids);
+        let text = |crc, text: &String| {
+            let length = (text.len() as u64).to_le_bytes();
+            crc32c::crc32c_append(crc32c::crc32c_append(crc, &length), text.as_bytes())
+        };
+        let crc = texts.fold(0, text);
+        seal::digits(crc32c::crc32c_append(crc32c::crc32c_append(crc, boxes), offsets))
+    }
+
+    /// Why the content is not what was written.
+    fn objection(&self, boxes: &[u8], offsets: &[u8]) -> Option<String> {
+        let found = self.checksum(boxes, offsets);
+        match (self.version, &self.crc32c) {
+            (1, None) => None,
+            (VERSION, Some(stated)) if *stated == found => None,
+            (VERSION, Some(stated)) => {
+                Some(format!("it is damaged: its checksum is {found}, and it says {}", excerpt(stated)))
+            }
+            (VERSION, None) => Some("it is damaged: its checksum is gone".into()),
+            (version, _) => Some(format!("version {version} is not {VERSION}")),
+        }
+    }
 }
 
 impl Proposals {
@@ -34,23 +64,34 @@ impl Proposals {
     }
 
     fn bytes(&self, made_by: &str) -> Result<Vec<u8>, String> {
-        let header = Header { version: VERSION, made_by: made_by.into(), ids: self.ids.clone() };
-        let header = serde_json::to_string(&header).map_err(|e| e.to_string())?;
+        let (boxes, offsets) = self.tensors();
+        let mut header =
+            Header { version: VERSION, made_by: made_by.into(), ids: self.ids.clone(), crc32c: None };
+        header.crc32c = Some(header.checksum(&boxes, &offsets));
+        self.file(&header, &boxes, &offsets)
+    }
+
+    fn file(&self, header: &Header, boxes: &[u8], offsets: &[u8]) -> Result<Vec<u8>, String> {
+        let header = serde_json::to_string(header).map_err(|e| e.to_string())?;
+        let view = |dtype, shape, data| TensorView::new(dtype, shape, data).map_err(|e| e.to_string());
+        let tensors = [
+            ("boxes", view(Dtype::F32, vec![self.total(), 4], boxes)?),
+            ("offsets", view(Dtype::U64, vec![self.len() + 1], offsets)?),
+        ];
+        let metadata = HashMap::from([(ENTRY.to_owned(), header)]);
+        safetensors::serialize(tensors, Some(metadata)).map_err(|e| e.to_string())
+    }
+
+    /// The bytes of `boxes` and `offsets`.
+    fn tensors(&self) -> (Vec<u8>, Vec<u8>) {
         let coordinates = self.boxes.iter().flatten().flat_map(|b| [b.x1, b.y1, b.x2, b.y2]);
-        let boxes: Vec<u8> = coordinates.flat_map(f32::to_le_bytes).collect();
         let mut end = 0u64;
         let ends = self.boxes.iter().map(|boxes| {
             end += boxes.len() as u64;
             end
         });
-        let offsets: Vec<u8> = std::iter::once(0).chain(ends).flat_map(u64::to_le_bytes).collect();
-        let view = |dtype, shape, data| TensorView::new(dtype, shape, data).map_err(|e| e.to_string());
-        let tensors = [
-            ("boxes", view(Dtype::F32, vec![self.total(), 4], &boxes)?),
-            ("offsets", view(Dtype::U64, vec![self.len() + 1], &offsets)?),
-        ];
-        let metadata = HashMap::from([(ENTRY.to_owned(), header)]);
-        safetensors::serialize(tensors, Some(metadata)).map_err(|e| e.to_string())
+        let offsets = std::iter::once(0).chain(ends).flat_map(u64::to_le_bytes).collect();
+        (coordinates.flat_map(f32::to_le_bytes).collect(), offsets)
     }
 
     /// Reads a file that [`Proposals::write`] wrote.
@@ -71,12 +112,12 @@ fn parse(bytes: &[u8]) -> Result<Proposals, String> {
     let entry = metadata.metadata().as_ref().and_then(|entries| entries.get(ENTRY));
     let header = entry.ok_or_else(|| format!("its metadata has no entry `{ENTRY}`"))?;
     let header: Header = serde_json::from_str(header).map_err(why)?;
-    if header.version != VERSION {
-        return Err(format!("version {} is not {VERSION}", header.version));
-    }
     let file = SafeTensors::deserialize(bytes).map_err(why)?;
     let boxes = tensor(&file, "boxes", Dtype::F32)?;
     let offsets = tensor(&file, "offsets", Dtype::U64)?;
+    if let Some(objection) = header.objection(boxes.data(), offsets.data()) {
+        return Err(objection);
+    }
     let &[count, 4] = boxes.shape() else { return Err("`boxes` has not four columns".into()) };
     let (coordinates, _) = boxes.data().as_chunks::<4>();
     let (coordinates, _) = coordinates.as_chunks::<4>();
@@ -151,6 +192,29 @@ mod tests {
         let start = tensors.tensor("offsets").unwrap().data().as_ptr() as usize - whole.as_ptr() as usize;
         let mut astray = whole.clone();
         astray[start + 8] = 9;
-        assert!(parse(&astray).unwrap_err().contains("astray"));
+        assert!(parse(&astray).unwrap_err().contains("its checksum is"));
+    }
+
+    #[test]
+    fn files_without_a_checksum_are_read() {
+        let (boxes, mut offsets) = example().tensors();
+        let header = |version| Header { version, made_by: "a test".into(), ids: example().ids, crc32c: None };
+        let file = |version, offsets: &[u8]| example().file(&header(version), &boxes, offsets).unwrap();
+        assert_eq!(parse(&file(1, &offsets)).unwrap(), example());
+        assert!(parse(&file(2, &offsets)).unwrap_err().contains("its checksum is gone"));
+        assert!(parse(&file(3, &offsets)).unwrap_err().contains("version 3"));
+        offsets[8] = 9;
+        assert!(parse(&file(1, &offsets)).unwrap_err().contains("astray"));
+    }
+
+    #[test]
+    fn every_flipped_bit_is_seen_or_changes_nothing() {
+        let whole = example().bytes("a test").unwrap();
+        for bit in 0..8 * whole.len() {
+            let mut bytes = whole.clone();
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            assert!(parse(&bytes).is_err() || parse(&bytes).unwrap() == example(), "bit {bit}");
+        }
+        (0..whole.len()).for_each(|length| assert!(parse(&whole[..length]).is_err(), "{length} bytes"));
     }
 }
