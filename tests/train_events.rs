@@ -43,15 +43,11 @@ fn scalars_and_images_come_back() {
     assert!(pixels == &json!(rgb) || pixels == &json!([]), "{pixels}");
 }
 
-/// What the first process logged after its last checkpoint must not show up twice.
-#[test]
-fn a_resumed_run_reads_as_one() {
-    let temp = tempfile::tempdir().unwrap();
-    train(temp.path(), SPEC, Quirks { fail: Some(27), ..Quirks::default() }).unwrap_err();
-    train(temp.path(), SPEC, Quirks::default()).unwrap();
-    let Some(read) = read_back(temp.path()) else { return };
+/// Whether TensorBoard shows what the metrics say, each step once.
+fn assert_reads_as_one(run: &Path) {
+    let Some(read) = read_back(run) else { return };
     for (split, name) in [("train", "loss"), ("train", "lr"), ("val", "error")] {
-        let lines = metrics(temp.path());
+        let lines = metrics(run);
         let of_split = lines.iter().filter(|l| l["split"] == split);
         let expected: Vec<_> =
             of_split.map(|l| (l["step"].as_u64(), l[name].as_f64().unwrap() as f32)).collect();
@@ -62,4 +58,38 @@ fn a_resumed_run_reads_as_one() {
     let pictures: Vec<_> =
         read["images"]["first"].as_array().unwrap().iter().map(|e| e[0].as_u64()).collect();
     assert_eq!(pictures, [Some(8), Some(16), Some(20)]);
+}
+
+/// What the first process logged after its last checkpoint must not show up twice; in the second case it has none, and
+/// in the third it fails twice.
+#[test]
+fn a_resumed_run_reads_as_one() {
+    for fails in [&[27][..], &[9], &[10, 20]] {
+        let temp = tempfile::tempdir().unwrap();
+        for fail in fails {
+            train(temp.path(), SPEC, Quirks { fail: Some(*fail), ..Quirks::default() }).unwrap_err();
+        }
+        train(temp.path(), SPEC, Quirks::default()).unwrap();
+        assert_reads_as_one(temp.path());
+    }
+}
+
+/// As if the clock had been a day ahead while the first process ran.
+#[test]
+fn a_clock_set_back_changes_nothing() {
+    let temp = tempfile::tempdir().unwrap();
+    train(temp.path(), SPEC, Quirks { fail: Some(27), ..Quirks::default() }).unwrap_err();
+    let events = || -> Vec<_> {
+        let all = std::fs::read_dir(temp.path()).unwrap().map(|e| e.unwrap().path());
+        all.filter(|path| path.to_string_lossy().contains("tfevents")).collect()
+    };
+    let first = events().remove(0);
+    let name = first.file_name().unwrap().to_str().unwrap();
+    let (stamp, rest) = name.rsplit_once('.').unwrap();
+    let seconds: u64 = stamp.rsplit_once('.').unwrap().1.parse().unwrap();
+    let ahead = first.with_file_name(format!("events.out.tfevents.{:010}.{rest}", seconds + 86_400));
+    std::fs::rename(&first, &ahead).unwrap();
+    train(temp.path(), SPEC, Quirks::default()).unwrap();
+    assert!(events().iter().filter(|path| **path > ahead).count() == 1, "{:?}", events());
+    assert_reads_as_one(temp.path());
 }
