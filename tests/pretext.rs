@@ -6,14 +6,16 @@ use hueristic::{
     color::bins::Bins,
     data::{
         Batch,
+        loader::{Loader, Pass},
         scenes::Scenes,
-        source::{Dataset, Split},
+        source::{DataError, Dataset, RgbImage, Split},
     },
     nn::optim::{Gradients, Optimizer, OptimizerSpec},
     pretext::colorization::{Colorization, ColorizationSpec},
     rng::Rng,
     train::task::Task,
 };
+use std::sync::Arc;
 
 type Result<T> = anyhow::Result<T>;
 
@@ -97,5 +99,47 @@ fn eight_images_are_learned_by_heart() -> Result<()> {
     }
     // From 4.3 nats of KL at the start to a small share of it.
     assert!(last < 0.8, "KL after 150 steps: {last}");
+    Ok(())
+}
+
+/// Scenes without their colors.
+struct Gray(Scenes);
+
+impl Dataset for Gray {
+    fn len(&self) -> usize {
+        self.0.len()
+    }
+    fn classes(&self) -> &[String] {
+        self.0.classes()
+    }
+    fn label(&self, index: usize) -> Option<u32> {
+        self.0.label(index)
+    }
+    fn name(&self, index: usize) -> String {
+        self.0.name(index)
+    }
+    fn image(&self, index: usize) -> std::result::Result<RgbImage, DataError> {
+        let mut image = self.0.image(index)?;
+        image.pixels.chunks_exact_mut(3).for_each(|p| p.copy_from_slice(&[p[1]; 3]));
+        Ok(image)
+    }
+    fn fingerprint(&self) -> String {
+        format!("gray {}", self.0.fingerprint())
+    }
+}
+
+/// A share of nothing is no number, and is said to be none.
+#[test]
+fn pictures_without_color_have_no_vividness() -> Result<()> {
+    let data = serde_json::from_str(r#"{"source": {"scenes": {"train": 1, "val": 1}}, "crop": 29}"#)?;
+    for spec in ["{}", r#"{"loss": "l2"}"#] {
+        let mut task = task(spec)?;
+        let set = Arc::new(Gray(Scenes::new(12, 29, 3, Split::Val)));
+        let mut val = Loader::new(set, &data, Pass::Once, 8, &Rng::new(0), &Device::Cpu)?;
+        let metrics = task.evaluate(&mut val)?;
+        let vividness = metrics.iter().find(|m| m.name == "vividness").map(|m| m.value);
+        assert!(vividness.is_some_and(f64::is_nan), "{metrics:?}");
+        assert!(task.warnings()[0].0.contains("have no color"), "{:?}", task.warnings());
+    }
     Ok(())
 }

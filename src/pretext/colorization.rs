@@ -31,6 +31,8 @@ use serde::{Deserialize, Serialize};
 const PICTURES: usize = 8;
 /// Predicted chroma below this share of the true one is a collapse to grey.
 const COLLAPSE: f64 = 0.1;
+/// True chroma below this, in ab units, is no color that an eye would see: a ratio to it says nothing.
+const NO_COLOR: f64 = 0.1;
 
 /// How colours are predicted, quantised, encoded, weighted and gated; the defaults are those of the paper's released
 /// code.
@@ -192,6 +194,8 @@ pub struct Colorization {
     heads: Vec<(String, f64)>,
     decode: Decode,
     collapsed: bool,
+    /// Whether the newest validation had no colors to compare with.
+    colorless: bool,
 }
 
 impl Colorization {
@@ -210,7 +214,15 @@ impl Colorization {
         let colorizer = Colorizer::new(spec, backbone, &mut params, &rng.split("init"))?;
         let criterion = Criterion::new(spec, colorizer.output(), prior)?;
         let heads = heads(colorizer.network());
-        Ok(Self { colorizer, params, criterion, heads, decode: spec.decode(), collapsed: false })
+        Ok(Self {
+            colorizer,
+            params,
+            criterion,
+            heads,
+            decode: spec.decode(),
+            collapsed: false,
+            colorless: false,
+        })
     }
 
     /// The network that is trained.
@@ -283,7 +295,8 @@ impl Task for Colorization {
             sums.images += images;
         }
         let (predicted, truth) = (sums.mean("predicted_chroma"), sums.mean("true_chroma"));
-        let vividness = if truth > 0.0 { predicted / truth } else { 1.0 };
+        self.colorless = truth < NO_COLOR;
+        let vividness = if self.colorless { f64::NAN } else { predicted / truth };
         self.collapsed = vividness < COLLAPSE;
         let metric = |name: &str, value: f64, better| Metric { name: name.into(), value, better };
         let losses: &[&str] = match self.criterion {
@@ -309,6 +322,12 @@ impl Task for Colorization {
     }
 
     fn warnings(&self) -> Vec<(String, String)> {
+        if self.colorless {
+            return vec![(
+                "the validation pictures have no color, so `vividness` has no value".into(),
+                "give color pictures, or leave the measure aside".into(),
+            )];
+        }
         if !self.collapsed {
             return vec![];
         }

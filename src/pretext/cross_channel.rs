@@ -36,6 +36,8 @@ use std::sync::Arc;
 const PICTURES: usize = 8;
 /// A prediction that varies by less than this share of what the truth does has collapsed to one colour.
 const COLLAPSE: f64 = 0.1;
+/// True values that vary by less than this within a picture, in Lab units, do not vary to an eye.
+const NO_VARIATION: f64 = 0.1;
 /// Spacing of the ab bins.
 const GRID: f32 = 10.0;
 /// Bins of L, each 1 wide.
@@ -185,6 +187,8 @@ pub struct CrossChannel {
     /// Heads that are trained, with the weights of their losses; the last one is the network's output.
     heads: Vec<(String, f64)>,
     collapsed: bool,
+    /// Whether the newest validation had nothing that varies to compare with.
+    flat: bool,
 }
 
 impl CrossChannel {
@@ -196,7 +200,7 @@ impl CrossChannel {
         let mut params = Params::new(device);
         let net = backbone.build(&problem.build(), &mut params, &rng.split("init"))?;
         let heads = heads(&net);
-        Ok(Self { problem, net, params, heads, collapsed: false })
+        Ok(Self { problem, net, params, heads, collapsed: false, flat: false })
     }
 
     /// The network that is trained.
@@ -270,7 +274,8 @@ impl Task for CrossChannel {
             sums.images += images;
         }
         let (predicted, truth) = (sums.mean("predicted_variation"), sums.mean("true_variation"));
-        let contrast = if truth > 0.0 { predicted / truth } else { 1.0 };
+        self.flat = truth < NO_VARIATION;
+        let contrast = if self.flat { f64::NAN } else { predicted / truth };
         self.collapsed = contrast < COLLAPSE;
         let channels = self.problem.predicts.count() as f64;
         let psnr = 10.0 * (255.0f64.powi(2) / sums.mean("squared_bytes")).log10();
@@ -297,6 +302,12 @@ impl Task for CrossChannel {
     }
 
     fn warnings(&self) -> Vec<(String, String)> {
+        if self.flat {
+            return vec![(
+                "what is to be predicted does not vary within the validation pictures, so `contrast` has no value".into(),
+                "give pictures that hold these channels, or leave the measure aside".into(),
+            )];
+        }
         if !self.collapsed {
             return vec![];
         }
