@@ -5,6 +5,7 @@ mod home;
 use home::Home;
 use hueristic::experiment::{Outcome, check, run};
 use std::{
+    collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
     time::SystemTime,
@@ -84,6 +85,63 @@ fn a_finished_stage_is_not_run_again_and_a_changed_one_is() -> Result<()> {
     assert_eq!(named(&third, "color-").len(), 2);
     assert_eq!(named(&third, "probe-color-").len(), 3, "it stands on the changed stage");
     assert_eq!(named(&third, "probe-gaussian-"), named(&second, "probe-gaussian-"), "it does not");
+    Ok(())
+}
+
+/// Every file below `dir`, with its content.
+fn files(dir: &Path) -> Result<BTreeMap<PathBuf, Vec<u8>>> {
+    let mut found = BTreeMap::new();
+    for entry in fs::read_dir(dir)? {
+        let path = entry?.path();
+        match path.is_dir() {
+            true => found.extend(files(&path)?),
+            false => drop(found.insert(path.clone(), fs::read(&path)?)),
+        }
+    }
+    Ok(found)
+}
+
+#[test]
+fn nothing_of_a_finished_run_is_written_again() -> Result<()> {
+    let home = Home::new()?;
+    home.run(&[])?;
+    let dir =
+        |start: &str| -> Result<PathBuf> { Ok(named(&home.fits()?, start).remove(0).0.with_file_name("")) };
+    let (color, probe) = (dir("color-")?, dir("probe-color-")?);
+    let flip = |path: PathBuf| -> Result<()> {
+        let mut bytes = fs::read(&path)?;
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 4;
+        Ok(fs::write(path, bytes)?)
+    };
+    // What only the run itself reads: it is finished, and stays so.
+    flip(color.join("checkpoints/last.safetensors"))?;
+    flip(color.join("metrics.jsonl"))?;
+    fs::remove_dir_all(color.join("pictures"))?;
+    let before = files(&home.path().join("runs/tiny"))?;
+    home.run(&[])?;
+    let same = |(path, bytes): (&PathBuf, &Vec<u8>)| {
+        path.iter().any(|part| part == "report") || before.get(path) == Some(bytes)
+    };
+    assert!(files(&home.path().join("runs/tiny"))?.iter().all(same));
+    // What others read is refused by name, and left as it is.
+    for file in [color.join("weights.safetensors"), probe.join("results.json")] {
+        let whole = fs::read(&file)?;
+        flip(file.clone())?;
+        let damaged = fs::read(&file)?;
+        let message = home.run(&["probe.train.steps=5"]).err().map(|e| format!("{e:#}")).unwrap_or_default();
+        let message = if file.ends_with("results.json") {
+            home.run(&[]).err().map(|e| format!("{e:#}")).unwrap_or_default()
+        } else {
+            message
+        };
+        let parts = ["is not what the run has left: its SHA-256 is", "manifest.json says"];
+        assert!(parts.iter().all(|part| message.contains(part)), "{message}");
+        assert!(message.contains(&*file.file_name().unwrap_or_default().to_string_lossy()), "{message}");
+        assert!(fs::read(&file)? == damaged, "it was written again");
+        fs::write(&file, whole)?;
+    }
+    home.run(&[])?;
     Ok(())
 }
 

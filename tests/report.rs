@@ -3,7 +3,10 @@
 use hueristic::report::{
     BackboneResult, Kind, LayerResult, Measure, ProbeResult, collect, plot, tables, write_report,
 };
-use hueristic::train::panel::panel;
+use hueristic::train::{
+    manifest::{Manifest, Status, sha256},
+    panel::panel,
+};
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -168,6 +171,74 @@ fn only_finished_probes_are_collected_each_once() {
     let found = collect(&[root.path().into(), at("b")]).unwrap();
     assert_eq!(found.probes.iter().map(|r| r.seed).collect::<Vec<_>>(), [1, 0]);
     assert_eq!(found.probes[1], ProbeResult { from: at("b/seed0/probe-0123"), ..first });
+}
+
+/// A finished stage as this program leaves it, with a manifest that lists its files.
+fn left(dir: &Path, result: &ProbeResult, diverged: Option<&str>) {
+    fs::create_dir_all(dir).unwrap();
+    fs::write(dir.join("results.json"), serde_json::to_string_pretty(result).unwrap()).unwrap();
+    fs::write(dir.join("spec.yaml"), "a: 1\n").unwrap();
+    let mut manifest =
+        Manifest { status: Status::Finished, diverged: diverged.map(Into::into), ..Manifest::begin() };
+    manifest.set_outputs(dir).unwrap();
+    manifest.write(dir).unwrap();
+}
+
+#[cfg(unix)]
+#[test]
+fn a_stage_that_is_a_link_is_reported_once_and_links_to_nowhere_stop_nothing() {
+    let root = tempfile::tempdir().unwrap();
+    let at = |name: &str| root.path().join(name);
+    let [first, second] = <[ProbeResult; 2]>::try_from(two_seeds()).unwrap();
+    left(&at("disk/probe-0"), &first, None);
+    left(&at("runs/probe-1"), &second, None);
+    std::os::unix::fs::symlink(at("disk/probe-0"), at("runs/probe-0")).unwrap();
+    std::os::unix::fs::symlink(at("disk/probe-0"), at("runs/probe-0-again")).unwrap();
+    std::os::unix::fs::symlink(at("runs"), at("runs/probe-1/round")).unwrap();
+    std::os::unix::fs::symlink(at("nowhere"), at("runs/gone")).unwrap();
+    let found = collect(&[at("runs")]).unwrap();
+    assert_eq!(found.probes.iter().map(|r| r.seed).collect::<Vec<_>>(), [0, 1]);
+    assert_eq!(found.probes[0].from, at("runs/probe-0"));
+    std::os::unix::fs::symlink(at("runs"), at("linked")).unwrap();
+    assert_eq!(collect(&[at("linked")]).unwrap().probes.len(), 2);
+}
+
+#[test]
+fn results_that_are_not_those_of_the_manifest_are_refused() {
+    let root = tempfile::tempdir().unwrap();
+    let dir = root.path().join("probe");
+    let [result, _] = <[ProbeResult; 2]>::try_from(two_seeds()).unwrap();
+    left(&dir, &result, None);
+    collect(std::slice::from_ref(&dir)).unwrap();
+    let path = dir.join("results.json");
+    let whole = fs::read(&path).unwrap();
+    let before = sha256(&path).unwrap();
+    for bit in 0..8 * whole.len() {
+        let mut bytes = whole.clone();
+        bytes[bit / 8] ^= 1 << (bit % 8);
+        fs::write(&path, &bytes).unwrap();
+        let error = format!("{:#}", collect(std::slice::from_ref(&dir)).expect_err("damage went unseen"));
+        let now = sha256(&path).unwrap();
+        assert!([path.to_str().unwrap(), &before, &now].iter().all(|part| error.contains(part)), "{error}");
+    }
+    fs::write(&path, &whole).unwrap();
+    collect(std::slice::from_ref(&dir)).unwrap();
+    let manifest = fs::read_to_string(dir.join("manifest.json")).unwrap();
+    fs::write(dir.join("manifest.json"), manifest.replace("\"resumed\": 0", "\"resumed\": 1")).unwrap();
+    let error = format!("{:#}", collect(std::slice::from_ref(&dir)).unwrap_err());
+    assert!(error.contains("manifest.json is damaged: its checksum is"), "{error}");
+}
+
+#[test]
+fn what_diverged_is_a_row_of_its_own() {
+    let root = tempfile::tempdir().unwrap();
+    let [first, second] = <[ProbeResult; 2]>::try_from(two_seeds()).unwrap();
+    left(&root.path().join("a"), &first, None);
+    left(&root.path().join("b"), &second, Some("the training loss is 8.6e13"));
+    let text = all_text(&collect(&[root.path().into()]).unwrap().probes);
+    assert!(text.contains("colorization (diverged)") && text.contains("gaussian (diverged)"), "{text}");
+    let mut rows = text.lines().filter(|line| line.contains("colorization"));
+    assert!(rows.all(|row| !row.contains('±')), "a diverged seed was averaged with another:\n{text}");
 }
 
 #[test]

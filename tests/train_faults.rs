@@ -58,47 +58,244 @@ fn unfinished(run: &Path) {
     train(run, SPEC, Quirks { fail: Some(20), ..Quirks::default() }).unwrap_err();
 }
 
+/// Replaces `path` by `bytes`; its other names keep what they have.
+fn damage(path: &Path, bytes: &[u8]) {
+    fs::remove_file(path).unwrap();
+    fs::write(path, bytes).unwrap();
+}
+
+fn log(run: &Path) -> String {
+    fs::read_to_string(run.join("log.txt")).unwrap()
+}
+
 #[test]
-fn a_truncated_checkpoint_says_how_to_go_on() {
+fn a_damaged_checkpoint_gives_way_to_the_newest_whole_one() {
     let temp = tempfile::tempdir().unwrap();
-    unfinished(temp.path());
-    let last = checkpoint::last(temp.path());
-    let whole = fs::read(&last).unwrap();
-    for length in [0, 7, 100, whole.len() - 1] {
-        fs::remove_file(&last).unwrap(); // its other name keeps the whole file
-        fs::write(&last, &whole[..length]).unwrap();
-        let error = message(train(temp.path(), SPEC, Quirks::default()));
-        assert!(error.starts_with(&format!("the checkpoint {} is damaged: ", last.display())), "{error}");
+    let (straight, at) = (temp.path().join("straight"), |name: &str| temp.path().join(name));
+    train(&straight, SPEC, Quirks::default()).unwrap();
+    for (number, broken) in ["", "0123456", "no safetensors file at all"].iter().enumerate() {
+        let run = at(&format!("whole file {number}"));
+        unfinished(&run);
+        damage(&checkpoint::last(&run), broken.as_bytes());
+        train(&run, SPEC, Quirks::default()).unwrap();
+        let said = log(&run);
+        let both = format!("warning: the checkpoint {} is damaged: ", checkpoint::last(&run).display());
+        assert_eq!(said.matches("warning: the checkpoint").count(), 1, "{said}");
+        assert!(said.contains(&both) && said.contains("best-8.safetensors of step 8"), "{said}");
+        assert_same_checkpoints(&straight, &run);
         assert!(
-            error.contains("copy best-8.safetensors over it to continue from there, or delete it"),
-            "{error}"
+            Manifest::read(&run).unwrap().unwrap().warnings.iter().any(|w| w.contains("best-8.safetensors"))
         );
     }
-    // the first way out that the message names
-    fs::copy(temp.path().join("checkpoints/best-8.safetensors"), &last).unwrap();
-    train(temp.path(), SPEC, Quirks::default()).unwrap();
-    // what lies under both names can be damaged under both: then it is not recommended
-    fs::write(temp.path().join("checkpoints/best-16.safetensors"), &whole[..50]).unwrap();
-    fs::write(temp.path().join("checkpoints/best-20.safetensors"), &whole[..50]).unwrap();
-    fs::write(&last, &whole[..50]).unwrap();
+    // an older one, since the newer is damaged too; and one that is gone
+    let run = at("older");
+    train(&run, SPEC, Quirks { fail: Some(37), ..Quirks::default() }).unwrap_err(); // kept: 8 and 16; last: 16
+    let whole = fs::read(run.join("checkpoints/best-16.safetensors")).unwrap();
+    for name in ["best", "best-16"] {
+        damage(&run.join(format!("checkpoints/{name}.safetensors")), &whole[..whole.len() - 1]);
+    }
+    fs::remove_file(checkpoint::last(&run)).unwrap();
+    train(&run, SPEC, Quirks::default()).unwrap();
+    assert!(
+        log(&run).contains("last.safetensors is gone: continuing from the newest whole one"),
+        "{}",
+        log(&run)
+    );
+    assert!(log(&run).contains("best-8.safetensors of step 8"), "{}", log(&run));
+    assert_same_checkpoints(&straight, &run);
+}
+
+fn assert_same_checkpoints(one: &Path, other: &Path) {
+    for name in ["last", "best", "best-8", "best-16", "best-20"] {
+        let read = |run: &Path| fs::read(run.join(format!("checkpoints/{name}.safetensors"))).ok();
+        assert!(read(one) == read(other), "{name} differs");
+    }
+    assert_eq!(train_toy::metrics(one), train_toy::metrics(other));
+}
+
+#[test]
+fn without_a_whole_checkpoint_nothing_is_started_over_or_written() {
+    let temp = tempfile::tempdir().unwrap();
+    unfinished(temp.path());
+    let folder = temp.path().join("checkpoints");
+    for name in ["last", "best", "best-8"] {
+        damage(&folder.join(format!("{name}.safetensors")), b"half of it");
+    }
     let error = message(train(temp.path(), SPEC, Quirks::default()));
-    assert!(error.ends_with("; delete it to start from the beginning"), "{error}");
+    let last = checkpoint::last(temp.path());
+    assert!(error.starts_with(&format!("the checkpoint {} is damaged: ", last.display())), "{error}");
+    assert!(
+        error.ends_with("no other checkpoint beside it is whole; delete it to start from the beginning"),
+        "{error}"
+    );
+    for name in ["last", "best", "best-8"] {
+        assert_eq!(fs::read(folder.join(format!("{name}.safetensors"))).unwrap(), b"half of it");
+    }
+    // what the message says
     fs::remove_file(&last).unwrap();
     train(temp.path(), SPEC, Quirks::default()).unwrap();
+    assert!(log(temp.path()).contains("best-8.safetensors is damaged: the run starts from the beginning"));
+}
+
+#[test]
+fn a_damaged_best_checkpoint_leaves_the_list() {
+    let temp = tempfile::tempdir().unwrap();
+    train(temp.path(), SPEC, Quirks { fail: Some(35), ..Quirks::default() }).unwrap_err();
+    let best = temp.path().join("checkpoints/best-8.safetensors");
+    let mut bytes = fs::read(&best).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    damage(&best, &bytes);
+    train(temp.path(), SPEC, Quirks { worsens: true, ..Quirks::default() }).unwrap();
+    assert!(
+        log(temp.path()).contains("the checkpoint of step 8 is on the list of the best but"),
+        "{}",
+        log(temp.path())
+    );
+    assert!(!best.exists());
+}
+
+#[test]
+fn every_flipped_bit_and_every_cut_of_a_checkpoint_is_seen() {
+    let temp = tempfile::tempdir().unwrap();
+    unfinished(temp.path());
+    let path = checkpoint::last(temp.path());
+    let whole = fs::read(&path).unwrap();
+    let read = |bytes: &[u8]| {
+        damage(&path, bytes);
+        Checkpoint::read(&path, &candle_core::Device::Cpu)
+    };
+    assert!(read(&whole).is_ok());
+    for bit in 0..8 * whole.len() {
+        let mut bytes = whole.clone();
+        bytes[bit / 8] ^= 1 << (bit % 8);
+        assert!(read(&bytes).is_err(), "bit {bit} of {}", 8 * whole.len());
+    }
+    for length in 0..whole.len() {
+        assert!(read(&whole[..length]).is_err(), "{length} of {} bytes", whole.len());
+    }
+    assert!(read(&[&whole[..], b"x"].concat()).is_err());
+    let swapped =
+        [&whole[..whole.len() - 8], &whole[whole.len() - 4..], &whole[whole.len() - 8..][..4]].concat();
+    assert!(swapped == whole || read(&swapped).is_err(), "two numbers changed places");
+}
+
+/// As an earlier version wrote it: layout 1, without a checksum.
+#[test]
+fn a_checkpoint_without_a_checksum_is_continued_with_a_note() {
+    let temp = tempfile::tempdir().unwrap();
+    let (straight, old) = (temp.path().join("straight"), temp.path().join("old"));
+    train(&straight, SPEC, Quirks::default()).unwrap();
+    unfinished(&old);
+    let path = checkpoint::last(&old);
+    let mut bytes = fs::read(&path).unwrap();
+    let place =
+        |bytes: &[u8], text: &str| bytes.windows(text.len()).position(|w| w == text.as_bytes()).unwrap();
+    // no entry of the header but one of a name that nobody reads, and the layout before
+    let at = place(&bytes, "\"crc32c\":");
+    bytes[at + 1] = b'x';
+    let error = {
+        damage(&path, &bytes);
+        message(Checkpoint::read(&path, &candle_core::Device::Cpu).map(|_| ()))
+    };
+    assert!(error.contains("has lost its checksum"), "{error}");
+    let at = place(&bytes, "version\\\":2");
+    bytes[at + 10] = b'1';
+    for name in ["last", "best", "best-8"] {
+        damage(&old.join(format!("checkpoints/{name}.safetensors")), &bytes);
+    }
+    train(&old, SPEC, Quirks::default()).unwrap();
+    assert!(
+        log(&old).contains("last.safetensors has no checksum, since an earlier version wrote it"),
+        "{}",
+        log(&old)
+    );
+    assert_eq!(train_toy::metrics(&straight), train_toy::metrics(&old));
+    let parameters = |run: &Path| {
+        let found = Checkpoint::read(&checkpoint::last(run), &candle_core::Device::Cpu).unwrap();
+        format!(
+            "{:?}",
+            found
+                .params
+                .iter()
+                .map(|(_, t)| t.flatten_all().unwrap().to_vec1::<f32>().unwrap())
+                .collect::<Vec<_>>()
+        )
+    };
+    assert_eq!(parameters(&straight), parameters(&old));
+}
+
+#[test]
+fn lines_of_the_metrics_that_are_damaged_or_gone_are_said_and_stop_nothing() {
+    let temp = tempfile::tempdir().unwrap();
+    let straight = temp.path().join("straight");
+    train(&straight, SPEC, Quirks::default()).unwrap();
+    let damages: [(&str, fn(&mut Vec<u8>)); 5] = [
+        ("not UTF-8", |bytes| bytes[10] = 0xff),
+        ("a digit", |bytes| {
+            let at = bytes.windows(7).position(|w| w == b"\"loss\":").unwrap();
+            bytes[at + 10] ^= 1;
+        }),
+        ("no first line", |bytes| drop(bytes.drain(..=bytes.iter().position(|b| *b == b'\n').unwrap()))),
+        ("zeros", |bytes| bytes[20..60].fill(0)),
+        ("empty", |bytes| bytes.clear()),
+    ];
+    for (name, change) in damages {
+        let run = temp.path().join(name);
+        unfinished(&run);
+        let path = run.join(hueristic::train::log::FILE);
+        let mut bytes = fs::read(&path).unwrap();
+        change(&mut bytes);
+        fs::write(&path, bytes).unwrap();
+        train(&run, SPEC, Quirks::default()).unwrap();
+        assert_eq!(log(&run).matches("metrics.jsonl is damaged: ").count(), 1, "{name}: {}", log(&run));
+        let last = |run: &Path| fs::read(checkpoint::last(run)).unwrap();
+        assert!(last(&run) == last(&straight), "{name}: another run");
+        train_toy::metrics(&run); // every line that is left is whole
+    }
+    // what an interrupted write leaves behind the last line is no damage
+    let run = temp.path().join("cut short");
+    unfinished(&run);
+    let path = run.join(hueristic::train::log::FILE);
+    let bytes = [fs::read(&path).unwrap(), b"{\"step\":1".to_vec()].concat();
+    fs::write(&path, bytes).unwrap();
+    train(&run, SPEC, Quirks::default()).unwrap();
+    assert!(!log(&run).contains("metrics.jsonl is damaged"), "{}", log(&run));
+    assert_same_checkpoints(&straight, &run);
+}
+
+#[test]
+fn a_loss_far_above_its_first_is_warned_of_and_marked() {
+    let temp = tempfile::tempdir().unwrap();
+    let run = |name: &str, quirks| {
+        let path = temp.path().join(name);
+        train(&path, SPEC, quirks).unwrap();
+        (Manifest::read(&path).unwrap().unwrap(), log(&path))
+    };
+    let (healthy, said) = run("healthy", Quirks::default());
+    assert!(healthy.diverged.is_none() && !said.contains("diverged"), "{said}");
+    let (manifest, said) = run("diverged", Quirks { diverges: Some(12), ..Quirks::default() });
+    assert_eq!(
+        (manifest.status, said.matches("warning: the training has diverged: ").count()),
+        (Status::Finished, 1)
+    );
+    let what = manifest.diverged.unwrap();
+    assert!(what.starts_with("the training loss is ") && what.contains("e12 where its first was "), "{what}");
+    // known again after a restart that takes no step
+    let path = temp.path().join("diverged");
+    train(&path, SPEC, Quirks::default()).unwrap();
+    assert_eq!(Manifest::read(&path).unwrap().unwrap().diverged, Some(what));
 }
 
 #[test]
 fn what_is_no_checkpoint_is_not_taken_for_one() {
     let temp = tempfile::tempdir().unwrap();
-    unfinished(temp.path());
-    let last = checkpoint::last(temp.path());
-    fs::write(&last, "not a safetensors file at all").unwrap();
-    let error = message(train(temp.path(), SPEC, Quirks::default()));
-    assert!(error.contains("damaged: it does not begin like a safetensors file"), "{error}");
+    let path = temp.path().join("last.safetensors");
+    let read = || message(Checkpoint::read(&path, &candle_core::Device::Cpu).map(|_| ()));
+    fs::write(&path, "not a safetensors file at all").unwrap();
+    assert!(read().contains("damaged: it does not begin like a safetensors file"), "{}", read());
     let weights = candle_core::Tensor::zeros(3, candle_core::DType::F32, &candle_core::Device::Cpu).unwrap();
-    weights.save_safetensors("conv1.weight", &last).unwrap();
-    let error = message(train(temp.path(), SPEC, Quirks::default()));
-    assert!(error.contains("is not a checkpoint: not written by this program"), "{error}");
+    weights.save_safetensors("conv1.weight", &path).unwrap();
+    assert!(read().contains("is not a checkpoint: not written by this program"), "{}", read());
 }
 
 #[test]

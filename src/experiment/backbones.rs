@@ -2,7 +2,7 @@
 //! normalisation absorbed; random ones; ones made from the training pictures; any of them rescaled, or given colour.
 
 use super::{
-    fits::{Fit, INPUT, WEIGHTS, given},
+    fits::{Fit, INPUT, given},
     sets::{AnnotatedSets, Plain, Sets},
 };
 use crate::{
@@ -114,7 +114,7 @@ impl Fit<'_> {
     ) -> Result<(BackboneSpec, Option<Tensors>)> {
         match init {
             InitSpec::Init(filler) => Ok((given(fallback, "backbone")?.with_init(*filler), None)),
-            InitSpec::Stage(_) => self.trained(&self.upstream()?.join(WEIGHTS), fallback),
+            InitSpec::Stage(_) => self.trained(&self.upstream_weights()?, fallback),
             InitSpec::File(_) => self.trained(self.weights()?, fallback),
             InitSpec::DataDependent(how) => {
                 let spec = given(fallback, "backbone")?.clone();

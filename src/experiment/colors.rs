@@ -1,6 +1,6 @@
 //! An evaluation of one method of colouring as a fit: what it leaves in its run directory.
 
-use super::fits::{Fit, VAL_BATCH, WEIGHTS};
+use super::fits::{Fit, VAL_BATCH};
 use crate::{
     color::bins::Bins,
     data::{
@@ -96,7 +96,7 @@ fn method_of(fit: &Fit, method: &MethodSpec, stage: &ColorEvaluationStage) -> Re
     let sets = fit.job.sets.plain_sets()?;
     let (train, val) = (&sets.train, &sets.val);
     match method {
-        MethodSpec::Stage(_) => network(&fit.upstream()?.join(WEIGHTS)),
+        MethodSpec::Stage(_) => network(&fit.upstream_weights()?),
         MethodSpec::File(_) => network(fit.weights()?),
         MethodSpec::Gray => Ok(Method::Gray),
         MethodSpec::Pictures(dir) => Ok(Method::Pictures(loader(fit, Arc::new(named_like(&**val, dir)?))?)),

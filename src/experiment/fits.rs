@@ -22,10 +22,11 @@ use crate::{
     train::{
         atomic,
         fit::{Ended, fit},
-        manifest::About,
+        manifest::{self, About, Ending},
         run_dir::RunDir,
         spec::TrainSpec,
         task::{Metric, Task},
+        warning::Warning,
     },
 };
 use anyhow::{Context, Result, bail, ensure};
@@ -50,6 +51,11 @@ pub fn run(job: &Job, mut run: RunDir, options: &RunOptions) -> Result<bool> {
         seed: job.seed,
         data: job.sets.fingerprints().into_iter().map(|(split, print)| (split.into(), print)).collect(),
     })?;
+    if let Some(warning) = inherited(job)? {
+        tracing::warn!("{}: {warning}", job.label);
+        run.set_diverged(Some(warning.to_string()));
+        run.warn(warning.to_string());
+    }
     match fit_work(job, &mut run, &options.device) {
         Ok(Some(metrics)) => run.finish(&metrics).map(|()| true),
         Ok(None) => run.interrupt().map(|()| false),
@@ -58,6 +64,19 @@ pub fn run(job: &Job, mut run: RunDir, options: &RunOptions) -> Result<bool> {
             Err(error)
         }
     }
+}
+
+/// What is wrong with the training that the job starts from.
+fn inherited(job: &Job) -> Result<Option<Warning>> {
+    let beside = job.weights.as_deref().and_then(manifest::run_of);
+    for run in job.upstream.as_deref().into_iter().chain(beside) {
+        if let Some(what) = Ending::read(run)?.and_then(|ending| ending.diverged) {
+            let stage =
+                run.file_name().map_or_else(|| "a run".into(), |name| name.to_string_lossy().into_owned());
+            return Ok(Some(Warning::StandsOnDiverged { stage, what }));
+        }
+    }
+    Ok(None)
 }
 
 fn fit_work(job: &Job, run: &mut RunDir, device: &Device) -> Result<Option<Vec<Metric>>> {
@@ -144,7 +163,7 @@ impl Fit<'_> {
     /// Sets `params` to trained weights; the layers `heads` may differ and then start afresh, nothing else may.
     fn start_from(&self, source: &WeightSource, params: &Params, heads: &[&str]) -> Result<()> {
         let path = match source {
-            WeightSource::Stage(_) => self.upstream()?.join(WEIGHTS),
+            WeightSource::Stage(_) => self.upstream_weights()?,
             WeightSource::File(_) => self.weights()?.to_path_buf(),
             WeightSource::DataDependent(_) => bail!("weights made from data lie in no file"),
         };
@@ -164,13 +183,22 @@ impl Fit<'_> {
         Ok(())
     }
 
-    /// The weight file that the spec names, on this disk.
+    /// The weight file that the spec names, on this disk; if it lies in a run directory, it is what the run has left.
     pub fn weights(&self) -> Result<&Path> {
-        self.job.weights.as_deref().context("the weight file was not located")
+        let path = self.job.weights.as_deref().context("the weight file was not located")?;
+        manifest::ensure_unchanged(path)?;
+        Ok(path)
+    }
+
+    /// The weights that the stage which this one builds on has left.
+    pub fn upstream_weights(&self) -> Result<PathBuf> {
+        let path = self.upstream()?.join(WEIGHTS);
+        manifest::ensure_unchanged(&path)?;
+        Ok(path)
     }
 
     /// The run directory of the stage that this one builds on.
-    pub fn upstream(&self) -> Result<&Path> {
+    fn upstream(&self) -> Result<&Path> {
         self.job.upstream.as_deref().context("the stage that this one builds on has no run directory")
     }
 

@@ -2,18 +2,23 @@
 //! all that decides its result, so that nothing is computed twice and nothing stale is taken for new.
 
 use super::{
-    RunOptions, fits,
+    RunOptions,
+    fits::{self, WEIGHTS},
     sets::Sets,
     work::{Piece, Work, pieces},
 };
 use crate::{
     data::{beside::named_like, source::Dataset as _},
     hub,
+    report::results::RESULTS,
     spec::{
         self,
         experiment::{Experiment, Stage},
     },
-    train::{manifest, run_dir::RunDir},
+    train::{
+        manifest::{self, Ending, Manifest},
+        run_dir::RunDir,
+    },
 };
 use anyhow::{Context, Result};
 use serde::Serialize;
@@ -142,9 +147,11 @@ impl Job {
     /// Runs or resumes the fit; false when the user stopped it. A finished one is left alone.
     ///
     /// # Errors
-    /// Whatever stops a fit; the run directory then says so and keeps its last checkpoint.
+    /// Whatever stops a fit; the run directory then says so and keeps its last checkpoint. What a finished one has left
+    /// for others, if it is damaged.
     pub fn run(&self, options: &RunOptions) -> Result<bool> {
-        if RunDir::is_finished(&self.dir) {
+        if let Some(manifest) = RunDir::finished(&self.dir)? {
+            look_over(&self.dir, &manifest)?;
             tracing::info!("{}: finished before, kept ({})", self.label, self.dir.display());
             return Ok(true);
         }
@@ -158,6 +165,24 @@ impl Job {
     pub fn picture(&self) -> Option<PathBuf> {
         Some(self.dir.join("pictures/latest.png")).filter(|p| p.exists())
     }
+}
+
+/// Holds the files of a finished run against its manifest: damage to what others read is an error, what else has changed
+/// or gone is said.
+fn look_over(run: &Path, manifest: &Manifest) -> Result<()> {
+    let changed = manifest.changed(run);
+    for name in [WEIGHTS, RESULTS].iter().filter(|name| changed.contains(name) && run.join(name).exists()) {
+        Ending::read(run)?.map_or(Ok(()), |ending| ending.ensure_unchanged(run, name))?;
+    }
+    if let Some(first) = changed.first() {
+        tracing::warn!(
+            "{}: {} of the files that this finished run has left are changed or gone, the first being {first}; nothing \
+             of it is written again: to run it anew, delete the directory",
+            run.display(),
+            changed.len()
+        );
+    }
+    Ok(())
 }
 
 fn content(path: &Path) -> Result<String> {
@@ -178,7 +203,10 @@ fn place(out: &Path, home: &Path, label: &str, hash: &str) -> PathBuf {
         found
     };
     let mut elsewhere = folders(out).into_iter().flat_map(|experiment| folders(&experiment));
-    let same =
-        |dir: &PathBuf| dir.to_string_lossy().ends_with(&format!("-{hash}")) && RunDir::is_finished(dir);
+    let whole = |dir: &PathBuf| {
+        let manifest = RunDir::finished(dir).ok().flatten();
+        manifest.is_some_and(|manifest| manifest.changed(dir).is_empty())
+    };
+    let same = |dir: &PathBuf| dir.to_string_lossy().ends_with(&format!("-{hash}")) && whole(dir);
     elsewhere.find(same).unwrap_or(here)
 }

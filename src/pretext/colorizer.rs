@@ -15,6 +15,7 @@ use crate::{
     },
     nn::{Mode, init::Filler, params::Params, weights},
     rng::Rng,
+    train::manifest,
 };
 use anyhow::{Context, ensure};
 use candle_core::{Device, Result, Tensor};
@@ -62,8 +63,9 @@ impl Colorizer {
     /// header's `backbone` and `colorization`), or a released colorizer in any format that is recognised.
     ///
     /// # Errors
-    /// A file that cannot be read, that is no colorizer's, or that lacks weights of the network which it names.
+    /// A file that cannot be read, that is not what a run has left in its directory, that is no colorizer's, or that lacks weights of the network which it names.
     pub fn open(path: &Path, device: &Device) -> anyhow::Result<(Self, ColorizationSpec)> {
+        manifest::ensure_unchanged(path)?;
         let file = exchange::open(path)?;
         file.notes.iter().for_each(|note| tracing::info!("{}: {note}", path.display()));
         let section = |name: &str| {

@@ -1,17 +1,27 @@
 //! `results.json`: what a finished probe, evaluation or transfer stage leaves in its run directory, and how `report` finds it again.
 
-use super::{colors::ColorResult, transfer::TransferResult};
-use anyhow::{Context, Result, bail};
+use super::{
+    colors::{ColorResult, EXAMPLES, Histogram},
+    transfer::TransferResult,
+};
+use crate::{
+    text,
+    train::manifest::{Ending, Status},
+};
+use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 use std::{
     collections::HashSet,
-    fs,
+    io,
     path::{Path, PathBuf},
 };
 use walkdir::WalkDir;
 
 /// The file's name, in a stage's run directory beside `manifest.json`.
 pub const RESULTS: &str = "results.json";
+
+/// What the name of a row ends in whose training, or that of its backbone, has diverged.
+const DIVERGED: &str = " (diverged)";
 
 /// What kind of stage the results are of; other kinds in a run directory are passed over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -68,8 +78,12 @@ impl Collected {
 }
 
 /// Every finished probe, evaluation and transfer stage at or below `dirs`, at any depth, in the order of the arguments
-/// and then of the paths; one that is reached twice counts once. Errors: a directory that is not there, an unreadable file of a finished stage, nothing
-/// found.
+/// and then of the paths, links followed; one that is reached twice counts once. What has diverged is marked in its name, so
+/// that it is no seed of what has not.
+///
+/// # Errors
+/// A directory that is not there, an unreadable file of a finished stage or one that is not as the stage has left it,
+/// nothing found.
 pub fn collect(dirs: &[PathBuf]) -> Result<Collected> {
     let (mut found, mut visited, mut unfinished) = (Collected::default(), HashSet::new(), Vec::new());
     for dir in dirs {
@@ -106,8 +120,11 @@ fn stages_below(dir: &Path) -> Result<Vec<PathBuf>> {
         bail!("{} is not a directory: give a run directory, or a folder of them", dir.display());
     }
     let mut stages = Vec::new();
-    for entry in WalkDir::new(dir).sort_by_file_name() {
-        let entry = entry.with_context(|| format!("cannot list {}", dir.display()))?;
+    for entry in WalkDir::new(dir).follow_links(true).sort_by_file_name() {
+        let entry = match entry {
+            Err(error) if leads_nowhere(&error) => continue,
+            entry => entry.with_context(|| format!("cannot list {}", dir.display()))?,
+        };
         if entry.file_name() == RESULTS && entry.file_type().is_file() {
             stages.extend(entry.path().parent().map(Path::to_path_buf));
         }
@@ -115,37 +132,70 @@ fn stages_below(dir: &Path) -> Result<Vec<PathBuf>> {
     Ok(stages)
 }
 
+/// Whether it is a link back into its own folders, or to nothing.
+fn leads_nowhere(error: &walkdir::Error) -> bool {
+    error.loop_ancestor().is_some() || error.io_error().is_some_and(|e| e.kind() == io::ErrorKind::NotFound)
+}
+
 fn read(stage: &Path) -> Result<Read> {
-    if !is_finished(stage) {
+    let ending = match Ending::read(stage) {
+        Err(_) if !stage.join("spec.yaml").exists() => None, // another program's manifest.json
+        read => read?,
+    };
+    let Some(ending) = ending.filter(|ending| ending.status == Status::Finished) else {
         return Ok(Read::Unfinished);
+    };
+    let examples = ending.outputs.keys().filter(|name| name.starts_with(&format!("{EXAMPLES}/")));
+    for name in examples.map(String::as_str).chain([RESULTS]) {
+        ending.ensure_unchanged(stage, name)?;
     }
     let path = stage.join(RESULTS);
-    let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
-    let advice = || format!("{} is not a results file: delete it and run the stage again", path.display());
+    let advice = || {
+        format!(
+            "{} is not a results file: delete {} and run the stage again",
+            path.display(),
+            stage.display()
+        )
+    };
+    let text = text::read(&path).with_context(advice)?;
     let value: serde_json::Value = serde_json::from_str(&text).with_context(advice)?;
+    let mark = |name: &mut String| {
+        if ending.diverged.is_some() {
+            name.push_str(DIVERGED);
+        }
+    };
     // From the text, not the value: errors then name line and column.
     match serde_json::from_value(value["kind"].clone()) {
         Ok(Kind::LinearProbe) => {
-            let result: ProbeResult = serde_json::from_str(&text).with_context(advice)?;
+            let mut result: ProbeResult = serde_json::from_str(&text).with_context(advice)?;
+            let mut shares =
+                result.rows.iter().flat_map(|row| &row.layers).flat_map(|l| [Some(l.top1), l.top5]);
+            ensure!(shares.all(|s| s.is_none_or(is_share)), "{}: {NO_SHARE}", advice());
+            result.rows.iter_mut().for_each(|row| mark(&mut row.backbone));
             Ok(Read::Probe(ProbeResult { from: stage.into(), ..result }))
         }
         Ok(Kind::ColorEvaluation) => {
-            let result: ColorResult = serde_json::from_str(&text).with_context(advice)?;
+            let mut result: ColorResult = serde_json::from_str(&text).with_context(advice)?;
+            let cells = [&result.histogram, &result.truth].map(|histogram| histogram.counts.len());
+            ensure!(cells == [Histogram::SIDE.pow(2); 2], "{}: its histograms have other cells", advice());
+            mark(&mut result.method);
             Ok(Read::Color(Box::new(ColorResult { from: stage.into(), ..result })))
         }
         Ok(Kind::Transfer) => {
-            let result: TransferResult = serde_json::from_str(&text).with_context(advice)?;
+            let mut result: TransferResult = serde_json::from_str(&text).with_context(advice)?;
+            ensure!(result.rows.iter().all(|row| is_share(row.value)), "{}: {NO_SHARE}", advice());
+            result.rows.iter_mut().for_each(|row| mark(&mut row.backbone));
             Ok(Read::Transfer(TransferResult { from: stage.into(), ..result }))
         }
         Err(_) => Ok(Read::OtherKind),
     }
 }
 
-/// A stage counts once its manifest says `"status": "finished"`.
-fn is_finished(stage: &Path) -> bool {
-    let manifest = fs::read_to_string(stage.join("manifest.json")).ok();
-    let value = manifest.and_then(|text| serde_json::from_str::<serde_json::Value>(&text).ok());
-    value.is_some_and(|value| value["status"] == "finished")
+/// What would otherwise leave the plots without an end.
+const NO_SHARE: &str = "it holds a share that is not between 0 and 1";
+
+fn is_share(value: f64) -> bool {
+    (0.0..=1.0).contains(&value)
 }
 
 fn nothing_found(dirs: &[PathBuf], unfinished: &[PathBuf]) -> String {

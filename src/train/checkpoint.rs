@@ -5,28 +5,38 @@
 //! seed, so that a checkpoint is not continued under another.
 
 use super::{
+    divergence::Levels,
     keep::{self, Kept, LAST},
     manifest::hex,
     run_dir::RunDir,
     spec_change::differences,
     task::Metric,
     tensors::{self, Named, ReadError},
+    told::Told,
+    warning::Warning,
     window::Window,
 };
 use crate::{
     data::loader::{Loader, Position},
     nn::{optim::Optimizer, params::Params},
     rng::Rng,
+    whole_file,
 };
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use candle_core::{Device, Tensor};
 use rand::RngExt;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use std::path::{Path, PathBuf};
+use std::{
+    cmp::Reverse,
+    io,
+    path::{Path, PathBuf},
+};
 
-/// The layout that this program writes and reads.
-const VERSION: u32 = 1;
+/// The layout that this program writes; it reads those before it too.
+const VERSION: u32 = 2;
+/// The first layout whose files have a checksum.
+const CHECKED: u32 = 2;
 
 /// What a checkpoint knows beside its tensors.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -47,6 +57,12 @@ pub struct State {
     pub spec_sha256: String,
     /// A mark of the seed.
     rng: String,
+    /// What `metrics.jsonl` holds of the steps so far; unknown in earlier layouts.
+    #[serde(default)]
+    pub told: Option<Told>,
+    /// Where the loss began and where it is.
+    #[serde(default)]
+    pub levels: Levels,
 }
 
 impl State {
@@ -62,6 +78,8 @@ impl State {
             spec: spec.into(),
             spec_sha256: hex(&Sha256::digest(spec)),
             rng: mark(rng),
+            told: Some(Told::default()),
+            levels: Levels::default(),
         }
     }
 }
@@ -78,23 +96,12 @@ pub struct Checkpoint {
 impl Checkpoint {
     /// Reads the file at `path` onto `device`. Errors say whether it is damaged or not a checkpoint at all.
     pub fn read(path: &Path, device: &Device) -> Result<Self> {
-        let (text, tensors) = tensors::read(path, device).map_err(|e| unreadable(path, e))?;
-        let (mut params, mut optimizer) = (vec![], vec![]);
-        for (name, tensor) in tensors {
-            if let Some(name) = name.strip_prefix(PARAM) {
-                params.push((name.to_string(), tensor));
-            } else if let Some(name) = name.strip_prefix(OPTIMIZER) {
-                optimizer.push((name.to_string(), tensor));
-            } else {
-                bail!("{} holds a tensor {name}, which no checkpoint has", path.display());
-            }
-        }
-        Ok(Self { state: parse(path, &text)?, params, optimizer })
+        read_whole(path, device).map_err(|e| unreadable(path, e))
     }
 
-    /// The header alone: cheap however large the file.
+    /// The header alone, unchecked: cheap however large the file.
     pub fn read_state(path: &Path) -> Result<State> {
-        parse(path, &tensors::read_text(path).map_err(|e| unreadable(path, e))?)
+        tensors::read_text(path).and_then(|text| parse(&text)).map_err(|e| unreadable(path, e))
     }
 }
 
@@ -136,21 +143,28 @@ pub fn settle(run: &RunDir, state: &mut State) -> Result<Vec<usize>> {
     keep::settle(&run.path().join("checkpoints"), &mut state.best, state.step)
 }
 
-/// Continues from the run's last checkpoint, setting parameters, optimizer and loader; without one, the beginning.
-/// Errors: a damaged file, another spec or seed, parameters that do not fit.
+/// A run that goes on, or begins.
+pub struct Resumed {
+    pub state: State,
+    /// What its owner should know of the files that were found.
+    pub warnings: Vec<Warning>,
+}
+
+/// Continues from the run's newest whole checkpoint, setting parameters, optimizer and loader; without any, the
+/// beginning. Errors: none of the checkpoints is whole, another spec or seed, parameters that do not fit.
 pub fn resume(
     run: &RunDir,
     params: &Params,
     optimizer: &mut Optimizer,
     train: &mut Loader,
     rng: &Rng,
-) -> Result<State> {
+) -> Result<Resumed> {
     let fresh = State::new(run.spec(), rng);
-    let path = last(run.path());
-    if !path.exists() {
-        return Ok(fresh);
-    }
-    let Checkpoint { state, params: values, optimizer: moments } = Checkpoint::read(&path, params.device())?;
+    let mut warnings = vec![];
+    let Some((path, found)) = newest_whole(run.path(), params.device(), &mut warnings)? else {
+        return Ok(Resumed { state: fresh, warnings });
+    };
+    let Checkpoint { mut state, params: values, optimizer: moments } = found;
     ensure_ours(&path, &state, &fresh)?;
     let misfit = || {
         format!(
@@ -162,7 +176,72 @@ pub fn resume(
     params.restore(&values).with_context(misfit)?;
     optimizer.restore(&moments).with_context(misfit)?;
     train.seek(state.position);
-    Ok(state)
+    state.version = VERSION;
+    let last = last(run.path());
+    if path != last {
+        whole_file::link(&path, &last)
+            .with_context(|| format!("cannot write {}: is the disk full or read-only?", last.display()))?;
+    }
+    warnings.extend(drop_damaged(run, &mut state));
+    Ok(Resumed { state, warnings })
+}
+
+/// The newest checkpoint of the run directory `run` that is as it was written: the last one, or one of the best.
+fn newest_whole(
+    run: &Path,
+    device: &Device,
+    warnings: &mut Vec<Warning>,
+) -> Result<Option<(PathBuf, Checkpoint)>> {
+    let last = last(run);
+    let trouble = match read_whole(&last, device) {
+        Ok(found) => {
+            warnings
+                .extend((found.state.version < CHECKED).then(|| Warning::Unchecked { file: last.clone() }));
+            return Ok(Some((last, found)));
+        }
+        Err(error) if is_damage(&error) => error,
+        Err(error) => return Err(unreadable(&last, error)),
+    };
+    let gone = matches!(&trouble, ReadError::Io(e) if e.kind() == io::ErrorKind::NotFound);
+    let why = if gone { "gone".to_string() } else { trouble.to_string() };
+    let others = others(run)?;
+    for path in &others {
+        if let Ok(found) = read_whole(path, device) {
+            let (used, step) = (path.clone(), found.state.step);
+            warnings.push(Warning::FellBack { damaged: last, why, used, step });
+            return Ok(Some((path.clone(), found)));
+        }
+    }
+    if !gone {
+        let error = unreadable(&last, trouble);
+        let none = if others.is_empty() { "" } else { "; no other checkpoint beside it is whole" };
+        bail!("{error}{none}; delete it to start from the beginning");
+    }
+    warnings.extend(others.first().map(|other| Warning::StartsOver { gone: last, damaged: other.clone() }));
+    Ok(None)
+}
+
+/// The checkpoints beside the last one, newest first.
+fn others(run: &Path) -> Result<Vec<PathBuf>> {
+    let folder = run.join("checkpoints");
+    let kept = keep::on_disk(&folder).with_context(|| format!("cannot list {}", folder.display()))?;
+    let best = Some(best(run)).filter(|path| path.exists());
+    let step = |path: &Path| Checkpoint::read_state(path).map_or(0, |state| state.step);
+    let mut others: Vec<_> = kept.into_iter().chain(best.map(|path| (step(&path), path))).collect();
+    others.sort_by_key(|(step, _)| Reverse(*step));
+    Ok(others.into_iter().map(|(_, path)| path).collect())
+}
+
+/// Takes those of the best checkpoints off the list whose files are damaged.
+fn drop_damaged(run: &RunDir, state: &mut State) -> Vec<Warning> {
+    let folder = run.path().join("checkpoints");
+    let damaged = |kept: &Kept| {
+        let verified = tensors::verify(&keep::name(&folder, kept.step));
+        verified.is_err_and(|e| matches!(e, ReadError::Damaged(_) | ReadError::Foreign))
+    };
+    let (lost, whole) = state.best.iter().copied().partition(|kept| kept.step != state.step && damaged(kept));
+    state.best = whole;
+    Vec::<Kept>::into_iter(lost).map(|kept| Warning::BestCheckpointGone { step: kept.step }).collect()
 }
 
 const PARAM: &str = "param.";
@@ -173,22 +252,38 @@ fn mark(rng: &Rng) -> String {
     format!("{:016x}", rng.split("mark").at(0, 0).random::<u64>())
 }
 
-fn parse(path: &Path, text: &str) -> Result<State> {
+/// What the file at `path` holds, if it is as it was written.
+fn read_whole(path: &Path, device: &Device) -> Result<Checkpoint, ReadError> {
+    let checked = tensors::verify(path)?;
+    let (text, tensors) = tensors::load(path, device)?;
+    let state = parse(&text)?;
+    if state.version >= CHECKED && !checked {
+        return Err(ReadError::Damaged("its header has lost its checksum".into()));
+    }
+    let (mut params, mut optimizer) = (vec![], vec![]);
+    for (name, tensor) in tensors {
+        if let Some(name) = name.strip_prefix(PARAM) {
+            params.push((name.to_string(), tensor));
+        } else if let Some(name) = name.strip_prefix(OPTIMIZER) {
+            optimizer.push((name.to_string(), tensor));
+        } else {
+            return Err(ReadError::Damaged(format!("it holds a tensor {name}, which no checkpoint has")));
+        }
+    }
+    Ok(Checkpoint { state, params, optimizer })
+}
+
+fn parse(text: &str) -> Result<State, ReadError> {
     #[derive(Deserialize)]
     struct Layout {
         version: u32,
     }
-    let layout = serde_json::from_str(text).map(|Layout { version }| version);
-    if let Ok(other) = layout
-        && other != VERSION
+    if let Ok(Layout { version }) = serde_json::from_str(text)
+        && !(1..=VERSION).contains(&version)
     {
-        bail!(
-            "the checkpoint {} has layout {other} and this program reads layout {VERSION}: use the version of the \
-             program that wrote it, or delete it to start from the beginning",
-            path.display()
-        );
+        return Err(ReadError::Layout { version, newest: VERSION });
     }
-    serde_json::from_str(text).map_err(|e| unreadable(path, ReadError::Damaged(format!("bad header: {e}"))))
+    serde_json::from_str(text).map_err(|e| ReadError::Damaged(format!("bad header: {e}")))
 }
 
 fn ensure_ours(path: &Path, state: &State, fresh: &State) -> Result<()> {
@@ -209,27 +304,22 @@ fn ensure_ours(path: &Path, state: &State, fresh: &State) -> Result<()> {
     Ok(())
 }
 
-fn unreadable(path: &Path, error: ReadError) -> anyhow::Error {
-    let at = path.display();
+/// Whether another checkpoint may stand in for one that could not be read so. A disk that fails to read is damage too.
+fn is_damage(error: &ReadError) -> bool {
     match error {
-        ReadError::Foreign => anyhow!("{at} is not a checkpoint: {error}; {}", ways_out(path)),
-        ReadError::Damaged(_) => anyhow!("the checkpoint {at} is {error}; {}", ways_out(path)),
-        ReadError::Io(error) => anyhow!(error).context(format!("cannot read the checkpoint {at}")),
-        ReadError::Candle(error) => anyhow!(error).context(format!("cannot load the checkpoint {at}")),
+        ReadError::Damaged(_) | ReadError::Foreign => true,
+        ReadError::Io(error) => error.kind() != io::ErrorKind::PermissionDenied,
+        ReadError::Layout { .. } | ReadError::Candle(_) => false,
     }
 }
 
-/// What to do about an unusable checkpoint, from what lies beside it.
-fn ways_out(path: &Path) -> String {
-    let folder = path.parent().unwrap_or(Path::new("."));
-    let kept = keep::on_disk(folder).unwrap_or_default();
-    let whole = |kept: &&PathBuf| *kept != path && tensors::read_text(kept).is_ok();
-    let newest = kept.iter().rev().map(|(_, kept)| kept).find(whole);
-    match newest.and_then(|kept| kept.file_name()) {
-        Some(name) => format!(
-            "copy {} over it to continue from there, or delete it to start from the beginning",
-            name.to_string_lossy()
-        ),
-        None => "delete it to start from the beginning".into(),
+fn unreadable(path: &Path, error: ReadError) -> anyhow::Error {
+    let at = path.display();
+    match error {
+        ReadError::Foreign => anyhow!("{at} is not a checkpoint: {error}"),
+        ReadError::Damaged(_) => anyhow!("the checkpoint {at} is {error}"),
+        ReadError::Layout { .. } => anyhow!("the checkpoint {at} {error}"),
+        ReadError::Io(error) => anyhow!(error).context(format!("cannot read the checkpoint {at}")),
+        ReadError::Candle(error) => anyhow!(error).context(format!("cannot load the checkpoint {at}")),
     }
 }

@@ -1,7 +1,8 @@
 //! The loop that every task is trained by, in reading order.
 
 use super::{
-    checkpoint::{self, State},
+    checkpoint::{self, Resumed, State},
+    due::{Due, SaveClock},
     interrupt, keep,
     log::Log,
     pending::Pending,
@@ -40,8 +41,9 @@ pub fn fit(
     interrupt::install()?;
     let total = spec.steps.get();
     let mut optimizer = Optimizer::new(&spec.optimizer, task.params())?;
-    let mut state = checkpoint::resume(run, task.params(), &mut optimizer, train, rng)?;
-    let mut log = Log::open(run, state.step, total, task.params().device())?;
+    let Resumed { mut state, warnings } = checkpoint::resume(run, task.params(), &mut optimizer, train, rng)?;
+    let mut log = Log::open(run, &state, total, task.params().device())?;
+    warnings.into_iter().try_for_each(|warning| log.warn(run, warning))?;
     if state.step > 0 {
         run.resumed();
         let gone = checkpoint::settle(run, &mut state)?;
@@ -50,6 +52,7 @@ pub fn fit(
     train.take_wait(); // what the loader did before the first step is nobody's waiting
 
     let mut pending = Pending::default();
+    let mut saving = SaveClock::new(Instant::now(), state.step > 0);
     while state.step < total {
         let began = Instant::now();
         let lr = spec.schedule.rate(optimizer.base_lr(), state.step, total);
@@ -60,37 +63,46 @@ pub fn fit(
         state.step += 1;
         state.position = train.position();
 
-        let last = state.step == total;
-        let due = |every: usize| last || state.step.is_multiple_of(every);
-        let (to_log, to_save) = (due(spec.log_every.get()), due(spec.checkpoint_every.get()));
-        let to_validate = spec.evaluate_every.map_or(last, |every| due(every.get()));
-        let stop = interrupt::requested() && !last;
-        if to_log || to_save || to_validate || stop {
+        let due = Due::after(state.step, spec, &saving, Instant::now());
+        let stop = interrupt::requested() && state.step < total;
+        if due.log || due.save || due.validate || stop {
             // waits for the device, so that the time of the step below is that of its work
             settle(&mut pending, &mut state.window)?;
         }
+        pending.first_loss().into_iter().for_each(|loss| state.levels.begin(loss));
         if let Some(step) = pending.take_motionless() {
             log.warn(run, Warning::ZeroGradient { step })?;
         }
         log.step(&state, lr, Pace { busy: began.elapsed(), waited: train.take_wait(), images });
         let epoch = epoch(train);
-        if to_log {
+        if due.log {
             log.train(run, &mut state, epoch, lr)?;
             log.faults(run, train.faults())?;
         }
         let mut is_best = false;
-        if let Some(val) = val.as_deref_mut().filter(|_| to_validate) {
+        if let Some(val) = val.as_deref_mut().filter(|_| due.validate) {
             is_best = validate(task, val, spec, epoch, &mut state, &mut log, run)
                 .with_context(|| format!("validation after step {}", state.step))?;
         }
-        if to_save || is_best || stop {
+        if let Some(what) = state.levels.diverged(newest(&state)) {
+            log.warn(run, Warning::Diverged { what })?;
+        }
+        if due.save || is_best || stop {
+            let began = Instant::now();
             save(task, &optimizer, &mut state, &mut log, run)?;
+            saving.saved(began, Instant::now());
         }
         if stop {
             return Ok(Ended::Interrupted { step: state.step });
         }
     }
+    run.set_diverged(state.levels.diverged(newest(&state)));
     Ok(Ended::Finished(state.validated.map(|(_, metrics)| metrics).unwrap_or_default()))
+}
+
+/// What the newest validation gave.
+fn newest(state: &State) -> &[Metric] {
+    state.validated.as_ref().map_or(&[], |(_, metrics)| metrics)
 }
 
 /// One validation: metrics, warnings, a picture. Says whether it is among the best so far.
@@ -105,7 +117,7 @@ fn validate(
 ) -> Result<bool> {
     val.rewind();
     let metrics = task.evaluate(val)?;
-    log.validation(run, state.step, epoch, &metrics)?;
+    log.validation(run, state, epoch, &metrics)?;
     for (what, advice) in task.warnings() {
         log.warn(run, Warning::Task { what, advice })?;
     }

@@ -79,7 +79,8 @@ pub fn on_disk(folder: &Path) -> std::io::Result<Vec<(usize, PathBuf)>> {
     Ok(found)
 }
 
-fn name(folder: &Path, step: usize) -> PathBuf {
+/// Where the checkpoint of `step` is kept.
+pub fn name(folder: &Path, step: usize) -> PathBuf {
     folder.join(format!("best-{step}.safetensors"))
 }
 

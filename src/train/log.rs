@@ -12,6 +12,7 @@ use super::{
     progress::{Pace, Progress},
     run_dir::RunDir,
     task::{Metric, Panel},
+    told::Told,
     warning::{STARVED, Warning},
 };
 use anyhow::{Context, Result};
@@ -44,15 +45,16 @@ pub struct Log {
 }
 
 impl Log {
-    /// Opens the log of a run that goes on after `step` of `total` updates: lines of later steps, which an
-    /// interrupted process wrote, are cut.
-    pub fn open(run: &RunDir, step: usize, total: usize, device: &Device) -> Result<Self> {
-        let path = run.path().join(FILE);
-        cut(&path, step).with_context(|| format!("cannot cut {} at step {step}", path.display()))?;
+    /// Opens the log of a run that goes on from `state` to `total` updates: lines of later steps, which an interrupted
+    /// process wrote, are cut. Lines that are missing or damaged are warned of.
+    pub fn open(run: &mut RunDir, state: &State, total: usize, device: &Device) -> Result<Self> {
+        let (path, step) = (run.path().join(FILE), state.step);
+        let found =
+            cut(&path, step).with_context(|| format!("cannot cut {} at step {step}", path.display()))?;
         let metrics = OpenOptions::new().create(true).append(true).open(&path);
-        let log = Self {
+        let mut log = Self {
             metrics: metrics.with_context(|| format!("cannot open {}", path.display()))?,
-            path,
+            path: path.clone(),
             events: Events::create(run.path(), (step > 0).then_some(step))?,
             progress: Progress::new(run.name(), step, total, device),
             pace: None,
@@ -61,6 +63,10 @@ impl Log {
         };
         if step > 0 {
             log.say(run, &format!("{}: continuing after step {step} of {total}", run.name()))?;
+        }
+        if state.told.map_or(found.damaged, |told| told != found.told) {
+            let expected = state.told.map(|told| told.lines);
+            log.warn(run, Warning::MetricsDamaged { file: path, lines: found.told.lines, expected })?;
         }
         Ok(log)
     }
@@ -85,7 +91,8 @@ impl Log {
         let pace = self.pace.unwrap_or_default();
         let timing = TIMING.map(String::from).into_iter().zip([pace.rate(), pace.waiting()]);
         values.extend(timing.filter_map(|(name, value)| Some((name, value?))));
-        self.record(state.step, epoch, "train", &values)?;
+        self.record(state, epoch, "train", &values)?;
+        state.levels.log(&state.window);
         let line = self.line(state, lr);
         self.progress.print(&line);
         run.log(&line)?;
@@ -98,10 +105,17 @@ impl Log {
     }
 
     /// Writes the results of a validation.
-    pub fn validation(&mut self, run: &RunDir, step: usize, epoch: f64, metrics: &[Metric]) -> Result<()> {
+    pub fn validation(
+        &mut self,
+        run: &RunDir,
+        state: &mut State,
+        epoch: f64,
+        metrics: &[Metric],
+    ) -> Result<()> {
+        let step = state.step;
         let values: Vec<_> = metrics.iter().map(|m| (m.name.clone(), m.value)).collect();
-        self.record(step, epoch, "val", &values)?;
-        let shown: Vec<_> = values.iter().map(|(name, value)| format!("{name} {value:.4}")).collect();
+        self.record(state, epoch, "val", &values)?;
+        let shown: Vec<_> = values.iter().map(|(name, value)| format!("{name} {}", shown(*value))).collect();
         self.say(run, &format!("{} {step}  validation  {}", run.name(), shown.join("  ")))
     }
 
@@ -148,8 +162,10 @@ impl Log {
         run.log(text)
     }
 
-    fn record(&mut self, step: usize, epoch: f64, split: &str, values: &[(String, f64)]) -> Result<()> {
+    fn record(&mut self, state: &mut State, epoch: f64, split: &str, values: &[(String, f64)]) -> Result<()> {
+        let step = state.step;
         let line = json_line(step, epoch, split, values)?;
+        state.told.iter_mut().for_each(|told| told.add(timeless(line.as_bytes())));
         self.metrics.write_all(line.as_bytes()).with_context(|| self.trouble())?;
         for (name, value) in values {
             self.events.scalar(&format!("{split}/{name}"), step, *value)?;
@@ -172,18 +188,53 @@ fn json_line(step: usize, epoch: f64, split: &str, values: &[(String, f64)]) -> 
     Ok(line)
 }
 
+/// A result for people; a dash where there is none.
+fn shown(value: f64) -> String {
+    if value.is_nan() { "–".into() } else { format!("{value:.4}") }
+}
+
+/// A line up to the fields of [`TIMING`], which come last.
+fn timeless(line: &[u8]) -> &[u8] {
+    let begins =
+        |at: usize| TIMING.iter().any(|name| line[at..].starts_with(format!(",\"{name}\":").as_bytes()));
+    let end = (0..line.len()).find(|at| line[*at] == b',' && begins(*at));
+    &line[..end.unwrap_or(line.len())]
+}
+
+/// What a log was found to hold.
+#[derive(Debug, Default, PartialEq)]
+struct Found {
+    told: Told,
+    /// Whether lines among those kept could not be read, and were left out.
+    damaged: bool,
+}
+
 /// Keeps the whole lines up to `step`.
-fn cut(path: &Path, step: usize) -> io::Result<()> {
-    let text = match fs::read_to_string(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+fn cut(path: &Path, step: usize) -> io::Result<Found> {
+    let bytes = match fs::read(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Found::default()),
         read => read?,
     };
-    let of_line = |line: &str| -> Option<u64> {
-        serde_json::from_str::<HashMap<String, Value>>(line.strip_suffix('\n')?).ok()?.get("step")?.as_u64()
+    let of_line = |line: &[u8]| -> Option<u64> {
+        let line: HashMap<String, Value> = serde_json::from_slice(line.strip_suffix(b"\n")?).ok()?;
+        line.get("step")?.as_u64()
     };
-    let keep: String =
-        text.split_inclusive('\n').filter(|line| of_line(line).is_some_and(|at| at <= step as u64)).collect();
-    if keep == text { Ok(()) } else { atomic::write_bytes(path, keep.as_bytes()) }
+    let (mut keep, mut found, mut unread) = (vec![], Found::default(), false);
+    for line in bytes.split_inclusive(|byte| *byte == b'\n') {
+        match of_line(line) {
+            Some(at) if at <= step as u64 => {
+                keep.extend(line);
+                found.told.add(timeless(line));
+                found.damaged |= unread; // what is broken behind the last line is that of an interrupted write
+            }
+            Some(_) => {}
+            None => unread = true,
+        }
+    }
+    if keep != bytes {
+        atomic::write_bytes(path, &keep)?;
+    }
+    Ok(found)
 }
 
 #[cfg(test)]
@@ -201,14 +252,30 @@ mod tests {
     }
 
     #[test]
+    fn only_speed_is_left_out_of_what_was_told() {
+        let values = [("loss".to_string(), 0.5), (TIMING[0].into(), 31.5), (TIMING[1].into(), 0.2)];
+        let line = json_line(20, 0.25, "train", &values).unwrap();
+        assert_eq!(
+            timeless(line.as_bytes()),
+            b"{\"step\":20,\"epoch\":0.25,\"split\":\"train\",\"loss\":0.5"
+        );
+        assert_eq!(timeless(b"{\"a\":1}\n"), b"{\"a\":1}\n");
+        assert_eq!((shown(f64::NAN), shown(0.5)), ("–".to_string(), "0.5000".to_string()));
+    }
+
+    #[test]
     fn cutting_keeps_whole_lines_up_to_the_step() {
         let temp = tempfile::tempdir().unwrap();
         let path = temp.path().join(FILE);
-        cut(&path, 5).unwrap();
+        assert_eq!(cut(&path, 5).unwrap(), Found::default());
         assert!(!path.exists());
         let kept = "{\"step\":5,\"split\":\"train\"}\n{\"step\":10,\"split\":\"val\"}\n";
         fs::write(&path, format!("{kept}{{\"step\":15}}\n{{\"step\":1")).unwrap();
-        cut(&path, 10).unwrap();
+        assert!(!cut(&path, 10).unwrap().damaged);
+        assert_eq!(fs::read_to_string(&path).unwrap(), kept);
+        fs::write(&path, [b"{\"step\":1,\"\xff\":2}\n", kept.as_bytes()].concat()).unwrap();
+        let found = cut(&path, 10).unwrap();
+        assert!(found.damaged && found.told.lines == 2);
         assert_eq!(fs::read_to_string(&path).unwrap(), kept);
         cut(&path, 0).unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), "");

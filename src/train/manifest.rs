@@ -5,8 +5,9 @@ use super::{
     atomic, clock,
     task::{Better, Metric},
 };
-use anyhow::{Context, Result};
-use serde::{Deserialize, Serialize};
+use crate::seal::{self, Seal};
+use anyhow::{Context, Result, bail, ensure};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use sha2::{Digest, Sha256};
 use std::{
     collections::{BTreeMap, HashMap},
@@ -92,6 +93,9 @@ pub struct Manifest {
     pub steps: usize,
     pub metrics: Vec<Outcome>,
     pub warnings: Vec<String>,
+    /// Why its results are not those of a training that went well: its loss, or that of what it started from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub diverged: Option<String>,
     /// Largest resident set of the process while it held this run.
     pub peak_memory_bytes: Option<u64>,
     /// Every file of a finished run, by its path in the run directory (with `/`).
@@ -113,40 +117,43 @@ impl Manifest {
             steps: 0,
             metrics: vec![],
             warnings: vec![],
+            diverged: None,
             peak_memory_bytes: None,
             outputs: BTreeMap::new(),
         }
     }
 
     /// The manifest of the run directory `run`; None where there is none yet.
+    ///
+    /// # Errors
+    /// A file that cannot be read or is damaged.
     pub fn read(run: &Path) -> Result<Option<Self>> {
-        let path = run.join(FILE);
-        let text = match fs::read_to_string(&path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            read => read.with_context(|| format!("cannot read {}", path.display()))?,
-        };
-        let parsed = serde_json::from_str(&text);
-        parsed.map(Some).with_context(|| {
-            format!("{} is damaged: delete it; the run then continues from its checkpoint", path.display())
-        })
+        read(run)
+    }
+
+    /// The file's text, with its checksum.
+    ///
+    /// # Errors
+    /// None that a manifest could give rise to.
+    pub fn text(&self) -> Result<String> {
+        Ok(seal::json(self)?)
     }
 
     /// Writes it into the run directory `run`.
     pub fn write(&self, run: &Path) -> Result<()> {
         let path = run.join(FILE);
-        let mut text = serde_json::to_string_pretty(self)?;
-        text.push('\n');
-        atomic::write_bytes(&path, text.as_bytes())
+        atomic::write_bytes(&path, self.text()?.as_bytes())
             .with_context(|| format!("cannot write {}: is the disk full or read-only?", path.display()))
     }
 
-    /// Whether every output is still there as it was: by SHA-256 up to 64 MiB, by size above.
-    pub fn outputs_hold(&self, run: &Path) -> bool {
-        self.outputs.iter().all(|(name, output)| {
+    /// The outputs that are not there as they were: by SHA-256 up to 64 MiB, by size above.
+    pub fn changed(&self, run: &Path) -> Vec<&str> {
+        let holds = |(name, output): &(&String, &Output)| {
             let path = run.join(name);
             let same_size = path.metadata().is_ok_and(|m| m.len() == output.bytes);
             same_size && (output.bytes > HASHED_AGAIN || sha256(&path).is_ok_and(|h| h == output.sha256))
-        })
+        };
+        self.outputs.iter().filter(|entry| !holds(entry)).map(|(name, _)| name.as_str()).collect()
     }
 
     /// Sets the results.
@@ -182,6 +189,79 @@ impl Manifest {
         }
         Ok(())
     }
+}
+
+/// How a run ended: what other stages and reports ask of it, whatever version wrote it.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Ending {
+    pub status: Status,
+    #[serde(default)]
+    pub outputs: BTreeMap<String, Output>,
+    #[serde(default)]
+    pub diverged: Option<String>,
+}
+
+impl Ending {
+    /// The ending of the run in `run`; None where there is no manifest.
+    ///
+    /// # Errors
+    /// A file that cannot be read or is damaged.
+    pub fn read(run: &Path) -> Result<Option<Self>> {
+        read(run)
+    }
+
+    /// Makes sure that the file `name` of the run directory `run` is what the run has left there. A file that it does
+    /// not list, or has not finished, is not looked at.
+    ///
+    /// # Errors
+    /// Another file than the manifest lists, with both hashes; none.
+    pub fn ensure_unchanged(&self, run: &Path, name: &str) -> Result<()> {
+        let Some(listed) = self.outputs.get(name).filter(|_| self.status == Status::Finished) else {
+            return Ok(());
+        };
+        let path = run.join(name);
+        let again = format!("put a copy of it back, or delete {} and run the stage again", run.display());
+        ensure!(path.exists(), "{} is gone, but {FILE} beside it lists it: {again}", path.display());
+        let found = sha256(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        ensure!(
+            found == listed.sha256,
+            "{} is not what the run has left: its SHA-256 is {found}, {FILE} says {}; {again}",
+            path.display(),
+            listed.sha256
+        );
+        Ok(())
+    }
+}
+
+/// The run directory that `file` lies in, if it is one: another folder's manifest.json is not ours to judge.
+pub fn run_of(file: &Path) -> Option<&Path> {
+    let folder = file.parent()?;
+    let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+    folder.join("spec.yaml").exists().then_some(folder)
+}
+
+/// Makes sure that `file`, if it lies in the directory of a finished run, is what that run has left.
+///
+/// # Errors
+/// As [`Ending::ensure_unchanged`]; a manifest that is damaged.
+pub fn ensure_unchanged(file: &Path) -> Result<()> {
+    let name = file.file_name().and_then(|name| name.to_str());
+    let (Some(run), Some(name)) = (run_of(file), name) else { return Ok(()) };
+    Ending::read(run)?.map_or(Ok(()), |ending| ending.ensure_unchanged(run, name))
+}
+
+fn read<T: DeserializeOwned>(run: &Path) -> Result<Option<T>> {
+    let path = run.join(FILE);
+    let bytes = match fs::read(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        read => read.with_context(|| format!("cannot read {}", path.display()))?,
+    };
+    let advice = "put a copy of it back, or delete it; the run then continues from its checkpoint";
+    if let Seal::Broken { stated, found } = seal::check(&bytes) {
+        bail!("{} is damaged: its checksum is {found}, and it says {stated}; {advice}", path.display());
+    }
+    let parsed = serde_json::from_slice(&bytes);
+    parsed.map(Some).with_context(|| format!("{} is damaged: {advice}", path.display()))
 }
 
 impl Machine {
@@ -261,9 +341,9 @@ mod tests {
         let hash = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
         let expected = Output { sha256: hash.into(), bytes: 3 };
         assert_eq!(manifest.outputs, BTreeMap::from([("checkpoints/last.safetensors".into(), expected)]));
-        assert!(manifest.outputs_hold(run.path()));
+        assert!(manifest.changed(run.path()).is_empty());
         fs::write(run.path().join("checkpoints/last.safetensors"), "abd").unwrap();
-        assert!(!manifest.outputs_hold(run.path()));
+        assert_eq!(manifest.changed(run.path()), ["checkpoints/last.safetensors"]);
     }
 
     #[test]
@@ -280,6 +360,50 @@ mod tests {
         assert_eq!(Manifest::read(run.path()).unwrap(), Some(manifest));
         fs::write(run.path().join(FILE), "{").unwrap();
         let error = Manifest::read(run.path()).unwrap_err().to_string();
-        assert!(error.contains("manifest.json is damaged: delete it"), "{error}");
+        assert!(error.contains("manifest.json is damaged: put a copy"), "{error}");
+    }
+
+    #[test]
+    fn every_flipped_bit_is_said_or_changes_nothing() {
+        let run = tempfile::tempdir().unwrap();
+        let mut manifest = Manifest::begin();
+        manifest.set_metrics(&[Metric { name: "top1".into(), value: 0.1, better: Better::Higher }]);
+        manifest.write(run.path()).unwrap();
+        let whole = fs::read(run.path().join(FILE)).unwrap();
+        let read_as = |bytes: &[u8]| {
+            fs::write(run.path().join(FILE), bytes).unwrap();
+            Manifest::read(run.path()).map(Option::unwrap)
+        };
+        for bit in (0..8 * whole.len()).step_by(3) {
+            let mut bytes = whole.clone();
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            assert!(read_as(&bytes).map_or(true, |read| read == manifest), "bit {bit}");
+        }
+        // without the last newline it says the same
+        for length in (0..whole.len() - 1).step_by(3) {
+            assert!(read_as(&whole[..length]).is_err(), "{length} bytes");
+        }
+    }
+
+    #[test]
+    fn a_file_in_a_run_directory_is_held_against_its_manifest() {
+        let run = tempfile::tempdir().unwrap();
+        let file = run.path().join("weights.safetensors");
+        fs::write(&file, "abc").unwrap();
+        let mut manifest = Manifest::begin();
+        manifest.set_outputs(run.path()).unwrap();
+        manifest.write(run.path()).unwrap();
+        fs::write(&file, "abd").unwrap();
+        ensure_unchanged(&file).unwrap(); // no run directory
+        fs::write(run.path().join("spec.yaml"), "a: 1").unwrap();
+        ensure_unchanged(&file).unwrap(); // it goes on
+        manifest.status = Status::Finished;
+        manifest.write(run.path()).unwrap();
+        let error = ensure_unchanged(&file).unwrap_err().to_string();
+        for part in ["weights.safetensors is not", "ba7816bf", "manifest.json says", "run the stage again"] {
+            assert!(error.contains(part), "{error}");
+        }
+        fs::remove_file(&file).unwrap();
+        assert!(ensure_unchanged(&file).unwrap_err().to_string().contains("is gone, but"));
     }
 }

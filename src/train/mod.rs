@@ -19,17 +19,21 @@ pub mod tensors; // safetensors, streamed
 pub mod warning; // what a run warns about, with advice
 pub mod window; // means over the log interval
 
+pub mod divergence; // when a loss is far above where it began
 pub mod pending; // numbers that still lie on the device
 
 pub mod manifest; // what ran where, and what came out
 pub mod run_dir; // directory, lock, spec, log
 
 pub mod keep; // the best checkpoints
+pub mod told; // what metrics.jsonl holds, in short
 
 pub mod checkpoint; // save, resume
 pub mod progress; // one line for people
 
 pub mod log; // metrics.jsonl, events, progress, warnings
 pub mod update; // one update of the parameters
+
+pub mod due; // what follows an update
 
 pub mod fit; // THE loop

@@ -2,7 +2,7 @@
 //! it; so losses, scalars and norms stay there until a line of the log or a checkpoint wants them, and then all come in
 //! one copy.
 
-use super::window::Window;
+use super::{divergence::loss_of, window::Window};
 use anyhow::{Context, Result};
 use candle_core::{DType, Tensor};
 
@@ -34,6 +34,7 @@ pub const NORM: &str = "gradient_norm";
 pub struct Pending {
     numbers: Vec<Number>,
     motionless: Option<usize>,
+    first_loss: Option<f64>,
 }
 
 impl Pending {
@@ -60,6 +61,7 @@ impl Pending {
     pub fn settle(&mut self, window: &mut Window) -> Result<Option<Broken>> {
         let numbers = std::mem::take(&mut self.numbers);
         let values = read(&numbers)?;
+        let mut first = Window::default();
         for (Number { step, name, vital, counted, .. }, value) in numbers.into_iter().zip(values) {
             if vital && !value.is_finite() {
                 return Ok(Some(Broken { step, name, value }));
@@ -67,11 +69,20 @@ impl Pending {
             if counted {
                 window.add(name, value);
             }
+            if counted && step == 1 {
+                first.add(name, value);
+            }
             if name == NORM && value == 0.0 {
                 self.motionless.get_or_insert(step);
             }
         }
+        self.first_loss = self.first_loss.or(loss_of(&first));
         Ok(None)
+    }
+
+    /// The loss of the run's first update, once it was read.
+    pub fn first_loss(&self) -> Option<f64> {
+        self.first_loss
     }
 
     /// The first update whose gradient was 0, of those read since the last call.

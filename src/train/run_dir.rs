@@ -5,7 +5,7 @@
 //! | `lock` | the pid of the process that writes here; locked as long as it does |
 //! | `spec.yaml` | the resolved spec that the run belongs to |
 //! | `manifest.json` | circumstances, status and results ([`super::manifest`]) |
-//! | `metrics.jsonl` | one JSON object a line ([`super::log`]) |
+//! |  `metrics.jsonl` | one JSON object a line ([`super::log`]) |
 //! | `events.out.tfevents.*` | the same for TensorBoard |
 //! | `checkpoints/` | `last`, `best` and `best-STEP`, each `.safetensors` |
 //! | `pictures/` | what the task draws, and `latest.png` |
@@ -17,10 +17,11 @@ use super::{
     spec_change::differences,
     task::Metric,
 };
-use anyhow::{Context, Result, bail};
+use crate::text;
+use anyhow::{Context, Result, bail, ensure};
 use std::{
     fs::{self, File, OpenOptions, TryLockError},
-    io::{Read, Seek, Write},
+    io::{self, Read, Seek, Write},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
     time::{Instant, SystemTime},
@@ -48,10 +49,9 @@ impl RunDir {
             format!("cannot create {}: choose an --out that can be written", checkpoints.display())
         })?;
         let lock = lock(path)?;
-        for folder in [path.to_path_buf(), checkpoints, path.join("pictures")] {
-            if folder.is_dir() {
-                atomic::sweep(&folder).with_context(|| format!("cannot tidy {}", folder.display()))?;
-            }
+        for folder in walkdir::WalkDir::new(path).into_iter().filter_entry(|entry| entry.path().is_dir()) {
+            let swept = folder.map_err(io::Error::from).and_then(|folder| atomic::sweep(folder.path()));
+            swept.with_context(|| format!("cannot tidy {}", path.display()))?;
         }
         settle_spec(path, spec_yaml)?;
         let manifest = Manifest::read(path)?;
@@ -87,11 +87,18 @@ impl RunDir {
         fs::read_to_string(path.join("spec.yaml")).ok()
     }
 
-    /// A run is finished when its manifest says so and its outputs are what the manifest lists (by SHA-256; files
-    /// over 64 MiB by size).
+    /// The manifest of the run at `path` if it says that the run is finished. Nothing of such a run is written again,
+    /// whatever has become of its files since.
+    ///
+    /// # Errors
+    /// A manifest that cannot be read or is damaged: whether the run is finished is then not known.
+    pub fn finished(path: &Path) -> Result<Option<Manifest>> {
+        Ok(Manifest::read(path)?.filter(|manifest| manifest.status == Status::Finished))
+    }
+
+    /// Whether a manifest at `path` says that the run is finished.
     pub fn is_finished(path: &Path) -> bool {
-        let manifest = Manifest::read(path).ok().flatten();
-        manifest.is_some_and(|m| m.status == Status::Finished && m.outputs_hold(path))
+        Self::finished(path).is_ok_and(|manifest| manifest.is_some())
     }
 
     /// Puts the run's circumstances on record and marks it as running.
@@ -109,6 +116,11 @@ impl RunDir {
     /// Notes that the run continues from a checkpoint.
     pub fn resumed(&mut self) {
         self.manifest.resumed += 1;
+    }
+
+    /// Says in the manifest why the results are not those of a training that went well; None leaves what it says.
+    pub fn set_diverged(&mut self, what: Option<String>) {
+        self.manifest.diverged = what.or(self.manifest.diverged.take());
     }
 
     /// Keeps a warning for the manifest.
@@ -236,7 +248,14 @@ fn settle_spec(run: &Path, spec: &str) -> Result<()> {
         return atomic::write_bytes(&path, spec.as_bytes())
             .with_context(|| format!("cannot write {}: is the disk full or read-only?", path.display()));
     }
-    let there = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    let there = text::read(&path).with_context(|| {
+        format!("cannot read {}: put a copy of it back, or delete it to have it written anew", path.display())
+    })?;
+    ensure!(
+        serde_yaml::from_str::<serde_yaml::Value>(&there).is_ok_and(|yaml| !yaml.is_null()),
+        "{} is damaged: put a copy of it back, or delete it to have it written anew",
+        path.display()
+    );
     let changed = differences(&there, spec);
     if changed.is_empty() {
         return Ok(());
@@ -271,6 +290,20 @@ mod tests {
     }
 
     #[test]
+    fn what_a_killed_process_was_writing_is_swept_at_any_depth() {
+        let (_temp, path) = folder();
+        drop(RunDir::open(&path, "steps: 3\n").unwrap());
+        let deep = path.join("detections/val");
+        fs::create_dir_all(&deep).unwrap();
+        for name in ["cat.txt", "cat.txt.a7Gh2k.partial"] {
+            fs::write(deep.join(name), "x").unwrap();
+        }
+        drop(RunDir::open(&path, "steps: 3\n").unwrap());
+        let left: Vec<_> = fs::read_dir(&deep).unwrap().map(|e| e.unwrap().file_name()).collect();
+        assert_eq!(left, ["cat.txt"]);
+    }
+
+    #[test]
     fn another_spec_is_refused_key_by_key() {
         let (_temp, path) = folder();
         drop(RunDir::open(&path, "train:\n  steps: 3\n  batch: 8\n").unwrap());
@@ -280,20 +313,34 @@ mod tests {
     }
 
     #[test]
-    fn finished_until_an_output_changes() {
+    fn a_finished_run_knows_which_of_its_outputs_changed() {
         let (_temp, path) = folder();
         let mut run = RunDir::open(&path, "a: 1\n").unwrap();
         run.begin(About { device: "cpu".into(), seed: 7, data: [("train".into(), "ab".into())].into() })
             .unwrap();
-        assert!(!RunDir::is_finished(&path));
+        assert!(RunDir::finished(&path).unwrap().is_none());
         fs::write(path.join("prior.npy"), "numbers").unwrap();
         run.finish(&[Metric { name: "top1".into(), value: 0.5, better: Better::Higher }]).unwrap();
-        assert!(RunDir::is_finished(&path));
-        let manifest = Manifest::read(&path).unwrap().unwrap();
+        let manifest = RunDir::finished(&path).unwrap().unwrap();
+        assert!(manifest.changed(&path).is_empty());
         assert_eq!((manifest.about.seed, manifest.metrics[0].value), (7, Some(0.5)));
         assert_eq!(manifest.outputs.keys().collect::<Vec<_>>(), ["prior.npy", "spec.yaml"]);
         fs::write(path.join("prior.npy"), "NUMBERS").unwrap();
-        assert!(!RunDir::is_finished(&path));
+        assert_eq!(RunDir::finished(&path).unwrap().unwrap().changed(&path), ["prior.npy"]);
+    }
+
+    #[test]
+    fn a_damaged_spec_is_no_other_spec() {
+        let (_temp, path) = folder();
+        drop(RunDir::open(&path, "steps: 3\n").unwrap());
+        for damage in [&b""[..], b"steps: [3", b"steps: \xff3\n"] {
+            fs::write(path.join("spec.yaml"), damage).unwrap();
+            let error = RunDir::open(&path, "steps: 3\n").err().unwrap().to_string();
+            assert!(
+                error.contains("spec.yaml") && error.contains("delete it to have it written anew"),
+                "{error}"
+            );
+        }
     }
 
     #[test]

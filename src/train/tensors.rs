@@ -1,14 +1,20 @@
 //! Tensors with a text beside them in one safetensors file, streamed: writing takes a few kilobytes beyond the tensors
 //! themselves, reading the size of the largest tensor. Elements lie little-endian in memory order, as the format
-//! asks; nothing is permuted here (weight files for exchange are another floor's matter).
+//! asks; nothing is permuted here (weight files for exchange are another floor's matter). The header holds a checksum of
+//! the whole file ([`seal`]).
 
 use super::atomic;
+use crate::{
+    guarded,
+    seal::{self, Seal},
+};
 use candle_core::{CpuStorage, DType, Device, Storage, Tensor};
 use safetensors::tensor::{Metadata, TensorInfo};
+use serde_json::{Value, json};
 use std::{
-    collections::HashMap,
+    collections::BTreeMap,
     fs::File,
-    io::{self, BufReader, Read, Write},
+    io::{self, BufReader, Read, Seek, SeekFrom, Write},
     path::Path,
 };
 
@@ -29,6 +35,11 @@ pub enum ReadError {
     Damaged(String),
     #[error("not written by this program: its header has no entry {ENTRY}")]
     Foreign,
+    #[error(
+        "has layout {version} and this program reads layouts up to {newest}: use the version of the program that wrote \
+         it, or delete it to start from the beginning"
+    )]
+    Layout { version: u32, newest: u32 },
     #[error("{0}")]
     Candle(#[from] candle_core::Error),
 }
@@ -36,17 +47,45 @@ pub enum ReadError {
 /// Writes `tensors` and `text` to `path`, whole or not at all.
 pub fn write(path: &Path, text: &str, tensors: &[(String, Tensor)]) -> io::Result<()> {
     let header = header(text, tensors)?;
+    let place = seal::place(&header).ok_or_else(|| io::Error::other("a header without a checksum"))?;
     atomic::write(path, |out| {
-        out.write_all(&(header.len() as u64).to_le_bytes())?;
-        out.write_all(&header)?;
-        tensors.iter().try_for_each(|(_, tensor)| write_elements(out, tensor))
+        let mut summed = Summed { out: &mut *out, crc: 0 };
+        summed.write_all(&(header.len() as u64).to_le_bytes())?;
+        summed.write_all(&header)?;
+        tensors.iter().try_for_each(|(_, tensor)| write_elements(&mut summed, tensor))?;
+        let digits = seal::digits(summed.crc);
+        out.seek(SeekFrom::Start((8 + place) as u64))?;
+        out.write_all(digits.as_bytes())
     })
 }
 
-/// The text and the tensors (on `device`, in the order written) of the file at `path`.
+/// What is written, and the checksum of it.
+struct Summed<W> {
+    out: W,
+    crc: u32,
+}
+
+impl<W: Write> Write for Summed<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.out.write(bytes)?;
+        self.crc = crc32c::crc32c_append(self.crc, &bytes[..written]);
+        Ok(written)
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+}
+
+/// The text and the tensors (on `device`, in the order written) of the file at `path`, once its checksum was found right.
 pub fn read(path: &Path, device: &Device) -> Result<(String, Named), ReadError> {
+    verify(path)?;
+    load(path, device)
+}
+
+/// As [`read`], of a file that was verified.
+pub(super) fn load(path: &Path, device: &Device) -> Result<(String, Named), ReadError> {
     let mut file = BufReader::with_capacity(1 << 20, File::open(path)?);
-    let metadata = read_header(&mut file, path)?;
+    let (_, metadata) = read_header(&mut file, path)?;
     let text = text_of(&metadata)?;
     let mut tensors = vec![];
     let mut bytes = vec![];
@@ -55,38 +94,59 @@ pub fn read(path: &Path, device: &Device) -> Result<(String, Named), ReadError> 
         bytes.resize(info.data_offsets.1 - info.data_offsets.0, 0);
         file.read_exact(&mut bytes)?;
         let dtype = DType::try_from(info.dtype)?;
-        tensors.push((name, Tensor::from_raw_buffer(&bytes, dtype, &info.shape, device)?));
+        let tensor = guarded::call(|| Tensor::from_raw_buffer(&bytes, dtype, &info.shape, device));
+        tensors.push((name, tensor.map_err(|e| ReadError::Damaged(e.to_string()))??));
     }
     Ok((text, tensors))
 }
 
-/// The text alone.
+/// Reads the file at `path` through and compares it with its checksum; false where it has none, as those of earlier
+/// versions.
+pub fn verify(path: &Path) -> Result<bool, ReadError> {
+    let mut file = BufReader::new(File::open(path)?);
+    let (mut start, metadata) = read_header(&mut file, path)?;
+    text_of(&metadata)?;
+    let Some(stated) = seal::open(&mut start) else { return Ok(false) };
+    let mut sum = Summed { out: io::sink(), crc: crc32c::crc32c(&start) };
+    io::copy(&mut file, &mut sum)?;
+    match seal::compare(stated, sum.crc) {
+        Seal::Broken { stated, found } => {
+            Err(ReadError::Damaged(format!("its checksum is {found}, and its header says {stated}")))
+        }
+        Seal::Whole | Seal::Absent => Ok(true),
+    }
+}
+
+/// The text alone, unchecked: cheap however large the file.
 pub fn read_text(path: &Path) -> Result<String, ReadError> {
-    text_of(&read_header(&mut BufReader::new(File::open(path)?), path)?)
+    text_of(&read_header(&mut BufReader::new(File::open(path)?), path)?.1)
 }
 
 fn text_of(metadata: &Metadata) -> Result<String, ReadError> {
     metadata.metadata().as_ref().and_then(|m| m.get(ENTRY)).cloned().ok_or(ReadError::Foreign)
 }
 
+/// The JSON header, entries sorted: those of the safetensors crate come in an order of chance.
 fn header(text: &str, tensors: &[(String, Tensor)]) -> io::Result<Vec<u8>> {
-    let mut infos = vec![];
+    let about = BTreeMap::from([("crc32c", seal::BLANK), (ENTRY, text)]);
+    let mut entries: BTreeMap<&str, Value> = BTreeMap::from([("__metadata__", json!(about))]);
     let mut at = 0;
     for (name, tensor) in tensors {
         let end = at + tensor.elem_count() * tensor.dtype().size_in_bytes();
         let info =
             TensorInfo { dtype: tensor.dtype().into(), shape: tensor.dims().into(), data_offsets: (at, end) };
-        infos.push((name.clone(), info));
+        if entries.insert(name, serde_json::to_value(info)?).is_some() {
+            return Err(io::Error::other(format!("two tensors are called `{name}`")));
+        }
         at = end;
     }
-    let entries = HashMap::from([(ENTRY.to_string(), text.to_string())]);
-    let metadata = Metadata::new(Some(entries), infos).map_err(io::Error::other)?;
-    let mut header = serde_json::to_vec(&metadata)?;
+    let mut header = serde_json::to_vec(&entries)?;
     header.resize(header.len().next_multiple_of(8), b' '); // so that elements are aligned for who maps the file
     Ok(header)
 }
 
-fn read_header(file: &mut impl Read, path: &Path) -> Result<Metadata, ReadError> {
+/// The file up to its first tensor, and what that says. No number is believed before it was compared with the length.
+fn read_header(file: &mut impl Read, path: &Path) -> Result<(Vec<u8>, Metadata), ReadError> {
     let has = path.metadata()?.len();
     let short = |wants: u64| ReadError::Damaged(format!("it should have {wants} bytes and has {has}"));
     if has < 8 {
@@ -104,8 +164,8 @@ fn read_header(file: &mut impl Read, path: &Path) -> Result<Metadata, ReadError>
     start.resize(8 + length as usize, 0);
     file.read_exact(&mut start[8..])?;
     let metadata: Metadata = parse(&start)?;
-    let wants = 8 + length + metadata.data_len() as u64;
-    if has == wants { Ok(metadata) } else { Err(short(wants)) }
+    let wants = (8 + length).saturating_add(metadata.data_len() as u64);
+    if has == wants { Ok((start, metadata)) } else { Err(short(wants)) }
 }
 
 /// The header alone; parsing checks its offsets against the shapes.

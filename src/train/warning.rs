@@ -1,6 +1,6 @@
 //! What a run warns about: each says what was seen and what to change, and each is said once.
 
-use std::fmt;
+use std::{fmt, path::PathBuf};
 
 /// Share of the time spent waiting for data from which a run counts as starved.
 pub const STARVED: f64 = 0.3;
@@ -16,6 +16,18 @@ pub enum Warning {
     UnreadableImages { first: String, reason: String },
     /// A checkpoint that the list of the best names is gone.
     BestCheckpointGone { step: usize },
+    /// The last checkpoint could not be read; the newest whole one stands in.
+    FellBack { damaged: PathBuf, why: String, used: PathBuf, step: usize },
+    /// There is no last checkpoint, and what lies there of the best is damaged.
+    StartsOver { gone: PathBuf, damaged: PathBuf },
+    /// A checkpoint of an earlier version.
+    Unchecked { file: PathBuf },
+    /// `metrics.jsonl` is not what the checkpoint knows of it.
+    MetricsDamaged { file: PathBuf, lines: u64, expected: Option<u64> },
+    /// The loss is far above where it began, or no number.
+    Diverged { what: String },
+    /// What a run starts from has diverged.
+    StandsOnDiverged { stage: String, what: String },
     /// What a task says of itself.
     Task { what: String, advice: String },
 }
@@ -28,6 +40,12 @@ impl Warning {
             Self::ZeroGradient { .. } => "zero gradient".into(),
             Self::UnreadableImages { .. } => "unreadable".into(),
             Self::BestCheckpointGone { step } => format!("gone {step}"),
+            Self::FellBack { .. } => "fell back".into(),
+            Self::StartsOver { .. } => "starts over".into(),
+            Self::Unchecked { .. } => "unchecked".into(),
+            Self::MetricsDamaged { .. } => "metrics".into(),
+            Self::Diverged { .. } => "diverged".into(),
+            Self::StandsOnDiverged { .. } => "stands on diverged".into(),
             Self::Task { advice, .. } => format!("task {advice}"), // `what` may hold a number that moves
         }
     }
@@ -54,9 +72,49 @@ impl fmt::Display for Warning {
             ),
             Self::BestCheckpointGone { step } => write!(
                 f,
-                "the checkpoint of step {step} is on the list of the best but its file is gone: it is taken off the \
-                 list; to keep a checkpoint for good, copy it out of the run directory"
+                "the checkpoint of step {step} is on the list of the best but its file is gone or damaged: it is taken \
+                 off the list; to keep a checkpoint for good, copy it out of the run directory"
             ),
+            Self::FellBack { damaged, why, used, step } => write!(
+                f,
+                "the checkpoint {} is {why}: continuing from the newest whole one, {} of step {step}; to start from the \
+                 beginning, delete the folder that they are in",
+                damaged.display(),
+                used.display()
+            ),
+            Self::StartsOver { gone, damaged } => write!(
+                f,
+                "{} is gone and {} is damaged: the run starts from the beginning",
+                gone.display(),
+                damaged.display()
+            ),
+            Self::Unchecked { file } => write!(
+                f,
+                "{} has no checksum, since an earlier version wrote it: damage would not be noticed; the next one has",
+                file.display()
+            ),
+            Self::MetricsDamaged { file, lines, expected } => {
+                write!(f, "{} is damaged: ", file.display())?;
+                match expected {
+                    Some(expected) if expected != lines => {
+                        write!(f, "{lines} of {expected} lines are whole")?
+                    }
+                    Some(_) => write!(f, "its lines are not those that were written")?,
+                    None => write!(f, "only its {lines} whole lines are kept")?,
+                }
+                write!(
+                    f,
+                    "; training goes on as it would have, but curves drawn from this file are not complete"
+                )
+            }
+            Self::Diverged { what } => write!(
+                f,
+                "the training has diverged: {what}. Lower the learning rate (optimizer lr), warm up longer \
+                 (schedule.warmup) or clip the gradient (train clip)"
+            ),
+            Self::StandsOnDiverged { stage, what } => {
+                write!(f, "it starts from {stage}, whose training has diverged: {what}")
+            }
             Self::Task { what, advice } => write!(f, "{what}: {advice}"),
         }
     }

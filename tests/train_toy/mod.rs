@@ -66,6 +66,8 @@ pub struct Quirks {
     pub extra: usize,
     /// Multiplies the validation metric, so that late steps look worse.
     pub worsens: bool,
+    /// Multiplies the loss that is logged from this forward pass on by 1e13, as that of a training that has diverged.
+    pub diverges: Option<usize>,
 }
 
 /// Two linear layers: pixels → 4 → 1.
@@ -129,7 +131,9 @@ impl Task for Toy {
         }
         let seen = &self.params.buffers()[0].1;
         seen.set(&(seen.as_tensor() + batch.indices.len() as f64)?)?;
-        let scalars = vec![("loss", loss.detach()), ("noise", Tensor::new(noise[0], loss.device())?)];
+        let grown = if self.quirks.diverges.is_some_and(|from| self.passes >= from) { 1e13 } else { 1.0 };
+        let scalars =
+            vec![("loss", (loss.detach() * grown)?), ("noise", Tensor::new(noise[0], loss.device())?)];
         Ok(Step { loss, scalars })
     }
 
