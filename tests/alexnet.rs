@@ -10,6 +10,7 @@ use hueristic::{
         summary::{Row, Summary},
     },
     bounded::{Count, Positive},
+    extremes::{apart, between, largest},
     nn::{Mode, params::Params, weights},
     rng::Rng,
 };
@@ -288,11 +289,11 @@ fn the_seed_decides_the_weights() -> Result<()> {
 }
 
 /// Relative to the largest value, the largest difference.
-fn difference(a: &Tensor, b: &Tensor) -> f32 {
+fn difference(a: &Tensor, b: &Tensor) -> f64 {
     let (a, b) = (flat(a), flat(b));
-    let largest = b.iter().fold(0f32, |m, v| m.max(v.abs()));
-    assert!(largest > 0.0 && a.len() == b.len());
-    a.iter().zip(&b).fold(0f32, |m, (a, b)| m.max((a - b).abs())) / largest
+    let largest = largest(b.iter().copied());
+    assert!(largest > 0.0);
+    apart(&a, &b) / largest
 }
 
 /// A trained network with batch normalisation, whose weights without it compute the same function in evaluation.
@@ -375,7 +376,7 @@ fn colour_can_be_learned_on_top_of_frozen_lightness() -> Result<()> {
     net.freeze_through("conv2", &mut params)?;
     net.release_color(&mut params)?;
     let after = net.forward(&x, &["conv2"], &Mode::Train(Rng::new(2)))?.remove(0);
-    let far = (before - &after)?.abs()?.flatten_all()?.max(0)?.to_scalar::<f32>()?;
+    let far = between(&before, &after)?;
     assert!(far < 1e-5, "the function stays: {far}");
     let store = hueristic::ops::backward::backward(&after.sqr()?.sum_all()?)?;
     let color = params.get("conv1_color.weight").expect("it learns");

@@ -9,6 +9,7 @@ use hueristic::{
     color::{bins::Bins, lab::srgb8_to_lab},
     data::source::{self, Locations, Split},
     experiment::{Outcome, RunOptions, check, run},
+    extremes::between,
     nn::weights,
     report::{colors::ColorResult, results::RESULTS},
     spec::Experiment,
@@ -158,7 +159,7 @@ fn a_stage_starts_from_another_with_a_new_head() -> Result<()> {
     for (name, tensor) in
         full.iter().filter(|(name, _)| name.ends_with("weight") && name.as_str() < "conv8_313")
     {
-        let gap = (tensor - &fine[name])?.abs()?.flatten_all()?.max(0)?.to_scalar::<f32>()?;
+        let gap = between(tensor, &fine[name])?;
         assert!(gap < 1e-6, "{name} moved by {gap}");
     }
     Ok(())

@@ -4,6 +4,7 @@
 mod on_devices;
 
 use candle_core::{DType, Result, Tensor, Var};
+use hueristic::extremes::{apart, largest};
 use hueristic::ops::activation::relu;
 use hueristic::ops::conv::{ConvGeometry, conv2d, conv2d_input_grad, conv2d_relu, conv2d_weight_grad};
 use hueristic::ops::conv_transpose::{conv_transpose2d, conv_transpose2d_relu};
@@ -103,12 +104,8 @@ fn values(t: &Tensor) -> Result<Vec<f64>> {
 fn distance(got: &Tensor, want: &Tensor) -> Result<f64> {
     assert_eq!(got.dims(), want.dims());
     let (got, want) = (values(got)?, values(want)?);
-    let scale = want.iter().fold(1e-12f64, |m, v| m.max(v.abs()));
-    Ok(got
-        .iter()
-        .zip(&want)
-        .fold(0f64, |m, (a, b)| if a.is_nan() { f64::INFINITY } else { m.max((a - b).abs()) })
-        / scale)
+    let scale = 1e-12 + largest(want.iter().copied());
+    Ok(apart(&got, &want) / scale)
 }
 
 fn dot(a: &Tensor, b: &Tensor) -> Result<f64> {

@@ -14,6 +14,7 @@ use hueristic::{
         table::{Kind, Layer},
     },
     bounded::{Count, Positive},
+    extremes::{apart, between, largest},
     nn::{
         Mode,
         init::Filler,
@@ -70,8 +71,7 @@ fn numbers(x: &Tensor) -> Vec<f64> {
 }
 
 fn gap(a: &Tensor, b: &Tensor) -> f64 {
-    assert_eq!(a.dims(), b.dims());
-    numbers(a).iter().zip(numbers(b)).fold(0.0, |worst, (a, b)| f64::max(worst, (a - b).abs()))
+    between(a, b).expect("tensors of one shape")
 }
 
 /// Largest distance of the channels' means from `mean`, and of their deviations from 1.
@@ -79,7 +79,7 @@ fn moments(sums: &Tensor, mean: f64) -> Result<(f64, f64)> {
     let rows = sums.to_dtype(DType::F64)?.flatten(0, 2)?;
     let means = rows.mean_keepdim(0)?;
     let deviations = rows.broadcast_sub(&means)?.sqr()?.mean(0)?.sqrt()?;
-    let worst = |x: &Tensor, wanted: f64| numbers(x).iter().fold(0f64, |w, v| w.max((v - wanted).abs()));
+    let worst = |x: &Tensor, wanted: f64| largest(numbers(x).iter().map(|v| v - wanted));
     Ok((worst(&means, mean), worst(&deviations, 1.0)))
 }
 
@@ -228,7 +228,7 @@ fn principal_components_are_those_of_scikit_learn() -> Result<()> {
     let (weight, bias) = on_oracle(Filters::Pca)?;
     for (i, (ours, theirs)) in weight.chunks(12).zip(oracle.weight.chunks(12)).enumerate() {
         let sign = ours.iter().zip(theirs).map(|(a, b)| a * b).sum::<f64>().signum();
-        let worst = ours.iter().zip(theirs).fold(0f64, |w, (a, b)| w.max((a * sign - b).abs()));
+        let worst = largest(ours.iter().zip(theirs).map(|(a, b)| a * sign - b));
         assert!(worst < 1e-5, "filter {i}: {ours:?} is not ±{theirs:?}");
         // The mean that is taken off turns with the filter.
         let wanted = 0.1 + sign * (oracle.bias[i] - 0.1);
@@ -246,7 +246,7 @@ fn whitening_filters_are_those_of_numpy() -> Result<()> {
     let weight = numbers(params.get("conv1.weight").expect("a weight"));
     for (ours, theirs) in weight.chunks(144).zip(oracle.whitening.chunks(144)) {
         for wanted in theirs.chunks(12) {
-            let off = |row: &[f64]| row.iter().zip(wanted).fold(0f64, |w, (a, b)| w.max((a - b).abs()));
+            let off = |row: &[f64]| apart(row, wanted);
             let nearest = ours.chunks(12).map(off).fold(f64::INFINITY, f64::min);
             assert!(nearest < 1e-5, "no filter is {wanted:?}: {nearest}");
         }
@@ -302,7 +302,7 @@ fn trained_like() -> (Network, Params) {
 /// Both outputs, divided by their largest numbers.
 fn shapes(before: &Tensor, after: &Tensor) -> f64 {
     let unit = |x: &Tensor| {
-        let largest = numbers(x).iter().fold(0f64, |w, v| w.max(v.abs()));
+        let largest = largest(numbers(x));
         assert!(largest > 0.0);
         (x / largest).expect("a quotient")
     };

@@ -12,6 +12,7 @@ use hueristic::{
         scenes::Scenes,
         source::{DataError, DataSpec, Dataset, RgbImage, SourceSpec, Split},
     },
+    extremes::apart,
     metrics::average_precision::{Relevance, Rule, interpolated, steps},
     nn::{
         Mode,
@@ -338,7 +339,7 @@ fn features_are_the_taps_of_every_readable_picture() -> Result<()> {
         let expected = downsample(map, 500, spec.protocol)?.to_vec2::<f32>()?;
         assert_eq!((features.len(), features.width()), (6, expected[0].len()));
         for (i, row) in expected.iter().enumerate() {
-            let apart = row.iter().zip(features.row(i)).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+            let apart = apart(row, features.row(i));
             assert!(apart < 1e-4 && row.iter().any(|v| *v > 0.0), "row {i} is {apart} off");
         }
     }

@@ -12,6 +12,7 @@ use hueristic::{
         source::{Dataset, Split},
     },
     evaluation::interpretability::{Classifier, judge, renderings},
+    extremes::{between, largest_of},
     metrics::interpretability::{Answer, Record, Renderings},
     nn::{Mode, params::Params, weights},
     pretext::{colorization::ColorizationSpec, colorizer::Colorizer},
@@ -45,9 +46,8 @@ fn oracle(name: &str) -> PathBuf {
 fn flat(tensor: &Tensor) -> Result<Vec<f32>> {
     Ok(tensor.flatten_all()?.to_vec1()?)
 }
-fn difference(a: &Tensor, b: &Tensor) -> Result<f32> {
-    assert_eq!(a.dims(), b.dims());
-    Ok(flat(&(a - b)?)?.into_iter().fold(0.0, |largest: f32, d| largest.max(d.abs())))
+fn difference(a: &Tensor, b: &Tensor) -> Result<f64> {
+    Ok(between(a, b)?)
 }
 
 #[test]
@@ -95,7 +95,7 @@ fn logits_equal_pytorch() -> Result<()> {
         let classifier = Classifier::open(&oracle("vgg16_torch.safetensors"), Some(&spec), &Device::Cpu)?;
         let logits = classifier.logits(&answers["pictures"])?;
         let theirs = &answers[&format!("{name}.logits")];
-        let scale = flat(theirs)?.into_iter().fold(0.0, |largest: f32, v| largest.max(v.abs()));
+        let scale = largest_of(theirs)?;
         let difference = difference(&logits, theirs)?;
         assert!(difference < 1e-4 * scale, "{name}: {difference} of {scale}");
     }

@@ -68,7 +68,10 @@ pub(super) fn hand_over(weight: &Tensor, grad: Tensor) -> Result<Option<Tensor>>
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ops::conv::{ConvGeometry, conv2d};
+    use crate::{
+        extremes::between,
+        ops::conv::{ConvGeometry, conv2d},
+    };
     use candle_core::{DType, Device, Var};
 
     fn ramp(shape: &[usize]) -> Result<Tensor> {
@@ -91,7 +94,7 @@ mod tests {
         let (ours, theirs) = (backward(&loss(&w, &x)?)?, loss(&w, &x)?.backward()?);
         let [ours, theirs] = [ours, theirs].map(|store| store.get(&w).cloned());
         let (Some(ours), Some(theirs)) = (ours, theirs) else { panic!("no gradient") };
-        let gap = (ours - theirs)?.abs()?.flatten_all()?.max(0)?.to_scalar::<f64>()?;
+        let gap = between(&ours, &theirs)?;
         assert!(gap < 1e-12, "{gap}");
         Ok(())
     }

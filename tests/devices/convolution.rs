@@ -2,6 +2,7 @@
 
 use super::gpu;
 use candle_core::{DType, Device, Result, Tensor, Var};
+use hueristic::extremes::{between, largest_of};
 use hueristic::ops::conv::{ConvGeometry, conv2d, conv2d_relu};
 use hueristic::ops::conv_transpose::{conv_transpose2d, conv_transpose2d_relu};
 use rand::{RngExt, SeedableRng};
@@ -37,9 +38,7 @@ fn random(dims: &[usize], seed: u64) -> Result<Tensor> {
 fn gap(got: &Tensor, want: &Tensor) -> Result<f64> {
     assert_eq!(got.dims(), want.dims());
     let got = got.to_device(&Device::Cpu)?.to_dtype(DType::F64)?;
-    let most = |t: Tensor| t.abs()?.flatten_all()?.max(0)?.to_scalar::<f64>();
-    let (off, scale) = (most((got - want)?)?, most(want.clone())?);
-    Ok(if off.is_nan() { f64::INFINITY } else { off / scale })
+    Ok(between(&got, want)? / largest_of(want)?)
 }
 
 /// As that element type holds it, in f64.

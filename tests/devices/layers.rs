@@ -31,7 +31,7 @@ fn gap(got: &Tensor, want: &Tensor) -> f64 {
         (false, false) => (g - w).abs() / largest,
         _ => f64::INFINITY,
     });
-    differ.fold(0.0, f64::max)
+    hueristic::extremes::largest(differ)
 }
 
 /// What the processor computes in for activations of that type.

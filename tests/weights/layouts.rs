@@ -9,6 +9,7 @@ use hueristic::{
         exchange::{self, Architecture, Layout, WeightFile},
         input::Input,
     },
+    extremes::{apart, largest},
     nn::{
         Mode,
         params::Params,
@@ -95,9 +96,7 @@ fn parity(name: &str, given: Option<BackboneSpec>, build: Build, scale: f64) -> 
     let ours = network.forward(&picture(&wanted, scale)?, &[&head], &Mode::Frozen)?.remove(0);
     let ours = flat(&ours);
     let theirs: Vec<f64> = serde_json::from_value(wanted["logits"].clone())?;
-    let largest = theirs.iter().fold(0f64, |largest, v| largest.max(v.abs()));
-    let furthest = ours.iter().zip(&theirs).fold(0f64, |far, (a, b)| far.max((a - b).abs()));
-    assert_eq!(ours.len(), theirs.len());
+    let (largest, furthest) = (largest(theirs.iter().copied()), apart(&ours, &theirs));
     assert!(furthest <= 1e-5 * largest, "{name}: off by {furthest} where logits reach {largest}");
     Ok(())
 }
