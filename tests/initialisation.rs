@@ -24,6 +24,7 @@ use hueristic::{
     },
     ops::{conv::conv2d, resize::resize_bilinear},
     rng::Rng,
+    spec::resolved_yaml,
 };
 use serde::Deserialize;
 use std::{fs, path::Path, process::Command};
@@ -465,4 +466,55 @@ fn the_verbs_follow_one_another() {
     assert_eq!(about, same);
     assert!(even.len() == back.len() && even.iter().all(|(name, tensor)| gap(tensor, &back[name]) == 0.0));
     verb("colour spec.yaml lab2.safetensors", 1, &["spec.yaml"]);
+}
+
+/// A file of the network with batch normalisation, one value of it changed.
+fn damaged(folder: &Path, name: &str, at: usize, value: f32) -> String {
+    let (net, params) = built(Graph::Transfer, true, None);
+    net.forward(&pictures(4, 29, 1, 1), &["fc7"], &Mode::Train(Rng::new(1))).expect("a pass");
+    let tensor = params.named(name).expect("a parameter");
+    let mut values = tensor.flatten_all().and_then(|t| t.to_vec1::<f32>()).expect("numbers");
+    values[at] = value;
+    tensor.set(&Tensor::from_vec(values, tensor.dims(), &Device::Cpu).expect("a tensor")).expect("set");
+    let file = format!("{name}-{at}-{value}.safetensors");
+    let about = [("backbone".to_string(), resolved_yaml(&small()).expect("YAML"))];
+    weights::save(&params, &about.into(), &folder.join(&file)).expect("written");
+    file
+}
+
+/// One value that is no number hides behind the first ReLU or maximum: the outputs alone would not show it.
+#[test]
+fn values_that_are_not_finite_are_refused_by_tensor_and_channel() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("spec.yaml"), SPEC).unwrap();
+    let probe = "name: p\ndata: { source: { scenes: { train: 8, val: 4 } }, crop: 29 }\nstages:\n  a:\n    linear_probe:\n      \
+                 backbone: { alexnet: { stem: small, width: 0.1 } }\n      backbones: { x: { rescaled: { file: FILE } } }\n      \
+                 train: { steps: 1, batch: 4, optimizer: { sgd: { lr: 1e-3 } } }\n";
+    for (name, at, value, channel) in [
+        ("conv2.bias", 5, f32::NAN, 5),
+        ("conv3.weight", 9 * 24 * 3 + 7, f32::INFINITY, 3),
+        ("bn2.running_var", 1, -0.5, 1),
+        ("bn1.running_mean", 7, f32::NAN, 7),
+    ] {
+        let file = damaged(folder.path(), name, at, value);
+        fs::write(folder.path().join("probe.yaml"), probe.replace("FILE", &file)).unwrap();
+        for verb in [
+            format!("weights absorb {file} out.safetensors"),
+            format!("weights rescale {file} out.safetensors --pictures spec.yaml"),
+            format!("weights colour {file} out.safetensors"),
+            format!("weights fc {file} out.safetensors"),
+            format!("weights conv {file} out.safetensors"),
+            "run probe.yaml".into(),
+        ] {
+            let (code, said) = hueristic(folder.path(), &verb.split(' ').collect::<Vec<_>>());
+            assert!(code != 0, "{verb}: {said}");
+            let part = format!("`{name}`, channel {channel}: ");
+            assert!(said.contains(&part) && said.contains(&file), "{verb}: no {part} in {said}");
+            assert!(!folder.path().join("out.safetensors").exists(), "{verb}");
+        }
+    }
+    // Finite before, but not after: γ / √(var + ε) of the largest numbers.
+    let file = damaged(folder.path(), "conv1.weight", 3, 3e38);
+    let (code, said) = hueristic(folder.path(), &["weights", "absorb", &file, "out.safetensors"]);
+    assert!(code != 0 && said.contains("finite"), "{said}");
 }

@@ -1,7 +1,7 @@
 //! Folding batch normalisation into the convolution before it, which turns the weights of a pretext network into
 //! weights of the network without batch normalisation that transfer tests fine-tune.
 
-use super::{BackboneSpec, Build, table::Layer};
+use super::{BackboneSpec, Build, finite::check_finite, table::Layer};
 use candle_core::{Result, Tensor, bail};
 use std::collections::BTreeMap;
 
@@ -12,17 +12,20 @@ use std::collections::BTreeMap;
 /// ReLU, which no convolution before it can take in.
 ///
 /// # Errors
-/// A layer whose weight, bias or statistics are not in `tensors`.
+/// A layer whose weight, bias or statistics are not in `tensors`; a value that is not finite, before or after, and a
+/// variance below 0.
 pub fn absorb_batch_norm(
     layers: &[Layer],
     tensors: &BTreeMap<String, Tensor>,
 ) -> Result<BTreeMap<String, Tensor>> {
+    check_finite(tensors)?;
     let mut out = tensors.clone();
     for layer in layers {
         if let Some(norm) = layer.norm.as_ref().filter(|norm| !norm.after_relu) {
             absorb_layer(&layer.name, &norm.name, tensors, &mut out)?;
         }
     }
+    check_finite(&out)?;
     Ok(out)
 }
 

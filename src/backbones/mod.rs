@@ -6,6 +6,7 @@ pub mod alexnet_conventions;
 pub mod calibrate;
 pub mod data_init;
 pub mod exchange;
+pub mod finite;
 pub mod input;
 pub mod network;
 mod rows;

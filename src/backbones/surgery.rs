@@ -6,8 +6,11 @@ use super::{
     network::Network,
     table::{Kind, Layer},
 };
-use crate::nn::{Mode, weights::Named};
-use candle_core::{DType, Result, Tensor, bail};
+use crate::{
+    extremes::{between, largest_of},
+    nn::{Mode, weights::Named},
+};
+use candle_core::{Result, Tensor, bail};
 
 /// Channels of Lab.
 const LAB: usize = 3;
@@ -87,7 +90,7 @@ pub fn grey_to_lab(layers: &[Layer], tensors: &Named) -> Result<Named> {
     Ok(out)
 }
 
-/// How far the last rows of two networks are apart.
+/// How far the last rows of two networks are apart; not a number where an output is not.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Difference {
     /// Largest |a − b|.
@@ -105,7 +108,5 @@ pub fn difference(a: &Network, b: &Network, x: &Tensor) -> Result<Difference> {
         Ok(net.forward(x, &[&net.head().name], &Mode::Frozen)?.remove(0))
     };
     let (a, b) = (output(a)?, output(b)?);
-    let largest =
-        |x: Tensor| -> Result<f64> { x.abs()?.flatten_all()?.max(0)?.to_dtype(DType::F64)?.to_scalar() };
-    Ok(Difference { largest: largest((&a - &b)?)?, scale: largest(a)? })
+    Ok(Difference { largest: between(&a, &b)?, scale: largest_of(&a)? })
 }

@@ -9,6 +9,7 @@ use crate::{
         calibrate::{CalibrationSpec, calibrate},
         data_init::{DataInitSpec, Filters, initialize},
         exchange,
+        finite::check_finite,
         input::Input,
         network::Network,
         surgery::{difference, grey_to_lab, to_convolutions, to_matrices},
@@ -157,6 +158,7 @@ impl Opened {
         }
         let file = exchange::open(&hub::locate(&files.input)?)?;
         file.notes.iter().for_each(|note| tracing::info!("{}: {note}", files.input.display()));
+        check_finite(&file.tensors).with_context(|| files.input.display().to_string())?;
         let yaml = file.metadata.get("backbone").with_context(|| {
             format!(
                 "the header of {} does not say which network it is for; use the weights.safetensors of a run, or a \
@@ -310,13 +312,18 @@ pub(super) fn absorb(files: &InOut) -> Result<Done> {
     let network = |tensors, batch_norm| opened.network(tensors, (batch_norm, true), &Device::Cpu);
     let (before, after) = (network(&opened.tensors, true)?.0, network(&absorbed, false)?.0);
     let x = random_pictures(&before)?;
+    ensure!(
+        apart.largest.is_finite() && apart.scale.is_finite(),
+        "{}: the outputs of the network are not finite: its weights are too large, or damaged",
+        files.input.display()
+    );
     let apart = difference(&before, &after, &x)?;
     let colorizer = opened.metadata.remove("colorization").is_some();
     opened.save(&absorbed, &files.output)?;
     let mut text = format!(
-        "{}: on random input {:?} the outputs are at most {:.1e} apart, of {:.1e}",
+        "{}: on random input {} the outputs are at most {:.1e} apart, of {:.1e}",
         files.output.display(),
-        x.dims(),
+        x.dims().iter().map(usize::to_string).collect::<Vec<_>>().join(" × "),
         apart.largest,
         apart.scale
     );
