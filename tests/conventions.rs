@@ -2,23 +2,29 @@
 //! (`scripts/oracles/alexnet_conventions.py`).
 
 use anyhow::{Context, Result};
-use candle_core::{Device, Tensor};
+use candle_core::{DType, Device, Tensor};
 use hueristic::{
     backbones::{
         BackboneSpec, Build, Graph,
         absorb::fitted,
-        alexnet::AlexNetSpec,
+        alexnet::{AlexNetSpec, Stem},
         alexnet_conventions::{Preset, TestNorm},
+        calibrate::{CalibrationSpec, calibrate},
+        data_init::{DataInitSpec, Filters, initialize},
         exchange::{self, Layout},
         network::Network,
         summary::Summary,
+        table::Kind,
     },
     bounded::{Count, Positive},
+    extremes::{apart, largest},
     nn::{
         Mode,
+        init::Filler,
         params::Params,
         weights::{self, Format},
     },
+    ops::{conv::conv2d, resize::resize_bilinear},
     rng::Rng,
 };
 use std::path::{Path, PathBuf};
@@ -35,12 +41,12 @@ fn flat(tensor: &Tensor) -> Result<Vec<f32>> {
 }
 
 /// The largest difference, as a share of the largest value.
-fn difference(ours: &Tensor, theirs: &Tensor) -> Result<f32> {
+fn difference(ours: &Tensor, theirs: &Tensor) -> Result<f64> {
     assert_eq!(ours.dims(), theirs.dims());
     let (ours, theirs) = (flat(ours)?, flat(theirs)?);
-    let scale = theirs.iter().fold(0f32, |largest, v| largest.max(v.abs()));
+    let scale = largest(theirs.iter().copied());
     assert!(scale > 0.0, "the oracle is not all zero");
-    Ok(ours.iter().zip(&theirs).fold(0f32, |far, (a, b)| far.max((a - b).abs())) / scale)
+    Ok(apart(&ours, &theirs) / scale)
 }
 
 /// The oracle's bytes, RGB, `(1, side, side, 3)`.
@@ -207,5 +213,68 @@ fn presets_have_their_releases_sizes() -> Result<()> {
     let noroozi = BackboneSpec::Alexnet(Preset::Noroozi.spec());
     let summary = Summary::of(&noroozi.table(&build(&noroozi, None)), (227, 227))?;
     assert_eq!((summary.map("conv1"), summary.map("conv5")), (Some((109, 109)), Some((27, 27))));
+    Ok(())
+}
+
+/// A preset on the small stem and a few channels, as a spec writes it.
+fn tiny(preset: Preset) -> BackboneSpec {
+    BackboneSpec::Alexnet(AlexNetSpec {
+        stem: Stem::Small,
+        width: Positive::of(0.1),
+        fc: Some(Count::of(16)),
+        ..preset.spec()
+    })
+}
+
+fn built(spec: &BackboneSpec) -> Result<(Network, Params)> {
+    let mut params = Params::new(&Device::Cpu);
+    let net = spec.build(&build(spec, None), &mut params, &Rng::new(0))?;
+    Ok((net, params))
+}
+
+/// Blotches with a little noise, `(batch, 32, 32, C)`, as deviations from a mean.
+fn blotches(spec: &BackboneSpec, seed: u64) -> Result<Tensor> {
+    let channels = spec.input().channels();
+    let noise = |side: usize, std| {
+        let filler = Filler::Gaussian { std: Positive::of(std) };
+        filler.fill((8, side, side, channels), &Rng::new(seed + side as u64), &Device::Cpu)
+    };
+    Ok((resize_bilinear(&noise(8, 2.0)?, (32, 32), false)? + noise(32, 0.2)?)?)
+}
+
+/// Largest distance of the channels' deviations from 1.
+fn unevenness(x: &Tensor) -> Result<f64> {
+    let rows = x.to_dtype(DType::F64)?.flatten(0, 2)?;
+    let variances = rows.broadcast_sub(&rows.mean_keepdim(0)?)?.sqr()?.mean(0)?.to_vec1::<f64>()?;
+    Ok(largest(variances.iter().map(|variance| variance.sqrt() - 1.0)))
+}
+
+/// Every convolution of every preset, measured on what the network itself gives it: behind the response normalisation
+/// where there is one, and with the slope of leaky ReLUs.
+#[test]
+fn every_preset_is_made_from_data_and_rescaled() -> Result<()> {
+    for preset in Preset::ALL {
+        let spec = tiny(preset);
+        let x = blotches(&spec, 1)?;
+        for filters in [Filters::Kmeans, Filters::Pca, Filters::Zca, Filters::Patches, Filters::Gaussian] {
+            let (net, params) = built(&spec)?;
+            let how = DataInitSpec { filters, patches: Count::of(1000), ..DataInitSpec::default() };
+            let reports = initialize(&how, &net, &params, std::slice::from_ref(&x), &Rng::new(2))?;
+            assert_eq!(reports.len(), 5, "{preset}: conv1 to conv5");
+            let mut input = x.clone();
+            for layer in net.layers().iter().take_while(|layer| !layer.name.starts_with("fc")) {
+                if layer.kind == Kind::Conv {
+                    let get = |which| params.get(&format!("{}.{which}", layer.name)).context("a parameter");
+                    let sums = conv2d(&input, get("weight")?, Some(get("bias")?), layer.conv_geometry())?;
+                    let off = unevenness(&sums)?;
+                    assert!(off < 1e-3, "{preset}, {filters}, {}: {off}", layer.name);
+                }
+                input = net.forward(&x, &[&layer.name], &Mode::Frozen)?.remove(0);
+            }
+            let calibration = calibrate(&CalibrationSpec::default(), &net, &params, &x, &Rng::new(3))?;
+            assert!(calibration.converged, "{preset}, {filters}: {calibration}");
+            assert_eq!(calibration.layers.len(), 8, "{preset}: seven layers and one behind them");
+        }
+    }
     Ok(())
 }

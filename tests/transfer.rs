@@ -8,6 +8,7 @@ use hueristic::{
     backbones::{
         BackboneSpec, Build, Graph,
         alexnet::{AlexNetSpec, Stem},
+        alexnet_conventions::Preset,
         network::Network,
     },
     bounded::{Count, Positive},
@@ -21,9 +22,9 @@ use hueristic::{
         voc::mask::write_indices,
     },
     experiment::{self, Outcome},
-    nn::{init::Filler, layers::Fillers, params::Params},
+    nn::{init::Filler, layers::Fillers, params::Params, weights},
     rng::Rng,
-    spec::Experiment,
+    spec::{self, Experiment},
     train::task::Task,
     transfer::{
         classification::{Classification, ClassificationSpec},
@@ -127,6 +128,60 @@ fn every_stage_runs_and_the_table_has_a_column_for_each() -> anyhow::Result<()> 
     // What is finished is not run again.
     let again = experiment::run(&experiment, &home.options())?;
     assert!(matches!(again, Outcome::Finished { .. }));
+    Ok(())
+}
+
+/// A stage of `kind` on a preset: from data, from a file, and either of them rescaled.
+fn on_preset(home: &Home, preset: Preset, kind: &str, task: &str) -> anyhow::Result<String> {
+    let spec =
+        AlexNetSpec { stem: Stem::Small, width: Positive::of(0.1), fc: Some(Count::of(16)), ..preset.spec() };
+    let spec = BackboneSpec::Alexnet(spec);
+    let input_channels = spec.input().channels();
+    let build = Build { graph: Graph::Transfer, batch_norm: false, input_channels, outputs: None };
+    let mut params = Params::new(&Device::Cpu);
+    spec.build(&build, &mut params, &Rng::new(1))?;
+    let file = home.path().join(format!("{preset}.safetensors"));
+    let about = [("backbone".to_string(), spec::resolved_yaml(&spec)?)];
+    weights::save(&params, &about.into(), &file)?;
+    let (file, data) = (file.display(), "data_dependent: { batches: 1, patches: 500 }");
+    Ok(format!(
+        "  {preset}:\n    {kind}:\n      backbone: {{ alexnet: {{ preset: {preset}, stem: small, width: 0.1, fc: 16 }} }}\n      \
+         backbones:\n        data: {{ {data} }}\n        even: {{ rescaled: {{ {data} }} }}\n        \
+         file: {{ file: {file} }}\n        both: {{ rescaled: {{ file: {file} }} }}\n{task}      \
+         train: {{ steps: 1, batch: 4, optimizer: {{ sgd: {{ lr: 1e-3 }} }} }}\n"
+    ))
+}
+
+#[test]
+fn networks_with_response_normalization_and_leaks_start_in_every_way() -> anyhow::Result<()> {
+    let home = Home::new()?;
+    let detection = "      task:\n        proposals: { selective_search: { width: 48, smallest: 8 } }\n        scales: [48]\n        \
+                     test_scale: 48\n";
+    let stages = [
+        on_preset(&home, Preset::Krizhevsky, "linear_probe", "")?,
+        on_preset(&home, Preset::Donahue, "nonlinear_probe", "      through: [conv2]\n")?,
+        on_preset(
+            &home,
+            Preset::Caffenet,
+            "classification",
+            "      task: { train_from: [conv1], crop: 29, draws: 1 }\n",
+        )?,
+        on_preset(&home, Preset::Noroozi, "detection", detection)?,
+        on_preset(&home, Preset::Doersch, "segmentation", "")?,
+    ];
+    let yaml = format!(
+        "name: presets\nannotated: {{ source: {{ composite: {{ train: 8, val: 4, size: 48 }} }} }}\n\
+         data: {{ source: {{ scenes: {{ train: 16, val: 8 }} }}, crop: 29 }}\nstages:\n{}",
+        stages.concat()
+    );
+    let Outcome::Finished { report: Some(report), .. } =
+        experiment::run(&home.load(&yaml, &[])?, &home.options())?
+    else {
+        panic!("not finished")
+    };
+    for row in ["data", "even", "file", "both"] {
+        assert!(report.text.contains(row), "{row} is not in\n{}", report.text);
+    }
     Ok(())
 }
 

@@ -23,6 +23,7 @@
 use super::{network::Network, rows::Row};
 use crate::{
     bounded::{Count, Positive},
+    extremes::largest,
     nn::{Mode, init::Filler, params::Params},
     ops::{
         backward::backward,
@@ -71,7 +72,7 @@ pub struct Round {
 impl Round {
     /// The largest |ln (r / r*)|.
     pub fn spread(&self) -> f64 {
-        self.ratios.iter().fold(0f64, |worst, ratio| worst.max((ratio / self.target).ln().abs()))
+        largest(self.ratios.iter().map(|ratio| (ratio / self.target).ln()))
     }
 }
 
@@ -225,7 +226,8 @@ impl<'a> Net<'a> {
     }
 
     fn names(&self) -> Vec<String> {
-        let layers = self.rows.iter().filter(|row| row.is_weighted()).map(|row| row.layer.name.clone());
+        let layers =
+            self.rows.iter().filter(|row| row.layer.kind.has_weights()).map(|row| row.layer.name.clone());
         let input = self.input.iter().map(|_| "input".to_string());
         input.chain(layers).chain(self.head.iter().map(|_| "thrown away".to_string())).collect()
     }
@@ -251,7 +253,7 @@ impl<'a> Net<'a> {
             let pictures = self.batch.dim(0)? as f64;
             ratios.push(ratio("the input", scale, &gradients)? * pictures.sqrt());
         }
-        for row in self.rows.iter().filter(|row| row.is_weighted()) {
+        for row in self.rows.iter().filter(|row| row.layer.kind.has_weights()) {
             ratios.push(ratio(&row.layer.name, row.weight()?, &gradients)?);
         }
         if let Some((weight, _)) = &self.head {
@@ -272,7 +274,7 @@ impl<'a> Net<'a> {
             x = x.broadcast_mul(&scale.as_detached_tensor())?;
         }
         for row in &self.rows {
-            if row.is_weighted() {
+            if row.layer.kind.has_weights() {
                 steps.take(&row.layer.name, &x, row.weight()?, row.bias()?)?;
             }
             x = row.forward(&x)?;
@@ -290,7 +292,7 @@ impl<'a> Net<'a> {
     fn fold_input(&mut self) -> Result<f64> {
         let Some(scale) = self.input.take() else { return Ok(1.0) };
         let scale = mean(&scale)?;
-        if let Some(first) = self.rows.iter().find(|row| row.is_weighted()) {
+        if let Some(first) = self.rows.iter().find(|row| row.layer.kind.has_weights()) {
             multiply(first.weight()?, scale)?;
         }
         Ok(scale)
@@ -314,7 +316,12 @@ impl Steps<'_> {
 
     fn take(&mut self, name: &str, x: &Tensor, weight: &Var, bias: &Var) -> Result<()> {
         let size = mean(&x.abs()?)?;
-        if size.is_nan() || size <= 0.0 {
+        if !size.is_finite() {
+            bail!(
+                "calibration: what {name} sees is not finite: the weights before it are too large, or damaged"
+            )
+        }
+        if size <= 0.0 {
             bail!("calibration: {name} sees nothing but zeros: the layers before it are dead")
         }
         let before = self.before.get(self.sizes.len()).copied().unwrap_or(size);
@@ -355,7 +362,10 @@ fn deviation(x: &Tensor) -> Result<f64> {
     let rows = x.to_dtype(DType::F64)?.flatten(0, 2)?;
     let centred = rows.broadcast_sub(&rows.mean_keepdim(0)?)?;
     let deviation = mean(&centred.sqr()?.mean(0)?.sqrt()?)?;
-    if deviation.is_nan() || deviation <= 0.0 {
+    if !deviation.is_finite() {
+        bail!("calibration: the output of the network is not finite: its weights are too large, or damaged")
+    }
+    if deviation <= 0.0 {
         bail!(
             "calibration: the output is the same for every picture and position: give more pictures, or weights"
         )

@@ -6,7 +6,7 @@ use super::table::{Kind, Layer};
 use crate::{
     nn::params::Params,
     ops::{
-        activation::relu,
+        activation::{leaky_relu, relu},
         batch_norm::{Momentum, Running, batch_norm_train},
         conv::conv2d,
         conv_transpose::conv_transpose2d,
@@ -26,15 +26,6 @@ pub(super) struct Row<'a> {
 impl<'a> Row<'a> {
     pub fn new(layer: &'a Layer, params: &'a Params) -> Self {
         Self { layer, params }
-    }
-
-    /// Whether the row has weights.
-    pub fn is_weighted(&self) -> bool {
-        Self::is_weighted_kind(self.layer.kind)
-    }
-
-    pub fn is_weighted_kind(kind: Kind) -> bool {
-        kind != Kind::MaxPool
     }
 
     /// The shape in which one number per output channel goes with the weight: a convolution's outputs come first, a
@@ -85,7 +76,11 @@ impl<'a> Row<'a> {
     /// What follows the window: ReLU, and normalisation by the statistics of this batch, as training has it; running
     /// statistics stay as they are, and nothing is dropped.
     pub fn rest(&self, sums: &Tensor) -> Result<Tensor> {
-        let rectified = |x: &Tensor| if self.layer.relu { relu(x) } else { Ok(x.clone()) };
+        let rectified = |x: &Tensor| match self.layer.relu {
+            true if self.layer.leak > 0.0 => leaky_relu(x, self.layer.leak),
+            true => relu(x),
+            false => Ok(x.clone()),
+        };
         match &self.layer.norm {
             None => rectified(sums),
             Some(norm) if norm.after_relu => self.normalised(&rectified(sums)?),

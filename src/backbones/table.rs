@@ -18,6 +18,16 @@ pub enum Kind {
     Lrn,
 }
 
+impl Kind {
+    /// Whether such a row has a weight and a bias.
+    pub fn has_weights(self) -> bool {
+        match self {
+            Self::Conv | Self::ConvTranspose => true,
+            Self::MaxPool | Self::Lrn => false,
+        }
+    }
+}
+
 /// The batch normalisation of a row.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Norm {
@@ -85,10 +95,7 @@ impl Layer {
     pub fn parameters(&self) -> usize {
         let affine = self.norm.as_ref().is_some_and(|norm| norm.options.affine);
         let norm = if affine { 2 * self.outputs } else { 0 };
-        match self.kind {
-            Kind::Conv | Kind::ConvTranspose => self.weights() + self.outputs + norm,
-            Kind::MaxPool | Kind::Lrn => 0,
-        }
+        if self.kind.has_weights() { self.weights().saturating_add(self.outputs + norm) } else { 0 }
     }
 
     /// Multiply-accumulates of one picture for which the row takes a map `from` to a map `to`, taps on the padding

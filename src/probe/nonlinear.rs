@@ -6,11 +6,7 @@
 //! Nesterov momentum, batch normalisation in the fresh part, random crops of resized images): say which.
 
 use crate::{
-    backbones::{
-        BackboneSpec, Build, Graph,
-        network::Network,
-        table::{Kind, Layer},
-    },
+    backbones::{BackboneSpec, Build, Graph, network::Network, table::Layer},
     nn::{params::Params, weights},
     pretext::supervised::Supervised,
     rng::Rng,
@@ -82,7 +78,7 @@ impl NonlinearProbeSpec {
         // The last row that learns is the head.
         let hidden = &rows[..rows.len().saturating_sub(1)];
         let at = hidden.iter().position(|row| row.name == self.through).with_context(|| {
-            let learn = hidden.iter().filter(|row| !matches!(row.kind, Kind::MaxPool));
+            let learn = hidden.iter().filter(|row| row.kind.has_weights());
             let names: Vec<&str> = learn.map(|row| row.name.as_str()).collect();
             let through = &self.through;
             format!(

@@ -15,7 +15,7 @@ mod patches;
 mod spectrum;
 
 use super::{network::Network, rows::Row, table::Layer};
-use crate::{bounded::Count, nn::params::Params, rng::Rng};
+use crate::{bounded::Count, extremes::largest, nn::params::Params, rng::Rng};
 use candle_core::{DType, Result, Tensor, bail};
 use moments::Moments;
 use serde::{Deserialize, Serialize};
@@ -85,7 +85,7 @@ impl DataInitSpec {
     /// # Errors
     /// A name that is no hidden layer with weights.
     pub fn last(&self, layers: &[Layer]) -> Result<usize> {
-        let hidden = |layer: &Layer| Row::is_weighted_kind(layer.kind) && layer.relu && !layer.branch;
+        let hidden = |layer: &Layer| layer.kind.has_weights() && layer.relu && !layer.branch;
         let usual = || {
             let named = layers.iter().position(|layer| layer.name == "conv5");
             named.or_else(|| layers.iter().rposition(|l| hidden(l) && !l.name.starts_with("fc")))
@@ -161,7 +161,7 @@ pub fn initialize(
     let mut reports = vec![];
     for layer in network.layers().iter().take(last + 1).filter(|layer| !layer.branch) {
         let row = Row::new(layer, params);
-        if row.is_weighted() {
+        if layer.kind.has_weights() {
             let report = treat(spec, row, &mut maps, &rng.split(&layer.name))?;
             tracing::info!("{report}");
             reports.push(report);
@@ -184,7 +184,7 @@ fn treat(spec: &DataInitSpec, row: Row<'_>, maps: &mut [Tensor], rng: &Rng) -> R
         after.add(&sums)?;
         *x = row.rest(&sums)?;
     }
-    let worst = |values: Vec<f64>, wanted: f64| values.iter().fold(0f64, |w, v| w.max((v - wanted).abs()));
+    let worst = |values: Vec<f64>, wanted: f64| largest(values.iter().map(|v| v - wanted));
     Ok(LayerReport {
         layer: layer.name.clone(),
         filters: found.filters,
@@ -212,6 +212,12 @@ fn scale(row: Row<'_>, moments: &Moments, bias: f64) -> Result<()> {
         bail!(
             "data-dependent initialisation: {dead} of the {} channels of {} answer every picture alike: what they \
              see is constant; give real pictures, or more of them",
+    if !largest(means.iter().copied()).is_finite() {
+        bail!(
+            "data-dependent initialisation: what {} answers is not finite; are the pictures?",
+            row.layer.name
+        )
+    }
             deviations.len(),
             row.layer.name
         )
