@@ -17,7 +17,7 @@
 //!
 //! | floor | modules |
 //! |---|---|
-//! | 0 ground | [`bounded`], [`extremes`], [`text`], [`guarded`], [`rng`], [`boxes`], [`seal`], [`whole_file`], [`hub`], [`npy`], [`device`], [`color`], [`ops`] |
+//! | 0 ground | [`bounded`], [`extremes`], [`text`], [`guarded`], [`yaml`], [`rng`], [`boxes`], [`seal`], [`whole_file`], [`hub`], [`npy`], [`device`], [`color`], [`ops`] |
 //! | 1 networks | [`nn`] |
 //! | 2 siblings that do not see one another | [`backbones`], [`data`], [`metrics`] |
 //! | 3 training machinery, knows no task | [`train`] |
@@ -40,6 +40,7 @@ pub mod rng;
 pub mod seal;
 pub mod text;
 pub mod whole_file;
+pub mod yaml;
 
 pub mod device;
 

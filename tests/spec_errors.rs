@@ -288,13 +288,19 @@ fn a_key_twice_in_other_quotes() {
 fn text_that_swells() {
     let rows: String =
         (1..30).map(|i| format!("a{i}: &a{i} [{}]\n", vec![format!("*a{}", i - 1); 9].join(", "))).collect();
-    assert_snapshot!(refused(&format!("a0: &a0 x\n{rows}"), &[]), @r"
-    error: this is not YAML: repetition limit exceeded
-     --> spec.yaml:1:1
-      |
-    1 | a0: &a0 x
-      | ^
-    ");
+    let swelling = format!("a0: &a0 x\n{rows}");
+    let twice = format!("b: 1\nb: 2\n{swelling}");
+    let set = format!("seeds=[&a [x, x, x], {}]", vec!["[*a, *a, *a]"; 20_000].join(", "));
+    let based = folder(&[("spec.yaml", "extends: base.yaml\n"), ("base.yaml", &twice)]);
+    for said in [
+        refused(&swelling, &[]),
+        refused(&twice, &[]),
+        refused(GOOD, &[&set]),
+        load(based.path(), &[]).unwrap_err(),
+    ] {
+        assert!(said.contains("with its aliases written out it holds more than 100000 values"), "{said}");
+        assert!(said.lines().all(|line| line.chars().count() < 260), "{said}");
+    }
     assert_snapshot!(refused(&format!("a: {}", "[".repeat(10_000)), &[]).split('\n').next().unwrap(), @"error: this is not YAML: recursion limit exceeded");
 }
 

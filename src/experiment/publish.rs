@@ -7,6 +7,7 @@ use crate::{
     nn::weights,
     report::model_card::{ModelCard, WeightFile},
     train::manifest::{self, Manifest, Output, Status},
+    yaml,
 };
 use anyhow::{Context, Result, bail, ensure};
 use serde_yaml::Value;
@@ -40,8 +41,7 @@ pub fn prepare(run: &Path, to: &Repo, license: &str) -> Result<Publication> {
     let weights = weight_file(&run.join(WEIGHTS), output)?;
     let path = run.join(SPEC);
     let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
-    let mut spec: Value =
-        serde_yaml::from_str(&text).with_context(|| format!("{} is not YAML", path.display()))?;
+    let mut spec: Value = yaml::read(&text).with_context(|| format!("{} is not YAML", path.display()))?;
     let (paths, manifest) = (anonymous::shorten(&mut spec), anonymous::manifest(&manifest));
     let card =
         ModelCard { repo: to, license, manifest: &manifest, spec: &spec, weights: &weights }.markdown()?;
@@ -59,7 +59,7 @@ pub fn prepare(run: &Path, to: &Repo, license: &str) -> Result<Publication> {
 fn shortened(spec: &Value) -> Result<String> {
     let head =
         "# Of absolute paths only the last part is left; the manifest's SHA-256 is that of the whole.\n";
-    Ok(head.to_string() + &serde_yaml::to_string(spec)?)
+    Ok(head.to_string() + &yaml::write(spec)?)
 }
 
 fn notes(paths: &[String]) -> Vec<String> {

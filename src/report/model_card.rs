@@ -198,7 +198,7 @@ impl<'a> Work<'a> {
         let has = |key: &&&str| !self.settings[**key].is_null();
         let entry = |key: &&str| (Value::from(*key), self.settings[*key].clone());
         let some: serde_yaml::Mapping = keys.iter().filter(has).map(entry).collect();
-        Ok(format!("```yaml\n{}```\n", serde_yaml::to_string(&some)?))
+        Ok(format!("```yaml\n{}```\n", crate::yaml::write(&some)?))
     }
 }
 

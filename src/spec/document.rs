@@ -2,11 +2,15 @@
 
 use super::{
     error::{Fault, SpecError, refuse},
-    marks::marks,
+    marks::{Mark, Repeated, marks},
     node::{Content, Node, Reader},
     overrides::Override,
     source::{Place, Source},
     typed::typed,
+};
+use crate::{
+    text,
+    yaml::{self, Refused},
 };
 use serde::de::DeserializeOwned;
 use serde_yaml::Value;
@@ -38,9 +42,9 @@ impl Document {
     /// # Errors
     /// An unreadable file, YAML that does not parse, a base that itself extends.
     pub fn read(path: &Path) -> Result<Self, SpecError> {
-        let text = std::fs::read_to_string(path)
+        let text = text::read(path)
             .map_err(|source| SpecError::Unreadable { path: path.display().to_string(), source })?;
-        let file = Source { name: path.display().to_string(), text, is_file: true };
+        let file = Source::file(path, text);
         let mut sources = vec![Source::default(), file];
         let root = read(&sources[FILE], FILE).and_then(|root| extend(root, path, &mut sources));
         match root {
@@ -98,14 +102,13 @@ impl Document {
 
 /// Parses one file of a spec.
 fn read(source: &Source, layer: usize) -> Result<Node, Fault> {
-    // Values first: serde_yaml limits nesting and repetition, which the marks then need not.
-    let value: Value = serde_yaml::from_str(&source.text).map_err(|e| unreadable(&e, source, layer))?;
+    let mark = marks(&source.text).map_err(|e| syntax(&e, layer))?;
+    if let Some(again) = mark.as_ref().and_then(Mark::repeated_key) {
+        return Err(twice(&again, layer));
+    }
+    let value: Value = yaml::read(&source.text).map_err(|e| syntax(&e, layer))?;
     let start = Place { layer, line: 1, column: 0, width: 1 };
-    let mark = marks(&source.text).map_err(|e| {
-        let place = Place { line: e.marker().line(), column: e.marker().col(), ..start };
-        Fault::new(format!("this is not YAML: {}", e.info())).or_at(place)
-    })?;
-    let root = Reader { source, layer, whole: None }.node(value, mark.as_ref(), start)?;
+    let root = Reader { layer, whole: None }.node(value, mark.as_ref(), start)?;
     match root.content {
         Content::Map(_) => Ok(root),
         Content::Null => Err(Fault::new("the file is empty").or_at(start)),
@@ -113,29 +116,16 @@ fn read(source: &Source, layer: usize) -> Result<Node, Fault> {
     }
 }
 
-/// serde_yaml refuses keys that stand twice, but says neither where nor where first; everything else it says itself.
-fn unreadable(error: &serde_yaml::Error, source: &Source, layer: usize) -> Fault {
-    let twice = error.to_string().contains("duplicate entry");
-    let marks = if twice { marks(&source.text).ok().flatten() } else { None };
-    let Some(again) = marks.as_ref().and_then(|m| m.repeated_key()) else { return syntax(error, layer) };
+fn twice(again: &Repeated<'_>, layer: usize) -> Fault {
     let width = again.text.chars().count();
     let at = Place { layer, line: again.key.line, column: again.key.column, width };
-    let message = format!("`{}` is given twice in one section", again.text);
+    let message = format!("`{}` is given twice in one section", text::excerpt(again.text));
     Fault::new(message).note(format!("first on line {}", again.first_line)).or_at(at)
 }
 
-/// serde_yaml's error with its own words about the place taken off, and those about the context beside the caret.
-fn syntax(error: &serde_yaml::Error, layer: usize) -> Fault {
-    let text = error.to_string();
-    let (what, rest) = text.split_once(" at line ").unwrap_or((&text, ""));
-    let context = rest.split_once(", ").map_or("", |(_, context)| context);
-    let (line, column) = error.location().map_or((1, 0), |l| (l.line(), l.column().saturating_sub(1)));
-    Fault::new(format!("this is not YAML: {what}")).note(context).or_at(Place {
-        layer,
-        line,
-        column,
-        width: 1,
-    })
+fn syntax(Refused { line, column, reason, context }: &Refused, layer: usize) -> Fault {
+    let place = Place { layer, line: *line, column: *column, width: 1 };
+    Fault::new(format!("this is not YAML: {reason}")).note(context.as_str()).or_at(place)
 }
 
 /// Puts `root` over the base that it names.
@@ -146,9 +136,11 @@ fn extend(mut root: Node, path: &Path, sources: &mut [Source]) -> Result<Node, F
         return Err(Fault::new("`extends` takes the path of one YAML file, relative to this one").or_at(at));
     };
     let base = path.parent().unwrap_or(Path::new("")).join(name);
-    let text = std::fs::read_to_string(&base)
-        .map_err(|e| Fault::new(format!("cannot read the base `{}`: {e}", base.display())).or_at(at))?;
-    sources[BASE] = Source { name: base.display().to_string(), text, is_file: true };
+    let text = text::read(&base).map_err(|e| {
+        let base = text::excerpt(&base.display().to_string());
+        Fault::new(format!("cannot read the base `{base}`: {e}")).or_at(at)
+    })?;
+    sources[BASE] = Source::file(&base, text);
     let mut below = read(&sources[BASE], BASE)?;
     if let Some(deeper) = below.get("extends") {
         let message = "a base may not itself extend: `extends` goes one level deep";

@@ -4,6 +4,7 @@ use super::{
     names::{list, nearest},
     source::{Place, Source},
 };
+use crate::text::excerpt;
 use serde::de::{self, Expected, Unexpected};
 use std::fmt;
 
@@ -68,15 +69,19 @@ impl Fault {
     /// `name` is not one of `known`.
     pub fn unknown(what: &str, name: &str, known: &[&str]) -> Self {
         let known_names = list(known);
+        let given = excerpt(name);
         let message = match known {
-            [] => format!("unknown {what} `{name}`: there are none here"),
-            [_] => format!("unknown {what} `{name}`, expected {known_names}"),
-            _ => format!("unknown {what} `{name}`, expected one of {known_names}"),
+            [] => format!("unknown {what} `{given}`: there are none here"),
+            [_] => format!("unknown {what} `{given}`, expected {known_names}"),
+            _ => format!("unknown {what} `{given}`, expected one of {known_names}"),
         };
-        let note = nearest(name, known).map(|n| format!("did you mean `{n}`?"));
+        let note = nearest(&given, known).map(|n| format!("did you mean `{n}`?"));
         Self::new(message).note(note.unwrap_or_default())
     }
 }
+
+/// Faults that are shown at once.
+const MOST: usize = 20;
 
 /// The message for `faults`, which lie in `sources`.
 pub(super) fn refuse(faults: &[Fault], sources: &[Source]) -> SpecError {
@@ -87,7 +92,11 @@ pub(super) fn refuse(faults: &[Fault], sources: &[Source]) -> SpecError {
             None => format!("error: {}", fault.message),
         }
     };
-    SpecError::Refused(faults.iter().map(one).collect::<Vec<_>>().join("\n\n"))
+    let mut said: Vec<String> = faults.iter().take(MOST).map(one).collect();
+    if faults.len() > MOST {
+        said.push(format!("… and {} more", faults.len() - MOST));
+    }
+    SpecError::Refused(said.join("\n\n"))
 }
 
 impl fmt::Display for Fault {
@@ -148,7 +157,7 @@ fn found(got: &Unexpected) -> String {
         Unexpected::Unsigned(n) => n.to_string(),
         Unexpected::Signed(n) => n.to_string(),
         Unexpected::Float(n) => n.to_string(),
-        Unexpected::Str(s) => format!("the text \"{s}\""),
+        Unexpected::Str(s) => format!("the text \"{}\"", excerpt(s)),
         Unexpected::Unit | Unexpected::Option => "nothing".into(),
         Unexpected::Seq => "a list".into(),
         Unexpected::Map => "a section".into(),

@@ -1,11 +1,11 @@
 //! Where everything in a YAML text stands: the shape of the document with a line and a column for each part.
 //! serde_yaml gives the values without places; this second, shape-only parse gives the places without values.
 
-use std::collections::HashMap;
+use crate::yaml::{self, Refused};
+use std::{collections::HashMap, iter::Peekable, str::Chars};
 use yaml_rust2::{
     Event,
-    parser::{MarkedEventReceiver, Parser},
-    scanner::{Marker, ScanError, TScalarStyle},
+    scanner::{Marker, TScalarStyle},
 };
 
 /// One part of the document.
@@ -15,6 +15,8 @@ pub(super) struct Mark {
     pub line: usize,
     /// From 0, in characters.
     pub column: usize,
+    /// The character that stands there: a bracket where a collection is in flow style.
+    pub first: Option<char>,
     pub shape: Shape,
 }
 
@@ -58,39 +60,62 @@ fn repeated(pairs: &[(Mark, Mark)]) -> Option<Repeated<'_>> {
             _ => None,
         })
         .collect();
-    keys.iter().enumerate().find_map(|(i, (key, text))| {
-        let (first, _) = keys[..i].iter().find(|(_, t)| t == text)?;
-        Some(Repeated { key, text, first_line: first.line })
+    let mut lines = HashMap::new();
+    keys.into_iter().find_map(|(key, text)| {
+        let first_line = lines.insert(text, key.line)?;
+        Some(Repeated { key, text, first_line })
     })
 }
 
-/// The marks of the first document in `text`; None when it is empty.
-pub(super) fn marks(text: &str) -> Result<Option<Mark>, ScanError> {
-    let mut builder = Builder::default();
-    Parser::new_from_str(text).load(&mut builder, false)?;
+/// The marks of the document in `text`; None when it is empty.
+///
+/// # Errors
+/// As [`yaml::scan`], which bounds what aliases are written out here.
+pub(super) fn marks(text: &str) -> Result<Option<Mark>, Refused> {
+    let mut builder = Builder::new(text);
+    yaml::scan(text, |event, at| builder.take(event, at))?;
     Ok(builder.root)
 }
 
 /// Collections that are still open, innermost last.
-#[derive(Default)]
-struct Builder {
+struct Builder<'a> {
     open: Vec<Open>,
     anchors: HashMap<usize, Mark>,
     root: Option<Mark>,
+    /// The text from the last event's character on, and that character's number: events come in the order of the text.
+    rest: Peekable<Chars<'a>>,
+    at: usize,
 }
 
 struct Open {
-    start: Marker,
+    /// Without its parts.
+    mark: Mark,
     anchor: usize,
     parts: Vec<Mark>,
     is_map: bool,
 }
 
-impl Builder {
+impl<'a> Builder<'a> {
+    fn new(text: &'a str) -> Self {
+        Self { open: vec![], anchors: HashMap::new(), root: None, rest: text.chars().peekable(), at: 0 }
+    }
+
+    fn mark(&mut self, at: Marker, shape: Shape) -> Mark {
+        while self.at < at.index() && self.rest.next().is_some() {
+            self.at += 1;
+        }
+        Mark { line: at.line(), column: at.col(), first: self.rest.peek().copied(), shape }
+    }
+
+    fn open(&mut self, at: Marker, anchor: usize, is_map: bool) {
+        let mark = self.mark(at, Shape::Seq(vec![]));
+        self.open.push(Open { mark, anchor, parts: vec![], is_map });
+    }
+
     fn close(&mut self) {
-        let Some(Open { start, anchor, parts, is_map }) = self.open.pop() else { return };
+        let Some(Open { mark, anchor, parts, is_map }) = self.open.pop() else { return };
         let shape = if is_map { Shape::Map(pairs(parts)) } else { Shape::Seq(parts) };
-        self.add(Mark { line: start.line(), column: start.col(), shape }, anchor);
+        self.add(Mark { shape, ..mark }, anchor);
     }
 
     fn add(&mut self, mark: Mark, anchor: usize) {
@@ -102,6 +127,26 @@ impl Builder {
             None => self.root = Some(mark),
         }
     }
+
+    fn take(&mut self, event: Event, at: Marker) {
+        match event {
+            Event::SequenceStart(anchor, _) => self.open(at, anchor, false),
+            Event::MappingStart(anchor, _) => self.open(at, anchor, true),
+            Event::SequenceEnd | Event::MappingEnd => self.close(),
+            Event::Scalar(text, style, anchor, _) => {
+                let plain = style == TScalarStyle::Plain;
+                let mark = self.mark(at, Shape::Scalar { text, plain });
+                self.add(mark, anchor);
+            }
+            // A part that is referred to stands where it is defined: that is where a fault in it is mended.
+            Event::Alias(anchor) => {
+                let here = self.mark(at, Shape::Scalar { text: String::new(), plain: false });
+                let mark = self.anchors.get(&anchor).cloned().unwrap_or(here);
+                self.add(mark, 0);
+            }
+            _ => {}
+        }
+    }
 }
 
 fn pairs(parts: Vec<Mark>) -> Vec<(Mark, Mark)> {
@@ -111,30 +156,4 @@ fn pairs(parts: Vec<Mark>) -> Vec<(Mark, Mark)> {
         pairs.push((key, value));
     }
     pairs
-}
-
-impl MarkedEventReceiver for Builder {
-    fn on_event(&mut self, event: Event, at: Marker) {
-        let (line, column) = (at.line(), at.col());
-        match event {
-            Event::SequenceStart(anchor, _) => {
-                self.open.push(Open { start: at, anchor, parts: vec![], is_map: false });
-            }
-            Event::MappingStart(anchor, _) => {
-                self.open.push(Open { start: at, anchor, parts: vec![], is_map: true });
-            }
-            Event::SequenceEnd | Event::MappingEnd => self.close(),
-            Event::Scalar(text, style, anchor, _) => {
-                let plain = style == TScalarStyle::Plain;
-                self.add(Mark { line, column, shape: Shape::Scalar { text, plain } }, anchor);
-            }
-            // A part that is referred to stands where it is defined: that is where a fault in it is mended.
-            Event::Alias(anchor) => {
-                let here = Mark { line, column, shape: Shape::Scalar { text: String::new(), plain: false } };
-                let mark = self.anchors.get(&anchor).cloned().unwrap_or(here);
-                self.add(mark, 0);
-            }
-            _ => {}
-        }
-    }
 }

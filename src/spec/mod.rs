@@ -22,6 +22,7 @@ pub use document::Document;
 pub use error::SpecError;
 pub use experiment::Experiment;
 
+use crate::yaml;
 use serde::{Serialize, de::DeserializeOwned};
 use sha2::{Digest, Sha256};
 use std::path::Path;
@@ -43,10 +44,7 @@ pub fn parse<T: DeserializeOwned>(path: &Path, sets: &[String]) -> Result<T, Spe
 /// # Errors
 /// When a value cannot be written as YAML (a map with keys that are not text).
 pub fn resolved_yaml<T: Serialize>(spec: &T) -> Result<String, serde_yaml::Error> {
-    let mut text = Vec::new();
-    let mut writer = serde_yaml::Serializer::new(&mut text);
-    serde_yaml::with::singleton_map_recursive::serialize(spec, &mut writer)?;
-    Ok(String::from_utf8_lossy(&text).into_owned())
+    yaml::write(spec)
 }
 
 /// SHA-256, in hexadecimal, of the spec as JSON with sorted keys: the same for every spelling of the same experiment.

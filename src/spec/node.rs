@@ -3,9 +3,10 @@
 use super::{
     error::Fault,
     marks::{Mark, Shape},
-    source::{Place, Source},
+    source::Place,
 };
 use serde_yaml::Value;
+use std::collections::{HashMap, HashSet};
 
 /// A value and its place.
 #[derive(Clone, Debug)]
@@ -35,15 +36,15 @@ pub(super) struct Entry {
     pub value: Node,
 }
 
-/// What a value is read with: the text it came from, and its layer.
-pub(super) struct Reader<'a> {
-    pub source: &'a Source,
+/// What a value is read with.
+pub(super) struct Reader {
+    /// Of the text that it came from.
     pub layer: usize,
     /// Set for a value that has one place as a whole (`--set`), whatever its parts.
     pub whole: Option<Place>,
 }
 
-impl Reader<'_> {
+impl Reader {
     /// Pairs `value` with its `mark`; parts without a mark stand where their parent does.
     pub fn node(&self, value: Value, mark: Option<&Mark>, parent: Place) -> Result<Node, Fault> {
         let at = self.place(mark).unwrap_or(parent);
@@ -83,18 +84,15 @@ impl Reader<'_> {
                 return Err(Fault::new("keys must be text").note("put it in quotes").or_at(key_at));
             };
             let mut value = self.node(value, marks.get(i).map(|m| &m.1), key_at)?;
-            value.led_to_by(key_at, self.source);
+            value.led_to_by(key_at, marks.get(i).and_then(|m| m.1.first));
             match key.as_str() {
                 "<<" => merged.extend(merge_key(value)?),
                 _ => entries.push(Entry { key, key_at, value }),
             }
         }
         // YAML's merge key: own entries win, then earlier sections win over later ones.
-        for entry in merged {
-            if entries.iter().all(|e: &Entry| e.key != entry.key) {
-                entries.push(entry);
-            }
-        }
+        let mut taken: HashSet<String> = entries.iter().map(|e: &Entry| e.key.clone()).collect();
+        entries.extend(merged.into_iter().filter(|entry| taken.insert(entry.key.clone())));
         Ok(entries)
     }
 
@@ -103,11 +101,9 @@ impl Reader<'_> {
             return self.whole;
         }
         let mark = mark?;
-        let line = self.source.line(mark.line);
-        let rest = line.chars().skip(mark.column).collect::<String>();
         let width = match &mark.shape {
-            Shape::Scalar { text, plain: true } if rest.starts_with(text.as_str()) => text.chars().count(),
-            _ => extent(&rest),
+            Shape::Scalar { text, plain: true } => text.chars().count(),
+            _ => 0,
         };
         Some(Place { layer: self.layer, line: mark.line, column: mark.column, width })
     }
@@ -143,32 +139,6 @@ fn number(n: &serde_yaml::Number) -> Result<Content, Fault> {
     }
 }
 
-/// How many characters of `rest` a quoted scalar or a collection in brackets takes; without a close, the line.
-fn extent(rest: &str) -> usize {
-    let whole = rest.trim_end().chars().count();
-    let end = |close: char| rest.chars().skip(1).position(|c| c == close).map_or(whole, |i| i + 2);
-    match rest.chars().next() {
-        Some(quote @ ('"' | '\'')) => end(quote),
-        Some('{' | '[') => brackets(rest).unwrap_or(whole),
-        _ => rest.split(" #").next().unwrap_or(rest).trim_end().chars().count(),
-    }
-}
-
-fn brackets(rest: &str) -> Option<usize> {
-    let mut depth = 0usize;
-    for (i, c) in rest.chars().enumerate() {
-        match c {
-            '{' | '[' => depth += 1,
-            '}' | ']' => depth = depth.saturating_sub(1),
-            _ => {}
-        }
-        if depth == 0 {
-            return Some(i + 1);
-        }
-    }
-    None
-}
-
 impl Node {
     /// An empty section at `at`.
     pub fn section(at: Place) -> Self {
@@ -176,9 +146,8 @@ impl Node {
     }
 
     /// Remembers the key; a section in block style and an empty value are shown at it, too.
-    fn led_to_by(&mut self, key_at: Place, source: &Source) {
+    fn led_to_by(&mut self, key_at: Place, first: Option<char>) {
         self.key = Some(key_at);
-        let first = source.line(self.at.line).chars().nth(self.at.column);
         let block = match self.content {
             Content::Map(_) => first != Some('{'),
             Content::Seq(_) => first != Some('['),
@@ -209,8 +178,10 @@ impl Node {
             *self = over;
             return;
         };
+        let places: HashMap<String, usize> =
+            mine.iter().enumerate().map(|(i, entry)| (entry.key.clone(), i)).collect();
         for entry in theirs {
-            match mine.iter_mut().find(|e| e.key == entry.key) {
+            match places.get(&entry.key).and_then(|i| mine.get_mut(*i)) {
                 Some(old) => {
                     old.key_at = entry.key_at;
                     old.value.overlay(entry.value.clone());

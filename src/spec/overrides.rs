@@ -3,8 +3,9 @@
 use super::{
     error::Fault,
     node::{Content, Entry, Node, Reader},
-    source::{Place, Source},
+    source::Place,
 };
+use crate::yaml::{self, MOST_DEPTH};
 use serde_yaml::Value;
 
 /// One parsed argument.
@@ -25,9 +26,12 @@ impl Override {
         let mut column = 0;
         for key in path.split('.') {
             let width = key.chars().count();
-            let at = Place { column, width, ..all };
+            let at = Place { column, width: width.max(1), ..all };
             if key.is_empty() {
                 return Err(Fault::new("a key before `=` is empty").or_at(at));
+            }
+            if keys.len() == MOST_DEPTH {
+                return Err(Fault::new(format!("more than {MOST_DEPTH} keys before `=`")).or_at(at));
             }
             keys.push((key.to_string(), at));
             column += width + 1;
@@ -80,11 +84,7 @@ fn nest(keys: &[(String, Place)], value: Node, below: Option<&Node>) -> Node {
 }
 
 fn value(text: &str, at: Place) -> Result<Node, Fault> {
-    let value: Value = serde_yaml::from_str(text).map_err(|e| {
-        let words = e.to_string();
-        let what = words.split(" at line ").next().unwrap_or(&words);
-        Fault::new(format!("the value is not YAML: {what}")).or_at(at)
-    })?;
-    let source = Source::default();
-    Reader { source: &source, layer: at.layer, whole: Some(at) }.node(value, None, at)
+    let value: Value =
+        yaml::read(text).map_err(|e| Fault::new(format!("the value is not YAML: {}", e.reason)).or_at(at))?;
+    Reader { layer: at.layer, whole: Some(at) }.node(value, None, at)
 }

@@ -1,6 +1,6 @@
 //! Texts that a spec is made of, and places in them: the base file, the file, the `--set` arguments.
 
-use std::fmt::Write as _;
+use std::{fmt::Write as _, path::Path};
 
 /// A text and what to call it in a message.
 #[derive(Clone, Debug, Default)]
@@ -20,29 +20,39 @@ pub(super) struct Place {
     pub line: usize,
     /// From 0, in characters.
     pub column: usize,
-    /// In characters, at least 1 when drawn.
+    /// In characters; 0: as far as the value that begins there reaches.
     pub width: usize,
 }
 
+/// Characters of a line that are shown, at most.
+const SHOWN: usize = 200;
+/// Characters that stay before a fault where a line is cut.
+const BEFORE: usize = 60;
+
 impl Source {
+    /// A file's text.
+    pub fn file(path: &Path, text: String) -> Self {
+        Self { name: path.display().to_string(), text, is_file: true }
+    }
+
     /// Line `number`, from 1; empty beyond the end.
-    pub fn line(&self, number: usize) -> &str {
+    fn line(&self, number: usize) -> &str {
         self.text.lines().nth(number.saturating_sub(1)).unwrap_or("")
     }
 
     /// The arrow, the line and the caret under `place`, with `note` beside the caret.
     pub fn excerpt(&self, place: Place, note: &str) -> String {
-        let line = self.line(place.line);
         let (margin, number) = match self.is_file {
             true => (" ".repeat(place.line.to_string().len()), place.line.to_string()),
             false => (" ".into(), " ".into()),
         };
-        let mut out = format!("{margin}--> {}", self.name);
+        let mut out = format!("{margin}--> {}", crate::text::excerpt(&self.name));
         if self.is_file {
             // Writing to a String cannot fail.
             let _ = write!(out, ":{}:{}", place.line, place.column + 1);
         }
-        let caret = caret(line, place);
+        let (line, place) = shown(self.line(place.line), place);
+        let caret = caret(&line, place);
         let line = format!("{number} | {line}");
         let _ = write!(out, "\n{margin} |\n{}\n{margin} | {caret}", line.trim_end());
         if !note.is_empty() {
@@ -52,12 +62,54 @@ impl Source {
     }
 }
 
+/// The line, or what of a long one stands around the place, and the place in it.
+fn shown(line: &str, place: Place) -> (String, Place) {
+    let rest = line.chars().skip(place.column).collect::<String>();
+    let width = if place.width == 0 { extent(&rest) } else { place.width };
+    let length = line.chars().count();
+    if length <= SHOWN {
+        return (line.into(), Place { width, ..place });
+    }
+    let start = if place.column <= BEFORE { 0 } else { place.column.min(length) - BEFORE };
+    let (before, after) = (["", "…"][usize::from(start > 0)], ["", "…"][usize::from(start + SHOWN < length)]);
+    let part: String = line.chars().skip(start).take(SHOWN).collect();
+    let column = place.column - start + before.chars().count();
+    let room = (SHOWN + start).saturating_sub(place.column);
+    (format!("{before}{part}{after}"), Place { column, width: width.min(room), ..place })
+}
+
 /// Blank up to the column (tabs kept, so that the caret stays under its text), then carets within the line.
 fn caret(line: &str, place: Place) -> String {
     let blank = line.chars().chain(std::iter::repeat(' ')).take(place.column);
     let room = line.chars().count().saturating_sub(place.column);
     let width = place.width.clamp(1, room.max(1));
     blank.map(|c| if c == '\t' { '\t' } else { ' ' }).chain(std::iter::repeat_n('^', width)).collect()
+}
+
+/// How many characters of `rest` a quoted scalar or a collection in brackets takes; without a close, the line.
+fn extent(rest: &str) -> usize {
+    let whole = rest.trim_end().chars().count();
+    let end = |close: char| rest.chars().skip(1).position(|c| c == close).map_or(whole, |i| i + 2);
+    match rest.chars().next() {
+        Some(quote @ ('"' | '\'')) => end(quote),
+        Some('{' | '[') => brackets(rest).unwrap_or(whole),
+        _ => rest.split(" #").next().unwrap_or(rest).trim_end().chars().count(),
+    }
+}
+
+fn brackets(rest: &str) -> Option<usize> {
+    let mut depth = 0usize;
+    for (i, c) in rest.chars().enumerate() {
+        match c {
+            '{' | '[' => depth += 1,
+            '}' | ']' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        if depth == 0 {
+            return Some(i + 1);
+        }
+    }
+    None
 }
 
 #[cfg(test)]
@@ -77,5 +129,22 @@ mod tests {
         let source = Source { name: "a.yaml".into(), text: String::new(), is_file: true };
         let place = Place { layer: 0, line: 7, column: 3, width: 2 };
         assert_eq!(source.excerpt(place, ""), " --> a.yaml:7:4\n  |\n7 |\n  |    ^");
+    }
+
+    #[test]
+    fn a_long_line_is_cut_around_the_place() {
+        let text = format!("{}: wrong, {}", "k".repeat(300), "z".repeat(300));
+        let source = Source { name: "a.yaml".into(), text, is_file: true };
+        let said = source.excerpt(Place { layer: 0, line: 1, column: 302, width: 5 }, "note");
+        let lines: Vec<&str> = said.lines().collect();
+        assert!(lines.iter().all(|line| line.chars().count() < 220), "{said}");
+        let [line, caret] = [lines[2], lines[3]].map(|line| line.chars().collect::<Vec<_>>());
+        let at = caret.iter().position(|c| *c == '^').unwrap();
+        assert_eq!(line[at..at + 5].iter().collect::<String>(), "wrong", "{said}");
+        assert!(
+            lines[2].starts_with("1 | …kkk") && lines[2].ends_with("z…") && lines[3].ends_with("^^^^^ note")
+        );
+        let first = source.excerpt(Place { layer: 0, line: 1, column: 0, width: 300 }, "");
+        assert!(first.lines().all(|line| line.chars().count() < 220), "{first}");
     }
 }

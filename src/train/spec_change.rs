@@ -1,5 +1,6 @@
 //! Which keys differ between the spec of a run directory and the one asked for.
 
+use crate::yaml;
 use serde_yaml::Value;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -29,7 +30,7 @@ pub fn differences(there: &str, asked: &str) -> Vec<String> {
 /// Every scalar of a YAML text under its dotted key; the text itself when it is no YAML.
 fn flat(text: &str) -> BTreeMap<String, String> {
     let mut into = BTreeMap::new();
-    match serde_yaml::from_str(text) {
+    match yaml::read(text) {
         Ok(value) => flatten(&value, "", &mut into),
         Err(_) => drop(into.insert("(not YAML)".into(), format!("{} bytes", text.len()))),
     }
@@ -50,7 +51,7 @@ fn flatten(value: &Value, key: &str, into: &mut BTreeMap<String, String>) {
 }
 
 fn scalar(value: &Value) -> String {
-    serde_yaml::to_string(value).map_or_else(|_| "?".into(), |text| text.trim().into())
+    yaml::write(value).map_or_else(|_| "?".into(), |text| text.trim().into())
 }
 
 #[cfg(test)]

@@ -78,7 +78,7 @@ fn input_note(layout: Layout, architecture: Architecture) -> Option<String> {
 
 /// As specs are written, by way of JSON values, which keep enums as keys.
 fn yaml(spec: &BackboneSpec) -> Result<String> {
-    Ok(serde_yaml::to_string(&serde_json::to_value(spec)?)?)
+    Ok(crate::yaml::write(&serde_json::to_value(spec)?)?)
 }
 
 /// The spec whose layer table has the shapes of these tensors, where they tell what network it is.

@@ -220,6 +220,6 @@ fn centres(bins: &Bins, unit: f64) -> Result<Tensor> {
 
 fn temperature(file: &WeightFile) -> Result<Option<f64>> {
     let Some(yaml) = file.metadata.get("colorization") else { return Ok(None) };
-    let section: serde_yaml::Value = serde_yaml::from_str(yaml).context("the header's `colorization`")?;
+    let section: serde_yaml::Value = crate::yaml::read(yaml).context("the header's `colorization`")?;
     Ok(section.get("temperature").and_then(serde_yaml::Value::as_f64).filter(|t| *t > 0.0))
 }

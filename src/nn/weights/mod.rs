@@ -13,7 +13,7 @@ mod safetensors;
 pub use load::{LoadReport, load_into};
 
 use super::params::Params;
-use crate::whole_file;
+use crate::{whole_file, yaml};
 use anyhow::{Context, Result, bail};
 use candle_core::Tensor;
 use serde_json::Value;
@@ -109,9 +109,9 @@ fn shown(start: &[u8]) -> String {
 ///
 /// # Errors
 /// Text that is no YAML, or other fields than those of `T`.
-pub fn section<T: serde::de::DeserializeOwned>(yaml: &str) -> Result<T> {
+pub fn section<T: serde::de::DeserializeOwned>(text: &str) -> Result<T> {
     // By way of JSON values, which read name-keyed enums as they are written.
-    let value: Value = serde_yaml::from_str(yaml)?;
+    let value: Value = yaml::read(text)?;
     Ok(serde_json::from_value(value)?)
 }
 
