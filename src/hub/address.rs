@@ -2,6 +2,7 @@
 //! models. A revision is a branch, a tag or a commit and may hold slashes; names may not hold `@`. Strict: what is
 //! parsed prints as it was written, and nothing is guessed.
 
+use crate::text::excerpt;
 use std::{fmt, path::Path, str::FromStr};
 
 const SCHEME: &str = "hf://";
@@ -80,7 +81,7 @@ impl FromStr for Address {
             check_file(&file)?;
             Ok(Self { repo, file: file.join("/") })
         };
-        parse().map_err(|reason| AddressError { text: text.into(), reason, form: FILE_FORM })
+        parse().map_err(|reason| AddressError { text: excerpt(text), reason, form: FILE_FORM })
     }
 }
 
@@ -97,7 +98,7 @@ impl FromStr for Repo {
                 Some(file) => Err(format!("it goes on after the repository, with `{file}`")),
             }
         };
-        parse().map_err(|reason| AddressError { text: text.into(), reason, form: REPO_FORM })
+        parse().map_err(|reason| AddressError { text: excerpt(text), reason, form: REPO_FORM })
     }
 }
 
@@ -127,15 +128,46 @@ fn check_name<'a>(what: &str, name: &'a str) -> Result<&'a str, String> {
         return Err(format!("it has no {what}"));
     }
     if let Some(c) = name.chars().find(|c| !(c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'))) {
-        return Err(format!("the {what} `{name}` holds {c:?}; names are letters, digits, `-`, `_` and `.`"));
+        let (name, c) = (excerpt(name), excerpt(&c.to_string()));
+        return Err(format!("the {what} `{name}` holds `{c}`; names are letters, digits, `-`, `_` and `.`"));
     }
     if name.starts_with(edge) || name.ends_with(edge) || name.contains("..") || name.contains("--") {
         return Err(format!("the {what} `{name}` begins or ends with `-` or `.`, or doubles one"));
     }
     if name.len() > LONGEST_NAME {
-        return Err(format!("the {what} `{name}` is longer than {LONGEST_NAME} characters"));
+        return Err(format!("the {what} `{}` is longer than {LONGEST_NAME} characters", excerpt(name)));
     }
     Ok(name)
+}
+
+/// Whether `id`, `OWNER/NAME` or, for the oldest data sets, `NAME`, can be a repository.
+///
+/// # Errors
+/// Why not.
+pub fn check_repository(id: &str) -> Result<(), String> {
+    let name = match id.split_once('/') {
+        Some((owner, name)) => check_name("owner", owner).map(|_| name)?,
+        None => id,
+    };
+    if let Some((name, rest)) = name.split_once('/') {
+        return Err(format!("it goes on after the repository `{name}`, with `{}`", excerpt(rest)));
+    }
+    check_name("repository", name).map(drop)
+}
+
+/// Whether `path` can be a file's in a repository, which lies below the cache's folder once it is fetched.
+///
+/// # Errors
+/// Why not.
+pub fn check_path(path: &str) -> Result<(), String> {
+    let drive = path.as_bytes().get(1) == Some(&b':') && path.starts_with(|c: char| c.is_ascii_alphabetic());
+    if path.starts_with('/') || drive {
+        return Err(format!(
+            "`{}` is an absolute path; give the file's path in the repository",
+            excerpt(path)
+        ));
+    }
+    check_file(&path.split('/').collect::<Vec<_>>())
 }
 
 fn check_file(parts: &[&str]) -> Result<(), String> {
@@ -149,7 +181,10 @@ fn check_file(parts: &[&str]) -> Result<(), String> {
             "" => return Err("it has two slashes in a row".into()),
             "." | ".." => return Err(format!("the file's path has a `{part}` in it")),
             part if part.contains(|c: char| c.is_control() || c == '\\') => {
-                return Err(format!("the file's path holds a backslash or a control character: {part:?}"));
+                return Err(format!(
+                    "the file's path holds a backslash or a control character: `{}`",
+                    excerpt(part)
+                ));
             }
             _ => {}
         }
@@ -158,7 +193,10 @@ fn check_file(parts: &[&str]) -> Result<(), String> {
 }
 
 /// Git's rules for names of references, as far as they can be mistaken.
-fn check_revision(revision: &str) -> Result<String, String> {
+///
+/// # Errors
+/// Why `revision` can be none.
+pub fn check_revision(revision: &str) -> Result<String, String> {
     let odd = |c: char| c.is_whitespace() || c.is_control() || "~^:?*[\\".contains(c);
     if revision.is_empty() {
         return Err("no revision follows the `@`".into());
@@ -166,8 +204,12 @@ fn check_revision(revision: &str) -> Result<String, String> {
     if revision.contains('@') {
         return Err("it has more than one `@`".into());
     }
-    if revision.contains(odd) || revision.contains("..") || revision.split('/').any(str::is_empty) {
-        return Err(format!("`{revision}` cannot be a branch, a tag or a commit"));
+    if revision.contains(odd)
+        || revision.contains("..")
+        || revision.starts_with(['/', '-'])
+        || revision.split('/').any(str::is_empty)
+    {
+        return Err(format!("`{}` cannot be a branch, a tag or a commit", excerpt(revision)));
     }
     Ok(revision.into())
 }
@@ -220,8 +262,8 @@ mod tests {
             ("hf://a/b/c\\d", "backslash"),
             ("hf://../b/c", "the owner `..`"),
             ("hf://a/-b/c", "the repository `-b`"),
-            ("hf://a b/c/d", "holds ' '"),
-            ("hf://ä/b/c", "holds 'ä'"),
+            ("hf://a b/c/d", "holds ` `"),
+            ("hf://ä/b/c", "holds `ä`"),
             (&long, "longer than 96"),
             ("hf://datasets/a/b/c", "a kind of repository"),
             ("hf://a/b/c@", "no revision"),
@@ -243,6 +285,25 @@ mod tests {
             let error = text.parse::<Repo>().unwrap_err().to_string();
             assert!(error.contains(why) && error.ends_with(REPO_FORM), "{error}");
         }
+    }
+
+    #[test]
+    fn what_a_spec_names_stays_in_its_repository() {
+        for good in ["data/train-0.parquet", "a", ".hidden/a..b"] {
+            assert_eq!(check_path(good), Ok(()), "{good}");
+        }
+        for bad in ["../a", "a/../../b", "/etc/a", "C:/a", "c:a", "a\\..\\b", "a//b", "./a", "a/", "", "a\0b"]
+        {
+            assert!(check_path(bad).is_err(), "{bad}");
+        }
+        assert_eq!((check_repository("o/r"), check_repository("mnist")), (Ok(()), Ok(())));
+        for bad in ["../r", "o/..", "o/r/s", "/r", "o\\r", "o/", "", "a..b/c"] {
+            assert!(check_repository(bad).is_err(), "{bad}");
+        }
+        for bad in ["../x", "a/../b", "/x", "a\\b", "-x", "", "a b"] {
+            assert!(check_revision(bad).is_err(), "{bad}");
+        }
+        assert_eq!(check_revision("refs/convert/parquet"), Ok("refs/convert/parquet".into()));
     }
 
     #[test]

@@ -2,9 +2,14 @@
 //!
 //! The environment decides as it does for Hugging Face's own tools: `HF_ENDPOINT` names another server, `HF_HOME` or
 //! `HF_HUB_CACHE` the cache, `HF_TOKEN` (or the token that their login has stored) opens gated repositories and allows
-//! uploads, and `HF_HUB_OFFLINE=1` forbids every request, so that only files fetched before are found.
+//! uploads, and `HF_HUB_OFFLINE=1`, `TRANSFORMERS_OFFLINE=1` or `HF_DATASETS_OFFLINE=1` forbids every request, so that
+//! only files fetched before are found.
 
-use super::{Address, Commit, Content, HubError, Repo, Upload, progress::Bar};
+use super::{
+    Address, Commit, Content, HubError, Repo, Upload,
+    address::{check_path, check_repository, check_revision},
+    progress::Bar,
+};
 use hf_hub::{
     HFClient, HFClientSync, HFError, HFRepositorySync, RepoType, RepoTypeModel, repository::CommitOperation,
     split_id,
@@ -12,6 +17,8 @@ use hf_hub::{
 use std::{env, fs, path::PathBuf};
 
 const BRANCH: &str = "main";
+/// The variables by which Hugging Face's libraries forbid requests: the hub's own, and those of two that build on it.
+const OFFLINE: [&str; 3] = ["HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_DATASETS_OFFLINE"];
 /// What to do instead of a download: for files of a data set, and for weights.
 const LOCAL_DATA: &str = "point --data at a local copy";
 const LOCAL_FILE: &str = "give the path of a local copy";
@@ -30,8 +37,7 @@ pub struct Hub {
 impl Hub {
     /// As the environment says.
     pub fn from_env() -> Self {
-        let offline = env::var("HF_HUB_OFFLINE").unwrap_or_default();
-        Self { offline: is_on(&offline), ..Self::default() }
+        Self { offline: forbidden(|name| env::var(name).ok()).is_some(), ..Self::default() }
     }
 
     /// Local paths of `files` in dataset `repo` (`owner/name`) at `revision` (default `main`), downloading those
@@ -47,6 +53,9 @@ impl Hub {
     ) -> Result<Vec<PathBuf>, HubError> {
         let fault =
             |file: &str, reason: String| HubError::Fetch { repo: repo.into(), file: file.into(), reason };
+        check_repository(repo).map_err(|reason| fault("", reason))?;
+        revision.map_or(Ok(String::new()), check_revision).map_err(|reason| fault("", reason))?;
+        files.iter().try_for_each(|file| check_path(file).map_err(|reason| fault(file, reason)))?;
         let client = self.client(None).map_err(|e| fault("", e.to_string()))?;
         let (owner, name) = split_id(repo);
         let remote = client.dataset(owner, name);
@@ -132,10 +141,12 @@ impl Hub {
 
     fn explain(&self, error: &HFError, local: &str) -> String {
         match error {
-            HFError::LocalEntryNotFound { .. } if self.offline => format!(
-                "not in the cache, and HF_HUB_OFFLINE forbids the download; unset HF_HUB_OFFLINE once to fetch it, \
-                 or {local}"
-            ),
+            HFError::LocalEntryNotFound { .. } if self.offline => {
+                let name = forbidden(|name| env::var(name).ok()).unwrap_or(OFFLINE[0]);
+                format!(
+                    "not in the cache, and {name} forbids the download; unset {name} once to fetch it, or {local}"
+                )
+            }
             HFError::AuthRequired { .. } | HFError::Forbidden { .. } => format!(
                 "{error}; the repository is gated, private or not there: check its name, accept its terms on the hub \
                  and set HF_TOKEN"
@@ -185,6 +196,11 @@ fn token() -> Option<String> {
     given.or_else(named).or_else(|| stored(hf_hub::hf_home().join("token")))
 }
 
+/// The variable that forbids requests, if one does.
+fn forbidden(value: impl Fn(&str) -> Option<String>) -> Option<&'static str> {
+    OFFLINE.into_iter().find(|name| value(name).is_some_and(|value| is_on(&value)))
+}
+
 /// The values that Hugging Face's Python tools take for "on".
 fn is_on(value: &str) -> bool {
     matches!(value.trim().to_ascii_lowercase().as_str(), "1" | "on" | "yes" | "true")
@@ -192,11 +208,32 @@ fn is_on(value: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::is_on;
+    use super::*;
 
     #[test]
     fn offline_reads_the_usual_spellings() {
         assert!(["1", "ON", "yes", " True "].iter().all(|v| is_on(v)));
         assert!(["", "0", "off", "no", "false"].iter().all(|v| !is_on(v)));
+    }
+
+    #[test]
+    fn any_of_the_three_variables_forbids_requests() {
+        for name in OFFLINE {
+            let set = |value: &'static str| move |asked: &str| (asked == name).then(|| value.to_string());
+            assert_eq!(forbidden(set("YES")), Some(name));
+            assert_eq!(forbidden(set("0")), None);
+        }
+    }
+
+    #[test]
+    fn names_that_lead_elsewhere_are_not_asked_for() {
+        let hub = Hub { endpoint: Some("http://127.0.0.1:1".into()), ..Hub::default() };
+        let said = |repo, revision, file: &str| {
+            hub.fetch_data(repo, revision, &[file.to_string()]).unwrap_err().to_string()
+        };
+        assert!(said("a/b", None, "../../x.parquet").contains("`..`"));
+        assert!(said("a/b", None, "/x.parquet").contains("absolute"));
+        assert!(said("../b", None, "x.parquet").contains("owner"));
+        assert!(said("a/b", Some("../x"), "x.parquet").contains("cannot be a branch"));
     }
 }

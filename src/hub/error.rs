@@ -17,7 +17,10 @@ pub enum HubError {
          https://huggingface.co/settings/tokens and set HF_TOKEN to it"
     )]
     NoToken,
-    #[error("HF_HUB_OFFLINE forbids every request, so nothing can be uploaded: unset it")]
+    #[error(
+        "HF_HUB_OFFLINE, TRANSFORMERS_OFFLINE or HF_DATASETS_OFFLINE forbids every request, so nothing can be uploaded: \
+         unset it"
+    )]
     Offline,
     #[error(
         "{address} is on the Hugging Face hub, and this program was built without it: build with \
