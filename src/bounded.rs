@@ -2,14 +2,19 @@
 //! line and column, instead of failing somewhere inside a run.
 
 use serde::{Deserialize, Serialize};
-use std::fmt;
+use std::{borrow::Cow, fmt};
 
 /// A number that is not in the range that its type allows.
 #[derive(Debug, thiserror::Error, PartialEq)]
 #[error("expected {expected}, got {got}")]
 pub struct OutOfRange {
-    expected: &'static str,
+    expected: Cow<'static, str>,
     got: String,
+}
+
+/// Without the three hundred digits of 1e300.
+fn shown(value: f64) -> String {
+    if value.abs() < 1e16 { value.to_string() } else { format!("{value:e}") }
 }
 
 macro_rules! bounded {
@@ -33,7 +38,7 @@ macro_rules! bounded {
                 if holds(value) {
                     Ok(Self(value as $inner))
                 } else {
-                    Err(OutOfRange { expected: $expected, got: value.to_string() })
+                    Err(OutOfRange { expected: $expected.into(), got: shown(value) })
                 }
             }
         }
@@ -46,13 +51,61 @@ macro_rules! bounded {
     };
 }
 
-/// The largest whole number that a double holds exactly; no count in a spec comes near it.
-const WHOLE: f64 = 9_007_199_254_740_992.0;
+/// A whole number from 1 to `MOST`: steps, and whatever has no type of its own below. The bounds are beyond all use, and
+/// low enough that products of several counts stay within 64 bits.
+#[derive(Clone, Copy, Debug, PartialEq, PartialOrd, Serialize, Deserialize)]
+#[serde(try_from = "f64")]
+pub struct Count<const MOST: usize = 4_294_967_295>(usize);
 
-bounded!(
-    /// A whole number of at least 1: images, steps, channels, pixels.
-    Count(usize), "a whole number of at least 1", |v| (1.0..WHOLE).contains(&v) && v.fract() == 0.0
-);
+/// Pixels along a side.
+pub type Pixels = Count<65_535>;
+/// Pictures in a batch, batches in an update, threads.
+pub type BatchSize = Count<65_535>;
+/// Channels of a layer.
+pub type Channels = Count<1_048_576>;
+/// Pictures that are drawn rather than read.
+pub type SceneCount = Count<16_777_216>;
+/// Pixels along a side of a picture that is drawn rather than read.
+pub type SceneSize = Count<4096>;
+
+impl<const MOST: usize> Count<MOST> {
+    /// A count known at compile time, brought into the range.
+    pub const fn of(n: usize) -> Self {
+        Self(if n == 0 {
+            1
+        } else if n > MOST {
+            MOST
+        } else {
+            n
+        })
+    }
+
+    /// The number itself.
+    pub fn get(self) -> usize {
+        self.0
+    }
+}
+
+impl<const MOST: usize> TryFrom<f64> for Count<MOST> {
+    type Error = OutOfRange;
+    fn try_from(value: f64) -> Result<Self, OutOfRange> {
+        if (1.0..=MOST as f64).contains(&value) && value.fract() == 0.0 {
+            return Ok(Self(value as usize));
+        }
+        let expected = match value <= MOST as f64 {
+            true => Cow::from("a whole number of at least 1"),
+            false => format!("a whole number from 1 to {MOST}").into(),
+        };
+        Err(OutOfRange { expected, got: shown(value) })
+    }
+}
+
+impl<const MOST: usize> fmt::Display for Count<MOST> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
 bounded!(
     /// A share from 0 to 1, both included.
     Fraction(f64), "a number from 0 to 1", |v| (0.0..=1.0).contains(&v)
@@ -70,13 +123,6 @@ bounded!(
     /// A spacing of colour bins, in ab units: the gamut is about 200 wide.
     Spacing(f64), "a number from 1 to 110", |v| (1.0..=110.0).contains(&v)
 );
-
-impl Count {
-    /// A count known at compile time; zero is clamped to one.
-    pub const fn of(n: usize) -> Self {
-        Self(if n == 0 { 1 } else { n })
-    }
-}
 
 macro_rules! real {
     ($name:ident, $range:expr) => {
@@ -103,10 +149,14 @@ mod tests {
 
     #[test]
     fn counts_are_whole_and_positive() {
-        assert_eq!(Count::try_from(3.0).map(Count::get), Ok(3));
-        for bad in [0.0, -1.0, 2.5, f64::NAN, f64::INFINITY, 1e300] {
-            assert!(Count::try_from(bad).is_err(), "{bad} was accepted");
+        assert_eq!(Pixels::try_from(3.0).map(Pixels::get), Ok(3));
+        for bad in [0.0, -1.0, 2.5, f64::NAN, f64::INFINITY, 1e300, 65_536.0] {
+            assert!(Pixels::try_from(bad).is_err(), "{bad} was accepted");
         }
+        let said = |n: f64| Pixels::try_from(n).unwrap_err().to_string();
+        assert_eq!(said(0.5), "expected a whole number of at least 1, got 0.5");
+        assert_eq!(said(65_536.0), "expected a whole number from 1 to 65535, got 65536");
+        assert_eq!(<Count>::try_from(4_294_967_295.0).map(Count::get), Ok(4_294_967_295));
     }
 
     #[test]

@@ -279,9 +279,8 @@ fn small_alexnet() -> BackboneSpec {
 }
 
 fn data(crop: usize) -> DataSpec {
-    let some = Count::of(1);
-    let source = SourceSpec::Scenes { train: some, val: some, size: Count::of(29), seed: 0 };
-    DataSpec { threads: Some(some), ..DataSpec::new(source, Count::of(crop)) }
+    let source = SourceSpec::Scenes { train: Count::of(1), val: Count::of(1), size: Count::of(29), seed: 0 };
+    DataSpec { threads: Some(Count::of(1)), ..DataSpec::new(source, Count::of(crop)) }
 }
 
 fn loader(set: Arc<dyn Dataset>, pass: Pass, batch: usize, data: &DataSpec) -> Result<Loader> {

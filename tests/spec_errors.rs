@@ -171,6 +171,36 @@ fn a_value_out_of_range() {
     12 |         steps: -1
        |                ^^
     ");
+    for (from, to, wrong, column) in [
+        ("crop: 32", "crop: 4294967296", "expected a whole number from 1 to 65535, got 4294967296", 9),
+        ("train: 64", "train: 4294967296", "expected a whole number from 1 to 16777216, got 4294967296", 30),
+        ("val: 16", "val: 16, size: 65536", "expected a whole number from 1 to 4096, got 65536", 49),
+        ("batch: 8", "batch: 9007199254740991", "expected a whole number from 1 to 65535, got", 16),
+        (
+            "batch: 8",
+            "batch: 8\n        iter_size: 1e300",
+            "expected a whole number from 1 to 65535, got 1e300",
+            20,
+        ),
+        ("steps: 20", "steps: 1e10", "expected a whole number from 1 to 4294967295, got 10000000000", 16),
+        ("width: 0.25", "width: 1e300", "the network would have", 1),
+        ("width: 0.25", "fc: 1048576", "the network would have", 1),
+        (
+            "width: 0.25",
+            "preset: caffenet, channels: [1048576, 1048576, 8, 8, 8]",
+            "the network would have",
+            1,
+        ),
+        ("width: 0.25", "conv1_pad: 4294967296", "`conv1_pad` is 4294967296", 22),
+    ] {
+        let said = changed(from, to);
+        assert!(said.contains(wrong), "{to}: {said}");
+        let place = said.lines().nth(1).unwrap();
+        assert!(place.ends_with(&format!(":{column}")), "{to}: {said}");
+    }
+    assert!(
+        changed("name: tiny", &format!("name: {}", "a".repeat(101))).contains("longer than 100 characters")
+    );
     assert_snapshot!(changed("width: 0.25", "width: 0"), @r"
     error: expected a finite number above 0, got 0
      --> spec.yaml:6:44
@@ -391,6 +421,18 @@ fn names_of_things_outside_the_file() {
     4 |   source: { catalog: cifra10 }
       |                      ^^^^^^^ did you mean `cifar10`?
     ");
+    for (hub, wrong) in [
+        ("repo: a/b, train: [../../x.parquet]", "the file's path has a `..` in it"),
+        ("repo: a/b, train: [a, /etc/x]", "`/etc/x` is an absolute path"),
+        ("repo: a/b, train: ['a\\..\\b']", "holds a backslash"),
+        ("repo: a/b, train: [a], val: ['C:/x']", "absolute path"),
+        ("repo: ../b, train: [a]", "begins or ends with `-` or `.`"),
+        ("repo: a/b/c, train: [a]", "goes on after the repository"),
+        ("repo: a/b, revision: a/../b, train: [a]", "cannot be a branch"),
+    ] {
+        let said = changed("scenes: { train: 64, val: 16 }", &format!("hub: {{ {hub} }}"));
+        assert!(said.contains(wrong) && said.contains("spec.yaml:4:"), "{hub}: {said}");
+    }
     let probe = "      probe: { layers: [conv1, conv_2] }\n      backbones:\n        colorization";
     assert_snapshot!(changed("      backbones:\n        colorization", probe), @r"
     error: unknown layer `conv_2`, expected one of `conv1`, `pool1`, `conv2`, `pool2`, `conv3`, `conv4`, `conv5`, `pool5`, `fc6`, `fc7`

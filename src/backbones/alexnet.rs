@@ -14,7 +14,7 @@ use super::{
     table::{Layer, Norm, Table, Window, channels},
 };
 use crate::{
-    bounded::{Count, Fraction, Positive},
+    bounded::{Channels, Count, Fraction, Pixels, Positive},
     nn::{
         init::Filler,
         layers::{BatchNormOptions, Fillers},
@@ -44,13 +44,13 @@ pub enum Stem {
 /// deviation would starve narrow layers, and they start from MSRA with biases 0. fc8 is zero, so that the first loss
 /// is exactly the logarithm of the number of outputs.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(from = "Given")]
+#[serde(try_from = "Given")]
 pub struct AlexNetSpec {
     pub stem: Stem,
     /// factor on every hidden channel count (rounded to a multiple of 8, so that two groups stay whole)
     pub width: Positive,
     /// channels of fc6 and fc7; 4096·width when absent
-    pub fc: Option<Count>,
+    pub fc: Option<Channels>,
     /// how the weights of conv1 … conv5 start
     pub init: Filler,
     /// what the running statistics of batch normalisation keep at each step (Caffe's moving average fraction); shorter
@@ -64,16 +64,16 @@ pub struct AlexNetSpec {
     pub lrn: ResponseNorm,
     /// stride of the standard stem's conv1; the others have 4
     #[serde(skip_serializing_if = "is_four")]
-    pub conv1_stride: Count,
+    pub conv1_stride: Pixels,
     /// padding of the standard stem's conv1 on the transfer graph
     #[serde(skip_serializing_if = "is_default")]
     pub conv1_pad: usize,
     /// parts that conv2, conv4 and conv5 are split into
     #[serde(skip_serializing_if = "is_two")]
-    pub groups: Count,
+    pub groups: Channels,
     /// channels of conv1 … conv5 at width 1
     #[serde(skip_serializing_if = "is_two_towers")]
-    pub channels: [Count; 5],
+    pub channels: [Channels; 5],
     /// slope of the ReLUs below 0
     #[serde(skip_serializing_if = "is_none_leaking")]
     pub leak: Fraction,
@@ -107,13 +107,13 @@ impl Default for AlexNetSpec {
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
 }
-fn is_four(stride: &Count) -> bool {
+fn is_four(stride: &Pixels) -> bool {
     stride.get() == 4
 }
-fn is_two(groups: &Count) -> bool {
+fn is_two(groups: &Channels) -> bool {
     groups.get() == 2
 }
-fn is_two_towers(channels: &[Count; 5]) -> bool {
+fn is_two_towers(channels: &[Channels; 5]) -> bool {
     channels.map(Count::get) == TWO_TOWERS
 }
 fn is_none_leaking(leak: &Fraction) -> bool {

@@ -11,7 +11,7 @@ use super::{
     input::Input,
 };
 use crate::{
-    bounded::{Count, Fraction, Positive},
+    bounded::{Channels, Count, Fraction, Pixels, Positive},
     nn::init::Filler,
 };
 use serde::{Deserialize, Serialize};
@@ -42,6 +42,9 @@ pub enum TestNorm {
     /// the same with scale and shift
     Affine,
 }
+
+/// Padding of conv1, at most: a window further out sees nothing but padding.
+const MOST_PAD: usize = 10;
 
 /// Channels of conv1 … conv5 of AlexNet as it was split over two processors.
 pub const TWO_TOWERS: [usize; 5] = [96, 256, 384, 384, 256];
@@ -172,15 +175,15 @@ pub(super) struct Given {
     preset: Option<Preset>,
     stem: Stem,
     width: Positive,
-    fc: Option<Count>,
+    fc: Option<Channels>,
     init: Filler,
     norm_decay: Fraction,
     input: Option<Input>,
     lrn: Option<ResponseNorm>,
-    conv1_stride: Option<Count>,
+    conv1_stride: Option<Pixels>,
     conv1_pad: Option<usize>,
-    groups: Option<Count>,
-    channels: Option<[Count; 5]>,
+    groups: Option<Channels>,
+    channels: Option<[Channels; 5]>,
     leak: Option<Fraction>,
     batch_norm: Option<TestNorm>,
 }
@@ -207,10 +210,17 @@ impl Default for Given {
     }
 }
 
-impl From<Given> for AlexNetSpec {
-    fn from(given: Given) -> Self {
+impl TryFrom<Given> for AlexNetSpec {
+    type Error = String;
+
+    fn try_from(given: Given) -> Result<Self, String> {
         let preset = given.preset.unwrap_or(Preset::Zhang).spec();
-        Self {
+        if let Some(pad) = given.conv1_pad.filter(|pad| *pad > MOST_PAD) {
+            return Err(format!(
+                "`conv1_pad` is {pad}: at most {MOST_PAD} pixels, the kernel's reach, are of use"
+            ));
+        }
+        Ok(Self {
             stem: given.stem,
             width: given.width,
             fc: given.fc,
@@ -224,7 +234,7 @@ impl From<Given> for AlexNetSpec {
             channels: given.channels.unwrap_or(preset.channels),
             leak: given.leak.unwrap_or(preset.leak),
             batch_norm: given.batch_norm.unwrap_or(preset.batch_norm),
-        }
+        })
     }
 }
 
@@ -244,6 +254,7 @@ mod tests {
         let spec = read("preset: noroozi\nconv1_stride: 4\nwidth: 0.5")?;
         let caffenet = Preset::Caffenet.spec();
         assert_eq!(spec, AlexNetSpec { width: Positive::of(0.5), ..caffenet });
+        assert!(read("conv1_pad: 11").is_err() && read("conv1_pad: 10").is_ok());
         assert!(read("preset: alexnet").is_err() && read("lrm: none").is_err());
         Ok(())
     }

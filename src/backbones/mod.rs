@@ -84,6 +84,16 @@ impl BackboneSpec {
         Network::new(self.name(), self.grid(), self.input(), self.table(build), params, rng)
     }
 
+    /// Whether its largest graph fits into memory.
+    ///
+    /// # Errors
+    /// How many parameters it would have.
+    pub fn check_size(&self) -> std::result::Result<(), String> {
+        let input_channels = self.input().channels();
+        let build = Build { graph: Graph::Transfer, batch_norm: true, input_channels, outputs: None };
+        table::check_size(&self.table(&build))
+    }
+
     /// As a spec names it.
     pub fn name(&self) -> &'static str {
         match self {

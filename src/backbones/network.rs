@@ -4,7 +4,7 @@
 use super::{
     input::Input,
     summary::Summary,
-    table::{Kind, Layer},
+    table::{Kind, Layer, check_size},
 };
 use crate::{
     device::activations,
@@ -74,7 +74,7 @@ impl Network {
     /// normalisation its buffers. `name` is what messages call the network.
     ///
     /// # Errors
-    /// Channels that do not split into groups, a name given twice, a tensor that cannot be made on the device.
+    /// More parameters than fit into memory, channels that do not split into groups, a name given twice, a tensor that cannot be made on the device.
     pub fn new(
         name: &'static str,
         grid: PixelGrid,
@@ -83,6 +83,9 @@ impl Network {
         params: &mut Params,
         rng: &Rng,
     ) -> Result<Self> {
+        if let Err(reason) = check_size(&layers) {
+            bail!("{name}: {reason}")
+        }
         let blocks = layers.iter().map(|layer| Block::new(layer, params, rng)).collect::<Result<_>>()?;
         Ok(Self { name, grid, input, layers, blocks, frozen: 0 })
     }

@@ -102,15 +102,35 @@ impl Layer {
     /// included.
     pub fn macs(&self, from: (usize, usize), to: (usize, usize)) -> usize {
         match self.kind {
-            Kind::Conv => to.0 * to.1 * self.weights(),
-            Kind::ConvTranspose => from.0 * from.1 * self.weights(),
+            Kind::Conv => (to.0 * to.1).saturating_mul(self.weights()),
+            Kind::ConvTranspose => (from.0 * from.1).saturating_mul(self.weights()),
             Kind::MaxPool | Kind::Lrn => 0,
         }
     }
 
     fn weights(&self) -> usize {
-        self.kernel * self.kernel * self.inputs / self.groups * self.outputs
+        let window = self.kernel.saturating_mul(self.kernel);
+        (window.saturating_mul(self.inputs) / self.groups.max(1)).saturating_mul(self.outputs)
     }
+}
+
+/// Trained numbers of a network, at most: 16 GiB of them. The largest of the literature's here has 138 million.
+const MOST_PARAMETERS: usize = 1 << 32;
+
+/// Refuses networks that fit into no memory, before any of it is asked for.
+///
+/// # Errors
+/// How many parameters there would be.
+pub fn check_size(rows: &[Layer]) -> Result<(), String> {
+    let parameters = rows.iter().map(Layer::parameters).fold(0, usize::saturating_add);
+    if parameters <= MOST_PARAMETERS {
+        return Ok(());
+    }
+    let parameters = parameters as f64;
+    Err(format!(
+        "the network would have {parameters:.1e} parameters, more than {MOST_PARAMETERS}: take a smaller `width`, `fc` or \
+         `channels`"
+    ))
 }
 
 /// Where the cells of a map lie on the picture: cell j is centred on pixel `origin + stride·j`.
@@ -218,7 +238,7 @@ impl Table {
     }
 }
 
-/// A hidden channel count at a width: the nearest multiple of 8, at least 8.
+/// A hidden channel count at a width: the nearest multiple of 8, at least 8, and never so many that sums of them wrap.
 pub(super) fn channels(full: usize, width: Positive) -> usize {
-    ((full as f64 * width.get() / 8.0).round() as usize).max(1) * 8
+    ((full as f64 * width.get() / 8.0).round() as usize).clamp(1, MOST_PARAMETERS) * 8
 }

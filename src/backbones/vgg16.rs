@@ -14,7 +14,7 @@ use super::{
     table::{Layer, Table, channels},
 };
 use crate::{
-    bounded::{Count, Positive},
+    bounded::{Channels, Count, Pixels, Positive},
     nn::{init::Filler, layers::Fillers},
 };
 use serde::{Deserialize, Serialize};
@@ -26,10 +26,10 @@ pub struct Vgg16Spec {
     /// factor on every hidden channel count (rounded to a multiple of 8)
     pub width: Positive,
     /// channels of fc6 and fc7; 4096·width when absent
-    pub fc: Option<Count>,
+    pub fc: Option<Channels>,
     /// side of the square that is classified, pixels, at least 17; fc6 sees the whole map that five pools leave of it
     /// (7×7 at 224)
-    pub crop: Count,
+    pub crop: Pixels,
     /// what the weights expect of a picture
     pub input: Input,
     /// how all weights but the last layer's start, which are zero as all biases are

@@ -2,7 +2,7 @@
 
 use super::{Done, device::DeviceArgs, failure::Usage, model::number, threads};
 use crate::{
-    bounded::{Count, Positive},
+    bounded::{Pixels, Positive},
     color::decode::Decode,
     colorize::{
         batch,
@@ -123,7 +123,7 @@ fn size(text: &str) -> Result<Size, String> {
     if text == "full" {
         return Ok(Size::Full);
     }
-    number::<Count>(text).map(|n| Size::Short(n.get())).map_err(|e| format!("{e}, or `full`"))
+    number::<Pixels>(text).map(|n| Size::Short(n.get())).map_err(|e| format!("{e}, or `full`"))
 }
 
 pub(super) fn run(args: &ColorizeArgs) -> Result<Done> {

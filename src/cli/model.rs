@@ -10,7 +10,7 @@ use crate::{
         vgg::VggSpec,
         vgg16::Vgg16Spec,
     },
-    bounded::{Count, Positive},
+    bounded::{Channels, Count, Pixels, Positive},
 };
 use anyhow::Result;
 use clap::{Args, Subcommand, ValueEnum};
@@ -40,24 +40,24 @@ pub(super) enum Model {
 #[derive(Args, Debug)]
 pub(super) struct Vgg16Args {
     /// Side of the square that is classified, pixels; fc6 sees the whole map that is left of it
-    #[arg(long, value_name = "N", default_value = "224", value_parser = number::<Count>)]
-    crop: Count,
+    #[arg(long, value_name = "N", default_value = "224", value_parser = number::<Pixels>)]
+    crop: Pixels,
     /// Factor on every hidden channel count
     #[arg(long, value_name = "W", default_value = "1", value_parser = number::<Positive>)]
     width: Positive,
     /// Channels of fc6 and fc7 [default: 4096 times the width]
-    #[arg(long, value_name = "N", value_parser = number::<Count>)]
-    fc: Option<Count>,
+    #[arg(long, value_name = "N", value_parser = number::<Channels>)]
+    fc: Option<Channels>,
     /// Classes
-    #[arg(long, value_name = "N", default_value = "1000", value_parser = number::<Count>)]
-    outputs: Count,
+    #[arg(long, value_name = "N", default_value = "1000", value_parser = number::<Channels>)]
+    outputs: Channels,
 }
 
 #[derive(Args, Debug)]
 pub(super) struct VggArgs {
     /// Side of the input, pixels
-    #[arg(long, value_name = "N", default_value = "176", value_parser = number::<Count>)]
-    size: Count,
+    #[arg(long, value_name = "N", default_value = "176", value_parser = number::<Pixels>)]
+    size: Pixels,
     /// Factor on every hidden channel count
     #[arg(long, value_name = "W", default_value = "1", value_parser = number::<Positive>)]
     width: Positive,
@@ -78,8 +78,8 @@ pub(super) struct AlexNetArgs {
     #[arg(long, value_enum, default_value_t)]
     graph: GraphArg,
     /// Side of the input, pixels [default: 180 for pretext, 227 for transfer, 32 for the small stem]
-    #[arg(long, value_name = "N", value_parser = number::<Count>)]
-    size: Option<Count>,
+    #[arg(long, value_name = "N", value_parser = number::<Pixels>)]
+    size: Option<Pixels>,
     /// Factor on every hidden channel count
     #[arg(long, value_name = "W", default_value = "1", value_parser = number::<Positive>)]
     width: Positive,
@@ -90,8 +90,8 @@ pub(super) struct AlexNetArgs {
     #[arg(long, value_name = "NAME", default_value = "zhang", value_parser = preset)]
     preset: Preset,
     /// Channels of fc6 and fc7 [default: 4096 times the width]
-    #[arg(long, value_name = "N", value_parser = number::<Count>)]
-    fc: Option<Count>,
+    #[arg(long, value_name = "N", value_parser = number::<Channels>)]
+    fc: Option<Channels>,
     /// Channels of the last layer [default: 313 colours for pretext, none for transfer]
     #[arg(long, value_name = "N")]
     outputs: Option<usize>,

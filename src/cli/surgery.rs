@@ -56,7 +56,7 @@ pub(super) struct InitArgs {
     #[arg(long, value_enum, default_value_t)]
     filters: FiltersArg,
     /// Batches of pictures to look at
-    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=65_535))]
     batches: u32,
     /// Patches to look at in each layer, at most
     #[arg(long, value_name = "N", default_value_t = 32_768, value_parser = clap::value_parser!(u32).range(1..))]
@@ -255,11 +255,10 @@ fn draw(
 
 pub(super) fn init(args: &InitArgs) -> Result<Done> {
     may_write(&args.out, args.overwrite)?;
-    let count = |n: u32| Count::of(n as usize);
     let wanted = DataInitSpec {
         filters: args.filters.into(),
-        batches: count(args.batches),
-        patches: count(args.patches),
+        batches: Count::of(args.batches as usize),
+        patches: Count::of(args.patches as usize),
         through: args.through.clone(),
         ..DataInitSpec::default()
     };
@@ -312,12 +311,12 @@ pub(super) fn absorb(files: &InOut) -> Result<Done> {
     let network = |tensors, batch_norm| opened.network(tensors, (batch_norm, true), &Device::Cpu);
     let (before, after) = (network(&opened.tensors, true)?.0, network(&absorbed, false)?.0);
     let x = random_pictures(&before)?;
+    let apart = difference(&before, &after, &x)?;
     ensure!(
         apart.largest.is_finite() && apart.scale.is_finite(),
         "{}: the outputs of the network are not finite: its weights are too large, or damaged",
         files.input.display()
     );
-    let apart = difference(&before, &after, &x)?;
     let colorizer = opened.metadata.remove("colorization").is_some();
     opened.save(&absorbed, &files.output)?;
     let mut text = format!(

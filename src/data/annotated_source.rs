@@ -16,7 +16,7 @@ use super::{
     source::{Limit, Locations, Split},
     voc::{VocSource, set::Voc},
 };
-use crate::bounded::{Count, Fraction};
+use crate::bounded::{BatchSize, Count, Fraction, SceneCount, SceneSize};
 use serde::{Deserialize, Serialize};
 use std::{fmt, sync::Arc};
 
@@ -30,10 +30,10 @@ pub enum AnnotatedSource {
     Voc(VocSource),
     /// The embedded scenes of several objects: [`Composite`].
     Composite {
-        train: Count,
-        val: Count,
+        train: SceneCount,
+        val: SceneCount,
         #[serde(default = "composite_size")]
-        size: Count,
+        size: SceneSize,
         #[serde(default)]
         seed: u64,
     },
@@ -63,7 +63,7 @@ pub struct AnnotatedSpec {
     pub max_bad: Fraction,
     /// Decoding threads; absent: one per core.
     #[serde(default)]
-    pub threads: Option<Count>,
+    pub threads: Option<BatchSize>,
     /// Keep decoded pictures in memory, up to 1 GiB a split.
     #[serde(default = "yes")]
     pub cache: bool,
@@ -82,7 +82,7 @@ fn yes() -> bool {
 fn one_percent() -> Fraction {
     Fraction::of(0.01)
 }
-fn composite_size() -> Count {
+fn composite_size() -> SceneSize {
     Count::of(composite::SIZE)
 }
 

@@ -6,7 +6,7 @@ use super::{
     source::RgbImage,
     transforms::{self, Window, copy_row},
 };
-use crate::{bounded::Count, boxes::Rect};
+use crate::{bounded::Pixels, boxes::Rect};
 use fast_image_resize::{
     FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer,
     images::{Image, ImageRef},
@@ -28,7 +28,7 @@ pub enum Framing {
     Squash { short: usize, side: usize },
     /// The whole picture, its short side scaled to one of `scales`, but its long side to `longest` at most; without
     /// scales as it is stored. Pictures of a batch are filled up with black, to the right and below.
-    Whole { scales: Vec<Count>, longest: Option<usize> },
+    Whole { scales: Vec<Pixels>, longest: Option<usize> },
 }
 
 /// Where a picture of a batch lies on the stored one.
@@ -316,7 +316,7 @@ mod tests {
 
     #[test]
     fn whole_pictures_take_the_scale_that_the_long_side_allows() {
-        let scales = vec![Count::of(60), Count::of(90)];
+        let scales = vec![Pixels::of(60), Pixels::of(90)];
         let whole = Framing::Whole { scales, longest: Some(100) };
         assert_eq!(framed(&whole, map(50, 40), None).1.size, (75, 60));
         assert_eq!(framed(&whole, map(100, 30), None).1.size, (100, 30), "the long side decides");
@@ -329,7 +329,7 @@ mod tests {
 
     #[test]
     fn boxes_follow_their_picture() {
-        let stored = Framing::Whole { scales: vec![Count::of(40)], longest: None };
+        let stored = Framing::Whole { scales: vec![Pixels::of(40)], longest: None };
         for index in 0..20 {
             let (pixels, frame) = framed(&stored, map(30, 20), Some(index));
             // The block x 6..=11 of the stored picture.

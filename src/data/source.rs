@@ -1,7 +1,7 @@
 //! What a data set is, and how a spec names one.
 use super::voc::VocSource;
 pub use super::{error::DataError, open::open};
-use crate::bounded::{Count, Fraction};
+use crate::bounded::{BatchSize, Count, Fraction, Pixels, SceneCount, SceneSize};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
@@ -71,10 +71,10 @@ pub enum SourceSpec {
     Voc(VocSource),
     /// The embedded procedural scenes.
     Scenes {
-        train: Count,
-        val: Count,
+        train: SceneCount,
+        val: SceneCount,
         #[serde(default = "scene_size")]
-        size: Count,
+        size: SceneSize,
         #[serde(default)]
         seed: u64,
     },
@@ -102,7 +102,7 @@ fn image_column() -> String {
 fn label_column() -> Option<String> {
     Some("label".into())
 }
-fn scene_size() -> Count {
+fn scene_size() -> SceneSize {
     Count::of(32)
 }
 
@@ -113,9 +113,9 @@ pub struct DataSpec {
     pub source: SourceSpec,
     /// Short side after resizing; absent: as stored.
     #[serde(default)]
-    pub resize: Option<Count>,
+    pub resize: Option<Pixels>,
     /// Side of the square crop: random in training, centre in validation.
-    pub crop: Count,
+    pub crop: Pixels,
     #[serde(default = "yes")]
     pub flip: bool,
     /// First N images of a split (after the source's own order), for short runs.
@@ -126,7 +126,7 @@ pub struct DataSpec {
     pub max_bad: Fraction,
     /// Decoding threads; absent: one per core.
     #[serde(default)]
-    pub threads: Option<Count>,
+    pub threads: Option<BatchSize>,
     /// Keep decoded images in memory, up to 1 GiB a split; the batches are the same either way.
     #[serde(default = "yes")]
     pub cache: bool,
@@ -134,7 +134,7 @@ pub struct DataSpec {
 
 impl DataSpec {
     /// A source with every other field at its default.
-    pub fn new(source: SourceSpec, crop: Count) -> Self {
+    pub fn new(source: SourceSpec, crop: Pixels) -> Self {
         Self {
             source,
             resize: None,

@@ -37,7 +37,7 @@ pub struct ColorEvaluationSpec {
     /// The distribution of colours whose inverse weighs the pixels of the second rebalanced measure.
     pub prior: PriorSpec,
     /// Resamples of the images behind the intervals.
-    pub bootstrap: Count,
+    pub bootstrap: Count<1_000_000>,
     /// Images that are kept as pictures, evenly spaced over the validation set.
     pub pictures: Count,
     /// Who is asked what the pictures show, in their true colours, grey and recoloured; needs labels.

@@ -7,7 +7,7 @@
 use super::downsample::{Protocol, downsample};
 use crate::{
     backbones::network::Network,
-    bounded::Count,
+    bounded::{Count, Pixels},
     data::{
         annotated::{Annotated, Presence},
         loader::Loader,
@@ -31,7 +31,7 @@ pub struct FeatureSpec {
     /// Numbers that a layer's map is brought down to, at most.
     pub dimensions: Count,
     /// Short side of a picture before it is squashed to a square; absent: pictures are cropped as the data says.
-    pub squash: Option<Count>,
+    pub squash: Option<Pixels>,
 }
 
 impl Default for FeatureSpec {

@@ -10,7 +10,11 @@ use super::{
     features::{Examples, progress},
     svm::{Compared, NOTHING_TO_TEST, SvmSpec, choose, descent::separate, mean, tested},
 };
-use crate::{bounded::Count, data::annotated::Presence, rng::Rng};
+use crate::{
+    bounded::{BatchSize, Count},
+    data::annotated::Presence,
+    rng::Rng,
+};
 use anyhow::{Context, Result, ensure};
 use rand::seq::SliceRandom;
 use rayon::prelude::*;
@@ -23,7 +27,7 @@ pub struct LowShotSpec {
     /// Pictures of a class, k.
     pub shots: Vec<Count>,
     /// Independent draws for each k.
-    pub samples: Count,
+    pub samples: BatchSize,
     /// Other pictures for each picture of a class; absent: one less than there are classes.
     pub negatives: Option<Count>,
     pub choose: Choose,

@@ -1,11 +1,12 @@
 //! Names in a spec: what may be one, the nearest known one, and sections whose keys are names in an order that counts.
 
+use crate::text::excerpt;
 use serde::{
     Deserialize, Deserializer, Serialize, Serializer,
     de::{Error as _, MapAccess, Visitor},
     ser::SerializeMap,
 };
-use std::{fmt, marker::PhantomData, ops::Deref};
+use std::{collections::HashSet, fmt, marker::PhantomData, ops::Deref};
 
 /// The known name that `name` most likely stands for; None when nothing is near.
 pub fn nearest<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
@@ -29,8 +30,11 @@ pub(super) fn list(names: &[&str]) -> String {
     names.iter().map(|n| format!("`{n}`")).collect::<Vec<_>>().join(", ")
 }
 
+/// The longest name: with a seed and a hash beside it, it must fit into a directory's name of 255 bytes.
+const LONGEST: usize = 100;
+
 /// A name that is also a directory's: letters, digits, `_`, `.`, `-`, starting with a letter or a digit.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Name(String);
 
@@ -38,11 +42,15 @@ impl TryFrom<String> for Name {
     type Error = String;
     fn try_from(text: String) -> Result<Self, String> {
         let starts = text.starts_with(|c: char| c.is_ascii_alphanumeric());
+        if text.len() > LONGEST {
+            return Err(format!("`{}` is longer than {LONGEST} characters", excerpt(&text)));
+        }
         if starts && text.chars().all(|c| c.is_ascii_alphanumeric() || "_.-".contains(c)) {
             return Ok(Self(text));
         }
         Err(format!(
-            "`{text}` cannot be a name: use letters, digits, `_`, `.` and `-`, starting with a letter or digit"
+            "`{}` cannot be a name: use letters, digits, `_`, `.` and `-`, starting with a letter or digit",
+            excerpt(&text)
         ))
     }
 }
@@ -133,9 +141,9 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for Entries<T> {
         f.write_str("a map")
     }
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Named<T>, A::Error> {
-        let mut entries: Vec<(Name, T)> = vec![];
+        let (mut entries, mut taken) = (vec![], HashSet::new());
         while let Some((name, value)) = map.next_entry::<Name, T>()? {
-            if entries.iter().any(|(n, _)| *n == name) {
+            if !taken.insert(name.clone()) {
                 return Err(A::Error::custom(format!("`{name}` is given twice")));
             }
             entries.push((name, value));

@@ -16,7 +16,10 @@ use crate::{
         catalog,
         source::{DataError, DataSpec, SourceSpec},
     },
-    hub::{self, AddressError},
+    hub::{
+        self, AddressError,
+        address::{check_path, check_repository, check_revision},
+    },
     pretext::PretextSpec,
     transfer::Frozen,
 };
@@ -32,10 +35,12 @@ impl Experiment {
             return Err(Wrong::key(["expected", wrong], Fault::unknown("stage", wrong, &names)));
         }
         check_source(&["data", "source"], self.data.as_ref())?;
+        check_size(&["backbone"], self.backbone.as_ref())?;
         check_annotated(&["annotated", "source"], self.annotated.as_ref())?;
         for (index, (name, stage)) in self.stages.iter().enumerate() {
             let here = ["stages", name, stage.kind()];
             check_source(&["stages", name, stage.kind(), "data", "source"], stage.data())?;
+            check_size(&["stages", name, stage.kind(), "backbone"], stage.backbone())?;
             if stage.needs_annotations() {
                 let path = ["stages", name, stage.kind(), "annotated", "source"];
                 check_annotated(&path, stage.annotated())?;
@@ -238,9 +243,20 @@ fn check_annotated(path: &[&str], spec: Option<&AnnotatedSpec>) -> Result<(), Wr
     Err(Wrong::value(path.iter().copied().chain(["catalog"]), fault))
 }
 
+fn check_size(path: &[&str], backbone: Option<&BackboneSpec>) -> Result<(), Wrong> {
+    let wrong = |reason: String| Wrong::key(path.iter().copied(), Fault::new(reason));
+    backbone.map_or(Ok(()), |backbone| backbone.check_size().map_err(wrong))
+}
+
 /// Whether the catalogue has what the data set names.
 fn check_source(path: &[&str], data: Option<&DataSpec>) -> Result<(), Wrong> {
-    let Some(DataSpec { source: SourceSpec::Catalog(name), .. }) = data else { return Ok(()) };
+    let name = match data.map(|data| &data.source) {
+        Some(SourceSpec::Catalog(name)) => name,
+        Some(SourceSpec::Hub { repo, revision, train, val, .. }) => {
+            return check_hub(path, (repo.as_str(), revision.as_deref()), [("train", train), ("val", val)]);
+        }
+        _ => return Ok(()),
+    };
     let fault = match catalog::entry(name) {
         Ok(_) => return Ok(()),
         Err(DataError::NotInCatalog { known, .. }) => {
@@ -249,6 +265,28 @@ fn check_source(path: &[&str], data: Option<&DataSpec>) -> Result<(), Wrong> {
         Err(other) => Fault::new(other.to_string()),
     };
     Err(Wrong::value(path.iter().copied().chain(["catalog"]), fault))
+}
+
+/// Whether what is fetched stays in its repository, and in the cache's folder.
+fn check_hub(
+    path: &[&str],
+    (repo, revision): (&str, Option<&str>),
+    files: [(&str, &Vec<String>); 2],
+) -> Result<(), Wrong> {
+    let wrong = |keys: &[&str], reason: String| {
+        let keys = path.iter().copied().chain(["hub"]).chain(keys.iter().copied());
+        Err(Wrong::value(keys, Fault::new(reason)))
+    };
+    check_repository(repo).or_else(|reason| wrong(&["repo"], reason))?;
+    if let Some(revision) = revision {
+        check_revision(revision).map(drop).or_else(|reason| wrong(&["revision"], reason))?;
+    }
+    for (split, names) in files {
+        for (i, name) in names.iter().enumerate() {
+            check_path(name).or_else(|reason| wrong(&[split, &i.to_string()], reason))?;
+        }
+    }
+    Ok(())
 }
 
 fn missing(what: &str, stage: &str) -> Fault {

@@ -4,7 +4,7 @@
 use super::{experiment::InitSpec, names::Named};
 use crate::{
     backbones::BackboneSpec,
-    bounded::Count,
+    bounded::Pixels,
     data::{annotated_source::AnnotatedSpec, source::DataSpec},
     probe::features::FeatureSpec,
     train::spec::TrainSpec,
@@ -67,7 +67,7 @@ pub struct ReadoutStage<C> {
     pub features: FeatureSpec,
     /// Side of the square that pictures are squashed to; absent: what the backbone is made for.
     #[serde(default)]
-    pub side: Option<Count>,
+    pub side: Option<Pixels>,
     #[serde(default)]
     pub classifier: C,
 }

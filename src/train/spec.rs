@@ -1,6 +1,6 @@
 //! How long and how a task is trained.
 use crate::{
-    bounded::{Count, Positive},
+    bounded::{BatchSize, Count, Positive},
     nn::{optim::OptimizerSpec, schedule::ScheduleSpec},
 };
 use serde::{Deserialize, Serialize};
@@ -10,10 +10,10 @@ pub struct TrainSpec {
     /// Updates.
     pub steps: Count,
     /// Images in a micro-batch (batch norm sees this many).
-    pub batch: Count,
+    pub batch: BatchSize,
     /// Micro-batches a gradient is averaged over.
     #[serde(default = "once")]
-    pub iter_size: Count,
+    pub iter_size: BatchSize,
     pub optimizer: OptimizerSpec,
     #[serde(default)]
     pub schedule: ScheduleSpec,
@@ -31,7 +31,7 @@ pub struct TrainSpec {
     #[serde(default = "once")]
     pub keep: Count,
 }
-fn once() -> Count {
+fn once<const MOST: usize>() -> Count<MOST> {
     Count::of(1)
 }
 fn twenty() -> Count {

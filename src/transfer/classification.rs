@@ -4,7 +4,7 @@
 
 use crate::{
     backbones::network::Network,
-    bounded::Count,
+    bounded::{BatchSize, Count, Pixels},
     data::{
         Batch,
         annotated::{Annotated, Presence},
@@ -29,9 +29,9 @@ pub struct ClassificationSpec {
     /// The first layer that learns, one fit for each: the layers before it are constants. The last layer is always new.
     pub train_from: Vec<String>,
     /// Side of the crops, in pixels.
-    pub crop: Count,
+    pub crop: Pixels,
     /// Random crops whose answers are summed in the test.
-    pub draws: Count,
+    pub draws: BatchSize,
 }
 
 impl Default for ClassificationSpec {

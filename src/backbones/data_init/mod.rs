@@ -15,7 +15,12 @@ mod patches;
 mod spectrum;
 
 use super::{network::Network, rows::Row, table::Layer};
-use crate::{bounded::Count, extremes::largest, nn::params::Params, rng::Rng};
+use crate::{
+    bounded::{BatchSize, Count},
+    extremes::largest,
+    nn::params::Params,
+    rng::Rng,
+};
 use candle_core::{DType, Result, Tensor, bail};
 use moments::Moments;
 use serde::{Deserialize, Serialize};
@@ -56,7 +61,7 @@ impl fmt::Display for Filters {
 pub struct DataInitSpec {
     pub filters: Filters,
     /// batches of pictures that are looked at
-    pub batches: Count,
+    pub batches: BatchSize,
     /// mean of every channel's response
     pub bias: f64,
     /// the last layer that is treated; absent: conv5, and in networks without one the last hidden layer that is not
@@ -207,17 +212,17 @@ fn moments(row: Row<'_>, maps: &[Tensor]) -> Result<Moments> {
 /// W ← W / σ, b ← β − μ / σ, where μ and σ are those of the responses.
 fn scale(row: Row<'_>, moments: &Moments, bias: f64) -> Result<()> {
     let (means, deviations) = (moments.means(), moments.deviations());
-    let dead = deviations.iter().filter(|&&d| d.is_nan() || d <= f64::MIN_POSITIVE).count();
-    if dead > 0 {
-        bail!(
-            "data-dependent initialisation: {dead} of the {} channels of {} answer every picture alike: what they \
-             see is constant; give real pictures, or more of them",
     if !largest(means.iter().copied()).is_finite() {
         bail!(
             "data-dependent initialisation: what {} answers is not finite; are the pictures?",
             row.layer.name
         )
     }
+    let dead = deviations.iter().filter(|&&d| d.is_nan() || d <= f64::MIN_POSITIVE).count();
+    if dead > 0 {
+        bail!(
+            "data-dependent initialisation: {dead} of the {} channels of {} answer every picture alike: what they \
+             see is constant; give real pictures, or more of them",
             deviations.len(),
             row.layer.name
         )

@@ -11,7 +11,7 @@ use crate::{
         vgg::VggSpec,
         vgg16::Vgg16Spec,
     },
-    bounded::{Count, Positive},
+    bounded::{Channels, Count, Positive},
     nn::weights::Named,
 };
 use anyhow::Result;
@@ -118,7 +118,7 @@ fn one_tower(tensors: &Named) -> Option<AlexNetSpec> {
 }
 
 /// Channels of fc6 where they are not the usual ones.
-fn fully(tensors: &Named, width: Positive) -> Option<Count> {
+fn fully(tensors: &Named, width: Positive) -> Option<Channels> {
     let usual = crate::backbones::table::channels(4096, width);
     let fc = outputs(tensors, "fc6").filter(|fc| *fc != usual)?;
     Count::try_from(fc as f64).ok()

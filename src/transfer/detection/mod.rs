@@ -10,7 +10,7 @@ mod targets; // what the offsets should be
 use super::{Frozen, drawing};
 use crate::{
     backbones::network::Network,
-    bounded::{Count, Fraction, NonNegative},
+    bounded::{BatchSize, Count, Fraction, NonNegative, Pixels},
     boxes::Rect,
     data::{Batch, annotated::Annotated, framing::Framing, loader::Loader, proposals::spec::ProposalSpec},
     metrics::{
@@ -53,17 +53,17 @@ pub struct DetectionSpec {
     pub frozen: Option<Frozen>,
     /// Short sides that a training picture is scaled to, one drawn for each.
     #[serde(default = "train_scales")]
-    pub scales: Vec<Count>,
+    pub scales: Vec<Pixels>,
     /// Long side that no scaling exceeds in training.
     #[serde(default = "train_longest")]
-    pub longest: Count,
+    pub longest: Pixels,
     #[serde(default = "test_scale")]
-    pub test_scale: Count,
+    pub test_scale: Pixels,
     #[serde(default = "test_longest")]
-    pub test_longest: Count,
+    pub test_longest: Pixels,
     /// Boxes of each picture that a step learns from.
     #[serde(default = "rois")]
-    pub rois: Count,
+    pub rois: BatchSize,
     /// Share of them that show objects, at most.
     #[serde(default = "quarter")]
     pub foreground: Fraction,
@@ -89,19 +89,19 @@ pub struct DetectionSpec {
     pub rule: Rule,
 }
 
-fn train_scales() -> Vec<Count> {
+fn train_scales() -> Vec<Pixels> {
     [480, 576, 688, 864, 1200].map(Count::of).to_vec()
 }
-fn train_longest() -> Count {
+fn train_longest() -> Pixels {
     Count::of(2000)
 }
-fn test_scale() -> Count {
+fn test_scale() -> Pixels {
     Count::of(600)
 }
-fn test_longest() -> Count {
+fn test_longest() -> Pixels {
     Count::of(1000)
 }
-fn rois() -> Count {
+fn rois() -> BatchSize {
     Count::of(64)
 }
 fn quarter() -> Fraction {

@@ -12,7 +12,7 @@ mod segmentation;
 mod texture;
 
 use crate::{
-    bounded::Count,
+    bounded::{Count, Pixels},
     boxes::Rect,
     data::{
         source::RgbImage,
@@ -56,7 +56,7 @@ pub struct SelectiveSearch {
     pub mode: Mode,
     /// Pictures are brought to this width first.
     #[serde(default = "width")]
-    pub width: Count,
+    pub width: Pixels,
     /// Boxes with a shorter side are left out, in pixels of the picture as stored and as brought to its width.
     #[serde(default = "smallest")]
     pub smallest: Count,
@@ -68,7 +68,7 @@ pub struct SelectiveSearch {
     pub seed: u64,
 }
 
-fn width() -> Count {
+fn width() -> Pixels {
     Count::of(500)
 }
 fn smallest() -> Count {
