@@ -4,6 +4,7 @@
 //! Knows neither classes nor scores' meaning, and draws nothing.
 
 use serde::{Deserialize, Serialize};
+use std::fmt;
 
 /// A rectangle of pixels, in 0-based pixel coordinates, both corners included: one pixel has `x1 == x2`.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -12,6 +13,13 @@ pub struct Rect {
     pub y1: f32,
     pub x2: f32,
     pub y2: f32,
+}
+
+impl fmt::Display for Rect {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { x1, y1, x2, y2 } = self;
+        write!(f, "the box from ({x1}, {y1}) to ({x2}, {y2})")
+    }
 }
 
 /// Keeps a box of no width from dividing by zero, as the release does.

@@ -20,6 +20,7 @@ use candle_core::{Result, Tensor, bail};
 use cpu::ConvShape;
 use graph::WeightGradient;
 pub(super) use graph::{Convolution, Direction};
+use std::fmt;
 
 /// Geometry of a convolution: one number serves both axes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +29,13 @@ pub struct ConvGeometry {
     pub pad: usize,
     pub dilation: usize,
     pub groups: usize,
+}
+
+impl fmt::Display for ConvGeometry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { stride, pad, dilation, groups } = self;
+        write!(f, "stride {stride}, pad {pad}, dilation {dilation}, {groups} groups")
+    }
 }
 
 impl Default for ConvGeometry {
@@ -110,19 +118,19 @@ pub(super) fn conv_shape(
     let ConvGeometry { stride, pad, dilation, groups } = g;
     let (count, kh, kw, per_group) = filters;
     if stride == 0 || dilation == 0 || groups == 0 {
-        bail!("{op}: stride, dilation and groups must be at least 1, got {g:?}")
+        bail!("{op}: stride, dilation and groups must be at least 1, got {g}")
     }
     if count != outputs || outputs % groups != 0 || per_group * groups != inputs {
         bail!("{op}: w {filters:?} does not fit {inputs} and {outputs} channels in {groups} groups")
     }
     if sizes.iter().zip([kh, kw]).any(|(&(input, output), k)| g.out(input, k) != output) {
-        bail!("{op}: no convolution of {g:?} and kernel ({kh}, {kw}) has the (input, output) sizes {sizes:?}")
+        bail!("{op}: no convolution of {g} and kernel ({kh}, {kw}) has the (input, output) sizes {sizes:?}")
     }
     let axis = |(input, output), kernel| Axis { input, output, kernel, stride, pad, dilation };
     let (rows, cols) = (axis(sizes[0], kh), axis(sizes[1], kw));
     let shape = ConvShape { batch, rows, cols, inputs, outputs, groups };
     if [shape.input_len(), shape.output_len(), shape.weight_len()].contains(&0) {
-        bail!("{op}: nothing to compute for batch {batch}, sizes {sizes:?}, w {filters:?}, {g:?}")
+        bail!("{op}: nothing to compute for batch {batch}, sizes {sizes:?}, w {filters:?}, {g}")
     }
     Ok(shape)
 }

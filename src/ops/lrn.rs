@@ -49,7 +49,7 @@ impl Lrn {
 pub fn lrn(x: &Tensor, options: Lrn) -> Result<Tensor> {
     nhwc("lrn", x)?;
     if options.size.is_multiple_of(2) {
-        bail!("lrn: the window must be an odd number of channels, got {options:?}");
+        bail!("lrn: the window must be an odd number of channels, got {}", options.size);
     }
     x.contiguous()?.apply_op1(Normalise(options))
 }

@@ -10,6 +10,7 @@ use super::cpu::{Float, by_dtype, fill_blocks, nhwc, view};
 #[cfg(feature = "cuda")]
 use candle_core::CudaStorage;
 use candle_core::{CpuStorage, CustomOp1, CustomOp3, Layout, Result, Shape, Tensor, WithDType, bail};
+use std::fmt;
 
 /// Window, stride, zero (or −∞) padding on each side, and whether the output size rounds up (Caffe) or down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,6 +19,12 @@ pub struct PoolGeometry {
     pub stride: usize,
     pub pad: usize,
     pub ceil: bool,
+}
+
+impl fmt::Display for PoolGeometry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "kernel {}, stride {}, pad {}", self.kernel, self.stride, self.pad)
+    }
 }
 
 impl PoolGeometry {
@@ -34,10 +41,10 @@ impl PoolGeometry {
     fn check(&self, op: &str, x: &Tensor) -> Result<()> {
         let (_, h, w, _) = nhwc(op, x)?;
         if self.kernel == 0 || self.stride == 0 || self.pad >= self.kernel {
-            bail!("{op}: kernel and stride must be at least 1 and pad below the kernel, got {self:?}");
+            bail!("{op}: kernel and stride must be at least 1 and pad below the kernel, got {self}");
         }
         if self.out(h) == 0 || self.out(w) == 0 {
-            bail!("{op}: x {:?} is smaller than the window of {self:?}", x.dims());
+            bail!("{op}: x {:?} is smaller than the window of {self}", x.dims());
         }
         Ok(())
     }

@@ -64,7 +64,7 @@ fn check(roi: &Roi, batch: usize) -> Result<()> {
         bail!("{NAME}: a box on picture {image} of a batch of {batch}");
     }
     if ![bounds.x1, bounds.y1, bounds.x2, bounds.y2].iter().all(|c| c.is_finite()) {
-        bail!("{NAME}: a box with coordinates that are not finite: {bounds:?}");
+        bail!("{NAME}: coordinates that are not finite: {bounds}");
     }
     Ok(())
 }

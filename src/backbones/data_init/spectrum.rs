@@ -77,11 +77,8 @@ impl Spectrum {
 
 /// The `count` largest eigenvalues of a symmetric matrix (n, n), descending, and their vectors `(count, n)`.
 fn leading(matrix: &[f64], n: usize, count: usize) -> Result<(Vec<f64>, Tensor)> {
-    let eigen = match MatRef::from_row_major_slice(matrix, n, n).self_adjoint_eigen(Side::Lower) {
-        Ok(eigen) => eigen,
-        Err(error) => {
-            bail!("the covariance of the patches has no eigenvectors ({error:?}): are all numbers finite?")
-        }
+    let Ok(eigen) = MatRef::from_row_major_slice(matrix, n, n).self_adjoint_eigen(Side::Lower) else {
+        bail!("the covariance of the patches has no eigenvectors: are all numbers finite?")
     };
     let (all, vectors) = (eigen.S().column_vector(), eigen.U());
     let values = (1..=count).map(|i| all[n - i]).collect();

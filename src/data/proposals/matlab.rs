@@ -2,7 +2,7 @@
 //! for each picture, in the order of the image set. The columns are y1 x1 y2 x2, counted from 1: read as x1 y1 x2 y2 they
 //! are boxes, too, but the wrong ones, so that boxes outside of their picture are refused when a set is at hand.
 
-use super::{Proposals, corners};
+use super::Proposals;
 use crate::{
     boxes::Rect,
     data::{
@@ -107,10 +107,9 @@ fn rects(matrix: &Value, columns: Columns) -> Result<Vec<Rect>, String> {
     let rect = |i: usize| Rect::new(corner(x1[i]), corner(y1[i]), corner(x2[i]), corner(y2[i]));
     let rects: Vec<Rect> = (0..rows).map(rect).collect();
     match rects.iter().find(|b| b.x1 < 0.0 || b.y1 < 0.0) {
-        Some(wrong) => Err(format!(
-            "the box {} begins before the picture; are the columns others (`columns:`)?",
-            corners(wrong)
-        )),
+        Some(wrong) => {
+            Err(format!("{wrong} begins before the picture; are the columns others (`columns:`)?"))
+        }
         None => Ok(rects),
     }
 }

@@ -34,8 +34,7 @@ impl Proposals {
                 return Err(format!("picture `{}` is there twice", excerpt(id)));
             }
             if let Some(wrong) = boxes.iter().find(|b| !(b.x1 <= b.x2 && b.y1 <= b.y2 && is_finite(b))) {
-                let id = excerpt(id);
-                return Err(format!("picture `{id}` has a box that is none: {}", corners(wrong)));
+                return Err(format!("picture `{}` has a box that is none: {wrong}", excerpt(id)));
             }
         }
         let (ids, boxes) = pictures.into_iter().unzip();
@@ -70,11 +69,6 @@ impl Proposals {
     pub fn without_boxes(&self) -> Vec<&str> {
         self.iter().filter(|(_, boxes)| boxes.is_empty()).map(|(id, _)| id).collect()
     }
-}
-
-/// A box for a message: x1 y1 x2 y2 from 0.
-fn corners(b: &Rect) -> String {
-    format!("{} {} {} {} (x1 y1 x2 y2, from 0)", b.x1, b.y1, b.x2, b.y2)
 }
 
 fn is_finite(b: &Rect) -> bool {

@@ -1,7 +1,7 @@
 //! How a spec names proposals, and how they are obtained: searched once and kept, or read from files.
 
 use super::{
-    Proposals, corners,
+    Proposals,
     matlab::{self, Columns},
     search::{Found, search},
     selective_search::{self, SelectiveSearch},
@@ -142,9 +142,8 @@ fn inside(proposals: Proposals, set: &dyn Annotated, path: &Path) -> Result<Prop
         let out = boxes.iter().find(|b| b.x1 < -OVER || b.y1 < -OVER || b.x2 > right || b.y2 > bottom);
         if let Some(out) = out {
             return Err(table(format!(
-                "the box {} is outside of picture `{id}` of {width} × {height} pixels; the columns may be others, or the \
-                 pictures of another size",
-                corners(out)
+                "{out} is outside of picture `{id}` of {width} × {height} pixels; the columns may be others, or the \
+                 pictures of another size"
             )));
         }
     }
