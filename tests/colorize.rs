@@ -1,6 +1,8 @@
 //! `colorize`, as a library and as a command: sizes, lightness, what a known network must paint, files that are refused,
 //! files that are broken, and memory.
 
+mod skipping;
+
 use candle_core::{Device, Tensor};
 use hueristic::{
     backbones::BackboneSpec,
@@ -398,12 +400,7 @@ fn a_large_photograph_takes_less_than_two_gigabytes() {
 
 #[test]
 fn old_photographs_are_coloured() {
-    let beside = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data");
-    let data = std::env::var_os("HUERISTIC_DATA").map_or_else(beside, PathBuf::from).join("legacy_bw");
-    if !data.is_dir() {
-        println!("skipped: {} is not there", data.display());
-        return;
-    }
+    let Some(data) = skipping::data("legacy_bw") else { return };
     let dir = tempfile::tempdir().unwrap();
     let weights = weight_file(dir.path(), VGG, "{}", None);
     let data = data.display().to_string();

@@ -1,6 +1,8 @@
 //! Where images come from: folders, lists, parquet tables, the CIFAR binary format, the catalogue. Small copies of
 //! each layout are written first; the real data sets are read where a copy lies.
 
+mod skipping;
+
 use hueristic::{
     bounded::Count,
     data::{
@@ -60,15 +62,9 @@ fn values(set: &dyn Dataset) -> Vec<(u8, Option<u32>)> {
     (0..set.len()).map(|i| (set.image(i).unwrap().pixels[0], set.label(i))).collect()
 }
 
-/// The folder of real data sets, or None with a line that says so.
+/// The folder of real data sets, where it has this one.
 fn real(path: &str) -> Option<Locations> {
-    let default = concat!(env!("CARGO_MANIFEST_DIR"), "/../shared/data");
-    let data = PathBuf::from(std::env::var("HUERISTIC_DATA").unwrap_or(default.into()));
-    if data.join(path).exists() {
-        return Some(Locations { data: Some(data) });
-    }
-    println!("skipped: no {path} below HUERISTIC_DATA");
-    None
+    skipping::data(path).map(|_| Locations { data: Some(skipping::data_folder()) })
 }
 
 #[test]

@@ -3,6 +3,8 @@
 
 mod on_devices;
 
+mod skipping;
+
 use candle_core::{DType, Tensor};
 use hueristic::color::bins::Bins;
 use hueristic::color::decode::{Decode, decode};
@@ -11,7 +13,7 @@ use hueristic::color::lab::{rgb_to_lab, srgb8_to_lab};
 use hueristic::color::prior::{Prior, PriorCounter, rebalance};
 use on_devices::{device, on_every_device};
 use serde_json::Value;
-use std::path::{Path, PathBuf};
+use skipping::data;
 use std::sync::Arc;
 
 fn oracle() -> Value {
@@ -20,17 +22,6 @@ fn oracle() -> Value {
 
 fn numbers<T: serde::de::DeserializeOwned>(value: &Value) -> T {
     serde_json::from_value(value.clone()).unwrap()
-}
-
-/// Where the real data lies; None, with a line that says so, when it does not.
-fn data(name: &str) -> Option<PathBuf> {
-    let beside = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data");
-    let path = std::env::var_os("HUERISTIC_DATA").map_or_else(beside, PathBuf::from).join(name);
-    if !path.exists() {
-        println!("skipped: {} is not there", path.display());
-        return None;
-    }
-    Some(path)
 }
 
 #[test]

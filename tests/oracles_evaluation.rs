@@ -1,6 +1,8 @@
 //! The measures of transfer tasks against known answers: scikit-learn (`scripts/oracles/metrics.py` makes the stored file),
 //! the Python evaluation that came with Faster R-CNN, an independent one, and real masks and annotations.
 
+mod skipping;
+
 use hueristic::{
     boxes::Rect,
     data::voc::{
@@ -17,22 +19,8 @@ use hueristic::{
 };
 use serde::Deserialize;
 use serde_json::Value;
-use std::{
-    collections::HashMap,
-    fs,
-    path::{Path, PathBuf},
-};
-
-/// Where the real data lies; None, with a line that says so, when it does not.
-fn data(name: &str) -> Option<PathBuf> {
-    let beside = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data");
-    let path = std::env::var_os("HUERISTIC_DATA").map_or_else(beside, PathBuf::from).join(name);
-    if !path.exists() {
-        println!("skipped: {} is not there", path.display());
-        return None;
-    }
-    Some(path)
-}
+use skipping::data;
+use std::{collections::HashMap, fs, path::Path};
 
 #[derive(Deserialize)]
 struct Oracles {

@@ -1,5 +1,7 @@
 //! MATLAB files against SciPy, proposal files, and Selective Search against OpenCV's and the objects of real photographs.
 
+mod skipping;
+
 use hueristic::{
     boxes::Rect,
     data::{
@@ -17,6 +19,7 @@ use hueristic::{
     },
 };
 use serde_json::{Value as Json, json};
+use skipping::data;
 use std::{
     path::{Path, PathBuf},
     process::{Command, Output},
@@ -25,17 +28,6 @@ use std::{
 
 fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/mat").join(name)
-}
-
-/// Where the real data lies; None, with a line that says so, when it does not.
-fn data(name: &str) -> Option<PathBuf> {
-    let beside = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data");
-    let path = std::env::var_os("HUERISTIC_DATA").map_or_else(beside, PathBuf::from).join(name);
-    if !path.exists() {
-        println!("skipped: {} is not there", path.display());
-        return None;
-    }
-    Some(path)
 }
 
 /// The form in which `scripts/oracles/mat.py` writes what SciPy reads.

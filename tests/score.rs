@@ -1,6 +1,8 @@
 //! Colour scores: the measures against NumPy and scikit-image (`scripts/oracles/color_metrics.py`) and the published
 //! figures, the table, and `hueristic score` as a user meets it.
 
+mod skipping;
+
 use hueristic::{
     color::bins::Bins,
     metrics::{
@@ -11,6 +13,7 @@ use hueristic::{
     score,
 };
 use serde_json::Value;
+use skipping::data;
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -48,17 +51,6 @@ fn measures_equal_numpy_and_scikit_image() {
         let tolerance = if name.contains("prior") { 1e-6 } else { 1e-11 };
         assert!((ours / theirs - 1.0).abs() < tolerance, "{name}: {ours}, NumPy {theirs}");
     }
-}
-
-/// Where the real data lies; None, with a line that says so, when it does not.
-fn data(name: &str) -> Option<PathBuf> {
-    let beside = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data");
-    let path = std::env::var_os("HUERISTIC_DATA").map_or_else(beside, PathBuf::from).join(name);
-    if !path.exists() {
-        println!("skipped: {} is not there", path.display());
-        return None;
-    }
-    Some(path)
 }
 
 /// The JPEGs of a folder as PNGs, decoded as libjpeg does.

@@ -1,6 +1,7 @@
 //! Event files as TensorBoard itself reads them (`scripts/oracles/read_events.py`, with the Python of
 //! `HUERISTIC_PYTHON` or `python3`); skipped where it is not installed.
 
+mod skipping;
 mod train_toy;
 
 use hueristic::train::{events::Events, picture, task::Panel};
@@ -13,11 +14,11 @@ fn read_back(folder: &Path) -> Option<Value> {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/oracles/read_events.py");
     let output = match Command::new(&python).arg(script).arg(folder).output() {
         Err(error) => {
-            println!("skipped: cannot run {python}: {error}");
+            skipping::skipped("no Python", format_args!("cannot run {python}: {error}"));
             return None;
         }
         Ok(output) if output.status.code() == Some(3) => {
-            println!("skipped: {python} has no tensorboard package (HUERISTIC_PYTHON names another)");
+            skipping::skipped("no tensorboard package (HUERISTIC_PYTHON)", &python);
             return None;
         }
         Ok(output) => output,

@@ -1,6 +1,8 @@
 //! PASCAL VOC's devkit and the composite scenes: annotated sets. A devkit of a few pictures is written first, then broken
 //! in every way; the real pictures are read where a copy lies.
 
+mod skipping;
+
 use hueristic::{
     bounded::{Count, Fraction},
     boxes::Rect,
@@ -150,15 +152,9 @@ fn present(set: &dyn Annotated, index: usize, of: Presence) -> Vec<usize> {
     (0..set.classes().len()).filter(|class| set.presence(index)[*class] == of).collect()
 }
 
-/// The folder of real data sets, or None with a line that says so.
+/// The folder of real data sets, where it has this one.
 fn real(path: &str) -> Option<Locations> {
-    let default = concat!(env!("CARGO_MANIFEST_DIR"), "/../shared/data");
-    let data = PathBuf::from(std::env::var("HUERISTIC_DATA").unwrap_or(default.into()));
-    if data.join(path).exists() {
-        return Some(Locations { data: Some(data) });
-    }
-    println!("skipped: no {path} below HUERISTIC_DATA");
-    None
+    skipping::data(path).map(|_| Locations { data: Some(skipping::data_folder()) })
 }
 
 #[test]

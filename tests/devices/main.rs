@@ -5,6 +5,8 @@ mod convolution;
 mod layers;
 mod loading;
 mod losses;
+#[path = "../skipping/mod.rs"]
+mod skipping;
 mod training;
 
 use candle_core::Device;
@@ -14,7 +16,7 @@ use hueristic::device::present;
 fn gpu() -> Option<Device> {
     let gpu = present().into_iter().nth(1);
     if gpu.is_none() {
-        println!("skipped: no GPU can be opened here");
+        skipping::skipped("no GPU", "none can be opened here");
     }
     gpu
 }

@@ -146,7 +146,9 @@ fn nothing_waits_inside_a_step() {
     let batch = loader(4, &gpu).next_batch().unwrap().unwrap();
     // algorithms are chosen and tables uploaded in the first step
     step(&mut task, &mut optimizer, &batch, 0).unwrap();
-    let Some(before) = host_syncs() else { return println!("skipped: only the stand-in counts") };
+    let Some(before) = host_syncs() else {
+        return super::skipping::skipped("no stand-in for the GPU", "only it counts");
+    };
     let kept: Vec<Tensor> = (1..5).map(|i| step(&mut task, &mut optimizer, &batch, i).unwrap()).collect();
     assert_eq!(host_syncs(), Some(before), "a step waited for the device");
     assert!(kept.iter().all(|loss| loss.to_scalar::<f32>().unwrap().is_finite()));
@@ -159,7 +161,9 @@ fn nothing_waits_inside_a_step() {
 fn memory_is_used_again_step_by_step() {
     let Some(gpu) = gpu() else { return };
     let _turn = turn();
-    let Some(_) = device::memory(&gpu) else { return println!("skipped: the driver does not tell") };
+    let Some(_) = device::memory(&gpu) else {
+        return super::skipping::skipped("no memory figures", "the driver does not tell");
+    };
     let mut task = colorization(&small_alexnet(), &gpu);
     let mut optimizer = Optimizer::new(&parse::<OptimizerSpec>(ADAM), task.params()).unwrap();
     let mut batches = loader(4, &gpu);
@@ -182,7 +186,9 @@ fn memory_is_used_again_step_by_step() {
 #[test]
 fn a_full_gpu_is_named_so() {
     let Some(gpu) = gpu() else { return };
-    let Some(memory) = device::memory(&gpu) else { return println!("skipped: the driver does not tell") };
+    let Some(memory) = device::memory(&gpu) else {
+        return super::skipping::skipped("no memory figures", "the driver does not tell");
+    };
     let side = (memory.total as f64 / 32.0).sqrt() as usize;
     let x = Tensor::ones((1, 2, 2, 16), DType::F32, &gpu).unwrap();
     let ours = resize_bilinear(&x, (side, side), false).map(|_| ()).unwrap_err();

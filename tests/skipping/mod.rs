@@ -1,0 +1,59 @@
+//! What a test does that cannot run here: it says so, and leaves a line for `what_was_skipped`, which counts the tests of
+//! one `cargo test`.
+
+#![allow(dead_code)] // each test program uses a part
+
+use std::{
+    env, fmt,
+    fs::{self, OpenOptions},
+    io::Write as _,
+    path::{Path, PathBuf},
+};
+
+/// Where the lines of all programs of one `cargo test` are.
+pub fn record() -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join("skipped").join(run())
+}
+
+/// The process that started this one, and when it began: cargo's own, the same for all test programs of a run.
+fn run() -> String {
+    #[cfg(unix)]
+    let parent = std::os::unix::process::parent_id();
+    #[cfg(not(unix))]
+    let parent = 0;
+    // The 22nd field, after a name that may hold blanks.
+    let stat = fs::read_to_string(format!("/proc/{parent}/stat")).unwrap_or_default();
+    let began =
+        stat.rsplit(')').next().and_then(|rest| rest.split_whitespace().nth(19)).unwrap_or("0").to_string();
+    format!("{parent}-{began}")
+}
+
+/// Says that the test of this thread is not run: `why` in words that are the same for all such tests, `what` is missing.
+pub fn skipped(why: &str, what: impl fmt::Display) {
+    println!("skipped: {why}: {what}");
+    let thread = std::thread::current();
+    let program = env!("CARGO_CRATE_NAME");
+    let test = thread.name().filter(|name| *name != "main").unwrap_or(program);
+    let path = record();
+    // Nothing is counted where the folder of the build is not: a program that was carried elsewhere.
+    let _ = path.parent().map(fs::create_dir);
+    if let Ok(mut file) = OpenOptions::new().create(true).append(true).open(path) {
+        let _ = file.write_all(format!("{why}\t{test}\n").as_bytes());
+    }
+}
+
+/// The folder of real data sets, whether it is there or not.
+pub fn data_folder() -> PathBuf {
+    let beside = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data");
+    env::var_os("HUERISTIC_DATA").map_or_else(beside, PathBuf::from)
+}
+
+/// A real data set; None, and the test counts as skipped, where it is not.
+pub fn data(name: &str) -> Option<PathBuf> {
+    let path = data_folder().join(name);
+    if path.exists() {
+        return Some(path);
+    }
+    skipped("no data set below HUERISTIC_DATA", name);
+    None
+}
