@@ -1,6 +1,6 @@
 //! Parquet files of a data set.
 
-use super::{at_home, stand_in::StandIn};
+use super::{OFFLINE, at_home, stand_in::StandIn};
 use hueristic::{
     bounded::Count,
     data::source::{DataSpec, Locations, SourceSpec, Split, open},
@@ -119,9 +119,12 @@ fn a_file_is_fetched_once_kept_and_found_offline() {
 fn offline_without_a_copy_says_what_to_do() {
     let home = tempfile::tempdir().unwrap();
     let server = stand_in();
-    let (_, out) = fetch(home.path(), &server.endpoint, "data/train.parquet", &[("HF_HUB_OFFLINE", "1")]);
-    for part in ["error=somebody/pictures: data/train.parquet", "HF_HUB_OFFLINE forbids", "--data"] {
-        assert!(out.contains(part), "{out}");
+    for name in OFFLINE {
+        let (_, out) = fetch(home.path(), &server.endpoint, "data/train.parquet", &[(name, "YES")]);
+        let forbids = format!("{name} forbids");
+        for part in ["error=somebody/pictures: data/train.parquet", &forbids, "--data"] {
+            assert!(out.contains(part), "{out}");
+        }
     }
     assert!(server.asked().is_empty(), "a request was made offline");
 }

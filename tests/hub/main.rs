@@ -10,10 +10,14 @@ mod weights;
 
 use std::{path::Path, process::Command};
 
+/// Each of them forbids every request.
+const OFFLINE: [&str; 3] = ["HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_DATASETS_OFFLINE"];
+
 /// A process that sees of the hub's environment only this server and this home.
 fn at_home(mut command: Command, home: &Path, endpoint: &str) -> Command {
-    let names = ["HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_TOKEN", "HF_HUB_OFFLINE", "HF_TOKEN_PATH"];
-    for name in names.into_iter().chain(["HF_HUB_DISABLE_IMPLICIT_TOKEN", "RUST_LOG", "HUERISTIC_DATA"]) {
+    let names = ["HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_TOKEN", "HF_TOKEN_PATH"];
+    let others = ["HF_HUB_DISABLE_IMPLICIT_TOKEN", "RUST_LOG", "HUERISTIC_DATA"];
+    for name in names.into_iter().chain(OFFLINE).chain(others) {
         command.env_remove(name);
     }
     command.env("HF_HOME", home).env("HF_ENDPOINT", endpoint).env("NO_PROXY", "127.0.0.1");
