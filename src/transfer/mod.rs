@@ -11,6 +11,8 @@ use crate::{
     backbones::input::Input,
     nn::{init::Filler, layers::Fillers},
 };
+use anyhow::{Result, ensure};
+use candle_core::{DType, Tensor};
 use serde::{Deserialize, Serialize};
 
 /// What a fine-tuned network sees.
@@ -54,4 +56,36 @@ pub struct Frozen {
 pub(crate) fn gaussian(std: f64, bias: f64) -> Fillers {
     let std = crate::bounded::Positive::of(std);
     Fillers { weight: Filler::Gaussian { std }, bias: Some(Filler::Constant { value: bias }) }
+}
+
+/// Refuses what a network answers where any of it is no number: the largest of such values, and what comes of them, is a
+/// matter of chance. A sum is NaN or infinite with any of its terms.
+pub(crate) fn ensure_finite(answers: &Tensor) -> Result<()> {
+    let finite =
+        answers.elem_count() == 0 || answers.sum_all()?.to_dtype(DType::F64)?.to_scalar::<f64>()?.is_finite();
+    ensure!(
+        finite,
+        "the network answers with what is no number: its training has diverged, or its weights are damaged"
+    );
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use candle_core::Device;
+
+    #[test]
+    fn answers_must_be_numbers() -> Result<()> {
+        for at in 0..3 {
+            for value in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+                let mut values = [0.5, -2.0, 1.0];
+                assert!(ensure_finite(&Tensor::new(&values, &Device::Cpu)?).is_ok());
+                values[at] = value;
+                assert!(ensure_finite(&Tensor::new(&values, &Device::Cpu)?).is_err(), "{value} at {at}");
+            }
+        }
+        assert!(ensure_finite(&Tensor::zeros((0, 4), DType::F32, &Device::Cpu)?).is_ok());
+        Ok(())
+    }
 }

@@ -1,7 +1,7 @@
 //! From scores and offsets to detections: softmax, decoding, a threshold for each class that keeps a fixed number of boxes a
 //! picture on average, non-maximum suppression (the test of the Fast R-CNN release).
 
-use super::{DetectionSpec, Found, targets::Spread};
+use super::{super::ensure_finite, DetectionSpec, Found, targets::Spread};
 use crate::{
     boxes::{Rect, non_maximum_suppression},
     data::framing::Frame,
@@ -28,7 +28,7 @@ pub fn distinct(proposals: &[Rect], frame: &Frame, stride: f64) -> Vec<Rect> {
 /// Scores `(R, classes + 1)` and offsets `(R, 4·(classes + 1))` of boxes on a stored picture of `size` → detections, clipped.
 ///
 /// # Errors
-/// Tensors that cannot be read.
+/// Tensors that cannot be read; values that are not finite.
 pub fn decode(
     rois: &[Rect],
     scores: &Tensor,
@@ -36,6 +36,7 @@ pub fn decode(
     spread: &Spread,
     size: (usize, usize),
 ) -> Result<PictureDetections> {
+    [scores, offsets].into_iter().try_for_each(ensure_finite)?;
     let (scores, offsets) = (scores.to_vec2::<f32>()?, offsets.to_vec2::<f32>()?);
     let classes = scores.first().map_or(0, |row| row.len() - 1);
     let mut found = vec![Vec::with_capacity(rois.len()); classes];

@@ -23,7 +23,7 @@ use crate::{
     },
 };
 use anyhow::{Context, Result, ensure};
-use candle_core::{DType, Tensor};
+use candle_core::Tensor;
 use head::Head;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -120,11 +120,7 @@ impl Segmentation {
     fn answer(&self, pixels: &Tensor) -> Result<Mask> {
         let logits = self.head.forward(pixels, &Mode::Frozen)?;
         let (_, height, width, classes) = logits.dims4()?;
-        // The largest of numbers and NaN is any of them: an answer must not come of that. A sum is NaN with any of its terms.
-        ensure!(
-            logits.sum_all()?.to_dtype(DType::F64)?.to_scalar::<f64>()?.is_finite(),
-            "the network answers with what is no number: its training has diverged, or its weights are damaged"
-        );
+        super::ensure_finite(&logits)?;
         let answers = logits.reshape((height * width, classes))?.argmax(1)?.to_vec1::<u32>()?;
         Ok(Mask { width, height, labels: answers.into_iter().map(|class| class as u8).collect() })
     }
@@ -231,7 +227,7 @@ mod tests {
         bounded::Positive,
         data::{framing::Frame, scenes::composite::Composite, source::Split},
     };
-    use candle_core::Device;
+    use candle_core::{DType, Device};
 
     #[test]
     fn masks_are_mirrored_with_their_pictures_and_what_fills_up_is_void() -> Result<()> {
