@@ -25,9 +25,16 @@ fn extends(name: &str, known: &str) -> bool {
     name.len() >= 3 && (known.starts_with(name) || name.starts_with(known))
 }
 
+/// Names that a message lists, at most: more than any network has layers.
+const LISTED: usize = 60;
+
 /// `` `a`, `b` `` for a message.
 pub(super) fn list(names: &[&str]) -> String {
-    names.iter().map(|n| format!("`{n}`")).collect::<Vec<_>>().join(", ")
+    let listed = names.iter().take(LISTED).map(|n| format!("`{n}`")).collect::<Vec<_>>().join(", ");
+    match names.len().saturating_sub(LISTED) {
+        0 => listed,
+        more => format!("{listed} and {more} more"),
+    }
 }
 
 /// The longest name: with a seed and a hash beside it, it must fit into a directory's name of 255 bytes.
