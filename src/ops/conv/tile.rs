@@ -191,7 +191,8 @@ unsafe fn run<L: Lanes, const R: usize, const V: usize>(tile: &Tile<L::Scalar>) 
                     }
                 }
                 line = line.add(V * L::WIDTH);
-                at += tile.step;
+                // Without a check for overflow: the caller promises that every step lies in memory.
+                at = at.wrapping_add(tile.step);
             }
         }
         // Through memory: indexing the sums where the compiler cannot unroll would keep them there in the loop above too.
