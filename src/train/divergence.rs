@@ -124,7 +124,9 @@ mod tests {
     fn parts_of_a_loss_are_added() {
         let mut window = Window::default();
         assert_eq!(loss_of(&window), None);
-        [("class_loss", 2.0), ("box_loss", 0.5), ("accuracy", 9.0)].map(|(name, v)| window.add(name, v));
+        for (name, value) in [("class_loss", 2.0), ("box_loss", 0.5), ("accuracy", 9.0)] {
+            window.add(name, value);
+        }
         assert_eq!(loss_of(&window), Some(2.5));
     }
 }
