@@ -17,7 +17,7 @@
 //!
 //! | floor | modules |
 //! |---|---|
-//! | 0 ground | [`bounded`], [`extremes`], [`text`], [`guarded`], [`yaml`], [`rng`], [`boxes`], [`seal`], [`whole_file`], [`hub`], [`npy`], [`device`], [`color`], [`ops`] |
+//! | 0 ground | [`bounded`], [`extremes`], [`text`], [`guarded`], [`yaml`], [`rng`], [`element`], [`boxes`], [`seal`], [`whole_file`], [`hub`], [`npy`], [`device`], [`color`], [`ops`] |
 //! | 1 networks | [`nn`] |
 //! | 2 siblings that do not see one another | [`backbones`], [`data`], [`metrics`] |
 //! | 3 training machinery, knows no task | [`train`] |
@@ -32,6 +32,7 @@
 
 pub mod bounded;
 pub mod boxes;
+pub mod element;
 pub mod extremes;
 pub mod guarded;
 pub mod hub;

@@ -1,12 +1,16 @@
-//! Arrays of numbers on disk as numpy's `.npy` (format 1.0, little endian, C order), byte for byte what `numpy.save`
-//! writes. Writing goes row by row into any writer, so that an array need not lie in memory whole, and leaves it to the
-//! caller how a file is replaced. Reading is candle's.
+//! Arrays of numbers on disk as numpy's `.npy`. Writing (format 1.0, little endian, C order) is byte for byte what
+//! `numpy.save` does; it goes row by row into any writer, so that an array need not lie in memory whole, and leaves it to
+//! the caller how a file is replaced. Reading takes formats 1 to 3, both byte orders, both orders of axes, and believes no
+//! number of the header before it was checked against the file's length.
 //!
-//! Not here: Fortran order, structured types, `.npz`.
+//! Not here: structured types, texts, objects, complex numbers, `.npz`.
 
-use candle_core::{Result, Tensor};
+use crate::{element::Element, text::excerpt};
+use anyhow::{Context, Result, bail, ensure};
+use candle_core::Tensor;
 use std::{
-    io::{self, Write},
+    fs::File,
+    io::{self, BufReader, Read, Write},
     path::Path,
 };
 
@@ -14,6 +18,11 @@ use std::{
 const ALIGNMENT: usize = 64;
 /// Magic, version and length of the header.
 const PREAMBLE: usize = 10;
+const MAGIC: &[u8] = b"\x93NUMPY";
+/// Bytes of a header that is read; numpy's own limit.
+const LONGEST_HEADER: u64 = 10_000;
+/// Axes of an array; numpy's own limit.
+const MOST_AXES: usize = 64;
 
 /// A number that an array can hold.
 pub trait Number: Copy {
@@ -63,12 +72,136 @@ pub fn write<T: Number>(out: &mut impl Write, shape: &[usize], values: &[T]) -> 
     append(out, values)
 }
 
-/// An array of any type that candle has.
+/// An array of whole or floating-point numbers, as a tensor on the CPU.
 ///
 /// # Errors
-/// A file that is missing, cut short, or no array.
+/// A file that is missing, cut short, or no array; a type that holds no real numbers.
 pub fn read(path: &Path) -> Result<Tensor> {
-    Tensor::read_npy(path)
+    let file = File::open(path)?;
+    let length = file.metadata()?.len();
+    let mut file = BufReader::new(file);
+    let header = Header::read(&mut file, length)?;
+    let mut bytes = vec![];
+    file.take(header.bytes().unwrap_or(0)).read_to_end(&mut bytes)?;
+    header.tensor(bytes)
+}
+
+/// What an array is.
+#[derive(Debug, PartialEq)]
+struct Header {
+    element: Element,
+    big_endian: bool,
+    /// The first axis is the fastest.
+    fortran: bool,
+    shape: Vec<usize>,
+}
+
+impl Header {
+    /// `length` is that of the whole file.
+    fn read(file: &mut impl Read, length: u64) -> Result<Self> {
+        let mut start = [0; 8];
+        file.read_exact(&mut start).context("it is no array of numpy (.npy): it is too short")?;
+        ensure!(start.starts_with(MAGIC), "it is no array of numpy (.npy)");
+        let (size, field) = match start[6] {
+            1 => (u64::from(u16::from_le_bytes(taken(file)?)), 2),
+            2 | 3 => (u64::from(u32::from_le_bytes(taken(file)?)), 4),
+            other => bail!("its format is {other}.{}; 1 to 3 are read", start[7]),
+        };
+        ensure!(size <= LONGEST_HEADER, "its header claims {size} bytes: it is corrupt");
+        let mut text = vec![];
+        file.by_ref().take(size).read_to_end(&mut text)?;
+        ensure!(text.len() as u64 == size, "it ends within its header: it is truncated");
+        let header = Self::parsed(&String::from_utf8_lossy(&text))?;
+        let wanted = header.bytes().and_then(|bytes| bytes.checked_add(start.len() as u64 + field + size));
+        ensure!(
+            wanted.is_some_and(|wanted| wanted <= length),
+            "an array of shape {} does not fit a file of {length} bytes: it is truncated or corrupt",
+            excerpt(&header.shape.iter().map(ToString::to_string).collect::<Vec<_>>().join("×"))
+        );
+        Ok(header)
+    }
+
+    /// `{'descr': '<f8', 'fortran_order': False, 'shape': (313,), }`
+    fn parsed(text: &str) -> Result<Self> {
+        let value = |key: &str| {
+            let quoted = [format!("'{key}':"), format!("\"{key}\":")];
+            let place = quoted.iter().find_map(|key| Some(text.find(key.as_str())? + key.len()));
+            place.map(|place| text[place..].trim_start())
+        };
+        let (Some(descr), Some(order), Some(shape)) =
+            (value("descr"), value("fortran_order"), value("shape"))
+        else {
+            bail!("its header is none of numpy's: {}", excerpt(text.trim()))
+        };
+        let (element, big_endian) = element(descr)?;
+        let fortran = match () {
+            () if order.starts_with("False") => false,
+            () if order.starts_with("True") => true,
+            () => bail!("its order of axes is neither True nor False: {}", excerpt(order.trim())),
+        };
+        Ok(Self { element, big_endian, fortran, shape: sides(shape)? })
+    }
+
+    /// Bytes of the numbers; None beyond 64 bits.
+    fn bytes(&self) -> Option<u64> {
+        let count = self.shape.iter().try_fold(1u64, |count, &side| count.checked_mul(side as u64));
+        count?.checked_mul(self.element.width() as u64)
+    }
+
+    fn tensor(&self, mut bytes: Vec<u8>) -> Result<Tensor> {
+        if self.big_endian {
+            bytes.chunks_exact_mut(self.element.width()).for_each(<[u8]>::reverse);
+        }
+        if !self.fortran {
+            return self.element.tensor(&bytes, &self.shape);
+        }
+        let turned: Vec<usize> = self.shape.iter().rev().copied().collect();
+        let axes: Vec<usize> = (0..turned.len()).rev().collect();
+        Ok(self.element.tensor(&bytes, &turned)?.permute(axes)?.contiguous()?)
+    }
+}
+
+fn taken<const N: usize>(file: &mut impl Read) -> Result<[u8; N]> {
+    let mut bytes = [0; N];
+    file.read_exact(&mut bytes).context("it ends within its header: it is truncated")?;
+    Ok(bytes)
+}
+
+/// numpy's name of a type, in quotes, with its byte order before it: whether that is the higher byte first.
+fn element(descr: &str) -> Result<(Element, bool)> {
+    let name = descr.strip_prefix(['\'', '"']).and_then(|rest| rest.split(['\'', '"']).next());
+    let Some(name) = name else { bail!("its numbers are structured, which is not read: save plain numbers") };
+    let element = match name.trim_start_matches(['<', '>', '=', '|']) {
+        "f2" | "e" => Element::F16,
+        "f4" | "f" => Element::F32,
+        "f8" | "d" => Element::F64,
+        "i1" | "b" => Element::I8,
+        "i2" | "h" => Element::I16,
+        "i4" | "i" => Element::I32,
+        "i8" | "q" => Element::I64,
+        "u1" | "B" => Element::U8,
+        "u2" | "H" => Element::U16,
+        "u4" | "I" => Element::U32,
+        "u8" | "Q" => Element::U64,
+        "b1" | "?" => Element::Bool,
+        _ => bail!(
+            "it holds no real numbers, but the type `{}` of numpy: save float32 or float64",
+            excerpt(name)
+        ),
+    };
+    Ok((element, name.starts_with('>')))
+}
+
+/// `(2, 3)`, `(313,)` or `()`; Python 2 has `2L`.
+fn sides(text: &str) -> Result<Vec<usize>> {
+    let inside = text.strip_prefix('(').and_then(|rest| rest.split_once(')'));
+    let wrong = || format!("its shape is none: {}", excerpt(text.trim()));
+    let (inside, _) = inside.with_context(wrong)?;
+    let sides =
+        inside.split(',').map(|side| side.trim().trim_end_matches('L')).filter(|side| !side.is_empty());
+    let sides: Vec<usize> = sides.map(str::parse).collect::<Result<_, _>>().with_context(wrong)?;
+    ensure!(sides.len() <= MOST_AXES, "it has {} axes: it is corrupt", sides.len());
+    Ok(sides)
 }
 
 #[cfg(test)]
@@ -108,5 +241,78 @@ mod tests {
         assert_eq!(read.dims(), [2, 1, 3]);
         let values = read.flatten_all().unwrap().to_vec1::<f32>().unwrap();
         assert_eq!(values, [0.0, -1.5, 2.0, f32::MAX, 4.0, 5.0]);
+    }
+
+    /// A file with this text as its header.
+    fn file(version: u8, text: &str, numbers: &[u8]) -> tempfile::NamedTempFile {
+        let length = (text.len() as u32).to_le_bytes();
+        let field = if version == 1 { &length[..2] } else { &length[..] };
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let bytes = [MAGIC, &[version, 0], field, text.as_bytes(), numbers].concat();
+        std::fs::write(file.path(), bytes).unwrap();
+        file
+    }
+
+    fn header(descr: &str, fortran: &str, shape: &str) -> String {
+        format!("{{'descr': '{descr}', 'fortran_order': {fortran}, 'shape': {shape}, }}\n")
+    }
+
+    #[test]
+    fn arrays_of_others_are_read() {
+        let numbers: Vec<f64> = (0..6).map(f64::from).collect();
+        let values = |tensor: &Tensor| {
+            let flat =
+                tensor.to_dtype(candle_core::DType::F64).and_then(|t| t.flatten_all()?.to_vec1::<f64>());
+            flat.unwrap()
+        };
+        let big: Vec<u8> = numbers.iter().flat_map(|v| (*v as f32).to_be_bytes()).collect();
+        let short: Vec<u8> = numbers.iter().flat_map(|v| (*v as u16).to_le_bytes()).collect();
+        for (version, descr, order, shape, bytes, wanted) in [
+            (1, ">f4", "False", "(2, 3)", &big, [0., 1., 2., 3., 4., 5.]),
+            (2, ">f4", "True", "(2, 3)", &big, [0., 2., 4., 1., 3., 5.]),
+            (3, "<u2", "False", "(2L, 3L)", &short, [0., 1., 2., 3., 4., 5.]),
+        ] {
+            let file = file(version, &header(descr, order, shape), bytes);
+            let read = read(file.path()).unwrap();
+            assert_eq!((read.dims(), values(&read)), ([2, 3].as_slice(), wanted.to_vec()), "{descr} {order}");
+        }
+        let scalar = read(file(1, &header("|i1", "False", "()"), &[0xfe]).path()).unwrap();
+        assert_eq!((scalar.rank(), values(&scalar)), (0, vec![-2.0]));
+    }
+
+    /// No memory is taken on the word of a header.
+    #[test]
+    fn headers_are_checked_against_the_file() {
+        let huge = header("<f8", "False", "(1000000000000,)");
+        let wraps = header("<f8", "False", "(4294967296, 4294967296, 2)");
+        let wide = format!("({})", "1, ".repeat(65));
+        for (text, part) in [
+            (huge.as_str(), "does not fit a file"),
+            (&wraps, "does not fit a file"),
+            (&header("<f8", "False", "(2,)"), "does not fit a file"),
+            (&header("<f8", "False", "(-1,)"), "its shape is none"),
+            (&header("<f8", "False", "(99999999999999999999999,)"), "its shape is none"),
+            (&header("<f8", "False", &wide), "65 axes"),
+            (&header("<f8", "Maybe", "(1,)"), "neither True nor False"),
+            (&header("<c8", "False", "(1,)"), "the type `<c8`"),
+            (&header("|O", "False", "(1,)"), "the type `|O`"),
+            ("{'descr': [('a', '<f8')], 'fortran_order': False, 'shape': (1,), }", "structured"),
+            ("nothing", "none of numpy's"),
+        ] {
+            let error = read(file(1, text, &[0; 8]).path()).unwrap_err().to_string();
+            assert!(error.contains(part), "{part}: {error}");
+        }
+        let lies = tempfile::NamedTempFile::new().unwrap();
+        for (bytes, part) in [
+            (&b"\x93NUMPY\x02\x00\xff\xff\xff\xff{"[..], "claims 4294967295 bytes"),
+            (b"\x93NUMPY\x01\x00\xff\x00{", "truncated"),
+            (b"\x93NUMPY\x09\x00\x00\x00", "format is 9.0"),
+            (b"\x93NUM", "too short"),
+            (b"PK\x03\x04\0\0\0\0\0", "no array of numpy"),
+        ] {
+            std::fs::write(lies.path(), bytes).unwrap();
+            let error = format!("{:#}", read(lies.path()).unwrap_err());
+            assert!(error.contains(part), "{part}: {error}");
+        }
     }
 }

@@ -107,9 +107,9 @@ fn unwritable(path: &Path, reason: impl ToString) -> PriorError {
 
 fn read_numbers(path: &Path) -> Result<Vec<f64>, PriorError> {
     let unreadable = |reason: String| PriorError::Unreadable { path: path.to_owned(), reason };
-    let array = npy::read(path).map_err(|e| unreadable(e.to_string()))?;
-    if !matches!(array.dtype(), DType::F32 | DType::F64) {
-        return Err(unreadable(format!("expected floating-point numbers, got {:?}", array.dtype())));
+    let array = npy::read(path).map_err(|e| unreadable(format!("{e:#}")))?;
+    if !array.dtype().is_float() {
+        return Err(unreadable(format!("expected floating-point numbers, got {}", array.dtype().as_str())));
     }
     let numbers = array.to_dtype(DType::F64).and_then(|a| a.flatten_all()?.to_vec1());
     numbers.map_err(|e| unreadable(e.to_string()))
