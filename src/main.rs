@@ -15,6 +15,7 @@ use std::{
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    without_stacks();
     heap::retain();
     let cli = Cli::parse();
     cli.start_logging();
@@ -30,5 +31,15 @@ fn main() -> ExitCode {
             let _ = writeln!(stderr(), "{failure}");
             ExitCode::from(failure.exit())
         }
+    }
+}
+
+/// `RUST_BACKTRACE` is for panics. candle takes it for its errors too, whose texts then end in the stack; the standard
+/// library has a variable for errors alone, which stays as it is where somebody has set it.
+fn without_stacks() {
+    const ERRORS: &str = "RUST_LIB_BACKTRACE";
+    if std::env::var_os(ERRORS).is_none() {
+        // SAFETY: this is the only thread yet.
+        unsafe { std::env::set_var(ERRORS, "0") };
     }
 }
