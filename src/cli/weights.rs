@@ -8,9 +8,9 @@ use super::{
     surgery::{self, InOut, InitArgs, RescaleArgs},
 };
 use crate::{
-    backbones::exchange::{self, Architecture, Layout, WeightFile, recognise},
+    backbones::exchange::{self, Architecture, Layout, Missing, WeightFile},
     hub,
-    nn::weights::{self, Contents, Format, dims_in_file},
+    nn::weights::{self, Contents, Format, Several, dims_in_file},
 };
 use anyhow::{Context, Result};
 use candle_core::{DType, Tensor};
@@ -27,8 +27,8 @@ pub(super) enum Weights {
         after_help = "Example:\n  hueristic weights inspect results/runs/quickstart/colorization-s0/weights.safetensors"
     )]
     Inspect {
-        /// A safetensors file, a PyTorch state dict or a Caffe model, or hf://OWNER/REPO/FILE[@REVISION]; convolutions
-        /// are shown as (O, I, H, W)
+        /// A safetensors file, a PyTorch state dict or a Caffe model, or hf://OWNER/REPO/FILE[@REVISION]; FILE#KEY means
+        /// one of several networks in it. Convolutions are shown as (O, I, H, W)
         file: PathBuf,
     },
     /// Write weights under other names or in another format
@@ -68,7 +68,7 @@ pub(super) enum Weights {
 
 #[derive(Args, Debug)]
 pub(super) struct ConvertArgs {
-    /// A weight file of any format and layout that `inspect` recognises
+    /// A weight file of any format and layout that `inspect` recognises; FILE#KEY means one of several networks in it
     input: PathBuf,
     /// The file to write; its extension says the format: .safetensors, .pth or .pt, .caffemodel
     output: PathBuf,
@@ -79,6 +79,9 @@ pub(super) struct ConvertArgs {
     /// Replace the output where it exists
     #[arg(long)]
     overwrite: bool,
+    /// Take 0 for biases that are missing although the layout always has them, and name all that is missing
+    #[arg(long)]
+    allow_missing: bool,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -119,10 +122,18 @@ pub(super) fn run(verb: Weights) -> Result<Done> {
 }
 
 fn inspect(file: &Path) -> Result<Done> {
-    let contents = weights::contents(&hub::locate(file)?)?;
-    let Contents { format, tensors, metadata } = &contents;
-    let width = tensors.keys().map(String::len).max().unwrap_or(0);
+    let contents = match weights::contents(&hub::locate(file)?) {
+        Ok(contents) => contents,
+        // To show what there is to choose from is what was asked for.
+        Err(error) => match error.downcast_ref::<Several>() {
+            Some(several) => return Ok(Done::ok(format!("{}\n{several}", file.display()))),
+            None => return Err(error),
+        },
+    };
+    let Contents { format, tensors, metadata, unread, notes } = &contents;
+    let width = tensors.keys().chain(unread.keys()).map(String::len).max().unwrap_or(0);
     let mut text = format!("{}\nformat: {format}\nlayout: {}\n", file.display(), layout(&contents));
+    notes.iter().try_for_each(|note| writeln!(text, "note: {note}"))?;
     let mut total = 0;
     for (name, tensor) in tensors {
         total += tensor.elem_count();
@@ -135,6 +146,7 @@ fn inspect(file: &Path) -> Result<Done> {
         }
         text.push('\n');
     }
+    unread.iter().try_for_each(|(name, why)| writeln!(text, "  {name:width$}  not read: {why}"))?;
     writeln!(text, "{} tensors, {total} numbers", tensors.len())?;
     for (key, value) in metadata {
         writeln!(text, "header {key}:\n    {}", indented(value))?;
@@ -143,10 +155,10 @@ fn inspect(file: &Path) -> Result<Done> {
 }
 
 /// For people: what the names say.
-fn layout(Contents { format, tensors, metadata }: &Contents) -> String {
-    match recognise(*format, tensors) {
+fn layout(contents: &Contents) -> String {
+    match exchange::recognised(contents) {
         Ok(Some((layout, architecture))) => format!("{layout} ({architecture})"),
-        Ok(None) if metadata.contains_key("backbone") => Layout::Ours.to_string(),
+        Ok(None) if contents.metadata.contains_key("backbone") => Layout::Ours.to_string(),
         Ok(None) => "not recognised".into(),
         Err(error) => format!("not usable: {error}"),
     }
@@ -167,7 +179,7 @@ fn statistics(tensor: &Tensor) -> Result<(f64, f64, usize)> {
 }
 
 fn convert(args: &ConvertArgs) -> Result<Done> {
-    let ConvertArgs { input, output, layout, overwrite } = args;
+    let ConvertArgs { input, output, layout, overwrite, allow_missing } = args;
     let format = format_of(output)?;
     if same_file(input, output) {
         return Err(
@@ -177,7 +189,8 @@ fn convert(args: &ConvertArgs) -> Result<Done> {
     if output.exists() && !overwrite {
         return Err(Usage(format!("{} exists: give --overwrite to replace it", output.display())).into());
     }
-    let file = exchange::open(&hub::locate(input)?)?;
+    let missing = if *allow_missing { Missing::Allowed } else { Missing::Refused };
+    let file = exchange::open_with(&hub::locate(input)?, missing)?;
     let layout = layout.map_or_else(|| usual_layout(format, &file), Layout::from);
     let notes = exchange::save(&file, layout, format, output)
         .with_context(|| format!("cannot convert {} to {}", input.display(), output.display()))?;
@@ -199,6 +212,7 @@ fn format_of(path: &Path) -> Result<Format, Usage> {
 }
 
 fn same_file(a: &Path, b: &Path) -> bool {
+    let (a, _) = weights::split(a);
     match (a.canonicalize(), b.canonicalize()) {
         (Ok(a), Ok(b)) => a == b,
         _ => a == b,

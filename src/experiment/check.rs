@@ -15,6 +15,7 @@ use crate::{
         source::Dataset,
     },
     hub,
+    nn::weights,
     pretext::{PretextSpec, colorizer::Colorizer, cross_channel::Problem},
     rng::Rng,
     spec::experiment::{
@@ -297,7 +298,7 @@ fn look_up_files(stage: &Stage) -> Result<()> {
 /// Whether a weight file is there, fetched if it lies on the hub.
 fn there(who: &str, path: &Path) -> Result<()> {
     let local = hub::locate(path).with_context(|| format!("{who} has no weights"))?;
-    ensure!(local.exists(), "{who}: {} does not exist", path.display());
+    ensure!(weights::split(&local).0.exists(), "{who}: {} does not exist", path.display());
     Ok(())
 }
 

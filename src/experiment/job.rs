@@ -10,6 +10,7 @@ use super::{
 use crate::{
     data::{beside::named_like, source::Dataset as _},
     hub,
+    nn::weights,
     report::results::RESULTS,
     spec::{
         self,
@@ -108,11 +109,11 @@ impl Job {
             .upstream()
             .map(|stage| finished.0.get(stage).with_context(|| format!("stage `{stage}` has not run")));
         let upstream = upstream.transpose()?;
-        let weights = work.weights().map(hub::locate).transpose()?;
-        let files = weights.as_deref().into_iter().chain(work.prior()).chain(work.proposals());
-        let mut files = files.map(content).collect::<Result<Vec<_>>>()?;
+        let located = work.weights().map(hub::locate).transpose()?;
+        let files = located.as_deref().into_iter().chain(work.prior()).chain(work.proposals());
+        let mut files = files.map(|path| content(&weights::split(path).0)).collect::<Result<Vec<_>>>()?;
         if let Some(path) = work.classifier() {
-            files.push(content(&hub::locate(path)?)?);
+            files.push(content(&weights::split(&hub::locate(path)?).0)?);
         }
         if let Some(dir) = work.pictures() {
             files.push(named_like(&*sets.plain_sets()?.val, dir)?.fingerprint());
@@ -135,7 +136,7 @@ impl Job {
             row: row.map(str::to_string),
             seed,
             upstream: upstream.map(|(dir, _)| dir.clone()),
-            weights,
+            weights: located,
             work,
             sets,
             dir,

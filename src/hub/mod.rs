@@ -42,15 +42,31 @@ pub struct Commit {
 }
 
 /// The local path of a file that a user has named: an `hf://` address is fetched, unless its cached copy is current;
-/// any other path is returned as it is, whether it exists or not.
+/// any other path is returned as it is, whether it exists or not. What follows a `#` in an address, before or behind the
+/// revision, says which part of the file is meant and follows the local path.
 ///
 /// # Errors
 /// A malformed address, a build without the feature `hub`, and whatever keeps the file from being fetched.
 pub fn locate(path: &Path) -> Result<PathBuf, HubError> {
-    match address_in(path)? {
-        Some(address) => fetch(&address),
-        None => Ok(path.into()),
+    let whole = || address_in(path)?.map_or(Ok(path.into()), |address| fetch(&address));
+    let Some((short, key)) = path.to_str().filter(|_| is_address(path)).and_then(keyed) else {
+        return whole();
+    };
+    match short.parse().map_err(HubError::from).and_then(|address| fetch(&address)) {
+        Ok(local) => Ok(format!("{}#{key}", local.display()).into()),
+        // The file's own name may hold the sign.
+        Err(error) => whole().map_err(|_| error),
     }
+}
+
+/// An address without its `#KEY`, and the key.
+fn keyed(text: &str) -> Option<(String, String)> {
+    let (address, rest) = text.split_once('#')?;
+    let (key, revision) = match rest.split_once('@') {
+        Some((key, revision)) => (key, format!("@{revision}")),
+        None => (rest, String::new()),
+    };
+    Some((format!("{address}{revision}"), key.into()))
 }
 
 /// The address that `path` is, if it is one; makes no request.
@@ -100,6 +116,18 @@ mod tests {
             assert_eq!(locate(Path::new(path)).unwrap(), Path::new(path));
         }
         assert!(matches!(locate(Path::new("hf://a/b")), Err(HubError::Address(_))));
+    }
+
+    #[test]
+    fn keys_stand_before_or_behind_the_revision() {
+        for (text, address, key) in [
+            ("hf://a/b/c.pth#ema", "hf://a/b/c.pth", "ema"),
+            ("hf://a/b/c.pth#model.0@v1/x", "hf://a/b/c.pth@v1/x", "model.0"),
+            ("hf://a/b/c.pth@v1#ema", "hf://a/b/c.pth@v1", "ema"),
+        ] {
+            assert_eq!(keyed(text), Some((address.into(), key.into())), "{text}");
+        }
+        assert_eq!(keyed("hf://a/b/c.pth@v1"), None);
     }
 
     #[cfg(not(feature = "hub"))]

@@ -1,9 +1,11 @@
 //! Other people's weight files: what PyTorch and Caffe wrote arrives under our names, computes the same, and goes back;
 //! files that are broken or meant to harm are refused. The files are those of `scripts/oracles/weights_formats.py`.
 
+mod checkpoints;
 mod command;
 mod hostile;
 mod layouts;
+mod pickles;
 
 use candle_core::{DType, Tensor};
 use serde_json::Value;

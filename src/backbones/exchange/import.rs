@@ -1,10 +1,13 @@
 //! Theirs into ours: names, shapes, and the conventions in which the released networks differ.
 
 use super::{
-    Architecture, Layout,
+    Architecture, Layout, Missing, absent,
     names::{self, SCALE},
 };
-use crate::{color::bins::Bins, nn::weights::Named};
+use crate::{
+    color::bins::Bins,
+    nn::weights::{Format, Named},
+};
 use anyhow::{Context, Result, ensure};
 use candle_core::{DType, Device, Tensor};
 use std::collections::{BTreeMap, BTreeSet, btree_map::Entry};
@@ -29,7 +32,11 @@ pub(super) struct Imported {
     pub renamed: Vec<(String, String)>,
 }
 
-pub(super) fn import(layout: Layout, architecture: Architecture, tensors: Named) -> Result<Imported> {
+pub(super) fn import(
+    (format, layout, architecture): (Format, Layout, Architecture),
+    tensors: Named,
+    missing: Missing,
+) -> Result<Imported> {
     let mut out = Imported { tensors: Named::new(), temperature: None, notes: vec![], renamed: vec![] };
     if layout == Layout::Ours {
         out.tensors = tensors;
@@ -66,7 +73,7 @@ pub(super) fn import(layout: Layout, architecture: Architecture, tensors: Named)
             .push(format!("conv1_1.weight divided by {LIGHTNESS_UNIT}: its input there is (L − 50) / 100"));
     }
     out.flat_to_windows()?;
-    out.absent_biases()?;
+    out.notes.extend(absent::completed(&mut out.tensors, (format, layout), missing)?);
     out.accumulated_weights()?;
     Ok(out)
 }
@@ -184,22 +191,6 @@ impl Imported {
             let window =
                 weight.reshape((outputs, channels, side, side))?.permute((0, 2, 3, 1))?.contiguous()?;
             self.tensors.insert(name, window);
-        }
-        Ok(())
-    }
-
-    /// Layers that were trained without a bias, as before a batch normalisation, have a bias of 0.
-    fn absent_biases(&mut self) -> Result<()> {
-        let layers =
-            self.tensors.iter().filter(|(name, tensor)| tensor.rank() == 4 && name.ends_with(".weight"));
-        let lacking: Vec<(String, usize)> = layers
-            .filter_map(|(name, tensor)| Some((name.strip_suffix(".weight")?, tensor.dims()[0])))
-            .map(|(layer, outputs)| (format!("{layer}.bias"), outputs))
-            .filter(|(bias, _)| !self.tensors.contains_key(bias) && !bias.starts_with("conv8_1"))
-            .collect();
-        for (bias, outputs) in lacking {
-            self.notes.push(format!("{bias} is not in the file: zeros"));
-            self.tensors.insert(bias, Tensor::zeros(outputs, DType::F32, &Device::Cpu)?);
         }
         Ok(())
     }

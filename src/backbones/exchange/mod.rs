@@ -5,6 +5,7 @@
 //! Known layouts: ours; `eccv16`, the PyTorch release of the colorizer; Caffe's, for the VGG and AlexNet colorizers, VGG-16
 //! and CaffeNet; torchvision's and timm's VGG-16 and AlexNet; each also inside another network's file. The containers belong to [`crate::nn::weights`].
 
+mod absent;
 mod describe;
 mod export;
 mod import;
@@ -60,18 +61,80 @@ impl WeightFile {
     }
 }
 
+/// What becomes of a file that lacks numbers which its layout always has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Missing {
+    /// It is damaged.
+    Refused,
+    /// Biases become 0, what else is missing stays so; all are named.
+    Allowed,
+}
+
 /// Reads a weight file of any format and layout.
 ///
 /// # Errors
-/// What [`weights::contents`] reports; names that belong to no layout known; numbers that contradict the layout.
+/// What [`weights::contents`] reports; names that belong to no layout known; numbers that contradict the layout, or that
+/// it always has and this file lacks.
 pub fn open(path: &Path) -> Result<WeightFile> {
-    let contents = weights::contents(path)?;
-    translated(contents).with_context(|| format!("cannot use the weights of {}", path.display()))
+    open_with(path, Missing::Refused)
 }
 
-fn translated(contents: Contents) -> Result<WeightFile> {
-    let Contents { format, tensors, metadata } = contents;
-    let (tensors, wrapped) = inside(format, tensors);
+/// As [`open`], and says what is missing.
+///
+/// # Errors
+/// As [`open`].
+pub fn open_with(path: &Path, missing: Missing) -> Result<WeightFile> {
+    let contents = weights::contents(path)?;
+    translated(contents, missing).with_context(|| format!("cannot use the weights of {}", path.display()))
+}
+
+/// Layout and network of what a file holds, also where the network is a part of another, as [`open`] takes it.
+///
+/// # Errors
+/// As [`recognise`]; several networks side by side.
+pub fn recognised(contents: &Contents) -> Result<Option<(Layout, Architecture)>> {
+    let Contents { format, tensors, metadata, .. } = contents;
+    Ok(inside(*format, metadata, tensors.clone())?.known)
+}
+
+fn translated(contents: Contents, missing: Missing) -> Result<WeightFile> {
+    let Contents { format, tensors, mut metadata, unread, notes: mut said } = contents;
+    if let Some((name, why)) = unread.iter().find(|(name, _)| is_weight(name)) {
+        bail!("`{name}` is not read: {why}")
+    }
+    said.extend(unread.iter().map(|(name, why)| format!("passed over: {name} ({why})")));
+    let Inside { tensors, notes: wrapped, known } = inside(format, &metadata, tensors)?;
+    let Some((layout, architecture)) = known else { return strange(format, tensors, metadata, said) };
+    let import::Imported { tensors, temperature, notes, renamed, .. } =
+        import::import((format, layout, architecture), tensors, missing)?;
+    tensors.iter().filter(|(name, _)| is_weight(name)).try_for_each(|(name, t)| weights::real(name, t))?;
+    let mut notes = [said, wrapped, notes].concat();
+    if !metadata.contains_key("backbone") {
+        describe::describe(layout, architecture, &tensors, temperature, &mut metadata, &mut notes)?;
+    }
+    Ok(WeightFile { tensors, metadata, layout, architecture: Some(architecture), format, notes, renamed })
+}
+
+/// Whether a tensor of this name would be one that a network computes with.
+fn is_weight(name: &str) -> bool {
+    let part = name.rsplit('.').next().unwrap_or(name);
+    ["weight", "bias", "running_mean", "running_var"].contains(&part)
+}
+
+/// The network of a file, under the names that its layout has.
+struct Inside {
+    tensors: Named,
+    /// What was taken off.
+    notes: Vec<String>,
+    known: Option<(Layout, Architecture)>,
+}
+
+fn inside(format: Format, metadata: &BTreeMap<String, String>, tensors: Named) -> Result<Inside> {
+    let fits = |tensors: &Named| matches!(recognise(format, tensors), Ok(Some(_)));
+    let (tensors, notes) = match wrapped::unwrapped(&tensors, fits)? {
+        Some((inside, notes)) => (inside, notes),
+        None => (tensors, vec![]),
+    };
     let known = if metadata.contains_key("backbone") {
         Architecture::of_ours(&tensors).map(|architecture| (Layout::Ours, architecture))
     } else {
@@ -79,33 +142,19 @@ fn translated(contents: Contents) -> Result<WeightFile> {
     };
     let known = match known {
         // Others' conventions hold inside others' files.
-        Some((Layout::Ours, architecture)) if !wrapped.is_empty() => Some((Layout::Caffe, architecture)),
+        Some((Layout::Ours, architecture)) if !notes.is_empty() => Some((Layout::Caffe, architecture)),
         known => known,
     };
-    let Some((layout, architecture)) = known else {
-        return strange(Contents { format, tensors, metadata });
-    };
-    let import::Imported { tensors, temperature, mut notes, renamed } =
-        import::import(layout, architecture, tensors)?;
-    notes.splice(0..0, wrapped);
-    let mut metadata = metadata;
-    if !metadata.contains_key("backbone") {
-        describe::describe(layout, architecture, &tensors, temperature, &mut metadata, &mut notes)?;
-    }
-    Ok(WeightFile { tensors, metadata, layout, architecture: Some(architecture), format, notes, renamed })
-}
-
-/// The tensors of a network inside another file, where that makes them known; else as they are, without a note.
-fn inside(format: Format, tensors: Named) -> (Named, Vec<String>) {
-    match wrapped::unwrapped(&tensors) {
-        Some((inside, notes)) if matches!(recognise(format, &inside), Ok(Some(_))) => (inside, notes),
-        _ => (tensors, vec![]),
-    }
+    Ok(Inside { tensors, notes, known })
 }
 
 /// Our own files may hold any network; those of others are of use only by name.
-fn strange(contents: Contents) -> Result<WeightFile> {
-    let Contents { format, tensors, metadata } = contents;
+fn strange(
+    format: Format,
+    tensors: Named,
+    metadata: BTreeMap<String, String>,
+    notes: Vec<String>,
+) -> Result<WeightFile> {
     if format != Format::Safetensors {
         let names: Vec<_> = tensors.keys().take(4).map(String::as_str).collect();
         bail!(
@@ -115,6 +164,6 @@ fn strange(contents: Contents) -> Result<WeightFile> {
             names.join(", ")
         )
     }
-    let (notes, renamed) = (vec![], vec![]);
-    Ok(WeightFile { tensors, metadata, layout: Layout::Ours, architecture: None, format, notes, renamed })
+    let (layout, renamed) = (Layout::Ours, vec![]);
+    Ok(WeightFile { tensors, metadata, layout, architecture: None, format, notes, renamed })
 }

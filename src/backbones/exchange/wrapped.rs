@@ -1,26 +1,63 @@
 //! Networks stored inside another: under a prefix (`net.conv1`, `encoder.features.0`), or as one of several columns
 //! that share their weights (`conv1_s1` … `conv1_s9` of the jigsaw network).
 
-use crate::nn::weights::Named;
+use crate::nn::weights::{Candidate, Named, Several};
+use std::collections::BTreeSet;
 
 /// Names that begin every network known here.
-const FIRST: [&str; 4] = ["conv1.weight", "conv1_1.weight", "features.0.weight", "model1.0.weight"];
+const FIRST: [&str; 5] =
+    ["conv1.weight", "conv1_1.weight", "bw_conv1_1.weight", "features.0.weight", "model1.0.weight"];
 
 /// The tensors of the network inside, under its own names, and what was done, in sentences; None where there is nothing
-/// to take off. What does not belong to it keeps its name, or is left out if it repeats it.
-pub(super) fn unwrapped(tensors: &Named) -> Option<(Named, Vec<String>)> {
+/// to take off that would make a network which `fits`. What does not belong to it keeps its name, or is left out if it
+/// repeats it.
+///
+/// # Errors
+/// Several such networks, under prefixes of their own.
+pub(super) fn unwrapped(
+    tensors: &Named,
+    fits: impl Fn(&Named) -> bool,
+) -> Result<Option<(Named, Vec<String>)>, Several> {
     if FIRST.iter().any(|first| tensors.contains_key(*first)) {
-        return None;
+        return Ok(None);
     }
-    column(tensors).or_else(|| prefixed(tensors))
+    if let Some(column) = column(tensors).filter(|(inside, _)| fits(inside)) {
+        return Ok(Some(column));
+    }
+    let mut networks = prefixes(tensors);
+    networks.retain(|prefix| fits(&below(tensors, prefix)));
+    match networks[..] {
+        [] => Ok(None),
+        [prefix] => Ok(Some(without(prefix, tensors))),
+        _ => Err(Several(networks.iter().map(|prefix| candidate(tensors, prefix)).collect())),
+    }
 }
 
-fn prefixed(tensors: &Named) -> Option<(Named, Vec<String>)> {
-    let prefixes = tensors.keys().flat_map(|name| FIRST.iter().filter_map(|first| name.strip_suffix(first)));
-    let prefix = prefixes.filter(|prefix| prefix.ends_with('.')).min_by_key(|prefix| prefix.len())?;
+/// What stands before the names of first layers; not the deeper of two, one within the other.
+fn prefixes(tensors: &Named) -> Vec<&str> {
+    let before = tensors.keys().flat_map(|name| FIRST.iter().filter_map(|first| name.strip_suffix(first)));
+    let all: BTreeSet<&str> = before.filter(|prefix| prefix.ends_with('.')).collect();
+    let outer = |prefix: &&str| !all.iter().any(|other| other != prefix && prefix.starts_with(other));
+    all.iter().copied().filter(outer).collect()
+}
+
+/// Those whose names begin with `prefix`, without it.
+fn below(tensors: &Named, prefix: &str) -> Named {
+    let bare =
+        |(name, tensor): (&String, &_)| Some((name.strip_prefix(prefix)?.to_string(), Clone::clone(tensor)));
+    tensors.iter().filter_map(bare).collect()
+}
+
+fn without(prefix: &str, tensors: &Named) -> (Named, Vec<String>) {
     let bare = |name: &String| name.strip_prefix(prefix).unwrap_or(name).to_string();
     let inside = tensors.iter().map(|(name, tensor)| (bare(name), tensor.clone())).collect();
-    Some((inside, vec![format!("`{prefix}` taken off the names")]))
+    (inside, vec![format!("`{prefix}` taken off the names")])
+}
+
+fn candidate(tensors: &Named, prefix: &str) -> Candidate {
+    let inside = below(tensors, prefix);
+    let parameters = inside.values().map(|tensor| tensor.elem_count() as u64).sum();
+    Candidate { key: prefix.trim_end_matches('.').into(), tensors: inside.len(), parameters }
 }
 
 fn column(tensors: &Named) -> Option<(Named, Vec<String>)> {
@@ -67,13 +104,25 @@ mod tests {
             (&["bw_conv1_1.weight"], None),
         ];
         for (names, wanted) in cases {
-            let got = unwrapped(&named(names)?);
+            let got = unwrapped(&named(names)?, |_| true).expect("one network");
             let got = got.map(|(inside, _)| inside.into_keys().collect::<Vec<_>>());
             assert_eq!(
                 got.as_deref().map(|names| names.iter().map(String::as_str).collect()),
                 wanted.map(<[&str]>::to_vec)
             );
         }
+        Ok(())
+    }
+
+    #[test]
+    fn two_networks_side_by_side_are_both_named() -> candle_core::Result<()> {
+        let both = named(&["m.q.conv1.weight", "m.q.fc8.bias", "m.k.conv1.weight", "queue"])?;
+        let Err(Several(networks)) = unwrapped(&both, |_| true) else { panic!("one was chosen") };
+        let named =
+            networks.iter().map(|network| (network.key.as_str(), network.tensors)).collect::<Vec<_>>();
+        assert_eq!(named, [("m.k", 1), ("m.q", 2)]);
+        let one = unwrapped(&both, |inside| inside.contains_key("fc8.bias")).expect("one fits");
+        assert!(one.is_some_and(|(inside, _)| inside.contains_key("conv1.weight")));
         Ok(())
     }
 }

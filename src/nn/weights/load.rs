@@ -2,7 +2,7 @@
 
 use super::{TO_FILE, permuted_dims};
 use crate::nn::params::{Params, assign};
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use candle_core::Tensor;
 use std::{collections::BTreeMap, fmt};
 
@@ -53,6 +53,7 @@ pub fn load_into(params: &Params, tensors: &BTreeMap<String, Tensor>) -> Result<
                 report.mismatched.push(format!("{name} ({:?} here, {:?} in the file)", shapes[0], shapes[1]));
             }
             Some(value) => {
+                real(name, value)?;
                 assign(var, value).with_context(|| format!("cannot set `{name}`"))?;
                 report.loaded.push(name.to_string());
             }
@@ -64,4 +65,17 @@ pub fn load_into(params: &Params, tensors: &BTreeMap<String, Tensor>) -> Result<
         bail!("no tensor fits this network ({report}): these are the weights of another architecture")
     }
     Ok(report)
+}
+
+/// Refuses whole numbers as weights: those of quantized networks mean something else than they say.
+///
+/// # Errors
+/// Names the tensor and its type.
+pub fn real(name: &str, tensor: &Tensor) -> Result<()> {
+    ensure!(
+        !tensor.dtype().is_int(),
+        "`{name}` holds whole numbers ({}), as quantized weights do, which are not read: store float32",
+        tensor.dtype().as_str()
+    );
+    Ok(())
 }

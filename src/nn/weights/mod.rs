@@ -6,22 +6,25 @@
 //! `backbones::exchange`.
 
 pub mod caffe;
+mod foreign;
+mod key;
 mod load;
 pub mod pth;
 mod safetensors;
 
-pub use load::{LoadReport, load_into};
+pub use key::{Candidate, Several, split};
+pub use load::{LoadReport, load_into, real};
 
 use super::params::Params;
-use crate::{whole_file, yaml};
-use anyhow::{Context, Result, bail};
+use crate::{element::Element, whole_file, yaml};
+use anyhow::{Context, Result, bail, ensure};
 use candle_core::Tensor;
 use serde_json::Value;
 use std::{
     collections::BTreeMap,
     fmt,
     fs::File,
-    io::{BufReader, BufWriter, Read, Seek},
+    io::{BufReader, BufWriter, Read, Seek, SeekFrom},
     path::Path,
 };
 
@@ -55,6 +58,40 @@ pub struct Contents {
     pub tensors: Named,
     /// Only safetensors has any.
     pub metadata: BTreeMap<String, String>,
+    /// Tensors of kinds that are not read, by name, and why: complex, quantized, sparse, of half a byte.
+    pub unread: BTreeMap<String, String>,
+    /// Sentences for the user: which of several networks it is, what was converted.
+    pub notes: Vec<String>,
+}
+
+/// What a reader of one format has found.
+#[derive(Default)]
+struct Found {
+    tensors: Named,
+    metadata: BTreeMap<String, String>,
+    unread: BTreeMap<String, String>,
+    /// Tensors whose numbers are of another type in the file.
+    converted: BTreeMap<&'static str, Vec<String>>,
+    notes: Vec<String>,
+}
+
+impl Found {
+    /// Takes in a tensor of this type in the file. What is too large for any type in memory (seeds may be) is passed over.
+    fn add(&mut self, name: String, element: Element, tensor: Result<Tensor>) -> Result<()> {
+        let tensor = match tensor {
+            Err(error) if element == Element::U64 => {
+                self.unread.insert(name, format!("{error:#}"));
+                return Ok(());
+            }
+            other => other.with_context(|| format!("tensor `{name}`"))?,
+        };
+        if element.name() != element.dtype().as_str() {
+            self.converted.entry(element.name()).or_default().push(name.clone());
+        }
+        ensure!(!self.tensors.contains_key(&name), "two tensors are called `{name}`");
+        self.tensors.insert(name, tensor);
+        Ok(())
+    }
 }
 
 /// Tensors by the file's names, in memory layout on the CPU, and the metadata. See [`contents`].
@@ -62,37 +99,79 @@ pub fn read(path: &Path) -> Result<(Named, BTreeMap<String, String>)> {
     contents(path).map(|contents| (contents.tensors, contents.metadata))
 }
 
-/// Reads a weight file of any format, told by its first bytes, whatever its name.
+/// Reads a weight file of any format, told by its first bytes, whatever its name. `FILE#KEY` means one of several
+/// networks in it ([`split`]).
 ///
 /// # Errors
-/// A file that cannot be read, is of another kind, is truncated or corrupt, or holds element types that candle lacks.
-/// No number in the file is believed before it was checked against the file's length.
+/// A file that cannot be read, is of another kind (which is named), is truncated or corrupt; one that holds several
+/// networks, where no key says which ([`Several`]). No number in the file is believed before it was checked against the
+/// file's length.
 pub fn contents(path: &Path) -> Result<Contents> {
-    read_file(path).with_context(|| format!("cannot read weights from {}", path.display()))
+    let (file, key) = split(path);
+    read_file(&file, key.as_deref()).with_context(|| format!("cannot read weights from {}", path.display()))
 }
 
-fn read_file(path: &Path) -> Result<Contents> {
+const KIND: &str = "safetensors file, PyTorch state dict (.pth) or Caffe model (.caffemodel)";
+
+fn read_file(path: &Path, key: Option<&str>) -> Result<Contents> {
     let file = File::open(path)?;
-    let length = file.metadata()?.len();
+    let facts = file.metadata()?;
+    ensure!(!facts.is_dir(), "it is a folder: give a file in it, a {KIND}");
+    let length = facts.len();
     let mut file = BufReader::with_capacity(1 << 16, file);
-    let mut start = vec![];
-    (&mut file).take(64).read_to_end(&mut start)?;
+    let (mut start, mut end) = (vec![], vec![]);
+    (&mut file).take(foreign::START).read_to_end(&mut start)?;
+    if let Some(other) = foreign::kind(path, &start, ending(&mut file, length, &mut end)?) {
+        bail!("it is not a {KIND}, but {other}")
+    }
     file.rewind()?;
-    let kind = "safetensors file, PyTorch state dict (.pth) or Caffe model (.caffemodel)";
-    let (format, (tensors, metadata)) = if length < 8 {
-        bail!("the file has {length} bytes: not a {kind}, or a broken download")
+    let (format, found) = if length < 8 {
+        bail!("the file has {length} bytes: not a {KIND}, or a broken download")
     } else if start.get(8) == Some(&b'{') {
-        (Format::Safetensors, safetensors::read(&mut file, length)?)
+        (Format::Safetensors, within(safetensors::read(&mut file, length)?, key)?)
     } else if start.starts_with(b"PK\x03\x04") {
-        (Format::Pytorch, (pth::read_zip(file, length)?, BTreeMap::new()))
+        (Format::Pytorch, pth::read_zip(file, length, key)?)
     } else if pth::is_legacy(&start) {
-        (Format::Pytorch, (pth::read_legacy(&mut file, length)?, BTreeMap::new()))
+        (Format::Pytorch, pth::read_legacy(&mut file, length, key)?)
+    } else if start[0] == 0x80 && (2..=5).contains(&start[1]) {
+        bail!(
+            "it is not a {KIND}, but a pickle of Python that torch.save did not write: save the weights as safetensors"
+        )
     } else if caffe::may_begin(&start) {
-        (Format::Caffe, (caffe::read(&mut file, length)?, BTreeMap::new()))
+        let tensors = caffe::read(&mut file, length)?;
+        (Format::Caffe, within(Found { tensors, ..Found::default() }, key)?)
     } else {
-        bail!("it is not a {kind}: it begins with {}", shown(&start))
+        bail!("it is not a {KIND}: it begins with {}", shown(&start))
     };
-    Ok(Contents { format, tensors, metadata })
+    Ok(contents_of(format, found))
+}
+
+/// The last bytes.
+fn ending<'e>(file: &mut (impl Read + Seek), length: u64, end: &'e mut Vec<u8>) -> Result<&'e [u8]> {
+    file.seek(SeekFrom::Start(length.saturating_sub(foreign::END)))?;
+    file.take(foreign::END).read_to_end(end)?;
+    Ok(end)
+}
+
+/// What lies below a prefix of names.
+fn within(found: Found, prefix: Option<&str>) -> Result<Found> {
+    let Some(prefix) = prefix else { return Ok(found) };
+    let tensors = key::below(found.tensors, prefix);
+    let unread = key::below(found.unread, prefix);
+    ensure!(
+        !(tensors.is_empty() && unread.is_empty()),
+        "it has no tensors whose names begin with `{prefix}.`"
+    );
+    Ok(Found { tensors, unread, ..found })
+}
+
+fn contents_of(format: Format, found: Found) -> Contents {
+    let Found { tensors, metadata, unread, converted, mut notes } = found;
+    for (kind, names) in converted {
+        let more = if names.len() > 1 { format!(" and {} more", names.len() - 1) } else { String::new() };
+        notes.push(format!("numbers of the type {kind} were converted: {}{more}", names[0]));
+    }
+    Contents { format, tensors, metadata, unread, notes }
 }
 
 /// The first bytes of a file, for a message.

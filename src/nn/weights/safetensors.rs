@@ -1,12 +1,13 @@
 //! The safetensors container, read and written: a JSON header, then the tensors one after another.
 
-use super::{Named, TO_FILE, TO_MEMORY, permuted, permuted_dims};
+use super::{Found, TO_FILE, TO_MEMORY, permuted, permuted_dims};
+use crate::element::Element;
 use ::safetensors::{
     View,
     tensor::{Dtype, Metadata, TensorInfo},
 };
 use anyhow::{Context, Result, bail, ensure};
-use candle_core::{DType, Device, Tensor};
+use candle_core::{Device, Tensor};
 use serde_json::{Value, json};
 use std::{
     collections::BTreeMap,
@@ -72,18 +73,31 @@ fn byte_len(tensor: &Tensor) -> usize {
     tensor.elem_count() * tensor.dtype().size_in_bytes()
 }
 
-/// Tensors in memory layout, and the metadata. `length` is that of the whole file.
-pub(super) fn read(file: &mut impl Read, length: u64) -> Result<(Named, BTreeMap<String, String>)> {
+/// Tensors in memory layout, and the metadata. `length` is that of the whole file. Tensors of types that are not read are
+/// passed over, unless there are no others.
+pub(super) fn read(file: &mut impl Read, length: u64) -> Result<Found> {
     let header = read_header(file, length)?;
-    let mut tensors = BTreeMap::new();
+    let mut found = Found::default();
     for name in header.offset_keys() {
         let info = header.info(&name).with_context(|| format!("`{name}` has no entry in the header"))?;
         let mut bytes = vec![0; info.data_offsets.1 - info.data_offsets.0];
         file.read_exact(&mut bytes).with_context(|| format!("while reading `{name}`"))?;
-        tensors.insert(name.clone(), tensor(info, &bytes).with_context(|| format!("tensor `{name}`"))?);
+        match element(info.dtype) {
+            Some(element) => {
+                let tensor = tensor(element, info, &bytes);
+                found.add(name, element, tensor)?;
+            }
+            None => {
+                let why = format!("element type {} is not supported; store f32", info.dtype);
+                found.unread.insert(name, why);
+            }
+        }
     }
-    let metadata = header.metadata().iter().flatten().map(|(k, v)| (k.clone(), v.clone())).collect();
-    Ok((tensors, metadata))
+    if let (true, Some((name, why))) = (found.tensors.is_empty(), found.unread.iter().next()) {
+        bail!("tensor `{name}`: {why}")
+    }
+    found.metadata = header.metadata().iter().flatten().map(|(k, v)| (k.clone(), v.clone())).collect();
+    Ok(found)
 }
 
 /// Checks every number of the header against the length of the file before anything is allocated by it.
@@ -110,11 +124,31 @@ fn read_header(file: &mut impl Read, length: u64) -> Result<Metadata> {
     Ok(header)
 }
 
-fn tensor(info: &TensorInfo, bytes: &[u8]) -> Result<Tensor> {
-    let dtype: Dtype = info.dtype;
-    let Ok(dtype) = DType::try_from(dtype) else {
-        bail!("element type {dtype} is not supported; store f32");
-    };
-    let tensor = Tensor::from_raw_buffer(bytes, dtype, &info.shape, &Device::Cpu)?;
-    Ok(permuted(&tensor, TO_MEMORY)?)
+/// None for complex numbers and for types of less than a byte.
+fn element(dtype: Dtype) -> Option<Element> {
+    Some(match dtype {
+        Dtype::F64 => Element::F64,
+        Dtype::F32 => Element::F32,
+        Dtype::F16 => Element::F16,
+        Dtype::BF16 => Element::BF16,
+        Dtype::I64 => Element::I64,
+        Dtype::I32 => Element::I32,
+        Dtype::I16 => Element::I16,
+        Dtype::I8 => Element::I8,
+        Dtype::U64 => Element::U64,
+        Dtype::U32 => Element::U32,
+        Dtype::U16 => Element::U16,
+        Dtype::U8 => Element::U8,
+        Dtype::BOOL => Element::Bool,
+        Dtype::F8_E4M3 => Element::F8E4M3,
+        Dtype::F8_E5M2 => Element::F8E5M2,
+        Dtype::F8_E4M3FNUZ => Element::F8E4M3Fnuz,
+        Dtype::F8_E5M2FNUZ => Element::F8E5M2Fnuz,
+        Dtype::F8_E8M0 => Element::F8E8M0,
+        _ => return None,
+    })
+}
+
+fn tensor(element: Element, info: &TensorInfo, bytes: &[u8]) -> Result<Tensor> {
+    Ok(permuted(&element.tensor(bytes, &info.shape)?, TO_MEMORY)?)
 }

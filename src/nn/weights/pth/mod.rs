@@ -1,39 +1,52 @@
 //! PyTorch state dicts: what `torch.save(model.state_dict(), path)` writes, as a zip archive (since 1.6) or in the
-//! form before it. Whole models, other pickles and compressed archives are refused; see [`pickle`] for why no file
-//! can run code.
+//! form before it, alone or in a checkpoint among other things ([`dicts`]). Whole models, other pickles and compressed
+//! archives are refused; see [`pickle`] for why no file can run code.
 
+mod dicts;
+mod globals;
 mod pickle;
+mod rebuild;
+mod scalars;
 mod tensor;
 mod write;
 
 pub use write::write;
 
-use super::Named;
+use super::{Found, foreign};
 use anyhow::{Context, Result, bail, ensure};
+use dicts::Chosen;
 use pickle::{Node, Pickle};
 use std::{
     collections::BTreeMap,
     io::{Read, Seek},
 };
-use tensor::Strided;
-use zip::{CompressionMethod, ZipArchive};
+use tensor::{Storage, Strided};
+use zip::{
+    CompressionMethod, ZipArchive,
+    read::{ArchiveOffset, Config},
+};
 
 /// A pickle beside its storages; a network of a thousand tensors takes about 100 kB.
 const LONGEST_PICKLE: u64 = 16 << 20;
-/// Tensors may share storages, but in all take no more than this many times the file.
+/// Tensors may share storages, but in all take no more than this many times the file, and what follows.
 const MOST_SHARING: u64 = 4;
+/// Bytes for tensors that repeat a few numbers.
+const EXPANDED: u64 = 64 << 20;
 /// The integer that begins files of the older form, as the pickle has it.
 const LEGACY_MAGIC: [u8; 12] = [0x8a, 0x0a, 0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19];
 /// Its version.
 const LEGACY_VERSION: i64 = 1001;
-/// Keys that training scripts put a state dict under.
-const WRAPPERS: [&str; 3] = ["state_dict", "model_state_dict", "model"];
-
-/// Tensors of a zip archive, in memory layout.
-pub(super) fn read_zip(file: impl Read + Seek, length: u64) -> Result<Named> {
+/// Tensors of a zip archive, in memory layout: of what `key` leads to, or of the one network in it.
+pub(super) fn read_zip(file: impl Read + Seek, length: u64, key: Option<&str>) -> Result<Found> {
     let damaged = "its zip archive cannot be read: it is truncated or corrupt; copy or download it again";
-    let mut archive = ZipArchive::new(file).context(damaged)?;
+    // The file begins with the archive. Where that is guessed, PyTorch's records for large archives, which small ones
+    // have too, lead astray at some lengths of the names.
+    let config = Config { archive_offset: ArchiveOffset::Known(0) };
+    let mut archive = ZipArchive::with_config(config, file).context(damaged)?;
     let names: Vec<String> = archive.file_names().filter_map(|name| Some(name.ok()?.into_owned())).collect();
+    if let Some(other) = foreign::archive(&names) {
+        bail!("it is {other}")
+    }
     let mut pickles = names.iter().filter_map(|name| name.strip_suffix("data.pkl"));
     let (Some(folder), None) = (pickles.next(), pickles.next()) else {
         bail!("it is a zip archive without one `data.pkl`: not a file of torch.save")
@@ -47,12 +60,12 @@ pub(super) fn read_zip(file: impl Read + Seek, length: u64) -> Result<Named> {
     }
     let text = entry(&mut archive, &format!("{folder}data.pkl"), length.min(LONGEST_PICKLE))?;
     let pickle = pickle::read(&mut text.as_slice(), text.len() as u64)?;
-    let mut named = Tensors::of(&pickle, length)?;
+    let mut tensors = Tensors::of(&pickle, length, key)?;
     for (index, storage) in pickle.storages.iter().enumerate() {
-        if !named.needs(index) {
+        if !tensors.needs(index) {
             continue;
         }
-        let wanted = named.claim(storage.bytes()?)?;
+        let wanted = tensors.claim(storage.bytes()?)?;
         let bytes = entry(&mut archive, &format!("{folder}data/{}", storage.key), wanted)?;
         ensure!(
             bytes.len() as u64 == wanted,
@@ -60,9 +73,9 @@ pub(super) fn read_zip(file: impl Read + Seek, length: u64) -> Result<Named> {
             storage.key,
             bytes.len()
         );
-        named.take_from(index, &bytes, storage.dtype)?;
+        tensors.take_from(index, &bytes)?;
     }
-    Ok(named.done)
+    Ok(tensors.done)
 }
 
 /// The bytes of an entry of the archive, which must be stored as they are and no longer than `most`.
@@ -87,7 +100,7 @@ pub(super) fn is_legacy(start: &[u8]) -> bool {
 
 /// Tensors of the older form: five pickles (a magic number, a version, facts of the machine, the state dict, the
 /// order of the storages), then the storages, each a count and its numbers.
-pub(super) fn read_legacy(file: &mut (impl Read + Seek), length: u64) -> Result<Named> {
+pub(super) fn read_legacy(file: &mut (impl Read + Seek), length: u64, key: Option<&str>) -> Result<Found> {
     pickle::read(file, 64)?;
     let version = pickle::read(file, 64)?;
     ensure!(
@@ -98,24 +111,27 @@ pub(super) fn read_legacy(file: &mut (impl Read + Seek), length: u64) -> Result<
     ensure!(is_little_endian(&machine), "its numbers are big-endian: save it on a little-endian machine");
     let pickle = pickle::read(file, length.min(LONGEST_PICKLE))?;
     let order = pickle::read(file, length.min(LONGEST_PICKLE))?;
-    let mut named = Tensors::of(&pickle, length)?;
+    let mut tensors = Tensors::of(&pickle, length, key)?;
     for key in texts(&order)? {
         let index = pickle.keys.get(key).copied();
         let index = index.with_context(|| format!("storage `{key}` belongs to no tensor: it is corrupt"))?;
-        let storage = &pickle.storages[index];
-        let wanted = named.claim(storage.bytes()?)?;
-        let mut count = [0; 8];
-        file.read_exact(&mut count).context("it ends before its numbers: it is truncated")?;
-        ensure!(
-            u64::from_le_bytes(count) == storage.count as u64,
-            "storage `{key}` has two sizes: it is corrupt"
-        );
-        let mut bytes = vec![];
-        file.by_ref().take(wanted).read_to_end(&mut bytes)?;
-        ensure!(bytes.len() as u64 == wanted, "it ends within storage `{key}`: it is truncated");
-        named.take_from(index, &bytes, storage.dtype)?;
+        let bytes = stored(file, &pickle.storages[index], &mut tensors)
+            .with_context(|| format!("storage `{key}`"))?;
+        tensors.take_from(index, &bytes)?;
     }
-    named.finished()
+    tensors.finished()
+}
+
+/// The bytes of the storage that comes next.
+fn stored(file: &mut impl Read, storage: &Storage, tensors: &mut Tensors) -> Result<Vec<u8>> {
+    let wanted = tensors.claim(storage.bytes()?)?;
+    let mut count = [0; 8];
+    file.read_exact(&mut count).context("it ends before its numbers: it is truncated")?;
+    ensure!(u64::from_le_bytes(count) == storage.count as u64, "it has two sizes: it is corrupt");
+    let mut bytes = vec![];
+    file.by_ref().take(wanted).read_to_end(&mut bytes)?;
+    ensure!(bytes.len() as u64 == wanted, "it ends within its numbers: it is truncated");
+    Ok(bytes)
 }
 
 fn is_little_endian(machine: &Pickle) -> bool {
@@ -137,7 +153,7 @@ fn texts(pickle: &Pickle) -> Result<Vec<&str>> {
 /// The tensors of a state dict, taken from their storages one storage after the other.
 struct Tensors {
     waiting: BTreeMap<usize, Vec<(String, Strided)>>,
-    done: Named,
+    done: Found,
     /// Bytes of storages that may still come.
     left: u64,
     /// Bytes that the tensors may still take.
@@ -145,13 +161,14 @@ struct Tensors {
 }
 
 impl Tensors {
-    fn of(pickle: &Pickle, length: u64) -> Result<Self> {
+    fn of(pickle: &Pickle, length: u64, key: Option<&str>) -> Result<Self> {
+        let Chosen { tensors, unread, notes } = dicts::chosen(pickle, key)?;
         let mut waiting = BTreeMap::<usize, Vec<_>>::new();
-        for (name, tensor) in state_dict(pickle)? {
+        for (name, tensor) in tensors {
             waiting.entry(tensor.storage).or_default().push((name, tensor));
         }
-        let room = length.saturating_mul(MOST_SHARING);
-        Ok(Self { waiting, done: Named::new(), left: length, room })
+        let room = length.saturating_mul(MOST_SHARING).saturating_add(EXPANDED);
+        Ok(Self { waiting, done: Found { unread, notes, ..Found::default() }, left: length, room })
     }
 
     fn needs(&self, storage: usize) -> bool {
@@ -165,49 +182,21 @@ impl Tensors {
         Ok(bytes)
     }
 
-    fn take_from(&mut self, storage: usize, bytes: &[u8], dtype: candle_core::DType) -> Result<()> {
+    fn take_from(&mut self, storage: usize, bytes: &[u8]) -> Result<()> {
         for (name, strided) in self.waiting.remove(&storage).into_iter().flatten() {
-            let room = self.room.checked_sub(strided.bytes(dtype));
-            self.room = room.context("its tensors share storages many times over: it is corrupt")?;
-            let tensor = strided.tensor(bytes, dtype).with_context(|| format!("tensor `{name}`"))?;
-            ensure!(self.done.insert(name.clone(), tensor).is_none(), "two tensors are called `{name}`");
+            let room = self.room.checked_sub(strided.bytes());
+            self.room = room.with_context(|| {
+                format!("with `{name}` its tensors take far more room than the file: it is corrupt")
+            })?;
+            self.done.add(name, strided.element(), strided.tensor(bytes))?;
         }
         Ok(())
     }
 
-    fn finished(self) -> Result<Named> {
+    fn finished(self) -> Result<Found> {
         match self.waiting.values().flatten().next() {
             Some((name, _)) => bail!("the storage of `{name}` is not in the file: it is truncated"),
             None => Ok(self.done),
         }
     }
-}
-
-/// The tensors by name: of the dict itself, or of the dict under a key that training scripts use. A `module.` that
-/// begins every name (data-parallel training) is taken off.
-fn state_dict(pickle: &Pickle) -> Result<Vec<(String, Strided)>> {
-    let mut id = pickle.root;
-    for _ in 0..=WRAPPERS.len() {
-        let Some(Node::Dict(pairs)) = pickle.nodes.get(id) else {
-            bail!("it holds no state dict: in PyTorch save `model.state_dict()`")
-        };
-        let tensors = tensors(pickle, pairs);
-        if !tensors.is_empty() {
-            let wrapped = tensors.iter().all(|(name, _)| name.starts_with("module."));
-            let bare = |name: &str| if wrapped { name["module.".len()..].into() } else { name.into() };
-            return Ok(tensors.into_iter().map(|(name, tensor)| (bare(name), tensor.clone())).collect());
-        }
-        let keys = pairs.iter().filter_map(|(key, value)| Some((pickle.nodes[*key].text().ok()?, *value)));
-        let mut keys = keys.filter(|(key, _)| WRAPPERS.contains(key));
-        id = keys.next().context("it holds no tensors: in PyTorch save `model.state_dict()`")?.1;
-    }
-    bail!("its state dict lies too deep")
-}
-
-fn tensors<'a>(pickle: &'a Pickle, pairs: &[(usize, usize)]) -> Vec<(&'a str, &'a Strided)> {
-    let pair = |(key, value): &(usize, usize)| match (&pickle.nodes[*key], &pickle.nodes[*value]) {
-        (Node::Text(name), Node::Tensor(tensor)) => Some((name.as_str(), tensor)),
-        _ => None,
-    };
-    pairs.iter().filter_map(pair).collect()
 }

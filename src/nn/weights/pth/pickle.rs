@@ -1,28 +1,31 @@
-//! A reader of the pickles that `torch.save` writes for state dicts. It runs nothing: a pickle is a program, and the
-//! only calls that are understood are those that make an ordered dict, a tensor or a parameter; any other name, call
-//! or opcode is an error that says which. (candle's reader takes any name and any call, and keeps them as objects.)
+//! A reader of the pickles that `torch.save` writes. It runs nothing: a pickle is a program, and the only calls that are
+//! understood are those that make an ordered dict, a tensor or a parameter. Whatever else lies beside the weights (numpy
+//! scalars, sizes, optimizers, classes of a training script) becomes an object of which the class's name is kept, and
+//! nobody looks into it. (candle's reader knows fewer opcodes, and takes the first tensors for the network.)
 //!
 //! Values lie in one arena and refer to one another by number, so that no pickle can nest deeply enough to overflow
 //! the stack when it is dropped, and their number is limited.
 
-use super::tensor::{Storage, Strided};
+use super::{
+    globals::{Global, Numbers},
+    tensor::{Storage, Strided},
+};
 use anyhow::{Context, Result, bail, ensure};
-use candle_core::DType;
 use std::{collections::HashMap, io::Read};
 
 /// Values, and copies of references to them, that one pickle may make.
 const MOST_VALUES: usize = 1 << 20;
-/// Axes of a tensor.
-const MOST_AXES: usize = 8;
 /// Bytes of the name of a storage.
 const LONGEST_KEY: usize = 64;
+/// Bytes of a line of text, in the oldest protocols.
+const LONGEST_LINE: usize = 1 << 16;
 
 /// A value's place in [`Pickle::nodes`].
 pub(super) type Id = usize;
 
 #[derive(Clone, Debug)]
 pub(super) enum Node {
-    /// What weights do not need: none, floats, integers beyond 64 bits.
+    /// What weights do not need: none, floats, bytes, integers beyond 64 bits.
     Other,
     Bool(bool),
     Int(i64),
@@ -31,40 +34,15 @@ pub(super) enum Node {
     Tuple(Vec<Id>),
     List(Vec<Id>),
     Dict(Vec<(Id, Id)>),
-    /// Index into [`Pickle::storages`].
-    Storage(usize),
+    /// What another class or function would have made, and what was put into it as into a dict.
+    Object(String, Vec<(Id, Id)>),
+    /// Index into [`Pickle::storages`], and what its numbers are.
+    Storage(usize, Numbers),
     Tensor(Strided),
-}
-
-/// The names that a state dict may mention.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Global {
-    OrderedDict,
-    RebuildTensor,
-    RebuildParameter,
-    Storage(DType),
-}
-
-impl Global {
-    fn named(module: &str, name: &str) -> Result<Self> {
-        Ok(match (module, name) {
-            ("collections", "OrderedDict") => Self::OrderedDict,
-            ("torch._utils", "_rebuild_tensor_v2") => Self::RebuildTensor,
-            ("torch._utils", "_rebuild_parameter") => Self::RebuildParameter,
-            ("torch", "FloatStorage") => Self::Storage(DType::F32),
-            ("torch", "DoubleStorage") => Self::Storage(DType::F64),
-            ("torch", "HalfStorage") => Self::Storage(DType::F16),
-            ("torch", "BFloat16Storage") => Self::Storage(DType::BF16),
-            ("torch", "LongStorage") => Self::Storage(DType::I64),
-            ("torch", other) if other.ends_with("Storage") => {
-                bail!("it holds numbers of the type `torch.{other}`: convert them to float32 and save again")
-            }
-            _ => bail!(
-                "its pickle asks for `{module}.{name}`, which a state dict does not need: nothing was run; \
-                 in PyTorch save `model.state_dict()` and nothing else"
-            ),
-        })
-    }
+    /// A tensor that is not read, and why.
+    Unread(String),
+    /// A tensor that cannot be right, and why.
+    Broken(String),
 }
 
 /// What a pickle made.
@@ -99,7 +77,7 @@ enum Step {
 }
 
 /// The stack machine of Python's pickles.
-struct Machine<R> {
+pub(super) struct Machine<R> {
     file: std::io::Take<R>,
     pickle: Pickle,
     stack: Vec<Id>,
@@ -115,7 +93,7 @@ impl<R: Read> Machine<R> {
         Self { file, pickle, stack, marks, memo, made: 0 }
     }
 
-    /// One opcode. Those of protocols 2 to 4 that `torch.save` writes; letters are the protocol's own.
+    /// One opcode; letters are the protocols' own.
     fn step(&mut self) -> Result<Step> {
         let [opcode] = self.bytes()?;
         match opcode {
@@ -126,30 +104,30 @@ impl<R: Read> Machine<R> {
             0x80 => self.protocol()?,
             0x95 => drop(self.bytes::<8>()?), // a frame's length
             b'(' => self.mark()?,
-            b'0' => drop(self.pop()?),
-            b'N' => self.push(Node::Other)?,
-            0x88 | 0x89 => self.push(Node::Bool(opcode == 0x88))?,
-            b'G' => self.bytes::<8>().and_then(|_| self.push(Node::Other))?,
-            b'J' | b'K' | b'M' | 0x8a => self.integer(opcode)?,
-            b'X' | b'U' | b'T' | 0x8c | 0x8d => self.text(opcode)?,
+            b'0' | b'1' | b'2' => self.rearrange(opcode)?,
+            b'N' | b'G' | b'F' | 0x88 | 0x89 => self.simple(opcode)?,
+            b'I' | b'J' | b'K' | b'L' | b'M' | 0x8a | 0x8b => self.integer(opcode)?,
+            b'X' | b'U' | b'T' | b'V' | b'S' | 0x8c | 0x8d => self.text(opcode)?,
+            b'B' | b'C' | 0x8e | 0x96 => self.binary(opcode)?,
+            0x97 => self.push(Node::Other)?, // a buffer outside the pickle
+            0x98 => {}                       // made read-only
             b')' | b't' | 0x85..=0x87 => self.tuple(opcode)?,
-            b']' => self.push(Node::List(vec![]))?,
-            b'}' => self.push(Node::Dict(vec![]))?,
-            b'a' | b'e' | b's' | b'u' => self.fill(opcode)?,
-            b'q' | b'r' | 0x94 | b'h' | b'j' => self.memory(opcode)?,
-            b'c' | 0x93 => self.global(opcode)?,
-            b'Q' => self.storage()?,
-            b'R' => self.call()?,
-            b'b' => self.build()?,
+            b']' | b'l' | 0x8f | 0x91 | b'}' | b'd' => self.container(opcode)?,
+            b'a' | b'e' | b's' | b'u' | 0x90 => self.fill(opcode)?,
+            b'p' | b'q' | b'r' | 0x94 | b'g' | b'h' | b'j' => self.memory(opcode)?,
+            b'c' | 0x93 | 0x82..=0x84 => self.global(opcode)?,
+            b'P' | b'Q' => self.persistent(opcode)?,
+            b'R' | 0x81 | 0x92 | b'i' | b'o' => self.call(opcode)?,
+            b'b' => drop(self.pop()?), // attributes, such as the versions of a state dict's modules
             other => bail!(
-                "opcode {other:#04x}{} is not one that a state dict needs: nothing was run",
+                "opcode {other:#04x}{} is none of a pickle: it is corrupt",
                 if other.is_ascii_graphic() { format!(" (`{}`)", other as char) } else { String::new() }
             ),
         }
         Ok(Step::Go)
     }
 
-    fn bytes<const N: usize>(&mut self) -> Result<[u8; N]> {
+    pub(super) fn bytes<const N: usize>(&mut self) -> Result<[u8; N]> {
         let mut bytes = [0; N];
         self.file
             .read_exact(&mut bytes)
@@ -158,7 +136,7 @@ impl<R: Read> Machine<R> {
     }
 
     /// `length` bytes, which are there before memory is taken for them.
-    fn block(&mut self, length: u64) -> Result<Vec<u8>> {
+    pub(super) fn block(&mut self, length: u64) -> Result<Vec<u8>> {
         ensure!(
             length <= self.file.limit(),
             "a text of {length} bytes is longer than the pickle: it is corrupt"
@@ -169,15 +147,19 @@ impl<R: Read> Machine<R> {
         Ok(bytes)
     }
 
-    fn line(&mut self) -> Result<String> {
+    pub(super) fn line(&mut self) -> Result<Vec<u8>> {
         let mut line = vec![];
         loop {
             match self.bytes()? {
-                [b'\n'] => return Ok(String::from_utf8(line)?),
+                [b'\n'] => return Ok(line),
                 [byte] => line.push(byte),
             }
-            ensure!(line.len() <= 256, "a name has no end: it is corrupt");
+            ensure!(line.len() <= LONGEST_LINE, "a line has no end: it is corrupt");
         }
+    }
+
+    fn line_of_text(&mut self) -> Result<String> {
+        String::from_utf8(self.line()?).context("a name is not UTF-8: it is corrupt")
     }
 
     fn spend(&mut self, values: usize) -> Result<()> {
@@ -189,7 +171,7 @@ impl<R: Read> Machine<R> {
         Ok(())
     }
 
-    fn push(&mut self, node: Node) -> Result<()> {
+    pub(super) fn push(&mut self, node: Node) -> Result<()> {
         self.spend(1)?;
         self.stack.push(self.pickle.nodes.len());
         self.pickle.nodes.push(node);
@@ -219,37 +201,22 @@ impl<R: Read> Machine<R> {
 
     fn protocol(&mut self) -> Result<()> {
         let [version] = self.bytes()?;
-        ensure!((2..=5).contains(&version), "protocol {version} is not read; save with protocol 2 to 5");
+        ensure!(version <= 5, "protocol {version} is not read; save with protocol 2 to 5");
         Ok(())
     }
 
-    fn integer(&mut self, opcode: u8) -> Result<()> {
-        let value = match opcode {
-            b'K' => i64::from(self.bytes::<1>()?[0]),
-            b'M' => i64::from(u16::from_le_bytes(self.bytes()?)),
-            b'J' => i64::from(i32::from_le_bytes(self.bytes()?)),
-            _ => {
-                let [length] = self.bytes()?;
-                let mut bytes = self.block(u64::from(length))?;
-                if bytes.len() > 8 {
-                    return self.push(Node::Other);
-                }
-                let sign = if bytes.last().is_some_and(|byte| byte & 0x80 != 0) { 0xff } else { 0 };
-                bytes.resize(8, sign);
-                bytes.iter().rev().fold(0, |value, &byte| value << 8 | i64::from(byte))
+    /// Values that fall off the stack, or are there twice.
+    fn rearrange(&mut self, opcode: u8) -> Result<()> {
+        match opcode {
+            b'2' => {
+                self.spend(1)?;
+                let top = self.top()?;
+                self.stack.push(top);
             }
-        };
-        self.push(Node::Int(value))
-    }
-
-    fn text(&mut self, opcode: u8) -> Result<()> {
-        let length = match opcode {
-            b'U' | 0x8c => u64::from(self.bytes::<1>()?[0]),
-            b'X' | b'T' => u64::from(u32::from_le_bytes(self.bytes()?)),
-            _ => u64::from_le_bytes(self.bytes()?),
-        };
-        let text = String::from_utf8(self.block(length)?).context("a text is not UTF-8")?;
-        self.push(Node::Text(text))
+            b'0' if self.marks.last() != Some(&self.stack.len()) => drop(self.pop()?),
+            _ => drop(self.pop_to_mark()?),
+        }
+        Ok(())
     }
 
     fn tuple(&mut self, opcode: u8) -> Result<()> {
@@ -265,10 +232,17 @@ impl<R: Read> Machine<R> {
         self.push(Node::Tuple(items))
     }
 
-    /// Items into the list, or pairs into the dict, that lies below them on the stack.
+    /// A list, a set (as a list) or a dict, empty or of what lies above the mark.
+    fn container(&mut self, opcode: u8) -> Result<()> {
+        let items = if matches!(opcode, b'l' | b'd' | 0x91) { self.pop_to_mark()? } else { vec![] };
+        let node = if matches!(opcode, b'}' | b'd') { Node::Dict(pairs(&items)?) } else { Node::List(items) };
+        self.push(node)
+    }
+
+    /// Items into the list or object, or pairs into the dict or object, that lies below them on the stack.
     fn fill(&mut self, opcode: u8) -> Result<()> {
         let mut items = match opcode {
-            b'e' | b'u' => self.pop_to_mark()?,
+            b'e' | b'u' | 0x90 => self.pop_to_mark()?,
             b'a' => vec![self.pop()?],
             _ => vec![self.pop()?, self.pop()?],
         };
@@ -277,10 +251,9 @@ impl<R: Read> Machine<R> {
         }
         let into = self.top()?;
         match (opcode, &mut self.pickle.nodes[into]) {
-            (b'a' | b'e', Node::List(list)) => list.append(&mut items),
-            (b's' | b'u', Node::Dict(dict)) if items.len().is_multiple_of(2) => {
-                dict.extend(items.chunks_exact(2).map(|pair| (pair[0], pair[1])));
-            }
+            (b'a' | b'e' | 0x90, Node::List(list)) => list.append(&mut items),
+            (b'a' | b'e' | 0x90, Node::Object(..)) => {}
+            (b's' | b'u', Node::Dict(dict) | Node::Object(_, dict)) => dict.append(&mut pairs(&items)?),
             _ => bail!("it fills what is no list or dict: it is corrupt"),
         }
         Ok(())
@@ -290,10 +263,11 @@ impl<R: Read> Machine<R> {
         let key = match opcode {
             b'q' | b'h' => u32::from(self.bytes::<1>()?[0]),
             b'r' | b'j' => u32::from_le_bytes(self.bytes()?),
+            b'p' | b'g' => self.line_of_text()?.parse().context("a memo has no number: it is corrupt")?,
             _ => self.memo.len() as u32,
         };
         self.spend(1)?;
-        if opcode == b'h' || opcode == b'j' {
+        if matches!(opcode, b'g' | b'h' | b'j') {
             let known = self.memo.get(&key).copied();
             self.stack.push(known.context("it recalls what it did not keep: it is corrupt")?);
         } else {
@@ -304,130 +278,118 @@ impl<R: Read> Machine<R> {
     }
 
     fn global(&mut self, opcode: u8) -> Result<()> {
-        let (module, name) = if opcode == b'c' {
-            (self.line()?, self.line()?)
-        } else {
-            let (name, module) = (self.pop()?, self.pop()?);
-            let nodes = &self.pickle.nodes;
-            (nodes[module].text()?.to_string(), nodes[name].text()?.to_string())
+        let global = match opcode {
+            b'c' => Global::named(&self.line_of_text()?, &self.line_of_text()?),
+            0x93 => {
+                let (name, module) = (self.pop()?, self.pop()?);
+                let nodes = &self.pickle.nodes;
+                Global::named(nodes[module].text()?, nodes[name].text()?)
+            }
+            _ => {
+                // Names that were agreed on outside the pickle, by a number of 1, 2 or 4 bytes.
+                self.block(1 << (opcode - 0x82))?;
+                Global::Other("a registered extension".into())
+            }
         };
-        let global = Global::named(&module, &name)?;
         self.push(Node::Global(global))
     }
 
-    /// `('storage', type, key, device, count)`, with a view behind it in the older form.
-    fn storage(&mut self) -> Result<()> {
+    /// A reference to data outside the pickle: a storage, or, in whole modules, a class with its source.
+    fn persistent(&mut self, opcode: u8) -> Result<()> {
+        if opcode == b'P' {
+            self.line()?;
+            return self.push(Node::Object(
+                "a reference in pickle protocol 0 (save with protocol 2)".into(),
+                vec![],
+            ));
+        }
         let id = self.pop()?;
-        let node = |id: &Id| &self.pickle.nodes[*id];
-        let foreign = "a reference to data outside the pickle is none that torch.save writes";
-        let Node::Tuple(items) = node(&id) else { bail!(foreign) };
-        let items: Vec<&Node> = items.iter().take(7).map(node).collect();
-        let [
-            Node::Text(kind),
-            Node::Global(Global::Storage(dtype)),
-            Node::Text(key),
-            _,
-            Node::Int(count),
-            view @ ..,
-        ] = &items[..]
-        else {
-            bail!(foreign)
+        let items = match &self.pickle.nodes[id] {
+            Node::Tuple(items) => items.iter().take(7).copied().collect(),
+            _ => vec![],
         };
-        let no_view = matches!(view, [] | [Node::Other]);
-        ensure!(kind == "storage" && key.len() <= LONGEST_KEY && no_view, foreign);
+        match items.first().map(|id| &self.pickle.nodes[*id]) {
+            Some(Node::Text(kind)) if kind == "storage" => {
+                let storage = self.storage(&items)?;
+                self.push(storage)
+            }
+            Some(Node::Text(kind)) if kind == "module" && items.len() > 1 => {
+                self.spend(1)?;
+                self.stack.push(items[1]);
+                Ok(())
+            }
+            _ => self.push(Node::Object("a reference to data outside the pickle".into(), vec![])),
+        }
+    }
+
+    /// `('storage', type, key, device, count)`, with a view behind it in the older form.
+    fn storage(&mut self, items: &[Id]) -> Result<Node> {
+        let items: Vec<&Node> = items.iter().map(|id| &self.pickle.nodes[*id]).collect();
+        let [_, Node::Global(kind), Node::Text(key), _, Node::Int(count), view @ ..] = &items[..] else {
+            return Ok(Node::Object("a storage of another form".into(), vec![]));
+        };
+        let Global::Storage(numbers) = kind else {
+            return Ok(Node::Object(format!("numbers of the type `{}`", kind.name()), vec![]));
+        };
+        if !matches!(view, [] | [Node::Other]) {
+            return Ok(Node::Object("a view of a storage".into(), vec![]));
+        }
+        ensure!(key.len() <= LONGEST_KEY, "a storage has a name of {} bytes: it is corrupt", key.len());
         let count = usize::try_from(*count).context("a storage has a negative size")?;
-        let storage = Storage { key: key.clone(), dtype: *dtype, count };
+        let storage = Storage { key: key.clone(), width: numbers.width(), count };
+        let numbers = *numbers;
         let Pickle { storages, keys, .. } = &mut self.pickle;
         let index = *keys.entry(storage.key.clone()).or_insert(storages.len());
         match storages.get(index) {
             None => storages.push(storage),
-            Some(known) if *known == storage => {}
-            Some(_) => bail!("storage `{}` is described in two ways: it is corrupt", storage.key),
+            Some(known) if known.bytes()? == storage.bytes()? => {}
+            Some(_) => bail!("storage `{}` has two sizes: it is corrupt", storage.key),
         }
-        self.push(Node::Storage(index))
+        Ok(Node::Storage(index, numbers))
     }
 
-    /// The few calls that are understood.
-    fn call(&mut self) -> Result<()> {
-        let (arguments, function) = (self.pop()?, self.pop()?);
-        let nodes = &self.pickle.nodes;
-        let (Node::Global(function), Node::Tuple(arguments)) = (&nodes[function], &nodes[arguments]) else {
-            bail!("it calls what is no function of a state dict: nothing was run")
-        };
-        let made = match (function, &arguments[..]) {
-            (Global::OrderedDict, []) => Node::Dict(vec![]),
-            (Global::OrderedDict, [pairs]) => Node::Dict(self.pairs(*pairs)?),
-            (Global::RebuildTensor, [storage, offset, shape, strides, ..]) => {
-                Node::Tensor(self.strided(*storage, *offset, *shape, *strides)?)
+    /// Calls, and objects made of their class.
+    fn call(&mut self, opcode: u8) -> Result<()> {
+        let (function, arguments) = match opcode {
+            b'i' => {
+                let global = Global::named(&self.line_of_text()?, &self.line_of_text()?);
+                (global, self.pop_to_mark()?)
             }
-            (Global::RebuildParameter, [tensor, ..]) => match &nodes[*tensor] {
-                Node::Tensor(tensor) => Node::Tensor(tensor.clone()),
-                _ => bail!("a parameter is made of what is no tensor"),
-            },
-            _ => bail!("it calls {function:?} with arguments that torch.save does not give it"),
+            b'o' => {
+                let items = self.pop_to_mark()?;
+                let (class, arguments) = items.split_first().context("it makes an object of no class")?;
+                (self.function(*class), arguments.to_vec())
+            }
+            _ => {
+                if opcode == 0x92 {
+                    self.pop()?; // arguments by name
+                }
+                let (arguments, function) = (self.pop()?, self.pop()?);
+                let Node::Tuple(items) = &self.pickle.nodes[arguments] else {
+                    bail!("it calls with what is no tuple: it is corrupt")
+                };
+                (self.function(function), items.clone())
+            }
         };
+        self.spend(arguments.len())?;
+        let made = self.pickle.made(&function, &arguments)?;
         if let Node::Dict(pairs) = &made {
             self.spend(pairs.len())?;
         }
         self.push(made)
     }
 
-    fn pairs(&self, list: Id) -> Result<Vec<(Id, Id)>> {
-        let nodes = &self.pickle.nodes;
-        let Node::List(list) = &nodes[list] else { bail!("an ordered dict is made of what is no list") };
-        ensure!(list.len() <= MOST_VALUES - self.made, "it makes too many values");
-        let pair = |id: &Id| match &nodes[*id] {
-            Node::Tuple(pair) | Node::List(pair) if pair.len() == 2 => Ok((pair[0], pair[1])),
-            _ => bail!("an ordered dict is made of what are no pairs"),
-        };
-        list.iter().map(pair).collect()
-    }
-
-    fn strided(&self, storage: Id, offset: Id, shape: Id, strides: Id) -> Result<Strided> {
-        let nodes = &self.pickle.nodes;
-        let Node::Storage(storage) = nodes[storage] else { bail!("a tensor is made of what is no storage") };
-        let sizes = |id: Id, what: &str| match &nodes[id] {
-            Node::Tuple(items) if items.len() <= MOST_AXES => {
-                items.iter().map(|id| nodes[*id].size(what)).collect::<Result<Vec<usize>>>()
-            }
-            Node::Tuple(items) => bail!("a tensor of {} axes is not read", items.len()),
-            _ => bail!("the {what} of a tensor is no tuple"),
-        };
-        let (shape, strides) = (sizes(shape, "shape")?, sizes(strides, "stride")?);
-        Strided::checked(
-            storage,
-            &self.pickle.storages[storage],
-            nodes[offset].size("offset")?,
-            shape,
-            strides,
-        )
-    }
-
-    /// Attributes of a state dict (versions of its modules) are left out.
-    fn build(&mut self) -> Result<()> {
-        self.pop()?;
-        let onto = self.top()?;
-        ensure!(
-            matches!(self.pickle.nodes[onto], Node::Dict(_)),
-            "it sets the state of an object that is no dict: nothing was run"
-        );
-        Ok(())
+    /// What is called: a name, or what an object of such a name would be.
+    fn function(&self, id: Id) -> Global {
+        match &self.pickle.nodes[id] {
+            Node::Global(global) => global.clone(),
+            Node::Object(class, _) => Global::Other(class.clone()),
+            _ => Global::Other("a value that is no function".into()),
+        }
     }
 }
 
-impl Node {
-    pub(super) fn text(&self) -> Result<&str> {
-        match self {
-            Self::Text(text) => Ok(text),
-            _ => bail!("a name is no text: it is corrupt"),
-        }
-    }
-
-    fn size(&self, what: &str) -> Result<usize> {
-        match self {
-            Self::Int(value) => usize::try_from(*value)
-                .with_context(|| format!("the {what} of a tensor is negative ({value})")),
-            _ => bail!("the {what} of a tensor is no whole number that fits 64 bits"),
-        }
-    }
+fn pairs(items: &[Id]) -> Result<Vec<(Id, Id)>> {
+    ensure!(items.len().is_multiple_of(2), "it fills a dict with half a pair: it is corrupt");
+    Ok(items.chunks_exact(2).map(|pair| (pair[0], pair[1])).collect())
 }

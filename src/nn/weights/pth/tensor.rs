@@ -1,28 +1,36 @@
 //! Tensors as views of storages: checked against the storage, then copied out of it.
 
-use crate::nn::weights::{TO_MEMORY, permuted};
+use crate::{
+    element::Element,
+    nn::weights::{TO_MEMORY, permuted},
+};
 use anyhow::{Context, Result, ensure};
-use candle_core::{DType, Device, Tensor};
+use candle_core::Tensor;
 
 /// A block of numbers in the file.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Storage {
     pub key: String,
-    pub dtype: DType,
+    /// Bytes of one of them.
+    pub width: usize,
     pub count: usize,
 }
 
 impl Storage {
     pub fn bytes(&self) -> Result<u64> {
-        let bytes = (self.count as u64).checked_mul(self.dtype.size_in_bytes() as u64);
+        let bytes = (self.count as u64).checked_mul(self.width as u64);
         bytes.with_context(|| format!("storage `{}` claims {} numbers: it is corrupt", self.key, self.count))
     }
 }
 
-/// A tensor: element `(i, j, …)` is number `offset + i·strides[0] + j·strides[1] + …` of its storage.
+/// A tensor: element `(i, j, …)` is number `offset + i·strides[0] + j·strides[1] + …` of its storage. Strides of 0 repeat
+/// a number, so that a tensor may have more elements than its storage has numbers.
 #[derive(Clone, Debug)]
 pub(super) struct Strided {
     pub storage: usize,
+    element: Element,
+    /// The numbers count with the opposite sign.
+    negated: bool,
     offset: usize,
     shape: Vec<usize>,
     strides: Vec<usize>,
@@ -31,16 +39,15 @@ pub(super) struct Strided {
 }
 
 impl Strided {
-    /// A tensor whose every element lies in its storage, and which is no larger than that.
+    /// A tensor whose every element lies in its storage.
     pub fn checked(
-        storage: usize,
-        of: &Storage,
+        (storage, of): (usize, &Storage),
+        element: Element,
         offset: usize,
         shape: Vec<usize>,
         strides: Vec<usize>,
     ) -> Result<Self> {
         ensure!(shape.len() == strides.len(), "a tensor of shape {shape:?} has the strides {strides:?}");
-        let count = shape.iter().try_fold(1usize, |count, &size| count.checked_mul(size));
         let outside = || {
             format!(
                 "a tensor of shape {shape:?}, strides {strides:?} at {offset} reaches outside its storage `{}` \
@@ -48,30 +55,47 @@ impl Strided {
                 of.key, of.count
             )
         };
-        let count = count.filter(|&count| count <= of.count).with_context(outside)?;
+        let numbers = of.bytes()? / element.width() as u64;
+        let count = shape.iter().try_fold(1usize, |count, &size| count.checked_mul(size));
+        let count = count.with_context(outside)?;
         let last = shape.iter().zip(&strides).try_fold(offset, |last, (&size, &stride)| {
             last.checked_add(size.saturating_sub(1).checked_mul(stride)?)
         });
-        ensure!(count == 0 || last.is_some_and(|last| last < of.count), outside());
-        Ok(Self { storage, offset, shape, strides, count })
+        ensure!(count == 0 || last.is_some_and(|last| (last as u64) < numbers), outside());
+        Ok(Self { storage, element, negated: false, offset, shape, strides, count })
+    }
+
+    /// The same with the opposite sign, if `negated`.
+    pub fn negated(self, negated: bool) -> Self {
+        Self { negated, ..self }
+    }
+
+    /// Elements.
+    pub fn count(&self) -> usize {
+        self.count
+    }
+
+    pub fn element(&self) -> Element {
+        self.element
     }
 
     /// Bytes that the tensor takes by itself.
-    pub fn bytes(&self, dtype: DType) -> u64 {
-        (self.count * dtype.size_in_bytes()) as u64
+    pub fn bytes(&self) -> u64 {
+        (self.count as u64)
+            .saturating_mul(self.element.dtype().size_in_bytes().max(self.element.width()) as u64)
     }
 
     /// The tensor in memory layout; `bytes` are those of its storage.
-    pub fn tensor(&self, bytes: &[u8], dtype: DType) -> Result<Tensor> {
-        let width = dtype.size_in_bytes();
+    pub fn tensor(&self, bytes: &[u8]) -> Result<Tensor> {
+        let width = self.element.width();
         let tensor = if self.count == 0 {
-            Tensor::zeros(self.shape.as_slice(), dtype, &Device::Cpu)?
+            self.element.tensor(&[], &self.shape)?
         } else if self.is_contiguous() {
-            let bytes = &bytes[self.offset * width..][..self.count * width];
-            Tensor::from_raw_buffer(bytes, dtype, &self.shape, &Device::Cpu)?
+            self.element.tensor(&bytes[self.offset * width..][..self.count * width], &self.shape)?
         } else {
-            Tensor::from_raw_buffer(&self.gathered(bytes, width), dtype, &self.shape, &Device::Cpu)?
+            self.element.tensor(&self.gathered(bytes, width), &self.shape)?
         };
+        let tensor = if self.negated { tensor.neg()? } else { tensor };
         Ok(permuted(&tensor, TO_MEMORY)?)
     }
 

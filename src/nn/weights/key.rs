@@ -1,0 +1,98 @@
+//! `FILE#KEY`: one of several networks that a file holds, by the key that leads to its tensors in a checkpoint, or by
+//! what its tensors' names begin with.
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    path::{Path, PathBuf},
+};
+
+/// Networks that are named in a message.
+const SHOWN: usize = 12;
+
+/// The file that a path names, and the key behind its `#`. A file whose own name holds the `#` is meant as it is.
+pub fn split(path: &Path) -> (PathBuf, Option<String>) {
+    let whole = || (path.to_path_buf(), None);
+    let Some(text) = path.to_str().filter(|_| !path.exists()) else { return whole() };
+    let places = text.char_indices().filter(|(_, c)| *c == '#').map(|(place, _)| place);
+    let mut cuts = places.map(|place| (Path::new(&text[..place]), &text[place + 1..]));
+    match cuts.rfind(|(file, _)| file.is_file()) {
+        Some((file, key)) => (file.into(), Some(key.into())),
+        None => whole(),
+    }
+}
+
+/// What of a name follows `prefix` and a dot; the whole name where there is no prefix.
+pub(super) fn begins_with<'n>(name: &'n str, prefix: &str) -> Option<&'n str> {
+    if prefix.is_empty() {
+        return Some(name);
+    }
+    let rest = name.strip_prefix(prefix)?;
+    if prefix.ends_with('.') { Some(rest) } else { rest.strip_prefix('.') }
+}
+
+/// The entries whose names begin with `prefix`, without it.
+pub(super) fn below<T>(named: BTreeMap<String, T>, prefix: &str) -> BTreeMap<String, T> {
+    named
+        .into_iter()
+        .filter_map(|(name, value)| Some((begins_with(&name, prefix)?.to_string(), value)))
+        .collect()
+}
+
+/// A network in a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Candidate {
+    pub key: String,
+    pub tensors: usize,
+    pub parameters: u64,
+}
+
+impl fmt::Display for Candidate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { key, tensors, parameters } = self;
+        write!(f, "`{key}` ({tensors} tensors, {parameters} parameters)")
+    }
+}
+
+/// A file holds several networks, and nobody said which.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub struct Several(pub Vec<Candidate>);
+
+impl fmt::Display for Several {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "it holds {} networks: choose one as FILE#KEY", self.0.len())?;
+        self.0.iter().take(SHOWN).try_for_each(|candidate| write!(f, "\n    {candidate}"))?;
+        if self.0.len() > SHOWN { write!(f, "\n    and {} more", self.0.len() - SHOWN) } else { Ok(()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_stand_behind_the_last_sign_that_no_file_has() -> std::io::Result<()> {
+        let folder = tempfile::tempdir()?;
+        let file = |name: &str| folder.path().join(name);
+        ["a.pth", "b#1.pth"].iter().try_for_each(|name| std::fs::write(file(name), b""))?;
+        for (given, wanted, key) in [
+            ("a.pth", "a.pth", None),
+            ("a.pth#model", "a.pth", Some("model")),
+            ("a.pth#model.0#x", "a.pth", Some("model.0#x")),
+            ("b#1.pth", "b#1.pth", None),
+            ("b#1.pth#ema", "b#1.pth", Some("ema")),
+            ("none.pth#ema", "none.pth#ema", None),
+        ] {
+            assert_eq!(split(&file(given)), (file(wanted), key.map(String::from)), "{given}");
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn prefixes_end_at_dots() {
+        assert_eq!(begins_with("ema.conv1", "ema"), Some("conv1"));
+        assert_eq!(begins_with("ema.conv1", "ema."), Some("conv1"));
+        assert_eq!(begins_with("emac.conv1", "ema"), None);
+        assert_eq!(begins_with("a", ""), Some("a"));
+    }
+}

@@ -1,0 +1,159 @@
+//! What the calls in a pickle make, without calling anything.
+
+use super::{
+    globals::{Global, Numbers, Rebuild},
+    pickle::{Id, Node, Pickle},
+    tensor::Strided,
+};
+use crate::element::Element;
+use anyhow::{Context, Result, bail};
+
+/// Axes of a tensor.
+const MOST_AXES: usize = 8;
+/// Functions that make tensors may be the arguments of one another; PyTorch nests two.
+const DEEPEST: usize = 4;
+
+impl Pickle {
+    pub(super) fn made(&self, function: &Global, arguments: &[Id]) -> Result<Node> {
+        Ok(match (function, arguments) {
+            (Global::OrderedDict, []) => Node::Dict(vec![]),
+            (Global::OrderedDict, [pairs]) => Node::Dict(self.pairs(*pairs)?),
+            (Global::Size, [sizes]) => self.nodes[*sizes].clone(),
+            (Global::Rebuild(how), _) => self.tensor(*how, arguments, DEEPEST)?,
+            _ => Node::Object(self.class(function, arguments), vec![]),
+        })
+    }
+
+    /// The class of what a call makes; Python's own ways to make an object name it in their first argument.
+    fn class(&self, function: &Global, arguments: &[Id]) -> String {
+        let name = function.name();
+        let makes =
+            ["copy_reg._reconstructor", "copyreg._reconstructor", "copyreg.__newobj__"].contains(&name);
+        match arguments.first().map(|id| &self.nodes[*id]) {
+            Some(Node::Global(class)) if makes => class.name().into(),
+            _ => name.into(),
+        }
+    }
+
+    fn pairs(&self, list: Id) -> Result<Vec<(Id, Id)>> {
+        let list = match &self.nodes[list] {
+            Node::List(list) => list,
+            Node::Dict(pairs) => return Ok(pairs.clone()),
+            _ => bail!("an ordered dict is made of what is no list"),
+        };
+        let pair = |id: &Id| match &self.nodes[*id] {
+            Node::Tuple(pair) | Node::List(pair) if pair.len() == 2 => Ok((pair[0], pair[1])),
+            _ => bail!("an ordered dict is made of what are no pairs"),
+        };
+        list.iter().map(pair).collect()
+    }
+
+    fn tensor(&self, how: Rebuild, arguments: &[Id], depth: usize) -> Result<Node> {
+        let node = |place: usize| arguments.get(place).map(|id| &self.nodes[*id]);
+        let tensor = match (how, arguments) {
+            (Rebuild::Tensor, [_, _, _, _, ..]) => self.strided(arguments, None, node(6)),
+            (Rebuild::Typed, [_, _, _, _, _, _, _, ..]) => self.strided(arguments, node(6), node(7)),
+            (Rebuild::Around, [tensor, ..]) => Ok(match &self.nodes[*tensor] {
+                inner @ (Node::Tensor(_) | Node::Unread(_) | Node::Broken(_)) => inner.clone(),
+                _ => unread("of a form that is not known"),
+            }),
+            (Rebuild::Subclass, [inner, _, inner_arguments, ..]) => {
+                match (&self.nodes[*inner], &self.nodes[*inner_arguments]) {
+                    (Node::Global(Global::Rebuild(how)), Node::Tuple(inner)) if depth > 0 => {
+                        self.tensor(*how, inner, depth - 1)
+                    }
+                    _ => Ok(unread("of a class that is not known")),
+                }
+            }
+            (Rebuild::Unread(what), _) => Ok(unread(what)),
+            _ => Ok(Node::Broken("it is made of too few arguments: it is corrupt".into())),
+        };
+        Ok(tensor.unwrap_or_else(|error| Node::Broken(format!("{error:#}"))))
+    }
+
+    fn strided(&self, arguments: &[Id], dtype: Option<&Node>, metadata: Option<&Node>) -> Result<Node> {
+        let node = |place: usize| &self.nodes[arguments[place]];
+        let (storage, numbers) = match node(0) {
+            Node::Storage(storage, numbers) => (*storage, *numbers),
+            Node::Object(what, _) => return Ok(unread(&format!("made of {what}"))),
+            _ => bail!("a tensor is made of what is no storage"),
+        };
+        let element = match element(numbers, dtype) {
+            Ok(element) => element,
+            Err(what) => return Ok(unread(&what)),
+        };
+        let bits = self.bits(metadata);
+        if bits.conjugate {
+            return Ok(unread("conjugated (complex)"));
+        }
+        let (shape, strides) = match (self.sizes(node(2), "shape")?, self.sizes(node(3), "stride")?) {
+            (Some(shape), Some(strides)) => (shape, strides),
+            _ => return Ok(unread(&format!("of more than {MOST_AXES} axes"))),
+        };
+        let offset = node(1).size("offset")?;
+        let of = &self.storages[storage];
+        let tensor = Strided::checked((storage, of), element, offset, shape, strides)?;
+        Ok(Node::Tensor(tensor.negated(bits.negative)))
+    }
+
+    /// None for more axes than are read.
+    fn sizes(&self, node: &Node, what: &str) -> Result<Option<Vec<usize>>> {
+        match node {
+            Node::Tuple(items) if items.len() > MOST_AXES => Ok(None),
+            Node::Tuple(items) => {
+                items.iter().map(|id| self.nodes[*id].size(what)).collect::<Result<_>>().map(Some)
+            }
+            _ => bail!("the {what} of a tensor is no tuple"),
+        }
+    }
+
+    /// `{'neg': True, 'conj': False}`: what PyTorch leaves to be done with the numbers in the storage.
+    fn bits(&self, metadata: Option<&Node>) -> Bits {
+        let Some(Node::Dict(pairs)) = metadata else { return Bits::default() };
+        let set = |bit: &str| {
+            pairs.iter().any(|(key, value)| match (&self.nodes[*key], &self.nodes[*value]) {
+                (Node::Text(key), Node::Bool(true)) => key == bit,
+                _ => false,
+            })
+        };
+        Bits { negative: set("neg"), conjugate: set("conj") }
+    }
+}
+
+#[derive(Clone, Copy, Default)]
+struct Bits {
+    negative: bool,
+    conjugate: bool,
+}
+
+/// Of a storage, or as said beside it; or what else it is.
+fn element(numbers: Numbers, dtype: Option<&Node>) -> Result<Element, String> {
+    match (dtype, numbers) {
+        (Some(Node::Global(Global::Type(element))), _) => Ok(*element),
+        (Some(Node::Global(other)), _) => Err(format!("of the type `{}`", other.name())),
+        (_, Numbers::Known(element)) => Ok(element),
+        (_, Numbers::Untyped) => Err("of an unknown type".into()),
+        (_, Numbers::Unread(what, _)) => Err(what.into()),
+    }
+}
+
+fn unread(what: &str) -> Node {
+    Node::Unread(format!("it is {what}; store plain float32 numbers"))
+}
+
+impl Node {
+    pub(super) fn text(&self) -> Result<&str> {
+        match self {
+            Self::Text(text) => Ok(text),
+            _ => bail!("a name is no text: it is corrupt"),
+        }
+    }
+
+    fn size(&self, what: &str) -> Result<usize> {
+        match self {
+            Self::Int(value) => usize::try_from(*value)
+                .with_context(|| format!("the {what} of a tensor is negative ({value})")),
+            _ => bail!("the {what} of a tensor is no whole number that fits 64 bits"),
+        }
+    }
+}
