@@ -1,6 +1,12 @@
 //! Decoding: every format and every form of it that a photo collection holds, and everything that is not an image.
 
-use hueristic::data::{decode::decode, source::RgbImage};
+#[path = "decode/tiffs.rs"]
+mod tiffs;
+
+use hueristic::data::{
+    decode::{decode, stored},
+    source::RgbImage,
+};
 use image::{
     DynamicImage, ExtendedColorType, ImageBuffer, ImageEncoder, ImageFormat, Luma, LumaA, Rgb, Rgba, codecs,
 };
@@ -10,14 +16,14 @@ use std::{io::Cursor, path::PathBuf};
 const WIDTH: u32 = 24;
 const HEIGHT: u32 = 16;
 /// The quadrants of every picture: above left, above right, below left, below right.
-const COLOURS: [[u8; 3]; 4] = [[200, 30, 40], [20, 160, 60], [30, 50, 180], [250, 250, 250]];
+const COLORS: [[u8; 3]; 4] = [[200, 30, 40], [20, 160, 60], [30, 50, 180], [250, 250, 250]];
 
-fn colour_at(x: u32, y: u32) -> [u8; 3] {
-    COLOURS[(2 * (y / (HEIGHT / 2)) + x / (WIDTH / 2)) as usize]
+fn color_at(x: u32, y: u32) -> [u8; 3] {
+    COLORS[(2 * (y / (HEIGHT / 2)) + x / (WIDTH / 2)) as usize]
 }
 
 fn quadrants() -> image::RgbImage {
-    ImageBuffer::from_fn(WIDTH, HEIGHT, |x, y| Rgb(colour_at(x, y)))
+    ImageBuffer::from_fn(WIDTH, HEIGHT, |x, y| Rgb(color_at(x, y)))
 }
 
 fn encode(image: &DynamicImage, format: ImageFormat) -> Vec<u8> {
@@ -44,7 +50,7 @@ fn assert_quadrants(image: &RgbImage, tolerance: u8, what: &str) {
     assert_eq!(image.pixels.len(), 3 * image.width * image.height, "{what}");
     for (x, y) in [(6, 4), (18, 4), (6, 12), (18, 12)] {
         let at = 3 * (y * image.width + x);
-        let (got, want) = (&image.pixels[at..at + 3], colour_at(x as u32, y as u32));
+        let (got, want) = (&image.pixels[at..at + 3], color_at(x as u32, y as u32));
         let near = got.iter().zip(want).all(|(g, w)| g.abs_diff(w) <= tolerance);
         assert!(near, "{what}: {got:?} at ({x}, {y}) instead of {want:?}");
     }
@@ -72,6 +78,74 @@ fn lossy_and_unusual_forms_give_the_colours() {
 #[test]
 fn exif_orientation_is_applied() {
     assert_quadrants(&decode(&fixture("turned.jpg")).unwrap(), 6, "turned.jpg");
+}
+
+/// EXIF with nothing but an orientation.
+fn exif(orientation: u8) -> Vec<u8> {
+    let mut tiff = b"II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0".to_vec();
+    tiff.extend([orientation, 0, 0, 0, 0, 0, 0, 0]);
+    tiff
+}
+
+/// The picture in every format that carries an orientation, with this one.
+fn oriented(orientation: u8) -> Vec<(&'static str, Vec<u8>)> {
+    let picture = quadrants();
+    let (mut jpeg, mut png, mut webp) = (vec![], vec![], vec![]);
+    let mut encoder = codecs::jpeg::JpegEncoder::new_with_quality(&mut jpeg, 95);
+    encoder.set_exif_metadata(exif(orientation)).unwrap();
+    encoder.write_image(&picture, WIDTH, HEIGHT, ExtendedColorType::Rgb8).unwrap();
+    let mut encoder = codecs::png::PngEncoder::new(&mut png);
+    encoder.set_exif_metadata(exif(orientation)).unwrap();
+    encoder.write_image(&picture, WIDTH, HEIGHT, ExtendedColorType::Rgb8).unwrap();
+    let mut encoder = codecs::webp::WebPEncoder::new_lossless(&mut webp);
+    encoder.set_exif_metadata(exif(orientation)).unwrap();
+    encoder.write_image(&picture, WIDTH, HEIGHT, ExtendedColorType::Rgb8).unwrap();
+    let mut tiff = Cursor::new(vec![]);
+    let mut encoder = tiff::encoder::TiffEncoder::new(&mut tiff).unwrap();
+    let mut image = encoder.new_image::<tiff::encoder::colortype::RGB8>(WIDTH, HEIGHT).unwrap();
+    image.encoder().write_tag(tiff::tags::Tag::Orientation, u16::from(orientation)).unwrap();
+    image.write_data(&picture).unwrap();
+    vec![("JPEG", jpeg), ("PNG", png), ("WebP", webp), ("TIFF", tiff.into_inner())]
+}
+
+/// The picture turned by hand: where each pixel of the upright one is stored.
+fn turned(orientation: u8) -> image::RgbImage {
+    let picture = quadrants();
+    let (w, h) = (WIDTH - 1, HEIGHT - 1);
+    let size = if orientation < 5 { (WIDTH, HEIGHT) } else { (HEIGHT, WIDTH) };
+    ImageBuffer::from_fn(size.0, size.1, |x, y| {
+        let (x, y) = match orientation {
+            1 => (x, y),
+            2 => (w - x, y),
+            3 => (w - x, h - y),
+            4 => (x, h - y),
+            5 => (y, x),
+            6 => (y, h - x),
+            7 => (w - y, h - x),
+            _ => (w - y, x),
+        };
+        *picture.get_pixel(x, y)
+    })
+}
+
+#[test]
+fn photographs_are_turned_and_stored_pixels_are_not() {
+    for orientation in 1..=8 {
+        for (format, bytes) in oriented(orientation) {
+            let (seen, kept) = (decode(&bytes).unwrap(), stored(&bytes).unwrap());
+            let what = format!("{format}, orientation {orientation}");
+            assert_quadrants(&kept, 6, &what);
+            let upright = turned(orientation);
+            assert_eq!(
+                (seen.width, seen.height),
+                (upright.width() as usize, upright.height() as usize),
+                "{what}"
+            );
+            let near = seen.pixels.iter().zip(upright.as_raw()).all(|(x, y)| x.abs_diff(*y) < 90);
+            let exact = seen.pixels == *upright.as_raw();
+            assert!(exact || (format == "JPEG" && near), "{what}");
+        }
+    }
 }
 
 #[test]
@@ -119,6 +193,29 @@ fn what_is_not_an_image_says_so() {
         let error = decode(bytes).unwrap_err().to_string();
         assert!(error.contains(part), "{error}");
     }
+}
+
+#[test]
+fn damage_is_told_without_the_readers_structures() {
+    let mut png = encode(&DynamicImage::from(quadrants()), ImageFormat::Png);
+    let data = png.windows(4).position(|four| four == b"IDAT").unwrap();
+    let length = u32::from_be_bytes(png[data - 4..data].try_into().unwrap()) as usize;
+    png[data + 4 + length] ^= 1;
+    let error = decode(&png).unwrap_err().to_string();
+    assert!(error.contains("CRC error") && error.contains("IDAT chunk") && !error.contains('{'), "{error}");
+}
+
+#[test]
+fn bytes_between_the_segments_of_a_jpeg_are_passed_over() {
+    let whole = jpeg();
+    let first = 4 + usize::from(u16::from_be_bytes([whole[4], whole[5]]));
+    for stray in [&b"\xff\xff\xff"[..], b"\x00\x01\x02"] {
+        let file = [&whole[..first], stray, &whole[first..]].concat();
+        assert_eq!(decode(&file).unwrap().pixels, decode(&whole).unwrap().pixels);
+    }
+    assert!(decode(&[&whole[..], b"what follows"].concat()).is_ok());
+    let cut = [&whole[..whole.len() - 60], b"\xff\xd9"].concat();
+    assert!(decode(&cut).unwrap_err().to_string().contains("truncated: the JPEG's data ends"));
 }
 
 #[test]
@@ -171,6 +268,26 @@ fn crc32(bytes: &[u8]) -> u32 {
     !bytes.iter().fold(!0u32, |crc, &byte| {
         (0..8).fold(crc ^ u32::from(byte), |c, _| (c >> 1) ^ (0xedb8_8320 & 0u32.wrapping_sub(c & 1)))
     })
+}
+
+/// A picture's bytes from an oracle file.
+fn hex(text: &serde_json::Value) -> Vec<u8> {
+    let digits = text.as_str().unwrap().as_bytes().chunks(2);
+    digits.map(|two| u8::from_str_radix(std::str::from_utf8(two).unwrap(), 16).unwrap()).collect()
+}
+
+/// `scripts/oracles/jpeg.py`.
+#[test]
+fn jpegs_decode_as_libjpeg_turbo_does_level_for_level() {
+    let oracle: serde_json::Value =
+        serde_json::from_str(include_str!("../scripts/oracles/jpeg.json")).unwrap();
+    let files = oracle["files"].as_object().unwrap();
+    assert_eq!(files.len(), 10);
+    for (name, case) in files {
+        let image = decode(&hex(&case["file"])).unwrap();
+        assert_eq!((image.width, image.height), (19, 13), "{name}");
+        assert_eq!(image.pixels, hex(&case["pixels"]), "{name}");
+    }
 }
 
 proptest! {

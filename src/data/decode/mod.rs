@@ -8,8 +8,11 @@
 //! What cannot be decoded is an error, never a panic and never half a picture: a JPEG that ends before its
 //! end-of-image marker is refused, although its decoder would fill the rest with grey.
 
+mod jpeg;
+mod tiff;
+
 use super::source::RgbImage;
-use crate::guarded;
+use crate::{guarded, text};
 use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits, RgbaImage, metadata::Orientation};
 use std::io::Cursor;
 
@@ -25,12 +28,26 @@ impl Undecodable {
     fn new(reason: impl Into<String>) -> Self {
         Self(reason.into())
     }
+
+    fn too_large(width: u32, height: u32) -> Self {
+        Self(format!("{width}×{height} is too large: over 512 MiB when decoded"))
+    }
 }
 
 impl From<image::ImageError> for Undecodable {
     fn from(error: image::ImageError) -> Self {
-        Self(error.to_string())
+        Self(text::excerpt(&words(&error.to_string())))
     }
+}
+
+/// A reader's message, each structure that it prints (`ChunkType { type: IDAT, … }`) by its first field alone (`IDAT`).
+fn words(message: &str) -> String {
+    let Some((before, rest)) = message.split_once(" { ") else { return message.to_owned() };
+    let (fields, after) = rest.split_once(" }").unwrap_or((rest, ""));
+    let before = before.rsplit_once(' ').map_or("", |(before, _name)| before);
+    let first = fields.split(", ").next().unwrap_or_default();
+    let value = first.split_once(": ").map_or(first, |(_, value)| value);
+    format!("{before} {value}{}", words(after))
 }
 
 /// Decodes a whole image file held in memory, turned as its EXIF orientation says: for photographs.
@@ -67,14 +84,13 @@ fn format_of(bytes: &[u8]) -> Result<ImageFormat, Undecodable> {
     if bytes.is_empty() {
         return Err(Undecodable::new("the file is empty"));
     }
+    if tiff::is_tiff(bytes) {
+        return Ok(ImageFormat::Tiff);
+    }
     match image::guess_format(bytes) {
-        Ok(
-            format @ (ImageFormat::Jpeg
-            | ImageFormat::Png
-            | ImageFormat::WebP
-            | ImageFormat::Bmp
-            | ImageFormat::Tiff),
-        ) => Ok(format),
+        Ok(format @ (ImageFormat::Jpeg | ImageFormat::Png | ImageFormat::WebP | ImageFormat::Bmp)) => {
+            Ok(format)
+        }
         Ok(other) => {
             Err(Undecodable(format!("{other:?} is not read; convert it to JPEG, PNG, WebP, BMP or TIFF")))
         }
@@ -82,15 +98,37 @@ fn format_of(bytes: &[u8]) -> Result<ImageFormat, Undecodable> {
     }
 }
 
+/// A picture as it is stored, and how it is to be turned.
+struct Picture {
+    rgb: RgbImage,
+    orientation: Option<Orientation>,
+}
+
 fn decode_as(format: ImageFormat, bytes: &[u8], orient: Orient) -> Result<RgbImage, Undecodable> {
-    let mut may_turn = orient == Orient::Upright;
-    if format == ImageFormat::Jpeg {
-        let outline = JpegOutline::of(bytes);
-        if !outline.complete {
-            return Err(Undecodable::new("truncated: the JPEG ends before its end-of-image marker"));
-        }
-        may_turn &= outline.exif;
+    let Picture { rgb, orientation } = match format {
+        ImageFormat::Jpeg => jpeg::decode(bytes)?,
+        ImageFormat::Tiff => tiff::decode(bytes)?,
+        other => plain(other, bytes)?,
+    };
+    match orientation {
+        Some(orientation) if orient == Orient::Upright => turned(rgb, orientation),
+        _ => Ok(rgb),
     }
+}
+
+fn turned(picture: RgbImage, orientation: Orientation) -> Result<RgbImage, Undecodable> {
+    if orientation == Orientation::NoTransforms {
+        return Ok(picture);
+    }
+    let (width, height) = (picture.width as u32, picture.height as u32);
+    let rgb = image::RgbImage::from_raw(width, height, picture.pixels);
+    let mut image = DynamicImage::from(rgb.ok_or_else(|| Undecodable::new("damaged: rows are missing"))?);
+    image.apply_orientation(orientation);
+    Ok(flatten(image))
+}
+
+/// PNG, WebP and BMP.
+fn plain(format: ImageFormat, bytes: &[u8]) -> Result<Picture, Undecodable> {
     let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
     let mut limits = Limits::default();
     limits.max_alloc = Some(MAX_BYTES as u64);
@@ -101,13 +139,11 @@ fn decode_as(format: ImageFormat, bytes: &[u8], orient: Orient) -> Result<RgbIma
         return Err(Undecodable::new("the image has no pixels"));
     }
     if decoder.total_bytes() > MAX_BYTES as u64 {
-        return Err(Undecodable(format!("{width}×{height} is too large: over 512 MiB when decoded")));
+        return Err(Undecodable::too_large(width, height));
     }
     // A broken EXIF block does not make the pixels unusable.
-    let orientation = if may_turn { decoder.orientation().ok() } else { None };
-    let mut image = DynamicImage::from_decoder(decoder)?;
-    image.apply_orientation(orientation.unwrap_or(Orientation::NoTransforms));
-    Ok(flatten(image))
+    let orientation = decoder.orientation().ok();
+    Ok(Picture { rgb: flatten(DynamicImage::from_decoder(decoder)?), orientation })
 }
 
 /// 8-bit RGB, transparency composited over white.
@@ -124,35 +160,4 @@ fn over_white(image: &RgbaImage) -> image::RgbImage {
             |c: u8| ((u32::from(c) * u32::from(alpha) + 255 * (255 - u32::from(alpha)) + 127) / 255) as u8;
         image::Rgb([mix(r), mix(g), mix(b)])
     })
-}
-
-/// What a glance at a JPEG's markers tells, without decoding it.
-struct JpegOutline {
-    /// an EXIF block is there, so that an orientation is worth looking for
-    exif: bool,
-    /// an end-of-image marker follows the first scan (the one in an EXIF thumbnail does not count)
-    complete: bool,
-}
-
-impl JpegOutline {
-    fn of(bytes: &[u8]) -> Self {
-        let mut outline = Self { exif: false, complete: false };
-        let mut at = 2;
-        while let (Some(&0xff), Some(&marker)) = (bytes.get(at), bytes.get(at + 1)) {
-            match marker {
-                0xff => at += 1, // fill byte
-                0xda => {
-                    outline.complete = bytes[at..].windows(2).rev().any(|pair| pair == [0xff, 0xd9]);
-                    break;
-                }
-                0x01 | 0xd0..=0xd8 => at += 2, // markers without a segment
-                _ => {
-                    let Some(&[high, low]) = bytes.get(at + 2..at + 4) else { break };
-                    outline.exif |= marker == 0xe1 && bytes[at + 4..].starts_with(b"Exif\0");
-                    at += 2 + usize::from(u16::from_be_bytes([high, low]));
-                }
-            }
-        }
-        outline
-    }
 }

@@ -1,0 +1,118 @@
+//! Samples of a pixel to 8-bit RGB over white.
+
+use super::{JPEG, Tags, Undecodable, unread};
+
+/// What the samples of a pixel are.
+pub(super) struct Colors {
+    ink: Ink,
+    /// The channel of alpha.
+    alpha: Option<usize>,
+    /// The colors are already multiplied by alpha.
+    premultiplied: bool,
+    /// White of a stored sample.
+    full: f64,
+}
+
+/// What the color's samples are.
+enum Ink {
+    Gray { white_is_zero: bool },
+    Rgb,
+    Palette(Vec<[f64; 3]>),
+    Cmyk,
+    YCbCr,
+}
+
+impl Ink {
+    fn of(tags: &Tags) -> Result<Self, Undecodable> {
+        Ok(match tags.photometric {
+            0 | 1 => Self::Gray { white_is_zero: tags.photometric == 0 },
+            2 => Self::Rgb,
+            3 => Self::Palette(palette(tags)?),
+            5 => Self::Cmyk,
+            // whose JPEG comes back as RGB
+            6 if tags.compression == JPEG => Self::Rgb,
+            6 => Self::YCbCr,
+            4 => return Err(unread("a transparency mask for a first page")),
+            8..=10 => return Err(unread("Lab colors")),
+            32803 | 34892 => return Err(unread("raw sensor data")),
+            other => return Err(unread(&format!("colors of kind {other}"))),
+        })
+    }
+
+    fn channels(&self) -> usize {
+        match self {
+            Self::Gray { .. } | Self::Palette(_) => 1,
+            Self::Rgb | Self::YCbCr => 3,
+            Self::Cmyk => 4,
+        }
+    }
+
+    /// RGB, 0 to 1 and a little beyond.
+    fn rgb(&self, pixel: &[f64]) -> [f64; 3] {
+        match self {
+            Self::Gray { white_is_zero: true } => [1.0 - pixel[0]; 3],
+            Self::Gray { .. } => [pixel[0]; 3],
+            Self::Rgb => [pixel[0], pixel[1], pixel[2]],
+            // An index is a whole number; one beyond the palette is black, as libtiff has it.
+            Self::Palette(colors) => colors.get(pixel[0] as usize).copied().unwrap_or_default(),
+            Self::Cmyk => [0, 1, 2].map(|i| (1.0 - pixel[i]) * (1.0 - pixel[3])),
+            Self::YCbCr => ycbcr(pixel),
+        }
+    }
+}
+
+impl Colors {
+    pub(super) fn of(tags: &Tags) -> Result<Self, Undecodable> {
+        let ink = Ink::of(tags)?;
+        let channels = ink.channels();
+        if tags.samples < channels {
+            return Err(Undecodable(format!(
+                "damaged: {} samples a pixel, where its colors need {channels}",
+                tags.samples
+            )));
+        }
+        if matches!(ink, Ink::Palette(_) | Ink::YCbCr) && tags.is_float() {
+            return Err(unread("float samples for other than gray, RGB and CMYK"));
+        }
+        // Four samples of RGB whose last one is not explained: alpha, as all readers have it.
+        let unexplained = tags.extra.is_empty() && tags.samples == channels + 1;
+        let kind = if unexplained { Some(2) } else { tags.extra.first().copied() };
+        let alpha = (matches!(kind, Some(1 | 2)) && tags.samples > channels).then_some(channels);
+        let full = if tags.is_float() { 1.0 } else { 2f64.powi(tags.bits.into()) - 1.0 };
+        Ok(Self { ink, alpha, premultiplied: kind == Some(1), full })
+    }
+
+    /// What stored samples are divided by: white, but 1 for the indices of a palette.
+    pub(super) fn white(&self) -> f64 {
+        if matches!(self.ink, Ink::Palette(_)) { 1.0 } else { self.full }
+    }
+
+    /// The pixel as it looks over white.
+    pub(super) fn over_white(&self, pixel: &[f64]) -> [u8; 3] {
+        let mut rgb = self.ink.rgb(pixel);
+        if let Some(channel) = self.alpha {
+            let alpha = (pixel[channel] * (self.white() / self.full)).clamp(0.0, 1.0);
+            let share = if self.premultiplied { 1.0 } else { alpha };
+            rgb = rgb.map(|v| v.clamp(0.0, 1.0) * share + (1.0 - alpha));
+        }
+        rgb.map(|v| (v.clamp(0.0, 1.0) * 255.0).round() as u8)
+    }
+}
+
+/// The palette, whose tables of red, green and blue follow one another in 16 bits, of which 8 are kept. Some writers store 8 bits
+/// only, as libtiff knows.
+fn palette(tags: &Tags) -> Result<Vec<[f64; 3]>, Undecodable> {
+    let size = 1usize << tags.bits.min(16);
+    if tags.bits > 16 || tags.palette.len() < 3 * size {
+        return Err(Undecodable::new("damaged: its palette has fewer colors than its samples name"));
+    }
+    let shift = if tags.palette.iter().all(|v| *v < 256) { 0 } else { 8 };
+    let level = |i: usize| f64::from(tags.palette[i] >> shift) / 255.0;
+    Ok((0..size).map(|i| [level(i), level(size + i), level(2 * size + i)]).collect())
+}
+
+/// Full-range YCbCr with the weights of Rec. 601, the defaults of the format.
+fn ycbcr(pixel: &[f64]) -> [f64; 3] {
+    let (y, cb, cr) = (pixel[0], pixel[1] - 128.0 / 255.0, pixel[2] - 128.0 / 255.0);
+    [y + 1.402 * cr, y - 0.344_136 * cb - 0.714_136 * cr, y + 1.772 * cb]
+}

@@ -1,0 +1,170 @@
+//! What the first directory says.
+
+use super::{File, JPEG, Undecodable, said, truncated, unread};
+use crate::data::decode::MAX_BYTES;
+use std::{borrow::Cow, ops::Range};
+use tiff::{
+    decoder::ChunkType,
+    tags::{ByteOrder, PlanarConfiguration, Tag},
+};
+
+const INK_SET: Tag = Tag::Unknown(332);
+const LOWEST_BIT_FIRST: u16 = 2;
+const UNSIGNED: u16 = 1;
+const SIGNED: u16 = 2;
+const FLOAT: u16 = 3;
+const CMYK: u16 = 5;
+const YCBCR: u16 = 6;
+
+pub(super) struct Tags {
+    pub width: usize,
+    pub height: usize,
+    pub photometric: u16,
+    pub compression: u16,
+    /// Per pixel, alpha and others included.
+    pub samples: usize,
+    pub bits: u16,
+    /// 1 unsigned, 2 signed, 3 float.
+    pub format: u16,
+    pub planar: bool,
+    /// Of the samples beyond the colors: 1 premultiplied alpha, 2 straight alpha, else unknown.
+    pub extra: Vec<u16>,
+    pub palette: Vec<u16>,
+    pub subsampling: Vec<u16>,
+    pub ink_set: u16,
+    pub predictor: u16,
+    pub fill_order: u16,
+    pub orientation: u16,
+    pub little: bool,
+    pub tiled: bool,
+    /// Width and height of a strip or tile.
+    pub chunk: (usize, usize),
+    pub offsets: Vec<u64>,
+    pub lengths: Vec<u64>,
+    pub jpeg_tables: Vec<u8>,
+}
+
+impl Tags {
+    pub(super) fn read(decoder: &mut File) -> Result<Self, Undecodable> {
+        let (width, height) = decoder.dimensions().map_err(said)?;
+        let chunk = decoder.chunk_dimensions();
+        let tiled = decoder.get_chunk_type() == ChunkType::Tile;
+        let [offsets, lengths] = if tiled {
+            [Tag::TileOffsets, Tag::TileByteCounts]
+        } else {
+            [Tag::StripOffsets, Tag::StripByteCounts]
+        };
+        let mut list = |tag| -> Result<Vec<u64>, Undecodable> {
+            Ok(decoder.find_tag_unsigned_vec(tag).map_err(said)?.unwrap_or_default())
+        };
+        let [offsets, lengths] = [list(offsets)?, list(lengths)?];
+        let jpeg_tables = match decoder.find_tag(Tag::JPEGTables).map_err(said)? {
+            Some(value) => value.into_u8_vec().map_err(said)?,
+            None => vec![],
+        };
+        let mut list = |tag| -> Result<Vec<u16>, Undecodable> {
+            Ok(decoder.find_tag_unsigned_vec(tag).map_err(said)?.unwrap_or_default())
+        };
+        let mut first =
+            |tag, absent| -> Result<u16, Undecodable> { Ok(list(tag)?.first().copied().unwrap_or(absent)) };
+        Ok(Self {
+            width: width as usize,
+            height: height as usize,
+            photometric: first(Tag::PhotometricInterpretation, u16::MAX)?,
+            compression: first(Tag::Compression, 1)?,
+            samples: first(Tag::SamplesPerPixel, 1)?.into(),
+            bits: first(Tag::BitsPerSample, 1)?,
+            format: first(Tag::SampleFormat, 1)?,
+            planar: first(Tag::PlanarConfiguration, 1)? == PlanarConfiguration::Planar.to_u16(),
+            ink_set: first(INK_SET, 1)?,
+            predictor: first(Tag::Predictor, 1)?,
+            fill_order: first(Tag::FillOrder, 1)?,
+            orientation: first(Tag::Orientation, 1)?,
+            extra: list(Tag::ExtraSamples)?,
+            palette: list(Tag::ColorMap)?,
+            subsampling: list(Tag::ChromaSubsampling)?,
+            little: decoder.byte_order() == ByteOrder::LittleEndian,
+            tiled,
+            chunk: (chunk.0 as usize, chunk.1 as usize),
+            offsets,
+            lengths,
+            jpeg_tables,
+        })
+    }
+
+    /// Refuses by name what is not read.
+    pub(super) fn check(&self) -> Result<(), Undecodable> {
+        if let Some(name) = self.unread_compression() {
+            return Err(unread(&format!("compression {name}")));
+        }
+        if let Some(samples) = self.unread_samples() {
+            return Err(unread(&samples));
+        }
+        if self.is_ycbcr() && self.compression != JPEG && self.subsampling != [1, 1] {
+            return Err(unread("subsampled YCbCr without JPEG compression"));
+        }
+        if self.photometric == CMYK && self.ink_set != 1 {
+            return Err(unread("inks other than CMYK"));
+        }
+        let bytes = (self.width as u64).saturating_mul(self.height as u64).saturating_mul(3);
+        if bytes > MAX_BYTES as u64 {
+            return Err(Undecodable::too_large(self.width as u32, self.height as u32));
+        }
+        let present = |list: &[u64]| !list.is_empty() && list.iter().all(|n| *n > 0);
+        if !present(&self.offsets) || !present(&self.lengths) {
+            return Err(Undecodable::new("a strip or tile is missing (a sparse file); write it in full"));
+        }
+        Ok(())
+    }
+
+    fn unread_compression(&self) -> Option<String> {
+        Some(match self.compression {
+            1 | 4 | 5 | JPEG | 8 | 32946 | 32773 | 50000 | 50001 => return None,
+            2 | 3 => "CCITT group 3 fax".into(),
+            6 => "old-style JPEG (6)".into(),
+            34712 => "JPEG 2000".into(),
+            34925 => "LZMA".into(),
+            50002 | 52546 => "JPEG XL".into(),
+            other => format!("number {other}"),
+        })
+    }
+
+    fn unread_samples(&self) -> Option<String> {
+        Some(match (self.format, self.bits) {
+            (UNSIGNED, 1..=8 | 16 | 32 | 64) | (FLOAT, 16 | 32 | 64) => return None,
+            (SIGNED, _) => "signed samples, whose black and white are not agreed on".into(),
+            (UNSIGNED, bits) => format!("samples of {bits} bits"),
+            (FLOAT, bits) => format!("float samples of {bits} bits"),
+            _ => "samples that are no plain numbers".into(),
+        })
+    }
+
+    /// Where the strips or tiles are stored.
+    pub(super) fn chunks(&self) -> Result<impl Iterator<Item = Range<usize>>, Undecodable> {
+        let ranges = self.offsets.iter().zip(&self.lengths).map(|(from, length)| {
+            let to = from.checked_add(*length)?;
+            Some(usize::try_from(*from).ok()?..usize::try_from(to).ok()?)
+        });
+        Ok(ranges.collect::<Option<Vec<_>>>().ok_or_else(truncated)?.into_iter())
+    }
+
+    /// The file with the highest bit of every byte first; a JPEG stream never has it otherwise.
+    pub(super) fn bits_in_order<'a>(&self, file: &'a [u8]) -> Result<Cow<'a, [u8]>, Undecodable> {
+        let mut file = Cow::from(file);
+        if self.fill_order == LOWEST_BIT_FIRST && self.compression != JPEG {
+            for range in self.chunks()? {
+                let chunk = file.to_mut().get_mut(range).ok_or_else(truncated)?;
+                chunk.iter_mut().for_each(|byte| *byte = byte.reverse_bits());
+            }
+        }
+        Ok(file)
+    }
+
+    pub(super) fn is_ycbcr(&self) -> bool {
+        self.photometric == YCBCR
+    }
+
+    pub(super) fn is_float(&self) -> bool {
+        self.format == FLOAT
+    }
+}
