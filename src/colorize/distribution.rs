@@ -17,7 +17,6 @@ use crate::{
 };
 use anyhow::{Result, anyhow, ensure};
 use candle_core::{DType, Device, Tensor};
-use fast_image_resize::Resizer;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 use rayon::prelude::*;
@@ -48,7 +47,7 @@ pub fn sheet(coloured: &Coloured, bins: &Bins, grey: Grey) -> Result<Tile> {
     let maps = Probabilities::new(&coloured.map, bins.len())?;
     let mut canvas = Canvas::new(layout.width(), layout.height());
     let (width, height) = layout.tile;
-    let under = resize_to(&greyed(&coloured.rgb, grey), (width, height), &mut Resizer::new())?;
+    let under = resize_to(&greyed(&coloured.rgb, grey), (width, height))?;
     let tiles: Vec<_> = layout
         .shown
         .par_iter()
@@ -86,7 +85,7 @@ fn within(picture: &RgbImage, width: usize, height: usize) -> Result<RgbImage> {
     let scale = (width as f64 / picture.width as f64).min(height as f64 / picture.height as f64);
     let scale = if scale >= 1.0 { scale.floor() } else { scale };
     let side = |n: usize| ((n as f64 * scale).round() as usize).max(1);
-    Ok(resize_to(picture, (side(picture.width), side(picture.height)), &mut Resizer::new())?)
+    Ok(resize_to(picture, (side(picture.width), side(picture.height)))?)
 }
 
 /// The bin's colour at the lightness nearest to 60 at which it is in gamut, else clipped.

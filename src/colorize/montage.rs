@@ -7,7 +7,6 @@ use crate::{
     train::panel::{Tile, panel},
 };
 use anyhow::Result;
-use fast_image_resize::Resizer;
 use rayon::prelude::*;
 
 /// The longest side of a tile, in pixels.
@@ -37,7 +36,7 @@ pub(super) fn shrunk(picture: &RgbImage, long: usize) -> Result<RgbImage> {
         return Ok(picture.clone());
     }
     let scaled = |n: usize| ((n * long + side / 2) / side).max(1);
-    Ok(resize_to(picture, (scaled(picture.width), scaled(picture.height)), &mut Resizer::new())?)
+    Ok(resize_to(picture, (scaled(picture.width), scaled(picture.height)))?)
 }
 
 /// The picture without its colour.

@@ -15,7 +15,6 @@ use crate::{
 };
 use anyhow::{Result, ensure};
 use candle_core::{Device, Tensor};
-use fast_image_resize::Resizer;
 use rayon::prelude::*;
 use std::sync::LazyLock;
 
@@ -137,7 +136,7 @@ fn network_input(picture: &RgbImage, seen: (usize, usize), options: &Options) ->
     let small = if seen == (picture.height, picture.width) {
         picture
     } else {
-        resized = resize_to(picture, (seen.1, seen.0), &mut Resizer::new())?;
+        resized = resize_to(picture, (seen.1, seen.0))?;
         &resized
     };
     let (pixels, _) = small.pixels.as_chunks::<3>();

@@ -121,9 +121,9 @@ impl Framing {
         resizer: &mut Resizer,
     ) -> Result<Framed, String> {
         match self {
-            Self::Crop { resize, crop } => cut(image, *resize, *crop, flip, rng, resizer),
+            Self::Crop { resize, crop } => cut(image, *resize, *crop, flip, rng),
             Self::RandomScale { side } => Ok(sample(&image, *side, flip, rng)),
-            Self::Squash { short, side } => squashed(image, *short, *side, resizer),
+            Self::Squash { short, side } => squashed(image, *short, *side),
             Self::Whole { scales, longest } => {
                 let (mut to, mut mirror) = ((image.width, image.height), false);
                 let mut short = scales.first().map(|s| s.get());
@@ -157,14 +157,13 @@ fn cut(
     crop: usize,
     flip: bool,
     rng: Option<ChaCha8Rng>,
-    resizer: &mut Resizer,
 ) -> Result<Framed, String> {
     let source = (image.width, image.height);
     if let Some(short) = resize {
-        image = transforms::resize(image, short, resizer).map_err(|e| e.to_string())?;
+        image = transforms::resize(image, short).map_err(|e| e.to_string())?;
     }
     if image.width.min(image.height) < crop {
-        image = transforms::resize(image, crop, resizer).map_err(|e| e.to_string())?;
+        image = transforms::resize(image, crop).map_err(|e| e.to_string())?;
     }
     let window = match rng {
         None => Window::centre(image.width, image.height, crop),
@@ -188,10 +187,10 @@ fn square(image: &RgbImage, window: Window, frame: Frame) -> Framed {
     Framed { pixels: rows.to_vec(), row: image.width, left: window.x, frame }
 }
 
-fn squashed(image: RgbImage, short: usize, side: usize, resizer: &mut Resizer) -> Result<Framed, String> {
+fn squashed(image: RgbImage, short: usize, side: usize) -> Result<Framed, String> {
     let source = (image.width, image.height);
-    let image = transforms::resize(image, short, resizer).map_err(|e| e.to_string())?;
-    let pixels = transforms::resize_to(&image, (side, side), resizer).map_err(|e| e.to_string())?.pixels;
+    let image = transforms::resize(image, short).map_err(|e| e.to_string())?;
+    let pixels = transforms::resize_to(&image, (side, side)).map_err(|e| e.to_string())?.pixels;
     let scale = (side as f32 / source.0 as f32, side as f32 / source.1 as f32);
     let frame = Frame { source, size: (side, side), origin: (0.0, 0.0), scale, mirror: false };
     Ok(Framed::all(pixels, frame))

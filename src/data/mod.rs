@@ -19,6 +19,7 @@ pub mod loader;
 pub mod mat; // MATLAB files
 pub mod open; // a spec's source opened
 pub mod parquet;
+mod pillow; // Pillow's resize
 pub mod proposals; // boxes that may hold objects
 pub mod scenes; // procedural generator
 pub mod source; // trait Dataset, SourceSpec, DataSpec

@@ -1,14 +1,9 @@
 //! Geometry between a decoded image and its place in a batch: resize the short side, cut a square, mirror it.
 //!
-//! Resizing is fast_image_resize's convolution with a triangle (bilinear) filter whose support grows with the
-//! scale, so that shrinking is antialiased, like Pillow's `BILINEAR`. The long side is rounded to the nearest pixel.
-//! No colour is touched here.
+//! Resizing is Pillow's `BILINEAR`, level for level: a triangle whose support grows with the scale, so that shrinking is
+//! antialiased. The long side is rounded to the nearest pixel. No color is touched here.
 
-use super::{decode::MAX_BYTES, source::RgbImage};
-use fast_image_resize::{
-    FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer,
-    images::{Image, ImageRef},
-};
+use super::{decode::MAX_BYTES, pillow, source::RgbImage};
 use rand::{Rng, RngExt};
 
 /// Where a square is cut and whether it is mirrored left to right.
@@ -50,43 +45,32 @@ pub struct Unresizable {
     reason: String,
 }
 
-/// The image with its short side scaled to `short`; itself when it already is. `resizer` keeps its buffers.
+/// The image with its short side scaled to `short`; itself when it already is.
 ///
-/// Errors: a strip so long and thin that the result would exceed the largest image that is decoded.
-pub fn resize(image: RgbImage, short: usize, resizer: &mut Resizer) -> Result<RgbImage, Unresizable> {
+/// # Errors
+/// A strip so long and thin that the result would exceed the largest image that is decoded.
+pub fn resize(image: RgbImage, short: usize) -> Result<RgbImage, Unresizable> {
     if image.width.min(image.height) == short {
         return Ok(image);
     }
-    resize_to(&image, fit(image.width, image.height, short), resizer)
+    resize_to(&image, fit(image.width, image.height, short))
 }
 
 /// The image at `(width, height)` pixels, whatever that does to its aspect.
 ///
-/// Errors: an empty size, or one beyond the largest image that is decoded.
-pub fn resize_to(
-    image: &RgbImage,
-    to: (usize, usize),
-    resizer: &mut Resizer,
-) -> Result<RgbImage, Unresizable> {
-    scale(image, to, resizer).map_err(|reason| Unresizable { from: (image.width, image.height), to, reason })
-}
-
-fn scale(
-    image: &RgbImage,
-    (width, height): (usize, usize),
-    resizer: &mut Resizer,
-) -> Result<RgbImage, String> {
-    if 3 * width * height > MAX_BYTES {
-        return Err("the result would be too large".into());
+/// # Errors
+/// An empty size, or one beyond the largest image that is decoded.
+pub fn resize_to(image: &RgbImage, to: (usize, usize)) -> Result<RgbImage, Unresizable> {
+    let refused = |reason: &str| Unresizable { from: (image.width, image.height), to, reason: reason.into() };
+    if [image.width, image.height, to.0, to.1].contains(&0) {
+        return Err(refused("a side is empty"));
     }
-    let mut pixels = vec![0; 3 * width * height];
-    let from = ImageRef::new(image.width as u32, image.height as u32, &image.pixels, PixelType::U8x3)
-        .map_err(|e| e.to_string())?;
-    let mut to = Image::from_slice_u8(width as u32, height as u32, &mut pixels, PixelType::U8x3)
-        .map_err(|e| e.to_string())?;
-    let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::Bilinear));
-    resizer.resize(&from, &mut to, &options).map_err(|e| e.to_string())?;
-    Ok(RgbImage { width, height, pixels })
+    // Between the two passes it is as high as the image and as wide as the result.
+    let bytes = 3u128 * to.0 as u128 * to.1.max(image.height) as u128;
+    if bytes > MAX_BYTES as u128 {
+        return Err(refused("the result would be too large"));
+    }
+    Ok(pillow::resized(image, to))
 }
 
 /// Copies a `side`×`side` window into `out`, `(side, side, 3)` in rows.
@@ -171,13 +155,13 @@ mod tests {
     fn shrinking_averages_and_flat_colour_stays() {
         let stripes: Vec<u8> = (0..64 * 64).flat_map(|i| [if i % 2 == 0 { 0 } else { 255 }; 3]).collect();
         let image = RgbImage { width: 64, height: 64, pixels: stripes };
-        let small = resize(image, 8, &mut Resizer::new()).unwrap();
+        let small = resize(image, 8).unwrap();
         assert_eq!((small.width, small.height), (8, 8));
         let inner = &small.pixels[3 * 9..3 * 15];
         assert!(inner.iter().all(|&v| (120..=135).contains(&v)), "aliased: {inner:?}");
 
         let flat = RgbImage { width: 3, height: 2, pixels: [10, 20, 30].repeat(6) };
-        let large = resize(flat, 7, &mut Resizer::new()).unwrap();
+        let large = resize(flat, 7).unwrap();
         assert_eq!((large.width, large.height), (11, 7));
         assert!(large.pixels.chunks_exact(3).all(|p| p == [10, 20, 30]));
     }

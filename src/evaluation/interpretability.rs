@@ -21,7 +21,6 @@ use crate::{
 };
 use anyhow::{Context, Result, bail, ensure};
 use candle_core::{DType, Device, Tensor};
-use fast_image_resize::Resizer;
 use rayon::prelude::*;
 use std::path::Path;
 
@@ -124,9 +123,9 @@ impl Classifier {
         squares
             .par_chunks_exact_mut(3 * side * side)
             .zip(bytes.par_chunks_exact(3 * height * width))
-            .try_for_each_init(Resizer::new, |resizer, (square, pixels)| -> Result<()> {
+            .try_for_each(|(square, pixels)| -> Result<()> {
                 let image = RgbImage { width, height, pixels: pixels.to_vec() };
-                let image = resize(image, (8 * side + 3) / 7, resizer)?;
+                let image = resize(image, (8 * side + 3) / 7)?;
                 let window = Window::centre(image.width, image.height, side);
                 crop_into(&image, window, side, square);
                 Ok(())

@@ -13,7 +13,6 @@ use crate::{
     rng::Rng,
 };
 use anyhow::{Result, bail};
-use fast_image_resize::Resizer;
 use rand::RngExt;
 use std::{
     collections::HashMap,
@@ -133,8 +132,8 @@ impl Method {
                 let place = draw(streams, index, files.len(), *own);
                 let image = self.read(files, place)?;
                 let size = (truth.image.width, truth.image.height);
-                let image = resize_to(&image, size, &mut Resizer::new())
-                    .map_err(|e| self.left_out(files.name(place), e.to_string()))?;
+                let image =
+                    resize_to(&image, size).map_err(|e| self.left_out(files.name(place), e.to_string()))?;
                 Ok(Some(with_lightness(truth, Picture::of(image).ab())))
             }
         }

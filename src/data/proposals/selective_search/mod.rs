@@ -21,7 +21,6 @@ use crate::{
     rng::Rng,
 };
 use colour::ColourSpace;
-use fast_image_resize::Resizer;
 use rand::RngExt;
 use regions::{Bounds, Likeness, Regions};
 use segmentation::Graph;
@@ -125,7 +124,7 @@ impl SelectiveSearch {
         let to = self.size(image);
         let resized = match to == (image.width, image.height) {
             true => Cow::Borrowed(image),
-            false => Cow::Owned(resize_to(image, to, &mut Resizer::new())?),
+            false => Cow::Owned(resize_to(image, to)?),
         };
         let ranked = self.ranked(self.hierarchies(&resized), id);
         Ok(self.stored(ranked, (image.width, image.height), to))

@@ -1,0 +1,188 @@
+//! Pillow's `resize` with its `BILINEAR` filter, level for level: a triangle whose support grows with the scale, so that
+//! shrinking is antialiased; weights in 22 bits after the point; along the rows first, whose result is rounded to bytes, then
+//! along the columns (`src/libImaging/Resample.c`).
+
+use super::source::RgbImage;
+
+/// Bits of a weight after the point: 32 less 8 of a sample and 2 for sums beyond it.
+const BITS: u32 = 32 - 8 - 2;
+/// Bytes of a row that are worked on at a time.
+const BYTES: usize = 32;
+
+/// The image at `(width, height)` pixels, neither 0.
+pub(super) fn resized(image: &RgbImage, (width, height): (usize, usize)) -> RgbImage {
+    let wide = (width != image.width).then(|| along_rows(image, width));
+    if height != image.height {
+        return along_columns(wide.as_ref().unwrap_or(image), height);
+    }
+    wide.unwrap_or_else(|| image.clone())
+}
+
+/// What a sample of the result is made of.
+struct Window {
+    start: usize,
+    weights: Vec<i32>,
+}
+
+/// The windows of `to` samples over `from`.
+fn windows(from: usize, to: usize) -> Vec<Window> {
+    let scale = from as f64 / to as f64;
+    let support = scale.max(1.0);
+    (0..to).map(|at| window((at as f64 + 0.5) * scale, support, from)).collect()
+}
+
+fn window(center: f64, support: f64, from: usize) -> Window {
+    let start = ((center - support + 0.5) as i64).max(0) as usize;
+    let end = ((center + support + 0.5) as i64).clamp(0, from as i64) as usize;
+    let triangle = |at: usize| {
+        let distance = ((at as f64 - center + 0.5) * (1.0 / support)).abs();
+        if distance < 1.0 { 1.0 - distance } else { 0.0 }
+    };
+    let sum: f64 = (start..end).map(triangle).sum();
+    let share = |at: usize| if sum == 0.0 { triangle(at) } else { triangle(at) / sum };
+    let fixed = |at: usize| (0.5 + share(at) * f64::from(1u32 << BITS)) as i32;
+    Window { start, weights: (start..end).map(fixed).collect() }
+}
+
+fn byte(sum: i32) -> u8 {
+    (sum >> BITS).clamp(0, 255) as u8
+}
+
+const HALF: i32 = 1 << (BITS - 1);
+
+fn along_rows(image: &RgbImage, width: usize) -> RgbImage {
+    let windows = windows(image.width, width);
+    let mut pixels = vec![0; 3 * width * image.height];
+    // With a byte to spare, so that every pixel can be read as four.
+    let mut row = vec![0; 3 * image.width + 1];
+    let rows = image.pixels.chunks_exact(3 * image.width).zip(pixels.chunks_exact_mut(3 * width));
+    for (from, to) in rows {
+        row[..from.len()].copy_from_slice(from);
+        wide::row_of_pixels(&windows, &row, to);
+    }
+    RgbImage { width, height: image.height, pixels }
+}
+
+/// A row of the result from a row of the picture and one byte more.
+#[inline(always)]
+fn row_of_pixels(windows: &[Window], row: &[u8], to: &mut [u8]) {
+    for (window, to) in windows.iter().zip(to.as_chunks_mut::<3>().0) {
+        let from = &row[3 * window.start..][..3 * window.weights.len() + 1];
+        let mut sums = [HALF; 4];
+        for (i, weight) in window.weights.iter().enumerate() {
+            let Some(samples) = from.get(3 * i..).and_then(|from| from.first_chunk::<4>()) else { break };
+            let parts = samples.map(|sample| weight * i32::from(sample));
+            sums = std::array::from_fn(|c| sums[c] + parts[c]);
+        }
+        *to = [byte(sums[0]), byte(sums[1]), byte(sums[2])];
+    }
+}
+
+fn along_columns(image: &RgbImage, height: usize) -> RgbImage {
+    let row = 3 * image.width;
+    let mut pixels = vec![0; row * height];
+    for (to, window) in pixels.chunks_exact_mut(row).zip(windows(image.height, height)) {
+        let from = &image.pixels[window.start * row..][..window.weights.len() * row];
+        wide::row_of_rows(&window.weights, from, to);
+    }
+    RgbImage { width: image.width, height, pixels }
+}
+
+/// A row of the result from the rows of its window.
+#[inline(always)]
+fn row_of_rows(weights: &[i32], from: &[u8], to: &mut [u8]) {
+    let row = to.len();
+    for (block, to) in to.chunks_mut(BYTES).enumerate() {
+        let mut sums = [HALF; BYTES];
+        for (weight, from) in weights.iter().zip(from.chunks_exact(row)) {
+            let from = &from[block * BYTES..][..to.len()];
+            if let Some(from) = from.first_chunk::<BYTES>() {
+                sums.iter_mut().zip(from).for_each(|(sum, sample)| *sum += weight * i32::from(*sample));
+            } else {
+                sums.iter_mut().zip(from).for_each(|(sum, sample)| *sum += weight * i32::from(*sample));
+            }
+        }
+        to.iter_mut().zip(sums).for_each(|(to, sum)| *to = byte(sum));
+    }
+}
+
+/// The two loops, on AVX2 where the processor has it.
+mod wide {
+    use super::Window;
+
+    pub(super) fn row_of_pixels(windows: &[Window], row: &[u8], to: &mut [u8]) {
+        #[cfg(target_arch = "x86_64")]
+        if is_x86_feature_detected!("avx2") {
+            // SAFETY: the processor has AVX2.
+            return unsafe { row_of_pixels_avx2(windows, row, to) };
+        }
+        super::row_of_pixels(windows, row, to);
+    }
+
+    pub(super) fn row_of_rows(weights: &[i32], from: &[u8], to: &mut [u8]) {
+        #[cfg(target_arch = "x86_64")]
+        if is_x86_feature_detected!("avx2") {
+            // SAFETY: the processor has AVX2.
+            return unsafe { row_of_rows_avx2(weights, from, to) };
+        }
+        super::row_of_rows(weights, from, to);
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "avx2")]
+    fn row_of_pixels_avx2(windows: &[Window], row: &[u8], to: &mut [u8]) {
+        super::row_of_pixels(windows, row, to);
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "avx2")]
+    fn row_of_rows_avx2(weights: &[i32], from: &[u8], to: &mut [u8]) {
+        super::row_of_rows(weights, from, to);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `scripts/oracles/resize.py`, by Pillow 12.2.0.
+    #[test]
+    fn every_level_is_pillows() {
+        let oracle: serde_json::Value =
+            serde_json::from_str(include_str!("../../scripts/oracles/resize.json")).unwrap();
+        let bytes = |text: &serde_json::Value| -> Vec<u8> {
+            let digits = text.as_str().unwrap().as_bytes().chunks(2);
+            digits.map(|two| u8::from_str_radix(std::str::from_utf8(two).unwrap(), 16).unwrap()).collect()
+        };
+        let cases = oracle["cases"].as_array().unwrap();
+        assert_eq!(cases.len(), 9);
+        for case in cases {
+            let [size, to]: [(usize, usize); 2] =
+                ["size", "to"].map(|key| serde_json::from_value(case[key].clone()).unwrap());
+            let image = RgbImage { width: size.0, height: size.1, pixels: bytes(&case["pixels"]) };
+            let ours = resized(&image, to);
+            assert_eq!((ours.width, ours.height), to);
+            assert_eq!(ours.pixels, bytes(&case["resized"]), "{size:?} to {to:?}");
+        }
+    }
+
+    /// Processors without AVX2 come to the same.
+    #[test]
+    fn both_kinds_of_loops_agree() {
+        let pixels: Vec<u8> = (0..3 * 61 * 47).map(|i| (i * i % 251) as u8).collect();
+        let image = RgbImage { width: 61, height: 47, pixels };
+        let mut row = image.pixels[..3 * 61].to_vec();
+        row.push(0);
+        let mut rows = vec![vec![0; 3 * 29]; 2];
+        row_of_pixels(&windows(61, 29), &row, &mut rows[0]);
+        wide::row_of_pixels(&windows(61, 29), &row, &mut rows[1]);
+        assert_eq!(rows[0], rows[1]);
+        let mut rows = vec![vec![0; 3 * 61]; 2];
+        let window = &windows(47, 20)[3];
+        let from = &image.pixels[3 * 61 * window.start..];
+        row_of_rows(&window.weights, from, &mut rows[0]);
+        wide::row_of_rows(&window.weights, from, &mut rows[1]);
+        assert_eq!(rows[0], rows[1]);
+        assert!(rows[0].iter().any(|v| *v > 0));
+    }
+}
