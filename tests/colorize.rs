@@ -368,6 +368,25 @@ fn temperature_and_mode_change_the_colours() {
     assert_ne!(usual, made(&["--size", "full"]), "the size plays no part");
 }
 
+#[test]
+fn several_commands_fill_one_folder() {
+    let dir = tempfile::tempdir().unwrap();
+    let weights = weight_file(dir.path(), VGG, "{}", None);
+    for name in ["a.png", "b.png", "c.png"] {
+        save(&picture(64, 48, true), &dir.path().join(name));
+    }
+    let arguments = ["a.png", "b.png", "c.png", "--weights", &weights, "--overwrite", "--montage"];
+    std::thread::scope(|scope| {
+        let commands: Vec<_> = (0..3).map(|_| scope.spawn(|| hueristic(dir.path(), &arguments))).collect();
+        for command in commands {
+            let (code, _, err) = said(&command.join().unwrap());
+            assert_eq!(code, 0, "{err}");
+        }
+    });
+    let names = fs::read_dir(dir.path().join("colorized")).unwrap().map(|e| e.unwrap().file_name());
+    assert_eq!(names.count(), 6, "something was left behind");
+}
+
 /// Peak memory of a photograph of 12 megapixels with the paper's whole network, measured from outside.
 #[cfg(target_os = "linux")]
 #[test]

@@ -10,7 +10,8 @@ use crate::{
     data::{decode::decode, source::RgbImage},
     npy,
     pretext::colorizer::{Colorizer, Output},
-    train::{atomic, panel::Tile},
+    train::panel::Tile,
+    whole_file,
 };
 use anyhow::{Context, Result, bail};
 use candle_core::{DType, Device};
@@ -88,6 +89,8 @@ impl Work<'_> {
     /// Makes every file of the job; the line that says what came out.
     fn run(&self) -> Result<String> {
         let original = read(&self.job.input)?;
+        // Before the network works for nothing.
+        self.job.format.check(&original)?;
         let coloured = picture::colour(self.colorizer, &original, self.options)?;
         for output in self.job.outputs() {
             let folder = output.parent().unwrap_or(Path::new(""));
@@ -127,7 +130,7 @@ impl Work<'_> {
             let (_, h, w, bins) = coloured.map.dims4()?;
             let map = coloured.map.to_device(&Device::Cpu)?.to_dtype(DType::F32)?;
             let logits = map.flatten_all()?.to_vec1::<f32>()?;
-            atomic::write(path, |out| npy::write(out, &[h, w, bins], &logits))
+            whole_file::fill(path, |out| npy::write(out, &[h, w, bins], &logits))
                 .with_context(|| unwritten(path))?;
         }
         if let Some(path) = &self.job.ab {
@@ -154,7 +157,7 @@ fn write_png(path: &Path, (width, height, pixels): Tile) -> Result<()> {
 /// float32 H×W×2, row by row.
 fn write_ab(path: &Path, coloured: &Coloured) -> io::Result<()> {
     let (height, width) = coloured.ab.size();
-    atomic::write(path, |out| {
+    whole_file::fill(path, |out| {
         npy::begin::<f32>(out, &[height, width, 2])?;
         let mut row = vec![[0f32; 2]; width];
         for y in 0..height {

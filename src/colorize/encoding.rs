@@ -1,6 +1,6 @@
 //! 8-bit RGB to picture files. Colour profiles and camera data of the original are not carried over.
 
-use crate::{data::source::RgbImage, train::atomic};
+use crate::{data::source::RgbImage, whole_file};
 use image::{
     ExtendedColorType, ImageEncoder, ImageResult,
     codecs::{jpeg::JpegEncoder, png::PngEncoder, webp::WebPEncoder},
@@ -31,6 +31,31 @@ impl Format {
         }
     }
 
+    /// The longest side that the format has.
+    fn longest(self) -> usize {
+        match self {
+            Self::Png => i32::MAX as usize,
+            Self::Jpeg => 65_535,
+            Self::WebP => 16_383,
+        }
+    }
+
+    /// Refuses a picture that the format cannot hold.
+    ///
+    /// # Errors
+    /// A side beyond the format's, with what to do.
+    pub fn check(self, picture: &RgbImage) -> io::Result<()> {
+        let (width, height) = (picture.width, picture.height);
+        if width.max(height) <= self.longest() {
+            return Ok(());
+        }
+        let (name, longest) = (self.ending().to_uppercase(), self.longest());
+        let said = format!(
+            "{width}×{height} is too large for {name}, whose sides end at {longest} pixels; give --format png"
+        );
+        Err(io::Error::new(io::ErrorKind::InvalidInput, said))
+    }
+
     /// The ending that files are given.
     pub fn ending(self) -> &'static str {
         match self {
@@ -46,7 +71,8 @@ impl Format {
 /// # Errors
 /// A file that cannot be written, or a picture larger than the format allows.
 pub fn write(path: &Path, picture: &RgbImage, format: Format, quality: u8) -> io::Result<()> {
-    atomic::write(path, |out| encode(out, picture, format, quality).map_err(io::Error::other))
+    format.check(picture)?;
+    whole_file::fill(path, |out| encode(out, picture, format, quality).map_err(io::Error::other))
 }
 
 fn encode(out: &mut impl Write, picture: &RgbImage, format: Format, quality: u8) -> ImageResult<()> {
@@ -57,5 +83,25 @@ fn encode(out: &mut impl Write, picture: &RgbImage, format: Format, quality: u8)
             JpegEncoder::new_with_quality(out, quality).write_image(&picture.pixels, width, height, kind)
         }
         Format::WebP => WebPEncoder::new_lossless(out).write_image(&picture.pixels, width, height, kind),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sides_beyond_a_format_are_refused_with_what_to_do() {
+        let strip = |width: usize| RgbImage { width, height: 1, pixels: vec![9; 3 * width] };
+        let dir = tempfile::tempdir().unwrap();
+        for (format, longest) in [(Format::WebP, 16_383), (Format::Jpeg, 65_535)] {
+            let to = dir.path().join(format.ending());
+            assert!(write(&to, &strip(longest), format, 90).is_ok());
+            let said = write(&to, &strip(longest + 1), format, 90).unwrap_err().to_string();
+            let part = format!("sides end at {longest} pixels; give --format png");
+            assert!(said.contains(&part) && said.contains(&format!("{}×1", longest + 1)), "{said}");
+        }
+        assert!(write(&dir.path().join("png"), &strip(70_000), Format::Png, 0).is_ok());
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 3);
     }
 }
