@@ -62,16 +62,21 @@ pub struct LeftOut {
     pub reason: String,
 }
 
+/// Which form of a measure is shown, where publications have another.
+const FORMS: &str = "Integral: over thresholds from 0 to 150. Pooled: over the pixels of all images. --csv and --json also hold \
+                     AuC as the mean over thresholds 0, 1, …, 150, as published (up to 0.3 points off), and the mean of PSNR \
+                     over images.";
+
 /// A column: measure, title, decimals.
 pub(super) type Column = (ColorMeasure, &'static str, usize);
 
 /// What is shown, in order.
 pub(super) const COLUMNS: [Column; 6] = [
-    (ColorMeasure::Auc, "AuC %", 2),
-    (ColorMeasure::AucEmpirical, "AuC rebal. (empirical) %", 2),
-    (ColorMeasure::AucPrior, "AuC rebal. (prior) %", 2),
+    (ColorMeasure::Auc, "AuC %, integral", 2),
+    (ColorMeasure::AucEmpirical, "AuC rebal. (empirical) %, integral", 2),
+    (ColorMeasure::AucPrior, "AuC rebal. (prior) %, integral", 2),
     (ColorMeasure::Rmse, "RMSE ab", 2),
-    (ColorMeasure::Psnr, "PSNR dB", 2),
+    (ColorMeasure::Psnr, "PSNR dB, pooled", 2),
     (ColorMeasure::Colorfulness, "colourfulness", 1),
 ];
 
@@ -89,9 +94,9 @@ impl ScoreTable {
         format!("Colour scores against {}{spread}", self.dataset)
     }
 
-    /// What a reader has to know beside the numbers; no lines where that is nothing.
+    /// What a reader has to know beside the numbers.
     fn notes(&self) -> String {
-        let mut notes = String::new();
+        let mut notes = format!("\n{FORMS}\n");
         let truth = self.rows.iter().find_map(|row| row.summary.truth_colorfulness);
         if let Some(colorfulness) = truth {
             notes += &format!("\nColourfulness of the truth: {colorfulness:.1}\n");
