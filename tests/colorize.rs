@@ -61,14 +61,18 @@ fn network(backbone: &str, colorization: &str, bin: Option<usize>) -> (Colorizer
 /// The same as a weight file that says what it is.
 fn weight_file(dir: &Path, backbone: &str, colorization: &str, bin: Option<usize>) -> String {
     let (_, params) = network(backbone, colorization, bin);
-    let (backbone, spec) = specs(backbone, colorization);
-    let header = BTreeMap::from([
-        ("backbone".to_string(), spec::resolved_yaml(&backbone).unwrap()),
-        ("colorization".to_string(), spec::resolved_yaml(&spec).unwrap()),
-    ]);
+    let header = header(backbone, colorization);
     let path = dir.join("weights.safetensors");
     weights::save(&params, &header, &path).unwrap();
     path.display().to_string()
+}
+
+fn header(backbone: &str, colorization: &str) -> BTreeMap<String, String> {
+    let (backbone, spec) = specs(backbone, colorization);
+    BTreeMap::from([
+        ("backbone".to_string(), spec::resolved_yaml(&backbone).unwrap()),
+        ("colorization".to_string(), spec::resolved_yaml(&spec).unwrap()),
+    ])
 }
 
 fn options(size: Size) -> Options {
@@ -366,6 +370,28 @@ fn temperature_and_mode_change_the_colours() {
     assert_eq!(mean, made(&["--temperature", "1"]));
     assert!(usual != mean && usual != mode && mean != mode);
     assert_ne!(usual, made(&["--size", "full"]), "the size plays no part");
+}
+
+#[test]
+fn released_weights_are_enlarged_in_two_steps_and_others_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let ours = weight_file(dir.path(), VGG, "{}", None);
+    let (_, params) = network(VGG, "{}", None);
+    let mut header = header(VGG, "{}");
+    header.insert("upsampling".into(), "two_step\n".into());
+    let theirs = dir.path().join("theirs.safetensors").display().to_string();
+    weights::save(&params, &header, Path::new(&theirs)).unwrap();
+    save(&picture(90, 70, true), &dir.path().join("a.png"));
+    let ab = |weights: &str, more: &[&str]| {
+        let arguments =
+            [&["a.png", "--weights", weights, "--overwrite", "--save-ab", "ab.npy"], more].concat();
+        assert!(hueristic(dir.path(), &arguments).status.success());
+        fs::read(dir.path().join("ab.npy")).unwrap()
+    };
+    let (direct, two_step) = (ab(&ours, &[]), ab(&theirs, &[]));
+    assert_ne!(direct, two_step);
+    assert_eq!(direct, ab(&theirs, &["--upsample", "direct"]));
+    assert_eq!(two_step, ab(&ours, &["--upsample", "two-step"]));
 }
 
 #[test]

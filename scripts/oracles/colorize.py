@@ -3,7 +3,7 @@
     python scripts/oracles/colorize.py
 
 `npy`: the bytes that numpy.save writes. `greys`: L of the sRGB grey (R+G+B)/3. `pictures`: ab at labels enlarged by
-torch's bilinear interpolate and put over a picture's L by skimage's lab2rgb. tests/colorize.rs reads the file.
+torch's bilinear interpolate (`full`; `two_step` by way of the size that the network saw) and put over a picture's L by skimage's lab2rgb. tests/colorize.rs reads the file.
 """
 
 import io
@@ -39,13 +39,15 @@ def picture(rng, height, width, h, w):
     """The network saw the picture at 4h × 4w."""
     rgb = rng.integers(40, 216, (height, width, 3))
     ab = rng.uniform(-25, 25, (h, w, 2)).astype("<f4")
-    full = torch.nn.functional.interpolate(
-        torch.from_numpy(ab).permute(2, 0, 1)[None], size=(height, width), mode="bilinear", align_corners=False
-    )[0].permute(1, 2, 0).numpy()
+    labels = torch.from_numpy(ab).permute(2, 0, 1)[None]
+    enlarge = lambda x: torch.nn.functional.interpolate(x, size=(height, width), mode="bilinear", align_corners=False)
+    full = enlarge(labels)[0].permute(1, 2, 0).numpy()
+    # the authors' release: a layer of the network, then the picture's size
+    steps = enlarge(torch.nn.Upsample(scale_factor=4, mode="bilinear")(labels))[0].permute(1, 2, 0).numpy()
     lab = np.concatenate([rgb2lab(rgb / 255.0)[:, :, :1], full], 2)
     result = np.rint(255 * np.clip(lab2rgb(lab), 0, 1)).astype(int)
     return {"size": [height, width], "labels": [h, w], "rgb": rgb.ravel().tolist(), "ab": ab.ravel().tolist(),
-            "full": full.ravel().tolist(), "result": result.ravel().tolist()}
+            "full": full.ravel().tolist(), "two_step": steps.ravel().tolist(), "result": result.ravel().tolist()}
 
 
 def main():

@@ -15,7 +15,7 @@ use crate::{
     hub,
     pretext::{
         colorization::ColorizationSpec,
-        colorizer::{Colorizer, Output},
+        colorizer::{Colorizer, Output, Upsampling},
     },
 };
 use anyhow::Result;
@@ -75,6 +75,10 @@ struct ViewArgs {
     /// How a distribution becomes a colour
     #[arg(long, value_enum, default_value_t)]
     decode: DecodeArg,
+    /// How the network's colors become as large as the picture: bilinear once, or by way of the size that the network saw, as
+    /// the authors' release does [default: two-step for released weights, else direct]
+    #[arg(long, value_enum, value_name = "HOW")]
+    upsample: Option<UpsampleArg>,
     /// Temperature of the annealed mean, towards 0 more vivid, 1 the mean [default: that of the weights; the paper's 0.38]
     #[arg(long, value_name = "T", value_parser = number::<Positive>)]
     temperature: Option<Positive>,
@@ -117,6 +121,12 @@ enum DecodeArg {
     Annealed,
     Mean,
     Mode,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum UpsampleArg {
+    Direct,
+    TwoStep,
 }
 
 fn size(text: &str) -> Result<Size, String> {
@@ -200,6 +210,10 @@ impl ColorizeArgs {
             GrayArg::L => Grey::Lightness,
             GrayArg::Average => Grey::Average,
         };
-        Options { size: self.view.size, grey, decode, ..usual }
+        let upsampling = self.view.upsample.map(|how| match how {
+            UpsampleArg::Direct => Upsampling::Direct,
+            UpsampleArg::TwoStep => Upsampling::TwoStep,
+        });
+        Options { size: self.view.size, grey, decode, upsampling, ..usual }
     }
 }

@@ -1,15 +1,31 @@
-//! ab between the network's labels and the pixels of the whole picture: two-tap bilinear, worked out a row at a time, so
-//! that a large photograph needs no large arrays of floats.
+//! ab between the network's labels and the pixels of the whole picture: bilinear, worked out a row at a time, so that a large
+//! photograph needs no large arrays of floats.
 //!
-//! A pixel's place among the labels goes through the picture that the network saw, of which it is a resized copy (pixel
-//! centres at half-integers); from there it is [`crate::pretext::colorizer::Colorizer::enlarged`]'s.
+//! [`Upsampling::Direct`] reads between the labels once: a pixel's place among them goes through the picture that the network
+//! saw, of which it is a resized copy (pixel centers at half-integers); from there it is
+//! [`crate::pretext::colorizer::Colorizer::enlarged`]'s. [`Upsampling::TwoStep`] enlarges to the size that the network saw and
+//! that again to the picture's, as the authors' release does; both are products of two matrices along each axis, so here too
+//! a pixel is read straight from the labels, from up to four of an axis.
 
 use crate::{
     backbones::network::PixelGrid,
     ops::resize::{Tap, tap},
+    pretext::colorizer::Upsampling,
 };
 use anyhow::Result;
 use candle_core::{DType, Device, Tensor};
+
+/// Labels and their weights; unused ones weigh 0.
+type Reading = [(usize, f32); 4];
+
+/// How a picture of `size` (height, width) is read from the labels of a network that saw it at `seen`.
+#[derive(Clone, Copy, Debug)]
+pub struct View {
+    pub grid: PixelGrid,
+    pub upsampling: Upsampling,
+    pub seen: (usize, usize),
+    pub size: (usize, usize),
+}
 
 /// ab over a picture.
 #[derive(Clone, Debug)]
@@ -18,25 +34,24 @@ pub struct AbField {
     labels: Vec<[f32; 2]>,
     /// Labels in a row.
     stride: usize,
-    rows: Vec<Tap>,
-    columns: Vec<Tap>,
+    rows: Vec<Reading>,
+    columns: Vec<Reading>,
 }
 
 impl AbField {
-    /// ab at the labels `(1, h, w, 2)`, as the network predicts it for a picture that it saw at `seen` (height, width),
-    /// over the picture itself of `size`. No side may be 0.
+    /// ab at the labels `(1, h, w, 2)`, as the network predicts it, over the whole picture. No side may be 0.
     ///
     /// # Errors
     /// A tensor of another shape.
-    pub fn new(ab: &Tensor, grid: PixelGrid, seen: (usize, usize), size: (usize, usize)) -> Result<Self> {
+    pub fn new(ab: &Tensor, view: View) -> Result<Self> {
         let (_, h, w, _) = ab.dims4()?;
         let values = ab.to_device(&Device::Cpu)?.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>()?;
         let (labels, _) = values.as_chunks::<2>();
         Ok(Self {
             labels: labels.to_vec(),
             stride: w,
-            rows: taps(grid, h, seen.0, size.0),
-            columns: taps(grid, w, seen.1, size.1),
+            rows: view.readings(h, view.seen.0, view.size.0),
+            columns: view.readings(w, view.seen.1, view.size.1),
         })
     }
 
@@ -55,14 +70,10 @@ impl AbField {
     /// # Panics
     /// When the picture has no such row.
     pub fn row(&self, y: usize, out: &mut [[f32; 2]]) {
-        let (y0, y1, down) = self.rows[y];
-        let line = |y: usize| &self.labels[y * self.stride..][..self.stride];
-        let (top, bottom) = (line(y0), line(y1));
-        for (out, &(x0, x1, right)) in out.iter_mut().zip(&self.columns) {
-            *out = [0, 1].map(|i| {
-                let upper = mixed(top[x0][i], top[x1][i], right as f32);
-                mixed(upper, mixed(bottom[x0][i], bottom[x1][i], right as f32), down as f32)
-            });
+        let line: Vec<[f32; 2]> =
+            (0..self.stride).map(|x| sum(self.rows[y], |row| self.labels[row * self.stride + x])).collect();
+        for (out, reading) in out.iter_mut().zip(&self.columns) {
+            *out = sum(*reading, |x| line[x]);
         }
     }
 
@@ -78,21 +89,44 @@ impl AbField {
     }
 }
 
-fn mixed(from: f32, to: f32, share: f32) -> f32 {
-    from + (to - from) * share
+fn sum(reading: Reading, at: impl Fn(usize) -> [f32; 2]) -> [f32; 2] {
+    reading.iter().filter(|(_, weight)| *weight != 0.0).fold([0.0; 2], |[a, b], (label, weight)| {
+        let [x, y] = at(*label);
+        [a + weight * x, b + weight * y]
+    })
 }
 
-/// For each of `size` pixels of an axis, which of its `labels` to read, when the network saw `seen` pixels.
-fn taps(grid: PixelGrid, labels: usize, seen: usize, size: usize) -> Vec<Tap> {
-    let place = |pixel: usize| {
-        let at = (pixel as f64 + 0.5) * seen as f64 / size as f64 - 0.5;
-        if !grid.align_corners {
-            return (at + 0.5) / grid.stride as f64 - 0.5;
+impl View {
+    /// For each of `size` pixels of an axis, what to read of its `labels`, when the network saw `seen` pixels.
+    fn readings(&self, labels: usize, seen: usize, size: usize) -> Vec<Reading> {
+        let at = |pixel: usize| (pixel as f64 + 0.5) * seen as f64 / size as f64 - 0.5;
+        let label = |at: f64| tap(self.place(at, labels, seen), labels);
+        let reading = |pixel: usize| match self.upsampling {
+            Upsampling::Direct => joined([(label(at(pixel)), 1.0), ((0, 0, 0.0), 0.0)]),
+            Upsampling::TwoStep => {
+                let (lower, upper, share) = tap(at(pixel), seen);
+                joined([(label(lower as f64), 1.0 - share), (label(upper as f64), share)])
+            }
+        };
+        (0..size).map(reading).collect()
+    }
+
+    /// Where among its labels a pixel of an axis lies that the network saw.
+    fn place(&self, pixel: f64, labels: usize, seen: usize) -> f64 {
+        if !self.grid.align_corners {
+            return (pixel + 0.5) / self.grid.stride as f64 - 0.5;
         }
         let last = (seen - 1).max(1) as f64;
-        at.clamp(0.0, last) * (labels - 1) as f64 / last
+        pixel.clamp(0.0, last) * (labels - 1) as f64 / last
+    }
+}
+
+fn joined([(x, of_x), (y, of_y)]: [(Tap, f64); 2]) -> Reading {
+    let parts = |(lower, upper, share): Tap, of: f64| {
+        [(lower, ((1.0 - share) * of) as f32), (upper, (share * of) as f32)]
     };
-    (0..size).map(|pixel| tap(place(pixel), labels)).collect()
+    let ([a, b], [c, d]) = (parts(x, of_x), parts(y, of_y));
+    [a, b, c, d]
 }
 
 #[cfg(test)]
@@ -100,9 +134,14 @@ mod tests {
     use super::*;
 
     fn row_of(grid: PixelGrid, labels: &[f32], seen: usize, size: usize) -> Vec<f32> {
+        row(grid, Upsampling::Direct, labels, seen, size)
+    }
+
+    fn row(grid: PixelGrid, upsampling: Upsampling, labels: &[f32], seen: usize, size: usize) -> Vec<f32> {
         let ab: Vec<f32> = labels.iter().flat_map(|v| [*v, -*v]).collect();
         let ab = Tensor::from_vec(ab, (1, 1, labels.len(), 2), &Device::Cpu).unwrap();
-        let field = AbField::new(&ab, grid, (1, seen), (1, size)).unwrap();
+        let view = View { grid, upsampling, seen: (1, seen), size: (1, size) };
+        let field = AbField::new(&ab, view).unwrap();
         let mut row = vec![[0.0; 2]; size];
         field.row(0, &mut row);
         assert!(row.iter().all(|[a, b]| *a == -*b));
@@ -129,11 +168,31 @@ mod tests {
     }
 
     #[test]
+    fn two_steps_read_between_the_pixels_that_the_network_saw() {
+        let grid = PixelGrid { stride: 4, align_corners: false, multiple: 8 };
+        // The 8 pixels that the network saw are 0, 0, 1, 3, 5, 7, 8, 8 (labels at 1.5 and 5.5); a third as many lie at
+        // 0.833, 3.5 and 6.167.
+        let rows = [Upsampling::Direct, Upsampling::TwoStep].map(|how| row(grid, how, &[0.0, 8.0], 8, 3));
+        let near =
+            |row: &[f32], by_hand: [f32; 3]| row.iter().zip(by_hand).all(|(x, y)| (x - y).abs() < 1e-5);
+        assert!(near(&rows[0], [0.0, 4.0, 8.0]), "{rows:?}");
+        assert!(near(&rows[1], [0.0, 4.0, 8.0]), "{rows:?}");
+        // twice as many: pixel 3 lies at 1.25, where the network's pixels are 0 and 1, and directly before the first label
+        let rows = [Upsampling::Direct, Upsampling::TwoStep].map(|how| row(grid, how, &[0.0, 8.0], 8, 16));
+        assert_eq!((rows[0][3], rows[1][3]), (0.0, 0.25));
+        // as many: nothing is left to do in the second step
+        assert_eq!(row(grid, Upsampling::TwoStep, &[0.0, 8.0], 8, 8), row_of(grid, &[0.0, 8.0], 8, 8));
+    }
+
+    #[test]
     fn what_is_no_number_is_seen() {
         let grid = PixelGrid { stride: 4, align_corners: false, multiple: 8 };
         let field = |v: f32| {
             let ab = Tensor::new(&[[[[0f32, v]]]], &Device::Cpu).unwrap();
-            AbField::new(&ab, grid, (4, 4), (2, 3)).unwrap()
+            {
+                let view = View { grid, upsampling: Upsampling::Direct, seen: (4, 4), size: (2, 3) };
+                AbField::new(&ab, view).unwrap()
+            }
         };
         assert!(field(1.0).is_finite() && !field(f32::NAN).is_finite());
         let whole = field(1.0).whole().unwrap();

@@ -4,14 +4,17 @@
 //! Only the network's input is a float array of the whole picture, and that at the network's size: lightness, colour and
 //! conversion of the full picture go row by row on all threads.
 
-use super::field::AbField;
+use super::field::{AbField, View};
 use crate::{
     color::{
         decode::Decode,
         lab::{grey_lightness, lab_to_srgb8, srgb8_to_lab},
     },
     data::{source::RgbImage, transforms::resize_to},
-    pretext::{colorization::ColorizationSpec, colorizer::Colorizer},
+    pretext::{
+        colorization::ColorizationSpec,
+        colorizer::{Colorizer, Upsampling},
+    },
 };
 use anyhow::{Result, ensure};
 use candle_core::{Device, Tensor};
@@ -80,6 +83,8 @@ pub struct Options {
     pub grey: Grey,
     /// How a distribution becomes a colour; a network that predicts ab itself has no use for it.
     pub decode: Decode,
+    /// How the labels become pixels; None: as those who trained the weights do it.
+    pub upsampling: Option<Upsampling>,
     /// Where the network lies.
     pub device: Device,
 }
@@ -88,7 +93,8 @@ impl Options {
     /// As the weights' own spec has it, at the usual size.
     pub fn of(spec: &ColorizationSpec, device: &Device) -> Self {
         let device = device.clone();
-        Self { size: Size::Short(SHORT_SIDE), grey: Grey::default(), decode: spec.decode(), device }
+        let (size, grey) = (Size::Short(SHORT_SIDE), Grey::default());
+        Self { size, grey, decode: spec.decode(), upsampling: None, device }
     }
 }
 
@@ -124,7 +130,9 @@ pub fn colour(colorizer: &Colorizer, picture: &RgbImage, options: &Options) -> R
     let grid = colorizer.network().grid();
     let seen = options.size.seen(size, grid.multiple);
     let map = colorizer.output_map(&network_input(picture, seen, options)?)?;
-    let ab = AbField::new(&colorizer.decoded(&map, options.decode)?, grid, seen, size)?;
+    let upsampling = options.upsampling.unwrap_or(colorizer.upsampling());
+    let view = View { grid, upsampling, seen, size };
+    let ab = AbField::new(&colorizer.decoded(&map, options.decode)?, view)?;
     ensure!(ab.is_finite(), "the network's colours are not numbers: the weights are damaged");
     let (rgb, clipped) = painted(picture, options.grey, &ab);
     Ok(Coloured { rgb, clipped, ab, map, seen })
@@ -198,11 +206,18 @@ mod tests {
             let ([height, width], [h, w]): ([usize; 2], [usize; 2]) =
                 (numbers(&case["size"]), numbers(&case["labels"]));
             let ab = Tensor::from_vec(numbers::<Vec<f32>>(&case["ab"]), (1, h, w, 2), &Device::Cpu).unwrap();
-            let field = AbField::new(&ab, grid, (4 * h, 4 * w), (height, width)).unwrap();
-            let ours = field.whole().unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
-            let theirs: Vec<f32> = numbers(&case["full"]);
-            assert_eq!(ours.len(), theirs.len());
-            assert!(ours.iter().zip(&theirs).all(|(x, y)| (x - y).abs() < 1e-4), "{height}×{width}");
+            let field = |upsampling| {
+                let view = View { grid, upsampling, seen: (4 * h, 4 * w), size: (height, width) };
+                AbField::new(&ab, view).unwrap()
+            };
+            for (upsampling, name) in [(Upsampling::TwoStep, "two_step"), (Upsampling::Direct, "full")] {
+                let whole = field(upsampling).whole().unwrap().flatten_all().unwrap();
+                let (ours, theirs): (_, Vec<f32>) = (whole.to_vec1::<f32>().unwrap(), numbers(&case[name]));
+                assert_eq!(ours.len(), theirs.len());
+                let off = ours.iter().zip(&theirs).map(|(x, y)| (x - y).abs()).fold(0.0, f32::max);
+                assert!(off < 1e-4, "{height}×{width}, {name}: {off}");
+            }
+            let field = field(Upsampling::Direct);
             let picture = RgbImage { width, height, pixels: numbers(&case["rgb"]) };
             let (result, _) = painted(&picture, Grey::Lightness, &field);
             let theirs: Vec<u8> = numbers(&case["result"]);

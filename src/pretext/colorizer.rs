@@ -19,6 +19,7 @@ use crate::{
 };
 use anyhow::{Context, ensure};
 use candle_core::{Device, Result, Tensor};
+use serde::{Deserialize, Serialize};
 use std::{path::Path, sync::Arc};
 
 /// A regressing network puts out ab in units of this, so that its numbers are of the size of its other activations.
@@ -33,11 +34,25 @@ pub enum Output {
     Ab,
 }
 
+/// How ab at the labels becomes ab at the pixels of a whole picture, which is larger than what the network saw of it. The two
+/// ways are up to 3.5 ab units apart.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Upsampling {
+    /// Once, bilinear.
+    #[default]
+    Direct,
+    /// Bilinear to the size that the network saw, and that again to the picture's: as the authors' release does
+    /// (`Upsample(scale_factor=4)`, then `interpolate`, both without aligned corners).
+    TwoStep,
+}
+
 /// A colorizer.
 #[derive(Clone, Debug)]
 pub struct Colorizer {
     net: Network,
     output: Output,
+    upsampling: Upsampling,
 }
 
 impl Colorizer {
@@ -56,7 +71,8 @@ impl Colorizer {
             Loss::L2 => Output::Ab,
         };
         let build = Self::build(spec);
-        Ok(Self { net: backbone.build(&build, params, rng)?, output })
+        let net = backbone.build(&build, params, rng)?;
+        Ok(Self { net, output, upsampling: Upsampling::default() })
     }
 
     /// The network of a weight file, with the spec that it was trained by: a run's own, which says what it is (its
@@ -80,6 +96,8 @@ impl Colorizer {
         let damaged = || format!("{}: its header is damaged", path.display());
         let backbone: BackboneSpec = weights::section(section("backbone")?).with_context(damaged)?;
         let spec: ColorizationSpec = weights::section(section("colorization")?).with_context(damaged)?;
+        let upsampling = file.metadata.get(exchange::UPSAMPLING).map(|yaml| weights::section(yaml));
+        let upsampling = upsampling.transpose().with_context(damaged)?.unwrap_or_default();
         let mut params = Params::new(device);
         // Every weight is about to be set: none is drawn.
         let colorizer = Self::new(&spec, &backbone.with_init(Filler::Zero), &mut params, &Rng::new(0))?;
@@ -90,7 +108,7 @@ impl Colorizer {
             "{} does not fit the network that its header names: {report}",
             path.display()
         );
-        Ok((colorizer, spec))
+        Ok((Self { upsampling, ..colorizer }, spec))
     }
 
     /// What of a backbone a colorizer with this spec is made of.
@@ -105,6 +123,11 @@ impl Colorizer {
     /// Its layer table, and where its predictions lie.
     pub fn network(&self) -> &Network {
         &self.net
+    }
+
+    /// How those who trained it make its labels the colors of a whole picture.
+    pub fn upsampling(&self) -> Upsampling {
+        self.upsampling
     }
 
     /// What its last layer puts out.

@@ -136,6 +136,7 @@ fn files_without_a_header_say_what_they_are() -> Result<()> {
     };
     assert!(vgg.affine && !vgg.narrow && !vgg.deep_supervision && vgg.width.get() == 1.0 / 64.0);
     assert_eq!(open("eccv16.pth")?.metadata["colorization"], "temperature: 1.0\n");
+    assert_eq!(open("eccv16.pth")?.metadata[exchange::UPSAMPLING], "two_step\n");
     let caffe = open("vgg_colorizer.caffemodel")?;
     let BackboneSpec::Vgg(vgg) = weights::section(&caffe.metadata["backbone"])? else {
         panic!("a VGG colorizer")

@@ -43,6 +43,10 @@ pub(super) fn describe(
         if let Some(temperature) = temperature.or(released) {
             metadata.insert("colorization".into(), format!("temperature: {temperature:?}\n"));
         }
+        if layout != Layout::Ours {
+            // as the authors' release makes whole pictures
+            metadata.insert(super::UPSAMPLING.into(), "two_step\n".into());
+        }
     }
     if inputs(tensors) == Some(3) {
         notes.extend(input_note(layout, architecture));

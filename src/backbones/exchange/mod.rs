@@ -23,6 +23,9 @@ use crate::{
 use anyhow::{Context, Result, bail};
 use std::{collections::BTreeMap, path::Path};
 
+/// What a colorizer's file says of how its labels become a whole picture.
+pub const UPSAMPLING: &str = "upsampling";
+
 /// What the released colorizer multiplies its logits by before the softmax; 1 / 2.606 is its temperature.
 const RELEASED_SHARPNESS: f64 = 2.606;
 
