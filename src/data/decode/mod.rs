@@ -10,6 +10,7 @@
 
 mod jpeg;
 mod tiff;
+mod webp;
 
 use super::source::RgbImage;
 use crate::{guarded, text};
@@ -142,7 +143,8 @@ fn plain(format: ImageFormat, bytes: &[u8]) -> Result<Picture, Undecodable> {
         return Err(Undecodable::too_large(width, height));
     }
     // A broken EXIF block does not make the pixels unusable.
-    let orientation = decoder.orientation().ok();
+    let may_turn = format != ImageFormat::WebP || webp::exif_fits(bytes);
+    let orientation = if may_turn { decoder.orientation().ok() } else { None };
     Ok(Picture { rgb: flatten(DynamicImage::from_decoder(decoder)?), orientation })
 }
 
