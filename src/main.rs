@@ -3,6 +3,7 @@
 use clap::Parser;
 use hueristic::{
     cli::{Cli, Failure},
+    text,
     train::heap,
 };
 use std::{
@@ -20,7 +21,7 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     cli.start_logging();
     match cli.run() {
-        Ok(done) => match writeln!(stdout(), "{}", done.text.trim_end()) {
+        Ok(done) => match writeln!(stdout(), "{}", text::printable(done.text.trim_end())) {
             // The reader has seen enough: `hueristic show … | head`.
             Err(error) if error.kind() != ErrorKind::BrokenPipe => ExitCode::FAILURE,
             _ => ExitCode::from(done.exit),

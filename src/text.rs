@@ -5,6 +5,8 @@ use std::{borrow::Cow, fs, io, path::Path};
 
 /// Characters of a file's line that a message quotes at most.
 const QUOTED: usize = 200;
+/// Characters of one line of a message at most.
+const LINE: usize = 1000;
 
 /// The text of a file, without a byte order mark.
 ///
@@ -40,14 +42,38 @@ fn invalid(reason: String) -> io::Error {
 
 /// `line` for a message: no longer than 200 characters, control characters escaped.
 pub fn excerpt(line: &str) -> String {
-    let shown = |c: char| {
-        if c.is_control() { Cow::from(c.escape_default().to_string()) } else { c.to_string().into() }
-    };
-    let mut text: String = line.chars().take(QUOTED).map(shown).collect();
-    if line.chars().nth(QUOTED).is_some() {
-        text.push('…');
+    cut(line, QUOTED, |c| !c.is_control())
+}
+
+/// What may go to a terminal of a text that quotes files: control characters other than line ends and tabs are escaped,
+/// since they could move the cursor, recolor or hide what was said before.
+pub fn printable(text: &str) -> String {
+    cut(text, usize::MAX, is_printable)
+}
+
+/// A message as it is shown: like [`printable`], and no line is longer than 1000 characters, whatever was quoted in it.
+pub fn message(text: &str) -> String {
+    text.split('\n').map(|line| cut(line, LINE, is_printable)).collect::<Vec<_>>().join("\n")
+}
+
+fn is_printable(c: char) -> bool {
+    !c.is_control() || c == '\n' || c == '\t'
+}
+
+/// The first `most` characters, with a mark where there are more; those that are not `plain` are escaped.
+fn cut(text: &str, most: usize, plain: impl Fn(char) -> bool) -> String {
+    let mut shown = String::with_capacity(text.len().min(4 * LINE));
+    for (i, c) in text.chars().enumerate() {
+        match c {
+            _ if i == most => {
+                shown.push('…');
+                break;
+            }
+            c if plain(c) => shown.push(c),
+            c => shown.extend(c.escape_default()),
+        }
     }
-    text
+    shown
 }
 
 #[cfg(test)]
@@ -84,5 +110,14 @@ mod tests {
     fn long_lines_are_cut_and_control_characters_escaped() {
         assert_eq!(excerpt("a\tb\u{1b}[31m"), "a\\tb\\u{1b}[31m");
         assert_eq!(excerpt(&"ü".repeat(5000)).chars().count(), QUOTED + 1);
+    }
+
+    #[test]
+    fn what_is_printed_cannot_control_the_terminal() {
+        assert_eq!(printable("a\tb\n\u{1b}[2J\r\u{9b}ü\0"), "a\tb\n\\u{1b}[2J\\r\\u{9b}ü\\u{0}");
+        assert_eq!(printable(&"ü".repeat(5000)), "ü".repeat(5000));
+        let long = format!("a\n{}\n\u{7}", "ü".repeat(5000));
+        assert_eq!(message(&long), format!("a\n{}…\n\\u{{7}}", "ü".repeat(LINE)));
+        assert_eq!(message("error: x\n"), "error: x\n");
     }
 }

@@ -1,7 +1,7 @@
 //! Errors as the user sees them.
 
-use crate::{hub::HubError, spec::SpecError};
-use std::{error::Error, fmt};
+use crate::{hub::HubError, spec::SpecError, text};
+use std::{error::Error, fmt, fmt::Write};
 
 /// The user asked for something that does not exist or cannot be; the text says what instead.
 #[derive(Debug, thiserror::Error)]
@@ -28,24 +28,31 @@ impl<'a> Failure<'a> {
     }
 }
 
+/// What files said of themselves is quoted in it, so that it goes to the terminal as [`text::message`].
 impl fmt::Display for Failure<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&text::message(&self.chain()?))
+    }
+}
+
+impl Failure<'_> {
+    fn chain(&self) -> Result<String, fmt::Error> {
         if let Some(spec) = self.error.downcast_ref::<SpecError>() {
-            return spec.fmt(f);
+            return Ok(spec.to_string());
         }
-        write!(f, "error: {}", self.error)?;
+        let mut text = format!("error: {}", self.error);
         let mut said = self.error.to_string();
         for cause in self.error.chain().skip(1).map(ToString::to_string) {
             // Some errors repeat their cause in their own text.
             if !said.contains(&cause) {
-                write!(f, "\n  because: {cause}")?;
+                write!(text, "\n  because: {cause}")?;
             }
             said = cause;
         }
         if self.error.chain().any(|e| FULL.iter().any(|name| e.to_string().contains(name))) {
-            write!(f, "\n  the GPU's memory is full: {ROOM}")?;
+            write!(text, "\n  the GPU's memory is full: {ROOM}")?;
         }
-        Ok(())
+        Ok(text)
     }
 }
 
@@ -67,6 +74,14 @@ mod tests {
         let failure = Failure::of(&error);
         assert_eq!(failure.to_string(), "error: no prior\n  because: cannot write a.npy: disk full");
         assert_eq!(failure.exit(), 1);
+    }
+
+    #[test]
+    fn what_a_file_says_cannot_control_the_terminal() {
+        let error = anyhow!("it holds a tensor `a\u{1b}[2J`").context("x".repeat(5000));
+        let text = Failure::of(&error).to_string();
+        assert!(text.ends_with("…\n  because: it holds a tensor `a\\u{1b}[2J`"), "{text}");
+        assert!(text.len() < 1200, "{text}");
     }
 
     #[test]
