@@ -1,0 +1,23 @@
+//! MATLAB's files: any, published proposals, SBD's masks.
+#![no_main]
+use hueristic::data::{
+    mat,
+    proposals::matlab::{self, Columns},
+    voc::sbd,
+};
+use hueristic_fuzz::{checked, file, seeds, start};
+
+libfuzzer_sys::fuzz_target!(
+    init: start(256, || seeds::files("tests/fixtures/mat", &["mat"])),
+    |data: &[u8]| {
+        let path = file("m.mat", data);
+        let ids = ["a".to_owned(), "b".to_owned()];
+        if checked(mat::read(&path)).is_some() {
+            checked(matlab::read(&path, Columns::YxyxFromOne, &ids));
+            checked(matlab::read(&path, Columns::XyxyFromZero, &ids[..1]));
+            if let Some(mask) = checked(sbd::read_mask(&path)) {
+                assert_eq!(mask.labels.len(), mask.width * mask.height);
+            }
+        }
+    }
+);
