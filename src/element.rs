@@ -132,7 +132,7 @@ fn wide<const N: usize>(bytes: &[u8]) -> impl Iterator<Item = [u8; N]> {
 
 /// A float of one byte: sign, exponent, `mantissa` bits; infinities and NaN at the largest exponent, as IEEE has them.
 fn small(byte: u8, mantissa: u32, bias: i32) -> f32 {
-    let top = (0x7f >> mantissa) as i32;
+    let top = 0x7f >> mantissa;
     if i32::from(byte & 0x7f) >> mantissa < top {
         return finite(byte, mantissa, bias);
     }

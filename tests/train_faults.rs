@@ -229,7 +229,8 @@ fn lines_of_the_metrics_that_are_damaged_or_gone_are_said_and_stop_nothing() {
     let temp = tempfile::tempdir().unwrap();
     let straight = temp.path().join("straight");
     train(&straight, SPEC, Quirks::default()).unwrap();
-    let damages: [(&str, fn(&mut Vec<u8>)); 5] = [
+    type Damage = fn(&mut Vec<u8>);
+    let damages: [(&str, Damage); 5] = [
         ("not UTF-8", |bytes| bytes[10] = 0xff),
         ("a digit", |bytes| {
             let at = bytes.windows(7).position(|w| w == b"\"loss\":").unwrap();

@@ -168,7 +168,7 @@ fn labels(list: &Path, lines: &[Line]) -> Result<Labels, (usize, String)> {
         Kind::Name => Labels::named(list, &texts),
         Kind::Number => {
             let numbers =
-                lines.iter().zip(&texts).map(|(line, text)| Ok(class(text).map_err(|e| (line.number, e))?));
+                lines.iter().zip(&texts).map(|(line, text)| class(text).map_err(|e| (line.number, e)));
             Labels::numbered(list, numbers.collect::<Result<_, (usize, String)>>()?)
         }
     })

@@ -38,6 +38,8 @@ pub struct DetectionFiles {
 
 /// Width and height in pixels.
 type Size = (usize, usize);
+/// The objects of each class, picture by picture.
+type Objects = BTreeMap<String, Vec<Vec<Truth>>>;
 
 /// What is known of the pictures of a set.
 struct Pictures<'a> {
@@ -74,14 +76,14 @@ impl DetectionFiles {
     }
 
     /// For each class, the objects of each picture; and the pictures' sizes.
-    fn read_truth(&self, ids: &[String]) -> Result<(BTreeMap<String, Vec<Vec<Truth>>>, Vec<Option<Size>>)> {
+    fn read_truth(&self, ids: &[String]) -> Result<(Objects, Vec<Option<Size>>)> {
         let read = |id: &String| {
             xml::read_objects(&file_of(&self.annotations, id, &ANNOTATIONS))
                 .with_context(|| format!("picture `{id}` of {}", self.set.display()))
         };
         let records: Vec<_> = ids.par_iter().map(read).collect::<Result<_>>()?;
         let sizes = records.iter().map(size).collect();
-        let mut truth: BTreeMap<String, Vec<Vec<Truth>>> = BTreeMap::new();
+        let mut truth = Objects::new();
         for (image, record) in records.into_iter().enumerate() {
             for object in record.objects {
                 let pictures = truth.entry(object.name).or_insert_with(|| vec![vec![]; ids.len()]);

@@ -115,7 +115,7 @@ fn half_norms(parts: &Parts) -> Vec<String> {
         let without = norms.iter().filter(move |(_, parts)| !parts.contains(part));
         without.map(move |(layer, _)| format!("{layer}.{part}")).collect::<Vec<_>>()
     };
-    usual.flat_map(|part| lacking(part)).collect()
+    usual.flat_map(lacking).collect()
 }
 
 fn fill(tensors: &mut Named, bias: String) -> Result<()> {

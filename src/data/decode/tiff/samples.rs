@@ -28,7 +28,7 @@ impl Samples {
         for (i, range) in tags.chunks()?.enumerate().take(grid.chunks()) {
             let data = file.get(range).ok_or_else(truncated)?;
             let chunk = if tags.compression == JPEG {
-                grid.from_jpeg(tags, data)?
+                grid.jpeg_chunk(tags, data)?
             } else {
                 grid.decompressed(tags, i, data)?
             };
@@ -114,7 +114,7 @@ impl Grid {
     }
 
     /// Where the file's colors are YCbCr, they come back as RGB.
-    fn from_jpeg(&self, tags: &Tags, data: &[u8]) -> Result<Chunk, Undecodable> {
+    fn jpeg_chunk(&self, tags: &Tags, data: &[u8]) -> Result<Chunk, Undecodable> {
         if tags.bits != 8 || tags.is_float() {
             return Err(unread("JPEG compression of other than 8 bits"));
         }
@@ -130,7 +130,7 @@ impl Grid {
         let (x, y) = self.origin(index);
         let (wide, high) = (self.chunk.0.min(self.width - x), self.chunk.1.min(self.height - y));
         let bytes = (wide * self.pixel).div_ceil(8);
-        if chunk.rows < high || chunk.row < bytes || x * self.pixel % 8 != 0 {
+        if chunk.rows < high || chunk.row < bytes || !(x * self.pixel).is_multiple_of(8) {
             return None;
         }
         let to = index / (self.across() * self.down()) * self.plane + x * self.pixel / 8;
