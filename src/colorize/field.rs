@@ -15,7 +15,7 @@ use crate::{
 use anyhow::Result;
 use candle_core::{DType, Device, Tensor};
 
-/// Labels and their weights; unused ones weigh 0.
+/// Labels and their weights, which sum to 1; unused ones weigh 0.
 type Reading = [(usize, f32); 4];
 
 /// How a picture of `size` (height, width) is read from the labels of a network that saw it at `seen`.
@@ -71,9 +71,9 @@ impl AbField {
     /// When the picture has no such row.
     pub fn row(&self, y: usize, out: &mut [[f32; 2]]) {
         let line: Vec<[f32; 2]> =
-            (0..self.stride).map(|x| sum(self.rows[y], |row| self.labels[row * self.stride + x])).collect();
+            (0..self.stride).map(|x| mean(self.rows[y], |row| self.labels[row * self.stride + x])).collect();
         for (out, reading) in out.iter_mut().zip(&self.columns) {
-            *out = sum(*reading, |x| line[x]);
+            *out = mean(*reading, |x| line[x]);
         }
     }
 
@@ -89,10 +89,13 @@ impl AbField {
     }
 }
 
-fn sum(reading: Reading, at: impl Fn(usize) -> [f32; 2]) -> [f32; 2] {
-    reading.iter().filter(|(_, weight)| *weight != 0.0).fold([0.0; 2], |[a, b], (label, weight)| {
-        let [x, y] = at(*label);
-        [a + weight * x, b + weight * y]
+/// The weighted mean, as a way from the first label, so that labels of one color give that color to the last bit.
+fn mean([(first, _), others @ ..]: Reading, at: impl Fn(usize) -> [f32; 2]) -> [f32; 2] {
+    let from = at(first);
+    let used = others.iter().filter(|(_, weight)| *weight != 0.0);
+    used.fold(from, |sum, (label, weight)| {
+        let to = at(*label);
+        [0, 1].map(|i| sum[i] + weight * (to[i] - from[i]))
     })
 }
 
