@@ -50,31 +50,53 @@ fn byte(sum: i32) -> u8 {
 
 const HALF: i32 = 1 << (BITS - 1);
 
+/// Nothing wraps, since the weights of a window sum to 1 and samples are bytes; a check of each would keep the loops from
+/// working on several at once.
+#[inline(always)]
+fn added(sum: i32, weight: i32, sample: i32) -> i32 {
+    sum.wrapping_add(weight.wrapping_mul(sample))
+}
+
 fn along_rows(image: &RgbImage, width: usize) -> RgbImage {
-    let windows = windows(image.width, width);
+    let windows: Vec<Pairs> = windows(image.width, width).iter().map(Pairs::of).collect();
     let mut pixels = vec![0; 3 * width * image.height];
-    // With a byte to spare, so that every pixel can be read as four.
-    let mut row = vec![0; 3 * image.width + 1];
+    // With a pixel to spare, so that the last one has a neighbor.
+    let mut row = vec![0; 4 * (image.width + 1)];
     let rows = image.pixels.chunks_exact(3 * image.width).zip(pixels.chunks_exact_mut(3 * width));
     for (from, to) in rows {
-        row[..from.len()].copy_from_slice(from);
-        wide::row_of_pixels(&windows, &row, to);
+        wide::row_of_pixels(&windows, from, &mut row, to);
     }
     RgbImage { width, height: image.height, pixels }
 }
 
-/// A row of the result from a row of the picture and one byte more.
+/// A window along a row, two pixels of four numbers at a time: the width of a register.
+struct Pairs {
+    start: usize,
+    weights: Vec<[i32; 8]>,
+}
+
+impl Pairs {
+    fn of(window: &Window) -> Self {
+        let pair = |two: &[i32]| {
+            let (a, b) = (two[0], two.get(1).copied().unwrap_or(0));
+            [a, a, a, a, b, b, b, b]
+        };
+        Self { start: window.start, weights: window.weights.chunks(2).map(pair).collect() }
+    }
+}
+
+/// A row of the result from a row of the picture, which `row` is filled with.
 #[inline(always)]
-fn row_of_pixels(windows: &[Window], row: &[u8], to: &mut [u8]) {
+fn row_of_pixels(windows: &[Pairs], from: &[u8], row: &mut [i32], to: &mut [u8]) {
+    for (pixel, [r, g, b]) in row.as_chunks_mut::<4>().0.iter_mut().zip(from.as_chunks::<3>().0) {
+        *pixel = [i32::from(*r), i32::from(*g), i32::from(*b), 0];
+    }
     for (window, to) in windows.iter().zip(to.as_chunks_mut::<3>().0) {
-        let from = &row[3 * window.start..][..3 * window.weights.len() + 1];
-        let mut sums = [HALF; 4];
-        for (i, weight) in window.weights.iter().enumerate() {
-            let Some(samples) = from.get(3 * i..).and_then(|from| from.first_chunk::<4>()) else { break };
-            let parts = samples.map(|sample| weight * i32::from(sample));
-            sums = std::array::from_fn(|c| sums[c] + parts[c]);
+        let mut sums = [0; 8];
+        for (weights, pixels) in window.weights.iter().zip(row[4 * window.start..].as_chunks::<8>().0) {
+            sums = std::array::from_fn(|i| added(sums[i], weights[i], pixels[i]));
         }
-        *to = [byte(sums[0]), byte(sums[1]), byte(sums[2])];
+        *to = std::array::from_fn(|c| byte(HALF.wrapping_add(sums[c]).wrapping_add(sums[c + 4])));
     }
 }
 
@@ -97,9 +119,13 @@ fn row_of_rows(weights: &[i32], from: &[u8], to: &mut [u8]) {
         for (weight, from) in weights.iter().zip(from.chunks_exact(row)) {
             let from = &from[block * BYTES..][..to.len()];
             if let Some(from) = from.first_chunk::<BYTES>() {
-                sums.iter_mut().zip(from).for_each(|(sum, sample)| *sum += weight * i32::from(*sample));
+                sums.iter_mut()
+                    .zip(from)
+                    .for_each(|(sum, sample)| *sum = added(*sum, *weight, (*sample).into()));
             } else {
-                sums.iter_mut().zip(from).for_each(|(sum, sample)| *sum += weight * i32::from(*sample));
+                sums.iter_mut()
+                    .zip(from)
+                    .for_each(|(sum, sample)| *sum = added(*sum, *weight, (*sample).into()));
             }
         }
         to.iter_mut().zip(sums).for_each(|(to, sum)| *to = byte(sum));
@@ -108,15 +134,15 @@ fn row_of_rows(weights: &[i32], from: &[u8], to: &mut [u8]) {
 
 /// The two loops, on AVX2 where the processor has it.
 mod wide {
-    use super::Window;
+    use super::Pairs;
 
-    pub(super) fn row_of_pixels(windows: &[Window], row: &[u8], to: &mut [u8]) {
+    pub(super) fn row_of_pixels(windows: &[Pairs], from: &[u8], row: &mut [i32], to: &mut [u8]) {
         #[cfg(target_arch = "x86_64")]
         if is_x86_feature_detected!("avx2") {
             // SAFETY: the processor has AVX2.
-            return unsafe { row_of_pixels_avx2(windows, row, to) };
+            return unsafe { row_of_pixels_avx2(windows, from, row, to) };
         }
-        super::row_of_pixels(windows, row, to);
+        super::row_of_pixels(windows, from, row, to);
     }
 
     pub(super) fn row_of_rows(weights: &[i32], from: &[u8], to: &mut [u8]) {
@@ -130,8 +156,8 @@ mod wide {
 
     #[cfg(target_arch = "x86_64")]
     #[target_feature(enable = "avx2")]
-    fn row_of_pixels_avx2(windows: &[Window], row: &[u8], to: &mut [u8]) {
-        super::row_of_pixels(windows, row, to);
+    fn row_of_pixels_avx2(windows: &[Pairs], from: &[u8], row: &mut [i32], to: &mut [u8]) {
+        super::row_of_pixels(windows, from, row, to);
     }
 
     #[cfg(target_arch = "x86_64")]
@@ -171,11 +197,11 @@ mod tests {
     fn both_kinds_of_loops_agree() {
         let pixels: Vec<u8> = (0..3 * 61 * 47).map(|i| (i * i % 251) as u8).collect();
         let image = RgbImage { width: 61, height: 47, pixels };
-        let mut row = image.pixels[..3 * 61].to_vec();
-        row.push(0);
+        let pairs: Vec<Pairs> = windows(61, 29).iter().map(Pairs::of).collect();
+        let mut row = vec![0; 4 * 62];
         let mut rows = vec![vec![0; 3 * 29]; 2];
-        row_of_pixels(&windows(61, 29), &row, &mut rows[0]);
-        wide::row_of_pixels(&windows(61, 29), &row, &mut rows[1]);
+        row_of_pixels(&pairs, &image.pixels[..3 * 61], &mut row, &mut rows[0]);
+        wide::row_of_pixels(&pairs, &image.pixels[..3 * 61], &mut row, &mut rows[1]);
         assert_eq!(rows[0], rows[1]);
         let mut rows = vec![vec![0; 3 * 61]; 2];
         let window = &windows(47, 20)[3];
