@@ -89,18 +89,22 @@ fn short(tag: u16, value: u32) -> Entry {
     (tag, SHORT, vec![value])
 }
 
+fn encoded<C: colortype::ColorType>(samples: &[C::Inner]) -> Vec<u8>
+where
+    [C::Inner]: tiff::encoder::TiffValue,
+{
+    let mut out = Cursor::new(vec![]);
+    TiffEncoder::new(&mut out).unwrap().write_image::<C>(WIDTH, HEIGHT, samples).unwrap();
+    out.into_inner()
+}
+
 #[test]
 fn unsigned_samples_of_any_width_run_from_black_to_white() {
-    let encoded = |write: &dyn Fn(&mut TiffEncoder<&mut Cursor<Vec<u8>>>)| {
-        let mut out = Cursor::new(vec![]);
-        write(&mut TiffEncoder::new(&mut out).unwrap());
-        out.into_inner()
-    };
     let wide = quadrants().into_raw().into_iter().map(|v| u32::from(v) * 0x0101_0101).collect::<Vec<_>>();
-    let file = encoded(&|e| e.write_image::<colortype::RGB32>(WIDTH, HEIGHT, &wide).unwrap());
+    let file = encoded::<colortype::RGB32>(&wide);
     assert_eq!(pixels(&file), quadrants().into_raw());
     let wide: Vec<u64> = wide.iter().map(|v| u64::from(*v) << 32 | u64::from(*v)).collect();
-    let file = encoded(&|e| e.write_image::<colortype::RGB64>(WIDTH, HEIGHT, &wide).unwrap());
+    let file = encoded::<colortype::RGB64>(&wide);
     assert_eq!(pixels(&file), quadrants().into_raw());
     // the first sample in the highest bits, every row from a byte of its own
     assert_eq!(
@@ -280,7 +284,7 @@ fn jpeg_in_strips_with_and_without_shared_tables() {
     let shared = strip((WIDTH, HEIGHT), 8, 6, 3, &[compressed.clone(), tables], rest);
     assert_eq!(pixels(&shared), pixels(&whole));
     // three channels that the file calls RGB are not converted: what was written as YCbCr comes back as such
-    let raw = pixels(&strip((WIDTH, HEIGHT), 8, 2, 3, &[compressed.clone()], whole.clone()));
+    let raw = pixels(&strip((WIDTH, HEIGHT), 8, 2, 3, std::slice::from_ref(&compressed), whole.clone()));
     let [r, g, b] = color_at(6, 4).map(f64::from);
     let luma = 0.299 * r + 0.587 * g + 0.114 * b;
     assert!((f64::from(raw[3 * (4 * WIDTH as usize + 6)]) - luma).abs() < 4.0, "{raw:?}");
@@ -304,6 +308,7 @@ fn what_is_not_read_is_named_in_plain_words() {
     for (file, part) in [
         (gray(8, &[short(339, 2)]), "signed samples"),
         (gray(12, &[]), "samples of 12 bits"),
+        (strip((8, 1), 4, 1, 2, &[short(317, 2)], vec![7; 8]), "horizontal predictor"),
         (gray(8, &[short(259, 3)]), "compression CCITT group 3 fax"),
         (gray(8, &[short(259, 6)]), "compression old-style JPEG"),
         (gray(8, &[short(259, 34925)]), "compression LZMA"),

@@ -10,7 +10,7 @@ mod samples;
 mod strip;
 mod tags;
 
-use super::{MAX_BYTES, Picture, Undecodable, jpeg};
+use super::{MAX_BYTES, Picture, Undecodable, jpeg, words};
 use crate::{data::source::RgbImage, text};
 use colors::Colors;
 use image::metadata::Orientation;
@@ -93,7 +93,7 @@ fn said(error: TiffError) -> Undecodable {
         TiffError::LimitsExceeded => Undecodable::new("too large: over 512 MiB when decoded"),
         other => Undecodable(format!(
             "damaged or of a kind that is not read: {}",
-            text::excerpt(&other.to_string())
+            text::excerpt(&words(&other.to_string()))
         )),
     }
 }
