@@ -51,7 +51,7 @@ pub fn prepare(run: &Path, to: &Repo, license: &str) -> Result<Publication> {
         Upload { name: WEIGHTS.into(), content: Content::File(run.join(WEIGHTS)) },
         text(CARD, card.clone()),
         text(SPEC, spec),
-        text(manifest::FILE, manifest.text()?),
+        text(manifest::FILE, serde_json::to_string_pretty(&manifest)? + "\n"),
     ];
     Ok(Publication { files, card, notes: notes(&paths) })
 }

@@ -131,18 +131,10 @@ impl Manifest {
         read(run)
     }
 
-    /// The file's text, with its checksum.
-    ///
-    /// # Errors
-    /// None that a manifest could give rise to.
-    pub fn text(&self) -> Result<String> {
-        Ok(seal::json(self)?)
-    }
-
-    /// Writes it into the run directory `run`.
+    /// Writes it into the run directory `run`, with a checksum of its own.
     pub fn write(&self, run: &Path) -> Result<()> {
         let path = run.join(FILE);
-        atomic::write_bytes(&path, self.text()?.as_bytes())
+        atomic::write_bytes(&path, seal::json(self)?.as_bytes())
             .with_context(|| format!("cannot write {}: is the disk full or read-only?", path.display()))
     }
 
