@@ -26,7 +26,7 @@ libfuzzer_sys::fuzz_target!(
     |data: &[u8]| {
         let paths = [file("t.parquet", data)];
         for label in [Some("label"), None] {
-            let open = || Parquet::open(&paths, Columns { image: "image", label }, None);
+            let open = || Parquet::open(&paths, Columns { image: "image", label });
             if let Some(set) = checked(open()) {
                 look(&set);
                 drop(set.fingerprint());

@@ -1,7 +1,10 @@
 //! A run directory that is opened again: before the first zero byte its manifest, behind it `metrics.jsonl`.
 #![no_main]
 use candle_core::Device;
-use hueristic::train::{log::Log, manifest::Manifest, run_dir::RunDir};
+use hueristic::{
+    rng::Rng,
+    train::{checkpoint::State, log::Log, manifest::Manifest, run_dir::RunDir},
+};
 use hueristic_fuzz::{checked, folder, seeds, start};
 use std::fs;
 
@@ -19,10 +22,12 @@ libfuzzer_sys::fuzz_target!(
             }
         }
         if let Some(Some(manifest)) = checked(Manifest::read(&run)) {
-            let _ = manifest.outputs_hold(&run);
+            let _ = manifest.changed(&run);
         }
-        if let Some(opened) = checked(RunDir::open(&run, "steps: 12\n")) {
-            checked(Log::open(&opened, 5, 12, &Device::Cpu));
+        if let Some(mut opened) = checked(RunDir::open(&run, "steps: 12\n")) {
+            let mut state = State::new(opened.spec(), &Rng::new(0));
+            state.step = 5;
+            checked(Log::open(&mut opened, &state, 12, &Device::Cpu));
             let _ = opened.interrupt();
         }
     }
