@@ -60,17 +60,20 @@ fn is_printable(c: char) -> bool {
     !c.is_control() || c == '\n' || c == '\t'
 }
 
-/// The first `most` characters, with a mark where there are more; those that are not `plain` are escaped.
+/// As many characters as `most` has room for, with a mark where there are more; those that are not `plain` are escaped.
 fn cut(text: &str, most: usize, plain: impl Fn(char) -> bool) -> String {
-    let mut shown = String::with_capacity(text.len().min(4 * LINE));
-    for (i, c) in text.chars().enumerate() {
-        match c {
-            _ if i == most => {
-                shown.push('…');
-                break;
-            }
-            c if plain(c) => shown.push(c),
-            c => shown.extend(c.escape_default()),
+    let (mut shown, mut length) = (String::with_capacity(text.len().min(4 * LINE)), 0);
+    for c in text.chars() {
+        if length >= most {
+            shown.push('…');
+            break;
+        }
+        if plain(c) {
+            shown.push(c);
+            length += 1;
+        } else {
+            shown.extend(c.escape_default());
+            length += c.escape_default().len();
         }
     }
     shown
@@ -119,5 +122,6 @@ mod tests {
         let long = format!("a\n{}\n\u{7}", "ü".repeat(5000));
         assert_eq!(message(&long), format!("a\n{}…\n\\u{{7}}", "ü".repeat(LINE)));
         assert_eq!(message("error: x\n"), "error: x\n");
+        assert!(message(&"\u{b}".repeat(5000)).len() < LINE + 10, "escapes count as what they show");
     }
 }
