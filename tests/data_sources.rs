@@ -432,7 +432,7 @@ fn paths_in_a_table_are_read_beside_it() {
     write(dir.path(), "p/2.png", &png(2));
     let absolute = dir.path().join("p/2.png").display().to_string();
     let file = dir.path().join("t.parquet");
-    let paths = ["p/1.png", &absolute, "p/3.png"];
+    let paths = ["p/1.png", absolute.as_str(), "p/3.png"];
     for schema in [
         "optional group image { optional binary bytes; optional binary path (UTF8); }",
         "optional binary image (UTF8);",
