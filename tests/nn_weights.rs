@@ -141,7 +141,7 @@ fn files_have_the_usual_rights() -> anyhow::Result<()> {
 fn a_folder_that_is_not_there_is_named() {
     let error = weights::save(&params(&[("a", &[1])]), &BTreeMap::new(), Path::new("/no/such/folder/w"));
     let error = format!("{:#}", error.expect_err("no folder"));
-    assert!(error.contains("/no/such/folder") && error.contains("does it exist"), "{error}");
+    assert!(error.contains("/no/such/folder") && error.contains("does its folder exist"), "{error}");
 }
 
 fn read_bytes(bytes: &[u8]) -> Result<(Named, BTreeMap<String, String>), String> {

@@ -443,10 +443,14 @@ fn frozen_features_of_scenes_know_more_than_chance() -> Result<()> {
     // Labels that have nothing to do with the pictures cannot be learned.
     let mut rng = Rng::new(1).at(0, 0);
     let mut random = |n: usize| -> Vec<u32> { (0..n).map(|_| rng.random_range(0..10)).collect() };
-    let shuffled = Examples::one_label(train.features().clone(), &random(200), 10)?;
-    let costs = Costs::List(vec![Positive::of(1.0)]);
-    let report =
-        svm::run(&SvmSpec { costs, ..SvmSpec::default() }, &shuffled, &test, &names(10), &Rng::new(0))?;
-    assert!(report.mean_average_precision < 0.25, "{report:?}");
+    let spec = SvmSpec { costs: Costs::List(vec![Positive::of(1.0)]), ..SvmSpec::default() };
+    let mut precision = || -> Result<f64> {
+        let shuffled = Examples::one_label(train.features().clone(), &random(200), 10)?;
+        Ok(svm::run(&spec, &shuffled, &test, &names(10), &Rng::new(0))?.mean_average_precision)
+    };
+    // One draw over classes of ten pictures says little: 0.25 was seen.
+    let draws = (0..8).map(|_| precision()).collect::<Result<Vec<_>>>()?;
+    let mean = draws.iter().sum::<f64>() / draws.len() as f64;
+    assert!(mean < 0.2, "{draws:?}");
     Ok(())
 }

@@ -278,9 +278,7 @@ fn files_of_other_sets_are_refused() {
     write("b", Rect::new(0., 0., 59., 59.));
     assert!(fault(Split::Train).contains("no proposals of picture `a`"));
     write("a", Rect::new(0., 0., 80., 59.));
-    assert!(
-        fault(Split::Train).contains("the box 0 0 80 59 (x1 y1 x2 y2, from 0) is outside of picture `a`")
-    );
+    assert!(fault(Split::Train).contains("the box from (0, 0) to (80, 59) is outside of picture `a`"));
     assert!(fault(Split::Val).contains("add `val:`"));
     write("a", Rect::new(0., 0., 59., 59.));
     assert_eq!(obtain(&spec, &set, Split::Train, folder.path()).unwrap().total(), 1);

@@ -280,7 +280,7 @@ fn a_loss_far_above_its_first_is_warned_of_and_marked() {
         (Status::Finished, 1)
     );
     let what = manifest.diverged.unwrap();
-    assert!(what.starts_with("the training loss is ") && what.contains("e12 where its first was "), "{what}");
+    assert!(what.starts_with("the training loss is ") && what.contains("e11 where its first was "), "{what}");
     // known again after a restart that takes no step
     let path = temp.path().join("diverged");
     train(&path, SPEC, Quirks::default()).unwrap();

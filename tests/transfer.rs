@@ -517,11 +517,16 @@ fn the_papers_recipes_pass_check() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A result below what the spec expects fails the run, after the report was written.
+/// A result below what the spec expects fails the run, after the report was written; so does a training that diverged.
 #[test]
 fn a_run_that_stays_below_what_is_expected_fails() -> anyhow::Result<()> {
     let home = Home::new()?;
-    let yaml = SPEC.split("  color:").next().expect("a first part");
+    let fast = SPEC.split("  color:").next().expect("a first part");
+    let diverging = format!("{fast}expected: {{ classification: {{ map: 0.0 }} }}\n");
+    let message =
+        experiment::run(&home.load(&diverging, &[])?, &home.options()).expect_err("too fast").to_string();
+    assert!(message.contains("it has diverged: the training loss is"), "{message}");
+    let yaml = fast.replace("lr: 1e-3", "lr: 1e-5");
     let with = |expected: &str| format!("{yaml}expected: {{ classification: {{ {expected} }} }}\n");
     let low = home.load(&with("map: 0.0"), &[])?;
     assert!(matches!(experiment::run(&low, &home.options())?, Outcome::Finished { .. }));
