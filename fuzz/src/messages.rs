@@ -16,8 +16,14 @@ fn check(message: &str) {
         assert!(line.chars().count() <= LONGEST_LINE, "a message has a line without end: {message:.400}");
         let controls = line.contains(|c: char| c.is_control() && c != '\t');
         assert!(!controls, "a message controls the terminal: {message:?}");
+        let shows = !is_quoted(line) && shows_a_structure(line);
+        assert!(!shows, "a message shows a structure of Rust: {message}");
     }
-    assert!(!shows_a_structure(message), "a message shows a structure of Rust: {message}");
+}
+
+/// `12 | …`, a line of a spec.
+fn is_quoted(line: &str) -> bool {
+    line.trim_start_matches(|c: char| c.is_ascii_digit() || c == ' ').starts_with("| ")
 }
 
 /// `Name {` or `Some(`, as `{:?}` prints them.

@@ -293,6 +293,30 @@ fn jpeg_in_strips_with_and_without_shared_tables() {
     assert_quadrants(&decode(&plain).unwrap(), 6, "JPEG in TIFF");
 }
 
+/// A sample of one bit is eight bytes once its row is read, so that a small file could take all memory.
+#[test]
+fn samples_without_end_are_refused_before_they_are_unfolded() {
+    let many = strip((60_000, 1), 1, 1, 6000, &[], vec![0; 10]);
+    assert!(reason(&many).contains("too large"), "{}", reason(&many));
+}
+
+/// Tiles that look alike may share their bytes; strips that each claim all of a file would be read many times over.
+#[test]
+fn strips_claim_no_more_than_they_could_hold() {
+    let base = |rows: u32| -> Vec<Entry> {
+        let long = |tag, value| (tag, LONG, vec![value]);
+        [
+            vec![long(256, 16), long(257, 4), short(258, 8), short(262, 1), short(277, 1)],
+            vec![long(278, rows)],
+        ]
+        .concat()
+    };
+    let mut greedy = file(base(1), 273, &vec![vec![9; 1000]; 4]);
+    assert_eq!(decode(&greedy).unwrap().pixels, [9; 3 * 64]);
+    greedy.truncate(greedy.len() - 2900);
+    assert!(reason(&greedy).contains("claim more bytes than they could hold"), "{}", reason(&greedy));
+}
+
 #[test]
 fn the_first_page_counts() {
     let mut out = Cursor::new(vec![]);

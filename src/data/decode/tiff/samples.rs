@@ -24,6 +24,7 @@ impl Samples {
     /// Decompresses the strips or tiles.
     pub(super) fn read(tags: &Tags, file: &[u8]) -> Result<Self, Undecodable> {
         let grid = Grid::of(tags)?;
+        grid.check_lengths(tags, file)?;
         let mut bytes = vec![0; grid.plane * grid.planes];
         for (i, range) in tags.chunks()?.enumerate().take(grid.chunks()) {
             let data = file.get(range).ok_or_else(truncated)?;
@@ -84,6 +85,19 @@ impl Grid {
             return Err(truncated());
         }
         Ok(grid)
+    }
+
+    /// Tiles that look alike may share their bytes, but no compression makes data much larger than it was: a file that says
+    /// otherwise would be read many times over.
+    fn check_lengths(&self, tags: &Tags, file: &[u8]) -> Result<(), Undecodable> {
+        let claimed = tags.lengths.iter().take(self.chunks()).fold(0, |sum: u64, n| sum.saturating_add(*n));
+        let most = (self.plane * self.planes) as u64 * 2 + file.len() as u64;
+        if claimed > most {
+            return Err(Undecodable::new(
+                "damaged: its strips or tiles claim more bytes than they could hold",
+            ));
+        }
+        Ok(())
     }
 
     fn across(&self) -> usize {

@@ -106,8 +106,7 @@ impl Tags {
         if self.photometric == CMYK && self.ink_set != 1 {
             return Err(unread("inks other than CMYK"));
         }
-        let bytes = (self.width as u64).saturating_mul(self.height as u64).saturating_mul(3);
-        if bytes > MAX_BYTES as u64 {
+        if self.is_too_large() {
             return Err(Undecodable::too_large(self.width as u32, self.height as u32));
         }
         let present = |list: &[u64]| !list.is_empty() && list.iter().all(|n| *n > 0);
@@ -115,6 +114,12 @@ impl Tags {
             return Err(Undecodable::new("a strip or tile is missing (a sparse file); write it in full"));
         }
         Ok(())
+    }
+
+    /// Samples of less than a byte are bytes or more once they are read, and a row of them lies in memory as f64.
+    fn is_too_large(&self) -> bool {
+        let row = (self.width as u64).saturating_mul(self.samples.max(3) as u64);
+        row.saturating_mul(self.height as u64) > MAX_BYTES as u64 || row > MAX_BYTES as u64 / 8
     }
 
     fn unread_compression(&self) -> Option<String> {
