@@ -185,6 +185,27 @@ fn networks_with_response_normalization_and_leaks_start_in_every_way() -> anyhow
     Ok(())
 }
 
+/// From data, from a file, and either of them rescaled: whatever preset a probe stands on.
+#[test]
+fn every_preset_starts_in_every_way() -> anyhow::Result<()> {
+    for preset in Preset::ALL {
+        let home = Home::new()?;
+        let yaml = format!(
+            "name: preset\ndata: {{ source: {{ scenes: {{ train: 16, val: 8 }} }}, crop: 29 }}\nstages:\n{}",
+            on_preset(&home, preset, "linear_probe", "")?
+        );
+        let Outcome::Finished { report: Some(report), .. } =
+            experiment::run(&home.load(&yaml, &[])?, &home.options())?
+        else {
+            panic!("{preset}: not finished")
+        };
+        for row in ["data", "even", "file", "both"] {
+            assert!(report.text.contains(row), "{preset}: {row} is not in\n{}", report.text);
+        }
+    }
+    Ok(())
+}
+
 /// The message that a spec is refused with.
 fn refused(sets: &[&str]) -> String {
     let home = Home::new().expect("a folder");
