@@ -105,6 +105,10 @@ fn bad_usage_exits_with_2() {
         &["run", "a.yaml", "--seeds", "3..3"],
         &["run", "a.yaml", "--threads", "0"],
         &["model", "alexnet", "--width", "-1"],
+        &["model", "alexnet", "--outputs", "18446744073709551615"],
+        &["model", "vgg", "--outputs", "9223372036854775807"],
+        &["score", "--truth", "a", "--gray", "--bootstrap", "18446744073709551615"],
+        &["score", "--truth", "a", "--gray", "--bootstrap", "100000000"],
         &["show", "a.yaml", "-v", "-q"],
         &["report", "no/such/folder"],
     ] {
@@ -226,6 +230,14 @@ fn the_layer_table_counts_what_the_paper_counts() {
     assert!(pretext.contains("58,127,353"), "{pretext}");
     let transfer = says(&["model", "alexnet", "--graph", "transfer"]);
     assert!(transfer.contains("56,844,992"), "{transfer}");
+}
+
+#[test]
+fn networks_beyond_all_memory_are_refused() {
+    for arguments in [["alexnet", "1e6"], ["alexnet", "1e300"], ["vgg", "1e9"], ["vgg16", "1e30"]] {
+        let (code, text) = fails(&["model", arguments[0], "--width", arguments[1]]);
+        assert!(code == 1 && text.contains("take a smaller `width`"), "{arguments:?}: {code} {text}");
+    }
 }
 
 #[test]

@@ -223,6 +223,21 @@ fn damaged_weights_are_noticed() {
     assert!(error.contains("weights are damaged"), "{error}");
 }
 
+/// An infinite variance makes a channel 0, which no picture shows.
+#[test]
+fn statistics_that_are_not_finite_are_refused_by_tensor_and_channel() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_, params) = network(VGG, "{}", None);
+    let (name, variance) = params.all().find(|(name, _)| name.ends_with("running_var")).unwrap();
+    let mut values = vec![1f32; variance.elem_count()];
+    values[1] = f32::INFINITY;
+    variance.set(&Tensor::new(values, &Device::Cpu).unwrap()).unwrap();
+    let path = dir.path().join("weights.safetensors");
+    weights::save(&params, &header(VGG, "{}"), &path).unwrap();
+    let error = format!("{:#}", Colorizer::open(&path, &Device::Cpu).map(|_| ()).unwrap_err());
+    assert!(error.contains(name) && error.contains("channel 1: inf is not a finite number"), "{error}");
+}
+
 fn hueristic(dir: &Path, arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_hueristic"));
     command.current_dir(dir).arg("colorize").args(arguments).args(["--threads", "2"]).env_remove("RUST_LOG");

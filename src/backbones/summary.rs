@@ -1,6 +1,6 @@
 //! What a layer table costs on pictures of a given size: output maps, parameters, multiply-accumulates.
 
-use super::table::{Kind, Layer};
+use super::table::{Kind, Layer, check_size};
 use candle_core::{Result, bail};
 use std::fmt;
 
@@ -25,8 +25,14 @@ pub struct Row {
 }
 
 impl Summary {
-    /// Walks the table. Errors with the name of a layer whose window is larger than what reaches it.
+    /// Walks the table.
+    ///
+    /// # Errors
+    /// The name of a layer whose window is larger than what reaches it; a network that fits into no memory.
     pub fn of(layers: &[Layer], input: (usize, usize)) -> Result<Self> {
+        if let Err(reason) = check_size(layers) {
+            bail!("{reason}")
+        }
         let mut map = input;
         let mut rows = Vec::with_capacity(layers.len());
         for layer in layers {
@@ -59,7 +65,7 @@ impl Summary {
 
     /// Multiply-accumulates of the forward pass of one picture.
     pub fn macs(&self) -> usize {
-        self.rows.iter().map(|row| row.macs).sum()
+        self.rows.iter().map(|row| row.macs).fold(0, usize::saturating_add)
     }
 
     /// Height and width of a layer's output.
@@ -127,6 +133,6 @@ fn thousands(n: usize) -> String {
 
 /// In millions, one decimal.
 fn millions(n: usize) -> String {
-    let tenths = (n + 50_000) / 100_000;
+    let tenths = n.saturating_add(50_000) / 100_000;
     format!("{}.{}", thousands(tenths / 10), tenths % 10)
 }

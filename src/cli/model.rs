@@ -68,8 +68,8 @@ pub(super) struct VggArgs {
     #[arg(long)]
     deep_supervision: bool,
     /// Channels of the last layer
-    #[arg(long, value_name = "N", default_value_t = COLOURS)]
-    outputs: usize,
+    #[arg(long, value_name = "N", default_value = "313", value_parser = number::<Channels>)]
+    outputs: Channels,
 }
 
 #[derive(Args, Debug)]
@@ -93,8 +93,8 @@ pub(super) struct AlexNetArgs {
     #[arg(long, value_name = "N", value_parser = number::<Channels>)]
     fc: Option<Channels>,
     /// Channels of the last layer [default: 313 colours for pretext, none for transfer]
-    #[arg(long, value_name = "N")]
-    outputs: Option<usize>,
+    #[arg(long, value_name = "N", value_parser = number::<Channels>)]
+    outputs: Option<Channels>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, ValueEnum)]
@@ -139,7 +139,7 @@ fn vgg(args: &VggArgs) -> Result<Done> {
     let VggArgs { width, narrow, deep_supervision, .. } = *args;
     let spec = BackboneSpec::Vgg(VggSpec { width, narrow, deep_supervision, ..VggSpec::default() });
     let build =
-        Build { graph: Graph::Pretext, batch_norm: true, input_channels: 1, outputs: Some(args.outputs) };
+        Build { graph: Graph::Pretext, batch_norm: true, input_channels: 1, outputs: Some(args.outputs.get()) };
     let side = args.size.get();
     Ok(Done::ok(Summary::of(&spec.table(&build), (side, side))?))
 }
@@ -161,7 +161,7 @@ fn alexnet(args: &AlexNetArgs) -> Result<Done> {
         graph: if pretext { Graph::Pretext } else { Graph::Transfer },
         batch_norm: pretext,
         input_channels: spec.input().channels(),
-        outputs: args.outputs.or(pretext.then_some(COLOURS)),
+        outputs: args.outputs.map(Count::get).or(pretext.then_some(COLOURS)),
     };
     let side = args.size.map_or_else(|| usual_side(args), Count::get);
     let summary = Summary::of(&spec.table(&build), (side, side))?;

@@ -42,9 +42,13 @@ pub(super) struct ScoreArgs {
 }
 
 /// One replicate has no spread.
+/// Beyond this the error of an error is far below any printed digit, and every replicate is held in memory.
+const MOST_REPLICATES: usize = 1_000_000;
+
 fn replicates(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(1) => Err("give at least 2, or 0 for no intervals".into()),
+        Ok(replicates) if replicates > MOST_REPLICATES => Err(format!("give at most {MOST_REPLICATES}")),
         Ok(replicates) => Ok(replicates),
         Err(error) => Err(format!("not a number of replicates: {error}")),
     }

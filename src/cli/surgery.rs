@@ -9,7 +9,6 @@ use crate::{
         calibrate::{CalibrationSpec, calibrate},
         data_init::{DataInitSpec, Filters, initialize},
         exchange,
-        finite::check_finite,
         input::Input,
         network::Network,
         surgery::{difference, grey_to_lab, to_convolutions, to_matrices},
@@ -156,9 +155,8 @@ impl Opened {
         if files.input == files.output {
             return Err(Usage(format!("{} is both input and output", files.input.display())).into());
         }
-        let file = exchange::open(&hub::locate(&files.input)?)?;
+        let file = exchange::open_finite(&hub::locate(&files.input)?)?;
         file.notes.iter().for_each(|note| tracing::info!("{}: {note}", files.input.display()));
-        check_finite(&file.tensors).with_context(|| files.input.display().to_string())?;
         let yaml = file.metadata.get("backbone").with_context(|| {
             format!(
                 "the header of {} does not say which network it is for; use the weights.safetensors of a run, or a \

@@ -85,7 +85,7 @@ fn product(m: &[[f64; 3]; 3], v: [f64; 3]) -> [f64; 3] {
 /// (within 4 %), two third-order steps towards it, then t·(t^(-1/3))².
 #[inline(always)]
 fn cube_root(t: f64) -> f64 {
-    let guess = f32::from_bits(0x54A2_1D2A - (t as f32).to_bits() / 3);
+    let guess = f32::from_bits(0x54A2_1D2A_u32.wrapping_sub((t as f32).to_bits() / 3));
     let mut r = f64::from(guess);
     for _ in 0..2 {
         let rest = 1.0 - t * r * r * r;

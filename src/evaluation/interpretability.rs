@@ -42,7 +42,7 @@ impl Classifier {
     /// A file that cannot be read, that does not say what it is or is no VGG-16, or whose tensors are not exactly those
     /// of the network.
     pub fn open(path: &Path, given: Option<&Vgg16Spec>, device: &Device) -> Result<Self> {
-        let file = exchange::open(path)?;
+        let file = exchange::open_finite(path)?;
         let spec =
             architecture(&file, given).with_context(|| format!("cannot classify with {}", path.display()))?;
         // Every weight is about to be set: none is drawn.

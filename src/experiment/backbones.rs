@@ -12,7 +12,6 @@ use crate::{
         calibrate::{CalibrationSpec, calibrate},
         data_init::{DataInitSpec, initialize},
         exchange,
-        finite::check_finite,
         input::Input,
         network::Network,
         surgery::grey_to_lab,
@@ -145,8 +144,7 @@ impl Fit<'_> {
         path: &Path,
         fallback: Option<&BackboneSpec>,
     ) -> Result<(BackboneSpec, Option<Tensors>)> {
-        let file = exchange::open(path)?;
-        check_finite(&file.tensors).with_context(|| path.display().to_string())?;
+        let file = exchange::open_finite(path)?;
         let spec = file
             .backbone(fallback)
             .with_context(|| path.display().to_string())?

@@ -167,7 +167,7 @@ impl Fit<'_> {
             WeightSource::File(_) => self.weights()?.to_path_buf(),
             WeightSource::DataDependent(_) => bail!("weights made from data lie in no file"),
         };
-        let file = exchange::open(&path)?;
+        let file = exchange::open_finite(&path)?;
         let report = weights::load_into(params, &file.tensors)
             .with_context(|| format!("{} does not fit the backbone", path.display()))?;
         tracing::info!("{}: {report}", path.display());

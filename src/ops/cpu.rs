@@ -46,9 +46,9 @@ impl Float for f32 {
         let r = x - whole * LN_2[0] - whole * LN_2[1];
         let p = 1.0 / 120.0 + r * (1.0 / 720.0 + r * (1.0 / 5040.0));
         let p = 1.0 + r * (1.0 + r * (0.5 + r * (1.0 / 6.0 + r * (1.0 / 24.0 + r * p))));
-        // 2^n as a product of two powers, since n = 128 has no f32 of its own
-        let n = shifted.to_bits() as i32 - ROUND.to_bits() as i32;
-        let power = |n: i32| f32::from_bits(((n + 127) << 23) as u32);
+        // 2^n as a product of two powers, since n = 128 has no f32 of its own; far below 0 n wraps and is not used
+        let n = (shifted.to_bits() as i32).wrapping_sub(ROUND.to_bits() as i32);
+        let power = |n: i32| f32::from_bits((n.wrapping_add(127) << 23) as u32);
         if x < -87.33 { 0.0 } else { p * power(n >> 1) * power(n - (n >> 1)) }
     }
 
@@ -189,7 +189,12 @@ mod tests {
         assert_eq!(Float::exp(0f32), 1.0);
         assert_eq!([-88f32, -1e4, f32::NEG_INFINITY].map(Float::exp), [0.0; 3]);
         assert_eq!([89f32, f32::INFINITY].map(Float::exp), [f32::INFINITY; 2]);
-        assert!(Float::exp(f32::NAN).is_nan());
+        assert!(Float::exp(f32::NAN).is_nan() && Float::exp(-f32::NAN).is_nan());
+        // logits of a training that diverges
+        for power in 2..=38 {
+            let far = 10f32.powi(power);
+            assert_eq!((Float::exp(-far), Float::exp(far)), (0.0, f32::INFINITY), "1e{power}");
+        }
     }
 
     #[test]

@@ -82,7 +82,7 @@ impl Colorizer {
     /// A file that cannot be read, that is not what a run has left in its directory, that is no colorizer's, or that lacks weights of the network which it names.
     pub fn open(path: &Path, device: &Device) -> anyhow::Result<(Self, ColorizationSpec)> {
         manifest::ensure_unchanged(path)?;
-        let file = exchange::open(path)?;
+        let file = exchange::open_finite(path)?;
         file.notes.iter().for_each(|note| tracing::info!("{}: {note}", path.display()));
         let section = |name: &str| {
             file.metadata.get(name).with_context(|| {

@@ -17,7 +17,7 @@ pub use export::save;
 pub use layout::{Architecture, Layout, recognise};
 
 use crate::{
-    backbones::BackboneSpec,
+    backbones::{BackboneSpec, finite::check_finite},
     nn::weights::{self, Contents, Format, Named},
 };
 use anyhow::{Context, Result, bail};
@@ -98,6 +98,16 @@ pub fn open_with(path: &Path, missing: Missing) -> Result<WeightFile> {
 pub fn recognised(contents: &Contents) -> Result<Option<(Layout, Architecture)>> {
     let Contents { format, tensors, metadata, .. } = contents;
     Ok(inside(*format, metadata, tensors.clone())?.known)
+}
+
+/// As [`open`], for a network that is to compute.
+///
+/// # Errors
+/// As [`open`]; values that are not finite, and variances below 0, by tensor and channel.
+pub fn open_finite(path: &Path) -> Result<WeightFile> {
+    let file = open(path)?;
+    check_finite(&file.tensors).with_context(|| path.display().to_string())?;
+    Ok(file)
 }
 
 fn translated(contents: Contents, missing: Missing) -> Result<WeightFile> {
