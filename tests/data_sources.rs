@@ -156,7 +156,7 @@ fn a_link_that_leads_nowhere_is_no_reason_to_refuse_a_folder() {
     let dir = tempfile::tempdir().unwrap();
     write(dir.path(), "cat/1.png", &png(1));
     write(dir.path(), "dog/1.png", &png(2));
-    for link in ["cat/readme.txt", "cat/9.png", "eel", "dog/.#1.png"] {
+    for link in ["cat/readme.txt", "cat/9.png", "eel", "dog/.#1.png", "y.png"] {
         std::os::unix::fs::symlink("gone", dir.path().join(link)).unwrap();
     }
     std::os::unix::fs::symlink("..", dir.path().join("dog/up")).unwrap();
@@ -164,6 +164,12 @@ fn a_link_that_leads_nowhere_is_no_reason_to_refuse_a_folder() {
     assert_eq!((set.len(), set.classes()), (3, &["cat".to_owned(), "dog".to_owned()][..]));
     assert!(set.image(1).unwrap_err().to_string().contains("9.png: cannot be read"));
     assert_eq!((set.image(0).is_ok(), set.image(2).is_ok()), (true, true));
+    // without class folders, the link is a picture that cannot be read
+    let flat = tempfile::tempdir().unwrap();
+    write(flat.path(), "1.png", &png(1));
+    std::os::unix::fs::symlink("gone", flat.path().join("y.png")).unwrap();
+    let set = opened(&folder(flat.path(), "", None), Split::Train).unwrap();
+    assert_eq!((set.len(), set.image(0).is_ok(), set.image(1).is_ok()), (2, true, false));
 }
 
 #[test]

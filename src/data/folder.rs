@@ -73,8 +73,9 @@ impl Files {
                 expected: format!("a folder with {LAYOUT}"),
             });
         }
-        let found = walk::pictures(root, usize::MAX, |_| false)
+        let mut found = walk::pictures(root, usize::MAX, |_| false)
             .map_err(|source| DataError::Io { path: root.into(), source })?;
+        found.leave_links_beside_folders(root);
         let relative = |path: &PathBuf| path.strip_prefix(root).unwrap_or(path).to_owned();
         let paths: Vec<PathBuf> = found.pictures.iter().map(relative).collect();
         if paths.is_empty() {

@@ -55,10 +55,25 @@ impl Found {
             self.pictures.push(path);
             return Ok(());
         }
-        let dangling = is_link && cause.kind() == io::ErrorKind::NotFound;
-        let reason = if dangling { "a link that leads nowhere".into() } else { cause.to_string() };
-        self.passed_over.push((path, reason));
+        self.passed_over.push((path, why_lost(is_link, &cause)));
         Ok(())
+    }
+
+    /// Where folders below `root` hold pictures, passes over the links beside them that lead nowhere: such a link says
+    /// nothing about how the set is laid out.
+    pub fn leave_links_beside_folders(&mut self, root: &Path) {
+        let beside = |path: &Path| path.parent() == Some(root);
+        if self.pictures.iter().all(|path| beside(path)) {
+            return;
+        }
+        let passed_over = &mut self.passed_over;
+        self.pictures.retain(|path| {
+            let lost = beside(path).then(|| fs::metadata(path).err()).flatten();
+            if let Some(cause) = &lost {
+                passed_over.push((path.clone(), why_lost(true, cause)));
+            }
+            lost.is_none()
+        });
     }
 
     /// Says what was passed over.
@@ -67,6 +82,11 @@ impl Found {
             tracing::warn!("{} is passed over: {reason}", path.display());
         }
     }
+}
+
+fn why_lost(is_link: bool, cause: &io::Error) -> String {
+    let dangling = is_link && cause.kind() == io::ErrorKind::NotFound;
+    if dangling { "a link that leads nowhere".into() } else { cause.to_string() }
 }
 
 fn is_hidden(path: &Path) -> bool {
@@ -108,5 +128,17 @@ mod tests {
         assert!(found.passed_over.iter().any(|(_, why)| why.contains("nowhere")));
         assert!(found.passed_over.iter().any(|(_, why)| why.contains("in a circle")));
         assert!(pictures(&at("none"), usize::MAX, |_| false).is_err());
+
+        // beside folders of pictures, links that lead nowhere are no pictures; in a folder they are
+        let mut beside = found;
+        beside.leave_links_beside_folders(dir.path());
+        let paths: Vec<String> = beside.pictures.iter().map(plain).collect();
+        assert_eq!(paths, ["cat/1.png", "cat/3.png", "cat/9.png", "cat/deep/2.jpg"]);
+        assert_eq!(beside.passed_over.len(), 5);
+        // where no folder holds a picture, they stay
+        fs::remove_dir_all(at("cat")).unwrap();
+        let mut flat = pictures(dir.path(), usize::MAX, |_| false).unwrap();
+        flat.leave_links_beside_folders(dir.path());
+        assert_eq!(flat.pictures, [at("a.png"), at("b.png")]);
     }
 }
