@@ -7,6 +7,7 @@ use hueristic::{
     bounded::Count,
     data::{
         catalog::verify,
+        labels::require,
         parquet::{Columns, Parquet},
         source::{DataError, DataSpec, Dataset, Limit, Locations, SourceSpec, Split, open},
     },
@@ -14,6 +15,7 @@ use hueristic::{
 use image::{ImageFormat, Rgb};
 use parquet::{
     basic::Compression,
+    column::writer::ColumnWriter,
     data_type::{ByteArray, ByteArrayType, Int64Type},
     file::{metadata::KeyValue, properties::WriterProperties, writer::SerializedFileWriter},
     schema::parser::parse_message_type,
@@ -491,7 +493,8 @@ fn read_all(file: &Path, keep: i64) -> Vec<String> {
         Err(error) => return vec![error.to_string()],
     };
     set.fingerprint();
-    (0..set.len()).filter_map(|i| Some(set.image(i).err()?.to_string())).collect()
+    let unlabelled = set.why_unlabelled().map(str::to_owned);
+    (0..set.len()).filter_map(|i| Some(set.image(i).err()?.to_string())).chain(unlabelled).collect()
 }
 
 #[test]
@@ -522,8 +525,97 @@ fn one_damaged_byte_of_a_table_is_an_error_that_names_it_or_nothing() {
     assert!(refused > 100, "only {refused} of the damages were noticed");
 }
 
+/// A table of pictures beside a column of labels, null where none is present.
+fn label_table(file: &Path, column: &str, present: &[bool]) {
+    let schema = format!("message schema {{ required binary image; {column} }}");
+    let schema = Arc::new(parse_message_type(&schema).unwrap());
+    let properties = WriterProperties::builder().build();
+    let mut writer =
+        SerializedFileWriter::new(fs::File::create(file).unwrap(), schema, properties.into()).unwrap();
+    let mut rows = writer.next_row_group().unwrap();
+    let pictures: Vec<ByteArray> = present.iter().map(|_| png(1).into()).collect();
+    let mut images = rows.next_column().unwrap().unwrap();
+    images.typed::<ByteArrayType>().write_batch(&pictures, None, None).unwrap();
+    images.close().unwrap();
+    let mut labels = rows.next_column().unwrap().unwrap();
+    let levels: Vec<i16> = present.iter().map(|&there| i16::from(there)).collect();
+    let count = present.iter().filter(|there| **there).count();
+    let levels = Some(&levels[..]);
+    match labels.untyped() {
+        ColumnWriter::BoolColumnWriter(w) => {
+            w.write_batch(&(0..count).map(|i| i % 2 == 0).collect::<Vec<_>>(), levels, None)
+        }
+        ColumnWriter::Int32ColumnWriter(w) => w.write_batch(&vec![1; count], levels, None),
+        ColumnWriter::Int64ColumnWriter(w) => w.write_batch(&vec![1; count], levels, None),
+        ColumnWriter::FloatColumnWriter(w) => w.write_batch(&vec![1.0; count], levels, None),
+        ColumnWriter::DoubleColumnWriter(w) => w.write_batch(&vec![1.0; count], levels, None),
+        ColumnWriter::ByteArrayColumnWriter(w) => {
+            w.write_batch(&vec![ByteArray::from("cat"); count], levels, None)
+        }
+        _ => unreachable!("a column of another type"),
+    }
+    .unwrap();
+    labels.close().unwrap();
+    rows.close().unwrap();
+    writer.close().unwrap();
+}
+
 #[test]
-fn numbers_that_are_no_classes_are_refused_by_row() {
+fn labels_that_cannot_be_used_matter_to_who_needs_them_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("t.parquet");
+    let spec = |label: &str| parquet_spec(from_ref(&file), from_ref(&file), Some(label));
+    for (column, present, said) in [
+        ("optional int64 labels;", [true, true], "no column `label`"),
+        ("optional int64 fine_label;", [true, true], "`fine_label` (INT64)"),
+        ("optional double label;", [true, false], "`label` (DOUBLE)"),
+        ("optional float label;", [true, true], "`label` (FLOAT)"),
+        ("optional group label { optional int64 id; }", [false, false], "`label.id` (INT64)"),
+        ("optional int64 label;", [true, false], "1 of 2 rows have no label, row 1 is the first"),
+        ("optional int32 label;", [false, false], "2 of 2 rows have no label, row 0 is the first"),
+        ("optional binary label (UTF8);", [false, true], "1 of 2 rows have no label, row 0 is the first"),
+    ] {
+        label_table(&file, column, &present);
+        let spec = spec("label");
+        for split in [Split::Train, Split::Val] {
+            let why = why_unlabelled(&spec, split);
+            assert!(["t.parquet: ", said, "`label: null`"].iter().all(|part| why.contains(part)), "{why}");
+        }
+        let set = opened(&spec, Split::Train).unwrap();
+        assert!(set.image(0).is_ok() && set.image(1).is_ok());
+        let needed = require(&*set, "birds", "train").unwrap_err().to_string();
+        assert!(needed.contains("it needs labels") && needed.contains(said), "{needed}");
+        let report = verify(&spec, &Locations::default()).unwrap();
+        assert!(report.is_sound() && !report.has_sound_labels() && report.to_string().contains(said));
+    }
+    // a column that the spec names has to be there, of whatever type
+    label_table(&file, "optional double score;", &[true, true]);
+    assert!(refusal(&spec("kind"), Split::Train).contains("no column `kind`"));
+    assert!(why_unlabelled(&spec("score"), Split::Train).contains("no column `score` of class numbers"));
+    label_table(&file, "optional boolean kind;", &[true, true, true]);
+    let set = opened(&spec("kind"), Split::Train).unwrap();
+    assert_eq!(values(&*set), [(1, Some(1)), (1, Some(0)), (1, Some(1))]);
+}
+
+#[test]
+fn one_part_of_a_table_without_labels_leaves_all_without() {
+    let dir = tempfile::tempdir().unwrap();
+    let (a, b) = (dir.path().join("a.parquet"), dir.path().join("b.parquet"));
+    table(&a, true, &pngs(&[1, 2]), &Label::Numbers(&[0, 1]), None);
+    table(&b, true, &pngs(&[3, 4]), &Label::Numbers(&[-1, -1]), None);
+    let spec = parquet_spec(&[a.clone(), b.clone()], from_ref(&b), Some("label"));
+    for split in [Split::Train, Split::Val] {
+        let why = why_unlabelled(&spec, split);
+        assert!(why.contains("b.parquet: label -1 in row 0 is not a class number"), "{why}");
+    }
+    assert_eq!(opened(&spec, Split::Train).unwrap().len(), 4);
+    // a test split without labels takes none from training
+    let set = opened(&parquet_spec(&[a], &[b], Some("label")), Split::Train).unwrap();
+    assert_eq!(values(&*set), [(1, Some(0)), (2, Some(1))]);
+}
+
+#[test]
+fn numbers_that_are_no_classes_are_named_by_row() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("t.parquet");
     let spec = parquet_spec(from_ref(&file), &[], Some("label"));
@@ -536,11 +628,8 @@ fn numbers_that_are_no_classes_are_refused_by_row() {
         (2, Some(two.as_str()), "label 2 in row 1 is none of the 2 classes that the file names"),
     ] {
         table(&file, true, &pngs(&[1, 2]), &Label::Numbers(&[0, label]), names);
-        let error = refusal(&spec, Split::Train);
-        assert!(
-            error.contains(part) && error.contains("t.parquet") && error.contains("`label: null`"),
-            "{error}"
-        );
+        let why = why_unlabelled(&spec, Split::Train);
+        assert!(why.contains(part) && why.contains("t.parquet") && why.contains("`label: null`"), "{why}");
     }
 }
 
@@ -557,9 +646,8 @@ fn parquet_mistakes_name_the_file_and_the_columns() {
     fs::write(&file, b"PAR1 but not really").unwrap();
     told(&spec, &["t.parquet: not a readable parquet file"]);
     table(&file, true, &pngs(&[1]), &Label::None, None);
-    told(&spec, &["no column `label`", "`image.bytes` (BYTE_ARRAY)", "`label: null`"]);
-    table(&file, true, &pngs(&[1]), &Label::Numbers(&[-1]), None);
-    told(&spec, &["label -1 in row 0", "`label: null`"]);
+    let named = parquet_spec(from_ref(&file), &[], Some("kind"));
+    told(&named, &["no column `kind`", "`image.bytes` (BYTE_ARRAY)", "`label: null`"]);
     let mut other = spec.clone();
     other.source =
         SourceSpec::Parquet { train: vec![file.clone()], val: vec![], image: "img".into(), label: None };

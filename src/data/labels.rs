@@ -89,8 +89,11 @@ impl Labels {
     }
 
     /// The labels of the parts of one split as one. Parts may hold different classes: those that a part lists keep its
-    /// order, part after part, and the others follow, sorted.
+    /// order, part after part, and the others follow, sorted. One part without labels leaves all without.
     pub(super) fn joined(parts: Vec<Self>) -> Self {
+        if let Some(reason) = parts.iter().find_map(Self::why_missing) {
+            return Self::missing(reason.into());
+        }
         let mut parts: Vec<Self> = parts.into_iter().filter(|part| !part.numbers.is_empty()).collect();
         if parts.len() < 2 {
             return parts.pop().unwrap_or_default();
@@ -369,5 +372,7 @@ mod tests {
         assert_eq!((all.classes(), &*all.numbers), (&texts(&["ant", "bee", "cow"])[..], &[2, 0, 1][..]));
         let all = Labels::joined(vec![numbered(&[1]), numbered(&[3])]);
         assert_eq!((all.classes().len(), &*all.numbers), (4, &[1, 3][..]));
+        let none = Labels::joined(vec![numbered(&[1]), Labels::missing("no column".into()), numbered(&[3])]);
+        assert_eq!((none.why_missing(), none.numbers().len()), (Some("no column"), 0));
     }
 }

@@ -1,5 +1,6 @@
 //! Parquet tables in the Hugging Face layout: an image column, either a struct `{bytes, path}`, plain binary or text
-//! (paths), and a label column of integers or names. Rows keep their order, file after file.
+//! (paths), and a label column of integers, booleans (0 and 1) or names. Rows keep their order, file after file.
+//! Labels that cannot be used leave the rows unlabelled: only who needs labels is told why.
 //!
 //! A row that holds no picture but the path of one (as tables of image folders do) is read from that file; a path that
 //! is not absolute starts at the table's folder.
@@ -15,7 +16,7 @@ use super::{
     decode::decode,
     error::DataError,
     labels::{Labels, Relabel},
-    source::{Dataset, RgbImage},
+    source::{Dataset, LABEL_COLUMN, RgbImage},
 };
 use ::parquet::data_type::ByteArray;
 use sha2::{Digest, Sha256};
@@ -34,7 +35,7 @@ const HASHED: u64 = 64 << 20;
 #[derive(Clone, Copy, Debug)]
 pub struct Columns<'a> {
     pub image: &'a str,
-    /// None: the rows are unlabelled
+    /// None: the rows are unlabelled. `label`, the default, may be missing; another one may not.
     pub label: Option<&'a str>,
 }
 
@@ -55,8 +56,8 @@ pub struct Parquet {
 pub fn usual_columns(path: &Path) -> Result<(String, Option<String>), DataError> {
     let has = |image, label| Table::open(path, Columns { image, label });
     let image = if has("image", None).is_err() && has("img", None).is_ok() { "img" } else { "image" };
-    has(image, None)?;
-    Ok((image.into(), has(image, Some("label")).is_ok().then(|| "label".into())))
+    let table = has(image, Some(LABEL_COLUMN))?;
+    Ok((image.into(), table.has_column(LABEL_COLUMN).then(|| LABEL_COLUMN.into())))
 }
 
 /// Values of one column in a row group, None for null; or why they cannot be read.
@@ -78,8 +79,8 @@ impl Parquet {
     /// Opens the files in the given order.
     ///
     /// # Errors
-    /// A missing or broken file, a column that is not there or of another type (naming those that are), a label that is
-    /// null, negative, or none of the classes that the file names, no rows at all.
+    /// A missing or broken file, no column of images, a label column that is named and not there (naming those that
+    /// are), no rows at all.
     pub fn open(paths: &[PathBuf], columns: Columns) -> Result<Self, DataError> {
         let tables = paths.iter().map(|path| Table::open(path, columns)).collect::<Result<Vec<_>, _>>()?;
         let (groups, rows) = layout(&tables);

@@ -42,7 +42,7 @@ pub enum SourceSpec {
         #[serde(default)]
         root: Option<PathBuf>,
     },
-    /// Local Hugging Face parquet files.
+    /// Local Hugging Face parquet files. Without a column `label` they are unlabelled; another one has to be there.
     Parquet {
         train: Vec<PathBuf>,
         #[serde(default)]
@@ -99,8 +99,11 @@ impl std::fmt::Display for SourceSpec {
 fn image_column() -> String {
     "image".into()
 }
+/// The column of labels that is looked for where a spec names none.
+pub(super) const LABEL_COLUMN: &str = "label";
+
 fn label_column() -> Option<String> {
-    Some("label".into())
+    Some(LABEL_COLUMN.into())
 }
 fn scene_size() -> SceneSize {
     Count::of(32)
@@ -177,8 +180,8 @@ pub trait Dataset: Send + Sync {
     /// Class names; empty for unlabelled data.
     fn classes(&self) -> &[String];
     fn label(&self, index: usize) -> Option<u32>;
-    /// Why there are no labels, where something like labels is there: folders beside pictures, classes that the
-    /// training split lacks. Only a stage that needs labels minds.
+    /// Why there are no labels, where something like labels is there or was looked for: folders beside pictures,
+    /// classes that the training split lacks, a row without one. Only a stage that needs labels minds.
     fn why_unlabelled(&self) -> Option<&str> {
         None
     }

@@ -7,6 +7,7 @@ use crate::{
     data::{
         error::DataError,
         labels::{Labels, MAX_LABEL},
+        source::LABEL_COLUMN,
     },
     guarded,
     text::excerpt,
@@ -37,13 +38,22 @@ pub(super) struct Table {
     image: Option<usize>,
     /// Column of paths to images.
     paths: Option<usize>,
-    label: Option<usize>,
+    label: LabelColumn,
 }
 
-/// The values of a label column as they are stored.
+/// Where labels are.
+enum LabelColumn {
+    /// Nobody asked.
+    Unasked,
+    At(usize),
+    /// Nowhere, and why.
+    Unusable(String),
+}
+
+/// The values of a label column as they are stored, None for null.
 enum Stored {
-    Numbers(Vec<i64>),
-    Names(Vec<String>),
+    Numbers(Vec<Option<i64>>),
+    Names(Vec<Option<String>>),
 }
 
 /// What `read` returns; its panics are errors.
@@ -69,7 +79,7 @@ impl Table {
         })?;
         let (image, paths) = image_columns(&meta, columns.image)
             .map_err(|has| fault(format!("no column `{}` of encoded images; it has {has}", columns.image)))?;
-        let label = columns.label.map(|label| label_column(&meta, label)).transpose().map_err(fault)?;
+        let label = label_column(&meta, columns.label).map_err(fault)?;
         let table = Self { path: path.into(), meta, image, paths, label };
         table.check(file.metadata().map_or(0, |meta| meta.len())).map_err(fault)?;
         Ok(table)
@@ -80,7 +90,7 @@ impl Table {
         let schema = self.meta.file_metadata().schema_descr().num_columns();
         let mut rows: i64 = 0;
         for group in self.meta.row_groups() {
-            let used = [self.image, self.paths, self.label].into_iter().flatten();
+            let used = [self.image, self.paths, self.label.at()].into_iter().flatten();
             let whole = group.num_columns() == schema
                 && used.map(|i| group.column(i)).all(|column| column.num_values() == group.num_rows());
             if !whole || group.num_rows() < 0 {
@@ -99,6 +109,11 @@ impl Table {
 
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Whether a column has this name, of whatever type.
+    pub fn has_column(&self, name: &str) -> bool {
+        has_column(&self.meta, name)
     }
 
     /// Column of encoded images.
@@ -183,25 +198,40 @@ impl Table {
         })
     }
 
-    /// The labels in column `label`: a number or a name per row, the names from the file's description.
+    /// The labels in column `label`: a number or a name per row, the names from the file's description. Rows without
+    /// usable ones have none, for a reason.
+    ///
+    /// # Errors
+    /// A damaged column.
     pub fn labels(&self, label: &str) -> Result<Labels, DataError> {
-        let fault = |reason| DataError::Table { path: self.path.clone(), reason };
-        let Some(column) = self.label else { return Ok(Labels::default()) };
-        let mut numbers = Vec::new();
-        let mut names = Vec::new();
+        let reason = |reason: String| format!("{}: {reason}", self.path.display());
+        let column = match &self.label {
+            LabelColumn::At(column) => *column,
+            LabelColumn::Unusable(why) if self.rows() > 0 => return Ok(Labels::missing(reason(why.clone()))),
+            _ => return Ok(Labels::default()),
+        };
+        let (mut numbers, mut names) = (Vec::new(), Vec::new());
         for group in 0..self.groups() {
-            let stored = guarded(|| self.stored(group, column))
-                .map_err(|e| fault(format!("the labels cannot be read: {e}")))?;
+            let stored = guarded(|| self.stored(group, column)).map_err(|e| DataError::Table {
+                path: self.path.clone(),
+                reason: format!("the labels cannot be read: {e}"),
+            })?;
             match stored {
                 Stored::Numbers(more) => numbers.extend(more),
                 Stored::Names(more) => names.extend(more),
             }
         }
-        if !names.is_empty() {
-            return Ok(Labels::named(&self.path, &names));
-        }
+        let labels = if names.is_empty() { self.numbered(numbers, label) } else { self.named(names) };
+        Ok(labels.unwrap_or_else(|why| Labels::missing(reason(why))))
+    }
+
+    fn named(&self, names: Vec<Option<String>>) -> Result<Labels, String> {
+        Ok(Labels::named(&self.path, &whole(names)?))
+    }
+
+    fn numbered(&self, numbers: Vec<Option<i64>>, label: &str) -> Result<Labels, String> {
         let classes = self.described_classes(label);
-        let numbers = class_numbers(&numbers, classes.as_deref()).map_err(fault)?;
+        let numbers = class_numbers(&whole(numbers)?, classes.as_deref())?;
         Ok(match classes {
             Some(classes) => Labels::listed(&self.path, numbers, classes),
             None => Labels::numbered(&self.path, numbers),
@@ -210,21 +240,14 @@ impl Table {
 
     fn stored(&self, group: usize, column: usize) -> ParquetResult<Stored> {
         let rows = self.group_rows(group);
-        let null = || ParquetError::General(format!("null in row group {group}"));
         Ok(match self.column(group, column)? {
-            ColumnReader::Int64ColumnReader(mut c) => {
-                let values = read(&mut c, rows)?.into_iter();
-                Stored::Numbers(values.map(|value| value.ok_or_else(null)).collect::<Result<_, _>>()?)
-            }
-            ColumnReader::Int32ColumnReader(mut c) => {
-                let values = read(&mut c, rows)?.into_iter();
-                Stored::Numbers(
-                    values.map(|value| Ok(value.ok_or_else(null)?.into())).collect::<ParquetResult<_>>()?,
-                )
-            }
+            ColumnReader::Int64ColumnReader(mut c) => Stored::Numbers(read(&mut c, rows)?),
+            ColumnReader::Int32ColumnReader(mut c) => Stored::Numbers(numbers(read(&mut c, rows)?)),
+            ColumnReader::BoolColumnReader(mut c) => Stored::Numbers(numbers(read(&mut c, rows)?)),
             ColumnReader::ByteArrayColumnReader(mut c) => {
-                let text = |value: Option<ByteArray>| Ok(value.ok_or_else(null)?.as_utf8()?.to_owned());
-                Stored::Names(read(&mut c, rows)?.into_iter().map(text).collect::<ParquetResult<_>>()?)
+                let text = |value: ByteArray| value.as_utf8().map(str::to_owned);
+                let values = read(&mut c, rows)?.into_iter();
+                Stored::Names(values.map(|value| value.map(text).transpose()).collect::<ParquetResult<_>>()?)
             }
             _ => return Err(ParquetError::General("neither numbers nor names".into())),
         })
@@ -238,6 +261,22 @@ impl Table {
         let names = json.pointer("/info/features")?.get(label)?.get("names")?.as_array()?;
         names.iter().map(|name| name.as_str().map(str::to_owned)).collect()
     }
+}
+
+fn numbers<T: Into<i64>>(values: Vec<Option<T>>) -> Vec<Option<i64>> {
+    values.into_iter().map(|value| value.map(Into::into)).collect()
+}
+
+/// A label for every row. Errors: the first row without one.
+fn whole<T>(labels: Vec<Option<T>>) -> Result<Vec<T>, String> {
+    let (rows, missing) = (labels.len(), labels.iter().filter(|label| label.is_none()).count());
+    if let Some(row) = labels.iter().position(Option::is_none) {
+        return Err(format!(
+            "{missing} of {rows} rows have no label, row {row} is the first; label every row, or write `label: null` \
+             if they are unlabelled"
+        ));
+    }
+    Ok(labels.into_iter().flatten().collect())
 }
 
 /// The numbers as places in `classes`, or as small numbers where there are no names. Errors: the first that is none.
@@ -272,15 +311,31 @@ fn image_columns(meta: &ParquetMetaData, image: &str) -> Result<(Option<usize>, 
     }
 }
 
-fn label_column(meta: &ParquetMetaData, label: &str) -> Result<usize, String> {
-    let kinds = [Physical::INT32, Physical::INT64, Physical::BYTE_ARRAY];
-    find(meta, &[label], &kinds).ok_or_else(|| {
-        format!(
-            "no column `{label}` of numbers or names; it has {}. Name the right one, or write `label: null` for \
-             unlabelled images",
-            present(meta)
-        )
-    })
+/// Where the labels are. Errors: a column that is named in the spec and not there.
+fn label_column(meta: &ParquetMetaData, label: Option<&str>) -> Result<LabelColumn, String> {
+    let kinds = [Physical::BOOLEAN, Physical::INT32, Physical::INT64, Physical::BYTE_ARRAY];
+    let Some(label) = label else { return Ok(LabelColumn::Unasked) };
+    if let Some(column) = find(meta, &[label], &kinds) {
+        return Ok(LabelColumn::At(column));
+    }
+    let why = format!(
+        "no column `{label}` of class numbers or names; it has {}. Name the right one under `label:`, or write \
+         `label: null` for unlabelled images",
+        present(meta)
+    );
+    if label == LABEL_COLUMN || has_column(meta, label) { Ok(LabelColumn::Unusable(why)) } else { Err(why) }
+}
+
+impl LabelColumn {
+    fn at(&self) -> Option<usize> {
+        if let Self::At(column) = self { Some(*column) } else { None }
+    }
+}
+
+/// Whether a column, or a group of them, has this name.
+fn has_column(meta: &ParquetMetaData, name: &str) -> bool {
+    let mut columns = meta.file_metadata().schema_descr().columns().iter();
+    columns.any(|column| column.path().parts().first().is_some_and(|part| part == name))
 }
 
 fn is_text(column: &ColumnDescriptor) -> bool {
