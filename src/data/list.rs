@@ -4,7 +4,8 @@
 //! Blank lines are passed over, and so are lines that open with `#` unless they name a file that is there. A path ends
 //! like an image file, and may hold spaces and commas; the rest of its line is the label. Where nothing ends like an image
 //! file, the last word is the label. Labels are all numbers (0, 1, …: then the classes are called `0`, `1`, …) or all
-//! names (then sorted). Whether the files exist is found out when they are read, image by image.
+//! names (then sorted); where they are neither, the pictures are unlabelled, and only who needs labels is told which
+//! line is why. Whether the files exist is found out when they are read, image by image.
 
 use super::{
     error::DataError,
@@ -22,12 +23,12 @@ const FIELD: [char; 2] = [',', ';'];
 /// Opens a list; paths are relative to `root`, by default the list's own folder.
 ///
 /// # Errors
-/// A missing or empty list, a line without a label among lines with one, a line with more than one, names mixed with
-/// numbers, a number that is no class.
+/// A missing or empty list, a line without a path or with more than a label after it.
 pub fn open(list: &Path, root: Option<&Path>) -> Result<Files, DataError> {
     let root = root.or(list.parent()).unwrap_or(Path::new("")).to_owned();
     let lines = read(list, &root)?;
-    let labels = labels(list, &lines).map_err(|(line, reason)| fault(list, line, reason))?;
+    let labels = labels(list, &lines)
+        .unwrap_or_else(|(line, reason)| Labels::missing(fault(list, line, reason).to_string()));
     let paths = lines.into_iter().map(|line| line.path).collect();
     Ok(Files::listed(root, paths).labelled(labels))
 }
@@ -216,6 +217,13 @@ mod tests {
     use super::*;
     use crate::data::source::Dataset;
 
+    /// Why the pictures of a list are unlabelled.
+    fn why(text: &str) -> String {
+        let files = open_text(text).unwrap();
+        assert!(files.classes().is_empty() && (0..files.len()).all(|i| files.label(i).is_none()));
+        files.why_unlabelled().unwrap_or_default().to_owned()
+    }
+
     fn open_text(text: &str) -> Result<Files, DataError> {
         let dir = tempfile::tempdir().unwrap();
         let list = dir.path().join("list.txt");
@@ -276,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn mistakes_name_the_line_that_is_not_as_the_others() {
+    fn labels_that_cannot_be_used_are_told_by_the_line_that_is_not_as_the_others() {
         for (text, line, part) in [
             ("a.jpg 1\nb.jpg\n", 2, "label every line"),
             ("a.jpg\nb.jpg 1\nc.jpg 2\n", 1, "label every line"),
@@ -284,11 +292,21 @@ mod tests {
             ("a.jpg cat\nb.jpg 4\n", 2, "one kind"),
             ("a.jpg 0\nb.jpg 1\nc.jpg cat\n", 3, "the label `cat` is a name"),
             ("a.jpg 7\nb.jpg ant\nc.jpg cat\n", 1, "the label `7` is a number"),
-            ("path,label\na.jpg,0\nb.jpg,1\n", 1, "the label `label` is a name"),
             ("a.jpg 0\nb.jpg 1\nc.jpg -1\n", 3, "label -1 is not a class number"),
             ("a.jpg -1\nb.jpg -1\n", 1, "leave the labels out"),
             ("a.jpg 99999999\n", 1, "too large"),
             ("a.jpg 4294967297\n", 1, "too large"),
+        ] {
+            let why = why(text);
+            assert!(why.contains(&format!("list.txt:{line}: ")) && why.contains(part), "{why}");
+        }
+        assert_eq!(open_text("a.jpg 0\nb.jpg\nc.jpg -1\n").unwrap().len(), 3, "the pictures are there");
+        assert_eq!(why("a.jpg\nb.jpg\n"), "", "nothing like labels is there");
+    }
+
+    #[test]
+    fn a_line_that_is_no_path_and_label_is_refused() {
+        for (text, line, part) in [
             ("a.jpg,1,2,30,40,cat\n", 1, "more than a label"),
             ("a.jpg 0 1\n", 1, "more than a label"),
             (",cat\n", 1, "without a path"),
