@@ -1,11 +1,12 @@
 //! Text files that name images, one `path[ label]` a line; between the two stand spaces, a tab, a comma or a
 //! semicolon, and either may be quoted.
 //!
-//! Blank lines are passed over, and so are lines that open with `#` unless they name a file that is there. A path ends
-//! like an image file, and may hold spaces and commas; the rest of its line is the label. Where nothing ends like an image
-//! file, the last word is the label. Labels are all numbers (0, 1, …: then the classes are called `0`, `1`, …) or all
-//! names (then sorted); where they are neither, the pictures are unlabelled, and only who needs labels is told which
-//! line is why. Whether the files exist is found out when they are read, image by image.
+//! Blank lines are passed over, and so are lines that open with `#` unless they name a file that is there, and a first
+//! line that names the columns (`path,label`). A path ends like an image file, and may hold spaces and commas; the rest
+//! of its line is the label. Where nothing ends like an image file, the last word is the label. Labels are all numbers
+//! (0, 1, …: then the classes are called `0`, `1`, …) or all names (then sorted); where they are neither, the pictures
+//! are unlabelled, and only who needs labels is told which line is why. Whether the files exist is found out when they
+//! are read, image by image.
 
 use super::{
     error::DataError,
@@ -23,7 +24,7 @@ const FIELD: [char; 2] = [',', ';'];
 /// Opens a list; paths are relative to `root`, by default the list's own folder.
 ///
 /// # Errors
-/// A missing or empty list, a line without a path or with more than a label after it.
+/// A missing or empty list, a line without a path or with more than a label after it, a column before the path.
 pub fn open(list: &Path, root: Option<&Path>) -> Result<Files, DataError> {
     let root = root.or(list.parent()).unwrap_or(Path::new("")).to_owned();
     let lines = read(list, &root)?;
@@ -55,10 +56,30 @@ fn read(list: &Path, root: &Path) -> Result<Vec<Line>, DataError> {
             lines.push(Line { number: at + 1, path: path.into(), label });
         }
     }
+    if has_header(list, root, &lines)? {
+        let header = lines.remove(0);
+        tracing::info!("{}:{}: passed over, it names the columns", list.display(), header.number);
+    }
     if lines.is_empty() {
         return Err(DataError::Empty { path: list.into(), expected: EXPECTED.into() });
     }
     Ok(lines)
+}
+
+/// Whether the first line names columns: it ends like no image and is no file that is there, but the next one ends like
+/// an image. Errors: its first column has no name, so it is not that of the paths.
+fn has_header(list: &Path, root: &Path, lines: &[Line]) -> Result<bool, DataError> {
+    let [first, second, ..] = lines else { return Ok(false) };
+    let named = is_image(&first.path) || first.kind() == Kind::Number || root.join(&first.path).is_file();
+    if named || !is_image(&second.path) {
+        return Ok(false);
+    }
+    if first.path.to_string_lossy().starts_with(FIELD) {
+        let reason =
+            "a column without a name before the paths; write the list without it (pandas: `index=False`)";
+        return Err(fault(list, first.number, reason.into()));
+    }
+    Ok(true)
 }
 
 /// The path and the label of a line.
@@ -305,11 +326,40 @@ mod tests {
     }
 
     #[test]
+    fn a_first_line_that_names_the_columns_is_no_picture() {
+        for header in [
+            "path,label",
+            "Path,Label",
+            "filename class",
+            "image_path\tlabel",
+            "\"file\";\"label\"",
+            "path, label",
+            "image name,label",
+        ] {
+            let expected =
+                [("a.png", "1"), ("b c.png", "0")].map(|(p, l)| (p.to_owned(), Some(l.to_owned())));
+            assert_eq!(entries(&format!("# made by hand\n\n{header}\na.png,1\n\"b c.png\",0\n")), expected);
+        }
+        let names = entries("path,label\r\na.png,cat\r\nb.png,dog\r\n");
+        assert_eq!((names.len(), names[0].1.as_deref()), (2, Some("cat")));
+        assert_eq!(entries("path\na.png\n"), [("a.png".to_owned(), None)]);
+        // pictures without an ending: a number is no name of a column, a file that is there is no header
+        assert_eq!(entries("0001 1\na.png 0\n").len(), 2);
+        assert_eq!(entries("list.txt cat\na.png dog\n").len(), 2);
+        assert_eq!(entries("0001 cat\n0002 dog\n").len(), 2);
+        assert_eq!(entries("0001 cat\n").len(), 1);
+        assert_eq!(entries("a.png cat\n0001 dog\n").len(), 2);
+    }
+
+    #[test]
     fn a_line_that_is_no_path_and_label_is_refused() {
         for (text, line, part) in [
             ("a.jpg,1,2,30,40,cat\n", 1, "more than a label"),
             ("a.jpg 0 1\n", 1, "more than a label"),
             (",cat\n", 1, "without a path"),
+            (",path,label\n0,a.png,1\n1,b.png,0\n", 1, "index=False"),
+            ("# by pandas\n;path;label\n0;a.png;1\n", 2, "column without a name"),
+            ("path,label,split\na.png,1,train\n", 2, "more than a label"),
         ] {
             let error = open_text(text).unwrap_err().to_string();
             assert!(error.contains(&format!("list.txt:{line}: ")) && error.contains(part), "{error}");
