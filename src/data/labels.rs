@@ -106,7 +106,7 @@ impl Labels {
         all.order =
             parts.iter().map(|part| part.order).find(|o| *o == Order::Listed).unwrap_or(parts[0].order);
         for part in parts {
-            match part.like(&all, &[]) {
+            match part.renumbered(&all, &[]) {
                 Self { missing: Some(reason), .. } => return Self::missing(reason),
                 part => all.numbers.extend(part.numbers),
             }
@@ -116,7 +116,33 @@ impl Labels {
 
     /// These labels, of a validation split, in the numbers of `train`. `names` are those that a catalogue gives to
     /// numbers; they serve where one of the two splits has numbers alone.
-    pub(super) fn like(mut self, train: &Self, names: &[String]) -> Self {
+    pub(super) fn like(self, train: &Self, names: &[String]) -> Self {
+        if let Some(doubt) = self.doubt(train) {
+            tracing::warn!("{doubt}");
+        }
+        self.renumbered(train, names)
+    }
+
+    /// What speaks against numbers alone meaning the same in `train`: classes between its own of which it has no picture,
+    /// as where one side counts from 1 and the other from 0.
+    fn doubt(&self, train: &Self) -> Option<String> {
+        let alone = self.order == Order::Numbers && train.order == Order::Numbers;
+        let known: BTreeSet<u32> = train.numbers.iter().copied().collect();
+        let last = known.last().filter(|_| alone)?;
+        let own: BTreeSet<u32> = self.numbers.iter().copied().collect();
+        let lacking: Vec<String> =
+            own.difference(&known).filter(|number| *number < last).map(u32::to_string).collect();
+        (!lacking.is_empty()).then(|| {
+            format!(
+                "{} has pictures of classes of which {} has none: {}; do both count from 0?",
+                self.from,
+                train.from,
+                spelt(&lacking)
+            )
+        })
+    }
+
+    fn renumbered(mut self, train: &Self, names: &[String]) -> Self {
         if self.numbers.is_empty() || train.classes.is_empty() || self.classes == train.classes {
             return self;
         }
@@ -339,6 +365,25 @@ mod tests {
         let digits = listed("train", &[0, 1], &["1", "0"]);
         assert_eq!(numbered(&[0, 1]).like(&digits, &[]).numbers, [1, 0]);
         assert_eq!(named(&["10", "2"]).like(&numbered(&[10]), &[]).numbers, [10, 2]);
+    }
+
+    #[test]
+    fn numbers_of_which_training_has_no_picture_are_doubted() {
+        let doubt = |train: &[u32], val: &[u32]| numbered(val).doubt(&numbered(train));
+        let one_based = doubt(&[1, 2, 3], &[0, 1, 2]).unwrap();
+        assert!(one_based.contains("has none: 0; do both count from 0?"), "{one_based}");
+        assert!(doubt(&[0, 3], &[2, 1, 2]).unwrap().contains("none: 1, 2;"));
+        for (train, val) in
+            [(&[0, 1, 2][..], &[0, 2][..]), (&[1, 2], &[2]), (&[0, 1], &[7]), (&[], &[0]), (&[1], &[])]
+        {
+            assert_eq!(doubt(train, val), None, "{train:?} {val:?}");
+        }
+        // names say which class is which
+        assert_eq!(numbered(&[0]).doubt(&listed("train", &[1], &["cat", "dog"])), None);
+        assert_eq!(listed("val", &[0], &["cat", "dog"]).doubt(&numbered(&[1])), None);
+        assert_eq!(named(&["cat"]).doubt(&numbered(&[1])), None);
+        // a doubt takes no labels away
+        assert_eq!(numbered(&[0, 2]).like(&numbered(&[1, 2]), &[]).numbers, [0, 2]);
     }
 
     #[test]
