@@ -8,7 +8,7 @@ use hueristic::{
     data::{
         catalog::verify,
         labels::require,
-        parquet::{Columns, Parquet},
+        parquet::{Columns, Parquet, usual_columns},
         source::{DataError, DataSpec, Dataset, Limit, Locations, SourceSpec, Split, open},
     },
 };
@@ -587,6 +587,7 @@ fn labels_that_cannot_be_used_matter_to_who_needs_them_alone() {
         assert!(needed.contains("it needs labels") && needed.contains(said), "{needed}");
         let report = verify(&spec, &Locations::default()).unwrap();
         assert!(report.is_sound() && !report.has_sound_labels() && report.to_string().contains(said));
+        assert_eq!(usual_columns(&file).unwrap(), ("image".into(), "label".into()));
     }
     // a column that the spec names has to be there, of whatever type
     label_table(&file, "optional double score;", &[true, true]);

@@ -203,7 +203,7 @@ fn lying_at(path: &Path) -> Result<Option<SourceSpec>> {
         }
         _ if path.is_file() && ends_in(path, TABLES) => {
             let (image, label) = parquet::usual_columns(path)?;
-            SourceSpec::Parquet { train: vec![path.into()], val: vec![], image, label }
+            SourceSpec::Parquet { train: vec![path.into()], val: vec![], image, label: Some(label) }
         }
         _ => return Ok(None),
     }))

@@ -123,8 +123,8 @@ impl Labels {
         self.renumbered(train, names)
     }
 
-    /// What speaks against numbers alone meaning the same in `train`: classes between its own of which it has no picture,
-    /// as where one side counts from 1 and the other from 0.
+    /// What speaks against numbers alone meaning the same in `train`: classes between its own of which it has no
+    /// picture, as where one side counts from 1 and the other from 0.
     fn doubt(&self, train: &Self) -> Option<String> {
         let alone = self.order == Order::Numbers && train.order == Order::Numbers;
         let known: BTreeSet<u32> = train.numbers.iter().copied().collect();

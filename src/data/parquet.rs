@@ -48,16 +48,16 @@ pub struct Parquet {
     keep: bool,
 }
 
-/// The columns that tables of images usually have, as this one calls them: the image's (`image`, `img`), and `label` if it
-/// is there.
+/// The columns that tables of images usually have: the image's, as this one calls it (`image`, `img`), and `label`,
+/// which may be missing.
 ///
 /// # Errors
 /// A missing or broken file, no column of images.
-pub fn usual_columns(path: &Path) -> Result<(String, Option<String>), DataError> {
-    let has = |image, label| Table::open(path, Columns { image, label });
-    let image = if has("image", None).is_err() && has("img", None).is_ok() { "img" } else { "image" };
-    let table = has(image, Some(LABEL_COLUMN))?;
-    Ok((image.into(), table.has_column(LABEL_COLUMN).then(|| LABEL_COLUMN.into())))
+pub fn usual_columns(path: &Path) -> Result<(String, String), DataError> {
+    let has = |image| Table::open(path, Columns { image, label: None });
+    let image = if has("image").is_err() && has("img").is_ok() { "img" } else { "image" };
+    has(image)?;
+    Ok((image.into(), LABEL_COLUMN.into()))
 }
 
 /// Values of one column in a row group, None for null; or why they cannot be read.

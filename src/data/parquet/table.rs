@@ -111,11 +111,6 @@ impl Table {
         &self.path
     }
 
-    /// Whether a column has this name, of whatever type.
-    pub fn has_column(&self, name: &str) -> bool {
-        has_column(&self.meta, name)
-    }
-
     /// Column of encoded images.
     pub fn image(&self) -> Option<usize> {
         self.image
