@@ -358,6 +358,24 @@ fn faults_of_masks_are_named() {
     assert!(masks.fault(&[]).contains("holds no masks"));
 }
 
+/// Of a true mask in black and white only the background would count: everything else is void.
+#[test]
+fn true_masks_of_two_levels_are_refused() {
+    let masks = Masks::new();
+    let gray = |name: &str, levels: [u8; 4]| {
+        image::GrayImage::from_raw(2, 2, levels.to_vec()).unwrap().save(masks.path(name)).unwrap();
+    };
+    gray("truth/one.png", [0, 0, 255, 255]);
+    for more in [&[][..], &["--indices"]] {
+        let fault = masks.fault(more);
+        assert!(fault.contains("one.png: it holds nothing but background and void (255)"), "{fault}");
+        assert!(!fault.contains("--indices"), "no other reading would help: {fault}");
+    }
+    gray("truth/one.png", [0, 255, 15, 15]);
+    let output = masks.evaluate(&[]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+}
+
 /// Rows of pixels of VOC's colors, in a palette of another order or in none.
 #[test]
 fn masks_are_compared_by_their_colors() {

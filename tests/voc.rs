@@ -408,6 +408,19 @@ fn void_that_a_writer_cut_is_suspected() {
     assert_eq!(ids(&*toy.open(Lists::Segmentation)), ["b"]);
 }
 
+/// Black and white, as tools that know one object write masks: white reads as void.
+#[test]
+fn masks_of_two_levels_are_faulty() {
+    let toy = Toy::new();
+    let white = |x: u32, _| image::Luma([if x < 20 { 0 } else { 255 }]);
+    let mask = image::GrayImage::from_fn(40, 30, white);
+    mask.save(toy.root().join("SegmentationClass/a.png")).unwrap();
+    let report = VocReport::of_source(&toy.source()).unwrap();
+    assert_eq!(report.faults.len(), 1, "{report}");
+    assert!(report.faults[0].1.contains("a.png: it holds nothing but background and void"), "{report}");
+    assert_eq!(ids(&*toy.open(Lists::Segmentation)), ["b"]);
+}
+
 /// A gradient of 40×30 pixels with EXIF's orientation, as a camera that was turned stores it.
 fn oriented_jpeg(path: &Path, orientation: u8) {
     let pixels = image::RgbImage::from_fn(40, 30, |x, y| image::Rgb([x as u8 * 6, y as u8 * 8, 128]));

@@ -105,7 +105,8 @@ impl MaskFiles {
             [&self.truth, &self.predicted].map(|folder| file_of(folder, id, &MASKS));
         let (truth, predicted) = (self.read(&truth_path)?, self.read(&predicted_path)?.mask);
         if let Some(reason) = truth.suspicion(None) {
-            bail!("{}: {reason}; {INDICES}", truth_path.display());
+            let hint = truth.narrow.map_or_else(String::new, |_| format!("; {INDICES}"));
+            bail!("{}: {reason}{hint}", truth_path.display());
         }
         let truth = truth.mask;
         let size = |mask: &Mask| (mask.width, mask.height);

@@ -32,6 +32,8 @@ pub struct Found {
     pub mask: Mask,
     /// The highest label that the file's few bits can say, where it is there: a writer may have cut void to it.
     pub narrow: Option<u8>,
+    /// Whether the labels are the levels of a gray file.
+    pub gray: bool,
 }
 
 /// The labels of a mask's file, by VOC's colors.
@@ -137,9 +139,10 @@ fn unpack(row: &[u8], bits: usize, count: usize) -> impl Iterator<Item = u8> {
 impl Pixels {
     fn labelled(self, palette: &Palette) -> Result<Found, String> {
         let labels = match (&self.kind, palette) {
-            (Samples::Gray, Palette::Voc) | (Samples::Gray | Samples::Indices { .. }, Palette::Indices) => {
-                return Ok(self.found(None, |sample| sample));
+            (Samples::Gray, Palette::Voc | Palette::Indices) => {
+                return Ok(Found { gray: true, ..self.found(None, |level| level) });
             }
+            (Samples::Indices { .. }, Palette::Indices) => return Ok(self.found(None, |index| index)),
             (Samples::Colors, _) => {
                 let known = palette.labels();
                 self.samples
@@ -158,12 +161,13 @@ impl Pixels {
                 return Ok(self.found(narrow, |index| table[usize::from(index)]));
             }
         };
-        Ok(Found { mask: Mask { width: self.size.0, height: self.size.1, labels }, narrow: None })
+        let mask = Mask { width: self.size.0, height: self.size.1, labels };
+        Ok(Found { mask, narrow: None, gray: false })
     }
 
     fn found(self, narrow: Option<u8>, label: impl Fn(u8) -> u8) -> Found {
         let labels = self.samples.into_iter().map(label).collect();
-        Found { mask: Mask { width: self.size.0, height: self.size.1, labels }, narrow }
+        Found { mask: Mask { width: self.size.0, height: self.size.1, labels }, narrow, gray: false }
     }
 
     /// The indices that there are, rising.
@@ -224,9 +228,21 @@ fn cut(index: u8, colors: usize, bits: usize) -> String {
 }
 
 impl Found {
-    /// Whether the highest label stands where void would: `shown` are the labels of the picture's annotated objects, where
-    /// there is an annotation. In masks of VOC a rim of void parts whatever touches.
+    /// Why the labels are probably not what they say: a gray mask of two levels, black and white, shows an object as void;
+    /// a writer of few bits has cut void ([`Self::narrow`]). `shown` are the labels of the picture's annotated objects, where
+    /// there is an annotation.
     pub fn suspicion(&self, shown: Option<&[u8]>) -> Option<String> {
+        if self.gray && is_two_levels(&self.mask.labels) {
+            return Some(format!(
+                "it holds nothing but background and void ({VOID}): a mask of two levels says no classes; save it again \
+                 with the label of each object's class"
+            ));
+        }
+        self.cut_void(shown)
+    }
+
+    /// Whether the highest label stands where void would. In masks of VOC a rim of void parts whatever touches.
+    fn cut_void(&self, shown: Option<&[u8]>) -> Option<String> {
         let label = self.narrow?;
         let because = if shown.is_some_and(|shown| !shown.contains(&label)) {
             "no such object is annotated"
@@ -240,6 +256,10 @@ impl Found {
              again, with a palette of 256 colors, from one that is whole"
         ))
     }
+}
+
+fn is_two_levels(labels: &[u8]) -> bool {
+    labels.contains(&VOID) && labels.iter().all(|label| matches!(*label, 0 | VOID))
 }
 
 /// Whether other labels than `label` touch nowhere, though there are several, an object among them.

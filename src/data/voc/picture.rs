@@ -113,13 +113,13 @@ impl Picture {
     /// The mask, as large as the picture and with known labels.
     ///
     /// # Errors
-    /// What [`mask::read`] and [`sbd::read_mask`] refuse; another size, labels that are no class, void that was cut.
+    /// What [`mask::read`] and [`sbd::read_mask`] refuse; another size, labels that are no class, [`mask::Found::suspicion`].
     pub fn mask(&self, palette: &Palette) -> Result<Option<Mask>, DataError> {
         let Some(file) = &self.mask else { return Ok(None) };
         let found = file.read(palette)?;
         let shown: Vec<u8> = self.objects.iter().map(|object| object.class as u8 + 1).collect();
-        let cut = || found.suspicion(Some(&shown[..]).filter(|shown| !shown.is_empty()));
-        match self.objection(&found.mask).or_else(cut) {
+        let suspected = || found.suspicion(Some(&shown[..]).filter(|shown| !shown.is_empty()));
+        match self.objection(&found.mask).or_else(suspected) {
             Some(reason) => Err(DataError::Image { name: file.path().display().to_string(), reason }),
             None => Ok(Some(found.mask)),
         }
@@ -166,7 +166,7 @@ impl MaskFile {
     fn read(&self, palette: &Palette) -> Result<mask::Found, DataError> {
         match self {
             Self::Palette(path) => mask::read(path, palette),
-            Self::Sbd(path) => Ok(mask::Found { mask: sbd::read_mask(path)?, narrow: None }),
+            Self::Sbd(path) => Ok(mask::Found { mask: sbd::read_mask(path)?, narrow: None, gray: false }),
         }
     }
 }

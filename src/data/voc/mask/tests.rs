@@ -203,6 +203,29 @@ fn void_that_was_cut_is_suspected() {
     assert_eq!((wide.narrow, why(&wide, Some(&[12]))), (None, String::new()), "eight bits can say 255");
 }
 
+/// Black and white: the object's pixels read as void, which counts in no measure.
+#[test]
+fn gray_masks_of_two_levels_are_suspected() {
+    let gray = |levels: &[u8], palette: &Palette| {
+        let size = (levels.len() as u32, 1);
+        let found = found(&png(ColorType::Grayscale, BitDepth::Eight, size, levels, &[]), palette).unwrap();
+        found.suspicion(Some(&[12])).unwrap_or_default()
+    };
+    for palette in [Palette::Voc, Palette::Indices] {
+        for levels in [&[0, 255, 255, 0][..], &[255, 255]] {
+            let why = gray(levels, &palette);
+            assert!(why.contains("nothing but background and void (255): a mask of two levels"), "{why}");
+        }
+        for levels in [&[0, 255, 12, 0][..], &[0, 0], &[12, 255], &[0, 12]] {
+            assert_eq!(gray(levels, &palette), "", "{levels:?}");
+        }
+    }
+    let known = Palette::Named([("dog".to_owned(), [255; 3])].into());
+    assert_eq!(gray(&[0, 255], &known), "", "a level that the source names is a class");
+    let colored = found(&row(&[0, 255, 0], &colour_map()), &Palette::Voc).unwrap();
+    assert_eq!(colored.suspicion(None), None, "a palette says void");
+}
+
 #[test]
 fn damage_is_said_in_few_words() {
     let whole = row(&[0, 1, 2, 3, 4, 5, 6, 7, 8], &colour_map());
