@@ -230,6 +230,24 @@ fn results_that_are_not_those_of_the_manifest_are_refused() {
 }
 
 #[test]
+fn a_finished_stage_without_its_results_is_not_passed_over() {
+    let root = tempfile::tempdir().unwrap();
+    let [first, second] = <[ProbeResult; 2]>::try_from(two_seeds()).unwrap();
+    left(&root.path().join("a"), &first, None);
+    left(&root.path().join("b"), &second, None);
+    // of another program, and of a stage that leaves no results
+    fs::create_dir_all(root.path().join("c")).unwrap();
+    fs::write(root.path().join("c/manifest.json"), "[1, 2]").unwrap();
+    Manifest { status: Status::Finished, ..Manifest::begin() }.write(root.path()).unwrap();
+    assert_eq!(collect(&[root.path().into()]).unwrap().probes.len(), 2);
+    let path = root.path().join("b/results.json");
+    fs::remove_file(&path).unwrap();
+    let error = format!("{:#}", collect(&[root.path().into()]).unwrap_err());
+    let gone = format!("{} is gone, but manifest.json beside it lists it: put a copy", path.display());
+    assert!(error.contains(&gone) && error.contains("run the stage again"), "{error}");
+}
+
+#[test]
 fn what_diverged_is_a_row_of_its_own() {
     let root = tempfile::tempdir().unwrap();
     let [first, second] = <[ProbeResult; 2]>::try_from(two_seeds()).unwrap();

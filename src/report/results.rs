@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     text,
-    train::manifest::{Ending, Status},
+    train::manifest::{self, Ending, Status},
 };
 use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
@@ -114,7 +114,7 @@ enum Read {
     OtherKind,
 }
 
-/// Directories at or below `dir` that hold results, sorted by path.
+/// Directories at or below `dir` that hold results, or have lost those of a finished stage, sorted by path.
 fn stages_below(dir: &Path) -> Result<Vec<PathBuf>> {
     if !dir.is_dir() {
         bail!("{} is not a directory: give a run directory, or a folder of them", dir.display());
@@ -125,11 +125,18 @@ fn stages_below(dir: &Path) -> Result<Vec<PathBuf>> {
             Err(error) if leads_nowhere(&error) => continue,
             entry => entry.with_context(|| format!("cannot list {}", dir.display()))?,
         };
-        if entry.file_name() == RESULTS && entry.file_type().is_file() {
-            stages.extend(entry.path().parent().map(Path::to_path_buf));
+        let Some(stage) = entry.path().parent().filter(|_| entry.file_type().is_file()) else { continue };
+        if entry.file_name() == RESULTS || (entry.file_name() == manifest::FILE && has_lost_results(stage)) {
+            stages.push(stage.into());
         }
     }
     Ok(stages)
+}
+
+/// Whether a finished stage has left results there that are gone; [`read`] says so.
+fn has_lost_results(stage: &Path) -> bool {
+    let listed = |ending: Ending| ending.status == Status::Finished && ending.outputs.contains_key(RESULTS);
+    !stage.join(RESULTS).is_file() && Ending::read(stage).is_ok_and(|ending| ending.is_some_and(listed))
 }
 
 /// Whether it is a link back into its own folders, or to nothing.
