@@ -138,6 +138,32 @@ fn without_a_whole_checkpoint_nothing_is_started_over_or_written() {
 }
 
 #[test]
+fn a_run_without_its_checkpoints_says_that_it_starts_over() {
+    let temp = tempfile::tempdir().unwrap();
+    let (straight, says) = (temp.path().join("straight"), "no checkpoint is left in");
+    train(&straight, SPEC, Quirks::default()).unwrap();
+    assert!(!log(&straight).contains(says), "{}", log(&straight));
+    type Loss = fn(&Path);
+    let losses: [(&str, Loss); 3] = [
+        ("no checkpoints", |_| ()),
+        ("no manifest either", |run| fs::remove_file(run.join("manifest.json")).unwrap()),
+        ("no metrics either", |run| fs::remove_file(run.join("metrics.jsonl")).unwrap()),
+    ];
+    for (name, lose) in losses {
+        let run = temp.path().join(name);
+        unfinished(&run);
+        fs::remove_dir_all(run.join("checkpoints")).unwrap();
+        lose(&run);
+        train(&run, SPEC, Quirks::default()).unwrap();
+        let warning = format!("warning: {says} {}", run.join("checkpoints").display());
+        assert_eq!(log(&run).matches(&warning).count(), 1, "{name}: {}", log(&run));
+        let manifest = Manifest::read(&run).unwrap().unwrap();
+        assert!(manifest.warnings.iter().any(|text| text.contains(says)), "{name}");
+        assert_same_checkpoints(&straight, &run);
+    }
+}
+
+#[test]
 fn a_damaged_best_checkpoint_leaves_the_list() {
     let temp = tempfile::tempdir().unwrap();
     train(temp.path(), SPEC, Quirks { fail: Some(35), ..Quirks::default() }).unwrap_err();

@@ -12,7 +12,7 @@ use super::{
     spec_change::differences,
     task::Metric,
     tensors::{self, Named, ReadError},
-    told::Told,
+    told::{self, Told},
     warning::Warning,
     window::Window,
 };
@@ -162,6 +162,9 @@ pub fn resume(
     let fresh = State::new(run.spec(), rng);
     let mut warnings = vec![];
     let Some((path, found)) = newest_whole(run.path(), params.device(), &mut warnings)? else {
+        if warnings.is_empty() && has_trained(run) {
+            warnings.push(Warning::NoCheckpoint { folder: run.path().join("checkpoints") });
+        }
         return Ok(Resumed { state: fresh, warnings });
     };
     let Checkpoint { mut state, params: values, optimizer: moments } = found;
@@ -184,6 +187,11 @@ pub fn resume(
     }
     warnings.extend(drop_damaged(run, &mut state));
     Ok(Resumed { state, warnings })
+}
+
+/// Whether the run has taken steps before, as far as anything but a checkpoint tells.
+fn has_trained(run: &RunDir) -> bool {
+    run.steps() > 0 || run.path().join(told::FILE).metadata().is_ok_and(|lines| lines.len() > 0)
 }
 
 /// The newest checkpoint of the run directory `run` that is as it was written: the last one, or one of the best.

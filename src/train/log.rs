@@ -26,8 +26,7 @@ use std::{
     time::Duration,
 };
 
-/// Its name in the run directory.
-pub const FILE: &str = "metrics.jsonl";
+pub use super::told::FILE;
 /// Fields that differ between two runs of one spec.
 pub const TIMING: [&str; 2] = ["images_per_second", "waiting_share"];
 /// Shorter windows say nothing about the loader.

@@ -113,6 +113,11 @@ impl RunDir {
         self.save()
     }
 
+    /// Updates done when the newest checkpoint was written, by whatever process; 0 where none was.
+    pub fn steps(&self) -> usize {
+        self.manifest.steps
+    }
+
     /// Notes that the run continues from a checkpoint.
     pub fn resumed(&mut self) {
         self.manifest.resumed += 1;

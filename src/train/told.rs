@@ -3,6 +3,9 @@
 
 use serde::{Deserialize, Serialize};
 
+/// Its name in the run directory.
+pub const FILE: &str = "metrics.jsonl";
+
 /// Lines so far, and a checksum of what they say apart from the machine's speed: every run of a spec has the same.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Told {

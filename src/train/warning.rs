@@ -20,6 +20,8 @@ pub enum Warning {
     FellBack { damaged: PathBuf, why: String, used: PathBuf, step: usize },
     /// There is no last checkpoint, and what lies there of the best is damaged.
     StartsOver { gone: PathBuf, damaged: PathBuf },
+    /// The run has taken steps, but there is no checkpoint of it.
+    NoCheckpoint { folder: PathBuf },
     /// A checkpoint of an earlier version.
     Unchecked { file: PathBuf },
     /// `metrics.jsonl` is not what the checkpoint knows of it.
@@ -42,6 +44,7 @@ impl Warning {
             Self::BestCheckpointGone { step } => format!("gone {step}"),
             Self::FellBack { .. } => "fell back".into(),
             Self::StartsOver { .. } => "starts over".into(),
+            Self::NoCheckpoint { .. } => "no checkpoint".into(),
             Self::Unchecked { .. } => "unchecked".into(),
             Self::MetricsDamaged { .. } => "metrics".into(),
             Self::Diverged { .. } => "diverged".into(),
@@ -87,6 +90,11 @@ impl fmt::Display for Warning {
                 "{} is gone and {} is damaged: the run starts from the beginning",
                 gone.display(),
                 damaged.display()
+            ),
+            Self::NoCheckpoint { folder } => write!(
+                f,
+                "no checkpoint is left in {}, though the run has taken steps before: it starts from the beginning",
+                folder.display()
             ),
             Self::Unchecked { file } => write!(
                 f,
