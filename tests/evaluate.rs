@@ -244,6 +244,11 @@ fn wrong_usage_exits_with_2_and_faults_with_1() {
     ]);
     assert_eq!(missing.status.code(), Some(2));
     assert!(text(&missing.stderr).contains("no/such is not a folder"), "{}", text(&missing.stderr));
+    let nowhere = desk.path("no/such/scores.json");
+    let unwritten = desk.evaluate(&["--json", &nowhere]);
+    let said = text(&unwritten.stderr);
+    assert_eq!(unwritten.status.code(), Some(1), "{said}");
+    assert!(said.contains(&format!("{nowhere}: cannot be written")) && !said.contains(".partial"), "{said}");
     desk.write("results/comp3_det_val_cat.txt", "one 0.5 1 1 2\n");
     let broken = desk.evaluate(&[]);
     assert_eq!((broken.status.code(), text(&broken.stdout)), (Some(1), String::new()));
