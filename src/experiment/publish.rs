@@ -107,11 +107,12 @@ fn unchanged<'a>(run: &Path, name: &str, manifest: &'a Manifest) -> Result<&'a O
             path.display()
         );
     };
-    ensure!(path.is_file(), "{} is gone, but the manifest lists it: run the stage again", path.display());
+    let again = format!("delete {} and run the stage again", run.display());
+    ensure!(path.is_file(), "{} is gone, but the manifest lists it: {again}", path.display());
     let found = manifest::sha256(&path).with_context(|| format!("cannot read {}", path.display()))?;
     ensure!(
         found == listed.sha256,
-        "{} is not what the run has left: its SHA-256 is {found}, the manifest says {}; run the stage again",
+        "{} is not what the run has left: its SHA-256 is {found}, the manifest says {}; {again}",
         path.display(),
         listed.sha256
     );

@@ -236,7 +236,7 @@ fn what_is_not_a_finished_run_is_refused() {
     );
     says(
         refused(|run| fs::remove_file(run.join(WEIGHTS)).unwrap(), &["--dry-run"], true),
-        &[WEIGHTS, "is gone"],
+        &[WEIGHTS, "is gone", "delete ", " and run the stage again"],
     );
     let probe = |run: &Path| runs::edit(run, |m| drop(m.outputs.remove(WEIGHTS)));
     says(refused(probe, &[], true), &[WEIGHTS, "no output of that run", "a probe leaves none"]);
@@ -252,6 +252,7 @@ fn files_that_the_run_has_not_left_are_refused() {
         };
         let (code, err) = refused(add, &["--dry-run"], true);
         assert!(code == 1 && err.contains(name) && err.contains("is not what the run has left"), "{err}");
+        assert!(err.contains("; delete ") && err.contains(" and run the stage again"), "{err}");
     }
 }
 
