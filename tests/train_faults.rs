@@ -81,6 +81,7 @@ fn a_damaged_checkpoint_gives_way_to_the_newest_whole_one() {
         let said = log(&run);
         let both = format!("warning: the checkpoint {} is damaged: ", checkpoint::last(&run).display());
         assert_eq!(said.matches("warning: the checkpoint").count(), 1, "{said}");
+        assert_eq!(said.contains("is damaged: it is empty"), broken.is_empty(), "{said}");
         assert!(said.contains(&both) && said.contains("best-8.safetensors of step 8"), "{said}");
         assert_same_checkpoints(&straight, &run);
         assert!(
@@ -256,7 +257,7 @@ fn lines_of_the_metrics_that_are_damaged_or_gone_are_said_and_stop_nothing() {
     let straight = temp.path().join("straight");
     train(&straight, SPEC, Quirks::default()).unwrap();
     type Damage = fn(&mut Vec<u8>);
-    let damages: [(&str, Damage); 5] = [
+    let damages: [(&str, Damage); 6] = [
         ("not UTF-8", |bytes| bytes[10] = 0xff),
         ("a digit", |bytes| {
             let at = bytes.windows(7).position(|w| w == b"\"loss\":").unwrap();
@@ -265,6 +266,7 @@ fn lines_of_the_metrics_that_are_damaged_or_gone_are_said_and_stop_nothing() {
         ("no first line", |bytes| drop(bytes.drain(..=bytes.iter().position(|b| *b == b'\n').unwrap()))),
         ("zeros", |bytes| bytes[20..60].fill(0)),
         ("empty", |bytes| bytes.clear()),
+        ("twice", |bytes| bytes.extend_from_within(..)),
     ];
     for (name, change) in damages {
         let run = temp.path().join(name);
@@ -275,6 +277,8 @@ fn lines_of_the_metrics_that_are_damaged_or_gone_are_said_and_stop_nothing() {
         fs::write(&path, bytes).unwrap();
         train(&run, SPEC, Quirks::default()).unwrap();
         assert_eq!(log(&run).matches("metrics.jsonl is damaged: ").count(), 1, "{name}: {}", log(&run));
+        let surplus = log(&run).contains(" lines where ");
+        assert_eq!(surplus, name == "twice", "{name}: {}", log(&run));
         let last = |run: &Path| fs::read(checkpoint::last(run)).unwrap();
         assert!(last(&run) == last(&straight), "{name}: another run");
         train_toy::metrics(&run); // every line that is left is whole

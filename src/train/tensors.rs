@@ -149,6 +149,9 @@ fn header(text: &str, tensors: &[(String, Tensor)]) -> io::Result<Vec<u8>> {
 fn read_header(file: &mut impl Read, path: &Path) -> Result<(Vec<u8>, Metadata), ReadError> {
     let has = path.metadata()?.len();
     let short = |wants: u64| ReadError::Damaged(format!("it should have {wants} bytes and has {has}"));
+    if has == 0 {
+        return Err(ReadError::Damaged("it is empty".into()));
+    }
     if has < 8 {
         return Err(short(8));
     }

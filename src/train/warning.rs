@@ -104,15 +104,16 @@ impl fmt::Display for Warning {
             Self::MetricsDamaged { file, lines, expected } => {
                 write!(f, "{} is damaged: ", file.display())?;
                 match expected {
-                    Some(expected) if expected != lines => {
-                        write!(f, "{lines} of {expected} lines are whole")?
+                    Some(expected) if lines > expected => {
+                        write!(f, "it has {lines} lines where {expected} were written")?
                     }
+                    Some(expected) if lines < expected => write!(f, "{lines} of {expected} lines are whole")?,
                     Some(_) => write!(f, "its lines are not those that were written")?,
                     None => write!(f, "only its {lines} whole lines are kept")?,
                 }
                 write!(
                     f,
-                    "; training goes on as it would have, but curves drawn from this file are not complete"
+                    "; training goes on as it would have, but curves drawn from this file are not those of the run"
                 )
             }
             Self::Diverged { what } => write!(
