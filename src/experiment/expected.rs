@@ -1,7 +1,13 @@
 //! Results against what a spec expects of them: the easy worlds of the tiny experiments must be learned.
 
 use super::job::Job;
-use crate::{spec::Experiment, train::manifest::Manifest};
+use crate::{
+    spec::Experiment,
+    train::{
+        manifest::{Manifest, Outcome},
+        task::Better,
+    },
+};
 use anyhow::{Context, Result};
 
 /// What a finished job of the stage `name` fell short of, in words. Nothing is expected of a training that diverged but
@@ -15,15 +21,47 @@ pub(super) fn shortfalls(experiment: &Experiment, name: &str, job: &Job) -> Resu
         .with_context(|| format!("{} has no manifest.json: run the stage again", job.dir.display()))?;
     let mut short: Vec<_> =
         manifest.diverged.iter().map(|what| format!("{}: it has diverged: {what}", job.label)).collect();
-    for (metric, least) in wanted.iter() {
+    for (metric, bound) in wanted.iter() {
         let reached = manifest.metrics.iter().find(|m| m.name == metric).with_context(|| {
             let names: Vec<&str> = manifest.metrics.iter().map(|m| m.name.as_str()).collect();
             format!("`expected`: stage `{name}` has no metric `{metric}`; it has {}", names.join(", "))
         })?;
-        let value = reached.value.unwrap_or(f64::NAN);
-        if value < *least || value.is_nan() {
-            short.push(format!("{}: {metric} {value:.4} is below {least}", job.label));
-        }
+        short.extend(missed(reached, *bound).map(|how| format!("{}: {how}", job.label)));
     }
     Ok(short)
+}
+
+/// How a metric misses its bound: a ceiling where lower is better, else a floor. What is no number misses any.
+fn missed(reached: &Outcome, bound: f64) -> Option<String> {
+    let name = &reached.name;
+    let Some(value) = reached.value.filter(|value| !value.is_nan()) else {
+        return Some(format!("{name} is no number; its bound is {bound}"));
+    };
+    let (side, within) = match reached.better {
+        Better::Lower => ("above", value <= bound),
+        Better::Higher | Better::Neither => ("below", value >= bound),
+    };
+    (!within).then(|| format!("{name} {value:.4} is {side} {bound}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bound_is_a_ceiling_where_lower_is_better() {
+        let missed = |value: Option<f64>, better, bound| {
+            missed(&Outcome { name: "rmse".into(), value, better }, bound).unwrap_or_default()
+        };
+        assert_eq!(missed(Some(17.1), Better::Lower, 10.0), "rmse 17.1000 is above 10");
+        assert_eq!(missed(Some(9.9), Better::Lower, 10.0), "");
+        for better in [Better::Higher, Better::Neither] {
+            assert_eq!(missed(Some(9.9), better, 10.0), "rmse 9.9000 is below 10");
+            assert_eq!(missed(Some(17.1), better, 10.0), "");
+        }
+        for better in [Better::Lower, Better::Higher, Better::Neither] {
+            assert_eq!(missed(Some(10.0), better, 10.0), "");
+            assert_eq!(missed(None, better, 10.0), "rmse is no number; its bound is 10");
+        }
+    }
 }

@@ -50,7 +50,7 @@ pub enum Outcome {
 /// Runs every stage of a resolved experiment for every seed, then writes `out/NAME/report/`.
 ///
 /// # Errors
-/// Data that cannot be read, a run directory in use or unwritable, a loss that is not finite, results below what
+/// Data that cannot be read, a run directory in use or unwritable, a loss that is not finite, results short of what
 /// the spec expects (after the report was written).
 pub fn run(experiment: &Experiment, options: &RunOptions) -> Result<Outcome> {
     let (mut dirs, mut pictures, mut short) = (vec![], vec![], vec![]);
@@ -71,6 +71,10 @@ pub fn run(experiment: &Experiment, options: &RunOptions) -> Result<Outcome> {
     let out = options.out.join(&*experiment.name).join("report");
     let reported = experiment.stages.iter().any(|(_, stage)| stage.reports());
     let report = reported.then(|| report::write_report(&dirs, &out)).transpose()?;
-    ensure!(short.is_empty(), "the experiment stays below what its spec expects:\n  {}", short.join("\n  "));
+    ensure!(
+        short.is_empty(),
+        "the experiment falls short of what its spec expects:\n  {}",
+        short.join("\n  ")
+    );
     Ok(Outcome::Finished { report, pictures })
 }

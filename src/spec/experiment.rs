@@ -64,8 +64,8 @@ pub struct Experiment {
     pub backbone: Option<BackboneSpec>,
     /// In the order in which they run.
     pub stages: Named<Stage>,
-    /// What must come out at least, by stage and metric; a run that stays below fails. In YAML:
-    /// `expected: { detection: { map: 0.8 } }`.
+    /// What must come out, by stage and metric: at least, or at most where lower is better. A run that falls short fails.
+    /// In YAML: `expected: { detection: { map: 0.8 } }`.
     #[serde(default, skip_serializing_if = "Named::is_empty")]
     pub expected: Named<Named<f64>>,
 }
