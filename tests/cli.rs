@@ -206,6 +206,38 @@ fn a_folder_or_a_list_is_verified_as_it_lies() {
 }
 
 #[test]
+fn a_file_that_is_neither_data_nor_a_spec_is_called_what_it_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name).display().to_string();
+    image::RgbImage::new(4, 4).save(at("a.PNG")).unwrap();
+    fs::write(at("w.safetensors"), [0xff; 16]).unwrap();
+    for (name, parts) in [
+        ("a.PNG", ["is a picture; name the folder", "a list of pictures"]),
+        ("w.safetensors", ["is a file of weights", "hueristic weights inspect"]),
+    ] {
+        let (code, message) = fails(&["data", "verify", &at(name)]);
+        assert_eq!(code, 2, "{message}");
+        assert!(message.contains(&at(name)) && parts.iter().all(|part| message.contains(part)), "{message}");
+        assert!(!message.contains("cannot read the spec"), "{message}");
+    }
+}
+
+/// What is not there would be fetched from elsewhere, unasked.
+#[test]
+fn a_data_folder_that_is_none_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let gone = dir.path().join("gone").display().to_string();
+    let spec = spec(dir.path(), SPEC);
+    for data in [&gone, &spec] {
+        for verb in [&["data", "verify", "cifar10"][..], &["check", &spec]] {
+            let (code, message) = fails(&[verb, &["--data", data]].concat());
+            assert_eq!(code, 2, "{message}");
+            assert!(message.contains(&format!("--data {data} is not a folder")), "{message}");
+        }
+    }
+}
+
+#[test]
 fn labels_are_a_fault_only_where_a_stage_asks_for_them() {
     let dir = tempfile::tempdir().unwrap();
     let at = |name: &str| dir.path().join(name).display().to_string();

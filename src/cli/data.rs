@@ -7,6 +7,7 @@ use crate::{
         annotated_source::AnnotatedSource,
         catalog,
         error::DataError,
+        folder::is_image,
         parquet,
         source::{self, DataSpec, Locations, SourceSpec, Split},
         voc::{VocSource, verify::VocReport},
@@ -31,6 +32,7 @@ use std::{
 /// How lists and tables end.
 const LISTS: &[&str] = &["txt", "csv", "tsv", "lst"];
 const TABLES: &[&str] = &["parquet"];
+const WEIGHTS: &[&str] = &["safetensors", "pth", "pt", "caffemodel"];
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Data {
@@ -72,12 +74,13 @@ pub(super) struct Place {
 
 pub(super) fn run(verb: Data) -> Result<Done> {
     match verb {
-        Data::Verify { what, place } => verify(&what, &locations(place.data.as_ref())),
-        Data::Prior { spec, out, place } => prior(&spec, &out, &locations(place.data.as_ref())),
+        Data::Verify { what, place } => verify(&what, &locations(place.data.as_ref())?),
+        Data::Prior { spec, out, place } => prior(&spec, &out, &locations(place.data.as_ref())?),
     }
 }
 
 fn verify(what: &str, at: &Locations) -> Result<Done> {
+    refuse_other_files(what)?;
     if let Some(report) = devkit(what, at)? {
         return Ok(Done { exit: u8::from(!report.is_sound()), ..Done::ok(report.to_string()) });
     }
@@ -96,6 +99,21 @@ fn verify(what: &str, at: &Locations) -> Result<Done> {
         done.text += &format!("{report}\n");
     }
     Ok(done)
+}
+
+/// A single picture and weights are files, but neither data sets nor specs.
+fn refuse_other_files(what: &str) -> Result<(), Usage> {
+    let path = Path::new(what);
+    let instead = if !path.is_file() {
+        return Ok(());
+    } else if is_image(path) {
+        "is a picture; name the folder that it lies in, or a list of pictures (.txt, .csv, .tsv)".into()
+    } else if ends_in(path, WEIGHTS) {
+        format!("is a file of weights; `hueristic weights inspect {what}` looks at it")
+    } else {
+        return Ok(());
+    };
+    Err(Usage(format!("{what} {instead}")))
 }
 
 /// What there is in the devkits of a spec's stages on annotated pictures, each once; scenes have no files to look at.

@@ -1,6 +1,6 @@
 //! `run`, `check` and `show`: the verbs that take a spec.
 
-use super::{Done, device::DeviceArgs, threads};
+use super::{Done, device::DeviceArgs, failure::Usage, threads};
 use crate::{
     data::source::Locations,
     experiment::{self, Outcome, RunOptions},
@@ -55,9 +55,18 @@ fn seeds(text: &str) -> Result<Seeds, String> {
 }
 
 /// Where local copies of data lie: `--data`, else `HUERISTIC_DATA`, else nowhere.
-pub(super) fn locations(data: Option<&PathBuf>) -> Locations {
+///
+/// # Errors
+/// A `--data` that is no folder: without it the data would be fetched.
+pub(super) fn locations(data: Option<&PathBuf>) -> Result<Locations, Usage> {
+    if let Some(folder) = data.filter(|folder| !folder.is_dir()) {
+        return Err(Usage(format!(
+            "--data {} is not a folder; give the one with local copies of data sets, or leave --data out",
+            folder.display()
+        )));
+    }
     let fallback = || std::env::var_os("HUERISTIC_DATA").map(PathBuf::from);
-    Locations { data: data.cloned().or_else(fallback) }
+    Ok(Locations { data: data.cloned().or_else(fallback) })
 }
 
 impl SpecArgs {
@@ -73,7 +82,7 @@ impl SpecArgs {
         threads::set(self.threads)?;
         Ok(RunOptions {
             out: self.out.clone(),
-            locations: locations(self.data.as_ref()),
+            locations: locations(self.data.as_ref())?,
             device: self.device.open(experiment.compute)?,
         })
     }

@@ -245,7 +245,7 @@ fn draw(
     rng: &Rng,
     device: &Device,
 ) -> Result<Vec<Tensor>> {
-    let set = source::open(spec, Split::Train, &locations(drawing.data.as_ref()))?;
+    let set = source::open(spec, Split::Train, &locations(drawing.data.as_ref())?)?;
     let batch = batch.min(set.len());
     let mut loader = Loader::new(set, spec, Pass::Train, batch, rng, device)?;
     inputs(&mut loader, input, batches)
