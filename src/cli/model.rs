@@ -138,8 +138,12 @@ pub(super) fn run(verb: Model) -> Result<Done> {
 fn vgg(args: &VggArgs) -> Result<Done> {
     let VggArgs { width, narrow, deep_supervision, .. } = *args;
     let spec = BackboneSpec::Vgg(VggSpec { width, narrow, deep_supervision, ..VggSpec::default() });
-    let build =
-        Build { graph: Graph::Pretext, batch_norm: true, input_channels: 1, outputs: Some(args.outputs.get()) };
+    let build = Build {
+        graph: Graph::Pretext,
+        batch_norm: true,
+        input_channels: 1,
+        outputs: Some(args.outputs.get()),
+    };
     let side = args.size.get();
     Ok(Done::ok(Summary::of(&spec.table(&build), (side, side))?))
 }

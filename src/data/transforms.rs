@@ -128,9 +128,10 @@ mod tests {
         fn resizing_keeps_the_aspect_to_half_a_pixel(width in 1usize..500, height in 1usize..500, short in 1usize..300) {
             let (w, h) = fit(width, height, short);
             prop_assert_eq!(w.min(h), short);
-            let scale = short as f64 / width.min(height) as f64;
-            prop_assert!((w as f64 - width as f64 * scale).abs() <= 0.5);
-            prop_assert!((h as f64 - height as f64 * scale).abs() <= 0.5);
+            // In whole numbers: a half is a half.
+            let side = width.min(height);
+            prop_assert!((2 * w * side).abs_diff(2 * width * short) <= side);
+            prop_assert!((2 * h * side).abs_diff(2 * height * short) <= side);
         }
     }
 

@@ -109,7 +109,7 @@ fn dropout_masks_are_the_processors() {
     let Some(gpu) = gpu() else { return };
     let generators = [0u64, 1, 15, 16, 37, (1 << 36) - 5].map(|words| {
         let mut rng = ChaCha8Rng::seed_from_u64(words + 3);
-        rng.set_stream(words * 0x1_0000_0001);
+        rng.set_stream(words.wrapping_mul(0x1_0000_0001));
         rng.set_word_pos(u128::from(words));
         rng
     });
