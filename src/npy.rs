@@ -131,7 +131,7 @@ impl Header {
         let (Some(descr), Some(order), Some(shape)) =
             (value("descr"), value("fortran_order"), value("shape"))
         else {
-            bail!("its header is none of numpy's: {}", excerpt(text.trim()))
+            bail!("its header is none of numpy's: `{}`", excerpt(text.trim()))
         };
         let (element, big_endian) = element(descr)?;
         let fortran = match () {
