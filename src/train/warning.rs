@@ -54,6 +54,16 @@ impl Warning {
     }
 }
 
+/// What has become of the lines of a log.
+fn lost(lines: u64, expected: Option<u64>) -> String {
+    match expected {
+        Some(expected) if lines > expected => format!("it has {lines} lines where {expected} were written"),
+        Some(expected) if lines < expected => format!("{lines} of {expected} lines are whole"),
+        Some(_) => "its lines are not those that were written".into(),
+        None => format!("only its {lines} whole lines are kept"),
+    }
+}
+
 impl fmt::Display for Warning {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -101,21 +111,13 @@ impl fmt::Display for Warning {
                 "{} has no checksum, since an earlier version wrote it: damage would not be noticed; the next one has",
                 file.display()
             ),
-            Self::MetricsDamaged { file, lines, expected } => {
-                write!(f, "{} is damaged: ", file.display())?;
-                match expected {
-                    Some(expected) if lines > expected => {
-                        write!(f, "it has {lines} lines where {expected} were written")?
-                    }
-                    Some(expected) if lines < expected => write!(f, "{lines} of {expected} lines are whole")?,
-                    Some(_) => write!(f, "its lines are not those that were written")?,
-                    None => write!(f, "only its {lines} whole lines are kept")?,
-                }
-                write!(
-                    f,
-                    "; training goes on as it would have, but curves drawn from this file are not those of the run"
-                )
-            }
+            Self::MetricsDamaged { file, lines, expected } => write!(
+                f,
+                "{} is damaged: {}; training goes on as it would have, but curves drawn from this file are not those of \
+                 the run",
+                file.display(),
+                lost(*lines, *expected)
+            ),
             Self::Diverged { what } => write!(
                 f,
                 "the training has diverged: {what}. Lower the learning rate (optimizer lr), warm up longer \

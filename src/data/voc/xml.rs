@@ -4,7 +4,7 @@
 //! Parts of persons (heads, hands, feet), poses and actions are not read. Does not look at the picture itself.
 
 use super::encoding;
-use crate::{boxes::Rect, data::error::DataError, text::excerpt};
+use crate::{boxes::Rect, data::error::DataError, guarded, text::excerpt};
 use roxmltree::{Document, Error, Node, ParsingOptions};
 use std::{fs::File, io::Read, path::Path, str::FromStr};
 
@@ -82,7 +82,9 @@ fn with(path: &Path, of: impl Fn(Node) -> Result<Record, Fault>) -> Result<Recor
 
 fn parse(text: &str, of: impl Fn(Node) -> Result<Record, Fault>) -> Result<Record, Fault> {
     let options = ParsingOptions { nodes_limit: MOST_NODES, ..ParsingOptions::default() };
-    let document = Document::parse_with_options(text, options).map_err(broken)?;
+    let document = guarded::call(|| Document::parse_with_options(text, options))
+        .map_err(|panicked| Fault { line: 1, reason: panicked.to_string() })?
+        .map_err(broken)?;
     let root = document.root_element();
     if !is(root, "annotation") {
         let name = excerpt(root.tag_name().name());

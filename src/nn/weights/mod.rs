@@ -16,7 +16,7 @@ pub use key::{Candidate, Several, split};
 pub use load::{LoadReport, load_into, real};
 
 use super::params::Params;
-use crate::{element::Element, whole_file, yaml};
+use crate::{element::Element, guarded, whole_file, yaml};
 use anyhow::{Context, Result, bail, ensure};
 use candle_core::Tensor;
 use serde_json::Value;
@@ -108,7 +108,9 @@ pub fn read(path: &Path) -> Result<(Named, BTreeMap<String, String>)> {
 /// file's length.
 pub fn contents(path: &Path) -> Result<Contents> {
     let (file, key) = split(path);
-    read_file(&file, key.as_deref()).with_context(|| format!("cannot read weights from {}", path.display()))
+    // The readers of archives, of safetensors and of Caffe's models are others'.
+    let read = guarded::call(|| read_file(&file, key.as_deref())).map_err(Into::into).flatten();
+    read.with_context(|| format!("cannot read weights from {}", path.display()))
 }
 
 const KIND: &str = "safetensors file, PyTorch state dict (.pth) or Caffe model (.caffemodel)";
