@@ -192,12 +192,17 @@ fn shown(value: f64) -> String {
     if value.is_nan() { "–".into() } else { format!("{value:.4}") }
 }
 
-/// A line up to the fields of [`TIMING`], which come last.
+/// What a line of training says of itself.
+const TRAIN: &[u8] = br#","split":"train","#;
+
+/// A line up to the fields of [`TIMING`], which come last, or to where they would: the first step of a process is not timed.
 fn timeless(line: &[u8]) -> &[u8] {
     let begins =
         |at: usize| TIMING.iter().any(|name| line[at..].starts_with(format!(",\"{name}\":").as_bytes()));
     let end = (0..line.len()).find(|at| line[*at] == b',' && begins(*at));
-    &line[..end.unwrap_or(line.len())]
+    let of_training = line.windows(TRAIN.len()).any(|part| part == TRAIN);
+    let whole = if of_training { line.len() - b"}\n".len() } else { line.len() };
+    &line[..end.unwrap_or(whole)]
 }
 
 /// What a log was found to hold.
