@@ -105,3 +105,25 @@ fn pictures_and_manifest_tell_the_run() {
     let log = fs::read_to_string(temp.path().join("log.txt")).unwrap();
     assert!(log.contains("20/20  loss ") && log.contains("20  validation  error "), "{log}");
 }
+
+/// A fault in the last validation costs no training: its checkpoint is there before it begins.
+#[test]
+fn the_last_validation_fails_after_its_checkpoint_and_is_made_up_for() {
+    let (temp, straight) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    // 8 and 16 are validated too
+    let breaks = Quirks { blind: Some(3), ..Quirks::default() };
+    let error = train(temp.path(), SPEC, breaks).unwrap_err();
+    assert!(format!("{error:#}").contains("validation after step 20: the toy is blind"), "{error:#}");
+    let last = hueristic::train::checkpoint::last(temp.path());
+    assert_eq!(Checkpoint::read_state(&last).unwrap().step, 20);
+
+    // Nothing is trained again: a single forward pass would break it.
+    let idle = Quirks { fail: Some(1), ..Quirks::default() };
+    let Ended::Finished(made_up) = train(temp.path(), SPEC, idle).unwrap() else { panic!() };
+    let Ended::Finished(expected) = train(straight.path(), SPEC, Quirks::default()).unwrap() else {
+        panic!()
+    };
+    assert_eq!(made_up, expected);
+    assert_eq!(metrics(temp.path()), metrics(straight.path()));
+    assert!(RunDir::is_finished(temp.path()));
+}

@@ -80,14 +80,14 @@ pub fn fit(
             log.faults(run, train.faults())?;
         }
         let mut is_best = false;
-        if let Some(val) = val.as_deref_mut().filter(|_| due.validate) {
-            is_best = validate(task, val, spec, epoch, &mut state, &mut log, run)
-                .with_context(|| format!("validation after step {}", state.step))?;
+        // The last validation waits until its checkpoint is written: what fails in it costs no training.
+        if let Some(val) = val.as_deref_mut().filter(|_| due.validate && state.step < total) {
+            is_best = validate(task, val, spec, epoch, &mut state, &mut log, run)?;
         }
         if let Some(what) = state.levels.diverged(newest(&state)) {
             log.warn(run, Warning::Diverged { what })?;
         }
-        if due.save || is_best || stop {
+        if due.save || is_best || stop || state.step == total {
             let began = Instant::now();
             save(task, &optimizer, &mut state, &mut log, run)?;
             saving.saved(began, Instant::now());
@@ -95,6 +95,14 @@ pub fn fit(
         if stop {
             return Ok(Ended::Interrupted { step: state.step });
         }
+    }
+    if let Some(val) = val.filter(|_| state.validated.as_ref().is_none_or(|(step, _)| *step < total)) {
+        let epoch = epoch(train);
+        validate(task, val, spec, epoch, &mut state, &mut log, run)?;
+        if let Some(what) = state.levels.diverged(newest(&state)) {
+            log.warn(run, Warning::Diverged { what })?;
+        }
+        save(task, &optimizer, &mut state, &mut log, run)?;
     }
     run.set_diverged(state.levels.diverged(newest(&state)));
     Ok(Ended::Finished(state.validated.map(|(_, metrics)| metrics).unwrap_or_default()))
@@ -116,7 +124,8 @@ fn validate(
     run: &mut RunDir,
 ) -> Result<bool> {
     val.rewind();
-    let metrics = task.evaluate(val)?;
+    let at = || format!("validation after step {}", state.step);
+    let metrics = task.evaluate(val).with_context(at)?;
     log.validation(run, state, epoch, &metrics)?;
     for (what, advice) in task.warnings() {
         log.warn(run, Warning::Task { what, advice })?;

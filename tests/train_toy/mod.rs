@@ -56,6 +56,8 @@ impl Dataset for Tiles {
 pub struct Quirks {
     /// Errors in this forward pass of the process (from 1).
     pub fail: Option<usize>,
+    /// Errors in this validation of the process (from 1).
+    pub blind: Option<usize>,
     /// The second layer's gradient becomes infinite in this forward pass.
     pub explode: Option<usize>,
     /// The gradient is zero in every pass.
@@ -139,6 +141,9 @@ impl Task for Toy {
 
     fn evaluate(&mut self, val: &mut Loader) -> Result<Vec<Metric>> {
         self.validations += 1;
+        if self.quirks.blind == Some(self.validations) {
+            bail!("the toy is blind");
+        }
         let (mut sum, mut count) = (0.0, 0);
         while let Some(batch) = val.next_batch()? {
             let n = batch.indices.len();
