@@ -6,9 +6,11 @@
 //!
 //! ## One way through the house
 //!
-//! YAML → [`spec`] → [`experiment`] → (backbone, dataset, task) → [`train`] → run directory → [`report`].
-//! Nothing reads the YAML after `experiment`; nothing below floor 5 knows a path to a config; the run directory is
-//! the only thing that `report` reads.
+//! YAML → [`spec`] → [`experiment`] (stage → plan → fit) → (backbone, dataset, task) → [`train`] → run directory →
+//! [`report`]. `spec` turns text into types, `experiment` holds the types: a kind of stage is one file there, with its section
+//! of the YAML, its plan and its run. All is planned and looked over before the first step of anything, and the dry run
+//! prints the plan that the run carries out. Nothing reads the YAML after `experiment`; nothing below floor 5 knows a path to a
+//! config; the run directory is the only thing that `report` reads.
 //!
 //! ## Floors
 //!

@@ -8,11 +8,11 @@ use home::Home;
 use hueristic::{
     color::{bins::Bins, lab::srgb8_to_lab},
     data::source::{self, Locations, Split},
+    experiment::Experiment,
     experiment::{Outcome, RunOptions, check, run},
     extremes::between,
     nn::weights,
     report::{colors::ColorResult, results::RESULTS},
-    spec::Experiment,
 };
 use std::{
     collections::BTreeMap,
@@ -141,7 +141,7 @@ fn finished_pictures_are_scored_as_they_are() -> Result<()> {
     assert!(error.contains(&format!("no picture is called `{}`", stem(3))), "{error}");
     let error =
         format!("{:#}", check(&home.load(&yaml, &[])?, &home.options()).expect_err("and check says so"));
-    assert!(error.contains("method `copy`"), "{error}");
+    assert!(error.contains("`copy`"), "{error}");
     Ok(())
 }
 

@@ -3,7 +3,7 @@
 mod home;
 
 use home::Home;
-use hueristic::experiment::{Outcome, check, run};
+use hueristic::experiment::{Outcome, check, check_and_estimate, run};
 use std::{
     collections::BTreeMap,
     fs,
@@ -274,5 +274,206 @@ fn data_that_is_not_there_is_named() -> Result<()> {
         SPEC.replace("scenes: { train: 64, val: 40 }", "folder: { train: nowhere/train, val: nowhere/val }");
     let message = refusal(&yaml, &[])?;
     assert!(message.contains("nowhere/train"), "{message}");
+    Ok(())
+}
+
+/// The fits of a home's runs: where each lies, without its hash, and how it is called.
+fn plans(home: &Home) -> Result<Vec<String>> {
+    let mut plans = vec![];
+    for (manifest, _) in home.fits()? {
+        let dir = manifest.with_file_name("");
+        let name = dir.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        let label = name.rsplit_once("-s0-").map(|(label, _)| format!("{label}, seed 0"));
+        plans.push(format!("{}\n{}", label.unwrap_or(name), fs::read_to_string(dir.join("plan.txt"))?));
+    }
+    plans.sort();
+    Ok(plans)
+}
+
+#[test]
+fn the_plan_that_a_check_prints_is_the_plan_that_the_run_executes() -> Result<()> {
+    let home = Home::new()?;
+    let outlook = check(&home.load(SPEC, &[])?, &home.options())?;
+    let mut printed: Vec<String> =
+        outlook.plans().map(|(label, plan)| format!("{label}\n{plan}\n")).collect();
+    printed.sort();
+    home.run(&[])?;
+    assert_eq!(plans(&home)?, printed);
+    let text = outlook.to_string();
+    for line in printed.iter().flat_map(|plan| plan.lines()).filter(|line| !line.contains(", seed")) {
+        assert!(text.contains(line), "{line} is not in\n{text}");
+    }
+    // It is what was trained: the networks, the batches and the steps of the plan are those of what was left.
+    let (color, _) = named(&home.fits()?, "color-").remove(0);
+    let plan = fs::read_to_string(color.with_file_name("plan.txt"))?;
+    assert!(
+        plan.contains("313 outputs") && plan.contains("batches of 8: crop 29, shuffled, augmented"),
+        "{plan}"
+    );
+    let (tensors, _) = hueristic::nn::weights::read(&color.with_file_name("weights.safetensors"))?;
+    assert!(tensors.values().any(|tensor| tensor.dims() == [313]), "it has no head of 313 outputs");
+    Ok(())
+}
+
+#[test]
+fn everything_that_can_be_known_is_refused_before_the_first_step_and_at_once() -> Result<()> {
+    let home = Home::new()?;
+    let yaml = SPEC
+        .replace("task: colorization,", "task: { colorization: { prior: { file: nowhere.npy } } },")
+        .replace("color: { stage: color }", "theirs: { file: nowhere.safetensors }");
+    let experiment = home.load(&yaml, &["labels.train.batch=65"])?;
+    let ran = run(&experiment, &home.options()).err().map(|e| format!("{e:#}")).unwrap_or_default();
+    let checked = check(&experiment, &home.options()).err().map(|e| format!("{e:#}")).unwrap_or_default();
+    assert_eq!(ran, checked);
+    for part in [
+        "3 faults, and nothing was begun",
+        "stage `color` would not start: cannot read nowhere.npy",
+        "stage `labels` would not start: a batch of 65",
+        "stage `probe` would not start: `theirs`: nowhere.safetensors does not exist",
+    ] {
+        assert!(ran.contains(part), "{part} is not in\n{ran}");
+    }
+    assert!(!home.path().join("runs").exists(), "something was begun");
+    Ok(())
+}
+
+#[test]
+fn a_network_that_a_file_does_not_fit_is_refused_before_the_first_step() -> Result<()> {
+    let home = Home::new()?;
+    home.run(&[])?;
+    let (color, _) = named(&home.fits()?, "color-").remove(0);
+    let weights = color.with_file_name("weights.safetensors").display().to_string();
+    let other = Home::new()?;
+    let of = |sets: &[&str]| {
+        let ran = other.load(SPEC, sets).and_then(|experiment| run(&experiment, &other.options()));
+        ran.err().map(|e| format!("{e:#}")).unwrap_or_default()
+    };
+    // Another width, where the new network is the stage's own.
+    let message = of(&[
+        &format!("color.init_from={{ file: {weights} }}"),
+        "color.backbone={ alexnet: { stem: small, width: 0.5 } }",
+    ]);
+    assert!(
+        message.contains("stage `color` would not start") && message.contains("does not fit"),
+        "{message}"
+    );
+    // A layer that the file's network does not have.
+    let taps = format!("{{ mine: {{ file: {weights} }} }}");
+    let message = of(&[
+        &format!("probe.backbones={taps}"),
+        "probe.backbone={ vgg: { width: 0.125 } }",
+        "probe.probe.layers=[conv1_1]",
+    ]);
+    assert!(message.contains("there is no layer `conv1_1`") && message.contains("conv5"), "{message}");
+    // A crop of which the layers leave nothing.
+    let message = of(&[
+        "color.data={ source: { scenes: { train: 64, val: 40 } }, crop: 29 }",
+        "probe.data={ source: { scenes: { train: 64, val: 40 } }, crop: 5 }",
+        "probe.probe.layers=[conv5]",
+    ]);
+    assert!(message.contains("stage `probe` would not start") && message.contains("window"), "{message}");
+    assert!(!other.path().join("runs").exists());
+    Ok(())
+}
+
+#[test]
+fn unreadable_validation_pictures_are_counted_before_the_first_step() -> Result<()> {
+    let home = Home::new()?;
+    pictures(&home, &["train/a", "train/b", "val/a", "val/b"])?;
+    fs::write(home.path().join("val/b/2.png"), "no picture")?;
+    let yaml = of_folders(&home);
+    let message = refusal(&yaml, &[])?;
+    assert!(message.contains("would not start: more than the 0 of the 8 validation pictures"), "{message}");
+    assert!(message.contains("b/2.png") && message.contains("data verify"), "{message}");
+    let lenient = yaml.replace("crop: 29 }", "crop: 29, max_bad: 0.2 }").replace("batch: 16", "batch: 4");
+    assert_eq!(refusal(&lenient, &[])?, "", "one of eight is tolerated");
+    Ok(())
+}
+
+/// What says how often something is written, and how paths are spelled, decides no result.
+#[test]
+fn only_what_decides_the_result_begins_a_new_run() -> Result<()> {
+    let home = Home::new()?;
+    pictures(&home, &["train/a", "train/b", "val/a", "val/b"])?;
+    let yaml = of_folders(&home).replace("batch: 16", "batch: 4");
+    run(&home.load(&yaml, &[])?, &home.options())?;
+    let first = home.fits()?;
+    let home_path = home.path().display().to_string();
+    let spelled = yaml
+        .replace(&format!("{home_path}/val"), &format!("{home_path}/train/../val"))
+        .replace("stages:", "description: the same\nstages:");
+    let idle = [
+        "color.train.log_every=1",
+        "color.train.checkpoint_every=2",
+        "labels.train.keep=3",
+        "probe.train.log_every=2",
+    ];
+    run(&home.load(&spelled, &idle)?, &home.options())?;
+    assert_eq!(home.fits()?, first, "nothing that decides a result had changed");
+    // Another name for a stage and for a row of the table is none of it either.
+    let renamed = yaml
+        .replace("  color: {", "  colors: {")
+        .replace("color: { stage: color }", "color: { stage: colors }");
+    run(&home.load(&renamed, &[])?, &home.options())?;
+    assert_eq!(home.fits()?, first, "the stages had other names, not other results");
+    // The content is: the same path, another picture.
+    fs::write(home.path().join("val/b/2.png"), fs::read(home.path().join("val/a/1.png"))?)?;
+    Ok(())
+}
+
+#[test]
+fn a_longer_run_goes_on_from_a_shorter_one_bit_for_bit() -> Result<()> {
+    let (home, straight) = (Home::new()?, Home::new()?);
+    let only = SPEC.split("  labels:").next().unwrap_or_default();
+    let weights = |home: &Home| -> Result<Vec<Vec<u8>>> {
+        let steps = |dir: &Path| -> Result<usize> {
+            Ok(serde_yaml::from_str::<serde_yaml::Value>(&fs::read_to_string(dir.join("spec.yaml"))?)?["work"]
+                ["pretext"]["train"]["steps"]
+                .as_u64()
+                .unwrap_or_default() as usize)
+        };
+        let mut found = vec![];
+        for (manifest, _) in home.fits()? {
+            let dir = manifest.with_file_name("");
+            found.push((steps(&dir)?, fs::read(dir.join("checkpoints/last.safetensors"))?));
+        }
+        found.sort();
+        Ok(found.into_iter().map(|(_, bytes)| bytes).collect())
+    };
+    let tensors = |bytes: &[u8]| {
+        let all = safetensors::SafeTensors::deserialize(bytes).unwrap();
+        all.tensors().into_iter().map(|(name, view)| (name, view.data().to_vec())).collect::<BTreeMap<_, _>>()
+    };
+    run(&home.load(only, &[])?, &home.options())?;
+    run(&home.load(only, &["color.train.steps=5"])?, &home.options())?;
+    run(&straight.load(only, &["color.train.steps=5"])?, &straight.options())?;
+    let (extended, whole) = (weights(&home)?, weights(&straight)?);
+    assert_eq!((extended.len(), whole.len()), (2, 1), "the shorter run is still there");
+    assert!(
+        tensors(&extended[1]) == tensors(&whole[0]),
+        "it is not as if it had been that long from the start"
+    );
+    let long = named(&home.fits()?, "color-").into_iter().map(|(m, _)| fs::read_to_string(m).unwrap());
+    assert!(long.into_iter().any(|m| m.contains("\"resumed\": 1")), "it was trained anew");
+
+    // A cosine spreads its rates over all steps: no part of a longer run.
+    let cosine = only.replace("batch: 8,", "batch: 8, schedule: { decay: cosine },");
+    run(&home.load(&cosine, &[])?, &home.options())?;
+    run(&home.load(&cosine, &["color.train.steps=5"])?, &home.options())?;
+    let resumed =
+        home.fits()?.into_iter().filter(|(m, _)| fs::read_to_string(m).unwrap().contains("\"resumed\": 1"));
+    assert_eq!(resumed.count(), 1);
+    Ok(())
+}
+
+#[test]
+fn a_check_says_what_a_run_would_take() -> Result<()> {
+    let home = Home::new()?;
+    let text = check_and_estimate(&home.load(SPEC, &[])?, &home.options())?.to_string();
+    assert_eq!(text.matches("  time     about ").count(), 3, "{text}");
+    assert_eq!(text.matches("  memory   about ").count(), 3, "{text}");
+    home.run(&[])?;
+    let text = check_and_estimate(&home.load(SPEC, &[])?, &home.options())?.to_string();
+    assert!(text.contains("finished 3 of 3 fits") && !text.contains("  time  "), "{text}");
     Ok(())
 }

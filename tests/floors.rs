@@ -197,10 +197,10 @@ fn upward_arrows_are_caught() {
     );
     let wrong = |module: &str, text: &str| faults(&floors, module, text).len();
     // Up a floor, in each way of writing it.
-    assert_eq!(wrong("rng", "use crate::spec::Experiment;"), 1);
+    assert_eq!(wrong("rng", "use crate::experiment::Experiment;"), 1);
     assert_eq!(wrong("color", "use crate::{rng::{Rng, at}, spec::{a, b}, experiment};"), 2);
     assert_eq!(wrong("rng", "fn f() { crate::experiment::run() }"), 1);
-    assert_eq!(wrong("data", "use hueristic::spec::Experiment;"), 1);
+    assert_eq!(wrong("data", "use hueristic::experiment::Experiment;"), 1);
     assert_eq!(wrong("rng", "let c = '\"'; crate::spec::f(); let d = '\"';"), 1);
     // Siblings.
     assert_eq!(wrong("rng", "use crate::color::bins;"), 1);

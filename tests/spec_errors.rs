@@ -1,6 +1,9 @@
 //! Every way in which a spec can be wrong, and the whole message that the user then reads.
 
-use hueristic::spec::{Experiment, hash, parse, resolved_yaml};
+use hueristic::{
+    experiment::Experiment,
+    spec::{hash, parse, resolved_yaml},
+};
 use insta::assert_snapshot;
 use std::{fs, path::Path};
 
@@ -65,7 +68,7 @@ fn accepted(text: &str, sets: &[&str]) -> Experiment {
 fn a_good_spec_is_accepted() {
     let spec = accepted(GOOD, &[]);
     assert_eq!((&*spec.name, &*spec.seeds), ("tiny", &[0, 1][..]));
-    let kinds: Vec<_> = spec.stages.iter().map(|(n, s)| (n, s.kind())).collect();
+    let kinds: Vec<_> = spec.stages.iter().map(|(n, s)| (n, s.key())).collect();
     assert_eq!(kinds, [("pretrain", "pretext"), ("probe", "linear_probe")]);
 }
 

@@ -1,6 +1,9 @@
 //! What `show` prints is itself a spec and the same one, whatever the values; and no text makes the reader panic.
 
-use hueristic::spec::{Experiment, hash, resolved_yaml};
+use hueristic::{
+    experiment::Experiment,
+    spec::{hash, resolved_yaml},
+};
 use proptest::prelude::*;
 use std::fs;
 

@@ -21,10 +21,10 @@ use hueristic::{
         source::{DataError, Dataset, Locations, RgbImage, Split},
         voc::mask::write_indices,
     },
-    experiment::{self, Outcome},
+    experiment::{self, Experiment, Outcome},
     nn::{init::Filler, layers::Fillers, params::Params, weights},
     rng::Rng,
-    spec::{self, Experiment},
+    spec,
     train::task::Task,
     transfer::{
         classification::{Classification, ClassificationSpec},

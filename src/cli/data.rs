@@ -12,14 +12,14 @@ use crate::{
         source::{self, DataSpec, Locations, SourceSpec, Split},
         voc::{VocSource, verify::VocReport},
     },
+    experiment::{
+        Experiment,
+        stages::{Stage, pretext::PretextStage},
+    },
     pretext::{
         PretextSpec,
         color_prior::{self, PriorSpec},
         colorization::ColorizationSpec,
-    },
-    spec::{
-        Experiment,
-        experiment::{PretextStage, Stage},
     },
 };
 use anyhow::{Context, Result};
@@ -202,8 +202,8 @@ fn of_spec(path: &Path) -> Result<Vec<Wanted>> {
     let mut all: Vec<Wanted> = vec![];
     for (stage, data) in experiment.stages.iter().filter_map(|(_, stage)| Some((stage, stage.data()?))) {
         match all.iter_mut().find(|known| known.data.source == data.source) {
-            Some(known) => known.labels |= stage.needs_labels(),
-            None => all.push(Wanted { data: data.clone(), labels: stage.needs_labels() }),
+            Some(known) => known.labels |= stage.kind().needs_labels(),
+            None => all.push(Wanted { data: data.clone(), labels: stage.kind().needs_labels() }),
         }
     }
     Ok(all)

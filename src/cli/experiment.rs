@@ -3,8 +3,8 @@
 use super::{Done, device::DeviceArgs, failure::Usage, threads};
 use crate::{
     data::source::Locations,
-    experiment::{self, Outcome, RunOptions},
-    spec::{self, Experiment, experiment::Seeds},
+    experiment::{self, Experiment, Outcome, RunOptions, Seeds},
+    spec,
     train::interrupt,
 };
 use anyhow::Result;
@@ -33,6 +33,16 @@ pub(super) struct SpecArgs {
     /// Computing threads [default: one per core]; `data.threads` in the spec sets those that decode
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     threads: Option<u16>,
+}
+
+/// A spec, and how closely it is looked at.
+#[derive(Args, Debug)]
+pub(super) struct CheckArgs {
+    #[command(flatten)]
+    spec: SpecArgs,
+    /// Do not rehearse the stages for their time and memory
+    #[arg(long)]
+    no_estimate: bool,
 }
 
 /// Seeds that one command may ask for; more is a slip of the finger.
@@ -107,10 +117,14 @@ pub(super) fn run(args: &SpecArgs) -> Result<Done> {
 }
 
 /// Prints what the run would do.
-pub(super) fn check(args: &SpecArgs) -> Result<Done> {
-    let experiment = args.experiment()?;
-    let options = args.options(&experiment)?;
-    Ok(Done::ok(experiment::check(&experiment, &options)?))
+pub(super) fn check(args: &CheckArgs) -> Result<Done> {
+    let experiment = args.spec.experiment()?;
+    let options = args.spec.options(&experiment)?;
+    let outlook = match args.no_estimate {
+        true => experiment::check(&experiment, &options)?,
+        false => experiment::check_and_estimate(&experiment, &options)?,
+    };
+    Ok(Done::ok(outlook))
 }
 
 /// Prints YAML that is itself a spec, and the hash in a comment.

@@ -52,7 +52,7 @@ enum Verb {
     Run(experiment::SpecArgs),
     /// Say what a run would build, read and cost, without taking a step
     #[command(after_help = "Example:\n  hueristic check experiments/tiny/quickstart.yaml")]
-    Check(experiment::SpecArgs),
+    Check(experiment::CheckArgs),
     /// Print the resolved spec, defaults written out, and its hash
     #[command(after_help = "Example:\n  hueristic show experiments/tiny/quickstart.yaml --set seeds=[0,1]")]
     Show(experiment::SpecArgs),

@@ -20,6 +20,7 @@ use crate::{
         source::{self, DataSpec, Split},
     },
     device::{Compute, Precision},
+    experiment::Experiment,
     hub,
     nn::{
         init::Filler,
@@ -28,7 +29,7 @@ use crate::{
     },
     pretext::inputs::inputs,
     rng::Rng,
-    spec::{self, Experiment, experiment::Stage},
+    spec,
 };
 use anyhow::{Context, Result, ensure};
 use candle_core::{Device, Tensor};
@@ -261,13 +262,11 @@ pub(super) fn init(args: &InitArgs) -> Result<Done> {
         ..DataInitSpec::default()
     };
     let experiment = Experiment::load(&args.spec, &[])?.resolve();
-    let stage =
-        experiment.stages.iter().find_map(|(_, stage)| match (stage.data(), stage.backbone(), stage) {
-            (Some(data), Some(backbone), Stage::Pretext(_) | Stage::Supervised(_)) => {
-                Some((data, backbone, stage))
-            }
-            _ => None,
-        });
+    let stage = experiment
+        .stages
+        .iter()
+        .filter(|(_, stage)| stage.trains_backbone())
+        .find_map(|(_, stage)| Some((stage.data()?, stage.backbone()?, stage)));
     let (data, backbone, stage) = stage.ok_or_else(|| {
         Usage(format!(
             "{} has no stage that trains a backbone: give one with `backbone:`",

@@ -18,7 +18,7 @@ use super::{
 };
 use crate::bounded::{BatchSize, Count, Fraction, SceneCount, SceneSize};
 use serde::{Deserialize, Serialize};
-use std::{fmt, sync::Arc};
+use std::{fmt, path::Path, sync::Arc};
 
 /// Where annotated pictures come from.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -37,6 +37,16 @@ pub enum AnnotatedSource {
         #[serde(default)]
         seed: u64,
     },
+}
+
+impl AnnotatedSource {
+    /// The folders that it names.
+    pub fn paths(&self) -> Vec<&Path> {
+        match self {
+            Self::Voc(voc) => voc.paths(),
+            Self::Catalog(_) | Self::Composite { .. } => vec![],
+        }
+    }
 }
 
 /// The name that tables and messages give a set: the catalogue's, or where it lies.

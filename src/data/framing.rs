@@ -3,7 +3,8 @@
 
 use super::{
     decode::MAX_BYTES,
-    source::RgbImage,
+    error::DataError,
+    source::{DataSpec, RgbImage},
     transforms::{self, Window, copy_row},
 };
 use crate::{bounded::Pixels, boxes::Rect};
@@ -101,6 +102,20 @@ impl Framed {
 }
 
 impl Framing {
+    /// As a spec's section `data` says.
+    ///
+    /// # Errors
+    /// A crop larger than the resized pictures.
+    pub fn of(spec: &DataSpec) -> Result<Self, DataError> {
+        let (crop, resize) = (spec.crop.get(), spec.resize.map(|short| short.get()));
+        if let Some(short) = resize.filter(|short| *short < crop) {
+            return Err(DataError::Spec(format!(
+                "crop {crop} is larger than the short side after resize {short}; make resize at least {crop}"
+            )));
+        }
+        Ok(Self::Crop { resize, crop })
+    }
+
     /// The side below which pictures have to be enlarged.
     pub fn side(&self) -> usize {
         match self {

@@ -115,15 +115,9 @@ impl Loader {
         rng: &Rng,
         device: &Device,
     ) -> Result<Self, DataError> {
-        let (crop, resize) = (spec.crop.get(), spec.resize.map(|short| short.get()));
-        if let Some(short) = resize.filter(|short| *short < crop) {
-            return Err(DataError::Spec(format!(
-                "crop {crop} is larger than the short side after resize {short}; make resize at least {crop}"
-            )));
-        }
         let (flip, max_bad, threads) = (spec.flip, spec.max_bad.get(), spec.threads.map(|n| n.get()));
         let feed = Feed { batch, pass, flip, max_bad, threads };
-        Self::framed(set, Framing::Crop { resize, crop }, feed, rng, device)
+        Self::framed(set, Framing::of(spec)?, feed, rng, device)
     }
 
     /// The same for pictures that are framed in another way.

@@ -3,7 +3,7 @@ use super::voc::VocSource;
 pub use super::{error::DataError, open::open};
 use crate::bounded::{BatchSize, Count, Fraction, Pixels, SceneCount, SceneSize};
 use serde::{Deserialize, Serialize};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -78,6 +78,23 @@ pub enum SourceSpec {
         #[serde(default)]
         seed: u64,
     },
+}
+
+impl SourceSpec {
+    /// The files and folders that it names.
+    pub fn paths(&self) -> Vec<&Path> {
+        fn of<'a>(all: impl IntoIterator<Item = &'a PathBuf>) -> Vec<&'a Path> {
+            all.into_iter().map(PathBuf::as_path).collect()
+        }
+        match self {
+            Self::Folder { train, val } => of([train].into_iter().chain(val)),
+            Self::List { train, val, root } => of([train].into_iter().chain(val).chain(root)),
+            Self::Parquet { train, val, .. } => of(train.iter().chain(val)),
+            Self::CifarBinary { dir } => vec![dir],
+            Self::Voc(voc) => voc.paths(),
+            Self::Catalog(_) | Self::Hub { .. } | Self::Scenes { .. } => vec![],
+        }
+    }
 }
 
 /// The name that tables and messages give a data set: the catalogue's, or where it lies.

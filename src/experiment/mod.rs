@@ -3,29 +3,43 @@
 //!
 //! Does not: parse YAML (see [`crate::spec`]), or make tables (see [`crate::report`]).
 
-mod anonymous;
-mod backbones; // from what a spec calls an initialisation to a network
-mod check;
-mod colors;
-mod expected; // results against what the spec expects
-mod fits;
-mod job;
-pub mod publish; // a finished run made ready for the hub
-mod readouts; // SVMs, nearest neighbours, non-linear probes
-mod sets;
-mod transfer; // classification, detection, segmentation
-mod work; // stages taken apart into fits
+mod plan; // what a fit will do
+mod sources; // what it starts from
 
-pub use check::check;
+mod place; // where it runs
+mod sets; // what it is trained and measured on
+
+mod fit; // what it works with
+mod network; // from what a spec calls an initialisation to a network
+
+pub mod stages; // one file a kind
+
+mod references; // what ties the stages of a spec together
+mod spec; // the YAML
+
+mod identity; // what decides a result
+mod run; // a fit in its run directory
+
+mod preflight; // all of them, before the first step
+
+mod check; // the dry run
+mod estimate; // what a fit would cost
+
+mod anonymous; // no word of whose machine it was
+mod expected; // results against what the spec expects
+pub mod publish; // a finished run made ready for the hub
+
+pub use check::{check, check_and_estimate};
+pub use sources::{InitSpec, MethodSpec, WeightSource};
+pub use spec::{Experiment, Seeds};
 
 use crate::{
     data::source::Locations,
     report::{self, ReportPaths},
-    spec::experiment::Experiment,
 };
 use anyhow::{Result, ensure};
 use candle_core::Device;
-use job::{Finished, Job};
+use preflight::{StageFits, preflight};
 use std::path::PathBuf;
 
 /// What the surface decides and a spec does not.
@@ -47,29 +61,26 @@ pub enum Outcome {
     Interrupted,
 }
 
-/// Runs every stage of a resolved experiment for every seed, then writes `out/NAME/report/`.
+/// Runs every stage of a resolved experiment for every seed, then writes `out/NAME/report/`. A stage whose inputs hash to a
+/// finished one is not run again.
 ///
 /// # Errors
-/// Data that cannot be read, a run directory in use or unwritable, a loss that is not finite, results short of what
-/// the spec expects (after the report was written).
+/// Before the first step whatever can be known then; data that cannot be read, a run directory in use or unwritable, a loss
+/// that is not finite, results short of what the spec expects (after the report was written).
 pub fn run(experiment: &Experiment, options: &RunOptions) -> Result<Outcome> {
     let (mut dirs, mut pictures, mut short) = (vec![], vec![], vec![]);
-    for &seed in experiment.seeds.iter() {
-        let mut finished = Finished::default();
-        for (name, stage) in experiment.stages.iter() {
-            for job in Job::of_stage(experiment, name, stage, seed, &finished, options)? {
-                if !job.run(options)? {
-                    return Ok(Outcome::Interrupted);
-                }
-                pictures.extend(job.picture());
-                short.extend(expected::shortfalls(experiment, name, &job)?);
-                dirs.push(job.dir.clone());
-                finished.add(name, &job);
+    for StageFits { name, fits } in preflight(experiment, options)?.into_iter().flatten() {
+        for planned in fits {
+            if !planned.run()? {
+                return Ok(Outcome::Interrupted);
             }
+            pictures.extend(planned.picture());
+            short.extend(expected::shortfalls(experiment, &name, &planned.fit)?);
+            dirs.push(planned.fit.place.dir);
         }
     }
     let out = options.out.join(&*experiment.name).join("report");
-    let reported = experiment.stages.iter().any(|(_, stage)| stage.reports());
+    let reported = experiment.stages.iter().any(|(_, stage)| !stage.trains_backbone());
     let report = reported.then(|| report::write_report(&dirs, &out)).transpose()?;
     ensure!(
         short.is_empty(),

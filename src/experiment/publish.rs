@@ -1,7 +1,7 @@
 //! A finished run made ready for the hub: its weights with a model card, its spec and its manifest. What is on the disk
 //! must be what the run has left; nothing is sent here.
 
-use super::{anonymous, fits::WEIGHTS};
+use super::{anonymous, plan::WEIGHTS};
 use crate::{
     hub::{Content, Repo, Upload},
     nn::weights,

@@ -1,96 +1,204 @@
-//! What a fit is trained and measured on: plain pictures or annotated ones, opened from what the spec says.
+//! What a fit is trained and measured on: plain pictures or annotated ones, opened from what its plan says. Stages and
+//! seeds that say the same share what was opened.
 
+use super::plan::{Pictures, Source};
 use crate::data::{
-    annotated::Annotated,
-    annotated_source::{self, AnnotatedSpec, Lists},
+    annotated::{Annotated, Presence},
+    annotated_source,
     labels::require,
-    source::{self, DataSpec, Dataset, Locations, Split},
+    source::{self, Dataset, Locations, Split},
 };
-use anyhow::{Context, Result};
-use std::{collections::BTreeMap, sync::Arc};
+use anyhow::{Result, bail, ensure};
+use std::{collections::BTreeMap, path::Path, sync::Arc};
 
-/// Two splits and how they are read.
+/// Two splits, opened.
 #[derive(Clone)]
 pub enum Sets {
-    Plain(Plain),
-    Annotated(AnnotatedSets),
+    Plain(Pair<dyn Dataset>),
+    Annotated(Pair<dyn Annotated>),
 }
 
-/// Pictures with one label or none.
-#[derive(Clone)]
-pub struct Plain {
-    pub spec: DataSpec,
-    pub train: Arc<dyn Dataset>,
-    pub val: Arc<dyn Dataset>,
+/// Training and validation pictures.
+pub struct Pair<S: ?Sized> {
+    pub train: Arc<S>,
+    pub val: Arc<S>,
 }
 
-/// Pictures with objects and masks.
-#[derive(Clone)]
-pub struct AnnotatedSets {
-    pub spec: AnnotatedSpec,
-    pub train: Arc<dyn Annotated>,
-    pub val: Arc<dyn Annotated>,
+impl<S: ?Sized> Clone for Pair<S> {
+    fn clone(&self) -> Self {
+        Self { train: self.train.clone(), val: self.val.clone() }
+    }
 }
 
-impl Plain {
-    /// How many classes the labels of both splits have.
+/// What was opened so far.
+#[derive(Default)]
+pub struct Opened(Vec<(Source, Sets)>);
+
+impl Opened {
+    /// The sets of a plan.
     ///
     /// # Errors
-    /// A split without labels, or with fewer than two classes.
-    pub fn classes(&self) -> Result<usize> {
-        let name = self.spec.source.to_string();
-        let classes = require(&*self.train, &name, Split::Train.name())?;
-        require(&*self.val, &name, Split::Val.name())?;
-        Ok(classes)
+    /// Data that cannot be opened; labels that are needed and not there, or that are no class of the training split.
+    pub fn sets(&mut self, pictures: &Pictures, at: &Locations) -> Result<Sets> {
+        let Pictures { source, labels, .. } = pictures;
+        let known = self.0.iter().find(|(known, _)| known == source).map(|(_, sets)| sets.clone());
+        let sets = match known {
+            Some(sets) => sets,
+            None => {
+                let sets = Sets::open(source, at)?;
+                self.0.push((source.clone(), sets.clone()));
+                sets
+            }
+        };
+        if let (true, Sets::Plain(pair)) = (*labels, &sets) {
+            check_labels(pair, &source.to_string())?;
+        }
+        Ok(sets)
     }
+}
+
+/// Whether both splits have labels, and no number that stands for no class.
+fn check_labels(pair: &Pair<dyn Dataset>, name: &str) -> Result<()> {
+    let classes = require(&*pair.train, name, Split::Train.name())?;
+    require(&*pair.val, name, Split::Val.name())?;
+    for (set, split) in [(&pair.train, Split::Train), (&pair.val, Split::Val)] {
+        let strange = (0..set.len()).find(|i| set.label(*i).is_some_and(|label| label as usize >= classes));
+        if let Some(index) = strange {
+            bail!(
+                "{}: label {} of the {} images of {name} stands for none of its {classes} classes, 0 to {}",
+                set.name(index),
+                set.label(index).unwrap_or_default(),
+                split.name(),
+                classes - 1
+            );
+        }
+    }
+    Ok(())
 }
 
 impl Sets {
-    /// Opens plain pictures.
-    pub fn plain(spec: Option<&DataSpec>, at: &Locations) -> Result<Self> {
-        let spec = spec.context("no data: give `data:` to the stage or to the experiment")?.clone();
-        let train = source::open(&spec, Split::Train, at)?;
-        let val = source::open(&spec, Split::Val, at)?;
-        Ok(Self::Plain(Plain { spec, train, val }))
-    }
-
-    /// Opens annotated pictures, in one of a devkit's two kinds of lists.
-    pub fn annotated(spec: Option<&AnnotatedSpec>, lists: Lists, at: &Locations) -> Result<Self> {
-        let spec = spec.context("no data: give `annotated:` to the stage or to the experiment")?.clone();
-        let train = annotated_source::open(&spec, Split::Train, lists, at)?;
-        let val = annotated_source::open(&spec, Split::Val, lists, at)?;
-        Ok(Self::Annotated(AnnotatedSets { spec, train, val }))
+    fn open(source: &Source, at: &Locations) -> Result<Self> {
+        match source {
+            Source::Plain(spec) => {
+                let open = |split| source::open(spec, split, at);
+                Ok(Self::Plain(Pair { train: open(Split::Train)?, val: open(Split::Val)? }))
+            }
+            Source::Annotated(spec, lists) => {
+                let open = |split| annotated_source::open(spec, split, *lists, at);
+                Ok(Self::Annotated(Pair { train: open(Split::Train)?, val: open(Split::Val)? }))
+            }
+        }
     }
 
     /// The plain pictures.
-    pub fn plain_sets(&self) -> Result<&Plain> {
+    pub fn plain(&self) -> Result<&Pair<dyn Dataset>> {
         match self {
-            Self::Plain(sets) => Ok(sets),
-            Self::Annotated(_) => anyhow::bail!("this stage needs plain pictures: give `data:`"),
+            Self::Plain(pair) => Ok(pair),
+            Self::Annotated(_) => bail!("this stage needs plain pictures: give `data:`"),
         }
     }
 
     /// The annotated pictures.
-    pub fn annotated_sets(&self) -> Result<&AnnotatedSets> {
+    pub fn annotated(&self) -> Result<&Pair<dyn Annotated>> {
         match self {
-            Self::Annotated(sets) => Ok(sets),
-            Self::Plain(_) => anyhow::bail!("this stage needs boxes or masks: give `annotated:`"),
+            Self::Annotated(pair) => Ok(pair),
+            Self::Plain(_) => bail!("this stage needs boxes or masks: give `annotated:`"),
         }
     }
 
-    /// The name that tables and messages give the set.
-    pub fn name(&self) -> String {
+    /// One of the splits, as pictures.
+    pub fn split(&self, split: Split) -> Arc<dyn Dataset> {
+        match (self, split) {
+            (Self::Plain(pair), Split::Train) => pair.train.clone(),
+            (Self::Plain(pair), Split::Val) => pair.val.clone(),
+            (Self::Annotated(pair), Split::Train) => pair.train.clone(),
+            (Self::Annotated(pair), Split::Val) => pair.val.clone(),
+        }
+    }
+
+    /// How many classes the training split names.
+    pub fn classes(&self) -> usize {
+        self.split(Split::Train).classes().len()
+    }
+
+    /// Height and width of the first training picture, as far as it is known without reading it.
+    pub fn first_size(&self) -> Option<(usize, usize)> {
         match self {
-            Self::Plain(sets) => sets.spec.source.to_string(),
-            Self::Annotated(sets) => sets.spec.source.to_string(),
+            Self::Annotated(pair) if !pair.train.is_empty() => {
+                let (width, height) = pair.train.size(0);
+                Some((height, width))
+            }
+            _ => None,
         }
     }
 
     /// What identifies the content of the two splits.
-    pub fn fingerprints(&self) -> BTreeMap<&'static str, String> {
+    pub fn fingerprints(&self) -> BTreeMap<String, String> {
+        [Split::Train, Split::Val].map(|split| (split.name().into(), self.split(split).fingerprint())).into()
+    }
+}
+
+/// Whether both splits of annotated pictures show any object.
+///
+/// # Errors
+/// The split that shows none.
+pub fn check_objects(pair: &Pair<dyn Annotated>, name: &str) -> Result<()> {
+    for (set, split) in [(&pair.train, Split::Train), (&pair.val, Split::Val)] {
+        let shown = (0..set.len()).any(|i| set.presence(i).contains(&Presence::Present));
+        ensure!(
+            shown,
+            "the {} pictures of {name} show no object that counts: look at its lists and annotations, or raise \
+             `limit`",
+            split.name()
+        );
+    }
+    Ok(())
+}
+
+/// Whether both splits of annotated pictures have masks, with any class in them.
+///
+/// # Errors
+/// The split that has none; a mask that cannot be read.
+pub fn check_masks(pair: &Pair<dyn Annotated>, name: &str) -> Result<()> {
+    for (set, split) in [(&pair.train, Split::Train), (&pair.val, Split::Val)] {
+        let classes = 1..=set.classes().len();
+        let named = |label: &u8| classes.contains(&usize::from(*label));
+        let shown = (0..set.len())
+            .any(|i| set.mask(i).ok().flatten().is_some_and(|mask| mask.labels.iter().any(named)));
+        ensure!(
+            shown,
+            "no mask of the {} pictures of {name} names a class: give a set with masks, or raise `limit`",
+            split.name()
+        );
+    }
+    Ok(())
+}
+
+/// The name that tables and messages give the set.
+impl std::fmt::Display for Source {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Plain(s) => [("train", s.train.fingerprint()), ("val", s.val.fingerprint())].into(),
-            Self::Annotated(s) => [("train", s.train.fingerprint()), ("val", s.val.fingerprint())].into(),
+            Self::Plain(spec) => spec.source.fmt(f),
+            Self::Annotated(spec, _) => spec.source.fmt(f),
         }
+    }
+}
+
+impl Source {
+    /// The files and folders that it names.
+    pub fn paths(&self) -> Vec<&Path> {
+        match self {
+            Self::Plain(spec) => spec.source.paths(),
+            Self::Annotated(spec, _) => spec.source.paths(),
+        }
+    }
+
+    /// Share of unreadable pictures that is tolerated, and decoding threads.
+    pub fn reading(&self) -> (f64, Option<usize>) {
+        let (max_bad, threads) = match self {
+            Self::Plain(spec) => (spec.max_bad, spec.threads),
+            Self::Annotated(spec, _) => (spec.max_bad, spec.threads),
+        };
+        (max_bad.get(), threads.map(|n| n.get()))
     }
 }

@@ -35,6 +35,18 @@ pub enum Decay {
     },
 }
 
+impl Decay {
+    /// Its name, where the rate of a step depends on how many there are in all: a run of such a decay is no part of a
+    /// longer one.
+    pub fn over_all_steps(&self) -> Option<&'static str> {
+        match self {
+            Self::Poly { .. } => Some("poly"),
+            Self::Cosine { .. } => Some("cosine"),
+            Self::Constant | Self::Step { .. } | Self::MultiStep(_) => None,
+        }
+    }
+}
+
 fn none() -> NonNegative {
     NonNegative::of(0.0)
 }

@@ -17,6 +17,11 @@ impl FeatureCache {
         (bytes <= limit).then(|| Self { rows: (0..images).map(|_| None).collect(), widths })
     }
 
+    /// Bytes that it holds when it is full.
+    pub fn size(&self) -> usize {
+        self.rows.len() * self.widths.iter().sum::<usize>() * size_of::<f32>()
+    }
+
     /// The features of these images, one `(B, D)` tensor a layer; None unless all of them are remembered.
     pub fn get(&self, indices: &[usize], device: &Device) -> Option<Result<Vec<Tensor>>> {
         let rows: Option<Vec<&[f32]>> = indices.iter().map(|&i| self.rows[i].as_deref()).collect();

@@ -245,6 +245,10 @@ impl Task for LinearProbe {
         Ok(self.last.iter().flat_map(both).collect())
     }
 
+    fn kept(&self) -> usize {
+        self.cache.as_ref().map_or(0, FeatureCache::size)
+    }
+
     fn picture(&mut self, _: &mut Loader) -> Result<Option<Panel>> {
         Ok(None)
     }

@@ -58,6 +58,18 @@ impl Default for LowShotSpec {
     }
 }
 
+impl LowShotSpec {
+    /// Whether every class can be fitted, given what `of_class` says of its training pictures.
+    ///
+    /// # Errors
+    /// As [`run`], of what the pictures' labels tell.
+    pub fn feasible(&self, classes: &[String], of_class: &dyn Fn(usize) -> Vec<Presence>) -> Result<()> {
+        self.svm.check()?;
+        ensure!(!self.shots.is_empty(), "low_shot: no number of shots is given; give `shots: [1, 2, 4]`");
+        classes.iter().enumerate().try_for_each(|(c, name)| sides(name, &of_class(c)).map(drop))
+    }
+}
+
 /// What came of one k.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Shot {
@@ -85,8 +97,7 @@ pub fn run(
     classes: &[String],
     rng: &Rng,
 ) -> Result<Vec<Shot>> {
-    spec.svm.check()?;
-    ensure!(!spec.shots.is_empty(), "low_shot: no number of shots is given; give `shots: [1, 2, 4]`");
+    spec.feasible(classes, &|class| train.of_class(class))?;
     let draws = Draws::new(spec, train, classes, rng)?;
     let compared = Compared::new(train, test, classes)?;
     let presence: Vec<Vec<Presence>> = (0..classes.len()).map(|c| test.of_class(c)).collect();
@@ -113,6 +124,19 @@ struct Draws {
     streams: Vec<Rng>,
 }
 
+/// The pictures that show a class, and those that do not.
+fn sides(name: &str, presence: &[Presence]) -> Result<[Vec<usize>; 2]> {
+    let all = |wanted| (0..presence.len()).filter(|i| presence[*i] == wanted).collect::<Vec<_>>();
+    let (shown, absent) = (all(Presence::Present), all(Presence::Absent));
+    ensure!(
+        !shown.is_empty() && !absent.is_empty(),
+        "low_shot: {} training pictures show class `{name}` and {} do not; it needs some of both",
+        shown.len(),
+        absent.len()
+    );
+    Ok([shown, absent])
+}
+
 /// The training pictures of one class in one sample.
 struct Sample {
     rows: Vec<usize>,
@@ -128,20 +152,9 @@ impl Draws {
             classes.len(),
             train.classes()
         );
-        let side = |(c, name): (usize, &String)| {
-            let presence = train.of_class(c);
-            let all = |wanted| (0..presence.len()).filter(|i| presence[*i] == wanted).collect::<Vec<_>>();
-            let (shown, absent) = (all(Presence::Present), all(Presence::Absent));
-            ensure!(
-                !shown.is_empty() && !absent.is_empty(),
-                "low_shot: {} training pictures show class `{name}` and {} do not; it needs some of both",
-                shown.len(),
-                absent.len()
-            );
-            Ok([shown, absent])
-        };
         let ratio = spec.negatives.map_or(classes.len() - 1, Count::get).max(1);
-        let sides = classes.iter().enumerate().map(side).collect::<Result<_>>()?;
+        let sides = classes.iter().enumerate().map(|(c, name)| sides(name, &train.of_class(c)));
+        let sides = sides.collect::<Result<_>>()?;
         Ok(Self { sides, ratio, streams: classes.iter().map(|name| rng.split(name)).collect() })
     }
 

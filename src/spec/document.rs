@@ -22,7 +22,7 @@ const FILE: usize = 1;
 
 /// What a fault at a path is shown at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum On {
+pub enum On {
     /// The last key of the path.
     Key,
     /// The value there.
@@ -57,7 +57,7 @@ impl Document {
     ///
     /// # Errors
     /// An argument without `=`, a value that is not YAML, and what `expand` refuses.
-    pub(super) fn set(
+    pub fn set(
         &mut self,
         argument: &str,
         expand: impl Fn(Vec<String>, &Node) -> Result<Vec<String>, Fault>,
@@ -83,7 +83,7 @@ impl Document {
     }
 
     /// Refuses what stands at `path` for a reason that only the whole document shows.
-    pub(super) fn refuse(&self, path: &[&str], on: On, fault: Fault) -> SpecError {
+    pub fn refuse(&self, path: &[&str], on: On, fault: Fault) -> SpecError {
         let mut node = &self.root;
         let mut at = self.root.entries().first().map_or(self.root.at, |e| e.key_at);
         for step in path {

@@ -26,7 +26,7 @@ pub enum SpecError {
 
 /// What kind of fault it is, as far as reporting cares.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub enum Kind {
     /// Belongs to the section, so that its key is shown.
     Missing,
     /// A value of another type than the section holds.
@@ -38,7 +38,7 @@ pub(super) enum Kind {
 
 /// One thing that is wrong; the place is filled in by the innermost value that knows it.
 #[derive(Clone, Debug)]
-pub(super) struct Fault {
+pub struct Fault {
     pub kind: Kind,
     pub message: String,
     pub note: String,

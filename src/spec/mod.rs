@@ -1,26 +1,25 @@
-//! The typed YAML: one file is one experiment. Nothing here trains or opens data; this module turns text into values
-//! that cannot be wrong, or into a message that points at the line, the column and the nearest known name.
+//! Typed YAML. Nothing here knows what an experiment is; this module turns text into values that cannot be wrong, or into a
+//! message that points at the line, the column and the nearest known name.
 //!
 //! The way of a file: text → values, each with its place (`node`, `marks`) → `extends:` and `--set` merged in
-//! (`document`, `overrides`) → the typed spec (`typed`) → references between stages checked (`references`).
+//! (`document`, `overrides`) → the typed spec (`typed`).
 //! Sections are keyed by name (`optimizer: { adam: { lr: 3e-5 } }`); when a later layer (the extending file, then
 //! `--set`) names another variant than an earlier one, the later name replaces the earlier.
 
 mod document;
 mod error;
-pub mod experiment;
 mod marks;
 pub mod names;
 mod node;
 mod overrides;
-mod references;
 mod source;
-pub mod transfer;
 mod typed;
 
 pub use document::Document;
+pub(crate) use document::On;
+pub(crate) use error::Fault;
 pub use error::SpecError;
-pub use experiment::Experiment;
+pub(crate) use node::Node;
 
 use crate::yaml;
 use serde::{Serialize, de::DeserializeOwned};

@@ -10,7 +10,7 @@ use std::collections::{HashMap, HashSet};
 
 /// A value and its place.
 #[derive(Clone, Debug)]
-pub(super) struct Node {
+pub struct Node {
     pub at: Place,
     /// The key that leads here, where there is one: faults of a whole section are shown there.
     pub key: Option<Place>,
@@ -18,7 +18,7 @@ pub(super) struct Node {
 }
 
 #[derive(Clone, Debug)]
-pub(super) enum Content {
+pub enum Content {
     Null,
     Bool(bool),
     Unsigned(u64),
@@ -30,7 +30,7 @@ pub(super) enum Content {
 }
 
 #[derive(Clone, Debug)]
-pub(super) struct Entry {
+pub struct Entry {
     pub key: String,
     pub key_at: Place,
     pub value: Node,

@@ -14,7 +14,7 @@ pub(super) struct Source {
 
 /// A stretch of one line in one source. `layer` is the index of the source; a higher layer overrides a lower one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Place {
+pub struct Place {
     pub layer: usize,
     /// From 1.
     pub line: usize,

@@ -22,8 +22,9 @@ pub mod window; // means over the log interval
 pub mod divergence; // when a loss is far above where it began
 pub mod pending; // numbers that still lie on the device
 
+pub mod extend;
 pub mod manifest; // what ran where, and what came out
-pub mod run_dir; // directory, lock, spec, log
+pub mod run_dir; // directory, lock, spec, log // a longer run from a shorter one
 
 pub mod keep; // the best checkpoints
 pub mod told; // what metrics.jsonl holds, in short
@@ -33,6 +34,8 @@ pub mod progress; // one line for people
 
 pub mod log; // metrics.jsonl, events, progress, warnings
 pub mod update; // one update of the parameters
+
+pub mod trial; // what training costs
 
 pub mod due; // what follows an update
 

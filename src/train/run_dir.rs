@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `lock` | the pid of the process that writes here; locked as long as it does |
 //! | `spec.yaml` | the resolved spec that the run belongs to |
+//! | `plan.txt` | what a stage of an experiment does there |
 //! | `manifest.json` | circumstances, status and results ([`super::manifest`]) |
 //! |  `metrics.jsonl` | one JSON object a line ([`super::log`]) |
 //! | `events.out.tfevents.*` | the same for TensorBoard |
@@ -314,7 +315,7 @@ mod tests {
         drop(RunDir::open(&path, "train:\n  steps: 3\n  batch: 8\n").unwrap());
         drop(RunDir::open(&path, "# said otherwise\ntrain: { batch: 8, steps: 3 }\n").unwrap());
         let error = RunDir::open(&path, "train:\n  steps: 4\n  batch: 8\n").err().unwrap().to_string();
-        assert!(error.contains("\n  train.steps: 3 there, 4 asked for\nchoose another --out"), "{error}");
+        assert!(error.contains("\n  train.steps: 3 → 4\nchoose another --out"), "{error}");
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! Which keys differ between the spec of a run directory and the one asked for.
+//! Which keys differ between the spec of a run directory and the one asked for. Specs that name the same `lineage` differ in
+//! nothing that decides what is learned up to the shorter one's end.
 
 use crate::yaml;
 use serde_yaml::Value;
@@ -7,18 +8,26 @@ use std::collections::{BTreeMap, BTreeSet};
 /// Lines beyond which a list of differences says "and so many more".
 const MOST: usize = 12;
 
-/// One line for every key on which two specs differ; none when they say the same.
+/// The top key that names what two runs have in common which differ in their length alone.
+pub const LINEAGE: &str = "lineage";
+
+/// One line for every key on which two specs differ, what is there → what is asked for; none when they say the same.
 pub fn differences(there: &str, asked: &str) -> Vec<String> {
     if there == asked {
         return vec![];
     }
-    let (there, asked) = (flat(there), flat(asked));
+    let (mut there, mut asked) = (flat(there), flat(asked));
+    if let (Some(there), Some(asked)) = (there.remove(LINEAGE), asked.remove(LINEAGE))
+        && there == asked
+    {
+        return vec![];
+    }
     let keys: BTreeSet<_> = there.keys().chain(asked.keys()).collect();
     let show = |value: Option<&String>| value.map_or("absent", |v| v.as_str()).to_string();
     let mut lines: Vec<_> = keys
         .into_iter()
         .filter(|key| there.get(*key) != asked.get(*key))
-        .map(|key| format!("  {key}: {} there, {} asked for", show(there.get(key)), show(asked.get(key))))
+        .map(|key| format!("  {key}: {} → {}", show(there.get(key)), show(asked.get(key))))
         .collect();
     if lines.len() > MOST {
         let more = lines.split_off(MOST - 1).len();
@@ -66,12 +75,15 @@ mod tests {
     #[test]
     fn each_key_is_named_with_both_values() {
         let lines = differences("train: {lr: 0.1, at: [1, 2]}\n", "train: {lr: 0.2, at: [1], clip: 5}\n");
-        let expected = [
-            "  train.at.1: 2 there, absent asked for",
-            "  train.clip: absent there, 5 asked for",
-            "  train.lr: 0.1 there, 0.2 asked for",
-        ];
+        let expected = ["  train.at.1: 2 → absent", "  train.clip: absent → 5", "  train.lr: 0.1 → 0.2"];
         assert_eq!(lines, expected);
+    }
+
+    #[test]
+    fn runs_of_one_lineage_do_not_differ() {
+        let of = |lineage: &str, steps: usize| format!("lineage: {lineage}\ntrain: {{ steps: {steps} }}\n");
+        assert!(differences(&of("a", 3), &of("a", 4)).is_empty());
+        assert_eq!(differences(&of("a", 3), &of("b", 4)), ["  train.steps: 3 → 4"]);
     }
 
     #[test]

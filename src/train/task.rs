@@ -70,6 +70,10 @@ pub trait Task {
     fn evaluate(&mut self, val: &mut Loader) -> Result<Vec<Metric>>;
     /// What a person would look at; `val` stands at its beginning.
     fn picture(&mut self, val: &mut Loader) -> Result<Option<Panel>>;
+    /// Bytes that it will keep of the training pictures when it has seen each once: it then computes less.
+    fn kept(&self) -> usize {
+        0
+    }
     /// What the picture or metrics warn about: (what, advice). Called after each evaluation.
     fn warnings(&self) -> Vec<(String, String)> {
         vec![]

@@ -6,7 +6,7 @@ mod bounds;
 mod write;
 
 pub use bounds::{MOST_DEPTH, scan};
-pub use write::write;
+pub use write::{value_of, write};
 
 use serde::de::DeserializeOwned;
 

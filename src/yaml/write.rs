@@ -16,7 +16,7 @@ const WORDS: [&str; 9] = ["y", "n", "yes", "no", "on", "off", "true", "false", "
 /// # Errors
 /// A map whose keys are themselves maps or lists.
 pub fn write<T: Serialize + ?Sized>(value: &T) -> Result<String, Error> {
-    let value = singleton_map_recursive::serialize(&value, Serializer)?;
+    let value = value_of(value)?;
     let mut text = String::new();
     match &value {
         Value::Mapping(map) if !map.is_empty() => entries(map, 0, "", &mut text)?,
@@ -27,6 +27,14 @@ pub fn write<T: Serialize + ?Sized>(value: &T) -> Result<String, Error> {
         }
     }
     Ok(text)
+}
+
+/// What [`write`] writes, before it is text.
+///
+/// # Errors
+/// As [`write`].
+pub fn value_of<T: Serialize + ?Sized>(value: &T) -> Result<Value, Error> {
+    singleton_map_recursive::serialize(&value, Serializer)
 }
 
 /// `key: value` lines; `head` stands before the first in place of the margin.

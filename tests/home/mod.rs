@@ -1,7 +1,7 @@
 //! A folder of its own for an experiment that a test runs.
 
 use candle_core::Device;
-use hueristic::{data::source::Locations, experiment::RunOptions, spec::Experiment};
+use hueristic::{data::source::Locations, experiment::Experiment, experiment::RunOptions};
 use std::{fs, path::Path};
 
 pub struct Home(tempfile::TempDir);

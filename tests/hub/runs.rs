@@ -3,9 +3,9 @@
 use candle_core::Device;
 use hueristic::{
     data::source::Locations,
+    experiment::Experiment,
     experiment::{RunOptions, run},
     nn::weights,
-    spec::Experiment,
     train::manifest::{Manifest, Outcome},
 };
 use std::{

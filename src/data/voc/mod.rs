@@ -75,6 +75,13 @@ pub struct VocSource {
 }
 
 impl VocSource {
+    /// The folders that it names, and the lists that are files of their own.
+    pub(super) fn paths(&self) -> Vec<&Path> {
+        let lists = [Some(&self.train), self.val.as_ref()].into_iter().flatten();
+        let lists = lists.filter(|name| lists::is_path(name)).map(Path::new);
+        [self.devkit.as_path()].into_iter().chain(self.sbd.as_deref()).chain(lists).collect()
+    }
+
     /// The same source with its paths below `dir`.
     pub(super) fn below(&self, dir: &Path) -> Self {
         let list =

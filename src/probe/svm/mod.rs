@@ -97,6 +97,15 @@ impl SvmSpec {
         }
     }
 
+    /// Whether every class can be fitted, given what `of_class` says of its training pictures.
+    ///
+    /// # Errors
+    /// As [`run`], of what the pictures' labels tell.
+    pub fn feasible(&self, classes: &[String], of_class: &dyn Fn(usize) -> Vec<Presence>) -> Result<()> {
+        self.check()?;
+        classes.iter().enumerate().try_for_each(|(c, name)| Side::new(self, &of_class(c), name).map(drop))
+    }
+
     pub(super) fn check(&self) -> Result<()> {
         ensure!(self.folds.get() > 1, "svm: folds is 1; a cost is chosen over at least 2 folds");
         ensure!(!self.costs.values().is_empty(), "svm: the list of costs is empty; give at least one");

@@ -2,12 +2,9 @@
 //! Everything that can be seen to be wrong without opening data or weights, with its place.
 
 use super::{
-    document::On,
-    error::Fault,
-    experiment::{
-        ColorEvaluationStage, Experiment, InitSpec, KINDS, MethodSpec, PretextStage, Stage, WeightSource,
-    },
-    names::Named,
+    sources::{InitSpec, Start},
+    spec::Experiment,
+    stages::{Layers, Rows, Stage},
 };
 use crate::{
     backbones::BackboneSpec,
@@ -20,8 +17,7 @@ use crate::{
         self, AddressError,
         address::{check_path, check_repository, check_revision},
     },
-    pretext::PretextSpec,
-    transfer::Frozen,
+    spec::{Fault, On, names::Named},
 };
 
 impl Experiment {
@@ -38,62 +34,93 @@ impl Experiment {
         check_size(&["backbone"], self.backbone.as_ref())?;
         check_annotated(&["annotated", "source"], self.annotated.as_ref())?;
         for (index, (name, stage)) in self.stages.iter().enumerate() {
-            let here = ["stages", name, stage.kind()];
-            check_source(&["stages", name, stage.kind(), "data", "source"], stage.data())?;
-            check_size(&["stages", name, stage.kind(), "backbone"], stage.backbone())?;
-            if stage.needs_annotations() {
-                let path = ["stages", name, stage.kind(), "annotated", "source"];
-                check_annotated(&path, stage.annotated())?;
-                if stage.annotated().or(self.annotated.as_ref()).is_none() {
-                    return Err(Wrong::key(here, missing("annotated", name)));
-                }
-            } else if stage.data().or(self.data.as_ref()).is_none() {
-                return Err(Wrong::key(here, missing("data", name)));
-            }
-            if stage.trains_backbone() && stage.backbone().or(self.backbone.as_ref()).is_none() {
-                return Err(Wrong::key(here, missing("backbone", name)));
-            }
-            match stage {
-                Stage::Pretext(pretext) => self.check_start(index, name, pretext)?,
-                Stage::ColorEvaluation(evaluation) => self.check_methods(index, name, evaluation)?,
-                _ => {}
-            }
-            if let Some(rows) = stage.backbones() {
-                self.check_backbones(index, name, stage, rows)?;
-                check_layers(name, stage, &self.taps(index, stage, rows))?;
-            }
+            self.check_inputs(name, stage)?;
+            self.check_rows(index, name, stage)?;
+            check_layers(name, stage, &self.taps(index, stage))?;
         }
         Ok(())
     }
 
-    fn check_start(&self, index: usize, name: &str, stage: &PretextStage) -> Result<(), Wrong> {
-        if let Some(BackboneSpec::Vgg16(_)) = stage.backbone.as_ref().or(self.backbone.as_ref()) {
+    /// The sections that a stage needs are there, its own or those of the top, and can be.
+    fn check_inputs(&self, name: &str, stage: &Stage) -> Result<(), Wrong> {
+        let here = ["stages", name, stage.key()];
+        let below =
+            |keys: &[&'static str]| here.iter().copied().chain(keys.iter().copied()).collect::<Vec<_>>();
+        let inputs = stage.kind().inputs();
+        check_source(&below(&["data", "source"]), stage.data())?;
+        check_annotated(&below(&["annotated", "source"]), stage.annotated())?;
+        check_size(&below(&["backbone"]), stage.backbone())?;
+        let lacks = [
+            (
+                "annotated",
+                inputs.annotated.is_some() && stage.annotated().or(self.annotated.as_ref()).is_none(),
+            ),
+            ("data", inputs.data.is_some() && stage.data().or(self.data.as_ref()).is_none()),
+            ("backbone", stage.trains_backbone() && self.backbone_of(stage).is_none()),
+        ];
+        if let Some((what, _)) = lacks.into_iter().find(|(_, lacks)| *lacks) {
+            return Err(Wrong::key(here, missing(what, name)));
+        }
+        if let (true, Some(BackboneSpec::Vgg16(_))) =
+            (stage.kind().predicts_pixels(), self.backbone_of(stage))
+        {
             let fault = Fault::new("`vgg16` is a classifier: it says nothing about single pixels");
             let fault = fault.note("`vgg` is the paper's colorizer");
-            let path: &[&str] = match stage.backbone {
-                Some(_) => &["stages", name, KINDS[0], "backbone"],
-                None => &["backbone"],
-            };
-            return Err(Wrong::key(path.iter().copied(), fault));
+            let path = if stage.backbone().is_some() { below(&["backbone"]) } else { vec!["backbone"] };
+            return Err(Wrong::key(path, fault));
         }
-        let Some(WeightSource::Stage(from)) = &stage.init_from else { return Ok(()) };
-        let path = ["stages", name, KINDS[0], "init_from", "stage"];
-        self.check_stage(index, from).map_err(|fault| Wrong::value(path, fault))
+        Ok(())
+    }
+
+    /// The stage's backbone, its own or that of the top.
+    fn backbone_of<'a>(&'a self, stage: &'a Stage) -> Option<&'a BackboneSpec> {
+        stage.backbone().or(self.backbone.as_ref())
+    }
+
+    /// What the fits of a stage start from can be had.
+    fn check_rows(&self, index: usize, name: &str, stage: &Stage) -> Result<(), Wrong> {
+        let here = |keys: &[&'static str]| {
+            ["stages", name, stage.key()].into_iter().chain(keys.iter().copied()).collect::<Vec<_>>()
+        };
+        match stage.kind().rows() {
+            Rows::One(Start::Weights(InitSpec::Stage(from))) => {
+                let path = here(&["init_from", "stage"]);
+                self.check_stage(index, &from).map_err(|fault| Wrong::value(path, fault))
+            }
+            Rows::One(_) => Ok(()),
+            Rows::Backbones { rows, .. } => {
+                self.check_backbones(index, (name, stage), &here(&["backbones"]), rows)
+            }
+            Rows::Methods(rows) if rows.is_empty() => {
+                Err(Wrong::key(here(&["methods"]), Fault::new("an evaluation needs at least one method")))
+            }
+            Rows::Methods(rows) => rows.iter().try_for_each(|(row, method)| {
+                let start = Start::Method(method.clone());
+                let Some(wanted) = start.stage() else { return Ok(()) };
+                let path = || here(&["methods"]).into_iter().chain([row, "stage"]);
+                self.check_stage(index, wanted).map_err(|fault| Wrong::value(path(), fault))?;
+                if self.stages.get(wanted).is_some_and(|stage| stage.kind().colorizes()) {
+                    return Ok(());
+                }
+                let fault = Fault::new(format!("the stage `{wanted}` does not learn to colour"));
+                Err(Wrong::value(path(), fault.note("give a stage whose pretext task is colorization")))
+            }),
+        }
     }
 
     fn check_backbones(
         &self,
         index: usize,
-        name: &str,
-        stage: &Stage,
+        (name, stage): (&str, &Stage),
+        here: &[&str],
         rows: &Named<InitSpec>,
     ) -> Result<(), Wrong> {
-        let here = ["stages", name, stage.kind(), "backbones"];
         if rows.is_empty() {
-            return Err(Wrong::key(here, Fault::new(format!("`{name}` needs at least one backbone"))));
+            let fault = Fault::new(format!("`{name}` needs at least one backbone"));
+            return Err(Wrong::key(here.iter().copied(), fault));
         }
         for (row, init) in rows.iter() {
-            let mut path: Vec<&str> = here.into_iter().chain([row]).collect();
+            let mut path: Vec<&str> = here.iter().copied().chain([row]).collect();
             let mut source = init;
             while let InitSpec::Rescaled(inner) = source {
                 path.push("rescaled");
@@ -109,7 +136,7 @@ impl Experiment {
                 InitSpec::Stage(wanted) => self
                     .check_stage(index, wanted)
                     .map_err(|f| Wrong::value(path.iter().copied().chain(["stage"]), f))?,
-                _ if stage.backbone().is_none() && self.backbone.is_none() => {
+                _ if self.backbone_of(stage).is_none() => {
                     return Err(Wrong::key(path, missing("backbone", name)));
                 }
                 _ => {}
@@ -118,39 +145,14 @@ impl Experiment {
         Ok(())
     }
 
-    fn check_methods(&self, index: usize, name: &str, stage: &ColorEvaluationStage) -> Result<(), Wrong> {
-        let here = ["stages", name, KINDS[3], "methods"];
-        if stage.methods.is_empty() {
-            return Err(Wrong::key(here, Fault::new("an evaluation needs at least one method")));
-        }
-        for (row, method) in stage.methods.iter() {
-            let MethodSpec::Stage(wanted) = method else { continue };
-            let path = || here.into_iter().chain([row, "stage"]);
-            self.check_stage(index, wanted).map_err(|fault| Wrong::value(path(), fault))?;
-            let found = self.stages.iter().find(|(name, _)| name == wanted);
-            let learns_to_colour = |stage: &Stage| {
-                matches!(stage, Stage::Pretext(PretextStage { task: PretextSpec::Colorization(_), .. }))
-            };
-            if !found.is_some_and(|(_, stage)| learns_to_colour(stage)) {
-                let fault = Fault::new(format!("the stage `{wanted}` does not learn to colour"));
-                return Err(Wrong::value(
-                    path(),
-                    fault.note("give a stage whose pretext task is colorization"),
-                ));
-            }
-        }
-        Ok(())
-    }
-
     /// The layers that any of a stage's backbones has, where the spec tells; a weight file may bring others.
-    fn taps(&self, index: usize, stage: &Stage, rows: &Named<InitSpec>) -> Vec<String> {
-        let stages = rows.iter().filter_map(|(_, init)| {
-            let wanted = init.stage()?;
-            self.stages.iter().take(index).find(|(name, _)| *name == wanted)
-        });
-        let trained = stages.filter_map(|(_, stage)| stage.backbone().or(self.backbone.as_ref()));
+    fn taps(&self, index: usize, stage: &Stage) -> Vec<String> {
+        let rows = stage.kind().rows().each();
+        let earlier = |wanted: &str| self.stages.iter().take(index).find(|(name, _)| *name == wanted);
+        let trained = rows.iter().filter_map(|row| earlier(row.start.stage()?));
+        let trained = trained.filter_map(|(_, stage)| self.backbone_of(stage));
         let mut taps: Vec<String> = vec![];
-        for backbone in stage.backbone().or(self.backbone.as_ref()).into_iter().chain(trained) {
+        for backbone in self.backbone_of(stage).into_iter().chain(trained) {
             let new = backbone.taps().into_iter().filter(|tap| !taps.contains(tap)).collect::<Vec<_>>();
             taps.extend(new);
         }
@@ -165,11 +167,8 @@ impl Experiment {
             _ if trained.contains(&wanted) => Ok(()),
             None => Err(Fault::unknown("stage", wanted, &trained)),
             Some(at) if at < index => {
-                let kind = self.stages.iter().nth(at).map_or("stage", |(_, stage)| match stage {
-                    Stage::ColorEvaluation(_) => "an evaluation",
-                    Stage::LinearProbe(_) | Stage::NonlinearProbe(_) => "a probe",
-                    _ => "a measurement",
-                });
+                let kind = self.stages.iter().nth(at).and_then(|(_, stage)| stage.kind().trains_none());
+                let kind = kind.unwrap_or("a stage");
                 Err(Fault::new(format!("the stage `{wanted}` is {kind}: it trains no backbone")))
             }
             Some(_) => Err(Fault::new(format!("the stage `{wanted}` does not come before this one"))
@@ -178,40 +177,14 @@ impl Experiment {
     }
 }
 
-/// The layers that a stage names: the keys that lead to them, and whether the new last layer is one that can be named.
-fn layers_named(stage: &Stage) -> Option<(&'static [&'static str], Vec<&str>, bool)> {
-    fn all(layers: &[String]) -> Vec<&str> {
-        layers.iter().map(String::as_str).collect()
-    }
-    fn frozen(frozen: &Option<Frozen>) -> Vec<&str> {
-        frozen.iter().map(|frozen| frozen.through.as_str()).collect()
-    }
-    let features: &[&str] = &["features", "layers"];
-    Some(match stage {
-        Stage::LinearProbe(s) => (&["probe", "layers"], all(&s.probe.layers), false),
-        Stage::NonlinearProbe(s) => (&["through"], all(&s.through), false),
-        Stage::Svm(s) => (features, all(&s.features.layers), false),
-        Stage::LowShot(s) => (features, all(&s.features.layers), false),
-        Stage::Knn(s) => (features, all(&s.features.layers), false),
-        Stage::Classification(s) => (&["task", "train_from"], all(&s.task.train_from), true),
-        Stage::Detection(s) if s.task.frozen.is_some() => {
-            (&["task", "frozen"], frozen(&s.task.frozen), false)
-        }
-        Stage::Segmentation(s) if s.task.frozen.is_some() => {
-            (&["task", "frozen"], frozen(&s.task.frozen), false)
-        }
-        _ => return None,
-    })
-}
-
 /// Whether the backbones have the layers that the stage names; `known` leaves out the head.
 fn check_layers(name: &str, stage: &Stage, known: &[String]) -> Result<(), Wrong> {
-    let Some((keys, layers, with_head)) = layers_named(stage) else { return Ok(()) };
+    let Some(Layers { keys, names: layers, with_head }) = stage.kind().layers() else { return Ok(()) };
     let mut known: Vec<&str> = known.iter().map(String::as_str).collect();
     if with_head {
         known.push("fc8");
     }
-    let here: Vec<&str> = ["stages", name, stage.kind()].into_iter().chain(keys.iter().copied()).collect();
+    let here: Vec<&str> = ["stages", name, stage.key()].into_iter().chain(keys.iter().copied()).collect();
     if layers.is_empty() {
         return Err(Wrong::value(here, Fault::new(format!("`{name}` needs at least one layer"))));
     }

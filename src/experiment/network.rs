@@ -2,8 +2,9 @@
 //! normalisation absorbed; random ones; ones made from the training pictures; any of them rescaled, or given colour.
 
 use super::{
-    fits::{Fit, INPUT, given},
-    sets::{AnnotatedSets, Plain, Sets},
+    fit::{Fit, INPUT},
+    plan::{Learns, NetworkPlan, Source, given},
+    sources::{InitSpec, Start},
 };
 use crate::{
     backbones::{
@@ -19,10 +20,10 @@ use crate::{
     data::{
         framing::Framing,
         loader::{Feed, Loader, Pass},
+        source::Split,
     },
-    nn::{layers::Fillers, params::Params, weights},
+    nn::{params::Params, weights},
     pretext::{channels::Channels, inputs::inputs},
-    spec::experiment::InitSpec,
     transfer::Colors,
 };
 use anyhow::{Context, Result, bail, ensure};
@@ -34,95 +35,78 @@ const BATCH: usize = 16;
 
 type Tensors = BTreeMap<String, Tensor>;
 
-/// Which network a stage needs.
-pub(super) struct Wanted {
-    pub graph: Graph,
-    /// Outputs of a new last layer, and how it starts.
-    pub head: Option<(usize, Fillers)>,
-    pub colors: Colors,
-    /// The layers that are read; what comes after the last of them is not built. None: all are.
-    pub taps: Option<Vec<String>>,
-}
-
-impl Wanted {
-    /// What a probe of some layers needs.
-    pub fn frozen(taps: &[String]) -> Self {
-        Self { graph: Graph::Transfer, head: None, colors: Colors::Gray, taps: Some(taps.to_vec()) }
-    }
-}
-
-impl Fit<'_> {
-    /// The network of a row of the table. `fallback` is the architecture where the weights do not bring their own.
+impl Fit {
+    /// The planned network with its weights, and what of it does not learn made constant.
     ///
     /// # Errors
     /// Weights that are not there, or do not fit.
-    pub fn backbone(
-        &self,
-        init: &InitSpec,
-        fallback: Option<&BackboneSpec>,
-        wanted: &Wanted,
-    ) -> Result<(Network, Params)> {
-        let (spec, tensors) = self.prepared(init, fallback)?;
-        self.assembled(init, &spec, tensors, wanted)
+    pub fn network(&self) -> Result<(Network, Params)> {
+        let spec = given(self.plan.network.as_ref(), "backbone")?;
+        let (backbone, tensors) = self.prepared()?;
+        self.assembled(spec, &backbone, tensors)
     }
 
-    /// The network that a stage needs of an architecture and its prepared weights.
+    /// Whether the weights of a file fit the planned network; others are made or trained later.
+    ///
+    /// # Errors
+    /// A file that cannot be used, or does not fit.
+    pub fn check_weights(&self) -> Result<()> {
+        if self.located.is_none() {
+            return Ok(());
+        }
+        let spec = given(self.plan.network.as_ref(), "backbone")?;
+        let (backbone, tensors) = trained(self.weights()?, Some(&spec.backbone))?;
+        self.assembled(spec, &backbone, Some(tensors)).map(drop)
+    }
+
+    /// The network of a plan, of an architecture and its prepared weights.
     pub fn assembled(
         &self,
-        init: &InitSpec,
+        plan: &NetworkPlan,
         spec: &BackboneSpec,
         tensors: Option<Tensors>,
-        wanted: &Wanted,
     ) -> Result<(Network, Params)> {
-        let input = wanted.colors.input(spec.input());
+        let plan = NetworkPlan { backbone: spec.clone(), ..plan.clone() };
+        let input = plan.input();
         let tensors = tensors.map(|tensors| coloured(spec, tensors, input)).transpose()?;
-        let spec = spec.with_input(input);
-        let build = Build {
-            graph: wanted.graph,
-            batch_norm: false,
-            input_channels: input.channels(),
-            outputs: wanted.head.map(|(outputs, _)| outputs),
-        };
-        let mut table = spec.table(&build);
-        if let Some(taps) = &wanted.taps {
-            let last = table.iter().rposition(|layer| taps.contains(&layer.name));
-            table.truncate(last.map_or(table.len(), |at| at + 1));
-        }
-        if let (Some((_, fillers)), Some(last)) = (wanted.head, table.last_mut()) {
-            last.fillers = fillers;
-        }
-        let head = wanted.head.and_then(|_| table.last().map(|layer| layer.name.clone()));
-        let mut params = Params::new(self.device);
+        let table = plan.table(self.sets.classes())?;
+        let head = plan.head.and_then(|_| table.last().map(|layer| layer.name.clone()));
+        let mut params = Params::new(&self.device);
         let rng = self.rng.split("init");
-        let net = Network::new(spec.name(), spec.grid(), input, table, &mut params, &rng)?;
+        let mut net = Network::new(spec.name(), spec.grid(), input, table, &mut params, &rng)?;
         match tensors {
             Some(tensors) => {
-                set(&params, tensors, head.as_deref()).with_context(|| self.weights_named(init))?
+                set(&params, tensors, head.as_deref()).with_context(|| self.weights_named())?;
             }
             // Random weights of a network that is given colour see none of it at first, as trained ones.
-            None if wanted.colors == Colors::Color => bleach(&net, &params)?,
+            None if plan.colors == Colors::Color => bleach(&net, &params)?,
             None => {}
         }
+        hold(&plan, &mut net, &mut params)?;
         Ok((net, params))
     }
 
     /// The architecture, and the weights of its transfer graph without batch normalisation; none of random ones.
-    pub fn prepared(
-        &self,
-        init: &InitSpec,
-        fallback: Option<&BackboneSpec>,
-    ) -> Result<(BackboneSpec, Option<Tensors>)> {
+    pub fn prepared(&self) -> Result<(BackboneSpec, Option<Tensors>)> {
+        match &self.plan.row.start {
+            Start::Weights(init) => self.prepared_from(init),
+            Start::Afresh | Start::Method(_) => Ok((self.backbone()?.clone(), None)),
+        }
+    }
+
+    fn prepared_from(&self, init: &InitSpec) -> Result<(BackboneSpec, Option<Tensors>)> {
+        let fallback = self.backbone()?;
         match init {
-            InitSpec::Init(filler) => Ok((given(fallback, "backbone")?.with_init(*filler), None)),
+            InitSpec::Init(filler) => Ok((fallback.with_init(*filler), None)),
+            InitSpec::Stage(_) if self.rehearsal.is_some() => Ok((fallback.clone(), None)),
             InitSpec::Stage(_) => self.trained(&self.upstream_weights()?, fallback),
             InitSpec::File(_) => self.trained(self.weights()?, fallback),
             InitSpec::DataDependent(how) => {
-                let spec = given(fallback, "backbone")?.clone();
-                let tensors = self.made_from_data(how, &spec)?;
-                Ok((spec, Some(tensors)))
+                let tensors = self.made_from_data(how, fallback)?;
+                Ok((fallback.clone(), Some(tensors)))
             }
             InitSpec::Rescaled(inner) => {
-                let (spec, tensors) = self.prepared(inner, fallback)?;
+                let (spec, tensors) = self.prepared_from(inner)?;
                 let tensors = self.rescaled(&spec, tensors)?;
                 Ok((spec, Some(tensors)))
             }
@@ -133,29 +117,13 @@ impl Fit<'_> {
     fn transfer_graph(&self, spec: &BackboneSpec) -> Result<(Network, Params)> {
         let input_channels = spec.input().channels();
         let build = Build { graph: Graph::Transfer, batch_norm: false, input_channels, outputs: None };
-        let mut params = Params::new(self.device);
+        let mut params = Params::new(&self.device);
         let net = spec.build(&build, &mut params, &self.rng.split("init"))?;
         Ok((net, params))
     }
 
-    /// The architecture comes from the file when it says one, else from the spec.
-    fn trained(
-        &self,
-        path: &Path,
-        fallback: Option<&BackboneSpec>,
-    ) -> Result<(BackboneSpec, Option<Tensors>)> {
-        let file = exchange::open_finite(path)?;
-        let spec = file
-            .backbone(fallback)
-            .with_context(|| path.display().to_string())?
-            .with_context(|| format!("{} names no backbone; give `backbone:` in the spec", path.display()))?;
-        let sees = file.metadata.get(INPUT).map(|yaml| weights::section::<Channels>(yaml)).transpose();
-        let sees = sees.with_context(|| format!("{}: the input in its header", path.display()))?;
-        let spec = sees.map_or(spec.clone(), |sees| spec.with_input(sees.expected()));
-        let input_channels = spec.input().channels();
-        let build = Build { graph: Graph::Transfer, batch_norm: false, input_channels, outputs: None };
-        let tensors = fitted(&spec, &build, file.tensors)
-            .with_context(|| format!("{} does not fit the backbone", path.display()))?;
+    fn trained(&self, path: &Path, fallback: &BackboneSpec) -> Result<(BackboneSpec, Option<Tensors>)> {
+        let (spec, tensors) = trained(path, Some(fallback))?;
         Ok((spec, Some(tensors)))
     }
 
@@ -183,30 +151,68 @@ impl Fit<'_> {
     /// Batches of what a network reads, from squares of at least `side` pixels of the training pictures.
     pub fn inputs(&self, batches: usize, input: Input, side: usize) -> Result<Vec<Tensor>> {
         let rng = self.rng.split("inputs");
-        let feed = |len: usize, max_bad, threads| {
-            let batch = BATCH.min(len);
-            Feed { batch, pass: Pass::Train, flip: true, max_bad, threads }
-        };
-        let mut loader = match &self.job.sets {
-            Sets::Plain(Plain { spec, train, .. }) => {
+        let framing = match &self.plan.pictures.source {
+            Source::Plain(spec) => {
                 let (resize, crop) = (spec.resize.map(|short| short.get()), spec.crop.get().max(side));
-                let feed = feed(train.len(), spec.max_bad.get(), spec.threads.map(|n| n.get()));
-                Loader::framed(train.clone(), Framing::Crop { resize, crop }, feed, &rng, self.device)?
+                Framing::Crop { resize, crop }
             }
-            Sets::Annotated(AnnotatedSets { spec, train, .. }) => {
-                let feed = feed(train.len(), spec.max_bad.get(), spec.threads.map(|n| n.get()));
-                Loader::framed(train.clone(), Framing::RandomScale { side }, feed, &rng, self.device)?
-            }
+            Source::Annotated(..) => Framing::RandomScale { side },
         };
+        let (set, (max_bad, threads)) = (self.sets.split(Split::Train), self.plan.pictures.source.reading());
+        let feed = Feed { batch: BATCH.min(set.len()), pass: Pass::Train, flip: true, max_bad, threads };
+        let mut loader = Loader::framed(set, framing, feed, &rng, &self.device)?;
         inputs(&mut loader, input, batches)
     }
 
     /// For messages: where the weights come from.
-    fn weights_named(&self, init: &InitSpec) -> String {
-        match (init.stage(), init.file()) {
+    fn weights_named(&self) -> String {
+        let start = &self.plan.row.start;
+        match (start.stage(), start.file()) {
             (Some(stage), _) => format!("the weights of stage `{stage}`"),
             (_, Some(file)) => format!("the weights of {}", file.display()),
             _ => "the initial weights".into(),
+        }
+    }
+}
+
+/// Weights of the transfer graph, without batch normalisation, and their architecture: what the file says, else `fallback`.
+///
+/// # Errors
+/// A file that cannot be read, that names no backbone where none is given, or whose weights do not fit it.
+pub(super) fn trained(path: &Path, fallback: Option<&BackboneSpec>) -> Result<(BackboneSpec, Tensors)> {
+    let file = exchange::open_finite(path)?;
+    let spec = file
+        .backbone(fallback)
+        .with_context(|| path.display().to_string())?
+        .with_context(|| format!("{} names no backbone; give `backbone:` in the spec", path.display()))?;
+    let sees = file.metadata.get(INPUT).map(|yaml| weights::section::<Channels>(yaml)).transpose();
+    let sees = sees.with_context(|| format!("{}: the input in its header", path.display()))?;
+    let spec = sees.map_or(spec.clone(), |sees| spec.with_input(sees.expected()));
+    let input_channels = spec.input().channels();
+    let build = Build { graph: Graph::Transfer, batch_norm: false, input_channels, outputs: None };
+    let tensors = fitted(&spec, &build, file.tensors)
+        .with_context(|| format!("{} does not fit the backbone", path.display()))?;
+    Ok((spec, tensors))
+}
+
+/// Makes constant what the plan does not let learn. Frozen layers of a network that is given colour keep what they made of
+/// lightness; their part for a and b, which starts at zero, learns.
+fn hold(plan: &NetworkPlan, net: &mut Network, params: &mut Params) -> Result<()> {
+    match &plan.learns {
+        // Features are read without a graph: nothing has to be made constant.
+        Learns::All | Learns::Nothing => Ok(()),
+        Learns::After(layer) => {
+            net.freeze_through(layer, params)?;
+            match plan.colors {
+                Colors::Color => Ok(net.release_color(params)?),
+                Colors::Gray => Ok(()),
+            }
+        }
+        Learns::From(first) => {
+            let at = net.layers().iter().position(|layer| layer.name == *first);
+            let at = at.with_context(|| format!("the backbone has no layer `{first}` to train from"))?;
+            let before = at.checked_sub(1).map(|before| net.layers()[before].name.clone());
+            before.map_or(Ok(()), |before| Ok(net.freeze_through(&before, params)?))
         }
     }
 }

@@ -1,0 +1,182 @@
+//! What a fit would cost, from a rehearsal: the fit itself on a few of its pictures, of which a few updates and one
+//! validation are timed. What depends on the number of pictures, updates and validations is then multiplied out. Nothing is
+//! kept, and where an earlier stage has not run, random weights stand for what it would leave.
+
+use super::{
+    fit::{Fit, Rehearsal},
+    place::Place,
+    plan::Source,
+    run::Planned,
+    sets::{Pair, Sets},
+};
+use crate::{
+    bounded::Count,
+    data::{
+        annotated::Annotated,
+        annotated_view::AnnotatedView,
+        source::{Dataset, Split},
+        view::{CACHE_BYTES, View},
+    },
+    train::{manifest, run_dir::RunDir, spec::TrainSpec, trial::Trial},
+};
+use anyhow::{Context, Result};
+use std::{cell::RefCell, path::Path, sync::Arc, time::Instant};
+
+/// Multiply-accumulates a second that are taken for granted when the size of a rehearsal is chosen.
+const SPEED: f64 = 5e10;
+/// Seconds that a single update may take in a rehearsal; larger batches are cut.
+const PATIENCE: f64 = 1.5;
+/// Pictures of either split, at the least where there are so many.
+const PICTURES: usize = 64;
+/// The same where each takes long.
+const LEAST: usize = 4;
+/// Batches in an epoch of a rehearsal.
+const BATCHES: usize = 4;
+/// Stored pictures that are looked at for their size.
+const SAMPLE: usize = 8;
+
+/// What a fit takes.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Estimate {
+    pub seconds: f64,
+    /// Of the process's memory, at its peak.
+    pub bytes: f64,
+}
+
+/// Rehearses a fit.
+///
+/// # Errors
+/// What stops it.
+pub fn estimate(planned: &Planned) -> Result<Estimate> {
+    let fit = &planned.fit;
+    let batch = affordable(fit);
+    let whole = fit.plan.train.as_ref().map_or(1, |train| train.batch.get());
+    let (Some(train), true) = (&fit.plan.train, batch < whole) else { return at_batch(planned, batch) };
+    // Of a batch that is cut, two sizes tell what grows with it.
+    let (half, cut) = (at_batch(planned, (batch / 2).max(1))?, at_batch(planned, batch)?);
+    let grown = (train.batch.get() - batch) as f64 / (batch - batch / 2).max(1) as f64;
+    let at = |half: f64, cut: f64| cut + (cut - half).max(0.0) * grown;
+    Ok(Estimate { seconds: at(half.seconds, cut.seconds), bytes: at(half.bytes, cut.bytes) })
+}
+
+/// The largest batch, up to the planned one, whose update is quick enough to be tried.
+fn affordable(fit: &Fit) -> usize {
+    let planned = fit.plan.train.as_ref().map_or(1, |train| train.batch.get());
+    planned.min((quick(fit) / 3).max(2))
+}
+
+/// Pictures that its network looks at in the time of [`PATIENCE`].
+fn quick(fit: &Fit) -> usize {
+    let summary = fit.plan.network.as_ref().and_then(|network| {
+        network.summary(fit.sets.classes(), fit.sets.first_size().unwrap_or_default()).ok()
+    });
+    let macs = summary.map_or(0, |summary| summary.macs()) as f64;
+    (PATIENCE * SPEED / macs.max(1.0)) as usize
+}
+
+/// The cost of the whole fit if its batches had `batch` pictures.
+fn at_batch(planned: &Planned, batch: usize) -> Result<Estimate> {
+    let fit = &planned.fit;
+    let (train, val) = (fit.sets.split(Split::Train).len(), fit.sets.split(Split::Val).len());
+    let most = PICTURES.min(quick(fit).max(LEAST));
+    let pictures = (train.min(most.max(BATCHES * batch)), val.min(most));
+    let few = (pictures.0.div_ceil(8), pictures.1.div_ceil(8));
+    let start = rehearse(planned, few, batch, false)?;
+    manifest::forget_peak_memory();
+    let Rehearsed { setup, trial } = rehearse(planned, pictures, batch, true)?;
+    let peak = manifest::peak_memory().context("this system does not tell how much memory is used")? as f64;
+    // What is done before training is done for each picture, or once: two sizes tell.
+    let (more, all) = (pictures.0 + pictures.1 - few.0 - few.1, train + val);
+    let each = (setup - start.setup).max(0.0) / more.max(1) as f64;
+    let setup = setup + each * (all - pictures.0 - pictures.1) as f64;
+    let kept = trial.kept as f64 * (train as f64 / pictures.0 as f64 - 1.0);
+    Ok(Estimate {
+        seconds: setup + fit.plan.train.as_ref().map_or(0.0, |spec| training(&trial, spec, train, val)),
+        bytes: peak + kept.max(0.0) + decoded(fit, Split::Train)? + decoded(fit, Split::Val)?,
+    })
+}
+
+/// Seconds of all updates and validations.
+fn training(trial: &Trial, spec: &TrainSpec, train: usize, val: usize) -> f64 {
+    let steps = spec.steps.get();
+    let epoch = (train / (spec.batch.get() * spec.iter_size.get())).max(1);
+    let first = steps.min(epoch);
+    let validations = spec.evaluate_every.map_or(1, |every| steps.div_ceil(every.get()));
+    first as f64 * trial.first
+        + (steps - first) as f64 * trial.later
+        + (validations * val) as f64 * trial.validation
+}
+
+/// Bytes of a split's decoded pictures, as far as they are kept.
+fn decoded(fit: &Fit, split: Split) -> Result<f64> {
+    let (keeps, reads) = match &fit.plan.pictures.source {
+        Source::Plain(spec) => (spec.cache, fit.plan.pictures.view(split).is_ok()),
+        Source::Annotated(spec, _) => (spec.cache, true),
+    };
+    let set = fit.sets.split(split);
+    if !keeps || !reads {
+        return Ok(0.0);
+    }
+    let step = (set.len() / SAMPLE).max(1);
+    let sizes: Vec<usize> = (0..set.len())
+        .step_by(step)
+        .filter_map(|index| set.image(index).ok())
+        .map(|image| image.pixels.len())
+        .collect();
+    let mean = sizes.iter().sum::<usize>() as f64 / sizes.len().max(1) as f64;
+    Ok((mean * set.len() as f64).min(CACHE_BYTES as f64))
+}
+
+/// What a rehearsal has shown.
+struct Rehearsed {
+    /// Seconds of all that is not training.
+    setup: f64,
+    trial: Trial,
+}
+
+fn rehearse(planned: &Planned, pictures: (usize, usize), batch: usize, updates: bool) -> Result<Rehearsed> {
+    let folder = tempfile::tempdir().context("cannot create a temporary folder")?;
+    let fit = rehearsal(&planned.fit, pictures, batch, folder.path(), updates);
+    let mut run = RunDir::open(&fit.place.dir, &fit.spec)?;
+    let began = Instant::now();
+    planned.stage.kind().run(&fit, &mut run)?;
+    let seconds = began.elapsed().as_secs_f64();
+    let Rehearsal { trial, training, .. } = fit.rehearsal.map(RefCell::into_inner).unwrap_or_default();
+    Ok(Rehearsed { setup: seconds - training, trial })
+}
+
+/// The fit on its first few pictures, in another place.
+fn rehearsal(fit: &Fit, pictures: (usize, usize), batch: usize, folder: &Path, updates: bool) -> Fit {
+    let mut plan = fit.plan.clone();
+    if let Some(train) = &mut plan.train {
+        train.batch = Count::of(batch);
+    }
+    if let (Some(view), Some(_)) = (&mut plan.pictures.train, &plan.train) {
+        view.batch = batch;
+    }
+    let dir = folder.join("runs/rehearsal/fit");
+    Fit {
+        plan,
+        sets: few(&fit.sets, pictures),
+        upstream: None,
+        place: Place { dir, extends: None, note: None },
+        rehearsal: Some(RefCell::new(Rehearsal { updates, ..Rehearsal::default() })),
+        ..fit.clone()
+    }
+}
+
+/// The first pictures of both splits.
+fn few(sets: &Sets, (train, val): (usize, usize)) -> Sets {
+    let plain = |set: &Arc<dyn Dataset>, n| -> Arc<dyn Dataset> { Arc::new(View::new(set.clone()).first(n)) };
+    let annotated = |set: &Arc<dyn Annotated>, n| -> Arc<dyn Annotated> {
+        Arc::new(AnnotatedView::new(set.clone(), Some(n), false))
+    };
+    match sets {
+        Sets::Plain(pair) => {
+            Sets::Plain(Pair { train: plain(&pair.train, train), val: plain(&pair.val, val) })
+        }
+        Sets::Annotated(pair) => {
+            Sets::Annotated(Pair { train: annotated(&pair.train, train), val: annotated(&pair.val, val) })
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! What decides a fit's result, as one hash: nothing is computed twice and nothing stale is taken for new. It covers
+//! the content of files, not their paths; which stage a fit builds on, not how that is called; and none of the keys that say
+//! how often something is written.
+
+use super::{
+    plan::{Holds, Plan},
+    sets::Sets,
+    stages::Stage,
+};
+use crate::{
+    data::{
+        beside::named_like,
+        source::{Dataset as _, Split},
+    },
+    hub,
+    nn::weights,
+    spec,
+    train::manifest,
+    yaml,
+};
+use anyhow::{Context, Result};
+use serde::Serialize;
+use serde_yaml::Value;
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
+
+/// Keys, each below the section that has it, which decide no result.
+const IDLE: [(&str, &[&str]); 3] = [
+    ("train", &["log_every", "checkpoint_every", "keep"]),
+    ("data", &["threads", "cache"]),
+    ("annotated", &["threads", "cache"]),
+];
+
+/// Where a fit's results lie, and what decides them.
+pub struct Identity {
+    pub hash: String,
+    /// What decides it, as YAML: the run directory's spec.
+    pub spec: String,
+    /// The weight file, on this disk.
+    pub located: Option<PathBuf>,
+}
+
+/// All that decides a fit's result.
+#[derive(Serialize)]
+struct Inputs<'a> {
+    /// The hash of all but the number of steps; in `spec.yaml` alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lineage: Option<String>,
+    version: &'static str,
+    seed: u64,
+    data: &'a BTreeMap<String, String>,
+    upstream: Option<&'a str>,
+    /// SHA-256 of the files that are read, fingerprints of folders of pictures.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    files: &'a Vec<String>,
+    work: Value,
+}
+
+/// The identity of the fit that `plan` describes; `upstream` is the hash of the one that it builds on.
+///
+/// # Errors
+/// A file that cannot be read.
+pub fn identify(
+    stage: &Stage,
+    plan: &Plan,
+    sets: &Sets,
+    seed: u64,
+    upstream: Option<&str>,
+) -> Result<Identity> {
+    let located = plan.row.start.file().map(hub::locate).transpose()?;
+    let files = contents(plan, sets, located.as_deref())?;
+    let (version, data) = (env!("CARGO_PKG_VERSION"), &sets.fingerprints());
+    let inputs = |lineage, work| Inputs { lineage, version, seed, data, upstream, files: &files, work };
+    let work = work(stage, plan)?;
+    let (all, but_steps) = (decisive(&work, plan, true), decisive(&work, plan, false));
+    let lineage = Some(spec::hash(&inputs(None, but_steps))?);
+    Ok(Identity {
+        hash: spec::hash(&inputs(None, all))?,
+        spec: spec::resolved_yaml(&inputs(lineage, work))?,
+        located,
+    })
+}
+
+/// What the files say that a plan reads.
+fn contents(plan: &Plan, sets: &Sets, located: Option<&Path>) -> Result<Vec<String>> {
+    let own = located.map(content);
+    let others = plan.files.iter().map(|file| match file.holds {
+        Holds::Pictures => Ok(named_like(&*sets.split(Split::Val), &file.path)?.fingerprint()),
+        Holds::Classifier => content(&hub::locate(&file.path)?),
+        Holds::Prior | Holds::Proposals => content(&file.path),
+    });
+    own.into_iter().chain(others).collect()
+}
+
+fn content(path: &Path) -> Result<String> {
+    let file = &weights::split(path).0;
+    manifest::sha256(file)
+        .with_context(|| format!("cannot read {}: give the path of a file that is there", file.display()))
+}
+
+/// The stage as this fit sees it: `{ linear_probe: { init: …, probe: …, … } }`, without its siblings.
+fn work(stage: &Stage, plan: &Plan) -> Result<Value> {
+    let mut work = yaml::value_of(stage)?;
+    let section = work.get_mut(stage.key()).and_then(Value::as_mapping_mut);
+    let section = section.context("a stage is a section")?;
+    for (rows, row) in [("backbones", "init"), ("methods", "method")] {
+        let Some(Value::Mapping(all)) = section.remove(rows) else { continue };
+        let own = plan.row.name.as_ref().and_then(|name| all.get(name.as_str()));
+        section.insert(row.into(), own.cloned().unwrap_or_default());
+    }
+    if let (Some(column), Some(layers)) = (&plan.row.column, stage.kind().layers()) {
+        let list = layers.keys.iter().try_fold(&mut work[stage.key()], |at, key| at.get_mut(*key));
+        *list.context("a stage names its layers")? = Value::Sequence(vec![column.as_str().into()]);
+    }
+    Ok(work)
+}
+
+/// What of a stage decides its result.
+fn decisive(work: &Value, plan: &Plan, steps: bool) -> Value {
+    let paths: Vec<String> = plan.paths().iter().map(|path| path.display().to_string()).collect();
+    let mut decisive = work.clone();
+    strip(&mut decisive, "", &paths, steps);
+    decisive
+}
+
+fn strip(value: &mut Value, key: &str, paths: &[String], steps: bool) {
+    match value {
+        Value::Mapping(entries) => {
+            if let Some((_, idle)) = IDLE.iter().find(|(section, _)| *section == key) {
+                idle.iter().for_each(|key| drop(entries.remove(*key)));
+            }
+            if key == "train" && !steps {
+                entries.remove("steps");
+            }
+            // which stage it is, its hash says
+            if entries.len() == 1 && entries.contains_key("stage") {
+                entries.insert("stage".into(), Value::Null);
+            }
+            entries.iter_mut().for_each(|(key, value)| {
+                let key = key.as_str().unwrap_or_default().to_string();
+                strip(value, &key, paths, steps);
+            });
+        }
+        Value::Sequence(items) => items.iter_mut().for_each(|item| strip(item, key, paths, steps)),
+        Value::String(text) if paths.contains(text) => *value = Value::Null,
+        _ => {}
+    }
+}

@@ -1,0 +1,380 @@
+//! What one fit will do, as plain data: which pictures, framed how; which network, starting from what; which files; how it
+//! trains. The dry run prints it, the run carries it out, and what a result depends on is read off it.
+
+use super::sources::Start;
+use crate::{
+    backbones::{BackboneSpec, Build, Graph, input::Input, summary::Summary, table::Layer},
+    data::{
+        annotated_source::{AnnotatedSpec, Lists},
+        framing::Framing,
+        loader::Pass,
+        source::{DataSpec, Split},
+    },
+    nn::layers::Fillers,
+    train::spec::TrainSpec,
+    transfer::Colors,
+};
+use anyhow::{Context, Result, ensure};
+use std::{
+    fmt::{self, Display, Formatter},
+    path::{Path, PathBuf},
+};
+
+/// What a finished stage that trains leaves for others.
+pub const WEIGHTS: &str = "weights.safetensors";
+
+/// Which of a stage's fits it is, and what it starts from.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Row {
+    /// The row of the table.
+    pub name: Option<String>,
+    /// The column, where a stage tries several layers on every row.
+    pub column: Option<String>,
+    pub start: Start,
+}
+
+impl Row {
+    /// A row of a table.
+    pub fn of(name: &str, column: Option<&str>, start: Start) -> Self {
+        Self { name: Some(name.into()), column: column.map(String::from), start }
+    }
+
+    /// The only fit of a stage.
+    pub fn only(start: Start) -> Self {
+        Self { name: None, column: None, start }
+    }
+}
+
+/// What one fit does.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Plan {
+    pub row: Row,
+    pub pictures: Pictures,
+    /// None where no network is trained or measured.
+    pub network: Option<NetworkPlan>,
+    /// What is read beside pictures and the weights that it starts from.
+    pub files: Vec<Needed>,
+    pub train: Option<TrainSpec>,
+    /// What it leaves for others.
+    pub leaves: &'static str,
+}
+
+/// What is trained on and measured on.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Pictures {
+    pub source: Source,
+    /// Whether the labels of plain pictures are learned or counted.
+    pub labels: bool,
+    /// Absent where nothing is trained on batches.
+    pub train: Option<View>,
+    pub val: View,
+}
+
+/// Pictures with one label or none, or with objects and masks.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Source {
+    Plain(DataSpec),
+    Annotated(AnnotatedSpec, Lists),
+}
+
+/// How pictures become batches.
+#[derive(Clone, Debug, PartialEq)]
+pub struct View {
+    pub framing: Framing,
+    pub pass: Pass,
+    pub batch: usize,
+    /// Mirror half of them, where the pass augments.
+    pub flip: bool,
+}
+
+/// A file or folder that must be there.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Needed {
+    /// The key of the spec that names it.
+    pub key: &'static str,
+    pub path: PathBuf,
+    pub holds: Holds,
+}
+
+/// What lies in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Holds {
+    Prior,
+    Proposals,
+    Classifier,
+    /// A folder of pictures that are called like the validation images.
+    Pictures,
+}
+
+/// The network that is trained or measured, and what of it learns.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NetworkPlan {
+    pub backbone: BackboneSpec,
+    pub graph: Graph,
+    pub batch_norm: bool,
+    pub input_channels: usize,
+    /// Whether weights of lightness are given color.
+    pub colors: Colors,
+    /// A new last layer.
+    pub head: Option<Head>,
+    /// The layers that are read; nothing after the last of them is built. None: all.
+    pub taps: Option<Vec<String>>,
+    pub learns: Learns,
+    /// Height and width of the pictures that it is shown; None: as they are stored.
+    pub size: Option<(usize, usize)>,
+}
+
+/// A new last layer.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Head {
+    pub outputs: Outputs,
+    /// How it starts, where not as the backbone says.
+    pub fillers: Option<Fillers>,
+}
+
+/// Outputs of the last layer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outputs {
+    Number(usize),
+    /// One for each class of the data.
+    Classes,
+    /// And one for the background.
+    ClassesAndBackground,
+}
+
+/// Which rows of the network learn.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Learns {
+    All,
+    /// None: what is trained reads its features.
+    Nothing,
+    /// Those after this one.
+    After(String),
+    /// This one and those after it.
+    From(String),
+}
+
+impl Plan {
+    /// Every file and folder that it names, as the spec spells it.
+    pub fn paths(&self) -> Vec<&Path> {
+        let own = self.row.start.file().into_iter();
+        own.chain(self.files.iter().map(|file| file.path.as_path()))
+            .chain(self.pictures.source.paths())
+            .collect()
+    }
+}
+
+impl Pictures {
+    /// Plain pictures, cut as their section says.
+    ///
+    /// # Errors
+    /// No such section; a crop larger than the resized pictures.
+    pub fn plain(spec: Option<&DataSpec>, train: Option<(Pass, usize)>, labels: bool) -> Result<Self> {
+        let spec = given(spec, "data")?.clone();
+        let framing = Framing::of(&spec)?;
+        let view = |(pass, batch)| View { framing: framing.clone(), pass, batch, flip: spec.flip };
+        let (train, val) = (train.map(view), view((Pass::Once, VAL_BATCH)));
+        Ok(Self { source: Source::Plain(spec), labels, train, val })
+    }
+
+    /// How a split becomes batches.
+    ///
+    /// # Errors
+    /// The training split of a stage that does not train on batches.
+    pub fn view(&self, split: Split) -> Result<&View> {
+        match split {
+            Split::Train => self.train.as_ref().context("this stage takes no training batches"),
+            Split::Val => Ok(&self.val),
+        }
+    }
+}
+
+/// Images in a validation batch.
+pub const VAL_BATCH: usize = 64;
+
+impl NetworkPlan {
+    /// The transfer graph of lightness, without a head, whose layers are read and none of which learns.
+    pub fn frozen(backbone: &BackboneSpec, taps: &[String], side: usize) -> Self {
+        Self {
+            taps: Some(taps.to_vec()),
+            learns: Learns::Nothing,
+            ..Self::on(Graph::Transfer, backbone, Some((side, side)))
+        }
+    }
+
+    /// All of one of the backbone's graphs, without a head.
+    pub fn on(graph: Graph, backbone: &BackboneSpec, size: Option<(usize, usize)>) -> Self {
+        Self {
+            backbone: backbone.clone(),
+            graph,
+            batch_norm: false,
+            input_channels: backbone.input().channels(),
+            colors: Colors::Gray,
+            head: None,
+            taps: None,
+            learns: Learns::All,
+            size,
+        }
+    }
+
+    /// What a pretext task builds of the backbone.
+    pub fn of_task(backbone: &BackboneSpec, build: &Build, side: usize) -> Self {
+        Self {
+            batch_norm: build.batch_norm,
+            input_channels: build.input_channels,
+            head: build.outputs.map(|n| Head { outputs: Outputs::Number(n), fillers: None }),
+            ..Self::on(build.graph, backbone, Some((side, side)))
+        }
+    }
+
+    /// Shown lightness, or color too.
+    pub fn shown(self, colors: Colors) -> Self {
+        let input_channels = colors.input(self.backbone.input()).channels();
+        Self { colors, input_channels, ..self }
+    }
+
+    /// What it reads of a picture.
+    pub fn input(&self) -> Input {
+        self.colors.input(self.backbone.input())
+    }
+
+    /// What is built, for data of so many classes.
+    pub fn build(&self, classes: usize) -> Build {
+        let outputs = self.head.map(|head| match head.outputs {
+            Outputs::Number(n) => n,
+            Outputs::Classes => classes,
+            Outputs::ClassesAndBackground => classes + 1,
+        });
+        let Self { graph, batch_norm, input_channels, .. } = *self;
+        Build { graph, batch_norm, input_channels, outputs }
+    }
+
+    /// Its layers, for data of so many classes.
+    ///
+    /// # Errors
+    /// A layer to be read, or to learn from, that it does not have.
+    pub fn table(&self, classes: usize) -> Result<Vec<Layer>> {
+        let mut table = self.backbone.with_input(self.input()).table(&self.build(classes));
+        let named = self.taps.iter().flatten().chain(match &self.learns {
+            Learns::After(layer) | Learns::From(layer) => Some(layer),
+            Learns::All | Learns::Nothing => None,
+        });
+        for layer in named {
+            let names = || table.iter().map(|l| l.name.as_str()).collect::<Vec<_>>().join(", ");
+            let known = table.iter().any(|l| l.name == *layer);
+            ensure!(known, "there is no layer `{layer}`; there are {}", names());
+        }
+        if let Some(taps) = &self.taps {
+            let last = table.iter().rposition(|layer| taps.contains(&layer.name));
+            table.truncate(last.map_or(table.len(), |at| at + 1));
+        }
+        if let (Some(Head { fillers: Some(fillers), .. }), Some(last)) = (self.head, table.last_mut()) {
+            last.fillers = fillers;
+        }
+        Ok(table)
+    }
+
+    /// The table on pictures of the size that it is shown; `stored` is that of the first picture.
+    ///
+    /// # Errors
+    /// A picture too small for the network, and as [`Self::table`].
+    pub fn summary(&self, classes: usize, stored: (usize, usize)) -> Result<Summary> {
+        let mut table = self.table(classes)?;
+        if self.graph == Graph::Regions {
+            // The fully connected layers read regions, not the picture.
+            table.retain(|layer| !layer.name.starts_with("fc"));
+        }
+        Ok(Summary::of(&table, self.size.unwrap_or(stored))?)
+    }
+}
+
+impl View {
+    /// For people: what a picture becomes.
+    pub fn framed(&self) -> String {
+        match &self.framing {
+            Framing::Crop { crop, .. } => format!("crop {crop}"),
+            Framing::RandomScale { side } => format!("crops of {side} pixels at random scales"),
+            Framing::Squash { side, .. } => format!("squashed to {side} pixels"),
+            Framing::Whole { scales, .. } if scales.is_empty() => "whole".into(),
+            Framing::Whole { scales, .. } => {
+                let scales: Vec<String> = scales.iter().map(ToString::to_string).collect();
+                format!("whole, short side {}", scales.join(", "))
+            }
+        }
+    }
+}
+
+/// A section that resolving has filled in.
+pub fn given<'a, T>(section: Option<&'a T>, name: &str) -> Result<&'a T> {
+    section.with_context(|| format!("no {name}: give `{name}:` to the stage or to the experiment"))
+}
+
+impl Display for Plan {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let Self { row, pictures, network, files, train, leaves } = self;
+        writeln!(f, "from     {}", row.start)?;
+        if let Some(network) = network {
+            writeln!(f, "network  {network}")?;
+        }
+        if let Some(view) = &pictures.train {
+            writeln!(f, "train    {view}")?;
+        }
+        writeln!(f, "val      {}", pictures.val)?;
+        for Needed { key, path, .. } in files {
+            writeln!(f, "{key:<8} {}", path.display())?;
+        }
+        if let Some(TrainSpec { steps, batch, iter_size, .. }) = train {
+            writeln!(f, "steps    {steps} × {batch} × {iter_size} images")?;
+        }
+        write!(f, "leaves   {leaves}")
+    }
+}
+
+impl Display for NetworkPlan {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let graph = match self.graph {
+            Graph::Pretext => "pretext",
+            Graph::Transfer => "transfer",
+            Graph::Regions => "regions",
+            Graph::Dense => "dense",
+        };
+        write!(f, "{}, {graph} graph, {} channels in", self.backbone.name(), self.input_channels)?;
+        if self.batch_norm {
+            f.write_str(", batch normalization")?;
+        }
+        if self.colors == Colors::Color {
+            f.write_str(", given color")?;
+        }
+        match self.head.map(|head| head.outputs) {
+            Some(Outputs::Number(n)) => write!(f, ", {n} outputs")?,
+            Some(Outputs::Classes) => f.write_str(", an output for each class")?,
+            Some(Outputs::ClassesAndBackground) => {
+                f.write_str(", an output for each class and background")?
+            }
+            None => {}
+        }
+        if let Some(taps) = &self.taps {
+            write!(f, ", read at {}", taps.join(", "))?;
+        }
+        match &self.learns {
+            Learns::All => f.write_str("; all of it learns"),
+            Learns::Nothing => f.write_str("; none of it learns"),
+            Learns::After(layer) => write!(f, "; what follows {layer} learns"),
+            Learns::From(layer) => write!(f, "; {layer} and what follows learns"),
+        }
+    }
+}
+
+impl Display for View {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let pass = match self.pass {
+            Pass::Train => "shuffled, augmented",
+            Pass::Shuffled => "shuffled",
+            Pass::Once => "once, in order",
+            Pass::Draw => "once, augmented",
+        };
+        let flips = self.flip && matches!(self.pass, Pass::Train | Pass::Draw);
+        let flip = if flips { ", mirrored at random" } else { "" };
+        write!(f, "batches of {}: {}, {pass}{flip}", self.batch, self.framed())
+    }
+}

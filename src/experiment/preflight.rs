@@ -1,0 +1,267 @@
+//! Every fit of every stage and seed, planned, opened and looked over before the first step of any: what can be known then
+//! is refused then, all of it at once.
+
+use super::{
+    RunOptions,
+    fit::Fit,
+    identity::{Identity, identify},
+    network,
+    place::{Called, place},
+    plan::{Pictures, Row},
+    run::Planned,
+    sets::{Opened, Sets},
+    sources::{InitSpec, MethodSpec, Start},
+    spec::Experiment,
+    stages::Stage,
+};
+use crate::{
+    backbones::{BackboneSpec, Build, Graph},
+    data::source::Split,
+    hub,
+    nn::weights,
+    rng::Rng,
+};
+use anyhow::{Context, Result, bail, ensure};
+use rayon::prelude::*;
+use std::{
+    collections::BTreeMap,
+    path::PathBuf,
+    sync::atomic::{AtomicUsize, Ordering::Relaxed},
+    time::{Duration, Instant},
+};
+
+/// How long the validation pictures of a set are read to find how many cannot be.
+const READING: Duration = Duration::from_secs(20);
+/// Unreadable pictures that a message names.
+const NAMED: usize = 3;
+
+/// The fits of a stage for one seed.
+pub struct StageFits {
+    pub name: String,
+    pub fits: Vec<Planned>,
+}
+
+/// The fits of all seeds, seed by seed, stage by stage.
+///
+/// # Errors
+/// Everything that would stop any of them, as far as it can be known before the first step.
+pub fn preflight(experiment: &Experiment, options: &RunOptions) -> Result<Vec<Vec<StageFits>>> {
+    let mut ground = Ground { experiment, options, opened: Opened::default(), faults: vec![] };
+    let mut seeds = vec![];
+    for &seed in experiment.seeds.iter() {
+        let (mut upstream, mut planned) = (Upstream::new(), vec![]);
+        for (name, stage) in experiment.stages.iter() {
+            let fits = ground.stage(name, stage, seed, &mut upstream);
+            if seeds.is_empty() {
+                // What stops one seed stops them all.
+                ground.look_over(name, &fits);
+            }
+            planned.push(StageFits { name: name.into(), fits });
+        }
+        ground.refuse()?;
+        seeds.push(planned);
+    }
+    Ok(seeds)
+}
+
+/// What planning stands on.
+struct Ground<'a> {
+    experiment: &'a Experiment,
+    options: &'a RunOptions,
+    opened: Opened,
+    faults: Vec<Fault>,
+}
+
+/// What would stop a stage, and which of its rows.
+struct Fault {
+    stage: String,
+    rows: Vec<String>,
+    what: String,
+}
+
+/// Where a stage's last fit lies and what it hashes to; None where it could not be planned.
+type Upstream = BTreeMap<String, Option<(PathBuf, String)>>;
+
+impl Ground<'_> {
+    fn stage(&mut self, name: &str, stage: &Stage, seed: u64, upstream: &mut Upstream) -> Vec<Planned> {
+        let mut fits = vec![];
+        for row in stage.kind().rows().each() {
+            match self.fit(name, stage, row.clone(), seed, upstream) {
+                Ok(fit) => fits.push(Planned { stage: stage.clone(), fit }),
+                Err(error) => self.fault(name, &row, &error),
+            }
+        }
+        let last = fits.last().map(|Planned { fit, .. }| (fit.place.dir.clone(), fit.hash.clone()));
+        upstream.insert(name.into(), last);
+        fits
+    }
+
+    fn fit(&mut self, name: &str, stage: &Stage, row: Row, seed: u64, upstream: &Upstream) -> Result<Fit> {
+        let backbone = self.backbone(stage, &row)?;
+        let plan = stage.kind().plan(row, backbone.as_ref())?;
+        let sets = self.opened.sets(&plan.pictures, &self.options.locations)?;
+        // One that could not be planned was reported: what stands on it is looked over all the same.
+        let below = plan.row.start.stage().and_then(|stage| upstream.get(stage).cloned().flatten());
+        let (dir, hash) = below.unzip();
+        let Identity { hash, spec, located } = identify(stage, &plan, &sets, seed, hash.as_deref())?;
+        let parts = [Some(name), plan.row.name.as_deref(), plan.row.column.as_deref()];
+        let label = parts.into_iter().flatten().collect::<Vec<_>>().join("-");
+        let home = self.options.out.join(&*self.experiment.name);
+        let called = Called { label: &format!("{label}-s{seed}"), hash: &hash[..12], spec: &spec };
+        let place = place(&self.options.out, &home, &called, &plan);
+        Ok(Fit {
+            label: format!("{label}, seed {seed}"),
+            experiment: self.experiment.name.to_string(),
+            plan,
+            sets,
+            seed,
+            rng: Rng::new(seed).split(stage.key()),
+            device: self.options.device.clone(),
+            upstream: dir,
+            located,
+            place,
+            hash,
+            spec,
+            rehearsal: None,
+        })
+    }
+
+    /// The network that a row trains or measures: what an earlier stage leaves, what a file says, or what the stage says.
+    fn backbone(&self, stage: &Stage, row: &Row) -> Result<Option<BackboneSpec>> {
+        let own = stage.backbone();
+        let measures = !stage.trains_backbone();
+        let stated = match &row.start {
+            Start::Method(MethodSpec::Stage(wanted)) => {
+                self.experiment.stages.get(wanted).and_then(|stage| stage.kind().trained())
+            }
+            Start::Weights(init) if measures => match init.source() {
+                InitSpec::Stage(wanted) => {
+                    self.experiment.stages.get(wanted).and_then(|stage| stage.kind().trained())
+                }
+                InitSpec::File(path) => {
+                    let local = hub::locate(path).context("it has no weights")?;
+                    ensure!(weights::split(&local).0.exists(), "{} does not exist", path.display());
+                    Some(network::trained(&local, own)?.0)
+                }
+                _ => None,
+            },
+            _ => None,
+        };
+        Ok(stated.or_else(|| own.cloned()))
+    }
+
+    /// Notes what is wrong with the fits of a stage.
+    fn look_over(&mut self, name: &str, fits: &[Planned]) {
+        for planned in fits.iter().filter(|planned| !planned.is_finished()) {
+            if let Err(error) = ready(planned) {
+                self.fault(name, &planned.fit.plan.row, &error);
+            }
+        }
+        let mut seen: Vec<&Pictures> = vec![];
+        for Fit { plan, sets, .. } in fits.iter().map(|planned| &planned.fit) {
+            if !seen.iter().any(|pictures| pictures.source == plan.pictures.source) {
+                seen.push(&plan.pictures);
+                let unread = readable(sets, &plan.pictures);
+                unread
+                    .err()
+                    .into_iter()
+                    .for_each(|error| self.fault(name, &Row::only(Start::Afresh), &error));
+            }
+        }
+    }
+
+    fn fault(&mut self, stage: &str, row: &Row, error: &anyhow::Error) {
+        let what = format!("{error:#}");
+        let known = self.faults.iter_mut().find(|fault| fault.stage == stage && fault.what == what);
+        match known {
+            Some(fault) => fault.rows.extend(row.name.clone().filter(|row| !fault.rows.contains(row))),
+            None => {
+                let rows = row.name.iter().cloned().collect();
+                self.faults.push(Fault { stage: stage.into(), rows, what });
+            }
+        }
+    }
+
+    /// All faults as one error.
+    fn refuse(&self) -> Result<()> {
+        let line = |Fault { stage, rows, what }: &Fault| {
+            let rows: Vec<String> = rows.iter().map(|row| format!("`{row}`")).collect();
+            let rows = if rows.is_empty() { String::new() } else { format!("{}: ", rows.join(", ")) };
+            format!("stage `{stage}` would not start: {rows}{what}")
+        };
+        let lines: Vec<String> = self.faults.iter().map(line).collect();
+        match lines.as_slice() {
+            [] => Ok(()),
+            [one] => bail!("{one}"),
+            all => bail!("{} faults, and nothing was begun:\n  {}", all.len(), all.join("\n  ")),
+        }
+    }
+}
+
+/// Whether the fit could take its first step and end its last.
+fn ready(Planned { stage, fit }: &Planned) -> Result<()> {
+    if let Some(network) = &fit.plan.network {
+        network.summary(fit.sets.classes(), fit.sets.first_size().unwrap_or_default())?;
+        if let Start::Weights(init) = &fit.plan.row.start
+            && let InitSpec::DataDependent(how) = init.source()
+        {
+            let (backbone, input_channels) = (&network.backbone, network.backbone.input().channels());
+            let build = Build { graph: Graph::Transfer, batch_norm: false, input_channels, outputs: None };
+            how.last(&backbone.table(&build))?;
+        }
+    }
+    // Loaders are made and dropped: what they refuse, they refuse now.
+    fit.loader(Split::Val)?;
+    fit.plan.pictures.train.as_ref().map(|_| fit.loader(Split::Train)).transpose()?;
+    stage.kind().ready(fit)
+}
+
+/// Whether so few validation pictures are unreadable that a validation ends. All are read, or as many as the time allows,
+/// spread over the set.
+fn readable(sets: &Sets, pictures: &Pictures) -> Result<()> {
+    let (set, name) = (sets.split(Split::Val), pictures.source.to_string());
+    let (len, began) = (set.len(), Instant::now());
+    let allowed = (pictures.source.reading().0 * len as f64) as usize;
+    let bad = AtomicUsize::new(0);
+    let read = |index: usize| {
+        if bad.load(Relaxed) > allowed || began.elapsed() > READING {
+            return None;
+        }
+        let error = set.image(index).err()?;
+        bad.fetch_add(1, Relaxed);
+        Some(format!("{}: {error}", set.name(index)))
+    };
+    let mut faults: Vec<String> = scattered(len).into_par_iter().filter_map(read).collect();
+    if faults.len() <= allowed {
+        return Ok(());
+    }
+    faults.sort();
+    faults.truncate(NAMED);
+    bail!(
+        "more than the {allowed} of the {len} validation pictures of {name} that `max_bad` allows cannot be read; \
+         `hueristic data verify` names all of them:\n    {}",
+        faults.join("\n    ")
+    )
+}
+
+/// All indices below `len`, such that the first few are spread over all of them.
+fn scattered(len: usize) -> Vec<usize> {
+    let stride = len.isqrt().max(1);
+    (0..stride).flat_map(|first| (first..len).step_by(stride)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::scattered;
+
+    #[test]
+    fn every_index_comes_once_and_the_first_are_spread() {
+        for len in [0, 1, 2, 10, 101] {
+            let mut all = scattered(len);
+            assert!(all.iter().take(3).is_sorted());
+            all.sort_unstable();
+            assert_eq!(all, (0..len).collect::<Vec<_>>());
+        }
+        assert_eq!(scattered(10)[..4], [0, 3, 6, 9]);
+    }
+}

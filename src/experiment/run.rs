@@ -1,0 +1,116 @@
+//! One fit in its run directory: begun, gone on with, left alone where it is finished.
+
+use super::{fit::Fit, plan::WEIGHTS, stages::Stage};
+use crate::{
+    device,
+    report::results::RESULTS,
+    train::{
+        extend::extend,
+        manifest::{self, About, Ending, Manifest},
+        run_dir::RunDir,
+        warning::Warning,
+    },
+    whole_file,
+};
+use anyhow::{Context, Result};
+use std::path::{Path, PathBuf};
+
+/// What a fit does, in its run directory.
+const PLAN: &str = "plan.txt";
+
+/// A fit and the stage that runs it.
+pub struct Planned {
+    pub stage: Stage,
+    pub fit: Fit,
+}
+
+impl Planned {
+    /// Whether it was finished before.
+    pub fn is_finished(&self) -> bool {
+        RunDir::is_finished(&self.fit.place.dir)
+    }
+
+    /// Runs or resumes it; false when the user stopped it. A finished one is left alone.
+    ///
+    /// # Errors
+    /// Whatever stops a fit; the run directory then says so and keeps its last checkpoint. What a finished one has left
+    /// for others, if it is damaged.
+    pub fn run(&self) -> Result<bool> {
+        let fit = &self.fit;
+        let dir = &fit.place.dir;
+        if let Some(manifest) = RunDir::finished(dir)? {
+            look_over(dir, &manifest)?;
+            tracing::info!("{}: finished before, kept ({})", fit.label, dir.display());
+            return Ok(true);
+        }
+        tracing::info!("{}: {}", fit.label, dir.display());
+        fit.place.note.iter().for_each(|note| tracing::info!("{}: {note}", fit.label));
+        if let Some((from, steps)) = fit.place.extends.as_ref().filter(|_| !dir.exists()) {
+            tracing::info!("{}: goes on from step {steps} of {}", fit.label, from.display());
+            extend(from, dir)?;
+        }
+        let run = RunDir::open(dir, &fit.spec)?;
+        let plan = dir.join(PLAN);
+        whole_file::write(&plan, format!("{}\n", fit.plan).as_bytes())
+            .with_context(|| format!("cannot write {}: is the disk full?", plan.display()))?;
+        self.begin(run).with_context(|| format!("{} failed ({})", fit.label, dir.display()))
+    }
+
+    fn begin(&self, mut run: RunDir) -> Result<bool> {
+        let fit = &self.fit;
+        run.begin(About {
+            device: device::words(&fit.device),
+            seed: fit.seed,
+            data: fit.sets.fingerprints(),
+        })?;
+        if let Some(warning) = self.inherited()? {
+            tracing::warn!("{}: {warning}", fit.label);
+            run.set_diverged(Some(warning.to_string()));
+            run.warn(warning.to_string());
+        }
+        match self.stage.kind().run(fit, &mut run) {
+            Ok(Some(metrics)) => run.finish(&metrics).map(|()| true),
+            Ok(None) => run.interrupt().map(|()| false),
+            Err(error) => {
+                run.fail(&error)?;
+                Err(error)
+            }
+        }
+    }
+
+    /// What is wrong with the training that it starts from.
+    fn inherited(&self) -> Result<Option<Warning>> {
+        let beside = self.fit.located.as_deref().and_then(manifest::run_of);
+        for run in self.fit.upstream.as_deref().into_iter().chain(beside) {
+            if let Some(what) = Ending::read(run)?.and_then(|ending| ending.diverged) {
+                let name = run.file_name();
+                let stage = name.map_or_else(|| "a run".into(), |name| name.to_string_lossy().into_owned());
+                return Ok(Some(Warning::StandsOnDiverged { stage, what }));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The last picture that it drew.
+    pub fn picture(&self) -> Option<PathBuf> {
+        Some(self.fit.place.dir.join("pictures/latest.png")).filter(|p| p.exists())
+    }
+}
+
+/// Holds the files of a finished run against its manifest: damage to what others read is an error, what else has changed
+/// or gone is said.
+fn look_over(run: &Path, manifest: &Manifest) -> Result<()> {
+    let changed = manifest.changed(run);
+    for name in [WEIGHTS, RESULTS].iter().filter(|name| changed.contains(name) && run.join(name).exists()) {
+        Ending::read(run)?.map_or(Ok(()), |ending| ending.ensure_unchanged(run, name))?;
+    }
+    if let Some(first) = changed.first() {
+        tracing::warn!(
+            "{}: {} of the files that this finished run has left are changed or gone, the first being {first}; nothing \
+             of it is written again: to run it anew, delete the directory",
+            run.display(),
+            changed.len()
+        );
+    }
+    Ok(())
+}

@@ -1,0 +1,136 @@
+//! Where what a stage starts from comes from: weights, and methods of coloring.
+
+use crate::{backbones::data_init::DataInitSpec, nn::init::Filler};
+use serde::{Deserialize, Serialize};
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+};
+
+/// A method of colouring. In YAML: `full: { stage: full }`, `gray: gray`, `larsson: { pictures: DIR }`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum MethodSpec {
+    /// What an earlier colorization stage has trained.
+    Stage(String),
+    /// A colorizer's weight file.
+    File(PathBuf),
+    /// A folder of coloured pictures that are called like the validation images.
+    Pictures(PathBuf),
+    /// No colour at all.
+    Gray,
+    /// The colours of a random training image.
+    Random,
+}
+
+/// Where the weights of a probed backbone come from.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum InitSpec {
+    /// What an earlier stage has trained.
+    Stage(String),
+    /// A weight file: a path, or `hf://OWNER/REPO/FILE[@REVISION]`.
+    File(PathBuf),
+    /// Random weights.
+    Init(Filler),
+    /// Weights made from the stage's training pictures (Krähenbühl et al. 2016).
+    DataDependent(DataInitSpec),
+    /// Other weights, their layers scaled until all would learn at the same rate (Krähenbühl et al. 2016, section 3.2).
+    Rescaled(Box<InitSpec>),
+}
+
+/// What training starts from.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum WeightSource {
+    /// What an earlier stage has trained.
+    Stage(String),
+    /// A weight file.
+    File(PathBuf),
+    /// Made from the stage's training pictures, as the paper's networks start (Krähenbühl et al. 2016).
+    DataDependent(DataInitSpec),
+}
+
+/// What one fit starts from.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Start {
+    /// The random weights that its backbone says.
+    Afresh,
+    Weights(InitSpec),
+    Method(MethodSpec),
+}
+
+impl InitSpec {
+    /// What is rescaled, where anything is.
+    pub fn source(&self) -> &Self {
+        match self {
+            Self::Rescaled(inner) => inner.source(),
+            _ => self,
+        }
+    }
+}
+
+impl From<&WeightSource> for InitSpec {
+    fn from(source: &WeightSource) -> Self {
+        match source.clone() {
+            WeightSource::Stage(stage) => Self::Stage(stage),
+            WeightSource::File(path) => Self::File(path),
+            WeightSource::DataDependent(how) => Self::DataDependent(how),
+        }
+    }
+}
+
+impl Start {
+    /// The earlier stage that it builds on.
+    pub fn stage(&self) -> Option<&str> {
+        match self {
+            Self::Method(MethodSpec::Stage(stage)) => Some(stage),
+            Self::Weights(init) => match init.source() {
+                InitSpec::Stage(stage) => Some(stage),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+
+    /// The weight file, as the spec names it.
+    pub fn file(&self) -> Option<&Path> {
+        match self {
+            Self::Method(MethodSpec::File(path)) => Some(path),
+            Self::Weights(init) => match init.source() {
+                InitSpec::File(path) => Some(path),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+}
+
+/// For people: what it starts from.
+impl fmt::Display for Start {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Afresh => f.write_str("random weights"),
+            Self::Weights(init) => init.fmt(f),
+            Self::Method(MethodSpec::Stage(stage)) => write!(f, "the colorizer of stage `{stage}`"),
+            Self::Method(MethodSpec::File(path)) => write!(f, "the colorizer {}", path.display()),
+            Self::Method(MethodSpec::Pictures(dir)) => write!(f, "the pictures in {}", dir.display()),
+            Self::Method(MethodSpec::Gray) => f.write_str("no color"),
+            Self::Method(MethodSpec::Random) => f.write_str("the colors of random training images"),
+        }
+    }
+}
+
+impl fmt::Display for InitSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Stage(stage) => write!(f, "the weights of stage `{stage}`"),
+            Self::File(path) => write!(f, "the weights of {}", path.display()),
+            Self::Init(_) => f.write_str("random weights"),
+            Self::DataDependent(how) => {
+                write!(f, "weights made from the training pictures ({})", how.filters)
+            }
+            Self::Rescaled(inner) => write!(f, "{inner}, rescaled"),
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! What an experiment is: data, a backbone, and named stages that refer to one another.
+//!
+//! ```yaml
+//! name: quickstart
+//! seeds: [0, 1]
+//! data: { source: { scenes: { train: 2000, val: 500 } }, crop: 32 }
+//! backbone: { alexnet: { stem: small, width: 0.25 } }
+//! stages:
+//!   pretrain: { pretext: { task: colorization, train: { … } } }
+//!   probe:
+//!     linear_probe:
+//!       backbones: { colorization: { stage: pretrain }, gaussian: { init: { gaussian: { std: 0.01 } } } }
+//!       train: { … }
+//! ```
+
+use super::stages::{KINDS, Stage};
+use crate::{
+    backbones::BackboneSpec,
+    data::{annotated_source::AnnotatedSpec, source::DataSpec},
+    device::Compute,
+    spec::{
+        Document, Fault, Node, SpecError,
+        names::{Name, Named},
+    },
+};
+use serde::{Deserialize, Serialize};
+use std::{ops::Deref, path::Path};
+
+/// One YAML file.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Experiment {
+    /// Also the name of the directory that the runs go to.
+    pub name: Name,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    #[serde(default)]
+    pub seeds: Seeds,
+    /// Where and how exactly to compute, unless the command says. Not part of what a stage is: a run that began on one
+    /// device goes on on another. In YAML: `compute: { device: cuda, precision: bf16 }`.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub compute: Compute,
+    /// For every stage that does not say its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data: Option<DataSpec>,
+    /// For every stage on annotated pictures that does not say its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub annotated: Option<AnnotatedSpec>,
+    /// For every stage that does not say its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backbone: Option<BackboneSpec>,
+    /// In the order in which they run.
+    pub stages: Named<Stage>,
+    /// What must come out, by stage and metric: at least, or at most where lower is better. A run that falls short fails.
+    /// In YAML: `expected: { detection: { map: 0.8 } }`.
+    #[serde(default, skip_serializing_if = "Named::is_empty")]
+    pub expected: Named<Named<f64>>,
+}
+
+fn is_default(compute: &Compute) -> bool {
+    *compute == Compute::default()
+}
+
+/// The seeds that every stage is run with: at least one, none twice.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Vec<u64>", into = "Vec<u64>")]
+pub struct Seeds(Vec<u64>);
+
+impl Default for Seeds {
+    fn default() -> Self {
+        Self(vec![0])
+    }
+}
+impl TryFrom<Vec<u64>> for Seeds {
+    type Error = String;
+    fn try_from(seeds: Vec<u64>) -> Result<Self, String> {
+        if seeds.is_empty() {
+            return Err("expected at least one seed".into());
+        }
+        match seeds.iter().enumerate().find(|(i, s)| seeds[..*i].contains(s)) {
+            Some((_, twice)) => Err(format!("the seed {twice} is given twice")),
+            None => Ok(Self(seeds)),
+        }
+    }
+}
+impl From<Seeds> for Vec<u64> {
+    fn from(seeds: Seeds) -> Self {
+        seeds.0
+    }
+}
+impl Deref for Seeds {
+    type Target = [u64];
+    fn deref(&self) -> &[u64] {
+        &self.0
+    }
+}
+
+const FIELDS: [&str; 9] =
+    ["name", "description", "seeds", "compute", "data", "annotated", "backbone", "stages", "expected"];
+
+impl Experiment {
+    /// Reads, merges, types and checks one experiment. A `--set` path may start at the stage
+    /// (`pretrain.train.steps=10`) and leave out the stage's kind.
+    ///
+    /// # Errors
+    /// Everything that can be seen to be wrong without opening data or weights, with its place.
+    pub fn load(path: &Path, sets: &[String]) -> Result<Self, SpecError> {
+        let mut document = Document::read(path)?;
+        for argument in sets {
+            document.set(argument, expand)?;
+        }
+        let experiment: Self = document.typed()?;
+        match experiment.check_references() {
+            Ok(()) => Ok(experiment),
+            Err(wrong) => {
+                let path: Vec<&str> = wrong.path.iter().map(String::as_str).collect();
+                Err(document.refuse(&path, wrong.on, *wrong.fault))
+            }
+        }
+    }
+
+    /// The same experiment with the data and the backbone of the top written into every stage.
+    pub fn resolve(mut self) -> Self {
+        let Self { data, annotated, backbone, stages, .. } = &mut self;
+        for (_, stage) in stages.iter_mut() {
+            let own = stage.kind_mut().inputs_mut();
+            own.data.into_iter().for_each(|own| fill(own, data));
+            own.annotated.into_iter().for_each(|own| fill(own, annotated));
+            own.backbone.into_iter().for_each(|own| fill(own, backbone));
+        }
+        Self { data: None, annotated: None, backbone: None, ..self }
+    }
+}
+
+/// A stage's own section, else that of the top.
+fn fill<T: Clone>(own: &mut Option<T>, top: &Option<T>) {
+    if own.is_none() {
+        own.clone_from(top);
+    }
+}
+
+/// `pretrain.train.steps` → `stages.pretrain.pretext.train.steps`.
+fn expand(mut keys: Vec<String>, root: &Node) -> Result<Vec<String>, Fault> {
+    let stages = root.get("stages").map(|e| e.value.entries()).unwrap_or_default();
+    let names: Vec<&str> = stages.iter().map(|e| e.key.as_str()).collect();
+    let Some(first) = keys.first().map(String::as_str) else { return Ok(keys) };
+    if !FIELDS.contains(&first) {
+        if !names.contains(&first) {
+            return Err(Fault::unknown("stage or field", first, &[&names[..], &FIELDS[..]].concat()));
+        }
+        keys.insert(0, "stages".into());
+    }
+    if let [first, name, next, ..] = keys.as_slice()
+        && first == "stages"
+        && !KINDS.contains(&next.as_str())
+        && let Some(stage) = stages.iter().find(|e| e.key == *name)
+        && let [kind] = stage.value.entries()
+    {
+        keys.insert(2, kind.key.clone());
+    }
+    Ok(keys)
+}

@@ -1,0 +1,84 @@
+//! `classification`: which classes a picture shows, by a fine-tuned backbone.
+
+use super::{
+    kind::Layers,
+    transfer::{Transfer, Tuned},
+};
+use crate::{
+    backbones::Graph,
+    data::{annotated_source::Lists, framing::Framing, loader::Pass},
+    experiment::{
+        fit::Fit,
+        plan::{Head, Learns, Outputs, View},
+        sets::check_objects,
+    },
+    report::transfer::{TransferMetric, TransferTask},
+    train::run_dir::RunDir,
+    transfer::classification::{Classification, ClassificationSpec},
+};
+use anyhow::{Context, Result, ensure};
+
+/// Pictures in a batch of a test on crops.
+const TEST_BATCH: usize = 32;
+
+impl Transfer for ClassificationSpec {
+    const TASK: TransferTask = TransferTask::Classification;
+    const METRIC: TransferMetric = TransferMetric::MeanAveragePrecision;
+    const LISTS: Lists = Lists::Main;
+    const GRAPH: Graph = Graph::Transfer;
+
+    fn columns(&self) -> &[String] {
+        &self.train_from
+    }
+
+    fn layers(&self) -> Option<Layers<'_>> {
+        Some(Layers { with_head: true, ..Layers::all(&["task", "train_from"], &self.train_from)? })
+    }
+
+    fn learns(&self, column: Option<&str>) -> Learns {
+        column.map_or(Learns::All, |first| Learns::From(first.into()))
+    }
+
+    fn head(&self) -> Option<Head> {
+        Some(Head { outputs: Outputs::Classes, fillers: Some(Self::head()) })
+    }
+
+    fn views(&self, batch: usize) -> (View, View) {
+        let framing = Framing::RandomScale { side: self.crop.get() };
+        let train = View { framing, pass: Pass::Train, batch, flip: true };
+        (train.clone(), View { pass: Pass::Draw, batch: TEST_BATCH, ..train })
+    }
+
+    fn shown(&self) -> Option<(usize, usize)> {
+        Some((self.crop.get(), self.crop.get()))
+    }
+
+    fn ready(&self, fit: &Fit) -> Result<()> {
+        check_objects(fit.annotated()?, &fit.data())?;
+        let network = fit.plan.network.as_ref().context("no network")?;
+        let summary = network.summary(fit.sets.classes(), (0, 0))?;
+        let map = summary.rows.last().map(|row| row.map).unwrap_or_default();
+        ensure!(
+            map == (1, 1),
+            "crops of {} pixels give a map of {}×{} answers; give the crop that the network is made for ({})",
+            self.crop,
+            map.0,
+            map.1,
+            network.backbone.crop()
+        );
+        Ok(())
+    }
+
+    fn tune(&self, fit: &Fit, run: &mut RunDir) -> Result<Option<Tuned>> {
+        let sets = fit.annotated()?;
+        let both = (sets.train.clone(), sets.val.clone());
+        let mut task = Classification::new(self, fit.network()?, both)?;
+        let Some(metrics) = fit.train(&mut task, run)? else { return Ok(None) };
+        Ok(Some(Tuned {
+            metrics,
+            value: task.mean().context("the fit ended without a validation")?,
+            per_class: task.last().iter().map(|c| (c.class.clone(), c.average_precision)).collect(),
+            variant: Self::column(fit.column()?),
+        }))
+    }
+}

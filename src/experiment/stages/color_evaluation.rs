@@ -1,0 +1,311 @@
+//! `color_evaluation`: colours the validation images by several methods and measures each.
+
+use super::{
+    kind::{Inputs, InputsMut, Rows, StageKind, inputs},
+    pretext::prior_file,
+};
+use crate::{
+    backbones::{BackboneSpec, Build},
+    color::bins::Bins,
+    data::{
+        beside::{RandomOf, named_like},
+        loader::Loader,
+        source::{DataSpec, Split},
+    },
+    evaluation::{
+        color::{
+            AbHistogram, ClassifierSpec, ColorEvaluationSpec, Evaluation, Example, Judge, Method, Setting,
+            evaluate as measure, render,
+        },
+        interpretability::Classifier,
+    },
+    experiment::{
+        fit::Fit,
+        plan::{Holds, Needed, NetworkPlan, Pictures, Plan, Row},
+        sources::{MethodSpec, Start},
+    },
+    hub,
+    metrics::{
+        bootstrap::Bootstrap,
+        color::{ColorSummary, intervals},
+        interpretability::{Interpretability, Record, Renderings},
+    },
+    nn::params::Params,
+    pretext::{color_prior, colorization::ColorizationSpec, colorizer::Colorizer},
+    report::{
+        Kind,
+        colors::{ColorResult, EXAMPLES},
+        interpretability::{InterpretabilityResult, Shown, pictured, write_interpretability},
+        results::RESULTS,
+    },
+    spec::names::Named,
+    train::{
+        atomic, picture,
+        progress::Progress,
+        run_dir::RunDir,
+        task::{Better, Metric, Panel},
+    },
+};
+use anyhow::{Context, Result, bail, ensure};
+use serde::{Deserialize, Serialize};
+use std::{path::Path, sync::Arc};
+
+/// Spacing of the bins that pixels are weighed by, in ab units: the paper's.
+const GRID: f32 = 10.0;
+
+/// Colours the validation images by several methods and measures each.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ColorEvaluationStage {
+    #[serde(default)]
+    pub data: Option<DataSpec>,
+    /// The rows of the table, in order.
+    pub methods: Named<MethodSpec>,
+    #[serde(default)]
+    pub evaluation: ColorEvaluationSpec,
+}
+
+impl StageKind for ColorEvaluationStage {
+    inputs!(data);
+
+    fn rows(&self) -> Rows<'_> {
+        Rows::Methods(&self.methods)
+    }
+
+    fn needs_labels(&self) -> bool {
+        self.evaluation.classifier.is_some()
+    }
+
+    fn trains_none(&self) -> Option<&'static str> {
+        Some("an evaluation")
+    }
+
+    fn plan(&self, row: Row, backbone: Option<&BackboneSpec>) -> Result<Plan> {
+        let pictures = Pictures::plain(self.data.as_ref(), None, self.needs_labels())?;
+        let mut files = prior_file(&self.evaluation.prior);
+        if let Some(classifier) = &self.evaluation.classifier {
+            let path = classifier.weights.to_path_buf();
+            files.push(Needed { key: "classifier", path, holds: Holds::Classifier });
+        }
+        if let Start::Method(MethodSpec::Pictures(dir)) = &row.start {
+            files.push(Needed { key: "pictures", path: dir.to_path_buf(), holds: Holds::Pictures });
+        }
+        let side = pictures.val.framing.side();
+        let network = backbone.map(|backbone| NetworkPlan::of_task(backbone, &stand_in(), side));
+        Ok(Plan { row, pictures, network, files, train: None, leaves: RESULTS })
+    }
+
+    fn ready(&self, fit: &Fit) -> Result<()> {
+        fit.check_prior(&Bins::new(GRID))?;
+        if let Some(spec) = &self.evaluation.classifier {
+            check_judge(&judge_of(fit, spec)?, fit.sets.classes())?;
+        }
+        if fit.located.is_some() {
+            Colorizer::open(fit.weights()?, &fit.device)?;
+        }
+        Ok(())
+    }
+
+    fn run(&self, fit: &Fit, run: &mut RunDir) -> Result<Option<Vec<Metric>>> {
+        evaluate(fit, &self.evaluation, run)
+    }
+}
+
+/// Measures a method in its run directory.
+fn evaluate(fit: &Fit, spec: &ColorEvaluationSpec, run: &mut RunDir) -> Result<Option<Vec<Metric>>> {
+    let bins = Bins::new(GRID);
+    let (sets, file) = (fit.plain()?, run.path().join("prior.npy"));
+    let prior = color_prior::obtain(&spec.prior, &bins, &*sets.train, &fit.data(), &file)?.probabilities;
+    let mut val = fit.loader(Split::Val)?;
+    let images = sets.val.len();
+    let mut progress = Progress::new(run.name(), 0, images, &fit.device);
+    let judge = spec.classifier.as_ref().map(|spec| judge_of(fit, spec)).transpose()?;
+    let names = |index: usize| sets.val.name(index);
+    let setting = Setting { bins: &bins, prior: &prior, judge, names: &names };
+    let mut coloring = method_of(fit, spec)?;
+    let evaluation = measure(
+        &mut coloring,
+        &mut val,
+        &setting,
+        images.div_ceil(spec.pictures.get()).max(1),
+        &mut |done| progress.draw(done, format!("{done}/{images} images")),
+    )?;
+    for (name, reason) in val.faults() {
+        progress.say(&format!("left out: {name}: {reason}"));
+    }
+    if fit.rehearsal.is_none() {
+        progress.print(&format!("{}  {images} images measured", run.name()));
+    }
+    let summary = evaluation.scores.summary().context("no image was scored")?;
+    keep(&evaluation.examples, run.path())?;
+    if let Some(judge) = &setting.judge {
+        val.rewind();
+        coloring.rewind();
+        interpret(fit, judge, &evaluation, (&mut coloring, &mut val), run.path())?;
+    }
+    leave_results(fit, &evaluation, &summary, spec.bootstrap.get(), run)?;
+    Ok(Some(metrics(&summary)))
+}
+
+fn method_of(fit: &Fit, spec: &ColorEvaluationSpec) -> Result<Method> {
+    let network = |path: &Path| -> Result<Method> {
+        let (colorizer, trained) = Colorizer::open(path, &fit.device)?;
+        let decode = spec.decode.map_or_else(|| trained.decode(), Into::into);
+        Ok(Method::Network { colorizer: Box::new(colorizer), decode })
+    };
+    let sets = fit.plain()?;
+    let Start::Method(method) = &fit.plan.row.start else { return Ok(Method::Gray) };
+    match method {
+        MethodSpec::Stage(_) if fit.rehearsal.is_some() => {
+            let mut params = Params::new(&fit.device);
+            let spec = ColorizationSpec::default();
+            let colorizer = Colorizer::new(&spec, fit.backbone()?, &mut params, &fit.rng)?;
+            Ok(Method::Network { colorizer: Box::new(colorizer), decode: spec.decode() })
+        }
+        MethodSpec::Stage(_) => network(&fit.upstream_weights()?),
+        MethodSpec::File(_) => network(fit.weights()?),
+        MethodSpec::Gray => Ok(Method::Gray),
+        MethodSpec::Pictures(dir) => {
+            let beside = Arc::new(named_like(&*sets.val, dir)?);
+            Ok(Method::Pictures(fit.loader_of(beside, Split::Val)?))
+        }
+        MethodSpec::Random => {
+            let rng = fit.rng.split("random colors");
+            let random = Arc::new(RandomOf::new(sets.train.clone(), sets.val.len(), &rng));
+            Ok(Method::Colors(fit.loader_of(random, Split::Val)?))
+        }
+    }
+}
+
+/// What stands for a colorizer that is not trained yet, which may predict something else.
+fn stand_in() -> Build {
+    Colorizer::build(&ColorizationSpec::default())
+}
+
+fn judge_of(fit: &Fit, spec: &ClassifierSpec) -> Result<Judge> {
+    let path = hub::locate(&spec.weights)?;
+    let classifier = Classifier::open(&path, spec.vgg16.as_ref(), &fit.device)?;
+    Ok(Judge { classifier, classes: spec.classes.clone() })
+}
+
+/// Whether each class of the data stands for one of the classifier's.
+fn check_judge(judge: &Judge, classes: usize) -> Result<()> {
+    let known = judge.classifier.classes();
+    if let Some(named) = &judge.classes {
+        ensure!(
+            named.len() >= classes,
+            "`classes` names {} classes, but the data has {classes}",
+            named.len()
+        );
+    }
+    let own: Vec<u32> = (0..classes as u32).collect();
+    let unknown = judge.classes.as_ref().unwrap_or(&own).iter().find(|class| **class as usize >= known);
+    if let Some(unknown) = unknown {
+        bail!(
+            "class {unknown} is none of the classifier's {known}, 0 to {}: map the labels of the data set to them",
+            known - 1
+        );
+    }
+    Ok(())
+}
+
+/// The pages on what the classifier answered, in the run directory's folder `interpretability`.
+fn interpret(
+    fit: &Fit,
+    judge: &Judge,
+    evaluation: &Evaluation,
+    (method, val): (&mut Method, &mut Loader),
+    run: &Path,
+) -> Result<()> {
+    let shown = Shown::default();
+    let result = InterpretabilityResult {
+        dataset: fit.data(),
+        colorizer: fit.row(),
+        classifier: "VGG-16".into(),
+        classes: class_names(fit.plain()?.train.classes(), judge),
+        records: evaluation.records.clone(),
+    };
+    let rendered = render(method, val, &pictured(&result, &shown)?)?;
+    let pictures = |record: &Record| {
+        let found = rendered.iter().find(|example| example.index == record.image as usize);
+        let Example { truth, grey, result, .. } = found.context("it was not rendered")?;
+        Ok(Renderings { original: truth.clone(), grey: grey.clone(), recoloured: result.clone() })
+    };
+    write_interpretability(&result, &shown, &pictures, &run.join("interpretability")).map(drop)
+}
+
+/// The data set's names at the classifier's places, `class N` elsewhere.
+fn class_names(names: &[String], judge: &Judge) -> Vec<String> {
+    let mut all: Vec<String> = (0..judge.classifier.classes()).map(|i| format!("class {i}")).collect();
+    for (label, name) in names.iter().enumerate() {
+        let class =
+            judge.classes.as_ref().map_or(label, |c| c.get(label).map_or(usize::MAX, |c| *c as usize));
+        if let Some(place) = all.get_mut(class) {
+            place.clone_from(name);
+        }
+    }
+    all
+}
+
+fn leave_results(
+    fit: &Fit,
+    evaluation: &Evaluation,
+    summary: &ColorSummary,
+    replicates: usize,
+    run: &RunDir,
+) -> Result<()> {
+    let bootstrap = Bootstrap { replicates, seed: fit.seed };
+    let result = ColorResult {
+        kind: Kind::ColorEvaluation,
+        experiment: fit.experiment.clone(),
+        seed: fit.seed,
+        dataset: fit.data(),
+        pixels: fit.crop(),
+        method: fit.row(),
+        summary: summary.clone(),
+        intervals: intervals(&evaluation.scores.replicates(&bootstrap)),
+        histogram: evaluation.histogram.clone(),
+        truth: evaluation.truth.clone(),
+        recognised: Interpretability::of(&evaluation.records).map(|found| found.accuracy),
+        cell: AbHistogram::CELL,
+        from: run.path().into(),
+    };
+    fit.leave_results(&result, run)
+}
+
+/// Each example as three pictures: `examples/00012-truth.png`, `-grey`, `-result`.
+fn keep(examples: &[Example], run: &Path) -> Result<()> {
+    let folder = run.join(EXAMPLES);
+    std::fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
+    for example in examples {
+        let kinds = [("truth", &example.truth), ("grey", &example.grey), ("result", &example.result)];
+        for (kind, (width, height, rgb)) in kinds {
+            let name = format!("{:05}-{kind}.png", example.index);
+            let png = picture::encode(&Panel {
+                name: name.clone(),
+                width: *width,
+                height: *height,
+                rgb: rgb.clone(),
+            })?;
+            let path = folder.join(name);
+            atomic::write_bytes(&path, &png)
+                .with_context(|| format!("cannot write {}: is the disk full?", path.display()))?;
+        }
+    }
+    Ok(())
+}
+
+fn metrics(summary: &ColorSummary) -> Vec<Metric> {
+    let metric = |(name, value, better): (&str, Option<f64>, Better)| {
+        Some(Metric { name: name.into(), value: value?, better })
+    };
+    let all = [
+        ("auc", Some(summary.auc), Better::Higher),
+        ("auc_rebalanced", Some(summary.auc_empirical), Better::Higher),
+        ("auc_rebalanced_by_prior", summary.auc_prior, Better::Higher),
+        ("rmse", Some(summary.rmse), Better::Lower),
+        ("psnr", summary.psnr, Better::Higher),
+        ("colorfulness", summary.colorfulness, Better::Neither),
+    ];
+    all.into_iter().filter_map(metric).collect()
+}

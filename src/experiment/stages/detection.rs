@@ -1,0 +1,104 @@
+//! `detection`: objects and their boxes, by Fast R-CNN on a fine-tuned backbone.
+
+use super::{
+    kind::Layers,
+    transfer::{Transfer, Tuned, above, frozen},
+};
+use crate::{
+    backbones::Graph,
+    boxes::Rect,
+    data::{
+        annotated::Annotated,
+        annotated_source::Lists,
+        loader::Pass,
+        proposals::spec::{ProposalSpec, obtain},
+        source::Split,
+    },
+    experiment::{
+        fit::Fit,
+        plan::{Head, Holds, Learns, Needed, View},
+        sets::check_objects,
+    },
+    metrics::detection_files,
+    report::transfer::{TransferMetric, TransferTask},
+    train::run_dir::RunDir,
+    transfer::detection::{Detection, DetectionSpec, ProposedSet},
+};
+use anyhow::{Context, Result};
+use std::{path::Path, sync::Arc};
+
+impl Transfer for DetectionSpec {
+    const TASK: TransferTask = TransferTask::Detection;
+    const METRIC: TransferMetric = TransferMetric::MeanAveragePrecision;
+    const LISTS: Lists = Lists::Main;
+    const GRAPH: Graph = Graph::Regions;
+
+    fn layers(&self) -> Option<Layers<'_>> {
+        frozen(self.frozen.as_ref())
+    }
+
+    fn learns(&self, _: Option<&str>) -> Learns {
+        above(self.frozen.as_ref())
+    }
+
+    fn head(&self) -> Option<Head> {
+        None
+    }
+
+    fn views(&self, batch: usize) -> (View, View) {
+        let train = View { framing: self.training(), pass: Pass::Train, batch, flip: true };
+        (train, View { framing: self.test(), pass: Pass::Once, batch: 1, flip: false })
+    }
+
+    fn shown(&self) -> Option<(usize, usize)> {
+        let short = self.test_scale.get();
+        Some((short, (short * 4 / 3).min(self.test_longest.get())))
+    }
+
+    fn files(&self) -> Vec<Needed> {
+        let needed = |path: &Path| Needed { key: "proposals", path: path.into(), holds: Holds::Proposals };
+        self.proposals.files().into_iter().map(needed).collect()
+    }
+
+    fn ready(&self, fit: &Fit) -> Result<()> {
+        let sets = fit.annotated()?;
+        check_objects(sets, &fit.data())?;
+        if !matches!(self.proposals, ProposalSpec::SelectiveSearch(_)) {
+            for (set, split) in [(&sets.train, Split::Train), (&sets.val, Split::Val)] {
+                proposed(self, fit, set, split).context("`proposals`")?;
+            }
+        }
+        Ok(())
+    }
+
+    fn tune(&self, fit: &Fit, run: &mut RunDir) -> Result<Option<Tuned>> {
+        let (sets, network) = (fit.annotated()?, fit.network()?);
+        let train = proposed(self, fit, &sets.train, Split::Train)?;
+        let val = proposed(self, fit, &sets.val, Split::Val)?;
+        let mut task = Detection::new(self, network, (train, val), &fit.rng)?;
+        let Some(metrics) = fit.train(&mut task, run)? else { return Ok(None) };
+        let outcome = task.last().context("the fit ended without a validation")?;
+        let (scores, dir) = (&outcome.scores, run.path().join("detections"));
+        std::fs::create_dir_all(&dir).with_context(|| format!("cannot create {}", dir.display()))?;
+        for (class, detections) in sets.val.classes().iter().zip(&outcome.detections) {
+            let path = dir.join(detection_files::file_name("val", class));
+            detection_files::write(&path, detections, |image| sets.val.id(image))?;
+        }
+        Ok(Some(Tuned {
+            metrics,
+            value: scores.mean.context("no object was to be found")?,
+            per_class: scores.classes.iter().map(|c| (c.class.clone(), c.average_precision)).collect(),
+            variant: String::new(),
+        }))
+    }
+}
+
+/// The boxes proposed on a set; computed ones are kept beside the run directories, for all runs on the same pictures.
+fn proposed(spec: &DetectionSpec, fit: &Fit, set: &Arc<dyn Annotated>, split: Split) -> Result<ProposedSet> {
+    let dir = &fit.place.dir;
+    let home = dir.parent().and_then(Path::parent).unwrap_or(dir);
+    let found = obtain(&spec.proposals, &**set, split, &home.join("proposals"))?;
+    let boxes = |index| found.of(set.id(index)).unwrap_or_default().to_vec();
+    let boxes: Vec<Vec<Rect>> = (0..set.len()).map(boxes).collect();
+    Ok(ProposedSet { set: set.clone(), proposals: Arc::new(boxes) })
+}

@@ -1,0 +1,164 @@
+//! What every kind of stage says of itself: its inputs, the fits that it stands for, the layers that it names, its plan, and how
+//! it is run.
+
+use crate::{
+    backbones::BackboneSpec,
+    data::{annotated_source::AnnotatedSpec, source::DataSpec},
+    experiment::{
+        fit::Fit,
+        plan::{Plan, Row},
+        sources::{InitSpec, MethodSpec, Start},
+    },
+    spec::names::Named,
+    train::{run_dir::RunDir, spec::TrainSpec, task::Metric},
+};
+use anyhow::Result;
+
+/// What a kind of stage is to the rest of the house.
+pub trait StageKind {
+    /// The sections that the top of the file may say for it; a kind on annotated pictures has no `data`.
+    fn inputs(&self) -> Inputs<'_>;
+
+    /// The same, to be filled in.
+    fn inputs_mut(&mut self) -> InputsMut<'_>;
+
+    /// The fits that it stands for.
+    fn rows(&self) -> Rows<'_> {
+        Rows::One(Start::Afresh)
+    }
+
+    /// The layers that it names, which its backbones must have.
+    fn layers(&self) -> Option<Layers<'_>> {
+        None
+    }
+
+    /// How it trains, if it does.
+    fn train(&self) -> Option<&TrainSpec> {
+        None
+    }
+
+    /// Whether it learns or counts the labels of plain pictures.
+    fn needs_labels(&self) -> bool {
+        false
+    }
+
+    /// What it is called where it stands in the way of one that needs a trained backbone; None: it trains one.
+    fn trains_none(&self) -> Option<&'static str> {
+        Some("a measurement")
+    }
+
+    /// The network that later stages get from it.
+    fn trained(&self) -> Option<BackboneSpec> {
+        None
+    }
+
+    /// Whether it predicts something at every pixel, which a classifier's network does not.
+    fn predicts_pixels(&self) -> bool {
+        false
+    }
+
+    /// Whether it learns to color, so that its network can be asked for colors.
+    fn colorizes(&self) -> bool {
+        false
+    }
+
+    /// What one fit will do, from the spec alone. `backbone` is the network that it measures or trains.
+    ///
+    /// # Errors
+    /// A section that is missing, a crop that cannot be.
+    fn plan(&self, row: Row, backbone: Option<&BackboneSpec>) -> Result<Plan>;
+
+    /// Whether the fit could be run, as far as can be known before the first step beyond what every plan says.
+    ///
+    /// # Errors
+    /// What would stop it.
+    fn ready(&self, _: &Fit) -> Result<()> {
+        Ok(())
+    }
+
+    /// Runs the fit in its directory; None when the user stopped it.
+    ///
+    /// # Errors
+    /// Whatever stops a fit.
+    fn run(&self, fit: &Fit, run: &mut RunDir) -> Result<Option<Vec<Metric>>>;
+}
+
+/// The sections of a stage that the top of the file may say; the outer None: this kind has no such section.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Inputs<'a> {
+    pub data: Option<&'a Option<DataSpec>>,
+    pub annotated: Option<&'a Option<AnnotatedSpec>>,
+    pub backbone: Option<&'a Option<BackboneSpec>>,
+}
+
+/// [`Inputs`], to be filled in.
+#[derive(Default)]
+pub struct InputsMut<'a> {
+    pub data: Option<&'a mut Option<DataSpec>>,
+    pub annotated: Option<&'a mut Option<AnnotatedSpec>>,
+    pub backbone: Option<&'a mut Option<BackboneSpec>>,
+}
+
+/// Both views of the named sections of `self`.
+macro_rules! inputs {
+    ($($section:ident),+) => {
+        fn inputs(&self) -> Inputs<'_> {
+            Inputs { $($section: Some(&self.$section),)+ ..Inputs::default() }
+        }
+        fn inputs_mut(&mut self) -> InputsMut<'_> {
+            InputsMut { $($section: Some(&mut self.$section),)+ ..InputsMut::default() }
+        }
+    };
+}
+pub(super) use inputs;
+
+/// The fits of a stage.
+pub enum Rows<'a> {
+    One(Start),
+    /// One for each backbone and, where there are any, for each column of the table.
+    Backbones {
+        rows: &'a Named<InitSpec>,
+        columns: &'a [String],
+    },
+    /// One for each method of coloring.
+    Methods(&'a Named<MethodSpec>),
+}
+
+impl Rows<'_> {
+    /// Each of them, column by column.
+    pub fn each(&self) -> Vec<Row> {
+        match self {
+            Self::One(start) => vec![Row::only(start.clone())],
+            Self::Backbones { rows, columns } if columns.is_empty() => {
+                rows.iter().map(|(name, init)| Row::of(name, None, Start::Weights(init.clone()))).collect()
+            }
+            Self::Backbones { rows, columns } => {
+                let row = |column| {
+                    move |(name, init): (&str, &InitSpec)| {
+                        Row::of(name, Some(column), Start::Weights(init.clone()))
+                    }
+                };
+                columns.iter().flat_map(|column: &String| rows.iter().map(row(column))).collect()
+            }
+            Self::Methods(rows) => {
+                rows.iter().map(|(name, way)| Row::of(name, None, Start::Method(way.clone()))).collect()
+            }
+        }
+    }
+}
+
+/// Layers that a stage names.
+pub struct Layers<'a> {
+    /// The keys that lead to them.
+    pub keys: &'static [&'static str],
+    pub names: Vec<&'a str>,
+    /// Whether the new last layer is one that can be named.
+    pub with_head: bool,
+}
+
+impl<'a> Layers<'a> {
+    /// All of a list.
+    pub fn all(keys: &'static [&'static str], names: &'a [String]) -> Option<Self> {
+        Some(Self { keys, names: names.iter().map(String::as_str).collect(), with_head: false })
+    }
+}

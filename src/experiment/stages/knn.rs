@@ -1,0 +1,43 @@
+//! `knn`: nearest neighbours among frozen features.
+
+use super::readout::{Classifier, Found};
+use crate::{
+    data::annotated::Presence,
+    probe::{
+        features::Examples,
+        knn::{self, KnnSpec},
+    },
+    report::transfer::TransferTask,
+    rng::Rng,
+};
+use anyhow::{Result, ensure};
+use std::collections::BTreeMap;
+
+impl Classifier for KnnSpec {
+    const TASK: TransferTask = TransferTask::Knn;
+    const PROTOCOL: &'static str = "nearest neighbours";
+
+    fn feasible(&self, _: &[String], _: &dyn Fn(usize) -> Vec<Presence>) -> Result<()> {
+        ensure!(
+            !self.neighbours.is_empty(),
+            "knn: no number of neighbours is given; give `neighbours: [5, 20]`"
+        );
+        Ok(())
+    }
+
+    fn read(
+        &self,
+        layer: &str,
+        train: &Examples,
+        val: &Examples,
+        _: &[String],
+        _: &Rng,
+    ) -> Result<Vec<Found>> {
+        let found = |result: knn::KnnResult| Found {
+            variant: format!("{layer}, {}", result.k),
+            value: result.value,
+            per_class: BTreeMap::new(),
+        };
+        Ok(knn::mean_average_precision(self, train, val)?.into_iter().map(found).collect())
+    }
+}

@@ -1,0 +1,99 @@
+//! `linear_probe`: trains a linear classifier on every layer of several frozen backbones.
+
+use super::kind::{Inputs, InputsMut, Layers, Rows, StageKind, inputs};
+use crate::{
+    backbones::BackboneSpec,
+    data::{loader::Pass, source::DataSpec},
+    experiment::{
+        fit::Fit,
+        plan::{NetworkPlan, Pictures, Plan, Row, given},
+        sources::InitSpec,
+    },
+    probe::linear::{LayerAccuracy, LinearProbe, LinearProbeSpec},
+    report::{BackboneResult, Kind, LayerResult, ProbeResult, results::RESULTS},
+    spec::names::Named,
+    train::{run_dir::RunDir, spec::TrainSpec, task::Metric},
+};
+use anyhow::Result;
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+
+/// Trains a linear classifier on every layer of several frozen backbones.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LinearProbeStage {
+    #[serde(default)]
+    pub data: Option<DataSpec>,
+    /// What `init` and `file` build; a `stage` brings its own.
+    #[serde(default)]
+    pub backbone: Option<BackboneSpec>,
+    /// The rows of the table, in order.
+    pub backbones: Named<InitSpec>,
+    #[serde(default)]
+    pub probe: LinearProbeSpec,
+    pub train: TrainSpec,
+}
+
+impl StageKind for LinearProbeStage {
+    inputs!(data, backbone);
+
+    fn rows(&self) -> Rows<'_> {
+        Rows::Backbones { rows: &self.backbones, columns: &[] }
+    }
+
+    fn layers(&self) -> Option<Layers<'_>> {
+        Layers::all(&["probe", "layers"], &self.probe.layers)
+    }
+
+    fn train(&self) -> Option<&TrainSpec> {
+        Some(&self.train)
+    }
+
+    fn needs_labels(&self) -> bool {
+        true
+    }
+
+    fn trains_none(&self) -> Option<&'static str> {
+        Some("a probe")
+    }
+
+    fn plan(&self, row: Row, backbone: Option<&BackboneSpec>) -> Result<Plan> {
+        let pass = if self.probe.augment { Pass::Train } else { Pass::Shuffled };
+        let pictures = Pictures::plain(self.data.as_ref(), Some((pass, self.train.batch.get())), true)?;
+        let side = pictures.val.framing.side();
+        let network = NetworkPlan::frozen(given(backbone, "backbone")?, &self.probe.layers, side);
+        let (network, train) = (Some(network), Some(self.train.clone()));
+        Ok(Plan { row, pictures, network, files: vec![], train, leaves: RESULTS })
+    }
+
+    fn run(&self, fit: &Fit, run: &mut RunDir) -> Result<Option<Vec<Metric>>> {
+        let (net, _) = fit.network()?;
+        let (classes, images) = (fit.sets.classes(), fit.plain()?.train.len());
+        let mut task = LinearProbe::new(&self.probe, net, classes, fit.crop(), images, &fit.device)?;
+        let Some(metrics) = fit.train(&mut task, run)? else { return Ok(None) };
+        fit.leave_results(&self.result(fit, task.last()), run)?;
+        Ok(Some(metrics))
+    }
+}
+
+impl LinearProbeStage {
+    fn result(&self, fit: &Fit, layers: &[LayerAccuracy]) -> ProbeResult {
+        // Of five classes or fewer, a top-5 would always hold.
+        let tells = fit.sets.classes() > 5;
+        let layer = |l: &LayerAccuracy| LayerResult {
+            layer: l.layer.clone(),
+            top1: l.top1,
+            top5: tells.then_some(l.top5),
+        };
+        let layers = layers.iter().map(layer).collect();
+        ProbeResult {
+            kind: Kind::LinearProbe,
+            experiment: fit.experiment.clone(),
+            seed: fit.seed,
+            protocol: self.probe.protocol.to_string(),
+            dataset: fit.data(),
+            rows: vec![BackboneResult { backbone: fit.row(), layers }],
+            from: PathBuf::new(),
+        }
+    }
+}

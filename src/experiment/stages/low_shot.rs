@@ -1,0 +1,39 @@
+//! `low_shot`: linear SVMs on frozen features of a few pictures of each class.
+
+use super::readout::{Classifier, Found};
+use crate::{
+    data::annotated::Presence,
+    probe::{
+        features::Examples,
+        low_shot::{self, LowShotSpec},
+    },
+    report::transfer::TransferTask,
+    rng::Rng,
+};
+use anyhow::Result;
+use std::collections::BTreeMap;
+
+impl Classifier for LowShotSpec {
+    const TASK: TransferTask = TransferTask::LowShot;
+    const PROTOCOL: &'static str = "low-shot linear SVM";
+
+    fn feasible(&self, classes: &[String], of_class: &dyn Fn(usize) -> Vec<Presence>) -> Result<()> {
+        Self::feasible(self, classes, of_class)
+    }
+
+    fn read(
+        &self,
+        layer: &str,
+        train: &Examples,
+        val: &Examples,
+        classes: &[String],
+        rng: &Rng,
+    ) -> Result<Vec<Found>> {
+        let found = |shot: low_shot::Shot| Found {
+            variant: format!("{layer}, {}", shot.k),
+            value: shot.mean,
+            per_class: BTreeMap::new(),
+        };
+        Ok(low_shot::run(self, train, val, classes, rng)?.into_iter().map(found).collect())
+    }
+}

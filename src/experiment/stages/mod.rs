@@ -1,0 +1,115 @@
+//! The kinds of stages. Each is one file that holds its section of the YAML, its plan and its run; to add one is to write
+//! that file and to name it in `stages!` below.
+
+mod kind; // what every kind says of itself
+
+pub mod pretext;
+mod supervised;
+
+mod linear_probe;
+mod nonlinear_probe;
+
+mod knn;
+mod low_shot;
+mod readout; // what the classifiers on frozen features share
+mod svm;
+
+mod classification;
+mod detection;
+mod segmentation;
+mod transfer; // what fine-tuning on annotated sets shares
+
+mod color_evaluation;
+
+use crate::{
+    backbones::BackboneSpec,
+    data::{annotated_source::AnnotatedSpec, source::DataSpec},
+    probe::{knn::KnnSpec, low_shot::LowShotSpec, svm::SvmSpec},
+    train::spec::TrainSpec,
+    transfer::{
+        classification::ClassificationSpec, detection::DetectionSpec, segmentation::SegmentationSpec,
+    },
+};
+use color_evaluation::ColorEvaluationStage;
+pub use kind::StageKind;
+pub(super) use kind::{Layers, Rows};
+use linear_probe::LinearProbeStage;
+use nonlinear_probe::NonlinearProbeStage;
+use pretext::PretextStage;
+use readout::ReadoutStage;
+use serde::{Deserialize, Serialize};
+use supervised::SupervisedStage;
+use transfer::TransferStage;
+
+/// Declares the stages: a variant, its section, its key.
+macro_rules! stages {
+    ($($kind:ident($section:ty) = $key:literal,)+) => {
+        /// One step of an experiment.
+        #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+        #[serde(deny_unknown_fields)]
+        #[expect(clippy::large_enum_variant, reason = "an experiment has a handful of stages")]
+        pub enum Stage {
+            $(#[serde(rename = $key)] $kind($section),)+
+        }
+
+        /// The keys that name the kinds.
+        pub(super) const KINDS: &[&str] = &[$($key),+];
+
+        impl Stage {
+            /// The key that names the kind.
+            pub fn key(&self) -> &'static str {
+                match self { $(Self::$kind(_) => $key,)+ }
+            }
+
+            /// What the kind says of itself.
+            pub fn kind(&self) -> &dyn StageKind {
+                match self { $(Self::$kind(stage) => stage,)+ }
+            }
+
+            pub(super) fn kind_mut(&mut self) -> &mut dyn StageKind {
+                match self { $(Self::$kind(stage) => stage,)+ }
+            }
+        }
+    };
+}
+
+stages! {
+    Pretext(PretextStage) = "pretext",
+    Supervised(SupervisedStage) = "supervised",
+    LinearProbe(LinearProbeStage) = "linear_probe",
+    ColorEvaluation(ColorEvaluationStage) = "color_evaluation",
+    NonlinearProbe(NonlinearProbeStage) = "nonlinear_probe",
+    Svm(ReadoutStage<SvmSpec>) = "svm",
+    LowShot(ReadoutStage<LowShotSpec>) = "low_shot",
+    Knn(ReadoutStage<KnnSpec>) = "knn",
+    Classification(TransferStage<ClassificationSpec>) = "classification",
+    Detection(TransferStage<DetectionSpec>) = "detection",
+    Segmentation(TransferStage<SegmentationSpec>) = "segmentation",
+}
+
+impl Stage {
+    /// The pictures that the stage itself says.
+    pub fn data(&self) -> Option<&DataSpec> {
+        self.kind().inputs().data.and_then(Option::as_ref)
+    }
+
+    /// The annotated pictures that the stage itself says.
+    pub fn annotated(&self) -> Option<&AnnotatedSpec> {
+        self.kind().inputs().annotated.and_then(Option::as_ref)
+    }
+
+    /// The backbone that the stage itself says.
+    pub fn backbone(&self) -> Option<&BackboneSpec> {
+        self.kind().inputs().backbone.and_then(Option::as_ref)
+    }
+
+    /// How the stage trains, if it does.
+    pub fn train(&self) -> Option<&TrainSpec> {
+        self.kind().train()
+    }
+
+    /// Whether later stages can take a backbone from this one; tables are made from what the others find.
+    pub fn trains_backbone(&self) -> bool {
+        self.kind().trains_none().is_none()
+    }
+}

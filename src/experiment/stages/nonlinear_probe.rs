@@ -1,0 +1,121 @@
+//! `nonlinear_probe`: keeps the first layers of several backbones and trains new ones above them.
+
+use super::kind::{Inputs, InputsMut, Layers, Rows, StageKind, inputs};
+use crate::{
+    backbones::{BackboneSpec, Graph},
+    data::{loader::Pass, source::DataSpec},
+    experiment::{
+        fit::Fit,
+        plan::{Head, Learns, NetworkPlan, Outputs, Pictures, Plan, Row, given},
+        sources::InitSpec,
+    },
+    pretext::supervised::Supervised,
+    probe::nonlinear::NonlinearProbeSpec,
+    report::{
+        results::RESULTS,
+        transfer::{TransferMetric, TransferRow, TransferTask},
+    },
+    spec::names::Named,
+    train::{run_dir::RunDir, spec::TrainSpec, task::Metric},
+    transfer::Colors,
+};
+use anyhow::{Context, Result};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// Keeps the first layers of several backbones and trains new ones above them.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NonlinearProbeStage {
+    #[serde(default)]
+    pub data: Option<DataSpec>,
+    /// What `init`, `data_dependent` and `file` build; a `stage` brings its own.
+    #[serde(default)]
+    pub backbone: Option<BackboneSpec>,
+    /// The rows of the table, in order.
+    pub backbones: Named<InitSpec>,
+    /// The last layer that is kept, one fit for each: the columns of the table.
+    #[serde(default = "conv4")]
+    pub through: Vec<String>,
+    /// Whether the new layers are normalised over the batch.
+    #[serde(default = "yes")]
+    pub batch_norm: bool,
+    pub train: TrainSpec,
+}
+
+fn conv4() -> Vec<String> {
+    vec!["conv4".into()]
+}
+fn yes() -> bool {
+    true
+}
+
+impl StageKind for NonlinearProbeStage {
+    inputs!(data, backbone);
+
+    fn rows(&self) -> Rows<'_> {
+        Rows::Backbones { rows: &self.backbones, columns: &self.through }
+    }
+
+    fn layers(&self) -> Option<Layers<'_>> {
+        Layers::all(&["through"], &self.through)
+    }
+
+    fn train(&self) -> Option<&TrainSpec> {
+        Some(&self.train)
+    }
+
+    fn needs_labels(&self) -> bool {
+        true
+    }
+
+    fn trains_none(&self) -> Option<&'static str> {
+        Some("a probe")
+    }
+
+    fn plan(&self, row: Row, backbone: Option<&BackboneSpec>) -> Result<Plan> {
+        let pass = (Pass::Train, self.train.batch.get());
+        let pictures = Pictures::plain(self.data.as_ref(), Some(pass), true)?;
+        let side = pictures.val.framing.side();
+        let network = NetworkPlan {
+            batch_norm: self.batch_norm,
+            head: Some(Head { outputs: Outputs::Classes, fillers: None }),
+            learns: Learns::After(row.column.clone().context("no layer to keep")?),
+            ..NetworkPlan::on(Graph::Transfer, given(backbone, "backbone")?, Some((side, side)))
+        };
+        let (network, train) = (Some(network), Some(self.train.clone()));
+        Ok(Plan { row, pictures, network, files: vec![], train, leaves: RESULTS })
+    }
+
+    fn ready(&self, fit: &Fit) -> Result<()> {
+        // Without weights, or with those of a file: what makes the others has not run.
+        fit.located.as_ref().map(|_| self.build(fit)).transpose().map(drop)
+    }
+
+    fn run(&self, fit: &Fit, run: &mut RunDir) -> Result<Option<Vec<Metric>>> {
+        let mut task = self.build(fit)?;
+        let ended = fit.train(&mut task, run)?;
+        if let Some(metrics) = &ended {
+            let top1 = metrics.iter().find(|m| m.name == "top1");
+            let found = TransferRow {
+                backbone: fit.row(),
+                task: TransferTask::Nonlinear,
+                variant: fit.column()?.into(),
+                input: Colors::Gray,
+                metric: TransferMetric::Top1,
+                value: top1.context("the fit ended without a validation")?.value,
+                per_class: BTreeMap::new(),
+            };
+            fit.leave_transfer(vec![found], &fit.protocol()?, run)?;
+        }
+        Ok(ended)
+    }
+}
+
+impl NonlinearProbeStage {
+    fn build(&self, fit: &Fit) -> Result<Supervised> {
+        let (spec, trained) = fit.prepared()?;
+        let probe = NonlinearProbeSpec { through: fit.column()?.into(), batch_norm: self.batch_norm };
+        probe.build(&spec, trained.as_ref(), fit.sets.classes(), &fit.rng, &fit.device)
+    }
+}

@@ -1,0 +1,205 @@
+//! `pretext`: trains a backbone without labels.
+
+use super::kind::{Inputs, InputsMut, Rows, StageKind, inputs};
+use crate::{
+    backbones::{BackboneSpec, Build, data_init::initialize, exchange, network::Network},
+    data::{loader::Pass, source::DataSpec},
+    experiment::{
+        fit::{Fit, INPUT},
+        plan::{Holds, Needed, NetworkPlan, Pictures, Plan, Row, WEIGHTS, given},
+        sources::{InitSpec, Start, WeightSource},
+    },
+    nn::{init::Filler, params::Params, weights},
+    pretext::{
+        PretextSpec,
+        color_prior::{self, PriorSpec},
+        colorization::{Colorization, ColorizationSpec},
+        colorizer::Colorizer,
+        cross_channel::{CrossChannel, Problem},
+    },
+    rng::Rng,
+    spec,
+    train::{
+        run_dir::RunDir,
+        spec::TrainSpec,
+        task::{Metric, Task as _},
+    },
+};
+use anyhow::{Context, Result, ensure};
+use serde::{Deserialize, Serialize};
+use std::path::Path;
+
+/// Trains a backbone without labels.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PretextStage {
+    #[serde(default)]
+    pub data: Option<DataSpec>,
+    #[serde(default)]
+    pub backbone: Option<BackboneSpec>,
+    /// What the weights start from; what the new network has and those lack, such as another head, starts afresh.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub init_from: Option<WeightSource>,
+    pub task: PretextSpec,
+    pub train: TrainSpec,
+}
+
+impl StageKind for PretextStage {
+    inputs!(data, backbone);
+
+    fn rows(&self) -> Rows<'_> {
+        Rows::One(self.init_from.as_ref().map_or(Start::Afresh, |source| Start::Weights(source.into())))
+    }
+
+    fn train(&self) -> Option<&TrainSpec> {
+        Some(&self.train)
+    }
+
+    fn trains_none(&self) -> Option<&'static str> {
+        None
+    }
+
+    fn trained(&self) -> Option<BackboneSpec> {
+        let backbone = self.backbone.as_ref()?;
+        Some(match self.problem() {
+            Some(problem) => backbone.with_input(problem.sees().expected()),
+            None => backbone.clone(),
+        })
+    }
+
+    fn predicts_pixels(&self) -> bool {
+        true
+    }
+
+    fn colorizes(&self) -> bool {
+        matches!(self.task, PretextSpec::Colorization(_))
+    }
+
+    fn plan(&self, row: Row, backbone: Option<&BackboneSpec>) -> Result<Plan> {
+        let pass = (Pass::Train, self.train.batch.get());
+        let pictures = Pictures::plain(self.data.as_ref(), Some(pass), false)?;
+        let side = pictures.val.framing.side();
+        let network = NetworkPlan::of_task(given(backbone, "backbone")?, &self.build(), side);
+        let files = match &self.task {
+            PretextSpec::Colorization(spec) if spec.needs_prior() => prior_file(&spec.prior),
+            _ => vec![],
+        };
+        Ok(Plan {
+            row,
+            pictures,
+            network: Some(network),
+            files,
+            train: Some(self.train.clone()),
+            leaves: WEIGHTS,
+        })
+    }
+
+    fn ready(&self, fit: &Fit) -> Result<()> {
+        if let PretextSpec::Colorization(spec) = &self.task {
+            fit.check_prior(&spec.bins())?;
+        }
+        if fit.located.is_some() {
+            let mut params = Params::new(&fit.device);
+            let backbone = fit.backbone()?.with_init(Filler::Zero);
+            let net = backbone.build(&self.build(), &mut params, &Rng::new(0))?;
+            start_from(fit.weights()?, &net, &params)?;
+        }
+        Ok(())
+    }
+
+    fn run(&self, fit: &Fit, run: &mut RunDir) -> Result<Option<Vec<Metric>>> {
+        match &self.task {
+            PretextSpec::Colorization(spec) => colorization(spec, fit, run),
+            PretextSpec::CrossChannel(spec) => cross_channel((*spec).into(), fit, run),
+            PretextSpec::Autoencoder(spec) => cross_channel((*spec).into(), fit, run),
+        }
+    }
+}
+
+impl PretextStage {
+    /// What is predicted from what, where it is not color from lightness.
+    fn problem(&self) -> Option<Problem> {
+        match &self.task {
+            PretextSpec::Colorization(_) => None,
+            PretextSpec::CrossChannel(spec) => Some((*spec).into()),
+            PretextSpec::Autoencoder(spec) => Some((*spec).into()),
+        }
+    }
+
+    /// What the task builds of the backbone.
+    fn build(&self) -> Build {
+        match &self.task {
+            PretextSpec::Colorization(spec) => Colorizer::build(spec),
+            PretextSpec::CrossChannel(spec) => Problem::from(*spec).build(),
+            PretextSpec::Autoencoder(spec) => Problem::from(*spec).build(),
+        }
+    }
+}
+
+/// The file that a prior is read from.
+pub(super) fn prior_file(prior: &PriorSpec) -> Vec<Needed> {
+    match prior {
+        PriorSpec::File(path) => {
+            vec![Needed { key: "prior", path: path.to_path_buf(), holds: Holds::Prior }]
+        }
+        PriorSpec::Measured { .. } => vec![],
+    }
+}
+
+fn colorization(spec: &ColorizationSpec, fit: &Fit, run: &mut RunDir) -> Result<Option<Vec<Metric>>> {
+    let prior = spec.needs_prior().then(|| {
+        let out = run.path().join("prior.npy");
+        color_prior::obtain(&spec.prior, &spec.bins(), &*fit.plain()?.train, &fit.data(), &out)
+    });
+    let prior = prior.transpose()?.map(|p| p.probabilities);
+    let mut task = Colorization::new(spec, fit.backbone()?, prior.as_deref(), &fit.rng, &fit.device)?;
+    start(fit, task.colorizer().network(), task.params())?;
+    let ended = fit.train(&mut task, run)?;
+    let about = ("colorization".to_string(), spec::resolved_yaml(spec)?);
+    fit.leave_weights(ended, &task, [about], run)
+}
+
+fn cross_channel(problem: Problem, fit: &Fit, run: &mut RunDir) -> Result<Option<Vec<Metric>>> {
+    let input = spec::resolved_yaml(&problem.sees())?;
+    let mut task = CrossChannel::new(problem, fit.backbone()?, &fit.rng, &fit.device)?;
+    start(fit, task.network(), task.params())?;
+    let ended = fit.train(&mut task, run)?;
+    fit.leave_weights(ended, &task, [(INPUT.to_string(), input)], run)
+}
+
+/// Sets the parameters of `network` to the weights that the stage starts from, if it says any.
+fn start(fit: &Fit, network: &Network, params: &Params) -> Result<()> {
+    match &fit.plan.row.start {
+        Start::Weights(InitSpec::Stage(_)) if fit.rehearsal.is_some() => Ok(()),
+        Start::Weights(InitSpec::Stage(_)) => start_from(&fit.upstream_weights()?, network, params),
+        Start::Weights(InitSpec::File(_)) => start_from(fit.weights()?, network, params),
+        Start::Weights(InitSpec::DataDependent(how)) => {
+            let batches = fit.inputs(how.batches.get(), network.input(), fit.crop())?;
+            for layer in initialize(how, network, params, &batches, &fit.rng.split("data_init"))? {
+                tracing::info!("{layer}");
+            }
+            Ok(())
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Sets `params` to trained weights; the heads of `network` may differ and then start afresh, nothing else may.
+fn start_from(path: &Path, network: &Network, params: &Params) -> Result<()> {
+    let branches = network.layers().iter().filter(|layer| layer.branch);
+    let heads: Vec<&str> = branches.chain([network.head()]).map(|layer| layer.name.as_str()).collect();
+    let file = exchange::open_finite(path)?;
+    let report = weights::load_into(params, &file.tensors)
+        .with_context(|| format!("{} does not fit the backbone", path.display()))?;
+    tracing::info!("{}: {report}", path.display());
+    let left = report.missing.iter().chain(&report.mismatched);
+    let of_a_head = |name: &str| name.split_once('.').is_some_and(|(layer, _)| heads.contains(&layer));
+    let strange: Vec<&str> = left.map(String::as_str).filter(|name| !of_a_head(name)).collect();
+    ensure!(
+        strange.is_empty(),
+        "{} does not fit the backbone: it lacks {}; give the same backbone to both stages",
+        path.display(),
+        strange.join(", ")
+    );
+    Ok(())
+}

@@ -1,0 +1,185 @@
+//! What `svm`, `low_shot` and `knn` share: classifiers that read frozen features of several backbones without training
+//! them.
+
+use super::kind::{Inputs, InputsMut, Layers, Rows, StageKind, inputs};
+use crate::{
+    backbones::BackboneSpec,
+    bounded::Pixels,
+    data::{
+        annotated::Presence,
+        annotated_source::{AnnotatedSpec, Lists},
+        framing::Framing,
+        loader::Pass,
+        source::Split,
+    },
+    experiment::{
+        fit::Fit,
+        plan::{NetworkPlan, Pictures, Plan, Row, Source, View, given},
+        sets::check_objects,
+        sources::InitSpec,
+    },
+    probe::features::{Examples, FeatureSpec, extract},
+    report::{
+        results::RESULTS,
+        transfer::{TransferMetric, TransferRow, TransferTask},
+    },
+    rng::Rng,
+    spec::names::Named,
+    train::{
+        run_dir::RunDir,
+        task::{Better, Metric},
+    },
+    transfer::Colors,
+};
+use anyhow::{Context, Result};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// Pictures in a batch whose features are taken.
+const BATCH: usize = 32;
+
+/// Reads frozen features of several backbones without training them.
+///
+/// ```yaml
+/// svm:
+///   svm:
+///     annotated: { source: { catalog: voc2007 } }
+///     backbones: { colorization: { stage: colorization } }
+///     features: { layers: [conv4, conv5] }
+///     classifier: { costs: fair }
+/// ```
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReadoutStage<C> {
+    /// The set; by default the experiment's.
+    #[serde(default)]
+    pub annotated: Option<AnnotatedSpec>,
+    /// What `init`, `data_dependent` and `file` build; a `stage` brings its own.
+    #[serde(default)]
+    pub backbone: Option<BackboneSpec>,
+    /// The rows of the table, in order.
+    pub backbones: Named<InitSpec>,
+    #[serde(default)]
+    pub features: FeatureSpec,
+    /// Side of the square that pictures are squashed to; absent: what the backbone is made for.
+    #[serde(default)]
+    pub side: Option<Pixels>,
+    #[serde(default)]
+    pub classifier: C,
+}
+
+/// A classifier on features.
+pub trait Classifier {
+    const TASK: TransferTask;
+    /// For the head of a table.
+    const PROTOCOL: &'static str;
+
+    /// Whether it can be fitted, given what `of_class` says of a class's training pictures.
+    ///
+    /// # Errors
+    /// A setting that makes no sense, a class that cannot be learned.
+    fn feasible(&self, classes: &[String], of_class: &dyn Fn(usize) -> Vec<Presence>) -> Result<()>;
+
+    /// What it reaches on the features of one layer.
+    ///
+    /// # Errors
+    /// Features that cannot be separated or compared.
+    fn read(
+        &self,
+        layer: &str,
+        train: &Examples,
+        val: &Examples,
+        classes: &[String],
+        rng: &Rng,
+    ) -> Result<Vec<Found>>;
+}
+
+/// One number of a table.
+pub struct Found {
+    pub variant: String,
+    /// Mean average precision, 0 to 1.
+    pub value: f64,
+    pub per_class: BTreeMap<String, Option<f64>>,
+}
+
+impl<C: Classifier> StageKind for ReadoutStage<C> {
+    inputs!(annotated, backbone);
+
+    fn rows(&self) -> Rows<'_> {
+        Rows::Backbones { rows: &self.backbones, columns: &[] }
+    }
+
+    fn layers(&self) -> Option<Layers<'_>> {
+        Layers::all(&["features", "layers"], &self.features.layers)
+    }
+
+    fn plan(&self, row: Row, backbone: Option<&BackboneSpec>) -> Result<Plan> {
+        let backbone = given(backbone, "backbone")?;
+        let side = self.side.map_or(backbone.crop(), |side| side.get());
+        let framing = match self.features.squash {
+            Some(short) => Framing::Squash { short: short.get(), side },
+            None => Framing::Crop { resize: Some(side), crop: side },
+        };
+        let view = View { framing, pass: Pass::Once, batch: BATCH, flip: false };
+        let source = Source::Annotated(given(self.annotated.as_ref(), "annotated")?.clone(), Lists::Main);
+        Ok(Plan {
+            row,
+            pictures: Pictures { source, labels: false, train: Some(view.clone()), val: view },
+            network: Some(NetworkPlan::frozen(backbone, &self.features.layers, side)),
+            files: vec![],
+            train: None,
+            leaves: RESULTS,
+        })
+    }
+
+    fn ready(&self, fit: &Fit) -> Result<()> {
+        let sets = fit.annotated()?;
+        check_objects(sets, &fit.data())?;
+        let of_class = |class: usize| (0..sets.train.len()).map(|i| sets.train.presence(i)[class]).collect();
+        self.classifier.feasible(sets.train.classes(), &of_class)?;
+        fit.check_weights()
+    }
+
+    fn run(&self, fit: &Fit, run: &mut RunDir) -> Result<Option<Vec<Metric>>> {
+        let classes = fit.annotated()?.train.classes().to_vec();
+        let mut rows = vec![];
+        for (layer, train, val) in self.features(fit)? {
+            let rng = fit.rng.split(&layer);
+            let found = self.classifier.read(&layer, &train, &val, &classes, &rng);
+            let found = found.with_context(|| format!("layer {layer}"))?;
+            rows.extend(found.into_iter().map(|found| Self::row(fit, found)));
+        }
+        let metric = |row: &TransferRow| Metric {
+            name: row.variant.clone(),
+            value: row.value,
+            better: Better::Higher,
+        };
+        let metrics = rows.iter().map(metric).collect();
+        fit.leave_transfer(rows, C::PROTOCOL, run)?;
+        Ok(Some(metrics))
+    }
+}
+
+impl<C: Classifier> ReadoutStage<C> {
+    /// The features of both splits, one pair for each layer that the stage names.
+    fn features(&self, fit: &Fit) -> Result<Vec<(String, Examples, Examples)>> {
+        let (net, _) = fit.network()?;
+        let sets = fit.annotated()?;
+        let of = |split, what| extract(&net, &mut fit.loader(split)?, &self.features, what);
+        let train = of(Split::Train, "training features")?;
+        let val = of(Split::Val, "validation features")?;
+        let pairs = self.features.layers.iter().zip(train).zip(val);
+        pairs
+            .map(|((layer, t), v)| {
+                let t = Examples::annotated(t, &*sets.train)?;
+                Ok((layer.clone(), t, Examples::annotated(v, &*sets.val)?))
+            })
+            .collect()
+    }
+
+    fn row(fit: &Fit, found: Found) -> TransferRow {
+        let Found { variant, value, per_class } = found;
+        let (input, metric) = (Colors::Gray, TransferMetric::MeanAveragePrecision);
+        TransferRow { backbone: fit.row(), task: C::TASK, variant, input, metric, value, per_class }
+    }
+}

@@ -1,0 +1,84 @@
+//! `segmentation`: the class of every pixel, by a fully convolutional fine-tuned backbone.
+
+use super::{
+    kind::Layers,
+    transfer::{Transfer, Tuned, above, frozen},
+};
+use crate::{
+    backbones::Graph,
+    data::{
+        annotated::Annotated, annotated_source::Lists, framing::Framing, loader::Pass,
+        voc::mask::write_indices,
+    },
+    experiment::{
+        fit::Fit,
+        plan::{Head, Learns, Outputs, View},
+        sets::check_masks,
+    },
+    report::transfer::{TransferMetric, TransferTask},
+    train::run_dir::RunDir,
+    transfer::segmentation::{Segmentation, SegmentationSpec},
+};
+use anyhow::{Context, Result};
+use std::path::Path;
+
+impl Transfer for SegmentationSpec {
+    const TASK: TransferTask = TransferTask::Segmentation;
+    const METRIC: TransferMetric = TransferMetric::MeanIu;
+    const LISTS: Lists = Lists::Segmentation;
+    const GRAPH: Graph = Graph::Dense;
+
+    fn layers(&self) -> Option<Layers<'_>> {
+        frozen(self.frozen.as_ref())
+    }
+
+    fn learns(&self, _: Option<&str>) -> Learns {
+        above(self.frozen.as_ref())
+    }
+
+    fn head(&self) -> Option<Head> {
+        Some(Head { outputs: Outputs::ClassesAndBackground, fillers: Some(Self::head()) })
+    }
+
+    fn views(&self, batch: usize) -> (View, View) {
+        let framing = Framing::Whole { scales: vec![], longest: None };
+        let train = View { framing, pass: Pass::Train, batch, flip: self.flip };
+        (train.clone(), View { pass: Pass::Once, batch: 1, flip: false, ..train })
+    }
+
+    fn shown(&self) -> Option<(usize, usize)> {
+        None
+    }
+
+    fn ready(&self, fit: &Fit) -> Result<()> {
+        check_masks(fit.annotated()?, &fit.data())
+    }
+
+    fn tune(&self, fit: &Fit, run: &mut RunDir) -> Result<Option<Tuned>> {
+        let sets = fit.annotated()?;
+        let both = (sets.train.clone(), sets.val.clone());
+        let mut task = Segmentation::new(self, fit.network()?, both, &fit.rng)?;
+        let Some(metrics) = fit.train(&mut task, run)? else { return Ok(None) };
+        leave_masks(&task, &*sets.val, &run.path().join("segmentations"))?;
+        let scores = task.last().context("the fit ended without a validation")?;
+        let names = std::iter::once("background").chain(sets.val.classes().iter().map(String::as_str));
+        Ok(Some(Tuned {
+            metrics,
+            value: scores.mean_iu.context("no pixel was to be named")?,
+            per_class: names.map(String::from).zip(scores.class_iu.iter().copied()).collect(),
+            variant: String::new(),
+        }))
+    }
+}
+
+/// The class of every pixel of every picture, as PNGs with VOC's palette.
+fn leave_masks(task: &Segmentation, set: &dyn Annotated, dir: &Path) -> Result<()> {
+    std::fs::create_dir_all(dir).with_context(|| format!("cannot create {}", dir.display()))?;
+    for index in 0..set.len() {
+        // A picture that cannot be read was counted and named by the loader.
+        if let Ok(image) = set.image(index) {
+            write_indices(&dir.join(format!("{}.png", set.id(index))), &task.predict(&image)?)?;
+        }
+    }
+    Ok(())
+}

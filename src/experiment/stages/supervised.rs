@@ -1,0 +1,70 @@
+//! `supervised`: trains a backbone on labels, the ceiling.
+
+use super::kind::{Inputs, InputsMut, StageKind, inputs};
+use crate::{
+    backbones::{BackboneSpec, Graph},
+    data::{loader::Pass, source::DataSpec},
+    experiment::{
+        fit::Fit,
+        plan::{Head, NetworkPlan, Outputs, Pictures, Plan, Row, WEIGHTS, given},
+    },
+    pretext::supervised::Supervised,
+    train::{run_dir::RunDir, spec::TrainSpec, task::Metric},
+};
+use anyhow::Result;
+use serde::{Deserialize, Serialize};
+
+/// Trains a backbone on labels: the ceiling.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SupervisedStage {
+    #[serde(default)]
+    pub data: Option<DataSpec>,
+    #[serde(default)]
+    pub backbone: Option<BackboneSpec>,
+    /// The transfer graph is AlexNet as it is known and takes crops of 227 (small stem: 29) pixels; the pretext graph
+    /// takes any and averages its answers over the positions.
+    #[serde(default)]
+    pub graph: Graph,
+    pub train: TrainSpec,
+}
+
+impl StageKind for SupervisedStage {
+    inputs!(data, backbone);
+
+    fn train(&self) -> Option<&TrainSpec> {
+        Some(&self.train)
+    }
+
+    fn needs_labels(&self) -> bool {
+        true
+    }
+
+    fn trains_none(&self) -> Option<&'static str> {
+        None
+    }
+
+    fn trained(&self) -> Option<BackboneSpec> {
+        self.backbone.clone()
+    }
+
+    fn plan(&self, row: Row, backbone: Option<&BackboneSpec>) -> Result<Plan> {
+        let pass = (Pass::Train, self.train.batch.get());
+        let pictures = Pictures::plain(self.data.as_ref(), Some(pass), true)?;
+        let side = pictures.val.framing.side();
+        let network = NetworkPlan {
+            batch_norm: true,
+            head: Some(Head { outputs: Outputs::Classes, fillers: None }),
+            ..NetworkPlan::on(self.graph, given(backbone, "backbone")?, Some((side, side)))
+        };
+        let (network, train) = (Some(network), Some(self.train.clone()));
+        Ok(Plan { row, pictures, network, files: vec![], train, leaves: WEIGHTS })
+    }
+
+    fn run(&self, fit: &Fit, run: &mut RunDir) -> Result<Option<Vec<Metric>>> {
+        let classes = fit.sets.classes();
+        let mut task = Supervised::new(fit.backbone()?, fit.graph(), classes, &fit.rng, &fit.device)?;
+        let ended = fit.train(&mut task, run)?;
+        fit.leave_weights(ended, &task, [], run)
+    }
+}

@@ -1,0 +1,35 @@
+//! `svm`: linear SVMs on frozen features.
+
+use super::readout::{Classifier, Found};
+use crate::{
+    data::annotated::Presence,
+    probe::{
+        features::Examples,
+        svm::{self, SvmSpec},
+    },
+    report::transfer::TransferTask,
+    rng::Rng,
+};
+use anyhow::Result;
+
+impl Classifier for SvmSpec {
+    const TASK: TransferTask = TransferTask::Svm;
+    const PROTOCOL: &'static str = "linear SVM";
+
+    fn feasible(&self, classes: &[String], of_class: &dyn Fn(usize) -> Vec<Presence>) -> Result<()> {
+        Self::feasible(self, classes, of_class)
+    }
+
+    fn read(
+        &self,
+        layer: &str,
+        train: &Examples,
+        val: &Examples,
+        classes: &[String],
+        rng: &Rng,
+    ) -> Result<Vec<Found>> {
+        let report = svm::run(self, train, val, classes, rng)?;
+        let per_class = report.classes.iter().map(|c| (c.class.clone(), c.average_precision)).collect();
+        Ok(vec![Found { variant: layer.into(), value: report.mean_average_precision, per_class }])
+    }
+}

@@ -1,0 +1,101 @@
+//! A longer run that goes on from a shorter one of the same lineage: the same in all that decides what is learned, but for
+//! the number of steps. The shorter one stays as it is.
+
+use super::{
+    manifest::{self, Manifest, Status},
+    spec_change::LINEAGE,
+};
+use crate::{whole_file, yaml};
+use anyhow::{Context, Result};
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+/// What the longer run writes itself, at its beginning or at its end.
+const ITS_OWN: [&str; 5] = ["lock", "spec.yaml", manifest::FILE, "weights.safetensors", "results.json"];
+
+/// What a run directory's spec says it has in common with longer and shorter runs; None in those that do not say it.
+pub fn lineage(spec: &str) -> Option<String> {
+    let value: serde_yaml::Value = yaml::read(spec).ok()?;
+    value.get(LINEAGE)?.as_str().map(String::from)
+}
+
+/// Makes the run directory `to`, which is not there, a run that was stopped where `from` is. All of it or nothing is there
+/// afterwards.
+///
+/// # Errors
+/// A file that cannot be read or written.
+pub fn extend(from: &Path, to: &Path) -> Result<()> {
+    let partial = beside(to);
+    let trouble = || format!("cannot go on from {} in {}: is the disk full?", from.display(), to.display());
+    if partial.exists() {
+        fs::remove_dir_all(&partial).with_context(trouble)?; // of a process that was killed
+    }
+    copy(from, &partial).with_context(trouble)?;
+    if let Some(earlier) = Manifest::read(from)? {
+        let (metrics, outputs) = Default::default();
+        Manifest { status: Status::Interrupted, metrics, outputs, ..earlier }.write(&partial)?;
+    }
+    fs::rename(&partial, to).with_context(trouble)
+}
+
+fn beside(to: &Path) -> PathBuf {
+    let name = to.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    to.with_file_name(format!(".{name}.partial"))
+}
+
+/// Checkpoints come first: lines of the log beyond them are cut off when the run goes on, and none may be missing.
+fn copy(from: &Path, to: &Path) -> io::Result<()> {
+    fs::create_dir_all(to)?;
+    let mut entries = fs::read_dir(from)?.collect::<io::Result<Vec<_>>>()?;
+    entries.sort_by_key(|entry| !entry.path().is_dir());
+    for entry in entries {
+        let (path, name) = (entry.path(), entry.file_name());
+        if ITS_OWN.iter().any(|own| name == *own) {
+            continue;
+        }
+        match path.is_dir() {
+            true => copy(&path, &to.join(name))?,
+            // Checkpoints are replaced whole and may be further names of one file; logs are added to.
+            false if path.extension().is_some_and(|e| e == "safetensors") => {
+                whole_file::link(&path, &to.join(name))?;
+            }
+            false => drop(fs::copy(&path, to.join(name))?),
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::train::{
+        run_dir::RunDir,
+        task::{Better, Metric},
+    };
+
+    #[test]
+    fn the_longer_run_stands_where_the_shorter_ended_and_that_one_stays() {
+        let temp = tempfile::tempdir().unwrap();
+        let (from, to) = (temp.path().join("short"), temp.path().join("long"));
+        let run = RunDir::open(&from, "lineage: a\nsteps: 3\n").unwrap();
+        for (name, text) in
+            [("checkpoints/last.safetensors", "3"), ("metrics.jsonl", "{}"), ("results.json", "[]")]
+        {
+            fs::write(from.join(name), text).unwrap();
+        }
+        run.finish(&[Metric { name: "top1".into(), value: 0.5, better: Better::Higher }]).unwrap();
+        fs::create_dir(beside(&to)).unwrap();
+        fs::write(beside(&to).join("left by a kill"), "").unwrap();
+
+        extend(&from, &to).unwrap();
+        assert_eq!(fs::read_to_string(to.join("checkpoints/last.safetensors")).unwrap(), "3");
+        assert!(!to.join("results.json").exists() && !to.join("left by a kill").exists());
+        assert!(RunDir::finished(&to).unwrap().is_none());
+        drop(RunDir::open(&to, "lineage: a\nsteps: 4\n").unwrap());
+        assert!(RunDir::spec_at(&to).unwrap().contains("steps: 4"));
+        let whole = RunDir::finished(&from).unwrap().unwrap();
+        assert!(whole.changed(&from).is_empty() && whole.metrics.len() == 1);
+    }
+}
