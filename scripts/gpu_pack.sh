@@ -4,7 +4,7 @@
 #   source DIR/env.sh                        (scripts/cuda_tree.sh; not where CUDA is installed)
 #   bash scripts/gpu_pack.sh OUT [--cpu]
 #
-# OUT is a folder to make, or a file that ends in .tar.xz. It holds the program, the tests of devices and gradients, the benchmark,
+# OUT is a folder to make, or a file that ends in .tar.xz. It holds the program, the tests of devices and operations, the benchmark,
 # the scripts, the specs and CIFAR-10 (cifar10_parquet/ of $HUERISTIC_DATA, 21 MB). --cpu builds without GPUs, to try
 # the check on this machine. FEATURES are cargo's options for features where others are wanted. Fails when OUT is larger than 60 MiB.
 set -euo pipefail
@@ -36,7 +36,7 @@ mkdir -p "$pack"/{bin,tests,scripts,experiments/probe,experiments/gpu,data/cifar
 
 # "KIND NAME PATH" of every program that was built
 artifacts() {
-  cargo build --release ${features[@]+"${features[@]}"} --bin hueristic --bench colorizer --test 'devices*' --test 'gradients*' \
+  cargo build --release ${features[@]+"${features[@]}"} --bin hueristic --bench colorizer --test devices --test operations \
     --message-format=json-render-diagnostics | python3 -c '
 import json, sys
 for line in sys.stdin:

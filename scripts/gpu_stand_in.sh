@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs the GPU side on this machine without a GPU: the tests of devices and gradients, built with the feature `cuda`, on
+# Runs the GPU side on this machine without a GPU: the tests of devices and operations, built with the feature `cuda`, on
 # libraries that execute every kernel and every product on the processor (scripts/stand_in).
 #
 #   source TREE/env.sh                       (scripts/cuda_tree.sh; not where CUDA is installed)
@@ -15,14 +15,14 @@ libraries=$(cd "$1" && pwd)
 all=${2:-}
 
 bash scripts/stand_in/make.sh "$libraries" src/device/cuda/kernels
-tests=(--test devices --test gradients --test oracles_ops --test oracles_color)
-[[ -n $all ]] && tests+=(--test gradients_conv)
+tests=(--test devices --test operations)
+long=(--skip gradients_conv::)
+[[ -n $all ]] && long=()
 # Optimised lightly: what is slow here is the stand-in.
 light=(--config 'profile.release.package.hueristic.opt-level=1')
-run() { env LD_LIBRARY_PATH="$libraries" "$@" cargo "${light[@]}" test --release --features cuda "${tests[@]}"; }
+run() { env LD_LIBRARY_PATH="$libraries" "$@" cargo "${light[@]}" test --release --features cuda "${tests[@]}" -- "${long[@]}"; }
 
 run env
-tests=(--test devices)
 env LD_LIBRARY_PATH="$libraries" cargo "${light[@]}" test --release --features cuda --test devices -- --ignored
 if [[ -n $all ]]; then
   for way in STAND_IN_LAZY=1 STAND_IN_LAZY=2 STAND_IN_CUDNN=none STAND_IN_REVERSE=1; do

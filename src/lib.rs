@@ -15,7 +15,7 @@
 //! ## Floors
 //!
 //! A file uses lower floors and siblings listed above it on its own floor, never a higher one
-//! (`tests/floors.rs` fails on an upward arrow).
+//! (`tests/surface/floors.rs` fails on an upward arrow).
 //!
 //! | floor | modules |
 //! |---|---|

@@ -2,7 +2,7 @@
 
     python scripts/oracles/color.py
 
-Made with scikit-image 0.26.0, SciPy and NumPy; tests/oracles_color.rs reads the file.
+Made with scikit-image 0.26.0, SciPy and NumPy; tests/operations/oracles_color.rs reads the file.
 """
 
 import json

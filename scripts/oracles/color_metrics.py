@@ -4,7 +4,7 @@
 
 Written pixel by pixel and threshold by threshold, without the sums that the crate pools. The arrays are made up: three
 small pictures of unequal size, predictions off by nothing, by whole distances, by noise and by more than 150 ab units.
-Made with scikit-image 0.26.0 and NumPy; tests/score.rs reads the file.
+Made with scikit-image 0.26.0 and NumPy; tests/surface/score.rs reads the file.
 """
 
 import json

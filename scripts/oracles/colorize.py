@@ -3,7 +3,7 @@
     python scripts/oracles/colorize.py
 
 `npy`: the bytes that numpy.save writes. `greys`: L of the sRGB grey (R+G+B)/3. `pictures`: ab at labels enlarged by
-torch's bilinear interpolate (`full`; `two_step` by way of the size that the network saw) and put over a picture's L by skimage's lab2rgb. tests/colorize.rs reads the file.
+torch's bilinear interpolate (`full`; `two_step` by way of the size that the network saw) and put over a picture's L by skimage's lab2rgb. tests/surface/colorize.rs reads the file.
 """
 
 import io

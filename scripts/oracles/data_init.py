@@ -6,7 +6,7 @@ Two groups of a convolution, 2x2 with padding 1, on all its patches: the leading
 patches over the roots of their variances, then unit variance and mean 0.1 for every channel; and all rows of the
 symmetric whitening, likewise with unit variance. scikit-learn finds the
 components, NumPy's eigenvalues of the covariance check them. The sign of a component is free.
-tests/initialisation.rs reads the file.
+tests/networks/initialisation.rs reads the file.
 """
 
 import json

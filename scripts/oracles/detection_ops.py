@@ -1,4 +1,4 @@
-"""Known answers for tests/oracles_ops.rs, made with torchvision and PyTorch in f64: RoI max pooling with its gradient, and
+"""Known answers for tests/operations/oracles.rs, made with torchvision and PyTorch in f64: RoI max pooling with its gradient, and
 smooth L1 with weights before the knee. Activations are stored as NHWC.
 
     python scripts/oracles/detection_ops.py > scripts/oracles/detection_ops.json

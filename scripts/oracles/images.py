@@ -3,7 +3,7 @@
 
     python scripts/oracles/images.py tests/fixtures/images
 
-Every picture shows four flat quadrants, 24×16 pixels: red and green above, blue and white below. tests/data_decode.rs
+Every picture shows four flat quadrants, 24×16 pixels: red and green above, blue and white below. tests/data/decode.rs
 states those colours itself, so that nothing here is an oracle but Pillow's encoders. Needs Pillow.
 """
 

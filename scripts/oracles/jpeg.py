@@ -4,7 +4,7 @@
     v/bin/python scripts/oracles/jpeg.py
 
 `files`: pictures of 19 × 13 pixels in every chroma subsampling, baseline and progressive, with restart markers, gray, RGB
-and CMYK, each with the pixels that libjpeg-turbo decodes. tests/data_decode.rs reads the file.
+and CMYK, each with the pixels that libjpeg-turbo decodes. tests/data/decode.rs reads the file.
 """
 
 import io

@@ -1,4 +1,4 @@
-"""Known answers for tests/oracles_evaluation.rs, made with scikit-learn: average precision of rankings with ties and ignored
+"""Known answers for tests/surface/oracles.rs, made with scikit-learn: average precision of rankings with ties and ignored
 items, and the measures of segmentation.
 
     python scripts/oracles/metrics.py > scripts/oracles/metrics.json

@@ -3,7 +3,7 @@
     python scripts/oracles/sbd_mask.py
 
 Made with SciPy. The structure GTcls has the classes of the pixels, sparse matrices of the boundaries and the list of the
-classes; the label of the pixel in row y and column x is 3·y + x, as tests/voc.rs expects.
+classes; the label of the pixel in row y and column x is 3·y + x, as tests/data/voc.rs expects.
 """
 
 from pathlib import Path

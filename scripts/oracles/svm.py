@@ -1,4 +1,4 @@
-"""Known answers for tests/probe_frozen.rs, made with scikit-learn: linear SVMs with squared hinge in the dual, their cross
+"""Known answers for tests/training/probe_frozen.rs, made with scikit-learn: linear SVMs with squared hinge in the dual, their cross
 validation, unshuffled stratified folds, both average precisions, and majority votes of nearest neighbours.
 
     python scripts/oracles/svm.py > scripts/oracles/svm.json

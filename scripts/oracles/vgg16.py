@@ -1,4 +1,4 @@
-"""Known answers for tests/vgg16.rs: a narrow VGG-16 made of torchvision's own layers under torchvision's names, on a crop
+"""Known answers for tests/networks/vgg16.rs: a narrow VGG-16 made of torchvision's own layers under torchvision's names, on a crop
 of 64 pixels, so that fc6 sees a 2×2 map and the order in which it is flattened matters.
 
 vgg16_torch.safetensors holds the state dict, vgg16_answers.safetensors two pictures, the inputs that each convention makes

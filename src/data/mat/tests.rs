@@ -1,4 +1,4 @@
-//! Hostile and damaged files; the values themselves are compared in `tests/proposals.rs` with what SciPy reads.
+//! Hostile and damaged files; the values themselves are compared in `tests/data/proposals.rs` with what SciPy reads.
 
 use super::*;
 use flate2::{Compression, write::ZlibEncoder};

@@ -1,0 +1,10 @@
+//! Pictures, tables, devkits and their faults; batches; drawn scenes; proposals.
+
+mod decode;
+mod loader;
+mod proposals;
+mod scenes;
+#[path = "../skipping/mod.rs"]
+mod skipping;
+mod sources;
+mod voc;

@@ -1,0 +1,261 @@
+//! The evaluation of colorizations as a stage: what it measures on cases with known answers, what it leaves behind, what
+//! stops it before it starts; and the losses that its methods are trained by.
+
+use super::home::Home;
+use candle_core::Tensor;
+use hueristic::{
+    color::{bins::Bins, lab::srgb8_to_lab},
+    data::source::{self, Locations, Split},
+    experiment::Experiment,
+    experiment::{Outcome, RunOptions, check, run},
+    extremes::between,
+    nn::weights,
+    report::{colors::ColorResult, results::RESULTS},
+};
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+};
+
+type Result<T> = anyhow::Result<T>;
+
+const SPEC: &str = r#"
+name: colors
+data: { source: { scenes: { train: 32, val: 12, size: 32 } }, crop: 32 }
+backbone: { vgg: { width: 0.05 } }
+stages:
+  full: { pretext: { task: { colorization: {} }, train: &train { steps: 3, batch: 4, optimizer: { adam: { lr: 1e-3 } } } } }
+  l2: { pretext: { task: { colorization: { loss: l2 } }, train: *train } }
+  l2_ft:
+    pretext:
+      init_from: { stage: full }
+      task: { colorization: { loss: l2 } }
+      train: { steps: 1, batch: 4, optimizer: { adam: { lr: 1e-12 } } }
+  evaluation:
+    color_evaluation:
+      methods: { gray: gray, random: random, l2: { stage: l2 }, full: { stage: full } }
+      evaluation: { bootstrap: 20, pictures: 3 }
+"#;
+
+impl Home {
+    fn run_yaml(&self, yaml: &str) -> Result<Outcome> {
+        run(&self.load(yaml, &[])?, &self.options())
+    }
+
+    /// The directory of the fit whose name starts so.
+    fn fit(&self, start: &str) -> Result<PathBuf> {
+        let mut fits = vec![];
+        for entry in fs::read_dir(self.path().join("runs/colors"))? {
+            let path = entry?.path();
+            if path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(start)) {
+                fits.push(path);
+            }
+        }
+        anyhow::ensure!(fits.len() == 1, "{start}: {fits:?}");
+        Ok(fits.remove(0))
+    }
+
+    fn result(&self, method: &str) -> Result<ColorResult> {
+        let path = self.fit(&format!("evaluation-{method}-"))?.join(RESULTS);
+        Ok(serde_json::from_str(&fs::read_to_string(path)?)?)
+    }
+}
+
+/// The validation pictures of [`SPEC`] as packed RGB.
+fn truth(home: &Home) -> Result<Vec<Vec<u8>>> {
+    let experiment = home.load(SPEC, &[])?;
+    let stage = experiment.stages.get("full").expect("in the spec");
+    let set = source::open(stage.data().expect("resolved"), Split::Val, &Locations::default())?;
+    (0..set.len()).map(|i| Ok(set.image(i)?.pixels)).collect()
+}
+
+#[test]
+fn methods_are_measured_and_reported() -> Result<()> {
+    let home = Home::new()?;
+    let Outcome::Finished { report: Some(report), .. } = home.run_yaml(SPEC)? else { panic!("no report") };
+    for name in ["gray", "random", "l2", "full", "ground truth", "AuC %", "scenes", "12 images"] {
+        assert!(report.text.contains(name), "{name}: {}", report.text);
+    }
+    let files: Vec<_> = report.tables.iter().chain(&report.plots).filter_map(|p| p.file_name()).collect();
+    assert_eq!(files, ["colors.csv", "colors.md", "colors.png", "comparison.png"]);
+    let comparison = image::open(&report.plots[1])?.into_rgb8();
+    assert!(comparison.width() > 6 * 32 && comparison.height() > 3 * 32, "{:?}", comparison.dimensions());
+    let examples = fs::read_dir(home.fit("evaluation-full-")?.join("examples"))?.count();
+    assert_eq!(examples, 9, "three pictures of each of three images");
+    Ok(())
+}
+
+/// Gray's error is the chroma of the truth, so its AuC follows from the pictures alone.
+#[test]
+fn gray_is_what_the_pictures_say() -> Result<()> {
+    let home = Home::new()?;
+    home.run_yaml(SPEC)?;
+    let (mut chroma, mut pixels) = (0.0, 0.0);
+    for rgb in truth(&home)? {
+        for pixel in rgb.as_chunks::<3>().0 {
+            let [_, a, b] = srgb8_to_lab(*pixel).map(f64::from);
+            chroma += (a * a + b * b).sqrt().min(150.0);
+            pixels += 1.0;
+        }
+    }
+    let gray = home.result("gray")?;
+    assert!((gray.summary.auc - (1.0 - chroma / pixels / 150.0)).abs() < 1e-6);
+    assert_eq!((gray.summary.images, gray.summary.pixels), (12, 12 * 32 * 32));
+    assert!(gray.summary.colorfulness.is_some_and(|c| c < 1.0));
+    let random = home.result("random")?;
+    assert_ne!(random.summary.auc, gray.summary.auc);
+    assert!(random.summary.colorfulness > gray.summary.colorfulness);
+    assert_eq!(gray.truth, random.truth, "the truth does not depend on the method");
+    Ok(())
+}
+
+/// The truth's own pictures, given as those of a method, are without fault; a changed picture is another fit.
+#[test]
+fn finished_pictures_are_scored_as_they_are() -> Result<()> {
+    let home = Home::new()?;
+    let pictures = home.path().join("pictures");
+    fs::create_dir(&pictures)?;
+    let experiment = home.load(SPEC, &[])?;
+    let data = experiment.stages.get("full").and_then(|s| s.data()).expect("resolved").clone();
+    let set = source::open(&data, Split::Val, &Locations::default())?;
+    let stem =
+        |i: usize| Path::new(&set.name(i)).file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    for (i, rgb) in truth(&home)?.into_iter().enumerate() {
+        let image = image::RgbImage::from_raw(32, 32, rgb).expect("32×32 pixels");
+        image.save(pictures.join(format!("{}.png", stem(i))))?;
+    }
+    let yaml = format!(
+        "name: colors\ndata: {{ source: {{ scenes: {{ train: 32, val: 12, size: 32 }} }}, crop: 32 }}\nstages:\n  \
+         evaluation:\n    color_evaluation:\n      methods: {{ copy: {{ pictures: {:?} }} }}\n",
+        pictures
+    );
+    home.run_yaml(&yaml)?;
+    let copy = home.result("copy")?;
+    assert_eq!((copy.summary.auc, copy.summary.auc_empirical, copy.summary.rmse), (1.0, 1.0, 0.0));
+    assert_eq!(copy.histogram, copy.truth);
+    fs::remove_file(pictures.join(format!("{}.png", stem(3))))?;
+    let error = format!("{:#}", home.run_yaml(&yaml).expect_err("a picture is missing"));
+    assert!(error.contains(&format!("no picture is called `{}`", stem(3))), "{error}");
+    let error =
+        format!("{:#}", check(&home.load(&yaml, &[])?, &home.options()).expect_err("and check says so"));
+    assert!(error.contains("`copy`"), "{error}");
+    Ok(())
+}
+
+/// A step so small that nothing moves leaves the trunk of the stage that was started from, and a head of its own.
+#[test]
+fn a_stage_starts_from_another_with_a_new_head() -> Result<()> {
+    let home = Home::new()?;
+    home.run_yaml(SPEC)?;
+    let read = |stage: &str| -> Result<BTreeMap<String, Tensor>> {
+        Ok(weights::read(&home.fit(stage)?.join("weights.safetensors"))?.0)
+    };
+    let (full, fine) = (read("full-")?, read("l2_ft-")?);
+    assert!(full.contains_key("conv8_313.weight") && !fine.contains_key("conv8_313.weight"));
+    assert_eq!(fine["conv8_ab.weight"].dims()[0], 2);
+    for (name, tensor) in
+        full.iter().filter(|(name, _)| name.ends_with("weight") && name.as_str() < "conv8_313")
+    {
+        let gap = between(tensor, &fine[name])?;
+        assert!(gap < 1e-6, "{name} moved by {gap}");
+    }
+    Ok(())
+}
+
+/// Branches of deep supervision are heads too: another loss begins with new ones.
+#[test]
+fn branches_start_afresh_with_another_loss() -> Result<()> {
+    let home = Home::new()?;
+    home.run_yaml(&SPEC.replace("width: 0.05", "width: 0.05, deep_supervision: true"))?;
+    let (fine, _) = weights::read(&home.fit("l2_ft-")?.join("weights.safetensors"))?;
+    assert_eq!(fine["conv5_313.weight"].dims()[0], 2);
+    Ok(())
+}
+
+#[test]
+fn mistakes_are_found_before_anything_runs() -> Result<()> {
+    let home = Home::new()?;
+    let with = |from: &str, to: &str| -> String {
+        let yaml = SPEC.replace(from, to);
+        assert_ne!(yaml, SPEC, "{from}");
+        match home.load(&yaml, &[]) {
+            Ok(_) => panic!("{to} was accepted"),
+            Err(error) => format!("{error:#}"),
+        }
+    };
+    assert!(with("full: { stage: full }", "full: { stage: ful }").contains("did you mean `full`"));
+    assert!(
+        with("init_from: { stage: full }", "init_from: { stage: l2_ft }").contains("does not come before")
+    );
+    assert!(with("gray: gray", "gray: grey").contains("gray"));
+    assert!(with("loss: l2 } }, train: *train", "loss: l3 } }, train: *train").contains("l2"));
+    let none = "methods: { gray: gray, random: random, l2: { stage: l2 }, full: { stage: full } }";
+    assert!(with(none, "methods: {}").contains("at least one method"));
+    Ok(())
+}
+
+/// The table of the paper's recipe passes `check` against a data set laid out as ImageNet is.
+#[test]
+fn the_papers_recipe_passes_check() -> Result<()> {
+    let home = Home::new()?;
+    for (split, ending) in [("train", "JPEG"), ("val", "JPEG")] {
+        for class in ["n01440764", "n01443537"] {
+            let folder = home.path().join("data/imagenet").join(split).join(class);
+            fs::create_dir_all(&folder)?;
+            for i in 0..24u8 {
+                let picture =
+                    image::RgbImage::from_fn(300, 280, |x, y| image::Rgb([x as u8, y as u8, 10 * i]));
+                let mut jpeg = std::io::Cursor::new(vec![]);
+                picture.write_to(&mut jpeg, image::ImageFormat::Jpeg)?;
+                fs::write(folder.join(format!("{class}_{i}.{ending}")), jpeg.into_inner())?;
+            }
+        }
+    }
+    let spec = Path::new(env!("CARGO_MANIFEST_DIR")).join("experiments/paper/table1.yaml");
+    let locations = Locations { data: Some(home.path().join("data")) };
+    let plan = check(&Experiment::load(&spec, &[])?.resolve(), &RunOptions { locations, ..home.options() })?;
+    let text = plan.to_string();
+    for part in ["32,230,393", "450000 steps × 40", "19,743.9", "methods  6", "5 stages"] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    Ok(())
+}
+
+/// Bins, prior and weights are those of the paper's grid whatever the methods are.
+#[test]
+fn the_prior_is_kept_beside_the_results() -> Result<()> {
+    let home = Home::new()?;
+    home.run_yaml(SPEC)?;
+    let prior = hueristic::color::prior::Prior::read(
+        &home.fit("evaluation-gray-")?.join("prior.npy"),
+        &Bins::new(10.0),
+    )?;
+    assert!((prior.probabilities.iter().sum::<f64>() - 1.0).abs() < 1e-9);
+    assert!(home.result("gray")?.summary.auc_prior.is_some());
+    Ok(())
+}
+
+/// A narrow VGG-16 with random weights: what it answers means nothing, but Gray's pictures are the grey ones.
+#[test]
+fn a_classifier_is_asked_what_the_pictures_show() -> Result<()> {
+    let home = Home::new()?;
+    let weights = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/oracles/vgg16_torch.safetensors");
+    let judged = format!(
+        "evaluation: {{ bootstrap: 20, pictures: 3, classifier: {{ weights: {weights:?}, classes: [0, 1, 2, 3, 4, 5, 6, \
+         7, 8, 0], vgg16: {{ width: 0.03, fc: 16, crop: 64, input: rgb_unit }} }} }}"
+    );
+    let yaml = SPEC.replace("evaluation: { bootstrap: 20, pictures: 3 }", &judged);
+    let Outcome::Finished { report: Some(report), .. } = home.run_yaml(&yaml)? else { panic!("no report") };
+    assert!(report.text.contains("VGG top-1 %"), "{}", report.text);
+    let gray = home.result("gray")?.recognised.expect("a classifier was asked");
+    assert_eq!((gray.grey.top1, gray.grey.top5), (gray.recoloured.top1, gray.recoloured.top5));
+    let pages = home.fit("evaluation-full-")?.join("interpretability");
+    let page = fs::read_to_string(pages.join("interpretability.md"))?;
+    assert!(page.contains("12 pictures of scenes, recoloured by full"), "{page}");
+    assert!(pages.join("interpretability_classes.png").exists());
+    let unmapped = yaml.replace("classes: [0, 1, 2, 3, 4, 5, 6, 7, 8, 0], ", "");
+    let error = format!("{:#}", home.run_yaml(&unmapped).expect_err("ten classes, of which nine are known"));
+    assert!(error.contains("map the labels of the data set"), "{error}");
+    Ok(())
+}

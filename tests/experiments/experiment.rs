@@ -1,0 +1,477 @@
+//! Whole experiments: from YAML to a report, what is run again and what is not, and what stops one before it starts.
+
+use super::home::Home;
+use hueristic::experiment::{Outcome, check, check_and_estimate, run};
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+    time::SystemTime,
+};
+
+type Result<T> = anyhow::Result<T>;
+
+const SPEC: &str = r#"
+name: tiny
+data: { source: { scenes: { train: 64, val: 40 } }, crop: 29 }
+backbone: { alexnet: { stem: small, width: 0.25, fc: 32 } }
+stages:
+  color: { pretext: { task: colorization, train: { steps: 3, batch: 8, optimizer: { adam: { lr: 1e-3 } } } } }
+  labels: { supervised: { train: { steps: 3, batch: 8, optimizer: { adam: { lr: 1e-3 } } } } }
+  probe:
+    linear_probe:
+      backbones: { gaussian: { init: msra }, color: { stage: color }, labels: { stage: labels } }
+      probe: { layers: [conv1, conv3], dimensions: 96, augment: false }
+      train: { steps: 4, batch: 16, optimizer: { sgd: { lr: 0.01 } } }
+"#;
+
+impl Home {
+    fn run(&self, sets: &[&str]) -> Result<Outcome> {
+        run(&self.load(SPEC, sets)?, &self.options())
+    }
+
+    /// The fits' directories with the time of their manifests.
+    fn fits(&self) -> Result<Vec<(PathBuf, SystemTime)>> {
+        let mut fits = vec![];
+        for entry in fs::read_dir(self.path().join("runs/tiny"))? {
+            let manifest = entry?.path().join("manifest.json");
+            if let Ok(about) = fs::metadata(&manifest) {
+                fits.push((manifest, about.modified()?));
+            }
+        }
+        fits.sort();
+        Ok(fits)
+    }
+}
+
+fn named(fits: &[(PathBuf, SystemTime)], start: &str) -> Vec<(PathBuf, SystemTime)> {
+    let of = |path: &Path| {
+        path.parent().and_then(Path::file_name).is_some_and(|n| n.to_string_lossy().starts_with(start))
+    };
+    fits.iter().filter(|(path, _)| of(path)).cloned().collect()
+}
+
+#[test]
+fn one_yaml_ends_in_a_table_a_plot_and_pictures() -> Result<()> {
+    let home = Home::new()?;
+    let Outcome::Finished { report: Some(report), pictures } = home.run(&[])? else { panic!("not finished") };
+    assert!(
+        ["gaussian", "color", "labels", "conv1", "conv3"].iter().all(|w| report.text.contains(w)),
+        "{report}"
+    );
+    assert!(report.plots.iter().chain(&report.tables).chain(&pictures).all(|p| p.exists()));
+    assert_eq!(pictures.len(), 1, "the colorizer draws, the others do not");
+    Ok(())
+}
+
+#[test]
+fn a_finished_stage_is_not_run_again_and_a_changed_one_is() -> Result<()> {
+    let home = Home::new()?;
+    home.run(&[])?;
+    let first = home.fits()?;
+    assert_eq!(first.len(), 5);
+    home.run(&[])?;
+    assert_eq!(home.fits()?, first, "nothing had changed");
+
+    home.run(&["probe.train.steps=5"])?;
+    let second = home.fits()?;
+    assert_eq!(named(&second, "color-"), named(&first, "color-"));
+    assert_eq!((named(&second, "probe-").len(), named(&second, "labels-").len()), (6, 1));
+
+    home.run(&["color.train.steps=4"])?;
+    let third = home.fits()?;
+    assert_eq!(named(&third, "color-").len(), 2);
+    assert_eq!(named(&third, "probe-color-").len(), 3, "it stands on the changed stage");
+    assert_eq!(named(&third, "probe-gaussian-"), named(&second, "probe-gaussian-"), "it does not");
+    Ok(())
+}
+
+/// Every file below `dir`, with its content.
+fn files(dir: &Path) -> Result<BTreeMap<PathBuf, Vec<u8>>> {
+    let mut found = BTreeMap::new();
+    for entry in fs::read_dir(dir)? {
+        let path = entry?.path();
+        match path.is_dir() {
+            true => found.extend(files(&path)?),
+            false => drop(found.insert(path.clone(), fs::read(&path)?)),
+        }
+    }
+    Ok(found)
+}
+
+#[test]
+fn nothing_of_a_finished_run_is_written_again() -> Result<()> {
+    let home = Home::new()?;
+    home.run(&[])?;
+    let dir =
+        |start: &str| -> Result<PathBuf> { Ok(named(&home.fits()?, start).remove(0).0.with_file_name("")) };
+    let (color, probe) = (dir("color-")?, dir("probe-color-")?);
+    let flip = |path: PathBuf| -> Result<()> {
+        let mut bytes = fs::read(&path)?;
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 4;
+        Ok(fs::write(path, bytes)?)
+    };
+    // What only the run itself reads: it is finished, and stays so.
+    flip(color.join("checkpoints/last.safetensors"))?;
+    flip(color.join("metrics.jsonl"))?;
+    fs::remove_dir_all(color.join("pictures"))?;
+    let before = files(&home.path().join("runs/tiny"))?;
+    home.run(&[])?;
+    let same = |(path, bytes): (&PathBuf, &Vec<u8>)| {
+        path.iter().any(|part| part == "report") || before.get(path) == Some(bytes)
+    };
+    assert!(files(&home.path().join("runs/tiny"))?.iter().all(same));
+    // What others read is refused by name, and left as it is.
+    for file in [color.join("weights.safetensors"), probe.join("results.json")] {
+        let whole = fs::read(&file)?;
+        flip(file.clone())?;
+        let damaged = fs::read(&file)?;
+        let message = home.run(&["probe.train.steps=5"]).err().map(|e| format!("{e:#}")).unwrap_or_default();
+        let message = if file.ends_with("results.json") {
+            home.run(&[]).err().map(|e| format!("{e:#}")).unwrap_or_default()
+        } else {
+            message
+        };
+        let parts = ["is not what the run has left: its SHA-256 is", "manifest.json says"];
+        assert!(parts.iter().all(|part| message.contains(part)), "{message}");
+        assert!(message.contains(&*file.file_name().unwrap_or_default().to_string_lossy()), "{message}");
+        assert!(fs::read(&file)? == damaged, "it was written again");
+        fs::write(&file, whole)?;
+    }
+    home.run(&[])?;
+    Ok(())
+}
+
+#[test]
+fn seeds_are_averaged() -> Result<()> {
+    let home = Home::new()?;
+    let Outcome::Finished { report: Some(report), .. } = home.run(&["seeds=[0, 1]"])? else {
+        panic!("not finished")
+    };
+    assert!(report.text.contains('±'), "{report}");
+    assert_eq!(home.fits()?.len(), 10);
+    Ok(())
+}
+
+#[test]
+fn a_check_takes_no_step() -> Result<()> {
+    let home = Home::new()?;
+    let plan = check(&home.load(SPEC, &[])?, &home.options())?.to_string();
+    assert!(
+        plan.contains("conv5") && plan.contains("images/s") && plan.contains("nothing was trained"),
+        "{plan}"
+    );
+    assert!(!home.path().join("runs").exists());
+    Ok(())
+}
+
+fn refusal(yaml: &str, sets: &[&str]) -> Result<String> {
+    let home = Home::new()?;
+    let outcome = home.load(yaml, sets).and_then(|experiment| run(&experiment, &home.options()));
+    Ok(outcome.err().map(|e| format!("{e:#}")).unwrap_or_default())
+}
+
+#[test]
+fn a_batch_larger_than_the_data_says_so() -> Result<()> {
+    let message = refusal(SPEC, &["color.train.batch=65"])?;
+    assert!(message.contains("65") && message.contains("64"), "{message}");
+    Ok(())
+}
+
+#[test]
+fn weights_of_another_network_are_refused() -> Result<()> {
+    let home = Home::new()?;
+    home.run(&[])?;
+    let (manifest, _) = named(&home.fits()?, "color-").remove(0);
+    let weights = manifest.with_file_name("weights.safetensors");
+    let (tensors, _) = hueristic::nn::weights::read(&weights)?;
+    // Neither a header nor a whole set of shapes tells the architecture, so the spec's counts, which has a conv4.
+    let some = tensors.iter().filter(|(name, _)| !name.starts_with("conv4"));
+    let bare: Vec<_> = some.map(|(name, tensor)| (name.as_str(), tensor)).collect();
+    let file = home.path().join("bare.safetensors");
+    hueristic::nn::weights::write(&bare, &Default::default(), &file)?;
+    let yaml = SPEC
+        .replace("width: 0.25", "width: 0.5")
+        .replace("color: { stage: color }", &format!("theirs: {{ file: {} }}", file.display()));
+    let message = refusal(&yaml, &[])?;
+    assert!(message.contains("bare.safetensors") && message.contains("conv4.weight"), "{message}");
+    Ok(())
+}
+
+#[test]
+fn a_missing_weight_file_is_named_before_anything_runs() -> Result<()> {
+    let home = Home::new()?;
+    let yaml = SPEC.replace("color: { stage: color }", "theirs: { file: nowhere.safetensors }");
+    let message =
+        check(&home.load(&yaml, &[])?, &home.options()).err().map(|e| format!("{e:#}")).unwrap_or_default();
+    assert!(message.contains("nowhere.safetensors"), "{message}");
+    Ok(())
+}
+
+/// Pictures in these folders, four each.
+fn pictures(home: &Home, folders: &[&str]) -> Result<()> {
+    for folder in folders {
+        let folder = home.path().join(folder);
+        fs::create_dir_all(&folder)?;
+        for i in 0..4u8 {
+            image::RgbImage::from_fn(32, 32, |x, y| image::Rgb([x as u8 * 8, y as u8 * 8, i * 60]))
+                .save(folder.join(format!("{i}.png")))?;
+        }
+    }
+    Ok(())
+}
+
+/// The spec with class folders of the home's `train` and `val` as its data.
+fn of_folders(home: &Home) -> String {
+    let at = |split: &str| home.path().join(split).display().to_string();
+    let source = format!("folder: {{ train: {}, val: {} }}", at("train"), at("val"));
+    SPEC.replace("scenes: { train: 64, val: 40 }", &source).replace("batch: 8", "batch: 4")
+}
+
+#[test]
+fn unlabelled_data_pretrains_but_is_not_probed() -> Result<()> {
+    let home = Home::new()?;
+    pictures(&home, &["train", "val"])?;
+    let yaml = of_folders(&home);
+    let message = refusal(&yaml, &[])?;
+    assert!(message.contains("labels"), "{message}");
+    let pretext = yaml.split("  labels:").next().unwrap_or_default();
+    assert_eq!(refusal(pretext, &[])?, "", "pretraining needs no labels");
+    Ok(())
+}
+
+#[test]
+fn labels_that_do_not_meet_stop_only_the_stages_that_need_them() -> Result<()> {
+    let home = Home::new()?;
+    pictures(&home, &["train/2021", "train/2022", "val/holiday"])?;
+    let yaml = of_folders(&home);
+    let pretext = yaml.split("  labels:").next().unwrap_or_default();
+    assert_eq!(refusal(pretext, &[])?, "", "pretraining asks for no classes");
+    let supervised =
+        yaml.replace(&yaml[yaml.find("  color:").unwrap_or(0)..yaml.find("  labels:").unwrap_or(0)], "");
+    let supervised = supervised.split("  probe:").next().unwrap_or_default();
+    let checked = home.load(supervised, &[]).and_then(|experiment| check(&experiment, &home.options()));
+    for message in
+        [refusal(supervised, &[])?, format!("{:#}", checked.err().unwrap_or(anyhow::anyhow!("fine")))]
+    {
+        assert!(message.contains("the val images of") && message.contains("class `holiday`"), "{message}");
+        assert!(message.contains("(2021, 2022)"), "{message}");
+    }
+    fs::remove_dir_all(home.path().join("val"))?;
+    pictures(&home, &["val/2022"])?;
+    fs::copy(home.path().join("train/2021/0.png"), home.path().join("train/montage.png"))?;
+    let message = refusal(supervised, &[])?;
+    assert!(message.contains("train/montage.png lies beside its folders 2021, 2022"), "{message}");
+    Ok(())
+}
+
+#[test]
+fn data_that_is_not_there_is_named() -> Result<()> {
+    let yaml =
+        SPEC.replace("scenes: { train: 64, val: 40 }", "folder: { train: nowhere/train, val: nowhere/val }");
+    let message = refusal(&yaml, &[])?;
+    assert!(message.contains("nowhere/train"), "{message}");
+    Ok(())
+}
+
+/// The fits of a home's runs: where each lies, without its hash, and how it is called.
+fn plans(home: &Home) -> Result<Vec<String>> {
+    let mut plans = vec![];
+    for (manifest, _) in home.fits()? {
+        let dir = manifest.with_file_name("");
+        let name = dir.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        let label = name.rsplit_once("-s0-").map(|(label, _)| format!("{label}, seed 0"));
+        plans.push(format!("{}\n{}", label.unwrap_or(name), fs::read_to_string(dir.join("plan.txt"))?));
+    }
+    plans.sort();
+    Ok(plans)
+}
+
+#[test]
+fn the_plan_that_a_check_prints_is_the_plan_that_the_run_executes() -> Result<()> {
+    let home = Home::new()?;
+    let outlook = check(&home.load(SPEC, &[])?, &home.options())?;
+    let mut printed: Vec<String> =
+        outlook.plans().map(|(label, plan)| format!("{label}\n{plan}\n")).collect();
+    printed.sort();
+    home.run(&[])?;
+    assert_eq!(plans(&home)?, printed);
+    let text = outlook.to_string();
+    for line in printed.iter().flat_map(|plan| plan.lines()).filter(|line| !line.contains(", seed")) {
+        assert!(text.contains(line), "{line} is not in\n{text}");
+    }
+    // It is what was trained: the networks, the batches and the steps of the plan are those of what was left.
+    let (color, _) = named(&home.fits()?, "color-").remove(0);
+    let plan = fs::read_to_string(color.with_file_name("plan.txt"))?;
+    assert!(
+        plan.contains("313 outputs") && plan.contains("batches of 8: crop 29, shuffled, augmented"),
+        "{plan}"
+    );
+    let (tensors, _) = hueristic::nn::weights::read(&color.with_file_name("weights.safetensors"))?;
+    assert!(tensors.values().any(|tensor| tensor.dims() == [313]), "it has no head of 313 outputs");
+    Ok(())
+}
+
+#[test]
+fn everything_that_can_be_known_is_refused_before_the_first_step_and_at_once() -> Result<()> {
+    let home = Home::new()?;
+    let yaml = SPEC
+        .replace("task: colorization,", "task: { colorization: { prior: { file: nowhere.npy } } },")
+        .replace("color: { stage: color }", "theirs: { file: nowhere.safetensors }");
+    let experiment = home.load(&yaml, &["labels.train.batch=65"])?;
+    let ran = run(&experiment, &home.options()).err().map(|e| format!("{e:#}")).unwrap_or_default();
+    let checked = check(&experiment, &home.options()).err().map(|e| format!("{e:#}")).unwrap_or_default();
+    assert_eq!(ran, checked);
+    for part in [
+        "3 faults, and nothing was begun",
+        "stage `color` would not start: cannot read nowhere.npy",
+        "stage `labels` would not start: a batch of 65",
+        "stage `probe` would not start: `theirs`: nowhere.safetensors does not exist",
+    ] {
+        assert!(ran.contains(part), "{part} is not in\n{ran}");
+    }
+    assert!(!home.path().join("runs").exists(), "something was begun");
+    Ok(())
+}
+
+#[test]
+fn a_network_that_a_file_does_not_fit_is_refused_before_the_first_step() -> Result<()> {
+    let home = Home::new()?;
+    home.run(&[])?;
+    let (color, _) = named(&home.fits()?, "color-").remove(0);
+    let weights = color.with_file_name("weights.safetensors").display().to_string();
+    let other = Home::new()?;
+    let of = |sets: &[&str]| {
+        let ran = other.load(SPEC, sets).and_then(|experiment| run(&experiment, &other.options()));
+        ran.err().map(|e| format!("{e:#}")).unwrap_or_default()
+    };
+    // Another width, where the new network is the stage's own.
+    let message = of(&[
+        &format!("color.init_from={{ file: {weights} }}"),
+        "color.backbone={ alexnet: { stem: small, width: 0.5 } }",
+    ]);
+    assert!(
+        message.contains("stage `color` would not start") && message.contains("does not fit"),
+        "{message}"
+    );
+    // A layer that the file's network does not have.
+    let taps = format!("{{ mine: {{ file: {weights} }} }}");
+    let message = of(&[
+        &format!("probe.backbones={taps}"),
+        "probe.backbone={ vgg: { width: 0.125 } }",
+        "probe.probe.layers=[conv1_1]",
+    ]);
+    assert!(message.contains("there is no layer `conv1_1`") && message.contains("conv5"), "{message}");
+    // A crop of which the layers leave nothing.
+    let message = of(&[
+        "color.data={ source: { scenes: { train: 64, val: 40 } }, crop: 29 }",
+        "probe.data={ source: { scenes: { train: 64, val: 40 } }, crop: 5 }",
+        "probe.probe.layers=[conv5]",
+    ]);
+    assert!(message.contains("stage `probe` would not start") && message.contains("window"), "{message}");
+    assert!(!other.path().join("runs").exists());
+    Ok(())
+}
+
+#[test]
+fn unreadable_validation_pictures_are_counted_before_the_first_step() -> Result<()> {
+    let home = Home::new()?;
+    pictures(&home, &["train/a", "train/b", "val/a", "val/b"])?;
+    fs::write(home.path().join("val/b/2.png"), "no picture")?;
+    let yaml = of_folders(&home);
+    let message = refusal(&yaml, &[])?;
+    assert!(message.contains("would not start: more than the 0 of the 8 validation pictures"), "{message}");
+    assert!(message.contains("b/2.png") && message.contains("data verify"), "{message}");
+    let lenient = yaml.replace("crop: 29 }", "crop: 29, max_bad: 0.2 }").replace("batch: 16", "batch: 4");
+    assert_eq!(refusal(&lenient, &[])?, "", "one of eight is tolerated");
+    Ok(())
+}
+
+/// What says how often something is written, and how paths are spelled, decides no result.
+#[test]
+fn only_what_decides_the_result_begins_a_new_run() -> Result<()> {
+    let home = Home::new()?;
+    pictures(&home, &["train/a", "train/b", "val/a", "val/b"])?;
+    let yaml = of_folders(&home).replace("batch: 16", "batch: 4");
+    run(&home.load(&yaml, &[])?, &home.options())?;
+    let first = home.fits()?;
+    let home_path = home.path().display().to_string();
+    let spelled = yaml
+        .replace(&format!("{home_path}/val"), &format!("{home_path}/train/../val"))
+        .replace("stages:", "description: the same\nstages:");
+    let idle = [
+        "color.train.log_every=1",
+        "color.train.checkpoint_every=2",
+        "labels.train.keep=3",
+        "probe.train.log_every=2",
+    ];
+    run(&home.load(&spelled, &idle)?, &home.options())?;
+    assert_eq!(home.fits()?, first, "nothing that decides a result had changed");
+    // Another name for a stage and for a row of the table is none of it either.
+    let renamed = yaml
+        .replace("  color: {", "  colors: {")
+        .replace("color: { stage: color }", "color: { stage: colors }");
+    run(&home.load(&renamed, &[])?, &home.options())?;
+    assert_eq!(home.fits()?, first, "the stages had other names, not other results");
+    // The content is: the same path, another picture.
+    fs::write(home.path().join("val/b/2.png"), fs::read(home.path().join("val/a/1.png"))?)?;
+    Ok(())
+}
+
+#[test]
+fn a_longer_run_goes_on_from_a_shorter_one_bit_for_bit() -> Result<()> {
+    let (home, straight) = (Home::new()?, Home::new()?);
+    let only = SPEC.split("  labels:").next().unwrap_or_default();
+    let weights = |home: &Home| -> Result<Vec<Vec<u8>>> {
+        let steps = |dir: &Path| -> Result<usize> {
+            Ok(serde_yaml::from_str::<serde_yaml::Value>(&fs::read_to_string(dir.join("spec.yaml"))?)?["work"]
+                ["pretext"]["train"]["steps"]
+                .as_u64()
+                .unwrap_or_default() as usize)
+        };
+        let mut found = vec![];
+        for (manifest, _) in home.fits()? {
+            let dir = manifest.with_file_name("");
+            found.push((steps(&dir)?, fs::read(dir.join("checkpoints/last.safetensors"))?));
+        }
+        found.sort();
+        Ok(found.into_iter().map(|(_, bytes)| bytes).collect())
+    };
+    let tensors = |bytes: &[u8]| {
+        let all = safetensors::SafeTensors::deserialize(bytes).unwrap();
+        all.tensors().into_iter().map(|(name, view)| (name, view.data().to_vec())).collect::<BTreeMap<_, _>>()
+    };
+    run(&home.load(only, &[])?, &home.options())?;
+    run(&home.load(only, &["color.train.steps=5"])?, &home.options())?;
+    run(&straight.load(only, &["color.train.steps=5"])?, &straight.options())?;
+    let (extended, whole) = (weights(&home)?, weights(&straight)?);
+    assert_eq!((extended.len(), whole.len()), (2, 1), "the shorter run is still there");
+    assert!(
+        tensors(&extended[1]) == tensors(&whole[0]),
+        "it is not as if it had been that long from the start"
+    );
+    let long = named(&home.fits()?, "color-").into_iter().map(|(m, _)| fs::read_to_string(m).unwrap());
+    assert!(long.into_iter().any(|m| m.contains("\"resumed\": 1")), "it was trained anew");
+
+    // A cosine spreads its rates over all steps: no part of a longer run.
+    let cosine = only.replace("batch: 8,", "batch: 8, schedule: { decay: cosine },");
+    run(&home.load(&cosine, &[])?, &home.options())?;
+    run(&home.load(&cosine, &["color.train.steps=5"])?, &home.options())?;
+    let resumed =
+        home.fits()?.into_iter().filter(|(m, _)| fs::read_to_string(m).unwrap().contains("\"resumed\": 1"));
+    assert_eq!(resumed.count(), 1);
+    Ok(())
+}
+
+#[test]
+fn a_check_says_what_a_run_would_take() -> Result<()> {
+    let home = Home::new()?;
+    let text = check_and_estimate(&home.load(SPEC, &[])?, &home.options())?.to_string();
+    assert_eq!(text.matches("  time     about ").count(), 3, "{text}");
+    assert_eq!(text.matches("  memory   about ").count(), 3, "{text}");
+    home.run(&[])?;
+    let text = check_and_estimate(&home.load(SPEC, &[])?, &home.options())?.to_string();
+    assert!(text.contains("finished 3 of 3 fits") && !text.contains("  time  "), "{text}");
+    Ok(())
+}

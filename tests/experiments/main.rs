@@ -1,0 +1,9 @@
+//! From YAML to results: specs and their errors, whole experiments of every kind.
+
+mod cross_channel;
+mod evaluation;
+mod experiment;
+mod home;
+mod spec_errors;
+mod spec_round_trip;
+mod transfer;

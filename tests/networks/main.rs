@@ -1,0 +1,12 @@
+//! Layers, optimizers, backbones, their initialization, and weight files of every kind.
+
+mod alexnet;
+mod candle_nn;
+mod conventions;
+mod initialisation;
+mod layers;
+mod named;
+mod optim;
+mod vgg;
+mod vgg16;
+mod weights;

@@ -1,0 +1,37 @@
+//! The hub, against a stand-in on the loopback interface: what is asked for, what is sent, where it is kept, and what
+//! happens offline. Each case runs in a process of its own, since the environment decides.
+
+mod data;
+mod push;
+mod runs;
+mod stand_in;
+mod weights;
+
+use std::{path::Path, process::Command};
+
+/// Each of them forbids every request.
+const OFFLINE: [&str; 3] = ["HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_DATASETS_OFFLINE"];
+
+/// A process that sees of the hub's environment only this server and this home.
+fn at_home(mut command: Command, home: &Path, endpoint: &str) -> Command {
+    let names = ["HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_TOKEN", "HF_TOKEN_PATH"];
+    let others = ["HF_HUB_DISABLE_IMPLICIT_TOKEN", "RUST_LOG", "HUERISTIC_DATA"];
+    for name in names.into_iter().chain(OFFLINE).chain(others) {
+        command.env_remove(name);
+    }
+    command.env("HF_HOME", home).env("HF_ENDPOINT", endpoint).env("NO_PROXY", "127.0.0.1");
+    command
+}
+
+/// The binary with these arguments and more environment: exit code, stdout, stderr.
+fn hueristic(
+    home: &Path,
+    endpoint: &str,
+    arguments: &[&str],
+    more: &[(&str, &str)],
+) -> (Option<i32>, String, String) {
+    let command = at_home(Command::new(env!("CARGO_BIN_EXE_hueristic")), home, endpoint);
+    let output = { command }.args(arguments).envs(more.iter().copied()).output().unwrap();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (output.status.code(), text(&output.stdout), text(&output.stderr))
+}

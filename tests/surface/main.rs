@@ -1,0 +1,14 @@
+//! What users see: verbs, reports, scores, the hub; and the arrows between the crate's modules.
+
+mod cli;
+mod colorize;
+mod evaluate;
+mod floors;
+#[cfg(feature = "hub")]
+mod hub;
+mod oracles;
+mod report;
+mod report_transfer;
+mod score;
+#[path = "../skipping/mod.rs"]
+mod skipping;
