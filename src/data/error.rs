@@ -43,8 +43,8 @@ pub enum DataError {
     /// A catalogue entry that is neither on this disk nor can be fetched; `ways` lists every way to get it.
     #[error("data set `{name}` is not here.\n{ways}")]
     Unobtainable { name: String, ways: String },
-    #[error("{what} needs the feature `hub`; build with `--features hub`, or {instead}")]
-    NeedsHub { what: &'static str, instead: String },
+    #[error("{what} needs the feature `{feature}`; build with `--features {feature}`, or {instead}")]
+    NeedsFeature { what: &'static str, feature: &'static str, instead: String },
     /// A download from the hub.
     #[error(transparent)]
     Hub(#[from] crate::hub::HubError),

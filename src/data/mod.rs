@@ -6,7 +6,7 @@ pub mod annotated_source; // AnnotatedSpec, opened
 pub mod annotated_view; // limit and cache around an annotated set
 pub mod beside; // sets that stand beside another, image by image
 pub mod catalog;
-#[cfg(feature = "hub")]
+#[cfg(feature = "cifar")]
 pub mod cifar;
 pub mod decode;
 mod destination; // framed pictures as one tensor on the device

@@ -148,18 +148,18 @@ fn inside(repo: &str, file: &str) -> Result<(), DataError> {
 #[cfg(not(feature = "hub"))]
 fn hub(_: &SourceSpec, _: Split, _: &[String]) -> Result<Parquet, DataError> {
     let instead = "download the parquet files yourself and name them under `parquet:`".into();
-    Err(DataError::NeedsHub { what: "a source on the hub", instead })
+    Err(DataError::NeedsFeature { what: "a source on the hub", feature: "hub", instead })
 }
 
-#[cfg(feature = "hub")]
+#[cfg(feature = "cifar")]
 fn cifar(dir: &Path, split: Split) -> Result<Arc<dyn Dataset>, DataError> {
     Ok(Arc::new(super::cifar::Cifar::open(dir, split)?))
 }
 
-#[cfg(not(feature = "hub"))]
+#[cfg(not(feature = "cifar"))]
 fn cifar(_: &Path, _: Split) -> Result<Arc<dyn Dataset>, DataError> {
     let instead = "use the `cifar10` entry of the catalogue with its parquet files".into();
-    Err(DataError::NeedsHub { what: "the CIFAR binary format", instead })
+    Err(DataError::NeedsFeature { what: "the CIFAR binary format", feature: "cifar", instead })
 }
 
 #[cfg(all(test, feature = "hub"))]

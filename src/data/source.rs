@@ -65,7 +65,7 @@ pub enum SourceSpec {
         #[serde(default = "label_column")]
         label: Option<String>,
     },
-    /// The original CIFAR-10 binary folder, through candle-datasets (feature `hub`).
+    /// The original CIFAR-10 binary folder, through candle-datasets (feature `cifar`).
     CifarBinary { dir: PathBuf },
     /// The pictures of a PASCAL VOC devkit, without their annotations.
     Voc(VocSource),

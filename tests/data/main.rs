@@ -8,3 +8,9 @@ mod scenes;
 mod skipping;
 mod sources;
 mod voc;
+
+#[cfg(not(feature = "cifar"))]
+#[test]
+fn cifar() {
+    skipping::skipped("built without the feature `cifar`", "its tests");
+}

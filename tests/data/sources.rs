@@ -697,7 +697,28 @@ fn a_report_counts_classes_grey_images_and_faults() {
     ");
 }
 
-#[cfg(feature = "hub")]
+#[cfg(not(feature = "cifar"))]
+#[test]
+fn without_its_feature_the_binary_format_says_how_to_build() {
+    let error = refusal(&spec(SourceSpec::CifarBinary { dir: "cifar-10-batches-bin".into() }), Split::Train);
+    for part in ["the CIFAR binary format", "--features cifar", "parquet"] {
+        assert!(error.contains(part), "{error}");
+    }
+}
+
+#[cfg(not(feature = "hub"))]
+#[test]
+fn without_its_feature_the_hub_says_how_to_build() {
+    let (repo, train) = ("a/b".into(), vec!["c.parquet".into()]);
+    let source =
+        SourceSpec::Hub { repo, revision: None, train, val: vec![], image: "image".into(), label: None };
+    let error = refusal(&spec(source), Split::Train);
+    for part in ["a source on the hub", "--features hub", "`parquet:`"] {
+        assert!(error.contains(part), "{error}");
+    }
+}
+
+#[cfg(feature = "cifar")]
 mod cifar {
     use super::*;
 

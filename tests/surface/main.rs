@@ -12,3 +12,9 @@ mod report_transfer;
 mod score;
 #[path = "../skipping/mod.rs"]
 mod skipping;
+
+#[cfg(not(feature = "hub"))]
+#[test]
+fn hub() {
+    skipping::skipped("built without the feature `hub`", "its tests");
+}
