@@ -1,5 +1,5 @@
-//! Embeds the commit that is built, for run manifests and `--version`; with the feature `cuda`, compiles the kernels of
-//! `src/device/cuda/kernels` to PTX, which the driver of any GPU from compute capability 8.0 on turns into machine code.
+//! With the feature `cuda`, compiles the kernels of `src/device/cuda/kernels` to PTX, which the driver of any GPU from compute
+//! capability 8.0 on turns into machine code. Says whether there is a commit that `main.rs` can name.
 
 use std::{
     env, fs,
@@ -9,17 +9,19 @@ use std::{
 };
 
 fn main() {
-    // A script that looks at nothing else is run again only when what can change the answer has changed.
-    for path in ["build.rs", "src", "Cargo.toml", "Cargo.lock"] {
-        println!("cargo::rerun-if-changed={path}");
+    // Run again for its kernels alone: whenever it runs, the library is compiled anew.
+    println!("cargo::rerun-if-changed=build.rs");
+    println!("cargo::rerun-if-changed=src/device/cuda/kernels");
+    println!("cargo::rustc-check-cfg=cfg(own_repository)");
+    if own_repository() == Some(true) {
+        println!("cargo::rustc-cfg=own_repository");
     }
-    println!("cargo::rustc-env=HUERISTIC_COMMIT={}", commit().unwrap_or_else(|| "unknown".into()));
     if env::var_os("CARGO_FEATURE_CUDA").is_some() {
         kernels();
     }
 }
 
-/// Compiles each `.cu` whose PTX is older than any source: the script also runs for every commit.
+/// Compiles each `.cu` whose PTX is older than any source.
 fn kernels() {
     println!("cargo::rerun-if-env-changed=NVCC");
     let nvcc = env::var("NVCC").unwrap_or_else(|_| "nvcc".into());
@@ -55,31 +57,10 @@ fn compile(nvcc: &str, source: &Path, ptx: PathBuf) {
     }
 }
 
-/// The short hash, with `-dirty` when what is compiled differs from it; None outside this crate's own repository.
-fn commit() -> Option<String> {
+/// Whether this is a checkout of the crate itself, and no copy of it inside another project's.
+fn own_repository() -> Option<bool> {
+    let output = Command::new("git").args(["rev-parse", "--show-toplevel"]).output().ok()?;
+    let top = String::from_utf8(output.stdout).ok().filter(|_| output.status.success())?;
     let root = env::var("CARGO_MANIFEST_DIR").ok()?;
-    let top = git(&["rev-parse", "--show-toplevel"])?;
-    if Path::new(&top).canonicalize().ok()? != Path::new(&root).canonicalize().ok()? {
-        return None;
-    }
-    watch("HEAD");
-    watch("packed-refs");
-    if let Some(branch) = git(&["symbolic-ref", "--quiet", "HEAD"]) {
-        watch(&branch);
-    }
-    let commit = git(&["rev-parse", "--short=12", "HEAD"])?;
-    let changed = git(&["status", "--porcelain", "--", "src", "build.rs", "Cargo.toml", "Cargo.lock"])?;
-    Some(if changed.is_empty() { commit } else { format!("{commit}-dirty") })
-}
-
-/// Runs the script again when this file of the repository changes; a path that is not there would always be newer.
-fn watch(name: &str) {
-    if let Some(path) = git(&["rev-parse", "--git-path", name]).filter(|p| Path::new(p).exists()) {
-        println!("cargo::rerun-if-changed={path}");
-    }
-}
-
-fn git(arguments: &[&str]) -> Option<String> {
-    let output = Command::new("git").args(arguments).output().ok().filter(|o| o.status.success())?;
-    Some(String::from_utf8(output.stdout).ok()?.trim().to_string())
+    Some(Path::new(top.trim_end()).canonicalize().ok()? == Path::new(&root).canonicalize().ok()?)
 }

@@ -4,7 +4,7 @@ use clap::Parser;
 use hueristic::{
     cli::{Cli, Failure},
     text,
-    train::heap,
+    train::{heap, program},
 };
 use std::{
     io::{ErrorKind, Write, stderr, stdout},
@@ -15,8 +15,19 @@ use std::{
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
+/// The short hash, with `-dirty` when a tracked file differs from it; read here since whatever holds it is compiled anew for
+/// every commit. Elsewhere than in the crate's own repository git would speak of another project.
+#[cfg(own_repository)]
+const COMMIT: &str = git_version::git_version!(
+    args = ["--always", "--exclude=*", "--abbrev=12", "--dirty=-dirty"],
+    fallback = "unknown"
+);
+#[cfg(not(own_repository))]
+const COMMIT: &str = "unknown";
+
 fn main() -> ExitCode {
     without_stacks();
+    program::built_from(COMMIT);
     heap::retain();
     let cli = Cli::parse();
     cli.start_logging();

@@ -21,15 +21,22 @@ mod weights;
 
 pub use failure::Failure;
 
+use crate::train::program;
 use clap::{Parser, Subcommand};
+use std::sync::LazyLock;
 
-/// The crate's version and the commit it was built from.
-const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("HUERISTIC_COMMIT"), ")");
+/// The crate's version and the commit that the program was built from.
+fn version() -> &'static str {
+    static VERSION: LazyLock<String> = LazyLock::new(|| {
+        format!("{} ({})", env!("CARGO_PKG_VERSION"), program::commit().unwrap_or("unknown"))
+    });
+    &VERSION
+}
 
 /// Representation learning by colorization: pretrain, probe and compare, from one YAML.
 #[derive(Debug, Parser)]
 #[command(
-    version = VERSION,
+    version = version(),
     after_help = "Example:\n  hueristic run experiments/tiny/quickstart.yaml\n\n\
                   Exit codes: 0 done, 1 a run failed, 2 a bad spec or bad usage, 130 stopped by Ctrl-C."
 )]

@@ -2,7 +2,7 @@
 //! finished; everything that a report states about a run's circumstances is read from it.
 
 use super::{
-    atomic, clock,
+    atomic, clock, program,
     task::{Better, Metric},
 };
 use crate::seal::{self, Seal};
@@ -260,11 +260,10 @@ fn read<T: DeserializeOwned>(run: &Path) -> Result<Option<T>> {
 impl Machine {
     /// This program on this machine; what cannot be found out is "unknown".
     pub fn here() -> Self {
-        let features = [("hub", cfg!(feature = "hub"))];
         Self {
             version: env!("CARGO_PKG_VERSION").into(),
-            commit: option_env!("HUERISTIC_COMMIT").map(Into::into),
-            features: features.iter().filter(|f| f.1).map(|f| f.0.into()).collect(),
+            commit: program::commit().map(Into::into),
+            features: program::features(),
             host: host().unwrap_or_else(|| "unknown".into()),
             cpu: cpu().unwrap_or_else(|| std::env::consts::ARCH.into()),
             cores: std::thread::available_parallelism().map_or(1, Into::into),

@@ -7,6 +7,7 @@ pub mod clock; // UTC and spans as text
 pub mod exact; // doubles that survive JSON bit for bit
 pub mod heap; // freed memory kept for the next step
 pub mod interrupt; // Ctrl-C and SIGTERM
+pub mod program; // what it was built from, and with
 
 pub mod spec; // TrainSpec
 pub mod spec_change; // which keys of two specs differ

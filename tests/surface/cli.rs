@@ -97,6 +97,28 @@ fn the_version_names_a_commit() {
 }
 
 #[test]
+fn a_manifest_names_the_commit_and_features_of_the_program() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("runs");
+    says(&[
+        "run",
+        &spec(dir.path(), SPEC),
+        "--set",
+        "pretrain.train.steps=1",
+        "--out",
+        &out.display().to_string(),
+    ]);
+    let run = fs::read_dir(out.join("tiny")).unwrap().map(|e| e.unwrap().path());
+    let run = { run }.find(|path| path.join("manifest.json").exists()).unwrap();
+    let manifest: serde_json::Value =
+        serde_json::from_slice(&fs::read(run.join("manifest.json")).unwrap()).unwrap();
+    let commit = manifest["commit"].as_str().unwrap();
+    assert!(says(&["--version"]).contains(&format!("({commit})")), "{commit}");
+    let features = manifest["features"].as_array().unwrap();
+    assert_eq!(features.iter().any(|name| name == "hub"), cfg!(feature = "hub"));
+}
+
+#[test]
 fn bad_usage_exits_with_2() {
     for arguments in [
         &["rnu", "a.yaml"][..],
