@@ -11,6 +11,7 @@ use image::{
 };
 use proptest::prelude::*;
 use std::{io::Cursor, path::PathBuf};
+use tiff::encoder::{TiffEncoder, colortype};
 
 const WIDTH: u32 = 24;
 const HEIGHT: u32 = 16;
@@ -26,9 +27,24 @@ fn quadrants() -> image::RgbImage {
 }
 
 fn encode(image: &DynamicImage, format: ImageFormat) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    image.write_to(&mut Cursor::new(&mut bytes), format).unwrap();
-    bytes
+    let mut bytes = Cursor::new(Vec::new());
+    match format {
+        ImageFormat::Tiff => tiff(image, TiffEncoder::new(&mut bytes).unwrap()),
+        _ => image.write_to(&mut bytes, format).unwrap(),
+    }
+    bytes.into_inner()
+}
+
+/// By what `tiff` writes: `image` would need a feature for it that the program is built without.
+fn tiff(image: &DynamicImage, mut to: TiffEncoder<&mut Cursor<Vec<u8>>>) {
+    let (width, height) = (image.width(), image.height());
+    match image {
+        DynamicImage::ImageRgb8(rgb) => to.write_image::<colortype::RGB8>(width, height, rgb),
+        DynamicImage::ImageRgba8(rgba) => to.write_image::<colortype::RGBA8>(width, height, rgba),
+        DynamicImage::ImageLuma16(gray) => to.write_image::<colortype::Gray16>(width, height, gray),
+        other => panic!("{:?} is not written here", other.color()),
+    }
+    .unwrap()
 }
 
 fn jpeg() -> Vec<u8> {

@@ -144,7 +144,9 @@ fn folders_are_matched_by_path_and_scored() {
     let other = root.path().join("other");
     let half = |x: u32, _: u32| if x < 4 { [128; 3] } else { [200, 40, 40] };
     picture(&other, "a.bmp", (8, 6), half);
-    picture(&other, "b.v2.tiff", (8, 6), |_, _| [128; 3]);
+    let file = fs::File::create(other.join("b.v2.tiff")).unwrap();
+    let mut encoder = tiff::encoder::TiffEncoder::new(file).unwrap();
+    encoder.write_image::<tiff::encoder::colortype::RGB8>(8, 6, &[128; 3 * 8 * 6]).unwrap();
     picture(&other, "deep/a.png", (5, 4), |_, _| [30, 60, 220]);
     let (same, other) = (copy(&truth, &root.path().join("same")), other.display().to_string());
     let arguments = ["--truth", &truth, "--pred", &same, "--pred", &other, "--gray", "--random", &truth];
