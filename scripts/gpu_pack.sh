@@ -13,7 +13,7 @@ cd "$(dirname "$0")/.."
 fail() { echo "error: $*" >&2; exit 1; }
 
 out=
-read -ra features <<< "${FEATURES:---no-default-features --features cuda}"
+read -ra features <<< "${FEATURES:---features cuda}"
 for argument in "$@"; do
   case $argument in
     --cpu) features=() ;;
