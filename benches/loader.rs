@@ -10,7 +10,8 @@ use hueristic::{
     bounded::Count,
     data::{
         loader::{Loader, Pass},
-        source::{DataSpec, Locations, SourceSpec, Split, open},
+        open::open,
+        source::{DataSpec, Locations, SourceSpec, Split},
     },
     rng::Rng,
 };

@@ -7,10 +7,12 @@ use crate::{
         annotated_source::AnnotatedSource,
         catalog,
         error::DataError,
-        folder::is_image,
+        open::open,
         parquet,
-        source::{self, DataSpec, Locations, SourceSpec, Split},
+        source::{DataSpec, Locations, SourceSpec, Split},
+        verify,
         voc::{VocSource, verify::VocReport},
+        walk::is_image,
     },
     experiment::{
         Experiment,
@@ -86,7 +88,7 @@ fn verify(what: &str, at: &Locations) -> Result<Done> {
     }
     let mut done = Done::ok("");
     for Wanted { data, labels } in wanted(what)? {
-        let report = catalog::verify(&data, at)?;
+        let report = verify::verify(&data, at)?;
         if !report.is_sound() || (labels && !report.has_sound_labels()) {
             done.exit = 1;
         }
@@ -242,7 +244,7 @@ fn prior(path: &Path, out: &Path, at: &Locations) -> Result<Done> {
             Usage(format!("{} is there already; remove it or give another --out", out.display())).into()
         );
     }
-    let set = source::open(data, Split::Train, at)?;
+    let set = open(data, Split::Train, at)?;
     let bins = task.bins();
     let prior = color_prior::obtain(&measured(task), &bins, &*set, &data.source.to_string(), out)
         .with_context(|| format!("cannot measure the colour prior of {}", path.display()))?;

@@ -17,7 +17,8 @@ use crate::{
     bounded::{Count, Positive},
     data::{
         loader::{Loader, Pass},
-        source::{self, DataSpec, Split},
+        open::open,
+        source::{DataSpec, Split},
     },
     device::{Compute, Precision},
     experiment::Experiment,
@@ -246,7 +247,7 @@ fn draw(
     rng: &Rng,
     device: &Device,
 ) -> Result<Vec<Tensor>> {
-    let set = source::open(spec, Split::Train, &locations(drawing.data.as_ref())?)?;
+    let set = open(spec, Split::Train, &locations(drawing.data.as_ref())?)?;
     let batch = batch.min(set.len());
     let mut loader = Loader::new(set, spec, Pass::Train, batch, rng, device)?;
     inputs(&mut loader, input, batches)

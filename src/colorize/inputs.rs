@@ -1,6 +1,6 @@
 //! The pictures that a command names: files, folders, and patterns, which are expanded here where no shell did.
 
-use crate::data::{folder::is_image, walk};
+use crate::data::walk::{self, is_image};
 use std::{
     collections::HashSet,
     fs, io,

@@ -1,8 +1,7 @@
 //! Pictures with more than one label: objects in boxes, classes present or not, a class for every pixel. PASCAL VOC's
 //! devkit and the composite scenes are such sets; the transfer tasks read them through the trait here.
 
-pub use super::annotated_source::{AnnotatedSource, AnnotatedSpec, Lists, open};
-use super::{error::DataError, source::Dataset};
+use super::{dataset::Dataset, error::DataError};
 use crate::boxes::Rect;
 
 /// One annotated object.

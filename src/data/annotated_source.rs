@@ -6,15 +6,16 @@
 //!   limit: { train: 500 }
 //! ```
 
+pub use super::voc::lists::Lists;
 use super::{
     annotated::Annotated,
     annotated_view::AnnotatedView,
     catalog,
+    dataset::Split,
     error::DataError,
-    open::limit,
     scenes::composite::{self, Composite},
-    source::{Limit, Locations, Split},
-    voc::{VocSource, set::Voc},
+    source::{Limit, Locations},
+    voc::{set::Voc, source::VocSource},
 };
 use crate::bounded::{BatchSize, Count, Fraction, SceneCount, SceneSize};
 use serde::{Deserialize, Serialize};
@@ -96,15 +97,6 @@ fn composite_size() -> SceneSize {
     Count::of(composite::SIZE)
 }
 
-/// Which of a devkit's lists a task reads.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Lists {
-    /// `ImageSets/Main`: classification and detection.
-    Main,
-    /// `ImageSets/Segmentation`: every picture has a mask.
-    Segmentation,
-}
-
 /// Opens one split of an annotated source (its `limit` applied).
 ///
 /// # Errors
@@ -124,5 +116,5 @@ pub fn open(
             Arc::new(Composite::new(images.get(), size.get(), *seed, split)?)
         }
     };
-    Ok(Arc::new(AnnotatedView::new(set, limit(spec.limit, split), spec.cache)))
+    Ok(Arc::new(AnnotatedView::new(set, spec.limit.and_then(|limit| limit.of(split)), spec.cache)))
 }

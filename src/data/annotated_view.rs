@@ -2,8 +2,8 @@
 
 use super::{
     annotated::{Annotated, Mask, Object, Presence},
+    dataset::{Dataset, RgbImage},
     error::DataError,
-    source::{Dataset, RgbImage},
     view::{CACHE_BYTES, View},
 };
 use std::sync::Arc;

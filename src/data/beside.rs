@@ -1,9 +1,9 @@
 //! Sets that stand beside another one, image by image: colours to compare with, finished pictures of the same scenes.
 
 use super::{
+    dataset::{Dataset, RgbImage},
     error::DataError,
     folder::Files,
-    source::{Dataset, RgbImage},
 };
 use crate::rng::Rng;
 use rand::RngExt;

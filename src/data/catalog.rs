@@ -7,7 +7,7 @@
 use super::{
     error::DataError,
     source::{Locations, SourceSpec},
-    voc::VocSource,
+    voc::source::VocSource,
 };
 use serde::Deserialize;
 use std::{
@@ -15,8 +15,6 @@ use std::{
     path::{Path, PathBuf},
     sync::LazyLock,
 };
-
-pub use super::verify::{Report, verify};
 
 const TEXT: &str = include_str!("../../configs/datasets.yaml");
 

@@ -5,8 +5,8 @@
 //! what stays is the bytes of one split, at most 154 MB.
 
 use super::{
+    dataset::{Dataset, RgbImage, Split},
     error::DataError,
-    source::{Dataset, RgbImage, Split},
 };
 use crate::guarded;
 use candle_core::{DType, Tensor};

@@ -5,16 +5,15 @@
 //! opened before it is asked for: what a file really holds is found out by `decode`.
 
 use super::{
+    dataset::{Dataset, RgbImage},
     decode::decode,
     error::DataError,
     labels::{Labels, Relabel},
-    source::{Dataset, RgbImage},
     walk::{self, Found},
 };
 use sha2::{Digest, Sha256};
 use std::{
     collections::BTreeSet,
-    ffi::OsStr,
     path::{Path, PathBuf},
 };
 
@@ -121,12 +120,6 @@ fn stray(root: &Path, first: &Path, count: usize, names: &[String]) -> String {
         "{who} beside its folders {}{more}; for classes by folder, move what lies beside them away",
         shown.join(", ")
     )
-}
-
-/// Whether a path ends like an image.
-pub fn is_image(path: &Path) -> bool {
-    let ending = path.extension().and_then(OsStr::to_str).map(str::to_ascii_lowercase);
-    matches!(ending.as_deref(), Some("jpg" | "jpeg" | "png" | "webp" | "bmp" | "tif" | "tiff"))
 }
 
 fn class_of(path: &Path) -> String {

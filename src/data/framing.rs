@@ -2,9 +2,10 @@
 //! that boxes and masks can follow their picture.
 
 use super::{
+    dataset::RgbImage,
     decode::MAX_BYTES,
     error::DataError,
-    source::{DataSpec, RgbImage},
+    source::DataSpec,
     transforms::{self, Window, copy_row},
 };
 use crate::{bounded::Pixels, boxes::Rect};

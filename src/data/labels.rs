@@ -4,7 +4,7 @@
 //! their classes, the numbers of one are translated through the names; where one side names them and the other only
 //! numbers them, nothing says which is which, and there are no labels; where neither names them, numbers stay.
 
-use super::error::DataError;
+use super::{dataset::Dataset, error::DataError};
 use crate::text::excerpt;
 use std::{
     collections::{BTreeSet, HashMap},
@@ -277,11 +277,7 @@ pub(super) trait Relabel {
 ///
 /// # Errors
 /// [`DataError::Unlabelled`].
-pub fn require(
-    set: &dyn super::source::Dataset,
-    name: &str,
-    split: &'static str,
-) -> Result<usize, DataError> {
+pub fn require(set: &dyn Dataset, name: &str, split: &'static str) -> Result<usize, DataError> {
     let unlabelled = |reason: String| DataError::Unlabelled { name: name.into(), split, reason };
     match set.classes() {
         [] => Err(unlabelled(match set.why_unlabelled() {

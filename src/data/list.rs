@@ -10,8 +10,9 @@
 
 use super::{
     error::DataError,
-    folder::{Files, is_image},
+    folder::Files,
     labels::{Labels, MAX_LABEL},
+    walk::is_image,
 };
 use crate::text::{self, excerpt};
 use std::path::{Path, PathBuf};

@@ -8,11 +8,14 @@
 //! An image that cannot be read is named and counted once. In training the next readable one in the set's own order
 //! takes its place; in a single pass it is left out, so that a batch may come short and no image counts twice.
 
+pub use super::pass::Pass;
 use super::{
     Batch,
+    dataset::Dataset,
     destination::Destination,
+    error::DataError,
     framing::Framing,
-    source::{DataError, DataSpec, Dataset},
+    source::DataSpec,
     worker::{Done, Job, Part, Plan, Ticket, work},
 };
 use crate::rng::Rng;
@@ -34,31 +37,6 @@ use std::{
 const AHEAD: usize = 3;
 /// Parts of batches per thread that are kept ready or in the making, at the least.
 const PARTS_PER_THREAD: usize = 2;
-
-/// Shuffled random crops without end, or one pass of centre crops in order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Pass {
-    /// shuffled, augmented, epoch after epoch; the last short batch of an epoch is dropped
-    Train,
-    /// shuffled like `Train`, but centre crops without flips: what a probe of remembered features sees
-    Shuffled,
-    /// in order, centre crop, no flip, once; the last batch may be short
-    Once,
-    /// in order, once, augmented: what a test over several random draws sees; seeking to epoch d gives draw d
-    Draw,
-}
-
-impl Pass {
-    /// Whether it is over after each image was seen once.
-    pub(super) fn ends(self) -> bool {
-        matches!(self, Self::Once | Self::Draw)
-    }
-
-    /// Whether crops, scales and mirrors are drawn at random.
-    pub(super) fn augments(self) -> bool {
-        matches!(self, Self::Train | Self::Draw)
-    }
-}
 
 /// How pictures become batches, beside their framing.
 #[derive(Clone, Copy, Debug)]

@@ -11,31 +11,10 @@ mod element;
 
 use super::error::DataError;
 use crate::{guarded, text::excerpt};
+pub use array::Value;
 use element::{Budget, Element, Elements, Kind, Order};
 use flate2::read::ZlibDecoder;
 use std::{collections::BTreeMap, fs, io::Read, path::Path};
-
-/// One array of a MAT-file. Every array has two or more dimensions, and its items lie in columns: the first index runs
-/// fastest.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Value {
-    /// Numbers of any class, as f64 (64-bit integers beyond 2⁵³ are rounded); logical arrays hold 0 and 1.
-    Numeric {
-        dims: Vec<usize>,
-        values: Vec<f64>,
-    },
-    Cell {
-        dims: Vec<usize>,
-        items: Vec<Value>,
-    },
-    /// An array of structs: every field has one value for each of them; one value, then, in a plain struct. Fields of
-    /// kinds that are not read are left out.
-    Struct {
-        fields: BTreeMap<String, Vec<Value>>,
-    },
-    /// The rows of a character array, one a line, without the blanks that pad them.
-    Text(String),
-}
 
 /// Length of the header, whose last four bytes are the version and the byte order.
 const HEADER: usize = 128;

@@ -8,6 +8,7 @@ pub mod beside; // sets that stand beside another, image by image
 pub mod catalog;
 #[cfg(feature = "cifar")]
 pub mod cifar;
+pub mod dataset; // trait Dataset, pictures, splits
 pub mod decode;
 mod destination; // framed pictures as one tensor on the device
 pub mod error;
@@ -19,10 +20,11 @@ pub mod loader;
 pub mod mat; // MATLAB files
 pub mod open; // a spec's source opened
 pub mod parquet;
+mod pass; // in which order a loader takes pictures
 mod pillow; // Pillow's resize
 pub mod proposals; // boxes that may hold objects
 pub mod scenes; // procedural generator
-pub mod source; // trait Dataset, SourceSpec, DataSpec
+pub mod source; // SourceSpec, DataSpec
 pub mod transforms;
 pub mod verify; // what `data verify` reports
 pub mod view; // limit, class names and cache around a set

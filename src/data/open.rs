@@ -2,13 +2,14 @@
 
 use super::{
     catalog,
+    dataset::{Dataset, Split},
     error::DataError,
     folder::Files,
     labels::Relabel,
     list,
     parquet::{Columns, Parquet},
     scenes::Scenes,
-    source::{DataSpec, Dataset, Limit, Locations, SourceSpec, Split},
+    source::{DataSpec, Locations, SourceSpec},
     view::{CACHE_BYTES, View},
     voc,
 };
@@ -35,19 +36,10 @@ pub fn open(spec: &DataSpec, split: Split, at: &Locations) -> Result<Arc<dyn Dat
         }
         other => View::new(source(other, split, &[])?),
     };
-    if let Some(limit) = limit(spec.limit, split) {
+    if let Some(limit) = spec.limit.and_then(|limit| limit.of(split)) {
         view = view.first(limit);
     }
     Ok(Arc::new(if spec.cache { view.cached(CACHE_BYTES) } else { view }))
-}
-
-pub(super) fn limit(limit: Option<Limit>, split: Split) -> Option<usize> {
-    let limit = limit?;
-    match split {
-        Split::Train => limit.train,
-        Split::Val => limit.val,
-    }
-    .map(|count| count.get())
 }
 
 /// One split of a source that is not a catalogue entry; `names` are those that the catalogue gives to class numbers.

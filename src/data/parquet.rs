@@ -13,10 +13,11 @@ mod pages; // pages of a column, checked
 mod table; // one file: footer, columns
 
 use super::{
+    dataset::{Dataset, RgbImage},
     decode::decode,
     error::DataError,
     labels::{Labels, Relabel},
-    source::{Dataset, LABEL_COLUMN, RgbImage},
+    source::LABEL_COLUMN,
 };
 use ::parquet::data_type::ByteArray;
 use sha2::{Digest, Sha256};
@@ -24,20 +25,13 @@ use std::{
     path::{Path, PathBuf},
     sync::OnceLock,
 };
+pub use table::Columns;
 use table::Table;
 
 /// Encoded images are kept in memory when all of them together take no more than this.
 const KEPT: i64 = 1 << 30;
 /// A file up to this size is hashed whole for the fingerprint.
 const HASHED: u64 = 64 << 20;
-
-/// Which columns hold what.
-#[derive(Clone, Copy, Debug)]
-pub struct Columns<'a> {
-    pub image: &'a str,
-    /// None: the rows are unlabelled. `label`, the default, may be missing; another one may not.
-    pub label: Option<&'a str>,
-}
 
 /// Images in the rows of one or more parquet files.
 pub struct Parquet {

@@ -2,7 +2,7 @@
 //! shrinking is antialiased; weights in 22 bits after the point; along the rows first, whose result is rounded to bytes, then
 //! along the columns (`src/libImaging/Resample.c`).
 
-use super::source::RgbImage;
+use super::dataset::RgbImage;
 
 /// Bits of a weight after the point: 32 less 8 of a sample and 2 for sums beyond it.
 const BITS: u32 = 32 - 8 - 2;

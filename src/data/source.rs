@@ -1,26 +1,13 @@
-//! What a data set is, and how a spec names one.
-use super::voc::VocSource;
-pub use super::{error::DataError, open::open};
+//! How a spec names a data set.
+
+use super::voc::source::VocSource;
+pub use super::{
+    dataset::{Dataset, RgbImage, Split},
+    error::DataError,
+};
 use crate::bounded::{BatchSize, Count, Fraction, Pixels, SceneCount, SceneSize};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Split {
-    Train,
-    Val,
-}
-
-impl Split {
-    /// As written in a spec.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Train => "train",
-            Self::Val => "val",
-        }
-    }
-}
 
 /// Where images come from. In YAML: `source: { folder: { train: photos/train, val: photos/val } }`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -176,40 +163,23 @@ pub struct Limit {
     #[serde(default)]
     pub val: Option<Count>,
 }
+
+impl Limit {
+    /// Pictures of a split; None: all of them.
+    pub(super) fn of(self, split: Split) -> Option<usize> {
+        match split {
+            Split::Train => self.train,
+            Split::Val => self.val,
+        }
+        .map(Count::get)
+    }
+}
+
 fn yes() -> bool {
     true
 }
 fn one_percent() -> Fraction {
     Fraction::of(0.01)
-}
-
-/// Decoded 8-bit RGB, `pixels.len() == 3·width·height`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RgbImage {
-    pub width: usize,
-    pub height: usize,
-    pub pixels: Vec<u8>,
-}
-
-/// An indexed set of images, labelled or not.
-pub trait Dataset: Send + Sync {
-    fn len(&self) -> usize;
-    /// Class names; empty for unlabelled data.
-    fn classes(&self) -> &[String];
-    fn label(&self, index: usize) -> Option<u32>;
-    /// Why there are no labels, where something like labels is there or was looked for: folders beside pictures,
-    /// classes that the training split lacks, a row without one. Only a stage that needs labels minds.
-    fn why_unlabelled(&self) -> Option<&str> {
-        None
-    }
-    /// What a person would look for: a path, or file and row.
-    fn name(&self, index: usize) -> String;
-    fn image(&self, index: usize) -> Result<RgbImage, DataError>;
-    /// SHA-256 over what identifies the content (names, sizes, labels, generator version).
-    fn fingerprint(&self) -> String;
-    fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
 }
 
 /// Where local copies lie: `--data DIR`, else `HUERISTIC_DATA`, else none. Decided once by the surface.

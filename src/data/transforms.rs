@@ -3,7 +3,7 @@
 //! Resizing is Pillow's `BILINEAR`, level for level: a triangle whose support grows with the scale, so that shrinking is
 //! antialiased. The long side is rounded to the nearest pixel. No color is touched here.
 
-use super::{decode::MAX_BYTES, pillow, source::RgbImage};
+use super::{dataset::RgbImage, decode::MAX_BYTES, pillow};
 use rand::{Rng, RngExt};
 
 /// Where a square is cut and whether it is mirrored left to right.

@@ -2,9 +2,10 @@
 
 use super::{
     catalog,
+    dataset::{Dataset, Split},
     error::DataError,
     open::open,
-    source::{DataSpec, Dataset, Locations, SourceSpec, Split},
+    source::{DataSpec, Locations, SourceSpec},
 };
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};

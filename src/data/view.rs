@@ -1,8 +1,8 @@
 //! A data set as a spec wants it: its first N images, the catalogue's class names, decoded images kept in memory.
 
 use super::{
+    dataset::{Dataset, RgbImage},
     error::DataError,
-    source::{Dataset, RgbImage},
 };
 use sha2::{Digest, Sha256};
 use std::sync::{

@@ -1,8 +1,8 @@
 //! Which pictures there are below a folder. Links are followed; what cannot be looked into is passed over by name: a
 //! link that leads nowhere or in a circle, a folder without permission. Hidden files and folders are left out.
 
-use super::folder::is_image;
 use std::{
+    ffi::OsStr,
     fs, io,
     path::{Path, PathBuf},
 };
@@ -87,6 +87,12 @@ impl Found {
 fn why_lost(is_link: bool, cause: &io::Error) -> String {
     let dangling = is_link && cause.kind() == io::ErrorKind::NotFound;
     if dangling { "a link that leads nowhere".into() } else { cause.to_string() }
+}
+
+/// Whether a path ends like an image.
+pub fn is_image(path: &Path) -> bool {
+    let ending = path.extension().and_then(OsStr::to_str).map(str::to_ascii_lowercase);
+    matches!(ending.as_deref(), Some("jpg" | "jpeg" | "png" | "webp" | "bmp" | "tif" | "tiff"))
 }
 
 fn is_hidden(path: &Path) -> bool {

@@ -2,10 +2,10 @@
 //! the bytes back; what a part holds depends on the part alone, never on the thread or the moment.
 
 use super::{
+    dataset::Dataset,
     error::DataError,
     framing::{Framed, Framing},
-    loader::Pass,
-    source::Dataset,
+    pass::Pass,
 };
 use crate::rng::Rng;
 use crossbeam_channel::{Receiver, Sender};

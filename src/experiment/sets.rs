@@ -6,7 +6,9 @@ use crate::data::{
     annotated::{Annotated, Presence},
     annotated_source,
     labels::require,
-    source::{self, Dataset, Locations, Split},
+    dataset::Dataset,
+    open::open,
+    source::{Locations, Split},
 };
 use anyhow::{Result, bail, ensure};
 use std::{collections::BTreeMap, path::Path, sync::Arc};
@@ -80,7 +82,7 @@ impl Sets {
     fn open(source: &Source, at: &Locations) -> Result<Self> {
         match source {
             Source::Plain(spec) => {
-                let open = |split| source::open(spec, split, at);
+                let open = |split| open(spec, split, at);
                 Ok(Self::Plain(Pair { train: open(Split::Train)?, val: open(Split::Val)? }))
             }
             Source::Annotated(spec, lists) => {

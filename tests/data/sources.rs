@@ -4,10 +4,11 @@
 use hueristic::{
     bounded::Count,
     data::{
-        catalog::verify,
         labels::require,
+        open::open,
         parquet::{Columns, Parquet, usual_columns},
-        source::{DataError, DataSpec, Dataset, Limit, Locations, SourceSpec, Split, open},
+        source::{DataError, DataSpec, Dataset, Limit, Locations, SourceSpec, Split},
+        verify::verify,
     },
 };
 use image::{ImageFormat, Rgb};

@@ -5,11 +5,13 @@ use hueristic::{
     bounded::{Count, Fraction},
     boxes::Rect,
     data::{
-        annotated::{Annotated, AnnotatedSource, AnnotatedSpec, Lists, Mask, Presence, VOID, open},
+        annotated::{Annotated, Mask, Presence, VOID},
+        annotated_source::{AnnotatedSource, AnnotatedSpec, Lists, open},
         catalog,
         decode::decode,
+        open::open as open_pictures,
         scenes::composite::{CLASSES as SHAPES, Composite},
-        source::{self, DataSpec, Dataset, Limit, Locations, RgbImage, SourceSpec, Split},
+        source::{DataSpec, Dataset, Limit, Locations, RgbImage, SourceSpec, Split},
         voc::{
             CLASSES, VocSource,
             mask::{colour_map, write_indices},
@@ -332,7 +334,7 @@ fn devkits_are_read_as_tools_write_them() {
     let report = VocReport::of_source(&toy.source()).unwrap();
     assert!(report.is_sound(), "{report}");
     let plain = DataSpec::new(SourceSpec::Voc(toy.source()), Count::of(8));
-    let plain = source::open(&plain, Split::Train, &Locations::default()).unwrap();
+    let plain = open_pictures(&plain, Split::Train, &Locations::default()).unwrap();
     assert!((0..3).all(|index| plain.image(index).is_ok()) && plain.name(1).ends_with("b.jpeg"));
 }
 
@@ -583,7 +585,7 @@ fn sbd_stands_beside_the_devkit() {
 fn a_devkit_is_a_source_of_plain_images_too() {
     let toy = Toy::new();
     let spec = DataSpec::new(SourceSpec::Voc(toy.source()), Count::of(8));
-    let set = source::open(&spec, Split::Train, &Locations::default()).unwrap();
+    let set = open_pictures(&spec, Split::Train, &Locations::default()).unwrap();
     assert_eq!((set.len(), set.classes().len(), set.label(0)), (3, 0, None));
     assert!(set.image(2).is_ok() && set.name(2).ends_with("JPEGImages/c.jpg"));
 }

@@ -5,7 +5,10 @@ use super::home::Home;
 use candle_core::Tensor;
 use hueristic::{
     color::{bins::Bins, lab::srgb8_to_lab},
-    data::source::{self, Locations, Split},
+    data::{
+        open::open,
+        source::{Locations, Split},
+    },
     experiment::Experiment,
     experiment::{Outcome, RunOptions, check, run},
     extremes::between,
@@ -66,7 +69,7 @@ impl Home {
 fn truth(home: &Home) -> Result<Vec<Vec<u8>>> {
     let experiment = home.load(SPEC, &[])?;
     let stage = experiment.stages.get("full").expect("in the spec");
-    let set = source::open(stage.data().expect("resolved"), Split::Val, &Locations::default())?;
+    let set = open(stage.data().expect("resolved"), Split::Val, &Locations::default())?;
     (0..set.len()).map(|i| Ok(set.image(i)?.pixels)).collect()
 }
 
@@ -118,7 +121,7 @@ fn finished_pictures_are_scored_as_they_are() -> Result<()> {
     fs::create_dir(&pictures)?;
     let experiment = home.load(SPEC, &[])?;
     let data = experiment.stages.get("full").and_then(|s| s.data()).expect("resolved").clone();
-    let set = source::open(&data, Split::Val, &Locations::default())?;
+    let set = open(&data, Split::Val, &Locations::default())?;
     let stem =
         |i: usize| Path::new(&set.name(i)).file_stem().unwrap_or_default().to_string_lossy().into_owned();
     for (i, rgb) in truth(&home)?.into_iter().enumerate() {

@@ -1,7 +1,9 @@
 //! The arrows between modules point down: a file uses lower floors, and siblings listed above its own module on the
-//! same floor, never a higher one. The table in `src/lib.rs` is the law; this test reads it.
+//! same floor, never a higher one. The table in `src/lib.rs` is the law; this test reads it. Inside a module files do
+//! not use one another in a circle, except as far as `CIRCLES` still allows.
 
 use std::{
+    collections::{BTreeMap, BTreeSet},
     fs,
     path::{Path, PathBuf},
 };
@@ -160,6 +162,211 @@ fn map() -> String {
 /// Everything wrong with one file.
 fn faults(floors: &[Floor], module: &str, text: &str) -> Vec<String> {
     uses(text).iter().filter_map(|to| objection(floors, module, to)).collect()
+}
+
+/// Files of the largest circle that a module may have; the others may have none. These numbers may only fall.
+const CIRCLES: [(&str, usize); 11] = [
+    ("backbones", 7),
+    ("cli", 12),
+    ("device", 3),
+    ("experiment", 7),
+    ("hub", 2),
+    ("ops", 2),
+    ("pretext", 2),
+    ("score", 2),
+    ("spec", 3),
+    ("transfer", 4),
+    ("yaml", 2),
+];
+
+/// Files by the path of their module, `data::voc` for `data/voc/mod.rs`, with their code; tests are left out.
+type House = BTreeMap<Vec<String>, String>;
+
+fn house() -> House {
+    let kept = |file: &PathBuf| file.file_stem().is_some_and(|stem| stem != "tests");
+    let read = |file: PathBuf| {
+        let relative = file.strip_prefix(source()).unwrap();
+        module(relative)?;
+        Some((module_path(relative), untested(&code(&fs::read_to_string(&file).unwrap()))))
+    };
+    files(&source()).into_iter().filter(kept).filter_map(read).collect()
+}
+
+fn module_path(relative: &Path) -> Vec<String> {
+    let parts = relative.with_extension("");
+    let parts = parts.iter().map(|part| part.to_str().unwrap().to_string());
+    parts.filter(|part| part != "mod").collect()
+}
+
+/// Code up to `mod tests`, without the paths of visibilities. Inside of an inline module `super` is the file itself.
+fn untested(code: &str) -> String {
+    let (mut out, mut tested, mut inline) = (String::new(), false, false);
+    for line in code.lines() {
+        let line = match line.split_once("pub(in ") {
+            Some((before, after)) => format!("{before}{}", after.split_once(')').unwrap().1),
+            None => line.into(),
+        };
+        let begins = !line.starts_with(' ') && line.contains("mod ") && line.ends_with('{');
+        if begins && tested {
+            break;
+        }
+        inline = (inline || begins) && line != "}";
+        out += &if inline { line.replacen("super::", "self::", 1) } else { line.clone() };
+        out.push('\n');
+        tested = line.starts_with("#[cfg(") && line.contains("test");
+    }
+    out
+}
+
+/// Names, `::` and single signs.
+fn tokens(code: &str) -> impl Iterator<Item = &str> {
+    let mut rest = code;
+    std::iter::from_fn(move || {
+        rest = rest.trim_start();
+        let length = match head(rest).len() {
+            0 if rest.starts_with("::") => 2,
+            0 => rest.chars().next()?.len_utf8(),
+            name => name,
+        };
+        let (token, after) = rest.split_at(length);
+        rest = after;
+        Some(token)
+    })
+}
+
+/// Every path in code, with the members of `use` groups spelled out.
+fn paths(code: &str) -> BTreeSet<Vec<&str>> {
+    let (mut found, mut path, mut joined, mut renamed) = (BTreeSet::new(), vec![], false, false);
+    // For every open brace, what paths inside begin with.
+    let mut groups: Vec<Vec<&str>> = vec![];
+    for token in tokens(code) {
+        let is_name = !head(token).is_empty();
+        match token {
+            "::" => {}
+            "{" if joined => groups.push(std::mem::take(&mut path)),
+            _ if joined => path.push(token),
+            _ => {
+                found.insert(std::mem::take(&mut path));
+                match token {
+                    "{" => groups.push(vec![]),
+                    "}" => drop(groups.pop()),
+                    _ => {}
+                }
+                if is_name && token != "as" && !renamed {
+                    path = groups.last().cloned().unwrap_or_default();
+                    path.push(token);
+                }
+                renamed = token == "as";
+            }
+        }
+        joined = token == "::";
+    }
+    found.retain(|path| path.len() > 1);
+    found
+}
+
+/// The file that the path leads to from another file; None where it leaves the crate.
+fn target<'h>(house: &'h House, from: &[String], path: &[&str]) -> Option<&'h Vec<String>> {
+    let up = path.iter().take_while(|name| **name == "super").count();
+    let child = [from, &[path[0].to_string()]].concat();
+    let (base, rest) = match path[0] {
+        "crate" => (&from[..0], &path[1..]),
+        "self" => (from, &path[1..]),
+        "super" => (&from[..from.len().checked_sub(up)?], &path[up..]),
+        _ if house.contains_key(&child) => (from, path),
+        _ => return None,
+    };
+    let whole: Vec<String> = base.iter().cloned().chain(rest.iter().map(|name| name.to_string())).collect();
+    let file = (1..=whole.len()).rev().find_map(|n| house.get_key_value(&whole[..n]));
+    file.map(|(file, _)| file).filter(|file| file.as_slice() != from)
+}
+
+type Arrows<'h> = BTreeMap<&'h Vec<String>, BTreeSet<&'h Vec<String>>>;
+
+/// The files that arrows lead to from one.
+fn reached<'h>(arrows: &Arrows<'h>, from: &'h Vec<String>) -> BTreeSet<&'h Vec<String>> {
+    let (mut seen, mut next) = (BTreeSet::new(), vec![from]);
+    while let Some(file) = next.pop() {
+        next.extend(arrows[file].iter().filter(|to| seen.insert(**to)));
+    }
+    seen
+}
+
+/// For each file that is in a circle, the files that it leads to and that lead back.
+fn circles(house: &House) -> Vec<BTreeSet<&Vec<String>>> {
+    let arrows = |from: &Vec<String>, code: &str| -> BTreeSet<_> {
+        paths(code).iter().filter_map(|path| target(house, from, path)).collect()
+    };
+    let arrows: BTreeMap<_, _> = house.iter().map(|(file, code)| (file, arrows(file, code))).collect();
+    let reached: BTreeMap<_, _> = house.keys().map(|file| (file, reached(&arrows, file))).collect();
+    let circle = |(file, to): (_, &BTreeSet<_>)| -> BTreeSet<&Vec<String>> {
+        to.iter().filter(|other| reached[*other].contains(file)).copied().collect()
+    };
+    reached.iter().map(|(file, to)| circle((*file, to))).filter(|circle| !circle.is_empty()).collect()
+}
+
+#[test]
+fn files_do_not_use_one_another_in_circles() {
+    let house = house();
+    assert!(house.len() > 100, "the sources could not be read");
+    let allowed = |module: &str| CIRCLES.iter().find(|(name, _)| *name == module).map_or(1, |(_, n)| *n);
+    let mut wrong = BTreeSet::new();
+    for circle in circles(&house) {
+        let module = &circle.first().unwrap()[0];
+        if circle.len() > allowed(module) {
+            let files: Vec<String> = circle.iter().map(|file| file.join("::")).collect();
+            wrong.insert(format!(
+                "{} files of {module}, at most {}: {}",
+                files.len(),
+                allowed(module),
+                files.join(", ")
+            ));
+        }
+    }
+    let wrong: Vec<String> = wrong.into_iter().collect();
+    assert!(
+        wrong.is_empty(),
+        "circles; put what two files need into a third one below both:\n{}",
+        wrong.join("\n")
+    );
+}
+
+#[test]
+fn circles_are_found() {
+    let found = |sources: &[(&str, &str)]| -> Vec<usize> {
+        let path = |name: &str| module_path(Path::new(name));
+        let house = sources.iter().map(|(name, text)| (path(name), untested(&code(text)))).collect();
+        circles(&house).iter().map(BTreeSet::len).collect()
+    };
+    // In each way of writing it: a face and its child, siblings, a group with a new name, a path in the code.
+    assert_eq!(found(&[("a/mod.rs", "mod b; use b::f;"), ("a/b.rs", "use super::T;")]), [2, 2]);
+    assert_eq!(
+        found(&[("a/b.rs", "use super::c::T;"), ("a/c.rs", "use crate::{x, a::{b::{self, U}}};")]),
+        [2, 2]
+    );
+    assert_eq!(
+        found(&[("a/b.rs", "fn f() { super::c::g() }"), ("a/c.rs", "use super::{b::f as g};")]),
+        [2, 2]
+    );
+    assert_eq!(
+        found(&[("a.rs", "use b::f;"), ("a/b.rs", "mod x {\n    use super::f;\n}\nuse super::*;")]),
+        [2, 2]
+    );
+    // One way, names that are no paths, comments, visibilities, inline modules, tests.
+    assert_eq!(found(&[("a/mod.rs", "pub use b::f;"), ("a/b.rs", "use std::a; use ::a::x;")]), [0; 0]);
+    assert_eq!(
+        found(&[("a.rs", "use b::f;"), ("a/b.rs", "pub(in crate::a) fn f() {} // crate::a::g")]),
+        [0; 0]
+    );
+    assert_eq!(found(&[("a.rs", "use b::f;"), ("a/b.rs", "mod x {\n    use super::f;\n}")]), [0; 0]);
+    assert_eq!(
+        found(&[("a.rs", "use b::f;"), ("a/b.rs", "#[cfg(test)]\nmod tests {\n    use crate::a::f;\n}")]),
+        [0; 0]
+    );
+    assert_eq!(
+        found(&[("a.rs", "use b::f;"), ("a/c.rs", ""), ("a/b.rs", "use super::{c::g as h};")]),
+        [0; 0]
+    );
 }
 
 #[test]

@@ -2,8 +2,8 @@
 //! filter, its tables from YCbCr to RGB. Published color scores were computed from such pixels, and a decoder that
 //! rounds otherwise moves the class-rebalanced AuC by a tenth of a point.
 
-use super::{MAX_BYTES, Picture, Undecodable};
-use crate::data::source::RgbImage;
+use super::undecodable::{MAX_BYTES, Picture, Undecodable};
+use crate::data::dataset::RgbImage;
 use image::metadata::Orientation;
 use libjpeg_turbo_rs::{ColorSpace, DecodeLimits, Decoder, Image, JpegError, PixelFormat};
 

@@ -10,76 +10,15 @@
 
 mod jpeg;
 mod tiff;
+mod undecodable;
 mod webp;
 
-use super::source::RgbImage;
-use crate::{guarded, text};
+use super::dataset::RgbImage;
+use crate::guarded;
 use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits, RgbaImage, metadata::Orientation};
 use std::io::Cursor;
-
-/// The most memory that one decoded image may take, against decompression bombs: 178 megapixels of 8-bit RGB.
-pub const MAX_BYTES: usize = 512 << 20;
-
-/// Why bytes are not an image.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct Undecodable(pub String);
-
-impl Undecodable {
-    fn new(reason: impl Into<String>) -> Self {
-        Self(reason.into())
-    }
-
-    fn too_large(width: u32, height: u32) -> Self {
-        Self(format!("{width}×{height} is too large: over 512 MiB when decoded"))
-    }
-}
-
-impl From<image::ImageError> for Undecodable {
-    fn from(error: image::ImageError) -> Self {
-        Self(text::excerpt(&words(&error.to_string())))
-    }
-}
-
-/// A reader's message without the notation of programs.
-fn words(message: &str) -> String {
-    without_variants(&without_lists(&without_structures(message)))
-}
-
-/// Of a list every different member, once: `[4, 4]` is `4`.
-fn without_lists(message: &str) -> String {
-    let Some((before, rest)) = message.split_once('[') else { return message.to_owned() };
-    let (members, after) = rest.split_once(']').unwrap_or((rest, ""));
-    let mut different: Vec<&str> = vec![];
-    for member in members.split(", ") {
-        if !different.contains(&member) {
-            different.push(member);
-        }
-    }
-    format!("{before}{}{}", different.join(", "), without_lists(after))
-}
-
-/// A variant with a value (`Unknown(4)`) as two words (`Unknown 4`).
-fn without_variants(message: &str) -> String {
-    let Some((before, rest)) = message.split_once('(') else { return message.to_owned() };
-    let name = before.rsplit(|c: char| !c.is_alphanumeric()).next().unwrap_or_default();
-    match rest.split_once(')') {
-        Some((value, after)) if name.starts_with(char::is_uppercase) => {
-            format!("{before} {value}{}", without_variants(after))
-        }
-        _ => format!("{before}({}", without_variants(rest)),
-    }
-}
-
-/// Of a structure (`ChunkType { type: IDAT, … }`) the first field alone (`IDAT`).
-fn without_structures(message: &str) -> String {
-    let Some((before, rest)) = message.split_once(" { ") else { return message.to_owned() };
-    let (fields, after) = rest.split_once(" }").unwrap_or((rest, ""));
-    let before = before.rsplit_once(' ').map_or("", |(before, _name)| before);
-    let first = fields.split(", ").next().unwrap_or_default();
-    let value = first.split_once(": ").map_or(first, |(_, value)| value);
-    format!("{before} {value}{}", without_structures(after))
-}
+use undecodable::Picture;
+pub use undecodable::{MAX_BYTES, Undecodable};
 
 /// Decodes a whole image file held in memory, turned as its EXIF orientation says: for photographs.
 ///
@@ -127,12 +66,6 @@ fn format_of(bytes: &[u8]) -> Result<ImageFormat, Undecodable> {
         }
         Err(_) => Err(Undecodable::new("not an image: neither JPEG, PNG, WebP, BMP nor TIFF by its content")),
     }
-}
-
-/// A picture as it is stored, and how it is to be turned.
-struct Picture {
-    rgb: RgbImage,
-    orientation: Option<Orientation>,
 }
 
 fn decode_as(format: ImageFormat, bytes: &[u8], orient: Orient) -> Result<RgbImage, Undecodable> {
@@ -192,26 +125,4 @@ fn over_white(image: &RgbaImage) -> image::RgbImage {
             |c: u8| ((u32::from(c) * u32::from(alpha) + 255 * (255 - u32::from(alpha)) + 127) / 255) as u8;
         image::Rgb([mix(r), mix(g), mix(b)])
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn readers_speak_in_words() {
-        for (said, words_of_it) in [
-            (
-                "sample format [Unknown(4), Unknown(4)] is unsupported",
-                "sample format Unknown 4 is unsupported",
-            ),
-            ("inconsistent bits per sample: [8, 8, 16]", "inconsistent bits per sample: 8, 16"),
-            ("tag `Unknown(300)` with [1] and a cut [2, 2", "tag `Unknown 300` with 1 and a cut 2"),
-            ("no ChunkType { type: IDAT, critical: true } found", "no IDAT found"),
-            ("invalid chunk index (7) requested", "invalid chunk index (7) requested"),
-            ("either (A and B) or byte(s)", "either (A and B) or byte(s)"),
-        ] {
-            assert_eq!(words(said), words_of_it);
-        }
-    }
 }

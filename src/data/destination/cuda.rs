@@ -1,7 +1,7 @@
 //! Batches on an NVIDIA GPU: rows travel as they were decoded, behind a table that says what each picture shows of them;
 //! one kernel cuts, mirrors and fills up.
 
-use super::Framed;
+use crate::data::framing::Framed;
 use crate::device::cuda::{Arg, Grid, Upload, empty, launch, modules};
 use candle_core::{DType, Result, Storage, Tensor, op::BackpropOp};
 

@@ -1,11 +1,30 @@
 //! One array from its element: flags, dimensions, name, and the items, which in cells and structs are arrays again.
 
-use super::{
-    Value,
-    element::{Budget, Element, Elements, Kind},
-};
+use super::element::{Budget, Element, Elements, Kind};
 use crate::text::excerpt;
 use std::collections::BTreeMap;
+
+/// One array of a MAT-file. Every array has two or more dimensions, and its items lie in columns: the first index runs
+/// fastest.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Value {
+    /// Numbers of any class, as f64 (64-bit integers beyond 2⁵³ are rounded); logical arrays hold 0 and 1.
+    Numeric {
+        dims: Vec<usize>,
+        values: Vec<f64>,
+    },
+    Cell {
+        dims: Vec<usize>,
+        items: Vec<Value>,
+    },
+    /// An array of structs: every field has one value for each of them; one value, then, in a plain struct. Fields of
+    /// kinds that are not read are left out.
+    Struct {
+        fields: BTreeMap<String, Vec<Value>>,
+    },
+    /// The rows of a character array, one a line, without the blanks that pad them.
+    Text(String),
+}
 
 /// How deep cells and structs may stand in one another.
 const MAX_DEPTH: usize = 64;

@@ -2,7 +2,7 @@
 //!
 //! The parquet crate panics on some damaged files; whatever calls it here does so where that becomes an error.
 
-use super::{Columns, pages::Pages};
+use super::pages::Pages;
 use crate::{
     data::{
         error::DataError,
@@ -29,6 +29,14 @@ use std::{
     path::{Path, PathBuf},
     sync::Arc,
 };
+
+/// Which columns hold what.
+#[derive(Clone, Copy, Debug)]
+pub struct Columns<'a> {
+    pub image: &'a str,
+    /// None: the rows are unlabelled. `label`, the default, may be missing; another one may not.
+    pub label: Option<&'a str>,
+}
 
 /// One file.
 pub(super) struct Table {

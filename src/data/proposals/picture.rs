@@ -1,6 +1,6 @@
 //! Boxes drawn on a picture, for people.
 
-use crate::{boxes::Rect, data::source::RgbImage};
+use crate::{boxes::Rect, data::dataset::RgbImage};
 
 /// Frames of the first boxes, from yellow (the first) to dark red (the last), the first on top.
 pub fn draw(image: &mut RgbImage, boxes: &[Rect]) {

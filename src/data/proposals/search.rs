@@ -4,7 +4,7 @@
 use super::{Proposals, selective_search::SelectiveSearch};
 use crate::{
     boxes::Rect,
-    data::{error::DataError, source::RgbImage},
+    data::{dataset::RgbImage, error::DataError},
 };
 use indicatif::{ProgressBar, ProgressStyle};
 use rayon::prelude::*;

@@ -6,7 +6,7 @@ use super::{
     search::{Found, search},
     selective_search::{self, SelectiveSearch},
 };
-use crate::data::{annotated::Annotated, error::DataError, source::Split};
+use crate::data::{annotated::Annotated, dataset::Split, error::DataError};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::{

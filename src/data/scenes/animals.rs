@@ -3,7 +3,7 @@
 
 use super::noise::{cells, fractal, sine, step, value, zigzag};
 use super::paint::{Dice, Rgb, mix, rgb, scale};
-use super::subject::Surface;
+use super::surface::Surface;
 
 /// A limb that tapers from one round end to the other.
 struct Limb {

@@ -11,12 +11,12 @@
 mod layout;
 mod shape;
 
-use super::{backdrop::Backdrop, name_of, noise::hash, paint::Dice, paint::mix};
+use super::{backdrop::Backdrop, noise::hash, paint::Dice, paint::mix};
 use crate::{
     data::{
         annotated::{self, Annotated, Mask, Object, Presence},
+        dataset::{Dataset, RgbImage, Split},
         error::DataError,
-        source::{Dataset, RgbImage, Split},
     },
     rng::Rng,
 };
@@ -63,10 +63,10 @@ impl Composite {
                 "composite scenes of {size} pixels show nothing; use a size of at least {MIN_SIZE}"
             )));
         }
-        let stream = Rng::new(seed).split("composite scenes").split(name_of(split));
+        let stream = Rng::new(seed).split("composite scenes").split(split.name());
         let deal = |index: usize| Layout::new(index % CLASSES.len(), size, &mut dice(&stream, 0, index));
         let layouts = (0..images).into_par_iter().map(deal).collect();
-        let ids = (0..images).map(|index| format!("{}_{index:06}", name_of(split))).collect();
+        let ids = (0..images).map(|index| format!("{}_{index:06}", split.name())).collect();
         Ok(Self { size, seed, split, classes: CLASSES.map(String::from).to_vec(), layouts, ids, stream })
     }
 
@@ -106,7 +106,7 @@ impl Dataset for Composite {
     }
 
     fn name(&self, index: usize) -> String {
-        format!("composite scenes (seed {}), {} picture {index}", self.seed, name_of(self.split))
+        format!("composite scenes (seed {}), {} picture {index}", self.seed, self.split.name())
     }
 
     fn image(&self, index: usize) -> Result<RgbImage, DataError> {
@@ -125,7 +125,7 @@ impl Dataset for Composite {
     }
 
     fn fingerprint(&self) -> String {
-        let (images, size, seed, split) = (self.len(), self.size, self.seed, name_of(self.split));
+        let (images, size, seed, split) = (self.len(), self.size, self.seed, self.split.name());
         format!("{:x}", Sha256::digest(format!("{GENERATOR}; {images} of {size}; seed {seed}; {split}")))
     }
 }

@@ -2,7 +2,7 @@
 
 use super::noise::{angle, cells, floor, fractal, fraction, lerp, sine, step, value, zigzag};
 use super::paint::{Dice, Rgb, mix, rgb, scale};
-use super::subject::Surface;
+use super::surface::Surface;
 
 pub struct Apple {
     skin: Rgb,

@@ -19,8 +19,12 @@ mod paint;
 mod plants;
 mod render;
 mod subject;
+mod surface;
 
-use super::source::{DataError, Dataset, RgbImage, Split};
+use super::{
+    dataset::{Dataset, RgbImage, Split},
+    error::DataError,
+};
 use crate::rng::Rng;
 use paint::Dice;
 use render::Scene;
@@ -44,20 +48,13 @@ pub struct Scenes {
 impl Scenes {
     /// The two splits of a seed are disjoint streams. A longer set begins with the pictures of a shorter one.
     pub fn new(images: usize, size: usize, seed: u64, split: Split) -> Self {
-        let stream = Rng::new(seed).split("scenes").split(name_of(split));
+        let stream = Rng::new(seed).split("scenes").split(split.name());
         Self { images, size, seed, split, stream, classes: CLASSES.map(String::from).to_vec() }
     }
 
     /// Classes take turns, so any prefix is balanced.
     fn class(index: usize) -> usize {
         index % CLASSES.len()
-    }
-}
-
-fn name_of(split: Split) -> &'static str {
-    match split {
-        Split::Train => "train",
-        Split::Val => "val",
     }
 }
 
@@ -76,7 +73,7 @@ impl Dataset for Scenes {
 
     fn name(&self, index: usize) -> String {
         let class = CLASSES[Self::class(index)];
-        format!("scenes (seed {}), {} picture {index}: {class}", self.seed, name_of(self.split))
+        format!("scenes (seed {}), {} picture {index}: {class}", self.seed, self.split.name())
     }
 
     /// Never fails; positions beyond the end continue the stream.
@@ -92,7 +89,7 @@ impl Dataset for Scenes {
             self.images,
             self.size,
             self.seed,
-            name_of(self.split)
+            self.split.name()
         );
         Sha256::digest(content).iter().map(|byte| format!("{byte:02x}")).collect()
     }

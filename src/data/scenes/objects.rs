@@ -3,7 +3,7 @@
 use super::backdrop::brickwork;
 use super::noise::{angle, floor, sine, step, unit, value, zigzag};
 use super::paint::{Dice, Rgb, hue, mix, rgb, scale};
-use super::subject::Surface;
+use super::surface::Surface;
 
 pub struct Ball {
     panels: [Rgb; 2],

@@ -2,7 +2,7 @@
 
 use super::noise::{angle, fractal, sine, step, value, zigzag};
 use super::paint::{Dice, Rgb, hue, mix, rgb, scale};
-use super::subject::Surface;
+use super::surface::Surface;
 
 pub struct Leaf {
     blade: Rgb,

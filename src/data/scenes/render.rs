@@ -4,7 +4,8 @@
 use super::backdrop::{Backdrop, bark};
 use super::noise::{floor, hash, sine, step, unit};
 use super::paint::{Dice, Rgb, mix, rgb, scale};
-use super::subject::{Subject, Surface};
+use super::subject::Subject;
+use super::surface::Surface;
 
 /// Samples per pixel, along each side.
 const SAMPLES: usize = 2;

@@ -1,6 +1,6 @@
 //! Where a devkit's folders are, and what a picture's files are called.
 
-use crate::data::{error::DataError, folder::is_image};
+use crate::data::{error::DataError, walk::is_image};
 use std::path::{Path, PathBuf};
 
 const LAYOUT: &str = "a PASCAL VOC devkit: a folder with ImageSets, JPEGImages and Annotations, or one that holds it as \

@@ -1,9 +1,9 @@
 //! `ImageSets`: which pictures belong to a split (`Main/train.txt`, one identifier a line), and whether each shows a class
 //! (`Main/dog_train.txt`: 1 it does, −1 it does not, 0 difficult examples only).
 
-use super::{CLASSES, devkit::Devkit};
+use super::{classes::CLASSES, devkit::Devkit};
 use crate::{
-    data::{annotated::Presence, annotated_source::Lists, error::DataError, source::Split},
+    data::{annotated::Presence, dataset::Split, error::DataError},
     text::{self, excerpt},
 };
 use std::{
@@ -11,6 +11,15 @@ use std::{
     fs,
     path::{Component, Path, PathBuf},
 };
+
+/// Which of a devkit's lists a task reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lists {
+    /// `ImageSets/Main`: classification and detection.
+    Main,
+    /// `ImageSets/Segmentation`: every picture has a mask.
+    Segmentation,
+}
 
 impl Lists {
     /// The folder below `ImageSets`.

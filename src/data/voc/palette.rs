@@ -4,7 +4,7 @@
 //! palette: { background: [255, 255, 255], cat: [0, 0, 255], dog: [255, 0, 0], void: [128, 128, 128] }
 //! ```
 
-use super::CLASSES;
+use super::classes::CLASSES;
 use crate::data::annotated::VOID;
 use serde::{
     Deserialize, Deserializer, Serialize, Serializer,

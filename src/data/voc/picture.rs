@@ -1,7 +1,7 @@
 //! One picture of a devkit: its files, its objects, and everything that is wrong with them.
 
 use super::{
-    CLASSES,
+    classes::CLASSES,
     devkit::Devkit,
     header, mask,
     palette::Palette,
@@ -11,9 +11,9 @@ use super::{
 use crate::{
     data::{
         annotated::{self, Mask, Object, Presence, VOID},
+        dataset::{RgbImage, Split},
         decode::{decode, stored},
         error::DataError,
-        source::{RgbImage, Split},
     },
     text::excerpt,
 };

@@ -1,18 +1,18 @@
 //! One list of a devkit as an annotated set.
 
 use super::{
-    CLASSES, VocSource,
+    classes::CLASSES,
     devkit::{self, Devkit, PHOTOGRAPHS},
-    lists,
+    lists::{self, Lists},
     palette::Palette,
     picture::{MaskFile, Picture},
+    source::VocSource,
 };
 use crate::data::{
     annotated::{Annotated, Mask, Object, Presence},
-    annotated_source::Lists,
+    dataset::{Dataset, RgbImage, Split},
     error::DataError,
     folder::Files,
-    source::{Dataset, RgbImage, Split},
 };
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};

@@ -1,9 +1,14 @@
 //! What `data verify` says of a devkit: every picture of its lists decoded, every mask read, every fault named.
 
-use super::{CLASSES, VocSource, devkit::Devkit, lists, palette::Palette, picture::Picture};
-use crate::data::{
-    annotated::Presence, annotated_source::Lists, error::DataError, source::Split, verify::spread,
+use super::{
+    classes::CLASSES,
+    devkit::Devkit,
+    lists::{self, Lists},
+    palette::Palette,
+    picture::Picture,
+    source::VocSource,
 };
+use crate::data::{annotated::Presence, dataset::Split, error::DataError, verify::spread};
 use indicatif::{ProgressBar, ProgressStyle};
 use rayon::prelude::*;
 use std::{

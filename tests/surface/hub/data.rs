@@ -3,7 +3,10 @@
 use super::{OFFLINE, at_home, stand_in::StandIn};
 use hueristic::{
     bounded::Count,
-    data::source::{DataSpec, Locations, SourceSpec, Split, open},
+    data::{
+        open::open,
+        source::{DataSpec, Locations, SourceSpec, Split},
+    },
     hub::Hub,
 };
 use parquet::{

@@ -1,6 +1,10 @@
 //! Samples of a pixel to 8-bit RGB over white.
 
-use super::{JPEG, Tags, Undecodable, unread};
+use super::{
+    faults::unread,
+    tags::{JPEG, Tags},
+};
+use crate::data::decode::undecodable::Undecodable;
 
 /// What the samples of a pixel are.
 pub(super) struct Colors {

@@ -6,24 +6,20 @@
 //! premultiplied; further channels are passed over. Strips and tiles, interleaved or in planes, of 1 to 64 bits a sample.
 
 mod colors;
+mod faults;
 mod samples;
 mod strip;
 mod tags;
 
-use super::{MAX_BYTES, Picture, Undecodable, jpeg, words};
-use crate::{data::source::RgbImage, text};
+use super::undecodable::{MAX_BYTES, Picture, Undecodable};
+use crate::data::dataset::RgbImage;
 use colors::Colors;
+use faults::{said, truncated};
 use image::metadata::Orientation;
 use samples::Samples;
 use std::io::Cursor;
-use tags::Tags;
-use tiff::{
-    TiffError,
-    decoder::{Decoder, Limits},
-};
-
-/// The compression that is a JPEG stream in every strip or tile.
-const JPEG: u16 = 7;
+use tags::{File, Tags};
+use tiff::decoder::{Decoder, Limits};
 
 /// Whether a file is a TIFF, of either byte order, classic or Big.
 pub(super) fn is_tiff(bytes: &[u8]) -> bool {
@@ -57,8 +53,6 @@ fn picture(tags: &Tags, samples: &Samples, colors: &Colors) -> Result<RgbImage, 
     Ok(RgbImage { width: tags.width, height: tags.height, pixels })
 }
 
-type File<'a> = Decoder<Cursor<&'a [u8]>>;
-
 fn open(file: &[u8]) -> Result<File<'_>, Undecodable> {
     let mut limits = Limits::default();
     limits.decoding_buffer_size = MAX_BYTES;
@@ -75,25 +69,5 @@ fn check_scale(row: &[f64]) -> Result<(), Undecodable> {
         Some(v) => Err(Undecodable(format!(
             "float samples reach {v}: black is 0 and white is 1; divide them by what white is in the file"
         ))),
-    }
-}
-
-fn unread(what: &str) -> Undecodable {
-    Undecodable(format!("a TIFF with {what} is not read; convert it to an 8-bit RGB TIFF or to PNG"))
-}
-
-fn truncated() -> Undecodable {
-    Undecodable::new("truncated: the TIFF ends before its last row")
-}
-
-/// The crate's reason in this crate's words.
-fn said(error: TiffError) -> Undecodable {
-    match error {
-        TiffError::IoError(_) => truncated(),
-        TiffError::LimitsExceeded => Undecodable::new("too large: over 512 MiB when decoded"),
-        other => Undecodable(format!(
-            "damaged or of a kind that is not read: {}",
-            text::excerpt(&words(&other.to_string()))
-        )),
     }
 }

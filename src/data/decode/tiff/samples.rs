@@ -1,7 +1,14 @@
 //! Samples as they are stored, in one buffer whatever strips, tiles and planes the file has them in.
 
-use super::{JPEG, Tags, Undecodable, jpeg, said, strip, truncated, unread};
-use crate::data::decode::MAX_BYTES;
+use super::{
+    faults::{said, truncated, unread},
+    strip,
+    tags::{JPEG, Tags},
+};
+use crate::data::decode::{
+    jpeg,
+    undecodable::{MAX_BYTES, Undecodable},
+};
 use half::f16;
 
 /// Every sample of the picture, in the byte order of this machine; rows begin with a byte of their own.

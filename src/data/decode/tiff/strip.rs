@@ -2,8 +2,8 @@
 //! over any samples as they are, where it refuses palettes and gray with alpha under their own and drops further channels;
 //! and it meets neither tiles in planes, whose edges it gets wrong, nor LZW in tiles, which it ends too early (0.11.3).
 
-use super::Tags;
-use crate::data::decode::MAX_BYTES;
+use super::tags::Tags;
+use crate::data::decode::undecodable::MAX_BYTES;
 use std::io::Cursor;
 use tiff::{
     TiffResult,

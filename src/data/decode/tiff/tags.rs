@@ -1,12 +1,17 @@
 //! What the first directory says.
 
-use super::{File, JPEG, Undecodable, said, truncated, unread};
-use crate::data::decode::MAX_BYTES;
-use std::{borrow::Cow, ops::Range};
+use super::faults::{said, truncated, unread};
+use crate::data::decode::undecodable::{MAX_BYTES, Undecodable};
+use std::{borrow::Cow, io::Cursor, ops::Range};
 use tiff::{
-    decoder::ChunkType,
+    decoder::{ChunkType, Decoder},
     tags::{ByteOrder, PlanarConfiguration, Tag},
 };
+
+pub(super) type File<'a> = Decoder<Cursor<&'a [u8]>>;
+
+/// The compression that is a JPEG stream in every strip or tile.
+pub(super) const JPEG: u16 = 7;
 
 const INK_SET: Tag = Tag::Unknown(332);
 const LOWEST_BIT_FIRST: u16 = 2;

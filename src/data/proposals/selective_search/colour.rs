@@ -1,7 +1,7 @@
 //! The colour spaces that Selective Search groups in, and their planes: every channel is scaled to 0 … 255, so that the
 //! segmentation's k means the same in all of them.
 
-use crate::{color::lab::srgb8_to_lab, data::source::RgbImage};
+use crate::{color::lab::srgb8_to_lab, data::dataset::RgbImage};
 
 /// A colour space (Uijlings et al. 2013, section 3.1), from none of its channels blind to shadow to all of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

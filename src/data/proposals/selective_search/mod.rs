@@ -15,7 +15,7 @@ use crate::{
     bounded::{Count, Pixels},
     boxes::Rect,
     data::{
-        source::RgbImage,
+        dataset::RgbImage,
         transforms::{Unresizable, resize_to},
     },
     rng::Rng,
