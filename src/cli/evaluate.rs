@@ -5,7 +5,7 @@ use crate::{
     data::voc::palette::Palette,
     evaluation::{detections::DetectionFiles, masks::MaskFiles},
     metrics::average_precision::Rule,
-    train::atomic,
+    whole_file,
 };
 use anyhow::{Context, Result};
 use clap::{Args, Subcommand, ValueEnum};
@@ -132,7 +132,7 @@ fn done(scores: &(impl Serialize + ToString), json: Option<&Path>) -> Result<Don
     if let Some(path) = json {
         let mut text = serde_json::to_vec_pretty(scores).context("cannot put the figures into JSON")?;
         text.push(b'\n');
-        atomic::write_bytes(path, &text).with_context(|| format!("{}: cannot be written", path.display()))?;
+        whole_file::write(path, &text).with_context(|| format!("{}: cannot be written", path.display()))?;
     }
     Ok(Done::ok(scores.to_string()))
 }

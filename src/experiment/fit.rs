@@ -23,7 +23,6 @@ use crate::{
     rng::Rng,
     spec,
     train::{
-        atomic,
         fit::{Ended, fit},
         manifest,
         run_dir::RunDir,
@@ -31,6 +30,7 @@ use crate::{
         task::{Metric, Task},
         trial::{Trial, trial},
     },
+    whole_file,
 };
 use anyhow::{Context, Result};
 use candle_core::Device;
@@ -212,7 +212,7 @@ impl Fit {
     /// Writes what `report` reads.
     pub fn leave_results(&self, results: &impl Serialize, run: &RunDir) -> Result<()> {
         let path = run.path().join(RESULTS);
-        atomic::write_bytes(&path, &serde_json::to_vec_pretty(results)?)
+        whole_file::write(&path, &serde_json::to_vec_pretty(results)?)
             .with_context(|| format!("cannot write {}: is the disk full?", path.display()))
     }
 

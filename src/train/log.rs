@@ -5,7 +5,6 @@
 //! depend on the machine's speed; all others are the same in every run of a spec.
 
 use super::{
-    atomic,
     checkpoint::State,
     events::Events,
     picture,
@@ -15,6 +14,7 @@ use super::{
     told::Told,
     warning::{STARVED, Warning},
 };
+use crate::whole_file;
 use anyhow::{Context, Result};
 use candle_core::Device;
 use serde_json::Value;
@@ -236,7 +236,7 @@ fn cut(path: &Path, step: usize) -> io::Result<Found> {
         }
     }
     if keep != bytes {
-        atomic::write_bytes(path, &keep)?;
+        whole_file::write(path, &keep)?;
     }
     Ok(found)
 }

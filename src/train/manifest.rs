@@ -2,10 +2,13 @@
 //! finished; everything that a report states about a run's circumstances is read from it.
 
 use super::{
-    atomic, clock, program,
+    clock, program,
     task::{Better, Metric},
 };
-use crate::seal::{self, Seal};
+use crate::{
+    seal::{self, Seal},
+    whole_file,
+};
 use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use sha2::{Digest, Sha256};
@@ -134,7 +137,7 @@ impl Manifest {
     /// Writes it into the run directory `run`, with a checksum of its own.
     pub fn write(&self, run: &Path) -> Result<()> {
         let path = run.join(FILE);
-        atomic::write_bytes(&path, seal::json(self)?.as_bytes())
+        whole_file::write(&path, seal::json(self)?.as_bytes())
             .with_context(|| format!("cannot write {}: is the disk full or read-only?", path.display()))
     }
 

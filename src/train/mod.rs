@@ -2,7 +2,6 @@
 //!
 //! A file uses those of the groups above it, and of its own.
 
-pub mod atomic; // whole files or none
 pub mod clock; // UTC and spans as text
 pub mod exact; // doubles that survive JSON bit for bit
 pub mod heap; // freed memory kept for the next step

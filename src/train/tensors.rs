@@ -3,10 +3,10 @@
 //! asks; nothing is permuted here (weight files for exchange are another floor's matter). The header holds a checksum of
 //! the whole file ([`seal`]).
 
-use super::atomic;
 use crate::{
     guarded,
     seal::{self, Seal},
+    whole_file,
 };
 use candle_core::{CpuStorage, DType, Device, Storage, Tensor};
 use safetensors::tensor::{Metadata, TensorInfo};
@@ -48,7 +48,7 @@ pub enum ReadError {
 pub fn write(path: &Path, text: &str, tensors: &[(String, Tensor)]) -> io::Result<()> {
     let header = header(text, tensors)?;
     let place = seal::place(&header).ok_or_else(|| io::Error::other("a header without a checksum"))?;
-    atomic::write(path, |out| {
+    whole_file::fill(path, |out| {
         let mut summed = Summed { out: &mut *out, crc: 0 };
         summed.write_all(&(header.len() as u64).to_le_bytes())?;
         summed.write_all(&header)?;

@@ -40,11 +40,12 @@ use crate::{
     },
     spec::names::Named,
     train::{
-        atomic, picture,
+        picture,
         progress::Progress,
         run_dir::RunDir,
         task::{Better, Metric, Panel},
     },
+    whole_file,
 };
 use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
@@ -288,7 +289,7 @@ fn keep(examples: &[Example], run: &Path) -> Result<()> {
                 rgb: rgb.clone(),
             })?;
             let path = folder.join(name);
-            atomic::write_bytes(&path, &png)
+            whole_file::write(&path, &png)
                 .with_context(|| format!("cannot write {}: is the disk full?", path.display()))?;
         }
     }
