@@ -5,12 +5,12 @@
 
 use crate::{
     guarded,
+    nn::weights::safetensors::{self, LONGEST_HEADER},
     seal::{self, Seal},
     whole_file,
 };
-use candle_core::{CpuStorage, DType, Device, Storage, Tensor};
-use safetensors::tensor::{Metadata, TensorInfo};
-use serde_json::{Value, json};
+use ::safetensors::tensor::Metadata;
+use candle_core::{DType, Device, Tensor};
 use std::{
     collections::BTreeMap,
     fs::File,
@@ -20,8 +20,6 @@ use std::{
 
 /// The entry of the file's `__metadata__` that holds the text.
 const ENTRY: &str = "hueristic.checkpoint";
-/// What the format allows for a header.
-const LARGEST_HEADER: u64 = 100_000_000;
 
 /// Named tensors, in order.
 pub type Named = Vec<(String, Tensor)>;
@@ -46,15 +44,16 @@ pub enum ReadError {
 
 /// Writes `tensors` and `text` to `path`, whole or not at all.
 pub fn write(path: &Path, text: &str, tensors: &[(String, Tensor)]) -> io::Result<()> {
-    let header = header(text, tensors)?;
-    let place = seal::place(&header).ok_or_else(|| io::Error::other("a header without a checksum"))?;
+    let about = BTreeMap::from([("crc32c", seal::BLANK), (ENTRY, text)]);
+    let listed = tensors.iter().map(|(name, t)| (name.as_str(), t.dtype(), t.dims().to_vec()));
+    let start = safetensors::start(&about, listed)?;
+    let place = seal::place(&start).ok_or_else(|| io::Error::other("a header without a checksum"))?;
     whole_file::fill(path, |out| {
         let mut summed = Summed { out: &mut *out, crc: 0 };
-        summed.write_all(&(header.len() as u64).to_le_bytes())?;
-        summed.write_all(&header)?;
-        tensors.iter().try_for_each(|(_, tensor)| write_elements(&mut summed, tensor))?;
+        summed.write_all(&start)?;
+        tensors.iter().try_for_each(|(_, tensor)| safetensors::write_elements(tensor, &mut summed))?;
         let digits = seal::digits(summed.crc);
-        out.seek(SeekFrom::Start((8 + place) as u64))?;
+        out.seek(SeekFrom::Start(place as u64))?;
         out.write_all(digits.as_bytes())
     })
 }
@@ -126,25 +125,6 @@ fn text_of(metadata: &Metadata) -> Result<String, ReadError> {
     metadata.metadata().as_ref().and_then(|m| m.get(ENTRY)).cloned().ok_or(ReadError::Foreign)
 }
 
-/// The JSON header, entries sorted: those of the safetensors crate come in an order of chance.
-fn header(text: &str, tensors: &[(String, Tensor)]) -> io::Result<Vec<u8>> {
-    let about = BTreeMap::from([("crc32c", seal::BLANK), (ENTRY, text)]);
-    let mut entries: BTreeMap<&str, Value> = BTreeMap::from([("__metadata__", json!(about))]);
-    let mut at = 0;
-    for (name, tensor) in tensors {
-        let end = at + tensor.elem_count() * tensor.dtype().size_in_bytes();
-        let info =
-            TensorInfo { dtype: tensor.dtype().into(), shape: tensor.dims().into(), data_offsets: (at, end) };
-        if entries.insert(name, serde_json::to_value(info)?).is_some() {
-            return Err(io::Error::other(format!("two tensors are called `{name}`")));
-        }
-        at = end;
-    }
-    let mut header = serde_json::to_vec(&entries)?;
-    header.resize(header.len().next_multiple_of(8), b' '); // so that elements are aligned for who maps the file
-    Ok(header)
-}
-
 /// The file up to its first tensor, and what that says. No number is believed before it was compared with the length.
 fn read_header(file: &mut impl Read, path: &Path) -> Result<(Vec<u8>, Metadata), ReadError> {
     let has = path.metadata()?.len();
@@ -158,7 +138,7 @@ fn read_header(file: &mut impl Read, path: &Path) -> Result<(Vec<u8>, Metadata),
     let mut start = vec![0; 8];
     file.read_exact(&mut start)?;
     let length = u64::from_le_bytes([0, 1, 2, 3, 4, 5, 6, 7].map(|i: usize| start[i]));
-    if length > LARGEST_HEADER {
+    if length > LONGEST_HEADER {
         return Err(ReadError::Damaged("it does not begin like a safetensors file".into()));
     }
     if has < 8 + length {
@@ -175,37 +155,4 @@ fn read_header(file: &mut impl Read, path: &Path) -> Result<(Vec<u8>, Metadata),
 fn parse(start: &[u8]) -> Result<Metadata, ReadError> {
     let json = start.get(8..).unwrap_or_default();
     serde_json::from_slice(json).map_err(|e| ReadError::Damaged(format!("its header is unreadable ({e})")))
-}
-
-fn write_elements(out: &mut impl Write, tensor: &Tensor) -> io::Result<()> {
-    let tensor = tensor.to_device(&Device::Cpu).and_then(|t| t.contiguous()).map_err(io::Error::other)?;
-    let (storage, layout) = tensor.storage_and_layout();
-    let Some((from, to)) = layout.contiguous_offsets() else {
-        return Err(io::Error::other("a contiguous tensor has gaps"));
-    };
-    let Storage::Cpu(storage) = &*storage else {
-        return Err(io::Error::other("a tensor moved to the CPU is not there"));
-    };
-    match storage {
-        CpuStorage::F32(v) => write_chunks(out, &v[from..to], f32::to_le_bytes),
-        CpuStorage::F64(v) => write_chunks(out, &v[from..to], f64::to_le_bytes),
-        CpuStorage::U32(v) => write_chunks(out, &v[from..to], u32::to_le_bytes),
-        CpuStorage::I64(v) => write_chunks(out, &v[from..to], i64::to_le_bytes),
-        CpuStorage::U8(v) => out.write_all(&v[from..to]),
-        _ => Err(io::Error::other(format!("tensors of {:?} cannot be saved", tensor.dtype()))),
-    }
-}
-
-fn write_chunks<T: Copy, const N: usize>(
-    out: &mut impl Write,
-    values: &[T],
-    to_bytes: fn(T) -> [u8; N],
-) -> io::Result<()> {
-    let mut bytes = Vec::with_capacity(N * 8192);
-    for chunk in values.chunks(8192) {
-        bytes.clear();
-        bytes.extend(chunk.iter().flat_map(|v| to_bytes(*v)));
-        out.write_all(&bytes)?;
-    }
-    Ok(())
 }

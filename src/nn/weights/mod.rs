@@ -10,7 +10,7 @@ mod foreign;
 mod key;
 mod load;
 pub mod pth;
-mod safetensors;
+pub(crate) mod safetensors;
 
 pub use key::{Candidate, Several, split};
 pub use load::{LoadReport, load_into, real};

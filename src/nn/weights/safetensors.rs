@@ -1,21 +1,21 @@
-//! The safetensors container, read and written: a JSON header, then the tensors one after another.
+//! The safetensors container, read and written: a JSON header, then the tensors one after another. Other files of this
+//! format begin with [`start`] and go on with [`write_elements`].
 
 use super::{Found, TO_FILE, TO_MEMORY, permuted, permuted_dims};
 use crate::element::Element;
-use ::safetensors::{
-    View,
-    tensor::{Dtype, Metadata, TensorInfo},
-};
+use ::safetensors::tensor::{Dtype, Metadata, TensorInfo};
 use anyhow::{Context, Result, bail, ensure};
-use candle_core::{Device, Tensor};
-use serde_json::{Value, json};
+use candle_core::{CpuStorage, DType, Device, Storage, Tensor};
+use half::{bf16, f16};
+use serde::Serialize;
+use serde_json::Value;
 use std::{
     collections::BTreeMap,
-    io::{Read, Write},
+    io::{self, Read, Write},
 };
 
 /// The longest header that the format allows; a larger number means that this is some other file.
-const LONGEST_HEADER: u64 = 100_000_000;
+pub(crate) const LONGEST_HEADER: u64 = 100_000_000;
 
 /// Bytes of a tensor that are brought into file layout at a time.
 const PIECE_BYTES: usize = 4 << 20;
@@ -26,9 +26,8 @@ pub(super) fn write(
     metadata: &BTreeMap<String, String>,
     file: &mut impl Write,
 ) -> Result<()> {
-    let header = header(tensors, metadata)?;
-    file.write_all(&(header.len() as u64).to_le_bytes())?;
-    file.write_all(&header)?;
+    let listed = tensors.iter().map(|(name, t)| (*name, t.dtype(), permuted_dims(t.dims(), TO_FILE)));
+    file.write_all(&start(metadata, listed)?)?;
     for (name, tensor) in tensors {
         write_tensor(&tensor.detach(), file).with_context(|| format!("tensor `{name}`"))?;
     }
@@ -38,39 +37,85 @@ pub(super) fn write(
 /// One tensor in file layout, a few rows at a time: the copy that permuting makes stays small beside fc6.
 pub(super) fn write_tensor(tensor: &Tensor, file: &mut impl Write) -> Result<()> {
     let tensor = if tensor.rank() == 0 { tensor.reshape(1)? } else { tensor.clone() };
-    let rows = tensor.dim(0)?;
-    let at_once = (PIECE_BYTES * rows / byte_len(&tensor).max(1)).max(1);
+    let (rows, bytes) = (tensor.dim(0)?, tensor.elem_count() * tensor.dtype().size_in_bytes());
+    let at_once = (PIECE_BYTES * rows / bytes.max(1)).max(1);
     for start in (0..rows).step_by(at_once) {
         let piece = tensor.narrow(0, start, at_once.min(rows - start))?;
-        let piece = permuted(&piece, TO_FILE)?.to_device(&Device::Cpu)?;
-        file.write_all(&View::data(&piece))?;
+        write_elements(&permuted(&piece, TO_FILE)?, file)?;
     }
     Ok(())
 }
 
-/// The JSON header, names sorted, padded with spaces to a multiple of 8 bytes.
-fn header(tensors: &[(&str, &Tensor)], metadata: &BTreeMap<String, String>) -> Result<Vec<u8>> {
+/// A file up to its first tensor: the length of the JSON header, and the header, names sorted. `tensors` are names, types
+/// and shapes in the order in which their elements follow.
+///
+/// # Errors
+/// A name given twice, a header beyond what the format allows.
+pub(crate) fn start<'a>(
+    metadata: &BTreeMap<impl Ord + Serialize, impl Serialize>,
+    tensors: impl IntoIterator<Item = (&'a str, DType, Vec<usize>)>,
+) -> io::Result<Vec<u8>> {
     let mut entries: BTreeMap<&str, Value> = BTreeMap::new();
     if !metadata.is_empty() {
-        entries.insert("__metadata__", json!(metadata));
+        entries.insert("__metadata__", serde_json::to_value(metadata)?);
     }
     let mut offset = 0;
-    for (name, tensor) in tensors {
-        let end = offset + byte_len(tensor);
-        let shape = permuted_dims(tensor.dims(), TO_FILE);
-        let info = TensorInfo { dtype: tensor.dtype(), shape, data_offsets: (offset, end) };
-        let before = entries.insert(name, serde_json::to_value(info)?);
-        ensure!(before.is_none(), "two tensors are called `{name}`");
+    for (name, dtype, shape) in tensors {
+        let end = offset + shape.iter().product::<usize>() * dtype.size_in_bytes();
+        let info = TensorInfo { dtype: dtype.into(), shape, data_offsets: (offset, end) };
+        if entries.insert(name, serde_json::to_value(info)?).is_some() {
+            return Err(io::Error::other(format!("two tensors are called `{name}`")));
+        }
         offset = end;
     }
-    let mut header = serde_json::to_vec(&entries)?;
-    header.resize(header.len().next_multiple_of(8), b' ');
-    ensure!(header.len() as u64 <= LONGEST_HEADER, "a header of {} bytes is too long", header.len());
-    Ok(header)
+    let header = serde_json::to_vec(&entries)?;
+    let length = header.len().next_multiple_of(8); // so that elements are aligned for who maps the file
+    if length as u64 > LONGEST_HEADER {
+        return Err(io::Error::other(format!("a header of {length} bytes is too long")));
+    }
+    let mut start = [&(length as u64).to_le_bytes(), header.as_slice()].concat();
+    start.resize(8 + length, b' ');
+    Ok(start)
 }
 
-fn byte_len(tensor: &Tensor) -> usize {
-    tensor.elem_count() * tensor.dtype().size_in_bytes()
+/// The numbers of a tensor as they lie in memory, little endian; a few kilobytes are taken beyond the tensor itself.
+///
+/// # Errors
+/// Types of numbers that have no arithmetic here; those of `out`.
+pub(crate) fn write_elements(tensor: &Tensor, out: &mut impl Write) -> io::Result<()> {
+    let tensor = tensor.to_device(&Device::Cpu).and_then(|t| t.contiguous()).map_err(io::Error::other)?;
+    let (storage, layout) = tensor.storage_and_layout();
+    let (Storage::Cpu(storage), Some((from, to))) = (&*storage, layout.contiguous_offsets()) else {
+        return Err(io::Error::other("a contiguous tensor on the CPU is not one"));
+    };
+    match storage {
+        CpuStorage::F64(v) => write_chunks(out, &v[from..to], f64::to_le_bytes),
+        CpuStorage::F32(v) => write_chunks(out, &v[from..to], f32::to_le_bytes),
+        CpuStorage::F16(v) => write_chunks(out, &v[from..to], f16::to_le_bytes),
+        CpuStorage::BF16(v) => write_chunks(out, &v[from..to], bf16::to_le_bytes),
+        CpuStorage::I64(v) => write_chunks(out, &v[from..to], i64::to_le_bytes),
+        CpuStorage::I32(v) => write_chunks(out, &v[from..to], i32::to_le_bytes),
+        CpuStorage::I16(v) => write_chunks(out, &v[from..to], i16::to_le_bytes),
+        CpuStorage::U32(v) => write_chunks(out, &v[from..to], u32::to_le_bytes),
+        CpuStorage::U8(v) => out.write_all(&v[from..to]),
+        _ => {
+            Err(io::Error::other(format!("numbers of the type {} cannot be saved", tensor.dtype().as_str())))
+        }
+    }
+}
+
+fn write_chunks<T: Copy, const N: usize>(
+    out: &mut impl Write,
+    values: &[T],
+    to_bytes: fn(T) -> [u8; N],
+) -> io::Result<()> {
+    let mut bytes = Vec::with_capacity(N * 8192);
+    for chunk in values.chunks(8192) {
+        bytes.clear();
+        bytes.extend(chunk.iter().flat_map(|v| to_bytes(*v)));
+        out.write_all(&bytes)?;
+    }
+    Ok(())
 }
 
 /// Tensors in memory layout, and the metadata. `length` is that of the whole file. Tensors of types that are not read are
@@ -151,4 +196,32 @@ fn element(dtype: Dtype) -> Option<Element> {
 
 fn tensor(element: Element, info: &TensorInfo, bytes: &[u8]) -> Result<Tensor> {
     Ok(permuted(&element.tensor(bytes, &info.shape)?, TO_MEMORY)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every byte of a file, by the format's description: files of earlier versions and of this one must not differ.
+    #[test]
+    fn files_are_made_of_these_bytes() -> Result<()> {
+        let cpu = &Device::Cpu;
+        // (O, KH, KW, I) = (1, 1, 2, 2) in memory is (1, 2, 1, 2) in the file.
+        let kernel = Tensor::new(&[1f32, 2., 3., 4.], cpu)?.reshape((1, 1, 2, 2))?;
+        let (halves, count) = (Tensor::new(&[f16::from_f32(1.5)], cpu)?, Tensor::new(7i64, cpu)?);
+        let named = [("conv.weight", &kernel), ("bias", &halves), ("count", &count)];
+        let mut file = vec![];
+        write(&named, &BTreeMap::from([("spec".into(), "a: \"1\"".into())]), &mut file)?;
+        let header = r#"{"__metadata__":{"spec":"a: \"1\""},"bias":{"dtype":"F16","shape":[1],"data_offsets":[16,18]},"conv.weight":{"dtype":"F32","shape":[1,2,1,2],"data_offsets":[0,16]},"count":{"dtype":"I64","shape":[],"data_offsets":[18,26]}}"#;
+        let padded = format!("{header:<width$}", width = header.len().next_multiple_of(8));
+        let floats: Vec<u8> = [1f32, 3., 2., 4.].into_iter().flat_map(f32::to_le_bytes).collect();
+        let length = (padded.len() as u64).to_le_bytes();
+        let expected = [&length, padded.as_bytes(), &floats, &[0, 0x3e], &7i64.to_le_bytes()].concat();
+        assert_eq!(String::from_utf8_lossy(&file), String::from_utf8_lossy(&expected));
+        assert_eq!(file, expected);
+        let twice =
+            start(&BTreeMap::<&str, &str>::new(), [("a", DType::F32, vec![1]), ("a", DType::F32, vec![1])]);
+        assert_eq!(twice.unwrap_err().to_string(), "two tensors are called `a`");
+        Ok(())
+    }
 }
