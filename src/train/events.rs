@@ -1,11 +1,12 @@
 //! TensorBoard event files: scalars and images.
 //!
 //! A file is a sequence of TFRecords (length, masked CRC-32C of the length, payload, masked CRC-32C of the payload),
-//! each payload a protobuf `Event` (tensorflow/core/util/event.proto and framework/summary.proto). The few messages
-//! needed are encoded by hand. A resumed run begins a new file whose first events say from which step on older files
+//! each payload a protobuf `Event` (tensorflow/core/util/event.proto and framework/summary.proto, as far as they are
+//! needed). A resumed run begins a new file whose first events say from which step on older files
 //! no longer count, and TensorBoard reads the files as one. No histograms, no graphs.
 
 use anyhow::{Context, Result};
+use prost::Message;
 use std::{
     fs::{self, File},
     io::{self, BufReader, BufWriter, Read, Write},
@@ -32,10 +33,8 @@ impl Events {
             folder.join(format!("events.out.tfevents.{:010}.{:09}", since.as_secs(), since.subsec_nanos()));
         let file = File::create_new(&path).with_context(|| format!("cannot create {}", path.display()))?;
         let mut events = Self { path, out: BufWriter::new(file), least: since.as_secs_f64() };
-        let seconds = events.seconds();
-        events.write(&event(seconds, 0, |e| e.text(FILE_VERSION, "brain.Event:2")))?;
-        let from = resumed.map_or(0, |step| step + 1);
-        events.write(&event(seconds, from, |e| e.message(SESSION_LOG, &start_of_session())))?;
+        events.write(0, What::FileVersion("brain.Event:2".into()))?;
+        events.write(resumed.map_or(0, |step| step + 1), What::SessionLog(SessionLog { status: START }))?;
         events.flush()?;
         Ok(events)
     }
@@ -48,10 +47,7 @@ impl Events {
 
     /// One number under `tag` at `step`.
     pub fn scalar(&mut self, tag: &str, step: usize, value: f64) -> Result<()> {
-        let mut entry = Message::default();
-        entry.text(TAG, tag);
-        entry.float(SIMPLE_VALUE, value as f32);
-        self.summary(step, &entry)
+        self.summary(tag, step, Shown::SimpleValue(value as f32))
     }
 
     /// A PNG of `width` × `height` RGB pixels under `tag` at `step`.
@@ -62,15 +58,8 @@ impl Events {
         (width, height): (usize, usize),
         png: &[u8],
     ) -> Result<()> {
-        let mut image = Message::default();
-        image.number(1, height as u64);
-        image.number(2, width as u64);
-        image.number(3, 3); // colour space: RGB
-        image.bytes(4, png);
-        let mut entry = Message::default();
-        entry.text(TAG, tag);
-        entry.message(IMAGE, &image);
-        self.summary(step, &entry)
+        let (width, height) = (i32::try_from(width)?, i32::try_from(height)?);
+        self.summary(tag, step, Shown::Image(Image { height, width, colorspace: RGB, png: png.into() }))
     }
 
     /// Hands everything to the operating system.
@@ -78,15 +67,14 @@ impl Events {
         self.out.flush().with_context(|| self.trouble())
     }
 
-    fn summary(&mut self, step: usize, entry: &Message) -> Result<()> {
-        let mut summary = Message::default();
-        summary.message(1, entry);
-        let seconds = self.seconds();
-        self.write(&event(seconds, step, |e| e.message(SUMMARY, &summary)))
+    fn summary(&mut self, tag: &str, step: usize, value: Shown) -> Result<()> {
+        let value = Value { tag: tag.into(), value: Some(value) };
+        self.write(step, What::Summary(Summary { value: vec![value] }))
     }
 
-    fn write(&mut self, event: &Message) -> Result<()> {
-        write_record(&mut self.out, &event.0).with_context(|| self.trouble())
+    fn write(&mut self, step: usize, what: What) -> Result<()> {
+        let event = Event { wall_time: Some(self.seconds()), step: Some(step as i64), what: Some(what) };
+        write_record(&mut self.out, &event.encode_to_vec()).with_context(|| self.trouble())
     }
 
     fn trouble(&self) -> String {
@@ -96,15 +84,6 @@ impl Events {
 
 /// Seconds since 1970 whose names still sort as numbers do; a clock or file beyond is not believed.
 const LATEST: u64 = 9_000_000_000;
-
-// Field numbers of Event …
-const FILE_VERSION: u32 = 3;
-const SUMMARY: u32 = 5;
-const SESSION_LOG: u32 = 7;
-// … and of Summary.Value.
-const TAG: u32 = 1;
-const SIMPLE_VALUE: u32 = 2;
-const IMAGE: u32 = 4;
 
 fn now() -> Duration {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
@@ -145,21 +124,6 @@ fn last_time(path: &Path) -> Option<f64> {
     last
 }
 
-fn event(seconds: f64, step: usize, fill: impl FnOnce(&mut Message)) -> Message {
-    let mut event = Message::default();
-    event.double(1, seconds);
-    event.number(2, step as u64);
-    fill(&mut event);
-    event
-}
-
-/// `SessionLog { status: START }`, at which a reader drops what it has of this step and later ones.
-fn start_of_session() -> Message {
-    let mut log = Message::default();
-    log.number(1, 1);
-    log
-}
-
 fn write_record(out: &mut impl Write, payload: &[u8]) -> io::Result<()> {
     let length = (payload.len() as u64).to_le_bytes();
     out.write_all(&length)?;
@@ -173,62 +137,99 @@ fn masked_crc(bytes: &[u8]) -> u32 {
     crc32c::crc32c(bytes).rotate_right(15).wrapping_add(0xa282_ead8)
 }
 
-/// A protobuf message in the making.
-#[derive(Default)]
-struct Message(Vec<u8>);
+/// `Event`; time and step are written where they are 0, too.
+#[derive(Clone, PartialEq, Message)]
+struct Event {
+    #[prost(double, optional, tag = "1")]
+    wall_time: Option<f64>,
+    #[prost(int64, optional, tag = "2")]
+    step: Option<i64>,
+    #[prost(oneof = "What", tags = "3, 5, 7")]
+    what: Option<What>,
+}
 
-impl Message {
-    fn number(&mut self, field: u32, value: u64) {
-        self.key(field, 0);
-        self.varint(value);
-    }
-    fn double(&mut self, field: u32, value: f64) {
-        self.key(field, 1);
-        self.0.extend(value.to_le_bytes());
-    }
-    fn float(&mut self, field: u32, value: f32) {
-        self.key(field, 5);
-        self.0.extend(value.to_le_bytes());
-    }
-    fn bytes(&mut self, field: u32, value: &[u8]) {
-        self.key(field, 2);
-        self.varint(value.len() as u64);
-        self.0.extend(value);
-    }
-    fn text(&mut self, field: u32, value: &str) {
-        self.bytes(field, value.as_bytes());
-    }
-    fn message(&mut self, field: u32, value: &Message) {
-        self.bytes(field, &value.0);
-    }
-    fn key(&mut self, field: u32, wire: u64) {
-        self.varint(u64::from(field) << 3 | wire);
-    }
-    fn varint(&mut self, mut value: u64) {
-        while value >= 0x80 {
-            self.0.push(value as u8 | 0x80);
-            value >>= 7;
-        }
-        self.0.push(value as u8);
-    }
+#[derive(Clone, PartialEq, prost::Oneof)]
+enum What {
+    #[prost(string, tag = "3")]
+    FileVersion(String),
+    #[prost(message, tag = "5")]
+    Summary(Summary),
+    #[prost(message, tag = "7")]
+    SessionLog(SessionLog),
+}
+
+/// `SessionLog.SessionStatus`: a reader drops what it has of this step and later ones.
+const START: i32 = 1;
+
+#[derive(Clone, PartialEq, Message)]
+struct SessionLog {
+    #[prost(int32, tag = "1")]
+    status: i32,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct Summary {
+    #[prost(message, repeated, tag = "1")]
+    value: Vec<Value>,
+}
+
+/// `Summary.Value`
+#[derive(Clone, PartialEq, Message)]
+struct Value {
+    #[prost(string, tag = "1")]
+    tag: String,
+    #[prost(oneof = "Shown", tags = "2, 4")]
+    value: Option<Shown>,
+}
+
+#[derive(Clone, PartialEq, prost::Oneof)]
+enum Shown {
+    #[prost(float, tag = "2")]
+    SimpleValue(f32),
+    #[prost(message, tag = "4")]
+    Image(Image),
+}
+
+/// `Summary.Image.colorspace`
+const RGB: i32 = 3;
+
+/// `Summary.Image`
+#[derive(Clone, PartialEq, Message)]
+struct Image {
+    #[prost(int32, tag = "1")]
+    height: i32,
+    #[prost(int32, tag = "2")]
+    width: i32,
+    #[prost(int32, tag = "3")]
+    colorspace: i32,
+    #[prost(bytes = "vec", tag = "4")]
+    png: Vec<u8>,
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    // Known answers of the protobuf encoding guide: 150 is 96 01; field 2 with "testing" is 12 07 74 …
+    /// Every byte, by the protobuf encoding guide: a zero of a oneof and the step 0 are written, too.
     #[test]
-    fn protobuf_examples() {
-        let mut number = Message::default();
-        number.number(1, 150);
-        assert_eq!(number.0, [0x08, 0x96, 0x01]);
-        let mut text = Message::default();
-        text.text(2, "testing");
-        assert_eq!(text.0, [0x12, 0x07, 0x74, 0x65, 0x73, 0x74, 0x69, 0x6e, 0x67]);
-        let mut outer = Message::default();
-        outer.message(3, &number);
-        assert_eq!(outer.0, [0x1a, 0x03, 0x08, 0x96, 0x01]);
+    fn events_are_made_of_these_bytes() {
+        let bytes = |step: i64, what| {
+            Event { wall_time: Some(1.5), step: Some(step), what: Some(what) }.encode_to_vec()
+        };
+        let (start, summary) = (bytes(0, What::SessionLog(SessionLog { status: START })), |step, shown| {
+            let value = Value { tag: "a/b".into(), value: Some(shown) };
+            bytes(step, What::Summary(Summary { value: vec![value] }))
+        });
+        let head = [9, 0, 0, 0, 0, 0, 0, 0xf8, 0x3f, 0x10];
+        assert_eq!(start, [&head[..], &[0, 0x3a, 2, 8, 1]].concat());
+        let scalar = [0x96, 1, 0x2a, 12, 10, 10, 10, 3, b'a', b'/', b'b', 0x15, 0, 0, 0, 0];
+        assert_eq!(summary(150, Shown::SimpleValue(0.0)), [&head[..], &scalar].concat());
+        let image = Image { height: 2, width: 300, colorspace: RGB, png: vec![7, 8] };
+        let shown = [
+            1, 0x2a, 20, 10, 18, 10, 3, b'a', b'/', b'b', 0x22, 11, 8, 2, 0x10, 0xac, 2, 0x18, 3, 0x22, 2, 7,
+            8,
+        ];
+        assert_eq!(summary(1, Shown::Image(image)), [&head[..], &shown].concat());
     }
 
     #[test]
