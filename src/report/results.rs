@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     text,
-    train::manifest::{self, Ending, Status},
+    train::manifest::{self, Ending},
 };
 use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
@@ -135,8 +135,8 @@ fn stages_below(dir: &Path) -> Result<Vec<PathBuf>> {
 
 /// Whether a finished stage has left results there that are gone; [`read`] says so.
 fn has_lost_results(stage: &Path) -> bool {
-    let listed = |ending: Ending| ending.status == Status::Finished && ending.outputs.contains_key(RESULTS);
-    !stage.join(RESULTS).is_file() && Ending::read(stage).is_ok_and(|ending| ending.is_some_and(listed))
+    let listed = |ending: Ending| ending.outputs.contains_key(RESULTS);
+    !stage.join(RESULTS).is_file() && Ending::finished(stage).is_ok_and(|ending| ending.is_some_and(listed))
 }
 
 /// Whether it is a link back into its own folders, or to nothing.
@@ -145,13 +145,11 @@ fn leads_nowhere(error: &walkdir::Error) -> bool {
 }
 
 fn read(stage: &Path) -> Result<Read> {
-    let ending = match Ending::read(stage) {
+    let ending = match Ending::finished(stage) {
         Err(_) if !stage.join("spec.yaml").exists() => None, // another program's manifest.json
         read => read?,
     };
-    let Some(ending) = ending.filter(|ending| ending.status == Status::Finished) else {
-        return Ok(Read::Unfinished);
-    };
+    let Some(ending) = ending else { return Ok(Read::Unfinished) };
     let examples = ending.outputs.keys().filter(|name| name.starts_with(&format!("{EXAMPLES}/")));
     for name in examples.map(String::as_str).chain([RESULTS]) {
         ending.ensure_unchanged(stage, name)?;

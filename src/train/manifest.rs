@@ -38,6 +38,13 @@ pub enum Status {
     Finished,
 }
 
+impl Status {
+    /// Whether the run's results count. Nothing else decides it, whatever has become of the run's files since.
+    pub fn is_finished(self) -> bool {
+        self == Self::Finished
+    }
+}
+
 /// What the caller knows of a run and the machine does not.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct About {
@@ -205,13 +212,21 @@ impl Ending {
         read(run)
     }
 
+    /// The same, None of a run that is not finished, too.
+    ///
+    /// # Errors
+    /// As [`Ending::read`]: whether the run is finished is then not known.
+    pub fn finished(run: &Path) -> Result<Option<Self>> {
+        Ok(Self::read(run)?.filter(|ending| ending.status.is_finished()))
+    }
+
     /// Makes sure that the file `name` of the run directory `run` is what the run has left there. A file that it does
     /// not list, or has not finished, is not looked at.
     ///
     /// # Errors
     /// Another file than the manifest lists, with both hashes; none.
     pub fn ensure_unchanged(&self, run: &Path, name: &str) -> Result<()> {
-        let Some(listed) = self.outputs.get(name).filter(|_| self.status == Status::Finished) else {
+        let Some(listed) = self.outputs.get(name).filter(|_| self.status.is_finished()) else {
             return Ok(());
         };
         let path = run.join(name);

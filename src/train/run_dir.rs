@@ -94,12 +94,7 @@ impl RunDir {
     /// # Errors
     /// A manifest that cannot be read or is damaged: whether the run is finished is then not known.
     pub fn finished(path: &Path) -> Result<Option<Manifest>> {
-        Ok(Manifest::read(path)?.filter(|manifest| manifest.status == Status::Finished))
-    }
-
-    /// Whether a manifest at `path` says that the run is finished.
-    pub fn is_finished(path: &Path) -> bool {
-        Self::finished(path).is_ok_and(|manifest| manifest.is_some())
+        Ok(Manifest::read(path)?.filter(|manifest| manifest.status.is_finished()))
     }
 
     /// Puts the run's circumstances on record and marks it as running.
