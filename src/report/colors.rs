@@ -2,9 +2,9 @@
 //! colours that each method uses, and pictures.
 
 use super::{
-    grid,
-    results::Kind,
+    kind::Kind,
     score::{COLUMNS, Column, shown},
+    table::Table,
 };
 use crate::{
     color::lab::lab_to_srgb8,
@@ -124,27 +124,27 @@ impl<'a> ColorTable<'a> {
     }
 
     /// The measures, a row a method; the last row is what the true colours reach where that says something.
-    pub fn grid(&self) -> Vec<Vec<String>> {
+    pub(super) fn table(&self) -> Table {
         let judged = self.methods.iter().any(|(_, results)| recognised(results).is_some());
-        let judge = judged.then(|| RECOGNISED.to_string());
-        let titles = COLUMNS.map(|(_, title, _)| title.to_string());
-        let titles = std::iter::once("method".into()).chain(titles).chain(judge.clone());
-        let mut grid: Vec<Vec<String>> = vec![titles.collect()];
-        for (method, results) in &self.methods {
+        let titles = COLUMNS.map(|(_, title, _)| title);
+        let titles = std::iter::once("method").chain(titles).chain(judged.then_some(RECOGNISED));
+        let row = |(method, results): &(String, Vec<&ColorResult>)| {
             let cells = COLUMNS.map(|column| cell(results, column));
             let top1 = recognised(results).map_or("–".into(), |(recoloured, _)| format!("{recoloured:.1}"));
-            grid.push(std::iter::once(method.clone()).chain(cells).chain(judged.then_some(top1)).collect());
-        }
-        let truth = self.methods.first().and_then(|(_, results)| results[0].summary.truth_colorfulness);
-        if let Some(truth) = truth {
-            let mut row = vec!["–".to_string(); COLUMNS.len() + 1];
-            row[0] = "ground truth".into();
-            row[COLUMNS.len()] = format!("{truth:.1}");
-            let original = self.methods.iter().find_map(|(_, results)| recognised(results));
-            row.extend(original.map(|(_, original)| format!("{original:.1}")));
-            grid.push(row);
-        }
-        grid
+            std::iter::once(method.clone()).chain(cells).chain(judged.then_some(top1)).collect()
+        };
+        let rows = self.methods.iter().map(row).chain(self.truth());
+        Table { title: self.header(), ..Table::new(titles, rows) }
+    }
+
+    fn truth(&self) -> Option<Vec<String>> {
+        let truth = self.methods.first().and_then(|(_, results)| results[0].summary.truth_colorfulness)?;
+        let mut row = vec!["–".to_string(); COLUMNS.len() + 1];
+        row[0] = "ground truth".into();
+        row[COLUMNS.len()] = format!("{truth:.1}");
+        let original = self.methods.iter().find_map(|(_, results)| recognised(results));
+        row.extend(original.map(|(_, original)| format!("{original:.1}")));
+        Some(row)
     }
 
     /// The map of colours: a panel a method, the truth first. a runs to the right, b upwards; the more often a colour
@@ -222,28 +222,26 @@ fn value(results: &[&ColorResult], measure: ColorMeasure) -> Option<(f64, Option
 
 /// All tables in one sheet: every measure's mean and spread; what spread means is in its own column.
 pub fn csv(tables: &[ColorTable]) -> String {
-    let mut header: Vec<String> =
-        ["dataset", "pixels", "images", "method", "seeds", "spread"].map(String::from).to_vec();
-    for (_, name, _) in COLUMNS {
-        header.extend([name.to_string(), format!("{name} spread")]);
+    let about = ["dataset", "pixels", "images", "method", "seeds", "spread"].map(String::from);
+    let measures = COLUMNS.into_iter().flat_map(|(_, name, _)| [name.to_string(), format!("{name} spread")]);
+    let columns = about.into_iter().chain(measures).chain([RECOGNISED.into()]);
+    let rows = tables
+        .iter()
+        .flat_map(|table| table.methods.iter().map(|(method, results)| sheet_row(table, method, results)));
+    Table::new(columns, rows).csv()
+}
+
+fn sheet_row(table: &ColorTable, method: &str, results: &[&ColorResult]) -> Vec<String> {
+    let spread = if results.len() == 1 { "bootstrap over images" } else { "std over seeds" };
+    let (pixels, images) = (table.pixels.to_string(), results[0].summary.images.to_string());
+    let seeds = results.len().to_string();
+    let mut fields = vec![table.dataset.into(), pixels, images, method.into(), seeds, spread.into()];
+    for (measure, ..) in COLUMNS {
+        let (mean, spread) = value(results, measure).map_or((None, None), |(m, s)| (Some(m), s));
+        fields.extend([mean, spread].map(|v| v.map_or(String::new(), |v| format!("{v:.4}"))));
     }
-    header.push(RECOGNISED.into());
-    let mut out = grid::csv_line(&header);
-    for table in tables {
-        for (method, results) in &table.methods {
-            let spread = if results.len() == 1 { "bootstrap over images" } else { "std over seeds" };
-            let images = results[0].summary.images.to_string();
-            let mut fields = vec![table.dataset.to_string(), table.pixels.to_string(), images];
-            fields.extend([method.clone(), results.len().to_string(), spread.into()]);
-            for (measure, ..) in COLUMNS {
-                let (mean, spread) = value(results, measure).map_or((None, None), |(m, s)| (Some(m), s));
-                fields.extend([mean, spread].map(|v| v.map_or(String::new(), |v| format!("{v:.4}"))));
-            }
-            fields.push(recognised(results).map_or(String::new(), |(top1, _)| format!("{top1:.4}")));
-            out += &grid::csv_line(&fields);
-        }
-    }
-    out
+    fields.push(recognised(results).map_or(String::new(), |(top1, _)| format!("{top1:.4}")));
+    fields
 }
 
 /// Lightness at which the map shows its colours.

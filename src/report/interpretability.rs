@@ -7,7 +7,7 @@
 use super::{
     ReportPaths, canvas,
     scatter::{Group, Look, Note, Scatter},
-    sheet::Sheet,
+    table::Table,
     write_whole,
 };
 use crate::{
@@ -99,9 +99,9 @@ pub fn write_interpretability(
     ];
     let tables = vec![
         write("interpretability.md", report.page(&examples).as_bytes())?,
-        write("interpretability_summary.csv", summary.csv().as_bytes())?,
-        write("interpretability_classes.csv", classes.csv().as_bytes())?,
-        write("interpretability_confusions.csv", confusions.csv().as_bytes())?,
+        write("interpretability_summary.csv", csv(&summary).as_bytes())?,
+        write("interpretability_classes.csv", csv(&classes).as_bytes())?,
+        write("interpretability_confusions.csv", csv(&confusions).as_bytes())?,
     ];
     Ok(ReportPaths { tables, plots, text: format!("{}\n\n{}", report.header(), summary.text()) })
 }
@@ -151,38 +151,33 @@ impl<'a> Report<'a> {
         )
     }
 
-    fn summary(&self) -> Sheet {
+    fn summary(&self) -> Table {
         let row =
             |name: &str, Accuracy { top1, top5 }: Accuracy| vec![name.into(), percent(top1), percent(top5)];
         let Renderings { original, grey, recoloured } = self.found.accuracy;
-        Sheet {
-            columns: vec!["rendering", "top-1 %", "top-5 %"],
-            rows: vec![row("true colours", original), row("grey", grey), row("recoloured", recoloured)],
-        }
+        let rows = [row("true colours", original), row("grey", grey), row("recoloured", recoloured)];
+        Table::new(["rendering", "top-1 %", "top-5 %"], rows)
     }
 
-    fn classes(&self, gains: &[ClassGain]) -> Sheet {
+    fn classes(&self, gains: &[ClassGain]) -> Table {
         let row = |gain: &ClassGain| {
             let name = self.name(gain.class).to_string();
             let shares = [percent(gain.grey), percent(gain.recoloured), signed(gain.gain())];
             [vec![name, gain.images.to_string()], shares.to_vec()].concat()
         };
-        Sheet {
-            columns: vec!["class", "pictures", "grey top-5 %", "recoloured top-5 %", "gain"],
-            rows: gains.iter().map(row).collect(),
-        }
+        Table::new(["class", "pictures", "grey top-5 %", "recoloured top-5 %", "gain"], gains.iter().map(row))
     }
 
-    fn confusions(&self, confusions: &[Confusion]) -> Sheet {
+    fn confusions(&self, confusions: &[Confusion]) -> Table {
         let row = |pair: &Confusion| {
             let names = [pair.class, pair.seen_as].map(|class| self.name(class).to_string());
             let shares = [percent(pair.original), percent(pair.recoloured), signed(pair.added())];
             [names.to_vec(), shares.to_vec()].concat()
         };
-        Sheet {
-            columns: vec!["class", "seen as", "true colours %", "recoloured %", "added"],
-            rows: confusions.iter().map(row).collect(),
-        }
+        Table::new(
+            ["class", "seen as", "true colours %", "recoloured %", "added"],
+            confusions.iter().map(row),
+        )
     }
 
     /// Figure 12(a).
@@ -288,12 +283,12 @@ impl<'a> Report<'a> {
         let added = self.found.added(self.shown.confusions);
         let mut page =
             format!("# Semantic interpretability\n\n{}.\n\n{}", self.header(), self.summary().markdown());
-        for (title, plot, sheet) in [
+        for (title, plot, table) in [
             ("Classes that gain most from recolouring", Some("classes"), self.classes(top)),
             ("Classes that lose most", None, self.classes(&bottom)),
             ("Confusions that recolouring adds", Some("confusions"), self.confusions(added)),
         ] {
-            page += &format!("\n## {title}\n\n{}", sheet.markdown());
+            page += &format!("\n## {title}\n\n{}", table.markdown());
             if let Some(plot) = plot {
                 page += &format!("\n![{title}](interpretability_{plot}.png)\n");
             }
@@ -305,7 +300,7 @@ impl<'a> Report<'a> {
         page
     }
 
-    fn answers(&self, records: &[&Record]) -> Sheet {
+    fn answers(&self, records: &[&Record]) -> Table {
         let told = |answer: &Answer| {
             let (class, score) = answer.top.first().copied().unwrap_or_default();
             format!(
@@ -319,10 +314,7 @@ impl<'a> Report<'a> {
             let Renderings { original, grey, recoloured } = record.answers.map(told);
             vec![record.image.to_string(), original, grey, recoloured]
         };
-        Sheet {
-            columns: vec!["picture", "true colours", "grey", "recoloured"],
-            rows: records.iter().map(row).collect(),
-        }
+        Table::new(["picture", "true colours", "grey", "recoloured"], records.iter().map(row))
     }
 }
 
@@ -348,6 +340,11 @@ impl Example<'_> {
         let (width, height, rgb) = panel(&rows, &["true colours", "grey", "recoloured"], scale)?;
         encode(&Panel { name: self.file.clone(), width, height, rgb })
     }
+}
+
+/// Figures with an ASCII minus, for machines.
+fn csv(table: &Table) -> String {
+    table.csv().replace('−', "-")
 }
 
 fn percent(share: f64) -> String {

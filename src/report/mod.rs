@@ -5,8 +5,9 @@
 //! the colour measures of folders of pictures, [`interpretability`] what a classifier makes of recoloured ones. It
 //! trains and measures nothing.
 
+pub mod accuracy; // of linear probes
 mod canvas;
-mod grid; // cells as text, Markdown and CSV
+mod kind; // what a results.json is of
 pub mod published; // figures of the literature
 pub mod score;
 
@@ -16,20 +17,20 @@ pub mod model_card;
 pub mod plot;
 pub mod results;
 mod scatter;
-mod sheet;
-pub mod table;
+mod table; // what all tables are written through
 pub mod transfer;
 
 mod bars; // plot of a transfer table
 
-pub use results::{BackboneResult, Collected, Kind, LayerResult, ProbeResult, collect};
+pub use accuracy::{AccuracyTable, Measure, Row, tables};
+pub use kind::Kind;
+pub use results::{BackboneResult, Collected, LayerResult, ProbeResult, collect};
 pub use score::{Comparison, LeftOut, ScoreRow, ScoreTable};
-pub use table::{Measure, Row, Table, tables};
 pub use transfer::{Colors, TransferMetric, TransferResult, TransferRow, TransferTable, TransferTask};
 
 use crate::whole_file;
 use anyhow::{Context, Result};
-use colors::{ColorResult, ColorTable};
+use colors::ColorResult;
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -82,16 +83,16 @@ impl ReportPaths {
         let (top1, top5) = (tables(probes, Measure::Top1)?, tables(probes, Measure::Top5)?);
         let write = |name: &str, bytes: &[u8]| write_whole(&out.join(name), bytes);
         self.tables.extend([
-            write("table.csv", table::csv(&top1).as_bytes())?,
-            write("table.md", joined(&top1, Table::markdown).as_bytes())?,
-            write("table_top5.csv", table::csv(&top5).as_bytes())?,
-            write("table_top5.md", joined(&top5, Table::markdown).as_bytes())?,
+            write("table.csv", accuracy::csv(&top1).as_bytes())?,
+            write("table.md", joined(&top1, AccuracyTable::markdown).as_bytes())?,
+            write("table_top5.csv", accuracy::csv(&top5).as_bytes())?,
+            write("table_top5.md", joined(&top5, AccuracyTable::markdown).as_bytes())?,
         ]);
         self.plots.extend([
             write("accuracy.svg", plot::svg(&top1)?.as_bytes())?,
             write("accuracy.png", &plot::png(&top1)?)?,
         ]);
-        self.add_text(&joined(&top1, Table::text));
+        self.add_text(&joined(&top1, AccuracyTable::text));
         Ok(())
     }
 
@@ -99,7 +100,7 @@ impl ReportPaths {
         let tables = colors::tables(results)?;
         let write = |name: String, bytes: &[u8]| write_whole(&out.join(name), bytes);
         let (text, markdown) =
-            (joined(&tables, |t| titled(t, grid::text)), joined(&tables, |t| titled(t, grid::markdown)));
+            (joined(&tables, |t| t.table().text()), joined(&tables, |t| t.table().markdown()));
         self.tables.push(write("colors.csv".into(), colors::csv(&tables).as_bytes())?);
         self.tables.push(write("colors.md".into(), markdown.as_bytes())?);
         for (i, table) in tables.iter().enumerate() {
@@ -137,10 +138,6 @@ impl ReportPaths {
         }
         self.text += text;
     }
-}
-
-fn titled(table: &ColorTable, render: fn(&[Vec<String>]) -> String) -> String {
-    format!("{}\n\n{}", table.header(), render(&table.grid()))
 }
 
 fn joined<T>(tables: &[T], render: impl Fn(&T) -> String) -> String {

@@ -2,6 +2,7 @@
 //! measured, and how to load them. Everything in it is read from the run's manifest, spec and weight file; the caller
 //! has removed what must not be public.
 
+use super::table::Table;
 use crate::{
     hub::Repo,
     train::{
@@ -11,7 +12,6 @@ use crate::{
     },
 };
 use serde_yaml::Value;
-use std::fmt::Write as _;
 
 /// What a card is written from.
 #[derive(Clone, Copy, Debug)]
@@ -230,12 +230,6 @@ fn code(text: &str) -> String {
 }
 
 /// A Markdown table of two columns.
-fn table<K: AsRef<str>>(head: [&str; 2], rows: impl IntoIterator<Item = (K, String)>) -> String {
-    let cell = |text: &str| text.replace('|', "\\|").replace('\n', " ");
-    let mut text = format!("| {} | {} |\n|---|---|\n", head[0], head[1]);
-    for (key, value) in rows {
-        // Writing to a String cannot fail.
-        let _ = writeln!(text, "| {} | {} |", cell(key.as_ref()), cell(&value));
-    }
-    text
+fn table<K: Into<String>>(head: [&str; 2], rows: impl IntoIterator<Item = (K, String)>) -> String {
+    Table::new(head, rows.into_iter().map(|(key, value)| vec![key.into(), value])).markdown_of_words()
 }

@@ -2,8 +2,8 @@
 
 pub use super::canvas::PNG_SCALE;
 use super::{
+    accuracy::{AccuracyTable, Row},
     canvas::{self, Area, Canvas, Drawing, Drawn, FAINT, GRID, INK, LABEL, PALETTE, TICK},
-    table::{Row, Table},
 };
 use anyhow::Result;
 use plotters::prelude::*;
@@ -13,16 +13,16 @@ use plotters::style::text_anchor::HPos;
 pub const SIZE: (u32, u32) = (860, 520);
 
 /// The plot as an SVG document.
-pub fn svg(tables: &[Table]) -> Result<String> {
+pub fn svg(tables: &[AccuracyTable]) -> Result<String> {
     canvas::svg(&Stack(tables))
 }
 
 /// The plot as a PNG file.
-pub fn png(tables: &[Table]) -> Result<Vec<u8>> {
+pub fn png(tables: &[AccuracyTable]) -> Result<Vec<u8>> {
     canvas::png(&Stack(tables))
 }
 
-struct Stack<'a>(&'a [Table]);
+struct Stack<'a>(&'a [AccuracyTable]);
 
 impl Drawing for Stack<'_> {
     fn size(&self) -> (u32, u32) {
@@ -40,7 +40,7 @@ impl Drawing for Stack<'_> {
 /// The layout of one table's plot, in SVG units.
 struct Plot<'a, DB: DrawingBackend> {
     canvas: Canvas<'a, DB>,
-    table: &'a Table,
+    table: &'a AccuracyTable,
     left: f64,
     right: f64,
     top: f64,
@@ -49,7 +49,7 @@ struct Plot<'a, DB: DrawingBackend> {
 }
 
 impl<'a, DB: DrawingBackend> Plot<'a, DB> {
-    fn new(area: &'a Area<DB>, table: &'a Table, scale: f64) -> Result<Self> {
+    fn new(area: &'a Area<DB>, table: &'a AccuracyTable, scale: f64) -> Result<Self> {
         let canvas = Canvas::new(area, scale)?;
         let widest = table.rows.iter().map(|row| canvas.width(&table.label(row))).fold(0.0, f64::max);
         let right = SIZE.0 as f64 - (widest + 64.0).min(0.45 * SIZE.0 as f64);
@@ -157,7 +157,7 @@ struct Axis {
 }
 
 impl Axis {
-    fn of(table: &Table) -> Self {
+    fn of(table: &AccuracyTable) -> Self {
         let cells = || table.rows.iter().flat_map(|row| row.cells.iter().flatten());
         let low = cells().map(|c| c.mean - c.std.unwrap_or(0.0)).fold(f64::INFINITY, f64::min);
         let high = cells().map(|c| c.mean + c.std.unwrap_or(0.0)).fold(f64::NEG_INFINITY, f64::max);

@@ -102,7 +102,7 @@ impl Published {
 pub(super) struct Block {
     pub title: String,
     /// Method, values in percent, place of the footnote.
-    pub rows: Vec<(String, Vec<Option<f64>>, usize)>,
+    pub figures: Vec<(String, Vec<Option<f64>>, usize)>,
     pub footnotes: Vec<String>,
     /// Footnotes of blocks above this one, which are counted on from.
     pub above: usize,
@@ -122,10 +122,10 @@ impl Block {
                 places.iter().map(|p| p.and_then(|p| row.values.get(p).copied().flatten())).collect();
             if values.iter().any(Option::is_some) {
                 let footnote = block.footnote(row, &published.sources);
-                block.rows.push((row.method.clone(), values, footnote));
+                block.figures.push((row.method.clone(), values, footnote));
             }
         }
-        Ok((!block.rows.is_empty()).then_some(block))
+        Ok((!block.figures.is_empty()).then_some(block))
     }
 
     /// The place of the footnote that tells a row's source, new or known.
@@ -146,17 +146,14 @@ impl Block {
     }
 
     /// Rows of cells to go below a measured table's: a rule with what they are, then `method [footnote]` and values.
-    pub fn grid(&self) -> Vec<Vec<String>> {
-        let columns = self.rows.first().map_or(0, |(_, values, _)| values.len());
-        let mut grid = vec![vec!["published".to_string()]];
-        grid[0].resize(columns + 1, String::new());
-        for (method, values, footnote) in &self.rows {
+    pub fn rows(&self) -> Vec<Vec<String>> {
+        let columns = self.figures.first().map_or(0, |(_, values, _)| values.len());
+        let rule = [vec!["published".into()], vec![String::new(); columns]].concat();
+        let row = |(method, values, footnote): &(String, Vec<Option<f64>>, usize)| {
             let cells = values.iter().map(|v| v.map_or("–".into(), |v| format!("{v:.1}")));
-            grid.push(
-                std::iter::once(format!("{method} [{}]", self.number(*footnote))).chain(cells).collect(),
-            );
-        }
-        grid
+            std::iter::once(format!("{method} [{}]", self.number(*footnote))).chain(cells).collect()
+        };
+        std::iter::once(rule).chain(self.figures.iter().map(row)).collect()
     }
 
     /// What the rows are, then the footnotes; lines end in two spaces, which keeps them apart in Markdown.
@@ -211,10 +208,11 @@ mod tests {
     #[test]
     fn a_block_has_the_rows_that_say_something_and_their_sources() {
         let block = Block::of(Benchmark::Pascal, &[Some("Seg."), None]).unwrap().unwrap();
-        assert!(block.rows.iter().all(|(_, values, _)| values[0].is_some() && values[1].is_none()));
-        let (_, _, footnote) = block.rows.iter().find(|(method, ..)| method.starts_with("Noroozi")).unwrap();
+        assert!(block.figures.iter().all(|(_, values, _)| values[0].is_some() && values[1].is_none()));
+        let (_, _, footnote) =
+            block.figures.iter().find(|(method, ..)| method.starts_with("Noroozi")).unwrap();
         assert!(block.footnotes[*footnote].ends_with(UNSURE));
-        assert_eq!(block.grid()[0], ["published", "", ""]);
+        assert_eq!(block.rows()[0], ["published", "", ""]);
         assert!(block.notes().contains("[1] Zhang, Isola and Efros"));
         assert_eq!(Block::of(Benchmark::Pascal, &[None]).unwrap(), None);
     }

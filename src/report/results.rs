@@ -2,6 +2,7 @@
 
 use super::{
     colors::{ColorResult, EXAMPLES, Histogram},
+    kind::Kind,
     transfer::TransferResult,
 };
 use crate::{
@@ -22,15 +23,6 @@ pub const RESULTS: &str = "results.json";
 
 /// What the name of a row ends in whose training, or that of its backbone, has diverged.
 const DIVERGED: &str = " (diverged)";
-
-/// What kind of stage the results are of; other kinds in a run directory are passed over.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Kind {
-    LinearProbe,
-    ColorEvaluation,
-    Transfer,
-}
 
 /// Probe accuracies of one seed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -1,7 +1,7 @@
 //! The colour measures of several methods over folders of pictures as one table, with its text, Markdown, CSV and JSON.
 //! The numbers come from `metrics::color`.
 
-use super::grid;
+use super::table::Table;
 use crate::metrics::{
     bootstrap::{Bootstrap, Interval},
     color::{ColorMeasure, ColorSummary},
@@ -110,30 +110,22 @@ impl ScoreTable {
 
     /// Aligned columns for a terminal.
     pub fn text(&self) -> String {
-        format!("{}\n\n{}{}", self.header(), grid::text(&self.grid()), self.notes())
+        self.table().text()
     }
 
     pub fn markdown(&self) -> String {
-        format!("{}\n\n{}{}", self.header(), grid::markdown(&self.grid()), self.notes())
+        self.table().markdown()
     }
 
     /// Every measure with the standard deviation and the 95 % interval of its replicates; empty where unknown. Areas in
     /// percent.
     pub fn csv(&self) -> String {
-        let mut header: Vec<String> = ["dataset", "method", "images", "pixels"].map(String::from).to_vec();
-        for measure in ColorMeasure::ALL {
-            let name = csv_name(measure);
-            header.extend([
-                name.clone(),
-                format!("{name} std"),
-                format!("{name} low"),
-                format!("{name} high"),
-            ]);
-        }
-        header.extend(["effective_empirical", "effective_prior"].map(String::from));
-        let mut out = grid::csv_line(&header);
-        self.rows.iter().for_each(|row| out += &grid::csv_line(&self.csv_row(row)));
-        out
+        let measures = ColorMeasure::ALL.into_iter().flat_map(|measure| {
+            ["", " std", " low", " high"].map(|part| format!("{}{part}", csv_name(measure)))
+        });
+        let columns = ["dataset", "method", "images", "pixels"].map(String::from).into_iter().chain(measures);
+        let columns = columns.chain(["effective_empirical", "effective_prior"].map(String::from));
+        Table::new(columns, self.rows.iter().map(|row| self.csv_row(row))).csv()
     }
 
     fn csv_row(&self, row: &ScoreRow) -> Vec<String> {
@@ -154,25 +146,19 @@ impl ScoreTable {
         fields
     }
 
-    /// Column names and rows; columns that no row has a value of are not there.
-    fn grid(&self) -> Vec<Vec<String>> {
-        let columns: Vec<Column> = COLUMNS
-            .into_iter()
-            .filter(|(measure, ..)| self.rows.iter().any(|row| row.has(*measure)))
-            .collect();
-        let titles = columns.iter().map(|(_, title, _)| title.to_string());
-        let mut grid = vec![
-            std::iter::once("method".to_string())
-                .chain(titles)
-                .chain(["images".to_string()])
-                .collect::<Vec<_>>(),
-        ];
-        for row in &self.rows {
+    /// Columns that no row has a value of are not there.
+    fn table(&self) -> Table {
+        let shown = |(measure, ..): &Column| self.rows.iter().any(|row| row.has(*measure));
+        let columns: Vec<Column> = COLUMNS.into_iter().filter(shown).collect();
+        let row = |row: &ScoreRow| {
             let cells = columns.iter().map(|column| row.cell(*column));
             let images = row.summary.images.to_string();
-            grid.push(std::iter::once(row.method.clone()).chain(cells).chain([images]).collect());
-        }
-        grid
+            std::iter::once(row.method.clone()).chain(cells).chain([images]).collect()
+        };
+        let titles = columns.iter().map(|(_, title, _)| *title);
+        let titles = std::iter::once("method").chain(titles).chain(["images"]);
+        let table = Table::new(titles, self.rows.iter().map(row));
+        Table { title: self.header(), notes: self.notes(), ..table }
     }
 
     /// The images that were left out, one a line; None of none.

@@ -1,200 +1,86 @@
-//! Accuracy by backbone and layer, over seeds, as CSV, Markdown and aligned text.
+//! What all tables of the reports are in the end: cells of text, written as aligned columns, as Markdown and as CSV.
 
-use super::{
-    grid::{self, csv_line},
-    published::{Benchmark, Block},
-    results::{LayerResult, ProbeResult},
-};
 use crate::metrics::accuracy::MeanStd;
-use anyhow::{Result, bail};
-use std::path::Path;
 
-/// What a cell measures.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Measure {
-    Top1,
-    Top5,
-}
-
-impl Measure {
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Top1 => "top-1",
-            Self::Top5 => "top-5",
-        }
-    }
-
-    fn of(self, layer: &LayerResult) -> Option<f64> {
-        match self {
-            Self::Top1 => Some(layer.top1),
-            Self::Top5 => layer.top5,
-        }
-    }
-}
-
-/// One data set under one protocol: a row per backbone, a column per layer, in percent.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Table {
-    pub dataset: String,
-    pub protocol: String,
-    pub measure: Measure,
-    pub layers: Vec<String>,
-    pub rows: Vec<Row>,
-    /// All seeds that any cell is over, ascending.
-    pub seeds: Vec<u64>,
-    /// What the literature reports for these layers, where the data set and the measure are its own.
-    published: Option<Block>,
-}
-
-#[derive(Clone, Debug, PartialEq)]
-pub struct Row {
-    pub experiment: String,
-    pub backbone: String,
-    /// One a layer of the table; None where there is no result.
-    pub cells: Vec<Option<MeanStd>>,
-}
-
-/// One table for each pair of data set and protocol, rows and columns in the order first seen. Errors: two results for
-/// one cell and seed.
-pub fn tables(results: &[ProbeResult], measure: Measure) -> Result<Vec<Table>> {
-    refuse_repeats(results)?;
-    let mut groups: Vec<Vec<&ProbeResult>> = Vec::new();
-    for result in results {
-        let same = |r: &ProbeResult| r.dataset == result.dataset && r.protocol == result.protocol;
-        match groups.iter_mut().find(|group| same(group[0])) {
-            Some(group) => group.push(result),
-            None => groups.push(vec![result]),
-        }
-    }
-    groups.iter().map(|group| Table::of(group, measure)).collect()
-}
-
-/// One measured layer of one backbone of one result.
-struct Entry<'a> {
-    result: &'a ProbeResult,
-    backbone: &'a str,
-    layer: &'a LayerResult,
-}
-
-fn entries<'a>(results: impl IntoIterator<Item = &'a ProbeResult>) -> impl Iterator<Item = Entry<'a>> {
-    results.into_iter().flat_map(|result| {
-        result.rows.iter().flat_map(move |row| {
-            row.layers.iter().map(move |layer| Entry { result, backbone: &row.backbone, layer })
-        })
-    })
-}
-
-/// The same seed counted twice would make the spread over seeds look smaller than it is.
-fn refuse_repeats(results: &[ProbeResult]) -> Result<()> {
-    let mut seen = std::collections::HashMap::<_, &Path>::new();
-    for Entry { result, backbone, layer } in entries(results) {
-        let place = (&result.dataset, &result.protocol, &result.experiment, backbone, &layer.layer);
-        if let Some(first) = seen.insert((place, result.seed), &result.from) {
-            bail!(
-                "two results for {backbone} {} of experiment {}, seed {}: in {} and in {}; report on one of them",
-                layer.layer,
-                result.experiment,
-                result.seed,
-                first.display(),
-                result.from.display()
-            );
-        }
-    }
-    Ok(())
+/// Named columns and rows of cells. The first column names the rows, figures follow.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Table {
+    /// What the figures are, in one line above; empty for none.
+    pub title: String,
+    pub columns: Vec<String>,
+    pub rows: Vec<Vec<String>>,
+    /// What stands below; two spaces at the end of a line keep it apart from the next in Markdown.
+    pub notes: String,
 }
 
 impl Table {
-    /// `group` is not empty.
-    fn of(group: &[&ProbeResult], measure: Measure) -> Result<Self> {
-        let (mut layers, mut keys) = (Vec::new(), Vec::new());
-        for result in group {
-            for row in &result.rows {
-                let key = (result.experiment.as_str(), row.backbone.as_str());
-                if !keys.contains(&key) {
-                    keys.push(key);
-                }
-                merge_in_order(&mut layers, row.layers.iter().map(|l| l.layer.as_str()));
-            }
-        }
-        let mut seeds: Vec<u64> = group.iter().map(|result| result.seed).collect();
-        seeds.sort_unstable();
-        seeds.dedup();
-        let cells = |key: (&str, &str)| layers.iter().map(|l| cell(group, measure, key, l)).collect();
-        let row =
-            |key: &(&str, &str)| Row { experiment: key.0.into(), backbone: key.1.into(), cells: cells(*key) };
-        let published = published(&group[0].dataset, measure, &layers)?;
-        Ok(Self {
-            dataset: group[0].dataset.clone(),
-            protocol: group[0].protocol.clone(),
-            measure,
-            rows: keys.iter().map(row).collect(),
-            layers: layers.iter().map(|l| l.to_string()).collect(),
-            seeds,
-            published,
-        })
+    /// A table without title and notes.
+    pub fn new<C: Into<String>>(
+        columns: impl IntoIterator<Item = C>,
+        rows: impl IntoIterator<Item = Vec<String>>,
+    ) -> Self {
+        let columns = columns.into_iter().map(Into::into).collect();
+        Self { columns, rows: rows.into_iter().collect(), ..Self::default() }
     }
 
-    /// What the numbers are, in one line.
-    pub fn header(&self) -> String {
-        format!(
-            "Linear probe on {} (protocol {}): {} accuracy in %, {}",
-            self.dataset,
-            self.protocol,
-            self.measure.name(),
-            self.spread()
-        )
-    }
-
-    /// `mean ± std over 3 seeds (0, 1, 2)`
-    pub fn spread(&self) -> String {
-        spread(&self.seeds)
-    }
-
-    /// The backbone, with its experiment where the table holds more than one.
-    pub fn label(&self, row: &Row) -> String {
-        if self.rows.iter().all(|other| other.experiment == row.experiment) {
-            return row.backbone.clone();
-        }
-        format!("{}: {}", row.experiment, row.backbone)
-    }
-
-    /// Header, column names and rows as text; a cell over fewer seeds than the table says so.
-    fn grid(&self) -> Vec<Vec<String>> {
-        let mut grid = vec![std::iter::once("backbone".to_string()).chain(self.layers.clone()).collect()];
-        for row in &self.rows {
-            let cells = row.cells.iter().map(|cell| cell_text(cell.as_ref(), self.seeds.len()));
-            grid.push(std::iter::once(self.label(row)).chain(cells).collect());
-        }
-        grid
-    }
-
-    /// The table, with what was published for its data set below.
-    fn rendered(&self, render: fn(&[Vec<String>]) -> String) -> String {
-        let mut grid = self.grid();
-        grid.extend(self.published.iter().flat_map(Block::grid));
-        let notes = self.published.as_ref().map_or(String::new(), |block| format!("\n{}", block.notes()));
-        format!("{}\n\n{}{notes}", self.header(), render(&grid))
-    }
-
-    /// Aligned columns for a terminal, below them what was published for ImageNet and Places205.
+    /// Aligned for a terminal: the first column to the left, the others to the right.
     pub fn text(&self) -> String {
-        self.rendered(grid::text).replace("  \n", "\n")
+        let count = self.lines().map(Vec::len).max().unwrap_or(0);
+        let width = |column: usize| {
+            self.lines()
+                .filter_map(|line| line.get(column))
+                .map(|cell| cell.chars().count())
+                .max()
+                .unwrap_or(0)
+        };
+        let widths: Vec<_> = (0..count).map(width).collect();
+        let line = |line: &Vec<String>| {
+            let cells = line.iter().zip(&widths).enumerate().map(|(column, (cell, width))| match column {
+                0 => format!("{cell:<width$}"),
+                _ => format!("{cell:>width$}"),
+            });
+            cells.collect::<Vec<_>>().join("   ").trim_end().to_string() + "\n"
+        };
+        self.framed(self.lines().map(line).collect(), &self.notes.replace("  \n", "\n"))
     }
 
     /// The same as Markdown.
     pub fn markdown(&self) -> String {
-        self.rendered(grid::markdown)
+        self.framed(self.piped(":---", "---:"), &self.notes)
     }
-}
 
-/// What was published of linear probes on a data set; None where nothing compares.
-fn published(dataset: &str, measure: Measure, layers: &[&str]) -> Result<Option<Block>> {
-    let benchmark = match (dataset, measure) {
-        ("imagenet", Measure::Top1) => Benchmark::ImagenetLinear,
-        ("places205", Measure::Top1) => Benchmark::PlacesLinear,
-        _ => return Ok(None),
-    };
-    Block::of(benchmark, &layers.iter().copied().map(Some).collect::<Vec<_>>())
+    /// The same with every column to the left, as words want it.
+    pub fn markdown_of_words(&self) -> String {
+        self.framed(self.piped("---", "---"), &self.notes)
+    }
+
+    /// Columns and rows as comma-separated values, quoted after RFC 4180, with plain line ends.
+    pub fn csv(&self) -> String {
+        let quoted = |cell: &String| match cell.contains([',', '"', '\n', '\r']) {
+            true => format!("\"{}\"", cell.replace('"', "\"\"")),
+            false => cell.clone(),
+        };
+        self.lines().map(|line| line.iter().map(quoted).collect::<Vec<_>>().join(",") + "\n").collect()
+    }
+
+    fn lines(&self) -> impl Iterator<Item = &Vec<String>> {
+        std::iter::once(&self.columns).chain(&self.rows)
+    }
+
+    fn framed(&self, body: String, notes: &str) -> String {
+        let above = if self.title.is_empty() { String::new() } else { format!("{}\n\n", self.title) };
+        above + &body + notes
+    }
+
+    /// Markdown with these rules below the names of the first column and of the others.
+    fn piped(&self, first: &str, others: &str) -> String {
+        let plain = |cell: &String| cell.replace('|', "\\|").replace('\n', " ");
+        let line =
+            |line: &Vec<String>| format!("| {} |\n", line.iter().map(plain).collect::<Vec<_>>().join(" | "));
+        let rule =
+            format!("|{first}|{}\n", format!("{others}|").repeat(self.columns.len().saturating_sub(1)));
+        line(&self.columns) + &rule + &self.rows.iter().map(line).collect::<String>()
+    }
 }
 
 /// What figures over these seeds are: `mean ± std over 3 seeds (0, 1, 2)`.
@@ -206,8 +92,8 @@ pub(super) fn spread(seeds: &[u64]) -> String {
     }
 }
 
-/// A cell of a table over `seeds` seeds; one over fewer says so.
-pub(super) fn cell_text(cell: Option<&MeanStd>, seeds: usize) -> String {
+/// A cell over `seeds` seeds; one over fewer says so.
+pub(super) fn over_seeds(cell: Option<&MeanStd>, seeds: usize) -> String {
     match cell {
         None => "–".into(),
         Some(cell) if cell.n < seeds => format!("{cell} (n = {})", cell.n),
@@ -215,58 +101,14 @@ pub(super) fn cell_text(cell: Option<&MeanStd>, seeds: usize) -> String {
     }
 }
 
-fn cell(group: &[&ProbeResult], measure: Measure, key: (&str, &str), layer: &str) -> Option<MeanStd> {
-    let here = |e: &Entry| (e.result.experiment.as_str(), e.backbone) == key && e.layer.layer == layer;
-    let values = entries(group.iter().copied()).filter(here).filter_map(|e| measure.of(e.layer));
-    MeanStd::of(&values.collect::<Vec<_>>()).map(MeanStd::percent)
-}
-
-/// Adds what is new in `more`, each behind its predecessor there, so that conv1 … conv5 come out in order even where
-/// the first backbone lacks some.
-fn merge_in_order<'a>(all: &mut Vec<&'a str>, more: impl Iterator<Item = &'a str>) {
-    let mut place = 0;
-    for name in more {
-        match all.iter().position(|known| *known == name) {
-            Some(known) => place = known + 1,
-            None => {
-                all.insert(place, name);
-                place += 1;
-            }
-        }
-    }
-}
-
-/// All tables in one sheet: accuracies in percent, with mean, sample standard deviation and number of seeds of each
-/// layer; empty where unknown.
-pub fn csv(tables: &[Table]) -> String {
-    let mut layers = Vec::new();
-    tables.iter().for_each(|table| merge_in_order(&mut layers, table.layers.iter().map(String::as_str)));
-    let mut header: Vec<String> =
-        ["dataset", "protocol", "experiment", "measure", "backbone"].map(String::from).to_vec();
-    for layer in &layers {
-        header.extend([format!("{layer} mean"), format!("{layer} std"), format!("{layer} n")]);
-    }
-    let mut out = csv_line(&header);
-    for table in tables {
-        for row in &table.rows {
-            let measure = format!("{} %", table.measure.name());
-            let about = [&table.dataset, &table.protocol, &row.experiment, &measure, &row.backbone];
-            let mut fields: Vec<String> = about.map(String::clone).to_vec();
-            layers.iter().for_each(|layer| fields.extend(csv_cell(table, row, layer)));
-            out += &csv_line(&fields);
-        }
-    }
-    out
-}
-
-fn csv_cell(table: &Table, row: &Row, layer: &str) -> [String; 3] {
-    let column = table.layers.iter().position(|l| l == layer);
-    csv_fields(column.and_then(|column| row.cells[column]).as_ref())
-}
-
-/// Mean, standard deviation and number of seeds; empty where unknown.
-pub(super) fn csv_fields(cell: Option<&MeanStd>) -> [String; 3] {
+/// The same in three columns of a sheet: mean, standard deviation and number of seeds; empty where unknown.
+pub(super) fn in_columns(cell: Option<&MeanStd>) -> [String; 3] {
     let Some(cell) = cell else { return Default::default() };
     let std = cell.std.map_or(String::new(), |std| format!("{std:.4}"));
     [format!("{:.4}", cell.mean), std, cell.n.to_string()]
+}
+
+/// The names of those columns.
+pub(super) fn column_names(title: &str) -> [String; 3] {
+    ["mean", "std", "n"].map(|part| format!("{title} {part}"))
 }

@@ -3,10 +3,9 @@
 //! seeds, with the published figures below.
 
 use super::{
-    grid::{self, csv_line},
+    kind::Kind,
     published::{Benchmark, Block},
-    results::Kind,
-    table::{cell_text, csv_fields, spread},
+    table::{Table, column_names, in_columns, over_seeds, spread},
 };
 use crate::metrics::accuracy::MeanStd;
 pub use crate::transfer::Colors;
@@ -308,14 +307,16 @@ impl TransferTable {
         label
     }
 
-    fn grid(&self) -> Vec<Vec<String>> {
-        let mut grid = vec![std::iter::once("backbone".to_string()).chain(self.titles()).collect()];
-        for (line, cells) in self.lines.iter().zip(&self.cells) {
-            let cells = cells.iter().map(|cell| cell_text(cell.as_ref(), self.seeds.len()));
-            grid.push(std::iter::once(self.label(line)).chain(cells).collect());
-        }
-        grid.extend(self.published.iter().flat_map(Block::grid));
-        grid
+    fn table(&self) -> Table {
+        let row = |(line, cells): (&Line, &Vec<Option<MeanStd>>)| {
+            let cells = cells.iter().map(|cell| over_seeds(cell.as_ref(), self.seeds.len()));
+            std::iter::once(self.label(line)).chain(cells).collect()
+        };
+        let published = self.published.iter().flat_map(Block::rows);
+        let columns = std::iter::once("backbone".to_string()).chain(self.titles());
+        let table = Table::new(columns, self.lines.iter().zip(&self.cells).map(row).chain(published));
+        let sources: String = self.published.iter().map(|block| format!("\n{}", block.notes())).collect();
+        Table { title: self.header(), notes: format!("\n{}{sources}", self.meanings()), ..table }
     }
 
     /// What each column's figures are: columns that share a meaning share a line.
@@ -332,48 +333,39 @@ impl TransferTable {
         lines.iter().map(line).collect::<Vec<_>>().join("  \n") + "\n"
     }
 
-    fn rendered(&self, render: fn(&[Vec<String>]) -> String) -> String {
-        let notes: String = self.published.iter().map(|block| format!("\n{}", block.notes())).collect();
-        format!("{}\n\n{}\n{}{notes}", self.header(), render(&self.grid()), self.meanings())
-    }
-
     /// Aligned columns for a terminal, then what they mean and the sources of what was published.
     pub fn text(&self) -> String {
-        self.rendered(grid::text).replace("  \n", "\n")
+        self.table().text()
     }
 
     /// The same as Markdown.
     pub fn markdown(&self) -> String {
-        self.rendered(grid::markdown)
+        self.table().markdown()
     }
 
     /// One sheet: mean, sample standard deviation and number of seeds of each column in percent, empty where unknown;
     /// published rows name their source.
     pub fn csv(&self) -> String {
-        let mut header = ["experiment", "backbone", "input"].map(String::from).to_vec();
-        for title in self.titles() {
-            header.extend([format!("{title} mean"), format!("{title} std"), format!("{title} n")]);
-        }
-        header.push("source".into());
-        let mut out = csv_line(&header);
-        for (line, cells) in self.lines.iter().zip(&self.cells) {
+        let about = ["experiment", "backbone", "input"].map(String::from);
+        let figures = self.titles().into_iter().flat_map(|title| column_names(&title));
+        let columns = about.into_iter().chain(figures).chain(["source".into()]);
+        let row = |(line, cells): (&Line, &Vec<Option<MeanStd>>)| {
             let about = [&line.experiment, &line.backbone, line.input.name()].map(str::to_string);
-            let figures = cells.iter().flat_map(|cell| csv_fields(cell.as_ref()));
-            out +=
-                &csv_line(&about.into_iter().chain(figures).chain(["measured".into()]).collect::<Vec<_>>());
-        }
-        out + &self.published.iter().map(published_csv).collect::<String>()
+            let figures = cells.iter().flat_map(|cell| in_columns(cell.as_ref()));
+            about.into_iter().chain(figures).chain(["measured".into()]).collect()
+        };
+        let measured = self.lines.iter().zip(&self.cells).map(row);
+        Table::new(columns, measured.chain(self.published.iter().flat_map(published_rows))).csv()
     }
 }
 
-fn published_csv(block: &Block) -> String {
-    let line = |(method, values, footnote): &(String, Vec<Option<f64>>, usize)| {
+fn published_rows(block: &Block) -> impl Iterator<Item = Vec<String>> {
+    block.figures.iter().map(|(method, values, footnote)| {
         let figure = |v: &Option<f64>| [v.map_or(String::new(), |v| v.to_string()), "".into(), "".into()];
         let about = ["published".to_string(), method.clone(), String::new()];
         let source = block.footnotes.get(*footnote).cloned();
-        csv_line(&about.into_iter().chain(values.iter().flat_map(figure)).chain(source).collect::<Vec<_>>())
-    };
-    block.rows.iter().map(line).collect()
+        about.into_iter().chain(values.iter().flat_map(figure)).chain(source).collect()
+    })
 }
 
 /// Values by class over seeds, in percent: a line a class of a cell. None without any.
@@ -392,15 +384,14 @@ pub fn classes_csv(results: &[TransferResult]) -> Option<String> {
         }
     }
     let names = ["dataset", "protocol", "task", "metric", "experiment", "backbone", "input", "class"];
-    let header: Vec<String> = names.into_iter().chain(["mean", "std", "n"]).map(String::from).collect();
-    let line = |key: &(Column, Line, &str)| {
+    let row = |key: &(Column, Line, &str)| {
         let (column, line, class) = key;
         let mean = values.get(key).and_then(|v| MeanStd::of(v)).map(MeanStd::percent);
         let about = [&column.dataset, &column.protocol, &column.name(), column.metric.name()];
         let whose = [&line.experiment, &line.backbone, line.input.name(), class];
         let fields = about.into_iter().chain(whose).map(str::to_string);
-        csv_line(&fields.chain(csv_fields(mean.as_ref())).collect::<Vec<_>>())
+        fields.chain(in_columns(mean.as_ref())).collect()
     };
-    let lines: String = order.iter().map(line).collect();
-    (!lines.is_empty()).then(|| csv_line(&header) + &lines)
+    let table = Table::new(names.into_iter().chain(["mean", "std", "n"]), order.iter().map(row));
+    (!table.rows.is_empty()).then(|| table.csv())
 }

@@ -139,7 +139,7 @@ fn csv_parses_back() {
     let mut results = two_seeds();
     results.iter_mut().for_each(|r| r.rows[0].backbone = r#"colour, "rebalanced""#.into());
     let tables = tables(&results, Measure::Top1).unwrap();
-    let sheet = parse_csv(&hueristic::report::table::csv(&tables));
+    let sheet = parse_csv(&hueristic::report::accuracy::csv(&tables));
     assert_eq!(
         sheet[0][..8].join("|"),
         "dataset|protocol|experiment|measure|backbone|conv1 mean|conv1 std|conv1 n"

@@ -1,0 +1,235 @@
+//! Accuracy by backbone and layer, over seeds, as CSV, Markdown and aligned text.
+
+use super::{
+    published::{Benchmark, Block},
+    results::{LayerResult, ProbeResult},
+    table::{Table, column_names, in_columns, over_seeds, spread},
+};
+use crate::metrics::accuracy::MeanStd;
+use anyhow::{Result, bail};
+use std::path::Path;
+
+/// What a cell measures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Measure {
+    Top1,
+    Top5,
+}
+
+impl Measure {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Top1 => "top-1",
+            Self::Top5 => "top-5",
+        }
+    }
+
+    fn of(self, layer: &LayerResult) -> Option<f64> {
+        match self {
+            Self::Top1 => Some(layer.top1),
+            Self::Top5 => layer.top5,
+        }
+    }
+}
+
+/// One data set under one protocol: a row per backbone, a column per layer, in percent.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AccuracyTable {
+    pub dataset: String,
+    pub protocol: String,
+    pub measure: Measure,
+    pub layers: Vec<String>,
+    pub rows: Vec<Row>,
+    /// All seeds that any cell is over, ascending.
+    pub seeds: Vec<u64>,
+    /// What the literature reports for these layers, where the data set and the measure are its own.
+    published: Option<Block>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Row {
+    pub experiment: String,
+    pub backbone: String,
+    /// One a layer of the table; None where there is no result.
+    pub cells: Vec<Option<MeanStd>>,
+}
+
+/// One table for each pair of data set and protocol, rows and columns in the order first seen. Errors: two results for
+/// one cell and seed.
+pub fn tables(results: &[ProbeResult], measure: Measure) -> Result<Vec<AccuracyTable>> {
+    refuse_repeats(results)?;
+    let mut groups: Vec<Vec<&ProbeResult>> = Vec::new();
+    for result in results {
+        let same = |r: &ProbeResult| r.dataset == result.dataset && r.protocol == result.protocol;
+        match groups.iter_mut().find(|group| same(group[0])) {
+            Some(group) => group.push(result),
+            None => groups.push(vec![result]),
+        }
+    }
+    groups.iter().map(|group| AccuracyTable::of(group, measure)).collect()
+}
+
+/// One measured layer of one backbone of one result.
+struct Entry<'a> {
+    result: &'a ProbeResult,
+    backbone: &'a str,
+    layer: &'a LayerResult,
+}
+
+fn entries<'a>(results: impl IntoIterator<Item = &'a ProbeResult>) -> impl Iterator<Item = Entry<'a>> {
+    results.into_iter().flat_map(|result| {
+        result.rows.iter().flat_map(move |row| {
+            row.layers.iter().map(move |layer| Entry { result, backbone: &row.backbone, layer })
+        })
+    })
+}
+
+/// The same seed counted twice would make the spread over seeds look smaller than it is.
+fn refuse_repeats(results: &[ProbeResult]) -> Result<()> {
+    let mut seen = std::collections::HashMap::<_, &Path>::new();
+    for Entry { result, backbone, layer } in entries(results) {
+        let place = (&result.dataset, &result.protocol, &result.experiment, backbone, &layer.layer);
+        if let Some(first) = seen.insert((place, result.seed), &result.from) {
+            bail!(
+                "two results for {backbone} {} of experiment {}, seed {}: in {} and in {}; report on one of them",
+                layer.layer,
+                result.experiment,
+                result.seed,
+                first.display(),
+                result.from.display()
+            );
+        }
+    }
+    Ok(())
+}
+
+impl AccuracyTable {
+    /// `group` is not empty.
+    fn of(group: &[&ProbeResult], measure: Measure) -> Result<Self> {
+        let (mut layers, mut keys) = (Vec::new(), Vec::new());
+        for result in group {
+            for row in &result.rows {
+                let key = (result.experiment.as_str(), row.backbone.as_str());
+                if !keys.contains(&key) {
+                    keys.push(key);
+                }
+                merge_in_order(&mut layers, row.layers.iter().map(|l| l.layer.as_str()));
+            }
+        }
+        let mut seeds: Vec<u64> = group.iter().map(|result| result.seed).collect();
+        seeds.sort_unstable();
+        seeds.dedup();
+        let cells = |key: (&str, &str)| layers.iter().map(|l| cell(group, measure, key, l)).collect();
+        let row =
+            |key: &(&str, &str)| Row { experiment: key.0.into(), backbone: key.1.into(), cells: cells(*key) };
+        let published = published(&group[0].dataset, measure, &layers)?;
+        Ok(Self {
+            dataset: group[0].dataset.clone(),
+            protocol: group[0].protocol.clone(),
+            measure,
+            rows: keys.iter().map(row).collect(),
+            layers: layers.iter().map(|l| l.to_string()).collect(),
+            seeds,
+            published,
+        })
+    }
+
+    /// What the numbers are, in one line.
+    pub fn header(&self) -> String {
+        format!(
+            "Linear probe on {} (protocol {}): {} accuracy in %, {}",
+            self.dataset,
+            self.protocol,
+            self.measure.name(),
+            self.spread()
+        )
+    }
+
+    /// `mean ± std over 3 seeds (0, 1, 2)`
+    pub fn spread(&self) -> String {
+        spread(&self.seeds)
+    }
+
+    /// The backbone, with its experiment where the table holds more than one.
+    pub fn label(&self, row: &Row) -> String {
+        if self.rows.iter().all(|other| other.experiment == row.experiment) {
+            return row.backbone.clone();
+        }
+        format!("{}: {}", row.experiment, row.backbone)
+    }
+
+    /// The table as text, with what was published for its data set below; a cell over fewer seeds than the table says so.
+    fn table(&self) -> Table {
+        let cells =
+            |row: &Row| row.cells.iter().map(|cell| over_seeds(cell.as_ref(), self.seeds.len())).collect();
+        let row = |row: &Row| [vec![self.label(row)], cells(row)].concat();
+        let published = self.published.iter().flat_map(Block::rows);
+        let columns = std::iter::once("backbone").chain(self.layers.iter().map(String::as_str));
+        let table = Table::new(columns, self.rows.iter().map(row).chain(published));
+        let notes = self.published.as_ref().map_or(String::new(), |block| format!("\n{}", block.notes()));
+        Table { title: self.header(), notes, ..table }
+    }
+
+    /// Aligned columns for a terminal, below them what was published for ImageNet and Places205.
+    pub fn text(&self) -> String {
+        self.table().text()
+    }
+
+    /// The same as Markdown.
+    pub fn markdown(&self) -> String {
+        self.table().markdown()
+    }
+}
+
+/// What was published of linear probes on a data set; None where nothing compares.
+fn published(dataset: &str, measure: Measure, layers: &[&str]) -> Result<Option<Block>> {
+    let benchmark = match (dataset, measure) {
+        ("imagenet", Measure::Top1) => Benchmark::ImagenetLinear,
+        ("places205", Measure::Top1) => Benchmark::PlacesLinear,
+        _ => return Ok(None),
+    };
+    Block::of(benchmark, &layers.iter().copied().map(Some).collect::<Vec<_>>())
+}
+
+fn cell(group: &[&ProbeResult], measure: Measure, key: (&str, &str), layer: &str) -> Option<MeanStd> {
+    let here = |e: &Entry| (e.result.experiment.as_str(), e.backbone) == key && e.layer.layer == layer;
+    let values = entries(group.iter().copied()).filter(here).filter_map(|e| measure.of(e.layer));
+    MeanStd::of(&values.collect::<Vec<_>>()).map(MeanStd::percent)
+}
+
+/// Adds what is new in `more`, each behind its predecessor there, so that conv1 … conv5 come out in order even where
+/// the first backbone lacks some.
+fn merge_in_order<'a>(all: &mut Vec<&'a str>, more: impl Iterator<Item = &'a str>) {
+    let mut place = 0;
+    for name in more {
+        match all.iter().position(|known| *known == name) {
+            Some(known) => place = known + 1,
+            None => {
+                all.insert(place, name);
+                place += 1;
+            }
+        }
+    }
+}
+
+/// All tables in one sheet: accuracies in percent, with mean, sample standard deviation and number of seeds of each
+/// layer; empty where unknown.
+pub fn csv(tables: &[AccuracyTable]) -> String {
+    let mut layers = Vec::new();
+    tables.iter().for_each(|table| merge_in_order(&mut layers, table.layers.iter().map(String::as_str)));
+    let about = ["dataset", "protocol", "experiment", "measure", "backbone"].map(String::from);
+    let columns = about.into_iter().chain(layers.iter().flat_map(|layer| column_names(layer)));
+    let rows = tables.iter().flat_map(|table| table.rows.iter().map(|row| sheet_row(table, row, &layers)));
+    Table::new(columns, rows).csv()
+}
+
+fn sheet_row(table: &AccuracyTable, row: &Row, layers: &[&str]) -> Vec<String> {
+    let measure = format!("{} %", table.measure.name());
+    let about =
+        [&table.dataset, &table.protocol, &row.experiment, &measure, &row.backbone].map(String::clone);
+    let figures = layers.iter().flat_map(|layer| {
+        let column = table.layers.iter().position(|l| l == layer);
+        in_columns(column.and_then(|column| row.cells[column]).as_ref())
+    });
+    about.into_iter().chain(figures).collect()
+}
