@@ -1,6 +1,7 @@
 //! Doubles in JSON that come back bit for bit, not-a-number and the infinities included: as text, in Rust's shortest
 //! form that parses to the same double. For `#[serde(with = "exact")]`.
 
+use crate::text::excerpt;
 use serde::{Deserialize, Deserializer, Serializer, de::Error};
 
 /// The double as text.
@@ -11,7 +12,7 @@ pub fn serialize<S: Serializer>(value: &f64, to: S) -> Result<S::Ok, S::Error> {
 /// The double that the text stands for.
 pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<f64, D::Error> {
     let text = String::deserialize(from)?;
-    text.parse().map_err(|_| D::Error::custom(format!("{text:?} is not a number")))
+    text.parse().map_err(|_| D::Error::custom(format!("`{}` is not a number", excerpt(&text))))
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ pub fn encode(panel: &Panel) -> Result<Vec<u8>> {
     let (width, height) = (panel.width, panel.height);
     ensure!(
         panel.rgb.len() == 3 * width * height,
-        "the picture {:?} of {width} × {height} pixels has {} bytes, not {}",
+        "the picture `{}` of {width} × {height} pixels has {} bytes, not {}",
         panel.name,
         panel.rgb.len(),
         3 * width * height
@@ -19,7 +19,7 @@ pub fn encode(panel: &Panel) -> Result<Vec<u8>> {
     let mut png = vec![];
     PngEncoder::new(&mut png)
         .write_image(&panel.rgb, width as u32, height as u32, ExtendedColorType::Rgb8)
-        .with_context(|| format!("cannot encode the picture {:?} of {width} × {height} pixels", panel.name))?;
+        .with_context(|| format!("cannot encode the picture `{}` of {width} × {height} pixels", panel.name))?;
     Ok(png)
 }
 
@@ -60,6 +60,6 @@ mod tests {
     fn a_panel_of_the_wrong_size_is_refused() {
         let panel = Panel { name: "p".into(), width: 2, height: 2, rgb: vec![0; 11] };
         let error = encode(&panel).unwrap_err().to_string();
-        assert_eq!(error, "the picture \"p\" of 2 × 2 pixels has 11 bytes, not 12");
+        assert_eq!(error, "the picture `p` of 2 × 2 pixels has 11 bytes, not 12");
     }
 }
