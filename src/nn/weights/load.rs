@@ -1,6 +1,6 @@
 //! Weights from a file into a network, and what came of it.
 
-use super::{TO_FILE, permuted_dims};
+use super::layout::{TO_FILE, permuted_dims};
 use crate::nn::params::{Params, assign};
 use anyhow::{Context, Result, bail, ensure};
 use candle_core::Tensor;

@@ -7,29 +7,31 @@
 
 pub mod caffe;
 mod foreign;
+mod found;
 mod key;
+mod layout;
 mod load;
 pub mod pth;
 pub(crate) mod safetensors;
 
+pub use found::Named;
 pub use key::{Candidate, Several, split};
+pub use layout::dims_in_file;
 pub use load::{LoadReport, load_into, real};
 
 use super::params::Params;
-use crate::{element::Element, guarded, whole_file, yaml};
+use crate::{guarded, yaml};
 use anyhow::{Context, Result, bail, ensure};
 use candle_core::Tensor;
+use found::Found;
 use serde_json::Value;
 use std::{
     collections::BTreeMap,
     fmt,
     fs::File,
-    io::{BufReader, BufWriter, Read, Seek, SeekFrom},
+    io::{BufReader, Read, Seek, SeekFrom},
     path::Path,
 };
-
-/// Tensors by name.
-pub type Named = BTreeMap<String, Tensor>;
 
 /// How a file holds its tensors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,36 +64,6 @@ pub struct Contents {
     pub unread: BTreeMap<String, String>,
     /// Sentences for the user: which of several networks it is, what was converted.
     pub notes: Vec<String>,
-}
-
-/// What a reader of one format has found.
-#[derive(Default)]
-struct Found {
-    tensors: Named,
-    metadata: BTreeMap<String, String>,
-    unread: BTreeMap<String, String>,
-    /// Tensors whose numbers are of another type in the file.
-    converted: BTreeMap<&'static str, Vec<String>>,
-    notes: Vec<String>,
-}
-
-impl Found {
-    /// Takes in a tensor of this type in the file. What is too large for any type in memory (seeds may be) is passed over.
-    fn add(&mut self, name: String, element: Element, tensor: Result<Tensor>) -> Result<()> {
-        let tensor = match tensor {
-            Err(error) if element == Element::U64 => {
-                self.unread.insert(name, format!("{error:#}"));
-                return Ok(());
-            }
-            other => other.with_context(|| format!("tensor `{name}`"))?,
-        };
-        if element.name() != element.dtype().as_str() {
-            self.converted.entry(element.name()).or_default().push(name.clone());
-        }
-        ensure!(!self.tensors.contains_key(&name), "two tensors are called `{name}`");
-        self.tensors.insert(name, tensor);
-        Ok(())
-    }
 }
 
 /// Tensors by the file's names, in memory layout on the CPU, and the metadata. See [`contents`].
@@ -208,32 +180,5 @@ pub fn save(params: &Params, metadata: &BTreeMap<String, String>, path: &Path) -
 /// # Errors
 /// A name given twice, an element type that the format lacks, a folder that cannot be written, a full disk.
 pub fn write(tensors: &[(&str, &Tensor)], metadata: &BTreeMap<String, String>, path: &Path) -> Result<()> {
-    atomically(path, |file| safetensors::write(tensors, metadata, file))
-}
-
-/// Writes `path` through `fill`, whole or not at all.
-fn atomically(path: &Path, fill: impl FnOnce(&mut BufWriter<&File>) -> Result<()>) -> Result<()> {
-    whole_file::fill(path, fill).with_context(|| {
-        format!(
-            "cannot write {}: does its folder exist, may you write there, is the disk full?",
-            path.display()
-        )
-    })
-}
-
-type Axes = [usize; 4];
-const TO_FILE: Axes = [0, 3, 1, 2];
-const TO_MEMORY: Axes = [0, 2, 3, 1];
-
-fn permuted(tensor: &Tensor, axes: Axes) -> candle_core::Result<Tensor> {
-    if tensor.rank() == 4 { tensor.permute(axes)?.contiguous() } else { tensor.contiguous() }
-}
-
-fn permuted_dims(dims: &[usize], axes: Axes) -> Vec<usize> {
-    if dims.len() == 4 { axes.iter().map(|&axis| dims[axis]).collect() } else { dims.to_vec() }
-}
-
-/// The shape that a tensor in memory layout has in a file: `(O, KH, KW, I)` is `(O, I, KH, KW)` there.
-pub fn dims_in_file(dims: &[usize]) -> Vec<usize> {
-    permuted_dims(dims, TO_FILE)
+    layout::atomically(path, |file| safetensors::write(tensors, metadata, file))
 }

@@ -1,7 +1,10 @@
 //! The safetensors container, read and written: a JSON header, then the tensors one after another. Other files of this
 //! format begin with [`start`] and go on with [`write_elements`].
 
-use super::{Found, TO_FILE, TO_MEMORY, permuted, permuted_dims};
+use super::{
+    found::Found,
+    layout::{TO_FILE, TO_MEMORY, permuted, permuted_dims},
+};
 use crate::element::Element;
 use ::safetensors::tensor::{Dtype, Metadata, TensorInfo};
 use anyhow::{Context, Result, bail, ensure};

@@ -1,7 +1,7 @@
 //! Blobs of a layer as tensors.
 
 use super::proto::BlobMessage;
-use crate::nn::weights::{TO_MEMORY, permuted};
+use crate::nn::weights::layout::{TO_MEMORY, permuted};
 use anyhow::{Context, Result, bail, ensure};
 use candle_core::{DType, Device, Tensor};
 use prost::{Message, bytes::Bytes};

@@ -12,7 +12,7 @@ mod write;
 
 pub use write::write;
 
-use super::Named;
+use super::found::Named;
 use anyhow::{Context, Result, bail, ensure};
 use blobs::{LayerKind, tensors};
 use prost::{Message, bytes::Bytes};

@@ -1,7 +1,10 @@
 //! Models in Caffe's form of today, one layer after the other.
 
 use super::proto::{LayerMessage, NetMessage, ShapeMessage};
-use crate::nn::weights::{atomically, dims_in_file, safetensors::write_tensor};
+use crate::nn::weights::{
+    layout::{atomically, dims_in_file},
+    safetensors::write_tensor,
+};
 use anyhow::{Context, Result, bail, ensure};
 use candle_core::{DType, Tensor};
 use prost::Message;

@@ -12,7 +12,7 @@ mod write;
 
 pub use write::write;
 
-use super::{Found, foreign};
+use super::{foreign, found::Found};
 use anyhow::{Context, Result, bail, ensure};
 use dicts::Chosen;
 use pickle::{Node, Pickle};

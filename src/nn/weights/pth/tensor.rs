@@ -2,7 +2,7 @@
 
 use crate::{
     element::Element,
-    nn::weights::{TO_MEMORY, permuted},
+    nn::weights::layout::{TO_MEMORY, permuted},
 };
 use anyhow::{Context, Result, ensure};
 use candle_core::Tensor;

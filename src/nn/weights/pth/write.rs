@@ -1,6 +1,9 @@
 //! State dicts as `torch.save` writes them: a zip archive that `torch.load(path, weights_only=True)` reads.
 
-use crate::nn::weights::{atomically, dims_in_file, safetensors::write_tensor};
+use crate::nn::weights::{
+    layout::{atomically, dims_in_file},
+    safetensors::write_tensor,
+};
 use anyhow::{Context, Result, bail};
 use candle_core::{DType, Tensor};
 use std::{

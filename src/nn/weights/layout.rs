@@ -1,0 +1,33 @@
+//! How tensors lie in files, and how such files come onto the disk.
+
+use crate::whole_file;
+use anyhow::{Context, Result};
+use candle_core::Tensor;
+use std::{fs::File, io::BufWriter, path::Path};
+
+pub(super) type Axes = [usize; 4];
+pub(super) const TO_FILE: Axes = [0, 3, 1, 2];
+pub(super) const TO_MEMORY: Axes = [0, 2, 3, 1];
+
+pub(super) fn permuted(tensor: &Tensor, axes: Axes) -> candle_core::Result<Tensor> {
+    if tensor.rank() == 4 { tensor.permute(axes)?.contiguous() } else { tensor.contiguous() }
+}
+
+pub(super) fn permuted_dims(dims: &[usize], axes: Axes) -> Vec<usize> {
+    if dims.len() == 4 { axes.iter().map(|&axis| dims[axis]).collect() } else { dims.to_vec() }
+}
+
+/// The shape that a tensor in memory layout has in a file: `(O, KH, KW, I)` is `(O, I, KH, KW)` there.
+pub fn dims_in_file(dims: &[usize]) -> Vec<usize> {
+    permuted_dims(dims, TO_FILE)
+}
+
+/// Writes `path` through `fill`, whole or not at all.
+pub(super) fn atomically(path: &Path, fill: impl FnOnce(&mut BufWriter<&File>) -> Result<()>) -> Result<()> {
+    whole_file::fill(path, fill).with_context(|| {
+        format!(
+            "cannot write {}: does its folder exist, may you write there, is the disk full?",
+            path.display()
+        )
+    })
+}
