@@ -227,8 +227,8 @@ fn scaled(
     let mut pixels = vec![0; 3 * to.0 * to.1];
     let from = TypedImageRef::<U8x3>::from_buffer(source.0 as u32, source.1 as u32, &image.pixels)
         .map_err(|e| e.to_string())?;
-    let mut out = TypedImage::<U8x3>::from_buffer(to.0 as u32, to.1 as u32, &mut pixels)
-        .map_err(|e| e.to_string())?;
+    let mut out =
+        TypedImage::<U8x3>::from_buffer(to.0 as u32, to.1 as u32, &mut pixels).map_err(|e| e.to_string())?;
     let options = ResizeOptions::new().resize_alg(ResizeAlg::Interpolation(FilterType::Bilinear));
     // `resize` would bring the code for every other type of pixel: a fifth of this crate's.
     resizer.resize_typed(&from, &mut out, &options).map_err(|e| e.to_string())?;

@@ -27,7 +27,7 @@ pub struct Planned {
 impl Planned {
     /// Whether it was finished before.
     pub fn is_finished(&self) -> bool {
-        RunDir::is_finished(&self.fit.place.dir)
+        RunDir::finished(&self.fit.place.dir).is_ok_and(|manifest| manifest.is_some())
     }
 
     /// Runs or resumes it; false when the user stopped it. A finished one is left alone.

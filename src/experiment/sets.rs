@@ -5,8 +5,8 @@ use super::plan::{Pictures, Source};
 use crate::data::{
     annotated::{Annotated, Presence},
     annotated_source,
-    labels::require,
     dataset::Dataset,
+    labels::require,
     open::open,
     source::{Locations, Split},
 };
