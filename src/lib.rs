@@ -19,7 +19,7 @@
 //!
 //! | floor | modules |
 //! |---|---|
-//! | 0 ground | [`bounded`], [`extremes`], [`text`], [`guarded`], [`yaml`], [`rng`], [`element`], [`boxes`], [`seal`], [`whole_file`], [`hub`], [`npy`], [`device`], [`color`], [`ops`] |
+//! | 0 ground | [`bounded`], [`extremes`], [`text`], [`guarded`], [`yaml`], [`rng`], [`element`], [`boxes`], [`seal`], [`whole_file`], [`spec_path`], [`hub`], [`npy`], [`device`], [`color`], [`ops`] |
 //! | 1 networks | [`nn`] |
 //! | 2 siblings that do not see one another | [`backbones`], [`data`], [`metrics`] |
 //! | 3 training machinery, knows no task | [`train`] |
@@ -41,6 +41,7 @@ pub mod hub;
 pub mod npy;
 pub mod rng;
 pub mod seal;
+pub mod spec_path;
 pub mod text;
 pub mod whole_file;
 pub mod yaml;

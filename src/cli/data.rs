@@ -86,15 +86,23 @@ fn verify(what: &str, at: &Locations) -> Result<Done> {
     if let Some(report) = devkit(what, at)? {
         return Ok(Done { exit: u8::from(!report.is_sound()), ..Done::ok(report.to_string()) });
     }
+    let (plain, annotated) = match is_spec(what) {
+        true => {
+            let experiment = Experiment::load(Path::new(what), &[])?.resolve();
+            (plain_of(&experiment), annotated_of(&experiment, at)?)
+        }
+        false => (vec![wanted(what)?], vec![]),
+    };
     let mut done = Done::ok("");
-    for Wanted { data, labels } in wanted(what)? {
+    for Wanted { data, labels } in plain {
         let report = verify::verify(&data, at)?;
         if !report.is_sound() || (labels && !report.has_sound_labels()) {
             done.exit = 1;
         }
         done.text += &format!("{report}\n");
     }
-    for report in devkits_of_spec(what, at)? {
+    for source in annotated {
+        let report = VocReport::of_source(&source)?;
         if !report.is_sound() {
             done.exit = 1;
         }
@@ -118,12 +126,8 @@ fn refuse_other_files(what: &str) -> Result<(), Usage> {
     Err(Usage(format!("{what} {instead}")))
 }
 
-/// What there is in the devkits of a spec's stages on annotated pictures, each once; scenes have no files to look at.
-fn devkits_of_spec(what: &str, at: &Locations) -> Result<Vec<VocReport>> {
-    if !is_spec(what) {
-        return Ok(vec![]);
-    }
-    let experiment = Experiment::load(Path::new(what), &[])?.resolve();
+/// The devkits of a spec's stages on annotated pictures, each once; scenes have no files to look at.
+fn annotated_of(experiment: &Experiment, at: &Locations) -> Result<Vec<VocSource>> {
     let mut seen: Vec<VocSource> = vec![];
     for spec in experiment.stages.iter().filter_map(|(_, stage)| stage.annotated()) {
         let source = match &spec.source {
@@ -135,7 +139,7 @@ fn devkits_of_spec(what: &str, at: &Locations) -> Result<Vec<VocReport>> {
             seen.push(source);
         }
     }
-    Ok(seen.iter().map(VocReport::of_source).collect::<Result<_, _>>()?)
+    Ok(seen)
 }
 
 fn is_spec(what: &str) -> bool {
@@ -183,24 +187,20 @@ impl Wanted {
     }
 }
 
-/// The data that `what` names: a spec's, each once; a folder, list or table; a catalogue entry.
-fn wanted(what: &str) -> Result<Vec<Wanted>> {
-    let path = Path::new(what);
-    if is_spec(what) {
-        return of_spec(path);
-    }
-    if let Some(source) = lying_at(path)? {
-        return Ok(vec![Wanted::of(source, false)]);
+/// The data that `what` names: a folder, list or table; a catalogue entry.
+fn wanted(what: &str) -> Result<Wanted> {
+    if let Some(source) = lying_at(Path::new(what))? {
+        return Ok(Wanted::of(source, false));
     }
     let absent = "not found; expected a folder, a list, a table, a spec, or a name in the catalogue";
     let usage =
         |e: DataError| Usage(if what.contains('/') { format!("{what}: {absent}") } else { e.to_string() });
     catalog::entry(what).map_err(usage)?;
-    Ok(vec![Wanted::of(SourceSpec::Catalog(what.into()), true)])
+    Ok(Wanted::of(SourceSpec::Catalog(what.into()), true))
 }
 
-fn of_spec(path: &Path) -> Result<Vec<Wanted>> {
-    let experiment = Experiment::load(path, &[])?.resolve();
+/// The data of a spec's stages on plain pictures, each once.
+fn plain_of(experiment: &Experiment) -> Vec<Wanted> {
     let mut all: Vec<Wanted> = vec![];
     for (stage, data) in experiment.stages.iter().filter_map(|(_, stage)| Some((stage, stage.data()?))) {
         match all.iter_mut().find(|known| known.data.source == data.source) {
@@ -208,14 +208,14 @@ fn of_spec(path: &Path) -> Result<Vec<Wanted>> {
             None => all.push(Wanted { data: data.clone(), labels: stage.kind().needs_labels() }),
         }
     }
-    Ok(all)
+    all
 }
 
 /// The source that a folder or a file of pictures is; None where nothing lies there.
 fn lying_at(path: &Path) -> Result<Option<SourceSpec>> {
     let part = |name: &str| Some(path.join(name)).filter(|part| part.is_dir());
     Ok(Some(match (part("train"), part("val")) {
-        (Some(train), Some(val)) => SourceSpec::Folder { train, val: Some(val) },
+        (Some(train), Some(val)) => SourceSpec::Folder { train: train.into(), val: Some(val.into()) },
         _ if path.join("data_batch_1.bin").is_file() => SourceSpec::CifarBinary { dir: path.into() },
         _ if path.is_dir() => SourceSpec::Folder { train: path.into(), val: None },
         _ if path.is_file() && ends_in(path, LISTS) => {

@@ -16,7 +16,8 @@ use std::path::PathBuf;
 pub(super) struct SpecArgs {
     /// The experiment, a YAML file
     spec: PathBuf,
-    /// Override one value: a stage, then its keys (`probe.train.steps=10`), or the full path
+    /// Override one value: a stage, then its keys (`probe.train.steps=10`), or all keys; files are named from the working
+    /// directory here, from the spec's folder in the spec
     #[arg(long = "set", value_name = "KEY.PATH=VALUE")]
     sets: Vec<String>,
     /// Seeds instead of the spec's: `0..3` means 0, 1, 2; or a list, `0,1,2`

@@ -9,6 +9,7 @@ use super::{
     source::{Locations, SourceSpec},
     voc::source::VocSource,
 };
+use crate::spec_path::SpecPath;
 use serde::Deserialize;
 use std::{
     collections::BTreeMap,
@@ -140,7 +141,7 @@ fn ways(entry: &Entry, at: &Locations) -> String {
 
 /// The same source with its paths below `dir`.
 fn below(dir: &Path, source: &SourceSpec) -> SourceSpec {
-    let join = |path: &PathBuf| dir.join(path);
+    let join = |path: &SpecPath| SpecPath::from(dir.join(path));
     match source.clone() {
         SourceSpec::Folder { train, val } => {
             SourceSpec::Folder { train: join(&train), val: val.as_ref().map(join) }
@@ -163,16 +164,14 @@ fn below(dir: &Path, source: &SourceSpec) -> SourceSpec {
 }
 
 /// The files and folders that a local source needs.
-fn paths(source: &SourceSpec) -> Vec<PathBuf> {
+fn paths(source: &SourceSpec) -> Vec<&SpecPath> {
     match source {
         SourceSpec::Folder { train, val } | SourceSpec::List { train, val, .. } => {
-            std::iter::once(train).chain(val).cloned().collect()
+            std::iter::once(train).chain(val).collect()
         }
-        SourceSpec::Parquet { train, val, .. } => train.iter().chain(val).cloned().collect(),
-        SourceSpec::CifarBinary { dir } => vec![dir.clone()],
-        SourceSpec::Voc(VocSource { devkit, sbd, .. }) => {
-            std::iter::once(devkit).chain(sbd).cloned().collect()
-        }
+        SourceSpec::Parquet { train, val, .. } => train.iter().chain(val).collect(),
+        SourceSpec::CifarBinary { dir } => vec![dir],
+        SourceSpec::Voc(VocSource { devkit, sbd, .. }) => std::iter::once(devkit).chain(sbd).collect(),
         SourceSpec::Catalog(_) | SourceSpec::Hub { .. } | SourceSpec::Scenes { .. } => Vec::new(),
     }
 }
@@ -191,7 +190,7 @@ mod tests {
             assert!(entry.sha256.values().all(|h| h.len() == 64 && h.bytes().all(|b| b.is_ascii_hexdigit())));
             let local: Vec<_> = entry.local.iter().flat_map(paths).collect();
             assert!(
-                entry.sha256.keys().all(|file| local.contains(file)),
+                entry.sha256.keys().all(|file| local.iter().any(|path| path.as_path() == file)),
                 "{name}: a checksum of no local file"
             );
         }

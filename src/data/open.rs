@@ -17,10 +17,7 @@ use super::{
 use crate::text::excerpt;
 #[cfg(feature = "hub")]
 use std::path::Component;
-use std::{
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::{path::Path, sync::Arc};
 
 /// Opens one split of a source (its `limit` applied).
 ///
@@ -90,9 +87,9 @@ fn listed(
     Ok(if train.is_file() { set.relabelled(list::open(train, root)?.labels(), names) } else { set })
 }
 
-fn parquet(
-    train: &[PathBuf],
-    val: &[PathBuf],
+fn parquet<P: AsRef<Path>>(
+    train: &[P],
+    val: &[P],
     columns: Columns,
     split: Split,
     names: &[String],
@@ -102,7 +99,7 @@ fn parquet(
         return Err(DataError::NoSplit { split: split.name() });
     }
     let set = Parquet::open(files, columns)?;
-    if split == Split::Train || columns.label.is_none() || !train.iter().all(|file| file.is_file()) {
+    if split == Split::Train || columns.label.is_none() || !train.iter().all(|file| file.as_ref().is_file()) {
         return Ok(set);
     }
     Ok(set.relabelled(Parquet::open(train, columns)?.labels(), names))

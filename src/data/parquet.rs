@@ -21,10 +21,7 @@ use super::{
 };
 use ::parquet::data_type::ByteArray;
 use sha2::{Digest, Sha256};
-use std::{
-    path::{Path, PathBuf},
-    sync::OnceLock,
-};
+use std::{path::Path, sync::OnceLock};
 pub use table::Columns;
 use table::Table;
 
@@ -75,11 +72,12 @@ impl Parquet {
     /// # Errors
     /// A missing or broken file, no column of images, a label column that is named and not there (naming those that
     /// are), no rows at all.
-    pub fn open(paths: &[PathBuf], columns: Columns) -> Result<Self, DataError> {
-        let tables = paths.iter().map(|path| Table::open(path, columns)).collect::<Result<Vec<_>, _>>()?;
+    pub fn open(paths: &[impl AsRef<Path>], columns: Columns) -> Result<Self, DataError> {
+        let open = |path: &_| Table::open(AsRef::<Path>::as_ref(path), columns);
+        let tables = paths.iter().map(open).collect::<Result<Vec<_>, _>>()?;
         let (groups, rows) = layout(&tables);
         if rows == 0 {
-            let path = paths.first().cloned().unwrap_or_default();
+            let path = paths.first().map(|path| path.as_ref().to_path_buf()).unwrap_or_default();
             return Err(DataError::Empty { path, expected: "rows with an image each".into() });
         }
         let labels = match columns.label {

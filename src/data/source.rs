@@ -5,7 +5,10 @@ pub use super::{
     dataset::{Dataset, RgbImage, Split},
     error::DataError,
 };
-use crate::bounded::{BatchSize, Count, Fraction, Pixels, SceneCount, SceneSize};
+use crate::{
+    bounded::{BatchSize, Count, Fraction, Pixels, SceneCount, SceneSize},
+    spec_path::SpecPath,
+};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
@@ -17,23 +20,23 @@ pub enum SourceSpec {
     Catalog(String),
     /// Class folders; a folder whose images lie directly in it is unlabelled data.
     Folder {
-        train: PathBuf,
+        train: SpecPath,
         #[serde(default)]
-        val: Option<PathBuf>,
+        val: Option<SpecPath>,
     },
     /// Text files, one `path[ label]` a line, relative to `root` (default: the list's folder).
     List {
-        train: PathBuf,
+        train: SpecPath,
         #[serde(default)]
-        val: Option<PathBuf>,
+        val: Option<SpecPath>,
         #[serde(default)]
-        root: Option<PathBuf>,
+        root: Option<SpecPath>,
     },
     /// Local Hugging Face parquet files. Without a column `label` they are unlabelled; another one has to be there.
     Parquet {
-        train: Vec<PathBuf>,
+        train: Vec<SpecPath>,
         #[serde(default)]
-        val: Vec<PathBuf>,
+        val: Vec<SpecPath>,
         #[serde(default = "image_column")]
         image: String,
         #[serde(default = "label_column")]
@@ -53,7 +56,7 @@ pub enum SourceSpec {
         label: Option<String>,
     },
     /// The original CIFAR-10 binary folder, through candle-datasets (feature `cifar`).
-    CifarBinary { dir: PathBuf },
+    CifarBinary { dir: SpecPath },
     /// The pictures of a PASCAL VOC devkit, without their annotations.
     Voc(VocSource),
     /// The embedded procedural scenes.
@@ -70,8 +73,8 @@ pub enum SourceSpec {
 impl SourceSpec {
     /// The files and folders that it names.
     pub fn paths(&self) -> Vec<&Path> {
-        fn of<'a>(all: impl IntoIterator<Item = &'a PathBuf>) -> Vec<&'a Path> {
-            all.into_iter().map(PathBuf::as_path).collect()
+        fn of<'a>(all: impl IntoIterator<Item = &'a SpecPath>) -> Vec<&'a Path> {
+            all.into_iter().map(SpecPath::as_path).collect()
         }
         match self {
             Self::Folder { train, val } => of([train].into_iter().chain(val)),
@@ -87,7 +90,7 @@ impl SourceSpec {
 /// The name that tables and messages give a data set: the catalogue's, or where it lies.
 impl std::fmt::Display for SourceSpec {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let first = |files: &[PathBuf]| files.first().map(|p| p.display().to_string()).unwrap_or_default();
+        let first = |files: &[SpecPath]| files.first().map(|p| p.display().to_string()).unwrap_or_default();
         match self {
             Self::Catalog(name) => f.write_str(name),
             Self::Folder { train, .. } | Self::List { train, .. } => write!(f, "{}", train.display()),

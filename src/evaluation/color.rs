@@ -19,13 +19,14 @@ use crate::{
         colorizer::{Colorizer, lightness},
         supervised::labels,
     },
+    spec_path::SpecPath,
     train::panel::Tile,
 };
 use anyhow::{Context, Result, ensure};
 use candle_core::Tensor;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
-use std::{collections::BTreeSet, path::PathBuf};
+use std::collections::BTreeSet;
 
 /// How methods are measured.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -61,7 +62,7 @@ impl Default for ColorEvaluationSpec {
 #[serde(deny_unknown_fields)]
 pub struct ClassifierSpec {
     /// A weight file, also on the hub (`hf://…`).
-    pub weights: PathBuf,
+    pub weights: SpecPath,
     /// What network the file holds, where it does not say so itself.
     #[serde(default)]
     pub vgg16: Option<Vgg16Spec>,

@@ -1,11 +1,8 @@
 //! Where what a stage starts from comes from: weights, and methods of coloring.
 
-use crate::{backbones::data_init::DataInitSpec, nn::init::Filler};
+use crate::{backbones::data_init::DataInitSpec, nn::init::Filler, spec_path::SpecPath};
 use serde::{Deserialize, Serialize};
-use std::{
-    fmt,
-    path::{Path, PathBuf},
-};
+use std::{fmt, path::Path};
 
 /// A method of colouring. In YAML: `full: { stage: full }`, `gray: gray`, `larsson: { pictures: DIR }`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -14,9 +11,9 @@ pub enum MethodSpec {
     /// What an earlier colorization stage has trained.
     Stage(String),
     /// A colorizer's weight file.
-    File(PathBuf),
+    File(SpecPath),
     /// A folder of coloured pictures that are called like the validation images.
-    Pictures(PathBuf),
+    Pictures(SpecPath),
     /// No colour at all.
     Gray,
     /// The colours of a random training image.
@@ -30,7 +27,7 @@ pub enum InitSpec {
     /// What an earlier stage has trained.
     Stage(String),
     /// A weight file: a path, or `hf://OWNER/REPO/FILE[@REVISION]`.
-    File(PathBuf),
+    File(SpecPath),
     /// Random weights.
     Init(Filler),
     /// Weights made from the stage's training pictures (Krähenbühl et al. 2016).
@@ -46,7 +43,7 @@ pub enum WeightSource {
     /// What an earlier stage has trained.
     Stage(String),
     /// A weight file.
-    File(PathBuf),
+    File(SpecPath),
     /// Made from the stage's training pictures, as the paper's networks start (Krähenbühl et al. 2016).
     DataDependent(DataInitSpec),
 }

@@ -9,11 +9,12 @@ use crate::{
         prior::{Prior, PriorCounter, PriorRecord, ZERO_RULE},
     },
     data::source::Dataset,
+    spec_path::SpecPath,
 };
 use anyhow::{Result, bail};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// Where the prior comes from. In YAML: `prior: { measured: { sigma: 5 } }` or `prior: { file: prior.npy }`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -28,7 +29,7 @@ pub enum PriorSpec {
         images: Option<Count>,
     },
     /// A `.npy` file of one probability per bin.
-    File(PathBuf),
+    File(SpecPath),
 }
 
 fn sigma() -> Positive {

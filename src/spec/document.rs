@@ -5,6 +5,7 @@ use super::{
     marks::{Mark, Repeated, marks},
     node::{Content, Node, Reader},
     overrides::Override,
+    paths,
     source::{Place, Source},
     typed::typed,
 };
@@ -46,7 +47,7 @@ impl Document {
             .map_err(|source| SpecError::Unreadable { path: path.display().to_string(), source })?;
         let file = Source::file(path, text);
         let mut sources = vec![Source::default(), file];
-        let root = read(&sources[FILE], FILE).and_then(|root| extend(root, path, &mut sources));
+        let root = read(&sources[FILE], FILE).and_then(|root| extend(root, &mut sources));
         match root {
             Ok(root) => Ok(Self { root, sources }),
             Err(fault) => Err(refuse(&[fault], &sources)),
@@ -63,11 +64,7 @@ impl Document {
         expand: impl Fn(Vec<String>, &Node) -> Result<Vec<String>, Fault>,
     ) -> Result<(), SpecError> {
         let layer = self.sources.len();
-        self.sources.push(Source {
-            name: format!("--set {argument}"),
-            text: argument.into(),
-            is_file: false,
-        });
+        self.sources.push(Source::argument(argument));
         let done = Override::parse(argument, layer)
             .and_then(|change| change.expand(|keys| expand(keys, &self.root)))
             .map(|change| self.root.overlay(change.node(&self.root)));
@@ -79,7 +76,7 @@ impl Document {
     /// # Errors
     /// Everything that the type refuses: all unknown keys at once, else the first fault.
     pub fn typed<T: DeserializeOwned>(&self) -> Result<T, SpecError> {
-        typed(&self.root).map_err(|faults| refuse(&faults, &self.sources))
+        typed(&self.root, &self.sources).map_err(|faults| refuse(&faults, &self.sources))
     }
 
     /// Refuses what stands at `path` for a reason that only the whole document shows.
@@ -129,13 +126,13 @@ fn syntax(Refused { line, column, reason, context }: &Refused, layer: usize) -> 
 }
 
 /// Puts `root` over the base that it names.
-fn extend(mut root: Node, path: &Path, sources: &mut [Source]) -> Result<Node, Fault> {
+fn extend(mut root: Node, sources: &mut [Source]) -> Result<Node, Fault> {
     let Some(entry) = root.get("extends") else { return Ok(root) };
     let at = entry.value.at;
     let Content::Text(name) = &entry.value.content else {
         return Err(Fault::new("`extends` takes the path of one YAML file, relative to this one").or_at(at));
     };
-    let base = path.parent().unwrap_or(Path::new("")).join(name);
+    let base = paths::beside(name, &sources[FILE].folder).map_err(|fault| fault.or_at(at))?;
     let text = text::read(&base).map_err(|e| {
         let base = text::excerpt(&base.display().to_string());
         Fault::new(format!("cannot read the base `{base}`: {e}")).or_at(at)

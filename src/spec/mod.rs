@@ -12,6 +12,7 @@ mod marks;
 pub mod names;
 mod node;
 mod overrides;
+mod paths;
 mod source;
 mod typed;
 

@@ -1,6 +1,9 @@
 //! Texts that a spec is made of, and places in them: the base file, the file, the `--set` arguments.
 
-use std::{fmt::Write as _, path::Path};
+use std::{
+    fmt::Write as _,
+    path::{Component, Path, PathBuf},
+};
 
 /// A text and what to call it in a message.
 #[derive(Clone, Debug, Default)]
@@ -10,6 +13,8 @@ pub(super) struct Source {
     pub text: String,
     /// Whether line and column mean anything to the reader: true for files, false for an argument.
     pub is_file: bool,
+    /// Where its relative paths begin; empty: at the working directory.
+    pub folder: PathBuf,
 }
 
 /// A stretch of one line in one source. `layer` is the index of the source; a higher layer overrides a lower one.
@@ -32,7 +37,20 @@ const BEFORE: usize = 60;
 impl Source {
     /// A file's text.
     pub fn file(path: &Path, text: String) -> Self {
-        Self { name: path.display().to_string(), text, is_file: true }
+        let parts = path.parent().into_iter().flat_map(Path::components);
+        let folder = parts.filter(|part| *part != Component::CurDir).collect();
+        Self { name: path.display().to_string(), text, is_file: true, folder }
+    }
+
+    /// An argument of the command line.
+    pub fn argument(set: &str) -> Self {
+        Self { name: format!("--set {set}"), text: set.into(), ..Self::default() }
+    }
+
+    /// The name and, in a file, line and column.
+    pub fn place(&self, place: Place) -> String {
+        let name = crate::text::excerpt(&self.name);
+        if self.is_file { format!("{name}:{}:{}", place.line, place.column + 1) } else { name }
     }
 
     /// Line `number`, from 1; empty beyond the end.
@@ -46,14 +64,11 @@ impl Source {
             true => (" ".repeat(place.line.to_string().len()), place.line.to_string()),
             false => (" ".into(), " ".into()),
         };
-        let mut out = format!("{margin}--> {}", crate::text::excerpt(&self.name));
-        if self.is_file {
-            // Writing to a String cannot fail.
-            let _ = write!(out, ":{}:{}", place.line, place.column + 1);
-        }
+        let mut out = format!("{margin}--> {}", self.place(place));
         let (line, place) = shown(self.line(place.line), place);
         let caret = caret(&line, place);
         let line = format!("{number} | {line}");
+        // Writing to a String cannot fail.
         let _ = write!(out, "\n{margin} |\n{}\n{margin} | {caret}", line.trim_end());
         if !note.is_empty() {
             let _ = write!(out, " {note}");
@@ -118,7 +133,7 @@ mod tests {
 
     #[test]
     fn the_caret_stands_under_its_text() {
-        let source = Source { name: "a.yaml".into(), text: "a:\n\tbé: 10\n".into(), is_file: true };
+        let source = Source::file(Path::new("a.yaml"), "a:\n\tbé: 10\n".into());
         let place = Place { layer: 0, line: 2, column: 5, width: 9 };
         let want = " --> a.yaml:2:6\n  |\n2 | \tbé: 10\n  | \t    ^^ too many";
         assert_eq!(source.excerpt(place, "too many"), want);
@@ -126,7 +141,7 @@ mod tests {
 
     #[test]
     fn a_place_beyond_the_text_still_draws() {
-        let source = Source { name: "a.yaml".into(), text: String::new(), is_file: true };
+        let source = Source::file(Path::new("a.yaml"), String::new());
         let place = Place { layer: 0, line: 7, column: 3, width: 2 };
         assert_eq!(source.excerpt(place, ""), " --> a.yaml:7:4\n  |\n7 |\n  |    ^");
     }
@@ -134,7 +149,7 @@ mod tests {
     #[test]
     fn a_long_line_is_cut_around_the_place() {
         let text = format!("{}: wrong, {}", "k".repeat(300), "z".repeat(300));
-        let source = Source { name: "a.yaml".into(), text, is_file: true };
+        let source = Source::file(Path::new("a.yaml"), text);
         let said = source.excerpt(Place { layer: 0, line: 1, column: 302, width: 5 }, "note");
         let lines: Vec<&str> = said.lines().collect();
         assert!(lines.iter().all(|line| line.chars().count() < 220), "{said}");

@@ -5,19 +5,21 @@ use super::{
     error::{Fault, Kind},
     names::list,
     node::{Content, Entry, Node},
-    source::Place,
+    paths::resolve,
+    source::{Place, Source},
 };
+use crate::{data::voc::lists::ListName, spec_path::SpecPath};
 use serde::de::{
     self, DeserializeOwned, DeserializeSeed, Deserializer, EnumAccess, IntoDeserializer, MapAccess,
     SeqAccess, VariantAccess, Visitor, value::StrDeserializer,
 };
-use std::cell::RefCell;
+use std::{cell::RefCell, collections::BTreeSet};
 
-/// Reads a `T`, or says everything that is wrong with it.
-pub(super) fn typed<T: DeserializeOwned>(root: &Node) -> Result<T, Vec<Fault>> {
-    let unknown = RefCell::new(vec![]);
-    let result = T::deserialize(Typed { node: root, unknown: &unknown });
-    let mut faults = unknown.into_inner();
+/// Reads a `T` from what stands in `sources`, or says everything that is wrong with it.
+pub(super) fn typed<T: DeserializeOwned>(root: &Node, sources: &[Source]) -> Result<T, Vec<Fault>> {
+    let reading = Reading { sources, unknown: RefCell::default(), told: RefCell::default() };
+    let result = T::deserialize(Typed { node: root, reading: &reading });
+    let mut faults = reading.unknown.into_inner();
     match result {
         Ok(spec) if faults.is_empty() => return Ok(spec),
         Err(fault) if fault.kind != Kind::Silent => faults.push(fault),
@@ -26,10 +28,37 @@ pub(super) fn typed<T: DeserializeOwned>(root: &Node) -> Result<T, Vec<Fault>> {
     Err(faults)
 }
 
+/// What all values of one spec share while they are read.
+struct Reading<'a> {
+    sources: &'a [Source],
+    unknown: RefCell<Vec<Fault>>,
+    /// Notices that were given.
+    told: RefCell<BTreeSet<String>>,
+}
+
+impl Reading<'_> {
+    /// The path that a spec says as `text`, set below the folder of the file that it stands in.
+    fn path(&self, text: &str, at: Place) -> Result<String, Fault> {
+        let here = Source::default();
+        let source = self.sources.get(at.layer).unwrap_or(&here);
+        let found = resolve(text, &source.folder)?;
+        if let Some(notice) = found.notice.filter(|notice| self.told.borrow_mut().insert(notice.clone())) {
+            tracing::warn!("{}: {notice}", source.place(at));
+        }
+        let text = found.path.into_os_string().into_string();
+        text.map_err(|_| Fault::new("the folder of the spec has a name that is not UTF-8; rename it"))
+    }
+}
+
+/// Whether a newtype holds a path.
+fn is_path(newtype: &str, text: &str) -> bool {
+    newtype == SpecPath::NAME || (newtype == ListName::NAME && ListName::is_path(text))
+}
+
 #[derive(Clone, Copy)]
 struct Typed<'a> {
     node: &'a Node,
-    unknown: &'a RefCell<Vec<Fault>>,
+    reading: &'a Reading<'a>,
 }
 
 impl<'a> Typed<'a> {
@@ -57,7 +86,7 @@ impl<'a> Typed<'a> {
         let (known, others): (Vec<_>, Vec<_>) =
             entries.iter().partition(|e| fields.contains(&e.key.as_str()));
         let unknown = |e: &&Entry| Fault::unknown("field", &e.key, fields).or_at(e.key_at);
-        self.unknown.borrow_mut().extend(others.iter().map(unknown));
+        self.reading.unknown.borrow_mut().extend(others.iter().map(unknown));
         let result = visitor.visit_map(Entries { entries: known.into_iter(), value: None, typed: self });
         result.map_err(|fault| match fault.kind {
             Kind::Missing if !others.is_empty() && fault.at.is_none() => fault.kind(Kind::Silent),
@@ -110,10 +139,17 @@ impl<'de> Deserializer<'de> for Typed<'_> {
 
     fn deserialize_newtype_struct<V: Visitor<'de>>(
         self,
-        _: &'static str,
+        name: &'static str,
         visitor: V,
     ) -> Result<V::Value, Fault> {
-        visitor.visit_newtype_struct(self).map_err(|fault| self.place(fault))
+        let result = match &self.node.content {
+            Content::Text(text) if is_path(name, text) => {
+                let path = self.reading.path(text, self.node.at);
+                path.and_then(|path| visitor.visit_newtype_struct(path.into_deserializer()))
+            }
+            _ => visitor.visit_newtype_struct(self),
+        };
+        result.map_err(|fault| self.place(fault))
     }
 
     fn deserialize_struct<V: Visitor<'de>>(
@@ -228,7 +264,8 @@ impl Variant<'_> {
     where
         Self: 'b,
     {
-        Typed { node, unknown: self.typed.unknown }
+        let typed: Typed<'b> = self.typed;
+        typed.with(node)
     }
 }
 

@@ -14,7 +14,7 @@ use hueristic::{
     rng::Rng,
 };
 use proptest::prelude::*;
-use std::{collections::BTreeSet, path::PathBuf, sync::Arc};
+use std::{collections::BTreeSet, sync::Arc};
 
 /// Image `i` is `side + i % 3` wide and `side` high; its pixels are (i, x, y). Those in `bad` cannot be read.
 struct Numbered {
@@ -57,7 +57,7 @@ impl Dataset for Numbered {
 }
 
 fn spec(threads: usize) -> DataSpec {
-    let source = SourceSpec::Folder { train: PathBuf::new(), val: None };
+    let source = SourceSpec::Folder { train: "".into(), val: None };
     DataSpec { threads: Some(Count::of(threads)), ..DataSpec::new(source, Count::of(6)) }
 }
 

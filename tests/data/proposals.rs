@@ -267,7 +267,7 @@ fn a_search_that_stopped_goes_on() {
 fn files_of_other_sets_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("p.safetensors");
-    let spec = ProposalSpec::File { train: path.clone(), val: None };
+    let spec = ProposalSpec::File { train: path.clone().into(), val: None };
     let set = Pictures::new(&["a"]);
     let fault = |split| obtain(&spec, &set, split, folder.path()).unwrap_err().to_string();
     let write = |id: &str, rect| {

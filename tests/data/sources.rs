@@ -10,6 +10,7 @@ use hueristic::{
         source::{DataError, DataSpec, Dataset, Limit, Locations, SourceSpec, Split},
         verify::verify,
     },
+    spec_path::SpecPath,
 };
 use image::{ImageFormat, Rgb};
 use parquet::{
@@ -47,7 +48,7 @@ fn spec(source: SourceSpec) -> DataSpec {
 }
 
 fn folder(root: &Path, train: &str, val: Option<&str>) -> DataSpec {
-    spec(SourceSpec::Folder { train: root.join(train), val: val.map(|val| root.join(val)) })
+    spec(SourceSpec::Folder { train: root.join(train).into(), val: val.map(|val| root.join(val).into()) })
 }
 
 fn opened(spec: &DataSpec, split: Split) -> Result<Arc<dyn Dataset>, DataError> {
@@ -196,11 +197,11 @@ fn lists_number_both_splits_by_the_training_list() {
     write(dir.path(), "images/2.png", &png(2));
     write(dir.path(), "lists/train.txt", b"1.png cow\n2.png ant\n");
     write(dir.path(), "lists/val.txt", b"1.png cow\n");
-    let list = |name: &str| dir.path().join("lists").join(name);
+    let list = |name: &str| dir.path().join("lists").join(name).into();
     let source = SourceSpec::List {
         train: list("train.txt"),
         val: Some(list("val.txt")),
-        root: Some(dir.path().join("images")),
+        root: Some(dir.path().join("images").into()),
     };
     let spec = spec(source);
     assert_eq!(values(opened(&spec, Split::Train).unwrap().as_ref()), [(1, Some(1)), (2, Some(0))]);
@@ -213,7 +214,7 @@ fn a_list_of_names_does_not_go_with_one_of_numbers() {
     let spec = |train: &str, val: &str| {
         write(dir.path(), "train.txt", train.as_bytes());
         write(dir.path(), "val.txt", val.as_bytes());
-        let at = |name: &str| dir.path().join(name);
+        let at = |name: &str| dir.path().join(name).into();
         spec(SourceSpec::List { train: at("train.txt"), val: Some(at("val.txt")), root: None })
     };
     for (train, val, said) in [
@@ -304,8 +305,8 @@ fn table(path: &Path, nested: bool, images: &[Option<Vec<u8>>], label: &Label, n
 
 fn parquet_spec(train: &[PathBuf], val: &[PathBuf], label: Option<&str>) -> DataSpec {
     spec(SourceSpec::Parquet {
-        train: train.to_vec(),
-        val: val.to_vec(),
+        train: train.iter().map(SpecPath::from).collect(),
+        val: val.iter().map(SpecPath::from).collect(),
         image: "image".into(),
         label: label.map(Into::into),
     })
@@ -649,8 +650,12 @@ fn parquet_mistakes_name_the_file_and_the_columns() {
     let named = parquet_spec(from_ref(&file), &[], Some("kind"));
     told(&named, &["no column `kind`", "`image.bytes` (BYTE_ARRAY)", "`label: null`"]);
     let mut other = spec.clone();
-    other.source =
-        SourceSpec::Parquet { train: vec![file.clone()], val: vec![], image: "img".into(), label: None };
+    other.source = SourceSpec::Parquet {
+        train: vec![file.clone().into()],
+        val: vec![],
+        image: "img".into(),
+        label: None,
+    };
     told(&other, &["no column `img` of encoded images", "`image.bytes`"]);
     assert!(refusal(&spec, Split::Val).contains("add `val:`"));
 }

@@ -188,7 +188,7 @@ fn lists_of_segmentation_limits_and_paths() {
     assert_ne!(limited.fingerprint(), toy.open(Lists::Main).fingerprint());
     let list = toy.0.path().join("mine.txt");
     fs::write(&list, "c\r\nb\r\n\r\n").unwrap();
-    let source = VocSource { train: list.display().to_string(), ..toy.source() };
+    let source = VocSource { train: list.display().to_string().into(), ..toy.source() };
     let spec = AnnotatedSpec::new(AnnotatedSource::Voc(source));
     assert_eq!(ids(&*opened(&spec, Split::Train, Lists::Main).unwrap()), ["c", "b"]);
 }
@@ -563,7 +563,7 @@ fn sbd_stands_beside_the_devkit() {
     image::RgbImage::new(5, 4).save(sbd.join("img/s.jpg")).unwrap();
     let size = "<size><width>5</width><height>4</height></size>";
     toy.write("Annotations/s.xml", &format!("<annotation><filename>s.jpg</filename>{size}</annotation>"));
-    let source = VocSource { sbd: Some(toy.0.path().join("SBD")), ..toy.source() };
+    let source = VocSource { sbd: Some(toy.0.path().join("SBD").into()), ..toy.source() };
     let spec = AnnotatedSpec {
         max_bad: Fraction::of(0.0),
         ..AnnotatedSpec::new(AnnotatedSource::Voc(source.clone()))
@@ -621,7 +621,7 @@ fn the_catalogue_knows_which_sets_are_annotated() {
     assert!(absent.contains("VOCdevkit/VOC2007") && absent.contains("VOCtest_06-Nov-2007.tar"), "{absent}");
     let toy = Toy::new();
     let at = Locations { data: Some(toy.0.path().into()) };
-    assert_eq!(catalog::annotated("voc2007", &at).unwrap().devkit, toy.root());
+    assert_eq!(catalog::annotated("voc2007", &at).unwrap().devkit.as_path(), toy.root());
 }
 
 #[test]
@@ -655,7 +655,7 @@ fn the_real_lists_of_classes_agree_with_the_boxes() {
     let copy = tempfile::tempdir().unwrap();
     let alone = copy.path().join("val.txt");
     fs::copy(list, &alone).unwrap();
-    let source = VocSource { val: Some(alone.display().to_string()), ..source };
+    let source = VocSource { val: Some(alone.display().to_string().into()), ..source };
     let without =
         open(&AnnotatedSpec::new(AnnotatedSource::Voc(source)), Split::Val, Lists::Main, &at).unwrap();
     for index in 0..with.len() {

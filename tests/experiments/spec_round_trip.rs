@@ -134,14 +134,14 @@ fn what_is_written_reads_the_same_in_python() {
     let parts = "
 name: on
 description: 2026-01-01
-data: { source: { folder: { train: ../photos, val: '0x1f' } }, crop: 32 }
+data: { source: { parquet: { train: [/photos], image: '~', label: '0x1f' } }, crop: 32 }
 backbone: { alexnet: { stem: small } }
 stages:
   1_000:
     pretext: { task: colorization, train: { steps: 1, batch: 2, optimizer: { adam: { lr: 1e-6, decay: 2.5e-7 } } } }
   no:
     linear_probe:
-      backbones: { '0o7': { stage: 1_000 }, y: { file: '~' } }
+      backbones: { '0o7': { stage: 1_000 }, y: { file: '/~' } }
       train: { steps: 1, batch: 2, optimizer: { sgd: { lr: 0.5 } } }
 ";
     let spec = load(parts).unwrap_or_else(|e| panic!("{e}"));
@@ -149,14 +149,15 @@ stages:
     for line in [
         "name: 'on'\n",
         "description: '2026-01-01'\n",
-        "train: ../photos\n",
-        "val: '0x1f'\n",
+        "- /photos\n",
+        "image: '~'\n",
+        "label: '0x1f'\n",
         "  '1_000':\n",
         "  'no':\n",
         "'0o7':\n",
         "stage: '1_000'\n",
         "'y':\n",
-        "file: '~'\n",
+        "file: /~\n",
         "lr: 1.0e-6\n",
         "decay: 2.5e-7\n",
         "lr: 0.5\n",

@@ -12,6 +12,7 @@ mod report_transfer;
 mod score;
 #[path = "../skipping/mod.rs"]
 mod skipping;
+mod spec_paths;
 
 #[cfg(not(feature = "hub"))]
 #[test]

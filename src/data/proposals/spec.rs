@@ -6,13 +6,13 @@ use super::{
     search::{Found, search},
     selective_search::{self, SelectiveSearch},
 };
-use crate::data::{annotated::Annotated, dataset::Split, error::DataError};
+use crate::{
+    data::{annotated::Annotated, dataset::Split, error::DataError},
+    spec_path::SpecPath,
+};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::{fs, path::Path};
 
 /// Pixels by which a box may stand over the edge of its picture: rounding, not another order of columns.
 const OVER: f32 = 1.0;
@@ -25,17 +25,17 @@ pub enum ProposalSpec {
     SelectiveSearch(SelectiveSearch),
     /// MATLAB files in the order of the image sets.
     Mat {
-        train: PathBuf,
+        train: SpecPath,
         #[serde(default)]
-        val: Option<PathBuf>,
+        val: Option<SpecPath>,
         #[serde(default)]
         columns: Columns,
     },
     /// Files that `hueristic proposals` wrote.
     File {
-        train: PathBuf,
+        train: SpecPath,
         #[serde(default)]
-        val: Option<PathBuf>,
+        val: Option<SpecPath>,
     },
 }
 
@@ -51,7 +51,7 @@ impl ProposalSpec {
         match self {
             Self::SelectiveSearch(_) => vec![],
             Self::Mat { train, val, .. } | Self::File { train, val } => {
-                std::iter::once(train).chain(val).map(PathBuf::as_path).collect()
+                std::iter::once(train).chain(val).map(SpecPath::as_path).collect()
             }
         }
     }

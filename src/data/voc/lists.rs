@@ -6,6 +6,7 @@ use crate::{
     data::{annotated::Presence, dataset::Split, error::DataError},
     text::{self, excerpt},
 };
+use serde::{Deserialize, Serialize};
 use std::{
     collections::{HashMap, HashSet},
     fs,
@@ -31,14 +32,40 @@ impl Lists {
     }
 }
 
-/// Whether a list is named by its path, not by its name in `ImageSets`.
-pub fn is_path(name: &str) -> bool {
-    Path::new(name).extension().is_some_and(|ending| ending == "txt")
+/// A list below `ImageSets`, or the path of a text file (it ends in `.txt`) with one identifier a line; as a
+/// [`SpecPath`](crate::spec_path::SpecPath), it is read in a spec as one that can be opened.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ListName(String);
+
+impl ListName {
+    /// What serde calls the type.
+    pub const NAME: &str = "ListName";
+
+    /// Whether a list is named by its path, not by its name in `ImageSets`.
+    pub fn is_path(name: &str) -> bool {
+        Path::new(name).extension().is_some_and(|ending| ending == "txt")
+    }
+
+    /// The path, where it is one.
+    pub fn path(&self) -> Option<&Path> {
+        Some(Path::new(&self.0)).filter(|_| Self::is_path(&self.0))
+    }
+
+    /// A path below `dir`; a name as it is.
+    pub(super) fn below(&self, dir: &Path) -> Self {
+        if Self::is_path(&self.0) { Self(dir.join(&self.0).display().to_string()) } else { self.clone() }
+    }
+}
+
+impl<T: Into<String>> From<T> for ListName {
+    fn from(name: T) -> Self {
+        Self(name.into())
+    }
 }
 
 /// The file of the list that a spec calls `name`.
-pub fn file(devkit: &Devkit, lists: Lists, split: Split, name: &str) -> PathBuf {
-    if is_path(name) {
+pub fn file(devkit: &Devkit, lists: Lists, split: Split, ListName(name): &ListName) -> PathBuf {
+    if ListName::is_path(name) {
         return name.into();
     }
     let file = format!("{name}.txt");
@@ -176,6 +203,14 @@ fn presence_of(label: &str) -> Option<Presence> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn lists_are_names_or_paths_and_known_to_serde_by_name() {
+        let name = |text: &str| ListName::from(text);
+        assert_eq!(name("trainval").below(Path::new("d")), name("trainval"));
+        assert_eq!(name("a/b.txt").below(Path::new("d")), name("d/a/b.txt"));
+        assert_eq!(std::any::type_name::<ListName>().rsplit("::").next(), Some(ListName::NAME));
+    }
 
     #[test]
     fn identifiers_are_names_of_files_in_their_folder() {

@@ -1,11 +1,9 @@
 //! How a spec names a devkit.
 
-use super::{lists, palette::Palette};
+use super::{lists::ListName, palette::Palette};
+use crate::spec_path::SpecPath;
 use serde::{Deserialize, Serialize};
-use std::{
-    fmt,
-    path::{Path, PathBuf},
-};
+use std::{fmt, path::Path};
 
 /// Where a devkit lies and which of its lists are the two splits. In YAML:
 /// `source: { voc: { devkit: VOCdevkit, year: 2007, train: trainval, val: test } }`.
@@ -13,18 +11,17 @@ use std::{
 #[serde(deny_unknown_fields)]
 pub struct VocSource {
     /// Holds `VOC2007/`, or is it, or holds `VOCdevkit/`.
-    pub devkit: PathBuf,
+    pub devkit: SpecPath,
     /// Which of several years; absent: the only one there.
     #[serde(default)]
     pub year: Option<u16>,
-    /// A list below `ImageSets`, or the path of a text file (it ends in `.txt`) with one identifier a line.
-    pub train: String,
+    pub train: ListName,
     #[serde(default)]
-    pub val: Option<String>,
+    pub val: Option<ListName>,
     /// SBD's `dataset` folder. Its masks are preferred for training, its lists are found before the devkit's, and its
     /// pictures stand in for those that the devkit lacks.
     #[serde(default)]
-    pub sbd: Option<PathBuf>,
+    pub sbd: Option<SpecPath>,
     /// The colors of the masks; absent: VOC's.
     #[serde(default, skip_serializing_if = "Palette::is_voc")]
     pub palette: Palette,
@@ -34,27 +31,22 @@ impl VocSource {
     /// The folders that it names, and the lists that are files of their own.
     pub(in crate::data) fn paths(&self) -> Vec<&Path> {
         let lists = [Some(&self.train), self.val.as_ref()].into_iter().flatten();
-        let lists = lists.filter(|name| lists::is_path(name)).map(Path::new);
+        let lists = lists.filter_map(ListName::path);
         [self.devkit.as_path()].into_iter().chain(self.sbd.as_deref()).chain(lists).collect()
     }
 
     /// The same source with its paths below `dir`.
     pub(in crate::data) fn below(&self, dir: &Path) -> Self {
-        let list =
-            |name: &String| if lists::is_path(name) { path_text(&dir.join(name)) } else { name.clone() };
+        let list = |name: &ListName| name.below(dir);
         Self {
-            devkit: dir.join(&self.devkit),
+            devkit: dir.join(&self.devkit).into(),
             year: self.year,
             train: list(&self.train),
             val: self.val.as_ref().map(list),
-            sbd: self.sbd.as_ref().map(|sbd| dir.join(sbd)),
+            sbd: self.sbd.as_ref().map(|sbd| dir.join(sbd).into()),
             palette: self.palette.clone(),
         }
     }
-}
-
-fn path_text(path: &Path) -> String {
-    path.display().to_string()
 }
 
 impl fmt::Display for VocSource {

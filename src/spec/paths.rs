@@ -1,0 +1,229 @@
+//! Paths as a spec says them, made ready to be opened: `~` and `$VAR` are expanded, relative paths begin at the folder of
+//! the file that they stand in. Addresses on the hub stay as they are.
+
+use super::error::Fault;
+use crate::{hub, nn::weights, text::excerpt};
+use std::{
+    env, fs,
+    path::{Component, Path, PathBuf},
+};
+
+/// A path from the working directory, and what its writer should know about it.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Found {
+    pub path: PathBuf,
+    pub notice: Option<String>,
+}
+
+/// The path that a spec in `folder` says as `text`; an empty `folder` is the working directory. Paths once began at the
+/// working directory: one that is only there is taken, with a notice.
+///
+/// # Errors
+/// A variable that is not set, no home folder.
+pub(super) fn resolve(text: &str, folder: &Path) -> Result<Found, Fault> {
+    let text = expand(text)?;
+    let (path, once) = (place(&text, folder), PathBuf::from(text));
+    if once.is_absolute() || once == path || exists(&path) || !exists(&once) {
+        return Ok(Found { path, notice: None });
+    }
+    let shown = |path: &Path| excerpt(&path.display().to_string());
+    let notice = format!(
+        "`{}` of the working directory is taken, since there is no `{}`; paths in a spec are relative to its folder: write \
+         `{}`",
+        shown(&once),
+        shown(&path),
+        shown(&seen_from(folder, &once))
+    );
+    Ok(Found { path: once, notice: Some(notice) })
+}
+
+/// As [`resolve`], without a look at the working directory.
+///
+/// # Errors
+/// As there.
+pub(super) fn beside(text: &str, folder: &Path) -> Result<PathBuf, Fault> {
+    Ok(place(&expand(text)?, folder))
+}
+
+fn place(path: &str, folder: &Path) -> PathBuf {
+    let stays = path.is_empty() || hub::is_address(Path::new(path)) || Path::new(path).is_absolute();
+    if stays || folder.as_os_str().is_empty() { path.into() } else { below(folder, path) }
+}
+
+/// Whether there is something; `#KEY` behind a weight file is no part of its name.
+fn exists(path: &Path) -> bool {
+    path.exists() || weights::split(path).1.is_some()
+}
+
+/// `path` in `folder`, without its leading `.` and those `..` that lead out of a folder; those that lead out of a link
+/// stay, since they lead elsewhere.
+fn below(folder: &Path, path: &str) -> PathBuf {
+    let (mut folder, mut rest) = (folder.to_path_buf(), path);
+    loop {
+        match rest.split_once('/').unwrap_or((rest, "")) {
+            (".", after) => rest = after,
+            ("..", after) if is_plain(&folder) => {
+                folder.pop();
+                rest = after;
+            }
+            _ => break,
+        }
+        rest = rest.trim_start_matches('/');
+    }
+    match (rest, folder.as_os_str().is_empty()) {
+        ("", true) => ".".into(),
+        ("", false) => folder,
+        _ => folder.join(rest),
+    }
+}
+
+/// Whether the last part of the path is the name of a folder, and not of a link to one.
+fn is_plain(folder: &Path) -> bool {
+    folder.file_name().is_some() && fs::symlink_metadata(folder).is_ok_and(|entry| entry.is_dir())
+}
+
+/// What a spec in `folder` has to say for a path that begins at the working directory.
+fn seen_from(folder: &Path, path: &Path) -> PathBuf {
+    let Ok(here) = env::current_dir() else { return path.into() };
+    let way = fs::canonicalize(folder).ok().and_then(|folder| relative(&folder, &here));
+    way.unwrap_or(here).join(path)
+}
+
+/// The way from one folder to another, both absolute and without `..`; None where they have only the root in common.
+fn relative(from: &Path, to: &Path) -> Option<PathBuf> {
+    let shared = from.components().zip(to.components()).take_while(|(a, b)| a == b).count();
+    let up = from.components().skip(shared).map(|_| Component::ParentDir);
+    (shared > 1 || up.clone().count() == 0).then(|| up.chain(to.components().skip(shared)).collect())
+}
+
+/// The text with its leading `~` and its variables replaced.
+fn expand(text: &str) -> Result<String, Fault> {
+    if hub::is_address(Path::new(text)) {
+        return Ok(text.into());
+    }
+    let (mut expanded, mut rest) = match text.strip_prefix('~') {
+        Some(rest) if rest.is_empty() || rest.starts_with('/') => (home()?, rest),
+        _ => (String::new(), text),
+    };
+    while let Some((before, after)) = rest.split_once('$') {
+        let (name, behind) = variable(after)?;
+        expanded += before;
+        expanded += &if name.is_empty() { "$".into() } else { value(name)? };
+        rest = behind;
+    }
+    Ok(expanded + rest)
+}
+
+/// The name of the variable that follows its `$`, empty where none does, and what follows the name.
+fn variable(text: &str) -> Result<(&str, &str), Fault> {
+    let is_part = |c: char| c == '_' || c.is_ascii_alphanumeric();
+    let is_name = |name: &str| name.chars().all(is_part) && name.starts_with(|c: char| !c.is_ascii_digit());
+    if let Some(braced) = text.strip_prefix('{') {
+        return braced
+            .split_once('}')
+            .filter(|(name, _)| is_name(name))
+            .ok_or_else(|| Fault::new("expected the name of a variable in `${…}`: letters, digits and `_`"));
+    }
+    let (name, rest) = text.split_at(text.find(|c| !is_part(c)).unwrap_or(text.len()));
+    Ok(if is_name(name) { (name, rest) } else { ("", text) })
+}
+
+fn value(name: &str) -> Result<String, Fault> {
+    let name_shown = excerpt(name);
+    match env::var(name) {
+        Ok(value) if !value.is_empty() => Ok(value),
+        Err(env::VarError::NotUnicode(_)) => {
+            Err(Fault::new(format!("the environment variable `{name_shown}` is not UTF-8")))
+        }
+        _ => Err(Fault::new(format!("the environment variable `{name_shown}` is not set"))
+            .note("set it, or write the folder itself")),
+    }
+}
+
+fn home() -> Result<String, Fault> {
+    let home = env::home_dir().and_then(|home| home.into_os_string().into_string().ok());
+    home.filter(|home| !home.is_empty()).ok_or_else(|| {
+        Fault::new("`~` stands for the home folder, and none is known").note("write the folder itself")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(text: &str, folder: &str) -> String {
+        beside(text, Path::new(folder)).unwrap().display().to_string()
+    }
+
+    #[test]
+    fn relative_paths_begin_at_the_folder() {
+        // The folders are those of the crate, where tests run.
+        for (text, folder, want) in [
+            ("photos", "src/spec", "src/spec/photos"),
+            ("./photos/", "src/spec", "src/spec/photos/"),
+            ("../a/../b", "src/spec", "src/a/../b"),
+            ("../../a.pth#x/../y", "src/spec", "a.pth#x/../y"),
+            ("../../../a", "src/spec", "../a"),
+            ("../..//a", "src/spec", "a"),
+            ("..", "src", "."),
+            (".", "src", "src"),
+            ("../a", "no/such", "no/such/../a"),
+            ("../a", "src/..", "src/../../a"),
+            ("../a", "/", "/../a"),
+            ("./a", "", "./a"),
+            ("", "src", ""),
+            ("/a/../b", "src", "/a/../b"),
+            ("hf://me/it/$HOME/~", "src", "hf://me/it/$HOME/~"),
+            ("a~", "src", "src/a~"),
+            ("~a/b", "src", "src/~a/b"),
+        ] {
+            assert_eq!(at(text, folder), want, "{text} in {folder}");
+        }
+    }
+
+    #[test]
+    fn ways_out_of_links_stay() {
+        let dir = tempfile::tempdir().unwrap();
+        let (real, link) = (dir.path().join("a/real"), dir.path().join("link"));
+        fs::create_dir_all(&real).unwrap();
+        std::os::unix::fs::symlink(&real, &link).unwrap();
+        assert_eq!(below(&link, "../b"), link.join("../b"));
+        assert_eq!(below(&real, "../b"), dir.path().join("a/b"));
+    }
+
+    #[test]
+    fn variables_and_the_home_are_expanded() {
+        // Cargo sets both.
+        let root = env!("CARGO_MANIFEST_DIR");
+        for (text, want) in [
+            ("$CARGO_MANIFEST_DIR/a", format!("{root}/a")),
+            ("${CARGO_MANIFEST_DIR}a/$CARGO_PKG_NAME-x", format!("{root}a/{}-x", env!("CARGO_PKG_NAME"))),
+            ("/b/$CARGO_PKG_NAMEé", format!("/b/{}é", env!("CARGO_PKG_NAME"))),
+            ("/b/$/$1/a$", "/b/$/$1/a$".into()),
+        ] {
+            assert_eq!(at(text, "src"), want);
+        }
+        for (text, fault) in [
+            ("$NO_SUCH_VARIABLE_/a", "`NO_SUCH_VARIABLE_` is not set"),
+            ("a/${NO_SUCH_VARIABLE_}", "`NO_SUCH_VARIABLE_` is not set"),
+            ("${CARGO_PKG_NAME", "`${…}`"),
+            ("${CARGO_PKG_NAME:-a}", "`${…}`"),
+            ("${}", "`${…}`"),
+        ] {
+            let said = expand(text).unwrap_err().message;
+            assert!(said.contains(fault), "{text}: {said}");
+        }
+    }
+
+    #[test]
+    fn ways_between_folders() {
+        let way = |from: &str, to: &str| {
+            relative(Path::new(from), Path::new(to)).map(|way| way.display().to_string())
+        };
+        assert_eq!(way("/a/b/c", "/a/d"), Some("../../d".into()));
+        assert_eq!(way("/a/b", "/a/b/c"), Some("c".into()));
+        assert_eq!(way("/a", "/a"), Some(String::new()));
+        assert_eq!(way("/", "/a"), Some("a".into()));
+        assert_eq!(way("/a", "/b"), None);
+    }
+}
