@@ -1,6 +1,6 @@
 //! `run`, `check` and `show`: the verbs that take a spec.
 
-use super::{Done, device::DeviceArgs, failure::Usage, threads};
+use super::{Done, device::DeviceArgs, failure::Usage, out, threads};
 use crate::{
     data::source::Locations,
     experiment::{self, Experiment, Outcome, RunOptions, Seeds},
@@ -26,9 +26,10 @@ pub(super) struct SpecArgs {
     /// Folder with local copies of data sets [default: $HUERISTIC_DATA]
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
-    /// Folder for run directories
-    #[arg(long, value_name = "DIR", default_value = "results/runs")]
-    out: PathBuf,
+    /// Folder for run directories, from the working directory [default: `results/runs` in the project of the spec: where the
+    /// folder `experiments` that it lies in is, else the root of its repository or crate, else the spec's folder]
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
     #[command(flatten)]
     device: DeviceArgs,
     /// Computing threads [default: one per core]; `data.threads` in the spec sets those that decode
@@ -92,7 +93,7 @@ impl SpecArgs {
     fn options(&self, experiment: &Experiment) -> Result<RunOptions> {
         threads::set(self.threads)?;
         Ok(RunOptions {
-            out: self.out.clone(),
+            out: self.out.clone().unwrap_or_else(|| out::runs(&self.spec, &experiment.name)),
             locations: locations(self.data.as_ref())?,
             device: self.device.open(experiment.compute)?,
         })

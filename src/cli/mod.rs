@@ -11,6 +11,7 @@ mod experiment;
 mod failure;
 mod logging;
 mod model;
+mod out;
 mod proposals;
 mod push;
 mod report;

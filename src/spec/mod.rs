@@ -21,6 +21,7 @@ pub(crate) use document::On;
 pub(crate) use error::Fault;
 pub use error::SpecError;
 pub(crate) use node::Node;
+pub(crate) use paths::relative;
 
 use crate::yaml;
 use serde::{Serialize, de::DeserializeOwned};

@@ -90,7 +90,7 @@ fn seen_from(folder: &Path, path: &Path) -> PathBuf {
 }
 
 /// The way from one folder to another, both absolute and without `..`; None where they have only the root in common.
-fn relative(from: &Path, to: &Path) -> Option<PathBuf> {
+pub(crate) fn relative(from: &Path, to: &Path) -> Option<PathBuf> {
     let shared = from.components().zip(to.components()).take_while(|(a, b)| a == b).count();
     let up = from.components().skip(shared).map(|_| Component::ParentDir);
     (shared > 1 || up.clone().count() == 0).then(|| up.chain(to.components().skip(shared)).collect())

@@ -1,7 +1,23 @@
 //! Where the paths of a spec begin, seen from several working directories; each command is a process of its own.
 
 use image::{Rgb, RgbImage};
-use std::{fs, path::PathBuf, process::Command};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+/// One step on embedded scenes: no path in it.
+const TINY: &str = "
+name: tiny
+data: { source: { scenes: { train: 8, val: 4 } }, crop: 32 }
+backbone: { alexnet: { stem: small, width: 0.1 } }
+stages:
+  color:
+    pretext:
+      task: { colorization: { rebalance: off } }
+      train: { steps: 1, batch: 2, optimizer: { adam: { lr: 1e-4 } } }
+";
 
 /// A stage on plain pictures, to be formatted with its source.
 const ON_SOURCE: &str = "
@@ -265,4 +281,61 @@ fn paths_of_arguments_begin_at_the_working_directory() {
     let shown = tree.says("", &["show", "sets/spec.yaml", "--set", set]);
     assert!(shown.out.contains("train: photos\n") && shown.out.contains("val: ./photos\n"), "{}", shown.out);
     assert!(shown.err.is_empty(), "{}", shown.err);
+}
+
+/// The folders of runs in the tree.
+fn runs(tree: &Tree, below: &[&str]) -> Vec<bool> {
+    below.iter().map(|folder| tree.path(folder).join("results/runs/tiny").is_dir()).collect()
+}
+
+#[test]
+fn runs_go_to_the_project_of_the_spec() {
+    let tree = Tree::new();
+    tree.put("project/experiments/sets/tiny.yaml", TINY);
+    let spec = tree.path("project/experiments/sets/tiny.yaml").display().to_string();
+    let places = ["project", "project/experiments/sets", "project/experiments", "elsewhere", ""];
+    let only_project = [true, false, false, false, false];
+    let first = tree.says("project", &["run", "experiments/sets/tiny.yaml"]);
+    assert_eq!(runs(&tree, &places), only_project, "{}", first.err);
+    let made = || fs::read_dir(tree.path("project/results/runs/tiny")).unwrap().count();
+    let before = made();
+    // From everywhere it is the same run, which is finished.
+    for (from, spec) in [
+        ("project/experiments/sets", "tiny.yaml"),
+        ("elsewhere", "../project/experiments/sets/tiny.yaml"),
+        ("elsewhere", &spec),
+    ] {
+        tree.says(from, &["run", spec]);
+        assert_eq!((runs(&tree, &places).as_slice(), made()), (&only_project[..], before), "from {from}");
+    }
+    // Runs that an older program left in the working directory are gone on with, until they are moved.
+    fs::create_dir_all(tree.path("elsewhere/results/runs")).unwrap();
+    fs::rename(tree.path("project/results/runs/tiny"), tree.path("elsewhere/results/runs/tiny")).unwrap();
+    let said = tree.says("elsewhere", &["run", &spec]);
+    assert!(said.err.contains("results/runs is taken, since the runs of `tiny` are there"), "{}", said.err);
+    assert_eq!(runs(&tree, &places), [false, false, false, true, false]);
+    // What the command says is from the working directory.
+    tree.says("elsewhere", &["run", &spec, "--out", "mine"]);
+    assert!(tree.path("elsewhere/mine/tiny").is_dir());
+}
+
+#[test]
+fn a_project_has_a_folder_of_experiments_or_a_mark() {
+    let tree = Tree::new();
+    let help = tree.says("", &["run", "--help"]).out;
+    assert!(help.contains("--out <DIR>") && help.contains("in the project of the spec"), "{help}");
+    let out = |spec: &str| {
+        tree.put(spec, TINY);
+        let said = tree.says("elsewhere", &["run", &tree.path(spec).display().to_string()]);
+        let found = |folder: &Path| folder.join("results/runs/tiny").is_dir();
+        let spec = tree.path(spec);
+        let at: Vec<PathBuf> = spec.ancestors().filter(|folder| found(folder)).map(PathBuf::from).collect();
+        assert_eq!(at.len(), 1, "{at:?} {}", said.err);
+        at[0].strip_prefix(tree.0.path()).unwrap().display().to_string()
+    };
+    tree.put("crate/Cargo.toml", "").put("repository/.git/HEAD", "").put("second/.git/HEAD", "");
+    assert_eq!(out("crate/a/b/tiny.yaml"), "crate");
+    assert_eq!(out("repository/tiny.yaml"), "repository");
+    assert_eq!(out("second/x/experiments/y/tiny.yaml"), "second/x");
+    assert_eq!(out("plain/folder/tiny.yaml"), "plain/folder");
 }
