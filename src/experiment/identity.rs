@@ -125,6 +125,11 @@ fn decisive(work: &Value, plan: &Plan, steps: bool) -> Value {
     decisive
 }
 
+/// `ema` of `weights.pth#ema`.
+fn key_of(path: &str) -> Value {
+    weights::split(Path::new(path)).1.map_or(Value::Null, Value::String)
+}
+
 fn strip(value: &mut Value, key: &str, paths: &[String], steps: bool) {
     match value {
         Value::Mapping(entries) => {
@@ -144,7 +149,8 @@ fn strip(value: &mut Value, key: &str, paths: &[String], steps: bool) {
             });
         }
         Value::Sequence(items) => items.iter_mut().for_each(|item| strip(item, key, paths, steps)),
-        Value::String(text) if paths.contains(text) => *value = Value::Null,
+        // the content of a file is hashed; which network of it is meant, only its key says
+        Value::String(text) if paths.contains(text) => *value = key_of(text),
         _ => {}
     }
 }

@@ -25,7 +25,7 @@ use anyhow::{Context, Result, bail, ensure};
 use rayon::prelude::*;
 use std::{
     collections::BTreeMap,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::atomic::{AtomicUsize, Ordering::Relaxed},
     time::{Duration, Instant},
 };
@@ -46,7 +46,8 @@ pub struct StageFits {
 /// # Errors
 /// Everything that would stop any of them, as far as it can be known before the first step.
 pub fn preflight(experiment: &Experiment, options: &RunOptions) -> Result<Vec<Vec<StageFits>>> {
-    let mut ground = Ground { experiment, options, opened: Opened::default(), faults: vec![] };
+    let mut ground =
+        Ground { experiment, options, opened: Opened::default(), stated: vec![], faults: vec![] };
     let mut seeds = vec![];
     for &seed in experiment.seeds.iter() {
         let (mut upstream, mut planned) = (Upstream::new(), vec![]);
@@ -69,6 +70,8 @@ struct Ground<'a> {
     experiment: &'a Experiment,
     options: &'a RunOptions,
     opened: Opened,
+    /// Weight files, what the spec says of their network, and what they say.
+    stated: Vec<(PathBuf, Option<BackboneSpec>, BackboneSpec)>,
     faults: Vec<Fault>,
 }
 
@@ -127,7 +130,7 @@ impl Ground<'_> {
     }
 
     /// The network that a row trains or measures: what an earlier stage leaves, what a file says, or what the stage says.
-    fn backbone(&self, stage: &Stage, row: &Row) -> Result<Option<BackboneSpec>> {
+    fn backbone(&mut self, stage: &Stage, row: &Row) -> Result<Option<BackboneSpec>> {
         let own = stage.backbone();
         let measures = !stage.trains_backbone();
         let stated = match &row.start {
@@ -140,14 +143,28 @@ impl Ground<'_> {
                 }
                 InitSpec::File(path) => {
                     let local = hub::locate(path).context("it has no weights")?;
-                    ensure!(weights::split(&local).0.exists(), "{} does not exist", path.display());
-                    Some(network::trained(&local, own)?.0)
+                    let there = weights::split(&local).0.exists();
+                    ensure!(there, "{} does not exist; give the path of a weight file", path.display());
+                    Some(self.stated(&local, own)?)
                 }
                 _ => None,
             },
             _ => None,
         };
         Ok(stated.or_else(|| own.cloned()))
+    }
+
+    /// The network that a weight file says it holds; read once for all seeds.
+    fn stated(&mut self, path: &Path, own: Option<&BackboneSpec>) -> Result<BackboneSpec> {
+        let same = |known: &&(PathBuf, Option<BackboneSpec>, BackboneSpec)| {
+            known.0 == path && known.1.as_ref() == own
+        };
+        if let Some((.., spec)) = self.stated.iter().find(same) {
+            return Ok(spec.clone());
+        }
+        let (spec, _) = network::trained(path, own)?;
+        self.stated.push((path.into(), own.cloned(), spec.clone()));
+        Ok(spec)
     }
 
     /// Notes what is wrong with the fits of a stage.
@@ -158,7 +175,8 @@ impl Ground<'_> {
             }
         }
         let mut seen: Vec<&Pictures> = vec![];
-        for Fit { plan, sets, .. } in fits.iter().map(|planned| &planned.fit) {
+        let to_run = fits.iter().filter(|planned| !planned.is_finished());
+        for Fit { plan, sets, .. } in to_run.map(|planned| &planned.fit) {
             if !seen.iter().any(|pictures| pictures.source == plan.pictures.source) {
                 seen.push(&plan.pictures);
                 let unread = readable(sets, &plan.pictures);

@@ -325,9 +325,11 @@ fn everything_that_can_be_known_is_refused_before_the_first_step_and_at_once() -
     assert_eq!(ran, checked);
     for part in [
         "3 faults, and nothing was begun",
-        "stage `color` would not start: cannot read nowhere.npy",
+        "stage `color` would not start: cannot read ",
+        "nowhere.npy: give the path of a file that is there",
         "stage `labels` would not start: a batch of 65",
-        "stage `probe` would not start: `theirs`: nowhere.safetensors does not exist",
+        "stage `probe` would not start: `theirs`: ",
+        "nowhere.safetensors does not exist; give the path of a weight file",
     ] {
         assert!(ran.contains(part), "{part} is not in\n{ran}");
     }
