@@ -4,6 +4,15 @@
 //!
 //! A function of a library that is not there answers with an error code of its kind; [`missing`] says so before any is
 //! called for work.
+//!
+//! Why not cudarc's own loading (cudarc 0.19.10, candle 0.11.1): candle-core asks for cudarc's `dynamic-linking`, and no other
+//! crate can take that back: `dynamic-loading` beside it stops the build, `fallback-dynamic-loading` yields to it
+//! (`findings/cudarc_linking_wins.sh`). Another manifest of candle-core is not enough either: candle-kernels links `cudart` by
+//! its build script, for kernels that candle-core's quantized products refer to and that register themselves there before
+//! `main`. So two crates would be carried, 69,000 lines, by a `[patch]` that `cargo publish` leaves out and `cargo install`
+//! of what was published never sees; against 230 lines here and a list that `scripts/cuda_names.sh` makes. And cudarc panics
+//! where a library or one of its functions is absent; here that is an error code. To be decided anew when candle's feature
+//! `cuda` loads what it needs.
 
 use std::{
     ffi::{CStr, c_char, c_int, c_void},
