@@ -1,9 +1,9 @@
 //! The dry run: what each stage would build, read and cost. Plans and opens everything as the run does; keeps nothing.
 
 use super::{
-    RunOptions,
     estimate::{Estimate, estimate},
     fit::Fit,
+    options::RunOptions,
     plan::Plan,
     preflight::{StageFits, preflight},
     run::Planned,

@@ -3,6 +3,7 @@
 //!
 //! Does not: parse YAML (see [`crate::spec`]), or make tables (see [`crate::report`]).
 
+mod options; // what the surface decides
 mod plan; // what a fit will do
 mod sources; // what it starts from
 
@@ -30,27 +31,14 @@ mod expected; // results against what the spec expects
 pub mod publish; // a finished run made ready for the hub
 
 pub use check::{check, check_and_estimate};
+pub use options::RunOptions;
 pub use sources::{InitSpec, MethodSpec, WeightSource};
 pub use spec::{Experiment, Seeds};
 
-use crate::{
-    data::source::Locations,
-    report::{self, ReportPaths},
-};
+use crate::report::{self, ReportPaths};
 use anyhow::{Result, ensure};
-use candle_core::Device;
 use preflight::{StageFits, preflight};
 use std::path::PathBuf;
-
-/// What the surface decides and a spec does not.
-#[derive(Clone, Debug)]
-pub struct RunOptions {
-    /// Folder of run directories; an experiment's lie in `out/NAME/`.
-    pub out: PathBuf,
-    /// Where local copies of data sets lie.
-    pub locations: Locations,
-    pub device: Device,
-}
 
 /// How a run ended.
 #[derive(Debug)]

@@ -2,10 +2,10 @@
 //! is refused then, all of it at once.
 
 use super::{
-    RunOptions,
     fit::Fit,
     identity::{Identity, identify},
     network,
+    options::RunOptions,
     place::{Called, place},
     plan::{Pictures, Row},
     run::Planned,
