@@ -81,11 +81,21 @@ fn look(
     cost: impl Fn(&[Planned]) -> Option<Cost>,
 ) -> Result<Outlook> {
     let stages = preflight(experiment, options)?.into_iter().next().unwrap_or_default();
-    Ok(Outlook {
-        name: experiment.name.to_string(),
-        seeds: experiment.seeds.len(),
-        stages: stages.iter().map(|stage| outlook(stage, cost(&stage.fits))).collect::<Result<_>>()?,
-    })
+    let mut stages =
+        stages.iter().map(|stage| outlook(stage, cost(&stage.fits))).collect::<Result<Vec<_>>>()?;
+    hand_on(&mut stages);
+    Ok(Outlook { name: experiment.name.to_string(), seeds: experiment.seeds.len(), stages })
+}
+
+/// What a stage has freed stays with the process: those after it take no less.
+fn hand_on(stages: &mut [StageOutlook]) {
+    let mut most = 0.0;
+    for stage in stages {
+        if let Some(Ok(Estimate { bytes, .. })) = &mut stage.cost {
+            most = bytes.max(most);
+            *bytes = most;
+        }
+    }
 }
 
 fn outlook(StageFits { name, fits }: &StageFits, cost: Option<Cost>) -> Result<StageOutlook> {
@@ -224,7 +234,10 @@ impl StageOutlook {
             None => Ok(()),
             Some(Ok(_)) if self.finished == self.fits.len() => Ok(()),
             Some(Ok(Estimate { seconds, bytes })) => {
-                writeln!(f, "  time     about {}", clock::span(*seconds))?;
+                match *seconds < 10.0 {
+                    true => writeln!(f, "  time     about {seconds:.1} s")?,
+                    false => writeln!(f, "  time     about {}", clock::span(*seconds))?,
+                }
                 writeln!(f, "  memory   about {:.2} GB", bytes / 1e9)
             }
             Some(Err(why)) => writeln!(f, "  time     not known: {why}"),

@@ -17,7 +17,7 @@ use crate::{
         source::{Dataset, Split},
         view::{CACHE_BYTES, View},
     },
-    train::{manifest, run_dir::RunDir, spec::TrainSpec, trial::Trial},
+    train::{heap, manifest, run_dir::RunDir, spec::TrainSpec, trial::Trial},
 };
 use anyhow::{Context, Result};
 use std::{cell::RefCell, path::Path, sync::Arc, time::Instant};
@@ -31,7 +31,7 @@ const PICTURES: usize = 64;
 /// The same where each takes long.
 const LEAST: usize = 4;
 /// Batches in an epoch of a rehearsal.
-const BATCHES: usize = 4;
+const BATCHES: usize = 8;
 /// Stored pictures that are looked at for their size.
 const SAMPLE: usize = 8;
 
@@ -82,6 +82,7 @@ fn at_batch(planned: &Planned, batch: usize) -> Result<Estimate> {
     let pictures = (train.min(most.max(BATCHES * batch)), val.min(most));
     let few = (pictures.0.div_ceil(8), pictures.1.div_ceil(8));
     let start = rehearse(planned, few, batch, false)?;
+    heap::release();
     manifest::forget_peak_memory();
     let Rehearsed { setup, trial } = rehearse(planned, pictures, batch, true)?;
     let peak = manifest::peak_memory().context("this system does not tell how much memory is used")? as f64;

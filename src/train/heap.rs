@@ -2,11 +2,18 @@
 //! the arithmetic on it: with freed memory given back after ten milliseconds, the allocator's default, a step of the full
 //! AlexNet takes a quarter longer.
 
-use libmimalloc_sys::{mi_option_set, mi_option_t};
+use libmimalloc_sys::{mi_collect, mi_option_set, mi_option_t};
 
 /// `mi_option_purge_delay` in mimalloc.h, which the bindings leave out.
 const PURGE_DELAY: mi_option_t = 15;
 const NEVER: std::ffi::c_long = -1;
+
+/// Gives freed memory back to the system all the same, so that what is used from now on can be told. Only of effect where
+/// mimalloc is the global allocator.
+pub fn release() {
+    // SAFETY: takes no pointer, and may be called at any time.
+    unsafe { mi_collect(true) }
+}
 
 /// Keeps freed memory with the process. Only of effect where mimalloc is the global allocator.
 pub fn retain() {

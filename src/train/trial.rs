@@ -15,6 +15,8 @@ use std::time::{Duration, Instant};
 const ENOUGH: Duration = Duration::from_millis(700);
 /// Updates timed in either case, at the least.
 const LEAST: usize = 2;
+/// The first updates pay for empty queues and fresh memory: so many are not timed, unless they take that long together.
+const WARM: (usize, Duration) = (4, Duration::from_millis(500));
 
 /// Seconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -42,6 +44,7 @@ pub fn trial(
 ) -> Result<Trial> {
     let (mut optimizer, mut pending) = (Optimizer::new(&spec.optimizer, task.params())?, Pending::default());
     let (mut first, mut later, mut step) = (Timed::default(), Timed::default(), 0);
+    let start = Instant::now();
     while !later.is_enough() {
         let (epoch, began) = (train.position().epoch, Instant::now());
         let lr = spec.schedule.rate(optimizer.base_lr(), step, spec.steps.get());
@@ -50,10 +53,10 @@ pub fn trial(
         let mut window = Window::default();
         update(task, train, &mut optimizer, &turn, &mut pending, &mut window)?;
         settle(&mut pending, &mut window)?;
-        // The first update pays for empty queues and fresh memory.
-        match (step, epoch) {
-            (0, _) => {}
-            (_, 0) => first.add(began.elapsed()),
+        let cold = step == 0 || (step < WARM.0 && start.elapsed() < WARM.1);
+        match epoch {
+            _ if cold => {}
+            0 => first.add(began.elapsed()),
             _ => later.add(began.elapsed()),
         }
         if first.is_enough() && task.kept() == 0 {
@@ -65,8 +68,8 @@ pub fn trial(
     val.rewind();
     task.evaluate(val)?;
     Ok(Trial {
-        first: first.mean().or(later.mean()).unwrap_or_default(),
-        later: later.mean().or(first.mean()).unwrap_or_default(),
+        first: first.median().or(later.median()).unwrap_or_default(),
+        later: later.median().or(first.median()).unwrap_or_default(),
         validation: began.elapsed().as_secs_f64() / pictures as f64,
         kept: task.kept(),
     })
@@ -74,22 +77,21 @@ pub fn trial(
 
 /// Updates of one kind.
 #[derive(Default)]
-struct Timed {
-    sum: Duration,
-    count: usize,
-}
+struct Timed(Vec<Duration>);
 
 impl Timed {
     fn add(&mut self, time: Duration) {
-        self.sum += time;
-        self.count += 1;
+        self.0.push(time);
     }
 
     fn is_enough(&self) -> bool {
-        self.count >= LEAST && self.sum >= ENOUGH
+        self.0.len() >= LEAST && self.0.iter().sum::<Duration>() >= ENOUGH
     }
 
-    fn mean(&self) -> Option<f64> {
-        (self.count > 0).then(|| self.sum.as_secs_f64() / self.count as f64)
+    /// Seconds; what else the machine does in between lengthens a few of them.
+    fn median(&self) -> Option<f64> {
+        let mut sorted = self.0.clone();
+        sorted.sort_unstable();
+        sorted.get(sorted.len() / 2).map(Duration::as_secs_f64)
     }
 }
