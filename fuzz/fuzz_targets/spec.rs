@@ -1,7 +1,10 @@
 //! Experiments as YAML: whatever is accepted prints as YAML of the same meaning. Lines `--set KEY=VALUE` before the
 //! file are applied to it.
 #![no_main]
-use hueristic::spec::{Experiment, hash, resolved_yaml};
+use hueristic::{
+    experiment::Experiment,
+    spec::{hash, resolved_yaml},
+};
 use hueristic_fuzz::{checked, file, seeds, start};
 
 /// The arguments before the file, and the file.

@@ -53,8 +53,8 @@ pub fn estimate(planned: &Planned) -> Result<Estimate> {
     let whole = fit.plan.train.as_ref().map_or(1, |train| train.batch.get());
     let (Some(train), true) = (&fit.plan.train, batch < whole) else { return at_batch(planned, batch) };
     // Of a batch that is cut, two sizes tell what grows with it.
-    let (half, cut) = (at_batch(planned, (batch / 2).max(1))?, at_batch(planned, batch)?);
-    let grown = (train.batch.get() - batch) as f64 / (batch - batch / 2).max(1) as f64;
+    let (half, cut) = (at_batch(planned, batch.div_ceil(2))?, at_batch(planned, batch)?);
+    let grown = (train.batch.get() - batch) as f64 / (batch - batch.div_ceil(2)).max(1) as f64;
     let at = |half: f64, cut: f64| cut + (cut - half).max(0.0) * grown;
     Ok(Estimate { seconds: at(half.seconds, cut.seconds), bytes: at(half.bytes, cut.bytes) })
 }
@@ -62,7 +62,7 @@ pub fn estimate(planned: &Planned) -> Result<Estimate> {
 /// The largest batch, up to the planned one, whose update is quick enough to be tried.
 fn affordable(fit: &Fit) -> usize {
     let planned = fit.plan.train.as_ref().map_or(1, |train| train.batch.get());
-    planned.min((quick(fit) / 3).max(2))
+    planned.min((quick(fit) / 3).max(LEAST))
 }
 
 /// Pictures that its network looks at in the time of [`PATIENCE`].

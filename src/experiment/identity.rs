@@ -74,7 +74,10 @@ pub fn identify(
     let (version, data) = (env!("CARGO_PKG_VERSION"), &sets.fingerprints());
     let inputs = |lineage, work| Inputs { lineage, version, seed, data, upstream, files: &files, work };
     let work = work(stage, plan)?;
-    let (all, but_steps) = (decisive(&work, plan, true), decisive(&work, plan, false));
+    let contents = keys(plan, located.as_deref());
+    let (mut all, mut but_steps) = (work.clone(), work.clone());
+    strip(&mut all, "", &contents, true);
+    strip(&mut but_steps, "", &contents, false);
     let lineage = Some(spec::hash(&inputs(None, but_steps))?);
     Ok(Identity {
         hash: spec::hash(&inputs(None, all))?,
@@ -117,20 +120,17 @@ fn work(stage: &Stage, plan: &Plan) -> Result<Value> {
     Ok(work)
 }
 
-/// What of a stage decides its result.
-fn decisive(work: &Value, plan: &Plan, steps: bool) -> Value {
-    let paths: Vec<String> = plan.paths().iter().map(|path| path.display().to_string()).collect();
-    let mut decisive = work.clone();
-    strip(&mut decisive, "", &paths, steps);
-    decisive
+/// What stands for the paths of a plan: nothing, since the content of files is hashed, but for `ema` of `weights.pth#ema`, which
+/// says what of the content is meant.
+fn keys(plan: &Plan, located: Option<&Path>) -> BTreeMap<String, Value> {
+    let key = |path: &Path| weights::split(path).1.map_or(Value::Null, Value::String);
+    let text = |path: &Path| path.display().to_string();
+    let start = plan.row.start.file().zip(located).map(|(named, located)| (text(named), key(located)));
+    plan.paths().into_iter().map(|path| (text(path), key(path))).chain(start).collect()
 }
 
-/// `ema` of `weights.pth#ema`.
-fn key_of(path: &str) -> Value {
-    weights::split(Path::new(path)).1.map_or(Value::Null, Value::String)
-}
-
-fn strip(value: &mut Value, key: &str, paths: &[String], steps: bool) {
+/// Leaves of a stage what decides its result.
+fn strip(value: &mut Value, key: &str, paths: &BTreeMap<String, Value>, steps: bool) {
     match value {
         Value::Mapping(entries) => {
             if let Some((_, idle)) = IDLE.iter().find(|(section, _)| *section == key) {
@@ -149,8 +149,30 @@ fn strip(value: &mut Value, key: &str, paths: &[String], steps: bool) {
             });
         }
         Value::Sequence(items) => items.iter_mut().for_each(|item| strip(item, key, paths, steps)),
-        // the content of a file is hashed; which network of it is meant, only its key says
-        Value::String(text) if paths.contains(text) => *value = key_of(text),
+        Value::String(text) => {
+            if let Some(key) = paths.get(text) {
+                *value = key.clone();
+            }
+        }
         _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_decides_nothing_goes_and_a_key_of_a_file_stays() {
+        let mut work: Value = yaml::read(
+            "probe:\n  data: { crop: 29, threads: 4, cache: false }\n  init: { rescaled: { file: a/b.pth#ema } }\n  \
+             other: { stage: color }\n  named: { stage: color, keep: 2 }\n  train: { steps: 3, log_every: 2, batch: 8 }\n",
+        )
+        .unwrap();
+        let paths = BTreeMap::from([("a/b.pth#ema".to_string(), Value::from("ema"))]);
+        strip(&mut work, "", &paths, false);
+        let left = "probe:\n  data: { crop: 29 }\n  init: { rescaled: { file: ema } }\n  other: { stage: null }\n  \
+                    named: { stage: color, keep: 2 }\n  train: { batch: 8 }\n";
+        assert_eq!(work, yaml::read::<Value>(left).unwrap());
     }
 }

@@ -129,7 +129,7 @@ impl Rows<'_> {
     pub fn each(&self) -> Vec<Row> {
         match self {
             Self::One(start) => vec![Row::only(start.clone())],
-            Self::Backbones { rows, columns } if columns.is_empty() => {
+            Self::Backbones { rows, columns: [] } => {
                 rows.iter().map(|(name, init)| Row::of(name, None, Start::Weights(init.clone()))).collect()
             }
             Self::Backbones { rows, columns } => {

@@ -47,7 +47,6 @@ macro_rules! stages {
         /// One step of an experiment.
         #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
         #[serde(deny_unknown_fields)]
-        #[expect(clippy::large_enum_variant, reason = "an experiment has a handful of stages")]
         pub enum Stage {
             $(#[serde(rename = $key)] $kind($section),)+
         }
