@@ -5,6 +5,7 @@
 //! opened before it is asked for: what a file really holds is found out by `decode`.
 
 use super::{
+    content::add_files,
     dataset::{Dataset, RgbImage},
     decode::decode,
     error::DataError,
@@ -15,6 +16,7 @@ use sha2::{Digest, Sha256};
 use std::{
     collections::BTreeSet,
     path::{Path, PathBuf},
+    sync::OnceLock,
 };
 
 const LAYOUT: &str = "one subfolder of images per class, or images directly in it (unlabelled); \
@@ -30,12 +32,14 @@ pub struct Files {
     paths: Vec<PathBuf>,
     labels: Labels,
     ignored: usize,
+    /// of the files alone
+    content: OnceLock<String>,
 }
 
 impl Files {
     /// Files that a list names, unlabelled.
     pub(super) fn listed(root: PathBuf, paths: Vec<PathBuf>) -> Self {
-        Self { root, paths, labels: Labels::default(), ignored: 0 }
+        Self { root, paths, labels: Labels::default(), ignored: 0, content: OnceLock::new() }
     }
 
     /// The same with labels, one per path or none at all.
@@ -81,7 +85,8 @@ impl Files {
             return Err(DataError::Empty { path: root.into(), expected: LAYOUT.into() });
         }
         let labels = by_folder(root, &paths);
-        Ok((Self { root: root.into(), paths, labels, ignored: found.others }, found))
+        let (root, ignored) = (root.into(), found.others);
+        Ok((Self { root, paths, labels, ignored, content: OnceLock::new() }, found))
     }
 
     /// Relative to the folder, sorted, in the order of the images.
@@ -159,10 +164,14 @@ impl Dataset for Files {
         let mut hash = Sha256::new();
         hash.update(format!("files {} {}\n", self.paths.len(), self.classes().join("\n")));
         for (index, path) in self.paths.iter().enumerate() {
-            let size = std::fs::metadata(self.root.join(path)).map_or(0, |m| m.len());
             hash.update(path.as_os_str().as_encoded_bytes());
-            hash.update(format!("\n{size} {:?}\n", self.label(index)));
+            hash.update(format!("\n{:?}\n", self.label(index)));
         }
+        hash.update(self.content.get_or_init(|| {
+            let mut hash = Sha256::new();
+            add_files(&mut hash, &self.paths.iter().map(|path| self.root.join(path)).collect::<Vec<_>>());
+            format!("{:x}", hash.finalize())
+        }));
         format!("{:x}", hash.finalize())
     }
 }

@@ -8,6 +8,7 @@ pub mod beside; // sets that stand beside another, image by image
 pub mod catalog;
 #[cfg(feature = "cifar")]
 pub mod cifar;
+mod content; // what tells one set of files from another
 pub mod dataset; // trait Dataset, pictures, splits
 pub mod decode;
 mod destination; // framed pictures as one tensor on the device

@@ -81,8 +81,11 @@ fn look(
     cost: impl Fn(&[Planned]) -> Option<Cost>,
 ) -> Result<Outlook> {
     let stages = preflight(experiment, options)?.into_iter().next().unwrap_or_default();
-    let mut stages =
-        stages.iter().map(|stage| outlook(stage, cost(&stage.fits))).collect::<Result<Vec<_>>>()?;
+    let stages = stages.iter().map(|stage| {
+        let name = &stage.name;
+        outlook(stage, cost(&stage.fits)).with_context(|| format!("stage `{name}` would not start"))
+    });
+    let mut stages = stages.collect::<Result<Vec<_>>>()?;
     hand_on(&mut stages);
     Ok(Outlook { name: experiment.name.to_string(), seeds: experiment.seeds.len(), stages })
 }
@@ -171,6 +174,11 @@ impl Display for Outlook {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         for stage in &self.stages {
             writeln!(f, "{stage}")?;
+        }
+        let costs = self.stages.iter().filter_map(|stage| stage.cost.as_ref()?.as_ref().ok());
+        let seconds: f64 = costs.map(|cost| cost.seconds).sum();
+        if seconds > 0.0 {
+            writeln!(f, "about {} for each seed\n", clock::span(seconds))?;
         }
         let fits: usize = self.stages.iter().map(|s| s.fits.len()).sum();
         write!(

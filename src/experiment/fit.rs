@@ -3,7 +3,7 @@
 
 use super::{
     place::Place,
-    plan::{Holds, Plan, WEIGHTS, given},
+    plan::{Holds, NetworkPlan, Plan, WEIGHTS, given},
     sets::{Pair, Sets},
 };
 use crate::{
@@ -59,6 +59,8 @@ pub struct Fit {
     pub device: Device,
     /// Run directory of the stage that this one builds on.
     pub upstream: Option<PathBuf>,
+    /// Its network.
+    pub stands_on: Option<NetworkPlan>,
     /// The weight file that the spec names, on this disk: located once, so that what is loaded is what was hashed.
     pub located: Option<PathBuf>,
     pub place: Place,

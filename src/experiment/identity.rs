@@ -18,13 +18,10 @@ use crate::{
     train::manifest,
     yaml,
 };
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use serde::Serialize;
 use serde_yaml::Value;
-use std::{
-    collections::BTreeMap,
-    path::{Path, PathBuf},
-};
+use std::{collections::BTreeMap, path::Path};
 
 /// Keys, each below the section that has it, which decide no result.
 const IDLE: [(&str, &[&str]); 3] = [
@@ -38,8 +35,6 @@ pub struct Identity {
     pub hash: String,
     /// What decides it, as YAML: the run directory's spec.
     pub spec: String,
-    /// The weight file, on this disk.
-    pub located: Option<PathBuf>,
 }
 
 /// All that decides a fit's result.
@@ -58,7 +53,8 @@ struct Inputs<'a> {
     work: Value,
 }
 
-/// The identity of the fit that `plan` describes; `upstream` is the hash of the one that it builds on.
+/// The identity of the fit that `plan` describes; `upstream` is the hash of the one that it builds on, `located` its weight
+/// file on this disk.
 ///
 /// # Errors
 /// A file that cannot be read.
@@ -67,23 +63,18 @@ pub fn identify(
     plan: &Plan,
     sets: &Sets,
     seed: u64,
-    upstream: Option<&str>,
+    (upstream, located): (Option<&str>, Option<&Path>),
 ) -> Result<Identity> {
-    let located = plan.row.start.file().map(hub::locate).transpose()?;
-    let files = contents(plan, sets, located.as_deref())?;
+    let files = contents(plan, sets, located)?;
     let (version, data) = (env!("CARGO_PKG_VERSION"), &sets.fingerprints());
     let inputs = |lineage, work| Inputs { lineage, version, seed, data, upstream, files: &files, work };
     let work = work(stage, plan)?;
-    let contents = keys(plan, located.as_deref());
+    let contents = keys(plan, located);
     let (mut all, mut but_steps) = (work.clone(), work.clone());
     strip(&mut all, "", &contents, true);
     strip(&mut but_steps, "", &contents, false);
     let lineage = Some(spec::hash(&inputs(None, but_steps))?);
-    Ok(Identity {
-        hash: spec::hash(&inputs(None, all))?,
-        spec: spec::resolved_yaml(&inputs(lineage, work))?,
-        located,
-    })
+    Ok(Identity { hash: spec::hash(&inputs(None, all))?, spec: spec::resolved_yaml(&inputs(lineage, work))? })
 }
 
 /// What the files say that a plan reads.
@@ -99,8 +90,8 @@ fn contents(plan: &Plan, sets: &Sets, located: Option<&Path>) -> Result<Vec<Stri
 
 fn content(path: &Path) -> Result<String> {
     let file = &weights::split(path).0;
-    manifest::sha256(file)
-        .with_context(|| format!("cannot read {}: give the path of a file that is there", file.display()))
+    let given = "give the path of a file that is there";
+    manifest::sha256(file).map_err(|error| anyhow!("cannot read {} ({error}): {given}", file.display()))
 }
 
 /// The stage as this fit sees it: `{ linear_probe: { init: …, probe: …, … } }`, without its siblings.

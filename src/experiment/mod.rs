@@ -35,8 +35,9 @@ pub use options::RunOptions;
 pub use sources::{InitSpec, MethodSpec, WeightSource};
 pub use spec::{Experiment, Seeds};
 
-use crate::report::{self, ReportPaths};
+use crate::report::{self, Called, ReportPaths};
 use anyhow::{Result, ensure};
+use fit::Fit;
 use preflight::{StageFits, preflight};
 use std::path::PathBuf;
 
@@ -56,7 +57,7 @@ pub enum Outcome {
 /// Before the first step whatever can be known then; data that cannot be read, a run directory in use or unwritable, a loss
 /// that is not finite, results short of what the spec expects (after the report was written).
 pub fn run(experiment: &Experiment, options: &RunOptions) -> Result<Outcome> {
-    let (mut dirs, mut pictures, mut short) = (vec![], vec![], vec![]);
+    let (mut done, mut pictures, mut short) = (vec![], vec![], vec![]);
     for StageFits { name, fits } in preflight(experiment, options)?.into_iter().flatten() {
         for planned in fits {
             if !planned.run()? {
@@ -64,12 +65,13 @@ pub fn run(experiment: &Experiment, options: &RunOptions) -> Result<Outcome> {
             }
             pictures.extend(planned.picture());
             short.extend(expected::shortfalls(experiment, &name, &planned.fit)?);
-            dirs.push(planned.fit.place.dir);
+            let Fit { place, experiment, plan, .. } = planned.fit;
+            done.push(Called { dir: place.dir, experiment, row: plan.row.name });
         }
     }
     let out = options.out.join(&*experiment.name).join("report");
     let reported = experiment.stages.iter().any(|(_, stage)| !stage.trains_backbone());
-    let report = reported.then(|| report::write_report(&dirs, &out)).transpose()?;
+    let report = reported.then(|| report::write_report_of(&done, &out)).transpose()?;
     ensure!(
         short.is_empty(),
         "the experiment falls short of what its spec expects:\n  {}",

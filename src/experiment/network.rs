@@ -46,6 +46,13 @@ impl Fit {
         self.assembled(spec, &backbone, tensors)
     }
 
+    /// The planned network on random weights: whether a task can be made of it.
+    pub fn untrained(&self) -> Result<(Network, Params)> {
+        let mut fit = self.clone();
+        fit.plan.row.start = Start::Afresh;
+        fit.network()
+    }
+
     /// Whether the weights of a file fit the planned network; others are made or trained later.
     ///
     /// # Errors

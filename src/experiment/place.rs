@@ -41,11 +41,13 @@ pub fn place(out: &Path, home: &Path, called: &Called, plan: &Plan) -> Place {
     if let Some(dir) = elsewhere(out, called.hash) {
         return Place { dir, extends: None, note: None };
     }
-    let others: Vec<Other> = folders(home).into_iter().filter_map(|dir| Other::of(dir, called)).collect();
-    match plan.train.as_ref().and_then(|train| shorter(&others, called, train)) {
+    let runs = folders(out).into_iter().flat_map(|experiment| folders(&experiment));
+    let own = lineage(called.spec);
+    let kin: Vec<Other> = runs.filter_map(|dir| Other::of(dir, own.as_ref())).collect();
+    match plan.train.as_ref().and_then(|train| shorter(&kin, train)) {
         Some(Ok(other)) => Place { dir, extends: Some((other.dir.clone(), other.steps)), note: None },
         Some(Err(note)) => Place { dir, extends: None, note: Some(note) },
-        None => Place { dir, extends: None, note: nearest(&others, called) },
+        None => Place { dir, extends: None, note: nearest(home, called) },
     }
 }
 
@@ -65,32 +67,31 @@ fn elsewhere(out: &Path, hash: &str) -> Option<PathBuf> {
     folders(out).into_iter().flat_map(|experiment| folders(&experiment)).find(same)
 }
 
-/// A run of the same name.
+/// A run that differs in its length alone, whatever its stage and its experiment are called.
 struct Other {
     dir: PathBuf,
-    spec: String,
-    /// Updates that its last checkpoint holds.
+    /// Updates that its last checkpoint holds; or why that is not known.
     steps: usize,
+    fault: Option<String>,
 }
 
 impl Other {
-    fn of(dir: PathBuf, called: &Called) -> Option<Self> {
-        let name = dir.file_name()?.to_string_lossy().into_owned();
-        let hash = name.strip_prefix(called.label)?.strip_prefix('-')?;
-        if hash.len() != called.hash.len() || !hash.chars().all(|c| c.is_ascii_hexdigit()) {
-            return None;
-        }
-        let spec = RunDir::spec_at(&dir)?;
-        let steps = Checkpoint::read_state(&checkpoint::last(&dir)).map_or(0, |state| state.step);
-        Some(Self { dir, spec, steps })
+    fn of(dir: PathBuf, own: Option<&String>) -> Option<Self> {
+        lineage(&RunDir::spec_at(&dir)?).filter(|theirs| Some(theirs) == own)?;
+        let last = checkpoint::last(&dir);
+        let state = Checkpoint::read_state(&last).map_err(|error| format!("{error:#}"));
+        let fault = state.as_ref().err().filter(|_| last.exists()).cloned();
+        Some(Self { dir, steps: state.map_or(0, |state| state.step), fault })
     }
 }
 
 /// The longest run of the same lineage that is shorter than what is asked for, or why it cannot be gone on with.
-fn shorter<'a>(others: &'a [Other], called: &Called, train: &TrainSpec) -> Option<Result<&'a Other, String>> {
-    let own = lineage(called.spec)?;
-    let kin = |other: &&Other| other.steps > 0 && lineage(&other.spec).as_ref() == Some(&own);
-    let longest = others.iter().filter(kin).max_by_key(|other| other.steps)?;
+fn shorter<'a>(kin: &'a [Other], train: &TrainSpec) -> Option<Result<&'a Other, String>> {
+    if let Some(fault) = kin.iter().find_map(|other| other.fault.clone()).filter(|_| kin.len() == 1) {
+        return Some(Err(format!("a shorter run cannot be gone on with: {fault}; it starts anew")));
+    }
+    let kin = || kin.iter().filter(|other| other.steps > 0);
+    let longest = kin().max_by_key(|other| other.steps)?;
     let (at, steps) = (longest.dir.display(), train.steps.get());
     if let Some(decay) = train.schedule.decay.over_all_steps() {
         return Some(Err(format!(
@@ -99,7 +100,7 @@ fn shorter<'a>(others: &'a [Other], called: &Called, train: &TrainSpec) -> Optio
             longest.steps
         )));
     }
-    let fitting = others.iter().filter(kin).filter(|other| other.steps < steps);
+    let fitting = kin().filter(|other| other.steps < steps);
     match fitting.max_by_key(|other| other.steps) {
         Some(other) => Some(Ok(other)),
         None => Some(Err(format!(
@@ -109,9 +110,52 @@ fn shorter<'a>(others: &'a [Other], called: &Called, train: &TrainSpec) -> Optio
     }
 }
 
-/// What the spec changes of the run that is most like it.
-fn nearest(others: &[Other], called: &Called) -> Option<String> {
-    let changed = others.iter().map(|other| (differences(&other.spec, called.spec), &other.dir));
-    let (changed, dir) = changed.filter(|(c, _)| !c.is_empty()).min_by_key(|(changed, _)| changed.len())?;
+/// What the spec changes of the run of the same name that is most like it.
+fn nearest(home: &Path, called: &Called) -> Option<String> {
+    let same = |dir: &PathBuf| {
+        let name = dir.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        let hash = name.strip_prefix(called.label).and_then(|rest| rest.strip_prefix('-')).map(str::to_owned);
+        hash.is_some_and(|hash| {
+            hash.len() == called.hash.len() && hash.chars().all(|c| c.is_ascii_hexdigit())
+        })
+    };
+    let changed = folders(home).into_iter().filter(same).filter_map(|dir| {
+        let changed = differences(&RunDir::spec_at(&dir)?, called.spec);
+        (!changed.is_empty()).then_some((changed, dir))
+    });
+    let (changed, dir) = changed.min_by_key(|(changed, _)| changed.len())?;
+    let changed: Vec<String> = changed.iter().map(|line| in_words(line)).collect();
     Some(format!("its spec is not that of {}; it starts anew:\n{}", dir.display(), changed.join("\n")))
+}
+
+/// A difference as the user wrote it: hashes are none, and the kind of the stage goes without saying.
+fn in_words(line: &str) -> String {
+    let key = line.trim_start().split(':').next().unwrap_or_default();
+    match key.split('.').collect::<Vec<_>>().as_slice() {
+        ["upstream"] => "  the stage that it builds on has changed".into(),
+        ["data", split] => format!("  the {split} pictures or their labels have changed"),
+        ["files", _] => "  the content of a file has changed".into(),
+        ["work", _, keys @ ..] => line.replacen(key, &keys.join("."), 1),
+        _ => line.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::in_words;
+
+    #[test]
+    fn differences_are_told_as_the_spec_says_them() {
+        for (line, told) in [
+            (
+                "  work.pretext.train.optimizer.adam.lr: 0.001 → 0.002",
+                "  train.optimizer.adam.lr: 0.001 → 0.002",
+            ),
+            ("  upstream: aa → bb", "  the stage that it builds on has changed"),
+            ("  data.val: aa → bb", "  the val pictures or their labels have changed"),
+            ("  seed: 0 → 1", "  seed: 0 → 1"),
+        ] {
+            assert_eq!(in_words(line), told);
+        }
+    }
 }

@@ -7,7 +7,7 @@ use super::{
     network,
     options::RunOptions,
     place::{Called, place},
-    plan::{Pictures, Row},
+    plan::{NetworkPlan, Pictures, Row},
     run::Planned,
     sets::{Opened, Sets},
     sources::{InitSpec, MethodSpec, Start},
@@ -20,8 +20,9 @@ use crate::{
     hub,
     nn::weights,
     rng::Rng,
+    train::run_dir::RunDir,
 };
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Result, bail, ensure};
 use rayon::prelude::*;
 use std::{
     collections::BTreeMap,
@@ -46,8 +47,14 @@ pub struct StageFits {
 /// # Errors
 /// Everything that would stop any of them, as far as it can be known before the first step.
 pub fn preflight(experiment: &Experiment, options: &RunOptions) -> Result<Vec<Vec<StageFits>>> {
-    let mut ground =
-        Ground { experiment, options, opened: Opened::default(), stated: vec![], faults: vec![] };
+    let mut ground = Ground {
+        experiment,
+        options,
+        opened: Opened::default(),
+        located: vec![],
+        stated: vec![],
+        faults: vec![],
+    };
     let mut seeds = vec![];
     for &seed in experiment.seeds.iter() {
         let (mut upstream, mut planned) = (Upstream::new(), vec![]);
@@ -70,6 +77,8 @@ struct Ground<'a> {
     experiment: &'a Experiment,
     options: &'a RunOptions,
     opened: Opened,
+    /// Weight files as a spec names them, and on this disk.
+    located: Vec<(PathBuf, PathBuf)>,
     /// Weight files, what the spec says of their network, and what they say.
     stated: Vec<(PathBuf, Option<BackboneSpec>, BackboneSpec)>,
     faults: Vec<Fault>,
@@ -83,7 +92,15 @@ struct Fault {
 }
 
 /// Where a stage's last fit lies and what it hashes to; None where it could not be planned.
-type Upstream = BTreeMap<String, Option<(PathBuf, String)>>;
+type Upstream = BTreeMap<String, Option<Below>>;
+
+/// The fit that another one builds on.
+#[derive(Clone)]
+struct Below {
+    dir: PathBuf,
+    hash: String,
+    network: Option<NetworkPlan>,
+}
 
 impl Ground<'_> {
     fn stage(&mut self, name: &str, stage: &Stage, seed: u64, upstream: &mut Upstream) -> Vec<Planned> {
@@ -94,19 +111,25 @@ impl Ground<'_> {
                 Err(error) => self.fault(name, &row, &error),
             }
         }
-        let last = fits.last().map(|Planned { fit, .. }| (fit.place.dir.clone(), fit.hash.clone()));
+        let last = fits.last().map(|Planned { fit: Fit { place, hash, plan, .. }, .. }| Below {
+            dir: place.dir.clone(),
+            hash: hash.clone(),
+            network: plan.network.clone(),
+        });
         upstream.insert(name.into(), last);
         fits
     }
 
     fn fit(&mut self, name: &str, stage: &Stage, row: Row, seed: u64, upstream: &Upstream) -> Result<Fit> {
-        let backbone = self.backbone(stage, &row)?;
+        let located = row.start.file().map(|file| self.locate(file)).transpose()?;
+        let backbone = self.backbone(stage, &row, located.as_deref())?;
         let plan = stage.kind().plan(row, backbone.as_ref())?;
         let sets = self.opened.sets(&plan.pictures, &self.options.locations)?;
         // One that could not be planned was reported: what stands on it is looked over all the same.
         let below = plan.row.start.stage().and_then(|stage| upstream.get(stage).cloned().flatten());
-        let (dir, hash) = below.unzip();
-        let Identity { hash, spec, located } = identify(stage, &plan, &sets, seed, hash.as_deref())?;
+        let hash = below.as_ref().map(|below| below.hash.as_str());
+        let Identity { hash, spec } = identify(stage, &plan, &sets, seed, (hash, located.as_deref()))?;
+        let (dir, stands_on) = below.map_or((None, None), |below| (Some(below.dir), below.network));
         let parts = [Some(name), plan.row.name.as_deref(), plan.row.column.as_deref()];
         let label = parts.into_iter().flatten().collect::<Vec<_>>().join("-");
         let home = self.options.out.join(&*self.experiment.name);
@@ -121,6 +144,7 @@ impl Ground<'_> {
             rng: Rng::new(seed).split(stage.key()),
             device: self.options.device.clone(),
             upstream: dir,
+            stands_on,
             located,
             place,
             hash,
@@ -130,7 +154,7 @@ impl Ground<'_> {
     }
 
     /// The network that a row trains or measures: what an earlier stage leaves, what a file says, or what the stage says.
-    fn backbone(&mut self, stage: &Stage, row: &Row) -> Result<Option<BackboneSpec>> {
+    fn backbone(&mut self, stage: &Stage, row: &Row, located: Option<&Path>) -> Result<Option<BackboneSpec>> {
         let own = stage.backbone();
         let measures = !stage.trains_backbone();
         let stated = match &row.start {
@@ -141,17 +165,24 @@ impl Ground<'_> {
                 InitSpec::Stage(wanted) => {
                     self.experiment.stages.get(wanted).and_then(|stage| stage.kind().trained())
                 }
-                InitSpec::File(path) => {
-                    let local = hub::locate(path).context("it has no weights")?;
-                    let there = weights::split(&local).0.exists();
-                    ensure!(there, "{} does not exist; give the path of a weight file", path.display());
-                    Some(self.stated(&local, own)?)
-                }
+                InitSpec::File(_) => located.map(|local| self.stated(local, own)).transpose()?,
                 _ => None,
             },
             _ => None,
         };
         Ok(stated.or_else(|| own.cloned()))
+    }
+
+    /// The file on this disk that a spec names, fetched if it lies on the hub; looked up once for all seeds.
+    fn locate(&mut self, file: &Path) -> Result<PathBuf> {
+        if let Some((_, local)) = self.located.iter().find(|(named, _)| named == file) {
+            return Ok(local.clone());
+        }
+        let local = hub::locate(file)?;
+        let there = weights::split(&local).0.exists();
+        ensure!(there, "{} does not exist; give the path of a weight file", file.display());
+        self.located.push((file.into(), local.clone()));
+        Ok(local)
     }
 
     /// The network that a weight file says it holds; read once for all seeds.
@@ -228,6 +259,11 @@ fn ready(Planned { stage, fit }: &Planned) -> Result<()> {
             how.last(&backbone.table(&build))?;
         }
     }
+    if let (Some(run), true) = (&fit.upstream, fit.plan.row.start.stage().is_some())
+        && RunDir::finished(run)?.is_some()
+    {
+        fit.upstream_weights()?;
+    }
     // Loaders are made and dropped: what they refuse, they refuse now.
     fit.loader(Split::Val)?;
     fit.plan.pictures.train.as_ref().map(|_| fit.loader(Split::Train)).transpose()?;
@@ -247,7 +283,7 @@ fn readable(sets: &Sets, pictures: &Pictures) -> Result<()> {
         }
         let error = set.image(index).err()?;
         bad.fetch_add(1, Relaxed);
-        Some(format!("{}: {error}", set.name(index)))
+        Some(error.to_string())
     };
     let mut faults: Vec<String> = scattered(len).into_par_iter().filter_map(read).collect();
     if faults.len() <= allowed {

@@ -24,7 +24,7 @@ mod bars; // plot of a transfer table
 
 pub use accuracy::{AccuracyTable, Measure, Row, tables};
 pub use kind::Kind;
-pub use results::{BackboneResult, Collected, LayerResult, ProbeResult, collect};
+pub use results::{BackboneResult, Called, Collected, LayerResult, ProbeResult, collect, collect_called};
 pub use score::{Comparison, LeftOut, ScoreRow, ScoreTable};
 pub use transfer::{Colors, TransferMetric, TransferResult, TransferRow, TransferTable, TransferTask};
 
@@ -63,7 +63,15 @@ impl std::fmt::Display for ReportPaths {
 /// Reports on every finished probe, evaluation and transfer stage at or below `dirs`, into folder `out`. Each file is
 /// written whole or not at all.
 pub fn write_report(dirs: &[PathBuf], out: &Path) -> Result<ReportPaths> {
-    let Collected { probes, colors, transfers } = collect(dirs)?;
+    write(collect(dirs)?, out)
+}
+
+/// The same of fits under the names that they have now.
+pub fn write_report_of(fits: &[Called], out: &Path) -> Result<ReportPaths> {
+    write(collect_called(fits)?, out)
+}
+
+fn write(Collected { probes, colors, transfers }: Collected, out: &Path) -> Result<ReportPaths> {
     fs::create_dir_all(out).with_context(|| format!("cannot create the report folder {}", out.display()))?;
     let mut paths = ReportPaths { tables: vec![], plots: vec![], text: String::new() };
     if !probes.is_empty() {

@@ -98,6 +98,49 @@ pub fn collect(dirs: &[PathBuf]) -> Result<Collected> {
     Ok(found)
 }
 
+/// A finished fit, and what it is called now: another spec may have made it under other names.
+#[derive(Clone, Debug)]
+pub struct Called {
+    pub dir: PathBuf,
+    pub experiment: String,
+    /// The row of its table.
+    pub row: Option<String>,
+}
+
+/// The results of fits under the names that they have now; those that only train have none.
+///
+/// # Errors
+/// As [`collect`].
+pub fn collect_called(fits: &[Called]) -> Result<Collected> {
+    let mut found = Collected::default();
+    for fit in fits {
+        if !fit.dir.join(RESULTS).is_file() && !has_lost_results(&fit.dir) {
+            continue;
+        }
+        let rename = |name: &mut String| {
+            let mark = if name.ends_with(DIVERGED) { DIVERGED } else { "" };
+            fit.row.iter().for_each(|row| *name = format!("{row}{mark}"));
+        };
+        let experiment = fit.experiment.clone();
+        match read(&fit.dir)? {
+            Read::Probe(mut result) => {
+                result.rows.iter_mut().for_each(|row| rename(&mut row.backbone));
+                found.probes.push(ProbeResult { experiment, ..result });
+            }
+            Read::Color(mut result) => {
+                rename(&mut result.method);
+                found.colors.push(ColorResult { experiment, ..*result });
+            }
+            Read::Transfer(mut result) => {
+                result.rows.iter_mut().for_each(|row| rename(&mut row.backbone));
+                found.transfers.push(TransferResult { experiment, ..result });
+            }
+            Read::Unfinished | Read::OtherKind => {}
+        }
+    }
+    Ok(found)
+}
+
 enum Read {
     Probe(ProbeResult),
     Color(Box<ColorResult>),

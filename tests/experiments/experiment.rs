@@ -477,3 +477,74 @@ fn a_check_says_what_a_run_would_take() -> Result<()> {
     assert!(text.contains("finished 3 of 3 fits") && !text.contains("  time  "), "{text}");
     Ok(())
 }
+
+/// Rows are found again by what they are; what they are called is up to the spec that asks.
+#[test]
+fn rows_that_change_places_change_their_names_in_the_table() -> Result<()> {
+    let (home, fresh) = (Home::new()?, Home::new()?);
+    let rows = "{ gaussian: { init: msra }, color: { stage: color }, labels: { stage: labels } }";
+    let swapped = SPEC.replace(rows, "{ color: { stage: labels }, labels: { stage: color } }");
+    assert_ne!(swapped, SPEC);
+    home.run(&[])?;
+    let text = |home: &Home| -> Result<String> {
+        let Outcome::Finished { report: Some(report), .. } =
+            run(&home.load(&swapped, &[])?, &home.options())?
+        else {
+            panic!("not finished")
+        };
+        Ok(report.text)
+    };
+    let before = home.fits()?;
+    assert_eq!(text(&home)?, text(&fresh)?);
+    assert_eq!(home.fits()?, before, "the rows were run again");
+    Ok(())
+}
+
+#[test]
+fn what_a_stage_will_leave_is_matched_with_what_builds_on_it() -> Result<()> {
+    let wider = SPEC.replace(
+        "stages:",
+        "stages:\n  first: { pretext: { task: colorization, backbone: { alexnet: { stem: small, width: 0.5 } }, train: { steps: 1, \
+         batch: 8, optimizer: { adam: { lr: 1e-3 } } } } }",
+    );
+    let message = refusal(&wider, &["color.init_from={ stage: first }"])?;
+    assert!(
+        message.contains("stage `color` would not start: what stage `first` trains does not fit"),
+        "{message}"
+    );
+    Ok(())
+}
+
+#[test]
+fn a_renamed_stage_of_more_steps_goes_on_too() -> Result<()> {
+    let home = Home::new()?;
+    let only = SPEC.split("  labels:").next().unwrap_or_default();
+    run(&home.load(only, &[])?, &home.options())?;
+    let renamed = only.replace("  color: {", "  colour: {");
+    run(&home.load(&renamed, &["colour.train.steps=5"])?, &home.options())?;
+    let (manifest, _) = named(&home.fits()?, "colour-").remove(0);
+    assert!(fs::read_to_string(manifest)?.contains("\"resumed\": 1"), "it was trained anew");
+    Ok(())
+}
+
+/// A picture that is exchanged for another of the same size in bytes is another picture.
+#[test]
+fn the_content_of_pictures_decides_not_their_size() -> Result<()> {
+    let home = Home::new()?;
+    pictures(&home, &["train", "val"])?;
+    for folder in ["train", "val"] {
+        for i in 0..4u8 {
+            let path = home.path().join(folder).join(format!("{i}.png"));
+            let picture = image::open(&path)?;
+            fs::remove_file(&path)?;
+            picture.save(path.with_extension("bmp"))?;
+        }
+    }
+    let yaml = of_folders(&home);
+    let pretext = yaml.split("  labels:").next().unwrap_or_default();
+    run(&home.load(pretext, &[])?, &home.options())?;
+    fs::copy(home.path().join("train/1.bmp"), home.path().join("train/2.bmp"))?;
+    run(&home.load(pretext, &[])?, &home.options())?;
+    assert_eq!(named(&home.fits()?, "color-").len(), 2, "another picture was not noticed");
+    Ok(())
+}

@@ -10,6 +10,7 @@ use super::{
 };
 use crate::data::{
     annotated::{Annotated, Mask, Object, Presence},
+    content::add_files,
     dataset::{Dataset, RgbImage, Split},
     error::DataError,
     folder::Files,
@@ -19,6 +20,7 @@ use sha2::{Digest, Sha256};
 use std::{
     collections::HashMap,
     path::{Path, PathBuf},
+    sync::OnceLock,
 };
 
 /// The pictures of one list that have nothing wrong with them, in the list's order.
@@ -29,6 +31,8 @@ pub struct Voc {
     presence: Vec<Vec<Presence>>,
     classes: Vec<String>,
     palette: Palette,
+    /// of photographs and masks
+    content: OnceLock<String>,
 }
 
 impl VocSource {
@@ -78,7 +82,7 @@ impl Voc {
             Lists::Segmentation => pictures.iter().map(Picture::presence).collect(),
         };
         let (classes, palette) = (CLASSES.map(String::from).to_vec(), source.palette.clone());
-        Ok(Self { pictures, presence, classes, palette })
+        Ok(Self { pictures, presence, classes, palette, content: OnceLock::new() })
     }
 }
 
@@ -152,8 +156,8 @@ impl Dataset for Voc {
         let pixels = self.pictures[index].pixels();
         pixels.map(|(image, _)| image).map_err(|reason| DataError::Image { name: self.name(index), reason })
     }
-    /// Over identifiers, sizes, objects, labels, the kind of mask and what is unusual: a copy elsewhere has the same
-    /// fingerprint.
+    /// Over identifiers, sizes, objects, labels, the kind of mask, what is unusual, and the content of photographs and
+    /// masks: a copy elsewhere has the same fingerprint.
     fn fingerprint(&self) -> String {
         let mut hash = Sha256::new();
         hash.update(format!("voc {}\n", self.pictures.len()));
@@ -172,6 +176,16 @@ impl Dataset for Voc {
         if !self.palette.is_voc() {
             hash.update(format!("palette {:?}\n", self.palette));
         }
+        hash.update(self.content.get_or_init(|| {
+            let masks = self.pictures.iter().filter_map(|picture| match &picture.mask {
+                Some(MaskFile::Palette(path) | MaskFile::Sbd(path)) => Some(path),
+                None => None,
+            });
+            let files: Vec<_> = self.pictures.iter().map(|p| &p.photograph).chain(masks).cloned().collect();
+            let mut hash = Sha256::new();
+            add_files(&mut hash, &files);
+            format!("{:x}", hash.finalize())
+        }));
         format!("{:x}", hash.finalize())
     }
 }

@@ -63,6 +63,7 @@ impl Transfer for DetectionSpec {
     fn ready(&self, fit: &Fit) -> Result<()> {
         let sets = fit.annotated()?;
         check_objects(sets, &fit.data())?;
+        Self::check_network(fit.untrained()?, fit.sets.classes())?;
         if !matches!(self.proposals, ProposalSpec::SelectiveSearch(_)) {
             for (set, split) in [(&sets.train, Split::Train), (&sets.val, Split::Val)] {
                 proposed(self, fit, set, split).context("`proposals`")?;

@@ -9,7 +9,11 @@ use crate::{
         plan::{Holds, Needed, NetworkPlan, Pictures, Plan, Row, WEIGHTS, given},
         sources::{InitSpec, Start, WeightSource},
     },
-    nn::{init::Filler, params::Params, weights},
+    nn::{
+        init::Filler,
+        params::Params,
+        weights::{self, LoadReport, Named},
+    },
     pretext::{
         PretextSpec,
         color_prior::{self, PriorSpec},
@@ -98,11 +102,14 @@ impl StageKind for PretextStage {
         if let PretextSpec::Colorization(spec) = &self.task {
             fit.check_prior(&spec.bins())?;
         }
+        let (net, params) = blank(fit.backbone()?, &self.build(), fit)?;
         if fit.located.is_some() {
-            let mut params = Params::new(&fit.device);
-            let backbone = fit.backbone()?.with_init(Filler::Zero);
-            let net = backbone.build(&self.build(), &mut params, &Rng::new(0))?;
             start_from(fit.weights()?, &net, &params)?;
+        }
+        if let (Some(below), Some(stage)) = (&fit.stands_on, fit.plan.row.start.stage()) {
+            let (_, theirs) = blank(&below.backbone, &below.build(fit.sets.classes()), fit)?;
+            let theirs = theirs.state().into_iter().collect();
+            adopt(&theirs, &format!("what stage `{stage}` trains"), &net, &params)?;
         }
         Ok(())
     }
@@ -184,22 +191,34 @@ fn start(fit: &Fit, network: &Network, params: &Params) -> Result<()> {
     }
 }
 
+/// A network of zeros, to see what fits it.
+fn blank(backbone: &BackboneSpec, build: &Build, fit: &Fit) -> Result<(Network, Params)> {
+    let mut params = Params::new(&fit.device);
+    let net = backbone.with_init(Filler::Zero).build(build, &mut params, &Rng::new(0))?;
+    Ok((net, params))
+}
+
 /// Sets `params` to trained weights; the heads of `network` may differ and then start afresh, nothing else may.
 fn start_from(path: &Path, network: &Network, params: &Params) -> Result<()> {
+    let file = exchange::open_finite(path)?;
+    let report = adopt(&file.tensors, &path.display().to_string(), network, params)?;
+    tracing::info!("{}: {report}", path.display());
+    Ok(())
+}
+
+/// The same of tensors from `whence`.
+fn adopt(tensors: &Named, whence: &str, network: &Network, params: &Params) -> Result<LoadReport> {
     let branches = network.layers().iter().filter(|layer| layer.branch);
     let heads: Vec<&str> = branches.chain([network.head()]).map(|layer| layer.name.as_str()).collect();
-    let file = exchange::open_finite(path)?;
-    let report = weights::load_into(params, &file.tensors)
-        .with_context(|| format!("{} does not fit the backbone", path.display()))?;
-    tracing::info!("{}: {report}", path.display());
+    let report =
+        weights::load_into(params, tensors).with_context(|| format!("{whence} does not fit the backbone"))?;
     let left = report.missing.iter().chain(&report.mismatched);
     let of_a_head = |name: &str| name.split_once('.').is_some_and(|(layer, _)| heads.contains(&layer));
     let strange: Vec<&str> = left.map(String::as_str).filter(|name| !of_a_head(name)).collect();
     ensure!(
         strange.is_empty(),
-        "{} does not fit the backbone: it lacks {}; give the same backbone to both stages",
-        path.display(),
+        "{whence} does not fit the backbone: it lacks {}; give the same backbone to both stages",
         strange.join(", ")
     );
-    Ok(())
+    Ok(report)
 }

@@ -51,7 +51,10 @@ impl Transfer for SegmentationSpec {
     }
 
     fn ready(&self, fit: &Fit) -> Result<()> {
-        check_masks(fit.annotated()?, &fit.data())
+        let sets = fit.annotated()?;
+        check_masks(sets, &fit.data())?;
+        let both = (sets.train.clone(), sets.val.clone());
+        Segmentation::new(self, fit.untrained()?, both, &fit.rng).map(drop)
     }
 
     fn tune(&self, fit: &Fit, run: &mut RunDir) -> Result<Option<Tuned>> {

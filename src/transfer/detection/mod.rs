@@ -154,6 +154,14 @@ impl DetectionSpec {
         Framing::Whole { scales: self.scales.clone(), longest: Some(self.longest.get()) }
     }
 
+    /// Whether a detector of so many classes can be made of a network.
+    ///
+    /// # Errors
+    /// A network without fully connected layers.
+    pub fn check_network((net, mut params): (Network, Params), classes: usize) -> Result<()> {
+        RegionNetwork::new(net, classes, &mut params, &Rng::new(0)).map(drop)
+    }
+
     /// How pictures are framed in the test.
     pub fn test(&self) -> Framing {
         Framing::Whole { scales: vec![self.test_scale], longest: Some(self.test_longest.get()) }
