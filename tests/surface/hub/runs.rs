@@ -68,6 +68,7 @@ pub fn fixed(home: &Path) -> PathBuf {
     weights::write(&ones, &Default::default(), &path).unwrap();
     edit(&run, |manifest| {
         let machine = &mut manifest.machine;
+        machine.features = vec!["hub".into()]; // whatever this program has
         (machine.version, machine.commit) = ("0.0.0".into(), Some("abc1234".into()));
         (machine.host, machine.cpu, machine.cores) = ("anns-desk".into(), "A Processor".into(), 2);
         manifest.ended = Some("2026-01-31T23:59:59Z".into());
