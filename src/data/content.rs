@@ -30,7 +30,7 @@ mod tests {
         let hash = |text: &str| {
             fs::write(&file, text).unwrap();
             let mut hash = Sha256::new();
-            add_files(&mut hash, &[file.clone()]);
+            add_files(&mut hash, std::slice::from_ref(&file));
             hash.finalize()
         };
         assert_eq!(hash("abc"), hash("abc"));

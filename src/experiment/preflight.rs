@@ -47,6 +47,8 @@ pub struct StageFits {
 /// # Errors
 /// Everything that would stop any of them, as far as it can be known before the first step.
 pub fn preflight(experiment: &Experiment, options: &RunOptions) -> Result<Vec<Vec<StageFits>>> {
+    let out = &options.out;
+    ensure!(!out.exists() || out.is_dir(), "{} is not a folder: choose another --out", out.display());
     let mut ground = Ground {
         experiment,
         options,
