@@ -326,7 +326,7 @@ fn everything_that_can_be_known_is_refused_before_the_first_step_and_at_once() -
     for part in [
         "3 faults, and nothing was begun",
         "stage `color` would not start: cannot read ",
-        "nowhere.npy: give the path of a file that is there",
+        "nowhere.npy (No such file or directory (os error 2)): give the path of a file that is there",
         "stage `labels` would not start: a batch of 65",
         "stage `probe` would not start: `theirs`: ",
         "nowhere.safetensors does not exist; give the path of a weight file",
