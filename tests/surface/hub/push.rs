@@ -325,7 +325,7 @@ stages:
     let (code, _, err) = probe(&address, "check");
     assert_eq!((code, server.asked()), (Some(0), vec![format!("HEAD {path}")]), "{err}");
     let (code, _, err) = probe("hf://somebody/colors/none", "check");
-    assert!(code == Some(1) && err.contains("backbone `color`") && err.contains("Entry not found"), "{err}");
+    assert!(code == Some(1) && err.contains("`color`: hf://") && err.contains("Entry not found"), "{err}");
     server.asked();
     let (code, _, err) = probe("hf://somebody/colors", "show");
     assert!(
