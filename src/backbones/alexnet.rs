@@ -7,11 +7,12 @@
 //! input belong to the tasks.
 
 use super::{
-    Build, Graph,
+    Backbone, Build, Variant,
     alexnet_conventions::{Given, ResponseNorm, TWO_TOWERS, TestNorm},
     input::Input,
-    network::PixelGrid,
-    table::{Layer, Norm, Table, Window, channels},
+    kinds::Pool,
+    network::{Interface, PixelGrid},
+    table::{Layer, Role, Shape, Table, channels},
 };
 use crate::{
     bounded::{Channels, Count, Fraction, Pixels, Positive},
@@ -120,107 +121,151 @@ fn is_none_leaking(leak: &Fraction) -> bool {
     leak.get() == 0.0
 }
 
-impl AlexNetSpec {
-    /// Labels at every 8th pixel (small stem: 2nd; at stride 2 of conv1: 4th). The logits lie at every second label, so an align-corners resize
-    /// from n to 2n − 1 lines them up.
-    pub fn grid(&self) -> PixelGrid {
-        let stride = match self.stem {
-            Stem::Standard => 2 * self.conv1_stride.get(),
-            Stem::Small => 2,
-        };
-        PixelGrid { stride, align_corners: true, multiple: 1 }
-    }
-}
-
-/// The windows that differ between the graphs and the stems.
+/// The windows that differ between the variants and the stems.
 struct Windows {
-    conv1: Window,
-    pool: Window,
+    conv1: Shape,
+    /// kernel, stride, pad
+    pool: [usize; 3],
     /// absent where regions are pooled in its place
-    pool5: Option<Window>,
-    fc6: Window,
+    pool5: Option<[usize; 3]>,
+    fc6: Shape,
 }
 
 impl Windows {
-    fn of(stem: Stem, graph: Graph) -> Self {
-        let (pad, fc6) = match (stem, graph) {
-            (Stem::Standard, Graph::Pretext) => (5, [6, 1, 5, 1, 2]),
-            (Stem::Standard, Graph::Transfer) => (0, [6, 1, 0, 1, 1]),
-            (Stem::Standard, Graph::Regions) => (5, [6, 1, 0, 1, 1]),
-            (Stem::Standard, Graph::Dense) => (100, [6, 1, 0, 1, 1]),
-            (Stem::Small, Graph::Pretext) => (2, [3, 1, 2, 1, 2]),
-            (Stem::Small, Graph::Transfer | Graph::Regions) => (2, [3, 1, 0, 1, 1]),
-            (Stem::Small, Graph::Dense) => (28, [3, 1, 0, 1, 1]),
+    fn of(spec: &AlexNetSpec, variant: Variant) -> Self {
+        let (pad, fc6) = match (spec.stem, variant) {
+            (Stem::Standard, Variant::Pretext) => (5, [6, 1, 5, 1, 2]),
+            (Stem::Standard, Variant::Transfer) => (spec.conv1_pad, [6, 1, 0, 1, 1]),
+            (Stem::Standard, Variant::Regions) => (5, [6, 1, 0, 1, 1]),
+            (Stem::Standard, Variant::Dense) => (100, [6, 1, 0, 1, 1]),
+            (Stem::Small, Variant::Pretext) => (2, [3, 1, 2, 1, 2]),
+            (Stem::Small, Variant::Transfer | Variant::Regions) => (2, [3, 1, 0, 1, 1]),
+            (Stem::Small, Variant::Dense) => (28, [3, 1, 0, 1, 1]),
         };
-        let conv1 = match stem {
-            Stem::Standard => [11, 4, pad, 1, 1],
+        // The small stem is nobody's release: its stride is not for others to change.
+        let conv1 = match spec.stem {
+            Stem::Standard => [11, spec.conv1_stride.get(), pad, 1, 1],
             Stem::Small => [5, 1, pad, 1, 1],
         };
-        let (pool, pool5) = match graph {
-            Graph::Pretext => ([3, 2, 1, 1, 1], Some([3, 1, 1, 1, 1])),
-            Graph::Transfer | Graph::Dense => ([3, 2, 0, 1, 1], Some([3, 2, 0, 1, 1])),
-            Graph::Regions => ([3, 2, 1, 1, 1], None),
+        let (pool, pool5) = match variant {
+            Variant::Pretext => ([3, 2, 1], Some([3, 1, 1])),
+            Variant::Transfer | Variant::Dense => ([3, 2, 0], Some([3, 2, 0])),
+            Variant::Regions => ([3, 2, 1], None),
         };
         Self { conv1, pool, pool5, fc6 }
     }
 }
 
-/// The rows of the network.
-pub fn layer_table(spec: &AlexNetSpec, build: &Build) -> Vec<Layer> {
-    let Windows { conv1, pool, pool5, fc6 } = Windows::of(spec.stem, build.graph);
-    let conv1 = first_window(conv1, spec, build.graph);
-    let fc = spec.fc.map_or_else(|| channels(4096, spec.width), Count::get);
-    let conv = Fillers { weight: spec.init, bias: Some(Filler::Constant { value: 0.0 }) };
-    let [c1, c2, c3, c4, c5] = spec.channels.map(|full| channels(full.get(), spec.width));
-    let groups = spec.groups.get();
-    let mut table = Table::new(build.input_channels);
-    table.conv("conv1", conv1, c1, conv);
-    pool_and_norm(&mut table, 1, pool, spec.lrn);
-    table.conv("conv2", [5, 1, 2, groups, 1], c2, conv);
-    pool_and_norm(&mut table, 2, pool, spec.lrn);
-    table.conv("conv3", [3, 1, 1, 1, 1], c3, conv);
-    table.conv("conv4", [3, 1, 1, groups, 1], c4, conv);
-    table.conv("conv5", [3, 1, 1, groups, 1], c5, conv);
-    if let Some(pool5) = pool5 {
-        table.pool("pool5", pool5);
+impl Backbone for AlexNetSpec {
+    fn interface(&self) -> Interface {
+        // Labels at every 8th pixel (small stem: 2nd; at stride 2 of conv1: 4th). The logits lie at every second label, so
+        // an align-corners resize from n to 2n − 1 lines them up.
+        let (stride, region) = match self.stem {
+            Stem::Standard => (2 * self.conv1_stride.get(), 6),
+            Stem::Small => (2, 3),
+        };
+        let grid = PixelGrid { stride, align_corners: true, multiple: 1 };
+        Interface { name: "alexnet", input: self.input, grid, region: Some(region) }
     }
-    table.conv("fc6", fc6, fc, fc_fillers(build));
-    table.conv("fc7", [1, 1, 0, 1, 1], fc, fc_fillers(build));
-    if build.graph != Graph::Pretext {
-        table.rows.iter_mut().filter(|row| row.name.starts_with("fc")).for_each(|row| row.dropout = 0.5);
-    }
-    table.rows.iter_mut().filter(|row| row.relu).for_each(|row| row.leak = spec.leak.get());
-    if build.batch_norm || spec.batch_norm != TestNorm::Absorbed {
-        table.rows.iter_mut().filter(|row| row.relu).for_each(|row| row.norm = Some(norm(row, spec)));
-    }
-    if let Some(outputs) = build.outputs {
-        let zero = Fillers { weight: Filler::Zero, bias: Some(Filler::Constant { value: 0.0 }) };
-        table.conv("fc8", [1, 1, 0, 1, 1], outputs, zero).relu = false;
-    }
-    table.rows
-}
 
-/// conv1 as the spec changes it; the small stem is nobody's release.
-fn first_window(window: Window, spec: &AlexNetSpec, graph: Graph) -> Window {
-    let [kernel, _, pad, groups, dilation] = window;
-    match spec.stem {
-        Stem::Small => window,
-        Stem::Standard => {
-            let pad = if graph == Graph::Transfer { spec.conv1_pad } else { pad };
-            [kernel, spec.conv1_stride.get(), pad, groups, dilation]
+    fn table(&self, build: &Build) -> Vec<Layer> {
+        let windows = Windows::of(self, build.variant);
+        let mut writer = Writer { spec: self, build, table: Table::new(build.input_channels) };
+        writer.trunk(&windows);
+        writer.reader(&windows);
+        writer.head();
+        writer.table.rows()
+    }
+
+    /// 227 pixels: the reader's windows then leave one vector.
+    fn crop(&self) -> usize {
+        match self.stem {
+            Stem::Standard => 227,
+            Stem::Small => 29,
         }
     }
+
+    fn set_input(&mut self, input: Input) {
+        self.input = input;
+    }
+
+    fn set_init(&mut self, init: Filler) {
+        self.init = init;
+    }
 }
 
-/// `pool1` and, where the spec has it, `norm1` on its side of the pool.
-fn pool_and_norm(table: &mut Table, number: usize, pool: Window, lrn: ResponseNorm) {
-    let norm = format!("norm{number}");
-    if lrn == ResponseNorm::NormPool {
-        table.lrn(&norm);
+/// Writes the table layer by layer.
+struct Writer<'a> {
+    spec: &'a AlexNetSpec,
+    build: &'a Build,
+    table: Table,
+}
+
+impl Writer<'_> {
+    fn trunk(&mut self, windows: &Windows) {
+        let [c1, c2, c3, c4, c5] = self.spec.channels.map(|full| channels(full.get(), self.spec.width));
+        let groups = self.spec.groups.get();
+        self.conv(1, windows.conv1, c1);
+        self.pool_and_norm(1, windows.pool);
+        self.conv(2, [5, 1, 2, groups, 1], c2);
+        self.pool_and_norm(2, windows.pool);
+        self.conv(3, [3, 1, 1, 1, 1], c3);
+        self.conv(4, [3, 1, 1, groups, 1], c4);
+        self.conv(5, [3, 1, 1, groups, 1], c5);
+        if let Some([kernel, stride, pad]) = windows.pool5 {
+            self.table.pool("pool5", Pool::max(kernel, stride, pad)).tap("pool5");
+        }
     }
-    table.pool(&format!("pool{number}"), pool);
-    if lrn == ResponseNorm::PoolNorm {
-        table.lrn(&norm);
+
+    fn reader(&mut self, windows: &Windows) {
+        let width = self.spec.fc.map_or_else(|| channels(4096, self.spec.width), Count::get);
+        self.table.role(Role::Reader);
+        for (number, shape) in [(6, windows.fc6), (7, [1, 1, 0, 1, 1])] {
+            let name = format!("fc{number}");
+            self.table.fully_connected(&name, shape, width, fc_fillers(self.build));
+            self.norm_and_relu(number);
+            if self.build.variant != Variant::Pretext {
+                self.table.dropout(&format!("drop{number}"), &name);
+            }
+            self.table.tap(&name);
+        }
+    }
+
+    fn head(&mut self) {
+        let Some(outputs) = self.build.outputs else { return };
+        let zero = Fillers { weight: Filler::Zero, bias: Some(Filler::Constant { value: 0.0 }) };
+        self.table.role(Role::Head);
+        self.table.fully_connected("fc8", [1, 1, 0, 1, 1], outputs, zero).tap("fc8");
+    }
+
+    fn conv(&mut self, number: usize, shape: Shape, outputs: usize) {
+        let fillers = Fillers { weight: self.spec.init, bias: Some(Filler::Constant { value: 0.0 }) };
+        let name = format!("conv{number}");
+        self.table.conv(&name, shape, outputs, fillers);
+        self.norm_and_relu(number);
+        self.table.tap(&name);
+    }
+
+    /// `bn1` and `relu1` behind `conv1`; the normalization has no scale or shift unless the spec wants them.
+    fn norm_and_relu(&mut self, number: usize) {
+        if self.build.batch_norm || self.spec.batch_norm != TestNorm::Absorbed {
+            let affine = self.spec.batch_norm == TestNorm::Affine;
+            let options = BatchNormOptions { affine, ..BatchNormOptions::caffe(self.spec.norm_decay.get()) };
+            self.table.batch_norm(&format!("bn{number}"), options);
+        }
+        self.table.relu(&format!("relu{number}"), self.spec.leak.get());
+    }
+
+    /// `pool1` and, where the spec has it, `norm1` on its side of the pool.
+    fn pool_and_norm(&mut self, number: usize, [kernel, stride, pad]: [usize; 3]) {
+        let (pool, norm) = (format!("pool{number}"), format!("norm{number}"));
+        if self.spec.lrn == ResponseNorm::NormPool {
+            self.table.response_norm(&norm).tap(&norm);
+        }
+        self.table.pool(&pool, Pool::max(kernel, stride, pad)).tap(&pool).skip();
+        if self.spec.lrn == ResponseNorm::PoolNorm {
+            self.table.response_norm(&norm).tap(&norm);
+        }
     }
 }
 
@@ -231,12 +276,4 @@ fn fc_fillers(build: &Build) -> Fillers {
         false => (Filler::Msra, 0.0),
     };
     Fillers { weight, bias: Some(Filler::Constant { value }) }
-}
-
-/// `bn1` of `conv1`, `bn6` of `fc6`: before the ReLU, without scale or shift unless the spec wants them.
-fn norm(row: &Layer, spec: &AlexNetSpec) -> Norm {
-    let number = row.name.trim_start_matches(|c: char| c.is_ascii_alphabetic());
-    let affine = spec.batch_norm == TestNorm::Affine;
-    let options = BatchNormOptions { affine, ..BatchNormOptions::caffe(spec.norm_decay.get()) };
-    Norm { name: format!("bn{number}"), after_relu: false, options }
 }

@@ -1,4 +1,4 @@
-//! Between-layer calibration of Krähenbühl et al. (ICLR 2016): the weights of a network without batch normalisation are
+//! Between-layer calibration of Krähenbühl et al. (ICLR 2016): the weights of a network without batch normalization are
 //! scaled, layer against layer, until the gradient of every layer is as large in proportion to its weights. The network
 //! then computes what it did before, times one number.
 //!
@@ -18,13 +18,17 @@
 //! trained are balanced, and every one of them ends with the same r. A single factor has one gradient, a matter of chance; it is taken per picture and its squares are added,
 //! which has the same mean over random output gradients.
 //!
-//! Not here: networks with batch normalisation (absorb it first) or with other layers that are not homogeneous.
+//! Not here: networks with batch normalization (absorb it first) or with other layers that are not homogeneous.
 
-use super::{network::Network, rows::Row};
+use super::{
+    kinds::Kind,
+    network::Network,
+    table::{Layer, Role},
+};
 use crate::{
     bounded::{Count, Positive},
     extremes::largest,
-    nn::{Mode, init::Filler, params::Params},
+    nn::{Mode, init::Filler},
     ops::{
         backward::backward,
         conv::{ConvGeometry, conv2d},
@@ -116,27 +120,20 @@ impl fmt::Display for Calibration {
     }
 }
 
-/// Calibrates the network of `params` on one batch of its inputs `(B, H, W, C)`. A network whose last row is hidden gets
-/// a layer behind it for the time; a head takes part as it is. Branches stay as they are.
+/// Calibrates a network on one batch of its inputs `(B, H, W, C)`. A network without a head gets a layer behind it for
+/// the time; a head takes part as it is. Heads of deep supervision stay as they are.
 ///
 /// # Errors
-/// Batch normalisation; a layer that answers nothing or whose gradient is 0, such as a head of zeros or what is before
-/// it; maps too small for a window.
+/// Batch normalization; sums and concatenations, whose branches cannot be scaled one against the other; a layer that
+/// computes only zeros or whose gradient is 0, such as a head of zeros or what is before it; maps too small for a window.
 pub fn calibrate(
     spec: &CalibrationSpec,
     network: &Network,
-    params: &Params,
     batch: &Tensor,
     rng: &Rng,
 ) -> Result<Calibration> {
-    if let Some(norm) = network.layers().iter().find_map(|layer| layer.norm.as_ref()) {
-        bail!(
-            "calibration: the network has batch normalisation (`{}`), which undoes every scale: absorb it first \
-             (`hueristic weights absorb`)",
-            norm.name
-        )
-    }
-    let mut net = Net::new(spec, network, params, batch, rng)?;
+    check_layers(network.layers())?;
+    let mut net = Net::new(spec, network, batch, rng)?;
     let noise = noise_like(&net.output()?, rng)?;
     let (mut deviation, mut rounds, mut homogeneous) = (net.walk(None)?, vec![], true);
     let mut converged = false;
@@ -168,13 +165,38 @@ pub fn calibrate(
     Ok(Calibration { layers, rounds, converged, homogeneous, input_scale })
 }
 
+/// Whether a network of these rows can be calibrated at all.
+///
+/// # Errors
+/// The row that forbids it, and what to do.
+pub fn check_layers(layers: &[Layer]) -> Result<()> {
+    for row in layers {
+        match row.kind {
+            Kind::BatchNorm(_) | Kind::LayerNorm(_) => bail!(
+                "calibration: the network has {} normalization (`{}`), which undoes every scale: absorb it first \
+                 (`hueristic weights absorb`)",
+                row.kind.word(),
+                row.name
+            ),
+            Kind::Add(_) | Kind::Concatenate(_) => bail!(
+                "calibration: `{}` joins several branches ({}), and a factor on one of them changes the function of the \
+                 network: only chains of layers can be rescaled",
+                row.name,
+                row.kind.word()
+            ),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
 /// The ratios of a network as it is, by the same random gradient that [`calibrate`] takes: one round that changes nothing.
 ///
 /// # Errors
 /// As [`calibrate`].
-pub fn ratios(network: &Network, params: &Params, batch: &Tensor, rng: &Rng) -> Result<Round> {
+pub fn ratios(network: &Network, batch: &Tensor, rng: &Rng) -> Result<Round> {
     let spec = CalibrationSpec { input: false, ..CalibrationSpec::default() };
-    let mut net = Net::new(&spec, network, params, batch, rng)?;
+    let mut net = Net::new(&spec, network, batch, rng)?;
     let noise = noise_like(&net.output()?, rng)?;
     let deviation = net.walk(None)?;
     net.round(&noise, deviation)
@@ -187,7 +209,10 @@ fn noise_like(output: &Tensor, rng: &Rng) -> Result<Tensor> {
 /// The network with what is put before and behind it.
 struct Net<'a> {
     network: &'a Network,
-    rows: Vec<Row<'a>>,
+    /// The row whose output counts: the head, or the last hidden row.
+    last: usize,
+    /// The rows on the way there, in order.
+    way: Vec<usize>,
     batch: Tensor,
     /// s, once per picture.
     input: Option<Var>,
@@ -198,36 +223,39 @@ struct Net<'a> {
 }
 
 impl<'a> Net<'a> {
-    fn new(
-        spec: &CalibrationSpec,
-        network: &'a Network,
-        params: &'a Params,
-        batch: &Tensor,
-        rng: &Rng,
-    ) -> Result<Self> {
-        let (last, device) = (network.head(), batch.device());
+    fn new(spec: &CalibrationSpec, network: &'a Network, batch: &Tensor, rng: &Rng) -> Result<Self> {
+        let (device, batch) = (batch.device(), batch.detach());
         let one = || Var::ones((batch.dim(0)?, 1, 1, 1), DType::F32, device);
+        let headless = network.head().role != Role::Head;
+        let last = if headless { network.last_hidden() } else { network.layers().len() - 1 };
         let (outputs, std, bias) = HEAD;
         let head = || -> Result<(Var, Var)> {
             let filler = Filler::Gaussian { std: Positive::of(std) };
-            let weight = filler.fill((outputs, 1, 1, last.outputs), &rng.split("head"), device)?;
+            let inputs = network.layers()[last].outputs;
+            let weight = filler.fill((outputs, 1, 1, inputs), &rng.split("head"), device)?;
             let bias = Filler::Constant { value: bias }.fill(outputs, rng, device)?;
             Ok((Var::from_tensor(&weight)?, Var::from_tensor(&bias)?))
         };
-        let rows = network.layers().iter().filter(|layer| !layer.branch).map(|layer| Row::new(layer, params));
+        let (_, way) = network.walk(&batch, last)?;
         Ok(Self {
             network,
-            rows: rows.collect(),
-            batch: batch.detach(),
+            last,
+            way,
             input: if spec.input { Some(one()?) } else { None },
-            head: if last.relu { Some(head()?) } else { None },
+            head: if headless { Some(head()?) } else { None },
+            batch,
             sizes: vec![],
         })
     }
 
+    /// The rows that have weights.
+    fn weighted(&self) -> impl Iterator<Item = (usize, &'a Layer)> {
+        let rows = self.network.layers();
+        self.way.iter().map(|i| (*i, &rows[*i])).filter(|(_, row)| row.kind.has_weights())
+    }
+
     fn names(&self) -> Vec<String> {
-        let layers =
-            self.rows.iter().filter(|row| row.layer.kind.has_weights()).map(|row| row.layer.name.clone());
+        let layers = self.weighted().map(|(_, row)| row.name.clone());
         let input = self.input.iter().map(|_| "input".to_string());
         input.chain(layers).chain(self.head.iter().map(|_| "thrown away".to_string())).collect()
     }
@@ -238,7 +266,7 @@ impl<'a> Net<'a> {
             Some(scale) => self.batch.broadcast_mul(scale)?,
             None => self.batch.clone(),
         };
-        let y = self.network.forward(&x, &[&self.network.head().name], &Mode::Eval)?.remove(0);
+        let y = self.network.output(&x, self.last, &Mode::Eval)?;
         match &self.head {
             Some((weight, bias)) => conv2d(&y, weight, Some(bias), ConvGeometry::default()),
             None => Ok(y),
@@ -253,8 +281,8 @@ impl<'a> Net<'a> {
             let pictures = self.batch.dim(0)? as f64;
             ratios.push(ratio("the input", scale, &gradients)? * pictures.sqrt());
         }
-        for row in self.rows.iter().filter(|row| row.layer.kind.has_weights()) {
-            ratios.push(ratio(&row.layer.name, row.weight()?, &gradients)?);
+        for (i, row) in self.weighted() {
+            ratios.push(ratio(&row.name, self.network.weight(i)?, &gradients)?);
         }
         if let Some((weight, _)) = &self.head {
             ratios.push(ratio("the layer behind the network", weight, &gradients)?);
@@ -273,14 +301,18 @@ impl<'a> Net<'a> {
             multiply(scale, steps.factor())?;
             x = x.broadcast_mul(&scale.as_detached_tensor())?;
         }
-        for row in &self.rows {
-            if row.layer.kind.has_weights() {
-                steps.take(&row.layer.name, &x, row.weight()?, row.bias()?)?;
+        let (mut values, way) = self.network.walk(&x, self.last)?;
+        for i in way {
+            let row = &self.network.layers()[i];
+            let inputs = values.take(&row.from)?;
+            if row.kind.has_weights() {
+                steps.take(&row.name, &inputs[0], self.network.weight(i)?, self.network.bias(i))?;
             }
-            x = row.forward(&x)?;
+            x = self.network.step(i, &inputs)?;
+            values.put(i + 1, x.clone());
         }
         if let Some((weight, bias)) = &self.head {
-            steps.take("the layer behind the network", &x, weight, bias)?;
+            steps.take("the layer behind the network", &x, weight, Some(bias))?;
             let [weight, bias] = [weight, bias].map(Var::as_detached_tensor);
             x = conv2d(&x, &weight, Some(&bias), ConvGeometry::default())?;
         }
@@ -292,8 +324,8 @@ impl<'a> Net<'a> {
     fn fold_input(&mut self) -> Result<f64> {
         let Some(scale) = self.input.take() else { return Ok(1.0) };
         let scale = mean(&scale)?;
-        if let Some(first) = self.rows.iter().find(|row| row.layer.kind.has_weights()) {
-            multiply(first.weight()?, scale)?;
+        if let Some((first, _)) = self.weighted().next() {
+            multiply(self.network.weight(first)?, scale)?;
         }
         Ok(scale)
     }
@@ -314,7 +346,7 @@ impl Steps<'_> {
         self.factors.as_mut().and_then(|factors| factors.next().copied()).unwrap_or(1.0)
     }
 
-    fn take(&mut self, name: &str, x: &Tensor, weight: &Var, bias: &Var) -> Result<()> {
+    fn take(&mut self, name: &str, x: &Tensor, weight: &Var, bias: Option<&Var>) -> Result<()> {
         let size = mean(&x.abs()?)?;
         if !size.is_finite() {
             bail!(
@@ -331,7 +363,7 @@ impl Steps<'_> {
         }
         let factor = self.factor();
         multiply(weight, factor)?;
-        multiply(bias, factor * size / before)
+        bias.map_or(Ok(()), |bias| multiply(bias, factor * size / before))
     }
 }
 

@@ -1,4 +1,5 @@
-//! Networks that learn representations, each a layer table first, then the forward pass.
+//! Networks that learn representations. A backbone is one file that writes a table of rows; everything else (forward
+//! pass, initialization, surgery, summaries) reads the table.
 
 pub mod absorb;
 pub mod alexnet;
@@ -8,8 +9,9 @@ pub mod data_init;
 pub mod exchange;
 pub mod finite;
 pub mod input;
+pub mod kinds;
 pub mod network;
-mod rows;
+pub mod resnet;
 pub mod summary;
 pub mod surgery;
 pub mod table;
@@ -20,60 +22,94 @@ use crate::{
     nn::{init::Filler, params::Params},
     rng::Rng,
 };
-use alexnet::{AlexNetSpec, Stem};
+use alexnet::AlexNetSpec;
 use candle_core::Result;
 use input::Input;
-use network::{Network, PixelGrid};
+use network::{Interface, Network, PixelGrid};
+use resnet::ResNetSpec;
 use serde::{Deserialize, Serialize};
 use table::Layer;
 use vgg::VggSpec;
 use vgg16::Vgg16Spec;
 
-/// Which of the graphs of the same weights. They differ in padding, and in what becomes of pool5; the VGG colorizer has
-/// one, VGG-16 three (its pretext graph is its transfer graph).
+/// Which of the networks that share their weights. They differ in padding and stride, and in what reads the trunk; the
+/// VGG colorizer has one, VGG-16 three (its pretext variant is its transfer variant).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Graph {
-    /// Padded pools, pool5 stride 1, fc6 dilated: a fully convolutional net for pixels. No dropout.
+pub enum Variant {
+    /// Fully convolutional, for predictions at pixels: padded pools, late strides traded for dilation. No dropout.
     Pretext,
     #[default]
-    /// Unpadded, pool5 stride 2, dropout after fc6 and fc7: one vector for a 227-pixel (small stem: 29) picture.
+    /// One vector for a picture of [`BackboneSpec::crop`] pixels; dropout where the architecture has it.
     Transfer,
-    /// Padded so that cell j of the last convolution is centred on pixel stride·j; pool5 is left out, since a detector
-    /// pools its regions there and runs them through fc6 and fc7 (Girshick 2015).
+    /// Padded so that cell j of the trunk is centered on pixel stride·j, since a detector pools its regions there and
+    /// runs them through the reader (Girshick 2015).
     Regions,
-    /// The transfer graph with the picture padded by 100 pixels (small stem: 28), for pictures of any size: a map of
-    /// answers that covers the whole picture (Long, Shelhamer and Darrell 2015).
+    /// Scores on a map that covers the whole picture, for pictures of any size (Long, Shelhamer and Darrell 2015).
     Dense,
 }
 
 /// What is built, beside the spec.
 #[derive(Clone, Debug)]
 pub struct Build {
-    pub graph: Graph,
+    pub variant: Variant,
     pub batch_norm: bool,
     pub input_channels: usize,
-    /// channels of the head (313 colours, 2 for ab itself, 1000 classes); None leaves it out
+    /// channels of the head (313 colors, 2 for ab itself, 1000 classes); None leaves it out
     pub outputs: Option<usize>,
 }
 
-/// A network, by name.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case", deny_unknown_fields)]
-pub enum BackboneSpec {
+/// What a backbone's file says of it.
+trait Backbone {
+    /// What it is called, reads and predicts.
+    fn interface(&self) -> Interface;
+
+    /// Its rows.
+    fn table(&self, build: &Build) -> Vec<Layer>;
+
+    /// Side of the square pictures, in pixels, of which the transfer variant makes one vector.
+    fn crop(&self) -> usize;
+
+    /// Makes it for another input, where it was not made for one alone.
+    fn set_input(&mut self, input: Input);
+
+    /// Fills its hidden weights in another way.
+    fn set_init(&mut self, init: Filler);
+}
+
+/// One line a backbone: the enum of specs, and the way from it to the backbone's file.
+macro_rules! backbones {
+    ($($(#[$about:meta])* $variant:ident($spec:ty),)*) => {
+        /// A network, by name.
+        #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+        #[serde(rename_all = "snake_case", deny_unknown_fields)]
+        pub enum BackboneSpec {
+            $($(#[$about])* $variant($spec),)*
+        }
+
+        impl BackboneSpec {
+            fn backbone(&self) -> &dyn Backbone {
+                match self { $(Self::$variant(spec) => spec,)* }
+            }
+
+            fn backbone_mut(&mut self) -> &mut dyn Backbone {
+                match self { $(Self::$variant(spec) => spec,)* }
+            }
+        }
+    };
+}
+
+backbones! {
     Alexnet(AlexNetSpec),
     Vgg(VggSpec),
     Vgg16(Vgg16Spec),
+    Resnet(ResNetSpec),
 }
 
 impl BackboneSpec {
-    /// The layers that [`BackboneSpec::build`] would make.
+    /// The rows of what [`BackboneSpec::build`] would make.
     pub fn table(&self, build: &Build) -> Vec<Layer> {
-        match self {
-            Self::Alexnet(spec) => alexnet::layer_table(spec, build),
-            Self::Vgg(spec) => vgg::layer_table(spec, build),
-            Self::Vgg16(spec) => vgg16::layer_table(spec, build),
-        }
+        self.backbone().table(build)
     }
 
     /// Adds the network's parameters to `params`, filled from `rng`.
@@ -81,78 +117,64 @@ impl BackboneSpec {
     /// # Errors
     /// When a tensor cannot be made on the device.
     pub fn build(&self, build: &Build, params: &mut Params, rng: &Rng) -> Result<Network> {
-        Network::new(self.name(), self.grid(), self.input(), self.table(build), params, rng)
+        Network::new(self.interface(), self.table(build), params, rng)
     }
 
-    /// Whether its largest graph fits into memory.
+    /// Whether its largest variant fits into memory.
     ///
     /// # Errors
     /// How many parameters it would have.
     pub fn check_size(&self) -> std::result::Result<(), String> {
+        table::check_size(&self.table(&Build { batch_norm: true, ..self.plain() }))
+    }
+
+    /// The transfer variant without batch normalization and without a head: what weights are prepared on.
+    pub fn plain(&self) -> Build {
         let input_channels = self.input().channels();
-        let build = Build { graph: Graph::Transfer, batch_norm: true, input_channels, outputs: None };
-        table::check_size(&self.table(&build))
+        Build { variant: Variant::Transfer, batch_norm: false, input_channels, outputs: None }
+    }
+
+    /// What it is called, reads and predicts.
+    pub fn interface(&self) -> Interface {
+        self.backbone().interface()
     }
 
     /// As a spec names it.
     pub fn name(&self) -> &'static str {
-        match self {
-            Self::Alexnet(_) => "alexnet",
-            Self::Vgg(_) => "vgg",
-            Self::Vgg16(_) => "vgg16",
-        }
+        self.interface().name
     }
 
     /// Where the pixels of a prediction lie on the picture.
     pub fn grid(&self) -> PixelGrid {
-        match self {
-            Self::Alexnet(spec) => spec.grid(),
-            Self::Vgg(spec) => spec.grid(),
-            Self::Vgg16(spec) => spec.grid(),
-        }
+        self.interface().grid
     }
 
     /// What its weights expect of a picture.
     pub fn input(&self) -> Input {
-        match self {
-            Self::Alexnet(spec) => spec.input,
-            Self::Vgg(_) => Input::Lightness,
-            Self::Vgg16(spec) => spec.input,
-        }
+        self.interface().input
     }
 
     /// The layers that a probe can read: all but the heads.
     pub fn taps(&self) -> Vec<String> {
-        let input_channels = self.input().channels();
-        let build = Build { graph: Graph::Transfer, batch_norm: false, input_channels, outputs: None };
-        self.table(&build).into_iter().map(|layer| layer.name).collect()
+        table::taps(&self.table(&self.plain())).map(String::from).collect()
     }
 
-    /// The same network for another input. VGG-16 and the VGG colorizer see what they were made for.
+    /// The same network for another input. The VGG colorizer sees what it was made for.
     pub fn with_input(&self, input: Input) -> Self {
-        match self {
-            Self::Alexnet(spec) => Self::Alexnet(AlexNetSpec { input, ..spec.clone() }),
-            Self::Vgg16(spec) => Self::Vgg16(Vgg16Spec { input, ..spec.clone() }),
-            Self::Vgg(spec) => Self::Vgg(spec.clone()),
-        }
+        let mut spec = self.clone();
+        spec.backbone_mut().set_input(input);
+        spec
     }
 
-    /// Side of the square pictures, in pixels, of which the transfer graph makes one vector; the VGG colorizer takes any.
+    /// Side of the square pictures, in pixels, of which the transfer variant makes one vector.
     pub fn crop(&self) -> usize {
-        match self {
-            Self::Alexnet(AlexNetSpec { stem: Stem::Standard, .. }) => 227,
-            Self::Alexnet(AlexNetSpec { stem: Stem::Small, .. }) => 29,
-            Self::Vgg(_) => 224,
-            Self::Vgg16(spec) => spec.crop.get(),
-        }
+        self.backbone().crop()
     }
 
-    /// The same network with its convolutions filled in another way.
+    /// The same network with its hidden weights filled in another way.
     pub fn with_init(&self, init: Filler) -> Self {
-        match self {
-            Self::Alexnet(spec) => Self::Alexnet(AlexNetSpec { init, ..spec.clone() }),
-            Self::Vgg(spec) => Self::Vgg(VggSpec { init, ..spec.clone() }),
-            Self::Vgg16(spec) => Self::Vgg16(Vgg16Spec { init, ..spec.clone() }),
-        }
+        let mut spec = self.clone();
+        spec.backbone_mut().set_init(init);
+        spec
     }
 }

@@ -1,28 +1,19 @@
-//! A layer table with its parameters: builds the rows and runs them in order. Every backbone is one of these; what
-//! tells them apart is their table.
+//! The interpreter of layer tables: builds the rows with their parameters and runs those that are asked for. Training,
+//! evaluation, initialization from data and calibration all go through it. What tells backbones apart is their table.
 
 use super::{
     input::Input,
+    kinds::{Kind, Module},
     summary::Summary,
-    table::{Kind, Layer, check_size},
+    table::{Layer, Role, check_size, first_of, reader, sizes, tap, taps},
 };
 use crate::{
     device::activations,
-    nn::{
-        Mode,
-        layers::{BatchNorm, Conv, ConvShape, ConvTranspose},
-        params::Params,
-    },
-    ops::{
-        activation::leaky_relu,
-        dropout::dropout,
-        lrn::{Lrn, lrn},
-        pool::max_pool2d,
-    },
+    nn::{Mode, params::Params},
     rng::Rng,
 };
-use candle_core::{DType, Result, Tensor, bail};
-use std::ops::Range;
+use candle_core::{DType, Result, Tensor, Var, bail};
+use std::sync::Arc;
 
 /// Where the pixels of a prediction lie on the picture.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,66 +34,62 @@ impl PixelGrid {
     }
 }
 
+/// What a network is to those who use it, beside its table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Interface {
+    /// What messages call it.
+    pub name: &'static str,
+    /// What its weights expect of a picture.
+    pub input: Input,
+    /// Where predictions lie on the picture.
+    pub grid: PixelGrid,
+    /// Cells on a side of the regions that its reader takes; `None` where it has no reader.
+    pub region: Option<usize>,
+}
+
 /// A network: its table, and the parameters of each row.
 #[derive(Clone, Debug)]
 pub struct Network {
-    name: &'static str,
-    grid: PixelGrid,
-    input: Input,
-    layers: Vec<Layer>,
-    blocks: Vec<Block>,
+    interface: Interface,
+    rows: Vec<Layer>,
+    layers: Vec<Arc<dyn Module>>,
     /// How many rows, from the first, are constants.
     frozen: usize,
 }
 
-#[derive(Clone, Debug)]
-struct Block {
-    window: Window,
-    norm: Option<BatchNorm>,
-}
-
-#[derive(Clone, Debug)]
-enum Window {
-    Conv(Conv),
-    ConvTranspose(ConvTranspose),
-    Pool,
-    Lrn,
-}
-
 impl Network {
-    /// Adds the parameters of `layers` to `params` in their order: `conv1.weight`, `conv1.bias`, …, and with batch
-    /// normalisation its buffers. `name` is what messages call the network.
+    /// Adds the parameters of `rows` to `params` in their order: `conv1.weight`, `conv1.bias`, …, and with batch
+    /// normalization its buffers.
     ///
     /// # Errors
-    /// More parameters than fit into memory, channels that do not split into groups, a name given twice, a tensor that cannot be made on the device.
-    pub fn new(
-        name: &'static str,
-        grid: PixelGrid,
-        input: Input,
-        layers: Vec<Layer>,
-        params: &mut Params,
-        rng: &Rng,
-    ) -> Result<Self> {
-        if let Err(reason) = check_size(&layers) {
-            bail!("{name}: {reason}")
+    /// More parameters than fit into memory, channels that do not split into groups, a name given twice, a tensor that
+    /// cannot be made on the device.
+    pub fn new(interface: Interface, rows: Vec<Layer>, params: &mut Params, rng: &Rng) -> Result<Self> {
+        if let Err(reason) = check_size(&rows) {
+            bail!("{}: {reason}", interface.name)
         }
-        let blocks = layers.iter().map(|layer| Block::new(layer, params, rng)).collect::<Result<_>>()?;
-        Ok(Self { name, grid, input, layers, blocks, frozen: 0 })
+        let layers = rows.iter().map(|row| row.kind.build(&row.name, params, rng)).collect::<Result<_>>()?;
+        Ok(Self { interface, rows, layers, frozen: 0 })
     }
 
-    /// The table, in the order of computation. Each name is a tap.
+    /// The table, in the order of computation.
     pub fn layers(&self) -> &[Layer] {
-        &self.layers
+        &self.rows
+    }
+
+    /// What it is called, reads and predicts.
+    pub fn interface(&self) -> Interface {
+        self.interface
     }
 
     /// Where predictions lie on the picture.
     pub fn grid(&self) -> PixelGrid {
-        self.grid
+        self.interface.grid
     }
 
     /// What its weights expect of a picture.
     pub fn input(&self) -> Input {
-        self.input
+        self.interface.input
     }
 
     /// The last row: what the task reads.
@@ -110,156 +97,232 @@ impl Network {
     /// # Panics
     /// On a network without rows, which no backbone has.
     pub fn head(&self) -> &Layer {
-        self.layers.last().expect("a backbone has at least one row")
+        self.rows.last().expect("a backbone has at least one row")
     }
 
-    /// Makes every row up to and including `layer` a constant: computed with the statistics of evaluation and without a
-    /// graph, its parameters moved to the buffers of `params`. Dropout behind such a row still drops in training.
+    /// Makes every row up to and including the tap `layer` a constant: computed with the statistics of evaluation and
+    /// without a graph, its parameters moved to the buffers of `params`. Dropout still drops in training.
     ///
     /// # Errors
-    /// When there is no such row.
+    /// When there is no such tap.
     pub fn freeze_through(&mut self, layer: &str, params: &mut Params) -> Result<()> {
-        let count = self.index(layer)? + 1;
-        let rows = &self.layers[..count];
-        let owners = || rows.iter().flat_map(|l| [Some(&l.name), l.norm.as_ref().map(|n| &n.name)]).flatten();
-        params
-            .freeze(|name| owners().any(|owner| name.rsplit_once('.').is_some_and(|(own, _)| own == owner)));
-        self.frozen = self.frozen.max(count);
+        self.freeze(self.tap(layer)? + 1, params);
         Ok(())
     }
 
-    /// Of a frozen first convolution, lets the channels after the first learn: a and b of a network that is given colour.
+    /// The same for the rows before those of the tap `layer`.
+    ///
+    /// # Errors
+    /// When there is no such tap.
+    pub fn freeze_before(&mut self, layer: &str, params: &mut Params) -> Result<()> {
+        self.tap(layer)?;
+        self.freeze(first_of(&self.rows, layer).unwrap_or(0), params);
+        Ok(())
+    }
+
+    fn freeze(&mut self, count: usize, params: &mut Params) {
+        let rows = &self.rows[..count];
+        let is_frozen = |owner: &str| rows.iter().any(|row| row.name == owner);
+        params.freeze(|name| name.rsplit_once('.').is_some_and(|(owner, _)| is_frozen(owner)));
+        self.frozen = self.frozen.max(count);
+    }
+
+    /// Unfreezes all input channels of the first convolution but the first: a and b of a network that is given color.
     ///
     /// # Errors
     /// A first row that is no convolution, or reads lightness alone.
-    pub fn release_color(&mut self, params: &mut Params) -> Result<()> {
-        match (&self.layers[0], &mut self.blocks[0].window) {
-            (layer, Window::Conv(conv)) => conv.release_color(&layer.name, params),
-            (layer, _) => bail!("{}: `{}` is no convolution", self.name, layer.name),
-        }
+    pub fn unfreeze_chroma(&mut self, params: &mut Params) -> Result<()> {
+        self.layers[0] = self.layers[0].with_chroma(&self.rows[0].name, params)?;
+        Ok(())
     }
 
     /// Output maps, parameters and multiply-accumulates for a picture of `(height, width)` pixels.
     pub fn summary(&self, input: (usize, usize)) -> Result<Summary> {
-        Summary::of(&self.layers, input)
+        Summary::of(&self.rows, input)
     }
 
-    /// x `(B, H, W, C)` → the outputs after the named taps (a hidden row's after its ReLU, normalisation and, in
-    /// training, dropout; a pool's maximum, a response normalisation's output; the head's and a branch's logits), in the order asked. Computes no row
-    /// beyond the last one asked, and no branch that is not asked for. Errors on a name that is no row of this
-    /// network, and on maps too small for a window.
+    /// x `(B, H, W, C)` → what the named taps compute, in the order asked. Computes no row that none of them needs.
+    ///
+    /// # Errors
+    /// A name that is no tap of this network, maps too small for a window.
     pub fn forward(&self, x: &Tensor, taps: &[&str], mode: &Mode) -> Result<Vec<Tensor>> {
-        self.run(x, 0, taps, mode)
+        self.run(x, 0, &self.asked(taps)?, mode)
     }
 
-    /// The same from the row `first` on, whose input `x` is: how a detector runs its regions through fc6 and fc7.
-    pub fn forward_from(&self, first: &str, x: &Tensor, taps: &[&str], mode: &Mode) -> Result<Vec<Tensor>> {
-        self.run(x, self.index(first)?, taps, mode)
+    /// The same where `x` is what the trunk would compute: how a detector reads its regions.
+    ///
+    /// # Errors
+    /// As [`Network::forward`]; a network without a reader, a tap before it.
+    pub fn forward_reader(&self, x: &Tensor, taps: &[&str], mode: &Mode) -> Result<Vec<Tensor>> {
+        let Some(first) = reader(&self.rows) else {
+            bail!("{}: it has no layers that read a region", self.interface.name)
+        };
+        self.run(x, self.rows[first].from[0], &self.asked(taps)?, mode)
     }
 
-    fn run(&self, x: &Tensor, first: usize, taps: &[&str], mode: &Mode) -> Result<Vec<Tensor>> {
-        let asked = taps.iter().map(|tap| self.index(tap)).collect::<Result<Vec<usize>>>()?;
-        let end = asked.iter().max().map_or(first, |last| last + 1);
-        if let Some(tap) = taps.iter().zip(&asked).find_map(|(tap, at)| (*at < first).then_some(tap)) {
-            bail!("{}: `{tap}` comes before `{}`", self.name, self.layers[first].name)
-        }
-        self.check_input(x, first..end)?;
-        let mut kept: Vec<Option<Tensor>> = vec![None; taps.len()];
+    /// What row `row` computes, tap or not.
+    pub(super) fn output(&self, x: &Tensor, row: usize, mode: &Mode) -> Result<Tensor> {
+        Ok(self.run(x, 0, &[row], mode)?.remove(0))
+    }
+
+    fn run(&self, x: &Tensor, entry: usize, asked: &[usize], mode: &Mode) -> Result<Vec<Tensor>> {
+        let (mut values, needed) = self.begin(x, entry, asked)?;
+        self.check_sizes(x, entry, &needed)?;
         // Layers compute in what the device's precision says; what comes in and goes out is f32 (f64 stays f64).
         let outside = x.dtype();
-        let mut hidden = if outside == DType::F32 { x.to_dtype(activations(x.device()))? } else { x.clone() };
-        for i in first..end {
-            let (layer, block) = (&self.layers[i], &self.blocks[i]);
-            if layer.branch && !asked.contains(&i) {
+        let mut kept: Vec<Option<Tensor>> = vec![None; asked.len()];
+        let mut done = None;
+        for &i in &needed {
+            if done == Some(i) {
                 continue;
             }
-            let y = block.forward(layer, &hidden, mode, i < self.frozen && !block.learns_color())?;
-            for (slot, _) in kept.iter_mut().zip(&asked).filter(|(_, asked)| **asked == i) {
+            let inputs = values.take(&self.rows[i].from)?;
+            let relu = self.fused(i, &needed, asked);
+            let fused = relu.and_then(|_| self.layers[i].forward_relu(&inputs, self.mode(i, mode)));
+            let (at, y) = match fused.zip(relu) {
+                Some((y, relu)) => (relu, y?),
+                None => (i, self.layers[i].forward(&inputs, self.mode(i, mode))?),
+            };
+            done = done.max(Some(at));
+            for (slot, _) in kept.iter_mut().zip(asked).filter(|(_, asked)| **asked == at) {
                 *slot = Some(y.to_dtype(outside)?);
             }
-            if !layer.branch {
-                hidden = y;
-            }
+            values.put(at + 1, y);
         }
         Ok(kept.into_iter().flatten().collect())
     }
 
-    fn index(&self, tap: &str) -> Result<usize> {
-        match self.layers.iter().position(|layer| layer.name == tap) {
-            Some(index) => Ok(index),
+    /// The values of a pass that begins with `x` as value `entry`, and the rows that `asked` need, in order.
+    fn begin(&self, x: &Tensor, entry: usize, asked: &[usize]) -> Result<(Values, Vec<usize>)> {
+        let mut is_needed = vec![false; self.rows.len()];
+        asked.iter().for_each(|row| is_needed[*row] = true);
+        for i in (0..self.rows.len()).rev().filter(|i| *i >= entry) {
+            if is_needed[i] {
+                let rows = self.rows[i].from.iter().filter(|value| **value != entry && **value > 0);
+                rows.for_each(|value| is_needed[value - 1] = true);
+            }
+        }
+        let needed: Vec<usize> = (0..self.rows.len()).filter(|i| is_needed[*i]).collect();
+        let reads = |i: &usize| self.rows[*i].from.iter();
+        let early = |i: &&usize| **i < entry || (entry > 0 && self.rows[**i].from.contains(&0));
+        if let Some(early) = asked.iter().find(early).or_else(|| needed.iter().find(early)) {
+            let [early, first] = [*early, entry].map(|row| self.rows[row].label());
+            bail!("{}: `{early}` comes before `{first}`", self.interface.name)
+        }
+        let mut values =
+            Values { held: vec![None; self.rows.len() + 1], reads: vec![0; self.rows.len() + 1] };
+        needed.iter().flat_map(reads).for_each(|value| values.reads[*value] += 1);
+        let inside = if x.dtype() == DType::F32 { x.to_dtype(activations(x.device()))? } else { x.clone() };
+        values.put(entry, inside);
+        Ok((values, needed))
+    }
+
+    /// The ReLU that can be computed together with row `i`: its only reader, where nobody asks for the row itself.
+    fn fused(&self, i: usize, needed: &[usize], asked: &[usize]) -> Option<usize> {
+        let mut readers = needed.iter().copied().filter(|row| self.rows[*row].from.contains(&(i + 1)));
+        let (reader, more) = (readers.next()?, readers.next());
+        let relu = matches!(&self.rows[reader].kind, Kind::Activation(act) if act.slope == 0.0);
+        (relu && more.is_none() && !asked.contains(&i)).then_some(reader)
+    }
+
+    /// How row `i` is computed: frozen rows stand still, but for dropout and for color that learns.
+    fn mode<'a>(&self, i: usize, mode: &'a Mode) -> &'a Mode {
+        let moves = matches!(self.rows[i].kind, Kind::Dropout(_)) || self.layers[i].learns_chroma();
+        if i < self.frozen && !moves { &Mode::Frozen } else { mode }
+    }
+
+    fn asked(&self, taps: &[&str]) -> Result<Vec<usize>> {
+        taps.iter().map(|name| self.tap(name)).collect()
+    }
+
+    fn tap(&self, name: &str) -> Result<usize> {
+        match tap(&self.rows, name) {
+            Some(row) => Ok(row),
             None => {
-                let names: Vec<&str> = self.layers.iter().map(|layer| layer.name.as_str()).collect();
-                bail!("{}: there is no layer `{tap}`; the layers are {}", self.name, names.join(", "))
+                let names: Vec<&str> = taps(&self.rows).collect();
+                bail!(
+                    "{}: there is no layer `{name}`; the layers are {}",
+                    self.interface.name,
+                    names.join(", ")
+                )
             }
         }
     }
 
-    /// The channels, and that every window of these rows fits.
-    fn check_input(&self, x: &Tensor, rows: Range<usize>) -> Result<()> {
+    /// The channels, and that every window of the needed rows fits.
+    fn check_sizes(&self, x: &Tensor, entry: usize, needed: &[usize]) -> Result<()> {
         let (_, height, width, channels) = x.dims4()?;
-        let Layer { name, inputs, .. } = &self.layers[rows.start];
-        if channels != *inputs {
+        let Some(last) = needed.last() else { return Ok(()) };
+        let reader = needed.iter().map(|i| &self.rows[*i]).find(|row| row.from[0] == entry);
+        if let Some(Layer { name, inputs, .. }) = reader.filter(|row| row.inputs != channels) {
             bail!(
                 "{}: the input is {:?} (B, H, W, C), but {name} takes {inputs} channels",
-                self.name,
+                self.interface.name,
                 x.dims()
             )
         }
-        Summary::of(&self.layers[rows], (height, width)).map(drop)
+        sizes(&self.rows[..=*last], entry, (height, width)).map(drop)
     }
 }
 
-impl Block {
-    fn new(layer: &Layer, params: &mut Params, rng: &Rng) -> Result<Self> {
-        let shape = ConvShape { inputs: layer.inputs, outputs: layer.outputs, kernel: layer.kernel };
-        let (geometry, fillers) = (layer.conv_geometry(), layer.fillers);
-        let window = match layer.kind {
-            Kind::MaxPool => Window::Pool,
-            Kind::Lrn => Window::Lrn,
-            Kind::Conv => Window::Conv(Conv::new(params, &layer.name, shape, geometry, fillers, rng)?),
-            Kind::ConvTranspose => {
-                Window::ConvTranspose(ConvTranspose::new(params, &layer.name, shape, geometry, fillers, rng)?)
-            }
-        };
-        let norm = layer.norm.as_ref().map(|norm| {
-            // A ReLU that follows the normalisation is computed in the same pass.
-            let relu = layer.relu && layer.leak == 0.0 && !norm.after_relu;
-            let options = if relu { norm.options.with_relu() } else { norm.options };
-            BatchNorm::new(params, &norm.name, layer.outputs, options)
-        });
-        Ok(Self { window, norm: norm.transpose()? })
+/// The network row by row, for what changes a row before the next one sees its output.
+impl Network {
+    /// The values of `x` `(B, H, W, C)` on the way to the tap or row `last`, and the rows on that way, in order. Heads
+    /// are on no way but their own.
+    pub(super) fn walk(&self, x: &Tensor, last: usize) -> Result<(Values, Vec<usize>)> {
+        self.begin(x, 0, &[last])
     }
 
-    fn learns_color(&self) -> bool {
-        matches!(&self.window, Window::Conv(conv) if conv.learns_color())
+    /// What row `i` computes, with the statistics of the batch and constants for parameters: no graph.
+    pub(super) fn step(&self, i: usize, inputs: &[Tensor]) -> Result<Tensor> {
+        self.layers[i].forward(inputs, &Mode::Initialization)
     }
 
-    /// A frozen row's parameters and statistics stand still; what training drops behind it is dropped all the same.
-    fn forward(&self, layer: &Layer, x: &Tensor, mode: &Mode, frozen: bool) -> Result<Tensor> {
-        let dropping = mode;
-        let mode = if frozen { &Mode::Frozen } else { mode };
-        // A ReLU is computed with what it follows: the window, or the normalisation between. A leaky one is not.
-        let leaky = layer.relu && layer.leak > 0.0;
-        let relu = layer.relu && !leaky && layer.norm.as_ref().is_none_or(|norm| norm.after_relu);
-        let mut y = match (&self.window, relu) {
-            (Window::Pool, _) => return max_pool2d(x, layer.pool_geometry()),
-            (Window::Lrn, _) => return lrn(x, Lrn::ALEXNET),
-            (Window::Conv(conv), true) => conv.forward_relu(x, mode)?,
-            (Window::Conv(conv), false) => conv.forward(x, mode)?,
-            (Window::ConvTranspose(conv), true) => conv.forward_relu(x, mode)?,
-            (Window::ConvTranspose(conv), false) => conv.forward(x, mode)?,
-        };
-        if let Some(norm) = &self.norm {
-            y = norm.forward(&y, mode)?;
+    /// The weight of row `i`, which has one.
+    pub(super) fn weight(&self, i: usize) -> Result<&Var> {
+        match self.layers[i].weight() {
+            Some(weight) => Ok(weight),
+            None => bail!("{}: `{}` has no weight", self.interface.name, self.rows[i].name),
         }
-        if leaky {
-            y = leaky_relu(&y, layer.leak)?;
+    }
+
+    /// The bias of row `i`, if it has one.
+    pub(super) fn bias(&self, i: usize) -> Option<&Var> {
+        self.layers[i].bias()
+    }
+
+    /// The last row before the heads, which a new head would read.
+    pub(super) fn last_hidden(&self) -> usize {
+        self.rows.iter().rposition(|row| row.role != Role::Head).unwrap_or(0)
+    }
+}
+
+/// What a pass has computed and still needs: a value is dropped with its last reader.
+#[derive(Debug)]
+pub(super) struct Values {
+    held: Vec<Option<Tensor>>,
+    /// Reads that are still to come.
+    reads: Vec<usize>,
+}
+
+impl Values {
+    /// The values `from`, of which this is one read.
+    pub fn take(&mut self, from: &[usize]) -> Result<Vec<Tensor>> {
+        let mut taken = vec![];
+        for &value in from {
+            self.reads[value] = self.reads[value].saturating_sub(1);
+            let slot = &mut self.held[value];
+            let tensor = if self.reads[value] == 0 { slot.take() } else { slot.clone() };
+            let Some(tensor) = tensor else { bail!("value {value} of a pass is read before it is computed") };
+            taken.push(tensor);
         }
-        match dropping {
-            Mode::Train(rng) if layer.dropout > 0.0 => {
-                dropout(&y, layer.dropout, rng.split(&layer.name).at(0, 0))
-            }
-            _ => Ok(y),
+        Ok(taken)
+    }
+
+    /// Keeps a value for its readers, if there are any.
+    pub fn put(&mut self, value: usize, tensor: Tensor) {
+        if self.reads[value] > 0 {
+            self.held[value] = Some(tensor);
         }
     }
 }

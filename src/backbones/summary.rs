@@ -1,6 +1,9 @@
 //! What a layer table costs on pictures of a given size: output maps, parameters, multiply-accumulates.
 
-use super::table::{Kind, Layer, check_size};
+use super::{
+    kinds::{Kind, Size, Window},
+    table::{Layer, check_size, sizes},
+};
 use candle_core::{Result, bail};
 use std::fmt;
 
@@ -8,17 +11,27 @@ use std::fmt;
 #[derive(Clone, Debug, PartialEq)]
 pub struct Summary {
     /// Height and width of the picture.
-    pub input: (usize, usize),
-    pub rows: Vec<Row>,
+    pub input: Size,
+    /// Channels of the picture.
+    pub channels: usize,
+    pub lines: Vec<Line>,
 }
 
-/// One layer of a summary.
+/// One line: a row with the pointwise rows behind it (normalization, activation, dropout).
 #[derive(Clone, Debug, PartialEq)]
-pub struct Row {
-    pub layer: Layer,
+pub struct Line {
+    /// The tap at its end, else the name of its row.
+    pub name: String,
+    pub kind: Kind,
+    /// Where the line does not read the line before it: the lines that it reads.
+    pub from: Vec<String>,
+    /// The normalization among the rows behind.
+    pub norm: Option<&'static str>,
     /// Height and width of the output.
-    pub map: (usize, usize),
-    /// Weights and biases.
+    pub map: Size,
+    /// Channels of the output.
+    pub outputs: usize,
+    /// Weights and biases, scales and shifts.
     pub parameters: usize,
     /// Multiply-accumulates of one picture, taps on the padding included.
     pub macs: usize,
@@ -29,48 +42,76 @@ impl Summary {
     ///
     /// # Errors
     /// The name of a layer whose window is larger than what reaches it; a network that fits into no memory.
-    pub fn of(layers: &[Layer], input: (usize, usize)) -> Result<Self> {
-        if let Err(reason) = check_size(layers) {
+    pub fn of(rows: &[Layer], input: Size) -> Result<Self> {
+        if let Err(reason) = check_size(rows) {
             bail!("{reason}")
         }
-        let mut map = input;
-        let mut rows = Vec::with_capacity(layers.len());
-        for layer in layers {
-            let (Some(height), Some(width)) = (layer.out(map.0), layer.out(map.1)) else {
-                let ((h, w), (y, x)) = (input, map);
-                bail!(
-                    "{}: its window does not fit the {y}×{x} map that a {h}×{w} picture leaves: use larger pictures \
-                     or, for AlexNet, the small stem",
-                    layer.name
-                )
+        let sizes = sizes(rows, 0, input)?;
+        let mut lines: Vec<Line> = vec![];
+        // The line that each value belongs to; none for the input.
+        let mut owner: Vec<Option<usize>> = vec![None];
+        for (i, row) in rows.iter().enumerate() {
+            let (Some(from), Some(map)) = (sizes[row.from[0]], sizes[i + 1]) else {
+                bail!("`{}` reads what nothing computes", row.name)
             };
-            let (from, to) = (map, (height, width));
-            rows.push(Row {
-                layer: layer.clone(),
-                map: to,
-                parameters: layer.parameters(),
-                macs: layer.macs(from, to),
-            });
-            if !layer.branch {
-                map = to;
+            let own = row.from[0].checked_sub(1).filter(|before| before + 1 == i && row.kind.is_pointwise());
+            match own.and_then(|_| lines.last_mut()) {
+                Some(line) => line.extend(row),
+                None => lines.push(Line::new(row, map, row.kind.macs(from, map))),
             }
+            let at = lines.len() - 1;
+            let read: Vec<Option<usize>> = row.from.iter().map(|value| owner[*value]).collect();
+            if read != [at.checked_sub(1)] && own.is_none() {
+                let name =
+                    |line: &Option<usize>| line.map_or("input".into(), |line| lines[line].name.clone());
+                lines[at].from = read.iter().map(name).collect();
+            }
+            owner.push(Some(at));
         }
-        Ok(Self { input, rows })
+        let channels = rows.first().map_or(0, |row| row.inputs);
+        Ok(Self { input, channels, lines })
     }
 
     /// Weights and biases of all layers.
     pub fn parameters(&self) -> usize {
-        self.rows.iter().map(|row| row.parameters).sum()
+        self.lines.iter().map(|line| line.parameters).sum()
     }
 
     /// Multiply-accumulates of the forward pass of one picture.
     pub fn macs(&self) -> usize {
-        self.rows.iter().map(|row| row.macs).fold(0, usize::saturating_add)
+        self.lines.iter().map(|line| line.macs).fold(0, usize::saturating_add)
     }
 
     /// Height and width of a layer's output.
-    pub fn map(&self, layer: &str) -> Option<(usize, usize)> {
-        self.rows.iter().find(|row| row.layer.name == layer).map(|row| row.map)
+    pub fn map(&self, layer: &str) -> Option<Size> {
+        self.lines.iter().find(|line| line.name == layer).map(|line| line.map)
+    }
+}
+
+impl Line {
+    fn new(row: &Layer, map: Size, macs: usize) -> Self {
+        let norm = matches!(row.kind, Kind::ResponseNorm(_)).then(|| row.kind.word());
+        Self {
+            name: row.label().into(),
+            kind: row.kind.clone(),
+            from: vec![],
+            norm,
+            map,
+            outputs: row.outputs,
+            parameters: row.kind.parameters(),
+            macs,
+        }
+    }
+
+    /// A pointwise row behind it.
+    fn extend(&mut self, row: &Layer) {
+        self.parameters += row.kind.parameters();
+        if matches!(row.kind, Kind::BatchNorm(_) | Kind::LayerNorm(_)) {
+            self.norm = Some(row.kind.word());
+        }
+        if let Some(tap) = &row.tap {
+            self.name.clone_from(tap);
+        }
     }
 }
 
@@ -78,43 +119,78 @@ impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let columns =
             ["layer", "kernel", "stride", "pad", "groups", "dilation", "norm", "output map", "parameters"];
-        let names = self.rows.iter().map(|row| row.layer.name.len());
+        let names = self.lines.iter().map(|line| line.name.len());
         let width = names.max().unwrap_or(0).max("layer ".len());
-        write_row(f, width, columns, "MMAC")?;
-        let ((h, w), channels) = (self.input, self.rows.first().map_or(0, |row| row.layer.inputs));
-        let map = format!("{h}×{w}×{channels}");
-        write_row(f, width, ["input", "", "", "", "", "", "", &map, ""], "")?;
-        self.rows.iter().try_for_each(|row| row.write(f, width))?;
+        write_row(f, width, columns, "MMAC", "")?;
+        let (h, w) = self.input;
+        let map = format!("{h}×{w}×{}", self.channels);
+        write_row(f, width, ["input", "", "", "", "", "", "", &map, ""], "", "")?;
+        self.lines.iter().try_for_each(|line| line.write(f, width))?;
         let parameters = thousands(self.parameters());
-        write_row(f, width, ["total", "", "", "", "", "", "", "", &parameters], &millions(self.macs()))
+        write_row(f, width, ["total", "", "", "", "", "", "", "", &parameters], &millions(self.macs()), "")
     }
 }
 
-impl Row {
+impl Line {
     fn write(&self, f: &mut fmt::Formatter<'_>, width: usize) -> fmt::Result {
-        let Layer { name, kind, kernel, stride, pad, groups, dilation, .. } = &self.layer;
-        let kernel = format!("{kernel}×{kernel}");
-        let [stride, pad, groups, dilation] = [stride, pad, groups, dilation].map(usize::to_string);
-        let norm = if self.layer.norm.is_some() { "batch" } else { "" };
-        let map = format!("{}×{}×{}", self.map.0, self.map.1, self.layer.outputs);
-        if *kind == Kind::MaxPool {
-            return write_row(f, width, [name, &kernel, &stride, &pad, "", "", "", &map, ""], "");
-        }
-        if *kind == Kind::Lrn {
-            return write_row(f, width, [name, "", "", "", "", "", "local", &map, ""], "");
-        }
-        let parameters = thousands(self.parameters);
-        let cells = [name.as_str(), &kernel, &stride, &pad, &groups, &dilation, norm, &map, &parameters];
-        write_row(f, width, cells, &millions(self.macs))
+        let (window, groups) = match &self.kind {
+            Kind::Conv(conv) => (Some(conv.window), conv.groups.to_string()),
+            Kind::ConvTranspose(conv) => (Some(conv.shape), "1".into()),
+            other => (other.window(), String::new()),
+        };
+        let [kernel, stride, pad, dilation] = window.map_or_else(Default::default, cells);
+        let has_weights = self.kind.has_weights();
+        let dilation = if has_weights { dilation } else { String::new() };
+        let map = format!("{}×{}×{}", self.map.0, self.map.1, self.outputs);
+        let (parameters, macs) = match has_weights {
+            true => (thousands(self.parameters), millions(self.macs)),
+            false => Default::default(),
+        };
+        let cells = [
+            self.name.as_str(),
+            &kernel,
+            &stride,
+            &pad,
+            &groups,
+            &dilation,
+            self.norm.unwrap_or(""),
+            &map,
+            &parameters,
+        ];
+        write_row(f, width, cells, &macs, &self.note())
     }
+
+    /// What the columns do not say.
+    fn note(&self) -> String {
+        let plain = matches!(self.kind, Kind::Conv(_) | Kind::Pool(_) | Kind::ResponseNorm(_));
+        let average =
+            matches!(self.kind, Kind::Pool(pool) if pool.statistic == super::kinds::Statistic::Average);
+        let word = if plain && !average { "" } else { self.kind.word() };
+        match (word, self.from.join(", ")) {
+            (word, from) if from.is_empty() => word.into(),
+            ("", from) => format!("reads {from}"),
+            (word, from) => format!("{word} of {from}"),
+        }
+    }
+}
+
+fn cells(window: Window) -> [String; 4] {
+    let Window { kernel, stride, pad, dilation } = window;
+    [format!("{kernel}×{kernel}"), stride.to_string(), pad.to_string(), dilation.to_string()]
 }
 
 /// `width` is that of the first column.
-fn write_row(f: &mut fmt::Formatter<'_>, width: usize, cells: [&str; 9], macs: &str) -> fmt::Result {
+fn write_row(
+    f: &mut fmt::Formatter<'_>,
+    width: usize,
+    cells: [&str; 9],
+    macs: &str,
+    note: &str,
+) -> fmt::Result {
     let [layer, kernel, stride, pad, groups, dilation, norm, map, parameters] = cells;
     let left =
         format!("{layer:<width$} {kernel:>6} {stride:>6} {pad:>3} {groups:>6} {dilation:>8} {norm:>5}");
-    let line = format!("{left} {map:>12} {parameters:>11} {macs:>9}");
+    let line = format!("{left} {map:>12} {parameters:>11} {macs:>9}  {note}");
     writeln!(f, "{}", line.trim_end())
 }
 

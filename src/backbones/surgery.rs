@@ -2,10 +2,7 @@
 //! convolutions, lightness or Lab as input; and how much two networks differ. Batch normalisation is taken in by
 //! [`super::absorb`].
 
-use super::{
-    network::Network,
-    table::{Kind, Layer},
-};
+use super::{kinds::Conv, network::Network, table::Layer};
 use crate::{
     extremes::{between, largest_of},
     nn::{Mode, weights::Named},
@@ -15,15 +12,15 @@ use candle_core::{Result, Tensor, bail};
 /// Channels of Lab.
 const LAB: usize = 3;
 
-/// Convolutions that are fully connected layers by name (`fc6`, …): `(O, K, K, C)` → `(O, C·K·K)`, flattened as Caffe
-/// and PyTorch flatten maps, C slowest. All else stays.
+/// Fully connected layers that are convolutions here: `(O, K, K, C)` → `(O, C·K·K)`, flattened as Caffe and PyTorch
+/// flatten maps, C slowest. All else stays.
 ///
 /// # Errors
 /// A weight that is neither.
-pub fn to_matrices(layers: &[Layer], tensors: &Named) -> Result<Named> {
-    reshaped(layers, tensors, |layer, weight| match weight.rank() {
+pub fn to_matrices(rows: &[Layer], tensors: &Named) -> Result<Named> {
+    reshaped(rows, tensors, |conv, weight| match weight.rank() {
         2 => Ok(weight.clone()),
-        _ => weight.permute((0, 3, 1, 2))?.reshape((shape(layer, weight)[0], ()))?.contiguous(),
+        _ => weight.permute((0, 3, 1, 2))?.reshape((shape(conv, weight)[0], ()))?.contiguous(),
     })
 }
 
@@ -31,10 +28,10 @@ pub fn to_matrices(layers: &[Layer], tensors: &Named) -> Result<Named> {
 ///
 /// # Errors
 /// A weight that is neither.
-pub fn to_convolutions(layers: &[Layer], tensors: &Named) -> Result<Named> {
-    reshaped(layers, tensors, |layer, weight| match weight.rank() {
+pub fn to_convolutions(rows: &[Layer], tensors: &Named) -> Result<Named> {
+    reshaped(rows, tensors, |conv, weight| match weight.rank() {
         2 => {
-            let [outputs, height, width, inputs] = shape(layer, weight);
+            let [outputs, height, width, inputs] = shape(conv, weight);
             weight.reshape((outputs, inputs, height, width))?.permute((0, 2, 3, 1))?.contiguous()
         }
         _ => Ok(weight.clone()),
@@ -42,21 +39,24 @@ pub fn to_convolutions(layers: &[Layer], tensors: &Named) -> Result<Named> {
 }
 
 /// A convolution's own shape; its number of outputs is that of the file, since heads differ.
-fn shape(layer: &Layer, weight: &Tensor) -> [usize; 4] {
-    let outputs = weight.dims().first().copied().unwrap_or(layer.outputs);
-    [outputs, layer.kernel, layer.kernel, layer.inputs / layer.groups]
+fn shape(conv: &Conv, weight: &Tensor) -> [usize; 4] {
+    let outputs = weight.dims().first().copied().unwrap_or(conv.outputs);
+    [outputs, conv.window.kernel, conv.window.kernel, conv.inputs / conv.groups]
 }
 
 fn reshaped(
-    layers: &[Layer],
+    rows: &[Layer],
     tensors: &Named,
-    change: impl Fn(&Layer, &Tensor) -> Result<Tensor>,
+    change: impl Fn(&Conv, &Tensor) -> Result<Tensor>,
 ) -> Result<Named> {
     let mut out = tensors.clone();
-    for layer in layers.iter().filter(|layer| layer.kind == Kind::Conv && layer.name.starts_with("fc")) {
-        let name = format!("{}.weight", layer.name);
-        let Some(weight) = tensors.get(&name) else { continue };
-        let window = shape(layer, weight);
+    for row in rows {
+        let name = format!("{}.weight", row.name);
+        let (Some(conv), Some(weight)) = (row.conv().filter(|conv| conv.fully_connected), tensors.get(&name))
+        else {
+            continue;
+        };
+        let window = shape(conv, weight);
         let matrix = [window[0], window[1..].iter().product()];
         if weight.dims() != window && weight.dims() != matrix {
             bail!(
@@ -64,29 +64,29 @@ fn reshaped(
                 weight.dims()
             )
         }
-        out.insert(name, change(layer, weight)?);
+        out.insert(name, change(conv, weight)?);
     }
     Ok(out)
 }
 
 /// Weights for lightness → weights for Lab (L, a, b): the first convolution sees a and b with weights of zero, so the
-/// function is the same whatever the colours, and fine-tuning can begin to use them.
+/// function is the same whatever the colors, and fine-tuning can begin to use them.
 ///
 /// # Errors
 /// A first convolution that is missing or does not take one channel.
-pub fn grey_to_lab(layers: &[Layer], tensors: &Named) -> Result<Named> {
-    let first = layers.iter().find(|layer| layer.kind == Kind::Conv);
-    let name = first.map_or_else(String::new, |layer| format!("{}.weight", layer.name));
+pub fn lightness_to_lab_weights(rows: &[Layer], tensors: &Named) -> Result<Named> {
+    let first = rows.iter().find(|row| row.conv().is_some());
+    let name = first.map_or_else(String::new, |row| format!("{}.weight", row.name));
     let Some(weight) = tensors.get(&name) else { bail!("the first convolution `{name}` is missing") };
     let (outputs, height, width, channels) = weight.dims4()?;
     if channels != 1 {
         bail!(
-            "`{name}` takes {channels} channels already; only weights for lightness alone can be given colour"
+            "`{name}` takes {channels} channels already; only weights for lightness alone can be given color"
         )
     }
-    let colours = Tensor::zeros((outputs, height, width, LAB - 1), weight.dtype(), weight.device())?;
+    let chroma = Tensor::zeros((outputs, height, width, LAB - 1), weight.dtype(), weight.device())?;
     let mut out = tensors.clone();
-    out.insert(name, Tensor::cat(&[weight, &colours], 3)?);
+    out.insert(name, Tensor::cat(&[weight, &chroma], 3)?);
     Ok(out)
 }
 
@@ -105,7 +105,7 @@ pub struct Difference {
 /// Outputs of different shapes; maps too small.
 pub fn difference(a: &Network, b: &Network, x: &Tensor) -> Result<Difference> {
     let output = |net: &Network| -> Result<Tensor> {
-        Ok(net.forward(x, &[&net.head().name], &Mode::Frozen)?.remove(0))
+        Ok(net.forward(x, &[net.head().label()], &Mode::Frozen)?.remove(0))
     };
     let (a, b) = (output(a)?, output(b)?);
     Ok(Difference { largest: between(&a, &b)?, scale: largest_of(&a)? })

@@ -1,117 +1,157 @@
-//! A row of a layer table: name, geometry, channels, normalisation, how the weights start. Parameter names, shapes, taps,
-//! counts, the printed summary and the network itself are all read from such rows.
+//! A network as a table of rows. Each row says what it computes and which earlier rows it reads (by default the row
+//! before), so a table is a graph in the order of computation. Parameter names, shapes, taps, roles, counts, the printed
+//! summary and the network itself are all read from it.
 
+use super::kinds::{
+    Activation, BatchNorm, Conv, ConvTranspose, Dropout, Kind, Linear, Pool, ResponseNorm, Size, Window,
+};
 use crate::{
     bounded::Positive,
     nn::layers::{BatchNormOptions, Fillers},
-    ops::{conv::ConvGeometry, lrn::Lrn, pool::PoolGeometry},
 };
+use candle_core::{Result, bail};
 
-/// What a row of the table computes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    Conv,
-    /// Transposed convolution, which enlarges the map by the stride.
-    ConvTranspose,
-    MaxPool,
-    /// Local response normalisation over `kernel` channels.
-    Lrn,
+/// What a row is for, whatever it is called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Role {
+    /// Makes the map that detectors pool their regions from.
+    Trunk,
+    /// Reads the trunk's map, or a region of it: fc6 and fc7 of AlexNet, layer4 of a ResNet.
+    Reader,
+    /// What a task reads, made for its outputs. Of several, the last is the network's own.
+    Head,
 }
 
-impl Kind {
-    /// Whether such a row has a weight and a bias.
-    pub fn has_weights(self) -> bool {
-        match self {
-            Self::Conv | Self::ConvTranspose => true,
-            Self::MaxPool | Self::Lrn => false,
-        }
-    }
-}
-
-/// The batch normalisation of a row.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Norm {
-    /// Its own name: `bn1`, `conv1_2norm`.
-    pub name: String,
-    /// Behind the ReLU (VGG colorizer) rather than before it (AlexNet colorizer).
-    pub after_relu: bool,
-    pub options: BatchNormOptions,
-}
-
-/// One row of the layer table. One number serves both axes of the picture.
+/// One row. Values are numbered: 0 is the network's input, i + 1 what row i computes.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Layer {
-    /// Caffe's name: `conv1`, `pool1`, …, `fc8`; `conv1_1`, …, `conv8_313`.
+    /// The prefix of its parameters: `conv1`, `bn1`, `layer1.0.conv1`.
     pub name: String,
     pub kind: Kind,
-    pub kernel: usize,
-    pub stride: usize,
-    pub pad: usize,
-    pub groups: usize,
-    pub dilation: usize,
-    /// Channels coming in.
+    /// The values that it reads.
+    pub from: Vec<usize>,
+    /// Channels of the first of them.
     pub inputs: usize,
-    /// Channels going out.
+    /// Channels that it computes.
     pub outputs: usize,
-    pub norm: Option<Norm>,
-    pub relu: bool,
-    /// Slope of the ReLU below 0: 0 but in leaky networks.
-    pub leak: f64,
-    /// Share of the outputs that training drops.
-    pub dropout: f64,
-    /// A branch: it reads what the row before it puts out, and the row after it does not read it.
-    pub branch: bool,
-    /// How weight and bias start; pools have none.
-    pub fillers: Fillers,
+    pub role: Role,
+    /// What its output is called, where layers are asked for by name: `conv1` is the ReLU behind the convolution.
+    pub tap: Option<String>,
+    /// Whether a fully convolutional network refines its prediction from here (Long, Shelhamer and Darrell 2015).
+    pub skip: bool,
 }
 
 impl Layer {
-    /// As the convolution ops want it.
-    pub fn conv_geometry(&self) -> ConvGeometry {
-        ConvGeometry { stride: self.stride, pad: self.pad, dilation: self.dilation, groups: self.groups }
+    /// The name that people know it by.
+    pub fn label(&self) -> &str {
+        self.tap.as_deref().unwrap_or(&self.name)
     }
 
-    /// As the pooling op wants it; Caffe's pools round up.
-    pub fn pool_geometry(&self) -> PoolGeometry {
-        PoolGeometry { kernel: self.kernel, stride: self.stride, pad: self.pad, ceil: true }
+    /// Whether it has a weight and is not a head.
+    pub fn is_hidden(&self) -> bool {
+        self.kind.has_weights() && self.role != Role::Head
     }
 
-    /// Length of the output along an axis of `n`; `None` where the window does not fit.
-    pub fn out(&self, n: usize) -> Option<usize> {
-        let reach = self.dilation * (self.kernel - 1) + 1;
-        let length = match self.kind {
-            Kind::Conv => (n + 2 * self.pad).checked_sub(reach)? / self.stride + 1,
-            Kind::ConvTranspose => self.conv_geometry().transposed_out(n, self.kernel),
-            Kind::Lrn => n,
-            Kind::MaxPool => {
-                (n + 2 * self.pad).checked_sub(reach)?;
-                self.pool_geometry().out(n)
-            }
-        };
-        (length > 0).then_some(length)
+    /// Whether it is a fully connected layer, computed as a convolution.
+    pub fn is_fully_connected(&self) -> bool {
+        self.conv().is_some_and(|conv| conv.fully_connected)
     }
 
-    /// Trained numbers: weights and biases, scale and shift.
-    pub fn parameters(&self) -> usize {
-        let affine = self.norm.as_ref().is_some_and(|norm| norm.options.affine);
-        let norm = if affine { 2 * self.outputs } else { 0 };
-        if self.kind.has_weights() { self.weights().saturating_add(self.outputs + norm) } else { 0 }
-    }
-
-    /// Multiply-accumulates of one picture for which the row takes a map `from` to a map `to`, taps on the padding
-    /// included.
-    pub fn macs(&self, from: (usize, usize), to: (usize, usize)) -> usize {
-        match self.kind {
-            Kind::Conv => (to.0 * to.1).saturating_mul(self.weights()),
-            Kind::ConvTranspose => (from.0 * from.1).saturating_mul(self.weights()),
-            Kind::MaxPool | Kind::Lrn => 0,
+    /// As a convolution, if it is one.
+    pub fn conv(&self) -> Option<&Conv> {
+        match &self.kind {
+            Kind::Conv(conv) => Some(conv),
+            _ => None,
         }
     }
+}
 
-    fn weights(&self) -> usize {
-        let window = self.kernel.saturating_mul(self.kernel);
-        (window.saturating_mul(self.inputs) / self.groups.max(1)).saturating_mul(self.outputs)
+/// The names of the taps, in order.
+pub fn taps(rows: &[Layer]) -> impl Iterator<Item = &str> {
+    rows.iter().filter_map(|row| row.tap.as_deref())
+}
+
+/// The taps of the heads; the network's own is the last.
+pub fn heads(layers: &[Layer]) -> impl Iterator<Item = &str> {
+    layers.iter().filter(|layer| layer.role == Role::Head).map(Layer::label)
+}
+
+/// The row whose output is called `name`.
+pub fn tap(rows: &[Layer], name: &str) -> Option<usize> {
+    rows.iter().position(|row| row.tap.as_deref() == Some(name))
+}
+
+/// The first row of a tap: the one after the tap before it.
+pub fn first_of(rows: &[Layer], name: &str) -> Option<usize> {
+    let last = tap(rows, name)?;
+    Some(rows[..last].iter().rposition(|row| row.tap.is_some()).map_or(0, |before| before + 1))
+}
+
+/// The taps that end rows with weights, heads apart: (name, row).
+pub fn hidden_taps(rows: &[Layer]) -> Vec<(&str, usize)> {
+    let mut found = vec![];
+    let mut is_hidden = false;
+    for (i, row) in rows.iter().enumerate() {
+        is_hidden |= row.is_hidden();
+        if let Some(tap) = row.tap.as_deref() {
+            if is_hidden {
+                found.push((tap, i));
+            }
+            is_hidden = false;
+        }
     }
+    found
+}
+
+/// The first row that reads the trunk's map, if there is one behind the trunk.
+pub fn reader(rows: &[Layer]) -> Option<usize> {
+    rows.iter().position(|row| row.role == Role::Reader).filter(|at| *at > 0)
+}
+
+/// The rows up to the tap `kept` of one table and those behind it of another, which computes the same up to there.
+///
+/// # Errors
+/// A tap that either table lacks; rows behind it that read something before it.
+pub fn spliced(kept: &[Layer], fresh: &[Layer], at: &str) -> Result<Vec<Layer>> {
+    let (Some(own), Some(other)) = (tap(kept, at), tap(fresh, at)) else { bail!("there is no layer `{at}`") };
+    let mut rows = kept[..=own].to_vec();
+    for row in &fresh[other + 1..] {
+        let mut row = row.clone();
+        for value in &mut row.from {
+            if *value <= other {
+                bail!("`{}` reads past `{at}`: the network cannot be cut there", row.name)
+            }
+            *value = *value - other + own;
+        }
+        rows.push(row);
+    }
+    Ok(rows)
+}
+
+/// The sizes of the values that `rows` compute from an input of `size`, which is value `entry`; a row that reads none
+/// that is known has none.
+///
+/// # Errors
+/// The name of a row whose window is larger than what reaches it.
+pub fn sizes(rows: &[Layer], entry: usize, size: Size) -> Result<Vec<Option<Size>>> {
+    let mut sizes: Vec<Option<Size>> = vec![None; rows.len() + 1];
+    sizes[entry] = Some(size);
+    for (i, row) in rows.iter().enumerate().skip(entry) {
+        let Some(inputs) = row.from.iter().map(|value| sizes[*value]).collect::<Option<Vec<Size>>>() else {
+            continue;
+        };
+        let Some(out) = row.kind.size(&inputs) else {
+            let ((h, w), maps) = (size, inputs.iter().map(|(y, x)| format!("{y}×{x}")));
+            bail!(
+                "{}: its window does not fit the {} map that a {h}×{w} picture leaves: use larger pictures or, where the \
+                 backbone has one, the small stem",
+                row.label(),
+                maps.collect::<Vec<_>>().join(" and ")
+            )
+        };
+        sizes[i + 1] = Some(out);
+    }
+    Ok(sizes)
 }
 
 /// Trained numbers of a network, at most: 16 GiB of them. The largest of the literature's here has 138 million.
@@ -121,8 +161,8 @@ const MOST_PARAMETERS: usize = 1 << 32;
 ///
 /// # Errors
 /// How many parameters there would be.
-pub fn check_size(rows: &[Layer]) -> Result<(), String> {
-    let parameters = rows.iter().map(Layer::parameters).fold(0, usize::saturating_add);
+pub fn check_size(rows: &[Layer]) -> std::result::Result<(), String> {
+    let parameters = rows.iter().map(|row| row.kind.parameters()).fold(0, usize::saturating_add);
     if parameters <= MOST_PARAMETERS {
         return Ok(());
     }
@@ -133,108 +173,170 @@ pub fn check_size(rows: &[Layer]) -> Result<(), String> {
     ))
 }
 
-/// Where the cells of a map lie on the picture: cell j is centred on pixel `origin + stride·j`.
+/// Where the cells of a map lie on the picture: cell j is centered on pixel `origin + stride·j`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Lattice {
     /// Pixels from one cell to the next.
     pub stride: f64,
-    /// Pixel on which cell 0 is centred; negative where padding reaches further than the windows.
+    /// Pixel on which cell 0 is centered; negative where padding reaches further than the windows.
     pub origin: f64,
 }
 
-/// The lattice of what the last of `rows` puts out, branches and transposed convolutions left aside.
-pub fn lattice(rows: &[Layer]) -> Lattice {
-    let mut at = Lattice { stride: 1.0, origin: 0.0 };
-    for row in rows.iter().filter(|row| !row.branch && row.kind != Kind::ConvTranspose) {
-        let reach = (row.dilation * (row.kernel - 1)) as f64;
-        at.origin += (reach / 2.0 - row.pad as f64) * at.stride;
-        at.stride *= row.stride as f64;
+/// The lattice of a value, along the first input of every row; rows that move no window are left aside.
+pub fn lattice(rows: &[Layer], value: usize) -> Lattice {
+    let Some(row) = value.checked_sub(1).map(|at| &rows[at]) else {
+        return Lattice { stride: 1.0, origin: 0.0 };
+    };
+    let mut at = lattice(rows, row.from[0]);
+    if let Some(window) = row.kind.window() {
+        at.origin += ((window.extent() - 1) as f64 / 2.0 - window.pad as f64) * at.stride;
+        at.stride *= window.stride as f64;
     }
     at
 }
 
-/// kernel, stride, pad, groups, dilation
-pub(super) type Window = [usize; 5];
+/// kernel, stride, pad, groups, dilation of a convolution
+pub(super) type Shape = [usize; 5];
 
-/// A table being written, row by row: each row takes the channels that the one before it gives.
+/// A table being written, row by row. A row reads the value at hand, which is what the row before it computes unless
+/// [`Table::read`] says otherwise.
 pub(super) struct Table {
-    pub rows: Vec<Layer>,
-    channels: usize,
+    rows: Vec<Layer>,
+    /// The channels of every value.
+    channels: Vec<usize>,
+    at: usize,
+    role: Role,
 }
 
 impl Table {
-    /// No rows; the first will take `channels`.
+    /// No rows; the first reads `channels`.
     pub fn new(channels: usize) -> Self {
-        Self { rows: vec![], channels }
+        Self { rows: vec![], channels: vec![channels], at: 0, role: Role::Trunk }
     }
 
-    /// A convolution with a ReLU and no normalisation.
-    pub fn conv(&mut self, name: &str, window: Window, outputs: usize, fillers: Fillers) -> &mut Layer {
-        self.row(name, Kind::Conv, window, outputs, fillers)
+    /// The finished table.
+    pub fn rows(self) -> Vec<Layer> {
+        self.rows
     }
 
-    /// The same for a transposed convolution.
+    /// The value at hand.
+    pub fn value(&self) -> usize {
+        self.at
+    }
+
+    /// The channels of the value at hand.
+    pub fn channels(&self) -> usize {
+        self.channels[self.at]
+    }
+
+    /// The next row reads `value`.
+    pub fn read(&mut self, value: usize) {
+        self.at = value;
+    }
+
+    /// The rows from here on have another role.
+    pub fn role(&mut self, role: Role) {
+        self.role = role;
+    }
+
+    /// A row of any kind that reads the value at hand.
+    pub fn push(&mut self, name: &str, kind: Kind) -> &mut Self {
+        self.join(name, kind, vec![self.at])
+    }
+
+    /// A row that reads several values.
+    pub fn join(&mut self, name: &str, kind: Kind, from: Vec<usize>) -> &mut Self {
+        let inputs: Vec<usize> = from.iter().map(|value| self.channels[*value]).collect();
+        let outputs = kind.channels(&inputs);
+        let (inputs, role) = (inputs.first().copied().unwrap_or(0), self.role);
+        let name = name.to_string();
+        self.rows.push(Layer { name, kind, from, inputs, outputs, role, tap: None, skip: false });
+        self.channels.push(outputs);
+        self.at = self.rows.len();
+        self
+    }
+
+    /// Calls what the last row computes `name`.
+    pub fn tap(&mut self, name: &str) -> &mut Self {
+        if let Some(row) = self.rows.last_mut() {
+            row.tap = Some(name.into());
+        }
+        self
+    }
+
+    /// Lets fully convolutional networks refine their prediction from the last row.
+    pub fn skip(&mut self) -> &mut Self {
+        if let Some(row) = self.rows.last_mut() {
+            row.skip = true;
+        }
+        self
+    }
+
+    pub fn conv(&mut self, name: &str, shape: Shape, outputs: usize, fillers: Fillers) -> &mut Self {
+        let conv = self.shaped(shape, outputs, fillers);
+        self.push(name, Kind::Conv(conv))
+    }
+
+    /// A fully connected layer as a convolution.
+    pub fn fully_connected(
+        &mut self,
+        name: &str,
+        shape: Shape,
+        outputs: usize,
+        fillers: Fillers,
+    ) -> &mut Self {
+        let conv = Conv { fully_connected: true, ..self.shaped(shape, outputs, fillers) };
+        self.push(name, Kind::Conv(conv))
+    }
+
+    fn shaped(
+        &self,
+        [kernel, stride, pad, groups, dilation]: Shape,
+        outputs: usize,
+        fillers: Fillers,
+    ) -> Conv {
+        let window = Window { kernel, stride, pad, dilation };
+        Conv { inputs: self.channels(), outputs, window, groups, fillers, fully_connected: false }
+    }
+
+    /// A transposed convolution.
     pub fn conv_transpose(
         &mut self,
         name: &str,
-        window: Window,
+        shape: Window,
         outputs: usize,
         fillers: Fillers,
-    ) -> &mut Layer {
-        self.row(name, Kind::ConvTranspose, window, outputs, fillers)
+    ) -> &mut Self {
+        let inputs = self.channels();
+        self.push(name, Kind::ConvTranspose(ConvTranspose { inputs, outputs, shape, fillers }))
     }
 
-    /// A maximum over windows.
-    pub fn pool(&mut self, name: &str, window: Window) {
-        let nothing = Fillers { weight: crate::nn::init::Filler::Zero, bias: None };
-        self.row(name, Kind::MaxPool, window, self.channels, nothing).relu = false;
+    pub fn linear(&mut self, name: &str, outputs: usize, fillers: Fillers) -> &mut Self {
+        let inputs = self.channels();
+        self.push(name, Kind::Linear(Linear { inputs, outputs, fillers }))
     }
 
-    /// AlexNet's local response normalisation.
-    pub fn lrn(&mut self, name: &str) {
-        let nothing = Fillers { weight: crate::nn::init::Filler::Zero, bias: None };
-        let window = [Lrn::ALEXNET.size, 1, 0, 1, 1];
-        self.row(name, Kind::Lrn, window, self.channels, nothing).relu = false;
+    pub fn pool(&mut self, name: &str, pool: Pool) -> &mut Self {
+        self.push(name, Kind::Pool(pool))
     }
 
-    /// A 1×1 convolution without a ReLU that feeds no other row.
-    pub fn branch(&mut self, name: &str, outputs: usize, fillers: Fillers) {
-        let channels = self.channels;
-        let row = self.conv(name, [1, 1, 0, 1, 1], outputs, fillers);
-        (row.relu, row.branch) = (false, true);
-        self.channels = channels;
+    pub fn batch_norm(&mut self, name: &str, options: BatchNormOptions) -> &mut Self {
+        let channels = self.channels();
+        self.push(name, Kind::BatchNorm(BatchNorm { channels, options }))
     }
 
-    fn row(
-        &mut self,
-        name: &str,
-        kind: Kind,
-        [kernel, stride, pad, groups, dilation]: Window,
-        outputs: usize,
-        fillers: Fillers,
-    ) -> &mut Layer {
-        let (name, inputs) = (name.into(), self.channels);
-        let (norm, relu, leak, dropout, branch) = (None, true, 0.0, 0.0, false);
-        self.channels = outputs;
-        let at = self.rows.len();
-        self.rows.push(Layer {
-            name,
-            kind,
-            kernel,
-            stride,
-            pad,
-            groups,
-            dilation,
-            inputs,
-            outputs,
-            norm,
-            relu,
-            leak,
-            dropout,
-            branch,
-            fillers,
-        });
-        &mut self.rows[at]
+    pub fn response_norm(&mut self, name: &str) -> &mut Self {
+        self.push(name, Kind::ResponseNorm(ResponseNorm))
+    }
+
+    /// A ReLU that leaks `slope` below 0.
+    pub fn relu(&mut self, name: &str, slope: f64) -> &mut Self {
+        self.push(name, Kind::Activation(Activation { slope }))
+    }
+
+    /// Dropout of half of the layer `of`.
+    pub fn dropout(&mut self, name: &str, of: &str) -> &mut Self {
+        self.push(name, Kind::Dropout(Dropout { share: 0.5, stream: of.into() }))
     }
 }
 

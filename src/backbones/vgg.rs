@@ -7,9 +7,11 @@
 //! tasks.
 
 use super::{
-    Build,
-    network::PixelGrid,
-    table::{Layer, Norm, Table, channels},
+    Backbone, Build,
+    input::Input,
+    kinds::Window,
+    network::{Interface, PixelGrid},
+    table::{Layer, Role, Table, channels},
 };
 use crate::{
     bounded::{Fraction, Positive},
@@ -52,13 +54,6 @@ impl Default for VggSpec {
     }
 }
 
-impl VggSpec {
-    /// Labels at every 4th pixel, one for each logit.
-    pub fn grid(&self) -> PixelGrid {
-        PixelGrid { stride: 4, align_corners: false, multiple: 8 }
-    }
-}
-
 /// Channels, convolutions, stride of the last one and dilation of blocks 1 … 7.
 const BLOCKS: [(usize, usize, usize, usize); 7] = [
     (64, 2, 2, 1),
@@ -73,42 +68,91 @@ const BLOCKS: [(usize, usize, usize, usize); 7] = [
 /// Branches of deep supervision, with the weights of their losses; the head's is 1.
 pub const BRANCHES: [(&str, f64); 3] = [("conv5_313", 0.125), ("conv6_313", 0.25), ("conv7_313", 0.5)];
 
-/// The rows of the network. The head is called `conv8_313` as in the released net, whatever the number of bins, and
-/// `conv8_ab` when its two outputs are a colour. `build.graph` and `build.batch_norm` change nothing: there is one
-/// graph, and its normalisation cannot be absorbed.
-pub fn layer_table(spec: &VggSpec, build: &Build) -> Vec<Layer> {
-    let fillers = |weight| Fillers { weight, bias: Some(Filler::Constant { value: 0.0 }) };
-    let (hidden, head) = (fillers(spec.init), fillers(Filler::Zero));
-    let mut table = Table::new(build.input_channels);
-    for (block, &(full, convs, stride, dilation)) in (1..).zip(&BLOCKS) {
-        let full = if spec.narrow && block == 7 { full / 2 } else { full };
-        for conv in 1..=convs {
-            let stride = if conv == convs { stride } else { 1 };
-            let window = [3, stride, dilation, 1, dilation];
-            let row = table.conv(&format!("conv{block}_{conv}"), window, channels(full, spec.width), hidden);
-            if conv == convs {
-                row.norm = Some(norm(row, spec));
+impl Backbone for VggSpec {
+    /// Labels at every 4th pixel, one for each logit.
+    fn interface(&self) -> Interface {
+        let grid = PixelGrid { stride: 4, align_corners: false, multiple: 8 };
+        Interface { name: "vgg", input: Input::Lightness, grid, region: None }
+    }
+
+    /// The head is called `conv8_313` as in the released net, whatever the number of bins, and `conv8_ab` when its two
+    /// outputs are a color. `build.variant` and `build.batch_norm` change nothing: there is one network, and its
+    /// normalization cannot be absorbed.
+    fn table(&self, build: &Build) -> Vec<Layer> {
+        let head = if build.outputs == Some(2) { "conv8_ab" } else { "conv8_313" };
+        let mut table = Table::new(build.input_channels);
+        for (block, shape) in (1..).zip(&BLOCKS) {
+            self.block(&mut table, block, shape);
+            let branch = BRANCHES.iter().find(|(name, _)| name.starts_with(&format!("conv{block}_")));
+            if let (true, Some((name, _)), Some(outputs)) = (self.deep_supervision, branch, build.outputs) {
+                let trunk = table.value();
+                classifier(&mut table, name, outputs);
+                table.role(Role::Trunk);
+                table.read(trunk);
             }
         }
-        let branch = BRANCHES.iter().find(|(name, _)| name.starts_with(&format!("conv{block}_")));
-        if let (true, Some((name, _)), Some(outputs)) = (spec.deep_supervision, branch, build.outputs) {
-            table.branch(name, outputs, head);
+        self.last_block(&mut table);
+        if let Some(outputs) = build.outputs {
+            classifier(&mut table, head, outputs);
         }
+        table.rows()
     }
-    let full = channels(if spec.narrow { 128 } else { 256 }, spec.width);
-    table.conv_transpose("conv8_1", [4, 2, 1, 1, 1], full, hidden);
-    table.conv("conv8_2", [3, 1, 1, 1, 1], full, hidden);
-    table.conv("conv8_3", [3, 1, 1, 1, 1], full, hidden);
-    if let Some(outputs) = build.outputs {
-        let name = if outputs == 2 { "conv8_ab" } else { "conv8_313" };
-        table.conv(name, [1, 1, 0, 1, 1], outputs, head).relu = false;
+
+    fn crop(&self) -> usize {
+        224
     }
-    table.rows
+
+    /// It sees what it was made for.
+    fn set_input(&mut self, _input: Input) {}
+
+    fn set_init(&mut self, init: Filler) {
+        self.init = init;
+    }
 }
 
-/// `conv1_2norm` of `conv1_2`.
-fn norm(row: &Layer, spec: &VggSpec) -> Norm {
-    let options = BatchNormOptions::caffe(spec.norm_decay.get());
-    let options = BatchNormOptions { affine: spec.affine, ..options };
-    Norm { name: format!("{}norm", row.name), after_relu: true, options }
+impl VggSpec {
+    /// (Convolution → ReLU) × n → batch normalization, `conv1_2norm` behind `conv1_2`.
+    fn block(
+        &self,
+        table: &mut Table,
+        block: usize,
+        &(full, convs, stride, dilation): &(usize, usize, usize, usize),
+    ) {
+        let full = if self.narrow && block == 7 { full / 2 } else { full };
+        let options = BatchNormOptions::caffe(self.norm_decay.get());
+        let options = BatchNormOptions { affine: self.affine, ..options };
+        for conv in 1..=convs {
+            let stride = if conv == convs { stride } else { 1 };
+            let name = format!("conv{block}_{conv}");
+            let shape = [3, stride, dilation, 1, dilation];
+            table.conv(&name, shape, channels(full, self.width), fillers(self.init));
+            table.relu(&format!("relu{block}_{conv}"), 0.0);
+            if conv == convs {
+                table.batch_norm(&format!("{name}norm"), options);
+            }
+            table.tap(&name);
+        }
+    }
+
+    /// Block 8, which enlarges the map and is not normalized.
+    fn last_block(&self, table: &mut Table) {
+        let full = channels(if self.narrow { 128 } else { 256 }, self.width);
+        let window = Window { kernel: 4, stride: 2, pad: 1, dilation: 1 };
+        table.conv_transpose("conv8_1", window, full, fillers(self.init)).relu("relu8_1", 0.0).tap("conv8_1");
+        for conv in ["8_2", "8_3"] {
+            let name = format!("conv{conv}");
+            table.conv(&name, [3, 1, 1, 1, 1], full, fillers(self.init));
+            table.relu(&format!("relu{conv}"), 0.0).tap(&name);
+        }
+    }
+}
+
+fn fillers(weight: Filler) -> Fillers {
+    Fillers { weight, bias: Some(Filler::Constant { value: 0.0 }) }
+}
+
+/// A head: a 1×1 convolution that starts at zero.
+fn classifier(table: &mut Table, name: &str, outputs: usize) {
+    table.role(Role::Head);
+    table.conv(name, [1, 1, 0, 1, 1], outputs, fillers(Filler::Zero)).tap(name);
 }

@@ -8,10 +8,11 @@
 //! same weights are [`super::exchange`]'s.
 
 use super::{
-    Build, Graph,
+    Backbone, Build, Variant,
     input::Input,
-    network::PixelGrid,
-    table::{Layer, Table, channels},
+    kinds::Pool,
+    network::{Interface, PixelGrid},
+    table::{Layer, Role, Table, channels},
 };
 use crate::{
     bounded::{Channels, Count, Pixels, Positive},
@@ -48,38 +49,71 @@ impl Default for Vgg16Spec {
     }
 }
 
-impl Vgg16Spec {
-    /// One label for each crop: this network says nothing about single pixels.
-    pub fn grid(&self) -> PixelGrid {
-        let crop = self.crop.get();
-        PixelGrid { stride: crop, align_corners: false, multiple: crop }
-    }
-}
-
 /// Channels and convolutions of the five blocks.
 const BLOCKS: [(usize, usize); 5] = [(64, 2), (128, 2), (256, 3), (512, 3), (512, 3)];
 
-/// The rows of the network. `build.batch_norm` changes nothing: there is no normalisation. Training drops half of fc6 and of fc7.
-pub fn layer_table(spec: &Vgg16Spec, build: &Build) -> Vec<Layer> {
-    let fillers = |weight| Fillers { weight, bias: Some(Filler::Constant { value: 0.0 }) };
-    let mut table = Table::new(build.input_channels);
-    let mut map = spec.crop.get();
-    for (block, &(full, convs)) in (1..).zip(&BLOCKS) {
-        for conv in 1..=convs {
-            let first = (block, conv) == (1, 1) && build.graph == Graph::Dense;
-            let (name, window) = (format!("conv{block}_{conv}"), [3, 1, if first { 100 } else { 1 }, 1, 1]);
-            table.conv(&name, window, channels(full, spec.width), fillers(spec.init));
-        }
-        if block < BLOCKS.len() || build.graph != Graph::Regions {
-            table.pool(&format!("pool{block}"), [2, 2, 0, 1, 1]);
-        }
-        map = map.div_ceil(2);
+impl Backbone for Vgg16Spec {
+    /// One label for each crop: this network says nothing about single pixels.
+    fn interface(&self) -> Interface {
+        let crop = self.crop.get();
+        let grid = PixelGrid { stride: crop, align_corners: false, multiple: crop };
+        Interface { name: "vgg16", input: self.input, grid, region: Some(self.map()) }
     }
-    let fc = spec.fc.map_or_else(|| channels(4096, spec.width), Count::get);
-    table.conv("fc6", [map, 1, 0, 1, 1], fc, fillers(spec.init)).dropout = 0.5;
-    table.conv("fc7", [1, 1, 0, 1, 1], fc, fillers(spec.init)).dropout = 0.5;
-    if let Some(outputs) = build.outputs {
-        table.conv("fc8", [1, 1, 0, 1, 1], outputs, fillers(Filler::Zero)).relu = false;
+
+    /// `build.batch_norm` changes nothing: there is no normalization. Training drops half of fc6 and of fc7.
+    fn table(&self, build: &Build) -> Vec<Layer> {
+        let mut table = Table::new(build.input_channels);
+        self.trunk(&mut table, build.variant);
+        let width = self.fc.map_or_else(|| channels(4096, self.width), Count::get);
+        table.role(Role::Reader);
+        for (number, kernel) in [(6, self.map()), (7, 1)] {
+            let name = format!("fc{number}");
+            table.fully_connected(&name, [kernel, 1, 0, 1, 1], width, fillers(self.init));
+            table.relu(&format!("relu{number}"), 0.0).dropout(&format!("drop{number}"), &name).tap(&name);
+        }
+        if let Some(outputs) = build.outputs {
+            table.role(Role::Head);
+            table.fully_connected("fc8", [1, 1, 0, 1, 1], outputs, fillers(Filler::Zero)).tap("fc8");
+        }
+        table.rows()
     }
-    table.rows
+
+    fn crop(&self) -> usize {
+        self.crop.get()
+    }
+
+    fn set_input(&mut self, input: Input) {
+        self.input = input;
+    }
+
+    fn set_init(&mut self, init: Filler) {
+        self.init = init;
+    }
+}
+
+impl Vgg16Spec {
+    /// Cells on a side of the map that five pools leave of a crop.
+    fn map(&self) -> usize {
+        BLOCKS.iter().fold(self.crop.get(), |map, _| map.div_ceil(2))
+    }
+
+    fn trunk(&self, table: &mut Table, variant: Variant) {
+        for (block, &(full, convs)) in (1..).zip(&BLOCKS) {
+            for conv in 1..=convs {
+                let first = (block, conv) == (1, 1) && variant == Variant::Dense;
+                let (name, pad) = (format!("conv{block}_{conv}"), if first { 100 } else { 1 });
+                let full = channels(full, self.width);
+                table.conv(&name, [3, 1, pad, 1, 1], full, fillers(self.init));
+                table.relu(&format!("relu{block}_{conv}"), 0.0).tap(&name);
+            }
+            if block < BLOCKS.len() || variant != Variant::Regions {
+                let name = format!("pool{block}");
+                table.pool(&name, Pool::max(2, 2, 0)).tap(&name).skip();
+            }
+        }
+    }
+}
+
+fn fillers(weight: Filler) -> Fillers {
+    Fillers { weight, bias: Some(Filler::Constant { value: 0.0 }) }
 }

@@ -3,7 +3,7 @@
 use super::Done;
 use crate::{
     backbones::{
-        BackboneSpec, Build, Graph,
+        BackboneSpec, Build, Variant,
         alexnet::{AlexNetSpec, Stem},
         alexnet_conventions::Preset,
         summary::Summary,
@@ -139,7 +139,7 @@ fn vgg(args: &VggArgs) -> Result<Done> {
     let VggArgs { width, narrow, deep_supervision, .. } = *args;
     let spec = BackboneSpec::Vgg(VggSpec { width, narrow, deep_supervision, ..VggSpec::default() });
     let build = Build {
-        graph: Graph::Pretext,
+        variant: Variant::Pretext,
         batch_norm: true,
         input_channels: 1,
         outputs: Some(args.outputs.get()),
@@ -152,7 +152,7 @@ fn vgg16(args: &Vgg16Args) -> Result<Done> {
     let Vgg16Args { crop, width, fc, outputs } = *args;
     let spec = BackboneSpec::Vgg16(Vgg16Spec { crop, width, fc, ..Vgg16Spec::default() });
     let outputs = Some(outputs.get());
-    let build = Build { graph: Graph::Transfer, batch_norm: false, input_channels: 3, outputs };
+    let build = Build { variant: Variant::Transfer, batch_norm: false, input_channels: 3, outputs };
     Ok(Done::ok(Summary::of(&spec.table(&build), (crop.get(), crop.get()))?))
 }
 
@@ -162,7 +162,7 @@ fn alexnet(args: &AlexNetArgs) -> Result<Done> {
     let spec =
         BackboneSpec::Alexnet(AlexNetSpec { stem, width: args.width, fc: args.fc, ..args.preset.spec() });
     let build = Build {
-        graph: if pretext { Graph::Pretext } else { Graph::Transfer },
+        variant: if pretext { Variant::Pretext } else { Variant::Transfer },
         batch_norm: pretext,
         input_channels: spec.input().channels(),
         outputs: args.outputs.map(Count::get).or(pretext.then_some(COLOURS)),

@@ -4,14 +4,14 @@
 use super::{Done, device::DeviceArgs, experiment::locations, failure::Usage};
 use crate::{
     backbones::{
-        BackboneSpec, Build, Graph,
-        absorb::absorb_batch_norm,
+        BackboneSpec, Build, Variant,
+        absorb::{absorb_batch_norm, unabsorbable},
         calibrate::{CalibrationSpec, calibrate},
         data_init::{DataInitSpec, Filters, initialize},
         exchange,
         input::Input,
         network::Network,
-        surgery::{difference, grey_to_lab, to_convolutions, to_matrices},
+        surgery::{difference, lightness_to_lab_weights, to_convolutions, to_matrices},
         table::Layer,
     },
     bounded::{Count, Positive},
@@ -173,15 +173,23 @@ impl Opened {
 
     /// The table of the network whose head the file has, if it has one.
     fn layers(&self, batch_norm: bool, heads: bool) -> (Build, Vec<Layer>) {
-        let dims = |name: &str| self.tensors.get(name).map(Tensor::dims);
-        let head = ["fc8.weight", "conv8_313.weight", "conv8_ab.weight"].into_iter().find_map(dims);
-        let first = ["conv1.weight", "conv1_1.weight"].into_iter().find_map(dims);
-        let build = Build {
-            graph: Graph::Transfer,
-            batch_norm,
-            input_channels: first.and_then(|dims| dims.last().copied()).unwrap_or(1),
-            outputs: head.and_then(|dims| dims.first().copied()).filter(|_| heads),
+        let weight = |layer: &Layer| self.tensors.get(&format!("{}.weight", layer.name)).map(Tensor::dims);
+        let plain = Build { batch_norm, ..self.spec.plain() };
+        let first = self.spec.table(&plain).first().and_then(|layer| weight(layer)?.last().copied());
+        let plain = Build { input_channels: first.unwrap_or(1), ..plain };
+        // The head of a colorizer may be another layer, or the same with a window.
+        let outputs = [1, 2].into_iter().find_map(|outputs| {
+            let table = self.spec.table(&Build { outputs: Some(outputs), ..plain.clone() });
+            table.last().and_then(|head| weight(head)?.first().copied())
+        });
+        let outputs = outputs.filter(|_| heads);
+        let builds =
+            [Variant::Transfer, Variant::Pretext].map(|variant| Build { variant, outputs, ..plain.clone() });
+        let fits = |build: &&Build| {
+            let table = self.spec.table(build);
+            table.last().is_none_or(|head| weight(head) == head.kind.weight().as_deref())
         };
+        let build = builds.iter().find(fits).unwrap_or(&builds[0]).clone();
         let layers = self.spec.table(&build);
         (build, layers)
     }
@@ -212,11 +220,11 @@ impl Opened {
     /// Without batch normalisation, if it can be so.
     fn absorbed(&self) -> Result<Named> {
         let (_, layers) = self.layers(true, true);
-        if let Some(layer) = layers.iter().find(|l| l.norm.as_ref().is_some_and(|norm| norm.after_relu)) {
+        if let Some(norm) = unabsorbable(&layers) {
             return Err(Usage(format!(
-                "the normalisation of {} follows its ReLU: no convolution before it can take it in, so these weights \
+                "the normalization of {} follows its ReLU: no convolution before it can take it in, so these weights \
                  stay as they are",
-                layer.name
+                norm.label()
             ))
             .into());
         }
@@ -281,7 +289,7 @@ pub(super) fn init(args: &InitArgs) -> Result<Done> {
     let net = backbone.build(&build, &mut params, &rng.split("init"))?;
     wanted.last(net.layers()).map_err(|error| Usage(error.to_string()))?;
     let pictures = draw(data, (net.input(), wanted.batches.get(), batch), &args.drawing, &rng, &device)?;
-    let reports = initialize(&wanted, &net, &params, &pictures, &rng)?;
+    let reports = initialize(&wanted, &net, &pictures, &rng)?;
     let metadata = BTreeMap::from([
         ("backbone".to_string(), spec::resolved_yaml(backbone)?),
         ("data_init".to_string(), spec::resolved_yaml(&wanted)?),
@@ -296,8 +304,7 @@ pub(super) fn init(args: &InitArgs) -> Result<Done> {
 
 /// The network of pretext training but for its head.
 fn unheaded(backbone: &BackboneSpec, batch_norm: bool) -> Build {
-    let input_channels = backbone.input().channels();
-    Build { graph: Graph::Pretext, batch_norm, input_channels, outputs: None }
+    Build { variant: Variant::Pretext, batch_norm, ..backbone.plain() }
 }
 
 pub(super) fn absorb(files: &InOut) -> Result<Done> {
@@ -333,7 +340,7 @@ pub(super) fn absorb(files: &InOut) -> Result<Done> {
 /// L − 50 of two pictures of noise, of the size that the graph takes.
 fn random_pictures(net: &Network) -> Result<Tensor> {
     let fits = |side: &usize| net.summary((*side, *side)).is_ok();
-    let small = net.layers().first().is_some_and(|layer| layer.kernel < 11);
+    let small = net.layers().first().and_then(Layer::conv).is_some_and(|conv| conv.window.kernel < 11);
     let mut sides = SIDES.to_vec();
     if small {
         sides.reverse();
@@ -360,7 +367,7 @@ pub(super) fn rescale(args: &RescaleArgs) -> Result<Done> {
     let pictures = draw(&data, (net.input(), 1, CALIBRATED_ON), &args.drawing, &rng, &device)?;
     let batch = pictures.first().context("no pictures were drawn")?;
     let spec = CalibrationSpec { input: args.with_input, ..CalibrationSpec::default() };
-    let calibration = calibrate(&spec, &net, &params, batch, &rng)?;
+    let calibration = calibrate(&spec, &net, batch, &rng)?;
     opened.metadata.remove("colorization");
     opened.metadata.insert("calibration".into(), spec::resolved_yaml(&spec)?);
     weights::save(&params, &opened.metadata, &args.files.output)?;
@@ -380,7 +387,8 @@ pub(super) fn rescale(args: &RescaleArgs) -> Result<Done> {
 pub(super) fn colour(files: &InOut) -> Result<Done> {
     let mut opened = Opened::of(files)?;
     let (_, layers) = opened.layers(false, true);
-    let tensors = grey_to_lab(&layers, &opened.tensors).with_context(|| files.input.display().to_string())?;
+    let tensors = lightness_to_lab_weights(&layers, &opened.tensors)
+        .with_context(|| files.input.display().to_string())?;
     // The header must say what the weights see from now on.
     let backbone = spec::resolved_yaml(&opened.spec.with_input(Input::Lab))?;
     opened.metadata.insert("backbone".into(), backbone);
@@ -408,7 +416,7 @@ fn reshape(
     let tensors = change(&layers, &opened.tensors).with_context(|| files.input.display().to_string())?;
     let weight = |layer: &Layer| format!("{}.weight", layer.name);
     let full =
-        layers.iter().filter(|layer| layer.name.starts_with("fc") && tensors.contains_key(&weight(layer)));
+        layers.iter().filter(|layer| layer.is_fully_connected() && tensors.contains_key(&weight(layer)));
     let names: Vec<&str> = full.map(|layer| layer.name.as_str()).collect();
     if names.is_empty() {
         return Err(Usage(format!("{} has no fully connected layers", files.input.display())).into());

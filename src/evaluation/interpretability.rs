@@ -4,7 +4,7 @@
 
 use crate::{
     backbones::{
-        BackboneSpec, Build, Graph,
+        BackboneSpec, Build, Variant,
         exchange::{self, WeightFile},
         network::Network,
         vgg16::Vgg16Spec,
@@ -135,7 +135,7 @@ impl Classifier {
 }
 
 fn build(classes: usize) -> Build {
-    Build { graph: Graph::Transfer, batch_norm: false, input_channels: 3, outputs: Some(classes) }
+    Build { variant: Variant::Transfer, batch_norm: false, input_channels: 3, outputs: Some(classes) }
 }
 
 fn architecture(file: &WeightFile, given: Option<&Vgg16Spec>) -> Result<Vgg16Spec> {

@@ -7,7 +7,7 @@ use super::{
     sets::{Pair, Sets},
 };
 use crate::{
-    backbones::{BackboneSpec, Graph},
+    backbones::{BackboneSpec, Variant},
     color::{bins::Bins, prior::Prior},
     data::{
         annotated::Annotated,
@@ -118,8 +118,8 @@ impl Fit {
     }
 
     /// Which graph of it.
-    pub fn graph(&self) -> Graph {
-        self.plan.network.as_ref().map_or_else(Graph::default, |network| network.graph)
+    pub fn variant(&self) -> Variant {
+        self.plan.network.as_ref().map_or_else(Variant::default, |network| network.variant)
     }
 
     /// A split as its plan frames it.

@@ -8,14 +8,14 @@ use super::{
 };
 use crate::{
     backbones::{
-        BackboneSpec, Build, Graph,
+        BackboneSpec,
         absorb::fitted,
         calibrate::{CalibrationSpec, calibrate},
         data_init::{DataInitSpec, initialize},
         exchange,
         input::Input,
-        network::Network,
-        surgery::grey_to_lab,
+        network::{Interface, Network},
+        surgery::lightness_to_lab_weights,
     },
     data::{
         framing::Framing,
@@ -75,18 +75,18 @@ impl Fit {
     ) -> Result<(Network, Params)> {
         let plan = NetworkPlan { backbone: spec.clone(), ..plan.clone() };
         let input = plan.input();
-        let tensors = tensors.map(|tensors| coloured(spec, tensors, input)).transpose()?;
+        let tensors = tensors.map(|tensors| seeing(spec, tensors, input)).transpose()?;
         let table = plan.table(self.sets.classes())?;
         let head = plan.head.and_then(|_| table.last().map(|layer| layer.name.clone()));
         let mut params = Params::new(&self.device);
         let rng = self.rng.split("init");
-        let mut net = Network::new(spec.name(), spec.grid(), input, table, &mut params, &rng)?;
+        let mut net = Network::new(Interface { input, ..spec.interface() }, table, &mut params, &rng)?;
         match tensors {
             Some(tensors) => {
                 set(&params, tensors, head.as_deref()).with_context(|| self.weights_named())?;
             }
             // Random weights of a network that is given colour see none of it at first, as trained ones.
-            None if plan.colors == Colors::Color => bleach(&net, &params)?,
+            None if plan.colors == Colors::Color => zero_chroma_weights(&net, &params)?,
             None => {}
         }
         hold(&plan, &mut net, &mut params)?;
@@ -120,12 +120,10 @@ impl Fit {
         }
     }
 
-    /// The transfer graph on which weights are prepared.
-    fn transfer_graph(&self, spec: &BackboneSpec) -> Result<(Network, Params)> {
-        let input_channels = spec.input().channels();
-        let build = Build { graph: Graph::Transfer, batch_norm: false, input_channels, outputs: None };
+    /// The network on which weights are prepared.
+    fn plain_network(&self, spec: &BackboneSpec) -> Result<(Network, Params)> {
         let mut params = Params::new(&self.device);
-        let net = spec.build(&build, &mut params, &self.rng.split("init"))?;
+        let net = spec.build(&spec.plain(), &mut params, &self.rng.split("init"))?;
         Ok((net, params))
     }
 
@@ -135,22 +133,22 @@ impl Fit {
     }
 
     fn made_from_data(&self, how: &DataInitSpec, spec: &BackboneSpec) -> Result<Tensors> {
-        let (net, params) = self.transfer_graph(spec)?;
+        let (net, params) = self.plain_network(spec)?;
         let batches = self.inputs(how.batches.get(), spec.input(), spec.crop())?;
-        for layer in initialize(how, &net, &params, &batches, &self.rng.split("data_init"))? {
+        for layer in initialize(how, &net, &batches, &self.rng.split("data_init"))? {
             tracing::info!("{layer}");
         }
         Ok(params.state().into_iter().collect())
     }
 
     fn rescaled(&self, spec: &BackboneSpec, tensors: Option<Tensors>) -> Result<Tensors> {
-        let (net, params) = self.transfer_graph(spec)?;
+        let (net, params) = self.plain_network(spec)?;
         if let Some(tensors) = tensors {
             set(&params, tensors, None)?;
         }
         let batch = self.inputs(1, spec.input(), spec.crop())?.remove(0);
         let how = CalibrationSpec::default();
-        let calibration = calibrate(&how, &net, &params, &batch, &self.rng.split("rescale"))?;
+        let calibration = calibrate(&how, &net, &batch, &self.rng.split("rescale"))?;
         tracing::info!("rescaled: {calibration}");
         Ok(params.state().into_iter().collect())
     }
@@ -195,9 +193,7 @@ pub(super) fn trained(path: &Path, fallback: Option<&BackboneSpec>) -> Result<(B
     let sees = file.metadata.get(INPUT).map(|yaml| weights::section::<Channels>(yaml)).transpose();
     let sees = sees.with_context(|| format!("{}: the input in its header", path.display()))?;
     let spec = sees.map_or(spec.clone(), |sees| spec.with_input(sees.expected()));
-    let input_channels = spec.input().channels();
-    let build = Build { graph: Graph::Transfer, batch_norm: false, input_channels, outputs: None };
-    let tensors = fitted(&spec, &build, file.tensors)
+    let tensors = fitted(&spec, &spec.plain(), file.tensors)
         .with_context(|| format!("{} does not fit the backbone", path.display()))?;
     Ok((spec, tensors))
 }
@@ -211,27 +207,19 @@ fn hold(plan: &NetworkPlan, net: &mut Network, params: &mut Params) -> Result<()
         Learns::After(layer) => {
             net.freeze_through(layer, params)?;
             match plan.colors {
-                Colors::Color => Ok(net.release_color(params)?),
+                Colors::Color => Ok(net.unfreeze_chroma(params)?),
                 Colors::Gray => Ok(()),
             }
         }
-        Learns::From(first) => {
-            let at = net.layers().iter().position(|layer| layer.name == *first);
-            let at = at.with_context(|| format!("the backbone has no layer `{first}` to train from"))?;
-            let before = at.checked_sub(1).map(|before| net.layers()[before].name.clone());
-            before.map_or(Ok(()), |before| Ok(net.freeze_through(&before, params)?))
-        }
+        Learns::From(first) => Ok(net.freeze_before(first, params)?),
     }
 }
 
 /// Weights of lightness become weights of Lab; others must be for the input already.
-fn coloured(spec: &BackboneSpec, tensors: Tensors, input: Input) -> Result<Tensors> {
+fn seeing(spec: &BackboneSpec, tensors: Tensors, input: Input) -> Result<Tensors> {
     match (spec.input(), input) {
         (own, wanted) if own == wanted => Ok(tensors),
-        (Input::Lightness, Input::Lab) => {
-            let build = Build { graph: Graph::Transfer, batch_norm: false, input_channels: 1, outputs: None };
-            Ok(grey_to_lab(&spec.table(&build), &tensors)?)
-        }
+        (Input::Lightness, Input::Lab) => Ok(lightness_to_lab_weights(&spec.table(&spec.plain()), &tensors)?),
         (own, _) => {
             bail!("the weights see {}: `input: color` is for those that see lightness", own.describe())
         }
@@ -239,7 +227,7 @@ fn coloured(spec: &BackboneSpec, tensors: Tensors, input: Input) -> Result<Tenso
 }
 
 /// Sets all but the first of the channels that the first convolution reads to zero.
-fn bleach(net: &Network, params: &Params) -> Result<()> {
+fn zero_chroma_weights(net: &Network, params: &Params) -> Result<()> {
     let name = format!("{}.weight", net.layers()[0].name);
     let weight = params.named(&name).with_context(|| format!("the network has no {name}"))?;
     let channels = weight.dim(3)?;
@@ -250,7 +238,7 @@ fn bleach(net: &Network, params: &Params) -> Result<()> {
 /// Sets every parameter but those of the head, which starts anew.
 fn set(params: &Params, mut tensors: Tensors, head: Option<&str>) -> Result<()> {
     let of_head =
-        |name: &str| head.is_some_and(|head| name.split_once('.').is_some_and(|(layer, _)| layer == head));
+        |name: &str| head.is_some_and(|head| name.rsplit_once('.').is_some_and(|(layer, _)| layer == head));
     tensors.retain(|name, _| !of_head(name));
     let report = weights::load_into(params, &tensors).context("they do not fit the backbone")?;
     tracing::info!("{report}");

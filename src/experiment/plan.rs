@@ -3,7 +3,12 @@
 
 use super::sources::Start;
 use crate::{
-    backbones::{BackboneSpec, Build, Graph, input::Input, summary::Summary, table::Layer},
+    backbones::{
+        BackboneSpec, Build, Variant,
+        input::Input,
+        summary::Summary,
+        table::{Layer, reader, tap, taps},
+    },
     data::{
         annotated_source::{AnnotatedSpec, Lists},
         framing::Framing,
@@ -110,7 +115,7 @@ pub enum Holds {
 #[derive(Clone, Debug, PartialEq)]
 pub struct NetworkPlan {
     pub backbone: BackboneSpec,
-    pub graph: Graph,
+    pub variant: Variant,
     pub batch_norm: bool,
     pub input_channels: usize,
     /// Whether weights of lightness are given color.
@@ -198,15 +203,15 @@ impl NetworkPlan {
         Self {
             taps: Some(taps.to_vec()),
             learns: Learns::Nothing,
-            ..Self::on(Graph::Transfer, backbone, Some((side, side)))
+            ..Self::on(Variant::Transfer, backbone, Some((side, side)))
         }
     }
 
     /// All of one of the backbone's graphs, without a head.
-    pub fn on(graph: Graph, backbone: &BackboneSpec, size: Option<(usize, usize)>) -> Self {
+    pub fn on(variant: Variant, backbone: &BackboneSpec, size: Option<(usize, usize)>) -> Self {
         Self {
             backbone: backbone.clone(),
-            graph,
+            variant,
             batch_norm: false,
             input_channels: backbone.input().channels(),
             colors: Colors::Gray,
@@ -223,7 +228,7 @@ impl NetworkPlan {
             batch_norm: build.batch_norm,
             input_channels: build.input_channels,
             head: build.outputs.map(|n| Head { outputs: Outputs::Number(n), fillers: None }),
-            ..Self::on(build.graph, backbone, Some((side, side)))
+            ..Self::on(build.variant, backbone, Some((side, side)))
         }
     }
 
@@ -245,8 +250,8 @@ impl NetworkPlan {
             Outputs::Classes => classes,
             Outputs::ClassesAndBackground => classes + 1,
         });
-        let Self { graph, batch_norm, input_channels, .. } = *self;
-        Build { graph, batch_norm, input_channels, outputs }
+        let Self { variant, batch_norm, input_channels, .. } = *self;
+        Build { variant, batch_norm, input_channels, outputs }
     }
 
     /// Its layers, for data of so many classes.
@@ -260,16 +265,15 @@ impl NetworkPlan {
             Learns::All | Learns::Nothing => None,
         });
         for layer in named {
-            let names = || table.iter().map(|l| l.name.as_str()).collect::<Vec<_>>().join(", ");
-            let known = table.iter().any(|l| l.name == *layer);
-            ensure!(known, "there is no layer `{layer}`; there are {}", names());
+            let names = || taps(&table).collect::<Vec<_>>().join(", ");
+            ensure!(tap(&table, layer).is_some(), "there is no layer `{layer}`; there are {}", names());
         }
-        if let Some(taps) = &self.taps {
-            let last = table.iter().rposition(|layer| taps.contains(&layer.name));
+        if let Some(read) = &self.taps {
+            let last = read.iter().filter_map(|name| tap(&table, name)).max();
             table.truncate(last.map_or(table.len(), |at| at + 1));
         }
         if let (Some(Head { fillers: Some(fillers), .. }), Some(last)) = (self.head, table.last_mut()) {
-            last.fillers = fillers;
+            last.kind.fill(fillers);
         }
         Ok(table)
     }
@@ -280,9 +284,9 @@ impl NetworkPlan {
     /// A picture too small for the network, and as [`Self::table`].
     pub fn summary(&self, classes: usize, stored: (usize, usize)) -> Result<Summary> {
         let mut table = self.table(classes)?;
-        if self.graph == Graph::Regions {
-            // The fully connected layers read regions, not the picture.
-            table.retain(|layer| !layer.name.starts_with("fc"));
+        if self.variant == Variant::Regions {
+            // The reader sees regions, not the picture.
+            table.truncate(reader(&table).unwrap_or(table.len()));
         }
         Ok(Summary::of(&table, self.size.unwrap_or(stored))?)
     }
@@ -332,11 +336,11 @@ impl Display for Plan {
 
 impl Display for NetworkPlan {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let graph = match self.graph {
-            Graph::Pretext => "pretext",
-            Graph::Transfer => "transfer",
-            Graph::Regions => "regions",
-            Graph::Dense => "dense",
+        let graph = match self.variant {
+            Variant::Pretext => "pretext",
+            Variant::Transfer => "transfer",
+            Variant::Regions => "regions",
+            Variant::Dense => "dense",
         };
         write!(f, "{}, {graph} graph, {} channels in", self.backbone.name(), self.input_channels)?;
         if self.batch_norm {

@@ -15,7 +15,7 @@ use super::{
     stages::Stage,
 };
 use crate::{
-    backbones::{BackboneSpec, Build, Graph},
+    backbones::{BackboneSpec, calibrate::check_layers},
     data::source::Split,
     hub,
     nn::weights,
@@ -253,12 +253,8 @@ impl Ground<'_> {
 fn ready(Planned { stage, fit }: &Planned) -> Result<()> {
     if let Some(network) = &fit.plan.network {
         network.summary(fit.sets.classes(), fit.sets.first_size().unwrap_or_default())?;
-        if let Start::Weights(init) = &fit.plan.row.start
-            && let InitSpec::DataDependent(how) = init.source()
-        {
-            let (backbone, input_channels) = (&network.backbone, network.backbone.input().channels());
-            let build = Build { graph: Graph::Transfer, batch_norm: false, input_channels, outputs: None };
-            how.last(&backbone.table(&build))?;
+        if let Start::Weights(init) = &fit.plan.row.start {
+            preparable(init, &network.backbone)?;
         }
     }
     if let (Some(run), true) = (&fit.upstream, fit.plan.row.start.stage().is_some())
@@ -270,6 +266,15 @@ fn ready(Planned { stage, fit }: &Planned) -> Result<()> {
     fit.loader(Split::Val)?;
     fit.plan.pictures.train.as_ref().map(|_| fit.loader(Split::Train)).transpose()?;
     stage.kind().ready(fit)
+}
+
+/// Whether the weights of a backbone can be made from data, or rescaled, as asked.
+fn preparable(init: &InitSpec, backbone: &BackboneSpec) -> Result<()> {
+    let table = backbone.table(&backbone.plain());
+    if let InitSpec::DataDependent(how) = init.source() {
+        how.last(&table)?;
+    }
+    if matches!(init, InitSpec::Rescaled(_)) { Ok(check_layers(&table)?) } else { Ok(()) }
 }
 
 /// Whether so few validation pictures are unreadable that a validation ends. All are read, or as many as the time allows,

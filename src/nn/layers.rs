@@ -1,4 +1,4 @@
-//! Layers that own parameters: convolution, batch normalisation, linear. Each adds its tensors to [`Params`] under
+//! Layers that own parameters: convolution, linear, batch and layer normalization. Each adds its tensors to [`Params`] under
 //! its own name and keeps handles to them; what has no parameters (ReLU, pooling, dropout) is used from
 //! [`crate::ops`] directly.
 
@@ -15,7 +15,7 @@ use crate::{
     },
     rng::Rng,
 };
-use candle_core::{DType, Result, Tensor, Var};
+use candle_core::{DType, Device, Result, Tensor, Var};
 
 /// How a layer's weight and bias start; no bias filler, no bias.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -86,24 +86,34 @@ impl Conv {
         Ok((Tensor::cat(&[&first, &mode.see(color)], 3)?, bias))
     }
 
-    /// Lets all input channels but the first learn, and nothing else: adds them to `params` as `NAME_color.weight`.
+    /// The same convolution with all input channels but the first unfrozen and everything else constant: they are added to
+    /// `params` as `NAME_color.weight`.
     ///
     /// # Errors
     /// A convolution of one input channel, or one in groups.
-    pub fn release_color(&mut self, name: &str, params: &mut Params) -> Result<()> {
+    pub fn with_chroma(&self, name: &str, params: &mut Params) -> Result<Self> {
         let channels = self.weight.dim(3)?;
         if channels < 2 || self.geometry.groups != 1 {
-            candle_core::bail!("{name}: there is no colour to learn from among {channels} input channels")
+            candle_core::bail!("{name}: there is no color to learn from among {channels} input channels")
         }
         let color = self.weight.as_detached_tensor().narrow(3, 1, channels - 1)?;
-        let name = format!("{name}_color.weight");
-        self.color = Some(params.add(&name, &color.contiguous()?, ParamKind::Weight)?);
-        Ok(())
+        let color = params.add(&format!("{name}_color.weight"), &color.contiguous()?, ParamKind::Weight)?;
+        Ok(Self { color: Some(color), ..self.clone() })
     }
 
-    /// Whether [`Conv::release_color`] was called.
-    pub fn learns_color(&self) -> bool {
+    /// Whether [`Conv::with_chroma`] made it.
+    pub fn learns_chroma(&self) -> bool {
         self.color.is_some()
+    }
+
+    /// `(outputs, K, K, inputs / groups)`
+    pub fn weight(&self) -> &Var {
+        &self.weight
+    }
+
+    /// `(outputs)`
+    pub fn bias(&self) -> Option<&Var> {
+        self.bias.as_ref()
     }
 }
 
@@ -142,6 +152,16 @@ impl ConvTranspose {
         let bias = self.bias.as_ref().map(|bias| mode.see(bias));
         conv_transpose2d_relu(x, &mode.see(&self.weight), bias.as_ref(), self.geometry)
     }
+
+    /// `(inputs, K, K, outputs)`
+    pub fn weight(&self) -> &Var {
+        &self.weight
+    }
+
+    /// `(outputs)`
+    pub fn bias(&self) -> Option<&Var> {
+        self.bias.as_ref()
+    }
 }
 
 /// Linear map of `(B, inputs)` to `(B, outputs)`: `NAME.weight` is `(outputs, inputs)`. Computed as a 1×1
@@ -175,9 +195,19 @@ impl Linear {
         conv2d(&x.reshape((batch, 1, 1, inputs))?, &weight, bias.as_ref(), geometry)?
             .reshape((batch, outputs))
     }
+
+    /// `(outputs, inputs)`
+    pub fn weight(&self) -> &Var {
+        &self.weight
+    }
+
+    /// `(outputs)`
+    pub fn bias(&self) -> Option<&Var> {
+        self.bias.as_ref()
+    }
 }
 
-/// What a batch normalisation does beside normalising.
+/// What a batch normalization does beside normalizing.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct BatchNormOptions {
     /// How the running statistics move.
@@ -185,28 +215,21 @@ pub struct BatchNormOptions {
     pub eps: f64,
     /// Learn a scale and a shift for each channel (`NAME.weight`, `NAME.bias`), as PyTorch does by default.
     pub affine: bool,
-    /// Apply the ReLU that follows in the same pass.
-    pub relu: bool,
 }
 
 impl BatchNormOptions {
     /// Caffe's layer: no scale or shift, ε 1e-5, accumulators that forget a factor 0.999 at each batch.
     pub const CAFFE: Self = Self::caffe(0.999);
     /// PyTorch's defaults: scale and shift, ε 1e-5, a tenth of each batch's statistics taken in.
-    pub const PYTORCH: Self = Self { momentum: Momentum::PyTorch(0.1), eps: 1e-5, affine: true, relu: false };
+    pub const PYTORCH: Self = Self { momentum: Momentum::PyTorch(0.1), eps: 1e-5, affine: true };
 
     /// Caffe's layer with accumulators that keep the factor `keep` at each batch.
     pub const fn caffe(keep: f64) -> Self {
-        Self { momentum: Momentum::Caffe(keep), eps: 1e-5, affine: false, relu: false }
-    }
-
-    /// The same with the ReLU that follows.
-    pub const fn with_relu(self) -> Self {
-        Self { relu: true, ..self }
+        Self { momentum: Momentum::Caffe(keep), eps: 1e-5, affine: false }
     }
 }
 
-/// Batch normalisation over all but the last axis. Buffers `NAME.running_mean`, `NAME.running_var` `(C)` and
+/// Batch normalization over all but the last axis. Buffers `NAME.running_mean`, `NAME.running_var` `(C)` and
 /// `NAME.weight_sum` `(1)`, Caffe's third blob: the weight that the statistics have accumulated.
 #[derive(Clone, Debug)]
 pub struct BatchNorm {
@@ -219,31 +242,91 @@ impl BatchNorm {
     /// Adds the buffers and, if affine, scale 1 and shift 0.
     pub fn new(params: &mut Params, name: &str, channels: usize, options: BatchNormOptions) -> Result<Self> {
         let device = params.device().clone();
-        let zeros = |n: usize| Tensor::zeros(n, DType::F32, &device);
-        let ones = Tensor::ones(channels, DType::F32, &device)?;
         let mut affine = None;
         if options.affine {
-            let scale = params.add(&format!("{name}.weight"), &ones, ParamKind::Scale)?;
-            affine = Some((scale, params.add(&format!("{name}.bias"), &zeros(channels)?, ParamKind::Shift)?));
+            affine = Some(scale_and_shift(params, name, channels)?);
         }
+        let Running { mean, var, weight } = statistics(channels, &device)?;
+        let mut buffer = |which: &str, value: Var| params.add_buffer(&format!("{name}.{which}"), &value);
         let running = Running {
-            mean: params.add_buffer(&format!("{name}.running_mean"), &zeros(channels)?)?,
-            var: params.add_buffer(&format!("{name}.running_var"), &ones)?,
-            weight: params.add_buffer(&format!("{name}.weight_sum"), &zeros(1)?)?,
+            mean: buffer("running_mean", mean)?,
+            var: buffer("running_var", var)?,
+            weight: buffer("weight_sum", weight)?,
         };
         Ok(Self { affine, running, options })
     }
 
     /// x `(B, H, W, C)` or `(B, C)`; the shape stays. In training the running statistics move.
     pub fn forward(&self, x: &Tensor, mode: &Mode) -> Result<Tensor> {
+        self.normalized(x, mode, false)
+    }
+
+    /// The same with the ReLU that follows, in one pass.
+    pub fn forward_relu(&self, x: &Tensor, mode: &Mode) -> Result<Tensor> {
+        self.normalized(x, mode, true)
+    }
+
+    fn normalized(&self, x: &Tensor, mode: &Mode, relu: bool) -> Result<Tensor> {
         let affine = self.affine.as_ref().map(|(scale, shift)| (mode.see(scale), mode.see(shift)));
         let affine = affine.as_ref().map(|(scale, shift)| (scale, shift));
-        let BatchNormOptions { momentum, eps, relu, .. } = self.options;
+        let BatchNormOptions { momentum, eps, .. } = self.options;
         match mode {
             Mode::Train(_) => batch_norm_train(x, affine, &self.running, momentum, eps, relu),
+            Mode::Initialization => {
+                let passing = statistics(self.running.mean.elem_count(), x.device())?;
+                batch_norm_train(x, affine, &passing, momentum, eps, relu)
+            }
             Mode::Eval | Mode::Frozen => batch_norm_eval(x, affine, &self.running, eps, relu),
         }
     }
+}
+
+/// Layer normalization over the last axis, with a scale and a shift for each of its elements.
+#[derive(Clone, Debug)]
+pub struct LayerNorm {
+    scale: Var,
+    shift: Var,
+    eps: f64,
+}
+
+impl LayerNorm {
+    /// Adds `name.weight`, 1, and `name.bias`, 0, of `channels` numbers.
+    pub fn new(params: &mut Params, name: &str, channels: usize, eps: f64) -> Result<Self> {
+        let (scale, shift) = scale_and_shift(params, name, channels)?;
+        Ok(Self { scale, shift, eps })
+    }
+
+    /// x `(…, C)`; the shape stays. Statistics are f32 where x is narrower.
+    pub fn forward(&self, x: &Tensor, mode: &Mode) -> Result<Tensor> {
+        let wide = if x.dtype() == DType::F64 { DType::F64 } else { DType::F32 };
+        let wide = x.to_dtype(wide)?;
+        let last = wide.rank() - 1;
+        let centered = wide.broadcast_sub(&wide.mean_keepdim(last)?)?;
+        let deviation = (centered.sqr()?.mean_keepdim(last)? + self.eps)?.sqrt()?;
+        let [scale, shift] = [&self.scale, &self.shift].map(|var| mode.see(var).to_dtype(wide.dtype()));
+        let y = centered.broadcast_div(&deviation)?.broadcast_mul(&scale?)?.broadcast_add(&shift?)?;
+        y.to_dtype(x.dtype())
+    }
+}
+
+/// `NAME.weight`, 1, and `NAME.bias`, 0, for each channel.
+fn scale_and_shift(params: &mut Params, name: &str, channels: usize) -> Result<(Var, Var)> {
+    let device = params.device().clone();
+    let scale = Tensor::ones(channels, DType::F32, &device)?;
+    let shift = Tensor::zeros(channels, DType::F32, &device)?;
+    Ok((
+        params.add(&format!("{name}.weight"), &scale, ParamKind::Scale)?,
+        params.add(&format!("{name}.bias"), &shift, ParamKind::Shift)?,
+    ))
+}
+
+/// Running statistics that have seen nothing: mean 0, variance 1, weight 0.
+fn statistics(channels: usize, device: &Device) -> Result<Running> {
+    Ok(Running {
+        mean: Var::zeros(channels, DType::F32, device)?,
+        var: Var::ones(channels, DType::F32, device)?,
+        weight: Var::zeros(1, DType::F32, device)?,
+    })
 }
 
 /// A weight of the given shape and, with a bias filler, a bias of the given length.

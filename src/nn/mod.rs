@@ -20,13 +20,16 @@ pub enum Mode {
     /// As `Eval`, with parameters that are constants: on an input without a graph no graph is built, so
     /// activations are freed as soon as the next layer has used them. For probes, validation and pictures.
     Frozen,
+    /// As `Frozen`, with the statistics of the batch at hand, which are recorded nowhere: what initialization from data and
+    /// calibration see between the layers.
+    Initialization,
 }
 
 impl Mode {
     /// A parameter as the forward pass should see it: part of the graph, or in `Frozen` a constant.
     pub fn see(&self, var: &Var) -> Tensor {
         match self {
-            Self::Frozen => var.as_detached_tensor(),
+            Self::Frozen | Self::Initialization => var.as_detached_tensor(),
             Self::Train(_) | Self::Eval => var.as_tensor().clone(),
         }
     }

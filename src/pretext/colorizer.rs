@@ -8,7 +8,7 @@ use super::{
 };
 pub use crate::backbones::input::lightness;
 use crate::{
-    backbones::{BackboneSpec, Build, Graph, exchange, network::Network},
+    backbones::{BackboneSpec, Build, Variant, exchange, network::Network},
     color::{
         bins::Bins,
         decode::{Decode, decode},
@@ -117,7 +117,7 @@ impl Colorizer {
             Loss::Classification => spec.bins().len(),
             Loss::L2 => 2,
         };
-        Build { graph: Graph::Pretext, batch_norm: true, input_channels: 1, outputs: Some(outputs) }
+        Build { variant: Variant::Pretext, batch_norm: true, input_channels: 1, outputs: Some(outputs) }
     }
 
     /// Its layer table, and where its predictions lie.
@@ -144,7 +144,7 @@ impl Colorizer {
 
     /// The last layer's output at the label pixels, without a graph: `(B, H, W, 1)` → `(B, h, w, Q)`.
     pub fn output_map(&self, lightness: &Tensor) -> Result<Tensor> {
-        Ok(self.predict(lightness, &[&self.net.head().name], &Mode::Frozen)?.remove(0))
+        Ok(self.predict(lightness, &[self.net.head().label()], &Mode::Frozen)?.remove(0))
     }
 
     /// The colour that an output map `(B, h, w, Q)` means: ab `(B, h, w, 2)`. How to decode matters to distributions

@@ -11,7 +11,7 @@ use super::{
     sums::Sums,
 };
 use crate::{
-    backbones::{BackboneSpec, Build, Graph, network::Network},
+    backbones::{BackboneSpec, Build, Variant, network::Network},
     color::{
         bins::Bins,
         decode::{Decode, decode},
@@ -133,7 +133,7 @@ impl Problem {
             Criterion::Regression => self.predicts.count(),
         };
         let input_channels = self.sees.count();
-        Build { graph: Graph::Pretext, batch_norm: true, input_channels, outputs: Some(outputs) }
+        Build { variant: Variant::Pretext, batch_norm: true, input_channels, outputs: Some(outputs) }
     }
 
     /// The mean over label pixels, from an output map `(B, h, w, Q)` and the true channels `(B, h, w, C)`.
@@ -211,7 +211,7 @@ impl CrossChannel {
     /// Predicted channels of pictures in Lab `(B, H, W, 3)` at the label pixels, `(B, h, w, C)`, with the map that they
     /// were read from.
     fn predicted(&self, lab: &Tensor) -> Result<(Tensor, Tensor)> {
-        let head = [self.net.head().name.as_str()];
+        let head = [self.net.head().label()];
         let input = self.problem.sees.input(lab)?;
         let map =
             predict(&self.net, &input, &head, &Mode::Frozen)?.pop().context("a network without a head")?;

@@ -5,6 +5,7 @@
 use crate::{
     backbones::{
         network::{Network, PixelGrid},
+        table::heads as heads_of,
         vgg,
     },
     nn::Mode,
@@ -12,12 +13,10 @@ use crate::{
 };
 use candle_core::{Result, Tensor};
 
-/// Branches of deep supervision that the network has, then its head, with the weights of their losses.
+/// The heads of deep supervision that the network has, then its own, with the weights of their losses.
 pub(super) fn heads(network: &Network) -> Vec<(String, f64)> {
-    let branches = network.layers().iter().filter(|layer| layer.branch);
     let weight = |name: &str| vgg::BRANCHES.iter().find(|(branch, _)| *branch == name).map_or(1.0, |b| b.1);
-    let branches = branches.map(|layer| (layer.name.clone(), weight(&layer.name)));
-    branches.chain([(network.head().name.clone(), 1.0)]).collect()
+    heads_of(network.layers()).map(|head| (head.into(), weight(head))).collect()
 }
 
 /// Every `stride`-th pixel from pixel 0, no averaging: `(B, H, W, C)` → `(B, h, w, C)`.

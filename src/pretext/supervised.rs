@@ -2,7 +2,7 @@
 //! its spec's `input` says, by default the same lightness as the colorizer, so that only the training signal differs.
 
 use crate::{
-    backbones::{BackboneSpec, Build, Graph, network::Network},
+    backbones::{BackboneSpec, Build, Variant, network::Network},
     data::{Batch, loader::Loader},
     metrics::accuracy::TopK,
     nn::{Mode, params::Params},
@@ -27,13 +27,13 @@ impl Supervised {
     /// When the backbone cannot be built.
     pub fn new(
         backbone: &BackboneSpec,
-        graph: Graph,
+        variant: Variant,
         classes: usize,
         rng: &Rng,
         device: &Device,
     ) -> Result<Self> {
         let input_channels = backbone.input().channels();
-        let build = Build { graph, batch_norm: true, input_channels, outputs: Some(classes) };
+        let build = Build { variant, batch_norm: true, input_channels, outputs: Some(classes) };
         let mut params = Params::new(device);
         let net = backbone.build(&build, &mut params, &rng.split("init"))?;
         Ok(Self::of(net, params))
@@ -47,7 +47,7 @@ impl Supervised {
     /// Logits `(B, classes)`.
     fn logits(&self, pixels: &Tensor, mode: &Mode) -> Result<Tensor> {
         let x = self.net.input().read(pixels)?;
-        let logits = self.net.forward(&x, &[&self.net.head().name], mode)?.remove(0);
+        let logits = self.net.forward(&x, &[self.net.head().label()], mode)?.remove(0);
         let (b, h, w, classes) = logits.dims4()?;
         // One position on the transfer graph; on the pretext graph, a map of answers, whose mean is the answer.
         Ok(logits.reshape((b, h * w, classes))?.mean(1)?)

@@ -6,7 +6,11 @@
 //! Nesterov momentum, batch normalisation in the fresh part, random crops of resized images): say which.
 
 use crate::{
-    backbones::{BackboneSpec, Build, Graph, network::Network, table::Layer},
+    backbones::{
+        BackboneSpec, Build,
+        network::Network,
+        table::{Layer, hidden_taps, spliced, tap},
+    },
     nn::{params::Params, weights},
     pretext::supervised::Supervised,
     rng::Rng,
@@ -48,24 +52,14 @@ impl NonlinearProbeSpec {
         rng: &Rng,
         device: &Device,
     ) -> Result<Supervised> {
-        let table = |batch_norm| {
-            let (input_channels, outputs) = (backbone.input().channels(), Some(classes));
-            backbone.table(&Build { graph: Graph::Transfer, batch_norm, input_channels, outputs })
-        };
-        let (mut rows, mut fresh) = (table(false), table(self.batch_norm));
-        let kept = self.kept(&rows, backbone.name())?;
-        rows.truncate(kept);
-        let names: Vec<String> = rows.iter().map(|row| row.name.clone()).collect();
-        rows.extend(fresh.drain(kept..));
+        let table =
+            |batch_norm| backbone.table(&Build { batch_norm, outputs: Some(classes), ..backbone.plain() });
+        let (own, fresh) = (table(false), table(self.batch_norm));
+        let kept = self.kept(&own, backbone.name())?;
+        let names: Vec<String> = own[..kept].iter().map(|layer| layer.name.clone()).collect();
         let mut params = Params::new(device);
-        let mut net = Network::new(
-            backbone.name(),
-            backbone.grid(),
-            backbone.input(),
-            rows,
-            &mut params,
-            &rng.split("init"),
-        )?;
+        let layers = spliced(&own, &fresh, &self.through)?;
+        let mut net = Network::new(backbone.interface(), layers, &mut params, &rng.split("init"))?;
         if let Some(trained) = trained {
             load(&params, trained, &names)?;
         }
@@ -74,12 +68,11 @@ impl NonlinearProbeSpec {
     }
 
     /// How many rows are kept.
-    fn kept(&self, rows: &[Layer], backbone: &str) -> Result<usize> {
+    fn kept(&self, layers: &[Layer], backbone: &str) -> Result<usize> {
         // The last row that learns is the head.
-        let hidden = &rows[..rows.len().saturating_sub(1)];
-        let at = hidden.iter().position(|row| row.name == self.through).with_context(|| {
-            let learn = hidden.iter().filter(|row| row.kind.has_weights());
-            let names: Vec<&str> = learn.map(|row| row.name.as_str()).collect();
+        let hidden = &layers[..layers.len().saturating_sub(1)];
+        let at = tap(hidden, &self.through).with_context(|| {
+            let names: Vec<&str> = hidden_taps(hidden).into_iter().map(|(name, _)| name).collect();
             let through = &self.through;
             format!(
                 "nonlinear_probe: {backbone} cannot be kept through `{through}`; it can through {}",
@@ -93,7 +86,7 @@ impl NonlinearProbeSpec {
 /// Sets the parameters of the rows `kept`, all of them.
 fn load(params: &Params, trained: &BTreeMap<String, Tensor>, kept: &[String]) -> Result<()> {
     let is_kept =
-        |name: &str| name.split_once('.').is_some_and(|(layer, _)| kept.iter().any(|kept| kept == layer));
+        |name: &str| name.rsplit_once('.').is_some_and(|(layer, _)| kept.iter().any(|kept| kept == layer));
     let wanted = trained.iter().filter(|(name, _)| is_kept(name));
     let wanted: BTreeMap<String, Tensor> = wanted.map(|(name, t)| (name.clone(), t.clone())).collect();
     let report = weights::load_into(params, &wanted).context("the layers to keep")?;

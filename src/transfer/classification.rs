@@ -89,7 +89,7 @@ impl Classification {
         ensure!(
             net.head().outputs == classes,
             "the network's {} has {} outputs for {classes} classes",
-            net.head().name,
+            net.head().label(),
             net.head().outputs
         );
         let shown = (0..train_set.len()).any(|i| train_set.presence(i).contains(&Presence::Present));
@@ -111,7 +111,7 @@ impl Classification {
     /// Logits `(B, classes)`.
     fn logits(&self, pixels: &Tensor, mode: &Mode) -> Result<Tensor> {
         let x = self.net.input().read(pixels)?;
-        let logits = self.net.forward(&x, &[&self.net.head().name], mode)?.remove(0);
+        let logits = self.net.forward(&x, &[self.net.head().label()], mode)?.remove(0);
         let (batch, height, width, classes) = logits.dims4()?;
         ensure!(
             (height, width) == (1, 1),

@@ -4,7 +4,7 @@ use super::home::Home;
 use candle_core::Device;
 use hueristic::{
     backbones::{
-        BackboneSpec, Build, Graph,
+        BackboneSpec, Build, Variant,
         alexnet::{AlexNetSpec, Stem},
         alexnet_conventions::Preset,
         network::Network,
@@ -135,7 +135,7 @@ fn on_preset(home: &Home, preset: Preset, kind: &str, task: &str) -> anyhow::Res
         AlexNetSpec { stem: Stem::Small, width: Positive::of(0.1), fc: Some(Count::of(16)), ..preset.spec() };
     let spec = BackboneSpec::Alexnet(spec);
     let input_channels = spec.input().channels();
-    let build = Build { graph: Graph::Transfer, batch_norm: false, input_channels, outputs: None };
+    let build = Build { variant: Variant::Transfer, batch_norm: false, input_channels, outputs: None };
     let mut params = Params::new(&Device::Cpu);
     spec.build(&build, &mut params, &Rng::new(1))?;
     let file = home.path().join(format!("{preset}.safetensors"));
@@ -312,14 +312,14 @@ impl Annotated for Given {
     }
 }
 
-fn net(graph: Graph, outputs: Option<usize>) -> (Network, Params) {
+fn net(variant: Variant, outputs: Option<usize>) -> (Network, Params) {
     let spec = AlexNetSpec {
         stem: Stem::Small,
         width: Positive::of(0.1),
         fc: Some(Count::of(16)),
         ..Default::default()
     };
-    let build = Build { graph, batch_norm: false, input_channels: 1, outputs };
+    let build = Build { variant, batch_norm: false, input_channels: 1, outputs };
     let mut params = Params::new(&Device::Cpu);
     let net = BackboneSpec::Alexnet(spec).build(&build, &mut params, &Rng::new(1)).expect("a network");
     (net, params)
@@ -342,7 +342,7 @@ fn detection_spec() -> DetectionSpec {
 fn a_detector_without_boxes_that_show_objects_is_refused() {
     let nothing = given(2, vec![vec![], vec![]]);
     let sets = || (proposed(&nothing, vec![Rect::new(0., 0., 20., 20.)]), proposed(&nothing, vec![]));
-    let error = Detection::new(&detection_spec(), net(Graph::Regions, None), sets(), &Rng::new(0)).err();
+    let error = Detection::new(&detection_spec(), net(Variant::Regions, None), sets(), &Rng::new(0)).err();
     let message = error.expect("nothing to learn").to_string();
     assert!(message.contains("nothing to learn"), "{message}");
 }
@@ -352,7 +352,7 @@ fn a_detector_lives_with_empty_proposals_one_class_and_objects_of_no_size() -> a
     let point = Object { bounds: Rect::new(5., 5., 5., 5.), ..object(0, false) };
     let set = given(1, vec![vec![object(0, false), point], vec![]]);
     let sets = (proposed(&set, vec![]), proposed(&set, vec![]));
-    let mut task = Detection::new(&detection_spec(), net(Graph::Regions, None), sets, &Rng::new(0))?;
+    let mut task = Detection::new(&detection_spec(), net(Variant::Regions, None), sets, &Rng::new(0))?;
     let mut train = loader(&set, detection_spec().training(), Pass::Train, 2);
     let batch = train.next_batch()?.expect("a batch");
     let step = task.step(&batch, &Rng::new(1))?;
@@ -367,7 +367,7 @@ fn a_detector_lives_with_empty_proposals_one_class_and_objects_of_no_size() -> a
 fn difficult_objects_alone_leave_nothing_to_be_found() -> anyhow::Result<()> {
     let train = given(2, vec![vec![object(0, true)], vec![object(1, true)]]);
     let sets = (proposed(&train, vec![]), proposed(&train, vec![Rect::new(8., 8., 39., 39.)]));
-    let mut task = Detection::new(&detection_spec(), net(Graph::Regions, None), sets, &Rng::new(0))?;
+    let mut task = Detection::new(&detection_spec(), net(Variant::Regions, None), sets, &Rng::new(0))?;
     let message = match task.evaluate(&mut loader(&train, detection_spec().test(), Pass::Once, 1)) {
         Ok(_) => panic!("a mean of nothing"),
         Err(error) => error.to_string(),
@@ -375,7 +375,7 @@ fn difficult_objects_alone_leave_nothing_to_be_found() -> anyhow::Result<()> {
     assert!(message.contains("not difficult"), "{message}");
     let spec = ClassificationSpec { crop: Count::of(29), ..Default::default() };
     let both = (train.clone(), train.clone());
-    let error = Classification::new(&spec, net(Graph::Transfer, Some(2)), both).err();
+    let error = Classification::new(&spec, net(Variant::Transfer, Some(2)), both).err();
     assert!(error.expect("nothing is shown").to_string().contains("nothing to learn"));
     Ok(())
 }
@@ -384,7 +384,7 @@ fn difficult_objects_alone_leave_nothing_to_be_found() -> anyhow::Result<()> {
 fn ignored_classes_count_neither_in_the_loss_nor_in_the_mean() -> anyhow::Result<()> {
     let set = given(2, vec![vec![object(0, false), object(1, true)], vec![object(1, true)]]);
     let spec = ClassificationSpec { crop: Count::of(29), draws: Count::of(1), ..Default::default() };
-    let mut task = Classification::new(&spec, net(Graph::Transfer, Some(2)), (set.clone(), set.clone()))?;
+    let mut task = Classification::new(&spec, net(Variant::Transfer, Some(2)), (set.clone(), set.clone()))?;
     let mut val = loader(&set, Framing::RandomScale { side: 29 }, Pass::Draw, 2);
     let metrics = task.evaluate(&mut val)?;
     assert_eq!(task.last()[1].average_precision, None, "class 1 is nowhere but difficult");
@@ -401,7 +401,7 @@ fn ignored_classes_count_neither_in_the_loss_nor_in_the_mean() -> anyhow::Result
 fn a_crop_that_leaves_a_map_of_answers_is_refused() -> anyhow::Result<()> {
     let set = given(1, vec![vec![object(0, false)]]);
     let spec = ClassificationSpec::default();
-    let mut task = Classification::new(&spec, net(Graph::Transfer, Some(1)), (set.clone(), set.clone()))?;
+    let mut task = Classification::new(&spec, net(Variant::Transfer, Some(1)), (set.clone(), set.clone()))?;
     let mut val = loader(&set, Framing::RandomScale { side: 48 }, Pass::Draw, 1);
     let message = task.evaluate(&mut val).expect_err("too large").to_string();
     assert!(message.contains("small stem 29"), "{message}");
@@ -412,7 +412,8 @@ fn a_crop_that_leaves_a_map_of_answers_is_refused() -> anyhow::Result<()> {
 fn a_segmentation_needs_masks() {
     let set = given(1, vec![vec![object(0, false)]]);
     let spec = SegmentationSpec::default();
-    let error = Segmentation::new(&spec, net(Graph::Dense, Some(2)), (set.clone(), set), &Rng::new(0)).err();
+    let error =
+        Segmentation::new(&spec, net(Variant::Dense, Some(2)), (set.clone(), set), &Rng::new(0)).err();
     let message = error.expect("no masks").to_string();
     assert!(message.contains("has no mask"), "{message}");
 }
@@ -424,7 +425,7 @@ fn finer_strides_start_as_the_coarse_one() -> anyhow::Result<()> {
     let image = set.image(0)?;
     let of = |stride| -> anyhow::Result<Mask> {
         let spec = SegmentationSpec { stride, ..Default::default() };
-        let (net, params) = net(Graph::Dense, Some(set.classes().len() + 1));
+        let (net, params) = net(Variant::Dense, Some(set.classes().len() + 1));
         let head = params.get("fc8.weight").expect("a head").clone();
         head.set(&Filler::Gaussian { std: Positive::of(0.1) }.fill(
             head.dims(),

@@ -3,11 +3,12 @@
 use candle_core::{DType, Device, Result, Tensor};
 use hueristic::{
     backbones::{
-        BackboneSpec, Build, Graph,
+        BackboneSpec, Build, Variant,
         absorb::absorb_batch_norm,
-        alexnet::{AlexNetSpec, Stem, TAPS, layer_table},
+        alexnet::{AlexNetSpec, Stem, TAPS},
         network::Network,
-        summary::{Row, Summary},
+        summary::{Line, Summary},
+        table::Layer,
     },
     bounded::{Count, Positive},
     extremes::{apart, between, largest},
@@ -20,16 +21,20 @@ fn spec(stem: Stem, width: f64) -> AlexNetSpec {
     AlexNetSpec { stem, width: Positive::of(width), ..Default::default() }
 }
 fn colorizer() -> Build {
-    Build { graph: Graph::Pretext, batch_norm: true, input_channels: 1, outputs: Some(313) }
+    Build { variant: Variant::Pretext, batch_norm: true, input_channels: 1, outputs: Some(313) }
 }
 fn features() -> Build {
-    Build { graph: Graph::Transfer, batch_norm: false, input_channels: 1, outputs: None }
+    Build { variant: Variant::Transfer, batch_norm: false, input_channels: 1, outputs: None }
 }
 fn classifier() -> Build {
-    Build { graph: Graph::Transfer, batch_norm: false, input_channels: 3, outputs: Some(1000) }
+    Build { variant: Variant::Transfer, batch_norm: false, input_channels: 3, outputs: Some(1000) }
 }
+fn table(spec: &AlexNetSpec, build: &Build) -> Vec<Layer> {
+    BackboneSpec::Alexnet(spec.clone()).table(build)
+}
+
 fn summary(spec: &AlexNetSpec, build: &Build, size: usize) -> Summary {
-    Summary::of(&layer_table(spec, build), (size, size)).expect("large enough")
+    Summary::of(&table(spec, build), (size, size)).expect("large enough")
 }
 fn full(build: &Build, size: usize) -> Summary {
     summary(&AlexNetSpec::default(), build, size)
@@ -68,9 +73,9 @@ const FEATURES: [(&str, usize, usize, f64); 10] = [
     ("fc7", 1, 16_777_216, 16.8),
 ];
 
-fn check_row(row: &Row, name: &str, map: usize, weights: usize, mmac: f64) {
-    assert_eq!((row.layer.name.as_str(), row.map), (name, (map, map)));
-    let biases = if weights > 0 { row.layer.outputs } else { 0 };
+fn check_row(row: &Line, name: &str, map: usize, weights: usize, mmac: f64) {
+    assert_eq!((row.name.as_str(), row.map), (name, (map, map)));
+    let biases = if weights > 0 { row.outputs } else { 0 };
     assert_eq!(row.parameters, weights + biases, "{name}");
     assert_eq!(rounded(row.macs, 1e6, 1), mmac, "{name}");
 }
@@ -81,8 +86,8 @@ fn the_colorizer_is_the_papers() {
     assert_eq!(small.parameters(), 58_127_353);
     assert_eq!(rounded(small.macs(), 1e9, 3), 8.509);
     assert_eq!(rounded(large.macs(), 1e9, 3), 17.086);
-    assert_eq!(small.rows.len(), COLORIZER.len());
-    for ((name, at_180, at_256, weights, mmac), row) in COLORIZER.iter().zip(&small.rows) {
+    assert_eq!(small.lines.len(), COLORIZER.len());
+    for ((name, at_180, at_256, weights, mmac), row) in COLORIZER.iter().zip(&small.lines) {
         check_row(row, name, *at_180, *weights, *mmac);
         assert_eq!(large.map(name), Some((*at_256, *at_256)));
     }
@@ -92,13 +97,13 @@ fn the_colorizer_is_the_papers() {
 fn the_transfer_graph_is_the_papers() {
     let lightness = full(&features(), 227);
     assert_eq!((lightness.parameters(), rounded(lightness.macs(), 1e6, 1)), (56_844_992, 650.0));
-    assert_eq!(lightness.rows.len(), FEATURES.len());
-    for ((name, map, weights, mmac), row) in FEATURES.iter().zip(&lightness.rows) {
+    assert_eq!(lightness.lines.len(), FEATURES.len());
+    for ((name, map, weights, mmac), row) in FEATURES.iter().zip(&lightness.lines) {
         check_row(row, name, *map, *weights, *mmac);
     }
     let colour = full(&classifier(), 227);
     assert_eq!((colour.parameters(), rounded(colour.macs(), 1e6, 1)), (60_965_224, 724.4));
-    assert_eq!(rounded(colour.rows[0].macs, 1e6, 1), 105.4);
+    assert_eq!(rounded(colour.lines[0].macs, 1e6, 1), 105.4);
 }
 
 #[test]
@@ -134,18 +139,19 @@ fn tables_as_printed() {
 #[test]
 fn widths_keep_two_groups_whole() {
     for width in [0.01, 0.1, 0.25, 0.33, 0.77, 1.5] {
-        for row in layer_table(&spec(Stem::Standard, width), &features()).iter().skip(1) {
+        for row in table(&spec(Stem::Standard, width), &features()).iter().skip(1) {
             assert_eq!((row.inputs % 8, row.outputs % 8), (0, 0), "{} at {width}", row.name);
         }
     }
     let fc = AlexNetSpec { fc: Some(hueristic::bounded::Count::of(100)), ..spec(Stem::Standard, 0.25) };
-    let table = layer_table(&fc, &features());
-    assert_eq!((table[0].outputs, table[8].outputs, table[9].inputs, table[9].outputs), (24, 100, 100, 100));
+    let table = table(&fc, &features());
+    let channels = |name: &str| table.iter().find(|layer| layer.name == name).map(|l| (l.inputs, l.outputs));
+    assert_eq!((channels("conv1"), channels("fc7")), (Some((1, 24)), Some((100, 100))));
 }
 
 #[test]
 fn pictures_that_are_too_small_are_refused_with_the_layer() {
-    let error = Summary::of(&layer_table(&AlexNetSpec::default(), &features()), (100, 100));
+    let error = Summary::of(&table(&AlexNetSpec::default(), &features()), (100, 100));
     let error = error.expect_err("fc6 is 6×6").to_string();
     assert!(error.contains("fc6") && error.contains("2×2 map") && error.contains("100×100"), "{error}");
 }
@@ -339,7 +345,7 @@ fn frozen_rows_keep_their_weights_and_build_no_graph() -> Result<()> {
         fc: Some(Count::of(16)),
         ..Default::default()
     };
-    let build = Build { graph: Graph::Regions, batch_norm: true, input_channels: 1, outputs: Some(3) };
+    let build = Build { variant: Variant::Regions, batch_norm: true, input_channels: 1, outputs: Some(3) };
     let mut params = Params::new(&Device::Cpu);
     let mut net = BackboneSpec::Alexnet(spec).build(&build, &mut params, &Rng::new(1))?;
     let trained = params.iter().count();
@@ -355,12 +361,12 @@ fn frozen_rows_keep_their_weights_and_build_no_graph() -> Result<()> {
     assert!(!maps[0].track_op(), "pool2 is a constant");
     assert_eq!(params.named("bn1.running_mean").expect("a buffer").to_vec1::<f32>()?, before);
     let regions = maps[1].narrow(1, 0, 3)?.narrow(2, 0, 3)?.contiguous()?;
-    let logits = net.forward_from("fc6", &regions, &["fc8"], &mode)?.remove(0);
+    let logits = net.forward_reader(&regions, &["fc8"], &mode)?.remove(0);
     assert_eq!(logits.dims(), [2, 1, 1, 3]);
     let store = hueristic::ops::backward::backward(&logits.sqr()?.sum_all()?)?;
     assert!(store.get(params.get("conv3.weight").expect("trained")).is_some());
 
-    assert!(net.forward_from("fc6", &regions, &["conv5"], &mode).is_err(), "conv5 comes before fc6");
+    assert!(net.forward_reader(&regions, &["conv5"], &mode).is_err(), "conv5 comes before fc6");
     assert!(net.freeze_through("conv9", &mut params).is_err());
     Ok(())
 }
@@ -368,13 +374,13 @@ fn frozen_rows_keep_their_weights_and_build_no_graph() -> Result<()> {
 /// Of a frozen first layer that is given colour, the filters of a and b learn and nothing else.
 #[test]
 fn colour_can_be_learned_on_top_of_frozen_lightness() -> Result<()> {
-    let build = Build { graph: Graph::Regions, batch_norm: false, input_channels: 3, outputs: None };
+    let build = Build { variant: Variant::Regions, batch_norm: false, input_channels: 3, outputs: None };
     let mut params = Params::new(&Device::Cpu);
     let mut net = BackboneSpec::Alexnet(spec(Stem::Small, 0.1)).build(&build, &mut params, &Rng::new(1))?;
     let x = Tensor::randn(0f32, 1.0, (1, 29, 29, 3), &Device::Cpu)?;
     let before = net.forward(&x, &["conv2"], &Mode::Frozen)?.remove(0);
     net.freeze_through("conv2", &mut params)?;
-    net.release_color(&mut params)?;
+    net.unfreeze_chroma(&mut params)?;
     let after = net.forward(&x, &["conv2"], &Mode::Train(Rng::new(2)))?.remove(0);
     let far = between(&before, &after)?;
     assert!(far < 1e-5, "the function stays: {far}");

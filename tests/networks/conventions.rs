@@ -5,7 +5,7 @@ use anyhow::{Context, Result};
 use candle_core::{DType, Device, Tensor};
 use hueristic::{
     backbones::{
-        BackboneSpec, Build, Graph,
+        BackboneSpec, Build, Variant,
         absorb::fitted,
         alexnet::{AlexNetSpec, Stem},
         alexnet_conventions::{Preset, TestNorm},
@@ -14,7 +14,7 @@ use hueristic::{
         exchange::{self, Layout},
         network::Network,
         summary::Summary,
-        table::Kind,
+        table::{Role, taps},
     },
     bounded::{Count, Positive},
     extremes::{apart, largest},
@@ -64,7 +64,7 @@ fn narrow(preset: Preset) -> AlexNetSpec {
 }
 
 fn build(spec: &BackboneSpec, outputs: Option<usize>) -> Build {
-    Build { graph: Graph::Transfer, batch_norm: false, input_channels: spec.input().channels(), outputs }
+    Build { variant: Variant::Transfer, batch_norm: false, input_channels: spec.input().channels(), outputs }
 }
 
 /// The network of a file on the transfer graph; all its parameters must come from the file, those of fc6 and fc7 apart
@@ -102,7 +102,7 @@ fn caffenet_pools_then_normalises() -> Result<()> {
     let net = network("caffenet.caffemodel", Some(&spec), Some(CLASSES))?;
     parity(&net, "caffenet", 55, &NORMED)?;
     parity(&net, "caffenet", 55, &["conv1"])?;
-    let names: Vec<_> = net.layers().iter().map(|layer| layer.name.as_str()).take(5).collect();
+    let names: Vec<_> = taps(net.layers()).take(5).collect();
     assert_eq!(names, ["conv1", "pool1", "norm1", "conv2", "pool2"]);
     Ok(())
 }
@@ -259,19 +259,21 @@ fn every_preset_is_made_from_data_and_rescaled() -> Result<()> {
         for filters in [Filters::Kmeans, Filters::Pca, Filters::Zca, Filters::Patches, Filters::Gaussian] {
             let (net, params) = built(&spec)?;
             let how = DataInitSpec { filters, patches: Count::of(1000), ..DataInitSpec::default() };
-            let reports = initialize(&how, &net, &params, std::slice::from_ref(&x), &Rng::new(2))?;
+            let reports = initialize(&how, &net, std::slice::from_ref(&x), &Rng::new(2))?;
             assert_eq!(reports.len(), 5, "{preset}: conv1 to conv5");
             let mut input = x.clone();
-            for layer in net.layers().iter().take_while(|layer| !layer.name.starts_with("fc")) {
-                if layer.kind == Kind::Conv {
+            for layer in net.layers().iter().take_while(|layer| layer.role == Role::Trunk) {
+                if let Some(conv) = layer.conv() {
                     let get = |which| params.get(&format!("{}.{which}", layer.name)).context("a parameter");
-                    let sums = conv2d(&input, get("weight")?, Some(get("bias")?), layer.conv_geometry())?;
+                    let sums = conv2d(&input, get("weight")?, Some(get("bias")?), conv.geometry())?;
                     let off = unevenness(&sums)?;
                     assert!(off < 1e-3, "{preset}, {filters}, {}: {off}", layer.name);
                 }
-                input = net.forward(&x, &[&layer.name], &Mode::Frozen)?.remove(0);
+                if let Some(tap) = &layer.tap {
+                    input = net.forward(&x, &[tap], &Mode::Frozen)?.remove(0);
+                }
             }
-            let calibration = calibrate(&CalibrationSpec::default(), &net, &params, &x, &Rng::new(3))?;
+            let calibration = calibrate(&CalibrationSpec::default(), &net, &x, &Rng::new(3))?;
             assert!(calibration.converged, "{preset}, {filters}: {calibration}");
             assert_eq!(calibration.layers.len(), 8, "{preset}: seven layers and one behind them");
         }

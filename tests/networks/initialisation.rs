@@ -3,15 +3,16 @@
 use candle_core::{DType, Device, Result, Tensor};
 use hueristic::{
     backbones::{
-        BackboneSpec, Build, Graph,
+        BackboneSpec, Build, Variant,
         absorb::absorb_batch_norm,
         alexnet::{AlexNetSpec, Stem},
         calibrate::{CalibrationSpec, calibrate, ratios},
         data_init::{DataInitSpec, Filters, initialize},
         input::Input,
-        network::{Network, PixelGrid},
-        surgery::{difference, grey_to_lab, to_convolutions, to_matrices},
-        table::{Kind, Layer},
+        kinds::{Conv, Kind, Window},
+        network::{Interface, Network, PixelGrid},
+        surgery::{difference, lightness_to_lab_weights, to_convolutions, to_matrices},
+        table::{Layer, Role},
     },
     bounded::{Count, Positive},
     extremes::{apart, between, largest},
@@ -48,8 +49,8 @@ fn small() -> BackboneSpec {
     BackboneSpec::Alexnet(spec)
 }
 
-fn built(graph: Graph, batch_norm: bool, outputs: Option<usize>) -> (Network, Params) {
-    let build = Build { graph, batch_norm, input_channels: 1, outputs };
+fn built(variant: Variant, batch_norm: bool, outputs: Option<usize>) -> (Network, Params) {
+    let build = Build { variant, batch_norm, input_channels: 1, outputs };
     let mut params = Params::new(&Device::Cpu);
     let net = small().build(&build, &mut params, &Rng::new(3)).expect("a network");
     (net, params)
@@ -94,20 +95,22 @@ fn every_layer_answers_with_unit_variance() -> Result<()> {
     let batches = [pictures(6, 40, 1, 1), pictures(6, 40, 1, 2)];
     let x = Tensor::cat(&batches, 0)?;
     for filters in ALL {
-        let (net, params) = built(Graph::Pretext, false, None);
+        let (net, params) = built(Variant::Pretext, false, None);
         let spec = DataInitSpec { bias: 0.25, ..with(filters) };
-        let reports = initialize(&spec, &net, &params, &batches, &Rng::new(0))?;
+        let reports = initialize(&spec, &net, &batches, &Rng::new(0))?;
         let names: Vec<&str> = reports.iter().map(|report| report.layer.as_str()).collect();
         assert_eq!(names, ["conv1", "conv2", "conv3", "conv4", "conv5"]);
         let mut input = x.clone();
-        for layer in &net.layers()[..7] {
-            if layer.kind == Kind::Conv {
+        for layer in &net.layers()[..12] {
+            if let Some(conv) = layer.conv() {
                 let get = |which| params.get(&format!("{}.{which}", layer.name)).expect("a parameter");
-                let sums = conv2d(&input, get("weight"), Some(get("bias")), layer.conv_geometry())?;
+                let sums = conv2d(&input, get("weight"), Some(get("bias")), conv.geometry())?;
                 let (mean, deviation) = moments(&sums, 0.25)?;
                 assert!(mean < 1e-3 && deviation < 1e-3, "{filters} {}: {mean} {deviation}", layer.name);
             }
-            input = tap(&net, &x, &layer.name);
+            if let Some(name) = &layer.tap {
+                input = tap(&net, &x, name);
+            }
         }
         for report in reports {
             assert_eq!((report.filters, report.instead.clone()), (filters, None), "{report}");
@@ -120,9 +123,9 @@ fn every_layer_answers_with_unit_variance() -> Result<()> {
 #[test]
 fn batch_normalisation_is_passed_through() -> Result<()> {
     let batches = [pictures(8, 40, 1, 1)];
-    let (net, params) = built(Graph::Pretext, true, Some(10));
+    let (net, params) = built(Variant::Pretext, true, Some(10));
     let (before, after) = (tensors(&params), {
-        let reports = initialize(&with(Filters::Kmeans), &net, &params, &batches, &Rng::new(0))?;
+        let reports = initialize(&with(Filters::Kmeans), &net, &batches, &Rng::new(0))?;
         assert!(reports.iter().all(|r| r.mean_error < 1e-3 && r.std_error < 1e-3), "{reports:?}");
         tensors(&params)
     });
@@ -139,44 +142,39 @@ fn batch_normalisation_is_passed_through() -> Result<()> {
         &tap(&net, &batches[0], "pool1"),
         &after["conv2.weight"],
         Some(&after["conv2.bias"]),
-        net.layers()[2].conv_geometry(),
+        net.layers()[4].conv().expect("conv2").geometry(),
     )?;
     assert!(moments(&sums, 0.1)?.1 > 1e-3, "conv2 was fitted to normalised inputs, not to these");
     Ok(())
 }
 
 fn layer(inputs: usize, outputs: usize, kernel: usize, pad: usize, groups: usize) -> Layer {
+    let fillers = Fillers { weight: Filler::Msra, bias: Some(Filler::Zero) };
+    let window = Window { kernel, stride: 1, pad, dilation: 1 };
     Layer {
         name: "conv1".into(),
-        kind: Kind::Conv,
-        kernel,
-        stride: 1,
-        pad,
-        groups,
-        dilation: 1,
+        kind: Kind::Conv(Conv { inputs, outputs, window, groups, fillers, fully_connected: false }),
+        from: vec![0],
         inputs,
         outputs,
-        norm: None,
-        relu: true,
-        leak: 0.0,
-        dropout: 0.0,
-        branch: false,
-        fillers: Fillers { weight: Filler::Msra, bias: Some(Filler::Zero) },
+        role: Role::Trunk,
+        tap: Some("conv1".into()),
+        skip: false,
     }
 }
 
 fn one_layer(layer: Layer) -> (Network, Params) {
     let grid = PixelGrid { stride: 1, align_corners: false, multiple: 1 };
+    let interface = Interface { name: "one layer", input: Input::Lightness, grid, region: None };
     let mut params = Params::new(&Device::Cpu);
-    let net = Network::new("one layer", grid, Input::Lightness, vec![layer], &mut params, &Rng::new(0))
-        .expect("a network");
+    let net = Network::new(interface, vec![layer], &mut params, &Rng::new(0)).expect("a network");
     (net, params)
 }
 
 /// Filters of the two groups of a layer that sees `x` `(B, H, W, 2)`.
 fn two_groups(filters: Filters, x: &Tensor) -> Result<[Tensor; 2]> {
     let (net, params) = one_layer(layer(2, 12, 3, 1, 2));
-    initialize(&with(filters), &net, &params, std::slice::from_ref(x), &Rng::new(4))?;
+    initialize(&with(filters), &net, std::slice::from_ref(x), &Rng::new(4))?;
     let weight = params.get("conv1.weight").expect("a weight").as_detached_tensor();
     Ok([weight.narrow(0, 0, 6)?, weight.narrow(0, 6, 6)?])
 }
@@ -218,7 +216,7 @@ fn oracle() -> (Tensor, Oracle) {
 fn on_oracle(filters: Filters) -> Result<(Vec<f64>, Vec<f64>)> {
     let (x, _) = oracle();
     let (net, params) = one_layer(layer(6, 10, 2, 1, 2));
-    initialize(&with(filters), &net, &params, &[x], &Rng::new(0))?;
+    initialize(&with(filters), &net, &[x], &Rng::new(0))?;
     let get = |name| numbers(params.get(name).expect("a parameter"));
     Ok((get("conv1.weight"), get("conv1.bias")))
 }
@@ -243,7 +241,7 @@ fn principal_components_are_those_of_scikit_learn() -> Result<()> {
 fn whitening_filters_are_those_of_numpy() -> Result<()> {
     let (x, oracle) = oracle();
     let (net, params) = one_layer(layer(6, 24, 2, 1, 2));
-    initialize(&with(Filters::Zca), &net, &params, &[x], &Rng::new(0))?;
+    initialize(&with(Filters::Zca), &net, &[x], &Rng::new(0))?;
     let weight = numbers(params.get("conv1.weight").expect("a weight"));
     for (ours, theirs) in weight.chunks(144).zip(oracle.whitening.chunks(144)) {
         for wanted in theirs.chunks(12) {
@@ -257,19 +255,19 @@ fn whitening_filters_are_those_of_numpy() -> Result<()> {
 
 #[test]
 fn filters_that_data_cannot_give_are_gaussian() -> Result<()> {
-    let (net, params) = one_layer(layer(1, 64, 5, 0, 1));
+    let (net, _) = one_layer(layer(1, 64, 5, 0, 1));
     let few = DataInitSpec { patches: Count::of(63), ..with(Filters::Kmeans) };
     let x = [pictures(2, 20, 1, 1)];
-    let report = initialize(&few, &net, &params, &x, &Rng::new(0))?.remove(0);
+    let report = initialize(&few, &net, &x, &Rng::new(0))?.remove(0);
     assert_eq!(report.filters, Filters::Gaussian);
     assert!(report.to_string().contains("63 patches are fewer than 64 filters"), "{report}");
     // 64 filters of 25 numbers: more than there are components.
-    let report = initialize(&with(Filters::Pca), &net, &params, &x, &Rng::new(0))?.remove(0);
+    let report = initialize(&with(Filters::Pca), &net, &x, &Rng::new(0))?.remove(0);
     assert!(report.instead.is_none() && report.std_error < 1e-3, "{report}");
-    let error = initialize(&few, &net, &params, &[(x[0].zeros_like()? + 7.0)?], &Rng::new(0)).unwrap_err();
+    let error = initialize(&few, &net, &[(x[0].zeros_like()? + 7.0)?], &Rng::new(0)).unwrap_err();
     assert!(error.to_string().contains("conv1") && error.to_string().contains("constant"), "{error}");
     let unknown = DataInitSpec { through: Some("conv9".into()), ..few };
-    let error = initialize(&unknown, &net, &params, &x, &Rng::new(0)).unwrap_err().to_string();
+    let error = initialize(&unknown, &net, &x, &Rng::new(0)).unwrap_err().to_string();
     assert!(error.contains("conv9") && error.contains("conv1"), "{error}");
     Ok(())
 }
@@ -277,9 +275,9 @@ fn filters_that_data_cannot_give_are_gaussian() -> Result<()> {
 #[test]
 fn the_same_seed_gives_the_same_bits() -> Result<()> {
     let run = |seed| -> Result<Vec<f64>> {
-        let (net, params) = built(Graph::Pretext, false, None);
+        let (net, params) = built(Variant::Pretext, false, None);
         let spec = DataInitSpec { through: Some("conv2".into()), ..with(Filters::Kmeans) };
-        initialize(&spec, &net, &params, &[pictures(4, 40, 1, 1)], &Rng::new(seed))?;
+        initialize(&spec, &net, &[pictures(4, 40, 1, 1)], &Rng::new(seed))?;
         Ok(numbers(params.get("conv2.weight").expect("a weight")))
     };
     assert_eq!(run(1)?, run(1)?);
@@ -289,10 +287,10 @@ fn the_same_seed_gives_the_same_bits() -> Result<()> {
 
 /// Biases of all signs, so that those that do not follow would be seen.
 fn trained_like() -> (Network, Params) {
-    let (net, params) = built(Graph::Transfer, false, None);
+    let (net, params) = built(Variant::Transfer, false, None);
     let x = [pictures(16, 29, 1, 8)];
     let spec = DataInitSpec { through: Some("fc7".into()), ..with(Filters::Gaussian) };
-    initialize(&spec, &net, &params, &x, &Rng::new(0)).expect("initialised");
+    initialize(&spec, &net, &x, &Rng::new(0)).expect("initialised");
     for (i, param) in params.iter().enumerate() {
         let factor = [3.0, 0.4, 1.7, 0.2][i / 2 % 4];
         param.var.set(&param.var.as_detached_tensor().affine(factor, 0.0).expect("a product")).expect("set");
@@ -314,17 +312,17 @@ fn shapes(before: &Tensor, after: &Tensor) -> f64 {
 fn calibration_balances_the_layers_and_keeps_the_function() -> Result<()> {
     let x = pictures(16, 29, 1, 9);
     for input in [false, true] {
-        let (net, params) = trained_like();
+        let (net, _) = trained_like();
         let before = tap(&net, &x, "fc7");
-        let first = ratios(&net, &params, &x, &Rng::new(2))?;
+        let first = ratios(&net, &x, &Rng::new(2))?;
         assert!(first.spread() > 0.5, "the test must begin unbalanced: {first:?}");
         let spec = CalibrationSpec { input, ..CalibrationSpec::default() };
-        let done = calibrate(&spec, &net, &params, &x, &Rng::new(2))?;
+        let done = calibrate(&spec, &net, &x, &Rng::new(2))?;
         assert!(done.converged && done.homogeneous && done.rounds.len() <= 11, "{done}");
         assert!(done.rounds.last().expect("a round").spread() < 0.01, "{done}");
         assert!(shapes(&before, &tap(&net, &x, "fc7")) < 1e-4, "the function is another");
         // Measured anew, with another head behind: the layers are balanced, up to one factor.
-        let last = ratios(&net, &params, &x, &Rng::new(2))?;
+        let last = ratios(&net, &x, &Rng::new(2))?;
         let mut ratios = last.ratios[..7].to_vec();
         if input {
             ratios[0] *= done.input_scale.powi(2);
@@ -342,18 +340,18 @@ fn calibration_balances_the_layers_and_keeps_the_function() -> Result<()> {
 #[test]
 fn networks_that_cannot_be_calibrated_are_refused() {
     let x = pictures(2, 29, 1, 1);
-    let (net, params) = built(Graph::Transfer, true, None);
+    let (net, _) = built(Variant::Transfer, true, None);
     let spec = CalibrationSpec::default();
-    let error = calibrate(&spec, &net, &params, &x, &Rng::new(0)).unwrap_err().to_string();
+    let error = calibrate(&spec, &net, &x, &Rng::new(0)).unwrap_err().to_string();
     assert!(error.contains("bn1") && error.contains("absorb"), "{error}");
-    let (net, params) = built(Graph::Transfer, false, Some(4));
-    let error = calibrate(&spec, &net, &params, &x, &Rng::new(0)).unwrap_err().to_string();
+    let (net, _) = built(Variant::Transfer, false, Some(4));
+    let error = calibrate(&spec, &net, &x, &Rng::new(0)).unwrap_err().to_string();
     assert!(error.contains("zero") || error.contains("same for every picture"), "{error}");
 }
 
 #[test]
 fn absorption_leaves_no_difference() -> Result<()> {
-    let (net, params) = built(Graph::Pretext, true, Some(5));
+    let (net, params) = built(Variant::Pretext, true, Some(5));
     let x = pictures(4, 40, 1, 1);
     for param in params.iter().filter(|param| param.name == "fc8.weight") {
         param.var.set(&normal(param.var.dims(), 0.1, 3))?;
@@ -362,11 +360,11 @@ fn absorption_leaves_no_difference() -> Result<()> {
         net.forward(&pictures(4, 40, 1, step), &["fc8"], &Mode::Train(Rng::new(step)))?;
     }
     let absorbed = absorb_batch_norm(net.layers(), &tensors(&params))?;
-    let (plain, theirs) = built(Graph::Pretext, false, Some(5));
+    let (plain, theirs) = built(Variant::Pretext, false, Some(5));
     assert!(load_into(&theirs, &absorbed).expect("it fits").is_complete());
     let apart = difference(&net, &plain, &x)?;
     assert!(apart.scale > 1e-3 && apart.largest < 1e-5 * apart.scale.max(1.0), "{apart:?}");
-    let (fresh, _) = built(Graph::Pretext, true, Some(5));
+    let (fresh, _) = built(Variant::Pretext, true, Some(5));
     assert!(difference(&net, &fresh, &x)?.largest > 1e-3, "a difference is seen");
     Ok(())
 }
@@ -396,15 +394,15 @@ fn fully_connected_layers_become_matrices_and_come_back() -> Result<()> {
 #[test]
 fn colour_of_zero_weight_changes_nothing() -> Result<()> {
     let (net, params) = trained_like();
-    let lab = grey_to_lab(net.layers(), &tensors(&params))?;
-    let build = Build { graph: Graph::Transfer, batch_norm: false, input_channels: 3, outputs: None };
+    let lab = lightness_to_lab_weights(net.layers(), &tensors(&params))?;
+    let build = Build { variant: Variant::Transfer, batch_norm: false, input_channels: 3, outputs: None };
     let mut theirs = Params::new(&Device::Cpu);
     let colour = small().build(&build, &mut theirs, &Rng::new(0))?;
     assert!(load_into(&theirs, &lab).expect("it fits").is_complete());
     let (grey, ab) = (pictures(3, 29, 1, 4), normal(&[3, 29, 29, 2], 40.0, 5));
     let full = Tensor::cat(&[&grey, &ab], 3)?.contiguous()?;
     assert!(gap(&tap(&net, &grey, "fc7"), &tap(&colour, &full, "fc7")) < 1e-5);
-    assert!(grey_to_lab(colour.layers(), &lab).is_err(), "colour is given once");
+    assert!(lightness_to_lab_weights(colour.layers(), &lab).is_err(), "colour is given once");
     Ok(())
 }
 
@@ -470,7 +468,7 @@ fn the_verbs_follow_one_another() {
 
 /// A file of the network with batch normalisation, one value of it changed.
 fn damaged(folder: &Path, name: &str, at: usize, value: f32) -> String {
-    let (net, params) = built(Graph::Transfer, true, None);
+    let (net, params) = built(Variant::Transfer, true, None);
     net.forward(&pictures(4, 29, 1, 1), &["fc7"], &Mode::Train(Rng::new(1))).expect("a pass");
     let tensor = params.named(name).expect("a parameter");
     let mut values = tensor.flatten_all().and_then(|t| t.to_vec1::<f32>()).expect("numbers");

@@ -86,10 +86,10 @@ fn running_statistics_move_by_both_rules() -> Result<()> {
 #[test]
 fn evaluation_leaves_the_statistics_alone() -> Result<()> {
     let mut params = empty();
-    let norm = BatchNorm::new(&mut params, "bn1", 2, BatchNormOptions::CAFFE.with_relu())?;
+    let norm = BatchNorm::new(&mut params, "bn1", 2, BatchNormOptions::CAFFE)?;
     norm.forward(&ramp(&[2, 3, 3, 2])?, &training())?;
     let before: Vec<_> = params.buffers().iter().map(|(_, var)| flat(var)).collect();
-    let out = norm.forward(&(ramp(&[2, 3, 3, 2])? * 5.0)?, &Mode::Eval)?;
+    let out = norm.forward_relu(&(ramp(&[2, 3, 3, 2])? * 5.0)?, &Mode::Eval)?;
     let after: Vec<_> = params.buffers().iter().map(|(_, var)| flat(var)).collect();
     assert_eq!(before, after);
     assert!(flat(&out).iter().all(|v| *v >= 0.0), "the ReLU is missing");

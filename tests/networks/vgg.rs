@@ -3,9 +3,11 @@
 use candle_core::{DType, Device, Result, Tensor};
 use hueristic::{
     backbones::{
-        BackboneSpec, Build, Graph,
+        BackboneSpec, Build, Variant,
+        kinds::Kind,
         network::Network,
         summary::Summary,
+        table::Layer,
         vgg::{BRANCHES, VggSpec},
     },
     bounded::Positive,
@@ -19,7 +21,7 @@ use hueristic::{
 };
 
 fn build(outputs: usize) -> Build {
-    Build { graph: Graph::Pretext, batch_norm: true, input_channels: 1, outputs: Some(outputs) }
+    Build { variant: Variant::Pretext, batch_norm: true, input_channels: 1, outputs: Some(outputs) }
 }
 fn summary(spec: VggSpec, size: usize) -> Summary {
     Summary::of(&BackboneSpec::Vgg(spec).table(&build(313)), (size, size)).expect("large enough")
@@ -62,10 +64,10 @@ fn the_colorizer_is_the_papers() {
     assert_eq!(tables[0].parameters(), 32_230_393);
     assert_eq!([176, 224, 256].map(gmac), [19.74, 31.98, 41.77]);
     for (prefix, parameters, maps) in BLOCKS {
-        let rows = tables[0].rows.iter().filter(|row| row.layer.name.starts_with(prefix));
+        let rows = tables[0].lines.iter().filter(|row| row.name.starts_with(prefix));
         assert_eq!(rows.map(|row| row.parameters).sum::<usize>(), parameters, "{prefix}");
         for (table, map) in tables.iter().zip(maps) {
-            let last = table.rows.iter().rfind(|row| row.layer.name.starts_with(prefix));
+            let last = table.lines.iter().rfind(|row| row.name.starts_with(prefix));
             assert_eq!(last.map(|row| row.map), Some((map, map)), "{prefix}");
         }
     }
@@ -87,7 +89,7 @@ fn tables_as_printed() {
 #[test]
 fn norms_follow_the_last_relu_of_a_block_and_block_8_has_none() {
     let table = BackboneSpec::Vgg(VggSpec::default()).table(&build(313));
-    let norms: Vec<_> = table.iter().filter_map(|row| row.norm.as_ref()).collect();
+    let norms: Vec<_> = table.iter().filter(|layer| matches!(layer.kind, Kind::BatchNorm(_))).collect();
     let names: Vec<&str> = norms.iter().map(|norm| norm.name.as_str()).collect();
     assert_eq!(
         names,
@@ -101,7 +103,8 @@ fn norms_follow_the_last_relu_of_a_block_and_block_8_has_none() {
             "conv7_3norm"
         ]
     );
-    assert!(norms.iter().all(|norm| norm.after_relu && !norm.options.affine));
+    let after_relu = |norm: &&Layer| matches!(table[norm.from[0] - 1].kind, Kind::Activation(_));
+    assert!(norms.iter().all(after_relu) && norms.iter().all(|norm| norm.kind.parameters() == 0));
 }
 
 /// In training a block's output has mean 0 and variance 1, which no output of a ReLU has.

@@ -4,7 +4,7 @@
 use anyhow::Result;
 use candle_core::{DType, Device, Tensor};
 use hueristic::{
-    backbones::{BackboneSpec, Build, Graph, input::Input, summary::Summary, vgg16::Vgg16Spec},
+    backbones::{BackboneSpec, Build, Variant, input::Input, summary::Summary, vgg16::Vgg16Spec},
     bounded::{Count, Positive},
     color::decode::Decode,
     data::{
@@ -34,7 +34,7 @@ fn spec(crop: usize, width: f64, fc: Option<usize>) -> Vgg16Spec {
     Vgg16Spec { crop, width, fc, ..Vgg16Spec::default() }
 }
 fn build(classes: usize) -> Build {
-    Build { graph: Graph::Transfer, batch_norm: false, input_channels: 3, outputs: Some(classes) }
+    Build { variant: Variant::Transfer, batch_norm: false, input_channels: 3, outputs: Some(classes) }
 }
 fn summary(spec: Vgg16Spec, classes: usize) -> Result<Summary> {
     let crop = spec.crop.get();

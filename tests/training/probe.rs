@@ -2,7 +2,7 @@
 
 use candle_core::{DType, Device, Tensor};
 use hueristic::{
-    backbones::{BackboneSpec, Build, Graph, network::Network},
+    backbones::{BackboneSpec, Build, Variant, network::Network},
     data::Batch,
     nn::{
         optim::{Gradients, Optimizer, OptimizerSpec},
@@ -20,7 +20,7 @@ fn backbone() -> Result<(Network, Params)> {
     let spec: BackboneSpec =
         serde_json::from_str(r#"{"alexnet": {"stem": "small", "width": 0.25, "fc": 64}}"#)?;
     let mut params = Params::new(&Device::Cpu);
-    let build = Build { graph: Graph::Transfer, batch_norm: false, input_channels: 1, outputs: None };
+    let build = Build { variant: Variant::Transfer, batch_norm: false, input_channels: 1, outputs: None };
     Ok((spec.build(&build, &mut params, &Rng::new(5))?, params))
 }
 

@@ -3,7 +3,7 @@
 
 use candle_core::{Device, Tensor};
 use hueristic::{
-    backbones::{BackboneSpec, Build, Graph, network::Network},
+    backbones::{BackboneSpec, Build, Variant, network::Network},
     bounded::{Count, Positive},
     data::{
         annotated::Presence,
@@ -316,7 +316,7 @@ impl Dataset for Damaged {
 
 fn transfer_network() -> Result<(Network, Params)> {
     let mut params = Params::new(&Device::Cpu);
-    let build = Build { graph: Graph::Transfer, batch_norm: false, input_channels: 1, outputs: None };
+    let build = Build { variant: Variant::Transfer, batch_norm: false, input_channels: 1, outputs: None };
     Ok((small_alexnet().build(&build, &mut params, &Rng::new(5))?, params))
 }
 

@@ -4,12 +4,9 @@
 //! standard deviation 1, are the filters. Where the data have fewer directions than there are filters to be, the
 //! components run out, and the rest are random directions of the whitened space.
 
-use super::{DataInitSpec, Filters, kmeans::centroids, patches::Patches, spectrum::Spectrum};
+use super::{DataInitSpec, Filters, Target, kmeans::centroids, patches::Patches, spectrum::Spectrum};
 use crate::{
-    backbones::{
-        rows::Row,
-        table::{Kind, Layer},
-    },
+    backbones::kinds::{Conv, Kind},
     rng::Rng,
 };
 use candle_core::{DType, Device, Result, Tensor};
@@ -32,61 +29,73 @@ pub(super) struct Found {
     pub fan_in: usize,
 }
 
-/// Filters as `spec` wants them for the inputs `maps` of a layer; Gaussian, with the reason, where the data do not give
+/// Filters as `spec` wants them for the inputs `maps` of a row; Gaussian, with the reason, where the data do not give
 /// them.
-pub(super) fn find(spec: &DataInitSpec, row: Row<'_>, maps: &[Tensor], rng: &Rng) -> Result<Found> {
-    let layer = row.layer;
-    let fan_in = layer.kernel.pow(2) * layer.inputs / layer.groups;
+pub(super) fn find(spec: &DataInitSpec, target: &Target<'_>, maps: &[Tensor], rng: &Rng) -> Result<Found> {
+    let dims = target.weight()?.dims();
     let gaussian = |instead: Option<String>| -> Result<Found> {
-        let dims = row.weight()?.dims();
         let values = normal(dims.iter().product(), &rng.split("gaussian"));
         let weight = Tensor::from_vec(values, dims, &Device::Cpu)?.to_dtype(DType::F32)?;
-        let filters = Filters::Gaussian;
-        Ok(Found { weight: like(&weight, row)?, filters, instead, patches: 0, fan_in })
+        let (filters, fan_in) = (Filters::Gaussian, fan_in(&target.row.kind));
+        Ok(Found { weight: like(&weight, target)?, filters, instead, patches: 0, fan_in })
     };
     if spec.filters == Filters::Gaussian {
         return gaussian(None);
     }
-    if let Some(reason) = too_large(layer, fan_in) {
-        return gaussian(Some(reason));
-    }
-    let patches = Patches::sample(layer, maps, spec.patches.get(), &rng.split("patches"))?;
-    match of_groups(spec.filters, layer, &patches, rng)? {
+    let conv = match patchable(&target.row.kind) {
+        Ok(conv) => conv,
+        Err(reason) => return gaussian(Some(reason)),
+    };
+    let patches = Patches::sample(conv, maps, spec.patches.get(), &rng.split("patches"))?;
+    match of_groups(spec.filters, conv, &patches, rng)? {
         Err(reason) => gaussian(Some(reason)),
         Ok(rows) => {
-            let weight = Tensor::cat(&rows, 0)?.to_dtype(DType::F32)?.reshape(row.weight()?.dims())?;
-            let (filters, patches) = (spec.filters, patches.count());
-            Ok(Found { weight: like(&weight, row)?, filters, instead: None, patches, fan_in })
+            let weight = Tensor::cat(&rows, 0)?.to_dtype(DType::F32)?.reshape(dims)?;
+            let (filters, patches, fan_in) = (spec.filters, patches.count(), fan_in(&target.row.kind));
+            Ok(Found { weight: like(&weight, target)?, filters, instead: None, patches, fan_in })
         }
     }
 }
 
-/// On the device and of the element type of the layer's weight.
-fn like(weight: &Tensor, row: Row<'_>) -> Result<Tensor> {
-    let old = row.weight()?;
+/// On the device and of the element type of the row's weight.
+fn like(weight: &Tensor, target: &Target<'_>) -> Result<Tensor> {
+    let old = target.weight()?;
     weight.to_device(old.device())?.to_dtype(old.dtype())
 }
 
-fn too_large(layer: &Layer, fan_in: usize) -> Option<String> {
-    if layer.kind == Kind::ConvTranspose {
-        return Some("a transposed convolution sees no patches".into());
+/// Numbers that one output is a weighted sum of.
+fn fan_in(kind: &Kind) -> usize {
+    match kind {
+        Kind::Conv(conv) => conv.window.kernel.pow(2) * conv.inputs / conv.groups,
+        Kind::ConvTranspose(conv) => conv.shape.kernel.pow(2) * conv.inputs,
+        Kind::Linear(linear) => linear.inputs,
+        _ => 0,
     }
-    (fan_in > LARGEST).then(|| format!("patches of {fan_in} numbers are more than {LARGEST}"))
+}
+
+/// The convolution whose filters can be found among its patches, or why they cannot.
+fn patchable(kind: &Kind) -> std::result::Result<&Conv, String> {
+    let Kind::Conv(conv) = kind else { return Err(format!("a {} row sees no patches", kind.word())) };
+    let fan_in = fan_in(kind);
+    if fan_in > LARGEST {
+        return Err(format!("patches of {fan_in} numbers are more than {LARGEST}"));
+    }
+    Ok(conv)
 }
 
 /// The filters of every group, f64 `(filters, fan-in)`, or why there are none.
 fn of_groups(
     kind: Filters,
-    layer: &Layer,
+    conv: &Conv,
     patches: &Patches<'_>,
     rng: &Rng,
 ) -> Result<std::result::Result<Vec<Tensor>, String>> {
-    let count = layer.outputs / layer.groups;
+    let count = conv.outputs / conv.groups;
     if patches.count() < count {
         return Ok(Err(format!("{} patches are fewer than {count} filters", patches.count())));
     }
     let mut groups = vec![];
-    for group in 0..layer.groups {
+    for group in 0..conv.groups {
         let spectrum = Spectrum::of(patches, group, count)?;
         if spectrum.inverse_roots.iter().all(|root| *root == 0.0) {
             return Ok(Err("all patches are alike".into()));

@@ -1,7 +1,7 @@
-//! Data-dependent initialisation of Krähenbühl, Doersch, Donahue and Darrell, "Data-dependent Initializations of
+//! Data-dependent initialization of Krähenbühl, Doersch, Donahue and Darrell, "Data-dependent Initializations of
 //! Convolutional Neural Networks" (ICLR 2016), the within-layer half: layer by layer, filters are taken from the patches
 //! that the layer sees (k-means, principal components, whitening, the patches themselves) or drawn from N(0, 1); then
-//! they are scaled so that on real data every channel answers with variance 1 and a mean that is the bias asked for.
+//! they are scaled so that on real data every channel responds with variance 1 and a mean that is the bias asked for.
 //!
 //! Patches are gathered directly where the authors project them on random filters to spare themselves that. The other
 //! half of the paper, which balances layers against one another, is [`super::calibrate`].
@@ -14,14 +14,16 @@ mod moments;
 mod patches;
 mod spectrum;
 
-use super::{network::Network, rows::Row, table::Layer};
+use super::{
+    network::Network,
+    table::{Layer, hidden_taps},
+};
 use crate::{
     bounded::{BatchSize, Count},
     extremes::largest,
-    nn::params::Params,
     rng::Rng,
 };
-use candle_core::{DType, Result, Tensor, bail};
+use candle_core::{DType, Result, Tensor, Var, bail};
 use moments::Moments;
 use serde::{Deserialize, Serialize};
 use std::{fmt, time::Instant};
@@ -64,8 +66,7 @@ pub struct DataInitSpec {
     pub batches: BatchSize,
     /// mean of every channel's response
     pub bias: f64,
-    /// the last layer that is treated; absent: conv5, and in networks without one the last hidden layer that is not
-    /// fully connected
+    /// the last layer that is treated; absent: the last hidden layer that is not fully connected
     #[serde(skip_serializing_if = "Option::is_none")]
     pub through: Option<String>,
     /// patches that are looked at in each layer, at most
@@ -85,25 +86,24 @@ impl Default for DataInitSpec {
 }
 
 impl DataInitSpec {
-    /// The place in the table of the last layer that is treated.
+    /// The row at the end of the last layer that is treated.
     ///
     /// # Errors
     /// A name that is no hidden layer with weights.
-    pub fn last(&self, layers: &[Layer]) -> Result<usize> {
-        let hidden = |layer: &Layer| layer.kind.has_weights() && layer.relu && !layer.branch;
-        let usual = || {
-            let named = layers.iter().position(|layer| layer.name == "conv5");
-            named.or_else(|| layers.iter().rposition(|l| hidden(l) && !l.name.starts_with("fc")))
-        };
+    pub fn last(&self, rows: &[Layer]) -> Result<usize> {
+        let hidden = hidden_taps(rows);
         let found = match &self.through {
-            Some(name) => layers.iter().position(|layer| layer.name == *name && hidden(layer)),
-            None => usual(),
+            Some(name) => hidden.iter().find(|(tap, _)| tap == name).map(|(_, row)| *row),
+            None => {
+                let last = rows.iter().rposition(|row| row.is_hidden() && !row.is_fully_connected());
+                hidden.iter().map(|(_, row)| *row).find(|row| Some(*row) >= last)
+            }
         };
         let Some(found) = found else {
-            let names: Vec<&str> = layers.iter().filter(|l| hidden(l)).map(|l| l.name.as_str()).collect();
+            let names: Vec<&str> = hidden.iter().map(|(tap, _)| *tap).collect();
             bail!(
-                "data-dependent initialisation: `through: {}` is no hidden layer with weights; those are {}",
-                self.through.as_deref().unwrap_or("conv5"),
+                "data-dependent initialization: `through: {}` is no hidden layer with weights; those are {}",
+                self.through.as_deref().unwrap_or("absent"),
                 names.join(", ")
             )
         };
@@ -143,95 +143,129 @@ impl fmt::Display for LayerReport {
     }
 }
 
-/// Fills the weights and biases of a network's layers in order, up to the last that `spec` treats; branches are
-/// passed by. `batches` are network inputs `(B, H, W, C)`, which need not be of one size. Batch normalisation, where the
-/// network has it, acts between the layers by the statistics of each batch, as in training.
+/// Fills the weights and biases of a network's layers in order, up to the last that `spec` treats; heads are left out.
+/// `batches` are network inputs `(B, H, W, C)`, which need not be of one size. Batch normalization, where the network has
+/// it, acts between the layers by the statistics of each batch, as in training. A layer without a bias keeps its mean.
 ///
-/// Memory: the maps of one layer for all batches, besides the patches (f64, 4096 at a time) and their covariance.
+/// Memory: the maps that are still to be read, for all batches, besides the patches (f64, 4096 at a time) and their
+/// covariance.
 ///
 /// # Errors
 /// No batches; a layer that is not there; maps too small for a window; a layer whose input is constant.
 pub fn initialize(
     spec: &DataInitSpec,
     network: &Network,
-    params: &Params,
     batches: &[Tensor],
     rng: &Rng,
 ) -> Result<Vec<LayerReport>> {
     let last = spec.last(network.layers())?;
-    if batches.is_empty() {
-        bail!("data-dependent initialisation: no pictures were given; `batches` batches are needed")
-    }
-    let mut maps: Vec<Tensor> = batches.iter().map(Tensor::detach).collect();
+    let Some(first) = batches.first() else {
+        bail!("data-dependent initialization: no pictures were given; `batches` batches are needed")
+    };
+    let (_, way) = network.walk(first, last)?;
+    let begin = |x: &Tensor| Ok(network.walk(&x.detach(), last)?.0);
+    let mut passes = batches.iter().map(begin).collect::<Result<Vec<_>>>()?;
     let mut reports = vec![];
-    for layer in network.layers().iter().take(last + 1).filter(|layer| !layer.branch) {
-        let row = Row::new(layer, params);
-        if layer.kind.has_weights() {
-            let report = treat(spec, row, &mut maps, &rng.split(&layer.name))?;
+    for i in way {
+        let row = &network.layers()[i];
+        let inputs = passes.iter_mut().map(|values| values.take(&row.from)).collect::<Result<Vec<_>>>()?;
+        let outputs = if row.kind.has_weights() {
+            let target = Target { network, row, index: i };
+            let (report, outputs) = target.treat(spec, inputs, &rng.split(&row.name))?;
             tracing::info!("{report}");
             reports.push(report);
+            outputs
         } else {
-            maps.iter_mut().try_for_each(|x| row.forward(x).map(|y| *x = y))?;
-        }
+            inputs.iter().map(|inputs| network.step(i, inputs)).collect::<Result<_>>()?
+        };
+        passes.iter_mut().zip(outputs).for_each(|(values, output)| values.put(i + 1, output));
     }
     Ok(reports)
 }
 
-/// Filters, scale and bias of one layer; afterwards `maps` are what the next row takes.
-fn treat(spec: &DataInitSpec, row: Row<'_>, maps: &mut [Tensor], rng: &Rng) -> Result<LayerReport> {
-    let (began, layer) = (Instant::now(), row.layer);
-    let found = filters::find(spec, row, maps, rng)?;
-    row.weight()?.set(&found.weight)?;
-    scale(row, &moments(row, maps)?, spec.bias)?;
-    let mut after = Moments::new(layer.outputs);
-    for x in maps {
-        let sums = row.window(x, true)?;
-        after.add(&sums)?;
-        *x = row.rest(&sums)?;
-    }
-    let worst = |values: Vec<f64>, wanted: f64| largest(values.iter().map(|v| v - wanted));
-    Ok(LayerReport {
-        layer: layer.name.clone(),
-        filters: found.filters,
-        instead: found.instead,
-        patches: found.patches,
-        fan_in: found.fan_in,
-        mean_error: worst(after.means(), spec.bias),
-        std_error: worst(after.deviations(), 1.0),
-        seconds: began.elapsed().as_secs_f64(),
-    })
+/// A row that is being filled.
+struct Target<'a> {
+    network: &'a Network,
+    row: &'a Layer,
+    index: usize,
 }
 
-/// Of the responses without bias, per channel.
-fn moments(row: Row<'_>, maps: &[Tensor]) -> Result<Moments> {
-    let mut moments = Moments::new(row.layer.outputs);
-    maps.iter().try_for_each(|x| moments.add(&row.window(x, false)?))?;
-    Ok(moments)
-}
+impl Target<'_> {
+    /// Filters, scale and bias of one row, and what it then makes of its inputs, batch by batch.
+    fn treat(
+        &self,
+        spec: &DataInitSpec,
+        inputs: Vec<Vec<Tensor>>,
+        rng: &Rng,
+    ) -> Result<(LayerReport, Vec<Tensor>)> {
+        let (began, maps) = (Instant::now(), inputs.iter().flatten().cloned().collect::<Vec<Tensor>>());
+        let found = filters::find(spec, self, &maps, rng)?;
+        self.weight()?.set(&found.weight)?;
+        if let Some(bias) = self.bias() {
+            bias.set(&bias.as_detached_tensor().zeros_like()?)?;
+        }
+        let (responses, _) = self.respond(&inputs)?;
+        self.scale(&responses, spec.bias)?;
+        let (after, outputs) = self.respond(&inputs)?;
+        let worst = |values: Vec<f64>, wanted: f64| largest(values.iter().map(|v| v - wanted));
+        let wanted = if self.bias().is_some() { after.means() } else { vec![] };
+        let report = LayerReport {
+            layer: self.row.name.clone(),
+            filters: found.filters,
+            instead: found.instead,
+            patches: found.patches,
+            fan_in: found.fan_in,
+            mean_error: worst(wanted, spec.bias),
+            std_error: worst(after.deviations(), 1.0),
+            seconds: began.elapsed().as_secs_f64(),
+        };
+        Ok((report, outputs))
+    }
 
-/// W ← W / σ, b ← β − μ / σ, where μ and σ are those of the responses.
-fn scale(row: Row<'_>, moments: &Moments, bias: f64) -> Result<()> {
-    let (means, deviations) = (moments.means(), moments.deviations());
-    if !largest(means.iter().copied()).is_finite() {
-        bail!(
-            "data-dependent initialisation: what {} answers is not finite; are the pictures?",
-            row.layer.name
-        )
+    fn weight(&self) -> Result<&Var> {
+        self.network.weight(self.index)
     }
-    let dead = deviations.iter().filter(|&&d| d.is_nan() || d <= f64::MIN_POSITIVE).count();
-    if dead > 0 {
-        bail!(
-            "data-dependent initialisation: {dead} of the {} channels of {} answer every picture alike: what they \
-             see is constant; give real pictures, or more of them",
-            deviations.len(),
-            row.layer.name
-        )
+
+    fn bias(&self) -> Option<&Var> {
+        self.network.bias(self.index)
     }
-    let (weight, channels) = (row.weight()?, deviations.len());
-    let biases: Vec<f32> = means.iter().zip(&deviations).map(|(m, d)| (bias - m / d) as f32).collect();
-    row.bias()?.set(&Tensor::from_vec(biases, channels, weight.device())?)?;
-    let factors: Vec<f64> = deviations.iter().map(|d| 1.0 / d).collect();
-    let factors = Tensor::from_vec(factors, &row.per_output(), weight.device())?;
-    let scaled = weight.as_detached_tensor().to_dtype(DType::F64)?.broadcast_mul(&factors)?;
-    weight.set(&scaled.to_dtype(weight.dtype())?)
+
+    /// What the row makes of its inputs, and the moments of that per channel.
+    fn respond(&self, inputs: &[Vec<Tensor>]) -> Result<(Moments, Vec<Tensor>)> {
+        let mut moments = Moments::new(self.row.outputs);
+        let mut outputs = vec![];
+        for inputs in inputs {
+            let output = self.network.step(self.index, inputs)?;
+            moments.add(&output)?;
+            outputs.push(output);
+        }
+        Ok((moments, outputs))
+    }
+
+    /// W ← W / σ, b ← β − μ / σ, where μ and σ are those of the responses without a bias.
+    fn scale(&self, responses: &Moments, bias: f64) -> Result<()> {
+        let (means, deviations) = (responses.means(), responses.deviations());
+        let name = &self.row.name;
+        if !largest(means.iter().copied()).is_finite() {
+            bail!("data-dependent initialization: the response of {name} is not finite; are the pictures?")
+        }
+        let dead = deviations.iter().filter(|&&d| d.is_nan() || d <= f64::MIN_POSITIVE).count();
+        if dead > 0 {
+            bail!(
+                "data-dependent initialization: {dead} of the {} channels of {name} answer every picture alike: what \
+                 they see is constant; give real pictures, or more of them",
+                deviations.len()
+            )
+        }
+        let weight = self.weight()?;
+        if let Some(var) = self.bias() {
+            let biases = means.iter().zip(&deviations).map(|(m, d)| (bias - m / d) as f32);
+            var.set(&Tensor::from_iter(biases, weight.device())?)?;
+        }
+        let factors: Vec<f64> = deviations.iter().map(|d| 1.0 / d).collect();
+        let per_output = self.row.kind.per_output().unwrap_or_default();
+        let factors = Tensor::from_vec(factors, per_output, weight.device())?;
+        let scaled = weight.as_detached_tensor().to_dtype(DType::F64)?.broadcast_mul(&factors)?;
+        weight.set(&scaled.to_dtype(weight.dtype())?)
+    }
 }

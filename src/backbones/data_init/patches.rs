@@ -1,6 +1,9 @@
 //! The patches that a convolution sees: a sample of its positions, gathered group by group in the order of its weights.
 
-use crate::{backbones::table::Layer, rng::Rng};
+use crate::{
+    backbones::kinds::{Conv, Window},
+    rng::Rng,
+};
 use candle_core::{DType, Device, Result, Tensor, bail};
 use rand::seq::index;
 use rayon::prelude::*;
@@ -10,7 +13,7 @@ const AT_ONCE: usize = 4096;
 
 /// Where a layer's window is laid on its input maps.
 pub(super) struct Patches<'a> {
-    layer: &'a Layer,
+    conv: &'a Conv,
     maps: &'a [Tensor],
     /// Of each map, positions in its output `(B, H', W')`, ascending.
     positions: Vec<Vec<usize>>,
@@ -18,8 +21,8 @@ pub(super) struct Patches<'a> {
 
 impl<'a> Patches<'a> {
     /// At most `most` positions, drawn without repetition among all of all maps `(B, H, W, C)`.
-    pub fn sample(layer: &'a Layer, maps: &'a [Tensor], most: usize, rng: &Rng) -> Result<Self> {
-        let sizes = maps.iter().map(|map| positions(layer, map)).collect::<Result<Vec<usize>>>()?;
+    pub fn sample(conv: &'a Conv, maps: &'a [Tensor], most: usize, rng: &Rng) -> Result<Self> {
+        let sizes = maps.iter().map(|map| positions(conv, map)).collect::<Result<Vec<usize>>>()?;
         let all: usize = sizes.iter().sum();
         let mut drawn = index::sample(&mut rng.at(0, 0), all, most.min(all)).into_vec();
         drawn.sort_unstable();
@@ -29,7 +32,7 @@ impl<'a> Patches<'a> {
             positions.push(within.map(|at| at - first).collect());
             first += size;
         }
-        Ok(Self { layer, maps, positions })
+        Ok(Self { conv, maps, positions })
     }
 
     pub fn count(&self) -> usize {
@@ -38,11 +41,11 @@ impl<'a> Patches<'a> {
 
     /// Numbers of a patch of one group.
     pub fn fan_in(&self) -> usize {
-        self.layer.kernel.pow(2) * self.channels()
+        self.conv.window.kernel.pow(2) * self.channels()
     }
 
     fn channels(&self) -> usize {
-        self.layer.inputs / self.layer.groups
+        self.conv.inputs / self.conv.groups
     }
 
     /// Calls `take` with patches of a group, f64 `(n, fan-in)` in the order KH, KW, C on the CPU, until all were seen;
@@ -74,8 +77,8 @@ impl<'a> Patches<'a> {
         at: usize,
         patch: &mut [f64],
     ) {
-        let Layer { kernel, stride, pad, dilation, .. } = *self.layer;
-        let geometry = self.layer.conv_geometry();
+        let Window { kernel, stride, pad, dilation } = self.conv.window;
+        let geometry = self.conv.geometry();
         let (rows, columns) = (geometry.out(height, kernel), geometry.out(width, kernel));
         let (image, row, column) = (at / (rows * columns), at / columns % rows, at % columns);
         let channels = self.channels();
@@ -92,12 +95,12 @@ impl<'a> Patches<'a> {
 }
 
 /// Positions at which a convolution looks at a map.
-fn positions(layer: &Layer, map: &Tensor) -> Result<usize> {
+fn positions(conv: &Conv, map: &Tensor) -> Result<usize> {
     let (batch, height, width, channels) = map.dims4()?;
-    let geometry = layer.conv_geometry();
-    let count = batch * geometry.out(height, layer.kernel) * geometry.out(width, layer.kernel);
-    if count == 0 || channels != layer.inputs {
-        bail!("{}: its window does not fit on maps of {:?} (B, H, W, C)", layer.name, map.dims())
+    let (geometry, kernel) = (conv.geometry(), conv.window.kernel);
+    let count = batch * geometry.out(height, kernel) * geometry.out(width, kernel);
+    if count == 0 || channels != conv.inputs {
+        bail!("a window of {kernel} cells does not fit on maps of {:?} (B, H, W, C)", map.dims())
     }
     Ok(count)
 }

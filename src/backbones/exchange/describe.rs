@@ -3,11 +3,11 @@
 use super::{Architecture, Layout, RELEASED_SHARPNESS};
 use crate::{
     backbones::{
-        BackboneSpec, Build, Graph,
+        BackboneSpec, Build, Variant,
         alexnet::{AlexNetSpec, Stem},
         alexnet_conventions::Preset,
         input::Input,
-        table::{Kind, Layer},
+        table::Layer,
         vgg::VggSpec,
         vgg16::Vgg16Spec,
     },
@@ -98,7 +98,7 @@ fn backbone(layout: Layout, architecture: Architecture, tensors: &Named) -> Opti
     };
     let head = ["conv8_313", "conv8_ab", "fc8"].iter().find_map(|head| outputs(tensors, head));
     let input_channels = inputs(tensors)?;
-    let build = Build { graph: Graph::Pretext, batch_norm: true, input_channels, outputs: head };
+    let build = Build { variant: Variant::Pretext, batch_norm: true, input_channels, outputs: head };
     spec.table(&build).iter().all(|layer| fits(layer, tensors)).then_some(spec)
 }
 
@@ -162,10 +162,6 @@ fn inputs(tensors: &Named) -> Option<usize> {
 }
 
 fn fits(layer: &Layer, tensors: &Named) -> bool {
-    let wanted = match layer.kind {
-        Kind::MaxPool | Kind::Lrn => return true,
-        Kind::Conv => [layer.outputs, layer.kernel, layer.kernel, layer.inputs / layer.groups],
-        Kind::ConvTranspose => [layer.inputs, layer.kernel, layer.kernel, layer.outputs],
-    };
+    let Some(wanted) = layer.kind.weight() else { return true };
     tensors.get(&format!("{}.weight", layer.name)).is_some_and(|weight| weight.dims() == wanted)
 }

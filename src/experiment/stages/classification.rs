@@ -5,7 +5,7 @@ use super::{
     transfer::{Transfer, Tuned},
 };
 use crate::{
-    backbones::Graph,
+    backbones::Variant,
     data::{annotated_source::Lists, framing::Framing, loader::Pass},
     experiment::{
         fit::Fit,
@@ -25,7 +25,7 @@ impl Transfer for ClassificationSpec {
     const TASK: TransferTask = TransferTask::Classification;
     const METRIC: TransferMetric = TransferMetric::MeanAveragePrecision;
     const LISTS: Lists = Lists::Main;
-    const GRAPH: Graph = Graph::Transfer;
+    const VARIANT: Variant = Variant::Transfer;
 
     fn columns(&self) -> &[String] {
         &self.train_from
@@ -57,7 +57,7 @@ impl Transfer for ClassificationSpec {
         check_objects(fit.annotated()?, &fit.data())?;
         let network = fit.plan.network.as_ref().context("no network")?;
         let summary = network.summary(fit.sets.classes(), (0, 0))?;
-        let map = summary.rows.last().map(|row| row.map).unwrap_or_default();
+        let map = summary.lines.last().map(|line| line.map).unwrap_or_default();
         ensure!(
             map == (1, 1),
             "crops of {} pixels give a map of {}×{} answers; give the crop that the network is made for ({})",

@@ -5,7 +5,7 @@ use super::{
     transfer::{Transfer, Tuned, above, frozen},
 };
 use crate::{
-    backbones::Graph,
+    backbones::Variant,
     boxes::Rect,
     data::{
         annotated::Annotated,
@@ -31,7 +31,7 @@ impl Transfer for DetectionSpec {
     const TASK: TransferTask = TransferTask::Detection;
     const METRIC: TransferMetric = TransferMetric::MeanAveragePrecision;
     const LISTS: Lists = Lists::Main;
-    const GRAPH: Graph = Graph::Regions;
+    const VARIANT: Variant = Variant::Regions;
 
     fn layers(&self) -> Option<Layers<'_>> {
         frozen(self.frozen.as_ref())

@@ -2,7 +2,7 @@
 
 use super::kind::{Inputs, InputsMut, Layers, Rows, StageKind, inputs};
 use crate::{
-    backbones::{BackboneSpec, Graph},
+    backbones::{BackboneSpec, Variant},
     data::{loader::Pass, source::DataSpec},
     experiment::{
         fit::Fit,
@@ -81,7 +81,7 @@ impl StageKind for NonlinearProbeStage {
             batch_norm: self.batch_norm,
             head: Some(Head { outputs: Outputs::Classes, fillers: None }),
             learns: Learns::After(row.column.clone().context("no layer to keep")?),
-            ..NetworkPlan::on(Graph::Transfer, given(backbone, "backbone")?, Some((side, side)))
+            ..NetworkPlan::on(Variant::Transfer, given(backbone, "backbone")?, Some((side, side)))
         };
         let (network, train) = (Some(network), Some(self.train.clone()));
         Ok(Plan { row, pictures, network, files: vec![], train, leaves: RESULTS })

@@ -2,7 +2,7 @@
 
 use super::kind::{Inputs, InputsMut, Rows, StageKind, inputs};
 use crate::{
-    backbones::{BackboneSpec, Build, data_init::initialize, exchange, network::Network},
+    backbones::{BackboneSpec, Build, data_init::initialize, exchange, network::Network, table::heads},
     data::{loader::Pass, source::DataSpec},
     experiment::{
         fit::{Fit, INPUT},
@@ -182,7 +182,7 @@ fn start(fit: &Fit, network: &Network, params: &Params) -> Result<()> {
         Start::Weights(InitSpec::File(_)) => start_from(fit.weights()?, network, params),
         Start::Weights(InitSpec::DataDependent(how)) => {
             let batches = fit.inputs(how.batches.get(), network.input(), fit.crop())?;
-            for layer in initialize(how, network, params, &batches, &fit.rng.split("data_init"))? {
+            for layer in initialize(how, network, &batches, &fit.rng.split("data_init"))? {
                 tracing::info!("{layer}");
             }
             Ok(())
@@ -208,12 +208,11 @@ fn start_from(path: &Path, network: &Network, params: &Params) -> Result<()> {
 
 /// The same of tensors from `whence`.
 fn adopt(tensors: &Named, whence: &str, network: &Network, params: &Params) -> Result<LoadReport> {
-    let branches = network.layers().iter().filter(|layer| layer.branch);
-    let heads: Vec<&str> = branches.chain([network.head()]).map(|layer| layer.name.as_str()).collect();
+    let heads: Vec<&str> = heads(network.layers()).collect();
     let report =
         weights::load_into(params, tensors).with_context(|| format!("{whence} does not fit the backbone"))?;
     let left = report.missing.iter().chain(&report.mismatched);
-    let of_a_head = |name: &str| name.split_once('.').is_some_and(|(layer, _)| heads.contains(&layer));
+    let of_a_head = |name: &str| name.rsplit_once('.').is_some_and(|(layer, _)| heads.contains(&layer));
     let strange: Vec<&str> = left.map(String::as_str).filter(|name| !of_a_head(name)).collect();
     ensure!(
         strange.is_empty(),

@@ -5,7 +5,7 @@ use super::{
     transfer::{Transfer, Tuned, above, frozen},
 };
 use crate::{
-    backbones::Graph,
+    backbones::Variant,
     data::{
         annotated::Annotated, annotated_source::Lists, framing::Framing, loader::Pass,
         voc::mask::write_indices,
@@ -26,7 +26,7 @@ impl Transfer for SegmentationSpec {
     const TASK: TransferTask = TransferTask::Segmentation;
     const METRIC: TransferMetric = TransferMetric::MeanIu;
     const LISTS: Lists = Lists::Segmentation;
-    const GRAPH: Graph = Graph::Dense;
+    const VARIANT: Variant = Variant::Dense;
 
     fn layers(&self) -> Option<Layers<'_>> {
         frozen(self.frozen.as_ref())

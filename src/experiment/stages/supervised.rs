@@ -2,7 +2,7 @@
 
 use super::kind::{Inputs, InputsMut, StageKind, inputs};
 use crate::{
-    backbones::{BackboneSpec, Graph},
+    backbones::{BackboneSpec, Variant},
     data::{loader::Pass, source::DataSpec},
     experiment::{
         fit::Fit,
@@ -25,7 +25,7 @@ pub struct SupervisedStage {
     /// The transfer graph is AlexNet as it is known and takes crops of 227 (small stem: 29) pixels; the pretext graph
     /// takes any and averages its answers over the positions.
     #[serde(default)]
-    pub graph: Graph,
+    pub graph: Variant,
     pub train: TrainSpec,
 }
 
@@ -63,7 +63,7 @@ impl StageKind for SupervisedStage {
 
     fn run(&self, fit: &Fit, run: &mut RunDir) -> Result<Option<Vec<Metric>>> {
         let classes = fit.sets.classes();
-        let mut task = Supervised::new(fit.backbone()?, fit.graph(), classes, &fit.rng, &fit.device)?;
+        let mut task = Supervised::new(fit.backbone()?, fit.variant(), classes, &fit.rng, &fit.device)?;
         let ended = fit.train(&mut task, run)?;
         fit.leave_weights(ended, &task, [], run)
     }

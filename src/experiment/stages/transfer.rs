@@ -2,7 +2,7 @@
 
 use super::kind::{Inputs, InputsMut, Layers, Rows, StageKind, inputs};
 use crate::{
-    backbones::{BackboneSpec, Graph},
+    backbones::{BackboneSpec, Variant},
     data::annotated_source::{AnnotatedSpec, Lists},
     experiment::{
         fit::Fit,
@@ -57,7 +57,7 @@ pub trait Transfer {
     const METRIC: TransferMetric;
     /// Which of a devkit's lists it reads.
     const LISTS: Lists;
-    const GRAPH: Graph;
+    const VARIANT: Variant;
 
     /// The fits on every row, by the layer that each begins to train at.
     fn columns(&self) -> &[String] {
@@ -127,7 +127,7 @@ impl<T: Transfer> StageKind for TransferStage<T> {
         let network = NetworkPlan {
             head: self.task.head(),
             learns: self.task.learns(row.column.as_deref()),
-            ..NetworkPlan::on(T::GRAPH, given(backbone, "backbone")?, self.task.shown())
+            ..NetworkPlan::on(T::VARIANT, given(backbone, "backbone")?, self.task.shown())
         };
         Ok(Plan {
             row,

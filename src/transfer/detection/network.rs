@@ -3,7 +3,7 @@
 use crate::{
     backbones::{
         network::Network,
-        table::{Kind, lattice},
+        table::{lattice, reader},
     },
     nn::{Mode, layers::Linear, params::Params},
     ops::roi_pool::{Roi, roi_max_pool},
@@ -16,9 +16,8 @@ use candle_core::Tensor;
 /// The trunk, the layers that read a region, and the two new ones.
 pub struct RegionNetwork {
     net: Network,
-    /// The row whose map is pooled, and the one that reads a region.
+    /// The layer whose map is pooled, and the last one that reads a region.
     trunk: String,
-    reader: String,
     last: String,
     /// Cells on a side that the reader takes.
     cells: usize,
@@ -31,23 +30,23 @@ impl RegionNetwork {
     /// Adds `class` N(0, 0.01²), background first, and `offsets` N(0, 0.001²) to `params`.
     ///
     /// # Errors
-    /// A network without fully connected layers.
+    /// A network without layers that read a region.
     pub fn new(net: Network, classes: usize, params: &mut Params, rng: &Rng) -> Result<Self> {
-        let layers = net.layers();
-        let reader = layers.iter().position(|layer| layer.name == "fc6");
-        let reader = reader.filter(|&at| at > 0 && layers[at].kind == Kind::Conv);
-        let reader = reader.context("the backbone has no fc6 to read regions with: use alexnet or vgg16")?;
-        let last = layers.last().context("the backbone has no layers")?;
-        let width = last.outputs;
+        let (layers, name) = (net.layers(), net.interface().name);
+        let reads = reader(layers).zip(net.interface().region);
+        let (reader, cells) = reads.with_context(|| {
+            format!("{name} has no layers that read a region: use alexnet, vgg16 or resnet")
+        })?;
+        let trunk = layers[reader].from[0];
+        let (last, width) = (net.head().label().to_string(), net.head().outputs);
         let outputs = classes + 1;
         let class = Linear::new(params, "class", (width, outputs), gaussian(0.01, 0.0), rng)?;
         let offsets = Linear::new(params, "offsets", (width, 4 * outputs), gaussian(0.001, 0.0), rng)?;
         Ok(Self {
-            trunk: layers[reader - 1].name.clone(),
-            reader: layers[reader].name.clone(),
-            last: last.name.clone(),
-            cells: layers[reader].kernel,
-            stride: lattice(&layers[..reader]).stride,
+            trunk: layers[trunk - 1].label().into(),
+            last,
+            cells,
+            stride: lattice(layers, trunk).stride,
             class,
             offsets,
             net,
@@ -67,7 +66,7 @@ impl RegionNetwork {
         let x = self.net.input().read(pixels)?;
         let map = self.net.forward(&x, &[&self.trunk], mode)?.remove(0);
         let regions = roi_max_pool(&map, rois, 1.0 / self.stride, (self.cells, self.cells))?;
-        let read = self.net.forward_from(&self.reader, &regions, &[&self.last], mode)?.remove(0);
+        let read = self.net.forward_reader(&regions, &[&self.last], mode)?.remove(0);
         let read = read.flatten_from(1)?;
         Ok((self.class.forward(&read, mode)?, self.offsets.forward(&read, mode)?))
     }

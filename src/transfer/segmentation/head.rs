@@ -5,7 +5,7 @@ use super::Stride;
 use crate::{
     backbones::{
         network::Network,
-        table::{Kind, Lattice, Layer, lattice},
+        table::{Lattice, Layer, lattice},
     },
     nn::{
         Mode,
@@ -40,7 +40,7 @@ impl Head {
     /// # Errors
     /// A network that has no map at half or a quarter of the last stride.
     pub fn new(net: Network, stride: Stride, params: &mut Params, rng: &Rng) -> Result<Self> {
-        let coarse = lattice(net.layers());
+        let coarse = lattice(net.layers(), net.layers().len());
         let wanted: &[f64] = match stride {
             Stride::Coarse => &[],
             Stride::Middle => &[0.5],
@@ -49,16 +49,16 @@ impl Head {
         let outputs = net.head().outputs;
         let mut skips = vec![];
         for factor in wanted {
-            let row = last_pool(net.layers(), coarse.stride * factor);
-            let row = row.with_context(|| {
-                format!("the network has no pooled map at stride {}", coarse.stride * factor)
-            })?;
+            let finer = coarse.stride * factor;
+            let row = skip(net.layers(), finer);
+            let row =
+                row.with_context(|| format!("the network refines its scores from no map at stride {finer}"))?;
             let layer = &net.layers()[row];
             let shape = ConvShape { inputs: layer.outputs, outputs, kernel: 1 };
             let geometry = ConvGeometry { stride: 1, pad: 0, dilation: 1, groups: 1 };
             let zero = Fillers { weight: Filler::Zero, bias: Some(Filler::Zero) };
-            let score = Conv::new(params, &format!("score_{}", layer.name), shape, geometry, zero, rng)?;
-            skips.push(Skip { layer: layer.name.clone(), lattice: lattice(&net.layers()[..=row]), score });
+            let score = Conv::new(params, &format!("score_{}", layer.label()), shape, geometry, zero, rng)?;
+            skips.push(Skip { layer: layer.label().into(), lattice: lattice(net.layers(), row + 1), score });
         }
         Ok(Self { net, coarse, skips })
     }
@@ -70,7 +70,7 @@ impl Head {
     pub fn forward(&self, pixels: &Tensor, mode: &Mode) -> Result<Tensor> {
         let (_, height, width, _) = pixels.dims4()?;
         let x = self.net.input().read(pixels)?;
-        let mut taps = vec![self.net.head().name.as_str()];
+        let mut taps = vec![self.net.head().label()];
         taps.extend(self.skips.iter().map(|skip| skip.layer.as_str()));
         let mut maps = self.net.forward(&x, &taps, mode)?.into_iter();
         let (mut scores, mut at) = (maps.next().context("the network gave no map")?, self.coarse);
@@ -84,9 +84,9 @@ impl Head {
     }
 }
 
-/// The last pool whose cells are `stride` pixels apart.
-fn last_pool(layers: &[Layer], stride: f64) -> Option<usize> {
-    (0..layers.len()).rfind(|&i| layers[i].kind == Kind::MaxPool && lattice(&layers[..=i]).stride == stride)
+/// The last layer to refine from whose cells are `stride` pixels apart.
+fn skip(layers: &[Layer], stride: f64) -> Option<usize> {
+    (0..layers.len()).rfind(|&i| layers[i].skip && lattice(layers, i + 1).stride == stride)
 }
 
 /// A map given at `from` read at the first `size` points of `to`, as a transposed convolution with a bilinear filter
@@ -102,15 +102,19 @@ fn placed(map: &Tensor, from: Lattice, to: Lattice, size: (usize, usize)) -> Res
 mod tests {
     use super::*;
     use crate::{
-        backbones::{BackboneSpec, Build, Graph, alexnet::AlexNetSpec, vgg16::Vgg16Spec},
+        backbones::{BackboneSpec, Build, Variant, alexnet::AlexNetSpec, vgg16::Vgg16Spec},
         extremes::between,
         ops::conv_transpose::conv_transpose2d,
     };
     use candle_core::Device;
 
     fn dense(spec: &BackboneSpec) -> Lattice {
-        let build = Build { graph: Graph::Dense, batch_norm: false, input_channels: 1, outputs: Some(21) };
-        lattice(&spec.table(&build))
+        let build =
+            Build { variant: Variant::Dense, batch_norm: false, input_channels: 1, outputs: Some(21) };
+        {
+            let table = spec.table(&build);
+            lattice(&table, table.len())
+        }
     }
 
     /// Long, Shelhamer and Darrell crop their transposed convolutions (63 and 64 pixels wide, centred on 31 and 31.5) at 18

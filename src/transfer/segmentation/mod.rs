@@ -87,7 +87,7 @@ impl Segmentation {
         ensure!(
             net.head().outputs == classes,
             "the network's {} has {} outputs for {classes} classes with the background",
-            net.head().name,
+            net.head().label(),
             net.head().outputs
         );
         for (set, which) in [(&train_set, "training"), (&val_set, "validation")] {
@@ -221,7 +221,7 @@ mod tests {
     use super::*;
     use crate::{
         backbones::{
-            BackboneSpec, Build, Graph,
+            BackboneSpec, Build, Variant,
             alexnet::{AlexNetSpec, Stem},
         },
         bounded::Positive,
@@ -234,7 +234,7 @@ mod tests {
         let set: Arc<dyn Annotated> = Arc::new(Composite::new(1, 48, 0, Split::Train)?);
         let spec = AlexNetSpec { stem: Stem::Small, width: Positive::of(0.1), ..Default::default() };
         let outputs = Some(set.classes().len() + 1);
-        let build = Build { graph: Graph::Dense, batch_norm: false, input_channels: 1, outputs };
+        let build = Build { variant: Variant::Dense, batch_norm: false, input_channels: 1, outputs };
         let mut params = Params::new(&Device::Cpu);
         let net = BackboneSpec::Alexnet(spec).build(&build, &mut params, &Rng::new(1))?;
         let both = (set.clone(), set.clone());

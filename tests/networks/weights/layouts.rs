@@ -5,7 +5,7 @@ use anyhow::{Context, Result};
 use candle_core::{DType, Device, Tensor};
 use hueristic::{
     backbones::{
-        BackboneSpec, Build, Graph,
+        BackboneSpec, Build, Variant,
         exchange::{self, Architecture, Layout, WeightFile},
         input::Input,
     },
@@ -102,7 +102,7 @@ fn parity(name: &str, given: Option<BackboneSpec>, build: Build, scale: f64) -> 
 }
 
 fn colorizer() -> Build {
-    Build { graph: Graph::Pretext, batch_norm: true, input_channels: 1, outputs: Some(313) }
+    Build { variant: Variant::Pretext, batch_norm: true, input_channels: 1, outputs: Some(313) }
 }
 
 #[test]
@@ -122,7 +122,7 @@ fn the_alexnet_colorizer_of_caffe_computes_the_same_logits() -> Result<()> {
 
 #[test]
 fn caffenet_computes_the_same_scores() -> Result<()> {
-    let build = Build { graph: Graph::Transfer, batch_norm: false, input_channels: 3, outputs: Some(10) };
+    let build = Build { variant: Variant::Transfer, batch_norm: false, input_channels: 3, outputs: Some(10) };
     // The oracle's has no response normalisation, which the file cannot say.
     let spec = "alexnet: { input: bgr_mean, fc: 16, width: 0.02 }";
     parity("caffenet.caffemodel", Some(weights::section(spec)?), build, 100.0)

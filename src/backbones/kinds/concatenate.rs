@@ -1,0 +1,38 @@
+//! Maps side by side along the channels: fused streams, hypercolumns.
+
+use super::{LayerKind, Module, Size};
+use crate::{
+    nn::{Mode, params::Params},
+    rng::Rng,
+};
+use candle_core::{Result, Tensor};
+use std::sync::Arc;
+
+/// All inputs have one height and width.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Concatenate;
+
+impl LayerKind for Concatenate {
+    fn word(&self) -> &'static str {
+        "concatenate"
+    }
+
+    fn channels(&self, inputs: &[usize]) -> usize {
+        inputs.iter().sum()
+    }
+
+    fn size(&self, inputs: &[Size]) -> Option<Size> {
+        let first = inputs.first().copied()?;
+        inputs.iter().all(|size| *size == first).then_some(first)
+    }
+
+    fn build(&self, _name: &str, _params: &mut Params, _rng: &Rng) -> Result<Arc<dyn Module>> {
+        Ok(Arc::new(*self))
+    }
+}
+
+impl Module for Concatenate {
+    fn forward(&self, inputs: &[Tensor], _mode: &Mode) -> Result<Tensor> {
+        Tensor::cat(inputs, 3)
+    }
+}

@@ -1,0 +1,108 @@
+//! Convolution.
+
+use super::{LayerKind, Module, Size, Window, only};
+use crate::{
+    nn::{
+        Mode,
+        layers::{self, ConvShape, Fillers},
+        params::Params,
+    },
+    ops::conv::ConvGeometry,
+    rng::Rng,
+};
+use candle_core::{Result, Tensor, Var};
+use std::sync::Arc;
+
+/// `NAME.weight` is `(outputs, K, K, inputs / groups)`; with a bias filler there is `NAME.bias` `(outputs)`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Conv {
+    pub inputs: usize,
+    pub outputs: usize,
+    pub window: Window,
+    pub groups: usize,
+    pub fillers: Fillers,
+    /// A fully connected layer of the literature, computed as a convolution: weight files may hold it as a matrix.
+    pub fully_connected: bool,
+}
+
+impl Conv {
+    /// As the convolution ops want it.
+    pub fn geometry(&self) -> ConvGeometry {
+        let Window { stride, pad, dilation, .. } = self.window;
+        ConvGeometry { stride, pad, dilation, groups: self.groups }
+    }
+
+    fn weights(&self) -> usize {
+        let window = self.window.kernel.saturating_mul(self.window.kernel);
+        (window.saturating_mul(self.inputs) / self.groups.max(1)).saturating_mul(self.outputs)
+    }
+}
+
+impl LayerKind for Conv {
+    fn word(&self) -> &'static str {
+        "conv"
+    }
+
+    fn channels(&self, _inputs: &[usize]) -> usize {
+        self.outputs
+    }
+
+    fn size(&self, inputs: &[Size]) -> Option<Size> {
+        let out = |n| self.window.fits(n).then(|| self.geometry().out(n, self.window.kernel));
+        let (height, width) = *inputs.first()?;
+        Some((out(height)?, out(width)?))
+    }
+
+    fn window(&self) -> Option<Window> {
+        Some(self.window)
+    }
+
+    fn parameters(&self) -> usize {
+        let biases = if self.has_bias() { self.outputs } else { 0 };
+        self.weights().saturating_add(biases)
+    }
+
+    fn macs(&self, _from: Size, to: Size) -> usize {
+        (to.0 * to.1).saturating_mul(self.weights())
+    }
+
+    fn weight(&self) -> Option<Vec<usize>> {
+        let kernel = self.window.kernel;
+        Some(vec![self.outputs, kernel, kernel, self.inputs / self.groups.max(1)])
+    }
+
+    fn has_bias(&self) -> bool {
+        self.fillers.bias.is_some()
+    }
+
+    fn build(&self, name: &str, params: &mut Params, rng: &Rng) -> Result<Arc<dyn Module>> {
+        let shape = ConvShape { inputs: self.inputs, outputs: self.outputs, kernel: self.window.kernel };
+        Ok(Arc::new(layers::Conv::new(params, name, shape, self.geometry(), self.fillers, rng)?))
+    }
+}
+
+impl Module for layers::Conv {
+    fn forward(&self, inputs: &[Tensor], mode: &Mode) -> Result<Tensor> {
+        self.forward(only(inputs)?, mode)
+    }
+
+    fn forward_relu(&self, inputs: &[Tensor], mode: &Mode) -> Option<Result<Tensor>> {
+        Some(only(inputs).and_then(|x| self.forward_relu(x, mode)))
+    }
+
+    fn weight(&self) -> Option<&Var> {
+        Some(self.weight())
+    }
+
+    fn bias(&self) -> Option<&Var> {
+        self.bias()
+    }
+
+    fn with_chroma(&self, name: &str, params: &mut Params) -> Result<Arc<dyn Module>> {
+        Ok(Arc::new(self.with_chroma(name, params)?))
+    }
+
+    fn learns_chroma(&self) -> bool {
+        self.learns_chroma()
+    }
+}

@@ -1,0 +1,94 @@
+//! Transposed convolution, which enlarges the map by its stride.
+
+use super::{LayerKind, Module, Size, Window, only};
+use crate::{
+    nn::{
+        Mode,
+        layers::{self, ConvShape, Fillers},
+        params::Params,
+    },
+    ops::conv::ConvGeometry,
+    rng::Rng,
+};
+use candle_core::{Result, Tensor, Var};
+use std::sync::Arc;
+
+/// `NAME.weight` is `(inputs, K, K, outputs)`, one group. Its cells do not lie on a lattice of windows, so it has none.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ConvTranspose {
+    pub inputs: usize,
+    pub outputs: usize,
+    pub shape: Window,
+    pub fillers: Fillers,
+}
+
+impl ConvTranspose {
+    fn geometry(&self) -> ConvGeometry {
+        let Window { stride, pad, dilation, .. } = self.shape;
+        ConvGeometry { stride, pad, dilation, groups: 1 }
+    }
+
+    fn weights(&self) -> usize {
+        let window = self.shape.kernel.saturating_mul(self.shape.kernel);
+        window.saturating_mul(self.inputs).saturating_mul(self.outputs)
+    }
+}
+
+impl LayerKind for ConvTranspose {
+    fn word(&self) -> &'static str {
+        "transposed conv"
+    }
+
+    fn channels(&self, _inputs: &[usize]) -> usize {
+        self.outputs
+    }
+
+    fn size(&self, inputs: &[Size]) -> Option<Size> {
+        let out = |n| self.geometry().transposed_out(n, self.shape.kernel);
+        inputs.first().map(|(height, width)| (out(*height), out(*width)))
+    }
+
+    fn parameters(&self) -> usize {
+        let biases = if self.has_bias() { self.outputs } else { 0 };
+        self.weights().saturating_add(biases)
+    }
+
+    fn macs(&self, from: Size, _to: Size) -> usize {
+        (from.0 * from.1).saturating_mul(self.weights())
+    }
+
+    fn weight(&self) -> Option<Vec<usize>> {
+        Some(vec![self.inputs, self.shape.kernel, self.shape.kernel, self.outputs])
+    }
+
+    fn output_axis(&self) -> usize {
+        3
+    }
+
+    fn has_bias(&self) -> bool {
+        self.fillers.bias.is_some()
+    }
+
+    fn build(&self, name: &str, params: &mut Params, rng: &Rng) -> Result<Arc<dyn Module>> {
+        let shape = ConvShape { inputs: self.inputs, outputs: self.outputs, kernel: self.shape.kernel };
+        Ok(Arc::new(layers::ConvTranspose::new(params, name, shape, self.geometry(), self.fillers, rng)?))
+    }
+}
+
+impl Module for layers::ConvTranspose {
+    fn forward(&self, inputs: &[Tensor], mode: &Mode) -> Result<Tensor> {
+        self.forward(only(inputs)?, mode)
+    }
+
+    fn forward_relu(&self, inputs: &[Tensor], mode: &Mode) -> Option<Result<Tensor>> {
+        Some(only(inputs).and_then(|x| self.forward_relu(x, mode)))
+    }
+
+    fn weight(&self) -> Option<&Var> {
+        Some(self.weight())
+    }
+
+    fn bias(&self) -> Option<&Var> {
+        self.bias()
+    }
+}

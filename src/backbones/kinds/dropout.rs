@@ -1,0 +1,38 @@
+//! Dropout.
+
+use super::{LayerKind, Module, only};
+use crate::{
+    nn::{Mode, params::Params},
+    ops::dropout::dropout,
+    rng::Rng,
+};
+use candle_core::{Result, Tensor};
+use std::sync::Arc;
+
+/// Drops a share of its input in training and passes it on otherwise.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Dropout {
+    pub share: f64,
+    /// What its random stream is called: the layer that it belongs to.
+    pub stream: String,
+}
+
+impl LayerKind for Dropout {
+    fn word(&self) -> &'static str {
+        "dropout"
+    }
+
+    fn build(&self, _name: &str, _params: &mut Params, _rng: &Rng) -> Result<Arc<dyn Module>> {
+        Ok(Arc::new(self.clone()))
+    }
+}
+
+impl Module for Dropout {
+    fn forward(&self, inputs: &[Tensor], mode: &Mode) -> Result<Tensor> {
+        let x = only(inputs)?;
+        match mode {
+            Mode::Train(rng) => dropout(x, self.share, rng.split(&self.stream).at(0, 0)),
+            Mode::Eval | Mode::Frozen | Mode::Initialization => Ok(x.clone()),
+        }
+    }
+}

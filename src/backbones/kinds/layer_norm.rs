@@ -1,0 +1,36 @@
+//! Module normalization over the channels of each cell (Ba, Kiros and Hinton 2016, as ConvNets use it).
+
+use super::{LayerKind, Module, only};
+use crate::{
+    nn::{Mode, layers, params::Params},
+    rng::Rng,
+};
+use candle_core::{Result, Tensor};
+use std::sync::Arc;
+
+/// `NAME.weight` and `NAME.bias` are `(channels)`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct LayerNorm {
+    pub channels: usize,
+    pub eps: f64,
+}
+
+impl LayerKind for LayerNorm {
+    fn word(&self) -> &'static str {
+        "layer"
+    }
+
+    fn parameters(&self) -> usize {
+        2 * self.channels
+    }
+
+    fn build(&self, name: &str, params: &mut Params, _rng: &Rng) -> Result<Arc<dyn Module>> {
+        Ok(Arc::new(layers::LayerNorm::new(params, name, self.channels, self.eps)?))
+    }
+}
+
+impl Module for layers::LayerNorm {
+    fn forward(&self, inputs: &[Tensor], mode: &Mode) -> Result<Tensor> {
+        self.forward(only(inputs)?, mode)
+    }
+}

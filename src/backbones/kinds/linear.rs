@@ -1,0 +1,71 @@
+//! A linear map of a vector: of a map that is one cell large.
+
+use super::{LayerKind, Module, Size, only};
+use crate::{
+    nn::{
+        Mode,
+        layers::{self, Fillers},
+        params::Params,
+    },
+    rng::Rng,
+};
+use candle_core::{Result, Tensor, Var};
+use std::sync::Arc;
+
+/// `NAME.weight` is `(outputs, inputs)`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Linear {
+    pub inputs: usize,
+    pub outputs: usize,
+    pub fillers: Fillers,
+}
+
+impl LayerKind for Linear {
+    fn word(&self) -> &'static str {
+        "linear"
+    }
+
+    fn channels(&self, _inputs: &[usize]) -> usize {
+        self.outputs
+    }
+
+    fn size(&self, inputs: &[Size]) -> Option<Size> {
+        inputs.first().copied().filter(|size| *size == (1, 1))
+    }
+
+    fn parameters(&self) -> usize {
+        let biases = if self.has_bias() { self.outputs } else { 0 };
+        self.inputs.saturating_mul(self.outputs).saturating_add(biases)
+    }
+
+    fn macs(&self, _from: Size, _to: Size) -> usize {
+        self.inputs.saturating_mul(self.outputs)
+    }
+
+    fn weight(&self) -> Option<Vec<usize>> {
+        Some(vec![self.outputs, self.inputs])
+    }
+
+    fn has_bias(&self) -> bool {
+        self.fillers.bias.is_some()
+    }
+
+    fn build(&self, name: &str, params: &mut Params, rng: &Rng) -> Result<Arc<dyn Module>> {
+        Ok(Arc::new(layers::Linear::new(params, name, (self.inputs, self.outputs), self.fillers, rng)?))
+    }
+}
+
+impl Module for layers::Linear {
+    fn forward(&self, inputs: &[Tensor], mode: &Mode) -> Result<Tensor> {
+        let y = self.forward(&only(inputs)?.flatten_from(1)?, mode)?;
+        y.unsqueeze(1)?.unsqueeze(1)
+    }
+
+    fn weight(&self) -> Option<&Var> {
+        Some(self.weight())
+    }
+
+    fn bias(&self) -> Option<&Var> {
+        self.bias()
+    }
+}

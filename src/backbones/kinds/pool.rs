@@ -1,0 +1,100 @@
+//! Pooling: over a moving window, or over the whole map.
+
+use super::{LayerKind, Module, Size, Window, only};
+use crate::{
+    nn::{Mode, params::Params},
+    ops::pool::{PoolGeometry, avg_pool2d, max_pool2d},
+    rng::Rng,
+};
+use candle_core::{Result, Tensor};
+use std::sync::Arc;
+
+/// Which number stands for those in a window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Statistic {
+    Max,
+    Average,
+}
+
+/// The largest or the average number of each window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pool {
+    pub statistic: Statistic,
+    pub geometry: PoolGeometry,
+}
+
+impl Pool {
+    /// Caffe's: the output size rounds up.
+    pub fn max(kernel: usize, stride: usize, pad: usize) -> Self {
+        let geometry = PoolGeometry { kernel, stride, pad, ceil: true };
+        Self { statistic: Statistic::Max, geometry }
+    }
+
+    /// With an output size that rounds down, as PyTorch's does.
+    pub fn floor(self) -> Self {
+        Self { geometry: PoolGeometry { ceil: false, ..self.geometry }, ..self }
+    }
+
+    /// Of the averages.
+    pub fn average(kernel: usize, stride: usize, pad: usize) -> Self {
+        Self { statistic: Statistic::Average, ..Self::max(kernel, stride, pad) }
+    }
+}
+
+impl LayerKind for Pool {
+    fn word(&self) -> &'static str {
+        match self.statistic {
+            Statistic::Max => "max pool",
+            Statistic::Average => "average pool",
+        }
+    }
+
+    fn size(&self, inputs: &[Size]) -> Option<Size> {
+        let window = self.window()?;
+        let out = |n| window.fits(n).then(|| self.geometry.out(n));
+        let (height, width) = *inputs.first()?;
+        Some((out(height)?, out(width)?))
+    }
+
+    fn window(&self) -> Option<Window> {
+        let PoolGeometry { kernel, stride, pad, .. } = self.geometry;
+        Some(Window { kernel, stride, pad, dilation: 1 })
+    }
+
+    fn build(&self, _name: &str, _params: &mut Params, _rng: &Rng) -> Result<Arc<dyn Module>> {
+        Ok(Arc::new(*self))
+    }
+}
+
+impl Module for Pool {
+    fn forward(&self, inputs: &[Tensor], _mode: &Mode) -> Result<Tensor> {
+        match self.statistic {
+            Statistic::Max => max_pool2d(only(inputs)?, self.geometry),
+            Statistic::Average => avg_pool2d(only(inputs)?, self.geometry),
+        }
+    }
+}
+
+/// The average over the whole map: one cell is left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GlobalPool;
+
+impl LayerKind for GlobalPool {
+    fn word(&self) -> &'static str {
+        "global pool"
+    }
+
+    fn size(&self, _inputs: &[Size]) -> Option<Size> {
+        Some((1, 1))
+    }
+
+    fn build(&self, _name: &str, _params: &mut Params, _rng: &Rng) -> Result<Arc<dyn Module>> {
+        Ok(Arc::new(*self))
+    }
+}
+
+impl Module for GlobalPool {
+    fn forward(&self, inputs: &[Tensor], _mode: &Mode) -> Result<Tensor> {
+        only(inputs)?.mean_keepdim((1, 2))
+    }
+}

@@ -1,0 +1,46 @@
+//! Bilinear resizing of a map by a whole factor.
+
+use super::{LayerKind, Module, Size, only};
+use crate::{
+    nn::{Mode, params::Params},
+    ops::resize::resize_bilinear,
+    rng::Rng,
+};
+use candle_core::{Result, Tensor};
+use std::sync::Arc;
+
+/// Enlarges both axes by `factor`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Resize {
+    pub factor: usize,
+    /// Whether the centers of the corner cells stay in place, rather than the outer border.
+    pub align_corners: bool,
+}
+
+impl Resize {
+    fn scaled(&self, (height, width): Size) -> Size {
+        (height * self.factor, width * self.factor)
+    }
+}
+
+impl LayerKind for Resize {
+    fn word(&self) -> &'static str {
+        "resize"
+    }
+
+    fn size(&self, inputs: &[Size]) -> Option<Size> {
+        inputs.first().map(|size| self.scaled(*size))
+    }
+
+    fn build(&self, _name: &str, _params: &mut Params, _rng: &Rng) -> Result<Arc<dyn Module>> {
+        Ok(Arc::new(*self))
+    }
+}
+
+impl Module for Resize {
+    fn forward(&self, inputs: &[Tensor], _mode: &Mode) -> Result<Tensor> {
+        let x = only(inputs)?;
+        let (_, height, width, _) = x.dims4()?;
+        resize_bilinear(x, self.scaled((height, width)), self.align_corners)
+    }
+}

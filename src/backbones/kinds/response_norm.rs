@@ -1,0 +1,30 @@
+//! Local response normalization across channels.
+
+use super::{LayerKind, Module, only};
+use crate::{
+    nn::{Mode, params::Params},
+    ops::lrn::{Lrn, lrn},
+    rng::Rng,
+};
+use candle_core::{Result, Tensor};
+use std::sync::Arc;
+
+/// With AlexNet's constants ([`Lrn::ALEXNET`]).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ResponseNorm;
+
+impl LayerKind for ResponseNorm {
+    fn word(&self) -> &'static str {
+        "local"
+    }
+
+    fn build(&self, _name: &str, _params: &mut Params, _rng: &Rng) -> Result<Arc<dyn Module>> {
+        Ok(Arc::new(*self))
+    }
+}
+
+impl Module for ResponseNorm {
+    fn forward(&self, inputs: &[Tensor], _mode: &Mode) -> Result<Tensor> {
+        lrn(only(inputs)?, Lrn::ALEXNET)
+    }
+}

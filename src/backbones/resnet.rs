@@ -1,0 +1,256 @@
+//! Residual networks of He, Zhang, Ren and Sun, "Deep Residual Learning for Image Recognition" (CVPR 2016), with the
+//! parameter names and the stride of torchvision (in the 3×3 convolution of a bottleneck).
+//!
+//! Taps: `conv1`, `maxpool`, every block (`layer2.0`), the last of a stage under the stage's name (`layer2`), `avgpool`,
+//! `fc`. Detectors pool regions behind layer3 and read them with layer4; fully convolutional networks refine their scores
+//! from layer3 and layer2. For predictions at pixels the strides of layer3 and layer4 become dilation.
+
+use super::{
+    Backbone, Build, Variant,
+    input::Input,
+    kinds::{Add, GlobalPool, Kind, Pool},
+    network::{Interface, PixelGrid},
+    table::{Layer, Role, Table, channels},
+};
+use crate::{
+    bounded::Positive,
+    nn::{
+        init::Filler,
+        layers::{BatchNormOptions, Fillers},
+    },
+};
+use serde::{Deserialize, Serialize};
+
+/// How many layers have weights.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "usize", into = "usize")]
+pub enum Depth {
+    #[default]
+    D18,
+    D34,
+    D50,
+    D101,
+    D152,
+}
+
+impl Depth {
+    /// Every depth.
+    pub const ALL: [Self; 5] = [Self::D18, Self::D34, Self::D50, Self::D101, Self::D152];
+
+    /// Blocks of each stage.
+    pub fn blocks(self) -> [usize; 4] {
+        match self {
+            Self::D18 => [2, 2, 2, 2],
+            Self::D34 | Self::D50 => [3, 4, 6, 3],
+            Self::D101 => [3, 4, 23, 3],
+            Self::D152 => [3, 8, 36, 3],
+        }
+    }
+
+    /// Whether a block is 1×1, 3×3, 1×1 with four times the channels behind it, rather than twice 3×3.
+    pub fn bottleneck(self) -> bool {
+        !matches!(self, Self::D18 | Self::D34)
+    }
+}
+
+impl From<Depth> for usize {
+    fn from(depth: Depth) -> Self {
+        match depth {
+            Depth::D18 => 18,
+            Depth::D34 => 34,
+            Depth::D50 => 50,
+            Depth::D101 => 101,
+            Depth::D152 => 152,
+        }
+    }
+}
+
+impl TryFrom<usize> for Depth {
+    type Error = String;
+
+    fn try_from(depth: usize) -> Result<Self, String> {
+        let known = Self::ALL.map(usize::from);
+        let found = Self::ALL.into_iter().find(|known| usize::from(*known) == depth);
+        found.ok_or_else(|| format!("there is no residual network of {depth} layers here, only of {known:?}"))
+    }
+}
+
+/// What reads the picture.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Stem {
+    /// 7×7 stride 2, then a 3×3 pool stride 2: photographs
+    #[default]
+    Standard,
+    /// 3×3 stride 1 and no pool: 32-pixel pictures
+    Small,
+}
+
+/// What a spec says about the network.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ResNetSpec {
+    /// layers with weights: 18, 34, 50, 101 or 152
+    pub depth: Depth,
+    pub stem: Stem,
+    /// factor on every hidden channel count (rounded to a multiple of 8)
+    pub width: Positive,
+    /// what the weights expect of a picture; `rgb_unit` for torchvision's
+    pub input: Input,
+    /// how the hidden weights start; the head starts at zero
+    pub init: Filler,
+    /// batch normalization stays when features are used and fine-tuned; otherwise it is absorbed into the convolutions
+    pub keep_batch_norm: bool,
+}
+
+impl Default for ResNetSpec {
+    fn default() -> Self {
+        Self {
+            depth: Depth::D18,
+            stem: Stem::Standard,
+            width: Positive::of(1.0),
+            input: Input::Lightness,
+            init: Filler::Msra,
+            keep_batch_norm: false,
+        }
+    }
+}
+
+/// Channels of the 3×3 convolutions of each stage.
+const STAGES: [usize; 4] = [64, 128, 256, 512];
+
+impl Backbone for ResNetSpec {
+    /// All windows are centered on multiples of the stride, so a pixel's label and its logit are the same cell.
+    fn interface(&self) -> Interface {
+        let (stride, region) = match self.stem {
+            Stem::Standard => (8, 14),
+            Stem::Small => (2, 8),
+        };
+        let grid = PixelGrid { stride, align_corners: true, multiple: 1 };
+        Interface { name: "resnet", input: self.input, grid, region: Some(region) }
+    }
+
+    fn table(&self, build: &Build) -> Vec<Layer> {
+        let with_norm = build.batch_norm || self.keep_batch_norm;
+        let mut writer = Writer { spec: self, with_norm, table: Table::new(build.input_channels) };
+        writer.stem();
+        let mut dilation = 1;
+        for (stage, blocks) in (1..).zip(self.depth.blocks()) {
+            if stage == STAGES.len() {
+                writer.table.role(Role::Reader);
+            }
+            let strided = stage > 1;
+            let dilated = strided && stage > 2 && build.variant == Variant::Pretext;
+            let before = dilation;
+            dilation *= if dilated { 2 } else { 1 };
+            let stride = if strided && !dilated { 2 } else { 1 };
+            for block in 0..blocks {
+                let first = block == 0;
+                let (stride, dilation) = if first { (stride, before) } else { (1, dilation) };
+                writer.block(stage, block, stride, dilation);
+                let stage_name = format!("layer{stage}");
+                let last = block + 1 == blocks;
+                let tap = if last { stage_name } else { format!("{stage_name}.{block}") };
+                writer.table.tap(&tap);
+            }
+            writer.table.skip();
+        }
+        writer.head(build);
+        writer.table.rows()
+    }
+
+    fn crop(&self) -> usize {
+        match self.stem {
+            Stem::Standard => 224,
+            Stem::Small => 32,
+        }
+    }
+
+    fn set_input(&mut self, input: Input) {
+        self.input = input;
+    }
+
+    fn set_init(&mut self, init: Filler) {
+        self.init = init;
+    }
+}
+
+/// Writes the table.
+struct Writer<'a> {
+    spec: &'a ResNetSpec,
+    with_norm: bool,
+    table: Table,
+}
+
+impl Writer<'_> {
+    fn stem(&mut self) {
+        let full = channels(STAGES[0], self.spec.width);
+        match self.spec.stem {
+            Stem::Standard => {
+                self.conv("conv1", "bn1", [7, 2, 3, 1, 1], full);
+                self.table.relu("relu", 0.0).tap("conv1");
+                self.table.pool("maxpool", Pool::max(3, 2, 1).floor()).tap("maxpool");
+            }
+            Stem::Small => {
+                self.conv("conv1", "bn1", [3, 1, 1, 1, 1], full);
+                self.table.relu("relu", 0.0).tap("conv1");
+            }
+        }
+    }
+
+    /// A convolution and its normalization; without one it has a bias.
+    fn conv(&mut self, name: &str, norm: &str, shape: [usize; 5], outputs: usize) {
+        let bias = (!self.with_norm).then_some(Filler::Zero);
+        self.table.conv(name, shape, outputs, Fillers { weight: self.spec.init, bias });
+        if self.with_norm {
+            self.table.batch_norm(norm, BatchNormOptions::PYTORCH);
+        }
+    }
+
+    /// F(x) + x, or F(x) + P(x) with a 1×1 projection P where the shapes differ, and a ReLU.
+    fn block(&mut self, stage: usize, block: usize, stride: usize, dilation: usize) {
+        let name = format!("layer{stage}.{block}");
+        let inner = channels(STAGES[stage - 1], self.spec.width);
+        let (entry, inputs) = (self.table.value(), self.table.channels());
+        let wide = [3, 1, dilation, 1, dilation];
+        let strided = [3, stride, dilation, 1, dilation];
+        let (shapes, outputs): (&[[usize; 5]], usize) = match self.spec.depth.bottleneck() {
+            true => (&[[1, 1, 0, 1, 1], strided, [1, 1, 0, 1, 1]], 4 * inner),
+            false => (&[strided, wide], inner),
+        };
+        for (i, shape) in (1..).zip(shapes) {
+            let last = i == shapes.len();
+            let (conv, norm) = (format!("{name}.conv{i}"), format!("{name}.bn{i}"));
+            self.conv(&conv, &norm, *shape, if last { outputs } else { inner });
+            if !last {
+                self.table.relu(&format!("{name}.relu{i}"), 0.0);
+            }
+        }
+        let residual = self.table.value();
+        let mut shortcut = entry;
+        if stride > 1 || inputs != outputs {
+            self.table.read(entry);
+            let [conv, norm] = ["0", "1"].map(|part| format!("{name}.downsample.{part}"));
+            self.conv(&conv, &norm, [1, stride, 0, 1, 1], outputs);
+            shortcut = self.table.value();
+        }
+        self.table.join(&format!("{name}.add"), Kind::Add(Add), vec![residual, shortcut]);
+        self.table.relu(&format!("{name}.relu"), 0.0);
+    }
+
+    /// The average of the map and a linear classifier; where scores are wanted on a map, the same classifier in every cell.
+    fn head(&mut self, build: &Build) {
+        let on_map = matches!(build.variant, Variant::Pretext | Variant::Dense);
+        if !on_map {
+            self.table.push("avgpool", Kind::GlobalPool(GlobalPool)).tap("avgpool");
+        }
+        let Some(outputs) = build.outputs else { return };
+        let fillers = Fillers { weight: Filler::Zero, bias: Some(Filler::Zero) };
+        self.table.role(Role::Head);
+        match on_map {
+            true => self.table.fully_connected("fc", [1, 1, 0, 1, 1], outputs, fillers),
+            false => self.table.linear("fc", outputs, fillers),
+        };
+        self.table.tap("fc");
+    }
+}
