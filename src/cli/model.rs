@@ -6,6 +6,8 @@ use crate::{
         BackboneSpec, Build, Variant,
         alexnet::{AlexNetSpec, Stem},
         alexnet_conventions::Preset,
+        input::Input,
+        resnet::{self, Depth, ResNetSpec},
         summary::Summary,
         vgg::VggSpec,
         vgg16::Vgg16Spec,
@@ -35,6 +37,42 @@ pub(super) enum Model {
         after_help = "Example:\n  hueristic model vgg16\n  hueristic model vgg16 --width 0.05 --crop 32 --outputs 10"
     )]
     Vgg16(Vgg16Args),
+    /// ResNet-18 to ResNet-152
+    #[command(after_help = "Example:\n  hueristic model resnet --depth 50\n  \
+                            hueristic model resnet --graph pretext --stem small --width 0.25 --size 32")]
+    Resnet(ResNetArgs),
+}
+
+#[derive(Args, Debug)]
+pub(super) struct ResNetArgs {
+    /// Layers with weights: 18, 34, 50, 101 or 152
+    #[arg(long, value_name = "N", default_value = "18", value_parser = depth)]
+    depth: Depth,
+    /// For predictions at pixels (strides traded for dilation), or the classifier that probes and transfer use
+    #[arg(long, value_enum, default_value = "transfer")]
+    graph: GraphArg,
+    /// Side of the input, pixels [default: 224, 32 for the small stem]
+    #[arg(long, value_name = "N", value_parser = number::<Pixels>)]
+    size: Option<Pixels>,
+    /// Factor on every hidden channel count
+    #[arg(long, value_name = "W", default_value = "1", value_parser = number::<Positive>)]
+    width: Positive,
+    /// First layer: for photographs, or for pictures of about 32 pixels
+    #[arg(long, value_enum, default_value_t)]
+    stem: StemArg,
+    /// Without batch normalization, as features are used by default
+    #[arg(long)]
+    absorbed: bool,
+    /// Channels of the last layer [default: 313 colors for pretext, 1000 classes for transfer]
+    #[arg(long, value_name = "N", value_parser = number::<Channels>)]
+    outputs: Option<Channels>,
+}
+
+/// Classes of ImageNet.
+const CLASSES: usize = 1000;
+
+fn depth(text: &str) -> Result<Depth, String> {
+    text.parse::<usize>().map_err(|_| format!("`{text}` is not a number")).and_then(Depth::try_from)
 }
 
 #[derive(Args, Debug)]
@@ -132,7 +170,25 @@ pub(super) fn run(verb: Model) -> Result<Done> {
         Model::Alexnet(args) => alexnet(&args),
         Model::Vgg(args) => vgg(&args),
         Model::Vgg16(args) => vgg16(&args),
+        Model::Resnet(args) => resnet(&args),
     }
+}
+
+fn resnet(args: &ResNetArgs) -> Result<Done> {
+    let pretext = args.graph == GraphArg::Pretext;
+    let stem = if args.stem == StemArg::Small { resnet::Stem::Small } else { resnet::Stem::Standard };
+    let (depth, width) = (args.depth, args.width);
+    let input = if pretext { Input::Lightness } else { Input::RgbUnit };
+    let spec = BackboneSpec::Resnet(ResNetSpec { depth, stem, width, input, ..ResNetSpec::default() });
+    let outputs = args.outputs.map_or(if pretext { COLOURS } else { CLASSES }, Count::get);
+    let build = Build {
+        variant: if pretext { Variant::Pretext } else { Variant::Transfer },
+        batch_norm: !args.absorbed,
+        outputs: Some(outputs),
+        ..spec.plain()
+    };
+    let side = args.size.map_or_else(|| spec.crop(), Count::get);
+    Ok(Done::ok(Summary::of(&spec.table(&build), (side, side))?))
 }
 
 fn vgg(args: &VggArgs) -> Result<Done> {

@@ -228,6 +228,9 @@ fn usual_layout(format: Format, file: &WeightFile) -> Layout {
         (Format::Caffe, _) => Layout::Caffe,
         (Format::Pytorch, Some(Architecture::VggColorizer)) => Layout::Eccv16,
         (Format::Pytorch, Some(Architecture::Vgg16)) => Layout::Torchvision,
+        (Format::Pytorch, Some(Architecture::Resnet)) if file.tensors.contains_key("bn1.running_mean") => {
+            Layout::Torchvision
+        }
         (Format::Pytorch, Some(Architecture::Alexnet))
             if !file.tensors.get("conv2.weight").is_some_and(grouped) =>
         {

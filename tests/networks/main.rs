@@ -7,6 +7,7 @@ mod initialisation;
 mod layers;
 mod named;
 mod optim;
+mod resnet;
 mod vgg;
 mod vgg16;
 mod weights;

@@ -1,7 +1,7 @@
 //! What a layer of a file lacks: biases of layers that were trained without one become 0; numbers that such a layer always
 //! has in its layout are missing by damage. Layers that are missing as a whole are for those to judge who need them.
 
-use super::{Layout, Missing};
+use super::{Architecture, Layout, Missing};
 use crate::nn::weights::{Format, Named};
 use anyhow::{Result, bail};
 use candle_core::{DType, Device, Tensor};
@@ -23,9 +23,13 @@ type Parts<'a> = BTreeMap<&'a str, BTreeSet<&'a str>>;
 /// Numbers that the layout always has, unless they may be missing.
 pub(super) fn completed(
     tensors: &mut Named,
-    (format, layout): (Format, Layout),
+    (format, layout, architecture): (Format, Layout, Architecture),
     missing: Missing,
 ) -> Result<Vec<String>> {
+    if architecture == Architecture::Resnet {
+        // Its convolutions have no biases, and a lack of anything else shows when it is loaded.
+        return Ok(vec![]);
+    }
     let parts = parts(tensors);
     let bare = without_bias(&parts);
     let lost = lost(&parts, &bare, (format, layout));

@@ -7,6 +7,7 @@ use crate::{
         alexnet::{AlexNetSpec, Stem},
         alexnet_conventions::Preset,
         input::Input,
+        resnet::{self, Depth, ResNetSpec},
         table::Layer,
         vgg::VggSpec,
         vgg16::Vgg16Spec,
@@ -17,8 +18,10 @@ use crate::{
 use anyhow::Result;
 use std::collections::BTreeMap;
 
-/// Colours of the paper's grid.
-const COLOURS: usize = 313;
+/// Colors of the paper's grid.
+const COLORS: usize = 313;
+/// Layers that a task reads, by the name that each architecture has for them.
+const HEADS: [&str; 4] = ["conv8_313", "conv8_ab", "fc8", "fc"];
 
 /// Adds `backbone` and, for colorizers of others, `colorization` to the metadata, and notes on the input that others'
 /// networks were trained with.
@@ -37,8 +40,8 @@ pub(super) fn describe(
             "its channels are those of no {architecture} of one width here: it can be inspected and converted, not run"
         )),
     }
-    let outputs = ["conv8_313", "fc8"].iter().find_map(|head| outputs(tensors, head));
-    if inputs(tensors) == Some(1) && outputs == Some(COLOURS) && !metadata.contains_key("colorization") {
+    let outputs = HEADS.iter().find_map(|head| outputs(tensors, head));
+    if inputs(tensors) == Some(1) && outputs == Some(COLORS) && !metadata.contains_key("colorization") {
         let released = (layout == Layout::Caffe).then_some(1.0 / RELEASED_SHARPNESS);
         if let Some(temperature) = temperature.or(released) {
             metadata.insert("colorization".into(), format!("temperature: {temperature:?}\n"));
@@ -61,6 +64,7 @@ fn unsaid(layout: Layout, architecture: Architecture, tensors: &Named) -> bool {
         (Layout::Torchvision, _) => false,
         (_, Architecture::Alexnet) => inputs(tensors) == Some(3),
         (Layout::Ours, Architecture::Vgg16) => true,
+        (Layout::Ours, Architecture::Resnet) => inputs(tensors) == Some(3),
         _ => false,
     }
 }
@@ -95,10 +99,13 @@ fn backbone(layout: Layout, architecture: Architecture, tensors: &Named) -> Opti
         Architecture::Alexnet if layout == Layout::Torchvision => BackboneSpec::Alexnet(one_tower(tensors)?),
         Architecture::Alexnet => BackboneSpec::Alexnet(alexnet(tensors)?),
         Architecture::Vgg16 => BackboneSpec::Vgg16(vgg16(layout, tensors)?),
+        Architecture::Resnet => BackboneSpec::Resnet(resnet(tensors)?),
     };
-    let head = ["conv8_313", "conv8_ab", "fc8"].iter().find_map(|head| outputs(tensors, head));
+    let head = HEADS.iter().find_map(|head| outputs(tensors, head));
     let input_channels = inputs(tensors)?;
-    let build = Build { variant: Variant::Pretext, batch_norm: true, input_channels, outputs: head };
+    let matrix = tensors.get("fc.weight").is_some_and(|weight| weight.rank() == 2);
+    let variant = if matrix { Variant::Transfer } else { Variant::Pretext };
+    let build = Build { variant, batch_norm: true, input_channels, outputs: head };
     spec.table(&build).iter().all(|layer| fits(layer, tensors)).then_some(spec)
 }
 
@@ -108,6 +115,24 @@ fn vgg16(layout: Layout, tensors: &Named) -> Option<Vgg16Spec> {
     let map = tensors.get("fc6.weight")?.dims().get(1)?;
     let (fc, crop) = (fully(tensors, width), Count::try_from((32 * map) as f64).ok()?);
     Some(Vgg16Spec { width, fc, crop, input, ..Vgg16Spec::default() })
+}
+
+/// By the blocks of its stages and what is in the first.
+fn resnet(tensors: &Named) -> Option<ResNetSpec> {
+    let has = |name: String| tensors.contains_key(&name);
+    let count = |stage| (0..).take_while(|block| has(format!("layer{stage}.{block}.conv1.weight"))).count();
+    let blocks = [1, 2, 3, 4].map(count);
+    let bottleneck = has("layer1.0.conv3.weight".into());
+    let depth =
+        Depth::ALL.into_iter().find(|depth| depth.blocks() == blocks && depth.bottleneck() == bottleneck)?;
+    let small = tensors.get("conv1.weight")?.dims().get(1) == Some(&3);
+    Some(ResNetSpec {
+        depth,
+        stem: if small { resnet::Stem::Small } else { resnet::Stem::Standard },
+        width: width(outputs(tensors, "layer4.0.conv1")?, 512)?,
+        input: if inputs(tensors) == Some(3) { Input::RgbUnit } else { Input::Lightness },
+        ..ResNetSpec::default()
+    })
 }
 
 /// torchvision's, of any channels.

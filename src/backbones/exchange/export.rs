@@ -58,6 +58,7 @@ fn exported(file: &WeightFile, layout: Layout) -> Result<(Named, Vec<String>)> {
         (Layout::Torchvision, Architecture::VggColorizer) => bail!("torchvision has no colorizer"),
         (Layout::Torchvision, _) => out.torchvision(architecture)?,
         (Layout::Caffe, Architecture::VggColorizer) => out.caffe_colorizer(file)?,
+        (Layout::Caffe, Architecture::Resnet) => bail!("Caffe's layout has no names for it here"),
         (Layout::Caffe, _) => out.caffe_flat(architecture)?,
         (Layout::Ours, _) => {}
     }
@@ -142,7 +143,26 @@ impl Exported {
         Ok(())
     }
 
+    /// Counters instead of weights of the statistics, and the head as a matrix.
+    fn resnet(&mut self) -> Result<()> {
+        ensure!(
+            !self.norms().is_empty(),
+            "its residual networks have batch normalization, this one has absorbed it; convert the weights of the run"
+        );
+        for norm in self.norms() {
+            self.tensors.remove(&format!("{norm}.weight_sum"));
+            self.tensors.insert(format!("{norm}.num_batches_tracked"), Tensor::new(0i64, &Device::Cpu)?);
+        }
+        if let Some(head) = self.tensors.get_mut("fc.weight").filter(|weight| weight.rank() == 4) {
+            *head = head.flatten_from(1)?;
+        }
+        Ok(())
+    }
+
     fn torchvision(&mut self, architecture: Architecture) -> Result<()> {
+        if architecture == Architecture::Resnet {
+            return self.resnet();
+        }
         ensure!(self.norms().is_empty(), "its {architecture} has no batch normalisation, this one has");
         if architecture == Architecture::Alexnet {
             let (first, second) = (self.get("conv1.weight")?.dims4()?, self.get("conv2.weight")?.dims4()?);
@@ -167,6 +187,9 @@ impl Exported {
 
     /// Their names; for layouts that share none with ours, what they have no name for is left out.
     fn renamed(&mut self, layout: Layout, architecture: Architecture) -> Result<Named> {
+        if architecture == Architecture::Resnet {
+            return Ok(std::mem::take(&mut self.tensors)); // the same names
+        }
         let layers: BTreeMap<String, String> =
             names::layers(layout, architecture).into_iter().map(|(theirs, ours)| (ours, theirs)).collect();
         let (mut out, mut left_out) = (Named::new(), BTreeSet::new());

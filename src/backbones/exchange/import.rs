@@ -73,7 +73,7 @@ pub(super) fn import(
             .push(format!("conv1_1.weight divided by {LIGHTNESS_UNIT}: its input there is (L − 50) / 100"));
     }
     out.flat_to_windows()?;
-    out.notes.extend(absent::completed(&mut out.tensors, (format, layout), missing)?);
+    out.notes.extend(absent::completed(&mut out.tensors, (format, layout, architecture), missing)?);
     out.accumulated_weights()?;
     Ok(out)
 }

@@ -14,7 +14,7 @@ pub enum Layout {
     Eccv16,
     /// Caffe: the released colorizers (`bw_conv1_1`, `conv1norm`), VGG-16, CaffeNet.
     Caffe,
-    /// torchvision's classifiers: `features.0.weight`.
+    /// torchvision's classifiers: `features.0.weight`, `layer1.0.conv1.weight`.
     Torchvision,
 }
 
@@ -38,6 +38,8 @@ pub enum Architecture {
     Alexnet,
     /// conv1_1 … conv5_3, fc6 … fc8.
     Vgg16,
+    /// conv1, layer1 … layer4, fc.
+    Resnet,
 }
 
 impl fmt::Display for Architecture {
@@ -46,6 +48,7 @@ impl fmt::Display for Architecture {
             Self::VggColorizer => "VGG colorizer",
             Self::Alexnet => "AlexNet",
             Self::Vgg16 => "VGG-16",
+            Self::Resnet => "ResNet",
         })
     }
 }
@@ -59,6 +62,7 @@ impl Architecture {
             () if vgg && (has("conv6_1.weight") || has("conv8_1.weight")) => Some(Self::VggColorizer),
             () if vgg && has("conv5_3.weight") => Some(Self::Vgg16),
             () if has("conv1.weight") && has("conv5.weight") => Some(Self::Alexnet),
+            () if has("conv1.weight") && has("layer1.0.conv1.weight") => Some(Self::Resnet),
             () => None,
         }
     }
@@ -92,8 +96,12 @@ pub fn recognise(format: Format, tensors: &Named) -> Result<Option<(Layout, Arch
         || ["bw_conv1_1.weight", "conv1norm.running_mean", "conv8_313_rh.weight", "data_l.weight"]
             .map(has)
             .contains(&true);
-    let layout = if caffe { Layout::Caffe } else { Layout::Ours };
-    Ok(Architecture::of_ours(tensors).map(|architecture| (layout, architecture)))
+    Ok(Architecture::of_ours(tensors).map(|architecture| match architecture {
+        Architecture::Resnet if foreign => (Layout::Torchvision, architecture),
+        Architecture::Resnet => (Layout::Ours, architecture),
+        _ if caffe => (Layout::Caffe, architecture),
+        _ => (Layout::Ours, architecture),
+    }))
 }
 
 /// By the numbers of the layers: relatives of other depths, or with batch normalisation, have others.

@@ -3,7 +3,7 @@
 //! sums or means, a temperature), and every such change is noted.
 //!
 //! Known layouts: ours; `eccv16`, the PyTorch release of the colorizer; Caffe's, for the VGG and AlexNet colorizers, VGG-16
-//! and CaffeNet; torchvision's and timm's VGG-16 and AlexNet; each also inside another network's file. The containers belong to [`crate::nn::weights`].
+//! and CaffeNet; torchvision's and timm's VGG-16, AlexNet and ResNets; each also inside another network's file. The containers belong to [`crate::nn::weights`].
 
 mod absent;
 mod describe;
@@ -172,7 +172,7 @@ fn strange(
         let names: Vec<_> = tensors.keys().take(4).map(String::as_str).collect();
         bail!(
             "its {} tensors ({}, …) are named as those of no network known here: VGG or AlexNet colorizers, VGG-16 \
-             and AlexNet classifiers of Caffe and torchvision, the colorizer eccv16",
+             and AlexNet classifiers of Caffe and torchvision, ResNets of torchvision, the colorizer eccv16",
             tensors.len(),
             names.join(", ")
         )

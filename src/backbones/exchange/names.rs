@@ -108,6 +108,7 @@ pub(super) fn layers(layout: Layout, architecture: Architecture) -> Vec<(String,
     match (layout, architecture) {
         (Layout::Eccv16, _) => eccv16(),
         (Layout::Torchvision, Architecture::Vgg16) => owned(&TORCHVISION_VGG16),
+        (Layout::Torchvision, Architecture::Resnet) => vec![],
         (Layout::Torchvision, _) => owned(&TORCHVISION_ALEXNET),
         (Layout::Caffe, Architecture::Alexnet) => owned(&CAFFE_ALEXNET),
         (Layout::Caffe, Architecture::VggColorizer) => owned(&CAFFE_VGG),
