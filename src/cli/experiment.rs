@@ -118,7 +118,7 @@ pub(super) fn run(args: &SpecArgs) -> Result<Done> {
     }
 }
 
-/// Prints what the run would do.
+/// Prints what the run would do; fails where it would.
 pub(super) fn check(args: &CheckArgs) -> Result<Done> {
     let experiment = args.spec.experiment()?;
     let options = args.spec.options(&experiment)?;
@@ -126,7 +126,7 @@ pub(super) fn check(args: &CheckArgs) -> Result<Done> {
         true => experiment::check(&experiment, &options)?,
         false => experiment::check_and_estimate(&experiment, &options)?,
     };
-    Ok(Done::ok(outlook))
+    Ok(Done { text: outlook.to_string(), exit: u8::from(outlook.failing() > 0) })
 }
 
 /// Prints YAML that is itself a spec, and the hash in a comment.

@@ -47,7 +47,8 @@ struct StageOutlook {
     cost: Option<Cost>,
 }
 
-/// Of all fits that are to be run: the time, and the most memory that one takes; or why that could not be told.
+/// Of all fits that are to be run: the time, and the most memory that one takes; or what has stopped the rehearsal of one, and
+/// would stop the fit.
 type Cost = Result<Estimate, String>;
 
 /// What training takes.
@@ -94,7 +95,7 @@ fn look(
 fn hand_on(stages: &mut [StageOutlook]) {
     let mut most = 0.0;
     for stage in stages {
-        if let Some(Ok(Estimate { bytes, .. })) = &mut stage.cost {
+        if let Some(Ok(Estimate { bytes: Some(bytes), .. })) = &mut stage.cost {
             most = bytes.max(most);
             *bytes = most;
         }
@@ -135,7 +136,8 @@ fn cost(fits: &[Planned]) -> Result<Estimate> {
             None => estimate(planned)?,
         };
         known.push((&fit.plan, one));
-        sum = Estimate { seconds: sum.seconds + one.seconds, bytes: sum.bytes.max(one.bytes) };
+        sum.seconds += one.seconds;
+        sum.bytes = one.bytes.map(|bytes| bytes.max(sum.bytes.unwrap_or_default()));
     }
     Ok(sum)
 }
@@ -168,6 +170,11 @@ impl Outlook {
         let fits = self.stages.iter().flat_map(|stage| &stage.fits);
         fits.map(|(label, plan)| (label.as_str(), plan.to_string()))
     }
+
+    /// How many stages would fail, as their rehearsals did.
+    pub fn failing(&self) -> usize {
+        self.stages.iter().filter(|stage| matches!(stage.cost, Some(Err(_)))).count()
+    }
 }
 
 impl Display for Outlook {
@@ -188,7 +195,11 @@ impl Display for Outlook {
             self.stages.len(),
             self.seeds,
             fits * self.seeds
-        )
+        )?;
+        match self.failing() {
+            0 => Ok(()),
+            failing => write!(f, "; {failing} would fail, as the rehearsal did"),
+        }
     }
 }
 
@@ -246,9 +257,9 @@ impl StageOutlook {
                     true => writeln!(f, "  time     about {seconds:.1} s")?,
                     false => writeln!(f, "  time     about {}", clock::span(*seconds))?,
                 }
-                writeln!(f, "  memory   about {:.2} GB", bytes / 1e9)
+                bytes.map_or(Ok(()), |bytes| writeln!(f, "  memory   about {:.2} GB", bytes / 1e9))
             }
-            Some(Err(why)) => writeln!(f, "  time     not known: {why}"),
+            Some(Err(why)) => writeln!(f, "  fails    in a rehearsal on a few pictures: {why}"),
         }
     }
 }

@@ -1,6 +1,9 @@
 //! What a fit would cost, from a rehearsal: the fit itself on a few of its pictures, of which a few updates and one
 //! validation are timed. What depends on the number of pictures, updates and validations is then multiplied out. Nothing is
 //! kept, and where an earlier stage has not run, random weights stand for what it would leave.
+//!
+//! A few pictures can lack what all of them have (a class that an SVM must see): a rehearsal that fails is tried on more of
+//! them, so that what fails in the end is the fit.
 
 use super::{
     fit::{Fit, Rehearsal},
@@ -10,7 +13,7 @@ use super::{
     sets::{Pair, Sets},
 };
 use crate::{
-    bounded::Count,
+    bounded::{Count, Fraction},
     data::{
         annotated::Annotated,
         annotated_view::AnnotatedView,
@@ -30,6 +33,8 @@ const PATIENCE: f64 = 1.5;
 const PICTURES: usize = 64;
 /// The same where each takes long.
 const LEAST: usize = 4;
+/// Pictures of a split that a rehearsal which fails is tried on, at the most.
+const MOST: usize = 1024;
 /// Batches in an epoch of a rehearsal.
 const BATCHES: usize = 8;
 /// Stored pictures that are looked at for their size.
@@ -39,8 +44,8 @@ const SAMPLE: usize = 8;
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Estimate {
     pub seconds: f64,
-    /// Of the process's memory, at its peak.
-    pub bytes: f64,
+    /// Of the process's memory, at its peak; None where the system does not tell (Linux does).
+    pub bytes: Option<f64>,
 }
 
 /// Rehearses a fit.
@@ -56,7 +61,8 @@ pub fn estimate(planned: &Planned) -> Result<Estimate> {
     let (half, cut) = (at_batch(planned, batch.div_ceil(2))?, at_batch(planned, batch)?);
     let grown = (train.batch.get() - batch) as f64 / (batch - batch.div_ceil(2)).max(1) as f64;
     let at = |half: f64, cut: f64| cut + (cut - half).max(0.0) * grown;
-    Ok(Estimate { seconds: at(half.seconds, cut.seconds), bytes: at(half.bytes, cut.bytes) })
+    let bytes = half.bytes.zip(cut.bytes).map(|(half, cut)| at(half, cut));
+    Ok(Estimate { seconds: at(half.seconds, cut.seconds), bytes })
 }
 
 /// The largest batch, up to the planned one, whose update is quick enough to be tried.
@@ -81,19 +87,22 @@ fn at_batch(planned: &Planned, batch: usize) -> Result<Estimate> {
     let most = PICTURES.min(quick(fit).max(LEAST));
     let pictures = (train.min(most.max(BATCHES * batch)), val.min(most));
     let few = (pictures.0.div_ceil(8), pictures.1.div_ceil(8));
-    let start = rehearse(planned, few, batch, false)?;
+    let (few, start) = rehearse(planned, few, batch, false)?;
     heap::release();
     manifest::forget_peak_memory();
-    let Rehearsed { setup, trial } = rehearse(planned, pictures, batch, true)?;
-    let peak = manifest::peak_memory().context("this system does not tell how much memory is used")? as f64;
+    let more = |few: usize, pictures: usize, all: usize| all.min(pictures.max(2 * few));
+    let pictures = (more(few.0, pictures.0, train), more(few.1, pictures.1, val));
+    let (pictures, Rehearsed { setup, trial }) = rehearse(planned, pictures, batch, true)?;
+    let peak = manifest::peak_memory();
     // What is done before training is done for each picture, or once: two sizes tell.
     let (more, all) = (pictures.0 + pictures.1 - few.0 - few.1, train + val);
     let each = (setup - start.setup).max(0.0) / more.max(1) as f64;
     let setup = setup + each * (all - pictures.0 - pictures.1) as f64;
     let kept = trial.kept as f64 * (train as f64 / pictures.0 as f64 - 1.0);
+    let decoded = decoded(fit, Split::Train) + decoded(fit, Split::Val);
     Ok(Estimate {
         seconds: setup + fit.plan.train.as_ref().map_or(0.0, |spec| training(&trial, spec, train, val)),
-        bytes: peak + kept.max(0.0) + decoded(fit, Split::Train)? + decoded(fit, Split::Val)?,
+        bytes: peak.map(|peak| peak as f64 + kept.max(0.0) + decoded),
     })
 }
 
@@ -109,14 +118,14 @@ fn training(trial: &Trial, spec: &TrainSpec, train: usize, val: usize) -> f64 {
 }
 
 /// Bytes of a split's decoded pictures, as far as they are kept.
-fn decoded(fit: &Fit, split: Split) -> Result<f64> {
+fn decoded(fit: &Fit, split: Split) -> f64 {
     let (keeps, reads) = match &fit.plan.pictures.source {
         Source::Plain(spec) => (spec.cache, fit.plan.pictures.view(split).is_ok()),
         Source::Annotated(spec, _) => (spec.cache, true),
     };
     let set = fit.sets.split(split);
     if !keeps || !reads {
-        return Ok(0.0);
+        return 0.0;
     }
     let step = (set.len() / SAMPLE).max(1);
     let sizes: Vec<usize> = (0..set.len())
@@ -125,7 +134,7 @@ fn decoded(fit: &Fit, split: Split) -> Result<f64> {
         .map(|image| image.pixels.len())
         .collect();
     let mean = sizes.iter().sum::<usize>() as f64 / sizes.len().max(1) as f64;
-    Ok((mean * set.len() as f64).min(CACHE_BYTES as f64))
+    (mean * set.len() as f64).min(CACHE_BYTES as f64)
 }
 
 /// What a rehearsal has shown.
@@ -135,7 +144,32 @@ struct Rehearsed {
     trial: Trial,
 }
 
-fn rehearse(planned: &Planned, pictures: (usize, usize), batch: usize, updates: bool) -> Result<Rehearsed> {
+/// On the first `pictures` of both splits, or on more of them where those do not do; and how many it were.
+fn rehearse(
+    planned: &Planned,
+    mut pictures: (usize, usize),
+    batch: usize,
+    updates: bool,
+) -> Result<((usize, usize), Rehearsed)> {
+    let sets = &planned.fit.sets;
+    let (train, val) = (sets.split(Split::Train).len(), sets.split(Split::Val).len());
+    loop {
+        match rehearse_on(planned, pictures, batch, updates) {
+            Ok(rehearsed) => return Ok((pictures, rehearsed)),
+            Err(_) if pictures.0.max(pictures.1) < MOST && pictures != (train, val) => {
+                pictures = (train.min(2 * pictures.0), val.min(2 * pictures.1));
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+fn rehearse_on(
+    planned: &Planned,
+    pictures: (usize, usize),
+    batch: usize,
+    updates: bool,
+) -> Result<Rehearsed> {
     let folder = tempfile::tempdir().context("cannot create a temporary folder")?;
     let fit = rehearsal(&planned.fit, pictures, batch, folder.path(), updates);
     let mut run = RunDir::open(&fit.place.dir, &fit.spec)?;
@@ -155,6 +189,8 @@ fn rehearsal(fit: &Fit, pictures: (usize, usize), batch: usize, folder: &Path, u
     if let (Some(view), Some(_)) = (&mut plan.pictures.train, &plan.train) {
         view.batch = batch;
     }
+    // What share of all pictures may be unreadable, that of a few does not tell.
+    *plan.pictures.source.max_bad() = Fraction::of(1.0);
     let dir = folder.join("runs/rehearsal/fit");
     Fit {
         plan,

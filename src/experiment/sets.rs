@@ -2,13 +2,16 @@
 //! seeds that say the same share what was opened.
 
 use super::plan::{Pictures, Source};
-use crate::data::{
-    annotated::{Annotated, Presence},
-    annotated_source,
-    dataset::Dataset,
-    labels::require,
-    open::open,
-    source::{Locations, Split},
+use crate::{
+    bounded::Fraction,
+    data::{
+        annotated::{Annotated, Presence},
+        annotated_source,
+        dataset::Dataset,
+        labels::require,
+        open::open,
+        source::{Locations, Split},
+    },
 };
 use anyhow::{Result, bail, ensure};
 use std::{collections::BTreeMap, path::Path, sync::Arc};
@@ -195,7 +198,15 @@ impl Source {
         }
     }
 
-    /// Share of unreadable pictures that is tolerated, and decoding threads.
+    /// Share of unreadable pictures that is tolerated.
+    pub fn max_bad(&mut self) -> &mut Fraction {
+        match self {
+            Self::Plain(spec) => &mut spec.max_bad,
+            Self::Annotated(spec, _) => &mut spec.max_bad,
+        }
+    }
+
+    /// The same share, and decoding threads.
     pub fn reading(&self) -> (f64, Option<usize>) {
         let (max_bad, threads) = match self {
             Self::Plain(spec) => (spec.max_bad, spec.threads),

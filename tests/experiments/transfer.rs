@@ -129,6 +129,17 @@ fn every_stage_runs_and_the_table_has_a_column_for_each() -> anyhow::Result<()> 
     Ok(())
 }
 
+#[test]
+fn a_rehearsal_takes_as_many_pictures_as_its_stage_must_see() -> anyhow::Result<()> {
+    let home = Home::new()?;
+    // Eight pictures are no fold of every class.
+    let few = ["svm.classifier.folds=3", "annotated.source={ composite: { train: 48, val: 16, size: 48 } }"];
+    let outlook = experiment::check_and_estimate(&home.load(SPEC, &few)?, &home.options())?;
+    let text = outlook.to_string();
+    assert_eq!((outlook.failing(), text.matches("  time     about ").count()), (0, 8), "{text}");
+    Ok(())
+}
+
 /// A stage of `kind` on a preset: from data, from a file, and either of them rescaled.
 fn on_preset(home: &Home, preset: Preset, kind: &str, task: &str) -> anyhow::Result<String> {
     let spec =

@@ -83,6 +83,30 @@ fn help_carries_an_example_of_the_verb() {
     assert!(says(&["run", "--help"]).contains("`0..3` means 0, 1, 2"));
 }
 
+/// What nothing but a first step shows: a grid of fewer bins than a color is spread over.
+#[test]
+fn a_check_fails_where_the_run_would_once_all_is_said() {
+    let dir = tempfile::tempdir().unwrap();
+    let bad = SPEC.replace("task: colorization", "task: { colorization: { grid: 60, neighbours: 30 } }");
+    let bad = format!(
+        "{bad}  labels: {{ supervised: {{ train: {{ steps: 2, batch: 8, optimizer: {{ adam: {{ lr: 1e-3 }} }} }} }} }}\n"
+    );
+    let path = spec(dir.path(), &bad);
+    let output = hueristic(&["check", &path]);
+    let said = text(&output.stdout);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(
+        said.contains("  fails    in a rehearsal on a few pictures: ") && said.contains("use a finer grid"),
+        "{said}"
+    );
+    assert!(
+        said.contains("stage labels")
+            && said.ends_with("nothing was trained; 1 would fail, as the rehearsal did\n"),
+        "{said}"
+    );
+    assert!(!says(&["check", &path, "--no-estimate"]).contains("would fail"));
+}
+
 #[test]
 fn the_version_names_a_commit() {
     let version = says(&["--version"]);
