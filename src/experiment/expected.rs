@@ -1,27 +1,48 @@
 //! Results against what a spec expects of them: the easy worlds of the tiny experiments must be learned.
 
 use super::{fit::Fit, spec::Experiment};
-use crate::train::{
-    manifest::{Manifest, Outcome},
-    task::Better,
+use crate::{
+    data::source::Split,
+    spec::Fault,
+    train::{
+        manifest::{Manifest, Outcome},
+        task::Better,
+    },
 };
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
+
+/// Every metric that is expected of the stage `name` and that its fit does not report.
+pub(super) fn unknown(experiment: &Experiment, name: &str, fit: &Fit) -> Vec<anyhow::Error> {
+    let names = fit.plan.metrics.names_for(fit.sets.split(Split::Train).classes());
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let wanted = experiment.expected.get(name).into_iter().flat_map(|wanted| wanted.keys());
+    let strange = wanted.filter(|metric| !names.contains(&metric.as_str()));
+    let fault = |metric: &String| {
+        let Fault { message, note, .. } = Fault::unknown("metric", metric, &names);
+        let note = if note.is_empty() { note } else { format!("; {note}") };
+        anyhow!("`expected`: {message}{note}")
+    };
+    strange.map(fault).collect()
+}
 
 /// What a finished fit of the stage `name` fell short of, in words. Nothing is expected of a training that diverged but
 /// that it should not have.
 ///
 /// # Errors
-/// A manifest that cannot be read, a metric that the stage does not have.
+/// A manifest that cannot be read, a metric that had no value.
 pub(super) fn shortfalls(experiment: &Experiment, name: &str, fit: &Fit) -> Result<Vec<String>> {
     let Some(wanted) = experiment.expected.get(name) else { return Ok(vec![]) };
     let manifest = Manifest::read(&fit.place.dir)?
         .with_context(|| format!("{} has no manifest.json: run the stage again", fit.place.dir.display()))?;
     let mut short: Vec<_> =
         manifest.diverged.iter().map(|what| format!("{}: it has diverged: {what}", fit.label)).collect();
-    for (metric, bound) in wanted.iter() {
-        let reached = manifest.metrics.iter().find(|m| m.name == metric).with_context(|| {
+    for (metric, bound) in wanted {
+        let reached = manifest.metrics.iter().find(|m| m.name == *metric).with_context(|| {
             let names: Vec<&str> = manifest.metrics.iter().map(|m| m.name.as_str()).collect();
-            format!("`expected`: stage `{name}` has no metric `{metric}`; it has {}", names.join(", "))
+            format!(
+                "`expected`: `{metric}` of stage `{name}` has no value here; these have: {}",
+                names.join(", ")
+            )
         })?;
         short.extend(missed(reached, *bound).map(|how| format!("{}: {how}", fit.label)));
     }

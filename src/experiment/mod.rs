@@ -21,13 +21,14 @@ mod spec; // the YAML
 mod identity; // what decides a result
 mod run; // a fit in its run directory
 
+mod expected; // results against what the spec expects
+
 mod preflight; // all of them, before the first step
 
 mod check; // the dry run
 mod estimate; // what a fit would cost
 
 mod anonymous; // no word of whose machine it was
-mod expected; // results against what the spec expects
 pub mod publish; // a finished run made ready for the hub
 
 pub use check::{check, check_and_estimate};

@@ -60,8 +60,36 @@ pub struct Plan {
     /// What is read beside pictures and the weights that it starts from.
     pub files: Vec<Needed>,
     pub train: Option<TrainSpec>,
+    pub metrics: Metrics,
     /// What it leaves for others.
     pub leaves: &'static str,
+}
+
+/// The names of the results that it reports; one that has no value is left out.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Metrics {
+    pub names: Vec<String>,
+    /// Whether there is an `ap_CLASS` for each class of the data, too.
+    pub each_class: bool,
+}
+
+impl Metrics {
+    /// These alone.
+    pub fn of<S: Into<String>>(names: impl IntoIterator<Item = S>) -> Self {
+        Self { names: names.into_iter().map(Into::into).collect(), each_class: false }
+    }
+
+    /// All of them, for data of these classes.
+    pub fn names_for(&self, classes: &[String]) -> Vec<String> {
+        let classes = classes.iter().filter(|_| self.each_class).map(|class| format!("ap_{class}"));
+        self.names.iter().cloned().chain(classes).collect()
+    }
+}
+
+impl Display for Metrics {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.names_for(&["CLASS".into()]).join(", "))
+    }
 }
 
 /// What is trained on and measured on.
@@ -315,7 +343,7 @@ pub fn given<'a, T>(section: Option<&'a T>, name: &str) -> Result<&'a T> {
 
 impl Display for Plan {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let Self { row, pictures, network, files, train, leaves } = self;
+        let Self { row, pictures, network, files, train, metrics, leaves } = self;
         writeln!(f, "from     {}", row.start)?;
         if let Some(network) = network {
             writeln!(f, "network  {network}")?;
@@ -330,6 +358,7 @@ impl Display for Plan {
         if let Some(TrainSpec { steps, batch, iter_size, .. }) = train {
             writeln!(f, "steps    {steps} × {batch} × {iter_size} images")?;
         }
+        writeln!(f, "reports  {metrics}")?;
         write!(f, "leaves   {leaves}")
     }
 }

@@ -2,6 +2,7 @@
 //! is refused then, all of it at once.
 
 use super::{
+    expected,
     fit::Fit,
     identity::{Identity, identify},
     network,
@@ -202,6 +203,10 @@ impl Ground<'_> {
 
     /// Notes what is wrong with the fits of a stage.
     fn look_over(&mut self, name: &str, fits: &[Planned]) {
+        for Planned { fit, .. } in fits {
+            let unknown = expected::unknown(self.experiment, name, fit);
+            unknown.iter().for_each(|error| self.fault(name, &Row::only(Start::Afresh), error));
+        }
         for planned in fits.iter().filter(|planned| !planned.is_finished()) {
             if let Err(error) = ready(planned) {
                 self.fault(name, &planned.fit.plan.row, &error);

@@ -24,7 +24,7 @@ use crate::{
     },
 };
 use serde::{Deserialize, Serialize};
-use std::{ops::Deref, path::Path};
+use std::{collections::BTreeMap, ops::Deref, path::Path};
 
 /// One YAML file.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -54,7 +54,7 @@ pub struct Experiment {
     /// What must come out, by stage and metric: at least, or at most where lower is better. A run that falls short fails.
     /// In YAML: `expected: { detection: { map: 0.8 } }`.
     #[serde(default, skip_serializing_if = "Named::is_empty")]
-    pub expected: Named<Named<f64>>,
+    pub expected: Named<BTreeMap<String, f64>>,
 }
 
 fn is_default(compute: &Compute) -> bool {

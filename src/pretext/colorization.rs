@@ -85,6 +85,16 @@ pub enum Loss {
     L2,
 }
 
+impl Loss {
+    /// The losses that a validation tells, the one that is trained on first.
+    fn names(self) -> &'static [&'static str] {
+        match self {
+            Self::Classification => &["weighted_loss", "loss", "kl"],
+            Self::L2 => &["loss"],
+        }
+    }
+}
+
 /// Class rebalancing: `rebalance: off` or `rebalance: { lambda: 0.5 }`.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
@@ -113,6 +123,11 @@ impl ColorizationSpec {
         self.loss == Loss::Classification && self.rebalance != RebalanceSpec::Off
     }
 
+    /// The names of what is measured: the losses first.
+    pub fn metrics(&self) -> impl Iterator<Item = &'static str> {
+        self.loss.names().iter().copied().chain(["rmse", "vividness"])
+    }
+
     /// How predictions become colours in pictures and figures.
     pub fn decode(&self) -> Decode {
         Decode::Annealed(self.temperature.get() as f32)
@@ -126,6 +141,13 @@ enum Criterion {
 }
 
 impl Criterion {
+    fn loss(&self) -> Loss {
+        match self {
+            Self::SoftEncoded { .. } => Loss::Classification,
+            Self::L2 => Loss::L2,
+        }
+    }
+
     fn new(spec: &ColorizationSpec, output: &Output, prior: Option<&[f64]>) -> Result<Self> {
         let Output::Distribution(bins) = output else { return Ok(Self::L2) };
         let weights = match (spec.rebalance, prior) {
@@ -299,11 +321,8 @@ impl Task for Colorization {
         let vividness = if self.colorless { f64::NAN } else { predicted / truth };
         self.collapsed = vividness < COLLAPSE;
         let metric = |name: &str, value: f64, better| Metric { name: name.into(), value, better };
-        let losses: &[&str] = match self.criterion {
-            Criterion::SoftEncoded { .. } => &["weighted_loss", "loss", "kl"],
-            Criterion::L2 => &["loss"],
-        };
-        let losses = losses.iter().map(|name| metric(name, sums.mean(name), Better::Lower));
+        let losses =
+            self.criterion.loss().names().iter().map(|name| metric(name, sums.mean(name), Better::Lower));
         let rmse = metric("rmse", (sums.mean("squared_distance") / 2.0).sqrt(), Better::Lower);
         Ok(losses.chain([rmse, metric("vividness", vividness, Better::Neither)]).collect())
     }

@@ -192,6 +192,9 @@ pub struct CrossChannel {
 }
 
 impl CrossChannel {
+    /// The names of what it measures.
+    pub const METRICS: [&str; 4] = ["loss", "rmse", "psnr", "contrast"];
+
     /// A fresh network on `device`.
     ///
     /// # Errors
@@ -279,15 +282,16 @@ impl Task for CrossChannel {
         self.collapsed = contrast < COLLAPSE;
         let channels = self.problem.predicts.count() as f64;
         let psnr = 10.0 * (255.0f64.powi(2) / sums.mean("squared_bytes")).log10();
-        let metric = |(name, value, better): (&str, f64, Better)| Metric { name: name.into(), value, better };
         let all = [
-            ("loss", sums.mean("loss"), Better::Lower),
-            ("rmse", (sums.mean("squared_distance") / channels).sqrt(), Better::Lower),
-            ("psnr", psnr, Better::Higher),
-            ("contrast", contrast, Better::Neither),
+            (sums.mean("loss"), Better::Lower),
+            ((sums.mean("squared_distance") / channels).sqrt(), Better::Lower),
+            (psnr, Better::Higher),
+            (contrast, Better::Neither),
         ];
+        let named = Self::METRICS.into_iter().zip(all);
+        let metrics = named.map(|(name, (value, better))| Metric { name: name.into(), value, better });
         // Equal pictures have no PSNR.
-        Ok(all.into_iter().filter(|(_, value, _)| *value != f64::INFINITY).map(metric).collect())
+        Ok(metrics.filter(|metric| metric.value != f64::INFINITY).collect())
     }
 
     /// What the network sees, what it makes of it, and the picture.

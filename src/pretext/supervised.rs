@@ -20,6 +20,9 @@ pub struct Supervised {
 }
 
 impl Supervised {
+    /// The names of what it measures.
+    pub const METRICS: [&str; 2] = ["top1", "top5"];
+
     /// A fresh network with `classes` outputs on `device`. The transfer graph is AlexNet itself and needs the crop it was
     /// made for (227, small stem 29); the pretext graph takes any.
     ///
@@ -72,7 +75,7 @@ impl Task for Supervised {
         }
         let shares = accuracy.values().context("there are no validation images")?;
         let metric = |(name, value): (&str, f64)| Metric { name: name.into(), value, better: Better::Higher };
-        Ok(["top1", "top5"].into_iter().zip(shares).map(metric).collect())
+        Ok(Self::METRICS.into_iter().zip(shares).map(metric).collect())
     }
 
     fn picture(&mut self, _: &mut Loader) -> Result<Option<Panel>> {

@@ -173,6 +173,11 @@ impl LinearProbe {
         Ok(logits.collect::<candle_core::Result<_>>()?)
     }
 
+    /// The metrics of a layer.
+    pub fn metrics(layer: &str) -> [String; 2] {
+        ["top1", "top5"].map(|name| format!("{layer}_{name}"))
+    }
+
     /// What the last validation found.
     pub fn last(&self) -> &[LayerAccuracy] {
         &self.last
@@ -236,13 +241,9 @@ impl Task for LinearProbe {
 
     fn evaluate(&mut self, val: &mut Loader) -> Result<Vec<Metric>> {
         self.last = self.accuracies(val)?;
-        let metric = |layer: &str, name: &str, value| Metric {
-            name: format!("{layer}_{name}"),
-            value,
-            better: Better::Higher,
-        };
-        let both = |r: &LayerAccuracy| [metric(&r.layer, "top1", r.top1), metric(&r.layer, "top5", r.top5)];
-        Ok(self.last.iter().flat_map(both).collect())
+        let metric = |(name, value)| Metric { name, value, better: Better::Higher };
+        let both = |r: &LayerAccuracy| Self::metrics(&r.layer).into_iter().zip([r.top1, r.top5]).map(metric);
+        Ok(self.last.iter().flat_map(|r| both(r).collect::<Vec<_>>()).collect())
     }
 
     fn kept(&self) -> usize {

@@ -243,7 +243,7 @@ fn stages_leave_weights_that_say_what_they_see() -> Result<()> {
         assert!(about["backbone"].contains("alexnet"));
         assert_eq!(tensors["conv1.weight"].dims()[3], channels);
     }
-    Ok(())
+    home.reports_as_planned()
 }
 
 const TRAIN: &str = "{ steps: 2, batch: 8, optimizer: { adam: { lr: 1e-3 } } }";

@@ -86,7 +86,7 @@ fn methods_are_measured_and_reported() -> Result<()> {
     assert!(comparison.width() > 6 * 32 && comparison.height() > 3 * 32, "{:?}", comparison.dimensions());
     let examples = fs::read_dir(home.fit("evaluation-full-")?.join("examples"))?.count();
     assert_eq!(examples, 9, "three pictures of each of three images");
-    Ok(())
+    home.reports_as_planned()
 }
 
 /// Gray's error is the chroma of the truth, so its AuC follows from the pictures alone.

@@ -61,7 +61,7 @@ fn one_yaml_ends_in_a_table_a_plot_and_pictures() -> Result<()> {
     );
     assert!(report.plots.iter().chain(&report.tables).chain(&pictures).all(|p| p.exists()));
     assert_eq!(pictures.len(), 1, "the colorizer draws, the others do not");
-    Ok(())
+    home.reports_as_planned()
 }
 
 #[test]

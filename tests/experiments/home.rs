@@ -20,6 +20,33 @@ impl Home {
         RunOptions { out: self.path().join("runs"), locations: Locations::default(), device: Device::Cpu }
     }
 
+    /// Asserts that every run below `runs` reports metrics that its plan names.
+    pub fn reports_as_planned(&self) -> anyhow::Result<()> {
+        let mut seen = 0;
+        for folder in fs::read_dir(self.path().join("runs"))? {
+            for run in fs::read_dir(folder?.path())? {
+                let run = run?.path();
+                let Ok(manifest) = fs::read(run.join("manifest.json")) else { continue };
+                let manifest: serde_json::Value = serde_json::from_slice(&manifest)?;
+                let plan = fs::read_to_string(run.join("plan.txt"))?;
+                let named =
+                    plan.lines().find_map(|line| line.strip_prefix("reports  ")).expect("a line of metrics");
+                let named = format!(", {named}, ");
+                for metric in manifest["metrics"].as_array().expect("metrics") {
+                    let name = metric["name"].as_str().expect("a name");
+                    let planned = |name: &str| named.contains(&format!(", {name}, "));
+                    assert!(
+                        planned(name) || (name.starts_with("ap_") && planned("ap_CLASS")),
+                        "{name} is not in\n{plan}"
+                    );
+                    seen += 1;
+                }
+            }
+        }
+        assert!(seen > 0, "no run reports anything");
+        Ok(())
+    }
+
     /// The experiment of a text, resolved.
     pub fn load(&self, yaml: &str, sets: &[&str]) -> anyhow::Result<Experiment> {
         let path = self.path().join("spec.yaml");

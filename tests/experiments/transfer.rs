@@ -106,6 +106,7 @@ fn every_stage_runs_and_the_table_has_a_column_for_each() -> anyhow::Result<()> 
     else {
         panic!("not finished")
     };
+    home.reports_as_planned()?;
     for column in ["Class.", "fc8", "all", "Det.", "Seg.", "SVM", "kNN", "low-shot", "nonlinear"] {
         assert!(report.text.contains(column), "{column} is not in\n{}", report.text);
     }
@@ -564,9 +565,34 @@ fn a_run_that_stays_below_what_is_expected_fails() -> anyhow::Result<()> {
     let high = home.load(&with("map: 1.1"), &[])?;
     let message = experiment::run(&high, &home.options()).expect_err("not reached").to_string();
     assert!(message.contains("map") && message.contains("is below 1.1"), "{message}");
-    let unknown = home.load(&with("mpa: 0.1"), &[])?;
-    let message = experiment::run(&unknown, &home.options()).expect_err("unknown").to_string();
-    assert!(message.contains("`mpa`") && message.contains("map"), "{message}");
+    Ok(())
+}
+
+/// Before the first step, by the names that the stage will report; those of classes are known once the data is.
+#[test]
+fn an_unknown_metric_that_is_expected_is_refused_before_anything_runs() -> anyhow::Result<()> {
+    let home = Home::new()?;
+    let said = |expected: &str| -> anyhow::Result<String> {
+        let experiment = home.load(&format!("{SPEC}expected: {{ {expected} }}\n"), &[])?;
+        Ok(experiment::check(&experiment, &home.options()).err().map(|e| e.to_string()).unwrap_or_default())
+    };
+    let message = said("classification: { mpa: 0.1 }, nonlinear: { top2: 0, top1: 0 }")?;
+    for part in [
+        "2 faults, and nothing was begun",
+        "stage `classification` would not start: `expected`: unknown metric `mpa`, expected one of `map`, `ap_disc`",
+        "did you mean `map`?",
+        "stage `nonlinear` would not start: `expected`: unknown metric `top2`, expected one of `top1`, `top5`",
+    ] {
+        assert!(message.contains(part), "{part} is not in\n{message}");
+    }
+    let message = said("detection: { ap_dics: 0 }, segmentation: { ap_disc: 0 }, svm: { conv3: 0 }")?;
+    for part in ["did you mean `ap_disc`?", "`mean_iu`", "expected one of `conv2`, `conv5`"] {
+        assert!(message.contains(part), "{part} is not in\n{message}");
+    }
+    let known =
+        "detection: { ap_disc: 0 }, svm: { conv2: 0 }, knn: { 'conv5, 5': 0 }, low_shot: { 'conv5, 2': 0 }";
+    assert_eq!(said(known)?, "");
+    assert!(!home.path().join("runs").exists());
     Ok(())
 }
 

@@ -21,7 +21,7 @@ use crate::{
     },
     experiment::{
         fit::Fit,
-        plan::{Holds, Needed, NetworkPlan, Pictures, Plan, Row},
+        plan::{Holds, Metrics, Needed, NetworkPlan, Pictures, Plan, Row},
         sources::{MethodSpec, Start},
     },
     hub,
@@ -53,6 +53,16 @@ use std::{path::Path, sync::Arc};
 
 /// Spacing of the bins that pixels are weighed by, in ab units: the paper's.
 const GRID: f32 = 10.0;
+
+/// What is measured, and which way is good.
+const METRICS: [(&str, Better); 6] = [
+    ("auc", Better::Higher),
+    ("auc_rebalanced", Better::Higher),
+    ("auc_rebalanced_by_prior", Better::Higher),
+    ("rmse", Better::Lower),
+    ("psnr", Better::Higher),
+    ("colorfulness", Better::Neither),
+];
 
 /// Colours the validation images by several methods and measures each.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -93,7 +103,8 @@ impl StageKind for ColorEvaluationStage {
         }
         let side = pictures.val.framing.side();
         let network = backbone.map(|backbone| NetworkPlan::of_task(backbone, &stand_in(), side));
-        Ok(Plan { row, pictures, network, files, train: None, leaves: RESULTS })
+        let metrics = Metrics::of(METRICS.map(|(name, _)| name));
+        Ok(Plan { row, pictures, network, files, train: None, metrics, leaves: RESULTS })
     }
 
     fn ready(&self, fit: &Fit) -> Result<()> {
@@ -297,16 +308,16 @@ fn keep(examples: &[Example], run: &Path) -> Result<()> {
 }
 
 fn metrics(summary: &ColorSummary) -> Vec<Metric> {
-    let metric = |(name, value, better): (&str, Option<f64>, Better)| {
-        Some(Metric { name: name.into(), value: value?, better })
-    };
-    let all = [
-        ("auc", Some(summary.auc), Better::Higher),
-        ("auc_rebalanced", Some(summary.auc_empirical), Better::Higher),
-        ("auc_rebalanced_by_prior", summary.auc_prior, Better::Higher),
-        ("rmse", Some(summary.rmse), Better::Lower),
-        ("psnr", summary.psnr, Better::Higher),
-        ("colorfulness", summary.colorfulness, Better::Neither),
+    let values = [
+        Some(summary.auc),
+        Some(summary.auc_empirical),
+        summary.auc_prior,
+        Some(summary.rmse),
+        summary.psnr,
+        summary.colorfulness,
     ];
-    all.into_iter().filter_map(metric).collect()
+    let named = METRICS.into_iter().zip(values);
+    named
+        .filter_map(|((name, better), value)| Some(Metric { name: name.into(), value: value?, better }))
+        .collect()
 }

@@ -25,19 +25,12 @@ impl Classifier for KnnSpec {
         Ok(())
     }
 
-    fn read(
-        &self,
-        layer: &str,
-        train: &Examples,
-        val: &Examples,
-        _: &[String],
-        _: &Rng,
-    ) -> Result<Vec<Found>> {
-        let found = |result: knn::KnnResult| Found {
-            variant: format!("{layer}, {}", result.k),
-            value: result.value,
-            per_class: BTreeMap::new(),
-        };
+    fn variants(&self, layer: &str) -> Vec<String> {
+        self.neighbours.iter().map(|k| format!("{layer}, {k}")).collect()
+    }
+
+    fn read(&self, train: &Examples, val: &Examples, _: &[String], _: &Rng) -> Result<Vec<Found>> {
+        let found = |result: knn::KnnResult| Found { value: result.value, per_class: BTreeMap::new() };
         Ok(knn::mean_average_precision(self, train, val)?.into_iter().map(found).collect())
     }
 }

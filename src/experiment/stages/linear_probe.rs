@@ -6,7 +6,7 @@ use crate::{
     data::{loader::Pass, source::DataSpec},
     experiment::{
         fit::Fit,
-        plan::{NetworkPlan, Pictures, Plan, Row, given},
+        plan::{Metrics, NetworkPlan, Pictures, Plan, Row, given},
         sources::InitSpec,
     },
     probe::linear::{LayerAccuracy, LinearProbe, LinearProbeSpec},
@@ -63,7 +63,8 @@ impl StageKind for LinearProbeStage {
         let side = pictures.val.framing.side();
         let network = NetworkPlan::frozen(given(backbone, "backbone")?, &self.probe.layers, side);
         let (network, train) = (Some(network), Some(self.train.clone()));
-        Ok(Plan { row, pictures, network, files: vec![], train, leaves: RESULTS })
+        let metrics = Metrics::of(self.probe.layers.iter().flat_map(|layer| LinearProbe::metrics(layer)));
+        Ok(Plan { row, pictures, network, files: vec![], train, metrics, leaves: RESULTS })
     }
 
     fn run(&self, fit: &Fit, run: &mut RunDir) -> Result<Option<Vec<Metric>>> {

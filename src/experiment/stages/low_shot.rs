@@ -21,19 +21,12 @@ impl Classifier for LowShotSpec {
         Self::feasible(self, classes, of_class)
     }
 
-    fn read(
-        &self,
-        layer: &str,
-        train: &Examples,
-        val: &Examples,
-        classes: &[String],
-        rng: &Rng,
-    ) -> Result<Vec<Found>> {
-        let found = |shot: low_shot::Shot| Found {
-            variant: format!("{layer}, {}", shot.k),
-            value: shot.mean,
-            per_class: BTreeMap::new(),
-        };
+    fn variants(&self, layer: &str) -> Vec<String> {
+        self.shots.iter().map(|k| format!("{layer}, {k}")).collect()
+    }
+
+    fn read(&self, train: &Examples, val: &Examples, classes: &[String], rng: &Rng) -> Result<Vec<Found>> {
+        let found = |shot: low_shot::Shot| Found { value: shot.mean, per_class: BTreeMap::new() };
         Ok(low_shot::run(self, train, val, classes, rng)?.into_iter().map(found).collect())
     }
 }

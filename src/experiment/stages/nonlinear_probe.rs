@@ -6,7 +6,7 @@ use crate::{
     data::{loader::Pass, source::DataSpec},
     experiment::{
         fit::Fit,
-        plan::{Head, Learns, NetworkPlan, Outputs, Pictures, Plan, Row, given},
+        plan::{Head, Learns, Metrics, NetworkPlan, Outputs, Pictures, Plan, Row, given},
         sources::InitSpec,
     },
     pretext::supervised::Supervised,
@@ -84,7 +84,8 @@ impl StageKind for NonlinearProbeStage {
             ..NetworkPlan::on(Variant::Transfer, given(backbone, "backbone")?, Some((side, side)))
         };
         let (network, train) = (Some(network), Some(self.train.clone()));
-        Ok(Plan { row, pictures, network, files: vec![], train, leaves: RESULTS })
+        let metrics = Metrics::of(Supervised::METRICS);
+        Ok(Plan { row, pictures, network, files: vec![], train, metrics, leaves: RESULTS })
     }
 
     fn ready(&self, fit: &Fit) -> Result<()> {

@@ -6,7 +6,7 @@ use crate::{
     data::{loader::Pass, source::DataSpec},
     experiment::{
         fit::{Fit, INPUT},
-        plan::{Holds, Needed, NetworkPlan, Pictures, Plan, Row, WEIGHTS, given},
+        plan::{Holds, Metrics, Needed, NetworkPlan, Pictures, Plan, Row, WEIGHTS, given},
         sources::{InitSpec, Start, WeightSource},
     },
     nn::{
@@ -88,12 +88,17 @@ impl StageKind for PretextStage {
             PretextSpec::Colorization(spec) if spec.needs_prior() => prior_file(&spec.prior),
             _ => vec![],
         };
+        let metrics = match &self.task {
+            PretextSpec::Colorization(spec) => Metrics::of(spec.metrics()),
+            PretextSpec::CrossChannel(_) | PretextSpec::Autoencoder(_) => Metrics::of(CrossChannel::METRICS),
+        };
         Ok(Plan {
             row,
             pictures,
             network: Some(network),
             files,
             train: Some(self.train.clone()),
+            metrics,
             leaves: WEIGHTS,
         })
     }

@@ -14,7 +14,7 @@ use crate::{
     },
     experiment::{
         fit::Fit,
-        plan::{NetworkPlan, Pictures, Plan, Row, Source, View, given},
+        plan::{Metrics, NetworkPlan, Pictures, Plan, Row, Source, View, given},
         sets::check_objects,
         sources::InitSpec,
     },
@@ -80,23 +80,18 @@ pub trait Classifier {
     /// A setting that makes no sense, a class that cannot be learned.
     fn feasible(&self, classes: &[String], of_class: &dyn Fn(usize) -> Vec<Presence>) -> Result<()>;
 
+    /// What the results on a layer are called, in their order.
+    fn variants(&self, layer: &str) -> Vec<String>;
+
     /// What it reaches on the features of one layer.
     ///
     /// # Errors
     /// Features that cannot be separated or compared.
-    fn read(
-        &self,
-        layer: &str,
-        train: &Examples,
-        val: &Examples,
-        classes: &[String],
-        rng: &Rng,
-    ) -> Result<Vec<Found>>;
+    fn read(&self, train: &Examples, val: &Examples, classes: &[String], rng: &Rng) -> Result<Vec<Found>>;
 }
 
 /// One number of a table.
 pub struct Found {
-    pub variant: String,
     /// Mean average precision, 0 to 1.
     pub value: f64,
     pub per_class: BTreeMap<String, Option<f64>>,
@@ -128,6 +123,9 @@ impl<C: Classifier> StageKind for ReadoutStage<C> {
             network: Some(NetworkPlan::frozen(backbone, &self.features.layers, side)),
             files: vec![],
             train: None,
+            metrics: Metrics::of(
+                self.features.layers.iter().flat_map(|layer| self.classifier.variants(layer)),
+            ),
             leaves: RESULTS,
         })
     }
@@ -145,9 +143,10 @@ impl<C: Classifier> StageKind for ReadoutStage<C> {
         let mut rows = vec![];
         for (layer, train, val) in self.features(fit)? {
             let rng = fit.rng.split(&layer);
-            let found = self.classifier.read(&layer, &train, &val, &classes, &rng);
+            let found = self.classifier.read(&train, &val, &classes, &rng);
             let found = found.with_context(|| format!("layer {layer}"))?;
-            rows.extend(found.into_iter().map(|found| Self::row(fit, found)));
+            let named = self.classifier.variants(&layer).into_iter().zip(found);
+            rows.extend(named.map(|(variant, found)| Self::row(fit, variant, found)));
         }
         let metric = |row: &TransferRow| Metric {
             name: row.variant.clone(),
@@ -177,8 +176,7 @@ impl<C: Classifier> ReadoutStage<C> {
             .collect()
     }
 
-    fn row(fit: &Fit, found: Found) -> TransferRow {
-        let Found { variant, value, per_class } = found;
+    fn row(fit: &Fit, variant: String, Found { value, per_class }: Found) -> TransferRow {
         let (input, metric) = (Colors::Gray, TransferMetric::MeanAveragePrecision);
         TransferRow { backbone: fit.row(), task: C::TASK, variant, input, metric, value, per_class }
     }

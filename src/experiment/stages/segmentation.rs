@@ -12,7 +12,7 @@ use crate::{
     },
     experiment::{
         fit::Fit,
-        plan::{Head, Learns, Outputs, View},
+        plan::{Head, Learns, Metrics, Outputs, View},
         sets::check_masks,
     },
     report::transfer::{TransferMetric, TransferTask},
@@ -27,6 +27,10 @@ impl Transfer for SegmentationSpec {
     const METRIC: TransferMetric = TransferMetric::MeanIu;
     const LISTS: Lists = Lists::Segmentation;
     const VARIANT: Variant = Variant::Dense;
+
+    fn metrics() -> Metrics {
+        Metrics::of(Segmentation::METRICS)
+    }
 
     fn layers(&self) -> Option<Layers<'_>> {
         frozen(self.frozen.as_ref())

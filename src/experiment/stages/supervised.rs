@@ -6,7 +6,7 @@ use crate::{
     data::{loader::Pass, source::DataSpec},
     experiment::{
         fit::Fit,
-        plan::{Head, NetworkPlan, Outputs, Pictures, Plan, Row, WEIGHTS, given},
+        plan::{Head, Metrics, NetworkPlan, Outputs, Pictures, Plan, Row, WEIGHTS, given},
     },
     pretext::supervised::Supervised,
     train::{run_dir::RunDir, spec::TrainSpec, task::Metric},
@@ -58,7 +58,8 @@ impl StageKind for SupervisedStage {
             ..NetworkPlan::on(self.graph, given(backbone, "backbone")?, Some((side, side)))
         };
         let (network, train) = (Some(network), Some(self.train.clone()));
-        Ok(Plan { row, pictures, network, files: vec![], train, leaves: WEIGHTS })
+        let metrics = Metrics::of(Supervised::METRICS);
+        Ok(Plan { row, pictures, network, files: vec![], train, metrics, leaves: WEIGHTS })
     }
 
     fn run(&self, fit: &Fit, run: &mut RunDir) -> Result<Option<Vec<Metric>>> {

@@ -20,16 +20,13 @@ impl Classifier for SvmSpec {
         Self::feasible(self, classes, of_class)
     }
 
-    fn read(
-        &self,
-        layer: &str,
-        train: &Examples,
-        val: &Examples,
-        classes: &[String],
-        rng: &Rng,
-    ) -> Result<Vec<Found>> {
+    fn variants(&self, layer: &str) -> Vec<String> {
+        vec![layer.into()]
+    }
+
+    fn read(&self, train: &Examples, val: &Examples, classes: &[String], rng: &Rng) -> Result<Vec<Found>> {
         let report = svm::run(self, train, val, classes, rng)?;
         let per_class = report.classes.iter().map(|c| (c.class.clone(), c.average_precision)).collect();
-        Ok(vec![Found { variant: layer.into(), value: report.mean_average_precision, per_class }])
+        Ok(vec![Found { value: report.mean_average_precision, per_class }])
     }
 }

@@ -6,7 +6,7 @@ use crate::{
     data::annotated_source::{AnnotatedSpec, Lists},
     experiment::{
         fit::Fit,
-        plan::{Head, Learns, Needed, NetworkPlan, Pictures, Plan, Row, Source, View, given},
+        plan::{Head, Learns, Metrics, Needed, NetworkPlan, Pictures, Plan, Row, Source, View, given},
         sources::InitSpec,
     },
     report::{
@@ -58,6 +58,11 @@ pub trait Transfer {
     /// Which of a devkit's lists it reads.
     const LISTS: Lists;
     const VARIANT: Variant;
+
+    /// The mean average precision, and that of each class.
+    fn metrics() -> Metrics {
+        Metrics { names: vec!["map".into()], each_class: true }
+    }
 
     /// The fits on every row, by the layer that each begins to train at.
     fn columns(&self) -> &[String] {
@@ -135,6 +140,7 @@ impl<T: Transfer> StageKind for TransferStage<T> {
             network: Some(network.shown(self.input)),
             files: self.task.files(),
             train: Some(self.train.clone()),
+            metrics: T::metrics(),
             leaves: RESULTS,
         })
     }

@@ -73,6 +73,9 @@ pub struct Segmentation {
 }
 
 impl Segmentation {
+    /// The names of what it measures.
+    pub const METRICS: [&str; 4] = ["mean_iu", "pixel_accuracy", "mean_accuracy", "frequency_weighted_iu"];
+
     /// Of a network on the dense graph, whose head has an output for each class and for the background.
     ///
     /// # Errors
@@ -194,17 +197,13 @@ impl Task for Segmentation {
             }
         }
         let scores = confusion.scores();
-        let metrics = [
-            ("mean_iu", scores.mean_iu),
-            ("pixel_accuracy", scores.pixel_accuracy),
-            ("mean_accuracy", scores.mean_accuracy),
-            ("frequency_weighted_iu", scores.frequency_weighted_iu),
-        ];
+        let values =
+            [scores.mean_iu, scores.pixel_accuracy, scores.mean_accuracy, scores.frequency_weighted_iu];
         self.last = Some(scores);
         let metric = |(name, value): (&str, Option<f64>)| {
             Some(Metric { name: name.into(), value: value?, better: Better::Higher })
         };
-        Ok(metrics.into_iter().filter_map(metric).collect())
+        Ok(Self::METRICS.into_iter().zip(values).filter_map(metric).collect())
     }
 
     fn picture(&mut self, _: &mut Loader) -> Result<Option<Panel>> {
