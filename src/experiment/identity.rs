@@ -3,7 +3,8 @@
 //! how often something is written.
 
 use super::{
-    plan::{Holds, Plan},
+    faults::all,
+    plan::{Holds, Needed, Plan},
     sets::Sets,
     stages::Stage,
 };
@@ -82,10 +83,24 @@ fn contents(plan: &Plan, sets: &Sets, located: Option<&Path>) -> Result<Vec<Stri
     let own = located.map(content);
     let others = plan.files.iter().map(|file| match file.holds {
         Holds::Pictures => Ok(named_like(&*sets.split(Split::Val), &file.path)?.fingerprint()),
-        Holds::Classifier => content(&hub::locate(&file.path)?),
-        Holds::Prior | Holds::Proposals => content(&file.path),
+        _ => content_of(file),
     });
-    own.into_iter().chain(others).collect()
+    all(own.into_iter().chain(others))
+}
+
+/// Whether the files can be read that a plan names beside pictures.
+///
+/// # Errors
+/// Each that cannot.
+pub fn files(plan: &Plan) -> Result<()> {
+    all(plan.files.iter().filter(|file| file.holds != Holds::Pictures).map(content_of)).map(drop)
+}
+
+fn content_of(file: &Needed) -> Result<String> {
+    match file.holds {
+        Holds::Classifier => content(&hub::locate(&file.path)?),
+        _ => content(&file.path),
+    }
 }
 
 fn content(path: &Path) -> Result<String> {

@@ -7,6 +7,8 @@ mod options; // what the surface decides
 mod plan; // what a fit will do
 mod sources; // what it starts from
 
+mod faults; // what would stop it
+
 mod place; // where it runs
 mod sets; // what it is trained and measured on
 

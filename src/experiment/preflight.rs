@@ -3,12 +3,13 @@
 
 use super::{
     expected,
+    faults::{Faults, all, both},
     fit::Fit,
-    identity::{Identity, identify},
+    identity::{self, Identity, identify},
     network,
     options::RunOptions,
     place::{Called, place},
-    plan::{NetworkPlan, Pictures, Row},
+    plan::{NetworkPlan, Pictures, Plan, Row, Source},
     run::Planned,
     sets::{Opened, Sets},
     sources::{InitSpec, MethodSpec, Start},
@@ -56,7 +57,7 @@ pub fn preflight(experiment: &Experiment, options: &RunOptions) -> Result<Vec<Ve
         opened: Opened::default(),
         located: vec![],
         stated: vec![],
-        faults: vec![],
+        faults: Faults::default(),
     };
     let mut seeds = vec![];
     for &seed in experiment.seeds.iter() {
@@ -69,7 +70,7 @@ pub fn preflight(experiment: &Experiment, options: &RunOptions) -> Result<Vec<Ve
             }
             planned.push(StageFits { name: name.into(), fits });
         }
-        ground.refuse()?;
+        ground.faults.refuse()?;
         seeds.push(planned);
     }
     Ok(seeds)
@@ -84,14 +85,7 @@ struct Ground<'a> {
     located: Vec<(PathBuf, PathBuf)>,
     /// Weight files, what the spec says of their network, and what they say.
     stated: Vec<(PathBuf, Option<BackboneSpec>, BackboneSpec)>,
-    faults: Vec<Fault>,
-}
-
-/// What would stop a stage, and which of its rows.
-struct Fault {
-    stage: String,
-    rows: Vec<String>,
-    what: String,
+    faults: Faults,
 }
 
 /// Where a stage's last fit lies and what it hashes to; None where it could not be planned.
@@ -111,7 +105,7 @@ impl Ground<'_> {
         for row in stage.kind().rows().each() {
             match self.fit(name, stage, row.clone(), seed, upstream) {
                 Ok(fit) => fits.push(Planned { stage: stage.clone(), fit }),
-                Err(error) => self.fault(name, &row, &error),
+                Err(error) => self.faults.note(name, Some(&row), error),
             }
         }
         let last = fits.last().map(|Planned { fit: Fit { place, hash, plan, .. }, .. }| Below {
@@ -124,10 +118,7 @@ impl Ground<'_> {
     }
 
     fn fit(&mut self, name: &str, stage: &Stage, row: Row, seed: u64, upstream: &Upstream) -> Result<Fit> {
-        let located = row.start.file().map(|file| self.locate(file)).transpose()?;
-        let backbone = self.backbone(stage, &row, located.as_deref())?;
-        let plan = stage.kind().plan(row, backbone.as_ref())?;
-        let sets = self.opened.sets(&plan.pictures, &self.options.locations)?;
+        let (plan, located, sets) = self.plan(stage, row)?;
         // One that could not be planned was reported: what stands on it is looked over all the same.
         let below = plan.row.start.stage().and_then(|stage| upstream.get(stage).cloned().flatten());
         let hash = below.as_ref().map(|below| below.hash.as_str());
@@ -154,6 +145,24 @@ impl Ground<'_> {
             spec,
             rehearsal: None,
         })
+    }
+
+    /// What a row will do, its weight file on this disk, and its pictures.
+    fn plan(&mut self, stage: &Stage, row: Row) -> Result<(Plan, Option<PathBuf>, Sets)> {
+        let weights = row.start.file().map(|file| self.locate(file)).transpose().and_then(|located| {
+            let backbone = self.backbone(stage, &row, located.as_deref())?;
+            Ok((located, backbone))
+        });
+        // Without its weights, what else is wrong shows on the stage's own backbone.
+        let backbone = weights.as_ref().map_or_else(|_| stage.backbone(), |(_, backbone)| backbone.as_ref());
+        let plan = match stage.kind().plan(row, backbone) {
+            Ok(plan) => plan,
+            Err(error) => return Err(weights.err().unwrap_or(error)),
+        };
+        let sets = self.opened.sets(&plan.pictures, &self.options.locations);
+        let files = if sets.is_ok() && weights.is_ok() { Ok(()) } else { identity::files(&plan) };
+        let (((located, _), sets), ()) = both(both(weights, sets), files)?;
+        Ok((plan, located, sets))
     }
 
     /// The network that a row trains or measures: what an earlier stage leaves, what a file says, or what the stage says.
@@ -203,74 +212,41 @@ impl Ground<'_> {
 
     /// Notes what is wrong with the fits of a stage.
     fn look_over(&mut self, name: &str, fits: &[Planned]) {
-        for Planned { fit, .. } in fits {
-            let unknown = expected::unknown(self.experiment, name, fit);
-            unknown.iter().for_each(|error| self.fault(name, &Row::only(Start::Afresh), error));
-        }
+        let unknown = fits.iter().flat_map(|planned| expected::unknown(self.experiment, name, &planned.fit));
+        unknown.for_each(|error| self.faults.note(name, None, error));
+        let mut seen: Vec<&Source> = vec![];
         for planned in fits.iter().filter(|planned| !planned.is_finished()) {
-            if let Err(error) = ready(planned) {
-                self.fault(name, &planned.fit.plan.row, &error);
+            let Fit { plan: Plan { row, pictures, .. }, sets, .. } = &planned.fit;
+            let ready = ready(planned).err();
+            ready.into_iter().for_each(|error| self.faults.note(name, Some(row), error));
+            if !seen.contains(&&pictures.source) {
+                seen.push(&pictures.source);
+                let unread = readable(sets, pictures).err();
+                unread.into_iter().for_each(|error| self.faults.note(name, None, error));
             }
-        }
-        let mut seen: Vec<&Pictures> = vec![];
-        let to_run = fits.iter().filter(|planned| !planned.is_finished());
-        for Fit { plan, sets, .. } in to_run.map(|planned| &planned.fit) {
-            if !seen.iter().any(|pictures| pictures.source == plan.pictures.source) {
-                seen.push(&plan.pictures);
-                let unread = readable(sets, &plan.pictures);
-                unread
-                    .err()
-                    .into_iter()
-                    .for_each(|error| self.fault(name, &Row::only(Start::Afresh), &error));
-            }
-        }
-    }
-
-    fn fault(&mut self, stage: &str, row: &Row, error: &anyhow::Error) {
-        let what = format!("{error:#}");
-        let known = self.faults.iter_mut().find(|fault| fault.stage == stage && fault.what == what);
-        match known {
-            Some(fault) => fault.rows.extend(row.name.clone().filter(|row| !fault.rows.contains(row))),
-            None => {
-                let rows = row.name.iter().cloned().collect();
-                self.faults.push(Fault { stage: stage.into(), rows, what });
-            }
-        }
-    }
-
-    /// All faults as one error.
-    fn refuse(&self) -> Result<()> {
-        let line = |Fault { stage, rows, what }: &Fault| {
-            let rows: Vec<String> = rows.iter().map(|row| format!("`{row}`")).collect();
-            let rows = if rows.is_empty() { String::new() } else { format!("{}: ", rows.join(", ")) };
-            format!("stage `{stage}` would not start: {rows}{what}")
-        };
-        let lines: Vec<String> = self.faults.iter().map(line).collect();
-        match lines.as_slice() {
-            [] => Ok(()),
-            [one] => bail!("{one}"),
-            all => bail!("{} faults, and nothing was begun:\n  {}", all.len(), all.join("\n  ")),
         }
     }
 }
 
 /// Whether the fit could take its first step and end its last.
 fn ready(Planned { stage, fit }: &Planned) -> Result<()> {
-    if let Some(network) = &fit.plan.network {
-        network.summary(fit.sets.classes(), fit.sets.first_size().unwrap_or_default())?;
-        if let Start::Weights(init) = &fit.plan.row.start {
-            preparable(init, &network.backbone)?;
-        }
-    }
-    if let (Some(run), true) = (&fit.upstream, fit.plan.row.start.stage().is_some())
-        && RunDir::finished(run)?.is_some()
-    {
-        fit.upstream_weights()?;
-    }
+    let finished = fit.upstream.as_ref().filter(|_| fit.plan.row.start.stage().is_some());
+    let finished = finished.map_or(Ok(None), |run| RunDir::finished(run));
+    let upstream = finished.and_then(|run| run.map_or(Ok(()), |_| fit.upstream_weights().map(drop)));
     // Loaders are made and dropped: what they refuse, they refuse now.
-    fit.loader(Split::Val)?;
-    fit.plan.pictures.train.as_ref().map(|_| fit.loader(Split::Train)).transpose()?;
-    stage.kind().ready(fit)
+    let train = fit.plan.pictures.train.as_ref().map_or(Ok(()), |_| fit.loader(Split::Train).map(drop));
+    let val = fit.loader(Split::Val).map(drop);
+    all([buildable(fit), upstream, val, train, stage.kind().ready(fit)]).map(drop)
+}
+
+/// Whether its network can be made for its pictures.
+fn buildable(fit: &Fit) -> Result<()> {
+    let Some(network) = &fit.plan.network else { return Ok(()) };
+    network.summary(fit.sets.classes(), fit.sets.first_size().unwrap_or_default())?;
+    match &fit.plan.row.start {
+        Start::Weights(init) => preparable(init, &network.backbone),
+        Start::Afresh | Start::Method(_) => Ok(()),
+    }
 }
 
 /// Whether the weights of a backbone can be made from data, or rescaled, as asked.

@@ -1,7 +1,10 @@
 //! What a fit is trained and measured on: plain pictures or annotated ones, opened from what its plan says. Stages and
 //! seeds that say the same share what was opened.
 
-use super::plan::{Pictures, Source};
+use super::{
+    faults::{all, both},
+    plan::{Pictures, Source},
+};
 use crate::{
     bounded::Fraction,
     data::{
@@ -35,6 +38,24 @@ impl<S: ?Sized> Clone for Pair<S> {
     }
 }
 
+impl<S: ?Sized> Pair<S> {
+    /// Opens both splits.
+    fn open<E: Into<anyhow::Error>>(open: impl Fn(Split) -> Result<Arc<S>, E>) -> Result<Self> {
+        let open = |split| open(split).map_err(Into::into);
+        let (train, val) = both(open(Split::Train), open(Split::Val))?;
+        Ok(Self { train, val })
+    }
+
+    /// Holds both splits, with their names, against `check`.
+    ///
+    /// # Errors
+    /// Those of either split.
+    pub fn check(&self, check: impl Fn(&Arc<S>, &str) -> Result<()>) -> Result<()> {
+        let splits = [(&self.train, Split::Train), (&self.val, Split::Val)];
+        all(splits.map(|(set, split)| check(set, split.name()))).map(drop)
+    }
+}
+
 /// What was opened so far.
 #[derive(Default)]
 pub struct Opened(Vec<(Source, Sets)>);
@@ -64,33 +85,29 @@ impl Opened {
 
 /// Whether both splits have labels, and no number that stands for no class.
 fn check_labels(pair: &Pair<dyn Dataset>, name: &str) -> Result<()> {
-    let classes = require(&*pair.train, name, Split::Train.name())?;
-    require(&*pair.val, name, Split::Val.name())?;
-    for (set, split) in [(&pair.train, Split::Train), (&pair.val, Split::Val)] {
+    let (classes, _) = both(
+        require(&*pair.train, name, Split::Train.name()).map_err(Into::into),
+        require(&*pair.val, name, Split::Val.name()).map_err(Into::into),
+    )?;
+    pair.check(|set, split| {
         let strange = (0..set.len()).find(|i| set.label(*i).is_some_and(|label| label as usize >= classes));
-        if let Some(index) = strange {
-            bail!(
-                "{}: label {} of the {} images of {name} stands for none of its {classes} classes, 0 to {}",
-                set.name(index),
-                set.label(index).unwrap_or_default(),
-                split.name(),
-                classes - 1
-            );
-        }
-    }
-    Ok(())
+        let Some(index) = strange else { return Ok(()) };
+        bail!(
+            "{}: label {} of the {split} images of {name} stands for none of its {classes} classes, 0 to {}",
+            set.name(index),
+            set.label(index).unwrap_or_default(),
+            classes - 1
+        )
+    })
 }
 
 impl Sets {
     fn open(source: &Source, at: &Locations) -> Result<Self> {
         match source {
-            Source::Plain(spec) => {
-                let open = |split| open(spec, split, at);
-                Ok(Self::Plain(Pair { train: open(Split::Train)?, val: open(Split::Val)? }))
-            }
+            Source::Plain(spec) => Ok(Self::Plain(Pair::open(|split| open(spec, split, at))?)),
             Source::Annotated(spec, lists) => {
                 let open = |split| annotated_source::open(spec, split, *lists, at);
-                Ok(Self::Annotated(Pair { train: open(Split::Train)?, val: open(Split::Val)? }))
+                Ok(Self::Annotated(Pair::open(open)?))
             }
         }
     }
@@ -148,16 +165,15 @@ impl Sets {
 /// # Errors
 /// The split that shows none.
 pub fn check_objects(pair: &Pair<dyn Annotated>, name: &str) -> Result<()> {
-    for (set, split) in [(&pair.train, Split::Train), (&pair.val, Split::Val)] {
+    pair.check(|set, split| {
         let shown = (0..set.len()).any(|i| set.presence(i).contains(&Presence::Present));
         ensure!(
             shown,
-            "the {} pictures of {name} show no object that counts: look at its lists and annotations, or raise \
-             `limit`",
-            split.name()
+            "the {split} pictures of {name} show no object that counts: look at its lists and annotations, or raise \
+             `limit`"
         );
-    }
-    Ok(())
+        Ok(())
+    })
 }
 
 /// Whether both splits of annotated pictures have masks, with any class in them.
@@ -165,18 +181,17 @@ pub fn check_objects(pair: &Pair<dyn Annotated>, name: &str) -> Result<()> {
 /// # Errors
 /// The split that has none; a mask that cannot be read.
 pub fn check_masks(pair: &Pair<dyn Annotated>, name: &str) -> Result<()> {
-    for (set, split) in [(&pair.train, Split::Train), (&pair.val, Split::Val)] {
+    pair.check(|set, split| {
         let classes = 1..=set.classes().len();
         let named = |label: &u8| classes.contains(&usize::from(*label));
         let shown = (0..set.len())
             .any(|i| set.mask(i).ok().flatten().is_some_and(|mask| mask.labels.iter().any(named)));
         ensure!(
             shown,
-            "no mask of the {} pictures of {name} names a class: give a set with masks, or raise `limit`",
-            split.name()
+            "no mask of the {split} pictures of {name} names a class: give a set with masks, or raise `limit`"
         );
-    }
-    Ok(())
+        Ok(())
+    })
 }
 
 /// The name that tables and messages give the set.

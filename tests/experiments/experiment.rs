@@ -266,6 +266,48 @@ fn labels_that_do_not_meet_stop_only_the_stages_that_need_them() -> Result<()> {
     Ok(())
 }
 
+/// Both splits, each file that a row names, and the data beside the weights.
+#[test]
+fn one_fault_of_a_stage_hides_no_other() -> Result<()> {
+    let stages = r#"
+stages:
+  colors:
+    color_evaluation:
+      methods: { theirs: { file: no-colorizer.safetensors } }
+      evaluation: { prior: { file: no-prior.npy }, classifier: { weights: no-vgg.safetensors } }
+  detection:
+    detection:
+      annotated: { source: { composite: { train: 4, val: 4, size: 48 } } }
+      backbones: { theirs: { file: no-backbone.safetensors } }
+      task: { proposals: { file: { train: no-train.safetensors, val: no-val.safetensors } } }
+      train: { steps: 1, batch: 9, optimizer: { sgd: { lr: 1e-3 } } }
+  probe:
+    linear_probe:
+      data: { source: { folder: { train: no/train, val: no/val } }, crop: 29 }
+      backbones: { theirs: { file: no-weights.safetensors } }
+      train: { steps: 1, batch: 4, optimizer: { sgd: { lr: 1e-3 } } }
+"#;
+    let message = refusal(&[SPEC.split("stages:").next().unwrap_or_default(), stages].concat(), &[])?;
+    for part in [
+        "9 faults, and nothing was begun",
+        "stage `colors` would not start: `theirs`: ",
+        "no-colorizer.safetensors does not exist",
+        "no-prior.npy (No such file",
+        "no-vgg.safetensors",
+        "stage `detection` would not start: `theirs`: ",
+        "no-backbone.safetensors does not exist",
+        "no-train.safetensors (No such file",
+        "no-val.safetensors (No such file",
+        "stage `probe` would not start: `theirs`: ",
+        "no-weights.safetensors does not exist",
+        "no/train",
+        "no/val",
+    ] {
+        assert!(message.contains(part), "{part} is not in\n{message}");
+    }
+    Ok(())
+}
+
 #[test]
 fn data_that_is_not_there_is_named() -> Result<()> {
     let yaml =

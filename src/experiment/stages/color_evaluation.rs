@@ -20,6 +20,7 @@ use crate::{
         interpretability::Classifier,
     },
     experiment::{
+        faults::all,
         fit::Fit,
         plan::{Holds, Metrics, Needed, NetworkPlan, Pictures, Plan, Row},
         sources::{MethodSpec, Start},
@@ -108,14 +109,12 @@ impl StageKind for ColorEvaluationStage {
     }
 
     fn ready(&self, fit: &Fit) -> Result<()> {
-        fit.check_prior(&Bins::new(GRID))?;
-        if let Some(spec) = &self.evaluation.classifier {
-            check_judge(&judge_of(fit, spec)?, fit.sets.classes())?;
-        }
-        if fit.located.is_some() {
-            Colorizer::open(fit.weights()?, &fit.device)?;
-        }
-        Ok(())
+        let judge = self.evaluation.classifier.as_ref().map_or(Ok(()), |spec| {
+            judge_of(fit, spec).and_then(|judge| check_judge(&judge, fit.sets.classes()))
+        });
+        let weights =
+            fit.located.as_ref().map_or(Ok(()), |_| Colorizer::open(fit.weights()?, &fit.device).map(drop));
+        all([fit.check_prior(&Bins::new(GRID)), judge, weights]).map(drop)
     }
 
     fn run(&self, fit: &Fit, run: &mut RunDir) -> Result<Option<Vec<Metric>>> {

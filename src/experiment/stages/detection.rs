@@ -15,6 +15,7 @@ use crate::{
         source::Split,
     },
     experiment::{
+        faults::all,
         fit::Fit,
         plan::{Head, Holds, Learns, Needed, View},
         sets::check_objects,
@@ -62,14 +63,11 @@ impl Transfer for DetectionSpec {
 
     fn ready(&self, fit: &Fit) -> Result<()> {
         let sets = fit.annotated()?;
-        check_objects(sets, &fit.data())?;
-        Self::check_network(fit.untrained()?, fit.sets.classes())?;
-        if !matches!(self.proposals, ProposalSpec::SelectiveSearch(_)) {
-            for (set, split) in [(&sets.train, Split::Train), (&sets.val, Split::Val)] {
-                proposed(self, fit, set, split).context("`proposals`")?;
-            }
-        }
-        Ok(())
+        let network = fit.untrained().and_then(|net| Self::check_network(net, fit.sets.classes()));
+        let read = !matches!(self.proposals, ProposalSpec::SelectiveSearch(_));
+        let files = [(&sets.train, Split::Train), (&sets.val, Split::Val)].into_iter().filter(|_| read);
+        let files = files.map(|(set, split)| proposed(self, fit, set, split).map(drop));
+        all([check_objects(sets, &fit.data()), network].into_iter().chain(files)).map(drop)
     }
 
     fn tune(&self, fit: &Fit, run: &mut RunDir) -> Result<Option<Tuned>> {
@@ -98,7 +96,7 @@ impl Transfer for DetectionSpec {
 fn proposed(spec: &DetectionSpec, fit: &Fit, set: &Arc<dyn Annotated>, split: Split) -> Result<ProposedSet> {
     let dir = &fit.place.dir;
     let home = dir.parent().and_then(Path::parent).unwrap_or(dir);
-    let found = obtain(&spec.proposals, &**set, split, &home.join("proposals"))?;
+    let found = obtain(&spec.proposals, &**set, split, &home.join("proposals")).context("`proposals`")?;
     let boxes = |index| found.of(set.id(index)).unwrap_or_default().to_vec();
     let boxes: Vec<Vec<Rect>> = (0..set.len()).map(boxes).collect();
     Ok(ProposedSet { set: set.clone(), proposals: Arc::new(boxes) })

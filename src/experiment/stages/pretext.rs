@@ -5,6 +5,7 @@ use crate::{
     backbones::{BackboneSpec, Build, data_init::initialize, exchange, network::Network, table::heads},
     data::{loader::Pass, source::DataSpec},
     experiment::{
+        faults::both,
         fit::{Fit, INPUT},
         plan::{Holds, Metrics, Needed, NetworkPlan, Pictures, Plan, Row, WEIGHTS, given},
         sources::{InitSpec, Start, WeightSource},
@@ -104,19 +105,11 @@ impl StageKind for PretextStage {
     }
 
     fn ready(&self, fit: &Fit) -> Result<()> {
-        if let PretextSpec::Colorization(spec) = &self.task {
-            fit.check_prior(&spec.bins())?;
-        }
-        let (net, params) = blank(fit.backbone()?, &self.build(), fit)?;
-        if fit.located.is_some() {
-            start_from(fit.weights()?, &net, &params)?;
-        }
-        if let (Some(below), Some(stage)) = (&fit.stands_on, fit.plan.row.start.stage()) {
-            let (_, theirs) = blank(&below.backbone, &below.build(fit.sets.classes()), fit)?;
-            let theirs = theirs.state().into_iter().collect();
-            adopt(&theirs, &format!("what stage `{stage}` trains"), &net, &params)?;
-        }
-        Ok(())
+        let prior = match &self.task {
+            PretextSpec::Colorization(spec) => fit.check_prior(&spec.bins()),
+            _ => Ok(()),
+        };
+        both(prior, self.startable(fit)).map(drop)
     }
 
     fn run(&self, fit: &Fit, run: &mut RunDir) -> Result<Option<Vec<Metric>>> {
@@ -129,6 +122,20 @@ impl StageKind for PretextStage {
 }
 
 impl PretextStage {
+    /// Whether what it starts from fits its network.
+    fn startable(&self, fit: &Fit) -> Result<()> {
+        let (net, params) = blank(fit.backbone()?, &self.build(), fit)?;
+        if fit.located.is_some() {
+            start_from(fit.weights()?, &net, &params)?;
+        }
+        if let (Some(below), Some(stage)) = (&fit.stands_on, fit.plan.row.start.stage()) {
+            let (_, theirs) = blank(&below.backbone, &below.build(fit.sets.classes()), fit)?;
+            let theirs = theirs.state().into_iter().collect();
+            adopt(&theirs, &format!("what stage `{stage}` trains"), &net, &params)?;
+        }
+        Ok(())
+    }
+
     /// What is predicted from what, where it is not color from lightness.
     fn problem(&self) -> Option<Problem> {
         match &self.task {

@@ -13,6 +13,7 @@ use crate::{
         source::Split,
     },
     experiment::{
+        faults::both,
         fit::Fit,
         plan::{Metrics, NetworkPlan, Pictures, Plan, Row, Source, View, given},
         sets::check_objects,
@@ -132,10 +133,10 @@ impl<C: Classifier> StageKind for ReadoutStage<C> {
 
     fn ready(&self, fit: &Fit) -> Result<()> {
         let sets = fit.annotated()?;
-        check_objects(sets, &fit.data())?;
         let of_class = |class: usize| (0..sets.train.len()).map(|i| sets.train.presence(i)[class]).collect();
-        self.classifier.feasible(sets.train.classes(), &of_class)?;
-        fit.check_weights()
+        let feasible = check_objects(sets, &fit.data())
+            .and_then(|()| self.classifier.feasible(sets.train.classes(), &of_class));
+        both(feasible, fit.check_weights()).map(drop)
     }
 
     fn run(&self, fit: &Fit, run: &mut RunDir) -> Result<Option<Vec<Metric>>> {

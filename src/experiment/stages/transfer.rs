@@ -5,6 +5,7 @@ use crate::{
     backbones::{BackboneSpec, Variant},
     data::annotated_source::{AnnotatedSpec, Lists},
     experiment::{
+        faults::both,
         fit::Fit,
         plan::{Head, Learns, Metrics, Needed, NetworkPlan, Pictures, Plan, Row, Source, View, given},
         sources::InitSpec,
@@ -146,8 +147,7 @@ impl<T: Transfer> StageKind for TransferStage<T> {
     }
 
     fn ready(&self, fit: &Fit) -> Result<()> {
-        self.task.ready(fit)?;
-        fit.check_weights()
+        both(self.task.ready(fit), fit.check_weights()).map(drop)
     }
 
     fn run(&self, fit: &Fit, run: &mut RunDir) -> Result<Option<Vec<Metric>>> {

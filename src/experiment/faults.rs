@@ -1,0 +1,85 @@
+//! What would stop the stages of an experiment, all of it: one fault does not hide another.
+
+use super::plan::Row;
+use anyhow::{Error, Result, bail};
+
+/// Several faults, found at once.
+#[derive(Debug, thiserror::Error)]
+#[error("{}", parts(.0).join("; "))]
+struct Several(Vec<Error>);
+
+/// Every fault in words.
+fn parts(errors: &[Error]) -> Vec<String> {
+    let of = |error: &Error| match error.downcast_ref() {
+        Some(Several(errors)) => parts(errors),
+        None => vec![format!("{error:#}")],
+    };
+    errors.iter().flat_map(of).collect()
+}
+
+/// What all of them gave, or all that is wrong.
+pub fn all<T>(results: impl IntoIterator<Item = Result<T>>) -> Result<Vec<T>> {
+    let (mut given, mut faults) = (vec![], vec![]);
+    for result in results {
+        match result {
+            Ok(value) => given.push(value),
+            Err(fault) => faults.push(fault),
+        }
+    }
+    match faults.len() {
+        0 => Ok(given),
+        1 => Err(faults.remove(0)),
+        _ => Err(Several(faults).into()),
+    }
+}
+
+/// The same of two that give different things.
+pub fn both<A, B>(a: Result<A>, b: Result<B>) -> Result<(A, B)> {
+    match (a, b) {
+        (Ok(a), Ok(b)) => Ok((a, b)),
+        (Err(a), Err(b)) => Err(Several(vec![a, b]).into()),
+        (Err(fault), _) | (_, Err(fault)) => Err(fault),
+    }
+}
+
+/// All that was found so far.
+#[derive(Default)]
+pub struct Faults(Vec<Fault>);
+
+/// What would stop a stage, and which of its rows.
+struct Fault {
+    stage: String,
+    rows: Vec<String>,
+    what: String,
+}
+
+impl Faults {
+    /// Notes what is wrong with a row of a stage, or with all of it.
+    pub fn note(&mut self, stage: &str, row: Option<&Row>, error: Error) {
+        let row = row.and_then(|row| row.name.as_ref());
+        for what in parts(&[error]) {
+            let known = self.0.iter_mut().find(|fault| fault.stage == stage && fault.what == what);
+            match known {
+                Some(fault) => fault.rows.extend(row.filter(|row| !fault.rows.contains(row)).cloned()),
+                None => {
+                    self.0.push(Fault { stage: stage.into(), rows: row.cloned().into_iter().collect(), what })
+                }
+            }
+        }
+    }
+
+    /// All faults as one error.
+    pub fn refuse(&self) -> Result<()> {
+        let line = |Fault { stage, rows, what }: &Fault| {
+            let rows: Vec<String> = rows.iter().map(|row| format!("`{row}`")).collect();
+            let rows = if rows.is_empty() { String::new() } else { format!("{}: ", rows.join(", ")) };
+            format!("stage `{stage}` would not start: {rows}{what}")
+        };
+        let lines: Vec<String> = self.0.iter().map(line).collect();
+        match lines.as_slice() {
+            [] => Ok(()),
+            [one] => bail!("{one}"),
+            all => bail!("{} faults, and nothing was begun:\n  {}", all.len(), all.join("\n  ")),
+        }
+    }
+}
