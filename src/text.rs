@@ -8,6 +8,11 @@ const QUOTED: usize = 200;
 /// Characters of one line of a message at most.
 const LINE: usize = 1000;
 
+/// `1 seed`, `2 seeds`.
+pub fn counted(count: usize, one: &str) -> String {
+    format!("{count} {one}{}", if count == 1 { "" } else { "s" })
+}
+
 /// The text of a file, without a byte order mark.
 ///
 /// # Errors

@@ -1,6 +1,6 @@
 //! `colorize`: black-and-white photographs in, coloured ones out.
 
-use super::{Done, device::DeviceArgs, failure::Usage, model::number, threads};
+use super::{Done, device::DeviceArgs, failure::Usage, model::number, out, threads};
 use crate::{
     bounded::{Pixels, Positive},
     color::decode::Decode,
@@ -50,7 +50,7 @@ pub(super) struct ColorizeArgs {
 #[derive(Args, Debug)]
 struct OutputArgs {
     /// Folder for the results, each called like its original
-    #[arg(long, value_name = "DIR", default_value = "colorized")]
+    #[arg(long, value_name = "DIR", default_value = "colorized", value_parser = out::path())]
     out: PathBuf,
     /// Kind of the results [default: as the original where it is one of these, else png]
     #[arg(long, value_enum, value_name = "KIND")]

@@ -1,6 +1,6 @@
 //! `data verify` and `data prior`: every image of a data set decoded and counted, its colours measured.
 
-use super::{Done, experiment::locations, failure::Usage};
+use super::{Done, experiment::locations, failure::Usage, out};
 use crate::{
     bounded::Count,
     data::{
@@ -60,7 +60,7 @@ pub(super) enum Data {
         /// An experiment with a colorization stage; its first one gives the bins and the data
         spec: PathBuf,
         /// The `.npy` file to write; a JSON file beside it says how it was made
-        #[arg(long, value_name = "FILE.npy")]
+        #[arg(long, value_name = "FILE.npy", value_parser = out::path())]
         out: PathBuf,
         #[command(flatten)]
         place: Place,
@@ -70,7 +70,7 @@ pub(super) enum Data {
 #[derive(Args, Debug)]
 pub(super) struct Place {
     /// Folder with local copies of data sets [default: $HUERISTIC_DATA]
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", value_parser = out::path())]
     data: Option<PathBuf>,
 }
 

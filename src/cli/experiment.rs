@@ -24,11 +24,11 @@ pub(super) struct SpecArgs {
     #[arg(long, value_parser = seeds)]
     seeds: Option<Seeds>,
     /// Folder with local copies of data sets [default: $HUERISTIC_DATA]
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", value_parser = out::path())]
     data: Option<PathBuf>,
     /// Folder for run directories, from the working directory [default: `results/runs` in the project of the spec: where the
     /// folder `experiments` that it lies in is, else the root of its repository or crate, else the spec's folder]
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", value_parser = out::path())]
     out: Option<PathBuf>,
     #[command(flatten)]
     device: DeviceArgs,

@@ -1,7 +1,8 @@
 //! Where run directories go when the command does not say: to the project that the spec belongs to, wherever the command
 //! is given.
 
-use crate::spec::relative;
+use crate::spec::{at_home, relative};
+use clap::builder::{OsStringValueParser, TypedValueParser};
 use std::{
     env, fs,
     path::{self, Component, Path, PathBuf},
@@ -13,6 +14,11 @@ const RUNS: &str = "results/runs";
 const SPECS: &str = "experiments";
 /// What only the root of a project has.
 const MARKS: [&str; 2] = [".git", "Cargo.toml"];
+
+/// An argument that is a path, whose leading `~` is the home folder.
+pub(super) fn path() -> impl TypedValueParser<Value = PathBuf> {
+    OsStringValueParser::new().try_map(at_home)
+}
 
 /// The folder for the runs of the experiment `name`, whose file is `spec`. They once went to the working directory: where
 /// only that has some, they go on there, with a notice.

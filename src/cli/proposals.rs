@@ -1,6 +1,6 @@
 //! `proposals`: boxes that may hold objects, searched for on pictures, kept in a file.
 
-use super::{Done, failure::Usage};
+use super::{Done, failure::Usage, out};
 use crate::{
     bounded::Count,
     colorize::{
@@ -38,7 +38,7 @@ pub(super) struct ProposalArgs {
     #[arg(long, value_enum, default_value_t = ModeArg::Fast)]
     mode: ModeArg,
     /// Where to write the boxes
-    #[arg(long, value_name = "FILE.safetensors")]
+    #[arg(long, value_name = "FILE.safetensors", value_parser = out::path())]
     out: PathBuf,
     /// Keep at most so many boxes a picture, the first in their order
     #[arg(long, value_name = "N", value_parser = count)]

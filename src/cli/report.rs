@@ -1,6 +1,6 @@
 //! `report`: tables and plots from run directories.
 
-use super::{Done, failure::Usage};
+use super::{Done, failure::Usage, out};
 use crate::report;
 use anyhow::Result;
 use clap::Args;
@@ -12,7 +12,7 @@ pub(super) struct ReportArgs {
     #[arg(required = true, value_name = "DIR")]
     dirs: Vec<PathBuf>,
     /// Folder for the tables and plots
-    #[arg(long, value_name = "DIR", default_value = "results/report")]
+    #[arg(long, value_name = "DIR", default_value = "results/report", value_parser = out::path())]
     out: PathBuf,
 }
 

@@ -1,7 +1,7 @@
 //! `weights init`, `rescale`, `absorb`, `colour`, `fc`, `conv`: what is done to the weights of a network between its
 //! trainings.
 
-use super::{Done, device::DeviceArgs, experiment::locations, failure::Usage};
+use super::{Done, device::DeviceArgs, experiment::locations, failure::Usage, out};
 use crate::{
     backbones::{
         BackboneSpec, Build, Variant,
@@ -51,7 +51,7 @@ pub(super) struct InitArgs {
     /// An experiment; its first stage with data and a backbone gives both, and the number of pictures in a batch
     spec: PathBuf,
     /// The safetensors file to write
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = out::path())]
     out: PathBuf,
     /// Where the filters come from
     #[arg(long, value_enum, default_value_t)]
@@ -78,7 +78,7 @@ struct Drawing {
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
     /// Folder with local copies of data sets [default: $HUERISTIC_DATA]
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", value_parser = out::path())]
     data: Option<PathBuf>,
     #[command(flatten)]
     device: DeviceArgs,

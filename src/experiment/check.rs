@@ -13,11 +13,13 @@ use super::{
 use crate::{
     backbones::summary::Summary,
     data::source::Split,
-    train::{clock, spec::TrainSpec},
+    text::counted,
+    train::{clock, interrupt::Scratch, spec::TrainSpec},
 };
 use anyhow::{Context, Result};
 use std::{
     fmt::{self, Display, Formatter},
+    path::Path,
     time::{Duration, Instant},
 };
 
@@ -40,6 +42,8 @@ struct StageOutlook {
     data: String,
     /// What each fit is called, and its plan.
     fits: Vec<(String, Plan)>,
+    /// What the user may not have meant.
+    notes: Vec<String>,
     /// Absent where nothing is trained.
     training: Option<Training>,
     /// Fits that were finished before.
@@ -73,7 +77,8 @@ pub fn check(experiment: &Experiment, options: &RunOptions) -> Result<Outlook> {
 /// # Errors
 /// As [`check`].
 pub fn check_and_estimate(experiment: &Experiment, options: &RunOptions) -> Result<Outlook> {
-    look(experiment, options, |fits| Some(cost(fits).map_err(|error| format!("{error:#}"))))
+    let scratch = Scratch::new()?;
+    look(experiment, options, |fits| Some(cost(fits, scratch.path()).map_err(|error| format!("{error:#}"))))
 }
 
 fn look(
@@ -102,7 +107,8 @@ fn hand_on(stages: &mut [StageOutlook]) {
     }
 }
 
-fn outlook(StageFits { name, fits }: &StageFits, cost: Option<Cost>) -> Result<StageOutlook> {
+fn outlook(planned: &StageFits, cost: Option<Cost>) -> Result<StageOutlook> {
+    let StageFits { name, fits } = planned;
     let Planned { stage, fit: first } = fits.first().context("a stage has a fit")?;
     let (train, val) = (first.sets.split(Split::Train), first.sets.split(Split::Val));
     let data = format!(
@@ -118,6 +124,7 @@ fn outlook(StageFits { name, fits }: &StageFits, cost: Option<Cost>) -> Result<S
         kind: stage.key(),
         data,
         fits: fits.iter().map(|Planned { fit, .. }| (fit.label.clone(), fit.plan.clone())).collect(),
+        notes: planned.notes(),
         training: first.plan.train.as_ref().map(|train| training(first, train)).transpose()?,
         finished: fits.iter().filter(|planned| planned.is_finished()).count(),
         cost,
@@ -125,15 +132,16 @@ fn outlook(StageFits { name, fits }: &StageFits, cost: Option<Cost>) -> Result<S
 }
 
 /// What the fits take that are not finished; those that do the same on other weights cost the same.
-fn cost(fits: &[Planned]) -> Result<Estimate> {
+fn cost(fits: &[Planned], scratch: &Path) -> Result<Estimate> {
     let (mut sum, mut known): (Estimate, Vec<(&Plan, Estimate)>) = Default::default();
-    for planned in fits.iter().filter(|planned| !planned.is_finished()) {
+    let to_run = |planned: &&Planned| !planned.is_finished() && planned.fit.place.shared.is_none();
+    for planned in fits.iter().filter(to_run) {
         let fit = &planned.fit;
         let alike = |plan: &Plan| Plan { row: fit.plan.row.clone(), ..plan.clone() } == fit.plan;
         let same = |plan: &Plan| !matches!(plan.row.start, Start::Method(_)) && alike(plan);
         let one = match known.iter().find(|(plan, _)| same(plan)) {
             Some((_, one)) => *one,
-            None => estimate(planned)?,
+            None => estimate(planned, scratch)?,
         };
         known.push((&fit.plan, one));
         sum.seconds += one.seconds;
@@ -190,11 +198,11 @@ impl Display for Outlook {
         let fits: usize = self.stages.iter().map(|s| s.fits.len()).sum();
         write!(
             f,
-            "{}: {} stages, {} seeds, {} fits; nothing was trained",
+            "{}: {}, {}, {}; nothing was trained",
             self.name,
-            self.stages.len(),
-            self.seeds,
-            fits * self.seeds
+            counted(self.stages.len(), "stage"),
+            counted(self.seeds, "seed"),
+            counted(fits * self.seeds, "fit")
         )?;
         match self.failing() {
             0 => Ok(()),
@@ -217,9 +225,9 @@ impl Display for StageOutlook {
         writeln!(f, "  data     {}", self.data)?;
         writeln!(
             f,
-            "  training {} fit(s) of {} steps × {} × {} images = {:.1} epochs",
-            self.fits.len(),
-            train.steps,
+            "  training {} of {} × {} × {} images = {:.1} epochs",
+            counted(self.fits.len(), "fit"),
+            counted(train.steps.get(), "step"),
             train.batch,
             train.iter_size,
             seen as f64 / *images as f64
@@ -246,12 +254,15 @@ impl StageOutlook {
     }
 
     fn write_cost(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        for note in &self.notes {
+            writeln!(f, "  note     {note}")?;
+        }
         if self.finished > 0 {
-            writeln!(f, "  finished {} of {} fits, which are kept", self.finished, self.fits.len())?;
+            writeln!(f, "  finished {} of {}, kept", self.finished, counted(self.fits.len(), "fit"))?;
         }
         match &self.cost {
             None => Ok(()),
-            Some(Ok(_)) if self.finished == self.fits.len() => Ok(()),
+            Some(Ok(Estimate { seconds, .. })) if *seconds == 0.0 => Ok(()),
             Some(Ok(Estimate { seconds, bytes })) => {
                 match *seconds < 10.0 {
                     true => writeln!(f, "  time     about {seconds:.1} s")?,

@@ -48,17 +48,19 @@ pub struct Estimate {
     pub bytes: Option<f64>,
 }
 
-/// Rehearses a fit.
+/// Rehearses a fit in a folder below `scratch`.
 ///
 /// # Errors
 /// What stops it.
-pub fn estimate(planned: &Planned) -> Result<Estimate> {
+pub fn estimate(planned: &Planned, scratch: &Path) -> Result<Estimate> {
     let fit = &planned.fit;
     let batch = affordable(fit);
     let whole = fit.plan.train.as_ref().map_or(1, |train| train.batch.get());
-    let (Some(train), true) = (&fit.plan.train, batch < whole) else { return at_batch(planned, batch) };
+    let (Some(train), true) = (&fit.plan.train, batch < whole) else {
+        return at_batch(planned, scratch, batch);
+    };
     // Of a batch that is cut, two sizes tell what grows with it.
-    let (half, cut) = (at_batch(planned, batch.div_ceil(2))?, at_batch(planned, batch)?);
+    let (half, cut) = (at_batch(planned, scratch, batch.div_ceil(2))?, at_batch(planned, scratch, batch)?);
     let grown = (train.batch.get() - batch) as f64 / (batch - batch.div_ceil(2)).max(1) as f64;
     let at = |half: f64, cut: f64| cut + (cut - half).max(0.0) * grown;
     let bytes = half.bytes.zip(cut.bytes).map(|(half, cut)| at(half, cut));
@@ -81,18 +83,18 @@ fn quick(fit: &Fit) -> usize {
 }
 
 /// The cost of the whole fit if its batches had `batch` pictures.
-fn at_batch(planned: &Planned, batch: usize) -> Result<Estimate> {
+fn at_batch(planned: &Planned, scratch: &Path, batch: usize) -> Result<Estimate> {
     let fit = &planned.fit;
     let (train, val) = (fit.sets.split(Split::Train).len(), fit.sets.split(Split::Val).len());
     let most = PICTURES.min(quick(fit).max(LEAST));
     let pictures = (train.min(most.max(BATCHES * batch)), val.min(most));
     let few = (pictures.0.div_ceil(8), pictures.1.div_ceil(8));
-    let (few, start) = rehearse(planned, few, batch, false)?;
+    let (few, start) = rehearse((planned, scratch), few, batch, false)?;
     heap::release();
     manifest::forget_peak_memory();
     let more = |few: usize, pictures: usize, all: usize| all.min(pictures.max(2 * few));
     let pictures = (more(few.0, pictures.0, train), more(few.1, pictures.1, val));
-    let (pictures, Rehearsed { setup, trial }) = rehearse(planned, pictures, batch, true)?;
+    let (pictures, Rehearsed { setup, trial }) = rehearse((planned, scratch), pictures, batch, true)?;
     let peak = manifest::peak_memory();
     // What is done before training is done for each picture, or once: two sizes tell.
     let (more, all) = (pictures.0 + pictures.1 - few.0 - few.1, train + val);
@@ -146,7 +148,7 @@ struct Rehearsed {
 
 /// On the first `pictures` of both splits, or on more of them where those do not do; and how many it were.
 fn rehearse(
-    planned: &Planned,
+    (planned, scratch): (&Planned, &Path),
     mut pictures: (usize, usize),
     batch: usize,
     updates: bool,
@@ -154,7 +156,7 @@ fn rehearse(
     let sets = &planned.fit.sets;
     let (train, val) = (sets.split(Split::Train).len(), sets.split(Split::Val).len());
     loop {
-        match rehearse_on(planned, pictures, batch, updates) {
+        match rehearse_on((planned, scratch), pictures, batch, updates) {
             Ok(rehearsed) => return Ok((pictures, rehearsed)),
             Err(_) if pictures.0.max(pictures.1) < MOST && pictures != (train, val) => {
                 pictures = (train.min(2 * pictures.0), val.min(2 * pictures.1));
@@ -165,12 +167,12 @@ fn rehearse(
 }
 
 fn rehearse_on(
-    planned: &Planned,
+    (planned, scratch): (&Planned, &Path),
     pictures: (usize, usize),
     batch: usize,
     updates: bool,
 ) -> Result<Rehearsed> {
-    let folder = tempfile::tempdir().context("cannot create a temporary folder")?;
+    let folder = tempfile::tempdir_in(scratch).context("cannot create a temporary folder")?;
     let fit = rehearsal(&planned.fit, pictures, batch, folder.path(), updates);
     let mut run = RunDir::open(&fit.place.dir, &fit.spec)?;
     let began = Instant::now();
@@ -196,7 +198,7 @@ fn rehearsal(fit: &Fit, pictures: (usize, usize), batch: usize, folder: &Path, u
         plan,
         sets: few(&fit.sets, pictures),
         upstream: None,
-        place: Place { dir, extends: None, note: None },
+        place: Place::at(dir),
         rehearsal: Some(RefCell::new(Rehearsal { updates, ..Rehearsal::default() })),
         ..fit.clone()
     }

@@ -61,7 +61,11 @@ pub enum Outcome {
 /// that is not finite, results short of what the spec expects (after the report was written).
 pub fn run(experiment: &Experiment, options: &RunOptions) -> Result<Outcome> {
     let (mut done, mut pictures, mut short) = (vec![], vec![], vec![]);
-    for StageFits { name, fits } in preflight(experiment, options)?.into_iter().flatten() {
+    let seeds = preflight(experiment, options)?;
+    for stage in seeds.iter().take(1).flatten() {
+        stage.notes().iter().for_each(|note| tracing::warn!("stage `{}`: {note}", stage.name));
+    }
+    for StageFits { name, fits } in seeds.into_iter().flatten() {
         for planned in fits {
             if !planned.run()? {
                 return Ok(Outcome::Interrupted);

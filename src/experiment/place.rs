@@ -22,6 +22,15 @@ pub struct Place {
     pub extends: Option<(PathBuf, usize)>,
     /// Why nothing that is there could be taken.
     pub note: Option<String>,
+    /// The fit of the same experiment that does the same and is to run before it, in this very directory.
+    pub shared: Option<String>,
+}
+
+impl Place {
+    /// A directory of nothing but its own.
+    pub fn at(dir: PathBuf) -> Self {
+        Self { dir, extends: None, note: None, shared: None }
+    }
 }
 
 /// What a directory is called: what it is a run of, and the hash of what decides it.
@@ -36,18 +45,18 @@ pub struct Called<'a> {
 pub fn place(out: &Path, home: &Path, called: &Called, plan: &Plan) -> Place {
     let dir = home.join(format!("{}-{}", called.label, called.hash));
     if dir.exists() {
-        return Place { dir, extends: None, note: None };
+        return Place::at(dir);
     }
     if let Some(dir) = elsewhere(out, called.hash) {
-        return Place { dir, extends: None, note: None };
+        return Place::at(dir);
     }
     let runs = folders(out).into_iter().flat_map(|experiment| folders(&experiment));
     let own = lineage(called.spec);
     let kin: Vec<Other> = runs.filter_map(|dir| Other::of(dir, own.as_ref())).collect();
     match plan.train.as_ref().and_then(|train| shorter(&kin, train)) {
-        Some(Ok(other)) => Place { dir, extends: Some((other.dir.clone(), other.steps)), note: None },
-        Some(Err(note)) => Place { dir, extends: None, note: Some(note) },
-        None => Place { dir, extends: None, note: nearest(home, called) },
+        Some(Ok(other)) => Place { extends: Some((other.dir.clone(), other.steps)), ..Place::at(dir) },
+        Some(Err(note)) => Place { note: Some(note), ..Place::at(dir) },
+        None => Place { note: nearest(home, called), ..Place::at(dir) },
     }
 }
 

@@ -16,6 +16,7 @@ use crate::{
         source::{DataSpec, Split},
     },
     nn::layers::Fillers,
+    text::counted,
     train::spec::TrainSpec,
     transfer::Colors,
 };
@@ -371,7 +372,7 @@ impl Display for NetworkPlan {
             Variant::Regions => "regions",
             Variant::Dense => "dense",
         };
-        write!(f, "{}, {graph} graph, {} channels in", self.backbone.name(), self.input_channels)?;
+        write!(f, "{}, {graph} graph, {} in", self.backbone.name(), counted(self.input_channels, "channel"))?;
         if self.batch_norm {
             f.write_str(", batch normalization")?;
         }
@@ -379,7 +380,7 @@ impl Display for NetworkPlan {
             f.write_str(", given color")?;
         }
         match self.head.map(|head| head.outputs) {
-            Some(Outputs::Number(n)) => write!(f, ", {n} outputs")?,
+            Some(Outputs::Number(n)) => write!(f, ", {}", counted(n, "output"))?,
             Some(Outputs::Classes) => f.write_str(", an output for each class")?,
             Some(Outputs::ClassesAndBackground) => {
                 f.write_str(", an output for each class and background")?

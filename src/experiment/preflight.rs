@@ -8,7 +8,7 @@ use super::{
     identity::{self, Identity, identify},
     network,
     options::RunOptions,
-    place::{Called, place},
+    place::{Called, Place, place},
     plan::{NetworkPlan, Pictures, Plan, Row, Source},
     run::Planned,
     sets::{Opened, Sets},
@@ -22,7 +22,7 @@ use crate::{
     hub,
     nn::weights,
     rng::Rng,
-    train::run_dir::RunDir,
+    train::{run_dir::RunDir, spec::TrainSpec},
 };
 use anyhow::{Result, bail, ensure};
 use rayon::prelude::*;
@@ -44,6 +44,18 @@ pub struct StageFits {
     pub fits: Vec<Planned>,
 }
 
+impl StageFits {
+    /// What the user may not have meant.
+    pub fn notes(&self) -> Vec<String> {
+        let train = self.fits.iter().take(1).flat_map(|planned| planned.fit.plan.train.as_ref());
+        let shared = self.fits.iter().filter_map(|Planned { fit, .. }| {
+            let other = fit.place.shared.as_ref()?;
+            Some(format!("`{}` does what `{other}` does: one run serves both", fit.label))
+        });
+        train.flat_map(TrainSpec::notes).chain(shared).collect()
+    }
+}
+
 /// The fits of all seeds, seed by seed, stage by stage.
 ///
 /// # Errors
@@ -57,6 +69,7 @@ pub fn preflight(experiment: &Experiment, options: &RunOptions) -> Result<Vec<Ve
         opened: Opened::default(),
         located: vec![],
         stated: vec![],
+        placed: vec![],
         faults: Faults::default(),
     };
     let mut seeds = vec![];
@@ -85,6 +98,8 @@ struct Ground<'a> {
     located: Vec<(PathBuf, PathBuf)>,
     /// Weight files, what the spec says of their network, and what they say.
     stated: Vec<(PathBuf, Option<BackboneSpec>, BackboneSpec)>,
+    /// Hash, label and directory of each fit so far.
+    placed: Vec<(String, String, PathBuf)>,
     faults: Faults,
 }
 
@@ -128,9 +143,15 @@ impl Ground<'_> {
         let label = parts.into_iter().flatten().collect::<Vec<_>>().join("-");
         let home = self.options.out.join(&*self.experiment.name);
         let called = Called { label: &format!("{label}-s{seed}"), hash: &hash[..12], spec: &spec };
-        let place = place(&self.options.out, &home, &called, &plan);
+        let mut place = place(&self.options.out, &home, &called, &plan);
+        let label = format!("{label}, seed {seed}");
+        let same = self.placed.iter().find(|(known, ..)| *known == hash);
+        if let (Some((_, other, dir)), false) = (same, place.dir.exists()) {
+            place = Place { shared: Some(other.clone()), ..Place::at(dir.clone()) };
+        }
+        self.placed.push((hash.clone(), label.clone(), place.dir.clone()));
         Ok(Fit {
-            label: format!("{label}, seed {seed}"),
+            label,
             experiment: self.experiment.name.to_string(),
             plan,
             sets,

@@ -40,7 +40,9 @@ impl Planned {
         let dir = &fit.place.dir;
         if let Some(manifest) = RunDir::finished(dir)? {
             look_over(dir, &manifest)?;
-            tracing::info!("{}: finished before, kept ({})", fit.label, dir.display());
+            let whose = fit.place.shared.as_ref();
+            let kept = whose.map_or("finished before, kept".into(), |other| format!("as `{other}`"));
+            tracing::info!("{}: {kept} ({})", fit.label, dir.display());
             return Ok(true);
         }
         tracing::info!("{}: {}", fit.label, dir.display());

@@ -21,7 +21,7 @@ pub(crate) use document::On;
 pub(crate) use error::Fault;
 pub use error::SpecError;
 pub(crate) use node::Node;
-pub(crate) use paths::relative;
+pub(crate) use paths::{at_home, relative};
 
 use crate::yaml;
 use serde::{Serialize, de::DeserializeOwned};

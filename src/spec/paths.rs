@@ -4,7 +4,9 @@
 use super::error::Fault;
 use crate::{hub, nn::weights, text::excerpt};
 use std::{
-    env, fs,
+    env,
+    ffi::OsString,
+    fs,
     path::{Component, Path, PathBuf},
 };
 
@@ -101,10 +103,7 @@ fn expand(text: &str) -> Result<String, Fault> {
     if hub::is_address(Path::new(text)) {
         return Ok(text.into());
     }
-    let (mut expanded, mut rest) = match text.strip_prefix('~') {
-        Some(rest) if rest.is_empty() || rest.starts_with('/') => (home()?, rest),
-        _ => (String::new(), text),
-    };
+    let (mut expanded, mut rest) = tilde(text)?;
     while let Some((before, after)) = rest.split_once('$') {
         let (name, behind) = variable(after)?;
         expanded += before;
@@ -112,6 +111,23 @@ fn expand(text: &str) -> Result<String, Fault> {
         rest = behind;
     }
     Ok(expanded + rest)
+}
+
+/// A path of the command line. Shells leave a `~` as it is in quotes, and most of them behind `--out=`.
+///
+/// # Errors
+/// No home folder.
+pub(crate) fn at_home(path: OsString) -> Result<PathBuf, Fault> {
+    let Some(text) = path.to_str() else { return Ok(path.into()) };
+    tilde(text).map(|(home, rest)| PathBuf::from(home + rest))
+}
+
+/// The home folder that a leading `~` stands for, and the rest.
+fn tilde(text: &str) -> Result<(String, &str), Fault> {
+    match text.strip_prefix('~') {
+        Some(rest) if rest.is_empty() || rest.starts_with('/') => Ok((home()?, rest)),
+        _ => Ok((String::new(), text)),
+    }
 }
 
 /// The name of the variable that follows its `$`, empty where none does, and what follows the name.

@@ -282,6 +282,22 @@ fn files_of_other_sets_are_refused() {
     assert_eq!(obtain(&spec, &set, Split::Train, folder.path()).unwrap().total(), 1);
 }
 
+/// A detector would end at 0 without a word.
+#[test]
+fn a_file_without_any_box_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("p.safetensors");
+    let spec = ProposalSpec::File { train: path.clone().into(), val: None };
+    let of = |boxes: Vec<Rect>| {
+        let all = vec![("a".into(), vec![]), ("b".into(), boxes)];
+        Proposals::new(all).unwrap().write(&path, "a test").unwrap();
+        obtain(&spec, &Pictures::new(&["a", "b"]), Split::Train, folder.path())
+    };
+    let fault = of(vec![]).unwrap_err().to_string();
+    assert!(fault.contains("p.safetensors: it has no box for any of the 2 train pictures"), "{fault}");
+    assert_eq!(of(vec![Rect::new(0., 0., 9., 9.)]).unwrap().total(), 1, "one is enough");
+}
+
 fn hueristic(arguments: &[&Path]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_hueristic")).arg("proposals").args(arguments).output().unwrap()
 }

@@ -520,6 +520,48 @@ fn a_check_says_what_a_run_would_take() -> Result<()> {
     Ok(())
 }
 
+#[test]
+fn stages_that_do_the_same_share_a_run() -> Result<()> {
+    let home = Home::new()?;
+    let color = SPEC.split("  labels:").next().unwrap_or_default();
+    let (_, stage) = color.split_once("  color: ").expect("a stage");
+    let yaml = format!("{color}  again: {stage}  more: {}", stage.replace("steps: 3", "steps: 4"));
+    let experiment = home.load(&yaml, &["again.init_from={ stage: color }"])?;
+    assert!(!check(&experiment, &home.options())?.to_string().contains("note"), "it starts from the other");
+    let experiment = home.load(&yaml, &[])?;
+    let text = check(&experiment, &home.options())?.to_string();
+    let note = "  note     `again, seed 0` does what `color, seed 0` does: one run serves both";
+    assert!(text.contains(note) && text.matches("  note  ").count() == 1, "{text}");
+    run(&experiment, &home.options())?;
+    assert_eq!((named(&home.fits()?, "color-").len(), home.fits()?.len()), (1, 2));
+    Ok(())
+}
+
+#[test]
+fn what_comes_to_nothing_in_so_few_steps_is_noted() -> Result<()> {
+    let home = Home::new()?;
+    let notes = |set: &str| -> Result<usize> {
+        let experiment = home.load(SPEC, &[&format!("color.train.{set}")])?;
+        let text = check(&experiment, &home.options())?.to_string();
+        Ok(text.lines().filter(|line| line.starts_with("  note  ") && line.contains(" 3 steps: ")).count())
+    };
+    for (late, in_time) in [
+        ("schedule.warmup=4", "schedule.warmup=3"),
+        ("evaluate_every=4", "evaluate_every=3"),
+        (
+            "schedule.decay={ multi_step: { at: [1, 3], rates: [1e-3, 1e-4] } }",
+            "schedule.decay={ multi_step: { at: [1, 2], rates: [1e-3, 1e-4] } }",
+        ),
+        (
+            "schedule.decay={ step: { every: 3, factor: 0.1 } }",
+            "schedule.decay={ step: { every: 2, factor: 0.1 } }",
+        ),
+    ] {
+        assert_eq!((notes(late)?, notes(in_time)?), (1, 0), "{late}");
+    }
+    Ok(())
+}
+
 /// Rows are found again by what they are; what they are called is up to the spec that asks.
 #[test]
 fn rows_that_change_places_change_their_names_in_the_table() -> Result<()> {

@@ -107,6 +107,58 @@ fn a_check_fails_where_the_run_would_once_all_is_said() {
     assert!(!says(&["check", &path, "--no-estimate"]).contains("would fail"));
 }
 
+/// Shells leave the `~` in `--out=~/x`.
+#[test]
+fn the_home_folder_is_expanded() {
+    let dir = tempfile::tempdir().unwrap();
+    let (home, here) = (dir.path().join("home"), dir.path().join("here"));
+    for folder in [&home, &here] {
+        fs::create_dir(folder).unwrap();
+    }
+    let path = spec(dir.path(), SPEC);
+    let status = Command::new(env!("CARGO_BIN_EXE_hueristic"))
+        .args(["run", &path, "--set", "pretrain.train.steps=1", "--out=~/x"])
+        .env("HOME", &home)
+        .current_dir(&here)
+        .output()
+        .unwrap();
+    assert!(status.status.success(), "{}", text(&status.stderr));
+    assert!(home.join("x/tiny").is_dir());
+    assert_eq!(fs::read_dir(&here).unwrap().count(), 0, "a folder `~` was made");
+}
+
+#[cfg(unix)]
+#[test]
+fn an_interrupted_check_leaves_no_folder() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = spec(dir.path(), SPEC);
+    let temporary = dir.path().join("temporary");
+    fs::create_dir(&temporary).unwrap();
+    let left = || fs::read_dir(&temporary).unwrap().count();
+    let mut check = Command::new(env!("CARGO_BIN_EXE_hueristic"))
+        .args(["check", &path])
+        .env("TMPDIR", &temporary)
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    while left() == 0 && check.try_wait().unwrap().is_none() {
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    Command::new("kill").args(["-INT", &check.id().to_string()]).status().unwrap();
+    assert_eq!(check.wait().unwrap().code(), Some(130));
+    assert_eq!(left(), 0);
+}
+
+#[test]
+fn one_is_counted_as_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let said = says(&["check", &spec(dir.path(), SPEC), "--no-estimate", "--set", "pretrain.train.steps=1"]);
+    assert!(
+        said.contains("tiny: 1 stage, 1 seed, 1 fit; nothing") && said.contains("1 fit of 1 step × 8"),
+        "{said}"
+    );
+}
+
 #[test]
 fn the_version_names_a_commit() {
     let version = says(&["--version"]);

@@ -46,6 +46,12 @@ impl Default for ProposalSpec {
 }
 
 impl ProposalSpec {
+    /// For messages: where those of a split come from.
+    fn named(&self, split: Split) -> String {
+        let file = self.files().get(split as usize).map(|file| file.display().to_string());
+        file.unwrap_or_else(|| "Selective Search, whose `smallest` may be less".into())
+    }
+
     /// The files that are read.
     pub fn files(&self) -> Vec<&Path> {
         match self {
@@ -62,7 +68,7 @@ impl ProposalSpec {
 ///
 /// # Errors
 /// A split for which the spec names no file; a file that is not for this set; a picture that cannot be read; a folder that
-/// cannot be written.
+/// cannot be written; no proposal at all.
 pub fn obtain(
     spec: &ProposalSpec,
     set: &dyn Annotated,
@@ -82,6 +88,13 @@ pub fn obtain(
         }
     };
     let empty = ids.iter().filter(|id| proposals.of(id).is_some_and(<[_]>::is_empty)).count();
+    if empty > 0 && empty == ids.len() {
+        return Err(DataError::Spec(format!(
+            "{}: it has no box for any of the {empty} {} pictures, so that nothing could be found in them",
+            spec.named(split),
+            split.name()
+        )));
+    }
     if empty > 0 {
         tracing::warn!("{empty} of {} {} pictures have no proposals", ids.len(), split.name());
     }
