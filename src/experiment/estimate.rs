@@ -90,12 +90,12 @@ fn at_batch(planned: &Planned, scratch: &Path, batch: usize) -> Result<Estimate>
     let pictures = (train.min(most.max(BATCHES * batch)), val.min(most));
     let few = (pictures.0.div_ceil(8), pictures.1.div_ceil(8));
     let (few, start) = rehearse((planned, scratch), few, batch, false)?;
-    heap::release();
     manifest::forget_peak_memory();
     let more = |few: usize, pictures: usize, all: usize| all.min(pictures.max(2 * few));
     let pictures = (more(few.0, pictures.0, train), more(few.1, pictures.1, val));
     let (pictures, Rehearsed { setup, trial }) = rehearse((planned, scratch), pictures, batch, true)?;
     let peak = manifest::peak_memory();
+    heap::release(); // what this one has freed is no part of the next
     // What is done before training is done for each picture, or once: two sizes tell.
     let (more, all) = (pictures.0 + pictures.1 - few.0 - few.1, train + val);
     let each = (setup - start.setup).max(0.0) / more.max(1) as f64;
