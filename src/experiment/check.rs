@@ -3,9 +3,8 @@
 use super::{
     estimate::{Estimate, estimate},
     fit::Fit,
-    options::RunOptions,
     plan::Plan,
-    preflight::{StageFits, preflight},
+    preflight::{RunOptions, StageFits, preflight},
     run::Planned,
     sources::Start,
     spec::Experiment,
@@ -214,15 +213,23 @@ impl Display for Outlook {
 impl Display for StageOutlook {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         writeln!(f, "stage {} ({})", self.name, self.kind)?;
-        let Some(Training { train, images, loader, network }) = &self.training else {
-            writeln!(f, "  data     {}", self.data)?;
-            writeln!(f, "  methods  {} to be measured", self.fits.len())?;
-            self.write_plans(f)?;
-            return self.write_cost(f);
-        };
-        let seen = train.steps.get() * train.batch.get() * train.iter_size.get();
-        writeln!(f, "{network}")?;
+        if let Some(Training { network, .. }) = &self.training {
+            writeln!(f, "{network}")?;
+        }
         writeln!(f, "  data     {}", self.data)?;
+        match &self.training {
+            Some(training) => self.write_training(f, training)?,
+            None => writeln!(f, "  methods  {} to be measured", self.fits.len())?,
+        }
+        self.write_plans(f)?;
+        self.write_cost(f)
+    }
+}
+
+impl StageOutlook {
+    fn write_training(&self, f: &mut Formatter<'_>, training: &Training) -> fmt::Result {
+        let Training { train, images, loader, .. } = training;
+        let seen = train.steps.get() * train.batch.get() * train.iter_size.get();
         writeln!(
             f,
             "  training {} of {} × {} × {} images = {:.1} epochs",
@@ -232,13 +239,9 @@ impl Display for StageOutlook {
             train.iter_size,
             seen as f64 / *images as f64
         )?;
-        writeln!(f, "  loader   {loader:.0} images/s on its own")?;
-        self.write_plans(f)?;
-        self.write_cost(f)
+        writeln!(f, "  loader   {loader:.0} images/s on its own")
     }
-}
 
-impl StageOutlook {
     /// The whole plan of the first fit, and of the others what they start from and what else is not the same.
     fn write_plans(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let mut said: Vec<String> = vec![];

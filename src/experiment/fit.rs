@@ -4,13 +4,12 @@
 use super::{
     place::Place,
     plan::{Holds, NetworkPlan, Plan, WEIGHTS, given},
-    sets::{Pair, Sets},
+    sets::Sets,
 };
 use crate::{
-    backbones::{BackboneSpec, Variant},
+    backbones::BackboneSpec,
     color::{bins::Bins, prior::Prior},
     data::{
-        annotated::Annotated,
         loader::{Feed, Loader},
         source::{Dataset, Split},
     },
@@ -82,16 +81,6 @@ pub struct Rehearsal {
 }
 
 impl Fit {
-    /// Plain pictures to train and be measured on.
-    pub fn plain(&self) -> Result<&Pair<dyn Dataset>> {
-        self.sets.plain()
-    }
-
-    /// Annotated pictures to train and be measured on.
-    pub fn annotated(&self) -> Result<&Pair<dyn Annotated>> {
-        self.sets.annotated()
-    }
-
     /// The name that tables and messages give the pictures.
     pub fn data(&self) -> String {
         self.plan.pictures.source.to_string()
@@ -115,11 +104,6 @@ impl Fit {
     /// The architecture that it trains or measures.
     pub fn backbone(&self) -> Result<&BackboneSpec> {
         Ok(&given(self.plan.network.as_ref(), "backbone")?.backbone)
-    }
-
-    /// Which graph of it.
-    pub fn variant(&self) -> Variant {
-        self.plan.network.as_ref().map_or_else(Variant::default, |network| network.variant)
     }
 
     /// A split as its plan frames it.

@@ -3,7 +3,6 @@
 //!
 //! Does not: parse YAML (see [`crate::spec`]), or make tables (see [`crate::report`]).
 
-mod options; // what the surface decides
 mod plan; // what a fit will do
 mod sources; // what it starts from
 
@@ -34,7 +33,7 @@ mod anonymous; // no word of whose machine it was
 pub mod publish; // a finished run made ready for the hub
 
 pub use check::{check, check_and_estimate};
-pub use options::RunOptions;
+pub use preflight::RunOptions;
 pub use sources::{InitSpec, MethodSpec, WeightSource};
 pub use spec::{Experiment, Seeds};
 

@@ -103,15 +103,13 @@ impl Fit {
 
     fn prepared_from(&self, init: &InitSpec) -> Result<(BackboneSpec, Option<Tensors>)> {
         let fallback = self.backbone()?;
+        let with = |(spec, tensors)| (spec, Some(tensors));
         match init {
             InitSpec::Init(filler) => Ok((fallback.with_init(*filler), None)),
             InitSpec::Stage(_) if self.rehearsal.is_some() => Ok((fallback.clone(), None)),
-            InitSpec::Stage(_) => self.trained(&self.upstream_weights()?, fallback),
-            InitSpec::File(_) => self.trained(self.weights()?, fallback),
-            InitSpec::DataDependent(how) => {
-                let tensors = self.made_from_data(how, fallback)?;
-                Ok((fallback.clone(), Some(tensors)))
-            }
+            InitSpec::Stage(_) => trained(&self.upstream_weights()?, Some(fallback)).map(with),
+            InitSpec::File(_) => trained(self.weights()?, Some(fallback)).map(with),
+            InitSpec::DataDependent(how) => Ok((fallback.clone(), Some(self.made_from_data(how, fallback)?))),
             InitSpec::Rescaled(inner) => {
                 let (spec, tensors) = self.prepared_from(inner)?;
                 let tensors = self.rescaled(&spec, tensors)?;
@@ -125,11 +123,6 @@ impl Fit {
         let mut params = Params::new(&self.device);
         let net = spec.build(&spec.plain(), &mut params, &self.rng.split("init"))?;
         Ok((net, params))
-    }
-
-    fn trained(&self, path: &Path, fallback: &BackboneSpec) -> Result<(BackboneSpec, Option<Tensors>)> {
-        let (spec, tensors) = trained(path, Some(fallback))?;
-        Ok((spec, Some(tensors)))
     }
 
     fn made_from_data(&self, how: &DataInitSpec, spec: &BackboneSpec) -> Result<Tensors> {

@@ -80,6 +80,11 @@ impl Metrics {
         Self { names: names.into_iter().map(Into::into).collect(), each_class: false }
     }
 
+    /// The mean average precision, and that of each class.
+    pub fn of_classes() -> Self {
+        Self { each_class: true, ..Self::of(["map"]) }
+    }
+
     /// All of them, for data of these classes.
     pub fn names_for(&self, classes: &[String]) -> Vec<String> {
         let classes = classes.iter().filter(|_| self.each_class).map(|class| format!("ap_{class}"));
@@ -372,30 +377,23 @@ impl Display for NetworkPlan {
             Variant::Regions => "regions",
             Variant::Dense => "dense",
         };
-        write!(f, "{}, {graph} graph, {} in", self.backbone.name(), counted(self.input_channels, "channel"))?;
-        if self.batch_norm {
-            f.write_str(", batch normalization")?;
-        }
-        if self.colors == Colors::Color {
-            f.write_str(", given color")?;
-        }
-        match self.head.map(|head| head.outputs) {
-            Some(Outputs::Number(n)) => write!(f, ", {}", counted(n, "output"))?,
-            Some(Outputs::Classes) => f.write_str(", an output for each class")?,
-            Some(Outputs::ClassesAndBackground) => {
-                f.write_str(", an output for each class and background")?
-            }
-            None => {}
-        }
-        if let Some(taps) = &self.taps {
-            write!(f, ", read at {}", taps.join(", "))?;
-        }
-        match &self.learns {
-            Learns::All => f.write_str("; all of it learns"),
-            Learns::Nothing => f.write_str("; none of it learns"),
-            Learns::After(layer) => write!(f, "; what follows {layer} learns"),
-            Learns::From(layer) => write!(f, "; {layer} and what follows learns"),
-        }
+        let channels = counted(self.input_channels, "channel");
+        let mut said = vec![format!("{}, {graph} graph, {channels} in", self.backbone.name())];
+        said.extend(self.batch_norm.then(|| "batch normalization".into()));
+        said.extend((self.colors == Colors::Color).then(|| "given color".into()));
+        said.extend(self.head.map(|head| match head.outputs {
+            Outputs::Number(n) => counted(n, "output"),
+            Outputs::Classes => "an output for each class".into(),
+            Outputs::ClassesAndBackground => "an output for each class and background".into(),
+        }));
+        said.extend(self.taps.as_ref().map(|taps| format!("read at {}", taps.join(", "))));
+        let learns = match &self.learns {
+            Learns::All => "all of it learns".into(),
+            Learns::Nothing => "none of it learns".into(),
+            Learns::After(layer) => format!("what follows {layer} learns"),
+            Learns::From(layer) => format!("{layer} and what follows learns"),
+        };
+        write!(f, "{}; {learns}", said.join(", "))
     }
 }
 

@@ -7,7 +7,6 @@ use super::{
     fit::Fit,
     identity::{self, Identity, identify},
     network,
-    options::RunOptions,
     place::{Called, Place, place},
     plan::{NetworkPlan, Pictures, Plan, Row, Source},
     run::Planned,
@@ -18,13 +17,14 @@ use super::{
 };
 use crate::{
     backbones::{BackboneSpec, calibrate::check_layers},
-    data::source::Split,
+    data::source::{Locations, Split},
     hub,
     nn::weights,
     rng::Rng,
     train::{run_dir::RunDir, spec::TrainSpec},
 };
 use anyhow::{Result, bail, ensure};
+use candle_core::Device;
 use rayon::prelude::*;
 use std::{
     collections::BTreeMap,
@@ -37,6 +37,16 @@ use std::{
 const READING: Duration = Duration::from_secs(20);
 /// Unreadable pictures that a message names.
 const NAMED: usize = 3;
+
+/// What the surface decides and a spec does not.
+#[derive(Clone, Debug)]
+pub struct RunOptions {
+    /// Folder of run directories; an experiment's lie in `out/NAME/`.
+    pub out: PathBuf,
+    /// Where local copies of data sets lie.
+    pub locations: Locations,
+    pub device: Device,
+}
 
 /// The fits of a stage for one seed.
 pub struct StageFits {
@@ -190,14 +200,12 @@ impl Ground<'_> {
     fn backbone(&mut self, stage: &Stage, row: &Row, located: Option<&Path>) -> Result<Option<BackboneSpec>> {
         let own = stage.backbone();
         let measures = !stage.trains_backbone();
+        let trained =
+            |wanted: &String| self.experiment.stages.get(wanted).and_then(|stage| stage.kind().trained());
         let stated = match &row.start {
-            Start::Method(MethodSpec::Stage(wanted)) => {
-                self.experiment.stages.get(wanted).and_then(|stage| stage.kind().trained())
-            }
+            Start::Method(MethodSpec::Stage(wanted)) => trained(wanted),
             Start::Weights(init) if measures => match init.source() {
-                InitSpec::Stage(wanted) => {
-                    self.experiment.stages.get(wanted).and_then(|stage| stage.kind().trained())
-                }
+                InitSpec::Stage(wanted) => trained(wanted),
                 InitSpec::File(_) => located.map(|local| self.stated(local, own)).transpose()?,
                 _ => None,
             },

@@ -44,8 +44,7 @@ impl Experiment {
     /// The sections that a stage needs are there, its own or those of the top, and can be.
     fn check_inputs(&self, name: &str, stage: &Stage) -> Result<(), Wrong> {
         let here = ["stages", name, stage.key()];
-        let below =
-            |keys: &[&'static str]| here.iter().copied().chain(keys.iter().copied()).collect::<Vec<_>>();
+        let below = |keys: &[&'static str]| [&here[..], keys].concat();
         let inputs = stage.kind().inputs();
         check_source(&below(&["data", "source"]), stage.data())?;
         check_annotated(&below(&["annotated", "source"]), stage.annotated())?;
@@ -79,9 +78,7 @@ impl Experiment {
 
     /// What the fits of a stage start from can be had.
     fn check_rows(&self, index: usize, name: &str, stage: &Stage) -> Result<(), Wrong> {
-        let here = |keys: &[&'static str]| {
-            ["stages", name, stage.key()].into_iter().chain(keys.iter().copied()).collect::<Vec<_>>()
-        };
+        let here = |keys: &[&'static str]| [&["stages", name, stage.key()][..], keys].concat();
         match stage.kind().rows() {
             Rows::One(Start::Weights(InitSpec::Stage(from))) => {
                 let path = here(&["init_from", "stage"]);
@@ -97,7 +94,7 @@ impl Experiment {
             Rows::Methods(rows) => rows.iter().try_for_each(|(row, method)| {
                 let start = Start::Method(method.clone());
                 let Some(wanted) = start.stage() else { return Ok(()) };
-                let path = || here(&["methods"]).into_iter().chain([row, "stage"]);
+                let path = || [&here(&["methods"])[..], &[row, "stage"]].concat();
                 self.check_stage(index, wanted).map_err(|fault| Wrong::value(path(), fault))?;
                 if self.stages.get(wanted).is_some_and(|stage| stage.kind().colorizes()) {
                     return Ok(());
@@ -120,22 +117,21 @@ impl Experiment {
             return Err(Wrong::key(here.iter().copied(), fault));
         }
         for (row, init) in rows.iter() {
-            let mut path: Vec<&str> = here.iter().copied().chain([row]).collect();
+            let mut path = [here, &[row]].concat();
             let mut source = init;
             while let InitSpec::Rescaled(inner) = source {
                 path.push("rescaled");
                 source = inner;
             }
+            let at = |key| [&path[..], &[key]].concat();
             if let InitSpec::File(file) = source {
-                let wrong = |e: AddressError| {
-                    Wrong::value(path.iter().copied().chain(["file"]), Fault::new(e.to_string()))
-                };
+                let wrong = |e: AddressError| Wrong::value(at("file"), Fault::new(e.to_string()));
                 hub::address_in(file).map_err(wrong)?;
             }
             match source {
-                InitSpec::Stage(wanted) => self
-                    .check_stage(index, wanted)
-                    .map_err(|f| Wrong::value(path.iter().copied().chain(["stage"]), f))?,
+                InitSpec::Stage(wanted) => {
+                    self.check_stage(index, wanted).map_err(|fault| Wrong::value(at("stage"), fault))?;
+                }
                 _ if self.backbone_of(stage).is_none() => {
                     return Err(Wrong::key(path, missing("backbone", name)));
                 }
@@ -167,7 +163,7 @@ impl Experiment {
             _ if trained.contains(&wanted) => Ok(()),
             None => Err(Fault::unknown("stage", wanted, &trained)),
             Some(at) if at < index => {
-                let kind = self.stages.iter().nth(at).and_then(|(_, stage)| stage.kind().trains_none());
+                let kind = self.stages.iter().nth(at).and_then(|(_, stage)| stage.trains_none());
                 let kind = kind.unwrap_or("a stage");
                 Err(Fault::new(format!("the stage `{wanted}` is {kind}: it trains no backbone")))
             }
@@ -184,7 +180,7 @@ fn check_layers(name: &str, stage: &Stage, known: &[String]) -> Result<(), Wrong
     if with_head {
         known.push("fc8");
     }
-    let here: Vec<&str> = ["stages", name, stage.key()].into_iter().chain(keys.iter().copied()).collect();
+    let here = [&["stages", name, stage.key()][..], keys].concat();
     if layers.is_empty() {
         return Err(Wrong::value(here, Fault::new(format!("`{name}` needs at least one layer"))));
     }
@@ -197,7 +193,7 @@ fn check_layers(name: &str, stage: &Stage, known: &[String]) -> Result<(), Wrong
             continue;
         };
         let last = if keys.ends_with(&["frozen"]) { "through".to_string() } else { i.to_string() };
-        return Err(Wrong::value(here.into_iter().chain([last.as_str()]), fault));
+        return Err(Wrong::value([&here[..], &[&last]].concat(), fault));
     }
     Ok(())
 }
@@ -208,12 +204,19 @@ fn check_annotated(path: &[&str], spec: Option<&AnnotatedSpec>) -> Result<(), Wr
     let fault = match catalog::entry(name).map(|entry| entry.is_annotated()) {
         Ok(true) => return Ok(()),
         Ok(false) => Fault::new(format!("the data set `{name}` has neither boxes nor masks")),
-        Err(DataError::NotInCatalog { known, .. }) => {
+        Err(error) => not_listed(name, &error),
+    };
+    Err(Wrong::value([path, &["catalog"]].concat(), fault))
+}
+
+/// What the catalogue says of a name that it does not know.
+fn not_listed(name: &str, error: &DataError) -> Fault {
+    match error {
+        DataError::NotInCatalog { known, .. } => {
             Fault::unknown("data set", name, &known.iter().map(String::as_str).collect::<Vec<_>>())
         }
-        Err(other) => Fault::new(other.to_string()),
-    };
-    Err(Wrong::value(path.iter().copied().chain(["catalog"]), fault))
+        other => Fault::new(other.to_string()),
+    }
 }
 
 fn check_size(path: &[&str], backbone: Option<&BackboneSpec>) -> Result<(), Wrong> {
@@ -230,14 +233,8 @@ fn check_source(path: &[&str], data: Option<&DataSpec>) -> Result<(), Wrong> {
         }
         _ => return Ok(()),
     };
-    let fault = match catalog::entry(name) {
-        Ok(_) => return Ok(()),
-        Err(DataError::NotInCatalog { known, .. }) => {
-            Fault::unknown("data set", name, &known.iter().map(String::as_str).collect::<Vec<_>>())
-        }
-        Err(other) => Fault::new(other.to_string()),
-    };
-    Err(Wrong::value(path.iter().copied().chain(["catalog"]), fault))
+    let wrong = |error| Wrong::value([path, &["catalog"]].concat(), not_listed(name, &error));
+    catalog::entry(name).map(drop).map_err(wrong)
 }
 
 /// Whether what is fetched stays in its repository, and in the cache's folder.
@@ -247,8 +244,7 @@ fn check_hub(
     files: [(&str, &Vec<String>); 2],
 ) -> Result<(), Wrong> {
     let wrong = |keys: &[&str], reason: String| {
-        let keys = path.iter().copied().chain(["hub"]).chain(keys.iter().copied());
-        Err(Wrong::value(keys, Fault::new(reason)))
+        Err(Wrong::value([path, &["hub"], keys].concat(), Fault::new(reason)))
     };
     check_repository(repo).or_else(|reason| wrong(&["repo"], reason))?;
     if let Some(revision) = revision {

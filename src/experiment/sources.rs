@@ -78,26 +78,26 @@ impl From<&WeightSource> for InitSpec {
 }
 
 impl Start {
+    /// The weights, rescaled or not.
+    pub fn source(&self) -> Option<&InitSpec> {
+        match self {
+            Self::Weights(init) => Some(init.source()),
+            Self::Afresh | Self::Method(_) => None,
+        }
+    }
+
     /// The earlier stage that it builds on.
     pub fn stage(&self) -> Option<&str> {
-        match self {
-            Self::Method(MethodSpec::Stage(stage)) => Some(stage),
-            Self::Weights(init) => match init.source() {
-                InitSpec::Stage(stage) => Some(stage),
-                _ => None,
-            },
+        match (self, self.source()) {
+            (Self::Method(MethodSpec::Stage(stage)), _) | (_, Some(InitSpec::Stage(stage))) => Some(stage),
             _ => None,
         }
     }
 
     /// The weight file, as the spec names it.
     pub fn file(&self) -> Option<&Path> {
-        match self {
-            Self::Method(MethodSpec::File(path)) => Some(path),
-            Self::Weights(init) => match init.source() {
-                InitSpec::File(path) => Some(path),
-                _ => None,
-            },
+        match (self, self.source()) {
+            (Self::Method(MethodSpec::File(path)), _) | (_, Some(InitSpec::File(path))) => Some(path),
             _ => None,
         }
     }

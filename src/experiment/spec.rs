@@ -13,7 +13,7 @@
 //!       train: { … }
 //! ```
 
-use super::stages::{KINDS, Stage};
+use super::stages::{Inputs, KINDS, Stage};
 use crate::{
     backbones::BackboneSpec,
     data::{annotated_source::AnnotatedSpec, source::DataSpec},
@@ -122,20 +122,9 @@ impl Experiment {
     /// The same experiment with the data and the backbone of the top written into every stage.
     pub fn resolve(mut self) -> Self {
         let Self { data, annotated, backbone, stages, .. } = &mut self;
-        for (_, stage) in stages.iter_mut() {
-            let own = stage.kind_mut().inputs_mut();
-            own.data.into_iter().for_each(|own| fill(own, data));
-            own.annotated.into_iter().for_each(|own| fill(own, annotated));
-            own.backbone.into_iter().for_each(|own| fill(own, backbone));
-        }
+        let top = Inputs { data: Some(data), annotated: Some(annotated), backbone: Some(backbone) };
+        stages.iter_mut().for_each(|(_, stage)| stage.kind_mut().fill(top));
         Self { data: None, annotated: None, backbone: None, ..self }
-    }
-}
-
-/// A stage's own section, else that of the top.
-fn fill<T: Clone>(own: &mut Option<T>, top: &Option<T>) {
-    if own.is_none() {
-        own.clone_from(top);
     }
 }
 

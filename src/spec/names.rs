@@ -111,19 +111,6 @@ impl<T> Default for Named<T> {
     }
 }
 
-impl<T> FromIterator<(Name, T)> for Named<T> {
-    /// Keeps the first of entries with the same name.
-    fn from_iter<I: IntoIterator<Item = (Name, T)>>(entries: I) -> Self {
-        let mut kept: Vec<(Name, T)> = vec![];
-        for (name, value) in entries {
-            if kept.iter().all(|(n, _)| *n != name) {
-                kept.push((name, value));
-            }
-        }
-        Self(kept)
-    }
-}
-
 impl<T: Serialize> Serialize for Named<T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(Some(self.len()))?;

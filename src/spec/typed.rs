@@ -251,21 +251,13 @@ impl Variant<'_> {
     /// A name alone stands for the name with an empty section, so that `decay: cosine` takes every default.
     fn bare<T>(&self, read: impl FnOnce(Typed<'_>) -> Result<T, Fault>) -> Result<T, Fault> {
         let empty = Node::section(self.at);
-        read(self.typed_with(&empty)).map_err(|fault| match fault.kind {
+        read(Typed { node: &empty, reading: self.typed.reading }).map_err(|fault| match fault.kind {
             Kind::WrongType => {
                 let message = format!("`{}` needs a value: write `{}: …`", self.name, self.name);
                 Fault::new(message).or_at(self.at)
             }
             _ => fault,
         })
-    }
-
-    fn typed_with<'b>(&self, node: &'b Node) -> Typed<'b>
-    where
-        Self: 'b,
-    {
-        let typed: Typed<'b> = self.typed;
-        typed.with(node)
     }
 }
 

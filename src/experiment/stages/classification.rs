@@ -1,22 +1,10 @@
 //! `classification`: which classes a picture shows, by a fine-tuned backbone.
 
 use super::{
-    kind::Layers,
-    transfer::{Transfer, Tuned},
+    kind::*,
+    transfer::{Transfer, Tuned, Work},
 };
-use crate::{
-    backbones::Variant,
-    data::{annotated_source::Lists, framing::Framing, loader::Pass},
-    experiment::{
-        fit::Fit,
-        plan::{Head, Learns, Outputs, View},
-        sets::check_objects,
-    },
-    report::transfer::{TransferMetric, TransferTask},
-    train::run_dir::RunDir,
-    transfer::classification::{Classification, ClassificationSpec},
-};
-use anyhow::{Context, Result, ensure};
+use crate::transfer::classification::{Classification, ClassificationSpec};
 
 /// Pictures in a batch of a test on crops.
 const TEST_BATCH: usize = 32;
@@ -35,26 +23,22 @@ impl Transfer for ClassificationSpec {
         Some(Layers { with_head: true, ..Layers::all(&["task", "train_from"], &self.train_from)? })
     }
 
-    fn learns(&self, column: Option<&str>) -> Learns {
-        column.map_or(Learns::All, |first| Learns::From(first.into()))
-    }
-
-    fn head(&self) -> Option<Head> {
-        Some(Head { outputs: Outputs::Classes, fillers: Some(Self::head()) })
-    }
-
-    fn views(&self, batch: usize) -> (View, View) {
-        let framing = Framing::RandomScale { side: self.crop.get() };
-        let train = View { framing, pass: Pass::Train, batch, flip: true };
-        (train.clone(), View { pass: Pass::Draw, batch: TEST_BATCH, ..train })
-    }
-
-    fn shown(&self) -> Option<(usize, usize)> {
-        Some((self.crop.get(), self.crop.get()))
+    fn work(&self, column: Option<&str>, batch: usize) -> Work {
+        let side = self.crop.get();
+        let train = View { framing: Framing::RandomScale { side }, pass: Pass::Train, batch, flip: true };
+        let val = View { pass: Pass::Draw, batch: TEST_BATCH, ..train.clone() };
+        Work {
+            head: Some(Head { outputs: Outputs::Classes, fillers: Some(Self::head()) }),
+            learns: column.map_or(Learns::All, |first| Learns::From(first.into())),
+            views: (train, val),
+            shown: Some((side, side)),
+            files: vec![],
+            metrics: Metrics::of_classes(),
+        }
     }
 
     fn ready(&self, fit: &Fit) -> Result<()> {
-        check_objects(fit.annotated()?, &fit.data())?;
+        check_objects(fit.sets.annotated()?, &fit.data())?;
         let network = fit.plan.network.as_ref().context("no network")?;
         let summary = network.summary(fit.sets.classes(), (0, 0))?;
         let map = summary.lines.last().map(|line| line.map).unwrap_or_default();
@@ -70,7 +54,7 @@ impl Transfer for ClassificationSpec {
     }
 
     fn tune(&self, fit: &Fit, run: &mut RunDir) -> Result<Option<Tuned>> {
-        let sets = fit.annotated()?;
+        let sets = fit.sets.annotated()?;
         let both = (sets.train.clone(), sets.val.clone());
         let mut task = Classification::new(self, fit.network()?, both)?;
         let Some(metrics) = fit.train(&mut task, run)? else { return Ok(None) };

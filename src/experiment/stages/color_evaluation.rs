@@ -1,16 +1,12 @@
 //! `color_evaluation`: colours the validation images by several methods and measures each.
 
-use super::{
-    kind::{Inputs, InputsMut, Rows, StageKind, inputs},
-    pretext::prior_file,
-};
+use super::{kind::*, pretext::prior_file};
 use crate::{
-    backbones::{BackboneSpec, Build},
+    backbones::Build,
     color::bins::Bins,
     data::{
         beside::{RandomOf, named_like},
         loader::Loader,
-        source::{DataSpec, Split},
     },
     evaluation::{
         color::{
@@ -19,12 +15,7 @@ use crate::{
         },
         interpretability::Classifier,
     },
-    experiment::{
-        faults::all,
-        fit::Fit,
-        plan::{Holds, Metrics, Needed, NetworkPlan, Pictures, Plan, Row},
-        sources::{MethodSpec, Start},
-    },
+    experiment::sources::MethodSpec,
     hub,
     metrics::{
         bootstrap::Bootstrap,
@@ -37,19 +28,11 @@ use crate::{
         Kind,
         colors::{ColorResult, EXAMPLES},
         interpretability::{InterpretabilityResult, Shown, pictured, write_interpretability},
-        results::RESULTS,
     },
-    spec::names::Named,
-    train::{
-        picture,
-        progress::Progress,
-        run_dir::RunDir,
-        task::{Better, Metric, Panel},
-    },
+    train::{picture, progress::Progress, task::Panel},
     whole_file,
 };
-use anyhow::{Context, Result, bail, ensure};
-use serde::{Deserialize, Serialize};
+use anyhow::bail;
 use std::{path::Path, sync::Arc};
 
 /// Spacing of the bins that pixels are weighed by, in ab units: the paper's.
@@ -88,10 +71,6 @@ impl StageKind for ColorEvaluationStage {
         self.evaluation.classifier.is_some()
     }
 
-    fn trains_none(&self) -> Option<&'static str> {
-        Some("an evaluation")
-    }
-
     fn plan(&self, row: Row, backbone: Option<&BackboneSpec>) -> Result<Plan> {
         let pictures = Pictures::plain(self.data.as_ref(), None, self.needs_labels())?;
         let mut files = prior_file(&self.evaluation.prior);
@@ -125,7 +104,7 @@ impl StageKind for ColorEvaluationStage {
 /// Measures a method in its run directory.
 fn evaluate(fit: &Fit, spec: &ColorEvaluationSpec, run: &mut RunDir) -> Result<Option<Vec<Metric>>> {
     let bins = Bins::new(GRID);
-    let (sets, file) = (fit.plain()?, run.path().join("prior.npy"));
+    let (sets, file) = (fit.sets.plain()?, run.path().join("prior.npy"));
     let prior = color_prior::obtain(&spec.prior, &bins, &*sets.train, &fit.data(), &file)?.probabilities;
     let mut val = fit.loader(Split::Val)?;
     let images = sets.val.len();
@@ -164,7 +143,7 @@ fn method_of(fit: &Fit, spec: &ColorEvaluationSpec) -> Result<Method> {
         let decode = spec.decode.map_or_else(|| trained.decode(), Into::into);
         Ok(Method::Network { colorizer: Box::new(colorizer), decode })
     };
-    let sets = fit.plain()?;
+    let sets = fit.sets.plain()?;
     let Start::Method(method) = &fit.plan.row.start else { return Ok(Method::Gray) };
     match method {
         MethodSpec::Stage(_) if fit.rehearsal.is_some() => {
@@ -233,7 +212,7 @@ fn interpret(
         dataset: fit.data(),
         colorizer: fit.row(),
         classifier: "VGG-16".into(),
-        classes: class_names(fit.plain()?.train.classes(), judge),
+        classes: class_names(fit.sets.plain()?.train.classes(), judge),
         records: evaluation.records.clone(),
     };
     let rendered = render(method, val, &pictured(&result, &shown)?)?;

@@ -1,31 +1,18 @@
 //! `detection`: objects and their boxes, by Fast R-CNN on a fine-tuned backbone.
 
 use super::{
-    kind::Layers,
-    transfer::{Transfer, Tuned, above, frozen},
+    kind::*,
+    transfer::{Transfer, Tuned, Work, above, frozen},
 };
 use crate::{
-    backbones::Variant,
     boxes::Rect,
     data::{
         annotated::Annotated,
-        annotated_source::Lists,
-        loader::Pass,
         proposals::spec::{ProposalSpec, obtain},
-        source::Split,
-    },
-    experiment::{
-        faults::all,
-        fit::Fit,
-        plan::{Head, Holds, Learns, Needed, View},
-        sets::check_objects,
     },
     metrics::detection_files,
-    report::transfer::{TransferMetric, TransferTask},
-    train::run_dir::RunDir,
     transfer::detection::{Detection, DetectionSpec, ProposedSet},
 };
-use anyhow::{Context, Result};
 use std::{path::Path, sync::Arc};
 
 impl Transfer for DetectionSpec {
@@ -38,31 +25,23 @@ impl Transfer for DetectionSpec {
         frozen(self.frozen.as_ref())
     }
 
-    fn learns(&self, _: Option<&str>) -> Learns {
-        above(self.frozen.as_ref())
-    }
-
-    fn head(&self) -> Option<Head> {
-        None
-    }
-
-    fn views(&self, batch: usize) -> (View, View) {
+    fn work(&self, _: Option<&str>, batch: usize) -> Work {
         let train = View { framing: self.training(), pass: Pass::Train, batch, flip: true };
-        (train, View { framing: self.test(), pass: Pass::Once, batch: 1, flip: false })
-    }
-
-    fn shown(&self) -> Option<(usize, usize)> {
+        let val = View { framing: self.test(), pass: Pass::Once, batch: 1, flip: false };
         let short = self.test_scale.get();
-        Some((short, (short * 4 / 3).min(self.test_longest.get())))
-    }
-
-    fn files(&self) -> Vec<Needed> {
         let needed = |path: &Path| Needed { key: "proposals", path: path.into(), holds: Holds::Proposals };
-        self.proposals.files().into_iter().map(needed).collect()
+        Work {
+            head: None,
+            learns: above(self.frozen.as_ref()),
+            views: (train, val),
+            shown: Some((short, (short * 4 / 3).min(self.test_longest.get()))),
+            files: self.proposals.files().into_iter().map(needed).collect(),
+            metrics: Metrics::of_classes(),
+        }
     }
 
     fn ready(&self, fit: &Fit) -> Result<()> {
-        let sets = fit.annotated()?;
+        let sets = fit.sets.annotated()?;
         let network = fit.untrained().and_then(|net| Self::check_network(net, fit.sets.classes()));
         let read = !matches!(self.proposals, ProposalSpec::SelectiveSearch(_));
         let files = [(&sets.train, Split::Train), (&sets.val, Split::Val)].into_iter().filter(|_| read);
@@ -71,7 +50,7 @@ impl Transfer for DetectionSpec {
     }
 
     fn tune(&self, fit: &Fit, run: &mut RunDir) -> Result<Option<Tuned>> {
-        let (sets, network) = (fit.annotated()?, fit.network()?);
+        let (sets, network) = (fit.sets.annotated()?, fit.network()?);
         let train = proposed(self, fit, &sets.train, Split::Train)?;
         let val = proposed(self, fit, &sets.val, Split::Val)?;
         let mut task = Detection::new(self, network, (train, val), &fit.rng)?;

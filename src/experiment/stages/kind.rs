@@ -1,26 +1,50 @@
 //! What every kind of stage says of itself: its inputs, the fits that it stands for, the layers that it names, its plan, and how
-//! it is run.
+//! it is run; and the words that the files of the kinds are written in, which they take from here all at once.
 
-use crate::{
-    backbones::BackboneSpec,
-    data::{annotated_source::AnnotatedSpec, source::DataSpec},
-    experiment::{
-        fit::Fit,
-        plan::{Plan, Row},
-        sources::{InitSpec, MethodSpec, Start},
+use crate::experiment::sources::MethodSpec;
+pub(super) use crate::{
+    backbones::{BackboneSpec, Variant},
+    data::{
+        annotated::Presence,
+        annotated_source::{AnnotatedSpec, Lists},
+        framing::Framing,
+        loader::Pass,
+        source::{DataSpec, Split},
     },
+    experiment::{
+        faults::{all, both},
+        fit::Fit,
+        plan::{
+            Head, Holds, Learns, Metrics, Needed, NetworkPlan, Outputs, Pictures, Plan, Row, Source, View,
+            WEIGHTS, given,
+        },
+        sets::{check_masks, check_objects},
+        sources::{InitSpec, Start},
+    },
+    report::{
+        results::RESULTS,
+        transfer::{TransferMetric, TransferRow, TransferTask},
+    },
+    rng::Rng,
     spec::names::Named,
-    train::{run_dir::RunDir, spec::TrainSpec, task::Metric},
+    train::{
+        run_dir::RunDir,
+        spec::TrainSpec,
+        task::{Better, Metric},
+    },
+    transfer::Colors,
 };
-use anyhow::Result;
+pub(super) use anyhow::{Context, Result, ensure};
+pub(super) use serde::{Deserialize, Serialize};
+pub(super) use std::collections::BTreeMap;
 
 /// What a kind of stage is to the rest of the house.
 pub trait StageKind {
     /// The sections that the top of the file may say for it; a kind on annotated pictures has no `data`.
     fn inputs(&self) -> Inputs<'_>;
 
-    /// The same, to be filled in.
-    fn inputs_mut(&mut self) -> InputsMut<'_>;
+    /// Takes the sections of the top that it has and does not say itself.
+    fn fill(&mut self, top: Inputs<'_>);
 
     /// The fits that it stands for.
     fn rows(&self) -> Rows<'_> {
@@ -40,11 +64,6 @@ pub trait StageKind {
     /// Whether it learns or counts the labels of plain pictures.
     fn needs_labels(&self) -> bool {
         false
-    }
-
-    /// What it is called where it stands in the way of one that needs a trained backbone; None: it trains one.
-    fn trains_none(&self) -> Option<&'static str> {
-        Some("a measurement")
     }
 
     /// The network that later stages get from it.
@@ -91,22 +110,20 @@ pub struct Inputs<'a> {
     pub backbone: Option<&'a Option<BackboneSpec>>,
 }
 
-/// [`Inputs`], to be filled in.
-#[derive(Default)]
-pub struct InputsMut<'a> {
-    pub data: Option<&'a mut Option<DataSpec>>,
-    pub annotated: Option<&'a mut Option<AnnotatedSpec>>,
-    pub backbone: Option<&'a mut Option<BackboneSpec>>,
-}
-
-/// Both views of the named sections of `self`.
+/// Both uses of the named sections of `self`; and `train`, where the kind trains.
 macro_rules! inputs {
+    ($($section:ident),+; train) => {
+        inputs!($($section),+);
+        fn train(&self) -> Option<&TrainSpec> {
+            Some(&self.train)
+        }
+    };
     ($($section:ident),+) => {
         fn inputs(&self) -> Inputs<'_> {
             Inputs { $($section: Some(&self.$section),)+ ..Inputs::default() }
         }
-        fn inputs_mut(&mut self) -> InputsMut<'_> {
-            InputsMut { $($section: Some(&mut self.$section),)+ ..InputsMut::default() }
+        fn fill(&mut self, top: Inputs<'_>) {
+            $(self.$section = self.$section.take().or_else(|| top.$section.cloned().flatten());)+
         }
     };
 }
@@ -129,16 +146,13 @@ impl Rows<'_> {
     pub fn each(&self) -> Vec<Row> {
         match self {
             Self::One(start) => vec![Row::only(start.clone())],
-            Self::Backbones { rows, columns: [] } => {
-                rows.iter().map(|(name, init)| Row::of(name, None, Start::Weights(init.clone()))).collect()
-            }
             Self::Backbones { rows, columns } => {
+                let none = columns.is_empty().then_some(None);
+                let columns = columns.iter().map(|column| Some(column.as_str())).chain(none);
                 let row = |column| {
-                    move |(name, init): (&str, &InitSpec)| {
-                        Row::of(name, Some(column), Start::Weights(init.clone()))
-                    }
+                    rows.iter().map(move |(name, init)| Row::of(name, column, Start::Weights(init.clone())))
                 };
-                columns.iter().flat_map(|column: &String| rows.iter().map(row(column))).collect()
+                columns.flat_map(row).collect()
             }
             Self::Methods(rows) => {
                 rows.iter().map(|(name, way)| Row::of(name, None, Start::Method(way.clone()))).collect()

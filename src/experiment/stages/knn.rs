@@ -1,17 +1,11 @@
 //! `knn`: nearest neighbours among frozen features.
 
+use super::kind::*;
 use super::readout::{Classifier, Found};
-use crate::{
-    data::annotated::Presence,
-    probe::{
-        features::Examples,
-        knn::{self, KnnSpec},
-    },
-    report::transfer::TransferTask,
-    rng::Rng,
+use crate::probe::{
+    features::Examples,
+    knn::{self, KnnSpec},
 };
-use anyhow::{Result, ensure};
-use std::collections::BTreeMap;
 
 impl Classifier for KnnSpec {
     const TASK: TransferTask = TransferTask::Knn;

@@ -1,21 +1,10 @@
 //! `linear_probe`: trains a linear classifier on every layer of several frozen backbones.
 
-use super::kind::{Inputs, InputsMut, Layers, Rows, StageKind, inputs};
+use super::kind::*;
 use crate::{
-    backbones::BackboneSpec,
-    data::{loader::Pass, source::DataSpec},
-    experiment::{
-        fit::Fit,
-        plan::{Metrics, NetworkPlan, Pictures, Plan, Row, given},
-        sources::InitSpec,
-    },
     probe::linear::{LayerAccuracy, LinearProbe, LinearProbeSpec},
-    report::{BackboneResult, Kind, LayerResult, ProbeResult, results::RESULTS},
-    spec::names::Named,
-    train::{run_dir::RunDir, spec::TrainSpec, task::Metric},
+    report::{BackboneResult, Kind, LayerResult, ProbeResult},
 };
-use anyhow::Result;
-use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
 /// Trains a linear classifier on every layer of several frozen backbones.
@@ -35,7 +24,7 @@ pub struct LinearProbeStage {
 }
 
 impl StageKind for LinearProbeStage {
-    inputs!(data, backbone);
+    inputs!(data, backbone; train);
 
     fn rows(&self) -> Rows<'_> {
         Rows::Backbones { rows: &self.backbones, columns: &[] }
@@ -45,16 +34,8 @@ impl StageKind for LinearProbeStage {
         Layers::all(&["probe", "layers"], &self.probe.layers)
     }
 
-    fn train(&self) -> Option<&TrainSpec> {
-        Some(&self.train)
-    }
-
     fn needs_labels(&self) -> bool {
         true
-    }
-
-    fn trains_none(&self) -> Option<&'static str> {
-        Some("a probe")
     }
 
     fn plan(&self, row: Row, backbone: Option<&BackboneSpec>) -> Result<Plan> {
@@ -69,7 +50,7 @@ impl StageKind for LinearProbeStage {
 
     fn run(&self, fit: &Fit, run: &mut RunDir) -> Result<Option<Vec<Metric>>> {
         let (net, _) = fit.network()?;
-        let (classes, images) = (fit.sets.classes(), fit.plain()?.train.len());
+        let (classes, images) = (fit.sets.classes(), fit.sets.plain()?.train.len());
         let mut task = LinearProbe::new(&self.probe, net, classes, fit.crop(), images, &fit.device)?;
         let Some(metrics) = fit.train(&mut task, run)? else { return Ok(None) };
         fit.leave_results(&self.result(fit, task.last()), run)?;

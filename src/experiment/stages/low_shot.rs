@@ -1,17 +1,11 @@
 //! `low_shot`: linear SVMs on frozen features of a few pictures of each class.
 
+use super::kind::*;
 use super::readout::{Classifier, Found};
-use crate::{
-    data::annotated::Presence,
-    probe::{
-        features::Examples,
-        low_shot::{self, LowShotSpec},
-    },
-    report::transfer::TransferTask,
-    rng::Rng,
+use crate::probe::{
+    features::Examples,
+    low_shot::{self, LowShotSpec},
 };
-use anyhow::Result;
-use std::collections::BTreeMap;
 
 impl Classifier for LowShotSpec {
     const TASK: TransferTask = TransferTask::LowShot;

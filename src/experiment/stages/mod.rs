@@ -32,7 +32,7 @@ use crate::{
 };
 use color_evaluation::ColorEvaluationStage;
 pub use kind::StageKind;
-pub(super) use kind::{Layers, Rows};
+pub(super) use kind::{Inputs, Layers, Rows};
 use linear_probe::LinearProbeStage;
 use nonlinear_probe::NonlinearProbeStage;
 use pretext::PretextStage;
@@ -41,9 +41,10 @@ use serde::{Deserialize, Serialize};
 use supervised::SupervisedStage;
 use transfer::TransferStage;
 
-/// Declares the stages: a variant, its section, its key.
+/// Declares the stages: a variant, its section, its key, and what it is called where a trained backbone is wanted; None: it
+/// trains one.
 macro_rules! stages {
-    ($($kind:ident($section:ty) = $key:literal,)+) => {
+    ($($kind:ident($section:ty) = $key:literal, $none:expr;)+) => {
         /// One step of an experiment.
         #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
         #[serde(deny_unknown_fields)]
@@ -60,6 +61,11 @@ macro_rules! stages {
                 match self { $(Self::$kind(_) => $key,)+ }
             }
 
+            /// What it is, if it trains no backbone.
+            pub(super) fn trains_none(&self) -> Option<&'static str> {
+                match self { $(Self::$kind(_) => $none,)+ }
+            }
+
             /// What the kind says of itself.
             pub fn kind(&self) -> &dyn StageKind {
                 match self { $(Self::$kind(stage) => stage,)+ }
@@ -73,17 +79,17 @@ macro_rules! stages {
 }
 
 stages! {
-    Pretext(PretextStage) = "pretext",
-    Supervised(SupervisedStage) = "supervised",
-    LinearProbe(LinearProbeStage) = "linear_probe",
-    ColorEvaluation(ColorEvaluationStage) = "color_evaluation",
-    NonlinearProbe(NonlinearProbeStage) = "nonlinear_probe",
-    Svm(ReadoutStage<SvmSpec>) = "svm",
-    LowShot(ReadoutStage<LowShotSpec>) = "low_shot",
-    Knn(ReadoutStage<KnnSpec>) = "knn",
-    Classification(TransferStage<ClassificationSpec>) = "classification",
-    Detection(TransferStage<DetectionSpec>) = "detection",
-    Segmentation(TransferStage<SegmentationSpec>) = "segmentation",
+    Pretext(PretextStage) = "pretext", None;
+    Supervised(SupervisedStage) = "supervised", None;
+    LinearProbe(LinearProbeStage) = "linear_probe", Some("a probe");
+    ColorEvaluation(ColorEvaluationStage) = "color_evaluation", Some("an evaluation");
+    NonlinearProbe(NonlinearProbeStage) = "nonlinear_probe", Some("a probe");
+    Svm(ReadoutStage<SvmSpec>) = "svm", Some("a measurement");
+    LowShot(ReadoutStage<LowShotSpec>) = "low_shot", Some("a measurement");
+    Knn(ReadoutStage<KnnSpec>) = "knn", Some("a measurement");
+    Classification(TransferStage<ClassificationSpec>) = "classification", Some("a measurement");
+    Detection(TransferStage<DetectionSpec>) = "detection", Some("a measurement");
+    Segmentation(TransferStage<SegmentationSpec>) = "segmentation", Some("a measurement");
 }
 
 impl Stage {
@@ -109,6 +115,6 @@ impl Stage {
 
     /// Whether later stages can take a backbone from this one; tables are made from what the others find.
     pub fn trains_backbone(&self) -> bool {
-        self.kind().trains_none().is_none()
+        self.trains_none().is_none()
     }
 }

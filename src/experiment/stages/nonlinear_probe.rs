@@ -1,27 +1,7 @@
 //! `nonlinear_probe`: keeps the first layers of several backbones and trains new ones above them.
 
-use super::kind::{Inputs, InputsMut, Layers, Rows, StageKind, inputs};
-use crate::{
-    backbones::{BackboneSpec, Variant},
-    data::{loader::Pass, source::DataSpec},
-    experiment::{
-        fit::Fit,
-        plan::{Head, Learns, Metrics, NetworkPlan, Outputs, Pictures, Plan, Row, given},
-        sources::InitSpec,
-    },
-    pretext::supervised::Supervised,
-    probe::nonlinear::NonlinearProbeSpec,
-    report::{
-        results::RESULTS,
-        transfer::{TransferMetric, TransferRow, TransferTask},
-    },
-    spec::names::Named,
-    train::{run_dir::RunDir, spec::TrainSpec, task::Metric},
-    transfer::Colors,
-};
-use anyhow::{Context, Result};
-use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use super::kind::*;
+use crate::{pretext::supervised::Supervised, probe::nonlinear::NonlinearProbeSpec};
 
 /// Keeps the first layers of several backbones and trains new ones above them.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -51,7 +31,7 @@ fn yes() -> bool {
 }
 
 impl StageKind for NonlinearProbeStage {
-    inputs!(data, backbone);
+    inputs!(data, backbone; train);
 
     fn rows(&self) -> Rows<'_> {
         Rows::Backbones { rows: &self.backbones, columns: &self.through }
@@ -61,16 +41,8 @@ impl StageKind for NonlinearProbeStage {
         Layers::all(&["through"], &self.through)
     }
 
-    fn train(&self) -> Option<&TrainSpec> {
-        Some(&self.train)
-    }
-
     fn needs_labels(&self) -> bool {
         true
-    }
-
-    fn trains_none(&self) -> Option<&'static str> {
-        Some("a probe")
     }
 
     fn plan(&self, row: Row, backbone: Option<&BackboneSpec>) -> Result<Plan> {

@@ -1,19 +1,13 @@
 //! `pretext`: trains a backbone without labels.
 
-use super::kind::{Inputs, InputsMut, Rows, StageKind, inputs};
+use super::kind::*;
 use crate::{
-    backbones::{BackboneSpec, Build, data_init::initialize, exchange, network::Network, table::heads},
-    data::{loader::Pass, source::DataSpec},
-    experiment::{
-        faults::both,
-        fit::{Fit, INPUT},
-        plan::{Holds, Metrics, Needed, NetworkPlan, Pictures, Plan, Row, WEIGHTS, given},
-        sources::{InitSpec, Start, WeightSource},
-    },
+    backbones::{Build, data_init::initialize, exchange, network::Network, table::heads},
+    experiment::{fit::INPUT, sources::WeightSource},
     nn::{
         init::Filler,
         params::Params,
-        weights::{self, LoadReport, Named},
+        weights::{self, LoadReport},
     },
     pretext::{
         PretextSpec,
@@ -22,16 +16,9 @@ use crate::{
         colorizer::Colorizer,
         cross_channel::{CrossChannel, Problem},
     },
-    rng::Rng,
     spec,
-    train::{
-        run_dir::RunDir,
-        spec::TrainSpec,
-        task::{Metric, Task as _},
-    },
+    train::task::Task as _,
 };
-use anyhow::{Context, Result, ensure};
-use serde::{Deserialize, Serialize};
 use std::path::Path;
 
 /// Trains a backbone without labels.
@@ -50,25 +37,17 @@ pub struct PretextStage {
 }
 
 impl StageKind for PretextStage {
-    inputs!(data, backbone);
+    inputs!(data, backbone; train);
 
     fn rows(&self) -> Rows<'_> {
         Rows::One(self.init_from.as_ref().map_or(Start::Afresh, |source| Start::Weights(source.into())))
     }
 
-    fn train(&self) -> Option<&TrainSpec> {
-        Some(&self.train)
-    }
-
-    fn trains_none(&self) -> Option<&'static str> {
-        None
-    }
-
     fn trained(&self) -> Option<BackboneSpec> {
         let backbone = self.backbone.as_ref()?;
-        Some(match self.problem() {
-            Some(problem) => backbone.with_input(problem.sees().expected()),
-            None => backbone.clone(),
+        Some(match self.predicts() {
+            Predicts::Color(_) => backbone.clone(),
+            Predicts::Other(problem) => backbone.with_input(problem.sees().expected()),
         })
     }
 
@@ -85,38 +64,29 @@ impl StageKind for PretextStage {
         let pictures = Pictures::plain(self.data.as_ref(), Some(pass), false)?;
         let side = pictures.val.framing.side();
         let network = NetworkPlan::of_task(given(backbone, "backbone")?, &self.build(), side);
-        let files = match &self.task {
-            PretextSpec::Colorization(spec) if spec.needs_prior() => prior_file(&spec.prior),
-            _ => vec![],
+        let (files, metrics) = match self.predicts() {
+            Predicts::Color(spec) if spec.needs_prior() => {
+                (prior_file(&spec.prior), Metrics::of(spec.metrics()))
+            }
+            Predicts::Color(spec) => (vec![], Metrics::of(spec.metrics())),
+            Predicts::Other(_) => (vec![], Metrics::of(CrossChannel::METRICS)),
         };
-        let metrics = match &self.task {
-            PretextSpec::Colorization(spec) => Metrics::of(spec.metrics()),
-            PretextSpec::CrossChannel(_) | PretextSpec::Autoencoder(_) => Metrics::of(CrossChannel::METRICS),
-        };
-        Ok(Plan {
-            row,
-            pictures,
-            network: Some(network),
-            files,
-            train: Some(self.train.clone()),
-            metrics,
-            leaves: WEIGHTS,
-        })
+        let (network, train) = (Some(network), Some(self.train.clone()));
+        Ok(Plan { row, pictures, network, files, train, metrics, leaves: WEIGHTS })
     }
 
     fn ready(&self, fit: &Fit) -> Result<()> {
-        let prior = match &self.task {
-            PretextSpec::Colorization(spec) => fit.check_prior(&spec.bins()),
-            _ => Ok(()),
+        let prior = match self.predicts() {
+            Predicts::Color(spec) => fit.check_prior(&spec.bins()),
+            Predicts::Other(_) => Ok(()),
         };
         both(prior, self.startable(fit)).map(drop)
     }
 
     fn run(&self, fit: &Fit, run: &mut RunDir) -> Result<Option<Vec<Metric>>> {
-        match &self.task {
-            PretextSpec::Colorization(spec) => colorization(spec, fit, run),
-            PretextSpec::CrossChannel(spec) => cross_channel((*spec).into(), fit, run),
-            PretextSpec::Autoencoder(spec) => cross_channel((*spec).into(), fit, run),
+        match self.predicts() {
+            Predicts::Color(spec) => colorization(spec, fit, run),
+            Predicts::Other(problem) => cross_channel(problem, fit, run),
         }
     }
 }
@@ -136,23 +106,27 @@ impl PretextStage {
         Ok(())
     }
 
-    /// What is predicted from what, where it is not color from lightness.
-    fn problem(&self) -> Option<Problem> {
+    fn predicts(&self) -> Predicts<'_> {
         match &self.task {
-            PretextSpec::Colorization(_) => None,
-            PretextSpec::CrossChannel(spec) => Some((*spec).into()),
-            PretextSpec::Autoencoder(spec) => Some((*spec).into()),
+            PretextSpec::Colorization(spec) => Predicts::Color(spec),
+            PretextSpec::CrossChannel(spec) => Predicts::Other((*spec).into()),
+            PretextSpec::Autoencoder(spec) => Predicts::Other((*spec).into()),
         }
     }
 
     /// What the task builds of the backbone.
     fn build(&self) -> Build {
-        match &self.task {
-            PretextSpec::Colorization(spec) => Colorizer::build(spec),
-            PretextSpec::CrossChannel(spec) => Problem::from(*spec).build(),
-            PretextSpec::Autoencoder(spec) => Problem::from(*spec).build(),
+        match self.predicts() {
+            Predicts::Color(spec) => Colorizer::build(spec),
+            Predicts::Other(problem) => problem.build(),
         }
     }
+}
+
+/// What a task predicts: color from lightness, or some channels from others.
+enum Predicts<'a> {
+    Color(&'a ColorizationSpec),
+    Other(Problem),
 }
 
 /// The file that a prior is read from.
@@ -168,7 +142,7 @@ pub(super) fn prior_file(prior: &PriorSpec) -> Vec<Needed> {
 fn colorization(spec: &ColorizationSpec, fit: &Fit, run: &mut RunDir) -> Result<Option<Vec<Metric>>> {
     let prior = spec.needs_prior().then(|| {
         let out = run.path().join("prior.npy");
-        color_prior::obtain(&spec.prior, &spec.bins(), &*fit.plain()?.train, &fit.data(), &out)
+        color_prior::obtain(&spec.prior, &spec.bins(), &*fit.sets.plain()?.train, &fit.data(), &out)
     });
     let prior = prior.transpose()?.map(|p| p.probabilities);
     let mut task = Colorization::new(spec, fit.backbone()?, prior.as_deref(), &fit.rng, &fit.device)?;
@@ -219,7 +193,7 @@ fn start_from(path: &Path, network: &Network, params: &Params) -> Result<()> {
 }
 
 /// The same of tensors from `whence`.
-fn adopt(tensors: &Named, whence: &str, network: &Network, params: &Params) -> Result<LoadReport> {
+fn adopt(tensors: &weights::Named, whence: &str, network: &Network, params: &Params) -> Result<LoadReport> {
     let heads: Vec<&str> = heads(network.layers()).collect();
     let report =
         weights::load_into(params, tensors).with_context(|| format!("{whence} does not fit the backbone"))?;

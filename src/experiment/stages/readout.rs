@@ -1,40 +1,11 @@
 //! What `svm`, `low_shot` and `knn` share: classifiers that read frozen features of several backbones without training
 //! them.
 
-use super::kind::{Inputs, InputsMut, Layers, Rows, StageKind, inputs};
+use super::kind::*;
 use crate::{
-    backbones::BackboneSpec,
     bounded::Pixels,
-    data::{
-        annotated::Presence,
-        annotated_source::{AnnotatedSpec, Lists},
-        framing::Framing,
-        loader::Pass,
-        source::Split,
-    },
-    experiment::{
-        faults::both,
-        fit::Fit,
-        plan::{Metrics, NetworkPlan, Pictures, Plan, Row, Source, View, given},
-        sets::check_objects,
-        sources::InitSpec,
-    },
     probe::features::{Examples, FeatureSpec, extract},
-    report::{
-        results::RESULTS,
-        transfer::{TransferMetric, TransferRow, TransferTask},
-    },
-    rng::Rng,
-    spec::names::Named,
-    train::{
-        run_dir::RunDir,
-        task::{Better, Metric},
-    },
-    transfer::Colors,
 };
-use anyhow::{Context, Result};
-use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
 
 /// Pictures in a batch whose features are taken.
 const BATCH: usize = 32;
@@ -132,7 +103,7 @@ impl<C: Classifier> StageKind for ReadoutStage<C> {
     }
 
     fn ready(&self, fit: &Fit) -> Result<()> {
-        let sets = fit.annotated()?;
+        let sets = fit.sets.annotated()?;
         let of_class = |class: usize| (0..sets.train.len()).map(|i| sets.train.presence(i)[class]).collect();
         let feasible = check_objects(sets, &fit.data())
             .and_then(|()| self.classifier.feasible(sets.train.classes(), &of_class));
@@ -140,7 +111,7 @@ impl<C: Classifier> StageKind for ReadoutStage<C> {
     }
 
     fn run(&self, fit: &Fit, run: &mut RunDir) -> Result<Option<Vec<Metric>>> {
-        let classes = fit.annotated()?.train.classes().to_vec();
+        let classes = fit.sets.annotated()?.train.classes().to_vec();
         let mut rows = vec![];
         for (layer, train, val) in self.features(fit)? {
             let rng = fit.rng.split(&layer);
@@ -164,7 +135,7 @@ impl<C: Classifier> ReadoutStage<C> {
     /// The features of both splits, one pair for each layer that the stage names.
     fn features(&self, fit: &Fit) -> Result<Vec<(String, Examples, Examples)>> {
         let (net, _) = fit.network()?;
-        let sets = fit.annotated()?;
+        let sets = fit.sets.annotated()?;
         let of = |split, what| extract(&net, &mut fit.loader(split)?, &self.features, what);
         let train = of(Split::Train, "training features")?;
         let val = of(Split::Val, "validation features")?;

@@ -1,25 +1,13 @@
 //! `segmentation`: the class of every pixel, by a fully convolutional fine-tuned backbone.
 
 use super::{
-    kind::Layers,
-    transfer::{Transfer, Tuned, above, frozen},
+    kind::*,
+    transfer::{Transfer, Tuned, Work, above, frozen},
 };
 use crate::{
-    backbones::Variant,
-    data::{
-        annotated::Annotated, annotated_source::Lists, framing::Framing, loader::Pass,
-        voc::mask::write_indices,
-    },
-    experiment::{
-        fit::Fit,
-        plan::{Head, Learns, Metrics, Outputs, View},
-        sets::check_masks,
-    },
-    report::transfer::{TransferMetric, TransferTask},
-    train::run_dir::RunDir,
+    data::{annotated::Annotated, voc::mask::write_indices},
     transfer::segmentation::{Segmentation, SegmentationSpec},
 };
-use anyhow::{Context, Result};
 use std::path::Path;
 
 impl Transfer for SegmentationSpec {
@@ -28,41 +16,33 @@ impl Transfer for SegmentationSpec {
     const LISTS: Lists = Lists::Segmentation;
     const VARIANT: Variant = Variant::Dense;
 
-    fn metrics() -> Metrics {
-        Metrics::of(Segmentation::METRICS)
-    }
-
     fn layers(&self) -> Option<Layers<'_>> {
         frozen(self.frozen.as_ref())
     }
 
-    fn learns(&self, _: Option<&str>) -> Learns {
-        above(self.frozen.as_ref())
-    }
-
-    fn head(&self) -> Option<Head> {
-        Some(Head { outputs: Outputs::ClassesAndBackground, fillers: Some(Self::head()) })
-    }
-
-    fn views(&self, batch: usize) -> (View, View) {
+    fn work(&self, _: Option<&str>, batch: usize) -> Work {
         let framing = Framing::Whole { scales: vec![], longest: None };
         let train = View { framing, pass: Pass::Train, batch, flip: self.flip };
-        (train.clone(), View { pass: Pass::Once, batch: 1, flip: false, ..train })
-    }
-
-    fn shown(&self) -> Option<(usize, usize)> {
-        None
+        let val = View { pass: Pass::Once, batch: 1, flip: false, ..train.clone() };
+        Work {
+            head: Some(Head { outputs: Outputs::ClassesAndBackground, fillers: Some(Self::head()) }),
+            learns: above(self.frozen.as_ref()),
+            views: (train, val),
+            shown: None,
+            files: vec![],
+            metrics: Metrics::of(Segmentation::METRICS),
+        }
     }
 
     fn ready(&self, fit: &Fit) -> Result<()> {
-        let sets = fit.annotated()?;
+        let sets = fit.sets.annotated()?;
         check_masks(sets, &fit.data())?;
         let both = (sets.train.clone(), sets.val.clone());
         Segmentation::new(self, fit.untrained()?, both, &fit.rng).map(drop)
     }
 
     fn tune(&self, fit: &Fit, run: &mut RunDir) -> Result<Option<Tuned>> {
-        let sets = fit.annotated()?;
+        let sets = fit.sets.annotated()?;
         let both = (sets.train.clone(), sets.val.clone());
         let mut task = Segmentation::new(self, fit.network()?, both, &fit.rng)?;
         let Some(metrics) = fit.train(&mut task, run)? else { return Ok(None) };

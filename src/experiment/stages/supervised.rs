@@ -1,18 +1,7 @@
 //! `supervised`: trains a backbone on labels, the ceiling.
 
-use super::kind::{Inputs, InputsMut, StageKind, inputs};
-use crate::{
-    backbones::{BackboneSpec, Variant},
-    data::{loader::Pass, source::DataSpec},
-    experiment::{
-        fit::Fit,
-        plan::{Head, Metrics, NetworkPlan, Outputs, Pictures, Plan, Row, WEIGHTS, given},
-    },
-    pretext::supervised::Supervised,
-    train::{run_dir::RunDir, spec::TrainSpec, task::Metric},
-};
-use anyhow::Result;
-use serde::{Deserialize, Serialize};
+use super::kind::*;
+use crate::pretext::supervised::Supervised;
 
 /// Trains a backbone on labels: the ceiling.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -30,18 +19,10 @@ pub struct SupervisedStage {
 }
 
 impl StageKind for SupervisedStage {
-    inputs!(data, backbone);
-
-    fn train(&self) -> Option<&TrainSpec> {
-        Some(&self.train)
-    }
+    inputs!(data, backbone; train);
 
     fn needs_labels(&self) -> bool {
         true
-    }
-
-    fn trains_none(&self) -> Option<&'static str> {
-        None
     }
 
     fn trained(&self) -> Option<BackboneSpec> {
@@ -64,7 +45,7 @@ impl StageKind for SupervisedStage {
 
     fn run(&self, fit: &Fit, run: &mut RunDir) -> Result<Option<Vec<Metric>>> {
         let classes = fit.sets.classes();
-        let mut task = Supervised::new(fit.backbone()?, fit.variant(), classes, &fit.rng, &fit.device)?;
+        let mut task = Supervised::new(fit.backbone()?, self.graph, classes, &fit.rng, &fit.device)?;
         let ended = fit.train(&mut task, run)?;
         fit.leave_weights(ended, &task, [], run)
     }

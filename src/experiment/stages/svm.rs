@@ -1,16 +1,11 @@
 //! `svm`: linear SVMs on frozen features.
 
+use super::kind::*;
 use super::readout::{Classifier, Found};
-use crate::{
-    data::annotated::Presence,
-    probe::{
-        features::Examples,
-        svm::{self, SvmSpec},
-    },
-    report::transfer::TransferTask,
-    rng::Rng,
+use crate::probe::{
+    features::Examples,
+    svm::{self, SvmSpec},
 };
-use anyhow::Result;
 
 impl Classifier for SvmSpec {
     const TASK: TransferTask = TransferTask::Svm;

@@ -1,26 +1,7 @@
 //! What `classification`, `detection` and `segmentation` share: backbones that are fine-tuned on an annotated set.
 
-use super::kind::{Inputs, InputsMut, Layers, Rows, StageKind, inputs};
-use crate::{
-    backbones::{BackboneSpec, Variant},
-    data::annotated_source::{AnnotatedSpec, Lists},
-    experiment::{
-        faults::both,
-        fit::Fit,
-        plan::{Head, Learns, Metrics, Needed, NetworkPlan, Pictures, Plan, Row, Source, View, given},
-        sources::InitSpec,
-    },
-    report::{
-        results::RESULTS,
-        transfer::{TransferMetric, TransferRow, TransferTask},
-    },
-    spec::names::Named,
-    train::{run_dir::RunDir, spec::TrainSpec, task::Metric},
-    transfer::{Colors, Frozen},
-};
-use anyhow::Result;
-use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use super::kind::*;
+use crate::transfer::Frozen;
 
 /// Fine-tunes several backbones on an annotated set.
 ///
@@ -60,11 +41,6 @@ pub trait Transfer {
     const LISTS: Lists;
     const VARIANT: Variant;
 
-    /// The mean average precision, and that of each class.
-    fn metrics() -> Metrics {
-        Metrics { names: vec!["map".into()], each_class: true }
-    }
-
     /// The fits on every row, by the layer that each begins to train at.
     fn columns(&self) -> &[String] {
         &[]
@@ -72,22 +48,8 @@ pub trait Transfer {
 
     fn layers(&self) -> Option<Layers<'_>>;
 
-    /// What of the network learns in the fit of a column.
-    fn learns(&self, column: Option<&str>) -> Learns;
-
-    /// The new last layer, where the graph has one.
-    fn head(&self) -> Option<Head>;
-
-    /// Pictures in training batches of so many, and in the test.
-    fn views(&self, batch: usize) -> (View, View);
-
-    /// Height and width of what the network is shown; None: pictures as they are stored.
-    fn shown(&self) -> Option<(usize, usize)>;
-
-    /// What it reads beside pictures and weights.
-    fn files(&self) -> Vec<Needed> {
-        vec![]
-    }
+    /// What its fit of a column does, on training batches of so many pictures.
+    fn work(&self, column: Option<&str>, batch: usize) -> Work;
 
     /// As [`StageKind::ready`].
     ///
@@ -102,6 +64,20 @@ pub trait Transfer {
     fn tune(&self, fit: &Fit, run: &mut RunDir) -> Result<Option<Tuned>>;
 }
 
+/// What of a plan the task decides.
+pub struct Work {
+    /// The new last layer, where the graph has one.
+    pub head: Option<Head>,
+    pub learns: Learns,
+    /// Pictures in training and in the test.
+    pub views: (View, View),
+    /// Height and width of what the network is shown; None: pictures as they are stored.
+    pub shown: Option<(usize, usize)>,
+    /// What it reads beside pictures and weights.
+    pub files: Vec<Needed>,
+    pub metrics: Metrics,
+}
+
 /// What a fine-tuning has found.
 pub struct Tuned {
     pub metrics: Vec<Metric>,
@@ -113,7 +89,7 @@ pub struct Tuned {
 }
 
 impl<T: Transfer> StageKind for TransferStage<T> {
-    inputs!(annotated, backbone);
+    inputs!(annotated, backbone; train);
 
     fn rows(&self) -> Rows<'_> {
         Rows::Backbones { rows: &self.backbones, columns: self.task.columns() }
@@ -123,25 +99,18 @@ impl<T: Transfer> StageKind for TransferStage<T> {
         self.task.layers()
     }
 
-    fn train(&self) -> Option<&TrainSpec> {
-        Some(&self.train)
-    }
-
     fn plan(&self, row: Row, backbone: Option<&BackboneSpec>) -> Result<Plan> {
-        let (train, val) = self.task.views(self.train.batch.get());
         let source = Source::Annotated(given(self.annotated.as_ref(), "annotated")?.clone(), T::LISTS);
-        let network = NetworkPlan {
-            head: self.task.head(),
-            learns: self.task.learns(row.column.as_deref()),
-            ..NetworkPlan::on(T::VARIANT, given(backbone, "backbone")?, self.task.shown())
-        };
+        let work = self.task.work(row.column.as_deref(), self.train.batch.get());
+        let Work { head, learns, views: (train, val), shown, files, metrics } = work;
+        let network = NetworkPlan::on(T::VARIANT, given(backbone, "backbone")?, shown).shown(self.input);
         Ok(Plan {
             row,
             pictures: Pictures { source, labels: false, train: Some(train), val },
-            network: Some(network.shown(self.input)),
-            files: self.task.files(),
+            network: Some(NetworkPlan { head, learns, ..network }),
+            files,
             train: Some(self.train.clone()),
-            metrics: T::metrics(),
+            metrics,
             leaves: RESULTS,
         })
     }
