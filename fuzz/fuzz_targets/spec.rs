@@ -33,8 +33,7 @@ libfuzzer_sys::fuzz_target!(
         let text = String::from_utf8_lossy(data);
         let (sets, rest) = parts(&text);
         let bytes = if sets.is_empty() { data } else { rest.as_bytes() };
-        if let Some(experiment) = checked(Experiment::load(&file("spec.yaml", bytes), &sets)) {
-            let spec = experiment.resolve();
+        if let Some(spec) = checked(Experiment::load(&file("spec.yaml", bytes), &sets)) {
             let yaml = resolved_yaml(&spec).expect("a spec is YAML");
             let again = Experiment::load(&file("again.yaml", yaml.as_bytes()), &[]);
             let again = again.unwrap_or_else(|error| panic!("{yaml}\nis refused: {error}"));

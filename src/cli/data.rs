@@ -88,7 +88,7 @@ fn verify(what: &str, at: &Locations) -> Result<Done> {
     }
     let (plain, annotated) = match is_spec(what) {
         true => {
-            let experiment = Experiment::load(Path::new(what), &[])?.resolve();
+            let experiment = Experiment::load(Path::new(what), &[])?;
             (plain_of(&experiment), annotated_of(&experiment, at)?)
         }
         false => (vec![wanted(what)?], vec![]),
@@ -230,7 +230,7 @@ fn lying_at(path: &Path) -> Result<Option<SourceSpec>> {
 }
 
 fn prior(path: &Path, out: &Path, at: &Locations) -> Result<Done> {
-    let experiment = Experiment::load(path, &[])?.resolve();
+    let experiment = Experiment::load(path, &[])?;
     let colorization = experiment.stages.iter().find_map(|(_, stage)| match stage {
         Stage::Pretext(PretextStage { task: PretextSpec::Colorization(spec), data: Some(data), .. }) => {
             Some((spec, data))

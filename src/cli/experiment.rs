@@ -87,7 +87,7 @@ impl SpecArgs {
         if let Some(seeds) = &self.seeds {
             experiment.seeds = seeds.clone();
         }
-        Ok(experiment.resolve())
+        Ok(experiment)
     }
 
     fn options(&self, experiment: &Experiment) -> Result<RunOptions> {

@@ -270,7 +270,7 @@ pub(super) fn init(args: &InitArgs) -> Result<Done> {
         through: args.through.clone(),
         ..DataInitSpec::default()
     };
-    let experiment = Experiment::load(&args.spec, &[])?.resolve();
+    let experiment = Experiment::load(&args.spec, &[])?;
     let stage = experiment
         .stages
         .iter()
@@ -357,7 +357,7 @@ pub(super) fn rescale(args: &RescaleArgs) -> Result<Done> {
     let tensors = if had { opened.absorbed()? } else { opened.tensors.clone() };
     let device = args.drawing.device()?;
     let (net, params) = opened.network(&tensors, (false, false), &device)?;
-    let experiment = Experiment::load(&args.pictures, &[])?.resolve();
+    let experiment = Experiment::load(&args.pictures, &[])?;
     let data = experiment.stages.iter().find_map(|(_, stage)| stage.data());
     let data = data.ok_or_else(|| Usage(format!("{} names no data", args.pictures.display())))?;
     let side = random_pictures(&net)?.dim(1)?;

@@ -99,8 +99,8 @@ const FIELDS: [&str; 9] =
     ["name", "description", "seeds", "compute", "data", "annotated", "backbone", "stages", "expected"];
 
 impl Experiment {
-    /// Reads, merges, types and checks one experiment. A `--set` path may start at the stage
-    /// (`pretrain.train.steps=10`) and leave out the stage's kind.
+    /// Reads, merges, types and checks one experiment, and writes the data and the backbone of the top into every stage. A
+    /// `--set` path may start at the stage (`pretrain.train.steps=10`) and leave out the stage's kind.
     ///
     /// # Errors
     /// Everything that can be seen to be wrong without opening data or weights, with its place.
@@ -111,7 +111,7 @@ impl Experiment {
         }
         let experiment: Self = document.typed()?;
         match experiment.check_references() {
-            Ok(()) => Ok(experiment),
+            Ok(()) => Ok(experiment.resolve()),
             Err(wrong) => {
                 let path: Vec<&str> = wrong.path.iter().map(String::as_str).collect();
                 Err(document.refuse(&path, wrong.on, *wrong.fault))
@@ -119,8 +119,7 @@ impl Experiment {
         }
     }
 
-    /// The same experiment with the data and the backbone of the top written into every stage.
-    pub fn resolve(mut self) -> Self {
+    fn resolve(mut self) -> Self {
         let Self { data, annotated, backbone, stages, .. } = &mut self;
         let top = Inputs { data: Some(data), annotated: Some(annotated), backbone: Some(backbone) };
         stages.iter_mut().for_each(|(_, stage)| stage.kind_mut().fill(top));

@@ -217,7 +217,7 @@ fn the_papers_recipe_passes_check() -> Result<()> {
     }
     let spec = Path::new(env!("CARGO_MANIFEST_DIR")).join("experiments/paper/table1.yaml");
     let locations = Locations { data: Some(home.path().join("data")) };
-    let plan = check(&Experiment::load(&spec, &[])?.resolve(), &RunOptions { locations, ..home.options() })?;
+    let plan = check(&Experiment::load(&spec, &[])?, &RunOptions { locations, ..home.options() })?;
     let text = plan.to_string();
     for part in ["32,230,393", "450000 steps × 40", "19,743.9", "methods  6", "5 stages"] {
         assert!(text.contains(part), "{part}: {text}");

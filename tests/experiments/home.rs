@@ -52,6 +52,6 @@ impl Home {
         let path = self.path().join("spec.yaml");
         fs::write(&path, yaml)?;
         let sets: Vec<String> = sets.iter().map(|s| s.to_string()).collect();
-        Ok(Experiment::load(&path, &sets)?.resolve())
+        Ok(Experiment::load(&path, &sets)?)
     }
 }

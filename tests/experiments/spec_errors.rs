@@ -625,7 +625,7 @@ fn the_hash_is_of_the_meaning_not_the_spelling() {
 
 #[test]
 fn the_resolved_spec_says_everything_and_reads_back() {
-    let resolved = accepted(GOOD, &[]).resolve();
+    let resolved = accepted(GOOD, &[]);
     let yaml = resolved_yaml(&resolved).unwrap();
     assert_eq!(accepted(&yaml, &[]), resolved);
     // Defaults are written out, what is shared by the stages is in each of them, in the order of the structs.

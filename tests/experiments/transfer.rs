@@ -540,7 +540,7 @@ fn the_papers_recipes_pass_check() -> anyhow::Result<()> {
         ("figure7", &["140000 steps × 64 × 4", "450000 steps × 80", "58,127,353", "8 stages"][..]),
     ] {
         let spec = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("experiments/paper/{name}.yaml"));
-        let spec = Experiment::load(&spec, &[])?.resolve();
+        let spec = Experiment::load(&spec, &[])?;
         let plan = experiment::check(&spec, &options)?.to_string();
         for part in parts {
             assert!(plan.contains(part), "{name}: {part} is not in\n{plan}");

@@ -34,7 +34,7 @@ fn original() -> &'static [(String, Vec<u8>)] {
             locations: Locations::default(),
             device: Device::Cpu,
         };
-        run(&Experiment::load(&spec, &[]).unwrap().resolve(), &options).unwrap();
+        run(&Experiment::load(&spec, &[]).unwrap(), &options).unwrap();
         let dir = fs::read_dir(options.out.join("tiny")).unwrap().next().unwrap().unwrap().path();
         let names = ["manifest.json", "spec.yaml", "weights.safetensors"];
         names.map(|name| (name.to_string(), fs::read(dir.join(name)).unwrap())).into()
