@@ -159,6 +159,37 @@ impl BackboneSpec {
         table::taps(&self.table(&self.plain())).map(String::from).collect()
     }
 
+    /// Names that stand for layers by what they are for: its head by its own name, then `head`, `reader` (the first layer
+    /// that reads a region) and `all` (the first).
+    pub fn roles(&self) -> Vec<String> {
+        let table = self.table(&self.classifier());
+        let reader = table::reader(&table).map(|_| "reader");
+        table::heads(&table).chain(["head"]).chain(reader).chain(["all"]).map(String::from).collect()
+    }
+
+    /// Whether it has a layer of this name, or one that the name stands for.
+    pub fn knows(&self, name: &str) -> bool {
+        self.taps().iter().chain(&self.roles()).any(|known| known == name)
+    }
+
+    /// The layer that a name of [`BackboneSpec::roles`] stands for; other names stand for themselves.
+    pub fn layer(&self, name: &str) -> String {
+        let table = self.table(&self.classifier());
+        let first = |from: usize| table::taps(&table[from..]).next();
+        let found = match name {
+            "head" => table::heads(&table).last(),
+            "reader" => table::reader(&table).and_then(first),
+            "all" => first(0),
+            _ => None,
+        };
+        found.unwrap_or(name).into()
+    }
+
+    /// The transfer variant with a head.
+    fn classifier(&self) -> Build {
+        Build { outputs: Some(1), ..self.plain() }
+    }
+
     /// The same network for another input. The VGG colorizer sees what it was made for.
     pub fn with_input(&self, input: Input) -> Self {
         let mut spec = self.clone();

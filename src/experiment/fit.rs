@@ -106,6 +106,11 @@ impl Fit {
         Ok(&given(self.plan.network.as_ref(), "backbone")?.backbone)
     }
 
+    /// The layers that its network is read at.
+    pub fn reads(&self) -> &[String] {
+        self.plan.network.as_ref().map_or(&[], NetworkPlan::reads)
+    }
+
     /// A split as its plan frames it.
     ///
     /// # Errors

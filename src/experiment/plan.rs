@@ -37,17 +37,24 @@ pub struct Row {
     /// The column, where a stage tries several layers on every row.
     pub column: Option<String>,
     pub start: Start,
+    /// The network that the row itself names.
+    pub backbone: Option<BackboneSpec>,
 }
 
 impl Row {
     /// A row of a table.
     pub fn of(name: &str, column: Option<&str>, start: Start) -> Self {
-        Self { name: Some(name.into()), column: column.map(String::from), start }
+        Self { name: Some(name.into()), column: column.map(String::from), start, backbone: None }
     }
 
     /// The only fit of a stage.
     pub fn only(start: Start) -> Self {
-        Self { name: None, column: None, start }
+        Self { name: None, column: None, start, backbone: None }
+    }
+
+    /// The same row on a network of its own.
+    pub fn on(self, backbone: Option<BackboneSpec>) -> Self {
+        Self { backbone, ..self }
     }
 }
 
@@ -193,6 +200,17 @@ pub enum Learns {
     From(String),
 }
 
+impl Learns {
+    /// With the names of a backbone's layers in place of roles.
+    pub fn on(self, backbone: &BackboneSpec) -> Self {
+        match self {
+            Self::From(name) => Self::From(backbone.layer(&name)),
+            Self::After(name) => Self::After(backbone.layer(&name)),
+            other => other,
+        }
+    }
+}
+
 impl Plan {
     /// Every file and folder that it names, as the spec spells it.
     pub fn paths(&self) -> Vec<&Path> {
@@ -232,13 +250,30 @@ impl Pictures {
 pub const VAL_BATCH: usize = 64;
 
 impl NetworkPlan {
-    /// The transfer graph of lightness, without a head, whose layers are read and none of which learns.
-    pub fn frozen(backbone: &BackboneSpec, taps: &[String], side: usize) -> Self {
-        Self {
-            taps: Some(taps.to_vec()),
+    /// The transfer variant without a head, none of which learns, read at those of `layers` that it has.
+    ///
+    /// # Errors
+    /// A backbone that has none of them.
+    pub fn frozen(backbone: &BackboneSpec, layers: &[String], side: usize) -> Result<Self> {
+        let known = backbone.taps();
+        let taps: Vec<String> = layers.iter().filter(|layer| known.contains(layer)).cloned().collect();
+        ensure!(
+            !taps.is_empty(),
+            "{} has none of the layers {}; it has {}",
+            backbone.name(),
+            layers.join(", "),
+            known.join(", ")
+        );
+        Ok(Self {
+            taps: Some(taps),
             learns: Learns::Nothing,
             ..Self::on(Variant::Transfer, backbone, Some((side, side)))
-        }
+        })
+    }
+
+    /// The layers that it is read at.
+    pub fn reads(&self) -> &[String] {
+        self.taps.as_deref().unwrap_or_default()
     }
 
     /// All of one of the backbone's graphs, without a head.

@@ -129,7 +129,7 @@ impl Ground<'_> {
         let mut fits = vec![];
         for row in stage.kind().rows().each() {
             match self.fit(name, stage, row.clone(), seed, upstream) {
-                Ok(fit) => fits.push(Planned { stage: stage.clone(), fit }),
+                Ok(fit) => fits.extend(fit.map(|fit| Planned { stage: stage.clone(), fit })),
                 Err(error) => self.faults.note(name, Some(&row), error),
             }
         }
@@ -142,8 +142,16 @@ impl Ground<'_> {
         fits
     }
 
-    fn fit(&mut self, name: &str, stage: &Stage, row: Row, seed: u64, upstream: &Upstream) -> Result<Fit> {
-        let (plan, located, sets) = self.plan(stage, row)?;
+    /// One fit; None where its column is a layer that only other rows' networks have.
+    fn fit(
+        &mut self,
+        name: &str,
+        stage: &Stage,
+        row: Row,
+        seed: u64,
+        upstream: &Upstream,
+    ) -> Result<Option<Fit>> {
+        let Some((plan, located, sets)) = self.plan(stage, row)? else { return Ok(None) };
         // One that could not be planned was reported: what stands on it is looked over all the same.
         let below = plan.row.start.stage().and_then(|stage| upstream.get(stage).cloned().flatten());
         let hash = below.as_ref().map(|below| below.hash.as_str());
@@ -160,7 +168,7 @@ impl Ground<'_> {
             place = Place { shared: Some(other.clone()), ..Place::at(dir.clone()) };
         }
         self.placed.push((hash.clone(), label.clone(), place.dir.clone()));
-        Ok(Fit {
+        Ok(Some(Fit {
             label,
             experiment: self.experiment.name.to_string(),
             plan,
@@ -175,17 +183,20 @@ impl Ground<'_> {
             hash,
             spec,
             rehearsal: None,
-        })
+        }))
     }
 
     /// What a row will do, its weight file on this disk, and its pictures.
-    fn plan(&mut self, stage: &Stage, row: Row) -> Result<(Plan, Option<PathBuf>, Sets)> {
+    fn plan(&mut self, stage: &Stage, row: Row) -> Result<Option<(Plan, Option<PathBuf>, Sets)>> {
         let weights = row.start.file().map(|file| self.locate(file)).transpose().and_then(|located| {
             let backbone = self.backbone(stage, &row, located.as_deref())?;
             Ok((located, backbone))
         });
         // Without its weights, what else is wrong shows on the stage's own backbone.
         let backbone = weights.as_ref().map_or_else(|_| stage.backbone(), |(_, backbone)| backbone.as_ref());
+        if backbone.is_some_and(|backbone| elsewhere(stage, &row, backbone)) {
+            return Ok(None);
+        }
         let plan = match stage.kind().plan(row, backbone) {
             Ok(plan) => plan,
             Err(error) => return Err(weights.err().unwrap_or(error)),
@@ -193,12 +204,12 @@ impl Ground<'_> {
         let sets = self.opened.sets(&plan.pictures, &self.options.locations);
         let files = if sets.is_ok() && weights.is_ok() { Ok(()) } else { identity::files(&plan) };
         let (((located, _), sets), ()) = both(both(weights, sets), files)?;
-        Ok((plan, located, sets))
+        Ok(Some((plan, located, sets)))
     }
 
     /// The network that a row trains or measures: what an earlier stage leaves, what a file says, or what the stage says.
     fn backbone(&mut self, stage: &Stage, row: &Row, located: Option<&Path>) -> Result<Option<BackboneSpec>> {
-        let own = stage.backbone();
+        let own = row.backbone.as_ref().or(stage.backbone());
         let measures = !stage.trains_backbone();
         let trained =
             |wanted: &String| self.experiment.stages.get(wanted).and_then(|stage| stage.kind().trained());
@@ -211,6 +222,13 @@ impl Ground<'_> {
             },
             _ => None,
         };
+        if let (Some(named), Some(stated)) = (&row.backbone, &stated) {
+            ensure!(
+                named == stated,
+                "{} are of another network than its `backbone:`: leave that out",
+                row.start
+            );
+        }
         Ok(stated.or_else(|| own.cloned()))
     }
 
@@ -255,6 +273,12 @@ impl Ground<'_> {
             }
         }
     }
+}
+
+/// Whether a row's column is a layer that its network does not have, while it has another one of the stage's.
+fn elsewhere(stage: &Stage, row: &Row, backbone: &BackboneSpec) -> bool {
+    let (Some(column), Some(layers)) = (&row.column, stage.kind().layers()) else { return false };
+    !backbone.knows(column) && layers.names.iter().any(|layer| backbone.knows(layer))
 }
 
 /// Whether the fit could take its first step and end its last.

@@ -17,8 +17,10 @@ use crate::{
         self, AddressError,
         address::{check_path, check_repository, check_revision},
     },
-    spec::{Fault, On, names::Named},
+    spec::{Fault, On, names::Named, on_backbone::OnBackbone},
 };
+
+use std::collections::HashSet;
 
 impl Experiment {
     /// Checks what ties stages to one another and to the top: references, data and backbones.
@@ -36,7 +38,7 @@ impl Experiment {
         for (index, (name, stage)) in self.stages.iter().enumerate() {
             self.check_inputs(name, stage)?;
             self.check_rows(index, name, stage)?;
-            check_layers(name, stage, &self.taps(index, stage))?;
+            check_layers(name, stage, &self.backbones(index, stage))?;
         }
         Ok(())
     }
@@ -110,15 +112,16 @@ impl Experiment {
         index: usize,
         (name, stage): (&str, &Stage),
         here: &[&str],
-        rows: &Named<InitSpec>,
+        rows: &Named<OnBackbone<InitSpec>>,
     ) -> Result<(), Wrong> {
         if rows.is_empty() {
             let fault = Fault::new(format!("`{name}` needs at least one backbone"));
             return Err(Wrong::key(here.iter().copied(), fault));
         }
-        for (row, init) in rows.iter() {
+        for (row, OnBackbone { choice, backbone }) in rows.iter() {
             let mut path = [here, &[row]].concat();
-            let mut source = init;
+            check_size(&[path.as_slice(), &["backbone"]].concat(), backbone.as_ref())?;
+            let mut source = choice;
             while let InitSpec::Rescaled(inner) = source {
                 path.push("rescaled");
                 source = inner;
@@ -132,7 +135,7 @@ impl Experiment {
                 InitSpec::Stage(wanted) => {
                     self.check_stage(index, wanted).map_err(|fault| Wrong::value(at("stage"), fault))?;
                 }
-                _ if self.backbone_of(stage).is_none() => {
+                _ if backbone.as_ref().or(self.backbone_of(stage)).is_none() => {
                     return Err(Wrong::key(path, missing("backbone", name)));
                 }
                 _ => {}
@@ -141,18 +144,14 @@ impl Experiment {
         Ok(())
     }
 
-    /// The layers that any of a stage's backbones has, where the spec tells; a weight file may bring others.
-    fn taps(&self, index: usize, stage: &Stage) -> Vec<String> {
+    /// The backbones of a stage, where the spec tells; a weight file may bring others.
+    fn backbones(&self, index: usize, stage: &Stage) -> Vec<BackboneSpec> {
         let rows = stage.kind().rows().each();
         let earlier = |wanted: &str| self.stages.iter().take(index).find(|(name, _)| *name == wanted);
         let trained = rows.iter().filter_map(|row| earlier(row.start.stage()?));
         let trained = trained.filter_map(|(_, stage)| self.backbone_of(stage));
-        let mut taps: Vec<String> = vec![];
-        for backbone in self.backbone_of(stage).into_iter().chain(trained) {
-            let new = backbone.taps().into_iter().filter(|tap| !taps.contains(tap)).collect::<Vec<_>>();
-            taps.extend(new);
-        }
-        taps
+        let named = rows.iter().filter_map(|row| row.backbone.as_ref());
+        self.backbone_of(stage).into_iter().chain(trained).chain(named).cloned().collect()
     }
 
     /// Whether stage number `index` can take a backbone from the stage called `wanted`.
@@ -173,13 +172,17 @@ impl Experiment {
     }
 }
 
-/// Whether the backbones have the layers that the stage names; `known` leaves out the head.
-fn check_layers(name: &str, stage: &Stage, known: &[String]) -> Result<(), Wrong> {
+/// Whether one of the backbones has each layer that the stage names.
+fn check_layers(name: &str, stage: &Stage, backbones: &[BackboneSpec]) -> Result<(), Wrong> {
     let Some(Layers { keys, names: layers, with_head }) = stage.kind().layers() else { return Ok(()) };
-    let mut known: Vec<&str> = known.iter().map(String::as_str).collect();
-    if with_head {
-        known.push("fc8");
-    }
+    let names = |backbone: &BackboneSpec| {
+        let heads = if with_head { backbone.roles() } else { vec![] };
+        backbone.taps().into_iter().chain(heads).collect::<Vec<String>>()
+    };
+    let mut seen = HashSet::new();
+    let known: Vec<String> =
+        backbones.iter().flat_map(names).filter(|name| seen.insert(name.clone())).collect();
+    let known: Vec<&str> = known.iter().map(String::as_str).collect();
     let here = [&["stages", name, stage.key()][..], keys].concat();
     if layers.is_empty() {
         return Err(Wrong::value(here, Fault::new(format!("`{name}` needs at least one layer"))));

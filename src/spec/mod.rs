@@ -11,6 +11,7 @@ mod error;
 mod marks;
 pub mod names;
 mod node;
+pub mod on_backbone;
 mod overrides;
 mod paths;
 mod source;

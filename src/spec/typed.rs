@@ -5,6 +5,7 @@ use super::{
     error::{Fault, Kind},
     names::list,
     node::{Content, Entry, Node},
+    on_backbone::OnBackbone,
     paths::resolve,
     source::{Place, Source},
 };
@@ -143,6 +144,10 @@ impl<'de> Deserializer<'de> for Typed<'_> {
         visitor: V,
     ) -> Result<V::Value, Fault> {
         let result = match &self.node.content {
+            Content::Map(entries) if name == OnBackbone::<()>::NAME => match split(self.node, entries) {
+                Some(both) => visitor.visit_seq(Items { items: both.iter(), typed: self }),
+                None => visitor.visit_newtype_struct(self),
+            },
             Content::Text(text) if is_path(name, text) => {
                 let path = self.reading.path(text, self.node.at);
                 path.and_then(|path| visitor.visit_newtype_struct(path.into_deserializer()))
@@ -188,6 +193,14 @@ impl<'de> Deserializer<'de> for Typed<'_> {
         bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf unit unit_struct
         seq tuple tuple_struct map identifier
     }
+}
+
+/// A section without its `backbone`, and the `backbone`.
+fn split(node: &Node, entries: &[Entry]) -> Option<[Node; 2]> {
+    let (beside, rest): (Vec<&Entry>, Vec<&Entry>) =
+        entries.iter().partition(|entry| entry.key == OnBackbone::<()>::KEY);
+    let content = Content::Map(rest.into_iter().cloned().collect());
+    Some([Node { content, ..node.clone() }, beside.first()?.value.clone()])
 }
 
 struct Items<'a> {

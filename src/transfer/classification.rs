@@ -3,7 +3,7 @@
 //! in the test, where the answers over ten draws are summed. Average precision in steps, ties against us.
 
 use crate::{
-    backbones::network::Network,
+    backbones::{BackboneSpec, network::Network},
     bounded::{BatchSize, Count, Pixels},
     data::{
         Batch,
@@ -27,6 +27,7 @@ use std::sync::Arc;
 #[serde(deny_unknown_fields, default)]
 pub struct ClassificationSpec {
     /// The first layer that learns, one fit for each: the layers before it are constants. The last layer is always new.
+    /// `head`, `reader` (fc6 of AlexNet) and `all` stand for layers of any backbone.
     pub train_from: Vec<String>,
     /// Side of the crops, in pixels.
     pub crop: Pixels,
@@ -36,7 +37,7 @@ pub struct ClassificationSpec {
 
 impl Default for ClassificationSpec {
     fn default() -> Self {
-        let train_from = ["fc8", "fc6", "conv1"].map(String::from).to_vec();
+        let train_from = ["head", "reader", "all"].map(String::from).to_vec();
         Self { train_from, crop: Count::of(227), draws: Count::of(10) }
     }
 }
@@ -47,13 +48,17 @@ impl ClassificationSpec {
         super::gaussian(0.01, 0.1)
     }
 
-    /// The column of a table: `fc8`, `fc6-8`, `all`, `conv3-fc8`.
-    pub fn column(train_from: &str) -> String {
-        match train_from {
-            "conv1" => "all".into(),
-            "fc8" => "fc8".into(),
-            fc if fc.starts_with("fc") => format!("{fc}-8"),
-            conv => format!("{conv}-fc8"),
+    /// The column of a table for training from a layer on: `fc8`, `fc6-8`, `all`, `conv3-fc8`, `layer4.0-fc`.
+    pub fn column(first: &str, backbone: &BackboneSpec) -> String {
+        let head = backbone.layer("head");
+        // fc6 to fc8 are fc6-8.
+        let stem = |name: &str| name.trim_end_matches(|c: char| c.is_ascii_digit()).len();
+        let same = first[..stem(first)] == head[..stem(&head)];
+        match first {
+            _ if first == backbone.layer("all") => "all".into(),
+            _ if first == head => head,
+            _ if same => format!("{first}-{}", &head[stem(&head)..]),
+            _ => format!("{first}-{head}"),
         }
     }
 }

@@ -458,7 +458,8 @@ fn finer_strides_start_as_the_coarse_one() -> anyhow::Result<()> {
 
 #[test]
 fn columns_are_named_as_in_the_paper() {
-    let named = ["fc8", "fc6", "conv1", "conv4"].map(ClassificationSpec::column);
+    let alexnet = BackboneSpec::Alexnet(AlexNetSpec::default());
+    let named = ["fc8", "fc6", "conv1", "conv4"].map(|first| ClassificationSpec::column(first, &alexnet));
     assert_eq!(named, ["fc8", "fc6-8", "all", "conv4-fc8"]);
     let Fillers { bias, .. } = ClassificationSpec::head();
     assert_eq!(bias, Some(Filler::Constant { value: 0.1 }));

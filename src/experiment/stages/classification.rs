@@ -62,7 +62,7 @@ impl Transfer for ClassificationSpec {
             metrics,
             value: task.mean().context("the fit ended without a validation")?,
             per_class: task.last().iter().map(|c| (c.class.clone(), c.average_precision)).collect(),
-            variant: Self::column(fit.column()?),
+            variant: Self::column(&fit.backbone()?.layer(fit.column()?), fit.backbone()?),
         }))
     }
 }

@@ -26,7 +26,7 @@ pub(super) use crate::{
         transfer::{TransferMetric, TransferRow, TransferTask},
     },
     rng::Rng,
-    spec::names::Named,
+    spec::{names::Named, on_backbone::OnBackbone},
     train::{
         run_dir::RunDir,
         spec::TrainSpec,
@@ -134,7 +134,7 @@ pub enum Rows<'a> {
     One(Start),
     /// One for each backbone and, where there are any, for each column of the table.
     Backbones {
-        rows: &'a Named<InitSpec>,
+        rows: &'a Named<OnBackbone<InitSpec>>,
         columns: &'a [String],
     },
     /// One for each method of coloring.
@@ -150,7 +150,9 @@ impl Rows<'_> {
                 let none = columns.is_empty().then_some(None);
                 let columns = columns.iter().map(|column| Some(column.as_str())).chain(none);
                 let row = |column| {
-                    rows.iter().map(move |(name, init)| Row::of(name, column, Start::Weights(init.clone())))
+                    rows.iter().map(move |(name, OnBackbone { choice, backbone })| {
+                        Row::of(name, column, Start::Weights(choice.clone())).on(backbone.clone())
+                    })
                 };
                 columns.flat_map(row).collect()
             }
@@ -166,7 +168,7 @@ pub struct Layers<'a> {
     /// The keys that lead to them.
     pub keys: &'static [&'static str],
     pub names: Vec<&'a str>,
-    /// Whether the new last layer is one that can be named.
+    /// Whether heads and roles (`head`, `reader`, `all`) can be named too.
     pub with_head: bool,
 }
 

@@ -13,11 +13,11 @@ use std::path::PathBuf;
 pub struct LinearProbeStage {
     #[serde(default)]
     pub data: Option<DataSpec>,
-    /// What `init` and `file` build; a `stage` brings its own.
+    /// What `init`, `data_dependent` and `file` build, where a row does not say; a `stage` brings its own.
     #[serde(default)]
     pub backbone: Option<BackboneSpec>,
     /// The rows of the table, in order.
-    pub backbones: Named<InitSpec>,
+    pub backbones: Named<OnBackbone<InitSpec>>,
     #[serde(default)]
     pub probe: LinearProbeSpec,
     pub train: TrainSpec,
@@ -42,16 +42,17 @@ impl StageKind for LinearProbeStage {
         let pass = if self.probe.augment { Pass::Train } else { Pass::Shuffled };
         let pictures = Pictures::plain(self.data.as_ref(), Some((pass, self.train.batch.get())), true)?;
         let side = pictures.val.framing.side();
-        let network = NetworkPlan::frozen(given(backbone, "backbone")?, &self.probe.layers, side);
+        let network = NetworkPlan::frozen(given(backbone, "backbone")?, &self.probe.layers, side)?;
+        let metrics = Metrics::of(network.reads().iter().flat_map(|layer| LinearProbe::metrics(layer)));
         let (network, train) = (Some(network), Some(self.train.clone()));
-        let metrics = Metrics::of(self.probe.layers.iter().flat_map(|layer| LinearProbe::metrics(layer)));
         Ok(Plan { row, pictures, network, files: vec![], train, metrics, leaves: RESULTS })
     }
 
     fn run(&self, fit: &Fit, run: &mut RunDir) -> Result<Option<Vec<Metric>>> {
         let (net, _) = fit.network()?;
         let (classes, images) = (fit.sets.classes(), fit.sets.plain()?.train.len());
-        let mut task = LinearProbe::new(&self.probe, net, classes, fit.crop(), images, &fit.device)?;
+        let probe = LinearProbeSpec { layers: fit.reads().to_vec(), ..self.probe.clone() };
+        let mut task = LinearProbe::new(&probe, net, classes, fit.crop(), images, &fit.device)?;
         let Some(metrics) = fit.train(&mut task, run)? else { return Ok(None) };
         fit.leave_results(&self.result(fit, task.last()), run)?;
         Ok(Some(metrics))

@@ -9,11 +9,11 @@ use crate::{pretext::supervised::Supervised, probe::nonlinear::NonlinearProbeSpe
 pub struct NonlinearProbeStage {
     #[serde(default)]
     pub data: Option<DataSpec>,
-    /// What `init`, `data_dependent` and `file` build; a `stage` brings its own.
+    /// What `init`, `data_dependent` and `file` build, where a row does not say; a `stage` brings its own.
     #[serde(default)]
     pub backbone: Option<BackboneSpec>,
     /// The rows of the table, in order.
-    pub backbones: Named<InitSpec>,
+    pub backbones: Named<OnBackbone<InitSpec>>,
     /// The last layer that is kept, one fit for each: the columns of the table.
     #[serde(default = "conv4")]
     pub through: Vec<String>,

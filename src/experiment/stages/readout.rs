@@ -26,11 +26,11 @@ pub struct ReadoutStage<C> {
     /// The set; by default the experiment's.
     #[serde(default)]
     pub annotated: Option<AnnotatedSpec>,
-    /// What `init`, `data_dependent` and `file` build; a `stage` brings its own.
+    /// What `init`, `data_dependent` and `file` build, where a row does not say; a `stage` brings its own.
     #[serde(default)]
     pub backbone: Option<BackboneSpec>,
     /// The rows of the table, in order.
-    pub backbones: Named<InitSpec>,
+    pub backbones: Named<OnBackbone<InitSpec>>,
     #[serde(default)]
     pub features: FeatureSpec,
     /// Side of the square that pictures are squashed to; absent: what the backbone is made for.
@@ -87,17 +87,18 @@ impl<C: Classifier> StageKind for ReadoutStage<C> {
             Some(short) => Framing::Squash { short: short.get(), side },
             None => Framing::Crop { resize: Some(side), crop: side },
         };
+        let network = NetworkPlan::frozen(backbone, &self.features.layers, side)?;
+        let variants = network.reads().iter().flat_map(|layer| self.classifier.variants(layer));
+        let metrics = Metrics::of(variants);
         let view = View { framing, pass: Pass::Once, batch: BATCH, flip: false };
         let source = Source::Annotated(given(self.annotated.as_ref(), "annotated")?.clone(), Lists::Main);
         Ok(Plan {
             row,
             pictures: Pictures { source, labels: false, train: Some(view.clone()), val: view },
-            network: Some(NetworkPlan::frozen(backbone, &self.features.layers, side)),
+            network: Some(network),
             files: vec![],
             train: None,
-            metrics: Metrics::of(
-                self.features.layers.iter().flat_map(|layer| self.classifier.variants(layer)),
-            ),
+            metrics,
             leaves: RESULTS,
         })
     }
@@ -136,10 +137,11 @@ impl<C: Classifier> ReadoutStage<C> {
     fn features(&self, fit: &Fit) -> Result<Vec<(String, Examples, Examples)>> {
         let (net, _) = fit.network()?;
         let sets = fit.sets.annotated()?;
-        let of = |split, what| extract(&net, &mut fit.loader(split)?, &self.features, what);
+        let spec = FeatureSpec { layers: fit.reads().to_vec(), ..self.features.clone() };
+        let of = |split, what| extract(&net, &mut fit.loader(split)?, &spec, what);
         let train = of(Split::Train, "training features")?;
         let val = of(Split::Val, "validation features")?;
-        let pairs = self.features.layers.iter().zip(train).zip(val);
+        let pairs = spec.layers.iter().zip(train).zip(val);
         pairs
             .map(|((layer, t), v)| {
                 let t = Examples::annotated(t, &*sets.train)?;

@@ -20,11 +20,11 @@ pub struct TransferStage<T> {
     /// The set; by default the experiment's.
     #[serde(default)]
     pub annotated: Option<AnnotatedSpec>,
-    /// What `init`, `data_dependent` and `file` build; a `stage` brings its own.
+    /// What `init`, `data_dependent` and `file` build, where a row does not say; a `stage` brings its own.
     #[serde(default)]
     pub backbone: Option<BackboneSpec>,
     /// The rows of the table, in order.
-    pub backbones: Named<InitSpec>,
+    pub backbones: Named<OnBackbone<InitSpec>>,
     /// Whether the backbone is shown lightness alone or colour too.
     #[serde(default)]
     pub input: Colors,
@@ -103,7 +103,9 @@ impl<T: Transfer> StageKind for TransferStage<T> {
         let source = Source::Annotated(given(self.annotated.as_ref(), "annotated")?.clone(), T::LISTS);
         let work = self.task.work(row.column.as_deref(), self.train.batch.get());
         let Work { head, learns, views: (train, val), shown, files, metrics } = work;
-        let network = NetworkPlan::on(T::VARIANT, given(backbone, "backbone")?, shown).shown(self.input);
+        let backbone = given(backbone, "backbone")?;
+        let learns = learns.on(backbone);
+        let network = NetworkPlan::on(T::VARIANT, backbone, shown).shown(self.input);
         Ok(Plan {
             row,
             pictures: Pictures { source, labels: false, train: Some(train), val },
