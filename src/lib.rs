@@ -19,7 +19,7 @@
 //!
 //! | floor | modules |
 //! |---|---|
-//! | 0 ground | [`bounded`], [`extremes`], [`text`], [`guarded`], [`yaml`], [`rng`], [`element`], [`boxes`], [`seal`], [`whole_file`], [`spec_path`], [`hub`], [`npy`], [`device`], [`color`], [`ops`] |
+//! | 0 ground | [`bounded`], [`extremes`], [`text`], [`guarded`], [`yaml`], [`rng`], [`element`], [`boxes`], [`seal`], [`whole_file`], [`spec_path`], [`hub`], [`npy`], [`device`], `op`, [`color`], [`ops`] |
 //! | 1 networks | [`nn`] |
 //! | 2 siblings that do not see one another | [`backbones`], [`data`], [`metrics`] |
 //! | 3 training machinery, knows no task | [`train`] |
@@ -27,8 +27,8 @@
 //! | 5 experiments, pictures | [`spec`], [`report`], [`score`], [`experiment`], [`colorize`] |
 //! | 6 surface | [`cli`] |
 //!
-//! [`device`] is the only module that knows GPUs: an operation of [`ops`] or [`color`] has a `cuda_fwd` beside its `cpu_fwd`,
-//! often in a file `cuda.rs` of its own, and what it launches lies in `device/cuda/kernels`.
+//! [`device`] is the only module that knows GPUs: an operation of [`ops`] or [`color`], written as `op` has it, is computed
+//! once for the CPU and once for CUDA, often in a file `cuda.rs` of its own; its kernels are in `device/cuda/kernels`.
 //!
 //! Activations are NHWC, `(B, H, W, C)`, everywhere; weight files keep the OIHW order and Caffe layer names.
 
@@ -47,6 +47,7 @@ pub mod whole_file;
 pub mod yaml;
 
 pub mod device;
+mod op;
 
 pub mod color;
 pub mod ops;

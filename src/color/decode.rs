@@ -3,13 +3,16 @@
 //! probabilities, renormalised.
 
 use super::bins::Bins;
-use candle_core::{CpuStorage, CustomOp1, DType, Layout, Result, Shape, Tensor, bail};
-use rayon::prelude::*;
+use crate::op::{compute, output};
 #[cfg(feature = "cuda")]
-use {
-    crate::device::cuda::{Arg, Grid, address, empty, held, launch, modules},
-    candle_core::{CudaStorage, Device},
+use crate::{
+    device::cuda::{Arg, Grid, empty, held, launch, modules},
+    op::{CudaInput, CudaOutput},
 };
+#[cfg(feature = "cuda")]
+use candle_core::Device;
+use candle_core::{DType, Result, Shape, Tensor, bail};
+use rayon::prelude::*;
 
 /// How a distribution over bins becomes a colour.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -39,9 +42,21 @@ pub fn decode(logits: &Tensor, bins: &Bins, how: Decode) -> Result<Tensor> {
             bail!("decode: the temperature must be 0 (mode) or more (1: mean, 0.38: the paper's), got {t}")
         }
     };
-    let op = AnnealedMean { bins, temperature };
-    logits.detach().to_dtype(DType::F32)?.contiguous()?.apply_op1_no_bwd(&op)
+    let mean = AnnealedMean { bins, temperature };
+    compute(
+        NAME,
+        [&logits.detach().to_dtype(DType::F32)?],
+        |[logits]| {
+            let pixels = logits.elements::<f32>()?.par_chunks_exact(bins.len());
+            let ab: Vec<[f32; 2]> = pixels.with_min_len(64).map(|logits| mean.colour(logits)).collect();
+            Ok(output(ab.into_flattened(), colours_of(logits.shape())))
+        },
+        #[cfg(feature = "cuda")]
+        |[logits]| mean.on_gpu(logits),
+    )
 }
+
+const NAME: &str = "annealed_mean";
 
 struct AnnealedMean<'a> {
     bins: &'a Bins,
@@ -76,42 +91,22 @@ impl AnnealedMean<'_> {
     }
 }
 
-impl CustomOp1 for AnnealedMean<'_> {
-    fn name(&self) -> &'static str {
-        "annealed_mean"
-    }
-
-    fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        let CpuStorage::F32(values) = storage else { bail!("annealed_mean: expected f32 logits") };
-        let Some((start, end)) = layout.contiguous_offsets() else {
-            bail!("annealed_mean: expected contiguous logits, got {:?}", layout.shape())
-        };
-        let pixels = values[start..end].par_chunks_exact(self.bins.len());
-        let ab: Vec<[f32; 2]> = pixels.with_min_len(64).map(|logits| self.colour(logits)).collect();
-        Ok((CpuStorage::F32(ab.into_flattened()), colours_of(layout)))
-    }
-
-    #[cfg(feature = "cuda")]
-    fn cuda_fwd(&self, s: &CudaStorage, l: &Layout) -> Result<(CudaStorage, Shape)> {
-        let (device, shape, q) = (&s.device, colours_of(l), self.bins.len());
+#[cfg(feature = "cuda")]
+impl AnnealedMean<'_> {
+    fn on_gpu(&self, logits: CudaInput) -> Result<CudaOutput> {
+        let (device, shape, q) = (logits.device(), colours_of(logits.shape()), self.bins.len());
         let centers = self.bins.centers_on(&Device::Cuda(device.clone()))?;
         let n = shape.elem_count() / 2;
         let (out, y) = empty(device, &shape, DType::F32)?;
-        let args = [
-            Arg::Pointer(address(self.name(), s, l)?),
-            Arg::Pointer(held(self.name(), &centers)?),
-            Arg::Pointer(y),
-            Arg::Float(self.temperature),
-            Arg::count(n),
-            Arg::length(q),
-        ];
-        launch(device, modules::COLOR, self.name(), Grid::warps(n), &args)?;
+        let pointers = [logits.address()?, held(NAME, &centers)?, y].map(Arg::Pointer);
+        let rest = [Arg::Float(self.temperature), Arg::count(n), Arg::length(q)];
+        launch(device, modules::COLOR, NAME, Grid::warps(n), &[pointers, rest].concat())?;
         Ok((out, shape))
     }
 }
 
 /// Two numbers in place of each pixel's logits.
-fn colours_of(logits: &Layout) -> Shape {
+fn colours_of(logits: &Shape) -> Shape {
     let mut dims = logits.dims().to_vec();
     if let Some(last) = dims.last_mut() {
         *last = 2;

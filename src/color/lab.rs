@@ -6,14 +6,15 @@
 //!
 //! Not here: other white points, observers or RGB spaces; chromatic adaptation; gradients.
 
-use candle_core::{CpuStorage, CustomOp1, DType, Device, Layout, Result, Shape, Tensor, bail};
+use crate::op::{compute, output};
+#[cfg(feature = "cuda")]
+use crate::{
+    device::cuda::{Arg, Grid, empty, launch, modules},
+    op::{CudaInput, CudaOutput},
+};
+use candle_core::{DType, Device, Result, Tensor, bail};
 use rayon::prelude::*;
 use std::sync::LazyLock;
-#[cfg(feature = "cuda")]
-use {
-    crate::device::cuda::{Arg, Grid, address, empty, launch, modules},
-    candle_core::CudaStorage,
-};
 
 /// Linear sRGB → XYZ, as scikit-image has it.
 const XYZ_FROM_RGB: [[f64; 3]; 3] =
@@ -178,43 +179,31 @@ pub fn convert(rgb: &[[u8; 3]], lab: &mut [[f32; 3]]) {
 /// Fails when the last axis is not 3 or the bytes are not u8.
 pub fn rgb_to_lab(rgb: &Tensor) -> Result<Tensor> {
     check("rgb_to_lab", rgb, DType::U8)?;
-    rgb.contiguous()?.apply_op1_no_bwd(&RgbToLab)
+    compute(
+        "rgb_to_lab",
+        [rgb],
+        |[rgb]| {
+            let bytes = rgb.elements::<u8>()?;
+            let mut lab = vec![0f32; bytes.len()];
+            let ((rgb_pixels, _), (out, _)) = (bytes.as_chunks::<3>(), lab.as_chunks_mut::<3>());
+            let tasks = out.par_chunks_mut(TASK).zip(rgb_pixels.par_chunks(TASK));
+            tasks.for_each(|(to, from)| convert(from, to));
+            Ok(output(lab, rgb.shape()))
+        },
+        #[cfg(feature = "cuda")]
+        lab_on_gpu,
+    )
 }
 
-struct RgbToLab;
-
-impl CustomOp1 for RgbToLab {
-    fn name(&self) -> &'static str {
-        "rgb_to_lab"
-    }
-
-    fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        let CpuStorage::U8(bytes) = storage else { bail!("rgb_to_lab: expected u8 pixels") };
-        let Some((start, end)) = layout.contiguous_offsets() else {
-            bail!("rgb_to_lab: expected a contiguous {:?}", layout.shape())
-        };
-        let (rgb, _) = bytes[start..end].as_chunks::<3>();
-        let mut lab = vec![0f32; end - start];
-        let (out, _) = lab.as_chunks_mut::<3>();
-        out.par_chunks_mut(TASK).zip(rgb.par_chunks(TASK)).for_each(|(to, from)| convert(from, to));
-        Ok((CpuStorage::F32(lab), layout.shape().clone()))
-    }
-
-    #[cfg(feature = "cuda")]
-    fn cuda_fwd(&self, s: &CudaStorage, l: &Layout) -> Result<(CudaStorage, Shape)> {
-        let (device, n) = (&s.device, l.shape().elem_count() / 3);
-        let (out, lab) = empty(device, l.shape(), DType::F32)?;
-        let mut matrix = [0.0; 9];
-        matrix.copy_from_slice(TABLES.forward.as_flattened());
-        let args = [
-            Arg::Pointer(address(self.name(), s, l)?),
-            Arg::Pointer(lab),
-            Arg::Matrix(matrix),
-            Arg::count(n),
-        ];
-        launch(device, modules::COLOR, self.name(), Grid::tabled(n), &args)?;
-        Ok((out, l.shape().clone()))
-    }
+#[cfg(feature = "cuda")]
+fn lab_on_gpu([rgb]: [CudaInput; 1]) -> Result<CudaOutput> {
+    let (device, n) = (rgb.device(), rgb.shape().elem_count() / 3);
+    let (out, lab) = empty(device, rgb.shape(), DType::F32)?;
+    let mut matrix = [0.0; 9];
+    matrix.copy_from_slice(TABLES.forward.as_flattened());
+    let args = [Arg::Pointer(rgb.address()?), Arg::Pointer(lab), Arg::Matrix(matrix), Arg::count(n)];
+    launch(device, modules::COLOR, "rgb_to_lab", Grid::tabled(n), &args)?;
+    Ok((out, rgb.shape().clone()))
 }
 
 /// Pictures: f32 Lab `(B, H, W, 3)` → u8 RGB `(B, H, W, 3)` on the same device, clipped to the gamut. Computed on the

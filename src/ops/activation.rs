@@ -1,16 +1,18 @@
 //! ReLU with the usual subgradient 0 at 0 (candle's own has 1 there). NaN passes through, so that a diverged network
 //! shows in its loss.
 
-use super::cpu::{Float, by_dtype, map, map2, view};
+use super::cpu::{Float, by_dtype, map, map2};
+use crate::op::{CpuInput, CpuOutput, Op, apply, compute, output};
 #[cfg(feature = "cuda")]
-use crate::device::cuda::{Arg, Grid, address, element, empty, launch, modules::ELEMENTWISE};
-use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Result, Shape, Tensor, WithDType};
-#[cfg(feature = "cuda")]
-use candle_core::{CudaStorage, backend::BackendStorage};
+use crate::{
+    device::cuda::{Arg, Grid, empty, launch, modules::ELEMENTWISE},
+    op::{CudaInput, CudaOutput},
+};
+use candle_core::{Result, Tensor};
 
 /// max(x, 0), any shape, f32 or f64, on a GPU also bf16.
 pub fn relu(x: &Tensor) -> Result<Tensor> {
-    x.contiguous()?.apply_op1(Relu)
+    apply(Relu, [x])
 }
 
 /// max(x, `slope`·x) for a slope from 0 to 1, any shape and type of [`relu`]; the subgradient at 0 is
@@ -21,88 +23,54 @@ pub fn leaky_relu(x: &Tensor, slope: f64) -> Result<Tensor> {
 
 struct Relu;
 
-impl CustomOp1 for Relu {
+impl Op<1> for Relu {
     fn name(&self) -> &'static str {
         "relu"
     }
 
-    fn cpu_fwd(&self, s: &CpuStorage, l: &Layout) -> Result<(CpuStorage, Shape)> {
-        let y = by_dtype!(self.name(), s, T => {
-            T::to_cpu_storage_owned(map(view::<T>(self.name(), s, l)?, Float::rectify))
-        });
-        Ok((y, l.shape().clone()))
+    fn cpu(&self, [x]: [CpuInput; 1]) -> Result<CpuOutput> {
+        Ok(by_dtype!(x, T => output(map(x.elements::<T>()?, Float::rectify), x.shape())))
     }
 
     #[cfg(feature = "cuda")]
-    fn cuda_fwd(&self, s: &CudaStorage, l: &Layout) -> Result<(CudaStorage, Shape)> {
-        over_elements(self.name(), "relu", &[(s, l)])
+    fn cuda(&self, inputs: [CudaInput; 1]) -> Result<CudaOutput> {
+        over_elements("relu", inputs)
     }
 
-    fn bwd(&self, _x: &Tensor, y: &Tensor, dy: &Tensor) -> Result<Option<Tensor>> {
-        Ok(Some(relu_gradient(y, dy)?))
+    fn backward(&self, _: [&Tensor; 1], y: &Tensor, dy: &Tensor) -> Result<[Option<Tensor>; 1]> {
+        Ok([Some(relu_gradient(y, dy)?)])
     }
 }
 
-/// The gradient before a ReLU from its result y, contiguous, and the gradient of y; without a graph.
+/// The gradient before a ReLU from its result y and the gradient of y; without a graph.
 pub(super) fn relu_gradient(y: &Tensor, dy: &Tensor) -> Result<Tensor> {
-    y.apply_op2_no_bwd(&dy.contiguous()?, &ReluGradient)
+    compute(
+        "relu gradient",
+        [y, dy],
+        |[y, dy]| {
+            Ok(by_dtype!(y, T => output(map2(y.elements::<T>()?, dy.elements()?, Float::gate), y.shape())))
+        },
+        #[cfg(feature = "cuda")]
+        |inputs| over_elements("relu_gradient", inputs),
+    )
 }
 
-/// (y, dy) → dx.
-struct ReluGradient;
-
-impl CustomOp2 for ReluGradient {
-    fn name(&self) -> &'static str {
-        "relu gradient"
-    }
-
-    fn cpu_fwd(
-        &self,
-        s1: &CpuStorage,
-        l1: &Layout,
-        s2: &CpuStorage,
-        l2: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        let dx = by_dtype!(self.name(), s1, T => {
-            let (y, dy) = (view::<T>(self.name(), s1, l1)?, view::<T>(self.name(), s2, l2)?);
-            T::to_cpu_storage_owned(map2(y, dy, Float::gate))
-        });
-        Ok((dx, l1.shape().clone()))
-    }
-
-    #[cfg(feature = "cuda")]
-    fn cuda_fwd(
-        &self,
-        s1: &CudaStorage,
-        l1: &Layout,
-        s2: &CudaStorage,
-        l2: &Layout,
-    ) -> Result<(CudaStorage, Shape)> {
-        over_elements(self.name(), "relu_gradient", &[(s1, l1), (s2, l2)])
-    }
-}
-
-/// A kernel of (arguments, result, number of elements); all have the shape and the type of the first.
+/// A kernel of (inputs, result, number of elements); all have the shape and the type of the first.
 #[cfg(feature = "cuda")]
-fn over_elements(
-    op: &str,
-    kernel: &str,
-    arguments: &[(&CudaStorage, &Layout)],
-) -> Result<(CudaStorage, Shape)> {
-    let [(first, layout), ..] = arguments else { candle_core::bail!("{op}: no argument") };
-    let (dtype, shape) = (first.dtype(), layout.shape());
-    let mut args = Vec::new();
-    for (s, l) in arguments {
-        if s.dtype() != dtype {
-            candle_core::bail!("{op}: arguments of {dtype:?} and {:?}: one type wanted", s.dtype());
-        }
-        args.push(Arg::Pointer(address(op, s, l)?));
+fn over_elements<const N: usize>(kernel: &str, inputs: [CudaInput; N]) -> Result<CudaOutput> {
+    let x = inputs[0];
+    let (device, dtype, shape) = (x.device(), x.dtype(), x.shape());
+    if let Some(other) = inputs.iter().find(|input| input.dtype() != dtype) {
+        candle_core::bail!("{}: arguments of {dtype:?} and {:?}: one type wanted", x.op, other.dtype());
     }
-    let (storage, result) = empty(first.device(), shape.clone(), dtype)?;
+    let mut args = Vec::new();
+    for input in inputs {
+        args.push(Arg::Pointer(input.address()?));
+    }
+    let (storage, result) = empty(device, shape, dtype)?;
     let n = shape.elem_count();
     args.extend([Arg::Pointer(result), Arg::count(n)]);
-    let kernel = format!("{kernel}_{}", element(op, dtype)?);
     let packs = n.div_ceil(16 / dtype.size_in_bytes());
-    launch(first.device(), ELEMENTWISE, &kernel, Grid::over(packs), &args)?;
+    launch(device, ELEMENTWISE, &format!("{kernel}_{}", x.element()?), Grid::over(packs), &args)?;
     Ok((storage, shape.clone()))
 }

@@ -9,12 +9,11 @@
 mod cuda;
 mod rows;
 
-use super::cpu::{Float, by_dtype, view};
+use super::cpu::{Float, by_dtype};
+use crate::op::{CpuInput, CpuOutput, Op, apply, compute, output};
 #[cfg(feature = "cuda")]
-use candle_core::CudaStorage;
-use candle_core::{
-    CpuStorage, CustomOp1, CustomOp2, CustomOp3, DType, Layout, Result, Shape, Tensor, Var, WithDType, bail,
-};
+use crate::op::{CudaInput, CudaOutput};
+use candle_core::{DType, Result, Shape, Tensor, Var, bail};
 use rows::{Channels, add_moments, channel_sums};
 
 /// How running statistics move.
@@ -72,7 +71,7 @@ pub fn batch_norm_train(
 ) -> Result<Tensor> {
     let samples = check("batch_norm_train", x, affine, running)?;
     let x = x.contiguous()?;
-    let statistics = x.apply_op1_no_bwd(&BatchStatistics)?;
+    let statistics = batch_statistics(&x)?;
     #[cfg(feature = "cuda")]
     if x.device().is_cuda() {
         let tables = cuda::moved(&statistics, running, samples, momentum, eps)?;
@@ -96,11 +95,11 @@ pub fn batch_norm_eval(
     #[cfg(feature = "cuda")]
     if x.device().is_cuda() {
         let op = Normalise::of_tables(&cuda::fixed(running, eps)?, relu, false)?;
-        return normalise(&x.contiguous()?, affine, op);
+        return normalise(x, affine, op);
     }
     let (mean, var) = (running.mean.as_detached_tensor(), running.var.as_detached_tensor());
     let op = Normalise::new(&mean, &var, eps, relu, false, x.dtype())?;
-    normalise(&x.contiguous()?, affine, op)
+    normalise(x, affine, op)
 }
 
 /// Samples per channel.
@@ -126,58 +125,48 @@ fn check(op: &str, x: &Tensor, affine: Option<(&Tensor, &Tensor)>, running: &Run
 
 fn normalise(x: &Tensor, affine: Option<(&Tensor, &Tensor)>, op: Normalise) -> Result<Tensor> {
     match affine {
-        None => x.apply_op1(op),
-        Some((gamma, beta)) => x.apply_op3(&gamma.contiguous()?, &beta.contiguous()?, op),
+        None => apply(op, [x]),
+        Some((gamma, beta)) => apply(op, [x, gamma, beta]),
     }
 }
 
 /// x → f64 `(2, C)`: mean and biased variance, in one pass around the first row, so that a large common offset costs
 /// no digits.
-struct BatchStatistics;
-
-impl BatchStatistics {
-    fn compute<T: Float>(x: &[T], channels: usize) -> Vec<f64> {
-        let m = x.len() / channels;
-        let shift = &x[..channels];
-        let [mut s0, mut s1] = channel_sums(m, channels, |row, c, s0, s1| {
-            add_moments(&x[row * channels..][c.clone()], &shift[c], s0, s1);
-        });
-        for ((s0, s1), shift) in s0.iter_mut().zip(&mut s1).zip(shift) {
-            let offset = *s0 / m as f64;
-            *s0 = shift.to_f64() + offset;
-            // `max` would turn NaN into 0
-            let var = *s1 / m as f64 - offset * offset;
-            *s1 = if var < 0.0 { 0.0 } else { var };
-        }
-        s0.append(&mut s1);
-        s0
-    }
+fn batch_statistics(x: &Tensor) -> Result<Tensor> {
+    compute(
+        "batch statistics",
+        [x],
+        |[x]| {
+            let channels = last_dim(x.shape());
+            Ok(by_dtype!(x, T => output(mean_and_variance(x.elements::<T>()?, channels), (2, channels))))
+        },
+        #[cfg(feature = "cuda")]
+        |[x]| cuda::statistics(x),
+    )
 }
 
-impl CustomOp1 for BatchStatistics {
-    fn name(&self) -> &'static str {
-        "batch statistics"
+fn mean_and_variance<T: Float>(x: &[T], channels: usize) -> Vec<f64> {
+    let m = x.len() / channels;
+    let shift = &x[..channels];
+    let [mut s0, mut s1] = channel_sums(m, channels, |row, c, s0, s1| {
+        add_moments(&x[row * channels..][c.clone()], &shift[c], s0, s1);
+    });
+    for ((s0, s1), shift) in s0.iter_mut().zip(&mut s1).zip(shift) {
+        let offset = *s0 / m as f64;
+        *s0 = shift.to_f64() + offset;
+        // `max` would turn NaN into 0
+        let var = *s1 / m as f64 - offset * offset;
+        *s1 = if var < 0.0 { 0.0 } else { var };
     }
-
-    fn cpu_fwd(&self, s: &CpuStorage, l: &Layout) -> Result<(CpuStorage, Shape)> {
-        let channels = last_dim(l);
-        let statistics =
-            by_dtype!(self.name(), s, T => Self::compute(view::<T>(self.name(), s, l)?, channels));
-        Ok((CpuStorage::F64(statistics), (2, channels).into()))
-    }
-
-    #[cfg(feature = "cuda")]
-    fn cuda_fwd(&self, s: &CudaStorage, l: &Layout) -> Result<(CudaStorage, Shape)> {
-        cuda::statistics((s, l))
-    }
+    s0.append(&mut s1);
+    s0
 }
 
-fn last_dim(l: &Layout) -> usize {
-    l.dims().last().copied().unwrap_or(1)
+fn last_dim(shape: &Shape) -> usize {
+    shape.dims().last().copied().unwrap_or(1)
 }
 
 /// y = (x − mean)·(γ/σ) + β, then perhaps the ReLU. One op of x, or of (x, γ, β). The tables are of x's type, f64 on a GPU.
-#[derive(Clone)]
 struct Normalise {
     mean: Tensor,
     inv_std: Tensor,
@@ -210,11 +199,10 @@ impl Normalise {
         dy: &Tensor,
     ) -> Result<(Tensor, Option<(Tensor, Tensor)>)> {
         let dy = dy.contiguous()?;
-        let backward = Backward { op: self.clone(), affine: affine.map(|(g, b)| (g.clone(), b.clone())) };
+        let backward = Backward { op: self, affine };
         let wanted = self.of_batch || affine.is_some();
-        let sums = wanted.then(|| x.apply_op2_no_bwd(&dy, &GradientSums(backward.clone()))).transpose()?;
-        let of_x = sums.clone().filter(|_| self.of_batch);
-        let dx = x.apply_op2_no_bwd(&dy, &InputGradient { backward, sums: of_x })?;
+        let sums = wanted.then(|| backward.sums(x, &dy)).transpose()?;
+        let dx = backward.input_gradient(x, &dy, sums.as_ref().filter(|_| self.of_batch))?;
         let (Some(sums), Some((gamma, beta))) = (sums, affine) else {
             return Ok((dx, None));
         };
@@ -223,162 +211,100 @@ impl Normalise {
     }
 }
 
-impl CustomOp1 for Normalise {
+impl Op<1> for Normalise {
     fn name(&self) -> &'static str {
         "batch_norm"
     }
 
-    fn cpu_fwd(&self, s: &CpuStorage, l: &Layout) -> Result<(CpuStorage, Shape)> {
-        let y = by_dtype!("batch_norm", s, T => {
-            T::to_cpu_storage_owned(self.channels::<T>(None, None)?.forward(view("batch_norm", s, l)?))
-        });
-        Ok((y, l.shape().clone()))
+    fn cpu(&self, [x]: [CpuInput; 1]) -> Result<CpuOutput> {
+        Ok(by_dtype!(x, T => {
+            output(self.channels::<T>(None, None)?.forward(x.elements()?), x.shape())
+        }))
     }
 
     #[cfg(feature = "cuda")]
-    fn cuda_fwd(&self, s: &CudaStorage, l: &Layout) -> Result<(CudaStorage, Shape)> {
-        self.forward_cuda((s, l), None, None)
+    fn cuda(&self, [x]: [CudaInput; 1]) -> Result<CudaOutput> {
+        self.forward_cuda(x, None)
     }
 
-    fn bwd(&self, x: &Tensor, _y: &Tensor, dy: &Tensor) -> Result<Option<Tensor>> {
-        Ok(Some(self.gradients(x, None, dy)?.0))
+    fn backward(&self, [x]: [&Tensor; 1], _y: &Tensor, dy: &Tensor) -> Result<[Option<Tensor>; 1]> {
+        Ok([Some(self.gradients(x, None, dy)?.0)])
     }
 }
 
-impl CustomOp3 for Normalise {
+impl Op<3> for Normalise {
     fn name(&self) -> &'static str {
         "batch_norm"
     }
 
-    fn cpu_fwd(
-        &self,
-        s1: &CpuStorage,
-        l1: &Layout,
-        s2: &CpuStorage,
-        l2: &Layout,
-        s3: &CpuStorage,
-        l3: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        let op = "batch_norm";
-        let y = by_dtype!(op, s1, T => {
-            let channels = self.channels::<T>(Some(view(op, s2, l2)?), Some(view(op, s3, l3)?))?;
-            T::to_cpu_storage_owned(channels.forward(view(op, s1, l1)?))
-        });
-        Ok((y, l1.shape().clone()))
+    fn cpu(&self, [x, gamma, beta]: [CpuInput; 3]) -> Result<CpuOutput> {
+        Ok(by_dtype!(x, T => {
+            let channels = self.channels::<T>(Some(gamma.elements()?), Some(beta.elements()?))?;
+            output(channels.forward(x.elements()?), x.shape())
+        }))
     }
 
     #[cfg(feature = "cuda")]
-    fn cuda_fwd(
-        &self,
-        s1: &CudaStorage,
-        l1: &Layout,
-        s2: &CudaStorage,
-        l2: &Layout,
-        s3: &CudaStorage,
-        l3: &Layout,
-    ) -> Result<(CudaStorage, Shape)> {
-        self.forward_cuda((s1, l1), Some((s2, l2)), Some((s3, l3)))
+    fn cuda(&self, [x, gamma, beta]: [CudaInput; 3]) -> Result<CudaOutput> {
+        self.forward_cuda(x, Some([gamma, beta]))
     }
 
-    fn bwd(
+    fn backward(
         &self,
-        x: &Tensor,
-        gamma: &Tensor,
-        beta: &Tensor,
+        [x, gamma, beta]: [&Tensor; 3],
         _y: &Tensor,
         dy: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+    ) -> Result<[Option<Tensor>; 3]> {
         let (dx, affine) = self.gradients(x, Some((gamma, beta)), dy)?;
         let (dgamma, dbeta) = affine.unzip();
-        Ok((Some(dx), dgamma, dbeta))
+        Ok([Some(dx), dgamma, dbeta])
     }
 }
 
 /// The forward op with the affine pair that it was given.
-#[derive(Clone)]
-struct Backward {
-    op: Normalise,
-    affine: Option<(Tensor, Tensor)>,
+struct Backward<'a> {
+    op: &'a Normalise,
+    affine: Option<(&'a Tensor, &'a Tensor)>,
 }
 
-impl Backward {
+impl Backward<'_> {
     fn channels<T: Float>(&self) -> Result<Channels<T>> {
-        let Some((gamma, beta)) = &self.affine else {
+        let Some((gamma, beta)) = self.affine else {
             return self.op.channels(None, None);
         };
         self.op.channels(Some(&gamma.to_vec1::<T>()?), Some(&beta.to_vec1::<T>()?))
     }
-}
 
-/// (x, dy) → f64 `(2, C)`: Σ dy and Σ dy·(x − mean).
-struct GradientSums(Backward);
-
-impl CustomOp2 for GradientSums {
-    fn name(&self) -> &'static str {
-        "batch_norm gradient sums"
+    /// f64 `(2, C)`: Σ dy and Σ dy·(x − mean).
+    fn sums(&self, x: &Tensor, dy: &Tensor) -> Result<Tensor> {
+        compute(
+            "batch_norm gradient sums",
+            [x, dy],
+            |[x, dy]| {
+                Ok(by_dtype!(x, T => {
+                    let sums = self.channels::<T>()?.sums(x.elements()?, dy.elements()?);
+                    output(sums.concat(), (2, last_dim(x.shape())))
+                }))
+            },
+            #[cfg(feature = "cuda")]
+            |[x, dy]| self.sums_cuda(x, dy),
+        )
     }
 
-    fn cpu_fwd(
-        &self,
-        s1: &CpuStorage,
-        l1: &Layout,
-        s2: &CpuStorage,
-        l2: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        let op = self.name();
-        let sums = by_dtype!(op, s1, T => self.0.channels::<T>()?.sums(view(op, s1, l1)?, view(op, s2, l2)?));
-        Ok((CpuStorage::F64(sums.concat()), (2, last_dim(l1)).into()))
-    }
-
-    #[cfg(feature = "cuda")]
-    fn cuda_fwd(
-        &self,
-        s1: &CudaStorage,
-        l1: &Layout,
-        s2: &CudaStorage,
-        l2: &Layout,
-    ) -> Result<(CudaStorage, Shape)> {
-        self.0.sums_cuda((s1, l1), (s2, l2))
-    }
-}
-
-/// (x, dy) → dx.
-struct InputGradient {
-    backward: Backward,
-    /// of [`GradientSums`]; none where the statistics are fixed
-    sums: Option<Tensor>,
-}
-
-impl CustomOp2 for InputGradient {
-    fn name(&self) -> &'static str {
-        "batch_norm input gradient"
-    }
-
-    fn cpu_fwd(
-        &self,
-        s1: &CpuStorage,
-        l1: &Layout,
-        s2: &CpuStorage,
-        l2: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        let op = self.name();
-        let sums = self.sums.as_ref().map(|s| s.flatten_all()?.to_vec1::<f64>()).transpose()?;
-        let dx = by_dtype!(op, s1, T => {
-            let channels = self.backward.channels::<T>()?;
-            let (x, dy) = (view(op, s1, l1)?, view(op, s2, l2)?);
-            T::to_cpu_storage_owned(channels.input_gradient(x, dy, sums.as_deref()))
-        });
-        Ok((dx, l1.shape().clone()))
-    }
-
-    #[cfg(feature = "cuda")]
-    fn cuda_fwd(
-        &self,
-        s1: &CudaStorage,
-        l1: &Layout,
-        s2: &CudaStorage,
-        l2: &Layout,
-    ) -> Result<(CudaStorage, Shape)> {
-        self.forward_cuda((s1, l1), (s2, l2))
+    /// dx; `sums` are those above, none where the statistics are fixed.
+    fn input_gradient(&self, x: &Tensor, dy: &Tensor, sums: Option<&Tensor>) -> Result<Tensor> {
+        compute(
+            "batch_norm input gradient",
+            [x, dy],
+            |[x, dy]| {
+                let sums = sums.map(|s| s.flatten_all()?.to_vec1::<f64>()).transpose()?;
+                Ok(by_dtype!(x, T => {
+                    let channels = self.channels::<T>()?;
+                    output(channels.input_gradient(x.elements()?, dy.elements()?, sums.as_deref()), x.shape())
+                }))
+            },
+            #[cfg(feature = "cuda")]
+            |[x, dy]| self.input_gradient_cuda(x, dy, sums),
+        )
     }
 }

@@ -18,7 +18,7 @@ mod tile;
 use axis::Axis;
 use candle_core::{Result, Tensor, bail};
 use cpu::ConvShape;
-use graph::WeightGradient;
+use graph::weight_gradient;
 pub(super) use graph::{Convolution, Direction};
 use std::fmt;
 
@@ -102,7 +102,7 @@ pub fn conv2d_weight_grad(
     let ((batch, h, w, inputs), (_, oh, ow, outputs)) = (x.dims4()?, dy.dims4()?);
     let filters = (outputs, kernel.0, kernel.1, inputs / g.groups.max(1));
     let shape = conv_shape("conv2d_weight_grad", batch, [(h, oh), (w, ow)], (inputs, outputs), filters, g)?;
-    x.contiguous()?.apply_op2_no_bwd(&dy.contiguous()?, &WeightGradient { shape })
+    weight_gradient(&shape, x, dy)
 }
 
 /// The convolution with filters that takes `(batch, in, in, channels.0)` to `(batch, out, out, channels.1)`, where

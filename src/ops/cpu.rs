@@ -2,7 +2,8 @@
 //! parallel. Every block is a function of the shapes alone, never of the number of threads, so results repeat bit
 //! for bit. Nothing here knows an operation.
 
-use candle_core::{CpuStorage, FloatDType, Layout, Result, Storage, Tensor, bail};
+use crate::op::elements;
+use candle_core::{FloatDType, Layout, Result, Storage, Tensor, WithDType, bail};
 use rayon::prelude::*;
 use std::mem::MaybeUninit;
 use std::ops::Neg;
@@ -70,10 +71,10 @@ impl Float for f64 {
     }
 }
 
-/// Runs `$body` with the type name `$t` bound to the storage's element type; other dtypes are an error naming the op.
+/// `$body` with the type name `$t` bound to an input's element type; another one than f32 and f64 is an error naming the op.
 macro_rules! by_dtype {
-    ($op:expr, $storage:expr, $t:ident => $body:expr) => {
-        match $storage {
+    ($input:expr, $t:ident => $body:expr) => {
+        match $input.storage {
             candle_core::CpuStorage::F32(_) => {
                 type $t = f32;
                 $body
@@ -82,35 +83,16 @@ macro_rules! by_dtype {
                 type $t = f64;
                 $body
             }
-            other => candle_core::bail!(
-                "{}: f32 or f64 wanted, got {:?}",
-                $op,
-                candle_core::backend::BackendStorage::dtype(other)
-            ),
+            _ => candle_core::bail!("{}: f32 or f64 wanted, got {:?}", $input.op, $input.dtype()),
         }
     };
 }
 pub(super) use by_dtype;
 
-/// The elements of one op argument, which the public functions have made contiguous.
-pub(super) fn view<'a, T: candle_core::WithDType>(
-    op: &str,
-    storage: &'a CpuStorage,
-    layout: &Layout,
-) -> Result<&'a [T]> {
-    match layout.contiguous_offsets() {
-        Some((start, end)) => Ok(&T::cpu_storage_as_slice(storage)?[start..end]),
-        None => bail!("{op}: the argument of shape {:?} is not contiguous", layout.shape()),
-    }
-}
-
-/// The elements of a tensor that an op keeps beside its arguments.
-pub(super) fn held<'a, T: candle_core::WithDType>(
-    op: &str,
-    (storage, layout): (&'a Storage, &Layout),
-) -> Result<&'a [T]> {
+/// The elements of a tensor that an op keeps beside its inputs.
+pub(super) fn held<'a, T: WithDType>(op: &str, (storage, layout): (&'a Storage, &Layout)) -> Result<&'a [T]> {
     match storage {
-        Storage::Cpu(storage) => view(op, storage, layout),
+        Storage::Cpu(storage) => elements(op, storage, layout),
         _ => bail!("{op}: a kept tensor of shape {:?} is not on the CPU", layout.shape()),
     }
 }

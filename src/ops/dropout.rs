@@ -2,12 +2,14 @@
 //! element i reads the i-th 16 bits after the generator's position, wherever it is computed; the backward pass reads
 //! the same bits again and keeps no mask.
 
-use super::cpu::{BLOCK, Float, by_dtype, fill_blocks, view};
+use super::cpu::{BLOCK, Float, by_dtype, fill_blocks};
+use crate::op::{CpuInput, CpuOutput, Op, apply, compute, output};
 #[cfg(feature = "cuda")]
-use crate::device::cuda::{Arg, Grid, address, element, empty, launch, modules::DROPOUT};
-use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, WithDType, bail};
-#[cfg(feature = "cuda")]
-use candle_core::{CudaStorage, backend::BackendStorage};
+use crate::{
+    device::cuda::{Arg, Grid, empty, launch, modules::DROPOUT},
+    op::{CudaInput, CudaOutput},
+};
+use candle_core::{Result, Tensor, bail};
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 
@@ -21,10 +23,9 @@ pub fn dropout(x: &Tensor, p: f64, rng: ChaCha8Rng) -> Result<Tensor> {
         return Ok(x.clone());
     }
     let threshold = (p * 65536.0).round() as u16;
-    x.contiguous()?.apply_op1(Dropout { threshold, rng })
+    apply(Dropout { threshold, rng }, [x])
 }
 
-#[derive(Clone)]
 struct Dropout {
     /// of 65536: draws below it drop
     threshold: u16,
@@ -39,7 +40,7 @@ impl Dropout {
         65536.0 / (65536.0 - f64::from(self.threshold))
     }
 
-    fn apply<T: Float>(&self, x: &[T]) -> Vec<T> {
+    fn masked<T: Float>(&self, x: &[T]) -> Vec<T> {
         let scale = T::from_f64(self.scale());
         let start = self.rng.get_word_pos();
         fill_blocks(1, x.len(), BLOCK, |_, offset, out| {
@@ -86,35 +87,39 @@ fn keep<T: Float>(x: &[T], draws: &[[u8; 2]], threshold: u16, scale: T, out: &mu
     }
 }
 
-impl CustomOp1 for Dropout {
+impl Op<1> for Dropout {
     fn name(&self) -> &'static str {
         "dropout"
     }
 
-    fn cpu_fwd(&self, s: &CpuStorage, l: &Layout) -> Result<(CpuStorage, Shape)> {
-        let y = by_dtype!(self.name(), s, T => {
-            T::to_cpu_storage_owned(self.apply(view::<T>(self.name(), s, l)?))
-        });
-        Ok((y, l.shape().clone()))
+    fn cpu(&self, [x]: [CpuInput; 1]) -> Result<CpuOutput> {
+        Ok(by_dtype!(x, T => output(self.masked(x.elements::<T>()?), x.shape())))
     }
 
     #[cfg(feature = "cuda")]
-    fn cuda_fwd(&self, s: &CudaStorage, l: &Layout) -> Result<(CudaStorage, Shape)> {
-        let (op, n) = (self.name(), l.shape().elem_count());
-        let (storage, y) = empty(s.device(), l.shape().clone(), s.dtype())?;
+    fn cuda(&self, [x]: [CudaInput; 1]) -> Result<CudaOutput> {
+        let n = x.shape().elem_count();
+        let (storage, y) = empty(x.device(), x.shape(), x.dtype())?;
         let stream = self.stream();
-        let mut args = vec![Arg::Pointer(address(op, s, l)?), Arg::Pointer(y), Arg::count(n)];
+        let mut args = vec![Arg::Pointer(x.address()?), Arg::Pointer(y), Arg::count(n)];
         args.extend(stream.key.map(Arg::Long));
         args.extend([Arg::Long(stream.counter), Arg::Long(stream.number), Arg::Int(stream.skip)]);
         args.extend([Arg::Int(self.threshold.into()), Arg::Double(self.scale())]);
         let grid = Grid { threads: (256, 1, 1), ..Grid::over(n.div_ceil(32)) };
-        launch(s.device(), DROPOUT, &format!("dropout_{}", element(op, s.dtype())?), grid, &args)?;
-        Ok((storage, l.shape().clone()))
+        launch(x.device(), DROPOUT, &format!("dropout_{}", x.element()?), grid, &args)?;
+        Ok((storage, x.shape().clone()))
     }
 
     /// Dropout is linear and its own transpose.
-    fn bwd(&self, _x: &Tensor, _y: &Tensor, dy: &Tensor) -> Result<Option<Tensor>> {
-        Ok(Some(dy.contiguous()?.apply_op1_no_bwd(self)?))
+    fn backward(&self, _: [&Tensor; 1], _y: &Tensor, dy: &Tensor) -> Result<[Option<Tensor>; 1]> {
+        let dx = compute(
+            "dropout",
+            [dy],
+            |input| self.cpu(input),
+            #[cfg(feature = "cuda")]
+            |input| self.cuda(input),
+        )?;
+        Ok([Some(dx)])
     }
 }
 

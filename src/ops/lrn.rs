@@ -5,10 +5,11 @@
 #[cfg(feature = "cuda")]
 mod cuda;
 
-use super::cpu::{Float, by_dtype, fill_blocks, nhwc, view};
+use super::cpu::{Float, by_dtype, fill_blocks, nhwc};
+use crate::op::{CpuInput, CpuOutput, Op, apply, compute, output};
 #[cfg(feature = "cuda")]
-use candle_core::CudaStorage;
-use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Result, Shape, Tensor, WithDType, bail};
+use crate::op::{CudaInput, CudaOutput};
+use candle_core::{Result, Shape, Tensor, bail};
 use std::ops::Range;
 
 /// The window and the constants of the formula.
@@ -51,7 +52,7 @@ pub fn lrn(x: &Tensor, options: Lrn) -> Result<Tensor> {
     if options.size.is_multiple_of(2) {
         bail!("lrn: the window must be an odd number of channels, got {}", options.size);
     }
-    x.contiguous()?.apply_op1(Normalise(options))
+    apply(options, [x])
 }
 
 /// Rows, and numbers of a row, of a map; channels of a pixel.
@@ -60,28 +61,35 @@ fn extents(shape: &Shape) -> Result<(usize, usize, usize)> {
     Ok((batch * height, width * channels, channels.max(1)))
 }
 
-struct Normalise(Lrn);
-
-impl CustomOp1 for Normalise {
+impl Op<1> for Lrn {
     fn name(&self) -> &'static str {
         "lrn"
     }
 
-    fn cpu_fwd(&self, s: &CpuStorage, l: &Layout) -> Result<(CpuStorage, Shape)> {
-        let extents = extents(l.shape())?;
-        let y = by_dtype!(self.name(), s, T => {
-            T::to_cpu_storage_owned(forward(self.0, extents, view::<T>(self.name(), s, l)?))
-        });
-        Ok((y, l.shape().clone()))
+    fn cpu(&self, [x]: [CpuInput; 1]) -> Result<CpuOutput> {
+        let extents = extents(x.shape())?;
+        Ok(by_dtype!(x, T => output(forward(*self, extents, x.elements::<T>()?), x.shape())))
     }
 
     #[cfg(feature = "cuda")]
-    fn cuda_fwd(&self, s: &CudaStorage, l: &Layout) -> Result<(CudaStorage, Shape)> {
-        cuda::forward(self.0, (s, l))
+    fn cuda(&self, [x]: [CudaInput; 1]) -> Result<CudaOutput> {
+        cuda::forward(*self, x)
     }
 
-    fn bwd(&self, x: &Tensor, _y: &Tensor, dy: &Tensor) -> Result<Option<Tensor>> {
-        Ok(Some(x.apply_op2_no_bwd(&dy.contiguous()?, &Gradient(self.0))?))
+    fn backward(&self, [x]: [&Tensor; 1], _y: &Tensor, dy: &Tensor) -> Result<[Option<Tensor>; 1]> {
+        let dx = compute(
+            "lrn gradient",
+            [x, dy],
+            |[x, dy]| {
+                let extents = extents(x.shape())?;
+                Ok(by_dtype!(x, T => {
+                    output(backward(*self, extents, x.elements::<T>()?, dy.elements()?), x.shape())
+                }))
+            },
+            #[cfg(feature = "cuda")]
+            |[x, dy]| cuda::gradient(*self, x, dy),
+        )?;
+        Ok([Some(dx)])
     }
 }
 
@@ -99,41 +107,7 @@ fn forward<T: Float>(options: Lrn, (rows, row, channels): (usize, usize, usize),
     })
 }
 
-/// (x, dy) → dx = dy·s^−β − 2αβ/n · x · Σ dy·x·s^(−β−1), the sum over the channels whose window holds this one.
-struct Gradient(Lrn);
-
-impl CustomOp2 for Gradient {
-    fn name(&self) -> &'static str {
-        "lrn gradient"
-    }
-
-    fn cpu_fwd(
-        &self,
-        s1: &CpuStorage,
-        l1: &Layout,
-        s2: &CpuStorage,
-        l2: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        let extents = extents(l1.shape())?;
-        let dx = by_dtype!(self.name(), s1, T => {
-            let (x, dy) = (view::<T>(self.name(), s1, l1)?, view::<T>(self.name(), s2, l2)?);
-            T::to_cpu_storage_owned(backward(self.0, extents, x, dy))
-        });
-        Ok((dx, l1.shape().clone()))
-    }
-
-    #[cfg(feature = "cuda")]
-    fn cuda_fwd(
-        &self,
-        s1: &CudaStorage,
-        l1: &Layout,
-        s2: &CudaStorage,
-        l2: &Layout,
-    ) -> Result<(CudaStorage, Shape)> {
-        cuda::gradient(self.0, (s1, l1), (s2, l2))
-    }
-}
-
+/// dx = dy·s^−β − 2αβ/n · x · Σ dy·x·s^(−β−1), the sum over the channels whose window holds this one.
 fn backward<T: Float>(
     options: Lrn,
     (rows, row, channels): (usize, usize, usize),

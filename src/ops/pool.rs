@@ -6,10 +6,11 @@
 #[cfg(feature = "cuda")]
 mod cuda;
 
-use super::cpu::{Float, by_dtype, fill_blocks, nhwc, view};
+use super::cpu::{Float, by_dtype, fill_blocks, nhwc};
+use crate::op::{CpuInput, CpuOutput, Op, apply, compute, output};
 #[cfg(feature = "cuda")]
-use candle_core::CudaStorage;
-use candle_core::{CpuStorage, CustomOp1, CustomOp3, Layout, Result, Shape, Tensor, WithDType, bail};
+use crate::op::{CudaInput, CudaOutput};
+use candle_core::{Result, Shape, Tensor, bail};
 use std::fmt;
 
 /// Window, stride, zero (or −∞) padding on each side, and whether the output size rounds up (Caffe) or down.
@@ -74,14 +75,14 @@ struct Span {
 /// pad ≥ kernel.
 pub fn max_pool2d(x: &Tensor, g: PoolGeometry) -> Result<Tensor> {
     g.check("max_pool2d", x)?;
-    x.contiguous()?.apply_op1(Pool { geometry: g, kind: Kind::Max })
+    apply(Pool { geometry: g, kind: Kind::Max }, [x])
 }
 
 /// Mean over the window as Caffe counts it (and PyTorch with `count_include_pad`): the divisor includes padding, but
 /// not what lies beyond it. Shapes and errors as [`max_pool2d`].
 pub fn avg_pool2d(x: &Tensor, g: PoolGeometry) -> Result<Tensor> {
     g.check("avg_pool2d", x)?;
-    x.contiguous()?.apply_op1(Pool { geometry: g, kind: Kind::Average })
+    apply(Pool { geometry: g, kind: Kind::Average }, [x])
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -270,7 +271,7 @@ fn average_backward<T: Float>(windows: &Windows, dy: &[T]) -> Vec<T> {
     })
 }
 
-impl CustomOp1 for Pool {
+impl Op<1> for Pool {
     fn name(&self) -> &'static str {
         match self.kind {
             Kind::Max => "max_pool2d",
@@ -278,70 +279,45 @@ impl CustomOp1 for Pool {
         }
     }
 
-    fn cpu_fwd(&self, s: &CpuStorage, l: &Layout) -> Result<(CpuStorage, Shape)> {
-        let windows = Windows::new(self.geometry, l.shape())?;
-        let y = by_dtype!(self.name(), s, T => {
-            let x = view::<T>(self.name(), s, l)?;
-            T::to_cpu_storage_owned(match self.kind {
+    fn cpu(&self, [x]: [CpuInput; 1]) -> Result<CpuOutput> {
+        let windows = Windows::new(self.geometry, x.shape())?;
+        Ok(by_dtype!(x, T => {
+            let x = x.elements::<T>()?;
+            let y = match self.kind {
                 Kind::Max => max_forward(&windows, x),
                 Kind::Average => average_forward(&windows, x),
-            })
-        });
-        Ok((y, windows.shape()))
+            };
+            output(y, windows.shape())
+        }))
     }
 
     #[cfg(feature = "cuda")]
-    fn cuda_fwd(&self, s: &CudaStorage, l: &Layout) -> Result<(CudaStorage, Shape)> {
-        self.forward_cuda(self.name(), (s, l))
+    fn cuda(&self, [x]: [CudaInput; 1]) -> Result<CudaOutput> {
+        self.forward_cuda(x)
     }
 
-    fn bwd(&self, x: &Tensor, y: &Tensor, dy: &Tensor) -> Result<Option<Tensor>> {
-        Ok(Some(x.apply_op3_no_bwd(y, &dy.contiguous()?, &PoolGradient(*self))?))
-    }
-}
-
-/// (x, y, dy) → dx.
-struct PoolGradient(Pool);
-
-impl CustomOp3 for PoolGradient {
-    fn name(&self) -> &'static str {
-        match self.0.kind {
+    fn backward(&self, [x]: [&Tensor; 1], y: &Tensor, dy: &Tensor) -> Result<[Option<Tensor>; 1]> {
+        let name = match self.kind {
             Kind::Max => "max_pool2d gradient",
             Kind::Average => "avg_pool2d gradient",
-        }
-    }
-
-    fn cpu_fwd(
-        &self,
-        s1: &CpuStorage,
-        l1: &Layout,
-        s2: &CpuStorage,
-        l2: &Layout,
-        s3: &CpuStorage,
-        l3: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        let (op, windows) = (self.name(), Windows::new(self.0.geometry, l1.shape())?);
-        let dx = by_dtype!(op, s1, T => {
-            let dy = view::<T>(op, s3, l3)?;
-            T::to_cpu_storage_owned(match self.0.kind {
-                Kind::Max => max_backward(&windows, view(op, s1, l1)?, view(op, s2, l2)?, dy),
-                Kind::Average => average_backward(&windows, dy),
-            })
-        });
-        Ok((dx, l1.shape().clone()))
-    }
-
-    #[cfg(feature = "cuda")]
-    fn cuda_fwd(
-        &self,
-        s1: &CudaStorage,
-        l1: &Layout,
-        s2: &CudaStorage,
-        l2: &Layout,
-        s3: &CudaStorage,
-        l3: &Layout,
-    ) -> Result<(CudaStorage, Shape)> {
-        self.0.backward_cuda(self.name(), (s1, l1), (s2, l2), (s3, l3))
+        };
+        let dx = compute(
+            name,
+            [x, y, dy],
+            |[x, y, dy]| {
+                let windows = Windows::new(self.geometry, x.shape())?;
+                Ok(by_dtype!(x, T => {
+                    let dx = match self.kind {
+                        Kind::Max => max_backward(&windows, x.elements::<T>()?, y.elements()?, dy.elements()?),
+                        Kind::Average => average_backward(&windows, dy.elements::<T>()?),
+                    };
+                    output(dx, x.shape())
+                }))
+            },
+            #[cfg(feature = "cuda")]
+            |inputs| self.backward_cuda(inputs),
+        )?;
+        Ok([Some(dx)])
     }
 }
 

@@ -1,10 +1,11 @@
 //! Plain two-tap bilinear resize (no antialias), both corner conventions, as PyTorch's `interpolate` computes them.
 //! Not here: resizing of pictures on their way into a batch, which filters.
 
-use super::cpu::{Float, by_dtype, fill_blocks, nhwc, view};
+use super::cpu::{Float, by_dtype, fill_blocks, nhwc};
+use crate::op::{CpuInput, CpuOutput, Op, apply, compute, output};
 #[cfg(feature = "cuda")]
-use candle_core::CudaStorage;
-use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, WithDType, bail};
+use crate::op::{CudaInput, CudaOutput};
+use candle_core::{Result, Tensor, bail};
 
 #[cfg(feature = "cuda")]
 mod cuda;
@@ -19,7 +20,7 @@ pub fn resize_bilinear(x: &Tensor, (h, w): (usize, usize), align_corners: bool) 
     }
     let rows = Axis::new(from_h, h, align_corners);
     let cols = Axis::new(from_w, w, align_corners);
-    x.contiguous()?.apply_op1(Resize { rows, cols })
+    apply(Resize { rows, cols }, [x])
 }
 
 /// `(B, H, W, C)` → `(B, rows.len(), columns.len(), C)`: the values at fractional rows and columns of the map, linear between
@@ -36,7 +37,7 @@ pub fn interpolate(x: &Tensor, rows: &[f64], columns: &[f64]) -> Result<Tensor> 
         );
     }
     let axis = |from: usize, at: &[f64]| Axis { from, taps: at.iter().map(|&at| tap(at, from)).collect() };
-    x.contiguous()?.apply_op1(Resize { rows: axis(from_h, rows), cols: axis(from_w, columns) })
+    apply(Resize { rows: axis(from_h, rows), cols: axis(from_w, columns) }, [x])
 }
 
 const NAME: &str = "resize_bilinear";
@@ -51,7 +52,6 @@ pub fn tap(at: f64, from: usize) -> Tap {
 }
 
 /// The two samples of every output position on one axis.
-#[derive(Clone)]
 struct Axis {
     from: usize,
     taps: Vec<Tap>,
@@ -79,7 +79,6 @@ impl Axis {
     }
 }
 
-#[derive(Clone)]
 struct Resize {
     rows: Axis,
     cols: Axis,
@@ -106,7 +105,7 @@ impl Resize {
     }
 
     /// Each input row gathers from the output rows that read it, so rows are independent.
-    fn backward<T: Float>(&self, dy: &[T], batch: usize, c: usize) -> Vec<T> {
+    fn gather<T: Float>(&self, dy: &[T], batch: usize, c: usize) -> Vec<T> {
         let (rows, cols) = (self.rows.readers(), self.cols.readers());
         let (from_row, to_row) = (self.cols.from * c, self.cols.taps.len() * c);
         fill_blocks(batch * self.rows.from, from_row, from_row, |run, _, out| {
@@ -124,48 +123,35 @@ impl Resize {
     }
 }
 
-impl CustomOp1 for Resize {
+impl Op<1> for Resize {
     fn name(&self) -> &'static str {
         NAME
     }
 
-    fn cpu_fwd(&self, s: &CpuStorage, l: &Layout) -> Result<(CpuStorage, Shape)> {
-        let (batch, _, _, c) = l.shape().dims4()?;
-        let y = by_dtype!(NAME, s, T => {
-            T::to_cpu_storage_owned(self.forward(view::<T>(NAME, s, l)?, batch, c))
-        });
-        Ok((y, (batch, self.rows.taps.len(), self.cols.taps.len(), c).into()))
+    fn cpu(&self, [x]: [CpuInput; 1]) -> Result<CpuOutput> {
+        let (batch, _, _, c) = x.shape().dims4()?;
+        let shape = (batch, self.rows.taps.len(), self.cols.taps.len(), c);
+        Ok(by_dtype!(x, T => output(self.forward(x.elements::<T>()?, batch, c), shape)))
     }
 
     #[cfg(feature = "cuda")]
-    fn cuda_fwd(&self, s: &CudaStorage, l: &Layout) -> Result<(CudaStorage, Shape)> {
-        self.forward_cuda(s, l)
+    fn cuda(&self, [x]: [CudaInput; 1]) -> Result<CudaOutput> {
+        self.forward_cuda(x)
     }
 
-    fn bwd(&self, _x: &Tensor, _y: &Tensor, dy: &Tensor) -> Result<Option<Tensor>> {
-        Ok(Some(dy.contiguous()?.apply_op1_no_bwd(&ResizeGradient(self.clone()))?))
-    }
-}
-
-/// dy → dx.
-struct ResizeGradient(Resize);
-
-impl CustomOp1 for ResizeGradient {
-    fn name(&self) -> &'static str {
-        "resize_bilinear gradient"
-    }
-
-    fn cpu_fwd(&self, s: &CpuStorage, l: &Layout) -> Result<(CpuStorage, Shape)> {
-        let (batch, _, _, c) = l.shape().dims4()?;
-        let dx = by_dtype!(self.name(), s, T => {
-            T::to_cpu_storage_owned(self.0.backward(view::<T>(self.name(), s, l)?, batch, c))
-        });
-        Ok((dx, (batch, self.0.rows.from, self.0.cols.from, c).into()))
-    }
-
-    #[cfg(feature = "cuda")]
-    fn cuda_fwd(&self, s: &CudaStorage, l: &Layout) -> Result<(CudaStorage, Shape)> {
-        self.0.backward_cuda(s, l)
+    fn backward(&self, _: [&Tensor; 1], _y: &Tensor, dy: &Tensor) -> Result<[Option<Tensor>; 1]> {
+        let dx = compute(
+            "resize_bilinear gradient",
+            [dy],
+            |[dy]| {
+                let (batch, _, _, c) = dy.shape().dims4()?;
+                let shape = (batch, self.rows.from, self.cols.from, c);
+                Ok(by_dtype!(dy, T => output(self.gather(dy.elements::<T>()?, batch, c), shape)))
+            },
+            #[cfg(feature = "cuda")]
+            |[dy]| self.backward_cuda(dy),
+        )?;
+        Ok([Some(dx)])
     }
 }
 

@@ -4,16 +4,14 @@
 //! Differs from both where they err: the cells of a bin follow from whole numbers (theirs go through floats, which
 //! at 7 bins and some sizes reach one cell too far), and NaN wins a bin instead of vanishing.
 
-use super::cpu::{Float, by_dtype, fill_blocks, nhwc, view};
+use super::cpu::{Float, by_dtype, fill_blocks, nhwc};
 use crate::boxes::Rect;
+use crate::op::{CpuInput, CpuOutput, Op, apply, compute, output};
 #[cfg(feature = "cuda")]
-use candle_core::CudaStorage;
-use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Result, Shape, Tensor, WithDType, bail};
+use crate::op::{CudaInput, CudaOutput};
+use candle_core::{Result, Tensor, bail};
 use rayon::prelude::*;
-use std::{
-    ops::Range,
-    sync::{Arc, OnceLock},
-};
+use std::{ops::Range, sync::OnceLock};
 
 #[cfg(feature = "cuda")]
 mod cuda;
@@ -52,8 +50,7 @@ pub fn roi_max_pool(x: &Tensor, rois: &[Roi], scale: f64, (ph, pw): (usize, usiz
     };
     let grids = rois.iter().map(grid).collect::<Result<Vec<_>>>()?;
     let plan = Plan { grids, bins: (ph, pw), batch, height, width, channels };
-    let op = RoiPool { plan: Arc::new(plan), winners: Arc::default(), keep: x.track_op() };
-    x.contiguous()?.apply_op1(op)
+    apply(RoiPool { plan, winners: OnceLock::new(), keep: x.track_op() }, [x])
 }
 
 const NAME: &str = "roi_max_pool";
@@ -217,76 +214,48 @@ enum Winners {
 }
 
 struct RoiPool {
-    plan: Arc<Plan>,
+    plan: Plan,
     /// Left by the forward pass for the backward pass.
-    winners: Arc<OnceLock<Winners>>,
+    winners: OnceLock<Winners>,
     /// whether there will be a backward pass
     keep: bool,
 }
 
-impl CustomOp1 for RoiPool {
+impl Op<1> for RoiPool {
     fn name(&self) -> &'static str {
         NAME
     }
 
-    fn cpu_fwd(&self, s: &CpuStorage, l: &Layout) -> Result<(CpuStorage, Shape)> {
-        let Plan { grids, bins: (ph, pw), channels, .. } = &*self.plan;
-        let y = by_dtype!(NAME, s, T => {
-            let (y, winners) = self.plan.forward(view::<T>(NAME, s, l)?, self.keep);
+    fn cpu(&self, [x]: [CpuInput; 1]) -> Result<CpuOutput> {
+        let Plan { grids, bins: (ph, pw), channels, .. } = &self.plan;
+        Ok(by_dtype!(x, T => {
+            let (y, winners) = self.plan.forward(x.elements::<T>()?, self.keep);
             // a second forward of one op would find the same winners
             self.winners.get_or_init(|| Winners::Cpu(winners));
-            T::to_cpu_storage_owned(y)
-        });
-        Ok((y, (grids.len(), *ph, *pw, *channels).into()))
+            output(y, (grids.len(), *ph, *pw, *channels))
+        }))
     }
 
     #[cfg(feature = "cuda")]
-    fn cuda_fwd(&self, s: &CudaStorage, l: &Layout) -> Result<(CudaStorage, Shape)> {
-        self.forward_cuda(s, l)
+    fn cuda(&self, [x]: [CudaInput; 1]) -> Result<CudaOutput> {
+        self.forward_cuda(x)
     }
 
-    fn bwd(&self, x: &Tensor, _y: &Tensor, dy: &Tensor) -> Result<Option<Tensor>> {
-        let op = RoiPoolGradient { plan: self.plan.clone(), winners: self.winners.clone() };
-        Ok(Some(x.apply_op2_no_bwd(&dy.contiguous()?, &op)?))
-    }
-}
-
-/// (x, dy) → dx; of x the shape counts alone.
-struct RoiPoolGradient {
-    plan: Arc<Plan>,
-    winners: Arc<OnceLock<Winners>>,
-}
-
-impl CustomOp2 for RoiPoolGradient {
-    fn name(&self) -> &'static str {
-        "roi_max_pool gradient"
-    }
-
-    fn cpu_fwd(
-        &self,
-        s1: &CpuStorage,
-        l1: &Layout,
-        s2: &CpuStorage,
-        l2: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        let Some(Winners::Cpu(winners)) = self.winners.get() else {
-            bail!("{}: no forward pass came before on the processor", self.name())
-        };
-        let dx = by_dtype!(self.name(), s1, T => {
-            T::to_cpu_storage_owned(self.plan.backward(winners, view::<T>(self.name(), s2, l2)?))
-        });
-        Ok((dx, l1.shape().clone()))
-    }
-
-    #[cfg(feature = "cuda")]
-    fn cuda_fwd(
-        &self,
-        s1: &CudaStorage,
-        l1: &Layout,
-        s2: &CudaStorage,
-        l2: &Layout,
-    ) -> Result<(CudaStorage, Shape)> {
-        self.gradient_cuda((s1, l1), (s2, l2))
+    /// Of x the shape counts alone.
+    fn backward(&self, [x]: [&Tensor; 1], _y: &Tensor, dy: &Tensor) -> Result<[Option<Tensor>; 1]> {
+        let dx = compute(
+            "roi_max_pool gradient",
+            [x, dy],
+            |[x, dy]| {
+                let Some(Winners::Cpu(winners)) = self.winners.get() else {
+                    bail!("{}: no forward pass came before on the processor", x.op)
+                };
+                Ok(by_dtype!(x, T => output(self.plan.backward(winners, dy.elements::<T>()?), x.shape())))
+            },
+            #[cfg(feature = "cuda")]
+            |[x, dy]| self.gradient_cuda(x, dy),
+        )?;
+        Ok([Some(dx)])
     }
 }
 

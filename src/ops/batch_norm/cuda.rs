@@ -3,13 +3,12 @@
 //!
 //! x is f32, f64 or bf16; γ, β and their gradients f32 (f64 where x is); statistics, sums and tables f64.
 
-use super::{Backward, InputGradient, Momentum, Normalise, Running};
-use crate::device::cuda::{Arg, Grid, address, element, empty, held, launch, modules::BATCH_NORM};
-use candle_core::{
-    CudaDevice, CudaStorage, DType, Layout, Result, Shape, Tensor, Var, backend::BackendStorage, bail,
+use super::{Backward, Momentum, Normalise, Running};
+use crate::{
+    device::cuda::{Arg, Grid, element, empty, held, launch, modules::BATCH_NORM},
+    op::{CudaInput, CudaOutput},
 };
-
-type Argument<'a> = (&'a CudaStorage, &'a Layout);
+use candle_core::{CudaDevice, DType, Result, Shape, Tensor, Var, bail};
 
 const OP: &str = "batch_norm";
 
@@ -34,15 +33,15 @@ struct Tiling {
 }
 
 impl Tiling {
-    /// Of a matrix at these addresses.
-    fn new(layout: &Layout, dtype: DType, addresses: &[u64]) -> Result<Self> {
-        let channels = super::last_dim(layout);
+    /// Of a matrix of x's shape at these addresses.
+    fn new(x: CudaInput, addresses: &[u64]) -> Result<Self> {
+        let (dtype, channels) = (x.dtype(), super::last_dim(x.shape()));
         let wide = 16 / dtype.size_in_bytes();
         let packed = channels.is_multiple_of(wide) && addresses.iter().all(|a| a.is_multiple_of(16));
         let packs = if packed { channels / wide } else { channels };
         let lanes = packs.next_power_of_two().min(32);
         let suffix = format!("{}{}", if packed { "packs_" } else { "" }, element(OP, dtype)?);
-        let m = layout.shape().elem_count() / channels;
+        let m = x.shape().elem_count() / channels;
         Ok(Self { m, channels, suffix, lanes, tiles: packs.div_ceil(lanes) })
     }
 
@@ -85,9 +84,9 @@ impl Tiling {
 }
 
 /// x → f64 `(2, C)`: mean and biased variance.
-pub(super) fn statistics((s, l): Argument) -> Result<(CudaStorage, Shape)> {
-    let (device, x) = (s.device(), address(OP, s, l)?);
-    let tiling = Tiling::new(l, s.dtype(), &[x])?;
+pub(super) fn statistics(input: CudaInput) -> Result<CudaOutput> {
+    let (device, x) = (input.device(), input.address()?);
+    let tiling = Tiling::new(input, &[x])?;
     let (parts, rows) = tiling.parts();
     let shape = Shape::from((2, tiling.channels));
     let (_partial, partial) = empty(device, (parts, 2, tiling.channels), DType::F64)?;
@@ -102,7 +101,7 @@ pub(super) fn statistics((s, l): Argument) -> Result<(CudaStorage, Shape)> {
         Arg::length(tiling.m),
         Arg::length(tiling.channels),
     ];
-    let kernel = format!("batch_norm_statistics_{}", element(OP, s.dtype())?);
+    let kernel = format!("batch_norm_statistics_{}", element(OP, input.dtype())?);
     launch(device, BATCH_NORM, &kernel, tiling.joining(), &args)?;
     Ok((statistics, shape))
 }
@@ -181,16 +180,16 @@ fn running_element(running: &Running) -> Result<&'static str> {
     }
 }
 
-/// The address of γ or β, 0 where there is none; they are of the type that x is computed in.
-fn affine_address(affine: Option<Argument>, x: DType) -> Result<Arg<'static>> {
-    let Some((s, l)) = affine else {
-        return Ok(Arg::Pointer(0));
+/// The addresses of γ and β, 0 where there are none; they are of the type that x is computed in.
+fn affine_addresses(affine: Option<[(DType, u64); 2]>, x: DType) -> Result<[Arg<'static>; 2]> {
+    let Some(affine) = affine else {
+        return Ok([Arg::Pointer(0); 2]);
     };
     let wanted = if x == DType::F64 { DType::F64 } else { DType::F32 };
-    if s.dtype() != wanted {
-        bail!("{OP}: gamma and beta must be {wanted:?} for x of {x:?}, got {:?}", s.dtype());
+    if let Some((other, _)) = affine.iter().find(|(dtype, _)| *dtype != wanted) {
+        bail!("{OP}: gamma and beta must be {wanted:?} for x of {x:?}, got {other:?}");
     }
-    Ok(Arg::Pointer(address(OP, s, l)?))
+    Ok(affine.map(|(_, address)| Arg::Pointer(address)))
 }
 
 impl Normalise {
@@ -199,24 +198,24 @@ impl Normalise {
         Ok(Self { mean: tables.get(0)?, inv_std: tables.get(1)?, relu, of_batch })
     }
 
-    pub(super) fn forward_cuda(
-        &self,
-        (s, l): Argument,
-        gamma: Option<Argument>,
-        beta: Option<Argument>,
-    ) -> Result<(CudaStorage, Shape)> {
-        let (device, x) = (s.device(), address(OP, s, l)?);
-        let tiling = Tiling::new(l, s.dtype(), &[x])?;
-        let (storage, y) = empty(device, l.shape().clone(), s.dtype())?;
+    pub(super) fn forward_cuda(&self, x: CudaInput, affine: Option<[CudaInput; 2]>) -> Result<CudaOutput> {
+        let (device, dtype, at) = (x.device(), x.dtype(), x.address()?);
+        let tiling = Tiling::new(x, &[at])?;
+        let (storage, y) = empty(device, x.shape(), dtype)?;
+        let affine = match affine {
+            Some([g, b]) => Some([(g.dtype(), g.address()?), (b.dtype(), b.address()?)]),
+            None => None,
+        };
         let args = [
-            &[Arg::Pointer(x)],
+            &[Arg::Pointer(at)],
             &self.tables()?[..],
-            &[affine_address(gamma, s.dtype())?, affine_address(beta, s.dtype())?, Arg::Pointer(y)],
+            &affine_addresses(affine, dtype)?[..],
+            &[Arg::Pointer(y)],
             &tiling.extents(),
             &[Arg::Int(self.relu.into())],
         ];
         tiling.launch(device, "normalise", tiling.pass(), &args.concat())?;
-        Ok((storage, l.shape().clone()))
+        Ok((storage, x.shape().clone()))
     }
 
     fn tables(&self) -> Result<[Arg<'static>; 2]> {
@@ -224,32 +223,26 @@ impl Normalise {
     }
 }
 
-impl Backward {
+impl Backward<'_> {
     /// x and dy, then the constants of their channels.
     fn arguments(&self, x: u64, dy: u64, dtype: DType) -> Result<Vec<Arg<'static>>> {
-        let [mean, inv_std] = self.op.tables()?;
-        let (gamma, beta) = self.affine.as_ref().map(|(g, b)| (g, b)).unzip();
-        let of = |tensor: Option<&Tensor>| -> Result<Arg<'static>> {
-            let Some(tensor) = tensor else { return affine_address(None, dtype) };
-            let (storage, layout) = tensor.storage_and_layout();
-            match &*storage {
-                candle_core::Storage::Cuda(storage) => affine_address(Some((storage, layout)), dtype),
-                _ => bail!("{OP}: gamma and beta must be on the GPU as x is"),
-            }
+        let affine = match self.affine {
+            Some((g, b)) => Some([(g.dtype(), held(OP, g)?), (b.dtype(), held(OP, b)?)]),
+            None => None,
         };
-        Ok(vec![Arg::Pointer(x), Arg::Pointer(dy), mean, inv_std, of(gamma)?, of(beta)?])
+        let affine = affine_addresses(affine, dtype)?;
+        Ok([&[Arg::Pointer(x), Arg::Pointer(dy)], &self.op.tables()?[..], &affine].concat())
     }
 
-    /// f64 `(2, C)`: Σ dy and Σ dy·(x − mean).
-    pub(super) fn sums_cuda(&self, (s, l): Argument, (sg, lg): Argument) -> Result<(CudaStorage, Shape)> {
-        let device = s.device();
-        let (x, dy) = addresses((s, l), (sg, lg))?;
-        let tiling = Tiling::new(l, s.dtype(), &[x, dy])?;
+    pub(super) fn sums_cuda(&self, input: CudaInput, gradient: CudaInput) -> Result<CudaOutput> {
+        let device = input.device();
+        let (x, dy) = addresses(input, gradient)?;
+        let tiling = Tiling::new(input, &[x, dy])?;
         let (parts, rows) = tiling.parts();
         let shape = Shape::from((2, tiling.channels));
         let (_partial, partial) = empty(device, (parts, 2, tiling.channels), DType::F64)?;
-        let (sums, result) = empty(device, shape.clone(), DType::F64)?;
-        let mut args = self.arguments(x, dy, s.dtype())?;
+        let (sums, result) = empty(device, &shape, DType::F64)?;
+        let mut args = self.arguments(x, dy, input.dtype())?;
         args.push(Arg::Pointer(partial));
         args.extend(tiling.extents());
         args.extend([Arg::length(rows), Arg::Int(self.op.relu.into())]);
@@ -259,28 +252,30 @@ impl Backward {
         launch(device, BATCH_NORM, "batch_norm_join_sums", tiling.joining(), &args)?;
         Ok((sums, shape))
     }
-}
 
-impl InputGradient {
-    pub(super) fn forward_cuda(&self, (s, l): Argument, (sg, lg): Argument) -> Result<(CudaStorage, Shape)> {
-        let device = s.device();
-        let (x, dy) = addresses((s, l), (sg, lg))?;
-        let tiling = Tiling::new(l, s.dtype(), &[x, dy])?;
-        let (storage, dx) = empty(device, l.shape().clone(), s.dtype())?;
-        let sums = self.sums.as_ref().map_or(Ok(0), |sums| held(OP, sums))?;
-        let mut args = self.backward.arguments(x, dy, s.dtype())?;
+    pub(super) fn input_gradient_cuda(
+        &self,
+        input: CudaInput,
+        gradient: CudaInput,
+        sums: Option<&Tensor>,
+    ) -> Result<CudaOutput> {
+        let (x, dy) = addresses(input, gradient)?;
+        let tiling = Tiling::new(input, &[x, dy])?;
+        let (storage, dx) = empty(input.device(), input.shape(), input.dtype())?;
+        let sums = sums.map_or(Ok(0), |sums| held(OP, sums))?;
+        let mut args = self.arguments(x, dy, input.dtype())?;
         args.extend([Arg::Pointer(sums), Arg::Pointer(dx)]);
         args.extend(tiling.extents());
-        args.push(Arg::Int(self.backward.op.relu.into()));
-        tiling.launch(device, "input_gradient", tiling.pass(), &args)?;
-        Ok((storage, l.shape().clone()))
+        args.push(Arg::Int(self.op.relu.into()));
+        tiling.launch(input.device(), "input_gradient", tiling.pass(), &args)?;
+        Ok((storage, input.shape().clone()))
     }
 }
 
 /// Of x and dy, which are of one type.
-fn addresses((s, l): Argument, (sg, lg): Argument) -> Result<(u64, u64)> {
-    if s.dtype() != sg.dtype() {
-        bail!("{OP}: x is {:?} and its gradient {:?}: one type wanted", s.dtype(), sg.dtype());
+fn addresses(x: CudaInput, dy: CudaInput) -> Result<(u64, u64)> {
+    if x.dtype() != dy.dtype() {
+        bail!("{OP}: x is {:?} and its gradient {:?}: one type wanted", x.dtype(), dy.dtype());
     }
-    Ok((address(OP, s, l)?, address(OP, sg, lg)?))
+    Ok((x.address()?, dy.address()?))
 }

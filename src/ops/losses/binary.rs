@@ -1,13 +1,13 @@
 //! Sigmoid cross entropy of independent yes/no labels.
 
-use super::super::cpu::{BLOCK, Float, by_dtype, fill_blocks, held, view};
-use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor, WithDType, bail};
-use rayon::prelude::*;
+use super::super::cpu::{BLOCK, Float, by_dtype, fill_blocks, held};
 #[cfg(feature = "cuda")]
-use {
-    super::cuda::{self, Elements},
-    candle_core::CudaStorage,
-};
+use super::cuda::{self, Elements};
+use crate::op::{CpuInput, CpuOutput, Op, apply, compute, output};
+#[cfg(feature = "cuda")]
+use crate::op::{CudaInput, CudaOutput};
+use candle_core::{Result, Tensor, WithDType, bail};
+use rayon::prelude::*;
 
 /// Sigmoid cross entropy, stable at any logit: max(x, 0) − x·t + ln(1 + exp(−|x|)). logits, targets and mask (0 or 1)
 /// `(N, K)` or any one shape; sum over masked entries / `divisor`. Entries of mask 0 are not looked at. The gradient
@@ -28,18 +28,22 @@ pub fn bce_with_logits(
     }
     let as_logits = |t: &Tensor| t.detach().to_dtype(logits.dtype())?.contiguous();
     let op = BceWithLogits { mask: mask.map(as_logits).transpose()?, divisor };
-    logits.contiguous()?.apply_op2(&as_logits(targets)?, op)
+    apply(op, [logits, &as_logits(targets)?])
 }
 
 const NAME: &str = "bce_with_logits";
 
-#[derive(Clone)]
 struct BceWithLogits {
     mask: Option<Tensor>,
     divisor: f64,
 }
 
 impl BceWithLogits {
+    #[cfg(feature = "cuda")]
+    fn elements(&self) -> Elements<'_> {
+        Elements { name: "bce", others: self.mask.as_ref(), divisor: self.divisor }
+    }
+
     /// Runs `f` with the mask's elements, if there is a mask.
     fn with_mask<T: Float, R>(&self, f: impl FnOnce(Option<&[T]>) -> R) -> Result<R> {
         let Some(mask) = &self.mask else {
@@ -82,89 +86,40 @@ fn gradient<T: Float>(x: &[T], t: &[T], mask: Option<&[T]>, scale: f64) -> Vec<T
     })
 }
 
-impl CustomOp2 for BceWithLogits {
+impl Op<2> for BceWithLogits {
     fn name(&self) -> &'static str {
         NAME
     }
 
-    fn cpu_fwd(
-        &self,
-        s1: &CpuStorage,
-        l1: &Layout,
-        s2: &CpuStorage,
-        l2: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        let value = by_dtype!(NAME, s1, T => {
-            let (x, t) = (view::<T>(NAME, s1, l1)?, view::<T>(NAME, s2, l2)?);
+    fn cpu(&self, [x, t]: [CpuInput; 2]) -> Result<CpuOutput> {
+        Ok(by_dtype!(x, T => {
+            let (x, t) = (x.elements::<T>()?, t.elements::<T>()?);
             let sum = self.with_mask(|mask| sum(x, t, mask))?;
-            T::to_cpu_storage_owned(vec![T::from_f64(sum / self.divisor)])
-        });
-        Ok((value, ().into()))
+            output(vec![T::from_f64(sum / self.divisor)], ())
+        }))
     }
 
     #[cfg(feature = "cuda")]
-    fn cuda_fwd(
-        &self,
-        s1: &CudaStorage,
-        l1: &Layout,
-        s2: &CudaStorage,
-        l2: &Layout,
-    ) -> Result<(CudaStorage, Shape)> {
-        let elements = Elements { name: "bce", others: self.mask.as_ref(), divisor: self.divisor };
-        cuda::loss(&elements, (s1, l1), (s2, l2))
+    fn cuda(&self, [x, t]: [CudaInput; 2]) -> Result<CudaOutput> {
+        cuda::loss(&self.elements(), x, t)
     }
 
-    fn bwd(
-        &self,
-        logits: &Tensor,
-        targets: &Tensor,
-        _loss: &Tensor,
-        dloss: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        let dlogits = logits.apply_op3_no_bwd(targets, dloss, &BceGradient(self.clone()))?;
-        Ok((Some(dlogits), None))
-    }
-}
-
-/// (logits, targets, dloss) → dlogits = (σ(x) − t)·dloss / divisor.
-struct BceGradient(BceWithLogits);
-
-impl CustomOp3 for BceGradient {
-    fn name(&self) -> &'static str {
-        "bce_with_logits gradient"
-    }
-
-    fn cpu_fwd(
-        &self,
-        s1: &CpuStorage,
-        l1: &Layout,
-        s2: &CpuStorage,
-        l2: &Layout,
-        s3: &CpuStorage,
-        l3: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        let op = self.name();
-        let dx = by_dtype!(op, s1, T => {
-            let (x, t) = (view::<T>(op, s1, l1)?, view::<T>(op, s2, l2)?);
-            let scale = view::<T>(op, s3, l3)?[0].to_f64() / self.0.divisor;
-            T::to_cpu_storage_owned(self.0.with_mask(|mask| gradient(x, t, mask, scale))?)
-        });
-        Ok((dx, l1.shape().clone()))
-    }
-
-    #[cfg(feature = "cuda")]
-    fn cuda_fwd(
-        &self,
-        s1: &CudaStorage,
-        l1: &Layout,
-        s2: &CudaStorage,
-        l2: &Layout,
-        s3: &CudaStorage,
-        l3: &Layout,
-    ) -> Result<(CudaStorage, Shape)> {
-        let BceWithLogits { mask, divisor } = &self.0;
-        let elements = Elements { name: "bce", others: mask.as_ref(), divisor: *divisor };
-        cuda::gradient(&elements, (s1, l1), (s2, l2), (s3, l3))
+    /// (σ(x) − t)·dloss / divisor.
+    fn backward(&self, [x, t]: [&Tensor; 2], _y: &Tensor, dloss: &Tensor) -> Result<[Option<Tensor>; 2]> {
+        let dx = compute(
+            "bce_with_logits gradient",
+            [x, t, dloss],
+            |[x, t, dloss]| {
+                Ok(by_dtype!(x, T => {
+                    let scale = dloss.elements::<T>()?[0].to_f64() / self.divisor;
+                    let (logits, t) = (x.elements::<T>()?, t.elements::<T>()?);
+                    output(self.with_mask(|mask| gradient(logits, t, mask, scale))?, x.shape())
+                }))
+            },
+            #[cfg(feature = "cuda")]
+            |[x, t, dloss]| cuda::gradient(&self.elements(), x, t, dloss),
+        )?;
+        Ok([Some(dx), None])
     }
 }
 

@@ -1,10 +1,10 @@
 //! Losses that are sums over single elements, on an NVIDIA GPU: the blocks of one kernel leave sums, another adds them up.
 
-use crate::device::cuda::{Arg, Grid, address, element, empty, held, launch, modules};
-use candle_core::{CudaStorage, DType, Layout, Result, Shape, Tensor, backend::BackendStorage};
-
-/// An argument of an op.
-type Given<'a> = (&'a CudaStorage, &'a Layout);
+use crate::{
+    device::cuda::{Arg, Grid, element, empty, held, launch, modules},
+    op::{CudaInput, CudaOutput},
+};
+use candle_core::{DType, Result, Tensor};
 
 /// Such a loss.
 pub(super) struct Elements<'a> {
@@ -17,10 +17,9 @@ pub(super) struct Elements<'a> {
 
 impl Elements<'_> {
     /// Predictions, targets, and the mask or weights.
-    fn pointers(&self, predictions: Given, targets: Given) -> Result<[Arg<'static>; 3]> {
+    fn pointers(&self, predictions: CudaInput, targets: CudaInput) -> Result<[Arg<'static>; 3]> {
         let others = self.others.map_or(Ok(0), |others| held(self.name, others))?;
-        let address = |(s, l): Given| address(self.name, s, l);
-        Ok([address(predictions)?, address(targets)?, others].map(Arg::Pointer))
+        Ok([predictions.address()?, targets.address()?, others].map(Arg::Pointer))
     }
 
     fn kernel(&self, what: &str, dtype: DType) -> Result<String> {
@@ -29,9 +28,9 @@ impl Elements<'_> {
 }
 
 /// The sum over all elements / divisor.
-pub(super) fn loss(of: &Elements, predictions: Given, targets: Given) -> Result<(CudaStorage, Shape)> {
-    let (s, n) = (predictions.0, predictions.1.shape().elem_count());
-    let (device, dtype, grid) = (&s.device, s.dtype(), Grid::sums(n));
+pub(super) fn loss(of: &Elements, predictions: CudaInput, targets: CudaInput) -> Result<CudaOutput> {
+    let (device, dtype, n) = (predictions.device(), predictions.dtype(), predictions.shape().elem_count());
+    let grid = Grid::sums(n);
     let blocks = grid.blocks.0 as usize;
     let (_sums, sums) = empty(device, blocks, DType::F64)?;
     let args = [&of.pointers(predictions, targets)?[..], &[Arg::Pointer(sums), Arg::count(n)]].concat();
@@ -46,20 +45,15 @@ pub(super) fn loss(of: &Elements, predictions: Given, targets: Given) -> Result<
 /// What reaches the predictions.
 pub(super) fn gradient(
     of: &Elements,
-    predictions: Given,
-    targets: Given,
-    dloss: Given,
-) -> Result<(CudaStorage, Shape)> {
-    let ((s, l), device) = (predictions, &predictions.0.device);
-    let n = l.shape().elem_count();
-    let (out, dx) = empty(device, l.shape(), s.dtype())?;
-    let rest = [
-        Arg::Pointer(address(of.name, dloss.0, dloss.1)?),
-        Arg::Pointer(dx),
-        Arg::Double(of.divisor),
-        Arg::count(n),
-    ];
+    predictions: CudaInput,
+    targets: CudaInput,
+    dloss: CudaInput,
+) -> Result<CudaOutput> {
+    let (device, dtype, shape) = (predictions.device(), predictions.dtype(), predictions.shape());
+    let n = shape.elem_count();
+    let (out, dx) = empty(device, shape, dtype)?;
+    let rest = [Arg::Pointer(dloss.address()?), Arg::Pointer(dx), Arg::Double(of.divisor), Arg::count(n)];
     let args = [&of.pointers(predictions, targets)?[..], &rest].concat();
-    launch(device, modules::LOSSES, &of.kernel("gradient", s.dtype())?, Grid::over(n), &args)?;
-    Ok((out, l.shape().clone()))
+    launch(device, modules::LOSSES, &of.kernel("gradient", dtype)?, Grid::over(n), &args)?;
+    Ok((out, shape.clone()))
 }

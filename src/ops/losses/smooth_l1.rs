@@ -1,13 +1,13 @@
 //! Smooth L1 of regressed coordinates (Girshick 2015, equations 2 and 3).
 
-use super::super::cpu::{BLOCK, Float, by_dtype, fill_blocks, held, view};
-use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor, WithDType, bail};
-use rayon::prelude::*;
+use super::super::cpu::{BLOCK, Float, by_dtype, fill_blocks, held};
 #[cfg(feature = "cuda")]
-use {
-    super::cuda::{self, Elements},
-    candle_core::CudaStorage,
-};
+use super::cuda::{self, Elements};
+use crate::op::{CpuInput, CpuOutput, Op, apply, compute, output};
+#[cfg(feature = "cuda")]
+use crate::op::{CudaInput, CudaOutput};
+use candle_core::{Result, Tensor, WithDType, bail};
+use rayon::prelude::*;
 
 /// Σ f(w·(p − t)) / `divisor`, with f(d) = d²/2 where |d| < 1, else |d| − 1/2: Fast R-CNN's loss, whose inside weights stand
 /// before the knee. predictions, targets and weights of any one shape. Entries of weight 0 are not looked at. The
@@ -25,18 +25,22 @@ pub fn smooth_l1(predictions: &Tensor, targets: &Tensor, weights: &Tensor, divis
     }
     let as_predictions = |t: &Tensor| t.detach().to_dtype(predictions.dtype())?.contiguous();
     let op = SmoothL1 { weights: as_predictions(weights)?, divisor };
-    predictions.contiguous()?.apply_op2(&as_predictions(targets)?, op)
+    apply(op, [predictions, &as_predictions(targets)?])
 }
 
 const NAME: &str = "smooth_l1";
 
-#[derive(Clone)]
 struct SmoothL1 {
     weights: Tensor,
     divisor: f64,
 }
 
 impl SmoothL1 {
+    #[cfg(feature = "cuda")]
+    fn elements(&self) -> Elements<'_> {
+        Elements { name: NAME, others: Some(&self.weights), divisor: self.divisor }
+    }
+
     fn with_weights<T: Float, R>(&self, f: impl FnOnce(&[T]) -> R) -> Result<R> {
         let (storage, layout) = self.weights.storage_and_layout();
         Ok(f(held(NAME, (&storage, layout))?))
@@ -76,89 +80,39 @@ fn gradient<T: Float>(p: &[T], t: &[T], w: &[T], scale: f64) -> Vec<T> {
     })
 }
 
-impl CustomOp2 for SmoothL1 {
+impl Op<2> for SmoothL1 {
     fn name(&self) -> &'static str {
         NAME
     }
 
-    fn cpu_fwd(
-        &self,
-        s1: &CpuStorage,
-        l1: &Layout,
-        s2: &CpuStorage,
-        l2: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        let value = by_dtype!(NAME, s1, T => {
-            let (p, t) = (view::<T>(NAME, s1, l1)?, view::<T>(NAME, s2, l2)?);
+    fn cpu(&self, [p, t]: [CpuInput; 2]) -> Result<CpuOutput> {
+        Ok(by_dtype!(p, T => {
+            let (p, t) = (p.elements::<T>()?, t.elements::<T>()?);
             let sum = self.with_weights(|w| sum(p, t, w))?;
-            T::to_cpu_storage_owned(vec![T::from_f64(sum / self.divisor)])
-        });
-        Ok((value, ().into()))
+            output(vec![T::from_f64(sum / self.divisor)], ())
+        }))
     }
 
     #[cfg(feature = "cuda")]
-    fn cuda_fwd(
-        &self,
-        s1: &CudaStorage,
-        l1: &Layout,
-        s2: &CudaStorage,
-        l2: &Layout,
-    ) -> Result<(CudaStorage, Shape)> {
-        let elements = Elements { name: NAME, others: Some(&self.weights), divisor: self.divisor };
-        cuda::loss(&elements, (s1, l1), (s2, l2))
+    fn cuda(&self, [p, t]: [CudaInput; 2]) -> Result<CudaOutput> {
+        cuda::loss(&self.elements(), p, t)
     }
 
-    fn bwd(
-        &self,
-        predictions: &Tensor,
-        targets: &Tensor,
-        _loss: &Tensor,
-        dloss: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        let gradient = predictions.apply_op3_no_bwd(targets, dloss, &SmoothL1Gradient(self.clone()))?;
-        Ok((Some(gradient), None))
-    }
-}
-
-/// (predictions, targets, dloss) → dpredictions.
-struct SmoothL1Gradient(SmoothL1);
-
-impl CustomOp3 for SmoothL1Gradient {
-    fn name(&self) -> &'static str {
-        "smooth_l1 gradient"
-    }
-
-    fn cpu_fwd(
-        &self,
-        s1: &CpuStorage,
-        l1: &Layout,
-        s2: &CpuStorage,
-        l2: &Layout,
-        s3: &CpuStorage,
-        l3: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        let op = self.name();
-        let dp = by_dtype!(op, s1, T => {
-            let (p, t) = (view::<T>(op, s1, l1)?, view::<T>(op, s2, l2)?);
-            let scale = view::<T>(op, s3, l3)?[0].to_f64() / self.0.divisor;
-            T::to_cpu_storage_owned(self.0.with_weights(|w| gradient(p, t, w, scale))?)
-        });
-        Ok((dp, l1.shape().clone()))
-    }
-
-    #[cfg(feature = "cuda")]
-    fn cuda_fwd(
-        &self,
-        s1: &CudaStorage,
-        l1: &Layout,
-        s2: &CudaStorage,
-        l2: &Layout,
-        s3: &CudaStorage,
-        l3: &Layout,
-    ) -> Result<(CudaStorage, Shape)> {
-        let SmoothL1 { weights, divisor } = &self.0;
-        let elements = Elements { name: NAME, others: Some(weights), divisor: *divisor };
-        cuda::gradient(&elements, (s1, l1), (s2, l2), (s3, l3))
+    fn backward(&self, [p, t]: [&Tensor; 2], _y: &Tensor, dloss: &Tensor) -> Result<[Option<Tensor>; 2]> {
+        let dp = compute(
+            "smooth_l1 gradient",
+            [p, t, dloss],
+            |[p, t, dloss]| {
+                Ok(by_dtype!(p, T => {
+                    let scale = dloss.elements::<T>()?[0].to_f64() / self.divisor;
+                    let (predictions, t) = (p.elements::<T>()?, t.elements::<T>()?);
+                    output(self.with_weights(|w| gradient(predictions, t, w, scale))?, p.shape())
+                }))
+            },
+            #[cfg(feature = "cuda")]
+            |[p, t, dloss]| cuda::gradient(&self.elements(), p, t, dloss),
+        )?;
+        Ok([Some(dp), None])
     }
 }
 

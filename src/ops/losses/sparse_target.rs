@@ -4,10 +4,11 @@
 //!
 //! CE = ln z − Σ_k t_k·(x_k − m),  ∂/∂x = weight·(softmax(x) − t).
 
-use super::super::cpu::{BLOCK, Float, by_dtype, fill_blocks, held, view};
+use super::super::cpu::{BLOCK, Float, by_dtype, fill_blocks, held};
+use crate::op::{CpuInput, CpuOutput, Op, apply, compute, output};
 #[cfg(feature = "cuda")]
-use candle_core::CudaStorage;
-use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Result, Shape, Tensor, WithDType};
+use crate::op::{CudaInput, CudaOutput};
+use candle_core::{Result, Tensor, WithDType};
 
 #[cfg(feature = "cuda")]
 mod cuda;
@@ -37,7 +38,7 @@ impl RowEntropies {
     /// logits `(N, Q)`, f32 or f64.
     pub fn new(logits: &Tensor, target: SparseTarget) -> Result<Self> {
         let logits = logits.contiguous()?;
-        let rows = logits.apply_op1_no_bwd(&RowsOf { target: target.clone() })?;
+        let rows = target.rows(&logits)?;
         Ok(Self { rows, logits, target })
     }
 
@@ -49,18 +50,13 @@ impl RowEntropies {
     /// `value`, f64 of shape `()`, which the caller has summed, as a tensor of the logits' type whose gradient is
     /// weight·(softmax − target).
     pub fn into_loss(self, value: Tensor) -> Result<Tensor> {
-        self.logits.apply_op1(Loss { value, rows: self.rows, target: self.target })
+        apply(Loss { value, rows: self.rows, target: self.target }, [&self.logits])
     }
 }
 
 /// Rows of about [`BLOCK`] logits.
 fn rows_per_block(q: usize) -> usize {
     (BLOCK / q.max(1)).max(1)
-}
-
-/// logits → f64 `(N, 2)`.
-struct RowsOf {
-    target: SparseTarget,
 }
 
 /// Logits whose exponentials are held at a time.
@@ -99,20 +95,29 @@ fn row_entropy<T: Float>(x: &[T], classes: &[u32], shares: &[f64]) -> (f64, f64)
     (max.to_f64() + sum.ln(), sum.ln() - dot)
 }
 
-impl CustomOp1 for RowsOf {
-    fn name(&self) -> &'static str {
-        "cross entropy of rows"
+impl SparseTarget {
+    /// Runs `f` with the classes and the shares.
+    fn read<R>(&self, op: &str, f: impl FnOnce(&[u32], &[f64]) -> Result<R>) -> Result<R> {
+        let (classes, classes_layout) = self.classes.storage_and_layout();
+        let (shares, shares_layout) = self.shares.storage_and_layout();
+        f(held(op, (&classes, classes_layout))?, held(op, (&shares, shares_layout))?)
     }
 
-    fn cpu_fwd(&self, s: &CpuStorage, l: &Layout) -> Result<(CpuStorage, Shape)> {
-        let (n, q) = l.shape().dims2()?;
-        let k = self.target.classes.dim(1)?;
-        let (classes, classes_layout) = self.target.classes.storage_and_layout();
-        let (shares, shares_layout) = self.target.shares.storage_and_layout();
-        let classes = held::<u32>(self.name(), (&classes, classes_layout))?;
-        let shares = held::<f64>(self.name(), (&shares, shares_layout))?;
-        let rows = by_dtype!(self.name(), s, T => {
-            let x = view::<T>(self.name(), s, l)?;
+    /// logits `(N, Q)` → f64 `(N, 2)`.
+    fn rows(&self, logits: &Tensor) -> Result<Tensor> {
+        compute(
+            "cross entropy of rows",
+            [logits],
+            |[x]| self.read(x.op, |classes, shares| self.rows_cpu(x, classes, shares)),
+            #[cfg(feature = "cuda")]
+            |[x]| self.rows_cuda(x),
+        )
+    }
+
+    fn rows_cpu(&self, x: CpuInput, classes: &[u32], shares: &[f64]) -> Result<CpuOutput> {
+        let ((n, q), k) = (x.shape().dims2()?, self.classes.dim(1)?);
+        let rows = by_dtype!(x, T => {
+            let x = x.elements::<T>()?;
             fill_blocks(1, n * 2, rows_per_block(q) * 2, |_, offset, out| {
                 for (i, out) in out.chunks_exact_mut(2).enumerate() {
                     let row = offset / 2 + i;
@@ -125,12 +130,7 @@ impl CustomOp1 for RowsOf {
                 }
             })
         });
-        Ok((CpuStorage::F64(rows), (n, 2).into()))
-    }
-
-    #[cfg(feature = "cuda")]
-    fn cuda_fwd(&self, s: &CudaStorage, l: &Layout) -> Result<(CudaStorage, Shape)> {
-        self.target.rows_cuda(s, l)
+        Ok(output(rows, (n, 2)))
     }
 }
 
@@ -141,32 +141,33 @@ struct Loss {
     target: SparseTarget,
 }
 
-impl CustomOp1 for Loss {
+impl Op<1> for Loss {
     fn name(&self) -> &'static str {
         "cross entropy"
     }
 
-    fn cpu_fwd(&self, s: &CpuStorage, _: &Layout) -> Result<(CpuStorage, Shape)> {
+    fn cpu(&self, [x]: [CpuInput; 1]) -> Result<CpuOutput> {
         let value = self.value.to_scalar::<f64>()?;
-        let value = by_dtype!("cross entropy", s, T => T::to_cpu_storage_owned(vec![T::from_f64(value)]));
-        Ok((value, ().into()))
+        Ok(by_dtype!(x, T => output(vec![T::from_f64(value)], ())))
     }
 
     #[cfg(feature = "cuda")]
-    fn cuda_fwd(&self, s: &CudaStorage, _: &Layout) -> Result<(CudaStorage, Shape)> {
-        cuda::value(&self.value, s)
+    fn cuda(&self, [x]: [CudaInput; 1]) -> Result<CudaOutput> {
+        cuda::value(&self.value, x)
     }
 
-    fn bwd(&self, logits: &Tensor, _loss: &Tensor, dloss: &Tensor) -> Result<Option<Tensor>> {
-        let op = LossGradient { rows: self.rows.clone(), target: self.target.clone() };
-        Ok(Some(logits.apply_op2_no_bwd(dloss, &op)?))
+    fn backward(&self, [x]: [&Tensor; 1], _y: &Tensor, dloss: &Tensor) -> Result<[Option<Tensor>; 1]> {
+        let dx = compute(
+            "cross entropy gradient",
+            [x, dloss],
+            |[x, dloss]| {
+                self.target.read(x.op, |classes, shares| self.gradient_cpu(x, dloss, classes, shares))
+            },
+            #[cfg(feature = "cuda")]
+            |[x, dloss]| self.target.gradient_cuda(&self.rows, x, dloss),
+        )?;
+        Ok([Some(dx)])
     }
-}
-
-/// (logits, dloss) → dlogits.
-struct LossGradient {
-    rows: Tensor,
-    target: SparseTarget,
 }
 
 /// scale·(softmax(x) − target), given ln Σ exp(x).
@@ -179,50 +180,30 @@ fn row_gradient<T: Float>(x: &[T], lse: f64, classes: &[u32], shares: &[f64], sc
     }
 }
 
-impl CustomOp2 for LossGradient {
-    fn name(&self) -> &'static str {
-        "cross entropy gradient"
-    }
-
-    fn cpu_fwd(
+impl Loss {
+    fn gradient_cpu(
         &self,
-        s1: &CpuStorage,
-        l1: &Layout,
-        s2: &CpuStorage,
-        l2: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        let (op, (n, q), k) = (self.name(), l1.shape().dims2()?, self.target.classes.dim(1)?);
+        x: CpuInput,
+        dloss: CpuInput,
+        classes: &[u32],
+        shares: &[f64],
+    ) -> Result<CpuOutput> {
+        let ((n, q), k) = (x.shape().dims2()?, self.target.classes.dim(1)?);
         let rows = self.rows.flatten_all()?.to_vec1::<f64>()?;
         let weights = self.target.row_weights.to_vec1::<f64>()?;
-        let (classes, classes_layout) = self.target.classes.storage_and_layout();
-        let (shares, shares_layout) = self.target.shares.storage_and_layout();
-        let classes = held::<u32>(op, (&classes, classes_layout))?;
-        let shares = held::<f64>(op, (&shares, shares_layout))?;
-        let dx = by_dtype!(op, s1, T => {
-            let x = view::<T>(op, s1, l1)?;
-            let dloss = view::<T>(op, s2, l2)?[0].to_f64();
-            T::to_cpu_storage_owned(fill_blocks(1, n * q, rows_per_block(q) * q, |_, offset, out| {
+        Ok(by_dtype!(x, T => {
+            let (logits, dloss) = (x.elements::<T>()?, dloss.elements::<T>()?[0].to_f64());
+            let dx = fill_blocks(1, n * q, rows_per_block(q) * q, |_, offset, out| {
                 for (i, out) in out.chunks_exact_mut(q).enumerate() {
                     let row = offset / q + i;
                     if weights[row] == 0.0 {
                         continue;
                     }
                     let (classes, shares) = (&classes[row * k..][..k], &shares[row * k..][..k]);
-                    row_gradient(&x[row * q..][..q], rows[row * 2], classes, shares, weights[row] * dloss, out);
+                    row_gradient(&logits[row * q..][..q], rows[row * 2], classes, shares, weights[row] * dloss, out);
                 }
-            }))
-        });
-        Ok((dx, l1.shape().clone()))
-    }
-
-    #[cfg(feature = "cuda")]
-    fn cuda_fwd(
-        &self,
-        s1: &CudaStorage,
-        l1: &Layout,
-        s2: &CudaStorage,
-        l2: &Layout,
-    ) -> Result<(CudaStorage, Shape)> {
-        self.target.gradient_cuda(&self.rows, (s1, l1), (s2, l2))
+            });
+            output(dx, x.shape())
+        }))
     }
 }

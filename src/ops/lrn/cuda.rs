@@ -2,8 +2,11 @@
 //! first, so that each element is visited a window's length of times and no more.
 
 use super::{Lrn, extents};
-use crate::device::cuda::{Arg, Grid, address, element, empty, launch, modules};
-use candle_core::{CudaStorage, DType, Layout, Result, Shape, backend::BackendStorage, bail};
+use crate::{
+    device::cuda::{Arg, Grid, empty, launch, modules},
+    op::{CudaInput, CudaOutput},
+};
+use candle_core::{DType, Result, Shape, bail};
 
 /// What all kernels are told after their pointers, and their grid: one block for each row of the map.
 fn setting(options: Lrn, shape: &Shape) -> Result<([Arg<'static>; 6], Grid)> {
@@ -19,32 +22,28 @@ fn setting(options: Lrn, shape: &Shape) -> Result<([Arg<'static>; 6], Grid)> {
     Ok((args, Grid::blocks(rows, 256)))
 }
 
-pub(super) fn forward(options: Lrn, (s, l): (&CudaStorage, &Layout)) -> Result<(CudaStorage, Shape)> {
-    let (constants, grid) = setting(options, l.shape())?;
-    let (y, result) = empty(s.device(), l.shape().clone(), s.dtype())?;
-    let args = [&[Arg::Pointer(address("lrn", s, l)?), Arg::Pointer(result)], &constants[..]].concat();
-    launch(s.device(), modules::LRN, &format!("lrn_{}", element("lrn", s.dtype())?), grid, &args)?;
-    Ok((y, l.shape().clone()))
+pub(super) fn forward(options: Lrn, x: CudaInput) -> Result<CudaOutput> {
+    let (constants, grid) = setting(options, x.shape())?;
+    let (y, result) = empty(x.device(), x.shape(), x.dtype())?;
+    let args = [&[x.address()?, result].map(Arg::Pointer)[..], &constants].concat();
+    launch(x.device(), modules::LRN, &format!("lrn_{}", x.element()?), grid, &args)?;
+    Ok((y, x.shape().clone()))
 }
 
 /// (x, dy) → dx.
-pub(super) fn gradient(
-    options: Lrn,
-    (s, l): (&CudaStorage, &Layout),
-    (sg, lg): (&CudaStorage, &Layout),
-) -> Result<(CudaStorage, Shape)> {
-    let (op, dtype, device) = ("lrn gradient", s.dtype(), s.device());
-    if sg.dtype() != dtype {
-        bail!("{op}: x is {dtype:?} and its gradient {:?}: one type wanted", sg.dtype());
+pub(super) fn gradient(options: Lrn, x: CudaInput, dy: CudaInput) -> Result<CudaOutput> {
+    let (op, dtype, device) = (x.op, x.dtype(), x.device());
+    if dy.dtype() != dtype {
+        bail!("{op}: x is {dtype:?} and its gradient {:?}: one type wanted", dy.dtype());
     }
-    let (constants, grid) = setting(options, l.shape())?;
-    let inputs = [Arg::Pointer(address(op, s, l)?), Arg::Pointer(address(op, sg, lg)?)];
+    let (constants, grid) = setting(options, x.shape())?;
+    let inputs = [x.address()?, dy.address()?].map(Arg::Pointer);
     let wide = if dtype == DType::F64 { DType::F64 } else { DType::F32 };
-    let (_shares, shares) = empty(device, l.shape().clone(), wide)?;
+    let (_shares, shares) = empty(device, x.shape(), wide)?;
     let args = [&inputs[..], &[Arg::Pointer(shares)], &constants].concat();
-    launch(device, modules::LRN, &format!("lrn_shares_{}", element(op, dtype)?), grid, &args)?;
-    let (dx, result) = empty(device, l.shape().clone(), dtype)?;
+    launch(device, modules::LRN, &format!("lrn_shares_{}", x.element()?), grid, &args)?;
+    let (dx, result) = empty(device, x.shape(), dtype)?;
     let args = [&inputs[..], &[Arg::Pointer(shares), Arg::Pointer(result)], &constants].concat();
-    launch(device, modules::LRN, &format!("lrn_gradient_{}", element(op, dtype)?), grid, &args)?;
-    Ok((dx, l.shape().clone()))
+    launch(device, modules::LRN, &format!("lrn_gradient_{}", x.element()?), grid, &args)?;
+    Ok((dx, x.shape().clone()))
 }

@@ -2,10 +2,11 @@
 //! it, so that the sum has an order and no two threads write one place.
 
 use super::{Kind, Pool, PoolGeometry};
-use crate::device::cuda::{Arg, Grid, address, element, empty, launch, modules};
-use candle_core::{CudaStorage, DType, Layout, Result, Shape, backend::BackendStorage, bail};
-
-type Argument<'a> = (&'a CudaStorage, &'a Layout);
+use crate::{
+    device::cuda::{Arg, Grid, empty, launch, modules},
+    op::{CudaInput, CudaOutput},
+};
+use candle_core::{DType, Result, Shape, bail};
 
 /// Extents of the maps of one call.
 struct Maps {
@@ -56,41 +57,35 @@ impl Pool {
         }
     }
 
-    pub(super) fn forward_cuda(&self, op: &str, (s, l): Argument) -> Result<(CudaStorage, Shape)> {
-        let maps = Maps::new(self.geometry, l.shape())?;
-        let (y, result) = empty(s.device(), maps.output.clone(), s.dtype())?;
-        let at = [address(op, s, l)?, result];
-        let (pack, packs) = packs(self.kind, s.dtype(), maps.channels()?, &at);
+    pub(super) fn forward_cuda(&self, x: CudaInput) -> Result<CudaOutput> {
+        let maps = Maps::new(self.geometry, x.shape())?;
+        let (y, result) = empty(x.device(), &maps.output, x.dtype())?;
+        let at = [x.address()?, result];
+        let (pack, packs) = packs(self.kind, x.dtype(), maps.channels()?, &at);
         let args = [&at.map(Arg::Pointer)[..], &maps.arguments(self.geometry)?].concat();
-        let kernel = format!("{}_{packs}{}", self.kernel(), element(op, s.dtype())?);
-        launch(s.device(), modules::POOL, &kernel, over_rows(&maps.output, pack)?, &args)?;
+        let kernel = format!("{}_{packs}{}", self.kernel(), x.element()?);
+        launch(x.device(), modules::POOL, &kernel, over_rows(&maps.output, pack)?, &args)?;
         Ok((y, maps.output))
     }
 
     /// (x, y, dy) → dx.
-    pub(super) fn backward_cuda(
-        &self,
-        op: &str,
-        x: Argument,
-        y: Argument,
-        dy: Argument,
-    ) -> Result<(CudaStorage, Shape)> {
-        let (device, dtype) = (x.0.device(), x.0.dtype());
-        if y.0.dtype() != dtype || dy.0.dtype() != dtype {
-            bail!("{op}: x is {dtype:?} and the gradient {:?}: one type wanted", dy.0.dtype());
+    pub(super) fn backward_cuda(&self, [x, y, dy]: [CudaInput; 3]) -> Result<CudaOutput> {
+        let (op, device, dtype) = (x.op, x.device(), x.dtype());
+        if y.dtype() != dtype || dy.dtype() != dtype {
+            bail!("{op}: x is {dtype:?} and the gradient {:?}: one type wanted", dy.dtype());
         }
-        let maps = Maps::new(self.geometry, x.1.shape())?;
-        let (dx, result) = empty(device, maps.input.clone(), dtype)?;
+        let maps = Maps::new(self.geometry, x.shape())?;
+        let (dx, result) = empty(device, &maps.input, dtype)?;
         let read = match self.kind {
             Kind::Max => vec![x, y, dy],
             Kind::Average => vec![dy],
         };
-        let mut at = read.into_iter().map(|(s, l)| address(op, s, l)).collect::<Result<Vec<_>>>()?;
+        let mut at = read.iter().map(CudaInput::address).collect::<Result<Vec<_>>>()?;
         at.push(result);
         let (pack, packs) = packs(self.kind, dtype, maps.channels()?, &at);
         let mut args: Vec<Arg> = at.into_iter().map(Arg::Pointer).collect();
         args.extend(maps.arguments(self.geometry)?);
-        let kernel = format!("{}_gradient_{packs}{}", self.kernel(), element(op, dtype)?);
+        let kernel = format!("{}_gradient_{packs}{}", self.kernel(), x.element()?);
         launch(device, modules::POOL, &kernel, over_rows(&maps.input, pack)?, &args)?;
         Ok((dx, maps.input))
     }

@@ -2,24 +2,24 @@
 //! and goes along as two small tables.
 
 use super::{NAME, Resize};
-use crate::device::cuda::{Arg, Grid, address, element, empty, held, launch, modules};
-use candle_core::{
-    CudaDevice, CudaStorage, DType, Device, Layout, Result, Shape, Tensor, backend::BackendStorage,
+use crate::{
+    device::cuda::{Arg, Grid, empty, held, launch, modules},
+    op::{CudaInput, CudaOutput},
 };
+use candle_core::{CudaDevice, DType, Device, Result, Tensor};
 
 impl Resize {
-    pub(super) fn forward_cuda(&self, s: &CudaStorage, l: &Layout) -> Result<(CudaStorage, Shape)> {
-        let (batch, _, _, c) = l.shape().dims4()?;
+    pub(super) fn forward_cuda(&self, x: CudaInput) -> Result<CudaOutput> {
+        let (batch, _, _, c) = x.shape().dims4()?;
         let (h, w) = (self.rows.taps.len(), self.cols.taps.len());
         let taps = || self.rows.taps.iter().chain(&self.cols.taps);
         let lower = taps().map(|tap| tap.0 as u32).collect();
         let weights = taps().map(|tap| tap.2).collect();
-        let x = address(NAME, s, l)?;
-        self.launch("resize", (s, x), (lower, weights), (batch, h, w, c))
+        self.launch("resize", x, (lower, weights), (batch, h, w, c))
     }
 
-    pub(super) fn backward_cuda(&self, s: &CudaStorage, l: &Layout) -> Result<(CudaStorage, Shape)> {
-        let (batch, _, _, c) = l.shape().dims4()?;
+    pub(super) fn backward_cuda(&self, dy: CudaInput) -> Result<CudaOutput> {
+        let (batch, _, _, c) = dy.shape().dims4()?;
         let (mut begins, mut outputs, mut weights) = (vec![], vec![], vec![]);
         for axis in [&self.rows, &self.cols] {
             for readers in axis.readers() {
@@ -32,24 +32,23 @@ impl Resize {
             begins.push(outputs.len() as u32);
         }
         begins.extend(outputs);
-        let dy = address(NAME, s, l)?;
         let dims = (batch, self.rows.from, self.cols.from, c);
-        self.launch("resize_gradient", (s, dy), (begins, weights), dims)
+        self.launch("resize_gradient", dy, (begins, weights), dims)
     }
 
     /// Both kernels take the same arguments.
     fn launch(
         &self,
         kernel: &str,
-        (s, from): (&CudaStorage, u64),
+        input: CudaInput,
         (table, weights): (Vec<u32>, Vec<f64>),
         dims: (usize, usize, usize, usize),
-    ) -> Result<(CudaStorage, Shape)> {
-        let (device, (batch, h, w, c)) = (&s.device, dims);
-        let (table, weights) = (uploaded(table, device)?, weights_of(weights, s.dtype(), device)?);
-        let (out, to) = empty(device, dims, s.dtype())?;
+    ) -> Result<CudaOutput> {
+        let (device, (batch, h, w, c)) = (input.device(), dims);
+        let (table, weights) = (uploaded(table, device)?, weights_of(weights, input.dtype(), device)?);
+        let (out, to) = empty(device, dims, input.dtype())?;
         let args = [
-            Arg::Pointer(from),
+            Arg::Pointer(input.address()?),
             Arg::Pointer(to),
             Arg::Pointer(held(NAME, &table)?),
             Arg::Pointer(held(NAME, &weights)?),
@@ -59,7 +58,7 @@ impl Resize {
             Arg::length(self.cols.taps.len()),
             Arg::length(c),
         ];
-        let kernel = format!("{kernel}_{}", element(NAME, s.dtype())?);
+        let kernel = format!("{kernel}_{}", input.element()?);
         launch(device, modules::RESIZE, &kernel, Grid::rows(batch * h, w * c), &args)?;
         Ok((out, dims.into()))
     }

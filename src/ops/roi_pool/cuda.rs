@@ -1,11 +1,12 @@
 //! RoI max pooling on an NVIDIA GPU. The cells of all bins are worked out on the processor and go along as a table. The
 //! gradient is gathered: each cell looks through the boxes of its image in order, so sums do not depend on chance.
 
-use super::{NAME, Plan, RoiPool, RoiPoolGradient, Winners};
-use crate::device::cuda::{Arg, Grid, address, element, empty, held, launch, modules};
-use candle_core::{
-    CudaDevice, CudaStorage, DType, Device, Layout, Result, Shape, Tensor, backend::BackendStorage, bail,
+use super::{NAME, Plan, RoiPool, Winners};
+use crate::{
+    device::cuda::{Arg, Grid, empty, held, launch, modules},
+    op::{CudaInput, CudaOutput},
 };
+use candle_core::{CudaDevice, DType, Device, Result, Tensor, bail};
 
 impl Plan {
     /// For each box its image, then first and end of each row and column of bins: u32 `(R, 1 + 2·ph + 2·pw)`.
@@ -28,22 +29,22 @@ impl Plan {
 }
 
 impl RoiPool {
-    pub(super) fn forward_cuda(&self, s: &CudaStorage, l: &Layout) -> Result<(CudaStorage, Shape)> {
-        let (device, plan, count) = (&s.device, &*self.plan, self.plan.grids.len());
+    pub(super) fn forward_cuda(&self, x: CudaInput) -> Result<CudaOutput> {
+        let (device, plan, count) = (x.device(), &self.plan, self.plan.grids.len());
         if count == 0 {
             bail!("{NAME}: no boxes; a GPU has no tensors without elements");
         }
         let dims = (count, plan.bins.0, plan.bins.1, plan.channels);
         let boxes = plan.table(device)?;
-        let (out, y) = empty(device, dims, s.dtype())?;
+        let (out, y) = empty(device, dims, x.dtype())?;
         let cells = match self.keep {
             // SAFETY: the kernel writes every element.
             true => Some(unsafe { Tensor::empty(dims, DType::U32, &Device::Cuda(device.clone()))? }),
             false => None,
         };
         let winners = cells.as_ref().map_or(Ok(0), |cells| held(NAME, cells))?;
-        let pointers = [address(NAME, s, l)?, y, winners, held(NAME, &boxes)?].map(Arg::Pointer);
-        let kernel = format!("roi_pool_{}", element(NAME, s.dtype())?);
+        let pointers = [x.address()?, y, winners, held(NAME, &boxes)?].map(Arg::Pointer);
+        let kernel = format!("roi_pool_{}", x.element()?);
         let grid = Grid::channels(count * plan.bins.0 * plan.bins.1, plan.channels);
         launch(device, modules::ROI_POOL, &kernel, grid, &[&pointers[..], &plan.lengths()].concat())?;
         if let Some(cells) = cells {
@@ -52,26 +53,19 @@ impl RoiPool {
         }
         Ok((out, dims.into()))
     }
-}
 
-impl RoiPoolGradient {
-    /// Of x the shape counts alone.
-    pub(super) fn gradient_cuda(
-        &self,
-        (x, shape): (&CudaStorage, &Layout),
-        (dy, dy_layout): (&CudaStorage, &Layout),
-    ) -> Result<(CudaStorage, Shape)> {
+    /// dx; of x the shape counts alone.
+    pub(super) fn gradient_cuda(&self, x: CudaInput, dy: CudaInput) -> Result<CudaOutput> {
         let Some(Winners::Cuda { cells, boxes }) = self.winners.get() else {
             bail!("{NAME}: no forward pass came before on the GPU")
         };
-        let (device, plan) = (&x.device, &*self.plan);
-        let (out, dx) = empty(device, shape.shape(), x.dtype())?;
-        let dy = address(NAME, dy, dy_layout)?;
-        let pointers = [dy, dx, held(NAME, cells)?, held(NAME, boxes)?].map(Arg::Pointer);
+        let (device, plan) = (x.device(), &self.plan);
+        let (out, dx) = empty(device, x.shape(), x.dtype())?;
+        let pointers = [dy.address()?, dx, held(NAME, cells)?, held(NAME, boxes)?].map(Arg::Pointer);
         let args = [&pointers[..], &[Arg::length(plan.grids.len())], &plan.lengths()].concat();
-        let kernel = format!("roi_pool_gradient_{}", element(NAME, x.dtype())?);
+        let kernel = format!("roi_pool_gradient_{}", x.element()?);
         let grid = Grid::channels(plan.batch * plan.height * plan.width, plan.channels);
         launch(device, modules::ROI_POOL, &kernel, grid, &args)?;
-        Ok((out, shape.shape().clone()))
+        Ok((out, x.shape().clone()))
     }
 }

@@ -1,10 +1,11 @@
 //! Cross entropies against sparse targets on an NVIDIA GPU: a warp for each row of logits. Nothing is read back.
 
 use super::{RowEntropies, SparseTarget};
-use crate::device::cuda::{Arg, Grid, address, element, empty, held, launch, modules};
-use candle_core::{
-    CudaDevice, CudaStorage, DType, Device, Layout, Result, Shape, Tensor, backend::BackendStorage, bail,
+use crate::{
+    device::cuda::{Arg, Grid, element, empty, held, launch, modules},
+    op::{CudaInput, CudaOutput},
 };
+use candle_core::{CudaDevice, DType, Device, Result, Shape, Tensor, bail};
 
 const NAME: &str = "cross entropy";
 
@@ -31,8 +32,8 @@ pub(in super::super) fn gpu(tensor: &Tensor) -> Result<&CudaDevice> {
 
 impl SparseTarget {
     /// (N, Q, K) for logits of that shape.
-    fn lengths(&self, logits: &Layout) -> Result<[Arg<'static>; 3]> {
-        let (n, q) = logits.shape().dims2()?;
+    fn lengths(&self, logits: &Shape) -> Result<[Arg<'static>; 3]> {
+        let (n, q) = logits.dims2()?;
         Ok([Arg::count(n), Arg::length(q), Arg::length(self.classes.dim(1)?)])
     }
 
@@ -61,38 +62,33 @@ impl SparseTarget {
         Ok(target)
     }
 
-    pub(super) fn rows_cuda(&self, s: &CudaStorage, l: &Layout) -> Result<(CudaStorage, Shape)> {
-        let (device, n) = (&s.device, l.shape().dims2()?.0);
+    pub(super) fn rows_cuda(&self, x: CudaInput) -> Result<CudaOutput> {
+        let (device, n) = (x.device(), x.shape().dims2()?.0);
         let (out, rows) = empty(device, (n, 2), DType::F64)?;
-        let x = address(NAME, s, l)?;
-        let pointers = [x, held(NAME, &self.classes)?, held(NAME, &self.shares)?, rows].map(Arg::Pointer);
-        let kernel = format!("row_entropies_{}", element(NAME, s.dtype())?);
-        let args = [&pointers[..], &self.lengths(l)?].concat();
+        let pointers =
+            [x.address()?, held(NAME, &self.classes)?, held(NAME, &self.shares)?, rows].map(Arg::Pointer);
+        let kernel = format!("row_entropies_{}", element(NAME, x.dtype())?);
+        let args = [&pointers[..], &self.lengths(x.shape())?].concat();
         launch(device, modules::SPARSE_TARGET, &kernel, Grid::warps(n), &args)?;
         Ok((out, (n, 2).into()))
     }
 
-    pub(super) fn gradient_cuda(
-        &self,
-        rows: &Tensor,
-        (s, l): (&CudaStorage, &Layout),
-        (dloss, dloss_layout): (&CudaStorage, &Layout),
-    ) -> Result<(CudaStorage, Shape)> {
-        let (device, n) = (&s.device, l.shape().dims2()?.0);
-        let (out, dx) = empty(device, l.shape(), s.dtype())?;
+    pub(super) fn gradient_cuda(&self, rows: &Tensor, x: CudaInput, dloss: CudaInput) -> Result<CudaOutput> {
+        let (device, n) = (x.device(), x.shape().dims2()?.0);
+        let (out, dx) = empty(device, x.shape(), x.dtype())?;
         let pointers = [
-            address(NAME, s, l)?,
+            x.address()?,
             held(NAME, rows)?,
             held(NAME, &self.row_weights)?,
             held(NAME, &self.classes)?,
             held(NAME, &self.shares)?,
-            address(NAME, dloss, dloss_layout)?,
+            dloss.address()?,
             dx,
         ];
-        let args = [&pointers.map(Arg::Pointer)[..], &self.lengths(l)?].concat();
-        let kernel = format!("row_gradients_{}", element(NAME, s.dtype())?);
+        let args = [&pointers.map(Arg::Pointer)[..], &self.lengths(x.shape())?].concat();
+        let kernel = format!("row_gradients_{}", element(NAME, x.dtype())?);
         launch(device, modules::SPARSE_TARGET, &kernel, Grid::warps(n), &args)?;
-        Ok((out, l.shape().clone()))
+        Ok((out, x.shape().clone()))
     }
 }
 
@@ -119,10 +115,11 @@ impl RowEntropies {
 }
 
 /// An f64 scalar in the type of the logits.
-pub(super) fn value(value: &Tensor, logits: &CudaStorage) -> Result<(CudaStorage, Shape)> {
-    let (out, y) = empty(&logits.device, (), logits.dtype())?;
-    let kernel = format!("loss_value_{}", element(NAME, logits.dtype())?);
+pub(super) fn value(value: &Tensor, logits: CudaInput) -> Result<CudaOutput> {
+    let (device, dtype) = (logits.device(), logits.dtype());
+    let (out, y) = empty(device, (), dtype)?;
     let args = [held(NAME, value)?, y].map(Arg::Pointer);
-    launch(&logits.device, modules::SPARSE_TARGET, &kernel, Grid::blocks(1, 1), &args)?;
+    let kernel = format!("loss_value_{}", element(NAME, dtype)?);
+    launch(device, modules::SPARSE_TARGET, &kernel, Grid::blocks(1, 1), &args)?;
     Ok((out, ().into()))
 }

@@ -1,0 +1,308 @@
+//! How an operation that candle lacks is written: its elements computed on either device from contiguous inputs and, where it
+//! takes part in the graph of gradients, its backward pass. Here alone such an operation becomes one of candle's custom ops.
+//!
+//! Not here: any operation (`color`, `ops`), the launch of a kernel (`device`).
+
+#[cfg(feature = "cuda")]
+use crate::device::cuda::{address, element};
+use candle_core::{
+    CpuStorage, CustomOp1, CustomOp2, CustomOp3, DType, Error, Layout, Result, Shape, Tensor, WithDType,
+    backend::BackendStorage, bail,
+};
+#[cfg(feature = "cuda")]
+use candle_core::{CudaDevice, CudaStorage};
+
+/// An operation on N tensors that has gradients; [`apply`] calls it.
+pub(crate) trait Op<const N: usize> {
+    /// What errors call it.
+    fn name(&self) -> &'static str;
+
+    fn cpu(&self, inputs: [CpuInput; N]) -> Result<CpuOutput>;
+
+    #[cfg(feature = "cuda")]
+    fn cuda(&self, inputs: [CudaInput; N]) -> Result<CudaOutput>;
+
+    /// The gradients of the inputs, None for one that has none, from the result y and its gradient dy (of any layout).
+    fn backward(&self, _: [&Tensor; N], _y: &Tensor, _dy: &Tensor) -> Result<[Option<Tensor>; N]> {
+        Err(Error::BackwardNotSupported { op: self.name() })
+    }
+}
+
+/// New elements and their shape.
+pub(crate) type CpuOutput = (CpuStorage, Shape);
+#[cfg(feature = "cuda")]
+pub(crate) type CudaOutput = (CudaStorage, Shape);
+
+/// What an operation returns on the CPU.
+pub(crate) fn output<T: WithDType>(elements: Vec<T>, shape: impl Into<Shape>) -> CpuOutput {
+    (T::to_cpu_storage_owned(elements), shape.into())
+}
+
+/// An input on the CPU.
+#[derive(Clone, Copy)]
+pub(crate) struct CpuInput<'a> {
+    /// Name of the operation, for errors.
+    pub op: &'static str,
+    pub storage: &'a CpuStorage,
+    layout: &'a Layout,
+}
+
+impl<'a> CpuInput<'a> {
+    pub fn shape(&self) -> &'a Shape {
+        self.layout.shape()
+    }
+
+    pub fn dtype(&self) -> DType {
+        self.storage.dtype()
+    }
+
+    /// The elements in row-major order. Errors: another element type.
+    pub fn elements<T: WithDType>(&self) -> Result<&'a [T]> {
+        elements(self.op, self.storage, self.layout)
+    }
+}
+
+/// The elements of a contiguous tensor. Errors: another element type, a tensor that is not contiguous.
+pub(crate) fn elements<'a, T: WithDType>(
+    op: &str,
+    storage: &'a CpuStorage,
+    layout: &Layout,
+) -> Result<&'a [T]> {
+    match layout.contiguous_offsets() {
+        Some((start, end)) => Ok(&T::cpu_storage_as_slice(storage)?[start..end]),
+        None => bail!("{op}: the argument of shape {:?} is not contiguous", layout.shape()),
+    }
+}
+
+/// An input on a GPU.
+#[cfg(feature = "cuda")]
+#[derive(Clone, Copy)]
+pub(crate) struct CudaInput<'a> {
+    /// Name of the operation, for errors.
+    pub op: &'static str,
+    storage: &'a CudaStorage,
+    layout: &'a Layout,
+}
+
+#[cfg(feature = "cuda")]
+impl<'a> CudaInput<'a> {
+    pub fn shape(&self) -> &'a Shape {
+        self.layout.shape()
+    }
+
+    pub fn dtype(&self) -> DType {
+        self.storage.dtype()
+    }
+
+    pub fn device(&self) -> &'a CudaDevice {
+        &self.storage.device
+    }
+
+    /// Where its first element is stored.
+    pub fn address(&self) -> Result<u64> {
+        address(self.op, self.storage, self.layout)
+    }
+
+    /// What kernels call its element type.
+    pub fn element(&self) -> Result<&'static str> {
+        element(self.op, self.dtype())
+    }
+}
+
+/// Applies an operation with gradients. Inputs that are not contiguous are copied first.
+pub(crate) fn apply<const N: usize>(
+    op: impl Op<N> + Send + Sync + 'static,
+    inputs: [&Tensor; N],
+) -> Result<Tensor>
+where
+    for<'a> [&'a Tensor; N]: Inputs<N>,
+{
+    inputs.apply(op)
+}
+
+/// A result that has no gradient, computed by one of two functions. Inputs that are not contiguous are copied first.
+pub(crate) fn compute<const N: usize>(
+    name: &'static str,
+    inputs: [&Tensor; N],
+    cpu: impl Fn([CpuInput; N]) -> Result<CpuOutput>,
+    #[cfg(feature = "cuda")] cuda: impl Fn([CudaInput; N]) -> Result<CudaOutput>,
+) -> Result<Tensor>
+where
+    for<'a> [&'a Tensor; N]: Inputs<N>,
+{
+    inputs.compute(Computation {
+        name,
+        cpu: &cpu,
+        #[cfg(feature = "cuda")]
+        cuda: &cuda,
+    })
+}
+
+/// The two functions of [`compute`].
+pub(crate) struct Computation<'a, const N: usize> {
+    name: &'static str,
+    cpu: &'a dyn Fn([CpuInput; N]) -> Result<CpuOutput>,
+    #[cfg(feature = "cuda")]
+    cuda: &'a dyn Fn([CudaInput; N]) -> Result<CudaOutput>,
+}
+
+impl<const N: usize> Op<N> for Computation<'_, N> {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn cpu(&self, inputs: [CpuInput; N]) -> Result<CpuOutput> {
+        (self.cpu)(inputs)
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda(&self, inputs: [CudaInput; N]) -> Result<CudaOutput> {
+        (self.cuda)(inputs)
+    }
+}
+
+/// As many tensors as candle's custom ops take: one, two or three.
+pub(crate) trait Inputs<const N: usize> {
+    fn apply(self, op: impl Op<N> + Send + Sync + 'static) -> Result<Tensor>;
+    fn compute(self, computation: Computation<N>) -> Result<Tensor>;
+}
+
+impl Inputs<1> for [&Tensor; 1] {
+    fn apply(self, op: impl Op<1> + Send + Sync + 'static) -> Result<Tensor> {
+        self[0].contiguous()?.apply_op1(Custom(op))
+    }
+
+    fn compute(self, computation: Computation<1>) -> Result<Tensor> {
+        self[0].contiguous()?.apply_op1_no_bwd(&Custom(computation))
+    }
+}
+
+impl Inputs<2> for [&Tensor; 2] {
+    fn apply(self, op: impl Op<2> + Send + Sync + 'static) -> Result<Tensor> {
+        self[0].contiguous()?.apply_op2(&self[1].contiguous()?, Custom(op))
+    }
+
+    fn compute(self, computation: Computation<2>) -> Result<Tensor> {
+        self[0].contiguous()?.apply_op2_no_bwd(&self[1].contiguous()?, &Custom(computation))
+    }
+}
+
+impl Inputs<3> for [&Tensor; 3] {
+    fn apply(self, op: impl Op<3> + Send + Sync + 'static) -> Result<Tensor> {
+        self[0].contiguous()?.apply_op3(&self[1].contiguous()?, &self[2].contiguous()?, Custom(op))
+    }
+
+    fn compute(self, computation: Computation<3>) -> Result<Tensor> {
+        let (b, c) = (self[1].contiguous()?, self[2].contiguous()?);
+        self[0].contiguous()?.apply_op3_no_bwd(&b, &c, &Custom(computation))
+    }
+}
+
+/// An operation as candle's graph holds it.
+struct Custom<O>(O);
+
+impl<O> Custom<O> {
+    fn cpu<const N: usize>(&self, inputs: [(&CpuStorage, &Layout); N]) -> Result<CpuOutput>
+    where
+        O: Op<N>,
+    {
+        let op = self.0.name();
+        self.0.cpu(inputs.map(|(storage, layout)| CpuInput { op, storage, layout }))
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda<const N: usize>(&self, inputs: [(&CudaStorage, &Layout); N]) -> Result<CudaOutput>
+    where
+        O: Op<N>,
+    {
+        let op = self.0.name();
+        self.0.cuda(inputs.map(|(storage, layout)| CudaInput { op, storage, layout }))
+    }
+}
+
+impl<O: Op<1>> CustomOp1 for Custom<O> {
+    fn name(&self) -> &'static str {
+        self.0.name()
+    }
+
+    fn cpu_fwd(&self, s: &CpuStorage, l: &Layout) -> Result<CpuOutput> {
+        self.cpu([(s, l)])
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(&self, s: &CudaStorage, l: &Layout) -> Result<CudaOutput> {
+        self.cuda([(s, l)])
+    }
+
+    fn bwd(&self, x: &Tensor, y: &Tensor, dy: &Tensor) -> Result<Option<Tensor>> {
+        let [dx] = self.0.backward([x], y, dy)?;
+        Ok(dx)
+    }
+}
+
+impl<O: Op<2>> CustomOp2 for Custom<O> {
+    fn name(&self) -> &'static str {
+        self.0.name()
+    }
+
+    fn cpu_fwd(&self, s1: &CpuStorage, l1: &Layout, s2: &CpuStorage, l2: &Layout) -> Result<CpuOutput> {
+        self.cpu([(s1, l1), (s2, l2)])
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(&self, s1: &CudaStorage, l1: &Layout, s2: &CudaStorage, l2: &Layout) -> Result<CudaOutput> {
+        self.cuda([(s1, l1), (s2, l2)])
+    }
+
+    fn bwd(
+        &self,
+        a: &Tensor,
+        b: &Tensor,
+        y: &Tensor,
+        dy: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        Ok(self.0.backward([a, b], y, dy)?.into())
+    }
+}
+
+impl<O: Op<3>> CustomOp3 for Custom<O> {
+    fn name(&self) -> &'static str {
+        self.0.name()
+    }
+
+    fn cpu_fwd(
+        &self,
+        s1: &CpuStorage,
+        l1: &Layout,
+        s2: &CpuStorage,
+        l2: &Layout,
+        s3: &CpuStorage,
+        l3: &Layout,
+    ) -> Result<CpuOutput> {
+        self.cpu([(s1, l1), (s2, l2), (s3, l3)])
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        s1: &CudaStorage,
+        l1: &Layout,
+        s2: &CudaStorage,
+        l2: &Layout,
+        s3: &CudaStorage,
+        l3: &Layout,
+    ) -> Result<CudaOutput> {
+        self.cuda([(s1, l1), (s2, l2), (s3, l3)])
+    }
+
+    fn bwd(
+        &self,
+        a: &Tensor,
+        b: &Tensor,
+        c: &Tensor,
+        y: &Tensor,
+        dy: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        Ok(self.0.backward([a, b, c], y, dy)?.into())
+    }
+}
