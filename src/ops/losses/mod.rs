@@ -2,11 +2,9 @@
 //! the logits and nothing else of that size. All return scalar tensors of shape `()` on the logits' device; on a GPU nothing
 //! is read back.
 
-#[cfg(feature = "cuda")]
-mod cuda; // of single elements
-
 mod binary;
 mod cross_entropy;
+mod elements;
 mod smooth_l1;
 mod soft_encoded;
 mod sparse_target;

@@ -1,13 +1,7 @@
 //! Smooth L1 of regressed coordinates (Girshick 2015, equations 2 and 3).
 
-use super::super::cpu::{BLOCK, Float, by_dtype, fill_blocks, held};
-#[cfg(feature = "cuda")]
-use super::cuda::{self, Elements};
-use crate::op::{CpuInput, CpuOutput, Op, apply, compute, output};
-#[cfg(feature = "cuda")]
-use crate::op::{CudaInput, CudaOutput};
-use candle_core::{Result, Tensor, WithDType, bail};
-use rayon::prelude::*;
+use super::elements::{ElementLoss, total};
+use candle_core::{Result, Tensor, bail};
 
 /// Σ f(w·(p − t)) / `divisor`, with f(d) = d²/2 where |d| < 1, else |d| − 1/2: Fast R-CNN's loss, whose inside weights stand
 /// before the knee. predictions, targets and weights of any one shape. Entries of weight 0 are not looked at. The
@@ -23,96 +17,27 @@ pub fn smooth_l1(predictions: &Tensor, targets: &Tensor, weights: &Tensor, divis
     if !(divisor > 0.0 && divisor.is_finite()) {
         bail!("{NAME}: the divisor of predictions {p:?} must be positive, got {divisor}");
     }
-    let as_predictions = |t: &Tensor| t.detach().to_dtype(predictions.dtype())?.contiguous();
-    let op = SmoothL1 { weights: as_predictions(weights)?, divisor };
-    apply(op, [predictions, &as_predictions(targets)?])
+    total::<SmoothL1>(predictions, targets, Some(weights), divisor)
 }
 
 const NAME: &str = "smooth_l1";
 
-struct SmoothL1 {
-    weights: Tensor,
-    divisor: f64,
-}
+struct SmoothL1;
 
-impl SmoothL1 {
+impl ElementLoss for SmoothL1 {
+    const NAME: &'static str = NAME;
+    const GRADIENT: &'static str = "smooth_l1 gradient";
     #[cfg(feature = "cuda")]
-    fn elements(&self) -> Elements<'_> {
-        Elements { name: NAME, others: Some(&self.weights), divisor: self.divisor }
+    const KERNELS: &'static str = NAME;
+
+    fn value(p: f64, t: f64, w: f64) -> f64 {
+        let size = (w * (p - t)).abs();
+        if size < 1.0 { 0.5 * size * size } else { size - 0.5 }
     }
 
-    fn with_weights<T: Float, R>(&self, f: impl FnOnce(&[T]) -> R) -> Result<R> {
-        let (storage, layout) = self.weights.storage_and_layout();
-        Ok(f(held(NAME, (&storage, layout))?))
-    }
-}
-
-fn loss(difference: f64) -> f64 {
-    let size = difference.abs();
-    if size < 1.0 { 0.5 * size * size } else { size - 0.5 }
-}
-
-/// w·(p − t), which is 0 for weight 0 even where p or t is not a number.
-fn difference<T: Float>(p: T, t: T, w: T) -> f64 {
-    if w == T::ZERO { 0.0 } else { w.to_f64() * (p.to_f64() - t.to_f64()) }
-}
-
-/// Blocks of a fixed length, summed in f64, joined in order.
-fn sum<T: Float>(p: &[T], t: &[T], w: &[T]) -> f64 {
-    let block = |i: usize| -> f64 {
-        let range = i * BLOCK..((i + 1) * BLOCK).min(p.len());
-        range.map(|j| loss(difference(p[j], t[j], w[j]))).sum()
-    };
-    let blocks: Vec<f64> = (0..p.len().div_ceil(BLOCK)).into_par_iter().map(block).collect();
-    blocks.iter().sum()
-}
-
-fn gradient<T: Float>(p: &[T], t: &[T], w: &[T], scale: f64) -> Vec<T> {
-    fill_blocks(1, p.len(), BLOCK, |_, start, out| {
-        for (i, o) in out.iter_mut().enumerate() {
-            let j = start + i;
-            if w[j] != T::ZERO {
-                // clamp lets NaN through
-                let slope = difference(p[j], t[j], w[j]).clamp(-1.0, 1.0);
-                *o = T::from_f64(w[j].to_f64() * slope * scale);
-            }
-        }
-    })
-}
-
-impl Op<2> for SmoothL1 {
-    fn name(&self) -> &'static str {
-        NAME
-    }
-
-    fn cpu(&self, [p, t]: [CpuInput; 2]) -> Result<CpuOutput> {
-        Ok(by_dtype!(p, T => {
-            let (p, t) = (p.elements::<T>()?, t.elements::<T>()?);
-            let sum = self.with_weights(|w| sum(p, t, w))?;
-            output(vec![T::from_f64(sum / self.divisor)], ())
-        }))
-    }
-
-    #[cfg(feature = "cuda")]
-    fn cuda(&self, [p, t]: [CudaInput; 2]) -> Result<CudaOutput> {
-        cuda::loss(&self.elements(), p, t)
-    }
-
-    fn backward(&self, [p, t]: [&Tensor; 2], _y: &Tensor, dloss: &Tensor) -> Result<[Option<Tensor>; 2]> {
-        let dp = compute(
-            "smooth_l1 gradient",
-            [p, t, dloss],
-            |[p, t, dloss]| {
-                Ok(by_dtype!(p, T => {
-                    let scale = dloss.elements::<T>()?[0].to_f64() / self.divisor;
-                    let (predictions, t) = (p.elements::<T>()?, t.elements::<T>()?);
-                    output(self.with_weights(|w| gradient(predictions, t, w, scale))?, p.shape())
-                }))
-            },
-            #[cfg(feature = "cuda")]
-            |[p, t, dloss]| cuda::gradient(&self.elements(), p, t, dloss),
-        )?;
-        Ok([Some(dp), None])
+    fn slope(p: f64, t: f64, w: f64) -> f64 {
+        // clamp lets NaN through
+        w * (w * (p - t)).clamp(-1.0, 1.0)
     }
 }
 

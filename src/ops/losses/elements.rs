@@ -1,0 +1,120 @@
+//! Losses that are sums over single elements, as one operation: each of them says what one element costs, and brings two kernels.
+
+use super::super::cpu::{BLOCK, Float, by_dtype, fill_blocks, held};
+use crate::op::{CpuInput, CpuOutput, Op, apply, compute, output};
+#[cfg(feature = "cuda")]
+use crate::op::{CudaInput, CudaOutput};
+use candle_core::{Result, Tensor, WithDType};
+use rayon::prelude::*;
+use std::marker::PhantomData;
+
+#[cfg(feature = "cuda")]
+mod cuda;
+
+/// What one element costs; in f64, as on a GPU.
+pub(super) trait ElementLoss: Send + Sync + 'static {
+    /// What errors call the loss.
+    const NAME: &'static str;
+    /// What errors call its gradient.
+    const GRADIENT: &'static str;
+    /// What its kernels' names begin with.
+    #[cfg(feature = "cuda")]
+    const KERNELS: &'static str;
+
+    /// The loss of a prediction, its target and a weight that is not 0.
+    fn value(prediction: f64, target: f64, weight: f64) -> f64;
+
+    /// The derivative of that in the prediction.
+    fn slope(prediction: f64, target: f64, weight: f64) -> f64;
+}
+
+/// The sum of a loss over all elements / `divisor`, of shape `()`. Predictions, targets and weights have one shape; without
+/// weights all are 1. Elements of weight 0 are not looked at. The gradient goes to the predictions alone.
+pub(super) fn total<L: ElementLoss>(
+    predictions: &Tensor,
+    targets: &Tensor,
+    weights: Option<&Tensor>,
+    divisor: f64,
+) -> Result<Tensor> {
+    let as_predictions = |t: &Tensor| t.detach().to_dtype(predictions.dtype())?.contiguous();
+    let weights = weights.map(as_predictions).transpose()?;
+    apply(Total::<L> { weights, divisor, loss: PhantomData }, [predictions, &as_predictions(targets)?])
+}
+
+struct Total<L> {
+    weights: Option<Tensor>,
+    divisor: f64,
+    loss: PhantomData<L>,
+}
+
+impl<L: ElementLoss> Total<L> {
+    /// Runs `f` with the weights, if there are any.
+    fn with_weights<T: Float, R>(&self, f: impl FnOnce(Option<&[T]>) -> R) -> Result<R> {
+        let Some(weights) = &self.weights else {
+            return Ok(f(None));
+        };
+        let (storage, layout) = weights.storage_and_layout();
+        Ok(f(Some(held(L::NAME, (&storage, layout))?)))
+    }
+
+    /// Blocks of a fixed length, summed in f64, joined in order.
+    fn sum<T: Float>(x: &[T], t: &[T], weights: Option<&[T]>) -> f64 {
+        let block = |i: usize| -> f64 {
+            let range = i * BLOCK..((i + 1) * BLOCK).min(x.len());
+            range.map(|j| of_element(L::value, x[j], t[j], weights.map(|w| w[j]))).sum()
+        };
+        let blocks: Vec<f64> = (0..x.len().div_ceil(BLOCK)).into_par_iter().map(block).collect();
+        blocks.iter().sum()
+    }
+
+    fn gradient<T: Float>(x: &[T], t: &[T], weights: Option<&[T]>, scale: f64) -> Vec<T> {
+        fill_blocks(1, x.len(), BLOCK, |_, start, out| {
+            for (j, o) in (start..).zip(out) {
+                let slope = |x, t, w| L::slope(x, t, w) * scale;
+                *o = T::from_f64(of_element(slope, x[j], t[j], weights.map(|w| w[j])));
+            }
+        })
+    }
+}
+
+/// 0 for weight 0, even where the prediction or the target is not a number.
+fn of_element<T: Float>(f: impl Fn(f64, f64, f64) -> f64, x: T, t: T, weight: Option<T>) -> f64 {
+    let weight = weight.map_or(1.0, T::to_f64);
+    if weight == 0.0 { 0.0 } else { f(x.to_f64(), t.to_f64(), weight) }
+}
+
+impl<L: ElementLoss> Op<2> for Total<L> {
+    fn name(&self) -> &'static str {
+        L::NAME
+    }
+
+    fn cpu(&self, [x, t]: [CpuInput; 2]) -> Result<CpuOutput> {
+        Ok(by_dtype!(x, T => {
+            let (x, t) = (x.elements::<T>()?, t.elements::<T>()?);
+            let sum = self.with_weights(|weights| Self::sum(x, t, weights))?;
+            output(vec![T::from_f64(sum / self.divisor)], ())
+        }))
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda(&self, [x, t]: [CudaInput; 2]) -> Result<CudaOutput> {
+        self.total_cuda(x, t)
+    }
+
+    fn backward(&self, [x, t]: [&Tensor; 2], _y: &Tensor, dloss: &Tensor) -> Result<[Option<Tensor>; 2]> {
+        let dx = compute(
+            L::GRADIENT,
+            [x, t, dloss],
+            |[x, t, dloss]| {
+                Ok(by_dtype!(x, T => {
+                    let scale = dloss.elements::<T>()?[0].to_f64() / self.divisor;
+                    let (predictions, t) = (x.elements::<T>()?, t.elements::<T>()?);
+                    output(self.with_weights(|w| Self::gradient(predictions, t, w, scale))?, x.shape())
+                }))
+            },
+            #[cfg(feature = "cuda")]
+            |[x, t, dloss]| self.gradient_cuda(x, t, dloss),
+        )?;
+        Ok([Some(dx), None])
+    }
+}

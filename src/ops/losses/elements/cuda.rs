@@ -1,0 +1,45 @@
+//! The same on a GPU: the blocks of one kernel leave sums, another adds them up.
+
+use super::{ElementLoss, Total};
+use crate::{
+    device::cuda::{Arg, Grid, element, empty, held, launch, modules},
+    op::{CudaInput, CudaOutput},
+};
+use candle_core::{DType, Result};
+
+impl<L: ElementLoss> Total<L> {
+    /// Predictions, targets, weights.
+    fn pointers(&self, x: CudaInput, t: CudaInput) -> Result<[Arg<'static>; 3]> {
+        let weights = self.weights.as_ref().map_or(Ok(0), |weights| held(L::KERNELS, weights))?;
+        Ok([x.address()?, t.address()?, weights].map(Arg::Pointer))
+    }
+
+    fn kernel(what: &str, dtype: DType) -> Result<String> {
+        Ok(format!("{}_{what}_{}", L::KERNELS, element(L::KERNELS, dtype)?))
+    }
+
+    pub(super) fn total_cuda(&self, x: CudaInput, t: CudaInput) -> Result<CudaOutput> {
+        let (device, dtype, n) = (x.device(), x.dtype(), x.shape().elem_count());
+        let grid = Grid::sums(n);
+        let blocks = grid.blocks.0 as usize;
+        let (_sums, sums) = empty(device, blocks, DType::F64)?;
+        let args = [&self.pointers(x, t)?[..], &[Arg::Pointer(sums), Arg::count(n)]].concat();
+        launch(device, modules::LOSSES, &Self::kernel("sums", dtype)?, grid, &args)?;
+        let (out, y) = empty(device, (), dtype)?;
+        let args = [Arg::Pointer(sums), Arg::Pointer(y), Arg::Double(self.divisor), Arg::length(blocks)];
+        let kernel = format!("total_{}", element(L::KERNELS, dtype)?);
+        launch(device, modules::LOSSES, &kernel, Grid::blocks(1, 256), &args)?;
+        Ok((out, ().into()))
+    }
+
+    /// What reaches the predictions.
+    pub(super) fn gradient_cuda(&self, x: CudaInput, t: CudaInput, dloss: CudaInput) -> Result<CudaOutput> {
+        let (device, dtype, n) = (x.device(), x.dtype(), x.shape().elem_count());
+        let (out, dx) = empty(device, x.shape(), dtype)?;
+        let rest =
+            [Arg::Pointer(dloss.address()?), Arg::Pointer(dx), Arg::Double(self.divisor), Arg::count(n)];
+        let args = [&self.pointers(x, t)?[..], &rest].concat();
+        launch(device, modules::LOSSES, &Self::kernel("gradient", dtype)?, Grid::over(n), &args)?;
+        Ok((out, x.shape().clone()))
+    }
+}
