@@ -1,7 +1,7 @@
-//! The quantised ab plane of Zhang, Isola and Efros (ECCV 2016, section 2.1): a square lattice of colours, of which those
+//! The quantized ab plane of Zhang, Isola and Efros (ECCV 2016, section 2.1): a square lattice of colors, of which those
 //! are kept that the sRGB gamut needs.
 //!
-//! The rule that gives the authors' 313 bins: a centre is kept when its Chebyshev distance to the convex hull of the ab
+//! The rule that gives the authors' 313 bins: a center is kept when its Chebyshev distance to the convex hull of the ab
 //! projection of the sRGB cube is below the grid step; in other words, when it is a corner of a lattice cell that the
 //! hull enters. The twelve edges of the cube span that hull.
 
@@ -11,7 +11,7 @@ use super::uploaded::Uploaded;
 use candle_core::{Device, Result, Tensor};
 use std::sync::Arc;
 
-/// Bin centres in order: a ascending, then b. Cheap to clone beside its centres.
+/// Bin centers in order: a ascending, then b. Cheap to clone beside its centers.
 #[derive(Clone, Debug)]
 pub struct Bins {
     grid: f32,
@@ -34,7 +34,7 @@ impl Bins {
     pub fn new(grid: f32) -> Self {
         assert!((1.0..=110.0).contains(&grid), "the ab grid step must be in [1, 110], got {grid}");
         let outline = widened(&gamut_hull(), f64::from(grid));
-        // the gamut lies within ±110 of grey
+        // the gamut lies within ±110 of gray
         let reach = (110.0 / grid).ceil() as i32 + 1;
         let centers: Vec<[f32; 2]> =
             square(reach, grid).filter(|c| strictly_inside(&outline, c.map(f64::from))).collect();
@@ -47,7 +47,7 @@ impl Bins {
         self.centers.len()
     }
 
-    /// Never true: grey is always a bin.
+    /// Never true: gray is always a bin.
     pub fn is_empty(&self) -> bool {
         self.centers.is_empty()
     }
@@ -65,12 +65,12 @@ impl Bins {
         self.uploaded.on(self.centers.as_flattened(), (self.len(), 2), device)
     }
 
-    /// Distance of neighbouring centres, in ab units.
+    /// Distance of neighboring centers, in ab units.
     pub fn grid(&self) -> f32 {
         self.grid
     }
 
-    /// Index of the nearest centre; ties go to the lower index. Any colour will do, in gamut or not;
+    /// Index of the nearest center; ties go to the lower index. Any color will do, in gamut or not;
     /// one that is not finite gives 0.
     pub fn nearest(&self, ab: [f32; 2]) -> usize {
         let mut best = (f32::INFINITY, u32::MAX);
@@ -80,11 +80,11 @@ impl Bins {
                 best = here;
             }
         }
-        // only a colour that is not finite has found nothing
+        // only a color that is not finite has found nothing
         if best.1 == u32::MAX { 0 } else { best.1 as usize }
     }
 
-    /// The smallest square lattice around grey that holds all bins (23 × 23 for a grid of 10), in the order of the
+    /// The smallest square lattice around gray that holds all bins (23 × 23 for a grid of 10), in the order of the
     /// bins, and whether each of its points is one.
     pub fn lattice(&self) -> Vec<([f32; 2], bool)> {
         let widest = self.centers.iter().flatten().fold(0f32, |w, v| w.max(v.abs()));
@@ -98,7 +98,7 @@ impl Bins {
     }
 }
 
-/// Lattice points up to `reach` steps from grey along both axes, a ascending, then b.
+/// Lattice points up to `reach` steps from gray along both axes, a ascending, then b.
 fn square(reach: i32, grid: f32) -> impl Iterator<Item = [f32; 2]> {
     (-reach..=reach).flat_map(move |a| (-reach..=reach).map(move |b| [a as f32 * grid, b as f32 * grid]))
 }

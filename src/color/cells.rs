@@ -1,6 +1,6 @@
-//! A lookup of the bins that can be among the K nearest to a colour: the plane is cut into small square cells, and each
+//! A lookup of the bins that can be among the K nearest to a color: the plane is cut into small square cells, and each
 //! cell keeps the short list of bins that are among the K nearest for at least one of its points. Exact: ranking the
-//! list gives what ranking all bins gives. A cell's list is made when its first colour arrives.
+//! list gives what ranking all bins gives. A cell's list is made when its first color arrives.
 
 use std::fmt;
 use std::sync::OnceLock;
@@ -16,7 +16,7 @@ pub(super) struct Candidate {
 }
 
 impl Candidate {
-    /// Squared distance to a colour, in f32 everywhere so that ties are the same everywhere.
+    /// Squared distance to a color, in f32 everywhere so that ties are the same everywhere.
     pub fn distance(&self, ab: [f32; 2]) -> f32 {
         let (da, db) = (ab[0] - self.center[0], ab[1] - self.center[1]);
         da * da + db * db
@@ -26,7 +26,7 @@ impl Candidate {
 /// The lists of all cells that have been asked for, and of the whole plane.
 pub(super) struct Cells {
     all: Vec<Candidate>,
-    neighbours: usize,
+    neighbors: usize,
     origin: [f32; 2],
     side: f32,
     columns: usize,
@@ -35,8 +35,8 @@ pub(super) struct Cells {
 }
 
 impl Cells {
-    /// Cells over the bounding box of `centers`, which lie `grid` apart, for the `neighbours` nearest.
-    pub fn new(centers: &[[f32; 2]], grid: f32, neighbours: usize) -> Self {
+    /// Cells over the bounding box of `centers`, which lie `grid` apart, for the `neighbors` nearest.
+    pub fn new(centers: &[[f32; 2]], grid: f32, neighbors: usize) -> Self {
         let all: Vec<_> =
             centers.iter().enumerate().map(|(i, c)| Candidate { index: i as u32, center: *c }).collect();
         let bound =
@@ -48,10 +48,10 @@ impl Cells {
             (width / side).ceil() as usize + 1
         });
         let lists = (0..columns * rows).map(|_| OnceLock::new()).collect();
-        Self { all, neighbours, origin, side, columns, rows, lists }
+        Self { all, neighbors, origin, side, columns, rows, lists }
     }
 
-    /// All bins that can be among the nearest to `ab`; every bin for a colour outside the box or not finite.
+    /// All bins that can be among the nearest to `ab`; every bin for a color outside the box or not finite.
     pub fn candidates(&self, ab: [f32; 2]) -> &[Candidate] {
         let [x, y] = [0, 1].map(|axis| (ab[axis] - self.origin[axis]) / self.side);
         let inside = x >= 0.0 && y >= 0.0 && x < self.columns as f32 && y < self.rows as f32;
@@ -76,7 +76,7 @@ impl Cells {
             da * da + db * db
         };
         let mut farthest: Vec<f32> = self.all.iter().map(|c| reach(c, 1.0)).collect();
-        let nth = self.neighbours.min(farthest.len()) - 1;
+        let nth = self.neighbors.min(farthest.len()) - 1;
         let limit = *farthest.select_nth_unstable_by(nth, f32::total_cmp).1;
         let mut list: Vec<_> = self.all.iter().copied().filter(|c| reach(c, -1.0) <= limit).collect();
         list.sort_by(|x, y| x.distance(middle).total_cmp(&y.distance(middle)));
@@ -86,6 +86,6 @@ impl Cells {
 
 impl fmt::Debug for Cells {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Cells").field("neighbours", &self.neighbours).finish_non_exhaustive()
+        f.debug_struct("Cells").field("neighbors", &self.neighbors).finish_non_exhaustive()
     }
 }

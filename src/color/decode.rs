@@ -1,6 +1,6 @@
-//! From a distribution over bins to one colour: the annealed mean of Zhang, Isola and Efros (ECCV 2016, equation 5), with
+//! From a distribution over bins to one color: the annealed mean of Zhang, Isola and Efros (ECCV 2016, equation 5), with
 //! the mode (T → 0) and the mean (T = 1) as its limits. The temperature divides logits, which is the paper's power of
-//! probabilities, renormalised.
+//! probabilities, renormalized.
 
 use super::bins::Bins;
 use crate::op::{compute, output};
@@ -14,7 +14,7 @@ use candle_core::Device;
 use candle_core::{DType, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 
-/// How a distribution over bins becomes a colour.
+/// How a distribution over bins becomes a color.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Decode {
     /// The most probable bin; ties go to the lower index.
@@ -48,8 +48,8 @@ pub fn decode(logits: &Tensor, bins: &Bins, how: Decode) -> Result<Tensor> {
         [&logits.detach().to_dtype(DType::F32)?],
         |[logits]| {
             let pixels = logits.elements::<f32>()?.par_chunks_exact(bins.len());
-            let ab: Vec<[f32; 2]> = pixels.with_min_len(64).map(|logits| mean.colour(logits)).collect();
-            Ok(output(ab.into_flattened(), colours_of(logits.shape())))
+            let ab: Vec<[f32; 2]> = pixels.with_min_len(64).map(|logits| mean.color(logits)).collect();
+            Ok(output(ab.into_flattened(), colors_of(logits.shape())))
         },
         #[cfg(feature = "cuda")]
         |[logits]| mean.on_gpu(logits),
@@ -64,7 +64,7 @@ struct AnnealedMean<'a> {
 }
 
 impl AnnealedMean<'_> {
-    fn colour(&self, logits: &[f32]) -> [f32; 2] {
+    fn color(&self, logits: &[f32]) -> [f32; 2] {
         if logits.iter().any(|l| l.is_nan()) {
             return [f32::NAN; 2];
         }
@@ -94,7 +94,7 @@ impl AnnealedMean<'_> {
 #[cfg(feature = "cuda")]
 impl AnnealedMean<'_> {
     fn on_gpu(&self, logits: CudaInput) -> Result<CudaOutput> {
-        let (device, shape, q) = (logits.device(), colours_of(logits.shape()), self.bins.len());
+        let (device, shape, q) = (logits.device(), colors_of(logits.shape()), self.bins.len());
         let centers = self.bins.centers_on(&Device::Cuda(device.clone()))?;
         let n = shape.elem_count() / 2;
         let (out, y) = empty(device, &shape, DType::F32)?;
@@ -106,7 +106,7 @@ impl AnnealedMean<'_> {
 }
 
 /// Two numbers in place of each pixel's logits.
-fn colours_of(logits: &Shape) -> Shape {
+fn colors_of(logits: &Shape) -> Shape {
     let mut dims = logits.dims().to_vec();
     if let Some(last) = dims.last_mut() {
         *last = 2;
@@ -121,7 +121,7 @@ mod tests {
     use candle_core::Device;
     use proptest::prelude::*;
 
-    fn colour(logits: &[f32], bins: &Bins, how: Decode) -> [f32; 2] {
+    fn color(logits: &[f32], bins: &Bins, how: Decode) -> [f32; 2] {
         let logits = Tensor::from_slice(logits, (1, 1, 1, logits.len()), &Device::Cpu).unwrap();
         let ab = decode(&logits, bins, how).unwrap();
         assert_eq!(ab.dims(), &[1, 1, 1, 2]);
@@ -139,10 +139,10 @@ mod tests {
         let bins = Bins::new(10.0);
         let mut logits = vec![f32::NEG_INFINITY; 313];
         (logits[120], logits[121]) = (4f32.ln(), 0.0);
-        assert!(close(colour(&logits, &bins, Decode::Mode), [0.0, 0.0], 0.0));
-        assert!(close(colour(&logits, &bins, Decode::Mean), [0.0, 2.0], 1e-5));
-        assert!(close(colour(&logits, &bins, Decode::Annealed(0.5)), [0.0, 10.0 / 17.0], 1e-5));
-        assert!(close(colour(&logits, &bins, Decode::Annealed(2.0)), [0.0, 10.0 / 3.0], 1e-5));
+        assert!(close(color(&logits, &bins, Decode::Mode), [0.0, 0.0], 0.0));
+        assert!(close(color(&logits, &bins, Decode::Mean), [0.0, 2.0], 1e-5));
+        assert!(close(color(&logits, &bins, Decode::Annealed(0.5)), [0.0, 10.0 / 17.0], 1e-5));
+        assert!(close(color(&logits, &bins, Decode::Annealed(2.0)), [0.0, 10.0 / 3.0], 1e-5));
     }
 
     #[test]
@@ -151,14 +151,14 @@ mod tests {
         let mut logits = vec![-1e30f32; 313];
         logits[7] = 3e38;
         for how in [Decode::Mode, Decode::Mean, Decode::Annealed(1e-40), Decode::Annealed(3e38)] {
-            assert!(colour(&logits, &bins, how)[0].is_finite(), "{how:?}");
+            assert!(color(&logits, &bins, how)[0].is_finite(), "{how:?}");
         }
         logits[7] = f32::INFINITY;
-        assert_eq!(colour(&logits, &bins, Decode::Mean), bins.centers()[7]);
-        let even = colour(&[f32::NEG_INFINITY; 313], &bins, Decode::Mean);
-        assert!(close(even, colour(&[0.0; 313], &bins, Decode::Mean), 0.0));
+        assert_eq!(color(&logits, &bins, Decode::Mean), bins.centers()[7]);
+        let even = color(&[f32::NEG_INFINITY; 313], &bins, Decode::Mean);
+        assert!(close(even, color(&[0.0; 313], &bins, Decode::Mean), 0.0));
         logits[9] = f32::NAN;
-        assert!(colour(&logits, &bins, Decode::Mode)[0].is_nan());
+        assert!(color(&logits, &bins, Decode::Mode)[0].is_nan());
     }
 
     #[test]
@@ -191,9 +191,9 @@ mod tests {
         #[test]
         fn limits_and_hull(logits in prop::collection::vec(-30f32..30.0, 313), t in 0.01f32..3.0) {
             let bins = Bins::new(10.0);
-            let ab = colour(&logits, &bins, Decode::Annealed(t));
+            let ab = color(&logits, &bins, Decode::Annealed(t));
             prop_assert!(spanned_by(bins.centers(), ab, 1e-3), "{:?}", ab);
-            let of = |how| colour(&logits, &bins, how);
+            let of = |how| color(&logits, &bins, how);
             prop_assert_eq!(of(Decode::Annealed(1.0)), of(Decode::Mean));
             prop_assert_eq!(of(Decode::Annealed(0.0)), of(Decode::Mode));
             let mut sorted = logits.clone();

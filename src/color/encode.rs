@@ -1,7 +1,7 @@
 //! Soft encoding of an ab value over its nearest bins (Zhang, Isola and Efros, ECCV 2016, equation 2 and section 2.2:
 //! five nearest bins and σ = 5 in the paper, ten in the released code), and the way back, [`super::decode`].
 //!
-//! There is no dense target anywhere: a colour is K pairs of a bin and its weight.
+//! There is no dense target anywhere: a color is K pairs of a bin and its weight.
 
 use super::bins::Bins;
 use super::cells::Cells;
@@ -9,11 +9,11 @@ use super::uploaded::Uploaded;
 use candle_core::{Device, Result, Tensor};
 use std::sync::Arc;
 
-/// K nearest bins weighted by a Gaussian of width sigma (in ab units), renormalised. Cheap to clone.
+/// K nearest bins weighted by a Gaussian of width sigma (in ab units), renormalized. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct SoftCode {
     bins: Arc<Bins>,
-    neighbours: usize,
+    neighbors: usize,
     sigma: f32,
     cells: Arc<Cells>,
     weights: Arc<Uploaded>,
@@ -21,13 +21,13 @@ pub struct SoftCode {
 
 impl SoftCode {
     /// # Panics
-    /// When `neighbours` is not in [1, number of bins] or `sigma` is not positive and finite.
-    pub fn new(bins: Arc<Bins>, neighbours: usize, sigma: f32) -> Self {
+    /// When `neighbors` is not in [1, number of bins] or `sigma` is not positive and finite.
+    pub fn new(bins: Arc<Bins>, neighbors: usize, sigma: f32) -> Self {
         let most = bins.len();
-        assert!((1..=most).contains(&neighbours), "neighbours must be in [1, {most}], got {neighbours}");
+        assert!((1..=most).contains(&neighbors), "neighbors must be in [1, {most}], got {neighbors}");
         assert!(sigma > 0.0 && sigma.is_finite(), "sigma must be positive and finite, got {sigma}");
-        let cells = Arc::new(Cells::new(bins.centers(), bins.grid(), neighbours));
-        Self { bins, neighbours, sigma, cells, weights: Arc::default() }
+        let cells = Arc::new(Cells::new(bins.centers(), bins.grid(), neighbors));
+        Self { bins, neighbors, sigma, cells, weights: Arc::default() }
     }
 
     /// The bins that are encoded over.
@@ -35,9 +35,9 @@ impl SoftCode {
         &self.bins
     }
 
-    /// K, the bins that one colour is spread over.
-    pub fn neighbours(&self) -> usize {
-        self.neighbours
+    /// K, the bins that one color is spread over.
+    pub fn neighbors(&self) -> usize {
+        self.neighbors
     }
 
     /// Width of the Gaussian, in ab units.
@@ -53,14 +53,14 @@ impl SoftCode {
         self.weights.on(weights, weights.len(), device)
     }
 
-    /// Writes the K (bin, weight) pairs of one colour, nearest first; ties go to the lower index. The first bin is
-    /// [`Bins::nearest`]. The weights are positive or zero and sum to 1, however far the colour lies from all bins; a
-    /// colour that is not finite gets weights that are not numbers, so that the loss shows it.
+    /// Writes the K (bin, weight) pairs of one color, nearest first; ties go to the lower index. The first bin is
+    /// [`Bins::nearest`]. The weights are positive or zero and sum to 1, however far the color lies from all bins; a
+    /// color that is not finite gets weights that are not numbers, so that the loss shows it.
     ///
     /// # Panics
     /// When `out` does not hold exactly K pairs.
     pub fn encode(&self, ab: [f32; 2], out: &mut [(u32, f32)]) {
-        assert_eq!(out.len(), self.neighbours, "encode writes one pair per neighbour");
+        assert_eq!(out.len(), self.neighbors, "encode writes one pair per neighbor");
         self.rank(ab, out);
         // relative to the nearest, so that the sum cannot underflow far outside the gamut
         let (nearest, scale) = (out[0].1, -0.5 / (self.sigma * self.sigma));
@@ -101,7 +101,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn encoded(code: &SoftCode, ab: [f32; 2]) -> Vec<(u32, f32)> {
-        let mut out = vec![(u32::MAX, f32::NAN); code.neighbours()];
+        let mut out = vec![(u32::MAX, f32::NAN); code.neighbors()];
         code.encode(ab, &mut out);
         out
     }
@@ -119,7 +119,7 @@ mod tests {
         let mut all: Vec<(u32, f32)> =
             code.bins().centers().iter().enumerate().map(|(i, c)| (i as u32, distance(c))).collect();
         all.sort_by(|x, y| x.1.total_cmp(&y.1)); // stable: ties stay in index order
-        all.truncate(code.neighbours());
+        all.truncate(code.neighbors());
         let weight = |d: f32| (-f64::from(d - all[0].1) / (2.0 * f64::from(code.sigma()).powi(2))).exp();
         let sum: f64 = all.iter().map(|(_, d)| weight(*d)).sum();
         all.iter().map(|(i, d)| (*i, weight(*d) / sum)).collect()
@@ -130,16 +130,16 @@ mod tests {
         let bins = Arc::new(Bins::new(10.0));
         let (five, ten) = (SoftCode::new(bins.clone(), 5, 5.0), SoftCode::new(bins, 10, 5.0));
         let close = |x: f32, y: f32| assert!((x - y).abs() < 6e-4, "{x} is not {y}");
-        let centre = encoded(&five, [0.0, 0.0]);
-        assert_eq!(centre[0].0, 120);
-        close(centre[0].1, 0.649);
-        close(centre[4].1, 0.088);
-        close(entropy(&centre), 1.135);
-        let centre = encoded(&ten, [0.0, 0.0]);
-        close(centre[0].1, 0.619);
-        close(centre[4].1, 0.084);
-        close(centre[8].1, 0.011);
-        close(entropy(&centre), 1.333);
+        let center = encoded(&five, [0.0, 0.0]);
+        assert_eq!(center[0].0, 120);
+        close(center[0].1, 0.649);
+        close(center[4].1, 0.088);
+        close(entropy(&center), 1.135);
+        let center = encoded(&ten, [0.0, 0.0]);
+        close(center[0].1, 0.619);
+        close(center[4].1, 0.084);
+        close(center[8].1, 0.011);
+        close(entropy(&center), 1.333);
         close(entropy(&encoded(&five, [5.0, 5.0])), 1.409);
         close(entropy(&encoded(&ten, [5.0, 5.0])), 1.520);
         close(encoded(&five, [5.0, 5.0])[0].1, 0.249);
@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn far_and_broken_colours_do_not_panic() {
+    fn far_and_broken_colors_do_not_panic() {
         let code = SoftCode::new(Arc::new(Bins::new(10.0)), 10, 5.0);
         let far = encoded(&code, [4000.0, -3000.0]);
         assert!((far.iter().map(|p| p.1).sum::<f32>() - 1.0).abs() < 1e-6);
@@ -168,9 +168,9 @@ mod tests {
         #[test]
         fn encode_is_the_formula(
             a in -140f32..140.0, b in -140f32..140.0, snap: bool,
-            neighbours in 1usize..24, grid in prop_oneof![Just(10f32), Just(4.0), Just(17.5)],
+            neighbors in 1usize..24, grid in prop_oneof![Just(10f32), Just(4.0), Just(17.5)],
         ) {
-            let code = SoftCode::new(Arc::new(Bins::new(grid)), neighbours, 5.0);
+            let code = SoftCode::new(Arc::new(Bins::new(grid)), neighbors, 5.0);
             let ab = if snap { [a.round(), b.round()] } else { [a, b] };
             let pairs = encoded(&code, ab);
             prop_assert_eq!(pairs[0].0 as usize, code.bins().nearest(ab));

@@ -1,7 +1,7 @@
 //! sRGB (8 bit) ↔ CIE Lab, D65, 2° observer; equal to scikit-image's `rgb2lab` and `lab2rgb` on floats, whose matrix,
 //! white point and rounded CIE constants (0.008856, 7.787) are used as they are.
 //!
-//! The forward direction runs on every training pixel: linearisation is a table of 256 entries, and the cube root a
+//! The forward direction runs on every training pixel: linearization is a table of 256 entries, and the cube root a
 //! bit-level first guess refined in f64 without a division, accurate to 1e-9. The way back is for pictures.
 //!
 //! Not here: other white points, observers or RGB spaces; chromatic adaptation; gradients.
@@ -28,7 +28,7 @@ const INVERSE_LINEAR_BELOW: f64 = 0.2068966;
 const SLOPE: f64 = 7.787;
 const OFFSET: f64 = 16.0 / 116.0;
 
-/// Pixels converted side by side, so that the compiler can vectorise the cube roots.
+/// Pixels converted side by side, so that the compiler can vectorize the cube roots.
 const BLOCK: usize = 8;
 /// Pixels that one task of the thread pool takes.
 const TASK: usize = 4096;
@@ -53,10 +53,10 @@ static TABLES: LazyLock<Tables> = LazyLock::new(|| {
     for (row, white) in forward.iter_mut().zip(WHITE) {
         row.iter_mut().for_each(|v| *v /= white);
     }
-    let edges: [f64; 257] = std::array::from_fn(|i| linearise((i as f64 - 0.5) / 255.0));
+    let edges: [f64; 257] = std::array::from_fn(|i| linearize((i as f64 - 0.5) / 255.0));
     let byte = |v: f64| edges[1..256].iter().filter(|e| v >= **e).count() as u8;
     Tables {
-        linear: std::array::from_fn(|i| linearise(i as f64 / 255.0)),
+        linear: std::array::from_fn(|i| linearize(i as f64 / 255.0)),
         forward,
         backward: inverse(&forward),
         edges,
@@ -65,7 +65,7 @@ static TABLES: LazyLock<Tables> = LazyLock::new(|| {
 });
 
 /// The sRGB transfer curve, from a fraction of full scale to linear intensity.
-fn linearise(v: f64) -> f64 {
+fn linearize(v: f64) -> f64 {
     if v > 0.04045 { ((v + 0.055) / 1.055).powf(2.4) } else { v / 12.92 }
 }
 
@@ -118,15 +118,15 @@ pub fn srgb8_to_lab(rgb: [u8; 3]) -> [f32; 3] {
     srgb8_to_lab_f64(rgb).map(|v| v as f32)
 }
 
-/// L of the sRGB grey with this value in every channel, 0…255, which need not be whole.
-pub fn grey_lightness(value: f64) -> f32 {
+/// L of the sRGB gray with this value in every channel, 0…255, which need not be whole.
+pub fn gray_lightness(value: f64) -> f32 {
     // White is Y = 1, and so is the sum of Y's row of the matrix.
-    (116.0 * response(linearise(value / 255.0)) - 16.0) as f32
+    (116.0 * response(linearize(value / 255.0)) - 16.0) as f32
 }
 
 /// One pixel back, clipped to the gamut: the byte triple and whether anything was clipped.
 ///
-/// A channel counts as clipped when its unclipped value lies more than half a byte outside 0…255, so that no colour
+/// A channel counts as clipped when its unclipped value lies more than half a byte outside 0…255, so that no color
 /// that came from bytes ever does. Not a number gives 0, clipped.
 pub fn lab_to_srgb8(lab: [f32; 3]) -> ([u8; 3], bool) {
     let tables = &*TABLES;
@@ -246,9 +246,9 @@ mod tests {
     }
 
     #[test]
-    fn greys_have_the_lightness_of_their_triple() {
+    fn grays_have_the_lightness_of_their_triple() {
         for v in 0..=255u8 {
-            assert!((grey_lightness(f64::from(v)) - srgb8_to_lab([v; 3])[0]).abs() < 1e-5, "{v}");
+            assert!((gray_lightness(f64::from(v)) - srgb8_to_lab([v; 3])[0]).abs() < 1e-5, "{v}");
         }
     }
 
@@ -275,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn colours_outside_the_gamut_are_reported() {
+    fn colors_outside_the_gamut_are_reported() {
         assert!(!lab_to_srgb8([100.0, 0.0, 0.0]).1);
         assert_eq!(lab_to_srgb8([50.0, 120.0, 0.0]).0[1], 0);
         assert!(lab_to_srgb8([50.0, 120.0, 0.0]).1);
@@ -311,9 +311,9 @@ mod tests {
     }
 
     proptest! {
-        // Four of five colours of the box are out of gamut.
+        // Four of five colors of the box are out of gamut.
         #![proptest_config(ProptestConfig { max_global_rejects: 1 << 16, ..ProptestConfig::default() })]
-        /// In gamut, going through bytes moves a colour by no more than the bytes are coarse.
+        /// In gamut, going through bytes moves a color by no more than the bytes are coarse.
         #[test]
         fn lab_survives_bytes(l in 0f32..100.0, a in -87f32..99.0, b in -108f32..95.0) {
             let (rgb, clipped) = lab_to_srgb8([l, a, b]);

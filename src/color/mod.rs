@@ -1,11 +1,11 @@
-//! Colour: sRGB ↔ Lab, the quantised ab bins, soft encoding and decoding, the colour prior. No learning words.
+//! Color: sRGB ↔ Lab, the quantized ab bins, soft encoding and decoding, the color prior. No learning words.
 
 pub mod lab;
 
 mod uploaded; // tables of numbers on the device
 
 pub mod bins;
-mod cells; // lookup of the bins near a colour
+mod cells; // lookup of the bins near a color
 
 pub mod nearest;
 

@@ -1,4 +1,4 @@
-//! The nearest bin of every colour of a batch: [`Bins::nearest`] on the device where the colours are.
+//! The nearest bin of every color of a batch: [`Bins::nearest`] on the device where the colors are.
 
 use super::bins::Bins;
 use crate::op::{compute, output};
@@ -9,7 +9,7 @@ use crate::{
 };
 use candle_core::{DType, Result, Tensor, bail};
 
-/// ab f32 `(…, 2)` → the index of each colour's nearest bin, u32 `(N)`; ties go to the lower index, and a colour that is
+/// ab f32 `(…, 2)` → the index of each color's nearest bin, u32 `(N)`; ties go to the lower index, and a color that is
 /// not finite gets 0. No gradient.
 ///
 /// # Errors
@@ -22,9 +22,9 @@ pub fn nearest_bins(ab: &Tensor, bins: &Bins) -> Result<Tensor> {
         NAME,
         [&ab.detach()],
         |[ab]| {
-            let (colours, _) = ab.elements::<f32>()?.as_chunks::<2>();
-            let nearest: Vec<u32> = colours.iter().map(|ab| bins.nearest(*ab) as u32).collect();
-            Ok(output(nearest, colours.len()))
+            let (colors, _) = ab.elements::<f32>()?.as_chunks::<2>();
+            let nearest: Vec<u32> = colors.iter().map(|ab| bins.nearest(*ab) as u32).collect();
+            Ok(output(nearest, colors.len()))
         },
         #[cfg(feature = "cuda")]
         |[ab]| nearest_on_gpu(ab, bins),
@@ -52,9 +52,9 @@ mod tests {
     #[test]
     fn as_one_by_one() -> Result<()> {
         let bins = Bins::new(10.0);
-        let colours = [[0f32, 0.0], [5.0, 5.0], [-63.2, 41.7], [900.0, -900.0], [f32::NAN, 1.0]];
-        let ab = Tensor::from_slice(colours.as_flattened(), (1, 5, 1, 2), &Device::Cpu)?;
-        let alone: Vec<u32> = colours.iter().map(|ab| bins.nearest(*ab) as u32).collect();
+        let colors = [[0f32, 0.0], [5.0, 5.0], [-63.2, 41.7], [900.0, -900.0], [f32::NAN, 1.0]];
+        let ab = Tensor::from_slice(colors.as_flattened(), (1, 5, 1, 2), &Device::Cpu)?;
+        let alone: Vec<u32> = colors.iter().map(|ab| bins.nearest(*ab) as u32).collect();
         assert_eq!(nearest_bins(&ab, &bins)?.to_vec1::<u32>()?, alone);
         assert!(nearest_bins(&ab.narrow(3, 0, 1)?, &bins).is_err());
         Ok(())

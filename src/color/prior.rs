@@ -1,14 +1,14 @@
-//! The empirical distribution of colours over the bins and the class-rebalancing weights (Zhang, Isola and Efros, ECCV 2016,
+//! The empirical distribution of colors over the bins and the class-rebalancing weights (Zhang, Isola and Efros, ECCV 2016,
 //! section 2.2, equation 4).
 //!
-//! How a prior is made: every pixel is counted in a 2-D histogram of 1 × 1 ab unit, cells centred on whole numbers; the
+//! How a prior is made: every pixel is counted in a 2-D histogram of 1 × 1 ab unit, cells centered on whole numbers; the
 //! histogram is smoothed by a Gaussian in the ab plane (not along the bin index); the mass of each smoothed cell goes to
 //! the bins its four quarters are nearest to. Nearest rather than soft-encoded, because the smoothing has already
 //! spread each pixel and because rebalancing looks weights up by the nearest bin; quarters, because the borders of the
 //! usual grid run through the middle of cells and would otherwise favour one side.
 //!
 //! Zero-count rule ([`ZERO_RULE`]): the Gaussian is cut at four standard deviations, so that a bin farther than that
-//! from every colour of the data set has a probability of exactly 0 and stays so: no floor is added. Such a bin does
+//! from every color of the data set has a probability of exactly 0 and stays so: no floor is added. Such a bin does
 //! not take part in the uniform share of [`rebalance`], and weighs as much as the rarest bin that was seen.
 
 use super::bins::Bins;
@@ -19,7 +19,7 @@ use rayon::prelude::*;
 /// What a prior's record says of bins that no pixel came near.
 pub const ZERO_RULE: &str = "left at 0: outside the uniform share, weighted like the rarest bin seen";
 
-/// Cells from grey to the border of the histogram; sRGB stays within 108.
+/// Cells from gray to the border of the histogram; sRGB stays within 108.
 const REACH: i32 = 110;
 const SIDE: usize = 2 * REACH as usize + 1;
 /// Standard deviations at which the Gaussian is cut.
@@ -125,7 +125,7 @@ fn transposed(plane: &[f64], rows: usize) -> Vec<f64> {
     (0..plane.len()).map(|i| plane[i % rows * columns + i / rows]).collect()
 }
 
-/// A quarter of each cell's mass to the bin that the middle of that quarter is nearest to. `plane` is square, grey in
+/// A quarter of each cell's mass to the bin that the middle of that quarter is nearest to. `plane` is square, gray in
 /// its middle.
 fn shares(plane: &[f64], side: usize, bins: &Bins) -> Vec<f64> {
     let mut share = vec![0f64; bins.len()];
@@ -158,7 +158,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn grey_is_spread_as_the_gaussian_says() {
+    fn gray_is_spread_as_the_gaussian_says() {
         let bins = Bins::new(10.0);
         let mut counter = PriorCounter::new();
         counter.add_rgb(&[128; 3 * 50]);
@@ -167,7 +167,7 @@ mod tests {
         assert!((prior.iter().sum::<f64>() - 1.0).abs() < 1e-12);
         // a unit cell and a Gaussian of 5: the share within ±5 along one axis is near erf(1/√2) = 0.6827
         assert!((prior[120].sqrt() - 0.6827).abs() < 4e-3, "{}", prior[120].sqrt());
-        // the four bins around grey are equal
+        // the four bins around gray are equal
         let beside: Vec<f64> = (0..bins.len())
             .filter(|i| bins.centers()[*i].iter().map(|v| v.abs()).sum::<f32>() == 10.0)
             .map(|i| prior[i])
@@ -185,11 +185,11 @@ mod tests {
     fn without_smoothing_it_is_the_histogram() {
         let bins = Bins::new(10.0);
         let mut counter = PriorCounter::new();
-        let colours = [[128u8; 3], [255, 0, 0], [0, 0, 255], [0, 0, 255]];
-        counter.add_rgb(colours.as_flattened());
+        let colors = [[128u8; 3], [255, 0, 0], [0, 0, 255], [0, 0, 255]];
+        counter.add_rgb(colors.as_flattened());
         let prior = counter.prior(&bins, 0.0);
-        for (colour, share) in colours.iter().zip([0.25, 0.25, 0.5, 0.5]) {
-            let [_, a, b] = lab::srgb8_to_lab(*colour);
+        for (color, share) in colors.iter().zip([0.25, 0.25, 0.5, 0.5]) {
+            let [_, a, b] = lab::srgb8_to_lab(*color);
             assert_eq!(prior[bins.nearest([a, b])], share);
         }
         assert!(PriorCounter::new().prior(&bins, 5.0).iter().all(|p| *p == 0.0));

@@ -44,7 +44,7 @@ pub struct PriorRecord {
 #[derive(Debug, thiserror::Error)]
 pub enum PriorError {
     /// Not readable as an array of numbers.
-    #[error("{}: cannot read the colour prior: {reason}. Measure it again, or name another file", path.display())]
+    #[error("{}: cannot read the color prior: {reason}. Measure it again, or name another file", path.display())]
     Unreadable { path: PathBuf, reason: String },
     /// Not a distribution over these bins.
     #[error("{}: {problem}. Measure the prior again with the bins of this experiment, or name another file", path.display())]
@@ -53,7 +53,7 @@ pub enum PriorError {
     #[error("{}: {problem}. Measure the prior again, or remove this file to use the numbers without a record", path.display())]
     Record { path: PathBuf, problem: String },
     /// Not written.
-    #[error("{}: cannot write the colour prior: {reason}. Check that the folder exists, is writable and not full", path.display())]
+    #[error("{}: cannot write the color prior: {reason}. Check that the folder exists, is writable and not full", path.display())]
     Unwritable { path: PathBuf, reason: String },
 }
 
@@ -242,11 +242,11 @@ mod tests {
     fn broken_and_foreign_files_are_refused() {
         let (folder, bins) = (tempfile::tempdir().unwrap(), Bins::new(10.0));
         let (path, beside) = (folder.path().join("p.npy"), folder.path().join("p.json"));
-        assert!(message(&path, &bins).contains("cannot read the colour prior"));
+        assert!(message(&path, &bins).contains("cannot read the color prior"));
         example(&bins).write(&path).unwrap();
         let whole = std::fs::read(&path).unwrap();
         std::fs::write(&path, &whole[..whole.len() - 9]).unwrap();
-        assert!(message(&path, &bins).contains("cannot read the colour prior"));
+        assert!(message(&path, &bins).contains("cannot read the color prior"));
         let mut other = example(&bins);
         other.probabilities.reverse();
         other.record = None;

@@ -8,7 +8,7 @@ use super::field::{AbField, View};
 use crate::{
     color::{
         decode::Decode,
-        lab::{grey_lightness, lab_to_srgb8, srgb8_to_lab},
+        lab::{gray_lightness, lab_to_srgb8, srgb8_to_lab},
     },
     data::{source::RgbImage, transforms::resize_to},
     pretext::{
@@ -68,7 +68,7 @@ impl Grey {
     /// L of a pixel.
     pub fn lightness(self, rgb: [u8; 3]) -> f32 {
         static OF_SUM: LazyLock<Vec<f32>> =
-            LazyLock::new(|| (0..=3 * 255).map(|sum| grey_lightness(f64::from(sum) / 3.0)).collect());
+            LazyLock::new(|| (0..=3 * 255).map(|sum| gray_lightness(f64::from(sum) / 3.0)).collect());
         match self {
             Self::Lightness => srgb8_to_lab(rgb)[0],
             Self::Average => OF_SUM[rgb.map(usize::from).iter().sum::<usize>()],

@@ -1,9 +1,9 @@
-//! Batch normalisation over (B, H, W) (Ioffe and Szegedy, ICML 2015), optionally affine, optionally with the ReLU that
-//! follows it fused in. The biased variance normalises, the unbiased one (m/(m−1)) moves the running variance.
+//! Batch normalization over (B, H, W) (Ioffe and Szegedy, ICML 2015), optionally affine, optionally with the ReLU that
+//! follows it fused in. The biased variance normalizes, the unbiased one (m/(m−1)) moves the running variance.
 //!
-//! Training reads x twice forward (statistics, then normalise + ReLU) and x and dy twice backward (two sums per
+//! Training reads x twice forward (statistics, then normalize + ReLU) and x and dy twice backward (two sums per
 //! channel, then dx); the batch statistics are computed once and kept with the op. The ReLU's mask is found again
-//! from x by the arithmetic of the forward pass. Not here: synchronisation across devices.
+//! from x by the arithmetic of the forward pass. Not here: synchronization across devices.
 
 #[cfg(feature = "cuda")]
 mod cuda;
@@ -58,7 +58,7 @@ impl Running {
     }
 }
 
-/// Training: batch statistics normalise, and `running` moves. x `(B, H, W, C)` or `(B, C)`, f32 or f64, on a GPU also bf16
+/// Training: batch statistics normalize, and `running` moves. x `(B, H, W, C)` or `(B, C)`, f32 or f64, on a GPU also bf16
 /// (the rest is f32 then); `affine` is (γ, β), each `(C)`; with `relu` the result is max(·, 0). A channel with a single sample has variance 0 and gives β.
 /// Errors: another rank, an empty x, γ, β or running statistics that are not `(C)`.
 pub fn batch_norm_train(
@@ -75,11 +75,11 @@ pub fn batch_norm_train(
     #[cfg(feature = "cuda")]
     if x.device().is_cuda() {
         let tables = cuda::moved(&statistics, running, samples, momentum, eps)?;
-        return normalise(&x, affine, Normalise::of_tables(&tables, relu, true)?);
+        return normalize(&x, affine, Normalize::of_tables(&tables, relu, true)?);
     }
     let (mean, var) = (statistics.get(0)?, statistics.get(1)?);
     running.update(&mean, &var, samples, momentum)?;
-    normalise(&x, affine, Normalise::new(&mean, &var, eps, relu, true, x.dtype())?)
+    normalize(&x, affine, Normalize::new(&mean, &var, eps, relu, true, x.dtype())?)
 }
 
 /// Evaluation: running statistics, which stay; differentiable in x and the affine pair. Shapes and errors as
@@ -94,12 +94,12 @@ pub fn batch_norm_eval(
     check("batch_norm_eval", x, affine, running)?;
     #[cfg(feature = "cuda")]
     if x.device().is_cuda() {
-        let op = Normalise::of_tables(&cuda::fixed(running, eps)?, relu, false)?;
-        return normalise(x, affine, op);
+        let op = Normalize::of_tables(&cuda::fixed(running, eps)?, relu, false)?;
+        return normalize(x, affine, op);
     }
     let (mean, var) = (running.mean.as_detached_tensor(), running.var.as_detached_tensor());
-    let op = Normalise::new(&mean, &var, eps, relu, false, x.dtype())?;
-    normalise(x, affine, op)
+    let op = Normalize::new(&mean, &var, eps, relu, false, x.dtype())?;
+    normalize(x, affine, op)
 }
 
 /// Samples per channel.
@@ -123,7 +123,7 @@ fn check(op: &str, x: &Tensor, affine: Option<(&Tensor, &Tensor)>, running: &Run
     Ok(x.elem_count() / channels)
 }
 
-fn normalise(x: &Tensor, affine: Option<(&Tensor, &Tensor)>, op: Normalise) -> Result<Tensor> {
+fn normalize(x: &Tensor, affine: Option<(&Tensor, &Tensor)>, op: Normalize) -> Result<Tensor> {
     match affine {
         None => apply(op, [x]),
         Some((gamma, beta)) => apply(op, [x, gamma, beta]),
@@ -167,7 +167,7 @@ fn last_dim(shape: &Shape) -> usize {
 }
 
 /// y = (x − mean)·(γ/σ) + β, then perhaps the ReLU. One op of x, or of (x, γ, β). The tables are of x's type, f64 on a GPU.
-struct Normalise {
+struct Normalize {
     mean: Tensor,
     inv_std: Tensor,
     relu: bool,
@@ -175,7 +175,7 @@ struct Normalise {
     of_batch: bool,
 }
 
-impl Normalise {
+impl Normalize {
     fn new(mean: &Tensor, var: &Tensor, eps: f64, relu: bool, of_batch: bool, dtype: DType) -> Result<Self> {
         let inv_std = (var.to_dtype(DType::F64)? + eps)?.sqrt()?.recip()?.to_dtype(dtype)?;
         Ok(Self { mean: mean.to_dtype(dtype)?.contiguous()?, inv_std, relu, of_batch })
@@ -211,7 +211,7 @@ impl Normalise {
     }
 }
 
-impl Op<1> for Normalise {
+impl Op<1> for Normalize {
     fn name(&self) -> &'static str {
         "batch_norm"
     }
@@ -232,7 +232,7 @@ impl Op<1> for Normalise {
     }
 }
 
-impl Op<3> for Normalise {
+impl Op<3> for Normalize {
     fn name(&self) -> &'static str {
         "batch_norm"
     }
@@ -263,7 +263,7 @@ impl Op<3> for Normalise {
 
 /// The forward op with the affine pair that it was given.
 struct Backward<'a> {
-    op: &'a Normalise,
+    op: &'a Normalize,
     affine: Option<(&'a Tensor, &'a Tensor)>,
 }
 

@@ -33,7 +33,7 @@ impl Float for f32 {
     const ZERO: Self = 0.0;
     const NEG_INFINITY: Self = f32::NEG_INFINITY;
 
-    /// e^x within 2 units in the last place, without a call, so that loops over it are vectorised; 0 below the normal
+    /// e^x within 2 units in the last place, without a call, so that loops over it are vectorized; 0 below the normal
     /// numbers. x = n·ln 2 + r with |r| ≤ ln 2 / 2, a Taylor polynomial of r, n put into the exponent.
     #[inline(always)]
     fn exp(self) -> Self {

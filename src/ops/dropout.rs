@@ -79,7 +79,7 @@ impl Dropout {
 }
 
 /// x·scale where the draw reaches the threshold, x·0 elsewhere: a product, since half of all branches would be guessed
-/// wrong. Stands alone so that the compiler can tell the slices apart and vectorise.
+/// wrong. Stands alone so that the compiler can tell the slices apart and vectorize.
 #[inline(never)]
 fn keep<T: Float>(x: &[T], draws: &[[u8; 2]], threshold: u16, scale: T, out: &mut [T]) {
     for ((o, &x), &draw) in out.iter_mut().zip(x).zip(draws) {

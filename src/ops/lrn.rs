@@ -1,6 +1,6 @@
-//! Local response normalisation across channels (Krizhevsky, Sutskever and Hinton, NIPS 2012, section 3.3):
+//! Local response normalization across channels (Krizhevsky, Sutskever and Hinton, NIPS 2012, section 3.3):
 //! y = x · (k + α/n · Σ x²)^−β, the sum over the n channels around one's own, fewer at either end. α is divided by n,
-//! as Caffe and PyTorch do. Not here: normalisation over windows of the map.
+//! as Caffe and PyTorch do. Not here: normalization over windows of the map.
 
 #[cfg(feature = "cuda")]
 mod cuda;
@@ -26,7 +26,7 @@ impl Lrn {
     /// As Caffe's AlexNet and CaffeNet have it; the paper itself has k = 2.
     pub const ALEXNET: Self = Self { size: 5, alpha: 1e-4, beta: 0.75, k: 1.0 };
 
-    /// The channels that channel `c` is normalised by; a channel is in the windows of exactly these, too.
+    /// The channels that channel `c` is normalized by; a channel is in the windows of exactly these, too.
     fn around(&self, c: usize, channels: usize) -> Range<usize> {
         let half = self.size / 2;
         c.saturating_sub(half)..(c + half + 1).min(channels)

@@ -234,12 +234,12 @@ fn max_backward<T: Float>(windows: &Windows, x: &[T], y: &[T], dy: &[T]) -> Vec<
 }
 
 fn is_max<T: Float>(x: T, max: T) -> bool {
-    // no short circuit, which would keep the loops below from being vectorised
+    // no short circuit, which would keep the loops below from being vectorized
     (x == max) | x.nan()
 }
 
 /// Moves what is left of the window's gradient to this tap in the channels where the tap is the maximum. Stands alone
-/// so that the compiler can tell the slices apart and vectorise.
+/// so that the compiler can tell the slices apart and vectorize.
 #[inline(never)]
 fn hand_over<T: Float>(tap: &[T], max: &[T], rest: &mut [T], gradient: &mut [T]) {
     for (((&x, &m), r), d) in tap.iter().zip(max).zip(rest).zip(gradient) {

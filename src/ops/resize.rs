@@ -11,7 +11,7 @@ use candle_core::{Result, Tensor, bail};
 mod cuda;
 
 /// `(B, H, W, C)` → `(B, h, w, C)`, f32 or f64, on a GPU bf16 too. With `align_corners` the first and last samples of both grids meet
-/// (o ↦ o·(H−1)/(h−1)); without it pixel centres are half-integers (o ↦ (o+½)·H/h − ½, not below 0).
+/// (o ↦ o·(H−1)/(h−1)); without it pixel centers are half-integers (o ↦ (o+½)·H/h − ½, not below 0).
 /// Errors: a shape that is not NHWC, an empty axis.
 pub fn resize_bilinear(x: &Tensor, (h, w): (usize, usize), align_corners: bool) -> Result<Tensor> {
     let (_, from_h, from_w, _) = nhwc(NAME, x)?;
@@ -42,7 +42,7 @@ pub fn interpolate(x: &Tensor, rows: &[f64], columns: &[f64]) -> Result<Tensor> 
 
 const NAME: &str = "resize_bilinear";
 
-/// Two neighbouring samples and the weight of the upper one.
+/// Two neighboring samples and the weight of the upper one.
 pub type Tap = (usize, usize, f64);
 
 /// What to read at the position `at` among `from` ≥ 1 samples; beyond the first and the last one they are continued.

@@ -28,7 +28,7 @@ pub struct Roi {
 /// `(B, H, W, C)` and R boxes → `(R, ph, pw, C)`, f32 or f64, on a GPU bf16 too.
 ///
 /// A corner c lies in cell round(c·scale), halves away from zero; a box covers end − start + 1 cells, at least one. Bin i
-/// of p over n cells takes the cells ⌊i·n/p⌋ to ⌈(i+1)·n/p⌉ (excluded), so neighbouring bins may share one. A bin outside
+/// of p over n cells takes the cells ⌊i·n/p⌋ to ⌈(i+1)·n/p⌉ (excluded), so neighboring bins may share one. A bin outside
 /// the map is 0 and has no gradient; ties send the gradient to the first maximum in scan order.
 ///
 /// # Errors
@@ -192,7 +192,7 @@ impl Plan {
 const BAND_ROWS: usize = 8;
 
 /// Puts a cell's channels in the place of those that they beat. Stands alone so that the compiler can tell the slices apart
-/// and vectorise.
+/// and vectorize.
 #[inline(never)]
 fn challenge<T: Float>(x: &[T], cell: u32, y: &mut [T], winners: &mut [u32]) {
     for ((&x, y), winner) in x.iter().zip(y).zip(winners) {

@@ -86,7 +86,7 @@ fn codes_equal_numpy() {
         assert_eq!(codes.len(), 24);
         for case in codes {
             let code = SoftCode::new(bins.clone(), numbers(&case["k"]), 5.0);
-            let mut ours = vec![(0, 0.0); code.neighbours()];
+            let mut ours = vec![(0, 0.0); code.neighbors()];
             code.encode(numbers(&case["ab"]), &mut ours);
             let (indices, weights): (Vec<u32>, Vec<f32>) = ours.into_iter().unzip();
             assert_eq!(indices, numbers::<Vec<u32>>(&case["bins"]), "{}", case["ab"]);

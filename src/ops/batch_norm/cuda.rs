@@ -3,7 +3,7 @@
 //!
 //! x is f32, f64 or bf16; γ, β and their gradients f32 (f64 where x is); statistics, sums and tables f64.
 
-use super::{Backward, Momentum, Normalise, Running};
+use super::{Backward, Momentum, Normalize, Running};
 use crate::{
     device::cuda::{Arg, Grid, element, empty, held, launch, modules::BATCH_NORM},
     op::{CudaInput, CudaOutput},
@@ -106,7 +106,7 @@ pub(super) fn statistics(input: CudaInput) -> Result<CudaOutput> {
     Ok((statistics, shape))
 }
 
-/// Moves the running statistics towards those of a batch of `m` samples per channel, and gives the tables that normalise
+/// Moves the running statistics towards those of a batch of `m` samples per channel, and gives the tables that normalize
 /// it: f64 `(2, C)`, mean and 1/σ.
 ///
 /// The variables are written where they lie. All work is on the device's one stream, so a kernel that was launched before
@@ -192,7 +192,7 @@ fn affine_addresses(affine: Option<[(DType, u64); 2]>, x: DType) -> Result<[Arg<
     Ok(affine.map(|(_, address)| Arg::Pointer(address)))
 }
 
-impl Normalise {
+impl Normalize {
     /// From tables f64 `(2, C)`: mean and 1/σ.
     pub(super) fn of_tables(tables: &Tensor, relu: bool, of_batch: bool) -> Result<Self> {
         Ok(Self { mean: tables.get(0)?, inv_std: tables.get(1)?, relu, of_batch })

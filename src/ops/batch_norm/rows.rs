@@ -61,7 +61,7 @@ impl<T: Float> Channels<T> {
         let rows = BLOCK.div_ceil(c) * c;
         fill_blocks(1, x.len(), rows, |_, start, out| {
             for (out, x) in out.chunks_exact_mut(c).zip(x[start..].chunks_exact(c)) {
-                normalise_row(self, x, out);
+                normalize_row(self, x, out);
             }
         })
     }
@@ -98,7 +98,7 @@ impl<T: Float> Channels<T> {
     }
 }
 
-// The rows' inner loops stand alone, since the compiler vectorises them only where it can tell the slices apart.
+// The rows' inner loops stand alone, since the compiler vectorizes them only where it can tell the slices apart.
 
 /// Σ (x − shift) and Σ (x − shift)².
 #[inline(never)]
@@ -111,7 +111,7 @@ pub(super) fn add_moments<T: Float>(x: &[T], shift: &[T], s0: &mut [T], s1: &mut
 }
 
 #[inline(never)]
-fn normalise_row<T: Float>(channels: &Channels<T>, x: &[T], out: &mut [T]) {
+fn normalize_row<T: Float>(channels: &Channels<T>, x: &[T], out: &mut [T]) {
     let Channels { mean, scale, shift, relu, .. } = channels;
     for ((((o, &x), &mean), &scale), &shift) in out.iter_mut().zip(x).zip(mean).zip(scale).zip(shift) {
         let y = (x - mean) * scale + shift;
@@ -119,7 +119,7 @@ fn normalise_row<T: Float>(channels: &Channels<T>, x: &[T], out: &mut [T]) {
     }
 }
 
-/// dy where the ReLU, if any, was open for x − mean = `d`: the arithmetic of [`normalise_row`].
+/// dy where the ReLU, if any, was open for x − mean = `d`: the arithmetic of [`normalize_row`].
 #[inline(always)]
 fn open<T: Float>(relu: bool, d: T, scale: T, shift: T, dy: T) -> T {
     if relu { (d * scale + shift).gate(dy) } else { dy }

@@ -35,7 +35,7 @@ impl Axis {
         first.min(end)..end
     }
 
-    /// Input positions sorted by their phase `i mod s`: positions that one tap reads for successive outputs are neighbours.
+    /// Input positions sorted by their phase `i mod s`: positions that one tap reads for successive outputs are neighbors.
     pub fn inputs_by_phase(&self) -> Vec<usize> {
         (0..self.stride).flat_map(|phase| (phase..self.input).step_by(self.stride)).collect()
     }
@@ -46,7 +46,7 @@ const OUTSIDE: i32 = -1;
 /// For each destination coordinate and tap, the source coordinate.
 pub(super) struct AxisMap {
     pub taps: usize,
-    /// Destination coordinates in the order in which they are visited: those that share their valid taps are neighbours.
+    /// Destination coordinates in the order in which they are visited: those that share their valid taps are neighbors.
     pub order: Vec<usize>,
     /// Whether successive taps read successive sources, so that a row of taps is one run of memory.
     pub dense: bool,

@@ -3,7 +3,7 @@
 use super::tile::Real;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// A few vectors of neighbouring columns of one group.
+/// A few vectors of neighboring columns of one group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Panel {
     pub group: usize,
@@ -34,7 +34,7 @@ pub(super) fn even_ranges(n: usize, parts: usize) -> Vec<std::ops::Range<usize>>
     (0..parts).map(|i| start(i)..start(i + 1)).collect()
 }
 
-/// Uninitialised memory for packed operands, on a cache line boundary so that no vector load straddles two.
+/// Uninitialized memory for packed operands, on a cache line boundary so that no vector load straddles two.
 #[derive(Default)]
 pub(super) struct Packed<T>(Vec<T>);
 

@@ -73,7 +73,7 @@ impl<T: Real> PatchSource<'_, T> {
         }
     }
 
-    /// Whether the taps read whole neighbouring pixels, all inside.
+    /// Whether the taps read whole neighboring pixels, all inside.
     fn is_one_run(&self, depth: usize, col: usize, taps: &Range<usize>) -> bool {
         self.cols.dense && depth == self.size.2 && self.cols.source(col, taps.end - 1).is_some()
     }

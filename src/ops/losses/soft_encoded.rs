@@ -1,5 +1,5 @@
 //! The colorization loss (Zhang, Isola and Efros, ECCV 2016, equations 2 and 3) without a dense target: the K bins of
-//! each pixel's soft code are all of the target that is ever held. Rebalancing and the grey gate multiply the
+//! each pixel's soft code are all of the target that is ever held. Rebalancing and the gray gate multiply the
 //! gradient, as in the authors' code, and sums are divided by the batch alone.
 
 use super::sparse_target::{RowEntropies, SparseTarget};
@@ -26,33 +26,33 @@ pub struct SoftCrossEntropy {
 }
 
 /// logits `(B, H, W, Q)` f32 or f64, ab `(B, H, W, 2)` in ab units; `weights` one per bin (None: all 1);
-/// `grey_gate`: an image none of whose |a| or |b| exceeds it has v = 0 (None: no gate); it still counts in the
+/// `gray_gate`: an image none of whose |a| or |b| exceeds it has v = 0 (None: no gate); it still counts in the
 /// divisor and in the unweighted sum. No gradient goes to ab.
-/// Errors: B, H or W that differ, Q or the weights not one per bin, no neighbours or more than there are bins; on a GPU,
-/// more than 32 neighbours.
+/// Errors: B, H or W that differ, Q or the weights not one per bin, no neighbors or more than there are bins; on a GPU,
+/// more than 32 neighbors.
 pub fn soft_encoded_cross_entropy(
     logits: &Tensor,
     ab: &Tensor,
     code: &SoftCode,
     weights: Option<&[f32]>,
-    grey_gate: Option<f32>,
+    gray_gate: Option<f32>,
 ) -> Result<SoftCrossEntropy> {
     let (batch, pixels, q) = check(logits, ab, code, weights)?;
-    let (colours, device) = (ab.detach().to_dtype(DType::F32)?.flatten_all()?, logits.device());
+    let (colors, device) = (ab.detach().to_dtype(DType::F32)?.flatten_all()?, logits.device());
     #[cfg(feature = "cuda")]
     if device.is_cuda() {
-        let scoring = cuda::Scoring { batch, pixels, code, weights, grey_gate };
-        return scoring.loss(&logits.reshape((batch * pixels, q))?, &colours);
+        let scoring = cuda::Scoring { batch, pixels, code, weights, gray_gate };
+        return scoring.loss(&logits.reshape((batch * pixels, q))?, &colors);
     }
-    let colours = colours.to_vec1::<f32>()?;
-    let codes = Codes::new(&colours, code);
-    let gates = gates(&colours, batch, grey_gate);
-    let pixel_weights: Vec<f64> = (codes.classes.chunks_exact(code.neighbours()).enumerate())
+    let colors = colors.to_vec1::<f32>()?;
+    let codes = Codes::new(&colors, code);
+    let gates = gates(&colors, batch, gray_gate);
+    let pixel_weights: Vec<f64> = (codes.classes.chunks_exact(code.neighbors()).enumerate())
         .map(|(i, bins)| gates[i / pixels] * weights.map_or(1.0, |w| f64::from(w[bins[0] as usize])))
         .collect();
     let (per_image, target_entropy) = (1.0 / batch as f64, codes.entropies.iter().sum::<f64>());
     let row_weights = pixel_weights.iter().map(|v| v * per_image).collect();
-    let target = codes.into_target(row_weights, code.neighbours(), logits)?;
+    let target = codes.into_target(row_weights, code.neighbors(), logits)?;
     let entropies = RowEntropies::new(&logits.reshape((batch * pixels, q))?, target)?;
     let values = entropies.values()?;
     let weighted = weighted_sum(&values, &pixel_weights) * per_image;
@@ -82,23 +82,23 @@ fn check(
         let (logits, ab) = (logits.dims(), ab.dims());
         bail!("{NAME}: logits {logits:?} and ab {ab:?} must agree in B, H and W and not be empty");
     }
-    let (bins, neighbours) = (code.bins().len(), code.neighbours());
+    let (bins, neighbors) = (code.bins().len(), code.neighbors());
     if q != bins {
-        bail!("{NAME}: logits {:?} want one channel for each of the {bins} colour bins", logits.dims());
+        bail!("{NAME}: logits {:?} want one channel for each of the {bins} color bins", logits.dims());
     }
-    if neighbours == 0 || neighbours > bins {
-        bail!("{NAME}: {neighbours} neighbours of {bins} colour bins for logits {:?}", logits.dims());
+    if neighbors == 0 || neighbors > bins {
+        bail!("{NAME}: {neighbors} neighbors of {bins} color bins for logits {:?}", logits.dims());
     }
     if let Some(weights) = weights.filter(|w| w.len() != bins) {
-        bail!("{NAME}: {} weights for the {bins} colour bins of logits {:?}", weights.len(), logits.dims());
+        bail!("{NAME}: {} weights for the {bins} color bins of logits {:?}", weights.len(), logits.dims());
     }
     Ok((b, h * w, q))
 }
 
-/// 1 for every image with a pixel beyond the threshold in a or b, 0 for the grey ones.
-fn gates(colours: &[f32], batch: usize, threshold: Option<f32>) -> Vec<f64> {
+/// 1 for every image with a pixel beyond the threshold in a or b, 0 for the gray ones.
+fn gates(colors: &[f32], batch: usize, threshold: Option<f32>) -> Vec<f64> {
     let open = |image: &[f32]| threshold.is_none_or(|t| image.iter().any(|v| v.abs() > t));
-    colours.chunks_exact(colours.len() / batch).map(|image| f64::from(u8::from(open(image)))).collect()
+    colors.chunks_exact(colors.len() / batch).map(|image| f64::from(u8::from(open(image)))).collect()
 }
 
 /// Σ v·CE; pixels of weight 0 are not looked at.
@@ -119,17 +119,17 @@ struct Codes {
 const PIXELS: usize = 1024;
 
 impl Codes {
-    fn new(colours: &[f32], code: &SoftCode) -> Self {
-        let (k, n) = (code.neighbours(), colours.len() / 2);
+    fn new(colors: &[f32], code: &SoftCode) -> Self {
+        let (k, n) = (code.neighbors(), colors.len() / 2);
         let mut codes = Self { classes: vec![0; n * k], shares: vec![0.0; n * k], entropies: vec![0.0; n] };
         let blocks = (codes.classes.par_chunks_mut(PIXELS * k))
             .zip(codes.shares.par_chunks_mut(PIXELS * k))
             .zip(codes.entropies.par_chunks_mut(PIXELS))
-            .zip(colours.par_chunks(PIXELS * 2));
-        blocks.for_each(|(((classes, shares), entropies), colours)| {
+            .zip(colors.par_chunks(PIXELS * 2));
+        blocks.for_each(|(((classes, shares), entropies), colors)| {
             let mut pairs = vec![(0, 0.0); k];
             let out = classes.chunks_exact_mut(k).zip(shares.chunks_exact_mut(k)).zip(entropies);
-            for (((classes, shares), entropy), ab) in out.zip(colours.chunks_exact(2)) {
+            for (((classes, shares), entropy), ab) in out.zip(colors.chunks_exact(2)) {
                 code.encode([ab[0], ab[1]], &mut pairs);
                 let total: f64 = pairs.iter().map(|&(_, weight)| f64::from(weight)).sum();
                 for ((class, share), &(bin, weight)) in classes.iter_mut().zip(shares).zip(&pairs) {

@@ -77,7 +77,7 @@ fn sum_exp<T: Float>(x: &[T], max: T) -> f64 {
     lanes.iter().sum()
 }
 
-/// exp(x − shift); stands alone so that the compiler can tell the slices apart and vectorise.
+/// exp(x − shift); stands alone so that the compiler can tell the slices apart and vectorize.
 #[inline(never)]
 fn exponentials<T: Float>(x: &[T], shift: T, out: &mut [T]) {
     out.iter_mut().zip(x).for_each(|(o, &x)| *o = (x - shift).exp());

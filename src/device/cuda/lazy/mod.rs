@@ -57,7 +57,7 @@ impl Library {
         let answer: unsafe extern "C" fn() -> c_int = match self {
             Self::Driver | Self::Runtime => no_device,
             Self::Random => no_random,
-            _ => not_initialised,
+            _ => not_initialized,
         };
         answer as *mut c_void
     }
@@ -72,7 +72,7 @@ unsafe extern "C" fn no_random() -> c_int {
     101
 }
 /// CUBLAS_STATUS_NOT_INITIALIZED; an error to the others too.
-unsafe extern "C" fn not_initialised() -> c_int {
+unsafe extern "C" fn not_initialized() -> c_int {
     1
 }
 

@@ -1,4 +1,4 @@
-//! The colorization loss on an NVIDIA GPU: colours are encoded there, a warp for each, and nothing is read back.
+//! The colorization loss on an NVIDIA GPU: colors are encoded there, a warp for each, and nothing is read back.
 
 use super::{NAME, SoftCrossEntropy};
 use crate::{
@@ -8,23 +8,23 @@ use crate::{
 };
 use candle_core::{DType, Result, Tensor, bail};
 
-/// Neighbours that a warp has lanes for.
+/// Neighbors that a warp has lanes for.
 const LANES: usize = 32;
 
-/// How colours become targets.
+/// How colors become targets.
 pub(super) struct Scoring<'a> {
     pub batch: usize,
     /// Label pixels per image.
     pub pixels: usize,
     pub code: &'a SoftCode,
     pub weights: Option<&'a [f32]>,
-    pub grey_gate: Option<f32>,
+    pub gray_gate: Option<f32>,
 }
 
 impl Scoring<'_> {
-    /// logits `(B·pixels, Q)`; colours f32 `(B·pixels·2)`, contiguous.
-    pub fn loss(&self, logits: &Tensor, colours: &Tensor) -> Result<SoftCrossEntropy> {
-        let (target, target_entropies) = self.target(&colours.contiguous()?)?;
+    /// logits `(B·pixels, Q)`; colors f32 `(B·pixels·2)`, contiguous.
+    pub fn loss(&self, logits: &Tensor, colors: &Tensor) -> Result<SoftCrossEntropy> {
+        let (target, target_entropies) = self.target(&colors.contiguous()?)?;
         let entropies = RowEntropies::new(logits, target)?;
         let sums = entropies.sums_cuda(Some(&target_entropies), self.per_image())?;
         let weighted = sums.get(0)?;
@@ -42,14 +42,14 @@ impl Scoring<'_> {
     }
 
     /// The soft code of every pixel, and the codes' entropies.
-    fn target(&self, colours: &Tensor) -> Result<(SparseTarget, Tensor)> {
-        let (n, k, device) = (self.batch * self.pixels, self.code.neighbours(), colours.device());
+    fn target(&self, colors: &Tensor) -> Result<(SparseTarget, Tensor)> {
+        let (n, k, device) = (self.batch * self.pixels, self.code.neighbors(), colors.device());
         if k > LANES {
             bail!(
-                "{NAME}: a GPU encodes over at most {LANES} neighbours, got {k}; use fewer, or the processor"
+                "{NAME}: a GPU encodes over at most {LANES} neighbors, got {k}; use fewer, or the processor"
             );
         }
-        let gates = self.gates(colours)?;
+        let gates = self.gates(colors)?;
         let centers = self.code.bins().centers_on(device)?;
         let weights = self.weights.map(|weights| self.code.weights_on(weights, device)).transpose()?;
         // SAFETY: `soft_codes` writes them.
@@ -61,7 +61,7 @@ impl Scoring<'_> {
         };
         let at = |tensor: &Option<Tensor>| tensor.as_ref().map_or(Ok(0), |tensor| held(NAME, tensor));
         let pointers = [
-            held(NAME, colours)?,
+            held(NAME, colors)?,
             held(NAME, &centers)?,
             at(&weights)?,
             at(&gates)?,
@@ -74,22 +74,22 @@ impl Scoring<'_> {
         let numbers = [Arg::Float(scale), Arg::Double(self.per_image()), Arg::count(n)];
         let lengths = [self.pixels, self.code.bins().len(), k].map(Arg::length);
         let args = [&pointers.map(Arg::Pointer)[..], &numbers, &lengths].concat();
-        launch(gpu(colours)?, modules::COLOR, "soft_codes", Grid::warps(n), &args)?;
+        launch(gpu(colors)?, modules::COLOR, "soft_codes", Grid::warps(n), &args)?;
         Ok((target, entropies))
     }
 
-    /// f64 `(B)`: 1 for every image with a pixel beyond the threshold in a or b, 0 for the grey ones.
-    fn gates(&self, colours: &Tensor) -> Result<Option<Tensor>> {
-        let Some(threshold) = self.grey_gate else { return Ok(None) };
+    /// f64 `(B)`: 1 for every image with a pixel beyond the threshold in a or b, 0 for the gray ones.
+    fn gates(&self, colors: &Tensor) -> Result<Option<Tensor>> {
+        let Some(threshold) = self.gray_gate else { return Ok(None) };
         // SAFETY: `grey_gates` writes them.
-        let gates = unsafe { unwritten(self.batch, DType::F64, colours.device())? };
+        let gates = unsafe { unwritten(self.batch, DType::F64, colors.device())? };
         let args = [
-            Arg::Pointer(held(NAME, colours)?),
+            Arg::Pointer(held(NAME, colors)?),
             Arg::Pointer(held(NAME, &gates)?),
             Arg::Float(threshold),
             Arg::length(2 * self.pixels),
         ];
-        launch(gpu(colours)?, modules::COLOR, "grey_gates", Grid::blocks(self.batch, 256), &args)?;
+        launch(gpu(colors)?, modules::COLOR, "grey_gates", Grid::blocks(self.batch, 256), &args)?;
         Ok(Some(gates))
     }
 }
