@@ -18,7 +18,7 @@ use clap::{Parser, ValueEnum};
 use hueristic::{
     backbones::{BackboneSpec, Build, Graph, alexnet::AlexNetSpec, network::Network, vgg::VggSpec},
     color::{bins::Bins, encode::SoftCode},
-    device::{self, Compute, Place, Precision},
+    device::{self, Compute, DeviceSpec, Precision},
     nn::{
         Mode,
         optim::{Gradients, Optimizer, OptimizerSpec},
@@ -128,7 +128,7 @@ struct Options {
     whole: bool,
     /// cpu, cuda, or cuda:1 for the second GPU
     #[arg(long, default_value = "cpu")]
-    device: Place,
+    device: DeviceSpec,
     /// In what layers multiply on a GPU
     #[arg(long, value_enum, default_value = "bf16")]
     precision: Arithmetic,

@@ -1,6 +1,6 @@
 //! Where a verb computes: the options that say so, over what a spec says.
 
-use crate::device::{Compute, Place, Precision};
+use crate::device::{Compute, DeviceSpec, Precision};
 use anyhow::Result;
 use candle_core::Device;
 use clap::{Args, ValueEnum};
@@ -10,7 +10,7 @@ pub(super) struct DeviceArgs {
     /// Where to compute: auto, cpu, cuda, or cuda:1 for the second GPU [default: the spec's, else auto: the first GPU of
     /// a build for GPUs, the processor where there is none]
     #[arg(long, value_name = "DEVICE")]
-    device: Option<Place>,
+    device: Option<DeviceSpec>,
     /// In what layers multiply on a GPU; sums, weights and statistics are f32 [default: the spec's, else bf16]
     #[arg(long, value_enum)]
     precision: Option<PrecisionArg>,

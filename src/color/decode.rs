@@ -6,7 +6,7 @@ use super::bins::Bins;
 use crate::op::{compute, output};
 #[cfg(feature = "cuda")]
 use crate::{
-    device::cuda::{Arg, Grid, empty, held, launch, modules},
+    device::cuda::{Arg, Grid, alloc_uninit, device_ptr, launch, modules},
     op::{CudaInput, CudaOutput},
 };
 #[cfg(feature = "cuda")]
@@ -97,8 +97,8 @@ impl AnnealedMean<'_> {
         let (device, shape, q) = (logits.device(), colors_of(logits.shape()), self.bins.len());
         let centers = self.bins.centers_on(&Device::Cuda(device.clone()))?;
         let n = shape.elem_count() / 2;
-        let (out, y) = empty(device, &shape, DType::F32)?;
-        let pointers = [logits.address()?, held(NAME, &centers)?, y].map(Arg::Pointer);
+        let (out, y) = alloc_uninit(device, &shape, DType::F32)?;
+        let pointers = [logits.address()?, device_ptr(NAME, &centers)?, y].map(Arg::Pointer);
         let rest = [Arg::Float(self.temperature), Arg::count(n), Arg::length(q)];
         launch(device, modules::COLOR, NAME, Grid::warps(n), &[pointers, rest].concat())?;
         Ok((out, shape))

@@ -9,7 +9,7 @@
 use crate::op::{compute, output};
 #[cfg(feature = "cuda")]
 use crate::{
-    device::cuda::{Arg, Grid, empty, launch, modules},
+    device::cuda::{Arg, Grid, alloc_uninit, launch, modules},
     op::{CudaInput, CudaOutput},
 };
 use candle_core::{DType, Device, Result, Tensor, bail};
@@ -198,7 +198,7 @@ pub fn rgb_to_lab(rgb: &Tensor) -> Result<Tensor> {
 #[cfg(feature = "cuda")]
 fn lab_on_gpu([rgb]: [CudaInput; 1]) -> Result<CudaOutput> {
     let (device, n) = (rgb.device(), rgb.shape().elem_count() / 3);
-    let (out, lab) = empty(device, rgb.shape(), DType::F32)?;
+    let (out, lab) = alloc_uninit(device, rgb.shape(), DType::F32)?;
     let mut matrix = [0.0; 9];
     matrix.copy_from_slice(TABLES.forward.as_flattened());
     let args = [Arg::Pointer(rgb.address()?), Arg::Pointer(lab), Arg::Matrix(matrix), Arg::count(n)];

@@ -4,7 +4,7 @@ use super::bins::Bins;
 use crate::op::{compute, output};
 #[cfg(feature = "cuda")]
 use crate::{
-    device::cuda::{Arg, Grid, empty, held, launch, modules},
+    device::cuda::{Arg, Grid, alloc_uninit, device_ptr, launch, modules},
     op::{CudaInput, CudaOutput},
 };
 use candle_core::{DType, Result, Tensor, bail};
@@ -37,8 +37,8 @@ const NAME: &str = "nearest_bins";
 fn nearest_on_gpu(ab: CudaInput, bins: &Bins) -> Result<CudaOutput> {
     let (device, n) = (ab.device(), ab.shape().elem_count() / 2);
     let centers = bins.centers_on(&candle_core::Device::Cuda(device.clone()))?;
-    let (out, y) = empty(device, n, DType::U32)?;
-    let pointers = [ab.address()?, held(NAME, &centers)?, y].map(Arg::Pointer);
+    let (out, y) = alloc_uninit(device, n, DType::U32)?;
+    let pointers = [ab.address()?, device_ptr(NAME, &centers)?, y].map(Arg::Pointer);
     let args = [&pointers[..], &[Arg::count(n), Arg::length(bins.len())]].concat();
     launch(device, modules::COLOR, NAME, Grid::warps(n), &args)?;
     Ok((out, n.into()))

@@ -18,7 +18,7 @@ pub mod cuda;
 /// The device that is asked for: `auto`, `cpu`, `cuda` or `cuda:1`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub enum Place {
+pub enum DeviceSpec {
     /// The first GPU where this program was built for GPUs and there is one, else the processor.
     #[default]
     Auto,
@@ -27,7 +27,7 @@ pub enum Place {
     Cuda(usize),
 }
 
-impl FromStr for Place {
+impl FromStr for DeviceSpec {
     type Err = String;
 
     fn from_str(text: &str) -> std::result::Result<Self, String> {
@@ -42,7 +42,7 @@ impl FromStr for Place {
     }
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for DeviceSpec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Auto => f.write_str("auto"),
@@ -52,7 +52,7 @@ impl fmt::Display for Place {
     }
 }
 
-impl TryFrom<String> for Place {
+impl TryFrom<String> for DeviceSpec {
     type Error = String;
 
     fn try_from(text: String) -> std::result::Result<Self, String> {
@@ -60,13 +60,13 @@ impl TryFrom<String> for Place {
     }
 }
 
-impl From<Place> for String {
-    fn from(place: Place) -> Self {
-        place.to_string()
+impl From<DeviceSpec> for String {
+    fn from(spec: DeviceSpec) -> Self {
+        spec.to_string()
     }
 }
 
-/// In what the layers of a network multiply on a GPU; sums are f32 always.
+/// Multiplication precision of network layers on a GPU. Accumulation is always f32.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Precision {
@@ -83,7 +83,7 @@ pub enum Precision {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Compute {
-    pub device: Place,
+    pub device: DeviceSpec,
     pub precision: Precision,
     /// Only algorithms that give the same bits every time; off, the fastest ones are timed and taken.
     pub deterministic: bool,
@@ -91,7 +91,7 @@ pub struct Compute {
 
 impl Default for Compute {
     fn default() -> Self {
-        Self { device: Place::Auto, precision: Precision::default(), deterministic: true }
+        Self { device: DeviceSpec::Auto, precision: Precision::default(), deterministic: true }
     }
 }
 
@@ -102,9 +102,9 @@ impl Compute {
     /// A GPU is asked for, and this program was built without them or finds none.
     pub fn open(&self) -> Result<Device> {
         match self.device {
-            Place::Cpu => Ok(Device::Cpu),
-            Place::Cuda(number) => self.gpu(number),
-            Place::Auto => Ok(self.gpu_or_cpu()),
+            DeviceSpec::Cpu => Ok(Device::Cpu),
+            DeviceSpec::Cuda(number) => self.gpu(number),
+            DeviceSpec::Auto => Ok(self.gpu_or_cpu()),
         }
     }
 
@@ -141,7 +141,7 @@ impl Compute {
 
 /// Every device of this machine: the processor, and each GPU where this program was built for them. How GPUs compute is
 /// not changed.
-pub fn present() -> Vec<Device> {
+pub fn available_devices() -> Vec<Device> {
     #[cfg(feature = "cuda")]
     let gpus = (0..cuda::count()).map_while(|number| cuda::open(number).ok());
     #[cfg(not(feature = "cuda"))]
@@ -160,7 +160,7 @@ pub fn set(precision: Precision, deterministic: bool) {
     candle_core::cuda_backend::set_gemm_reduced_precision_f32(precision == Precision::Tf32);
 }
 
-/// In what layers multiply on a GPU; f32 until a device was opened.
+/// The precision of layers on a GPU; f32 until a device was opened.
 pub fn precision() -> Precision {
     match PRECISION.load(Relaxed) {
         p if p == Precision::Bf16 as u8 => Precision::Bf16,
@@ -223,7 +223,7 @@ pub fn name(device: &Device) -> String {
 }
 
 /// Device and manner in words, for the record: `cpu`, or `NVIDIA H200, bf16, same bits every time`.
-pub fn words(device: &Device) -> String {
+pub fn describe(device: &Device) -> String {
     if device.is_cpu() {
         return name(device);
     }
@@ -237,22 +237,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn places_are_read_and_written() {
+    fn device_specs_are_read_and_written() {
         for text in ["auto", "cpu", "cuda:0", "cuda:3"] {
-            assert_eq!(text.parse::<Place>().map(|p| p.to_string()).as_deref(), Ok(text));
+            assert_eq!(text.parse::<DeviceSpec>().map(|p| p.to_string()).as_deref(), Ok(text));
         }
-        assert_eq!("cuda".parse(), Ok(Place::Cuda(0)));
+        assert_eq!("cuda".parse(), Ok(DeviceSpec::Cuda(0)));
         for text in ["gpu", "cuda:", "cuda:x", "cpu:1", ""] {
-            assert!(text.parse::<Place>().is_err_and(|e| e.contains("cuda:1")), "{text}");
+            assert!(text.parse::<DeviceSpec>().is_err_and(|e| e.contains("cuda:1")), "{text}");
         }
     }
 
     #[test]
     fn the_processor_is_always_there() {
-        let compute = Compute { device: Place::Cpu, ..Compute::default() };
+        let compute = Compute { device: DeviceSpec::Cpu, ..Compute::default() };
         assert!(compute.open().is_ok_and(|d| d.is_cpu()));
         assert_eq!(activations(&Device::Cpu), DType::F32);
-        assert_eq!(words(&Device::Cpu), "cpu");
+        assert_eq!(describe(&Device::Cpu), "cpu");
         assert_eq!((memory(&Device::Cpu), name(&Device::Cpu).as_str()), (None, "cpu"));
     }
 }

@@ -61,7 +61,7 @@ impl Planned {
     fn begin(&self, mut run: RunDir) -> Result<bool> {
         let fit = &self.fit;
         run.begin(About {
-            device: device::words(&fit.device),
+            device: device::describe(&fit.device),
             seed: fit.seed,
             data: fit.sets.fingerprints(),
         })?;

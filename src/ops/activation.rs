@@ -5,7 +5,7 @@ use super::cpu::{Float, by_dtype, map, map2};
 use crate::op::{CpuInput, CpuOutput, Op, apply, compute, output};
 #[cfg(feature = "cuda")]
 use crate::{
-    device::cuda::{Arg, Grid, empty, launch, modules::ELEMENTWISE},
+    device::cuda::{Arg, Grid, alloc_uninit, launch, modules::ELEMENTWISE},
     op::{CudaInput, CudaOutput},
 };
 use candle_core::{Result, Tensor};
@@ -67,7 +67,7 @@ fn over_elements<const N: usize>(kernel: &str, inputs: [CudaInput; N]) -> Result
     for input in inputs {
         args.push(Arg::Pointer(input.address()?));
     }
-    let (storage, result) = empty(device, shape, dtype)?;
+    let (storage, result) = alloc_uninit(device, shape, dtype)?;
     let n = shape.elem_count();
     args.extend([Arg::Pointer(result), Arg::count(n)]);
     let packs = n.div_ceil(16 / dtype.size_in_bytes());

@@ -6,7 +6,7 @@ use super::cpu::{BLOCK, Float, by_dtype, fill_blocks};
 use crate::op::{CpuInput, CpuOutput, Op, apply, compute, output};
 #[cfg(feature = "cuda")]
 use crate::{
-    device::cuda::{Arg, Grid, empty, launch, modules::DROPOUT},
+    device::cuda::{Arg, Grid, alloc_uninit, launch, modules::DROPOUT},
     op::{CudaInput, CudaOutput},
 };
 use candle_core::{Result, Tensor, bail};
@@ -99,7 +99,7 @@ impl Op<1> for Dropout {
     #[cfg(feature = "cuda")]
     fn cuda(&self, [x]: [CudaInput; 1]) -> Result<CudaOutput> {
         let n = x.shape().elem_count();
-        let (storage, y) = empty(x.device(), x.shape(), x.dtype())?;
+        let (storage, y) = alloc_uninit(x.device(), x.shape(), x.dtype())?;
         let stream = self.stream();
         let mut args = vec![Arg::Pointer(x.address()?), Arg::Pointer(y), Arg::count(n)];
         args.extend(stream.key.map(Arg::Long));

@@ -10,11 +10,11 @@ mod skipping;
 mod training;
 
 use candle_core::Device;
-use hueristic::device::present;
+use hueristic::device::available_devices;
 
 /// The first GPU, or None, and that on the terminal. Opened so, networks compute in f32 unless a test says otherwise.
 fn gpu() -> Option<Device> {
-    let gpu = present().into_iter().nth(1);
+    let gpu = available_devices().into_iter().nth(1);
     if gpu.is_none() {
         skipping::skipped("no GPU", "none can be opened here");
     }

@@ -1,7 +1,7 @@
 //! One body, many devices: a test runs on the processor and on every GPU that this machine has.
 
 use candle_core::{Device, Result};
-use hueristic::device::present;
+use hueristic::device::available_devices;
 use std::{cell::RefCell, sync::OnceLock};
 
 thread_local! {
@@ -16,7 +16,7 @@ pub fn device() -> Device {
 /// Runs `body` on every device, and names the one it fails on.
 pub fn on_every_device<T: Outcome>(body: impl Fn() -> T) {
     static DEVICES: OnceLock<Vec<Device>> = OnceLock::new();
-    for device in DEVICES.get_or_init(present) {
+    for device in DEVICES.get_or_init(available_devices) {
         CURRENT.set(device.clone());
         body().expect_on(device);
     }

@@ -391,7 +391,7 @@ fn weights_are_listed() {
 fn a_gpu_that_is_not_there_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let path = spec(dir.path(), SPEC);
-    if hueristic::device::present().len() == 1 {
+    if hueristic::device::available_devices().len() == 1 {
         let (code, error) = fails(&["check", &path, "--device", "cuda"]);
         assert_eq!(code, 1);
         assert!(error.contains("cuda:0") && error.contains("--device cpu"), "{error}");

@@ -2,7 +2,7 @@
 //! one kernel cuts, mirrors and fills up.
 
 use crate::data::framing::Framed;
-use crate::device::cuda::{Arg, Grid, Upload, empty, launch, modules};
+use crate::device::cuda::{Arg, Grid, Upload, alloc_uninit, launch, modules};
 use candle_core::{DType, Result, Storage, Tensor, op::BackpropOp};
 
 /// The kernel's `Picture`: where its first shown pixel lies in the bytes, pixels of a row, width, height, mirrored.
@@ -18,7 +18,7 @@ pub(super) fn send(
     let shape = (pictures.len(), height, width, 3);
     let device = upload.device().clone();
     let place = |staged| {
-        let (storage, out) = empty(&device, shape, DType::U8)?;
+        let (storage, out) = alloc_uninit(&device, shape, DType::U8)?;
         let args = [Arg::Pointer(staged), Arg::Pointer(out), Arg::length(height), Arg::length(width)];
         launch(&device, modules::FRAMES, "frames", Grid::rows(pictures.len() * height, 3 * width), &args)?;
         Ok(Tensor::from_storage(Storage::Cuda(storage), shape, BackpropOp::none(), false))

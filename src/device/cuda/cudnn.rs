@@ -2,7 +2,7 @@
 //! shape is chosen once and kept: by cuDNN's own judgement among those that repeat their bits, or by timing all of them
 //! where that is not asked for.
 
-use super::empty;
+use super::alloc_uninit;
 use crate::device::{Precision, deterministic, precision};
 use candle_core::{
     CudaDevice, DType, Result,
@@ -40,9 +40,9 @@ pub(crate) struct Shape {
     pub groups: usize,
 }
 
-/// Which of the three is computed from the other two.
+/// The pass that is computed: forward, backward-data, backward-filter, each named after its result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Wanted {
+pub(crate) enum ConvPass {
     Y,
     X,
     W,
@@ -56,13 +56,13 @@ pub(crate) struct Operands {
     pub y: u64,
 }
 
-/// Computes what is wanted, all three of `dtype`; false where cuDNN has no algorithm for it.
+/// Computes one pass, all operands of `dtype`; false where cuDNN has no algorithm for it.
 ///
 /// # Errors
 /// What cuDNN itself reports, memory for its workspace.
 pub(crate) fn convolve(
     device: &CudaDevice,
-    wanted: Wanted,
+    pass: ConvPass,
     shape: &Shape,
     dtype: DType,
     at: Operands,
@@ -74,7 +74,7 @@ pub(crate) fn convolve(
         };
         library.convolve(
             device,
-            Key { wanted, shape: *shape, dtype, precision: precision(), deterministic: deterministic() },
+            Key { pass, shape: *shape, dtype, precision: precision(), deterministic: deterministic() },
             at,
         )
     })
@@ -88,7 +88,7 @@ thread_local! {
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 struct Key {
-    wanted: Wanted,
+    pass: ConvPass,
     shape: Shape,
     dtype: DType,
     precision: Precision,
@@ -186,7 +186,7 @@ impl Library {
             if plan.is_none() {
                 tracing::debug!(
                     "cuDNN has no algorithm for {:?} of {:?}, {:?}",
-                    key.wanted,
+                    key.pass,
                     key.shape,
                     key.dtype
                 );
@@ -206,9 +206,9 @@ impl Library {
         }
         let Ok(descriptors) = Descriptors::new(key) else { return Ok(None) };
         let found = if key.deterministic {
-            self.judged(key.wanted, descriptors)
+            self.judged(key.pass, descriptors)
         } else {
-            self.timed(device, key.wanted, descriptors, at)?
+            self.timed(device, key.pass, descriptors, at)?
         };
         let fits = |c: &&Candidate| c.usable && (c.repeats || !key.deterministic);
         let Some(Candidate { algorithm, math, .. }) = found.iter().find(fits) else { return Ok(None) };
@@ -222,46 +222,46 @@ impl Library {
     }
 
     /// Candidates in the order of cuDNN's heuristics, which depend on the shape alone.
-    fn judged(&self, wanted: Wanted, of: Descriptors) -> Vec<Candidate> {
+    fn judged(&self, pass: ConvPass, of: Descriptors) -> Vec<Candidate> {
         let Descriptors { x, w, y, convolution: c } = of;
         let h = self.handle;
-        match wanted {
-            Wanted::Y => candidates!(Y, |most, count, results| {
+        match pass {
+            ConvPass::Y => candidates!(Y, |most, count, results| {
                 sys::cudnnGetConvolutionForwardAlgorithm_v7(h, x, w, c, y, most, count, results)
             }),
-            Wanted::X => candidates!(X, |most, count, results| {
+            ConvPass::X => candidates!(X, |most, count, results| {
                 sys::cudnnGetConvolutionBackwardDataAlgorithm_v7(h, w, y, c, x, most, count, results)
             }),
-            Wanted::W => candidates!(W, |most, count, results| {
+            ConvPass::W => candidates!(W, |most, count, results| {
                 sys::cudnnGetConvolutionBackwardFilterAlgorithm_v7(h, x, y, c, w, most, count, results)
             }),
         }
     }
 
-    /// Candidates in the order of their time on these operands, of which what is wanted is overwritten.
+    /// Candidates in the order of their time on these operands, of which the result of the pass is overwritten.
     fn timed(
         &self,
         device: &CudaDevice,
-        wanted: Wanted,
+        pass: ConvPass,
         of: Descriptors,
         at: Operands,
     ) -> Result<Vec<Candidate>> {
         let Descriptors { x, w, y, convolution: c } = of;
-        let (_memory, space) = empty(device, TIMING_WORKSPACE, DType::U8)?;
+        let (_memory, space) = alloc_uninit(device, TIMING_WORKSPACE, DType::U8)?;
         let (h, space, size) = (self.handle, space as *mut c_void, TIMING_WORKSPACE);
         let [ax, aw, ay] = [at.x, at.w, at.y].map(|a| a as *mut c_void);
-        Ok(match wanted {
-            Wanted::Y => candidates!(Y, |most, count, results| {
+        Ok(match pass {
+            ConvPass::Y => candidates!(Y, |most, count, results| {
                 sys::cudnnFindConvolutionForwardAlgorithmEx(
                     h, x, ax, w, aw, c, y, ay, most, count, results, space, size,
                 )
             }),
-            Wanted::X => candidates!(X, |most, count, results| {
+            ConvPass::X => candidates!(X, |most, count, results| {
                 sys::cudnnFindConvolutionBackwardDataAlgorithmEx(
                     h, w, aw, y, ay, c, x, ax, most, count, results, space, size,
                 )
             }),
-            Wanted::W => candidates!(W, |most, count, results| {
+            ConvPass::W => candidates!(W, |most, count, results| {
                 sys::cudnnFindConvolutionBackwardFilterAlgorithmEx(
                     h, x, ax, y, ay, c, w, aw, most, count, results, space, size,
                 )
@@ -293,7 +293,7 @@ impl Library {
     }
 
     fn run(&self, device: &CudaDevice, plan: Plan, at: Operands) -> Result<()> {
-        let (_memory, space) = empty(device, plan.workspace.max(1), DType::U8)?;
+        let (_memory, space) = alloc_uninit(device, plan.workspace.max(1), DType::U8)?;
         let Descriptors { x, w, y, convolution: c } = plan.descriptors;
         let (h, space, size) = (self.handle, space as *mut c_void, plan.workspace);
         let [ax, aw, ay] = [at.x, at.w, at.y].map(|a| a as *mut c_void);

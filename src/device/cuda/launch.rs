@@ -186,7 +186,7 @@ impl Grid {
     }
 }
 
-/// Puts a kernel into the device's stream.
+/// Enqueues a kernel on the device's stream.
 ///
 /// # Errors
 /// A kernel that the module lacks, a grid that the GPU refuses.

@@ -128,7 +128,7 @@ pub(crate) fn address(op: &str, storage: &CudaStorage, layout: &Layout) -> Resul
 }
 
 /// The address of the elements of a tensor that an op keeps beside its arguments; it must outlive the launch.
-pub(crate) fn held(op: &str, tensor: &Tensor) -> Result<u64> {
+pub(crate) fn device_ptr(op: &str, tensor: &Tensor) -> Result<u64> {
     let (storage, layout) = tensor.storage_and_layout();
     match &*storage {
         Storage::Cuda(storage) => address(op, storage, layout),
@@ -137,7 +137,7 @@ pub(crate) fn held(op: &str, tensor: &Tensor) -> Result<u64> {
 }
 
 /// New memory for a result, and its address. What it holds is whatever was there.
-pub(crate) fn empty(
+pub(crate) fn alloc_uninit(
     device: &CudaDevice,
     shape: impl Into<Shape>,
     dtype: DType,

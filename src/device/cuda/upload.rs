@@ -16,7 +16,7 @@ use std::sync::Arc;
 /// One being filled, one being copied, one in use.
 const SLOTS: usize = 3;
 
-/// The way of one producer of batches to one device.
+/// A host-to-device upload queue of one producer of batches.
 pub struct Upload {
     device: CudaDevice,
     stream: Arc<CudaStream>,

@@ -2,7 +2,7 @@
 //! it is read by the host. A gradient that is not finite moves nothing: the kernels look.
 
 use super::update::{AdamRule, DELTA, SgdRule};
-use crate::device::cuda::{Arg, Grid, Part, Parts, Scaling, empty, held, launch, modules};
+use crate::device::cuda::{Arg, Grid, Part, Parts, Scaling, alloc_uninit, device_ptr, launch, modules};
 use candle_core::{CudaDevice, DType, Result, Storage, Tensor, Var, bail, op::BackpropOp};
 
 /// Parameters of one launch: what fits into a kernel's arguments.
@@ -41,10 +41,10 @@ impl Moving<'_> {
                 other.dims()
             )
         }
-        let moment = |i: usize| self.moments.get(i).map_or(Ok(0), |m| held(NAME, m));
+        let moment = |i: usize| self.moments.get(i).map_or(Ok(0), |m| device_ptr(NAME, m));
         Ok(Part {
-            w: held(NAME, self.var.as_tensor())?,
-            g: held(NAME, self.grad)?,
+            w: device_ptr(NAME, self.var.as_tensor())?,
+            g: device_ptr(NAME, self.grad)?,
             first: moment(0)?,
             second: moment(1)?,
             n: self.grad.elem_count() as i64,
@@ -77,7 +77,7 @@ fn update(
     constants: &[Arg],
 ) -> Result<()> {
     let scaling = Scaling {
-        norm: held(NAME, scale.norm)?,
+        norm: device_ptr(NAME, scale.norm)?,
         passes: scale.passes.max(1) as f64,
         clip: scale.clip.unwrap_or(0.0),
     };
@@ -104,13 +104,13 @@ fn grid(parts: usize, blocks: usize) -> Grid {
 pub(super) fn norm(device: &CudaDevice, gradients: &[&Tensor], loss: &Tensor) -> Result<Tensor> {
     let blocks = blocks(gradients.iter().map(|g| g.elem_count()).max().unwrap_or(0));
     let count = gradients.len() * blocks;
-    let (_sums, sums) = empty(device, count.max(1), DType::F64)?;
+    let (_sums, sums) = alloc_uninit(device, count.max(1), DType::F64)?;
     for (i, some) in gradients.chunks(MOST).enumerate() {
         let part = |g: &&Tensor| -> Result<Part> {
             if g.dtype() != DType::F32 {
                 bail!("optimizer: on a GPU gradients are f32, not {:?}", g.dtype())
             }
-            Ok(Part { g: held(NAME, g)?, n: g.elem_count() as i64, ..Part::default() })
+            Ok(Part { g: device_ptr(NAME, g)?, n: g.elem_count() as i64, ..Part::default() })
         };
         let parts = some.iter().map(part).collect::<Result<Vec<_>>>()?;
         let at = sums + (i * MOST * blocks * size_of::<f64>()) as u64;
@@ -118,9 +118,10 @@ pub(super) fn norm(device: &CudaDevice, gradients: &[&Tensor], loss: &Tensor) ->
         let args = [Arg::Parts(&table), Arg::Pointer(at)];
         launch(device, modules::UPDATE, "squares", grid(some.len(), blocks), &args)?;
     }
-    let (norm, at) = empty(device, (), DType::F64)?;
+    let (norm, at) = alloc_uninit(device, (), DType::F64)?;
     let loss = loss.to_dtype(DType::F64)?;
-    let args = [Arg::Pointer(sums), Arg::length(count), Arg::Pointer(held(NAME, &loss)?), Arg::Pointer(at)];
+    let args =
+        [Arg::Pointer(sums), Arg::length(count), Arg::Pointer(device_ptr(NAME, &loss)?), Arg::Pointer(at)];
     launch(device, modules::UPDATE, "join_squares", Grid::blocks(1, THREADS as u32), &args)?;
     Ok(Tensor::from_storage(Storage::Cuda(norm), (), BackpropOp::none(), false))
 }
@@ -128,6 +129,7 @@ pub(super) fn norm(device: &CudaDevice, gradients: &[&Tensor], loss: &Tensor) ->
 /// sum += gradient, in place.
 pub(super) fn add(device: &CudaDevice, sum: &Tensor, gradient: &Tensor) -> Result<()> {
     let n = sum.elem_count();
-    let args = [Arg::Pointer(held(NAME, sum)?), Arg::Pointer(held(NAME, gradient)?), Arg::count(n)];
+    let args =
+        [Arg::Pointer(device_ptr(NAME, sum)?), Arg::Pointer(device_ptr(NAME, gradient)?), Arg::count(n)];
     launch(device, modules::UPDATE, "add_gradient", Grid::over(n), &args)
 }

@@ -5,7 +5,7 @@
 
 use super::{Backward, Momentum, Normalize, Running};
 use crate::{
-    device::cuda::{Arg, Grid, element, empty, held, launch, modules::BATCH_NORM},
+    device::cuda::{Arg, Grid, alloc_uninit, device_ptr, element, launch, modules::BATCH_NORM},
     op::{CudaInput, CudaOutput},
 };
 use candle_core::{CudaDevice, DType, Result, Shape, Tensor, Var, bail};
@@ -89,8 +89,8 @@ pub(super) fn statistics(input: CudaInput) -> Result<CudaOutput> {
     let tiling = Tiling::new(input, &[x])?;
     let (parts, rows) = tiling.parts();
     let shape = Shape::from((2, tiling.channels));
-    let (_partial, partial) = empty(device, (parts, 2, tiling.channels), DType::F64)?;
-    let (statistics, result) = empty(device, shape.clone(), DType::F64)?;
+    let (_partial, partial) = alloc_uninit(device, (parts, 2, tiling.channels), DType::F64)?;
+    let (statistics, result) = alloc_uninit(device, shape.clone(), DType::F64)?;
     let args = [&[Arg::Pointer(x), Arg::Pointer(partial)], &tiling.extents()[..], &[Arg::length(rows)]];
     tiling.launch(device, "moments", tiling.grid(parts), &args.concat())?;
     let args = [
@@ -127,11 +127,11 @@ pub(super) fn moved(
     // SAFETY: the kernel writes every element.
     let tables = unsafe { Tensor::empty(statistics.dims(), DType::F64, statistics.device())? };
     let args = [
-        Arg::Pointer(held(OP, statistics)?),
+        Arg::Pointer(device_ptr(OP, statistics)?),
         mean?,
         var?,
         weight?,
-        Arg::Pointer(held(OP, &tables)?),
+        Arg::Pointer(device_ptr(OP, &tables)?),
         Arg::length(running.mean.elem_count()),
         Arg::Double(keep),
         Arg::Double(take),
@@ -152,7 +152,7 @@ pub(super) fn fixed(running: &Running, eps: f64) -> Result<Tensor> {
     let args = [
         in_place(&running.mean, running)?,
         in_place(&running.var, running)?,
-        Arg::Pointer(held(OP, &tables)?),
+        Arg::Pointer(device_ptr(OP, &tables)?),
         Arg::length(channels),
         Arg::Double(eps),
     ];
@@ -170,7 +170,7 @@ fn in_place(var: &Var, running: &Running) -> Result<Arg<'static>> {
             var.dtype()
         );
     }
-    Ok(Arg::Pointer(held(OP, var)?))
+    Ok(Arg::Pointer(device_ptr(OP, var)?))
 }
 
 fn running_element(running: &Running) -> Result<&'static str> {
@@ -201,7 +201,7 @@ impl Normalize {
     pub(super) fn forward_cuda(&self, x: CudaInput, affine: Option<[CudaInput; 2]>) -> Result<CudaOutput> {
         let (device, dtype, at) = (x.device(), x.dtype(), x.address()?);
         let tiling = Tiling::new(x, &[at])?;
-        let (storage, y) = empty(device, x.shape(), dtype)?;
+        let (storage, y) = alloc_uninit(device, x.shape(), dtype)?;
         let affine = match affine {
             Some([g, b]) => Some([(g.dtype(), g.address()?), (b.dtype(), b.address()?)]),
             None => None,
@@ -219,7 +219,7 @@ impl Normalize {
     }
 
     fn tables(&self) -> Result<[Arg<'static>; 2]> {
-        Ok([Arg::Pointer(held(OP, &self.mean)?), Arg::Pointer(held(OP, &self.inv_std)?)])
+        Ok([Arg::Pointer(device_ptr(OP, &self.mean)?), Arg::Pointer(device_ptr(OP, &self.inv_std)?)])
     }
 }
 
@@ -227,7 +227,7 @@ impl Backward<'_> {
     /// x and dy, then the constants of their channels.
     fn arguments(&self, x: u64, dy: u64, dtype: DType) -> Result<Vec<Arg<'static>>> {
         let affine = match self.affine {
-            Some((g, b)) => Some([(g.dtype(), held(OP, g)?), (b.dtype(), held(OP, b)?)]),
+            Some((g, b)) => Some([(g.dtype(), device_ptr(OP, g)?), (b.dtype(), device_ptr(OP, b)?)]),
             None => None,
         };
         let affine = affine_addresses(affine, dtype)?;
@@ -240,8 +240,8 @@ impl Backward<'_> {
         let tiling = Tiling::new(input, &[x, dy])?;
         let (parts, rows) = tiling.parts();
         let shape = Shape::from((2, tiling.channels));
-        let (_partial, partial) = empty(device, (parts, 2, tiling.channels), DType::F64)?;
-        let (sums, result) = empty(device, &shape, DType::F64)?;
+        let (_partial, partial) = alloc_uninit(device, (parts, 2, tiling.channels), DType::F64)?;
+        let (sums, result) = alloc_uninit(device, &shape, DType::F64)?;
         let mut args = self.arguments(x, dy, input.dtype())?;
         args.push(Arg::Pointer(partial));
         args.extend(tiling.extents());
@@ -261,8 +261,8 @@ impl Backward<'_> {
     ) -> Result<CudaOutput> {
         let (x, dy) = addresses(input, gradient)?;
         let tiling = Tiling::new(input, &[x, dy])?;
-        let (storage, dx) = empty(input.device(), input.shape(), input.dtype())?;
-        let sums = sums.map_or(Ok(0), |sums| held(OP, sums))?;
+        let (storage, dx) = alloc_uninit(input.device(), input.shape(), input.dtype())?;
+        let sums = sums.map_or(Ok(0), |sums| device_ptr(OP, sums))?;
         let mut args = self.arguments(x, dy, input.dtype())?;
         args.extend([Arg::Pointer(sums), Arg::Pointer(dx)]);
         args.extend(tiling.extents());

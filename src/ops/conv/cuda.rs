@@ -4,9 +4,9 @@
 
 use super::{axis::Axis, cpu::ConvShape};
 use crate::device::cuda::{
-    Arg, Geometry, Grid,
-    cudnn::{Operands, Shape, Wanted, Window, convolve},
-    element, empty,
+    Arg, Geometry, Grid, alloc_uninit,
+    cudnn::{ConvPass, Operands, Shape, Window, convolve},
+    element,
     gemm::{Matrix, gemm},
     launch, modules,
 };
@@ -51,12 +51,12 @@ pub(super) fn bias_gradient(
     let (name, sums) = (element("conv2d backward", dtype)?, wide(dtype));
     let run = rows.div_ceil(MOST_RUNS).next_multiple_of(8);
     let runs = rows.div_ceil(run);
-    let (_partial, partial) = empty(device, runs * channels, sums)?;
+    let (_partial, partial) = alloc_uninit(device, runs * channels, sums)?;
     let grid = Grid { blocks: (channels.div_ceil(32) as u32, runs as u32, 1), threads: (32, 8, 1) };
     let args =
         [Arg::Pointer(dy), Arg::Pointer(partial), Arg::count(rows), Arg::length(channels), Arg::length(run)];
     launch(device, modules::ROWS, &format!("sum_runs_{name}"), grid, &args)?;
-    let (gradient, at) = empty(device, channels, sums)?;
+    let (gradient, at) = alloc_uninit(device, channels, sums)?;
     let args = [Arg::Pointer(partial), Arg::Pointer(at), Arg::length(runs), Arg::length(channels)];
     let join = format!("join_runs_{}", element("conv2d backward", sums)?);
     let grid = Grid { blocks: (channels.div_ceil(32) as u32, 1, 1), threads: (32, 32, 1) };
@@ -68,10 +68,10 @@ impl Gpu<'_> {
     /// y from x and the filters.
     pub fn forward(&self, x: u64, w: u64, finish: Finish) -> Result<CudaStorage> {
         let (s, device) = (self.shape, self.device);
-        let (y, at) = empty(device, s.output_len(), self.dtype)?;
+        let (y, at) = alloc_uninit(device, s.output_len(), self.dtype)?;
         if self.suits_cudnn() {
             let (_held, filters) = self.filters(w)?;
-            if self.cudnn(Wanted::Y, Operands { x, w: filters, y: at })? {
+            if self.cudnn(ConvPass::Y, Operands { x, w: filters, y: at })? {
                 self.finish(at, at, (s.output_len() / s.outputs, s.outputs, s.outputs), finish)?;
                 return Ok(y);
             }
@@ -83,11 +83,11 @@ impl Gpu<'_> {
     /// x, or its gradient, from y and the filters.
     pub fn adjoint(&self, y: u64, w: u64, finish: Finish) -> Result<CudaStorage> {
         let (s, device) = (self.shape, self.device);
-        let (x, at) = empty(device, s.input_len(), self.dtype)?;
+        let (x, at) = alloc_uninit(device, s.input_len(), self.dtype)?;
         let mut done = false;
         if self.suits_cudnn() {
             let (_held, filters) = self.filters(w)?;
-            done = self.cudnn(Wanted::X, Operands { x: at, w: filters, y })?;
+            done = self.cudnn(ConvPass::X, Operands { x: at, w: filters, y })?;
         }
         if !done {
             self.product_adjoint(y, w, at)?;
@@ -100,8 +100,8 @@ impl Gpu<'_> {
     pub fn filter_gradient(&self, x: u64, dy: u64) -> Result<CudaStorage> {
         let (s, device) = (self.shape, self.device);
         if self.suits_cudnn() {
-            let (dw, at) = empty(device, s.weight_len(), self.dtype)?;
-            if self.cudnn(Wanted::W, Operands { x, w: at, y: dy })? {
+            let (dw, at) = alloc_uninit(device, s.weight_len(), self.dtype)?;
+            if self.cudnn(ConvPass::W, Operands { x, w: at, y: dy })? {
                 return self.widened(dw, at);
             }
         }
@@ -118,14 +118,14 @@ impl Gpu<'_> {
         !self.is_product() && self.shape.inputs_per_group() >= FEW_CHANNELS && self.dtype != DType::F64
     }
 
-    fn cudnn(&self, wanted: Wanted, at: Operands) -> Result<bool> {
+    fn cudnn(&self, pass: ConvPass, at: Operands) -> Result<bool> {
         let ConvShape { batch, rows, cols, inputs, outputs, groups } = *self.shape;
         let window = |a: Axis| {
             let Axis { input, output, kernel, stride, pad, dilation } = a;
             Window { input, output, kernel, stride, pad, dilation }
         };
         let shape = Shape { batch, rows: window(rows), cols: window(cols), inputs, outputs, groups };
-        convolve(self.device, wanted, &shape, self.dtype, at)
+        convolve(self.device, pass, &shape, self.dtype, at)
     }
 
     fn name(&self) -> Result<&'static str> {
@@ -163,7 +163,7 @@ impl Gpu<'_> {
             return Ok(dw);
         }
         let n = self.shape.weight_len();
-        let (wide, out) = empty(self.device, n, DType::F32)?;
+        let (wide, out) = alloc_uninit(self.device, n, DType::F32)?;
         let args = [Arg::Pointer(at), Arg::Pointer(out), Arg::count(n)];
         launch(self.device, modules::ELEMENTWISE, "widen_bf16_f32", Grid::over(n.div_ceil(8)), &args)?;
         Ok(wide)
@@ -175,7 +175,7 @@ impl Gpu<'_> {
             return Ok((None, w));
         }
         let n = self.shape.weight_len();
-        let (narrow, at) = empty(self.device, n, DType::BF16)?;
+        let (narrow, at) = alloc_uninit(self.device, n, DType::BF16)?;
         let args = [Arg::Pointer(w), Arg::Pointer(at), Arg::count(n)];
         launch(self.device, modules::ELEMENTWISE, "narrow_f32_bf16", Grid::over(n.div_ceil(8)), &args)?;
         Ok((Some(narrow), at))
@@ -191,7 +191,7 @@ impl Gpu<'_> {
             let (held, at) = self.filters(w)?;
             return Ok((held, matrix(at)));
         }
-        let (held, at) = empty(self.device, outputs * pitch, self.dtype)?;
+        let (held, at) = alloc_uninit(self.device, outputs * pitch, self.dtype)?;
         let from = wide(self.dtype);
         self.copy(from, self.dtype, (w, at), (s.outputs, depth), (depth, pitch))?;
         if outputs > s.outputs {
@@ -243,7 +243,7 @@ impl Gpu<'_> {
             return Ok((None, Matrix::new(at, self.dtype, pitch)));
         }
         let rows = images.1 * s.rows.output * s.cols.output;
-        let (held, at) = empty(self.device, s.groups * rows * pitch, self.dtype)?;
+        let (held, at) = alloc_uninit(self.device, s.groups * rows * pitch, self.dtype)?;
         let args = [Arg::Pointer(x), Arg::Pointer(at), self.geometry(images)];
         let kernel = format!("patches_{}", self.name()?);
         let packs = s.groups * rows * pitch * self.dtype.size_in_bytes() / 16;
@@ -259,8 +259,11 @@ impl Gpu<'_> {
             let rows = images.1 * pixels;
             let out = y + self.bytes(images.0 * pixels * s.outputs);
             let (_held, patches) = self.patches(x, images)?;
-            let padded =
-                if pitch == s.outputs { None } else { Some(empty(self.device, rows * pitch, self.dtype)?) };
+            let padded = if pitch == s.outputs {
+                None
+            } else {
+                Some(alloc_uninit(self.device, rows * pitch, self.dtype)?)
+            };
             let at = padded.as_ref().map_or(out, |(_, at)| *at);
             let product = Matrix::new(at, self.dtype, pitch).every(per_group);
             let columns = if s.groups == 1 { pitch } else { per_group };
@@ -287,8 +290,11 @@ impl Gpu<'_> {
             let columns = if s.groups == 1 { dy.pitch } else { s.outputs_per_group() };
             let direct = self.is_product() && pitch == s.inputs;
             let out = x + self.bytes(images.0 * s.rows.input * s.cols.input * s.inputs);
-            let held =
-                if direct { None } else { Some(empty(self.device, s.groups * rows * pitch, self.dtype)?) };
+            let held = if direct {
+                None
+            } else {
+                Some(alloc_uninit(self.device, s.groups * rows * pitch, self.dtype)?)
+            };
             let at = held.as_ref().map_or(out, |(_, at)| *at);
             let patches = Matrix::new(at, self.dtype, pitch).every(rows * pitch);
             gemm(self.device, (rows, pitch, columns), s.groups, dy, w, patches, false)?;
@@ -311,7 +317,7 @@ impl Gpu<'_> {
         let (s, sums) = (self.shape, wide(self.dtype));
         let (depth, pitch) = self.depth();
         let outputs = self.padded_outputs();
-        let (padded, at) = empty(self.device, outputs * pitch, sums)?;
+        let (padded, at) = alloc_uninit(self.device, outputs * pitch, sums)?;
         let per_group = outputs / s.groups;
         for images in self.runs() {
             let rows = images.1 * s.rows.output * s.cols.output;
@@ -324,7 +330,7 @@ impl Gpu<'_> {
         if pitch == depth && outputs == s.outputs {
             return Ok(padded);
         }
-        let (packed, out) = empty(self.device, s.weight_len(), sums)?;
+        let (packed, out) = alloc_uninit(self.device, s.weight_len(), sums)?;
         self.copy(sums, sums, (at, out), (s.outputs, depth), (pitch, depth))?;
         Ok(packed)
     }
@@ -339,7 +345,7 @@ impl Gpu<'_> {
         if pitch == s.outputs {
             return Ok((None, Matrix::new(from, self.dtype, s.outputs).every(s.outputs_per_group())));
         }
-        let (held, at) = empty(self.device, rows * pitch, self.dtype)?;
+        let (held, at) = alloc_uninit(self.device, rows * pitch, self.dtype)?;
         self.copy(self.dtype, self.dtype, (from, at), (rows, s.outputs), (s.outputs, pitch))?;
         Ok((Some(held), Matrix::new(at, self.dtype, pitch)))
     }

@@ -1,6 +1,6 @@
 //! Losses that are sums over single elements, as one operation: each of them says what one element costs, and brings two kernels.
 
-use super::super::cpu::{BLOCK, Float, by_dtype, fill_blocks, held};
+use super::super::cpu::{BLOCK, Float, by_dtype, fill_blocks, kept};
 use crate::op::{CpuInput, CpuOutput, Op, apply, compute, output};
 #[cfg(feature = "cuda")]
 use crate::op::{CudaInput, CudaOutput};
@@ -54,7 +54,7 @@ impl<L: ElementLoss> Total<L> {
             return Ok(f(None));
         };
         let (storage, layout) = weights.storage_and_layout();
-        Ok(f(Some(held(L::NAME, (&storage, layout))?)))
+        Ok(f(Some(kept(L::NAME, (&storage, layout))?)))
     }
 
     /// Blocks of a fixed length, summed in f64, joined in order.

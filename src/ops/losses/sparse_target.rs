@@ -4,7 +4,7 @@
 //!
 //! CE = ln z − Σ_k t_k·(x_k − m),  ∂/∂x = weight·(softmax(x) − t).
 
-use super::super::cpu::{BLOCK, Float, by_dtype, fill_blocks, held};
+use super::super::cpu::{BLOCK, Float, by_dtype, fill_blocks, kept};
 use crate::op::{CpuInput, CpuOutput, Op, apply, compute, output};
 #[cfg(feature = "cuda")]
 use crate::op::{CudaInput, CudaOutput};
@@ -100,7 +100,7 @@ impl SparseTarget {
     fn read<R>(&self, op: &str, f: impl FnOnce(&[u32], &[f64]) -> Result<R>) -> Result<R> {
         let (classes, classes_layout) = self.classes.storage_and_layout();
         let (shares, shares_layout) = self.shares.storage_and_layout();
-        f(held(op, (&classes, classes_layout))?, held(op, (&shares, shares_layout))?)
+        f(kept(op, (&classes, classes_layout))?, kept(op, (&shares, shares_layout))?)
     }
 
     /// logits `(N, Q)` → f64 `(N, 2)`.

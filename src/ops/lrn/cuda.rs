@@ -3,7 +3,7 @@
 
 use super::{Lrn, extents};
 use crate::{
-    device::cuda::{Arg, Grid, empty, launch, modules},
+    device::cuda::{Arg, Grid, alloc_uninit, launch, modules},
     op::{CudaInput, CudaOutput},
 };
 use candle_core::{DType, Result, Shape, bail};
@@ -24,7 +24,7 @@ fn setting(options: Lrn, shape: &Shape) -> Result<([Arg<'static>; 6], Grid)> {
 
 pub(super) fn forward(options: Lrn, x: CudaInput) -> Result<CudaOutput> {
     let (constants, grid) = setting(options, x.shape())?;
-    let (y, result) = empty(x.device(), x.shape(), x.dtype())?;
+    let (y, result) = alloc_uninit(x.device(), x.shape(), x.dtype())?;
     let args = [&[x.address()?, result].map(Arg::Pointer)[..], &constants].concat();
     launch(x.device(), modules::LRN, &format!("lrn_{}", x.element()?), grid, &args)?;
     Ok((y, x.shape().clone()))
@@ -39,10 +39,10 @@ pub(super) fn gradient(options: Lrn, x: CudaInput, dy: CudaInput) -> Result<Cuda
     let (constants, grid) = setting(options, x.shape())?;
     let inputs = [x.address()?, dy.address()?].map(Arg::Pointer);
     let wide = if dtype == DType::F64 { DType::F64 } else { DType::F32 };
-    let (_shares, shares) = empty(device, x.shape(), wide)?;
+    let (_shares, shares) = alloc_uninit(device, x.shape(), wide)?;
     let args = [&inputs[..], &[Arg::Pointer(shares)], &constants].concat();
     launch(device, modules::LRN, &format!("lrn_shares_{}", x.element()?), grid, &args)?;
-    let (dx, result) = empty(device, x.shape(), dtype)?;
+    let (dx, result) = alloc_uninit(device, x.shape(), dtype)?;
     let args = [&inputs[..], &[Arg::Pointer(shares), Arg::Pointer(result)], &constants].concat();
     launch(device, modules::LRN, &format!("lrn_gradient_{}", x.element()?), grid, &args)?;
     Ok((dx, x.shape().clone()))

@@ -3,7 +3,7 @@
 
 use super::{Kind, Pool, PoolGeometry};
 use crate::{
-    device::cuda::{Arg, Grid, empty, launch, modules},
+    device::cuda::{Arg, Grid, alloc_uninit, launch, modules},
     op::{CudaInput, CudaOutput},
 };
 use candle_core::{DType, Result, Shape, bail};
@@ -59,7 +59,7 @@ impl Pool {
 
     pub(super) fn forward_cuda(&self, x: CudaInput) -> Result<CudaOutput> {
         let maps = Maps::new(self.geometry, x.shape())?;
-        let (y, result) = empty(x.device(), &maps.output, x.dtype())?;
+        let (y, result) = alloc_uninit(x.device(), &maps.output, x.dtype())?;
         let at = [x.address()?, result];
         let (pack, packs) = packs(self.kind, x.dtype(), maps.channels()?, &at);
         let args = [&at.map(Arg::Pointer)[..], &maps.arguments(self.geometry)?].concat();
@@ -75,7 +75,7 @@ impl Pool {
             bail!("{op}: x is {dtype:?} and the gradient {:?}: one type wanted", dy.dtype());
         }
         let maps = Maps::new(self.geometry, x.shape())?;
-        let (dx, result) = empty(device, &maps.input, dtype)?;
+        let (dx, result) = alloc_uninit(device, &maps.input, dtype)?;
         let read = match self.kind {
             Kind::Max => vec![x, y, dy],
             Kind::Average => vec![dy],

@@ -3,7 +3,7 @@
 
 use super::{NAME, Resize};
 use crate::{
-    device::cuda::{Arg, Grid, empty, held, launch, modules},
+    device::cuda::{Arg, Grid, alloc_uninit, device_ptr, launch, modules},
     op::{CudaInput, CudaOutput},
 };
 use candle_core::{CudaDevice, DType, Device, Result, Tensor};
@@ -46,12 +46,12 @@ impl Resize {
     ) -> Result<CudaOutput> {
         let (device, (batch, h, w, c)) = (input.device(), dims);
         let (table, weights) = (uploaded(table, device)?, weights_of(weights, input.dtype(), device)?);
-        let (out, to) = empty(device, dims, input.dtype())?;
+        let (out, to) = alloc_uninit(device, dims, input.dtype())?;
         let args = [
             Arg::Pointer(input.address()?),
             Arg::Pointer(to),
-            Arg::Pointer(held(NAME, &table)?),
-            Arg::Pointer(held(NAME, &weights)?),
+            Arg::Pointer(device_ptr(NAME, &table)?),
+            Arg::Pointer(device_ptr(NAME, &weights)?),
             Arg::length(self.rows.from),
             Arg::length(self.cols.from),
             Arg::length(self.rows.taps.len()),

@@ -3,7 +3,7 @@
 
 use super::{NAME, Plan, RoiPool, Winners};
 use crate::{
-    device::cuda::{Arg, Grid, empty, held, launch, modules},
+    device::cuda::{Arg, Grid, alloc_uninit, device_ptr, launch, modules},
     op::{CudaInput, CudaOutput},
 };
 use candle_core::{CudaDevice, DType, Device, Result, Tensor, bail};
@@ -36,14 +36,14 @@ impl RoiPool {
         }
         let dims = (count, plan.bins.0, plan.bins.1, plan.channels);
         let boxes = plan.table(device)?;
-        let (out, y) = empty(device, dims, x.dtype())?;
+        let (out, y) = alloc_uninit(device, dims, x.dtype())?;
         let cells = match self.keep {
             // SAFETY: the kernel writes every element.
             true => Some(unsafe { Tensor::empty(dims, DType::U32, &Device::Cuda(device.clone()))? }),
             false => None,
         };
-        let winners = cells.as_ref().map_or(Ok(0), |cells| held(NAME, cells))?;
-        let pointers = [x.address()?, y, winners, held(NAME, &boxes)?].map(Arg::Pointer);
+        let winners = cells.as_ref().map_or(Ok(0), |cells| device_ptr(NAME, cells))?;
+        let pointers = [x.address()?, y, winners, device_ptr(NAME, &boxes)?].map(Arg::Pointer);
         let kernel = format!("roi_pool_{}", x.element()?);
         let grid = Grid::channels(count * plan.bins.0 * plan.bins.1, plan.channels);
         launch(device, modules::ROI_POOL, &kernel, grid, &[&pointers[..], &plan.lengths()].concat())?;
@@ -60,8 +60,9 @@ impl RoiPool {
             bail!("{NAME}: no forward pass came before on the GPU")
         };
         let (device, plan) = (x.device(), &self.plan);
-        let (out, dx) = empty(device, x.shape(), x.dtype())?;
-        let pointers = [dy.address()?, dx, held(NAME, cells)?, held(NAME, boxes)?].map(Arg::Pointer);
+        let (out, dx) = alloc_uninit(device, x.shape(), x.dtype())?;
+        let pointers =
+            [dy.address()?, dx, device_ptr(NAME, cells)?, device_ptr(NAME, boxes)?].map(Arg::Pointer);
         let args = [&pointers[..], &[Arg::length(plan.grids.len())], &plan.lengths()].concat();
         let kernel = format!("roi_pool_gradient_{}", x.element()?);
         let grid = Grid::channels(plan.batch * plan.height * plan.width, plan.channels);

@@ -2,7 +2,7 @@
 
 use super::{ElementLoss, Total};
 use crate::{
-    device::cuda::{Arg, Grid, element, empty, held, launch, modules},
+    device::cuda::{Arg, Grid, alloc_uninit, device_ptr, element, launch, modules},
     op::{CudaInput, CudaOutput},
 };
 use candle_core::{DType, Result};
@@ -10,7 +10,7 @@ use candle_core::{DType, Result};
 impl<L: ElementLoss> Total<L> {
     /// Predictions, targets, weights.
     fn pointers(&self, x: CudaInput, t: CudaInput) -> Result<[Arg<'static>; 3]> {
-        let weights = self.weights.as_ref().map_or(Ok(0), |weights| held(L::KERNELS, weights))?;
+        let weights = self.weights.as_ref().map_or(Ok(0), |weights| device_ptr(L::KERNELS, weights))?;
         Ok([x.address()?, t.address()?, weights].map(Arg::Pointer))
     }
 
@@ -22,10 +22,10 @@ impl<L: ElementLoss> Total<L> {
         let (device, dtype, n) = (x.device(), x.dtype(), x.shape().elem_count());
         let grid = Grid::sums(n);
         let blocks = grid.blocks.0 as usize;
-        let (_sums, sums) = empty(device, blocks, DType::F64)?;
+        let (_sums, sums) = alloc_uninit(device, blocks, DType::F64)?;
         let args = [&self.pointers(x, t)?[..], &[Arg::Pointer(sums), Arg::count(n)]].concat();
         launch(device, modules::LOSSES, &Self::kernel("sums", dtype)?, grid, &args)?;
-        let (out, y) = empty(device, (), dtype)?;
+        let (out, y) = alloc_uninit(device, (), dtype)?;
         let args = [Arg::Pointer(sums), Arg::Pointer(y), Arg::Double(self.divisor), Arg::length(blocks)];
         let kernel = format!("total_{}", element(L::KERNELS, dtype)?);
         launch(device, modules::LOSSES, &kernel, Grid::blocks(1, 256), &args)?;
@@ -35,7 +35,7 @@ impl<L: ElementLoss> Total<L> {
     /// What reaches the predictions.
     pub(super) fn gradient_cuda(&self, x: CudaInput, t: CudaInput, dloss: CudaInput) -> Result<CudaOutput> {
         let (device, dtype, n) = (x.device(), x.dtype(), x.shape().elem_count());
-        let (out, dx) = empty(device, x.shape(), dtype)?;
+        let (out, dx) = alloc_uninit(device, x.shape(), dtype)?;
         let rest =
             [Arg::Pointer(dloss.address()?), Arg::Pointer(dx), Arg::Double(self.divisor), Arg::count(n)];
         let args = [&self.pointers(x, t)?[..], &rest].concat();

@@ -3,7 +3,7 @@
 use super::{NAME, SoftCrossEntropy};
 use crate::{
     color::encode::SoftCode,
-    device::cuda::{Arg, Grid, held, launch, modules},
+    device::cuda::{Arg, Grid, device_ptr, launch, modules},
     ops::losses::sparse_target::{RowEntropies, SparseTarget, gpu, unwritten},
 };
 use candle_core::{DType, Result, Tensor, bail};
@@ -59,16 +59,16 @@ impl Scoring<'_> {
             let row_weights = unwritten(n, DType::F64, device)?;
             (SparseTarget { classes, shares, row_weights }, unwritten(n, DType::F64, device)?)
         };
-        let at = |tensor: &Option<Tensor>| tensor.as_ref().map_or(Ok(0), |tensor| held(NAME, tensor));
+        let at = |tensor: &Option<Tensor>| tensor.as_ref().map_or(Ok(0), |tensor| device_ptr(NAME, tensor));
         let pointers = [
-            held(NAME, colors)?,
-            held(NAME, &centers)?,
+            device_ptr(NAME, colors)?,
+            device_ptr(NAME, &centers)?,
             at(&weights)?,
             at(&gates)?,
-            held(NAME, &target.classes)?,
-            held(NAME, &target.shares)?,
-            held(NAME, &target.row_weights)?,
-            held(NAME, &entropies)?,
+            device_ptr(NAME, &target.classes)?,
+            device_ptr(NAME, &target.shares)?,
+            device_ptr(NAME, &target.row_weights)?,
+            device_ptr(NAME, &entropies)?,
         ];
         let scale = -0.5 / (self.code.sigma() * self.code.sigma());
         let numbers = [Arg::Float(scale), Arg::Double(self.per_image()), Arg::count(n)];
@@ -84,8 +84,8 @@ impl Scoring<'_> {
         // SAFETY: `grey_gates` writes them.
         let gates = unsafe { unwritten(self.batch, DType::F64, colors.device())? };
         let args = [
-            Arg::Pointer(held(NAME, colors)?),
-            Arg::Pointer(held(NAME, &gates)?),
+            Arg::Pointer(device_ptr(NAME, colors)?),
+            Arg::Pointer(device_ptr(NAME, &gates)?),
             Arg::Float(threshold),
             Arg::length(2 * self.pixels),
         ];

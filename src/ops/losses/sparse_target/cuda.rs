@@ -2,7 +2,7 @@
 
 use super::{RowEntropies, SparseTarget};
 use crate::{
-    device::cuda::{Arg, Grid, element, empty, held, launch, modules},
+    device::cuda::{Arg, Grid, alloc_uninit, device_ptr, element, launch, modules},
     op::{CudaInput, CudaOutput},
 };
 use candle_core::{CudaDevice, DType, Device, Result, Shape, Tensor, bail};
@@ -50,12 +50,13 @@ impl SparseTarget {
                 row_weights: unwritten(n, DType::F64, device)?,
             }
         };
-        let [labels_at, count_at] = [held(NAME, &labels)?, held(NAME, &count)?].map(Arg::Pointer);
+        let [labels_at, count_at] = [device_ptr(NAME, &labels)?, device_ptr(NAME, &count)?].map(Arg::Pointer);
         let ignore = Arg::Long(ignore.map_or(-1, i64::from));
         let args = [labels_at, count_at, ignore, Arg::count(n)];
         launch(gpu(&labels)?, modules::SPARSE_TARGET, "count_labels", Grid::sums(n), &args)?;
-        let pointers = [held(NAME, &target.classes)?, held(NAME, &target.shares)?].map(Arg::Pointer);
-        let weights = Arg::Pointer(held(NAME, &target.row_weights)?);
+        let pointers =
+            [device_ptr(NAME, &target.classes)?, device_ptr(NAME, &target.shares)?].map(Arg::Pointer);
+        let weights = Arg::Pointer(device_ptr(NAME, &target.row_weights)?);
         let rest = [weights, ignore, Arg::count(n), Arg::length(q)];
         let args = [&[labels_at, count_at], &pointers[..], &rest].concat();
         launch(gpu(&labels)?, modules::SPARSE_TARGET, "label_targets", Grid::over(n), &args)?;
@@ -64,9 +65,10 @@ impl SparseTarget {
 
     pub(super) fn rows_cuda(&self, x: CudaInput) -> Result<CudaOutput> {
         let (device, n) = (x.device(), x.shape().dims2()?.0);
-        let (out, rows) = empty(device, (n, 2), DType::F64)?;
+        let (out, rows) = alloc_uninit(device, (n, 2), DType::F64)?;
         let pointers =
-            [x.address()?, held(NAME, &self.classes)?, held(NAME, &self.shares)?, rows].map(Arg::Pointer);
+            [x.address()?, device_ptr(NAME, &self.classes)?, device_ptr(NAME, &self.shares)?, rows]
+                .map(Arg::Pointer);
         let kernel = format!("row_entropies_{}", element(NAME, x.dtype())?);
         let args = [&pointers[..], &self.lengths(x.shape())?].concat();
         launch(device, modules::SPARSE_TARGET, &kernel, Grid::warps(n), &args)?;
@@ -75,13 +77,13 @@ impl SparseTarget {
 
     pub(super) fn gradient_cuda(&self, rows: &Tensor, x: CudaInput, dloss: CudaInput) -> Result<CudaOutput> {
         let (device, n) = (x.device(), x.shape().dims2()?.0);
-        let (out, dx) = empty(device, x.shape(), x.dtype())?;
+        let (out, dx) = alloc_uninit(device, x.shape(), x.dtype())?;
         let pointers = [
             x.address()?,
-            held(NAME, rows)?,
-            held(NAME, &self.row_weights)?,
-            held(NAME, &self.classes)?,
-            held(NAME, &self.shares)?,
+            device_ptr(NAME, rows)?,
+            device_ptr(NAME, &self.row_weights)?,
+            device_ptr(NAME, &self.classes)?,
+            device_ptr(NAME, &self.shares)?,
             dloss.address()?,
             dx,
         ];
@@ -99,16 +101,20 @@ impl RowEntropies {
         let (device, n) = (gpu(&self.rows)?, self.rows.dim(0)?);
         let grid = Grid::sums(n);
         let blocks = grid.blocks.0 as usize;
-        let (_sums, sums) = empty(device, (blocks, 3), DType::F64)?;
-        let entropies = entropies.map_or(Ok(0), |e| held(NAME, e))?;
-        let weights = held(NAME, &self.target.row_weights)?;
-        let pointers = [held(NAME, &self.rows)?, weights, entropies, sums].map(Arg::Pointer);
+        let (_sums, sums) = alloc_uninit(device, (blocks, 3), DType::F64)?;
+        let entropies = entropies.map_or(Ok(0), |e| device_ptr(NAME, e))?;
+        let weights = device_ptr(NAME, &self.target.row_weights)?;
+        let pointers = [device_ptr(NAME, &self.rows)?, weights, entropies, sums].map(Arg::Pointer);
         let args = [&pointers[..], &[Arg::count(n)]].concat();
         launch(device, modules::SPARSE_TARGET, "row_sums", grid, &args)?;
         // SAFETY: `row_totals` writes all three.
         let totals = unsafe { unwritten(3, DType::F64, self.rows.device())? };
-        let args =
-            [Arg::Pointer(sums), Arg::Pointer(held(NAME, &totals)?), Arg::Double(scale), Arg::length(blocks)];
+        let args = [
+            Arg::Pointer(sums),
+            Arg::Pointer(device_ptr(NAME, &totals)?),
+            Arg::Double(scale),
+            Arg::length(blocks),
+        ];
         launch(device, modules::SPARSE_TARGET, "row_totals", Grid::blocks(1, 256), &args)?;
         Ok(totals)
     }
@@ -117,8 +123,8 @@ impl RowEntropies {
 /// An f64 scalar in the type of the logits.
 pub(super) fn value(value: &Tensor, logits: CudaInput) -> Result<CudaOutput> {
     let (device, dtype) = (logits.device(), logits.dtype());
-    let (out, y) = empty(device, (), dtype)?;
-    let args = [held(NAME, value)?, y].map(Arg::Pointer);
+    let (out, y) = alloc_uninit(device, (), dtype)?;
+    let args = [device_ptr(NAME, value)?, y].map(Arg::Pointer);
     let kernel = format!("loss_value_{}", element(NAME, dtype)?);
     launch(device, modules::SPARSE_TARGET, &kernel, Grid::blocks(1, 1), &args)?;
     Ok((out, ().into()))
