@@ -326,3 +326,139 @@ impl Values {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        backbones::{
+            kinds::{Add, Concatenate, GlobalPool, LayerNorm, Pool, Resize, Window},
+            table::{Table, spliced},
+        },
+        bounded::Positive,
+        extremes::between,
+        nn::{
+            init::Filler,
+            layers::{BatchNormOptions, Fillers},
+        },
+        ops::backward::backward,
+    };
+    use candle_core::Device;
+
+    fn interface() -> Interface {
+        let grid = PixelGrid { stride: 1, align_corners: false, multiple: 1 };
+        Interface { name: "drawn", input: Input::Lightness, grid, region: None }
+    }
+
+    fn noise(dims: &[usize], std: f64, seed: u64) -> Result<Tensor> {
+        Filler::Gaussian { std: Positive::of(std) }.fill(dims, &Rng::new(seed), &Device::Cpu)
+    }
+
+    fn fillers() -> Fillers {
+        let gaussian = |std| Filler::Gaussian { std: Positive::of(std) };
+        Fillers { weight: gaussian(0.4), bias: Some(gaussian(0.1)) }
+    }
+
+    /// A graph with every kind of row: three streams from one convolution, added, put side by side, read as a vector.
+    fn every_kind() -> Vec<Layer> {
+        let mut table = Table::new(2);
+        table.conv("conv", [3, 1, 1, 1, 1], 4, fillers());
+        table.batch_norm("bn", BatchNormOptions::PYTORCH).relu("relu", 0.0).tap("stem");
+        let stem = table.value();
+        let window = Window { kernel: 4, stride: 2, pad: 1, dilation: 1 };
+        table.pool("max", Pool::max(2, 2, 0)).conv_transpose("up", window, 4, fillers()).relu("leaky", 0.2);
+        let up = table.tap("up").value();
+        table.read(stem);
+        table.pool("average", Pool::average(2, 2, 0));
+        table.push("resize", Kind::Resize(Resize { factor: 2, align_corners: false }));
+        let smooth = table.tap("smooth").value();
+        let sum = table.join("sum", Kind::Add(Add), vec![stem, up]).value();
+        table
+            .join("beside", Kind::Concatenate(Concatenate), vec![sum, smooth])
+            .response_norm("lrn")
+            .tap("column");
+        table.push("ln", Kind::LayerNorm(LayerNorm { channels: 8, eps: 1e-5 })).dropout("drop", "column");
+        table.push("global", Kind::GlobalPool(GlobalPool)).tap("pooled").role(Role::Head);
+        table.linear("head", 3, fillers()).tap("head");
+        table.layers()
+    }
+
+    fn drawn(layers: Vec<Layer>) -> Result<(Network, Params)> {
+        let mut params = Params::new(&Device::Cpu);
+        let net = Network::new(interface(), layers, &mut params, &Rng::new(1))?;
+        Ok((net, params))
+    }
+
+    /// Every parameter of every kind against central differences along a random direction, in training.
+    #[test]
+    fn gradients_of_every_kind_are_those_of_finite_differences() -> Result<()> {
+        let (net, params) = drawn(every_kind())?;
+        let (x, weights) = (noise(&[3, 6, 6, 2], 1.0, 2)?, noise(&[3, 1, 1, 3], 1.0, 3)?);
+        let loss = || -> Result<Tensor> {
+            (net.forward(&x, &["head"], &Mode::Train(Rng::new(4)))?.remove(0) * &weights)?.sum_all()
+        };
+        let gradients = backward(&loss()?)?;
+        for param in params.iter() {
+            let (name, var) = (&param.name, &param.var);
+            let direction = noise(var.dims(), 1.0, 5)?;
+            let gradient = gradients.get(var).unwrap_or_else(|| panic!("{name} has no gradient"));
+            let analytic = (gradient * &direction)?.sum_all()?.to_scalar::<f32>()?;
+            let (start, step) = (var.as_detached_tensor().copy()?, 2e-3);
+            let mut at = |sign: f64| -> Result<f32> {
+                var.set(&(&start + (&direction * (sign * step))?)?)?;
+                loss()?.to_scalar::<f32>()
+            };
+            let numeric = (at(1.0)? - at(-1.0)?) / (2.0 * step as f32);
+            var.set(&start)?;
+            let scale = analytic.abs().max(numeric.abs()).max(0.1);
+            assert!((analytic - numeric).abs() < 0.03 * scale, "{name}: {analytic} and {numeric}");
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn taps_are_what_their_rows_compute_and_nothing_else_is_computed() -> Result<()> {
+        let (net, params) = drawn(every_kind())?;
+        let x = noise(&[1, 6, 6, 2], 1.0, 2)?;
+        let [stem, up, smooth, column] =
+            ["stem", "up", "smooth", "column"].map(|tap| net.forward(&x, &[tap], &Mode::Eval));
+        let together = net.forward(&x, &["column", "stem"], &Mode::Eval)?;
+        assert_eq!((between(&together[0], &column?)?, between(&together[1], &stem?)?), (0.0, 0.0));
+        assert_eq!((up?.remove(0).dims4()?, smooth?.remove(0).dims4()?), ((1, 6, 6, 4), (1, 6, 6, 4)));
+        // Rows that no tap needs are not run: a broken one harms nothing.
+        params
+            .get("up.weight")
+            .expect("a weight")
+            .set(&noise(&[4, 4, 4, 4], 1.0, 1)?.affine(f64::NAN, 0.0)?)?;
+        let smooth = net.forward(&x, &["smooth"], &Mode::Eval)?.remove(0).sum_all()?.to_scalar::<f32>()?;
+        let column = net.forward(&x, &["column"], &Mode::Eval)?.remove(0).sum_all()?.to_scalar::<f32>()?;
+        assert!(smooth.is_finite() && column.is_nan());
+        Ok(())
+    }
+
+    #[test]
+    fn maps_that_do_not_go_together_are_refused_by_name() -> Result<()> {
+        let mut table = Table::new(1);
+        table.pool("half", Pool::max(2, 2, 0)).tap("half");
+        let half = table.value();
+        table.join("sum", Kind::Add(Add), vec![0, half]).tap("sum");
+        let (net, _) = drawn(table.layers())?;
+        let error = net
+            .forward(&noise(&[1, 4, 4, 1], 1.0, 1)?, &["sum"], &Mode::Eval)
+            .expect_err("two sizes")
+            .to_string();
+        assert!(error.contains("sum") && error.contains("4×4") && error.contains("2×2"), "{error}");
+        Ok(())
+    }
+
+    /// A network cut at a tap goes on with rows of another table; a cut through a shortcut is refused.
+    #[test]
+    fn tables_are_spliced_where_one_value_passes() -> Result<()> {
+        let whole = every_kind();
+        let (net, params) = drawn(spliced(&whole, &whole, "stem")?)?;
+        assert_eq!((net.layers().len(), params.count()), (whole.len(), drawn(whole.clone())?.1.count()));
+        let error = spliced(&whole, &whole, "up").expect_err("`average` reads `stem`").to_string();
+        assert!(error.contains("average") && error.contains("up"), "{error}");
+        Ok(())
+    }
+}

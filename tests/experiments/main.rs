@@ -4,6 +4,7 @@ mod cross_channel;
 mod evaluation;
 mod experiment;
 mod home;
+mod networks;
 mod spec_errors;
 mod spec_round_trip;
 mod transfer;
