@@ -4,7 +4,7 @@
 use super::{
     sources::{InitSpec, Start},
     spec::Experiment,
-    stages::{Layers, Rows, Stage},
+    stages::{Inputs, Layers, Rows, Stage},
 };
 use crate::{
     backbones::BackboneSpec,
@@ -23,8 +23,17 @@ use crate::{
 use std::collections::HashSet;
 
 impl Experiment {
-    /// Checks what ties stages to one another and to the top: references, data and backbones.
-    pub(super) fn check_references(&self) -> Result<(), Wrong> {
+    /// Writes the data and the backbone of the top into every stage, where what ties the stages to one another and to it can
+    /// be.
+    pub(super) fn resolve(mut self) -> Result<Self, Wrong> {
+        self.check_references()?;
+        let Self { data, annotated, backbone, stages, .. } = &mut self;
+        let top = Inputs { data: Some(data), annotated: Some(annotated), backbone: Some(backbone) };
+        stages.iter_mut().for_each(|(_, stage)| stage.kind_mut().fill(top));
+        Ok(Self { data: None, annotated: None, backbone: None, ..self })
+    }
+
+    fn check_references(&self) -> Result<(), Wrong> {
         if self.stages.is_empty() {
             return Err(Wrong::key(["stages"], Fault::new("an experiment needs at least one stage")));
         }

@@ -13,7 +13,7 @@
 //!       train: { … }
 //! ```
 
-use super::stages::{Inputs, KINDS, Stage};
+use super::stages::{KINDS, Stage};
 use crate::{
     backbones::BackboneSpec,
     data::{annotated_source::AnnotatedSpec, source::DataSpec},
@@ -110,20 +110,10 @@ impl Experiment {
             document.set(argument, expand)?;
         }
         let experiment: Self = document.typed()?;
-        match experiment.check_references() {
-            Ok(()) => Ok(experiment.resolve()),
-            Err(wrong) => {
-                let path: Vec<&str> = wrong.path.iter().map(String::as_str).collect();
-                Err(document.refuse(&path, wrong.on, *wrong.fault))
-            }
-        }
-    }
-
-    fn resolve(mut self) -> Self {
-        let Self { data, annotated, backbone, stages, .. } = &mut self;
-        let top = Inputs { data: Some(data), annotated: Some(annotated), backbone: Some(backbone) };
-        stages.iter_mut().for_each(|(_, stage)| stage.kind_mut().fill(top));
-        Self { data: None, annotated: None, backbone: None, ..self }
+        experiment.resolve().map_err(|wrong| {
+            let path: Vec<&str> = wrong.path.iter().map(String::as_str).collect();
+            document.refuse(&path, wrong.on, *wrong.fault)
+        })
     }
 }
 
