@@ -16,7 +16,7 @@ use anyhow::{Context, Result, ensure};
 use candle_core::{Device, Tensor};
 use clap::{Parser, ValueEnum};
 use hueristic::{
-    backbones::{BackboneSpec, Build, Graph, alexnet::AlexNetSpec, network::Network, vgg::VggSpec},
+    backbones::{BackboneSpec, Build, Variant, alexnet::AlexNetSpec, network::Network, vgg::VggSpec},
     color::{bins::Bins, encode::SoftCode},
     device::{self, Compute, DeviceSpec, Precision},
     nn::{
@@ -191,7 +191,8 @@ fn uniform(shape: (usize, usize, usize, usize), low: f32, high: f32) -> Result<T
 impl Setup {
     fn new(o: &Options) -> Result<Self> {
         let (spec, batch, size) = (o.backbone.spec(), o.batch(), o.size());
-        let build = Build { graph: Graph::Pretext, batch_norm: true, input_channels: 1, outputs: Some(313) };
+        let build =
+            Build { variant: Variant::Pretext, batch_norm: true, input_channels: 1, outputs: Some(313) };
         let mut params = Params::new(&Device::Cpu);
         let net = spec.build(&build, &mut params, &Rng::new(0))?;
         let optimizer = Optimizer::new(&o.adam()?, &params)?;

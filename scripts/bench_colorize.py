@@ -3,7 +3,7 @@
     python scripts/bench_colorize.py make DIR [--pictures 16]     # 256x256 PNGs in DIR/pictures, DIR/eccv16.pth
     python scripts/bench_colorize.py torch DIR [--limit N] [--threads 2]
 
-`make` writes the full-width network in the released layout with random weights: time does not depend on their values. `torch` colours the
+`make` writes the full-width network in the released layout with random weights: time does not depend on their values. `torch` colors the
 first N pictures (PNG in, PNG out) and prints one JSON line: seconds from loaded to written for each, and for the whole process but
 the interpreter's own start. scripts/bench_colorize.sh runs both sides.
 """
@@ -50,7 +50,7 @@ class Eccv16(nn.Module):
 
 
 def bins():
-    """The 313 centres, as the oracle of the colour tests holds them."""
+    """The 313 centers, as the oracle of the color tests holds them."""
     oracle = json.loads((pathlib.Path(__file__).parent / "oracles" / "color.json").read_text())
     return np.array(oracle["bins"], dtype=np.float32)
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # `hueristic colorize` of 256x256 pictures with the full-width VGG colorizer beside the same in PyTorch eager: cold start (process start
-# to one written file) and pictures a second when many are coloured.
+# to one written file) and pictures a second when many are colored.
 #
 #   bash scripts/bench_colorize.sh [ROUNDS]
 #

@@ -32,7 +32,7 @@ def block(i, o, kernel, stride=1, pad=0, groups=1, dilation=1):
 
 
 def vgg_block(i, o, convs, stride=1, dilation=1):
-    """(convolution, ReLU) x convs, the last with the stride; then normalisation."""
+    """(convolution, ReLU) x convs, the last with the stride; then normalization."""
     layers = []
     for n in range(convs):
         last = n == convs - 1
@@ -70,14 +70,14 @@ BACKBONES = {
 }
 
 
-def soft_target(ab, centres, neighbours=10, sigma=5.0):
+def soft_target(ab, centers, neighbors=10, sigma=5.0):
     """The dense target that the paper's loss needs in PyTorch: (B, Q, h, w)."""
     b, _, h, w = ab.shape
     flat = ab.permute(0, 2, 3, 1).reshape(-1, 2)
-    distance, nearest = torch.cdist(flat, centres).topk(neighbours, largest=False)
+    distance, nearest = torch.cdist(flat, centers).topk(neighbors, largest=False)
     weight = torch.exp(-distance**2 / (2 * sigma**2))
     weight = weight / weight.sum(1, keepdim=True)
-    dense = torch.zeros(flat.shape[0], centres.shape[0], device=ab.device).scatter_(1, nearest, weight)
+    dense = torch.zeros(flat.shape[0], centers.shape[0], device=ab.device).scatter_(1, nearest, weight)
     return dense.reshape(b, h, w, -1).permute(0, 3, 1, 2).contiguous()
 
 
@@ -103,7 +103,7 @@ class Step:
         torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = args.precision != "f32"
         self.net = network().to(device, memory_format=torch.channels_last)
         self.optimizer = torch.optim.Adam(self.net.parameters(), lr=3e-5, betas=(0.9, beta2), weight_decay=1e-3, fused=True)
-        self.centres = torch.rand(313, 2, device=device) * 200 - 100
+        self.centers = torch.rand(313, 2, device=device) * 200 - 100
         self.weight = torch.rand(313, device=device) + 0.5
         shape = (batch, size, size, 3)
         self.batches = [torch.randint(0, 256, shape, dtype=torch.uint8, device=device) for _ in range(3)]
@@ -114,7 +114,7 @@ class Step:
         with torch.no_grad():
             lab = lab_of(rgb)
             ab = lab[:, 1:, :: self.stride, :: self.stride]
-            target = soft_target(ab, self.centres)
+            target = soft_target(ab, self.centers)
             v = self.weight[target.argmax(1)] * (ab.abs().amax((1, 2, 3)) > 5)[:, None, None]
             x = (lab[:, :1] - 50).contiguous(memory_format=torch.channels_last)
         with self.autocast:
@@ -225,7 +225,7 @@ def parts(args):
     decay = 1e-3
     optimizer = torch.optim.Adam(net.parameters(), lr=3e-5, betas=(0.9, beta2), weight_decay=decay, fused=True)
     side = -(-size // stride)
-    centres = torch.rand(313, 2) * 200 - 100
+    centers = torch.rand(313, 2) * 200 - 100
     x = torch.rand(batch, 1, size, size) * 100 - 50
     ab = torch.rand(batch, 2, side, side) * 100 - 50
     weight = torch.rand(313) + 0.5
@@ -237,7 +237,7 @@ def parts(args):
         return F.interpolate(logits, size=(side, side), mode="bilinear", align_corners=align_corners)
 
     def step():
-        target = soft_target(ab, centres)
+        target = soft_target(ab, centers)
         log_p = F.log_softmax(forward(), dim=1)
         v = weight[target.argmax(1)]
         loss = -(v.unsqueeze(1) * target * log_p).sum() / batch

@@ -1,4 +1,4 @@
-"""Makes JPEGs of 256 pixels that cost a decoder what photographs do: noise of every scale in related colours, quality 90.
+"""Makes JPEGs of 256 pixels that cost a decoder what photographs do: noise of every scale in related colors, quality 90.
 
     python gpu_photographs.py DIR COUNT
 
@@ -21,10 +21,10 @@ def picture(job):
     rng = numpy.random.default_rng(number)
     total = numpy.zeros((SIDE, SIDE, 3), numpy.float32)
     for side in (2, 4, 8, 16, 32, 64, 128, 256):
-        # the finer, the greyer, as light on a scene's surfaces is
-        grey = rng.normal(size=(side, side, 1))
-        colour = rng.normal(size=(side, side, 3)) * min(1.0, 16 / side)
-        noise = ((grey + colour) * 20 + 128).clip(0, 255).astype(numpy.uint8)
+        # the finer, the grayer, as light on a scene's surfaces is
+        gray = rng.normal(size=(side, side, 1))
+        color = rng.normal(size=(side, side, 3)) * min(1.0, 16 / side)
+        noise = ((gray + color) * 20 + 128).clip(0, 255).astype(numpy.uint8)
         up = Image.fromarray(noise).resize((SIDE, SIDE), Image.Resampling.BICUBIC)
         total += (numpy.asarray(up, numpy.float32) - 128) * (2 / side) ** 0.3
     partial = path.with_suffix(".tmp")

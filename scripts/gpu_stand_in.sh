@@ -18,7 +18,7 @@ bash scripts/stand_in/make.sh "$libraries" src/device/cuda/kernels
 tests=(--test devices --test operations)
 long=(--skip gradients_conv::)
 [[ -n $all ]] && long=()
-# Optimised lightly: what is slow here is the stand-in.
+# Optimized lightly: what is slow here is the stand-in.
 light=(--config 'profile.release.package.hueristic.opt-level=1')
 run() { env LD_LIBRARY_PATH="$libraries" "$@" cargo "${light[@]}" test --release --features cuda "${tests[@]}" -- "${long[@]}"; }
 

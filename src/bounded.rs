@@ -120,7 +120,7 @@ bounded!(
 );
 
 bounded!(
-    /// A spacing of colour bins, in ab units: the gamut is about 200 wide.
+    /// A spacing of color bins, in ab units: the gamut is about 200 wide.
     Spacing(f64), "a number from 1 to 110", |v| (1.0..=110.0).contains(&v)
 );
 

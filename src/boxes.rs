@@ -70,21 +70,21 @@ impl Rect {
         Self { x1: right - self.x2, x2: right - self.x1, ..*self }
     }
 
-    /// Offsets (dx, dy, dw, dh) that carry `self` to `target`: the centres' distance in units of the size, and the
+    /// Offsets (dx, dy, dw, dh) that carry `self` to `target`: the centers' distance in units of the size, and the
     /// logarithm of the sizes' ratio. Sizes are differences of coordinates here, without the inclusive pixel.
     pub fn encode(&self, target: &Self) -> [f32; 4] {
-        let ((cx, cy, w, h), (tx, ty, tw, th)) = (self.centred(), target.centred());
+        let ((cx, cy, w, h), (tx, ty, tw, th)) = (self.centered(), target.centered());
         [(tx - cx) / w, (ty - cy) / h, (tw / w).ln(), (th / h).ln()]
     }
 
     /// The rectangle that offsets carry `self` to; undoes [`Rect::encode`].
     pub fn decode(&self, [dx, dy, dw, dh]: [f32; 4]) -> Self {
-        let (cx, cy, w, h) = self.centred();
+        let (cx, cy, w, h) = self.centered();
         let (x, y, half_w, half_h) = (cx + dx * w, cy + dy * h, 0.5 * w * dw.exp(), 0.5 * h * dh.exp());
         Self::new(x - half_w, y - half_h, x + half_w, y + half_h)
     }
 
-    fn centred(&self) -> (f32, f32, f32, f32) {
+    fn centered(&self) -> (f32, f32, f32, f32) {
         let (w, h) = (self.x2 - self.x1 + THIN, self.y2 - self.y1 + THIN);
         (self.x1 + 0.5 * w, self.y1 + 0.5 * h, w, h)
     }
@@ -118,7 +118,7 @@ mod tests {
         let (a, b) = (Rect::new(0., 0., 9., 9.), Rect::new(5., 0., 14., 9.));
         assert_eq!(a.area(), 100.0);
         assert!((a.iou(&b) - 50.0 / 150.0).abs() < 1e-12);
-        assert_eq!(a.iou(&Rect::new(10., 0., 19., 9.)), 0.0, "neighbours share no pixel");
+        assert_eq!(a.iou(&Rect::new(10., 0., 19., 9.)), 0.0, "neighbors share no pixel");
         assert_eq!(Rect::new(5., 5., 5., 5.).iou(&Rect::new(5., 5., 5., 5.)), 1.0, "one pixel");
         assert_eq!(Rect::new(5., 5., 3., 3.).area(), 0.0, "inside out");
     }

@@ -1,7 +1,7 @@
 //! Types of numbers as files name them, and tensors made of their bytes: what safetensors, PyTorch and numpy have in
 //! common. candle lacks some of these types; their numbers are brought into one that holds each of them exactly.
 //!
-//! Not here: types of less than a byte (F4, F6), complex and quantised numbers. Readers refuse those by name.
+//! Not here: types of less than a byte (F4, F6), complex and quantized numbers. Readers refuse those by name.
 
 use anyhow::{Context, Result, ensure};
 use candle_core::{DType, Device, Tensor};

@@ -1,7 +1,7 @@
 //! # hueristic: representation learning by colorization
 //!
 //! The whole system of Zhang, Isola and Efros, "Colorful Image Colorization" (ECCV 2016): a network sees only the
-//! lightness of a photograph, predicts a distribution over 313 quantised colours at every pixel, and learns
+//! lightness of a photograph, predicts a distribution over 313 quantized colors at every pixel, and learns
 //! features on the way that probes and transfer tasks then measure.
 //!
 //! ## One way through the house

@@ -1,4 +1,4 @@
-//! Named, splittable random streams. Every chance in the crate (initialisation, shuffling, crops, flips, dropout,
+//! Named, splittable random streams. Every chance in the crate (initialization, shuffling, crops, flips, dropout,
 //! synthetic scenes) is drawn from a ChaCha8 stream that is a pure function of (seed, name, epoch, index), so the
 //! same seed gives the same bits on the same machine, whatever the number of threads, and a resumed run needs to
 //! remember only where it was.

@@ -42,7 +42,7 @@ impl Whole {
     ) -> Result<Self> {
         let spec = ColorizationSpec::default();
         let bins = spec.bins().len();
-        // Some colours are rarer than others, so that weights differ.
+        // Some colors are rarer than others, so that weights differ.
         let prior: Vec<f64> = (1..=bins).map(|q| 2.0 * q as f64 / (bins * (bins + 1)) as f64).collect();
         let task = Colorization::new(&spec, backbone, Some(&prior), &Rng::new(0), device)?;
         let optimizer = Optimizer::new(adam, task.params())?;

@@ -3,15 +3,15 @@
 A narrow AlexNet of each convention in which released ones differ, with random weights, in the format and under the
 names in which such networks are found:
 
-    caffenet.caffemodel      form of 2013; BGR less its mean, groups, pool then response normalisation; heads of a task
-    krizhevsky.caffemodel    today's form, with layers that hold no numbers; normalisation then pool
+    caffenet.caffemodel      form of 2013; BGR less its mean, groups, pool then response normalization; heads of a task
+    krizhevsky.caffemodel    today's form, with layers that hold no numbers; normalization then pool
     noroozi.caffemodel       stride 2 in conv1; columns that share their weights, `conv1_s1` … `conv1_s3`
-    split_brain.pth          Lab; batch normalisation kept, no biases, names under `net.`
+    split_brain.pth          Lab; batch normalization kept, no biases, names under `net.`
     torchvision.pth          RGB in units of its deviation; one tower, conv1 padded, pools that round down
     donahue.safetensors      BGR from -1 to 1; leaky ReLUs, flat fully connected weights
     answers.safetensors      `NAME.input` (a corner) and `NAME.TAP` for the picture of `picture`, (1, C, H, W)
 
-The nets are PyTorch's, response normalisation included; Caffe's messages are those of weights_formats.py. CaffeNet is
+The nets are PyTorch's, response normalization included; Caffe's messages are those of weights_formats.py. CaffeNet is
 also run on 227 pixels, where its fully connected layers fit.
 
     python scripts/oracles/alexnet_conventions.py
@@ -101,13 +101,13 @@ class Net(nn.Module):
         return out
 
 
-def randomise(net, unit, seed):
+def randomize(net, unit, seed):
     """`unit` brings the input to about 1, so that every layer works at its usual scale."""
     generator = torch.Generator().manual_seed(seed)
     for name, module in net.named_modules():
         if isinstance(module, (nn.Conv2d, nn.Linear)):
             fan_in = module.weight[0].numel()
-            # responses of about 100, where the normalisation bites as in the trained network
+            # responses of about 100, where the normalization bites as in the trained network
             scale = {"conv1": 100 * unit, "fc6": 0.01}.get(name, 1.0)
             module.weight.data.normal_(generator=generator).mul_(scale * (2 / fan_in) ** 0.5)
             if module.bias is not None:
@@ -172,7 +172,7 @@ def main():
     answers = {}
     with torch.no_grad():
         for seed, (name, (net, convention, side, unit)) in enumerate(nets.items()):
-            randomise(net, unit, seed)
+            randomize(net, unit, seed)
             x = read(picture(side), convention)
             answers[f"{name}.input"] = x[:, :, :4, :4]
             # conv1 shows in pool1; its maps are the largest

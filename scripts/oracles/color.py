@@ -1,4 +1,4 @@
-"""Known answers for the colour floor, from scikit-image, SciPy and NumPy: writes color.json beside this file.
+"""Known answers for the color floor, from scikit-image, SciPy and NumPy: writes color.json beside this file.
 
     python scripts/oracles/color.py
 

@@ -1,4 +1,4 @@
-"""Known answers for the colour measures, from NumPy and scikit-image: writes color_metrics.json beside this file.
+"""Known answers for the color measures, from NumPy and scikit-image: writes color_metrics.json beside this file.
 
     python scripts/oracles/color_metrics.py
 

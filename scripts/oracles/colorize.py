@@ -2,7 +2,7 @@
 
     python scripts/oracles/colorize.py
 
-`npy`: the bytes that numpy.save writes. `greys`: L of the sRGB grey (R+G+B)/3. `pictures`: ab at labels enlarged by
+`npy`: the bytes that numpy.save writes. `grays`: L of the sRGB gray (R+G+B)/3. `pictures`: ab at labels enlarged by
 torch's bilinear interpolate (`full`; `two_step` by way of the size that the network saw) and put over a picture's L by skimage's lab2rgb. tests/surface/colorize.rs reads the file.
 """
 
@@ -29,10 +29,10 @@ def arrays():
     ]
 
 
-def greys(rng):
+def grays(rng):
     rgb = rng.integers(0, 256, (40, 3))
-    grey = np.repeat(rgb.mean(1, keepdims=True), 3, 1) / 255
-    return {"rgb": rgb.tolist(), "l": rgb2lab(grey[:, None])[:, 0, 0].tolist()}
+    gray = np.repeat(rgb.mean(1, keepdims=True), 3, 1) / 255
+    return {"rgb": rgb.tolist(), "l": rgb2lab(gray[:, None])[:, 0, 0].tolist()}
 
 
 def picture(rng, height, width, h, w):
@@ -54,7 +54,7 @@ def main():
     rng = np.random.default_rng(0)
     out = {
         "npy": arrays(),
-        "greys": greys(rng),
+        "grays": grays(rng),
         "pictures": [picture(rng, 12, 20, 3, 5), picture(rng, 17, 23, 2, 3), picture(rng, 5, 6, 4, 4)],
     }
     Path(__file__).with_suffix(".json").write_text(json.dumps(out) + "\n")

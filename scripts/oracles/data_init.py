@@ -1,4 +1,4 @@
-"""Known answers for data-dependent initialisation, from NumPy and scikit-learn: writes data_init.json beside this file.
+"""Known answers for data-dependent initialization, from NumPy and scikit-learn: writes data_init.json beside this file.
 
     python scripts/oracles/data_init.py
 
@@ -6,7 +6,7 @@ Two groups of a convolution, 2x2 with padding 1, on all its patches: the leading
 patches over the roots of their variances, then unit variance and mean 0.1 for every channel; and all rows of the
 symmetric whitening, likewise with unit variance. scikit-learn finds the
 components, NumPy's eigenvalues of the covariance check them. The sign of a component is free.
-tests/networks/initialisation.rs reads the file.
+tests/networks/initialization.rs reads the file.
 """
 
 import json
@@ -34,8 +34,8 @@ def patches(x):
 def filters(x):
     rows = patches(x)
     pca = PCA(FILTERS, svd_solver="full").fit(rows)
-    centred = rows - rows.mean(0)
-    values, vectors = np.linalg.eigh(centred.T @ centred)
+    centered = rows - rows.mean(0)
+    values, vectors = np.linalg.eigh(centered.T @ centered)
     leading = vectors[:, ::-1][:, :FILTERS].T
     assert np.allclose(np.abs(np.sum(leading * pca.components_, 1)), 1)
     weight = pca.components_ / np.sqrt(values[::-1][:FILTERS, None] + EPS)
@@ -45,8 +45,8 @@ def filters(x):
 
 def whitening(x):
     rows = patches(x)
-    centred = rows - rows.mean(0)
-    values, vectors = np.linalg.eigh(centred.T @ centred)
+    centered = rows - rows.mean(0)
+    values, vectors = np.linalg.eigh(centered.T @ centered)
     weight = vectors @ np.diag((values + EPS) ** -0.5) @ vectors.T
     return weight / (rows @ weight.T).std(0)[:, None]
 

@@ -4,7 +4,7 @@
     python scripts/oracles/images.py tests/fixtures/images
 
 Every picture shows four flat quadrants, 24×16 pixels: red and green above, blue and white below. tests/data/decode.rs
-states those colours itself, so that nothing here is an oracle but Pillow's encoders. Needs Pillow.
+states those colors itself, so that nothing here is an oracle but Pillow's encoders. Needs Pillow.
 """
 
 import sys
@@ -18,14 +18,14 @@ RED, GREEN, BLUE, WHITE = (200, 30, 40), (20, 160, 60), (30, 50, 180), (250, 250
 
 def quadrants():
     image = Image.new("RGB", (WIDTH, HEIGHT))
-    for i, colour in enumerate((RED, GREEN, BLUE, WHITE)):
+    for i, color in enumerate((RED, GREEN, BLUE, WHITE)):
         corner = (i % 2 * WIDTH // 2, i // 2 * HEIGHT // 2)
-        image.paste(colour, (*corner, corner[0] + WIDTH // 2, corner[1] + HEIGHT // 2))
+        image.paste(color, (*corner, corner[0] + WIDTH // 2, corner[1] + HEIGHT // 2))
     return image
 
 
 def cmyk_with_black(image):
-    """The same colours with as much of them as possible printed in black ink."""
+    """The same colors with as much of them as possible printed in black ink."""
     out = Image.new("CMYK", image.size)
     for y in range(image.height):
         for x in range(image.width):

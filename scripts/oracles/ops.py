@@ -1,6 +1,6 @@
 """Known answers for tests/operations/oracles.rs, made with PyTorch in f64: pooling with ceil mode and padding, the running
 statistics of batch norm after three steps, bilinear resize in both conventions, cross entropy with ignored labels and
-sigmoid cross entropy at extreme logits, local response normalisation. Activations are stored as NHWC.
+sigmoid cross entropy at extreme logits, local response normalization. Activations are stored as NHWC.
 
     python scripts/oracles/ops.py > scripts/oracles/ops.json
 """

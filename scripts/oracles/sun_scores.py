@@ -2,7 +2,7 @@
 
     python scripts/oracles/sun_scores.py DIR      # DIR holds gt/ learch/ ours/ and color_bins/pts_in_hull.npy lies beside it
 
-Mean of the error's cumulative distribution over thresholds 0, 1, ..., 150; rebalanced: every occupied nearest bin of the true colour has
+Mean of the error's cumulative distribution over thresholds 0, 1, ..., 150; rebalanced: every occupied nearest bin of the true color has
 the same total weight. Prints JSON, stored as sun_scores.json: the published figures are 89.15 / 66.23, 88.83 / 69.44 and 89.98 / 76.51.
 """
 import json

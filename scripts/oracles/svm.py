@@ -1,5 +1,5 @@
 """Known answers for tests/training/probe_frozen.rs, made with scikit-learn: linear SVMs with squared hinge in the dual, their cross
-validation, unshuffled stratified folds, both average precisions, and majority votes of nearest neighbours.
+validation, unshuffled stratified folds, both average precisions, and majority votes of nearest neighbors.
 
     python scripts/oracles/svm.py > scripts/oracles/svm.json
 """
@@ -61,7 +61,7 @@ def exact():
 
 
 def protocol():
-    """Three classes by the whole protocol: normalised rows, the cost by cross validation, test precision."""
+    """Three classes by the whole protocol: normalized rows, the cost by cross validation, test precision."""
     width, n, m = 30, 120, 90
     directions = rng.standard_normal((3, width))
 
@@ -98,11 +98,11 @@ def folds():
     return rows
 
 
-def neighbours():
-    centres = rng.standard_normal((4, 6)) * 0.8
+def neighbors():
+    centers = rng.standard_normal((4, 6)) * 0.8
     labels, truth = np.arange(120) % 4, np.arange(50) % 4
-    x = np.round(centres[labels] + rng.standard_normal((120, 6)), 2)
-    unseen = np.round(centres[truth] + rng.standard_normal((50, 6)), 2)
+    x = np.round(centers[labels] + rng.standard_normal((120, 6)), 2)
+    unseen = np.round(centers[truth] + rng.standard_normal((50, 6)), 2)
     votes = []
     for k in [1, 5, 20, 120]:
         knn = KNeighborsClassifier(k, metric="cosine", algorithm="brute").fit(x, labels)
@@ -117,7 +117,7 @@ def neighbours():
 def main():
     warnings.simplefilter("error", ConvergenceWarning)
     json.dump({"scikit-learn": sklearn.__version__, "exact": exact(), "protocol": protocol(), "folds": folds(),
-               "neighbours": neighbours()}, sys.stdout)
+               "neighbors": neighbors()}, sys.stdout)
     print()
 
 

@@ -30,14 +30,14 @@ from scipy.spatial import ConvexHull
 from torch import nn
 
 OUT = pathlib.Path(__file__).parents[2] / "tests" / "fixtures" / "weights"
-COLOURS = 313
+COLORS = 313
 SHARPNESS = 2.606
 
 
 # --- networks ------------------------------------------------------------------------------------------------------
 
 
-def randomise(net):
+def randomize(net):
     for module in net.modules():
         if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)):
             fan_in = module.weight[0].numel()
@@ -77,9 +77,9 @@ class VggColorizer(nn.Module):
             nn.ReLU(),
             nn.Conv2d(width, width, 3, 1, 1),
             nn.ReLU(),
-            nn.Conv2d(width, COLOURS, 1),
+            nn.Conv2d(width, COLORS, 1),
         )
-        self.model_out = nn.Conv2d(COLOURS, 2, 1, bias=False)
+        self.model_out = nn.Conv2d(COLORS, 2, 1, bias=False)
 
     def forward(self, x):
         for number in range(1, 9):
@@ -97,7 +97,7 @@ def vgg_names():
 
 
 class AlexnetColorizer(nn.Module):
-    """Convolution, batch normalisation, ReLU; pools that round up."""
+    """Convolution, batch normalization, ReLU; pools that round up."""
 
     def __init__(self, width, fc):
         super().__init__()
@@ -113,7 +113,7 @@ class AlexnetColorizer(nn.Module):
         for name, conv in rows:
             self.add_module(name, conv)
             self.add_module(name + "norm", nn.BatchNorm2d(conv.out_channels, affine=False))
-        self.fc8 = nn.Conv2d(fc, COLOURS, 1)
+        self.fc8 = nn.Conv2d(fc, COLORS, 1)
         self.pools = {"conv1": 2, "conv2": 2, "conv5": 1}
 
     def forward(self, x):
@@ -125,7 +125,7 @@ class AlexnetColorizer(nn.Module):
 
 
 class Caffenet(nn.Module):
-    """CaffeNet's layers without its response normalisation, which the transfer graph leaves out too."""
+    """CaffeNet's layers without its response normalization, which the transfer graph leaves out too."""
 
     def __init__(self, width, fc, classes):
         super().__init__()
@@ -337,25 +337,25 @@ def paper_bins():
 
 def colorizers(expected, bins):
     width = 8
-    net = randomise(VggColorizer(width, affine=True))
-    net.model_out.weight.data = torch.tensor(bins.T / 110, dtype=torch.float32).reshape(2, COLOURS, 1, 1)
+    net = randomize(VggColorizer(width, affine=True))
+    net.model_out.weight.data = torch.tensor(bins.T / 110, dtype=torch.float32).reshape(2, COLORS, 1, 1)
     torch.save(net.state_dict(), OUT / "eccv16.pth")
     x = picture(1, 16, 8, 50)
     changes = {"conv1_1.weight": 0.01}
     expected["eccv16.pth"] = {"tensors": summaries(net, vgg_names(), changes)} | logits(net, x, 100)
 
-    net = randomise(VggColorizer(width, affine=False))
+    net = randomize(VggColorizer(width, affine=False))
     helpers = [
         layer("data_l", "Convolution", [np.ones((1, 1, 1, 1)), np.array([-50.0])]),
-        layer("conv8_313_rh", "Scale", [np.full(COLOURS, SHARPNESS)]),
-        layer("class8_ab", "Convolution", [bins.T.reshape(2, COLOURS, 1, 1), np.zeros(2)]),
+        layer("conv8_313_rh", "Scale", [np.full(COLORS, SHARPNESS)]),
+        layer("class8_ab", "Convolution", [bins.T.reshape(2, COLORS, 1, 1), np.zeros(2)]),
     ]
     body = caffe_layers(net, vgg_names(), renamed={"conv1_1": "bw_conv1_1"})
     (OUT / "vgg_colorizer.caffemodel").write_bytes(field(1, "LtoAB") + helpers[0] + body + helpers[1] + helpers[2])
     tensors = summaries(net, vgg_names())
     expected["vgg_colorizer.caffemodel"] = {"tensors": tensors} | logits(net, x)
 
-    net = randomise(AlexnetColorizer(width, 16))
+    net = randomize(AlexnetColorizer(width, 16))
     rows = [f"conv{n}" for n in range(1, 6)] + ["fc6", "fc7"]
     names = {row + part: row + part for row in rows for part in ("", "norm")} | {"fc8": "fc8"}
     (OUT / "alexnet_colorizer.caffemodel").write_bytes(field(1, "CaffeNet") + caffe_layers(net, names))
@@ -365,20 +365,20 @@ def colorizers(expected, bins):
 
 
 def classifiers(expected):
-    net = randomise(Caffenet(8, 16, 10))
+    net = randomize(Caffenet(8, 16, 10))
     names = {name: name for name, _ in net.named_children()}
     (OUT / "caffenet.caffemodel").write_bytes(v1_net(net, names))
     found = {"tensors": summaries(net, names)} | logits(net, picture(3, 227, 227, 100))
     expected["caffenet.caffemodel"] = found
 
-    net = randomise(Vgg16(8, 16, 10))
+    net = randomize(Vgg16(8, 16, 10))
     found = {"tensors": summaries(net, vgg16_names())} | logits(net, picture(3, 224, 224, 100))
     (OUT / "vgg16.caffemodel").write_bytes(v1_net(net, vgg16_names()))
     wrapped = {"epoch": 3, "best": 0.5, "state_dict": nn.DataParallel(net).state_dict()}
     torch.save(wrapped, OUT / "vgg16_legacy.pth", _use_new_zipfile_serialization=False)
     expected["vgg16.caffemodel"] = expected["vgg16_legacy.pth"] = found
 
-    net = randomise(TorchvisionAlexnet(8, 16, 10))
+    net = randomize(TorchvisionAlexnet(8, 16, 10))
     torch.save(net.state_dict(), OUT / "alexnet.pth", pickle_protocol=4)
     expected["alexnet.pth"] = {"tensors": summaries(net, ALEXNET_NAMES)}
 
@@ -418,7 +418,7 @@ def main():
     torch.manual_seed(0)
     OUT.mkdir(parents=True, exist_ok=True)
     bins = paper_bins()
-    assert len(bins) == COLOURS, len(bins)
+    assert len(bins) == COLORS, len(bins)
     expected = {}
     colorizers(expected, bins)
     classifiers(expected)

@@ -1,8 +1,8 @@
-//! AlexNet as Zhang, Isola and Efros train it to colour (pretext graph) and as its features are used afterwards
+//! AlexNet as Zhang, Isola and Efros train it to color (pretext graph) and as its features are used afterwards
 //! (transfer graph, and its variants for regions and for whole pictures): graphs of the same weights, each a layer table.
 //!
-//! A layer is convolution → [batch normalisation] → ReLU → [dropout]; pools are layers of their own. In what other
-//! people's AlexNets differ is [`super::alexnet_conventions`]; by default there is no local response normalisation, two
+//! A layer is convolution → [batch normalization] → ReLU → [dropout]; pools are layers of their own. In what other
+//! people's AlexNets differ is [`super::alexnet_conventions`]; by default there is no local response normalization, two
 //! groups and one channel of input. The losses, the resize of the logits to the label size and the scaling of the
 //! input belong to the tasks.
 
@@ -23,7 +23,7 @@ use crate::{
 };
 use serde::{Deserialize, Serialize};
 
-/// Every tap of the full network without response normalisation, in order.
+/// Every tap of the full network without response normalization, in order.
 pub const TAPS: [&str; 11] =
     ["conv1", "pool1", "conv2", "pool2", "conv3", "conv4", "conv5", "pool5", "fc6", "fc7", "fc8"];
 
@@ -41,7 +41,7 @@ pub enum Stem {
 /// What a spec says about the network.
 ///
 /// conv1 … conv5 start from `init` with biases 0 (the paper fills them from k-means). fc6 and fc7 start as the
-/// paper's, Gaussian 0.005 with biases 1, where batch normalisation makes the scale immaterial; without it so small a
+/// paper's, Gaussian 0.005 with biases 1, where batch normalization makes the scale immaterial; without it so small a
 /// deviation would starve narrow layers, and they start from MSRA with biases 0. fc8 is zero, so that the first loss
 /// is exactly the logarithm of the number of outputs.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -54,13 +54,13 @@ pub struct AlexNetSpec {
     pub fc: Option<Channels>,
     /// how the weights of conv1 … conv5 start
     pub init: Filler,
-    /// what the running statistics of batch normalisation keep at each step (Caffe's moving average fraction); shorter
+    /// what the running statistics of batch normalization keep at each step (Caffe's moving average fraction); shorter
     /// runs want less than 0.999
     pub norm_decay: Fraction,
     /// what the weights expect of a picture
     #[serde(skip_serializing_if = "is_default")]
     pub input: Input,
-    /// local response normalisation
+    /// local response normalization
     #[serde(skip_serializing_if = "is_default")]
     pub lrn: ResponseNorm,
     /// stride of the standard stem's conv1; the others have 4
@@ -78,7 +78,7 @@ pub struct AlexNetSpec {
     /// slope of the ReLUs below 0
     #[serde(skip_serializing_if = "is_none_leaking")]
     pub leak: Fraction,
-    /// what becomes of batch normalisation when features are used
+    /// what becomes of batch normalization when features are used
     #[serde(skip_serializing_if = "is_default")]
     pub batch_norm: TestNorm,
 }

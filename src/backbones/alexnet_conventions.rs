@@ -1,5 +1,5 @@
-//! In what the AlexNets that others released differ from Zhang's: input, response normalisation, stride, padding and
-//! channels of the convolutions, leaks, batch normalisation at test time. Each is a field of a spec, and a preset sets
+//! In what the AlexNets that others released differ from Zhang's: input, response normalization, stride, padding and
+//! channels of the convolutions, leaks, batch normalization at test time. Each is a field of a spec, and a preset sets
 //! those of one release at once.
 //!
 //! What a preset says comes from the released networks' definitions and the scripts that fine-tuned them, where these
@@ -16,7 +16,7 @@ use crate::{
 };
 use serde::{Deserialize, Serialize};
 
-/// Local response normalisation behind the first two convolutions (`norm1`, `norm2`; n 5, α 1e-4, β 0.75, k 1), and
+/// Local response normalization behind the first two convolutions (`norm1`, `norm2`; n 5, α 1e-4, β 0.75, k 1), and
 /// on which side of their pools.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -30,7 +30,7 @@ pub enum ResponseNorm {
     NormPool,
 }
 
-/// What becomes of batch normalisation when features are used.
+/// What becomes of batch normalization when features are used.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TestNorm {
@@ -60,22 +60,22 @@ pub enum Preset {
     Zhang,
     /// Zhang, Isola and Efros, "Split-Brain Autoencoders" (2017): Lab, else as `zhang`
     SplitBrain,
-    /// `bvlc_reference_caffenet`, labels of ImageNet: BGR less its mean, normalisation after the pools
+    /// `bvlc_reference_caffenet`, labels of ImageNet: BGR less its mean, normalization after the pools
     Caffenet,
-    /// `bvlc_alexnet`, labels of ImageNet: as `caffenet`, normalisation before the pools
+    /// `bvlc_alexnet`, labels of ImageNet: as `caffenet`, normalization before the pools
     Krizhevsky,
     /// Agrawal, Carreira and Malik, "Learning to See by Moving" (2015): taken to be as `caffenet` (uncertain)
     Agrawal,
     /// Wang and Gupta, "Unsupervised Learning of Visual Representations using Videos" (2015): tested with CaffeNet's
     /// definition
     WangGupta,
-    /// Doersch, Gupta and Efros, "Context Prediction" (2015): CaffeNet without groups, batch normalisation absorbed into
+    /// Doersch, Gupta and Efros, "Context Prediction" (2015): CaffeNet without groups, batch normalization absorbed into
     /// conv3 … fc6. The order of the channels of the released file is taken to be Caffe's (uncertain)
     Doersch,
     /// Pathak et al., "Context Encoders" (2016): tested with CaffeNet's definition
     Pathak,
     /// Donahue, Krähenbühl and Darrell, "Adversarial Feature Learning" (2017): BGR from −1 to 1, no response
-    /// normalisation, ReLUs that leak 0.2, batch normalisation absorbed
+    /// normalization, ReLUs that leak 0.2, batch normalization absorbed
     Donahue,
     /// Noroozi and Favaro, "Jigsaw" (2016): CaffeNet with stride 2 in conv1, as in its own tests and its linear probes;
     /// tests on PASCAL set `conv1_stride: 4` beside it
@@ -122,9 +122,9 @@ impl Preset {
         let spec = self.spec();
         let mut parts = vec![format!("input {}", spec.input.describe())];
         parts.push(match spec.lrn {
-            ResponseNorm::None => "no response normalisation".into(),
-            ResponseNorm::PoolNorm => "response normalisation after pool1 and pool2".into(),
-            ResponseNorm::NormPool => "response normalisation before pool1 and pool2".into(),
+            ResponseNorm::None => "no response normalization".into(),
+            ResponseNorm::PoolNorm => "response normalization after pool1 and pool2".into(),
+            ResponseNorm::NormPool => "response normalization before pool1 and pool2".into(),
         });
         parts.push(format!("stride {} in conv1; groups: {}", spec.conv1_stride, spec.groups));
         if spec.leak.get() > 0.0 {

@@ -10,7 +10,7 @@
 //! Two things differ from that code. The same random gradient serves every round, so that the ratios settle instead of
 //! trembling with each draw; and the rounds end when every r is within 1 % of r*, not its logarithm.
 //!
-//! **The input.** The authors' graph begins with a layer that centres L and takes part, which is why their network then
+//! **The input.** The authors' graph begins with a layer that centers L and takes part, which is why their network then
 //! expects s·(L − 50), with s 0.693. Here s is a factor on the input that takes part like a layer, and is multiplied into
 //! the first convolution at the end: s·(L − 50) into W is L − 50 into s·W, zero padding included, so that all networks
 //! here keep taking L − 50. The function is the same; a step of the same learning rate is not: conv1 then learns as if
@@ -379,7 +379,7 @@ fn ratio(name: &str, weight: &Var, gradients: &GradStore) -> Result<f64> {
     if !ratio.is_finite() || ratio <= 0.0 {
         bail!(
             "calibration: the ratio of gradient to weight of {name} is {ratio}: weights that are all zero, or a dead or \
-             zero layer after them; calibrate trained or initialised weights, and leave out a head of zeros"
+             zero layer after them; calibrate trained or initialized weights, and leave out a head of zeros"
         )
     }
     Ok(ratio)
@@ -392,8 +392,8 @@ fn mean(x: &Tensor) -> Result<f64> {
 /// Mean over channels of the standard deviation over batch and positions of `(B, H, W, C)`.
 fn deviation(x: &Tensor) -> Result<f64> {
     let rows = x.to_dtype(DType::F64)?.flatten(0, 2)?;
-    let centred = rows.broadcast_sub(&rows.mean_keepdim(0)?)?;
-    let deviation = mean(&centred.sqr()?.mean(0)?.sqrt()?)?;
+    let centered = rows.broadcast_sub(&rows.mean_keepdim(0)?)?;
+    let deviation = mean(&centered.sqr()?.mean(0)?.sqrt()?)?;
     if !deviation.is_finite() {
         bail!("calibration: the output of the network is not finite: its weights are too large, or damaged")
     }

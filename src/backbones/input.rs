@@ -1,7 +1,7 @@
-//! What the weights of a network expect of a picture: which colours, in which order, on which scale. Released networks
+//! What the weights of a network expect of a picture: which colors, in which order, on which scale. Released networks
 //! differ in this and their files do not say it, so a spec names it; nothing is ever swapped silently.
 //!
-//! Not here: sizes and crops, which belong to the data, and centrings that are folded into weights when a file is read
+//! Not here: sizes and crops, which belong to the data, and centerings that are folded into weights when a file is read
 //! ([`super::exchange`]).
 
 use crate::color::lab::rgb_to_lab;
@@ -15,9 +15,9 @@ pub enum Input {
     /// L − 50 of CIE Lab, one channel: colorizers, and what they have learned
     #[default]
     Lightness,
-    /// L − 50, a and b of CIE Lab: networks that were given colour again, and the "color" rows of transfer tables
+    /// L − 50, a and b of CIE Lab: networks that were given color again, and the "color" rows of transfer tables
     Lab,
-    /// a and b of CIE Lab, two channels: networks that learned to tell lightness from colour
+    /// a and b of CIE Lab, two channels: networks that learned to tell lightness from color
     Ab,
     /// blue, green, red from 0 to 255, less (103.939, 116.779, 123.68), their means over ImageNet: Caffe's networks
     BgrMean,
@@ -30,7 +30,7 @@ pub enum Input {
 }
 
 /// Means over ImageNet in the order blue, green, red, as VGG's authors give them. CaffeNet's mean picture averages to
-/// (104.007, 116.669, 122.679), and fine-tuning scripts round to (104, 117, 123): at most one grey level away.
+/// (104.007, 116.669, 122.679), and fine-tuning scripts round to (104, 117, 123): at most one gray level away.
 const BGR_MEAN: [f32; 3] = [103.939, 116.779, 123.68];
 const RGB_MEAN: [f32; 3] = [0.485, 0.456, 0.406];
 const RGB_DEVIATION: [f32; 3] = [0.229, 0.224, 0.225];
@@ -101,7 +101,7 @@ impl std::fmt::Display for Input {
     }
 }
 
-/// Lab `(B, H, W, 3)` → L − 50, `(B, H, W, 1)`: what [`Input::Lightness`] reads, where the colours are at hand.
+/// Lab `(B, H, W, 3)` → L − 50, `(B, H, W, 1)`: what [`Input::Lightness`] reads, where the colors are at hand.
 pub fn lightness(lab: &Tensor) -> Result<Tensor> {
     lab.narrow(3, 0, 1)?.contiguous()?.affine(1.0, -50.0)
 }
@@ -160,8 +160,8 @@ mod tests {
     fn other_pictures_are_refused() -> Result<()> {
         for input in EVERY {
             let floats = pixel([1, 2, 3])?.to_dtype(DType::F32)?;
-            let grey = Tensor::zeros((1, 2, 2, 1), DType::U8, &Device::Cpu)?;
-            for wrong in [floats, grey] {
+            let gray = Tensor::zeros((1, 2, 2, 1), DType::U8, &Device::Cpu)?;
+            for wrong in [floats, gray] {
                 let error = input.read(&wrong).unwrap_err().to_string();
                 assert!(error.contains("expected u8 RGB (B, H, W, 3)"), "{error}");
             }

@@ -380,7 +380,7 @@ mod tests {
         table.push("ln", Kind::LayerNorm(LayerNorm { channels: 8, eps: 1e-5 })).dropout("drop", "column");
         table.push("global", Kind::GlobalPool(GlobalPool)).tap("pooled").role(Role::Head);
         table.linear("head", 3, fillers()).tap("head");
-        table.layers()
+        table.rows()
     }
 
     fn drawn(layers: Vec<Layer>) -> Result<(Network, Params)> {
@@ -404,7 +404,7 @@ mod tests {
             let gradient = gradients.get(var).unwrap_or_else(|| panic!("{name} has no gradient"));
             let analytic = (gradient * &direction)?.sum_all()?.to_scalar::<f32>()?;
             let (start, step) = (var.as_detached_tensor().copy()?, 2e-3);
-            let mut at = |sign: f64| -> Result<f32> {
+            let at = |sign: f64| -> Result<f32> {
                 var.set(&(&start + (&direction * (sign * step))?)?)?;
                 loss()?.to_scalar::<f32>()
             };
@@ -420,11 +420,13 @@ mod tests {
     fn taps_are_what_their_rows_compute_and_nothing_else_is_computed() -> Result<()> {
         let (net, params) = drawn(every_kind())?;
         let x = noise(&[1, 6, 6, 2], 1.0, 2)?;
-        let [stem, up, smooth, column] =
-            ["stem", "up", "smooth", "column"].map(|tap| net.forward(&x, &[tap], &Mode::Eval));
+        let of = |tap: &str| -> Result<Tensor> { Ok(net.forward(&x, &[tap], &Mode::Eval)?.remove(0)) };
         let together = net.forward(&x, &["column", "stem"], &Mode::Eval)?;
-        assert_eq!((between(&together[0], &column?)?, between(&together[1], &stem?)?), (0.0, 0.0));
-        assert_eq!((up?.remove(0).dims4()?, smooth?.remove(0).dims4()?), ((1, 6, 6, 4), (1, 6, 6, 4)));
+        assert_eq!(
+            (between(&together[0], &of("column")?)?, between(&together[1], &of("stem")?)?),
+            (0.0, 0.0)
+        );
+        assert_eq!((of("up")?.dims4()?, of("smooth")?.dims4()?), ((1, 6, 6, 4), (1, 6, 6, 4)));
         // Rows that no tap needs are not run: a broken one harms nothing.
         params
             .get("up.weight")
@@ -442,7 +444,7 @@ mod tests {
         table.pool("half", Pool::max(2, 2, 0)).tap("half");
         let half = table.value();
         table.join("sum", Kind::Add(Add), vec![0, half]).tap("sum");
-        let (net, _) = drawn(table.layers())?;
+        let (net, _) = drawn(table.rows())?;
         let error = net
             .forward(&noise(&[1, 4, 4, 1], 1.0, 1)?, &["sum"], &Mode::Eval)
             .expect_err("two sizes")

@@ -1,5 +1,5 @@
 //! Weights of a network as another graph of the same function wants them: fully connected layers as matrices or as
-//! convolutions, lightness or Lab as input; and how much two networks differ. Batch normalisation is taken in by
+//! convolutions, lightness or Lab as input; and how much two networks differ. Batch normalization is taken in by
 //! [`super::absorb`].
 
 use super::{kinds::Conv, network::Network, table::Layer};

@@ -2,7 +2,7 @@
 //! eight blocks of 3×3 convolutions, the first three ending in stride 2, the fifth and sixth dilated, the eighth beginning
 //! with a transposed convolution that doubles the map. It is fully convolutional: logits lie at every fourth pixel.
 //!
-//! A block is (convolution → ReLU) × n → batch normalisation, which here follows the last ReLU and has no scale or
+//! A block is (convolution → ReLU) × n → batch normalization, which here follows the last ReLU and has no scale or
 //! shift; block 8 has none. There are no pools. The losses, the decoding and the scaling of the input belong to the
 //! tasks.
 
@@ -32,11 +32,11 @@ pub struct VggSpec {
     pub narrow: bool,
     /// heads on conv5, conv6 and conv7 beside the last one, as in the first release (its losses weigh 1/8, 1/4, 1/2, 1)
     pub deep_supervision: bool,
-    /// batch normalisation with scale and shift, as in the released PyTorch weights
+    /// batch normalization with scale and shift, as in the released PyTorch weights
     pub affine: bool,
     /// how the weights start (the paper fills them from k-means); biases and the heads start at zero
     pub init: Filler,
-    /// what the running statistics of batch normalisation keep at each step (Caffe's moving average fraction); shorter
+    /// what the running statistics of batch normalization keep at each step (Caffe's moving average fraction); shorter
     /// runs want less than 0.999
     pub norm_decay: Fraction,
 }

@@ -1,5 +1,5 @@
 //! VGG-16, configuration D of Simonyan and Zisserman, "Very Deep Convolutional Networks" (2015): the off-the-shelf
-//! classifier that judges whether a recoloured picture can still be recognised.
+//! classifier that judges whether a recolored picture can still be recognized.
 //!
 //! Five blocks of 3×3 convolutions, each ending in a 2×2 pool with stride 2, then three fully connected layers, here
 //! convolutions that see the whole map. Pools round up as Caffe's do, where torchvision's round down: on crops that

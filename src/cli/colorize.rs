@@ -1,4 +1,4 @@
-//! `colorize`: black-and-white photographs in, coloured ones out.
+//! `colorize`: black-and-white photographs in, colored ones out.
 
 use super::{Done, device::DeviceArgs, failure::Usage, model::number, out, threads};
 use crate::{
@@ -8,7 +8,7 @@ use crate::{
         batch,
         encoding::Format,
         inputs,
-        picture::{Grey, Options, Size},
+        picture::{Gray, Options, Size},
         plan::{self, Wanted},
     },
     device::Compute,
@@ -69,10 +69,10 @@ struct ViewArgs {
     /// large as their originals in any case
     #[arg(long, value_name = "N|full", default_value = "256", value_parser = size)]
     size: Size,
-    /// Grey that the network sees and the result keeps: Lab's L, or (R+G+B)/3
+    /// Gray that the network sees and the result keeps: Lab's L, or (R+G+B)/3
     #[arg(long, value_enum, default_value_t)]
     gray: GrayArg,
-    /// How a distribution becomes a colour
+    /// How a distribution becomes a color
     #[arg(long, value_enum, default_value_t)]
     decode: DecodeArg,
     /// How the network's colors become as large as the picture: bilinear once, or by way of the size that the network saw, as
@@ -86,10 +86,10 @@ struct ViewArgs {
 
 #[derive(Args, Debug)]
 struct ExtraArgs {
-    /// Beside each result STEM-montage.png: grey, colorized, and the original where it has colour
+    /// Beside each result STEM-montage.png: gray, colorized, and the original where it has color
     #[arg(long)]
     montage: bool,
-    /// Beside each result STEM-distribution.png: how probable the network finds each colour, and where
+    /// Beside each result STEM-distribution.png: how probable the network finds each color, and where
     #[arg(long)]
     distribution: bool,
     /// Beside each result STEM-logits.npy: the network's output, float32 (h, w, bins)
@@ -175,7 +175,7 @@ impl ColorizeArgs {
         ];
         match asked.iter().find(|(_, asked)| *asked) {
             Some((option, _)) => Err(format!(
-                "{} predicts one colour a pixel, not a distribution: leave {option} out",
+                "{} predicts one color a pixel, not a distribution: leave {option} out",
                 self.weights.display()
             )),
             None => Ok(()),
@@ -206,14 +206,14 @@ impl ColorizeArgs {
             (DecodeArg::Annealed, Some(t)) => Decode::Annealed(t.get() as f32),
             (DecodeArg::Annealed, None) => usual.decode,
         };
-        let grey = match self.view.gray {
-            GrayArg::L => Grey::Lightness,
-            GrayArg::Average => Grey::Average,
+        let gray = match self.view.gray {
+            GrayArg::L => Gray::Lightness,
+            GrayArg::Average => Gray::Average,
         };
         let upsampling = self.view.upsample.map(|how| match how {
             UpsampleArg::Direct => Upsampling::Direct,
             UpsampleArg::TwoStep => Upsampling::TwoStep,
         });
-        Options { size: self.view.size, grey, decode, upsampling, ..usual }
+        Options { size: self.view.size, gray, decode, upsampling, ..usual }
     }
 }

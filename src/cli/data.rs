@@ -1,4 +1,4 @@
-//! `data verify` and `data prior`: every image of a data set decoded and counted, its colours measured.
+//! `data verify` and `data prior`: every image of a data set decoded and counted, its colors measured.
 
 use super::{Done, experiment::locations, failure::Usage, out};
 use crate::{
@@ -38,21 +38,21 @@ const WEIGHTS: &[&str] = &["safetensors", "pth", "pt", "caffemodel"];
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Data {
-    /// Decode every image of a catalogue entry, a folder, a list, a table, a PASCAL VOC devkit, or the data sets of a spec, and
+    /// Decode every image of a catalog entry, a folder, a list, a table, a PASCAL VOC devkit, or the data sets of a spec, and
     /// name every fault
     #[command(after_help = "Example:\n  hueristic data verify cifar10 --data ~/data\n  \
                             hueristic data verify experiments/tiny/quickstart.yaml\n  \
                             hueristic data verify ~/data/VOCdevkit/VOC2007\n  \
                             hueristic data verify ~/photos")]
     Verify {
-        /// A name in the catalogue (configs/datasets.yaml), a folder of pictures (with `train` and `val` in it: both), a
+        /// A name in the catalog (configs/datasets.yaml), a folder of pictures (with `train` and `val` in it: both), a
         /// devkit's folder, a list (.txt, .csv, .tsv), a table (.parquet), or a spec (a YAML file)
         #[arg(value_name = "NAME|FOLDER|FILE")]
         what: String,
         #[command(flatten)]
         place: Place,
     },
-    /// Measure the colour prior of a spec's training images
+    /// Measure the color prior of a spec's training images
     #[command(
         after_help = "Example:\n  hueristic data prior experiments/tiny/quickstart.yaml --out prior.npy"
     )]
@@ -153,7 +153,7 @@ fn ends_in(path: &Path, endings: &[&str]) -> bool {
         .is_some_and(|own| endings.contains(&own.to_ascii_lowercase().as_str()))
 }
 
-/// What there is in the devkit that `what` names: an annotated entry of the catalogue, or a folder with a devkit's parts.
+/// What there is in the devkit that `what` names: an annotated entry of the catalog, or a folder with a devkit's parts.
 fn devkit(what: &str, at: &Locations) -> Result<Option<VocReport>> {
     let dir = Path::new(what);
     if dir.is_dir() {
@@ -187,12 +187,12 @@ impl Wanted {
     }
 }
 
-/// The data that `what` names: a folder, list or table; a catalogue entry.
+/// The data that `what` names: a folder, list or table; a catalog entry.
 fn wanted(what: &str) -> Result<Wanted> {
     if let Some(source) = lying_at(Path::new(what))? {
         return Ok(Wanted::of(source, false));
     }
-    let absent = "not found; expected a folder, a list, a table, a spec, or a name in the catalogue";
+    let absent = "not found; expected a folder, a list, a table, a spec, or a name in the catalog";
     let usage =
         |e: DataError| Usage(if what.contains('/') { format!("{what}: {absent}") } else { e.to_string() });
     catalog::entry(what).map_err(usage)?;
@@ -247,7 +247,7 @@ fn prior(path: &Path, out: &Path, at: &Locations) -> Result<Done> {
     let set = open(data, Split::Train, at)?;
     let bins = task.bins();
     let prior = color_prior::obtain(&measured(task), &bins, &*set, &data.source.to_string(), out)
-        .with_context(|| format!("cannot measure the colour prior of {}", path.display()))?;
+        .with_context(|| format!("cannot measure the color prior of {}", path.display()))?;
     let entropy: f64 = prior.probabilities.iter().filter(|p| **p > 0.0).map(|p| -p * p.ln()).sum();
     Ok(Done::ok(format!("{}: {} bins, entropy {entropy:.3} nats", out.display(), bins.len())))
 }

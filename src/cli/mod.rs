@@ -64,11 +64,11 @@ enum Verb {
     /// Print the resolved spec, defaults written out, and its hash
     #[command(after_help = "Example:\n  hueristic show experiments/tiny/quickstart.yaml --set seeds=[0,1]")]
     Show(experiment::SpecArgs),
-    /// Colour black-and-white photographs
+    /// Color black-and-white photographs
     #[command(
         after_help = "Example:\n  hueristic colorize 'old/*.jpg' --weights weights.safetensors --montage\n  \
-                            hueristic colorize albums --recursive --weights weights.safetensors --out albums-coloured\n\n\
-                            A file that cannot be coloured is named at the end (exit code 1); the others are done."
+                            hueristic colorize albums --recursive --weights weights.safetensors --out albums-colored\n\n\
+                            A file that cannot be colored is named at the end (exit code 1); the others are done."
     )]
     Colorize(Box<colorize::ColorizeArgs>),
     /// Look at data sets
@@ -83,9 +83,9 @@ enum Verb {
     /// Make tables and plots from run directories
     #[command(after_help = "Example:\n  hueristic report results/runs/quickstart --out results/quickstart")]
     Report(report::ReportArgs),
-    /// Score coloured pictures against the true ones: AuC, class-rebalanced AuC, RMSE, PSNR, colourfulness
+    /// Score colored pictures against the true ones: AuC, class-rebalanced AuC, RMSE, PSNR, colorfulness
     #[command(
-        after_help = "Example:\n  hueristic score --truth photos --pred coloured --pred others --gray --prior prior.npy\n\n\
+        after_help = "Example:\n  hueristic score --truth photos --pred colored --pred others --gray --prior prior.npy\n\n\
                       Exit code 1 when any picture was left out."
     )]
     Score(score::ScoreArgs),

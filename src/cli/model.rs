@@ -32,7 +32,7 @@ pub(super) enum Model {
                             hueristic model vgg --narrow --deep-supervision"
     )]
     Vgg(VggArgs),
-    /// VGG-16, the classifier that judges recoloured pictures
+    /// VGG-16, the classifier that judges recolored pictures
     #[command(
         after_help = "Example:\n  hueristic model vgg16\n  hueristic model vgg16 --width 0.05 --crop 32 --outputs 10"
     )]
@@ -124,13 +124,13 @@ pub(super) struct AlexNetArgs {
     /// First layer: for photographs, or for pictures of about 32 pixels
     #[arg(long, value_enum, default_value_t)]
     stem: StemArg,
-    /// Whose AlexNet: input, response normalisation, stride, groups, channels and leaks of a released network
+    /// Whose AlexNet: input, response normalization, stride, groups, channels and leaks of a released network
     #[arg(long, value_name = "NAME", default_value = "zhang", value_parser = preset)]
     preset: Preset,
     /// Channels of fc6 and fc7 [default: 4096 times the width]
     #[arg(long, value_name = "N", value_parser = number::<Channels>)]
     fc: Option<Channels>,
-    /// Channels of the last layer [default: 313 colours for pretext, none for transfer]
+    /// Channels of the last layer [default: 313 colors for pretext, none for transfer]
     #[arg(long, value_name = "N", value_parser = number::<Channels>)]
     outputs: Option<Channels>,
 }
@@ -150,7 +150,7 @@ enum StemArg {
 }
 
 /// Bins of the paper's grid.
-const COLOURS: usize = 313;
+const COLORS: usize = 313;
 
 /// A number that its type keeps in range.
 pub(super) fn number<T: TryFrom<f64, Error: ToString>>(text: &str) -> Result<T, String> {
@@ -180,7 +180,7 @@ fn resnet(args: &ResNetArgs) -> Result<Done> {
     let (depth, width) = (args.depth, args.width);
     let input = if pretext { Input::Lightness } else { Input::RgbUnit };
     let spec = BackboneSpec::Resnet(ResNetSpec { depth, stem, width, input, ..ResNetSpec::default() });
-    let outputs = args.outputs.map_or(if pretext { COLOURS } else { CLASSES }, Count::get);
+    let outputs = args.outputs.map_or(if pretext { COLORS } else { CLASSES }, Count::get);
     let build = Build {
         variant: if pretext { Variant::Pretext } else { Variant::Transfer },
         batch_norm: !args.absorbed,
@@ -221,7 +221,7 @@ fn alexnet(args: &AlexNetArgs) -> Result<Done> {
         variant: if pretext { Variant::Pretext } else { Variant::Transfer },
         batch_norm: pretext,
         input_channels: spec.input().channels(),
-        outputs: args.outputs.map(Count::get).or(pretext.then_some(COLOURS)),
+        outputs: args.outputs.map(Count::get).or(pretext.then_some(COLORS)),
     };
     let side = args.size.map_or_else(|| usual_side(args), Count::get);
     let summary = Summary::of(&spec.table(&build), (side, side))?;

@@ -21,7 +21,7 @@ pub(super) struct PushArgs {
     /// Message of the commit [default: names the run and this program]
     #[arg(long, value_name = "TEXT")]
     message: Option<String>,
-    /// Licence that you give the weights, by the hub's name for it, such as `mit` or `cc-by-4.0`
+    /// License that you give the weights, by the hub's name for it, such as `mit` or `cc-by-4.0`
     #[arg(long, value_name = "ID", value_parser = license)]
     license: String,
     /// Print the model card and what would be uploaded; make no request
@@ -33,7 +33,7 @@ pub(super) struct PushArgs {
 fn license(text: &str) -> Result<String, String> {
     let known = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '.');
     let fits = !text.is_empty() && text.chars().all(known);
-    let wrong = || format!("`{text}` is no licence of the hub; they are written like `apache-2.0`");
+    let wrong = || format!("`{text}` is no license of the hub; they are written like `apache-2.0`");
     fits.then(|| text.to_string()).ok_or_else(wrong)
 }
 

@@ -1,4 +1,4 @@
-//! `score`: folders of coloured pictures against a folder of true ones.
+//! `score`: folders of colored pictures against a folder of true ones.
 
 use super::{Done, failure::Usage};
 use crate::{
@@ -18,13 +18,13 @@ pub(super) struct ScoreArgs {
     /// Folder of a method's pictures, matched to the truth's by relative path without ending; may be repeated
     #[arg(long, value_name = "DIR")]
     pred: Vec<PathBuf>,
-    /// Add the row Gray: no colour anywhere
+    /// Add the row Gray: no color anywhere
     #[arg(long)]
     gray: bool,
-    /// Add the row Random: the colours of random pictures from this folder
+    /// Add the row Random: the colors of random pictures from this folder
     #[arg(long, value_name = "DIR")]
     random: Option<PathBuf>,
-    /// Colour prior that the rebalanced AuC weighs by, beside the empirical weighting
+    /// Color prior that the rebalanced AuC weighs by, beside the empirical weighting
     #[arg(long, value_name = "FILE.npy")]
     prior: Option<PathBuf>,
     /// Print everything as JSON: both forms of AuC, effective sample sizes, intervals, comparisons, what was left out

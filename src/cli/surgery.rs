@@ -1,4 +1,4 @@
-//! `weights init`, `rescale`, `absorb`, `colour`, `fc`, `conv`: what is done to the weights of a network between its
+//! `weights init`, `rescale`, `absorb`, `color`, `fc`, `conv`: what is done to the weights of a network between its
 //! trainings.
 
 use super::{Done, device::DeviceArgs, experiment::locations, failure::Usage, out};
@@ -120,7 +120,7 @@ impl From<FiltersArg> for Filters {
 
 #[derive(Args, Debug)]
 pub(super) struct InOut {
-    /// A weight file of any format that `inspect` recognises
+    /// A weight file of any format that `inspect` recognizes
     input: PathBuf,
     /// The safetensors file to write
     output: PathBuf,
@@ -162,7 +162,7 @@ impl Opened {
         let yaml = file.metadata.get("backbone").with_context(|| {
             format!(
                 "the header of {} does not say which network it is for; use the weights.safetensors of a run, or a \
-                 release that `hueristic weights inspect` recognises",
+                 release that `hueristic weights inspect` recognizes",
                 files.input.display()
             )
         })?;
@@ -217,7 +217,7 @@ impl Opened {
         self.tensors.keys().any(|name| name.ends_with(".running_mean"))
     }
 
-    /// Without batch normalisation, if it can be so.
+    /// Without batch normalization, if it can be so.
     fn absorbed(&self) -> Result<Named> {
         let (_, layers) = self.layers(true, true);
         if let Some(norm) = unabsorbable(&layers) {
@@ -310,7 +310,7 @@ fn unheaded(backbone: &BackboneSpec, batch_norm: bool) -> Build {
 pub(super) fn absorb(files: &InOut) -> Result<Done> {
     let mut opened = Opened::of(files)?;
     if !opened.has_batch_norm() {
-        return Err(Usage(format!("{} has no batch normalisation to absorb", files.input.display())).into());
+        return Err(Usage(format!("{} has no batch normalization to absorb", files.input.display())).into());
     }
     let absorbed = opened.absorbed()?;
     let network = |tensors, batch_norm| opened.network(tensors, (batch_norm, true), &Device::Cpu);
@@ -332,7 +332,7 @@ pub(super) fn absorb(files: &InOut) -> Result<Done> {
         apart.scale
     );
     if colorizer {
-        text += "\nheader colorization left out: a colorizer is a network with batch normalisation";
+        text += "\nheader colorization left out: a colorizer is a network with batch normalization";
     }
     Ok(Done::ok(text))
 }
@@ -373,7 +373,7 @@ pub(super) fn rescale(args: &RescaleArgs) -> Result<Done> {
     weights::save(&params, &opened.metadata, &args.files.output)?;
     let mut text = format!("{calibration}\n");
     if had {
-        writeln!(text, "batch normalisation was absorbed first")?;
+        writeln!(text, "batch normalization was absorbed first")?;
     }
     let left: Vec<&str> =
         tensors.keys().filter(|name| params.named(name).is_none()).map(String::as_str).collect();
@@ -384,7 +384,7 @@ pub(super) fn rescale(args: &RescaleArgs) -> Result<Done> {
     Ok(Done::ok(text))
 }
 
-pub(super) fn colour(files: &InOut) -> Result<Done> {
+pub(super) fn color(files: &InOut) -> Result<Done> {
     let mut opened = Opened::of(files)?;
     let (_, layers) = opened.layers(false, true);
     let tensors = lightness_to_lab_weights(&layers, &opened.tensors)

@@ -37,21 +37,24 @@ pub(super) enum Weights {
                             hueristic weights convert weights.safetensors weights.caffemodel"
     )]
     Convert(ConvertArgs),
-    /// Initialise a network's weights from pictures: k-means and its relatives, then unit variance layer by layer
+    /// Initialize a network's weights from pictures: k-means and its relatives, then unit variance layer by layer
     #[command(
         after_help = "Example:\n  hueristic weights init experiments/tiny/quickstart.yaml --out kmeans.safetensors"
     )]
     Init(InitArgs),
-    /// Fold batch normalisation into the convolutions before it
+    /// Fold batch normalization into the convolutions before it
     #[command(after_help = "Example:\n  hueristic weights absorb weights.safetensors absorbed.safetensors")]
     Absorb(InOut),
-    /// Balance the layers of trained weights against one another, batch normalisation absorbed, for fine-tuning
+    /// Balance the layers of trained weights against one another, batch normalization absorbed, for fine-tuning
     #[command(after_help = "Example:\n  hueristic weights rescale weights.safetensors rescaled.safetensors \
                       --pictures experiments/tiny/quickstart.yaml")]
     Rescale(RescaleArgs),
     /// Let a network for lightness take Lab, with weights of zero for a and b
-    #[command(after_help = "Example:\n  hueristic weights colour weights.safetensors lab.safetensors")]
-    Colour(InOut),
+    #[command(
+        alias = "colour",
+        after_help = "Example:\n  hueristic weights color weights.safetensors lab.safetensors"
+    )]
+    Color(InOut),
     /// Write fully connected layers as matrices
     #[command(after_help = "Example:\n  hueristic weights fc weights.safetensors matrices.safetensors")]
     Fc(InOut),
@@ -68,7 +71,7 @@ pub(super) enum Weights {
 
 #[derive(Args, Debug)]
 pub(super) struct ConvertArgs {
-    /// A weight file of any format and layout that `inspect` recognises; FILE#KEY means one of several networks in it
+    /// A weight file of any format and layout that `inspect` recognizes; FILE#KEY means one of several networks in it
     input: PathBuf,
     /// The file to write; its extension says the format: .safetensors, .pth or .pt, .caffemodel
     output: PathBuf,
@@ -114,7 +117,7 @@ pub(super) fn run(verb: Weights) -> Result<Done> {
         Weights::Init(args) => surgery::init(&args),
         Weights::Absorb(files) => surgery::absorb(&files),
         Weights::Rescale(args) => surgery::rescale(&args),
-        Weights::Colour(files) => surgery::colour(&files),
+        Weights::Color(files) => surgery::color(&files),
         Weights::Fc(files) => surgery::fc(&files),
         Weights::Conv(files) => surgery::conv(&files),
         Weights::Convert(args) => convert(&args),
@@ -156,10 +159,10 @@ fn inspect(file: &Path) -> Result<Done> {
 
 /// For people: what the names say.
 fn layout(contents: &Contents) -> String {
-    match exchange::recognised(contents) {
+    match exchange::recognized(contents) {
         Ok(Some((layout, architecture))) => format!("{layout} ({architecture})"),
         Ok(None) if contents.metadata.contains_key("backbone") => Layout::Ours.to_string(),
-        Ok(None) => "not recognised".into(),
+        Ok(None) => "not recognized".into(),
         Err(error) => format!("not usable: {error}"),
     }
 }

@@ -5,7 +5,7 @@
 //! histogram is smoothed by a Gaussian in the ab plane (not along the bin index); the mass of each smoothed cell goes to
 //! the bins its four quarters are nearest to. Nearest rather than soft-encoded, because the smoothing has already
 //! spread each pixel and because rebalancing looks weights up by the nearest bin; quarters, because the borders of the
-//! usual grid run through the middle of cells and would otherwise favour one side.
+//! usual grid run through the middle of cells and would otherwise favor one side.
 //!
 //! Zero-count rule ([`ZERO_RULE`]): the Gaussian is cut at four standard deviations, so that a bin farther than that
 //! from every color of the data set has a probability of exactly 0 and stays so: no floor is added. Such a bin does

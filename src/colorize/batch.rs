@@ -1,9 +1,9 @@
-//! Works through a plan, one file after the other, so that memory is that of one picture. A file that cannot be coloured is
+//! Works through a plan, one file after the other, so that memory is that of one picture. A file that cannot be colored is
 //! named with its reason, and the rest go on.
 
 use super::{
     distribution, encoding, montage,
-    picture::{self, Coloured, Options},
+    picture::{self, Colored, Options},
     plan::Job,
 };
 use crate::{
@@ -27,14 +27,14 @@ use std::{
 pub struct Summary {
     /// Results written.
     pub done: usize,
-    /// Pictures that could not be coloured, and why.
+    /// Pictures that could not be colored, and why.
     pub failed: Vec<(PathBuf, String)>,
 }
 
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let all = self.done + self.failed.len();
-        write!(f, "{} of {all} {} coloured", self.done, if all == 1 { "picture" } else { "pictures" })?;
+        write!(f, "{} of {all} {} colored", self.done, if all == 1 { "picture" } else { "pictures" })?;
         self.failed.iter().try_for_each(|(path, reason)| write!(f, "\n  {}: {reason}", path.display()))
     }
 }
@@ -91,50 +91,50 @@ impl Work<'_> {
         let original = read(&self.job.input)?;
         // Before the network works for nothing.
         self.job.format.check(&original)?;
-        let coloured = picture::colour(self.colorizer, &original, self.options)?;
+        let colored = picture::color(self.colorizer, &original, self.options)?;
         for output in self.job.outputs() {
             let folder = output.parent().unwrap_or(Path::new(""));
             fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
         }
-        encoding::write(&self.job.result, &coloured.rgb, self.job.format, self.quality)
+        encoding::write(&self.job.result, &colored.rgb, self.job.format, self.quality)
             .with_context(|| unwritten(&self.job.result))?;
-        self.write_pictures(&original, &coloured)?;
-        self.write_arrays(&coloured)?;
+        self.write_pictures(&original, &colored)?;
+        self.write_arrays(&colored)?;
         Ok(format!(
             "{} → {}: {}×{}, seen at {}×{}, {:.2} % clipped",
             self.job.input.display(),
             self.job.result.display(),
             original.width,
             original.height,
-            coloured.seen.1,
-            coloured.seen.0,
-            100.0 * coloured.clipped_share()
+            colored.seen.1,
+            colored.seen.0,
+            100.0 * colored.clipped_share()
         ))
     }
 
-    fn write_pictures(&self, original: &RgbImage, coloured: &Coloured) -> Result<()> {
+    fn write_pictures(&self, original: &RgbImage, colored: &Colored) -> Result<()> {
         if let Some(path) = &self.job.montage {
-            write_png(path, montage::montage(original, coloured, self.options.grey)?)?;
+            write_png(path, montage::montage(original, colored, self.options.gray)?)?;
         }
         if let Some(path) = &self.job.distribution {
             let Output::Distribution(bins) = self.colorizer.output() else {
-                bail!("these weights predict one colour, not a distribution that could be drawn")
+                bail!("these weights predict one color, not a distribution that could be drawn")
             };
-            write_png(path, distribution::sheet(coloured, bins, self.options.grey)?)?;
+            write_png(path, distribution::sheet(colored, bins, self.options.gray)?)?;
         }
         Ok(())
     }
 
-    fn write_arrays(&self, coloured: &Coloured) -> Result<()> {
+    fn write_arrays(&self, colored: &Colored) -> Result<()> {
         if let Some(path) = &self.job.logits {
-            let (_, h, w, bins) = coloured.map.dims4()?;
-            let map = coloured.map.to_device(&Device::Cpu)?.to_dtype(DType::F32)?;
+            let (_, h, w, bins) = colored.map.dims4()?;
+            let map = colored.map.to_device(&Device::Cpu)?.to_dtype(DType::F32)?;
             let logits = map.flatten_all()?.to_vec1::<f32>()?;
             whole_file::fill(path, |out| npy::write(out, &[h, w, bins], &logits))
                 .with_context(|| unwritten(path))?;
         }
         if let Some(path) = &self.job.ab {
-            write_ab(path, coloured).with_context(|| unwritten(path))?;
+            write_ab(path, colored).with_context(|| unwritten(path))?;
         }
         Ok(())
     }
@@ -155,13 +155,13 @@ fn write_png(path: &Path, (width, height, pixels): Tile) -> Result<()> {
 }
 
 /// float32 H×W×2, row by row.
-fn write_ab(path: &Path, coloured: &Coloured) -> io::Result<()> {
-    let (height, width) = coloured.ab.size();
+fn write_ab(path: &Path, colored: &Colored) -> io::Result<()> {
+    let (height, width) = colored.ab.size();
     whole_file::fill(path, |out| {
         npy::begin::<f32>(out, &[height, width, 2])?;
         let mut row = vec![[0f32; 2]; width];
         for y in 0..height {
-            coloured.ab.row(y, &mut row);
+            colored.ab.row(y, &mut row);
             npy::append(out, row.as_flattened())?;
         }
         Ok(())

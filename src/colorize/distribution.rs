@@ -1,13 +1,13 @@
-//! What a network believes of a picture's colours, drawn as in the paper's Figure 14: the ab plane, a downwards and b to the
-//! right, with the probability map of every second bin where the bin lies, each coarsely quantised and framed in the bin's
-//! colour; the result lies in the corner of the plane that no colour reaches.
+//! What a network believes of a picture's colors, drawn as in the paper's Figure 14: the ab plane, a downwards and b to the
+//! right, with the probability map of every second bin where the bin lies, each coarsely quantized and framed in the bin's
+//! color; the result lies in the corner of the plane that no color reaches.
 //!
 //! The probabilities are the network's own, at temperature 1. A map is drawn over the darkened picture: the more probable
-//! the colour, the more of it is seen.
+//! the color, the more of it is seen.
 
 use super::{
-    montage::greyed,
-    picture::{Coloured, Grey},
+    montage::grayed,
+    picture::{Colored, Gray},
 };
 use crate::{
     color::{bins::Bins, lab::lab_to_srgb8},
@@ -29,52 +29,52 @@ const FRAME: usize = 3;
 const GAP: usize = 6;
 /// Width of the row and column labels.
 const MARGIN: usize = 40;
-/// Height of the line that explains the quantisation.
+/// Height of the line that explains the quantization.
 const LEGEND: usize = 36;
-/// A probability of at least the n-th of these is drawn in n parts of the bin's colour. All 313 bins alike have 0.0032.
+/// A probability of at least the n-th of these is drawn in n parts of the bin's color. All 313 bins alike have 0.0032.
 const LEVELS: [f32; 5] = [0.005, 0.02, 0.05, 0.1, 0.2];
 /// Brightness that the picture under a map keeps.
 const DIMMED: f32 = 0.35;
 const PAPER: [u8; 3] = [20, 20, 23];
 const INK: RGBColor = RGBColor(205, 205, 208);
 
-/// The whole sheet for a picture coloured by a distribution over `bins`.
+/// The whole sheet for a picture colored by a distribution over `bins`.
 ///
 /// # Errors
 /// An output that is no distribution over these bins; text that cannot be drawn.
-pub fn sheet(coloured: &Coloured, bins: &Bins, grey: Grey) -> Result<Tile> {
-    let layout = Layout::new(bins, &coloured.rgb);
-    let maps = Probabilities::new(&coloured.map, bins.len())?;
+pub fn sheet(colored: &Colored, bins: &Bins, gray: Gray) -> Result<Tile> {
+    let layout = Layout::new(bins, &colored.rgb);
+    let maps = Probabilities::new(&colored.map, bins.len())?;
     let mut canvas = Canvas::new(layout.width(), layout.height());
     let (width, height) = layout.tile;
-    let under = resize_to(&greyed(&coloured.rgb, grey), (width, height))?;
+    let under = resize_to(&grayed(&colored.rgb, gray), (width, height))?;
     let tiles: Vec<_> = layout
         .shown
         .par_iter()
         .map(|bin| painted(&maps, *bin, &under, swatch(bins.centers()[*bin])))
         .collect();
     for (bin, tile) in layout.shown.iter().zip(&tiles) {
-        let centre = bins.centers()[*bin];
-        let (x, y) = layout.place(centre);
-        canvas.fill(x, y, width + 2 * FRAME, height + 2 * FRAME, swatch(centre));
+        let center = bins.centers()[*bin];
+        let (x, y) = layout.place(center);
+        canvas.fill(x, y, width + 2 * FRAME, height + 2 * FRAME, swatch(center));
         canvas.paste(x + FRAME, y + FRAME, tile);
     }
     let (x, y, w, h) = layout.corner();
-    let result = within(&coloured.rgb, w, h)?;
+    let result = within(&colored.rgb, w, h)?;
     canvas.paste(x, y, &result);
     canvas.legend(&layout)?;
     Ok((canvas.width, canvas.height, canvas.pixels))
 }
 
 /// The probability map of one bin over the darkened picture.
-fn painted(maps: &Probabilities, bin: usize, under: &RgbImage, colour: [u8; 3]) -> RgbImage {
+fn painted(maps: &Probabilities, bin: usize, under: &RgbImage, color: [u8; 3]) -> RgbImage {
     let (rows, columns) = (maps.taps(maps.height, under.height), maps.taps(maps.width, under.width));
     let mut out = under.clone();
     for (i, pixel) in out.pixels.as_chunks_mut::<3>().0.iter_mut().enumerate() {
         let p = maps.at(bin, rows[i / under.width], columns[i % under.width]);
         let share = LEVELS.iter().filter(|level| p >= **level).count() as f32 / LEVELS.len() as f32;
         *pixel = std::array::from_fn(|c| {
-            (f32::from(pixel[c]) * DIMMED * (1.0 - share) + f32::from(colour[c]) * share).round() as u8
+            (f32::from(pixel[c]) * DIMMED * (1.0 - share) + f32::from(color[c]) * share).round() as u8
         });
     }
     out
@@ -88,14 +88,14 @@ fn within(picture: &RgbImage, width: usize, height: usize) -> Result<RgbImage> {
     Ok(resize_to(picture, (side(picture.width), side(picture.height)))?)
 }
 
-/// The bin's colour at the lightness nearest to 60 at which it is in gamut, else clipped.
+/// The bin's color at the lightness nearest to 60 at which it is in gamut, else clipped.
 fn swatch([a, b]: [f32; 2]) -> [u8; 3] {
     let lightness = (0..40).flat_map(|i| [60.0 + i as f32, 60.0 - i as f32]);
     let inside = lightness.map(|l| lab_to_srgb8([l, a, b])).find(|(_, clipped)| !clipped);
     inside.unwrap_or_else(|| lab_to_srgb8([60.0, a, b])).0
 }
 
-/// Logits and what normalises them, at the labels.
+/// Logits and what normalizes them, at the labels.
 struct Probabilities {
     logits: Vec<f32>,
     log_sums: Vec<f32>,
@@ -199,10 +199,10 @@ impl Layout {
 }
 
 /// Rows and columns of the largest rectangle at the top left that holds no bin.
-fn free_corner(centres: &[[f32; 2]], a: &[f32], b: &[f32]) -> (usize, usize) {
+fn free_corner(centers: &[[f32; 2]], a: &[f32], b: &[f32]) -> (usize, usize) {
     let reach = |rows: usize| {
         let first =
-            centres.iter().filter(|c| a[..rows].contains(&c[0])).map(|c| c[1]).fold(f32::MAX, f32::min);
+            centers.iter().filter(|c| a[..rows].contains(&c[0])).map(|c| c[1]).fold(f32::MAX, f32::min);
         b.iter().filter(|v| **v < first).count()
     };
     let corners = (1..=a.len()).map(|rows| (rows, reach(rows)));
@@ -221,9 +221,9 @@ impl Canvas {
         Self { width, height, pixels: PAPER.repeat(width * height) }
     }
 
-    fn fill(&mut self, x: usize, y: usize, width: usize, height: usize, colour: [u8; 3]) {
+    fn fill(&mut self, x: usize, y: usize, width: usize, height: usize, color: [u8; 3]) {
         for row in y..y + height {
-            self.pixels[3 * (row * self.width + x)..][..3 * width].copy_from_slice(&colour.repeat(width));
+            self.pixels[3 * (row * self.width + x)..][..3 * width].copy_from_slice(&color.repeat(width));
         }
     }
 
@@ -307,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn swatches_are_the_bins_colours() {
+    fn swatches_are_the_bins_colors() {
         let hue = |ab| swatch(ab).map(i32::from);
         let [r, g, b] = hue([0.0, 0.0]);
         assert!(r == g && g == b);

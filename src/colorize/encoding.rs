@@ -1,4 +1,4 @@
-//! 8-bit RGB to picture files. Colour profiles and camera data of the original are not carried over.
+//! 8-bit RGB to picture files. Color profiles and camera data of the original are not carried over.
 
 use crate::{data::source::RgbImage, whole_file};
 use image::{

@@ -60,7 +60,7 @@ impl AbField {
         (self.rows.len(), self.columns.len())
     }
 
-    /// Whether every label's colour is a number.
+    /// Whether every label's color is a number.
     pub fn is_finite(&self) -> bool {
         self.labels.as_flattened().iter().all(|v| v.is_finite())
     }
@@ -164,7 +164,7 @@ mod tests {
     fn samples_meet_where_corners_are_aligned() {
         let grid = PixelGrid { stride: 2, align_corners: true, multiple: 1 };
         assert_eq!(row_of(grid, &[0.0, 4.0, 8.0], 5, 5), [0.0, 2.0, 4.0, 6.0, 8.0]);
-        // twice as large: the outer pixels lie beyond the centres of those that the network saw
+        // twice as large: the outer pixels lie beyond the centers of those that the network saw
         let row = row_of(grid, &[0.0, 4.0, 8.0], 5, 10);
         assert_eq!(row, [0.0, 0.5, 1.5, 2.5, 3.5, 4.5, 5.5, 6.5, 7.5, 8.0]);
         assert_eq!(row_of(grid, &[3.0], 1, 4), [3.0; 4]);

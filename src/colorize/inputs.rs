@@ -8,7 +8,7 @@ use std::{
 };
 use walkdir::DirEntry;
 
-/// One picture to colour.
+/// One picture to color.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Input {
     pub path: PathBuf,

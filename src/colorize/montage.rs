@@ -1,6 +1,6 @@
-//! A result beside what it was made from: grey | colorized | truth, as one picture.
+//! A result beside what it was made from: gray | colorized | truth, as one picture.
 
-use super::picture::{Coloured, Grey};
+use super::picture::{Colored, Gray};
 use crate::{
     color::lab::{lab_to_srgb8, srgb8_to_lab},
     data::{source::RgbImage, transforms::resize_to},
@@ -11,17 +11,17 @@ use rayon::prelude::*;
 
 /// The longest side of a tile, in pixels.
 pub const LONG_SIDE: usize = 768;
-/// A picture of less mean chroma (ab units) is taken for grey: compression tints greys by less.
+/// A picture of less mean chroma (ab units) is taken for gray: compression tints grays by less.
 const TINT: f64 = 2.0;
 
-/// The tiles in a row, under their titles; the truth only where the original has colour.
+/// The tiles in a row, under their titles; the truth only where the original has color.
 ///
 /// # Errors
 /// When a tile cannot be resized, or the titles cannot be drawn.
-pub fn montage(original: &RgbImage, coloured: &Coloured, grey: Grey) -> Result<Tile> {
+pub fn montage(original: &RgbImage, colored: &Colored, gray: Gray) -> Result<Tile> {
     let truth = shrunk(original, LONG_SIDE)?;
-    let mut tiles = vec![tile(greyed(&truth, grey)), tile(shrunk(&coloured.rgb, LONG_SIDE)?)];
-    let mut titles = vec!["grey", "colorized"];
+    let mut tiles = vec![tile(grayed(&truth, gray)), tile(shrunk(&colored.rgb, LONG_SIDE)?)];
+    let mut titles = vec!["gray", "colorized"];
     if mean_chroma(&truth) > TINT {
         tiles.push(tile(truth));
         titles.push("truth");
@@ -39,10 +39,10 @@ pub(super) fn shrunk(picture: &RgbImage, long: usize) -> Result<RgbImage> {
     Ok(resize_to(picture, (scaled(picture.width), scaled(picture.height)))?)
 }
 
-/// The picture without its colour.
-pub(super) fn greyed(picture: &RgbImage, grey: Grey) -> RgbImage {
+/// The picture without its color.
+pub(super) fn grayed(picture: &RgbImage, gray: Gray) -> RgbImage {
     let (pixels, _) = picture.pixels.as_chunks::<3>();
-    let pixels = pixels.par_iter().flat_map_iter(|rgb| lab_to_srgb8([grey.lightness(*rgb), 0.0, 0.0]).0);
+    let pixels = pixels.par_iter().flat_map_iter(|rgb| lab_to_srgb8([gray.lightness(*rgb), 0.0, 0.0]).0);
     RgbImage { pixels: pixels.collect(), ..*picture }
 }
 
@@ -50,7 +50,7 @@ fn tile(picture: RgbImage) -> Tile {
     (picture.width, picture.height, picture.pixels)
 }
 
-/// Mean distance from grey, in ab units.
+/// Mean distance from gray, in ab units.
 fn mean_chroma(picture: &RgbImage) -> f64 {
     let (pixels, _) = picture.pixels.as_chunks::<3>();
     let chroma = |rgb: &[u8; 3]| {
@@ -65,7 +65,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_tint_is_no_colour() {
+    fn a_tint_is_no_color() {
         let flat = |rgb: [u8; 3]| RgbImage { width: 2, height: 2, pixels: rgb.repeat(4) };
         assert!(mean_chroma(&flat([120, 121, 119])) < TINT);
         assert!(mean_chroma(&flat([130, 120, 110])) > TINT);

@@ -1,7 +1,7 @@
-//! One picture in memory: 8-bit RGB in, of which only a grey is used; ab at every pixel and an 8-bit RGB picture of the
+//! One picture in memory: 8-bit RGB in, of which only a gray is used; ab at every pixel and an 8-bit RGB picture of the
 //! same size out.
 //!
-//! Only the network's input is a float array of the whole picture, and that at the network's size: lightness, colour and
+//! Only the network's input is a float array of the whole picture, and that at the network's size: lightness, color and
 //! conversion of the full picture go row by row on all threads.
 
 use super::field::{AbField, View};
@@ -54,17 +54,17 @@ impl Size {
     }
 }
 
-/// Which grey of a picture the network sees and the result keeps.
+/// Which gray of a picture the network sees and the result keeps.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Grey {
+pub enum Gray {
     /// L of Lab.
     #[default]
     Lightness,
-    /// L of the sRGB grey (R+G+B)/3, as the comparison on SUN has it.
+    /// L of the sRGB gray (R+G+B)/3, as the comparison on SUN has it.
     Average,
 }
 
-impl Grey {
+impl Gray {
     /// L of a pixel.
     pub fn lightness(self, rgb: [u8; 3]) -> f32 {
         static OF_SUM: LazyLock<Vec<f32>> =
@@ -76,12 +76,12 @@ impl Grey {
     }
 }
 
-/// How pictures are coloured.
+/// How pictures are colored.
 #[derive(Clone, Debug)]
 pub struct Options {
     pub size: Size,
-    pub grey: Grey,
-    /// How a distribution becomes a colour; a network that predicts ab itself has no use for it.
+    pub gray: Gray,
+    /// How a distribution becomes a color; a network that predicts ab itself has no use for it.
     pub decode: Decode,
     /// How the labels become pixels; None: as those who trained the weights do it.
     pub upsampling: Option<Upsampling>,
@@ -93,17 +93,17 @@ impl Options {
     /// As the weights' own spec has it, at the usual size.
     pub fn of(spec: &ColorizationSpec, device: &Device) -> Self {
         let device = device.clone();
-        let (size, grey) = (Size::Short(SHORT_SIDE), Grey::default());
-        Self { size, grey, decode: spec.decode(), upsampling: None, device }
+        let (size, gray) = (Size::Short(SHORT_SIDE), Gray::default());
+        Self { size, gray, decode: spec.decode(), upsampling: None, device }
     }
 }
 
 /// What a network makes of a picture.
 #[derive(Clone, Debug)]
-pub struct Coloured {
-    /// The picture, in colour; as large as the original.
+pub struct Colored {
+    /// The picture, in color; as large as the original.
     pub rgb: RgbImage,
-    /// Pixels whose colour lies outside the sRGB gamut and was clipped.
+    /// Pixels whose color lies outside the sRGB gamut and was clipped.
     pub clipped: usize,
     /// ab at every pixel, before clipping.
     pub ab: AbField,
@@ -113,18 +113,18 @@ pub struct Coloured {
     pub seen: (usize, usize),
 }
 
-impl Coloured {
+impl Colored {
     /// Clipped pixels, as a share of all.
     pub fn clipped_share(&self) -> f64 {
         self.clipped as f64 / (self.rgb.width * self.rgb.height).max(1) as f64
     }
 }
 
-/// Colours `picture`, of which only the grey is used.
+/// Colors `picture`, of which only the gray is used.
 ///
 /// # Errors
 /// A picture without pixels, one that cannot be resized, a network whose output is not a number.
-pub fn colour(colorizer: &Colorizer, picture: &RgbImage, options: &Options) -> Result<Coloured> {
+pub fn color(colorizer: &Colorizer, picture: &RgbImage, options: &Options) -> Result<Colored> {
     let size = (picture.height, picture.width);
     ensure!(size.0 > 0 && size.1 > 0, "the picture has no pixels");
     let grid = colorizer.network().grid();
@@ -133,9 +133,9 @@ pub fn colour(colorizer: &Colorizer, picture: &RgbImage, options: &Options) -> R
     let upsampling = options.upsampling.unwrap_or(colorizer.upsampling());
     let view = View { grid, upsampling, seen, size };
     let ab = AbField::new(&colorizer.decoded(&map, options.decode)?, view)?;
-    ensure!(ab.is_finite(), "the network's colours are not numbers: the weights are damaged");
-    let (rgb, clipped) = painted(picture, options.grey, &ab);
-    Ok(Coloured { rgb, clipped, ab, map, seen })
+    ensure!(ab.is_finite(), "the network's colors are not numbers: the weights are damaged");
+    let (rgb, clipped) = painted(picture, options.gray, &ab);
+    Ok(Colored { rgb, clipped, ab, map, seen })
 }
 
 /// L − 50 at `seen`, `(1, h, w, 1)`.
@@ -148,21 +148,21 @@ fn network_input(picture: &RgbImage, seen: (usize, usize), options: &Options) ->
         &resized
     };
     let (pixels, _) = small.pixels.as_chunks::<3>();
-    let lightness: Vec<f32> = pixels.par_iter().map(|rgb| options.grey.lightness(*rgb) - 50.0).collect();
+    let lightness: Vec<f32> = pixels.par_iter().map(|rgb| options.gray.lightness(*rgb) - 50.0).collect();
     Ok(Tensor::from_vec(lightness, (1, seen.0, seen.1, 1), &options.device)?)
 }
 
-/// The picture's lightness with the colours of `ab`, and how many pixels were clipped.
-fn painted(picture: &RgbImage, grey: Grey, ab: &AbField) -> (RgbImage, usize) {
+/// The picture's lightness with the colors of `ab`, and how many pixels were clipped.
+fn painted(picture: &RgbImage, gray: Gray, ab: &AbField) -> (RgbImage, usize) {
     let (height, width) = ab.size();
     let mut pixels = vec![0; 3 * width * height];
     let rows = pixels.par_chunks_exact_mut(3 * width).zip(picture.pixels.par_chunks_exact(3 * width));
-    let paint_row = |colours: &mut Vec<[f32; 2]>, (y, (to, from)): (usize, (&mut [u8], &[u8]))| {
-        ab.row(y, colours);
+    let paint_row = |colors: &mut Vec<[f32; 2]>, (y, (to, from)): (usize, (&mut [u8], &[u8]))| {
+        ab.row(y, colors);
         let places = to.as_chunks_mut::<3>().0.iter_mut().zip(from.as_chunks::<3>().0);
         let mut clipped = 0;
-        for ((to, from), [a, b]) in places.zip(colours.iter()) {
-            let (rgb, outside) = lab_to_srgb8([grey.lightness(*from), *a, *b]);
+        for ((to, from), [a, b]) in places.zip(colors.iter()) {
+            let (rgb, outside) = lab_to_srgb8([gray.lightness(*from), *a, *b]);
             *to = rgb;
             clipped += usize::from(outside);
         }
@@ -189,11 +189,11 @@ mod tests {
 
     #[test]
     fn averages_equal_scikit_image() {
-        let greys = &oracle()["greys"];
-        let (rgb, lightness): (Vec<[u8; 3]>, Vec<f32>) = (numbers(&greys["rgb"]), numbers(&greys["l"]));
+        let grays = &oracle()["grays"];
+        let (rgb, lightness): (Vec<[u8; 3]>, Vec<f32>) = (numbers(&grays["rgb"]), numbers(&grays["l"]));
         assert_eq!((rgb.len(), lightness.len()), (40, 40));
         for (rgb, theirs) in rgb.into_iter().zip(lightness) {
-            let ours = Grey::Average.lightness(rgb);
+            let ours = Gray::Average.lightness(rgb);
             assert!((ours - theirs).abs() < 1e-4, "{rgb:?}: {ours}, scikit-image {theirs}");
         }
     }
@@ -219,7 +219,7 @@ mod tests {
             }
             let field = field(Upsampling::Direct);
             let picture = RgbImage { width, height, pixels: numbers(&case["rgb"]) };
-            let (result, _) = painted(&picture, Grey::Lightness, &field);
+            let (result, _) = painted(&picture, Gray::Lightness, &field);
             let theirs: Vec<u8> = numbers(&case["result"]);
             // where a channel is half way between two bytes, a rounding error decides
             let off = result.pixels.iter().zip(&theirs).filter(|(x, y)| x != y).count();
@@ -252,10 +252,10 @@ mod tests {
     #[test]
     fn the_average_is_taken_before_it_is_made_lightness() {
         // by hand: g = 85, linear 0.090842, L = 116 · 0.090842^(1/3) − 16
-        assert!((Grey::Average.lightness([255, 0, 0]) - 36.146).abs() < 2e-3);
-        assert!((Grey::Lightness.lightness([255, 0, 0]) - 53.241).abs() < 2e-3);
+        assert!((Gray::Average.lightness([255, 0, 0]) - 36.146).abs() < 2e-3);
+        assert!((Gray::Lightness.lightness([255, 0, 0]) - 53.241).abs() < 2e-3);
         // a third of a byte is not rounded away
-        let [low, high] = [[0, 0, 100], [1, 0, 100]].map(|rgb| Grey::Average.lightness(rgb));
+        let [low, high] = [[0, 0, 100], [1, 0, 100]].map(|rgb| Gray::Average.lightness(rgb));
         assert!(high > low && high - low < 0.2, "{low} {high}");
     }
 

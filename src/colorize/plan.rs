@@ -41,7 +41,7 @@ pub struct Job {
 /// Why the work does not begin.
 #[derive(Debug, thiserror::Error)]
 pub enum PlanError {
-    #[error("{} and {} would both become {}; colour them into folders of their own (--out)",
+    #[error("{} and {} would both become {}; color them into folders of their own (--out)",
         first.display(), second.display(), output.display())]
     Collision { output: PathBuf, first: PathBuf, second: PathBuf },
     #[error("{} would be overwritten, which is an input; choose another folder (--out)", .0.display())]

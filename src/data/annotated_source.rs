@@ -25,7 +25,7 @@ use std::{fmt, path::Path, sync::Arc};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum AnnotatedSource {
-    /// An annotated entry of the catalogue: `catalog: voc2007`
+    /// An annotated entry of the catalog: `catalog: voc2007`
     Catalog(String),
     /// A PASCAL VOC devkit.
     Voc(VocSource),
@@ -50,7 +50,7 @@ impl AnnotatedSource {
     }
 }
 
-/// The name that tables and messages give a set: the catalogue's, or where it lies.
+/// The name that tables and messages give a set: the catalog's, or where it lies.
 impl fmt::Display for AnnotatedSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

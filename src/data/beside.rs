@@ -1,4 +1,4 @@
-//! Sets that stand beside another one, image by image: colours to compare with, finished pictures of the same scenes.
+//! Sets that stand beside another one, image by image: colors to compare with, finished pictures of the same scenes.
 
 use super::{
     dataset::{Dataset, RgbImage},

@@ -1,4 +1,4 @@
-//! The catalogue of known data sets, `configs/datasets.yaml`, compiled in.
+//! The catalog of known data sets, `configs/datasets.yaml`, compiled in.
 //!
 //! A spec names an entry; where its files lie is found out here, so that the same spec runs at every desk: a local
 //! copy below `--data DIR` (or `HUERISTIC_DATA`) in one of the entry's layouts, else the hub, else an error that
@@ -19,7 +19,7 @@ use std::{
 
 const TEXT: &str = include_str!("../../configs/datasets.yaml");
 
-/// Entries by name, or why the file is not a catalogue.
+/// Entries by name, or why the file is not a catalog.
 static ENTRIES: LazyLock<Result<BTreeMap<String, Entry>, String>> = LazyLock::new(|| parse(TEXT));
 
 /// A data set that specs can name.
@@ -94,7 +94,7 @@ pub fn annotated(name: &str, at: &Locations) -> Result<VocSource, DataError> {
         let others = entries()?.iter().filter(|(_, entry)| entry.is_annotated());
         let others: Vec<&str> = others.map(|(name, _)| name.as_str()).collect();
         return Err(DataError::Spec(format!(
-            "data set `{name}` has neither boxes nor masks; those of the catalogue that have: {}",
+            "data set `{name}` has neither boxes nor masks; those of the catalog that have: {}",
             others.join(", ")
         )));
     }

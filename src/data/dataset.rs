@@ -28,15 +28,15 @@ pub struct RgbImage {
     pub pixels: Vec<u8>,
 }
 
-/// An indexed set of images, labelled or not.
+/// An indexed set of images, labeled or not.
 pub trait Dataset: Send + Sync {
     fn len(&self) -> usize;
-    /// Class names; empty for unlabelled data.
+    /// Class names; empty for unlabeled data.
     fn classes(&self) -> &[String];
     fn label(&self, index: usize) -> Option<u32>;
     /// Why there are no labels, where something like labels is there or was looked for: folders beside pictures,
     /// classes that the training split lacks, a row without one. Only a stage that needs labels minds.
-    fn why_unlabelled(&self) -> Option<&str> {
+    fn why_unlabeled(&self) -> Option<&str> {
         None
     }
     /// What a person would look for: a path, or file and row.

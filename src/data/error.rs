@@ -27,7 +27,7 @@ pub enum DataError {
     Table { path: PathBuf, reason: String },
     /// A stage needs labels that a set has not.
     #[error("it needs labels, and the {split} images of {name} {reason}")]
-    Unlabelled { name: String, split: &'static str, reason: String },
+    Unlabeled { name: String, split: &'static str, reason: String },
     /// The spec names no images for the split that was asked for.
     #[error("the source names no {split} images; add `{split}:` to it")]
     NoSplit { split: &'static str },
@@ -38,9 +38,9 @@ pub enum DataError {
     BatchTooLarge { batch: usize, len: usize },
     #[error("{}", too_many_bad(*bad, *len, *allowed, first))]
     TooManyBad { bad: usize, len: usize, allowed: f64, first: Vec<(String, String)> },
-    #[error("no data set `{name}` in the catalogue{}; it has {}", hint(nearest.as_deref()), known.join(", "))]
+    #[error("no data set `{name}` in the catalog{}; it has {}", hint(nearest.as_deref()), known.join(", "))]
     NotInCatalog { name: String, nearest: Option<String>, known: Vec<String> },
-    /// A catalogue entry that is neither on this disk nor can be fetched; `ways` lists every way to get it.
+    /// A catalog entry that is neither on this disk nor can be fetched; `ways` lists every way to get it.
     #[error("data set `{name}` is not here.\n{ways}")]
     Unobtainable { name: String, ways: String },
     #[error("{what} needs the feature `{feature}`; build with `--features {feature}`, or {instead}")]

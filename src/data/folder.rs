@@ -1,7 +1,7 @@
-//! Image files on disk: folders with one subfolder per class, and flat folders of unlabelled images.
+//! Image files on disk: folders with one subfolder per class, and flat folders of unlabeled images.
 //!
 //! The class names are the sorted names of the subfolders that hold images, at any depth; a folder with an image
-//! directly in it is unlabelled, and everything below it belongs to it ([`walk`] says what is passed over). Nothing is
+//! directly in it is unlabeled, and everything below it belongs to it ([`walk`] says what is passed over). Nothing is
 //! opened before it is asked for: what a file really holds is found out by `decode`.
 
 use super::{
@@ -19,7 +19,7 @@ use std::{
     sync::OnceLock,
 };
 
-const LAYOUT: &str = "one subfolder of images per class, or images directly in it (unlabelled); \
+const LAYOUT: &str = "one subfolder of images per class, or images directly in it (unlabeled); \
                       endings read: jpg, jpeg, png, webp, bmp, tif, tiff";
 /// How many class folders a message names.
 const NAMED: usize = 5;
@@ -37,13 +37,13 @@ pub struct Files {
 }
 
 impl Files {
-    /// Files that a list names, unlabelled.
+    /// Files that a list names, unlabeled.
     pub(super) fn listed(root: PathBuf, paths: Vec<PathBuf>) -> Self {
         Self { root, paths, labels: Labels::default(), ignored: 0, content: OnceLock::new() }
     }
 
     /// The same with labels, one per path or none at all.
-    pub(super) fn labelled(self, labels: Labels) -> Self {
+    pub(super) fn labeled(self, labels: Labels) -> Self {
         Self { labels, ..self }
     }
 
@@ -147,7 +147,7 @@ impl Dataset for Files {
     fn label(&self, index: usize) -> Option<u32> {
         self.labels.get(index)
     }
-    fn why_unlabelled(&self) -> Option<&str> {
+    fn why_unlabeled(&self) -> Option<&str> {
         self.labels.why_missing()
     }
     fn name(&self, index: usize) -> String {

@@ -183,7 +183,7 @@ fn cut(
         image = transforms::resize(image, crop).map_err(|e| e.to_string())?;
     }
     let window = match rng {
-        None => Window::centre(image.width, image.height, crop),
+        None => Window::center(image.width, image.height, crop),
         Some(mut rng) => Window::random(image.width, image.height, crop, flip, &mut rng),
     };
     let scale = (image.width as f32 / source.0 as f32, image.height as f32 / source.1 as f32);
@@ -269,7 +269,7 @@ fn sample(image: &RgbImage, side: usize, flip: bool, rng: Option<ChaCha8Rng>) ->
     Framed::all(pixels, frame)
 }
 
-/// The colour between four pixels; what lies outside the picture is black.
+/// The color between four pixels; what lies outside the picture is black.
 fn bilinear(image: &RgbImage, x: f64, y: f64, out: &mut [u8]) {
     let (left, top) = (x.floor(), y.floor());
     let mut sum = [0.0; 3];

@@ -34,7 +34,7 @@ enum Order {
 pub struct Labels {
     /// Where they were read, for messages.
     from: String,
-    /// One per image; empty: unlabelled.
+    /// One per image; empty: unlabeled.
     numbers: Vec<u32>,
     /// By number; where there are numbers alone, `0`, `1`, ….
     classes: Vec<String>,
@@ -73,7 +73,7 @@ impl Labels {
         self.numbers.get(index).copied()
     }
 
-    /// One per image; empty: unlabelled.
+    /// One per image; empty: unlabeled.
     pub(super) fn numbers(&self) -> &[u32] {
         &self.numbers
     }
@@ -114,7 +114,7 @@ impl Labels {
         all
     }
 
-    /// These labels, of a validation split, in the numbers of `train`. `names` are those that a catalogue gives to
+    /// These labels, of a validation split, in the numbers of `train`. `names` are those that a catalog gives to
     /// numbers; they serve where one of the two splits has numbers alone.
     pub(super) fn like(self, train: &Self, names: &[String]) -> Self {
         if let Some(doubt) = self.doubt(train) {
@@ -263,7 +263,7 @@ pub(super) trait Relabel {
     fn labels(&mut self) -> &mut Labels;
 
     /// As [`Labels::like`].
-    fn relabelled(mut self, train: &Labels, names: &[String]) -> Self
+    fn relabeled(mut self, train: &Labels, names: &[String]) -> Self
     where
         Self: Sized,
     {
@@ -276,16 +276,16 @@ pub(super) trait Relabel {
 /// What a set says when a stage asks for labels that it has not, or for more classes than it has.
 ///
 /// # Errors
-/// [`DataError::Unlabelled`].
+/// [`DataError::Unlabeled`].
 pub fn require(set: &dyn Dataset, name: &str, split: &'static str) -> Result<usize, DataError> {
-    let unlabelled = |reason: String| DataError::Unlabelled { name: name.into(), split, reason };
+    let unlabeled = |reason: String| DataError::Unlabeled { name: name.into(), split, reason };
     match set.classes() {
-        [] => Err(unlabelled(match set.why_unlabelled() {
+        [] => Err(unlabeled(match set.why_unlabeled() {
             Some(reason) => format!("have none: {reason}"),
             None => "have none; use class folders or a label column".into(),
         })),
         [one] => {
-            Err(unlabelled(format!("are all of one class, `{}`; give two classes or more", excerpt(one))))
+            Err(unlabeled(format!("are all of one class, `{}`; give two classes or more", excerpt(one))))
         }
         classes => Ok(classes.len()),
     }
@@ -346,7 +346,7 @@ mod tests {
     }
 
     #[test]
-    fn names_of_the_catalogue_stand_for_numbers_alone() {
+    fn names_of_the_catalog_stand_for_numbers_alone() {
         let known = texts(&["cat", "dog", "eel"]);
         let val = listed("val", &[0, 1], &["dog", "cat"]).like(&numbered(&[0, 1, 2]), &known);
         assert_eq!(val.numbers, [1, 0]);

@@ -5,7 +5,7 @@
 //! line that names the columns (`path,label`). A path ends like an image file, and may hold spaces and commas; the rest
 //! of its line is the label. Where nothing ends like an image file, the last word is the label. Labels are all numbers
 //! (0, 1, …: then the classes are called `0`, `1`, …) or all names (then sorted); where they are neither, the pictures
-//! are unlabelled, and only who needs labels is told which line is why. Whether the files exist is found out when they
+//! are unlabeled, and only who needs labels is told which line is why. Whether the files exist is found out when they
 //! are read, image by image.
 
 use super::{
@@ -32,7 +32,7 @@ pub fn open(list: &Path, root: Option<&Path>) -> Result<Files, DataError> {
     let labels = labels(list, &lines)
         .unwrap_or_else(|(line, reason)| Labels::missing(fault(list, line, reason).to_string()));
     let paths = lines.into_iter().map(|line| line.path).collect();
-    Ok(Files::listed(root, paths).labelled(labels))
+    Ok(Files::listed(root, paths).labeled(labels))
 }
 
 fn fault(list: &Path, line: usize, reason: String) -> DataError {
@@ -228,7 +228,7 @@ fn class(text: &str) -> Result<u32, String> {
     match text.parse::<i64>() {
         Ok(number) if (0..i64::from(MAX_LABEL)).contains(&number) => Ok(number as u32),
         Ok(number) if number < 0 => Err(format!(
-            "label {number} is not a class number; leave the labels out if the images are unlabelled"
+            "label {number} is not a class number; leave the labels out if the images are unlabeled"
         )),
         _ => Err(format!("the label `{}` is too large to be a class number", excerpt(text))),
     }
@@ -239,11 +239,11 @@ mod tests {
     use super::*;
     use crate::data::source::Dataset;
 
-    /// Why the pictures of a list are unlabelled.
+    /// Why the pictures of a list are unlabeled.
     fn why(text: &str) -> String {
         let files = open_text(text).unwrap();
         assert!(files.classes().is_empty() && (0..files.len()).all(|i| files.label(i).is_none()));
-        files.why_unlabelled().unwrap_or_default().to_owned()
+        files.why_unlabeled().unwrap_or_default().to_owned()
     }
 
     fn open_text(text: &str) -> Result<Files, DataError> {

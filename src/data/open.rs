@@ -39,13 +39,11 @@ pub fn open(spec: &DataSpec, split: Split, at: &Locations) -> Result<Arc<dyn Dat
     Ok(Arc::new(if spec.cache { view.cached(CACHE_BYTES) } else { view }))
 }
 
-/// One split of a source that is not a catalogue entry; `names` are those that the catalogue gives to class numbers.
+/// One split of a source that is not a catalog entry; `names` are those that the catalog gives to class numbers.
 fn source(source: &SourceSpec, split: Split, names: &[String]) -> Result<Arc<dyn Dataset>, DataError> {
     Ok(match source {
         SourceSpec::Catalog(name) => {
-            return Err(DataError::Spec(format!(
-                "catalogue entry `{name}` stands for another catalogue entry"
-            )));
+            return Err(DataError::Spec(format!("catalog entry `{name}` stands for another catalog entry")));
         }
         SourceSpec::Folder { train, val } => Arc::new(folder(train, val.as_deref(), split, names)?),
         SourceSpec::List { train, val, root } => {
@@ -70,7 +68,7 @@ fn folder(train: &Path, val: Option<&Path>, split: Split, names: &[String]) -> R
         return Files::open(train);
     }
     let set = Files::open(val.ok_or(DataError::NoSplit { split: "val" })?)?;
-    Ok(if train.is_dir() { set.relabelled(&Files::labels_of(train)?, names) } else { set })
+    Ok(if train.is_dir() { set.relabeled(&Files::labels_of(train)?, names) } else { set })
 }
 
 fn listed(
@@ -84,7 +82,7 @@ fn listed(
         return list::open(train, root);
     }
     let set = list::open(val.ok_or(DataError::NoSplit { split: "val" })?, root)?;
-    Ok(if train.is_file() { set.relabelled(list::open(train, root)?.labels(), names) } else { set })
+    Ok(if train.is_file() { set.relabeled(list::open(train, root)?.labels(), names) } else { set })
 }
 
 fn parquet<P: AsRef<Path>>(
@@ -102,7 +100,7 @@ fn parquet<P: AsRef<Path>>(
     if split == Split::Train || columns.label.is_none() || !train.iter().all(|file| file.as_ref().is_file()) {
         return Ok(set);
     }
-    Ok(set.relabelled(Parquet::open(train, columns)?.labels(), names))
+    Ok(set.relabeled(Parquet::open(train, columns)?.labels(), names))
 }
 
 #[cfg(feature = "hub")]
@@ -147,7 +145,7 @@ fn cifar(dir: &Path, split: Split) -> Result<Arc<dyn Dataset>, DataError> {
 
 #[cfg(not(feature = "cifar"))]
 fn cifar(_: &Path, _: Split) -> Result<Arc<dyn Dataset>, DataError> {
-    let instead = "use the `cifar10` entry of the catalogue with its parquet files".into();
+    let instead = "use the `cifar10` entry of the catalog with its parquet files".into();
     Err(DataError::NeedsFeature { what: "the CIFAR binary format", feature: "cifar", instead })
 }
 

@@ -1,6 +1,6 @@
 //! Parquet tables in the Hugging Face layout: an image column, either a struct `{bytes, path}`, plain binary or text
 //! (paths), and a label column of integers, booleans (0 and 1) or names. Rows keep their order, file after file.
-//! Labels that cannot be used leave the rows unlabelled: only who needs labels is told why.
+//! Labels that cannot be used leave the rows unlabeled: only who needs labels is told why.
 //!
 //! A row that holds no picture but the path of one (as tables of image folders do) is read from that file; a path that
 //! is not absolute starts at the table's folder.
@@ -189,7 +189,7 @@ impl Dataset for Parquet {
     fn label(&self, index: usize) -> Option<u32> {
         self.labels.get(index)
     }
-    fn why_unlabelled(&self) -> Option<&str> {
+    fn why_unlabeled(&self) -> Option<&str> {
         self.labels.why_missing()
     }
     fn name(&self, index: usize) -> String {

@@ -1,13 +1,13 @@
 //! In which order a loader takes pictures, and whether it draws crops at random.
 
-/// Shuffled random crops without end, or one pass of centre crops in order.
+/// Shuffled random crops without end, or one pass of center crops in order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pass {
     /// shuffled, augmented, epoch after epoch; the last short batch of an epoch is dropped
     Train,
-    /// shuffled like `Train`, but centre crops without flips: what a probe of remembered features sees
+    /// shuffled like `Train`, but center crops without flips: what a probe of remembered features sees
     Shuffled,
-    /// in order, centre crop, no flip, once; the last batch may be short
+    /// in order, center crop, no flip, once; the last batch may be short
     Once,
     /// in order, once, augmented: what a test over several random draws sees; seeking to epoch d gives draw d
     Draw,

@@ -16,9 +16,9 @@ use std::path::{Path, PathBuf};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum SourceSpec {
-    /// An entry of the catalogue (configs/datasets.yaml, compiled in): `catalog: cifar10`
+    /// An entry of the catalog (configs/datasets.yaml, compiled in): `catalog: cifar10`
     Catalog(String),
-    /// Class folders; a folder whose images lie directly in it is unlabelled data.
+    /// Class folders; a folder whose images lie directly in it is unlabeled data.
     Folder {
         train: SpecPath,
         #[serde(default)]
@@ -32,7 +32,7 @@ pub enum SourceSpec {
         #[serde(default)]
         root: Option<SpecPath>,
     },
-    /// Local Hugging Face parquet files. Without a column `label` they are unlabelled; another one has to be there.
+    /// Local Hugging Face parquet files. Without a column `label` they are unlabeled; another one has to be there.
     Parquet {
         train: Vec<SpecPath>,
         #[serde(default)]
@@ -87,7 +87,7 @@ impl SourceSpec {
     }
 }
 
-/// The name that tables and messages give a data set: the catalogue's, or where it lies.
+/// The name that tables and messages give a data set: the catalog's, or where it lies.
 impl std::fmt::Display for SourceSpec {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let first = |files: &[SpecPath]| files.first().map(|p| p.display().to_string()).unwrap_or_default();
@@ -124,7 +124,7 @@ pub struct DataSpec {
     /// Short side after resizing; absent: as stored.
     #[serde(default)]
     pub resize: Option<Pixels>,
-    /// Side of the square crop: random in training, centre in validation.
+    /// Side of the square crop: random in training, center in validation.
     pub crop: Pixels,
     #[serde(default = "yes")]
     pub flip: bool,

@@ -16,7 +16,7 @@ pub struct Window {
 
 impl Window {
     /// The middle of an image; half a pixel too far left or up when the margin is odd.
-    pub fn centre(width: usize, height: usize, side: usize) -> Self {
+    pub fn center(width: usize, height: usize, side: usize) -> Self {
         Self { x: (width - side) / 2, y: (height - side) / 2, mirror: false }
     }
 
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn shrinking_averages_and_flat_colour_stays() {
+    fn shrinking_averages_and_flat_color_stays() {
         let stripes: Vec<u8> = (0..64 * 64).flat_map(|i| [if i % 2 == 0 { 0 } else { 255 }; 3]).collect();
         let image = RgbImage { width: 64, height: 64, pixels: stripes };
         let small = resize(image, 8).unwrap();

@@ -19,10 +19,10 @@ use std::{
 /// What a source holds.
 #[derive(Clone, Debug)]
 pub struct Report {
-    /// the catalogue's name, or the kind of source
+    /// the catalog's name, or the kind of source
     pub source: String,
     pub splits: Vec<SplitReport>,
-    /// for catalogue entries with known checksums, found below the data folder
+    /// for catalog entries with known checksums, found below the data folder
     pub checksums: Vec<Checksum>,
 }
 
@@ -31,21 +31,21 @@ pub struct Report {
 pub struct SplitReport {
     pub split: Split,
     pub images: usize,
-    /// name and number of images of each class; empty when unlabelled
+    /// name and number of images of each class; empty when unlabeled
     pub classes: Vec<(String, usize)>,
-    /// why it is unlabelled, where something like labels is there
-    pub why_unlabelled: Option<String>,
+    /// why it is unlabeled, where something like labels is there
+    pub why_unlabeled: Option<String>,
     /// smallest, median and largest, of the readable images
     pub width: [usize; 3],
     pub height: [usize; 3],
-    /// readable images whose every pixel is grey
-    pub grey: usize,
+    /// readable images whose every pixel is gray
+    pub gray: usize,
     /// unreadable images: name and reason
     pub faults: Vec<(String, String)>,
     pub fingerprint: String,
 }
 
-/// A file compared with the catalogue's checksum.
+/// A file compared with the catalog's checksum.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Checksum {
     pub path: PathBuf,
@@ -61,7 +61,7 @@ impl Report {
 
     /// Whether a stage that needs labels could use what is there.
     pub fn has_sound_labels(&self) -> bool {
-        self.splits.iter().all(|split| split.why_unlabelled.is_none())
+        self.splits.iter().all(|split| split.why_unlabeled.is_none())
     }
 }
 
@@ -88,7 +88,7 @@ pub fn verify(spec: &DataSpec, at: &Locations) -> Result<Report, DataError> {
 
 fn kind(source: &SourceSpec) -> &'static str {
     match source {
-        SourceSpec::Catalog(_) => "catalogue",
+        SourceSpec::Catalog(_) => "catalog",
         SourceSpec::Folder { .. } => "folder",
         SourceSpec::List { .. } => "list",
         SourceSpec::Parquet { .. } => "parquet",
@@ -102,13 +102,13 @@ fn kind(source: &SourceSpec) -> &'static str {
 fn inspect(set: &dyn Dataset, split: Split) -> SplitReport {
     let seen: Vec<_> = (0..set.len()).into_par_iter().map(|index| look(set, index)).collect();
     let mut faults = Vec::new();
-    let (mut widths, mut heights, mut grey) = (Vec::new(), Vec::new(), 0);
+    let (mut widths, mut heights, mut gray) = (Vec::new(), Vec::new(), 0);
     for (index, seen) in seen.into_iter().enumerate() {
         match seen {
-            Ok((width, height, is_grey)) => {
+            Ok((width, height, is_gray)) => {
                 widths.push(width);
                 heights.push(height);
-                grey += usize::from(is_grey);
+                gray += usize::from(is_gray);
             }
             Err(DataError::Image { name, reason }) => faults.push((name, reason)),
             Err(other) => faults.push((set.name(index), other.to_string())),
@@ -124,20 +124,20 @@ fn inspect(set: &dyn Dataset, split: Split) -> SplitReport {
         split,
         images: set.len(),
         classes: set.classes().iter().cloned().zip(counts).collect(),
-        why_unlabelled: set.why_unlabelled().map(str::to_owned),
+        why_unlabeled: set.why_unlabeled().map(str::to_owned),
         width: spread(widths),
         height: spread(heights),
-        grey,
+        gray,
         faults,
         fingerprint: set.fingerprint(),
     }
 }
 
-/// Width, height, and whether every pixel is grey.
+/// Width, height, and whether every pixel is gray.
 fn look(set: &dyn Dataset, index: usize) -> Result<(usize, usize, bool), DataError> {
     let image = set.image(index)?;
-    let grey = image.pixels.chunks_exact(3).all(|p| p[0] == p[1] && p[1] == p[2]);
-    Ok((image.width, image.height, grey))
+    let gray = image.pixels.chunks_exact(3).all(|p| p[0] == p[1] && p[1] == p[2]);
+    Ok((image.width, image.height, gray))
 }
 
 /// Smallest, median (the lower one) and largest; zeros of nothing.
@@ -170,7 +170,7 @@ impl fmt::Display for Report {
             write!(f, "{split}")?;
         }
         for sum in &self.checksums {
-            let verdict = if sum.same { "as in the catalogue" } else { "differs from the catalogue's copy" };
+            let verdict = if sum.same { "as in the catalog" } else { "differs from the catalog's copy" };
             writeln!(f, "sha256 {}: {verdict}", sum.path.display())?;
         }
         Ok(())
@@ -180,17 +180,17 @@ impl fmt::Display for Report {
 impl fmt::Display for SplitReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let readable = self.images - self.faults.len();
-        let share = 100. * self.grey as f64 / readable.max(1) as f64;
+        let share = 100. * self.gray as f64 / readable.max(1) as f64;
         let range = |[low, median, high]: [usize; 3]| format!("{low} to {high}, median {median}");
         writeln!(f, "\n{}: {} images, {} unreadable", self.split.name(), self.images, self.faults.len())?;
         writeln!(f, "  width   {}", range(self.width))?;
         writeln!(f, "  height  {}", range(self.height))?;
-        writeln!(f, "  grey    {} ({share:.1} %)", self.grey)?;
+        writeln!(f, "  gray    {} ({share:.1} %)", self.gray)?;
         writeln!(f, "  sha256  {} (fingerprint)", self.fingerprint)?;
-        if let Some(reason) = &self.why_unlabelled {
-            writeln!(f, "  unlabelled: {reason}")?;
+        if let Some(reason) = &self.why_unlabeled {
+            writeln!(f, "  unlabeled: {reason}")?;
         } else if self.classes.is_empty() {
-            writeln!(f, "  unlabelled")?;
+            writeln!(f, "  unlabeled")?;
         } else {
             let wide = self.classes.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
             writeln!(f, "  {} classes", self.classes.len())?;

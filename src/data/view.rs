@@ -1,4 +1,4 @@
-//! A data set as a spec wants it: its first N images, the catalogue's class names, decoded images kept in memory.
+//! A data set as a spec wants it: its first N images, the catalog's class names, decoded images kept in memory.
 
 use super::{
     dataset::{Dataset, RgbImage},
@@ -72,8 +72,8 @@ impl Dataset for View {
     fn label(&self, index: usize) -> Option<u32> {
         self.set.label(index)
     }
-    fn why_unlabelled(&self) -> Option<&str> {
-        self.set.why_unlabelled()
+    fn why_unlabeled(&self) -> Option<&str> {
+        self.set.why_unlabeled()
     }
     fn name(&self, index: usize) -> String {
         self.set.name(index)

@@ -32,16 +32,16 @@ use std::collections::BTreeSet;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ColorEvaluationSpec {
-    /// How a predicted distribution becomes a colour; absent: the annealed mean at the temperature that the network's
+    /// How a predicted distribution becomes a color; absent: the annealed mean at the temperature that the network's
     /// own spec names.
     pub decode: Option<DecodeSpec>,
-    /// The distribution of colours whose inverse weighs the pixels of the second rebalanced measure.
+    /// The distribution of colors whose inverse weighs the pixels of the second rebalanced measure.
     pub prior: PriorSpec,
     /// Resamples of the images behind the intervals.
     pub bootstrap: Count<1_000_000>,
     /// Images that are kept as pictures, evenly spaced over the validation set.
     pub pictures: Count,
-    /// Who is asked what the pictures show, in their true colours, grey and recoloured; needs labels.
+    /// Who is asked what the pictures show, in their true colors, gray and recolored; needs labels.
     pub classifier: Option<ClassifierSpec>,
 }
 
@@ -90,8 +90,8 @@ impl Judge {
         };
         let classes = labels.into_iter().map(class).collect::<Result<Vec<u32>>>()?;
         let images: Vec<u32> = batch.indices.iter().map(|index| *index as u32).collect();
-        let (original, recoloured) = (batch.pixels.clone(), colored.rgb.clone());
-        judge(&self.classifier, &Renderings { original, grey: grey(truth)?, recoloured }, &images, &classes)
+        let (original, recolored) = (batch.pixels.clone(), colored.rgb.clone());
+        judge(&self.classifier, &Renderings { original, gray: gray(truth)?, recolored }, &images, &classes)
     }
 }
 
@@ -115,7 +115,7 @@ impl From<DecodeSpec> for Decode {
     }
 }
 
-/// A way of colouring.
+/// A way of coloring.
 pub enum Method {
     Network {
         colorizer: Box<Colorizer>,
@@ -123,13 +123,13 @@ pub enum Method {
     },
     /// ab = 0 everywhere.
     Gray,
-    /// The colours of the pictures that this gives, on the true lightness.
+    /// The colors of the pictures that this gives, on the true lightness.
     Colors(Loader),
     /// The pictures that this gives, as they are.
     Pictures(Loader),
 }
 
-/// A coloured batch.
+/// A colored batch.
 struct Colored {
     /// `(B, H, W, 2)`, not clipped to the gamut where a network made it.
     ab: Tensor,
@@ -145,11 +145,11 @@ impl Method {
         }
     }
 
-    /// Colours the truth's batch, given in Lab `(B, H, W, 3)`.
+    /// Colors the truth's batch, given in Lab `(B, H, W, 3)`.
     fn color(&mut self, batch: &Batch, truth: &Tensor) -> Result<Colored> {
         let (light, true_ab) = (truth.narrow(3, 0, 1)?.contiguous()?, truth.narrow(3, 1, 2)?);
         let ab = match self {
-            Self::Network { colorizer, decode } => colorizer.colour(&lightness(truth)?, *decode)?,
+            Self::Network { colorizer, decode } => colorizer.color(&lightness(truth)?, *decode)?,
             Self::Gray => true_ab.zeros_like()?,
             Self::Colors(loader) => ab_of(&beside(loader, batch)?)?,
             Self::Pictures(loader) => {
@@ -184,7 +184,7 @@ fn beside(loader: &mut Loader, batch: &Batch) -> Result<Tensor> {
 /// What a method's pictures are worth.
 pub struct Evaluation {
     pub scores: ColorScores,
-    /// Of the predicted colours, and of the true ones.
+    /// Of the predicted colors, and of the true ones.
     pub histogram: AbHistogram,
     pub truth: AbHistogram,
     pub examples: Vec<Example>,
@@ -207,7 +207,7 @@ pub struct Example {
     /// Its number in the validation set.
     pub index: usize,
     pub truth: Tile,
-    pub grey: Tile,
+    pub gray: Tile,
     pub result: Tile,
 }
 
@@ -277,9 +277,9 @@ fn examples(
     let wanted = batch.indices.iter().enumerate().filter(|(_, index)| images.contains(index));
     wanted
         .map(|(i, index)| {
-            let grey = tile(&grey(&truth.narrow(0, i, 1)?)?)?;
+            let gray = tile(&gray(&truth.narrow(0, i, 1)?)?)?;
             let (truth, result) = (tile(&batch.pixels.get(i)?)?, tile(&colored.rgb.get(i)?)?);
-            Ok(Example { index: *index, truth, grey, result })
+            Ok(Example { index: *index, truth, gray, result })
         })
         .collect()
 }
@@ -309,8 +309,8 @@ impl Evaluation {
     }
 }
 
-/// Lab pictures without their colour, as u8 RGB.
-fn grey(lab: &Tensor) -> candle_core::Result<Tensor> {
+/// Lab pictures without their color, as u8 RGB.
+fn gray(lab: &Tensor) -> candle_core::Result<Tensor> {
     let light = lab.narrow(3, 0, 1)?.contiguous()?;
     lab::lab_to_rgb(&Tensor::cat(&[&light, &light.zeros_like()?, &light.zeros_like()?], 3)?)
 }
@@ -323,10 +323,10 @@ fn bytes(rgb: &Tensor) -> Result<Vec<u8>> {
     Ok(rgb.flatten_all()?.to_vec1::<u8>()?)
 }
 
-/// How often each colour was predicted, in cells of [`AbHistogram::CELL`] ab units.
+/// How often each color was predicted, in cells of [`AbHistogram::CELL`] ab units.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct AbHistogram {
-    /// `(SIDE × SIDE)`, a by b, grey in the middle.
+    /// `(SIDE × SIDE)`, a by b, gray in the middle.
     pub counts: Vec<u64>,
 }
 
@@ -342,7 +342,7 @@ impl AbHistogram {
     /// Cells along an axis: ±110 ab units.
     pub const SIDE: usize = 55;
 
-    /// Counts colours; those beyond the border count in the outermost cells.
+    /// Counts colors; those beyond the border count in the outermost cells.
     pub fn add(&mut self, ab: &[[f32; 2]]) {
         let middle = (Self::SIDE / 2) as f32;
         let cell = |v: f32| (v / Self::CELL + middle).round().clamp(0.0, 2.0 * middle) as usize;

@@ -1,5 +1,5 @@
-//! The semantic interpretability test (Zhang, Isola and Efros 2016, section 3.1): pictures in their true colours, in grey
-//! and recoloured, as 8-bit RGB, before an off-the-shelf VGG-16. What follows from its answers is
+//! The semantic interpretability test (Zhang, Isola and Efros 2016, section 3.1): pictures in their true colors, in gray
+//! and recolored, as 8-bit RGB, before an off-the-shelf VGG-16. What follows from its answers is
 //! [`crate::metrics::interpretability`].
 
 use crate::{
@@ -126,7 +126,7 @@ impl Classifier {
             .try_for_each(|(square, pixels)| -> Result<()> {
                 let image = RgbImage { width, height, pixels: pixels.to_vec() };
                 let image = resize(image, (8 * side + 3) / 7)?;
-                let window = Window::centre(image.width, image.height, side);
+                let window = Window::center(image.width, image.height, side);
                 crop_into(&image, window, side, square);
                 Ok(())
             })?;
@@ -149,14 +149,14 @@ fn architecture(file: &WeightFile, given: Option<&Vgg16Spec>) -> Result<Vgg16Spe
     }
 }
 
-/// Pictures u8 RGB `(B, H, W, 3)` with the same in grey (their lightness alone) and recoloured from it, as they would
+/// Pictures u8 RGB `(B, H, W, 3)` with the same in gray (their lightness alone) and recolored from it, as they would
 /// be saved: 8-bit, clipped to the gamut.
 pub fn renderings(colorizer: &Colorizer, pictures: &Tensor, how: Decode) -> Result<Renderings<Tensor>> {
     let lab = lab::rgb_to_lab(pictures)?;
-    let ab = colorizer.colour(&lightness(&lab)?, how)?;
+    let ab = colorizer.color(&lightness(&lab)?, how)?;
     let light = lab.narrow(3, 0, 1)?.contiguous()?;
     let with = |ab: &Tensor| lab::lab_to_rgb(&Tensor::cat(&[&light, ab], 3)?);
-    Ok(Renderings { original: pictures.clone(), grey: with(&ab.zeros_like()?)?, recoloured: with(&ab)? })
+    Ok(Renderings { original: pictures.clone(), gray: with(&ab.zeros_like()?)?, recolored: with(&ab)? })
 }
 
 /// Classifies each rendering of a batch. `images` are the pictures' places in the data set, `classes` their true
@@ -171,14 +171,14 @@ pub fn judge(
     classes: &[u32],
 ) -> Result<Vec<Record>> {
     ensure!(images.len() == classes.len(), "{} places for {} classes", images.len(), classes.len());
-    let Renderings { original, grey, recoloured } =
+    let Renderings { original, gray, recolored } =
         pictures.map(|rendering| classifier.classify(rendering, classes));
-    let answers = original?.into_iter().zip(grey?).zip(recoloured?);
+    let answers = original?.into_iter().zip(gray?).zip(recolored?);
     let places = images.iter().zip(classes);
-    let record = |((&image, &class), ((original, grey), recoloured))| Record {
+    let record = |((&image, &class), ((original, gray), recolored))| Record {
         image,
         class,
-        answers: Renderings { original, grey, recoloured },
+        answers: Renderings { original, gray, recolored },
     };
     Ok(places.zip(answers).map(record).collect())
 }

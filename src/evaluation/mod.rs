@@ -1,4 +1,4 @@
-//! What a method is worth, measured on pictures that it has not seen: of colouring (paper section 3.1), and of detection and
+//! What a method is worth, measured on pictures that it has not seen: of coloring (paper section 3.1), and of detection and
 //! segmentation by finished files. Trains nothing.
 
 pub mod interpretability;

@@ -12,7 +12,7 @@ mod place; // where it runs
 mod sets; // what it is trained and measured on
 
 mod fit; // what it works with
-mod network; // from what a spec calls an initialisation to a network
+mod network; // from what a spec calls an initialization to a network
 
 pub mod stages; // one file a kind
 

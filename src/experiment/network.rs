@@ -1,5 +1,5 @@
-//! From what a spec calls an initialisation to a network with its weights: trained ones from a run or a file, their batch
-//! normalisation absorbed; random ones; ones made from the training pictures; any of them rescaled, or given colour.
+//! From what a spec calls an initialization to a network with its weights: trained ones from a run or a file, their batch
+//! normalization absorbed; random ones; ones made from the training pictures; any of them rescaled, or given color.
 
 use super::{
     fit::{Fit, INPUT},
@@ -85,7 +85,7 @@ impl Fit {
             Some(tensors) => {
                 set(&params, tensors, head.as_deref()).with_context(|| self.weights_named())?;
             }
-            // Random weights of a network that is given colour see none of it at first, as trained ones.
+            // Random weights of a network that is given color see none of it at first, as trained ones.
             None if plan.colors == Colors::Color => zero_chroma_weights(&net, &params)?,
             None => {}
         }
@@ -93,7 +93,7 @@ impl Fit {
         Ok((net, params))
     }
 
-    /// The architecture, and the weights of its transfer graph without batch normalisation; none of random ones.
+    /// The architecture, and the weights of its transfer graph without batch normalization; none of random ones.
     pub fn prepared(&self) -> Result<(BackboneSpec, Option<Tensors>)> {
         match &self.plan.row.start {
             Start::Weights(init) => self.prepared_from(init),
@@ -173,7 +173,7 @@ impl Fit {
     }
 }
 
-/// Weights of the transfer graph, without batch normalisation, and their architecture: what the file says, else `fallback`.
+/// Weights of the transfer graph, without batch normalization, and their architecture: what the file says, else `fallback`.
 ///
 /// # Errors
 /// A file that cannot be read, that names no backbone where none is given, or whose weights do not fit it.
@@ -191,7 +191,7 @@ pub(super) fn trained(path: &Path, fallback: Option<&BackboneSpec>) -> Result<(B
     Ok((spec, tensors))
 }
 
-/// Makes constant what the plan does not let learn. Frozen layers of a network that is given colour keep what they made of
+/// Makes constant what the plan does not let learn. Frozen layers of a network that is given color keep what they made of
 /// lightness; their part for a and b, which starts at zero, learns.
 fn hold(plan: &NetworkPlan, net: &mut Network, params: &mut Params) -> Result<()> {
     match &plan.learns {
@@ -224,8 +224,8 @@ fn zero_chroma_weights(net: &Network, params: &Params) -> Result<()> {
     let name = format!("{}.weight", net.layers()[0].name);
     let weight = params.named(&name).with_context(|| format!("the network has no {name}"))?;
     let channels = weight.dim(3)?;
-    let grey = weight.as_detached_tensor().narrow(3, 0, 1)?.pad_with_zeros(3, 0, channels - 1)?;
-    Ok(weight.set(&grey.contiguous()?)?)
+    let gray = weight.as_detached_tensor().narrow(3, 0, 1)?.pad_with_zeros(3, 0, channels - 1)?;
+    Ok(weight.set(&gray.contiguous()?)?)
 }
 
 /// Sets every parameter but those of the head, which starts anew.

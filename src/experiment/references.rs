@@ -110,7 +110,7 @@ impl Experiment {
                 if self.stages.get(wanted).is_some_and(|stage| stage.kind().colorizes()) {
                     return Ok(());
                 }
-                let fault = Fault::new(format!("the stage `{wanted}` does not learn to colour"));
+                let fault = Fault::new(format!("the stage `{wanted}` does not learn to color"));
                 Err(Wrong::value(path(), fault.note("give a stage whose pretext task is colorization")))
             }),
         }
@@ -210,7 +210,7 @@ fn check_layers(name: &str, stage: &Stage, backbones: &[BackboneSpec]) -> Result
     Ok(())
 }
 
-/// Whether the catalogue has the annotated set that is named.
+/// Whether the catalog has the annotated set that is named.
 fn check_annotated(path: &[&str], spec: Option<&AnnotatedSpec>) -> Result<(), Wrong> {
     let Some(AnnotatedSpec { source: AnnotatedSource::Catalog(name), .. }) = spec else { return Ok(()) };
     let fault = match catalog::entry(name).map(|entry| entry.is_annotated()) {
@@ -221,7 +221,7 @@ fn check_annotated(path: &[&str], spec: Option<&AnnotatedSpec>) -> Result<(), Wr
     Err(Wrong::value([path, &["catalog"]].concat(), fault))
 }
 
-/// What the catalogue says of a name that it does not know.
+/// What the catalog says of a name that it does not know.
 fn not_listed(name: &str, error: &DataError) -> Fault {
     match error {
         DataError::NotInCatalog { known, .. } => {
@@ -236,7 +236,7 @@ fn check_size(path: &[&str], backbone: Option<&BackboneSpec>) -> Result<(), Wron
     backbone.map_or(Ok(()), |backbone| backbone.check_size().map_err(wrong))
 }
 
-/// Whether the catalogue has what the data set names.
+/// Whether the catalog has what the data set names.
 fn check_source(path: &[&str], data: Option<&DataSpec>) -> Result<(), Wrong> {
     let name = match data.map(|data| &data.source) {
         Some(SourceSpec::Catalog(name)) => name,

@@ -4,7 +4,7 @@ use crate::{backbones::data_init::DataInitSpec, nn::init::Filler, spec_path::Spe
 use serde::{Deserialize, Serialize};
 use std::{fmt, path::Path};
 
-/// A method of colouring. In YAML: `full: { stage: full }`, `gray: gray`, `larsson: { pictures: DIR }`.
+/// A method of coloring. In YAML: `full: { stage: full }`, `gray: gray`, `larsson: { pictures: DIR }`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum MethodSpec {
@@ -12,11 +12,11 @@ pub enum MethodSpec {
     Stage(String),
     /// A colorizer's weight file.
     File(SpecPath),
-    /// A folder of coloured pictures that are called like the validation images.
+    /// A folder of colored pictures that are called like the validation images.
     Pictures(SpecPath),
-    /// No colour at all.
+    /// No color at all.
     Gray,
-    /// The colours of a random training image.
+    /// The colors of a random training image.
     Random,
 }
 

@@ -1,9 +1,9 @@
 //! Semantic interpretability (Zhang, Isola and Efros 2016, section 3.1 and the appendix "Semantic Interpretability of
-//! Colorizations"): can a classifier that learned from colour photographs recognise a recoloured picture?
+//! Colorizations"): can a classifier that learned from color photographs recognize a recolored picture?
 //!
-//! Every picture is classified three times: in its true colours, in grey, and recoloured from grey. Of each answer only
+//! Every picture is classified three times: in its true colors, in gray, and recolored from gray. Of each answer only
 //! the five best classes and the rank of the true one are kept, so that 48 thousand pictures of a thousand classes
-//! take megabytes. All figures, the classes that gain and lose, the confusions that colour adds and the pictures that
+//! take megabytes. All figures, the classes that gain and lose, the confusions that color adds and the pictures that
 //! show them follow from these records. Nothing is classified here, and nothing drawn.
 
 use super::accuracy;
@@ -54,15 +54,17 @@ impl Answer {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Renderings<T> {
     pub original: T,
-    pub grey: T,
-    pub recoloured: T,
+    #[serde(alias = "grey")]
+    pub gray: T,
+    #[serde(alias = "recoloured")]
+    pub recolored: T,
 }
 
 impl<T> Renderings<T> {
     /// The same for something made of each.
     pub fn map<U>(&self, make: impl Fn(&T) -> U) -> Renderings<U> {
-        let Self { original, grey, recoloured } = self;
-        Renderings { original: make(original), grey: make(grey), recoloured: make(recoloured) }
+        let Self { original, gray, recolored } = self;
+        Renderings { original: make(original), gray: make(gray), recolored: make(recolored) }
     }
 }
 
@@ -77,10 +79,10 @@ pub struct Record {
 }
 
 impl Record {
-    /// Whether recolouring, and not already the true colours, made the classifier see `class`.
-    fn confused_by_colour(&self, class: u32) -> Option<f32> {
+    /// Whether recoloring, and not already the true colors, made the classifier see `class`.
+    fn confused_by_color(&self, class: u32) -> Option<f32> {
         let before = self.answers.original.score(class);
-        self.answers.recoloured.score(class).filter(|_| before.is_none())
+        self.answers.recolored.score(class).filter(|_| before.is_none())
     }
 }
 
@@ -91,19 +93,21 @@ pub struct Accuracy {
     pub top5: f64,
 }
 
-/// How often the pictures of one class are recognised (top-5), 0 to 1.
+/// How often the pictures of one class are recognized (top-5), 0 to 1.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ClassGain {
     pub class: u32,
     pub images: u64,
-    pub grey: f64,
-    pub recoloured: f64,
+    #[serde(alias = "grey")]
+    pub gray: f64,
+    #[serde(alias = "recoloured")]
+    pub recolored: f64,
 }
 
 impl ClassGain {
-    /// What recolouring adds: a_recolor − a_gray.
+    /// What recoloring adds: a_recolor − a_gray.
     pub fn gain(&self) -> f64 {
-        self.recoloured - self.grey
+        self.recolored - self.gray
     }
 }
 
@@ -113,13 +117,14 @@ pub struct Confusion {
     pub class: u32,
     pub seen_as: u32,
     pub original: f64,
-    pub recoloured: f64,
+    #[serde(alias = "recoloured")]
+    pub recolored: f64,
 }
 
 impl Confusion {
-    /// What recolouring adds: an entry of A = C_recolor − C_orig.
+    /// What recoloring adds: an entry of A = C_recolor − C_orig.
     pub fn added(&self) -> f64 {
-        self.recoloured - self.original
+        self.recolored - self.original
     }
 }
 
@@ -157,7 +162,7 @@ impl Interpretability {
         self.classes.iter().rev().take(n.min(self.classes.len() / 2)).copied().collect()
     }
 
-    /// The `n` confusions that recolouring adds most to; fewer where it adds to fewer.
+    /// The `n` confusions that recoloring adds most to; fewer where it adds to fewer.
     pub fn added(&self, n: usize) -> &[Confusion] {
         let more = self.confusions.iter().take(n).take_while(|confusion| confusion.added() > 0.0).count();
         &self.confusions[..more]
@@ -171,22 +176,22 @@ fn accuracies(records: &[Record]) -> Renderings<Accuracy> {
     let both = |of: fn(&Record) -> &Answer| Accuracy { top1: share(1, of), top5: share(TOP, of) };
     Renderings {
         original: both(|record| &record.answers.original),
-        grey: both(|record| &record.answers.grey),
-        recoloured: both(|record| &record.answers.recoloured),
+        gray: both(|record| &record.answers.gray),
+        recolored: both(|record| &record.answers.recolored),
     }
 }
 
 fn gains(records: &[Record]) -> Vec<ClassGain> {
     let mut counts: BTreeMap<u32, [u64; 3]> = BTreeMap::new();
     for record in records {
-        let [images, grey, recoloured] = counts.entry(record.class).or_default();
+        let [images, gray, recolored] = counts.entry(record.class).or_default();
         *images += 1;
-        *grey += u64::from(record.answers.grey.is_right(TOP));
-        *recoloured += u64::from(record.answers.recoloured.is_right(TOP));
+        *gray += u64::from(record.answers.gray.is_right(TOP));
+        *recolored += u64::from(record.answers.recolored.is_right(TOP));
     }
-    let gain = |(class, [images, grey, recoloured]): (u32, [u64; 3])| {
+    let gain = |(class, [images, gray, recolored]): (u32, [u64; 3])| {
         let share = |hits: u64| hits as f64 / images as f64;
-        ClassGain { class, images, grey: share(grey), recoloured: share(recoloured) }
+        ClassGain { class, images, gray: share(gray), recolored: share(recolored) }
     };
     let mut gains: Vec<_> = counts.into_iter().map(gain).collect();
     // The sort is stable: equal gains stay in the order of the map.
@@ -199,41 +204,41 @@ fn confusions(records: &[Record]) -> Vec<Confusion> {
     let mut pairs: BTreeMap<(u32, u32), [u64; 2]> = BTreeMap::new();
     for Record { class, answers, .. } in records {
         *images.entry(*class).or_default() += 1;
-        for (side, answer) in [&answers.original, &answers.recoloured].into_iter().enumerate() {
+        for (side, answer) in [&answers.original, &answers.recolored].into_iter().enumerate() {
             for (seen_as, _) in answer.top.iter().filter(|(seen_as, _)| seen_as != class) {
                 pairs.entry((*class, *seen_as)).or_default()[side] += 1;
             }
         }
     }
-    let rate = |((class, seen_as), [original, recoloured]): ((u32, u32), [u64; 2])| {
+    let rate = |((class, seen_as), [original, recolored]): ((u32, u32), [u64; 2])| {
         let share = |count: u64| count as f64 / images[&class] as f64;
-        Confusion { class, seen_as, original: share(original), recoloured: share(recoloured) }
+        Confusion { class, seen_as, original: share(original), recolored: share(recolored) }
     };
     let mut confusions: Vec<_> = pairs.into_iter().map(rate).collect();
     confusions.sort_by(|a, b| b.added().total_cmp(&a.added()));
     confusions
 }
 
-/// The pictures of a class that show best what recolouring gains: by ascending rank of the class when recoloured, ties
-/// by descending rank when grey, then as they come.
+/// The pictures of a class that show best what recoloring gains: by ascending rank of the class when recolored, ties
+/// by descending rank when gray, then as they come.
 pub fn helped(records: &[Record], class: u32) -> Vec<&Record> {
     let mut found: Vec<_> = records.iter().filter(|record| record.class == class).collect();
-    found.sort_by_key(|record| (record.answers.recoloured.rank, u32::MAX - record.answers.grey.rank));
+    found.sort_by_key(|record| (record.answers.recolored.rank, u32::MAX - record.answers.gray.rank));
     found
 }
 
-/// The pictures of a class that show best what recolouring loses: the order of [`helped`] reversed.
+/// The pictures of a class that show best what recoloring loses: the order of [`helped`] reversed.
 pub fn hurt(records: &[Record], class: u32) -> Vec<&Record> {
     let mut found = helped(records, class);
     found.reverse();
     found
 }
 
-/// The pictures of a class that are seen as another when recoloured but not in their true colours, the highest
+/// The pictures of a class that are seen as another when recolored but not in their true colors, the highest
 /// probability of the other class first.
 pub fn confused(records: &[Record], class: u32, seen_as: u32) -> Vec<&Record> {
     let of_class = records.iter().filter(|record| record.class == class);
-    let scored = of_class.filter_map(|record| Some((record.confused_by_colour(seen_as)?, record)));
+    let scored = of_class.filter_map(|record| Some((record.confused_by_color(seen_as)?, record)));
     let mut found: Vec<_> = scored.collect();
     found.sort_by(|a, b| b.0.total_cmp(&a.0));
     found.into_iter().map(|(_, record)| record).collect()
@@ -266,20 +271,20 @@ mod tests {
         Answer { top: top.iter().copied().zip(scores).collect(), rank }
     }
 
-    fn record(image: u32, class: u32, original: &[u32], grey: &[u32], recoloured: &[u32]) -> Record {
-        let [original, grey, recoloured] = [original, grey, recoloured].map(|top| answer(class, top));
-        Record { image, class, answers: Renderings { original, grey, recoloured } }
+    fn record(image: u32, class: u32, original: &[u32], gray: &[u32], recolored: &[u32]) -> Record {
+        let [original, gray, recolored] = [original, gray, recolored].map(|top| answer(class, top));
+        Record { image, class, answers: Renderings { original, gray, recolored } }
     }
 
     /// Twelve pictures, four of each of the classes 0, 1 and 2, of nine that the classifier knows.
     fn dozen() -> Vec<Record> {
         vec![
-            // Class 0: grey 1 of 4, recoloured 4 of 4.
+            // Class 0: gray 1 of 4, recolored 4 of 4.
             record(0, 0, &[0, 3, 4, 5, 6], &[3, 4, 5, 6, 7], &[0, 1, 2, 3, 4]),
             record(1, 0, &[0, 3, 4, 5, 6], &[0, 4, 5, 6, 7], &[0, 1, 2, 3, 4]),
             record(2, 0, &[0, 1, 4, 5, 6], &[3, 4, 5, 6, 7], &[1, 0, 2, 3, 4]),
             record(3, 0, &[3, 0, 4, 5, 6], &[3, 4, 5, 6, 7], &[0, 8, 2, 3, 4]),
-            // Class 1: grey 3 of 4, recoloured 1 of 4, in whose place class 8 is seen.
+            // Class 1: gray 3 of 4, recolored 1 of 4, in whose place class 8 is seen.
             record(4, 1, &[1, 3, 4, 5, 6], &[1, 3, 4, 5, 6], &[8, 2, 3, 4, 5]),
             record(5, 1, &[1, 3, 4, 5, 6], &[2, 1, 4, 5, 6], &[2, 8, 3, 4, 5]),
             record(6, 1, &[1, 8, 4, 5, 6], &[2, 3, 4, 5, 6], &[8, 2, 3, 4, 5]),
@@ -297,7 +302,7 @@ mod tests {
         let found = Interpretability::of(&dozen()).unwrap();
         assert_eq!(found.images, 12);
         let counts = found.accuracy.map(|a| ((12.0 * a.top1).round(), (12.0 * a.top5).round()));
-        assert_eq!(counts, Renderings { original: (10.0, 11.0), grey: (4.0, 6.0), recoloured: (5.0, 7.0) });
+        assert_eq!(counts, Renderings { original: (10.0, 11.0), gray: (4.0, 6.0), recolored: (5.0, 7.0) });
         assert!(Interpretability::of(&[]).is_none());
     }
 
@@ -305,7 +310,7 @@ mod tests {
     fn classes_by_gain() {
         let found = Interpretability::of(&dozen()).unwrap();
         let rows = [(0, 0.25, 1.0), (2, 0.5, 0.5), (1, 0.75, 0.25)];
-        let expected = rows.map(|(class, grey, recoloured)| ClassGain { class, images: 4, grey, recoloured });
+        let expected = rows.map(|(class, gray, recolored)| ClassGain { class, images: 4, gray, recolored });
         assert_eq!(found.classes, expected);
         assert_eq!((expected[0].gain(), expected[2].gain()), (0.75, -0.5));
         // One of three: no class is among the best and the worst.
@@ -313,11 +318,11 @@ mod tests {
     }
 
     #[test]
-    fn confusions_by_what_colour_adds() {
+    fn confusions_by_what_color_adds() {
         let found = Interpretability::of(&dozen()).unwrap();
         let entry = |class, seen_as| {
             let this = |c: &&Confusion| (c.class, c.seen_as) == (class, seen_as);
-            found.confusions.iter().find(this).map(|c| (c.original, c.recoloured))
+            found.confusions.iter().find(this).map(|c| (c.original, c.recolored))
         };
         assert_eq!(entry(0, 2), Some((0.0, 1.0)));
         assert_eq!(entry(0, 1), Some((0.25, 0.75)));
@@ -327,7 +332,7 @@ mod tests {
         let largest: Vec<_> = found.added(4).iter().map(|c| (c.class, c.seen_as, c.added())).collect();
         assert_eq!(largest, [(0, 2, 1.0), (1, 2, 0.75), (0, 1, 0.5), (1, 8, 0.5)]);
         assert!(found.added(1000).iter().all(|c| c.added() > 0.0));
-        let rows: f64 = found.confusions.iter().filter(|c| c.class == 0).map(|c| c.recoloured).sum();
+        let rows: f64 = found.confusions.iter().filter(|c| c.class == 0).map(|c| c.recolored).sum();
         assert_eq!(rows, 4.0, "five answers, of which the true class is one");
     }
 
@@ -337,16 +342,16 @@ mod tests {
 
     #[test]
     fn examples_of_gain_and_loss() {
-        // Recoloured ranks 0, 0, 1, 0; grey ranks 7, 0, 7, 7: image 1 was right before.
+        // Recolored ranks 0, 0, 1, 0; gray ranks 7, 0, 7, 7: image 1 was right before.
         assert_eq!(images(helped(&dozen(), 0)), [0, 3, 1, 2]);
-        // Recoloured ranks 7, 7, 7, 0; grey ranks 0, 1, 7, 0: the plainest loss first.
+        // Recolored ranks 7, 7, 7, 0; gray ranks 0, 1, 7, 0: the plainest loss first.
         assert_eq!(images(hurt(&dozen(), 1)), [4, 5, 6, 7]);
         assert!(helped(&dozen(), 8).is_empty());
     }
 
     #[test]
     fn examples_of_added_confusion() {
-        // Image 6 was seen as 8 in its true colours too; 8 is the second answer to image 5.
+        // Image 6 was seen as 8 in its true colors too; 8 is the second answer to image 5.
         assert_eq!(images(confused(&dozen(), 1, 8)), [4, 5]);
         assert_eq!(images(confused(&dozen(), 0, 1)), [0, 1]);
         assert!(confused(&dozen(), 2, 8).is_empty());

@@ -1,4 +1,4 @@
-//! Measures: accuracy, average precision, detection, segmentation, the paper's colour measures, and the bootstrap over
+//! Measures: accuracy, average precision, detection, segmentation, the paper's color measures, and the bootstrap over
 //! images.
 pub mod accuracy;
 pub mod average_precision;

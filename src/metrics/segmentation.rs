@@ -6,7 +6,7 @@
 //! * mean IU: the mean of n_ii / (t_i + Σ_j n_ji − n_ii),
 //! * frequency weighted IU Σ t_i·IU_i / Σ t_i.
 //!
-//! Pixels labelled 255 count in nothing. A mean leaves out the classes for which its ratio is 0 / 0. Reads no files.
+//! Pixels labeled 255 count in nothing. A mean leaves out the classes for which its ratio is 0 / 0. Reads no files.
 
 use candle_core::{Result, bail};
 use serde::Serialize;
@@ -93,22 +93,22 @@ impl Confusion {
     }
 
     /// Pixels of class `truth`.
-    fn labelled(&self, truth: usize) -> u64 {
+    fn labeled(&self, truth: usize) -> u64 {
         (0..self.classes).map(|predicted| self.count(truth, predicted)).sum()
     }
 
     /// Pixels that are of the class, were called so, or both.
     fn union(&self, class: usize) -> u64 {
         let called: u64 = (0..self.classes).map(|truth| self.count(truth, class)).sum();
-        self.labelled(class) + called - self.count(class, class)
+        self.labeled(class) + called - self.count(class, class)
     }
 
     pub fn scores(&self) -> SegmentationScores {
         let all = 0..self.classes;
         let right: u64 = all.clone().map(|i| self.count(i, i)).sum();
         let class_iu: Vec<_> = all.clone().map(|i| ratio(self.count(i, i), self.union(i))).collect();
-        let accuracies = all.clone().filter_map(|i| ratio(self.count(i, i), self.labelled(i)));
-        let weighted = all.map(|i| class_iu[i].map_or(0.0, |iu| self.labelled(i) as f64 * iu)).sum::<f64>();
+        let accuracies = all.clone().filter_map(|i| ratio(self.count(i, i), self.labeled(i)));
+        let weighted = all.map(|i| class_iu[i].map_or(0.0, |iu| self.labeled(i) as f64 * iu)).sum::<f64>();
         SegmentationScores {
             pixel_accuracy: ratio(right, self.pixels()),
             mean_accuracy: mean(accuracies),

@@ -1,5 +1,5 @@
 //! Fillers: how weights start. Gaussian, Xavier (Glorot and Bengio 2010), MSRA (He et al. 2015), constant, zero,
-//! with the fans of Caffe. Data-dependent initialisation is not here.
+//! with the fans of Caffe. Data-dependent initialization is not here.
 
 use crate::rng::Rng;
 use candle_core::{Device, Result, Shape, Tensor};

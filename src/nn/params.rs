@@ -1,5 +1,5 @@
 //! An ordered store of named parameters. Names are module paths with Caffe's layer names: `conv1.weight`,
-//! `conv1.bias`; batch normalisation keeps buffers beside them: `bn1.running_mean`.
+//! `conv1.bias`; batch normalization keeps buffers beside them: `bn1.running_mean`.
 //!
 //! Order of creation is the order of everything that walks over parameters (gradients, updates, files), so it is
 //! the same in every run. Nothing here knows files: see [`super::weights`].

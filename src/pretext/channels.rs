@@ -84,10 +84,10 @@ impl Channels {
         }
     }
 
-    /// A picture of these channels alone: the others are grey of L 50, `(B, H, W, 3)`.
+    /// A picture of these channels alone: the others are gray of L 50, `(B, H, W, 3)`.
     pub(super) fn alone(self, lab: &Tensor) -> Result<Tensor> {
-        let grey = Self::Lab.middles(lab)?.broadcast_as(lab.shape())?;
-        self.completed(&self.of(lab)?, &grey)
+        let gray = Self::Lab.middles(lab)?.broadcast_as(lab.shape())?;
+        self.completed(&self.of(lab)?, &gray)
     }
 }
 

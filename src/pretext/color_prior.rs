@@ -1,4 +1,4 @@
-//! The colour prior of a data set, measured over its images or read from a file (paper section 2.2).
+//! The color prior of a data set, measured over its images or read from a file (paper section 2.2).
 //!
 //! Does not: decide the rebalancing weights (see [`crate::color::prior::rebalance`]).
 
@@ -96,7 +96,7 @@ fn count(set: &dyn Dataset, images: usize) -> Result<PriorCounter> {
         });
     if counter.pixels() == 0 {
         bail!(
-            "no image of the data set could be read, so its colour prior cannot be measured; run `data verify` on it"
+            "no image of the data set could be read, so its color prior cannot be measured; run `data verify` on it"
         );
     }
     Ok(counter)

@@ -1,8 +1,8 @@
-//! Colorization as a pretext task: from the lightness of a photograph to a distribution over quantised ab colours at
+//! Colorization as a pretext task: from the lightness of a photograph to a distribution over quantized ab colors at
 //! every label pixel (paper section 2, equations 1–4), with class rebalancing on the gradient side; or, for comparison,
 //! to the ab values themselves (L2 regression, equation 1).
 //!
-//! Does not: colour files at full size.
+//! Does not: color files at full size.
 
 use super::{
     color_prior::PriorSpec,
@@ -29,12 +29,12 @@ use serde::{Deserialize, Serialize};
 
 /// Images in a picture panel.
 const PICTURES: usize = 8;
-/// Predicted chroma below this share of the true one is a collapse to grey.
+/// Predicted chroma below this share of the true one is a collapse to gray.
 const COLLAPSE: f64 = 0.1;
 /// True chroma below this, in ab units, is no color that an eye would see: a ratio to it says nothing.
 const NO_COLOR: f64 = 0.1;
 
-/// How colours are predicted, quantised, encoded, weighted and gated; the defaults are those of the paper's released
+/// How colors are predicted, quantized, encoded, weighted and gated; the defaults are those of the paper's released
 /// code.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -43,17 +43,19 @@ pub struct ColorizationSpec {
     pub loss: Loss,
     /// Spacing of the ab bins, in ab units; 10 gives the paper's 313 bins.
     pub grid: Spacing,
-    /// Bins that a colour is spread over (the paper says 5, its code 10).
-    pub neighbours: Count,
+    /// Bins that a color is spread over (the paper says 5, its code 10).
+    #[serde(alias = "neighbours")]
+    pub neighbors: Count,
     /// Width of that spread, in ab units.
     pub sigma: Positive,
-    /// Weights that let rare colours count more (paper, equation 4).
+    /// Weights that let rare colors count more (paper, equation 4).
     pub rebalance: RebalanceSpec,
-    /// Where the distribution of colours comes from.
+    /// Where the distribution of colors comes from.
     pub prior: PriorSpec,
     /// An image none of whose label pixels has |a| or |b| above this is left out of the gradient; null switches
     /// the gate off.
-    pub grey_gate: Option<NonNegative>,
+    #[serde(alias = "grey_gate")]
+    pub gray_gate: Option<NonNegative>,
     /// Temperature of the annealed mean (paper, equation 5); used in pictures and figures only.
     pub temperature: Positive,
 }
@@ -63,11 +65,11 @@ impl Default for ColorizationSpec {
         Self {
             loss: Loss::default(),
             grid: Spacing::of(10.0),
-            neighbours: Count::of(10),
+            neighbors: Count::of(10),
             sigma: Positive::of(5.0),
             rebalance: RebalanceSpec::default(),
             prior: PriorSpec::default(),
-            grey_gate: Some(NonNegative::of(5.0)),
+            gray_gate: Some(NonNegative::of(5.0)),
             temperature: Positive::of(0.38),
         }
     }
@@ -77,7 +79,7 @@ impl Default for ColorizationSpec {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Loss {
-    /// A distribution over ab bins; cross-entropy with the soft-encoded colour (equation 2).
+    /// A distribution over ab bins; cross-entropy with the soft-encoded color (equation 2).
     #[default]
     Classification,
     /// ab itself; half the squared distance, summed over pixels (equation 1). The fields about bins, weights and the
@@ -101,7 +103,7 @@ impl Loss {
 pub enum RebalanceSpec {
     /// Every pixel counts the same.
     Off,
-    /// Weights ∝ 1 / ((1−λ)·prior + λ·uniform): 0 weighs by the inverse prior alone, 1 weighs every colour the
+    /// Weights ∝ 1 / ((1−λ)·prior + λ·uniform): 0 weighs by the inverse prior alone, 1 weighs every color the
     /// same.
     Lambda(Fraction),
 }
@@ -118,7 +120,7 @@ impl ColorizationSpec {
         Bins::new(self.grid.get() as f32)
     }
 
-    /// Whether training needs the distribution of colours in the data.
+    /// Whether training needs the distribution of colors in the data.
     pub fn needs_prior(&self) -> bool {
         self.loss == Loss::Classification && self.rebalance != RebalanceSpec::Off
     }
@@ -128,7 +130,7 @@ impl ColorizationSpec {
         self.loss.names().iter().copied().chain(["rmse", "vividness"])
     }
 
-    /// How predictions become colours in pictures and figures.
+    /// How predictions become colors in pictures and figures.
     pub fn decode(&self) -> Decode {
         Decode::Annealed(self.temperature.get() as f32)
     }
@@ -136,7 +138,7 @@ impl ColorizationSpec {
 
 /// What scores a prediction.
 enum Criterion {
-    SoftEncoded { code: SoftCode, weights: Option<Vec<f32>>, grey_gate: Option<f32> },
+    SoftEncoded { code: SoftCode, weights: Option<Vec<f32>>, gray_gate: Option<f32> },
     L2,
 }
 
@@ -162,14 +164,14 @@ impl Criterion {
             ),
         };
         ensure!(
-            spec.neighbours.get() <= bins.len(),
-            "a grid of {} has {} bins, fewer than the {} neighbours asked for; use a finer grid or fewer neighbours",
+            spec.neighbors.get() <= bins.len(),
+            "a grid of {} has {} bins, fewer than the {} neighbors asked for; use a finer grid or fewer neighbors",
             spec.grid,
             bins.len(),
-            spec.neighbours
+            spec.neighbors
         );
-        let code = SoftCode::new(bins.clone(), spec.neighbours.get(), spec.sigma.get() as f32);
-        Ok(Self::SoftEncoded { code, weights, grey_gate: spec.grey_gate.map(|g| g.get() as f32) })
+        let code = SoftCode::new(bins.clone(), spec.neighbors.get(), spec.sigma.get() as f32);
+        Ok(Self::SoftEncoded { code, weights, gray_gate: spec.gray_gate.map(|g| g.get() as f32) })
     }
 }
 
@@ -207,7 +209,7 @@ impl Scored {
     }
 }
 
-/// A network that learns to colour.
+/// A network that learns to color.
 pub struct Colorization {
     colorizer: Colorizer,
     params: Params,
@@ -224,7 +226,7 @@ impl Colorization {
     /// A fresh network on `device`. `prior` is the probability of every bin, needed when the spec rebalances.
     ///
     /// # Errors
-    /// A prior of another length than the bins; more neighbours than bins.
+    /// A prior of another length than the bins; more neighbors than bins.
     pub fn new(
         spec: &ColorizationSpec,
         backbone: &BackboneSpec,
@@ -255,8 +257,8 @@ impl Colorization {
     fn score(&self, map: &Tensor, ab: &Tensor) -> candle_core::Result<Scored> {
         match &self.criterion {
             Criterion::L2 => Scored::l2(&self.colorizer.decoded(map, self.decode)?, ab),
-            Criterion::SoftEncoded { code, weights, grey_gate } => {
-                let scored = soft_encoded_cross_entropy(map, ab, code, weights.as_deref(), *grey_gate)?;
+            Criterion::SoftEncoded { code, weights, gray_gate } => {
+                let scored = soft_encoded_cross_entropy(map, ab, code, weights.as_deref(), *gray_gate)?;
                 Scored::soft_encoded(scored)
             }
         }
@@ -327,16 +329,16 @@ impl Task for Colorization {
         Ok(losses.chain([rmse, metric("vividness", vividness, Better::Neither)]).collect())
     }
 
-    /// Grey, prediction and truth, side by side.
+    /// Gray, prediction and truth, side by side.
     fn picture(&mut self, val: &mut Loader) -> Result<Option<Panel>> {
         let Some(batch) = val.next_batch()? else { return Ok(None) };
         let pixels = batch.pixels.narrow(0, 0, batch.pixels.dim(0)?.min(PICTURES))?.contiguous()?;
         let lab = lab::rgb_to_lab(&pixels)?;
-        let ab = self.colorizer.colour(&lightness(&lab)?, self.decode)?;
+        let ab = self.colorizer.color(&lightness(&lab)?, self.decode)?;
         let light = lab.narrow(3, 0, 1)?.contiguous()?;
         let with = |ab: &Tensor| -> Result<Tensor> { Ok(lab::lab_to_rgb(&Tensor::cat(&[&light, ab], 3)?)?) };
-        let (grey, predicted) = (with(&ab.zeros_like()?)?, with(&ab)?);
-        let columns = [("input", &grey), ("predicted", &predicted), ("truth", &pixels)];
+        let (gray, predicted) = (with(&ab.zeros_like()?)?, with(&ab)?);
+        let columns = [("input", &gray), ("predicted", &predicted), ("truth", &pixels)];
         Ok(Some(panel::of_columns("colorization", &columns)?))
     }
 
@@ -352,7 +354,7 @@ impl Task for Colorization {
         }
         vec![(
             format!(
-                "predicted colours have under {:.0} % of the true chroma: the network paints grey",
+                "predicted colors have under {:.0} % of the true chroma: the network paints gray",
                 100.0 * COLLAPSE
             ),
             "train longer, raise the learning rate, or switch rebalancing on".into(),

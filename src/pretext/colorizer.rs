@@ -1,5 +1,5 @@
-//! A network that predicts colour from lightness, and how its output is read: a distribution over ab bins at every label
-//! pixel, turned into a colour by the annealed mean (Zhang, Isola and Efros 2016, section 2.3), or the colour itself
+//! A network that predicts color from lightness, and how its output is read: a distribution over ab bins at every label
+//! pixel, turned into a color by the annealed mean (Zhang, Isola and Efros 2016, section 2.3), or the color itself
 //! (equation 1). Training it is [`super::colorization`]; this is the network in use.
 
 use super::{
@@ -76,7 +76,7 @@ impl Colorizer {
     }
 
     /// The network of a weight file, with the spec that it was trained by: a run's own, which says what it is (its
-    /// header's `backbone` and `colorization`), or a released colorizer in any format that is recognised.
+    /// header's `backbone` and `colorization`), or a released colorizer in any format that is recognized.
     ///
     /// # Errors
     /// A file that cannot be read, that is not what a run has left in its directory, that is no colorizer's, or that lacks weights of the network which it names.
@@ -147,7 +147,7 @@ impl Colorizer {
         Ok(self.predict(lightness, &[self.net.head().label()], &Mode::Frozen)?.remove(0))
     }
 
-    /// The colour that an output map `(B, h, w, Q)` means: ab `(B, h, w, 2)`. How to decode matters to distributions
+    /// The color that an output map `(B, h, w, Q)` means: ab `(B, h, w, 2)`. How to decode matters to distributions
     /// only.
     pub fn decoded(&self, map: &Tensor, how: Decode) -> Result<Tensor> {
         match &self.output {
@@ -162,7 +162,7 @@ impl Colorizer {
     }
 
     /// From lightness `(B, H, W, 1)`, L − 50, to ab `(B, H, W, 2)`.
-    pub fn colour(&self, lightness: &Tensor, how: Decode) -> Result<Tensor> {
+    pub fn color(&self, lightness: &Tensor, how: Decode) -> Result<Tensor> {
         let (_, height, width, _) = lightness.dims4()?;
         self.enlarged(&self.decoded(&self.output_map(lightness)?, how)?, (height, width))
     }

@@ -1,8 +1,8 @@
-//! Some channels of Lab from others by the network that learns to colour: colour from lightness, lightness from
-//! colour, each by classification or by regression, and the autoencoder, all of Lab from all of Lab (Zhang, Isola and
+//! Some channels of Lab from others by the network that learns to color: color from lightness, lightness from
+//! color, each by classification or by regression, and the autoencoder, all of Lab from all of Lab (Zhang, Isola and
 //! Efros, "Split-Brain Autoencoders", CVPR 2017, section 3: the halves and the baselines, each a network of its own).
 //!
-//! Classification is of the nearest bin alone: no soft encoding, no class rebalancing, no grey gate, which is what sets
+//! Classification is of the nearest bin alone: no soft encoding, no class rebalancing, no gray gate, which is what sets
 //! `predict: ab` apart from [`super::colorization`]. Does not: join two halves into one split network.
 
 use super::{
@@ -34,7 +34,7 @@ use std::sync::Arc;
 
 /// Images in a picture panel.
 const PICTURES: usize = 8;
-/// A prediction that varies by less than this share of what the truth does has collapsed to one colour.
+/// A prediction that varies by less than this share of what the truth does has collapsed to one color.
 const COLLAPSE: f64 = 0.1;
 /// True values that vary by less than this within a picture, in Lab units, do not vary to an eye.
 const NO_VARIATION: f64 = 0.1;

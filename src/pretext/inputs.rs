@@ -1,4 +1,4 @@
-//! Pictures as the networks here see them, for what looks at data before training: initialisation and calibration.
+//! Pictures as the networks here see them, for what looks at data before training: initialization and calibration.
 
 use crate::{backbones::input::Input, data::loader::Loader};
 use anyhow::{Context, Result};

@@ -13,7 +13,7 @@ use crate::{
 use anyhow::{Context, Result};
 use candle_core::{Device, Tensor};
 
-/// A classifier with batch normalisation.
+/// A classifier with batch normalization.
 pub struct Supervised {
     net: Network,
     params: Params,
@@ -86,7 +86,7 @@ impl Task for Supervised {
 /// The labels of a batch.
 ///
 /// # Errors
-/// Unlabelled data.
+/// Unlabeled data.
 pub fn labels(batch: &Batch) -> Result<&Tensor> {
     batch
         .labels

@@ -1,9 +1,9 @@
-//! Nearest neighbours on frozen features, the probe that trains nothing. Pictures are alike by the cosine of their
+//! Nearest neighbors on frozen features, the probe that trains nothing. Pictures are alike by the cosine of their
 //! features; the k training pictures most alike vote, each with exp(similarity / τ) (Wu, Xiong, Yu and Lin 2018, τ 0.07) or
 //! all equally. With one label a picture the result is top-1; where pictures show several classes, each class scores the
 //! share of the votes that show it, and the result is the mean over classes of the average precision.
 //!
-//! Of equally similar neighbours the one earlier in the set comes first; of classes with equal votes, the lower index.
+//! Of equally similar neighbors the one earlier in the set comes first; of classes with equal votes, the lower index.
 
 use super::{
     features::{Examples, Features, progress},
@@ -25,8 +25,9 @@ const BLOCK: usize = 256;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct KnnSpec {
-    /// Numbers of neighbours, each with a result of its own.
-    pub neighbours: Vec<Count>,
+    /// Numbers of neighbors, each with a result of its own.
+    #[serde(alias = "neighbours")]
+    pub neighbors: Vec<Count>,
     pub vote: Vote,
     /// τ of the weighted vote.
     pub temperature: Positive,
@@ -38,14 +39,14 @@ pub enum Vote {
     /// exp(similarity / τ)
     #[default]
     Weighted,
-    /// one neighbour, one vote
+    /// one neighbor, one vote
     Majority,
 }
 
 impl Default for KnnSpec {
     fn default() -> Self {
         Self {
-            neighbours: [1, 5, 20, 200].map(Count::of).to_vec(),
+            neighbors: [1, 5, 20, 200].map(Count::of).to_vec(),
             vote: Vote::default(),
             temperature: Positive::of(0.07),
         }
@@ -56,13 +57,13 @@ impl Default for KnnSpec {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct KnnResult {
     pub k: usize,
-    /// Neighbours that voted: k, or all training pictures where there are fewer.
+    /// Neighbors that voted: k, or all training pictures where there are fewer.
     pub voters: usize,
     /// Top-1, or the mean average precision; 0 to 1.
     pub value: f64,
 }
 
-/// A neighbour and its vote.
+/// A neighbor and its vote.
 type Voter = (usize, f64);
 
 /// The class of each test row at each k, in the order of the spec; `labels` are those of the training rows.
@@ -96,7 +97,7 @@ pub fn top1(
     Ok(results(spec, train.len(), predictions.iter().map(share)))
 }
 
-/// The mean over classes of the average precision of the votes' shares, for each k in the order of the spec. A neighbour
+/// The mean over classes of the average precision of the votes' shares, for each k in the order of the spec. A neighbor
 /// that is ignored for a class does not vote on it; a test picture that is, is left out of the class's precision.
 ///
 /// # Errors
@@ -139,7 +140,7 @@ fn share(class: &[Presence], voters: &[Voter]) -> f64 {
 
 fn results(spec: &KnnSpec, train: usize, values: impl IntoIterator<Item = f64>) -> Vec<KnnResult> {
     let result = |(k, value): (&Count, f64)| KnnResult { k: k.get(), voters: k.get().min(train), value };
-    spec.neighbours.iter().zip(values).map(result).collect()
+    spec.neighbors.iter().zip(values).map(result).collect()
 }
 
 /// `read` of the voters of every test picture, for each k.
@@ -151,14 +152,14 @@ fn per_k<T: Send>(
 ) -> Result<Vec<Vec<T>>> {
     check(spec, train, test)?;
     let (train, test) = (train.normalized(0.0), test.normalized(0.0));
-    let most = spec.neighbours.iter().map(|k| k.get()).max().unwrap_or(0);
-    let mut all: Vec<Vec<T>> = spec.neighbours.iter().map(|_| Vec::with_capacity(test.len())).collect();
-    let bar = progress(test.len(), "nearest neighbours");
+    let most = spec.neighbors.iter().map(|k| k.get()).max().unwrap_or(0);
+    let mut all: Vec<Vec<T>> = spec.neighbors.iter().map(|_| Vec::with_capacity(test.len())).collect();
+    let bar = progress(test.len(), "nearest neighbors");
     for rows in test.values().chunks(BLOCK * test.width()) {
         let products = Products::block(rows, train.values(), train.width())?;
         let of_row = |i: usize| {
             let nearest = nearest(products.row(i), most);
-            spec.neighbours.iter().map(|k| read(&votes(spec, &nearest, k.get()))).collect::<Vec<T>>()
+            spec.neighbors.iter().map(|k| read(&votes(spec, &nearest, k.get()))).collect::<Vec<T>>()
         };
         let read: Vec<Vec<T>> = (0..products.rows().len()).into_par_iter().map(of_row).collect();
         bar.inc(read.len() as u64);
@@ -169,7 +170,7 @@ fn per_k<T: Send>(
 }
 
 fn check(spec: &KnnSpec, train: &Features, test: &Features) -> Result<()> {
-    ensure!(!spec.neighbours.is_empty(), "knn: no number of neighbours is given; give `neighbours: [5, 20]`");
+    ensure!(!spec.neighbors.is_empty(), "knn: no number of neighbors is given; give `neighbors: [5, 20]`");
     ensure!(!train.is_empty() && !test.is_empty(), "knn: there are no pictures to compare");
     ensure!(
         train.width() == test.width(),
@@ -177,8 +178,8 @@ fn check(spec: &KnnSpec, train: &Features, test: &Features) -> Result<()> {
         train.width(),
         test.width()
     );
-    for k in spec.neighbours.iter().filter(|k| k.get() > train.len()) {
-        tracing::warn!("knn: {k} neighbours of {} training pictures: all of them vote", train.len());
+    for k in spec.neighbors.iter().filter(|k| k.get() > train.len()) {
+        tracing::warn!("knn: {k} neighbors of {} training pictures: all of them vote", train.len());
     }
     Ok(())
 }
@@ -210,7 +211,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn neighbours_come_in_order_and_ties_by_index() {
+    fn neighbors_come_in_order_and_ties_by_index() {
         let similarities = [0.1, 0.9, 0.5, 0.9, 0.5, 0.5];
         let indices = |k| nearest(&similarities, k).into_iter().map(|(i, _)| i).collect::<Vec<_>>();
         assert_eq!(indices(4), [1, 3, 2, 4]);
@@ -219,11 +220,11 @@ mod tests {
     }
 
     #[test]
-    fn a_near_neighbour_outvotes_two_far_ones_only_by_weight() -> Result<()> {
+    fn a_near_neighbor_outvotes_two_far_ones_only_by_weight() -> Result<()> {
         let train = Features::new(vec![1.0, 0.0, 0.0, 1.0, 0.1, 1.0], 2)?;
         let test = Features::new(vec![2.0, 0.4], 2)?;
         let vote = |vote| {
-            let spec = KnnSpec { neighbours: vec![Count::of(1), Count::of(3)], vote, ..KnnSpec::default() };
+            let spec = KnnSpec { neighbors: vec![Count::of(1), Count::of(3)], vote, ..KnnSpec::default() };
             predict(&spec, &train, &[0, 1, 1], &test)
         };
         assert_eq!(vote(Vote::Weighted)?, [[0], [0]]);
@@ -235,7 +236,7 @@ mod tests {
     fn equal_votes_go_to_the_lower_class_and_small_temperatures_do_not_overflow() -> Result<()> {
         let train = Features::new(vec![1.0, 1.0, 1.0], 1)?;
         let spec =
-            KnnSpec { neighbours: vec![Count::of(2)], temperature: Positive::of(1e-6), ..KnnSpec::default() };
+            KnnSpec { neighbors: vec![Count::of(2)], temperature: Positive::of(1e-6), ..KnnSpec::default() };
         assert_eq!(predict(&spec, &train, &[1, 0, 0], &train)?, [[0, 0, 0]]);
         Ok(())
     }

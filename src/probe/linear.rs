@@ -1,5 +1,5 @@
 //! Linear probes on every chosen layer of a frozen backbone, trained jointly in one pass (Zhang et al. 2016, section 3.2;
-//! the Split-Brain paper's table 7): features are brought to about 9,600 numbers, normalised without affine parameters, and
+//! the Split-Brain paper's table 7): features are brought to about 9,600 numbers, normalized without affine parameters, and
 //! read by one linear classifier a layer. The classifiers share batches and nothing else.
 
 use super::{
@@ -38,10 +38,10 @@ pub struct LinearProbeSpec {
     pub protocol: Protocol,
     /// Numbers that a layer's map is brought down to, at most.
     pub dimensions: Count,
-    /// Random crops and flips in training. Without, each image is seen at its centre crop only and its features are
+    /// Random crops and flips in training. Without, each image is seen at its center crop only and its features are
     /// computed once.
     pub augment: bool,
-    /// Whether the batch normalisation in front of a classifier learns a scale and a shift.
+    /// Whether the batch normalization in front of a classifier learns a scale and a shift.
     pub affine: bool,
 }
 
@@ -186,7 +186,7 @@ impl LinearProbe {
     /// Top-1 and top-5 of every layer over one pass of `val`.
     ///
     /// # Errors
-    /// Unlabelled or unreadable data.
+    /// Unlabeled or unreadable data.
     pub fn accuracies(&self, val: &mut Loader) -> Result<Vec<LayerAccuracy>> {
         let mut counts = self.counts();
         while let Some(batch) = val.next_batch()? {
@@ -198,7 +198,7 @@ impl LinearProbe {
     /// The same over batches at hand.
     ///
     /// # Errors
-    /// Unlabelled data.
+    /// Unlabeled data.
     pub fn accuracies_on(&self, batches: &[Batch]) -> Result<Vec<LayerAccuracy>> {
         let mut counts = self.counts();
         batches.iter().try_for_each(|batch| self.count(batch, &mut counts))?;

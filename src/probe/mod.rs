@@ -9,7 +9,7 @@ pub mod nonlinear; // all layers above, trained anew
 pub mod features; // a frozen tap over a whole set, as one matrix
 pub mod products; // inner products of two such matrices
 
-pub mod knn; // nearest neighbours
+pub mod knn; // nearest neighbors
 pub mod svm; // linear SVMs, one a class
 
 pub mod low_shot; // the same SVMs from few examples

@@ -3,7 +3,7 @@
 //! frozen random layers it then knows tells what the kept ones are worth. Training and result are those of [`Supervised`].
 //!
 //! No schedule is part of it. Published ones are CaffeNet's (450 k steps of 256 images) and RotNet's (40 epochs with
-//! Nesterov momentum, batch normalisation in the fresh part, random crops of resized images): say which.
+//! Nesterov momentum, batch normalization in the fresh part, random crops of resized images): say which.
 
 use crate::{
     backbones::{
@@ -26,7 +26,7 @@ use std::collections::BTreeMap;
 pub struct NonlinearProbeSpec {
     /// The last layer that is kept and frozen: column `conv4` of the published tables.
     pub through: String,
-    /// Whether the layers after it are normalised over the batch, as RotNet's are; CaffeNet's are not.
+    /// Whether the layers after it are normalized over the batch, as RotNet's are; CaffeNet's are not.
     pub batch_norm: bool,
 }
 
@@ -38,7 +38,7 @@ impl Default for NonlinearProbeSpec {
 
 impl NonlinearProbeSpec {
     /// The network with `classes` outputs on the transfer graph, which needs the crop it was made for. `trained` are the
-    /// weights of that graph without batch normalisation (see [`crate::backbones::absorb`]), of which only the kept
+    /// weights of that graph without batch normalization (see [`crate::backbones::absorb`]), of which only the kept
     /// layers' are read; absent, they stay as `rng` fills them, the floor that trained ones are compared with.
     ///
     /// # Errors
@@ -95,7 +95,7 @@ fn load(params: &Params, trained: &BTreeMap<String, Tensor>, kept: &[String]) ->
     ensure!(
         left.is_empty(),
         "the trained weights do not fit the layers to keep: {}; give the backbone that they were trained with, its \
-         batch normalisation absorbed",
+         batch normalization absorbed",
         left.join(", ")
     );
     Ok(())

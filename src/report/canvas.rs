@@ -1,6 +1,6 @@
 //! What the plots share: a drawing made once and written as SVG and as PNG, and text, lines and marks in SVG units.
 //!
-//! Colours are Okabe and Ito's, told apart by all common kinds of colour vision; shapes differ too, for print in grey.
+//! Colors are Okabe and Ito's, told apart by all common kinds of color vision; shapes differ too, for print in gray.
 
 use crate::train::panel::typeface;
 use anyhow::{Context, Result, anyhow};

@@ -1,5 +1,5 @@
-//! Methods of colouring side by side, in the layout of the paper's Table 1: a table of the measures, a map of the
-//! colours that each method uses, and pictures.
+//! Methods of coloring side by side, in the layout of the paper's Table 1: a table of the measures, a map of the
+//! colors that each method uses, and pictures.
 
 use super::{
     kind::Kind,
@@ -38,18 +38,18 @@ pub struct ColorResult {
     pub experiment: String,
     pub seed: u64,
     pub dataset: String,
-    /// Side of the pictures that were coloured.
+    /// Side of the pictures that were colored.
     pub pixels: usize,
     pub method: String,
     pub summary: ColorSummary,
     /// Bootstrap over images.
     pub intervals: BTreeMap<ColorMeasure, Interval>,
-    /// How often each ab colour was predicted: square, a by b, grey in the middle; and how often it was true.
+    /// How often each ab color was predicted: square, a by b, gray in the middle; and how often it was true.
     pub histogram: Histogram,
     pub truth: Histogram,
-    /// What a classifier recognised in the true colours, grey and recoloured, where one was asked.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub recognised: Option<Renderings<Accuracy>>,
+    /// What a classifier recognized in the true colors, gray and recolored, where one was asked.
+    #[serde(default, alias = "recognised", skip_serializing_if = "Option::is_none")]
+    pub recognized: Option<Renderings<Accuracy>>,
     /// Side of a histogram's cell, in ab units.
     pub cell: f32,
     /// The directory that it was read from.
@@ -123,14 +123,14 @@ impl<'a> ColorTable<'a> {
         format!("Colorization of {images} images of {} at {} pixels, {spread}", self.dataset, self.pixels)
     }
 
-    /// The measures, a row a method; the last row is what the true colours reach where that says something.
+    /// The measures, a row a method; the last row is what the true colors reach where that says something.
     pub(super) fn table(&self) -> Table {
-        let judged = self.methods.iter().any(|(_, results)| recognised(results).is_some());
+        let judged = self.methods.iter().any(|(_, results)| recognized(results).is_some());
         let titles = COLUMNS.map(|(_, title, _)| title);
-        let titles = std::iter::once("method").chain(titles).chain(judged.then_some(RECOGNISED));
+        let titles = std::iter::once("method").chain(titles).chain(judged.then_some(RECOGNIZED));
         let row = |(method, results): &(String, Vec<&ColorResult>)| {
             let cells = COLUMNS.map(|column| cell(results, column));
-            let top1 = recognised(results).map_or("–".into(), |(recoloured, _)| format!("{recoloured:.1}"));
+            let top1 = recognized(results).map_or("–".into(), |(recolored, _)| format!("{recolored:.1}"));
             std::iter::once(method.clone()).chain(cells).chain(judged.then_some(top1)).collect()
         };
         let rows = self.methods.iter().map(row).chain(self.truth());
@@ -142,12 +142,12 @@ impl<'a> ColorTable<'a> {
         let mut row = vec!["–".to_string(); COLUMNS.len() + 1];
         row[0] = "ground truth".into();
         row[COLUMNS.len()] = format!("{truth:.1}");
-        let original = self.methods.iter().find_map(|(_, results)| recognised(results));
+        let original = self.methods.iter().find_map(|(_, results)| recognized(results));
         row.extend(original.map(|(_, original)| format!("{original:.1}")));
         Some(row)
     }
 
-    /// The map of colours: a panel a method, the truth first. a runs to the right, b upwards; the more often a colour
+    /// The map of colors: a panel a method, the truth first. a runs to the right, b upwards; the more often a color
     /// is used, the fuller it is shown, on a logarithmic scale.
     pub fn map(&self) -> Result<Tile> {
         let Some((_, first)) = self.methods.first() else { bail!("no method to draw") };
@@ -160,7 +160,7 @@ impl<'a> ColorTable<'a> {
         panel(&[tiles], &titles, 3)
     }
 
-    /// Grey, each method and the truth side by side, a row an example image; none where no pictures were kept.
+    /// Gray, each method and the truth side by side, a row an example image; none where no pictures were kept.
     pub fn comparison(&self) -> Result<Option<Tile>> {
         let Some((_, first)) = self.methods.first() else { return Ok(None) };
         let numbers = examples(&first[0].from)?;
@@ -168,7 +168,7 @@ impl<'a> ColorTable<'a> {
         titles.extend(self.methods.iter().map(|(method, _)| method.as_str()));
         titles.push("truth");
         let row = |number: &String| -> Result<Vec<Tile>> {
-            let mut row = vec![tile(&first[0].from, number, "grey")?];
+            let mut row = vec![tile(&first[0].from, number, "gray")?];
             for (_, results) in &self.methods {
                 row.push(tile(&results[0].from, number, "result")?);
             }
@@ -184,16 +184,16 @@ impl<'a> ColorTable<'a> {
 }
 
 /// The column of the classifier's answers.
-const RECOGNISED: &str = "VGG top-1 %";
+const RECOGNIZED: &str = "VGG top-1 %";
 
-/// Top-1 in percent on recoloured pictures and on the true colours, means over seeds; None where no classifier was asked.
-fn recognised(results: &[&ColorResult]) -> Option<(f64, f64)> {
-    let all: Option<Vec<_>> = results.iter().map(|r| r.recognised.as_ref()).collect();
+/// Top-1 in percent on recolored pictures and on the true colors, means over seeds; None where no classifier was asked.
+fn recognized(results: &[&ColorResult]) -> Option<(f64, f64)> {
+    let all: Option<Vec<_>> = results.iter().map(|r| r.recognized.as_ref()).collect();
     let all = all?;
     let mean = |top1: fn(&Renderings<Accuracy>) -> f64| {
         100.0 * all.iter().map(|r| top1(r)).sum::<f64>() / all.len() as f64
     };
-    Some((mean(|r| r.recoloured.top1), mean(|r| r.original.top1)))
+    Some((mean(|r| r.recolored.top1), mean(|r| r.original.top1)))
 }
 
 /// A panel as a PNG file's bytes.
@@ -224,7 +224,7 @@ fn value(results: &[&ColorResult], measure: ColorMeasure) -> Option<(f64, Option
 pub fn csv(tables: &[ColorTable]) -> String {
     let about = ["dataset", "pixels", "images", "method", "seeds", "spread"].map(String::from);
     let measures = COLUMNS.into_iter().flat_map(|(_, name, _)| [name.to_string(), format!("{name} spread")]);
-    let columns = about.into_iter().chain(measures).chain([RECOGNISED.into()]);
+    let columns = about.into_iter().chain(measures).chain([RECOGNIZED.into()]);
     let rows = tables
         .iter()
         .flat_map(|table| table.methods.iter().map(|(method, results)| sheet_row(table, method, results)));
@@ -240,11 +240,11 @@ fn sheet_row(table: &ColorTable, method: &str, results: &[&ColorResult]) -> Vec<
         let (mean, spread) = value(results, measure).map_or((None, None), |(m, s)| (Some(m), s));
         fields.extend([mean, spread].map(|v| v.map_or(String::new(), |v| format!("{v:.4}"))));
     }
-    fields.push(recognised(results).map_or(String::new(), |(top1, _)| format!("{top1:.4}")));
+    fields.push(recognized(results).map_or(String::new(), |(top1, _)| format!("{top1:.4}")));
     fields
 }
 
-/// Lightness at which the map shows its colours.
+/// Lightness at which the map shows its colors.
 const MAP_LIGHTNESS: f32 = 62.0;
 
 fn map_tile(histogram: &Histogram) -> Tile {
@@ -254,7 +254,7 @@ fn map_tile(histogram: &Histogram) -> Tile {
     for (cell, count) in histogram.counts.iter().enumerate().filter(|(_, count)| **count > 0) {
         let [a, b] = Histogram::color(cell);
         let (color, _) = lab_to_srgb8([MAP_LIGHTNESS, a, b]);
-        // From a single count to the commonest colour.
+        // From a single count to the commonest color.
         let share = 0.15 + 0.85 * (1.0 + *count as f32).ln() / (1.0 + most).ln();
         let (x, y) = (cell / side, side - 1 - cell % side);
         let at = 3 * (y * side + x);

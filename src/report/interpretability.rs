@@ -1,5 +1,5 @@
-//! The report on semantic interpretability: accuracies in true colours, grey and recoloured, the classes that gain and
-//! lose most, the confusions that recolouring adds (tables), the two plots of the paper's Figure 12, and for each class
+//! The report on semantic interpretability: accuracies in true colors, gray and recolored, the classes that gain and
+//! lose most, the confusions that recoloring adds (tables), the two plots of the paper's Figure 12, and for each class
 //! and confusion shown the pictures that show it best, after Figures 10 and 11.
 //!
 //! It reads a [`InterpretabilityResult`]; the pictures themselves are asked for one at a time.
@@ -28,7 +28,7 @@ use std::{collections::BTreeSet, fs, path::Path};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct InterpretabilityResult {
     pub dataset: String,
-    /// Who recoloured, as the tables name it.
+    /// Who recolored, as the tables name it.
     pub colorizer: String,
     /// Who classified.
     pub classifier: String,
@@ -128,7 +128,7 @@ impl<'a> Report<'a> {
         let found = Interpretability::of(&result.records)
             .context("there is nothing to report on: no picture was classified")?;
         let given = |answer: &Answer| answer.top.iter().map(|(class, _)| *class).max();
-        let answers = |r: &Record| [&r.answers.original, &r.answers.grey, &r.answers.recoloured].map(given);
+        let answers = |r: &Record| [&r.answers.original, &r.answers.gray, &r.answers.recolored].map(given);
         let largest = result.records.iter().flat_map(|r| answers(r).into_iter().flatten().chain([r.class]));
         let largest = largest.max().unwrap_or(0) as usize;
         ensure!(
@@ -146,7 +146,7 @@ impl<'a> Report<'a> {
     fn header(&self) -> String {
         let InterpretabilityResult { dataset, colorizer, classifier, .. } = self.result;
         format!(
-            "{} pictures of {dataset}, recoloured by {colorizer}, classified by {classifier}",
+            "{} pictures of {dataset}, recolored by {colorizer}, classified by {classifier}",
             self.found.images
         )
     }
@@ -154,30 +154,27 @@ impl<'a> Report<'a> {
     fn summary(&self) -> Table {
         let row =
             |name: &str, Accuracy { top1, top5 }: Accuracy| vec![name.into(), percent(top1), percent(top5)];
-        let Renderings { original, grey, recoloured } = self.found.accuracy;
-        let rows = [row("true colours", original), row("grey", grey), row("recoloured", recoloured)];
+        let Renderings { original, gray, recolored } = self.found.accuracy;
+        let rows = [row("true colors", original), row("gray", gray), row("recolored", recolored)];
         Table::new(["rendering", "top-1 %", "top-5 %"], rows)
     }
 
     fn classes(&self, gains: &[ClassGain]) -> Table {
         let row = |gain: &ClassGain| {
             let name = self.name(gain.class).to_string();
-            let shares = [percent(gain.grey), percent(gain.recoloured), signed(gain.gain())];
+            let shares = [percent(gain.gray), percent(gain.recolored), signed(gain.gain())];
             [vec![name, gain.images.to_string()], shares.to_vec()].concat()
         };
-        Table::new(["class", "pictures", "grey top-5 %", "recoloured top-5 %", "gain"], gains.iter().map(row))
+        Table::new(["class", "pictures", "gray top-5 %", "recolored top-5 %", "gain"], gains.iter().map(row))
     }
 
     fn confusions(&self, confusions: &[Confusion]) -> Table {
         let row = |pair: &Confusion| {
             let names = [pair.class, pair.seen_as].map(|class| self.name(class).to_string());
-            let shares = [percent(pair.original), percent(pair.recoloured), signed(pair.added())];
+            let shares = [percent(pair.original), percent(pair.recolored), signed(pair.added())];
             [names.to_vec(), shares.to_vec()].concat()
         };
-        Table::new(
-            ["class", "seen as", "true colours %", "recoloured %", "added"],
-            confusions.iter().map(row),
-        )
+        Table::new(["class", "seen as", "true colors %", "recolored %", "added"], confusions.iter().map(row))
     }
 
     /// Figure 12(a).
@@ -188,7 +185,7 @@ impl<'a> Report<'a> {
         let group = |label: String, look, gains: &[ClassGain]| Group {
             label,
             look,
-            points: gains.iter().map(|g| (100.0 * g.grey, 100.0 * g.recoloured)).collect(),
+            points: gains.iter().map(|g| (100.0 * g.gray, 100.0 * g.recolored)).collect(),
         };
         let note = |heading: &str, gains: &[ClassGain]| Note {
             heading: heading.into(),
@@ -199,10 +196,10 @@ impl<'a> Report<'a> {
                 .collect(),
         };
         Scatter {
-            title: "Classes recognised in grey and recoloured".into(),
+            title: "Classes recognized in gray and recolored".into(),
             under: self.header(),
-            across: "grey: top-5 accuracy".into(),
-            up: "recoloured: top-5 accuracy".into(),
+            across: "gray: top-5 accuracy".into(),
+            up: "recolored: top-5 accuracy".into(),
             notes: vec![note("Largest gains", top), note("Largest losses", &bottom)],
             groups: vec![
                 group(counted(rest.len(), "class between", "classes between"), Look::Rest, rest),
@@ -225,7 +222,7 @@ impl<'a> Report<'a> {
         let pairs = self.found.classes.len() * (self.result.classes.len() - 1);
         let added = self.found.added(self.shown.highlighted_confusions);
         let points = |confusions: &[Confusion]| -> Vec<_> {
-            confusions.iter().map(|c| (100.0 * c.original, 100.0 * c.recoloured)).collect()
+            confusions.iter().map(|c| (100.0 * c.original, 100.0 * c.recolored)).collect()
         };
         let mut rest = points(&self.found.confusions[added.len()..]);
         if pairs > self.found.confusions.len() {
@@ -238,10 +235,10 @@ impl<'a> Report<'a> {
         let group = |label, look, points| Group { label, look, points };
         let label = counted(pairs - added.len(), "other pair of classes", "other pairs of classes");
         Scatter {
-            title: "Classes taken for another, in true colours and recoloured".into(),
+            title: "Classes taken for another, in true colors and recolored".into(),
             under: self.header(),
-            across: "true colours: share of a class with another among its top five".into(),
-            up: "recoloured: the same".into(),
+            across: "true colors: share of a class with another among its top five".into(),
+            up: "recolored: the same".into(),
             groups: vec![
                 group(label, Look::Rest, rest),
                 group(
@@ -250,7 +247,7 @@ impl<'a> Report<'a> {
                     points(added),
                 ),
             ],
-            notes: vec![Note { heading: "Most added by recolouring".into(), lines }],
+            notes: vec![Note { heading: "Most added by recoloring".into(), lines }],
         }
     }
 
@@ -284,9 +281,9 @@ impl<'a> Report<'a> {
         let mut page =
             format!("# Semantic interpretability\n\n{}.\n\n{}", self.header(), self.summary().markdown());
         for (title, plot, table) in [
-            ("Classes that gain most from recolouring", Some("classes"), self.classes(top)),
+            ("Classes that gain most from recoloring", Some("classes"), self.classes(top)),
             ("Classes that lose most", None, self.classes(&bottom)),
-            ("Confusions that recolouring adds", Some("confusions"), self.confusions(added)),
+            ("Confusions that recoloring adds", Some("confusions"), self.confusions(added)),
         ] {
             page += &format!("\n## {title}\n\n{}", table.markdown());
             if let Some(plot) = plot {
@@ -311,10 +308,10 @@ impl<'a> Report<'a> {
             )
         };
         let row = |record: &&Record| {
-            let Renderings { original, grey, recoloured } = record.answers.map(told);
-            vec![record.image.to_string(), original, grey, recoloured]
+            let Renderings { original, gray, recolored } = record.answers.map(told);
+            vec![record.image.to_string(), original, gray, recolored]
         };
-        Table::new(["picture", "true colours", "grey", "recoloured"], records.iter().map(row))
+        Table::new(["picture", "true colors", "gray", "recolored"], records.iter().map(row))
     }
 }
 
@@ -327,17 +324,17 @@ struct Example<'a> {
 }
 
 impl Example<'_> {
-    /// True colours, grey and recoloured side by side, a row a picture, as a PNG file.
+    /// True colors, gray and recolored side by side, a row a picture, as a PNG file.
     fn grid(&self, pictures: &dyn Fn(&Record) -> Result<Renderings<Tile>>) -> Result<Vec<u8>> {
         let row = |record: &&Record| {
-            let Renderings { original, grey, recoloured } =
+            let Renderings { original, gray, recolored } =
                 pictures(record).with_context(|| format!("cannot show picture {}", record.image))?;
-            Ok(vec![original, grey, recoloured])
+            Ok(vec![original, gray, recolored])
         };
         let rows = self.records.iter().map(row).collect::<Result<Vec<Vec<Tile>>>>()?;
         let largest = rows.iter().flatten().map(|(w, h, _)| *w.max(h)).max().unwrap_or(1);
         let scale = (128 / largest.max(1)).max(1);
-        let (width, height, rgb) = panel(&rows, &["true colours", "grey", "recoloured"], scale)?;
+        let (width, height, rgb) = panel(&rows, &["true colors", "gray", "recolored"], scale)?;
         encode(&Panel { name: self.file.clone(), width, height, rgb })
     }
 }

@@ -1,8 +1,8 @@
 //! Tables and plots from run directories, and from nothing else: [`collect`] finds the `results.json` of finished
 //! probes, evaluations and transfer stages, [`tables`] averages over seeds, [`write_report`] writes tables (CSV,
-//! Markdown), the accuracy-by-layer plot (SVG, PNG), what methods of colouring do beside one another (PNG), and what
+//! Markdown), the accuracy-by-layer plot (SVG, PNG), what methods of coloring do beside one another (PNG), and what
 //! backbones are worth to other tasks, beside the figures that were [`published`]. A [`ScoreTable`] holds
-//! the colour measures of folders of pictures, [`interpretability`] what a classifier makes of recoloured ones. It
+//! the color measures of folders of pictures, [`interpretability`] what a classifier makes of recolored ones. It
 //! trains and measures nothing.
 
 pub mod accuracy; // of linear probes

@@ -17,7 +17,7 @@ use serde_yaml::Value;
 #[derive(Clone, Copy, Debug)]
 pub struct ModelCard<'a> {
     pub repo: &'a Repo,
-    /// The hub's name of the licence: `mit`, `apache-2.0`, `cc-by-4.0`, …
+    /// The hub's name of the license: `mit`, `apache-2.0`, `cc-by-4.0`, …
     pub license: &'a str,
     pub manifest: &'a Manifest,
     /// The run's `spec.yaml`.
@@ -33,7 +33,7 @@ pub struct WeightFile {
     pub tensors: usize,
     /// Numbers that training sets by gradients.
     pub parameters: usize,
-    /// Numbers that batch normalisation counts: running means and variances.
+    /// Numbers that batch normalization counts: running means and variances.
     pub statistics: usize,
 }
 
@@ -62,7 +62,7 @@ impl ModelCard<'_> {
             self.circumstances(),
             self.files(),
             format!(
-                "## Licence\n\n`{}`, for the weights. The pictures that they were trained on have terms of their own.\n",
+                "## License\n\n`{}`, for the weights. The pictures that they were trained on have terms of their own.\n",
                 self.license
             ),
         ];
@@ -89,7 +89,7 @@ impl ModelCard<'_> {
         let weights = self.weights;
         let statistics = match weights.statistics {
             0 => String::new(),
-            some => format!(" and {some} running statistics of batch normalisation"),
+            some => format!(" and {some} running statistics of batch normalization"),
         };
         Ok(format!(
             "## Network\n\n{} parameters{statistics}, in {} tensors.\n\n{}",
@@ -170,8 +170,8 @@ impl<'a> Work<'a> {
         let net = self.backbone();
         match (self.kind, self.task) {
             ("pretext", Some("colorization")) => format!(
-                "{net} that has learned to colour pictures: from the lightness it predicts a distribution over quantised \
-                 colours at every pixel, and its layers serve as features that were learned without labels (Zhang, \
+                "{net} that has learned to color pictures: from the lightness it predicts a distribution over quantized \
+                 colors at every pixel, and its layers serve as features that were learned without labels (Zhang, \
                  Isola and Efros, *Colorful Image Colorization*, ECCV 2016)."
             ),
             ("pretext", Some(task)) => format!("{net} trained without labels, on the pretext task `{task}`."),

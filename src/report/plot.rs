@@ -100,7 +100,7 @@ impl<'a, DB: DrawingBackend> Plot<'a, DB> {
         self.canvas.upwards(&name, 22.0, 0.5 * (self.top + self.bottom))
     }
 
-    /// The row's points, joined where neighbours are both there, with bars of one standard deviation either way.
+    /// The row's points, joined where neighbors are both there, with bars of one standard deviation either way.
     fn line(&self, index: usize, row: &Row) -> Drawn<DB> {
         let color = PALETTE[index % PALETTE.len()];
         // Set apart sideways a little, so that error bars at the same height stay readable.

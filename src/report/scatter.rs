@@ -130,7 +130,7 @@ impl<DB: DrawingBackend> Plot<'_, DB> {
             Look::First => (0, 4.2, PALETTE[0]),
             Look::Second => (1, 4.2, PALETTE[1]),
         };
-        // First larger in white, so that neighbours stay apart.
+        // First larger in white, so that neighbors stay apart.
         self.canvas.marker(shape, x, y, r + 1.0, WHITE)?;
         self.canvas.marker(shape, x, y, r, color)
     }

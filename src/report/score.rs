@@ -1,4 +1,4 @@
-//! The colour measures of several methods over folders of pictures as one table, with its text, Markdown, CSV and JSON.
+//! The color measures of several methods over folders of pictures as one table, with its text, Markdown, CSV and JSON.
 //! The numbers come from `metrics::color`.
 
 use super::table::Table;
@@ -77,7 +77,7 @@ pub(super) const COLUMNS: [Column; 6] = [
     (ColorMeasure::AucPrior, "AuC rebal. (prior) %, integral", 2),
     (ColorMeasure::Rmse, "RMSE ab", 2),
     (ColorMeasure::Psnr, "PSNR dB, pooled", 2),
-    (ColorMeasure::Colorfulness, "colourfulness", 1),
+    (ColorMeasure::Colorfulness, "colorfulness", 1),
 ];
 
 impl ScoreTable {
@@ -91,7 +91,7 @@ impl ScoreTable {
         let spread = self.bootstrap.map_or(String::new(), |b| {
             format!("; ± bootstrap over images ({} replicates, seed {})", b.replicates, b.seed)
         });
-        format!("Colour scores against {}{spread}", self.dataset)
+        format!("Color scores against {}{spread}", self.dataset)
     }
 
     /// What a reader has to know beside the numbers.
@@ -99,7 +99,7 @@ impl ScoreTable {
         let mut notes = format!("\n{FORMS}\n");
         let truth = self.rows.iter().find_map(|row| row.summary.truth_colorfulness);
         if let Some(colorfulness) = truth {
-            notes += &format!("\nColourfulness of the truth: {colorfulness:.1}\n");
+            notes += &format!("\nColorfulness of the truth: {colorfulness:.1}\n");
         }
         let images: HashSet<usize> = self.rows.iter().map(|row| row.summary.images).collect();
         if images.len() > 1 {

@@ -215,7 +215,7 @@ fn add_new<T: Clone + PartialEq>(all: &mut Vec<T>, one: &T) {
 const TRAINED: [&str; 3] = ["fc8", "fc6-8", "all"];
 
 /// Where a column stands among those of its task: known variants first, in order; `conv1` before `conv5`, and of one layer
-/// 5 neighbours before 20.
+/// 5 neighbors before 20.
 fn depth(column: &Column) -> (usize, Vec<u64>) {
     let known = TRAINED.iter().position(|known| *known == column.variant);
     let numbers = column.variant.split(|c: char| !c.is_ascii_digit()).filter_map(|n| n.parse().ok());

@@ -1,4 +1,4 @@
-//! Where predicted colours come from: pictures in a folder, no colour, the colours of random pictures.
+//! Where predicted colors come from: pictures in a folder, no color, the colors of random pictures.
 
 use super::MethodSpec;
 use crate::{
@@ -49,7 +49,7 @@ pub struct Prediction {
     pub pixels: Vec<u8>,
 }
 
-/// No colour: the lightness of `truth` alone.
+/// No color: the lightness of `truth` alone.
 pub fn gray(truth: &Picture) -> Prediction {
     with_lightness(truth, vec![[0.0; 2]; truth.lab.len()])
 }
@@ -74,7 +74,7 @@ pub enum Method {
     Random {
         files: Files,
         streams: Rng,
-        /// `files` are the truth itself: no picture is to get its own colours.
+        /// `files` are the truth itself: no picture is to get its own colors.
         own: bool,
     },
 }
@@ -94,7 +94,7 @@ impl Method {
             MethodSpec::Gray => Ok(Self::Gray),
             MethodSpec::Random(dir) => {
                 let own = dir.canonicalize().ok().is_some_and(|dir| root.canonicalize().ok() == Some(dir));
-                let streams = Rng::new(seed).split("random colours");
+                let streams = Rng::new(seed).split("random colors");
                 Ok(Self::Random { files: Files::open(dir)?, streams, own })
             }
             MethodSpec::Folder { name, dir } => open_folder(name, dir, root, truth, left_out),
@@ -235,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn no_colour_keeps_the_lightness() {
+    fn no_color_keeps_the_lightness() {
         let image = RgbImage { width: 2, height: 1, pixels: vec![200, 30, 60, 77, 77, 77] };
         let truth = Picture::of(image);
         let prediction = gray(&truth);

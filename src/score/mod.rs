@@ -1,4 +1,4 @@
-//! Colour scores: methods against the same true pictures, one [`ScoreRow`] each. [`score_folders`] reads pictures from
+//! Color scores: methods against the same true pictures, one [`ScoreRow`] each. [`score_folders`] reads pictures from
 //! folders; whoever has predicted ab in memory scores it with `metrics::color`, and takes [`row`] and [`compare`]
 //! for the same [`ScoreTable`]. Pictures are scored as they are: nothing is resized to match, no lightness replaced.
 
@@ -38,14 +38,14 @@ pub struct ScoreSpec {
     pub seed: u64,
 }
 
-/// Where a method's colours come from.
+/// Where a method's colors come from.
 #[derive(Clone, Debug)]
 pub enum MethodSpec {
     /// Pictures that are called like the truth's.
     Folder { name: String, dir: PathBuf },
-    /// No colour.
+    /// No color.
     Gray,
-    /// The colours of random pictures of a folder.
+    /// The colors of random pictures of a folder.
     Random(PathBuf),
 }
 

@@ -20,7 +20,7 @@ pub fn nearest<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
     typo.map(|(_, k)| k).or_else(|| known.iter().copied().find(|k| extends(&lower, k)))
 }
 
-/// One of the two words goes on where the other ends: `colour` for `colourization`.
+/// One of the two words goes on where the other ends: `color` for `colorization`.
 fn extends(name: &str, known: &str) -> bool {
     name.len() >= 3 && (known.starts_with(name) || name.starts_with(known))
 }
@@ -155,7 +155,7 @@ mod tests {
         let known = ["steps", "batch", "iter_size", "optimizer", "colorization"];
         assert_eq!(nearest("bacth", &known), Some("batch"));
         assert_eq!(nearest("itersize", &known), Some("iter_size"));
-        assert_eq!(nearest("Optimiser", &known), Some("optimizer"));
+        assert_eq!(nearest("Optimizer", &known), Some("optimizer"));
         assert_eq!(nearest("color", &known), Some("colorization"));
         assert_eq!(nearest("lr", &known), None);
         assert_eq!(nearest("x", &[]), None);

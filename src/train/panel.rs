@@ -1,4 +1,4 @@
-//! Lays small pictures out as one: rows of tiles under column titles, for grey | prediction | truth panels. Also holds the
+//! Lays small pictures out as one: rows of tiles under column titles, for gray | prediction | truth panels. Also holds the
 //! typeface of everything that the crate draws, so that text looks the same on every machine.
 
 use super::task::Panel;

@@ -48,9 +48,9 @@ mod tests {
     fn pixels_come_back_from_both_files() {
         let run = tempfile::tempdir().unwrap();
         let rgb = vec![255, 0, 0, 0, 255, 0, 0, 0, 255, 9, 8, 7, 1, 2, 3, 250, 251, 252];
-        let panel = Panel { name: "grey/truth".into(), width: 3, height: 2, rgb: rgb.clone() };
+        let panel = Panel { name: "gray/truth".into(), width: 3, height: 2, rgb: rgb.clone() };
         store(run.path(), &panel.name, 40, &encode(&panel).unwrap()).unwrap();
-        for file in ["grey-truth-000040.png", "latest.png"] {
+        for file in ["gray-truth-000040.png", "latest.png"] {
             let read = image::open(run.path().join("pictures").join(file)).unwrap().into_rgb8();
             assert_eq!((read.dimensions(), read.into_raw()), ((3, 2), rgb.clone()));
         }

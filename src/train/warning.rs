@@ -75,8 +75,8 @@ impl fmt::Display for Warning {
             ),
             Self::ZeroGradient { step } => write!(
                 f,
-                "the gradient of step {step} is exactly zero, so its batch taught nothing: are its images all grey \
-                 or one colour, or all layers frozen? A larger batch makes such steps rarer"
+                "the gradient of step {step} is exactly zero, so its batch taught nothing: are its images all gray \
+                 or one color, or all layers frozen? A larger batch makes such steps rarer"
             ),
             Self::UnreadableImages { first, reason } => write!(
                 f,

@@ -1,4 +1,4 @@
-//! PASCAL VOC classification by fine-tuning, as Krähenbühl et al. (ICLR 2016) measure initialisations and Zhang et al. (2016,
+//! PASCAL VOC classification by fine-tuning, as Krähenbühl et al. (ICLR 2016) measure initializations and Zhang et al. (2016,
 //! table 2, columns fc8, fc6-8 and all) their features: twenty yes/no questions on crops of random scale, in training and
 //! in the test, where the answers over ten draws are summed. Average precision in steps, ties against us.
 
@@ -175,7 +175,7 @@ impl Task for Classification {
     fn step(&mut self, batch: &Batch, rng: &Rng) -> Result<Step> {
         let logits = self.logits(&batch.pixels, &Mode::Train(rng.clone()))?;
         let (targets, mask) = self.targets(&batch.indices, &logits)?;
-        // Caffe's normalisation: by the batch, not by the classes.
+        // Caffe's normalization: by the batch, not by the classes.
         let loss = bce_with_logits(&logits, &targets, Some(&mask), batch.indices.len() as f64)?;
         Ok(Step { loss, scalars: vec![] })
     }

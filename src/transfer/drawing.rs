@@ -2,7 +2,7 @@
 
 use crate::{
     boxes::Rect,
-    data::{annotated::Mask, source::RgbImage, voc::mask::colour_map},
+    data::{annotated::Mask, source::RgbImage, voc::mask::color_map},
     train::panel::{Tile, typeface},
 };
 use anyhow::{Result, anyhow};
@@ -11,9 +11,9 @@ use plotters::prelude::*;
 /// How much of the picture shows through a mask.
 const THROUGH: f32 = 0.45;
 
-/// A colour for each class: the VOC colour map's, background first.
-pub fn class_colour(class: usize) -> [u8; 3] {
-    colour_map()[(class + 1).min(255)]
+/// A color for each class: the VOC color map's, background first.
+pub fn class_color(class: usize) -> [u8; 3] {
+    color_map()[(class + 1).min(255)]
 }
 
 /// The picture as a tile.
@@ -28,7 +28,7 @@ const LETTERS: f64 = 12.0;
 ///
 /// # Errors
 /// A typeface that cannot be drawn.
-pub fn name(tile: &mut Tile, bounds: &Rect, text: &str, colour: [u8; 3]) -> Result<()> {
+pub fn name(tile: &mut Tile, bounds: &Rect, text: &str, color: [u8; 3]) -> Result<()> {
     let (width, height, pixels) = tile;
     let inside = bounds.clipped((*width, *height));
     let area = BitMapBackend::with_buffer(pixels, (*width as u32, *height as u32)).into_drawing_area();
@@ -38,7 +38,7 @@ pub fn name(tile: &mut Tile, bounds: &Rect, text: &str, colour: [u8; 3]) -> Resu
     let (x, y) = (inside.x1 as i32, inside.y1 as i32);
     let ground = Rectangle::new(
         [(x, y), (x + w as i32 + 3, y + h as i32 + 2)],
-        RGBColor(colour[0], colour[1], colour[2]).filled(),
+        RGBColor(color[0], color[1], color[2]).filled(),
     );
     area.draw(&ground).map_err(|e| failed(e.to_string()))?;
     area.draw(&Text::new(text, (x + 2, y + 1), style)).map_err(|e| failed(e.to_string()))?;
@@ -46,14 +46,14 @@ pub fn name(tile: &mut Tile, bounds: &Rect, text: &str, colour: [u8; 3]) -> Resu
 }
 
 /// Draws the outline of a box, two pixels thick.
-pub fn outline(tile: &mut Tile, bounds: &Rect, colour: [u8; 3]) {
+pub fn outline(tile: &mut Tile, bounds: &Rect, color: [u8; 3]) {
     let (width, height, pixels) = tile;
     let inside = bounds.clipped((*width, *height));
     let (left, right) = (inside.x1 as usize, inside.x2 as usize);
     let (top, bottom) = (inside.y1 as usize, inside.y2 as usize);
     let mut set = |x: usize, y: usize| {
         let start = 3 * (y * *width + x);
-        pixels[start..start + 3].copy_from_slice(&colour);
+        pixels[start..start + 3].copy_from_slice(&color);
     };
     for inset in 0..2 {
         for x in left..=right {
@@ -69,12 +69,12 @@ pub fn outline(tile: &mut Tile, bounds: &Rect, colour: [u8; 3]) {
 
 /// The picture with a mask over it; background and void are left as they are.
 pub fn overlaid(image: &RgbImage, mask: &Mask) -> Tile {
-    let colours = colour_map();
+    let colors = color_map();
     let mut pixels = image.pixels.clone();
     for (pixel, &label) in pixels.chunks_exact_mut(3).zip(&mask.labels) {
         if label != 0 && label != crate::data::annotated::VOID {
-            for (value, colour) in pixel.iter_mut().zip(colours[usize::from(label)]) {
-                *value = (THROUGH * f32::from(*value) + (1.0 - THROUGH) * f32::from(colour)) as u8;
+            for (value, color) in pixel.iter_mut().zip(colors[usize::from(label)]) {
+                *value = (THROUGH * f32::from(*value) + (1.0 - THROUGH) * f32::from(color)) as u8;
             }
         }
     }

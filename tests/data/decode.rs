@@ -59,7 +59,7 @@ fn fixture(name: &str) -> Vec<u8> {
     std::fs::read(path).unwrap()
 }
 
-/// The middle pixel of each quadrant is within `tolerance` of its colour.
+/// The middle pixel of each quadrant is within `tolerance` of its color.
 fn assert_quadrants(image: &RgbImage, tolerance: u8, what: &str) {
     assert_eq!((image.width, image.height), (WIDTH as usize, HEIGHT as usize), "{what}");
     assert_eq!(image.pixels.len(), 3 * image.width * image.height, "{what}");
@@ -81,7 +81,7 @@ fn lossless_formats_give_the_stored_pixels() {
 }
 
 #[test]
-fn lossy_and_unusual_forms_give_the_colours() {
+fn lossy_and_unusual_forms_give_the_colors() {
     assert_quadrants(&decode(&jpeg()).unwrap(), 6, "JPEG");
     for (name, tolerance) in
         [("progressive.jpg", 6), ("lossy.webp", 30), ("palette.png", 2), ("cmyk.jpg", 8), ("cmyk.tif", 2)]
@@ -164,7 +164,7 @@ fn photographs_are_turned_and_stored_pixels_are_not() {
 }
 
 #[test]
-fn grey_is_repeated_over_the_channels() {
+fn gray_is_repeated_over_the_channels() {
     let ramp = ImageBuffer::from_fn(16, 16, |x, y| Luma([(16 * y + x) as u8]));
     let image = decode(&encode(&DynamicImage::from(ramp), ImageFormat::Png)).unwrap();
     let expected: Vec<u8> = (0..=255u8).flat_map(|v| [v; 3]).collect();
@@ -192,8 +192,8 @@ fn transparency_lies_over_white() {
         // 51/255 is a fifth: 200/5 + 255·4/5 = 244, 255·4/5 = 204
         assert_eq!(image.pixels, [255, 255, 255, 200, 0, 0, 244, 204, 204], "{format:?}");
     }
-    let grey: ImageBuffer<LumaA<u8>, Vec<u8>> = ImageBuffer::from_raw(1, 1, vec![0, 51]).unwrap();
-    let image = decode(&encode(&DynamicImage::from(grey), ImageFormat::Png)).unwrap();
+    let gray: ImageBuffer<LumaA<u8>, Vec<u8>> = ImageBuffer::from_raw(1, 1, vec![0, 51]).unwrap();
+    let image = decode(&encode(&DynamicImage::from(gray), ImageFormat::Png)).unwrap();
     assert_eq!(image.pixels, [204; 3]);
 }
 

@@ -21,12 +21,12 @@ struct Numbered {
     len: usize,
     side: usize,
     bad: BTreeSet<usize>,
-    labelled: bool,
+    labeled: bool,
 }
 
 impl Numbered {
     fn new(len: usize) -> Self {
-        Self { len, side: 9, bad: BTreeSet::new(), labelled: true }
+        Self { len, side: 9, bad: BTreeSet::new(), labeled: true }
     }
 }
 
@@ -38,7 +38,7 @@ impl Dataset for Numbered {
         &[]
     }
     fn label(&self, index: usize) -> Option<u32> {
-        self.labelled.then_some(1000 + index as u32)
+        self.labeled.then_some(1000 + index as u32)
     }
     fn name(&self, index: usize) -> String {
         format!("image {index}")
@@ -158,7 +158,7 @@ fn the_last_short_batch_is_dropped_in_training_and_kept_in_a_pass() {
         let indices: Vec<usize> = batches.iter().flat_map(|b| b.0.clone()).collect();
         assert_eq!(indices, (0..11).collect::<Vec<_>>());
         assert_eq!(batches[2].1, [3, 6, 6, 3]);
-        // 9 high, crop 6: the centre begins at row 1; image 2 is 11 wide: at column 2
+        // 9 high, crop 6: the center begins at row 1; image 2 is 11 wide: at column 2
         assert_eq!(batches[0].2[2 * 108..2 * 108 + 3], [2, 2, 1]);
         assert!(once.next_batch().unwrap().is_none() && once.next_batch().unwrap().is_none());
         once.rewind();
@@ -166,8 +166,8 @@ fn the_last_short_batch_is_dropped_in_training_and_kept_in_a_pass() {
 }
 
 #[test]
-fn unlabelled_images_give_batches_without_labels() {
-    let set = Numbered { labelled: false, ..Numbered::new(4) };
+fn unlabeled_images_give_batches_without_labels() {
+    let set = Numbered { labeled: false, ..Numbered::new(4) };
     assert!(loader(set, &spec(1), Pass::Once, 4, 0).unwrap().next_batch().unwrap().unwrap().labels.is_none());
 }
 

@@ -120,9 +120,9 @@ fn lightness_statistics_do_not_give_the_class() {
     assert!(histogram < 0.25, "a histogram of lightness alone reaches {histogram}");
 }
 
-/// Colour must be there to predict: hardly a picture is grey, flat, or clipped.
+/// Color must be there to predict: hardly a picture is gray, flat, or clipped.
 #[test]
-fn pictures_have_colour_and_contrast() {
+fn pictures_have_color_and_contrast() {
     let set = Scenes::new(500, 32, 1, Split::Train);
     for i in 0..500 {
         let pixels = bytes(&set, i);

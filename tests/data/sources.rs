@@ -1,4 +1,4 @@
-//! Where images come from: folders, lists, parquet tables, the CIFAR binary format, the catalogue. Small copies of
+//! Where images come from: folders, lists, parquet tables, the CIFAR binary format, the catalog. Small copies of
 //! each layout are written first; the real data sets are read where a copy lies.
 
 use hueristic::{
@@ -29,7 +29,7 @@ use std::{
     thread,
 };
 
-/// A 5×4 PNG of one colour.
+/// A 5×4 PNG of one color.
 fn png(value: u8) -> Vec<u8> {
     let mut bytes = Cursor::new(Vec::new());
     let image = image::RgbImage::from_pixel(5, 4, Rgb([value, 2, 3]));
@@ -93,7 +93,7 @@ fn class_folders_are_sorted_walked_and_cleaned() {
 }
 
 #[test]
-fn a_folder_of_images_is_unlabelled() {
+fn a_folder_of_images_is_unlabeled() {
     let dir = tempfile::tempdir().unwrap();
     write(dir.path(), "b.png", &png(2));
     write(dir.path(), "a/c.png", &png(1));
@@ -117,10 +117,10 @@ fn folder_mistakes_say_what_was_expected() {
 }
 
 /// Why a split has no labels.
-fn why_unlabelled(spec: &DataSpec, split: Split) -> String {
+fn why_unlabeled(spec: &DataSpec, split: Split) -> String {
     let set = opened(spec, split).unwrap();
     assert!(set.classes().is_empty() && set.label(0).is_none());
-    set.why_unlabelled().unwrap_or_default().to_owned()
+    set.why_unlabeled().unwrap_or_default().to_owned()
 }
 
 #[test]
@@ -131,7 +131,7 @@ fn folders_that_training_lacks_matter_to_labels_alone() {
     write(dir.path(), "val/holiday/1.png", &png(3));
     let spec = folder(dir.path(), "train", Some("val"));
     assert_eq!(values(opened(&spec, Split::Val).unwrap().as_ref()), [(3, None)]);
-    let why = why_unlabelled(&spec, Split::Val);
+    let why = why_unlabeled(&spec, Split::Val);
     assert!(
         why.contains("class `holiday`") && why.contains("2 classes of the training split (2021, 2022)"),
         "{why}"
@@ -144,12 +144,12 @@ fn a_stray_picture_is_the_reason_for_no_labels() {
     for path in ["cat/1.png", "dog/1.png", "montage.png"] {
         write(dir.path(), path, &png(1));
     }
-    let why = why_unlabelled(&folder(dir.path(), "", None), Split::Train);
+    let why = why_unlabeled(&folder(dir.path(), "", None), Split::Train);
     assert!(why.contains("montage.png lies beside its folders cat, dog;"), "{why}");
     fs::remove_dir_all(dir.path().join("cat")).unwrap();
     fs::remove_dir_all(dir.path().join("dog")).unwrap();
     let set = opened(&folder(dir.path(), "", None), Split::Train).unwrap();
-    assert_eq!((set.why_unlabelled(), set.classes().len()), (None, 0));
+    assert_eq!((set.why_unlabeled(), set.classes().len()), (None, 0));
 }
 
 #[test]
@@ -223,7 +223,7 @@ fn a_list_of_names_does_not_go_with_one_of_numbers() {
         ("a.png 0\nb.png 1\n", "a.png 0\nb.png 7\n", "class `7` of"),
         ("a.png cat\nb.png dog\n", "a.png cat\nb.png eel\n", "class `eel` of"),
     ] {
-        let why = why_unlabelled(&spec(train, val), Split::Val);
+        let why = why_unlabeled(&spec(train, val), Split::Val);
         assert!(why.contains(said) && why.contains("val.txt"), "{why}");
     }
     let fits = opened(&spec("a.png 0\nb.png 2\n", "a.png 1\n"), Split::Val).unwrap();
@@ -405,7 +405,7 @@ fn parquet_labels_meet_by_name() {
         let train: Vec<PathBuf> = train.iter().map(|path| path.to_path_buf()).collect();
         let set = opened(&parquet_spec(&train, from_ref(val), Some("label")), split).unwrap();
         let numbers: Option<Vec<u32>> = (0..set.len()).map(|i| set.label(i)).collect();
-        numbers.ok_or(set.why_unlabelled().unwrap_or_default().to_owned())
+        numbers.ok_or(set.why_unlabeled().unwrap_or_default().to_owned())
     };
     // two splits
     assert_eq!(labels(&[&cat_dog], &cat_dog, Split::Val), Ok(vec![0, 1]));
@@ -493,8 +493,8 @@ fn read_all(file: &Path, keep: i64) -> Vec<String> {
         Err(error) => return vec![error.to_string()],
     };
     set.fingerprint();
-    let unlabelled = set.why_unlabelled().map(str::to_owned);
-    (0..set.len()).filter_map(|i| Some(set.image(i).err()?.to_string())).chain(unlabelled).collect()
+    let unlabeled = set.why_unlabeled().map(str::to_owned);
+    (0..set.len()).filter_map(|i| Some(set.image(i).err()?.to_string())).chain(unlabeled).collect()
 }
 
 #[test]
@@ -578,7 +578,7 @@ fn labels_that_cannot_be_used_matter_to_who_needs_them_alone() {
         label_table(&file, column, &present);
         let spec = spec("label");
         for split in [Split::Train, Split::Val] {
-            let why = why_unlabelled(&spec, split);
+            let why = why_unlabeled(&spec, split);
             assert!(["t.parquet: ", said, "`label: null`"].iter().all(|part| why.contains(part)), "{why}");
         }
         let set = opened(&spec, Split::Train).unwrap();
@@ -592,7 +592,7 @@ fn labels_that_cannot_be_used_matter_to_who_needs_them_alone() {
     // a column that the spec names has to be there, of whatever type
     label_table(&file, "optional double score;", &[true, true]);
     assert!(refusal(&spec("kind"), Split::Train).contains("no column `kind`"));
-    assert!(why_unlabelled(&spec("score"), Split::Train).contains("no column `score` of class numbers"));
+    assert!(why_unlabeled(&spec("score"), Split::Train).contains("no column `score` of class numbers"));
     label_table(&file, "optional boolean kind;", &[true, true, true]);
     let set = opened(&spec("kind"), Split::Train).unwrap();
     assert_eq!(values(&*set), [(1, Some(1)), (1, Some(0)), (1, Some(1))]);
@@ -606,7 +606,7 @@ fn one_part_of_a_table_without_labels_leaves_all_without() {
     table(&b, true, &pngs(&[3, 4]), &Label::Numbers(&[-1, -1]), None);
     let spec = parquet_spec(&[a.clone(), b.clone()], from_ref(&b), Some("label"));
     for split in [Split::Train, Split::Val] {
-        let why = why_unlabelled(&spec, split);
+        let why = why_unlabeled(&spec, split);
         assert!(why.contains("b.parquet: label -1 in row 0 is not a class number"), "{why}");
     }
     assert_eq!(opened(&spec, Split::Train).unwrap().len(), 4);
@@ -629,7 +629,7 @@ fn numbers_that_are_no_classes_are_named_by_row() {
         (2, Some(two.as_str()), "label 2 in row 1 is none of the 2 classes that the file names"),
     ] {
         table(&file, true, &pngs(&[1, 2]), &Label::Numbers(&[0, label]), names);
-        let why = why_unlabelled(&spec, Split::Train);
+        let why = why_unlabeled(&spec, Split::Train);
         assert!(why.contains(part) && why.contains("t.parquet") && why.contains("`label: null`"), "{why}");
     }
 }
@@ -675,7 +675,7 @@ fn a_null_or_broken_row_is_one_bad_image() {
 }
 
 #[test]
-fn a_report_counts_classes_grey_images_and_faults() {
+fn a_report_counts_classes_gray_images_and_faults() {
     let dir = tempfile::tempdir().unwrap();
     write(dir.path(), "train/ant/1.png", &png(9));
     write(dir.path(), "train/ant/2.png", &{
@@ -694,7 +694,7 @@ fn a_report_counts_classes_grey_images_and_faults() {
     train: 3 images, 1 unreadable
       width   5 to 7, median 5
       height  4 to 9, median 4
-      grey    1 (50.0 %)
+      gray    1 (50.0 %)
       sha256  (here) (fingerprint)
       2 classes
         ant  2
@@ -730,7 +730,7 @@ mod cifar {
 
     const IMAGE: usize = 3 * 32 * 32;
 
-    /// A file of 10,000 zeroed images, the first of them labelled `label` with `planes`.
+    /// A file of 10,000 zeroed images, the first of them labeled `label` with `planes`.
     fn batch(path: &Path, label: u8, planes: &[u8]) {
         let mut bytes = vec![label];
         bytes.extend(planes);
@@ -768,7 +768,7 @@ mod cifar {
 }
 
 #[test]
-fn catalogue_names_are_given_only_to_the_folders_they_belong_to() {
+fn catalog_names_are_given_only_to_the_folders_they_belong_to() {
     let dir = tempfile::tempdir().unwrap();
     for split in ["train", "val"] {
         write(dir.path(), &format!("imagenette2-160/{split}/n01440764/1.png"), &png(1));
@@ -781,7 +781,7 @@ fn catalogue_names_are_given_only_to_the_folders_they_belong_to() {
 }
 
 #[test]
-fn the_catalogues_cifar10_is_whole() {
+fn the_catalogs_cifar10_is_whole() {
     let Some(at) = real("cifar10_parquet") else { return };
     let report = verify(&spec(SourceSpec::Catalog("cifar10".into())), &at).unwrap();
     assert!(report.is_sound() && report.checksums.len() == 2 && report.checksums.iter().all(|sum| sum.same));
@@ -805,14 +805,14 @@ fn cifar10_labels_are_those_of_the_file_names() {
         let class = &set.classes()[set.label(index).unwrap() as usize];
         assert!(
             text.contains(&format!("\"{class}_")),
-            "row {index} is labelled {class}: {}",
+            "row {index} is labeled {class}: {}",
             &text[text.len() - 60..]
         );
     }
 }
 
 #[test]
-fn the_catalogues_imagenette_is_whole() {
+fn the_catalogs_imagenette_is_whole() {
     let Some(at) = real("imagenette160_5k") else { return };
     let report = verify(&spec(SourceSpec::Catalog("imagenette160".into())), &at).unwrap();
     assert!(report.is_sound());
@@ -824,6 +824,6 @@ fn the_catalogues_imagenette_is_whole() {
     }
     let short = report.splits.iter().map(|split| split.width[0].min(split.height[0])).min();
     assert_eq!(short, Some(160));
-    // 94 files are stored as grey; of those stored as colour, some show nothing but grey
-    assert!(report.splits.iter().map(|split| split.grey).sum::<usize>() >= 94);
+    // 94 files are stored as gray; of those stored as color, some show nothing but gray
+    assert!(report.splits.iter().map(|split| split.gray).sum::<usize>() >= 94);
 }

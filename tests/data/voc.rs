@@ -14,7 +14,7 @@ use hueristic::{
         source::{DataSpec, Dataset, Limit, Locations, RgbImage, SourceSpec, Split},
         voc::{
             CLASSES, VocSource,
-            mask::{colour_map, write_indices},
+            mask::{color_map, write_indices},
             palette::Palette,
             sbd::read_mask,
             verify::{ClassCount, ListReport, VocReport},
@@ -363,7 +363,7 @@ fn identifiers_lead_nowhere_else() {
 #[test]
 fn masks_are_read_by_their_colors_or_those_of_the_spec() {
     let toy = Toy::new();
-    let (map, path) = (colour_map(), toy.root().join("SegmentationClass/a.png"));
+    let (map, path) = (color_map(), toy.root().join("SegmentationClass/a.png"));
     let rows =
         |colors: [[u8; 3]; 3]| image::RgbImage::from_fn(40, 30, |_, y| image::Rgb(colors[y as usize % 3]));
     rows([map[0], map[12], map[255]]).save(&path).unwrap();
@@ -393,7 +393,7 @@ fn masks_are_read_by_their_colors_or_those_of_the_spec() {
 #[test]
 fn void_that_a_writer_cut_is_suspected() {
     let toy = Toy::new();
-    let map = colour_map();
+    let map = color_map();
     let file = fs::File::create(toy.root().join("SegmentationClass/a.png")).unwrap();
     let mut encoder = png::Encoder::new(file, 40, 30);
     encoder.set_color(png::ColorType::Indexed);
@@ -613,7 +613,7 @@ fn specs_are_read_with_their_defaults() {
 }
 
 #[test]
-fn the_catalogue_knows_which_sets_are_annotated() {
+fn the_catalog_knows_which_sets_are_annotated() {
     let at = Locations { data: Some("/no/such/folder".into()) };
     let fault = catalog::annotated("cifar10", &at).unwrap_err().to_string();
     assert!(fault.contains("neither boxes nor masks") && fault.contains("voc2007, voc2012"), "{fault}");
@@ -764,7 +764,7 @@ fn contact_sheet() {
     let (size, columns, rows) = (96, 10, 4);
     let set = composite(columns * rows, size, Split::Train);
     let mut sheet = image::RgbImage::new((columns * size) as u32, (2 * rows * size) as u32);
-    let colors = colour_map();
+    let colors = color_map();
     for index in 0..set.len() {
         let (x, y) = (index % columns * size, index / columns * 2 * size);
         let mut pixels = set.image(index).unwrap().pixels;

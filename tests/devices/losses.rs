@@ -1,4 +1,4 @@
-//! Losses, colour, resizing and RoI pooling on an NVIDIA GPU against the processor. Skipped where no GPU opens.
+//! Losses, color, resizing and RoI pooling on an NVIDIA GPU against the processor. Skipped where no GPU opens.
 
 use super::gpu;
 use candle_core::{DType, Device, Result, Tensor, Var};
@@ -79,8 +79,8 @@ fn check(
     same(&format!("{name}, gradient"), &dx, &dx_want, tolerance)
 }
 
-fn code(grid: f32, neighbours: usize) -> SoftCode {
-    SoftCode::new(Arc::new(Bins::new(grid)), neighbours, 5.0)
+fn code(grid: f32, neighbors: usize) -> SoftCode {
+    SoftCode::new(Arc::new(Bins::new(grid)), neighbors, 5.0)
 }
 
 /// All numbers of the colorization loss, and its gradient.
@@ -127,22 +127,22 @@ fn soft_encoded() -> Result<()> {
     Ok(())
 }
 
-/// A grey image beside a colourful one; colours between bins; colours far outside the gamut; and one that is none.
+/// A gray image beside a colorful one; colors between bins; colors far outside the gamut; and one that is none.
 #[test]
 fn soft_encoded_at_the_edges() -> Result<()> {
     let Some(gpu) = gpu() else { return Ok(()) };
     let code = code(10.0, 10);
-    let colours = [
+    let colors = [
         [[0f32, 0.0], [5.0, -5.0], [4.9, 0.0], [-2.5, 2.5]],
         [[0.0, 0.0], [5.0, 5.0], [-15.0, 35.0], [4000.0, -3000.0]],
     ];
-    let ab = Tensor::new(&[colours], &Device::Cpu)?.squeeze(0)?.reshape((2, 2, 2, 2))?;
+    let ab = Tensor::new(&[colors], &Device::Cpu)?.squeeze(0)?.reshape((2, 2, 2, 2))?;
     let x = random(&[2, 2, 2, 313], 8.0, 3).to_dtype(DType::F32)?;
     check_soft(&gpu, "edges", &x, &ab, &code, true)?;
     let broken = Tensor::new(&[[[[f32::NAN, 1.0], [30.0, 40.0]]]], &Device::Cpu)?;
     check_soft(
         &gpu,
-        "a broken colour",
+        "a broken color",
         &x.narrow(0, 0, 1)?.narrow(1, 0, 1)?.contiguous()?,
         &broken,
         &code,
@@ -166,7 +166,7 @@ fn soft_encoded_of_real_size() -> Result<()> {
 }
 
 #[test]
-fn more_neighbours_than_lanes_are_refused() -> Result<()> {
+fn more_neighbors_than_lanes_are_refused() -> Result<()> {
     let Some(gpu) = gpu() else { return Ok(()) };
     let x = Tensor::zeros((1, 1, 1, 313), DType::F32, &gpu)?;
     let ab = Tensor::zeros((1, 1, 1, 2), DType::F32, &gpu)?;
@@ -246,7 +246,7 @@ fn losses_of_single_elements() -> Result<()> {
 }
 
 #[test]
-fn colours() -> Result<()> {
+fn colors() -> Result<()> {
     let Some(gpu) = gpu() else { return Ok(()) };
     let bytes: Vec<u8> =
         (0..2 * 97 * 61 * 3u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8).collect();

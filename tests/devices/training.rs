@@ -123,7 +123,7 @@ fn steps_repeat_bit_for_bit() {
     assert_eq!(twice[0], twice[1]);
 }
 
-/// Host synchronisations so far, where the stand-in counts them.
+/// Host synchronizations so far, where the stand-in counts them.
 fn host_syncs() -> Option<u64> {
     unsafe extern "C" {
         fn dlsym(library: *mut std::ffi::c_void, name: *const std::ffi::c_char) -> *mut std::ffi::c_void;
@@ -182,7 +182,7 @@ fn memory_is_used_again_step_by_step() {
     assert!(all[4..].iter().all(|&(u, p)| u == used && p <= peak), "{all:?}");
 }
 
-/// What the command line's advice is recognised by, from an op of ours and from one of candle's.
+/// What the command line's advice is recognized by, from an op of ours and from one of candle's.
 #[test]
 fn a_full_gpu_is_named_so() {
     let Some(gpu) = gpu() else { return };

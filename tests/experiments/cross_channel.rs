@@ -68,9 +68,9 @@ fn the_first_losses_are_those_of_knowing_nothing() -> Result<()> {
     Ok(())
 }
 
-/// Half the squared distance of Lab from a grey of L 50, computed pixel by pixel in doubles.
+/// Half the squared distance of Lab from a gray of L 50, computed pixel by pixel in doubles.
 #[test]
-fn the_first_loss_of_an_autoencoder_is_the_distance_to_grey() -> Result<()> {
+fn the_first_loss_of_an_autoencoder_is_the_distance_to_gray() -> Result<()> {
     let batch = batch(3)?;
     let bytes = batch.pixels.to_dtype(candle_core::DType::F64)?.flatten_all()?.to_vec1::<f64>()?;
     let (mut sum, mut pixels) = (0.0, 0.0);
@@ -93,7 +93,7 @@ fn the_first_loss_of_an_autoencoder_is_the_distance_to_grey() -> Result<()> {
 #[test]
 fn ab_from_lightness_is_colorization_without_its_refinements() -> Result<()> {
     let batch = batch(4)?;
-    let plain = r#"{"neighbours": 1, "rebalance": "off", "grey_gate": null}"#;
+    let plain = r#"{"neighbors": 1, "rebalance": "off", "gray_gate": null}"#;
     for (ours, colorization) in [("classification", plain), ("regression", r#"{"loss": "l2"}"#)] {
         let spec: ColorizationSpec = serde_json::from_str(colorization)?;
         let mut theirs = Colorization::new(&spec, &small()?, None, &Rng::new(1), &Device::Cpu)?;
@@ -124,7 +124,7 @@ fn learn(task: &mut dyn Task, batch: &Batch, steps: u64) -> Result<f64> {
 #[test]
 fn eight_images_are_learned_by_heart() -> Result<()> {
     let batch = batch(8)?;
-    // Colour from lightness is colorization, see above, which tests/training/pretext.rs teaches by heart. What counts is beyond
+    // Color from lightness is colorization, see above, which tests/training/pretext.rs teaches by heart. What counts is beyond
     // what is reached without looking: how often each bin of L occurs, the mean L, the mean Lab.
     let (entropy, variance) = blind(&batch)?;
     for (name, problem, steps, blind) in [
@@ -168,11 +168,11 @@ fn a_network_that_knows_nothing_is_warned_of_and_a_trained_one_is_not() -> Resul
         metrics.iter().find(|m| m.name == name).map_or(f64::NAN, |m| m.value)
     };
     let fresh = task.evaluate(&mut val()?)?;
-    assert_eq!(value(&fresh, "contrast"), 0.0, "a head of zeros paints one grey");
+    assert_eq!(value(&fresh, "contrast"), 0.0, "a head of zeros paints one gray");
     assert!(task.warnings()[0].0.contains("one tone"), "{:?}", task.warnings());
 
     learn(&mut task, &batch(8)?, 60)?;
-    // Statistics of batch normalisation lag behind over so few steps, but the pictures already vary.
+    // Statistics of batch normalization lag behind over so few steps, but the pictures already vary.
     let trained = task.evaluate(&mut val()?)?;
     assert!(value(&trained, "contrast") > 0.1, "{trained:?}");
     assert!(task.warnings().is_empty());
@@ -180,9 +180,9 @@ fn a_network_that_knows_nothing_is_warned_of_and_a_trained_one_is_not() -> Resul
     Ok(())
 }
 
-/// What an evaluation means, from its definition: the network of zeros says L 50 and no colour everywhere.
+/// What an evaluation means, from its definition: the network of zeros says L 50 and no color everywhere.
 #[test]
-fn figures_of_a_grey_prediction_are_those_of_grey() -> Result<()> {
+fn figures_of_a_gray_prediction_are_those_of_gray() -> Result<()> {
     let mut task = task(problem("lightness", "regression")?)?;
     let metrics = task.evaluate(&mut val()?)?;
     let (mut squared, mut count) = (0.0, 0.0);
@@ -269,13 +269,13 @@ fn wrong_input_is_refused_with_advice() -> Result<()> {
     let word = refusal(&yaml.replace("predict: ab", "predict: rgb"));
     assert!(word.contains("rgb") && word.contains("lightness"), "{word}");
     let colors = refusal(&yaml.replace("{ ab: { stage: ab } }", "{ light: { stage: light } }"));
-    assert_eq!(colors, "", "a network that sees colour is shown colour");
+    assert_eq!(colors, "", "a network that sees color is shown color");
     let probe = yaml.find("  probe:").unwrap_or(0);
     let evaluated = format!(
         "{}  colors: {{ color_evaluation: {{ methods: {{ auto: {{ stage: auto }} }} }} }}\n",
         &yaml[..probe]
     );
     let evaluated = refusal(&evaluated);
-    assert!(evaluated.contains("does not learn to colour"), "{evaluated}");
+    assert!(evaluated.contains("does not learn to color"), "{evaluated}");
     Ok(())
 }

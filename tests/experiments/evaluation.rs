@@ -191,7 +191,7 @@ fn mistakes_are_found_before_anything_runs() -> Result<()> {
     assert!(
         with("init_from: { stage: full }", "init_from: { stage: l2_ft }").contains("does not come before")
     );
-    assert!(with("gray: gray", "gray: grey").contains("gray"));
+    assert!(with("gray: gray", "gray: gray").contains("gray"));
     assert!(with("loss: l2 } }, train: *train", "loss: l3 } }, train: *train").contains("l2"));
     let none = "methods: { gray: gray, random: random, l2: { stage: l2 }, full: { stage: full } }";
     assert!(with(none, "methods: {}").contains("at least one method"));
@@ -239,7 +239,7 @@ fn the_prior_is_kept_beside_the_results() -> Result<()> {
     Ok(())
 }
 
-/// A narrow VGG-16 with random weights: what it answers means nothing, but Gray's pictures are the grey ones.
+/// A narrow VGG-16 with random weights: what it answers means nothing, but Gray's pictures are the gray ones.
 #[test]
 fn a_classifier_is_asked_what_the_pictures_show() -> Result<()> {
     let home = Home::new()?;
@@ -251,11 +251,11 @@ fn a_classifier_is_asked_what_the_pictures_show() -> Result<()> {
     let yaml = SPEC.replace("evaluation: { bootstrap: 20, pictures: 3 }", &judged);
     let Outcome::Finished { report: Some(report), .. } = home.run_yaml(&yaml)? else { panic!("no report") };
     assert!(report.text.contains("VGG top-1 %"), "{}", report.text);
-    let gray = home.result("gray")?.recognised.expect("a classifier was asked");
-    assert_eq!((gray.grey.top1, gray.grey.top5), (gray.recoloured.top1, gray.recoloured.top5));
+    let gray = home.result("gray")?.recognized.expect("a classifier was asked");
+    assert_eq!((gray.gray.top1, gray.gray.top5), (gray.recolored.top1, gray.recolored.top5));
     let pages = home.fit("evaluation-full-")?.join("interpretability");
     let page = fs::read_to_string(pages.join("interpretability.md"))?;
-    assert!(page.contains("12 pictures of scenes, recoloured by full"), "{page}");
+    assert!(page.contains("12 pictures of scenes, recolored by full"), "{page}");
     assert!(pages.join("interpretability_classes.png").exists());
     let unmapped = yaml.replace("classes: [0, 1, 2, 3, 4, 5, 6, 7, 8, 0], ", "");
     let error = format!("{:#}", home.run_yaml(&unmapped).expect_err("ten classes, of which nine are known"));

@@ -230,7 +230,7 @@ fn of_folders(home: &Home) -> String {
 }
 
 #[test]
-fn unlabelled_data_pretrains_but_is_not_probed() -> Result<()> {
+fn unlabeled_data_pretrains_but_is_not_probed() -> Result<()> {
     let home = Home::new()?;
     pictures(&home, &["train", "val"])?;
     let yaml = of_folders(&home);
@@ -604,9 +604,9 @@ fn a_renamed_stage_of_more_steps_goes_on_too() -> Result<()> {
     let home = Home::new()?;
     let only = SPEC.split("  labels:").next().unwrap_or_default();
     run(&home.load(only, &[])?, &home.options())?;
-    let renamed = only.replace("  color: {", "  colour: {");
-    run(&home.load(&renamed, &["colour.train.steps=5"])?, &home.options())?;
-    let (manifest, _) = named(&home.fits()?, "colour-").remove(0);
+    let renamed = only.replace("  color: {", "  tinted: {");
+    run(&home.load(&renamed, &["tinted.train.steps=5"])?, &home.options())?;
+    let (manifest, _) = named(&home.fits()?, "tinted-").remove(0);
     assert!(fs::read_to_string(manifest)?.contains("\"resumed\": 1"), "it was trained anew");
     Ok(())
 }

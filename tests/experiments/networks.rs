@@ -109,7 +109,7 @@ stages:
       features: { layers: [conv5, layer4], squash: 40 }
       classifier: { costs: { list: [0.1, 1] }, folds: 2 }
   knn:
-    knn: { backbones: *rows, features: { layers: [conv5, avgpool] }, classifier: { neighbours: [1] } }
+    knn: { backbones: *rows, features: { layers: [conv5, avgpool] }, classifier: { neighbors: [1] } }
   low_shot:
     low_shot:
       backbones: { colorization: { stage: colorization } }

@@ -117,11 +117,11 @@ fn an_unknown_name() {
     6 | backbone: { alexnet: { stem: smal, width: 0.25 } }
       |                              ^^^^ did you mean `small`?
     ");
-    assert_snapshot!(changed("task: colorization", "task: colourisation"), @r"
-    error: unknown name `colourisation`, expected one of `colorization`, `cross_channel`, `autoencoder`
+    assert_snapshot!(changed("task: colorization", "task: colorisation"), @r"
+    error: unknown name `colorisation`, expected one of `colorization`, `cross_channel`, `autoencoder`
       --> spec.yaml:10:13
        |
-    10 |       task: colourisation
+    10 |       task: colorisation
        |             ^^^^^^^^^^^^^ did you mean `colorization`?
     ");
 }

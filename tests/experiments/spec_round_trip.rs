@@ -53,9 +53,9 @@ fn parts() -> impl Strategy<Value = Parts> {
     ];
     let task = prop_oneof![
         Just("colorization"),
-        Just("{ colorization: { rebalance: off, grey_gate: null } }"),
+        Just("{ colorization: { rebalance: off, gray_gate: null } }"),
         Just("{ colorization: { rebalance: { lambda: 1 }, prior: { file: a b.npy } } }"),
-        Just("{ colorization: { prior: { measured: { images: 100 } }, neighbours: 5 } }"),
+        Just("{ colorization: { prior: { measured: { images: 100 } }, neighbors: 5 } }"),
     ];
     let names = (name.clone(), name).prop_filter("two stages", |(a, b)| a != b);
     let seeds = prop::collection::btree_set(any::<u64>(), 1..4);

@@ -78,7 +78,7 @@ stages:
     knn:
       backbones: { gaussian: { init: msra } }
       features: { layers: [conv5] }
-      classifier: { neighbours: [1, 5] }
+      classifier: { neighbors: [1, 5] }
   low_shot:
     low_shot:
       backbones: { gaussian: { init: msra } }
@@ -259,7 +259,7 @@ fn a_stage_needs_a_backbone() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Pictures of one grey, with what a test says is on them.
+/// Pictures of one gray, with what a test says is on them.
 struct Given {
     classes: Vec<String>,
     objects: Vec<Vec<Object>>,
@@ -597,7 +597,7 @@ fn an_unknown_metric_that_is_expected_is_refused_before_anything_runs() -> anyho
     Ok(())
 }
 
-/// Files as other people release them, with local response normalisation and BGR input, one-tower networks of
+/// Files as other people release them, with local response normalization and BGR input, one-tower networks of
 /// torchvision, go through a probe and every head.
 #[test]
 fn files_of_other_methods_go_through_probes_and_heads() -> anyhow::Result<()> {
@@ -653,7 +653,7 @@ stages:
         panic!("not finished")
     };
     assert!(report.text.contains("caffenet") && report.text.contains("torchvision"), "{}", report.text);
-    // Colour is for networks that see lightness.
+    // Color is for networks that see lightness.
     let color = yaml.replace(
         "task: { train_from: [fc6], draws: 1 }",
         "task: { train_from: [fc6], draws: 1 }\n      input: color",

@@ -1,4 +1,4 @@
-//! AlexNet: figures of the paper's tables, function of the two graphs, absorbed batch normalisation.
+//! AlexNet: figures of the paper's tables, function of the two graphs, absorbed batch normalization.
 
 use candle_core::{DType, Device, Result, Tensor};
 use hueristic::{
@@ -101,9 +101,9 @@ fn the_transfer_graph_is_the_papers() {
     for ((name, map, weights, mmac), row) in FEATURES.iter().zip(&lightness.lines) {
         check_row(row, name, *map, *weights, *mmac);
     }
-    let colour = full(&classifier(), 227);
-    assert_eq!((colour.parameters(), rounded(colour.macs(), 1e6, 1)), (60_965_224, 724.4));
-    assert_eq!(rounded(colour.lines[0].macs, 1e6, 1), 105.4);
+    let color = full(&classifier(), 227);
+    assert_eq!((color.parameters(), rounded(color.macs(), 1e6, 1)), (60_965_224, 724.4));
+    assert_eq!(rounded(color.lines[0].macs, 1e6, 1), 105.4);
 }
 
 #[test]
@@ -231,8 +231,8 @@ fn unknown_taps_and_wrong_channels_are_named() -> Result<()> {
     let error =
         net.forward(&picture(1, 29)?, &["relu5"], &Mode::Eval).expect_err("no such layer").to_string();
     assert!(error.contains("`relu5`") && error.contains("conv5, pool5, fc6, fc7"), "{error}");
-    let colour = Tensor::zeros((1, 29, 29, 3), DType::F32, &Device::Cpu)?;
-    let error = net.forward(&colour, &["conv1"], &Mode::Eval).expect_err("three channels").to_string();
+    let color = Tensor::zeros((1, 29, 29, 3), DType::F32, &Device::Cpu)?;
+    let error = net.forward(&color, &["conv1"], &Mode::Eval).expect_err("three channels").to_string();
     assert!(error.contains("conv1 takes 1 channels"), "{error}");
     Ok(())
 }
@@ -302,7 +302,7 @@ fn difference(a: &Tensor, b: &Tensor) -> f64 {
     apart(&a, &b) / largest
 }
 
-/// A trained network with batch normalisation, whose weights without it compute the same function in evaluation.
+/// A trained network with batch normalization, whose weights without it compute the same function in evaluation.
 #[test]
 fn absorbed_batch_norm_changes_nothing() -> anyhow::Result<()> {
     let small = spec(Stem::Small, 0.1);
@@ -371,9 +371,9 @@ fn frozen_rows_keep_their_weights_and_build_no_graph() -> Result<()> {
     Ok(())
 }
 
-/// Of a frozen first layer that is given colour, the filters of a and b learn and nothing else.
+/// Of a frozen first layer that is given color, the filters of a and b learn and nothing else.
 #[test]
-fn colour_can_be_learned_on_top_of_frozen_lightness() -> Result<()> {
+fn color_can_be_learned_on_top_of_frozen_lightness() -> Result<()> {
     let build = Build { variant: Variant::Regions, batch_norm: false, input_channels: 3, outputs: None };
     let mut params = Params::new(&Device::Cpu);
     let mut net = BackboneSpec::Alexnet(spec(Stem::Small, 0.1)).build(&build, &mut params, &Rng::new(1))?;

@@ -97,7 +97,7 @@ const NORMED: [&str; 9] = ["pool1", "norm1", "conv2", "pool2", "norm2", "conv3",
 const PLAIN: [&str; 7] = ["pool1", "conv2", "pool2", "conv3", "conv4", "conv5", "pool5"];
 
 #[test]
-fn caffenet_pools_then_normalises() -> Result<()> {
+fn caffenet_pools_then_normalizes() -> Result<()> {
     let spec = BackboneSpec::Alexnet(narrow(Preset::Caffenet));
     let net = network("caffenet.caffemodel", Some(&spec), Some(CLASSES))?;
     parity(&net, "caffenet", 55, &NORMED)?;
@@ -116,7 +116,7 @@ fn caffenet_classifies_a_crop() -> Result<()> {
 }
 
 #[test]
-fn the_paper_of_2012_normalises_then_pools() -> Result<()> {
+fn the_paper_of_2012_normalizes_then_pools() -> Result<()> {
     let spec = BackboneSpec::Alexnet(narrow(Preset::Krizhevsky));
     parity(&network("krizhevsky.caffemodel", Some(&spec), None)?, "krizhevsky", 55, &NORMED)?;
     // The order matters: CaffeNet's would not pass.
@@ -139,9 +139,9 @@ fn the_jigsaw_network_steps_by_two_and_has_columns() -> Result<()> {
 
 /// Kept in evaluation, and absorbed: the same function.
 #[test]
-fn batch_normalisation_stays_or_is_absorbed() -> Result<()> {
+fn batch_normalization_stays_or_is_absorbed() -> Result<()> {
     let absorbed = AlexNetSpec { width: Positive::of(1.0), ..narrow(Preset::SplitBrain) };
-    // The oracle normalises the convolutions alone.
+    // The oracle normalizes the convolutions alone.
     let file = exchange::open(&fixture("split_brain.pth"))?;
     let kept = AlexNetSpec { batch_norm: TestNorm::Kept, ..absorbed.clone() };
     for spec in [kept, absorbed] {
@@ -249,7 +249,7 @@ fn unevenness(x: &Tensor) -> Result<f64> {
     Ok(largest(variances.iter().map(|variance| variance.sqrt() - 1.0)))
 }
 
-/// Every convolution of every preset, measured on what the network itself gives it: behind the response normalisation
+/// Every convolution of every preset, measured on what the network itself gives it: behind the response normalization
 /// where there is one, and with the slope of leaky ReLUs.
 #[test]
 fn every_preset_is_made_from_data_and_rescaled() -> Result<()> {

@@ -1,4 +1,4 @@
-//! Layers that own parameters: linear against a matrix product, batch normalisation against hand-made statistics,
+//! Layers that own parameters: linear against a matrix product, batch normalization against hand-made statistics,
 //! and what the modes do to the graph.
 
 use candle_core::{Device, Result, Tensor};

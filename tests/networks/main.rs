@@ -3,7 +3,7 @@
 mod alexnet;
 mod candle_nn;
 mod conventions;
-mod initialisation;
+mod initialization;
 mod layers;
 mod named;
 mod optim;

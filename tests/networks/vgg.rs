@@ -109,7 +109,7 @@ fn norms_follow_the_last_relu_of_a_block_and_block_8_has_none() {
 
 /// In training a block's output has mean 0 and variance 1, which no output of a ReLU has.
 #[test]
-fn a_block_puts_out_what_the_normalisation_gives() -> Result<()> {
+fn a_block_puts_out_what_the_normalization_gives() -> Result<()> {
     let (net, _) = network(&narrow_width(), 313)?;
     let mode = Mode::Train(Rng::new(0));
     let y = net.forward(&light(2, 32, 32)?, &["conv1_2", "conv8_3"], &mode)?;
@@ -171,12 +171,12 @@ fn colorizer(loss: Loss) -> Result<(Colorizer, Params)> {
 }
 
 #[test]
-fn pictures_of_any_size_are_coloured_at_their_size() -> Result<()> {
+fn pictures_of_any_size_are_colored_at_their_size() -> Result<()> {
     for loss in [Loss::Classification, Loss::L2] {
         let (colorizer, _) = colorizer(loss)?;
         for (h, w) in [(16, 24), (13, 21), (1, 1), (9, 40)] {
             let x = light(1, h, w)?;
-            let ab = colorizer.colour(&x, Decode::Annealed(0.38))?;
+            let ab = colorizer.color(&x, Decode::Annealed(0.38))?;
             assert_eq!(ab.dims(), [1, h, w, 2], "{loss:?}");
             assert_eq!(&colorizer.output_map(&x)?.dims()[1..3], &[h.div_ceil(4), w.div_ceil(4)]);
         }
@@ -199,20 +199,18 @@ fn a_side_that_does_not_divide_by_eight_is_continued() -> Result<()> {
     Ok(())
 }
 
-/// A head whose bias makes one colour certain paints it everywhere.
+/// A head whose bias makes one color certain paints it everywhere.
 #[test]
-fn a_certain_head_paints_its_colour() -> Result<()> {
+fn a_certain_head_paints_its_color() -> Result<()> {
     let (colorizer, params) = colorizer(Loss::Classification)?;
     let bias = params.get("conv8_313.bias").expect("in the table");
     let bins = ColorizationSpec::default().bins();
-    let (certain, colour) = (200, bins.centers()[200]);
+    let (certain, color) = (200, bins.centers()[200]);
     let values = (0..bins.len()).map(|bin| if bin == certain { 1e4f32 } else { 0.0 });
     bias.set(&Tensor::from_iter(values, &Device::Cpu)?)?;
     for how in [Decode::Mean, Decode::Mode, Decode::Annealed(0.38)] {
-        let ab = flat(&colorizer.colour(&light(1, 20, 12)?, how)?);
-        assert!(
-            ab.as_chunks::<2>().0.iter().all(|c| c.iter().zip(colour).all(|(x, y)| (x - y).abs() < 1e-3))
-        );
+        let ab = flat(&colorizer.color(&light(1, 20, 12)?, how)?);
+        assert!(ab.as_chunks::<2>().0.iter().all(|c| c.iter().zip(color).all(|(x, y)| (x - y).abs() < 1e-3)));
     }
     Ok(())
 }
@@ -222,7 +220,7 @@ fn a_certain_head_paints_its_colour() -> Result<()> {
 fn a_regressing_head_puts_out_ab() -> Result<()> {
     let (colorizer, params) = colorizer(Loss::L2)?;
     params.get("conv8_ab.bias").expect("in the table").set(&Tensor::new(&[0.5f32, -0.1], &Device::Cpu)?)?;
-    let ab = flat(&colorizer.colour(&light(1, 8, 8)?, Decode::Mode)?);
+    let ab = flat(&colorizer.color(&light(1, 8, 8)?, Decode::Mode)?);
     assert!(ab.as_chunks::<2>().0.iter().all(|[a, b]| (a - 55.0).abs() < 1e-4 && (b + 11.0).abs() < 1e-4));
     Ok(())
 }
@@ -242,7 +240,7 @@ fn released_files_open_as_colorizers() -> anyhow::Result<()> {
         let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/weights").join(name);
         let (colorizer, spec) = Colorizer::open(&path, &Device::Cpu)?;
         assert!((spec.temperature.get() - temperature).abs() < 1e-3, "{name}: {}", spec.temperature);
-        let ab = flat(&colorizer.colour(&light(1, 24, 16)?, spec.decode())?);
+        let ab = flat(&colorizer.color(&light(1, 24, 16)?, spec.decode())?);
         assert!(ab.iter().all(|v| v.is_finite()) && ab.iter().any(|v| *v != ab[0]), "{name}");
     }
     let classifier =

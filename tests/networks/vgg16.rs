@@ -173,31 +173,31 @@ fn from_pictures_to_report() -> Result<()> {
     let pixels = (0..12).map(|i| Ok(scenes.image(i)?.pixels)).collect::<Result<Vec<_>>>()?.concat();
     let pictures = Tensor::from_vec(pixels, (12, 32, 32, 3), &Device::Cpu)?;
     let pictures = renderings(&colorizer, &pictures, Decode::Mean)?;
-    assert!(flat_u8(&pictures.grey)?.chunks(3).all(|p| p[0].abs_diff(p[1]) <= 1 && p[1].abs_diff(p[2]) <= 1));
+    assert!(flat_u8(&pictures.gray)?.chunks(3).all(|p| p[0].abs_diff(p[1]) <= 1 && p[1].abs_diff(p[2]) <= 1));
     let classes: Vec<u32> = (0..12).filter_map(|i| scenes.label(i)).collect();
     let records = judge(&classifier, &pictures, &(0..12).collect::<Vec<_>>(), &classes)?;
     assert_eq!(records.len(), 12);
     for (record, class) in records.iter().zip(&classes) {
-        let Renderings { original, grey, recoloured } = &record.answers;
+        let Renderings { original, gray, recolored } = &record.answers;
         assert_eq!(record.class, *class);
-        for answer in [original, grey, recoloured] {
+        for answer in [original, gray, recolored] {
             assert_eq!((answer.top.len(), (answer.rank as usize) < 5), (5, answer.score(*class).is_some()));
         }
     }
-    assert!(records.iter().any(|r| r.answers.original != r.answers.grey), "colour changes some answer");
+    assert!(records.iter().any(|r| r.answers.original != r.answers.gray), "color changes some answer");
     let names = CLASSES.map(String::from).to_vec();
     let result = result(names, records);
     let out = Path::new(env!("CARGO_TARGET_TMPDIR")).join("interpretability_scenes");
     let _ = fs::remove_dir_all(&out);
     let tile = |all: &Tensor, i: u32| -> Result<_> { Ok((32, 32, flat_u8(&all.get(i as usize)?)?)) };
     let shown = |record: &Record| -> Result<Renderings<_>> {
-        let Renderings { original, grey, recoloured } = pictures.map(|all| tile(all, record.image));
-        Ok(Renderings { original: original?, grey: grey?, recoloured: recoloured? })
+        let Renderings { original, gray, recolored } = pictures.map(|all| tile(all, record.image));
+        Ok(Renderings { original: original?, gray: gray?, recolored: recolored? })
     };
     let paths = write_interpretability(&result, &Shown::default(), &shown, &out)?;
     assert!(paths.tables.iter().chain(&paths.plots).all(|path| path.metadata().is_ok_and(|m| m.len() > 40)));
     assert!(
-        paths.text.contains("true colours") && paths.text.contains("12 pictures of scenes"),
+        paths.text.contains("true colors") && paths.text.contains("12 pictures of scenes"),
         "{}",
         paths.text
     );
@@ -214,7 +214,7 @@ fn result(classes: Vec<String>, records: Vec<Record>) -> InterpretabilityResult 
     InterpretabilityResult { dataset, colorizer, classifier, classes, records }
 }
 
-/// A made-up outcome of 1000 classes with 8 pictures each, in which the hundred first classes profit from colour and
+/// A made-up outcome of 1000 classes with 8 pictures each, in which the hundred first classes profit from color and
 /// the hundred last are taken for the class before.
 fn thousand() -> InterpretabilityResult {
     let mut stream = Rng::new(9).at(0, 0);
@@ -242,8 +242,8 @@ fn thousand() -> InterpretabilityResult {
         };
         let answers = Renderings {
             original: answer(class, 0.2 + ease, None),
-            grey: answer(class, ease, None),
-            recoloured: answer(class, ease + gain, wrong),
+            gray: answer(class, ease, None),
+            recolored: answer(class, ease + gain, wrong),
         };
         records.push(Record { image, class, answers });
     }
@@ -254,14 +254,14 @@ fn thousand() -> InterpretabilityResult {
 fn plots_and_tables_of_a_thousand_classes() -> Result<()> {
     let out = Path::new(env!("CARGO_TARGET_TMPDIR")).join("interpretability_thousand");
     let _ = fs::remove_dir_all(&out);
-    let grey = |_: &Record| -> Result<Renderings<Tile>> {
+    let gray = |_: &Record| -> Result<Renderings<Tile>> {
         let tile = || (48, 32, vec![128; 3 * 48 * 32]);
-        Ok(Renderings { original: tile(), grey: tile(), recoloured: tile() })
+        Ok(Renderings { original: tile(), gray: tile(), recolored: tile() })
     };
-    let paths = write_interpretability(&thousand(), &Shown::default(), &grey, &out)?;
+    let paths = write_interpretability(&thousand(), &Shown::default(), &gray, &out)?;
     let read = |name: &str| fs::read_to_string(out.join(name));
     let svg = read("interpretability_classes.svg")?;
-    for text in ["50 classes that gain most", "900 classes between", "grey: top-5 accuracy (%)", "no change"]
+    for text in ["50 classes that gain most", "900 classes between", "gray: top-5 accuracy (%)", "no change"]
     {
         assert!(svg.contains(text), "no {text} in the plot");
     }

@@ -334,17 +334,17 @@ fn roi_max_pool_rows() {
     });
 }
 
-fn code(neighbours: usize) -> SoftCode {
+fn code(neighbors: usize) -> SoftCode {
     // a coarse grid keeps the number of differences small
-    SoftCode::new(Arc::new(Bins::new(40.0)), neighbours, 20.0)
+    SoftCode::new(Arc::new(Bins::new(40.0)), neighbors, 20.0)
 }
 
 fn number(scalar: &Tensor) -> f64 {
     scalar.to_scalar().unwrap()
 }
 
-/// Colours up to ±`reach` in both axes.
-fn colours(shape: &[usize], reach: f64) -> Tensor {
+/// Colors up to ±`reach` in both axes.
+fn colors(shape: &[usize], reach: f64) -> Tensor {
     (tensor(shape, 11) * reach).unwrap()
 }
 
@@ -354,7 +354,7 @@ fn soft_encoded_rows() {
         for (k, b, h, w) in [(1, 1, 3, 2), (5, 3, 2, 3), (10, 1, 1, 4)] {
             let code = code(k);
             let q = code.bins().len();
-            let ab = colours(&[b, h, w, 2], 60.0);
+            let ab = colors(&[b, h, w, 2], 60.0);
             let weights: Vec<f32> = (0..q).map(|i| 0.1 + i as f32 * 0.3).collect();
             for (weights, gate) in [(None, None), (Some(&weights[..]), Some(5.0))] {
                 let name = format!("soft_encoded_cross_entropy K {k} ({b}, {h}, {w}, {q}) {gate:?}");
@@ -367,13 +367,13 @@ fn soft_encoded_rows() {
 }
 
 #[test]
-fn a_grey_image_has_no_gradient_but_counts_in_the_logged_loss() {
+fn a_gray_image_has_no_gradient_but_counts_in_the_logged_loss() {
     on_every_device(|| {
         let code = code(5);
         let q = code.bins().len();
-        let grey = colours(&[1, 2, 2, 2], 4.9);
-        let vivid = colours(&[1, 2, 2, 2], 60.0);
-        let ab = Tensor::cat(&[&grey, &vivid], 0).unwrap();
+        let gray = colors(&[1, 2, 2, 2], 4.9);
+        let vivid = colors(&[1, 2, 2, 2], 60.0);
+        let ab = Tensor::cat(&[&gray, &vivid], 0).unwrap();
         let logits = Var::from_tensor(&tensor(&[2, 2, 2, q], 1)).unwrap();
         let both = soft_encoded_cross_entropy(&logits, &ab, &code, None, Some(5.0)).unwrap();
         let open = soft_encoded_cross_entropy(&logits, &ab, &code, None, None).unwrap();
@@ -395,7 +395,7 @@ fn soft_encoded_equals_its_dense_form() {
     on_every_device(|| {
         let code = code(5);
         let (q, n) = (code.bins().len(), 12);
-        let (logits, ab) = (tensor(&[3, 2, 2, q], 1), colours(&[3, 2, 2, 2], 80.0));
+        let (logits, ab) = (tensor(&[3, 2, 2, q], 1), colors(&[3, 2, 2, 2], 80.0));
         let got = soft_encoded_cross_entropy(&logits, &ab, &code, None, None).unwrap();
         let logits = logits.reshape((n, q)).unwrap().to_vec2::<f64>().unwrap();
         let ab = ab.reshape((n, 2)).unwrap().to_vec2::<f64>().unwrap();
@@ -417,10 +417,10 @@ fn soft_encoded_equals_its_dense_form() {
 }
 
 #[test]
-fn uniform_logits_cost_ln_q_whatever_the_colour() {
+fn uniform_logits_cost_ln_q_whatever_the_color() {
     on_every_device(|| {
         let code = SoftCode::new(Arc::new(Bins::new(10.0)), 10, 5.0);
-        let ab = colours(&[2, 23, 23, 2], 110.0).to_dtype(DType::F32).unwrap();
+        let ab = colors(&[2, 23, 23, 2], 110.0).to_dtype(DType::F32).unwrap();
         for constant in [0f32, 7.3, -120.0] {
             let logits = Tensor::full(constant, (2, 23, 23, 313), &device()).unwrap();
             let got = soft_encoded_cross_entropy(&logits, &ab, &code, None, None).unwrap();
@@ -435,7 +435,7 @@ fn soft_encoded_names_both_shapes() {
     on_every_device(|| {
         let code = code(5);
         let logits = tensor(&[1, 2, 3, code.bins().len()], 1);
-        let message = soft_encoded_cross_entropy(&logits, &colours(&[1, 3, 2, 2], 9.0), &code, None, None);
+        let message = soft_encoded_cross_entropy(&logits, &colors(&[1, 3, 2, 2], 9.0), &code, None, None);
         let message = message.err().unwrap().to_string();
         assert!(message.contains("[1, 2, 3,") && message.contains("[1, 3, 2, 2]"), "{message}");
     });

@@ -1,4 +1,4 @@
-//! The colour floor against known answers: scikit-image and SciPy (`scripts/oracles/color.py` makes the stored file), the
+//! The color floor against known answers: scikit-image and SciPy (`scripts/oracles/color.py` makes the stored file), the
 //! ColorChecker, and the authors' bins and prior.
 
 use super::on_devices::{device, on_every_device};

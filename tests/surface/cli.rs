@@ -87,7 +87,7 @@ fn help_carries_an_example_of_the_verb() {
 #[test]
 fn a_check_fails_where_the_run_would_once_all_is_said() {
     let dir = tempfile::tempdir().unwrap();
-    let bad = SPEC.replace("task: colorization", "task: { colorization: { grid: 60, neighbours: 30 } }");
+    let bad = SPEC.replace("task: colorization", "task: { colorization: { grid: 60, neighbors: 30 } }");
     let bad = format!(
         "{bad}  labels: {{ supervised: {{ train: {{ steps: 2, batch: 8, optimizer: {{ adam: {{ lr: 1e-3 }} }} }} }} }}\n"
     );
@@ -348,7 +348,7 @@ fn labels_are_a_fault_only_where_a_stage_asks_for_them() {
     let source = format!("folder: {{ train: {}, val: {} }}", at("train"), at("val"));
     let pretext = SPEC.replace("scenes: { train: 64, val: 16 }", &source);
     let verified = says(&["data", "verify", &spec(dir.path(), &pretext)]);
-    assert!(verified.contains("unlabelled: class `holiday`"), "{verified}");
+    assert!(verified.contains("unlabeled: class `holiday`"), "{verified}");
     let supervised = pretext.replace("pretext:\n      task: colorization", "supervised:");
     let output = hueristic(&["data", "verify", &spec(dir.path(), &supervised)]);
     assert_eq!((output.status.code(), text(&output.stdout)), (Some(1), verified));

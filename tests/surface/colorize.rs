@@ -8,7 +8,7 @@ use hueristic::{
         decode::Decode,
         lab::{lab_to_srgb8, srgb8_to_lab},
     },
-    colorize::picture::{Coloured, Grey, Options, Size, colour},
+    colorize::picture::{Colored, Gray, Options, Size, color},
     data::{decode::decode, source::RgbImage},
     nn::{params::Params, weights},
     npy,
@@ -77,12 +77,12 @@ fn options(size: Size) -> Options {
     Options { size, ..Options::of(&ColorizationSpec::default(), &Device::Cpu) }
 }
 
-/// Colours that vary with the place; grey where `grey`.
-fn picture(width: usize, height: usize, grey: bool) -> RgbImage {
+/// Colors that vary with the place; gray where `gray`.
+fn picture(width: usize, height: usize, gray: bool) -> RgbImage {
     let pixel = |i: usize| {
         let (x, y) = (i % width, i / width);
         let v = 60 + (x * 120 / width + (7 * x * y) % 23) as u8;
-        if grey { [v; 3] } else { [v, 200 - (y * 120 / height) as u8, 90 + ((3 * x + 5 * y) % 50) as u8] }
+        if gray { [v; 3] } else { [v, 200 - (y * 120 / height) as u8, 90 + ((3 * x + 5 * y) % 50) as u8] }
     };
     RgbImage { width, height, pixels: (0..width * height).flat_map(pixel).collect() }
 }
@@ -112,11 +112,11 @@ fn load(path: &Path) -> RgbImage {
 
 /// Every pixel that was not clipped has the lightness of the original, but for rounding to bytes; those that were are as
 /// many as counted.
-fn keeps_lightness(original: &RgbImage, coloured: &Coloured) {
-    assert_eq!((coloured.rgb.width, coloured.rgb.height), (original.width, original.height));
-    let ab = flat(&coloured.ab.whole().unwrap());
+fn keeps_lightness(original: &RgbImage, colored: &Colored) {
+    assert_eq!((colored.rgb.width, colored.rgb.height), (original.width, original.height));
+    let ab = flat(&colored.ab.whole().unwrap());
     let mut clipped = 0;
-    for ((from, to), ab) in pixels(original).iter().zip(pixels(&coloured.rgb)).zip(ab.as_chunks::<2>().0) {
+    for ((from, to), ab) in pixels(original).iter().zip(pixels(&colored.rgb)).zip(ab.as_chunks::<2>().0) {
         let lightness = srgb8_to_lab(*from)[0];
         let (expected, outside) = lab_to_srgb8([lightness, ab[0], ab[1]]);
         assert_eq!(*to, expected);
@@ -124,7 +124,7 @@ fn keeps_lightness(original: &RgbImage, coloured: &Coloured) {
         let off = (srgb8_to_lab(*to)[0] - lightness).abs();
         assert!(outside || off < 0.75, "{from:?} became {to:?}: L is {off} off");
     }
-    assert_eq!(coloured.clipped, clipped);
+    assert_eq!(colored.clipped, clipped);
 }
 
 #[test]
@@ -133,15 +133,15 @@ fn any_size_keeps_its_size_and_its_lightness() {
     {
         let (net, _) = network(backbone, spec, None);
         for (width, height) in [(1, 1), (1, 500), (500, 1), (37, 53), (130, 64)] {
-            for grey in [false, true] {
-                let original = picture(width, height, grey);
+            for gray in [false, true] {
+                let original = picture(width, height, gray);
                 for size in [Size::Short(64), Size::Full] {
                     // AlexNet's pools need more than a few pixels
                     if size == Size::Full && width.min(height) == 1 && backbone != VGG {
                         continue;
                     }
-                    let coloured = colour(&net, &original, &options(size)).unwrap();
-                    keeps_lightness(&original, &coloured);
+                    let colored = color(&net, &original, &options(size)).unwrap();
+                    keeps_lightness(&original, &colored);
                 }
             }
         }
@@ -149,7 +149,7 @@ fn any_size_keeps_its_size_and_its_lightness() {
 }
 
 #[test]
-fn at_its_own_size_a_picture_gets_the_networks_colours() {
+fn at_its_own_size_a_picture_gets_the_networks_colors() {
     for (backbone, spec) in [(VGG, "{}"), (VGG, r#"{"loss": "l2"}"#), (ALEXNET, "{}"), (SMALL_ALEXNET, "{}")]
     {
         let (net, _) = network(backbone, spec, None);
@@ -157,9 +157,9 @@ fn at_its_own_size_a_picture_gets_the_networks_colours() {
             let original = picture(width, height, false);
             let lightness: Vec<f32> = pixels(&original).iter().map(|p| srgb8_to_lab(*p)[0] - 50.0).collect();
             let lightness = Tensor::from_vec(lightness, (1, height, width, 1), &Device::Cpu).unwrap();
-            let theirs = flat(&net.colour(&lightness, Decode::Annealed(0.38)).unwrap());
-            let ours = flat(&colour(&net, &original, &options(Size::Full)).unwrap().ab.whole().unwrap());
-            assert!(theirs.iter().any(|v| v.abs() > 1.0), "a network without colour shows nothing");
+            let theirs = flat(&net.color(&lightness, Decode::Annealed(0.38)).unwrap());
+            let ours = flat(&color(&net, &original, &options(Size::Full)).unwrap().ab.whole().unwrap());
+            assert!(theirs.iter().any(|v| v.abs() > 1.0), "a network without color shows nothing");
             assert!(close(&ours, &theirs), "{backbone} {width}×{height}");
         }
     }
@@ -173,41 +173,40 @@ fn a_certain_network_paints_its_bin_everywhere() {
         let [a, b] = bins.centers()[bin];
         let original = picture(90, 70, false);
         for decode in [Decode::Annealed(0.38), Decode::Mode, Decode::Mean] {
-            let coloured = colour(&net, &original, &Options { decode, ..options(Size::Short(64)) }).unwrap();
-            assert!(flat(&coloured.ab.whole().unwrap()).as_chunks::<2>().0.iter().all(|ab| *ab == [a, b]));
+            let colored = color(&net, &original, &Options { decode, ..options(Size::Short(64)) }).unwrap();
+            assert!(flat(&colored.ab.whole().unwrap()).as_chunks::<2>().0.iter().all(|ab| *ab == [a, b]));
             let expected: Vec<_> =
                 pixels(&original).iter().map(|p| lab_to_srgb8([srgb8_to_lab(*p)[0], a, b])).collect();
-            assert!(pixels(&coloured.rgb).iter().zip(&expected).all(|(p, e)| *p == e.0), "bin {bin}");
-            assert_eq!(coloured.clipped, expected.iter().filter(|e| e.1).count());
+            assert!(pixels(&colored.rgb).iter().zip(&expected).all(|(p, e)| *p == e.0), "bin {bin}");
+            assert_eq!(colored.clipped, expected.iter().filter(|e| e.1).count());
         }
     }
 }
 
 #[test]
-fn only_the_grey_of_a_picture_is_seen() {
+fn only_the_gray_of_a_picture_is_seen() {
     let (net, _) = network(VGG, "{}", None);
     // 30 + 60 + 90 and 60 + 60 + 60 have one average, but not one lightness
     let flat_of = |rgb: [u8; 3]| RgbImage { width: 70, height: 80, pixels: rgb.repeat(5600) };
-    let average = Options { grey: Grey::Average, ..options(Size::Short(64)) };
-    let [one, other] = [[30, 60, 90], [60; 3]].map(|rgb| colour(&net, &flat_of(rgb), &average).unwrap().rgb);
+    let average = Options { gray: Gray::Average, ..options(Size::Short(64)) };
+    let [one, other] = [[30, 60, 90], [60; 3]].map(|rgb| color(&net, &flat_of(rgb), &average).unwrap().rgb);
     assert_eq!(one, other);
     let lightness = options(Size::Short(64));
-    let [one, other] =
-        [[30, 60, 90], [60; 3]].map(|rgb| colour(&net, &flat_of(rgb), &lightness).unwrap().rgb);
+    let [one, other] = [[30, 60, 90], [60; 3]].map(|rgb| color(&net, &flat_of(rgb), &lightness).unwrap().rgb);
     assert_ne!(one, other);
 }
 
 #[test]
-fn the_average_is_kept_as_the_grey_of_the_result() {
-    let (net, _) = network(VGG, "{}", Some(120)); // bin 120 is grey
+fn the_average_is_kept_as_the_gray_of_the_result() {
+    let (net, _) = network(VGG, "{}", Some(120)); // bin 120 is gray
     let original = picture(64, 64, false);
-    let average = Options { grey: Grey::Average, ..options(Size::Short(64)) };
-    let result = colour(&net, &original, &average).unwrap().rgb;
+    let average = Options { gray: Gray::Average, ..options(Size::Short(64)) };
+    let result = color(&net, &original, &average).unwrap().rgb;
     for (from, to) in pixels(&original).iter().zip(pixels(&result)) {
-        let grey = from.iter().map(|v| f64::from(*v)).sum::<f64>() / 3.0;
+        let gray = from.iter().map(|v| f64::from(*v)).sum::<f64>() / 3.0;
         assert!(
-            to.iter().all(|v| (f64::from(*v) - grey).abs() <= 0.75),
-            "{from:?} became {to:?}, not {grey}"
+            to.iter().all(|v| (f64::from(*v) - gray).abs() <= 0.75),
+            "{from:?} became {to:?}, not {gray}"
         );
     }
 }
@@ -217,7 +216,7 @@ fn damaged_weights_are_noticed() {
     let (net, params) = network(VGG, "{}", Some(0));
     let bias = params.named(&format!("{}.bias", net.network().head().name)).unwrap();
     bias.set(&(bias.as_tensor() * f64::NAN).unwrap()).unwrap();
-    let error = colour(&net, &picture(64, 64, true), &options(Size::Full)).unwrap_err().to_string();
+    let error = color(&net, &picture(64, 64, true), &options(Size::Full)).unwrap_err().to_string();
     assert!(error.contains("weights are damaged"), "{error}");
 }
 
@@ -258,7 +257,7 @@ fn fixture(name: &str) -> PathBuf {
 }
 
 #[test]
-fn a_folder_with_a_broken_file_is_coloured_but_for_that() {
+fn a_folder_with_a_broken_file_is_colored_but_for_that() {
     let dir = tempfile::tempdir().unwrap();
     let weights = weight_file(dir.path(), VGG, "{}", None);
     let photos = dir.path().join("photos");
@@ -269,7 +268,7 @@ fn a_folder_with_a_broken_file_is_coloured_but_for_that() {
     save(&picture(50, 40, true), &photos.join("z.bmp"));
     let (code, out, err) = said(&hueristic(dir.path(), &["photos", "--weights", &weights]));
     assert_eq!(code, 1, "{err}");
-    assert!(out.starts_with("3 of 4 pictures coloured\n") && out.contains("broken.jpg: truncated"), "{out}");
+    assert!(out.starts_with("3 of 4 pictures colored\n") && out.contains("broken.jpg: truncated"), "{out}");
     assert!(err.contains("w.webp → colorized/w.webp: 50×40, seen at") && err.contains("% clipped"), "{err}");
     let made = dir.path().join("colorized");
     // the decoded fixture stands upright; so must the result, without an orientation of its own
@@ -279,7 +278,7 @@ fn a_folder_with_a_broken_file_is_coloured_but_for_that() {
     assert_eq!((stored.width() as usize, stored.height() as usize), (original.width, original.height));
     let (net, _) = Colorizer::open(Path::new(&weights), &Device::Cpu).unwrap();
     for (name, original) in [("w.webp", "w.webp"), ("z.png", "z.bmp")] {
-        let expected = colour(&net, &load(&photos.join(original)), &options(Size::Short(256))).unwrap();
+        let expected = color(&net, &load(&photos.join(original)), &options(Size::Short(256))).unwrap();
         let (made, expected) = (load(&made.join(name)), expected.rgb);
         assert_eq!((made.width, made.height), (expected.width, expected.height));
         assert!(made.pixels.iter().zip(&expected.pixels).all(|(x, y)| x.abs_diff(*y) <= 1), "{name}");
@@ -291,35 +290,35 @@ fn a_folder_with_a_broken_file_is_coloured_but_for_that() {
 fn orientation_puts_the_light_where_it_was() {
     let (net, _) = network(VGG, "{}", None);
     let original = load(&fixture("turned.jpg"));
-    keeps_lightness(&original, &colour(&net, &original, &options(Size::Short(64))).unwrap());
+    keeps_lightness(&original, &color(&net, &original, &options(Size::Short(64))).unwrap());
 }
 
 #[test]
 fn everything_that_can_be_left_is_left() {
     let dir = tempfile::tempdir().unwrap();
     let weights = weight_file(dir.path(), VGG, "{}", None);
-    save(&picture(100, 80, false), &dir.path().join("colour [1].png"));
-    save(&picture(80, 100, true), &dir.path().join("grey.png"));
+    save(&picture(100, 80, false), &dir.path().join("color [1].png"));
+    save(&picture(80, 100, true), &dir.path().join("gray.png"));
     let arguments =
         ["*.png", "--weights", &weights, "--out", "o", "--size", "64", "--format", "jpg", "--montage"];
     let more = ["--distribution", "--save-logits", "--save-ab", "ab/{stem}.npy"];
     let (code, out, err) = said(&hueristic(dir.path(), &[&arguments[..], &more].concat()));
-    assert!(code == 0 && out == "2 of 2 pictures coloured\n", "{out} {err}");
+    assert!(code == 0 && out == "2 of 2 pictures colored\n", "{out} {err}");
     let made = |name: &str| dir.path().join("o").join(name);
-    // three tiles where there was colour, else two; 8 pixels around each
-    let (three, two) = (load(&made("colour [1]-montage.png")), load(&made("grey-montage.png")));
+    // three tiles where there was color, else two; 8 pixels around each
+    let (three, two) = (load(&made("color [1]-montage.png")), load(&made("gray-montage.png")));
     assert_eq!((three.width, two.width), (3 * 100 + 4 * 8, 2 * 80 + 3 * 8));
-    let sheet = load(&made("grey-distribution.png"));
+    let sheet = load(&made("gray-distribution.png"));
     assert!(sheet.width > 800 && sheet.height > 800, "{}×{}", sheet.width, sheet.height);
     let (net, _) = Colorizer::open(Path::new(&weights), &Device::Cpu).unwrap();
-    let expected = colour(&net, &load(&dir.path().join("grey.png")), &options(Size::Short(64))).unwrap();
-    let ab = npy::read(&dir.path().join("ab/grey.npy")).unwrap();
+    let expected = color(&net, &load(&dir.path().join("gray.png")), &options(Size::Short(64))).unwrap();
+    let ab = npy::read(&dir.path().join("ab/gray.npy")).unwrap();
     assert_eq!(ab.dims(), [100, 80, 2]);
     assert!(close(&flat(&ab), &flat(&expected.ab.whole().unwrap())));
-    let logits = npy::read(&made("grey-logits.npy")).unwrap();
+    let logits = npy::read(&made("gray-logits.npy")).unwrap();
     assert_eq!(logits.dims(), [20, 16, 313]);
     assert!(close(&flat(&logits), &flat(&expected.map)));
-    assert!(made("colour [1].jpg").is_file() && made("grey.jpg").is_file());
+    assert!(made("color [1].jpg").is_file() && made("gray.jpg").is_file());
 }
 
 #[test]
@@ -364,7 +363,7 @@ fn a_network_without_a_distribution_says_so() {
 }
 
 #[test]
-fn temperature_and_mode_change_the_colours() {
+fn temperature_and_mode_change_the_colors() {
     let dir = tempfile::tempdir().unwrap();
     let weights = weight_file(dir.path(), VGG, "{}", None);
     save(&picture(90, 70, true), &dir.path().join("a.png"));
@@ -457,12 +456,12 @@ fn a_large_photograph_takes_less_than_two_gigabytes() {
 }
 
 #[test]
-fn old_photographs_are_coloured() {
+fn old_photographs_are_colored() {
     let Some(data) = super::skipping::data("legacy_bw") else { return };
     let dir = tempfile::tempdir().unwrap();
     let weights = weight_file(dir.path(), VGG, "{}", None);
     let data = data.display().to_string();
     let (code, out, err) =
         said(&hueristic(dir.path(), &[&data, "--weights", &weights, "--size", "64", "--montage"]));
-    assert!(code == 0 && out.starts_with("5 of 5 pictures coloured"), "{out} {err}");
+    assert!(code == 0 && out.starts_with("5 of 5 pictures colored"), "{out} {err}");
 }

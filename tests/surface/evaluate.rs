@@ -4,7 +4,7 @@
 use hueristic::{
     data::{
         annotated::Mask,
-        voc::mask::{colour_map, write_indices},
+        voc::mask::{color_map, write_indices},
     },
     evaluation::detections::DetectionFiles,
     metrics::average_precision::Rule,
@@ -386,7 +386,7 @@ fn true_masks_of_two_levels_are_refused() {
 fn masks_are_compared_by_their_colors() {
     let masks = Masks::new();
     let expected = text(&masks.evaluate(&[]).stdout);
-    let map = colour_map();
+    let map = color_map();
     let sorted = [map[15], map[0]];
     let indexed = |name: &str, indices: &[u8], colors: &[[u8; 3]]| {
         let mut encoder = png::Encoder::new(fs::File::create(masks.path(name)).unwrap(), 2, 2);

@@ -6,7 +6,7 @@ use hueristic::{
     boxes::Rect,
     data::voc::{
         CLASSES,
-        mask::{colour_map, read_indices},
+        mask::{color_map, read_indices},
         xml,
     },
     evaluation::detections::DetectionFiles,
@@ -165,15 +165,15 @@ fn detections_score_as_an_independent_evaluation_says() {
     }
 }
 
-/// The released FCN's answer to one picture, in the palette's colours, against the picture's mask.
+/// The released FCN's answer to one picture, in the palette's colors, against the picture's mask.
 #[test]
 fn a_released_networks_mask_scores_as_counting_says() {
     let Some(dir) = data("eval_fixtures/fcn_demo") else { return };
     let truth = read_indices(&dir.join("label.png")).unwrap();
     let output = image::open(dir.join("output.png")).unwrap().into_rgb8();
     assert_eq!((truth.width, truth.height), (output.width() as usize, output.height() as usize));
-    let map = colour_map();
-    let index = |colour: &[u8; 3]| map.iter().position(|known| known == colour).unwrap() as u8;
+    let map = color_map();
+    let index = |color: &[u8; 3]| map.iter().position(|known| known == color).unwrap() as u8;
     let predicted: Vec<u8> = output.pixels().map(|pixel| index(&pixel.0)).collect();
     let mut confusion = Confusion::new(21).unwrap();
     confusion.add(&truth.labels, &predicted).unwrap();
@@ -192,15 +192,15 @@ fn a_released_networks_mask_scores_as_counting_says() {
 #[test]
 fn real_masks_are_read() {
     let Some(dir) = data("voc2012_small/VOCdevkit/VOC2012/SegmentationClass") else { return };
-    let (map, mut confusion) = (colour_map(), Confusion::new(21).unwrap());
+    let (map, mut confusion) = (color_map(), Confusion::new(21).unwrap());
     let mut paths: Vec<_> = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).collect();
     paths.sort();
     for path in paths.iter().step_by(20) {
         let mask = read_indices(path).unwrap();
         confusion.add(&mask.labels, &mask.labels).unwrap();
         let shown = image::open(path).unwrap().into_rgb8();
-        let colours = mask.labels.iter().map(|label| map[usize::from(*label)]);
-        assert!(shown.pixels().map(|pixel| pixel.0).eq(colours), "{}", path.display());
+        let colors = mask.labels.iter().map(|label| map[usize::from(*label)]);
+        assert!(shown.pixels().map(|pixel| pixel.0).eq(colors), "{}", path.display());
     }
     let scores = confusion.scores();
     assert_eq!((scores.mean_iu, scores.pixel_accuracy), (Some(1.0), Some(1.0)));

@@ -137,7 +137,7 @@ fn parse_csv(text: &str) -> Vec<Vec<String>> {
 #[test]
 fn csv_parses_back() {
     let mut results = two_seeds();
-    results.iter_mut().for_each(|r| r.rows[0].backbone = r#"colour, "rebalanced""#.into());
+    results.iter_mut().for_each(|r| r.rows[0].backbone = r#"color, "rebalanced""#.into());
     let tables = tables(&results, Measure::Top1).unwrap();
     let sheet = parse_csv(&hueristic::report::accuracy::csv(&tables));
     assert_eq!(
@@ -145,7 +145,7 @@ fn csv_parses_back() {
         "dataset|protocol|experiment|measure|backbone|conv1 mean|conv1 std|conv1 n"
     );
     assert!(sheet.iter().all(|line| line.len() == 5 + 3 * ALL.len()) && sheet.len() == 4);
-    assert_eq!(sheet[1][..5].join("|"), r#"cifar10|avgpool|quickstart|top-1 %|colour, "rebalanced""#);
+    assert_eq!(sheet[1][..5].join("|"), r#"cifar10|avgpool|quickstart|top-1 %|color, "rebalanced""#);
     for (line, row) in sheet[1..].iter().zip(&tables[0].rows) {
         for (fields, cell) in line[5..].chunks(3).zip(&row.cells) {
             let mean = cell.map(|cell| cell.mean);
@@ -298,7 +298,7 @@ fn the_plot_names_every_line_and_has_its_size() {
     }
     let png = image::load_from_memory(&plot::png(&tables).unwrap()).unwrap().to_rgb8();
     assert_eq!(png.dimensions(), (plot::PNG_SCALE * w, plot::PNG_SCALE * h));
-    // The line of the first backbone is drawn in its colour.
+    // The line of the first backbone is drawn in its color.
     assert!(png.pixels().filter(|p| p.0 == [0, 114, 178]).count() > 500);
 }
 

@@ -46,7 +46,7 @@ fn stage(seed: u64, dataset: &str, protocol: &str, rows: Vec<TransferRow>) -> Tr
 }
 
 /// Two seeds, found out of order: the columns must come out as in the paper. The Gaussian has no segmentation, one
-/// backbone is shown colour, too, and the second seed has no detection yet.
+/// backbone is shown color, too, and the second seed has no detection yet.
 fn results() -> Vec<TransferResult> {
     let classification = |seed, plus: f64| {
         let mut colorization = row("colorization", Classification, "all", Gray, 0.652 + plus);
@@ -96,7 +96,7 @@ fn columns_stand_as_in_the_paper_and_cells_are_means() {
 }
 
 #[test]
-fn layers_and_neighbours_stand_by_number() {
+fn layers_and_neighbors_stand_by_number() {
     let of = |variant| row("colorization", Knn, variant, Gray, 0.4);
     let rows = ["conv5, 20", "conv5, 5", "conv10, 5", "conv2, 5"].map(of).to_vec();
     let table = table(&[stage(0, "cifar10", "cosine", rows)]).unwrap();

@@ -1,4 +1,4 @@
-//! Colour scores: the measures against NumPy and scikit-image (`scripts/oracles/color_metrics.py`) and the published
+//! Color scores: the measures against NumPy and scikit-image (`scripts/oracles/color_metrics.py`) and the published
 //! figures, the table, and `hueristic score` as a user meets it.
 
 use super::skipping::data;
@@ -72,7 +72,7 @@ fn the_sun_images_score_as_published() {
         );
         assert!((summary.auc - summary.auc_thresholds).abs() < 0.004);
     }
-    assert_eq!(table.rows[0].summary.colorfulness.map(|c| c < 0.5), Some(true), "grey is not colourful");
+    assert_eq!(table.rows[0].summary.colorfulness.map(|c| c < 0.5), Some(true), "gray is not colorful");
     let below = |a: &str, b: &str| {
         let pair = |c: &&Comparison| {
             (c.a.as_str(), c.b.as_str()) == (a, b) && c.measure == ColorMeasure::AucEmpirical
@@ -118,7 +118,7 @@ fn picture(dir: &Path, name: &str, (w, h): (u32, u32), color: impl Fn(u32, u32) 
     path
 }
 
-/// Three true pictures, one in a folder of its own: two grey and red, one blue.
+/// Three true pictures, one in a folder of its own: two gray and red, one blue.
 fn truth(root: &Path) -> String {
     let dir = root.join("truth");
     let half = |x: u32, _: u32| if x < 4 { [128; 3] } else { [200, 40, 40] };
@@ -156,11 +156,11 @@ fn folders_are_matched_by_path_and_scored() {
     let [gray, random, same, other] = [0, 1, 2, 3].map(|i| &table.rows[i].summary);
     assert_eq!((same.auc, same.auc_empirical, same.rmse, same.psnr), (1.0, 1.0, 0.0, None));
     assert_eq!((same.images, same.pixels, same.occupied_bins), (3, 116, 3));
-    // 24 red pixels of the second picture are wrong; by bin: grey right, half of red wrong, blue right
+    // 24 red pixels of the second picture are wrong; by bin: gray right, half of red wrong, blue right
     let missed = 150.0 * (1.0 - other.auc) * 116.0 / 24.0;
-    let [red, grey] =
+    let [red, neutral] =
         [[200, 40, 40], [128; 3]].map(|rgb| hueristic::color::lab::srgb8_to_lab(rgb).map(f64::from));
-    assert!((missed - (red[1] - grey[1]).hypot(red[2] - grey[2])).abs() < 1e-4, "{missed}");
+    assert!((missed - (red[1] - neutral[1]).hypot(red[2] - neutral[2])).abs() < 1e-4, "{missed}");
     assert!((other.auc_empirical - (1.0 - missed / 150.0 / 6.0)).abs() < 1e-6);
     assert!(gray.auc < other.auc && gray.colorfulness < other.colorfulness && random.auc < same.auc);
     assert_eq!(table.bootstrap, Some(Bootstrap { replicates: 1000, seed: 0 }));
@@ -171,7 +171,7 @@ fn folders_are_matched_by_path_and_scored() {
         assert!(printed.contains(form), "{printed}");
     }
     assert!(printed.contains("∞") && printed.contains("100.00 ± 0.00"), "{printed}");
-    assert!(printed.contains("Colourfulness of the truth: "), "{printed}");
+    assert!(printed.contains("Colorfulness of the truth: "), "{printed}");
     let bare = text(&run(&[&arguments[..], &["--bootstrap", "0"]].concat()).stdout);
     assert!(!bare.contains('±'), "{bare}");
     // the sheet: a header and four rows of as many fields
@@ -341,7 +341,7 @@ fn in_memory() -> ScoreTable {
 fn tables_of_predictions_in_memory() {
     let table = in_memory();
     insta::assert_snapshot!(table.text(), @r#"
-    Colour scores against val; ± bootstrap over images (10 replicates, seed 0)
+    Color scores against val; ± bootstrap over images (10 replicates, seed 0)
 
     method            AuC %, integral   AuC rebal. (empirical) %, integral        RMSE ab   images
     Gray                 75.00 ± 0.00                         75.00 ± 0.00   53.03 ± 0.00        2
@@ -350,7 +350,7 @@ fn tables_of_predictions_in_memory() {
     Integral: over thresholds from 0 to 150. Pooled: over the pixels of all images. --csv and --json also hold AuC as the mean over thresholds 0, 1, …, 150, as published (up to 0.3 points off), and the mean of PSNR over images.
     "#);
     insta::assert_snapshot!(table.markdown(), @r#"
-    Colour scores against val; ± bootstrap over images (10 replicates, seed 0)
+    Color scores against val; ± bootstrap over images (10 replicates, seed 0)
 
     | method | AuC %, integral | AuC rebal. (empirical) %, integral | RMSE ab | images |
     |:---|---:|---:|---:|---:|

@@ -1,4 +1,4 @@
-//! Colorization as a task: the first loss, what the grey gate and rebalancing do to it, and that eight images can be learned.
+//! Colorization as a task: the first loss, what the gray gate and rebalancing do to it, and that eight images can be learned.
 
 use candle_core::{Device, Tensor};
 use hueristic::{
@@ -19,14 +19,14 @@ use std::sync::Arc;
 
 type Result<T> = anyhow::Result<T>;
 
-/// `images` scenes of 29 pixels; grey ones when `color` is off.
+/// `images` scenes of 29 pixels; gray ones when `color` is off.
 fn batch(images: usize, color: bool) -> Result<Batch> {
     let scenes = Scenes::new(images, 29, 3, Split::Train);
     let mut pixels = vec![];
     for i in 0..images {
         let image = scenes.image(i)?;
-        let grey = |p: &[u8]| if color { [p[0], p[1], p[2]] } else { [p[1]; 3] };
-        pixels.extend(image.pixels.chunks_exact(3).flat_map(grey));
+        let gray = |p: &[u8]| if color { [p[0], p[1], p[2]] } else { [p[1]; 3] };
+        pixels.extend(image.pixels.chunks_exact(3).flat_map(gray));
     }
     let pixels = Tensor::from_vec(pixels, (images, 29, 29, 3), &Device::Cpu)?;
     Ok(Batch { pixels, labels: None, indices: (0..images).collect(), frames: vec![] })
@@ -55,7 +55,7 @@ fn the_first_loss_is_ln_313_per_pixel() -> Result<()> {
 }
 
 #[test]
-fn grey_images_teach_nothing_but_are_logged() -> Result<()> {
+fn gray_images_teach_nothing_but_are_logged() -> Result<()> {
     let mut task = task("{}")?;
     let step = task.step(&batch(4, false)?, &Rng::new(0))?;
     let scalars = step.numbers()?;
@@ -69,7 +69,7 @@ fn grey_images_teach_nothing_but_are_logged() -> Result<()> {
 
 #[test]
 fn the_gate_can_be_switched_off() -> Result<()> {
-    let weighted = scalar(&mut task(r#"{"grey_gate": null}"#)?, &batch(4, false)?, "weighted_loss")?;
+    let weighted = scalar(&mut task(r#"{"gray_gate": null}"#)?, &batch(4, false)?, "weighted_loss")?;
     assert!(weighted > 1.0, "{weighted}");
     Ok(())
 }

@@ -241,18 +241,18 @@ fn more_shots_know_more_and_the_test_set_flatters() {
 
 #[test]
 fn majorities_are_scikit_learns() {
-    let stored = oracle("neighbours");
+    let stored = oracle("neighbors");
     let (train, test) = (features(&stored, "train"), features(&stored, "test"));
     let (labels, truth): (Vec<u32>, Vec<u32>) = (get(&stored, "labels"), get(&stored, "truth"));
     let votes = stored["votes"].as_array().unwrap();
-    let neighbours = votes.iter().map(|v| Count::of(get(v, "k"))).collect();
-    let spec = KnnSpec { neighbours, vote: Vote::Majority, ..KnnSpec::default() };
+    let neighbors = votes.iter().map(|v| Count::of(get(v, "k"))).collect();
+    let spec = KnnSpec { neighbors, vote: Vote::Majority, ..KnnSpec::default() };
     let predicted = knn::predict(&spec, &train, &labels, &test).unwrap();
     let accuracy = knn::top1(&spec, (&train, &labels), (&test, &truth)).unwrap();
     let one = |f: &Features, labels: &[u32]| Examples::one_label(f.clone(), labels, 4).unwrap();
     let precision = knn::mean_average_precision(&spec, &one(&train, &labels), &one(&test, &truth)).unwrap();
     for (i, vote) in votes.iter().enumerate() {
-        assert_eq!(predicted[i], get::<Vec<u32>>(vote, "predicted"), "{} neighbours", accuracy[i].k);
+        assert_eq!(predicted[i], get::<Vec<u32>>(vote, "predicted"), "{} neighbors", accuracy[i].k);
         close(accuracy[i].value, get(vote, "accuracy"), 1e-12, "accuracy");
         close(precision[i].value, get(vote, "precision"), 1e-9, "precision");
     }
@@ -260,7 +260,7 @@ fn majorities_are_scikit_learns() {
 
 #[test]
 fn weighted_votes_beat_chance_and_all_pictures_vote_where_there_are_few() {
-    let stored = oracle("neighbours");
+    let stored = oracle("neighbors");
     let (train, test) = (features(&stored, "train"), features(&stored, "test"));
     let (labels, truth): (Vec<u32>, Vec<u32>) = (get(&stored, "labels"), get(&stored, "truth"));
     let results = knn::top1(&KnnSpec::default(), (&train, &labels), (&test, &truth)).unwrap();
@@ -387,7 +387,7 @@ fn layers_above_frozen_random_ones_learn_and_the_frozen_do_not_move() -> Result<
     assert!(metrics[0].value > 0.2, "chance is 0.1: {metrics:?}");
     for (name, value) in values(task.params())? {
         let is_frozen = name.starts_with("conv1") || name.starts_with("conv2");
-        // A bias in front of a normalisation has no gradient.
+        // A bias in front of a normalization has no gradient.
         let can_move = name.ends_with(".weight") || name == "fc8.bias";
         assert!(value == before[&name] || !is_frozen, "{name} moved");
         assert!(value != before[&name] || is_frozen || !can_move, "{name} did not learn");

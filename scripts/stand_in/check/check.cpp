@@ -375,7 +375,7 @@ int main() {
   convolutions();
   strictness();
   auto syncs = reinterpret_cast<unsigned long long (*)()>(dlsym(cuda, "stand_in_host_syncs"));
-  expect(syncs() > 0, "host synchronisations are counted");
+  expect(syncs() > 0, "host synchronizations are counted");
   printf("%s\n", failures ? "the self-test FAILED" : "the self-test passed");
   return failures != 0;
 }

@@ -13,33 +13,33 @@ const STEPS: u64 = 100;
 /// Mini-batches' worth of points that seeds are chosen among.
 const SEEDED: usize = 3;
 
-/// Centres of `clusters` clusters of points f32 `(n, d)` on the CPU, n ≥ clusters.
+/// Centers of `clusters` clusters of points f32 `(n, d)` on the CPU, n ≥ clusters.
 pub(super) fn centroids(points: &Tensor, clusters: usize, rng: &Rng) -> Result<Vec<Vec<f64>>> {
     let (count, size) = points.dims2()?;
-    let mut centres = seeds(points, clusters, &rng.split("seeds"))?;
+    let mut centers = seeds(points, clusters, &rng.split("seeds"))?;
     let mut members = vec![0usize; clusters];
     let draws = rng.split("mini-batches");
     for step in 0..STEPS {
         let mut stream = draws.at(0, step);
         let chosen = (0..BATCH * clusters).map(|_| stream.random_range(0..count as u32));
         let batch = points.index_select(&Tensor::from_iter(chosen, points.device())?, 0)?;
-        let nearest = nearest(&batch, &centres)?;
+        let nearest = nearest(&batch, &centers)?;
         let batch = batch.flatten_all()?.to_vec1::<f32>()?;
         for (point, cluster) in batch.chunks_exact(size).zip(nearest) {
             members[cluster] += 1;
             let rate = 1.0 / members[cluster] as f64;
-            let moved = centres[cluster].iter_mut().zip(point);
-            moved.for_each(|(centre, value)| *centre += rate * (f64::from(*value) - *centre));
+            let moved = centers[cluster].iter_mut().zip(point);
+            moved.for_each(|(center, value)| *center += rate * (f64::from(*value) - *center));
         }
     }
-    Ok(centres)
+    Ok(centers)
 }
 
 /// The cluster of every point: argmin |x − c|² = argmax x·c − |c|²/2.
-fn nearest(points: &Tensor, centres: &[Vec<f64>]) -> Result<Vec<usize>> {
+fn nearest(points: &Tensor, centers: &[Vec<f64>]) -> Result<Vec<usize>> {
     let size = points.dim(1)?;
-    let flat: Vec<f32> = centres.iter().flatten().map(|v| *v as f32).collect();
-    let matrix = Tensor::from_vec(flat, (centres.len(), size), points.device())?;
+    let flat: Vec<f32> = centers.iter().flatten().map(|v| *v as f32).collect();
+    let matrix = Tensor::from_vec(flat, (centers.len(), size), points.device())?;
     let halves = (matrix.sqr()?.sum(1)? / 2.0)?;
     let nearest = points.matmul(&matrix.t()?)?.broadcast_sub(&halves)?.argmax(1)?;
     Ok(nearest.to_vec1::<u32>()?.into_iter().map(|i| i as usize).collect())
@@ -110,13 +110,13 @@ mod tests {
         };
         let points: Vec<f32> = (0..60 * CLUSTERS).flat_map(point).collect();
         let points = Tensor::from_vec(points, (60 * CLUSTERS, CLUSTERS), &Device::Cpu)?;
-        let centres = centroids(&points, CLUSTERS, &Rng::new(1))?;
-        let mut found: Vec<usize> = centres.iter().filter_map(|c| c.iter().position(|v| *v > 0.9)).collect();
+        let centers = centroids(&points, CLUSTERS, &Rng::new(1))?;
+        let mut found: Vec<usize> = centers.iter().filter_map(|c| c.iter().position(|v| *v > 0.9)).collect();
         found.sort_unstable();
         assert_eq!(found, (0..CLUSTERS).collect::<Vec<_>>());
-        for centre in &centres {
-            let rest = largest(centre.iter().copied().filter(|v| v.is_nan() || *v < 0.9));
-            assert!(rest < 0.05, "{centre:?}: the mean of 60 lies within 0.05");
+        for center in &centers {
+            let rest = largest(center.iter().copied().filter(|v| v.is_nan() || *v < 0.9));
+            assert!(rest < 0.05, "{center:?}: the mean of 60 lies within 0.05");
         }
         Ok(())
     }
@@ -124,8 +124,8 @@ mod tests {
     #[test]
     fn fewer_points_than_clusters_differ() -> Result<()> {
         let points = Tensor::new(&[[1f32, 0.0], [1.0, 0.0], [0.0, 1.0], [0.0, 1.0]], &Device::Cpu)?;
-        let centres = centroids(&points, 4, &Rng::new(2))?;
-        assert!(centres.iter().all(|c| *c == [1.0, 0.0] || *c == [0.0, 1.0]), "{centres:?}");
+        let centers = centroids(&points, 4, &Rng::new(2))?;
+        assert!(centers.iter().all(|c| *c == [1.0, 0.0] || *c == [0.0, 1.0]), "{centers:?}");
         Ok(())
     }
 }

@@ -46,7 +46,7 @@ impl Spectrum {
         Ok(Self { mean, values, vectors, inverse_roots, patches: count })
     }
 
-    /// S·Vᵀ, f64 `(components, fan-in)`: takes centred patches to whitened coordinates, and a filter on those
+    /// S·Vᵀ, f64 `(components, fan-in)`: takes centered patches to whitened coordinates, and a filter on those
     /// coordinates back to pixels.
     pub fn whitening(&self) -> Result<Tensor> {
         let roots = Tensor::new(self.inverse_roots.as_slice(), &Device::Cpu)?.unsqueeze(1)?;

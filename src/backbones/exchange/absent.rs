@@ -9,8 +9,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// The layer whose weight has its outputs last.
 const TRANSPOSED: &str = "conv8_1";
-/// Parts of a batch normalisation.
-const NORMALISED: [&str; 4] = ["running_mean", "running_var", "weight", "bias"];
+/// Parts of a batch normalization.
+const NORMALIZED: [&str; 4] = ["running_mean", "running_var", "weight", "bias"];
 /// Missing tensors that a message names.
 const SHOWN: usize = 8;
 
@@ -53,7 +53,7 @@ pub(super) fn completed(
     Ok(notes)
 }
 
-/// Of the convolutions and normalisations that are called as ours; heads of other tasks are their own business.
+/// Of the convolutions and normalizations that are called as ours; heads of other tasks are their own business.
 fn parts(tensors: &Named) -> Parts<'_> {
     let mut layers = Parts::new();
     for (layer, part) in tensors.keys().filter_map(|name| name.rsplit_once('.')) {
@@ -84,7 +84,7 @@ fn lost(parts: &Parts, bare: &[String], (format, layout): (Format, Layout)) -> B
     let biased = |(layer, parts): (&&str, &BTreeSet<&str>)| !is_norm(layer, parts) && parts.contains("bias");
     // Caffe keeps a layer whole: one of a single blob was defined without a bias.
     let some = format != Format::Caffe && parts.iter().any(biased);
-    let meant = |layer: &String| normalised(parts, layer);
+    let meant = |layer: &String| normalized(parts, layer);
     let mut lost: BTreeSet<String> = bare
         .iter()
         .filter(|layer| always || (some && !meant(layer)))
@@ -95,8 +95,8 @@ fn lost(parts: &Parts, bare: &[String], (format, layout): (Format, Layout)) -> B
     lost
 }
 
-/// Whether a batch normalisation follows, whose shift makes a bias needless.
-fn normalised(parts: &Parts, layer: &str) -> bool {
+/// Whether a batch normalization follows, whose shift makes a bias needless.
+fn normalized(parts: &Parts, layer: &str) -> bool {
     let number = layer.strip_prefix("conv").or_else(|| layer.strip_prefix("fc"));
     let names = [Some(format!("{layer}norm")), number.map(|number| format!("bn{number}"))];
     names.into_iter().flatten().any(|norm| parts.contains_key(norm.as_str()))
@@ -110,10 +110,10 @@ fn headless(parts: &Parts) -> Vec<String> {
     bias_alone.map(|(layer, _)| format!("{layer}.weight")).collect()
 }
 
-/// Parts that other normalisations of the file have.
+/// Parts that other normalizations of the file have.
 fn half_norms(parts: &Parts) -> Vec<String> {
     let norms: Vec<_> = parts.iter().filter(|(layer, parts)| is_norm(layer, parts)).collect();
-    let usual = NORMALISED.iter().filter(|part| norms.iter().any(|(_, parts)| parts.contains(*part)));
+    let usual = NORMALIZED.iter().filter(|part| norms.iter().any(|(_, parts)| parts.contains(*part)));
     let lacking = |part: &&str| {
         let part = *part;
         let without = norms.iter().filter(move |(_, parts)| !parts.contains(part));

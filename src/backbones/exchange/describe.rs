@@ -57,8 +57,8 @@ pub(super) fn describe(
     Ok(())
 }
 
-/// Whether the tensors of this network do not tell what it is: AlexNets for colour pictures differ in their input and in
-/// normalisations that hold no numbers, and VGG-16 under our names in its input.
+/// Whether the tensors of this network do not tell what it is: AlexNets for color pictures differ in their input and in
+/// normalizations that hold no numbers, and VGG-16 under our names in its input.
 fn unsaid(layout: Layout, architecture: Architecture, tensors: &Named) -> bool {
     match (layout, architecture) {
         (Layout::Torchvision, _) => false,
@@ -76,7 +76,7 @@ fn input_note(layout: Layout, architecture: Architecture) -> Option<String> {
         (Layout::Caffe, Architecture::Alexnet) => {
             let presets = Preset::ALL.map(Preset::name).join(", ");
             Some(format!(
-                "the file does not say its input, nor whether and where it normalises responses: name its release, \
+                "the file does not say its input, nor whether and where it normalizes responses: name its release, \
                  `backbone: {{ alexnet: {{ preset: caffenet }} }}` (presets: {presets})"
             ))
         }

@@ -2,7 +2,7 @@
 
 use super::{
     Architecture, Layout, WeightFile,
-    import::{COLOUR_UNIT, LIGHTNESS_UNIT},
+    import::{COLOR_UNIT, LIGHTNESS_UNIT},
     names::{self, SCALE},
 };
 use crate::{
@@ -75,7 +75,7 @@ impl Exported {
     /// The release: scale and shift, counters instead of weights, other units, no temperature.
     fn eccv16(&mut self, file: &WeightFile) -> Result<()> {
         let bins = Bins::new(10.0);
-        self.colours(&bins)?;
+        self.colors(&bins)?;
         self.scale("conv1_1.weight", LIGHTNESS_UNIT)?;
         self.notes.push(format!(
             "conv1_1.weight multiplied by {LIGHTNESS_UNIT}: its input there is (L − 50) / 100"
@@ -100,12 +100,12 @@ impl Exported {
             self.tensors.remove(&format!("{norm}.weight_sum"));
             self.tensors.insert(format!("{norm}.num_batches_tracked"), Tensor::new(0i64, &Device::Cpu)?);
         }
-        let centres = centres(&bins, 1.0 / COLOUR_UNIT)?;
-        self.tensors.insert("model_out.weight".into(), centres);
+        let centers = centers(&bins, 1.0 / COLOR_UNIT)?;
+        self.tensors.insert("model_out.weight".into(), centers);
         Ok(())
     }
 
-    /// The release: decoding with a temperature, bin centres, scale and shift in a layer of their own.
+    /// The release: decoding with a temperature, bin centers, scale and shift in a layer of their own.
     fn caffe_colorizer(&mut self, file: &WeightFile) -> Result<()> {
         for norm in self.norms() {
             for part in ["weight", "bias"] {
@@ -116,19 +116,19 @@ impl Exported {
         }
         if self.norms().iter().any(|norm| self.tensors.contains_key(&format!("{norm}{SCALE}.weight"))) {
             self.notes.push(format!(
-                "scale and shift of batch normalisation are in Scale layers called NAME{SCALE}"
+                "scale and shift of batch normalization are in Scale layers called NAME{SCALE}"
             ));
         }
         let bins = Bins::new(10.0);
-        if self.colours(&bins).is_ok() {
-            self.tensors.insert("class8_ab.weight".into(), centres(&bins, 1.0)?);
+        if self.colors(&bins).is_ok() {
+            self.tensors.insert("class8_ab.weight".into(), centers(&bins, 1.0)?);
             self.tensors.insert("class8_ab.bias".into(), Tensor::zeros(2, DType::F32, &Device::Cpu)?);
             if let Some(t) = temperature(file)? {
                 let sharpness = Tensor::full((1.0 / t) as f32, bins.len(), &Device::Cpu)?;
                 self.tensors.insert("conv8_313_rh.weight".into(), sharpness);
             }
             self.notes.push(
-                "added: class8_ab, the bin centres, and conv8_313_rh, the temperature if there is one".into(),
+                "added: class8_ab, the bin centers, and conv8_313_rh, the temperature if there is one".into(),
             );
         }
         Ok(())
@@ -136,8 +136,8 @@ impl Exported {
 
     /// Classifiers (three channels in) end in inner products there, colorizers in convolutions.
     fn caffe_flat(&mut self, architecture: Architecture) -> Result<()> {
-        let colour = self.tensors.get("conv1.weight").is_some_and(|weight| weight.dims().last() == Some(&3));
-        if architecture == Architecture::Vgg16 || (colour && self.norms().is_empty()) {
+        let color = self.tensors.get("conv1.weight").is_some_and(|weight| weight.dims().last() == Some(&3));
+        if architecture == Architecture::Vgg16 || (color && self.norms().is_empty()) {
             self.windows_to_flat()?;
         }
         Ok(())
@@ -163,7 +163,7 @@ impl Exported {
         if architecture == Architecture::Resnet {
             return self.resnet();
         }
-        ensure!(self.norms().is_empty(), "its {architecture} has no batch normalisation, this one has");
+        ensure!(self.norms().is_empty(), "its {architecture} has no batch normalization, this one has");
         if architecture == Architecture::Alexnet {
             let (first, second) = (self.get("conv1.weight")?.dims4()?, self.get("conv2.weight")?.dims4()?);
             ensure!(
@@ -223,20 +223,20 @@ impl Exported {
     }
 
     /// That the head speaks of the paper's bins.
-    fn colours(&self, bins: &Bins) -> Result<()> {
+    fn colors(&self, bins: &Bins) -> Result<()> {
         let outputs = self.get("conv8_313.weight")?.dim(0)?;
         ensure!(
             outputs == bins.len(),
-            "its head has the paper's {} colours, this one has {outputs}",
+            "its head has the paper's {} colors, this one has {outputs}",
             bins.len()
         );
         Ok(())
     }
 }
 
-/// Bin centres `(2, 1, 1, Q)` as the weights of a 1×1 convolution.
-fn centres(bins: &Bins, unit: f64) -> Result<Tensor> {
-    let axis = |axis: usize| bins.centers().iter().map(move |centre| centre[axis]);
+/// Bin centers `(2, 1, 1, Q)` as the weights of a 1×1 convolution.
+fn centers(bins: &Bins, unit: f64) -> Result<Tensor> {
+    let axis = |axis: usize| bins.centers().iter().map(move |center| center[axis]);
     let both: Vec<f32> = axis(0).chain(axis(1)).collect();
     Ok((Tensor::from_vec(both, (2, 1, 1, bins.len()), &Device::Cpu)? * unit)?)
 }

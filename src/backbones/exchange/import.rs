@@ -15,12 +15,12 @@ use std::collections::{BTreeMap, BTreeSet, btree_map::Entry};
 /// The weight that Caffe's accumulators have gathered after a long training, 1 / (1 − 0.999): given to statistics that
 /// come without one, so that training on moves them as slowly as it would have there.
 const LONG_TRAINED: f32 = 1000.0;
-/// Layers that centre the input, and the colours that are 0 to the networks.
-const CENTRINGS: [(&str, &[f64]); 2] = [("data_l", &[50.0]), ("data_lab", &[50.0, 0.0, 0.0])];
-/// The released PyTorch network divides lightness by 100 and colours by 110.
+/// Layers that center the input, and the colors that are 0 to the networks.
+const CENTERINGS: [(&str, &[f64]); 2] = [("data_l", &[50.0]), ("data_lab", &[50.0, 0.0, 0.0])];
+/// The released PyTorch network divides lightness by 100 and colors by 110.
 pub(super) const LIGHTNESS_UNIT: f64 = 100.0;
-pub(super) const COLOUR_UNIT: f64 = 110.0;
-/// How far a bin centre may lie from ours, in units of ab; bins are 10 apart.
+pub(super) const COLOR_UNIT: f64 = 110.0;
+/// How far a bin center may lie from ours, in units of ab; bins are 10 apart.
 const BIN_TOLERANCE: f32 = 0.5;
 
 /// Tensors under our names, and what was found and done on the way.
@@ -89,11 +89,11 @@ fn ours(layout: Layout, layers: &BTreeMap<String, String>, name: &str) -> Option
     if part == "num_batches_tracked" || layer == "model_out" || names::helper(layer).is_some() {
         return None;
     }
-    let normalisation = layer.strip_suffix(SCALE).filter(|_| layout == Layout::Caffe).unwrap_or(layer);
+    let normalization = layer.strip_suffix(SCALE).filter(|_| layout == Layout::Caffe).unwrap_or(layer);
     Some(
         layers
-            .get(normalisation)
-            .map_or_else(|| format!("{normalisation}.{part}"), |ours| format!("{ours}.{part}")),
+            .get(normalization)
+            .map_or_else(|| format!("{normalization}.{part}"), |ours| format!("{ours}.{part}")),
     )
 }
 
@@ -101,15 +101,15 @@ impl Imported {
     /// What is no parameter: checked and used where it says something about the network, then left out.
     fn set_aside(&mut self, aside: &Named) -> Result<()> {
         for decoding in ["model_out.weight", "class8_ab.weight"] {
-            if let Some(centres) = aside.get(decoding) {
-                let unit = if decoding == "model_out.weight" { COLOUR_UNIT } else { 1.0 };
-                check_bins(centres, unit).with_context(|| format!("`{decoding}`"))?;
+            if let Some(centers) = aside.get(decoding) {
+                let unit = if decoding == "model_out.weight" { COLOR_UNIT } else { 1.0 };
+                check_bins(centers, unit).with_context(|| format!("`{decoding}`"))?;
             }
         }
         if let Some(sharpness) = aside.get("conv8_313_rh.weight") {
             self.temperature = temperature(sharpness)?;
         }
-        self.fold_centring(aside)?;
+        self.fold_centering(aside)?;
         let counters = aside.keys().filter(|name| name.ends_with("num_batches_tracked")).count();
         if counters > 0 {
             self.notes
@@ -118,7 +118,7 @@ impl Imported {
         for name in aside.keys() {
             let layer = name.rsplit_once('.').map_or(name.as_str(), |(layer, _)| layer);
             let what =
-                if layer == "model_out" { Some("bin centres of the decoding") } else { names::helper(layer) };
+                if layer == "model_out" { Some("bin centers of the decoding") } else { names::helper(layer) };
             if let Some(what) = what {
                 self.notes.push(format!("left out: {name} ({what}; no parameter of the network)"));
             }
@@ -127,24 +127,24 @@ impl Imported {
     }
 
     /// The layers `data_l` and `data_lab` compute s·x + t channel by channel. Our networks take L − 50, a and b, so t must
-    /// be −50 s for lightness and 0 for colour, and s goes into the first convolution: exact with zero padding too, since
+    /// be −50 s for lightness and 0 for color, and s goes into the first convolution: exact with zero padding too, since
     /// 0 stays 0.
-    fn fold_centring(&mut self, aside: &Named) -> Result<()> {
-        for (layer, centres) in CENTRINGS {
+    fn fold_centering(&mut self, aside: &Named) -> Result<()> {
+        for (layer, centers) in CENTERINGS {
             let part = |part: &str| aside.get(&format!("{layer}.{part}")).map(values).transpose();
             let (Some(scale), Some(shift)) = (part("weight")?, part("bias")?) else { continue };
             ensure!(
-                scale.len() == centres.len() && shift.len() == centres.len(),
+                scale.len() == centers.len() && shift.len() == centers.len(),
                 "`{layer}` is no 1×1 convolution of {} alone",
-                if centres.len() == 1 { "L" } else { "L, a and b, each" }
+                if centers.len() == 1 { "L" } else { "L, a and b, each" }
             );
-            let off = |((scale, shift), centre): ((&f32, &f32), &f64)| {
+            let off = |((scale, shift), center): ((&f32, &f32), &f64)| {
                 let (scale, shift) = (f64::from(*scale), f64::from(*shift));
-                (shift + centre * scale).abs() > 1e-3 * (50.0 * scale).abs()
+                (shift + center * scale).abs() > 1e-3 * (50.0 * scale).abs()
             };
             ensure!(
-                !scale.iter().zip(&shift).zip(centres).any(off),
-                "`{layer}` turns the input x into {scale:?}·x + {shift:?}, which no factor on x − {centres:?} gives: \
+                !scale.iter().zip(&shift).zip(centers).any(off),
+                "`{layer}` turns the input x into {scale:?}·x + {shift:?}, which no factor on x − {centers:?} gives: \
                  these weights expect another input than the networks here take"
             );
             if scale.iter().any(|scale| *scale != 1.0) {
@@ -157,10 +157,14 @@ impl Imported {
     /// The first convolution as it is when its input was multiplied by `factors`, channel by channel.
     fn scale_inputs(&mut self, factors: &[f32]) -> Result<()> {
         let first = ["conv1_1.weight", "conv1.weight"].into_iter().find(|n| self.tensors.contains_key(*n));
-        let first = first.context("it centres its input but has no first convolution")?;
+        let first = first.context("it centers its input but has no first convolution")?;
         let tensor = self.tensors.get_mut(first).with_context(|| format!("`{first}` is missing"))?;
         let inputs = tensor.dims().last().copied().unwrap_or(0);
-        ensure!(inputs == factors.len(), "`{first}` takes {inputs} channels, its centring {}", factors.len());
+        ensure!(
+            inputs == factors.len(),
+            "`{first}` takes {inputs} channels, its centering {}",
+            factors.len()
+        );
         *tensor = tensor.to_dtype(DType::F32)?.broadcast_mul(&Tensor::new(factors, &Device::Cpu)?)?;
         let factors = factors.iter().map(f32::to_string).collect::<Vec<_>>().join(", ");
         self.notes.push(format!("{first} multiplied by {factors}: its input there is scaled so"));
@@ -212,17 +216,17 @@ fn values(tensor: &Tensor) -> Result<Vec<f32>> {
     Ok(tensor.flatten_all()?.to_dtype(DType::F32)?.to_vec1()?)
 }
 
-/// Bin centres `(2, 1, 1, Q)` in units of ab against ours, bin by bin: in another order every colour would be wrong.
-fn check_bins(centres: &Tensor, unit: f64) -> Result<()> {
+/// Bin centers `(2, 1, 1, Q)` in units of ab against ours, bin by bin: in another order every color would be wrong.
+fn check_bins(centers: &Tensor, unit: f64) -> Result<()> {
     let bins = Bins::new(10.0);
-    let values = values(centres)?;
+    let values = values(centers)?;
     if values.iter().all(|value| *value == 0.0) {
         return Ok(()); // never filled in, as in models whose users fill it
     }
     let count = bins.len();
     ensure!(
         values.len() == 2 * count,
-        "it decodes {} bins where the paper's grid has {count}: this colorizer speaks of other colours",
+        "it decodes {} bins where the paper's grid has {count}: this colorizer speaks of other colors",
         values.len() / 2
     );
     for (bin, ours) in bins.centers().iter().enumerate() {
@@ -233,7 +237,7 @@ fn check_bins(centres: &Tensor, unit: f64) -> Result<()> {
         });
         ensure!(
             !off,
-            "bin {bin} is the colour ab = ({:.1}, {:.1}) there and ({:.1}, {:.1}) here: this colorizer's bins are not \
+            "bin {bin} is the color ab = ({:.1}, {:.1}) there and ({:.1}, {:.1}) here: this colorizer's bins are not \
              the paper's, or in another order",
             theirs[0],
             theirs[1],

@@ -10,7 +10,7 @@ use std::{collections::BTreeSet, fmt};
 pub enum Layout {
     /// Our layer tables.
     Ours,
-    /// The PyTorch release of the VGG colorizer: `model1.0.weight`; lightness divided by 100, colours by 110.
+    /// The PyTorch release of the VGG colorizer: `model1.0.weight`; lightness divided by 100, colors by 110.
     Eccv16,
     /// Caffe: the released colorizers (`bw_conv1_1`, `conv1norm`), VGG-16, CaffeNet.
     Caffe,
@@ -34,7 +34,7 @@ impl fmt::Display for Layout {
 pub enum Architecture {
     /// conv1_1 … conv8_3 and a head.
     VggColorizer,
-    /// conv1 … conv5, fc6 … fc8: the colorizer, with or without batch normalisation, or a classifier.
+    /// conv1 … conv5, fc6 … fc8: the colorizer, with or without batch normalization, or a classifier.
     Alexnet,
     /// conv1_1 … conv5_3, fc6 … fc8.
     Vgg16,
@@ -72,12 +72,12 @@ impl Architecture {
 ///
 /// # Errors
 /// Names that nearly belong to a layout: a relative of its network, which would load wrongly or not at all.
-pub fn recognise(format: Format, tensors: &Named) -> Result<Option<(Layout, Architecture)>> {
+pub fn recognize(format: Format, tensors: &Named) -> Result<Option<(Layout, Architecture)>> {
     let has = |name: &str| tensors.contains_key(name);
     if has("model1.0.weight") {
         if has("model9up.0.weight") || has("model_class.0.weight") || has("model9.0.weight") {
             bail!(
-                "it holds the interactive colorizer (siggraph17), which takes colour hints and is not built here; \
+                "it holds the interactive colorizer (siggraph17), which takes color hints and is not built here; \
                  the colorizer of this paper is eccv16"
             )
         }
@@ -104,7 +104,7 @@ pub fn recognise(format: Format, tensors: &Named) -> Result<Option<(Layout, Arch
     }))
 }
 
-/// By the numbers of the layers: relatives of other depths, or with batch normalisation, have others.
+/// By the numbers of the layers: relatives of other depths, or with batch normalization, have others.
 fn torchvision(tensors: &Named) -> Result<Architecture> {
     let prefix = |name: &String| Some(name.strip_suffix(".weight")?.strip_prefix("features.")?.to_string());
     let numbers: BTreeSet<String> = tensors.keys().filter_map(prefix).collect();
@@ -117,7 +117,7 @@ fn torchvision(tensors: &Named) -> Result<Architecture> {
         () if is(&TORCHVISION_ALEXNET) => Ok(Architecture::Alexnet),
         () => bail!(
             "it is a torchvision network with weights at features.{}: of those only vgg16 (without batch \
-             normalisation) and alexnet are known",
+             normalization) and alexnet are known",
             numbers.into_iter().collect::<Vec<_>>().join(", ")
         ),
     }

@@ -14,7 +14,7 @@ mod names;
 mod wrapped;
 
 pub use export::save;
-pub use layout::{Architecture, Layout, recognise};
+pub use layout::{Architecture, Layout, recognize};
 
 use crate::{
     backbones::{BackboneSpec, finite::check_finite},
@@ -94,8 +94,8 @@ pub fn open_with(path: &Path, missing: Missing) -> Result<WeightFile> {
 /// Layout and network of what a file holds, also where the network is a part of another, as [`open`] takes it.
 ///
 /// # Errors
-/// As [`recognise`]; several networks side by side.
-pub fn recognised(contents: &Contents) -> Result<Option<(Layout, Architecture)>> {
+/// As [`recognize`]; several networks side by side.
+pub fn recognized(contents: &Contents) -> Result<Option<(Layout, Architecture)>> {
     let Contents { format, tensors, metadata, .. } = contents;
     Ok(inside(*format, metadata, tensors.clone())?.known)
 }
@@ -143,7 +143,7 @@ struct Inside {
 }
 
 fn inside(format: Format, metadata: &BTreeMap<String, String>, tensors: Named) -> Result<Inside> {
-    let fits = |tensors: &Named| matches!(recognise(format, tensors), Ok(Some(_)));
+    let fits = |tensors: &Named| matches!(recognize(format, tensors), Ok(Some(_)));
     let (tensors, notes) = match wrapped::unwrapped(&tensors, fits)? {
         Some((inside, notes)) => (inside, notes),
         None => (tensors, vec![]),
@@ -151,7 +151,7 @@ fn inside(format: Format, metadata: &BTreeMap<String, String>, tensors: Named) -
     let known = if metadata.contains_key("backbone") {
         Architecture::of_ours(&tensors).map(|architecture| (Layout::Ours, architecture))
     } else {
-        recognise(format, &tensors)?
+        recognize(format, &tensors)?
     };
     let known = match known {
         // Others' conventions hold inside others' files.

@@ -39,7 +39,7 @@ pub(super) const TORCHVISION_ALEXNET: [(&str, &str); 8] = [
     ("classifier.6", "fc8"),
 ];
 
-/// The released AlexNet colorizer's batch normalisations.
+/// The released AlexNet colorizer's batch normalizations.
 const CAFFE_ALEXNET: [(&str, &str); 7] = [
     ("conv1norm", "bn1"),
     ("conv2norm", "bn2"),
@@ -60,17 +60,17 @@ const BLOCKS: [usize; 7] = [2, 2, 3, 3, 3, 3, 3];
 /// upsampling, decoding.
 const HELPERS: [(&str, &str); 9] = [
     ("img_lab", "conversion to Lab"),
-    ("data_l", "centring of the lightness"),
-    ("data_lab", "centring of Lab"),
+    ("data_l", "centering of the lightness"),
+    ("data_lab", "centering of Lab"),
     ("data_ab_ss", "subsampling of the labels"),
     ("conv5_us", "fixed upsampling"),
     ("conv6_us", "fixed upsampling"),
     ("conv7_us", "fixed upsampling"),
     ("conv8_313_rh", "temperature of the decoding"),
-    ("class8_ab", "bin centres of the decoding"),
+    ("class8_ab", "bin centers of the decoding"),
 ];
 
-/// Suffix of the Caffe layer that holds scale and shift of a batch normalisation.
+/// Suffix of the Caffe layer that holds scale and shift of a batch normalization.
 pub(super) const SCALE: &str = "_scale";
 
 /// What a layer that is no part of the network does.
@@ -116,7 +116,7 @@ pub(super) fn layers(layout: Layout, architecture: Architecture) -> Vec<(String,
     }
 }
 
-/// Convolutions stand at even places of their block, a ReLU after each, the normalisation behind the last.
+/// Convolutions stand at even places of their block, a ReLU after each, the normalization behind the last.
 fn eccv16() -> Vec<(String, String)> {
     let mut out = vec![];
     for (block, convs) in (1..).zip(BLOCKS) {

@@ -1,12 +1,12 @@
 //! Bytes to 8-bit RGB: JPEG, PNG, WebP, BMP and TIFF, told apart by content, never by file name.
 //!
-//! Grey is repeated over the three channels, CMYK is converted without a colour profile, 16-bit and float samples
+//! Gray is repeated over the three channels, CMYK is converted without a color profile, 16-bit and float samples
 //! are rounded to 8 bits, transparency is composited over white (what a page or a viewer shows). [`decode`] applies an
 //! EXIF orientation, so that width and height are those a person sees; [`stored`] does not, since annotations belong
 //! to the stored pixels. Embedded color profiles and PNG gamma are ignored: every image counts as sRGB.
 //!
 //! What cannot be decoded is an error, never a panic and never half a picture: a JPEG that ends before its
-//! end-of-image marker is refused, although its decoder would fill the rest with grey.
+//! end-of-image marker is refused, although its decoder would fill the rest with gray.
 
 mod jpeg;
 mod tiff;

@@ -34,7 +34,7 @@ use std::{
 #[derive(Clone, Copy, Debug)]
 pub struct Columns<'a> {
     pub image: &'a str,
-    /// None: the rows are unlabelled. `label`, the default, may be missing; another one may not.
+    /// None: the rows are unlabeled. `label`, the default, may be missing; another one may not.
     pub label: Option<&'a str>,
 }
 
@@ -276,7 +276,7 @@ fn whole<T>(labels: Vec<Option<T>>) -> Result<Vec<T>, String> {
     if let Some(row) = labels.iter().position(Option::is_none) {
         return Err(format!(
             "{missing} of {rows} rows have no label, row {row} is the first; label every row, or write `label: null` \
-             if they are unlabelled"
+             if they are unlabeled"
         ));
     }
     Ok(labels.into_iter().flatten().collect())
@@ -294,7 +294,7 @@ fn class_numbers(numbers: &[i64], classes: Option<&[String]>) -> Result<Vec<u32>
             _ => "not a class number".into(),
         };
         return Err(format!(
-            "label {} in row {row} is {why}; write `label: null` if the rows are unlabelled",
+            "label {} in row {row} is {why}; write `label: null` if the rows are unlabeled",
             numbers[row]
         ));
     }
@@ -323,7 +323,7 @@ fn label_column(meta: &ParquetMetaData, label: Option<&str>) -> Result<LabelColu
     }
     let why = format!(
         "no column `{label}` of class numbers or names; it has {}. Name the right one under `label:`, or write \
-         `label: null` for unlabelled images",
+         `label: null` for unlabeled images",
         present(meta)
     );
     if label == LABEL_COLUMN || has_column(meta, label) { Ok(LabelColumn::Unusable(why)) } else { Err(why) }

@@ -12,7 +12,7 @@ pub fn draw(image: &mut RgbImage, boxes: &[Rect]) {
     }
 }
 
-fn frame(image: &mut RgbImage, rect: &Rect, colour: [u8; 3]) {
+fn frame(image: &mut RgbImage, rect: &Rect, color: [u8; 3]) {
     if image.width == 0 || image.height == 0 {
         return;
     }
@@ -22,7 +22,7 @@ fn frame(image: &mut RgbImage, rect: &Rect, colour: [u8; 3]) {
     let mut dot = |x: usize, y: usize| {
         let at = 3 * (y * image.width + x);
         if let Some(pixel) = image.pixels.get_mut(at..at + 3) {
-            pixel.copy_from_slice(&colour);
+            pixel.copy_from_slice(&color);
         }
     };
     for x in left..=right {

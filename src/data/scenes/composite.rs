@@ -1,8 +1,8 @@
 //! Embedded scenes of several objects, with boxes and a mask: what detection and segmentation learn in minutes.
 //!
 //! One to four flat shapes of six [`CLASSES`] lie before a mild backdrop that knows nothing of them, later ones over
-//! earlier ones. A class has an outline and a pattern of lightness; its colour is a matter of taste. Boxes are tight around
-//! what is visible, the mask says whose the centre of a pixel is. An object of which little is visible is difficult, one of
+//! earlier ones. A class has an outline and a pattern of lightness; its color is a matter of taste. Boxes are tight around
+//! what is visible, the mask says whose the center of a pixel is. An object of which little is visible is difficult, one of
 //! which next to nothing is visible is not there.
 //!
 //! Picture `i` is a pure function of (seed, split, size, `i`), by the same arithmetic as [`Scenes`](super::Scenes). Accuracy
@@ -70,7 +70,7 @@ impl Composite {
         Ok(Self { size, seed, split, classes: CLASSES.map(String::from).to_vec(), layouts, ids, stream })
     }
 
-    /// The colour of one pixel, without noise.
+    /// The color of one pixel, without noise.
     fn pixel(&self, layout: &Layout, backdrop: &Backdrop, row: usize, column: usize) -> [f32; 3] {
         let width = 2.0 / self.size as f32;
         let place = |at: usize, part: f32| -1.0 + width * (at as f32 + part);

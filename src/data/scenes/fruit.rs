@@ -7,7 +7,7 @@ use super::surface::Surface;
 pub struct Apple {
     skin: Rgb,
     blush: Rgb,
-    /// Where the blush ends, across the fruit; far outside for one colour only.
+    /// Where the blush ends, across the fruit; far outside for one color only.
     edge: f32,
     leaf: bool,
     seed: u32,

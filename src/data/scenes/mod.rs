@@ -1,9 +1,9 @@
-//! Embedded procedural scenes: labelled pictures from arithmetic alone, so that a first run needs no download.
+//! Embedded procedural scenes: labeled pictures from arithmetic alone, so that a first run needs no download.
 //!
 //! Each picture shows one of ten [`CLASSES`] before a backdrop drawn without regard to the class. As in photographs,
-//! colour follows from shape, texture and context (bricks are red-brown, leaves green, water blue, bands on a fish mean
-//! orange), and some things have several plausible colours (apples, flowers, balls, painted walls), so that the
-//! distribution over colours that a colorizer learns is multimodal. Exposure, contrast, noise, position, scale, lean,
+//! color follows from shape, texture and context (bricks are red-brown, leaves green, water blue, bands on a fish mean
+//! orange), and some things have several plausible colors (apples, flowers, balls, painted walls), so that the
+//! distribution over colors that a colorizer learns is multimodal. Exposure, contrast, noise, position, scale, lean,
 //! mirror and occlusion vary, so that the class must be read from shape and texture, not from a histogram of lightness.
 //!
 //! Picture `i` is a pure function of (seed, split, `i`), and uses no operation that IEEE 754 leaves open: the bytes are

@@ -1,4 +1,4 @@
-//! Ball (panels of any colour) and house (brick, boards or paint of any colour).
+//! Ball (panels of any color) and house (brick, boards or paint of any color).
 
 use super::backdrop::brickwork;
 use super::noise::{angle, floor, sine, step, unit, value, zigzag};

@@ -1,4 +1,4 @@
-//! Colours as gamma-encoded sRGB in [0, 1], and the dice that choose among them.
+//! Colors as gamma-encoded sRGB in [0, 1], and the dice that choose among them.
 
 use super::noise::{fraction, lerp};
 use rand::{Rng as _, RngExt};
@@ -19,7 +19,7 @@ pub fn scale(a: Rgb, factor: f32) -> Rgb {
     a.map(|v| v * factor)
 }
 
-/// A colour by hue (in turns: 0 red, 1/3 green, 2/3 blue), saturation and value.
+/// A color by hue (in turns: 0 red, 1/3 green, 2/3 blue), saturation and value.
 pub fn hue(turns: f32, saturation: f32, value: f32) -> Rgb {
     [0.0, 2.0 / 3.0, 1.0 / 3.0].map(|offset| {
         let t = turns + offset;

@@ -1,4 +1,4 @@
-//! Leaf (green, or an autumn colour when blotched) and flower (many hues; the eye of a yellow one is brown).
+//! Leaf (green, or an autumn color when blotched) and flower (many hues; the eye of a yellow one is brown).
 
 use super::noise::{angle, fractal, sine, step, value, zigzag};
 use super::paint::{Dice, Rgb, hue, mix, rgb, scale};
@@ -6,7 +6,7 @@ use super::surface::Surface;
 
 pub struct Leaf {
     blade: Rgb,
-    /// A second colour in blotches, from the rim inwards; autumn only.
+    /// A second color in blotches, from the rim inwards; autumn only.
     blotch: Option<Rgb>,
     width: f32,
     veins: f32,

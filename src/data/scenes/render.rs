@@ -21,7 +21,7 @@ pub struct Scene {
 }
 
 struct Pose {
-    centre: [f32; 2],
+    center: [f32; 2],
     /// Rows of the map from image to subject coordinates.
     inverse: [[f32; 2]; 2],
     size: f32,
@@ -118,25 +118,25 @@ impl Pose {
     fn new(subject: &Subject, dice: &mut Dice) -> Self {
         let size = dice.between(0.56, 0.92);
         let reach = 0.42 * (1.15 - size) + 0.08;
-        let centre = [dice.between(-reach, reach), dice.between(-reach, reach) + 0.04];
+        let center = [dice.between(-reach, reach), dice.between(-reach, reach) + 0.04];
         let lean = subject.lean();
         let turn = dice.between(-lean, lean);
         let mirror = if dice.chance(0.5) { -1.0 } else { 1.0 };
         let (s, c) = (sine(turn), sine(turn + 0.25));
         let inverse = [[mirror * c / size, mirror * s / size], [-s / size, c / size]];
-        Self { centre, inverse, size, foot: subject.foot() }
+        Self { center, inverse, size, foot: subject.foot() }
     }
 
     fn locate(&self, x: f32, y: f32) -> (f32, f32) {
-        let (dx, dy) = (x - self.centre[0], y - self.centre[1]);
+        let (dx, dy) = (x - self.center[0], y - self.center[1]);
         let m = &self.inverse;
         (m[0][0] * dx + m[0][1] * dy, m[1][0] * dx + m[1][1] * dy)
     }
 
     /// A soft ellipse on the ground under the subject, 0 to 1.
     fn shadow(&self, x: f32, y: f32) -> f32 {
-        let u = (x - self.centre[0]) / (0.85 * self.size);
-        let v = (y - self.centre[1] - self.foot * self.size) / (0.2 * self.size);
+        let u = (x - self.center[0]) / (0.85 * self.size);
+        let v = (y - self.center[1] - self.foot * self.size) / (0.2 * self.size);
         step(1.0, 0.3, u * u + v * v)
     }
 }
@@ -200,7 +200,7 @@ impl Camera {
         }
     }
 
-    /// Exposure, contrast and white balance, then noise: of lightness at every pixel, of colour in blocks of two by
+    /// Exposure, contrast and white balance, then noise: of lightness at every pixel, of color in blocks of two by
     /// two as left by chroma subsampling.
     fn develop(&self, seen: Rgb, row: usize, column: usize) -> [u8; 3] {
         let grain = self.noise * bell(hash(self.seed, column as i32, row as i32));
@@ -216,7 +216,7 @@ impl Camera {
     }
 }
 
-/// The sum of the four bytes of `h`, centred, with unit variance: close to a normal deviate.
+/// The sum of the four bytes of `h`, centered, with unit variance: close to a normal deviate.
 fn bell(h: u32) -> f32 {
     let sum = (h & 255) + (h >> 8 & 255) + (h >> 16 & 255) + (h >> 24);
     (sum as f32 - 510.0) * (1.0 / 147.8)

@@ -5,7 +5,7 @@
 //! green and blue. Gray PNGs of 8 bits are read too, whose levels are the labels, since augmented sets come so. Does not
 //! know how many classes there are.
 
-pub use super::palette::colour_map;
+pub use super::palette::color_map;
 
 use super::palette::{Color, Palette};
 use crate::{
@@ -55,7 +55,7 @@ pub fn read(path: &Path, palette: &Palette) -> Result<Found, DataError> {
     // what is longer than its pixels may be is cut, and then no PNG
     File::open(path).map_err(io)?.take(MAX_BYTES as u64).read_to_end(&mut bytes).map_err(io)?;
     let pixels = guarded::call(|| decode(&bytes)).unwrap_or_else(|e| Err(e.to_string()));
-    let found = pixels.and_then(|pixels| pixels.labelled(palette));
+    let found = pixels.and_then(|pixels| pixels.labeled(palette));
     found.map_err(|reason| DataError::Image { name: path.display().to_string(), reason })
 }
 
@@ -137,7 +137,7 @@ fn unpack(row: &[u8], bits: usize, count: usize) -> impl Iterator<Item = u8> {
 }
 
 impl Pixels {
-    fn labelled(self, palette: &Palette) -> Result<Found, String> {
+    fn labeled(self, palette: &Palette) -> Result<Found, String> {
         let labels = match (&self.kind, palette) {
             (Samples::Gray, Palette::Voc | Palette::Indices) => {
                 return Ok(Found { gray: true, ..self.found(None, |level| level) });
@@ -193,7 +193,7 @@ fn table(
     colors: &[Color],
     palette: &Palette,
 ) -> Result<([u8; 256], Option<u8>), String> {
-    let (map, known) = (colour_map(), palette.labels());
+    let (map, known) = (color_map(), palette.labels());
     let color = |index: u8| colors.get(usize::from(index)).copied();
     // Void is told by its index, too: it needs no color of its own.
     let border = || color(VOID).and_then(|color| known.get(&color)).is_none_or(|label| *label == VOID);
@@ -293,7 +293,7 @@ fn encode(mask: &Mask) -> Result<Vec<u8>, png::EncodingError> {
     let mut encoder = Encoder::new(&mut bytes, side(mask.width)?, side(mask.height)?);
     encoder.set_color(ColorType::Indexed);
     encoder.set_depth(BitDepth::Eight);
-    encoder.set_palette(colour_map().as_flattened().to_vec());
+    encoder.set_palette(color_map().as_flattened().to_vec());
     let mut writer = encoder.write_header()?;
     writer.write_image_data(&mask.labels)?;
     writer.finish()?;

@@ -22,7 +22,7 @@ const BORDER: &str = "void";
 const INDICES: &str = "indices";
 
 /// VOC's color of every index: the bits of the index, dealt in turn to red, green and blue from the highest bit down.
-pub fn colour_map() -> [Color; 256] {
+pub fn color_map() -> [Color; 256] {
     std::array::from_fn(|index| {
         std::array::from_fn(|channel| {
             (0..8).fold(0, |color, bit| {
@@ -52,7 +52,7 @@ impl Palette {
 
     /// The label of every color.
     pub(super) fn labels(&self) -> HashMap<Color, u8> {
-        let map = colour_map();
+        let map = color_map();
         match self {
             Self::Voc | Self::Indices => map.into_iter().zip(0..=u8::MAX).collect(),
             Self::Named(named) => {
@@ -138,8 +138,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_colour_map_is_vocs() {
-        let map = colour_map();
+    fn the_color_map_is_vocs() {
+        let map = color_map();
         // background, aeroplane, bicycle, bird, boat, bottle, person, tvmonitor, the border
         let known = [
             (0, [0, 0, 0]),

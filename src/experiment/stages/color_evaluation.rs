@@ -1,4 +1,4 @@
-//! `color_evaluation`: colours the validation images by several methods and measures each.
+//! `color_evaluation`: colors the validation images by several methods and measures each.
 
 use super::{kind::*, pretext::prior_file};
 use crate::{
@@ -48,7 +48,7 @@ const METRICS: [(&str, Better); 6] = [
     ("colorfulness", Better::Neither),
 ];
 
-/// Colours the validation images by several methods and measures each.
+/// Colors the validation images by several methods and measures each.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ColorEvaluationStage {
@@ -218,8 +218,8 @@ fn interpret(
     let rendered = render(method, val, &pictured(&result, &shown)?)?;
     let pictures = |record: &Record| {
         let found = rendered.iter().find(|example| example.index == record.image as usize);
-        let Example { truth, grey, result, .. } = found.context("it was not rendered")?;
-        Ok(Renderings { original: truth.clone(), grey: grey.clone(), recoloured: result.clone() })
+        let Example { truth, gray, result, .. } = found.context("it was not rendered")?;
+        Ok(Renderings { original: truth.clone(), gray: gray.clone(), recolored: result.clone() })
     };
     write_interpretability(&result, &shown, &pictures, &run.join("interpretability")).map(drop)
 }
@@ -256,19 +256,19 @@ fn leave_results(
         intervals: intervals(&evaluation.scores.replicates(&bootstrap)),
         histogram: evaluation.histogram.clone(),
         truth: evaluation.truth.clone(),
-        recognised: Interpretability::of(&evaluation.records).map(|found| found.accuracy),
+        recognized: Interpretability::of(&evaluation.records).map(|found| found.accuracy),
         cell: AbHistogram::CELL,
         from: run.path().into(),
     };
     fit.leave_results(&result, run)
 }
 
-/// Each example as three pictures: `examples/00012-truth.png`, `-grey`, `-result`.
+/// Each example as three pictures: `examples/00012-truth.png`, `-gray`, `-result`.
 fn keep(examples: &[Example], run: &Path) -> Result<()> {
     let folder = run.join(EXAMPLES);
     std::fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
     for example in examples {
-        let kinds = [("truth", &example.truth), ("grey", &example.grey), ("result", &example.result)];
+        let kinds = [("truth", &example.truth), ("gray", &example.gray), ("result", &example.result)];
         for (kind, (width, height, rgb)) in kinds {
             let name = format!("{:05}-{kind}.png", example.index);
             let png = picture::encode(&Panel {

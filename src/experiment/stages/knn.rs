@@ -1,4 +1,4 @@
-//! `knn`: nearest neighbours among frozen features.
+//! `knn`: nearest neighbors among frozen features.
 
 use super::kind::*;
 use super::readout::{Classifier, Found};
@@ -9,18 +9,18 @@ use crate::probe::{
 
 impl Classifier for KnnSpec {
     const TASK: TransferTask = TransferTask::Knn;
-    const PROTOCOL: &'static str = "nearest neighbours";
+    const PROTOCOL: &'static str = "nearest neighbors";
 
     fn feasible(&self, _: &[String], _: &dyn Fn(usize) -> Vec<Presence>) -> Result<()> {
         ensure!(
-            !self.neighbours.is_empty(),
-            "knn: no number of neighbours is given; give `neighbours: [5, 20]`"
+            !self.neighbors.is_empty(),
+            "knn: no number of neighbors is given; give `neighbors: [5, 20]`"
         );
         Ok(())
     }
 
     fn variants(&self, layer: &str) -> Vec<String> {
-        self.neighbours.iter().map(|k| format!("{layer}, {k}")).collect()
+        self.neighbors.iter().map(|k| format!("{layer}, {k}")).collect()
     }
 
     fn read(&self, train: &Examples, val: &Examples, _: &[String], _: &Rng) -> Result<Vec<Found>> {

@@ -17,7 +17,7 @@ pub struct NonlinearProbeStage {
     /// The last layer that is kept, one fit for each: the columns of the table.
     #[serde(default = "conv4")]
     pub through: Vec<String>,
-    /// Whether the new layers are normalised over the batch.
+    /// Whether the new layers are normalized over the batch.
     #[serde(default = "yes")]
     pub batch_norm: bool,
     pub train: TrainSpec,

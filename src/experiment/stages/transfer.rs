@@ -25,7 +25,7 @@ pub struct TransferStage<T> {
     pub backbone: Option<BackboneSpec>,
     /// The rows of the table, in order.
     pub backbones: Named<OnBackbone<InitSpec>>,
-    /// Whether the backbone is shown lightness alone or colour too.
+    /// Whether the backbone is shown lightness alone or color too.
     #[serde(default)]
     pub input: Colors,
     #[serde(default)]

@@ -1,4 +1,4 @@
-//! One image's colour errors as sums: per bin of the true colour, and of the 8-bit pictures where there are any.
+//! One image's color errors as sums: per bin of the true color, and of the 8-bit pictures where there are any.
 
 use crate::color::bins::Bins;
 
@@ -16,7 +16,7 @@ pub enum ColorScoreError {
     Pixels { name: String, predicted: usize, truth: usize },
     #[error("{name}: the image has no pixels")]
     Empty { name: String },
-    #[error("{name}: the {whose} colour of pixel {pixel} is not finite: ab = {ab:?}")]
+    #[error("{name}: the {whose} color of pixel {pixel} is not finite: ab = {ab:?}")]
     NotFinite { name: String, whose: &'static str, pixel: usize, ab: [f32; 2] },
     #[error("{name}: the {whose} picture has {bytes} bytes; {pixels} RGB pixels need three each")]
     Bytes { name: String, whose: &'static str, bytes: usize, pixels: usize },
@@ -34,7 +34,7 @@ pub struct ImageScores {
     pub(super) pictures: Option<PictureErrors>,
 }
 
-/// Errors of the pixels whose true colour is nearest to one bin.
+/// Errors of the pixels whose true color is nearest to one bin.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(super) struct BinErrors {
     pub pixels: u64,
@@ -59,7 +59,7 @@ impl BinErrors {
 pub(super) struct PictureErrors {
     /// Σ of squared byte differences, over three channels
     pub squared: u64,
-    /// Colourfulness of the prediction and of the truth.
+    /// Colorfulness of the prediction and of the truth.
     pub colorfulness: [f64; 2],
 }
 
@@ -67,7 +67,7 @@ impl ImageScores {
     /// Scores the predicted ab of one image, `[a, b]` of each pixel in any order that is `truth`'s too; `name` is how
     /// messages and pairs of methods know the image. All images of a pool are scored with the same `bins`.
     ///
-    /// Errors: unequal numbers of pixels, none at all, a colour that is not finite.
+    /// Errors: unequal numbers of pixels, none at all, a color that is not finite.
     pub fn of(
         name: &str,
         predicted: &[[f32; 2]],
@@ -95,7 +95,7 @@ impl ImageScores {
         Ok(Self { name, pixels: truth.len(), squared, bins, pictures: None })
     }
 
-    /// Adds the pictures as packed RGB bytes, which PSNR and colourfulness are measured on.
+    /// Adds the pictures as packed RGB bytes, which PSNR and colorfulness are measured on.
     ///
     /// Errors: not as many pixels as were scored.
     pub fn with_pictures(mut self, predicted: &[u8], truth: &[u8]) -> Result<Self, ColorScoreError> {
@@ -132,7 +132,7 @@ fn finite(name: &str, whose: &'static str, colors: &[[f32; 2]]) -> Result<(), Co
 
 /// M(3) of Hasler and Süsstrunk (Human Vision and Electronic Imaging 2003), of packed RGB bytes taken as they are:
 /// √(σ²_rg + σ²_yb) + 0.3 √(μ²_rg + μ²_yb), with rg = R − G, yb = (R + G) / 2 − B and population variances. The authors
-/// call 0 not colourful, 15 slightly, 33 moderately, 59 quite, 82 highly and 109 extremely colourful.
+/// call 0 not colorful, 15 slightly, 33 moderately, 59 quite, 82 highly and 109 extremely colorful.
 fn colorfulness(rgb: &[u8]) -> f64 {
     // rg and 2 yb are whole numbers, so these sums are exact
     let mut sums = [0i64; 4];
@@ -163,10 +163,10 @@ mod tests {
         let (predicted, truth) = ([[3.0, 4.0], [50.0, 0.0], [200.0, 0.0]], [[0.0; 2], [50.0, 0.0], [0.0; 2]]);
         let scores = ImageScores::of("x", &predicted, &truth, &bins()).unwrap();
         assert_eq!((scores.pixels, scores.squared), (3, 25.0 + 200.0 * 200.0));
-        let [grey, red] = [[0.0, 0.0], [50.0, 0.0]].map(|ab| bins().nearest(ab));
+        let [gray, red] = [[0.0, 0.0], [50.0, 0.0]].map(|ab| bins().nearest(ab));
         // d = 5 reaches thresholds 5 … 150; 200 none; 0 all 151
         let expected = [
-            (grey, BinErrors { pixels: 2, capped: 155.0, reached: 146 }),
+            (gray, BinErrors { pixels: 2, capped: 155.0, reached: 146 }),
             (red, BinErrors { pixels: 1, capped: 0.0, reached: 151 }),
         ];
         assert_eq!(scores.bins, expected);
@@ -193,9 +193,9 @@ mod tests {
         };
         assert_eq!(
             score(&[[0.0; 2], [0.0, f32::NAN]], &[[0.0; 2]; 2]),
-            "cat.jpg: the predicted colour of pixel 1 is not finite: ab = [0.0, NaN]"
+            "cat.jpg: the predicted color of pixel 1 is not finite: ab = [0.0, NaN]"
         );
-        assert!(score(&[[0.0; 2]], &[[f32::INFINITY, 0.0]]).contains("the true colour of pixel 0"));
+        assert!(score(&[[0.0; 2]], &[[f32::INFINITY, 0.0]]).contains("the true color of pixel 0"));
         assert!(
             score(&[[0.0; 2]], &[[0.0; 2]; 2]).starts_with("cat.jpg: 1 predicted pixels for 2 true ones")
         );
@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn colourfulness_by_hand() {
+    fn colorfulness_by_hand() {
         assert_eq!(colorfulness(&[90; 30]), 0.0);
         // rg = 255, yb = 127.5 everywhere: no spread, 0.3 · 255 · √1.25
         assert!((colorfulness(&[255, 0, 0].repeat(4)) - 0.3 * 255.0 * 1.25f64.sqrt()).abs() < 1e-9);

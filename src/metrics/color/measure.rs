@@ -13,7 +13,7 @@ pub struct ColorSummary {
     pub auc: f64,
     /// Mean over thresholds 0, 1, …, 150.
     pub auc_thresholds: f64,
-    /// Every occupied bin of true colours weighted equally.
+    /// Every occupied bin of true colors weighted equally.
     pub auc_empirical: f64,
     pub auc_empirical_thresholds: f64,
     /// Bins that hold a pixel of the truth.

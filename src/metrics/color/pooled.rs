@@ -188,7 +188,7 @@ mod tests {
         assert!((ours - by_hand).abs() < 1e-7, "{ours}, by hand {by_hand}");
     }
 
-    /// Three grey pixels right, a fourth pixel red and taken for grey, over two images of unequal size.
+    /// Three gray pixels right, a fourth pixel red and taken for gray, over two images of unequal size.
     fn four_pixels(prior: Option<&[f64]>) -> ColorSummary {
         let large = image("a", &[[0.0; 2]; 3], &[[0.0; 2], [0.0; 2], [60.0, 45.0]]);
         pool(prior, vec![large, image("b", &[[0.0; 2]], &[[0.0; 2]])]).summary().unwrap()
@@ -200,7 +200,7 @@ mod tests {
         // d = 0, 0, 75, 0; 75 reaches 76 of 151 thresholds
         near(summary.auc, 1.0 - 75.0 / 4.0 / 150.0);
         near(summary.auc_thresholds, (3.0 + 76.0 / 151.0) / 4.0);
-        // grey 1, red ½; each bin half of the weight
+        // gray 1, red ½; each bin half of the weight
         near(summary.auc_empirical, 0.75);
         near(summary.auc_empirical_thresholds, (1.0 + 76.0 / 151.0) / 2.0);
         // Σw = 2, Σw² = 3 / 9 + 1
@@ -211,24 +211,24 @@ mod tests {
     }
 
     #[test]
-    fn the_prior_weighs_by_the_true_colour() {
+    fn the_prior_weighs_by_the_true_color() {
         let bins = Bins::new(10.0);
-        let [grey, red] = [[0.0, 0.0], [60.0, 45.0]].map(|ab| bins.nearest(ab));
+        let [gray, red] = [[0.0, 0.0], [60.0, 45.0]].map(|ab| bins.nearest(ab));
         let mut prior = vec![0.2 / 311.0; 313];
-        (prior[grey], prior[red]) = (0.7, 0.1);
+        (prior[gray], prior[red]) = (0.7, 0.1);
         let summary = four_pixels(Some(&prior));
-        // weights 1 (three grey pixels) and 7 (one red)
+        // weights 1 (three gray pixels) and 7 (one red)
         near(summary.auc_prior.unwrap(), 1.0 - 7.0 * 75.0 / 10.0 / 150.0);
         near(summary.auc_prior_thresholds.unwrap(), (3.0 + 7.0 * 76.0 / 151.0) / 10.0);
         near(summary.effective_prior.unwrap(), 100.0 / 52.0);
         near(summary.auc_empirical, 0.75);
-        // The predicted colour plays no part in the weights.
+        // The predicted color plays no part in the weights.
         let swapped = image("a", &[[60.0, 45.0]], &[[0.0; 2]]);
         near(pool(Some(&prior), vec![swapped]).summary().unwrap().effective_prior.unwrap(), 1.0);
     }
 
     #[test]
-    fn equal_pictures_have_no_psnr_but_a_colourfulness() {
+    fn equal_pictures_have_no_psnr_but_a_colorfulness() {
         let pictured = |name: &str, predicted: [u8; 3], truth: [u8; 3]| {
             image(name, &[[0.0; 2]], &[[0.0; 2]]).with_pictures(&predicted, &truth).unwrap()
         };
@@ -250,7 +250,7 @@ mod tests {
 
     #[test]
     fn replicates_recompute_the_weights_of_each_resample() {
-        // One image all grey and right, one all red and wrong by 75: AuC and its rebalanced form depend on the draw.
+        // One image all gray and right, one all red and wrong by 75: AuC and its rebalanced form depend on the draw.
         let scores = pool(
             None,
             vec![image("a", &[[0.0; 2]; 3], &[[0.0; 2]; 3]), image("b", &[[0.0; 2]], &[[60.0, 45.0]])],

@@ -214,7 +214,7 @@ impl Normalize {
             &tiling.extents(),
             &[Arg::Int(self.relu.into())],
         ];
-        tiling.launch(device, "normalise", tiling.pass(), &args.concat())?;
+        tiling.launch(device, "normalize", tiling.pass(), &args.concat())?;
         Ok((storage, x.shape().clone()))
     }
 

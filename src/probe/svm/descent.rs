@@ -1,7 +1,7 @@
 //! A linear classifier with squared hinge loss and L2 penalty, by dual coordinate descent (Hsieh, Chang, Lin, Keerthi and
 //! Sundararajan, ICML 2008, algorithm 3), with the shrinking and the stopping rule that LIBLINEAR gives its solver 1:
 //!
-//! minimise ½ ‖w‖² + Σ Cᵢ max(0, 1 − yᵢ w·xᵢ)²  over w = Σ αᵢ yᵢ xᵢ, α ≥ 0
+//! minimize ½ ‖w‖² + Σ Cᵢ max(0, 1 − yᵢ w·xᵢ)²  over w = Σ αᵢ yᵢ xᵢ, α ≥ 0
 //!
 //! The examples are seen through their inner products only: the decision values of all pictures are kept instead of w, so
 //! that a step costs n numbers instead of d, and pictures outside the training rows are scored on the way.
@@ -16,7 +16,7 @@ use rand::seq::SliceRandom;
 /// Projected gradients below this move nothing.
 const STILL: f64 = 1e-12;
 
-/// What is minimised, and how closely.
+/// What is minimized, and how closely.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Problem {
     /// C: weight of the losses beside the penalty.
@@ -24,7 +24,7 @@ pub struct Problem {
     /// Factors on the cost of either side's examples.
     pub positive_weight: f64,
     pub negative_weight: f64,
-    /// Value of the constant feature whose weight is the intercept; it is penalised like the others.
+    /// Value of the constant feature whose weight is the intercept; it is penalized like the others.
     pub intercept_scaling: f64,
     /// Spread of the projected gradients at which an epoch is the last.
     pub tolerance: f64,

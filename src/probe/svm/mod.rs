@@ -85,7 +85,7 @@ impl Default for SvmSpec {
 }
 
 impl SvmSpec {
-    /// What a fit at this cost minimises.
+    /// What a fit at this cost minimizes.
     pub fn problem(&self, cost: f64) -> Problem {
         Problem {
             cost,

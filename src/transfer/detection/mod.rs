@@ -238,10 +238,10 @@ impl Detection {
 
     /// A box with the name of its class.
     fn draw(&self, tile: &mut Tile, bounds: &Rect, class: usize) -> Result<()> {
-        let colour = drawing::class_colour(class);
-        drawing::outline(tile, bounds, colour);
+        let color = drawing::class_color(class);
+        drawing::outline(tile, bounds, color);
         let name = self.val.set.classes().get(class).map_or("", String::as_str);
-        drawing::name(tile, bounds, name, colour)
+        drawing::name(tile, bounds, name, color)
     }
 
     fn detect(&self, val: &mut Loader) -> Result<Vec<Vec<Found>>> {

@@ -117,7 +117,7 @@ mod tests {
         }
     }
 
-    /// Long, Shelhamer and Darrell crop their transposed convolutions (63 and 64 pixels wide, centred on 31 and 31.5) at 18
+    /// Long, Shelhamer and Darrell crop their transposed convolutions (63 and 64 pixels wide, centered on 31 and 31.5) at 18
     /// (AlexNet) and 19 (VGG-16): cell 0 is on pixels 13 and 12.5.
     #[test]
     fn the_published_crops_follow_from_the_tables() {

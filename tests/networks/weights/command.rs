@@ -43,7 +43,7 @@ fn inspect_names_format_and_layout() {
         "caffe (VGG-16)",
         "torchvision (VGG-16)",
         "torchvision (AlexNet)",
-        "not recognised",
+        "not recognized",
     ];
     for (file, layout) in FILES.iter().zip(layouts) {
         let text = says("inspect", &[&fixture(file)]);
@@ -127,7 +127,7 @@ fn keys_choose_one_network_of_a_file() {
 
 /// Two encoders in one dict differ by the beginning of their names; the whole network is under neither.
 #[test]
-fn prefixes_are_recognised_and_chosen_alike() {
+fn prefixes_are_recognized_and_chosen_alike() {
     let folder = tempfile::tempdir().expect("a folder");
     let (one, two) = (folder.path().join("one.pth"), folder.path().join("two.pth"));
     let renamed = |prefixes: &[&str]| {

@@ -123,7 +123,7 @@ fn the_alexnet_colorizer_of_caffe_computes_the_same_logits() -> Result<()> {
 #[test]
 fn caffenet_computes_the_same_scores() -> Result<()> {
     let build = Build { variant: Variant::Transfer, batch_norm: false, input_channels: 3, outputs: Some(10) };
-    // The oracle's has no response normalisation, which the file cannot say.
+    // The oracle's has no response normalization, which the file cannot say.
     let spec = "alexnet: { input: bgr_mean, fc: 16, width: 0.02 }";
     parity("caffenet.caffemodel", Some(weights::section(spec)?), build, 100.0)
 }
@@ -203,7 +203,7 @@ fn what_goes_out_comes_back() -> Result<()> {
     Ok(())
 }
 
-/// Leaves the colours as they are: the release has no temperature of its own.
+/// Leaves the colors as they are: the release has no temperature of its own.
 #[test]
 fn eccv16_takes_the_temperature_into_its_head() -> Result<()> {
     let folder = tempfile::tempdir()?;
@@ -238,7 +238,7 @@ fn changed(
 fn bins_of_another_order_are_refused() -> Result<()> {
     changed("eccv16.pth", "model_out.weight", |t| t + 0.004)?;
     let error = changed("eccv16.pth", "model_out.weight", |t| t + 0.005).expect_err("bins 0.55 off");
-    assert!(format!("{error:#}").contains("bin 0 is the colour"), "{error:#}");
+    assert!(format!("{error:#}").contains("bin 0 is the color"), "{error:#}");
     let error =
         changed("eccv16.pth", "model_out.weight", |t| t.narrow(3, 0, 312)).expect_err("bins are missing");
     assert!(format!("{error:#}").contains("decodes 312 bins"), "{error:#}");
@@ -247,7 +247,7 @@ fn bins_of_another_order_are_refused() -> Result<()> {
 
 /// The rescaled release multiplies L − 50 by a factor, which goes into the first convolution.
 #[test]
-fn the_centring_layer_is_folded_in_or_refused() -> Result<()> {
+fn the_centering_layer_is_folded_in_or_refused() -> Result<()> {
     let plain = exchange::open(&fixture("vgg_colorizer.caffemodel"))?;
     let first = |file: &WeightFile| flat(&file.tensors["conv1_1.weight"])[0];
     let error = changed("vgg_colorizer.caffemodel", "data_l.weight", |t| t * 0.5).expect_err("0.5 L − 50");

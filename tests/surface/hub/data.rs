@@ -42,7 +42,7 @@ fn child() {
     }
 }
 
-/// One row: a bitmap of one pixel, (30, 20, 10), labelled 3.
+/// One row: a bitmap of one pixel, (30, 20, 10), labeled 3.
 fn rows() -> Vec<u8> {
     let mut image = b"BM\x3a\0\0\0\0\0\0\0\x36\0\0\0\x28\0\0\0\x01\0\0\0\x01\0\0\0\x01\0\x18\0".to_vec();
     image.extend([0; 24]);

@@ -46,13 +46,13 @@ pub(super) fn hierarchy(start: &Regions, of: Likeness) -> Vec<Bounds> {
         around.extend(std::mem::take(&mut beside[other]));
         around.remove(&a);
         around.remove(&b);
-        for &neighbour in &around {
-            let known = &mut beside[neighbour as usize];
+        for &neighbor in &around {
+            let known = &mut beside[neighbor as usize];
             known.remove(&a);
             known.remove(&b);
             known.insert(number);
-            if let Some(region) = &regions[neighbour as usize] {
-                pairs.push(Pair { likeness: joined.likeness(region, of, area), a: number, b: neighbour });
+            if let Some(region) = &regions[neighbor as usize] {
+                pairs.push(Pair { likeness: joined.likeness(region, of, area), a: number, b: neighbor });
             }
         }
         bounds.push(joined.bounds);
@@ -75,7 +75,7 @@ fn first_pairs(start: &Regions, of: Likeness) -> BinaryHeap<Pair> {
 #[cfg(test)]
 mod tests {
     use super::{
-        super::{colour::Planes, segmentation::Segments, texture},
+        super::{color::Planes, segmentation::Segments, texture},
         *,
     };
 
@@ -87,7 +87,7 @@ mod tests {
         let planes = Planes { width: 3, height: 2, channels: vec![plane] };
         let segments = Segments { width: 3, height: 2, labels, count: 3 };
         let start = Regions::of(&segments, &planes, &texture::bins(&planes));
-        let of = Likeness { colour: true, texture: false, size: true, fill: true };
+        let of = Likeness { color: true, texture: false, size: true, fill: true };
         let bounds = hierarchy(&start, of);
         assert_eq!(bounds.len(), 5, "three regions make two more");
         assert_eq!((bounds[3].left, bounds[3].right), (0, 1));

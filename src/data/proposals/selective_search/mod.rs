@@ -1,11 +1,11 @@
 //! Selective Search (Uijlings, van de Sande, Gevers and Smeulders, IJCV 2013): boxes that may hold an object of any class,
-//! from hierarchical grouping of a segmentation, repeated over colour spaces, segmentations and measures of likeness.
+//! from hierarchical grouping of a segmentation, repeated over color spaces, segmentations and measures of likeness.
 //!
 //! Settings are those of the release that R-CNN and Fast R-CNN took their proposals from: pictures brought to a width of
 //! 500 pixels, no box under 20 pixels a side, a pseudo-random order in which larger regions come earlier. The boxes are
 //! not, one by one, those of that release, whose chance and whose smoothing are others.
 
-mod colour;
+mod color;
 mod grouping;
 mod regions;
 mod segmentation;
@@ -20,7 +20,7 @@ use crate::{
     },
     rng::Rng,
 };
-use colour::ColourSpace;
+use color::ColorSpace;
 use rand::RngExt;
 use regions::{Bounds, Likeness, Regions};
 use segmentation::Graph;
@@ -40,10 +40,10 @@ const MAX_PIXELS: f64 = 1_000_000.0;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Mode {
-    /// 2 colour spaces × 2 segmentations × 2 measures: about two thousand boxes a picture.
+    /// 2 color spaces × 2 segmentations × 2 measures: about two thousand boxes a picture.
     #[default]
     Fast,
-    /// 5 colour spaces × 4 segmentations × 4 measures: about ten thousand boxes.
+    /// 5 color spaces × 4 segmentations × 4 measures: about ten thousand boxes.
     Quality,
 }
 
@@ -80,14 +80,14 @@ impl Default for SelectiveSearch {
     }
 }
 
-const ALL: Likeness = Likeness { colour: true, texture: true, size: true, fill: true };
-const NO_COLOUR: Likeness = Likeness { colour: false, ..ALL };
-const FILL: Likeness = Likeness { colour: false, texture: false, size: false, fill: true };
-const SIZE: Likeness = Likeness { colour: false, texture: false, size: true, fill: false };
+const ALL: Likeness = Likeness { color: true, texture: true, size: true, fill: true };
+const NO_COLOR: Likeness = Likeness { color: false, ..ALL };
+const FILL: Likeness = Likeness { color: false, texture: false, size: false, fill: true };
+const SIZE: Likeness = Likeness { color: false, texture: false, size: true, fill: false };
 
 impl Mode {
-    fn spaces(self) -> &'static [ColourSpace] {
-        use ColourSpace::{Hsv, Hue, Intensity, Lab, Rgi};
+    fn spaces(self) -> &'static [ColorSpace] {
+        use ColorSpace::{Hsv, Hue, Intensity, Lab, Rgi};
         match self {
             Self::Fast => &[Hsv, Lab],
             Self::Quality => &[Hsv, Lab, Rgi, Hue, Intensity],
@@ -104,8 +104,8 @@ impl Mode {
 
     fn likenesses(self) -> &'static [Likeness] {
         match self {
-            Self::Fast => &[ALL, NO_COLOUR],
-            Self::Quality => &[ALL, NO_COLOUR, FILL, SIZE],
+            Self::Fast => &[ALL, NO_COLOR],
+            Self::Quality => &[ALL, NO_COLOR, FILL, SIZE],
         }
     }
 }
@@ -205,7 +205,7 @@ impl Axis {
 mod tests {
     use super::*;
 
-    /// A picture of grey noise on two halves, with a bright square in one of them.
+    /// A picture of gray noise on two halves, with a bright square in one of them.
     fn picture(width: usize, height: usize) -> RgbImage {
         let mut pixels = vec![];
         for (y, x) in (0..height).flat_map(|y| (0..width).map(move |x| (y, x))) {

@@ -1,15 +1,15 @@
 //! Regions, what is known of them, and how alike two of them are (equations 3 to 6 of the paper).
 
-use super::{colour::Planes, segmentation::Segments, texture};
+use super::{color::Planes, segmentation::Segments, texture};
 use std::collections::BTreeSet;
 
-/// Bins of a channel's colours.
-const COLOURS: usize = 25;
+/// Bins of a channel's colors.
+const COLORS: usize = 25;
 
 /// Which of the four likenesses are added up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Likeness {
-    pub colour: bool,
+    pub color: bool,
     pub texture: bool,
     pub size: bool,
     pub fill: bool,
@@ -31,7 +31,7 @@ pub(super) struct Region {
     pub size: f32,
     pub bounds: Bounds,
     /// Shares that add up to 1: `(channels, 25)`.
-    colour: Vec<f32>,
+    color: Vec<f32>,
     /// Shares that add up to 1: `(channels, 8, 10)`.
     texture: Vec<f32>,
 }
@@ -78,8 +78,8 @@ impl Region {
     pub(super) fn likeness(&self, other: &Self, of: Likeness, area: f32) -> f32 {
         let size = self.size + other.size;
         let mut sum = 0.0;
-        if of.colour {
-            sum += common(&self.colour, &other.colour);
+        if of.color {
+            sum += common(&self.color, &other.color);
         }
         if of.texture {
             sum += common(&self.texture, &other.texture);
@@ -101,7 +101,7 @@ impl Region {
         Self {
             size,
             bounds: self.bounds.around(other.bounds),
-            colour: mixed(&self.colour, &other.colour),
+            color: mixed(&self.color, &other.color),
             texture: mixed(&self.texture, &other.texture),
         }
     }
@@ -125,13 +125,13 @@ impl Regions {
     pub(super) fn of(segments: &Segments, planes: &Planes, texture: &[texture::Bins]) -> Self {
         let mut regions = outlines(segments);
         for region in &mut regions {
-            region.colour = vec![0.0; planes.channels.len() * COLOURS];
+            region.color = vec![0.0; planes.channels.len() * COLORS];
             region.texture = vec![0.0; texture.len() * texture::DIRECTIONS * texture::BINS];
         }
         for (channel, plane) in planes.channels.iter().enumerate() {
             for (&label, &value) in segments.labels.iter().zip(plane) {
-                let bin = ((value * (COLOURS as f32 / 256.0)) as usize).min(COLOURS - 1);
-                regions[label as usize].colour[channel * COLOURS + bin] += 1.0;
+                let bin = ((value * (COLORS as f32 / 256.0)) as usize).min(COLORS - 1);
+                regions[label as usize].color[channel * COLORS + bin] += 1.0;
             }
         }
         for (channel, pixels) in texture.iter().enumerate() {
@@ -144,8 +144,8 @@ impl Regions {
             }
         }
         for region in &mut regions {
-            normalise(&mut region.colour);
-            normalise(&mut region.texture);
+            normalize(&mut region.color);
+            normalize(&mut region.texture);
         }
         Self { regions, beside: touching(segments), area: segments.labels.len() as f32 }
     }
@@ -153,7 +153,7 @@ impl Regions {
 
 /// Size and bounds of every part.
 fn outlines(segments: &Segments) -> Vec<Region> {
-    let empty = Region { size: 0.0, bounds: Bounds::pixel(0, 0), colour: vec![], texture: vec![] };
+    let empty = Region { size: 0.0, bounds: Bounds::pixel(0, 0), color: vec![], texture: vec![] };
     let mut regions = vec![empty; segments.count];
     for (y, row) in segments.labels.chunks_exact(segments.width).enumerate() {
         for (x, &label) in row.iter().enumerate() {
@@ -165,7 +165,7 @@ fn outlines(segments: &Segments) -> Vec<Region> {
     regions
 }
 
-fn normalise(histogram: &mut [f32]) {
+fn normalize(histogram: &mut [f32]) {
     let sum: f32 = histogram.iter().sum();
     histogram.iter_mut().for_each(|share| *share /= sum);
 }
@@ -193,7 +193,7 @@ fn touching(segments: &Segments) -> Vec<BTreeSet<u32>> {
 mod tests {
     use super::*;
 
-    /// 4 × 2 pixels: two black columns, one grey, one white.
+    /// 4 × 2 pixels: two black columns, one gray, one white.
     fn strip() -> Regions {
         let segments = Segments { width: 4, height: 2, labels: vec![0, 0, 1, 2, 0, 0, 1, 2], count: 3 };
         let plane = vec![0.0, 0.0, 128.0, 255.0, 0.0, 0.0, 128.0, 255.0];
@@ -202,7 +202,7 @@ mod tests {
         Regions::of(&segments, &planes, &texture)
     }
 
-    const NONE: Likeness = Likeness { colour: false, texture: false, size: false, fill: false };
+    const NONE: Likeness = Likeness { color: false, texture: false, size: false, fill: false };
 
     #[test]
     fn regions_are_measured() {
@@ -210,7 +210,7 @@ mod tests {
         assert_eq!(strip.regions.iter().map(|r| r.size).collect::<Vec<_>>(), [4.0, 2.0, 2.0]);
         assert_eq!(strip.regions[0].bounds, Bounds { left: 0, top: 0, right: 1, bottom: 1 });
         assert_eq!(strip.beside, [BTreeSet::from([1]), BTreeSet::from([0, 2]), BTreeSet::from([1])]);
-        assert_eq!(strip.regions[1].colour[12], 1.0);
+        assert_eq!(strip.regions[1].color[12], 1.0);
         assert!((strip.regions[0].texture.iter().sum::<f32>() - 1.0).abs() < 1e-6);
     }
 
@@ -218,10 +218,10 @@ mod tests {
     fn likeness_is_that_of_the_equations() {
         let Regions { regions, area, .. } = strip();
         let of = |likeness| regions[0].likeness(&regions[2], likeness, area);
-        assert_eq!(of(Likeness { colour: true, ..NONE }), 0.0, "black and white share no bin");
+        assert_eq!(of(Likeness { color: true, ..NONE }), 0.0, "black and white share no bin");
         assert_eq!(of(Likeness { size: true, ..NONE }), 1.0 - 6.0 / 8.0);
-        assert_eq!(of(Likeness { fill: true, ..NONE }), 1.0 - 2.0 / 8.0, "the grey column would be a hole");
-        let same = regions[0].likeness(&regions[0], Likeness { colour: true, texture: true, ..NONE }, area);
+        assert_eq!(of(Likeness { fill: true, ..NONE }), 1.0 - 2.0 / 8.0, "the gray column would be a hole");
+        let same = regions[0].likeness(&regions[0], Likeness { color: true, texture: true, ..NONE }, area);
         assert!((same - 2.0).abs() < 1e-6);
         assert_eq!(of(Likeness { size: true, fill: true, ..NONE }), 1.0, "likenesses add up");
     }
@@ -231,6 +231,6 @@ mod tests {
         let Regions { regions, .. } = strip();
         let both = regions[0].joined(&regions[1]);
         assert_eq!((both.size, both.bounds.width(), both.bounds.height()), (6.0, 3, 2));
-        assert!((both.colour[0] - 4.0 / 6.0).abs() < 1e-6 && (both.colour[12] - 2.0 / 6.0).abs() < 1e-6);
+        assert!((both.color[0] - 4.0 / 6.0).abs() < 1e-6 && (both.color[12] - 2.0 / 6.0).abs() < 1e-6);
     }
 }

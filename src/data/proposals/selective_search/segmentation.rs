@@ -1,9 +1,9 @@
 //! Felzenszwalb and Huttenlocher, "Efficient Graph-Based Image Segmentation" (IJCV 2004): pixels are joined along edges of
 //! rising weight while the edge is no heavier than what holds either component together, plus k over its size.
 
-use super::colour::Planes;
+use super::color::Planes;
 
-/// Offsets to the neighbours behind a pixel's own half of its eight edges: right, down, down right, down left.
+/// Offsets to the neighbors behind a pixel's own half of its eight edges: right, down, down right, down left.
 const HALF: [(isize, usize); 4] = [(1, 0), (0, 1), (1, 1), (-1, 1)];
 
 /// The edges of a picture's pixels, lightest first: one for all k.
@@ -26,7 +26,7 @@ pub(super) struct Segments {
 }
 
 impl Graph {
-    /// Smooths the planes by a Gaussian of `sigma` pixels and weighs every edge by the distance of its two colours.
+    /// Smooths the planes by a Gaussian of `sigma` pixels and weighs every edge by the distance of its two colors.
     pub(super) fn of(planes: &Planes, sigma: f32) -> Self {
         let (width, height) = (planes.width, planes.height);
         let smooth: Vec<Vec<f32>> =
@@ -47,7 +47,7 @@ impl Graph {
         Self { width, height, edges }
     }
 
-    /// The parts that `k` makes, those of fewer than `smallest` pixels joined to a neighbour.
+    /// The parts that `k` makes, those of fewer than `smallest` pixels joined to a neighbor.
     pub(super) fn segments(&self, k: f32, smallest: u32) -> Segments {
         let mut forest = Forest::new(self.width * self.height, k);
         for &edge in &self.edges {

@@ -1,7 +1,7 @@
 //! Texture: Gaussian derivatives (σ = 1) of every channel in eight directions, in ten bins each (section 3.2 of the paper).
 
 use super::{
-    colour::Planes,
+    color::Planes,
     segmentation::{across, down},
 };
 use std::f32::consts::FRAC_1_SQRT_2;

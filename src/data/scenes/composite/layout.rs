@@ -63,15 +63,15 @@ impl Layout {
         &self.objects
     }
 
-    /// The colour of the foremost shape at a point.
+    /// The color of the foremost shape at a point.
     pub fn color(&self, x: f32, y: f32) -> Option<Rgb> {
         self.shapes.iter().rev().find_map(|shape| shape.color(x, y))
     }
 
-    /// `(size, size)`: the class plus one of the foremost shape at the centre of each pixel, or 0.
+    /// `(size, size)`: the class plus one of the foremost shape at the center of each pixel, or 0.
     pub fn labels(&self, size: usize) -> Vec<u8> {
         let class = |owner: Option<usize>| owner.map_or(0, |shape| self.shapes[shape].class() as u8 + 1);
-        centres(size).map(|(x, y)| class(foremost(&self.shapes, x, y))).collect()
+        centers(size).map(|(x, y)| class(foremost(&self.shapes, x, y))).collect()
     }
 }
 
@@ -95,8 +95,8 @@ fn common(a: &Rect, b: &Rect) -> f64 {
     inner / area(a).min(area(b))
 }
 
-/// Centres of pixels in coordinates from −1 to 1, row by row.
-fn centres(size: usize) -> impl Iterator<Item = (f32, f32)> {
+/// Centers of pixels in coordinates from −1 to 1, row by row.
+fn centers(size: usize) -> impl Iterator<Item = (f32, f32)> {
     let place = move |at: usize| -1.0 + 2.0 / size as f32 * (at as f32 + 0.5);
     (0..size * size).map(move |at| (place(at % size), place(at / size)))
 }
@@ -108,7 +108,7 @@ fn foremost(shapes: &[Shape], x: f32, y: f32) -> Option<usize> {
 /// Counts the pixels of each shape.
 fn survey(shapes: &[Shape], size: usize) -> Vec<Seen> {
     let mut seen = vec![Seen { own: 0, visible: 0, columns: (size, 0), rows: (size, 0) }; shapes.len()];
-    for (at, (x, y)) in centres(size).enumerate() {
+    for (at, (x, y)) in centers(size).enumerate() {
         let mut covered = false;
         for (shape, seen) in shapes.iter().zip(&mut seen).rev() {
             if shape.covers(x, y) {

@@ -37,7 +37,7 @@ const OUTLINES: [Outline; 6] =
 pub struct Shape {
     class: usize,
     outline: Outline,
-    centre: [f32; 2],
+    center: [f32; 2],
     radius: f32,
     /// sine and cosine of the lean
     turn: [f32; 2],
@@ -54,13 +54,13 @@ impl Shape {
         let radius = dice.between(RADIUS.0, RADIUS.1);
         let reach = 1.0 - 0.6 * radius;
         let lean = dice.between(-LEAN, LEAN);
-        // each class has its hues; two of them, so that a colour is never sure
+        // each class has its hues; two of them, so that a color is never sure
         let turns = class as f32 / CLASSES.len() as f32 + dice.pick(&[0.0, 0.45]) + dice.between(-0.03, 0.03);
         let color = hue(turns, dice.between(0.35, 0.55), 1.0);
         Self {
             class,
             outline: OUTLINES[class],
-            centre: [dice.between(-reach, reach), dice.between(-reach, reach)],
+            center: [dice.between(-reach, reach), dice.between(-reach, reach)],
             radius,
             turn: [sine(lean), sine(lean + 0.25)],
             tint: color.map(|v| v / luma(color)),
@@ -74,7 +74,7 @@ impl Shape {
 
     /// The square around the circle around it.
     pub fn extent(&self) -> Rect {
-        let ([x, y], r) = (self.centre, self.radius);
+        let ([x, y], r) = (self.center, self.radius);
         Rect::new(x - r, y - r, x + r, y + r)
     }
 
@@ -83,7 +83,7 @@ impl Shape {
         u * u + v * v < 1.0 && self.outline.covers(u, v)
     }
 
-    /// Its colour at a point, if it is there.
+    /// Its color at a point, if it is there.
     pub fn color(&self, x: f32, y: f32) -> Option<Rgb> {
         self.covers(x, y).then(|| {
             let (u, v) = self.own(x, y);
@@ -93,7 +93,7 @@ impl Shape {
     }
 
     fn own(&self, x: f32, y: f32) -> (f32, f32) {
-        let (dx, dy) = ((x - self.centre[0]) / self.radius, (y - self.centre[1]) / self.radius);
+        let (dx, dy) = ((x - self.center[0]) / self.radius, (y - self.center[1]) / self.radius);
         let [s, c] = self.turn;
         (c * dx + s * dy, c * dy - s * dx)
     }

@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn what_is_written_is_read_and_shows_in_colours() {
+fn what_is_written_is_read_and_shows_in_colors() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("a.png");
     let mask = Mask { width: 3, height: 2, labels: vec![0, 1, 255, 20, 15, 7] };
@@ -36,7 +36,7 @@ fn png(
 }
 
 fn write_png(path: &Path, color: ColorType, depth: BitDepth, size: (u32, u32), data: &[u8]) {
-    std::fs::write(path, png(color, depth, size, data, &colour_map()[..1 << (depth as u8).min(8)])).unwrap();
+    std::fs::write(path, png(color, depth, size, data, &color_map()[..1 << (depth as u8).min(8)])).unwrap();
 }
 
 /// What is read of a file in memory.
@@ -57,7 +57,7 @@ fn row(indices: &[u8], colors: &[Color]) -> Vec<u8> {
 }
 
 #[test]
-fn packed_palettes_and_grey_masks_are_read() {
+fn packed_palettes_and_gray_masks_are_read() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("a.png");
     let read = || read_indices(&path).unwrap().labels;
@@ -101,7 +101,7 @@ fn what_is_no_mask_is_refused_by_name() {
 /// Backgrounds, dogs and void, as programs leave them that sort palettes or keep only what is used.
 #[test]
 fn palettes_in_other_orders_are_read_by_their_colors() {
-    let map = colour_map();
+    let map = color_map();
     let [black, dog, border] = [map[0], map[12], map[255]];
     let voc = |indices: &[u8], colors: &[Color]| labels(&row(indices, colors), &Palette::Voc);
     assert_eq!(voc(&[0, 1, 2, 1], &[dog, border, black]).unwrap(), [12, 255, 0, 255]);
@@ -118,7 +118,7 @@ fn palettes_in_other_orders_are_read_by_their_colors() {
 
 #[test]
 fn void_needs_no_color() {
-    let map = colour_map();
+    let map = color_map();
     assert_eq!(labels(&row(&[0, 12, 255], &map[..21]), &Palette::Voc).unwrap(), [0, 12, 255]);
     let mut white = map;
     white[255] = [255; 3];
@@ -157,7 +157,7 @@ fn colors_of_other_palettes_are_refused_until_they_are_named() {
 
 #[test]
 fn masks_without_a_palette_are_read_by_their_colors() {
-    let map = colour_map();
+    let map = color_map();
     let pixels = [map[0], map[15], map[255], map[20]];
     let rgb = png(ColorType::Rgb, BitDepth::Eight, (2, 2), pixels.as_flattened(), &[]);
     assert_eq!(labels(&rgb, &Palette::Voc).unwrap(), [0, 15, 255, 20]);
@@ -176,7 +176,7 @@ fn masks_without_a_palette_are_read_by_their_colors() {
 /// A dog on a rim of void, as Pillow 13 writes it with a palette of 16 colors and of 5: the last four bits of every label.
 #[test]
 fn void_that_was_cut_is_suspected() {
-    let map = colour_map();
+    let map = color_map();
     let narrow = |rows: &[[u8; 4]], colors: usize| {
         let packed: Vec<u8> = rows.iter().flat_map(|[a, b, c, d]| [a << 4 | b, c << 4 | d]).collect();
         let size = (4, rows.len() as u32);
@@ -222,13 +222,13 @@ fn gray_masks_of_two_levels_are_suspected() {
     }
     let known = Palette::Named([("dog".to_owned(), [255; 3])].into());
     assert_eq!(gray(&[0, 255], &known), "", "a level that the source names is a class");
-    let colored = found(&row(&[0, 255, 0], &colour_map()), &Palette::Voc).unwrap();
+    let colored = found(&row(&[0, 255, 0], &color_map()), &Palette::Voc).unwrap();
     assert_eq!(colored.suspicion(None), None, "a palette says void");
 }
 
 #[test]
 fn damage_is_said_in_few_words() {
-    let whole = row(&[0, 1, 2, 3, 4, 5, 6, 7, 8], &colour_map());
+    let whole = row(&[0, 1, 2, 3, 4, 5, 6, 7, 8], &color_map());
     for at in 0..whole.len() {
         for bits in [0x01, 0x80, 0xff] {
             let mut bytes = whole.clone();
@@ -239,7 +239,7 @@ fn damage_is_said_in_few_words() {
         }
     }
     // 65,535 × 65,535 pixels of one bit: 512 MiB as they are packed, eight times that as labels
-    let mut vast = png(ColorType::Indexed, BitDepth::One, (8, 1), &[0], &colour_map()[..2]);
+    let mut vast = png(ColorType::Indexed, BitDepth::One, (8, 1), &[0], &color_map()[..2]);
     vast[16..24].copy_from_slice(&[0, 0, 255, 255, 0, 0, 255, 255]);
     let sum = crc(&vast[12..29]).to_be_bytes();
     vast[29..33].copy_from_slice(&sum);

@@ -1,4 +1,4 @@
-// Batch normalisation of an (m, C) matrix: sums over its rows, the tables and running statistics that follow, and the two
+// Batch normalization of an (m, C) matrix: sums over its rows, the tables and running statistics that follow, and the two
 // passes over elements. Sums are float over 16 rows and double above (double throughout for doubles); the parts of the
 // rows depend on the shape alone, and what they sum to is added in their order.
 //
@@ -78,7 +78,7 @@ template <typename S, int N> struct Channels {
 };
 
 template <typename T, int N>
-__device__ void normalise(const T* x, const double* mean, const double* inv_std, const Sum<T>* gamma, const Sum<T>* beta, T* y, int m,
+__device__ void normalize(const T* x, const double* mean, const double* inv_std, const Sum<T>* gamma, const Sum<T>* beta, T* y, int m,
                           int channels, int tiles, int relu) {
   using S = Sum<T>;
   const int c = first_channel<N>(blockIdx.x % tiles);
@@ -224,10 +224,10 @@ __device__ void moved(const double* statistics, R* mean, R* var, R* weight, doub
                                                        int rows_of_part) {                                             \
     moments<T, N>(x, parts, m, channels, tiles, rows_of_part);                                                         \
   }                                                                                                                    \
-  extern "C" __global__ void batch_norm_normalise_##name(const T* x, const double* mean, const double* inv_std, const Sum<T>* gamma,        \
+  extern "C" __global__ void batch_norm_normalize_##name(const T* x, const double* mean, const double* inv_std, const Sum<T>* gamma,        \
                                                          const Sum<T>* beta, T* y, int m, int channels, int tiles,     \
                                                          int relu) {                                                   \
-    normalise<T, N>(x, mean, inv_std, gamma, beta, y, m, channels, tiles, relu);                                              \
+    normalize<T, N>(x, mean, inv_std, gamma, beta, y, m, channels, tiles, relu);                                              \
   }                                                                                                                    \
   extern "C" __global__ void batch_norm_gradient_sums_##name(                                                          \
       const T* x, const T* dy, const double* mean, const double* inv_std, const Sum<T>* gamma, const Sum<T>* beta, double* parts, int m,    \

@@ -1,4 +1,4 @@
-// Colour: sRGB bytes to Lab, the nearest bins of ab values, soft codes, the annealed mean.
+// Color: sRGB bytes to Lab, the nearest bins of ab values, soft codes, the annealed mean.
 #include "elements.cuh"
 #include "fixed_sums.cuh"
 
@@ -18,13 +18,13 @@ __device__ double cube_root(double t) {
 // CIE's f(t), with scikit-image's rounded constants.
 __device__ double response(double t) { return t > 0.008856 ? cube_root(t) : 7.787 * t + 16.0 / 116.0; }
 
-__device__ double linearise(double v) { return v > 0.04045 ? pow((v + 0.055) / 1.055, 2.4) : v / 12.92; }
+__device__ double linearize(double v) { return v > 0.04045 ? pow((v + 0.055) / 1.055, 2.4) : v / 12.92; }
 
 // (n, 3) → (n, 3), with blocks of 256 threads. `matrix`: linear sRGB → XYZ relative to white, by rows.
 struct Matrix { double m[9]; };
 extern "C" __global__ void rgb_to_lab(const unsigned char* rgb, float* lab, Matrix matrix, long long n) {
   __shared__ double linear[BYTES];
-  linear[threadIdx.x] = linearise(threadIdx.x / 255.0);
+  linear[threadIdx.x] = linearize(threadIdx.x / 255.0);
   __syncthreads();
   const double* m = matrix.m;
   FOR_ELEMENTS(i, n) {
@@ -103,7 +103,7 @@ __device__ unsigned long long lowest_ranks(const float* centers, int q, float a,
   return mine;
 }
 
-// A warp for each of n colours; the first bin for one that is not finite.
+// A warp for each of n colors; the first bin for one that is not finite.
 extern "C" __global__ void nearest_bins(const float* ab, const float* centers, unsigned* bins, long long n, int q) {
   const long long pixel = warp_row();
   if (pixel >= n) return;
@@ -111,8 +111,8 @@ extern "C" __global__ void nearest_bins(const float* ab, const float* centers, u
   if (threadIdx.x % WARP == 0) bins[pixel] = (unsigned)best;
 }
 
-// A block for each image of `values` numbers: 1 where one of them exceeds the threshold in size, 0 for a grey image.
-extern "C" __global__ void grey_gates(const float* ab, double* gates, float threshold, int values) {
+// A block for each image of `values` numbers: 1 where one of them exceeds the threshold in size, 0 for a gray image.
+extern "C" __global__ void gray_gates(const float* ab, double* gates, float threshold, int values) {
   const float* image = ab + (long long)blockIdx.x * values;
   int found = 0;
   for (int i = threadIdx.x; i < values; i += blockDim.x) found |= fabsf(image[i]) > threshold;
@@ -120,7 +120,7 @@ extern "C" __global__ void grey_gates(const float* ab, double* gates, float thre
   if (threadIdx.x == 0) gates[blockIdx.x] = found > 0 ? 1.0 : 0.0;
 }
 
-// A warp for each of n colours, a lane for each of its k ≤ 32 nearest of q bins, nearest first: the bin and its share of a
+// A warp for each of n colors, a lane for each of its k ≤ 32 nearest of q bins, nearest first: the bin and its share of a
 // Gaussian relative to the nearest. Of the whole pixel: the code's entropy, and its weight in the loss, `per_image` times the
 // weight of its nearest bin (null: 1) and the gate of its image (null: open).
 extern "C" __global__ void soft_codes(

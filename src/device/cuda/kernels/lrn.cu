@@ -1,4 +1,4 @@
-// Local response normalisation across the channels of a pixel: y = x · s^−β, s = k + α/n · Σ x² over the window.
+// Local response normalization across the channels of a pixel: y = x · s^−β, s = k + α/n · Σ x² over the window.
 #include "elements.cuh"
 
 // The formula's constants; alpha is divided by the window's length already, half is the window without its middle, halved.

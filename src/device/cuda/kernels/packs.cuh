@@ -1,4 +1,4 @@
-// Rows of C channels, read and written in packs of N neighbours: 16 bytes, where C allows it, or one element. A block is
+// Rows of C channels, read and written in packs of N neighbors: 16 bytes, where C allows it, or one element. A block is
 // lanes × rows of threads; a lane keeps its channels, whose constants stay in registers, and goes down the rows.
 #pragma once
 #include "elements.cuh"

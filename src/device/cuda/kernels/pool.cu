@@ -1,4 +1,4 @@
-// Max and average pooling of NHWC maps. A block goes over one row: neighbouring threads take neighbouring packs of channels
+// Max and average pooling of NHWC maps. A block goes over one row: neighboring threads take neighboring packs of channels
 // (max pooling, N of 16 bytes where it can) or channels. Backward, each input pixel looks at the windows that cover it, in
 // scan order, so nothing is added from two sides.
 #include "packs.cuh"

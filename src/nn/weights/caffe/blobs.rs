@@ -24,7 +24,7 @@ pub(super) fn tensors(kind: LayerKind, blobs: Vec<Bytes>) -> Result<Vec<(String,
     let names: &[&str] = match (kind, blobs.len()) {
         (LayerKind::BatchNorm, 3) => &["running_mean", "running_var", "weight_sum"],
         (LayerKind::BatchNorm, other) => {
-            bail!("a batch normalisation of {other} blobs where Caffe has three")
+            bail!("a batch normalization of {other} blobs where Caffe has three")
         }
         (_, 1 | 2) => &["weight", "bias"],
         _ => &[],
@@ -36,13 +36,13 @@ pub(super) fn tensors(kind: LayerKind, blobs: Vec<Bytes>) -> Result<Vec<(String,
         out.push((name, tensor));
     }
     if let (LayerKind::BatchNorm, [(_, mean), (_, var), (_, sum)]) = (kind, &mut out[..]) {
-        normalise(mean, var, sum)?;
+        normalize(mean, var, sum)?;
     }
     Ok(out)
 }
 
 /// Sums become statistics. A layer that has seen nothing has a third blob of 0; Caffe then takes 0 for both.
-fn normalise(mean: &mut Tensor, var: &mut Tensor, sum: &Tensor) -> Result<()> {
+fn normalize(mean: &mut Tensor, var: &mut Tensor, sum: &Tensor) -> Result<()> {
     ensure!(sum.dims() == [1], "its third blob has the shape {:?} instead of [1]", sum.dims());
     let weight = sum.to_dtype(DType::F64)?.get(0)?.to_scalar::<f64>()?;
     let scale = if weight == 0.0 { 0.0 } else { 1.0 / weight };

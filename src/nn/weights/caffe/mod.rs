@@ -1,7 +1,7 @@
 //! Caffe's `.caffemodel`: a network definition in protocol buffers, of which the names, types and blobs of the layers
 //! are read, in the form of today (`layer`) and in that of 2013 and 2014 (`layers`), and written in that of today.
 //!
-//! A layer's blobs become `NAME.weight` and `NAME.bias`, those of a batch normalisation `NAME.running_mean`,
+//! A layer's blobs become `NAME.weight` and `NAME.bias`, those of a batch normalization `NAME.running_mean`,
 //! `NAME.running_var` and `NAME.weight_sum`: Caffe keeps sums, which are divided by the third blob here and multiplied
 //! back on the way out. What connects the layers is not read and not written: Caffe finds weights by name, under a
 //! prototxt of its own.

@@ -81,7 +81,7 @@ impl Scoring<'_> {
     /// f64 `(B)`: 1 for every image with a pixel beyond the threshold in a or b, 0 for the gray ones.
     fn gates(&self, colors: &Tensor) -> Result<Option<Tensor>> {
         let Some(threshold) = self.gray_gate else { return Ok(None) };
-        // SAFETY: `grey_gates` writes them.
+        // SAFETY: `gray_gates` writes them.
         let gates = unsafe { unwritten(self.batch, DType::F64, colors.device())? };
         let args = [
             Arg::Pointer(device_ptr(NAME, colors)?),
@@ -89,7 +89,7 @@ impl Scoring<'_> {
             Arg::Float(threshold),
             Arg::length(2 * self.pixels),
         ];
-        launch(gpu(colors)?, modules::COLOR, "grey_gates", Grid::blocks(self.batch, 256), &args)?;
+        launch(gpu(colors)?, modules::COLOR, "gray_gates", Grid::blocks(self.batch, 256), &args)?;
         Ok(Some(gates))
     }
 }

@@ -57,7 +57,7 @@ fn built(variant: Variant, batch_norm: bool, outputs: Option<usize>) -> (Network
 }
 
 fn tensors(params: &Params) -> Named {
-    // Copies: the variables' own memory is what initialisation writes to.
+    // Copies: the variables' own memory is what initialization writes to.
     params
         .all()
         .map(|(name, var)| (name.to_string(), var.as_detached_tensor().copy().expect("a copy")))
@@ -121,7 +121,7 @@ fn every_layer_answers_with_unit_variance() -> Result<()> {
 }
 
 #[test]
-fn batch_normalisation_is_passed_through() -> Result<()> {
+fn batch_normalization_is_passed_through() -> Result<()> {
     let batches = [pictures(8, 40, 1, 1)];
     let (net, params) = built(Variant::Pretext, true, Some(10));
     let (before, after) = (tensors(&params), {
@@ -144,7 +144,7 @@ fn batch_normalisation_is_passed_through() -> Result<()> {
         Some(&after["conv2.bias"]),
         net.layers()[4].conv().expect("conv2").geometry(),
     )?;
-    assert!(moments(&sums, 0.1)?.1 > 1e-3, "conv2 was fitted to normalised inputs, not to these");
+    assert!(moments(&sums, 0.1)?.1 > 1e-3, "conv2 was fitted to normalized inputs, not to these");
     Ok(())
 }
 
@@ -290,7 +290,7 @@ fn trained_like() -> (Network, Params) {
     let (net, params) = built(Variant::Transfer, false, None);
     let x = [pictures(16, 29, 1, 8)];
     let spec = DataInitSpec { through: Some("fc7".into()), ..with(Filters::Gaussian) };
-    initialize(&spec, &net, &x, &Rng::new(0)).expect("initialised");
+    initialize(&spec, &net, &x, &Rng::new(0)).expect("initialized");
     for (i, param) in params.iter().enumerate() {
         let factor = [3.0, 0.4, 1.7, 0.2][i / 2 % 4];
         param.var.set(&param.var.as_detached_tensor().affine(factor, 0.0).expect("a product")).expect("set");
@@ -392,17 +392,17 @@ fn fully_connected_layers_become_matrices_and_come_back() -> Result<()> {
 }
 
 #[test]
-fn colour_of_zero_weight_changes_nothing() -> Result<()> {
+fn color_of_zero_weight_changes_nothing() -> Result<()> {
     let (net, params) = trained_like();
     let lab = lightness_to_lab_weights(net.layers(), &tensors(&params))?;
     let build = Build { variant: Variant::Transfer, batch_norm: false, input_channels: 3, outputs: None };
     let mut theirs = Params::new(&Device::Cpu);
-    let colour = small().build(&build, &mut theirs, &Rng::new(0))?;
+    let color = small().build(&build, &mut theirs, &Rng::new(0))?;
     assert!(load_into(&theirs, &lab).expect("it fits").is_complete());
-    let (grey, ab) = (pictures(3, 29, 1, 4), normal(&[3, 29, 29, 2], 40.0, 5));
-    let full = Tensor::cat(&[&grey, &ab], 3)?.contiguous()?;
-    assert!(gap(&tap(&net, &grey, "fc7"), &tap(&colour, &full, "fc7")) < 1e-5);
-    assert!(lightness_to_lab_weights(colour.layers(), &lab).is_err(), "colour is given once");
+    let (gray, ab) = (pictures(3, 29, 1, 4), normal(&[3, 29, 29, 2], 40.0, 5));
+    let full = Tensor::cat(&[&gray, &ab], 3)?.contiguous()?;
+    assert!(gap(&tap(&net, &gray, "fc7"), &tap(&color, &full, "fc7")) < 1e-5);
+    assert!(lightness_to_lab_weights(color.layers(), &lab).is_err(), "color is given once");
     Ok(())
 }
 
@@ -446,7 +446,7 @@ fn the_verbs_follow_one_another() {
     verb("init spec.yaml --through conv9 --out other.safetensors", 2, &["conv9", "conv5"]);
     verb("inspect start.safetensors", 0, &["header backbone", "filters: pca"]);
     verb("absorb start.safetensors plain.safetensors", 0, &["apart"]);
-    verb("absorb plain.safetensors twice.safetensors", 2, &["no batch normalisation"]);
+    verb("absorb plain.safetensors twice.safetensors", 2, &["no batch normalization"]);
     verb(
         "rescale start.safetensors even.safetensors --pictures spec.yaml",
         0,
@@ -454,19 +454,19 @@ fn the_verbs_follow_one_another() {
     );
     let scaled = "rescale start.safetensors scaled.safetensors --pictures spec.yaml --with-input";
     verb(scaled, 0, &["ratio of", "input scale"]);
-    verb("colour plain.safetensors lab.safetensors", 0, &["Lab"]);
+    verb("color plain.safetensors lab.safetensors", 0, &["Lab"]);
     verb("inspect lab.safetensors", 0, &["input: lab"]);
-    verb("colour lab.safetensors more.safetensors", 1, &["lab.safetensors", "3 channels"]);
+    verb("color lab.safetensors more.safetensors", 1, &["lab.safetensors", "3 channels"]);
     verb("fc even.safetensors flat.safetensors", 0, &["fc6, fc7 are matrices"]);
     verb("conv flat.safetensors back.safetensors", 0, &["convolutions"]);
     let read = |name: &str| weights::read(&folder.path().join(name)).unwrap();
     let ((even, about), (back, same)) = (read("even.safetensors"), read("back.safetensors"));
     assert_eq!(about, same);
     assert!(even.len() == back.len() && even.iter().all(|(name, tensor)| gap(tensor, &back[name]) == 0.0));
-    verb("colour spec.yaml lab2.safetensors", 1, &["spec.yaml"]);
+    verb("color spec.yaml lab2.safetensors", 1, &["spec.yaml"]);
 }
 
-/// A file of the network with batch normalisation, one value of it changed.
+/// A file of the network with batch normalization, one value of it changed.
 fn damaged(folder: &Path, name: &str, at: usize, value: f32) -> String {
     let (net, params) = built(Variant::Transfer, true, None);
     net.forward(&pictures(4, 29, 1, 1), &["fc7"], &Mode::Train(Rng::new(1))).expect("a pass");
@@ -499,7 +499,7 @@ fn values_that_are_not_finite_are_refused_by_tensor_and_channel() {
         for verb in [
             format!("weights absorb {file} out.safetensors"),
             format!("weights rescale {file} out.safetensors --pictures spec.yaml"),
-            format!("weights colour {file} out.safetensors"),
+            format!("weights color {file} out.safetensors"),
             format!("weights fc {file} out.safetensors"),
             format!("weights conv {file} out.safetensors"),
             "run probe.yaml".into(),

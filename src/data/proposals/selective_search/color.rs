@@ -1,11 +1,11 @@
-//! The colour spaces that Selective Search groups in, and their planes: every channel is scaled to 0 … 255, so that the
+//! The color spaces that Selective Search groups in, and their planes: every channel is scaled to 0 … 255, so that the
 //! segmentation's k means the same in all of them.
 
 use crate::{color::lab::srgb8_to_lab, data::dataset::RgbImage};
 
-/// A colour space (Uijlings et al. 2013, section 3.1), from none of its channels blind to shadow to all of them.
+/// A color space (Uijlings et al. 2013, section 3.1), from none of its channels blind to shadow to all of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum ColourSpace {
+pub(super) enum ColorSpace {
     /// Hue, saturation, value.
     Hsv,
     /// CIE Lab, D65.
@@ -25,7 +25,7 @@ pub(super) struct Planes {
     pub channels: Vec<Vec<f32>>,
 }
 
-impl ColourSpace {
+impl ColorSpace {
     /// The picture in this space.
     pub(super) fn planes(self, image: &RgbImage) -> Planes {
         let channels = match self {
@@ -42,7 +42,7 @@ impl ColourSpace {
 fn channels<const C: usize>(image: &RgbImage, convert: impl Fn([u8; 3]) -> [f32; C]) -> Vec<Vec<f32>> {
     let mut planes = vec![Vec::with_capacity(image.width * image.height); C];
     let (pixels, _) = image.pixels.as_chunks::<3>();
-    // Photographs repeat their neighbour often enough to pay for looking.
+    // Photographs repeat their neighbor often enough to pay for looking.
     let mut last = ([0; 3], convert([0; 3]));
     for &rgb in pixels {
         if rgb != last.0 {
@@ -59,7 +59,7 @@ fn hsv([r, g, b]: [u8; 3]) -> [f32; 3] {
     let (r, g, b) = (f32::from(r), f32::from(g), f32::from(b));
     let (high, low) = (r.max(g).max(b), r.min(g).min(b));
     let spread = high - low;
-    // In sixths of the circle; grey has no hue and counts as red.
+    // In sixths of the circle; gray has no hue and counts as red.
     let hue = if spread == 0.0 {
         0.0
     } else if high == r {
@@ -84,7 +84,7 @@ fn intensity([r, g, b]: [u8; 3]) -> f32 {
 
 fn rgi([r, g, b]: [u8; 3]) -> [f32; 3] {
     let intensity = intensity([r, g, b]);
-    // Black has no colour: a third of each.
+    // Black has no color: a third of each.
     let share = |c: u8| if intensity > 0.0 { 85.0 * f32::from(c) / intensity } else { 85.0 };
     [share(r), share(g), intensity]
 }
@@ -94,7 +94,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn known_colours() {
+    fn known_colors() {
         assert_eq!(hsv([255, 0, 0]), [0.0, 255.0, 255.0]);
         assert_eq!(hsv([0, 255, 0]), [85.0, 255.0, 255.0]);
         assert_eq!(hsv([0, 0, 128]), [170.0, 255.0, 128.0]);
@@ -119,9 +119,9 @@ mod tests {
     #[test]
     fn planes_hold_the_pixels_in_rows() {
         let image = RgbImage { width: 2, height: 1, pixels: vec![255, 0, 0, 9, 9, 9] };
-        let planes = ColourSpace::Hsv.planes(&image);
+        let planes = ColorSpace::Hsv.planes(&image);
         assert_eq!(planes.channels, [[0.0, 0.0], [255.0, 0.0], [255.0, 9.0]]);
-        assert_eq!(ColourSpace::Intensity.planes(&image).channels, [[85.0, 9.0]]);
-        assert_eq!(ColourSpace::Hue.planes(&image).channels.len(), 1);
+        assert_eq!(ColorSpace::Intensity.planes(&image).channels, [[85.0, 9.0]]);
+        assert_eq!(ColorSpace::Hue.planes(&image).channels.len(), 1);
     }
 }
