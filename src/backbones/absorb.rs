@@ -4,7 +4,7 @@
 use super::{
     BackboneSpec, Build,
     finite::check_finite,
-    kinds::{BatchNorm, Kind},
+    kinds::{BatchNormRow, LayerKind},
     table::Layer,
 };
 use candle_core::{Result, Tensor, bail};
@@ -35,7 +35,7 @@ pub fn absorb_batch_norm(rows: &[Layer], tensors: &Tensors) -> Result<Tensors> {
 }
 
 fn norms(rows: &[Layer]) -> impl Iterator<Item = &Layer> {
-    rows.iter().filter(|row| matches!(row.kind, Kind::BatchNorm(_)))
+    rows.iter().filter(|row| matches!(row.kind, LayerKind::BatchNorm(_)))
 }
 
 /// The row that can absorb a normalization: what it reads, if that has a weight.
@@ -63,7 +63,8 @@ pub fn fitted(spec: &BackboneSpec, build: &Build, tensors: Tensors) -> Result<Te
 }
 
 fn absorb(norm: &Layer, row: &Layer, tensors: &Tensors, out: &mut Tensors) -> Result<()> {
-    let (Kind::BatchNorm(BatchNorm { options, .. }), Some(per_output)) = (&norm.kind, row.kind.per_output())
+    let (LayerKind::BatchNorm(BatchNormRow { options, .. }), Some(per_output)) =
+        (&norm.kind, row.kind.per_output())
     else {
         return Ok(());
     };

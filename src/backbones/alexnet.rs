@@ -10,9 +10,9 @@ use super::{
     Backbone, Build, Variant,
     alexnet_conventions::{Given, ResponseNorm, TWO_TOWERS, TestNorm},
     input::Input,
-    kinds::Pool,
+    kinds::PoolRow,
     network::{Interface, PixelGrid},
-    table::{Layer, Role, Shape, Table, channels},
+    table::{KernelShape, Layer, Role, TableBuilder, channels},
 };
 use crate::{
     bounded::{Channels, Count, Fraction, Pixels, Positive},
@@ -122,16 +122,16 @@ fn is_none_leaking(leak: &Fraction) -> bool {
 }
 
 /// The windows that differ between the variants and the stems.
-struct Windows {
-    conv1: Shape,
+struct AlexNetWindows {
+    conv1: KernelShape,
     /// kernel, stride, pad
     pool: [usize; 3],
     /// absent where regions are pooled in its place
     pool5: Option<[usize; 3]>,
-    fc6: Shape,
+    fc6: KernelShape,
 }
 
-impl Windows {
+impl AlexNetWindows {
     fn of(spec: &AlexNetSpec, variant: Variant) -> Self {
         let (pad, fc6) = match (spec.stem, variant) {
             (Stem::Standard, Variant::Pretext) => (5, [6, 1, 5, 1, 2]),
@@ -169,8 +169,8 @@ impl Backbone for AlexNetSpec {
     }
 
     fn table(&self, build: &Build) -> Vec<Layer> {
-        let windows = Windows::of(self, build.variant);
-        let mut writer = Writer { spec: self, build, table: Table::new(build.input_channels) };
+        let windows = AlexNetWindows::of(self, build.variant);
+        let mut writer = AlexNetWriter { spec: self, build, table: TableBuilder::new(build.input_channels) };
         writer.trunk(&windows);
         writer.reader(&windows);
         writer.head();
@@ -195,14 +195,14 @@ impl Backbone for AlexNetSpec {
 }
 
 /// Writes the table layer by layer.
-struct Writer<'a> {
+struct AlexNetWriter<'a> {
     spec: &'a AlexNetSpec,
     build: &'a Build,
-    table: Table,
+    table: TableBuilder,
 }
 
-impl Writer<'_> {
-    fn trunk(&mut self, windows: &Windows) {
+impl AlexNetWriter<'_> {
+    fn trunk(&mut self, windows: &AlexNetWindows) {
         let [c1, c2, c3, c4, c5] = self.spec.channels.map(|full| channels(full.get(), self.spec.width));
         let groups = self.spec.groups.get();
         self.conv(1, windows.conv1, c1);
@@ -213,11 +213,11 @@ impl Writer<'_> {
         self.conv(4, [3, 1, 1, groups, 1], c4);
         self.conv(5, [3, 1, 1, groups, 1], c5);
         if let Some([kernel, stride, pad]) = windows.pool5 {
-            self.table.pool("pool5", Pool::max(kernel, stride, pad)).tap("pool5");
+            self.table.pool("pool5", PoolRow::max(kernel, stride, pad)).tap("pool5");
         }
     }
 
-    fn reader(&mut self, windows: &Windows) {
+    fn reader(&mut self, windows: &AlexNetWindows) {
         let width = self.spec.fc.map_or_else(|| channels(4096, self.spec.width), Count::get);
         self.table.role(Role::Reader);
         for (number, shape) in [(6, windows.fc6), (7, [1, 1, 0, 1, 1])] {
@@ -238,7 +238,7 @@ impl Writer<'_> {
         self.table.fully_connected("fc8", [1, 1, 0, 1, 1], outputs, zero).tap("fc8");
     }
 
-    fn conv(&mut self, number: usize, shape: Shape, outputs: usize) {
+    fn conv(&mut self, number: usize, shape: KernelShape, outputs: usize) {
         let fillers = Fillers { weight: self.spec.init, bias: Some(Filler::Constant { value: 0.0 }) };
         let name = format!("conv{number}");
         self.table.conv(&name, shape, outputs, fillers);
@@ -262,7 +262,7 @@ impl Writer<'_> {
         if self.spec.lrn == ResponseNorm::NormPool {
             self.table.response_norm(&norm).tap(&norm);
         }
-        self.table.pool(&pool, Pool::max(kernel, stride, pad)).tap(&pool).skip();
+        self.table.pool(&pool, PoolRow::max(kernel, stride, pad)).tap(&pool).skip();
         if self.spec.lrn == ResponseNorm::PoolNorm {
             self.table.response_norm(&norm).tap(&norm);
         }

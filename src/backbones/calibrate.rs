@@ -21,7 +21,7 @@
 //! Not here: networks with batch normalization (absorb it first) or with other layers that are not homogeneous.
 
 use super::{
-    kinds::Kind,
+    kinds::LayerKind,
     network::Network,
     table::{Layer, Role},
 };
@@ -172,13 +172,13 @@ pub fn calibrate(
 pub fn check_layers(layers: &[Layer]) -> Result<()> {
     for row in layers {
         match row.kind {
-            Kind::BatchNorm(_) | Kind::LayerNorm(_) => bail!(
+            LayerKind::BatchNorm(_) | LayerKind::LayerNorm(_) => bail!(
                 "calibration: the network has {} normalization (`{}`), which undoes every scale: absorb it first \
                  (`hueristic weights absorb`)",
                 row.kind.word(),
                 row.name
             ),
-            Kind::Add(_) | Kind::Concatenate(_) => bail!(
+            LayerKind::Add(_) | LayerKind::Concatenate(_) => bail!(
                 "calibration: `{}` joins several branches ({}), and a factor on one of them changes the function of the \
                  network: only chains of layers can be rescaled",
                 row.name,

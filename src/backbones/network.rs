@@ -3,7 +3,7 @@
 
 use super::{
     input::Input,
-    kinds::{Kind, Module},
+    kinds::{LayerKind, LayerModule},
     summary::Summary,
     table::{Layer, Role, check_size, first_of, reader, sizes, tap, taps},
 };
@@ -52,7 +52,7 @@ pub struct Interface {
 pub struct Network {
     interface: Interface,
     rows: Vec<Layer>,
-    layers: Vec<Arc<dyn Module>>,
+    layers: Vec<Arc<dyn LayerModule>>,
     /// How many rows, from the first, are constants.
     frozen: usize,
 }
@@ -193,7 +193,7 @@ impl Network {
     }
 
     /// The values of a pass that begins with `x` as value `entry`, and the rows that `asked` need, in order.
-    fn begin(&self, x: &Tensor, entry: usize, asked: &[usize]) -> Result<(Values, Vec<usize>)> {
+    fn begin(&self, x: &Tensor, entry: usize, asked: &[usize]) -> Result<(LiveValues, Vec<usize>)> {
         let mut is_needed = vec![false; self.rows.len()];
         asked.iter().for_each(|row| is_needed[*row] = true);
         for i in (0..self.rows.len()).rev().filter(|i| *i >= entry) {
@@ -210,7 +210,7 @@ impl Network {
             bail!("{}: `{early}` comes before `{first}`", self.interface.name)
         }
         let mut values =
-            Values { held: vec![None; self.rows.len() + 1], reads: vec![0; self.rows.len() + 1] };
+            LiveValues { held: vec![None; self.rows.len() + 1], reads: vec![0; self.rows.len() + 1] };
         needed.iter().flat_map(reads).for_each(|value| values.reads[*value] += 1);
         let inside = if x.dtype() == DType::F32 { x.to_dtype(activations(x.device()))? } else { x.clone() };
         values.put(entry, inside);
@@ -221,13 +221,13 @@ impl Network {
     fn fused(&self, i: usize, needed: &[usize], asked: &[usize]) -> Option<usize> {
         let mut readers = needed.iter().copied().filter(|row| self.rows[*row].from.contains(&(i + 1)));
         let (reader, more) = (readers.next()?, readers.next());
-        let relu = matches!(&self.rows[reader].kind, Kind::Activation(act) if act.slope == 0.0);
+        let relu = matches!(&self.rows[reader].kind, LayerKind::Activation(act) if act.slope == 0.0);
         (relu && more.is_none() && !asked.contains(&i)).then_some(reader)
     }
 
     /// How row `i` is computed: frozen rows stand still, but for dropout and for color that learns.
     fn mode<'a>(&self, i: usize, mode: &'a Mode) -> &'a Mode {
-        let moves = matches!(self.rows[i].kind, Kind::Dropout(_)) || self.layers[i].learns_chroma();
+        let moves = matches!(self.rows[i].kind, LayerKind::Dropout(_)) || self.layers[i].learns_chroma();
         if i < self.frozen && !moves { &Mode::Frozen } else { mode }
     }
 
@@ -269,7 +269,7 @@ impl Network {
 impl Network {
     /// The values of `x` `(B, H, W, C)` on the way to the tap or row `last`, and the rows on that way, in order. Heads
     /// are on no way but their own.
-    pub(super) fn walk(&self, x: &Tensor, last: usize) -> Result<(Values, Vec<usize>)> {
+    pub(super) fn walk(&self, x: &Tensor, last: usize) -> Result<(LiveValues, Vec<usize>)> {
         self.begin(x, 0, &[last])
     }
 
@@ -299,13 +299,13 @@ impl Network {
 
 /// What a pass has computed and still needs: a value is dropped with its last reader.
 #[derive(Debug)]
-pub(super) struct Values {
+pub(super) struct LiveValues {
     held: Vec<Option<Tensor>>,
     /// Reads that are still to come.
     reads: Vec<usize>,
 }
 
-impl Values {
+impl LiveValues {
     /// The values `from`, of which this is one read.
     pub fn take(&mut self, from: &[usize]) -> Result<Vec<Tensor>> {
         let mut taken = vec![];
@@ -332,8 +332,8 @@ mod tests {
     use super::*;
     use crate::{
         backbones::{
-            kinds::{Add, Concatenate, GlobalPool, LayerNorm, Pool, Resize, Window},
-            table::{Table, spliced},
+            kinds::{AddRow, ConcatenateRow, GlobalPoolRow, LayerNormRow, PoolRow, ResizeRow, SlidingWindow},
+            table::{TableBuilder, spliced},
         },
         bounded::Positive,
         extremes::between,
@@ -361,24 +361,29 @@ mod tests {
 
     /// A graph with every kind of row: three streams from one convolution, added, put side by side, read as a vector.
     fn every_kind() -> Vec<Layer> {
-        let mut table = Table::new(2);
+        let mut table = TableBuilder::new(2);
         table.conv("conv", [3, 1, 1, 1, 1], 4, fillers());
         table.batch_norm("bn", BatchNormOptions::PYTORCH).relu("relu", 0.0).tap("stem");
         let stem = table.value();
-        let window = Window { kernel: 4, stride: 2, pad: 1, dilation: 1 };
-        table.pool("max", Pool::max(2, 2, 0)).conv_transpose("up", window, 4, fillers()).relu("leaky", 0.2);
+        let window = SlidingWindow { kernel: 4, stride: 2, pad: 1, dilation: 1 };
+        table
+            .pool("max", PoolRow::max(2, 2, 0))
+            .conv_transpose("up", window, 4, fillers())
+            .relu("leaky", 0.2);
         let up = table.tap("up").value();
         table.read(stem);
-        table.pool("average", Pool::average(2, 2, 0));
-        table.push("resize", Kind::Resize(Resize { factor: 2, align_corners: false }));
+        table.pool("average", PoolRow::average(2, 2, 0));
+        table.push("resize", LayerKind::Resize(ResizeRow { factor: 2, align_corners: false }));
         let smooth = table.tap("smooth").value();
-        let sum = table.join("sum", Kind::Add(Add), vec![stem, up]).value();
+        let sum = table.join("sum", LayerKind::Add(AddRow), vec![stem, up]).value();
         table
-            .join("beside", Kind::Concatenate(Concatenate), vec![sum, smooth])
+            .join("beside", LayerKind::Concatenate(ConcatenateRow), vec![sum, smooth])
             .response_norm("lrn")
             .tap("column");
-        table.push("ln", Kind::LayerNorm(LayerNorm { channels: 8, eps: 1e-5 })).dropout("drop", "column");
-        table.push("global", Kind::GlobalPool(GlobalPool)).tap("pooled").role(Role::Head);
+        table
+            .push("ln", LayerKind::LayerNorm(LayerNormRow { channels: 8, eps: 1e-5 }))
+            .dropout("drop", "column");
+        table.push("global", LayerKind::GlobalPool(GlobalPoolRow)).tap("pooled").role(Role::Head);
         table.linear("head", 3, fillers()).tap("head");
         table.rows()
     }
@@ -440,10 +445,10 @@ mod tests {
 
     #[test]
     fn maps_that_do_not_go_together_are_refused_by_name() -> Result<()> {
-        let mut table = Table::new(1);
-        table.pool("half", Pool::max(2, 2, 0)).tap("half");
+        let mut table = TableBuilder::new(1);
+        table.pool("half", PoolRow::max(2, 2, 0)).tap("half");
         let half = table.value();
-        table.join("sum", Kind::Add(Add), vec![0, half]).tap("sum");
+        table.join("sum", LayerKind::Add(AddRow), vec![0, half]).tap("sum");
         let (net, _) = drawn(table.rows())?;
         let error = net
             .forward(&noise(&[1, 4, 4, 1], 1.0, 1)?, &["sum"], &Mode::Eval)

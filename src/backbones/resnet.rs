@@ -8,9 +8,9 @@
 use super::{
     Backbone, Build, Variant,
     input::Input,
-    kinds::{Add, GlobalPool, Kind, Pool},
+    kinds::{AddRow, GlobalPoolRow, LayerKind, PoolRow},
     network::{Interface, PixelGrid},
-    table::{Layer, Role, Table, channels},
+    table::{Layer, Role, TableBuilder, channels},
 };
 use crate::{
     bounded::Positive,
@@ -78,7 +78,7 @@ impl TryFrom<usize> for Depth {
 /// What reads the picture.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Stem {
+pub enum ResNetStem {
     /// 7×7 stride 2, then a 3×3 pool stride 2: photographs
     #[default]
     Standard,
@@ -92,7 +92,7 @@ pub enum Stem {
 pub struct ResNetSpec {
     /// layers with weights: 18, 34, 50, 101 or 152
     pub depth: Depth,
-    pub stem: Stem,
+    pub stem: ResNetStem,
     /// factor on every hidden channel count (rounded to a multiple of 8)
     pub width: Positive,
     /// what the weights expect of a picture; `rgb_unit` for torchvision's
@@ -107,7 +107,7 @@ impl Default for ResNetSpec {
     fn default() -> Self {
         Self {
             depth: Depth::D18,
-            stem: Stem::Standard,
+            stem: ResNetStem::Standard,
             width: Positive::of(1.0),
             input: Input::Lightness,
             init: Filler::Msra,
@@ -123,8 +123,8 @@ impl Backbone for ResNetSpec {
     /// All windows are centered on multiples of the stride, so a pixel's label and its logit are the same cell.
     fn interface(&self) -> Interface {
         let (stride, region) = match self.stem {
-            Stem::Standard => (8, 14),
-            Stem::Small => (2, 8),
+            ResNetStem::Standard => (8, 14),
+            ResNetStem::Small => (2, 8),
         };
         let grid = PixelGrid { stride, align_corners: true, multiple: 1 };
         Interface { name: "resnet", input: self.input, grid, region: Some(region) }
@@ -132,7 +132,8 @@ impl Backbone for ResNetSpec {
 
     fn table(&self, build: &Build) -> Vec<Layer> {
         let with_norm = build.batch_norm || self.keep_batch_norm;
-        let mut writer = Writer { spec: self, with_norm, table: Table::new(build.input_channels) };
+        let mut writer =
+            ResNetWriter { spec: self, with_norm, table: TableBuilder::new(build.input_channels) };
         writer.stem();
         let mut dilation = 1;
         for (stage, blocks) in (1..).zip(self.depth.blocks()) {
@@ -161,8 +162,8 @@ impl Backbone for ResNetSpec {
 
     fn crop(&self) -> usize {
         match self.stem {
-            Stem::Standard => 224,
-            Stem::Small => 32,
+            ResNetStem::Standard => 224,
+            ResNetStem::Small => 32,
         }
     }
 
@@ -176,22 +177,22 @@ impl Backbone for ResNetSpec {
 }
 
 /// Writes the table.
-struct Writer<'a> {
+struct ResNetWriter<'a> {
     spec: &'a ResNetSpec,
     with_norm: bool,
-    table: Table,
+    table: TableBuilder,
 }
 
-impl Writer<'_> {
+impl ResNetWriter<'_> {
     fn stem(&mut self) {
         let full = channels(STAGES[0], self.spec.width);
         match self.spec.stem {
-            Stem::Standard => {
+            ResNetStem::Standard => {
                 self.conv("conv1", "bn1", [7, 2, 3, 1, 1], full);
                 self.table.relu("relu", 0.0).tap("conv1");
-                self.table.pool("maxpool", Pool::max(3, 2, 1).floor()).tap("maxpool");
+                self.table.pool("maxpool", PoolRow::max(3, 2, 1).floor()).tap("maxpool");
             }
-            Stem::Small => {
+            ResNetStem::Small => {
                 self.conv("conv1", "bn1", [3, 1, 1, 1, 1], full);
                 self.table.relu("relu", 0.0).tap("conv1");
             }
@@ -234,7 +235,7 @@ impl Writer<'_> {
             self.conv(&conv, &norm, [1, stride, 0, 1, 1], outputs);
             shortcut = self.table.value();
         }
-        self.table.join(&format!("{name}.add"), Kind::Add(Add), vec![residual, shortcut]);
+        self.table.join(&format!("{name}.add"), LayerKind::Add(AddRow), vec![residual, shortcut]);
         self.table.relu(&format!("{name}.relu"), 0.0);
     }
 
@@ -242,7 +243,7 @@ impl Writer<'_> {
     fn head(&mut self, build: &Build) {
         let on_map = matches!(build.variant, Variant::Pretext | Variant::Dense);
         if !on_map {
-            self.table.push("avgpool", Kind::GlobalPool(GlobalPool)).tap("avgpool");
+            self.table.push("avgpool", LayerKind::GlobalPool(GlobalPoolRow)).tap("avgpool");
         }
         let Some(outputs) = build.outputs else { return };
         let fillers = Fillers { weight: Filler::Zero, bias: Some(Filler::Zero) };

@@ -1,7 +1,7 @@
 //! What a layer table costs on pictures of a given size: output maps, parameters, multiply-accumulates.
 
 use super::{
-    kinds::{Kind, Size, Window},
+    kinds::{LayerKind, MapSize, SlidingWindow},
     table::{Layer, check_size, sizes},
 };
 use candle_core::{Result, bail};
@@ -11,7 +11,7 @@ use std::fmt;
 #[derive(Clone, Debug, PartialEq)]
 pub struct Summary {
     /// Height and width of the picture.
-    pub input: Size,
+    pub input: MapSize,
     /// Channels of the picture.
     pub channels: usize,
     pub lines: Vec<Line>,
@@ -22,13 +22,13 @@ pub struct Summary {
 pub struct Line {
     /// The tap at its end, else the name of its row.
     pub name: String,
-    pub kind: Kind,
+    pub kind: LayerKind,
     /// Where the line does not read the line before it: the lines that it reads.
     pub from: Vec<String>,
     /// The normalization among the rows behind.
     pub norm: Option<&'static str>,
     /// Height and width of the output.
-    pub map: Size,
+    pub map: MapSize,
     /// Channels of the output.
     pub outputs: usize,
     /// Weights and biases, scales and shifts.
@@ -42,7 +42,7 @@ impl Summary {
     ///
     /// # Errors
     /// The name of a layer whose window is larger than what reaches it; a network that fits into no memory.
-    pub fn of(rows: &[Layer], input: Size) -> Result<Self> {
+    pub fn of(rows: &[Layer], input: MapSize) -> Result<Self> {
         if let Err(reason) = check_size(rows) {
             bail!("{reason}")
         }
@@ -83,14 +83,14 @@ impl Summary {
     }
 
     /// Height and width of a layer's output.
-    pub fn map(&self, layer: &str) -> Option<Size> {
+    pub fn map(&self, layer: &str) -> Option<MapSize> {
         self.lines.iter().find(|line| line.name == layer).map(|line| line.map)
     }
 }
 
 impl Line {
-    fn new(row: &Layer, map: Size, macs: usize) -> Self {
-        let norm = matches!(row.kind, Kind::ResponseNorm(_)).then(|| row.kind.word());
+    fn new(row: &Layer, map: MapSize, macs: usize) -> Self {
+        let norm = matches!(row.kind, LayerKind::ResponseNorm(_)).then(|| row.kind.word());
         Self {
             name: row.label().into(),
             kind: row.kind.clone(),
@@ -106,7 +106,7 @@ impl Line {
     /// A pointwise row behind it.
     fn extend(&mut self, row: &Layer) {
         self.parameters += row.kind.parameters();
-        if matches!(row.kind, Kind::BatchNorm(_) | Kind::LayerNorm(_)) {
+        if matches!(row.kind, LayerKind::BatchNorm(_) | LayerKind::LayerNorm(_)) {
             self.norm = Some(row.kind.word());
         }
         if let Some(tap) = &row.tap {
@@ -134,8 +134,8 @@ impl fmt::Display for Summary {
 impl Line {
     fn write(&self, f: &mut fmt::Formatter<'_>, width: usize) -> fmt::Result {
         let (window, groups) = match &self.kind {
-            Kind::Conv(conv) => (Some(conv.window), conv.groups.to_string()),
-            Kind::ConvTranspose(conv) => (Some(conv.shape), "1".into()),
+            LayerKind::Conv(conv) => (Some(conv.window), conv.groups.to_string()),
+            LayerKind::ConvTranspose(conv) => (Some(conv.shape), "1".into()),
             other => (other.window(), String::new()),
         };
         let [kernel, stride, pad, dilation] = window.map_or_else(Default::default, cells);
@@ -162,9 +162,9 @@ impl Line {
 
     /// What the columns do not say.
     fn note(&self) -> String {
-        let plain = matches!(self.kind, Kind::Conv(_) | Kind::Pool(_) | Kind::ResponseNorm(_));
+        let plain = matches!(self.kind, LayerKind::Conv(_) | LayerKind::Pool(_) | LayerKind::ResponseNorm(_));
         let average =
-            matches!(self.kind, Kind::Pool(pool) if pool.statistic == super::kinds::Statistic::Average);
+            matches!(self.kind, LayerKind::Pool(pool) if pool.statistic == super::kinds::Statistic::Average);
         let word = if plain && !average { "" } else { self.kind.word() };
         match (word, self.from.join(", ")) {
             (word, from) if from.is_empty() => word.into(),
@@ -174,8 +174,8 @@ impl Line {
     }
 }
 
-fn cells(window: Window) -> [String; 4] {
-    let Window { kernel, stride, pad, dilation } = window;
+fn cells(window: SlidingWindow) -> [String; 4] {
+    let SlidingWindow { kernel, stride, pad, dilation } = window;
     [format!("{kernel}×{kernel}"), stride.to_string(), pad.to_string(), dilation.to_string()]
 }
 

@@ -2,7 +2,7 @@
 //! convolutions, lightness or Lab as input; and how much two networks differ. Batch normalization is taken in by
 //! [`super::absorb`].
 
-use super::{kinds::Conv, network::Network, table::Layer};
+use super::{kinds::ConvRow, network::Network, table::Layer};
 use crate::{
     extremes::{between, largest_of},
     nn::{Mode, weights::Named},
@@ -39,7 +39,7 @@ pub fn to_convolutions(rows: &[Layer], tensors: &Named) -> Result<Named> {
 }
 
 /// A convolution's own shape; its number of outputs is that of the file, since heads differ.
-fn shape(conv: &Conv, weight: &Tensor) -> [usize; 4] {
+fn shape(conv: &ConvRow, weight: &Tensor) -> [usize; 4] {
     let outputs = weight.dims().first().copied().unwrap_or(conv.outputs);
     [outputs, conv.window.kernel, conv.window.kernel, conv.inputs / conv.groups]
 }
@@ -47,7 +47,7 @@ fn shape(conv: &Conv, weight: &Tensor) -> [usize; 4] {
 fn reshaped(
     rows: &[Layer],
     tensors: &Named,
-    change: impl Fn(&Conv, &Tensor) -> Result<Tensor>,
+    change: impl Fn(&ConvRow, &Tensor) -> Result<Tensor>,
 ) -> Result<Named> {
     let mut out = tensors.clone();
     for row in rows {

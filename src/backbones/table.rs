@@ -3,7 +3,8 @@
 //! summary and the network itself are all read from it.
 
 use super::kinds::{
-    Activation, BatchNorm, Conv, ConvTranspose, Dropout, Kind, Linear, Pool, ResponseNorm, Size, Window,
+    ActivationRow, BatchNormRow, ConvRow, ConvTransposeRow, DropoutRow, LayerKind, LinearRow, MapSize,
+    PoolRow, ResponseNormRow, SlidingWindow,
 };
 use crate::{
     bounded::Positive,
@@ -27,7 +28,7 @@ pub enum Role {
 pub struct Layer {
     /// The prefix of its parameters: `conv1`, `bn1`, `layer1.0.conv1`.
     pub name: String,
-    pub kind: Kind,
+    pub kind: LayerKind,
     /// The values that it reads.
     pub from: Vec<usize>,
     /// Channels of the first of them.
@@ -58,9 +59,9 @@ impl Layer {
     }
 
     /// As a convolution, if it is one.
-    pub fn conv(&self) -> Option<&Conv> {
+    pub fn conv(&self) -> Option<&ConvRow> {
         match &self.kind {
-            Kind::Conv(conv) => Some(conv),
+            LayerKind::Conv(conv) => Some(conv),
             _ => None,
         }
     }
@@ -133,11 +134,12 @@ pub fn spliced(kept: &[Layer], fresh: &[Layer], at: &str) -> Result<Vec<Layer>> 
 ///
 /// # Errors
 /// The name of a row whose window is larger than what reaches it.
-pub fn sizes(rows: &[Layer], entry: usize, size: Size) -> Result<Vec<Option<Size>>> {
-    let mut sizes: Vec<Option<Size>> = vec![None; rows.len() + 1];
+pub fn sizes(rows: &[Layer], entry: usize, size: MapSize) -> Result<Vec<Option<MapSize>>> {
+    let mut sizes: Vec<Option<MapSize>> = vec![None; rows.len() + 1];
     sizes[entry] = Some(size);
     for (i, row) in rows.iter().enumerate().skip(entry) {
-        let Some(inputs) = row.from.iter().map(|value| sizes[*value]).collect::<Option<Vec<Size>>>() else {
+        let Some(inputs) = row.from.iter().map(|value| sizes[*value]).collect::<Option<Vec<MapSize>>>()
+        else {
             continue;
         };
         let Some(out) = row.kind.size(&inputs) else {
@@ -196,11 +198,11 @@ pub fn lattice(rows: &[Layer], value: usize) -> Lattice {
 }
 
 /// kernel, stride, pad, groups, dilation of a convolution
-pub(super) type Shape = [usize; 5];
+pub(super) type KernelShape = [usize; 5];
 
 /// A table being written, row by row. A row reads the value at hand, which is what the row before it computes unless
-/// [`Table::read`] says otherwise.
-pub(super) struct Table {
+/// [`TableBuilder::read`] says otherwise.
+pub(super) struct TableBuilder {
     rows: Vec<Layer>,
     /// The channels of every value.
     channels: Vec<usize>,
@@ -208,7 +210,7 @@ pub(super) struct Table {
     role: Role,
 }
 
-impl Table {
+impl TableBuilder {
     /// No rows; the first reads `channels`.
     pub fn new(channels: usize) -> Self {
         Self { rows: vec![], channels: vec![channels], at: 0, role: Role::Trunk }
@@ -240,12 +242,12 @@ impl Table {
     }
 
     /// A row of any kind that reads the value at hand.
-    pub fn push(&mut self, name: &str, kind: Kind) -> &mut Self {
+    pub fn push(&mut self, name: &str, kind: LayerKind) -> &mut Self {
         self.join(name, kind, vec![self.at])
     }
 
     /// A row that reads several values.
-    pub fn join(&mut self, name: &str, kind: Kind, from: Vec<usize>) -> &mut Self {
+    pub fn join(&mut self, name: &str, kind: LayerKind, from: Vec<usize>) -> &mut Self {
         let inputs: Vec<usize> = from.iter().map(|value| self.channels[*value]).collect();
         let outputs = kind.channels(&inputs);
         let (inputs, role) = (inputs.first().copied().unwrap_or(0), self.role);
@@ -272,71 +274,71 @@ impl Table {
         self
     }
 
-    pub fn conv(&mut self, name: &str, shape: Shape, outputs: usize, fillers: Fillers) -> &mut Self {
+    pub fn conv(&mut self, name: &str, shape: KernelShape, outputs: usize, fillers: Fillers) -> &mut Self {
         let conv = self.shaped(shape, outputs, fillers);
-        self.push(name, Kind::Conv(conv))
+        self.push(name, LayerKind::Conv(conv))
     }
 
     /// A fully connected layer as a convolution.
     pub fn fully_connected(
         &mut self,
         name: &str,
-        shape: Shape,
+        shape: KernelShape,
         outputs: usize,
         fillers: Fillers,
     ) -> &mut Self {
-        let conv = Conv { fully_connected: true, ..self.shaped(shape, outputs, fillers) };
-        self.push(name, Kind::Conv(conv))
+        let conv = ConvRow { fully_connected: true, ..self.shaped(shape, outputs, fillers) };
+        self.push(name, LayerKind::Conv(conv))
     }
 
     fn shaped(
         &self,
-        [kernel, stride, pad, groups, dilation]: Shape,
+        [kernel, stride, pad, groups, dilation]: KernelShape,
         outputs: usize,
         fillers: Fillers,
-    ) -> Conv {
-        let window = Window { kernel, stride, pad, dilation };
-        Conv { inputs: self.channels(), outputs, window, groups, fillers, fully_connected: false }
+    ) -> ConvRow {
+        let window = SlidingWindow { kernel, stride, pad, dilation };
+        ConvRow { inputs: self.channels(), outputs, window, groups, fillers, fully_connected: false }
     }
 
     /// A transposed convolution.
     pub fn conv_transpose(
         &mut self,
         name: &str,
-        shape: Window,
+        shape: SlidingWindow,
         outputs: usize,
         fillers: Fillers,
     ) -> &mut Self {
         let inputs = self.channels();
-        self.push(name, Kind::ConvTranspose(ConvTranspose { inputs, outputs, shape, fillers }))
+        self.push(name, LayerKind::ConvTranspose(ConvTransposeRow { inputs, outputs, shape, fillers }))
     }
 
     pub fn linear(&mut self, name: &str, outputs: usize, fillers: Fillers) -> &mut Self {
         let inputs = self.channels();
-        self.push(name, Kind::Linear(Linear { inputs, outputs, fillers }))
+        self.push(name, LayerKind::Linear(LinearRow { inputs, outputs, fillers }))
     }
 
-    pub fn pool(&mut self, name: &str, pool: Pool) -> &mut Self {
-        self.push(name, Kind::Pool(pool))
+    pub fn pool(&mut self, name: &str, pool: PoolRow) -> &mut Self {
+        self.push(name, LayerKind::Pool(pool))
     }
 
     pub fn batch_norm(&mut self, name: &str, options: BatchNormOptions) -> &mut Self {
         let channels = self.channels();
-        self.push(name, Kind::BatchNorm(BatchNorm { channels, options }))
+        self.push(name, LayerKind::BatchNorm(BatchNormRow { channels, options }))
     }
 
     pub fn response_norm(&mut self, name: &str) -> &mut Self {
-        self.push(name, Kind::ResponseNorm(ResponseNorm))
+        self.push(name, LayerKind::ResponseNorm(ResponseNormRow))
     }
 
     /// A ReLU that leaks `slope` below 0.
     pub fn relu(&mut self, name: &str, slope: f64) -> &mut Self {
-        self.push(name, Kind::Activation(Activation { slope }))
+        self.push(name, LayerKind::Activation(ActivationRow { slope }))
     }
 
     /// Dropout of half of the layer `of`.
     pub fn dropout(&mut self, name: &str, of: &str) -> &mut Self {
-        self.push(name, Kind::Dropout(Dropout { share: 0.5, stream: of.into() }))
+        self.push(name, LayerKind::Dropout(DropoutRow { share: 0.5, stream: of.into() }))
     }
 }
 

@@ -9,9 +9,9 @@
 use super::{
     Backbone, Build,
     input::Input,
-    kinds::Window,
+    kinds::SlidingWindow,
     network::{Interface, PixelGrid},
-    table::{Layer, Role, Table, channels},
+    table::{Layer, Role, TableBuilder, channels},
 };
 use crate::{
     bounded::{Fraction, Positive},
@@ -80,7 +80,7 @@ impl Backbone for VggSpec {
     /// normalization cannot be absorbed.
     fn table(&self, build: &Build) -> Vec<Layer> {
         let head = if build.outputs == Some(2) { "conv8_ab" } else { "conv8_313" };
-        let mut table = Table::new(build.input_channels);
+        let mut table = TableBuilder::new(build.input_channels);
         for (block, shape) in (1..).zip(&BLOCKS) {
             self.block(&mut table, block, shape);
             let branch = BRANCHES.iter().find(|(name, _)| name.starts_with(&format!("conv{block}_")));
@@ -114,7 +114,7 @@ impl VggSpec {
     /// (Convolution → ReLU) × n → batch normalization, `conv1_2norm` behind `conv1_2`.
     fn block(
         &self,
-        table: &mut Table,
+        table: &mut TableBuilder,
         block: usize,
         &(full, convs, stride, dilation): &(usize, usize, usize, usize),
     ) {
@@ -135,9 +135,9 @@ impl VggSpec {
     }
 
     /// Block 8, which enlarges the map and is not normalized.
-    fn last_block(&self, table: &mut Table) {
+    fn last_block(&self, table: &mut TableBuilder) {
         let full = channels(if self.narrow { 128 } else { 256 }, self.width);
-        let window = Window { kernel: 4, stride: 2, pad: 1, dilation: 1 };
+        let window = SlidingWindow { kernel: 4, stride: 2, pad: 1, dilation: 1 };
         table.conv_transpose("conv8_1", window, full, fillers(self.init)).relu("relu8_1", 0.0).tap("conv8_1");
         for conv in ["8_2", "8_3"] {
             let name = format!("conv{conv}");
@@ -152,7 +152,7 @@ fn fillers(weight: Filler) -> Fillers {
 }
 
 /// A head: a 1×1 convolution that starts at zero.
-fn classifier(table: &mut Table, name: &str, outputs: usize) {
+fn classifier(table: &mut TableBuilder, name: &str, outputs: usize) {
     table.role(Role::Head);
     table.conv(name, [1, 1, 0, 1, 1], outputs, fillers(Filler::Zero)).tap(name);
 }

@@ -10,9 +10,9 @@
 use super::{
     Backbone, Build, Variant,
     input::Input,
-    kinds::Pool,
+    kinds::PoolRow,
     network::{Interface, PixelGrid},
-    table::{Layer, Role, Table, channels},
+    table::{Layer, Role, TableBuilder, channels},
 };
 use crate::{
     bounded::{Channels, Count, Pixels, Positive},
@@ -62,7 +62,7 @@ impl Backbone for Vgg16Spec {
 
     /// `build.batch_norm` changes nothing: there is no normalization. Training drops half of fc6 and of fc7.
     fn table(&self, build: &Build) -> Vec<Layer> {
-        let mut table = Table::new(build.input_channels);
+        let mut table = TableBuilder::new(build.input_channels);
         self.trunk(&mut table, build.variant);
         let width = self.fc.map_or_else(|| channels(4096, self.width), Count::get);
         table.role(Role::Reader);
@@ -97,7 +97,7 @@ impl Vgg16Spec {
         BLOCKS.iter().fold(self.crop.get(), |map, _| map.div_ceil(2))
     }
 
-    fn trunk(&self, table: &mut Table, variant: Variant) {
+    fn trunk(&self, table: &mut TableBuilder, variant: Variant) {
         for (block, &(full, convs)) in (1..).zip(&BLOCKS) {
             for conv in 1..=convs {
                 let first = (block, conv) == (1, 1) && variant == Variant::Dense;
@@ -108,7 +108,7 @@ impl Vgg16Spec {
             }
             if block < BLOCKS.len() || variant != Variant::Regions {
                 let name = format!("pool{block}");
-                table.pool(&name, Pool::max(2, 2, 0)).tap(&name).skip();
+                table.pool(&name, PoolRow::max(2, 2, 0)).tap(&name).skip();
             }
         }
     }

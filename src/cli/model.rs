@@ -176,7 +176,8 @@ pub(super) fn run(verb: Model) -> Result<Done> {
 
 fn resnet(args: &ResNetArgs) -> Result<Done> {
     let pretext = args.graph == GraphArg::Pretext;
-    let stem = if args.stem == StemArg::Small { resnet::Stem::Small } else { resnet::Stem::Standard };
+    let stem =
+        if args.stem == StemArg::Small { resnet::ResNetStem::Small } else { resnet::ResNetStem::Standard };
     let (depth, width) = (args.depth, args.width);
     let input = if pretext { Input::Lightness } else { Input::RgbUnit };
     let spec = BackboneSpec::Resnet(ResNetSpec { depth, stem, width, input, ..ResNetSpec::default() });

@@ -9,7 +9,7 @@ use hueristic::{
         calibrate::{CalibrationSpec, calibrate, ratios},
         data_init::{DataInitSpec, Filters, initialize},
         input::Input,
-        kinds::{Conv, Kind, Window},
+        kinds::{ConvRow, LayerKind, SlidingWindow},
         network::{Interface, Network, PixelGrid},
         surgery::{difference, lightness_to_lab_weights, to_convolutions, to_matrices},
         table::{Layer, Role},
@@ -150,10 +150,10 @@ fn batch_normalization_is_passed_through() -> Result<()> {
 
 fn layer(inputs: usize, outputs: usize, kernel: usize, pad: usize, groups: usize) -> Layer {
     let fillers = Fillers { weight: Filler::Msra, bias: Some(Filler::Zero) };
-    let window = Window { kernel, stride: 1, pad, dilation: 1 };
+    let window = SlidingWindow { kernel, stride: 1, pad, dilation: 1 };
     Layer {
         name: "conv1".into(),
-        kind: Kind::Conv(Conv { inputs, outputs, window, groups, fillers, fully_connected: false }),
+        kind: LayerKind::Conv(ConvRow { inputs, outputs, window, groups, fillers, fully_connected: false }),
         from: vec![0],
         inputs,
         outputs,

@@ -12,7 +12,7 @@ use hueristic::{
         exchange::{self, Architecture, Layout},
         input::Input,
         network::Network,
-        resnet::{Depth, ResNetSpec, Stem},
+        resnet::{Depth, ResNetSpec, ResNetStem},
         summary::Summary,
         table::{lattice, reader},
     },
@@ -41,7 +41,7 @@ fn photographs(depth: Depth) -> BackboneSpec {
 }
 
 fn tiny(depth: Depth) -> BackboneSpec {
-    let (stem, width) = (Stem::Small, Positive::of(0.03));
+    let (stem, width) = (ResNetStem::Small, Positive::of(0.03));
     BackboneSpec::Resnet(ResNetSpec { depth, stem, width, ..ResNetSpec::default() })
 }
 

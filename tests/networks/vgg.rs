@@ -4,7 +4,7 @@ use candle_core::{DType, Device, Result, Tensor};
 use hueristic::{
     backbones::{
         BackboneSpec, Build, Variant,
-        kinds::Kind,
+        kinds::LayerKind,
         network::Network,
         summary::Summary,
         table::Layer,
@@ -89,7 +89,7 @@ fn tables_as_printed() {
 #[test]
 fn norms_follow_the_last_relu_of_a_block_and_block_8_has_none() {
     let table = BackboneSpec::Vgg(VggSpec::default()).table(&build(313));
-    let norms: Vec<_> = table.iter().filter(|layer| matches!(layer.kind, Kind::BatchNorm(_))).collect();
+    let norms: Vec<_> = table.iter().filter(|layer| matches!(layer.kind, LayerKind::BatchNorm(_))).collect();
     let names: Vec<&str> = norms.iter().map(|norm| norm.name.as_str()).collect();
     assert_eq!(
         names,
@@ -103,7 +103,7 @@ fn norms_follow_the_last_relu_of_a_block_and_block_8_has_none() {
             "conv7_3norm"
         ]
     );
-    let after_relu = |norm: &&Layer| matches!(table[norm.from[0] - 1].kind, Kind::Activation(_));
+    let after_relu = |norm: &&Layer| matches!(table[norm.from[0] - 1].kind, LayerKind::Activation(_));
     assert!(norms.iter().all(after_relu) && norms.iter().all(|norm| norm.kind.parameters() == 0));
 }
 

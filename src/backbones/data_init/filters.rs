@@ -6,7 +6,7 @@
 
 use super::{DataInitSpec, Filters, Target, kmeans::centroids, patches::Patches, spectrum::Spectrum};
 use crate::{
-    backbones::kinds::{Conv, Kind},
+    backbones::kinds::{ConvRow, LayerKind},
     rng::Rng,
 };
 use candle_core::{DType, Device, Result, Tensor};
@@ -20,7 +20,7 @@ const LARGEST: usize = 4096;
 const SILENT: f64 = 1e-12;
 
 /// The filters of a layer.
-pub(super) struct Found {
+pub(super) struct FoundFilters {
     /// In the shape of the layer's weight.
     pub weight: Tensor,
     pub filters: Filters,
@@ -31,13 +31,18 @@ pub(super) struct Found {
 
 /// Filters as `spec` wants them for the inputs `maps` of a row; Gaussian, with the reason, where the data do not give
 /// them.
-pub(super) fn find(spec: &DataInitSpec, target: &Target<'_>, maps: &[Tensor], rng: &Rng) -> Result<Found> {
+pub(super) fn find(
+    spec: &DataInitSpec,
+    target: &Target<'_>,
+    maps: &[Tensor],
+    rng: &Rng,
+) -> Result<FoundFilters> {
     let dims = target.weight()?.dims();
-    let gaussian = |instead: Option<String>| -> Result<Found> {
+    let gaussian = |instead: Option<String>| -> Result<FoundFilters> {
         let values = normal(dims.iter().product(), &rng.split("gaussian"));
         let weight = Tensor::from_vec(values, dims, &Device::Cpu)?.to_dtype(DType::F32)?;
         let (filters, fan_in) = (Filters::Gaussian, fan_in(&target.row.kind));
-        Ok(Found { weight: like(&weight, target)?, filters, instead, patches: 0, fan_in })
+        Ok(FoundFilters { weight: like(&weight, target)?, filters, instead, patches: 0, fan_in })
     };
     if spec.filters == Filters::Gaussian {
         return gaussian(None);
@@ -52,7 +57,7 @@ pub(super) fn find(spec: &DataInitSpec, target: &Target<'_>, maps: &[Tensor], rn
         Ok(rows) => {
             let weight = Tensor::cat(&rows, 0)?.to_dtype(DType::F32)?.reshape(dims)?;
             let (filters, patches, fan_in) = (spec.filters, patches.count(), fan_in(&target.row.kind));
-            Ok(Found { weight: like(&weight, target)?, filters, instead: None, patches, fan_in })
+            Ok(FoundFilters { weight: like(&weight, target)?, filters, instead: None, patches, fan_in })
         }
     }
 }
@@ -64,18 +69,18 @@ fn like(weight: &Tensor, target: &Target<'_>) -> Result<Tensor> {
 }
 
 /// Numbers that one output is a weighted sum of.
-fn fan_in(kind: &Kind) -> usize {
+fn fan_in(kind: &LayerKind) -> usize {
     match kind {
-        Kind::Conv(conv) => conv.window.kernel.pow(2) * conv.inputs / conv.groups,
-        Kind::ConvTranspose(conv) => conv.shape.kernel.pow(2) * conv.inputs,
-        Kind::Linear(linear) => linear.inputs,
+        LayerKind::Conv(conv) => conv.window.kernel.pow(2) * conv.inputs / conv.groups,
+        LayerKind::ConvTranspose(conv) => conv.shape.kernel.pow(2) * conv.inputs,
+        LayerKind::Linear(linear) => linear.inputs,
         _ => 0,
     }
 }
 
 /// The convolution whose filters can be found among its patches, or why they cannot.
-fn patchable(kind: &Kind) -> std::result::Result<&Conv, String> {
-    let Kind::Conv(conv) = kind else { return Err(format!("a {} row sees no patches", kind.word())) };
+fn patchable(kind: &LayerKind) -> std::result::Result<&ConvRow, String> {
+    let LayerKind::Conv(conv) = kind else { return Err(format!("a {} row sees no patches", kind.word())) };
     let fan_in = fan_in(kind);
     if fan_in > LARGEST {
         return Err(format!("patches of {fan_in} numbers are more than {LARGEST}"));
@@ -86,7 +91,7 @@ fn patchable(kind: &Kind) -> std::result::Result<&Conv, String> {
 /// The filters of every group, f64 `(filters, fan-in)`, or why there are none.
 fn of_groups(
     kind: Filters,
-    conv: &Conv,
+    conv: &ConvRow,
     patches: &Patches<'_>,
     rng: &Rng,
 ) -> Result<std::result::Result<Vec<Tensor>, String>> {

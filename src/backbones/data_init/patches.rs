@@ -1,7 +1,7 @@
 //! The patches that a convolution sees: a sample of its positions, gathered group by group in the order of its weights.
 
 use crate::{
-    backbones::kinds::{Conv, Window},
+    backbones::kinds::{ConvRow, SlidingWindow},
     rng::Rng,
 };
 use candle_core::{DType, Device, Result, Tensor, bail};
@@ -13,7 +13,7 @@ const AT_ONCE: usize = 4096;
 
 /// Where a layer's window is laid on its input maps.
 pub(super) struct Patches<'a> {
-    conv: &'a Conv,
+    conv: &'a ConvRow,
     maps: &'a [Tensor],
     /// Of each map, positions in its output `(B, H', W')`, ascending.
     positions: Vec<Vec<usize>>,
@@ -21,7 +21,7 @@ pub(super) struct Patches<'a> {
 
 impl<'a> Patches<'a> {
     /// At most `most` positions, drawn without repetition among all of all maps `(B, H, W, C)`.
-    pub fn sample(conv: &'a Conv, maps: &'a [Tensor], most: usize, rng: &Rng) -> Result<Self> {
+    pub fn sample(conv: &'a ConvRow, maps: &'a [Tensor], most: usize, rng: &Rng) -> Result<Self> {
         let sizes = maps.iter().map(|map| positions(conv, map)).collect::<Result<Vec<usize>>>()?;
         let all: usize = sizes.iter().sum();
         let mut drawn = index::sample(&mut rng.at(0, 0), all, most.min(all)).into_vec();
@@ -77,7 +77,7 @@ impl<'a> Patches<'a> {
         at: usize,
         patch: &mut [f64],
     ) {
-        let Window { kernel, stride, pad, dilation } = self.conv.window;
+        let SlidingWindow { kernel, stride, pad, dilation } = self.conv.window;
         let geometry = self.conv.geometry();
         let (rows, columns) = (geometry.out(height, kernel), geometry.out(width, kernel));
         let (image, row, column) = (at / (rows * columns), at / columns % rows, at % columns);
@@ -95,7 +95,7 @@ impl<'a> Patches<'a> {
 }
 
 /// Positions at which a convolution looks at a map.
-fn positions(conv: &Conv, map: &Tensor) -> Result<usize> {
+fn positions(conv: &ConvRow, map: &Tensor) -> Result<usize> {
     let (batch, height, width, channels) = map.dims4()?;
     let (geometry, kernel) = (conv.geometry(), conv.window.kernel);
     let count = batch * geometry.out(height, kernel) * geometry.out(width, kernel);

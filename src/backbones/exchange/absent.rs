@@ -9,13 +9,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// The layer whose weight has its outputs last.
 const TRANSPOSED: &str = "conv8_1";
-/// Parts of a batch normalization.
+/// LayerParts of a batch normalization.
 const NORMALIZED: [&str; 4] = ["running_mean", "running_var", "weight", "bias"];
 /// Missing tensors that a message names.
 const SHOWN: usize = 8;
 
 /// Layers with the parts that are there.
-type Parts<'a> = BTreeMap<&'a str, BTreeSet<&'a str>>;
+type LayerParts<'a> = BTreeMap<&'a str, BTreeSet<&'a str>>;
 
 /// Fills in biases of 0 and says so.
 ///
@@ -54,8 +54,8 @@ pub(super) fn completed(
 }
 
 /// Of the convolutions and normalizations that are called as ours; heads of other tasks are their own business.
-fn parts(tensors: &Named) -> Parts<'_> {
-    let mut layers = Parts::new();
+fn parts(tensors: &Named) -> LayerParts<'_> {
+    let mut layers = LayerParts::new();
     for (layer, part) in tensors.keys().filter_map(|name| name.rsplit_once('.')) {
         if ["conv", "fc", "bn"].iter().any(|stem| {
             layer.strip_prefix(stem).is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
@@ -71,7 +71,7 @@ fn is_norm(layer: &str, parts: &BTreeSet<&str>) -> bool {
 }
 
 /// Convolutions that have a weight and no bias.
-fn without_bias(parts: &Parts) -> Vec<String> {
+fn without_bias(parts: &LayerParts) -> Vec<String> {
     let bare = parts.iter().filter(|(layer, parts)| {
         !is_norm(layer, parts) && parts.contains("weight") && !parts.contains("bias")
     });
@@ -79,7 +79,7 @@ fn without_bias(parts: &Parts) -> Vec<String> {
 }
 
 /// What is missing by damage, under our names.
-fn lost(parts: &Parts, bare: &[String], (format, layout): (Format, Layout)) -> BTreeSet<String> {
+fn lost(parts: &LayerParts, bare: &[String], (format, layout): (Format, Layout)) -> BTreeSet<String> {
     let always = matches!(layout, Layout::Eccv16 | Layout::Torchvision);
     let biased = |(layer, parts): (&&str, &BTreeSet<&str>)| !is_norm(layer, parts) && parts.contains("bias");
     // Caffe keeps a layer whole: one of a single blob was defined without a bias.
@@ -96,22 +96,22 @@ fn lost(parts: &Parts, bare: &[String], (format, layout): (Format, Layout)) -> B
 }
 
 /// Whether a batch normalization follows, whose shift makes a bias needless.
-fn normalized(parts: &Parts, layer: &str) -> bool {
+fn normalized(parts: &LayerParts, layer: &str) -> bool {
     let number = layer.strip_prefix("conv").or_else(|| layer.strip_prefix("fc"));
     let names = [Some(format!("{layer}norm")), number.map(|number| format!("bn{number}"))];
     names.into_iter().flatten().any(|norm| parts.contains_key(norm.as_str()))
 }
 
 /// Layers of a bias alone.
-fn headless(parts: &Parts) -> Vec<String> {
+fn headless(parts: &LayerParts) -> Vec<String> {
     let bias_alone = parts.iter().filter(|(layer, parts)| {
         !is_norm(layer, parts) && parts.contains("bias") && !parts.contains("weight")
     });
     bias_alone.map(|(layer, _)| format!("{layer}.weight")).collect()
 }
 
-/// Parts that other normalizations of the file have.
-fn half_norms(parts: &Parts) -> Vec<String> {
+/// LayerParts that other normalizations of the file have.
+fn half_norms(parts: &LayerParts) -> Vec<String> {
     let norms: Vec<_> = parts.iter().filter(|(layer, parts)| is_norm(layer, parts)).collect();
     let usual = NORMALIZED.iter().filter(|part| norms.iter().any(|(_, parts)| parts.contains(*part)));
     let lacking = |part: &&str| {

@@ -128,7 +128,7 @@ fn resnet(tensors: &Named) -> Option<ResNetSpec> {
     let small = tensors.get("conv1.weight")?.dims().get(1) == Some(&3);
     Some(ResNetSpec {
         depth,
-        stem: if small { resnet::Stem::Small } else { resnet::Stem::Standard },
+        stem: if small { resnet::ResNetStem::Small } else { resnet::ResNetStem::Standard },
         width: width(outputs(tensors, "layer4.0.conv1")?, 512)?,
         input: if inputs(tensors) == Some(3) { Input::RgbUnit } else { Input::Lightness },
         ..ResNetSpec::default()

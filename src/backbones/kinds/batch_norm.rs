@@ -1,6 +1,6 @@
 //! Batch normalization.
 
-use super::{LayerKind, Module, only};
+use super::{LayerModule, LayerRule, only};
 use crate::{
     nn::{
         Mode,
@@ -14,12 +14,12 @@ use std::sync::Arc;
 
 /// Over the batch and the map, channel by channel.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct BatchNorm {
+pub struct BatchNormRow {
     pub channels: usize,
     pub options: BatchNormOptions,
 }
 
-impl LayerKind for BatchNorm {
+impl LayerRule for BatchNormRow {
     fn word(&self) -> &'static str {
         "batch"
     }
@@ -28,12 +28,12 @@ impl LayerKind for BatchNorm {
         if self.options.affine { 2 * self.channels } else { 0 }
     }
 
-    fn build(&self, name: &str, params: &mut Params, _rng: &Rng) -> Result<Arc<dyn Module>> {
+    fn build(&self, name: &str, params: &mut Params, _rng: &Rng) -> Result<Arc<dyn LayerModule>> {
         Ok(Arc::new(layers::BatchNorm::new(params, name, self.channels, self.options)?))
     }
 }
 
-impl Module for layers::BatchNorm {
+impl LayerModule for layers::BatchNorm {
     fn forward(&self, inputs: &[Tensor], mode: &Mode) -> Result<Tensor> {
         self.forward(only(inputs)?, mode)
     }

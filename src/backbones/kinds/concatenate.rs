@@ -1,6 +1,6 @@
 //! Maps side by side along the channels: fused streams, hypercolumns.
 
-use super::{LayerKind, Module, Size};
+use super::{LayerModule, LayerRule, MapSize};
 use crate::{
     nn::{Mode, params::Params},
     rng::Rng,
@@ -10,9 +10,9 @@ use std::sync::Arc;
 
 /// All inputs have one height and width.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Concatenate;
+pub struct ConcatenateRow;
 
-impl LayerKind for Concatenate {
+impl LayerRule for ConcatenateRow {
     fn word(&self) -> &'static str {
         "concatenate"
     }
@@ -21,17 +21,17 @@ impl LayerKind for Concatenate {
         inputs.iter().sum()
     }
 
-    fn size(&self, inputs: &[Size]) -> Option<Size> {
+    fn size(&self, inputs: &[MapSize]) -> Option<MapSize> {
         let first = inputs.first().copied()?;
         inputs.iter().all(|size| *size == first).then_some(first)
     }
 
-    fn build(&self, _name: &str, _params: &mut Params, _rng: &Rng) -> Result<Arc<dyn Module>> {
+    fn build(&self, _name: &str, _params: &mut Params, _rng: &Rng) -> Result<Arc<dyn LayerModule>> {
         Ok(Arc::new(*self))
     }
 }
 
-impl Module for Concatenate {
+impl LayerModule for ConcatenateRow {
     fn forward(&self, inputs: &[Tensor], _mode: &Mode) -> Result<Tensor> {
         Tensor::cat(inputs, 3)
     }

@@ -1,6 +1,6 @@
 //! Convolution.
 
-use super::{LayerKind, Module, Size, Window, only};
+use super::{LayerModule, LayerRule, MapSize, SlidingWindow, only};
 use crate::{
     nn::{
         Mode,
@@ -15,20 +15,20 @@ use std::sync::Arc;
 
 /// `NAME.weight` is `(outputs, K, K, inputs / groups)`; with a bias filler there is `NAME.bias` `(outputs)`.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Conv {
+pub struct ConvRow {
     pub inputs: usize,
     pub outputs: usize,
-    pub window: Window,
+    pub window: SlidingWindow,
     pub groups: usize,
     pub fillers: Fillers,
     /// A fully connected layer of the literature, computed as a convolution: weight files may hold it as a matrix.
     pub fully_connected: bool,
 }
 
-impl Conv {
+impl ConvRow {
     /// As the convolution ops want it.
     pub fn geometry(&self) -> ConvGeometry {
-        let Window { stride, pad, dilation, .. } = self.window;
+        let SlidingWindow { stride, pad, dilation, .. } = self.window;
         ConvGeometry { stride, pad, dilation, groups: self.groups }
     }
 
@@ -38,7 +38,7 @@ impl Conv {
     }
 }
 
-impl LayerKind for Conv {
+impl LayerRule for ConvRow {
     fn word(&self) -> &'static str {
         "conv"
     }
@@ -47,13 +47,13 @@ impl LayerKind for Conv {
         self.outputs
     }
 
-    fn size(&self, inputs: &[Size]) -> Option<Size> {
+    fn size(&self, inputs: &[MapSize]) -> Option<MapSize> {
         let out = |n| self.window.fits(n).then(|| self.geometry().out(n, self.window.kernel));
         let (height, width) = *inputs.first()?;
         Some((out(height)?, out(width)?))
     }
 
-    fn window(&self) -> Option<Window> {
+    fn window(&self) -> Option<SlidingWindow> {
         Some(self.window)
     }
 
@@ -62,7 +62,7 @@ impl LayerKind for Conv {
         self.weights().saturating_add(biases)
     }
 
-    fn macs(&self, _from: Size, to: Size) -> usize {
+    fn macs(&self, _from: MapSize, to: MapSize) -> usize {
         (to.0 * to.1).saturating_mul(self.weights())
     }
 
@@ -75,13 +75,13 @@ impl LayerKind for Conv {
         self.fillers.bias.is_some()
     }
 
-    fn build(&self, name: &str, params: &mut Params, rng: &Rng) -> Result<Arc<dyn Module>> {
+    fn build(&self, name: &str, params: &mut Params, rng: &Rng) -> Result<Arc<dyn LayerModule>> {
         let shape = ConvShape { inputs: self.inputs, outputs: self.outputs, kernel: self.window.kernel };
         Ok(Arc::new(layers::Conv::new(params, name, shape, self.geometry(), self.fillers, rng)?))
     }
 }
 
-impl Module for layers::Conv {
+impl LayerModule for layers::Conv {
     fn forward(&self, inputs: &[Tensor], mode: &Mode) -> Result<Tensor> {
         self.forward(only(inputs)?, mode)
     }
@@ -98,7 +98,7 @@ impl Module for layers::Conv {
         self.bias()
     }
 
-    fn with_chroma(&self, name: &str, params: &mut Params) -> Result<Arc<dyn Module>> {
+    fn with_chroma(&self, name: &str, params: &mut Params) -> Result<Arc<dyn LayerModule>> {
         Ok(Arc::new(self.with_chroma(name, params)?))
     }
 

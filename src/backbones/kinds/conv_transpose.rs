@@ -1,6 +1,6 @@
 //! Transposed convolution, which enlarges the map by its stride.
 
-use super::{LayerKind, Module, Size, Window, only};
+use super::{LayerModule, LayerRule, MapSize, SlidingWindow, only};
 use crate::{
     nn::{
         Mode,
@@ -15,16 +15,16 @@ use std::sync::Arc;
 
 /// `NAME.weight` is `(inputs, K, K, outputs)`, one group. Its cells do not lie on a lattice of windows, so it has none.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct ConvTranspose {
+pub struct ConvTransposeRow {
     pub inputs: usize,
     pub outputs: usize,
-    pub shape: Window,
+    pub shape: SlidingWindow,
     pub fillers: Fillers,
 }
 
-impl ConvTranspose {
+impl ConvTransposeRow {
     fn geometry(&self) -> ConvGeometry {
-        let Window { stride, pad, dilation, .. } = self.shape;
+        let SlidingWindow { stride, pad, dilation, .. } = self.shape;
         ConvGeometry { stride, pad, dilation, groups: 1 }
     }
 
@@ -34,7 +34,7 @@ impl ConvTranspose {
     }
 }
 
-impl LayerKind for ConvTranspose {
+impl LayerRule for ConvTransposeRow {
     fn word(&self) -> &'static str {
         "transposed conv"
     }
@@ -43,7 +43,7 @@ impl LayerKind for ConvTranspose {
         self.outputs
     }
 
-    fn size(&self, inputs: &[Size]) -> Option<Size> {
+    fn size(&self, inputs: &[MapSize]) -> Option<MapSize> {
         let out = |n| self.geometry().transposed_out(n, self.shape.kernel);
         inputs.first().map(|(height, width)| (out(*height), out(*width)))
     }
@@ -53,7 +53,7 @@ impl LayerKind for ConvTranspose {
         self.weights().saturating_add(biases)
     }
 
-    fn macs(&self, from: Size, _to: Size) -> usize {
+    fn macs(&self, from: MapSize, _to: MapSize) -> usize {
         (from.0 * from.1).saturating_mul(self.weights())
     }
 
@@ -69,13 +69,13 @@ impl LayerKind for ConvTranspose {
         self.fillers.bias.is_some()
     }
 
-    fn build(&self, name: &str, params: &mut Params, rng: &Rng) -> Result<Arc<dyn Module>> {
+    fn build(&self, name: &str, params: &mut Params, rng: &Rng) -> Result<Arc<dyn LayerModule>> {
         let shape = ConvShape { inputs: self.inputs, outputs: self.outputs, kernel: self.shape.kernel };
         Ok(Arc::new(layers::ConvTranspose::new(params, name, shape, self.geometry(), self.fillers, rng)?))
     }
 }
 
-impl Module for layers::ConvTranspose {
+impl LayerModule for layers::ConvTranspose {
     fn forward(&self, inputs: &[Tensor], mode: &Mode) -> Result<Tensor> {
         self.forward(only(inputs)?, mode)
     }

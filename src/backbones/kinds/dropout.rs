@@ -1,6 +1,6 @@
 //! Dropout.
 
-use super::{LayerKind, Module, only};
+use super::{LayerModule, LayerRule, only};
 use crate::{
     nn::{Mode, params::Params},
     ops::dropout::dropout,
@@ -11,23 +11,23 @@ use std::sync::Arc;
 
 /// Drops a share of its input in training and passes it on otherwise.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Dropout {
+pub struct DropoutRow {
     pub share: f64,
     /// What its random stream is called: the layer that it belongs to.
     pub stream: String,
 }
 
-impl LayerKind for Dropout {
+impl LayerRule for DropoutRow {
     fn word(&self) -> &'static str {
         "dropout"
     }
 
-    fn build(&self, _name: &str, _params: &mut Params, _rng: &Rng) -> Result<Arc<dyn Module>> {
+    fn build(&self, _name: &str, _params: &mut Params, _rng: &Rng) -> Result<Arc<dyn LayerModule>> {
         Ok(Arc::new(self.clone()))
     }
 }
 
-impl Module for Dropout {
+impl LayerModule for DropoutRow {
     fn forward(&self, inputs: &[Tensor], mode: &Mode) -> Result<Tensor> {
         let x = only(inputs)?;
         match mode {

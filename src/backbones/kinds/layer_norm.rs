@@ -1,6 +1,6 @@
-//! Module normalization over the channels of each cell (Ba, Kiros and Hinton 2016, as ConvNets use it).
+//! LayerModule normalization over the channels of each cell (Ba, Kiros and Hinton 2016, as ConvNets use it).
 
-use super::{LayerKind, Module, only};
+use super::{LayerModule, LayerRule, only};
 use crate::{
     nn::{Mode, layers, params::Params},
     rng::Rng,
@@ -10,12 +10,12 @@ use std::sync::Arc;
 
 /// `NAME.weight` and `NAME.bias` are `(channels)`.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct LayerNorm {
+pub struct LayerNormRow {
     pub channels: usize,
     pub eps: f64,
 }
 
-impl LayerKind for LayerNorm {
+impl LayerRule for LayerNormRow {
     fn word(&self) -> &'static str {
         "layer"
     }
@@ -24,12 +24,12 @@ impl LayerKind for LayerNorm {
         2 * self.channels
     }
 
-    fn build(&self, name: &str, params: &mut Params, _rng: &Rng) -> Result<Arc<dyn Module>> {
+    fn build(&self, name: &str, params: &mut Params, _rng: &Rng) -> Result<Arc<dyn LayerModule>> {
         Ok(Arc::new(layers::LayerNorm::new(params, name, self.channels, self.eps)?))
     }
 }
 
-impl Module for layers::LayerNorm {
+impl LayerModule for layers::LayerNorm {
     fn forward(&self, inputs: &[Tensor], mode: &Mode) -> Result<Tensor> {
         self.forward(only(inputs)?, mode)
     }

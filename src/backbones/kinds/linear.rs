@@ -1,6 +1,6 @@
 //! A linear map of a vector: of a map that is one cell large.
 
-use super::{LayerKind, Module, Size, only};
+use super::{LayerModule, LayerRule, MapSize, only};
 use crate::{
     nn::{
         Mode,
@@ -14,13 +14,13 @@ use std::sync::Arc;
 
 /// `NAME.weight` is `(outputs, inputs)`.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Linear {
+pub struct LinearRow {
     pub inputs: usize,
     pub outputs: usize,
     pub fillers: Fillers,
 }
 
-impl LayerKind for Linear {
+impl LayerRule for LinearRow {
     fn word(&self) -> &'static str {
         "linear"
     }
@@ -29,7 +29,7 @@ impl LayerKind for Linear {
         self.outputs
     }
 
-    fn size(&self, inputs: &[Size]) -> Option<Size> {
+    fn size(&self, inputs: &[MapSize]) -> Option<MapSize> {
         inputs.first().copied().filter(|size| *size == (1, 1))
     }
 
@@ -38,7 +38,7 @@ impl LayerKind for Linear {
         self.inputs.saturating_mul(self.outputs).saturating_add(biases)
     }
 
-    fn macs(&self, _from: Size, _to: Size) -> usize {
+    fn macs(&self, _from: MapSize, _to: MapSize) -> usize {
         self.inputs.saturating_mul(self.outputs)
     }
 
@@ -50,12 +50,12 @@ impl LayerKind for Linear {
         self.fillers.bias.is_some()
     }
 
-    fn build(&self, name: &str, params: &mut Params, rng: &Rng) -> Result<Arc<dyn Module>> {
+    fn build(&self, name: &str, params: &mut Params, rng: &Rng) -> Result<Arc<dyn LayerModule>> {
         Ok(Arc::new(layers::Linear::new(params, name, (self.inputs, self.outputs), self.fillers, rng)?))
     }
 }
 
-impl Module for layers::Linear {
+impl LayerModule for layers::Linear {
     fn forward(&self, inputs: &[Tensor], mode: &Mode) -> Result<Tensor> {
         let y = self.forward(&only(inputs)?.flatten_from(1)?, mode)?;
         y.unsqueeze(1)?.unsqueeze(1)

@@ -17,18 +17,18 @@ mod pool;
 mod resize;
 mod response_norm;
 
-pub use activation::Activation;
-pub use add::Add;
-pub use batch_norm::BatchNorm;
-pub use concatenate::Concatenate;
-pub use conv::Conv;
-pub use conv_transpose::ConvTranspose;
-pub use dropout::Dropout;
-pub use layer_norm::LayerNorm;
-pub use linear::Linear;
-pub use pool::{GlobalPool, Pool, Statistic};
-pub use resize::Resize;
-pub use response_norm::ResponseNorm;
+pub use activation::ActivationRow;
+pub use add::AddRow;
+pub use batch_norm::BatchNormRow;
+pub use concatenate::ConcatenateRow;
+pub use conv::ConvRow;
+pub use conv_transpose::ConvTransposeRow;
+pub use dropout::DropoutRow;
+pub use layer_norm::LayerNormRow;
+pub use linear::LinearRow;
+pub use pool::{GlobalPoolRow, PoolRow, Statistic};
+pub use resize::ResizeRow;
+pub use response_norm::ResponseNormRow;
 
 use crate::{
     nn::{Mode, layers::Fillers, params::Params},
@@ -38,18 +38,18 @@ use candle_core::{Result, Tensor, Var, bail};
 use std::{fmt, sync::Arc};
 
 /// Height and width of a map.
-pub type Size = (usize, usize);
+pub type MapSize = (usize, usize);
 
 /// A window that moves over a map; one number serves both axes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Window {
+pub struct SlidingWindow {
     pub kernel: usize,
     pub stride: usize,
     pub pad: usize,
     pub dilation: usize,
 }
 
-impl Window {
+impl SlidingWindow {
     /// Cells from the first to the last that the window covers, plus one.
     pub fn extent(&self) -> usize {
         self.dilation * (self.kernel - 1) + 1
@@ -63,24 +63,24 @@ impl Window {
 
 /// What a row computes.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Kind {
-    Conv(Conv),
-    ConvTranspose(ConvTranspose),
-    Linear(Linear),
-    Pool(Pool),
-    GlobalPool(GlobalPool),
-    BatchNorm(BatchNorm),
-    ResponseNorm(ResponseNorm),
-    LayerNorm(LayerNorm),
-    Activation(Activation),
-    Dropout(Dropout),
-    Add(Add),
-    Concatenate(Concatenate),
-    Resize(Resize),
+pub enum LayerKind {
+    Conv(ConvRow),
+    ConvTranspose(ConvTransposeRow),
+    Linear(LinearRow),
+    Pool(PoolRow),
+    GlobalPool(GlobalPoolRow),
+    BatchNorm(BatchNormRow),
+    ResponseNorm(ResponseNormRow),
+    LayerNorm(LayerNormRow),
+    Activation(ActivationRow),
+    Dropout(DropoutRow),
+    Add(AddRow),
+    Concatenate(ConcatenateRow),
+    Resize(ResizeRow),
 }
 
 /// What a kind of row says of itself.
-pub(super) trait LayerKind {
+pub(super) trait LayerRule {
     /// Its word in a layer table, where no window describes it.
     fn word(&self) -> &'static str;
 
@@ -90,12 +90,12 @@ pub(super) trait LayerKind {
     }
 
     /// Size that comes of maps of these sizes; `None` where they do not fit.
-    fn size(&self, inputs: &[Size]) -> Option<Size> {
+    fn size(&self, inputs: &[MapSize]) -> Option<MapSize> {
         inputs.first().copied()
     }
 
     /// The window that it moves over its input, which tells where its cells lie on the picture.
-    fn window(&self) -> Option<Window> {
+    fn window(&self) -> Option<SlidingWindow> {
         None
     }
 
@@ -105,7 +105,7 @@ pub(super) trait LayerKind {
     }
 
     /// Multiply-accumulates of one picture, taps on the padding included.
-    fn macs(&self, _from: Size, _to: Size) -> usize {
+    fn macs(&self, _from: MapSize, _to: MapSize) -> usize {
         0
     }
 
@@ -125,11 +125,11 @@ pub(super) trait LayerKind {
     }
 
     /// Adds its parameters to `params` under the name of the row, filled from `rng`.
-    fn build(&self, name: &str, params: &mut Params, rng: &Rng) -> Result<Arc<dyn Module>>;
+    fn build(&self, name: &str, params: &mut Params, rng: &Rng) -> Result<Arc<dyn LayerModule>>;
 }
 
 /// A row with its parameters.
-pub(super) trait Module: fmt::Debug + Send + Sync {
+pub(super) trait LayerModule: fmt::Debug + Send + Sync {
     /// Maps `(B, H, W, C)` in, one map out.
     fn forward(&self, inputs: &[Tensor], mode: &Mode) -> Result<Tensor>;
 
@@ -148,18 +148,18 @@ pub(super) trait Module: fmt::Debug + Send + Sync {
     }
 
     /// The same with all input channels but the first unfrozen: see [`super::network::Network::unfreeze_chroma`].
-    fn with_chroma(&self, name: &str, _params: &mut Params) -> Result<Arc<dyn Module>> {
+    fn with_chroma(&self, name: &str, _params: &mut Params) -> Result<Arc<dyn LayerModule>> {
         bail!("`{name}` is no convolution")
     }
 
-    /// Whether [`Module::with_chroma`] made it.
+    /// Whether [`LayerModule::with_chroma`] made it.
     fn learns_chroma(&self) -> bool {
         false
     }
 }
 
-impl Kind {
-    fn rule(&self) -> &dyn LayerKind {
+impl LayerKind {
+    fn rule(&self) -> &dyn LayerRule {
         match self {
             Self::Conv(kind) => kind,
             Self::ConvTranspose(kind) => kind,
@@ -188,12 +188,12 @@ impl Kind {
     }
 
     /// Size that comes of maps of these sizes; `None` where they do not fit.
-    pub fn size(&self, inputs: &[Size]) -> Option<Size> {
+    pub fn size(&self, inputs: &[MapSize]) -> Option<MapSize> {
         self.rule().size(inputs).filter(|(height, width)| *height > 0 && *width > 0)
     }
 
     /// The window that it moves over its input.
-    pub fn window(&self) -> Option<Window> {
+    pub fn window(&self) -> Option<SlidingWindow> {
         self.rule().window()
     }
 
@@ -203,7 +203,7 @@ impl Kind {
     }
 
     /// Multiply-accumulates of one picture, taps on the padding included.
-    pub fn macs(&self, from: Size, to: Size) -> usize {
+    pub fn macs(&self, from: MapSize, to: MapSize) -> usize {
         self.rule().macs(from, to)
     }
 
@@ -244,7 +244,7 @@ impl Kind {
         }
     }
 
-    pub(super) fn build(&self, name: &str, params: &mut Params, rng: &Rng) -> Result<Arc<dyn Module>> {
+    pub(super) fn build(&self, name: &str, params: &mut Params, rng: &Rng) -> Result<Arc<dyn LayerModule>> {
         self.rule().build(name, params, rng)
     }
 }

@@ -1,6 +1,6 @@
 //! Pooling: over a moving window, or over the whole map.
 
-use super::{LayerKind, Module, Size, Window, only};
+use super::{LayerModule, LayerRule, MapSize, SlidingWindow, only};
 use crate::{
     nn::{Mode, params::Params},
     ops::pool::{PoolGeometry, avg_pool2d, max_pool2d},
@@ -18,12 +18,12 @@ pub enum Statistic {
 
 /// The largest or the average number of each window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Pool {
+pub struct PoolRow {
     pub statistic: Statistic,
     pub geometry: PoolGeometry,
 }
 
-impl Pool {
+impl PoolRow {
     /// Caffe's: the output size rounds up.
     pub fn max(kernel: usize, stride: usize, pad: usize) -> Self {
         let geometry = PoolGeometry { kernel, stride, pad, ceil: true };
@@ -41,7 +41,7 @@ impl Pool {
     }
 }
 
-impl LayerKind for Pool {
+impl LayerRule for PoolRow {
     fn word(&self) -> &'static str {
         match self.statistic {
             Statistic::Max => "max pool",
@@ -49,24 +49,24 @@ impl LayerKind for Pool {
         }
     }
 
-    fn size(&self, inputs: &[Size]) -> Option<Size> {
+    fn size(&self, inputs: &[MapSize]) -> Option<MapSize> {
         let window = self.window()?;
         let out = |n| window.fits(n).then(|| self.geometry.out(n));
         let (height, width) = *inputs.first()?;
         Some((out(height)?, out(width)?))
     }
 
-    fn window(&self) -> Option<Window> {
+    fn window(&self) -> Option<SlidingWindow> {
         let PoolGeometry { kernel, stride, pad, .. } = self.geometry;
-        Some(Window { kernel, stride, pad, dilation: 1 })
+        Some(SlidingWindow { kernel, stride, pad, dilation: 1 })
     }
 
-    fn build(&self, _name: &str, _params: &mut Params, _rng: &Rng) -> Result<Arc<dyn Module>> {
+    fn build(&self, _name: &str, _params: &mut Params, _rng: &Rng) -> Result<Arc<dyn LayerModule>> {
         Ok(Arc::new(*self))
     }
 }
 
-impl Module for Pool {
+impl LayerModule for PoolRow {
     fn forward(&self, inputs: &[Tensor], _mode: &Mode) -> Result<Tensor> {
         match self.statistic {
             Statistic::Max => max_pool2d(only(inputs)?, self.geometry),
@@ -77,23 +77,23 @@ impl Module for Pool {
 
 /// The average over the whole map: one cell is left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct GlobalPool;
+pub struct GlobalPoolRow;
 
-impl LayerKind for GlobalPool {
+impl LayerRule for GlobalPoolRow {
     fn word(&self) -> &'static str {
         "global pool"
     }
 
-    fn size(&self, _inputs: &[Size]) -> Option<Size> {
+    fn size(&self, _inputs: &[MapSize]) -> Option<MapSize> {
         Some((1, 1))
     }
 
-    fn build(&self, _name: &str, _params: &mut Params, _rng: &Rng) -> Result<Arc<dyn Module>> {
+    fn build(&self, _name: &str, _params: &mut Params, _rng: &Rng) -> Result<Arc<dyn LayerModule>> {
         Ok(Arc::new(*self))
     }
 }
 
-impl Module for GlobalPool {
+impl LayerModule for GlobalPoolRow {
     fn forward(&self, inputs: &[Tensor], _mode: &Mode) -> Result<Tensor> {
         only(inputs)?.mean_keepdim((1, 2))
     }

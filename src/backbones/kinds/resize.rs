@@ -1,6 +1,6 @@
 //! Bilinear resizing of a map by a whole factor.
 
-use super::{LayerKind, Module, Size, only};
+use super::{LayerModule, LayerRule, MapSize, only};
 use crate::{
     nn::{Mode, params::Params},
     ops::resize::resize_bilinear,
@@ -11,33 +11,33 @@ use std::sync::Arc;
 
 /// Enlarges both axes by `factor`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Resize {
+pub struct ResizeRow {
     pub factor: usize,
     /// Whether the centers of the corner cells stay in place, rather than the outer border.
     pub align_corners: bool,
 }
 
-impl Resize {
-    fn scaled(&self, (height, width): Size) -> Size {
+impl ResizeRow {
+    fn scaled(&self, (height, width): MapSize) -> MapSize {
         (height * self.factor, width * self.factor)
     }
 }
 
-impl LayerKind for Resize {
+impl LayerRule for ResizeRow {
     fn word(&self) -> &'static str {
         "resize"
     }
 
-    fn size(&self, inputs: &[Size]) -> Option<Size> {
+    fn size(&self, inputs: &[MapSize]) -> Option<MapSize> {
         inputs.first().map(|size| self.scaled(*size))
     }
 
-    fn build(&self, _name: &str, _params: &mut Params, _rng: &Rng) -> Result<Arc<dyn Module>> {
+    fn build(&self, _name: &str, _params: &mut Params, _rng: &Rng) -> Result<Arc<dyn LayerModule>> {
         Ok(Arc::new(*self))
     }
 }
 
-impl Module for Resize {
+impl LayerModule for ResizeRow {
     fn forward(&self, inputs: &[Tensor], _mode: &Mode) -> Result<Tensor> {
         let x = only(inputs)?;
         let (_, height, width, _) = x.dims4()?;

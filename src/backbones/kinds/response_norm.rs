@@ -1,6 +1,6 @@
 //! Local response normalization across channels.
 
-use super::{LayerKind, Module, only};
+use super::{LayerModule, LayerRule, only};
 use crate::{
     nn::{Mode, params::Params},
     ops::lrn::{Lrn, lrn},
@@ -11,19 +11,19 @@ use std::sync::Arc;
 
 /// With AlexNet's constants ([`Lrn::ALEXNET`]).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ResponseNorm;
+pub struct ResponseNormRow;
 
-impl LayerKind for ResponseNorm {
+impl LayerRule for ResponseNormRow {
     fn word(&self) -> &'static str {
         "local"
     }
 
-    fn build(&self, _name: &str, _params: &mut Params, _rng: &Rng) -> Result<Arc<dyn Module>> {
+    fn build(&self, _name: &str, _params: &mut Params, _rng: &Rng) -> Result<Arc<dyn LayerModule>> {
         Ok(Arc::new(*self))
     }
 }
 
-impl Module for ResponseNorm {
+impl LayerModule for ResponseNormRow {
     fn forward(&self, inputs: &[Tensor], _mode: &Mode) -> Result<Tensor> {
         lrn(only(inputs)?, Lrn::ALEXNET)
     }
