@@ -33,7 +33,7 @@ def variables():
         "cube": np.arange(24.0).reshape(2, 3, 4),
         "nothing": np.zeros((0, 4)),
         "logical": np.array([[True, False, True]]),
-        "word": "gray häuser",
+        "word": "grey häuser",
         "rows": np.array(["one", "three"]),
         "cell": cell,
         "plain_struct": {"a": 1.0, "b": {"c": "deep"}},

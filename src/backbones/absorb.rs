@@ -63,11 +63,7 @@ pub fn fitted(spec: &BackboneSpec, build: &Build, tensors: Tensors) -> Result<Te
 }
 
 fn absorb(norm: &Layer, row: &Layer, tensors: &Tensors, out: &mut Tensors) -> Result<()> {
-    let (LayerKind::BatchNorm(BatchNormRow { options, .. }), Some(per_output)) =
-        (&norm.kind, row.kind.per_output())
-    else {
-        return Ok(());
-    };
+    let LayerKind::BatchNorm(BatchNormRow { options, .. }) = norm.kind else { return Ok(()) };
     let (layer, norm) = (&row.name, &norm.name);
     let take = |name: &str| match tensors.get(name) {
         Some(tensor) => Ok(tensor),
@@ -92,6 +88,7 @@ fn absorb(norm: &Layer, row: &Layer, tensors: &Tensors, out: &mut Tensors) -> Re
     if let Some(beta) = tensors.get(&beta) {
         shift = (shift + beta)?;
     }
+    let per_output = row.kind.per_output(scale.elem_count()).unwrap_or_default();
     out.insert(weight.clone(), take(&weight)?.broadcast_mul(&scale.reshape(per_output)?)?);
     out.insert(bias, shift);
     [mean, var, sum, gamma, beta].iter().for_each(|name| drop(out.remove(name)));

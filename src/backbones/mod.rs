@@ -49,6 +49,10 @@ pub enum Variant {
     Dense,
 }
 
+/// Names that stand for layers of any backbone by what they are for: the head, the first layer that reads a region (fc6 of
+/// AlexNet), the first of all.
+pub const ROLES: [&str; 3] = ["head", "reader", "all"];
+
 /// What is built, beside the spec.
 #[derive(Clone, Debug)]
 pub struct Build {
@@ -159,20 +163,24 @@ impl BackboneSpec {
         table::taps(&self.table(&self.plain())).map(String::from).collect()
     }
 
-    /// Names that stand for layers by what they are for: its head by its own name, then `head`, `reader` (the first layer
-    /// that reads a region) and `all` (the first).
-    pub fn roles(&self) -> Vec<String> {
-        let table = self.table(&self.classifier());
-        let reader = table::reader(&table).map(|_| "reader");
-        table::heads(&table).chain(["head"]).chain(reader).chain(["all"]).map(String::from).collect()
+    /// What its heads are called.
+    pub fn heads(&self) -> Vec<String> {
+        table::heads(&self.table(&self.classifier())).map(String::from).collect()
+    }
+
+    /// The names of [`ROLES`] that stand for one of its layers.
+    fn roles(&self) -> impl Iterator<Item = &'static str> {
+        let has_reader = table::reader(&self.table(&self.classifier())).is_some();
+        ROLES.into_iter().filter(move |role| *role != "reader" || has_reader)
     }
 
     /// Whether it has a layer of this name, or one that the name stands for.
     pub fn knows(&self, name: &str) -> bool {
-        self.taps().iter().chain(&self.roles()).any(|known| known == name)
+        let named = self.taps().into_iter().chain(self.heads()).any(|known| known == name);
+        named || self.roles().any(|role| role == name)
     }
 
-    /// The layer that a name of [`BackboneSpec::roles`] stands for; other names stand for themselves.
+    /// The layer that a name of [`ROLES`] stands for; other names stand for themselves.
     pub fn layer(&self, name: &str) -> String {
         let table = self.table(&self.classifier());
         let first = |from: usize| table::taps(&table[from..]).next();

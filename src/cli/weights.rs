@@ -10,7 +10,7 @@ use super::{
 use crate::{
     backbones::exchange::{self, Architecture, Layout, Missing, WeightFile},
     hub,
-    nn::weights::{self, Contents, Format, Several, dims_in_file},
+    nn::weights::{self, Contents, Format, SeveralNetworks, dims_in_file},
 };
 use anyhow::{Context, Result};
 use candle_core::{DType, Tensor};
@@ -128,7 +128,7 @@ fn inspect(file: &Path) -> Result<Done> {
     let contents = match weights::contents(&hub::locate(file)?) {
         Ok(contents) => contents,
         // To show what there is to choose from is what was asked for.
-        Err(error) => match error.downcast_ref::<Several>() {
+        Err(error) => match error.downcast_ref::<SeveralNetworks>() {
             Some(several) => return Ok(Done::ok(format!("{}\n{several}", file.display()))),
             None => return Err(error),
         },

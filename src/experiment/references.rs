@@ -7,7 +7,7 @@ use super::{
     stages::{Inputs, Layers, Rows, Stage},
 };
 use crate::{
-    backbones::BackboneSpec,
+    backbones::{BackboneSpec, ROLES},
     data::{
         annotated_source::{AnnotatedSource, AnnotatedSpec},
         catalog,
@@ -185,13 +185,14 @@ impl Experiment {
 fn check_layers(name: &str, stage: &Stage, backbones: &[BackboneSpec]) -> Result<(), Wrong> {
     let Some(Layers { keys, names: layers, with_head }) = stage.kind().layers() else { return Ok(()) };
     let names = |backbone: &BackboneSpec| {
-        let heads = if with_head { backbone.roles() } else { vec![] };
+        let heads = if with_head { backbone.heads() } else { vec![] };
         backbone.taps().into_iter().chain(heads).collect::<Vec<String>>()
     };
     let mut seen = HashSet::new();
     let known: Vec<String> =
         backbones.iter().flat_map(names).filter(|name| seen.insert(name.clone())).collect();
-    let known: Vec<&str> = known.iter().map(String::as_str).collect();
+    let roles = ROLES.into_iter().filter(|_| with_head);
+    let known: Vec<&str> = known.iter().map(String::as_str).chain(roles).collect();
     let here = [&["stages", name, stage.key()][..], keys].concat();
     if layers.is_empty() {
         return Err(Wrong::value(here, Fault::new(format!("`{name}` needs at least one layer"))));

@@ -29,8 +29,9 @@ pub struct ClassificationSpec {
     /// The first layer that learns, one fit for each: the layers before it are constants. The last layer is always new.
     /// `head`, `reader` (fc6 of AlexNet) and `all` stand for layers of any backbone.
     pub train_from: Vec<String>,
-    /// Side of the crops, in pixels.
-    pub crop: Pixels,
+    /// Side of the crops, in pixels; absent: what the backbone is made for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub crop: Option<Pixels>,
     /// Random crops whose answers are summed in the test.
     pub draws: BatchSize,
 }
@@ -38,7 +39,7 @@ pub struct ClassificationSpec {
 impl Default for ClassificationSpec {
     fn default() -> Self {
         let train_from = ["head", "reader", "all"].map(String::from).to_vec();
-        Self { train_from, crop: Count::of(227), draws: Count::of(10) }
+        Self { train_from, crop: None, draws: Count::of(10) }
     }
 }
 

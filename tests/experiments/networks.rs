@@ -72,7 +72,8 @@ stages:
     }
     let runs = fs::read_dir(home.path().join("runs/presets"))?.flatten();
     let fits = runs.filter(|entry| entry.path().join("manifest.json").exists()).count();
-    assert_eq!(fits, 4 * 3 * Preset::ALL.len());
+    // Four presets are one network, and equal rows share a run.
+    assert_eq!(fits, 4 * 3 * (Preset::ALL.len() - 3));
     Ok(())
 }
 
@@ -116,7 +117,7 @@ stages:
       features: { layers: [layer4] }
       classifier: { shots: [1], samples: 2, svm: { costs: { list: [0.1, 1] } } }
   classification:
-    classification: { backbones: *rows, task: { crop: 32, draws: 1 }, train: *train }
+    classification: { backbones: *rows, task: { draws: 1 }, train: *train }
   detection:
     detection:
       backbones: *rows

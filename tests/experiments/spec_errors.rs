@@ -122,7 +122,7 @@ fn an_unknown_name() {
       --> spec.yaml:10:13
        |
     10 |       task: colorisation
-       |             ^^^^^^^^^^^^^ did you mean `colorization`?
+       |             ^^^^^^^^^^^^ did you mean `colorization`?
     ");
 }
 

@@ -6,7 +6,6 @@ use hueristic::{
     backbones::{
         BackboneSpec, Build, Variant,
         alexnet::{AlexNetSpec, Stem},
-        alexnet_conventions::Preset,
         network::Network,
     },
     bounded::{Count, Positive},
@@ -20,9 +19,8 @@ use hueristic::{
         voc::mask::write_indices,
     },
     experiment::{self, Experiment, Outcome},
-    nn::{init::Filler, layers::Fillers, params::Params, weights},
+    nn::{init::Filler, layers::Fillers, params::Params},
     rng::Rng,
-    spec,
     train::task::Task,
     transfer::{
         classification::{Classification, ClassificationSpec},
@@ -138,81 +136,6 @@ fn a_rehearsal_takes_as_many_pictures_as_its_stage_must_see() -> anyhow::Result<
     let outlook = experiment::check_and_estimate(&home.load(SPEC, &few)?, &home.options())?;
     let text = outlook.to_string();
     assert_eq!((outlook.failing(), text.matches("  time     about ").count()), (0, 8), "{text}");
-    Ok(())
-}
-
-/// A stage of `kind` on a preset: from data, from a file, and either of them rescaled.
-fn on_preset(home: &Home, preset: Preset, kind: &str, task: &str) -> anyhow::Result<String> {
-    let spec =
-        AlexNetSpec { stem: Stem::Small, width: Positive::of(0.1), fc: Some(Count::of(16)), ..preset.spec() };
-    let spec = BackboneSpec::Alexnet(spec);
-    let input_channels = spec.input().channels();
-    let build = Build { variant: Variant::Transfer, batch_norm: false, input_channels, outputs: None };
-    let mut params = Params::new(&Device::Cpu);
-    spec.build(&build, &mut params, &Rng::new(1))?;
-    let file = home.path().join(format!("{preset}.safetensors"));
-    let about = [("backbone".to_string(), spec::resolved_yaml(&spec)?)];
-    weights::save(&params, &about.into(), &file)?;
-    let (file, data) = (file.display(), "data_dependent: { batches: 1, patches: 500 }");
-    Ok(format!(
-        "  {preset}:\n    {kind}:\n      backbone: {{ alexnet: {{ preset: {preset}, stem: small, width: 0.1, fc: 16 }} }}\n      \
-         backbones:\n        data: {{ {data} }}\n        even: {{ rescaled: {{ {data} }} }}\n        \
-         file: {{ file: {file} }}\n        both: {{ rescaled: {{ file: {file} }} }}\n{task}      \
-         train: {{ steps: 1, batch: 4, optimizer: {{ sgd: {{ lr: 1e-3 }} }} }}\n"
-    ))
-}
-
-#[test]
-fn networks_with_response_normalization_and_leaks_start_in_every_way() -> anyhow::Result<()> {
-    let home = Home::new()?;
-    let detection = "      task:\n        proposals: { selective_search: { width: 48, smallest: 8 } }\n        scales: [48]\n        \
-                     test_scale: 48\n";
-    let stages = [
-        on_preset(&home, Preset::Krizhevsky, "linear_probe", "")?,
-        on_preset(&home, Preset::Donahue, "nonlinear_probe", "      through: [conv2]\n")?,
-        on_preset(
-            &home,
-            Preset::Caffenet,
-            "classification",
-            "      task: { train_from: [conv1], crop: 29, draws: 1 }\n",
-        )?,
-        on_preset(&home, Preset::Noroozi, "detection", detection)?,
-        on_preset(&home, Preset::Doersch, "segmentation", "")?,
-    ];
-    let yaml = format!(
-        "name: presets\nannotated: {{ source: {{ composite: {{ train: 8, val: 4, size: 48 }} }} }}\n\
-         data: {{ source: {{ scenes: {{ train: 16, val: 8 }} }}, crop: 29 }}\nstages:\n{}",
-        stages.concat()
-    );
-    let Outcome::Finished { report: Some(report), .. } =
-        experiment::run(&home.load(&yaml, &[])?, &home.options())?
-    else {
-        panic!("not finished")
-    };
-    for row in ["data", "even", "file", "both"] {
-        assert!(report.text.contains(row), "{row} is not in\n{}", report.text);
-    }
-    Ok(())
-}
-
-/// From data, from a file, and either of them rescaled: whatever preset a probe stands on.
-#[test]
-fn every_preset_starts_in_every_way() -> anyhow::Result<()> {
-    for preset in Preset::ALL {
-        let home = Home::new()?;
-        let yaml = format!(
-            "name: preset\ndata: {{ source: {{ scenes: {{ train: 16, val: 8 }} }}, crop: 29 }}\nstages:\n{}",
-            on_preset(&home, preset, "linear_probe", "")?
-        );
-        let Outcome::Finished { report: Some(report), .. } =
-            experiment::run(&home.load(&yaml, &[])?, &home.options())?
-        else {
-            panic!("{preset}: not finished")
-        };
-        for row in ["data", "even", "file", "both"] {
-            assert!(report.text.contains(row), "{preset}: {row} is not in\n{}", report.text);
-        }
-    }
     Ok(())
 }
 
@@ -385,7 +308,7 @@ fn difficult_objects_alone_leave_nothing_to_be_found() -> anyhow::Result<()> {
         Err(error) => error.to_string(),
     };
     assert!(message.contains("not difficult"), "{message}");
-    let spec = ClassificationSpec { crop: Count::of(29), ..Default::default() };
+    let spec = ClassificationSpec { crop: Some(Count::of(29)), ..Default::default() };
     let both = (train.clone(), train.clone());
     let error = Classification::new(&spec, net(Variant::Transfer, Some(2)), both).err();
     assert!(error.expect("nothing is shown").to_string().contains("nothing to learn"));
@@ -395,7 +318,7 @@ fn difficult_objects_alone_leave_nothing_to_be_found() -> anyhow::Result<()> {
 #[test]
 fn ignored_classes_count_neither_in_the_loss_nor_in_the_mean() -> anyhow::Result<()> {
     let set = given(2, vec![vec![object(0, false), object(1, true)], vec![object(1, true)]]);
-    let spec = ClassificationSpec { crop: Count::of(29), draws: Count::of(1), ..Default::default() };
+    let spec = ClassificationSpec { crop: Some(Count::of(29)), draws: Count::of(1), ..Default::default() };
     let mut task = Classification::new(&spec, net(Variant::Transfer, Some(2)), (set.clone(), set.clone()))?;
     let mut val = loader(&set, Framing::RandomScale { side: 29 }, Pass::Draw, 2);
     let metrics = task.evaluate(&mut val)?;

@@ -263,7 +263,7 @@ impl Target<'_> {
             var.set(&Tensor::from_iter(biases, weight.device())?)?;
         }
         let factors: Vec<f64> = deviations.iter().map(|d| 1.0 / d).collect();
-        let per_output = self.row.kind.per_output().unwrap_or_default();
+        let per_output = self.row.kind.per_output(deviations.len()).unwrap_or_default();
         let factors = Tensor::from_vec(factors, per_output, weight.device())?;
         let scaled = weight.as_detached_tensor().to_dtype(DType::F64)?.broadcast_mul(&factors)?;
         weight.set(&scaled.to_dtype(weight.dtype())?)

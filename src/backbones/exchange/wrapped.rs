@@ -1,7 +1,7 @@
 //! Networks stored inside another: under a prefix (`net.conv1`, `encoder.features.0`), or as one of several columns
 //! that share their weights (`conv1_s1` … `conv1_s9` of the jigsaw network).
 
-use crate::nn::weights::{Candidate, Named, Several};
+use crate::nn::weights::{NetworkCandidate, Named, SeveralNetworks};
 use std::collections::BTreeSet;
 
 /// Names that begin every network known here.
@@ -17,7 +17,7 @@ const FIRST: [&str; 5] =
 pub(super) fn unwrapped(
     tensors: &Named,
     fits: impl Fn(&Named) -> bool,
-) -> Result<Option<(Named, Vec<String>)>, Several> {
+) -> Result<Option<(Named, Vec<String>)>, SeveralNetworks> {
     if FIRST.iter().any(|first| tensors.contains_key(*first)) {
         return Ok(None);
     }
@@ -29,7 +29,7 @@ pub(super) fn unwrapped(
     match networks[..] {
         [] => Ok(None),
         [prefix] => Ok(Some(without(prefix, tensors))),
-        _ => Err(Several(networks.iter().map(|prefix| candidate(tensors, prefix)).collect())),
+        _ => Err(SeveralNetworks(networks.iter().map(|prefix| candidate(tensors, prefix)).collect())),
     }
 }
 
@@ -54,10 +54,10 @@ fn without(prefix: &str, tensors: &Named) -> (Named, Vec<String>) {
     (inside, vec![format!("`{prefix}` taken off the names")])
 }
 
-fn candidate(tensors: &Named, prefix: &str) -> Candidate {
+fn candidate(tensors: &Named, prefix: &str) -> NetworkCandidate {
     let inside = below(tensors, prefix);
     let parameters = inside.values().map(|tensor| tensor.elem_count() as u64).sum();
-    Candidate { key: prefix.trim_end_matches('.').into(), tensors: inside.len(), parameters }
+    NetworkCandidate { key: prefix.trim_end_matches('.').into(), tensors: inside.len(), parameters }
 }
 
 fn column(tensors: &Named) -> Option<(Named, Vec<String>)> {
@@ -117,7 +117,7 @@ mod tests {
     #[test]
     fn two_networks_side_by_side_are_both_named() -> candle_core::Result<()> {
         let both = named(&["m.q.conv1.weight", "m.q.fc8.bias", "m.k.conv1.weight", "queue"])?;
-        let Err(Several(networks)) = unwrapped(&both, |_| true) else { panic!("one was chosen") };
+        let Err(SeveralNetworks(networks)) = unwrapped(&both, |_| true) else { panic!("one was chosen") };
         let named =
             networks.iter().map(|network| (network.key.as_str(), network.tensors)).collect::<Vec<_>>();
         assert_eq!(named, [("m.k", 1), ("m.q", 2)]);

@@ -1,6 +1,6 @@
 //! Activation functions.
 
-use super::{LayerModule, LayerRule, only};
+use super::rule::{LayerModule, LayerRule, only};
 use crate::{
     nn::{Mode, params::Params},
     ops::activation::{leaky_relu, relu},

@@ -1,6 +1,6 @@
 //! The sum of several maps: residual connections.
 
-use super::{LayerModule, LayerRule, MapSize};
+use super::rule::{LayerModule, LayerRule, MapSize};
 use crate::{
     nn::{Mode, params::Params},
     rng::Rng,

@@ -1,6 +1,6 @@
 //! Batch normalization.
 
-use super::{LayerModule, LayerRule, only};
+use super::rule::{LayerModule, LayerRule, only};
 use crate::{
     nn::{
         Mode,

@@ -1,6 +1,6 @@
 //! Maps side by side along the channels: fused streams, hypercolumns.
 
-use super::{LayerModule, LayerRule, MapSize};
+use super::rule::{LayerModule, LayerRule, MapSize};
 use crate::{
     nn::{Mode, params::Params},
     rng::Rng,

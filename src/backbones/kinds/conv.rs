@@ -1,6 +1,6 @@
 //! Convolution.
 
-use super::{LayerModule, LayerRule, MapSize, SlidingWindow, only};
+use super::rule::{LayerModule, LayerRule, MapSize, SlidingWindow, only};
 use crate::{
     nn::{
         Mode,

@@ -1,6 +1,6 @@
 //! Transposed convolution, which enlarges the map by its stride.
 
-use super::{LayerModule, LayerRule, MapSize, SlidingWindow, only};
+use super::rule::{LayerModule, LayerRule, MapSize, SlidingWindow, only};
 use crate::{
     nn::{
         Mode,

@@ -1,6 +1,6 @@
 //! Dropout.
 
-use super::{LayerModule, LayerRule, only};
+use super::rule::{LayerModule, LayerRule, only};
 use crate::{
     nn::{Mode, params::Params},
     ops::dropout::dropout,

@@ -1,6 +1,6 @@
 //! LayerModule normalization over the channels of each cell (Ba, Kiros and Hinton 2016, as ConvNets use it).
 
-use super::{LayerModule, LayerRule, only};
+use super::rule::{LayerModule, LayerRule, only};
 use crate::{
     nn::{Mode, layers, params::Params},
     rng::Rng,

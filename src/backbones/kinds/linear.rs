@@ -1,6 +1,6 @@
 //! A linear map of a vector: of a map that is one cell large.
 
-use super::{LayerModule, LayerRule, MapSize, only};
+use super::rule::{LayerModule, LayerRule, MapSize, only};
 use crate::{
     nn::{
         Mode,

@@ -16,6 +16,7 @@ mod linear;
 mod pool;
 mod resize;
 mod response_norm;
+mod rule;
 
 pub use activation::ActivationRow;
 pub use add::AddRow;
@@ -29,37 +30,16 @@ pub use linear::LinearRow;
 pub use pool::{GlobalPoolRow, PoolRow, Statistic};
 pub use resize::ResizeRow;
 pub use response_norm::ResponseNormRow;
+pub(super) use rule::LayerModule;
+use rule::LayerRule;
+pub use rule::{MapSize, SlidingWindow};
 
 use crate::{
-    nn::{Mode, layers::Fillers, params::Params},
+    nn::{layers::Fillers, params::Params},
     rng::Rng,
 };
-use candle_core::{Result, Tensor, Var, bail};
-use std::{fmt, sync::Arc};
-
-/// Height and width of a map.
-pub type MapSize = (usize, usize);
-
-/// A window that moves over a map; one number serves both axes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SlidingWindow {
-    pub kernel: usize,
-    pub stride: usize,
-    pub pad: usize,
-    pub dilation: usize,
-}
-
-impl SlidingWindow {
-    /// Cells from the first to the last that the window covers, plus one.
-    pub fn extent(&self) -> usize {
-        self.dilation * (self.kernel - 1) + 1
-    }
-
-    /// Whether the window fits an axis of `n` cells and their padding.
-    fn fits(&self, n: usize) -> bool {
-        n + 2 * self.pad >= self.extent()
-    }
-}
+use candle_core::Result;
+use std::sync::Arc;
 
 /// What a row computes.
 #[derive(Clone, Debug, PartialEq)]
@@ -77,85 +57,6 @@ pub enum LayerKind {
     Add(AddRow),
     Concatenate(ConcatenateRow),
     Resize(ResizeRow),
-}
-
-/// What a kind of row says of itself.
-pub(super) trait LayerRule {
-    /// Its word in a layer table, where no window describes it.
-    fn word(&self) -> &'static str;
-
-    /// Channels that come of maps with these channels.
-    fn channels(&self, inputs: &[usize]) -> usize {
-        inputs.first().copied().unwrap_or(0)
-    }
-
-    /// Size that comes of maps of these sizes; `None` where they do not fit.
-    fn size(&self, inputs: &[MapSize]) -> Option<MapSize> {
-        inputs.first().copied()
-    }
-
-    /// The window that it moves over its input, which tells where its cells lie on the picture.
-    fn window(&self) -> Option<SlidingWindow> {
-        None
-    }
-
-    /// Trained numbers.
-    fn parameters(&self) -> usize {
-        0
-    }
-
-    /// Multiply-accumulates of one picture, taps on the padding included.
-    fn macs(&self, _from: MapSize, _to: MapSize) -> usize {
-        0
-    }
-
-    /// The shape of its weight, if it has one. A batch normalization that follows can then be absorbed.
-    fn weight(&self) -> Option<Vec<usize>> {
-        None
-    }
-
-    /// The axis of the weight that counts output channels.
-    fn output_axis(&self) -> usize {
-        0
-    }
-
-    /// Whether it has a bias beside its weight.
-    fn has_bias(&self) -> bool {
-        false
-    }
-
-    /// Adds its parameters to `params` under the name of the row, filled from `rng`.
-    fn build(&self, name: &str, params: &mut Params, rng: &Rng) -> Result<Arc<dyn LayerModule>>;
-}
-
-/// A row with its parameters.
-pub(super) trait LayerModule: fmt::Debug + Send + Sync {
-    /// Maps `(B, H, W, C)` in, one map out.
-    fn forward(&self, inputs: &[Tensor], mode: &Mode) -> Result<Tensor>;
-
-    /// The same with the ReLU that follows, in one pass over the map; `None` where there is no such pass.
-    fn forward_relu(&self, _inputs: &[Tensor], _mode: &Mode) -> Option<Result<Tensor>> {
-        None
-    }
-
-    /// The weight that initialization and calibration scale.
-    fn weight(&self) -> Option<&Var> {
-        None
-    }
-
-    fn bias(&self) -> Option<&Var> {
-        None
-    }
-
-    /// The same with all input channels but the first unfrozen: see [`super::network::Network::unfreeze_chroma`].
-    fn with_chroma(&self, name: &str, _params: &mut Params) -> Result<Arc<dyn LayerModule>> {
-        bail!("`{name}` is no convolution")
-    }
-
-    /// Whether [`LayerModule::with_chroma`] made it.
-    fn learns_chroma(&self) -> bool {
-        false
-    }
 }
 
 impl LayerKind {
@@ -212,10 +113,11 @@ impl LayerKind {
         self.rule().weight()
     }
 
-    /// The shape in which one number for each output channel multiplies the weight; `None` without a weight.
-    pub fn per_output(&self) -> Option<Vec<usize>> {
-        let (weight, axis) = (self.weight()?, self.rule().output_axis());
-        Some(weight.iter().enumerate().map(|(i, n)| if i == axis { *n } else { 1 }).collect())
+    /// The shape in which `count` numbers, one for each output channel, multiply the weight; `None` without a weight.
+    pub fn per_output(&self, count: usize) -> Option<Vec<usize>> {
+        let mut shape = vec![1; self.weight()?.len()];
+        shape[self.rule().output_axis()] = count;
+        Some(shape)
     }
 
     /// Whether it has a bias beside its weight.
@@ -246,13 +148,5 @@ impl LayerKind {
 
     pub(super) fn build(&self, name: &str, params: &mut Params, rng: &Rng) -> Result<Arc<dyn LayerModule>> {
         self.rule().build(name, params, rng)
-    }
-}
-
-/// The only input of a row.
-fn only(inputs: &[Tensor]) -> Result<&Tensor> {
-    match inputs {
-        [x] => Ok(x),
-        _ => bail!("a row of one input was given {}", inputs.len()),
     }
 }

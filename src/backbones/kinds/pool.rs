@@ -1,6 +1,6 @@
 //! Pooling: over a moving window, or over the whole map.
 
-use super::{LayerModule, LayerRule, MapSize, SlidingWindow, only};
+use super::rule::{LayerModule, LayerRule, MapSize, SlidingWindow, only};
 use crate::{
     nn::{Mode, params::Params},
     ops::pool::{PoolGeometry, avg_pool2d, max_pool2d},

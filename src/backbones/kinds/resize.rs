@@ -1,6 +1,6 @@
 //! Bilinear resizing of a map by a whole factor.
 
-use super::{LayerModule, LayerRule, MapSize, only};
+use super::rule::{LayerModule, LayerRule, MapSize, only};
 use crate::{
     nn::{Mode, params::Params},
     ops::resize::resize_bilinear,

@@ -1,6 +1,6 @@
 //! Local response normalization across channels.
 
-use super::{LayerModule, LayerRule, only};
+use super::rule::{LayerModule, LayerRule, only};
 use crate::{
     nn::{Mode, params::Params},
     ops::lrn::{Lrn, lrn},

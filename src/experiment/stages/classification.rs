@@ -23,8 +23,8 @@ impl Transfer for ClassificationSpec {
         Some(Layers { with_head: true, ..Layers::all(&["task", "train_from"], &self.train_from)? })
     }
 
-    fn work(&self, column: Option<&str>, batch: usize) -> Work {
-        let side = self.crop.get();
+    fn work(&self, column: Option<&str>, batch: usize, backbone: &BackboneSpec) -> Work {
+        let side = self.crop.map_or(backbone.crop(), |crop| crop.get());
         let train = View { framing: Framing::RandomScale { side }, pass: Pass::Train, batch, flip: true };
         let val = View { pass: Pass::Draw, batch: TEST_BATCH, ..train.clone() };
         Work {
@@ -42,14 +42,12 @@ impl Transfer for ClassificationSpec {
         let network = fit.plan.network.as_ref().context("no network")?;
         let summary = network.summary(fit.sets.classes(), (0, 0))?;
         let map = summary.lines.last().map(|line| line.map).unwrap_or_default();
-        ensure!(
-            map == (1, 1),
-            "crops of {} pixels give a map of {}×{} answers; give the crop that the network is made for ({})",
-            self.crop,
-            map.0,
-            map.1,
-            network.backbone.crop()
-        );
+        let (name, made_for) = (network.backbone.name(), network.backbone.crop());
+        let advice = match self.crop {
+            Some(crop) if crop.get() != made_for => format!("leave `crop` out, or give {made_for}"),
+            _ => "use alexnet, vgg16 or resnet".into(),
+        };
+        ensure!(map == (1, 1), "{name} gives {}×{} answers for a crop, not one: {advice}", map.0, map.1);
         Ok(())
     }
 

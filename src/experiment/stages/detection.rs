@@ -25,7 +25,7 @@ impl Transfer for DetectionSpec {
         frozen(self.frozen.as_ref())
     }
 
-    fn work(&self, _: Option<&str>, batch: usize) -> Work {
+    fn work(&self, _: Option<&str>, batch: usize, _: &BackboneSpec) -> Work {
         let train = View { framing: self.training(), pass: Pass::Train, batch, flip: true };
         let val = View { framing: self.test(), pass: Pass::Once, batch: 1, flip: false };
         let short = self.test_scale.get();

@@ -20,7 +20,7 @@ impl Transfer for SegmentationSpec {
         frozen(self.frozen.as_ref())
     }
 
-    fn work(&self, _: Option<&str>, batch: usize) -> Work {
+    fn work(&self, _: Option<&str>, batch: usize, _: &BackboneSpec) -> Work {
         let framing = Framing::Whole { scales: vec![], longest: None };
         let train = View { framing, pass: Pass::Train, batch, flip: self.flip };
         let val = View { pass: Pass::Once, batch: 1, flip: false, ..train.clone() };

@@ -49,7 +49,7 @@ pub trait Transfer {
     fn layers(&self) -> Option<Layers<'_>>;
 
     /// What its fit of a column does, on training batches of so many pictures.
-    fn work(&self, column: Option<&str>, batch: usize) -> Work;
+    fn work(&self, column: Option<&str>, batch: usize, backbone: &BackboneSpec) -> Work;
 
     /// As [`StageKind::ready`].
     ///
@@ -101,9 +101,9 @@ impl<T: Transfer> StageKind for TransferStage<T> {
 
     fn plan(&self, row: Row, backbone: Option<&BackboneSpec>) -> Result<Plan> {
         let source = Source::Annotated(given(self.annotated.as_ref(), "annotated")?.clone(), T::LISTS);
-        let work = self.task.work(row.column.as_deref(), self.train.batch.get());
-        let Work { head, learns, views: (train, val), shown, files, metrics } = work;
         let backbone = given(backbone, "backbone")?;
+        let work = self.task.work(row.column.as_deref(), self.train.batch.get(), backbone);
+        let Work { head, learns, views: (train, val), shown, files, metrics } = work;
         let learns = learns.on(backbone);
         let network = NetworkPlan::on(T::VARIANT, backbone, shown).shown(self.input);
         Ok(Plan {

@@ -13,7 +13,7 @@ const PIECE: usize = 1 << 16;
 
 /// Gradients by parameter, in the order of `Params`; sums over `iter_size` passes.
 pub struct Gradients {
-    sums: Vec<Sum>,
+    sums: Vec<GradientSum>,
     passes: usize,
     clip: Option<f64>,
     /// f64 `()`, where the gradients are; None before it was asked for.
@@ -21,7 +21,7 @@ pub struct Gradients {
 }
 
 /// The sum of one parameter's gradients.
-enum Sum {
+enum GradientSum {
     /// The parameter does not move; its gradients are dropped.
     Unwanted,
     None,
@@ -38,7 +38,7 @@ impl Gradients {
     }
 
     pub(super) fn of(params: &Params, wanted: impl Fn(&str) -> bool) -> Self {
-        let sums = params.iter().map(|p| if wanted(&p.name) { Sum::None } else { Sum::Unwanted }).collect();
+        let sums = params.iter().map(|p| if wanted(&p.name) { GradientSum::None } else { GradientSum::Unwanted }).collect();
         Self { sums, passes: 0, clip: None, norm: None }
     }
 
@@ -46,7 +46,7 @@ impl Gradients {
     pub fn add(&mut self, params: &Params, store: &mut GradStore) -> Result<()> {
         for (sum, param) in self.sums.iter_mut().zip(params.iter()) {
             if let Some(grad) = store.remove(&param.var) {
-                *sum = std::mem::replace(sum, Sum::None).plus(grad)?;
+                *sum = std::mem::replace(sum, GradientSum::None).plus(grad)?;
             }
         }
         self.passes += 1;
@@ -94,8 +94,8 @@ impl Gradients {
     /// The sums, one entry for each parameter, before the factor.
     pub(super) fn sums(&self) -> impl Iterator<Item = Option<&Tensor>> {
         self.sums.iter().map(|sum| match sum {
-            Sum::Unwanted | Sum::None => None,
-            Sum::Given(tensor) | Sum::Own(tensor) => Some(tensor),
+            GradientSum::Unwanted | GradientSum::None => None,
+            GradientSum::Given(tensor) | GradientSum::Own(tensor) => Some(tensor),
         })
     }
 
@@ -117,7 +117,7 @@ impl Gradients {
     }
 }
 
-impl Sum {
+impl GradientSum {
     fn plus(self, grad: Tensor) -> Result<Self> {
         Ok(match self {
             Self::Unwanted => Self::Unwanted,
@@ -133,15 +133,15 @@ fn added(sum: Tensor, gradient: &Tensor) -> Result<Tensor> {
     match sum.device() {
         #[cfg(feature = "cuda")]
         Device::Cuda(device) => super::cuda::add(device, &sum, gradient)?,
-        _ if read_f32(&sum, |_| ()).is_some() => sum.inplace_op2(gradient, &Add)?,
+        _ if read_f32(&sum, |_| ()).is_some() => sum.inplace_op2(gradient, &AddInPlace)?,
         _ => return sum + gradient,
     }
     Ok(sum)
 }
 
 /// sum += gradient, on f32 in host memory.
-struct Add;
-impl InplaceOp2 for Add {
+struct AddInPlace;
+impl InplaceOp2 for AddInPlace {
     fn name(&self) -> &'static str {
         "add-gradient"
     }

@@ -25,7 +25,7 @@ use crate::bounded::{Fraction, NonNegative, Positive};
 use candle_core::CudaDevice;
 use candle_core::{DType, Device, Result, Tensor, bail};
 use serde::{Deserialize, Serialize};
-use update::{AdamRule, Rule, SgdRule};
+use update::{AdamRule, UpdateRule, SgdRule};
 
 /// Which rule moves the parameters, and its constants.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -109,7 +109,7 @@ impl OptimizerSpec {
 }
 
 /// What the optimizer keeps for one parameter.
-struct Slot {
+struct ParamState {
     name: String,
     lr: f64,
     decay: f64,
@@ -121,7 +121,7 @@ struct Slot {
 pub struct Optimizer {
     spec: OptimizerSpec,
     steps: usize,
-    slots: Vec<Slot>,
+    slots: Vec<ParamState>,
 }
 
 impl Optimizer {
@@ -132,7 +132,7 @@ impl Optimizer {
     pub fn new(spec: &OptimizerSpec, params: &Params) -> Result<Self> {
         let names: Vec<&str> = params.iter().map(|p| p.name.as_str()).collect();
         multipliers::check_coverage(spec.multipliers(), &names)?;
-        let slots = params.iter().map(|p| Slot::new(spec, p)).collect::<Result<_>>()?;
+        let slots = params.iter().map(|p| ParamState::new(spec, p)).collect::<Result<_>>()?;
         Ok(Self { spec: spec.clone(), steps: 0, slots })
     }
 
@@ -180,15 +180,15 @@ impl Optimizer {
         for (slot, (param, grad)) in self.slots.iter().zip(params.iter().zip(grads.sums())) {
             let Some(grad) = grad.filter(|_| slot.lr > 0.0) else { continue };
             let rate = match rule(&self.spec, self.steps, lr * slot.lr, slot.decay, 1.0) {
-                Rule::Adam(adam) => adam.rate,
-                Rule::Sgd(sgd) => sgd.lr,
+                UpdateRule::Adam(adam) => adam.rate,
+                UpdateRule::Sgd(sgd) => sgd.lr,
             };
             let (var, moments) = (&param.var, slot.moments.as_slice());
             moving.push(cuda::Moving { var, grad, moments, rate, decay: slot.decay });
         }
         match rule(&self.spec, self.steps, lr, 0.0, 1.0) {
-            Rule::Adam(adam) => cuda::adam(device, &adam, &moving, grads.scale_on_gpu()?),
-            Rule::Sgd(sgd) => cuda::sgd(device, &sgd, &moving, grads.scale_on_gpu()?),
+            UpdateRule::Adam(adam) => cuda::adam(device, &adam, &moving, grads.scale_on_gpu()?),
+            UpdateRule::Sgd(sgd) => cuda::sgd(device, &sgd, &moving, grads.scale_on_gpu()?),
         }
     }
 
@@ -245,7 +245,7 @@ impl Optimizer {
 /// What the count of updates is called in a checkpoint.
 const STEPS: &str = "optimizer.steps";
 
-impl Slot {
+impl ParamState {
     fn new(spec: &OptimizerSpec, param: &Param) -> Result<Self> {
         let (lr, decay) = multipliers::factors(spec.multipliers(), &param.name);
         let count = if lr > 0.0 { spec.moments().len() } else { 0 };
@@ -255,15 +255,15 @@ impl Slot {
 }
 
 /// The constants of update number `t` (from 1) of one parameter.
-fn rule(spec: &OptimizerSpec, t: usize, lr: f64, decay: f64, scale: f64) -> Rule {
+fn rule(spec: &OptimizerSpec, t: usize, lr: f64, decay: f64, scale: f64) -> UpdateRule {
     match spec {
         OptimizerSpec::Adam(adam) => {
             let (beta1, beta2) = (adam.beta1.get(), adam.beta2.get());
             let correction = (1.0 - beta2.powf(t as f64)).sqrt() / (1.0 - beta1.powf(t as f64));
-            Rule::Adam(AdamRule { rate: lr * correction, beta1, beta2, decay, scale })
+            UpdateRule::Adam(AdamRule { rate: lr * correction, beta1, beta2, decay, scale })
         }
         OptimizerSpec::Sgd(sgd) => {
-            Rule::Sgd(SgdRule { lr, momentum: sgd.momentum.get(), nesterov: sgd.nesterov, decay, scale })
+            UpdateRule::Sgd(SgdRule { lr, momentum: sgd.momentum.get(), nesterov: sgd.nesterov, decay, scale })
         }
     }
 }

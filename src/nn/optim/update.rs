@@ -17,7 +17,7 @@ const PIECE: usize = 1 << 15;
 pub(super) const DELTA: f64 = 1e-8;
 
 /// The constants of one update of one parameter. `scale` multiplies the gradient, then decay · weight is added.
-pub(super) enum Rule {
+pub(super) enum UpdateRule {
     Adam(AdamRule),
     Sgd(SgdRule),
 }
@@ -40,16 +40,16 @@ pub(super) struct SgdRule {
 }
 
 /// Moves `var` and its moments by one update.
-pub(super) fn apply(rule: &Rule, var: &Var, grad: &Tensor, moments: &mut [Tensor]) -> Result<()> {
+pub(super) fn apply(rule: &UpdateRule, var: &Var, grad: &Tensor, moments: &mut [Tensor]) -> Result<()> {
     if var.shape() != grad.shape() {
         bail!("optimizer: a parameter of {:?} has a gradient of {:?}", var.dims(), grad.dims())
     }
     let fused = var.device().is_cpu() && var.dtype() == DType::F32 && grad.dtype() == DType::F32;
     match (rule, moments) {
-        (Rule::Adam(adam), [m, v]) if fused => adam.fused(var, grad, m, v),
-        (Rule::Adam(adam), [m, v]) => adam.composed(var, grad, m, v),
-        (Rule::Sgd(sgd), [velocity]) if fused => sgd.fused(var, grad, velocity),
-        (Rule::Sgd(sgd), [velocity]) => sgd.composed(var, grad, velocity),
+        (UpdateRule::Adam(adam), [m, v]) if fused => adam.fused(var, grad, m, v),
+        (UpdateRule::Adam(adam), [m, v]) => adam.composed(var, grad, m, v),
+        (UpdateRule::Sgd(sgd), [velocity]) if fused => sgd.fused(var, grad, velocity),
+        (UpdateRule::Sgd(sgd), [velocity]) => sgd.composed(var, grad, velocity),
         (_, moments) => bail!("optimizer: {} moments do not fit the rule", moments.len()),
     }
 }

@@ -10,7 +10,7 @@ pub type Named = BTreeMap<String, Tensor>;
 
 /// What a reader of one format has found.
 #[derive(Default)]
-pub(super) struct Found {
+pub(super) struct RawWeights {
     pub tensors: Named,
     pub metadata: BTreeMap<String, String>,
     pub unread: BTreeMap<String, String>,
@@ -19,7 +19,7 @@ pub(super) struct Found {
     pub notes: Vec<String>,
 }
 
-impl Found {
+impl RawWeights {
     /// Takes in a tensor of this type in the file. What is too large for any type in memory (seeds may be) is passed over.
     pub(super) fn add(&mut self, name: String, element: Element, tensor: Result<Tensor>) -> Result<()> {
         let tensor = match tensor {

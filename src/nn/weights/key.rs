@@ -41,13 +41,13 @@ pub(super) fn below<T>(named: BTreeMap<String, T>, prefix: &str) -> BTreeMap<Str
 
 /// A network in a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Candidate {
+pub struct NetworkCandidate {
     pub key: String,
     pub tensors: usize,
     pub parameters: u64,
 }
 
-impl fmt::Display for Candidate {
+impl fmt::Display for NetworkCandidate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { key, tensors, parameters } = self;
         write!(f, "`{key}` ({tensors} tensors, {parameters} parameters)")
@@ -56,9 +56,9 @@ impl fmt::Display for Candidate {
 
 /// A file holds several networks, and nobody said which.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub struct Several(pub Vec<Candidate>);
+pub struct SeveralNetworks(pub Vec<NetworkCandidate>);
 
-impl fmt::Display for Several {
+impl fmt::Display for SeveralNetworks {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "it holds {} networks: choose one as FILE#KEY", self.0.len())?;
         self.0.iter().take(SHOWN).try_for_each(|candidate| write!(f, "\n    {candidate}"))?;

@@ -15,7 +15,7 @@ pub mod pth;
 pub(crate) mod safetensors;
 
 pub use found::Named;
-pub use key::{Candidate, Several, split};
+pub use key::{NetworkCandidate, SeveralNetworks, split};
 pub use layout::dims_in_file;
 pub use load::{LoadReport, load_into, real};
 
@@ -23,7 +23,7 @@ use super::params::Params;
 use crate::{guarded, yaml};
 use anyhow::{Context, Result, bail, ensure};
 use candle_core::Tensor;
-use found::Found;
+use found::RawWeights;
 use serde_json::Value;
 use std::{
     collections::BTreeMap,
@@ -76,7 +76,7 @@ pub fn read(path: &Path) -> Result<(Named, BTreeMap<String, String>)> {
 ///
 /// # Errors
 /// A file that cannot be read, is of another kind (which is named), is truncated or corrupt; one that holds several
-/// networks, where no key says which ([`Several`]). No number in the file is believed before it was checked against the
+/// networks, where no key says which ([`SeveralNetworks`]). No number in the file is believed before it was checked against the
 /// file's length.
 pub fn contents(path: &Path) -> Result<Contents> {
     let (file, key) = split(path);
@@ -113,7 +113,7 @@ fn read_file(path: &Path, key: Option<&str>) -> Result<Contents> {
         )
     } else if caffe::may_begin(&start) {
         let tensors = caffe::read(&mut file, length)?;
-        (Format::Caffe, within(Found { tensors, ..Found::default() }, key)?)
+        (Format::Caffe, within(RawWeights { tensors, ..RawWeights::default() }, key)?)
     } else {
         bail!("it is not a {KIND}: it begins with {}", shown(&start))
     };
@@ -128,7 +128,7 @@ fn ending<'e>(file: &mut (impl Read + Seek), length: u64, end: &'e mut Vec<u8>) 
 }
 
 /// What lies below a prefix of names.
-fn within(found: Found, prefix: Option<&str>) -> Result<Found> {
+fn within(found: RawWeights, prefix: Option<&str>) -> Result<RawWeights> {
     let Some(prefix) = prefix else { return Ok(found) };
     let tensors = key::below(found.tensors, prefix);
     let unread = key::below(found.unread, prefix);
@@ -136,11 +136,11 @@ fn within(found: Found, prefix: Option<&str>) -> Result<Found> {
         !(tensors.is_empty() && unread.is_empty()),
         "it has no tensors whose names begin with `{prefix}.`"
     );
-    Ok(Found { tensors, unread, ..found })
+    Ok(RawWeights { tensors, unread, ..found })
 }
 
-fn contents_of(format: Format, found: Found) -> Contents {
-    let Found { tensors, metadata, unread, converted, mut notes } = found;
+fn contents_of(format: Format, found: RawWeights) -> Contents {
+    let RawWeights { tensors, metadata, unread, converted, mut notes } = found;
     for (kind, names) in converted {
         let more = if names.len() > 1 { format!(" and {} more", names.len() - 1) } else { String::new() };
         notes.push(format!("numbers of the type {kind} were converted: {}{more}", names[0]));

@@ -2,7 +2,7 @@
 //! format begin with [`start`] and go on with [`write_elements`].
 
 use super::{
-    found::Found,
+    found::RawWeights,
     layout::{TO_FILE, TO_MEMORY, permuted, permuted_dims},
 };
 use crate::element::Element;
@@ -123,9 +123,9 @@ fn write_chunks<T: Copy, const N: usize>(
 
 /// Tensors in memory layout, and the metadata. `length` is that of the whole file. Tensors of types that are not read are
 /// passed over, unless there are no others.
-pub(super) fn read(file: &mut impl Read, length: u64) -> Result<Found> {
+pub(super) fn read(file: &mut impl Read, length: u64) -> Result<RawWeights> {
     let header = read_header(file, length)?;
-    let mut found = Found::default();
+    let mut found = RawWeights::default();
     for name in header.offset_keys() {
         let info = header.info(&name).with_context(|| format!("`{name}` has no entry in the header"))?;
         let mut bytes = vec![0; info.data_offsets.1 - info.data_offsets.0];

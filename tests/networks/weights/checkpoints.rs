@@ -4,7 +4,7 @@
 use super::pickles::{
     call, dict, file, file_called, floats, global, long, state_dict, storage, tensor, text, tuple, two,
 };
-use hueristic::nn::weights::{self, Contents, Several};
+use hueristic::nn::weights::{self, Contents, SeveralNetworks};
 
 fn read_as(bytes: &[u8], suffix: &str) -> anyhow::Result<Contents> {
     let folder = tempfile::tempdir()?;
@@ -100,7 +100,7 @@ fn several_networks_are_listed_and_chosen_by_key() {
     let both = dict(&[("teacher", state_dict("", 0)), ("student", state_dict("", 2)), ("epoch", long(1))]);
     let bytes = file(&both, &[two(), vec![floats(&[5.0, 6.0]), floats(&[7.0, 8.0])]].concat());
     let error = read_as(&bytes, "").expect_err("two networks");
-    let several = error.downcast_ref::<Several>().expect("the list").to_string();
+    let several = error.downcast_ref::<SeveralNetworks>().expect("the list").to_string();
     for part in ["`teacher` (2 tensors, 4 parameters)", "`student` (2 tensors, 4 parameters)", "FILE#KEY"] {
         assert!(several.contains(part), "{several}");
     }

@@ -11,7 +11,7 @@ const MOST_AXES: usize = 32;
 
 /// What the shapes of a layer's blobs mean.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum LayerKind {
+pub(super) enum BlobLayout {
     /// Transposed ones too.
     Convolution,
     InnerProduct,
@@ -20,10 +20,10 @@ pub(super) enum LayerKind {
 }
 
 /// The blobs of a layer by the last part of their names, in memory layout.
-pub(super) fn tensors(kind: LayerKind, blobs: Vec<Bytes>) -> Result<Vec<(String, Tensor)>> {
+pub(super) fn tensors(kind: BlobLayout, blobs: Vec<Bytes>) -> Result<Vec<(String, Tensor)>> {
     let names: &[&str] = match (kind, blobs.len()) {
-        (LayerKind::BatchNorm, 3) => &["running_mean", "running_var", "weight_sum"],
-        (LayerKind::BatchNorm, other) => {
+        (BlobLayout::BatchNorm, 3) => &["running_mean", "running_var", "weight_sum"],
+        (BlobLayout::BatchNorm, other) => {
             bail!("a batch normalization of {other} blobs where Caffe has three")
         }
         (_, 1 | 2) => &["weight", "bias"],
@@ -35,7 +35,7 @@ pub(super) fn tensors(kind: LayerKind, blobs: Vec<Bytes>) -> Result<Vec<(String,
         let tensor = tensor(kind, index, blob).with_context(|| format!("its blob {index} ({name})"))?;
         out.push((name, tensor));
     }
-    if let (LayerKind::BatchNorm, [(_, mean), (_, var), (_, sum)]) = (kind, &mut out[..]) {
+    if let (BlobLayout::BatchNorm, [(_, mean), (_, var), (_, sum)]) = (kind, &mut out[..]) {
         normalize(mean, var, sum)?;
     }
     Ok(out)
@@ -52,7 +52,7 @@ fn normalize(mean: &mut Tensor, var: &mut Tensor, sum: &Tensor) -> Result<()> {
     Ok(())
 }
 
-fn tensor(kind: LayerKind, index: usize, blob: Bytes) -> Result<Tensor> {
+fn tensor(kind: BlobLayout, index: usize, blob: Bytes) -> Result<Tensor> {
     let blob = BlobMessage::decode(blob)?;
     let shape = shape(kind, index, &blob)?;
     let count = shape.iter().try_fold(1usize, |count, &size| count.checked_mul(size));
@@ -73,7 +73,7 @@ fn tensor(kind: LayerKind, index: usize, blob: Bytes) -> Result<Tensor> {
 
 /// Convolution weights have rank 4, those of an inner product rank 2, everything else loses the ones that the older
 /// form puts before it.
-fn shape(kind: LayerKind, index: usize, blob: &BlobMessage) -> Result<Vec<usize>> {
+fn shape(kind: BlobLayout, index: usize, blob: &BlobMessage) -> Result<Vec<usize>> {
     let dims = match &blob.shape {
         Some(shape) => shape.dim.clone(),
         None => [blob.num, blob.channels, blob.height, blob.width]
@@ -84,8 +84,8 @@ fn shape(kind: LayerKind, index: usize, blob: &BlobMessage) -> Result<Vec<usize>
     let dims = dims.iter().map(|&size| usize::try_from(size)).collect::<Result<Vec<_>, _>>();
     let dims = dims.context("its shape is negative: the file is corrupt")?;
     let kept = match (kind, index) {
-        (LayerKind::Convolution, 0) => 4,
-        (LayerKind::InnerProduct, 0) => 2,
+        (BlobLayout::Convolution, 0) => 4,
+        (BlobLayout::InnerProduct, 0) => 2,
         _ => 1,
     };
     let ones = dims.iter().take(dims.len().saturating_sub(kept)).take_while(|&&size| size == 1).count();

@@ -14,7 +14,7 @@ pub use write::write;
 
 use super::found::Named;
 use anyhow::{Context, Result, bail, ensure};
-use blobs::{LayerKind, tensors};
+use blobs::{BlobLayout, tensors};
 use prost::{Message, bytes::Bytes};
 use proto::{LayerMessage, NetMessage, V1LayerMessage};
 use std::{collections::BTreeSet, io::Read};
@@ -51,24 +51,24 @@ pub(super) fn read(file: &mut impl Read, length: u64) -> Result<Named> {
     Ok(named)
 }
 
-fn parsed(layer: Bytes) -> Result<(String, LayerKind, Vec<Bytes>)> {
+fn parsed(layer: Bytes) -> Result<(String, BlobLayout, Vec<Bytes>)> {
     let LayerMessage { name, kind, blobs } = LayerMessage::decode(layer)?;
     let kind = match kind.as_str() {
-        "Convolution" | "Deconvolution" => LayerKind::Convolution,
-        "InnerProduct" => LayerKind::InnerProduct,
-        "BatchNorm" => LayerKind::BatchNorm,
-        _ => LayerKind::Other,
+        "Convolution" | "Deconvolution" => BlobLayout::Convolution,
+        "InnerProduct" => BlobLayout::InnerProduct,
+        "BatchNorm" => BlobLayout::BatchNorm,
+        _ => BlobLayout::Other,
     };
     Ok((name, kind, blobs))
 }
 
 /// The numbers are those of `V1LayerParameter.LayerType`.
-fn parsed_v1(layer: Bytes) -> Result<(String, LayerKind, Vec<Bytes>)> {
+fn parsed_v1(layer: Bytes) -> Result<(String, BlobLayout, Vec<Bytes>)> {
     let V1LayerMessage { name, kind, blobs } = V1LayerMessage::decode(layer)?;
     let kind = match kind {
-        4 | 39 => LayerKind::Convolution,
-        14 => LayerKind::InnerProduct,
-        _ => LayerKind::Other,
+        4 | 39 => BlobLayout::Convolution,
+        14 => BlobLayout::InnerProduct,
+        _ => BlobLayout::Other,
     };
     Ok((name, kind, blobs))
 }

@@ -33,32 +33,32 @@ pub fn write(name: &str, tensors: &[(&str, &Tensor)], transposed: &[&str], path:
     })
 }
 
-struct Layer<'a> {
+struct CaffeLayer<'a> {
     name: &'a str,
     kind: &'static str,
     blobs: Vec<Tensor>,
 }
 
-type Parts<'a> = BTreeMap<&'a str, &'a Tensor>;
+type BlobParts<'a> = BTreeMap<&'a str, &'a Tensor>;
 
-fn layers<'a>(tensors: &[(&'a str, &'a Tensor)], transposed: &[&str]) -> Result<Vec<Layer<'a>>> {
-    let mut layers: Vec<(&str, Parts)> = vec![];
+fn layers<'a>(tensors: &[(&'a str, &'a Tensor)], transposed: &[&str]) -> Result<Vec<CaffeLayer<'a>>> {
+    let mut layers: Vec<(&str, BlobParts)> = vec![];
     for &(full, tensor) in tensors {
         let (name, part) =
             full.rsplit_once('.').with_context(|| format!("`{full}` names no layer and part"))?;
         let place = layers.iter().position(|(other, _)| *other == name).unwrap_or(layers.len());
         if place == layers.len() {
-            layers.push((name, Parts::new()));
+            layers.push((name, BlobParts::new()));
         }
         ensure!(layers[place].1.insert(part, tensor).is_none(), "two tensors are called `{full}`");
     }
-    let layer = |(name, parts): &(&'a str, Parts)| {
+    let layer = |(name, parts): &(&'a str, BlobParts)| {
         layer(name, parts, transposed.contains(name)).with_context(|| format!("layer `{name}`"))
     };
     layers.iter().map(layer).collect()
 }
 
-fn layer<'a>(name: &'a str, parts: &Parts, transposed: bool) -> Result<Layer<'a>> {
+fn layer<'a>(name: &'a str, parts: &BlobParts, transposed: bool) -> Result<CaffeLayer<'a>> {
     let names: Vec<&str> = parts.keys().copied().collect();
     let blob = |part: &str| parts[part].detach().to_dtype(DType::F32);
     let (kind, blobs) = match names[..] {
@@ -69,7 +69,7 @@ fn layer<'a>(name: &'a str, parts: &Parts, transposed: bool) -> Result<Layer<'a>
         ["bias", "weight"] => (kind(parts["weight"], transposed)?, vec![blob("weight")?, blob("bias")?]),
         _ => bail!("Caffe has no layer of the tensors {}", names.join(", ")),
     };
-    Ok(Layer { name, kind, blobs })
+    Ok(CaffeLayer { name, kind, blobs })
 }
 
 fn kind(weight: &Tensor, transposed: bool) -> Result<&'static str> {
@@ -90,7 +90,7 @@ fn sums(mean: Tensor, var: Tensor, weight: Tensor) -> Result<Vec<Tensor>> {
     Ok(vec![(mean * sum)?, (var * sum)?, (weight.zeros_like()? + sum)?])
 }
 
-impl Layer<'_> {
+impl CaffeLayer<'_> {
     fn write(&self, file: &mut impl Write) -> Result<()> {
         let message = LayerMessage { name: self.name.into(), kind: self.kind.into(), blobs: vec![] };
         let heads = self.blobs.iter().map(blob_head).collect::<Result<Vec<_>>>()?;

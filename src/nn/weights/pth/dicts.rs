@@ -5,10 +5,10 @@
 //! keys that lead to it, and these are ranked; where several are of one rank, whoever asks must say which.
 
 use super::{
-    pickle::{Id, Node, Pickle},
+    pickle::{Id, PickleNode, Pickle},
     tensor::Strided,
 };
-use crate::nn::weights::key::{Candidate, Several, begins_with};
+use crate::nn::weights::key::{NetworkCandidate, SeveralNetworks, begins_with};
 use anyhow::{Context, Result, bail, ensure};
 use std::collections::{BTreeMap, HashSet};
 
@@ -63,7 +63,7 @@ pub(super) struct Chosen {
 /// every name is taken off.
 ///
 /// # Errors
-/// [`Several`]; no dict of tensors at all, and what there is instead; a tensor that cannot be right.
+/// [`SeveralNetworks`]; no dict of tensors at all, and what there is instead; a tensor that cannot be right.
 pub(super) fn chosen(pickle: &Pickle, key: Option<&str>) -> Result<Chosen> {
     let all = collected(pickle, pickle.root);
     let Some(key) = key.filter(|key| !key.is_empty()) else { return picked(pickle, all, "") };
@@ -153,14 +153,14 @@ fn collected(pickle: &Pickle, root: Id) -> Vec<Dict> {
 /// Containers in a container, with their keys.
 fn below(pickle: &Pickle, id: Id) -> Vec<(String, Id)> {
     let contains = |id: &Id| {
-        matches!(pickle.nodes[*id], Node::Dict(_) | Node::Object(..) | Node::List(_) | Node::Tuple(_))
+        matches!(pickle.nodes[*id], PickleNode::Dict(_) | PickleNode::Object(..) | PickleNode::List(_) | PickleNode::Tuple(_))
     };
     match &pickle.nodes[id] {
-        Node::Dict(pairs) | Node::Object(_, pairs) => {
+        PickleNode::Dict(pairs) | PickleNode::Object(_, pairs) => {
             let inner = pairs.iter().filter(|(_, value)| contains(value));
             inner.filter_map(|(key, value)| Some((pickle.key(*key)?, *value))).collect()
         }
-        Node::List(items) | Node::Tuple(items) => {
+        PickleNode::List(items) | PickleNode::Tuple(items) => {
             let inner = items.iter().enumerate().filter(|(_, id)| contains(id));
             inner.map(|(place, id)| (place.to_string(), *id)).collect()
         }
@@ -172,10 +172,10 @@ fn dict(pickle: &Pickle, id: Id, path: &[String]) -> Option<Dict> {
     let pairs = pickle.pairs_of(id)?;
     let (mut tensors, mut parameters, mut dotted) = (0, 0u64, 0);
     for (key, value) in pairs {
-        let Node::Text(name) = &pickle.nodes[*key] else { continue };
+        let PickleNode::Text(name) = &pickle.nodes[*key] else { continue };
         match &pickle.nodes[*value] {
-            Node::Tensor(tensor) => parameters = parameters.saturating_add(tensor.count() as u64),
-            Node::Unread(_) | Node::Broken(_) => {}
+            PickleNode::Tensor(tensor) => parameters = parameters.saturating_add(tensor.count() as u64),
+            PickleNode::Unread(_) | PickleNode::Broken(_) => {}
             _ => continue,
         }
         tensors += 1;
@@ -199,8 +199,8 @@ fn picked(pickle: &Pickle, dicts: Vec<Dict>, key: &str) -> Result<Chosen> {
         }
     };
     let candidate =
-        |dict: &Dict| Candidate { key: name(dict), tensors: dict.tensors, parameters: dict.parameters };
-    let [one] = fit[..] else { return Err(Several(fit.into_iter().map(candidate).collect()).into()) };
+        |dict: &Dict| NetworkCandidate { key: name(dict), tensors: dict.tensors, parameters: dict.parameters };
+    let [one] = fit[..] else { return Err(SeveralNetworks(fit.into_iter().map(candidate).collect()).into()) };
     let mut chosen = taken(pickle, one.id, "")?;
     let others = dicts.iter().filter(|dict| dict.id != one.id && dict.rank() < 2);
     let others: Vec<_> = others.map(|dict| candidate(dict).to_string()).take(4).collect();
@@ -225,7 +225,7 @@ fn found<'k>(pickle: &Pickle, id: Id, key: &'k str) -> Option<(Id, &'k str)> {
         }
     }
     let named = pickle.pairs_of(id)?.iter().any(|(name, value)| {
-        let tensor = matches!(pickle.nodes[*value], Node::Tensor(_) | Node::Unread(_));
+        let tensor = matches!(pickle.nodes[*value], PickleNode::Tensor(_) | PickleNode::Unread(_));
         tensor && pickle.nodes[*name].text().is_ok_and(|name| begins_with(name, key).is_some())
     });
     named.then_some((id, key))
@@ -236,8 +236,8 @@ fn taken(pickle: &Pickle, id: Id, prefix: &str) -> Result<Chosen> {
     let mut chosen = Chosen { tensors: vec![], unread: BTreeMap::new(), notes: vec![] };
     let pairs = pickle.pairs_of(id).unwrap_or_default();
     let tensor =
-        |value: &Id| matches!(pickle.nodes[*value], Node::Tensor(_) | Node::Unread(_) | Node::Broken(_));
-    let named: Vec<(&str, &Node)> = pairs
+        |value: &Id| matches!(pickle.nodes[*value], PickleNode::Tensor(_) | PickleNode::Unread(_) | PickleNode::Broken(_));
+    let named: Vec<(&str, &PickleNode)> = pairs
         .iter()
         .filter(|(_, value)| tensor(value))
         .filter_map(|(key, value)| Some((pickle.nodes[*key].text().ok()?, &pickle.nodes[*value])))
@@ -247,9 +247,9 @@ fn taken(pickle: &Pickle, id: Id, prefix: &str) -> Result<Chosen> {
     for (name, value) in named {
         let name = &name[off..];
         match value {
-            Node::Tensor(tensor) => chosen.tensors.push((name.into(), tensor.clone())),
-            Node::Unread(why) => drop(chosen.unread.insert(name.into(), why.clone())),
-            Node::Broken(why) => bail!("tensor `{name}`: {why}"),
+            PickleNode::Tensor(tensor) => chosen.tensors.push((name.into(), tensor.clone())),
+            PickleNode::Unread(why) => drop(chosen.unread.insert(name.into(), why.clone())),
+            PickleNode::Broken(why) => bail!("tensor `{name}`: {why}"),
             _ => {}
         }
     }
@@ -261,7 +261,7 @@ fn taken(pickle: &Pickle, id: Id, prefix: &str) -> Result<Chosen> {
 }
 
 /// Bytes before every name that a wrapper put there.
-fn wrapping(named: &[(&str, &Node)]) -> usize {
+fn wrapping(named: &[(&str, &PickleNode)]) -> usize {
     let mut off = 0;
     while let Some(prefix) =
         PREFIXES.iter().find(|prefix| named.iter().all(|(name, _)| name[off..].starts_with(**prefix)))
@@ -277,15 +277,15 @@ fn wrapping(named: &[(&str, &Node)]) -> usize {
 impl Pickle {
     fn pairs_of(&self, id: Id) -> Option<&[(Id, Id)]> {
         match &self.nodes[id] {
-            Node::Dict(pairs) | Node::Object(_, pairs) => Some(pairs),
+            PickleNode::Dict(pairs) | PickleNode::Object(_, pairs) => Some(pairs),
             _ => None,
         }
     }
 
     fn key(&self, id: Id) -> Option<String> {
         match &self.nodes[id] {
-            Node::Text(key) => Some(key.clone()),
-            Node::Int(key) => Some(key.to_string()),
+            PickleNode::Text(key) => Some(key.clone()),
+            PickleNode::Int(key) => Some(key.to_string()),
             _ => None,
         }
     }
@@ -295,14 +295,14 @@ impl Pickle {
         let tensors = self
             .nodes
             .iter()
-            .filter(|n| matches!(n, Node::Tensor(_) | Node::Unread(_) | Node::Broken(_)))
+            .filter(|n| matches!(n, PickleNode::Tensor(_) | PickleNode::Unread(_) | PickleNode::Broken(_)))
             .count();
         let what = match &self.nodes[self.root] {
-            Node::Object(class, _) => {
+            PickleNode::Object(class, _) => {
                 format!("an object of `{}`, which was not run", crate::text::excerpt(class))
             }
-            Node::Tensor(_) | Node::Unread(_) | Node::Broken(_) => "one tensor without a name".into(),
-            Node::Dict(pairs) => match self.object_in(pairs) {
+            PickleNode::Tensor(_) | PickleNode::Unread(_) | PickleNode::Broken(_) => "one tensor without a name".into(),
+            PickleNode::Dict(pairs) => match self.object_in(pairs) {
                 Some((key, class)) if tensors > 0 => {
                     format!("`{key}`, an object of `{class}`, which was not run, with the tensors inside")
                 }
@@ -314,7 +314,7 @@ impl Pickle {
                     );
                 }
             },
-            Node::List(_) | Node::Tuple(_) if tensors > 0 => format!("{tensors} tensors without names"),
+            PickleNode::List(_) | PickleNode::Tuple(_) if tensors > 0 => format!("{tensors} tensors without names"),
             _ => "no dict".into(),
         };
         format!("it holds no state dict{}, but {what}: in PyTorch save `model.state_dict()`", within(key))
@@ -323,7 +323,7 @@ impl Pickle {
     /// The first object of a class among the values.
     fn object_in(&self, pairs: &[(Id, Id)]) -> Option<(String, String)> {
         pairs.iter().find_map(|(key, value)| match &self.nodes[*value] {
-            Node::Object(class, _) => Some((self.key(*key)?, crate::text::excerpt(class))),
+            PickleNode::Object(class, _) => Some((self.key(*key)?, crate::text::excerpt(class))),
             _ => None,
         })
     }

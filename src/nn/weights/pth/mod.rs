@@ -12,10 +12,10 @@ mod write;
 
 pub use write::write;
 
-use super::{foreign, found::Found};
+use super::{foreign, found::RawWeights};
 use anyhow::{Context, Result, bail, ensure};
 use dicts::Chosen;
-use pickle::{Node, Pickle};
+use pickle::{PickleNode, Pickle};
 use std::{
     collections::BTreeMap,
     io::{Read, Seek},
@@ -37,7 +37,7 @@ const LEGACY_MAGIC: [u8; 12] = [0x8a, 0x0a, 0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 
 /// Its version.
 const LEGACY_VERSION: i64 = 1001;
 /// Tensors of a zip archive, in memory layout: of what `key` leads to, or of the one network in it.
-pub(super) fn read_zip(file: impl Read + Seek, length: u64, key: Option<&str>) -> Result<Found> {
+pub(super) fn read_zip(file: impl Read + Seek, length: u64, key: Option<&str>) -> Result<RawWeights> {
     let damaged = "its zip archive cannot be read: it is truncated or corrupt; copy or download it again";
     // The file begins with the archive. Where that is guessed, PyTorch's records for large archives, which small ones
     // have too, lead astray at some lengths of the names.
@@ -100,11 +100,11 @@ pub(super) fn is_legacy(start: &[u8]) -> bool {
 
 /// Tensors of the older form: five pickles (a magic number, a version, facts of the machine, the state dict, the
 /// order of the storages), then the storages, each a count and its numbers.
-pub(super) fn read_legacy(file: &mut (impl Read + Seek), length: u64, key: Option<&str>) -> Result<Found> {
+pub(super) fn read_legacy(file: &mut (impl Read + Seek), length: u64, key: Option<&str>) -> Result<RawWeights> {
     pickle::read(file, 64)?;
     let version = pickle::read(file, 64)?;
     ensure!(
-        matches!(version.nodes.get(version.root), Some(Node::Int(LEGACY_VERSION))),
+        matches!(version.nodes.get(version.root), Some(PickleNode::Int(LEGACY_VERSION))),
         "its version of PyTorch's older form is not {LEGACY_VERSION}"
     );
     let machine = pickle::read(file, 4096)?;
@@ -135,17 +135,17 @@ fn stored(file: &mut impl Read, storage: &Storage, tensors: &mut Tensors) -> Res
 }
 
 fn is_little_endian(machine: &Pickle) -> bool {
-    let Some(Node::Dict(facts)) = machine.nodes.get(machine.root) else { return true };
+    let Some(PickleNode::Dict(facts)) = machine.nodes.get(machine.root) else { return true };
     let big = |&(key, value): &(usize, usize)| {
         matches!((&machine.nodes[key], &machine.nodes[value]),
-            (Node::Text(key), Node::Bool(false)) if key == "little_endian")
+            (PickleNode::Text(key), PickleNode::Bool(false)) if key == "little_endian")
     };
     !facts.iter().any(big)
 }
 
 fn texts(pickle: &Pickle) -> Result<Vec<&str>> {
     match pickle.nodes.get(pickle.root) {
-        Some(Node::List(items)) => items.iter().map(|id| pickle.nodes[*id].text()).collect(),
+        Some(PickleNode::List(items)) => items.iter().map(|id| pickle.nodes[*id].text()).collect(),
         _ => bail!("the order of its storages is no list: it is corrupt"),
     }
 }
@@ -153,7 +153,7 @@ fn texts(pickle: &Pickle) -> Result<Vec<&str>> {
 /// The tensors of a state dict, taken from their storages one storage after the other.
 struct Tensors {
     waiting: BTreeMap<usize, Vec<(String, Strided)>>,
-    done: Found,
+    done: RawWeights,
     /// Bytes of storages that may still come.
     left: u64,
     /// Bytes that the tensors may still take.
@@ -168,7 +168,7 @@ impl Tensors {
             waiting.entry(tensor.storage).or_default().push((name, tensor));
         }
         let room = length.saturating_mul(MOST_SHARING).saturating_add(EXPANDED);
-        Ok(Self { waiting, done: Found { unread, notes, ..Found::default() }, left: length, room })
+        Ok(Self { waiting, done: RawWeights { unread, notes, ..RawWeights::default() }, left: length, room })
     }
 
     fn needs(&self, storage: usize) -> bool {
@@ -193,7 +193,7 @@ impl Tensors {
         Ok(())
     }
 
-    fn finished(self) -> Result<Found> {
+    fn finished(self) -> Result<RawWeights> {
         match self.waiting.values().flatten().next() {
             Some((name, _)) => bail!("the storage of `{name}` is not in the file: it is truncated"),
             None => Ok(self.done),

@@ -24,7 +24,7 @@ const LONGEST_LINE: usize = 1 << 16;
 pub(super) type Id = usize;
 
 #[derive(Clone, Debug)]
-pub(super) enum Node {
+pub(super) enum PickleNode {
     /// What weights do not need: none, floats, bytes, integers beyond 64 bits.
     Other,
     Bool(bool),
@@ -48,7 +48,7 @@ pub(super) enum Node {
 /// What a pickle made.
 #[derive(Debug, Default)]
 pub(super) struct Pickle {
-    pub nodes: Vec<Node>,
+    pub nodes: Vec<PickleNode>,
     pub storages: Vec<Storage>,
     /// Places in `storages` by key.
     pub keys: HashMap<String, usize>,
@@ -60,24 +60,24 @@ pub(super) struct Pickle {
 /// # Errors
 /// See the module; also a pickle that is truncated, or that makes too many values.
 pub(super) fn read(file: &mut impl Read, limit: u64) -> Result<Pickle> {
-    let mut machine = Machine::new(file.take(limit));
+    let mut machine = PickleMachine::new(file.take(limit));
     loop {
         let at = limit - machine.file.limit();
         let step = machine.step().with_context(|| format!("in its pickle, at byte {at}"))?;
-        if step == Step::Stop {
+        if step == PickleStep::Stop {
             return Ok(machine.pickle);
         }
     }
 }
 
 #[derive(PartialEq)]
-enum Step {
+enum PickleStep {
     Go,
     Stop,
 }
 
 /// The stack machine of Python's pickles.
-pub(super) struct Machine<R> {
+pub(super) struct PickleMachine<R> {
     file: std::io::Take<R>,
     pickle: Pickle,
     stack: Vec<Id>,
@@ -87,19 +87,19 @@ pub(super) struct Machine<R> {
     made: usize,
 }
 
-impl<R: Read> Machine<R> {
+impl<R: Read> PickleMachine<R> {
     fn new(file: std::io::Take<R>) -> Self {
         let (pickle, stack, marks, memo) = Default::default();
         Self { file, pickle, stack, marks, memo, made: 0 }
     }
 
     /// One opcode; letters are the protocols' own.
-    fn step(&mut self) -> Result<Step> {
+    fn step(&mut self) -> Result<PickleStep> {
         let [opcode] = self.bytes()?;
         match opcode {
             b'.' => {
                 self.pickle.root = self.pop()?;
-                return Ok(Step::Stop);
+                return Ok(PickleStep::Stop);
             }
             0x80 => self.protocol()?,
             0x95 => drop(self.bytes::<8>()?), // a frame's length
@@ -109,7 +109,7 @@ impl<R: Read> Machine<R> {
             b'I' | b'J' | b'K' | b'L' | b'M' | 0x8a | 0x8b => self.integer(opcode)?,
             b'X' | b'U' | b'T' | b'V' | b'S' | 0x8c | 0x8d => self.text(opcode)?,
             b'B' | b'C' | 0x8e | 0x96 => self.binary(opcode)?,
-            0x97 => self.push(Node::Other)?, // a buffer outside the pickle
+            0x97 => self.push(PickleNode::Other)?, // a buffer outside the pickle
             0x98 => {}                       // made read-only
             b')' | b't' | 0x85..=0x87 => self.tuple(opcode)?,
             b']' | b'l' | 0x8f | 0x91 | b'}' | b'd' => self.container(opcode)?,
@@ -124,7 +124,7 @@ impl<R: Read> Machine<R> {
                 if other.is_ascii_graphic() { format!(" (`{}`)", other as char) } else { String::new() }
             ),
         }
-        Ok(Step::Go)
+        Ok(PickleStep::Go)
     }
 
     pub(super) fn bytes<const N: usize>(&mut self) -> Result<[u8; N]> {
@@ -171,7 +171,7 @@ impl<R: Read> Machine<R> {
         Ok(())
     }
 
-    pub(super) fn push(&mut self, node: Node) -> Result<()> {
+    pub(super) fn push(&mut self, node: PickleNode) -> Result<()> {
         self.spend(1)?;
         self.stack.push(self.pickle.nodes.len());
         self.pickle.nodes.push(node);
@@ -229,13 +229,13 @@ impl<R: Read> Machine<R> {
                 items
             }
         };
-        self.push(Node::Tuple(items))
+        self.push(PickleNode::Tuple(items))
     }
 
     /// A list, a set (as a list) or a dict, empty or of what lies above the mark.
     fn container(&mut self, opcode: u8) -> Result<()> {
         let items = if matches!(opcode, b'l' | b'd' | 0x91) { self.pop_to_mark()? } else { vec![] };
-        let node = if matches!(opcode, b'}' | b'd') { Node::Dict(pairs(&items)?) } else { Node::List(items) };
+        let node = if matches!(opcode, b'}' | b'd') { PickleNode::Dict(pairs(&items)?) } else { PickleNode::List(items) };
         self.push(node)
     }
 
@@ -251,9 +251,9 @@ impl<R: Read> Machine<R> {
         }
         let into = self.top()?;
         match (opcode, &mut self.pickle.nodes[into]) {
-            (b'a' | b'e' | 0x90, Node::List(list)) => list.append(&mut items),
-            (b'a' | b'e' | 0x90, Node::Object(..)) => {}
-            (b's' | b'u', Node::Dict(dict) | Node::Object(_, dict)) => dict.append(&mut pairs(&items)?),
+            (b'a' | b'e' | 0x90, PickleNode::List(list)) => list.append(&mut items),
+            (b'a' | b'e' | 0x90, PickleNode::Object(..)) => {}
+            (b's' | b'u', PickleNode::Dict(dict) | PickleNode::Object(_, dict)) => dict.append(&mut pairs(&items)?),
             _ => bail!("it fills what is no list or dict: it is corrupt"),
         }
         Ok(())
@@ -291,48 +291,48 @@ impl<R: Read> Machine<R> {
                 Global::Other("a registered extension".into())
             }
         };
-        self.push(Node::Global(global))
+        self.push(PickleNode::Global(global))
     }
 
     /// A reference to data outside the pickle: a storage, or, in whole modules, a class with its source.
     fn persistent(&mut self, opcode: u8) -> Result<()> {
         if opcode == b'P' {
             self.line()?;
-            return self.push(Node::Object(
+            return self.push(PickleNode::Object(
                 "a reference in pickle protocol 0 (save with protocol 2)".into(),
                 vec![],
             ));
         }
         let id = self.pop()?;
         let items = match &self.pickle.nodes[id] {
-            Node::Tuple(items) => items.iter().take(7).copied().collect(),
+            PickleNode::Tuple(items) => items.iter().take(7).copied().collect(),
             _ => vec![],
         };
         match items.first().map(|id| &self.pickle.nodes[*id]) {
-            Some(Node::Text(kind)) if kind == "storage" => {
+            Some(PickleNode::Text(kind)) if kind == "storage" => {
                 let storage = self.storage(&items)?;
                 self.push(storage)
             }
-            Some(Node::Text(kind)) if kind == "module" && items.len() > 1 => {
+            Some(PickleNode::Text(kind)) if kind == "module" && items.len() > 1 => {
                 self.spend(1)?;
                 self.stack.push(items[1]);
                 Ok(())
             }
-            _ => self.push(Node::Object("a reference to data outside the pickle".into(), vec![])),
+            _ => self.push(PickleNode::Object("a reference to data outside the pickle".into(), vec![])),
         }
     }
 
     /// `('storage', type, key, device, count)`, with a view behind it in the older form.
-    fn storage(&mut self, items: &[Id]) -> Result<Node> {
-        let items: Vec<&Node> = items.iter().map(|id| &self.pickle.nodes[*id]).collect();
-        let [_, Node::Global(kind), Node::Text(key), _, Node::Int(count), view @ ..] = &items[..] else {
-            return Ok(Node::Object("a storage of another form".into(), vec![]));
+    fn storage(&mut self, items: &[Id]) -> Result<PickleNode> {
+        let items: Vec<&PickleNode> = items.iter().map(|id| &self.pickle.nodes[*id]).collect();
+        let [_, PickleNode::Global(kind), PickleNode::Text(key), _, PickleNode::Int(count), view @ ..] = &items[..] else {
+            return Ok(PickleNode::Object("a storage of another form".into(), vec![]));
         };
         let Global::Storage(numbers) = kind else {
-            return Ok(Node::Object(format!("numbers of the type `{}`", kind.name()), vec![]));
+            return Ok(PickleNode::Object(format!("numbers of the type `{}`", kind.name()), vec![]));
         };
-        if !matches!(view, [] | [Node::Other]) {
-            return Ok(Node::Object("a view of a storage".into(), vec![]));
+        if !matches!(view, [] | [PickleNode::Other]) {
+            return Ok(PickleNode::Object("a view of a storage".into(), vec![]));
         }
         ensure!(key.len() <= LONGEST_KEY, "a storage has a name of {} bytes: it is corrupt", key.len());
         let count = usize::try_from(*count).context("a storage has a negative size")?;
@@ -345,7 +345,7 @@ impl<R: Read> Machine<R> {
             Some(known) if known.bytes()? == storage.bytes()? => {}
             Some(_) => bail!("storage `{}` has two sizes: it is corrupt", storage.key),
         }
-        Ok(Node::Storage(index, numbers))
+        Ok(PickleNode::Storage(index, numbers))
     }
 
     /// Calls, and objects made of their class.
@@ -365,7 +365,7 @@ impl<R: Read> Machine<R> {
                     self.pop()?; // arguments by name
                 }
                 let (arguments, function) = (self.pop()?, self.pop()?);
-                let Node::Tuple(items) = &self.pickle.nodes[arguments] else {
+                let PickleNode::Tuple(items) = &self.pickle.nodes[arguments] else {
                     bail!("it calls with what is no tuple: it is corrupt")
                 };
                 (self.function(function), items.clone())
@@ -373,7 +373,7 @@ impl<R: Read> Machine<R> {
         };
         self.spend(arguments.len())?;
         let made = self.pickle.made(&function, &arguments)?;
-        if let Node::Dict(pairs) = &made {
+        if let PickleNode::Dict(pairs) = &made {
             self.spend(pairs.len())?;
         }
         self.push(made)
@@ -382,8 +382,8 @@ impl<R: Read> Machine<R> {
     /// What is called: a name, or what an object of such a name would be.
     fn function(&self, id: Id) -> Global {
         match &self.pickle.nodes[id] {
-            Node::Global(global) => global.clone(),
-            Node::Object(class, _) => Global::Other(class.clone()),
+            PickleNode::Global(global) => global.clone(),
+            PickleNode::Object(class, _) => Global::Other(class.clone()),
             _ => Global::Other("a value that is no function".into()),
         }
     }

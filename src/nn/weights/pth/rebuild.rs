@@ -2,7 +2,7 @@
 
 use super::{
     globals::{Global, Numbers, Rebuild},
-    pickle::{Id, Node, Pickle},
+    pickle::{Id, PickleNode, Pickle},
     tensor::Strided,
 };
 use crate::element::Element;
@@ -14,13 +14,13 @@ const MOST_AXES: usize = 8;
 const DEEPEST: usize = 4;
 
 impl Pickle {
-    pub(super) fn made(&self, function: &Global, arguments: &[Id]) -> Result<Node> {
+    pub(super) fn made(&self, function: &Global, arguments: &[Id]) -> Result<PickleNode> {
         Ok(match (function, arguments) {
-            (Global::OrderedDict, []) => Node::Dict(vec![]),
-            (Global::OrderedDict, [pairs]) => Node::Dict(self.pairs(*pairs)?),
+            (Global::OrderedDict, []) => PickleNode::Dict(vec![]),
+            (Global::OrderedDict, [pairs]) => PickleNode::Dict(self.pairs(*pairs)?),
             (Global::Size, [sizes]) => self.nodes[*sizes].clone(),
             (Global::Rebuild(how), _) => self.tensor(*how, arguments, DEEPEST)?,
-            _ => Node::Object(self.class(function, arguments), vec![]),
+            _ => PickleNode::Object(self.class(function, arguments), vec![]),
         })
     }
 
@@ -30,52 +30,52 @@ impl Pickle {
         let makes =
             ["copy_reg._reconstructor", "copyreg._reconstructor", "copyreg.__newobj__"].contains(&name);
         match arguments.first().map(|id| &self.nodes[*id]) {
-            Some(Node::Global(class)) if makes => class.name().into(),
+            Some(PickleNode::Global(class)) if makes => class.name().into(),
             _ => name.into(),
         }
     }
 
     fn pairs(&self, list: Id) -> Result<Vec<(Id, Id)>> {
         let list = match &self.nodes[list] {
-            Node::List(list) => list,
-            Node::Dict(pairs) => return Ok(pairs.clone()),
+            PickleNode::List(list) => list,
+            PickleNode::Dict(pairs) => return Ok(pairs.clone()),
             _ => bail!("an ordered dict is made of what is no list"),
         };
         let pair = |id: &Id| match &self.nodes[*id] {
-            Node::Tuple(pair) | Node::List(pair) if pair.len() == 2 => Ok((pair[0], pair[1])),
+            PickleNode::Tuple(pair) | PickleNode::List(pair) if pair.len() == 2 => Ok((pair[0], pair[1])),
             _ => bail!("an ordered dict is made of what are no pairs"),
         };
         list.iter().map(pair).collect()
     }
 
-    fn tensor(&self, how: Rebuild, arguments: &[Id], depth: usize) -> Result<Node> {
+    fn tensor(&self, how: Rebuild, arguments: &[Id], depth: usize) -> Result<PickleNode> {
         let node = |place: usize| arguments.get(place).map(|id| &self.nodes[*id]);
         let tensor = match (how, arguments) {
             (Rebuild::Tensor, [_, _, _, _, ..]) => self.strided(arguments, None, node(6)),
             (Rebuild::Typed, [_, _, _, _, _, _, _, ..]) => self.strided(arguments, node(6), node(7)),
             (Rebuild::Around, [tensor, ..]) => Ok(match &self.nodes[*tensor] {
-                inner @ (Node::Tensor(_) | Node::Unread(_) | Node::Broken(_)) => inner.clone(),
+                inner @ (PickleNode::Tensor(_) | PickleNode::Unread(_) | PickleNode::Broken(_)) => inner.clone(),
                 _ => unread("of a form that is not known"),
             }),
             (Rebuild::Subclass, [inner, _, inner_arguments, ..]) => {
                 match (&self.nodes[*inner], &self.nodes[*inner_arguments]) {
-                    (Node::Global(Global::Rebuild(how)), Node::Tuple(inner)) if depth > 0 => {
+                    (PickleNode::Global(Global::Rebuild(how)), PickleNode::Tuple(inner)) if depth > 0 => {
                         self.tensor(*how, inner, depth - 1)
                     }
                     _ => Ok(unread("of a class that is not known")),
                 }
             }
             (Rebuild::Unread(what), _) => Ok(unread(what)),
-            _ => Ok(Node::Broken("it is made of too few arguments: it is corrupt".into())),
+            _ => Ok(PickleNode::Broken("it is made of too few arguments: it is corrupt".into())),
         };
-        Ok(tensor.unwrap_or_else(|error| Node::Broken(format!("{error:#}"))))
+        Ok(tensor.unwrap_or_else(|error| PickleNode::Broken(format!("{error:#}"))))
     }
 
-    fn strided(&self, arguments: &[Id], dtype: Option<&Node>, metadata: Option<&Node>) -> Result<Node> {
+    fn strided(&self, arguments: &[Id], dtype: Option<&PickleNode>, metadata: Option<&PickleNode>) -> Result<PickleNode> {
         let node = |place: usize| &self.nodes[arguments[place]];
         let (storage, numbers) = match node(0) {
-            Node::Storage(storage, numbers) => (*storage, *numbers),
-            Node::Object(what, _) => return Ok(unread(&format!("made of {what}"))),
+            PickleNode::Storage(storage, numbers) => (*storage, *numbers),
+            PickleNode::Object(what, _) => return Ok(unread(&format!("made of {what}"))),
             _ => bail!("a tensor is made of what is no storage"),
         };
         let element = match element(numbers, dtype) {
@@ -93,14 +93,14 @@ impl Pickle {
         let offset = node(1).size("offset")?;
         let of = &self.storages[storage];
         let tensor = Strided::checked((storage, of), element, offset, shape, strides)?;
-        Ok(Node::Tensor(tensor.negated(bits.negative)))
+        Ok(PickleNode::Tensor(tensor.negated(bits.negative)))
     }
 
     /// None for more axes than are read.
-    fn sizes(&self, node: &Node, what: &str) -> Result<Option<Vec<usize>>> {
+    fn sizes(&self, node: &PickleNode, what: &str) -> Result<Option<Vec<usize>>> {
         match node {
-            Node::Tuple(items) if items.len() > MOST_AXES => Ok(None),
-            Node::Tuple(items) => {
+            PickleNode::Tuple(items) if items.len() > MOST_AXES => Ok(None),
+            PickleNode::Tuple(items) => {
                 items.iter().map(|id| self.nodes[*id].size(what)).collect::<Result<_>>().map(Some)
             }
             _ => bail!("the {what} of a tensor is no tuple"),
@@ -108,11 +108,11 @@ impl Pickle {
     }
 
     /// `{'neg': True, 'conj': False}`: what PyTorch leaves to be done with the numbers in the storage.
-    fn bits(&self, metadata: Option<&Node>) -> Bits {
-        let Some(Node::Dict(pairs)) = metadata else { return Bits::default() };
+    fn bits(&self, metadata: Option<&PickleNode>) -> Bits {
+        let Some(PickleNode::Dict(pairs)) = metadata else { return Bits::default() };
         let set = |bit: &str| {
             pairs.iter().any(|(key, value)| match (&self.nodes[*key], &self.nodes[*value]) {
-                (Node::Text(key), Node::Bool(true)) => key == bit,
+                (PickleNode::Text(key), PickleNode::Bool(true)) => key == bit,
                 _ => false,
             })
         };
@@ -127,21 +127,21 @@ struct Bits {
 }
 
 /// Of a storage, or as said beside it; or what else it is.
-fn element(numbers: Numbers, dtype: Option<&Node>) -> Result<Element, String> {
+fn element(numbers: Numbers, dtype: Option<&PickleNode>) -> Result<Element, String> {
     match (dtype, numbers) {
-        (Some(Node::Global(Global::Type(element))), _) => Ok(*element),
-        (Some(Node::Global(other)), _) => Err(format!("of the type `{}`", other.name())),
+        (Some(PickleNode::Global(Global::Type(element))), _) => Ok(*element),
+        (Some(PickleNode::Global(other)), _) => Err(format!("of the type `{}`", other.name())),
         (_, Numbers::Known(element)) => Ok(element),
         (_, Numbers::Untyped) => Err("of an unknown type".into()),
         (_, Numbers::Unread(what, _)) => Err(what.into()),
     }
 }
 
-fn unread(what: &str) -> Node {
-    Node::Unread(format!("it is {what}; store plain float32 numbers"))
+fn unread(what: &str) -> PickleNode {
+    PickleNode::Unread(format!("it is {what}; store plain float32 numbers"))
 }
 
-impl Node {
+impl PickleNode {
     pub(super) fn text(&self) -> Result<&str> {
         match self {
             Self::Text(text) => Ok(text),

@@ -1,31 +1,31 @@
 //! Numbers, texts and bytes in a pickle.
 
-use super::pickle::{Machine, Node};
+use super::pickle::{PickleMachine, PickleNode};
 use anyhow::Result;
 use std::io::Read;
 
-impl<R: Read> Machine<R> {
+impl<R: Read> PickleMachine<R> {
     pub(super) fn simple(&mut self, opcode: u8) -> Result<()> {
         match opcode {
             b'G' => drop(self.bytes::<8>()?),
             b'F' => drop(self.line()?),
-            0x88 | 0x89 => return self.push(Node::Bool(opcode == 0x88)),
+            0x88 | 0x89 => return self.push(PickleNode::Bool(opcode == 0x88)),
             _ => {}
         }
-        self.push(Node::Other)
+        self.push(PickleNode::Other)
     }
 
     pub(super) fn integer(&mut self, opcode: u8) -> Result<()> {
         let node = match opcode {
-            b'K' => Node::Int(i64::from(self.bytes::<1>()?[0])),
-            b'M' => Node::Int(i64::from(u16::from_le_bytes(self.bytes()?))),
-            b'J' => Node::Int(i64::from(i32::from_le_bytes(self.bytes()?))),
+            b'K' => PickleNode::Int(i64::from(self.bytes::<1>()?[0])),
+            b'M' => PickleNode::Int(i64::from(u16::from_le_bytes(self.bytes()?))),
+            b'J' => PickleNode::Int(i64::from(i32::from_le_bytes(self.bytes()?))),
             b'I' | b'L' => match self.line()?.as_slice() {
-                b"00" => Node::Bool(false),
-                b"01" => Node::Bool(true),
+                b"00" => PickleNode::Bool(false),
+                b"01" => PickleNode::Bool(true),
                 line => {
                     let digits = std::str::from_utf8(line).ok().map(|text| text.trim_end_matches('L'));
-                    digits.and_then(|text| text.parse().ok()).map_or(Node::Other, Node::Int)
+                    digits.and_then(|text| text.parse().ok()).map_or(PickleNode::Other, PickleNode::Int)
                 }
             },
             0x8a => {
@@ -58,7 +58,7 @@ impl<R: Read> Machine<R> {
                 self.block(length)?
             }
         };
-        self.push(String::from_utf8(bytes).map_or(Node::Other, Node::Text))
+        self.push(String::from_utf8(bytes).map_or(PickleNode::Other, PickleNode::Text))
     }
 
     /// Bytes, which are read and forgotten.
@@ -69,18 +69,18 @@ impl<R: Read> Machine<R> {
             _ => u64::from_le_bytes(self.bytes()?),
         };
         self.block(length)?;
-        self.push(Node::Other)
+        self.push(PickleNode::Other)
     }
 }
 
 /// A number of so many bytes, the lowest first.
-fn whole(mut bytes: Vec<u8>) -> Node {
+fn whole(mut bytes: Vec<u8>) -> PickleNode {
     if bytes.len() > 8 {
-        return Node::Other;
+        return PickleNode::Other;
     }
     let sign = if bytes.last().is_some_and(|byte| byte & 0x80 != 0) { 0xff } else { 0 };
     bytes.resize(8, sign);
-    Node::Int(bytes.iter().rev().fold(0, |value, &byte| value << 8 | i64::from(byte)))
+    PickleNode::Int(bytes.iter().rev().fold(0, |value, &byte| value << 8 | i64::from(byte)))
 }
 
 fn unquoted(line: Vec<u8>) -> Vec<u8> {
