@@ -75,7 +75,7 @@ fn absorb(norm: &Layer, row: &Layer, tensors: &Tensors, out: &mut Tensors) -> Re
     let [mean, var, sum] =
         ["running_mean", "running_var", "weight_sum"].map(|which| format!("{norm}.{which}"));
     let [gamma, beta] = ["weight", "bias"].map(|which| format!("{norm}.{which}"));
-    take(&sum)?;
+    let (own, _) = (take(&weight)?, take(&sum)?);
     let mut scale = (take(&var)? + options.eps)?.sqrt()?.recip()?;
     let mut shift = match row.kind.has_bias() {
         true => (take(&bias)? - take(&mean)?)?,
@@ -89,7 +89,7 @@ fn absorb(norm: &Layer, row: &Layer, tensors: &Tensors, out: &mut Tensors) -> Re
         shift = (shift + beta)?;
     }
     let per_output = row.kind.per_output(scale.elem_count()).unwrap_or_default();
-    out.insert(weight.clone(), take(&weight)?.broadcast_mul(&scale.reshape(per_output)?)?);
+    out.insert(weight.clone(), own.broadcast_mul(&scale.reshape(per_output)?)?);
     out.insert(bias, shift);
     [mean, var, sum, gamma, beta].iter().for_each(|name| drop(out.remove(name)));
     Ok(())

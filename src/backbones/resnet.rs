@@ -148,7 +148,8 @@ impl Backbone for ResNetSpec {
             for block in 0..blocks {
                 let first = block == 0;
                 let (stride, dilation) = if first { (stride, before) } else { (1, dilation) };
-                writer.block(stage, block, stride, dilation);
+                // The same parameters in every variant: a stride that became dilation keeps its shortcut.
+                writer.block((stage, block), stride, dilation, first && strided);
                 let stage_name = format!("layer{stage}");
                 let last = block + 1 == blocks;
                 let tap = if last { stage_name } else { format!("{stage_name}.{block}") };
@@ -208,8 +209,8 @@ impl ResNetWriter<'_> {
         }
     }
 
-    /// F(x) + x, or F(x) + P(x) with a 1×1 projection P where the shapes differ, and a ReLU.
-    fn block(&mut self, stage: usize, block: usize, stride: usize, dilation: usize) {
+    /// F(x) + x, or F(x) + P(x) with a 1×1 projection P where a stage begins or the channels differ, and a ReLU.
+    fn block(&mut self, (stage, block): (usize, usize), stride: usize, dilation: usize, begins: bool) {
         let name = format!("layer{stage}.{block}");
         let inner = channels(STAGES[stage - 1], self.spec.width);
         let (entry, inputs) = (self.table.value(), self.table.channels());
@@ -229,7 +230,7 @@ impl ResNetWriter<'_> {
         }
         let residual = self.table.value();
         let mut shortcut = entry;
-        if stride > 1 || inputs != outputs {
+        if begins || inputs != outputs {
             self.table.read(entry);
             let [conv, norm] = ["0", "1"].map(|part| format!("{name}.downsample.{part}"));
             self.conv(&conv, &norm, [1, stride, 0, 1, 1], outputs);

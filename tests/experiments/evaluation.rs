@@ -191,7 +191,7 @@ fn mistakes_are_found_before_anything_runs() -> Result<()> {
     assert!(
         with("init_from: { stage: full }", "init_from: { stage: l2_ft }").contains("does not come before")
     );
-    assert!(with("gray: gray", "gray: grye").contains("did you mean `gray`"));
+    assert!(with("gray: gray", "gray: gra").contains("did you mean `gray`"));
     assert!(with("loss: l2 } }, train: *train", "loss: l3 } }, train: *train").contains("l2"));
     let none = "methods: { gray: gray, random: random, l2: { stage: l2 }, full: { stage: full } }";
     assert!(with(none, "methods: {}").contains("at least one method"));

@@ -406,7 +406,7 @@ fn a_network_that_a_file_does_not_fit_is_refused_before_the_first_step() -> Resu
         "probe.backbone={ vgg: { width: 0.125 } }",
         "probe.probe.layers=[conv1_1]",
     ]);
-    assert!(message.contains("there is no layer `conv1_1`") && message.contains("conv5"), "{message}");
+    assert!(message.contains("none of the layers conv1_1") && message.contains("conv5"), "{message}");
     // A crop of which the layers leave nothing.
     let message = of(&[
         "color.data={ source: { scenes: { train: 64, val: 40 } }, crop: 29 }",

@@ -41,7 +41,7 @@ fn photographs(depth: Depth) -> BackboneSpec {
 }
 
 fn tiny(depth: Depth) -> BackboneSpec {
-    let (stem, width) = (ResNetStem::Small, Positive::of(0.03));
+    let (stem, width) = (ResNetStem::Small, Positive::of(0.03125));
     BackboneSpec::Resnet(ResNetSpec { depth, stem, width, ..ResNetSpec::default() })
 }
 

@@ -106,14 +106,6 @@ fn backbone(layout: Layout, architecture: Architecture, tensors: &Named) -> Opti
     let matrix = tensors.get("fc.weight").is_some_and(|weight| weight.rank() == 2);
     let variant = if matrix { Variant::Transfer } else { Variant::Pretext };
     let build = Build { variant, batch_norm: true, input_channels, outputs: head };
-    for l in spec.table(&build).iter().filter(|l| !fits(l, tensors)) {
-        eprintln!(
-            "DEBUG {} {:?} {:?}",
-            l.name,
-            l.kind.weight(),
-            tensors.get(&format!("{}.weight", l.name)).map(|t| t.dims().to_vec())
-        );
-    }
     spec.table(&build).iter().all(|layer| fits(layer, tensors)).then_some(spec)
 }
 

@@ -1,7 +1,7 @@
 //! Networks stored inside another: under a prefix (`net.conv1`, `encoder.features.0`), or as one of several columns
 //! that share their weights (`conv1_s1` … `conv1_s9` of the jigsaw network).
 
-use crate::nn::weights::{NetworkCandidate, Named, SeveralNetworks};
+use crate::nn::weights::{Named, NetworkCandidate, SeveralNetworks};
 use std::collections::BTreeSet;
 
 /// Names that begin every network known here.

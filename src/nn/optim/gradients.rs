@@ -38,7 +38,10 @@ impl Gradients {
     }
 
     pub(super) fn of(params: &Params, wanted: impl Fn(&str) -> bool) -> Self {
-        let sums = params.iter().map(|p| if wanted(&p.name) { GradientSum::None } else { GradientSum::Unwanted }).collect();
+        let sums = params
+            .iter()
+            .map(|p| if wanted(&p.name) { GradientSum::None } else { GradientSum::Unwanted })
+            .collect();
         Self { sums, passes: 0, clip: None, norm: None }
     }
 

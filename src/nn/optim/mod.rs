@@ -25,7 +25,7 @@ use crate::bounded::{Fraction, NonNegative, Positive};
 use candle_core::CudaDevice;
 use candle_core::{DType, Device, Result, Tensor, bail};
 use serde::{Deserialize, Serialize};
-use update::{AdamRule, UpdateRule, SgdRule};
+use update::{AdamRule, SgdRule, UpdateRule};
 
 /// Which rule moves the parameters, and its constants.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -262,8 +262,12 @@ fn rule(spec: &OptimizerSpec, t: usize, lr: f64, decay: f64, scale: f64) -> Upda
             let correction = (1.0 - beta2.powf(t as f64)).sqrt() / (1.0 - beta1.powf(t as f64));
             UpdateRule::Adam(AdamRule { rate: lr * correction, beta1, beta2, decay, scale })
         }
-        OptimizerSpec::Sgd(sgd) => {
-            UpdateRule::Sgd(SgdRule { lr, momentum: sgd.momentum.get(), nesterov: sgd.nesterov, decay, scale })
-        }
+        OptimizerSpec::Sgd(sgd) => UpdateRule::Sgd(SgdRule {
+            lr,
+            momentum: sgd.momentum.get(),
+            nesterov: sgd.nesterov,
+            decay,
+            scale,
+        }),
     }
 }

@@ -5,7 +5,7 @@
 //! keys that lead to it, and these are ranked; where several are of one rank, whoever asks must say which.
 
 use super::{
-    pickle::{Id, PickleNode, Pickle},
+    pickle::{Id, Pickle, PickleNode},
     tensor::Strided,
 };
 use crate::nn::weights::key::{NetworkCandidate, SeveralNetworks, begins_with};
@@ -153,7 +153,10 @@ fn collected(pickle: &Pickle, root: Id) -> Vec<Dict> {
 /// Containers in a container, with their keys.
 fn below(pickle: &Pickle, id: Id) -> Vec<(String, Id)> {
     let contains = |id: &Id| {
-        matches!(pickle.nodes[*id], PickleNode::Dict(_) | PickleNode::Object(..) | PickleNode::List(_) | PickleNode::Tuple(_))
+        matches!(
+            pickle.nodes[*id],
+            PickleNode::Dict(_) | PickleNode::Object(..) | PickleNode::List(_) | PickleNode::Tuple(_)
+        )
     };
     match &pickle.nodes[id] {
         PickleNode::Dict(pairs) | PickleNode::Object(_, pairs) => {
@@ -198,8 +201,11 @@ fn picked(pickle: &Pickle, dicts: Vec<Dict>, key: &str) -> Result<Chosen> {
             [&[key.to_string()], dict.path.as_slice()].concat().join(".")
         }
     };
-    let candidate =
-        |dict: &Dict| NetworkCandidate { key: name(dict), tensors: dict.tensors, parameters: dict.parameters };
+    let candidate = |dict: &Dict| NetworkCandidate {
+        key: name(dict),
+        tensors: dict.tensors,
+        parameters: dict.parameters,
+    };
     let [one] = fit[..] else { return Err(SeveralNetworks(fit.into_iter().map(candidate).collect()).into()) };
     let mut chosen = taken(pickle, one.id, "")?;
     let others = dicts.iter().filter(|dict| dict.id != one.id && dict.rank() < 2);
@@ -235,8 +241,9 @@ fn found<'k>(pickle: &Pickle, id: Id, key: &'k str) -> Option<(Id, &'k str)> {
 fn taken(pickle: &Pickle, id: Id, prefix: &str) -> Result<Chosen> {
     let mut chosen = Chosen { tensors: vec![], unread: BTreeMap::new(), notes: vec![] };
     let pairs = pickle.pairs_of(id).unwrap_or_default();
-    let tensor =
-        |value: &Id| matches!(pickle.nodes[*value], PickleNode::Tensor(_) | PickleNode::Unread(_) | PickleNode::Broken(_));
+    let tensor = |value: &Id| {
+        matches!(pickle.nodes[*value], PickleNode::Tensor(_) | PickleNode::Unread(_) | PickleNode::Broken(_))
+    };
     let named: Vec<(&str, &PickleNode)> = pairs
         .iter()
         .filter(|(_, value)| tensor(value))
@@ -301,7 +308,9 @@ impl Pickle {
             PickleNode::Object(class, _) => {
                 format!("an object of `{}`, which was not run", crate::text::excerpt(class))
             }
-            PickleNode::Tensor(_) | PickleNode::Unread(_) | PickleNode::Broken(_) => "one tensor without a name".into(),
+            PickleNode::Tensor(_) | PickleNode::Unread(_) | PickleNode::Broken(_) => {
+                "one tensor without a name".into()
+            }
             PickleNode::Dict(pairs) => match self.object_in(pairs) {
                 Some((key, class)) if tensors > 0 => {
                     format!("`{key}`, an object of `{class}`, which was not run, with the tensors inside")
@@ -314,7 +323,9 @@ impl Pickle {
                     );
                 }
             },
-            PickleNode::List(_) | PickleNode::Tuple(_) if tensors > 0 => format!("{tensors} tensors without names"),
+            PickleNode::List(_) | PickleNode::Tuple(_) if tensors > 0 => {
+                format!("{tensors} tensors without names")
+            }
             _ => "no dict".into(),
         };
         format!("it holds no state dict{}, but {what}: in PyTorch save `model.state_dict()`", within(key))

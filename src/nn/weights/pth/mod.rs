@@ -15,7 +15,7 @@ pub use write::write;
 use super::{foreign, found::RawWeights};
 use anyhow::{Context, Result, bail, ensure};
 use dicts::Chosen;
-use pickle::{PickleNode, Pickle};
+use pickle::{Pickle, PickleNode};
 use std::{
     collections::BTreeMap,
     io::{Read, Seek},
@@ -100,7 +100,11 @@ pub(super) fn is_legacy(start: &[u8]) -> bool {
 
 /// Tensors of the older form: five pickles (a magic number, a version, facts of the machine, the state dict, the
 /// order of the storages), then the storages, each a count and its numbers.
-pub(super) fn read_legacy(file: &mut (impl Read + Seek), length: u64, key: Option<&str>) -> Result<RawWeights> {
+pub(super) fn read_legacy(
+    file: &mut (impl Read + Seek),
+    length: u64,
+    key: Option<&str>,
+) -> Result<RawWeights> {
     pickle::read(file, 64)?;
     let version = pickle::read(file, 64)?;
     ensure!(

@@ -110,7 +110,7 @@ impl<R: Read> PickleMachine<R> {
             b'X' | b'U' | b'T' | b'V' | b'S' | 0x8c | 0x8d => self.text(opcode)?,
             b'B' | b'C' | 0x8e | 0x96 => self.binary(opcode)?,
             0x97 => self.push(PickleNode::Other)?, // a buffer outside the pickle
-            0x98 => {}                       // made read-only
+            0x98 => {}                             // made read-only
             b')' | b't' | 0x85..=0x87 => self.tuple(opcode)?,
             b']' | b'l' | 0x8f | 0x91 | b'}' | b'd' => self.container(opcode)?,
             b'a' | b'e' | b's' | b'u' | 0x90 => self.fill(opcode)?,
@@ -235,7 +235,11 @@ impl<R: Read> PickleMachine<R> {
     /// A list, a set (as a list) or a dict, empty or of what lies above the mark.
     fn container(&mut self, opcode: u8) -> Result<()> {
         let items = if matches!(opcode, b'l' | b'd' | 0x91) { self.pop_to_mark()? } else { vec![] };
-        let node = if matches!(opcode, b'}' | b'd') { PickleNode::Dict(pairs(&items)?) } else { PickleNode::List(items) };
+        let node = if matches!(opcode, b'}' | b'd') {
+            PickleNode::Dict(pairs(&items)?)
+        } else {
+            PickleNode::List(items)
+        };
         self.push(node)
     }
 
@@ -253,7 +257,9 @@ impl<R: Read> PickleMachine<R> {
         match (opcode, &mut self.pickle.nodes[into]) {
             (b'a' | b'e' | 0x90, PickleNode::List(list)) => list.append(&mut items),
             (b'a' | b'e' | 0x90, PickleNode::Object(..)) => {}
-            (b's' | b'u', PickleNode::Dict(dict) | PickleNode::Object(_, dict)) => dict.append(&mut pairs(&items)?),
+            (b's' | b'u', PickleNode::Dict(dict) | PickleNode::Object(_, dict)) => {
+                dict.append(&mut pairs(&items)?)
+            }
             _ => bail!("it fills what is no list or dict: it is corrupt"),
         }
         Ok(())
@@ -325,7 +331,9 @@ impl<R: Read> PickleMachine<R> {
     /// `('storage', type, key, device, count)`, with a view behind it in the older form.
     fn storage(&mut self, items: &[Id]) -> Result<PickleNode> {
         let items: Vec<&PickleNode> = items.iter().map(|id| &self.pickle.nodes[*id]).collect();
-        let [_, PickleNode::Global(kind), PickleNode::Text(key), _, PickleNode::Int(count), view @ ..] = &items[..] else {
+        let [_, PickleNode::Global(kind), PickleNode::Text(key), _, PickleNode::Int(count), view @ ..] =
+            &items[..]
+        else {
             return Ok(PickleNode::Object("a storage of another form".into(), vec![]));
         };
         let Global::Storage(numbers) = kind else {

@@ -2,7 +2,7 @@
 
 use super::{
     globals::{Global, Numbers, Rebuild},
-    pickle::{Id, PickleNode, Pickle},
+    pickle::{Id, Pickle, PickleNode},
     tensor::Strided,
 };
 use crate::element::Element;
@@ -54,7 +54,9 @@ impl Pickle {
             (Rebuild::Tensor, [_, _, _, _, ..]) => self.strided(arguments, None, node(6)),
             (Rebuild::Typed, [_, _, _, _, _, _, _, ..]) => self.strided(arguments, node(6), node(7)),
             (Rebuild::Around, [tensor, ..]) => Ok(match &self.nodes[*tensor] {
-                inner @ (PickleNode::Tensor(_) | PickleNode::Unread(_) | PickleNode::Broken(_)) => inner.clone(),
+                inner @ (PickleNode::Tensor(_) | PickleNode::Unread(_) | PickleNode::Broken(_)) => {
+                    inner.clone()
+                }
                 _ => unread("of a form that is not known"),
             }),
             (Rebuild::Subclass, [inner, _, inner_arguments, ..]) => {
@@ -71,7 +73,12 @@ impl Pickle {
         Ok(tensor.unwrap_or_else(|error| PickleNode::Broken(format!("{error:#}"))))
     }
 
-    fn strided(&self, arguments: &[Id], dtype: Option<&PickleNode>, metadata: Option<&PickleNode>) -> Result<PickleNode> {
+    fn strided(
+        &self,
+        arguments: &[Id],
+        dtype: Option<&PickleNode>,
+        metadata: Option<&PickleNode>,
+    ) -> Result<PickleNode> {
         let node = |place: usize| &self.nodes[arguments[place]];
         let (storage, numbers) = match node(0) {
             PickleNode::Storage(storage, numbers) => (*storage, *numbers),
