@@ -1,10 +1,10 @@
-//! Numbers that cannot be out of range: a spec field of one of these types is refused while it is parsed, with its
-//! line and column, instead of failing somewhere inside a run.
+//! Range-checked numbers. A spec field of one of these types is validated while it is parsed, and the error names its
+//! line and column, instead of failing later inside a run.
 
 use serde::{Deserialize, Serialize};
 use std::{borrow::Cow, fmt};
 
-/// A number that is not in the range that its type allows.
+/// A number outside the range of its type.
 #[derive(Debug, thiserror::Error, PartialEq)]
 #[error("expected {expected}, got {got}")]
 pub struct OutOfRange {
@@ -12,7 +12,7 @@ pub struct OutOfRange {
     got: String,
 }
 
-/// Without the three hundred digits of 1e300.
+/// Uses exponent notation for large values, so that 1e300 does not print three hundred digits.
 fn shown(value: f64) -> String {
     if value.abs() < 1e16 { value.to_string() } else { format!("{value:e}") }
 }
@@ -51,25 +51,25 @@ macro_rules! bounded {
     };
 }
 
-/// A whole number from 1 to `MOST`: steps, and whatever has no type of its own below. The bounds are beyond all use, and
-/// low enough that products of several counts stay within 64 bits.
+/// A whole number from 1 to `MOST`: steps, and every count without a type of its own below. The bounds exceed any
+/// practical value and keep products of several counts within 64 bits.
 #[derive(Clone, Copy, Debug, PartialEq, PartialOrd, Serialize, Deserialize)]
 #[serde(try_from = "f64")]
 pub struct Count<const MOST: usize = 4_294_967_295>(usize);
 
-/// Pixels along a side.
+/// Side length in pixels.
 pub type Pixels = Count<65_535>;
-/// Pictures in a batch, batches in an update, threads.
+/// Images per batch, batches per update, threads.
 pub type BatchSize = Count<65_535>;
 /// Channels of a layer.
 pub type Channels = Count<1_048_576>;
-/// Pictures that are drawn rather than read.
+/// Number of generated scenes.
 pub type SceneCount = Count<16_777_216>;
-/// Pixels along a side of a picture that is drawn rather than read.
+/// Side of a generated scene, in pixels.
 pub type SceneSize = Count<4096>;
 
 impl<const MOST: usize> Count<MOST> {
-    /// A count known at compile time, brought into the range.
+    /// A compile-time count, clamped to the range.
     pub const fn of(n: usize) -> Self {
         Self(if n == 0 {
             1
@@ -107,7 +107,7 @@ impl<const MOST: usize> fmt::Display for Count<MOST> {
 }
 
 bounded!(
-    /// A share from 0 to 1, both included.
+    /// A fraction in [0, 1].
     Fraction(f64), "a number from 0 to 1", |v| (0.0..=1.0).contains(&v)
 );
 bounded!(
@@ -127,10 +127,9 @@ bounded!(
 macro_rules! real {
     ($name:ident, $range:expr) => {
         impl $name {
-            /// A value known to be in range when the program is written.
+            /// A compile-time value, for defaults in the source.
             ///
-            /// # Panics
-            /// When it is not; meant for defaults in the source.
+            /// # Panics When the value is out of range.
             pub const fn of(value: f64) -> Self {
                 assert!(value >= $range.0 && value <= $range.1);
                 Self(value)

@@ -1,12 +1,12 @@
-//! Rectangles on pictures: overlap, non-maximum suppression, and the coding that detectors regress (Girshick et al. 2014,
+//! Bounding boxes: IoU, non-maximum suppression and the box-regression encoding of detectors (Girshick et al. 2014,
 //! appendix C; Girshick 2015, section 2.3), with the pixel conventions of the Fast R-CNN release.
 //!
-//! Knows neither classes nor scores' meaning, and draws nothing.
+//! Independent of classes; does no drawing.
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// A rectangle of pixels, in 0-based pixel coordinates, both corners included: one pixel has `x1 == x2`.
+/// A box in 0-based pixel coordinates, both corners inclusive: a single pixel has `x1 == x2`.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Rect {
     pub x1: f32,
@@ -22,7 +22,7 @@ impl fmt::Display for Rect {
     }
 }
 
-/// Keeps a box of no width from dividing by zero, as the release does.
+/// Added to width and height to avoid division by zero, as in the release.
 const THIN: f32 = 1e-14;
 
 impl Rect {
@@ -30,12 +30,12 @@ impl Rect {
         Self { x1, y1, x2, y2 }
     }
 
-    /// Pixels inside, corners included; 0 for a rectangle that is inside out.
+    /// Area in pixels, corners inclusive; 0 for an inverted box.
     pub fn area(&self) -> f64 {
         extent(self.x1, self.x2) * extent(self.y1, self.y2)
     }
 
-    /// Intersection over union, counting pixels with both corners; 0 where the union is empty.
+    /// Intersection over union, corners inclusive; 0 for an empty union.
     pub fn iou(&self, other: &Self) -> f64 {
         let common = Self::new(
             self.x1.max(other.x1),
@@ -48,7 +48,7 @@ impl Rect {
         if union > 0.0 { common / union } else { 0.0 }
     }
 
-    /// The part inside a picture of `(width, height)` pixels.
+    /// Clips the box to an image of `(width, height)` pixels.
     pub fn clipped(&self, (width, height): (usize, usize)) -> Self {
         let (right, bottom) = ((width.max(1) - 1) as f32, (height.max(1) - 1) as f32);
         Self::new(
@@ -59,25 +59,25 @@ impl Rect {
         )
     }
 
-    /// The same rectangle on the picture scaled by `scale`.
+    /// The box on the image scaled by `scale`.
     pub fn scaled(&self, scale: f32) -> Self {
         Self::new(self.x1 * scale, self.y1 * scale, self.x2 * scale, self.y2 * scale)
     }
 
-    /// The same rectangle on the picture mirrored left to right.
+    /// The box on the horizontally flipped image.
     pub fn mirrored(&self, width: usize) -> Self {
         let right = width as f32 - 1.0;
         Self { x1: right - self.x2, x2: right - self.x1, ..*self }
     }
 
-    /// Offsets (dx, dy, dw, dh) that carry `self` to `target`: the centers' distance in units of the size, and the
-    /// logarithm of the sizes' ratio. Sizes are differences of coordinates here, without the inclusive pixel.
+    /// Regression targets (dx, dy, dw, dh) from `self` to `target`: the center offset in units of the box size, and
+    /// the log of the size ratio. Sizes here are coordinate differences, without the inclusive pixel.
     pub fn encode(&self, target: &Self) -> [f32; 4] {
         let ((cx, cy, w, h), (tx, ty, tw, th)) = (self.centered(), target.centered());
         [(tx - cx) / w, (ty - cy) / h, (tw / w).ln(), (th / h).ln()]
     }
 
-    /// The rectangle that offsets carry `self` to; undoes [`Rect::encode`].
+    /// Applies regression offsets to `self`; the inverse of [`Rect::encode`].
     pub fn decode(&self, [dx, dy, dw, dh]: [f32; 4]) -> Self {
         let (cx, cy, w, h) = self.centered();
         let (x, y, half_w, half_h) = (cx + dx * w, cy + dy * h, 0.5 * w * dw.exp(), 0.5 * h * dh.exp());
@@ -94,8 +94,8 @@ fn extent(low: f32, high: f32) -> f64 {
     (f64::from(high) - f64::from(low) + 1.0).max(0.0)
 }
 
-/// Greedy non-maximum suppression: indices that stay, best score first. A box goes when its overlap with a better one
-/// that stays is above `threshold`; equal scores go by index. Scores that are not numbers come last.
+/// Greedy non-maximum suppression: returns the kept indices, best score first. A box is suppressed when its IoU with
+/// a better kept box exceeds `threshold`. Ties are broken by index; NaN scores rank last.
 pub fn non_maximum_suppression(boxes: &[Rect], scores: &[f32], threshold: f64) -> Vec<usize> {
     let mut order: Vec<usize> = (0..boxes.len().min(scores.len())).collect();
     order.sort_by(|&a, &b| scores[b].total_cmp(&scores[a]).then(a.cmp(&b)));

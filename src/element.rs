@@ -1,12 +1,12 @@
-//! Types of numbers as files name them, and tensors made of their bytes: what safetensors, PyTorch and numpy have in
-//! common. candle lacks some of these types; their numbers are brought into one that holds each of them exactly.
+//! Element types of stored tensors, shared by the safetensors, PyTorch and numpy readers. Types that candle lacks are
+//! converted to one that represents every value exactly.
 //!
-//! Not here: types of less than a byte (F4, F6), complex and quantized numbers. Readers refuse those by name.
+//! Not supported: sub-byte types (F4, F6), complex and quantized numbers. Readers reject those by name.
 
 use anyhow::{Context, Result, ensure};
 use candle_core::{DType, Device, Tensor};
 
-/// How one number lies in a file, little endian.
+/// The on-disk element type, little endian.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Element {
     F64,
@@ -36,7 +36,7 @@ pub enum Element {
 }
 
 impl Element {
-    /// Bytes of one number.
+    /// Size of one element in bytes.
     pub fn width(self) -> usize {
         match self {
             Self::F64 | Self::I64 | Self::U64 => 8,
@@ -46,7 +46,7 @@ impl Element {
         }
     }
 
-    /// Its name for people.
+    /// Display name.
     pub fn name(self) -> &'static str {
         match self {
             Self::F64 => "f64",
@@ -70,7 +70,7 @@ impl Element {
         }
     }
 
-    /// The type that its numbers have in memory.
+    /// The in-memory dtype.
     pub fn dtype(self) -> DType {
         match self {
             Self::F64 => DType::F64,
@@ -81,15 +81,14 @@ impl Element {
             Self::I16 | Self::I8 => DType::I16,
             Self::U32 | Self::U16 => DType::U32,
             Self::U8 | Self::Bool => DType::U8,
-            // candle has some of the small floats, but not the arithmetic: its E4M3 never arrives at f64.
+            // candle has some of the 8-bit floats without arithmetic: its E4M3 cannot be cast to f64.
             _ => DType::F32,
         }
     }
 
-    /// The tensor of this shape that `bytes` hold, the last axis fastest.
+    /// Decodes `bytes` into a tensor of this shape, row-major.
     ///
-    /// # Errors
-    /// Another number of bytes than the shape needs; a u64 above 2⁶³.
+    /// # Errors A byte count that does not match the shape; a u64 of 2⁶³ or more.
     pub fn tensor(self, bytes: &[u8], shape: &[usize]) -> Result<Tensor> {
         let count = shape.iter().try_fold(1usize, |count, &size| count.checked_mul(size));
         let wanted = count.and_then(|count| count.checked_mul(self.width()));
@@ -130,7 +129,7 @@ fn wide<const N: usize>(bytes: &[u8]) -> impl Iterator<Item = [u8; N]> {
     bytes.chunks_exact(N).map(|chunk| std::array::from_fn(|i| chunk[i]))
 }
 
-/// A float of one byte: sign, exponent, `mantissa` bits; infinities and NaN at the largest exponent, as IEEE has them.
+/// An 8-bit float with `mantissa` bits; infinities and NaN at the largest exponent, as in IEEE 754.
 fn small(byte: u8, mantissa: u32, bias: i32) -> f32 {
     let top = 0x7f >> mantissa;
     if i32::from(byte & 0x7f) >> mantissa < top {
@@ -141,7 +140,7 @@ fn small(byte: u8, mantissa: u32, bias: i32) -> f32 {
     if nothing { sign * f32::INFINITY } else { f32::NAN }
 }
 
-/// Every exponent is that of a number.
+/// An 8-bit float in which every exponent encodes finite values.
 fn finite(byte: u8, mantissa: u32, bias: i32) -> f32 {
     let unit = f32::from(1u16 << mantissa);
     let (exponent, part) =
@@ -155,7 +154,7 @@ fn e4m3(byte: u8) -> f32 {
     if byte & 0x7f == 0x7f { f32::NAN } else { finite(byte, 3, 7) }
 }
 
-/// The only NaN is where the negative zero would be.
+/// The encoding of negative zero is the only NaN.
 fn fnuz(byte: u8, mantissa: u32, bias: i32) -> f32 {
     if byte == 0x80 { f32::NAN } else { finite(byte, mantissa, bias) }
 }

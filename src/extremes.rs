@@ -1,9 +1,9 @@
-//! Largest absolute values and differences, in which what is not a number stays seen: `f64::max` and candle's `max` pass
-//! over a NaN, so that a check built on them holds for a network that computes nothing but NaN.
+//! Largest absolute values and differences that propagate NaN. `f64::max` and candle's `max` ignore NaN, so a check
+//! built on them would pass for a network whose output is all NaN.
 
 use candle_core::{DType, Result, Tensor, bail};
 
-/// The largest |x|, 0 of none; NaN where any x is.
+/// The largest |x|; 0 for no values, NaN if any x is NaN.
 pub fn largest<T: Into<f64>>(values: impl IntoIterator<Item = T>) -> f64 {
     values
         .into_iter()
@@ -11,7 +11,7 @@ pub fn largest<T: Into<f64>>(values: impl IntoIterator<Item = T>) -> f64 {
         .fold(0.0, |most, x| if x > most || x.is_nan() { x } else { most })
 }
 
-/// The largest |a − b|; NaN where any difference is, infinite for lists of different lengths.
+/// The largest |a − b|; NaN if any difference is NaN, infinite for slices of different lengths.
 pub fn apart<T: Into<f64> + Copy>(a: &[T], b: &[T]) -> f64 {
     if a.len() != b.len() {
         return f64::INFINITY;

@@ -1,6 +1,6 @@
-//! Readers of outside crates, called so that a panic inside them becomes an error of the file that they read.
+//! Calls third-party readers and converts a panic inside them into an error about the file being read.
 //!
-//! A panic elsewhere, in our own code or on other threads, keeps its message and its backtrace.
+//! Panics elsewhere, in this crate's code or on other threads, keep their message and backtrace.
 
 use std::{
     any::Any,
@@ -9,30 +9,30 @@ use std::{
     sync::Once,
 };
 
-/// What a reader said when it gave up.
+/// The message of a reader's panic.
 #[derive(Debug, thiserror::Error)]
-#[error("it is damaged: its reader gave up on it ({0})")]
+#[error("the file is damaged: its reader panicked ({0})")]
 pub struct Panicked(String);
 
 thread_local! {
-    /// Calls of [`call`] that this thread is inside of.
+    /// Nesting depth of [`call`] on this thread.
     static DEPTH: Cell<usize> = const { Cell::new(0) };
 }
 
-/// Runs `read`; nothing of a panic inside it reaches stderr.
+/// Runs `read`; a panic inside it prints nothing to stderr.
 ///
 /// # Errors
 /// [`Panicked`], with the first line of the panic's message.
 pub fn call<T>(read: impl FnOnce() -> T) -> Result<T, Panicked> {
     silence();
     DEPTH.set(DEPTH.get() + 1);
-    // What the closure leaves half done is dropped with it: the caller gets nothing but the error.
+    // Partial state is dropped with the closure: the caller receives only the error.
     let result = catch_unwind(AssertUnwindSafe(read));
     DEPTH.set(DEPTH.get() - 1);
     result.map_err(|payload| Panicked(message(payload.as_ref())))
 }
 
-/// Once for the process: panics inside [`call`] pass the hook by.
+/// Installs, once per process, a panic hook that ignores panics inside [`call`].
 fn silence() {
     static INSTALLED: Once = Once::new();
     INSTALLED.call_once(|| {
@@ -59,7 +59,7 @@ mod tests {
     fn a_panic_is_an_error_with_its_first_line() {
         assert_eq!(call(|| 3).unwrap(), 3);
         let error = call(|| assert!(black_box(false), "index {} of 2\nmore", 7)).unwrap_err();
-        assert_eq!(error.to_string(), "it is damaged: its reader gave up on it (index 7 of 2)");
+        assert_eq!(error.to_string(), "the file is damaged: its reader panicked (index 7 of 2)");
         let nested = call(|| call(|| assert!(black_box(false))).is_err());
         assert!(nested.unwrap());
         assert_eq!(DEPTH.get(), 0);

@@ -19,7 +19,7 @@
 //!
 //! | floor | modules |
 //! |---|---|
-//! | 0 ground | [`bounded`], [`extremes`], [`text`], [`guarded`], [`yaml`], [`rng`], [`element`], [`boxes`], [`seal`], [`whole_file`], [`spec_path`], [`hub`], [`npy`], [`device`], `op`, [`color`], [`ops`] |
+//! | 0 ground | [`bounded`], [`extremes`], [`text`], [`guarded`], [`yaml`], [`rng`], [`element`], [`boxes`], [`seal`], [`atomic_write`], [`spec_path`], [`hub`], [`npy`], [`device`], `op`, [`color`], [`ops`] |
 //! | 1 networks | [`nn`] |
 //! | 2 siblings that do not see one another | [`backbones`], [`data`], [`metrics`] |
 //! | 3 training machinery, knows no task | [`train`] |
@@ -32,6 +32,7 @@
 //!
 //! Activations are NHWC, `(B, H, W, C)`, everywhere; weight files keep the OIHW order and Caffe layer names.
 
+pub mod atomic_write;
 pub mod bounded;
 pub mod boxes;
 pub mod element;
@@ -43,7 +44,6 @@ pub mod rng;
 pub mod seal;
 pub mod spec_path;
 pub mod text;
-pub mod whole_file;
 pub mod yaml;
 
 pub mod device;

@@ -1,9 +1,9 @@
-//! Arrays of numbers on disk as numpy's `.npy`. Writing (format 1.0, little endian, C order) is byte for byte what
-//! `numpy.save` does; it goes row by row into any writer, so that an array need not lie in memory whole, and leaves it to
-//! the caller how a file is replaced. Reading takes formats 1 to 3, both byte orders, both orders of axes, and believes no
-//! number of the header before it was checked against the file's length.
+//! numpy's `.npy` format. Output (format 1.0, little endian, C order) is byte-identical to `numpy.save`; it is
+//! streamed row by row to any writer, so an array need not fit in memory, and replacing the file is up to the caller.
+//! Reading supports formats 1 to 3, both byte orders and both axis orders, and checks the header against the file's
+//! length before allocating.
 //!
-//! Not here: structured types, texts, objects, complex numbers, `.npz`.
+//! Not supported: structured dtypes, strings, objects, complex numbers, `.npz`.
 
 use crate::{element::Element, text::excerpt};
 use anyhow::{Context, Result, bail, ensure};
@@ -14,40 +14,40 @@ use std::{
     path::Path,
 };
 
-/// numpy pads its header so that the numbers begin at a multiple of this.
+/// numpy pads the header so that the data start at a multiple of this.
 const ALIGNMENT: usize = 64;
 /// Magic, version and length of the header.
 const PREAMBLE: usize = 10;
 const MAGIC: &[u8] = b"\x93NUMPY";
-/// Bytes of a header that is read; numpy's own limit.
+/// Longest header accepted, in bytes; numpy's own limit.
 const LONGEST_HEADER: u64 = 10_000;
-/// Axes of an array; numpy's own limit.
+/// Most axes; numpy's own limit.
 const MOST_AXES: usize = 64;
 
-/// A number that an array can hold.
-pub trait Number: Copy {
-    /// numpy's name of the type.
+/// An element type that can be written.
+pub trait NpyElement: Copy {
+    /// numpy's dtype string.
     const DESCR: &'static str;
-    /// Its bytes, little endian, at the end of `out`.
+    /// Appends its little-endian bytes to `out`.
     fn append_to(self, out: &mut Vec<u8>);
 }
 
-impl Number for f32 {
+impl NpyElement for f32 {
     const DESCR: &'static str = "<f4";
     fn append_to(self, out: &mut Vec<u8>) {
         out.extend(self.to_le_bytes());
     }
 }
 
-impl Number for f64 {
+impl NpyElement for f64 {
     const DESCR: &'static str = "<f8";
     fn append_to(self, out: &mut Vec<u8>) {
         out.extend(self.to_le_bytes());
     }
 }
 
-/// What comes before the numbers of an array of this shape.
-pub fn begin<T: Number>(out: &mut impl Write, shape: &[usize]) -> io::Result<()> {
+/// Writes the header of an array of this shape.
+pub fn begin<T: NpyElement>(out: &mut impl Write, shape: &[usize]) -> io::Result<()> {
     let sides: Vec<String> = shape.iter().map(ToString::to_string).collect();
     let tuple =
         if let [one] = sides.as_slice() { format!("({one},)") } else { format!("({})", sides.join(", ")) };
@@ -59,45 +59,44 @@ pub fn begin<T: Number>(out: &mut impl Write, shape: &[usize]) -> io::Result<()>
     writeln!(out, "{text:<width$}", width = length - 1)
 }
 
-/// The next numbers.
-pub fn append<T: Number>(out: &mut impl Write, values: &[T]) -> io::Result<()> {
+/// Appends values to the array.
+pub fn append<T: NpyElement>(out: &mut impl Write, values: &[T]) -> io::Result<()> {
     let mut bytes = Vec::with_capacity(size_of_val(values));
     values.iter().for_each(|value| value.append_to(&mut bytes));
     out.write_all(&bytes)
 }
 
-/// A whole array.
-pub fn write<T: Number>(out: &mut impl Write, shape: &[usize], values: &[T]) -> io::Result<()> {
+/// Writes a whole array.
+pub fn write<T: NpyElement>(out: &mut impl Write, shape: &[usize], values: &[T]) -> io::Result<()> {
     begin::<T>(out, shape)?;
     append(out, values)
 }
 
-/// An array of whole or floating-point numbers, as a tensor on the CPU.
+/// Reads an array of integers or floats as a CPU tensor.
 ///
-/// # Errors
-/// A file that is missing, cut short, or no array; a type that holds no real numbers.
+/// # Errors A file that is missing, truncated or not an array; a non-real dtype.
 pub fn read(path: &Path) -> Result<Tensor> {
     let file = File::open(path)?;
     let length = file.metadata()?.len();
     let mut file = BufReader::new(file);
-    let header = Header::read(&mut file, length)?;
+    let header = NpyHeader::read(&mut file, length)?;
     let mut bytes = vec![];
     file.take(header.bytes().unwrap_or(0)).read_to_end(&mut bytes)?;
     header.tensor(bytes)
 }
 
-/// What an array is.
+/// The parsed header.
 #[derive(Debug, PartialEq)]
-struct Header {
+struct NpyHeader {
     element: Element,
     big_endian: bool,
-    /// The first axis is the fastest.
+    /// Column-major: the first axis varies fastest.
     fortran: bool,
     shape: Vec<usize>,
 }
 
-impl Header {
-    /// `length` is that of the whole file.
+impl NpyHeader {
+    /// `length` is the length of the whole file.
     fn read(file: &mut impl Read, length: u64) -> Result<Self> {
         let mut start = [0; 8];
         file.read_exact(&mut start).context("it is no array of numpy (.npy): it is too short")?;
@@ -142,7 +141,7 @@ impl Header {
         Ok(Self { element, big_endian, fortran, shape: sides(shape)? })
     }
 
-    /// Bytes of the numbers; None beyond 64 bits.
+    /// Size of the data in bytes; None beyond 64 bits.
     fn bytes(&self) -> Option<u64> {
         let count = self.shape.iter().try_fold(1u64, |count, &side| count.checked_mul(side as u64));
         count?.checked_mul(self.element.width() as u64)
@@ -167,7 +166,7 @@ fn taken<const N: usize>(file: &mut impl Read) -> Result<[u8; N]> {
     Ok(bytes)
 }
 
-/// numpy's name of a type, in quotes, with its byte order before it: whether that is the higher byte first.
+/// Parses a quoted dtype string with its byte-order prefix; the flag is true for big endian.
 fn element(descr: &str) -> Result<(Element, bool)> {
     let name = descr.strip_prefix(['\'', '"']).and_then(|rest| rest.split(['\'', '"']).next());
     let Some(name) = name else { bail!("its numbers are structured, which is not read: save plain numbers") };
@@ -192,7 +191,7 @@ fn element(descr: &str) -> Result<(Element, bool)> {
     Ok((element, name.starts_with('>')))
 }
 
-/// `(2, 3)`, `(313,)` or `()`; Python 2 has `2L`.
+/// Parses `(2, 3)`, `(313,)` or `()`; Python 2 writes `2L`.
 fn sides(text: &str) -> Result<Vec<usize>> {
     let inside = text.strip_prefix('(').and_then(|rest| rest.split_once(')'));
     let wrong = || format!("its shape is none: {}", excerpt(text.trim()));

@@ -1,7 +1,7 @@
-//! How an operation that candle lacks is written: its elements computed on either device from contiguous inputs and, where it
-//! takes part in the graph of gradients, its backward pass. Here alone such an operation becomes one of candle's custom ops.
+//! The interface for custom operations: a forward pass per device on contiguous inputs and, for differentiable
+//! operations, a backward pass. This module alone wraps them in candle's custom ops.
 //!
-//! Not here: any operation (`color`, `ops`), the launch of a kernel (`device`).
+//! Not here: the operations themselves (`color`, `ops`) and kernel launches (`device`).
 
 #[cfg(feature = "cuda")]
 use crate::device::cuda::{address, element};
@@ -12,9 +12,9 @@ use candle_core::{
 #[cfg(feature = "cuda")]
 use candle_core::{CudaDevice, CudaStorage};
 
-/// An operation on N tensors that has gradients; [`apply`] calls it.
+/// A differentiable operation on N tensors, applied by [`apply`].
 pub(crate) trait Op<const N: usize> {
-    /// What errors call it.
+    /// Name used in errors.
     fn name(&self) -> &'static str;
 
     fn cpu(&self, inputs: [CpuInput; N]) -> Result<CpuOutput>;
@@ -22,18 +22,19 @@ pub(crate) trait Op<const N: usize> {
     #[cfg(feature = "cuda")]
     fn cuda(&self, inputs: [CudaInput; N]) -> Result<CudaOutput>;
 
-    /// The gradients of the inputs, None for one that has none, from the result y and its gradient dy (of any layout).
+    /// Gradients of the inputs (None for a non-differentiable input) from the output y and its gradient dy (of any
+    /// layout).
     fn backward(&self, _: [&Tensor; N], _y: &Tensor, _dy: &Tensor) -> Result<[Option<Tensor>; N]> {
         Err(Error::BackwardNotSupported { op: self.name() })
     }
 }
 
-/// New elements and their shape.
+/// Output storage and shape.
 pub(crate) type CpuOutput = (CpuStorage, Shape);
 #[cfg(feature = "cuda")]
 pub(crate) type CudaOutput = (CudaStorage, Shape);
 
-/// What an operation returns on the CPU.
+/// Wraps elements as an operation's CPU output.
 pub(crate) fn output<T: WithDType>(elements: Vec<T>, shape: impl Into<Shape>) -> CpuOutput {
     (T::to_cpu_storage_owned(elements), shape.into())
 }
@@ -56,13 +57,13 @@ impl<'a> CpuInput<'a> {
         self.storage.dtype()
     }
 
-    /// The elements in row-major order. Errors: another element type.
+    /// The elements in row-major order. Errors: a different dtype.
     pub fn elements<T: WithDType>(&self) -> Result<&'a [T]> {
         elements(self.op, self.storage, self.layout)
     }
 }
 
-/// The elements of a contiguous tensor. Errors: another element type, a tensor that is not contiguous.
+/// The elements of a contiguous tensor. Errors: a different dtype, a non-contiguous tensor.
 pub(crate) fn elements<'a, T: WithDType>(
     op: &str,
     storage: &'a CpuStorage,
@@ -98,29 +99,29 @@ impl<'a> CudaInput<'a> {
         &self.storage.device
     }
 
-    /// Where its first element is stored.
+    /// Device address of the first element.
     pub fn address(&self) -> Result<u64> {
         address(self.op, self.storage, self.layout)
     }
 
-    /// What kernels call its element type.
+    /// The kernel-name suffix of its dtype.
     pub fn element(&self) -> Result<&'static str> {
         element(self.op, self.dtype())
     }
 }
 
-/// Applies an operation with gradients. Inputs that are not contiguous are copied first.
+/// Applies a differentiable operation. Non-contiguous inputs are copied first.
 pub(crate) fn apply<const N: usize>(
     op: impl Op<N> + Send + Sync + 'static,
     inputs: [&Tensor; N],
 ) -> Result<Tensor>
 where
-    for<'a> [&'a Tensor; N]: Inputs<N>,
+    for<'a> [&'a Tensor; N]: OpInputs<N>,
 {
     inputs.apply(op)
 }
 
-/// A result that has no gradient, computed by one of two functions. Inputs that are not contiguous are copied first.
+/// Runs a non-differentiable operation, given one function per device. Non-contiguous inputs are copied first.
 pub(crate) fn compute<const N: usize>(
     name: &'static str,
     inputs: [&Tensor; N],
@@ -128,7 +129,7 @@ pub(crate) fn compute<const N: usize>(
     #[cfg(feature = "cuda")] cuda: impl Fn([CudaInput; N]) -> Result<CudaOutput>,
 ) -> Result<Tensor>
 where
-    for<'a> [&'a Tensor; N]: Inputs<N>,
+    for<'a> [&'a Tensor; N]: OpInputs<N>,
 {
     inputs.compute(Computation {
         name,
@@ -138,7 +139,7 @@ where
     })
 }
 
-/// The two functions of [`compute`].
+/// The per-device functions of [`compute`].
 pub(crate) struct Computation<'a, const N: usize> {
     name: &'static str,
     cpu: &'a dyn Fn([CpuInput; N]) -> Result<CpuOutput>,
@@ -161,13 +162,13 @@ impl<const N: usize> Op<N> for Computation<'_, N> {
     }
 }
 
-/// As many tensors as candle's custom ops take: one, two or three.
-pub(crate) trait Inputs<const N: usize> {
+/// One, two or three input tensors: the arities of candle's custom ops.
+pub(crate) trait OpInputs<const N: usize> {
     fn apply(self, op: impl Op<N> + Send + Sync + 'static) -> Result<Tensor>;
     fn compute(self, computation: Computation<N>) -> Result<Tensor>;
 }
 
-impl Inputs<1> for [&Tensor; 1] {
+impl OpInputs<1> for [&Tensor; 1] {
     fn apply(self, op: impl Op<1> + Send + Sync + 'static) -> Result<Tensor> {
         self[0].contiguous()?.apply_op1(Custom(op))
     }
@@ -177,7 +178,7 @@ impl Inputs<1> for [&Tensor; 1] {
     }
 }
 
-impl Inputs<2> for [&Tensor; 2] {
+impl OpInputs<2> for [&Tensor; 2] {
     fn apply(self, op: impl Op<2> + Send + Sync + 'static) -> Result<Tensor> {
         self[0].contiguous()?.apply_op2(&self[1].contiguous()?, Custom(op))
     }
@@ -187,7 +188,7 @@ impl Inputs<2> for [&Tensor; 2] {
     }
 }
 
-impl Inputs<3> for [&Tensor; 3] {
+impl OpInputs<3> for [&Tensor; 3] {
     fn apply(self, op: impl Op<3> + Send + Sync + 'static) -> Result<Tensor> {
         self[0].contiguous()?.apply_op3(&self[1].contiguous()?, &self[2].contiguous()?, Custom(op))
     }
@@ -198,7 +199,7 @@ impl Inputs<3> for [&Tensor; 3] {
     }
 }
 
-/// An operation as candle's graph holds it.
+/// Adapts an [`Op`] to candle's `CustomOp` traits.
 struct Custom<O>(O);
 
 impl<O> Custom<O> {

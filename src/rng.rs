@@ -1,25 +1,24 @@
-//! Named, splittable random streams. Every chance in the crate (initialization, shuffling, crops, flips, dropout,
-//! synthetic scenes) is drawn from a ChaCha8 stream that is a pure function of (seed, name, epoch, index), so the
-//! same seed gives the same bits on the same machine, whatever the number of threads, and a resumed run needs to
-//! remember only where it was.
+//! Named, splittable random streams. All randomness in the crate (initialization, shuffling, crops, flips, dropout,
+//! synthetic scenes) comes from ChaCha8 streams that are pure functions of (seed, name, epoch, index). The same seed
+//! gives the same bits on the same machine for any number of threads, and a checkpoint stores only the position.
 
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use sha2::{Digest, Sha256};
 
-/// A family of random streams; cheap to clone and to split.
+/// A family of random streams. Cheap to clone and split.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rng {
     key: [u8; 32],
 }
 
 impl Rng {
-    /// The root of an experiment's randomness.
+    /// The root stream of an experiment.
     pub fn new(seed: u64) -> Self {
         Self { key: Sha256::digest(seed.to_le_bytes()).into() }
     }
 
-    /// The family named `name` below this one: `rng.split("dropout").split("fc6")`.
+    /// Derives the child family `name`: `rng.split("dropout").split("fc6")`.
     pub fn split(&self, name: &str) -> Self {
         let mut hash = Sha256::new();
         hash.update(self.key);
@@ -28,7 +27,7 @@ impl Rng {
         Self { key: hash.finalize().into() }
     }
 
-    /// The generator at `(epoch, index)`: independent of every other position, and of the order of asking.
+    /// The generator at `(epoch, index)`, independent of every other position and of the call order.
     pub fn at(&self, epoch: u64, index: u64) -> ChaCha8Rng {
         let mut hash = Sha256::new();
         hash.update(self.key);

@@ -1,26 +1,27 @@
-//! Checksums inside the files that they are of. JSON holds the CRC-32C of the whole file as `"crc32c": "0123abcd"`, computed
-//! as if its eight digits were zeros. One flipped bit, or any run of up to 32, never goes unseen.
+//! Embedded checksums. A JSON file stores the CRC-32C of the whole file as `"crc32c": "0123abcd"`, computed with the
+//! eight digits set to zero. Detects every single-bit error and every burst of up to 32 bits.
 
 use serde::Serialize;
 
-/// The digits before the checksum is known; a writer gives the key `crc32c` this value.
+/// Placeholder digits; a writer sets the key `crc32c` to this value.
 pub const BLANK: &str = "00000000";
 const KEY: &[u8] = b"\"crc32c\":";
 
-/// What a file's checksum says of it.
+/// Result of verifying a file's checksum.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Seal {
     Whole,
-    /// It has no checksum: an earlier version wrote it, or another program.
+    /// No checksum: written by an earlier version or another program.
     Absent,
-    /// It is not as it was written.
+    /// The content does not match the checksum.
     Broken {
         stated: String,
         found: String,
     },
 }
 
-/// Where the digits begin in `json`. Inside of a JSON text the quotes of the key would be escaped, so they are no text's.
+/// Offset of the digits in `json`. Inside a JSON string the quotes of the key would be escaped, so a string never
+/// matches.
 pub fn place(json: &[u8]) -> Option<usize> {
     let ends = json.windows(KEY.len()).enumerate().filter(|(_, w)| *w == KEY).map(|(at, _)| at + KEY.len());
     ends.filter_map(|at| {
@@ -31,12 +32,12 @@ pub fn place(json: &[u8]) -> Option<usize> {
     .next()
 }
 
-/// The eight digits of a checksum.
+/// Formats a checksum as eight hex digits.
 pub fn digits(crc: u32) -> String {
     format!("{crc:08x}")
 }
 
-/// Fills in the checksum of `json`, which holds blank digits; without them it stays as it is.
+/// Fills in the checksum of `json`, which holds the placeholder; without it, returns `json` unchanged.
 pub fn close(mut json: String) -> String {
     if let Some(at) = place(json.as_bytes()) {
         json.replace_range(at..at + BLANK.len(), &digits(crc32c::crc32c(json.as_bytes())));
@@ -44,10 +45,9 @@ pub fn close(mut json: String) -> String {
     json
 }
 
-/// `value`, which is a struct or a map, as JSON for people with its checksum as the last entry.
+/// Serializes `value`, a struct or map, as pretty-printed JSON with its checksum as the last entry.
 ///
-/// # Errors
-/// A value that JSON does not have.
+/// # Errors A value that JSON cannot represent.
 pub fn json(value: &impl Serialize) -> serde_json::Result<String> {
     #[derive(Serialize)]
     struct Sealed<'a, T> {
@@ -58,7 +58,7 @@ pub fn json(value: &impl Serialize) -> serde_json::Result<String> {
     Ok(close(serde_json::to_string_pretty(&Sealed { value, crc32c: BLANK })? + "\n"))
 }
 
-/// Takes the digits out of `json`, leaving blank ones.
+/// Replaces the digits in `json` by the placeholder and returns them.
 pub fn open(json: &mut [u8]) -> Option<String> {
     let at = place(json)?;
     let digits = &mut json[at..at + BLANK.len()];
@@ -67,7 +67,7 @@ pub fn open(json: &mut [u8]) -> Option<String> {
     Some(stated)
 }
 
-/// Compares the checksum of a whole JSON file with its content.
+/// Verifies the checksum of a whole JSON file.
 pub fn check(json: &[u8]) -> Seal {
     let mut json = json.to_vec();
     match open(&mut json) {
@@ -76,7 +76,7 @@ pub fn check(json: &[u8]) -> Seal {
     }
 }
 
-/// Compares what a file states with what was computed over it.
+/// Compares the stated checksum with the computed one.
 pub fn compare(stated: String, crc: u32) -> Seal {
     let found = digits(crc);
     if stated == found { Seal::Whole } else { Seal::Broken { stated, found } }

@@ -1,11 +1,11 @@
-//! Text files as people have them: UTF-8 with or without a byte order mark, and UTF-16 with one, as Windows editors write.
+//! Reads text files: UTF-8 with or without a byte order mark, and UTF-16 with one, as Windows editors write.
 
 use encoding_rs::{Encoding, UTF_8};
 use std::{borrow::Cow, fs, io, path::Path};
 
-/// Characters of a file's line that a message quotes at most.
+/// Most characters of a file's line that a message quotes.
 const QUOTED: usize = 200;
-/// Characters of one line of a message at most.
+/// Most characters in one line of a message.
 const LINE: usize = 1000;
 
 /// `1 seed`, `2 seeds`.
@@ -15,48 +15,47 @@ pub fn counted(count: usize, one: &str) -> String {
 
 /// The text of a file, without a byte order mark.
 ///
-/// # Errors
-/// A file that cannot be read; `InvalidData` for bytes that are not text in UTF-8, or in UTF-16 after its mark.
+/// # Errors An unreadable file; `InvalidData` for bytes that are not valid UTF-8, or UTF-16 after its mark.
 pub fn read(path: &Path) -> io::Result<String> {
     decode(&fs::read(path)?)
 }
 
-/// `bytes` as text, without a byte order mark; UTF-8 unless a mark says UTF-16.
+/// Decodes `bytes` without the byte order mark: UTF-16 if a mark says so, else UTF-8.
 ///
-/// # Errors
-/// `InvalidData`, with the place of the first byte that is not text.
+/// # Errors `InvalidData`, with the offset of the first invalid byte.
 pub fn decode(bytes: &[u8]) -> io::Result<String> {
     let (encoding, mark) = Encoding::for_bom(bytes).unwrap_or((UTF_8, 0));
     if encoding == UTF_8 {
         let text = std::str::from_utf8(&bytes[mark..]);
         return text.map(String::from).map_err(|e| {
             invalid(format!(
-                "it is not UTF-8 text: byte {} is none; save it as UTF-8",
+                "not UTF-8 text: byte {} is invalid; save the file as UTF-8",
                 mark + e.valid_up_to()
             ))
         });
     }
     let text = encoding.decode_without_bom_handling_and_without_replacement(&bytes[mark..]);
-    text.map(Cow::into_owned)
-        .ok_or_else(|| invalid(format!("its byte order mark says {}, but it is damaged", encoding.name())))
+    text.map(Cow::into_owned).ok_or_else(|| {
+        invalid(format!("the byte order mark says {}, but the text is invalid", encoding.name()))
+    })
 }
 
 fn invalid(reason: String) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, reason)
 }
 
-/// `line` for a message: no longer than 200 characters, control characters escaped.
+/// Shortens `line` for a message: at most 200 characters, control characters escaped.
 pub fn excerpt(line: &str) -> String {
     cut(line, QUOTED, |c| !c.is_control())
 }
 
-/// What may go to a terminal of a text that quotes files: control characters other than line ends and tabs are escaped,
-/// since they could move the cursor, recolor or hide what was said before.
+/// Makes a text that quotes files safe for a terminal: escapes control characters other than line ends and tabs,
+/// which could move the cursor, change colors or hide earlier output.
 pub fn printable(text: &str) -> String {
     cut(text, usize::MAX, is_printable)
 }
 
-/// A message as it is shown: like [`printable`], and no line is longer than 1000 characters, whatever was quoted in it.
+/// Formats a message: like [`printable`], with every line cut to 1000 characters.
 pub fn message(text: &str) -> String {
     text.split('\n').map(|line| cut(line, LINE, is_printable)).collect::<Vec<_>>().join("\n")
 }
@@ -65,7 +64,7 @@ fn is_printable(c: char) -> bool {
     !c.is_control() || c == '\n' || c == '\t'
 }
 
-/// As many characters as `most` has room for, with a mark where there are more; those that are not `plain` are escaped.
+/// The first `most` characters, followed by `…` if the text is longer. Characters that are not `plain` are escaped.
 fn cut(text: &str, most: usize, plain: impl Fn(char) -> bool) -> String {
     let (mut shown, mut length) = (String::with_capacity(text.len().min(4 * LINE)), 0);
     for c in text.chars() {

@@ -2,10 +2,10 @@
 
 use super::{Done, failure::Usage};
 use crate::{
+    atomic_write,
     data::voc::palette::Palette,
     evaluation::{detections::DetectionFiles, masks::MaskFiles},
-    metrics::average_precision::Rule,
-    whole_file,
+    metrics::average_precision::ApInterpolation,
 };
 use anyhow::{Context, Result};
 use clap::{Args, Subcommand, ValueEnum};
@@ -104,8 +104,8 @@ fn detections(args: DetectionArgs) -> Result<Done> {
     folder(&results, "a folder of result files")?;
     folder(&annotations, "a folder of annotations")?;
     let rule = match rule {
-        RuleArg::Voc07 => Rule::Voc07,
-        RuleArg::Area => Rule::Area,
+        RuleArg::Voc07 => ApInterpolation::Voc07,
+        RuleArg::Area => ApInterpolation::Area,
     };
     let scores = DetectionFiles { results, annotations, set, threshold: iou, rule }.evaluate()?;
     done(&scores, json.as_deref())
@@ -132,7 +132,7 @@ fn done(scores: &(impl Serialize + ToString), json: Option<&Path>) -> Result<Don
     if let Some(path) = json {
         let mut text = serde_json::to_vec_pretty(scores).context("cannot put the figures into JSON")?;
         text.push(b'\n');
-        whole_file::write(path, &text).with_context(|| format!("{}: cannot be written", path.display()))?;
+        atomic_write::write(path, &text).with_context(|| format!("{}: cannot be written", path.display()))?;
     }
     Ok(Done::ok(scores.to_string()))
 }

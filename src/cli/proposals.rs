@@ -12,8 +12,8 @@ use crate::{
         error::DataError,
         proposals::{
             picture::draw,
-            search::{Found, search},
-            selective_search::{Mode, SelectiveSearch},
+            search::{SearchResult, search},
+            selective_search::{SearchMode, SelectiveSearch},
         },
         source::RgbImage,
     },
@@ -75,8 +75,8 @@ pub(super) fn run(args: ProposalArgs) -> Result<Done> {
         );
     }
     let mode = match args.mode {
-        ModeArg::Fast => Mode::Fast,
-        ModeArg::Quality => Mode::Quality,
+        ModeArg::Fast => SearchMode::Fast,
+        ModeArg::Quality => SearchMode::Quality,
     };
     let settings = SelectiveSearch { mode, limit: args.limit, seed: args.seed, ..SelectiveSearch::default() };
     let found = search(&settings, &ids, |index| image(&inputs[index].path), None)?;
@@ -122,7 +122,7 @@ fn image(path: &Path) -> Result<RgbImage, DataError> {
     stored(&bytes).map_err(|e| fault(e.to_string()))
 }
 
-fn draw_all(folder: &Path, inputs: &[Input], ids: &[String], found: &Found, top: usize) -> Result<()> {
+fn draw_all(folder: &Path, inputs: &[Input], ids: &[String], found: &SearchResult, top: usize) -> Result<()> {
     fs::create_dir_all(folder).with_context(|| format!("cannot make the folder {}", folder.display()))?;
     for (input, id) in inputs.iter().zip(ids) {
         let Some(boxes) = found.proposals.of(id) else { continue };
@@ -135,7 +135,7 @@ fn draw_all(folder: &Path, inputs: &[Input], ids: &[String], found: &Found, top:
     Ok(())
 }
 
-fn summary(found: &Found, args: &ProposalArgs) -> String {
+fn summary(found: &SearchResult, args: &ProposalArgs) -> String {
     let proposals = &found.proposals;
     let mut counts: Vec<usize> = proposals.iter().map(|(_, boxes)| boxes.len()).collect();
     counts.sort_unstable();

@@ -3,7 +3,7 @@
 use super::{Done, failure::Usage};
 use crate::{
     experiment::publish::{self, Publication},
-    hub::{self, Commit, Content, Repo, Upload},
+    hub::{self, Commit, FileUpload, Repo, UploadBody},
 };
 use anyhow::{Context, Result};
 use clap::Args;
@@ -71,10 +71,10 @@ fn preview(args: &PushArgs, publication: &Publication) -> Result<String> {
     Ok(text + "nothing was sent")
 }
 
-fn size(file: &Upload) -> Result<u64> {
+fn size(file: &FileUpload) -> Result<u64> {
     match &file.content {
-        Content::Text(text) => Ok(text.len() as u64),
-        Content::File(path) => {
+        UploadBody::Text(text) => Ok(text.len() as u64),
+        UploadBody::File(path) => {
             let about = fs::metadata(path).with_context(|| format!("cannot read {}", path.display()))?;
             Ok(about.len())
         }

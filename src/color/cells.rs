@@ -10,12 +10,12 @@ const PER_STEP: f32 = 4.0;
 
 /// A bin that may be among the nearest.
 #[derive(Clone, Copy)]
-pub(super) struct Candidate {
+pub(super) struct NearestCandidate {
     pub index: u32,
     center: [f32; 2],
 }
 
-impl Candidate {
+impl NearestCandidate {
     /// Squared distance to a color, in f32 everywhere so that ties are the same everywhere.
     pub fn distance(&self, ab: [f32; 2]) -> f32 {
         let (da, db) = (ab[0] - self.center[0], ab[1] - self.center[1]);
@@ -25,20 +25,23 @@ impl Candidate {
 
 /// The lists of all cells that have been asked for, and of the whole plane.
 pub(super) struct Cells {
-    all: Vec<Candidate>,
+    all: Vec<NearestCandidate>,
     neighbors: usize,
     origin: [f32; 2],
     side: f32,
     columns: usize,
     rows: usize,
-    lists: Vec<OnceLock<Box<[Candidate]>>>,
+    lists: Vec<OnceLock<Box<[NearestCandidate]>>>,
 }
 
 impl Cells {
     /// Cells over the bounding box of `centers`, which lie `grid` apart, for the `neighbors` nearest.
     pub fn new(centers: &[[f32; 2]], grid: f32, neighbors: usize) -> Self {
-        let all: Vec<_> =
-            centers.iter().enumerate().map(|(i, c)| Candidate { index: i as u32, center: *c }).collect();
+        let all: Vec<_> = centers
+            .iter()
+            .enumerate()
+            .map(|(i, c)| NearestCandidate { index: i as u32, center: *c })
+            .collect();
         let bound =
             |axis: usize, pick: fn(f32, f32) -> f32, start| centers.iter().map(|c| c[axis]).fold(start, pick);
         let origin = [0, 1].map(|axis| bound(axis, f32::min, f32::INFINITY));
@@ -52,7 +55,7 @@ impl Cells {
     }
 
     /// All bins that can be among the nearest to `ab`; every bin for a color outside the box or not finite.
-    pub fn candidates(&self, ab: [f32; 2]) -> &[Candidate] {
+    pub fn candidates(&self, ab: [f32; 2]) -> &[NearestCandidate] {
         let [x, y] = [0, 1].map(|axis| (ab[axis] - self.origin[axis]) / self.side);
         let inside = x >= 0.0 && y >= 0.0 && x < self.columns as f32 && y < self.rows as f32;
         if !inside {
@@ -64,14 +67,14 @@ impl Cells {
 
     /// Bins whose nearest point of the cell is no farther than K bins are from all of the cell, by distance to its
     /// middle, so that ranking them mostly appends.
-    fn list(&self, column: usize, row: usize) -> Box<[Candidate]> {
+    fn list(&self, column: usize, row: usize) -> Box<[NearestCandidate]> {
         let middle = [
             self.origin[0] + (column as f32 + 0.5) * self.side,
             self.origin[1] + (row as f32 + 0.5) * self.side,
         ];
         // a little more than half, against rounding at the border of two cells
         let half = 0.501 * self.side;
-        let reach = |c: &Candidate, sign: f32| {
+        let reach = |c: &NearestCandidate, sign: f32| {
             let [da, db] = [0, 1].map(|axis| ((c.center[axis] - middle[axis]).abs() + sign * half).max(0.0));
             da * da + db * db
         };

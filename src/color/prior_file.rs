@@ -4,9 +4,8 @@
 
 use super::bins::Bins;
 use crate::{
-    npy,
+    atomic_write, npy,
     seal::{self, Seal},
-    whole_file,
 };
 use candle_core::DType;
 use serde::{Deserialize, Serialize};
@@ -85,14 +84,16 @@ impl Prior {
             Some(record) => {
                 let record = PriorRecord { sha256: fingerprint(&self.probabilities), ..record.clone() };
                 let text = seal::json(&record).map_err(|e| unwritable(&beside, e))?;
-                whole_file::write(&beside, text.as_bytes()).map_err(|e| unwritable(&beside, e))?;
+                atomic_write::write(&beside, text.as_bytes()).map_err(|e| unwritable(&beside, e))?;
             }
             // what described the former numbers would be refused with these
             None if beside.exists() => std::fs::remove_file(&beside).map_err(|e| unwritable(&beside, e))?,
             None => {}
         }
-        whole_file::fill(path, |out| npy::write(out, &[self.probabilities.len()], &self.probabilities))
-            .map_err(|e: std::io::Error| unwritable(path, e))
+        atomic_write::write_with(path, |out| {
+            npy::write(out, &[self.probabilities.len()], &self.probabilities)
+        })
+        .map_err(|e: std::io::Error| unwritable(path, e))
     }
 }
 

@@ -7,11 +7,11 @@ use super::{
     plan::Job,
 };
 use crate::{
+    atomic_write,
     data::{decode::decode, source::RgbImage},
     npy,
     pretext::colorizer::{Colorizer, Output},
     train::panel::Tile,
-    whole_file,
 };
 use anyhow::{Context, Result, bail};
 use candle_core::{DType, Device};
@@ -130,7 +130,7 @@ impl Work<'_> {
             let (_, h, w, bins) = colored.map.dims4()?;
             let map = colored.map.to_device(&Device::Cpu)?.to_dtype(DType::F32)?;
             let logits = map.flatten_all()?.to_vec1::<f32>()?;
-            whole_file::fill(path, |out| npy::write(out, &[h, w, bins], &logits))
+            atomic_write::write_with(path, |out| npy::write(out, &[h, w, bins], &logits))
                 .with_context(|| unwritten(path))?;
         }
         if let Some(path) = &self.job.ab {
@@ -157,7 +157,7 @@ fn write_png(path: &Path, (width, height, pixels): Tile) -> Result<()> {
 /// float32 H×W×2, row by row.
 fn write_ab(path: &Path, colored: &Colored) -> io::Result<()> {
     let (height, width) = colored.ab.size();
-    whole_file::fill(path, |out| {
+    atomic_write::write_with(path, |out| {
         npy::begin::<f32>(out, &[height, width, 2])?;
         let mut row = vec![[0f32; 2]; width];
         for y in 0..height {

@@ -1,6 +1,6 @@
 //! 8-bit RGB to picture files. Color profiles and camera data of the original are not carried over.
 
-use crate::{data::source::RgbImage, whole_file};
+use crate::{atomic_write, data::source::RgbImage};
 use image::{
     ExtendedColorType, ImageEncoder, ImageResult,
     codecs::{jpeg::JpegEncoder, png::PngEncoder, webp::WebPEncoder},
@@ -72,7 +72,7 @@ impl Format {
 /// A file that cannot be written, or a picture larger than the format allows.
 pub fn write(path: &Path, picture: &RgbImage, format: Format, quality: u8) -> io::Result<()> {
     format.check(picture)?;
-    whole_file::fill(path, |out| encode(out, picture, format, quality).map_err(io::Error::other))
+    atomic_write::write_with(path, |out| encode(out, picture, format, quality).map_err(io::Error::other))
 }
 
 fn encode(out: &mut impl Write, picture: &RgbImage, format: Format, quality: u8) -> ImageResult<()> {

@@ -1,5 +1,5 @@
-//! Pictures with more than one label: objects in boxes, classes present or not, a class for every pixel. PASCAL VOC's
-//! devkit and the composite scenes are such sets; the transfer tasks read them through the trait here.
+//! Annotated data sets: object boxes, image-level class presence and segmentation masks. PASCAL VOC and the composite
+//! scenes implement the trait, which the transfer tasks use.
 
 use super::{dataset::Dataset, error::DataError};
 use crate::boxes::Rect;
@@ -9,24 +9,25 @@ use crate::boxes::Rect;
 pub struct Object {
     /// Index into [`Dataset::classes`].
     pub class: usize,
-    /// On the stored picture, 0-based, corners included.
+    /// On the stored image, 0-based, corners inclusive.
     pub bounds: Rect,
-    /// Counts neither for nor against a detector.
+    /// Ignored in evaluation.
     pub difficult: bool,
     pub truncated: bool,
     pub occluded: bool,
 }
 
-/// Whether a picture shows a class; VOC's lists write 1, −1 and 0.
+/// Presence of a class in an image; 1, −1 and 0 in VOC's lists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Presence {
     Present,
     Absent,
-    /// Only difficult examples: left out of losses and of average precision.
+    /// Difficult examples only: excluded from losses and from average precision.
     Ignored,
 }
 
-/// For each of `classes` classes whether `objects` show it; one with difficult objects alone is [`Presence::Ignored`].
+/// Presence of each of `classes` classes among `objects`. A class with difficult objects only is
+/// [`Presence::Ignored`].
 pub fn presence(objects: &[Object], classes: usize) -> Vec<Presence> {
     let mut presence = vec![Presence::Absent; classes];
     for object in objects {
@@ -41,10 +42,10 @@ pub fn presence(objects: &[Object], classes: usize) -> Vec<Presence> {
     presence
 }
 
-/// The label of pixels that count in nothing.
+/// Label of ignored pixels.
 pub const VOID: u8 = 255;
 
-/// A class for every pixel of a picture: 0 is background, class c of [`Dataset::classes`] is c + 1, [`VOID`] is neither.
+/// A segmentation mask: 0 is background, class c of [`Dataset::classes`] is c + 1, [`VOID`] is ignored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mask {
     pub width: usize,
@@ -53,22 +54,21 @@ pub struct Mask {
     pub labels: Vec<u8>,
 }
 
-/// A set whose pictures carry objects, and some of whose pictures carry masks.
+/// A data set with object annotations and, for some images, masks.
 pub trait Annotated: Dataset {
-    /// Identifier of a picture in lists and result files: `2008_000008`.
+    /// Identifier of an image in lists and result files: `2008_000008`.
     fn id(&self, index: usize) -> &str;
 
-    /// Width and height of the stored picture.
+    /// Width and height of the stored image.
     fn size(&self, index: usize) -> (usize, usize);
 
     fn objects(&self, index: usize) -> &[Object];
 
-    /// For each class, whether the picture shows it.
+    /// Presence of each class.
     fn presence(&self, index: usize) -> Vec<Presence>;
 
-    /// The class of every pixel; `None` for a picture without a mask.
+    /// The segmentation mask; `None` for an image without one.
     ///
-    /// # Errors
-    /// A mask that cannot be read, of another size than its picture, or with labels that are no class.
+    /// # Errors A mask that cannot be read, whose size differs from its image's, or with labels that are not classes.
     fn mask(&self, index: usize) -> Result<Option<Mask>, DataError>;
 }

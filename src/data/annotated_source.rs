@@ -1,4 +1,4 @@
-//! How a spec names an annotated set, and how it is opened.
+//! The spec of an annotated data set, and how it is opened.
 //!
 //! ```yaml
 //! data:
@@ -21,7 +21,7 @@ use crate::bounded::{BatchSize, Count, Fraction, SceneCount, SceneSize};
 use serde::{Deserialize, Serialize};
 use std::{fmt, path::Path, sync::Arc};
 
-/// Where annotated pictures come from.
+/// Source of annotated images.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum AnnotatedSource {
@@ -29,7 +29,7 @@ pub enum AnnotatedSource {
     Catalog(String),
     /// A PASCAL VOC devkit.
     Voc(VocSource),
-    /// The embedded scenes of several objects: [`Composite`].
+    /// The built-in scenes with several objects: [`Composite`].
     Composite {
         train: SceneCount,
         val: SceneCount,
@@ -41,7 +41,7 @@ pub enum AnnotatedSource {
 }
 
 impl AnnotatedSource {
-    /// The folders that it names.
+    /// The folders it refers to.
     pub fn paths(&self) -> Vec<&Path> {
         match self {
             Self::Voc(voc) => voc.paths(),
@@ -50,7 +50,7 @@ impl AnnotatedSource {
     }
 }
 
-/// The name that tables and messages give a set: the catalog's, or where it lies.
+/// Display name in tables and messages: the catalog name or the path.
 impl fmt::Display for AnnotatedSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -61,21 +61,21 @@ impl fmt::Display for AnnotatedSource {
     }
 }
 
-/// An annotated source and how its pictures are read.
+/// An annotated source with its loading options.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AnnotatedSpec {
     pub source: AnnotatedSource,
-    /// First N pictures of a split (in the list's order), for short runs.
+    /// Use the first N images of a split (in list order), for short runs.
     #[serde(default)]
     pub limit: Option<Limit>,
-    /// Share of faulty pictures that is tolerated: they are left out.
+    /// Tolerated fraction of faulty images, which are skipped.
     #[serde(default = "one_percent")]
     pub max_bad: Fraction,
     /// Decoding threads; absent: one per core.
     #[serde(default)]
     pub threads: Option<BatchSize>,
-    /// Keep decoded pictures in memory, up to 1 GiB a split.
+    /// Cache decoded images in memory, up to 1 GiB per split.
     #[serde(default = "yes")]
     pub cache: bool,
 }
@@ -99,8 +99,7 @@ fn composite_size() -> SceneSize {
 
 /// Opens one split of an annotated source (its `limit` applied).
 ///
-/// # Errors
-/// A source that is not there, a list that is missing or empty, more than `max_bad` faulty pictures.
+/// # Errors A missing source, a missing or empty list, more than `max_bad` faulty images.
 pub fn open(
     spec: &AnnotatedSpec,
     split: Split,

@@ -1,24 +1,24 @@
-//! An annotated set as a spec wants it: its first N pictures, decoded pictures kept in memory.
+//! An annotated data set limited to its first N images, with a cache of decoded images.
 
 use super::{
     annotated::{Annotated, Mask, Object, Presence},
     dataset::{Dataset, RgbImage},
     error::DataError,
-    view::{CACHE_BYTES, View},
+    view::{CACHE_BYTES, DatasetView},
 };
 use std::sync::Arc;
 
-/// A window on an annotated set; pictures go through a [`View`], annotations come from the set.
+/// A view of an annotated set: images are read through a [`DatasetView`], annotations from the set.
 pub struct AnnotatedView {
     set: Arc<dyn Annotated>,
-    view: View,
+    view: DatasetView,
 }
 
 impl AnnotatedView {
-    /// The first `limit` pictures of `set`, or all; `cache` keeps them decoded, up to [`CACHE_BYTES`].
+    /// The first `limit` images of `set`, or all; `cache` keeps decoded images, up to [`CACHE_BYTES`].
     pub fn new(set: Arc<dyn Annotated>, limit: Option<usize>, cache: bool) -> Self {
         let pictures: Arc<dyn Dataset> = set.clone();
-        let view = View::new(pictures);
+        let view = DatasetView::new(pictures);
         let view = if let Some(limit) = limit { view.first(limit) } else { view };
         Self { set, view: if cache { view.cached(CACHE_BYTES) } else { view } }
     }

@@ -1,8 +1,8 @@
 //! The catalog of known data sets, `configs/datasets.yaml`, compiled in.
 //!
-//! A spec names an entry; where its files lie is found out here, so that the same spec runs at every desk: a local
-//! copy below `--data DIR` (or `HUERISTIC_DATA`) in one of the entry's layouts, else the hub, else an error that
-//! says every way to get the data. Nothing is downloaded here.
+//! A spec names an entry, which this module resolves to files, so that a spec works on any machine: a local copy
+//! below `--data DIR` (or `HUERISTIC_DATA`) in one of the entry's layouts, else the hub, else an error that lists
+//! every way to get the data. Downloads nothing.
 
 use super::{
     error::DataError,
@@ -20,44 +20,44 @@ use std::{
 const TEXT: &str = include_str!("../../configs/datasets.yaml");
 
 /// Entries by name, or why the file is not a catalog.
-static ENTRIES: LazyLock<Result<BTreeMap<String, Entry>, String>> = LazyLock::new(|| parse(TEXT));
+static ENTRIES: LazyLock<Result<BTreeMap<String, CatalogEntry>, String>> = LazyLock::new(|| parse(TEXT));
 
-/// A data set that specs can name.
+/// A named data set.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Entry {
+pub struct CatalogEntry {
     pub description: String,
-    /// Class names in label order; empty: as the copy has them.
+    /// Class names in label order; empty: use the copy's own.
     #[serde(default)]
     pub classes: Vec<String>,
-    /// Names of the class folders in the order of `classes`, where they are not the class names themselves.
+    /// Names of the class folders in the order of `classes`, if they differ from the class names.
     #[serde(default)]
     pub folders: Vec<String>,
     /// Sources with paths relative to the data folder; the first that exists is taken.
     #[serde(default)]
     pub local: Vec<SourceSpec>,
-    /// Where the hub holds it.
+    /// Its source on the hub.
     #[serde(default)]
     pub hub: Option<SourceSpec>,
-    /// Where it comes from and how to lay it out, for a person.
+    /// Instructions for obtaining and laying out the files.
     pub obtain: String,
     /// SHA-256 of local files, by path relative to the data folder.
     #[serde(default)]
     pub sha256: BTreeMap<PathBuf, String>,
 }
 
-fn parse(text: &str) -> Result<BTreeMap<String, Entry>, String> {
+fn parse(text: &str) -> Result<BTreeMap<String, CatalogEntry>, String> {
     let document = serde_yaml::Deserializer::from_str(text);
     serde_yaml::with::singleton_map_recursive::deserialize(document).map_err(|e| e.to_string())
 }
 
 /// All entries, by name.
-pub fn entries() -> Result<&'static BTreeMap<String, Entry>, DataError> {
+pub fn entries() -> Result<&'static BTreeMap<String, CatalogEntry>, DataError> {
     ENTRIES.as_ref().map_err(|e| DataError::Spec(format!("configs/datasets.yaml: {e}")))
 }
 
-/// The entry called `name`; the error names the nearest one.
-pub fn entry(name: &str) -> Result<&'static Entry, DataError> {
+/// The entry `name`; the error suggests the nearest name.
+pub fn entry(name: &str) -> Result<&'static CatalogEntry, DataError> {
     let entries = entries()?;
     entries.get(name).ok_or_else(|| DataError::NotInCatalog {
         name: name.into(),
@@ -71,7 +71,7 @@ fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a String>) -> Option<St
     scored.min().filter(|(distance, k)| *distance <= k.len() / 2).map(|(_, k)| k.clone())
 }
 
-/// Where the entry's data is: a local layout that exists below `at.data`, else the hub (feature `hub`).
+/// Resolves an entry to a source: a local layout that exists below `at.data`, else the hub (feature `hub`).
 ///
 /// Errors: no such entry; neither a local copy nor a hub entry (or a build without the hub).
 pub fn resolve(name: &str, at: &Locations) -> Result<SourceSpec, DataError> {
@@ -86,7 +86,7 @@ pub fn resolve(name: &str, at: &Locations) -> Result<SourceSpec, DataError> {
     }
 }
 
-/// Where the annotated entry's devkit is; as [`resolve`].
+/// Resolves an annotated entry to its devkit, as [`resolve`].
 ///
 /// Errors: as there; an entry whose images have no boxes and masks.
 pub fn annotated(name: &str, at: &Locations) -> Result<VocSource, DataError> {
@@ -106,14 +106,14 @@ pub fn annotated(name: &str, at: &Locations) -> Result<VocSource, DataError> {
     }
 }
 
-impl Entry {
+impl CatalogEntry {
     /// Whether its images have boxes and masks.
     pub fn is_annotated(&self) -> bool {
         self.local.iter().any(|source| matches!(source, SourceSpec::Voc(_)))
     }
 
-    /// The entry's class names for a copy whose own are `own`; None where the copy's are to stand: it names its
-    /// classes itself, or it lacks some of the entry's folders.
+    /// The entry's class names for a copy whose own are `own`; None to keep the copy's: it has class names, or lacks
+    /// some of the entry's folders.
     pub fn names_for(&self, own: &[String]) -> Option<Vec<String>> {
         let numbered = own.iter().enumerate().all(|(number, name)| *name == number.to_string())
             && own.len() <= self.classes.len();
@@ -122,8 +122,8 @@ impl Entry {
     }
 }
 
-/// Every way to get an entry's data, one a line.
-fn ways(entry: &Entry, at: &Locations) -> String {
+/// Every way to get an entry's data, one per line.
+fn ways(entry: &CatalogEntry, at: &Locations) -> String {
     let place = match &at.data {
         Some(dir) => format!("in {} (--data DIR or HUERISTIC_DATA names another folder)", dir.display()),
         None => "in a folder that --data DIR or HUERISTIC_DATA names".into(),
@@ -139,7 +139,7 @@ fn ways(entry: &Entry, at: &Locations) -> String {
     format!("{ways}\nTo obtain it: {}", entry.obtain.trim())
 }
 
-/// The same source with its paths below `dir`.
+/// The source with its paths joined to `dir`.
 fn below(dir: &Path, source: &SourceSpec) -> SourceSpec {
     let join = |path: &SpecPath| SpecPath::from(dir.join(path));
     match source.clone() {

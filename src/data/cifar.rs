@@ -1,8 +1,8 @@
 //! The original CIFAR-10 binary folder, read by candle-datasets (`load_dir`; its parquet reader transposes images and
 //! is not used).
 //!
-//! candle-datasets reads both splits as f32 planes before ours are taken, so opening needs well over 1 GB for a moment;
-//! what stays is the bytes of one split, at most 154 MB.
+//! candle-datasets reads both splits as f32 planes, so opening peaks at well over 1 GB; afterwards only the bytes of
+//! one split are kept, at most 154 MB.
 
 use super::{
     dataset::{Dataset, RgbImage, Split},
@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 
 const SIDE: usize = 32;
 const IMAGE: usize = 3 * SIDE * SIDE;
-/// Every file of the format holds 10,000 images of a label byte and three planes.
+/// Every file holds 10,000 images: a label byte and three planes each.
 const FILE_BYTES: u64 = 10_000 * (1 + IMAGE as u64);
 const FILES: [&str; 6] = [
     "data_batch_1.bin",
@@ -40,7 +40,7 @@ pub struct Cifar {
 }
 
 impl Cifar {
-    /// Opens `cifar-10-batches-bin` as it is unpacked from the original archive; `Val` is its test batch.
+    /// Opens `cifar-10-batches-bin`, as unpacked from the original archive; `Val` is its test batch.
     ///
     /// Errors: a file missing or of another size, a label above 9.
     pub fn open(dir: &Path, split: Split) -> Result<Self, DataError> {
@@ -62,7 +62,7 @@ impl Cifar {
     }
 }
 
-/// `(N, 3, 32, 32)` in [0, 1] back to `(N, 32, 32, 3)` bytes; byte/255·255 rounds to the byte it came from.
+/// Converts `(N, 3, 32, 32)` in [0, 1] back to `(N, 32, 32, 3)` bytes; byte/255·255 rounds to the original byte.
 fn bytes(images: &Tensor) -> candle_core::Result<Vec<u8>> {
     let planes = images.flatten_all()?.to_vec1::<f32>()?;
     let mut pixels = Vec::with_capacity(planes.len());
@@ -104,7 +104,7 @@ impl Dataset for Cifar {
         let pixels = self.pixels[index * IMAGE..(index + 1) * IMAGE].to_vec();
         Ok(RgbImage { width: SIDE, height: SIDE, pixels })
     }
-    /// Over every pixel and label.
+    /// Covers every pixel and label.
     fn fingerprint(&self) -> String {
         let mut hash = Sha256::new();
         hash.update(format!("cifar {}\n", self.labels.len()));

@@ -1,13 +1,13 @@
-//! What tells one set of files from another.
+//! Content fingerprints of file sets.
 
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 use std::{fs, path::PathBuf};
 
-/// Sets of more bytes are told apart by the sizes of their files alone: to read them all would take longer than it is worth.
+/// Larger sets are fingerprinted by file sizes only: hashing every byte would take too long.
 const READ: u64 = 1 << 30;
 
-/// Takes the files in: their sizes, and their bytes where all together are few enough. One that cannot be read has none.
+/// Hashes the file sizes, and the contents if the total is at most [`READ`]. An unreadable file hashes as empty.
 pub(super) fn add_files(hash: &mut Sha256, files: &[PathBuf]) {
     let size = |file: &PathBuf| fs::metadata(file).map_or(0, |about| about.len());
     let sizes: Vec<u64> = files.par_iter().map(size).collect();

@@ -1,4 +1,4 @@
-//! What a data set is: an indexed set of pictures, one split of it at a time.
+//! The data set interface: an indexed set of images, one split at a time.
 
 use super::error::DataError;
 use serde::{Deserialize, Serialize};
@@ -34,15 +34,15 @@ pub trait Dataset: Send + Sync {
     /// Class names; empty for unlabeled data.
     fn classes(&self) -> &[String];
     fn label(&self, index: usize) -> Option<u32>;
-    /// Why there are no labels, where something like labels is there or was looked for: folders beside pictures,
-    /// classes that the training split lacks, a row without one. Only a stage that needs labels minds.
+    /// Why the set is unlabeled, if labels were found but not usable: folders next to images, classes missing from
+    /// the training split, a row without a label. Reported only by stages that need labels.
     fn why_unlabeled(&self) -> Option<&str> {
         None
     }
-    /// What a person would look for: a path, or file and row.
+    /// Display name: a path, or file and row.
     fn name(&self, index: usize) -> String;
     fn image(&self, index: usize) -> Result<RgbImage, DataError>;
-    /// SHA-256 over what identifies the content (names, sizes, labels, generator version).
+    /// SHA-256 of the identifying content (names, sizes, labels, generator version).
     fn fingerprint(&self) -> String;
     fn is_empty(&self) -> bool {
         self.len() == 0

@@ -1,25 +1,25 @@
-//! Framed pictures become one tensor on the compute device: columns are cut, pictures mirrored, and filled up with black
-//! to the largest of the batch.
+//! Assembles cropped images into one tensor on the compute device: applies the column crop and flip, and pads with
+//! black to the largest image of the batch.
 
-use super::framing::Framed;
+use super::crop_policy::CroppedImage;
 #[cfg(feature = "cuda")]
-use crate::device::cuda::Upload;
+use crate::device::cuda::UploadQueue;
 use candle_core::{Device, Result, Tensor, bail};
 
 #[cfg(feature = "cuda")]
 mod cuda;
 
-/// Where batches go.
+/// Writes batches to a device.
 pub(super) struct Destination {
     device: Device,
     #[cfg(feature = "cuda")]
-    upload: Option<Upload>,
+    upload: Option<UploadQueue>,
 }
 
 impl Destination {
     pub fn new(device: &Device) -> Result<Self> {
         #[cfg(feature = "cuda")]
-        let upload = if let Device::Cuda(device) = device { Some(Upload::new(device)?) } else { None };
+        let upload = if let Device::Cuda(device) = device { Some(UploadQueue::new(device)?) } else { None };
         Ok(Self {
             device: device.clone(),
             #[cfg(feature = "cuda")]
@@ -31,12 +31,12 @@ impl Destination {
         &self.device
     }
 
-    /// Pictures as one u8 tensor `(B, H, W, 3)` of the largest height and width. To a GPU they go while it computes.
+    /// Uploads images as one u8 tensor `(B, H, W, 3)` of the largest height and width. On a GPU the copy overlaps
+    /// with computation.
     ///
-    /// # Errors
-    /// Memory; a batch larger than fits into any.
-    pub fn send(&mut self, pictures: &[Framed]) -> Result<Tensor> {
-        let largest = |side: fn(&Framed) -> usize| pictures.iter().map(side).max().unwrap_or(0);
+    /// # Errors Out of memory; a batch over the size limit.
+    pub fn send(&mut self, pictures: &[CroppedImage]) -> Result<Tensor> {
+        let largest = |side: fn(&CroppedImage) -> usize| pictures.iter().map(side).max().unwrap_or(0);
         let (width, height) = (largest(|p| p.frame.size.0), largest(|p| p.frame.size.1));
         let bytes = bytes(pictures.len(), (height, width))?;
         #[cfg(feature = "cuda")]
@@ -51,10 +51,10 @@ impl Destination {
     }
 }
 
-/// Bytes of a batch, at most: 32 GiB.
+/// Largest batch: 32 GiB.
 const MOST_BYTES: usize = 1 << 35;
 
-/// Bytes of that many pictures of `(height, width)` pixels.
+/// Size in bytes of that many images of `(height, width)` pixels.
 fn bytes(pictures: usize, (height, width): (usize, usize)) -> Result<usize> {
     let bytes = [height, width, 3].into_iter().try_fold(pictures, usize::checked_mul);
     match bytes.filter(|bytes| *bytes <= MOST_BYTES) {

@@ -1,14 +1,14 @@
-//! What can be wrong with data. Every message says which file, what is wrong and what to do about it.
+//! Data errors. Every message names the file, the problem and the remedy.
 
 use std::{io, path::PathBuf};
 
-/// How many unreadable images a message names before it says how many more there are.
+/// Most unreadable images that a message names.
 const NAMED: usize = 3;
 
-/// Everything that can be wrong with data.
+/// Errors of data sources and loaders.
 #[derive(Debug, thiserror::Error)]
 pub enum DataError {
-    /// A path of the spec leads nowhere.
+    /// A path of the spec does not exist.
     #[error("{}: not found; expected {expected}", path.display())]
     Missing { path: PathBuf, expected: String },
     /// A folder, list or table without a single image.
@@ -16,22 +16,22 @@ pub enum DataError {
     Empty { path: PathBuf, expected: String },
     #[error("{}: cannot be read: {source}", path.display())]
     Io { path: PathBuf, source: io::Error },
-    /// One image that cannot be used; the loader counts it and goes on up to `max_bad`.
+    /// One unusable image; the loader tolerates up to `max_bad` of them.
     #[error("{name}: {reason}")]
     Image { name: String, reason: String },
     /// A line of a file list.
     #[error("{}:{line}: {reason}", path.display())]
     List { path: PathBuf, line: usize, reason: String },
-    /// A file that holds many images (parquet, CIFAR binary) and is not as it should be.
+    /// A malformed file of many images (parquet, CIFAR binary).
     #[error("{}: {reason}", path.display())]
     Table { path: PathBuf, reason: String },
-    /// A stage needs labels that a set has not.
+    /// A stage needs labels, but the set is unlabeled.
     #[error("it needs labels, and the {split} images of {name} {reason}")]
     Unlabeled { name: String, split: &'static str, reason: String },
-    /// The spec names no images for the split that was asked for.
+    /// The spec names no images for the requested split.
     #[error("the source names no {split} images; add `{split}:` to it")]
     NoSplit { split: &'static str },
-    /// Values that are each legal, but not together.
+    /// Values that are valid individually but not together.
     #[error("{0}")]
     Spec(String),
     #[error("a batch of {batch} is larger than the data set of {len} images; use a batch of at most {len}")]
@@ -40,8 +40,8 @@ pub enum DataError {
     TooManyBad { bad: usize, len: usize, allowed: f64, first: Vec<(String, String)> },
     #[error("no data set `{name}` in the catalog{}; it has {}", hint(nearest.as_deref()), known.join(", "))]
     NotInCatalog { name: String, nearest: Option<String>, known: Vec<String> },
-    /// A catalog entry that is neither on this disk nor can be fetched; `ways` lists every way to get it.
-    #[error("data set `{name}` is not here.\n{ways}")]
+    /// A catalog entry that is neither on disk nor downloadable; `ways` lists every way to get it.
+    #[error("data set `{name}` was not found.\n{ways}")]
     Unobtainable { name: String, ways: String },
     #[error("{what} needs the feature `{feature}`; build with `--features {feature}`, or {instead}")]
     NeedsFeature { what: &'static str, feature: &'static str, instead: String },

@@ -1,8 +1,8 @@
 //! Image files on disk: folders with one subfolder per class, and flat folders of unlabeled images.
 //!
-//! The class names are the sorted names of the subfolders that hold images, at any depth; a folder with an image
-//! directly in it is unlabeled, and everything below it belongs to it ([`walk`] says what is passed over). Nothing is
-//! opened before it is asked for: what a file really holds is found out by `decode`.
+//! Class names are the sorted names of the subfolders that contain images, at any depth. A folder with an image
+//! directly in it is unlabeled and includes everything below ([`walk`] lists the exclusions). Files are opened
+//! lazily; `decode` detects their format.
 
 use super::{
     content::add_files,
@@ -10,7 +10,7 @@ use super::{
     decode::decode,
     error::DataError,
     labels::{Labels, Relabel},
-    walk::{self, Found},
+    walk::{self, PictureListing},
 };
 use sha2::{Digest, Sha256};
 use std::{
@@ -21,10 +21,10 @@ use std::{
 
 const LAYOUT: &str = "one subfolder of images per class, or images directly in it (unlabeled); \
                       endings read: jpg, jpeg, png, webp, bmp, tif, tiff";
-/// How many class folders a message names.
+/// Most class folders that a message names.
 const NAMED: usize = 5;
 
-/// Images in files of their own, in a fixed order.
+/// Image files in a fixed order.
 #[derive(Debug)]
 pub struct Files {
     root: PathBuf,
@@ -37,20 +37,19 @@ pub struct Files {
 }
 
 impl Files {
-    /// Files that a list names, unlabeled.
+    /// Unlabeled files from a list.
     pub(super) fn listed(root: PathBuf, paths: Vec<PathBuf>) -> Self {
         Self { root, paths, labels: Labels::default(), ignored: 0, content: OnceLock::new() }
     }
 
-    /// The same with labels, one per path or none at all.
+    /// Attaches labels, one per path or none at all.
     pub(super) fn labeled(self, labels: Labels) -> Self {
         Self { labels, ..self }
     }
 
-    /// Opens a folder; what is passed over in it is said. Its classes are numbered in the order of their names.
+    /// Opens a folder and logs what it skips. Classes are numbered in the order of their names.
     ///
-    /// # Errors
-    /// Not a folder, one that cannot be read, no image in it.
+    /// # Errors Not a folder, an unreadable folder, a folder without images.
     pub fn open(root: &Path) -> Result<Self, DataError> {
         let (files, found) = Self::walk(root)?;
         found.warn();
@@ -64,12 +63,12 @@ impl Files {
         Ok(files)
     }
 
-    /// The labels that the images of a folder have. Errors as [`Files::open`].
+    /// The labels of a folder's images. Errors as [`Files::open`].
     pub(super) fn labels_of(root: &Path) -> Result<Labels, DataError> {
         Ok(Self::walk(root)?.0.labels)
     }
 
-    fn walk(root: &Path) -> Result<(Self, Found), DataError> {
+    fn walk(root: &Path) -> Result<(Self, PictureListing), DataError> {
         if !root.is_dir() {
             return Err(DataError::Missing {
                 path: root.into(),
@@ -89,18 +88,18 @@ impl Files {
         Ok((Self { root, paths, labels, ignored, content: OnceLock::new() }, found))
     }
 
-    /// Relative to the folder, sorted, in the order of the images.
+    /// Sorted paths relative to the folder, in image order.
     pub fn paths(&self) -> &[PathBuf] {
         &self.paths
     }
 
-    /// Files passed over because their ending is not an image's.
+    /// Number of files skipped for their extension.
     pub fn ignored(&self) -> usize {
         self.ignored
     }
 }
 
-/// Labels by the folders directly below `root`: none where an image lies beside them.
+/// Labels by top-level folder; unlabeled if an image is directly in `root`.
 fn by_folder(root: &Path, paths: &[PathBuf]) -> Labels {
     let (below, beside): (Vec<&PathBuf>, Vec<&PathBuf>) =
         paths.iter().partition(|path| path.components().count() > 1);
@@ -159,7 +158,8 @@ impl Dataset for Files {
             .map_err(|e| fault(format!("cannot be read: {e}")))?;
         decode(&bytes).map_err(|e| fault(e.to_string()))
     }
-    /// Over class names, relative paths, labels and file sizes: a copy elsewhere has the same fingerprint.
+    /// Covers class names, relative paths, labels and file contents or sizes: a copy elsewhere has the same
+    /// fingerprint.
     fn fingerprint(&self) -> String {
         let mut hash = Sha256::new();
         hash.update(format!("files {} {}\n", self.paths.len(), self.classes().join("\n")));

@@ -1,8 +1,8 @@
-//! Class labels as one source has them, and what becomes of them where two sources meet: names decide.
+//! Class labels of one source, and how the labels of two sources are matched: by name.
 //!
-//! Two files may number the same names differently, so numbers alone say nothing across files. Where both sides name
-//! their classes, the numbers of one are translated through the names; where one side names them and the other only
-//! numbers them, nothing says which is which, and there are no labels; where neither names them, numbers stay.
+//! Two files may number the same names differently, so numbers alone are not comparable across files. If both sides
+//! have class names, numbers are translated through the names; if only one side has names, the mapping is unknown and
+//! the set is unlabeled; if neither has names, numbers are kept.
 
 use super::{dataset::Dataset, error::DataError};
 use crate::text::excerpt;
@@ -12,63 +12,63 @@ use std::{
     path::Path,
 };
 
-/// Class numbers from here on are taken for a mistake (a size or a timestamp in the label's place).
+/// Class numbers from this value on are rejected as a mistake (a size or a timestamp in place of a label).
 pub(super) const MAX_LABEL: u32 = 1 << 20;
-/// How many classes a message spells out.
+/// Most classes that a message lists.
 const SHOWN: usize = 12;
 
-/// Who says which number a class has.
+/// Where the class numbering comes from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Order {
-    /// Nobody: there are numbers and no names.
+enum ClassOrder {
+    /// Numbers without names.
     #[default]
     Numbers,
-    /// The source: it lists its names in the order of their numbers.
+    /// The source lists names in the order of their numbers.
     Listed,
-    /// We: the source has names alone, and they are sorted.
+    /// Names without numbers, numbered in sorted order.
     Sorted,
 }
 
 /// The labels of one source.
 #[derive(Clone, Debug, Default)]
 pub struct Labels {
-    /// Where they were read, for messages.
+    /// Source path, for messages.
     from: String,
     /// One per image; empty: unlabeled.
     numbers: Vec<u32>,
-    /// By number; where there are numbers alone, `0`, `1`, ….
+    /// Class names by number; `0`, `1`, … for numbers without names.
     classes: Vec<String>,
-    order: Order,
+    order: ClassOrder,
     /// Why there are none, where something like labels is there.
     missing: Option<String>,
 }
 
 impl Labels {
-    /// None, for a reason that a stage which needs labels will give.
+    /// No labels, with the reason that a stage needing labels reports.
     pub(super) fn missing(reason: String) -> Self {
         Self { missing: Some(reason), ..Self::default() }
     }
 
-    /// A name per image; classes are numbered in the order of the sorted names.
+    /// Labels from one name per image, numbered in sorted order.
     pub(super) fn named(from: &Path, names: &[String]) -> Self {
         let classes: Vec<String> = names.iter().collect::<BTreeSet<_>>().into_iter().cloned().collect();
         let number = |name| classes.binary_search(name).unwrap_or_default() as u32;
         let numbers = names.iter().map(number).collect();
-        Self { from: from.display().to_string(), numbers, classes, order: Order::Sorted, missing: None }
+        Self { from: from.display().to_string(), numbers, classes, order: ClassOrder::Sorted, missing: None }
     }
 
-    /// A number below [`MAX_LABEL`] per image, without names.
+    /// Labels from one number below [`MAX_LABEL`] per image, without names.
     pub(super) fn numbered(from: &Path, numbers: Vec<u32>) -> Self {
         let classes = (0..numbers.iter().max().map_or(0, |max| max + 1)).map(|n| n.to_string()).collect();
-        Self { from: from.display().to_string(), numbers, classes, order: Order::Numbers, missing: None }
+        Self { from: from.display().to_string(), numbers, classes, order: ClassOrder::Numbers, missing: None }
     }
 
-    /// A number per image, each a place in `classes`.
+    /// Labels from one index into `classes` per image.
     pub(super) fn listed(from: &Path, numbers: Vec<u32>, classes: Vec<String>) -> Self {
-        Self { from: from.display().to_string(), numbers, classes, order: Order::Listed, missing: None }
+        Self { from: from.display().to_string(), numbers, classes, order: ClassOrder::Listed, missing: None }
     }
 
-    /// Of the image at `index`.
+    /// Label of the image at `index`.
     pub fn get(&self, index: usize) -> Option<u32> {
         self.numbers.get(index).copied()
     }
@@ -88,8 +88,8 @@ impl Labels {
         self.missing.as_deref()
     }
 
-    /// The labels of the parts of one split as one. Parts may hold different classes: those that a part lists keep its
-    /// order, part after part, and the others follow, sorted. One part without labels leaves all without.
+    /// Concatenates the labels of several parts of one split. Parts may have different classes: listed classes keep
+    /// their order, part by part; the others follow, sorted. If one part is unlabeled, the result is unlabeled.
     pub(super) fn joined(parts: Vec<Self>) -> Self {
         if let Some(reason) = parts.iter().find_map(Self::why_missing) {
             return Self::missing(reason.into());
@@ -104,7 +104,7 @@ impl Labels {
         let mut all = Self { classes: union(&parts), ..Self::default() };
         all.from.clone_from(&parts[0].from);
         all.order =
-            parts.iter().map(|part| part.order).find(|o| *o == Order::Listed).unwrap_or(parts[0].order);
+            parts.iter().map(|part| part.order).find(|o| *o == ClassOrder::Listed).unwrap_or(parts[0].order);
         for part in parts {
             match part.renumbered(&all, &[]) {
                 Self { missing: Some(reason), .. } => return Self::missing(reason),
@@ -114,8 +114,8 @@ impl Labels {
         all
     }
 
-    /// These labels, of a validation split, in the numbers of `train`. `names` are those that a catalog gives to
-    /// numbers; they serve where one of the two splits has numbers alone.
+    /// Translates these labels of a validation split to the numbering of `train`. `names` are the catalog's class
+    /// names, used if one of the splits has numbers only.
     pub(super) fn like(self, train: &Self, names: &[String]) -> Self {
         if let Some(doubt) = self.doubt(train) {
             tracing::warn!("{doubt}");
@@ -123,10 +123,10 @@ impl Labels {
         self.renumbered(train, names)
     }
 
-    /// What speaks against numbers alone meaning the same in `train`: classes between its own of which it has no
-    /// picture, as where one side counts from 1 and the other from 0.
+    /// A warning if bare numbers may not mean the same in `train`: gaps in its classes, as when one side counts from
+    /// 1 and the other from 0.
     fn doubt(&self, train: &Self) -> Option<String> {
-        let alone = self.order == Order::Numbers && train.order == Order::Numbers;
+        let alone = self.order == ClassOrder::Numbers && train.order == ClassOrder::Numbers;
         let known: BTreeSet<u32> = train.numbers.iter().copied().collect();
         let last = known.last().filter(|_| alone)?;
         let own: BTreeSet<u32> = self.numbers.iter().copied().collect();
@@ -147,7 +147,7 @@ impl Labels {
             return self;
         }
         let mut train = train.clone();
-        if (self.order == Order::Numbers) != (train.order == Order::Numbers) {
+        if (self.order == ClassOrder::Numbers) != (train.order == ClassOrder::Numbers) {
             self.take_names(names);
             train.take_names(names);
         }
@@ -161,15 +161,15 @@ impl Labels {
         }
     }
 
-    /// Names for numbers that have none, if there are enough.
+    /// Assigns `names` to unnamed numbers, if there are enough.
     fn take_names(&mut self, names: &[String]) {
-        if self.order == Order::Numbers && self.classes.len() <= names.len() {
+        if self.order == ClassOrder::Numbers && self.classes.len() <= names.len() {
             self.classes = names.to_vec();
-            self.order = Order::Listed;
+            self.order = ClassOrder::Listed;
         }
     }
 
-    /// The numbers that the names have in `classes`, the classes of `whose`.
+    /// The labels translated to indices into `classes`, the classes of `whose`.
     fn translated(&self, classes: &[String], whose: &str) -> Result<Vec<u32>, String> {
         let mut places = HashMap::new();
         let twice =
@@ -201,25 +201,27 @@ impl Labels {
         )
     }
 
-    /// `0 cat, 1 dog`, or `0 to 7` where there are numbers alone.
+    /// `0 cat, 1 dog`, or `0 to 7` for numbers without names.
     fn shown(&self) -> String {
         match self.order {
-            Order::Numbers => format!("numbers without names, 0 to {}", self.classes.len().saturating_sub(1)),
-            Order::Sorted => format!("names without numbers: {}", spelt(&self.classes)),
-            Order::Listed => {
+            ClassOrder::Numbers => {
+                format!("numbers without names, 0 to {}", self.classes.len().saturating_sub(1))
+            }
+            ClassOrder::Sorted => format!("names without numbers: {}", spelt(&self.classes)),
+            ClassOrder::Listed => {
                 spelt(&self.classes.iter().enumerate().map(|(n, c)| format!("{n} {c}")).collect::<Vec<_>>())
             }
         }
     }
 }
 
-/// Why the labels of two sources cannot be compared: one names its classes, the other only numbers them. Names that are
-/// numbers themselves are what the other side's numbers are called.
+/// Why the labels of two sources cannot be matched: one has names, the other numbers only. Names that are numerals
+/// match the other side's numbers.
 fn clash(a: &Labels, b: &Labels) -> Option<String> {
     let names = match (a.order, b.order) {
-        (Order::Numbers, Order::Numbers) => return None,
-        (Order::Numbers, _) => b,
-        (_, Order::Numbers) => a,
+        (ClassOrder::Numbers, ClassOrder::Numbers) => return None,
+        (ClassOrder::Numbers, _) => b,
+        (_, ClassOrder::Numbers) => a,
         _ => return None,
     };
     let numeral = |name: &String| name.parse::<u32>().is_ok_and(|number| number.to_string() == *name);
@@ -227,7 +229,7 @@ fn clash(a: &Labels, b: &Labels) -> Option<String> {
         return None;
     }
     Some(format!(
-        "nothing says which number is which class: {} has {}; {} has {}. Give both names, or both numbers",
+        "class numbers and names cannot be matched: {} has {}; {} has {}. Give both names, or both numbers",
         a.from,
         a.shown(),
         b.from,
@@ -235,9 +237,9 @@ fn clash(a: &Labels, b: &Labels) -> Option<String> {
     ))
 }
 
-/// Classes of all parts: in the order of those that list theirs, then the others, sorted.
+/// Classes of all parts: listed classes first, then the others, sorted.
 fn union(parts: &[Labels]) -> Vec<String> {
-    let (ours, listed): (Vec<_>, Vec<_>) = parts.iter().partition(|part| part.order == Order::Sorted);
+    let (ours, listed): (Vec<_>, Vec<_>) = parts.iter().partition(|part| part.order == ClassOrder::Sorted);
     let mut classes = listed.first().map(|part| part.classes.clone()).unwrap_or_default();
     let mut seen: BTreeSet<String> = classes.iter().cloned().collect();
     let mut add = |name: &String| {
@@ -258,7 +260,7 @@ fn spelt(names: &[String]) -> String {
     text
 }
 
-/// A set whose labels may be numbered anew.
+/// A data set whose labels can be renumbered.
 pub(super) trait Relabel {
     fn labels(&mut self) -> &mut Labels;
 
@@ -273,7 +275,7 @@ pub(super) trait Relabel {
     }
 }
 
-/// What a set says when a stage asks for labels that it has not, or for more classes than it has.
+/// The number of classes, or an error if the set is unlabeled or has a single class.
 ///
 /// # Errors
 /// [`DataError::Unlabeled`].

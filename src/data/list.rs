@@ -1,12 +1,11 @@
-//! Text files that name images, one `path[ label]` a line; between the two stand spaces, a tab, a comma or a
-//! semicolon, and either may be quoted.
+//! Text files that list images, one `path[ label]` per line, separated by spaces, a tab, a comma or a semicolon;
+//! either field may be quoted.
 //!
-//! Blank lines are passed over, and so are lines that open with `#` unless they name a file that is there, and a first
-//! line that names the columns (`path,label`). A path ends like an image file, and may hold spaces and commas; the rest
-//! of its line is the label. Where nothing ends like an image file, the last word is the label. Labels are all numbers
-//! (0, 1, …: then the classes are called `0`, `1`, …) or all names (then sorted); where they are neither, the pictures
-//! are unlabeled, and only who needs labels is told which line is why. Whether the files exist is found out when they
-//! are read, image by image.
+//! Skipped: blank lines, lines that start with `#` unless they name an existing file, and a header line
+//! (`path,label`). A path ends in an image extension and may contain spaces and commas; the rest of the line is the
+//! label. Without an image extension, the last word is the label. Labels are all numbers (classes are then called
+//! `0`, `1`, …) or all names (then sorted); with a mixture the images are unlabeled, and stages that need labels
+//! report the line. Whether a file exists is checked when it is read.
 
 use super::{
     error::DataError,
@@ -17,15 +16,14 @@ use super::{
 use crate::text::{self, excerpt};
 use std::path::{Path, PathBuf};
 
-/// What the error of a missing or empty list says.
+/// Expected format, for errors about a missing or empty list.
 const EXPECTED: &str = "a text file with one `path[ label]` a line";
-/// What stands between the fields of a line besides spaces and tabs.
+/// Field separators besides spaces and tabs.
 const FIELD: [char; 2] = [',', ';'];
 
 /// Opens a list; paths are relative to `root`, by default the list's own folder.
 ///
-/// # Errors
-/// A missing or empty list, a line without a path or with more than a label after it, a column before the path.
+/// # Errors A missing or empty list, a line without a path or with more than one label, a column before the path.
 pub fn open(list: &Path, root: Option<&Path>) -> Result<Files, DataError> {
     let root = root.or(list.parent()).unwrap_or(Path::new("")).to_owned();
     let lines = read(list, &root)?;
@@ -39,13 +37,13 @@ fn fault(list: &Path, line: usize, reason: String) -> DataError {
     DataError::List { path: list.into(), line, reason }
 }
 
-struct Line {
+struct ListLine {
     number: usize,
     path: PathBuf,
     label: Option<String>,
 }
 
-fn read(list: &Path, root: &Path) -> Result<Vec<Line>, DataError> {
+fn read(list: &Path, root: &Path) -> Result<Vec<ListLine>, DataError> {
     if !list.is_file() {
         return Err(DataError::Missing { path: list.into(), expected: EXPECTED.into() });
     }
@@ -54,7 +52,7 @@ fn read(list: &Path, root: &Path) -> Result<Vec<Line>, DataError> {
     for (at, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
         let (path, label) = parse(line.trim(), root).map_err(|reason| fault(list, at + 1, reason))?;
         if !line.trim_start().starts_with('#') || root.join(&path).is_file() {
-            lines.push(Line { number: at + 1, path: path.into(), label });
+            lines.push(ListLine { number: at + 1, path: path.into(), label });
         }
     }
     if has_header(list, root, &lines)? {
@@ -67,11 +65,12 @@ fn read(list: &Path, root: &Path) -> Result<Vec<Line>, DataError> {
     Ok(lines)
 }
 
-/// Whether the first line names columns: it ends like no image and is no file that is there, but the next one ends like
-/// an image. Errors: its first column has no name, so it is not that of the paths.
-fn has_header(list: &Path, root: &Path, lines: &[Line]) -> Result<bool, DataError> {
+/// Whether the first line is a header: it has no image extension and is no existing file, but the next line has an
+/// image extension. Errors: the first column is unnamed, so it is not the path.
+fn has_header(list: &Path, root: &Path, lines: &[ListLine]) -> Result<bool, DataError> {
     let [first, second, ..] = lines else { return Ok(false) };
-    let named = is_image(&first.path) || first.kind() == Kind::Number || root.join(&first.path).is_file();
+    let named =
+        is_image(&first.path) || first.kind() == LabelKind::Number || root.join(&first.path).is_file();
     if named || !is_image(&second.path) {
         return Ok(false);
     }
@@ -92,7 +91,7 @@ fn parse(line: &str, root: &Path) -> Result<(String, Option<String>), String> {
             (path.to_owned(), rest)
         }
     };
-    // a comment is prose, not fields
+    // comments are not split into fields
     if line.starts_with('#') && !root.join(&path).is_file() {
         return Ok((path, None));
     }
@@ -102,7 +101,7 @@ fn parse(line: &str, root: &Path) -> Result<(String, Option<String>), String> {
     Ok((path, label(rest)?))
 }
 
-/// Where the path ends in a line without quotes: after the last word that ends like an image, else before the last word.
+/// End of the path in an unquoted line: after the last word with an image extension, else before the last word.
 fn path_end(line: &str, root: &Path) -> usize {
     let separator = |c: char| c.is_whitespace() || FIELD.contains(&c);
     let ends = line.char_indices().rev().filter(|(_, c)| separator(*c)).map(|(at, _)| at);
@@ -118,7 +117,7 @@ fn path_end(line: &str, root: &Path) -> usize {
     line[..end].trim_end().len()
 }
 
-/// The text between quotes that a line opens with (doubled ones stand for themselves), and what follows them.
+/// The quoted text at the start of a line (doubled quotes are unescaped), and the remainder.
 fn quoted(line: &str) -> Option<(String, &str)> {
     let quote = line.chars().next().filter(|c| matches!(c, '"' | '\''))?;
     let mut text = String::new();
@@ -136,7 +135,7 @@ fn quoted(line: &str) -> Option<(String, &str)> {
     }
 }
 
-/// The label in what follows a path.
+/// Parses the label after a path.
 fn label(rest: &str) -> Result<Option<String>, String> {
     let text = rest.trim();
     let (separator, text) = match text.chars().next().filter(|c| FIELD.contains(c)) {
@@ -162,34 +161,35 @@ fn label(rest: &str) -> Result<Option<String>, String> {
     Ok(Some(label))
 }
 
-/// What a label is.
+/// Type of a label.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
+enum LabelKind {
     Absent,
     Number,
     Name,
 }
 
-impl Line {
-    fn kind(&self) -> Kind {
+impl ListLine {
+    fn kind(&self) -> LabelKind {
         match &self.label {
-            None => Kind::Absent,
-            Some(label) if label.parse::<i64>().is_ok() => Kind::Number,
-            Some(_) => Kind::Name,
+            None => LabelKind::Absent,
+            Some(label) if label.parse::<i64>().is_ok() => LabelKind::Number,
+            Some(_) => LabelKind::Name,
         }
     }
 }
 
-/// A label per line; none when no line has one. Errors: the line that is not as the others, or not a class, and why.
-fn labels(list: &Path, lines: &[Line]) -> Result<Labels, (usize, String)> {
+/// The labels, or none if no line has one. Errors: a line that differs from the others or is not a class, with the
+/// reason.
+fn labels(list: &Path, lines: &[ListLine]) -> Result<Labels, (usize, String)> {
     if let Some(odd) = odd_one_out(lines) {
         return Err((odd.number, unlike_the_others(odd)));
     }
     let texts: Vec<String> = lines.iter().filter_map(|line| line.label.clone()).collect();
     Ok(match lines[0].kind() {
-        Kind::Absent => Labels::default(),
-        Kind::Name => Labels::named(list, &texts),
-        Kind::Number => {
+        LabelKind::Absent => Labels::default(),
+        LabelKind::Name => Labels::named(list, &texts),
+        LabelKind::Number => {
             let numbers =
                 lines.iter().zip(&texts).map(|(line, text)| class(text).map_err(|e| (line.number, e)));
             Labels::numbered(list, numbers.collect::<Result<_, (usize, String)>>()?)
@@ -197,10 +197,10 @@ fn labels(list: &Path, lines: &[Line]) -> Result<Labels, (usize, String)> {
     })
 }
 
-/// A line of the rarer kind, where there are several; of two that are as frequent, the kind that comes later is odd.
-fn odd_one_out(lines: &[Line]) -> Option<&Line> {
+/// A line of the rarest kind, if there are several; on a tie, the kind that appears later.
+fn odd_one_out(lines: &[ListLine]) -> Option<&ListLine> {
     let count = |kind| lines.iter().filter(|line| line.kind() == kind).count();
-    let mut first: Vec<&Line> = vec![];
+    let mut first: Vec<&ListLine> = vec![];
     for line in lines {
         if first.iter().all(|seen| seen.kind() != line.kind()) {
             first.push(line);
@@ -213,12 +213,12 @@ fn odd_one_out(lines: &[Line]) -> Option<&Line> {
         .filter(|line| count(line.kind()) < lines.len())
 }
 
-fn unlike_the_others(odd: &Line) -> String {
+fn unlike_the_others(odd: &ListLine) -> String {
     let label = odd.label.as_deref().map(excerpt).unwrap_or_default();
     match odd.kind() {
-        Kind::Absent => "no label, but other lines have one; label every line or none".into(),
-        Kind::Number => format!("the label `{label}` is a number, but others are not; use one kind"),
-        Kind::Name => {
+        LabelKind::Absent => "no label, but other lines have one; label every line or none".into(),
+        LabelKind::Number => format!("the label `{label}` is a number, but others are not; use one kind"),
+        LabelKind::Name => {
             format!("the label `{label}` is a name, but other lines have numbers or none; use one kind")
         }
     }

@@ -1,22 +1,22 @@
-//! Threads decode, resize and frame ahead of the step; columns are cut and pictures mirrored where the batch is written
-//! (`destination`). Order and augmentation are functions of (seed, epoch, index).
+//! Worker threads decode, resize and crop rows ahead of the training step; columns are cropped and images flipped
+//! when the batch is written (`destination`). Order and augmentation are functions of (seed, epoch, index).
 //!
-//! An epoch's order is a shuffle drawn from `rng.split("shuffle")` at (epoch, 0); an image's crop and mirror are
-//! drawn from `rng.split("augment")` at (epoch, its index). So the batches are the same for any number of threads,
-//! and any [`Position`] can be taken up without running there. At least three batches are kept ready.
+//! An epoch's order is a shuffle from `rng.split("shuffle")` at (epoch, 0); an image's crop and flip come from
+//! `rng.split("augment")` at (epoch, image index). So batches are identical for any number of threads, and the loader
+//! can seek to any [`Position`] directly. At least three batches are prefetched.
 //!
-//! An image that cannot be read is named and counted once. In training the next readable one in the set's own order
-//! takes its place; in a single pass it is left out, so that a batch may come short and no image counts twice.
+//! An unreadable image is reported and counted once. In training the next readable image in data set order replaces
+//! it; in a single pass it is skipped, so a batch may be short and no image counts twice.
 
 pub use super::pass::Pass;
 use super::{
     Batch,
+    crop_policy::CropPolicy,
     dataset::Dataset,
     destination::Destination,
     error::DataError,
-    framing::Framing,
     source::DataSpec,
-    worker::{Done, Job, Part, Plan, Ticket, work},
+    worker::{Shard, ShardId, ShardJob, ShardResult, WorkerContext, run_worker},
 };
 use crate::rng::Rng;
 use candle_core::{Device, Tensor};
@@ -33,55 +33,55 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Batches that are kept ready or in the making, at the least.
+/// Minimum number of batches in flight.
 const AHEAD: usize = 3;
-/// Parts of batches per thread that are kept ready or in the making, at the least.
-const PARTS_PER_THREAD: usize = 2;
+/// Minimum number of shards in flight per thread.
+const SHARDS_PER_THREAD: usize = 2;
 
-/// How pictures become batches, beside their framing.
+/// Options of a loader, apart from the crop policy.
 #[derive(Clone, Copy, Debug)]
-pub struct Feed {
+pub struct LoaderOptions {
     pub batch: usize,
     pub pass: Pass,
-    /// Mirror half of the pictures, where the pass augments.
+    /// Flip half of the images horizontally, in passes that augment.
     pub flip: bool,
-    /// Share of unreadable images that is tolerated.
+    /// Tolerated fraction of unreadable images.
     pub max_bad: f64,
     /// Decoding threads; None: one for each core.
     pub threads: Option<usize>,
 }
 
-/// Where a training loader is: everything needed to continue bit for bit.
+/// Position of a loader: all the state needed to resume bit for bit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Position {
     pub epoch: u64,
     pub batch: u64,
 }
 
-/// Batches of one data set. Dropping it ends its threads.
+/// An iterator over the batches of one data set. Dropping it stops its threads.
 pub struct Loader {
-    plan: Arc<Plan>,
+    context: Arc<WorkerContext>,
     max_bad: f64,
     batch: usize,
     to: Destination,
     shuffle: Rng,
-    /// the next batch that the caller gets
+    /// the next batch to return
     position: Position,
-    /// the next batch that the threads get
+    /// the next batch to hand to the workers
     ahead: Position,
     generation: u64,
-    /// an epoch and its order; empty before the first
+    /// an epoch and its image order; empty before the first
     order: (u64, Vec<usize>),
-    ready: HashMap<Ticket, Part>,
+    ready: HashMap<ShardId, Shard>,
     faults: BTreeMap<usize, String>,
-    enlarged: HashSet<usize>,
+    upscaled: HashSet<usize>,
     waited: Duration,
-    crew: Crew,
+    pool: WorkerPool,
 }
 
 impl Loader {
-    /// `batch` images a step, cropped as `spec` says, on `device`; threads start at once, decoding at the first
-    /// [`next_batch`](Self::next_batch).
+    /// A loader of `batch` images per step, cropped as `spec` says, on `device`. Threads start at once; decoding
+    /// starts at the first [`next_batch`](Self::next_batch).
     ///
     /// Errors: empty set, batch larger than the set (training), a crop larger than the resized short side. An image
     /// smaller than the crop is scaled up and counted.
@@ -94,27 +94,27 @@ impl Loader {
         device: &Device,
     ) -> Result<Self, DataError> {
         let (flip, max_bad, threads) = (spec.flip, spec.max_bad.get(), spec.threads.map(|n| n.get()));
-        let feed = Feed { batch, pass, flip, max_bad, threads };
-        Self::framed(set, Framing::of(spec)?, feed, rng, device)
+        let options = LoaderOptions { batch, pass, flip, max_bad, threads };
+        Self::with_policy(set, CropPolicy::from_spec(spec)?, options, rng, device)
     }
 
-    /// The same for pictures that are framed in another way.
+    /// As [`new`](Self::new), with an explicit crop policy.
     ///
     /// Errors: empty set, batch larger than the set (training).
-    pub fn framed(
+    pub fn with_policy(
         set: Arc<dyn Dataset>,
-        framing: Framing,
-        feed: Feed,
+        policy: CropPolicy,
+        options: LoaderOptions,
         rng: &Rng,
         device: &Device,
     ) -> Result<Self, DataError> {
         let len = set.len();
-        let Feed { batch, pass, flip, max_bad, threads } = feed;
+        let LoaderOptions { batch, pass, flip, max_bad, threads } = options;
         check(len, pass, batch)?;
-        let plan = Arc::new(Plan {
+        let context = Arc::new(WorkerContext {
             set,
             pass,
-            framing,
+            policy,
             flip,
             allowed: (max_bad * len as f64) as usize,
             augment: rng.split("augment"),
@@ -122,8 +122,8 @@ impl Loader {
         });
         let threads = threads.unwrap_or_else(|| thread::available_parallelism().map_or(1, usize::from));
         Ok(Self {
-            crew: Crew::new(&plan, threads)?,
-            plan,
+            pool: WorkerPool::new(&context, threads)?,
+            context,
             max_bad,
             batch,
             to: Destination::new(device)?,
@@ -134,12 +134,12 @@ impl Loader {
             order: (0, Vec::new()),
             ready: HashMap::new(),
             faults: BTreeMap::new(),
-            enlarged: HashSet::new(),
+            upscaled: HashSet::new(),
             waited: Duration::ZERO,
         })
     }
 
-    /// The next batch; None at the end of a pass in order (`rewind` starts it again).
+    /// Returns the next batch; None at the end of a sequential pass (`rewind` restarts it).
     ///
     /// Errors: more unreadable images than the spec tolerates (and again at every call from then on).
     pub fn next_batch(&mut self) -> Result<Option<Batch>, DataError> {
@@ -149,30 +149,30 @@ impl Loader {
                 return Ok(None);
             }
             self.issue();
-            let part = self.collect()?;
+            let shard = self.collect()?;
             self.position = self.after(self.position);
-            self.count(&part);
+            self.count(&shard);
             self.check_faults()?;
-            if !part.indices.is_empty() {
-                return self.batch_of(part).map(Some);
+            if !shard.indices.is_empty() {
+                return self.batch_of(shard).map(Some);
             }
         }
     }
 
-    /// Back to the first batch.
+    /// Seeks to the first batch.
     pub fn rewind(&mut self) {
         self.seek(Position::default());
     }
 
-    /// The position of the batch that comes next.
+    /// The position of the next batch.
     pub fn position(&self) -> Position {
         self.position
     }
 
-    /// Continues at `to` as if every batch before it had been taken.
+    /// Seeks to `to`, as if every batch before it had been consumed.
     pub fn seek(&mut self, to: Position) {
         let per_epoch = self.batches_per_epoch() as u64;
-        self.position = match self.plan.pass {
+        self.position = match self.context.pass {
             Pass::Train | Pass::Shuffled => {
                 Position { epoch: to.epoch + to.batch / per_epoch, batch: to.batch % per_epoch }
             }
@@ -182,20 +182,20 @@ impl Loader {
         self.ahead = self.position;
         self.generation += 1;
         self.ready.clear();
-        self.crew.forget();
+        self.pool.forget();
     }
 
-    /// Whole batches in training; in a `Once` pass also the last, short one.
+    /// Full batches in training; a `Once` pass also counts the last, short one.
     pub fn batches_per_epoch(&self) -> usize {
-        let len = self.plan.set.len();
-        match self.plan.pass {
+        let len = self.context.set.len();
+        match self.context.pass {
             Pass::Train | Pass::Shuffled => len / self.batch,
             Pass::Once | Pass::Draw => len.div_ceil(self.batch),
         }
     }
 
     pub fn dataset(&self) -> &Arc<dyn Dataset> {
-        &self.plan.set
+        &self.context.set
     }
 
     /// Time spent waiting for decoders since the last call.
@@ -205,139 +205,139 @@ impl Loader {
 
     /// Unreadable images so far, by name and reason (each counted once), in the set's order.
     pub fn faults(&self) -> Vec<(String, String)> {
-        self.faults.iter().map(|(&index, reason)| (self.plan.set.name(index), reason.clone())).collect()
+        self.faults.iter().map(|(&index, reason)| (self.context.set.name(index), reason.clone())).collect()
     }
 
     /// How many images so far were smaller than the crop and were scaled up (each counted once).
-    pub fn enlarged(&self) -> usize {
-        self.enlarged.len()
+    pub fn upscaled(&self) -> usize {
+        self.upscaled.len()
     }
 
     fn ended(&self, at: Position) -> bool {
-        self.plan.pass.ends() && at.batch >= self.batches_per_epoch() as u64
+        self.context.pass.ends() && at.batch >= self.batches_per_epoch() as u64
     }
 
     fn after(&self, at: Position) -> Position {
         let next = Position { batch: at.batch + 1, ..at };
-        if !self.plan.pass.ends() && next.batch >= self.batches_per_epoch() as u64 {
+        if !self.context.pass.ends() && next.batch >= self.batches_per_epoch() as u64 {
             return Position { epoch: at.epoch + 1, batch: 0 };
         }
         next
     }
 
-    /// Batches between the caller and the threads.
+    /// Batches queued but not yet returned.
     fn in_flight(&self) -> usize {
         let per_epoch = self.batches_per_epoch() as u64;
         let index = |at: Position| at.epoch * per_epoch + at.batch;
         (index(self.ahead) - index(self.position)) as usize
     }
 
-    /// Images in one part: a batch is spread over all threads.
-    fn part_len(&self) -> usize {
-        self.batch.div_ceil(self.crew.threads.len())
+    /// Images per shard: a batch is split evenly over all threads.
+    fn shard_len(&self) -> usize {
+        self.batch.div_ceil(self.pool.threads.len())
     }
 
     /// Images in the batch at `at` (the last of a `Once` pass may be short).
     fn batch_len(&self, at: Position) -> usize {
-        self.batch.min(self.plan.set.len() - at.batch as usize * self.batch)
+        self.batch.min(self.context.set.len() - at.batch as usize * self.batch)
     }
 
-    fn parts(&self, at: Position) -> usize {
-        self.batch_len(at).div_ceil(self.part_len())
+    fn shards(&self, at: Position) -> usize {
+        self.batch_len(at).div_ceil(self.shard_len())
     }
 
-    /// Hands the threads work until enough batches are under way.
+    /// Queues shards until enough batches are in flight.
     fn issue(&mut self) {
-        let part_len = self.part_len();
-        let parts = self.batch.div_ceil(part_len);
-        let enough = AHEAD.max((PARTS_PER_THREAD * self.crew.threads.len()).div_ceil(parts));
+        let shard_len = self.shard_len();
+        let shards = self.batch.div_ceil(shard_len);
+        let enough = AHEAD.max((SHARDS_PER_THREAD * self.pool.threads.len()).div_ceil(shards));
         while self.in_flight() < enough && !self.ended(self.ahead) {
             let Position { epoch, batch } = self.ahead;
             self.draw_order(epoch);
             let start = batch as usize * self.batch;
             let indices = &self.order.1[start..start + self.batch_len(self.ahead)];
-            for (part, indices) in indices.chunks(part_len).enumerate() {
-                let ticket = Ticket { generation: self.generation, epoch, batch, part };
-                self.crew.send(Job { ticket, indices: indices.to_vec() });
+            for (shard, indices) in indices.chunks(shard_len).enumerate() {
+                let id = ShardId { generation: self.generation, epoch, batch, shard };
+                self.pool.send(ShardJob { id, indices: indices.to_vec() });
             }
             self.ahead = self.after(self.ahead);
         }
     }
 
-    /// Makes `order` the order of `epoch`.
+    /// Sets `order` to the image order of `epoch`.
     fn draw_order(&mut self, epoch: u64) {
         if self.order.0 == epoch && !self.order.1.is_empty() {
             return;
         }
-        let mut order: Vec<usize> = (0..self.plan.set.len()).collect();
-        if !self.plan.pass.ends() {
+        let mut order: Vec<usize> = (0..self.context.set.len()).collect();
+        if !self.context.pass.ends() {
             order.shuffle(&mut self.shuffle.at(epoch, 0));
         }
         self.order = (epoch, order);
     }
 
-    /// Waits for every part of the batch at `position` and joins them.
-    fn collect(&mut self) -> Result<Part, DataError> {
+    /// Waits for every shard of the batch at `position` and concatenates them.
+    fn collect(&mut self) -> Result<Shard, DataError> {
         let Position { epoch, batch } = self.position;
-        let ticket = |part| Ticket { generation: self.generation, epoch, batch, part };
-        let tickets: Vec<Ticket> = (0..self.parts(self.position)).map(ticket).collect();
+        let id = |shard| ShardId { generation: self.generation, epoch, batch, shard };
+        let ids: Vec<ShardId> = (0..self.shards(self.position)).map(id).collect();
         let start = Instant::now();
-        let mut whole = Part::default();
-        for ticket in tickets {
-            whole.append(self.wait_for(ticket)?);
+        let mut whole = Shard::default();
+        for id in ids {
+            whole.append(self.wait_for(id)?);
         }
         self.waited += start.elapsed();
         Ok(whole)
     }
 
-    fn wait_for(&mut self, ticket: Ticket) -> Result<Part, DataError> {
+    fn wait_for(&mut self, id: ShardId) -> Result<Shard, DataError> {
         loop {
-            if let Some(part) = self.ready.remove(&ticket) {
-                return Ok(part);
+            if let Some(shard) = self.ready.remove(&id) {
+                return Ok(shard);
             }
-            let (arrived, part) = self.crew.done.recv().map_err(|e| DataError::Worker(e.to_string()))?;
+            let (arrived, shard) = self.pool.done.recv().map_err(|e| DataError::Worker(e.to_string()))?;
             if arrived.generation == self.generation {
-                self.ready.insert(arrived, part.map_err(DataError::Worker)?);
+                self.ready.insert(arrived, shard.map_err(DataError::Worker)?);
             }
         }
     }
 
-    /// Takes note of unreadable and of small images; each is warned of once.
-    fn count(&mut self, part: &Part) {
-        for (index, reason) in &part.faults {
+    /// Records unreadable and upscaled images; warns once about each.
+    fn count(&mut self, shard: &Shard) {
+        for (index, reason) in &shard.faults {
             if !self.faults.contains_key(index) {
-                tracing::warn!("{}: {reason}; skipped", self.plan.set.name(*index));
+                tracing::warn!("{}: {reason}; skipped", self.context.set.name(*index));
                 self.faults.insert(*index, reason.clone());
             }
         }
-        if self.enlarged.is_empty() && !part.enlarged.is_empty() {
-            let (name, crop) = (self.plan.set.name(part.enlarged[0]), self.plan.framing.side());
+        if self.upscaled.is_empty() && !shard.upscaled.is_empty() {
+            let (name, crop) = (self.context.set.name(shard.upscaled[0]), self.context.policy.side());
             tracing::warn!("{name} is smaller than the crop of {crop} and is scaled up, as others may be");
         }
-        self.enlarged.extend(&part.enlarged);
+        self.upscaled.extend(&shard.upscaled);
     }
 
     fn check_faults(&self) -> Result<(), DataError> {
-        let (bad, len) = (self.faults.len(), self.plan.set.len());
-        if bad <= self.plan.allowed && bad < len {
+        let (bad, len) = (self.faults.len(), self.context.set.len());
+        if bad <= self.context.allowed && bad < len {
             return Ok(());
         }
         Err(DataError::TooManyBad { bad, len, allowed: self.max_bad, first: self.faults() })
     }
 
-    fn batch_of(&mut self, part: Part) -> Result<Batch, DataError> {
-        let labels: Option<Vec<u32>> = part.indices.iter().map(|&i| self.plan.set.label(i)).collect();
-        let labels = labels.map(|labels| Tensor::from_vec(labels, part.indices.len(), self.to.device()));
+    fn batch_of(&mut self, shard: Shard) -> Result<Batch, DataError> {
+        let labels: Option<Vec<u32>> = shard.indices.iter().map(|&i| self.context.set.label(i)).collect();
+        let labels = labels.map(|labels| Tensor::from_vec(labels, shard.indices.len(), self.to.device()));
         Ok(Batch {
-            pixels: self.to.send(&part.images)?,
+            pixels: self.to.send(&shard.images)?,
             labels: labels.transpose()?,
-            indices: part.indices,
-            frames: part.images.iter().map(|image| image.frame).collect(),
+            indices: shard.indices,
+            frames: shard.images.iter().map(|image| image.frame).collect(),
         })
     }
 }
 
-/// What can be refused before a thread starts.
+/// Validates the arguments before any thread starts.
 fn check(len: usize, pass: Pass, batch: usize) -> Result<(), DataError> {
     if len == 0 || batch == 0 {
         return Err(DataError::Spec(format!(
@@ -350,50 +350,50 @@ fn check(len: usize, pass: Pass, batch: usize) -> Result<(), DataError> {
     Ok(())
 }
 
-/// The threads, and the two queues between them and the loader.
-struct Crew {
-    plan: Arc<Plan>,
+/// The worker threads and their job and result queues.
+struct WorkerPool {
+    context: Arc<WorkerContext>,
     threads: Vec<JoinHandle<()>>,
-    jobs: Option<Sender<Job>>,
-    /// the threads' end of `jobs`, to take back what no thread has begun
-    queue: Receiver<Job>,
-    done: Receiver<Done>,
+    jobs: Option<Sender<ShardJob>>,
+    /// receiving end of `jobs`, for discarding queued jobs
+    queue: Receiver<ShardJob>,
+    done: Receiver<ShardResult>,
 }
 
-impl Crew {
-    fn new(plan: &Arc<Plan>, threads: usize) -> Result<Self, DataError> {
+impl WorkerPool {
+    fn new(context: &Arc<WorkerContext>, threads: usize) -> Result<Self, DataError> {
         let (jobs, queue) = unbounded();
         let (report, done) = unbounded();
-        let mut crew = Self { plan: plan.clone(), threads: Vec::new(), jobs: Some(jobs), queue, done };
+        let mut pool = Self { context: context.clone(), threads: Vec::new(), jobs: Some(jobs), queue, done };
         for n in 0..threads {
-            let (plan, queue, report) = (plan.clone(), crew.queue.clone(), report.clone());
+            let (context, queue, report) = (context.clone(), pool.queue.clone(), report.clone());
             let thread = thread::Builder::new().name(format!("decode-{n}"));
-            let thread = thread.spawn(move || work(&plan, &queue, &report));
-            crew.threads.push(thread.map_err(|e| DataError::Worker(format!("cannot start: {e}")))?);
+            let thread = thread.spawn(move || run_worker(&context, &queue, &report));
+            pool.threads.push(thread.map_err(|e| DataError::Worker(format!("cannot start: {e}")))?);
         }
-        Ok(crew)
+        Ok(pool)
     }
 
-    fn send(&self, job: Job) {
+    fn send(&self, job: ShardJob) {
         if let Some(jobs) = &self.jobs {
-            // It fails only when every thread is gone; waiting for the part then says so.
+            // Fails only if every thread has exited, which `wait_for` then reports.
             let _ = jobs.send(job);
         }
     }
 
-    /// Drops every job that no thread has begun.
+    /// Discards all queued jobs.
     fn forget(&self) {
         while self.queue.try_recv().is_ok() {}
     }
 }
 
-impl Drop for Crew {
+impl Drop for WorkerPool {
     fn drop(&mut self) {
-        self.plan.stop.store(true, Relaxed);
+        self.context.stop.store(true, Relaxed);
         self.jobs = None;
         self.forget();
         for thread in self.threads.drain(..) {
-            // a panic was already reported through its part
+            // a panic has already been reported as the result of its shard
             let _ = thread.join();
         }
     }

@@ -11,8 +11,8 @@ mod element;
 
 use super::error::DataError;
 use crate::{guarded, text::excerpt};
-pub use array::Value;
-use element::{Budget, Element, Elements, Kind, Order};
+pub use array::MatValue;
+use element::{Budget, ByteOrder, Elements, MatElement, MatType};
 use flate2::read::ZlibDecoder;
 use std::{collections::BTreeMap, fs, io::Read, path::Path};
 
@@ -27,7 +27,7 @@ const MAX_BYTES: u64 = 1 << 31;
 /// # Errors
 /// A file that cannot be read, that is no MAT-file or one of another version, that is cut short or contradicts itself, or
 /// that unfolds to more than 2 GiB.
-pub fn read(path: &Path) -> Result<BTreeMap<String, Value>, DataError> {
+pub fn read(path: &Path) -> Result<BTreeMap<String, MatValue>, DataError> {
     let io = |source| DataError::Io { path: path.into(), source };
     let table = |reason: String| DataError::Table { path: path.into(), reason };
     let size = fs::metadata(path).map_err(io)?.len();
@@ -41,7 +41,7 @@ pub fn read(path: &Path) -> Result<BTreeMap<String, Value>, DataError> {
     Ok(variables)
 }
 
-type Variables = BTreeMap<String, Value>;
+type Variables = BTreeMap<String, MatValue>;
 
 /// The variables, and those that are passed over with the reason.
 fn parse(bytes: &[u8]) -> Result<(Variables, Vec<(String, String)>), String> {
@@ -51,12 +51,14 @@ fn parse(bytes: &[u8]) -> Result<(Variables, Vec<(String, String)>), String> {
     let mut elements = Elements::new(bytes.get(HEADER..).unwrap_or_default(), order);
     while let Some(element) = elements.next()? {
         let plain = match element.kind {
-            Kind::Compressed => inflate(element.data, &mut unfolded)?,
+            MatType::Compressed => inflate(element.data, &mut unfolded)?,
             _ => vec![],
         };
         let matrix = match element.kind {
-            Kind::Compressed => Elements::new(&plain, order).expect(Kind::Matrix, "a compressed variable")?,
-            Kind::Matrix => element,
+            MatType::Compressed => {
+                Elements::new(&plain, order).expect(MatType::Matrix, "a compressed variable")?
+            }
+            MatType::Matrix => element,
             other => {
                 return Err(format!("{other:?} data stand where a variable should; the file is damaged"));
             }
@@ -67,7 +69,7 @@ fn parse(bytes: &[u8]) -> Result<(Variables, Vec<(String, String)>), String> {
 }
 
 fn keep(
-    matrix: &Element,
+    matrix: &MatElement,
     budget: &mut Budget,
     variables: &mut Variables,
     passed_over: &mut Vec<(String, String)>,
@@ -80,7 +82,7 @@ fn keep(
     Ok(())
 }
 
-fn order_of(bytes: &[u8]) -> Result<Order, String> {
+fn order_of(bytes: &[u8]) -> Result<ByteOrder, String> {
     if bytes.starts_with(SIGNATURE_OF_HDF5)
         || bytes.get(512..).is_some_and(|b| b.starts_with(SIGNATURE_OF_HDF5))
     {
@@ -90,8 +92,8 @@ fn order_of(bytes: &[u8]) -> Result<Order, String> {
         return Err(format!("{} bytes are no MAT-file, which begins with a header of {HEADER}", bytes.len()));
     };
     let order = match (first, second) {
-        (b'I', b'M') => Order::Little,
-        (b'M', b'I') => Order::Big,
+        (b'I', b'M') => ByteOrder::Little,
+        (b'M', b'I') => ByteOrder::Big,
         _ => return Err("not a MAT-file of version 5 by its header; save it with `save(FILE, '-v7')`".into()),
     };
     match order.u16([low, high]) >> 8 {

@@ -4,22 +4,22 @@
 pub mod annotated; // trait Annotated: objects, presence, masks
 pub mod annotated_source; // AnnotatedSpec, opened
 pub mod annotated_view; // limit and cache around an annotated set
-pub mod beside; // sets that stand beside another, image by image
 pub mod catalog;
 #[cfg(feature = "cifar")]
 pub mod cifar;
 mod content; // what tells one set of files from another
+pub mod crop_policy; // crops, random scales, whole images
 pub mod dataset; // trait Dataset, pictures, splits
 pub mod decode;
 mod destination; // framed pictures as one tensor on the device
 pub mod error;
 pub mod folder; // class folders, flat folders
-pub mod framing; // crops, scales, whole pictures
 pub mod labels; // numbers and names of classes, and what becomes of them where two sources meet
 pub mod list; // text files that name images
 pub mod loader;
 pub mod mat; // MATLAB files
 pub mod open; // a spec's source opened
+pub mod paired; // data sets matched image by image with another set
 pub mod parquet;
 mod pass; // in which order a loader takes pictures
 mod pillow; // Pillow's resize
@@ -45,5 +45,5 @@ pub struct Batch {
     /// Index of each image in its data set.
     pub indices: Vec<usize>,
     /// Where each lies on its stored picture.
-    pub frames: Vec<framing::Frame>,
+    pub frames: Vec<crop_policy::Frame>,
 }

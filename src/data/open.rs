@@ -7,10 +7,10 @@ use super::{
     folder::Files,
     labels::Relabel,
     list,
-    parquet::{Columns, Parquet},
+    parquet::{ColumnNames, Parquet},
     scenes::Scenes,
     source::{DataSpec, Locations, SourceSpec},
-    view::{CACHE_BYTES, View},
+    view::{CACHE_BYTES, DatasetView},
     voc,
 };
 #[cfg(feature = "hub")]
@@ -28,10 +28,10 @@ pub fn open(spec: &DataSpec, split: Split, at: &Locations) -> Result<Arc<dyn Dat
             let entry = catalog::entry(name)?;
             let set = source(&catalog::resolve(name, at)?, split, &entry.classes)?;
             let names = entry.names_for(set.classes());
-            let view = View::new(set);
+            let view = DatasetView::new(set);
             if let Some(names) = names { view.named(names) } else { view }
         }
-        other => View::new(source(other, split, &[])?),
+        other => DatasetView::new(source(other, split, &[])?),
     };
     if let Some(limit) = spec.limit.and_then(|limit| limit.of(split)) {
         view = view.first(limit);
@@ -50,7 +50,7 @@ fn source(source: &SourceSpec, split: Split, names: &[String]) -> Result<Arc<dyn
             Arc::new(listed(train, val.as_deref(), root.as_deref(), split, names)?)
         }
         SourceSpec::Parquet { train, val, image, label } => {
-            Arc::new(parquet(train, val, Columns { image, label: label.as_deref() }, split, names)?)
+            Arc::new(parquet(train, val, ColumnNames { image, label: label.as_deref() }, split, names)?)
         }
         SourceSpec::Hub { .. } => Arc::new(hub(source, split, names)?),
         SourceSpec::CifarBinary { dir } => cifar(dir, split)?,
@@ -88,7 +88,7 @@ fn listed(
 fn parquet<P: AsRef<Path>>(
     train: &[P],
     val: &[P],
-    columns: Columns,
+    columns: ColumnNames,
     split: Split,
     names: &[String],
 ) -> Result<Parquet, DataError> {
@@ -111,7 +111,7 @@ fn hub(source: &SourceSpec, split: Split, names: &[String]) -> Result<Parquet, D
     train.iter().chain(val).try_for_each(|file| inside(repo, file))?;
     let hub = crate::hub::Hub::from_env();
     let fetch = |files: &[String]| hub.fetch_data(repo, revision.as_deref(), files);
-    let columns = Columns { image, label: label.as_deref() };
+    let columns = ColumnNames { image, label: label.as_deref() };
     // Labels are numbered by the training split, so a validation split of them needs both.
     let train = if split == Split::Train || label.is_some() { fetch(train)? } else { Vec::new() };
     let val = if split == Split::Val { fetch(val)? } else { Vec::new() };

@@ -1,13 +1,13 @@
 //! Parquet tables in the Hugging Face layout: an image column, either a struct `{bytes, path}`, plain binary or text
-//! (paths), and a label column of integers, booleans (0 and 1) or names. Rows keep their order, file after file.
-//! Labels that cannot be used leave the rows unlabeled: only who needs labels is told why.
+//! (paths), and a label column of integers, booleans (0 and 1) or names. Rows keep their order, file after file. With
+//! unusable labels the rows are unlabeled, and only stages that need labels report why.
 //!
-//! A row that holds no picture but the path of one (as tables of image folders do) is read from that file; a path that
-//! is not absolute starts at the table's folder.
+//! A row that holds a path instead of an image (as in tables of image folders) is read from that file; a relative
+//! path is relative to the table's folder.
 //!
-//! Memory: labels are read when the table is opened. The encoded images are read a row group at a time on first
-//! use and kept as long as all of them together fit in 1 GiB (uncompressed); a larger table is never held: each
-//! image is read from its own page, at the cost of that page's decompression.
+//! Memory: labels are read when the table is opened. Encoded images are read one row group at a time on first use and
+//! kept if all of them fit in 1 GiB (uncompressed). A larger table is not cached: each image is read from its own
+//! page, at the cost of decompressing that page.
 
 mod pages; // pages of a column, checked
 mod table; // one file: footer, columns
@@ -22,48 +22,47 @@ use super::{
 use ::parquet::data_type::ByteArray;
 use sha2::{Digest, Sha256};
 use std::{path::Path, sync::OnceLock};
-pub use table::Columns;
-use table::Table;
+pub use table::ColumnNames;
+use table::ParquetFile;
 
-/// Encoded images are kept in memory when all of them together take no more than this.
+/// Encoded images are cached if their total size is at most this.
 const KEPT: i64 = 1 << 30;
-/// A file up to this size is hashed whole for the fingerprint.
+/// Files up to this size are hashed in full for the fingerprint.
 const HASHED: u64 = 64 << 20;
 
 /// Images in the rows of one or more parquet files.
 pub struct Parquet {
-    tables: Vec<Table>,
-    groups: Vec<Group>,
+    tables: Vec<ParquetFile>,
+    groups: Vec<RowGroup>,
     rows: usize,
     labels: Labels,
     keep: bool,
 }
 
-/// The columns that tables of images usually have: the image's, as this one calls it (`image`, `img`), and `label`,
-/// which may be missing.
+/// The conventional column names: `image` or `img`, whichever exists, and `label`, which may be missing.
 ///
 /// # Errors
 /// A missing or broken file, no column of images.
 pub fn usual_columns(path: &Path) -> Result<(String, String), DataError> {
-    let has = |image| Table::open(path, Columns { image, label: None });
+    let has = |image| ParquetFile::open(path, ColumnNames { image, label: None });
     let image = if has("image").is_err() && has("img").is_ok() { "img" } else { "image" };
     has(image)?;
     Ok((image.into(), LABEL_COLUMN.into()))
 }
 
-/// Values of one column in a row group, None for null; or why they cannot be read.
-type Values = OnceLock<Result<Vec<Option<ByteArray>>, String>>;
+/// Lazily read values of one column in a row group (None for null), or the read error.
+type ColumnCache = OnceLock<Result<Vec<Option<ByteArray>>, String>>;
 
-/// One row group: where it lies and, once they were asked for, its encoded images and paths.
-struct Group {
+/// One row group: its location and its lazily read images and paths.
+struct RowGroup {
     table: usize,
     group: usize,
     /// index in the data set of its first row
     first: usize,
     /// row in its file of its first row, for names
     row_in_file: usize,
-    images: Values,
-    paths: Values,
+    images: ColumnCache,
+    paths: ColumnCache,
 }
 
 impl Parquet {
@@ -72,8 +71,8 @@ impl Parquet {
     /// # Errors
     /// A missing or broken file, no column of images, a label column that is named and not there (naming those that
     /// are), no rows at all.
-    pub fn open(paths: &[impl AsRef<Path>], columns: Columns) -> Result<Self, DataError> {
-        let open = |path: &_| Table::open(AsRef::<Path>::as_ref(path), columns);
+    pub fn open(paths: &[impl AsRef<Path>], columns: ColumnNames) -> Result<Self, DataError> {
+        let open = |path: &_| ParquetFile::open(AsRef::<Path>::as_ref(path), columns);
         let tables = paths.iter().map(open).collect::<Result<Vec<_>, _>>()?;
         let (groups, rows) = layout(&tables);
         if rows == 0 {
@@ -87,18 +86,18 @@ impl Parquet {
         Ok(Self { tables, groups, rows, labels: Labels::joined(labels), keep: false }.keep_up_to(KEPT))
     }
 
-    /// Keeps encoded images only if all of them together take no more than `bytes` (default 1 GiB).
+    /// Caches encoded images only if their total size is at most `bytes` (default 1 GiB).
     pub fn keep_up_to(mut self, bytes: i64) -> Self {
-        self.keep = self.tables.iter().map(Table::image_bytes).fold(0, i64::saturating_add) <= bytes;
+        self.keep = self.tables.iter().map(ParquetFile::image_bytes).fold(0, i64::saturating_add) <= bytes;
         self
     }
 
-    fn group_of(&self, index: usize) -> &Group {
+    fn group_of(&self, index: usize) -> &RowGroup {
         &self.groups[self.groups.partition_point(|group| group.first <= index) - 1]
     }
 
-    /// The encoded image that the row itself holds.
-    fn held(&self, group: &Group, row: usize) -> Result<Option<ByteArray>, String> {
+    /// The encoded image embedded in the row.
+    fn held(&self, group: &RowGroup, row: usize) -> Result<Option<ByteArray>, String> {
         let table = &self.tables[group.table];
         match table.image() {
             None => Ok(None),
@@ -107,8 +106,8 @@ impl Parquet {
         }
     }
 
-    /// What the row has in the column of paths.
-    fn path(&self, group: &Group, row: usize) -> Result<Option<ByteArray>, String> {
+    /// The row's value in the path column.
+    fn path(&self, group: &RowGroup, row: usize) -> Result<Option<ByteArray>, String> {
         let table = &self.tables[group.table];
         let Some(column) = table.path_column() else { return Ok(None) };
         at(&group.paths, row, || table.values(group.group, column))
@@ -127,7 +126,7 @@ impl Parquet {
         }
     }
 
-    /// Paths and sizes of the files that rows name because they hold no picture themselves.
+    /// Hashes the paths and sizes of the files that rows refer to.
     fn hash_files(&self, hash: &mut Sha256) {
         for group in self.groups.iter().filter(|group| self.tables[group.table].has_empty_rows(group.group)) {
             let rows = self.tables[group.table].group_rows(group.group);
@@ -141,9 +140,9 @@ impl Parquet {
     }
 }
 
-/// One of the values, which are read on first use.
+/// The value of a row; the column is read on first use.
 fn at(
-    values: &Values,
+    values: &ColumnCache,
     row: usize,
     read: impl FnOnce() -> Result<Vec<Option<ByteArray>>, String>,
 ) -> Result<Option<ByteArray>, String> {
@@ -151,7 +150,7 @@ fn at(
     values.map(|values| values.get(row).cloned().flatten()).map_err(Clone::clone)
 }
 
-/// A text that can be a path; columns of text have been used for encoded pictures too.
+/// The bytes as a path, if they can be one; text columns have also been used for encoded images.
 fn as_path(bytes: &[u8]) -> Option<&str> {
     const LONGEST: usize = 4096;
     let text = std::str::from_utf8(bytes).ok()?;
@@ -159,14 +158,14 @@ fn as_path(bytes: &[u8]) -> Option<&str> {
 }
 
 /// The row groups of all tables in order, and the number of rows.
-fn layout(tables: &[Table]) -> (Vec<Group>, usize) {
+fn layout(tables: &[ParquetFile]) -> (Vec<RowGroup>, usize) {
     let mut groups = Vec::new();
     let mut first = 0;
     for (table, t) in tables.iter().enumerate() {
         let start = first;
         for group in 0..t.groups() {
             let (images, paths) = Default::default();
-            groups.push(Group { table, group, first, row_in_file: first - start, images, paths });
+            groups.push(RowGroup { table, group, first, row_in_file: first - start, images, paths });
             first += t.group_rows(group);
         }
     }
@@ -201,8 +200,8 @@ impl Dataset for Parquet {
         let fault = |reason: String| DataError::Image { name: self.name(index), reason };
         decode(self.encoded(index).map_err(fault)?.data()).map_err(|e| fault(e.to_string()))
     }
-    /// Over file sizes, row counts, labels and class names, the bytes of files up to 64 MiB, and paths and sizes of
-    /// picture files that the rows name.
+    /// Covers file sizes, row counts, labels and class names, the bytes of files up to 64 MiB, and the paths and
+    /// sizes of referenced image files.
     fn fingerprint(&self) -> String {
         let mut hash = Sha256::new();
         hash.update(format!("parquet {} {}\n", self.rows, self.classes().join("\n")));

@@ -1,25 +1,25 @@
-//! In which order a loader takes pictures, and whether it draws crops at random.
+//! Image order and augmentation of a loader.
 
-/// Shuffled random crops without end, or one pass of center crops in order.
+/// Iteration mode of a loader: endless shuffled random crops, or one sequential pass of center crops.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pass {
     /// shuffled, augmented, epoch after epoch; the last short batch of an epoch is dropped
     Train,
-    /// shuffled like `Train`, but center crops without flips: what a probe of remembered features sees
+    /// shuffled like `Train`, but center crops without flips: for probes of cached features
     Shuffled,
     /// in order, center crop, no flip, once; the last batch may be short
     Once,
-    /// in order, once, augmented: what a test over several random draws sees; seeking to epoch d gives draw d
+    /// in order, once, augmented: for test-time averaging over random crops; seeking to epoch d gives draw d
     Draw,
 }
 
 impl Pass {
-    /// Whether it is over after each image was seen once.
+    /// Whether the pass ends after one epoch.
     pub(super) fn ends(self) -> bool {
         matches!(self, Self::Once | Self::Draw)
     }
 
-    /// Whether crops, scales and mirrors are drawn at random.
+    /// Whether crops, scales and flips are random.
     pub(super) fn augments(self) -> bool {
         matches!(self, Self::Train | Self::Draw)
     }

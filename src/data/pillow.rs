@@ -1,15 +1,15 @@
-//! Pillow's `resize` with its `BILINEAR` filter, level for level: a triangle whose support grows with the scale, so that
-//! shrinking is antialiased; weights in 22 bits after the point; along the rows first, whose result is rounded to bytes, then
-//! along the columns (`src/libImaging/Resample.c`).
+//! Pillow's `resize` with its `BILINEAR` filter, bit-identical: an antialiasing triangle filter whose support grows
+//! with the downscaling factor; weights with 22 fractional bits; a horizontal pass rounded to bytes, then a vertical
+//! pass (`src/libImaging/Resample.c`).
 
 use super::dataset::RgbImage;
 
-/// Bits of a weight after the point: 32 less 8 of a sample and 2 for sums beyond it.
+/// Fractional bits of a weight: 32 minus 8 bits of a sample and 2 bits of headroom.
 const BITS: u32 = 32 - 8 - 2;
-/// Bytes of a row that are worked on at a time.
+/// Bytes of a row processed at a time.
 const BYTES: usize = 32;
 
-/// The image at `(width, height)` pixels, neither 0.
+/// Resizes to `(width, height)` pixels, neither 0.
 pub(super) fn resized(image: &RgbImage, (width, height): (usize, usize)) -> RgbImage {
     let wide = (width != image.width).then(|| along_rows(image, width));
     if height != image.height {
@@ -18,20 +18,20 @@ pub(super) fn resized(image: &RgbImage, (width, height): (usize, usize)) -> RgbI
     wide.unwrap_or_else(|| image.clone())
 }
 
-/// What a sample of the result is made of.
-struct Window {
+/// Filter taps of one output sample.
+struct FilterTaps {
     start: usize,
     weights: Vec<i32>,
 }
 
-/// The windows of `to` samples over `from`.
-fn windows(from: usize, to: usize) -> Vec<Window> {
+/// The filter taps of `to` output samples over `from` inputs.
+fn windows(from: usize, to: usize) -> Vec<FilterTaps> {
     let scale = from as f64 / to as f64;
     let support = scale.max(1.0);
     (0..to).map(|at| window((at as f64 + 0.5) * scale, support, from)).collect()
 }
 
-fn window(center: f64, support: f64, from: usize) -> Window {
+fn window(center: f64, support: f64, from: usize) -> FilterTaps {
     let start = ((center - support + 0.5) as i64).max(0) as usize;
     let end = ((center + support + 0.5) as i64).clamp(0, from as i64) as usize;
     let triangle = |at: usize| {
@@ -41,7 +41,7 @@ fn window(center: f64, support: f64, from: usize) -> Window {
     let sum: f64 = (start..end).map(triangle).sum();
     let share = |at: usize| if sum == 0.0 { triangle(at) } else { triangle(at) / sum };
     let fixed = |at: usize| (0.5 + share(at) * f64::from(1u32 << BITS)) as i32;
-    Window { start, weights: (start..end).map(fixed).collect() }
+    FilterTaps { start, weights: (start..end).map(fixed).collect() }
 }
 
 fn byte(sum: i32) -> u8 {
@@ -50,8 +50,8 @@ fn byte(sum: i32) -> u8 {
 
 const HALF: i32 = 1 << (BITS - 1);
 
-/// Nothing wraps, since the weights of a window sum to 1 and samples are bytes; a check of each would keep the loops from
-/// working on several at once.
+/// Multiply-add. Cannot overflow, since the weights of a sample sum to 1 and samples are bytes; wrapping arithmetic
+/// lets the loops vectorize.
 #[inline(always)]
 fn added(sum: i32, weight: i32, sample: i32) -> i32 {
     sum.wrapping_add(weight.wrapping_mul(sample))
@@ -60,7 +60,7 @@ fn added(sum: i32, weight: i32, sample: i32) -> i32 {
 fn along_rows(image: &RgbImage, width: usize) -> RgbImage {
     let windows: Vec<Pairs> = windows(image.width, width).iter().map(Pairs::of).collect();
     let mut pixels = vec![0; 3 * width * image.height];
-    // With a pixel to spare, so that the last one has a neighbor.
+    // One extra pixel, so that the last one has a neighbor.
     let mut row = vec![0; 4 * (image.width + 1)];
     let rows = image.pixels.chunks_exact(3 * image.width).zip(pixels.chunks_exact_mut(3 * width));
     for (from, to) in rows {
@@ -69,14 +69,14 @@ fn along_rows(image: &RgbImage, width: usize) -> RgbImage {
     RgbImage { width, height: image.height, pixels }
 }
 
-/// A window along a row, two pixels of four numbers at a time: the width of a register.
+/// Horizontal filter taps, two pixels of four lanes at a time: one SIMD register.
 struct Pairs {
     start: usize,
     weights: Vec<[i32; 8]>,
 }
 
 impl Pairs {
-    fn of(window: &Window) -> Self {
+    fn of(window: &FilterTaps) -> Self {
         let pair = |two: &[i32]| {
             let (a, b) = (two[0], two.get(1).copied().unwrap_or(0));
             [a, a, a, a, b, b, b, b]
@@ -85,7 +85,7 @@ impl Pairs {
     }
 }
 
-/// A row of the result from a row of the picture, which `row` is filled with.
+/// One output row from one input row; `row` is scratch space.
 #[inline(always)]
 fn row_of_pixels(windows: &[Pairs], from: &[u8], row: &mut [i32], to: &mut [u8]) {
     for (pixel, [r, g, b]) in row.as_chunks_mut::<4>().0.iter_mut().zip(from.as_chunks::<3>().0) {
@@ -110,7 +110,7 @@ fn along_columns(image: &RgbImage, height: usize) -> RgbImage {
     RgbImage { width: image.width, height, pixels }
 }
 
-/// A row of the result from the rows of its window.
+/// One output row from its input rows.
 #[inline(always)]
 fn row_of_rows(weights: &[i32], from: &[u8], to: &mut [u8]) {
     let row = to.len();
@@ -132,7 +132,7 @@ fn row_of_rows(weights: &[i32], from: &[u8], to: &mut [u8]) {
     }
 }
 
-/// The two loops, on AVX2 where the processor has it.
+/// The two loops, compiled for AVX2 where available.
 mod wide {
     use super::Pairs;
 

@@ -8,13 +8,13 @@ use rand::{Rng, RngExt};
 
 /// Where a square is cut and whether it is mirrored left to right.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Window {
+pub struct CropWindow {
     pub x: usize,
     pub y: usize,
     pub mirror: bool,
 }
 
-impl Window {
+impl CropWindow {
     /// The middle of an image; half a pixel too far left or up when the margin is odd.
     pub fn center(width: usize, height: usize, side: usize) -> Self {
         Self { x: (width - side) / 2, y: (height - side) / 2, mirror: false }
@@ -77,7 +77,7 @@ pub fn resize_to(image: &RgbImage, to: (usize, usize)) -> Result<RgbImage, Unres
 ///
 /// # Panics
 /// When the window leaves the image or `out` has another length.
-pub fn crop_into(image: &RgbImage, window: Window, side: usize, out: &mut [u8]) {
+pub fn crop_into(image: &RgbImage, window: CropWindow, side: usize, out: &mut [u8]) {
     assert!(window.x + side <= image.width && window.y + side <= image.height, "the window leaves the image");
     assert_eq!(out.len(), 3 * side * side, "the slice is not one {side}×{side} image");
     for (row, to) in out.chunks_exact_mut(3 * side).enumerate() {
@@ -114,7 +114,7 @@ mod tests {
             width in 1usize..60, height in 1usize..60, side in 1usize..60, seed: u64, flip: bool,
         ) {
             let side = side.min(width).min(height);
-            let window = Window::random(width, height, side, flip, &mut Streams::new(seed).at(0, 0));
+            let window = CropWindow::random(width, height, side, flip, &mut Streams::new(seed).at(0, 0));
             let mut out = vec![0; 3 * side * side];
             crop_into(&map(width, height), window, side, &mut out);
             prop_assert!(flip || !window.mirror);
@@ -140,7 +140,7 @@ mod tests {
         let streams = Streams::new(1);
         let mut seen = std::collections::HashSet::new();
         for i in 0..400 {
-            let w = Window::random(5, 4, 3, true, &mut streams.at(0, i));
+            let w = CropWindow::random(5, 4, 3, true, &mut streams.at(0, i));
             seen.insert((w.x, w.y, w.mirror));
         }
         assert_eq!(seen.len(), 3 * 2 * 2);
@@ -148,7 +148,7 @@ mod tests {
 
     #[test]
     fn flips_do_not_move_the_crops() {
-        let draw = |flip| Window::random(50, 40, 3, flip, &mut Streams::new(9).at(2, 3));
+        let draw = |flip| CropWindow::random(50, 40, 3, flip, &mut Streams::new(9).at(2, 3));
         assert_eq!((draw(true).x, draw(true).y), (draw(false).x, draw(false).y));
     }
 

@@ -18,7 +18,7 @@ use std::{
 
 /// What a source holds.
 #[derive(Clone, Debug)]
-pub struct Report {
+pub struct SourceReport {
     /// the catalog's name, or the kind of source
     pub source: String,
     pub splits: Vec<SplitReport>,
@@ -53,7 +53,7 @@ pub struct Checksum {
     pub same: bool,
 }
 
-impl Report {
+impl SourceReport {
     /// Whether every image can be read.
     pub fn is_sound(&self) -> bool {
         self.splits.iter().all(|split| split.faults.is_empty())
@@ -68,7 +68,7 @@ impl Report {
 /// Decodes every image of both splits (of the training split alone where the source has no other), on all cores.
 ///
 /// Errors: the source cannot be opened. Unreadable images are part of the report.
-pub fn verify(spec: &DataSpec, at: &Locations) -> Result<Report, DataError> {
+pub fn verify(spec: &DataSpec, at: &Locations) -> Result<SourceReport, DataError> {
     // keeping images that are looked at once would only take memory
     let spec = DataSpec { cache: false, ..spec.clone() };
     let mut splits = Vec::new();
@@ -83,7 +83,7 @@ pub fn verify(spec: &DataSpec, at: &Locations) -> Result<Report, DataError> {
         SourceSpec::Catalog(name) => (name.clone(), checksums(name, at)?),
         other => (kind(other).to_owned(), Vec::new()),
     };
-    Ok(Report { source, splits, checksums })
+    Ok(SourceReport { source, splits, checksums })
 }
 
 fn kind(source: &SourceSpec) -> &'static str {
@@ -163,7 +163,7 @@ fn sha256(path: &Path) -> Result<String, DataError> {
     Ok(format!("{:x}", hash.finalize()))
 }
 
-impl fmt::Display for Report {
+impl fmt::Display for SourceReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}", self.source)?;
         for split in &self.splits {

@@ -14,7 +14,7 @@ use std::sync::{
 pub const CACHE_BYTES: usize = 1 << 30;
 
 /// A window on a data set. What it yields is the set's own, bit for bit.
-pub struct View {
+pub struct DatasetView {
     set: Arc<dyn Dataset>,
     len: usize,
     classes: Vec<String>,
@@ -27,7 +27,7 @@ struct Cache {
     room: usize,
 }
 
-impl View {
+impl DatasetView {
     /// All of `set`.
     pub fn new(set: Arc<dyn Dataset>) -> Self {
         Self { len: set.len(), classes: set.classes().to_vec(), set, cache: None }
@@ -62,7 +62,7 @@ impl Cache {
     }
 }
 
-impl Dataset for View {
+impl Dataset for DatasetView {
     fn len(&self) -> usize {
         self.len
     }
@@ -129,7 +129,7 @@ mod tests {
     #[test]
     fn the_cache_keeps_what_fits_and_changes_nothing() {
         let inner = Arc::new(Counting(5, AtomicUsize::new(0)));
-        let view = View::new(inner.clone()).cached(3 * 12);
+        let view = DatasetView::new(inner.clone()).cached(3 * 12);
         for _ in 0..2 {
             for i in 0..5 {
                 assert_eq!(view.image(i).unwrap(), inner.image(i).unwrap());
@@ -142,8 +142,8 @@ mod tests {
     #[test]
     fn a_limit_shows_in_the_length_and_the_fingerprint() {
         let inner = Arc::new(Counting(5, AtomicUsize::new(0)));
-        let all = View::new(inner.clone()).first(9);
-        let some = View::new(inner).first(2);
+        let all = DatasetView::new(inner.clone()).first(9);
+        let some = DatasetView::new(inner).first(2);
         assert_eq!((all.len(), some.len()), (5, 2));
         assert_eq!(all.fingerprint(), "counting");
         assert_ne!(some.fingerprint(), "counting");

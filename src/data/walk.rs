@@ -10,7 +10,7 @@ use walkdir::{DirEntry, WalkDir};
 
 /// What was found.
 #[derive(Debug, Default)]
-pub struct Found {
+pub struct PictureListing {
     /// Their paths, `root` included, sorted by component.
     pub pictures: Vec<PathBuf>,
     /// Files that are no pictures by their ending.
@@ -23,9 +23,13 @@ pub struct Found {
 ///
 /// # Errors
 /// A `root` that cannot be read.
-pub fn pictures(root: &Path, depth: usize, left_out: impl Fn(&DirEntry) -> bool) -> io::Result<Found> {
+pub fn pictures(
+    root: &Path,
+    depth: usize,
+    left_out: impl Fn(&DirEntry) -> bool,
+) -> io::Result<PictureListing> {
     let kept = |e: &DirEntry| e.depth() == 0 || !(is_hidden(e.path()) || left_out(e));
-    let mut found = Found::default();
+    let mut found = PictureListing::default();
     for entry in WalkDir::new(root).max_depth(depth).follow_links(true).into_iter().filter_entry(kept) {
         match entry {
             Ok(entry) if !entry.file_type().is_file() => {}
@@ -39,7 +43,7 @@ pub fn pictures(root: &Path, depth: usize, left_out: impl Fn(&DirEntry) -> bool)
     Ok(found)
 }
 
-impl Found {
+impl PictureListing {
     /// A dangling link that is called like a picture is a picture that cannot be read: whoever reads it counts it.
     fn pass_over(&mut self, error: walkdir::Error) -> io::Result<()> {
         let (path, depth, in_circle) =

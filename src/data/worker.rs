@@ -1,10 +1,10 @@
-//! The loader's threads. Each takes parts of batches from a queue, decodes, resizes and frames their images, and sends
-//! the bytes back; what a part holds depends on the part alone, never on the thread or the moment.
+//! The loader's worker threads. Each takes shards of batches from a queue, decodes, resizes and crops their images,
+//! and sends the bytes back. The content of a shard depends only on its id, not on the thread or on timing.
 
 use super::{
+    crop_policy::{CropPolicy, CroppedImage},
     dataset::Dataset,
     error::DataError,
-    framing::{Framed, Framing},
     pass::Pass,
 };
 use crate::rng::Rng;
@@ -19,11 +19,11 @@ use std::{
     },
 };
 
-/// Everything the threads share and never change.
-pub(super) struct Plan {
+/// Immutable state shared by the worker threads.
+pub(super) struct WorkerContext {
     pub set: Arc<dyn Dataset>,
     pub pass: Pass,
-    pub framing: Framing,
+    pub policy: CropPolicy,
     pub flip: bool,
     /// unreadable images that are tolerated in the whole set
     pub allowed: usize,
@@ -31,90 +31,90 @@ pub(super) struct Plan {
     pub stop: AtomicBool,
 }
 
-/// Names one part of one batch. `generation` grows with every seek, so that late parts are known as such.
+/// Identifies one shard of one batch. `generation` increases with every seek, so that stale shards can be discarded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Ticket {
+pub(super) struct ShardId {
     pub generation: u64,
     pub epoch: u64,
     pub batch: u64,
-    pub part: usize,
+    pub shard: usize,
 }
 
-pub(super) struct Job {
-    pub ticket: Ticket,
+pub(super) struct ShardJob {
+    pub id: ShardId,
     pub indices: Vec<usize>,
 }
 
-/// A part of a batch. `Err` when a thread panicked.
-pub(super) type Done = (Ticket, Result<Part, String>);
+/// A finished shard; `Err` if its thread panicked.
+pub(super) type ShardResult = (ShardId, Result<Shard, String>);
 
 #[derive(Default)]
-pub(super) struct Part {
+pub(super) struct Shard {
     /// one for each index
-    pub images: Vec<Framed>,
+    pub images: Vec<CroppedImage>,
     pub indices: Vec<usize>,
-    /// unreadable images met on the way: index, reason
+    /// unreadable images encountered: index, reason
     pub faults: Vec<(usize, String)>,
     /// images smaller than the crop, scaled up
-    pub enlarged: Vec<usize>,
+    pub upscaled: Vec<usize>,
 }
 
-impl Part {
-    /// Joins the next part of the same batch.
+impl Shard {
+    /// Joins the next shard of the same batch.
     pub fn append(&mut self, mut next: Self) {
         self.images.append(&mut next.images);
         self.indices.append(&mut next.indices);
         self.faults.append(&mut next.faults);
-        self.enlarged.append(&mut next.enlarged);
+        self.upscaled.append(&mut next.upscaled);
     }
 }
 
-/// Works until the queue closes or `stop` is set.
-pub(super) fn work(plan: &Plan, jobs: &Receiver<Job>, done: &Sender<Done>) {
+/// Runs until the queue closes or `stop` is set.
+pub(super) fn run_worker(context: &WorkerContext, jobs: &Receiver<ShardJob>, done: &Sender<ShardResult>) {
     let mut resizer = Resizer::new();
     for job in jobs {
-        if plan.stop.load(Relaxed) {
+        if context.stop.load(Relaxed) {
             return;
         }
-        // A part that never comes back would leave the loader waiting for ever.
-        let part = catch_unwind(AssertUnwindSafe(|| plan.part(&job, &mut resizer)));
-        let part = part.map_err(|panic| match panic.downcast_ref::<String>() {
+        // A lost shard would block the loader forever, so a panic is reported as its result.
+        let shard = catch_unwind(AssertUnwindSafe(|| context.shard(&job, &mut resizer)));
+        let shard = shard.map_err(|panic| match panic.downcast_ref::<String>() {
             Some(text) => text.clone(),
             None => (*panic.downcast_ref::<&str>().unwrap_or(&"panic")).to_owned(),
         });
-        if done.send((job.ticket, part)).is_err() {
+        if done.send((job.id, shard)).is_err() {
             return;
         }
     }
 }
 
-impl Plan {
-    fn part(&self, job: &Job, resizer: &mut Resizer) -> Part {
-        let mut part = Part::default();
+impl WorkerContext {
+    fn shard(&self, job: &ShardJob, resizer: &mut Resizer) -> Shard {
+        let mut shard = Shard::default();
         for &index in &job.indices {
             if self.stop.load(Relaxed) {
                 break;
             }
-            self.add(index, job.ticket.epoch, &mut part, resizer);
+            self.add(index, job.id.epoch, &mut shard, resizer);
         }
-        part
+        shard
     }
 
-    /// Adds image `index`; in training the next good one after a bad one, otherwise nothing for a bad one.
-    fn add(&self, index: usize, epoch: u64, part: &mut Part, resizer: &mut Resizer) {
+    /// Appends image `index`. If it is unreadable, training substitutes the next readable one; other passes skip it.
+    fn add(&self, index: usize, epoch: u64, shard: &mut Shard, resizer: &mut Resizer) {
         let len = self.set.len();
         let tries = if self.pass.ends() { 1 } else { len.min(self.allowed + 1) };
         for step in 0..tries {
             let candidate = (index + step) % len;
-            // The crop belongs to the place in the epoch (`index` as drawn), not to the substitute.
+            // The crop is seeded by the drawn `index`, not by the substitute's.
             let rng = self.pass.augments().then(|| self.augment.at(epoch, index as u64));
-            match self.load(candidate, rng, resizer, &mut part.enlarged) {
+            match self.load(candidate, rng, resizer, &mut shard.upscaled) {
                 Ok(image) => {
-                    part.images.push(image);
-                    part.indices.push(candidate);
+                    shard.images.push(image);
+                    shard.indices.push(candidate);
                     return;
                 }
-                Err(error) => part.faults.push((candidate, reason(error))),
+                Err(error) => shard.faults.push((candidate, reason(error))),
             }
         }
     }
@@ -124,18 +124,18 @@ impl Plan {
         index: usize,
         rng: Option<ChaCha8Rng>,
         resizer: &mut Resizer,
-        enlarged: &mut Vec<usize>,
-    ) -> Result<Framed, DataError> {
+        upscaled: &mut Vec<usize>,
+    ) -> Result<CroppedImage, DataError> {
         let image = self.set.image(index)?;
-        if image.width.min(image.height) < self.framing.side() {
-            enlarged.push(index);
+        if image.width.min(image.height) < self.policy.side() {
+            upscaled.push(index);
         }
-        let framed = self.framing.frame(image, self.flip, rng, resizer);
-        framed.map_err(|reason| DataError::Image { name: self.set.name(index), reason })
+        let cropped = self.policy.apply(image, self.flip, rng, resizer);
+        cropped.map_err(|reason| DataError::Image { name: self.set.name(index), reason })
     }
 }
 
-/// The reason alone: the loader keeps the name beside it.
+/// The reason without the name, which the loader stores separately.
 fn reason(error: DataError) -> String {
     match error {
         DataError::Image { reason, .. } => reason,

@@ -6,11 +6,11 @@ use crate::{
     data::voc::{
         CLASSES,
         devkit::{ANNOTATIONS, of as file_of},
-        xml::{self, Record},
+        xml::{self, Annotation},
     },
     metrics::{
-        average_precision::Rule,
-        detection::{self, Class, ClassScore, Detection, DetectionScores, Truth},
+        average_precision::ApInterpolation,
+        detection::{self, Class, ClassAp, Detection, DetectionScores, Truth},
         detection_files,
     },
 };
@@ -33,7 +33,7 @@ pub struct DetectionFiles {
     pub set: PathBuf,
     /// Overlap from which a detection is right, in (0, 1].
     pub threshold: f64,
-    pub rule: Rule,
+    pub rule: ApInterpolation,
 }
 
 /// Width and height in pixels.
@@ -144,7 +144,7 @@ impl DetectionFiles {
 }
 
 /// The size that an annotation gives, unless its own objects are outside of it.
-fn size(record: &Record) -> Option<Size> {
+fn size(record: &Annotation) -> Option<Size> {
     let inside = |(width, height): &Size| {
         record.objects.iter().all(|o| o.bounds.x2 <= *width as f32 && o.bounds.y2 <= *height as f32)
     };
@@ -177,13 +177,13 @@ fn class_of(path: &Path, known: &BTreeSet<&str>) -> Result<Option<String>> {
 impl fmt::Display for DetectionScores {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let rule = match self.rule {
-            Rule::Voc07 => "eleven points (VOC2007)",
-            Rule::Area => "area under the envelope (VOC2010 and later)",
+            ApInterpolation::Voc07 => "eleven points (VOC2007)",
+            ApInterpolation::Area => "area under the envelope (VOC2010 and later)",
         };
         writeln!(f, "Average precision in %, {rule}, at an overlap of {}", self.threshold)?;
         let width = self.classes.iter().map(|class| class.class.chars().count()).max().unwrap_or(0).max(5);
         writeln!(f, "{:width$}  objects  difficult  detections      AP", "class")?;
-        for ClassScore { class, objects, difficult, detections, average_precision } in &self.classes {
+        for ClassAp { class, objects, difficult, detections, average_precision } in &self.classes {
             let value = percent(*average_precision);
             writeln!(f, "{class:width$}  {objects:>7}  {difficult:>9}  {detections:>10}  {value:>6}")?;
         }

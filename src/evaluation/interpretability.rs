@@ -12,7 +12,7 @@ use crate::{
     color::{decode::Decode, lab},
     data::{
         source::RgbImage,
-        transforms::{Window, crop_into, resize},
+        transforms::{CropWindow, crop_into, resize},
     },
     metrics::interpretability::{Answer, Record, Renderings},
     nn::{Mode, init::Filler, params::Params, weights},
@@ -126,7 +126,7 @@ impl Classifier {
             .try_for_each(|(square, pixels)| -> Result<()> {
                 let image = RgbImage { width, height, pixels: pixels.to_vec() };
                 let image = resize(image, (8 * side + 3) / 7)?;
-                let window = Window::center(image.width, image.height, side);
+                let window = CropWindow::center(image.width, image.height, side);
                 crop_into(&image, window, side, square);
                 Ok(())
             })?;

@@ -12,7 +12,7 @@ use crate::{
             palette::Palette,
         },
     },
-    metrics::segmentation::{Confusion, SegmentationScores},
+    metrics::segmentation::{ConfusionMatrix, SegmentationScores},
 };
 use anyhow::{Context, Result, bail, ensure};
 use indicatif::ProgressBar;
@@ -67,7 +67,7 @@ impl MaskFiles {
             confusion
         };
         // Each picture has a matrix of its own until they are added, in an order that does not matter: whole numbers.
-        let empty = || Confusion::new(self.classes);
+        let empty = || ConfusionMatrix::new(self.classes);
         let sum = ids.par_iter().map(count).try_reduce_with(|mut a, b| {
             a.merge(&b)?;
             Ok(a)
@@ -100,7 +100,7 @@ impl MaskFiles {
         Ok(truth.into_iter().collect())
     }
 
-    fn count(&self, id: &str) -> Result<Confusion> {
+    fn count(&self, id: &str) -> Result<ConfusionMatrix> {
         let [truth_path, predicted_path] =
             [&self.truth, &self.predicted].map(|folder| file_of(folder, id, &MASKS));
         let (truth, predicted) = (self.read(&truth_path)?, self.read(&predicted_path)?.mask);
@@ -120,14 +120,14 @@ impl MaskFiles {
             truth.width,
             truth.height
         );
-        let mut confusion = Confusion::new(self.classes)?;
+        let mut confusion = ConfusionMatrix::new(self.classes)?;
         confusion
             .add(&truth.labels, &predicted.labels)
             .with_context(|| format!("{} against {}", predicted_path.display(), truth_path.display()))?;
         Ok(confusion)
     }
 
-    fn read(&self, path: &Path) -> Result<mask::Found> {
+    fn read(&self, path: &Path) -> Result<mask::DecodedMask> {
         mask::read(path, &self.palette).map_err(|error| match error {
             DataError::Image { .. } if self.palette.is_voc() => anyhow::anyhow!("{error}; {INDICES}"),
             other => other.into(),

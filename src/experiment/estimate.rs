@@ -18,7 +18,7 @@ use crate::{
         annotated::Annotated,
         annotated_view::AnnotatedView,
         source::{Dataset, Split},
-        view::{CACHE_BYTES, View},
+        view::{CACHE_BYTES, DatasetView},
     },
     train::{heap, manifest, run_dir::RunDir, spec::TrainSpec, trial::Trial},
 };
@@ -206,7 +206,8 @@ fn rehearsal(fit: &Fit, pictures: (usize, usize), batch: usize, folder: &Path, u
 
 /// The first pictures of both splits.
 fn few(sets: &Sets, (train, val): (usize, usize)) -> Sets {
-    let plain = |set: &Arc<dyn Dataset>, n| -> Arc<dyn Dataset> { Arc::new(View::new(set.clone()).first(n)) };
+    let plain =
+        |set: &Arc<dyn Dataset>, n| -> Arc<dyn Dataset> { Arc::new(DatasetView::new(set.clone()).first(n)) };
     let annotated = |set: &Arc<dyn Annotated>, n| -> Arc<dyn Annotated> {
         Arc::new(AnnotatedView::new(set.clone(), Some(n), false))
     };

@@ -7,10 +7,11 @@ use super::{
     sets::Sets,
 };
 use crate::{
+    atomic_write,
     backbones::BackboneSpec,
     color::{bins::Bins, prior::Prior},
     data::{
-        loader::{Feed, Loader},
+        loader::{Loader, LoaderOptions},
         source::{Dataset, Split},
     },
     nn::weights,
@@ -29,7 +30,6 @@ use crate::{
         task::{Metric, Task},
         trial::{Trial, trial},
     },
-    whole_file,
 };
 use anyhow::{Context, Result};
 use candle_core::Device;
@@ -126,8 +126,8 @@ impl Fit {
     pub fn loader_of(&self, set: Arc<dyn Dataset>, split: Split) -> Result<Loader> {
         let view = self.plan.pictures.view(split)?;
         let (max_bad, threads) = self.plan.pictures.source.reading();
-        let feed = Feed { batch: view.batch, pass: view.pass, flip: view.flip, max_bad, threads };
-        Ok(Loader::framed(set, view.framing.clone(), feed, &self.rng, &self.device)?)
+        let feed = LoaderOptions { batch: view.batch, pass: view.pass, flip: view.flip, max_bad, threads };
+        Ok(Loader::with_policy(set, view.framing.clone(), feed, &self.rng, &self.device)?)
     }
 
     /// Trains as planned; `None` when the user stopped it.
@@ -203,7 +203,7 @@ impl Fit {
     /// Writes what `report` reads.
     pub fn leave_results(&self, results: &impl Serialize, run: &RunDir) -> Result<()> {
         let path = run.path().join(RESULTS);
-        whole_file::write(&path, &serde_json::to_vec_pretty(results)?)
+        atomic_write::write(&path, &serde_json::to_vec_pretty(results)?)
             .with_context(|| format!("cannot write {}: is the disk full?", path.display()))
     }
 

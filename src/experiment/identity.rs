@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     data::{
-        beside::named_like,
+        paired::match_by_stem,
         source::{Dataset as _, Split},
     },
     hub,
@@ -82,7 +82,7 @@ pub fn identify(
 fn contents(plan: &Plan, sets: &Sets, located: Option<&Path>) -> Result<Vec<String>> {
     let own = located.map(content);
     let others = plan.files.iter().map(|file| match file.holds {
-        Holds::Pictures => Ok(named_like(&*sets.split(Split::Val), &file.path)?.fingerprint()),
+        Holds::Pictures => Ok(match_by_stem(&*sets.split(Split::Val), &file.path)?.fingerprint()),
         _ => content_of(file),
     });
     all(own.into_iter().chain(others))

@@ -18,8 +18,8 @@ use crate::{
         surgery::lightness_to_lab_weights,
     },
     data::{
-        framing::Framing,
-        loader::{Feed, Loader, Pass},
+        crop_policy::CropPolicy,
+        loader::{Loader, LoaderOptions, Pass},
         source::Split,
     },
     nn::{params::Params, weights},
@@ -152,13 +152,14 @@ impl Fit {
         let framing = match &self.plan.pictures.source {
             Source::Plain(spec) => {
                 let (resize, crop) = (spec.resize.map(|short| short.get()), spec.crop.get().max(side));
-                Framing::Crop { resize, crop }
+                CropPolicy::Crop { resize, crop }
             }
-            Source::Annotated(..) => Framing::RandomScale { side },
+            Source::Annotated(..) => CropPolicy::RandomScale { side },
         };
         let (set, (max_bad, threads)) = (self.sets.split(Split::Train), self.plan.pictures.source.reading());
-        let feed = Feed { batch: BATCH.min(set.len()), pass: Pass::Train, flip: true, max_bad, threads };
-        let mut loader = Loader::framed(set, framing, feed, &rng, &self.device)?;
+        let feed =
+            LoaderOptions { batch: BATCH.min(set.len()), pass: Pass::Train, flip: true, max_bad, threads };
+        let mut loader = Loader::with_policy(set, framing, feed, &rng, &self.device)?;
         inputs(&mut loader, input, batches)
     }
 

@@ -11,7 +11,7 @@ use crate::{
     },
     data::{
         annotated_source::{AnnotatedSpec, Lists},
-        framing::Framing,
+        crop_policy::CropPolicy,
         loader::Pass,
         source::{DataSpec, Split},
     },
@@ -126,7 +126,7 @@ pub enum Source {
 /// How pictures become batches.
 #[derive(Clone, Debug, PartialEq)]
 pub struct View {
-    pub framing: Framing,
+    pub framing: CropPolicy,
     pub pass: Pass,
     pub batch: usize,
     /// Mirror half of them, where the pass augments.
@@ -228,7 +228,7 @@ impl Pictures {
     /// No such section; a crop larger than the resized pictures.
     pub fn plain(spec: Option<&DataSpec>, train: Option<(Pass, usize)>, labels: bool) -> Result<Self> {
         let spec = given(spec, "data")?.clone();
-        let framing = Framing::of(&spec)?;
+        let framing = CropPolicy::from_spec(&spec)?;
         let view = |(pass, batch)| View { framing: framing.clone(), pass, batch, flip: spec.flip };
         let (train, val) = (train.map(view), view((Pass::Once, VAL_BATCH)));
         Ok(Self { source: Source::Plain(spec), labels, train, val })
@@ -365,11 +365,11 @@ impl View {
     /// For people: what a picture becomes.
     pub fn framed(&self) -> String {
         match &self.framing {
-            Framing::Crop { crop, .. } => format!("crop {crop}"),
-            Framing::RandomScale { side } => format!("crops of {side} pixels at random scales"),
-            Framing::Squash { side, .. } => format!("squashed to {side} pixels"),
-            Framing::Whole { scales, .. } if scales.is_empty() => "whole".into(),
-            Framing::Whole { scales, .. } => {
+            CropPolicy::Crop { crop, .. } => format!("crop {crop}"),
+            CropPolicy::RandomScale { side } => format!("crops of {side} pixels at random scales"),
+            CropPolicy::Squash { side, .. } => format!("squashed to {side} pixels"),
+            CropPolicy::Whole { scales, .. } if scales.is_empty() => "whole".into(),
+            CropPolicy::Whole { scales, .. } => {
                 let scales: Vec<String> = scales.iter().map(ToString::to_string).collect();
                 format!("whole, short side {}", scales.join(", "))
             }

@@ -3,7 +3,7 @@
 
 use super::{anonymous, plan::WEIGHTS};
 use crate::{
-    hub::{Content, Repo, Upload},
+    hub::{FileUpload, Repo, UploadBody},
     nn::weights,
     report::model_card::{ModelCard, WeightFile},
     train::manifest::{self, Manifest, Output, Status},
@@ -22,7 +22,7 @@ const STATISTICS: [&str; 2] = [".running_mean", ".running_var"];
 #[derive(Clone, Debug, PartialEq)]
 pub struct Publication {
     /// The weights, the card (`README.md`), `spec.yaml` and `manifest.json`.
-    pub files: Vec<Upload>,
+    pub files: Vec<FileUpload>,
     /// The card's text.
     pub card: String,
     /// What the user should know before it is public.
@@ -46,9 +46,9 @@ pub fn prepare(run: &Path, to: &Repo, license: &str) -> Result<Publication> {
     let card =
         ModelCard { repo: to, license, manifest: &manifest, spec: &spec, weights: &weights }.markdown()?;
     let spec = if paths.is_empty() { text } else { shortened(&spec)? };
-    let text = |name: &str, text| Upload { name: name.into(), content: Content::Text(text) };
+    let text = |name: &str, text| FileUpload { name: name.into(), content: UploadBody::Text(text) };
     let files = vec![
-        Upload { name: WEIGHTS.into(), content: Content::File(run.join(WEIGHTS)) },
+        FileUpload { name: WEIGHTS.into(), content: UploadBody::File(run.join(WEIGHTS)) },
         text(CARD, card.clone()),
         text(SPEC, spec),
         text(manifest::FILE, serde_json::to_string_pretty(&manifest)? + "\n"),

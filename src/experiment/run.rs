@@ -2,7 +2,7 @@
 
 use super::{fit::Fit, plan::WEIGHTS, stages::Stage};
 use crate::{
-    device,
+    atomic_write, device,
     report::results::RESULTS,
     train::{
         extend::extend,
@@ -10,7 +10,6 @@ use crate::{
         run_dir::RunDir,
         warning::Warning,
     },
-    whole_file,
 };
 use anyhow::{Context, Result};
 use std::path::{Path, PathBuf};
@@ -53,7 +52,7 @@ impl Planned {
         }
         let run = RunDir::open(dir, &fit.spec)?;
         let plan = dir.join(PLAN);
-        whole_file::write(&plan, format!("{}\n", fit.plan).as_bytes())
+        atomic_write::write(&plan, format!("{}\n", fit.plan).as_bytes())
             .with_context(|| format!("cannot write {}: is the disk full?", plan.display()))?;
         self.begin(run).with_context(|| format!("{} failed ({})", fit.label, dir.display()))
     }

@@ -6,7 +6,7 @@
 //! only files fetched before are found.
 
 use super::{
-    Address, Commit, Content, HubError, Repo, Upload,
+    Address, Commit, FileUpload, HubError, Repo, UploadBody,
     address::{check_path, check_repository, check_revision},
     progress::Bar,
 };
@@ -85,7 +85,7 @@ impl Hub {
     ///
     /// # Errors
     /// Offline, no token, one that may not write there, no connection; each says what to do.
-    pub fn push(&self, to: &Repo, files: &[Upload], commit: &Commit) -> Result<String, HubError> {
+    pub fn push(&self, to: &Repo, files: &[FileUpload], commit: &Commit) -> Result<String, HubError> {
         if self.offline {
             return Err(HubError::Offline);
         }
@@ -94,7 +94,13 @@ impl Hub {
             .map_err(|e| HubError::Push { repo: to.to_string(), reason: refusal(&e, to) })
     }
 
-    fn send(&self, to: &Repo, files: &[Upload], commit: &Commit, token: String) -> Result<String, HFError> {
+    fn send(
+        &self,
+        to: &Repo,
+        files: &[FileUpload],
+        commit: &Commit,
+        token: String,
+    ) -> Result<String, HFError> {
         let client = self.client(Some(token))?;
         let (id, create) = (to.id(), client.create_repository());
         let made =
@@ -162,10 +168,10 @@ impl Hub {
     }
 }
 
-fn operation(file: &Upload) -> CommitOperation {
+fn operation(file: &FileUpload) -> CommitOperation {
     match &file.content {
-        Content::File(path) => CommitOperation::add_file(&file.name, path),
-        Content::Text(text) => CommitOperation::add_bytes(&file.name, text.clone().into_bytes()),
+        UploadBody::File(path) => CommitOperation::add_file(&file.name, path),
+        UploadBody::Text(text) => CommitOperation::add_bytes(&file.name, text.clone().into_bytes()),
     }
 }
 

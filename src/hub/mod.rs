@@ -20,15 +20,15 @@ use std::path::{Path, PathBuf};
 
 /// A file to be stored in a repository.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Upload {
+pub struct FileUpload {
     /// Its path in the repository.
     pub name: String,
-    pub content: Content,
+    pub content: UploadBody,
 }
 
 /// Where an upload's bytes are.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Content {
+pub enum UploadBody {
     File(PathBuf),
     Text(String),
 }
@@ -93,7 +93,7 @@ fn fetch(address: &Address) -> Result<PathBuf, HubError> {
 /// # Errors
 /// No token, no right to write, no connection, a build without the feature `hub`; each says what to do.
 #[cfg(feature = "hub")]
-pub fn push(to: &Repo, files: &[Upload], commit: &Commit) -> Result<String, HubError> {
+pub fn push(to: &Repo, files: &[FileUpload], commit: &Commit) -> Result<String, HubError> {
     Hub::from_env().push(to, files, commit)
 }
 
@@ -102,7 +102,7 @@ pub fn push(to: &Repo, files: &[Upload], commit: &Commit) -> Result<String, HubE
 /// # Errors
 /// Always: there is no network stack.
 #[cfg(not(feature = "hub"))]
-pub fn push(to: &Repo, _: &[Upload], _: &Commit) -> Result<String, HubError> {
+pub fn push(to: &Repo, _: &[FileUpload], _: &Commit) -> Result<String, HubError> {
     Err(HubError::NotBuilt { address: to.to_string() })
 }
 

@@ -22,7 +22,7 @@ pub enum Relevance {
 /// How a curve becomes a number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Rule {
+pub enum ApInterpolation {
     /// Eleven points
     Voc07,
     /// Area under the envelope
@@ -49,10 +49,10 @@ impl PrecisionRecall {
         curve
     }
 
-    pub fn average_precision(&self, rule: Rule) -> f64 {
+    pub fn average_precision(&self, rule: ApInterpolation) -> f64 {
         match rule {
-            Rule::Voc07 => self.eleven_point(),
-            Rule::Area => self.area(),
+            ApInterpolation::Voc07 => self.eleven_point(),
+            ApInterpolation::Area => self.area(),
         }
     }
 
@@ -113,7 +113,7 @@ pub fn steps(items: impl IntoIterator<Item = (f64, Relevance)>) -> Option<f64> {
 
 /// Average precision under the envelope, by area or at eleven points; of equal scores the negatives rank first. `None`
 /// without positives.
-pub fn interpolated(items: impl IntoIterator<Item = (f64, Relevance)>, rule: Rule) -> Option<f64> {
+pub fn interpolated(items: impl IntoIterator<Item = (f64, Relevance)>, rule: ApInterpolation) -> Option<f64> {
     let mut items = counted(items);
     items.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
     let positives = items.iter().filter(|(_, relevant)| *relevant).count();
@@ -141,21 +141,21 @@ mod tests {
         let items = [(0.9, Relevant), (0.8, Irrelevant), (0.7, Relevant), (0.6, Relevant), (0.5, Irrelevant)];
         close(stepwise(items), (1.0 + 2.0 / 3.0 + 3.0 / 4.0) / 3.0);
         // the envelope lifts 2/3 to 3/4
-        close(interpolated(items, Rule::Area), (1.0 + 3.0 / 4.0 + 3.0 / 4.0) / 3.0);
+        close(interpolated(items, ApInterpolation::Area), (1.0 + 3.0 / 4.0 + 3.0 / 4.0) / 3.0);
         // levels 0 to 0.3 lie within the first third of recall
-        close(interpolated(items, Rule::Voc07), (4.0 + 7.0 * 0.75) / 11.0);
+        close(interpolated(items, ApInterpolation::Voc07), (4.0 + 7.0 * 0.75) / 11.0);
     }
 
     #[test]
     fn ties_count_against_us_under_every_rule() {
         for items in [[(0.5, Relevant), (0.5, Irrelevant)], [(0.5, Irrelevant), (0.5, Relevant)]] {
             close(stepwise(items), 0.5);
-            close(interpolated(items, Rule::Area), 0.5);
-            close(interpolated(items, Rule::Voc07), 0.5);
+            close(interpolated(items, ApInterpolation::Area), 0.5);
+            close(interpolated(items, ApInterpolation::Voc07), 0.5);
         }
         close(stepwise([(0.500_005, Relevant), (0.5, Irrelevant)]), 0.5);
         close(stepwise([(0.500_02, Relevant), (0.5, Irrelevant)]), 1.0);
-        close(interpolated([(0.0, Relevant), (-0.0, Irrelevant)], Rule::Area), 0.5);
+        close(interpolated([(0.0, Relevant), (-0.0, Irrelevant)], ApInterpolation::Area), 0.5);
     }
 
     #[test]
@@ -163,16 +163,16 @@ mod tests {
         for positive in [f64::NAN, -f64::NAN, f64::NEG_INFINITY] {
             let items = [(positive, Relevant), (-1e300, Irrelevant), (f64::NAN, Irrelevant)];
             close(stepwise(items), 1.0 / 3.0);
-            close(interpolated(items, Rule::Area), 1.0 / 3.0);
+            close(interpolated(items, ApInterpolation::Area), 1.0 / 3.0);
         }
     }
 
     #[test]
     fn ignored_items_count_in_nothing_and_no_positives_give_no_number() {
         close(stepwise([(9.0, Ignored), (0.5, Relevant), (f64::NAN, Ignored)]), 1.0);
-        close(interpolated([(9.0, Ignored), (0.5, Relevant)], Rule::Voc07), 1.0);
+        close(interpolated([(9.0, Ignored), (0.5, Relevant)], ApInterpolation::Voc07), 1.0);
         assert_eq!(stepwise([(0.5, Irrelevant), (0.1, Ignored)]), None);
-        assert_eq!(interpolated([], Rule::Area), None);
+        assert_eq!(interpolated([], ApInterpolation::Area), None);
     }
 
     #[test]
@@ -197,7 +197,7 @@ mod tests {
             (score, if relevant { Relevance::Relevant } else { Relevance::Irrelevant })
         };
         let by_steps = |items: Vec<(f64, Relevance)>| steps(items);
-        let by_area = |items: Vec<(f64, Relevance)>| interpolated(items, Rule::Area);
+        let by_area = |items: Vec<(f64, Relevance)>| interpolated(items, ApInterpolation::Area);
         for rule in [by_steps, by_area] {
             let of = |scores: &[f64], hits: &[bool]| {
                 rule(scores.iter().copied().zip(hits.iter().copied()).map(relevant).collect())

@@ -4,7 +4,7 @@
 //! at the threshold or above it is right, unless a better detection had the object. Objects marked difficult are
 //! neither to be found nor to be missed, and detections of them are passed over. Knows no files and no pictures.
 
-use super::average_precision::{PrecisionRecall, Rule};
+use super::average_precision::{ApInterpolation, PrecisionRecall};
 use crate::boxes::Rect;
 use candle_core::{Result, bail};
 use serde::Serialize;
@@ -39,7 +39,7 @@ pub struct Matched {
 
 impl Matched {
     /// `None` where no object was to be found.
-    pub fn average_precision(&self, rule: Rule) -> Option<f64> {
+    pub fn average_precision(&self, rule: ApInterpolation) -> Option<f64> {
         (self.positives > 0).then(|| self.curve.average_precision(rule))
     }
 }
@@ -121,7 +121,7 @@ pub struct Class {
 
 /// One row of a table.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct ClassScore {
+pub struct ClassAp {
     pub class: String,
     /// To be found.
     pub objects: usize,
@@ -134,17 +134,17 @@ pub struct ClassScore {
 /// Average precision of every class, and their mean.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct DetectionScores {
-    pub rule: Rule,
+    pub rule: ApInterpolation,
     pub threshold: f64,
     /// In the order given.
-    pub classes: Vec<ClassScore>,
+    pub classes: Vec<ClassAp>,
     /// Over the classes with an object to be found; `None` without any.
     pub mean: Option<f64>,
 }
 
 impl DetectionScores {
     /// Classes that the mean leaves out: they have no objects, or difficult ones only.
-    pub fn left_out(&self) -> impl Iterator<Item = &ClassScore> {
+    pub fn left_out(&self) -> impl Iterator<Item = &ClassAp> {
         self.classes.iter().filter(|class| class.average_precision.is_none())
     }
 }
@@ -153,11 +153,11 @@ impl DetectionScores {
 ///
 /// # Errors
 /// Those of [`match_class`], with the class.
-pub fn evaluate(classes: &[Class], threshold: f64, rule: Rule) -> Result<DetectionScores> {
-    let score = |class: &Class| -> Result<ClassScore> {
+pub fn evaluate(classes: &[Class], threshold: f64, rule: ApInterpolation) -> Result<DetectionScores> {
+    let score = |class: &Class| -> Result<ClassAp> {
         let matched = match_class(&class.detections, &class.truth, threshold)
             .map_err(|error| error.context(format!("class {}", class.name)))?;
-        Ok(ClassScore {
+        Ok(ClassAp {
             class: class.name.clone(),
             objects: matched.positives,
             difficult: matched.difficult,
@@ -196,7 +196,7 @@ mod tests {
         let half = Rect::new(0., 0., 4., 9.);
         let at = |threshold| {
             let matched = match_class(&[found(1.0, half)], &[vec![object(BOX, false)]], threshold).unwrap();
-            matched.average_precision(Rule::Area).unwrap()
+            matched.average_precision(ApInterpolation::Area).unwrap()
         };
         assert_eq!((at(0.5), at(0.500_001)), (1.0, 0.0));
     }
@@ -218,7 +218,7 @@ mod tests {
         assert_eq!((matched.positives, matched.difficult, matched.detections), (1, 1, 3));
         assert_eq!(matched.curve.precision, [1.0], "both detections of the difficult one are passed over");
         let only = match_class(&detections, &[vec![objects[0]]], 0.5).unwrap();
-        assert_eq!(only.average_precision(Rule::Area), None);
+        assert_eq!(only.average_precision(ApInterpolation::Area), None);
     }
 
     #[test]
@@ -252,20 +252,25 @@ mod tests {
             class("difficult", vec![found(1.0, BOX)], vec![object(BOX, true)]),
             class("absent", vec![found(1.0, BOX)], vec![]),
         ];
-        let scores = evaluate(&classes, 0.5, Rule::Voc07).unwrap();
+        let scores = evaluate(&classes, 0.5, ApInterpolation::Voc07).unwrap();
         assert_eq!(scores.mean, Some(0.5));
         let left_out: Vec<&str> = scores.left_out().map(|class| class.class.as_str()).collect();
         assert_eq!(left_out, ["difficult", "absent"]);
-        assert_eq!(evaluate(&classes[2..], 0.5, Rule::Area).unwrap().mean, None);
+        assert_eq!(evaluate(&classes[2..], 0.5, ApInterpolation::Area).unwrap().mean, None);
     }
 
     #[test]
     fn errors_say_what_is_wrong() {
         let stray = [class("cat", vec![Detection { image: 3, ..found(1.0, BOX) }], vec![])];
-        let error = evaluate(&stray, 0.5, Rule::Area).unwrap_err().to_string();
+        let error = evaluate(&stray, 0.5, ApInterpolation::Area).unwrap_err().to_string();
         assert!(error.contains("class cat") && error.contains("picture 3 of 1"), "{error}");
         for threshold in [0.0, 1.5, f64::NAN] {
-            assert!(evaluate(&stray, threshold, Rule::Area).unwrap_err().to_string().contains("(0, 1]"));
+            assert!(
+                evaluate(&stray, threshold, ApInterpolation::Area)
+                    .unwrap_err()
+                    .to_string()
+                    .contains("(0, 1]")
+            );
         }
     }
 }

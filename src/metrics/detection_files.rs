@@ -5,9 +5,9 @@
 
 use super::detection::Detection;
 use crate::{
+    atomic_write,
     boxes::Rect,
     text::{self, excerpt},
-    whole_file,
 };
 use std::{
     fmt::Write as _,
@@ -127,7 +127,7 @@ pub fn write<'a>(
         // writing to a string does not fail
         let _ = writeln!(text, "{} {score} {x1} {y1} {x2} {y2}", id(*image));
     }
-    whole_file::write(path, text.as_bytes())
+    atomic_write::write(path, text.as_bytes())
         .map_err(|source| ResultFileError::Unwritable { path: path.into(), source })
 }
 

@@ -113,7 +113,7 @@ impl ClassGain {
 
 /// How often pictures of `class` have `seen_as` among the five best (0 to 1): entries of C_orig and C_recolor.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Confusion {
+pub struct ClassConfusion {
     pub class: u32,
     pub seen_as: u32,
     pub original: f64,
@@ -121,7 +121,7 @@ pub struct Confusion {
     pub recolored: f64,
 }
 
-impl Confusion {
+impl ClassConfusion {
     /// What recoloring adds: an entry of A = C_recolor − C_orig.
     pub fn added(&self) -> f64 {
         self.recolored - self.original
@@ -136,7 +136,7 @@ pub struct Interpretability {
     /// Each class that has pictures, the largest gain first; equal gains by number.
     pub classes: Vec<ClassGain>,
     /// The off-diagonal entries that are not zero in both matrices, the most added first; equal ones by number.
-    pub confusions: Vec<Confusion>,
+    pub confusions: Vec<ClassConfusion>,
 }
 
 impl Interpretability {
@@ -163,7 +163,7 @@ impl Interpretability {
     }
 
     /// The `n` confusions that recoloring adds most to; fewer where it adds to fewer.
-    pub fn added(&self, n: usize) -> &[Confusion] {
+    pub fn added(&self, n: usize) -> &[ClassConfusion] {
         let more = self.confusions.iter().take(n).take_while(|confusion| confusion.added() > 0.0).count();
         &self.confusions[..more]
     }
@@ -199,7 +199,7 @@ fn gains(records: &[Record]) -> Vec<ClassGain> {
     gains
 }
 
-fn confusions(records: &[Record]) -> Vec<Confusion> {
+fn confusions(records: &[Record]) -> Vec<ClassConfusion> {
     let mut images: BTreeMap<u32, u64> = BTreeMap::new();
     let mut pairs: BTreeMap<(u32, u32), [u64; 2]> = BTreeMap::new();
     for Record { class, answers, .. } in records {
@@ -212,7 +212,7 @@ fn confusions(records: &[Record]) -> Vec<Confusion> {
     }
     let rate = |((class, seen_as), [original, recolored]): ((u32, u32), [u64; 2])| {
         let share = |count: u64| count as f64 / images[&class] as f64;
-        Confusion { class, seen_as, original: share(original), recolored: share(recolored) }
+        ClassConfusion { class, seen_as, original: share(original), recolored: share(recolored) }
     };
     let mut confusions: Vec<_> = pairs.into_iter().map(rate).collect();
     confusions.sort_by(|a, b| b.added().total_cmp(&a.added()));
@@ -321,7 +321,7 @@ mod tests {
     fn confusions_by_what_color_adds() {
         let found = Interpretability::of(&dozen()).unwrap();
         let entry = |class, seen_as| {
-            let this = |c: &&Confusion| (c.class, c.seen_as) == (class, seen_as);
+            let this = |c: &&ClassConfusion| (c.class, c.seen_as) == (class, seen_as);
             found.confusions.iter().find(this).map(|c| (c.original, c.recolored))
         };
         assert_eq!(entry(0, 2), Some((0.0, 1.0)));

@@ -16,7 +16,7 @@ const VOID: u8 = 255;
 
 /// Pixels by true and predicted class, over any number of pictures.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Confusion {
+pub struct ConfusionMatrix {
     classes: usize,
     /// `(true, predicted)` in rows
     counts: Vec<u64>,
@@ -33,7 +33,7 @@ pub struct SegmentationScores {
     pub class_iu: Vec<Option<f64>>,
 }
 
-impl Confusion {
+impl ConfusionMatrix {
     /// Of `classes` classes, the background among them.
     ///
     /// # Errors
@@ -82,7 +82,7 @@ impl Confusion {
         self.classes
     }
 
-    /// Pixels of class `truth` that were called `predicted`; both below [`Confusion::classes`].
+    /// Pixels of class `truth` that were called `predicted`; both below [`ConfusionMatrix::classes`].
     pub fn count(&self, truth: usize, predicted: usize) -> u64 {
         self.counts[truth * self.classes + predicted]
     }
@@ -134,7 +134,7 @@ mod tests {
 
     #[test]
     fn a_worked_example() {
-        let mut confusion = Confusion::new(4).unwrap();
+        let mut confusion = ConfusionMatrix::new(4).unwrap();
         // class 0: 3 of 4 right; class 1: 1 of 2; class 2 only predicted; class 3 nowhere
         confusion.add(&[0, 0, 0, 0, 1, 1, 255], &[0, 0, 0, 1, 1, 2, 99]).unwrap();
         let scores = confusion.scores();
@@ -149,19 +149,22 @@ mod tests {
     #[test]
     fn pictures_add_up() {
         let (a, b) = ([0u8, 1, 1, 255, 2], [0u8, 1, 2, 0, 2]);
-        let (mut whole, mut first, mut second) =
-            (Confusion::new(3).unwrap(), Confusion::new(3).unwrap(), Confusion::new(3).unwrap());
+        let (mut whole, mut first, mut second) = (
+            ConfusionMatrix::new(3).unwrap(),
+            ConfusionMatrix::new(3).unwrap(),
+            ConfusionMatrix::new(3).unwrap(),
+        );
         whole.add(&a, &b).unwrap();
         first.add(&a[..2], &b[..2]).unwrap();
         second.add(&a[2..], &b[2..]).unwrap();
         first.merge(&second).unwrap();
         assert_eq!((&first, first.pixels()), (&whole, 4));
-        assert!(first.merge(&Confusion::new(2).unwrap()).is_err());
+        assert!(first.merge(&ConfusionMatrix::new(2).unwrap()).is_err());
     }
 
     #[test]
     fn nothing_but_void_measures_nothing() {
-        let mut confusion = Confusion::new(2).unwrap();
+        let mut confusion = ConfusionMatrix::new(2).unwrap();
         confusion.add(&[255, 255], &[0, 1]).unwrap();
         let scores = confusion.scores();
         assert_eq!([scores.pixel_accuracy, scores.mean_accuracy, scores.mean_iu], [None; 3]);
@@ -170,13 +173,13 @@ mod tests {
 
     #[test]
     fn wrong_labels_are_named_before_anything_is_counted() {
-        let mut confusion = Confusion::new(21).unwrap();
+        let mut confusion = ConfusionMatrix::new(21).unwrap();
         let mut fault =
             |truth: &[u8], predicted: &[u8]| confusion.add(truth, predicted).unwrap_err().to_string();
         assert!(fault(&[0, 21], &[0, 0]).contains("label 21 is neither"));
         assert!(fault(&[0, 20], &[0, 255]).contains("prediction 255 is not one of 21"));
         assert!(fault(&[0, 1], &[0]).contains("2 labels but 1"));
         assert_eq!(confusion.pixels(), 0);
-        assert!(Confusion::new(0).is_err() && Confusion::new(256).is_err());
+        assert!(ConfusionMatrix::new(0).is_err() && ConfusionMatrix::new(256).is_err());
     }
 }

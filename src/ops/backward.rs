@@ -13,16 +13,16 @@ thread_local! {
 }
 
 /// Ends the pass on this thread, however it ends.
-struct Pass;
+struct BackwardScope;
 
-impl Pass {
+impl BackwardScope {
     fn begin() -> Self {
         HANDED.set(Some(HashMap::new()));
         Self
     }
 }
 
-impl Drop for Pass {
+impl Drop for BackwardScope {
     fn drop(&mut self) {
         HANDED.set(None);
     }
@@ -33,7 +33,7 @@ impl Drop for Pass {
 /// # Errors
 /// Those of the operations' backward passes.
 pub fn backward(loss: &Tensor) -> Result<GradStore> {
-    let pass = Pass::begin();
+    let pass = BackwardScope::begin();
     let mut store = loss.backward()?;
     let handed = HANDED.take().unwrap_or_default();
     drop(pass);

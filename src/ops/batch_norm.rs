@@ -14,7 +14,7 @@ use crate::op::{CpuInput, CpuOutput, Op, apply, compute, output};
 #[cfg(feature = "cuda")]
 use crate::op::{CudaInput, CudaOutput};
 use candle_core::{DType, Result, Shape, Tensor, Var, bail};
-use rows::{Channels, add_moments, channel_sums};
+use rows::{ChannelParams, add_moments, channel_sums};
 
 /// How running statistics move.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -181,14 +181,14 @@ impl Normalize {
         Ok(Self { mean: mean.to_dtype(dtype)?.contiguous()?, inv_std, relu, of_batch })
     }
 
-    fn channels<T: Float>(&self, gamma: Option<&[T]>, beta: Option<&[T]>) -> Result<Channels<T>> {
+    fn channels<T: Float>(&self, gamma: Option<&[T]>, beta: Option<&[T]>) -> Result<ChannelParams<T>> {
         let (mean, inv_std) = (self.mean.to_vec1::<T>()?, self.inv_std.to_vec1::<T>()?);
         let scale = match gamma {
             None => inv_std.clone(),
             Some(gamma) => inv_std.iter().zip(gamma).map(|(&s, &g)| s * g).collect(),
         };
         let shift = beta.map_or_else(|| vec![T::ZERO; mean.len()], <[T]>::to_vec);
-        Ok(Channels { mean, inv_std, scale, shift, relu: self.relu })
+        Ok(ChannelParams { mean, inv_std, scale, shift, relu: self.relu })
     }
 
     /// dx, and (dγ, dβ) where there is an affine pair.
@@ -268,7 +268,7 @@ struct Backward<'a> {
 }
 
 impl Backward<'_> {
-    fn channels<T: Float>(&self) -> Result<Channels<T>> {
+    fn channels<T: Float>(&self) -> Result<ChannelParams<T>> {
         let Some((gamma, beta)) = self.affine else {
             return self.op.channels(None, None);
         };

@@ -23,10 +23,10 @@ pub fn dropout(x: &Tensor, p: f64, rng: ChaCha8Rng) -> Result<Tensor> {
         return Ok(x.clone());
     }
     let threshold = (p * 65536.0).round() as u16;
-    apply(Dropout { threshold, rng }, [x])
+    apply(DropoutOp { threshold, rng }, [x])
 }
 
-struct Dropout {
+struct DropoutOp {
     /// of 65536: draws below it drop
     threshold: u16,
     rng: ChaCha8Rng,
@@ -35,7 +35,7 @@ struct Dropout {
 /// Elements drawn for at a time; two share a 32-bit word of the stream.
 const DRAWS: usize = 512;
 
-impl Dropout {
+impl DropoutOp {
     fn scale(&self) -> f64 {
         65536.0 / (65536.0 - f64::from(self.threshold))
     }
@@ -66,7 +66,7 @@ struct Stream {
 }
 
 #[cfg(feature = "cuda")]
-impl Dropout {
+impl DropoutOp {
     fn stream(&self) -> Stream {
         let (seed, word) = (self.rng.get_seed(), self.rng.get_word_pos());
         let mut key = [0; 4];
@@ -87,7 +87,7 @@ fn keep<T: Float>(x: &[T], draws: &[[u8; 2]], threshold: u16, scale: T, out: &mu
     }
 }
 
-impl Op<1> for Dropout {
+impl Op<1> for DropoutOp {
     fn name(&self) -> &'static str {
         "dropout"
     }

@@ -75,30 +75,30 @@ struct Span {
 /// pad ≥ kernel.
 pub fn max_pool2d(x: &Tensor, g: PoolGeometry) -> Result<Tensor> {
     g.check("max_pool2d", x)?;
-    apply(Pool { geometry: g, kind: Kind::Max }, [x])
+    apply(PoolOp { geometry: g, kind: PoolKind::Max }, [x])
 }
 
 /// Mean over the window as Caffe counts it (and PyTorch with `count_include_pad`): the divisor includes padding, but
 /// not what lies beyond it. Shapes and errors as [`max_pool2d`].
 pub fn avg_pool2d(x: &Tensor, g: PoolGeometry) -> Result<Tensor> {
     g.check("avg_pool2d", x)?;
-    apply(Pool { geometry: g, kind: Kind::Average }, [x])
+    apply(PoolOp { geometry: g, kind: PoolKind::Average }, [x])
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Kind {
+enum PoolKind {
     Max,
     Average,
 }
 
 #[derive(Clone, Copy)]
-struct Pool {
+struct PoolOp {
     geometry: PoolGeometry,
-    kind: Kind,
+    kind: PoolKind,
 }
 
 /// The windows of one call.
-struct Windows {
+struct PoolWindows {
     batch: usize,
     width: usize,
     height: usize,
@@ -107,7 +107,7 @@ struct Windows {
     cols: Vec<Span>,
 }
 
-impl Windows {
+impl PoolWindows {
     fn new(g: PoolGeometry, shape: &Shape) -> Result<Self> {
         let (batch, height, width, channels) = shape.dims4()?;
         Ok(Self { batch, width, height, channels, rows: g.spans(height), cols: g.spans(width) })
@@ -181,12 +181,12 @@ impl<T> Band<'_, T> {
         (self.first..self.end).contains(&y)
     }
 
-    fn pixel(&mut self, windows: &Windows, y: usize, x: usize) -> &mut [T] {
+    fn pixel(&mut self, windows: &PoolWindows, y: usize, x: usize) -> &mut [T] {
         &mut self.gradient[windows.at(y - self.first, x)..][..windows.channels]
     }
 }
 
-fn max_forward<T: Float>(windows: &Windows, x: &[T]) -> Vec<T> {
+fn max_forward<T: Float>(windows: &PoolWindows, x: &[T]) -> Vec<T> {
     windows.forward(x, |row, col, x, out| {
         out.copy_from_slice(&x[windows.at(row.lo, col.lo)..][..out.len()]);
         for y in row.lo..row.hi {
@@ -199,7 +199,7 @@ fn max_forward<T: Float>(windows: &Windows, x: &[T]) -> Vec<T> {
     })
 }
 
-fn average_forward<T: Float>(windows: &Windows, x: &[T]) -> Vec<T> {
+fn average_forward<T: Float>(windows: &PoolWindows, x: &[T]) -> Vec<T> {
     windows.forward(x, |row, col, x, out| {
         for y in row.lo..row.hi {
             for tap in x[windows.at(y, col.lo)..windows.at(y, col.hi)].chunks_exact(out.len()) {
@@ -211,7 +211,7 @@ fn average_forward<T: Float>(windows: &Windows, x: &[T]) -> Vec<T> {
     })
 }
 
-fn max_backward<T: Float>(windows: &Windows, x: &[T], y: &[T], dy: &[T]) -> Vec<T> {
+fn max_backward<T: Float>(windows: &PoolWindows, x: &[T], y: &[T], dy: &[T]) -> Vec<T> {
     let c = windows.channels;
     windows.backward(|pixel, row, col, band| {
         let max = &y[pixel * c..][..c];
@@ -257,7 +257,7 @@ fn strike_out<T: Float>(tap: &[T], max: &[T], rest: &mut [T]) {
     }
 }
 
-fn average_backward<T: Float>(windows: &Windows, dy: &[T]) -> Vec<T> {
+fn average_backward<T: Float>(windows: &PoolWindows, dy: &[T]) -> Vec<T> {
     let c = windows.channels;
     windows.backward(|pixel, row, col, band| {
         let share = T::from_f64(1.0 / (row.padded * col.padded) as f64);
@@ -271,21 +271,21 @@ fn average_backward<T: Float>(windows: &Windows, dy: &[T]) -> Vec<T> {
     })
 }
 
-impl Op<1> for Pool {
+impl Op<1> for PoolOp {
     fn name(&self) -> &'static str {
         match self.kind {
-            Kind::Max => "max_pool2d",
-            Kind::Average => "avg_pool2d",
+            PoolKind::Max => "max_pool2d",
+            PoolKind::Average => "avg_pool2d",
         }
     }
 
     fn cpu(&self, [x]: [CpuInput; 1]) -> Result<CpuOutput> {
-        let windows = Windows::new(self.geometry, x.shape())?;
+        let windows = PoolWindows::new(self.geometry, x.shape())?;
         Ok(by_dtype!(x, T => {
             let x = x.elements::<T>()?;
             let y = match self.kind {
-                Kind::Max => max_forward(&windows, x),
-                Kind::Average => average_forward(&windows, x),
+                PoolKind::Max => max_forward(&windows, x),
+                PoolKind::Average => average_forward(&windows, x),
             };
             output(y, windows.shape())
         }))
@@ -298,18 +298,18 @@ impl Op<1> for Pool {
 
     fn backward(&self, [x]: [&Tensor; 1], y: &Tensor, dy: &Tensor) -> Result<[Option<Tensor>; 1]> {
         let name = match self.kind {
-            Kind::Max => "max_pool2d gradient",
-            Kind::Average => "avg_pool2d gradient",
+            PoolKind::Max => "max_pool2d gradient",
+            PoolKind::Average => "avg_pool2d gradient",
         };
         let dx = compute(
             name,
             [x, y, dy],
             |[x, y, dy]| {
-                let windows = Windows::new(self.geometry, x.shape())?;
+                let windows = PoolWindows::new(self.geometry, x.shape())?;
                 Ok(by_dtype!(x, T => {
                     let dx = match self.kind {
-                        Kind::Max => max_backward(&windows, x.elements::<T>()?, y.elements()?, dy.elements()?),
-                        Kind::Average => average_backward(&windows, dy.elements::<T>()?),
+                        PoolKind::Max => max_backward(&windows, x.elements::<T>()?, y.elements()?, dy.elements()?),
+                        PoolKind::Average => average_backward(&windows, dy.elements::<T>()?),
                     };
                     output(dx, x.shape())
                 }))

@@ -18,9 +18,9 @@ pub fn resize_bilinear(x: &Tensor, (h, w): (usize, usize), align_corners: bool) 
     if from_h * from_w * h * w == 0 {
         bail!("{NAME}: cannot resize {:?} to {h} x {w}: an axis is empty", x.dims());
     }
-    let rows = Axis::new(from_h, h, align_corners);
-    let cols = Axis::new(from_w, w, align_corners);
-    apply(Resize { rows, cols }, [x])
+    let rows = AxisTaps::new(from_h, h, align_corners);
+    let cols = AxisTaps::new(from_w, w, align_corners);
+    apply(ResizeOp { rows, cols }, [x])
 }
 
 /// `(B, H, W, C)` → `(B, rows.len(), columns.len(), C)`: the values at fractional rows and columns of the map, linear between
@@ -36,8 +36,9 @@ pub fn interpolate(x: &Tensor, rows: &[f64], columns: &[f64]) -> Result<Tensor> 
             columns.len()
         );
     }
-    let axis = |from: usize, at: &[f64]| Axis { from, taps: at.iter().map(|&at| tap(at, from)).collect() };
-    apply(Resize { rows: axis(from_h, rows), cols: axis(from_w, columns) }, [x])
+    let axis =
+        |from: usize, at: &[f64]| AxisTaps { from, taps: at.iter().map(|&at| tap(at, from)).collect() };
+    apply(ResizeOp { rows: axis(from_h, rows), cols: axis(from_w, columns) }, [x])
 }
 
 const NAME: &str = "resize_bilinear";
@@ -52,12 +53,12 @@ pub fn tap(at: f64, from: usize) -> Tap {
 }
 
 /// The two samples of every output position on one axis.
-struct Axis {
+struct AxisTaps {
     from: usize,
     taps: Vec<Tap>,
 }
 
-impl Axis {
+impl AxisTaps {
     fn new(from: usize, to: usize, align_corners: bool) -> Self {
         let position = |o: usize| match align_corners {
             true if to > 1 => o as f64 * (from - 1) as f64 / (to - 1) as f64,
@@ -79,12 +80,12 @@ impl Axis {
     }
 }
 
-struct Resize {
-    rows: Axis,
-    cols: Axis,
+struct ResizeOp {
+    rows: AxisTaps,
+    cols: AxisTaps,
 }
 
-impl Resize {
+impl ResizeOp {
     fn forward<T: Float>(&self, x: &[T], batch: usize, c: usize) -> Vec<T> {
         let (rows, cols) = (&self.rows.taps, &self.cols.taps);
         let (from_row, to_row) = (self.cols.from * c, cols.len() * c);
@@ -123,7 +124,7 @@ impl Resize {
     }
 }
 
-impl Op<1> for Resize {
+impl Op<1> for ResizeOp {
     fn name(&self) -> &'static str {
         NAME
     }

@@ -46,10 +46,10 @@ pub fn roi_max_pool(x: &Tensor, rois: &[Roi], scale: f64, (ph, pw): (usize, usiz
         check(roi, batch)?;
         let Rect { x1, y1, x2, y2 } = roi.bounds;
         let rows = bins((cell(y1, scale), cell(y2, scale)), ph, height);
-        Ok(Grid { image: roi.image, rows, cols: bins((cell(x1, scale), cell(x2, scale)), pw, width) })
+        Ok(RoiGrid { image: roi.image, rows, cols: bins((cell(x1, scale), cell(x2, scale)), pw, width) })
     };
     let grids = rois.iter().map(grid).collect::<Result<Vec<_>>>()?;
-    let plan = Plan { grids, bins: (ph, pw), batch, height, width, channels };
+    let plan = RoiPlan { grids, bins: (ph, pw), batch, height, width, channels };
     apply(RoiPool { plan, winners: OnceLock::new(), keep: x.track_op() }, [x])
 }
 
@@ -85,15 +85,15 @@ fn bins((start, end): (i64, i64), count: usize, n: usize) -> Vec<Range<usize>> {
 }
 
 /// The cells of one box's bins.
-struct Grid {
+struct RoiGrid {
     image: usize,
     rows: Vec<Range<usize>>,
     cols: Vec<Range<usize>>,
 }
 
 /// All boxes of one call.
-struct Plan {
-    grids: Vec<Grid>,
+struct RoiPlan {
+    grids: Vec<RoiGrid>,
     bins: (usize, usize),
     batch: usize,
     height: usize,
@@ -104,7 +104,7 @@ struct Plan {
 /// A bin without a winner.
 const NONE: u32 = u32::MAX;
 
-impl Plan {
+impl RoiPlan {
     /// Elements of one box's output.
     fn grid_len(&self) -> usize {
         self.bins.0 * self.bins.1 * self.channels
@@ -131,7 +131,7 @@ impl Plan {
     }
 
     /// One box; `winners` is as long as `y` and overwritten where a bin has cells.
-    fn pool<T: Float>(&self, grid: &Grid, x: &[T], y: &mut [T], winners: &mut [u32]) {
+    fn pool<T: Float>(&self, grid: &RoiGrid, x: &[T], y: &mut [T], winners: &mut [u32]) {
         let c = self.channels;
         let x = &x[grid.image * self.image_len()..][..self.image_len()];
         let bins = grid.rows.iter().flat_map(|row| grid.cols.iter().map(move |col| (row, col)));
@@ -165,7 +165,7 @@ impl Plan {
     /// What one box gives to the rows of a band.
     fn hand_back<T: Float>(
         &self,
-        grid: &Grid,
+        grid: &RoiGrid,
         band: &Range<usize>,
         winners: &[u32],
         dy: &[T],
@@ -214,7 +214,7 @@ enum Winners {
 }
 
 struct RoiPool {
-    plan: Plan,
+    plan: RoiPlan,
     /// Left by the forward pass for the backward pass.
     winners: OnceLock<Winners>,
     /// whether there will be a backward pass
@@ -227,7 +227,7 @@ impl Op<1> for RoiPool {
     }
 
     fn cpu(&self, [x]: [CpuInput; 1]) -> Result<CpuOutput> {
-        let Plan { grids, bins: (ph, pw), channels, .. } = &self.plan;
+        let RoiPlan { grids, bins: (ph, pw), channels, .. } = &self.plan;
         Ok(by_dtype!(x, T => {
             let (y, winners) = self.plan.forward(x.elements::<T>()?, self.keep);
             // a second forward of one op would find the same winners

@@ -1,6 +1,6 @@
 //! Features of whole sets: a frozen network over every picture once, each tap as one matrix, for the probes that see all
 //! examples at a time (support vector machines, nearest neighbors). FAIR's benchmark (Goyal et al. 2019) takes them from
-//! pictures squashed to a square, without augmentation; [`crate::data::framing::Framing::Squash`] is that.
+//! pictures squashed to a square, without augmentation; [`crate::data::crop_policy::CropPolicy::Squash`] is that.
 //!
 //! Does not: keep matrices on disk.
 

@@ -12,7 +12,8 @@ use super::{
 };
 use crate::{
     metrics::interpretability::{
-        Accuracy, Answer, ClassGain, Confusion, Interpretability, Record, Renderings, confused, helped, hurt,
+        Accuracy, Answer, ClassConfusion, ClassGain, Interpretability, Record, Renderings, confused, helped,
+        hurt,
     },
     train::{
         panel::{Tile, panel},
@@ -168,8 +169,8 @@ impl<'a> Report<'a> {
         Table::new(["class", "pictures", "gray top-5 %", "recolored top-5 %", "gain"], gains.iter().map(row))
     }
 
-    fn confusions(&self, confusions: &[Confusion]) -> Table {
-        let row = |pair: &Confusion| {
+    fn confusions(&self, confusions: &[ClassConfusion]) -> Table {
+        let row = |pair: &ClassConfusion| {
             let names = [pair.class, pair.seen_as].map(|class| self.name(class).to_string());
             let shares = [percent(pair.original), percent(pair.recolored), signed(pair.added())];
             [names.to_vec(), shares.to_vec()].concat()
@@ -221,14 +222,14 @@ impl<'a> Report<'a> {
     fn confusion_plot(&self) -> Scatter {
         let pairs = self.found.classes.len() * (self.result.classes.len() - 1);
         let added = self.found.added(self.shown.highlighted_confusions);
-        let points = |confusions: &[Confusion]| -> Vec<_> {
+        let points = |confusions: &[ClassConfusion]| -> Vec<_> {
             confusions.iter().map(|c| (100.0 * c.original, 100.0 * c.recolored)).collect()
         };
         let mut rest = points(&self.found.confusions[added.len()..]);
         if pairs > self.found.confusions.len() {
             rest.push((0.0, 0.0)); // all the pairs that are never confused
         }
-        let line = |c: &Confusion| {
+        let line = |c: &ClassConfusion| {
             format!("{} {} as {}", signed(c.added()), self.name(c.class), self.name(c.seen_as))
         };
         let lines = added.iter().take(14).map(line).collect();

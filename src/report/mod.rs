@@ -28,7 +28,7 @@ pub use results::{BackboneResult, Called, Collected, LayerResult, ProbeResult, c
 pub use score::{Comparison, LeftOut, ScoreRow, ScoreTable};
 pub use transfer::{Colors, TransferMetric, TransferResult, TransferRow, TransferTable, TransferTask};
 
-use crate::whole_file;
+use crate::atomic_write;
 use anyhow::{Context, Result};
 use colors::ColorResult;
 use std::{
@@ -154,7 +154,7 @@ fn joined<T>(tables: &[T], render: impl Fn(&T) -> String) -> String {
 
 /// Writes one file of the report.
 fn write_whole(path: &Path, bytes: &[u8]) -> Result<PathBuf> {
-    whole_file::write(path, bytes).with_context(|| {
+    atomic_write::write(path, bytes).with_context(|| {
         format!("cannot write {}: is the folder writable, the disk full?", path.display())
     })?;
     Ok(path.into())

@@ -17,10 +17,10 @@ use super::{
     window::Window,
 };
 use crate::{
+    atomic_write,
     data::loader::{Loader, Position},
     nn::{optim::Optimizer, params::Params},
     rng::Rng,
-    whole_file,
 };
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use candle_core::{Device, Tensor};
@@ -182,7 +182,7 @@ pub fn resume(
     state.version = VERSION;
     let last = last(run.path());
     if path != last {
-        whole_file::link(&path, &last)
+        atomic_write::link(&path, &last)
             .with_context(|| format!("cannot write {}: is the disk full or read-only?", last.display()))?;
     }
     warnings.extend(drop_damaged(run, &mut state));

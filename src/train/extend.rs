@@ -5,7 +5,7 @@ use super::{
     manifest::{self, Manifest, Status},
     spec_change::LINEAGE,
 };
-use crate::{whole_file, yaml};
+use crate::{atomic_write, yaml};
 use anyhow::{Context, Result};
 use std::{
     fs, io,
@@ -59,7 +59,7 @@ fn copy(from: &Path, to: &Path) -> io::Result<()> {
             true => copy(&path, &to.join(name))?,
             // Checkpoints are replaced whole and may be further names of one file; logs are added to.
             false if path.extension().is_some_and(|e| e == "safetensors") => {
-                whole_file::link(&path, &to.join(name))?;
+                atomic_write::link(&path, &to.join(name))?;
             }
             false => drop(fs::copy(&path, to.join(name))?),
         }

@@ -5,7 +5,7 @@ use super::{
     exact,
     task::{Better, Metric},
 };
-use crate::whole_file;
+use crate::atomic_write;
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use std::{
@@ -50,7 +50,7 @@ pub fn rank(best: &mut Vec<Kept>, step: usize, metrics: &[Metric], keep: usize) 
 pub fn settle(folder: &Path, best: &mut Vec<Kept>, last: usize) -> Result<Vec<usize>> {
     let trouble = || format!("cannot keep the best checkpoint in {}: is the disk full?", folder.display());
     if best.iter().any(|k| k.step == last) {
-        whole_file::link(&folder.join(LAST), &name(folder, last)).with_context(trouble)?;
+        atomic_write::link(&folder.join(LAST), &name(folder, last)).with_context(trouble)?;
     }
     let gone: Vec<_> = best.iter().map(|k| k.step).filter(|step| !name(folder, *step).exists()).collect();
     best.retain(|k| !gone.contains(&k.step));
@@ -60,7 +60,7 @@ pub fn settle(folder: &Path, best: &mut Vec<Kept>, last: usize) -> Result<Vec<us
         }
     }
     if let Some(first) = best.first() {
-        whole_file::link(&name(folder, first.step), &folder.join(BEST)).with_context(trouble)?;
+        atomic_write::link(&name(folder, first.step), &folder.join(BEST)).with_context(trouble)?;
     }
     Ok(gone)
 }
@@ -120,7 +120,7 @@ mod tests {
     }
 
     fn save(folder: &Path, best: &mut Vec<Kept>, step: usize) -> Vec<usize> {
-        whole_file::write(&folder.join(LAST), step.to_string().as_bytes()).unwrap();
+        atomic_write::write(&folder.join(LAST), step.to_string().as_bytes()).unwrap();
         settle(folder, best, step).unwrap()
     }
 

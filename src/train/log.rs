@@ -14,7 +14,7 @@ use super::{
     told::Told,
     warning::{STARVED, Warning},
 };
-use crate::whole_file;
+use crate::atomic_write;
 use anyhow::{Context, Result};
 use candle_core::Device;
 use serde_json::Value;
@@ -236,7 +236,7 @@ fn cut(path: &Path, step: usize) -> io::Result<Found> {
         }
     }
     if keep != bytes {
-        whole_file::write(path, &keep)?;
+        atomic_write::write(path, &keep)?;
     }
     Ok(found)
 }

@@ -6,8 +6,8 @@ use super::{
     task::{Better, Metric},
 };
 use crate::{
+    atomic_write,
     seal::{self, Seal},
-    whole_file,
 };
 use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -144,7 +144,7 @@ impl Manifest {
     /// Writes it into the run directory `run`, with a checksum of its own.
     pub fn write(&self, run: &Path) -> Result<()> {
         let path = run.join(FILE);
-        whole_file::write(&path, seal::json(self)?.as_bytes())
+        atomic_write::write(&path, seal::json(self)?.as_bytes())
             .with_context(|| format!("cannot write {}: is the disk full or read-only?", path.display()))
     }
 

@@ -1,7 +1,7 @@
 //! Panels as PNG files: `pictures/NAME-STEP.png`, and the newest once more as `pictures/latest.png`.
 
 use super::task::Panel;
-use crate::whole_file;
+use crate::atomic_write;
 use anyhow::{Context, Result, ensure};
 use image::{ExtendedColorType, ImageEncoder, codecs::png::PngEncoder};
 use std::{fs, path::Path};
@@ -29,7 +29,7 @@ pub fn store(run: &Path, name: &str, step: usize, png: &[u8]) -> Result<()> {
     fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
     for file in [format!("{}-{step:06}.png", plain(name)), "latest.png".into()] {
         let path = folder.join(file);
-        whole_file::write(&path, png)
+        atomic_write::write(&path, png)
             .with_context(|| format!("cannot write {}: is the disk full?", path.display()))?;
     }
     Ok(())

@@ -18,7 +18,7 @@ use super::{
     spec_change::differences,
     task::Metric,
 };
-use crate::{text, whole_file};
+use crate::{atomic_write, text};
 use anyhow::{Context, Result, bail, ensure};
 use std::{
     fs::{self, File, OpenOptions, TryLockError},
@@ -51,7 +51,9 @@ impl RunDir {
         })?;
         let lock = lock(path)?;
         for folder in walkdir::WalkDir::new(path).into_iter().filter_entry(|entry| entry.path().is_dir()) {
-            let swept = folder.map_err(io::Error::from).and_then(|folder| whole_file::sweep(folder.path()));
+            let swept = folder
+                .map_err(io::Error::from)
+                .and_then(|folder| atomic_write::remove_partials(folder.path()));
             swept.with_context(|| format!("cannot tidy {}", path.display()))?;
         }
         settle_spec(path, spec_yaml)?;
@@ -246,7 +248,7 @@ fn in_use(run: &Path, lock: &mut File) -> String {
 fn settle_spec(run: &Path, spec: &str) -> Result<()> {
     let path = run.join("spec.yaml");
     if !path.exists() {
-        return whole_file::write(&path, spec.as_bytes())
+        return atomic_write::write(&path, spec.as_bytes())
             .with_context(|| format!("cannot write {}: is the disk full or read-only?", path.display()));
     }
     let there = text::read(&path).with_context(|| {

@@ -4,10 +4,9 @@
 //! the whole file ([`seal`]).
 
 use crate::{
-    guarded,
+    atomic_write, guarded,
     nn::weights::safetensors::{self, LONGEST_HEADER},
     seal::{self, Seal},
-    whole_file,
 };
 use ::safetensors::tensor::Metadata;
 use candle_core::{DType, Device, Tensor};
@@ -48,7 +47,7 @@ pub fn write(path: &Path, text: &str, tensors: &[(String, Tensor)]) -> io::Resul
     let listed = tensors.iter().map(|(name, t)| (name.as_str(), t.dtype(), t.dims().to_vec()));
     let start = safetensors::start(&about, listed)?;
     let place = seal::place(&start).ok_or_else(|| io::Error::other("a header without a checksum"))?;
-    whole_file::fill(path, |out| {
+    atomic_write::write_with(path, |out| {
         let mut summed = Summed { out: &mut *out, crc: 0 };
         summed.write_all(&start)?;
         tensors.iter().try_for_each(|(_, tensor)| safetensors::write_elements(tensor, &mut summed))?;

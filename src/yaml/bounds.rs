@@ -1,6 +1,6 @@
-//! How large a YAML text may be: its bytes, how deep it is nested, and what its aliases make of it. A text of a few
-//! hundred bytes can stand for more than fits in memory, and the parsers' time grows with the square of the depth; so
-//! the events are counted as they come, before anything is built of them.
+//! Limits on YAML input: size, nesting depth, and size after alias expansion. A few hundred bytes can expand to more
+//! than fits in memory, and parsing time grows with the square of the depth; so the parser's events are counted
+//! before any value is built.
 
 use super::Refused;
 use serde::de::IgnoredAny;
@@ -11,23 +11,22 @@ use yaml_rust2::{
     scanner::{Marker, ScanError},
 };
 
-/// Sections and lists inside of one another.
+/// Deepest nesting of sections and lists.
 pub const MOST_DEPTH: usize = 64;
-/// Bytes of a text, and bytes of all its scalars with aliases written out.
+/// Most bytes of a text, and of all its scalars with aliases expanded.
 const MOST_BYTES: usize = 4 << 20;
-/// Values with aliases written out: twice the longest list of classes that anybody trains on, and room.
+/// Most values with aliases expanded: more than twice the longest list of classes in use.
 const MOST_VALUES: usize = 100_000;
 
-/// Calls `each` with every event of the one document in `text`.
+/// Calls `each` with every parser event of the single document in `text`.
 ///
-/// # Errors
-/// Text that is not YAML; several documents; more than 4 MiB, 64 levels or, with aliases written out, 100,000 values.
+/// # Errors Invalid YAML; several documents; more than 4 MiB, 64 levels or, with aliases expanded, 100,000 values.
 pub fn scan(text: &str, mut each: impl FnMut(Event, Marker)) -> Result<(), Refused> {
     if text.len() > MOST_BYTES {
         return Err(Refused::at(1, 0, format!("{} bytes are more than {MOST_BYTES}", text.len())));
     }
     printable(text)?;
-    let (mut parser, mut seen) = (Parser::new_from_str(text), Seen::default());
+    let (mut parser, mut seen) = (Parser::new_from_str(text), EventCounter::default());
     loop {
         let (event, at) = parser.next_token().map_err(|error| not_yaml(text, &error))?;
         if event == Event::StreamEnd {
@@ -38,7 +37,7 @@ pub fn scan(text: &str, mut each: impl FnMut(Event, Marker)) -> Result<(), Refus
     }
 }
 
-/// serde_yaml says better what is wrong, but may only be asked where the text cannot keep it long.
+/// serde_yaml has better error messages, but it only runs on texts that it parses quickly.
 fn not_yaml(text: &str, error: &ScanError) -> Refused {
     let small = text.len() <= 1 << 16 && text.matches(['[', '{']).count() <= 1000;
     let asked = small.then(|| serde_yaml::from_str::<IgnoredAny>(text).err()).flatten();
@@ -47,33 +46,33 @@ fn not_yaml(text: &str, error: &ScanError) -> Refused {
     asked.map_or_else(own, |error| super::refused(&error))
 }
 
-/// YAML knows no control characters but line breaks and tabs; parsers take some for the end of the text.
+/// YAML allows no control characters except line breaks and tabs; some parsers take others for the end of the text.
 fn printable(text: &str) -> Result<(), Refused> {
     let odd = |c: char| c.is_control() && !matches!(c, '\n' | '\r' | '\t' | '\u{85}');
     let Some(at) = text.find(odd) else { return Ok(()) };
     let before = &text[..at];
     let start = before.rfind('\n').map_or(0, |at| at + 1);
     let line = before.matches('\n').count() + 1;
-    Err(Refused::at(line, before[start..].chars().count(), "a control character stands here"))
+    Err(Refused::at(line, before[start..].chars().count(), "control characters are not allowed"))
 }
 
-/// Values and bytes of scalars.
+/// Number of values, and bytes of scalars.
 #[derive(Clone, Copy, Default)]
-struct Size {
+struct NodeSize {
     values: usize,
     bytes: usize,
 }
 
 #[derive(Default)]
-struct Seen {
+struct EventCounter {
     documents: usize,
-    whole: Size,
-    /// Of every collection that is open, its anchor and what there was before it.
-    open: Vec<(usize, Size)>,
-    anchors: HashMap<usize, Size>,
+    whole: NodeSize,
+    /// Anchor of each open collection, and the totals before it.
+    open: Vec<(usize, NodeSize)>,
+    anchors: HashMap<usize, NodeSize>,
 }
 
-impl Seen {
+impl EventCounter {
     fn take(&mut self, event: &Event) -> Result<(), String> {
         match event {
             Event::DocumentStart => {
@@ -85,19 +84,19 @@ impl Seen {
             Event::SequenceStart(anchor, _) | Event::MappingStart(anchor, _) => {
                 self.open.push((*anchor, self.whole));
                 if self.open.len() > MOST_DEPTH {
-                    return Err(format!("it is nested more than {MOST_DEPTH} levels deep"));
+                    return Err(format!("nested more than {MOST_DEPTH} levels deep"));
                 }
-                self.add(Size { values: 1, bytes: 0 })?;
+                self.add(NodeSize { values: 1, bytes: 0 })?;
             }
             Event::SequenceEnd | Event::MappingEnd => self.close(),
             Event::Scalar(text, _, anchor, _) => {
-                let size = Size { values: 1, bytes: text.len() };
+                let size = NodeSize { values: 1, bytes: text.len() };
                 self.anchors.insert(*anchor, size);
                 self.add(size)?;
             }
             Event::Alias(anchor) => {
                 let Some(size) = self.anchors.get(anchor).copied() else {
-                    return Err("an alias stands inside of what it names".into());
+                    return Err("an alias refers to a section that contains it".into());
                 };
                 self.add(size)?;
             }
@@ -109,18 +108,18 @@ impl Seen {
     fn close(&mut self) {
         let Some((anchor, before)) = self.open.pop() else { return };
         let (values, bytes) = (self.whole.values - before.values, self.whole.bytes - before.bytes);
-        self.anchors.insert(anchor, Size { values, bytes });
+        self.anchors.insert(anchor, NodeSize { values, bytes });
     }
 
-    /// Neither sum can wrap: each part is within the bounds.
-    fn add(&mut self, size: Size) -> Result<(), String> {
+    /// The sums cannot overflow: each part is within the limits.
+    fn add(&mut self, size: NodeSize) -> Result<(), String> {
         self.whole.values += size.values;
         self.whole.bytes += size.bytes;
         if self.whole.values > MOST_VALUES {
-            return Err(format!("with its aliases written out it holds more than {MOST_VALUES} values"));
+            return Err(format!("with its aliases expanded it holds more than {MOST_VALUES} values"));
         }
         if self.whole.bytes > MOST_BYTES {
-            return Err(format!("with its aliases written out it holds more than {MOST_BYTES} bytes"));
+            return Err(format!("with its aliases expanded it holds more than {MOST_BYTES} bytes"));
         }
         Ok(())
     }
@@ -178,7 +177,7 @@ mod tests {
         refused(&"# x\n".repeat(2 << 20), "8388608 bytes");
         refused(&"- x\n".repeat(100_001), "100000 values");
         refused("a: 1\n---\nb: 2\n", "second document");
-        refused("a: 1\nüb\0[[[[", "control character stands here (line 2, column 3)");
+        refused("a: 1\nüb\0[[[[", "control characters are not allowed (line 2, column 3)");
         let classes: String = (0..50_000).map(|i| format!("- name {i}\n")).collect();
         assert_eq!(read::<Vec<String>>(&classes).unwrap().len(), 50_000);
         assert_eq!(read::<Vec<i32>>("a: &a 1\n").unwrap_err().line, 1);

@@ -1,6 +1,7 @@
-//! YAML: bounded before anything is built of it, and written so that every reader takes it for the same.
+//! YAML input and output: input is checked against size limits before parsing; output means the same in YAML 1.1 and
+//! 1.2.
 //!
-//! Whatever is read as YAML, specs, headers of weight files and specs of runs, comes through [`read`] or [`scan`].
+//! All YAML input (specs, headers of weight files, specs of runs) is read through [`read`] or [`scan`].
 
 mod bounds;
 mod write;
@@ -10,7 +11,7 @@ pub use write::{value_of, write};
 
 use serde::de::DeserializeOwned;
 
-/// Text that is not taken for YAML.
+/// A YAML error with its position.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{reason} (line {line}, column {})", .column + 1)]
 pub struct Refused {
@@ -19,7 +20,7 @@ pub struct Refused {
     /// From 0, in characters.
     pub column: usize,
     pub reason: String,
-    /// What was being read there; may be empty.
+    /// What the parser was reading there; may be empty.
     pub context: String,
 }
 
@@ -29,16 +30,15 @@ impl Refused {
     }
 }
 
-/// A value of one YAML document.
+/// Deserializes one YAML document.
 ///
-/// # Errors
-/// Text that is not YAML, that is larger than [`scan`] allows, or that says something else than a `T`.
+/// # Errors Invalid YAML, input over the limits of [`scan`], or a document that is not a `T`.
 pub fn read<T: DeserializeOwned>(text: &str) -> Result<T, Refused> {
     scan(text, |_, _| {})?;
     serde_yaml::from_str(text).map_err(|error| refused(&error))
 }
 
-/// serde_yaml's error, its own words about the place taken off.
+/// Converts serde_yaml's error, without the position in its message.
 fn refused(error: &serde_yaml::Error) -> Refused {
     let text = error.to_string();
     let (what, rest) = text.split_once(" at line ").unwrap_or((&text, ""));

@@ -1,17 +1,17 @@
-//! YAML as both worlds read it. Version 1.1, which Python's PyYAML reads, takes `on`, `1:30` and `2026-01-01` for a
-//! truth, a number and a date, and `1e-6` for text; version 1.2 does not. So numbers are written as both read them, and
-//! text stands without quotes only where neither could take it for something else.
+//! YAML output that versions 1.1 and 1.2 read alike. Version 1.1 (Python's PyYAML) reads `on`, `1:30` and
+//! `2026-01-01` as a boolean, a number and a date, and `1e-6` as a string; version 1.2 does not. So numbers are
+//! written in a form valid in both, and a string is left unquoted only if both read it as one.
 
 use serde::{Serialize, ser::Error as _};
 use serde_yaml::{Error, Mapping, Number, Value, value::Serializer, with::singleton_map_recursive};
 use std::fmt::Write as _;
 
-/// Columns by which a section is moved in.
+/// Indentation step.
 const STEP: usize = 2;
-/// Words that one of the two versions takes for a truth or for nothing.
+/// Words that one of the two versions reads as a boolean or null.
 const WORDS: [&str; 9] = ["y", "n", "yes", "no", "on", "off", "true", "false", "null"];
 
-/// `value` as one YAML document: sections in the order of the struct, named variants as maps of one key.
+/// Serializes `value` as one YAML document: fields in struct order, enum variants as single-key maps.
 ///
 /// # Errors
 /// A map whose keys are themselves maps or lists.
@@ -29,7 +29,7 @@ pub fn write<T: Serialize + ?Sized>(value: &T) -> Result<String, Error> {
     Ok(text)
 }
 
-/// What [`write`] writes, before it is text.
+/// The value tree that [`write`] serializes.
 ///
 /// # Errors
 /// As [`write`].
@@ -37,7 +37,7 @@ pub fn value_of<T: Serialize + ?Sized>(value: &T) -> Result<Value, Error> {
     singleton_map_recursive::serialize(&value, Serializer)
 }
 
-/// `key: value` lines; `head` stands before the first in place of the margin.
+/// Writes `key: value` lines; `head` replaces the indentation of the first.
 fn entries(map: &Mapping, margin: usize, head: &str, out: &mut String) -> Result<(), Error> {
     for (i, (key, value)) in map.iter().enumerate() {
         start(i, margin, head, out);
@@ -62,7 +62,7 @@ fn entries(map: &Mapping, margin: usize, head: &str, out: &mut String) -> Result
     Ok(())
 }
 
-/// `- value` lines.
+/// Writes `- value` lines.
 fn items(list: &[Value], margin: usize, head: &str, out: &mut String) -> Result<(), Error> {
     for (i, value) in list.iter().enumerate() {
         start(i, margin, head, out);
@@ -89,7 +89,7 @@ fn end(value: &Value, margin: usize, out: &mut String) -> Result<(), Error> {
     Ok(())
 }
 
-/// A value on one line, or a text on several that are moved in further than `margin`.
+/// A scalar on one line, or a block string indented deeper than `margin`.
 fn scalar(value: &Value, margin: usize) -> Result<String, Error> {
     Ok(match value {
         Value::Null => "null".into(),
@@ -99,11 +99,11 @@ fn scalar(value: &Value, margin: usize) -> Result<String, Error> {
         Value::String(text) => on_one_line(text),
         Value::Sequence(_) => "[]".into(),
         Value::Mapping(_) => "{}".into(),
-        Value::Tagged(_) => return Err(Error::custom("a tag means nothing here")),
+        Value::Tagged(_) => return Err(Error::custom("tags are not supported")),
     })
 }
 
-/// `1e-6` is a number to version 1.1 only as `1.0e-6`.
+/// Version 1.1 requires a decimal point: `1.0e-6`, not `1e-6`.
 fn number(n: &Number) -> String {
     let text = n.to_string();
     let Some((digits, exponent)) = text.split_once('e').filter(|_| n.is_f64()) else { return text };
@@ -112,7 +112,7 @@ fn number(n: &Number) -> String {
     format!("{digits}{point}e{sign}{exponent}")
 }
 
-/// Lines that can stand as they are below `|`.
+/// Whether the text can be written as a block scalar (`|`).
 fn is_block(text: &str) -> bool {
     let plain = |c: char| c == '\n' || !needs_escape(c);
     text.trim_end_matches('\n').contains('\n')
@@ -137,11 +137,11 @@ fn on_one_line(text: &str) -> String {
     if is_bare(text) { text.into() } else { format!("'{}'", text.replace('\'', "''")) }
 }
 
-/// Whether neither version takes `text`, which holds no control characters, for anything but itself.
+/// Whether both versions read the unquoted `text`, which holds no control characters, as this string.
 fn is_bare(text: &str) -> bool {
     let Some(first) = text.chars().next() else { return false };
     let starts = match first {
-        // Numbers and dates hold no slash: `../photographs` and `2007/JPEGImages` are paths.
+        // Numbers and dates contain no slash: `../photographs` and `2007/JPEGImages` are paths.
         '.' | '0'..='9' => text.contains('/'),
         '/' | '_' => true,
         _ => first.is_alphabetic(),
@@ -151,7 +151,7 @@ fn is_bare(text: &str) -> bool {
     starts && ends && !word && !text.contains(": ") && !text.contains(" #")
 }
 
-/// What no reader takes as it is, and the line breaks of either version.
+/// Characters that must be escaped, including the line breaks of either version.
 fn needs_escape(c: char) -> bool {
     c.is_control() || matches!(c, '\u{2028}' | '\u{2029}' | '\u{feff}' | '\u{fffe}' | '\u{ffff}')
 }

@@ -6,8 +6,8 @@ use hueristic::{
     bounded::{Count, Fraction},
     data::{
         Batch,
-        framing::Framing,
-        loader::{Feed, Loader, Pass, Position},
+        crop_policy::CropPolicy,
+        loader::{Loader, LoaderOptions, Pass, Position},
         scenes::Scenes,
         source::{DataError, DataSpec, Dataset, RgbImage, SourceSpec, Split},
     },
@@ -176,7 +176,7 @@ fn small_images_are_scaled_up_and_counted() {
     let set = Numbered { side: 4, ..Numbered::new(5) };
     let mut loader = loader(set, &spec(2), Pass::Train, 5, 0).unwrap();
     assert_eq!(take(&mut loader, 2)[1].1, [5, 6, 6, 3]);
-    assert_eq!(loader.enlarged(), 5);
+    assert_eq!(loader.upscaled(), 5);
 }
 
 fn with_bad(bad: &[usize], share: f64) -> (Numbered, DataSpec) {
@@ -303,9 +303,9 @@ fn dropping_a_loader_ends_its_threads() {
 #[test]
 fn draws_are_in_order_and_repeat() {
     let set = Arc::new(Scenes::new(10, 40, 0, Split::Val));
-    let feed = Feed { batch: 4, pass: Pass::Draw, flip: true, max_bad: 0.0, threads: Some(2) };
-    let framing = Framing::RandomScale { side: 24 };
-    let mut loader = Loader::framed(set, framing, feed, &Rng::new(0), &Device::Cpu).unwrap();
+    let feed = LoaderOptions { batch: 4, pass: Pass::Draw, flip: true, max_bad: 0.0, threads: Some(2) };
+    let framing = CropPolicy::RandomScale { side: 24 };
+    let mut loader = Loader::with_policy(set, framing, feed, &Rng::new(0), &Device::Cpu).unwrap();
     let mut draw = |epoch| {
         loader.seek(Position { epoch, batch: 0 });
         let (mut indices, mut pixels) = (vec![], vec![]);
@@ -332,9 +332,9 @@ fn whole_pictures_are_filled_up() {
             .unwrap();
     }
     let set = Arc::new(hueristic::data::folder::Files::open(dir.path()).unwrap());
-    let feed = Feed { batch: 2, pass: Pass::Once, flip: false, max_bad: 0.0, threads: Some(1) };
-    let framing = Framing::Whole { scales: vec![], longest: None };
-    let mut loader = Loader::framed(set, framing, feed, &Rng::new(0), &Device::Cpu).unwrap();
+    let feed = LoaderOptions { batch: 2, pass: Pass::Once, flip: false, max_bad: 0.0, threads: Some(1) };
+    let framing = CropPolicy::Whole { scales: vec![], longest: None };
+    let mut loader = Loader::with_policy(set, framing, feed, &Rng::new(0), &Device::Cpu).unwrap();
     let batch = loader.next_batch().unwrap().unwrap();
     assert_eq!(batch.pixels.dims(), [2, 40, 30, 3]);
     let pixels = batch.pixels.flatten_all().unwrap().to_vec1::<u8>().unwrap();

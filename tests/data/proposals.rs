@@ -7,10 +7,10 @@ use hueristic::{
         annotated::{Annotated, Mask, Object, Presence},
         decode::decode,
         error::DataError,
-        mat::{self, Value},
+        mat::{self, MatValue},
         proposals::{
             Proposals,
-            matlab::{self, Columns},
+            matlab::{self, BoxFormat},
             selective_search::SelectiveSearch,
             spec::{ProposalSpec, obtain},
         },
@@ -29,14 +29,14 @@ fn fixture(name: &str) -> PathBuf {
 }
 
 /// The form in which `scripts/oracles/mat.py` writes what SciPy reads.
-fn described(value: &Value) -> Json {
+fn described(value: &MatValue) -> Json {
     match value {
-        Value::Numeric { dims, values } => json!({ "numeric": [dims, values] }),
-        Value::Cell { dims, items } => {
+        MatValue::Numeric { dims, values } => json!({ "numeric": [dims, values] }),
+        MatValue::Cell { dims, items } => {
             json!({ "cell": [dims, items.iter().map(described).collect::<Vec<_>>()] })
         }
-        Value::Text(text) => json!({ "text": text }),
-        Value::Struct { fields } => {
+        MatValue::Text(text) => json!({ "text": text }),
+        MatValue::Struct { fields } => {
             let fields =
                 fields.iter().map(|(name, values)| (name.clone(), values.iter().map(described).collect()));
             json!({ "struct": fields.collect::<serde_json::Map<_, _>>() })
@@ -68,7 +68,7 @@ fn published_matlab_files_are_read() {
     let Some(folder) = data("eval_fixtures/fast_rcnn_demo") else { return };
     for (name, rows) in [("000004", 2888), ("001551", 2057)] {
         let variables = mat::read(&folder.join(format!("{name}_boxes.mat"))).unwrap();
-        let Value::Numeric { dims, values } = &variables["boxes"] else { panic!("{variables:?}") };
+        let MatValue::Numeric { dims, values } = &variables["boxes"] else { panic!("{variables:?}") };
         assert_eq!((dims.as_slice(), values.len()), ([rows, 4].as_slice(), 4 * rows), "{name}");
     }
 }
@@ -76,12 +76,13 @@ fn published_matlab_files_are_read() {
 #[test]
 fn published_proposals_are_in_their_pictures_order() {
     let ids = ["000001", "000002", "000003"].map(String::from);
-    let proposals = matlab::read(&fixture("proposals.mat"), Columns::default(), &ids).unwrap();
+    let proposals = matlab::read(&fixture("proposals.mat"), BoxFormat::default(), &ids).unwrap();
     assert_eq!(proposals.of("000001").unwrap(), [Rect::new(0., 0., 39., 19.), Rect::new(2., 4., 24., 29.)]);
     assert_eq!(proposals.without_boxes(), ["000002"]);
     assert_eq!(proposals.of("000003").unwrap(), [Rect::new(3., 1., 31., 23.)]);
     let others = ["000001", "000003", "000002"].map(String::from);
-    let fault = matlab::read(&fixture("proposals.mat"), Columns::default(), &others).unwrap_err().to_string();
+    let fault =
+        matlab::read(&fixture("proposals.mat"), BoxFormat::default(), &others).unwrap_err().to_string();
     assert!(fault.contains("proposals.mat: picture 2 is `000002`"), "{fault}");
 }
 
@@ -102,7 +103,7 @@ fn selective_search_finds_what_was_published() {
     let Some(folder) = data("eval_fixtures/fast_rcnn_demo") else { return };
     for id in ["000004", "001551"] {
         let path = folder.join(format!("{id}_boxes.mat"));
-        let published = matlab::read(&path, Columns::XyxyFromZero, &[id.to_owned()]).unwrap();
+        let published = matlab::read(&path, BoxFormat::XyxyFromZero, &[id.to_owned()]).unwrap();
         let large = |b: &&Rect| b.x2 - b.x1 >= 19.0 && b.y2 - b.y1 >= 19.0;
         let published: Vec<Rect> = published.of(id).unwrap().iter().filter(large).copied().collect();
         let boxes =

@@ -6,7 +6,7 @@ use hueristic::{
     data::{
         labels::require,
         open::open,
-        parquet::{Columns, Parquet, usual_columns},
+        parquet::{ColumnNames, Parquet, usual_columns},
         source::{DataError, DataSpec, Dataset, Limit, Locations, SourceSpec, Split},
         verify::verify,
     },
@@ -339,7 +339,7 @@ fn a_table_too_large_to_keep_is_read_row_by_row() {
     images[77] = None;
     for nested in [true, false] {
         table(&file, nested, &images, &Label::None, None);
-        let columns = Columns { image: "image", label: None };
+        let columns = ColumnNames { image: "image", label: None };
         let set = Parquet::open(from_ref(&file), columns).unwrap().keep_up_to(0);
         // from several threads at once, backwards and forwards
         thread::scope(|scope| {
@@ -488,7 +488,7 @@ fn path_table(file: &Path, schema: &str, paths: &[&str]) {
 
 /// Opens a damaged table and reads all of it; what is wrong with it, in words.
 fn read_all(file: &Path, keep: i64) -> Vec<String> {
-    let set = match Parquet::open(&[file.to_owned()], Columns { image: "image", label: Some("label") }) {
+    let set = match Parquet::open(&[file.to_owned()], ColumnNames { image: "image", label: Some("label") }) {
         Ok(set) => set.keep_up_to(keep),
         Err(error) => return vec![error.to_string()],
     };

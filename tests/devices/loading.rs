@@ -5,8 +5,8 @@ use candle_core::{Device, Tensor};
 use hueristic::{
     bounded::Count,
     data::{
-        framing::Framing,
-        loader::{Feed, Loader, Pass},
+        crop_policy::CropPolicy,
+        loader::{Loader, LoaderOptions, Pass},
         scenes::Scenes,
         source::Split,
     },
@@ -14,10 +14,10 @@ use hueristic::{
 };
 use std::sync::Arc;
 
-fn loader(framing: Framing, batch: usize, device: &Device) -> Loader {
+fn loader(framing: CropPolicy, batch: usize, device: &Device) -> Loader {
     let set = Arc::new(Scenes::new(23, 32, 5, Split::Train));
-    let feed = Feed { batch, pass: Pass::Train, flip: true, max_bad: 0.0, threads: Some(2) };
-    Loader::framed(set, framing, feed, &Rng::new(1), device).unwrap()
+    let feed = LoaderOptions { batch, pass: Pass::Train, flip: true, max_bad: 0.0, threads: Some(2) };
+    Loader::with_policy(set, framing, feed, &Rng::new(1), device).unwrap()
 }
 
 fn pixels(batch: &Tensor) -> Vec<u8> {
@@ -28,11 +28,11 @@ fn pixels(batch: &Tensor) -> Vec<u8> {
 #[test]
 fn batches_are_those_of_the_processor() {
     let Some(device) = gpu() else { return };
-    let whole = Framing::Whole { scales: [24, 32, 39].map(Count::of).to_vec(), longest: None };
+    let whole = CropPolicy::Whole { scales: [24, 32, 39].map(Count::of).to_vec(), longest: None };
     for (framing, batch) in [
-        (Framing::Crop { resize: None, crop: 29 }, 4),
-        (Framing::Crop { resize: Some(40), crop: 17 }, 5),
-        (Framing::RandomScale { side: 24 }, 3),
+        (CropPolicy::Crop { resize: None, crop: 29 }, 4),
+        (CropPolicy::Crop { resize: Some(40), crop: 17 }, 5),
+        (CropPolicy::RandomScale { side: 24 }, 3),
         (whole, 3),
     ] {
         let [mut here, mut there] = [&Device::Cpu, &device].map(|d| loader(framing.clone(), batch, d));

@@ -8,8 +8,8 @@ use hueristic::{
     backbones::BackboneSpec,
     data::{
         Batch,
-        framing::Framing,
-        loader::{Feed, Loader, Pass},
+        crop_policy::CropPolicy,
+        loader::{Loader, LoaderOptions, Pass},
         scenes::Scenes,
         source::Split,
     },
@@ -57,8 +57,8 @@ fn colorization(backbone: &BackboneSpec, device: &Device) -> Colorization {
 
 fn loader(batch: usize, device: &Device) -> Loader {
     let set = Arc::new(Scenes::new(40, 16, 5, Split::Train));
-    let feed = Feed { batch, pass: Pass::Train, flip: true, max_bad: 0.0, threads: Some(1) };
-    Loader::framed(set, Framing::Crop { resize: None, crop: 16 }, feed, &Rng::new(1), device).unwrap()
+    let feed = LoaderOptions { batch, pass: Pass::Train, flip: true, max_bad: 0.0, threads: Some(1) };
+    Loader::with_policy(set, CropPolicy::Crop { resize: None, crop: 16 }, feed, &Rng::new(1), device).unwrap()
 }
 
 /// One update; returns the loss, unread.

@@ -139,7 +139,7 @@ fn finished_pictures_are_scored_as_they_are() -> Result<()> {
     assert_eq!(copy.histogram, copy.truth);
     fs::remove_file(pictures.join(format!("{}.png", stem(3))))?;
     let error = format!("{:#}", home.run_yaml(&yaml).expect_err("a picture is missing"));
-    assert!(error.contains(&format!("no picture is called `{}`", stem(3))), "{error}");
+    assert!(error.contains(&format!("no file has the stem `{}`", stem(3))), "{error}");
     let error =
         format!("{:#}", check(&home.load(&yaml, &[])?, &home.options()).expect_err("and check says so"));
     assert!(error.contains("`copy`"), "{error}");

@@ -12,8 +12,8 @@ use hueristic::{
     boxes::Rect,
     data::{
         annotated::{Annotated, Mask, Object, Presence},
-        framing::Framing,
-        loader::{Feed, Loader, Pass},
+        crop_policy::CropPolicy,
+        loader::{Loader, LoaderOptions, Pass},
         scenes::composite::Composite,
         source::{DataError, Dataset, Locations, RgbImage, Split},
         voc::mask::write_indices,
@@ -264,9 +264,9 @@ fn proposed(set: &Arc<dyn Annotated>, boxes: Vec<Rect>) -> ProposedSet {
     ProposedSet { set: set.clone(), proposals: Arc::new(vec![boxes; set.len()]) }
 }
 
-fn loader(set: &Arc<dyn Annotated>, framing: Framing, pass: Pass, batch: usize) -> Loader {
-    let feed = Feed { batch, pass, flip: true, max_bad: 0.0, threads: Some(1) };
-    Loader::framed(set.clone(), framing, feed, &Rng::new(0), &Device::Cpu).expect("a loader")
+fn loader(set: &Arc<dyn Annotated>, framing: CropPolicy, pass: Pass, batch: usize) -> Loader {
+    let feed = LoaderOptions { batch, pass, flip: true, max_bad: 0.0, threads: Some(1) };
+    Loader::with_policy(set.clone(), framing, feed, &Rng::new(0), &Device::Cpu).expect("a loader")
 }
 
 fn detection_spec() -> DetectionSpec {
@@ -320,11 +320,11 @@ fn ignored_classes_count_neither_in_the_loss_nor_in_the_mean() -> anyhow::Result
     let set = given(2, vec![vec![object(0, false), object(1, true)], vec![object(1, true)]]);
     let spec = ClassificationSpec { crop: Some(Count::of(29)), draws: Count::of(1), ..Default::default() };
     let mut task = Classification::new(&spec, net(Variant::Transfer, Some(2)), (set.clone(), set.clone()))?;
-    let mut val = loader(&set, Framing::RandomScale { side: 29 }, Pass::Draw, 2);
+    let mut val = loader(&set, CropPolicy::RandomScale { side: 29 }, Pass::Draw, 2);
     let metrics = task.evaluate(&mut val)?;
     assert_eq!(task.last()[1].average_precision, None, "class 1 is nowhere but difficult");
     assert_eq!(metrics.len(), 2, "the mean and one class: {metrics:?}");
-    let mut train = loader(&set, Framing::RandomScale { side: 29 }, Pass::Train, 2);
+    let mut train = loader(&set, CropPolicy::RandomScale { side: 29 }, Pass::Train, 2);
     let step = task.step(&train.next_batch()?.expect("a batch"), &Rng::new(0))?;
     // The last layer is zero: ln 2 for each of the two entries that count, over two pictures.
     let loss = step.loss.to_scalar::<f32>()?;
@@ -337,7 +337,7 @@ fn a_crop_that_leaves_a_map_of_answers_is_refused() -> anyhow::Result<()> {
     let set = given(1, vec![vec![object(0, false)]]);
     let spec = ClassificationSpec::default();
     let mut task = Classification::new(&spec, net(Variant::Transfer, Some(1)), (set.clone(), set.clone()))?;
-    let mut val = loader(&set, Framing::RandomScale { side: 48 }, Pass::Draw, 1);
+    let mut val = loader(&set, CropPolicy::RandomScale { side: 48 }, Pass::Draw, 1);
     let message = task.evaluate(&mut val).expect_err("too large").to_string();
     assert!(message.contains("small stem 29"), "{message}");
     Ok(())

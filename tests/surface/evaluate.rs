@@ -7,7 +7,7 @@ use hueristic::{
         voc::mask::{color_map, write_indices},
     },
     evaluation::detections::DetectionFiles,
-    metrics::average_precision::Rule,
+    metrics::average_precision::ApInterpolation,
 };
 use serde_json::Value;
 use std::{
@@ -71,7 +71,7 @@ impl Desk {
             annotations: self.0.path().join("annotations"),
             set: self.0.path().join("set.txt"),
             threshold: 0.5,
-            rule: Rule::Voc07,
+            rule: ApInterpolation::Voc07,
         }
     }
 

@@ -11,9 +11,9 @@ use hueristic::{
     },
     evaluation::detections::DetectionFiles,
     metrics::{
-        average_precision::{Relevance, Rule, interpolated, stepwise},
+        average_precision::{ApInterpolation, Relevance, interpolated, stepwise},
         detection::{Detection, Truth, match_class},
-        segmentation::Confusion,
+        segmentation::ConfusionMatrix,
     },
 };
 use serde::Deserialize;
@@ -70,10 +70,15 @@ fn average_precision_is_scikit_learns() {
         let back: Vec<_> = items.iter().rev().copied().collect();
         for items in [items, back] {
             close(&format!("ranking {i}"), stepwise(items.clone()), case.stepwise, 1e-12);
-            close(&format!("ranking {i}, area"), interpolated(items.clone(), Rule::Area), case.area, 1e-12);
+            close(
+                &format!("ranking {i}, area"),
+                interpolated(items.clone(), ApInterpolation::Area),
+                case.area,
+                1e-12,
+            );
             close(
                 &format!("ranking {i}, points"),
-                interpolated(items, Rule::Voc07),
+                interpolated(items, ApInterpolation::Voc07),
                 case.eleven_point,
                 1e-12,
             );
@@ -86,7 +91,7 @@ fn segmentation_is_scikit_learns() {
     let cases = oracles().segmentations;
     assert!(cases.iter().any(|case| case.class_iu.contains(&None)), "no undefined class is tried");
     for case in cases {
-        let mut confusion = Confusion::new(case.classes).unwrap();
+        let mut confusion = ConfusionMatrix::new(case.classes).unwrap();
         confusion.add(&case.truth, &case.predicted).unwrap();
         for (i, row) in case.matrix.iter().enumerate() {
             let ours: Vec<u64> = (0..case.classes).map(|j| confusion.count(i, j)).collect();
@@ -111,7 +116,7 @@ fn detections_score_as_faster_rcnns_evaluation_says() {
     let expected: HashMap<String, HashMap<String, f64>> =
         serde_json::from_str(&fs::read_to_string(dir.join("expected_voc_eval.json")).unwrap()).unwrap();
     for threshold in [0.3, 0.5, 0.75] {
-        for (rule, name) in [(Rule::Voc07, "voc07"), (Rule::Area, "allpoint")] {
+        for (rule, name) in [(ApInterpolation::Voc07, "voc07"), (ApInterpolation::Area, "allpoint")] {
             let key = format!("iou{threshold}_{name}");
             let files = DetectionFiles {
                 results: dir.join("results/VOC2012/Main"),
@@ -158,7 +163,9 @@ fn detections_score_as_an_independent_evaluation_says() {
     }
     for threshold in [0.1, 0.3, 0.5, 0.75] {
         let matched = match_class(&detections, &truth, threshold).unwrap();
-        for (rule, name) in [(Rule::Voc07, "voc07_11point"), (Rule::Area, "every_point")] {
+        for (rule, name) in
+            [(ApInterpolation::Voc07, "voc07_11point"), (ApInterpolation::Area, "every_point")]
+        {
             let theirs = expected[name][threshold.to_string()].as_f64().unwrap();
             close(&format!("{name} at {threshold}"), matched.average_precision(rule), theirs, 1e-9);
         }
@@ -175,7 +182,7 @@ fn a_released_networks_mask_scores_as_counting_says() {
     let map = color_map();
     let index = |color: &[u8; 3]| map.iter().position(|known| known == color).unwrap() as u8;
     let predicted: Vec<u8> = output.pixels().map(|pixel| index(&pixel.0)).collect();
-    let mut confusion = Confusion::new(21).unwrap();
+    let mut confusion = ConfusionMatrix::new(21).unwrap();
     confusion.add(&truth.labels, &predicted).unwrap();
     let scores = confusion.scores();
     // bicycle and person, as in the picture; counted here pixel by pixel
@@ -192,7 +199,7 @@ fn a_released_networks_mask_scores_as_counting_says() {
 #[test]
 fn real_masks_are_read() {
     let Some(dir) = data("voc2012_small/VOCdevkit/VOC2012/SegmentationClass") else { return };
-    let (map, mut confusion) = (color_map(), Confusion::new(21).unwrap());
+    let (map, mut confusion) = (color_map(), ConfusionMatrix::new(21).unwrap());
     let mut paths: Vec<_> = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).collect();
     paths.sort();
     for path in paths.iter().step_by(20) {

@@ -7,13 +7,13 @@ use hueristic::{
     bounded::{Count, Positive},
     data::{
         annotated::Presence,
-        framing::Framing,
-        loader::{Feed, Loader, Pass},
+        crop_policy::CropPolicy,
+        loader::{Loader, LoaderOptions, Pass},
         scenes::Scenes,
         source::{DataError, DataSpec, Dataset, RgbImage, SourceSpec, Split},
     },
     extremes::apart,
-    metrics::average_precision::{Relevance, Rule, interpolated, steps},
+    metrics::average_precision::{ApInterpolation, Relevance, interpolated, steps},
     nn::{
         Mode,
         optim::{Gradients, Optimizer, OptimizerSpec},
@@ -86,7 +86,12 @@ fn a_converged_fit_equals_liblinears() {
         }
         let relevance = |shown: &bool| if *shown { Relevance::Relevant } else { Relevance::Irrelevant };
         let ranking = || scores.iter().copied().zip(truth.iter().map(relevance)).collect::<Vec<_>>();
-        close(interpolated(ranking(), Rule::Area).unwrap(), get(fit, "envelope"), 1e-12, "envelope");
+        close(
+            interpolated(ranking(), ApInterpolation::Area).unwrap(),
+            get(fit, "envelope"),
+            1e-12,
+            "envelope",
+        );
         close(steps(ranking()).unwrap(), get(fit, "stepwise"), 1e-12, "stepwise");
     }
 }
@@ -427,9 +432,9 @@ fn frozen_features_of_scenes_know_more_than_chance() -> Result<()> {
     let spec: FeatureSpec = serde_json::from_str(r#"{"layers": ["conv2"], "dimensions": 600}"#)?;
     let side = |n, split| -> Result<(Examples, Vec<u32>)> {
         let set: Arc<dyn Dataset> = Arc::new(Scenes::new(n, 40, 4, split));
-        let feed = Feed { batch: 40, pass: Pass::Once, flip: false, max_bad: 0.0, threads: Some(2) };
-        let squash = Framing::Squash { short: 32, side: 29 };
-        let mut loader = Loader::framed(set.clone(), squash, feed, &Rng::new(0), &Device::Cpu)?;
+        let feed = LoaderOptions { batch: 40, pass: Pass::Once, flip: false, max_bad: 0.0, threads: Some(2) };
+        let squash = CropPolicy::Squash { short: 32, side: 29 };
+        let mut loader = Loader::with_policy(set.clone(), squash, feed, &Rng::new(0), &Device::Cpu)?;
         let features = extract(&network, &mut loader, &spec, "scenes")?.remove(0);
         let labels: Vec<u32> = features.indices().iter().filter_map(|&i| set.label(i)).collect();
         Ok((Examples::one_label(features, &labels, 10)?, labels))

@@ -1,13 +1,13 @@
-//! JPEG as libjpeg-turbo decodes it by default, value for value: the slow integer inverse DCT, chroma upsampled by the triangle
-//! filter, its tables from YCbCr to RGB. Published color scores were computed from such pixels, and a decoder that
-//! rounds otherwise moves the class-rebalanced AuC by a tenth of a point.
+//! JPEG decoding, bit-identical to libjpeg-turbo's defaults: slow integer inverse DCT, triangle-filter chroma
+//! upsampling, its YCbCr-to-RGB tables. Published color scores were computed from such pixels; a decoder that rounds
+//! differently shifts the class-rebalanced AuC by 0.1 points.
 
-use super::undecodable::{MAX_BYTES, Picture, Undecodable};
+use super::undecodable::{DecodedPicture, MAX_BYTES, Undecodable};
 use crate::data::dataset::RgbImage;
 use image::metadata::Orientation;
 use libjpeg_turbo_rs::{ColorSpace, DecodeLimits, Decoder, Image, JpegError, PixelFormat};
 
-/// Scans of a progressive picture: ten are usual, a thousand only serve to keep a decoder busy.
+/// Most scans of a progressive JPEG. Ten are usual; thousands are a denial-of-service attack.
 const MOST_SCANS: usize = 500;
 
 /// Decodes a JPEG file.
@@ -15,7 +15,7 @@ const MOST_SCANS: usize = 500;
 /// # Errors
 /// A file without an end-of-image marker, damaged data, a kind that is not read (lossless, 12 bits), a picture beyond
 /// [`MAX_BYTES`].
-pub(super) fn decode(bytes: &[u8]) -> Result<Picture, Undecodable> {
+pub(super) fn decode(bytes: &[u8]) -> Result<DecodedPicture, Undecodable> {
     if !is_complete(bytes) {
         return Err(Undecodable::new("truncated: the JPEG ends before its end-of-image marker"));
     }
@@ -24,11 +24,14 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Picture, Undecodable> {
     let image = pixels(decoder, format, None)?;
     let orientation = image.exif_data.as_deref().and_then(Orientation::from_exif_chunk);
     let rgb = RgbImage { width: image.width, height: image.height, pixels: image.data };
-    Ok(Picture { rgb: if format == PixelFormat::Cmyk { inverted_cmyk(rgb) } else { rgb }, orientation })
+    Ok(DecodedPicture {
+        rgb: if format == PixelFormat::Cmyk { inverted_cmyk(rgb) } else { rgb },
+        orientation,
+    })
 }
 
 /// The samples of a JPEG inside another format.
-pub(super) struct Samples {
+pub(super) struct JpegSamples {
     pub width: usize,
     pub height: usize,
     /// Per pixel, interleaved.
@@ -41,7 +44,7 @@ pub(super) struct Samples {
 ///
 /// # Errors
 /// As [`decode`], without the end-of-image marker.
-pub(super) fn samples(bytes: &[u8], rgb: bool) -> Result<Samples, Undecodable> {
+pub(super) fn samples(bytes: &[u8], rgb: bool) -> Result<JpegSamples, Undecodable> {
     let decoder = open(bytes)?;
     let channels = decoder.header().components.len();
     let (format, space) = match channels {
@@ -54,7 +57,7 @@ pub(super) fn samples(bytes: &[u8], rgb: bool) -> Result<Samples, Undecodable> {
         n => return Err(Undecodable(format!("a JPEG of {n} channels is not read"))),
     };
     let image = pixels(decoder, format, space)?;
-    Ok(Samples { width: image.width, height: image.height, channels, values: image.data })
+    Ok(JpegSamples { width: image.width, height: image.height, channels, values: image.data })
 }
 
 fn open(bytes: &[u8]) -> Result<Decoder<'_>, Undecodable> {

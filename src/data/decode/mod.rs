@@ -1,12 +1,12 @@
-//! Bytes to 8-bit RGB: JPEG, PNG, WebP, BMP and TIFF, told apart by content, never by file name.
+//! Decodes JPEG, PNG, WebP, BMP and TIFF to 8-bit RGB. The format is detected from the content, not the file name.
 //!
-//! Gray is repeated over the three channels, CMYK is converted without a color profile, 16-bit and float samples
-//! are rounded to 8 bits, transparency is composited over white (what a page or a viewer shows). [`decode`] applies an
-//! EXIF orientation, so that width and height are those a person sees; [`stored`] does not, since annotations belong
-//! to the stored pixels. Embedded color profiles and PNG gamma are ignored: every image counts as sRGB.
+//! Gray is repeated over the three channels, CMYK is converted without a color profile, 16-bit and float samples are
+//! rounded to 8 bits, and transparency is composited over white, as in viewers. [`decode`] applies the EXIF
+//! orientation; [`stored`] does not, since annotations refer to the stored pixels. Embedded color profiles and PNG
+//! gamma are ignored: every image is treated as sRGB.
 //!
-//! What cannot be decoded is an error, never a panic and never half a picture: a JPEG that ends before its
-//! end-of-image marker is refused, although its decoder would fill the rest with gray.
+//! Undecodable data is an error, never a panic or a partial image: a JPEG that ends before its end-of-image marker is
+//! rejected, although its decoder would fill the rest with gray.
 
 mod jpeg;
 mod tiff;
@@ -17,19 +17,19 @@ use super::dataset::RgbImage;
 use crate::guarded;
 use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits, RgbaImage, metadata::Orientation};
 use std::io::Cursor;
-use undecodable::Picture;
+use undecodable::DecodedPicture;
 pub use undecodable::{MAX_BYTES, Undecodable};
 
-/// Decodes a whole image file held in memory, turned as its EXIF orientation says: for photographs.
+/// Decodes an image file held in memory and applies its EXIF orientation: for photographs.
 ///
-/// # Errors
-/// Empty or truncated data, content that is none of the five formats (whatever the file is called), an image whose
-/// decoded form would exceed 512 MiB.
+/// # Errors Empty or truncated data, content in none of the five formats, an image that would exceed 512 MiB when
+/// decoded.
 pub fn decode(bytes: &[u8]) -> Result<RgbImage, Undecodable> {
     read(bytes, Orient::Upright)
 }
 
-/// Like [`decode`], but without turning: for pictures whose annotations (boxes, masks) are in stored pixels.
+/// Like [`decode`], but ignores the EXIF orientation: for images whose annotations (boxes, masks) refer to stored
+/// pixels.
 ///
 /// # Errors
 /// As [`decode`].
@@ -37,14 +37,14 @@ pub fn stored(bytes: &[u8]) -> Result<RgbImage, Undecodable> {
     read(bytes, Orient::AsStored)
 }
 
-/// What becomes of an EXIF orientation.
+/// How to treat the EXIF orientation.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Orient {
     Upright,
     AsStored,
 }
 
-/// A decoder that panics on a malformed file must cost one image, not the run.
+/// A decoder panic on a malformed file fails one image, not the run.
 fn read(bytes: &[u8], orient: Orient) -> Result<RgbImage, Undecodable> {
     let format = format_of(bytes)?;
     guarded::call(|| decode_as(format, bytes, orient)).unwrap_or_else(|e| Err(Undecodable(e.to_string())))
@@ -69,7 +69,7 @@ fn format_of(bytes: &[u8]) -> Result<ImageFormat, Undecodable> {
 }
 
 fn decode_as(format: ImageFormat, bytes: &[u8], orient: Orient) -> Result<RgbImage, Undecodable> {
-    let Picture { rgb, orientation } = match format {
+    let DecodedPicture { rgb, orientation } = match format {
         ImageFormat::Jpeg => jpeg::decode(bytes)?,
         ImageFormat::Tiff => tiff::decode(bytes)?,
         other => plain(other, bytes)?,
@@ -92,7 +92,7 @@ fn turned(picture: RgbImage, orientation: Orientation) -> Result<RgbImage, Undec
 }
 
 /// PNG, WebP and BMP.
-fn plain(format: ImageFormat, bytes: &[u8]) -> Result<Picture, Undecodable> {
+fn plain(format: ImageFormat, bytes: &[u8]) -> Result<DecodedPicture, Undecodable> {
     let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
     let mut limits = Limits::default();
     limits.max_alloc = Some(MAX_BYTES as u64);
@@ -105,10 +105,10 @@ fn plain(format: ImageFormat, bytes: &[u8]) -> Result<Picture, Undecodable> {
     if decoder.total_bytes() > MAX_BYTES as u64 {
         return Err(Undecodable::too_large(width, height));
     }
-    // A broken EXIF block does not make the pixels unusable.
+    // A broken EXIF block is ignored: the pixels are still usable.
     let may_turn = format != ImageFormat::WebP || webp::exif_fits(bytes);
     let orientation = if may_turn { decoder.orientation().ok() } else { None };
-    Ok(Picture { rgb: flatten(DynamicImage::from_decoder(decoder)?), orientation })
+    Ok(DecodedPicture { rgb: flatten(DynamicImage::from_decoder(decoder)?), orientation })
 }
 
 /// 8-bit RGB, transparency composited over white.

@@ -1,9 +1,9 @@
-//! What every format's decoder gives back: a picture, or in words why there is none.
+//! The result types shared by all decoders: an image, or the reason why there is none.
 
 use crate::{data::dataset::RgbImage, text};
 use image::metadata::Orientation;
 
-/// The most memory that one decoded image may take, against decompression bombs: 178 megapixels of 8-bit RGB.
+/// Largest decoded image in bytes, against decompression bombs: 178 megapixels of 8-bit RGB.
 pub const MAX_BYTES: usize = 512 << 20;
 
 /// Why bytes are not an image.
@@ -27,12 +27,12 @@ impl From<image::ImageError> for Undecodable {
     }
 }
 
-/// A reader's message without the notation of programs.
+/// Rewrites Rust debug notation in a decoder's message as plain text.
 pub(super) fn words(message: &str) -> String {
     without_variants(&without_lists(&without_structures(message)))
 }
 
-/// Of a list every different member, once: `[4, 4]` is `4`.
+/// Replaces a list by its distinct members: `[4, 4]` becomes `4`.
 fn without_lists(message: &str) -> String {
     let Some((before, rest)) = message.split_once('[') else { return message.to_owned() };
     let (members, after) = rest.split_once(']').unwrap_or((rest, ""));
@@ -45,7 +45,7 @@ fn without_lists(message: &str) -> String {
     format!("{before}{}{}", different.join(", "), without_lists(after))
 }
 
-/// A variant with a value (`Unknown(4)`) as two words (`Unknown 4`).
+/// Replaces a variant with a value (`Unknown(4)`) by two words (`Unknown 4`).
 fn without_variants(message: &str) -> String {
     let Some((before, rest)) = message.split_once('(') else { return message.to_owned() };
     let name = before.rsplit(|c: char| !c.is_alphanumeric()).next().unwrap_or_default();
@@ -57,7 +57,7 @@ fn without_variants(message: &str) -> String {
     }
 }
 
-/// Of a structure (`ChunkType { type: IDAT, … }`) the first field alone (`IDAT`).
+/// Replaces a struct (`ChunkType { type: IDAT, … }`) by its first field (`IDAT`).
 fn without_structures(message: &str) -> String {
     let Some((before, rest)) = message.split_once(" { ") else { return message.to_owned() };
     let (fields, after) = rest.split_once(" }").unwrap_or((rest, ""));
@@ -67,8 +67,8 @@ fn without_structures(message: &str) -> String {
     format!("{before} {value}{}", without_structures(after))
 }
 
-/// A picture as it is stored, and how it is to be turned.
-pub(super) struct Picture {
+/// The decoded pixels as stored, and the EXIF orientation.
+pub(super) struct DecodedPicture {
     pub rgb: RgbImage,
     pub orientation: Option<Orientation>,
 }

@@ -1,7 +1,7 @@
-//! What a glance at a WebP's blocks tells, without decoding it.
+//! Inspects the chunks of a WebP without decoding it.
 
-/// Whether there is an EXIF block that ends before the file does: the reader takes memory on the word of the block's
-/// length. Blocks have a name, a length and, to an even number, padding; the first one begins at byte 12.
+/// Whether the EXIF chunk ends within the file: the reader allocates the stated length unchecked. A chunk has a name,
+/// a length and padding to an even length; the first starts at byte 12.
 pub(super) fn exif_fits(bytes: &[u8]) -> bool {
     let mut rest = bytes.get(12..).unwrap_or_default();
     while let Some((&[a, b, c, d, e, f, g, h], after)) = rest.split_first_chunk::<8>() {

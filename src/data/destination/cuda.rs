@@ -1,19 +1,19 @@
-//! Batches on an NVIDIA GPU: rows travel as they were decoded, behind a table that says what each picture shows of them;
-//! one kernel cuts, mirrors and fills up.
+//! Batches on an NVIDIA GPU: decoded rows are uploaded after a table of crop descriptors, and one kernel crops, flips
+//! and pads.
 
-use crate::data::framing::Framed;
-use crate::device::cuda::{Arg, Grid, Upload, alloc_uninit, launch, modules};
+use crate::data::crop_policy::CroppedImage;
+use crate::device::cuda::{Arg, Grid, UploadQueue, alloc_uninit, launch, modules};
 use candle_core::{DType, Result, Storage, Tensor, op::BackpropOp};
 
-/// The kernel's `Picture`: where its first shown pixel lies in the bytes, pixels of a row, width, height, mirrored.
-type Picture = [i64; 5];
+/// The kernel's `FrameDescriptor`: where its first shown pixel lies in the bytes, pixels of a row, width, height, mirrored.
+type FrameDescriptor = [i64; 5];
 
 pub(super) fn send(
-    upload: &mut Upload,
-    pictures: &[Framed],
+    upload: &mut UploadQueue,
+    pictures: &[CroppedImage],
     (height, width): (usize, usize),
 ) -> Result<Tensor> {
-    let table = size_of::<Picture>() * pictures.len();
+    let table = size_of::<FrameDescriptor>() * pictures.len();
     let bytes = table + pictures.iter().map(|p| p.pixels.len()).sum::<usize>();
     let shape = (pictures.len(), height, width, 3);
     let device = upload.device().clone();
@@ -26,16 +26,16 @@ pub(super) fn send(
     upload.send(bytes, |to| pack(pictures, to.split_at_mut(table)), place)
 }
 
-/// Writes the table, and every picture's rows behind it.
-fn pack(pictures: &[Framed], (table, mut pixels): (&mut [u8], &mut [u8])) {
+/// Writes the table followed by the rows of every image.
+fn pack(pictures: &[CroppedImage], (table, mut pixels): (&mut [u8], &mut [u8])) {
     let mut at = table.len();
-    for (picture, entry) in pictures.iter().zip(table.chunks_exact_mut(size_of::<Picture>())) {
+    for (picture, entry) in pictures.iter().zip(table.chunks_exact_mut(size_of::<FrameDescriptor>())) {
         let (own, rest) = pixels.split_at_mut(picture.pixels.len());
         own.copy_from_slice(&picture.pixels);
         pixels = rest;
         let (width, height) = picture.frame.size;
         let shown = [at + 3 * picture.left, picture.row, width, height, usize::from(picture.frame.mirror)];
-        let numbers: Picture = shown.map(|n| n as i64);
+        let numbers: FrameDescriptor = shown.map(|n| n as i64);
         entry.as_chunks_mut().0.iter_mut().zip(numbers).for_each(|(to, n)| *to = n.to_ne_bytes());
         at += picture.pixels.len();
     }

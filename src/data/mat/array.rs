@@ -1,13 +1,13 @@
 //! One array from its element: flags, dimensions, name, and the items, which in cells and structs are arrays again.
 
-use super::element::{Budget, Element, Elements, Kind};
+use super::element::{Budget, Elements, MatElement, MatType};
 use crate::text::excerpt;
 use std::collections::BTreeMap;
 
 /// One array of a MAT-file. Every array has two or more dimensions, and its items lie in columns: the first index runs
 /// fastest.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Value {
+pub enum MatValue {
     /// Numbers of any class, as f64 (64-bit integers beyond 2⁵³ are rounded); logical arrays hold 0 and 1.
     Numeric {
         dims: Vec<usize>,
@@ -15,12 +15,12 @@ pub enum Value {
     },
     Cell {
         dims: Vec<usize>,
-        items: Vec<Value>,
+        items: Vec<MatValue>,
     },
     /// An array of structs: every field has one value for each of them; one value, then, in a plain struct. Fields of
     /// kinds that are not read are left out.
     Struct {
-        fields: BTreeMap<String, Vec<Value>>,
+        fields: BTreeMap<String, Vec<MatValue>>,
     },
     /// The rows of a character array, one a line, without the blanks that pad them.
     Text(String),
@@ -35,11 +35,11 @@ const COMPLEX: u32 = 0x800;
 pub(super) struct Array {
     pub name: String,
     /// The reason where it, or something in it, is of a kind that is not read.
-    pub value: Result<Value, String>,
+    pub value: Result<MatValue, String>,
 }
 
 /// Reads an array; what is damaged is the outer error, what is only not read the inner one.
-pub(super) fn read(matrix: &Element, budget: &mut Budget, depth: usize) -> Result<Array, String> {
+pub(super) fn read(matrix: &MatElement, budget: &mut Budget, depth: usize) -> Result<Array, String> {
     if depth > MAX_DEPTH {
         return Err(format!(
             "cells stand in one another more than {MAX_DEPTH} deep; this is no sensible file"
@@ -47,11 +47,11 @@ pub(super) fn read(matrix: &Element, budget: &mut Budget, depth: usize) -> Resul
     }
     if matrix.data.is_empty() {
         budget.take(0)?;
-        let value = Ok(Value::Numeric { dims: vec![0, 0], values: vec![] });
+        let value = Ok(MatValue::Numeric { dims: vec![0, 0], values: vec![] });
         return Ok(Array { name: String::new(), value });
     }
     let mut parts = Elements::new(matrix.data, matrix.order);
-    let flags = parts.expect(Kind::U32, "an array's flags")?;
+    let flags = parts.expect(MatType::U32, "an array's flags")?;
     let flags = flags.data.first_chunk().map(|&bytes| matrix.order.u32(bytes));
     let flags = flags.ok_or("an array without flags; the file is damaged")?;
     if flags & 0xff == 17 {
@@ -74,7 +74,7 @@ fn unread(what: &str) -> String {
 }
 
 /// The dimensions, whose product fits.
-fn dims(element: &Element, budget: &mut Budget) -> Result<Vec<usize>, String> {
+fn dims(element: &MatElement, budget: &mut Budget) -> Result<Vec<usize>, String> {
     let numbers = element.numbers(budget)?;
     let dims: Vec<usize> = numbers.iter().map(|&n| n as usize).collect();
     let negative = numbers.iter().any(|&n| n < 0.0);
@@ -91,7 +91,7 @@ fn sides(dims: &[impl ToString]) -> String {
     format!("the dimensions {}", excerpt(&sides.join(" × ")))
 }
 
-fn text(element: &Element, budget: &mut Budget) -> Result<String, String> {
+fn text(element: &MatElement, budget: &mut Budget) -> Result<String, String> {
     Ok(element.characters(budget)?.into_iter().collect())
 }
 
@@ -101,7 +101,7 @@ fn items(
     parts: &mut Elements,
     budget: &mut Budget,
     depth: usize,
-) -> Result<Result<Value, String>, String> {
+) -> Result<Result<MatValue, String>, String> {
     match flags & 0xff {
         1 => cell(dims, parts, budget, depth),
         2 => structs(&dims, parts, budget, depth),
@@ -115,20 +115,20 @@ fn items(
     }
 }
 
-fn numeric(dims: Vec<usize>, parts: &mut Elements, budget: &mut Budget) -> Result<Value, String> {
+fn numeric(dims: Vec<usize>, parts: &mut Elements, budget: &mut Budget) -> Result<MatValue, String> {
     let values = parts.required("an array's data")?.numbers(budget)?;
     if values.len() != dims.iter().product::<usize>() {
         return Err(format!("{} numbers in an array of {}; the file is damaged", values.len(), sides(&dims)));
     }
-    Ok(Value::Numeric { dims, values })
+    Ok(MatValue::Numeric { dims, values })
 }
 
-fn characters(dims: &[usize], parts: &mut Elements, budget: &mut Budget) -> Result<Value, String> {
+fn characters(dims: &[usize], parts: &mut Elements, budget: &mut Budget) -> Result<MatValue, String> {
     let columns: Vec<char> = parts.required("a text")?.characters(budget)?;
     let rows = dims.first().copied().unwrap_or(0);
     // The dimensions may count bytes or UTF-16 units; with one row that does not matter.
     if rows <= 1 {
-        return Ok(Value::Text(columns.into_iter().collect()));
+        return Ok(MatValue::Text(columns.into_iter().collect()));
     }
     if columns.len() != dims.iter().product::<usize>() {
         return Err(format!(
@@ -141,7 +141,7 @@ fn characters(dims: &[usize], parts: &mut Elements, budget: &mut Budget) -> Resu
     let rows = rows.min(columns.len());
     let row = |r: usize| columns.iter().skip(r).step_by(rows.max(1)).collect::<String>();
     let lines: Vec<String> = (0..rows).map(|r| row(r).trim_end_matches([' ', '\0']).to_owned()).collect();
-    Ok(Value::Text(lines.join("\n")))
+    Ok(MatValue::Text(lines.join("\n")))
 }
 
 fn cell(
@@ -149,7 +149,7 @@ fn cell(
     parts: &mut Elements,
     budget: &mut Budget,
     depth: usize,
-) -> Result<Result<Value, String>, String> {
+) -> Result<Result<MatValue, String>, String> {
     let (mut items, mut refused) = (vec![], None);
     for _ in 0..dims.iter().product() {
         match inner(parts, "an item of a cell", budget, depth)? {
@@ -157,7 +157,7 @@ fn cell(
             Err(reason) => refused = Some(reason),
         }
     }
-    Ok(refused.map_or(Ok(Value::Cell { dims, items }), Err))
+    Ok(refused.map_or(Ok(MatValue::Cell { dims, items }), Err))
 }
 
 fn structs(
@@ -165,10 +165,11 @@ fn structs(
     parts: &mut Elements,
     budget: &mut Budget,
     depth: usize,
-) -> Result<Result<Value, String>, String> {
+) -> Result<Result<MatValue, String>, String> {
     let names = field_names(parts, budget)?;
     let count: usize = dims.iter().product();
-    let mut fields: BTreeMap<String, Vec<Value>> = names.iter().map(|name| (name.clone(), vec![])).collect();
+    let mut fields: BTreeMap<String, Vec<MatValue>> =
+        names.iter().map(|name| (name.clone(), vec![])).collect();
     if fields.len() != names.len() {
         return Err("a struct with two fields of one name; the file is damaged".into());
     }
@@ -185,7 +186,7 @@ fn structs(
     fields.retain(|name, _| !refused.contains_key(name));
     match refused.into_values().next() {
         Some(reason) if fields.is_empty() => Ok(Err(reason)),
-        _ => Ok(Ok(Value::Struct { fields })),
+        _ => Ok(Ok(MatValue::Struct { fields })),
     }
 }
 
@@ -194,8 +195,8 @@ fn inner(
     what: &str,
     budget: &mut Budget,
     depth: usize,
-) -> Result<Result<Value, String>, String> {
-    Ok(read(&parts.expect(Kind::Matrix, what)?, budget, depth + 1)?.value)
+) -> Result<Result<MatValue, String>, String> {
+    Ok(read(&parts.expect(MatType::Matrix, what)?, budget, depth + 1)?.value)
 }
 
 /// The names of a struct's fields, each in the same number of bytes, ended by a zero.

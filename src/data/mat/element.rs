@@ -2,12 +2,12 @@
 
 /// Which end of a number comes first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Order {
+pub(super) enum ByteOrder {
     Little,
     Big,
 }
 
-impl Order {
+impl ByteOrder {
     pub(super) fn u16(self, bytes: [u8; 2]) -> u16 {
         if self == Self::Little { u16::from_le_bytes(bytes) } else { u16::from_be_bytes(bytes) }
     }
@@ -21,7 +21,7 @@ impl Order {
 
 /// What an element holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum MatType {
     I8,
     U8,
     I16,
@@ -39,7 +39,7 @@ pub(super) enum Kind {
     Compressed,
 }
 
-impl Kind {
+impl MatType {
     fn of(code: u32) -> Option<Self> {
         Some(match code {
             1 => Self::I8,
@@ -87,27 +87,27 @@ impl Budget {
 
 /// One element, without its tag and padding.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Element<'a> {
-    pub kind: Kind,
+pub(super) struct MatElement<'a> {
+    pub kind: MatType,
     pub data: &'a [u8],
-    pub order: Order,
+    pub order: ByteOrder,
 }
 
-impl Element<'_> {
+impl MatElement<'_> {
     /// The numbers of numeric data.
     pub(super) fn numbers(&self, budget: &mut Budget) -> Result<Vec<f64>, String> {
         let order = self.order;
         match self.kind {
-            Kind::I8 => self.each(budget, |[b]| f64::from(b as i8)),
-            Kind::U8 => self.each(budget, |[b]| f64::from(b)),
-            Kind::I16 => self.each(budget, |b| f64::from(order.u16(b) as i16)),
-            Kind::U16 => self.each(budget, |b| f64::from(order.u16(b))),
-            Kind::I32 => self.each(budget, |b| f64::from(order.u32(b) as i32)),
-            Kind::U32 => self.each(budget, |b| f64::from(order.u32(b))),
-            Kind::F32 => self.each(budget, |b| f64::from(f32::from_bits(order.u32(b)))),
-            Kind::F64 => self.each(budget, |b| f64::from_bits(order.u64(b))),
-            Kind::I64 => self.each(budget, |b| order.u64(b) as i64 as f64),
-            Kind::U64 => self.each(budget, |b| order.u64(b) as f64),
+            MatType::I8 => self.each(budget, |[b]| f64::from(b as i8)),
+            MatType::U8 => self.each(budget, |[b]| f64::from(b)),
+            MatType::I16 => self.each(budget, |b| f64::from(order.u16(b) as i16)),
+            MatType::U16 => self.each(budget, |b| f64::from(order.u16(b))),
+            MatType::I32 => self.each(budget, |b| f64::from(order.u32(b) as i32)),
+            MatType::U32 => self.each(budget, |b| f64::from(order.u32(b))),
+            MatType::F32 => self.each(budget, |b| f64::from(f32::from_bits(order.u32(b)))),
+            MatType::F64 => self.each(budget, |b| f64::from_bits(order.u64(b))),
+            MatType::I64 => self.each(budget, |b| order.u64(b) as i64 as f64),
+            MatType::U64 => self.each(budget, |b| order.u64(b) as f64),
             other => Err(format!("{other:?} data stand where numbers should; the file is damaged")),
         }
     }
@@ -117,13 +117,13 @@ impl Element<'_> {
         budget.take(self.data.len())?;
         let order = self.order;
         match self.kind {
-            Kind::I8 | Kind::U8 => Ok(self.data.iter().map(|&b| char::from(b)).collect()),
-            Kind::Utf8 => Ok(String::from_utf8_lossy(self.data).chars().collect()),
-            Kind::U16 | Kind::Utf16 => {
+            MatType::I8 | MatType::U8 => Ok(self.data.iter().map(|&b| char::from(b)).collect()),
+            MatType::Utf8 => Ok(String::from_utf8_lossy(self.data).chars().collect()),
+            MatType::U16 | MatType::Utf16 => {
                 let units = self.whole::<2>()?.iter().map(|&b| order.u16(b));
                 Ok(char::decode_utf16(units).map(|c| c.unwrap_or(char::REPLACEMENT_CHARACTER)).collect())
             }
-            Kind::U32 | Kind::Utf32 => {
+            MatType::U32 | MatType::Utf32 => {
                 let units = self.whole::<4>()?.iter().map(|&b| order.u32(b));
                 Ok(units.map(|c| char::from_u32(c).unwrap_or(char::REPLACEMENT_CHARACTER)).collect())
             }
@@ -156,16 +156,16 @@ impl Element<'_> {
 /// Elements one after the other.
 pub(super) struct Elements<'a> {
     rest: &'a [u8],
-    order: Order,
+    order: ByteOrder,
 }
 
 impl<'a> Elements<'a> {
-    pub(super) fn new(bytes: &'a [u8], order: Order) -> Self {
+    pub(super) fn new(bytes: &'a [u8], order: ByteOrder) -> Self {
         Self { rest: bytes, order }
     }
 
     /// The next element; None at the end.
-    pub(super) fn next(&mut self) -> Result<Option<Element<'a>>, String> {
+    pub(super) fn next(&mut self) -> Result<Option<MatElement<'a>>, String> {
         if self.rest.is_empty() {
             return Ok(None);
         }
@@ -189,24 +189,24 @@ impl<'a> Elements<'a> {
         after: &'a [u8],
         length: usize,
         padded: usize,
-    ) -> Result<Element<'a>, String> {
-        let kind =
-            Kind::of(code).ok_or_else(|| format!("data of an unknown type ({code}); the file is damaged"))?;
+    ) -> Result<MatElement<'a>, String> {
+        let kind = MatType::of(code)
+            .ok_or_else(|| format!("data of an unknown type ({code}); the file is damaged"))?;
         if length > padded {
             return Err(format!("a small element of {length} bytes; the file is damaged"));
         }
         let data = after.get(..length).ok_or_else(cut)?;
         self.rest = after.get(padded..).unwrap_or_default();
-        Ok(Element { kind, data, order: self.order })
+        Ok(MatElement { kind, data, order: self.order })
     }
 
     /// The next element, which has to be there.
-    pub(super) fn required(&mut self, what: &str) -> Result<Element<'a>, String> {
+    pub(super) fn required(&mut self, what: &str) -> Result<MatElement<'a>, String> {
         self.next()?.ok_or_else(|| format!("{what} is missing; the file is damaged"))
     }
 
     /// The next element, which has to be of `kind`.
-    pub(super) fn expect(&mut self, kind: Kind, what: &str) -> Result<Element<'a>, String> {
+    pub(super) fn expect(&mut self, kind: MatType, what: &str) -> Result<MatElement<'a>, String> {
         let element = self.required(what)?;
         if element.kind == kind {
             return Ok(element);

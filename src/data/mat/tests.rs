@@ -42,7 +42,7 @@ fn refusal(bytes: &[u8]) -> String {
 #[test]
 fn a_matrix_is_read_in_columns() {
     let bytes = file(&[matrix(6, &[2, 2], "a", &[element(2, &[1, 2, 3, 255])])]);
-    let expected = Value::Numeric { dims: vec![2, 2], values: vec![1., 2., 3., 255.] };
+    let expected = MatValue::Numeric { dims: vec![2, 2], values: vec![1., 2., 3., 255.] };
     assert_eq!(parse(&bytes).unwrap().0, BTreeMap::from([("a".to_owned(), expected)]));
 }
 
@@ -81,7 +81,7 @@ fn absurd_sizes_are_refused_without_reserving_them() {
     let no_fields = [element(5, &[8, 0, 0, 0]), element(1, &[])];
     assert!(parse(&file(&[matrix(2, &[huge, huge], "a", &no_fields)])).is_ok(), "as many structs of nothing");
     let no_text = matrix(4, &[huge, 0], "a", &[element(4, &[])]);
-    assert_eq!(parse(&file(&[no_text])).unwrap().0["a"], Value::Text(String::new()));
+    assert_eq!(parse(&file(&[no_text])).unwrap().0["a"], MatValue::Text(String::new()));
     let mut claimed = file(&[element(14, &[0; 8])]);
     claimed[HEADER + 4..HEADER + 8].fill(0xff);
     assert!(refusal(&claimed).contains("not copied whole"));
@@ -104,7 +104,7 @@ fn refusals_quote_no_more_than_a_line() {
 fn many_empty_arrays_from_few_bytes_are_refused() {
     let items = element(14, &[]).repeat(1000);
     let plain = matrix(1, &[1000, 1], "a", &[items]);
-    let matrix = Elements::new(&plain, Order::Little).required("the cell").unwrap();
+    let matrix = Elements::new(&plain, ByteOrder::Little).required("the cell").unwrap();
     assert!(array::read(&matrix, &mut Budget::default(), 0).is_ok());
     let refused = array::read(&matrix, &mut Budget(10_000), 0).err();
     assert!(

@@ -1,5 +1,5 @@
-//! The pages of a column, refused where their headers promise more than their bytes can hold: the reader makes room
-//! for what it is promised, and running out of memory ends the program.
+//! Validates the pages of a column: rejects headers that claim more values than the bytes can hold. The reader
+//! allocates what the header claims, and running out of memory aborts the process.
 
 use ::parquet::{
     basic::Encoding,
@@ -8,21 +8,21 @@ use ::parquet::{
     file::{metadata::ColumnChunkMetaData, reader::ChunkReader, serialized_reader::SerializedPageReader},
 };
 
-/// Fewest bytes that a value takes in a dictionary: an int32, or the length of a text.
+/// Smallest dictionary value in bytes: an int32, or the length of a string.
 const SMALLEST: usize = 4;
 
-/// Their streams begin with how many values to make room for: any bytes that are taken for one promise something.
+/// Encodings whose streams start with a value count that the reader trusts when it allocates.
 const COUNTED: [Encoding; 3] =
     [Encoding::DELTA_BINARY_PACKED, Encoding::DELTA_LENGTH_BYTE_ARRAY, Encoding::DELTA_BYTE_ARRAY];
 
-/// Checked pages.
+/// A page reader that validates pages.
 pub(super) struct Pages<R: ChunkReader> {
     inner: SerializedPageReader<R>,
     encodings: Vec<Encoding>,
 }
 
 impl<R: ChunkReader> Pages<R> {
-    /// Of the column that `inner` reads.
+    /// Wraps the reader of `column`.
     pub fn new(inner: SerializedPageReader<R>, column: &ColumnChunkMetaData) -> Self {
         Self { inner, encodings: column.encodings().collect() }
     }

@@ -1,6 +1,6 @@
-//! One parquet file: its footer, checked against the file, and the values of its columns.
+//! One parquet file: its validated footer and the values of its columns.
 //!
-//! The parquet crate panics on some damaged files; whatever calls it here does so where that becomes an error.
+//! The parquet crate panics on some damaged files; every call to it goes through [`guarded`].
 
 use super::pages::Pages;
 use crate::{
@@ -30,16 +30,16 @@ use std::{
     sync::Arc,
 };
 
-/// Which columns hold what.
+/// Names of the image and label columns.
 #[derive(Clone, Copy, Debug)]
-pub struct Columns<'a> {
+pub struct ColumnNames<'a> {
     pub image: &'a str,
-    /// None: the rows are unlabeled. `label`, the default, may be missing; another one may not.
+    /// None: the rows are unlabeled. The default, `label`, may be missing; an explicit name may not.
     pub label: Option<&'a str>,
 }
 
-/// One file.
-pub(super) struct Table {
+/// One open file.
+pub(super) struct ParquetFile {
     path: PathBuf,
     meta: ParquetMetaData,
     /// Column of encoded images.
@@ -49,22 +49,22 @@ pub(super) struct Table {
     label: LabelColumn,
 }
 
-/// Where labels are.
+/// The label column.
 enum LabelColumn {
-    /// Nobody asked.
+    /// Not requested.
     Unasked,
     At(usize),
-    /// Nowhere, and why.
+    /// Unusable, with the reason.
     Unusable(String),
 }
 
-/// The values of a label column as they are stored, None for null.
+/// The stored values of a label column, None for null.
 enum Stored {
     Numbers(Vec<Option<i64>>),
     Names(Vec<Option<String>>),
 }
 
-/// What `read` returns; its panics are errors.
+/// Calls `read` and converts its panics to errors.
 fn guarded<T>(read: impl FnOnce() -> ParquetResult<T>) -> Result<T, String> {
     match guarded::call(read) {
         Ok(result) => result.map_err(|error| excerpt(&error.to_string())),
@@ -72,9 +72,9 @@ fn guarded<T>(read: impl FnOnce() -> ParquetResult<T>) -> Result<T, String> {
     }
 }
 
-impl Table {
+impl ParquetFile {
     /// Reads the footer and finds the columns.
-    pub fn open(path: &Path, columns: Columns) -> Result<Self, DataError> {
+    pub fn open(path: &Path, columns: ColumnNames) -> Result<Self, DataError> {
         if !path.is_file() {
             return Err(DataError::Missing { path: path.into(), expected: "a parquet file".into() });
         }
@@ -93,7 +93,7 @@ impl Table {
         Ok(table)
     }
 
-    /// Whether the footer's numbers can be those of a file of `bytes`.
+    /// Checks the footer's counts for consistency with a file of `bytes`.
     fn check(&self, bytes: u64) -> Result<(), String> {
         let schema = self.meta.file_metadata().schema_descr().num_columns();
         let mut rows: i64 = 0;
@@ -154,12 +154,12 @@ impl Table {
         self.image.map_or(0, |column| sizes(column).fold(0, i64::saturating_add))
     }
 
-    /// Where a path of a row leads.
+    /// Resolves a row's path.
     pub fn beside(&self, path: &str) -> PathBuf {
         self.path.parent().unwrap_or(Path::new("")).join(path)
     }
 
-    /// The bytes of the file that a row names.
+    /// Reads the file that a row refers to.
     pub fn file(&self, path: &str) -> Result<Vec<u8>, String> {
         let file = self.beside(path);
         std::fs::read(&file).map_err(|error| match error.kind() {
@@ -173,8 +173,8 @@ impl Table {
         })
     }
 
-    /// A reader at the first value of a column in a row group. It opens the file anew: readers of one handle would
-    /// share its cursor, and threads would read each other's bytes.
+    /// A reader at the first value of a column in a row group. Each reader opens the file: readers of one handle
+    /// would share its cursor across threads.
     fn column(&self, group: usize, column: usize) -> ParquetResult<ColumnReader> {
         let chunk = self.meta.row_group(group).column(column);
         let file = Arc::new(File::open(&self.path)?);
@@ -182,7 +182,7 @@ impl Table {
         Ok(get_column_reader(chunk.column_descr_ptr(), Box::new(Pages::new(pages, chunk))))
     }
 
-    /// Every value of a column of bytes in a row group, None for null. They share the memory of their pages.
+    /// Every value of a binary column in a row group, None for null. Values share the memory of their pages.
     pub fn values(&self, group: usize, column: usize) -> Result<Vec<Option<ByteArray>>, String> {
         guarded(|| match self.column(group, column)? {
             ColumnReader::ByteArrayColumnReader(mut column) => read(&mut column, self.group_rows(group)),
@@ -201,8 +201,8 @@ impl Table {
         })
     }
 
-    /// The labels in column `label`: a number or a name per row, the names from the file's description. Rows without
-    /// usable ones have none, for a reason.
+    /// The labels in column `label`: a number or a name per row, with class names from the file's metadata. Unusable
+    /// labels give an unlabeled set with a reason.
     ///
     /// # Errors
     /// A damaged column.
@@ -256,7 +256,7 @@ impl Table {
         })
     }
 
-    /// Class names from the `huggingface` entry that the `datasets` library leaves in the file.
+    /// Class names from the `huggingface` metadata entry that the `datasets` library writes.
     fn described_classes(&self, label: &str) -> Option<Vec<String>> {
         let entries = self.meta.file_metadata().key_value_metadata()?;
         let text = entries.iter().find(|entry| entry.key == "huggingface")?.value.as_deref()?;
@@ -270,7 +270,7 @@ fn numbers<T: Into<i64>>(values: Vec<Option<T>>) -> Vec<Option<i64>> {
     values.into_iter().map(|value| value.map(Into::into)).collect()
 }
 
-/// A label for every row. Errors: the first row without one.
+/// Requires a label in every row. Errors: the first row without one.
 fn whole<T>(labels: Vec<Option<T>>) -> Result<Vec<T>, String> {
     let (rows, missing) = (labels.len(), labels.iter().filter(|label| label.is_none()).count());
     if let Some(row) = labels.iter().position(Option::is_none) {
@@ -282,7 +282,8 @@ fn whole<T>(labels: Vec<Option<T>>) -> Result<Vec<T>, String> {
     Ok(labels.into_iter().flatten().collect())
 }
 
-/// The numbers as places in `classes`, or as small numbers where there are no names. Errors: the first that is none.
+/// Validates the numbers as indices into `classes`, or below [`MAX_LABEL`] without names. Errors: the first invalid
+/// one.
 fn class_numbers(numbers: &[i64], classes: Option<&[String]>) -> Result<Vec<u32>, String> {
     let known = classes.map_or(i64::from(MAX_LABEL), |classes| classes.len() as i64);
     if let Some(row) = numbers.iter().position(|number| !(0..known).contains(number)) {
@@ -301,7 +302,7 @@ fn class_numbers(numbers: &[i64], classes: Option<&[String]>) -> Result<Vec<u32>
     Ok(numbers.iter().map(|number| *number as u32).collect())
 }
 
-/// The columns of encoded images and of paths, at least one of the two; else the names of those that are there.
+/// The image and path columns, at least one of which must exist; else the names of the existing columns.
 fn image_columns(meta: &ParquetMetaData, image: &str) -> Result<(Option<usize>, Option<usize>), String> {
     let bytes = |path: &[&str]| find(meta, path, &[Physical::BYTE_ARRAY]);
     match (bytes(&[image, "bytes"]), bytes(&[image, "path"]), bytes(&[image])) {
@@ -314,7 +315,7 @@ fn image_columns(meta: &ParquetMetaData, image: &str) -> Result<(Option<usize>, 
     }
 }
 
-/// Where the labels are. Errors: a column that is named in the spec and not there.
+/// Finds the label column. Errors: a column named in the spec does not exist.
 fn label_column(meta: &ParquetMetaData, label: Option<&str>) -> Result<LabelColumn, String> {
     let kinds = [Physical::BOOLEAN, Physical::INT32, Physical::INT64, Physical::BYTE_ARRAY];
     let Some(label) = label else { return Ok(LabelColumn::Unasked) };
@@ -346,7 +347,7 @@ fn is_text(column: &ColumnDescriptor) -> bool {
         || matches!(column.logical_type_ref(), Some(LogicalType::String))
 }
 
-/// The number of the unrepeated column with this path and one of these types.
+/// Index of the non-repeated column with this path and one of these types.
 fn find(meta: &ParquetMetaData, path: &[&str], kinds: &[Physical]) -> Option<usize> {
     meta.file_metadata().schema_descr().columns().iter().position(|column| {
         column.path().parts() == path
@@ -355,14 +356,14 @@ fn find(meta: &ParquetMetaData, path: &[&str], kinds: &[Physical]) -> Option<usi
     })
 }
 
-/// The columns that there are, for a message.
+/// The existing columns, for a message.
 fn present(meta: &ParquetMetaData) -> String {
     let columns = meta.file_metadata().schema_descr().columns().iter();
     let names = columns.map(|c| format!("`{}` ({})", excerpt(&c.path().string()), c.physical_type()));
     names.collect::<Vec<_>>().join(", ")
 }
 
-/// The next `rows` values of an unrepeated column, None for null.
+/// Reads the next `rows` values of a non-repeated column, None for null.
 fn read<T: DataType>(column: &mut ColumnReaderImpl<T>, rows: usize) -> ParquetResult<Vec<Option<T::T>>> {
     let mut levels = Vec::new();
     let mut values = Vec::new();

@@ -1,21 +1,21 @@
-//! Our own file of proposals: safetensors with `boxes` f32 `(N, 4)`, x1 y1 x2 y2 from 0, and `offsets` u64 `(pictures + 1)`:
-//! picture i has the boxes from `offsets[i]` up to `offsets[i + 1]`. The entry `proposals` of the metadata is JSON: the
-//! format's version, the identifiers, how the boxes were made, and a checksum of all of it. Equal proposals give equal bytes.
+//! The proposal file format: safetensors with `boxes` f32 `(N, 4)`, 0-based x1 y1 x2 y2, and `offsets` u64 `(images +
+//! 1)`: image i has the boxes from `offsets[i]` up to `offsets[i + 1]`. The metadata entry `proposals` is JSON:
+//! format version, image identifiers, provenance, and a checksum over everything. Equal proposals give equal bytes.
 
 use super::Proposals;
-use crate::{boxes::Rect, data::error::DataError, seal, text::excerpt, whole_file};
+use crate::{atomic_write, boxes::Rect, data::error::DataError, seal, text::excerpt};
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use serde::{Deserialize, Serialize};
 use std::{collections::HashMap, fs, path::Path};
 
-/// What is written; files of version 1 have no checksum and are read too.
+/// Version written; version 1, without a checksum, is read too.
 const VERSION: u32 = 2;
-/// The metadata's only entry: with more, their order would be chance.
+/// The only metadata entry: the order of several would not be deterministic.
 const ENTRY: &str = "proposals";
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Header {
+struct ProposalHeader {
     version: u32,
     made_by: String,
     ids: Vec<String>,
@@ -23,8 +23,8 @@ struct Header {
     crc32c: Option<String>,
 }
 
-impl Header {
-    /// The checksum of the file's content: its texts and its two tensors.
+impl ProposalHeader {
+    /// Checksum over the strings and the two tensors.
     fn checksum(&self, boxes: &[u8], offsets: &[u8]) -> String {
         let texts = std::iter::once(&self.made_by).chain(&self.ids);
         let text = |crc, text: &String| {
@@ -35,7 +35,7 @@ impl Header {
         seal::digits(crc32c::crc32c_append(crc32c::crc32c_append(crc, boxes), offsets))
     }
 
-    /// Why the content is not what was written.
+    /// Why the checksum or version is not valid.
     fn objection(&self, boxes: &[u8], offsets: &[u8]) -> Option<String> {
         let found = self.checksum(boxes, offsets);
         match (self.version, &self.crc32c) {
@@ -51,13 +51,13 @@ impl Header {
 }
 
 impl Proposals {
-    /// Writes a file that is whole or not there; `made_by` says for people where the boxes come from.
+    /// Writes the file atomically; `made_by` is a human-readable provenance.
     ///
     /// # Errors
     /// A folder that cannot be written, a full disk.
     pub fn write(&self, path: &Path, made_by: &str) -> Result<(), DataError> {
         let bytes = self.bytes(made_by).map_err(|reason| DataError::Table { path: path.into(), reason })?;
-        whole_file::write(path, &bytes).map_err(|e| DataError::Table {
+        atomic_write::write(path, &bytes).map_err(|e| DataError::Table {
             path: path.into(),
             reason: format!("cannot be written: {e}; does its folder exist, and may you write there?"),
         })
@@ -66,12 +66,12 @@ impl Proposals {
     fn bytes(&self, made_by: &str) -> Result<Vec<u8>, String> {
         let (boxes, offsets) = self.tensors();
         let mut header =
-            Header { version: VERSION, made_by: made_by.into(), ids: self.ids.clone(), crc32c: None };
+            ProposalHeader { version: VERSION, made_by: made_by.into(), ids: self.ids.clone(), crc32c: None };
         header.crc32c = Some(header.checksum(&boxes, &offsets));
         self.file(&header, &boxes, &offsets)
     }
 
-    fn file(&self, header: &Header, boxes: &[u8], offsets: &[u8]) -> Result<Vec<u8>, String> {
+    fn file(&self, header: &ProposalHeader, boxes: &[u8], offsets: &[u8]) -> Result<Vec<u8>, String> {
         let header = serde_json::to_string(header).map_err(|e| e.to_string())?;
         let view = |dtype, shape, data| TensorView::new(dtype, shape, data).map_err(|e| e.to_string());
         let tensors = [
@@ -96,8 +96,7 @@ impl Proposals {
 
     /// Reads a file that [`Proposals::write`] wrote.
     ///
-    /// # Errors
-    /// A file that cannot be read, is of another kind or version, or contradicts itself.
+    /// # Errors An unreadable file, another format or version, inconsistent content.
     pub fn read(path: &Path) -> Result<Self, DataError> {
         let bytes = fs::read(path).map_err(|source| DataError::Io { path: path.into(), source })?;
         parse(&bytes).map_err(|reason| DataError::Table {
@@ -111,7 +110,7 @@ fn parse(bytes: &[u8]) -> Result<Proposals, String> {
     let (_, metadata) = SafeTensors::read_metadata(bytes).map_err(why)?;
     let entry = metadata.metadata().as_ref().and_then(|entries| entries.get(ENTRY));
     let header = entry.ok_or_else(|| format!("its metadata has no entry `{ENTRY}`"))?;
-    let header: Header = serde_json::from_str(header).map_err(why)?;
+    let header: ProposalHeader = serde_json::from_str(header).map_err(why)?;
     let file = SafeTensors::deserialize(bytes).map_err(why)?;
     let boxes = tensor(&file, "boxes", Dtype::F32)?;
     let offsets = tensor(&file, "offsets", Dtype::U64)?;
@@ -137,7 +136,7 @@ fn parse(bytes: &[u8]) -> Result<Proposals, String> {
     Proposals::new(pictures.collect::<Result<_, String>>()?)
 }
 
-/// The reader's words, which may quote the file.
+/// The reader's error, shortened since it may quote the file.
 fn why(error: impl std::fmt::Display) -> String {
     excerpt(&error.to_string())
 }
@@ -198,7 +197,8 @@ mod tests {
     #[test]
     fn files_without_a_checksum_are_read() {
         let (boxes, mut offsets) = example().tensors();
-        let header = |version| Header { version, made_by: "a test".into(), ids: example().ids, crc32c: None };
+        let header =
+            |version| ProposalHeader { version, made_by: "a test".into(), ids: example().ids, crc32c: None };
         let file = |version, offsets: &[u8]| example().file(&header(version), &boxes, offsets).unwrap();
         assert_eq!(parse(&file(1, &offsets)).unwrap(), example());
         assert!(parse(&file(2, &offsets)).unwrap_err().contains("its checksum is gone"));

@@ -1,49 +1,52 @@
-//! Proposals as they were published: a MATLAB file whose variable `boxes` is a cell array with one matrix of four columns
-//! for each picture, in the order of the image set. The columns are y1 x1 y2 x2, counted from 1: read as x1 y1 x2 y2 they
-//! are boxes, too, but the wrong ones, so that boxes outside of their picture are refused when a set is at hand.
+//! Published proposals: a MATLAB file whose variable `boxes` is a cell array with one four-column matrix per image,
+//! in the order of the image set. The columns are y1 x1 y2 x2, 1-based. Read as x1 y1 x2 y2 they would be valid but
+//! wrong boxes, so boxes outside their image are rejected when the set is known.
 
 use super::Proposals;
 use crate::{
     boxes::Rect,
     data::{
         error::DataError,
-        mat::{self, Value},
+        mat::{self, MatValue},
     },
     text::excerpt,
 };
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, path::Path};
 
-/// What the four columns mean.
+/// Meaning of the four columns.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Columns {
-    /// Selective Search's own: y1 x1 y2 x2, counted from 1.
+pub enum BoxFormat {
+    /// Selective Search's format: y1 x1 y2 x2, 1-based.
     #[default]
     YxyxFromOne,
-    /// As a few single pictures were published: x1 y1 x2 y2, counted from 0, a matrix instead of a cell array.
+    /// x1 y1 x2 y2, 0-based, a matrix instead of a cell array: used for a few single images.
     XyxyFromZero,
 }
 
-/// The proposals of the pictures `ids`, in their order. A second variable that names the pictures is compared with them.
+/// Reads the proposals of the images `ids`, in their order. A second variable with image names is checked against
+/// them.
 ///
-/// # Errors
-/// A file that is no MATLAB file, has no `boxes`, has another number of pictures or other pictures, or whose matrices are
-/// no boxes.
-pub fn read(path: &Path, columns: Columns, ids: &[String]) -> Result<Proposals, DataError> {
+/// # Errors Not a MATLAB file, no variable `boxes`, a different number or set of images, invalid matrices.
+pub fn read(path: &Path, columns: BoxFormat, ids: &[String]) -> Result<Proposals, DataError> {
     let variables = mat::read(path)?;
     parse(&variables, columns, ids).map_err(|reason| DataError::Table { path: path.into(), reason })
 }
 
-fn parse(variables: &BTreeMap<String, Value>, columns: Columns, ids: &[String]) -> Result<Proposals, String> {
+fn parse(
+    variables: &BTreeMap<String, MatValue>,
+    columns: BoxFormat,
+    ids: &[String],
+) -> Result<Proposals, String> {
     let boxes = variables.get("boxes").ok_or_else(|| {
         let names: Vec<&str> = variables.keys().map(String::as_str).collect();
         format!("has no variable `boxes`, but {}; give a file of proposals", excerpt(&names.join(", ")))
     })?;
-    let matrices: &[Value] = match (boxes, columns) {
-        (Value::Cell { items, .. }, Columns::YxyxFromOne) => items,
-        (matrix @ Value::Numeric { .. }, Columns::XyxyFromZero) => std::slice::from_ref(matrix),
-        (Value::Numeric { .. }, Columns::YxyxFromOne) => {
+    let matrices: &[MatValue] = match (boxes, columns) {
+        (MatValue::Cell { items, .. }, BoxFormat::YxyxFromOne) => items,
+        (matrix @ MatValue::Numeric { .. }, BoxFormat::XyxyFromZero) => std::slice::from_ref(matrix),
+        (MatValue::Numeric { .. }, BoxFormat::YxyxFromOne) => {
             return Err("`boxes` is a matrix, not a cell array with one for each picture; if it holds x1 y1 x2 y2 of one \
                         picture, counted from 0, say `columns: xyxy_from_zero`"
                 .into());
@@ -52,7 +55,7 @@ fn parse(variables: &BTreeMap<String, Value>, columns: Columns, ids: &[String]) 
     };
     if matrices.len() != ids.len() {
         return Err(format!(
-            "has boxes of {} pictures, the set has {}; give the file of this very image set",
+            "has boxes of {} images, but the set has {}; give the file of this image set",
             matrices.len(),
             ids.len()
         ));
@@ -65,11 +68,11 @@ fn parse(variables: &BTreeMap<String, Value>, columns: Columns, ids: &[String]) 
     Proposals::new(pictures.collect::<Result<_, String>>()?)
 }
 
-/// Every cell array of as many texts as there are pictures names them.
-fn compare_names(variables: &BTreeMap<String, Value>, ids: &[String]) -> Result<(), String> {
+/// Checks every cell array with one string per image against the identifiers.
+fn compare_names(variables: &BTreeMap<String, MatValue>, ids: &[String]) -> Result<(), String> {
     for (variable, value) in variables {
-        let Value::Cell { items, .. } = value else { continue };
-        let text = |item: &Value| if let Value::Text(text) = item { Some(text.clone()) } else { None };
+        let MatValue::Cell { items, .. } = value else { continue };
+        let text = |item: &MatValue| if let MatValue::Text(text) = item { Some(text.clone()) } else { None };
         let Some(names) = items.iter().map(text).collect::<Option<Vec<String>>>() else { continue };
         let same =
             |(name, id): (&String, &String)| Path::new(name).file_stem().is_some_and(|s| s == id.as_str());
@@ -79,7 +82,7 @@ fn compare_names(variables: &BTreeMap<String, Value>, ids: &[String]) -> Result<
         {
             let (name, id) = (&names[at], &ids[at]);
             return Err(format!(
-                "picture {} is `{}` by its variable `{}`, but `{id}` in the set; give the file of this very image set",
+                "image {} is `{}` in its variable `{}`, but `{id}` in the set; give the file of this image set",
                 at + 1,
                 excerpt(name),
                 excerpt(variable)
@@ -89,8 +92,8 @@ fn compare_names(variables: &BTreeMap<String, Value>, ids: &[String]) -> Result<
     Ok(())
 }
 
-fn rects(matrix: &Value, columns: Columns) -> Result<Vec<Rect>, String> {
-    let Value::Numeric { dims, values } = matrix else { return Err("its boxes are no matrix".into()) };
+fn rects(matrix: &MatValue, columns: BoxFormat) -> Result<Vec<Rect>, String> {
+    let MatValue::Numeric { dims, values } = matrix else { return Err("its boxes are no matrix".into()) };
     if values.is_empty() {
         return Ok(vec![]);
     }
@@ -100,8 +103,8 @@ fn rects(matrix: &Value, columns: Columns) -> Result<Vec<Rect>, String> {
     };
     let column = |c: usize| &values[c * rows..(c + 1) * rows];
     let ([x1, y1, x2, y2], first) = match columns {
-        Columns::YxyxFromOne => ([1, 0, 3, 2].map(column), 1.0),
-        Columns::XyxyFromZero => ([0, 1, 2, 3].map(column), 0.0),
+        BoxFormat::YxyxFromOne => ([1, 0, 3, 2].map(column), 1.0),
+        BoxFormat::XyxyFromZero => ([0, 1, 2, 3].map(column), 0.0),
     };
     let corner = |value: f64| (value - first) as f32;
     let rect = |i: usize| Rect::new(corner(x1[i]), corner(y1[i]), corner(x2[i]), corner(y2[i]));
@@ -118,16 +121,16 @@ fn rects(matrix: &Value, columns: Columns) -> Result<Vec<Rect>, String> {
 mod tests {
     use super::*;
 
-    fn matrix(rows: usize, values: &[f64]) -> Value {
-        Value::Numeric { dims: vec![rows, values.len() / rows], values: values.to_vec() }
+    fn matrix(rows: usize, values: &[f64]) -> MatValue {
+        MatValue::Numeric { dims: vec![rows, values.len() / rows], values: values.to_vec() }
     }
 
-    fn cell(items: Vec<Value>) -> Value {
-        Value::Cell { dims: vec![1, items.len()], items }
+    fn cell(items: Vec<MatValue>) -> MatValue {
+        MatValue::Cell { dims: vec![1, items.len()], items }
     }
 
-    fn variables(boxes: Value, names: &[&str]) -> BTreeMap<String, Value> {
-        let names = names.iter().map(|name| Value::Text((*name).into())).collect();
+    fn variables(boxes: MatValue, names: &[&str]) -> BTreeMap<String, MatValue> {
+        let names = names.iter().map(|name| MatValue::Text((*name).into())).collect();
         BTreeMap::from([("boxes".into(), boxes), ("images".into(), cell(names))])
     }
 
@@ -139,11 +142,11 @@ mod tests {
     fn columns_are_turned_round_and_counted_from_zero() {
         let boxes = cell(vec![matrix(2, &[1., 5., 1., 3., 20., 30., 40., 25.]), matrix(1, &[])]);
         let read =
-            parse(&variables(boxes, &["a.jpg", "b"]), Columns::YxyxFromOne, &ids(&["a", "b"])).unwrap();
+            parse(&variables(boxes, &["a.jpg", "b"]), BoxFormat::YxyxFromOne, &ids(&["a", "b"])).unwrap();
         assert_eq!(read.of("a").unwrap(), [Rect::new(0., 0., 39., 19.), Rect::new(2., 4., 24., 29.)]);
         assert_eq!(read.of("b").unwrap(), []);
         let single = BTreeMap::from([("boxes".into(), matrix(1, &[0., 3., 9., 8.]))]);
-        let read = parse(&single, Columns::XyxyFromZero, &ids(&["a"])).unwrap();
+        let read = parse(&single, BoxFormat::XyxyFromZero, &ids(&["a"])).unwrap();
         assert_eq!(read.of("a").unwrap(), [Rect::new(0., 3., 9., 8.)]);
     }
 
@@ -151,7 +154,7 @@ mod tests {
     fn files_of_other_sets_are_refused() {
         let boxes = || cell(vec![matrix(1, &[1., 1., 9., 9.])]);
         let fault = |variables: &BTreeMap<_, _>, ids_: &[&str]| {
-            parse(variables, Columns::YxyxFromOne, &ids(ids_)).unwrap_err()
+            parse(variables, BoxFormat::YxyxFromOne, &ids(ids_)).unwrap_err()
         };
         assert!(
             fault(&variables(boxes(), &["a"]), &["a", "b"]).contains("boxes of 1 pictures, the set has 2")

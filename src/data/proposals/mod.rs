@@ -1,8 +1,8 @@
-//! Proposals: boxes that may hold an object, of every picture of a set. Detectors of the R-CNN family classify them
-//! (Girshick et al. 2014). They are searched for ([`selective_search`]), read from published MATLAB files, or read from a
-//! file of our own ([`Proposals::read`]).
+//! Object proposals for every image of a set. Detectors of the R-CNN family classify them (Girshick et al. 2014).
+//! They come from Selective Search ([`selective_search`]), from published MATLAB files, or from this crate's own
+//! format ([`Proposals::read`]).
 //!
-//! Knows no classes and no detector; what is written here is found again by a picture's identifier alone.
+//! Independent of classes and detectors; proposals are looked up by image identifier.
 
 mod file; // our own format
 pub mod matlab; // published files
@@ -14,7 +14,7 @@ pub mod spec; // how a spec names proposals, and where they come from then
 use crate::{boxes::Rect, text::excerpt};
 use std::collections::HashMap;
 
-/// Boxes by picture, the most promising first, on the pictures as stored.
+/// Boxes by image in rank order, in stored-image coordinates.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Proposals {
     ids: Vec<String>,
@@ -23,10 +23,9 @@ pub struct Proposals {
 }
 
 impl Proposals {
-    /// Pairs identifiers with their boxes; a picture may have none.
+    /// Creates proposals from identifiers and boxes; an image may have none.
     ///
-    /// # Errors
-    /// An identifier given twice; a box that is inside out or not of numbers.
+    /// # Errors A duplicate identifier; an inverted or non-finite box.
     pub fn new(pictures: Vec<(String, Vec<Rect>)>) -> Result<Self, String> {
         let mut place = HashMap::new();
         for (index, (id, boxes)) in pictures.iter().enumerate() {
@@ -41,17 +40,17 @@ impl Proposals {
         Ok(Self { ids, boxes, place })
     }
 
-    /// The boxes of a picture; None for a picture that is not there.
+    /// The boxes of an image; None for an unknown identifier.
     pub fn of(&self, id: &str) -> Option<&[Rect]> {
         self.place.get(id).and_then(|&index| self.boxes.get(index)).map(Vec::as_slice)
     }
 
-    /// Identifiers and boxes, in the order of the set that they were made for.
+    /// Identifiers and boxes, in data set order.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &[Rect])> {
         self.ids.iter().map(String::as_str).zip(self.boxes.iter().map(Vec::as_slice))
     }
 
-    /// Pictures.
+    /// Number of images.
     pub fn len(&self) -> usize {
         self.ids.len()
     }
@@ -60,12 +59,12 @@ impl Proposals {
         self.ids.is_empty()
     }
 
-    /// Boxes of all pictures together.
+    /// Total number of boxes.
     pub fn total(&self) -> usize {
         self.boxes.iter().map(Vec::len).sum()
     }
 
-    /// Pictures without a single box.
+    /// Images without boxes.
     pub fn without_boxes(&self) -> Vec<&str> {
         self.iter().filter(|(_, boxes)| boxes.is_empty()).map(|(id, _)| id).collect()
     }

@@ -1,8 +1,8 @@
-//! Boxes drawn on a picture, for people.
+//! Draws boxes on an image, for inspection.
 
 use crate::{boxes::Rect, data::dataset::RgbImage};
 
-/// Frames of the first boxes, from yellow (the first) to dark red (the last), the first on top.
+/// Draws the boxes from yellow (first) to dark red (last), the first on top.
 pub fn draw(image: &mut RgbImage, boxes: &[Rect]) {
     let last = boxes.len().max(2) - 1;
     for (rank, rect) in boxes.iter().enumerate().rev() {

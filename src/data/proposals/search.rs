@@ -1,5 +1,5 @@
-//! Selective Search over a set, on all cores, with a progress line; what is found is kept as it comes, so that a search
-//! that is stopped goes on where it was.
+//! Runs Selective Search over a set on all cores, with a progress bar. Partial results are saved, so that an
+//! interrupted search resumes.
 
 use super::{Proposals, selective_search::SelectiveSearch};
 use crate::{
@@ -13,32 +13,31 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Pictures between two writings of what was found so far.
+/// Images between two saves of the partial results.
 const CHUNK: usize = 256;
 
-/// What a search found.
+/// Result of a search.
 #[derive(Debug)]
-pub struct Found {
-    /// Of every picture that could be read, in the order of the set.
+pub struct SearchResult {
+    /// Proposals of every readable image, in data set order.
     pub proposals: Proposals,
-    /// Pictures that could not be read: identifier and reason.
+    /// Unreadable images: identifier and reason.
     pub left_out: Vec<(String, String)>,
-    /// Time spent on pictures, of all cores together, and how many pictures that were.
+    /// Total CPU time over all cores, and the number of images searched.
     pub busy: Duration,
     pub searched: usize,
 }
 
-/// Searches the pictures `ids`, `image(i)` being that of `ids[i]`; the result does not depend on the number of threads.
-/// Where `partial` names a file, what was found lies there until the end, and is taken from there at the beginning.
+/// Searches the images `ids`, where `image(i)` loads `ids[i]`. The result does not depend on the number of threads.
+/// If `partial` names a file, partial results are loaded from it and saved to it until the search ends.
 ///
-/// # Errors
-/// A partial file that cannot be written, an identifier given twice. Pictures that cannot be read are part of the result.
+/// # Errors A partial file that cannot be written, a duplicate identifier. Unreadable images are part of the result.
 pub fn search(
     settings: &SelectiveSearch,
     ids: &[String],
     image: impl Fn(usize) -> Result<RgbImage, DataError> + Sync,
     partial: Option<&Path>,
-) -> Result<Found, DataError> {
+) -> Result<SearchResult, DataError> {
     let kept = partial.filter(|path| path.exists()).and_then(|path| Proposals::read(path).ok());
     let bar = progress_bar(ids.len());
     let mut found: Vec<(String, Vec<Rect>)> = vec![];
@@ -65,7 +64,7 @@ pub fn search(
         }
     }
     bar.finish_and_clear();
-    Ok(Found { proposals: proposals(found)?, left_out, busy, searched })
+    Ok(SearchResult { proposals: proposals(found)?, left_out, busy, searched })
 }
 
 fn propose(
@@ -82,7 +81,7 @@ fn proposals(found: Vec<(String, Vec<Rect>)>) -> Result<Proposals, DataError> {
     Proposals::new(found).map_err(DataError::Spec)
 }
 
-/// On stderr, and only on a terminal.
+/// Shown on stderr, if it is a terminal.
 fn progress_bar(len: usize) -> ProgressBar {
     let bar = ProgressBar::new(len as u64).with_message("searching");
     if let Ok(style) = ProgressStyle::with_template("{msg} {bar:32} {pos}/{len} images  ETA {eta}") {

@@ -1,9 +1,9 @@
-//! How a spec names proposals, and how they are obtained: searched once and kept, or read from files.
+//! The spec of proposals, and how they are obtained: computed once and cached, or read from files.
 
 use super::{
     Proposals,
-    matlab::{self, Columns},
-    search::{Found, search},
+    matlab::{self, BoxFormat},
+    search::{SearchResult, search},
     selective_search::{self, SelectiveSearch},
 };
 use crate::{
@@ -14,14 +14,14 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::{fs, path::Path};
 
-/// Pixels by which a box may stand over the edge of its picture: rounding, not another order of columns.
+/// Tolerance in pixels for boxes beyond the image border, due to rounding.
 const OVER: f32 = 1.0;
 
 /// Where proposals come from. In YAML: `proposals: { selective_search: { mode: fast } }`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum ProposalSpec {
-    /// Searched for on first use, then kept beside other results.
+    /// Computed on first use, then cached with other results.
     SelectiveSearch(SelectiveSearch),
     /// MATLAB files in the order of the image sets.
     Mat {
@@ -29,9 +29,9 @@ pub enum ProposalSpec {
         #[serde(default)]
         val: Option<SpecPath>,
         #[serde(default)]
-        columns: Columns,
+        columns: BoxFormat,
     },
-    /// Files that `hueristic proposals` wrote.
+    /// Files written by `hueristic proposals`.
     File {
         train: SpecPath,
         #[serde(default)]
@@ -46,13 +46,13 @@ impl Default for ProposalSpec {
 }
 
 impl ProposalSpec {
-    /// For messages: where those of a split come from.
+    /// Origin of a split's proposals, for messages.
     fn named(&self, split: Split) -> String {
         let file = self.files().get(split as usize).map(|file| file.display().to_string());
         file.unwrap_or_else(|| "Selective Search, whose `smallest` may be less".into())
     }
 
-    /// The files that are read.
+    /// The input files.
     pub fn files(&self) -> Vec<&Path> {
         match self {
             Self::SelectiveSearch(_) => vec![],
@@ -63,12 +63,11 @@ impl ProposalSpec {
     }
 }
 
-/// The proposals of every picture of a set. Those searched for are kept in the folder `cache`, which is made where it is
-/// missing, under a name that the set's content and the settings decide; a search that was stopped goes on.
+/// The proposals of every image of a set. Computed ones are stored in the folder `cache`, created if missing, under a
+/// name derived from the set's fingerprint and the settings; an interrupted search resumes.
 ///
-/// # Errors
-/// A split for which the spec names no file; a file that is not for this set; a picture that cannot be read; a folder that
-/// cannot be written; no proposal at all.
+/// # Errors A split without a file in the spec; a file for another set; an unreadable image; a folder that cannot be
+/// written; no proposals at all.
 pub fn obtain(
     spec: &ProposalSpec,
     set: &dyn Annotated,
@@ -128,7 +127,8 @@ fn searched(
     fs::create_dir_all(cache).map_err(|source| DataError::Io { path: cache.into(), source })?;
     let partial = cache.join(format!("proposals-{key}.partial"));
     tracing::info!("searching {} pictures for proposals, kept in {}", ids.len(), path.display());
-    let Found { proposals, left_out, .. } = search(settings, ids, |index| set.image(index), Some(&partial))?;
+    let SearchResult { proposals, left_out, .. } =
+        search(settings, ids, |index| set.image(index), Some(&partial))?;
     if let Some((id, reason)) = left_out.first() {
         let reason = format!(
             "{reason} ({} of {} pictures have no proposals for such a reason); repair or remove it",
@@ -138,18 +138,18 @@ fn searched(
         return Err(DataError::Image { name: id.clone(), reason });
     }
     proposals.write(&path, &format!("Selective Search {json}"))?;
-    // Whether it is still there decides nothing: the whole file is asked for first.
+    // A leftover partial file is harmless: the complete file takes precedence.
     let _ = fs::remove_file(&partial);
     Ok(proposals)
 }
 
-/// The proposals, if every picture of the set has its own, inside its own bounds.
+/// Checks that every image of the set has proposals inside its bounds.
 fn inside(proposals: Proposals, set: &dyn Annotated, path: &Path) -> Result<Proposals, DataError> {
     let table = |reason: String| DataError::Table { path: path.into(), reason };
     for index in 0..set.len() {
         let (id, (width, height)) = (set.id(index), set.size(index));
         let boxes = proposals.of(id).ok_or_else(|| {
-            table(format!("has no proposals of picture `{id}`; give the file of this very image set"))
+            table(format!("has no proposals for image `{id}`; give the file of this image set"))
         })?;
         let (right, bottom) = (width as f32 - 1.0 + OVER, height as f32 - 1.0 + OVER);
         let out = boxes.iter().find(|b| b.x1 < -OVER || b.y1 < -OVER || b.x2 > right || b.y2 > bottom);
@@ -165,7 +165,7 @@ fn inside(proposals: Proposals, set: &dyn Annotated, path: &Path) -> Result<Prop
 
 #[cfg(test)]
 mod tests {
-    use super::{super::selective_search::Mode, *};
+    use super::{super::selective_search::SearchMode, *};
 
     fn spec(json: &str) -> Result<ProposalSpec, String> {
         serde_json::from_str(json).map_err(|e| e.to_string())
@@ -178,10 +178,10 @@ mod tests {
         let quality = spec(r#"{"selective_search": {"mode": "quality"}}"#).unwrap();
         assert!(matches!(
             quality,
-            ProposalSpec::SelectiveSearch(SelectiveSearch { mode: Mode::Quality, .. })
+            ProposalSpec::SelectiveSearch(SelectiveSearch { mode: SearchMode::Quality, .. })
         ));
         let mat = spec(r#"{"mat": {"train": "a.mat", "columns": "xyxy_from_zero"}}"#).unwrap();
-        let columns = Columns::XyxyFromZero;
+        let columns = BoxFormat::XyxyFromZero;
         assert_eq!(mat, ProposalSpec::Mat { train: "a.mat".into(), val: None, columns });
         for wrong in [
             r#"{"selective_search": {"modes": "fast"}}"#,

@@ -20,7 +20,7 @@ use crate::{
     },
     rng::Rng,
 };
-use layout::Layout;
+use layout::SceneLayout;
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 pub use shape::CLASSES;
@@ -47,7 +47,7 @@ pub struct Composite {
     split: Split,
     stream: Rng,
     classes: Vec<String>,
-    layouts: Vec<Layout>,
+    layouts: Vec<SceneLayout>,
     ids: Vec<String>,
 }
 
@@ -64,14 +64,14 @@ impl Composite {
             )));
         }
         let stream = Rng::new(seed).split("composite scenes").split(split.name());
-        let deal = |index: usize| Layout::new(index % CLASSES.len(), size, &mut dice(&stream, 0, index));
+        let deal = |index: usize| SceneLayout::new(index % CLASSES.len(), size, &mut dice(&stream, 0, index));
         let layouts = (0..images).into_par_iter().map(deal).collect();
         let ids = (0..images).map(|index| format!("{}_{index:06}", split.name())).collect();
         Ok(Self { size, seed, split, classes: CLASSES.map(String::from).to_vec(), layouts, ids, stream })
     }
 
     /// The color of one pixel, without noise.
-    fn pixel(&self, layout: &Layout, backdrop: &Backdrop, row: usize, column: usize) -> [f32; 3] {
+    fn pixel(&self, layout: &SceneLayout, backdrop: &Backdrop, row: usize, column: usize) -> [f32; 3] {
         let width = 2.0 / self.size as f32;
         let place = |at: usize, part: f32| -1.0 + width * (at as f32 + part);
         let behind = mix(backdrop.color(place(column, 0.5), place(row, 0.5)), [0.55; 3], MILD);

@@ -9,12 +9,13 @@ pub use super::palette::color_map;
 
 use super::palette::{Color, Palette};
 use crate::{
+    atomic_write,
     data::{
         annotated::{Mask, VOID},
         decode::MAX_BYTES,
         error::DataError,
     },
-    guarded, whole_file,
+    guarded,
 };
 use png::{BitDepth, ColorType, Decoder, DecodingError, Encoder, Limits, Transformations};
 use std::{
@@ -28,7 +29,7 @@ const ADVICE: &str = "save the mask with VOC's colors, or name its colors with `
 
 /// A mask's file as it was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Found {
+pub struct DecodedMask {
     pub mask: Mask,
     /// The highest label that the file's few bits can say, where it is there: a writer may have cut void to it.
     pub narrow: Option<u8>,
@@ -49,7 +50,7 @@ pub fn read_indices(path: &Path) -> Result<Mask, DataError> {
 /// # Errors
 /// A file that cannot be read, is no PNG or is cut short; colors that `palette` does not know; gray of other than 8 bits;
 /// indices without a color, which a writer has cut; over 512 MiB of pixels.
-pub fn read(path: &Path, palette: &Palette) -> Result<Found, DataError> {
+pub fn read(path: &Path, palette: &Palette) -> Result<DecodedMask, DataError> {
     let io = |source| DataError::Io { path: path.into(), source };
     let mut bytes = vec![];
     // what is longer than its pixels may be is cut, and then no PNG
@@ -60,13 +61,13 @@ pub fn read(path: &Path, palette: &Palette) -> Result<Found, DataError> {
 }
 
 /// A decoded PNG: samples in rows, without padding.
-struct Pixels {
+struct PngSamples {
     size: (usize, usize),
     samples: Vec<u8>,
-    kind: Samples,
+    kind: SampleFormat,
 }
 
-enum Samples {
+enum SampleFormat {
     /// One index a pixel.
     Indices { bits: usize, colors: Vec<Color> },
     /// One level a pixel.
@@ -75,7 +76,7 @@ enum Samples {
     Colors,
 }
 
-fn decode(bytes: &[u8]) -> Result<Pixels, String> {
+fn decode(bytes: &[u8]) -> Result<PngSamples, String> {
     let mut decoder = Decoder::new_with_limits(Cursor::new(bytes), Limits { bytes: MAX_BYTES });
     decoder.set_transformations(Transformations::IDENTITY);
     let mut reader = decoder.read_info().map_err(|e| format!("not a PNG that can be read: {}", why(&e)))?;
@@ -84,9 +85,9 @@ fn decode(bytes: &[u8]) -> Result<Pixels, String> {
     let (width, height) = (info.width as usize, info.height as usize);
     let colors = info.palette.as_deref().unwrap_or_default().as_chunks().0.to_vec();
     let kind = match (color, depth) {
-        (ColorType::Indexed, _) => Samples::Indices { bits: depth as usize, colors },
-        (ColorType::Grayscale, BitDepth::Eight) => Samples::Gray,
-        (ColorType::Rgb | ColorType::Rgba, BitDepth::Eight) => Samples::Colors,
+        (ColorType::Indexed, _) => SampleFormat::Indices { bits: depth as usize, colors },
+        (ColorType::Grayscale, BitDepth::Eight) => SampleFormat::Gray,
+        (ColorType::Rgb | ColorType::Rgba, BitDepth::Eight) => SampleFormat::Colors,
         _ => return Err(other(color, depth)),
     };
     let count = width.checked_mul(height).and_then(|pixels| pixels.checked_mul(color.samples()));
@@ -100,7 +101,7 @@ fn decode(bytes: &[u8]) -> Result<Pixels, String> {
         return Err(format!("cannot be decoded: it has not all of its {width}×{height} pixels"));
     }
     let samples = if color == ColorType::Rgba { opaque(&samples)? } else { samples };
-    Ok(Pixels { size: (width, height), samples, kind })
+    Ok(PngSamples { size: (width, height), samples, kind })
 }
 
 /// The reader's words, without the structures that some of them print.
@@ -136,14 +137,14 @@ fn unpack(row: &[u8], bits: usize, count: usize) -> impl Iterator<Item = u8> {
     })
 }
 
-impl Pixels {
-    fn labeled(self, palette: &Palette) -> Result<Found, String> {
+impl PngSamples {
+    fn labeled(self, palette: &Palette) -> Result<DecodedMask, String> {
         let labels = match (&self.kind, palette) {
-            (Samples::Gray, Palette::Voc | Palette::Indices) => {
-                return Ok(Found { gray: true, ..self.found(None, |level| level) });
+            (SampleFormat::Gray, Palette::Voc | Palette::Indices) => {
+                return Ok(DecodedMask { gray: true, ..self.found(None, |level| level) });
             }
-            (Samples::Indices { .. }, Palette::Indices) => return Ok(self.found(None, |index| index)),
-            (Samples::Colors, _) => {
+            (SampleFormat::Indices { .. }, Palette::Indices) => return Ok(self.found(None, |index| index)),
+            (SampleFormat::Colors, _) => {
                 let known = palette.labels();
                 self.samples
                     .as_chunks::<3>()
@@ -152,22 +153,22 @@ impl Pixels {
                     .map(|color| of(&known, *color))
                     .collect::<Result<_, _>>()?
             }
-            (Samples::Gray, Palette::Named(_)) => {
+            (SampleFormat::Gray, Palette::Named(_)) => {
                 let known = palette.labels();
                 self.samples.iter().map(|&level| of(&known, [level; 3])).collect::<Result<_, _>>()?
             }
-            (Samples::Indices { bits, colors }, Palette::Voc | Palette::Named(_)) => {
+            (SampleFormat::Indices { bits, colors }, Palette::Voc | Palette::Named(_)) => {
                 let (table, narrow) = table(&self.used(), *bits, colors, palette)?;
                 return Ok(self.found(narrow, |index| table[usize::from(index)]));
             }
         };
         let mask = Mask { width: self.size.0, height: self.size.1, labels };
-        Ok(Found { mask, narrow: None, gray: false })
+        Ok(DecodedMask { mask, narrow: None, gray: false })
     }
 
-    fn found(self, narrow: Option<u8>, label: impl Fn(u8) -> u8) -> Found {
+    fn found(self, narrow: Option<u8>, label: impl Fn(u8) -> u8) -> DecodedMask {
         let labels = self.samples.into_iter().map(label).collect();
-        Found { mask: Mask { width: self.size.0, height: self.size.1, labels }, narrow, gray: false }
+        DecodedMask { mask: Mask { width: self.size.0, height: self.size.1, labels }, narrow, gray: false }
     }
 
     /// The indices that there are, rising.
@@ -186,7 +187,7 @@ fn unknown([r, g, b]: Color) -> String {
     format!("the color [{r}, {g}, {b}] stands for no class; {ADVICE}")
 }
 
-/// The label of every index that is used; and what [`Found::narrow`] is.
+/// The label of every index that is used; and what [`DecodedMask::narrow`] is.
 fn table(
     used: &[u8],
     bits: usize,
@@ -227,7 +228,7 @@ fn cut(index: u8, colors: usize, bits: usize) -> String {
     )
 }
 
-impl Found {
+impl DecodedMask {
     /// Why the labels are probably not what they say: a gray mask of two levels, black and white, shows an object as void;
     /// a writer of few bits has cut void ([`Self::narrow`]). `shown` are the labels of the picture's annotated objects, where
     /// there is an annotation.
@@ -284,7 +285,7 @@ pub fn write_indices(path: &Path, mask: &Mask) -> Result<(), DataError> {
         return Err(fault(format!("a mask of {width}×{height} pixels with {} labels", labels.len())));
     }
     let bytes = encode(mask).map_err(|error| fault(format!("cannot be encoded: {error}")))?;
-    whole_file::write(path, &bytes).map_err(|error| fault(format!("cannot be written: {error}")))
+    atomic_write::write(path, &bytes).map_err(|error| fault(format!("cannot be written: {error}")))
 }
 
 fn encode(mask: &Mask) -> Result<Vec<u8>, png::EncodingError> {

@@ -89,13 +89,13 @@ impl Serialize for Palette {
 
 impl<'de> Deserialize<'de> for Palette {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(Reader)
+        deserializer.deserialize_any(PaletteVisitor)
     }
 }
 
-struct Reader;
+struct PaletteVisitor;
 
-impl<'de> Visitor<'de> for Reader {
+impl<'de> Visitor<'de> for PaletteVisitor {
     type Value = Palette;
 
     fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {

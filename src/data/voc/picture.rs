@@ -6,7 +6,7 @@ use super::{
     header, mask,
     palette::Palette,
     sbd,
-    xml::{self, Record, RecordObject},
+    xml::{self, Annotation, RecordObject},
 };
 use crate::{
     data::{
@@ -21,7 +21,7 @@ use std::path::{Path, PathBuf};
 
 /// What the devkit says of one picture; nothing is decoded.
 #[derive(Clone, Debug)]
-pub(super) struct Picture {
+pub(super) struct VocPicture {
     pub id: String,
     pub photograph: PathBuf,
     /// Width and height by the annotation, or else of the stored picture; 0 where neither can be read.
@@ -39,7 +39,7 @@ pub(super) enum MaskFile {
     Sbd(PathBuf),
 }
 
-impl Picture {
+impl VocPicture {
     /// Reads what there is of picture `id`, and says what is wrong with it. SBD's mask comes first in training and the
     /// devkit's in validation.
     pub fn read(devkit: &Devkit, id: &str, split: Split) -> (Self, Vec<String>) {
@@ -63,7 +63,7 @@ impl Picture {
     }
 
     /// Takes over what an annotation says; what is wrong with it comes back.
-    fn annotate(&mut self, record: &Record, annotation: &Path) -> Vec<String> {
+    fn annotate(&mut self, record: &Annotation, annotation: &Path) -> Vec<String> {
         let file = annotation.display();
         let Some(size) = record.size.or_else(|| header::size(&self.photograph)) else {
             return vec![format!("{file}: has no <size>, and its picture cannot be read")];
@@ -113,7 +113,7 @@ impl Picture {
     /// The mask, as large as the picture and with known labels.
     ///
     /// # Errors
-    /// What [`mask::read`] and [`sbd::read_mask`] refuse; another size, labels that are no class, [`mask::Found::suspicion`].
+    /// What [`mask::read`] and [`sbd::read_mask`] refuse; another size, labels that are no class, [`mask::DecodedMask::suspicion`].
     pub fn mask(&self, palette: &Palette) -> Result<Option<Mask>, DataError> {
         let Some(file) = &self.mask else { return Ok(None) };
         let found = file.read(palette)?;
@@ -163,10 +163,12 @@ impl MaskFile {
         }
     }
 
-    fn read(&self, palette: &Palette) -> Result<mask::Found, DataError> {
+    fn read(&self, palette: &Palette) -> Result<mask::DecodedMask, DataError> {
         match self {
             Self::Palette(path) => mask::read(path, palette),
-            Self::Sbd(path) => Ok(mask::Found { mask: sbd::read_mask(path)?, narrow: None, gray: false }),
+            Self::Sbd(path) => {
+                Ok(mask::DecodedMask { mask: sbd::read_mask(path)?, narrow: None, gray: false })
+            }
         }
     }
 }

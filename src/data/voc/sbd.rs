@@ -4,7 +4,7 @@
 use crate::data::{
     annotated::Mask,
     error::DataError,
-    mat::{self, Value},
+    mat::{self, MatValue},
 };
 use std::path::Path;
 
@@ -21,16 +21,16 @@ pub fn read_mask(path: &Path) -> Result<Mask, DataError> {
     })
 }
 
-fn segmentation(truth: &Value) -> Option<&Value> {
+fn segmentation(truth: &MatValue) -> Option<&MatValue> {
     match truth {
-        Value::Struct { fields } => fields.get("Segmentation")?.first(),
+        MatValue::Struct { fields } => fields.get("Segmentation")?.first(),
         _ => None,
     }
 }
 
 /// The matrix row by row; it is stored column by column.
-fn mask(matrix: &Value) -> Option<Mask> {
-    let Value::Numeric { dims, values } = matrix else { return None };
+fn mask(matrix: &MatValue) -> Option<Mask> {
+    let MatValue::Numeric { dims, values } = matrix else { return None };
     let &[height, width] = &dims[..] else { return None };
     let label = |&value: &f64| Some(value as u8).filter(|label| f64::from(*label) == value);
     let columns: Vec<u8> = values.iter().map(label).collect::<Option<_>>()?;

@@ -5,7 +5,7 @@ use super::{
     devkit::{self, Devkit, PHOTOGRAPHS},
     lists::{self, Lists},
     palette::Palette,
-    picture::{MaskFile, Picture},
+    picture::{MaskFile, VocPicture},
     source::VocSource,
 };
 use crate::data::{
@@ -26,7 +26,7 @@ use std::{
 /// The pictures of one list that have nothing wrong with them, in the list's order.
 #[derive(Debug)]
 pub struct Voc {
-    pictures: Vec<Picture>,
+    pictures: Vec<VocPicture>,
     /// one per picture
     presence: Vec<Vec<Presence>>,
     classes: Vec<String>,
@@ -69,7 +69,7 @@ impl Voc {
     pub fn open(source: &VocSource, split: Split, lists: Lists, max_bad: f64) -> Result<Self, DataError> {
         let (devkit, list) = source.list(split, lists)?;
         let ids = lists::read(&list)?;
-        let examined: Vec<(Picture, Vec<String>)> =
+        let examined: Vec<(VocPicture, Vec<String>)> =
             ids.par_iter().map(|id| examined(&devkit, id, split, (lists, &source.palette))).collect();
         let pictures = sound(examined, max_bad)?;
         if pictures.is_empty() {
@@ -79,7 +79,7 @@ impl Voc {
         let presence = match lists {
             Lists::Main => listed_presence(&list, &pictures)?,
             // the lists of classes are about the pictures of `Main`
-            Lists::Segmentation => pictures.iter().map(Picture::presence).collect(),
+            Lists::Segmentation => pictures.iter().map(VocPicture::presence).collect(),
         };
         let (classes, palette) = (CLASSES.map(String::from).to_vec(), source.palette.clone());
         Ok(Self { pictures, presence, classes, palette, content: OnceLock::new() })
@@ -91,8 +91,8 @@ fn examined(
     id: &str,
     split: Split,
     (lists, palette): (Lists, &Palette),
-) -> (Picture, Vec<String>) {
-    let (picture, mut faults) = Picture::read(devkit, id, split);
+) -> (VocPicture, Vec<String>) {
+    let (picture, mut faults) = VocPicture::read(devkit, id, split);
     if lists == Lists::Segmentation && faults.is_empty() {
         match picture.mask(palette) {
             Ok(Some(_)) => {}
@@ -104,7 +104,7 @@ fn examined(
 }
 
 /// The pictures without a fault; a warning for each of the others, and an error for too many.
-fn sound(examined: Vec<(Picture, Vec<String>)>, max_bad: f64) -> Result<Vec<Picture>, DataError> {
+fn sound(examined: Vec<(VocPicture, Vec<String>)>, max_bad: f64) -> Result<Vec<VocPicture>, DataError> {
     let len = examined.len();
     let (good, bad): (Vec<_>, Vec<_>) = examined.into_iter().partition(|(_, faults)| faults.is_empty());
     if bad.len() as f64 > max_bad * len as f64 {
@@ -119,9 +119,9 @@ fn sound(examined: Vec<(Picture, Vec<String>)>, max_bad: f64) -> Result<Vec<Pict
 }
 
 /// What the lists of the classes say of each picture, and what its objects say where a class has no list.
-fn listed_presence(list: &Path, pictures: &[Picture]) -> Result<Vec<Vec<Presence>>, DataError> {
+fn listed_presence(list: &Path, pictures: &[VocPicture]) -> Result<Vec<Vec<Presence>>, DataError> {
     let classes = lists::presence(list)?;
-    let of = |picture: &Picture| {
+    let of = |picture: &VocPicture| {
         let mut presence = picture.presence();
         for ((class, of), known) in CLASSES.iter().zip(&mut presence).zip(&classes) {
             let Some(known) = known else { continue };
@@ -167,7 +167,7 @@ impl Dataset for Voc {
                 Some(MaskFile::Palette(_)) => "palette",
                 Some(MaskFile::Sbd(_)) => "sbd",
             };
-            let Picture { id, size, objects, .. } = picture;
+            let VocPicture { id, size, objects, .. } = picture;
             hash.update(format!("{id} {size:?} {objects:?} {presence:?} {mask}\n"));
             if picture.orientation > 1 {
                 hash.update(format!("oriented {}\n", picture.orientation));

@@ -5,7 +5,7 @@ use super::{
     devkit::Devkit,
     lists::{self, Lists},
     palette::Palette,
-    picture::Picture,
+    picture::VocPicture,
     source::VocSource,
 };
 use crate::data::{annotated::Presence, dataset::Split, error::DataError, verify::spread};
@@ -70,7 +70,7 @@ struct Listed {
 
 /// One picture looked at.
 struct Looked {
-    picture: Picture,
+    picture: VocPicture,
     masked: bool,
     turned: bool,
     faults: Vec<String>,
@@ -186,7 +186,7 @@ fn bar(len: usize) -> ProgressBar {
 impl Looked {
     /// Decodes the picture and every mask of it.
     fn new(devkit: &Devkit, id: &str, needs_mask: bool, palette: &Palette) -> Self {
-        let (picture, mut faults) = Picture::read(devkit, id, Split::Val);
+        let (picture, mut faults) = VocPicture::read(devkit, id, Split::Val);
         let mut turned = false;
         if picture.size != (0, 0) && picture.photograph.is_file() {
             match picture.pixels() {
@@ -197,7 +197,7 @@ impl Looked {
         if picture.mask.is_none() && needs_mask {
             faults.push(format!("{} is not there", devkit.palette_mask(id).display()));
         }
-        let (other, _) = Picture::read(devkit, id, Split::Train);
+        let (other, _) = VocPicture::read(devkit, id, Split::Train);
         let second = Some(&other).filter(|other| other.mask != picture.mask);
         for picture in std::iter::once(&picture).chain(second).filter(|picture| picture.size != (0, 0)) {
             faults.extend(picture.mask(palette).err().map(|error| error.to_string()));

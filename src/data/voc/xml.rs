@@ -16,7 +16,7 @@ const MOST_BYTES: u64 = 64 << 20;
 
 /// What a file says about its picture.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Record {
+pub struct Annotation {
     /// Name of the picture's file, where it is given: `2007_000027.jpg`.
     pub filename: Option<String>,
     /// Width and height in pixels, where they are given.
@@ -43,7 +43,7 @@ pub struct RecordObject {
 /// # Errors
 /// A file that cannot be read or is no XML, fields that are missing or no numbers, boxes that are inside out. All but
 /// the first name the line.
-pub fn read(path: &Path) -> Result<Record, DataError> {
+pub fn read(path: &Path) -> Result<Annotation, DataError> {
     with(path, |root| record(root, size(root)?))
 }
 
@@ -51,17 +51,17 @@ pub fn read(path: &Path) -> Result<Record, DataError> {
 ///
 /// # Errors
 /// As [`read`], but for the size.
-pub fn read_objects(path: &Path) -> Result<Record, DataError> {
+pub fn read_objects(path: &Path) -> Result<Annotation, DataError> {
     with(path, |root| record(root, size(root).unwrap_or_default()))
 }
 
 /// What is wrong, and in which line.
-struct Fault {
+struct XmlFault {
     line: usize,
     reason: String,
 }
 
-impl Fault {
+impl XmlFault {
     fn at(node: Node, reason: String) -> Self {
         Self { line: line(node), reason }
     }
@@ -71,29 +71,32 @@ fn line(node: Node) -> usize {
     node.document().text_pos_at(node.range().start).row as usize
 }
 
-fn with(path: &Path, of: impl Fn(Node) -> Result<Record, Fault>) -> Result<Record, DataError> {
+fn with(path: &Path, of: impl Fn(Node) -> Result<Annotation, XmlFault>) -> Result<Annotation, DataError> {
     let io = |source| DataError::Io { path: path.into(), source };
     let mut bytes = vec![];
     // what is longer is cut, and then no XML
     File::open(path).map_err(io)?.take(MOST_BYTES).read_to_end(&mut bytes).map_err(io)?;
     let text = encoding::decode(&bytes).map_err(|reason| DataError::Table { path: path.into(), reason })?;
-    parse(&text, of).map_err(|Fault { line, reason }| DataError::List { path: path.into(), line, reason })
+    parse(&text, of).map_err(|XmlFault { line, reason }| DataError::List { path: path.into(), line, reason })
 }
 
-fn parse(text: &str, of: impl Fn(Node) -> Result<Record, Fault>) -> Result<Record, Fault> {
+fn parse(text: &str, of: impl Fn(Node) -> Result<Annotation, XmlFault>) -> Result<Annotation, XmlFault> {
     let options = ParsingOptions { nodes_limit: MOST_NODES, ..ParsingOptions::default() };
     let document = guarded::call(|| Document::parse_with_options(text, options))
-        .map_err(|panicked| Fault { line: 1, reason: panicked.to_string() })?
+        .map_err(|panicked| XmlFault { line: 1, reason: panicked.to_string() })?
         .map_err(broken)?;
     let root = document.root_element();
     if !is(root, "annotation") {
         let name = excerpt(root.tag_name().name());
-        return Err(Fault::at(root, format!("<{name}> where <annotation> was expected: no VOC annotation")));
+        return Err(XmlFault::at(
+            root,
+            format!("<{name}> where <annotation> was expected: no VOC annotation"),
+        ));
     }
     of(root)
 }
 
-fn broken(error: Error) -> Fault {
+fn broken(error: Error) -> XmlFault {
     let reason = match error {
         Error::DtdDetected => {
             "has a document type with which entities can be defined; none is read: remove the <!DOCTYPE …>"
@@ -104,18 +107,18 @@ fn broken(error: Error) -> Fault {
         }
         _ => format!("broken XML: {}", excerpt(&error.to_string())),
     };
-    Fault { line: error.pos().row as usize, reason }
+    XmlFault { line: error.pos().row as usize, reason }
 }
 
-fn record(root: Node, size: Option<(usize, usize)>) -> Result<Record, Fault> {
-    Ok(Record {
+fn record(root: Node, size: Option<(usize, usize)>) -> Result<Annotation, XmlFault> {
+    Ok(Annotation {
         filename: given(root, "filename").map(|(_, text)| text.into()),
         size,
         objects: root.children().filter(|node| is(*node, "object")).map(object).collect::<Result<_, _>>()?,
     })
 }
 
-fn object(node: Node) -> Result<RecordObject, Fault> {
+fn object(node: Node) -> Result<RecordObject, XmlFault> {
     Ok(RecordObject {
         name: text_of(node, "name")?.1.into(),
         bounds: bounds(child(node, "bndbox")?)?,
@@ -125,23 +128,23 @@ fn object(node: Node) -> Result<RecordObject, Fault> {
     })
 }
 
-fn bounds(node: Node) -> Result<Rect, Fault> {
-    let edge = |name| -> Result<f32, Fault> {
+fn bounds(node: Node) -> Result<Rect, XmlFault> {
+    let edge = |name| -> Result<f32, XmlFault> {
         let value: f32 = number(node, name, "a coordinate")?;
         match value.is_finite() {
             true => Ok(value - 1.0),
-            false => Err(Fault::at(node, format!("<{name}> is {value}, which is no coordinate"))),
+            false => Err(XmlFault::at(node, format!("<{name}> is {value}, which is no coordinate"))),
         }
     };
     let rect = Rect::new(edge("xmin")?, edge("ymin")?, edge("xmax")?, edge("ymax")?);
     if rect.x2 < rect.x1 || rect.y2 < rect.y1 {
-        return Err(Fault::at(node, "the box is inside out: its minimum is above its maximum".into()));
+        return Err(XmlFault::at(node, "the box is inside out: its minimum is above its maximum".into()));
     }
     Ok(rect)
 }
 
 /// Width and height; `None` where there is no `<size>`, or an empty one.
-fn size(root: Node) -> Result<Option<(usize, usize)>, Fault> {
+fn size(root: Node) -> Result<Option<(usize, usize)>, XmlFault> {
     let Ok(node) = child(root, "size") else { return Ok(None) };
     if given(node, "width").is_none() && given(node, "height").is_none() {
         return Ok(None);
@@ -150,22 +153,22 @@ fn size(root: Node) -> Result<Option<(usize, usize)>, Fault> {
 }
 
 /// A whole number; tables of floating-point numbers write `500.0`.
-fn side(size: Node, name: &str) -> Result<usize, Fault> {
+fn side(size: Node, name: &str) -> Result<usize, XmlFault> {
     let what = "a number of pixels";
     let pixels: f64 = number(size, name, what)?;
     if pixels == 0.0 {
-        return Err(Fault::at(size, format!("<{name}> of the picture is 0")));
+        return Err(XmlFault::at(size, format!("<{name}> of the picture is 0")));
     }
     if pixels < 0.0 || pixels.fract() != 0.0 || pixels > f64::from(u32::MAX) {
-        return Err(Fault::at(size, format!("<{name}> is `{pixels}`, not {what}")));
+        return Err(XmlFault::at(size, format!("<{name}> is `{pixels}`, not {what}")));
     }
     Ok(pixels as usize)
 }
 
 /// Decides what counts, so that it has to be understood.
-fn difficult(object: Node) -> Result<bool, Fault> {
+fn difficult(object: Node) -> Result<bool, XmlFault> {
     let Some((node, text)) = given(object, "difficult") else { return Ok(false) };
-    flag(text).ok_or_else(|| Fault::at(node, format!("<difficult> is `{}`, not 0 or 1", excerpt(text))))
+    flag(text).ok_or_else(|| XmlFault::at(node, format!("<difficult> is `{}`, not 0 or 1", excerpt(text))))
 }
 
 /// A flag, or a share that is above 0.
@@ -186,15 +189,15 @@ fn flag(text: &str) -> Option<bool> {
     }
 }
 
-fn number<T: FromStr>(parent: Node, name: &str, what: &str) -> Result<T, Fault> {
+fn number<T: FromStr>(parent: Node, name: &str, what: &str) -> Result<T, XmlFault> {
     let (node, text) = text_of(parent, name)?;
-    text.parse().map_err(|_| Fault::at(node, format!("<{name}> is `{}`, not {what}", excerpt(text))))
+    text.parse().map_err(|_| XmlFault::at(node, format!("<{name}> is `{}`, not {what}", excerpt(text))))
 }
 
 /// The child `name` and its text, without the white space around it.
-fn text_of<'a, 'i>(parent: Node<'a, 'i>, name: &str) -> Result<(Node<'a, 'i>, &'a str), Fault> {
+fn text_of<'a, 'i>(parent: Node<'a, 'i>, name: &str) -> Result<(Node<'a, 'i>, &'a str), XmlFault> {
     let node = child(parent, name)?;
-    given(parent, name).ok_or_else(|| Fault::at(node, format!("<{name}> is empty")))
+    given(parent, name).ok_or_else(|| XmlFault::at(node, format!("<{name}> is empty")))
 }
 
 /// As [`text_of`]; `None` where the child is absent or empty.
@@ -203,9 +206,9 @@ fn given<'a, 'i>(parent: Node<'a, 'i>, name: &str) -> Option<(Node<'a, 'i>, &'a 
     node.text().map(str::trim).filter(|text| !text.is_empty()).map(|text| (node, text))
 }
 
-fn child<'a, 'i>(parent: Node<'a, 'i>, name: &str) -> Result<Node<'a, 'i>, Fault> {
+fn child<'a, 'i>(parent: Node<'a, 'i>, name: &str) -> Result<Node<'a, 'i>, XmlFault> {
     let mut found = parent.children().filter(|node| is(*node, name));
-    let missing = || Fault::at(parent, format!("<{}> has no <{name}>", parent.tag_name().name()));
+    let missing = || XmlFault::at(parent, format!("<{}> has no <{name}>", parent.tag_name().name()));
     found.next().ok_or_else(missing)
 }
 

@@ -20,7 +20,7 @@ use std::{
 
 /// One axis of a convolution.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Window {
+pub(crate) struct CudnnAxis {
     pub input: usize,
     pub output: usize,
     pub kernel: usize,
@@ -31,10 +31,10 @@ pub(crate) struct Window {
 
 /// x `(batch, input, input, inputs)`, w `(outputs, kernel, kernel, inputs / groups)`, y `(batch, output, output, outputs)`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Shape {
+pub(crate) struct CudnnShape {
     pub batch: usize,
-    pub rows: Window,
-    pub cols: Window,
+    pub rows: CudnnAxis,
+    pub cols: CudnnAxis,
     pub inputs: usize,
     pub outputs: usize,
     pub groups: usize,
@@ -50,7 +50,7 @@ pub(crate) enum ConvPass {
 
 /// The addresses of the three.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Operands {
+pub(crate) struct ConvOperands {
     pub x: u64,
     pub w: u64,
     pub y: u64,
@@ -63,14 +63,14 @@ pub(crate) struct Operands {
 pub(crate) fn convolve(
     device: &CudaDevice,
     pass: ConvPass,
-    shape: &Shape,
+    shape: &CudnnShape,
     dtype: DType,
-    at: Operands,
+    at: ConvOperands,
 ) -> Result<bool> {
     HANDLES.with_borrow_mut(|handles| {
         let library = match handles.entry(device.id()) {
             Entry::Occupied(entry) => entry.into_mut(),
-            Entry::Vacant(entry) => entry.insert(Library::new(device)?),
+            Entry::Vacant(entry) => entry.insert(CudnnContext::new(device)?),
         };
         library.convolve(
             device,
@@ -83,26 +83,26 @@ pub(crate) fn convolve(
 thread_local! {
     /// A handle may be used by one thread at a time: each thread has its own, which lives as long as the process, since
     /// the library may be gone before the last thread's variables are.
-    static HANDLES: RefCell<HashMap<DeviceId, Library>> = RefCell::default();
+    static HANDLES: RefCell<HashMap<DeviceId, CudnnContext>> = RefCell::default();
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 struct Key {
     pass: ConvPass,
-    shape: Shape,
+    shape: CudnnShape,
     dtype: DType,
     precision: Precision,
     deterministic: bool,
 }
 
-struct Library {
+struct CudnnContext {
     handle: sys::cudnnHandle_t,
-    plans: HashMap<Key, Option<Plan>>,
+    plans: HashMap<Key, Option<ConvPlan>>,
 }
 
 /// Descriptors, which are kept, and the algorithm.
 #[derive(Clone, Copy)]
-struct Plan {
+struct ConvPlan {
     descriptors: Descriptors,
     algorithm: Algorithm,
     workspace: usize,
@@ -124,7 +124,7 @@ enum Algorithm {
 }
 
 /// An algorithm as cuDNN describes it, the best first.
-struct Candidate {
+struct AlgorithmCandidate {
     algorithm: Algorithm,
     usable: bool,
     repeats: bool,
@@ -156,7 +156,7 @@ macro_rules! candidates {
             let count = if status.result().is_ok() { count as usize } else { 0 };
             results.map(|r| MaybeUninit::assume_init(r)).into_iter().take(count)
         };
-        let candidate = |r: Perf![$which]| Candidate {
+        let candidate = |r: Perf![$which]| AlgorithmCandidate {
             algorithm: Algorithm::$which(r.algo),
             usable: r.status.result().is_ok(),
             repeats: r.determinism == sys::cudnnDeterminism_t::CUDNN_DETERMINISTIC,
@@ -169,7 +169,7 @@ macro_rules! candidates {
 /// What timing may use of the device's memory.
 const TIMING_WORKSPACE: usize = 1 << 30;
 
-impl Library {
+impl CudnnContext {
     fn new(device: &CudaDevice) -> Result<Self> {
         let stream = device.cuda_stream();
         stream.context().bind_to_thread().w()?;
@@ -179,7 +179,7 @@ impl Library {
         Ok(Self { handle, plans: HashMap::new() })
     }
 
-    fn convolve(&mut self, device: &CudaDevice, key: Key, at: Operands) -> Result<bool> {
+    fn convolve(&mut self, device: &CudaDevice, key: Key, at: ConvOperands) -> Result<bool> {
         device.cuda_stream().context().bind_to_thread().w()?;
         if !self.plans.contains_key(&key) {
             let plan = self.plan(device, &key, at)?;
@@ -200,7 +200,7 @@ impl Library {
     }
 
     /// None where cuDNN has no algorithm that fits.
-    fn plan(&self, device: &CudaDevice, key: &Key, at: Operands) -> Result<Option<Plan>> {
+    fn plan(&self, device: &CudaDevice, key: &Key, at: ConvOperands) -> Result<Option<ConvPlan>> {
         if key.dtype == DType::F64 {
             return Ok(None); // no f64 on NHWC
         }
@@ -210,19 +210,21 @@ impl Library {
         } else {
             self.timed(device, key.pass, descriptors, at)?
         };
-        let fits = |c: &&Candidate| c.usable && (c.repeats || !key.deterministic);
-        let Some(Candidate { algorithm, math, .. }) = found.iter().find(fits) else { return Ok(None) };
+        let fits = |c: &&AlgorithmCandidate| c.usable && (c.repeats || !key.deterministic);
+        let Some(AlgorithmCandidate { algorithm, math, .. }) = found.iter().find(fits) else {
+            return Ok(None);
+        };
         // Of f32 the mantissa may not be cut, whatever the candidate would do.
         let exact = key.dtype == DType::F32 && key.precision != Precision::Tf32;
         let math = if exact { sys::cudnnMathType_t::CUDNN_FMA_MATH } else { *math };
         // SAFETY: the descriptor was just made.
         unsafe { cudnn::set_convolution_math_type(descriptors.convolution, math).map_err(failure)? };
         let workspace = self.workspace(*algorithm, descriptors);
-        Ok(workspace.ok().map(|workspace| Plan { descriptors, algorithm: *algorithm, workspace }))
+        Ok(workspace.ok().map(|workspace| ConvPlan { descriptors, algorithm: *algorithm, workspace }))
     }
 
     /// Candidates in the order of cuDNN's heuristics, which depend on the shape alone.
-    fn judged(&self, pass: ConvPass, of: Descriptors) -> Vec<Candidate> {
+    fn judged(&self, pass: ConvPass, of: Descriptors) -> Vec<AlgorithmCandidate> {
         let Descriptors { x, w, y, convolution: c } = of;
         let h = self.handle;
         match pass {
@@ -244,8 +246,8 @@ impl Library {
         device: &CudaDevice,
         pass: ConvPass,
         of: Descriptors,
-        at: Operands,
-    ) -> Result<Vec<Candidate>> {
+        at: ConvOperands,
+    ) -> Result<Vec<AlgorithmCandidate>> {
         let Descriptors { x, w, y, convolution: c } = of;
         let (_memory, space) = alloc_uninit(device, TIMING_WORKSPACE, DType::U8)?;
         let (h, space, size) = (self.handle, space as *mut c_void, TIMING_WORKSPACE);
@@ -292,7 +294,7 @@ impl Library {
         Ok(size)
     }
 
-    fn run(&self, device: &CudaDevice, plan: Plan, at: Operands) -> Result<()> {
+    fn run(&self, device: &CudaDevice, plan: ConvPlan, at: ConvOperands) -> Result<()> {
         let (_memory, space) = alloc_uninit(device, plan.workspace.max(1), DType::U8)?;
         let Descriptors { x, w, y, convolution: c } = plan.descriptors;
         let (h, space, size) = (self.handle, space as *mut c_void, plan.workspace);
@@ -322,7 +324,7 @@ impl Library {
 impl Descriptors {
     /// Errors where cuDNN refuses the shape.
     fn new(key: &Key) -> std::result::Result<Self, CudnnError> {
-        let Shape { batch, rows, cols, inputs, outputs, groups } = key.shape;
+        let CudnnShape { batch, rows, cols, inputs, outputs, groups } = key.shape;
         let n = |v: usize| c_int::try_from(v).unwrap_or(c_int::MAX); // which cuDNN refuses
         let (format, dtype) = (sys::cudnnTensorFormat_t::CUDNN_TENSOR_NHWC, data_type(key.dtype));
         let tensor = |h, w, channels| {

@@ -11,7 +11,7 @@ use candle_core::{
 
 /// A file of kernels.
 #[derive(Clone, Copy)]
-pub(crate) struct Module {
+pub(crate) struct KernelModule {
     name: &'static str,
     ptx: &'static str,
 }
@@ -19,7 +19,7 @@ pub(crate) struct Module {
 /// Names the files of kernels as constants.
 macro_rules! modules {
     ($($constant:ident = $file:literal;)*) => {
-        $(pub(crate) const $constant: super::Module = super::Module {
+        $(pub(crate) const $constant: super::KernelModule = super::KernelModule {
             name: $file,
             ptx: include_str!(concat!(env!("OUT_DIR"), "/", $file, ".ptx")),
         };)*
@@ -192,7 +192,7 @@ impl Grid {
 /// A kernel that the module lacks, a grid that the GPU refuses.
 pub(crate) fn launch(
     device: &CudaDevice,
-    module: Module,
+    module: KernelModule,
     kernel: &str,
     grid: Grid,
     args: &[Arg],

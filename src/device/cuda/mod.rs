@@ -11,7 +11,7 @@ mod launch;
 mod lazy;
 mod upload;
 
-pub use upload::Upload;
+pub use upload::UploadQueue;
 
 pub(crate) use launch::{Arg, Geometry, Grid, Part, Parts, Scaling, launch, modules};
 

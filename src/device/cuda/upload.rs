@@ -17,14 +17,14 @@ use std::sync::Arc;
 const SLOTS: usize = 3;
 
 /// A host-to-device upload queue of one producer of batches.
-pub struct Upload {
+pub struct UploadQueue {
     device: CudaDevice,
     stream: Arc<CudaStream>,
-    slots: Vec<Slot>,
+    slots: Vec<UploadSlot>,
     next: usize,
 }
 
-struct Slot {
+struct UploadSlot {
     host: PinnedHostSlice<u8>,
     staged: CudaSlice<u8>,
     /// The copy to the GPU is done: the host may fill it again.
@@ -33,7 +33,7 @@ struct Slot {
     taken: CudaEvent,
 }
 
-impl Upload {
+impl UploadQueue {
     /// Nothing is allocated before the first batch.
     ///
     /// # Errors
@@ -77,7 +77,7 @@ impl Upload {
     }
 
     /// The slot whose turn it is, with room for `len` bytes.
-    fn slot(&mut self, len: usize) -> Result<&mut Slot> {
+    fn slot(&mut self, len: usize) -> Result<&mut UploadSlot> {
         if self.slots.get(self.next).is_none_or(|slot| slot.host.len() < len) {
             self.quiesce()?;
             let slot = self.fresh(len + len / 4)?; // the next ones may be a little larger
@@ -89,12 +89,12 @@ impl Upload {
         Ok(&mut self.slots[self.next])
     }
 
-    fn fresh(&self, len: usize) -> Result<Slot> {
+    fn fresh(&self, len: usize) -> Result<UploadSlot> {
         let context = self.stream.context();
         let event = || context.new_event(None).w();
         // SAFETY: both are written before they are read.
         let (host, staged) = unsafe { (context.alloc_pinned(len).w()?, self.stream.alloc(len).w()?) };
-        Ok(Slot { host, staged, copied: event()?, taken: event()? })
+        Ok(UploadSlot { host, staged, copied: event()?, taken: event()? })
     }
 
     /// Waits for all copies, so that memory may go.
@@ -104,7 +104,7 @@ impl Upload {
     }
 }
 
-impl Drop for Upload {
+impl Drop for UploadQueue {
     fn drop(&mut self) {
         // A device that fails here has failed the step before it too, which says so.
         let _ = self.quiesce();

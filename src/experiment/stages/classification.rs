@@ -25,7 +25,7 @@ impl Transfer for ClassificationSpec {
 
     fn work(&self, column: Option<&str>, batch: usize, backbone: &BackboneSpec) -> Work {
         let side = self.crop.map_or(backbone.crop(), |crop| crop.get());
-        let train = View { framing: Framing::RandomScale { side }, pass: Pass::Train, batch, flip: true };
+        let train = View { framing: CropPolicy::RandomScale { side }, pass: Pass::Train, batch, flip: true };
         let val = View { pass: Pass::Draw, batch: TEST_BATCH, ..train.clone() };
         Work {
             head: Some(Head { outputs: Outputs::Classes, fillers: Some(Self::head()) }),

@@ -2,11 +2,12 @@
 
 use super::{kind::*, pretext::prior_file};
 use crate::{
+    atomic_write,
     backbones::Build,
     color::bins::Bins,
     data::{
-        beside::{RandomOf, named_like},
         loader::Loader,
+        paired::{RandomPairs, match_by_stem},
     },
     evaluation::{
         color::{
@@ -30,7 +31,6 @@ use crate::{
         interpretability::{InterpretabilityResult, Shown, pictured, write_interpretability},
     },
     train::{picture, progress::Progress, task::Panel},
-    whole_file,
 };
 use anyhow::bail;
 use std::{path::Path, sync::Arc};
@@ -156,12 +156,12 @@ fn method_of(fit: &Fit, spec: &ColorEvaluationSpec) -> Result<Method> {
         MethodSpec::File(_) => network(fit.weights()?),
         MethodSpec::Gray => Ok(Method::Gray),
         MethodSpec::Pictures(dir) => {
-            let beside = Arc::new(named_like(&*sets.val, dir)?);
+            let beside = Arc::new(match_by_stem(&*sets.val, dir)?);
             Ok(Method::Pictures(fit.loader_of(beside, Split::Val)?))
         }
         MethodSpec::Random => {
             let rng = fit.rng.split("random colors");
-            let random = Arc::new(RandomOf::new(sets.train.clone(), sets.val.len(), &rng));
+            let random = Arc::new(RandomPairs::new(sets.train.clone(), sets.val.len(), &rng));
             Ok(Method::Colors(fit.loader_of(random, Split::Val)?))
         }
     }
@@ -278,7 +278,7 @@ fn keep(examples: &[Example], run: &Path) -> Result<()> {
                 rgb: rgb.clone(),
             })?;
             let path = folder.join(name);
-            whole_file::write(&path, &png)
+            atomic_write::write(&path, &png)
                 .with_context(|| format!("cannot write {}: is the disk full?", path.display()))?;
         }
     }

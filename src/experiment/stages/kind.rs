@@ -7,7 +7,7 @@ pub(super) use crate::{
     data::{
         annotated::Presence,
         annotated_source::{AnnotatedSpec, Lists},
-        framing::Framing,
+        crop_policy::CropPolicy,
         loader::Pass,
         source::{DataSpec, Split},
     },

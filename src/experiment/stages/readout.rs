@@ -84,8 +84,8 @@ impl<C: Classifier> StageKind for ReadoutStage<C> {
         let backbone = given(backbone, "backbone")?;
         let side = self.side.map_or(backbone.crop(), |side| side.get());
         let framing = match self.features.squash {
-            Some(short) => Framing::Squash { short: short.get(), side },
-            None => Framing::Crop { resize: Some(side), crop: side },
+            Some(short) => CropPolicy::Squash { short: short.get(), side },
+            None => CropPolicy::Crop { resize: Some(side), crop: side },
         };
         let network = NetworkPlan::frozen(backbone, &self.features.layers, side)?;
         let variants = network.reads().iter().flat_map(|layer| self.classifier.variants(layer));

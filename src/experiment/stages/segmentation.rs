@@ -21,7 +21,7 @@ impl Transfer for SegmentationSpec {
     }
 
     fn work(&self, _: Option<&str>, batch: usize, _: &BackboneSpec) -> Work {
-        let framing = Framing::Whole { scales: vec![], longest: None };
+        let framing = CropPolicy::Whole { scales: vec![], longest: None };
         let train = View { framing, pass: Pass::Train, batch, flip: self.flip };
         let val = View { pass: Pass::Once, batch: 1, flip: false, ..train.clone() };
         Work {

@@ -55,7 +55,7 @@ impl ColorScores {
     /// The measures where each image occurs `times`; None where none does.
     fn resampled(&self, times: &[u32]) -> Option<ColorSummary> {
         let drawn = || self.images.iter().zip(times).filter(|(_, times)| **times > 0);
-        let mut pool = Pool::default();
+        let mut pool = PooledErrors::default();
         drawn().for_each(|(image, times)| pool.add(image, f64::from(*times)));
         let pictures = drawn().all(|(image, _)| image.pictures.is_some());
         (pool.images > 0.0).then(|| pool.summary(&self.weights, pictures))
@@ -64,13 +64,13 @@ impl ColorScores {
 
 /// Sums of errors; counts are whole numbers below 2⁵³, so they are exact.
 #[derive(Clone, Copy, Debug, Default)]
-struct Sums {
+struct ErrorSums {
     pixels: f64,
     capped: f64,
     reached: f64,
 }
 
-impl Sums {
+impl ErrorSums {
     fn add(&mut self, errors: &BinErrors, times: f64) {
         self.pixels += times * errors.pixels as f64;
         self.capped += times * errors.capped;
@@ -93,23 +93,23 @@ impl Sums {
 }
 
 #[derive(Debug, Default)]
-struct Pool {
+struct PooledErrors {
     images: f64,
     squared: f64,
     /// By bin, as many as the highest occupied one needs.
-    bins: Vec<Sums>,
+    bins: Vec<ErrorSums>,
     bytes_squared: f64,
     psnr: f64,
     colorfulness: [f64; 2],
 }
 
-impl Pool {
+impl PooledErrors {
     fn add(&mut self, image: &ImageScores, times: f64) {
         self.images += times;
         self.squared += times * image.squared;
         for (bin, errors) in &image.bins {
             if self.bins.len() <= *bin {
-                self.bins.resize(bin + 1, Sums::default());
+                self.bins.resize(bin + 1, ErrorSums::default());
             }
             self.bins[*bin].add(errors, times);
         }
@@ -122,20 +122,20 @@ impl Pool {
         }
     }
 
-    fn occupied(&self) -> impl Iterator<Item = (usize, &Sums)> {
+    fn occupied(&self) -> impl Iterator<Item = (usize, &ErrorSums)> {
         self.bins.iter().enumerate().filter(|(_, sums)| sums.pixels > 0.0)
     }
 
     /// Both areas and the effective sample size with a weight on each occupied bin's pixels; None of no weight.
-    fn rebalanced(&self, weight: impl Fn(usize, &Sums) -> f64) -> Option<([f64; 2], f64)> {
-        let total = Sums::weighted(self.occupied().map(|(bin, sums)| (sums, weight(bin, sums))));
+    fn rebalanced(&self, weight: impl Fn(usize, &ErrorSums) -> f64) -> Option<([f64; 2], f64)> {
+        let total = ErrorSums::weighted(self.occupied().map(|(bin, sums)| (sums, weight(bin, sums))));
         let squares: f64 = self.occupied().map(|(bin, sums)| weight(bin, sums).powi(2) * sums.pixels).sum();
         (total.pixels > 0.0).then(|| (total.areas(), total.pixels.powi(2) / squares))
     }
 
     /// There is at least one image.
     fn summary(&self, weights: &[f64], pictures: bool) -> ColorSummary {
-        let all = Sums::weighted(self.bins.iter().map(|sums| (sums, 1.0)));
+        let all = ErrorSums::weighted(self.bins.iter().map(|sums| (sums, 1.0)));
         let [auc, auc_thresholds] = all.areas();
         let empirical = self.rebalanced(|_, sums| 1.0 / sums.pixels);
         let ([auc_empirical, auc_empirical_thresholds], effective_empirical) =

@@ -1,6 +1,6 @@
 //! How tensors lie in files, and how such files come onto the disk.
 
-use crate::whole_file;
+use crate::atomic_write;
 use anyhow::{Context, Result};
 use candle_core::Tensor;
 use std::{fs::File, io::BufWriter, path::Path};
@@ -24,7 +24,7 @@ pub fn dims_in_file(dims: &[usize]) -> Vec<usize> {
 
 /// Writes `path` through `fill`, whole or not at all.
 pub(super) fn atomically(path: &Path, fill: impl FnOnce(&mut BufWriter<&File>) -> Result<()>) -> Result<()> {
-    whole_file::fill(path, fill).with_context(|| {
+    atomic_write::write_with(path, fill).with_context(|| {
         format!(
             "cannot write {}: does its folder exist, may you write there, is the disk full?",
             path.display()

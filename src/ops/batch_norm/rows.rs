@@ -47,7 +47,7 @@ pub(super) fn channel_sums<T: Float>(
 }
 
 /// The per-channel tables of one call.
-pub(super) struct Channels<T> {
+pub(super) struct ChannelParams<T> {
     pub mean: Vec<T>,
     pub inv_std: Vec<T>,
     pub scale: Vec<T>,
@@ -55,7 +55,7 @@ pub(super) struct Channels<T> {
     pub relu: bool,
 }
 
-impl<T: Float> Channels<T> {
+impl<T: Float> ChannelParams<T> {
     pub fn forward(&self, x: &[T]) -> Vec<T> {
         let c = self.mean.len();
         let rows = BLOCK.div_ceil(c) * c;
@@ -111,8 +111,8 @@ pub(super) fn add_moments<T: Float>(x: &[T], shift: &[T], s0: &mut [T], s1: &mut
 }
 
 #[inline(never)]
-fn normalize_row<T: Float>(channels: &Channels<T>, x: &[T], out: &mut [T]) {
-    let Channels { mean, scale, shift, relu, .. } = channels;
+fn normalize_row<T: Float>(channels: &ChannelParams<T>, x: &[T], out: &mut [T]) {
+    let ChannelParams { mean, scale, shift, relu, .. } = channels;
     for ((((o, &x), &mean), &scale), &shift) in out.iter_mut().zip(x).zip(mean).zip(scale).zip(shift) {
         let y = (x - mean) * scale + shift;
         *o = if *relu { y.rectify() } else { y };
@@ -145,13 +145,13 @@ fn add_gradient_sums<T: Float>(
 
 #[inline(never)]
 fn input_gradient_row<T: Float>(
-    channels: &Channels<T>,
+    channels: &ChannelParams<T>,
     (constant, slope): (&[T], &[T]),
     x: &[T],
     dy: &[T],
     out: &mut [T],
 ) {
-    let Channels { mean, scale, shift, relu, .. } = channels;
+    let ChannelParams { mean, scale, shift, relu, .. } = channels;
     let row = out.iter_mut().zip(x).zip(dy).zip(mean).zip(scale).zip(shift).zip(constant.iter().zip(slope));
     for ((((((o, &x), &dy), &mean), &scale), &shift), (&constant, &slope)) in row {
         let d = x - mean;

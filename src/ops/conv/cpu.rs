@@ -6,7 +6,7 @@
 
 use super::axis::{Axis, AxisMap};
 use super::filter_gemm::FilterGemm;
-pub(super) use super::gather_gemm::Finish;
+pub(super) use super::gather_gemm::Epilogue;
 use super::gather_gemm::{Filter, GatherGemm};
 use super::tile::Real;
 use rayon::prelude::*;
@@ -49,7 +49,7 @@ impl ConvShape {
 }
 
 /// y = x ∗ w (+ bias, then perhaps a ReLU).
-pub(super) fn forward<T: Real>(s: &ConvShape, x: &[T], w: &[T], finish: Finish<T>) -> Vec<T> {
+pub(super) fn forward<T: Real>(s: &ConvShape, x: &[T], w: &[T], finish: Epilogue<T>) -> Vec<T> {
     assert_eq!((x.len(), w.len()), (s.input_len(), s.weight_len()));
     let (taps, depth) = (s.taps(), s.inputs_per_group());
     GatherGemm {
@@ -74,7 +74,7 @@ pub(super) fn forward<T: Real>(s: &ConvShape, x: &[T], w: &[T], finish: Finish<T
 }
 
 /// dx = the adjoint of `forward` in x, applied to dy (+ bias and ReLU, for a transposed convolution's forward).
-pub(super) fn grad_input<T: Real>(s: &ConvShape, dy: &[T], w: &[T], finish: Finish<T>) -> Vec<T> {
+pub(super) fn grad_input<T: Real>(s: &ConvShape, dy: &[T], w: &[T], finish: Epilogue<T>) -> Vec<T> {
     assert_eq!((dy.len(), w.len()), (s.output_len(), s.weight_len()));
     let (taps, width) = (s.taps(), s.inputs_per_group());
     GatherGemm {

@@ -5,7 +5,7 @@
 use super::{axis::Axis, cpu::ConvShape};
 use crate::device::cuda::{
     Arg, Geometry, Grid, alloc_uninit,
-    cudnn::{ConvPass, Operands, Shape, Window, convolve},
+    cudnn::{ConvOperands, ConvPass, CudnnAxis, CudnnShape, convolve},
     element,
     gemm::{Matrix, gemm},
     launch, modules,
@@ -21,7 +21,7 @@ const PATCHES: usize = 1 << 27;
 
 /// What a convolution's result gets before it is stored: a bias of one number per channel, a ReLU.
 #[derive(Clone, Copy, Default)]
-pub(super) struct Finish {
+pub(super) struct CudaEpilogue {
     pub bias: Option<u64>,
     pub relu: bool,
 }
@@ -66,12 +66,12 @@ pub(super) fn bias_gradient(
 
 impl Gpu<'_> {
     /// y from x and the filters.
-    pub fn forward(&self, x: u64, w: u64, finish: Finish) -> Result<CudaStorage> {
+    pub fn forward(&self, x: u64, w: u64, finish: CudaEpilogue) -> Result<CudaStorage> {
         let (s, device) = (self.shape, self.device);
         let (y, at) = alloc_uninit(device, s.output_len(), self.dtype)?;
         if self.suits_cudnn() {
             let (_held, filters) = self.filters(w)?;
-            if self.cudnn(ConvPass::Y, Operands { x, w: filters, y: at })? {
+            if self.cudnn(ConvPass::Y, ConvOperands { x, w: filters, y: at })? {
                 self.finish(at, at, (s.output_len() / s.outputs, s.outputs, s.outputs), finish)?;
                 return Ok(y);
             }
@@ -81,13 +81,13 @@ impl Gpu<'_> {
     }
 
     /// x, or its gradient, from y and the filters.
-    pub fn adjoint(&self, y: u64, w: u64, finish: Finish) -> Result<CudaStorage> {
+    pub fn adjoint(&self, y: u64, w: u64, finish: CudaEpilogue) -> Result<CudaStorage> {
         let (s, device) = (self.shape, self.device);
         let (x, at) = alloc_uninit(device, s.input_len(), self.dtype)?;
         let mut done = false;
         if self.suits_cudnn() {
             let (_held, filters) = self.filters(w)?;
-            done = self.cudnn(ConvPass::X, Operands { x: at, w: filters, y })?;
+            done = self.cudnn(ConvPass::X, ConvOperands { x: at, w: filters, y })?;
         }
         if !done {
             self.product_adjoint(y, w, at)?;
@@ -101,7 +101,7 @@ impl Gpu<'_> {
         let (s, device) = (self.shape, self.device);
         if self.suits_cudnn() {
             let (dw, at) = alloc_uninit(device, s.weight_len(), self.dtype)?;
-            if self.cudnn(ConvPass::W, Operands { x, w: at, y: dy })? {
+            if self.cudnn(ConvPass::W, ConvOperands { x, w: at, y: dy })? {
                 return self.widened(dw, at);
             }
         }
@@ -118,13 +118,13 @@ impl Gpu<'_> {
         !self.is_product() && self.shape.inputs_per_group() >= FEW_CHANNELS && self.dtype != DType::F64
     }
 
-    fn cudnn(&self, pass: ConvPass, at: Operands) -> Result<bool> {
+    fn cudnn(&self, pass: ConvPass, at: ConvOperands) -> Result<bool> {
         let ConvShape { batch, rows, cols, inputs, outputs, groups } = *self.shape;
         let window = |a: Axis| {
             let Axis { input, output, kernel, stride, pad, dilation } = a;
-            Window { input, output, kernel, stride, pad, dilation }
+            CudnnAxis { input, output, kernel, stride, pad, dilation }
         };
-        let shape = Shape { batch, rows: window(rows), cols: window(cols), inputs, outputs, groups };
+        let shape = CudnnShape { batch, rows: window(rows), cols: window(cols), inputs, outputs, groups };
         convolve(self.device, pass, &shape, self.dtype, at)
     }
 
@@ -138,7 +138,7 @@ impl Gpu<'_> {
         y: u64,
         out: u64,
         (rows, columns, pitch): (usize, usize, usize),
-        finish: Finish,
+        finish: CudaEpilogue,
     ) -> Result<()> {
         if finish.bias.is_none() && !finish.relu && y == out {
             return Ok(());
@@ -251,7 +251,7 @@ impl Gpu<'_> {
         Ok((Some(held), Matrix::new(at, self.dtype, pitch).every(rows * pitch)))
     }
 
-    fn product_forward(&self, x: u64, w: u64, y: u64, finish: Finish) -> Result<()> {
+    fn product_forward(&self, x: u64, w: u64, y: u64, finish: CudaEpilogue) -> Result<()> {
         let (s, per_group) = (self.shape, self.shape.outputs_per_group());
         let pixels = s.rows.output * s.cols.output;
         let ((_filters, w), pitch) = (self.filter_matrix(w)?, self.padded_outputs());

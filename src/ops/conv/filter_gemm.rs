@@ -37,13 +37,13 @@ pub(super) struct FilterGemm<'a, T: 'static> {
 }
 
 /// The packed operands.
-struct Operands<T> {
+struct PackedOperands<T> {
     x: Shared<T>,
     dy: Shared<T>,
 }
 
 /// Some panels of one group times some blocks of its output channels.
-struct Task {
+struct FilterTask {
     panels: Range<usize>,
     blocks: Range<usize>,
 }
@@ -75,7 +75,7 @@ impl<'a, T: Real> FilterGemm<'a, T> {
         let mut x = Packed::with_capacity(vectors * lanes * self.x_lines());
         let mut dy =
             Packed::with_capacity(self.shape.groups * self.blocks * self.kernel.rows * self.dy_lines());
-        let operands = Operands { x: Shared::new(x.as_mut_ptr()), dy: Shared::new(dy.as_mut_ptr()) };
+        let operands = PackedOperands { x: Shared::new(x.as_mut_ptr()), dy: Shared::new(dy.as_mut_ptr()) };
         in_order(self.rows.input, || (), |_, row| self.pack_x_row(&operands, row));
         in_order(self.rows.output, || (), |_, row| self.pack_dy_row(&operands, row));
         let len = self.shape.weight_len();
@@ -98,18 +98,18 @@ impl<'a, T: Real> FilterGemm<'a, T> {
         self.rows.output * self.cols.output * self.shape.batch
     }
 
-    fn x_panel(&self, operands: &Operands<T>, panel: usize) -> *mut T {
+    fn x_panel(&self, operands: &PackedOperands<T>, panel: usize) -> *mut T {
         let vectors: usize = self.panels[..panel].iter().map(|p| p.vectors).sum();
         operands.x.get().wrapping_add(vectors * self.kernel.lanes * self.x_lines())
     }
 
-    fn dy_block(&self, operands: &Operands<T>, group: usize, block: usize) -> *mut T {
+    fn dy_block(&self, operands: &PackedOperands<T>, group: usize, block: usize) -> *mut T {
         let before = (group * self.blocks + block) * self.kernel.rows;
         operands.dy.get().wrapping_add(before * self.dy_lines())
     }
 
     /// Packs one row of x into all panels, columns phase by phase.
-    fn pack_x_row(&self, operands: &Operands<T>, row: usize) {
+    fn pack_x_row(&self, operands: &PackedOperands<T>, row: usize) {
         if self.packs_patches() {
             return self.pack_patch_row(operands, row);
         }
@@ -132,7 +132,7 @@ impl<'a, T: Real> FilterGemm<'a, T> {
     }
 
     /// Packs the patches of one row of outputs into all panels.
-    fn pack_patch_row(&self, operands: &Operands<T>, row: usize) {
+    fn pack_patch_row(&self, operands: &PackedOperands<T>, row: usize) {
         let s = self.shape;
         let (rows, cols) = (AxisMap::forward(&s.rows), AxisMap::forward(&s.cols));
         let size = (s.rows.input, s.cols.input, s.inputs);
@@ -156,7 +156,7 @@ impl<'a, T: Real> FilterGemm<'a, T> {
     }
 
     /// Packs one row of dy into all blocks of output channels.
-    fn pack_dy_row(&self, operands: &Operands<T>, row: usize) {
+    fn pack_dy_row(&self, operands: &PackedOperands<T>, row: usize) {
         let s = self.shape;
         let (pitch, per_group) = (self.kernel.rows, s.outputs_per_group());
         for col in 0..self.cols.output {
@@ -181,7 +181,7 @@ impl<'a, T: Real> FilterGemm<'a, T> {
         if self.rows.kernel * self.cols.kernel >= MANY_TAPS { 1 } else { per_group.min(PANELS_TOGETHER) }
     }
 
-    fn tasks(&self) -> Vec<Task> {
+    fn tasks(&self) -> Vec<FilterTask> {
         let per_group = self.panels.len() / self.shape.groups;
         let sets = even_ranges(per_group, per_group.div_ceil(self.panels_together()));
         let wanted =
@@ -191,13 +191,19 @@ impl<'a, T: Real> FilterGemm<'a, T> {
         for first in (0..self.shape.groups).map(|g| g * per_group) {
             for set in &sets {
                 let panels = first + set.start..first + set.end;
-                tasks.extend(ranges.iter().map(|b| Task { panels: panels.clone(), blocks: b.clone() }));
+                tasks.extend(ranges.iter().map(|b| FilterTask { panels: panels.clone(), blocks: b.clone() }));
             }
         }
         tasks
     }
 
-    fn run_task(&self, segments: &mut Vec<Segment<T>>, task: &Task, operands: &Operands<T>, to: Shared<T>) {
+    fn run_task(
+        &self,
+        segments: &mut Vec<Segment<T>>,
+        task: &FilterTask,
+        operands: &PackedOperands<T>,
+        to: Shared<T>,
+    ) {
         let group = self.panels[task.panels.start].group;
         let row_depth = self.cols.output * self.shape.batch;
         let depth = BLOCK_DEPTH / self.panels_together();
@@ -221,7 +227,7 @@ impl<'a, T: Real> FilterGemm<'a, T> {
     fn collect_segments(
         &self,
         segments: &mut Vec<Segment<T>>,
-        operands: &Operands<T>,
+        operands: &PackedOperands<T>,
         (group, block): (usize, usize),
         tap: usize,
         rows: Range<usize>,
@@ -257,7 +263,7 @@ impl<'a, T: Real> FilterGemm<'a, T> {
     fn multiply(
         &self,
         segments: &[Segment<T>],
-        operands: &Operands<T>,
+        operands: &PackedOperands<T>,
         (panel, block): (usize, usize),
         tap: usize,
         add: bool,

@@ -31,7 +31,7 @@ pub(super) struct Filter<'a, T> {
 
 /// What follows the products: the bias `(groups · width)`, then perhaps a ReLU.
 #[derive(Clone, Copy)]
-pub(super) struct Finish<'a, T> {
+pub(super) struct Epilogue<'a, T> {
     pub bias: Option<&'a [T]>,
     pub relu: bool,
 }
@@ -51,30 +51,30 @@ pub(super) struct GatherGemm<'a, T> {
     pub source_size: (usize, usize),
     pub filter: Filter<'a, T>,
     /// What is done to the sums before they are stored.
-    pub finish: Finish<'a, T>,
+    pub finish: Epilogue<'a, T>,
 }
 
 /// Part of the summed index: some taps, some channels of each.
 #[derive(Clone)]
-struct Block {
+struct DepthBlock {
     taps: Range<usize>,
     channels: Range<usize>,
 }
 
-impl Block {
+impl DepthBlock {
     fn depth(&self) -> usize {
         self.taps.len() * self.channels.len()
     }
 }
 
 /// What one task computes: some panels of one group over some destination rows.
-struct Task<'p> {
+struct GatherTask<'p> {
     panels: &'p [Panel],
     rows: Range<usize>,
 }
 
 /// A worker's buffers.
-struct Scratch<T> {
+struct GemmScratch<T> {
     packed: Packed<T>,
     patches: Vec<T>,
     zeros: Vec<T>,
@@ -125,12 +125,12 @@ impl<T: Real> GatherGemm<'_, T> {
     }
 
     /// The summed index in blocks, channels outermost; a function of shape and processor alone, since it fixes the rounding.
-    fn blocks(&self, depth: usize) -> Vec<Block> {
+    fn blocks(&self, depth: usize) -> Vec<DepthBlock> {
         let most = if self.taps() == 1 { depth } else { BLOCK_CHANNELS.min(depth) };
         let channel_ranges = even_ranges(self.depth, self.depth.div_ceil(most));
         let taps_per_block = (depth / channel_ranges[0].len()).max(1);
         let tap_ranges = even_ranges(self.taps(), self.taps().div_ceil(taps_per_block));
-        let block = |channels: &Range<usize>, taps: &Range<usize>| Block {
+        let block = |channels: &Range<usize>, taps: &Range<usize>| DepthBlock {
             taps: taps.clone(),
             channels: channels.clone(),
         };
@@ -138,8 +138,13 @@ impl<T: Real> GatherGemm<'_, T> {
     }
 
     /// Groups panels as the packing budget allows, then cuts the rows until there is work for all threads.
-    fn tasks<'p>(&self, panels: &'p [Panel], blocks: &[Block], kernel: &TileKernel<T>) -> Vec<Task<'p>> {
-        let depth = blocks.iter().map(Block::depth).max().unwrap_or(0);
+    fn tasks<'p>(
+        &self,
+        panels: &'p [Panel],
+        blocks: &[DepthBlock],
+        kernel: &TileKernel<T>,
+    ) -> Vec<GatherTask<'p>> {
+        let depth = blocks.iter().map(DepthBlock::depth).max().unwrap_or(0);
         let panel_bytes = (depth * kernel.vectors() * kernel.lanes * size_of::<T>()).max(1);
         let per_group = panels.len() / self.groups;
         let together = (PACKED_BYTES / panel_bytes).clamp(1, per_group);
@@ -155,14 +160,14 @@ impl<T: Real> GatherGemm<'_, T> {
         even_ranges(rows.div_ceil(kernel.rows), chunks)
             .into_iter()
             .map(|tiles| tiles.start * kernel.rows..(tiles.end * kernel.rows).min(rows))
-            .flat_map(|rows| columns.iter().map(move |&panels| Task { panels, rows: rows.clone() }))
+            .flat_map(|rows| columns.iter().map(move |&panels| GatherTask { panels, rows: rows.clone() }))
             .collect()
     }
 
-    fn scratch(&self, blocks: &[Block]) -> Scratch<T> {
-        let longest = blocks.iter().map(Block::depth).max().unwrap_or(0);
+    fn scratch(&self, blocks: &[DepthBlock]) -> GemmScratch<T> {
+        let longest = blocks.iter().map(DepthBlock::depth).max().unwrap_or(0);
         let patches = if self.copies_patches() { vec![T::default(); MAX_ROWS * longest] } else { Vec::new() };
-        Scratch {
+        GemmScratch {
             packed: Packed::default(),
             patches,
             zeros: vec![T::default(); longest],
@@ -173,9 +178,9 @@ impl<T: Real> GatherGemm<'_, T> {
     fn run_task(
         &self,
         kernel: &TileKernel<T>,
-        scratch: &mut Scratch<T>,
-        task: &Task,
-        blocks: &[Block],
+        scratch: &mut GemmScratch<T>,
+        task: &GatherTask,
+        blocks: &[DepthBlock],
         dst: Shared<T>,
     ) {
         for (i, block) in blocks.iter().enumerate() {
@@ -198,7 +203,7 @@ impl<T: Real> GatherGemm<'_, T> {
         kernel: &TileKernel<T>,
         packed: &mut Packed<T>,
         panels: &[Panel],
-        block: &Block,
+        block: &DepthBlock,
     ) -> *const T {
         let lanes = kernel.lanes;
         let vectors: usize = panels.iter().map(|p| p.vectors).sum();
@@ -280,7 +285,13 @@ impl<T: Real> GatherGemm<'_, T> {
     }
 
     /// Lists what the rows of a tile multiply in this block; taps outside for all rows are left out.
-    fn collect_segments(&self, scratch: &mut Scratch<T>, tile: &TileRows, block: &Block, group: usize) {
+    fn collect_segments(
+        &self,
+        scratch: &mut GemmScratch<T>,
+        tile: &TileRows,
+        block: &DepthBlock,
+        group: usize,
+    ) {
         scratch.segments.clear();
         let channels = group * self.depth + block.channels.start..group * self.depth + block.channels.end;
         if self.copies_patches() {
@@ -315,7 +326,13 @@ impl<T: Real> GatherGemm<'_, T> {
     }
 
     /// The same for short runs: one segment over patches copied together.
-    fn copy_patches(&self, scratch: &mut Scratch<T>, tile: &TileRows, block: &Block, channels: Range<usize>) {
+    fn copy_patches(
+        &self,
+        scratch: &mut GemmScratch<T>,
+        tile: &TileRows,
+        block: &DepthBlock,
+        channels: Range<usize>,
+    ) {
         let (height, width) = self.source_size;
         let size = (height, width, self.groups * self.depth);
         let source = PatchSource { data: self.source, size, rows: &self.rows, cols: &self.cols };
@@ -336,7 +353,7 @@ impl<T: Real> GatherGemm<'_, T> {
         segments: &[Segment<T>],
         tile: &TileRows,
         (panels, packed): (&[Panel], *const T),
-        (block, add, relu): (&Block, bool, bool),
+        (block, add, relu): (&DepthBlock, bool, bool),
         dst: Shared<T>,
     ) {
         let pitch = self.groups * self.width;

@@ -4,7 +4,7 @@
 //! input gradients.
 
 use super::super::{activation::relu_gradient, backward::hand_over};
-use super::cpu::{self, ConvShape, Finish};
+use super::cpu::{self, ConvShape, Epilogue};
 #[cfg(feature = "cuda")]
 use super::cuda::{self, Gpu};
 use super::tile::Real;
@@ -34,7 +34,7 @@ impl Convolution {
     /// Applies it to x of the source shape; w `(O, KH, KW, C/groups)`, bias one per channel of the result.
     pub fn apply(self, x: &Tensor, w: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
         let wants = Wants { x: x.track_op(), w: w.track_op(), bias: bias.is_some_and(Tensor::track_op) };
-        let layer = Layer { convolution: self, wants };
+        let layer = ConvOp { convolution: self, wants };
         let Some(bias) = bias else { return apply(layer, [x, w]) };
         let channels = self.result_dims().3;
         if bias.dims() != [channels] {
@@ -73,7 +73,7 @@ impl Convolution {
         bias: Option<CpuInput>,
     ) -> Result<CpuOutput> {
         let (x, w) = (x.elements::<T>()?, w.elements::<T>()?);
-        let finish = Finish { bias: bias.map(|b| b.elements::<T>()).transpose()?, relu: self.relu };
+        let finish = Epilogue { bias: bias.map(|b| b.elements::<T>()).transpose()?, relu: self.relu };
         let product = match self.direction {
             Direction::Forward => cpu::forward::<T>,
             Direction::Adjoint => cpu::grad_input::<T>,
@@ -97,7 +97,7 @@ impl Convolution {
         }
         let gpu = Gpu { device: x.device(), shape: &self.shape, dtype: x.dtype() };
         let bias = bias.map(|b| b.address()).transpose()?;
-        let finish = cuda::Finish { bias, relu: self.relu };
+        let finish = cuda::CudaEpilogue { bias, relu: self.relu };
         let (x, w) = (x.address()?, w.address()?);
         let result = match self.direction {
             Direction::Forward => gpu.forward(x, w, finish)?,
@@ -116,12 +116,12 @@ struct Wants {
 }
 
 /// A convolution as a node of the graph.
-struct Layer {
+struct ConvOp {
     convolution: Convolution,
     wants: Wants,
 }
 
-impl Layer {
+impl ConvOp {
     /// The gradient of the sums, before the ReLU if there is one, from that of the result y.
     fn of_sums(&self, y: &Tensor, grad: &Tensor) -> Result<Tensor> {
         if self.convolution.relu { relu_gradient(y, grad) } else { grad.contiguous() }
@@ -148,7 +148,7 @@ impl Layer {
     }
 }
 
-impl Op<2> for Layer {
+impl Op<2> for ConvOp {
     fn name(&self) -> &'static str {
         self.convolution.name()
     }
@@ -167,7 +167,7 @@ impl Op<2> for Layer {
     }
 }
 
-impl Op<3> for Layer {
+impl Op<3> for ConvOp {
     fn name(&self) -> &'static str {
         self.convolution.name()
     }

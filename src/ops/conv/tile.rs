@@ -49,11 +49,11 @@ pub(super) struct TileKernel<T: 'static> {
     /// read from near caches.
     pub depth: usize,
     run: &'static [unsafe fn(&Tile<T>)],
-    transpose: unsafe fn(Matrix<*const T>, Matrix<*mut T>, usize, usize),
+    transpose: unsafe fn(StridedPtr<*const T>, StridedPtr<*mut T>, usize, usize),
 }
 
 /// First element and row pitch.
-type Matrix<P> = (P, usize);
+type StridedPtr<P> = (P, usize);
 
 impl<T> TileKernel<T> {
     /// Most vectors of columns that a tile holds.
@@ -77,7 +77,13 @@ impl<T> TileKernel<T> {
     ///
     /// # Safety
     /// `from` must be readable and `to` writable over their matrices, unshared.
-    pub unsafe fn transpose(&self, from: Matrix<*const T>, to: Matrix<*mut T>, rows: usize, cols: usize) {
+    pub unsafe fn transpose(
+        &self,
+        from: StridedPtr<*const T>,
+        to: StridedPtr<*mut T>,
+        rows: usize,
+        cols: usize,
+    ) {
         // SAFETY: the table was chosen for this processor; memory is the caller's promise.
         unsafe { (self.transpose)(from, to, rows, cols) }
     }
@@ -122,7 +128,7 @@ const fn plain<T: Real>() -> TileKernel<T> {
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
-    use super::{Matrix, Tile, TileKernel, run, transpose};
+    use super::{StridedPtr, Tile, TileKernel, run, transpose};
     use core::arch::x86_64::{__m256, __m512};
 
     /// 8 × 3 accumulators, 3 lines and a broadcast in 32 registers.
@@ -150,13 +156,23 @@ mod x86 {
     }
 
     #[target_feature(enable = "avx512f")]
-    unsafe fn transpose_avx512(from: Matrix<*const f32>, to: Matrix<*mut f32>, rows: usize, cols: usize) {
+    unsafe fn transpose_avx512(
+        from: StridedPtr<*const f32>,
+        to: StridedPtr<*mut f32>,
+        rows: usize,
+        cols: usize,
+    ) {
         // SAFETY: the same contract; this function has the features.
         unsafe { transpose::<__m512>(from, to, rows, cols) }
     }
 
     #[target_feature(enable = "avx2,fma")]
-    unsafe fn transpose_avx2(from: Matrix<*const f32>, to: Matrix<*mut f32>, rows: usize, cols: usize) {
+    unsafe fn transpose_avx2(
+        from: StridedPtr<*const f32>,
+        to: StridedPtr<*mut f32>,
+        rows: usize,
+        cols: usize,
+    ) {
         // SAFETY: the same contract; this function has the features.
         unsafe { transpose::<__m256>(from, to, rows, cols) }
     }
@@ -233,8 +249,8 @@ unsafe fn store<L: Lanes, const V: usize>(tile: &Tile<L::Scalar>, sums: *const L
 /// Transposes whole blocks in registers and the edges one by one.
 #[inline(always)]
 unsafe fn transpose<L: Lanes>(
-    (from, from_pitch): Matrix<*const L::Scalar>,
-    (to, to_pitch): Matrix<*mut L::Scalar>,
+    (from, from_pitch): StridedPtr<*const L::Scalar>,
+    (to, to_pitch): StridedPtr<*mut L::Scalar>,
     rows: usize,
     cols: usize,
 ) {

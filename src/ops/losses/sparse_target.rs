@@ -50,7 +50,7 @@ impl RowEntropies {
     /// `value`, f64 of shape `()`, which the caller has summed, as a tensor of the logits' type whose gradient is
     /// weight·(softmax − target).
     pub fn into_loss(self, value: Tensor) -> Result<Tensor> {
-        apply(Loss { value, rows: self.rows, target: self.target }, [&self.logits])
+        apply(SparseTargetLoss { value, rows: self.rows, target: self.target }, [&self.logits])
     }
 }
 
@@ -134,14 +134,14 @@ impl SparseTarget {
     }
 }
 
-struct Loss {
+struct SparseTargetLoss {
     /// f64 `()`
     value: Tensor,
     rows: Tensor,
     target: SparseTarget,
 }
 
-impl Op<1> for Loss {
+impl Op<1> for SparseTargetLoss {
     fn name(&self) -> &'static str {
         "cross entropy"
     }
@@ -180,7 +180,7 @@ fn row_gradient<T: Float>(x: &[T], lse: f64, classes: &[u32], shares: &[f64], sc
     }
 }
 
-impl Loss {
+impl SparseTargetLoss {
     fn gradient_cpu(
         &self,
         x: CpuInput,

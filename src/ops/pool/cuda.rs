@@ -1,7 +1,7 @@
 //! The same on a GPU: one block for each row of the result. Backward, each input pixel gathers from the windows that cover
 //! it, so that the sum has an order and no two threads write one place.
 
-use super::{Kind, Pool, PoolGeometry};
+use super::{PoolGeometry, PoolKind, PoolOp};
 use crate::{
     device::cuda::{Arg, Grid, alloc_uninit, launch, modules},
     op::{CudaInput, CudaOutput},
@@ -40,20 +40,20 @@ fn over_rows(map: &Shape, pack: usize) -> Result<Grid> {
 }
 
 /// Channels that a thread takes at once, and what kernels for that many are called.
-fn packs(kind: Kind, dtype: DType, channels: usize, addresses: &[u64]) -> (usize, &'static str) {
+fn packs(kind: PoolKind, dtype: DType, channels: usize, addresses: &[u64]) -> (usize, &'static str) {
     let wide = 16 / dtype.size_in_bytes();
     let aligned = addresses.iter().all(|a| a.is_multiple_of(16));
     match kind {
-        Kind::Max if aligned && channels.is_multiple_of(wide) => (wide, "packs_"),
+        PoolKind::Max if aligned && channels.is_multiple_of(wide) => (wide, "packs_"),
         _ => (1, ""),
     }
 }
 
-impl Pool {
+impl PoolOp {
     fn kernel(&self) -> &'static str {
         match self.kind {
-            Kind::Max => "max_pool",
-            Kind::Average => "average_pool",
+            PoolKind::Max => "max_pool",
+            PoolKind::Average => "average_pool",
         }
     }
 
@@ -77,8 +77,8 @@ impl Pool {
         let maps = Maps::new(self.geometry, x.shape())?;
         let (dx, result) = alloc_uninit(device, &maps.input, dtype)?;
         let read = match self.kind {
-            Kind::Max => vec![x, y, dy],
-            Kind::Average => vec![dy],
+            PoolKind::Max => vec![x, y, dy],
+            PoolKind::Average => vec![dy],
         };
         let mut at = read.iter().map(CudaInput::address).collect::<Result<Vec<_>>>()?;
         at.push(result);

@@ -1,14 +1,14 @@
 //! Resizing on an NVIDIA GPU. Which samples are read and with what weight is worked out on the processor, for each axis,
 //! and goes along as two small tables.
 
-use super::{NAME, Resize};
+use super::{NAME, ResizeOp};
 use crate::{
     device::cuda::{Arg, Grid, alloc_uninit, device_ptr, launch, modules},
     op::{CudaInput, CudaOutput},
 };
 use candle_core::{CudaDevice, DType, Device, Result, Tensor};
 
-impl Resize {
+impl ResizeOp {
     pub(super) fn forward_cuda(&self, x: CudaInput) -> Result<CudaOutput> {
         let (batch, _, _, c) = x.shape().dims4()?;
         let (h, w) = (self.rows.taps.len(), self.cols.taps.len());

@@ -1,14 +1,14 @@
 //! RoI max pooling on an NVIDIA GPU. The cells of all bins are worked out on the processor and go along as a table. The
 //! gradient is gathered: each cell looks through the boxes of its image in order, so sums do not depend on chance.
 
-use super::{NAME, Plan, RoiPool, Winners};
+use super::{NAME, RoiPlan, RoiPool, Winners};
 use crate::{
     device::cuda::{Arg, Grid, alloc_uninit, device_ptr, launch, modules},
     op::{CudaInput, CudaOutput},
 };
 use candle_core::{CudaDevice, DType, Device, Result, Tensor, bail};
 
-impl Plan {
+impl RoiPlan {
     /// For each box its image, then first and end of each row and column of bins: u32 `(R, 1 + 2·ph + 2·pw)`.
     fn table(&self, device: &CudaDevice) -> Result<Tensor> {
         let mut table = vec![];

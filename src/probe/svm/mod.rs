@@ -18,7 +18,7 @@ use super::{
 use crate::{
     bounded::{Count, Positive},
     data::annotated::Presence,
-    metrics::average_precision::{Relevance, Rule, interpolated, steps},
+    metrics::average_precision::{ApInterpolation, Relevance, interpolated, steps},
     rng::Rng,
 };
 use anyhow::{Context, Result, ensure};
@@ -324,7 +324,7 @@ pub(super) fn tested(presence: &[Presence], scores: &[f64]) -> Option<f64> {
         Presence::Absent => Relevance::Irrelevant,
         Presence::Ignored => Relevance::Ignored,
     };
-    interpolated(scores.iter().copied().zip(presence.iter().map(relevance)), Rule::Area)
+    interpolated(scores.iter().copied().zip(presence.iter().map(relevance)), ApInterpolation::Area)
 }
 
 /// Of those that are there; None of none.

@@ -12,9 +12,11 @@ use crate::{
     backbones::network::Network,
     bounded::{BatchSize, Count, Fraction, NonNegative, Pixels},
     boxes::Rect,
-    data::{Batch, annotated::Annotated, framing::Framing, loader::Loader, proposals::spec::ProposalSpec},
+    data::{
+        Batch, annotated::Annotated, crop_policy::CropPolicy, loader::Loader, proposals::spec::ProposalSpec,
+    },
     metrics::{
-        average_precision::Rule,
+        average_precision::ApInterpolation,
         detection::{Class, Detection as Found, DetectionScores, Truth, evaluate},
     },
     nn::{Mode, params::Params},
@@ -86,7 +88,7 @@ pub struct DetectionSpec {
     pub iou: Fraction,
     /// `voc07` (eleven points) or `area` (VOC2010 and later)
     #[serde(default = "voc07")]
-    pub rule: Rule,
+    pub rule: ApInterpolation,
 }
 
 fn train_scales() -> Vec<Pixels> {
@@ -122,8 +124,8 @@ fn average_kept() -> Count {
 fn most_kept() -> Count {
     Count::of(100)
 }
-fn voc07() -> Rule {
-    Rule::Voc07
+fn voc07() -> ApInterpolation {
+    ApInterpolation::Voc07
 }
 
 impl Default for DetectionSpec {
@@ -150,8 +152,8 @@ impl Default for DetectionSpec {
 
 impl DetectionSpec {
     /// How training pictures are framed.
-    pub fn training(&self) -> Framing {
-        Framing::Whole { scales: self.scales.clone(), longest: Some(self.longest.get()) }
+    pub fn training(&self) -> CropPolicy {
+        CropPolicy::Whole { scales: self.scales.clone(), longest: Some(self.longest.get()) }
     }
 
     /// Whether a detector of so many classes can be made of a network.
@@ -163,8 +165,8 @@ impl DetectionSpec {
     }
 
     /// How pictures are framed in the test.
-    pub fn test(&self) -> Framing {
-        Framing::Whole { scales: vec![self.test_scale], longest: Some(self.test_longest.get()) }
+    pub fn test(&self) -> CropPolicy {
+        CropPolicy::Whole { scales: vec![self.test_scale], longest: Some(self.test_longest.get()) }
     }
 }
 

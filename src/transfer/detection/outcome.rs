@@ -4,7 +4,7 @@
 use super::{super::ensure_finite, DetectionSpec, Found, targets::Spread};
 use crate::{
     boxes::{Rect, non_maximum_suppression},
-    data::framing::Frame,
+    data::crop_policy::Frame,
 };
 use anyhow::Result;
 use candle_core::Tensor;

@@ -13,7 +13,7 @@ use crate::{
         loader::Loader,
         source::RgbImage,
     },
-    metrics::segmentation::{Confusion, SegmentationScores},
+    metrics::segmentation::{ConfusionMatrix, SegmentationScores},
     nn::{Mode, init::Filler, layers::Fillers, params::Params},
     ops::losses::cross_entropy,
     rng::Rng,
@@ -185,7 +185,7 @@ impl Task for Segmentation {
     }
 
     fn evaluate(&mut self, val: &mut Loader) -> Result<Vec<Metric>> {
-        let mut confusion = Confusion::new(self.val_set.classes().len() + 1)?;
+        let mut confusion = ConfusionMatrix::new(self.val_set.classes().len() + 1)?;
         while let Some(batch) = val.next_batch()? {
             for (at, &index) in batch.indices.iter().enumerate() {
                 let name = || format!("validation picture {}", self.val_set.id(index));
@@ -224,7 +224,7 @@ mod tests {
             alexnet::{AlexNetSpec, Stem},
         },
         bounded::Positive,
-        data::{framing::Frame, scenes::composite::Composite, source::Split},
+        data::{crop_policy::Frame, scenes::composite::Composite, source::Split},
     };
     use candle_core::{DType, Device};
 

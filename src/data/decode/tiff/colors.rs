@@ -6,18 +6,18 @@ use super::{
 };
 use crate::data::decode::undecodable::Undecodable;
 
-/// What the samples of a pixel are.
-pub(super) struct Colors {
+/// Photometric interpretation of a pixel's samples.
+pub(super) struct Photometric {
     ink: Ink,
-    /// The channel of alpha.
+    /// Index of the alpha channel.
     alpha: Option<usize>,
     /// The colors are already multiplied by alpha.
     premultiplied: bool,
-    /// White of a stored sample.
+    /// Stored value of white.
     full: f64,
 }
 
-/// What the color's samples are.
+/// Color model of the samples.
 enum Ink {
     Gray { white_is_zero: bool },
     Rgb,
@@ -33,7 +33,7 @@ impl Ink {
             2 => Self::Rgb,
             3 => Self::Palette(palette(tags)?),
             5 => Self::Cmyk,
-            // whose JPEG comes back as RGB
+            // JPEG strips are decoded to RGB
             6 if tags.compression == JPEG => Self::Rgb,
             6 => Self::YCbCr,
             4 => return Err(unread("a transparency mask for a first page")),
@@ -51,13 +51,13 @@ impl Ink {
         }
     }
 
-    /// RGB, 0 to 1 and a little beyond.
+    /// RGB, 0 to 1, possibly slightly outside.
     fn rgb(&self, pixel: &[f64]) -> [f64; 3] {
         match self {
             Self::Gray { white_is_zero: true } => [1.0 - pixel[0]; 3],
             Self::Gray { .. } => [pixel[0]; 3],
             Self::Rgb => [pixel[0], pixel[1], pixel[2]],
-            // An index is a whole number; one beyond the palette is black, as libtiff has it.
+            // An index beyond the palette is black, as in libtiff.
             Self::Palette(colors) => colors.get(pixel[0] as usize).copied().unwrap_or_default(),
             Self::Cmyk => [0, 1, 2].map(|i| (1.0 - pixel[i]) * (1.0 - pixel[3])),
             Self::YCbCr => ycbcr(pixel),
@@ -65,7 +65,7 @@ impl Ink {
     }
 }
 
-impl Colors {
+impl Photometric {
     pub(super) fn of(tags: &Tags) -> Result<Self, Undecodable> {
         let ink = Ink::of(tags)?;
         let channels = ink.channels();
@@ -78,7 +78,7 @@ impl Colors {
         if matches!(ink, Ink::Palette(_) | Ink::YCbCr) && tags.is_float() {
             return Err(unread("float samples for other than gray, RGB and CMYK"));
         }
-        // Four samples of RGB whose last one is not explained: alpha, as all readers have it.
+        // An undeclared extra sample is treated as alpha, as all readers do.
         let unexplained = tags.extra.is_empty() && tags.samples == channels + 1;
         let kind = if unexplained { Some(2) } else { tags.extra.first().copied() };
         let alpha = (matches!(kind, Some(1 | 2)) && tags.samples > channels).then_some(channels);
@@ -86,12 +86,12 @@ impl Colors {
         Ok(Self { ink, alpha, premultiplied: kind == Some(1), full })
     }
 
-    /// What stored samples are divided by: white, but 1 for the indices of a palette.
+    /// Divisor of stored samples: white, or 1 for palette indices.
     pub(super) fn white(&self) -> f64 {
         if matches!(self.ink, Ink::Palette(_)) { 1.0 } else { self.full }
     }
 
-    /// The pixel as it looks over white.
+    /// The pixel composited over white.
     pub(super) fn over_white(&self, pixel: &[f64]) -> [u8; 3] {
         let mut rgb = self.ink.rgb(pixel);
         if let Some(channel) = self.alpha {
@@ -103,8 +103,8 @@ impl Colors {
     }
 }
 
-/// The palette, whose tables of red, green and blue follow one another in 16 bits, of which 8 are kept. Some writers store 8 bits
-/// only, as libtiff knows.
+/// The palette: red, green and blue tables of 16-bit entries, reduced to 8 bits. Some writers store 8-bit values,
+/// which libtiff detects too.
 fn palette(tags: &Tags) -> Result<Vec<[f64; 3]>, Undecodable> {
     let size = 1usize << tags.bits.min(16);
     if tags.bits > 16 || tags.palette.len() < 3 * size {

@@ -1,4 +1,4 @@
-//! Why a TIFF is not read, in this crate's words.
+//! Error messages for unreadable TIFFs.
 
 use crate::{
     data::decode::undecodable::{Undecodable, words},
@@ -14,7 +14,7 @@ pub(super) fn truncated() -> Undecodable {
     Undecodable::new("truncated: the TIFF ends before its last row")
 }
 
-/// The crate's reason in this crate's words.
+/// Translates an error of the `tiff` crate.
 pub(super) fn said(error: TiffError) -> Undecodable {
     match error {
         TiffError::IoError(_) => truncated(),

@@ -1,9 +1,10 @@
-//! TIFF, its first page: the `tiff` crate takes the file apart and decompresses, here samples become colors.
+//! Decodes the first page of a TIFF: the `tiff` crate parses and decompresses, this module converts samples to
+//! colors.
 //!
-//! Unsigned samples of n bits run from 0 to 2ⁿ − 1. Float samples run from 0 (black) to 1 (white); what lies beyond is clipped,
-//! but a picture that reaches below −1 or above 2 is on another scale, and which one is not known: refused, like signed
-//! samples. Gray (black or white is zero), RGB, palettes, CMYK and YCbCr are read, each with or without alpha, straight or
-//! premultiplied; further channels are passed over. Strips and tiles, interleaved or in planes, of 1 to 64 bits a sample.
+//! Unsigned samples of n bits span 0 to 2ⁿ − 1. Float samples span 0 (black) to 1 (white); values outside are
+//! clipped, but an image with values below −1 or above 2 has an unknown scale and is rejected, like signed samples.
+//! Supported: gray (black or white is zero), RGB, palettes, CMYK and YCbCr, each with or without alpha, straight or
+//! premultiplied; further channels are ignored. Strips and tiles, interleaved or planar, 1 to 64 bits per sample.
 
 mod colors;
 mod faults;
@@ -11,12 +12,12 @@ mod samples;
 mod strip;
 mod tags;
 
-use super::undecodable::{MAX_BYTES, Picture, Undecodable};
+use super::undecodable::{DecodedPicture, MAX_BYTES, Undecodable};
 use crate::data::dataset::RgbImage;
-use colors::Colors;
+use colors::Photometric;
 use faults::{said, truncated};
 use image::metadata::Orientation;
-use samples::Samples;
+use samples::TiffSamples;
 use std::io::Cursor;
 use tags::{File, Tags};
 use tiff::decoder::{Decoder, Limits};
@@ -28,19 +29,18 @@ pub(super) fn is_tiff(bytes: &[u8]) -> bool {
 
 /// Decodes the first page.
 ///
-/// # Errors
-/// A damaged or truncated file; kinds of compression, of samples and of colors that are not read, by name; a picture
-/// beyond [`MAX_BYTES`].
-pub(super) fn decode(bytes: &[u8]) -> Result<Picture, Undecodable> {
+/// # Errors A damaged or truncated file; unsupported compression, sample formats or color models, by name; an image
+/// larger than [`MAX_BYTES`].
+pub(super) fn decode(bytes: &[u8]) -> Result<DecodedPicture, Undecodable> {
     let tags = Tags::read(&mut open(bytes)?)?;
     tags.check()?;
-    let colors = Colors::of(&tags)?;
-    let samples = Samples::read(&tags, &tags.bits_in_order(bytes)?)?;
+    let colors = Photometric::of(&tags)?;
+    let samples = TiffSamples::read(&tags, &tags.bits_in_order(bytes)?)?;
     let orientation = u8::try_from(tags.orientation).ok().and_then(Orientation::from_exif);
-    Ok(Picture { rgb: picture(&tags, &samples, &colors)?, orientation })
+    Ok(DecodedPicture { rgb: picture(&tags, &samples, &colors)?, orientation })
 }
 
-fn picture(tags: &Tags, samples: &Samples, colors: &Colors) -> Result<RgbImage, Undecodable> {
+fn picture(tags: &Tags, samples: &TiffSamples, colors: &Photometric) -> Result<RgbImage, Undecodable> {
     let mut pixels = Vec::with_capacity(3 * tags.width * tags.height);
     let mut row = vec![0.0; tags.width * tags.samples];
     for y in 0..tags.height {
@@ -61,7 +61,7 @@ fn open(file: &[u8]) -> Result<File<'_>, Undecodable> {
     Ok(Decoder::new(Cursor::new(file)).map_err(said)?.with_limits(limits))
 }
 
-/// Floats on another scale than 0 to 1 would come out white or black without a word.
+/// Rejects floats on another scale than 0 to 1, which would silently decode to white or black.
 fn check_scale(row: &[f64]) -> Result<(), Undecodable> {
     match row.iter().find(|v| !(-1.0..=2.0).contains(*v)) {
         None => Ok(()),

@@ -1,4 +1,4 @@
-//! Samples as they are stored, in one buffer whatever strips, tiles and planes the file has them in.
+//! Assembles the stored samples of strips, tiles and planes in one buffer.
 
 use super::{
     faults::{said, truncated, unread},
@@ -11,8 +11,8 @@ use crate::data::decode::{
 };
 use half::f16;
 
-/// Every sample of the picture, in the byte order of this machine; rows begin with a byte of their own.
-pub(super) struct Samples {
+/// Every sample of the image, in native byte order; rows are byte-aligned.
+pub(super) struct TiffSamples {
     bytes: Vec<u8>,
     /// Bytes of a row.
     row: usize,
@@ -27,10 +27,10 @@ struct Chunk {
     rows: usize,
 }
 
-impl Samples {
+impl TiffSamples {
     /// Decompresses the strips or tiles.
     pub(super) fn read(tags: &Tags, file: &[u8]) -> Result<Self, Undecodable> {
-        let grid = Grid::of(tags)?;
+        let grid = ChunkGrid::of(tags)?;
         grid.check_lengths(tags, file)?;
         let mut bytes = vec![0; grid.plane * grid.planes];
         for (i, range) in tags.chunks()?.enumerate().take(grid.chunks()) {
@@ -45,7 +45,7 @@ impl Samples {
         Ok(Self { bytes, row: grid.row, plane: grid.plane })
     }
 
-    /// Row `y`, its samples interleaved and divided by `white`; None where the data ends before.
+    /// Row `y`, interleaved and divided by `white`; None if the data are too short.
     pub(super) fn row(&self, tags: &Tags, y: usize, white: f64, row: &mut [f64]) -> Option<()> {
         if !tags.planar {
             return values(self.bytes.get(y * self.row..)?, tags, white, row);
@@ -59,8 +59,8 @@ impl Samples {
     }
 }
 
-/// Where the strips or tiles of a picture belong.
-struct Grid {
+/// Layout of the strips or tiles.
+struct ChunkGrid {
     width: usize,
     height: usize,
     /// Width and height of a strip or tile.
@@ -75,7 +75,7 @@ struct Grid {
     planes: usize,
 }
 
-impl Grid {
+impl ChunkGrid {
     fn of(tags: &Tags) -> Result<Self, Undecodable> {
         let (width, height, tiled) = (tags.width, tags.height, tags.tiled);
         let chunk = (tags.chunk.0, if tiled { tags.chunk.1 } else { tags.chunk.1.min(height) });
@@ -94,8 +94,8 @@ impl Grid {
         Ok(grid)
     }
 
-    /// Tiles that look alike may share their bytes, but no compression makes data much larger than it was: a file that says
-    /// otherwise would be read many times over.
+    /// Identical tiles may share their bytes, but compression never expands data much: reject files that claim
+    /// otherwise, since they would be read many times over.
     fn check_lengths(&self, tags: &Tags, file: &[u8]) -> Result<(), Undecodable> {
         let claimed = tags.lengths.iter().take(self.chunks()).fold(0, |sum: u64, n| sum.saturating_add(*n));
         let most = (self.plane * self.planes) as u64 * 2 + file.len() as u64;
@@ -119,14 +119,14 @@ impl Grid {
         self.across() * self.down() * self.planes
     }
 
-    /// The pixel at the upper left of a strip or tile.
+    /// Upper left pixel of a strip or tile.
     fn origin(&self, chunk: usize) -> (usize, usize) {
         let (across, down) = (self.across(), self.down());
         (chunk % across * self.chunk.0, chunk / across % down * self.chunk.1)
     }
 
     fn decompressed(&self, tags: &Tags, index: usize, data: &[u8]) -> Result<Chunk, Undecodable> {
-        // The last strip is shorter, a tile is always whole.
+        // The last strip may be shorter; tiles are always complete.
         let rows =
             if self.tiled { self.chunk.1 } else { self.chunk.1.min(self.height - self.origin(index).1) };
         let size = (self.chunk.0 as u32, rows as u32);
@@ -134,7 +134,7 @@ impl Grid {
         Ok(Chunk { row: (self.chunk.0 * self.pixel).div_ceil(8), rows, bytes })
     }
 
-    /// Where the file's colors are YCbCr, they come back as RGB.
+    /// YCbCr JPEG data are converted to RGB.
     fn jpeg_chunk(&self, tags: &Tags, data: &[u8]) -> Result<Chunk, Undecodable> {
         if tags.bits != 8 || tags.is_float() {
             return Err(unread("JPEG compression of other than 8 bits"));
@@ -146,7 +146,7 @@ impl Grid {
         Ok(Chunk { row: samples.width * self.channels, rows: samples.height, bytes: samples.values })
     }
 
-    /// Copies what the picture shows of a strip or tile; None where that is not all there.
+    /// Copies the visible part of a strip or tile; None if it is incomplete.
     fn paste(&self, index: usize, chunk: &Chunk, picture: &mut [u8]) -> Option<()> {
         let (x, y) = self.origin(index);
         let (wide, high) = (self.chunk.0.min(self.width - x), self.chunk.1.min(self.height - y));
@@ -163,7 +163,7 @@ impl Grid {
     }
 }
 
-/// A whole JPEG stream: the tables that all strips share come before what follows the strip's own first marker.
+/// Builds a complete JPEG stream: the shared tables, then the strip without its start marker.
 fn with_tables(tables: &[u8], chunk: &[u8]) -> Vec<u8> {
     match (tables.strip_suffix(&[0xff, 0xd9]), chunk.strip_prefix(&[0xff, 0xd8])) {
         (Some(tables), Some(rest)) => [tables, rest].concat(),
@@ -171,7 +171,7 @@ fn with_tables(tables: &[u8], chunk: &[u8]) -> Vec<u8> {
     }
 }
 
-/// The first samples of `bytes`, divided by `white`; those of less than 8 bits are packed, the first in the highest bits.
+/// The first samples of `bytes`, divided by `white`. Samples of fewer than 8 bits are packed, highest bits first.
 fn values(bytes: &[u8], tags: &Tags, white: f64, out: &mut [f64]) -> Option<()> {
     fn each<const N: usize>(bytes: &[u8], out: &mut [f64], value: impl Fn([u8; N]) -> f64) -> Option<()> {
         let fields = bytes.get(..N * out.len())?.as_chunks::<N>().0;

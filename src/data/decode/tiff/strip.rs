@@ -1,6 +1,6 @@
-//! One strip or tile, decompressed by the `tiff` crate as if it were a gray picture of its own. Under that name the crate hands
-//! over any samples as they are, where it refuses palettes and gray with alpha under their own and drops further channels;
-//! and it meets neither tiles in planes, whose edges it gets wrong, nor LZW in tiles, which it ends too early (0.11.3).
+//! Decompresses one strip or tile by wrapping it in a grayscale TIFF of its own. As grayscale, the `tiff` crate
+//! returns all samples unchanged, whereas it rejects palettes and gray with alpha and drops extra channels. This also
+//! avoids its bugs with planar tiles (wrong edges) and LZW tiles (ends early) in 0.11.3.
 
 use super::tags::Tags;
 use crate::data::decode::undecodable::MAX_BYTES;
@@ -14,7 +14,7 @@ const SHORT: u16 = 3;
 const LONG: u16 = 4;
 const BLACK_IS_ZERO: u32 = 1;
 
-/// The samples of `data` in this machine's byte order, `channels` to a pixel of a strip of `size` (width, rows).
+/// The samples of `data` in native byte order: a strip of `size` (width, rows) with `channels` per pixel.
 pub(super) fn decompress(tags: &Tags, channels: u16, size: (u32, u32), data: &[u8]) -> TiffResult<Vec<u8>> {
     let mut limits = Limits::default();
     limits.decoding_buffer_size = MAX_BYTES;
@@ -29,7 +29,7 @@ pub(super) fn decompress(tags: &Tags, channels: u16, size: (u32, u32), data: &[u
     })
 }
 
-/// A TIFF of the same byte order that holds nothing but this strip.
+/// Builds a TIFF of the same byte order that contains only this strip.
 fn file(tags: &Tags, channels: u16, (width, rows): (u32, u32), data: &[u8]) -> Vec<u8> {
     let entries = [
         (256, LONG, width),
@@ -45,7 +45,7 @@ fn file(tags: &Tags, channels: u16, (width, rows): (u32, u32), data: &[u8]) -> V
         (339, SHORT, tags.format.into()),
     ];
     let start = 8 + 2 + 12 * entries.len() as u32 + 4;
-    let mut out = Writer { bytes: vec![], little: tags.little };
+    let mut out = TiffWriter { bytes: vec![], little: tags.little };
     out.bytes.extend(if tags.little { b"II" } else { b"MM" });
     out.short(42);
     out.long(8);
@@ -68,12 +68,12 @@ fn file(tags: &Tags, channels: u16, (width, rows): (u32, u32), data: &[u8]) -> V
     out.bytes
 }
 
-struct Writer {
+struct TiffWriter {
     bytes: Vec<u8>,
     little: bool,
 }
 
-impl Writer {
+impl TiffWriter {
     fn short(&mut self, value: u16) {
         self.bytes.extend(if self.little { value.to_le_bytes() } else { value.to_be_bytes() });
     }

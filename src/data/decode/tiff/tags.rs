@@ -1,4 +1,4 @@
-//! What the first directory says.
+//! Tags of the first image file directory.
 
 use super::faults::{said, truncated, unread};
 use crate::data::decode::undecodable::{MAX_BYTES, Undecodable};
@@ -10,7 +10,7 @@ use tiff::{
 
 pub(super) type File<'a> = Decoder<Cursor<&'a [u8]>>;
 
-/// The compression that is a JPEG stream in every strip or tile.
+/// Compression code of JPEG strips and tiles.
 pub(super) const JPEG: u16 = 7;
 
 const INK_SET: Tag = Tag::Unknown(332);
@@ -32,7 +32,7 @@ pub(super) struct Tags {
     /// 1 unsigned, 2 signed, 3 float.
     pub format: u16,
     pub planar: bool,
-    /// Of the samples beyond the colors: 1 premultiplied alpha, 2 straight alpha, else unknown.
+    /// Extra samples: 1 premultiplied alpha, 2 straight alpha, else unknown.
     pub extra: Vec<u16>,
     pub palette: Vec<u16>,
     pub subsampling: Vec<u16>,
@@ -97,7 +97,7 @@ impl Tags {
         })
     }
 
-    /// Refuses by name what is not read.
+    /// Rejects unsupported features by name.
     pub(super) fn check(&self) -> Result<(), Undecodable> {
         if let Some(name) = self.unread_compression() {
             return Err(unread(&format!("compression {name}")));
@@ -121,7 +121,7 @@ impl Tags {
         Ok(())
     }
 
-    /// Samples of less than a byte are bytes or more once they are read, and a row of them lies in memory as f64.
+    /// Decoded samples take at least a byte each, and one row is held as f64.
     fn is_too_large(&self) -> bool {
         let row = (self.width as u64).saturating_mul(self.samples.max(3) as u64);
         row.saturating_mul(self.height as u64) > MAX_BYTES as u64 || row > MAX_BYTES as u64 / 8
@@ -149,7 +149,7 @@ impl Tags {
         })
     }
 
-    /// Where the strips or tiles are stored.
+    /// File ranges of the strips or tiles.
     pub(super) fn chunks(&self) -> Result<impl Iterator<Item = Range<usize>>, Undecodable> {
         let ranges = self.offsets.iter().zip(&self.lengths).map(|(from, length)| {
             let to = from.checked_add(*length)?;
@@ -158,7 +158,7 @@ impl Tags {
         Ok(ranges.collect::<Option<Vec<_>>>().ok_or_else(truncated)?.into_iter())
     }
 
-    /// The file with the highest bit of every byte first; a JPEG stream never has it otherwise.
+    /// The file with most-significant-bit-first bytes; JPEG streams always are.
     pub(super) fn bits_in_order<'a>(&self, file: &'a [u8]) -> Result<Cow<'a, [u8]>, Undecodable> {
         let mut file = Cow::from(file);
         if self.fill_order == LOWEST_BIT_FIRST && self.compression != JPEG {

@@ -1,23 +1,23 @@
-//! The color spaces that Selective Search groups in, and their planes: every channel is scaled to 0 … 255, so that the
-//! segmentation's k means the same in all of them.
+//! The color spaces of Selective Search. Every channel is scaled to 0 … 255, so that the segmentation's k means the
+//! same in all of them.
 
 use crate::{color::lab::srgb8_to_lab, data::dataset::RgbImage};
 
-/// A color space (Uijlings et al. 2013, section 3.1), from none of its channels blind to shadow to all of them.
+/// A color space (Uijlings et al. 2013, section 3.1); they differ in their invariance to shadows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ColorSpace {
     /// Hue, saturation, value.
     Hsv,
     /// CIE Lab, D65.
     Lab,
-    /// Red and green as shares of the intensity, and the intensity.
+    /// Normalized red and green, and the intensity.
     Rgi,
     /// Hue alone.
     Hue,
     Intensity,
 }
 
-/// A picture in channels of equal size, in rows.
+/// An image as row-major channel planes of equal size.
 #[derive(Clone, Debug)]
 pub(super) struct Planes {
     pub width: usize,
@@ -26,7 +26,7 @@ pub(super) struct Planes {
 }
 
 impl ColorSpace {
-    /// The picture in this space.
+    /// Converts an image to this space.
     pub(super) fn planes(self, image: &RgbImage) -> Planes {
         let channels = match self {
             Self::Hsv => channels(image, hsv),
@@ -42,7 +42,7 @@ impl ColorSpace {
 fn channels<const C: usize>(image: &RgbImage, convert: impl Fn([u8; 3]) -> [f32; C]) -> Vec<Vec<f32>> {
     let mut planes = vec![Vec::with_capacity(image.width * image.height); C];
     let (pixels, _) = image.pixels.as_chunks::<3>();
-    // Photographs repeat their neighbor often enough to pay for looking.
+    // Neighboring pixels are often equal: reuse the last conversion.
     let mut last = ([0; 3], convert([0; 3]));
     for &rgb in pixels {
         if rgb != last.0 {
@@ -59,7 +59,7 @@ fn hsv([r, g, b]: [u8; 3]) -> [f32; 3] {
     let (r, g, b) = (f32::from(r), f32::from(g), f32::from(b));
     let (high, low) = (r.max(g).max(b), r.min(g).min(b));
     let spread = high - low;
-    // In sixths of the circle; gray has no hue and counts as red.
+    // Hue in sixths of the circle; gray counts as red.
     let hue = if spread == 0.0 {
         0.0
     } else if high == r {
@@ -84,7 +84,7 @@ fn intensity([r, g, b]: [u8; 3]) -> f32 {
 
 fn rgi([r, g, b]: [u8; 3]) -> [f32; 3] {
     let intensity = intensity([r, g, b]);
-    // Black has no color: a third of each.
+    // Black is a third of each.
     let share = |c: u8| if intensity > 0.0 { 85.0 * f32::from(c) / intensity } else { 85.0 };
     [share(r), share(g), intensity]
 }

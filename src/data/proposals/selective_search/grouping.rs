@@ -1,42 +1,43 @@
-//! Hierarchical grouping (algorithm 1 of the paper): the two regions most alike become one, until one is left.
+//! Hierarchical grouping (algorithm 1 of the paper): repeatedly merges the two most similar neighboring regions until
+//! one is left.
 
 use super::regions::{Bounds, Likeness, Regions};
 use std::{cmp::Ordering, collections::BinaryHeap};
 
-/// Two regions that touch.
+/// Two adjacent regions and their similarity.
 #[derive(Clone, Copy, Debug, PartialEq)]
-struct Pair {
+struct RegionPair {
     likeness: f32,
     a: u32,
     b: u32,
 }
 
-impl Eq for Pair {}
+impl Eq for RegionPair {}
 
-impl Ord for Pair {
-    /// The more alike first; among equals those found earlier, so that the order never depends on the heap.
+impl Ord for RegionPair {
+    /// Most similar first; ties by creation order, so that the result does not depend on the heap.
     fn cmp(&self, other: &Self) -> Ordering {
         let found = |pair: &Self| (pair.b.max(pair.a), pair.b.min(pair.a));
         self.likeness.total_cmp(&other.likeness).then_with(|| found(other).cmp(&found(self)))
     }
 }
 
-impl PartialOrd for Pair {
+impl PartialOrd for RegionPair {
     fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
         Some(self.cmp(other))
     }
 }
 
-/// The bounds of every region of the hierarchy: the first ones in their order, then each joined one; the whole picture
+/// Bounding boxes of every region of the hierarchy: the initial ones in order, then each merged one; the whole image
 /// comes last.
 pub(super) fn hierarchy(start: &Regions, of: Likeness) -> Vec<Bounds> {
     let Regions { regions, mut beside, area } = start.clone();
     let mut regions: Vec<_> = regions.into_iter().map(Some).collect();
     let mut bounds: Vec<Bounds> = regions.iter().flatten().map(|region| region.bounds).collect();
     let mut pairs = first_pairs(start, of);
-    while let Some(Pair { a, b, .. }) = pairs.pop() {
+    while let Some(RegionPair { a, b, .. }) = pairs.pop() {
         let (one, other) = (a as usize, b as usize);
-        // A pair of which one is no longer there is passed over; so nothing has to be removed from within the heap.
+        // Skip stale pairs instead of removing them from the heap.
         if regions[one].is_none() || regions[other].is_none() {
             continue;
         }
@@ -52,7 +53,11 @@ pub(super) fn hierarchy(start: &Regions, of: Likeness) -> Vec<Bounds> {
             known.remove(&b);
             known.insert(number);
             if let Some(region) = &regions[neighbor as usize] {
-                pairs.push(Pair { likeness: joined.likeness(region, of, area), a: number, b: neighbor });
+                pairs.push(RegionPair {
+                    likeness: joined.likeness(region, of, area),
+                    a: number,
+                    b: neighbor,
+                });
             }
         }
         bounds.push(joined.bounds);
@@ -62,12 +67,12 @@ pub(super) fn hierarchy(start: &Regions, of: Likeness) -> Vec<Bounds> {
     bounds
 }
 
-fn first_pairs(start: &Regions, of: Likeness) -> BinaryHeap<Pair> {
+fn first_pairs(start: &Regions, of: Likeness) -> BinaryHeap<RegionPair> {
     let touching =
         start.beside.iter().zip(0u32..).flat_map(|(beside, a)| beside.range(a + 1..).map(move |&b| (a, b)));
     let pair = |(a, b): (u32, u32)| {
         let (one, other) = (&start.regions[a as usize], &start.regions[b as usize]);
-        Pair { likeness: one.likeness(other, of, start.area), a, b }
+        RegionPair { likeness: one.likeness(other, of, start.area), a, b }
     };
     touching.map(pair).collect()
 }
@@ -96,7 +101,7 @@ mod tests {
 
     #[test]
     fn equals_go_by_their_number() {
-        let pair = |likeness, a, b| Pair { likeness, a, b };
+        let pair = |likeness, a, b| RegionPair { likeness, a, b };
         let mut pairs =
             BinaryHeap::from([pair(1.0, 2, 3), pair(1.0, 1, 0), pair(1.0, 0, 3), pair(2.0, 8, 9)]);
         let order: Vec<(u32, u32)> = std::iter::from_fn(|| pairs.pop().map(|p| (p.a, p.b))).collect();

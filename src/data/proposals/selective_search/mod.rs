@@ -1,9 +1,9 @@
-//! Selective Search (Uijlings, van de Sande, Gevers and Smeulders, IJCV 2013): boxes that may hold an object of any class,
-//! from hierarchical grouping of a segmentation, repeated over color spaces, segmentations and measures of likeness.
+//! Selective Search (Uijlings, van de Sande, Gevers and Smeulders, IJCV 2013): class-agnostic object proposals from
+//! hierarchical grouping of a segmentation, repeated over color spaces, segmentations and similarity measures.
 //!
-//! Settings are those of the release that R-CNN and Fast R-CNN took their proposals from: pictures brought to a width of
-//! 500 pixels, no box under 20 pixels a side, a pseudo-random order in which larger regions come earlier. The boxes are
-//! not, one by one, those of that release, whose chance and whose smoothing are others.
+//! The defaults are those of the release used by R-CNN and Fast R-CNN: images resized to a width of 500 pixels, no
+//! box under 20 pixels per side, a pseudo-random order that favors large regions. The boxes are not identical to that
+//! release's, which uses other random numbers and other smoothing.
 
 mod color;
 mod grouping;
@@ -27,20 +27,19 @@ use segmentation::Graph;
 use serde::{Deserialize, Serialize};
 use std::{borrow::Cow, collections::HashSet};
 
-/// Raised whenever the same picture and settings give other boxes than before: boxes kept from an older version are not
-/// taken for those of this one.
+/// Incremented whenever the same image and settings give different boxes, which invalidates cached proposals.
 pub const VERSION: u32 = 1;
 
 /// Smoothing before the segmentation, in pixels.
 const SIGMA: f32 = 0.8;
-/// Pixels that a picture may have after it is brought to its width; a tall strip stays smaller.
+/// Most pixels of a resized image; tall images are resized to less than `width`.
 const MAX_PIXELS: f64 = 1_000_000.0;
 
-/// How many hierarchies are grouped.
+/// Number of hierarchies.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Mode {
-    /// 2 color spaces × 2 segmentations × 2 measures: about two thousand boxes a picture.
+pub enum SearchMode {
+    /// 2 color spaces × 2 segmentations × 2 measures: about two thousand boxes per image.
     #[default]
     Fast,
     /// 5 color spaces × 4 segmentations × 4 measures: about ten thousand boxes.
@@ -52,17 +51,17 @@ pub enum Mode {
 #[serde(deny_unknown_fields)]
 pub struct SelectiveSearch {
     #[serde(default)]
-    pub mode: Mode,
-    /// Pictures are brought to this width first.
+    pub mode: SearchMode,
+    /// Images are first resized to this width.
     #[serde(default = "width")]
     pub width: Pixels,
-    /// Boxes with a shorter side are left out, in pixels of the picture as stored and as brought to its width.
+    /// Minimum side of a box in pixels, both on the stored and on the resized image.
     #[serde(default = "smallest")]
     pub smallest: Count,
-    /// At most so many boxes a picture, the first in their order; absent: all.
+    /// Most boxes per image, in rank order; absent: all.
     #[serde(default)]
     pub limit: Option<Count>,
-    /// Of the order.
+    /// Seed of the ranking.
     #[serde(default)]
     pub seed: u64,
 }
@@ -76,7 +75,7 @@ fn smallest() -> Count {
 
 impl Default for SelectiveSearch {
     fn default() -> Self {
-        Self { mode: Mode::default(), width: width(), smallest: smallest(), limit: None, seed: 0 }
+        Self { mode: SearchMode::default(), width: width(), smallest: smallest(), limit: None, seed: 0 }
     }
 }
 
@@ -85,7 +84,7 @@ const NO_COLOR: Likeness = Likeness { color: false, ..ALL };
 const FILL: Likeness = Likeness { color: false, texture: false, size: false, fill: true };
 const SIZE: Likeness = Likeness { color: false, texture: false, size: true, fill: false };
 
-impl Mode {
+impl SearchMode {
     fn spaces(self) -> &'static [ColorSpace] {
         use ColorSpace::{Hsv, Hue, Intensity, Lab, Rgi};
         match self {
@@ -94,7 +93,7 @@ impl Mode {
         }
     }
 
-    /// Of the segmentation; also the fewest pixels of its parts.
+    /// k of the segmentation, also the smallest segment in pixels.
     fn ks(self) -> &'static [u32] {
         match self {
             Self::Fast => &[50, 100],
@@ -111,12 +110,11 @@ impl Mode {
 }
 
 impl SelectiveSearch {
-    /// The boxes of a picture, the most promising first, whole pixels, no two the same, none of them outside the picture.
-    /// `id` names the picture: it decides the chances of the order, so that no other picture's number or thread does. A
-    /// picture smaller than the smallest box has none.
+    /// The boxes of an image in rank order: integer coordinates, no duplicates, all inside the image. `id` seeds the
+    /// ranking, so that it does not depend on other images or threads. An image smaller than the smallest box has
+    /// none.
     ///
-    /// # Errors
-    /// A picture that cannot be brought to its width.
+    /// # Errors An image that cannot be resized.
     pub fn propose(&self, image: &RgbImage, id: &str) -> Result<Vec<Rect>, Unresizable> {
         if image.width == 0 || image.height == 0 {
             return Ok(vec![]);
@@ -130,7 +128,7 @@ impl SelectiveSearch {
         Ok(self.stored(ranked, (image.width, image.height), to))
     }
 
-    /// Width and height to group at.
+    /// Size at which regions are grouped.
     fn size(&self, image: &RgbImage) -> (usize, usize) {
         let (width, height) = (image.width as f64, image.height as f64);
         let scale = (self.width.get() as f64 / width).min((MAX_PIXELS / (width * height)).sqrt());
@@ -138,7 +136,7 @@ impl SelectiveSearch {
         (scaled(width), scaled(height))
     }
 
-    /// The regions' bounds of every hierarchy, each from the first segmentation to the whole picture.
+    /// The region boxes of every hierarchy, from the initial segmentation to the whole image.
     fn hierarchies(&self, image: &RgbImage) -> Vec<Vec<Bounds>> {
         let mut found = vec![];
         for space in self.mode.spaces() {
@@ -152,7 +150,7 @@ impl SelectiveSearch {
         found
     }
 
-    /// All bounds in their order: the place in the hierarchy, counted from the whole picture, times a number from 0 to 1
+    /// Ranks all boxes by position in the hierarchy, counted from the whole image, times a random number in [0, 1)
     /// (section 4.1 of the paper).
     fn ranked(&self, hierarchies: Vec<Vec<Bounds>>, id: &str) -> Vec<Bounds> {
         let stream = Rng::new(self.seed).split("selective search").split(id);
@@ -166,11 +164,12 @@ impl SelectiveSearch {
         ranked.into_iter().map(|(_, bounds)| bounds).collect()
     }
 
-    /// The boxes on the picture as stored, without small ones and repetitions.
+    /// Maps the boxes to the stored image and drops small ones and duplicates.
     fn stored(&self, ranked: Vec<Bounds>, (width, height): (usize, usize), to: (usize, usize)) -> Vec<Rect> {
         let smallest = self.smallest.get() as u32;
         let large = |bounds: &Bounds| bounds.width() >= smallest && bounds.height() >= smallest;
-        let (x, y) = (Axis { stored: width, resized: to.0 }, Axis { stored: height, resized: to.1 });
+        let (x, y) =
+            (AxisScale { stored: width, resized: to.0 }, AxisScale { stored: height, resized: to.1 });
         let mut seen = HashSet::new();
         let boxes = ranked.into_iter().filter(large).filter_map(|bounds| {
             let (left, right) = x.back(bounds.left, bounds.right);
@@ -183,15 +182,15 @@ impl SelectiveSearch {
     }
 }
 
-/// One axis of the picture before and after it was brought to its width, in pixels.
+/// Length of one axis before and after resizing, in pixels.
 #[derive(Clone, Copy)]
-struct Axis {
+struct AxisScale {
     stored: usize,
     resized: usize,
 }
 
-impl Axis {
-    /// Undoes the resizing of a range of pixels, both ends included.
+impl AxisScale {
+    /// Maps an inclusive pixel range back to the stored image.
     fn back(self, low: u32, high: u32) -> (u32, u32) {
         let scale = self.stored as f64 / self.resized as f64;
         let edge = |at: u32| (f64::from(at) * scale).round() as u32;
@@ -288,17 +287,17 @@ mod tests {
 
     #[test]
     fn ranges_go_back_to_what_they_came_from() {
-        let axis = Axis { stored: 250, resized: 500 };
+        let axis = AxisScale { stored: 250, resized: 500 };
         assert_eq!(axis.back(0, 499), (0, 249));
         assert_eq!(axis.back(100, 199), (50, 99));
-        assert_eq!(Axis { stored: 1000, resized: 500 }.back(0, 0), (0, 1));
-        assert_eq!(Axis { stored: 1, resized: 500 }.back(499, 499), (0, 0));
+        assert_eq!(AxisScale { stored: 1000, resized: 500 }.back(0, 0), (0, 1));
+        assert_eq!(AxisScale { stored: 1, resized: 500 }.back(499, 499), (0, 0));
     }
 
     #[test]
     fn quality_finds_more() {
         let image = picture(100, 80);
-        let quality = SelectiveSearch { mode: Mode::Quality, ..SelectiveSearch::default() };
+        let quality = SelectiveSearch { mode: SearchMode::Quality, ..SelectiveSearch::default() };
         assert!(quality.propose(&image, "a").unwrap().len() > propose(&image).len());
     }
 }

@@ -1,12 +1,12 @@
-//! Regions, what is known of them, and how alike two of them are (equations 3 to 6 of the paper).
+//! Regions, their features and their similarity (equations 3 to 6 of the paper).
 
 use super::{color::Planes, segmentation::Segments, texture};
 use std::collections::BTreeSet;
 
-/// Bins of a channel's colors.
+/// Color histogram bins per channel.
 const COLORS: usize = 25;
 
-/// Which of the four likenesses are added up.
+/// Which of the four similarity measures are summed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Likeness {
     pub color: bool,
@@ -15,7 +15,7 @@ pub(super) struct Likeness {
     pub fill: bool,
 }
 
-/// The pixels of a rectangle, corners included.
+/// A pixel rectangle, corners inclusive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct Bounds {
     pub left: u32,
@@ -30,19 +30,19 @@ pub(super) struct Region {
     /// Pixels.
     pub size: f32,
     pub bounds: Bounds,
-    /// Shares that add up to 1: `(channels, 25)`.
+    /// Color histogram, normalized to sum 1: `(channels, 25)`.
     color: Vec<f32>,
-    /// Shares that add up to 1: `(channels, 8, 10)`.
+    /// Texture histogram, normalized to sum 1: `(channels, 8, 10)`.
     texture: Vec<f32>,
 }
 
-/// The regions of a segmentation, and which of them touch.
+/// The regions of a segmentation and their adjacency.
 #[derive(Clone, Debug)]
 pub(super) struct Regions {
     pub regions: Vec<Region>,
-    /// For every region, those beside it.
+    /// Neighbors of every region.
     pub beside: Vec<BTreeSet<u32>>,
-    /// Pixels of the picture.
+    /// Image size in pixels.
     pub area: f32,
 }
 
@@ -74,7 +74,7 @@ impl Bounds {
 }
 
 impl Region {
-    /// The sum of the chosen likenesses, each from 0 to 1; `area` is the picture's.
+    /// The sum of the selected similarity measures, each in [0, 1]; `area` is the image's.
     pub(super) fn likeness(&self, other: &Self, of: Likeness, area: f32) -> f32 {
         let size = self.size + other.size;
         let mut sum = 0.0;
@@ -93,7 +93,7 @@ impl Region {
         sum
     }
 
-    /// Both as one region.
+    /// Merges two regions.
     pub(super) fn joined(&self, other: &Self) -> Self {
         let size = self.size + other.size;
         let (mine, theirs) = (self.size / size, other.size / size);
@@ -109,7 +109,7 @@ impl Region {
 
 /// The intersection of two histograms.
 fn common(a: &[f32], b: &[f32]) -> f32 {
-    // Side by side in eight lanes, which a single running sum would forbid.
+    // Eight partial sums, so that the loop vectorizes.
     let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<8>(), b.as_chunks::<8>());
     let mut lanes = [0f32; 8];
     for (a, b) in a.iter().zip(b) {
@@ -121,8 +121,8 @@ fn common(a: &[f32], b: &[f32]) -> f32 {
 }
 
 impl Regions {
-    /// Measures the parts of a picture; `texture` is [`texture::bins`] of the same planes.
-    pub(super) fn of(segments: &Segments, planes: &Planes, texture: &[texture::Bins]) -> Self {
+    /// Computes the features of all segments; `texture` is [`texture::bins`] of the same planes.
+    pub(super) fn of(segments: &Segments, planes: &Planes, texture: &[texture::TextureBins]) -> Self {
         let mut regions = outlines(segments);
         for region in &mut regions {
             region.color = vec![0.0; planes.channels.len() * COLORS];
@@ -151,7 +151,7 @@ impl Regions {
     }
 }
 
-/// Size and bounds of every part.
+/// Size and bounding box of every segment.
 fn outlines(segments: &Segments) -> Vec<Region> {
     let empty = Region { size: 0.0, bounds: Bounds::pixel(0, 0), color: vec![], texture: vec![] };
     let mut regions = vec![empty; segments.count];
@@ -170,7 +170,7 @@ fn normalize(histogram: &mut [f32]) {
     histogram.iter_mut().for_each(|share| *share /= sum);
 }
 
-/// Parts that share an edge of a pixel.
+/// Adjacency of segments (4-connected).
 fn touching(segments: &Segments) -> Vec<BTreeSet<u32>> {
     let mut beside = vec![BTreeSet::new(); segments.count];
     let (labels, width) = (&segments.labels, segments.width);

@@ -1,32 +1,33 @@
-//! Felzenszwalb and Huttenlocher, "Efficient Graph-Based Image Segmentation" (IJCV 2004): pixels are joined along edges of
-//! rising weight while the edge is no heavier than what holds either component together, plus k over its size.
+//! Felzenszwalb and Huttenlocher, "Efficient Graph-Based Image Segmentation" (IJCV 2004): components are merged along
+//! edges of increasing weight while the edge weighs no more than the internal difference of either component plus k
+//! over its size.
 
 use super::color::Planes;
 
-/// Offsets to the neighbors behind a pixel's own half of its eight edges: right, down, down right, down left.
+/// Offsets of the four forward neighbors of the 8-connected grid: right, down, down right, down left.
 const HALF: [(isize, usize); 4] = [(1, 0), (0, 1), (1, 1), (-1, 1)];
 
-/// The edges of a picture's pixels, lightest first: one for all k.
+/// The pixel graph with edges sorted by weight; independent of k.
 pub(super) struct Graph {
     width: usize,
     height: usize,
-    /// The weight's bits in the upper half (weights are not negative, so that bits sort as they do), below them
-    /// 4·pixel + direction, which also decides between equal weights.
+    /// The weight's bits in the upper half (non-negative floats sort like their bits), 4·pixel + direction in the
+    /// lower half, which also breaks ties.
     edges: Vec<u64>,
 }
 
-/// A picture in connected parts.
+/// A segmentation into connected segments.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Segments {
     pub width: usize,
     pub height: usize,
-    /// The part of every pixel, in rows, numbered in the order in which rows meet them.
+    /// Row-major segment of every pixel, numbered in raster order.
     pub labels: Vec<u32>,
     pub count: usize,
 }
 
 impl Graph {
-    /// Smooths the planes by a Gaussian of `sigma` pixels and weighs every edge by the distance of its two colors.
+    /// Smooths the planes by a Gaussian of `sigma` pixels; edge weights are color distances.
     pub(super) fn of(planes: &Planes, sigma: f32) -> Self {
         let (width, height) = (planes.width, planes.height);
         let smooth: Vec<Vec<f32>> =
@@ -47,7 +48,7 @@ impl Graph {
         Self { width, height, edges }
     }
 
-    /// The parts that `k` makes, those of fewer than `smallest` pixels joined to a neighbor.
+    /// Segments at scale `k`; those of fewer than `smallest` pixels are merged with a neighbor.
     pub(super) fn segments(&self, k: f32, smallest: u32) -> Segments {
         let mut forest = Forest::new(self.width * self.height, k);
         for &edge in &self.edges {
@@ -91,11 +92,11 @@ impl Graph {
     }
 }
 
-/// Disjoint sets of pixels.
+/// A union-find forest of pixels.
 struct Forest {
     parent: Vec<u32>,
     size: Vec<u32>,
-    /// The heaviest edge that may still join a root's set.
+    /// Merge threshold of each root: internal difference plus k over size.
     limit: Vec<f32>,
 }
 
@@ -113,7 +114,7 @@ impl Forest {
         node
     }
 
-    /// Joins two roots; the larger one stays root.
+    /// Merges two roots; the larger one becomes the root.
     fn join(&mut self, a: u32, b: u32) -> usize {
         let (small, large) = if self.size[a as usize] < self.size[b as usize] { (a, b) } else { (b, a) };
         self.parent[small as usize] = large;
@@ -122,7 +123,7 @@ impl Forest {
     }
 }
 
-/// A plane under a Gaussian of `sigma` pixels, cut at four of them; pixels at the border repeat outwards.
+/// Gaussian smoothing with `sigma` pixels, truncated at 4σ; border pixels are replicated.
 pub(super) fn smoothed(plane: &[f32], size: (usize, usize), sigma: f32) -> Vec<f32> {
     let reach = (4.0 * sigma).ceil() as usize;
     let half: Vec<f32> = (0..=reach).map(|i| (-0.5 * (i as f32 / sigma).powi(2)).exp()).collect();

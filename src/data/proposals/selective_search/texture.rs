@@ -9,19 +9,19 @@ use std::f32::consts::FRAC_1_SQRT_2;
 pub(super) const DIRECTIONS: usize = 8;
 pub(super) const BINS: usize = 10;
 
-/// Derivatives below this, in units per pixel, are rounding, not texture.
+/// Derivatives below this, in units per pixel, are treated as rounding noise.
 const FLAT: f32 = 1e-2;
 
-/// Bins of one channel of every pixel: `(pixels, 8)`, each below [`BINS`].
-pub(super) type Bins = Vec<[u8; DIRECTIONS]>;
+/// Bin indices of one channel: `(pixels, 8)`, each below [`BINS`].
+pub(super) type TextureBins = Vec<[u8; DIRECTIONS]>;
 
-/// The bin of every pixel's derivative in every direction, channel by channel. The bins reach to the largest derivative of
-/// that channel and direction, so that a dull picture has a texture too.
-pub(super) fn bins(planes: &Planes) -> Vec<Bins> {
+/// The bin of every pixel's derivative in every direction, per channel. Bins are scaled to the largest derivative of
+/// that channel and direction, so that low-contrast images have texture too.
+pub(super) fn bins(planes: &Planes) -> Vec<TextureBins> {
     planes.channels.iter().map(|plane| channel(plane, (planes.width, planes.height))).collect()
 }
 
-fn channel(plane: &[f32], size: (usize, usize)) -> Bins {
+fn channel(plane: &[f32], size: (usize, usize)) -> TextureBins {
     let (bell, slope) = kernels();
     let along_x = down(&across(plane, size, &slope), size, &bell);
     let along_y = down(&across(plane, size, &bell), size, &slope);
@@ -39,14 +39,14 @@ fn channel(plane: &[f32], size: (usize, usize)) -> Bins {
     responses().map(bin).collect()
 }
 
-/// The derivative in eight directions, 45° apart, from the two along the axes: a Gaussian's first derivative can be
-/// steered. What falls in a direction rises in the opposite one, and counts there alone.
+/// The derivative in eight directions, 45° apart, from the two axis-aligned ones (Gaussian derivatives are
+/// steerable). Negative responses are clipped: they are positive in the opposite direction.
 fn steered(x: f32, y: f32) -> [f32; DIRECTIONS] {
     let (rising, falling) = ((x + y) * FRAC_1_SQRT_2, (y - x) * FRAC_1_SQRT_2);
     [x, rising, y, falling, -x, -rising, -y, -falling].map(|v| v.max(0.0))
 }
 
-/// A Gaussian and its derivative, σ = 1, cut at four.
+/// A Gaussian and its derivative, σ = 1, truncated at 4.
 fn kernels() -> (Vec<f32>, Vec<f32>) {
     let places = || (-4..=4).map(|i| i as f32);
     let bell: Vec<f32> = places().map(|x| (-0.5 * x * x).exp()).collect();

@@ -1,6 +1,6 @@
 //! Which shapes lie where in one picture, and how much of each is visible.
 
-use super::shape::{CLASSES, Shape};
+use super::shape::{CLASSES, SceneShape};
 use crate::{
     boxes::Rect,
     data::{
@@ -24,15 +24,15 @@ const OCCLUDED: f64 = 0.95;
 
 /// The shapes of one picture, from back to front, and the objects that they are.
 #[derive(Clone, Debug)]
-pub struct Layout {
-    shapes: Vec<Shape>,
+pub struct SceneLayout {
+    shapes: Vec<SceneShape>,
     /// one per shape
     objects: Vec<Object>,
 }
 
 /// What is known of one shape after counting pixels.
 #[derive(Clone, Copy)]
-struct Seen {
+struct Visibility {
     /// pixels of the picture inside the outline
     own: usize,
     /// those that no later shape covers
@@ -42,10 +42,10 @@ struct Seen {
     rows: (usize, usize),
 }
 
-impl Layout {
+impl SceneLayout {
     /// `first` is the class of the shape at the back, the others are dealt.
     pub fn new(first: usize, size: usize, dice: &mut Dice) -> Self {
-        let mut shapes: Vec<Shape> = vec![];
+        let mut shapes: Vec<SceneShape> = vec![];
         for number in 0..dice.pick(&COUNTS) {
             let class = if number == 0 { first } else { (dice.seed() % CLASSES.len() as u32) as usize };
             shapes.push(placed(class, &shapes, dice));
@@ -76,13 +76,13 @@ impl Layout {
 }
 
 /// A shape somewhere, apart from the others if a few tries find such a place.
-fn placed(class: usize, others: &[Shape], dice: &mut Dice) -> Shape {
-    let mut shape = Shape::new(class, dice);
+fn placed(class: usize, others: &[SceneShape], dice: &mut Dice) -> SceneShape {
+    let mut shape = SceneShape::new(class, dice);
     for _ in 1..TRIES {
         if others.iter().all(|other| common(&shape.extent(), &other.extent()) < CROWDED) {
             break;
         }
-        shape = Shape::new(class, dice);
+        shape = SceneShape::new(class, dice);
     }
     shape
 }
@@ -101,13 +101,13 @@ fn centers(size: usize) -> impl Iterator<Item = (f32, f32)> {
     (0..size * size).map(move |at| (place(at % size), place(at / size)))
 }
 
-fn foremost(shapes: &[Shape], x: f32, y: f32) -> Option<usize> {
+fn foremost(shapes: &[SceneShape], x: f32, y: f32) -> Option<usize> {
     shapes.iter().rposition(|shape| shape.covers(x, y))
 }
 
 /// Counts the pixels of each shape.
-fn survey(shapes: &[Shape], size: usize) -> Vec<Seen> {
-    let mut seen = vec![Seen { own: 0, visible: 0, columns: (size, 0), rows: (size, 0) }; shapes.len()];
+fn survey(shapes: &[SceneShape], size: usize) -> Vec<Visibility> {
+    let mut seen = vec![Visibility { own: 0, visible: 0, columns: (size, 0), rows: (size, 0) }; shapes.len()];
     for (at, (x, y)) in centers(size).enumerate() {
         let mut covered = false;
         for (shape, seen) in shapes.iter().zip(&mut seen).rev() {
@@ -120,7 +120,7 @@ fn survey(shapes: &[Shape], size: usize) -> Vec<Seen> {
     seen
 }
 
-impl Seen {
+impl Visibility {
     fn count(&mut self, column: usize, row: usize, visible: bool) {
         self.own += 1;
         if visible {
@@ -136,7 +136,7 @@ impl Seen {
         self.visible as f64 / self.own.max(1) as f64
     }
 
-    fn object(&self, shape: &Shape) -> Object {
+    fn object(&self, shape: &SceneShape) -> Object {
         let ((left, right), (top, bottom)) = (self.columns, self.rows);
         let frame = shape.extent();
         Object {

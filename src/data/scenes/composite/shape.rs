@@ -34,7 +34,7 @@ const OUTLINES: [Outline; 6] =
 
 /// One shape in a picture.
 #[derive(Clone, Debug)]
-pub struct Shape {
+pub struct SceneShape {
     class: usize,
     outline: Outline,
     center: [f32; 2],
@@ -47,7 +47,7 @@ pub struct Shape {
     gain: f32,
 }
 
-impl Shape {
+impl SceneShape {
     /// One of class `class` (modulo their number), anywhere; at most a fifth of its width is cut off on a side.
     pub fn new(class: usize, dice: &mut Dice) -> Self {
         let class = class % CLASSES.len();

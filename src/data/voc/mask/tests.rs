@@ -40,7 +40,7 @@ fn write_png(path: &Path, color: ColorType, depth: BitDepth, size: (u32, u32), d
 }
 
 /// What is read of a file in memory.
-fn found(bytes: &[u8], palette: &Palette) -> Result<Found, String> {
+fn found(bytes: &[u8], palette: &Palette) -> Result<DecodedMask, String> {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("a.png");
     std::fs::write(&path, bytes).unwrap();
@@ -184,7 +184,7 @@ fn void_that_was_cut_is_suspected() {
     };
     let rim = narrow(&[[0, 15, 12, 15], [0, 0, 15, 0]], 16).unwrap();
     assert_eq!((&rim.mask.labels[..4], rim.narrow), (&[0, 15, 12, 15][..], Some(15)));
-    let why = |found: &Found, shown: Option<&[u8]>| found.suspicion(shown).unwrap_or_default();
+    let why = |found: &DecodedMask, shown: Option<&[u8]>| found.suspicion(shown).unwrap_or_default();
     assert!(why(&rim, None).contains("label 15 is suspected to be void (255)"), "{}", why(&rim, None));
     assert!(why(&rim, Some(&[12, 15])).contains("parts all objects"));
     let people = narrow(&[[0, 15, 12, 15], [0, 0, 12, 0]], 16).unwrap();

@@ -17,14 +17,17 @@ const FILE: &str = "\u{feff}<annotation>
   </object>
 </annotation>";
 
-fn read_bytes(bytes: &[u8], read: fn(&Path) -> Result<Record, DataError>) -> Result<Record, DataError> {
+fn read_bytes(
+    bytes: &[u8],
+    read: fn(&Path) -> Result<Annotation, DataError>,
+) -> Result<Annotation, DataError> {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("a.xml");
     std::fs::write(&path, bytes).unwrap();
     read(&path)
 }
 
-fn read_text(text: &str) -> Result<Record, DataError> {
+fn read_text(text: &str) -> Result<Annotation, DataError> {
     read_bytes(text.as_bytes(), read)
 }
 
@@ -130,7 +133,7 @@ fn declared_encodings_are_followed() {
         assert_eq!((record.filename.as_deref(), record.objects.len()), (Some("café.jpg"), 2));
     }
     let fault = read_bytes(b"<annotation><filename>caf\xe9.jpg</filename></annotation>", read).unwrap_err();
-    assert!(fault.to_string().contains("a.xml: it is not UTF-8"), "{fault}");
+    assert!(fault.to_string().contains("a.xml: not UTF-8"), "{fault}");
 }
 
 #[test]

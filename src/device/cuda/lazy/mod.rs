@@ -22,7 +22,7 @@ use std::{
 
 /// Those of the CUDA version that the bindings are for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Library {
+enum SharedLibrary {
     Driver,
     Runtime,
     Blas,
@@ -32,7 +32,7 @@ enum Library {
     Dnn,
 }
 
-impl Library {
+impl SharedLibrary {
     /// What the dynamic linker is asked for.
     fn name(self) -> &'static CStr {
         match self {
@@ -78,10 +78,16 @@ unsafe extern "C" fn not_initialized() -> c_int {
 
 /// The first library that work on a GPU needs and that cannot be loaded.
 pub(super) fn missing() -> Option<String> {
-    [Library::Driver, Library::Blas, Library::BlasLt, Library::Random, Library::Dnn]
-        .into_iter()
-        .find(|library| library.open().is_none())
-        .map(|library| library.name().to_string_lossy().into_owned())
+    [
+        SharedLibrary::Driver,
+        SharedLibrary::Blas,
+        SharedLibrary::BlasLt,
+        SharedLibrary::Random,
+        SharedLibrary::Dnn,
+    ]
+    .into_iter()
+    .find(|library| library.open().is_none())
+    .map(|library| library.name().to_string_lossy().into_owned())
 }
 
 unsafe extern "C" {
@@ -96,12 +102,12 @@ const LAZY_GLOBAL: c_int = 0x101;
 #[repr(C)]
 struct Function {
     address: AtomicPtr<c_void>,
-    library: Library,
+    library: SharedLibrary,
     name: &'static CStr,
 }
 
 impl Function {
-    const fn new(library: Library, name: &'static CStr) -> Self {
+    const fn new(library: SharedLibrary, name: &'static CStr) -> Self {
         Self { address: AtomicPtr::new(ptr::null_mut()), library, name }
     }
 }
@@ -207,7 +213,7 @@ unsafe extern "C" fn enter() {
 macro_rules! lazy {
     ($($library:ident: $($name:ident)*;)*) => {$($(
         const _: () = {
-            static FUNCTION: Function = Function::new(Library::$library, unsafe {
+            static FUNCTION: Function = Function::new(SharedLibrary::$library, unsafe {
                 CStr::from_bytes_with_nul_unchecked(concat!(stringify!($name), "\0").as_bytes())
             });
 

@@ -1,4 +1,4 @@
-//! Sets that stand beside another one, image by image: colors to compare with, finished pictures of the same scenes.
+//! Data sets paired with another one, image by image: reference colors, or finished colorizations of the same images.
 
 use super::{
     dataset::{Dataset, RgbImage},
@@ -13,21 +13,21 @@ use std::{
     sync::Arc,
 };
 
-/// A random image of one set for each image of another.
-pub struct RandomOf {
+/// Pairs each image of one set with a random image of another.
+pub struct RandomPairs {
     other: Arc<dyn Dataset>,
     picks: Vec<usize>,
 }
 
-impl RandomOf {
-    /// `len` images of `other`, which is not empty, drawn with replacement.
+impl RandomPairs {
+    /// Draws `len` images from the non-empty `other`, with replacement.
     pub fn new(other: Arc<dyn Dataset>, len: usize, rng: &Rng) -> Self {
         let pick = |i: usize| rng.at(0, i as u64).random_range(0..other.len());
         Self { picks: (0..len).map(pick).collect(), other }
     }
 }
 
-impl Dataset for RandomOf {
+impl Dataset for RandomPairs {
     fn len(&self) -> usize {
         self.picks.len()
     }
@@ -48,22 +48,19 @@ impl Dataset for RandomOf {
     }
 }
 
-/// For each image of `set` the picture below `dir` whose name has the same stem, whatever its format. An image that the
-/// set has twice has the same picture both times.
+/// For each image of `set`, the file below `dir` with the same stem, in any format. A duplicate image of the set
+/// matches the same file both times.
 ///
-/// # Errors
-/// A folder that is not there or holds no images, two pictures of one stem, images without a picture, two images that
-/// would share one.
-pub fn named_like(set: &dyn Dataset, dir: &Path) -> Result<Files, DataError> {
+/// # Errors A missing folder or one without images, two files with one stem, images without a file, two images that
+/// match one file.
+pub fn match_by_stem(set: &dyn Dataset, dir: &Path) -> Result<Files, DataError> {
     let fault = |reason: String| DataError::Table { path: dir.into(), reason };
     let pictures = Files::open(dir)?;
     let mut found: HashMap<String, PathBuf> = HashMap::new();
     for path in pictures.paths() {
         if let Some(first) = found.insert(stem(path), path.clone()) {
             let (first, second) = (first.display(), path.display());
-            return Err(fault(format!(
-                "{first} and {second} are called alike; leave one picture for each image"
-            )));
+            return Err(fault(format!("{first} and {second} have the same stem; keep one file per image")));
         }
     }
     let mut owners: HashMap<String, String> = HashMap::new();
@@ -78,13 +75,11 @@ pub fn named_like(set: &dyn Dataset, dir: &Path) -> Result<Files, DataError> {
 }
 
 fn missing(stem: &str, images: usize) -> String {
-    format!(
-        "no picture is called `{stem}`, as one of the {images} images is that they belong to; each needs one"
-    )
+    format!("no file has the stem `{stem}`; each of the {images} images needs one")
 }
 
 fn shared(picture: &Path, first: &str, second: &str) -> String {
-    format!("{} could belong to {first} and to {second}; give the images different names", picture.display())
+    format!("{} matches both {first} and {second}; give the images different names", picture.display())
 }
 
 fn stem(path: &Path) -> String {
@@ -109,7 +104,7 @@ mod tests {
     fn pictures_are_found_by_their_stems_in_the_order_of_the_set() {
         let (set, dir) = (folder(&["a/x.png", "b/y.jpg"]), folder(&["y.png", "deep/x.bmp", "z.png"]));
         let set = Files::open(set.path()).unwrap();
-        let found = named_like(&set, dir.path()).unwrap();
+        let found = match_by_stem(&set, dir.path()).unwrap();
         let firsts: Vec<u8> = (0..2).map(|i| found.image(i).unwrap().pixels[0]).collect();
         assert_eq!(firsts, [10, 0]);
     }
@@ -118,9 +113,9 @@ mod tests {
     fn what_is_missing_or_twice_is_named() {
         let set = folder(&["x.png", "y.png"]);
         let set = Files::open(set.path()).unwrap();
-        let fault = |names: &[&str]| named_like(&set, folder(names).path()).unwrap_err().to_string();
-        assert!(fault(&["x.png", "z.png"]).contains("no picture is called `y`"));
-        assert!(fault(&["x.png", "x.jpg", "y.png"]).contains("are called alike"));
+        let fault = |names: &[&str]| match_by_stem(&set, folder(names).path()).unwrap_err().to_string();
+        assert!(fault(&["x.png", "z.png"]).contains("no file has the stem `y`"));
+        assert!(fault(&["x.png", "x.jpg", "y.png"]).contains("have the same stem"));
     }
 
     #[test]
@@ -128,12 +123,12 @@ mod tests {
         let (set, dir) = (folder(&["a/x.png", "b/x.png", "b/y.png"]), folder(&["x.png", "y.png"]));
         let listed = |paths: &[&str]| {
             let set = Files::listed(set.path().into(), paths.iter().map(PathBuf::from).collect());
-            named_like(&set, dir.path())
+            match_by_stem(&set, dir.path())
         };
         let found = listed(&["b/y.png", "a/x.png", "b/y.png"]).unwrap();
         assert_eq!(found.paths(), ["y.png", "x.png", "y.png"].map(PathBuf::from));
         let error = listed(&["a/x.png", "b/x.png"]).unwrap_err().to_string();
-        assert!(error.contains("x.png could belong to") && error.contains("a/x.png"), "{error}");
+        assert!(error.contains("x.png matches both") && error.contains("a/x.png"), "{error}");
     }
 
     #[test]
@@ -141,7 +136,7 @@ mod tests {
         let other = folder(&["a.png", "b.png", "c.png"]);
         let other: Arc<dyn Dataset> = Arc::new(Files::open(other.path()).unwrap());
         let names = |seed| {
-            let set = RandomOf::new(other.clone(), 20, &Rng::new(seed));
+            let set = RandomPairs::new(other.clone(), 20, &Rng::new(seed));
             (0..20).map(|i| set.name(i)).collect::<Vec<_>>()
         };
         assert_eq!(names(1), names(1));

@@ -1,6 +1,6 @@
-//! Whole files or none: written beside their place under a name of their own, forced to disk and renamed into it, so that
-//! a kill, a full disk or a power cut leaves the old file or the new one, never half of one, and several writers of one
-//! folder do not meet.
+//! Atomic file writes: each file is written under a temporary name in the same folder, synced to disk and renamed.
+//! After a kill, a full disk or a power cut the path holds either the old file or the new one, never a partial one,
+//! and concurrent writers in one folder do not collide.
 
 use std::{
     ffi::OsString,
@@ -10,22 +10,20 @@ use std::{
 };
 use tempfile::NamedTempFile;
 
-/// What a file's name ends in while it is being written.
+/// Extension of a file while it is being written.
 const PARTIAL: &str = "partial";
 
-/// Puts `bytes` at `path`, replacing what is there.
+/// Writes `bytes` to `path`, replacing any existing file.
 ///
-/// # Errors
-/// A folder that is not there or not writable, a full disk; what was there before then stays.
+/// # Errors A missing or read-only folder, a full disk. The existing file is then unchanged.
 pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    fill(path, |out| out.write_all(bytes))
+    write_with(path, |out| out.write_all(bytes))
 }
 
-/// Writes `path` through `fill`; on any error the old file stays and nothing is left behind.
+/// Writes `path` through `fill`. On any error the existing file is unchanged and the temporary file is removed.
 ///
-/// # Errors
-/// Those of `fill`; a folder that is not there or not writable, a full disk.
-pub fn fill<E: From<io::Error>>(
+/// # Errors Errors of `fill`; a missing or read-only folder, a full disk.
+pub fn write_with<E: From<io::Error>>(
     path: &Path,
     fill: impl FnOnce(&mut BufWriter<&File>) -> Result<(), E>,
 ) -> Result<(), E> {
@@ -39,29 +37,27 @@ pub fn fill<E: From<io::Error>>(
     Ok(sync_folder(path)?)
 }
 
-/// Gives `from` the further name `to`, replacing what was called so: a hard link where the file system has them, else
-/// a copy.
+/// Links `from` to `to`, replacing an existing `to`: a hard link where the file system supports them, else a copy.
 ///
 /// # Errors
 /// As [`write`].
 pub fn link(from: &Path, to: &Path) -> io::Result<()> {
     let partial = partial(to)?.into_temp_path();
-    fs::remove_file(&partial)?; // a link needs the name free; what else could take it is as random as this
+    fs::remove_file(&partial)?; // a hard link needs an unused name; a collision is as unlikely as for the temporary file
     if fs::hard_link(from, &partial).is_ok() {
-        // Renaming one name of a file onto another name of the same file does nothing: the second must go first.
+        // Renaming a link onto another link to the same file is a no-op that keeps both: remove the temporary name.
         let renamed = fs::rename(&partial, to);
         drop(partial);
         renamed?;
         return sync_folder(to);
     }
-    fill(to, |out| io::copy(&mut File::open(from)?, out).map(|_| ()))
+    write_with(to, |out| io::copy(&mut File::open(from)?, out).map(|_| ()))
 }
 
-/// Removes what an interrupted write left in `folder`. Only for who alone writes there.
+/// Removes temporary files of interrupted writes from `folder`. The caller must be the only writer there.
 ///
-/// # Errors
-/// A folder that cannot be listed, a file that cannot be removed.
-pub fn sweep(folder: &Path) -> io::Result<()> {
+/// # Errors An unreadable folder, a file that cannot be removed.
+pub fn remove_partials(folder: &Path) -> io::Result<()> {
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();
         if path.extension().is_some_and(|e| e == PARTIAL) {
@@ -71,23 +67,23 @@ pub fn sweep(folder: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// A file of a new name beside `path`: `NAME.RANDOM.partial`.
+/// Creates a temporary file next to `path`: `NAME.RANDOM.partial`.
 fn partial(path: &Path) -> io::Result<NamedTempFile> {
     let mut prefix = path.file_name().map_or_else(OsString::new, OsString::from);
     if prefix.len() > 200 {
-        prefix = "file".into(); // names may not grow without bound
+        prefix = "file".into(); // file systems limit the length of names
     }
     prefix.push(".");
     let suffix = format!(".{PARTIAL}");
     let mut builder = tempfile::Builder::new();
     builder.prefix(&prefix).suffix(&suffix);
-    // As readable for others as any new file, where a temporary one is for its owner alone.
+    // The usual permissions of a new file; temporary files default to owner-only.
     #[cfg(unix)]
     builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
     builder.tempfile_in(folder(path)).map_err(unnamed)
 }
 
-/// The error without the partial file's name, which nobody has asked for.
+/// Strips the temporary file's name from the error.
 fn unnamed(error: io::Error) -> io::Error {
     let text = error.to_string();
     match text.split_once(" at path ") {
@@ -100,7 +96,7 @@ fn folder(path: &Path) -> &Path {
     path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-/// A rename is on disk when its folder is. Where folders cannot be opened as files (Windows) there is nothing to do.
+/// Syncs the folder so that the rename is durable. A no-op where folders cannot be opened as files (Windows).
 fn sync_folder(path: &Path) -> io::Result<()> {
     if cfg!(unix) { File::open(folder(path))?.sync_all() } else { Ok(()) }
 }
@@ -129,7 +125,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.json");
         write(&path, b"old").unwrap();
-        let failed = fill(&path, |out| {
+        let failed = write_with(&path, |out| {
             out.write_all(b"half of the ne")?;
             Err(io::Error::other("no space left"))
         });
@@ -171,7 +167,7 @@ mod tests {
             fs::write(folder.path().join(name), "x").unwrap();
         }
         partial(&folder.path().join("a.safetensors")).unwrap().keep().unwrap();
-        sweep(folder.path()).unwrap();
+        remove_partials(folder.path()).unwrap();
         let left: Vec<_> = fs::read_dir(folder.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
         assert_eq!(left, ["a.safetensors"]);
     }
