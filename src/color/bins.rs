@@ -1,9 +1,9 @@
-//! The quantized ab plane of Zhang, Isola and Efros (ECCV 2016, section 2.1): a square lattice of colors, of which those
-//! are kept that the sRGB gamut needs.
+//! The quantized ab plane of Zhang, Isola and Efros (ECCV 2016, section 2.1): the points of a square lattice that
+//! cover the sRGB gamut.
 //!
-//! The rule that gives the authors' 313 bins: a center is kept when its Chebyshev distance to the convex hull of the ab
-//! projection of the sRGB cube is below the grid step; in other words, when it is a corner of a lattice cell that the
-//! hull enters. The twelve edges of the cube span that hull.
+//! Selection rule for the authors' 313 bins: a center is kept if its Chebyshev distance to the convex hull of the ab
+//! projection of the sRGB cube is below the grid step, i.e. if it is a corner of a lattice cell that intersects the
+//! hull. The hull is spanned by the twelve edges of the cube.
 
 use super::cells::Cells;
 use super::lab::srgb8_to_lab_f64;
@@ -11,7 +11,7 @@ use super::uploaded::Uploaded;
 use candle_core::{Device, Result, Tensor};
 use std::sync::Arc;
 
-/// Bin centers in order: a ascending, then b. Cheap to clone beside its centers.
+/// Bin centers, sorted by a, then b. Cloning copies only the centers.
 #[derive(Clone, Debug)]
 pub struct Bins {
     grid: f32,
@@ -27,7 +27,7 @@ impl PartialEq for Bins {
 }
 
 impl Bins {
-    /// All bins of the given spacing (ab units) that the sRGB gamut touches; 313 for a grid of 10.
+    /// All bins with the given spacing (ab units) that the sRGB gamut touches; 313 for a grid of 10.
     ///
     /// # Panics
     /// When `grid` is not in [1, 110].
@@ -57,21 +57,20 @@ impl Bins {
         &self.centers
     }
 
-    /// The same as f32 `(Q, 2)` on a device, where they stay for the next call.
+    /// The centers as f32 `(Q, 2)` on a device; cached for the next call.
     ///
-    /// # Errors
-    /// When the device has no memory for them.
+    /// # Errors When the device is out of memory.
     pub fn centers_on(&self, device: &Device) -> Result<Tensor> {
         self.uploaded.on(self.centers.as_flattened(), (self.len(), 2), device)
     }
 
-    /// Distance of neighboring centers, in ab units.
+    /// Spacing of neighboring centers, in ab units.
     pub fn grid(&self) -> f32 {
         self.grid
     }
 
-    /// Index of the nearest center; ties go to the lower index. Any color will do, in gamut or not;
-    /// one that is not finite gives 0.
+    /// Index of the nearest center; ties resolve to the lower index. Accepts colors outside the gamut; a non-finite
+    /// color gives 0.
     pub fn nearest(&self, ab: [f32; 2]) -> usize {
         let mut best = (f32::INFINITY, u32::MAX);
         for candidate in self.cells.candidates(ab) {
@@ -80,12 +79,12 @@ impl Bins {
                 best = here;
             }
         }
-        // only a color that is not finite has found nothing
+        // no candidate was found: the color is not finite
         if best.1 == u32::MAX { 0 } else { best.1 as usize }
     }
 
-    /// The smallest square lattice around gray that holds all bins (23 × 23 for a grid of 10), in the order of the
-    /// bins, and whether each of its points is one.
+    /// The smallest square lattice around gray that contains all bins (23 × 23 for a grid of 10), in bin order, and
+    /// whether each point is a bin.
     pub fn lattice(&self) -> Vec<([f32; 2], bool)> {
         let widest = self.centers.iter().flatten().fold(0f32, |w, v| w.max(v.abs()));
         let reach = (widest / self.grid).round() as i32;
@@ -120,12 +119,12 @@ fn gamut_hull() -> Vec<[f64; 2]> {
     convex_hull(points)
 }
 
-/// Twice the signed area of a triangle: positive when it runs anticlockwise.
+/// Twice the signed area of a triangle; positive if counterclockwise.
 fn turn(p: [f64; 2], q: [f64; 2], r: [f64; 2]) -> f64 {
     (q[0] - p[0]) * (r[1] - p[1]) - (q[1] - p[1]) * (r[0] - p[0])
 }
 
-/// Andrew's monotone chain: corners anticlockwise, without points on the sides.
+/// Andrew's monotone chain: hull vertices counterclockwise, without collinear points.
 fn convex_hull(mut points: Vec<[f64; 2]>) -> Vec<[f64; 2]> {
     points.sort_by(|p, q| p[0].total_cmp(&q[0]).then(p[1].total_cmp(&q[1])));
     points.dedup();
@@ -145,7 +144,7 @@ fn convex_hull(mut points: Vec<[f64; 2]>) -> Vec<[f64; 2]> {
     hull
 }
 
-/// The Minkowski sum of a convex hull and a square of half-width `margin`: what lies within that Chebyshev distance.
+/// The Minkowski sum of a convex hull and a square of half-width `margin`: all points within that Chebyshev distance.
 fn widened(hull: &[[f64; 2]], margin: f64) -> Vec<[f64; 2]> {
     let corners = [[-margin, -margin], [-margin, margin], [margin, -margin], [margin, margin]];
     convex_hull(hull.iter().flat_map(|v| corners.map(|c| [v[0] + c[0], v[1] + c[1]])).collect())

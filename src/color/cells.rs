@@ -1,11 +1,11 @@
-//! A lookup of the bins that can be among the K nearest to a color: the plane is cut into small square cells, and each
-//! cell keeps the short list of bins that are among the K nearest for at least one of its points. Exact: ranking the
-//! list gives what ranking all bins gives. A cell's list is made when its first color arrives.
+//! Spatial index for the K nearest bins of a color: the plane is divided into small square cells, each with a list of
+//! the bins that are among the K nearest for at least one of its points. Exact: ranking the list is equivalent to
+//! ranking all bins. Lists are built lazily.
 
 use std::fmt;
 use std::sync::OnceLock;
 
-/// Cells along the distance of two bins: at 4 and K = 10 a list holds about 13 of 313 bins.
+/// Cells per bin spacing: with 4 and K = 10, a list holds about 13 of 313 bins.
 const PER_STEP: f32 = 4.0;
 
 /// A bin that may be among the nearest.
@@ -16,14 +16,14 @@ pub(super) struct NearestCandidate {
 }
 
 impl NearestCandidate {
-    /// Squared distance to a color, in f32 everywhere so that ties are the same everywhere.
+    /// Squared distance to a color, always in f32, so that ties are consistent across devices.
     pub fn distance(&self, ab: [f32; 2]) -> f32 {
         let (da, db) = (ab[0] - self.center[0], ab[1] - self.center[1]);
         da * da + db * db
     }
 }
 
-/// The lists of all cells that have been asked for, and of the whole plane.
+/// The lazily built lists of all cells, and the list of all bins.
 pub(super) struct Cells {
     all: Vec<NearestCandidate>,
     neighbors: usize,
@@ -35,7 +35,7 @@ pub(super) struct Cells {
 }
 
 impl Cells {
-    /// Cells over the bounding box of `centers`, which lie `grid` apart, for the `neighbors` nearest.
+    /// Cells over the bounding box of `centers` with spacing `grid`, for the `neighbors` nearest.
     pub fn new(centers: &[[f32; 2]], grid: f32, neighbors: usize) -> Self {
         let all: Vec<_> = centers
             .iter()
@@ -54,7 +54,7 @@ impl Cells {
         Self { all, neighbors, origin, side, columns, rows, lists }
     }
 
-    /// All bins that can be among the nearest to `ab`; every bin for a color outside the box or not finite.
+    /// All bins that can be among the nearest to `ab`; every bin for a color outside the box or non-finite.
     pub fn candidates(&self, ab: [f32; 2]) -> &[NearestCandidate] {
         let [x, y] = [0, 1].map(|axis| (ab[axis] - self.origin[axis]) / self.side);
         let inside = x >= 0.0 && y >= 0.0 && x < self.columns as f32 && y < self.rows as f32;
@@ -65,14 +65,14 @@ impl Cells {
         self.lists[column * self.rows + row].get_or_init(|| self.list(column, row))
     }
 
-    /// Bins whose nearest point of the cell is no farther than K bins are from all of the cell, by distance to its
-    /// middle, so that ranking them mostly appends.
+    /// Bins whose minimum distance to the cell is at most the K-th smallest maximum distance, sorted by distance to
+    /// the cell center, so that ranking them mostly appends.
     fn list(&self, column: usize, row: usize) -> Box<[NearestCandidate]> {
         let middle = [
             self.origin[0] + (column as f32 + 0.5) * self.side,
             self.origin[1] + (row as f32 + 0.5) * self.side,
         ];
-        // a little more than half, against rounding at the border of two cells
+        // slightly more than half, against rounding at cell borders
         let half = 0.501 * self.side;
         let reach = |c: &NearestCandidate, sign: f32| {
             let [da, db] = [0, 1].map(|axis| ((c.center[axis] - middle[axis]).abs() + sign * half).max(0.0));

@@ -1,6 +1,6 @@
-//! From a distribution over bins to one color: the annealed mean of Zhang, Isola and Efros (ECCV 2016, equation 5), with
-//! the mode (T → 0) and the mean (T = 1) as its limits. The temperature divides logits, which is the paper's power of
-//! probabilities, renormalized.
+//! Decodes a distribution over bins to a color: the annealed mean of Zhang, Isola and Efros (ECCV 2016, equation 5),
+//! with the mode (T → 0) and the mean (T = 1) as special cases. Logits are divided by the temperature, which equals
+//! the paper's renormalized power of probabilities.
 
 use super::bins::Bins;
 use crate::op::{compute, output};
@@ -14,22 +14,21 @@ use candle_core::Device;
 use candle_core::{DType, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 
-/// How a distribution over bins becomes a color.
+/// Decoding rule.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Decode {
-    /// The most probable bin; ties go to the lower index.
+    /// The most probable bin; ties resolve to the lower index.
     Mode,
     /// The expectation.
     Mean,
-    /// The annealed mean with this temperature: 1 is the mean, 0 the mode; the paper's pictures have 0.38.
+    /// The annealed mean with this temperature: 1 is the mean, 0 the mode; the paper uses 0.38.
     Annealed(f32),
 }
 
 /// Logits `(B, H, W, Q)` → ab `(B, H, W, 2)`, f32. No gradient.
 ///
-/// Stable for any logits, infinite ones included, and any temperature; a pixel with a logit that is not a number
-/// becomes not a number. Fails when the last axis is not the number of bins, or the temperature is negative or not
-/// finite.
+/// Stable for any temperature and any logits, including infinite ones; a NaN logit gives a NaN color. Fails if the
+/// last axis is not the number of bins, or the temperature is negative or not finite.
 pub fn decode(logits: &Tensor, bins: &Bins, how: Decode) -> Result<Tensor> {
     if logits.dims().last() != Some(&bins.len()) {
         bail!("decode: expected logits (B, H, W, {}), got {:?}", bins.len(), logits.shape())
@@ -80,7 +79,7 @@ impl AnnealedMean<'_> {
     fn mean(&self, logits: &[f32], highest: f32) -> [f32; 2] {
         let (mut sum, mut a, mut b) = (0f64, 0f64, 0f64);
         for (logit, center) in logits.iter().zip(self.bins.centers()) {
-            // the branch keeps infinity minus infinity out; dividing, as 1/T may be infinite where T is not 0
+            // the branch avoids ∞ − ∞; divides by T, since 1/T may be infinite for T > 0
             let exponent = if *logit == highest { 0.0 } else { (logit - highest) / self.temperature };
             let weight = f64::from(exponent.exp());
             sum += weight;
@@ -105,7 +104,7 @@ impl AnnealedMean<'_> {
     }
 }
 
-/// Two numbers in place of each pixel's logits.
+/// The output shape: two values per pixel instead of logits.
 fn colors_of(logits: &Shape) -> Shape {
     let mut dims = logits.dims().to_vec();
     if let Some(last) = dims.last_mut() {

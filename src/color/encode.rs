@@ -1,7 +1,7 @@
 //! Soft encoding of an ab value over its nearest bins (Zhang, Isola and Efros, ECCV 2016, equation 2 and section 2.2:
-//! five nearest bins and σ = 5 in the paper, ten in the released code), and the way back, [`super::decode`].
+//! five nearest bins and σ = 5 in the paper, ten in the released code). [`super::decode`] is the inverse direction.
 //!
-//! There is no dense target anywhere: a color is K pairs of a bin and its weight.
+//! Targets are never dense: a color is K pairs of bin and weight.
 
 use super::bins::Bins;
 use super::cells::Cells;
@@ -30,12 +30,12 @@ impl SoftCode {
         Self { bins, neighbors, sigma, cells, weights: Arc::default() }
     }
 
-    /// The bins that are encoded over.
+    /// The underlying bins.
     pub fn bins(&self) -> &Bins {
         &self.bins
     }
 
-    /// K, the bins that one color is spread over.
+    /// K, the number of bins per color.
     pub fn neighbors(&self) -> usize {
         self.neighbors
     }
@@ -45,24 +45,23 @@ impl SoftCode {
         self.sigma
     }
 
-    /// One weight for each bin as f32 `(Q)` on a device, where they stay for the next call with the same ones.
+    /// Per-bin weights as f32 `(Q)` on a device; cached for the next call with the same weights.
     ///
-    /// # Errors
-    /// When the device has no memory for them.
+    /// # Errors When the device is out of memory.
     pub fn weights_on(&self, weights: &[f32], device: &Device) -> Result<Tensor> {
         self.weights.on(weights, weights.len(), device)
     }
 
-    /// Writes the K (bin, weight) pairs of one color, nearest first; ties go to the lower index. The first bin is
-    /// [`Bins::nearest`]. The weights are positive or zero and sum to 1, however far the color lies from all bins; a
-    /// color that is not finite gets weights that are not numbers, so that the loss shows it.
+    /// Writes the K (bin, weight) pairs of one color, nearest first; ties resolve to the lower index. The first bin
+    /// is [`Bins::nearest`]. Weights are non-negative and sum to 1 at any distance from the bins; a non-finite color
+    /// gets NaN weights, which propagate to the loss.
     ///
     /// # Panics
     /// When `out` does not hold exactly K pairs.
     pub fn encode(&self, ab: [f32; 2], out: &mut [(u32, f32)]) {
         assert_eq!(out.len(), self.neighbors, "encode writes one pair per neighbor");
         self.rank(ab, out);
-        // relative to the nearest, so that the sum cannot underflow far outside the gamut
+        // relative to the nearest, so that the sum does not underflow far outside the gamut
         let (nearest, scale) = (out[0].1, -0.5 / (self.sigma * self.sigma));
         let mut sum = 0.0;
         for (_, value) in out.iter_mut() {
@@ -72,7 +71,7 @@ impl SoftCode {
         out.iter_mut().for_each(|(_, weight)| *weight /= sum);
     }
 
-    /// Writes the K nearest bins and their squared distances in order of distance, then index.
+    /// Writes the K nearest bins and their squared distances, sorted by distance, then index.
     fn rank(&self, ab: [f32; 2], out: &mut [(u32, f32)]) {
         let mut filled = 0;
         for candidate in self.cells.candidates(ab) {

@@ -1,10 +1,10 @@
-//! sRGB (8 bit) ↔ CIE Lab, D65, 2° observer; equal to scikit-image's `rgb2lab` and `lab2rgb` on floats, whose matrix,
-//! white point and rounded CIE constants (0.008856, 7.787) are used as they are.
+//! sRGB (8 bit) ↔ CIE Lab, D65, 2° observer. Matches scikit-image's `rgb2lab` and `lab2rgb` on floats, with the same
+//! matrix, white point and rounded CIE constants (0.008856, 7.787).
 //!
-//! The forward direction runs on every training pixel: linearization is a table of 256 entries, and the cube root a
-//! bit-level first guess refined in f64 without a division, accurate to 1e-9. The way back is for pictures.
+//! The forward direction runs on every training pixel: linearization is a 256-entry table, and the cube root a
+//! bit-level initial guess refined in f64 without division, accurate to 1e-9. The inverse is for output images.
 //!
-//! Not here: other white points, observers or RGB spaces; chromatic adaptation; gradients.
+//! Not supported: other white points, observers or RGB spaces; chromatic adaptation; gradients.
 
 use crate::op::{compute, output};
 #[cfg(feature = "cuda")]
@@ -16,35 +16,35 @@ use candle_core::{DType, Device, Result, Tensor, bail};
 use rayon::prelude::*;
 use std::sync::LazyLock;
 
-/// Linear sRGB → XYZ, as scikit-image has it.
+/// Linear sRGB → XYZ, as in scikit-image.
 const XYZ_FROM_RGB: [[f64; 3]; 3] =
     [[0.412453, 0.357580, 0.180423], [0.212671, 0.715160, 0.072169], [0.019334, 0.119193, 0.950227]];
 /// D65, 2° observer.
 const WHITE: [f64; 3] = [0.95047, 1.0, 1.08883];
-/// Below this the cube root is replaced by a line …
+/// Below this, the cube root is replaced by a linear function …
 const LINEAR_BELOW: f64 = 0.008856;
-/// … and below this its inverse, as scikit-image has it.
+/// … and below this, its inverse, as in scikit-image.
 const INVERSE_LINEAR_BELOW: f64 = 0.2068966;
 const SLOPE: f64 = 7.787;
 const OFFSET: f64 = 16.0 / 116.0;
 
-/// Pixels converted side by side, so that the compiler can vectorize the cube roots.
+/// Pixels converted together, so that the cube roots vectorize.
 const BLOCK: usize = 8;
-/// Pixels that one task of the thread pool takes.
+/// Pixels per thread-pool task.
 const TASK: usize = 4096;
-/// Entries of the table that finds the byte of a linear intensity.
+/// Size of the lookup table from linear intensity to byte.
 const COARSE: usize = 4096;
 
-/// Everything that is computed once.
+/// Precomputed tables.
 struct Tables {
     /// Linear intensity of a byte.
     linear: [f64; 256],
     /// White-relative XYZ from linear RGB, and back.
     forward: [[f64; 3]; 3],
     backward: [[f64; 3]; 3],
-    /// `edges[i]`: the linear intensity from which on byte `i` is the nearest one.
+    /// `edges[i]`: the lowest linear intensity whose nearest byte is `i`.
     edges: [f64; 257],
-    /// The byte at the lower end of each of the equal parts of [0, 1].
+    /// The byte at the lower end of each interval of [0, 1].
     coarse: Vec<u8>,
 }
 
@@ -82,8 +82,8 @@ fn product(m: &[[f64; 3]; 3], v: [f64; 3]) -> [f64; 3] {
     std::array::from_fn(|r| m[r][0] * v[0] + m[r][1] * v[1] + m[r][2] * v[2])
 }
 
-/// Cube root of a normal number near 1, relative error below 1e-9: a first guess of t^(-1/3) from the exponent bits
-/// (within 4 %), two third-order steps towards it, then t·(t^(-1/3))².
+/// Cube root of a normal number near 1, relative error below 1e-9: an initial guess of t^(-1/3) from the exponent
+/// bits (within 4 %), two third-order iterations, then t·(t^(-1/3))².
 #[inline(always)]
 fn cube_root(t: f64) -> f64 {
     let guess = f32::from_bits(0x54A2_1D2A_u32.wrapping_sub((t as f32).to_bits() / 3));
@@ -107,7 +107,7 @@ fn opponent(f: [f64; 3]) -> [f64; 3] {
     [116.0 * f[1] - 16.0, 500.0 * (f[0] - f[1]), 200.0 * (f[1] - f[2])]
 }
 
-/// [`srgb8_to_lab`] before it is rounded to f32.
+/// [`srgb8_to_lab`] in f64.
 pub(super) fn srgb8_to_lab_f64(rgb: [u8; 3]) -> [f64; 3] {
     let tables = &*TABLES;
     opponent(product(&tables.forward, rgb.map(|v| tables.linear[usize::from(v)])).map(response))
@@ -118,16 +118,16 @@ pub fn srgb8_to_lab(rgb: [u8; 3]) -> [f32; 3] {
     srgb8_to_lab_f64(rgb).map(|v| v as f32)
 }
 
-/// L of the sRGB gray with this value in every channel, 0…255, which need not be whole.
+/// L of the sRGB gray with this channel value in 0…255, which may be fractional.
 pub fn gray_lightness(value: f64) -> f32 {
-    // White is Y = 1, and so is the sum of Y's row of the matrix.
+    // White is Y = 1, and Y's row of the matrix sums to 1.
     (116.0 * response(linearize(value / 255.0)) - 16.0) as f32
 }
 
-/// One pixel back, clipped to the gamut: the byte triple and whether anything was clipped.
+/// Converts one pixel back, clipped to the gamut: the byte triple and whether it was clipped.
 ///
-/// A channel counts as clipped when its unclipped value lies more than half a byte outside 0…255, so that no color
-/// that came from bytes ever does. Not a number gives 0, clipped.
+/// A channel counts as clipped if its value is more than half a byte outside 0…255, so colors that came from bytes
+/// never are. NaN gives 0 and counts as clipped.
 pub fn lab_to_srgb8(lab: [f32; 3]) -> ([u8; 3], bool) {
     let tables = &*TABLES;
     let [lightness, a, b] = lab.map(f64::from);
@@ -139,8 +139,8 @@ pub fn lab_to_srgb8(lab: [f32; 3]) -> ([u8; 3], bool) {
     (linear.map(|v| nearest_byte(tables, v)), !inside)
 }
 
-/// The byte whose sRGB value is nearest to a linear intensity: the transfer curve is monotone, so a search over the
-/// intensities halfway between bytes replaces the power.
+/// The byte whose sRGB value is nearest to a linear intensity. The transfer curve is monotone, so a search over the
+/// midpoints between bytes replaces the power function.
 fn nearest_byte(tables: &Tables, linear: f64) -> u8 {
     // `as` sends not-a-number to 0
     let part = (linear.clamp(0.0, 1.0) * COARSE as f64) as usize;
@@ -166,7 +166,7 @@ fn convert_block(tables: &Tables, rgb: &[[u8; 3]], lab: &mut [[f32; 3]]) {
     }
 }
 
-/// Packed pixels to Lab, on the thread of the caller; pixels beyond the shorter slice are left alone.
+/// Converts packed pixels to Lab on the calling thread, up to the length of the shorter slice.
 pub fn convert(rgb: &[[u8; 3]], lab: &mut [[f32; 3]]) {
     let tables = &*TABLES;
     for (from, to) in rgb.chunks(BLOCK).zip(lab.chunks_mut(BLOCK)) {
@@ -174,7 +174,7 @@ pub fn convert(rgb: &[[u8; 3]], lab: &mut [[f32; 3]]) {
     }
 }
 
-/// A batch on its device: u8 RGB `(B, H, W, 3)` → f32 Lab `(B, H, W, 3)`. No gradient.
+/// Converts a batch on its device: u8 RGB `(B, H, W, 3)` → f32 Lab `(B, H, W, 3)`. No gradient.
 ///
 /// Fails when the last axis is not 3 or the bytes are not u8.
 pub fn rgb_to_lab(rgb: &Tensor) -> Result<Tensor> {
@@ -206,15 +206,15 @@ fn lab_on_gpu([rgb]: [CudaInput; 1]) -> Result<CudaOutput> {
     Ok((out, rgb.shape().clone()))
 }
 
-/// Pictures: f32 Lab `(B, H, W, 3)` → u8 RGB `(B, H, W, 3)` on the same device, clipped to the gamut. Computed on the
-/// CPU. No gradient. Fails when the last axis is not 3.
+/// f32 Lab `(B, H, W, 3)` → u8 RGB `(B, H, W, 3)` on the same device, clipped to the gamut. Computed on the CPU. No
+/// gradient. Fails if the last axis is not 3.
 pub fn lab_to_rgb(lab: &Tensor) -> Result<Tensor> {
     let pixels = pixels_of("lab_to_rgb", lab)?;
     let bytes: Vec<u8> = pixels.par_iter().flat_map_iter(|p| lab_to_srgb8(*p).0).collect();
     Tensor::from_vec(bytes, lab.shape(), &Device::Cpu)?.to_device(lab.device())
 }
 
-/// How many pixels of f32 Lab `(B, H, W, 3)` lie outside the sRGB gamut, so that [`lab_to_rgb`] clips them.
+/// Number of pixels of f32 Lab `(B, H, W, 3)` outside the sRGB gamut, which [`lab_to_rgb`] clips.
 pub fn count_clipped(lab: &Tensor) -> Result<usize> {
     let pixels = pixels_of("count_clipped", lab)?;
     Ok(pixels.par_iter().filter(|p| lab_to_srgb8(**p).1).count())

@@ -1,4 +1,4 @@
-//! Color: sRGB ↔ Lab, the quantized ab bins, soft encoding and decoding, the color prior. No learning words.
+//! Color: sRGB ↔ Lab, the quantized ab bins, soft encoding and decoding, the color prior. Independent of training.
 
 pub mod lab;
 

@@ -1,4 +1,4 @@
-//! The nearest bin of every color of a batch: [`Bins::nearest`] on the device where the colors are.
+//! [`Bins::nearest`] for a batch, on the colors' device.
 
 use super::bins::Bins;
 use crate::op::{compute, output};
@@ -9,11 +9,10 @@ use crate::{
 };
 use candle_core::{DType, Result, Tensor, bail};
 
-/// ab f32 `(…, 2)` → the index of each color's nearest bin, u32 `(N)`; ties go to the lower index, and a color that is
-/// not finite gets 0. No gradient.
+/// ab f32 `(…, 2)` → index of each color's nearest bin, u32 `(N)`; ties resolve to the lower index, and a non-finite
+/// color gives 0. No gradient.
 ///
-/// # Errors
-/// Another element type, or a last axis that is not 2.
+/// # Errors A dtype other than f32, or a last axis that is not 2.
 pub fn nearest_bins(ab: &Tensor, bins: &Bins) -> Result<Tensor> {
     if ab.dtype() != DType::F32 || ab.dims().last() != Some(&2) {
         bail!("{NAME}: expected f32 ab (…, 2), got {:?} {:?}", ab.dtype(), ab.shape())

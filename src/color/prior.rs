@@ -1,34 +1,34 @@
 //! The empirical distribution of colors over the bins and the class-rebalancing weights (Zhang, Isola and Efros, ECCV 2016,
 //! section 2.2, equation 4).
 //!
-//! How a prior is made: every pixel is counted in a 2-D histogram of 1 × 1 ab unit, cells centered on whole numbers; the
-//! histogram is smoothed by a Gaussian in the ab plane (not along the bin index); the mass of each smoothed cell goes to
-//! the bins its four quarters are nearest to. Nearest rather than soft-encoded, because the smoothing has already
-//! spread each pixel and because rebalancing looks weights up by the nearest bin; quarters, because the borders of the
-//! usual grid run through the middle of cells and would otherwise favor one side.
+//! Computation: every pixel is counted in a 2-D histogram with cells of 1 × 1 ab unit centered on integers; the
+//! histogram is smoothed by a Gaussian in the ab plane (not along the bin index); the mass of each quarter of a
+//! smoothed cell is assigned to the nearest bin. Hard assignment, because smoothing has already spread each pixel and
+//! rebalancing looks up weights by the nearest bin; quarters, because bin borders of the usual grid pass through cell
+//! centers and would otherwise favor one side.
 //!
-//! Zero-count rule ([`ZERO_RULE`]): the Gaussian is cut at four standard deviations, so that a bin farther than that
-//! from every color of the data set has a probability of exactly 0 and stays so: no floor is added. Such a bin does
-//! not take part in the uniform share of [`rebalance`], and weighs as much as the rarest bin that was seen.
+//! Zero-count rule ([`ZERO_RULE`]): the Gaussian is truncated at 4σ, so a bin farther than that from every color of
+//! the data set has probability exactly 0; no floor is added. Such a bin is excluded from the uniform component of
+//! [`rebalance`] and gets the weight of the rarest observed bin.
 
 use super::bins::Bins;
 use super::lab;
 pub use super::prior_file::{Prior, PriorError, PriorRecord};
 use rayon::prelude::*;
 
-/// What a prior's record says of bins that no pixel came near.
+/// The zero-count rule as stored in a prior's record.
 pub const ZERO_RULE: &str = "left at 0: outside the uniform share, weighted like the rarest bin seen";
 
-/// Cells from gray to the border of the histogram; sRGB stays within 108.
+/// Cells from gray to the histogram border; sRGB is within 108.
 const REACH: i32 = 110;
 const SIDE: usize = 2 * REACH as usize + 1;
-/// Standard deviations at which the Gaussian is cut.
+/// Truncation of the Gaussian, in standard deviations.
 const CUT: f64 = 4.0;
 /// Pixels converted at a time.
 const CHUNK: usize = 1024;
 
-/// Counts ab values, smooths them in the ab plane, gives the probability of every bin. Counters may be filled apart and
-/// merged in any order: counts are whole numbers, so the result is the same to the bit.
+/// Counts ab values and computes the smoothed probability of every bin. Counters may be filled separately and merged
+/// in any order: counts are integers, so the result is bit-identical.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PriorCounter {
     /// Pixels in each cell of 1 × 1 ab unit, `(a, b)`.
@@ -64,7 +64,7 @@ impl PriorCounter {
         }
     }
 
-    /// Adds what another counter has counted.
+    /// Adds the counts of another counter.
     pub fn merge(&mut self, other: &Self) {
         self.counts.iter_mut().zip(&other.counts).for_each(|(mine, theirs)| *mine += theirs);
     }
@@ -74,8 +74,8 @@ impl PriorCounter {
         self.counts.iter().sum()
     }
 
-    /// Gaussian smoothing of `sigma` ab units in the ab plane (0: none), then the share of every bin (sums to 1; all
-    /// zeros when nothing was counted).
+    /// The probability of every bin after Gaussian smoothing with `sigma` ab units (0: none). Sums to 1; all zeros if
+    /// nothing was counted.
     ///
     /// # Panics
     /// When `sigma` is not in [0, 100].
@@ -83,7 +83,7 @@ impl PriorCounter {
         assert!((0.0..=100.0).contains(&sigma), "the prior's sigma must be in [0, 100], got {sigma}");
         let kernel = gaussian(f64::from(sigma));
         let counts: Vec<f64> = self.counts.iter().map(|c| *c as f64).collect();
-        // the plane grows by the kernel, so that no mass is lost at its border
+        // the plane is padded by the kernel, so that no mass is lost at the border
         let smoothed = widen_rows(&transposed(&widen_rows(&counts, SIDE, &kernel), SIDE), SIDE, &kernel);
         let side = SIDE + kernel.len() - 1;
         let mut share = shares(&transposed(&smoothed, side), side, bins);
@@ -95,7 +95,7 @@ impl PriorCounter {
     }
 }
 
-/// A Gaussian at whole numbers, cut at [`CUT`] standard deviations; sums to 1. Odd length.
+/// A Gaussian at integers, truncated at [`CUT`] standard deviations and normalized. Odd length.
 fn gaussian(sigma: f64) -> Vec<f64> {
     let reach = (CUT * sigma + 0.5).floor();
     if reach < 1.0 {
@@ -119,14 +119,14 @@ fn widen_rows(plane: &[f64], width: usize, kernel: &[f64]) -> Vec<f64> {
     out
 }
 
-/// A plane of `rows` rows with its axes exchanged.
+/// Transposes a plane of `rows` rows.
 fn transposed(plane: &[f64], rows: usize) -> Vec<f64> {
     let columns = plane.len() / rows;
     (0..plane.len()).map(|i| plane[i % rows * columns + i / rows]).collect()
 }
 
-/// A quarter of each cell's mass to the bin that the middle of that quarter is nearest to. `plane` is square, gray in
-/// its middle.
+/// Assigns a quarter of each cell's mass to the bin nearest to the quarter's center. `plane` is square and centered
+/// on gray.
 fn shares(plane: &[f64], side: usize, bins: &Bins) -> Vec<f64> {
     let mut share = vec![0f64; bins.len()];
     let reach = (side / 2) as f32;

@@ -1,6 +1,6 @@
-//! A prior on disk: `NAME.npy` (float64, shape `(Q)`), which numpy and the authors' code read too, and beside it
-//! `NAME.json`, which says how it was made. Both are written whole or not at all, the record first, and the record
-//! holds a hash of the numbers, so that two files that do not belong together are noticed.
+//! The prior file format: `NAME.npy` (float64, shape `(Q)`), readable by numpy and the authors' code, and `NAME.json`
+//! with its provenance. Both are written atomically, the record first; the record contains a hash of the values, so
+//! that mismatched files are detected.
 
 use super::bins::Bins;
 use crate::{
@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 /// How far the sum of a prior may be from 1.
 const SUM_TOLERANCE: f64 = 1e-3;
 
-/// How a prior was made.
+/// Provenance of a prior.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PriorRecord {
     /// Name of the data set.
@@ -26,20 +26,20 @@ pub struct PriorRecord {
     pub images: u64,
     /// Pixels counted.
     pub pixels: u64,
-    /// Step of the bins, in ab units.
+    /// Bin spacing, in ab units.
     pub grid: f32,
     /// Width of the Gaussian in the ab plane, in ab units.
     pub sigma: f32,
-    /// What was done with bins that no pixel came near: [`super::prior::ZERO_RULE`].
+    /// Treatment of empty bins: [`super::prior::ZERO_RULE`].
     pub zero_rule: String,
     /// Version of this crate.
     pub crate_version: String,
-    /// SHA-256 of the probabilities as little-endian float64; filled in by [`Prior::write`].
+    /// SHA-256 of the probabilities as little-endian float64; set by [`Prior::write`].
     #[serde(default)]
     pub sha256: String,
 }
 
-/// What can be wrong with a prior.
+/// Errors of reading and writing a prior.
 #[derive(Debug, thiserror::Error)]
 pub enum PriorError {
     /// Not readable as an array of numbers.
@@ -48,7 +48,7 @@ pub enum PriorError {
     /// Not a distribution over these bins.
     #[error("{}: {problem}. Measure the prior again with the bins of this experiment, or name another file", path.display())]
     Invalid { path: PathBuf, problem: String },
-    /// The record beside it is broken, or of another prior.
+    /// The record is damaged, or belongs to another prior.
     #[error("{}: {problem}. Measure the prior again, or remove this file to use the numbers without a record", path.display())]
     Record { path: PathBuf, problem: String },
     /// Not written.
@@ -56,18 +56,18 @@ pub enum PriorError {
     Unwritable { path: PathBuf, reason: String },
 }
 
-/// The probability of every bin, and where it comes from.
+/// The probability of every bin, with its provenance.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Prior {
     /// One per bin, in the order of the bins; sums to 1 within 1e-3.
     pub probabilities: Vec<f64>,
-    /// None for a file that came without a record, such as the authors'.
+    /// None for a file without a record, such as the authors'.
     pub record: Option<PriorRecord>,
 }
 
 impl Prior {
-    /// Reads `path` and, where present, the record beside it. Refuses a wrong length, anything negative or not a
-    /// number, a sum off 1 by more than 1e-3, and a record that is damaged, of another grid or of other numbers.
+    /// Reads `path` and its record, if present. Rejects a wrong length, negative or non-finite values, a sum off 1 by
+    /// more than 1e-3, and a record that is damaged or for another grid or other values.
     pub fn read(path: &Path, bins: &Bins) -> Result<Self, PriorError> {
         let probabilities = read_numbers(path)?;
         if let Some(problem) = problem(&probabilities, bins) {
@@ -77,7 +77,7 @@ impl Prior {
         Ok(Self { probabilities, record })
     }
 
-    /// Writes `path` and, where there is one, the record beside it. Makes no folders.
+    /// Writes `path` and the record, if there is one. Does not create folders.
     pub fn write(&self, path: &Path) -> Result<(), PriorError> {
         let beside = record_path(path);
         match &self.record {
@@ -86,7 +86,7 @@ impl Prior {
                 let text = seal::json(&record).map_err(|e| unwritable(&beside, e))?;
                 atomic_write::write(&beside, text.as_bytes()).map_err(|e| unwritable(&beside, e))?;
             }
-            // what described the former numbers would be refused with these
+            // a stale record would not match the new values
             None if beside.exists() => std::fs::remove_file(&beside).map_err(|e| unwritable(&beside, e))?,
             None => {}
         }
@@ -97,7 +97,7 @@ impl Prior {
     }
 }
 
-/// `NAME.json` beside `NAME.npy`.
+/// `NAME.json` for `NAME.npy`.
 fn record_path(path: &Path) -> PathBuf {
     path.with_extension("json")
 }
@@ -116,7 +116,7 @@ fn read_numbers(path: &Path) -> Result<Vec<f64>, PriorError> {
     numbers.map_err(|e| unreadable(e.to_string()))
 }
 
-/// Why `probabilities` are no distribution over `bins`.
+/// Why `probabilities` is not a distribution over `bins`.
 fn problem(probabilities: &[f64], bins: &Bins) -> Option<String> {
     let (found, expected) = (probabilities.len(), bins.len());
     if found != expected {

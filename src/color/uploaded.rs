@@ -1,14 +1,14 @@
-//! A small table of numbers on the device that kernels read it from, put there once.
+//! A cached device copy of a small table.
 
 use candle_core::{Device, Result, Shape, Tensor};
 use std::sync::{Mutex, PoisonError};
 
-/// The table that was asked for last, and where it lies.
+/// The most recent table and its device copy.
 #[derive(Debug, Default)]
 pub(super) struct Uploaded(Mutex<Option<(Vec<f32>, Tensor)>>);
 
 impl Uploaded {
-    /// `numbers` as a tensor of that shape; the same one as the last time where they and the device are the same.
+    /// `numbers` as a tensor of this shape; reuses the last upload if values and device match.
     pub fn on(&self, numbers: &[f32], shape: impl Into<Shape>, device: &Device) -> Result<Tensor> {
         let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((known, tensor)) = &*last

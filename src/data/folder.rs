@@ -54,11 +54,7 @@ impl Files {
         let (files, found) = Self::walk(root)?;
         found.warn();
         if found.others > 0 {
-            tracing::info!(
-                "{}: passed over {} files that are not images by their ending",
-                root.display(),
-                found.others
-            );
+            tracing::info!("{}: skipped {} files without an image extension", root.display(), found.others);
         }
         Ok(files)
     }
@@ -77,7 +73,7 @@ impl Files {
         }
         let mut found = walk::pictures(root, usize::MAX, |_| false)
             .map_err(|source| DataError::Io { path: root.into(), source })?;
-        found.leave_links_beside_folders(root);
+        found.skip_dangling_links(root);
         let relative = |path: &PathBuf| path.strip_prefix(root).unwrap_or(path).to_owned();
         let paths: Vec<PathBuf> = found.pictures.iter().map(relative).collect();
         if paths.is_empty() {

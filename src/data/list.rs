@@ -57,7 +57,7 @@ fn read(list: &Path, root: &Path) -> Result<Vec<ListLine>, DataError> {
     }
     if has_header(list, root, &lines)? {
         let header = lines.remove(0);
-        tracing::info!("{}:{}: passed over, it names the columns", list.display(), header.number);
+        tracing::info!("{}:{}: skipped the header line", list.display(), header.number);
     }
     if lines.is_empty() {
         return Err(DataError::Empty { path: list.into(), expected: EXPECTED.into() });

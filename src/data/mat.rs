@@ -1,10 +1,9 @@
-//! MATLAB's MAT-files, version 5 (MATLAB 5 to 7, what Octave writes with `-v6` and `-v7`, what SciPy writes): proposals,
-//! splits and segmentations were published in them. Elements plain or compressed with zlib, of either byte order, after
-//! MathWorks' "MAT-File Format".
+//! Reads MATLAB MAT-files, version 5 (MATLAB 5 to 7, Octave's `-v6` and `-v7`, SciPy), in which proposals, splits and
+//! segmentations are published. Plain or zlib-compressed elements of either byte order, after MathWorks' "MAT-File
+//! Format".
 //!
-//! Read are numeric arrays of every class, logical arrays, text, cells and structs. Not read, and passed over with a
-//! warning where a variable is one: complex and sparse arrays, objects, functions. Nothing is written, and neither
-//! version 4 nor version 7.3 (which is HDF5) is read.
+//! Supported: numeric arrays of every class, logical arrays, strings, cells and structs. Complex and sparse arrays,
+//! objects and functions are skipped with a warning. Versions 4 and 7.3 (HDF5) and writing are not supported.
 
 mod array;
 mod element;
@@ -16,17 +15,16 @@ use element::{Budget, ByteOrder, Elements, MatElement, MatType};
 use flate2::read::ZlibDecoder;
 use std::{collections::BTreeMap, fs, io::Read, path::Path};
 
-/// Length of the header, whose last four bytes are the version and the byte order.
+/// Length of the header; the last four bytes are version and byte order.
 const HEADER: usize = 128;
 const SIGNATURE_OF_HDF5: &[u8] = b"\x89HDF\r\n\x1a\n";
-/// The most bytes that a file, and what its compressed elements unfold to, may have: the format's own limit of a variable.
+/// Largest file, and largest total of decompressed elements: the format's limit for a variable.
 const MAX_BYTES: u64 = 1 << 31;
 
 /// Every variable of a MAT-file, by name.
 ///
-/// # Errors
-/// A file that cannot be read, that is no MAT-file or one of another version, that is cut short or contradicts itself, or
-/// that unfolds to more than 2 GiB.
+/// # Errors An unreadable file, not a MAT-file or another version, truncated or inconsistent content, more than 2 GiB
+/// when decompressed.
 pub fn read(path: &Path) -> Result<BTreeMap<String, MatValue>, DataError> {
     let io = |source| DataError::Io { path: path.into(), source };
     let table = |reason: String| DataError::Table { path: path.into(), reason };
@@ -36,14 +34,14 @@ pub fn read(path: &Path) -> Result<BTreeMap<String, MatValue>, DataError> {
     }
     let (variables, passed_over) = parse(&fs::read(path).map_err(io)?).map_err(table)?;
     for (name, reason) in passed_over {
-        tracing::warn!("{}: variable `{}` is passed over: {reason}", path.display(), excerpt(&name));
+        tracing::warn!("{}: variable `{}` is skipped: {reason}", path.display(), excerpt(&name));
     }
     Ok(variables)
 }
 
 type Variables = BTreeMap<String, MatValue>;
 
-/// The variables, and those that are passed over with the reason.
+/// The variables, and the skipped ones with the reason.
 fn parse(bytes: &[u8]) -> Result<(Variables, Vec<(String, String)>), String> {
     let order = order_of(bytes)?;
     let (mut variables, mut passed_over, mut budget) = (Variables::new(), vec![], Budget::default());
@@ -60,7 +58,7 @@ fn parse(bytes: &[u8]) -> Result<(Variables, Vec<(String, String)>), String> {
             }
             MatType::Matrix => element,
             other => {
-                return Err(format!("{other:?} data stand where a variable should; the file is damaged"));
+                return Err(format!("expected a variable, got {other:?} data; the file is damaged"));
             }
         };
         keep(&matrix, &mut budget, &mut variables, &mut passed_over)?;
@@ -102,7 +100,7 @@ fn order_of(bytes: &[u8]) -> Result<ByteOrder, String> {
     }
 }
 
-/// Unfolds one compressed element, as far as `allowed` goes.
+/// Decompresses one element, up to `allowed` bytes.
 fn inflate(data: &[u8], allowed: &mut u64) -> Result<Vec<u8>, String> {
     let mut plain = vec![];
     let read = guarded::call(|| ZlibDecoder::new(data).take(*allowed + 1).read_to_end(&mut plain));

@@ -1,4 +1,4 @@
-//! From a spec's source to a data set: which reader, which files, whose class numbering, how much of it.
+//! Opens the data set of a spec: selects the reader, files, class numbering and limit.
 
 use super::{
     catalog,
@@ -39,11 +39,11 @@ pub fn open(spec: &DataSpec, split: Split, at: &Locations) -> Result<Arc<dyn Dat
     Ok(Arc::new(if spec.cache { view.cached(CACHE_BYTES) } else { view }))
 }
 
-/// One split of a source that is not a catalog entry; `names` are those that the catalog gives to class numbers.
+/// Opens one split of a resolved source; `names` are the catalog's class names.
 fn source(source: &SourceSpec, split: Split, names: &[String]) -> Result<Arc<dyn Dataset>, DataError> {
     Ok(match source {
         SourceSpec::Catalog(name) => {
-            return Err(DataError::Spec(format!("catalog entry `{name}` stands for another catalog entry")));
+            return Err(DataError::Spec(format!("catalog entry `{name}` refers to another catalog entry")));
         }
         SourceSpec::Folder { train, val } => Arc::new(folder(train, val.as_deref(), split, names)?),
         SourceSpec::List { train, val, root } => {
@@ -62,7 +62,7 @@ fn source(source: &SourceSpec, split: Split, names: &[String]) -> Result<Arc<dyn
     })
 }
 
-/// The validation split takes its class numbering from the training split, where there is one.
+/// The validation split uses the training split's class numbering, if there is one.
 fn folder(train: &Path, val: Option<&Path>, split: Split, names: &[String]) -> Result<Files, DataError> {
     if split == Split::Train {
         return Files::open(train);
@@ -112,13 +112,13 @@ fn hub(source: &SourceSpec, split: Split, names: &[String]) -> Result<Parquet, D
     let hub = crate::hub::Hub::from_env();
     let fetch = |files: &[String]| hub.fetch_data(repo, revision.as_deref(), files);
     let columns = ColumnNames { image, label: label.as_deref() };
-    // Labels are numbered by the training split, so a validation split of them needs both.
+    // Labels are numbered by the training split, so a labeled validation split needs both.
     let train = if split == Split::Train || label.is_some() { fetch(train)? } else { Vec::new() };
     let val = if split == Split::Val { fetch(val)? } else { Vec::new() };
     parquet(&train, &val, columns, split, names)
 }
 
-/// A file of a repository lies in it: its name becomes a part of a path on this disk.
+/// Rejects file names that would escape the repository's folder on this disk.
 #[cfg(feature = "hub")]
 fn inside(repo: &str, file: &str) -> Result<(), DataError> {
     let plain = |part: Component| matches!(part, Component::Normal(_));

@@ -1,4 +1,4 @@
-//! How a spec names a data set.
+//! The data section of a spec.
 
 use super::voc::source::VocSource;
 pub use super::{
@@ -18,13 +18,13 @@ use std::path::{Path, PathBuf};
 pub enum SourceSpec {
     /// An entry of the catalog (configs/datasets.yaml, compiled in): `catalog: cifar10`
     Catalog(String),
-    /// Class folders; a folder whose images lie directly in it is unlabeled data.
+    /// Class folders; a folder with images directly in it is unlabeled.
     Folder {
         train: SpecPath,
         #[serde(default)]
         val: Option<SpecPath>,
     },
-    /// Text files, one `path[ label]` a line, relative to `root` (default: the list's folder).
+    /// Text files, one `path[ label]` per line, relative to `root` (default: the list's folder).
     List {
         train: SpecPath,
         #[serde(default)]
@@ -32,7 +32,8 @@ pub enum SourceSpec {
         #[serde(default)]
         root: Option<SpecPath>,
     },
-    /// Local Hugging Face parquet files. Without a column `label` they are unlabeled; another one has to be there.
+    /// Local Hugging Face parquet files. Unlabeled if the default column `label` is missing; an explicit column must
+    /// exist.
     Parquet {
         train: Vec<SpecPath>,
         #[serde(default)]
@@ -57,9 +58,9 @@ pub enum SourceSpec {
     },
     /// The original CIFAR-10 binary folder, through candle-datasets (feature `cifar`).
     CifarBinary { dir: SpecPath },
-    /// The pictures of a PASCAL VOC devkit, without their annotations.
+    /// The images of a PASCAL VOC devkit, without annotations.
     Voc(VocSource),
-    /// The embedded procedural scenes.
+    /// The built-in procedural scenes.
     Scenes {
         train: SceneCount,
         val: SceneCount,
@@ -71,7 +72,7 @@ pub enum SourceSpec {
 }
 
 impl SourceSpec {
-    /// The files and folders that it names.
+    /// The files and folders it refers to.
     pub fn paths(&self) -> Vec<&Path> {
         fn of<'a>(all: impl IntoIterator<Item = &'a SpecPath>) -> Vec<&'a Path> {
             all.into_iter().map(SpecPath::as_path).collect()
@@ -87,7 +88,7 @@ impl SourceSpec {
     }
 }
 
-/// The name that tables and messages give a data set: the catalog's, or where it lies.
+/// Display name in tables and messages: the catalog name or the path.
 impl std::fmt::Display for SourceSpec {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let first = |files: &[SpecPath]| files.first().map(|p| p.display().to_string()).unwrap_or_default();
@@ -106,7 +107,7 @@ impl std::fmt::Display for SourceSpec {
 fn image_column() -> String {
     "image".into()
 }
-/// The column of labels that is looked for where a spec names none.
+/// Default label column.
 pub(super) const LABEL_COLUMN: &str = "label";
 
 fn label_column() -> Option<String> {
@@ -116,7 +117,7 @@ fn scene_size() -> SceneSize {
     Count::of(32)
 }
 
-/// A source and how its images become batches.
+/// A source with its loading and cropping options.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DataSpec {
@@ -128,16 +129,16 @@ pub struct DataSpec {
     pub crop: Pixels,
     #[serde(default = "yes")]
     pub flip: bool,
-    /// First N images of a split (after the source's own order), for short runs.
+    /// Use the first N images of a split (in the source's order), for short runs.
     #[serde(default)]
     pub limit: Option<Limit>,
-    /// Share of unreadable images that is tolerated.
+    /// Tolerated fraction of unreadable images.
     #[serde(default = "one_percent")]
     pub max_bad: Fraction,
     /// Decoding threads; absent: one per core.
     #[serde(default)]
     pub threads: Option<BatchSize>,
-    /// Keep decoded images in memory, up to 1 GiB a split; the batches are the same either way.
+    /// Cache decoded images in memory, up to 1 GiB per split; does not change the batches.
     #[serde(default = "yes")]
     pub cache: bool,
 }
@@ -168,7 +169,7 @@ pub struct Limit {
 }
 
 impl Limit {
-    /// Pictures of a split; None: all of them.
+    /// Number of images of a split; None: all.
     pub(super) fn of(self, split: Split) -> Option<usize> {
         match split {
             Split::Train => self.train,
@@ -185,7 +186,7 @@ fn one_percent() -> Fraction {
     Fraction::of(0.01)
 }
 
-/// Where local copies lie: `--data DIR`, else `HUERISTIC_DATA`, else none. Decided once by the surface.
+/// Folder of local copies: `--data DIR`, else `HUERISTIC_DATA`, else none. Set once by the command line.
 #[derive(Clone, Debug, Default)]
 pub struct Locations {
     pub data: Option<PathBuf>,

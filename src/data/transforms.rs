@@ -1,12 +1,12 @@
-//! Geometry between a decoded image and its place in a batch: resize the short side, cut a square, mirror it.
+//! Geometric transforms from a decoded image to a batch: resize the short side, crop a square, flip.
 //!
-//! Resizing is Pillow's `BILINEAR`, level for level: a triangle whose support grows with the scale, so that shrinking is
-//! antialiased. The long side is rounded to the nearest pixel. No color is touched here.
+//! Resizing is bit-identical to Pillow's antialiased `BILINEAR`. The long side is rounded to the nearest pixel.
+//! Colors are not changed.
 
 use super::{dataset::RgbImage, decode::MAX_BYTES, pillow};
 use rand::{Rng, RngExt};
 
-/// Where a square is cut and whether it is mirrored left to right.
+/// Position of a square crop and whether it is flipped horizontally.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CropWindow {
     pub x: usize,
@@ -15,13 +15,13 @@ pub struct CropWindow {
 }
 
 impl CropWindow {
-    /// The middle of an image; half a pixel too far left or up when the margin is odd.
+    /// The center crop; half a pixel left or up of center if the margin is odd.
     pub fn center(width: usize, height: usize, side: usize) -> Self {
         Self { x: (width - side) / 2, y: (height - side) / 2, mirror: false }
     }
 
-    /// Uniform over every position; mirrored with probability ½ when `flip` is on. Always draws x, y and the coin,
-    /// so that switching flips off does not move the crops.
+    /// A uniformly random crop, flipped with probability ½ if `flip` is set. Always draws x, y and the coin, so that
+    /// disabling flips does not change the crops.
     pub fn random(width: usize, height: usize, side: usize, flip: bool, rng: &mut impl Rng) -> Self {
         let x = rng.random_range(0..=width - side);
         let y = rng.random_range(0..=height - side);
@@ -45,10 +45,9 @@ pub struct Unresizable {
     reason: String,
 }
 
-/// The image with its short side scaled to `short`; itself when it already is.
+/// Scales the short side to `short`; returns the image unchanged if it already matches.
 ///
-/// # Errors
-/// A strip so long and thin that the result would exceed the largest image that is decoded.
+/// # Errors An extreme aspect ratio whose result would exceed the decoder's size limit.
 pub fn resize(image: RgbImage, short: usize) -> Result<RgbImage, Unresizable> {
     if image.width.min(image.height) == short {
         return Ok(image);
@@ -56,16 +55,15 @@ pub fn resize(image: RgbImage, short: usize) -> Result<RgbImage, Unresizable> {
     resize_to(&image, fit(image.width, image.height, short))
 }
 
-/// The image at `(width, height)` pixels, whatever that does to its aspect.
+/// Resizes to `(width, height)` pixels, ignoring the aspect ratio.
 ///
-/// # Errors
-/// An empty size, or one beyond the largest image that is decoded.
+/// # Errors An empty size, or one over the decoder's size limit.
 pub fn resize_to(image: &RgbImage, to: (usize, usize)) -> Result<RgbImage, Unresizable> {
     let refused = |reason: &str| Unresizable { from: (image.width, image.height), to, reason: reason.into() };
     if [image.width, image.height, to.0, to.1].contains(&0) {
         return Err(refused("a side is empty"));
     }
-    // Between the two passes it is as high as the image and as wide as the result.
+    // The intermediate image has the input's height and the output's width.
     let bytes = 3u128 * to.0 as u128 * to.1.max(image.height) as u128;
     if bytes > MAX_BYTES as u128 {
         return Err(refused("the result would be too large"));
@@ -75,8 +73,7 @@ pub fn resize_to(image: &RgbImage, to: (usize, usize)) -> Result<RgbImage, Unres
 
 /// Copies a `side`×`side` window into `out`, `(side, side, 3)` in rows.
 ///
-/// # Panics
-/// When the window leaves the image or `out` has another length.
+/// # Panics When the window exceeds the image or `out` has the wrong length.
 pub fn crop_into(image: &RgbImage, window: CropWindow, side: usize, out: &mut [u8]) {
     assert!(window.x + side <= image.width && window.y + side <= image.height, "the window leaves the image");
     assert_eq!(out.len(), 3 * side * side, "the slice is not one {side}×{side} image");
@@ -87,7 +84,7 @@ pub fn crop_into(image: &RgbImage, window: CropWindow, side: usize, out: &mut [u
     }
 }
 
-/// Copies a row of pixels, from right to left when it is to be mirrored.
+/// Copies a row of pixels, reversed if `mirror`.
 pub(super) fn copy_row(from: &[u8], mirror: bool, to: &mut [u8]) {
     if !mirror {
         return to.copy_from_slice(from);

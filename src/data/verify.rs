@@ -1,4 +1,4 @@
-//! What `data verify` reports: every image of a source decoded, counted, measured, and every fault named.
+//! The report of `data verify`: decodes every image of a source, collects statistics and lists every fault.
 
 use super::{
     catalog,
@@ -16,7 +16,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// What a source holds.
+/// Report on a source.
 #[derive(Clone, Debug)]
 pub struct SourceReport {
     /// the catalog's name, or the kind of source
@@ -26,14 +26,14 @@ pub struct SourceReport {
     pub checksums: Vec<Checksum>,
 }
 
-/// What one split holds.
+/// Report on one split.
 #[derive(Clone, Debug)]
 pub struct SplitReport {
     pub split: Split,
     pub images: usize,
     /// name and number of images of each class; empty when unlabeled
     pub classes: Vec<(String, usize)>,
-    /// why it is unlabeled, where something like labels is there
+    /// why the split is unlabeled, if labels were found but not usable
     pub why_unlabeled: Option<String>,
     /// smallest, median and largest, of the readable images
     pub width: [usize; 3],
@@ -49,7 +49,7 @@ pub struct SplitReport {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Checksum {
     pub path: PathBuf,
-    /// another copy of the same data may differ and still serve
+    /// false for another valid copy of the same data
     pub same: bool,
 }
 
@@ -59,17 +59,17 @@ impl SourceReport {
         self.splits.iter().all(|split| split.faults.is_empty())
     }
 
-    /// Whether a stage that needs labels could use what is there.
+    /// Whether no split has unusable labels.
     pub fn has_sound_labels(&self) -> bool {
         self.splits.iter().all(|split| split.why_unlabeled.is_none())
     }
 }
 
-/// Decodes every image of both splits (of the training split alone where the source has no other), on all cores.
+/// Decodes every image of both splits (or of the only split) on all cores.
 ///
 /// Errors: the source cannot be opened. Unreadable images are part of the report.
 pub fn verify(spec: &DataSpec, at: &Locations) -> Result<SourceReport, DataError> {
-    // keeping images that are looked at once would only take memory
+    // each image is read once, so caching is useless
     let spec = DataSpec { cache: false, ..spec.clone() };
     let mut splits = Vec::new();
     for split in [Split::Train, Split::Val] {
@@ -140,7 +140,7 @@ fn look(set: &dyn Dataset, index: usize) -> Result<(usize, usize, bool), DataErr
     Ok((image.width, image.height, gray))
 }
 
-/// Smallest, median (the lower one) and largest; zeros of nothing.
+/// Smallest, (lower) median and largest; zeros if empty.
 pub(super) fn spread(mut values: Vec<usize>) -> [usize; 3] {
     values.sort_unstable();
     let at = |index: usize| values.get(index).copied().unwrap_or(0);

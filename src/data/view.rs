@@ -1,4 +1,4 @@
-//! A data set as a spec wants it: its first N images, the catalog's class names, decoded images kept in memory.
+//! A view of a data set: its first N images, renamed classes, and a cache of decoded images.
 
 use super::{
     dataset::{Dataset, RgbImage},
@@ -10,10 +10,10 @@ use std::sync::{
     atomic::{AtomicUsize, Ordering::Relaxed},
 };
 
-/// Decoded images of one split are kept up to this many bytes; those that come later are decoded every time.
+/// Size of the cache of decoded images per split; images that do not fit are decoded on every access.
 pub const CACHE_BYTES: usize = 1 << 30;
 
-/// A window on a data set. What it yields is the set's own, bit for bit.
+/// A view of a data set. Images are identical to the set's.
 pub struct DatasetView {
     set: Arc<dyn Dataset>,
     len: usize,
@@ -39,13 +39,13 @@ impl DatasetView {
         self
     }
 
-    /// Other names for its classes, in the same order.
+    /// Renames its classes, in the same order.
     pub fn named(mut self, classes: Vec<String>) -> Self {
         self.classes = classes;
         self
     }
 
-    /// Keeps decoded images until they fill `room` bytes.
+    /// Caches decoded images up to `room` bytes.
     pub fn cached(mut self, room: usize) -> Self {
         let images = (0..self.len).map(|_| OnceLock::new()).collect();
         self.cache = Some(Cache { images, used: AtomicUsize::new(0), room });
@@ -54,7 +54,7 @@ impl DatasetView {
 }
 
 impl Cache {
-    /// Whether `bytes` more still fit; takes the room if so.
+    /// Reserves `bytes` if they fit.
     fn take(&self, bytes: usize) -> bool {
         self.used
             .fetch_update(Relaxed, Relaxed, |used| Some(used + bytes).filter(|&u| u <= self.room))
@@ -85,7 +85,7 @@ impl Dataset for DatasetView {
         }
         let image = self.set.image(index)?;
         if cache.take(image.pixels.len()) && cache.images[index].set(image.clone()).is_err() {
-            // two threads decoded it at once and the other one kept it
+            // another thread cached the image first
             cache.used.fetch_sub(image.pixels.len(), Relaxed);
         }
         Ok(image)

@@ -1,5 +1,5 @@
-//! Which pictures there are below a folder. Links are followed; what cannot be looked into is passed over by name: a
-//! link that leads nowhere or in a circle, a folder without permission. Hidden files and folders are left out.
+//! Lists the images below a folder. Symbolic links are followed. Dangling links, link cycles and unreadable folders
+//! are skipped and reported; hidden files and folders are ignored.
 
 use std::{
     ffi::OsStr,
@@ -8,21 +8,20 @@ use std::{
 };
 use walkdir::{DirEntry, WalkDir};
 
-/// What was found.
+/// The images below a folder.
 #[derive(Debug, Default)]
 pub struct PictureListing {
-    /// Their paths, `root` included, sorted by component.
+    /// Paths, including `root`, sorted by component.
     pub pictures: Vec<PathBuf>,
-    /// Files that are no pictures by their ending.
+    /// Number of files without an image extension.
     pub others: usize,
-    /// What could not be looked into, and why.
-    pub passed_over: Vec<(PathBuf, String)>,
+    /// Skipped entries, with the reason.
+    pub skipped: Vec<(PathBuf, String)>,
 }
 
-/// Walks `root` down to `depth` folders (1: the folder itself), and past the folders that `left_out` names.
+/// Walks `root` down to `depth` levels (1: the folder itself), skipping entries for which `left_out` is true.
 ///
-/// # Errors
-/// A `root` that cannot be read.
+/// # Errors An unreadable `root`.
 pub fn pictures(
     root: &Path,
     depth: usize,
@@ -35,21 +34,21 @@ pub fn pictures(
             Ok(entry) if !entry.file_type().is_file() => {}
             Ok(entry) if is_image(entry.path()) => found.pictures.push(entry.into_path()),
             Ok(_) => found.others += 1,
-            Err(error) => found.pass_over(error)?,
+            Err(error) => found.skip(error)?,
         }
     }
-    // by component, so that the order of classes is that of their names whatever the separator sorts like
+    // by component, so that classes sort by name, independent of the path separator
     found.pictures.sort();
     Ok(found)
 }
 
 impl PictureListing {
-    /// A dangling link that is called like a picture is a picture that cannot be read: whoever reads it counts it.
-    fn pass_over(&mut self, error: walkdir::Error) -> io::Result<()> {
+    /// Records a skipped entry. A dangling link with an image extension is kept as an image; reading it fails and is
+    /// counted.
+    fn skip(&mut self, error: walkdir::Error) -> io::Result<()> {
         let (path, depth, in_circle) =
             (error.path().map(Path::to_path_buf), error.depth(), error.loop_ancestor().is_some());
-        let cause =
-            error.into_io_error().unwrap_or_else(|| io::Error::other("a link that leads in a circle"));
+        let cause = error.into_io_error().unwrap_or_else(|| io::Error::other("a symbolic link cycle"));
         let Some(path) = path.filter(|_| depth > 0) else { return Err(cause) };
         if is_hidden(&path) {
             return Ok(());
@@ -59,41 +58,41 @@ impl PictureListing {
             self.pictures.push(path);
             return Ok(());
         }
-        self.passed_over.push((path, why_lost(is_link, &cause)));
+        self.skipped.push((path, skip_reason(is_link, &cause)));
         Ok(())
     }
 
-    /// Where folders below `root` hold pictures, passes over the links beside them that lead nowhere: such a link says
-    /// nothing about how the set is laid out.
-    pub fn leave_links_beside_folders(&mut self, root: &Path) {
+    /// If subfolders of `root` contain images, skips dangling links directly in `root`, which must not make the set
+    /// unlabeled.
+    pub fn skip_dangling_links(&mut self, root: &Path) {
         let beside = |path: &Path| path.parent() == Some(root);
         if self.pictures.iter().all(|path| beside(path)) {
             return;
         }
-        let passed_over = &mut self.passed_over;
+        let skipped = &mut self.skipped;
         self.pictures.retain(|path| {
             let lost = beside(path).then(|| fs::metadata(path).err()).flatten();
             if let Some(cause) = &lost {
-                passed_over.push((path.clone(), why_lost(true, cause)));
+                skipped.push((path.clone(), skip_reason(true, cause)));
             }
             lost.is_none()
         });
     }
 
-    /// Says what was passed over.
+    /// Warns about the skipped entries.
     pub fn warn(&self) {
-        for (path, reason) in &self.passed_over {
-            tracing::warn!("{} is passed over: {reason}", path.display());
+        for (path, reason) in &self.skipped {
+            tracing::warn!("{} is skipped: {reason}", path.display());
         }
     }
 }
 
-fn why_lost(is_link: bool, cause: &io::Error) -> String {
+fn skip_reason(is_link: bool, cause: &io::Error) -> String {
     let dangling = is_link && cause.kind() == io::ErrorKind::NotFound;
-    if dangling { "a link that leads nowhere".into() } else { cause.to_string() }
+    if dangling { "a dangling symbolic link".into() } else { cause.to_string() }
 }
 
-/// Whether a path ends like an image.
+/// Whether a path has an image extension.
 pub fn is_image(path: &Path) -> bool {
     let ending = path.extension().and_then(OsStr::to_str).map(str::to_ascii_lowercase);
     matches!(ending.as_deref(), Some("jpg" | "jpeg" | "png" | "webp" | "bmp" | "tif" | "tiff"))
@@ -132,23 +131,23 @@ mod tests {
         let plain = |path: &PathBuf| path.strip_prefix(dir.path()).unwrap().display().to_string();
         let paths: Vec<String> = found.pictures.iter().map(plain).collect();
         assert_eq!(paths, ["a.png", "b.png", "cat/1.png", "cat/3.png", "cat/9.png", "cat/deep/2.jpg"]);
-        let mut passed: Vec<String> = found.passed_over.iter().map(|(path, _)| plain(path)).collect();
+        let mut passed: Vec<String> = found.skipped.iter().map(|(path, _)| plain(path)).collect();
         passed.sort();
         assert_eq!((passed, found.others), (vec!["bird".into(), "cat/deep/up".into(), "self".into()], 1));
-        assert!(found.passed_over.iter().any(|(_, why)| why.contains("nowhere")));
-        assert!(found.passed_over.iter().any(|(_, why)| why.contains("in a circle")));
+        assert!(found.skipped.iter().any(|(_, why)| why.contains("dangling")));
+        assert!(found.skipped.iter().any(|(_, why)| why.contains("cycle")));
         assert!(pictures(&at("none"), usize::MAX, |_| false).is_err());
 
         // beside folders of pictures, links that lead nowhere are no pictures; in a folder they are
         let mut beside = found;
-        beside.leave_links_beside_folders(dir.path());
+        beside.skip_dangling_links(dir.path());
         let paths: Vec<String> = beside.pictures.iter().map(plain).collect();
         assert_eq!(paths, ["cat/1.png", "cat/3.png", "cat/9.png", "cat/deep/2.jpg"]);
-        assert_eq!(beside.passed_over.len(), 5);
+        assert_eq!(beside.skipped.len(), 5);
         // where no folder holds a picture, they stay
         fs::remove_dir_all(at("cat")).unwrap();
         let mut flat = pictures(dir.path(), usize::MAX, |_| false).unwrap();
-        flat.leave_links_beside_folders(dir.path());
+        flat.skip_dangling_links(dir.path());
         assert_eq!(flat.pictures, [at("a.png"), at("b.png")]);
     }
 }

@@ -1,8 +1,7 @@
-//! Where to compute, and how exactly: the processor or an NVIDIA GPU, the element type of a network's activations there,
-//! and whether results must repeat bit for bit.
+//! Compute device and precision: CPU or NVIDIA GPU, the dtype of activations, and determinism.
 //!
-//! Weights, statistics, losses and updates are f32 or better everywhere; [`Precision`] says in what a network's layers
-//! multiply. On the processor that is f32, whatever is asked for.
+//! Weights, statistics, losses and updates are always f32 or better; [`Precision`] applies to the multiplications in
+//! network layers. On the CPU these are always f32.
 
 use candle_core::{DType, Device, Result, bail};
 use serde::{Deserialize, Serialize};
@@ -15,15 +14,15 @@ use std::{
 #[cfg(feature = "cuda")]
 pub mod cuda;
 
-/// The device that is asked for: `auto`, `cpu`, `cuda` or `cuda:1`.
+/// The requested device: `auto`, `cpu`, `cuda` or `cuda:1`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum DeviceSpec {
-    /// The first GPU where this program was built for GPUs and there is one, else the processor.
+    /// The first GPU if the program was built with `cuda` and one is available, else the CPU.
     #[default]
     Auto,
     Cpu,
-    /// The GPU of that number.
+    /// The GPU with this index.
     Cuda(usize),
 }
 
@@ -79,13 +78,13 @@ pub enum Precision {
     F32,
 }
 
-/// How to compute on the device.
+/// Device settings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Compute {
     pub device: DeviceSpec,
     pub precision: Precision,
-    /// Only algorithms that give the same bits every time; off, the fastest ones are timed and taken.
+    /// Use only bit-reproducible algorithms; if off, the fastest are selected by timing.
     pub deterministic: bool,
 }
 
@@ -96,10 +95,9 @@ impl Default for Compute {
 }
 
 impl Compute {
-    /// The device, ready for use. Precision and determinism hold for all GPUs of the process from here on.
+    /// Opens the device. Precision and determinism are set for all GPUs of the process.
     ///
-    /// # Errors
-    /// A GPU is asked for, and this program was built without them or finds none.
+    /// # Errors A GPU was requested, but the program was built without `cuda` or none is available.
     pub fn open(&self) -> Result<Device> {
         match self.device {
             DeviceSpec::Cpu => Ok(Device::Cpu),
@@ -139,8 +137,8 @@ impl Compute {
     }
 }
 
-/// Every device of this machine: the processor, and each GPU where this program was built for them. How GPUs compute is
-/// not changed.
+/// Every device of this machine: the CPU, and all GPUs if built with `cuda`. Does not change precision or
+/// determinism.
 pub fn available_devices() -> Vec<Device> {
     #[cfg(feature = "cuda")]
     let gpus = (0..cuda::count()).map_while(|number| cuda::open(number).ok());
@@ -152,7 +150,7 @@ pub fn available_devices() -> Vec<Device> {
 static PRECISION: AtomicU8 = AtomicU8::new(Precision::F32 as u8);
 static DETERMINISTIC: AtomicBool = AtomicBool::new(true);
 
-/// How GPUs compute from here on, for the whole process.
+/// Sets precision and determinism of GPUs for the whole process.
 pub fn set(precision: Precision, deterministic: bool) {
     PRECISION.store(precision as u8, Relaxed);
     DETERMINISTIC.store(deterministic, Relaxed);
@@ -160,7 +158,7 @@ pub fn set(precision: Precision, deterministic: bool) {
     candle_core::cuda_backend::set_gemm_reduced_precision_f32(precision == Precision::Tf32);
 }
 
-/// The precision of layers on a GPU; f32 until a device was opened.
+/// The precision of layers on a GPU; f32 until a device is opened.
 pub fn precision() -> Precision {
     match PRECISION.load(Relaxed) {
         p if p == Precision::Bf16 as u8 => Precision::Bf16,
@@ -174,25 +172,25 @@ pub fn deterministic() -> bool {
     DETERMINISTIC.load(Relaxed)
 }
 
-/// The element type of a network's activations on that device.
+/// The dtype of a network's activations on a device.
 pub fn activations(device: &Device) -> DType {
     if device.is_cuda() && precision() == Precision::Bf16 { DType::BF16 } else { DType::F32 }
 }
 
-/// The memory of a device, bytes.
+/// Memory of a device, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Memory {
-    /// In tensors now.
+    /// Currently allocated.
     pub used: u64,
-    /// The most that was in tensors at a time, since the process began or [`restart_peak`].
+    /// Peak allocation since the start of the process or [`restart_peak`].
     pub peak: u64,
-    /// The most that the process has kept, freed blocks included.
+    /// Peak reserved memory, including cached free blocks.
     pub reserved: u64,
-    /// All that the device has.
+    /// Total memory of the device.
     pub total: u64,
 }
 
-/// What this process has of a GPU's memory; None for the processor, and where the driver does not tell.
+/// GPU memory of this process; None for the CPU, or if the driver does not report it.
 pub fn memory(device: &Device) -> Option<Memory> {
     match device {
         #[cfg(feature = "cuda")]
@@ -201,7 +199,7 @@ pub fn memory(device: &Device) -> Option<Memory> {
     }
 }
 
-/// The marks `peak` and `reserved` of [`memory`] start again; nothing on the processor.
+/// Resets `peak` and `reserved` of [`memory`]; a no-op on the CPU.
 ///
 /// # Errors
 /// A driver that fails.
@@ -213,7 +211,7 @@ pub fn restart_peak(device: &Device) -> Result<()> {
     }
 }
 
-/// What people call a device: `cpu`, or the GPU's name.
+/// Display name: `cpu`, or the GPU's name.
 pub fn name(device: &Device) -> String {
     match device {
         #[cfg(feature = "cuda")]
@@ -222,7 +220,7 @@ pub fn name(device: &Device) -> String {
     }
 }
 
-/// Device and manner in words, for the record: `cpu`, or `NVIDIA H200, bf16, same bits every time`.
+/// Describes device and settings, for logs: `cpu`, or `NVIDIA H200, bf16, same bits every time`.
 pub fn describe(device: &Device) -> String {
     if device.is_cpu() {
         return name(device);

@@ -1,6 +1,6 @@
-//! Addresses on the hub: `hf://OWNER/REPO/FILE[@REVISION]` for a file, `hf://OWNER/REPO[@REVISION]` for a repository of
-//! models. A revision is a branch, a tag or a commit and may hold slashes; names may not hold `@`. Strict: what is
-//! parsed prints as it was written, and nothing is guessed.
+//! Hub addresses: `hf://OWNER/REPO/FILE[@REVISION]` for a file, `hf://OWNER/REPO[@REVISION]` for a model repository.
+//! A revision is a branch, tag or commit and may contain slashes; names may not contain `@`. Parsing is strict and
+//! round-trips exactly.
 
 use crate::text::excerpt;
 use std::{fmt, path::Path, str::FromStr};
@@ -11,12 +11,13 @@ const LONGEST_NAME: usize = 96;
 const FILE_FORM: &str = "hf://OWNER/REPO/FILE or hf://OWNER/REPO/FILE@REVISION";
 const REPO_FORM: &str = "hf://OWNER/REPO or hf://OWNER/REPO@BRANCH";
 
-/// Whether a path is meant as an address: also one that lost a slash, so that it is not looked for on the disk.
+/// Whether a path is meant as an address. Includes `hf:/` with a missing slash, so that it is not treated as a local
+/// path.
 pub fn is_address(path: &Path) -> bool {
     path.to_str().is_some_and(|text| text.get(..4).is_some_and(|start| start.eq_ignore_ascii_case("hf:/")))
 }
 
-/// A repository of models at a revision.
+/// A model repository at a revision.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Repo {
     pub owner: String,
@@ -29,11 +30,11 @@ pub struct Repo {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Address {
     pub repo: Repo,
-    /// Path in the repository, with `/`.
+    /// Path in the repository, separated by `/`.
     pub file: String,
 }
 
-/// Text that is no address; says why, and how one is written.
+/// An invalid address, with the reason and the expected form.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{text}` is no address on the hub: {reason}; write {form}")]
 pub struct AddressError {
@@ -43,12 +44,12 @@ pub struct AddressError {
 }
 
 impl Repo {
-    /// `OWNER/NAME`, as the hub calls it.
+    /// The hub's identifier, `OWNER/NAME`.
     pub fn id(&self) -> String {
         format!("{}/{}", self.owner, self.name)
     }
 
-    /// The file called `name` in it, at the same revision.
+    /// The file `name` in it, at the same revision.
     pub fn file(&self, name: &str) -> Address {
         Address { repo: self.clone(), file: name.into() }
     }
@@ -95,14 +96,14 @@ impl FromStr for Repo {
             match parts.next() {
                 None => Ok(repo),
                 Some("") => Err("it ends in a slash".into()),
-                Some(file) => Err(format!("it goes on after the repository, with `{file}`")),
+                Some(file) => Err(format!("unexpected `{file}` after the repository")),
             }
         };
         parse().map_err(|reason| AddressError { text: excerpt(text), reason, form: REPO_FORM })
     }
 }
 
-/// What lies between the slashes, and the revision.
+/// Splits an address into its path components and the revision.
 fn parts(text: &str) -> Result<(std::str::Split<'_, char>, Option<String>), String> {
     let rest = text.strip_prefix(SCHEME).ok_or_else(|| format!("it does not begin with `{SCHEME}`"))?;
     let (path, revision) = match rest.split_once('@') {
@@ -121,7 +122,7 @@ fn repo<'a>(parts: &mut impl Iterator<Item = &'a str>, revision: Option<String>)
     Ok(Repo { owner: owner.into(), name: name.into(), revision })
 }
 
-/// The hub's rule for names: letters, digits, `-`, `_` and `.`; no `-` or `.` at an end, and no two of them in a row.
+/// The hub's naming rule: letters, digits, `-`, `_` and `.`; no `-` or `.` at either end, and not doubled.
 fn check_name<'a>(what: &str, name: &'a str) -> Result<&'a str, String> {
     let edge = |c: char| matches!(c, '-' | '.');
     if name.is_empty() {
@@ -140,7 +141,7 @@ fn check_name<'a>(what: &str, name: &'a str) -> Result<&'a str, String> {
     Ok(name)
 }
 
-/// Whether `id`, `OWNER/NAME` or, for the oldest data sets, `NAME`, can be a repository.
+/// Validates a repository id: `OWNER/NAME` or, for the oldest data sets, `NAME`.
 ///
 /// # Errors
 /// Why not.
@@ -150,12 +151,12 @@ pub fn check_repository(id: &str) -> Result<(), String> {
         None => id,
     };
     if let Some((name, rest)) = name.split_once('/') {
-        return Err(format!("it goes on after the repository `{name}`, with `{}`", excerpt(rest)));
+        return Err(format!("unexpected `{}` after the repository `{name}`", excerpt(rest)));
     }
     check_name("repository", name).map(drop)
 }
 
-/// Whether `path` can be a file's in a repository, which lies below the cache's folder once it is fetched.
+/// Validates the path of a file in a repository, which becomes a path below the cache folder.
 ///
 /// # Errors
 /// Why not.
@@ -192,10 +193,9 @@ fn check_file(parts: &[&str]) -> Result<(), String> {
     Ok(())
 }
 
-/// Git's rules for names of references, as far as they can be mistaken.
+/// Validates a revision by Git's rules for reference names.
 ///
-/// # Errors
-/// Why `revision` can be none.
+/// # Errors Why `revision` is invalid.
 pub fn check_revision(revision: &str) -> Result<String, String> {
     let odd = |c: char| c.is_whitespace() || c.is_control() || "~^:?*[\\".contains(c);
     if revision.is_empty() {

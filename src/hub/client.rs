@@ -1,9 +1,9 @@
-//! Requests to the hub, through hf-hub, which keeps what it fetches in its cache.
+//! Requests to the hub through hf-hub, which caches downloads.
 //!
-//! The environment decides as it does for Hugging Face's own tools: `HF_ENDPOINT` names another server, `HF_HOME` or
-//! `HF_HUB_CACHE` the cache, `HF_TOKEN` (or the token that their login has stored) opens gated repositories and allows
-//! uploads, and `HF_HUB_OFFLINE=1`, `TRANSFORMERS_OFFLINE=1` or `HF_DATASETS_OFFLINE=1` forbids every request, so that
-//! only files fetched before are found.
+//! Uses the environment variables of Hugging Face's tools: `HF_ENDPOINT` sets the server, `HF_HOME` or `HF_HUB_CACHE`
+//! the cache, `HF_TOKEN` (or the token stored by their login) authorizes gated downloads and uploads, and
+//! `HF_HUB_OFFLINE=1`, `TRANSFORMERS_OFFLINE=1` or `HF_DATASETS_OFFLINE=1` disables all requests, so that only cached
+//! files are used.
 
 use super::{
     Address, Commit, FileUpload, HubError, Repo, UploadBody,
@@ -17,25 +17,25 @@ use hf_hub::{
 use std::{env, fs, path::PathBuf};
 
 const BRANCH: &str = "main";
-/// The variables by which Hugging Face's libraries forbid requests: the hub's own, and those of two that build on it.
+/// Variables that disable requests in Hugging Face's libraries: huggingface_hub, transformers and datasets.
 const OFFLINE: [&str; 3] = ["HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_DATASETS_OFFLINE"];
-/// What to do instead of a download: for files of a data set, and for weights.
+/// Alternatives to a download, for data sets and for weights.
 const LOCAL_DATA: &str = "point --data at a local copy";
 const LOCAL_FILE: &str = "give the path of a local copy";
 
-/// How the hub is reached.
+/// Settings of the hub client.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Hub {
     /// None: `HF_ENDPOINT`, else the public hub
     pub endpoint: Option<String>,
     /// None: `HF_HUB_CACHE`, else `HF_HOME/hub`, else `~/.cache/huggingface/hub`
     pub cache: Option<PathBuf>,
-    /// no requests: only what is in the cache
+    /// use cached files only
     pub offline: bool,
 }
 
 impl Hub {
-    /// As the environment says.
+    /// Settings from the environment.
     pub fn from_env() -> Self {
         Self { offline: forbidden(|name| env::var(name).ok()).is_some(), ..Self::default() }
     }
@@ -66,8 +66,8 @@ impl Hub {
         files.iter().map(get).collect()
     }
 
-    /// Local path of a file in a repository of models; downloads it unless the cached copy is current. At a commit,
-    /// a cached copy is used without a request.
+    /// Local path of a file in a model repository; downloads it unless the cached copy is current. For a commit
+    /// revision, a cached copy is used without a request.
     ///
     /// # Errors
     /// As for [`Hub::fetch_data`].
@@ -80,11 +80,10 @@ impl Hub {
         got.map_err(|e| fault(self.explain(&e, LOCAL_FILE)))
     }
 
-    /// Stores `files` in one commit; creates the repository and the branch where they are missing. The commit's page
-    /// on the hub is returned.
+    /// Uploads `files` in one commit; creates the repository and the branch if missing. Returns the URL of the
+    /// commit.
     ///
-    /// # Errors
-    /// Offline, no token, one that may not write there, no connection; each says what to do.
+    /// # Errors Offline, no token, no write permission, no connection; each says what to do.
     pub fn push(&self, to: &Repo, files: &[FileUpload], commit: &Commit) -> Result<String, HubError> {
         if self.offline {
             return Err(HubError::Offline);
@@ -109,7 +108,7 @@ impl Hub {
         let branch = to.revision.as_deref().filter(|branch| *branch != BRANCH);
         if let Some(branch) = branch {
             match remote.create_branch().branch(branch).send() {
-                Ok(()) | Err(HFError::Conflict { .. }) => {} // new, or there already
+                Ok(()) | Err(HFError::Conflict { .. }) => {} // created, or already exists
                 Err(error) => return Err(error),
             }
         }
@@ -183,14 +182,14 @@ fn refusal(error: &HFError, to: &Repo) -> String {
              https://huggingface.co/settings/tokens and set HF_TOKEN to it"
         ),
         HFError::Forbidden { .. } => {
-            format!("{error}; the token may not write there: is it yours to write to `{}`?", to.owner)
+            format!("{error}; the token has no write permission for `{}`", to.owner)
         }
         other => format!("{other}; check the connection and HF_ENDPOINT, then repeat the command"),
     }
 }
 
-/// The token that the client would find by itself, looked for before anything is sent: `HF_TOKEN`, else the file that
-/// `HF_TOKEN_PATH` names, else the one that Hugging Face's login has stored.
+/// The token that the client would use, checked before any request: `HF_TOKEN`, else the file `HF_TOKEN_PATH`, else
+/// the one stored by Hugging Face's login.
 fn token() -> Option<String> {
     let set = |text: String| Some(text.trim().to_string()).filter(|t| !t.is_empty());
     let stored = |path: PathBuf| fs::read_to_string(path).ok().and_then(set);
@@ -202,12 +201,12 @@ fn token() -> Option<String> {
     given.or_else(named).or_else(|| stored(hf_hub::hf_home().join("token")))
 }
 
-/// The variable that forbids requests, if one does.
+/// The variable that disables requests, if set.
 fn forbidden(value: impl Fn(&str) -> Option<String>) -> Option<&'static str> {
     OFFLINE.into_iter().find(|name| value(name).is_some_and(|value| is_on(&value)))
 }
 
-/// The values that Hugging Face's Python tools take for "on".
+/// The values that Hugging Face's Python tools treat as true.
 fn is_on(value: &str) -> bool {
     matches!(value.trim().to_ascii_lowercase().as_str(), "1" | "on" | "yes" | "true")
 }

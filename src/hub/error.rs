@@ -1,19 +1,19 @@
-//! What goes wrong with the hub, as the user reads it.
+//! Errors of the hub client.
 
 use super::address::AddressError;
 
-/// An exchange with the hub that did not happen.
+/// A failed request to the hub.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum HubError {
     #[error(transparent)]
     Address(#[from] AddressError),
-    /// A download; `file` is empty when the client could not even be made.
+    /// A failed download; `file` is empty if the client could not be created.
     #[error("{repo}: {file}: {reason}")]
     Fetch { repo: String, file: String, reason: String },
     #[error("cannot upload to {repo}: {reason}")]
     Push { repo: String, reason: String },
     #[error(
-        "an upload needs a token, and there is none: make one with write permission at \
+        "an upload needs a token, but none was found: create one with write permission at \
          https://huggingface.co/settings/tokens and set HF_TOKEN to it"
     )]
     NoToken,

@@ -1,8 +1,8 @@
-//! The Hugging Face hub: data sets and weight files come from it, trained weights go to it.
+//! The Hugging Face hub: downloads data sets and weight files, uploads trained weights.
 //!
-//! A file that a spec or the command line names may be an address, `hf://OWNER/REPO/FILE` ([`address`]); [`locate`]
-//! turns such a name into a local path. The network is behind the feature `hub`; without it the same address is an
-//! error that says so. Nothing here knows what is in a file.
+//! A file name in a spec or on the command line may be an address, `hf://OWNER/REPO/FILE` ([`address`]), which
+//! [`locate`] resolves to a local path. Network access needs the feature `hub`; without it, an address is an error.
+//! File contents are not interpreted.
 
 pub mod address;
 #[cfg(feature = "hub")]
@@ -18,7 +18,7 @@ pub use error::HubError;
 
 use std::path::{Path, PathBuf};
 
-/// A file to be stored in a repository.
+/// A file to upload.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FileUpload {
     /// Its path in the repository.
@@ -26,27 +26,26 @@ pub struct FileUpload {
     pub content: UploadBody,
 }
 
-/// Where an upload's bytes are.
+/// Content of an upload.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum UploadBody {
     File(PathBuf),
     Text(String),
 }
 
-/// What a commit is called, and what kind of repository is made where there is none.
+/// Commit message, and visibility of a newly created repository.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Commit {
     pub message: String,
-    /// Only for a repository that this push creates.
+    /// Applies only if this push creates the repository.
     pub private: bool,
 }
 
-/// The local path of a file that a user has named: an `hf://` address is fetched, unless its cached copy is current;
-/// any other path is returned as it is, whether it exists or not. What follows a `#` in an address, before or behind the
-/// revision, says which part of the file is meant and follows the local path.
+/// Resolves a file name to a local path: an `hf://` address is downloaded unless its cached copy is current; any
+/// other path is returned unchanged, whether it exists or not. A `#KEY` in an address, before or after the revision,
+/// selects a part of the file and is appended to the local path.
 ///
-/// # Errors
-/// A malformed address, a build without the feature `hub`, and whatever keeps the file from being fetched.
+/// # Errors A malformed address, a build without the feature `hub`, a failed download.
 pub fn locate(path: &Path) -> Result<PathBuf, HubError> {
     let whole = || address_in(path)?.map_or(Ok(path.into()), |address| fetch(&address));
     let Some((short, key)) = path.to_str().filter(|_| is_address(path)).and_then(keyed) else {
@@ -54,12 +53,12 @@ pub fn locate(path: &Path) -> Result<PathBuf, HubError> {
     };
     match short.parse().map_err(HubError::from).and_then(|address| fetch(&address)) {
         Ok(local) => Ok(format!("{}#{key}", local.display()).into()),
-        // The file's own name may hold the sign.
+        // The file name itself may contain `#`.
         Err(error) => whole().map_err(|_| error),
     }
 }
 
-/// An address without its `#KEY`, and the key.
+/// Splits off the `#KEY` of an address.
 fn keyed(text: &str) -> Option<(String, String)> {
     let (address, rest) = text.split_once('#')?;
     let (key, revision) = match rest.split_once('@') {
@@ -69,7 +68,7 @@ fn keyed(text: &str) -> Option<(String, String)> {
     Some((format!("{address}{revision}"), key.into()))
 }
 
-/// The address that `path` is, if it is one; makes no request.
+/// Parses `path` as an address, if it is one; makes no request.
 ///
 /// # Errors
 /// A malformed address.
@@ -87,20 +86,18 @@ fn fetch(address: &Address) -> Result<PathBuf, HubError> {
     Err(HubError::NotBuilt { address: address.to_string() })
 }
 
-/// Stores `files` in one commit on the hub that the environment names; creates the repository and the branch where
-/// they are missing. The commit's page on the hub is returned.
+/// Uploads `files` in one commit to the hub set by the environment; creates the repository and the branch if missing.
+/// Returns the URL of the commit.
 ///
-/// # Errors
-/// No token, no right to write, no connection, a build without the feature `hub`; each says what to do.
+/// # Errors No token, no write permission, no connection, a build without the feature `hub`; each says what to do.
 #[cfg(feature = "hub")]
 pub fn push(to: &Repo, files: &[FileUpload], commit: &Commit) -> Result<String, HubError> {
     Hub::from_env().push(to, files, commit)
 }
 
-/// As with the feature `hub`, which this build lacks.
+/// Stub for builds without the feature `hub`.
 ///
-/// # Errors
-/// Always: there is no network stack.
+/// # Errors Always.
 #[cfg(not(feature = "hub"))]
 pub fn push(to: &Repo, _: &[FileUpload], _: &Commit) -> Result<String, HubError> {
     Err(HubError::NotBuilt { address: to.to_string() })

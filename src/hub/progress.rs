@@ -1,4 +1,4 @@
-//! Transfers as one line on standard error; silent when that is not a terminal, or when nothing is transferred.
+//! A progress bar on stderr; hidden if stderr is not a terminal or nothing is transferred.
 
 use hf_hub::progress::{DownloadEvent, ProgressEvent, ProgressHandler, UploadEvent};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -7,7 +7,7 @@ use std::path::Path;
 pub(super) struct Bar(ProgressBar);
 
 impl Bar {
-    /// Named by the last part of `file`.
+    /// A bar labeled with the file name of `file`.
     pub fn new(file: &str) -> Self {
         let name = Path::new(file).file_name().unwrap_or_default().to_string_lossy().into_owned();
         let style = ProgressStyle::with_template("{msg} {bar:30} {bytes}/{total_bytes} {eta}");

@@ -5,8 +5,8 @@ use std::fmt;
 
 /// Top-k accuracy for several k at once, counted over batches.
 ///
-/// A tie counts against us: a picture is right at k if fewer than k other classes score at least as much as its own. So
-/// a network that gives every class the same score is right never, not always, and so is one that gives NaN.
+/// Ties count as errors: an image is correct at k if fewer than k other classes score at least as high as its own. So
+/// a network with constant or NaN scores has accuracy 0, not 1.
 #[derive(Clone, Debug)]
 pub struct TopK {
     ks: Vec<usize>,
@@ -19,8 +19,8 @@ impl TopK {
         Self { ks: ks.to_vec(), hits: vec![0; ks.len()], seen: 0 }
     }
 
-    /// Counts one batch: logits `(N, K)` of any floating type, labels u32 `(N)`. Errors, before anything is counted:
-    /// other shapes, a label that is not below K.
+    /// Adds one batch: logits `(N, K)` of any floating type, labels u32 `(N)`. Errors, without counting anything:
+    /// mismatched shapes, a label that is not below K.
     pub fn add(&mut self, logits: &Tensor, labels: &Tensor) -> Result<()> {
         let ranks = ranks(logits, labels)?;
         self.seen += ranks.len() as u64;
@@ -30,18 +30,18 @@ impl TopK {
         Ok(())
     }
 
-    /// The shares of pictures that were right, 0 to 1, in the order of the ks; None before the first picture.
+    /// Accuracies in [0, 1], in the order of the ks; None before the first image.
     pub fn values(&self) -> Option<Vec<f64>> {
         (self.seen > 0).then(|| self.hits.iter().map(|hits| *hits as f64 / self.seen as f64).collect())
     }
 
-    /// Pictures counted so far.
+    /// Number of images counted.
     pub fn seen(&self) -> u64 {
         self.seen
     }
 }
 
-/// For each picture, how many other classes score no less than its own.
+/// For each image, the number of other classes that score at least as high as its own.
 fn ranks(logits: &Tensor, labels: &Tensor) -> Result<Vec<usize>> {
     let (n, k) = logits.dims2()?;
     if labels.dims() != [n] {
@@ -52,7 +52,7 @@ fn ranks(logits: &Tensor, labels: &Tensor) -> Result<Vec<usize>> {
     scores.iter().zip(labels).map(|(scores, label)| rank(scores, label as usize)).collect()
 }
 
-/// For one picture, how many other classes score no less than its own; NaN is last of all.
+/// The number of other classes that score at least as high as the image's own; an own score of NaN ranks last.
 pub(super) fn rank(scores: &[f32], label: usize) -> Result<usize> {
     let Some(own) = scores.get(label).copied() else {
         bail!("top-k accuracy: label {label} with logits for {} classes", scores.len());
@@ -60,7 +60,7 @@ pub(super) fn rank(scores: &[f32], label: usize) -> Result<usize> {
     if own.is_nan() {
         return Ok(usize::MAX);
     }
-    // A NaN elsewhere is not below `own`, so it counts against us too. Our own score is taken off again.
+    // Other NaN scores count as higher. The own score is counted too, hence −1.
     let not_below = scores.iter().filter(|other| other.is_nan() || **other >= own).count();
     Ok(not_below - 1)
 }
@@ -72,7 +72,7 @@ pub(super) fn rank(scores: &[f32], label: usize) -> Result<usize> {
 pub struct MeanStd {
     pub n: usize,
     pub mean: f64,
-    /// None for a single value, of which the spread is unknown, not zero.
+    /// None for a single value, whose spread is unknown.
     pub std: Option<f64>,
 }
 

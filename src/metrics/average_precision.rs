@@ -1,25 +1,25 @@
-//! Average precision of a ranking, by the three rules that PASCAL's tables are made with. They differ by points, so a
-//! figure without its rule says little:
+//! Average precision by the three rules used for PASCAL VOC results. They differ by several points, so a figure needs
+//! its rule:
 //!
 //! * steps: Σ (R_n − R_{n−1})·P_n over the thresholds, scikit-learn's: classification of VOC2007 by fine-tuning;
-//! * area: the same under the envelope that makes precision fall with recall, VOC2010 and later, and the linear
-//!   classifiers of the benchmark of Goyal et al. (2019);
+//! * area: the area under the monotone precision envelope, VOC2010 and later, and the linear classifiers of the Goyal
+//!   et al. (2019) benchmark;
 //! * eleven points: the mean of the envelope at recall 0, 0.1, …, 1, VOC2007 (Everingham et al. 2010): detection.
 //!
-//! Equal scores count against us, and a score that is not a number comes last. No positives: no average precision.
+//! Ties are resolved pessimistically, and NaN scores rank last. Without positives, average precision is undefined.
 
 use serde::{Deserialize, Serialize};
 
-/// What a ranked item is.
+/// Relevance of a ranked item.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Relevance {
     Relevant,
     Irrelevant,
-    /// Taken out before anything is counted.
+    /// Removed before scoring.
     Ignored,
 }
 
-/// How a curve becomes a number.
+/// How a precision-recall curve is reduced to a number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ApInterpolation {
@@ -33,12 +33,12 @@ pub enum ApInterpolation {
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct PrecisionRecall {
     pub precision: Vec<f64>,
-    /// Never falls; the last one is below 1 where positives were not found.
+    /// Non-decreasing; the last value is below 1 if positives were missed.
     pub recall: Vec<f64>,
 }
 
 impl PrecisionRecall {
-    /// Of the hits in order of rank, among `positives` that could be hit. Without positives recall is 0.
+    /// The curve of the hits in rank order, for a total of `positives`. Without positives, recall is 0.
     pub fn new(hits: impl IntoIterator<Item = bool>, positives: usize) -> Self {
         let (mut curve, mut found) = (Self::default(), 0.0);
         for (rank, hit) in hits.into_iter().enumerate() {
@@ -56,7 +56,7 @@ impl PrecisionRecall {
         }
     }
 
-    /// Area under the envelope; recall that is not reached has precision 0.
+    /// Area under the envelope; precision is 0 beyond the highest recall.
     pub fn area(&self) -> f64 {
         let before = std::iter::once(0.0).chain(self.recall.iter().copied());
         let steps = before.zip(&self.recall).zip(self.envelope());
@@ -65,8 +65,8 @@ impl PrecisionRecall {
 
     /// Mean of the envelope at eleven levels of recall.
     ///
-    /// The levels are the products k·0.1 in floating point, as in the evaluation that came with Faster R-CNN: 3·0.1 lies
-    /// above 3/10, so three of ten objects do not reach the fourth level. Exact levels would change published figures.
+    /// The levels are the floating-point products k·0.1, as in Faster R-CNN's evaluation code: 3·0.1 is above 3/10,
+    /// so three of ten objects do not reach the fourth level. Exact levels would change published figures.
     pub fn eleven_point(&self) -> f64 {
         let envelope = self.envelope();
         let best = |level: f64| {
@@ -86,17 +86,17 @@ impl PrecisionRecall {
     }
 }
 
-/// What a positive's score loses in [`stepwise`], so that a negative of the same score ranks above it.
+/// Subtracted from positives' scores in [`stepwise`], so that negatives with the same score rank higher.
 const PENALTY: f64 = 1e-5;
 
-/// scikit-learn's `average_precision_score`, after the positives' scores have lost 1e-5: the measure of Krähenbühl et al.
-/// (2016) for VOC2007 classification. `None` without positives.
+/// scikit-learn's `average_precision_score` after subtracting 1e-5 from the positives' scores: the measure of
+/// Krähenbühl et al. (2016) for VOC2007 classification. `None` without positives.
 pub fn stepwise(items: impl IntoIterator<Item = (f64, Relevance)>) -> Option<f64> {
     let lost = |relevance| if relevance == Relevance::Relevant { PENALTY } else { 0.0 };
     steps(items.into_iter().map(|(score, relevance)| (score - lost(relevance), relevance)))
 }
 
-/// scikit-learn's `average_precision_score` itself; equal scores are one threshold. `None` without positives.
+/// scikit-learn's `average_precision_score`; equal scores share one threshold. `None` without positives.
 pub fn steps(items: impl IntoIterator<Item = (f64, Relevance)>) -> Option<f64> {
     let mut items = counted(items);
     items.sort_by(|a, b| b.0.total_cmp(&a.0));
@@ -111,7 +111,7 @@ pub fn steps(items: impl IntoIterator<Item = (f64, Relevance)>) -> Option<f64> {
     (positives > 0).then(|| sum / positives as f64)
 }
 
-/// Average precision under the envelope, by area or at eleven points; of equal scores the negatives rank first. `None`
+/// Interpolated average precision, by area or at eleven points; among equal scores negatives rank first. `None`
 /// without positives.
 pub fn interpolated(items: impl IntoIterator<Item = (f64, Relevance)>, rule: ApInterpolation) -> Option<f64> {
     let mut items = counted(items);
@@ -121,7 +121,7 @@ pub fn interpolated(items: impl IntoIterator<Item = (f64, Relevance)>, rule: ApI
     (positives > 0).then(|| curve.average_precision(rule))
 }
 
-/// Without the ignored ones; a score that is no number is below all others, and −0 is 0.
+/// Removes ignored items; maps NaN to −∞ and −0 to 0.
 fn counted(items: impl IntoIterator<Item = (f64, Relevance)>) -> Vec<(f64, bool)> {
     let score = |score: f64| if score.is_nan() { f64::NEG_INFINITY } else { score + 0.0 };
     let items = items.into_iter().filter(|(_, relevance)| *relevance != Relevance::Ignored);

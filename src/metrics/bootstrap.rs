@@ -1,15 +1,15 @@
-//! The percentile bootstrap (Efron 1979): how far a statistic would move if other units had been drawn.
+//! The percentile bootstrap (Efron 1979): sampling uncertainty of a statistic.
 //!
-//! Units are what was drawn independently: images here, participants in a study; never the pixels of an image, which
-//! are not independent of each other. Every replicate is a pure function of (seed, replicate, number of units), so two
-//! methods that were scored on the same units are resampled alike and [`share_below`] compares them in pairs.
+//! Units are the independent samples: images here, participants in a study; never the pixels of an image, which are
+//! correlated. Every replicate is a pure function of (seed, replicate, number of units), so two methods scored on the
+//! same units use the same resamples, and [`share_below`] compares them pairwise.
 
 use crate::rng::Rng;
 use rand::RngExt;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-/// How many resamples, and from which seed.
+/// Number of resamples and the seed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Bootstrap {
     pub replicates: usize,
@@ -24,8 +24,8 @@ impl Default for Bootstrap {
 }
 
 impl Bootstrap {
-    /// `statistic` of every resample, in order, whatever the number of threads. It is told how often each of `units`
-    /// was drawn; the draws of one resample add up to `units`.
+    /// Computes `statistic` for every resample, in order, independent of the number of threads. Its argument is the
+    /// multiplicity of each unit; the multiplicities sum to `units`.
     pub fn replicates<T: Send>(&self, units: usize, statistic: impl Fn(&[u32]) -> T + Sync) -> Vec<T> {
         let streams = Rng::new(self.seed).split("bootstrap");
         let replicate = |r: usize| statistic(&drawn(&streams, r as u64, units));
@@ -33,7 +33,7 @@ impl Bootstrap {
     }
 }
 
-/// How often each unit is drawn in `units` draws with replacement.
+/// Multiplicity of each unit in `units` draws with replacement.
 fn drawn(streams: &Rng, replicate: u64, units: usize) -> Vec<u32> {
     let mut generator = streams.at(0, replicate);
     let mut times = vec![0u32; units];
@@ -43,11 +43,11 @@ fn drawn(streams: &Rng, replicate: u64, units: usize) -> Vec<u32> {
     times
 }
 
-/// What the replicates of a statistic say of its uncertainty.
+/// Mean, standard deviation and 95 % interval of a bootstrap distribution.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Interval {
     pub mean: f64,
-    /// Standard deviation over the replicates (n − 1 in the denominator): the ± of the paper's table 1.
+    /// Standard deviation over the replicates (n − 1 in the denominator): the ± in the paper's table 1.
     pub std: f64,
     /// 2.5th percentile.
     pub low: f64,
@@ -56,8 +56,7 @@ pub struct Interval {
 }
 
 impl Interval {
-    /// None for fewer than two replicates, or where one is not finite. Percentiles are interpolated linearly between
-    /// the two nearest replicates.
+    /// None for fewer than two replicates or a non-finite one. Percentiles are interpolated linearly.
     pub fn of(replicates: &[f64]) -> Option<Self> {
         if replicates.len() < 2 || !replicates.iter().all(|v| v.is_finite()) {
             return None;
@@ -79,8 +78,8 @@ fn percentile(sorted: &[f64], at: f64) -> f64 {
     below + (above - below) * place.fract()
 }
 
-/// The share of paired replicates in which `a` lies below `b`: the paper's one-sided p for "a is better than b", when
-/// more is better. Ties count for neither. None for no replicates, unequal numbers of them or a NaN.
+/// The fraction of paired replicates with `a` below `b`: the paper's one-sided p for "a is better than b" if higher
+/// is better. Ties count for neither. None for no replicates, different lengths or NaN.
 pub fn share_below(a: &[f64], b: &[f64]) -> Option<f64> {
     if a.is_empty() || a.len() != b.len() || a.iter().chain(b).any(|v| v.is_nan()) {
         return None;

@@ -1,8 +1,8 @@
-//! Detections against annotated objects, as PASCAL VOC's devkit counts them (Everingham et al. 2010, section 4.2).
+//! Object detection scores as computed by PASCAL VOC's devkit (Everingham et al. 2010, section 4.2).
 //!
-//! Detections of a class are taken by falling score, over all pictures. Each looks for the object that it overlaps most;
-//! at the threshold or above it is right, unless a better detection had the object. Objects marked difficult are
-//! neither to be found nor to be missed, and detections of them are passed over. Knows no files and no pictures.
+//! Detections of a class are processed in order of decreasing score over all images. Each is matched to the object
+//! with the highest IoU; at or above the threshold it is a true positive, unless a better detection has claimed the
+//! object. Difficult objects, and detections of them, are ignored. Independent of files and images.
 
 use super::average_precision::{ApInterpolation, PrecisionRecall};
 use crate::boxes::Rect;
@@ -12,10 +12,10 @@ use serde::Serialize;
 /// One detection of some class.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Detection {
-    /// Index of its picture.
+    /// Index of its image.
     pub image: usize,
     pub score: f64,
-    /// 0-based, corners included. A box that is inside out covers nothing and is wrong.
+    /// 0-based, corners inclusive. An inverted box overlaps nothing and is a false positive.
     pub bounds: Rect,
 }
 
@@ -26,40 +26,39 @@ pub struct Truth {
     pub difficult: bool,
 }
 
-/// How the detections of one class fare.
+/// Matching results of one class.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Matched {
-    /// Objects that are not difficult.
+    /// Number of objects that are not difficult.
     pub positives: usize,
     pub difficult: usize,
     pub detections: usize,
-    /// After each detection that counts.
+    /// After each detection that is not ignored.
     pub curve: PrecisionRecall,
 }
 
 impl Matched {
-    /// `None` where no object was to be found.
+    /// `None` without objects.
     pub fn average_precision(&self, rule: ApInterpolation) -> Option<f64> {
         (self.positives > 0).then(|| self.curve.average_precision(rule))
     }
 }
 
-/// What became of a detection.
+/// Outcome of a detection.
 enum Verdict {
     Hit,
     Miss,
-    /// Its object is difficult.
+    /// Matched a difficult object: ignored.
     Passed,
 }
 
-/// Matches the detections of one class with its objects, `truth[image]` those of each picture. Equal scores go in the order
-/// given; a score that is not a number comes last.
+/// Matches the detections of one class with its objects, given per image in `truth[image]`. Ties keep the given
+/// order; NaN scores rank last.
 ///
-/// # Errors
-/// A detection on a picture that `truth` does not have, a threshold that is not in (0, 1].
+/// # Errors A detection on an image missing from `truth`, a threshold outside (0, 1].
 pub fn match_class(detections: &[Detection], truth: &[Vec<Truth>], threshold: f64) -> Result<Matched> {
     if !(threshold > 0.0 && threshold <= 1.0) {
-        bail!("detections: a threshold of overlap lies in (0, 1], got {threshold}");
+        bail!("detections: the IoU threshold must be in (0, 1], got {threshold}");
     }
     if let Some(stray) = detections.iter().find(|d| d.image >= truth.len()) {
         bail!("detections: one on picture {} of {}", stray.image, truth.len());
@@ -75,7 +74,7 @@ pub fn match_class(detections: &[Detection], truth: &[Vec<Truth>], threshold: f6
     Ok(Matched { positives, difficult, detections: detections.len(), curve })
 }
 
-/// −0 is 0.
+/// Sort key: NaN maps to −∞, −0 to 0.
 fn rank(detection: &Detection) -> f64 {
     if detection.score.is_nan() { f64::NEG_INFINITY } else { detection.score + 0.0 }
 }
@@ -90,7 +89,7 @@ impl Verdict {
     }
 }
 
-/// The object of the largest overlap decides, the first of several, difficult or not, taken or not.
+/// The object with the highest IoU decides (the first on ties), whether difficult or already claimed.
 fn judge(detection: &Detection, objects: &[Truth], taken: &mut [bool], threshold: f64) -> Verdict {
     let mut best: Option<(usize, f64)> = None;
     for (i, object) in objects.iter().enumerate() {
@@ -110,24 +109,24 @@ fn judge(detection: &Detection, objects: &[Truth], taken: &mut [bool], threshold
     }
 }
 
-/// Everything known about one class.
+/// Detections and ground truth of one class.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Class {
     pub name: String,
     pub detections: Vec<Detection>,
-    /// For each picture, the class's objects.
+    /// The class's objects per image.
     pub truth: Vec<Vec<Truth>>,
 }
 
-/// One row of a table.
+/// Scores of one class.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ClassAp {
     pub class: String,
-    /// To be found.
+    /// Objects that are not difficult.
     pub objects: usize,
     pub difficult: usize,
     pub detections: usize,
-    /// 0 to 1; `None` where no object was to be found.
+    /// In [0, 1]; `None` without objects.
     pub average_precision: Option<f64>,
 }
 
@@ -138,18 +137,18 @@ pub struct DetectionScores {
     pub threshold: f64,
     /// In the order given.
     pub classes: Vec<ClassAp>,
-    /// Over the classes with an object to be found; `None` without any.
+    /// Mean over classes with objects; `None` without any.
     pub mean: Option<f64>,
 }
 
 impl DetectionScores {
-    /// Classes that the mean leaves out: they have no objects, or difficult ones only.
+    /// Classes excluded from the mean: without objects, or with difficult ones only.
     pub fn left_out(&self) -> impl Iterator<Item = &ClassAp> {
         self.classes.iter().filter(|class| class.average_precision.is_none())
     }
 }
 
-/// Scores classes that share their pictures.
+/// Scores several classes on the same images.
 ///
 /// # Errors
 /// Those of [`match_class`], with the class.

@@ -1,7 +1,7 @@
-//! Result files of PASCAL VOC's devkit: `comp3_det_SET_CLASS.txt` holds the detections of one class, one
-//! `ID SCORE X1 Y1 X2 Y2` a line, pixels counted from 1.
+//! PASCAL VOC detection result files: `comp3_det_SET_CLASS.txt` contains the detections of one class, one `ID SCORE
+//! X1 Y1 X2 Y2` per line, in 1-based pixels.
 //!
-//! Which pictures there are is the caller's: identifiers become indices, and indices identifiers, through functions.
+//! The caller provides the mapping between image identifiers and indices.
 
 use super::detection::Detection;
 use crate::{
@@ -15,7 +15,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// What can be wrong with a result file.
+/// Errors of reading and writing result files.
 #[derive(Debug, thiserror::Error)]
 pub enum ResultFileError {
     #[error("{}: cannot be read: {source}", path.display())]
@@ -26,24 +26,22 @@ pub enum ResultFileError {
     Line { path: PathBuf, line: usize, reason: String },
 }
 
-/// `comp3_det_test_cat.txt`: detections by a network that learned from VOC's training images alone.
+/// `comp3_det_test_cat.txt`: comp3 is the competition restricted to VOC training data.
 pub fn file_name(set: &str, class: &str) -> String {
     format!("comp3_det_{set}_{class}.txt")
 }
 
-/// Reads one file; an empty one holds no detections. `index` knows the pictures' identifiers.
+/// Reads one file; an empty one has no detections. `index` maps image identifiers to indices.
 ///
-/// # Errors
-/// A file that cannot be read; a line without six fields, with numbers that are none or not finite, of a picture that
-/// `index` does not know, with a box that is inside out; boxes in shares of their pictures.
+/// # Errors An unreadable file; a line without six fields, with invalid or non-finite numbers, an unknown image or an
+/// inverted box; normalized coordinates.
 pub fn read(path: &Path, index: impl Fn(&str) -> Option<usize>) -> Result<Vec<Detection>, ResultFileError> {
     read_sized(path, index, |_| None)
 }
 
-/// As [`read`]; `size` is the width and height of a picture, where they are known.
+/// As [`read`]; `size` is the width and height of an image, if known.
 ///
-/// # Errors
-/// As there; a box that is far outside of its picture.
+/// # Errors As [`read`]; a box far outside its image.
 pub fn read_sized(
     path: &Path,
     index: impl Fn(&str) -> Option<usize>,
@@ -59,7 +57,8 @@ pub fn read_sized(
     };
     let found: Vec<Detection> = lines().map(detection).collect::<Result<_, _>>()?;
     if let Some((first, _)) = lines().next().filter(|_| in_shares(&found)) {
-        let reason = "every box of the file lies between 0 and 1, as shares of a picture do; give pixels, counted from 1";
+        let reason =
+            "all boxes are between 0 and 1, like normalized coordinates; give 1-based pixel coordinates";
         return Err(fault(first + 1, reason.into()));
     }
     Ok(found)
@@ -79,7 +78,7 @@ fn parse(line: &str, index: &impl Fn(&str) -> Option<usize>) -> Result<Detection
     let [left, top, right, bottom] = [number(x1)?, number(y1)?, number(x2)?, number(y2)?];
     if right < left || bottom < top {
         return Err(format!(
-            "the box is inside out: {left} {top} {right} {bottom}; the last two are its right and bottom pixels, not a \
+            "the box is inverted: {left} {top} {right} {bottom}; the last two are its right and bottom pixels, not a \
              width and a height"
         ));
     }
@@ -91,7 +90,7 @@ fn parse(line: &str, index: &impl Fn(&str) -> Option<usize>) -> Result<Detection
     })
 }
 
-/// The detection, if its box is of the picture: a box may stand over the edge, but not by more than the picture's side.
+/// Rejects boxes that are entirely outside the image or exceed it by more than its size.
 fn near(found: Detection, size: Option<(usize, usize)>) -> Result<Detection, String> {
     let Some((width, height)) = size else { return Ok(found) };
     let Rect { x1, y1, x2, y2 } = found.bounds;
@@ -100,21 +99,20 @@ fn near(found: Detection, size: Option<(usize, usize)>) -> Result<Detection, Str
     let far = x1 < -w || y1 < -h || x2 > 2.0 * w || y2 > 2.0 * h;
     if outside || far {
         let corners = [x1, y1, x2, y2].map(|v| (v + 1.0).to_string()).join(" ");
-        return Err(format!("the box {corners} is far outside of its picture of {width}×{height} pixels"));
+        return Err(format!("the box {corners} is far outside its image of {width}×{height} pixels"));
     }
     Ok(found)
 }
 
-/// Whether all boxes are of coordinates from 0 to 1, some of them broken numbers.
+/// Whether all coordinates are in [0, 1] with some fractional: normalized instead of pixel coordinates.
 fn in_shares(found: &[Detection]) -> bool {
     let corners = || found.iter().flat_map(|d| [d.bounds.x1, d.bounds.y1, d.bounds.x2, d.bounds.y2]);
     corners().all(|v| (-1.0..=0.0).contains(&v)) && corners().any(|v| v.fract() != 0.0)
 }
 
-/// Writes one file in the order given; a file that is there is replaced whole or not at all. `id` names the pictures.
+/// Writes one file atomically, in the given order. `id` maps image indices to identifiers.
 ///
-/// # Errors
-/// A file that cannot be written.
+/// # Errors An unwritable file.
 pub fn write<'a>(
     path: &Path,
     detections: &[Detection],
@@ -187,8 +185,8 @@ mod tests {
             ("000004 NaN 1 2 3 4", "`NaN` is not a number"),
             ("000004 0.5 1 2 inf 4", "`inf` is not a number"),
             ("000004 1e999 1 2 3 4", "`1e999` is not a number"),
-            ("000004 0.5 50 60 10 70", "inside out: 50 60 10 70"),
-            ("000004 0.5 50 60 70 59.5", "inside out"),
+            ("000004 0.5 50 60 10 70", "inverted: 50 60 10 70"),
+            ("000004 0.5 50 60 70 59.5", "inverted"),
             ("000004 0.5 -NaN 60 70 90", "`-NaN` is not a number"),
             (
                 "2007_000027 0.5 501 1 510 9",

@@ -1,33 +1,32 @@
 //! Semantic interpretability (Zhang, Isola and Efros 2016, section 3.1 and the appendix "Semantic Interpretability of
-//! Colorizations"): can a classifier that learned from color photographs recognize a recolored picture?
+//! Colorizations"): can a classifier trained on color photographs recognize a recolored image?
 //!
-//! Every picture is classified three times: in its true colors, in gray, and recolored from gray. Of each answer only
-//! the five best classes and the rank of the true one are kept, so that 48 thousand pictures of a thousand classes
-//! take megabytes. All figures, the classes that gain and lose, the confusions that color adds and the pictures that
-//! show them follow from these records. Nothing is classified here, and nothing drawn.
+//! Every image is classified three times: in its true colors, in gray, and recolored from gray. Only the top five
+//! classes and the rank of the true class are stored, so that 48,000 images of 1,000 classes take megabytes. All
+//! results (accuracies, per-class gains, confusions added by color, example images) are computed from these records.
+//! Classification and drawing happen elsewhere.
 
 use super::accuracy;
 use candle_core::Result;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// How many classes of an answer are kept and count as given.
+/// Number of top classes that are stored.
 pub const TOP: usize = 5;
 
-/// What the classifier answered to one rendering of a picture.
+/// The classifier's output for one rendering of an image.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Answer {
-    /// The classes with the highest probabilities, those first, equal ones by number; at most [`TOP`].
+    /// The most probable classes with their probabilities, descending, ties by number; at most [`TOP`].
     pub top: Vec<(u32, f32)>,
-    /// How many other classes score no less than the true one: 0 is right. A tie counts against us.
+    /// Number of other classes that score at least as high as the true one; 0 is correct. Ties count as errors.
     pub rank: u32,
 }
 
 impl Answer {
-    /// Of one picture's logits, one a class, and its true class. Probabilities are their softmax.
+    /// The answer from one image's logits and its true class. Probabilities are the softmax.
     ///
-    /// # Errors
-    /// A class that is not among them.
+    /// # Errors A class out of range.
     pub fn of(logits: &[f32], class: u32) -> Result<Self> {
         let rank = accuracy::rank(logits, class as usize)?;
         let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
@@ -40,7 +39,7 @@ impl Answer {
         Ok(Self { top, rank: u32::try_from(rank).unwrap_or(u32::MAX) })
     }
 
-    /// The probability of a class, if it is one of the five.
+    /// The probability of a class, if it is among the top five.
     pub fn score(&self, class: u32) -> Option<f32> {
         self.top.iter().find(|(given, _)| *given == class).map(|(_, score)| *score)
     }
@@ -50,7 +49,7 @@ impl Answer {
     }
 }
 
-/// One thing for each rendering of a picture.
+/// A value per rendering of an image.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Renderings<T> {
     pub original: T,
@@ -61,39 +60,39 @@ pub struct Renderings<T> {
 }
 
 impl<T> Renderings<T> {
-    /// The same for something made of each.
+    /// Applies `make` to each rendering.
     pub fn map<U>(&self, make: impl Fn(&T) -> U) -> Renderings<U> {
         let Self { original, gray, recolored } = self;
         Renderings { original: make(original), gray: make(gray), recolored: make(recolored) }
     }
 }
 
-/// One picture.
+/// The answers for one image.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Record {
-    /// Its place in the data set.
+    /// Index in the data set.
     pub image: u32,
-    /// Its true class, as the classifier counts them.
+    /// True class, in the classifier's numbering.
     pub class: u32,
     pub answers: Renderings<Answer>,
 }
 
 impl Record {
-    /// Whether recoloring, and not already the true colors, made the classifier see `class`.
+    /// The probability of `class` if it is in the top five when recolored but not in the original.
     fn confused_by_color(&self, class: u32) -> Option<f32> {
         let before = self.answers.original.score(class);
         self.answers.recolored.score(class).filter(|_| before.is_none())
     }
 }
 
-/// Shares of pictures whose class was the first, or among the first five, 0 to 1.
+/// Top-1 and top-5 accuracy, in [0, 1].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Accuracy {
     pub top1: f64,
     pub top5: f64,
 }
 
-/// How often the pictures of one class are recognized (top-5), 0 to 1.
+/// Top-5 accuracy of one class, in [0, 1].
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ClassGain {
     pub class: u32,
@@ -105,13 +104,13 @@ pub struct ClassGain {
 }
 
 impl ClassGain {
-    /// What recoloring adds: a_recolor − a_gray.
+    /// Gain by recoloring: a_recolor − a_gray.
     pub fn gain(&self) -> f64 {
         self.recolored - self.gray
     }
 }
 
-/// How often pictures of `class` have `seen_as` among the five best (0 to 1): entries of C_orig and C_recolor.
+/// Fraction of images of `class` with `seen_as` in the top five: entries of C_orig and C_recolor.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ClassConfusion {
     pub class: u32,
@@ -122,25 +121,25 @@ pub struct ClassConfusion {
 }
 
 impl ClassConfusion {
-    /// What recoloring adds: an entry of A = C_recolor − C_orig.
+    /// Confusion added by recoloring: an entry of A = C_recolor − C_orig.
     pub fn added(&self) -> f64 {
         self.recolored - self.original
     }
 }
 
-/// Everything that follows from the records.
+/// All results.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Interpretability {
     pub images: u64,
     pub accuracy: Renderings<Accuracy>,
-    /// Each class that has pictures, the largest gain first; equal gains by number.
+    /// Every class with images, largest gain first; ties by number.
     pub classes: Vec<ClassGain>,
-    /// The off-diagonal entries that are not zero in both matrices, the most added first; equal ones by number.
+    /// The off-diagonal entries that are nonzero in either matrix, most added first; ties by number.
     pub confusions: Vec<ClassConfusion>,
 }
 
 impl Interpretability {
-    /// None for no records.
+    /// None without records.
     pub fn of(records: &[Record]) -> Option<Self> {
         let images = records.len() as u64;
         (images > 0).then(|| Self {
@@ -151,18 +150,18 @@ impl Interpretability {
         })
     }
 
-    /// The `n` classes that gain most, that one first. No more than half of all, so that none is among the
-    /// [`Self::bottom`] too.
+    /// The `n` classes with the largest gain, descending. At most half of all, so that none is in [`Self::bottom`]
+    /// too.
     pub fn top(&self, n: usize) -> &[ClassGain] {
         &self.classes[..n.min(self.classes.len() / 2)]
     }
 
-    /// The `n` classes that lose most, that one first, no more than half of all.
+    /// The `n` classes with the largest loss first; at most half of all.
     pub fn bottom(&self, n: usize) -> Vec<ClassGain> {
         self.classes.iter().rev().take(n.min(self.classes.len() / 2)).copied().collect()
     }
 
-    /// The `n` confusions that recoloring adds most to; fewer where it adds to fewer.
+    /// The `n` confusions with the largest positive increase by recoloring.
     pub fn added(&self, n: usize) -> &[ClassConfusion] {
         let more = self.confusions.iter().take(n).take_while(|confusion| confusion.added() > 0.0).count();
         &self.confusions[..more]
@@ -194,7 +193,7 @@ fn gains(records: &[Record]) -> Vec<ClassGain> {
         ClassGain { class, images, gray: share(gray), recolored: share(recolored) }
     };
     let mut gains: Vec<_> = counts.into_iter().map(gain).collect();
-    // The sort is stable: equal gains stay in the order of the map.
+    // The sort is stable: ties keep the map's order.
     gains.sort_by(|a, b| b.gain().total_cmp(&a.gain()));
     gains
 }
@@ -219,23 +218,23 @@ fn confusions(records: &[Record]) -> Vec<ClassConfusion> {
     confusions
 }
 
-/// The pictures of a class that show best what recoloring gains: by ascending rank of the class when recolored, ties
-/// by descending rank when gray, then as they come.
+/// The images of a class that benefit most from recoloring: by ascending rank of the class when recolored, ties by
+/// descending rank in gray, then by order.
 pub fn helped(records: &[Record], class: u32) -> Vec<&Record> {
     let mut found: Vec<_> = records.iter().filter(|record| record.class == class).collect();
     found.sort_by_key(|record| (record.answers.recolored.rank, u32::MAX - record.answers.gray.rank));
     found
 }
 
-/// The pictures of a class that show best what recoloring loses: the order of [`helped`] reversed.
+/// The images of a class that benefit least: [`helped`] reversed.
 pub fn hurt(records: &[Record], class: u32) -> Vec<&Record> {
     let mut found = helped(records, class);
     found.reverse();
     found
 }
 
-/// The pictures of a class that are seen as another when recolored but not in their true colors, the highest
-/// probability of the other class first.
+/// The images of a class that are confused with `seen_as` when recolored but not in their true colors, highest
+/// probability first.
 pub fn confused(records: &[Record], class: u32, seen_as: u32) -> Vec<&Record> {
     let of_class = records.iter().filter(|record| record.class == class);
     let scored = of_class.filter_map(|record| Some((record.confused_by_color(seen_as)?, record)));

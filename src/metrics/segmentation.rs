@@ -1,20 +1,20 @@
-//! Semantic segmentation by its confusion matrix, with the four measures of Long, Shelhamer and Darrell (CVPR 2015,
-//! section 5). With n_ij pixels of class i that were called j and t_i = Σ_j n_ij:
+//! Semantic segmentation scores from a confusion matrix: the four measures of Long, Shelhamer and Darrell (CVPR 2015,
+//! section 5). With n_ij pixels of class i predicted as j and t_i = Σ_j n_ij:
 //!
 //! * pixel accuracy Σ n_ii / Σ t_i,
 //! * mean accuracy: the mean of n_ii / t_i,
 //! * mean IU: the mean of n_ii / (t_i + Σ_j n_ji − n_ii),
 //! * frequency weighted IU Σ t_i·IU_i / Σ t_i.
 //!
-//! Pixels labeled 255 count in nothing. A mean leaves out the classes for which its ratio is 0 / 0. Reads no files.
+//! Pixels labeled 255 are ignored. Means exclude classes whose ratio is 0 / 0. Reads no files.
 
 use candle_core::{Result, bail};
 use serde::Serialize;
 
-/// Label of the pixels that count in nothing.
+/// Label of ignored pixels.
 const VOID: u8 = 255;
 
-/// Pixels by true and predicted class, over any number of pictures.
+/// Pixel counts by true and predicted class.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfusionMatrix {
     classes: usize,
@@ -22,19 +22,19 @@ pub struct ConfusionMatrix {
     counts: Vec<u64>,
 }
 
-/// The measures; 0 to 1, `None` where nothing was there to measure.
+/// The measures, in [0, 1]; `None` if undefined.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct SegmentationScores {
     pub pixel_accuracy: Option<f64>,
     pub mean_accuracy: Option<f64>,
     pub mean_iu: Option<f64>,
     pub frequency_weighted_iu: Option<f64>,
-    /// For each class; `None` for one that is neither in the truth nor predicted.
+    /// Per class; `None` for a class that is neither in the truth nor predicted.
     pub class_iu: Vec<Option<f64>>,
 }
 
 impl ConfusionMatrix {
-    /// Of `classes` classes, the background among them.
+    /// An empty matrix for `classes` classes, including background.
     ///
     /// # Errors
     /// No classes, or more than 255.
@@ -45,11 +45,10 @@ impl ConfusionMatrix {
         Ok(Self { classes, counts: vec![0; classes * classes] })
     }
 
-    /// Counts the pixels of one picture. Where the truth is 255 the prediction is not looked at.
+    /// Adds the pixels of one image. Predictions are ignored where the truth is 255.
     ///
-    /// # Errors
-    /// Before anything is counted: maps of different lengths, a label that is neither a class nor 255, a prediction that is
-    /// no class.
+    /// # Errors Without counting anything: maps of different lengths, a label that is neither a class nor 255, an
+    /// invalid prediction.
     pub fn add(&mut self, truth: &[u8], predicted: &[u8]) -> Result<()> {
         let classes = self.classes;
         if truth.len() != predicted.len() {
@@ -69,7 +68,7 @@ impl ConfusionMatrix {
         Ok(())
     }
 
-    /// Adds the pixels that another counted. Errors: other classes.
+    /// Adds another matrix. Errors: a different number of classes.
     pub fn merge(&mut self, other: &Self) -> Result<()> {
         if self.classes != other.classes {
             bail!("segmentation: {} classes cannot be added to {}", other.classes, self.classes);
@@ -82,7 +81,7 @@ impl ConfusionMatrix {
         self.classes
     }
 
-    /// Pixels of class `truth` that were called `predicted`; both below [`ConfusionMatrix::classes`].
+    /// Pixels of class `truth` predicted as `predicted`; both below [`ConfusionMatrix::classes`].
     pub fn count(&self, truth: usize, predicted: usize) -> u64 {
         self.counts[truth * self.classes + predicted]
     }
@@ -97,7 +96,7 @@ impl ConfusionMatrix {
         (0..self.classes).map(|predicted| self.count(truth, predicted)).sum()
     }
 
-    /// Pixels that are of the class, were called so, or both.
+    /// Pixels of the class in the truth, the prediction, or both.
     fn union(&self, class: usize) -> u64 {
         let called: u64 = (0..self.classes).map(|truth| self.count(truth, class)).sum();
         self.labeled(class) + called - self.count(class, class)

@@ -211,7 +211,7 @@ fn the_lists_of_classes_are_believed_and_the_boxes_speak_where_there_are_none() 
     assert_eq!((set.presence(1)[DOG], set.presence(1)[CAT]), (Presence::Present, Presence::Present));
     assert_eq!(set.presence(2)[DOG], Presence::Ignored);
     toy.write("ImageSets/Main/dog_train.txt", "a -1\nb  1\n");
-    assert!(toy.refusal(Lists::Main).contains("dog_train.txt: says nothing of c"));
+    assert!(toy.refusal(Lists::Main).contains("dog_train.txt: has no entry for c"));
     toy.write("ImageSets/Main/dog_train.txt", "a -1\nb yes\n");
     let fault = toy.refusal(Lists::Main);
     assert!(fault.contains("dog_train.txt:2: not an identifier and one of 1, -1 and 0"), "{fault}");
@@ -246,7 +246,7 @@ fn missing_and_wrong_lists_say_what_was_looked_for() {
 type Harm = (fn(&Toy), &'static str);
 
 const HARMS: [Harm; 7] = [
-    (|toy| toy.remove("JPEGImages/b.jpg"), "JPEGImages/b.jpg is not there"),
+    (|toy| toy.remove("JPEGImages/b.jpg"), "JPEGImages/b.jpg is missing"),
     (|toy| toy.remove("Annotations/b.xml"), "Annotations/b.xml: cannot be read"),
     (|toy| toy.write("Annotations/b.xml", "<annotation><size>"), "Annotations/b.xml:1: broken XML"),
     (
@@ -257,7 +257,7 @@ const HARMS: [Harm; 7] = [
         |toy| toy.annotate("b", &[("cat", [0, 5, 30, 30], false)]),
         "reaches outside the 40×30 picture: 0 5 30 30; pixels count from 1",
     ),
-    (|toy| toy.annotate("b", &[("cat", [9, 5, 8, 20], false)]), "inside out"),
+    (|toy| toy.annotate("b", &[("cat", [9, 5, 8, 20], false)]), "inverted"),
     (
         |toy| toy.annotate("b", &[("dog", [1, 1, 9, 9], false), ("gnu", [1, 1, 9, 9], false)]),
         "object 2 (gnu) is of no class of PASCAL VOC",
@@ -276,11 +276,11 @@ fn faulty_pictures_are_left_out_and_too_many_are_an_error() {
     let toy = Toy::new();
     ["a", "b", "c"].iter().for_each(|id| toy.remove(&format!("JPEGImages/{id}.jpg")));
     let nothing = opened(&toy.spec(1.0), Split::Train, Lists::Main).err().unwrap();
-    assert!(nothing.contains("at least one picture with nothing wrong"), "{nothing}");
+    assert!(nothing.contains("at least one valid image"), "{nothing}");
 }
 
 const MASK_HARMS: [Harm; 4] = [
-    (|toy| toy.remove("SegmentationClass/b.png"), "SegmentationClass/b.png is not there"),
+    (|toy| toy.remove("SegmentationClass/b.png"), "SegmentationClass/b.png is missing"),
     (|toy| toy.mask("b", 39, 30, &[0]), "the mask is 39×30, but the picture is 40×30"),
     (|toy| toy.mask("b", 40, 30, &[0, 20, 21]), "label 21 in the mask is no class"),
     (|toy| toy.write("SegmentationClass/b.png", "not a picture"), "SegmentationClass/b.png"),
@@ -373,7 +373,7 @@ fn masks_are_read_by_their_colors_or_those_of_the_spec() {
     let own = [[255, 255, 255], [255, 0, 0], [0, 0, 0]];
     rows(own).save(&path).unwrap();
     let fault = toy.refusal(Lists::Segmentation);
-    assert!(fault.contains("a.png: the color [255, 255, 255] stands for no class"), "{fault}");
+    assert!(fault.contains("a.png: the color [255, 255, 255] is not the color of any class"), "{fault}");
     let named = ["background", "dog", "void"].map(String::from).into_iter().zip(own).collect();
     let source = VocSource { palette: Palette::Named(named), ..toy.source() };
     rows(own).save(toy.root().join("SegmentationClass/b.png")).unwrap();
@@ -386,7 +386,7 @@ fn masks_are_read_by_their_colors_or_those_of_the_spec() {
     assert_ne!(set.fingerprint(), by_vocs.fingerprint());
     let faults = VocReport::of_source(&source).unwrap().faults;
     assert!(faults.iter().all(|(id, _)| id == "d"), "a and b have the named colors, d has VOC's: {faults:?}");
-    assert!(faults[0].1.contains("stands for no class"), "{faults:?}");
+    assert!(faults[0].1.contains("is not the color of any class"), "{faults:?}");
 }
 
 /// Pillow 13 leaves the last four bits of every label where a palette has 16 colors.

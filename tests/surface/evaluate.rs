@@ -115,7 +115,7 @@ fn faults_of_result_folders_are_named() {
         (
             "results/comp3_det_val_bus.txt",
             "one 0.5 1 1 2 2\none 0.5 20 20 11 11\n",
-            ["bus.txt:2: ", "inside out: 20 20 11 11"],
+            ["bus.txt:2: ", "inverted: 20 20 11 11"],
         ),
         (
             "results/comp3_det_val_bus.txt",
@@ -408,7 +408,7 @@ fn masks_are_compared_by_their_colors() {
     indexed("truth/one.png", &[0, 0, 15, 15], &own);
     indexed("pred/one.png", &[0, 15, 15, 15], &own);
     let fault = masks.fault(&[]);
-    assert!(fault.contains("one.png: the color [0, 100, 100] stands for no class"), "{fault}");
+    assert!(fault.contains("one.png: the color [0, 100, 100] is not the color of any class"), "{fault}");
     assert!(fault.contains("say --indices"), "{fault}");
     assert_eq!(text(&masks.evaluate(&["--indices"]).stdout), expected);
 }

@@ -1,14 +1,13 @@
-//! One array from its element: flags, dimensions, name, and the items, which in cells and structs are arrays again.
+//! Parses an array element: flags, dimensions, name, and items, which are arrays again in cells and structs.
 
 use super::element::{Budget, Elements, MatElement, MatType};
 use crate::text::excerpt;
 use std::collections::BTreeMap;
 
-/// One array of a MAT-file. Every array has two or more dimensions, and its items lie in columns: the first index runs
-/// fastest.
+/// One array of a MAT-file, with two or more dimensions, in column-major order.
 #[derive(Clone, Debug, PartialEq)]
 pub enum MatValue {
-    /// Numbers of any class, as f64 (64-bit integers beyond 2⁵³ are rounded); logical arrays hold 0 and 1.
+    /// A numeric or logical (0, 1) array as f64; 64-bit integers beyond 2⁵³ are rounded.
     Numeric {
         dims: Vec<usize>,
         values: Vec<f64>,
@@ -17,33 +16,31 @@ pub enum MatValue {
         dims: Vec<usize>,
         items: Vec<MatValue>,
     },
-    /// An array of structs: every field has one value for each of them; one value, then, in a plain struct. Fields of
-    /// kinds that are not read are left out.
+    /// A struct array: every field has one value per struct, so a plain struct has one. Unsupported fields are
+    /// omitted.
     Struct {
         fields: BTreeMap<String, Vec<MatValue>>,
     },
-    /// The rows of a character array, one a line, without the blanks that pad them.
+    /// The rows of a character array, one per line, without padding.
     Text(String),
 }
 
-/// How deep cells and structs may stand in one another.
+/// Deepest nesting of cells and structs.
 const MAX_DEPTH: usize = 64;
 /// Bits of an array's flags.
 const COMPLEX: u32 = 0x800;
 
-/// An array as it stands in the file.
+/// An array with its name.
 pub(super) struct Array {
     pub name: String,
-    /// The reason where it, or something in it, is of a kind that is not read.
+    /// `Err` with the reason if it, or something in it, is unsupported.
     pub value: Result<MatValue, String>,
 }
 
-/// Reads an array; what is damaged is the outer error, what is only not read the inner one.
+/// Reads an array. The outer error is damage, the inner one an unsupported type.
 pub(super) fn read(matrix: &MatElement, budget: &mut Budget, depth: usize) -> Result<Array, String> {
     if depth > MAX_DEPTH {
-        return Err(format!(
-            "cells stand in one another more than {MAX_DEPTH} deep; this is no sensible file"
-        ));
+        return Err(format!("cells are nested more than {MAX_DEPTH} levels deep; the file is not valid"));
     }
     if matrix.data.is_empty() {
         budget.take(0)?;
@@ -55,7 +52,7 @@ pub(super) fn read(matrix: &MatElement, budget: &mut Budget, depth: usize) -> Re
     let flags = flags.data.first_chunk().map(|&bytes| matrix.order.u32(bytes));
     let flags = flags.ok_or("an array without flags; the file is damaged")?;
     if flags & 0xff == 17 {
-        // An opaque object has no dimensions.
+        // Opaque objects have no dimensions.
         let name = text(&parts.required("an object's name")?, budget)?;
         return Ok(Array { name, value: Err(unread("an object")) });
     }
@@ -73,7 +70,7 @@ fn unread(what: &str) -> String {
     format!("{what} is not read")
 }
 
-/// The dimensions, whose product fits.
+/// The dimensions, whose product is checked for overflow.
 fn dims(element: &MatElement, budget: &mut Budget) -> Result<Vec<usize>, String> {
     let numbers = element.numbers(budget)?;
     let dims: Vec<usize> = numbers.iter().map(|&n| n as usize).collect();
@@ -85,7 +82,7 @@ fn dims(element: &MatElement, budget: &mut Budget) -> Result<Vec<usize>, String>
     Ok(dims)
 }
 
-/// For a message.
+/// Formats dimensions for a message.
 fn sides(dims: &[impl ToString]) -> String {
     let sides: Vec<String> = dims.iter().map(ToString::to_string).collect();
     format!("the dimensions {}", excerpt(&sides.join(" × ")))
@@ -126,7 +123,7 @@ fn numeric(dims: Vec<usize>, parts: &mut Elements, budget: &mut Budget) -> Resul
 fn characters(dims: &[usize], parts: &mut Elements, budget: &mut Budget) -> Result<MatValue, String> {
     let columns: Vec<char> = parts.required("a text")?.characters(budget)?;
     let rows = dims.first().copied().unwrap_or(0);
-    // The dimensions may count bytes or UTF-16 units; with one row that does not matter.
+    // The dimensions may count bytes or UTF-16 units; irrelevant for a single row.
     if rows <= 1 {
         return Ok(MatValue::Text(columns.into_iter().collect()));
     }
@@ -137,7 +134,7 @@ fn characters(dims: &[usize], parts: &mut Elements, budget: &mut Budget) -> Resu
             sides(dims)
         ));
     }
-    // No text, however many rows: they must not become as many empty lines.
+    // An empty text with many rows must not become as many empty lines.
     let rows = rows.min(columns.len());
     let row = |r: usize| columns.iter().skip(r).step_by(rows.max(1)).collect::<String>();
     let lines: Vec<String> = (0..rows).map(|r| row(r).trim_end_matches([' ', '\0']).to_owned()).collect();
@@ -199,7 +196,7 @@ fn inner(
     Ok(read(&parts.expect(MatType::Matrix, what)?, budget, depth + 1)?.value)
 }
 
-/// The names of a struct's fields, each in the same number of bytes, ended by a zero.
+/// The names of a struct's fields: fixed length, zero-terminated.
 fn field_names(parts: &mut Elements, budget: &mut Budget) -> Result<Vec<String>, String> {
     let length = parts.required("the length of field names")?.numbers(budget)?;
     let length = length.first().map_or(0, |&n| n as usize);

@@ -1,6 +1,6 @@
-//! The elements that a MAT-file is made of: a tag that says what follows and how long it is, the data, and padding.
+//! The data elements of a MAT-file: a tag with type and length, the data, and padding.
 
-/// Which end of a number comes first.
+/// Byte order of numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ByteOrder {
     Little,
@@ -19,7 +19,7 @@ impl ByteOrder {
     }
 }
 
-/// What an element holds.
+/// Data type of an element.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum MatType {
     I8,
@@ -62,11 +62,11 @@ impl MatType {
     }
 }
 
-/// What may still be read: a small file must not fill the memory, though its bytes may stand for numbers of eight bytes
-/// and its empty arrays for structures.
+/// Remaining memory budget: a small file must not exhaust the memory, although its bytes expand to f64 and its empty
+/// arrays to structs.
 pub(super) struct Budget(pub(super) usize);
 
-/// Numbers that an array of any length counts for.
+/// Overhead charged per array, in numbers.
 const ARRAY: usize = 16;
 
 impl Default for Budget {
@@ -77,7 +77,7 @@ impl Default for Budget {
 }
 
 impl Budget {
-    /// Takes an array of `len` items off.
+    /// Charges an array of `len` items.
     pub(super) fn take(&mut self, len: usize) -> Result<(), String> {
         self.0 =
             self.0.checked_sub(len.saturating_add(ARRAY)).ok_or("unfolds to more than 2 GiB of numbers")?;
@@ -94,7 +94,7 @@ pub(super) struct MatElement<'a> {
 }
 
 impl MatElement<'_> {
-    /// The numbers of numeric data.
+    /// Decodes numeric data.
     pub(super) fn numbers(&self, budget: &mut Budget) -> Result<Vec<f64>, String> {
         let order = self.order;
         match self.kind {
@@ -108,11 +108,11 @@ impl MatElement<'_> {
             MatType::F64 => self.each(budget, |b| f64::from_bits(order.u64(b))),
             MatType::I64 => self.each(budget, |b| order.u64(b) as i64 as f64),
             MatType::U64 => self.each(budget, |b| order.u64(b) as f64),
-            other => Err(format!("{other:?} data stand where numbers should; the file is damaged")),
+            other => Err(format!("expected numbers, got {other:?} data; the file is damaged")),
         }
     }
 
-    /// The characters of text, in the order of the file.
+    /// Decodes characters, in file order.
     pub(super) fn characters(&self, budget: &mut Budget) -> Result<Vec<char>, String> {
         budget.take(self.data.len())?;
         let order = self.order;
@@ -127,7 +127,7 @@ impl MatElement<'_> {
                 let units = self.whole::<4>()?.iter().map(|&b| order.u32(b));
                 Ok(units.map(|c| char::from_u32(c).unwrap_or(char::REPLACEMENT_CHARACTER)).collect())
             }
-            other => Err(format!("{other:?} data stand where text should; the file is damaged")),
+            other => Err(format!("expected text, got {other:?} data; the file is damaged")),
         }
     }
 
@@ -153,7 +153,7 @@ impl MatElement<'_> {
     }
 }
 
-/// Elements one after the other.
+/// A sequence of elements.
 pub(super) struct Elements<'a> {
     rest: &'a [u8],
     order: ByteOrder,
@@ -171,7 +171,7 @@ impl<'a> Elements<'a> {
         }
         let (&first, after) = self.rest.split_first_chunk::<4>().ok_or_else(cut)?;
         let first = self.order.u32(first);
-        // A length in the upper half: up to four bytes of data follow in the same eight.
+        // Small element format: the length is in the upper half, and up to four bytes of data complete the eight.
         if first >> 16 != 0 {
             return self.element(first & 0xffff, after, (first >> 16) as usize, 4).map(Some);
         }
@@ -182,7 +182,7 @@ impl<'a> Elements<'a> {
         self.element(first, after, length, padded).map(Some)
     }
 
-    /// Cuts an element of `length` bytes off, and what pads it to `padded`; the last of a file may lack its padding.
+    /// Splits off an element of `length` bytes, padded to `padded`; the last one may lack padding.
     fn element(
         &mut self,
         code: u32,
@@ -200,18 +200,18 @@ impl<'a> Elements<'a> {
         Ok(MatElement { kind, data, order: self.order })
     }
 
-    /// The next element, which has to be there.
+    /// The next element, which must exist.
     pub(super) fn required(&mut self, what: &str) -> Result<MatElement<'a>, String> {
         self.next()?.ok_or_else(|| format!("{what} is missing; the file is damaged"))
     }
 
-    /// The next element, which has to be of `kind`.
+    /// The next element, which must have type `kind`.
     pub(super) fn expect(&mut self, kind: MatType, what: &str) -> Result<MatElement<'a>, String> {
         let element = self.required(what)?;
         if element.kind == kind {
             return Ok(element);
         }
-        Err(format!("{:?} data stand where {what} should; the file is damaged", element.kind))
+        Err(format!("expected {what}, got {:?} data; the file is damaged", element.kind))
     }
 }
 

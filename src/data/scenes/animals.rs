@@ -12,7 +12,7 @@ struct Limb {
     radii: [f32; 2],
 }
 
-/// Where a point lies on a limb: along it (0 to 1) and the normal's x and y.
+/// Position on a limb: along it (0 to 1), and the x and y of the normal.
 struct Touch {
     along: f32,
     normal: [f32; 2],
@@ -168,7 +168,7 @@ impl Tiger {
         ear.then(|| Surface::flat(scale(self.coat, 0.8)))
     }
 
-    /// How black: wavering stripes across `s`, each tapering.
+    /// Stripe intensity: wavy, tapering stripes across `s`.
     fn stripe(&self, s: f32, t: f32, density: f32) -> f32 {
         let waver = 0.5 * fractal(self.seed, s * 2.0, t * 5.0 + 3.0, 2);
         let width = 0.5 + 0.3 * value(self.seed, s * density * 0.7, t * 6.0);

@@ -1,5 +1,5 @@
-//! What stands behind the subject and under it: sky, foliage or a wall over grass, sand, water, boards or paving.
-//! Image coordinates run from -1 to 1, y downwards. The choice is independent of the subject's class.
+//! Backgrounds: sky, foliage or a wall above grass, sand, water, boards or paving. Image coordinates run from -1 to
+//! 1, y downwards. The background is independent of the subject's class.
 
 use super::noise::{cells, floor, fractal, sine, step, unit, value, zigzag};
 use super::paint::{Dice, Rgb, mix, rgb, scale};
@@ -22,7 +22,7 @@ enum Lower {
 pub struct Backdrop {
     upper: Upper,
     lower: Lower,
-    /// y of the horizon; below -1 the ground fills the picture, seen from above.
+    /// y of the horizon; below -1 the ground fills the image (top view).
     horizon: f32,
     seed: u32,
     octaves: u32,
@@ -140,7 +140,7 @@ fn plaster(dice: &mut Dice) -> Upper {
     Upper::Plaster { paint: dice.near(paint, 0.03), stripes: dice.pick(&[0.0, 0.0, 3.0, 5.0]) }
 }
 
-/// Running bond: each row shifted by half a brick, each brick its own shade. One brick is 1 × 1.
+/// Running bond: each row is shifted by half a brick, and each brick has its own shade. A brick is 1 × 1.
 pub fn brickwork(seed: u32, clay: Rgb, mortar: Rgb, u: f32, v: f32) -> Rgb {
     let row = floor(v);
     let along = u + 0.5 * row as f32;
@@ -152,7 +152,7 @@ pub fn brickwork(seed: u32, clay: Rgb, mortar: Rgb, u: f32, v: f32) -> Rgb {
     mix(mortar, scale(shade, rough), step(0.12, 0.3, joint))
 }
 
-/// Bark with furrows along the trunk, rounded: `across` is -1 … 1 over its width.
+/// Bark with lengthwise furrows and round shading; `across` runs from -1 to 1 over the trunk's width.
 pub fn bark(seed: u32, x: f32, y: f32, across: f32) -> Rgb {
     let furrow = value(seed ^ 0xBA2C, x * 16.0, y * 2.5);
     let knots = value(seed, x * 5.0, y * 5.0);
@@ -160,7 +160,7 @@ pub fn bark(seed: u32, x: f32, y: f32, across: f32) -> Rgb {
     scale(mix(rgb(0x4A3524), rgb(0x9A7857), 0.75 * furrow + 0.25 * knots), round)
 }
 
-/// A mass of leaves: each cell is a leaf, slanting one way or the other and lit by chance, over dark gaps.
+/// Foliage: each noise cell is a slanted leaf with random lighting, over dark gaps.
 pub fn leaves(seed: u32, color: Rgb, x: f32, y: f32, octaves: u32) -> Rgb {
     let (near, second, own) = cells(seed, x * 7.0 + y * 3.0, y * 8.0 - x * 2.0);
     let gap = step(0.0, 0.3, second - near) * step(0.75, 0.4, near);

@@ -1,12 +1,12 @@
-//! Embedded scenes of several objects, with boxes and a mask: what detection and segmentation learn in minutes.
+//! Built-in scenes with several objects, boxes and a mask: a quick test set for detection and segmentation.
 //!
-//! One to four flat shapes of six [`CLASSES`] lie before a mild backdrop that knows nothing of them, later ones over
-//! earlier ones. A class has an outline and a pattern of lightness; its color is a matter of taste. Boxes are tight around
-//! what is visible, the mask says whose the center of a pixel is. An object of which little is visible is difficult, one of
-//! which next to nothing is visible is not there.
+//! One to four flat shapes of six [`CLASSES`] are drawn over a low-contrast background, later ones over earlier ones.
+//! A class has an outline and a lightness pattern; its hue is ambiguous. Boxes are tight around the visible part, and
+//! the mask labels pixel centers. A mostly hidden object is marked difficult; an almost entirely hidden one is
+//! removed.
 //!
-//! Picture `i` is a pure function of (seed, split, size, `i`), by the same arithmetic as [`Scenes`](super::Scenes). Accuracy
-//! on it is no substitute for one on photographs.
+//! Image `i` is a pure function of (seed, split, size, `i`), with the same portable arithmetic as
+//! [`Scenes`](super::Scenes). Accuracy on it does not predict accuracy on photographs.
 
 mod layout;
 mod shape;
@@ -25,18 +25,18 @@ use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 pub use shape::CLASSES;
 
-/// Raised whenever the same (seed, split, size, index) gives other bytes or objects.
+/// Incremented whenever the same (seed, split, size, index) gives different bytes or objects.
 const GENERATOR: &str = "hueristic composite scenes 1";
 
-/// Side in pixels where a spec gives none.
+/// Default side in pixels.
 pub const SIZE: usize = 96;
-/// Below this, outlines are no longer told apart.
+/// Smallest side at which outlines are distinguishable.
 pub const MIN_SIZE: usize = 32;
-/// Samples a pixel and direction, so that edges are smooth.
+/// Samples per pixel and axis, for antialiasing.
 const SAMPLES: usize = 2;
-/// How much of the backdrop's contrast is taken away.
+/// Fraction by which the background's contrast is reduced.
 const MILD: f32 = 0.6;
-/// Half the width of the noise, of a channel from 0 to 1.
+/// Noise amplitude, for channels in [0, 1].
 const NOISE: f32 = 0.025;
 
 /// One split of the composite scenes.
@@ -52,8 +52,8 @@ pub struct Composite {
 }
 
 impl Composite {
-    /// `images` square pictures of `size` pixels. The two splits of a seed are disjoint streams; a longer set begins with
-    /// the pictures of a shorter one.
+    /// `images` square images of `size` pixels. The two splits of a seed are independent streams; a longer set starts
+    /// with the images of a shorter one.
     ///
     /// # Errors
     /// A size below [`MIN_SIZE`].
@@ -70,7 +70,7 @@ impl Composite {
         Ok(Self { size, seed, split, classes: CLASSES.map(String::from).to_vec(), layouts, ids, stream })
     }
 
-    /// The color of one pixel, without noise.
+    /// Noise-free color of one pixel.
     fn pixel(&self, layout: &SceneLayout, backdrop: &Backdrop, row: usize, column: usize) -> [f32; 3] {
         let width = 2.0 / self.size as f32;
         let place = |at: usize, part: f32| -1.0 + width * (at as f32 + part);
@@ -86,7 +86,7 @@ impl Composite {
     }
 }
 
-/// The draws of picture `index`: those of its layout (0) or of its backdrop and noise (1).
+/// Random stream of image `index`: for its layout (0) or its background and noise (1).
 fn dice(stream: &Rng, use_of: u64, index: usize) -> Dice {
     Dice(stream.at(use_of, index as u64))
 }
@@ -100,7 +100,7 @@ impl Dataset for Composite {
         &self.classes
     }
 
-    /// None: a picture shows more than one class.
+    /// None: an image shows several classes.
     fn label(&self, _: usize) -> Option<u32> {
         None
     }
@@ -147,7 +147,7 @@ impl Annotated for Composite {
         annotated::presence(self.objects(index), self.classes.len())
     }
 
-    /// Every picture has one; the label of an object is its class plus one, difficult or not.
+    /// Every image has a mask; an object's label is its class plus one, difficult or not.
     fn mask(&self, index: usize) -> Result<Option<Mask>, DataError> {
         let labels = self.layouts[index].labels(self.size);
         Ok(Some(Mask { width: self.size, height: self.size, labels }))

@@ -7,7 +7,7 @@ use super::surface::Surface;
 pub struct Apple {
     skin: Rgb,
     blush: Rgb,
-    /// Where the blush ends, across the fruit; far outside for one color only.
+    /// Edge of the blush, across the fruit; far outside for a single color.
     edge: f32,
     leaf: bool,
     seed: u32,
@@ -54,7 +54,7 @@ impl Apple {
     }
 }
 
-/// A small pointed leaf lying along x around the origin.
+/// A small pointed leaf along x, centered at the origin.
 fn leaflet(x: f32, y: f32) -> bool {
     let t = x / 0.3;
     t.abs() < 1.0 && (y + 0.2 * x).abs() < 0.14 * (1.0 - t * t)

@@ -1,13 +1,14 @@
-//! Embedded procedural scenes: labeled pictures from arithmetic alone, so that a first run needs no download.
+//! Built-in procedural scenes: labeled images that need no download.
 //!
-//! Each picture shows one of ten [`CLASSES`] before a backdrop drawn without regard to the class. As in photographs,
-//! color follows from shape, texture and context (bricks are red-brown, leaves green, water blue, bands on a fish mean
-//! orange), and some things have several plausible colors (apples, flowers, balls, painted walls), so that the
-//! distribution over colors that a colorizer learns is multimodal. Exposure, contrast, noise, position, scale, lean,
-//! mirror and occlusion vary, so that the class must be read from shape and texture, not from a histogram of lightness.
+//! Each image shows one of ten [`CLASSES`] on a background that is independent of the class. As in photographs, color
+//! correlates with shape, texture and context (bricks are red-brown, leaves green, water blue, banded fish orange),
+//! and some objects have several plausible colors (apples, flowers, balls, painted walls), so the color distribution
+//! is multimodal. Exposure, contrast, noise, position, scale, rotation, flip and occlusion vary, so that the class
+//! depends on shape and texture, not on the lightness histogram.
 //!
-//! Picture `i` is a pure function of (seed, split, `i`), and uses no operation that IEEE 754 leaves open: the bytes are
-//! the same on every machine. It does not imitate any data set, and accuracy on it is no substitute for one.
+//! Image `i` is a pure function of (seed, split, `i`) and uses only operations that IEEE 754 specifies exactly: the
+//! bytes are the same on every machine. The scenes do not imitate any data set, and accuracy on them does not predict
+//! accuracy on real data.
 
 mod animals;
 mod backdrop;
@@ -31,10 +32,10 @@ use render::Scene;
 use sha2::{Digest, Sha256};
 pub use subject::CLASSES;
 
-/// Raised whenever the same (seed, split, index) gives other bytes.
+/// Incremented whenever the same (seed, split, index) gives different bytes.
 const GENERATOR: &str = "hueristic scenes 1";
 
-/// One split of the scenes: `images` square pictures of `size` pixels (16 and more are legible).
+/// One split of the scenes: `images` square images of `size` pixels (at least 16 to be recognizable).
 #[derive(Clone, Debug)]
 pub struct Scenes {
     images: usize,
@@ -46,13 +47,13 @@ pub struct Scenes {
 }
 
 impl Scenes {
-    /// The two splits of a seed are disjoint streams. A longer set begins with the pictures of a shorter one.
+    /// The two splits of a seed are independent streams. A longer set starts with the images of a shorter one.
     pub fn new(images: usize, size: usize, seed: u64, split: Split) -> Self {
         let stream = Rng::new(seed).split("scenes").split(split.name());
         Self { images, size, seed, split, stream, classes: CLASSES.map(String::from).to_vec() }
     }
 
-    /// Classes take turns, so any prefix is balanced.
+    /// Classes alternate, so any prefix is balanced.
     fn class(index: usize) -> usize {
         index % CLASSES.len()
     }

@@ -1,6 +1,6 @@
-//! Texture noise and the few curves that the painter needs, from additions, multiplications and square roots alone:
-//! those are exact to the bit in IEEE 754, so a scene has the same bytes on every machine. No sine, power or
-//! exponential of the platform's mathematics library is called.
+//! Noise textures and elementary curves from additions, multiplications and square roots only. Those are exactly
+//! specified by IEEE 754, so a scene has the same bytes on every machine. The platform's math library (sin, pow, exp)
+//! is not used.
 
 /// An integer hash of a lattice point.
 pub fn hash(seed: u32, x: i32, y: i32) -> u32 {
@@ -10,24 +10,23 @@ pub fn hash(seed: u32, x: i32, y: i32) -> u32 {
     h ^ (h >> 15)
 }
 
-/// The whole number at or below `x`. Baseline x86-64 has no instruction for `f32::floor` and calls a function
-/// instead.
+/// `x` rounded down. Baseline x86-64 has no instruction for `f32::floor` and would call a function.
 pub fn floor(x: f32) -> i32 {
     let toward_zero = x as i32;
     toward_zero - i32::from((toward_zero as f32) > x)
 }
 
-/// `x` less the whole number at or below it, in [0, 1).
+/// The fractional part of `x`, in [0, 1).
 pub fn fraction(x: f32) -> f32 {
     x - floor(x) as f32
 }
 
-/// A number in [0, 1) that belongs to a lattice point.
+/// A hash of a lattice point as a number in [0, 1).
 pub fn unit(seed: u32, x: i32, y: i32) -> f32 {
     (hash(seed, x, y) >> 8) as f32 * (1.0 / 16_777_216.0)
 }
 
-/// Value noise in [0, 1] with one random value per unit of length, smoothly joined.
+/// Value noise in [0, 1] with smooth interpolation on a unit lattice.
 pub fn value(seed: u32, x: f32, y: f32) -> f32 {
     let (ix, iy) = (floor(x), floor(y));
     let (tx, ty) = (ease(x - ix as f32), ease(y - iy as f32));
@@ -36,7 +35,7 @@ pub fn value(seed: u32, x: f32, y: f32) -> f32 {
     lerp(top, bottom, ty)
 }
 
-/// Octaves of value noise, each twice as fine and half as strong; in [0, 1].
+/// Fractal value noise in [0, 1]; each octave has twice the frequency and half the amplitude.
 pub fn fractal(seed: u32, x: f32, y: f32, octaves: u32) -> f32 {
     let (mut sum, mut total, mut weight, mut scale) = (0.0, 0.0, 1.0, 1.0);
     for octave in 0..octaves {
@@ -48,8 +47,8 @@ pub fn fractal(seed: u32, x: f32, y: f32, octaves: u32) -> f32 {
     sum / total
 }
 
-/// Cellular noise: the distances to the nearest and second nearest scattered point, and a number in [0, 1) of the
-/// nearest one.
+/// Cellular (Worley) noise: distances to the nearest and second nearest feature point, and a random number in [0, 1)
+/// of the nearest.
 pub fn cells(seed: u32, x: f32, y: f32) -> (f32, f32, f32) {
     let (cx, cy) = (floor(x), floor(y));
     let (mut first, mut second, mut owner) = (f32::MAX, f32::MAX, 0);
@@ -78,7 +77,7 @@ fn ease(t: f32) -> f32 {
     t * t * (3.0 - 2.0 * t)
 }
 
-/// 0 below `low`, 1 above `high`, smooth between.
+/// Smoothstep: 0 below `low`, 1 above `high`.
 pub fn step(low: f32, high: f32, x: f32) -> f32 {
     ease(((x - low) / (high - low)).clamp(0.0, 1.0))
 }
@@ -100,7 +99,7 @@ pub fn angle(x: f32, y: f32) -> f32 {
     if y < 0.0 { (1.0 - half).min(0.999_999_9) } else { half }
 }
 
-/// 0 at whole numbers, 1 half way between: a triangle wave.
+/// A triangle wave: 0 at integers, 1 halfway between.
 pub fn zigzag(t: f32) -> f32 {
     1.0 - (2.0 * fraction(t) - 1.0).abs()
 }

@@ -8,7 +8,7 @@ use super::surface::Surface;
 pub struct Ball {
     panels: [Rgb; 2],
     count: f32,
-    /// Where the pole is, inside the disc.
+    /// Position of the pole inside the disc.
     pole: [f32; 2],
 }
 
@@ -25,7 +25,7 @@ impl Ball {
         let (u, v) = (x / 0.85, y / 0.85);
         let r = u * u + v * v;
         (r < 1.0).then(|| {
-            // Longitude about the pole, pushed outwards to bend the panels like meridians.
+            // Longitude about the pole, distorted towards the rim so that panel borders bend like meridians.
             let (px, py) = (u - self.pole[0] * (1.0 - r), v - self.pole[1] * (1.0 - r));
             let panel = zigzag(angle(px, py) * self.count) - 0.5;
             let cap = step(0.2, 0.15, (px * px + py * py).sqrt());

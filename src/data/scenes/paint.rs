@@ -1,4 +1,4 @@
-//! Colors as gamma-encoded sRGB in [0, 1], and the dice that choose among them.
+//! Colors as gamma-encoded sRGB in [0, 1], and random choices among them.
 
 use super::noise::{fraction, lerp};
 use rand::{Rng as _, RngExt};
@@ -28,7 +28,7 @@ pub fn hue(turns: f32, saturation: f32, value: f32) -> Rgb {
     })
 }
 
-/// The draws of one image, in order.
+/// The random stream of one image.
 pub struct Dice(pub ChaCha8Rng);
 
 impl Dice {
@@ -42,7 +42,7 @@ impl Dice {
 
     /// One of `items`, which must not be empty.
     pub fn pick<T: Copy>(&mut self, items: &[T]) -> T {
-        // Not `random_range`: its draws of usize depend on the width of a pointer.
+        // Not `random_range`: its usize draws depend on the pointer width.
         items[((u64::from(self.0.next_u32()) * items.len() as u64) >> 32) as usize]
     }
 

@@ -1,4 +1,4 @@
-//! Leaf (green, or an autumn color when blotched) and flower (many hues; the eye of a yellow one is brown).
+//! Leaf (green, or autumn colors with blotches) and flower (many hues; yellow ones have a brown center).
 
 use super::noise::{angle, fractal, sine, step, value, zigzag};
 use super::paint::{Dice, Rgb, hue, mix, rgb, scale};
@@ -6,7 +6,7 @@ use super::surface::Surface;
 
 pub struct Leaf {
     blade: Rgb,
-    /// A second color in blotches, from the rim inwards; autumn only.
+    /// Color of blotches from the rim inwards; autumn leaves only.
     blotch: Option<Rgb>,
     width: f32,
     veins: f32,

@@ -1,5 +1,5 @@
-//! Puts a subject before a backdrop, lights it, covers part of it, and takes the photograph: exposure, contrast, white
-//! balance and sensor noise differ from picture to picture, so that mean lightness says little about the class.
+//! Renders a subject on a background with lighting and occlusion, then simulates a camera: exposure, contrast, white
+//! balance and sensor noise vary per image, so that mean lightness carries little class information.
 
 use super::backdrop::{Backdrop, bark};
 use super::noise::{floor, hash, sine, step, unit};
@@ -10,7 +10,7 @@ use super::surface::Surface;
 /// Samples per pixel, along each side.
 const SAMPLES: usize = 2;
 
-/// One scene, ready to be sampled at any point of the square from (-1, -1) to (1, 1), y downwards.
+/// One scene, defined at every point of the square from (-1, -1) to (1, 1), y downwards.
 pub struct Scene {
     backdrop: Backdrop,
     subject: Subject,
@@ -22,13 +22,13 @@ pub struct Scene {
 
 struct Pose {
     center: [f32; 2],
-    /// Rows of the map from image to subject coordinates.
+    /// Matrix from image to subject coordinates, by rows.
     inverse: [[f32; 2]; 2],
     size: f32,
     foot: f32,
 }
 
-/// What stands between the subject and the camera.
+/// Occluder in front of the subject.
 enum Cover {
     Nothing,
     Blades { color: Rgb, height: f32, seed: u32 },
@@ -44,7 +44,7 @@ struct Camera {
 }
 
 impl Scene {
-    /// The scene of class `label` that `dice` deals; `size` in pixels sets how fine the texture is.
+    /// A random scene of class `label`; `size` in pixels determines the texture detail.
     pub fn new(label: usize, size: usize, dice: &mut Dice) -> Self {
         let octaves = if size < 48 { 1 } else { 3 };
         let subject = Subject::new(label, dice);
@@ -68,8 +68,8 @@ impl Scene {
         pixels
     }
 
-    /// The mean over the samples of one pixel. The backdrop is sampled once a row of them: its edges are level
-    /// (horizon, courses, ripples) more than upright, and it is the larger part of the work.
+    /// The mean over the samples of one pixel. The background is sampled once per sample row: its edges are mostly
+    /// horizontal, and it dominates the cost.
     fn pixel(&self, row: usize, column: usize, width: f32) -> Rgb {
         let mut sum = [0.0; 3];
         for j in 0..SAMPLES {
@@ -86,7 +86,7 @@ impl Scene {
         scale(sum, 1.0 / (SAMPLES * SAMPLES) as f32)
     }
 
-    /// The cover or the subject, if either is at this point.
+    /// Color of the occluder or the subject at this point, if any.
     fn front(&self, x: f32, y: f32) -> Option<Rgb> {
         self.cover.at(x, y).or_else(|| {
             let (u, v) = self.pose.locate(x, y);
@@ -95,7 +95,7 @@ impl Scene {
         })
     }
 
-    /// The backdrop with the subject's shadow.
+    /// The background with the subject's shadow.
     fn ground(&self, x: f32, y: f32) -> Rgb {
         let shade = if y > self.backdrop.horizon() { self.pose.shadow(x, y) } else { 0.0 };
         scale(self.backdrop.color(x, y), 1.0 - 0.5 * shade)
@@ -103,7 +103,7 @@ impl Scene {
 
     fn lit(&self, surface: &Surface) -> Rgb {
         let [u, v, z] = surface.normal;
-        // The inverse rotates and scales; its transpose over the size turns the normal back into the image.
+        // The inverse rotates and scales; its transpose times the size rotates the normal back to image space.
         let m = &self.pose.inverse;
         let nx = (m[0][0] * u + m[1][0] * v) * self.pose.size;
         let ny = (m[0][1] * u + m[1][1] * v) * self.pose.size;
@@ -133,7 +133,7 @@ impl Pose {
         (m[0][0] * dx + m[0][1] * dy, m[1][0] * dx + m[1][1] * dy)
     }
 
-    /// A soft ellipse on the ground under the subject, 0 to 1.
+    /// Soft elliptical shadow under the subject, 0 to 1.
     fn shadow(&self, x: f32, y: f32) -> f32 {
         let u = (x - self.center[0]) / (0.85 * self.size);
         let v = (y - self.center[1] - self.foot * self.size) / (0.2 * self.size);
@@ -200,8 +200,8 @@ impl Camera {
         }
     }
 
-    /// Exposure, contrast and white balance, then noise: of lightness at every pixel, of color in blocks of two by
-    /// two as left by chroma subsampling.
+    /// Applies exposure, contrast and white balance, then noise: luma noise per pixel, chroma noise per 2 × 2 block,
+    /// as with chroma subsampling.
     fn develop(&self, seen: Rgb, row: usize, column: usize) -> [u8; 3] {
         let grain = self.noise * bell(hash(self.seed, column as i32, row as i32));
         let block = hash(self.seed ^ 0xC0, (column / 2) as i32, (row / 2) as i32);

@@ -1,7 +1,7 @@
-//! The thing that a scene shows, which gives the image its class.
+//! The subject of a scene, which determines the class.
 //!
-//! A subject lives in its own coordinates: about one unit in every direction, y downwards, upright. It answers one
-//! question: what surface, if any, is at this point? The painter turns, scales, lights and covers it.
+//! A subject is defined in its own coordinates: about one unit in every direction, y downwards, upright. It returns
+//! the surface at a point, if any; the renderer rotates, scales, lights and occludes it.
 
 use super::animals::{Fish, Giraffe, Tiger};
 use super::fruit::{Apple, Lemon, Strawberry};
@@ -28,7 +28,7 @@ pub enum Subject {
 }
 
 impl Subject {
-    /// One individual of class `label` (modulo their number).
+    /// A random instance of class `label` (modulo their number).
     pub fn new(label: usize, dice: &mut Dice) -> Self {
         match label % CLASSES.len() {
             0 => Self::Apple(Apple::new(dice)),
@@ -59,7 +59,7 @@ impl Subject {
         }
     }
 
-    /// How far it may lean either way, in turns: fruit rolls, houses stand.
+    /// Largest rotation either way, in turns.
     pub fn lean(&self) -> f32 {
         match self {
             Self::Lemon(_) | Self::Leaf(_) | Self::Ball(_) => 0.5,
@@ -69,7 +69,7 @@ impl Subject {
         }
     }
 
-    /// y of the lowest point when upright, where the shadow lies.
+    /// y of the lowest point when upright, for the shadow.
     pub fn foot(&self) -> f32 {
         match self {
             Self::Apple(_) | Self::Ball(_) => 0.85,

@@ -1,8 +1,8 @@
-//! What a subject shows at a point.
+//! Surface properties at a point of a subject.
 
 use super::paint::Rgb;
 
-/// What is seen at one point.
+/// Color, normal and gloss at one point.
 #[derive(Clone, Copy, Debug)]
 pub struct Surface {
     pub color: Rgb,
@@ -17,7 +17,7 @@ impl Surface {
         Self { color, normal: [0.0, 0.0, 1.0], gloss: 0.0 }
     }
 
-    /// A surface bent like a sphere of which `(x, y)`, in the unit disc, is the point seen.
+    /// A spherical surface at `(x, y)` in the unit disc.
     pub fn round(color: Rgb, x: f32, y: f32, gloss: f32) -> Self {
         let inside = (x * x + y * y).min(0.999);
         Self { color, normal: [x, y, (1.0 - inside).sqrt()], gloss }

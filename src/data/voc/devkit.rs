@@ -1,4 +1,4 @@
-//! Where a devkit's folders are, and what a picture's files are called.
+//! Locates a devkit's folders and the files of an image.
 
 use crate::data::{error::DataError, walk::is_image};
 use std::path::{Path, PathBuf};
@@ -8,17 +8,17 @@ const LAYOUT: &str = "a PASCAL VOC devkit: a folder with ImageSets, JPEGImages a
 const SBD_LAYOUT: &str = "the Semantic Boundaries Dataset: a folder with cls/*.mat, train.txt and val.txt, or one that \
                           holds it as dataset or benchmark_RELEASE/dataset";
 
-/// Endings of photographs, VOC's own first.
+/// Extensions of images, VOC's own first.
 pub const PHOTOGRAPHS: [&str; 16] = [
     "jpg", "JPG", "jpeg", "JPEG", "png", "PNG", "webp", "WEBP", "bmp", "BMP", "tif", "TIF", "tiff", "TIFF",
     "Jpg", "Png",
 ];
-/// Endings of masks.
+/// Extensions of masks.
 pub const MASKS: [&str; 2] = ["png", "PNG"];
-/// Endings of annotations.
+/// Extensions of annotations.
 pub const ANNOTATIONS: [&str; 2] = ["xml", "XML"];
 
-/// One year's folder, and SBD's beside it.
+/// The folder of one year, and optionally SBD's.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Devkit {
     /// The folder with `ImageSets`.
@@ -28,10 +28,9 @@ pub struct Devkit {
 }
 
 impl Devkit {
-    /// Looks for one year's folder in `dir`.
+    /// Finds the folder of one year in `dir`.
     ///
-    /// # Errors
-    /// Nothing of the kind there; several years, and none or another one asked for.
+    /// # Errors No devkit found; several years and none requested; the requested year is missing.
     pub fn find(dir: &Path, year: Option<u16>, sbd: Option<&Path>) -> Result<Self, DataError> {
         let root = if is_root(dir) { the_folder(dir, year)? } else { one_year(dir, year)? };
         Ok(Self { root, sbd: sbd.map(find_sbd).transpose()? })
@@ -49,20 +48,20 @@ impl Devkit {
         self.sbd.as_ref().map(|sbd| sbd.join("cls").join(format!("{id}.mat")))
     }
 
-    /// The devkit's picture, or SBD's where the devkit has none; of several the one with the ending of `filename`, by which
-    /// an annotation knows it.
+    /// The devkit's image, or SBD's if the devkit has none; with several, the one with the extension of `filename`
+    /// from the annotation.
     pub fn photograph(&self, id: &str, filename: Option<&str>) -> PathBuf {
         let named =
             filename.map(Path::new).filter(|name| is_image(name)).and_then(|name| name.extension()?.to_str());
         let endings: Vec<&str> = named.into_iter().chain(PHOTOGRAPHS).collect();
-        // without a picture the message is to name the file that VOC would have
+        // if there is none, errors name VOC's default file
         let missing = || self.root.join("JPEGImages").join(format!("{id}.jpg"));
         let other = || self.sbd.as_ref().and_then(|sbd| existing(&sbd.join("img"), id, &endings));
         existing(&self.root.join("JPEGImages"), id, &endings).or_else(other).unwrap_or_else(missing)
     }
 }
 
-/// The file of a picture that is there, or else the one that should be.
+/// The existing file of an image, or else the expected path.
 pub fn of(folder: &Path, id: &str, endings: &[&str]) -> PathBuf {
     let expected = || folder.join(format!("{id}.{}", endings.first().copied().unwrap_or_default()));
     existing(folder, id, endings).unwrap_or_else(expected)
@@ -76,12 +75,12 @@ fn is_root(dir: &Path) -> bool {
     dir.join("ImageSets").is_dir()
 }
 
-/// The year that a folder's name says: `VOC2007`.
+/// The year in a folder's name: `VOC2007`.
 fn year_of(dir: &Path) -> Option<u16> {
     dir.file_name()?.to_str()?.strip_prefix("VOC")?.parse().ok()
 }
 
-/// `dir`, which is a year's folder itself.
+/// `dir` if it is the requested year's folder.
 fn the_folder(dir: &Path, year: Option<u16>) -> Result<PathBuf, DataError> {
     match (year, year_of(dir)) {
         (Some(wanted), Some(year)) if wanted != year => Err(DataError::Spec(format!(

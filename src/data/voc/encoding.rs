@@ -1,15 +1,14 @@
-//! The characters of an XML file: by its byte order mark, else by the encoding that it declares, else UTF-8.
+//! Decodes an XML file by its byte order mark, else by its declared encoding, else as UTF-8.
 
 use crate::text;
 use encoding_rs::{Encoding, UTF_8, UTF_16BE, UTF_16LE};
 
-/// How far the declaration is looked for, in bytes.
+/// Length of the prefix searched for the declaration, in bytes.
 const DECLARATION: usize = 1024;
 
-/// The file's characters, without a byte order mark.
+/// Decodes the file, without a byte order mark.
 ///
-/// # Errors
-/// An encoding that nobody knows; bytes that are no text in the file's encoding.
+/// # Errors An unknown encoding; bytes that are invalid in the file's encoding.
 pub(super) fn decode(bytes: &[u8]) -> Result<String, String> {
     if Encoding::for_bom(bytes).is_some() {
         return text::decode(bytes).map_err(|e| e.to_string());
@@ -33,7 +32,8 @@ fn encoding(bytes: &[u8]) -> Result<&'static Encoding, String> {
     let unknown =
         || format!("declares the encoding `{}`, which is not known; save it as UTF-8", text::excerpt(label));
     let encoding = Encoding::for_label(label.as_bytes()).ok_or_else(unknown)?;
-    // A declaration that is read byte by byte is not in UTF-16, whatever it says: .NET's string writers leave such files.
+    // A declaration readable as single bytes is not UTF-16, even if it says so: .NET's string writers produce such
+    // files.
     Ok(if [UTF_16LE, UTF_16BE].contains(&encoding) { UTF_8 } else { encoding })
 }
 

@@ -1,20 +1,20 @@
-//! What a picture's file says before its pixels: its size as stored, and how a viewer would turn it.
+//! Reads the size and EXIF orientation of an image without decoding it.
 
 use crate::guarded;
 use image::{ImageDecoder, ImageReader, metadata::Orientation};
 use std::{fs::File, io::Read, path::Path};
 
-/// As much of a JPEG as is read for its EXIF block, which has to begin in the first segments and is at most so long.
+/// Length of the prefix of a JPEG searched for the EXIF segment.
 const HEAD: u64 = 2 << 16;
 
-/// Width and height of the stored picture; `None` for what cannot be read.
+/// Width and height of the stored image; `None` if unreadable.
 pub(super) fn size(path: &Path) -> Option<(usize, usize)> {
     let read = || ImageReader::open(path).ok()?.with_guessed_format().ok()?.into_dimensions().ok();
     let (width, height) = guarded::call(read).ok()??;
     Some((width as usize, height as usize))
 }
 
-/// EXIF's orientation, 1 to 8; 1, upright, where there is none.
+/// EXIF orientation, 1 to 8; 1 (upright) if there is none.
 pub(super) fn orientation(path: &Path) -> u8 {
     let found = guarded::call(|| of_file(path)).ok().flatten();
     found.unwrap_or(Orientation::NoTransforms).to_exif()
@@ -29,7 +29,7 @@ fn of_file(path: &Path) -> Option<Orientation> {
     ImageReader::open(path).ok()?.with_guessed_format().ok()?.into_decoder().ok()?.orientation().ok()
 }
 
-/// The EXIF block of a JPEG's first segments.
+/// The EXIF segment of a JPEG.
 fn exif(jpeg: &[u8]) -> Option<&[u8]> {
     let mut rest = jpeg.get(2..)?;
     while let [0xff, marker, after @ ..] = rest {

@@ -1,5 +1,5 @@
-//! `ImageSets`: which pictures belong to a split (`Main/train.txt`, one identifier a line), and whether each shows a class
-//! (`Main/dog_train.txt`: 1 it does, −1 it does not, 0 difficult examples only).
+//! `ImageSets`: the images of a split (`Main/train.txt`, one identifier per line), and class presence
+//! (`Main/dog_train.txt`: 1 present, −1 absent, 0 difficult examples only).
 
 use super::{classes::CLASSES, devkit::Devkit};
 use crate::{
@@ -13,12 +13,12 @@ use std::{
     path::{Component, Path, PathBuf},
 };
 
-/// Which of a devkit's lists a task reads.
+/// The folder of lists that a task uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lists {
     /// `ImageSets/Main`: classification and detection.
     Main,
-    /// `ImageSets/Segmentation`: every picture has a mask.
+    /// `ImageSets/Segmentation`: every image has a mask.
     Segmentation,
 }
 
@@ -32,26 +32,26 @@ impl Lists {
     }
 }
 
-/// A list below `ImageSets`, or the path of a text file (it ends in `.txt`) with one identifier a line; as a
-/// [`SpecPath`](crate::spec_path::SpecPath), it is read in a spec as one that can be opened.
+/// A list in `ImageSets`, or the path of a text file (ending in `.txt`) with one identifier per line. A path in a
+/// spec is resolved like a [`SpecPath`](crate::spec_path::SpecPath).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ListName(String);
 
 impl ListName {
-    /// What serde calls the type.
+    /// The type's name in serde.
     pub const NAME: &str = "ListName";
 
-    /// Whether a list is named by its path, not by its name in `ImageSets`.
+    /// Whether `name` is a path, not a list in `ImageSets`.
     pub fn is_path(name: &str) -> bool {
         Path::new(name).extension().is_some_and(|ending| ending == "txt")
     }
 
-    /// The path, where it is one.
+    /// The path, if it is one.
     pub fn path(&self) -> Option<&Path> {
         Some(Path::new(&self.0)).filter(|_| Self::is_path(&self.0))
     }
 
-    /// A path below `dir`; a name as it is.
+    /// Joins a path to `dir`; keeps a name unchanged.
     pub(super) fn below(&self, dir: &Path) -> Self {
         if Self::is_path(&self.0) { Self(dir.join(&self.0).display().to_string()) } else { self.clone() }
     }
@@ -63,7 +63,7 @@ impl<T: Into<String>> From<T> for ListName {
     }
 }
 
-/// The file of the list that a spec calls `name`.
+/// The file of the list `name`.
 pub fn file(devkit: &Devkit, lists: Lists, split: Split, ListName(name): &ListName) -> PathBuf {
     if ListName::is_path(name) {
         return name.into();
@@ -74,12 +74,10 @@ pub fn file(devkit: &Devkit, lists: Lists, split: Split, ListName(name): &ListNa
     sbd.filter(|_| lists == Lists::Segmentation && split == Split::Train).unwrap_or(own)
 }
 
-/// The identifiers in a list, in its order. A list of one class, with its labels in a second column, is read as one of
-/// pictures.
+/// The identifiers in a list, in order. The label column of a single-class list is ignored.
 ///
-/// # Errors
-/// No such file (the message says which lists there are), an empty one, a line of several words, what is no identifier, an
-/// identifier twice.
+/// # Errors A missing file (the message lists the existing ones), an empty file, a line of several words, an invalid
+/// or duplicate identifier.
 pub fn read(list: &Path) -> Result<Vec<String>, DataError> {
     if !list.is_file() {
         let expected = format!("a text file with one image identifier a line{}", others(list));
@@ -89,7 +87,7 @@ pub fn read(list: &Path) -> Result<Vec<String>, DataError> {
     let mut seen = HashSet::new();
     let lines = words(list)?;
     if lines.iter().any(|(_, words)| words.len() > 1) {
-        tracing::warn!("{}: its labels are not read; every picture that it lists counts", list.display());
+        tracing::warn!("{}: the labels are ignored; every listed image is used", list.display());
     }
     for (line, words) in lines {
         let id = identifier(&words)
@@ -104,7 +102,7 @@ pub fn read(list: &Path) -> Result<Vec<String>, DataError> {
     Ok(ids)
 }
 
-/// The identifier of a line, which labels may follow.
+/// The identifier of a line, optionally followed by labels.
 fn identifier(words: &[String]) -> Result<String, String> {
     let Some((id, labels)) = words.split_first() else { return Err("no identifier".into()) };
     if !labels.iter().all(|label| presence_of(label).is_some()) {
@@ -120,10 +118,9 @@ fn twice(id: &str) -> String {
     format!("`{}` is listed twice; remove one of the lines", excerpt(id))
 }
 
-/// `id`, which names the files of a picture.
+/// Validates an identifier, which names the files of an image.
 ///
-/// # Errors
-/// What is no name of a file: files would be read, and results written, elsewhere.
+/// # Errors Not a plain file name: it could read or write outside the devkit.
 pub fn checked(id: &str) -> Result<&str, String> {
     let mut parts = Path::new(id).components();
     let named = matches!((parts.next(), parts.next()), (Some(Component::Normal(name)), None) if name == id);
@@ -136,7 +133,7 @@ pub fn checked(id: &str) -> Result<&str, String> {
     ))
 }
 
-/// Lines that are not blank: number and words.
+/// Line numbers and words of the non-blank lines.
 fn words(file: &Path) -> Result<Vec<(usize, Vec<String>)>, DataError> {
     let text = text::read(file).map_err(|source| DataError::Io { path: file.into(), source })?;
     let lines = text.lines().enumerate();
@@ -145,13 +142,13 @@ fn words(file: &Path) -> Result<Vec<(usize, Vec<String>)>, DataError> {
     Ok(words.filter(|(_, words)| !words.is_empty()).collect())
 }
 
-/// The lists beside one that is missing, as a part of its message.
+/// The existing lists in the folder of a missing one, for its error.
 fn others(list: &Path) -> String {
     let names = list.parent().map(plain).unwrap_or_default();
     if names.is_empty() { String::new() } else { format!("; the folder has {}", names.join(", ")) }
 }
 
-/// The names of the lists in a folder of `ImageSets`, sorted; those of single classes in `Main` are not among them.
+/// Sorted names of the lists in a folder of `ImageSets`, without the single-class lists of `Main`.
 pub fn plain(folder: &Path) -> Vec<String> {
     let in_main = folder.ends_with(Lists::Main.folder());
     let of_class = |name: &str| name.split_once('_').is_some_and(|(class, _)| CLASSES.contains(&class));
@@ -163,7 +160,7 @@ pub fn plain(folder: &Path) -> Vec<String> {
     names
 }
 
-/// For each class what its list beside `list` says of each picture; `None` where the class has no list.
+/// For each class, the presence labels of its list next to `list`; `None` if the class has no list.
 ///
 /// # Errors
 /// A line that is not an identifier and one of 1, −1 and 0.
@@ -171,7 +168,7 @@ pub fn presence(list: &Path) -> Result<Vec<Option<HashMap<String, Presence>>>, D
     CLASSES.iter().map(|class| class_list(&class_file(list, class))).collect()
 }
 
-/// The list of one class that goes with `list`.
+/// The single-class list that belongs to `list`.
 pub fn class_file(list: &Path, class: &str) -> PathBuf {
     let name = list.file_name().unwrap_or_default().to_string_lossy();
     list.with_file_name(format!("{class}_{name}"))

@@ -1,9 +1,7 @@
-//! Masks as PASCAL VOC stores them: a PNG whose pixels are indices into a palette of the VOC colors, so that a viewer shows
-//! colors and a reader gets classes.
+//! PASCAL VOC masks: PNGs whose pixels are class indices into a palette of the VOC colors.
 //!
-//! The color is what counts: programs that make PNGs smaller, and editors, put the palette into another order or write red,
-//! green and blue. Gray PNGs of 8 bits are read too, whose levels are the labels, since augmented sets come so. Does not
-//! know how many classes there are.
+//! Labels are determined by color, since PNG optimizers and editors reorder the palette or write RGB. 8-bit gray
+//! PNGs, whose levels are labels, are read too, as used by augmented sets. Independent of the number of classes.
 
 pub use super::palette::color_map;
 
@@ -27,17 +25,17 @@ use std::{
 
 const ADVICE: &str = "save the mask with VOC's colors, or name its colors with `palette:` in the source";
 
-/// A mask's file as it was read.
+/// A decoded mask with what its file reveals about errors of the writer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DecodedMask {
     pub mask: Mask,
-    /// The highest label that the file's few bits can say, where it is there: a writer may have cut void to it.
+    /// The highest label that the file's bit depth can represent, if it occurs: a writer may have clipped void to it.
     pub narrow: Option<u8>,
-    /// Whether the labels are the levels of a gray file.
+    /// Whether the labels are gray levels.
     pub gray: bool,
 }
 
-/// The labels of a mask's file, by VOC's colors.
+/// Reads the labels of a mask with VOC's colors.
 ///
 /// # Errors
 /// As [`read`].
@@ -45,22 +43,21 @@ pub fn read_indices(path: &Path) -> Result<Mask, DataError> {
     Ok(read(path, &Palette::Voc)?.mask)
 }
 
-/// The labels of a mask's file.
+/// Reads the labels of a mask.
 ///
-/// # Errors
-/// A file that cannot be read, is no PNG or is cut short; colors that `palette` does not know; gray of other than 8 bits;
-/// indices without a color, which a writer has cut; over 512 MiB of pixels.
+/// # Errors An unreadable file, not a PNG, a truncated PNG; colors that are not in `palette`; gray of a bit depth
+/// other than 8; indices beyond the palette (clipped by a writer); over 512 MiB of pixels.
 pub fn read(path: &Path, palette: &Palette) -> Result<DecodedMask, DataError> {
     let io = |source| DataError::Io { path: path.into(), source };
     let mut bytes = vec![];
-    // what is longer than its pixels may be is cut, and then no PNG
+    // a file over the limit is truncated, so it fails to decode
     File::open(path).map_err(io)?.take(MAX_BYTES as u64).read_to_end(&mut bytes).map_err(io)?;
     let pixels = guarded::call(|| decode(&bytes)).unwrap_or_else(|e| Err(e.to_string()));
     let found = pixels.and_then(|pixels| pixels.labeled(palette));
     found.map_err(|reason| DataError::Image { name: path.display().to_string(), reason })
 }
 
-/// A decoded PNG: samples in rows, without padding.
+/// A decoded PNG: row-major samples without padding.
 struct PngSamples {
     size: (usize, usize),
     samples: Vec<u8>,
@@ -68,11 +65,11 @@ struct PngSamples {
 }
 
 enum SampleFormat {
-    /// One index a pixel.
+    /// One index per pixel.
     Indices { bits: usize, colors: Vec<Color> },
-    /// One level a pixel.
+    /// One level per pixel.
     Gray,
-    /// Red, green and blue of a pixel.
+    /// Red, green and blue per pixel.
     Colors,
 }
 
@@ -104,7 +101,7 @@ fn decode(bytes: &[u8]) -> Result<PngSamples, String> {
     Ok(PngSamples { size: (width, height), samples, kind })
 }
 
-/// The reader's words, without the structures that some of them print.
+/// The decoder's message, unless it prints Rust structures.
 fn why(error: &DecodingError) -> String {
     let text = error.to_string();
     if text.contains('{') { "it is damaged".into() } else { crate::text::excerpt(&text) }
@@ -171,7 +168,7 @@ impl PngSamples {
         DecodedMask { mask: Mask { width: self.size.0, height: self.size.1, labels }, narrow, gray: false }
     }
 
-    /// The indices that there are, rising.
+    /// The indices that occur, ascending.
     fn used(&self) -> Vec<u8> {
         let mut seen = [false; 256];
         self.samples.iter().for_each(|&index| seen[usize::from(index)] = true);
@@ -184,10 +181,10 @@ fn of(known: &HashMap<Color, u8>, color: Color) -> Result<u8, String> {
 }
 
 fn unknown([r, g, b]: Color) -> String {
-    format!("the color [{r}, {g}, {b}] stands for no class; {ADVICE}")
+    format!("the color [{r}, {g}, {b}] is not the color of any class; {ADVICE}")
 }
 
-/// The label of every index that is used; and what [`DecodedMask::narrow`] is.
+/// The label of every used index, and the value of [`DecodedMask::narrow`].
 fn table(
     used: &[u8],
     bits: usize,
@@ -196,14 +193,14 @@ fn table(
 ) -> Result<([u8; 256], Option<u8>), String> {
     let (map, known) = (color_map(), palette.labels());
     let color = |index: u8| colors.get(usize::from(index)).copied();
-    // Void is told by its index, too: it needs no color of its own.
+    // Void is also recognized by its index and needs no color of its own.
     let border = || color(VOID).and_then(|color| known.get(&color)).is_none_or(|label| *label == VOID);
     let vocs = |&index: &u8| match index {
         VOID => border(),
         _ => color(index) == Some(map[usize::from(index)]),
     };
     let in_order = palette.is_voc() && used.iter().all(vocs);
-    // Levels that are the indices say the same twice.
+    // Gray palettes whose levels equal the indices.
     let gray = palette.is_voc() && used.iter().all(|&index| color(index) == Some([index; 3]));
     let mut table: [u8; 256] = std::array::from_fn(|index| index as u8);
     for &index in used.iter().filter(|_| !(in_order || gray)) {
@@ -229,9 +226,9 @@ fn cut(index: u8, colors: usize, bits: usize) -> String {
 }
 
 impl DecodedMask {
-    /// Why the labels are probably not what they say: a gray mask of two levels, black and white, shows an object as void;
-    /// a writer of few bits has cut void ([`Self::narrow`]). `shown` are the labels of the picture's annotated objects, where
-    /// there is an annotation.
+    /// Why the labels are probably wrong: a black-and-white gray mask marks the object as void, or a writer with few
+    /// bits has clipped void ([`Self::narrow`]). `shown` are the labels of the image's annotated objects, if it has
+    /// an annotation.
     pub fn suspicion(&self, shown: Option<&[u8]>) -> Option<String> {
         if self.gray && is_two_levels(&self.mask.labels) {
             return Some(format!(
@@ -242,7 +239,7 @@ impl DecodedMask {
         self.cut_void(shown)
     }
 
-    /// Whether the highest label stands where void would. In masks of VOC a rim of void parts whatever touches.
+    /// Whether the highest label is probably clipped void: in VOC masks a void border separates adjacent objects.
     fn cut_void(&self, shown: Option<&[u8]>) -> Option<String> {
         let label = self.narrow?;
         let because = if shown.is_some_and(|shown| !shown.contains(&label)) {
@@ -263,7 +260,7 @@ fn is_two_levels(labels: &[u8]) -> bool {
     labels.contains(&VOID) && labels.iter().all(|label| matches!(*label, 0 | VOID))
 }
 
-/// Whether other labels than `label` touch nowhere, though there are several, an object among them.
+/// Whether there are several other labels and `label` separates all of them.
 fn walls(mask: &Mask, label: u8) -> bool {
     let Mask { width, labels, .. } = mask;
     let apart = |a: u8, b: u8| a == b || a == label || b == label;
@@ -274,10 +271,9 @@ fn walls(mask: &Mask, label: u8) -> bool {
         && labels.iter().zip(labels.iter().skip(*width)).all(|(a, b)| apart(*a, *b))
 }
 
-/// Writes a mask with the VOC colors; a file that is there is replaced whole or not at all.
+/// Writes a mask with the VOC colors, atomically.
 ///
-/// # Errors
-/// A mask whose labels are not width × height, or of no pixels; a file that cannot be written.
+/// # Errors A label count that is not width × height, an empty mask; a file that cannot be written.
 pub fn write_indices(path: &Path, mask: &Mask) -> Result<(), DataError> {
     let fault = |reason: String| DataError::Image { name: path.display().to_string(), reason };
     let Mask { width, height, labels } = mask;

@@ -1,12 +1,12 @@
 //! PASCAL VOC (Everingham et al., IJCV 2010) in its devkit's layout: `ImageSets`, `JPEGImages`, `Annotations`,
-//! `SegmentationClass`; and the masks of the Semantic Boundaries Dataset (SBD; Hariharan et al., ICCV 2011) for more of
-//! its pictures.
+//! `SegmentationClass`; and the masks of the Semantic Boundaries Dataset (SBD; Hariharan et al., ICCV 2011) for more
+//! of its images.
 //!
-//! Boxes and masks belong to the pixels of a picture as they are stored, and these are used, unturned, whatever orientation
-//! EXIF gives; only where an annotation's size is that of the turned picture, it was made on that, and the picture is turned.
+//! Boxes and masks refer to the stored pixels, so the EXIF orientation is ignored; only if an annotation's size
+//! matches the rotated image, the image is rotated.
 //!
-//! A picture with anything wrong is left out of its set with a warning, and too many of them are an error; `verify`
-//! names every fault. What belongs to no class (parts of persons, actions, outlines of instances) is not read.
+//! Faulty images are excluded with a warning; too many of them are an error, and `verify` lists every fault. Person
+//! parts, actions and instance outlines are not read.
 
 mod classes;
 pub mod devkit; // where the folders and files are

@@ -1,4 +1,4 @@
-//! Which label a mask's color stands for: VOC's own colors, or those that a spec names.
+//! Maps mask colors to labels: VOC's colors, or those given in a spec.
 //!
 //! ```yaml
 //! palette: { background: [255, 255, 255], cat: [0, 0, 255], dog: [255, 0, 0], void: [128, 128, 128] }
@@ -21,7 +21,7 @@ const BACKGROUND: &str = "background";
 const BORDER: &str = "void";
 const INDICES: &str = "indices";
 
-/// VOC's color of every index: the bits of the index, dealt in turn to red, green and blue from the highest bit down.
+/// VOC's color map: the bits of the index are distributed to red, green and blue in turn, from the highest bit down.
 pub fn color_map() -> [Color; 256] {
     std::array::from_fn(|index| {
         std::array::from_fn(|channel| {
@@ -33,15 +33,15 @@ pub fn color_map() -> [Color; 256] {
     })
 }
 
-/// How the pixels of masks become labels.
+/// How mask pixels are mapped to labels.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Palette {
-    /// By VOC's colors, in whatever order a file has them.
+    /// By VOC's colors, independent of the palette order.
     #[default]
     Voc,
-    /// The indices themselves, whatever their colors.
+    /// By index, independent of the colors.
     Indices,
-    /// By the colors of the classes that are named; background and void are VOC's where they are not.
+    /// By the given class colors; background and void default to VOC's.
     Named(BTreeMap<String, Color>),
 }
 
@@ -68,7 +68,7 @@ impl Palette {
     }
 }
 
-/// The label of a class in masks.
+/// The mask label of a class.
 fn label(name: &str) -> Option<u8> {
     match name {
         BACKGROUND => Some(0),

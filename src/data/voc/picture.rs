@@ -1,4 +1,4 @@
-//! One picture of a devkit: its files, its objects, and everything that is wrong with them.
+//! One image of a devkit: its files, objects and faults.
 
 use super::{
     classes::CLASSES,
@@ -6,7 +6,7 @@ use super::{
     header, mask,
     palette::Palette,
     sbd,
-    xml::{self, Annotation, RecordObject},
+    xml::{self, AnnotatedObject, Annotation},
 };
 use crate::{
     data::{
@@ -19,20 +19,20 @@ use crate::{
 };
 use std::path::{Path, PathBuf};
 
-/// What the devkit says of one picture; nothing is decoded.
+/// The devkit's entry for one image; nothing is decoded.
 #[derive(Clone, Debug)]
 pub(super) struct VocPicture {
     pub id: String,
     pub photograph: PathBuf,
-    /// Width and height by the annotation, or else of the stored picture; 0 where neither can be read.
+    /// Width and height from the annotation, else from the stored image; 0 if neither can be read.
     pub size: (usize, usize),
-    /// EXIF's, 1 to 8; 1 is upright.
+    /// EXIF orientation, 1 to 8; 1 is upright.
     pub orientation: u8,
     pub objects: Vec<Object>,
     pub mask: Option<MaskFile>,
 }
 
-/// A file with the class of every pixel.
+/// A mask file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum MaskFile {
     Palette(PathBuf),
@@ -40,7 +40,7 @@ pub(super) enum MaskFile {
 }
 
 impl VocPicture {
-    /// Reads what there is of picture `id`, and says what is wrong with it. SBD's mask comes first in training and the
+    /// Reads the entry of image `id` and returns it with its faults. SBD's mask takes precedence in training, the
     /// devkit's in validation.
     pub fn read(devkit: &Devkit, id: &str, split: Split) -> (Self, Vec<String>) {
         let annotation = devkit.annotation(id);
@@ -49,7 +49,7 @@ impl VocPicture {
         let photograph = devkit.photograph(id, filename);
         let mut faults = vec![];
         if !photograph.is_file() {
-            faults.push(format!("{} is not there", photograph.display()));
+            faults.push(format!("{} is missing", photograph.display()));
         }
         let orientation = header::orientation(&photograph);
         let mask = MaskFile::of(devkit, id, split);
@@ -62,7 +62,7 @@ impl VocPicture {
         (picture, faults)
     }
 
-    /// Takes over what an annotation says; what is wrong with it comes back.
+    /// Applies an annotation and returns its faults.
     fn annotate(&mut self, record: &Annotation, annotation: &Path) -> Vec<String> {
         let file = annotation.display();
         let Some(size) = record.size.or_else(|| header::size(&self.photograph)) else {
@@ -85,11 +85,10 @@ impl VocPicture {
         faults
     }
 
-    /// The picture's pixels, and whether they were turned: those that are stored, unless the annotation has the size of the
-    /// turned picture alone.
+    /// The pixels, and whether they were rotated: as stored, unless only the rotated image matches the annotation's
+    /// size.
     ///
-    /// # Errors
-    /// A picture that cannot be read, or of another size than its annotation says.
+    /// # Errors An unreadable image, or one whose size differs from its annotation's.
     pub fn pixels(&self) -> Result<(RgbImage, bool), String> {
         let bytes = std::fs::read(&self.photograph).map_err(|e| format!("cannot be read: {e}"))?;
         let image = stored(&bytes).map_err(|e| e.to_string())?;
@@ -105,15 +104,15 @@ impl VocPicture {
         Err(format!("is {w}×{h}, but its annotation says {width}×{height}"))
     }
 
-    /// For each class whether the objects show it: a class with difficult objects alone counts in nothing.
+    /// Presence of each class; a class with difficult objects only is ignored.
     pub fn presence(&self) -> Vec<Presence> {
         annotated::presence(&self.objects, CLASSES.len())
     }
 
-    /// The mask, as large as the picture and with known labels.
+    /// The mask, checked for size and labels.
     ///
-    /// # Errors
-    /// What [`mask::read`] and [`sbd::read_mask`] refuse; another size, labels that are no class, [`mask::DecodedMask::suspicion`].
+    /// # Errors Errors of [`mask::read`] and [`sbd::read_mask`]; a wrong size, invalid labels,
+    /// [`mask::DecodedMask::suspicion`].
     pub fn mask(&self, palette: &Palette) -> Result<Option<Mask>, DataError> {
         let Some(file) = &self.mask else { return Ok(None) };
         let found = file.read(palette)?;
@@ -173,14 +172,14 @@ impl MaskFile {
     }
 }
 
-/// The object of a record, or what is wrong with it; coordinates in messages are 1-based, as in the file.
-fn checked(object: &RecordObject, (width, height): (usize, usize)) -> Result<Object, String> {
+/// Validates an annotated object; coordinates in messages are 1-based, as in the file.
+fn checked(object: &AnnotatedObject, (width, height): (usize, usize)) -> Result<Object, String> {
     let class = CLASSES.iter().position(|class| *class == object.name);
     let class = class.ok_or("is of no class of PASCAL VOC; correct its name")?;
     let bounds = object.bounds;
     let corners = [bounds.x1, bounds.y1, bounds.x2, bounds.y2].map(|v| (v + 1.0).to_string()).join(" ");
     if !(bounds.x2 >= bounds.x1 && bounds.y2 >= bounds.y1) {
-        return Err(format!("has a box that is inside out: {corners}"));
+        return Err(format!("has a box that is inverted: {corners}"));
     }
     if bounds.clipped((width, height)) != bounds {
         let from_0 =

@@ -1,5 +1,5 @@
-//! SBD's masks (Hariharan et al., ICCV 2011): MATLAB files with a structure `GTcls`, whose field `Segmentation` holds the
-//! class of every pixel. Its boundaries are not read.
+//! SBD's masks (Hariharan et al., ICCV 2011): MATLAB files with a struct `GTcls`, whose field `Segmentation` is the
+//! mask. Boundaries are not read.
 
 use crate::data::{
     annotated::Mask,
@@ -8,10 +8,9 @@ use crate::data::{
 };
 use std::path::Path;
 
-/// The class of every pixel in `cls/ID.mat`.
+/// Reads the mask of `cls/ID.mat`.
 ///
-/// # Errors
-/// A file that is no MAT-file, or without a matrix of whole numbers from 0 to 255 at that place.
+/// # Errors Not a MAT-file, or no matrix of integers from 0 to 255 in that field.
 pub fn read_mask(path: &Path) -> Result<Mask, DataError> {
     let variables = mat::read(path)?;
     let mask = variables.get("GTcls").and_then(segmentation).and_then(mask);
@@ -28,7 +27,7 @@ fn segmentation(truth: &MatValue) -> Option<&MatValue> {
     }
 }
 
-/// The matrix row by row; it is stored column by column.
+/// Converts the column-major matrix to row-major labels.
 fn mask(matrix: &MatValue) -> Option<Mask> {
     let MatValue::Numeric { dims, values } = matrix else { return None };
     let &[height, width] = &dims[..] else { return None };

@@ -1,4 +1,4 @@
-//! One list of a devkit as an annotated set.
+//! One list of a devkit as an annotated data set.
 
 use super::{
     classes::CLASSES,
@@ -23,7 +23,7 @@ use std::{
     sync::OnceLock,
 };
 
-/// The pictures of one list that have nothing wrong with them, in the list's order.
+/// The valid images of one list, in list order.
 #[derive(Debug)]
 pub struct Voc {
     pictures: Vec<VocPicture>,
@@ -31,7 +31,7 @@ pub struct Voc {
     presence: Vec<Vec<Presence>>,
     classes: Vec<String>,
     palette: Palette,
-    /// of photographs and masks
+    /// hash of images and masks
     content: OnceLock<String>,
 }
 
@@ -48,10 +48,9 @@ impl VocSource {
     }
 }
 
-/// The pictures of one list of `Main` without their annotations.
+/// The images of one list of `Main`, without annotations.
 ///
-/// # Errors
-/// No devkit or no list there.
+/// # Errors A missing devkit or list.
 pub fn photographs(source: &VocSource, split: Split) -> Result<Files, DataError> {
     let (devkit, list) = source.list(split, Lists::Main)?;
     let folder = devkit.root.join("JPEGImages");
@@ -61,11 +60,10 @@ pub fn photographs(source: &VocSource, split: Split) -> Result<Files, DataError>
 }
 
 impl Voc {
-    /// Opens the list of one split; a share of `max_bad` pictures may be faulty and is left out, each with a warning.
-    /// Pictures of a list for segmentation need masks, and these are all read here once.
+    /// Opens the list of one split. Up to a fraction `max_bad` of faulty images is excluded, each with a warning.
+    /// Images of a segmentation list need masks, which are all read once here.
     ///
-    /// # Errors
-    /// No devkit or no list there, a list of a class that says nothing of a picture, too many faulty pictures.
+    /// # Errors A missing devkit or list, a class list without an entry for an image, too many faulty images.
     pub fn open(source: &VocSource, split: Split, lists: Lists, max_bad: f64) -> Result<Self, DataError> {
         let (devkit, list) = source.list(split, lists)?;
         let ids = lists::read(&list)?;
@@ -73,12 +71,12 @@ impl Voc {
             ids.par_iter().map(|id| examined(&devkit, id, split, (lists, &source.palette))).collect();
         let pictures = sound(examined, max_bad)?;
         if pictures.is_empty() {
-            let expected = "at least one picture with nothing wrong".into();
+            let expected = "at least one valid image".into();
             return Err(DataError::Empty { path: list, expected });
         }
         let presence = match lists {
             Lists::Main => listed_presence(&list, &pictures)?,
-            // the lists of classes are about the pictures of `Main`
+            // the class lists cover only the images of `Main`
             Lists::Segmentation => pictures.iter().map(VocPicture::presence).collect(),
         };
         let (classes, palette) = (CLASSES.map(String::from).to_vec(), source.palette.clone());
@@ -96,14 +94,14 @@ fn examined(
     if lists == Lists::Segmentation && faults.is_empty() {
         match picture.mask(palette) {
             Ok(Some(_)) => {}
-            Ok(None) => faults.push(format!("{} is not there", devkit.palette_mask(id).display())),
+            Ok(None) => faults.push(format!("{} is missing", devkit.palette_mask(id).display())),
             Err(error) => faults.push(error.to_string()),
         }
     }
     (picture, faults)
 }
 
-/// The pictures without a fault; a warning for each of the others, and an error for too many.
+/// Keeps the images without faults; warns about the others, or fails if there are too many.
 fn sound(examined: Vec<(VocPicture, Vec<String>)>, max_bad: f64) -> Result<Vec<VocPicture>, DataError> {
     let len = examined.len();
     let (good, bad): (Vec<_>, Vec<_>) = examined.into_iter().partition(|(_, faults)| faults.is_empty());
@@ -113,12 +111,12 @@ fn sound(examined: Vec<(VocPicture, Vec<String>)>, max_bad: f64) -> Result<Vec<V
     }
     for (number, (picture, faults)) in bad.iter().enumerate() {
         let (id, why) = (&picture.id, faults.join("; "));
-        tracing::warn!("{id} is left out ({} of {} faulty pictures): {why}", number + 1, bad.len());
+        tracing::warn!("{id} is excluded ({} of {} faulty images): {why}", number + 1, bad.len());
     }
     Ok(good.into_iter().map(|(picture, _)| picture).collect())
 }
 
-/// What the lists of the classes say of each picture, and what its objects say where a class has no list.
+/// Presence by the class lists, or by the objects for classes without a list.
 fn listed_presence(list: &Path, pictures: &[VocPicture]) -> Result<Vec<Vec<Presence>>, DataError> {
     let classes = lists::presence(list)?;
     let of = |picture: &VocPicture| {
@@ -133,8 +131,7 @@ fn listed_presence(list: &Path, pictures: &[VocPicture]) -> Result<Vec<Vec<Prese
 }
 
 fn said(known: &HashMap<String, Presence>, id: &str, file: &Path) -> Result<Presence, DataError> {
-    let reason =
-        || format!("says nothing of {id}, which the list of all classes has; add it, or remove the file");
+    let reason = || format!("has no entry for {id}, which is in the image list; add it, or remove the file");
     known.get(id).copied().ok_or_else(|| DataError::Table { path: file.into(), reason: reason() })
 }
 
@@ -145,7 +142,7 @@ impl Dataset for Voc {
     fn classes(&self) -> &[String] {
         &self.classes
     }
-    /// None: a picture has more than one label.
+    /// None: an image has several labels.
     fn label(&self, _: usize) -> Option<u32> {
         None
     }
@@ -156,8 +153,8 @@ impl Dataset for Voc {
         let pixels = self.pictures[index].pixels();
         pixels.map(|(image, _)| image).map_err(|reason| DataError::Image { name: self.name(index), reason })
     }
-    /// Over identifiers, sizes, objects, labels, the kind of mask, what is unusual, and the content of photographs and
-    /// masks: a copy elsewhere has the same fingerprint.
+    /// Covers identifiers, sizes, objects, labels, the kind of mask, non-default settings, and the content of images
+    /// and masks: a copy elsewhere has the same fingerprint.
     fn fingerprint(&self) -> String {
         let mut hash = Sha256::new();
         hash.update(format!("voc {}\n", self.pictures.len()));

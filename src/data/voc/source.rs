@@ -1,25 +1,25 @@
-//! How a spec names a devkit.
+//! The spec of a devkit.
 
 use super::{lists::ListName, palette::Palette};
 use crate::spec_path::SpecPath;
 use serde::{Deserialize, Serialize};
 use std::{fmt, path::Path};
 
-/// Where a devkit lies and which of its lists are the two splits. In YAML:
-/// `source: { voc: { devkit: VOCdevkit, year: 2007, train: trainval, val: test } }`.
+/// Path of a devkit and the lists of its two splits. In YAML: `source: { voc: { devkit: VOCdevkit, year: 2007, train:
+/// trainval, val: test } }`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct VocSource {
-    /// Holds `VOC2007/`, or is it, or holds `VOCdevkit/`.
+    /// A folder that contains `VOC2007/` or `VOCdevkit/`, or `VOC2007` itself.
     pub devkit: SpecPath,
-    /// Which of several years; absent: the only one there.
+    /// Year, if there are several; absent: the only one.
     #[serde(default)]
     pub year: Option<u16>,
     pub train: ListName,
     #[serde(default)]
     pub val: Option<ListName>,
-    /// SBD's `dataset` folder. Its masks are preferred for training, its lists are found before the devkit's, and its
-    /// pictures stand in for those that the devkit lacks.
+    /// SBD's `dataset` folder. Its masks are preferred in training, its lists take precedence over the devkit's, and
+    /// its images replace those missing from the devkit.
     #[serde(default)]
     pub sbd: Option<SpecPath>,
     /// The colors of the masks; absent: VOC's.
@@ -28,14 +28,14 @@ pub struct VocSource {
 }
 
 impl VocSource {
-    /// The folders that it names, and the lists that are files of their own.
+    /// The folders and list files it refers to.
     pub(in crate::data) fn paths(&self) -> Vec<&Path> {
         let lists = [Some(&self.train), self.val.as_ref()].into_iter().flatten();
         let lists = lists.filter_map(ListName::path);
         [self.devkit.as_path()].into_iter().chain(self.sbd.as_deref()).chain(lists).collect()
     }
 
-    /// The same source with its paths below `dir`.
+    /// The source with its paths joined to `dir`.
     pub(in crate::data) fn below(&self, dir: &Path) -> Self {
         let list = |name: &ListName| name.below(dir);
         Self {

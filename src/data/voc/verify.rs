@@ -1,4 +1,4 @@
-//! What `data verify` says of a devkit: every picture of its lists decoded, every mask read, every fault named.
+//! The report of `data verify` on a devkit: decodes every listed image and mask and lists every fault.
 
 use super::{
     classes::CLASSES,
@@ -17,32 +17,32 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Pictures with an orientation that a report names.
+/// Most rotated images that a report names.
 const NOTED: usize = 5;
 
-/// What a devkit holds.
+/// Report on a devkit.
 #[derive(Clone, Debug)]
 pub struct VocReport {
     pub devkit: Devkit,
     pub lists: Vec<ListReport>,
     /// in any of the lists
     pub pictures: usize,
-    /// pictures with one
+    /// images with a mask
     pub masks: usize,
-    /// smallest, median and largest, of the pictures whose annotation can be read
+    /// smallest, median and largest, of the images with a readable annotation
     pub width: [usize; 3],
     pub height: [usize; 3],
     /// in the devkit's order
     pub classes: Vec<ClassCount>,
-    /// picture or list, and what is wrong with it
+    /// image or list, and its fault
     pub faults: Vec<(String, String)>,
-    /// where the list of a class says other than the boxes; the list is believed
+    /// disagreements between a class list and the boxes; the list takes precedence
     pub differing: Vec<String>,
-    /// pictures that a viewer would turn: identifier, EXIF's orientation, whether it is turned to fit its annotation
+    /// images with an EXIF rotation: identifier, orientation, whether the image is rotated to fit its annotation
     pub oriented: Vec<(String, u8, bool)>,
 }
 
-/// One list of pictures.
+/// Report on one list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListReport {
     /// `Main/train`
@@ -51,16 +51,16 @@ pub struct ListReport {
     pub faulty: usize,
 }
 
-/// How often a class is seen.
+/// Frequency of a class.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ClassCount {
-    /// pictures with at least one object
+    /// images with at least one object
     pub images: usize,
     pub objects: usize,
     pub difficult: usize,
 }
 
-/// A list to look at.
+/// A list to verify.
 struct Listed {
     lists: Lists,
     name: String,
@@ -68,7 +68,7 @@ struct Listed {
     ids: Vec<String>,
 }
 
-/// One picture looked at.
+/// One verified image.
 struct Looked {
     picture: VocPicture,
     masked: bool,
@@ -77,15 +77,14 @@ struct Looked {
 }
 
 impl VocReport {
-    /// Whether nothing is wrong.
+    /// Whether there are no faults.
     pub fn is_sound(&self) -> bool {
         self.faults.is_empty()
     }
 
-    /// Looks at the lists that `source` names, in `Main` and in `Segmentation`.
+    /// Verifies the lists of `source` in `Main` and `Segmentation`.
     ///
-    /// # Errors
-    /// No devkit there, a list that is in neither folder or cannot be read.
+    /// # Errors A missing devkit; a list that is in neither folder or unreadable.
     pub fn of_source(source: &VocSource) -> Result<Self, DataError> {
         let devkit = Devkit::find(&source.devkit, source.year, source.sbd.as_deref())?;
         let mut listed: Vec<Listed> = vec![];
@@ -104,10 +103,9 @@ impl VocReport {
         look(devkit, listed, &source.palette)
     }
 
-    /// Looks at every list of the devkit in `dir`.
+    /// Verifies every list of the devkit in `dir`.
     ///
-    /// # Errors
-    /// No devkit there, or several; no list; one that cannot be read.
+    /// # Errors No devkit, or several; no list; an unreadable list.
     pub fn of_devkit(dir: &Path) -> Result<Self, DataError> {
         let devkit = Devkit::find(dir, None, None)?;
         let mut listed = vec![];
@@ -176,7 +174,7 @@ fn look(devkit: Devkit, listed: Vec<Listed>, palette: &Palette) -> Result<VocRep
     })
 }
 
-/// Drawn on a terminal alone.
+/// Shown only on a terminal.
 fn bar(len: usize) -> ProgressBar {
     let bar = ProgressBar::new(len as u64);
     let style = ProgressStyle::with_template("{bar:30} {pos}/{len} images {eta}");
@@ -184,7 +182,7 @@ fn bar(len: usize) -> ProgressBar {
 }
 
 impl Looked {
-    /// Decodes the picture and every mask of it.
+    /// Decodes the image and all its masks.
     fn new(devkit: &Devkit, id: &str, needs_mask: bool, palette: &Palette) -> Self {
         let (picture, mut faults) = VocPicture::read(devkit, id, Split::Val);
         let mut turned = false;
@@ -195,7 +193,7 @@ impl Looked {
             }
         }
         if picture.mask.is_none() && needs_mask {
-            faults.push(format!("{} is not there", devkit.palette_mask(id).display()));
+            faults.push(format!("{} is missing", devkit.palette_mask(id).display()));
         }
         let (other, _) = VocPicture::read(devkit, id, Split::Train);
         let second = Some(&other).filter(|other| other.mask != picture.mask);
@@ -211,7 +209,7 @@ fn oriented(looked: &[Looked]) -> Vec<(String, u8, bool)> {
     looked.iter().filter(|one| one.picture.orientation > 1).map(of).collect()
 }
 
-/// What the lists of classes beside `list` say, against the objects.
+/// Compares the class lists of `list` with the objects.
 fn compare(
     list: &Listed,
     pictures: &HashMap<&str, &Looked>,
@@ -228,7 +226,7 @@ fn compare(
         for id in &list.ids {
             let of_objects = pictures.get(id.as_str()).filter(|one| one.faults.is_empty());
             match (known.get(id), of_objects.and_then(|one| one.picture.presence().get(class).copied())) {
-                (None, _) => faults.push((id.clone(), format!("{} says nothing of it", file.display()))),
+                (None, _) => faults.push((id.clone(), format!("{} has no entry for it", file.display()))),
                 (Some(said), Some(seen)) if *said != seen => differing.push(format!(
                     "{id}: {} says {}, the boxes say {}",
                     file.display(),
@@ -241,7 +239,7 @@ fn compare(
     }
 }
 
-/// As the lists write it.
+/// The label used in lists.
 fn number(presence: Presence) -> i8 {
     match presence {
         Presence::Present => 1,
@@ -292,12 +290,14 @@ impl fmt::Display for VocReport {
         let (objects, difficult) = (total(|count| count.objects), total(|count| count.difficult));
         writeln!(f, "  {:11}  {:>6}  {objects:>7}  {difficult:>9}", "all", self.pictures)?;
         for note in &self.differing {
-            writeln!(f, "  note {note}; the list is believed")?;
+            writeln!(f, "  note {note}; the list is used")?;
         }
         for (id, orientation, turned) in self.oriented.iter().take(NOTED) {
             let pixels = match turned {
-                false => "its boxes and masks are taken to be of the stored pixels, which are not turned",
-                true => "its annotation has the size of the turned picture, so that it is turned",
+                false => {
+                    "boxes and masks are assumed to refer to the stored pixels; the image is not rotated"
+                }
+                true => "the annotation has the size of the rotated image; the image is rotated",
             };
             writeln!(f, "  note {id}: EXIF gives orientation {orientation}; {pixels}")?;
         }

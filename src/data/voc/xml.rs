@@ -1,61 +1,59 @@
-//! One annotation of PASCAL VOC's devkit (`Annotations/ID.xml`): the size of a picture and the objects in it, as the devkit
-//! and the tools that follow it write them.
+//! Reads PASCAL VOC annotations (`Annotations/ID.xml`): image size and objects, as written by the devkit and
+//! compatible tools.
 //!
-//! Parts of persons (heads, hands, feet), poses and actions are not read. Does not look at the picture itself.
+//! Person parts (heads, hands, feet), poses and actions are not read. The image itself is not opened.
 
 use super::encoding;
 use crate::{boxes::Rect, data::error::DataError, guarded, text::excerpt};
 use roxmltree::{Document, Error, Node, ParsingOptions};
 use std::{fs::File, io::Read, path::Path, str::FromStr};
 
-/// The most elements and texts of a file: far more than any picture's annotation has.
+/// Most XML nodes of a file: far more than in any real annotation.
 const MOST_NODES: u32 = 1 << 20;
 
-/// The most bytes of a file that are read.
+/// Most bytes read of a file.
 const MOST_BYTES: u64 = 64 << 20;
 
-/// What a file says about its picture.
+/// The content of an annotation file.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Annotation {
-    /// Name of the picture's file, where it is given: `2007_000027.jpg`.
+    /// Name of the image file, if given: `2007_000027.jpg`.
     pub filename: Option<String>,
-    /// Width and height in pixels, where they are given.
+    /// Width and height in pixels, if given.
     pub size: Option<(usize, usize)>,
     /// In the file's order.
-    pub objects: Vec<RecordObject>,
+    pub objects: Vec<AnnotatedObject>,
 }
 
-/// One object, its class still a name.
+/// One object with its class name.
 #[derive(Clone, Debug, PartialEq)]
-pub struct RecordObject {
+pub struct AnnotatedObject {
     pub name: String,
-    /// 0-based, corners included: the file's coordinates, which begin at 1, less 1.
+    /// 0-based, corners inclusive; the file's coordinates are 1-based.
     pub bounds: Rect,
     pub difficult: bool,
-    /// Nothing is decided by these two: what is no flag counts as none.
+    /// Informational flags: invalid values count as false.
     pub truncated: bool,
     pub occluded: bool,
 }
 
-/// Reads one file. Flags that are absent, empty or unspecified are false; coordinates may have decimals, as some of
-/// VOC2011's have.
+/// Reads one file. Absent, empty or unspecified flags are false; coordinates may be fractional, as in some of
+/// VOC2011.
 ///
-/// # Errors
-/// A file that cannot be read or is no XML, fields that are missing or no numbers, boxes that are inside out. All but
-/// the first name the line.
+/// # Errors An unreadable file, invalid XML, missing or non-numeric fields, inverted boxes. All but the first name
+/// the line.
 pub fn read(path: &Path) -> Result<Annotation, DataError> {
     with(path, |root| record(root, size(root)?))
 }
 
-/// Reads what is needed to score detections: a size that is wrong is as good as none.
+/// Reads what is needed to score detections: an invalid size is ignored.
 ///
-/// # Errors
-/// As [`read`], but for the size.
+/// # Errors As [`read`], except for the size.
 pub fn read_objects(path: &Path) -> Result<Annotation, DataError> {
     with(path, |root| record(root, size(root).unwrap_or_default()))
 }
 
-/// What is wrong, and in which line.
+/// An error with its line.
 struct XmlFault {
     line: usize,
     reason: String,
@@ -74,7 +72,7 @@ fn line(node: Node) -> usize {
 fn with(path: &Path, of: impl Fn(Node) -> Result<Annotation, XmlFault>) -> Result<Annotation, DataError> {
     let io = |source| DataError::Io { path: path.into(), source };
     let mut bytes = vec![];
-    // what is longer is cut, and then no XML
+    // a longer file is truncated, so it fails to parse
     File::open(path).map_err(io)?.take(MOST_BYTES).read_to_end(&mut bytes).map_err(io)?;
     let text = encoding::decode(&bytes).map_err(|reason| DataError::Table { path: path.into(), reason })?;
     parse(&text, of).map_err(|XmlFault { line, reason }| DataError::List { path: path.into(), line, reason })
@@ -118,8 +116,8 @@ fn record(root: Node, size: Option<(usize, usize)>) -> Result<Annotation, XmlFau
     })
 }
 
-fn object(node: Node) -> Result<RecordObject, XmlFault> {
-    Ok(RecordObject {
+fn object(node: Node) -> Result<AnnotatedObject, XmlFault> {
+    Ok(AnnotatedObject {
         name: text_of(node, "name")?.1.into(),
         bounds: bounds(child(node, "bndbox")?)?,
         difficult: difficult(node)?,
@@ -138,12 +136,12 @@ fn bounds(node: Node) -> Result<Rect, XmlFault> {
     };
     let rect = Rect::new(edge("xmin")?, edge("ymin")?, edge("xmax")?, edge("ymax")?);
     if rect.x2 < rect.x1 || rect.y2 < rect.y1 {
-        return Err(XmlFault::at(node, "the box is inside out: its minimum is above its maximum".into()));
+        return Err(XmlFault::at(node, "the box is inverted: its minimum is above its maximum".into()));
     }
     Ok(rect)
 }
 
-/// Width and height; `None` where there is no `<size>`, or an empty one.
+/// Width and height; `None` if `<size>` is absent or empty.
 fn size(root: Node) -> Result<Option<(usize, usize)>, XmlFault> {
     let Ok(node) = child(root, "size") else { return Ok(None) };
     if given(node, "width").is_none() && given(node, "height").is_none() {
@@ -152,7 +150,7 @@ fn size(root: Node) -> Result<Option<(usize, usize)>, XmlFault> {
     Ok(Some((side(node, "width")?, side(node, "height")?)))
 }
 
-/// A whole number; tables of floating-point numbers write `500.0`.
+/// An integer; tools with float tables write `500.0`.
 fn side(size: Node, name: &str) -> Result<usize, XmlFault> {
     let what = "a number of pixels";
     let pixels: f64 = number(size, name, what)?;
@@ -165,13 +163,13 @@ fn side(size: Node, name: &str) -> Result<usize, XmlFault> {
     Ok(pixels as usize)
 }
 
-/// Decides what counts, so that it has to be understood.
+/// Affects scoring, so invalid values are errors.
 fn difficult(object: Node) -> Result<bool, XmlFault> {
     let Some((node, text)) = given(object, "difficult") else { return Ok(false) };
     flag(text).ok_or_else(|| XmlFault::at(node, format!("<difficult> is `{}`, not 0 or 1", excerpt(text))))
 }
 
-/// A flag, or a share that is above 0.
+/// A flag, or a fraction above 0.
 fn remark(object: Node, name: &str) -> bool {
     let Some((_, text)) = given(object, name) else { return false };
     flag(text).unwrap_or_else(|| text.parse::<f64>().is_ok_and(|share| share > 0.0))
@@ -194,7 +192,7 @@ fn number<T: FromStr>(parent: Node, name: &str, what: &str) -> Result<T, XmlFaul
     text.parse().map_err(|_| XmlFault::at(node, format!("<{name}> is `{}`, not {what}", excerpt(text))))
 }
 
-/// The child `name` and its text, without the white space around it.
+/// The child `name` and its trimmed text.
 fn text_of<'a, 'i>(parent: Node<'a, 'i>, name: &str) -> Result<(Node<'a, 'i>, &'a str), XmlFault> {
     let node = child(parent, name)?;
     given(parent, name).ok_or_else(|| XmlFault::at(node, format!("<{name}> is empty")))
@@ -212,7 +210,7 @@ fn child<'a, 'i>(parent: Node<'a, 'i>, name: &str) -> Result<Node<'a, 'i>, XmlFa
     found.next().ok_or_else(missing)
 }
 
-/// Whatever its namespace.
+/// Whether an element has this name, in any namespace.
 fn is(node: Node, name: &str) -> bool {
     node.is_element() && node.tag_name().name() == name
 }

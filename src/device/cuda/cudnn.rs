@@ -1,6 +1,5 @@
-//! Convolutions of cuDNN on NHWC tensors: forward, gradient of the input, gradient of the filters. The algorithm of each
-//! shape is chosen once and kept: by cuDNN's own judgement among those that repeat their bits, or by timing all of them
-//! where that is not asked for.
+//! cuDNN convolutions on NHWC tensors: forward, backward-data, backward-filter. The algorithm for each shape is
+//! selected once and cached: by cuDNN's heuristics among the deterministic ones, or by timing if determinism is off.
 
 use super::alloc_uninit;
 use crate::device::{Precision, deterministic, precision};
@@ -18,7 +17,7 @@ use std::{
     mem::MaybeUninit,
 };
 
-/// One axis of a convolution.
+/// Geometry of one axis.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct CudnnAxis {
     pub input: usize,
@@ -48,7 +47,7 @@ pub(crate) enum ConvPass {
     W,
 }
 
-/// The addresses of the three.
+/// Device addresses of x, w and y.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ConvOperands {
     pub x: u64,
@@ -56,10 +55,9 @@ pub(crate) struct ConvOperands {
     pub y: u64,
 }
 
-/// Computes one pass, all operands of `dtype`; false where cuDNN has no algorithm for it.
+/// Runs one pass with all operands in `dtype`; returns false if cuDNN has no algorithm for it.
 ///
-/// # Errors
-/// What cuDNN itself reports, memory for its workspace.
+/// # Errors cuDNN errors, out of memory for the workspace.
 pub(crate) fn convolve(
     device: &CudaDevice,
     pass: ConvPass,
@@ -81,8 +79,8 @@ pub(crate) fn convolve(
 }
 
 thread_local! {
-    /// A handle may be used by one thread at a time: each thread has its own, which lives as long as the process, since
-    /// the library may be gone before the last thread's variables are.
+    /// Handles are not thread-safe, so each thread has its own. They are never destroyed, since the library may be
+    /// unloaded before thread-local destructors run.
     static HANDLES: RefCell<HashMap<DeviceId, CudnnContext>> = RefCell::default();
 }
 
@@ -100,7 +98,7 @@ struct CudnnContext {
     plans: HashMap<Key, Option<ConvPlan>>,
 }
 
-/// Descriptors, which are kept, and the algorithm.
+/// Cached descriptors and the selected algorithm.
 #[derive(Clone, Copy)]
 struct ConvPlan {
     descriptors: Descriptors,
@@ -123,7 +121,7 @@ enum Algorithm {
     W(sys::cudnnConvolutionBwdFilterAlgo_t),
 }
 
-/// An algorithm as cuDNN describes it, the best first.
+/// cuDNN's description of an algorithm.
 struct AlgorithmCandidate {
     algorithm: Algorithm,
     usable: bool,
@@ -131,7 +129,7 @@ struct AlgorithmCandidate {
     math: sys::cudnnMathType_t,
 }
 
-/// The library's description of an algorithm of that kind.
+/// The performance struct of a pass.
 macro_rules! Perf {
     (Y) => {
         sys::cudnnConvolutionFwdAlgoPerf_t
@@ -144,13 +142,13 @@ macro_rules! Perf {
     };
 }
 
-/// Asks for algorithms: `$ask(most, count, results)` is the library's function with its first arguments given.
+/// Queries algorithms: `$ask(most, count, results)` calls cuDNN with the leading arguments bound.
 macro_rules! candidates {
     ($which:ident, $ask:expr) => {{
         const MOST: usize = 16;
         let mut results = [const { MaybeUninit::zeroed() }; MOST];
         let mut count: c_int = 0;
-        // SAFETY: there is room for as many results as are asked for; all zeros are a valid result.
+        // SAFETY: the buffer has room for `MOST` results; all zeros are a valid result.
         let results = unsafe {
             let status = $ask(MOST as c_int, &raw mut count, results.as_mut_ptr().cast());
             let count = if status.result().is_ok() { count as usize } else { 0 };
@@ -166,7 +164,7 @@ macro_rules! candidates {
     }};
 }
 
-/// What timing may use of the device's memory.
+/// Workspace limit for timing, in bytes.
 const TIMING_WORKSPACE: usize = 1 << 30;
 
 impl CudnnContext {
@@ -174,7 +172,7 @@ impl CudnnContext {
         let stream = device.cuda_stream();
         stream.context().bind_to_thread().w()?;
         let handle = cudnn::create_handle().map_err(failure)?;
-        // SAFETY: the handle was just made, and the stream lives as long as the device.
+        // SAFETY: the handle was just created, and the stream lives as long as the device.
         unsafe { cudnn::set_stream(handle, stream.cu_stream().cast()).map_err(failure)? };
         Ok(Self { handle, plans: HashMap::new() })
     }
@@ -199,7 +197,7 @@ impl CudnnContext {
         }
     }
 
-    /// None where cuDNN has no algorithm that fits.
+    /// None if cuDNN has no suitable algorithm.
     fn plan(&self, device: &CudaDevice, key: &Key, at: ConvOperands) -> Result<Option<ConvPlan>> {
         if key.dtype == DType::F64 {
             return Ok(None); // no f64 on NHWC
@@ -214,16 +212,16 @@ impl CudnnContext {
         let Some(AlgorithmCandidate { algorithm, math, .. }) = found.iter().find(fits) else {
             return Ok(None);
         };
-        // Of f32 the mantissa may not be cut, whatever the candidate would do.
+        // f32 must not be truncated to TF32, even if the candidate would.
         let exact = key.dtype == DType::F32 && key.precision != Precision::Tf32;
         let math = if exact { sys::cudnnMathType_t::CUDNN_FMA_MATH } else { *math };
-        // SAFETY: the descriptor was just made.
+        // SAFETY: the descriptor was just created.
         unsafe { cudnn::set_convolution_math_type(descriptors.convolution, math).map_err(failure)? };
         let workspace = self.workspace(*algorithm, descriptors);
         Ok(workspace.ok().map(|workspace| ConvPlan { descriptors, algorithm: *algorithm, workspace }))
     }
 
-    /// Candidates in the order of cuDNN's heuristics, which depend on the shape alone.
+    /// Candidates ranked by cuDNN's heuristics, which depend only on the shape.
     fn judged(&self, pass: ConvPass, of: Descriptors) -> Vec<AlgorithmCandidate> {
         let Descriptors { x, w, y, convolution: c } = of;
         let h = self.handle;
@@ -240,7 +238,7 @@ impl CudnnContext {
         }
     }
 
-    /// Candidates in the order of their time on these operands, of which the result of the pass is overwritten.
+    /// Candidates ranked by measured time on these operands; overwrites the output operand.
     fn timed(
         &self,
         device: &CudaDevice,
@@ -271,7 +269,7 @@ impl CudnnContext {
         })
     }
 
-    /// Bytes that the algorithm works in.
+    /// Workspace size in bytes.
     fn workspace(&self, algorithm: Algorithm, of: Descriptors) -> Result<usize> {
         let Descriptors { x, w, y, convolution: c } = of;
         let (h, mut size) = (self.handle, 0);
@@ -301,8 +299,7 @@ impl CudnnContext {
         let [ax, aw, ay] = [at.x, at.w, at.y].map(|a| a as *mut c_void);
         let (one, zero) = (1f32, 0f32);
         let [one, zero] = [&raw const one, &raw const zero].map(|f| f.cast::<c_void>());
-        // SAFETY: descriptors and algorithm belong together, the operands have the sizes that they describe, and the
-        // workspace, like all memory, is freed in the stream's order.
+        // SAFETY: the descriptors match the algorithm and the operands, and the workspace is freed in stream order.
         unsafe {
             match plan.algorithm {
                 Algorithm::Y(a) => {
@@ -322,10 +319,10 @@ impl CudnnContext {
 }
 
 impl Descriptors {
-    /// Errors where cuDNN refuses the shape.
+    /// Errors: cuDNN rejects the shape.
     fn new(key: &Key) -> std::result::Result<Self, CudnnError> {
         let CudnnShape { batch, rows, cols, inputs, outputs, groups } = key.shape;
-        let n = |v: usize| c_int::try_from(v).unwrap_or(c_int::MAX); // which cuDNN refuses
+        let n = |v: usize| c_int::try_from(v).unwrap_or(c_int::MAX); // rejected by cuDNN
         let (format, dtype) = (sys::cudnnTensorFormat_t::CUDNN_TENSOR_NHWC, data_type(key.dtype));
         let tensor = |h, w, channels| {
             let made = cudnn::create_tensor_descriptor()?;
@@ -353,7 +350,7 @@ impl Descriptors {
     }
 }
 
-/// The multiplications that cuDNN may choose from.
+/// The math types that cuDNN may use.
 fn math(key: &Key) -> sys::cudnnMathType_t {
     match (key.dtype, key.precision) {
         (DType::BF16, _) => sys::cudnnMathType_t::CUDNN_TENSOR_OP_MATH,

@@ -1,4 +1,4 @@
-//! Matrix products of cuBLAS on row-major matrices in the device's memory.
+//! cuBLAS matrix products on row-major matrices in device memory.
 
 use crate::device::{Precision, precision};
 use candle_core::{
@@ -13,21 +13,21 @@ use candle_core::{
 };
 use std::ffi::{c_int, c_longlong, c_void};
 
-/// A row-major matrix, or a row of such matrices.
+/// A row-major matrix, or a strided batch of them.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Matrix {
     pub address: u64,
     pub dtype: DType,
-    /// Elements from one row to the next, as they lie in memory.
+    /// Row pitch in elements.
     pub pitch: usize,
-    /// Whether the product takes rows for columns.
+    /// Whether the matrix is transposed in the product.
     pub transposed: bool,
-    /// Elements from one matrix to the next.
+    /// Batch stride in elements.
     pub step: usize,
 }
 
 impl Matrix {
-    /// A single matrix, taken as it lies.
+    /// A single matrix, not transposed.
     pub fn new(address: u64, dtype: DType, pitch: usize) -> Self {
         Self { address, dtype, pitch, transposed: false, step: 0 }
     }
@@ -41,11 +41,10 @@ impl Matrix {
     }
 }
 
-/// c `(m, n)` = a `(m, k)` · b `(k, n)` (+ what c held, with `add`), for each of `count` triples. a and b are of one
-/// element type; sums are f32, of f64 matrices f64. The bits of the result depend on the shapes alone.
+/// c `(m, n)` = a `(m, k)` · b `(k, n)` (+ c if `add`), for a batch of `count`. a and b have the same dtype;
+/// accumulation is f32, or f64 for f64 matrices. The rounding depends only on the shapes.
 ///
-/// # Errors
-/// Element types that do not go together, sizes beyond 2³¹, what cuBLAS refuses.
+/// # Errors Unsupported dtype combinations, sizes beyond 2³¹, cuBLAS errors.
 pub(crate) fn gemm(
     device: &CudaDevice,
     (m, n, k): (usize, usize, usize),
@@ -73,8 +72,8 @@ pub(crate) fn gemm(
     let size = |n: usize| c_int::try_from(n).map_err(candle_core::Error::wrap);
     let blas = device.cublas_handle();
     device.cuda_stream().context().bind_to_thread().w()?;
-    // cuBLAS counts in columns: there our row-major matrices are their own transposes, so it computes cᵀ = bᵀ·aᵀ.
-    // SAFETY: the matrices lie in the device's memory with the sizes given, which the callers allocated.
+    // cuBLAS is column-major: row-major matrices are transposes there, so it computes cᵀ = bᵀ·aᵀ. SAFETY: the callers
+    // allocated the matrices in device memory with the given sizes.
     unsafe {
         gemm_strided_batched_ex(
             *blas.handle(),

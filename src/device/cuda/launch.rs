@@ -1,5 +1,5 @@
-//! Launches of the project's own kernels. Each file of `kernels` is compiled to PTX when the project is built and
-//! loaded when a kernel of it is first called.
+//! Launches this crate's CUDA kernels. Each file in `kernels` is compiled to PTX at build time and loaded on first
+//! use.
 
 use candle_core::{
     CudaDevice, Result,
@@ -9,14 +9,14 @@ use candle_core::{
     },
 };
 
-/// A file of kernels.
+/// A PTX module.
 #[derive(Clone, Copy)]
 pub(crate) struct KernelModule {
     name: &'static str,
     ptx: &'static str,
 }
 
-/// Names the files of kernels as constants.
+/// Defines a constant per kernel file.
 macro_rules! modules {
     ($($constant:ident = $file:literal;)*) => {
         $(pub(crate) const $constant: super::KernelModule = super::KernelModule {
@@ -46,8 +46,7 @@ pub(crate) mod modules {
     }
 }
 
-/// An argument of a kernel, of the type that its source declares: pointer, `long long`, `int`, `float`, `double`, or a struct
-/// of nine doubles.
+/// A kernel argument with its CUDA type: pointer, `long long`, `int`, `float`, `double`, or a struct.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Arg<'a> {
     Pointer(u64),
@@ -58,11 +57,11 @@ pub(crate) enum Arg<'a> {
     Geometry(Geometry),
     Parts(&'a Parts),
     Scaling(Scaling),
-    /// 3 × 3, by rows.
+    /// 3 × 3, row-major.
     Matrix([f64; 9]),
 }
 
-/// The kernels' `Geometry` of a convolution: of each axis input, output, kernel, stride, pad and dilation; then the first
+/// The kernels' `Geometry` of a convolution: per axis input, output, kernel, stride, pad and dilation; then the first
 /// image, the number of images, channels, groups, pitch.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
@@ -75,7 +74,8 @@ pub(crate) struct Geometry {
 // SAFETY: integers only, laid out as C does.
 unsafe impl DeviceRepr for Geometry {}
 
-/// The kernels' `Part`: where a parameter, its gradient and its moments lie, how many they are, its own rate and decay.
+/// The kernels' `Part`: addresses of a parameter, its gradient and its moments, their length, learning rate and
+/// decay.
 #[derive(Clone, Copy, Debug, Default)]
 #[repr(C)]
 pub(crate) struct Part {
@@ -88,22 +88,22 @@ pub(crate) struct Part {
     pub decay: f32,
 }
 
-/// A table of parts, by value.
+/// A table of parts, passed by value.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 pub(crate) struct Parts([Part; Parts::MOST]);
 
 impl Parts {
-    /// So many that the table fits into the 4 KiB of a kernel's arguments.
+    /// Limited by the 4 KiB of kernel arguments.
     pub const MOST: usize = 64;
 
-    /// The first [`Self::MOST`] of `parts`; the rest of the table is empty parts.
+    /// The first [`Self::MOST`] of `parts`, padded with empty parts.
     pub fn new(parts: &[Part]) -> Self {
         Self(std::array::from_fn(|i| parts.get(i).copied().unwrap_or_default()))
     }
 }
 
-/// The kernels' `Scaling` of a gradient: where its norm lies, passes in the sum, norm to clip to (0: none).
+/// The kernels' `Scaling` of a gradient: address of its norm, number of accumulated passes, clipping norm (0: none).
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 pub(crate) struct Scaling {
@@ -129,58 +129,58 @@ impl Arg<'_> {
     }
 }
 
-/// Blocks of a launch and threads of a block.
+/// Grid and block dimensions of a launch.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Grid {
     pub blocks: (u32, u32, u32),
     pub threads: (u32, u32, u32),
 }
 
-/// Blocks at most of a kernel that makes a table in each.
+/// Most blocks of a kernel that builds a table per block.
 const TABLES: usize = 1024;
-/// Blocks at most of a kernel that leaves a sum for each of its blocks.
+/// Most blocks of a kernel that writes one partial sum per block.
 const PARTIAL_SUMS: usize = 256;
-/// Elements of a block of such a kernel, while there are few.
+/// Elements per block of such a kernel, for small inputs.
 const RUN: usize = 1024;
 
-/// Threads of a block of kernels that go over elements.
+/// Threads per block of elementwise kernels.
 const THREADS: usize = 256;
-/// Blocks at most of such kernels, whose threads then take several elements each, a grid apart.
+/// Most blocks of elementwise kernels; beyond this, threads process several elements (grid-stride loop).
 const BLOCKS: usize = 1 << 16;
 
 impl Grid {
-    /// For a kernel whose threads go over `n` elements, each taking every (blocks · threads)-th.
+    /// For a grid-stride loop over `n` elements.
     pub fn over(n: usize) -> Self {
         Self { blocks: (n.div_ceil(THREADS).clamp(1, BLOCKS) as u32, 1, 1), threads: (THREADS as u32, 1, 1) }
     }
 
-    /// As [`Grid::over`], for a kernel whose blocks each make a table first: few blocks.
+    /// As [`Grid::over`] with few blocks, for kernels that first build a table per block.
     pub fn tabled(n: usize) -> Self {
         Self { blocks: (n.div_ceil(THREADS).clamp(1, TABLES) as u32, 1, 1), ..Self::over(n) }
     }
 
-    /// For a kernel that adds up `n` elements, each block a run of them; how many blocks there are depends on `n` alone.
+    /// For a sum of `n` elements, one contiguous run per block; the number of blocks depends only on `n`.
     pub fn sums(n: usize) -> Self {
         Self::blocks(n.div_ceil(RUN).clamp(1, PARTIAL_SUMS), THREADS as u32)
     }
 
-    /// For a kernel that takes a warp of 32 threads for each of `n` rows.
+    /// For a kernel with one warp of 32 threads per row.
     pub fn warps(n: usize) -> Self {
         Self::blocks(n.div_ceil(THREADS / 32).max(1), THREADS as u32)
     }
 
-    /// For a kernel whose blocks (x, y) share the `length` elements of row x.
+    /// For a kernel in which blocks (x, y) process the `length` elements of row x.
     pub fn rows(n: usize, length: usize) -> Self {
         let parts = length.div_ceil(THREADS).clamp(1, BLOCKS - 1);
         Self { blocks: (n as u32, parts as u32, 1), threads: (THREADS as u32, 1, 1) }
     }
 
-    /// For a kernel that takes a block for each of `n` places and a thread for each of their channels.
+    /// For a kernel with one block per position and one thread per channel.
     pub fn channels(n: usize, channels: usize) -> Self {
         Self::blocks(n, channels.next_multiple_of(32).clamp(32, THREADS) as u32)
     }
 
-    /// One block of that many threads for each of `n` pieces.
+    /// `n` blocks of `threads` threads.
     pub fn blocks(n: usize, threads: u32) -> Self {
         Self { blocks: (n as u32, 1, 1), threads: (threads, 1, 1) }
     }
@@ -188,8 +188,7 @@ impl Grid {
 
 /// Enqueues a kernel on the device's stream.
 ///
-/// # Errors
-/// A kernel that the module lacks, a grid that the GPU refuses.
+/// # Errors A kernel missing from the module, an invalid grid.
 pub(crate) fn launch(
     device: &CudaDevice,
     module: KernelModule,
@@ -213,7 +212,7 @@ pub(crate) fn launch(
         };
     }
     let config = LaunchConfig { grid_dim: grid.blocks, block_dim: grid.threads, shared_mem_bytes: 0 };
-    // SAFETY: each caller hands over what its kernel's source declares, with memory for all that the kernel reaches.
+    // SAFETY: each caller passes the arguments that its kernel declares, with memory for everything it accesses.
     unsafe { builder.launch(config) }.w()?;
     Ok(())
 }

@@ -1,9 +1,8 @@
-//! NVIDIA GPUs: opening one, addresses of tensors in its memory, launches of the project's own kernels
-//! (`kernels/*.cu`). Products are cuBLAS's and cuDNN's; the operations that use all this are in `crate::ops`.
+//! NVIDIA GPUs: opening a device, device addresses of tensors, launches of this crate's kernels (`kernels/*.cu`), and
+//! wrappers of cuBLAS and cuDNN. The operations are in `crate::ops`.
 //!
-//! Everything runs on the one stream of the device, in the order of the calls, and no memory is freed but in that order;
-//! so nothing here waits for anything, and candle's tracking of events is switched off. A tensor of a device that was
-//! opened elsewhere is not for this code.
+//! All work is enqueued on the device's single stream, and memory is freed in stream order, so no synchronization is
+//! needed and candle's event tracking is disabled. Tensors of devices opened elsewhere are not supported.
 
 pub(crate) mod cudnn;
 pub(crate) mod gemm;
@@ -26,10 +25,9 @@ use candle_core::{
     },
 };
 
-/// The GPU of that number, with a stream of its own and memory that is kept for the next step once it was had.
+/// Opens the GPU `number` with its own stream and a memory pool that retains freed blocks.
 ///
-/// # Errors
-/// No driver, or no such GPU.
+/// # Errors No driver, or no GPU with this index.
 pub fn open(number: usize) -> Result<Device> {
     if let Some(library) = lazy::missing() {
         bail!(
@@ -37,13 +35,13 @@ pub fn open(number: usize) -> Result<Device> {
         )
     }
     let device = CudaDevice::new_with_stream(number)?;
-    // SAFETY: every use of the device's memory is on its one stream, or ordered with it by an event of ours.
+    // SAFETY: all memory accesses are on the device's single stream, or ordered with it by an explicit event.
     unsafe { device.disable_event_tracking() };
     keep_memory(&device)?;
     Ok(Device::Cuda(device))
 }
 
-/// How many GPUs there are; none without a driver.
+/// Number of GPUs; 0 without a driver.
 pub fn count() -> usize {
     if lazy::missing().is_some() {
         return 0;
@@ -51,29 +49,29 @@ pub fn count() -> usize {
     CudaContext::device_count().map_or(0, |n| n as usize)
 }
 
-/// Blocks that are freed stay with the process, for the next step to take again.
+/// Configures the memory pool to retain freed blocks for reuse.
 fn keep_memory(device: &CudaDevice) -> Result<()> {
     let Some(pool) = pool(device)? else {
-        return Ok(()); // cudaMalloc and its like keep nothing that could be told
+        return Ok(()); // without a memory pool there is nothing to configure
     };
     let mut all = u64::MAX;
     let attribute = sys::CUmemPool_attribute::CU_MEMPOOL_ATTR_RELEASE_THRESHOLD;
-    // SAFETY: the attribute is a number of bytes, 64 bits wide.
+    // SAFETY: the attribute is a 64-bit number of bytes.
     unsafe { driver::mem_pool::set_attribute(pool, attribute, (&raw mut all).cast()).w() }
 }
 
-/// What tensors are allocated from; None on a GPU without such a thing.
+/// The memory pool of tensors; None if the GPU has none.
 fn pool(device: &CudaDevice) -> Result<Option<sys::CUmemoryPool>> {
     let context = device.cuda_stream().context().clone();
     if !context.has_async_alloc() {
         return Ok(None);
     }
     let number = driver::device::get(context.ordinal() as i32).w()?;
-    // SAFETY: the device is there, since it has a context.
+    // SAFETY: the device exists, since it has a context.
     unsafe { driver::device::get_default_mem_pool(number).w().map(Some) }
 }
 
-/// What this process has of the GPU's memory; None on a GPU that cannot tell.
+/// GPU memory of this process; None if the GPU does not report it.
 ///
 /// # Errors
 /// A driver that fails.
@@ -96,7 +94,7 @@ pub fn memory(device: &CudaDevice) -> Result<Option<Memory>> {
     }))
 }
 
-/// The high-water marks of [`memory`] start again from what is there now.
+/// Resets the high-water marks of [`memory`] to the current values.
 ///
 /// # Errors
 /// A driver that fails.
@@ -104,14 +102,14 @@ pub fn restart_peak(device: &CudaDevice) -> Result<()> {
     use sys::CUmemPool_attribute::{CU_MEMPOOL_ATTR_RESERVED_MEM_HIGH, CU_MEMPOOL_ATTR_USED_MEM_HIGH};
     let Some(pool) = pool(device)? else { return Ok(()) };
     for attribute in [CU_MEMPOOL_ATTR_USED_MEM_HIGH, CU_MEMPOOL_ATTR_RESERVED_MEM_HIGH] {
-        let mut zero = 0u64; // the only number that the driver takes
+        let mut zero = 0u64; // the only value that the driver accepts
         // SAFETY: these attributes are numbers of bytes, 64 bits wide.
         unsafe { driver::mem_pool::set_attribute(pool, attribute, (&raw mut zero).cast()).w()? };
     }
     Ok(())
 }
 
-/// What the GPU's maker calls it.
+/// The GPU's model name.
 ///
 /// # Errors
 /// A driver that fails.
@@ -119,7 +117,7 @@ pub fn name(device: &CudaDevice) -> Result<String> {
     device.cuda_stream().context().name().w()
 }
 
-/// The address of the elements of an op's argument, which its public function has made contiguous.
+/// Device address of a contiguous argument.
 pub(crate) fn address(op: &str, storage: &CudaStorage, layout: &Layout) -> Result<u64> {
     let Some((start, _)) = layout.contiguous_offsets() else {
         bail!("{op}: the argument of shape {:?} is not contiguous", layout.shape())
@@ -127,7 +125,7 @@ pub(crate) fn address(op: &str, storage: &CudaStorage, layout: &Layout) -> Resul
     Ok(base(storage)? + (start * storage.dtype().size_in_bytes()) as u64)
 }
 
-/// The address of the elements of a tensor that an op keeps beside its arguments; it must outlive the launch.
+/// Device address of a tensor that an op holds besides its arguments; the tensor must outlive the launch.
 pub(crate) fn device_ptr(op: &str, tensor: &Tensor) -> Result<u64> {
     let (storage, layout) = tensor.storage_and_layout();
     match &*storage {
@@ -136,7 +134,7 @@ pub(crate) fn device_ptr(op: &str, tensor: &Tensor) -> Result<u64> {
     }
 }
 
-/// New memory for a result, and its address. What it holds is whatever was there.
+/// Allocates uninitialized device memory and returns it with its address.
 pub(crate) fn alloc_uninit(
     device: &CudaDevice,
     shape: impl Into<Shape>,
@@ -152,7 +150,7 @@ pub(crate) fn alloc_uninit(
     Ok((storage, address))
 }
 
-/// What kernels call an element type: their names end in it.
+/// The kernel-name suffix of a dtype.
 pub(crate) fn element(op: &str, dtype: DType) -> Result<&'static str> {
     match dtype {
         DType::F32 => Ok("f32"),

@@ -1,8 +1,8 @@
-//! Bytes on their way to the GPU while it computes: through pinned memory, on a stream of their own. The host fills one
-//! slot while the copies of those before it run; the device's stream waits for a copy only where the batch is used.
+//! Asynchronous host-to-device copies through pinned memory on a separate stream. The host fills one slot while
+//! earlier copies run; the compute stream waits for a copy only when the batch is used.
 //!
-//! A slot's memory on the GPU is the same for its whole life. The batch that a step gets is made from it in the order of
-//! the device's stream, within microseconds, so that tensors belong to that stream alone, like all others.
+//! A slot's staging buffer on the GPU is reused. The batch tensor is created from it on the compute stream, so that
+//! all tensors belong to that stream.
 
 use candle_core::{
     CudaDevice, Result,
@@ -13,7 +13,7 @@ use candle_core::{
 };
 use std::sync::Arc;
 
-/// One being filled, one being copied, one in use.
+/// One slot being filled, one being copied, one in use.
 const SLOTS: usize = 3;
 
 /// A host-to-device upload queue of one producer of batches.
@@ -27,17 +27,16 @@ pub struct UploadQueue {
 struct UploadSlot {
     host: PinnedHostSlice<u8>,
     staged: CudaSlice<u8>,
-    /// The copy to the GPU is done: the host may fill it again.
+    /// The copy has completed: the host may refill the slot.
     copied: CudaEvent,
-    /// The device's stream has taken the bytes: they may be overwritten.
+    /// The compute stream has consumed the bytes: they may be overwritten.
     taken: CudaEvent,
 }
 
 impl UploadQueue {
-    /// Nothing is allocated before the first batch.
+    /// Creates the queue; slots are allocated with the first batch.
     ///
-    /// # Errors
-    /// A stream that cannot be made.
+    /// # Errors The stream cannot be created.
     pub fn new(device: &CudaDevice) -> Result<Self> {
         let stream = device.cuda_stream().context().new_stream().w()?;
         Ok(Self { device: device.clone(), stream, slots: vec![], next: 0 })
@@ -47,11 +46,10 @@ impl UploadQueue {
         &self.device
     }
 
-    /// `fill` writes `len` bytes, which are then under way to the GPU; `take` puts into the device's stream what reads
-    /// them there, at the address that it is given. Waits only where the device is [`SLOTS`] batches behind.
+    /// `fill` writes `len` bytes, which are then copied asynchronously; `take` enqueues the work that reads them,
+    /// given their device address. Blocks only if the device is [`SLOTS`] batches behind.
     ///
-    /// # Errors
-    /// Memory, on either side; what `take` answers.
+    /// # Errors Out of host or device memory; errors of `take`.
     pub(crate) fn send<T>(
         &mut self,
         len: usize,
@@ -66,7 +64,7 @@ impl UploadQueue {
         fill(bytes);
         let staged = slot.staged.device_ptr(&upload).0;
         upload.wait(&slot.taken).w()?;
-        // SAFETY: the bytes stay as they are until `copied`, which is waited for above.
+        // SAFETY: the bytes are not modified until `copied`, which is awaited above.
         unsafe { driver::memcpy_htod_async(staged, bytes, upload.cu_stream()).w()? };
         slot.copied.record(&upload).w()?;
         device.wait(&slot.copied).w()?;
@@ -76,11 +74,11 @@ impl UploadQueue {
         taken
     }
 
-    /// The slot whose turn it is, with room for `len` bytes.
+    /// The next slot, with room for `len` bytes.
     fn slot(&mut self, len: usize) -> Result<&mut UploadSlot> {
         if self.slots.get(self.next).is_none_or(|slot| slot.host.len() < len) {
             self.quiesce()?;
-            let slot = self.fresh(len + len / 4)?; // the next ones may be a little larger
+            let slot = self.fresh(len + len / 4)?; // headroom for slightly larger batches
             match self.slots.get_mut(self.next) {
                 Some(old) => *old = slot,
                 None => self.slots.push(slot),
@@ -92,12 +90,12 @@ impl UploadQueue {
     fn fresh(&self, len: usize) -> Result<UploadSlot> {
         let context = self.stream.context();
         let event = || context.new_event(None).w();
-        // SAFETY: both are written before they are read.
+        // SAFETY: both buffers are written before they are read.
         let (host, staged) = unsafe { (context.alloc_pinned(len).w()?, self.stream.alloc(len).w()?) };
         Ok(UploadSlot { host, staged, copied: event()?, taken: event()? })
     }
 
-    /// Waits for all copies, so that memory may go.
+    /// Waits for all copies, so that buffers can be freed.
     fn quiesce(&self) -> Result<()> {
         self.stream.synchronize().w()?;
         self.device.cuda_stream().synchronize().w()
@@ -106,7 +104,7 @@ impl UploadQueue {
 
 impl Drop for UploadQueue {
     fn drop(&mut self) {
-        // A device that fails here has failed the step before it too, which says so.
+        // An error here has already been reported by the preceding step.
         let _ = self.quiesce();
     }
 }

@@ -1,8 +1,8 @@
-//! One image's color errors as sums: per bin of the true color, and of the 8-bit pictures where there are any.
+//! Sums of one image's color errors: per bin of the true color, and of the 8-bit images if given.
 
 use crate::color::bins::Bins;
 
-/// The largest threshold, in ab units: errors beyond it count as this one.
+/// The largest threshold, in ab units; errors are capped at it.
 pub(super) const REACH: f64 = 150.0;
 /// Thresholds 0, 1, …, 150.
 pub(super) const THRESHOLDS: u32 = 151;
@@ -22,7 +22,7 @@ pub enum ColorScoreError {
     Bytes { name: String, whose: &'static str, bytes: usize, pixels: usize },
 }
 
-/// What one image adds to the pool.
+/// The error sums of one image.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ImageScores {
     pub(super) name: String,
@@ -54,7 +54,7 @@ impl BinErrors {
     }
 }
 
-/// What the 8-bit pictures add.
+/// Error sums of the 8-bit images.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct PictureErrors {
     /// Σ of squared byte differences, over three channels
@@ -64,10 +64,10 @@ pub(super) struct PictureErrors {
 }
 
 impl ImageScores {
-    /// Scores the predicted ab of one image, `[a, b]` of each pixel in any order that is `truth`'s too; `name` is how
-    /// messages and pairs of methods know the image. All images of a pool are scored with the same `bins`.
+    /// Scores the predicted ab of one image, `[a, b]` per pixel in the same order as `truth`. `name` identifies the
+    /// image in messages and when methods are paired. All images of a pool must use the same `bins`.
     ///
-    /// Errors: unequal numbers of pixels, none at all, a color that is not finite.
+    /// Errors: different numbers of pixels, no pixels, a non-finite color.
     pub fn of(
         name: &str,
         predicted: &[[f32; 2]],
@@ -95,9 +95,9 @@ impl ImageScores {
         Ok(Self { name, pixels: truth.len(), squared, bins, pictures: None })
     }
 
-    /// Adds the pictures as packed RGB bytes, which PSNR and colorfulness are measured on.
+    /// Adds the images as packed RGB bytes, for PSNR and colorfulness.
     ///
-    /// Errors: not as many pixels as were scored.
+    /// Errors: a different number of pixels.
     pub fn with_pictures(mut self, predicted: &[u8], truth: &[u8]) -> Result<Self, ColorScoreError> {
         for (whose, bytes) in [("predicted", predicted.len()), ("true", truth.len())] {
             if bytes != 3 * self.pixels {
@@ -111,7 +111,7 @@ impl ImageScores {
         Ok(self)
     }
 
-    /// What the image was called.
+    /// The image's name.
     pub fn name(&self) -> &str {
         &self.name
     }
@@ -130,11 +130,11 @@ fn finite(name: &str, whose: &'static str, colors: &[[f32; 2]]) -> Result<(), Co
     }
 }
 
-/// M(3) of Hasler and Süsstrunk (Human Vision and Electronic Imaging 2003), of packed RGB bytes taken as they are:
-/// √(σ²_rg + σ²_yb) + 0.3 √(μ²_rg + μ²_yb), with rg = R − G, yb = (R + G) / 2 − B and population variances. The authors
-/// call 0 not colorful, 15 slightly, 33 moderately, 59 quite, 82 highly and 109 extremely colorful.
+/// M(3) of Hasler and Süsstrunk (Human Vision and Electronic Imaging 2003), on packed RGB bytes: √(σ²_rg + σ²_yb) +
+/// 0.3 √(μ²_rg + μ²_yb), with rg = R − G, yb = (R + G) / 2 − B and population variances. The authors call 0 not
+/// colorful, 15 slightly, 33 moderately, 59 quite, 82 highly and 109 extremely colorful.
 fn colorfulness(rgb: &[u8]) -> f64 {
-    // rg and 2 yb are whole numbers, so these sums are exact
+    // rg and 2 yb are integers, so these sums are exact
     let mut sums = [0i64; 4];
     for pixel in rgb.as_chunks::<3>().0 {
         let [r, g, b] = pixel.map(i64::from);

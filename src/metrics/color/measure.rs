@@ -1,10 +1,10 @@
-//! The measures of a pool of images, by name, and their bootstrap intervals.
+//! The measures over a pool of images, and their bootstrap intervals.
 
 use crate::metrics::bootstrap::Interval;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// Everything that is measured of one method. Areas are shares, 0 to 1. Serialized as an object of its fields.
+/// All measures of one method. Areas are in [0, 1]. Serialized as an object of its fields.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ColorSummary {
     pub images: usize,
@@ -13,32 +13,32 @@ pub struct ColorSummary {
     pub auc: f64,
     /// Mean over thresholds 0, 1, …, 150.
     pub auc_thresholds: f64,
-    /// Every occupied bin of true colors weighted equally.
+    /// With equal weight for every occupied bin of true colors.
     pub auc_empirical: f64,
     pub auc_empirical_thresholds: f64,
-    /// Bins that hold a pixel of the truth.
+    /// Bins that contain a true pixel.
     pub occupied_bins: usize,
     /// (Σw)² / Σw² of the empirical weighting, in pixels.
     pub effective_empirical: f64,
-    /// Weighted by one over the prior; None where no prior was given.
+    /// Weighted by the inverse prior; None without a prior.
     pub auc_prior: Option<f64>,
     pub auc_prior_thresholds: Option<f64>,
     /// (Σw)² / Σw² of the prior's weighting, in pixels.
     pub effective_prior: Option<f64>,
     /// √E[d²], in ab units.
     pub rmse: f64,
-    /// 10 log₁₀(255² / mean squared byte error over all images), in dB. None without pictures, and where they are equal
-    /// (then `colorfulness` is there).
+    /// 10 log₁₀(255² / mean squared byte error over all images), in dB. None without 8-bit images, and if they are
+    /// equal (then `colorfulness` is set).
     pub psnr: Option<f64>,
-    /// The mean over images of each one's PSNR, in dB; None also where a single image is equal to its truth.
+    /// Mean over images of the per-image PSNR, in dB; None also if any image equals its truth.
     pub psnr_mean: Option<f64>,
-    /// Mean over images; None without pictures.
+    /// Mean over images; None without 8-bit images.
     pub colorfulness: Option<f64>,
-    /// The truth's, over the same images.
+    /// Mean of the true images' colorfulness.
     pub truth_colorfulness: Option<f64>,
 }
 
-/// A statistic that the bootstrap gives an interval of.
+/// A measure with a bootstrap interval.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ColorMeasure {
@@ -70,7 +70,7 @@ impl ColorMeasure {
         Self::TruthColorfulness,
     ];
 
-    /// As serialized.
+    /// The serialized name.
     pub fn name(self) -> &'static str {
         match self {
             Self::Auc => "auc",
@@ -87,7 +87,7 @@ impl ColorMeasure {
         }
     }
 
-    /// Whether it is an area, and shown in percent.
+    /// Whether the measure is an area, shown in percent.
     pub fn is_area(self) -> bool {
         !matches!(
             self,
@@ -97,7 +97,7 @@ impl ColorMeasure {
 }
 
 impl ColorSummary {
-    /// The value of `measure`; None where it has none.
+    /// The value of `measure`, if defined.
     pub fn get(&self, measure: ColorMeasure) -> Option<f64> {
         match measure {
             ColorMeasure::Auc => Some(self.auc),
@@ -115,7 +115,7 @@ impl ColorSummary {
     }
 }
 
-/// The interval of every measure that all replicates have a value of.
+/// The intervals of the measures that are defined in all replicates.
 pub fn intervals(replicates: &[ColorSummary]) -> BTreeMap<ColorMeasure, Interval> {
     let interval = |measure: ColorMeasure| {
         let values: Option<Vec<f64>> = replicates.iter().map(|r| r.get(measure)).collect();

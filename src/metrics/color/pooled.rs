@@ -1,4 +1,4 @@
-//! Images pooled: the measures over the pixels of all of them, and of resamples of them.
+//! The measures pooled over the pixels of all images, and their bootstrap replicates.
 
 use super::{
     image::{BinErrors, ImageScores, REACH, THRESHOLDS},
@@ -11,13 +11,13 @@ use std::collections::HashSet;
 #[derive(Clone, Debug, Default)]
 pub struct ColorScores {
     images: Vec<ImageScores>,
-    /// Per bin, from the prior; empty without one.
+    /// Per-bin weights from the prior; empty without one.
     weights: Vec<f64>,
 }
 
 impl ColorScores {
-    /// No images yet. `prior` holds the probability of every bin, in the order of the bins that images are scored with;
-    /// a pixel weighs as equation 4 at λ = 0 says, a bin of probability 0 like the rarest of the others.
+    /// An empty set of scores. `prior` is the probability of every bin, in the order of the bins used for scoring;
+    /// pixels are weighted by equation 4 at λ = 0, and a bin of probability 0 like the rarest of the others.
     pub fn new(prior: Option<&[f64]>) -> Self {
         let weights = prior.map(|prior| rebalance(prior, 0.0)).unwrap_or_default();
         Self { images: Vec::new(), weights: weights.into_iter().map(f64::from).collect() }
@@ -32,18 +32,18 @@ impl ColorScores {
         &self.images
     }
 
-    /// Those images whose names are in `names`, in their order.
+    /// The images whose names are in `names`, in order.
     pub fn only(&self, names: &HashSet<&str>) -> Self {
         let images = self.images.iter().filter(|image| names.contains(image.name())).cloned().collect();
         Self { images, weights: self.weights.clone() }
     }
 
-    /// The measures over all images; None of none.
+    /// The measures over all images; None if empty.
     pub fn summary(&self) -> Option<ColorSummary> {
         self.resampled(&vec![1; self.images.len()])
     }
 
-    /// The measures of every bootstrap resample of the images, all recomputed from the pooled sums.
+    /// The measures of every bootstrap resample, recomputed from the sums.
     pub fn replicates(&self, bootstrap: &Bootstrap) -> Vec<ColorSummary> {
         if self.images.is_empty() {
             return Vec::new();
@@ -52,7 +52,7 @@ impl ColorScores {
         resamples.into_iter().flatten().collect()
     }
 
-    /// The measures where each image occurs `times`; None where none does.
+    /// The measures with each image repeated `times`; None if all are 0.
     fn resampled(&self, times: &[u32]) -> Option<ColorSummary> {
         let drawn = || self.images.iter().zip(times).filter(|(_, times)| **times > 0);
         let mut pool = PooledErrors::default();
@@ -62,7 +62,7 @@ impl ColorScores {
     }
 }
 
-/// Sums of errors; counts are whole numbers below 2⁵³, so they are exact.
+/// Sums of errors; counts are integers below 2⁵³, so they are exact.
 #[derive(Clone, Copy, Debug, Default)]
 struct ErrorSums {
     pixels: f64,
@@ -77,7 +77,7 @@ impl ErrorSums {
         self.reached += times * errors.reached as f64;
     }
 
-    /// The sum with a weight on each.
+    /// The weighted sum.
     fn weighted<'a>(parts: impl Iterator<Item = (&'a Self, f64)>) -> Self {
         parts.fold(Self::default(), |sum, (part, weight)| Self {
             pixels: sum.pixels + weight * part.pixels,
@@ -96,7 +96,7 @@ impl ErrorSums {
 struct PooledErrors {
     images: f64,
     squared: f64,
-    /// By bin, as many as the highest occupied one needs.
+    /// Indexed by bin, up to the highest occupied one.
     bins: Vec<ErrorSums>,
     bytes_squared: f64,
     psnr: f64,
@@ -126,14 +126,14 @@ impl PooledErrors {
         self.bins.iter().enumerate().filter(|(_, sums)| sums.pixels > 0.0)
     }
 
-    /// Both areas and the effective sample size with a weight on each occupied bin's pixels; None of no weight.
+    /// Both areas and the effective sample size with a weight per occupied bin; None if the total weight is 0.
     fn rebalanced(&self, weight: impl Fn(usize, &ErrorSums) -> f64) -> Option<([f64; 2], f64)> {
         let total = ErrorSums::weighted(self.occupied().map(|(bin, sums)| (sums, weight(bin, sums))));
         let squares: f64 = self.occupied().map(|(bin, sums)| weight(bin, sums).powi(2) * sums.pixels).sum();
         (total.pixels > 0.0).then(|| (total.areas(), total.pixels.powi(2) / squares))
     }
 
-    /// There is at least one image.
+    /// Requires at least one image.
     fn summary(&self, weights: &[f64], pictures: bool) -> ColorSummary {
         let all = ErrorSums::weighted(self.bins.iter().map(|sums| (sums, 1.0)));
         let [auc, auc_thresholds] = all.areas();
@@ -164,7 +164,7 @@ impl PooledErrors {
     }
 }
 
-/// In dB, of the sum of squared byte differences over three channels; infinite for 0.
+/// PSNR in dB from the sum of squared byte differences over three channels; infinite for 0.
 fn psnr(squared: f64, pixels: f64) -> f64 {
     10.0 * (255.0 * 255.0 * 3.0 * pixels / squared).log10()
 }

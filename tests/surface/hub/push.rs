@@ -267,7 +267,7 @@ fn a_token_that_may_not_write_is_named() {
     let home = tempfile::tempdir().unwrap();
     let run = runs::finished(home.path());
     for (status, part) in
-        [("401 Unauthorized", "write permission"), ("403 Forbidden", "is it yours to write to")]
+        [("401 Unauthorized", "write permission"), ("403 Forbidden", "has no write permission")]
     {
         let server = StandIn::answering(move |_| Some(Answer::json(status, "{\"error\":\"no\"}")));
         let (code, _, err) = push(&run, &server, TO, &[], true);

@@ -1,4 +1,4 @@
-//! Which shapes lie where in one picture, and how much of each is visible.
+//! Placement of the shapes in an image, and their visibility.
 
 use super::shape::{CLASSES, SceneShape};
 use crate::{
@@ -9,20 +9,20 @@ use crate::{
     },
 };
 
-/// How many shapes a picture is dealt.
+/// Number of shapes per image, drawn uniformly.
 const COUNTS: [usize; 6] = [1, 2, 2, 3, 3, 4];
-/// Places that are tried for a shape before it is laid over others.
+/// Positions tried for a shape before it may overlap others.
 const TRIES: usize = 6;
-/// The share of the smaller of two boxes that may be common to both.
+/// Largest overlap, as a fraction of the smaller box.
 const CROWDED: f64 = 0.25;
-/// With a smaller share of it visible, a shape is taken away.
+/// A shape with a smaller visible fraction is removed.
 const HIDDEN: f64 = 0.15;
-/// With a smaller share of it visible, an object is difficult.
+/// An object with a smaller visible fraction is difficult.
 const DIFFICULT: f64 = 0.4;
-/// With a smaller share of it visible, an object is occluded.
+/// An object with a smaller visible fraction is occluded.
 const OCCLUDED: f64 = 0.95;
 
-/// The shapes of one picture, from back to front, and the objects that they are.
+/// The shapes of one image from back to front, and their object annotations.
 #[derive(Clone, Debug)]
 pub struct SceneLayout {
     shapes: Vec<SceneShape>,
@@ -30,20 +30,20 @@ pub struct SceneLayout {
     objects: Vec<Object>,
 }
 
-/// What is known of one shape after counting pixels.
+/// Pixel counts of one shape.
 #[derive(Clone, Copy)]
 struct Visibility {
-    /// pixels of the picture inside the outline
+    /// pixels inside the outline
     own: usize,
-    /// those that no later shape covers
+    /// pixels not covered by a later shape
     visible: usize,
-    /// first and last column and row of the visible ones
+    /// first and last column and row of the visible pixels
     columns: (usize, usize),
     rows: (usize, usize),
 }
 
 impl SceneLayout {
-    /// `first` is the class of the shape at the back, the others are dealt.
+    /// `first` is the class of the back shape; the others are random.
     pub fn new(first: usize, size: usize, dice: &mut Dice) -> Self {
         let mut shapes: Vec<SceneShape> = vec![];
         for number in 0..dice.pick(&COUNTS) {
@@ -53,7 +53,7 @@ impl SceneLayout {
         let visible: Vec<bool> = survey(&shapes, size).iter().map(|seen| seen.share() >= HIDDEN).collect();
         let mut keep = visible.into_iter();
         shapes.retain(|_| keep.next().unwrap_or(false));
-        // what is left may be less covered than before
+        // removing shapes may uncover the remaining ones
         let objects =
             survey(&shapes, size).iter().zip(&shapes).map(|(seen, shape)| seen.object(shape)).collect();
         Self { shapes, objects }
@@ -75,7 +75,7 @@ impl SceneLayout {
     }
 }
 
-/// A shape somewhere, apart from the others if a few tries find such a place.
+/// A randomly placed shape, away from the others if a few tries succeed.
 fn placed(class: usize, others: &[SceneShape], dice: &mut Dice) -> SceneShape {
     let mut shape = SceneShape::new(class, dice);
     for _ in 1..TRIES {
@@ -87,7 +87,7 @@ fn placed(class: usize, others: &[SceneShape], dice: &mut Dice) -> SceneShape {
     shape
 }
 
-/// The common part of two squares, as a share of the smaller one.
+/// Intersection of two squares, as a fraction of the smaller one.
 fn common(a: &Rect, b: &Rect) -> f64 {
     let side = |low: f32, high: f32| f64::from((high - low).max(0.0));
     let inner = side(a.x1.max(b.x1), a.x2.min(b.x2)) * side(a.y1.max(b.y1), a.y2.min(b.y2));
@@ -131,7 +131,7 @@ impl Visibility {
         }
     }
 
-    /// The visible share; 0 of nothing.
+    /// The visible fraction; 0 for an empty shape.
     fn share(&self) -> f64 {
         self.visible as f64 / self.own.max(1) as f64
     }

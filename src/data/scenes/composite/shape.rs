@@ -1,7 +1,7 @@
-//! The shapes of composite scenes: an outline and a pattern of lightness for each class. Outlines are stout, since
-//! networks that segment at a fraction of the resolution are tried on them.
+//! The shapes of composite scenes: an outline and a lightness pattern per class. Outlines are thick enough for
+//! networks that segment at reduced resolution.
 //!
-//! A shape lives in its own coordinates, within the unit circle, y downwards; the picture runs from −1 to 1.
+//! A shape is defined in its own coordinates within the unit circle, y downwards; the image runs from −1 to 1.
 
 use crate::{
     boxes::Rect,
@@ -14,9 +14,9 @@ use crate::{
 /// Class names; the position is the class.
 pub const CLASSES: [&str; 6] = ["disc", "square", "triangle", "ring", "cross", "star"];
 
-/// Radius of the circle around a shape, of a picture from −1 to 1: a fifth to a half of its side.
+/// Range of the circumscribed radius, for an image from −1 to 1.
 const RADIUS: (f32, f32) = (0.25, 0.52);
-/// Turns that a shape may lean either way.
+/// Largest rotation either way, in turns.
 const LEAN: f32 = 0.06;
 
 #[derive(Clone, Copy, Debug)]
@@ -32,29 +32,30 @@ enum Outline {
 const OUTLINES: [Outline; 6] =
     [Outline::Disc, Outline::Square, Outline::Triangle, Outline::Ring, Outline::Cross, Outline::Star];
 
-/// One shape in a picture.
+/// One shape in an image.
 #[derive(Clone, Debug)]
 pub struct SceneShape {
     class: usize,
     outline: Outline,
     center: [f32; 2],
     radius: f32,
-    /// sine and cosine of the lean
+    /// sine and cosine of the rotation
     turn: [f32; 2],
-    /// of luma 1
+    /// normalized to luma 1
     tint: Rgb,
-    /// brighter or darker than the pattern
+    /// brightness factor
     gain: f32,
 }
 
 impl SceneShape {
-    /// One of class `class` (modulo their number), anywhere; at most a fifth of its width is cut off on a side.
+    /// A randomly placed shape of class `class` (modulo their number); at most a fifth of its width is outside the
+    /// image.
     pub fn new(class: usize, dice: &mut Dice) -> Self {
         let class = class % CLASSES.len();
         let radius = dice.between(RADIUS.0, RADIUS.1);
         let reach = 1.0 - 0.6 * radius;
         let lean = dice.between(-LEAN, LEAN);
-        // each class has its hues; two of them, so that a color is never sure
+        // two hues per class, so that the color is ambiguous
         let turns = class as f32 / CLASSES.len() as f32 + dice.pick(&[0.0, 0.45]) + dice.between(-0.03, 0.03);
         let color = hue(turns, dice.between(0.35, 0.55), 1.0);
         Self {
@@ -72,7 +73,7 @@ impl SceneShape {
         self.class
     }
 
-    /// The square around the circle around it.
+    /// Bounding square of the circumscribed circle.
     pub fn extent(&self) -> Rect {
         let ([x, y], r) = (self.center, self.radius);
         Rect::new(x - r, y - r, x + r, y + r)
@@ -83,7 +84,7 @@ impl SceneShape {
         u * u + v * v < 1.0 && self.outline.covers(u, v)
     }
 
-    /// Its color at a point, if it is there.
+    /// Color at a point, if the shape covers it.
     pub fn color(&self, x: f32, y: f32) -> Option<Rgb> {
         self.covers(x, y).then(|| {
             let (u, v) = self.own(x, y);

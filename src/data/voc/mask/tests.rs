@@ -1,4 +1,4 @@
-//! Masks as writers leave them: palettes in other orders, few bits, colors; and what is no mask.
+//! Masks of various writers: reordered palettes, few bits, RGB; and files that are not masks.
 
 use super::*;
 
@@ -81,7 +81,7 @@ fn what_is_no_mask_is_refused_by_name() {
     };
     refused("No such file");
     write_png(&path, ColorType::Rgb, BitDepth::Eight, (1, 1), &[1, 2, 3]);
-    refused("the color [1, 2, 3] stands for no class; save the mask with VOC's colors");
+    refused("the color [1, 2, 3] is not the color of any class; save the mask with VOC's colors");
     write_png(&path, ColorType::Grayscale, BitDepth::One, (1, 1), &[0]);
     refused("of 1 bits");
     std::fs::write(&path, "no picture").unwrap();
@@ -134,7 +134,7 @@ fn colors_of_other_palettes_are_refused_until_they_are_named() {
     let file = row(&[0, 1, 2], &colors);
     let fault = labels(&file, &Palette::Voc).unwrap_err();
     assert!(
-        fault.contains("a.png: the color [255, 255, 255] stands for no class")
+        fault.contains("a.png: the color [255, 255, 255] is not the color of any class")
             && fault.contains("`palette:`")
     );
     let named = |named: &[(&str, Color)]| {

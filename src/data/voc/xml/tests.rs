@@ -31,8 +31,8 @@ fn read_text(text: &str) -> Result<Annotation, DataError> {
     read_bytes(text.as_bytes(), read)
 }
 
-fn person() -> RecordObject {
-    RecordObject {
+fn person() -> AnnotatedObject {
+    AnnotatedObject {
         name: "person".into(),
         bounds: Rect::new(0.0, 1.5, 19.0, 29.0),
         difficult: false,
@@ -45,7 +45,7 @@ fn person() -> RecordObject {
 fn coordinates_become_0_based_and_absent_flags_are_false() {
     let record = read_text(FILE).unwrap();
     assert_eq!((record.filename.as_deref(), record.size), (Some("a.jpg"), Some((40, 30))));
-    let cat = RecordObject {
+    let cat = AnnotatedObject {
         name: "cat".into(),
         bounds: Rect::new(6.0, 7.0, 6.0, 7.0),
         difficult: true,
@@ -146,7 +146,7 @@ fn faults_name_the_file_and_the_line() {
         ("<xmax>20</xmax>", "", 7, "<bndbox> has no <xmax>"),
         ("<xmax>20<", "<xmax>x<", 7, "`x`, not a coordinate"),
         ("<xmax>20<", "<xmax>NaN<", 7, "no coordinate"),
-        ("<ymax>8<", "<ymax>7<", 12, "inside out"),
+        ("<ymax>8<", "<ymax>7<", 12, "inverted"),
         ("</bndbox>\n  </object>\n</annotation>", "</object></annotation>", 12, "broken XML"),
         ("annotation>", "annotations>", 1, "no VOC annotation"),
     ] {

@@ -1,18 +1,18 @@
-//! NVIDIA's libraries, loaded when one of their functions is first called, so that a program built for GPUs starts on any
-//! machine. candle's bindings link to them; here every function that they refer to is defined as a few instructions that
-//! jump to the real one, and the linker then has no need for the libraries.
+//! Lazy loading of NVIDIA's libraries on first call, so that a program built for GPUs starts on any machine. candle's
+//! bindings link to them; this module defines every referenced function as a trampoline to the real one, so that the
+//! linker does not need the libraries.
 //!
-//! A function of a library that is not there answers with an error code of its kind; [`missing`] says so before any is
-//! called for work.
+//! A function of a missing library returns an error code of its API; [`missing`] reports the library before any is
+//! used.
 //!
-//! Why not cudarc's own loading (cudarc 0.19.10, candle 0.11.1): candle-core asks for cudarc's `dynamic-linking`, and no other
-//! crate can take that back: `dynamic-loading` beside it stops the build, `fallback-dynamic-loading` yields to it
-//! (`findings/cudarc_linking_wins.sh`). Another manifest of candle-core is not enough either: candle-kernels links `cudart` by
-//! its build script, for kernels that candle-core's quantized products refer to and that register themselves there before
-//! `main`. So two crates would be carried, 69,000 lines, by a `[patch]` that `cargo publish` leaves out and `cargo install`
-//! of what was published never sees; against 230 lines here and a list that `scripts/cuda_names.sh` makes. And cudarc panics
-//! where a library or one of its functions is absent; here that is an error code. To be decided anew when candle's feature
-//! `cuda` loads what it needs.
+//! Why not cudarc's own loading (cudarc 0.19.10, candle 0.11.1): candle-core enables cudarc's `dynamic-linking`,
+//! which no other crate can disable: adding `dynamic-loading` is a build error, and `fallback-dynamic-loading` has
+//! lower priority (`findings/cudarc_linking_wins.sh`). Patching candle-core's manifest is not enough either:
+//! candle-kernels' build script links `cudart` for kernels that candle-core's quantized products use and that
+//! register themselves before `main`. The alternative is to maintain forks of two crates, 69,000 lines, through a
+//! `[patch]` that `cargo publish` drops and `cargo install` ignores, instead of 230 lines here and a list generated
+//! by `scripts/cuda_names.sh`. And cudarc panics if a library or function is missing; here that is an error code.
+//! Revisit when candle's feature `cuda` loads libraries dynamically.
 
 use std::{
     ffi::{CStr, c_char, c_int, c_void},
@@ -20,7 +20,7 @@ use std::{
     sync::atomic::{AtomicPtr, Ordering::Relaxed},
 };
 
-/// Those of the CUDA version that the bindings are for.
+/// The libraries, for the CUDA version of the bindings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum SharedLibrary {
     Driver,
@@ -33,7 +33,7 @@ enum SharedLibrary {
 }
 
 impl SharedLibrary {
-    /// What the dynamic linker is asked for.
+    /// File name for `dlopen`.
     fn name(self) -> &'static CStr {
         match self {
             Self::Driver => c"libcuda.so.1",
@@ -47,12 +47,12 @@ impl SharedLibrary {
     }
 
     fn open(self) -> Option<*mut c_void> {
-        // SAFETY: the name ends in a zero; the libraries' own start-up code may run anywhere.
+        // SAFETY: the name is zero-terminated; the libraries' initializers may run on any thread.
         let handle = unsafe { dlopen(self.name().as_ptr(), LAZY_GLOBAL) };
         (!handle.is_null()).then_some(handle)
     }
 
-    /// What answers for the functions of a library that is not there.
+    /// The stub for functions of a missing library.
     fn absent(self) -> *mut c_void {
         let answer: unsafe extern "C" fn() -> c_int = match self {
             Self::Driver | Self::Runtime => no_device,
@@ -71,12 +71,12 @@ unsafe extern "C" fn no_device() -> c_int {
 unsafe extern "C" fn no_random() -> c_int {
     101
 }
-/// CUBLAS_STATUS_NOT_INITIALIZED; an error to the others too.
+/// CUBLAS_STATUS_NOT_INITIALIZED; an error code in the other libraries too.
 unsafe extern "C" fn not_initialized() -> c_int {
     1
 }
 
-/// The first library that work on a GPU needs and that cannot be loaded.
+/// The first required library that cannot be loaded.
 pub(super) fn missing() -> Option<String> {
     [
         SharedLibrary::Driver,
@@ -98,7 +98,7 @@ unsafe extern "C" {
 /// RTLD_LAZY | RTLD_GLOBAL
 const LAZY_GLOBAL: c_int = 0x101;
 
-/// A function: where it is, once it was looked for. The instructions below read the first field.
+/// A lazily resolved function. The assembly below reads the first field.
 #[repr(C)]
 struct Function {
     address: AtomicPtr<c_void>,
@@ -112,10 +112,10 @@ impl Function {
     }
 }
 
-/// Finds the function, the first time that it is called.
+/// Resolves the function on its first call.
 unsafe extern "C" fn find(function: &Function) -> *mut c_void {
     let found = function.library.open().map(|library| {
-        // SAFETY: the library is open and stays so.
+        // SAFETY: the library is open and is never closed.
         unsafe { dlsym(library, function.name.as_ptr()) }
     });
     let address = found.filter(|f| !f.is_null()).unwrap_or_else(|| function.library.absent());
@@ -123,7 +123,7 @@ unsafe extern "C" fn find(function: &Function) -> *mut c_void {
     address
 }
 
-/// Jumps to the function whose record's address is in r11, all arguments as they came.
+/// Jumps to the function whose record address is in r11, preserving all arguments.
 #[cfg(target_arch = "x86_64")]
 #[unsafe(naked)]
 unsafe extern "C" fn enter() {
@@ -174,7 +174,7 @@ unsafe extern "C" fn enter() {
     )
 }
 
-/// Jumps to the function whose record's address is in x16, all arguments as they came.
+/// Jumps to the function whose record address is in x16, preserving all arguments.
 #[cfg(target_arch = "aarch64")]
 #[unsafe(naked)]
 unsafe extern "C" fn enter() {
@@ -209,7 +209,7 @@ unsafe extern "C" fn enter() {
     )
 }
 
-/// Defines functions of libraries by name.
+/// Defines trampolines for library functions.
 macro_rules! lazy {
     ($($library:ident: $($name:ident)*;)*) => {$($(
         const _: () = {
