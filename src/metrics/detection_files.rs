@@ -188,10 +188,7 @@ mod tests {
             ("000004 0.5 50 60 10 70", "inverted: 50 60 10 70"),
             ("000004 0.5 50 60 70 59.5", "inverted"),
             ("000004 0.5 -NaN 60 70 90", "`-NaN` is not a number"),
-            (
-                "2007_000027 0.5 501 1 510 9",
-                "the box 501 1 510 9 is far outside of its picture of 500×300 pixels",
-            ),
+            ("2007_000027 0.5 501 1 510 9", "the box 501 1 510 9 is far outside its image of 500×300 pixels"),
             ("2007_000027 0.5 1 302 9 310", "far outside"),
             ("2007_000027 0.5 -20 1 -5 9", "far outside"),
             ("2007_000027 0.5 1 1 5000 9", "far outside"),

@@ -1,5 +1,5 @@
-//! ReLU with the usual subgradient 0 at 0 (candle's own has 1 there). NaN passes through, so that a diverged network
-//! shows in its loss.
+//! ReLU with the usual subgradient 0 at 0 (candle's has 1). NaN propagates, so that a diverged network shows in its
+//! loss.
 
 use super::cpu::{Float, by_dtype, map, map2};
 use crate::op::{CpuInput, CpuOutput, Op, apply, compute, output};
@@ -15,8 +15,7 @@ pub fn relu(x: &Tensor) -> Result<Tensor> {
     apply(Relu, [x])
 }
 
-/// max(x, `slope`·x) for a slope from 0 to 1, any shape and type of [`relu`]; the subgradient at 0 is
-/// `slope`.
+/// max(x, `slope`·x) for a slope in [0, 1]; shapes and types as [`relu`]. The subgradient at 0 is `slope`.
 pub fn leaky_relu(x: &Tensor, slope: f64) -> Result<Tensor> {
     relu(x)?.affine(1.0 - slope, 0.0)? + x.affine(slope, 0.0)?
 }
@@ -42,7 +41,7 @@ impl Op<1> for Relu {
     }
 }
 
-/// The gradient before a ReLU from its result y and the gradient of y; without a graph.
+/// The input gradient of a ReLU from its output y and the gradient of y; not recorded in the graph.
 pub(super) fn relu_gradient(y: &Tensor, dy: &Tensor) -> Result<Tensor> {
     compute(
         "relu gradient",
@@ -55,7 +54,8 @@ pub(super) fn relu_gradient(y: &Tensor, dy: &Tensor) -> Result<Tensor> {
     )
 }
 
-/// A kernel of (inputs, result, number of elements); all have the shape and the type of the first.
+/// Launches an elementwise kernel with arguments (inputs, result, number of elements), all with the shape and dtype
+/// of the first.
 #[cfg(feature = "cuda")]
 fn over_elements<const N: usize>(kernel: &str, inputs: [CudaInput; N]) -> Result<CudaOutput> {
     let x = inputs[0];

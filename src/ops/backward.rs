@@ -1,44 +1,43 @@
-//! candle's backward pass, without what it costs the weights of convolutions: for every gradient candle makes a tensor of
-//! zeros and adds, two passes and two copies that for fc6 alone are 300 MB. Within [`backward`] a convolution hands the
-//! gradient of a weight that is a variable straight to the result.
+//! candle's backward pass without its overhead for convolution weights: candle allocates a zero tensor for every
+//! gradient and adds to it, which for fc6 alone costs two passes and 300 MB. Within [`backward`], a convolution
+//! stores the gradient of a weight variable directly in the result.
 //!
-//! Does not: change any gradient, or reach gradients of activations, which stay with candle.
+//! Gradient values are unchanged, and gradients of activations are still handled by candle.
 
 use candle_core::{Result, Tensor, TensorId, backprop::GradStore};
 use std::{cell::RefCell, collections::HashMap};
 
 thread_local! {
-    /// Gradients handed over by the pass that runs on this thread, if one does.
-    static HANDED: RefCell<Option<HashMap<TensorId, Tensor>>> = const { RefCell::new(None) };
+    /// Weight gradients of the pass running on this thread, if any.
+    static WEIGHT_GRADIENTS: RefCell<Option<HashMap<TensorId, Tensor>>> = const { RefCell::new(None) };
 }
 
-/// Ends the pass on this thread, however it ends.
+/// Clears the thread's pass state on drop, including on errors and panics.
 struct BackwardScope;
 
 impl BackwardScope {
     fn begin() -> Self {
-        HANDED.set(Some(HashMap::new()));
+        WEIGHT_GRADIENTS.set(Some(HashMap::new()));
         Self
     }
 }
 
 impl Drop for BackwardScope {
     fn drop(&mut self) {
-        HANDED.set(None);
+        WEIGHT_GRADIENTS.set(None);
     }
 }
 
-/// The gradients of the scalar `loss` with respect to every variable: what `loss.backward()` gives.
+/// The gradients of the scalar `loss` with respect to every variable, as `loss.backward()`.
 ///
-/// # Errors
-/// Those of the operations' backward passes.
+/// # Errors Errors of the operations' backward passes.
 pub fn backward(loss: &Tensor) -> Result<GradStore> {
     let pass = BackwardScope::begin();
     let mut store = loss.backward()?;
-    let handed = HANDED.take().unwrap_or_default();
+    let stored = WEIGHT_GRADIENTS.take().unwrap_or_default();
     drop(pass);
-    for (id, grad) in handed {
-        // A weight may also stand in an operation of candle's own.
+    for (id, grad) in stored {
+        // The weight may also be used by one of candle's own operations.
         let sum = match store.get_id(id) {
             Some(other) => (other + &grad)?,
             None => grad,
@@ -48,19 +47,19 @@ pub fn backward(loss: &Tensor) -> Result<GradStore> {
     Ok(store)
 }
 
-/// Takes the gradient of `weight`, or gives it back for candle to place: outside [`backward`], and where `weight` is no
-/// variable but something computed, which candle must have a gradient for.
-pub(super) fn hand_over(weight: &Tensor, grad: Tensor) -> Result<Option<Tensor>> {
+/// Stores the gradient of `weight`, or returns it for candle to handle: outside [`backward`], or if `weight` is not a
+/// variable but a computed tensor.
+pub(super) fn store_weight_gradient(weight: &Tensor, grad: Tensor) -> Result<Option<Tensor>> {
     if !weight.is_variable() {
         return Ok(Some(grad));
     }
-    HANDED.with_borrow_mut(|handed| {
-        let Some(handed) = handed else { return Ok(Some(grad)) };
-        let sum = match handed.remove(&weight.id()) {
+    WEIGHT_GRADIENTS.with_borrow_mut(|stored| {
+        let Some(stored) = stored else { return Ok(Some(grad)) };
+        let sum = match stored.remove(&weight.id()) {
             Some(other) => (other + grad)?,
             None => grad,
         };
-        handed.insert(weight.id(), sum);
+        stored.insert(weight.id(), sum);
         Ok(None)
     })
 }
@@ -104,7 +103,7 @@ mod tests {
         let w = Var::from_tensor(&ramp(&[3, 1, 1, 3])?)?;
         let x = ramp(&[1, 2, 2, 3])?;
         backward(&loss(&w, &x)?)?;
-        assert!(HANDED.with_borrow(Option::is_none));
+        assert!(WEIGHT_GRADIENTS.with_borrow(Option::is_none));
         assert!(loss(&w, &x)?.backward()?.get(&w).is_some(), "candle's own pass still finds the gradient");
         Ok(())
     }

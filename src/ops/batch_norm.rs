@@ -1,9 +1,9 @@
-//! Batch normalization over (B, H, W) (Ioffe and Szegedy, ICML 2015), optionally affine, optionally with the ReLU that
-//! follows it fused in. The biased variance normalizes, the unbiased one (m/(m−1)) moves the running variance.
+//! Batch normalization over (B, H, W) (Ioffe and Szegedy, ICML 2015), optionally affine and with a fused ReLU.
+//! Normalization uses the biased variance, the running variance the unbiased one (m/(m−1)).
 //!
-//! Training reads x twice forward (statistics, then normalize + ReLU) and x and dy twice backward (two sums per
-//! channel, then dx); the batch statistics are computed once and kept with the op. The ReLU's mask is found again
-//! from x by the arithmetic of the forward pass. Not here: synchronization across devices.
+//! Training reads x twice in the forward pass (statistics, then normalize + ReLU), and x and dy twice in the backward
+//! pass (two sums per channel, then dx); batch statistics are stored with the op. The ReLU mask is recomputed from x
+//! with the forward arithmetic. Not supported: synchronization across devices.
 
 #[cfg(feature = "cuda")]
 mod cuda;
@@ -16,18 +16,18 @@ use crate::op::{CudaInput, CudaOutput};
 use candle_core::{DType, Result, Shape, Tensor, Var, bail};
 use rows::{ChannelParams, add_moments, channel_sums};
 
-/// How running statistics move.
+/// Update rule of the running statistics.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Momentum {
-    /// new = (1−m)·old + m·batch; 0.1 is usual.
+    /// new = (1−m)·old + m·batch; typically 0.1.
     PyTorch(f64),
-    /// Caffe's accumulators with this fraction f (0.999 is its default): S ← f·S + statistic and weight ← f·weight + 1,
-    /// used as S / weight. [`Running`] keeps the quotient, so new = (f·weight·old + statistic) / (f·weight + 1).
+    /// Caffe's accumulators with fraction f (default 0.999): S ← f·S + statistic and weight ← f·weight + 1, used as S
+    /// / weight. [`Running`] stores the quotient, so new = (f·weight·old + statistic) / (f·weight + 1).
     Caffe(f64),
 }
 
-/// Running mean and variance `(C)`, always ready for use; for Caffe the weight that their accumulators have gathered
-/// is in `weight` `(1)`, which starts at 0 (then the first batch replaces mean and variance). PyTorch's rule leaves it.
+/// Running mean and variance `(C)`, normalized for use. `weight` `(1)` is the accumulated weight of Caffe's rule; it
+/// starts at 0, so the first batch replaces mean and variance. PyTorch's rule does not use it.
 #[derive(Clone, Debug)]
 pub struct Running {
     pub mean: Var,
@@ -36,7 +36,7 @@ pub struct Running {
 }
 
 impl Running {
-    /// Takes in the mean and the biased variance, f64 `(C)`, of a batch of `m` samples per channel.
+    /// Updates with the mean and biased variance, f64 `(C)`, of a batch of `m` samples per channel.
     fn update(&self, mean: &Tensor, var: &Tensor, m: usize, momentum: Momentum) -> Result<()> {
         let unbiased = if m > 1 { m as f64 / (m - 1) as f64 } else { 1.0 };
         let (keep, take) = match momentum {
@@ -58,9 +58,10 @@ impl Running {
     }
 }
 
-/// Training: batch statistics normalize, and `running` moves. x `(B, H, W, C)` or `(B, C)`, f32 or f64, on a GPU also bf16
-/// (the rest is f32 then); `affine` is (γ, β), each `(C)`; with `relu` the result is max(·, 0). A channel with a single sample has variance 0 and gives β.
-/// Errors: another rank, an empty x, γ, β or running statistics that are not `(C)`.
+/// Training mode: normalizes with batch statistics and updates `running`. x `(B, H, W, C)` or `(B, C)`, f32 or f64,
+/// on a GPU also bf16 (with the rest in f32); `affine` is (γ, β), each `(C)`; with `relu` the result is max(·, 0). A
+/// channel with a single sample has variance 0 and gives β. Errors: another rank, an empty x, γ, β or running
+/// statistics that are not `(C)`.
 pub fn batch_norm_train(
     x: &Tensor,
     affine: Option<(&Tensor, &Tensor)>,
@@ -82,7 +83,7 @@ pub fn batch_norm_train(
     normalize(&x, affine, Normalize::new(&mean, &var, eps, relu, true, x.dtype())?)
 }
 
-/// Evaluation: running statistics, which stay; differentiable in x and the affine pair. Shapes and errors as
+/// Evaluation mode: normalizes with the running statistics; differentiable in x, γ and β. Shapes and errors as
 /// [`batch_norm_train`].
 pub fn batch_norm_eval(
     x: &Tensor,
@@ -130,8 +131,8 @@ fn normalize(x: &Tensor, affine: Option<(&Tensor, &Tensor)>, op: Normalize) -> R
     }
 }
 
-/// x → f64 `(2, C)`: mean and biased variance, in one pass around the first row, so that a large common offset costs
-/// no digits.
+/// x → f64 `(2, C)`: mean and biased variance, in one pass shifted by the first row, so that a large common offset
+/// does not cancel digits.
 fn batch_statistics(x: &Tensor) -> Result<Tensor> {
     compute(
         "batch statistics",
@@ -166,12 +167,13 @@ fn last_dim(shape: &Shape) -> usize {
     shape.dims().last().copied().unwrap_or(1)
 }
 
-/// y = (x − mean)·(γ/σ) + β, then perhaps the ReLU. One op of x, or of (x, γ, β). The tables are of x's type, f64 on a GPU.
+/// y = (x − mean)·(γ/σ) + β, optionally followed by a ReLU. An op of x, or of (x, γ, β). The tables have x's dtype,
+/// f64 on a GPU.
 struct Normalize {
     mean: Tensor,
     inv_std: Tensor,
     relu: bool,
-    /// the statistics are those of x, so the gradient of x flows through them too
+    /// batch statistics: the gradient of x also flows through them
     of_batch: bool,
 }
 
@@ -191,7 +193,7 @@ impl Normalize {
         Ok(ChannelParams { mean, inv_std, scale, shift, relu: self.relu })
     }
 
-    /// dx, and (dγ, dβ) where there is an affine pair.
+    /// dx, and (dγ, dβ) if affine.
     fn gradients(
         &self,
         x: &Tensor,
@@ -261,7 +263,7 @@ impl Op<3> for Normalize {
     }
 }
 
-/// The forward op with the affine pair that it was given.
+/// The forward op with its affine parameters.
 struct Backward<'a> {
     op: &'a Normalize,
     affine: Option<(&'a Tensor, &'a Tensor)>,
@@ -291,7 +293,7 @@ impl Backward<'_> {
         )
     }
 
-    /// dx; `sums` are those above, none where the statistics are fixed.
+    /// dx; `sums` is None if the statistics are fixed.
     fn input_gradient(&self, x: &Tensor, dy: &Tensor, sums: Option<&Tensor>) -> Result<Tensor> {
         compute(
             "batch_norm input gradient",

@@ -1,7 +1,7 @@
-//! 2-D convolution (cross-correlation, as every network means it) with its gradients.
+//! 2-D convolution (cross-correlation, as is usual in networks) with gradients.
 //!
-//! The tensors are NHWC and the filters `(O, KH, KW, C/groups)`, cuDNN's order for NHWC. What is computed lives in
-//! `conv/cpu.rs` and `conv/cuda.rs`, and `conv/graph.rs` ties it to candle's graph. Gradients of gradients are not provided.
+//! Tensors are NHWC and filters `(O, KH, KW, C/groups)`, cuDNN's order for NHWC. `conv/cpu.rs` and `conv/cuda.rs`
+//! implement the products, `conv/graph.rs` the autograd op. Second-order gradients are not supported.
 
 mod axis;
 mod cpu;
@@ -22,7 +22,7 @@ use graph::weight_gradient;
 pub(super) use graph::{Convolution, Direction};
 use std::fmt;
 
-/// Geometry of a convolution: one number serves both axes.
+/// Geometry of a convolution, the same for both axes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ConvGeometry {
     pub stride: usize,
@@ -46,13 +46,13 @@ impl Default for ConvGeometry {
 }
 
 impl ConvGeometry {
-    /// Output length of a convolution along one axis: floor((n+2p−d(k−1)−1)/s)+1; 0 where the kernel does not fit.
+    /// Output length of a convolution along one axis: floor((n+2p−d(k−1)−1)/s)+1; 0 if the kernel does not fit.
     pub fn out(&self, n: usize, k: usize) -> usize {
         let reach = self.dilation * k.saturating_sub(1) + 1;
         (n + 2 * self.pad).checked_sub(reach).map_or(0, |slack| slack / self.stride.max(1) + 1)
     }
 
-    /// Output length of a transposed convolution along one axis: (n−1)s − 2p + d(k−1) + 1; 0 where nothing is left.
+    /// Output length of a transposed convolution along one axis: (n−1)s − 2p + d(k−1) + 1; 0 if empty.
     pub fn transposed_out(&self, n: usize, k: usize) -> usize {
         let full = n.saturating_sub(1) * self.stride + self.dilation * k.saturating_sub(1) + 1;
         full.saturating_sub(2 * self.pad)
@@ -61,15 +61,14 @@ impl ConvGeometry {
 
 /// x `(B, H, W, C)`, w `(O, KH, KW, C/groups)`, bias `(O)` → `(B, H', W', O)`; H' = floor((H+2p−d(k−1)−1)/s)+1.
 ///
-/// f32 or f64, one dtype for all; on a GPU x may be bf16 beside f32 w and bias. The gradient of each argument is computed
-/// only when it takes part in the graph. Errors where shapes or groups disagree, or the kernel does not fit in the padded
-/// input.
+/// f32 or f64, one dtype for all; on a GPU x may be bf16 with f32 w and bias. Gradients are computed only for tracked
+/// arguments. Errors: mismatched shapes or groups, a kernel larger than the padded input.
 pub fn conv2d(x: &Tensor, w: &Tensor, bias: Option<&Tensor>, g: ConvGeometry) -> Result<Tensor> {
     forward(x, w, bias, g, false)
 }
 
-/// max([`conv2d`], 0) in one pass; the sums themselves are not kept. Gradient 0 at 0, and NaN shows, as
-/// [`relu`](super::activation::relu) has it.
+/// max([`conv2d`], 0) in one pass; pre-activations are not stored. Gradient 0 at 0, and NaN propagates, as in
+/// [`relu`](super::activation::relu).
 pub fn conv2d_relu(x: &Tensor, w: &Tensor, bias: Option<&Tensor>, g: ConvGeometry) -> Result<Tensor> {
     forward(x, w, bias, g, true)
 }
@@ -81,8 +80,8 @@ fn forward(x: &Tensor, w: &Tensor, bias: Option<&Tensor>, g: ConvGeometry, relu:
     Convolution { shape, direction: Direction::Forward, relu }.apply(x, w, bias)
 }
 
-/// The gradient of [`conv2d`] in x of size (H, W), without a graph: w `(O, KH, KW, C/groups)`, dy `(B, H', W', O)` →
-/// `(B, H, W, C)`.
+/// The gradient of [`conv2d`] in x of size (H, W), not recorded in the graph: w `(O, KH, KW, C/groups)`, dy `(B, H',
+/// W', O)` → `(B, H, W, C)`.
 pub fn conv2d_input_grad(size: (usize, usize), w: &Tensor, dy: &Tensor, g: ConvGeometry) -> Result<Tensor> {
     let ((batch, oh, ow, outputs), per_group) = (dy.dims4()?, w.dims4()?.3);
     let sizes = [(size.0, oh), (size.1, ow)];
@@ -91,8 +90,8 @@ pub fn conv2d_input_grad(size: (usize, usize), w: &Tensor, dy: &Tensor, g: ConvG
     Convolution { shape, direction: Direction::Adjoint, relu: false }.apply(&dy.detach(), &w.detach(), None)
 }
 
-/// The gradient of [`conv2d`] in w with a kernel (KH, KW), without a graph: x `(B, H, W, C)`, dy `(B, H', W', O)` →
-/// `(O, KH, KW, C/groups)`.
+/// The gradient of [`conv2d`] in w with a kernel (KH, KW), not recorded in the graph: x `(B, H, W, C)`, dy `(B, H',
+/// W', O)` → `(O, KH, KW, C/groups)`.
 pub fn conv2d_weight_grad(
     x: &Tensor,
     kernel: (usize, usize),
@@ -105,8 +104,8 @@ pub fn conv2d_weight_grad(
     weight_gradient(&shape, x, dy)
 }
 
-/// The convolution with filters that takes `(batch, in, in, channels.0)` to `(batch, out, out, channels.1)`, where
-/// `sizes` are the (in, out) lengths of the two axes; an error where that does not exist. `op` names the caller.
+/// The shape of the convolution from `(batch, in, in, channels.0)` to `(batch, out, out, channels.1)`, where `sizes`
+/// are the (in, out) lengths of the two axes; an error if there is none. `op` names the caller.
 pub(super) fn conv_shape(
     op: &str,
     batch: usize,

@@ -1,6 +1,5 @@
-//! Contiguous CPU views: the ops' inputs as slices of f32 or f64, their outputs as vectors filled by blocks in
-//! parallel. Every block is a function of the shapes alone, never of the number of threads, so results repeat bit
-//! for bit. Nothing here knows an operation.
+//! CPU building blocks of the ops: inputs as f32 or f64 slices, outputs as vectors filled by parallel blocks. The
+//! partition into blocks depends only on the shapes, so results are bit-reproducible for any number of threads.
 
 use crate::op::elements;
 use candle_core::{FloatDType, Layout, Result, Storage, Tensor, WithDType, bail};
@@ -8,7 +7,7 @@ use rayon::prelude::*;
 use std::mem::MaybeUninit;
 use std::ops::Neg;
 
-/// Elements of an elementwise block: 64 KiB of f32, which stays in a core's own cache.
+/// Elements per block: 64 KiB of f32, which fits in the L2 cache.
 pub(super) const BLOCK: usize = 1 << 14;
 
 /// The element types of the CPU code: f32, and f64 for the gradient checks.
@@ -18,12 +17,12 @@ pub(super) trait Float: FloatDType + Neg<Output = Self> {
     fn exp(self) -> Self;
     fn nan(self) -> bool;
 
-    /// max(x, 0) that lets NaN through.
+    /// max(x, 0) that propagates NaN.
     fn rectify(self) -> Self {
         if self <= Self::ZERO { Self::ZERO } else { self }
     }
 
-    /// `gradient` where `self`, the input or the output of a ReLU, lets it pass: 0 at 0, and NaN shows.
+    /// `gradient` masked by `self`, the input or output of a ReLU: 0 at 0, and NaN propagates.
     fn gate(self, gradient: Self) -> Self {
         if self <= Self::ZERO { Self::ZERO } else { gradient }
     }
@@ -33,13 +32,13 @@ impl Float for f32 {
     const ZERO: Self = 0.0;
     const NEG_INFINITY: Self = f32::NEG_INFINITY;
 
-    /// e^x within 2 units in the last place, without a call, so that loops over it are vectorized; 0 below the normal
-    /// numbers. x = n·ln 2 + r with |r| ≤ ln 2 / 2, a Taylor polynomial of r, n put into the exponent.
+    /// e^x within 2 ulp, without a function call, so that loops vectorize; 0 below the normal range. x = n·ln 2 + r
+    /// with |r| ≤ ln 2 / 2, a Taylor polynomial in r, and n added to the exponent.
     #[inline(always)]
     fn exp(self) -> Self {
-        // adding 1.5·2^23 rounds to an integer, which then stands in the low bits
+        // adding 1.5·2^23 rounds to an integer in the low bits
         const ROUND: f32 = 12_582_912.0;
-        // ln 2 in two parts, the first of which times n is exact
+        // ln 2 split in two parts, so that n times the first is exact
         const LN_2: [f32; 2] = [0.693_359_4, -2.121_944_4e-4];
         let x = if self > 89.0 { 89.0 } else { self };
         let shifted = x * std::f32::consts::LOG2_E + ROUND;
@@ -47,7 +46,7 @@ impl Float for f32 {
         let r = x - whole * LN_2[0] - whole * LN_2[1];
         let p = 1.0 / 120.0 + r * (1.0 / 720.0 + r * (1.0 / 5040.0));
         let p = 1.0 + r * (1.0 + r * (0.5 + r * (1.0 / 6.0 + r * (1.0 / 24.0 + r * p))));
-        // 2^n as a product of two powers, since n = 128 has no f32 of its own; far below 0 n wraps and is not used
+        // 2^n as a product of two powers, since 2^128 is not an f32; far below 0, n wraps and is not used
         let n = (shifted.to_bits() as i32).wrapping_sub(ROUND.to_bits() as i32);
         let power = |n: i32| f32::from_bits((n.wrapping_add(127) << 23) as u32);
         if x < -87.33 { 0.0 } else { p * power(n >> 1) * power(n - (n >> 1)) }
@@ -71,7 +70,7 @@ impl Float for f64 {
     }
 }
 
-/// `$body` with the type name `$t` bound to an input's element type; another one than f32 and f64 is an error naming the op.
+/// Evaluates `$body` with `$t` bound to the input's element type, f32 or f64; others are an error that names the op.
 macro_rules! by_dtype {
     ($input:expr, $t:ident => $body:expr) => {
         match $input.storage {
@@ -89,7 +88,7 @@ macro_rules! by_dtype {
 }
 pub(super) use by_dtype;
 
-/// The elements of a tensor that an op keeps beside its inputs.
+/// The elements of a tensor that an op stores besides its inputs.
 pub(super) fn kept<'a, T: WithDType>(op: &str, (storage, layout): (&'a Storage, &Layout)) -> Result<&'a [T]> {
     match storage {
         Storage::Cpu(storage) => elements(op, storage, layout),
@@ -97,8 +96,8 @@ pub(super) fn kept<'a, T: WithDType>(op: &str, (storage, layout): (&'a Storage, 
     }
 }
 
-/// A vector of `outer` runs of `inner` elements, each run cut into blocks of at most `block` (the last may be
-/// shorter). `fill(run, offset, block)` gets every block once, zeroed, in parallel.
+/// A vector of `outer` runs of `inner` elements, each split into blocks of at most `block`. Calls `fill(run, offset,
+/// block)` once per zeroed block, in parallel.
 pub(super) fn fill_blocks<T: Float>(
     outer: usize,
     inner: usize,
@@ -121,7 +120,7 @@ pub(super) fn fill_blocks<T: Float>(
     out
 }
 
-/// `f` of every element.
+/// Applies `f` to every element.
 pub(super) fn map<T: Float>(x: &[T], f: impl Fn(T) -> T + Sync) -> Vec<T> {
     fill_blocks(1, x.len(), BLOCK, |_, start, out| {
         let x = &x[start..start + out.len()];
@@ -129,7 +128,7 @@ pub(super) fn map<T: Float>(x: &[T], f: impl Fn(T) -> T + Sync) -> Vec<T> {
     })
 }
 
-/// `f` of every pair of elements.
+/// Applies `f` to every pair of elements.
 pub(super) fn map2<T: Float>(x: &[T], y: &[T], f: impl Fn(T, T) -> T + Sync) -> Vec<T> {
     fill_blocks(1, x.len(), BLOCK, |_, start, out| {
         let (x, y) = (&x[start..start + out.len()], &y[start..start + out.len()]);

@@ -1,6 +1,6 @@
-//! Inverted dropout from a seeded stream (Srivastava et al., JMLR 2014). The mask is a function of the stream alone:
-//! element i reads the i-th 16 bits after the generator's position, wherever it is computed; the backward pass reads
-//! the same bits again and keeps no mask.
+//! Inverted dropout from a seeded stream (Srivastava et al., JMLR 2014). The mask depends only on the stream: element
+//! i uses the i-th 16 bits after the generator's position, on any device. The backward pass regenerates the bits
+//! instead of storing the mask.
 
 use super::cpu::{BLOCK, Float, by_dtype, fill_blocks};
 use crate::op::{CpuInput, CpuOutput, Op, apply, compute, output};
@@ -27,12 +27,12 @@ pub fn dropout(x: &Tensor, p: f64, rng: ChaCha8Rng) -> Result<Tensor> {
 }
 
 struct DropoutOp {
-    /// of 65536: draws below it drop
+    /// out of 65536: elements with smaller draws are dropped
     threshold: u16,
     rng: ChaCha8Rng,
 }
 
-/// Elements drawn for at a time; two share a 32-bit word of the stream.
+/// Elements processed at a time; two share a 32-bit word of the stream.
 const DRAWS: usize = 512;
 
 impl DropoutOp {
@@ -54,14 +54,14 @@ impl DropoutOp {
     }
 }
 
-/// Where a generator stands, as the kernel makes its blocks of 16 words.
+/// State of the generator for the kernel, which generates blocks of 16 words.
 #[cfg(feature = "cuda")]
 struct Stream {
-    /// the seed, eight bytes each, the lowest first
+    /// the seed as four little-endian words
     key: [i64; 4],
     counter: i64,
     number: i64,
-    /// draws of the first block that lie before the first element
+    /// draws of the first block before the first element
     skip: i32,
 }
 
@@ -78,8 +78,8 @@ impl DropoutOp {
     }
 }
 
-/// x·scale where the draw reaches the threshold, x·0 elsewhere: a product, since half of all branches would be guessed
-/// wrong. Stands alone so that the compiler can tell the slices apart and vectorize.
+/// x·scale if the draw reaches the threshold, else x·0: branch-free, since the branch is unpredictable. A separate
+/// function, so that the compiler can vectorize it.
 #[inline(never)]
 fn keep<T: Float>(x: &[T], draws: &[[u8; 2]], threshold: u16, scale: T, out: &mut [T]) {
     for ((o, &x), &draw) in out.iter_mut().zip(x).zip(draws) {
@@ -110,7 +110,7 @@ impl Op<1> for DropoutOp {
         Ok((storage, x.shape().clone()))
     }
 
-    /// Dropout is linear and its own transpose.
+    /// Dropout is linear and self-adjoint.
     fn backward(&self, _: [&Tensor; 1], _y: &Tensor, dy: &Tensor) -> Result<[Option<Tensor>; 1]> {
         let dx = compute(
             "dropout",

@@ -1,6 +1,6 @@
-//! Local response normalization across channels (Krizhevsky, Sutskever and Hinton, NIPS 2012, section 3.3):
-//! y = x · (k + α/n · Σ x²)^−β, the sum over the n channels around one's own, fewer at either end. α is divided by n,
-//! as Caffe and PyTorch do. Not here: normalization over windows of the map.
+//! Local response normalization across channels (Krizhevsky, Sutskever and Hinton, NIPS 2012, section 3.3): y = x ·
+//! (k + α/n · Σ x²)^−β, summed over the n surrounding channels, fewer at either end. α is divided by n, as in Caffe
+//! and PyTorch. Not supported: normalization over spatial windows.
 
 #[cfg(feature = "cuda")]
 mod cuda;
@@ -15,7 +15,7 @@ use std::ops::Range;
 /// The window and the constants of the formula.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Lrn {
-    /// n, odd: channels that are summed over
+    /// n, odd: number of channels in the window
     pub size: usize,
     pub alpha: f64,
     pub beta: f64,
@@ -23,10 +23,10 @@ pub struct Lrn {
 }
 
 impl Lrn {
-    /// As Caffe's AlexNet and CaffeNet have it; the paper itself has k = 2.
+    /// As in Caffe's AlexNet and CaffeNet; the paper has k = 2.
     pub const ALEXNET: Self = Self { size: 5, alpha: 1e-4, beta: 0.75, k: 1.0 };
 
-    /// The channels that channel `c` is normalized by; a channel is in the windows of exactly these, too.
+    /// The window of channel `c`; by symmetry, also the channels whose windows contain `c`.
     fn around(&self, c: usize, channels: usize) -> Range<usize> {
         let half = self.size / 2;
         c.saturating_sub(half)..(c + half + 1).min(channels)
@@ -40,7 +40,7 @@ impl Lrn {
         }
     }
 
-    /// s^−β, without a call of the power function for AlexNet's β.
+    /// s^−β, without `powf` for AlexNet's β.
     fn factor(&self, sum: f64) -> f64 {
         if self.beta == 0.75 { 1.0 / (sum.sqrt() * sum.sqrt().sqrt()) } else { sum.powf(-self.beta) }
     }
@@ -55,7 +55,7 @@ pub fn lrn(x: &Tensor, options: Lrn) -> Result<Tensor> {
     apply(options, [x])
 }
 
-/// Rows, and numbers of a row, of a map; channels of a pixel.
+/// Rows, elements per row, and channels of a map.
 fn extents(shape: &Shape) -> Result<(usize, usize, usize)> {
     let (batch, height, width, channels) = shape.dims4()?;
     Ok((batch * height, width * channels, channels.max(1)))

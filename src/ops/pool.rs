@@ -1,7 +1,7 @@
-//! Max and average pooling with Caffe's geometry: padding, and an output size that rounds up so that the last window
-//! may hang over the edge. Not here: RoI pooling (see `roi_pool`), global pooling (a mean over two axes), dilation.
+//! Max and average pooling with Caffe's geometry: padding, and an output size that rounds up, so that the last window
+//! may extend beyond the edge. Not here: RoI pooling (`roi_pool`), global pooling (a mean over two axes), dilation.
 //!
-//! Neither backward keeps indices: the maximum is found again from x and y, in scan order.
+//! No indices are stored: the backward pass finds the maximum again from x and y, in scan order.
 
 #[cfg(feature = "cuda")]
 mod cuda;
@@ -70,16 +70,16 @@ struct Span {
     padded: usize,
 }
 
-/// `(B, H, W, C)` → `(B, H', W', C)`; padding counts as −∞; ties send the gradient to the first maximum in scan
-/// order; NaN wins. f32 or f64, on a GPU also bf16. Errors: a shape that is not NHWC, a window that fits nowhere,
+/// `(B, H, W, C)` → `(B, H', W', C)`; padding is −∞; on ties the gradient goes to the first maximum in scan order;
+/// NaN propagates. f32 or f64, on a GPU also bf16. Errors: a shape that is not NHWC, a window larger than the input,
 /// pad ≥ kernel.
 pub fn max_pool2d(x: &Tensor, g: PoolGeometry) -> Result<Tensor> {
     g.check("max_pool2d", x)?;
     apply(PoolOp { geometry: g, kind: PoolKind::Max }, [x])
 }
 
-/// Mean over the window as Caffe counts it (and PyTorch with `count_include_pad`): the divisor includes padding, but
-/// not what lies beyond it. Shapes and errors as [`max_pool2d`].
+/// Window mean as in Caffe (and PyTorch with `count_include_pad`): the divisor includes padding, but not the area
+/// beyond it. Shapes and errors as [`max_pool2d`].
 pub fn avg_pool2d(x: &Tensor, g: PoolGeometry) -> Result<Tensor> {
     g.check("avg_pool2d", x)?;
     apply(PoolOp { geometry: g, kind: PoolKind::Average }, [x])
@@ -137,8 +137,8 @@ impl PoolWindows {
         })
     }
 
-    /// A band of input rows per block; `window(output pixel, row, col, band)` adds the window's gradient to the rows
-    /// that the band holds. Bands are independent, and inside one the windows come in scan order.
+    /// One band of input rows per block; `window(output pixel, row, col, band)` adds the window's gradient to the
+    /// rows of the band. Bands are independent; within a band, windows are processed in scan order.
     fn backward<T: Float>(&self, window: impl Fn(usize, &Span, &Span, &mut Band<T>) + Sync) -> Vec<T> {
         let row_len = self.width * self.channels;
         fill_blocks(self.batch, self.image_len(), BAND_ROWS * row_len, |image, offset, out| {
@@ -163,7 +163,8 @@ impl PoolWindows {
     }
 }
 
-/// Input rows of one backward block: enough that few windows lie on two bands, few enough to share an image out.
+/// Input rows per backward block: large enough that few windows span two bands, small enough to parallelize within an
+/// image.
 const BAND_ROWS: usize = 16;
 
 /// Rows `first..end` of one image's gradient.
@@ -172,7 +173,7 @@ struct Band<'a, T> {
     end: usize,
     image: usize,
     gradient: &'a mut [T],
-    /// what is left of the current window's gradient, in one piece of memory for all windows
+    /// unassigned gradient of the current window; a buffer reused for all windows
     rest: Vec<T>,
 }
 
@@ -223,9 +224,9 @@ fn max_backward<T: Float>(windows: &PoolWindows, x: &[T], y: &[T], dy: &[T]) -> 
             for tx in col.lo..col.hi {
                 let tap = &x[windows.at(ty, tx)..][..c];
                 if band.holds(ty) {
-                    hand_over(tap, max, &mut rest, band.pixel(windows, ty, tx));
+                    assign_gradient(tap, max, &mut rest, band.pixel(windows, ty, tx));
                 } else {
-                    strike_out(tap, max, &mut rest);
+                    clear_gradient(tap, max, &mut rest);
                 }
             }
         }
@@ -234,14 +235,14 @@ fn max_backward<T: Float>(windows: &PoolWindows, x: &[T], y: &[T], dy: &[T]) -> 
 }
 
 fn is_max<T: Float>(x: T, max: T) -> bool {
-    // no short circuit, which would keep the loops below from being vectorized
+    // no short-circuit evaluation, so that the loops below vectorize
     (x == max) | x.nan()
 }
 
-/// Moves what is left of the window's gradient to this tap in the channels where the tap is the maximum. Stands alone
-/// so that the compiler can tell the slices apart and vectorize.
+/// Moves the remaining gradient of the window to this tap in the channels where the tap is the maximum. A separate
+/// function, so that the compiler can vectorize it.
 #[inline(never)]
-fn hand_over<T: Float>(tap: &[T], max: &[T], rest: &mut [T], gradient: &mut [T]) {
+fn assign_gradient<T: Float>(tap: &[T], max: &[T], rest: &mut [T], gradient: &mut [T]) {
     for (((&x, &m), r), d) in tap.iter().zip(max).zip(rest).zip(gradient) {
         let hit = is_max(x, m);
         *d += if hit { *r } else { T::ZERO };
@@ -249,9 +250,9 @@ fn hand_over<T: Float>(tap: &[T], max: &[T], rest: &mut [T], gradient: &mut [T])
     }
 }
 
-/// The same for a tap outside the band, whose part another band adds.
+/// As [`assign_gradient`] for a tap outside the band, whose gradient another band adds.
 #[inline(never)]
-fn strike_out<T: Float>(tap: &[T], max: &[T], rest: &mut [T]) {
+fn clear_gradient<T: Float>(tap: &[T], max: &[T], rest: &mut [T]) {
     for ((&x, &m), r) in tap.iter().zip(max).zip(rest) {
         *r = if is_max(x, m) { T::ZERO } else { *r };
     }

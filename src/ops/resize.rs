@@ -1,5 +1,5 @@
-//! Plain two-tap bilinear resize (no antialias), both corner conventions, as PyTorch's `interpolate` computes them.
-//! Not here: resizing of pictures on their way into a batch, which filters.
+//! Plain two-tap bilinear resizing (no antialiasing) with both corner conventions, as PyTorch's `interpolate`.
+//! Antialiased resizing of input images is in `data`.
 
 use super::cpu::{Float, by_dtype, fill_blocks, nhwc};
 use crate::op::{CpuInput, CpuOutput, Op, apply, compute, output};
@@ -23,9 +23,8 @@ pub fn resize_bilinear(x: &Tensor, (h, w): (usize, usize), align_corners: bool) 
     apply(ResizeOp { rows, cols }, [x])
 }
 
-/// `(B, H, W, C)` → `(B, rows.len(), columns.len(), C)`: the values at fractional rows and columns of the map, linear between
-/// its two nearest samples; beyond the first and the last sample they are continued.
-/// Errors: a shape that is not NHWC, an empty axis.
+/// `(B, H, W, C)` → `(B, rows.len(), columns.len(), C)`: bilinear interpolation at fractional rows and columns of the
+/// map, with edge samples extended beyond the border. Errors: a shape that is not NHWC, an empty axis.
 pub fn interpolate(x: &Tensor, rows: &[f64], columns: &[f64]) -> Result<Tensor> {
     let (_, from_h, from_w, _) = nhwc(NAME, x)?;
     if from_h * from_w * rows.len() * columns.len() == 0 {
@@ -46,13 +45,13 @@ const NAME: &str = "resize_bilinear";
 /// Two neighboring samples and the weight of the upper one.
 pub type Tap = (usize, usize, f64);
 
-/// What to read at the position `at` among `from` ≥ 1 samples; beyond the first and the last one they are continued.
+/// The tap for position `at` among `from` ≥ 1 samples; edge samples are extended beyond the border.
 pub fn tap(at: f64, from: usize) -> Tap {
     let lower = (at.max(0.0) as usize).min(from - 1);
     (lower, (lower + 1).min(from - 1), (at - lower as f64).clamp(0.0, 1.0))
 }
 
-/// The two samples of every output position on one axis.
+/// The taps of every output position on one axis.
 struct AxisTaps {
     from: usize,
     taps: Vec<Tap>,
@@ -68,7 +67,7 @@ impl AxisTaps {
         Self { from, taps: (0..to).map(|o| tap(position(o), from)).collect() }
     }
 
-    /// For every input position the (output position, weight) pairs that read it, in order of output.
+    /// For every input position, the (output position, weight) pairs that read it, in output order.
     fn readers(&self) -> Vec<Vec<(usize, f64)>> {
         let mut readers = vec![Vec::new(); self.from];
         for (o, &(lower, upper, weight)) in self.taps.iter().enumerate() {

@@ -1,8 +1,8 @@
-//! RoI max pooling (Girshick, "Fast R-CNN", ICCV 2015, section 2.1): the features inside a box, whatever its size, as a
-//! grid of maxima. Box corners are rounded to cells, as Caffe and torchvision do; nothing is interpolated.
+//! RoI max pooling (Girshick, "Fast R-CNN", ICCV 2015, section 2.1): pools the features inside a box of any size to a
+//! fixed grid. Box corners are rounded to cells, as in Caffe and torchvision; there is no interpolation.
 //!
-//! Differs from both where they err: the cells of a bin follow from whole numbers (theirs go through floats, which
-//! at 7 bins and some sizes reach one cell too far), and NaN wins a bin instead of vanishing.
+//! Two deliberate differences: bin boundaries are computed in integers (float rounding makes theirs one cell too
+//! large for 7 bins and some sizes), and NaN propagates instead of being dropped.
 
 use super::cpu::{Float, by_dtype, fill_blocks, nhwc};
 use crate::boxes::Rect;
@@ -16,24 +16,23 @@ use std::{ops::Range, sync::OnceLock};
 #[cfg(feature = "cuda")]
 mod cuda;
 
-/// A box on one picture of a batch.
+/// A region of interest on one image of a batch.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Roi {
     /// Index into the batch.
     pub image: usize,
-    /// On the picture as the network sees it, in pixels.
+    /// In pixels of the network's input image.
     pub bounds: Rect,
 }
 
 /// `(B, H, W, C)` and R boxes → `(R, ph, pw, C)`, f32 or f64, on a GPU bf16 too.
 ///
-/// A corner c lies in cell round(c·scale), halves away from zero; a box covers end − start + 1 cells, at least one. Bin i
-/// of p over n cells takes the cells ⌊i·n/p⌋ to ⌈(i+1)·n/p⌉ (excluded), so neighboring bins may share one. A bin outside
-/// the map is 0 and has no gradient; ties send the gradient to the first maximum in scan order.
+/// A corner c maps to cell round(c·scale), halves away from zero; a box covers end − start + 1 cells, at least one.
+/// Bin i of p over n cells covers the cells ⌊i·n/p⌋ to ⌈(i+1)·n/p⌉ (exclusive), so neighboring bins may share one. A
+/// bin outside the map is 0 and has no gradient; on ties the gradient goes to the first maximum in scan order.
 ///
-/// # Errors
-/// A shape that is not NHWC, a box on a picture that the batch does not have or with coordinates that are not finite, a
-/// scale that is not positive, no bins; on a GPU, no boxes.
+/// # Errors A shape that is not NHWC, a box with an image index out of range or non-finite coordinates, a
+/// non-positive scale, no bins; on a GPU, no boxes.
 pub fn roi_max_pool(x: &Tensor, rois: &[Roi], scale: f64, (ph, pw): (usize, usize)) -> Result<Tensor> {
     let (batch, height, width, channels) = nhwc(NAME, x)?;
     if !(scale > 0.0 && scale.is_finite()) || ph == 0 || pw == 0 {
@@ -66,14 +65,14 @@ fn check(roi: &Roi, batch: usize) -> Result<()> {
     Ok(())
 }
 
-/// Far outside any map, and small enough that products of it with bins are whole numbers of 64 bits.
+/// Clamp for cell coordinates: far outside any map, and small enough that products with bin counts fit in 64 bits.
 const FAR: f64 = 1e9;
 
 fn cell(coordinate: f32, scale: f64) -> i64 {
     (f64::from(coordinate) * scale).round().clamp(-FAR, FAR) as i64
 }
 
-/// The cells of each of `count` bins on an axis of `n` cells; empty where the bin lies outside.
+/// The cells of each of `count` bins on an axis of `n` cells; empty if the bin is outside.
 fn bins((start, end): (i64, i64), count: usize, n: usize) -> Vec<Range<usize>> {
     let (extent, count, n) = ((end - start + 1).max(1), count as i64, n as i64);
     let inside = |cell: i64| (start + cell).clamp(0, n) as usize;
@@ -84,7 +83,7 @@ fn bins((start, end): (i64, i64), count: usize, n: usize) -> Vec<Range<usize>> {
         .collect()
 }
 
-/// The cells of one box's bins.
+/// The bins of one box.
 struct RoiGrid {
     image: usize,
     rows: Vec<Range<usize>>,
@@ -101,7 +100,7 @@ struct RoiPlan {
     channels: usize,
 }
 
-/// A bin without a winner.
+/// Marks a bin without cells.
 const NONE: u32 = u32::MAX;
 
 impl RoiPlan {
@@ -114,7 +113,7 @@ impl RoiPlan {
         self.height * self.width * self.channels
     }
 
-    /// The maxima, and with `keep` the cell that each came from.
+    /// The maxima, and with `keep` their cells (argmax).
     fn forward<T: Float>(&self, x: &[T], keep: bool) -> (Vec<T>, Vec<u32>) {
         let len = self.grids.len() * self.grid_len();
         let (mut y, mut winners) = (vec![T::ZERO; len], vec![NONE; if keep { len } else { 0 }]);
@@ -130,7 +129,7 @@ impl RoiPlan {
         (y, winners)
     }
 
-    /// One box; `winners` is as long as `y` and overwritten where a bin has cells.
+    /// Pools one box; `winners` has the length of `y` and is overwritten for non-empty bins.
     fn pool<T: Float>(&self, grid: &RoiGrid, x: &[T], y: &mut [T], winners: &mut [u32]) {
         let c = self.channels;
         let x = &x[grid.image * self.image_len()..][..self.image_len()];
@@ -142,13 +141,13 @@ impl RoiPlan {
             y.fill(T::NEG_INFINITY);
             winners.fill((row.start * self.width + col.start) as u32);
             for cell in row.clone().flat_map(|r| col.clone().map(move |q| r * self.width + q)) {
-                challenge(&x[cell * c..][..c], cell as u32, y, winners);
+                update_maxima(&x[cell * c..][..c], cell as u32, y, winners);
             }
         }
     }
 
-    /// A band of map rows per block. Bands are independent, and inside one the boxes come in order, so the sums do not
-    /// depend on the number of threads.
+    /// One band of map rows per block. Bands are independent, and within a band boxes are processed in order, so sums
+    /// do not depend on the number of threads.
     fn backward<T: Float>(&self, winners: &[u32], dy: &[T]) -> Vec<T> {
         let row_len = self.width * self.channels;
         fill_blocks(self.batch, self.image_len(), BAND_ROWS * row_len, |image, offset, out| {
@@ -157,13 +156,13 @@ impl RoiPlan {
             for (i, grid) in self.grids.iter().enumerate().filter(|(_, grid)| grid.image == image) {
                 let at = i * self.grid_len();
                 let (winners, dy) = (&winners[at..][..self.grid_len()], &dy[at..][..self.grid_len()]);
-                self.hand_back(grid, &band, winners, dy, out);
+                self.scatter_gradient(grid, &band, winners, dy, out);
             }
         })
     }
 
-    /// What one box gives to the rows of a band.
-    fn hand_back<T: Float>(
+    /// Adds the gradient of one box to the rows of a band.
+    fn scatter_gradient<T: Float>(
         &self,
         grid: &RoiGrid,
         band: &Range<usize>,
@@ -188,13 +187,12 @@ impl RoiPlan {
     }
 }
 
-/// Rows of the map per block of the backward pass: few boxes lie on two, and a map has several.
+/// Map rows per backward block: few boxes span two blocks, and a map has several.
 const BAND_ROWS: usize = 8;
 
-/// Puts a cell's channels in the place of those that they beat. Stands alone so that the compiler can tell the slices apart
-/// and vectorize.
+/// Updates the maxima with a cell's channels. A separate function, so that the compiler can vectorize it.
 #[inline(never)]
-fn challenge<T: Float>(x: &[T], cell: u32, y: &mut [T], winners: &mut [u32]) {
+fn update_maxima<T: Float>(x: &[T], cell: u32, y: &mut [T], winners: &mut [u32]) {
     for ((&x, y), winner) in x.iter().zip(y).zip(winners) {
         let wins = (x > *y) | (x.nan() & !y.nan());
         *y = if wins { x } else { *y };
@@ -202,10 +200,10 @@ fn challenge<T: Float>(x: &[T], cell: u32, y: &mut [T], winners: &mut [u32]) {
     }
 }
 
-/// For each output element the winning cell or [`NONE`].
+/// The argmax cell of each output element, or [`NONE`].
 enum Winners {
     Cpu(Vec<u32>),
-    /// u32 of the output's shape, with the table of the boxes that the kernels read
+    /// u32 of the output's shape, and the box table that the kernels read
     #[cfg(feature = "cuda")]
     Cuda {
         cells: Tensor,
@@ -215,7 +213,7 @@ enum Winners {
 
 struct RoiPool {
     plan: RoiPlan,
-    /// Left by the forward pass for the backward pass.
+    /// Stored by the forward pass for the backward pass.
     winners: OnceLock<Winners>,
     /// whether there will be a backward pass
     keep: bool,
@@ -230,7 +228,7 @@ impl Op<1> for RoiPool {
         let RoiPlan { grids, bins: (ph, pw), channels, .. } = &self.plan;
         Ok(by_dtype!(x, T => {
             let (y, winners) = self.plan.forward(x.elements::<T>()?, self.keep);
-            // a second forward of one op would find the same winners
+            // a repeated forward pass would find the same cells
             self.winners.get_or_init(|| Winners::Cpu(winners));
             output(y, (grids.len(), *ph, *pw, *channels))
         }))
@@ -241,7 +239,7 @@ impl Op<1> for RoiPool {
         self.forward_cuda(x)
     }
 
-    /// Of x the shape counts alone.
+    /// Only the shape of x is used.
     fn backward(&self, [x]: [&Tensor; 1], _y: &Tensor, dy: &Tensor) -> Result<[Option<Tensor>; 1]> {
         let dx = compute(
             "roi_max_pool gradient",

@@ -1,5 +1,5 @@
-//! The same on a GPU: two launches for sums over rows (parts, then their sum), one that makes the tables of a pass and
-//! moves the running statistics, one for each pass over elements. Nothing comes back to the processor.
+//! Batch normalization on a GPU: two launches for sums over rows (partial sums, then totals), one that computes the
+//! tables and updates the running statistics, and one per elementwise pass. No data are copied to the host.
 //!
 //! x is f32, f64 or bf16; γ, β and their gradients f32 (f64 where x is); statistics, sums and tables f64.
 
@@ -12,28 +12,28 @@ use candle_core::{CudaDevice, DType, Result, Shape, Tensor, Var, bail};
 
 const OP: &str = "batch_norm";
 
-/// Threads of a block that goes down rows; `THREADS` in `batch_norm.cu`.
+/// Threads per block of row reductions; `THREADS` in `batch_norm.cu`.
 const THREADS: usize = 256;
-/// Blocks at most of a pass over elements; their threads take several rows then.
+/// Most blocks of an elementwise pass; beyond this, threads process several rows.
 const BLOCKS: usize = 2048;
-/// Blocks at most, and rows of a thread at least, of sums over rows.
+/// Most blocks, and fewest rows per thread, of row reductions.
 const SUM_BLOCKS: usize = 512;
 const SUM_ROWS: usize = 4;
-/// Edge of the square of threads that joins parts; `JOIN` in `batch_norm.cu`.
+/// Edge of the thread square that adds partial sums; `JOIN` in `batch_norm.cu`.
 const JOIN: usize = 32;
 
-/// How blocks of lanes × rows of threads lie on an `(m, C)` matrix: a function of its shape and element type alone.
+/// Tiling of an `(m, C)` matrix by blocks of lanes × rows of threads; depends only on shape and dtype.
 struct Tiling {
     m: usize,
     channels: usize,
-    /// what kernels for these packs of elements are called
+    /// kernel-name suffix for the vector width
     suffix: String,
     lanes: usize,
     tiles: usize,
 }
 
 impl Tiling {
-    /// Of a matrix of x's shape at these addresses.
+    /// The tiling for x's shape and these addresses.
     fn new(x: CudaInput, addresses: &[u64]) -> Result<Self> {
         let (dtype, channels) = (x.dtype(), super::last_dim(x.shape()));
         let wide = 16 / dtype.size_in_bytes();
@@ -49,30 +49,30 @@ impl Tiling {
         THREADS / self.lanes
     }
 
-    /// `parts` blocks below each other for each tile of channels.
+    /// `parts` vertically stacked blocks per channel tile.
     fn grid(&self, parts: usize) -> Grid {
         let threads = (self.lanes as u32, self.rows() as u32, 1);
         Grid { blocks: ((self.tiles * parts) as u32, 1, 1), threads }
     }
 
-    /// For a pass over all elements.
+    /// Grid of an elementwise pass.
     fn pass(&self) -> Grid {
         self.grid(self.m.div_ceil(self.rows()).clamp(1, (BLOCKS / self.tiles).max(1)))
     }
 
-    /// Parts that rows are summed in, and rows of each.
+    /// Number of partial sums and rows per part.
     fn parts(&self) -> (usize, usize) {
         let parts = self.m.div_ceil(self.rows() * SUM_ROWS).clamp(1, (SUM_BLOCKS / self.tiles).max(1));
         let rows = self.m.div_ceil(parts);
         (self.m.div_ceil(rows), rows)
     }
 
-    /// What kernels want to know: m, C, tiles.
+    /// Kernel arguments m, C, tiles.
     fn extents(&self) -> [Arg<'static>; 3] {
         [Arg::length(self.m), Arg::length(self.channels), Arg::length(self.tiles)]
     }
 
-    /// One block of JOIN × JOIN threads for each JOIN channels.
+    /// One block of JOIN × JOIN threads per JOIN channels.
     fn joining(&self) -> Grid {
         let blocks = (self.channels.div_ceil(JOIN) as u32, 1, 1);
         Grid { blocks, threads: (JOIN as u32, JOIN as u32, 1) }
@@ -106,11 +106,11 @@ pub(super) fn statistics(input: CudaInput) -> Result<CudaOutput> {
     Ok((statistics, shape))
 }
 
-/// Moves the running statistics towards those of a batch of `m` samples per channel, and gives the tables that normalize
-/// it: f64 `(2, C)`, mean and 1/σ.
+/// Updates the running statistics with a batch of `m` samples per channel and returns the normalization tables: f64
+/// `(2, C)`, mean and 1/σ.
 ///
-/// The variables are written where they lie. All work is on the device's one stream, so a kernel that was launched before
-/// has read them by then, and one that is launched later sees what stands there now.
+/// The variables are updated in place. All work is on the device's single stream, so earlier kernels have already
+/// read the old values and later ones see the new values.
 pub(super) fn moved(
     statistics: &Tensor,
     running: &Running,
@@ -144,7 +144,7 @@ pub(super) fn moved(
     Ok(tables)
 }
 
-/// The tables of running statistics, which stay: f64 `(2, C)`, mean and 1/σ.
+/// The tables from the running statistics, unchanged: f64 `(2, C)`, mean and 1/σ.
 pub(super) fn fixed(running: &Running, eps: f64) -> Result<Tensor> {
     let (device, channels) = (running.mean.device(), running.mean.elem_count());
     // SAFETY: the kernel writes every element.
@@ -180,7 +180,7 @@ fn running_element(running: &Running) -> Result<&'static str> {
     }
 }
 
-/// The addresses of γ and β, 0 where there are none; they are of the type that x is computed in.
+/// The addresses of γ and β, 0 if absent; their dtype must be the compute dtype of x.
 fn affine_addresses(affine: Option<[(DType, u64); 2]>, x: DType) -> Result<[Arg<'static>; 2]> {
     let Some(affine) = affine else {
         return Ok([Arg::Pointer(0); 2]);
@@ -193,7 +193,7 @@ fn affine_addresses(affine: Option<[(DType, u64); 2]>, x: DType) -> Result<[Arg<
 }
 
 impl Normalize {
-    /// From tables f64 `(2, C)`: mean and 1/σ.
+    /// Creates the op from tables f64 `(2, C)`: mean and 1/σ.
     pub(super) fn of_tables(tables: &Tensor, relu: bool, of_batch: bool) -> Result<Self> {
         Ok(Self { mean: tables.get(0)?, inv_std: tables.get(1)?, relu, of_batch })
     }
@@ -224,7 +224,7 @@ impl Normalize {
 }
 
 impl Backward<'_> {
-    /// x and dy, then the constants of their channels.
+    /// Kernel arguments: x, dy, and the per-channel constants.
     fn arguments(&self, x: u64, dy: u64, dtype: DType) -> Result<Vec<Arg<'static>>> {
         let affine = match self.affine {
             Some((g, b)) => Some([(g.dtype(), device_ptr(OP, g)?), (b.dtype(), device_ptr(OP, b)?)]),
@@ -272,7 +272,7 @@ impl Backward<'_> {
     }
 }
 
-/// Of x and dy, which are of one type.
+/// Addresses of x and dy, which must have the same dtype.
 fn addresses(x: CudaInput, dy: CudaInput) -> Result<(u64, u64)> {
     if x.dtype() != dy.dtype() {
         bail!("{OP}: x is {:?} and its gradient {:?}: one type wanted", x.dtype(), dy.dtype());

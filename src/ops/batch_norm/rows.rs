@@ -1,17 +1,17 @@
-//! The processor's loops: sums over the rows of an `(m, C)` matrix, and what a pass does to each of its rows.
+//! CPU loops of batch normalization: reductions over the rows of an `(m, C)` matrix, and row-wise passes.
 
 use crate::ops::cpu::{BLOCK, Float, fill_blocks};
 use rayon::prelude::*;
 use std::ops::Range;
 
-/// Channels that are summed together: their tables fit a core's first cache.
+/// Channels per block: their tables fit in the L1 cache.
 const SUM_CHANNELS: usize = 1024;
-/// Rows that are summed in the element type before the sum goes into f64.
+/// Rows summed in the element type before adding to the f64 sum.
 const SUM_ROWS: usize = 16;
 
-/// Two sums per channel over the rows of an `(m, C)` matrix. `add(row, channels, s0, s1)` adds the row's part to the
-/// sums of those channels: in the element type over a few rows, in f64 above. Pieces depend on the shape alone and
-/// are joined in order.
+/// Two sums per channel over the rows of an `(m, C)` matrix. `add(row, channels, s0, s1)` adds a row to the sums of
+/// those channels: in the element type over a few rows, in f64 beyond. The partition depends only on the shape, and
+/// partial sums are added in order.
 pub(super) fn channel_sums<T: Float>(
     m: usize,
     channels: usize,
@@ -46,7 +46,7 @@ pub(super) fn channel_sums<T: Float>(
     total
 }
 
-/// The per-channel tables of one call.
+/// Per-channel parameters of one call.
 pub(super) struct ChannelParams<T> {
     pub mean: Vec<T>,
     pub inv_std: Vec<T>,
@@ -66,7 +66,7 @@ impl<T: Float> ChannelParams<T> {
         })
     }
 
-    /// Σ dy and Σ dy·(x − mean) per channel, dy where the ReLU, if any, was open.
+    /// Σ dy and Σ dy·(x − mean) per channel, with dy masked by the ReLU, if any.
     pub fn sums(&self, x: &[T], dy: &[T]) -> [Vec<f64>; 2] {
         let n = self.mean.len();
         channel_sums(x.len() / n, n, |row, c, s0, s1| {
@@ -75,7 +75,7 @@ impl<T: Float> ChannelParams<T> {
         })
     }
 
-    /// dx = γ/σ·(dy − mean dy − (x − mean)/σ²·mean(dy·(x − mean))) of a batch; γ/σ·dy where the statistics are fixed.
+    /// dx = γ/σ·(dy − mean dy − (x − mean)/σ²·mean(dy·(x − mean))) for batch statistics; γ/σ·dy for fixed statistics.
     pub fn input_gradient(&self, x: &[T], dy: &[T], sums: Option<&[f64]>) -> Vec<T> {
         let c = self.mean.len();
         let samples = (x.len() / c) as f64;
@@ -98,7 +98,7 @@ impl<T: Float> ChannelParams<T> {
     }
 }
 
-// The rows' inner loops stand alone, since the compiler vectorizes them only where it can tell the slices apart.
+// The inner loops are separate functions, since the compiler vectorizes them only with non-aliasing slice arguments.
 
 /// Σ (x − shift) and Σ (x − shift)².
 #[inline(never)]
@@ -119,7 +119,7 @@ fn normalize_row<T: Float>(channels: &ChannelParams<T>, x: &[T], out: &mut [T]) 
     }
 }
 
-/// dy where the ReLU, if any, was open for x − mean = `d`: the arithmetic of [`normalize_row`].
+/// dy masked by the ReLU, if any, for x − mean = `d`, with the arithmetic of [`normalize_row`].
 #[inline(always)]
 fn open<T: Float>(relu: bool, d: T, scale: T, shift: T, dy: T) -> T {
     if relu { (d * scale + shift).gate(dy) } else { dy }

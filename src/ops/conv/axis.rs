@@ -1,9 +1,9 @@
-//! Where the taps of a convolution fall along one axis, tabulated in both directions.
+//! Index maps of the taps of a convolution along one axis, in both directions.
 //!
-//! A convolution reads input `o·s + k·d − p` for output `o` and tap `k`; its adjoint reads output `(i + p − k·d) / s` for
-//! input `i` where that divides. Both are the same table for the kernels above: destination × tap → source or outside.
+//! A convolution reads input `o·s + k·d − p` for output `o` and tap `k`; its adjoint reads output `(i + p − k·d) / s`
+//! for input `i` if that is an integer. Both are represented as a table: destination × tap → source or outside.
 
-/// One axis of a convolution: lengths in elements, one kernel, its placement.
+/// Geometry of a convolution along one axis.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::ops) struct Axis {
     pub input: usize,
@@ -15,7 +15,7 @@ pub(in crate::ops) struct Axis {
 }
 
 impl Axis {
-    /// The input position that output `o` reads through tap `k`, if it lies inside.
+    /// The input position that output `o` reads through tap `k`, if it is inside.
     pub fn input_of(&self, o: usize, k: usize) -> Option<usize> {
         (o * self.stride + k * self.dilation).checked_sub(self.pad).filter(|&i| i < self.input)
     }
@@ -27,7 +27,7 @@ impl Axis {
         (distance % self.stride == 0 && o < self.output).then_some(o)
     }
 
-    /// The outputs, a contiguous range, whose tap `k` lies inside the input.
+    /// The contiguous range of outputs whose tap `k` is inside the input.
     pub fn outputs_inside(&self, k: usize) -> std::ops::Range<usize> {
         let first = self.pad.saturating_sub(k * self.dilation).div_ceil(self.stride);
         let beyond = (self.input + self.pad).saturating_sub(k * self.dilation).div_ceil(self.stride);
@@ -35,7 +35,8 @@ impl Axis {
         first.min(end)..end
     }
 
-    /// Input positions sorted by their phase `i mod s`: positions that one tap reads for successive outputs are neighbors.
+    /// Input positions sorted by phase `i mod s`, so that the positions that one tap reads for successive outputs are
+    /// adjacent.
     pub fn inputs_by_phase(&self) -> Vec<usize> {
         (0..self.stride).flat_map(|phase| (phase..self.input).step_by(self.stride)).collect()
     }
@@ -46,9 +47,9 @@ const OUTSIDE: i32 = -1;
 /// For each destination coordinate and tap, the source coordinate.
 pub(super) struct AxisMap {
     pub taps: usize,
-    /// Destination coordinates in the order in which they are visited: those that share their valid taps are neighbors.
+    /// Destination coordinates in visiting order: those with the same valid taps are adjacent.
     pub order: Vec<usize>,
-    /// Whether successive taps read successive sources, so that a row of taps is one run of memory.
+    /// Whether successive taps read successive sources, so that a row of taps is contiguous in memory.
     pub dense: bool,
     source: Vec<i32>,
 }

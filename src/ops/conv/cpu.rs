@@ -1,8 +1,8 @@
-//! Convolution on the processor: three products over NHWC slices, for any odd mixture of stride, padding, dilation and
-//! groups. This is the boundary behind which another backend would stand; it knows nothing of tensors or graphs.
+//! Convolution on the CPU: three products over NHWC slices, for any stride, padding, dilation and groups. Independent
+//! of tensors and autograd, so another backend could replace it.
 //!
-//! Each output element is summed in an order that depends on shapes alone, so results are the same bits for any number
-//! of threads.
+//! The summation order of each output element depends only on shapes, so results are bit-identical for any number of
+//! threads.
 
 use super::axis::{Axis, AxisMap};
 use super::filter_gemm::FilterGemm;
@@ -11,7 +11,7 @@ use super::gather_gemm::{Filter, GatherGemm};
 use super::tile::Real;
 use rayon::prelude::*;
 
-/// Everything that the three products need to know: x `(B, H, W, C)`, w `(O, KH, KW, C/groups)`, y `(B, H', W', O)`.
+/// Shape of a convolution: x `(B, H, W, C)`, w `(O, KH, KW, C/groups)`, y `(B, H', W', O)`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::ops) struct ConvShape {
     pub batch: usize,
@@ -48,7 +48,7 @@ impl ConvShape {
     }
 }
 
-/// y = x ∗ w (+ bias, then perhaps a ReLU).
+/// y = x ∗ w (+ bias, optional ReLU).
 pub(super) fn forward<T: Real>(s: &ConvShape, x: &[T], w: &[T], finish: Epilogue<T>) -> Vec<T> {
     assert_eq!((x.len(), w.len()), (s.input_len(), s.weight_len()));
     let (taps, depth) = (s.taps(), s.inputs_per_group());
@@ -73,7 +73,8 @@ pub(super) fn forward<T: Real>(s: &ConvShape, x: &[T], w: &[T], finish: Epilogue
     .run()
 }
 
-/// dx = the adjoint of `forward` in x, applied to dy (+ bias and ReLU, for a transposed convolution's forward).
+/// dx = the adjoint of `forward` in x, applied to dy (+ bias and ReLU, for the forward pass of a transposed
+/// convolution).
 pub(super) fn grad_input<T: Real>(s: &ConvShape, dy: &[T], w: &[T], finish: Epilogue<T>) -> Vec<T> {
     assert_eq!((dy.len(), w.len()), (s.output_len(), s.weight_len()));
     let (taps, width) = (s.taps(), s.inputs_per_group());
@@ -104,7 +105,8 @@ pub(super) fn grad_weight<T: Real>(s: &ConvShape, x: &[T], dy: &[T]) -> Vec<T> {
     FilterGemm::new(s, x, dy).run()
 }
 
-/// Sums `(rows, channels)` over the rows: the gradient of a bias. Blocks of fixed size, so the order is fixed too.
+/// Sums `(rows, channels)` over the rows: the gradient of a bias. The block size, and so the summation order, is
+/// fixed.
 pub(super) fn grad_bias<T: Real>(dy: &[T], channels: usize) -> Vec<T> {
     const BLOCK_ROWS: usize = 256;
     let sum_into = |mut sums: Vec<T>, row: &[T]| {

@@ -1,6 +1,6 @@
-//! Convolution on the GPU: cuDNN where it has an algorithm, a matrix product where the window is one pixel, and products
-//! over patches for the rest (f64, first layers of few channels). x and y are of one element type, bf16, f32 or f64;
-//! filters, biases and their gradients are f32 with the first two.
+//! Convolution on the GPU: cuDNN if it has an algorithm, a matrix product for 1 × 1 kernels, and im2col products
+//! otherwise (f64, first layers with few channels). x and y have the same dtype, bf16, f32 or f64; filters, biases
+//! and their gradients are f32 for the first two.
 
 use super::{axis::Axis, cpu::ConvShape};
 use crate::device::cuda::{
@@ -12,14 +12,14 @@ use crate::device::cuda::{
 };
 use candle_core::{CudaDevice, CudaStorage, DType, Result, bail};
 
-/// Rows of matrices of tensor cores start at multiples of 16 bytes.
+/// Tensor cores require row starts at multiples of 16 bytes (8 bf16 elements).
 const ALIGNMENT: usize = 8;
-/// cuDNN's kernels for tensor cores want at least this many channels; patches pack fewer better.
+/// cuDNN's tensor-core kernels need at least this many channels; with fewer, im2col is faster.
 const FEW_CHANNELS: usize = 8;
-/// Elements of the patches that are held at a time.
+/// Most elements of the im2col buffer.
 const PATCHES: usize = 1 << 27;
 
-/// What a convolution's result gets before it is stored: a bias of one number per channel, a ReLU.
+/// Epilogue of a convolution: per-channel bias and ReLU.
 #[derive(Clone, Copy, Default)]
 pub(super) struct CudaEpilogue {
     pub bias: Option<u64>,
@@ -34,7 +34,7 @@ pub(super) struct Gpu<'a> {
     pub dtype: DType,
 }
 
-/// The type of sums: of filters, biases and their gradients.
+/// The accumulation dtype, also of filters, biases and their gradients.
 pub(super) fn wide(dtype: DType) -> DType {
     if dtype == DType::F64 { DType::F64 } else { DType::F32 }
 }
@@ -108,7 +108,7 @@ impl Gpu<'_> {
         self.product_filter_gradient(x, dy)
     }
 
-    /// Whether every output pixel reads the input pixel of the same place, and no other.
+    /// Whether this is a 1 × 1 convolution with stride 1.
     fn is_product(&self) -> bool {
         let ConvShape { rows, cols, groups, .. } = *self.shape;
         groups == 1 && [rows, cols].iter().all(|a| (a.kernel, a.stride, a.pad) == (1, 1, 0))
@@ -132,7 +132,7 @@ impl Gpu<'_> {
         element("conv2d", self.dtype)
     }
 
-    /// Bias and ReLU on a result `(rows, columns)` of a pitch, packed into `out`.
+    /// Applies bias and ReLU to a result `(rows, columns)` with a row pitch, and packs it into `out`.
     fn finish(
         &self,
         y: u64,
@@ -157,7 +157,7 @@ impl Gpu<'_> {
         launch(self.device, modules::ROWS, &kernel, Grid::over(rows * columns), &args)
     }
 
-    /// A gradient of filters as f32, or f64 as it is.
+    /// Converts a bf16 filter gradient to f32.
     fn widened(&self, dw: CudaStorage, at: u64) -> Result<CudaStorage> {
         if self.dtype != DType::BF16 {
             return Ok(dw);
@@ -169,7 +169,7 @@ impl Gpu<'_> {
         Ok(wide)
     }
 
-    /// The filters `(O, KH, KW, C/groups)` in the element type of the tensors.
+    /// The filters `(O, KH, KW, C/groups)` in the tensors' dtype.
     fn filters(&self, w: u64) -> Result<(Option<CudaStorage>, u64)> {
         if self.dtype != DType::BF16 {
             return Ok((None, w));
@@ -181,8 +181,8 @@ impl Gpu<'_> {
         Ok((Some(narrow), at))
     }
 
-    /// The same as a matrix, one row for each output, as wide as the patches; that of a single group is filled up with
-    /// rows of zeros.
+    /// The filters as a matrix with one row per output, padded to the patch width; for a single group also padded
+    /// with zero rows.
     fn filter_matrix(&self, w: u64) -> Result<(Option<CudaStorage>, Matrix)> {
         let s = self.shape;
         let ((depth, pitch), outputs) = (self.depth(), self.padded_outputs());
@@ -195,26 +195,26 @@ impl Gpu<'_> {
         let from = wide(self.dtype);
         self.copy(from, self.dtype, (w, at), (s.outputs, depth), (depth, pitch))?;
         if outputs > s.outputs {
-            // a copy of no columns, which writes zeros
+            // a copy of zero columns writes zeros
             let rest = at + self.bytes(s.outputs * pitch);
             self.copy(from, self.dtype, (w, rest), (outputs - s.outputs, 0), (depth, pitch))?;
         }
         Ok((Some(held), matrix(at)))
     }
 
-    /// Columns of the result's matrix in a product: of a single group, so many that rows start where tensor cores want.
+    /// Columns of the result matrix; for a single group, padded to the tensor-core alignment.
     fn padded_outputs(&self) -> usize {
         let s = self.shape;
         if s.groups == 1 { s.outputs.next_multiple_of(ALIGNMENT) } else { s.outputs }
     }
 
-    /// Columns of the patches' matrices, without and with what fills them up.
+    /// Columns of the patch matrices, without and with padding.
     fn depth(&self) -> (usize, usize) {
         let depth = self.shape.taps() * self.shape.inputs_per_group();
         (depth, depth.next_multiple_of(ALIGNMENT))
     }
 
-    /// Images at a time whose patches are held, and the runs of images.
+    /// Batches of images whose patches fit in the buffer: (first, count).
     fn runs(&self) -> impl Iterator<Item = (usize, usize)> {
         let s = self.shape;
         let image = s.rows.output * s.cols.output * s.groups * self.depth().1;
@@ -234,7 +234,7 @@ impl Gpu<'_> {
         Arg::Geometry(Geometry { rows: axis(s.rows), cols: axis(s.cols), rest })
     }
 
-    /// The patches of these images: the input itself where the window is one pixel.
+    /// The patches of these images, or the input itself for 1 × 1 convolutions.
     fn patches(&self, x: u64, images: (usize, usize)) -> Result<(Option<CudaStorage>, Matrix)> {
         let s = self.shape;
         let pitch = self.depth().1;
@@ -335,8 +335,7 @@ impl Gpu<'_> {
         Ok(packed)
     }
 
-    /// The result's gradient of these images as a matrix whose rows start where tensor cores want them; the matrices of
-    /// groups stand side by side in it.
+    /// The output gradient of these images as a matrix with tensor-core alignment; the groups are side by side.
     fn result(&self, dy: u64, images: (usize, usize)) -> Result<(Option<CudaStorage>, Matrix)> {
         let s = self.shape;
         let pixels = s.rows.output * s.cols.output;
@@ -350,7 +349,7 @@ impl Gpu<'_> {
         Ok((Some(held), Matrix::new(at, self.dtype, pitch)))
     }
 
-    /// Rows of `columns` from one pitch to another, filled up with zeros.
+    /// Copies rows of `columns` between pitches, padded with zeros.
     fn copy(
         &self,
         from: DType,

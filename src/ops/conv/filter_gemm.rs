@@ -1,8 +1,9 @@
 //! Grad-weight: `dw[o][tap][c] = Σ_(position, image) dy[position, image][o] · x[map(position, tap), image][c]`.
 //!
-//! Both operands are packed once, the image fastest: dy in blocks of as many channels as a tile has rows, x in panels of
-//! columns. For each tap the positions that lie inside form contiguous runs of both (with a stride too, since the columns
-//! of x are stored phase by phase), so padding is never multiplied. Layers with few input channels pack patches instead.
+//! Both operands are packed once, the image fastest: dy in blocks of as many channels as a tile has rows, x in panels
+//! of columns. For each tap, the positions inside the input form contiguous runs of both (with a stride too, since
+//! the columns of x are stored phase by phase), so padding is never multiplied. Layers with few input channels pack
+//! patches instead.
 
 use super::axis::{Axis, AxisMap};
 use super::cpu::ConvShape;
@@ -11,13 +12,14 @@ use super::patches::{PatchSource, SHORT_RUN};
 use super::tile::{MAX_ROWS, Real, Segment, Tile, TileKernel};
 use std::ops::Range;
 
-/// Positions × images summed before the sums go to memory: two packed operands of this length stay in a common cache.
+/// Positions × images accumulated before the sums are stored: two packed operands of this length fit in a typical L2
+/// cache.
 const BLOCK_DEPTH: usize = 2304;
-/// Taps from which one panel at a time is multiplied.
+/// From this many taps on, one panel is multiplied at a time.
 const MANY_TAPS: usize = 4;
-/// Panels that share a block of dy otherwise.
+/// Otherwise, number of panels that share a block of dy.
 const PANELS_TOGETHER: usize = 3;
-/// Tasks per thread that even out what the threads do.
+/// Tasks per thread, for load balancing.
 const TASKS_PER_THREAD: usize = 12;
 
 /// A grad-weight product; see the module.
@@ -26,7 +28,7 @@ pub(super) struct FilterGemm<'a, T: 'static> {
     x: &'a [T],
     dy: &'a [T],
     kernel: &'static TileKernel<T>,
-    /// The geometry that the product runs over: the layer's, or with patches one tap at each output position.
+    /// Geometry of the product: the layer's, or with patches a single tap per output position.
     rows: Axis,
     cols: Axis,
     /// Columns of one tap and group: the group's channels, or a whole patch.
@@ -42,7 +44,7 @@ struct PackedOperands<T> {
     dy: Shared<T>,
 }
 
-/// Some panels of one group times some blocks of its output channels.
+/// A task: some panels of one group times some blocks of its output channels.
 struct FilterTask {
     panels: Range<usize>,
     blocks: Range<usize>,
@@ -83,7 +85,7 @@ impl<'a, T: Real> FilterGemm<'a, T> {
         let to = Shared::new(dw.as_mut_ptr());
         let tasks = self.tasks();
         in_order(tasks.len(), Vec::new, |segments, i| self.run_task(segments, &tasks[i], &operands, to));
-        // SAFETY: the tasks cover every panel, block and tap, and their first run over positions stores each element.
+        // SAFETY: the tasks cover every panel, block and tap, and the first run over positions stores every element.
         unsafe { dw.set_len(len) };
         dw
     }
@@ -123,7 +125,7 @@ impl<'a, T: Real> FilterGemm<'a, T> {
                     let from = ((n * self.rows.input + row) * self.cols.input + col) * s.inputs
                         + panel.group * self.width
                         + panel.first;
-                    // SAFETY: the line lies in this row of this panel, which no other task writes.
+                    // SAFETY: the line is in this row of this panel, which no other task writes.
                     unsafe { write_line(line, pitch, &self.x[from..from + panel.cols]) };
                     line = line.wrapping_add(pitch);
                 }
@@ -148,7 +150,7 @@ impl<'a, T: Real> FilterGemm<'a, T> {
                 for (i, panel) in self.panels.iter().enumerate().filter(|(_, p)| p.group == group) {
                     let pitch = panel.vectors * self.kernel.lanes;
                     let to = self.x_panel(operands, i).wrapping_add(line * pitch);
-                    // SAFETY: the line lies in this row of this panel, which no other task writes.
+                    // SAFETY: the line is in this row of this panel, which no other task writes.
                     unsafe { write_line(to, pitch, &patch[panel.first..panel.first + panel.cols]) };
                 }
             }
@@ -175,7 +177,7 @@ impl<'a, T: Real> FilterGemm<'a, T> {
         }
     }
 
-    /// Panels that a task multiplies by each block of dy while it is near. With many taps a block is read often anyway.
+    /// Panels multiplied by each block of dy while it is cached. With many taps a block is reused anyway.
     fn panels_together(&self) -> usize {
         let per_group = self.panels.len() / self.shape.groups;
         if self.rows.kernel * self.cols.kernel >= MANY_TAPS { 1 } else { per_group.min(PANELS_TOGETHER) }
@@ -253,7 +255,7 @@ impl<'a, T: Real> FilterGemm<'a, T> {
         }
     }
 
-    /// Where column `col` stands among the columns stored phase by phase.
+    /// Index of column `col` in phase order.
     fn phase_place(&self, col: usize) -> usize {
         let stride = self.cols.stride;
         let earlier = |phase: usize| self.cols.input.saturating_sub(phase).div_ceil(stride);

@@ -1,9 +1,9 @@
 //! Forward and grad-input: `dst[m] = Σ_taps source[map(m, tap)] · filter[tap]`, a matrix product whose left rows are
 //! gathered in place from the NHWC source, with no im2col copy.
 //!
-//! Rows `m` run over (row, column, image) with the image fastest, so that with eight or more images all rows of a tile
-//! sit at one position, and a tap that falls in the padding there is skipped rather than multiplied by zero. Columns of
-//! the filter are packed, a block of the depth at a time, into a buffer that stays in the second-level cache.
+//! Rows `m` run over (row, column, image) with the image fastest, so with eight or more images all rows of a tile
+//! share one position, and a tap in the padding is skipped instead of multiplied by zero. Filter columns are packed,
+//! one depth block at a time, into a buffer that fits in the L2 cache.
 
 use super::axis::AxisMap;
 use super::panels::{Packed, Panel, Shared, even_ranges, in_order};
@@ -11,16 +11,16 @@ use super::patches::{PatchSource, SHORT_RUN};
 use super::tile::{MAX_ROWS, Real, Segment, Tile, TileKernel};
 use std::ops::Range;
 
-/// Bytes of packed filter that a task keeps at hand: half of a common second-level cache.
+/// Size of the packed filter per task: half of a typical L2 cache.
 const PACKED_BYTES: usize = 512 << 10;
-/// Channels of one tap in a block, where there are several taps: the source slice is then read again from near caches.
+/// Channels of one tap per block if there are several taps, so that the source slice is reread from cache.
 const BLOCK_CHANNELS: usize = 512;
-/// Fewest destination rows in a task: packing a filter column pays from about here.
+/// Fewest destination rows per task that amortize packing a filter column.
 const TASK_ROWS: usize = 512;
-/// Tasks per thread that even out what the threads do.
+/// Tasks per thread, for load balancing.
 const TASKS_PER_THREAD: usize = 8;
 
-/// The filter as a matrix: element (group, tap, depth, column) lies at the sum of the steps.
+/// The filter as a strided matrix: element (group, tap, depth, column) is at the sum of index × step.
 pub(super) struct Filter<'a, T> {
     pub data: &'a [T],
     pub group_step: usize,
@@ -29,7 +29,7 @@ pub(super) struct Filter<'a, T> {
     pub column_step: usize,
 }
 
-/// What follows the products: the bias `(groups · width)`, then perhaps a ReLU.
+/// Epilogue of the product: bias `(groups · width)` and optional ReLU.
 #[derive(Clone, Copy)]
 pub(super) struct Epilogue<'a, T> {
     pub bias: Option<&'a [T]>,
@@ -50,11 +50,11 @@ pub(super) struct GatherGemm<'a, T> {
     pub source: &'a [T],
     pub source_size: (usize, usize),
     pub filter: Filter<'a, T>,
-    /// What is done to the sums before they are stored.
+    /// Applied to the sums before they are stored.
     pub finish: Epilogue<'a, T>,
 }
 
-/// Part of the summed index: some taps, some channels of each.
+/// A block of the summation index: some taps, some channels of each.
 #[derive(Clone)]
 struct DepthBlock {
     taps: Range<usize>,
@@ -67,7 +67,7 @@ impl DepthBlock {
     }
 }
 
-/// What one task computes: some panels of one group over some destination rows.
+/// A task: some panels of one group over some destination rows.
 struct GatherTask<'p> {
     panels: &'p [Panel],
     rows: Range<usize>,
@@ -87,7 +87,7 @@ struct TileRows {
     /// Distinct (row, column) positions among them.
     positions: [(usize, usize); MAX_ROWS],
     distinct: usize,
-    /// Which position and image each row has.
+    /// Position and image of each row.
     position: [usize; MAX_ROWS],
     image: [usize; MAX_ROWS],
 }
@@ -124,7 +124,8 @@ impl<T: Real> GatherGemm<'_, T> {
         self.depth < SHORT_RUN && self.taps() > 1
     }
 
-    /// The summed index in blocks, channels outermost; a function of shape and processor alone, since it fixes the rounding.
+    /// The summation index in blocks, channels outermost. Depends only on shape and CPU, since it determines the
+    /// rounding.
     fn blocks(&self, depth: usize) -> Vec<DepthBlock> {
         let most = if self.taps() == 1 { depth } else { BLOCK_CHANNELS.min(depth) };
         let channel_ranges = even_ranges(self.depth, self.depth.div_ceil(most));
@@ -137,7 +138,7 @@ impl<T: Real> GatherGemm<'_, T> {
         channel_ranges.iter().flat_map(|c| tap_ranges.iter().map(move |t| block(c, t))).collect()
     }
 
-    /// Groups panels as the packing budget allows, then cuts the rows until there is work for all threads.
+    /// Groups panels within the packing budget, then splits the rows until there are enough tasks for all threads.
     fn tasks<'p>(
         &self,
         panels: &'p [Panel],
@@ -284,7 +285,7 @@ impl<T: Real> GatherGemm<'_, T> {
         tile
     }
 
-    /// Lists what the rows of a tile multiply in this block; taps outside for all rows are left out.
+    /// Collects the segments of a tile in this block; taps outside the input for all rows are skipped.
     fn collect_segments(
         &self,
         scratch: &mut GemmScratch<T>,
@@ -325,7 +326,7 @@ impl<T: Real> GatherGemm<'_, T> {
         }
     }
 
-    /// The same for short runs: one segment over patches copied together.
+    /// For short runs: one segment over copied patches.
     fn copy_patches(
         &self,
         scratch: &mut GemmScratch<T>,
@@ -346,7 +347,7 @@ impl<T: Real> GatherGemm<'_, T> {
         scratch.segments.push(Segment { rows, line: 0, len });
     }
 
-    /// Multiplies the segments by each panel of the block and stores, or adds to what earlier blocks stored.
+    /// Multiplies the segments by each panel of the block and stores the result, or adds to earlier blocks' results.
     fn multiply(
         &self,
         kernel: &TileKernel<T>,

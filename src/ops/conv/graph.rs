@@ -1,9 +1,9 @@
-//! Convolution in candle's graph, over contiguous NHWC tensors, and its gradients.
+//! Convolution as an autograd op on contiguous NHWC tensors, and its gradients.
 //!
 //! A transposed convolution is a convolution's adjoint, so one operation with a direction serves both layers and both
 //! input gradients.
 
-use super::super::{activation::relu_gradient, backward::hand_over};
+use super::super::{activation::relu_gradient, backward::store_weight_gradient};
 use super::cpu::{self, ConvShape, Epilogue};
 #[cfg(feature = "cuda")]
 use super::cuda::{self, Gpu};
@@ -13,7 +13,7 @@ use crate::op::{CpuInput, CpuOutput, Op, apply, compute, output};
 use crate::op::{CudaInput, CudaOutput};
 use candle_core::{DType, Result, Tensor, WithDType, bail};
 
-/// Which way a convolution is applied.
+/// Direction of a convolution.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::ops) enum Direction {
     /// From `(B, H, W, C)` to `(B, H', W', O)`.
@@ -22,7 +22,7 @@ pub(in crate::ops) enum Direction {
     Adjoint,
 }
 
-/// A convolution of known shape, or its adjoint; then perhaps a ReLU, in the same pass.
+/// A convolution of known shape, or its adjoint, with an optional fused ReLU.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::ops) struct Convolution {
     pub shape: ConvShape,
@@ -107,7 +107,7 @@ impl Convolution {
     }
 }
 
-/// Which arguments take part in the graph, decided when the layer is applied.
+/// Which arguments need gradients, recorded in the forward pass.
 #[derive(Clone, Copy, Debug)]
 struct Wants {
     x: bool,
@@ -115,14 +115,14 @@ struct Wants {
     bias: bool,
 }
 
-/// A convolution as a node of the graph.
+/// A convolution as an autograd op.
 struct ConvOp {
     convolution: Convolution,
     wants: Wants,
 }
 
 impl ConvOp {
-    /// The gradient of the sums, before the ReLU if there is one, from that of the result y.
+    /// The gradient before the ReLU, if there is one, from that of the output y.
     fn of_sums(&self, y: &Tensor, grad: &Tensor) -> Result<Tensor> {
         if self.convolution.relu { relu_gradient(y, grad) } else { grad.contiguous() }
     }
@@ -143,7 +143,7 @@ impl ConvOp {
             Direction::Forward => weight_gradient(&self.convolution.shape, x, grad),
             Direction::Adjoint => weight_gradient(&self.convolution.shape, grad, x),
         });
-        let dw = dw.transpose()?.map(|dw| hand_over(w, dw)).transpose()?.flatten();
+        let dw = dw.transpose()?.map(|dw| store_weight_gradient(w, dw)).transpose()?.flatten();
         Ok([dx.transpose()?, dw])
     }
 }

@@ -1,14 +1,14 @@
-//! Vectors of one element type: what the tile kernel needs of AVX-512, AVX2 with FMA, and any processor.
+//! SIMD vectors of one element type for the tile kernel: AVX-512, AVX2 with FMA, and portable.
 //!
-//! The methods are always inlined, so that inside a function with the right `#[target_feature]` each is one instruction.
+//! The methods are always inlined, so that in a function with the right `#[target_feature]` each compiles to one
+//! instruction.
 
 use std::ops::{Add, Mul};
 
-/// A SIMD register, or what stands for one.
+/// A SIMD register, or an array that emulates one.
 ///
-/// # Safety
-/// Every method may be called only where the processor has the implementor's instructions; loads and stores only on
-/// memory that holds `WIDTH` (or the first `n`) elements. No alignment is asked for.
+/// # Safety The CPU must support the implementor's instructions; loads and stores need memory for `WIDTH` (or the
+/// first `n`) elements. No alignment is required.
 pub(super) trait Lanes: Copy {
     type Scalar: Copy;
     /// Elements in one register.
@@ -23,7 +23,7 @@ pub(super) trait Lanes: Copy {
     /// `self · by + plus`.
     unsafe fn mul_add(self, by: Self, plus: Self) -> Self;
     unsafe fn add(self, other: Self) -> Self;
-    /// max(·, 0) of each element; NaN stays.
+    /// max(·, 0) of each element; NaN propagates.
     unsafe fn rectify(self) -> Self;
     /// Hints that the cache line at `at`, any address, is wanted soon.
     unsafe fn prefetch(at: *const Self::Scalar);
@@ -139,7 +139,7 @@ mod x86 {
         }
         #[inline(always)]
         unsafe fn rectify(self) -> Self {
-            // The second operand is what comes out where one is NaN.
+            // `max` returns the second operand if one is NaN.
             unsafe { _mm512_max_ps(_mm512_setzero_ps(), self) }
         }
         #[inline(always)]
@@ -214,7 +214,7 @@ mod x86 {
         }
         #[inline(always)]
         unsafe fn store_first(self, to: *mut f32, n: usize) {
-            // Where masked stores are microcode, they cost a tile as much as a twentieth of its products.
+            // On CPUs with microcoded masked stores, they would cost up to 5 % of a tile.
             if n == Self::WIDTH {
                 return unsafe { _mm256_storeu_ps(to, self) };
             }
@@ -230,7 +230,7 @@ mod x86 {
         }
         #[inline(always)]
         unsafe fn rectify(self) -> Self {
-            // The second operand is what comes out where one is NaN.
+            // `max` returns the second operand if one is NaN.
             unsafe { _mm256_max_ps(_mm256_setzero_ps(), self) }
         }
         #[inline(always)]

@@ -1,21 +1,21 @@
-//! Column panels, packing buffers and the split of work among threads: what both kinds of product share.
+//! Column panels, packing buffers and work distribution, shared by both products.
 
 use super::tile::Real;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// A few vectors of neighboring columns of one group.
+/// A few vectors of adjacent columns of one group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Panel {
     pub group: usize,
     /// First column within the group.
     pub first: usize,
-    /// Columns that exist; the panel is padded with zeros to `vectors · lanes`.
+    /// Valid columns; the panel is zero-padded to `vectors · lanes`.
     pub cols: usize,
     pub vectors: usize,
 }
 
 impl Panel {
-    /// Splits `width` columns of each group as evenly as whole vectors allow into panels of at most `most` of them.
+    /// Splits `width` columns of each group evenly into panels of at most `most` vectors.
     pub fn split(groups: usize, width: usize, lanes: usize, most: usize) -> Vec<Panel> {
         let vectors = width.div_ceil(lanes);
         let ranges = even_ranges(vectors, vectors.div_ceil(most));
@@ -47,7 +47,7 @@ impl<T: Real> Packed<T> {
         packed
     }
 
-    /// Room for `n` elements; what earlier calls wrote may be lost.
+    /// Ensures room for `n` elements; earlier contents may be lost.
     pub fn room(&mut self, n: usize) -> *mut T {
         let spare = Self::LINE / size_of::<T>();
         self.0.reserve(n + spare);
@@ -64,11 +64,11 @@ impl<T: Real> Packed<T> {
     }
 }
 
-/// A pointer that tasks share, each writing a part of its own.
+/// A pointer shared by tasks that write disjoint parts.
 #[derive(Clone, Copy)]
 pub(super) struct Shared<T>(*mut T);
 
-// SAFETY: whoever dereferences it promises that tasks write disjoint elements.
+// SAFETY: users must ensure that tasks write disjoint elements.
 unsafe impl<T: Send> Send for Shared<T> {}
 // SAFETY: as above.
 unsafe impl<T: Send> Sync for Shared<T> {}
@@ -82,9 +82,9 @@ impl<T> Shared<T> {
     }
 }
 
-/// Runs tasks `0..n` on all threads, handed out in order; each worker keeps one `scratch`.
+/// Runs tasks `0..n` on all threads, dispatched in order; each worker has its own `scratch`.
 ///
-/// Tasks must not depend on which worker runs them: results are then the same bits for any number of threads.
+/// Tasks must not depend on the worker that runs them, so that results are bit-identical for any number of threads.
 pub(super) fn in_order<S>(n: usize, scratch: impl Fn() -> S + Sync, task: impl Fn(&mut S, usize) + Sync) {
     let next = AtomicUsize::new(0);
     let worker = || {

@@ -1,14 +1,14 @@
-//! Patches laid out as rows (im2col), for layers whose runs of channels are too short to be multiplied in place: the
-//! first layer of a network on one channel, depthwise convolutions.
+//! im2col patches, for layers with too few channels per tap to multiply in place: single-channel first layers and
+//! depthwise convolutions.
 
 use super::axis::AxisMap;
 use super::tile::Real;
 use std::ops::Range;
 
-/// Below this many channels per tap and group, patches are copied together first.
+/// Below this many channels per tap and group, patches are copied first.
 pub(super) const SHORT_RUN: usize = 16;
 
-/// An NHWC source seen through two axis maps.
+/// An NHWC source with two axis maps.
 pub(super) struct PatchSource<'a, T> {
     pub data: &'a [T],
     /// Height, width and channels of the source.
@@ -25,7 +25,7 @@ impl<T: Real> PatchSource<'_, T> {
         ((n * height + row) * width + col) * channels
     }
 
-    /// Copies `channels` of the given taps (flattened, row-major) around one destination; taps outside give zeros.
+    /// Copies `channels` of the given taps (flattened, row-major) of one destination; taps outside are zero.
     pub fn copy(
         &self,
         to: &mut [T],
@@ -73,7 +73,7 @@ impl<T: Real> PatchSource<'_, T> {
         }
     }
 
-    /// Whether the taps read whole neighboring pixels, all inside.
+    /// Whether the taps read adjacent whole pixels, all inside.
     fn is_one_run(&self, depth: usize, col: usize, taps: &Range<usize>) -> bool {
         self.cols.dense && depth == self.size.2 && self.cols.source(col, taps.end - 1).is_some()
     }

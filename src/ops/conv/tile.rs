@@ -1,19 +1,19 @@
-//! The tile kernel, the one inner loop of convolution: a few rows times up to two or three vectors of columns, kept in
-//! registers while a list of segments streams by (the outer-product scheme of Goto and van de Geijn, "Anatomy of
-//! High-Performance Matrix Multiplication", 2008, with the rows addressed one by one instead of packed).
+//! The micro-kernel of convolution: accumulates a tile of a few rows times up to two or three vectors of columns in
+//! registers while streaming a list of segments (the outer-product scheme of Goto and van de Geijn, "Anatomy of
+//! High-Performance Matrix Multiplication", 2008, with rows addressed individually instead of packed).
 //!
-//! It knows nothing of images: the modules beside it turn a convolution into segments.
+//! Independent of images: sibling modules convert a convolution into segments.
 
 use super::lanes::{Lanes, Plain};
 use std::mem::MaybeUninit;
 use std::ops::{Add, Mul};
 
-/// Most rows that any kernel holds.
+/// Most rows of any kernel.
 pub(super) const MAX_ROWS: usize = 8;
-/// A stretch of the summed index over which every row is a regular run of memory.
+/// A range of the summation index over which every row is a strided run of memory.
 #[derive(Clone, Copy)]
 pub(super) struct Segment<T> {
-    /// First element of each row; successive ones are `Tile::step` apart.
+    /// First element of each row; the stride is `Tile::step`.
     pub rows: [*const T; MAX_ROWS],
     /// The line of the panel that the first element multiplies.
     pub line: usize,
@@ -27,15 +27,15 @@ pub(super) struct Tile<'a, T> {
     /// Lines of `vectors · WIDTH` elements; columns beyond `cols` hold zeros.
     pub panel: *const T,
     pub dst: [*mut T; MAX_ROWS],
-    /// How many of the rows are stored.
+    /// Number of rows to store.
     pub rows: usize,
-    /// How many of the columns are stored; more than the panel's vectors but the last hold.
+    /// Number of columns to store; the last vector may be partial.
     pub cols: usize,
     /// `cols` elements added to each row when overwriting; null for none.
     pub bias: *const T,
-    /// Adds to what `dst` holds instead of overwriting it.
+    /// Adds to `dst` instead of overwriting it.
     pub add: bool,
-    /// Stores max(·, 0), as a ReLU would.
+    /// Applies a ReLU before storing.
     pub relu: bool,
 }
 
@@ -45,8 +45,7 @@ pub(super) struct TileKernel<T: 'static> {
     pub rows: usize,
     /// Columns in one vector.
     pub lanes: usize,
-    /// Lines of a panel that are multiplied at a time: enough to hide the store of a tile, few enough that the panel is
-    /// read from near caches.
+    /// Depth of a panel block: enough to amortize the store of a tile, small enough that the panel stays in cache.
     pub depth: usize,
     run: &'static [unsafe fn(&Tile<T>)],
     transpose: unsafe fn(StridedPtr<*const T>, StridedPtr<*mut T>, usize, usize),
@@ -56,7 +55,7 @@ pub(super) struct TileKernel<T: 'static> {
 type StridedPtr<P> = (P, usize);
 
 impl<T> TileKernel<T> {
-    /// Most vectors of columns that a tile holds.
+    /// Most vectors per tile.
     pub fn vectors(&self) -> usize {
         self.run.len()
     }
@@ -69,7 +68,7 @@ impl<T> TileKernel<T> {
     #[inline]
     pub unsafe fn multiply(&self, vectors: usize, tile: &Tile<T>) {
         debug_assert!(tile.rows <= self.rows && tile.cols <= vectors * self.lanes);
-        // SAFETY: the table was chosen for this processor; memory is the caller's promise.
+        // SAFETY: the kernels match this CPU; the caller guarantees the memory.
         unsafe { self.run[vectors - 1](tile) }
     }
 
@@ -84,16 +83,16 @@ impl<T> TileKernel<T> {
         rows: usize,
         cols: usize,
     ) {
-        // SAFETY: the table was chosen for this processor; memory is the caller's promise.
+        // SAFETY: the kernels match this CPU; the caller guarantees the memory.
         unsafe { (self.transpose)(from, to, rows, cols) }
     }
 }
 
-/// An element type with kernels: f32, and f64 for checks.
+/// An element type with kernels: f32, and f64 for gradient checks.
 pub(super) trait Real:
     Copy + Default + PartialOrd + Send + Sync + Add<Output = Self> + Mul<Output = Self> + std::iter::Sum + 'static
 {
-    /// The fastest kernels that this processor runs.
+    /// The fastest kernels for this CPU.
     fn kernel() -> &'static TileKernel<Self>;
 }
 
@@ -139,7 +138,7 @@ mod x86 {
         run: &[avx512::<1>, avx512::<2>, avx512::<3>],
         transpose: transpose_avx512,
     };
-    /// 6 × 2 accumulators, 2 lines and a broadcast in 16 registers; with 4 × 3 none is left over, and sums are spilled.
+    /// 6 × 2 accumulators, 2 lines and a broadcast in 16 registers; 4 × 3 would need all registers and spill.
     pub static AVX2: TileKernel<f32> =
         TileKernel { rows: 6, lanes: 8, depth: 768, run: &[avx2::<1>, avx2::<2>], transpose: transpose_avx2 };
 
@@ -178,8 +177,8 @@ mod x86 {
     }
 }
 
-/// The kernel itself: sums all segments, then stores. Its loops over rows and vectors are unrolled, and index so that the
-/// sums stay in registers.
+/// The kernel: accumulates all segments, then stores. The row and vector loops are unrolled so that the sums stay in
+/// registers.
 #[inline(always)]
 #[allow(clippy::needless_range_loop)]
 unsafe fn run<L: Lanes, const R: usize, const V: usize>(tile: &Tile<L::Scalar>) {
@@ -207,11 +206,12 @@ unsafe fn run<L: Lanes, const R: usize, const V: usize>(tile: &Tile<L::Scalar>) 
                     }
                 }
                 line = line.add(V * L::WIDTH);
-                // Without a check for overflow: the caller promises that every step lies in memory.
+                // No overflow check: the caller guarantees that every step is in bounds.
                 at = at.wrapping_add(tile.step);
             }
         }
-        // Through memory: indexing the sums where the compiler cannot unroll would keep them there in the loop above too.
+        // Spill explicitly: indexing the sums in a loop that is not unrolled would force them into memory in the loop
+        // above too.
         let mut spilled = MaybeUninit::<[[L; V]; R]>::uninit();
         let to = spilled.as_mut_ptr().cast::<L>();
         for r in 0..R {
@@ -223,7 +223,7 @@ unsafe fn run<L: Lanes, const R: usize, const V: usize>(tile: &Tile<L::Scalar>) 
     }
 }
 
-/// Writes the sums of a tile: bias and earlier contents are added here and the ReLU applied, partial rows and columns cut.
+/// Stores the sums of a tile: adds bias or previous contents, applies the ReLU, and masks partial rows and columns.
 #[inline(always)]
 unsafe fn store<L: Lanes, const V: usize>(tile: &Tile<L::Scalar>, sums: *const L) {
     // SAFETY: rows below `tile.rows` and columns below `tile.cols` only.
@@ -246,7 +246,7 @@ unsafe fn store<L: Lanes, const V: usize>(tile: &Tile<L::Scalar>, sums: *const L
     }
 }
 
-/// Transposes whole blocks in registers and the edges one by one.
+/// Transposes full blocks in registers and edges element by element.
 #[inline(always)]
 unsafe fn transpose<L: Lanes>(
     (from, from_pitch): StridedPtr<*const L::Scalar>,

@@ -1,12 +1,12 @@
-//! Sigmoid cross entropy of independent yes/no labels.
+//! Sigmoid cross entropy for multi-label classification.
 
 use super::super::cpu::Float;
 use super::elements::{ElementLoss, total};
 use candle_core::{Result, Tensor, bail};
 
 /// Sigmoid cross entropy, stable at any logit: max(x, 0) − x·t + ln(1 + exp(−|x|)). logits, targets and mask (0 or 1)
-/// `(N, K)` or any one shape; sum over masked entries / `divisor`. Entries of mask 0 are not looked at. The gradient
-/// goes to the logits alone. Errors: shapes that differ, a divisor that is not positive.
+/// `(N, K)` or any one shape; sum over masked entries / `divisor`. Entries with mask 0 are ignored. Differentiable in
+/// the logits only. Errors: different shapes, a non-positive divisor.
 pub fn bce_with_logits(
     logits: &Tensor,
     targets: &Tensor,

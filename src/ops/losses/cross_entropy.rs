@@ -1,12 +1,11 @@
-//! Softmax cross entropy of class labels.
+//! Softmax cross entropy with class labels.
 
 use super::sparse_target::{RowEntropies, SparseTarget};
 use candle_core::{DType, Result, Tensor, bail};
 
-/// Softmax cross entropy. logits `(N, K)` f32 or f64, labels u32 `(N)`; entries equal to `ignore` count in nothing.
-/// Mean over the rest, in nats; 0 with a zero gradient where nothing is left.
-/// Errors: other shapes, a label that is neither below K nor `ignore`. On a GPU such a label is no error, since nothing is
-/// read back: the loss is not a number.
+/// Softmax cross entropy. logits `(N, K)` f32 or f64, labels u32 `(N)`; entries equal to `ignore` are excluded. Mean
+/// over the rest, in nats; 0 with a zero gradient if nothing is left. Errors: mismatched shapes, a label that is
+/// neither below K nor `ignore`. On a GPU an invalid label gives a NaN loss instead, since nothing is read back.
 pub fn cross_entropy(logits: &Tensor, labels: &Tensor, ignore: Option<u32>) -> Result<Tensor> {
     let (&[n, k], &[rows]) = (logits.dims(), labels.dims()) else {
         bail!("{NAME}: logits (N, K) and labels (N) wanted, got {:?} and {:?}", logits.dims(), labels.dims());

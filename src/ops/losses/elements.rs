@@ -1,4 +1,4 @@
-//! Losses that are sums over single elements, as one operation: each of them says what one element costs, and brings two kernels.
+//! Elementwise losses, summed in one operation: each defines the loss and slope of one element, and two kernels.
 
 use super::super::cpu::{BLOCK, Float, by_dtype, fill_blocks, kept};
 use crate::op::{CpuInput, CpuOutput, Op, apply, compute, output};
@@ -11,25 +11,25 @@ use std::marker::PhantomData;
 #[cfg(feature = "cuda")]
 mod cuda;
 
-/// What one element costs; in f64, as on a GPU.
+/// The loss of one element, in f64, as on a GPU.
 pub(super) trait ElementLoss: Send + Sync + 'static {
-    /// What errors call the loss.
+    /// Name of the loss in errors.
     const NAME: &'static str;
-    /// What errors call its gradient.
+    /// Name of its gradient in errors.
     const GRADIENT: &'static str;
-    /// What its kernels' names begin with.
+    /// Prefix of its kernels' names.
     #[cfg(feature = "cuda")]
     const KERNELS: &'static str;
 
-    /// The loss of a prediction, its target and a weight that is not 0.
+    /// The loss for a prediction, a target and a nonzero weight.
     fn value(prediction: f64, target: f64, weight: f64) -> f64;
 
-    /// The derivative of that in the prediction.
+    /// Its derivative in the prediction.
     fn slope(prediction: f64, target: f64, weight: f64) -> f64;
 }
 
-/// The sum of a loss over all elements / `divisor`, of shape `()`. Predictions, targets and weights have one shape; without
-/// weights all are 1. Elements of weight 0 are not looked at. The gradient goes to the predictions alone.
+/// The sum of a loss over all elements / `divisor`, of shape `()`. Predictions, targets and weights have one shape;
+/// without weights all are 1. Elements of weight 0 are ignored. Differentiable in the predictions only.
 pub(super) fn total<L: ElementLoss>(
     predictions: &Tensor,
     targets: &Tensor,
@@ -57,7 +57,7 @@ impl<L: ElementLoss> Total<L> {
         Ok(f(Some(kept(L::NAME, (&storage, layout))?)))
     }
 
-    /// Blocks of a fixed length, summed in f64, joined in order.
+    /// Sums blocks of fixed length in f64 and adds them in order.
     fn sum<T: Float>(x: &[T], t: &[T], weights: Option<&[T]>) -> f64 {
         let block = |i: usize| -> f64 {
             let range = i * BLOCK..((i + 1) * BLOCK).min(x.len());
@@ -77,7 +77,7 @@ impl<L: ElementLoss> Total<L> {
     }
 }
 
-/// 0 for weight 0, even where the prediction or the target is not a number.
+/// 0 for weight 0, even if the prediction or target is NaN.
 fn of_element<T: Float>(f: impl Fn(f64, f64, f64) -> f64, x: T, t: T, weight: Option<T>) -> f64 {
     let weight = weight.map_or(1.0, T::to_f64);
     if weight == 0.0 { 0.0 } else { f(x.to_f64(), t.to_f64(), weight) }

@@ -1,6 +1,6 @@
-//! Losses over the last axis, each one fused op: stable, summed in f64 in a fixed order, with a gradient of the size of
-//! the logits and nothing else of that size. All return scalar tensors of shape `()` on the logits' device; on a GPU nothing
-//! is read back.
+//! Losses over the last axis as fused ops: numerically stable, accumulated in f64 in a fixed order, with no
+//! intermediate of the logits' size except the gradient. All return scalar tensors of shape `()` on the logits'
+//! device; on a GPU nothing is read back.
 
 mod binary;
 mod cross_entropy;

@@ -1,14 +1,13 @@
-//! Smooth L1 of regressed coordinates (Girshick 2015, equations 2 and 3).
+//! Smooth L1 loss for box regression (Girshick 2015, equations 2 and 3).
 
 use super::elements::{ElementLoss, total};
 use candle_core::{Result, Tensor, bail};
 
-/// Σ f(w·(p − t)) / `divisor`, with f(d) = d²/2 where |d| < 1, else |d| − 1/2: Fast R-CNN's loss, whose inside weights stand
-/// before the knee. predictions, targets and weights of any one shape. Entries of weight 0 are not looked at. The
-/// gradient goes to the predictions alone.
+/// Σ f(w·(p − t)) / `divisor`, with f(d) = d²/2 where |d| < 1, else |d| − 1/2: Fast R-CNN's loss with inside weights.
+/// predictions, targets and weights have the same shape. Entries of weight 0 are ignored. Differentiable in the
+/// predictions only.
 ///
-/// # Errors
-/// Shapes that differ, a divisor that is not positive.
+/// # Errors Different shapes, a non-positive divisor.
 pub fn smooth_l1(predictions: &Tensor, targets: &Tensor, weights: &Tensor, divisor: f64) -> Result<Tensor> {
     let (p, t, w) = (predictions.dims(), targets.dims(), weights.dims());
     if p != t || p != w {

@@ -1,6 +1,6 @@
-//! The colorization loss (Zhang, Isola and Efros, ECCV 2016, equations 2 and 3) without a dense target: the K bins of
-//! each pixel's soft code are all of the target that is ever held. Rebalancing and the gray gate multiply the
-//! gradient, as in the authors' code, and sums are divided by the batch alone.
+//! The colorization loss (Zhang, Isola and Efros, ECCV 2016, equations 2 and 3) without a dense target: only the K
+//! bins of each pixel's soft code are stored. Rebalancing and the gray gate scale the gradient, as in the authors'
+//! code, and sums are divided by the batch size only.
 
 use super::sparse_target::{RowEntropies, SparseTarget};
 use crate::color::encode::SoftCode;
@@ -10,8 +10,8 @@ use rayon::prelude::*;
 #[cfg(feature = "cuda")]
 mod cuda;
 
-/// The value of the loss in the forms that are logged, all in nats per image, as scalars on the logits' device: f64, but
-/// for `loss`, which has the logits' type.
+/// The loss in its logged variants, in nats per image, as scalars on the logits' device: f64, except `loss`, which
+/// has the logits' dtype.
 pub struct SoftCrossEntropy {
     /// Scalar whose gradient is the weighted one: Σ_i v_i·CE_i / B, v_i = weight[nearest bin]·gate of the image.
     pub loss: Tensor,
@@ -25,11 +25,10 @@ pub struct SoftCrossEntropy {
     pub pixels: usize,
 }
 
-/// logits `(B, H, W, Q)` f32 or f64, ab `(B, H, W, 2)` in ab units; `weights` one per bin (None: all 1);
-/// `gray_gate`: an image none of whose |a| or |b| exceeds it has v = 0 (None: no gate); it still counts in the
-/// divisor and in the unweighted sum. No gradient goes to ab.
-/// Errors: B, H or W that differ, Q or the weights not one per bin, no neighbors or more than there are bins; on a GPU,
-/// more than 32 neighbors.
+/// logits `(B, H, W, Q)` f32 or f64, ab `(B, H, W, 2)` in ab units; `weights` one per bin (None: all 1); `gray_gate`:
+/// an image in which no |a| or |b| exceeds it has v = 0 (None: no gate); it still counts in the divisor and in the
+/// unweighted sum. Not differentiable in ab. Errors: B, H or W that differ, Q or the weights not one per bin, no
+/// neighbors or more than there are bins; on a GPU, more than 32 neighbors.
 pub fn soft_encoded_cross_entropy(
     logits: &Tensor,
     ab: &Tensor,
@@ -101,7 +100,7 @@ fn gates(colors: &[f32], batch: usize, threshold: Option<f32>) -> Vec<f64> {
     colors.chunks_exact(colors.len() / batch).map(|image| f64::from(u8::from(open(image)))).collect()
 }
 
-/// Σ v·CE; pixels of weight 0 are not looked at.
+/// Σ v·CE; pixels of weight 0 are ignored.
 fn weighted_sum(entropies: &[f64], weights: &[f64]) -> f64 {
     entropies.iter().zip(weights).filter(|(_, v)| **v != 0.0).map(|(e, v)| e * v).sum()
 }
@@ -109,13 +108,13 @@ fn weighted_sum(entropies: &[f64], weights: &[f64]) -> f64 {
 /// The soft codes of all pixels.
 struct Codes {
     classes: Vec<u32>,
-    /// in f64, so that those of a pixel sum to 1 beyond the rounding of the code's f32
+    /// renormalized in f64, so that each pixel's shares sum to 1 beyond f32 precision
     shares: Vec<f64>,
     /// of every code, in nats
     entropies: Vec<f64>,
 }
 
-/// Pixels that one task encodes.
+/// Pixels per encoding task.
 const PIXELS: usize = 1024;
 
 impl Codes {

@@ -1,6 +1,6 @@
-//! Softmax cross entropy against a target of which few entries per row are not 0: the classes of a row, their shares,
-//! and a weight of the row. One class of share 1 is classification; K bins of a soft code are colorization (paper
-//! equation 2). With m = max x and z = Σ exp(x − m),
+//! Softmax cross entropy with sparse soft targets: the classes of a row, their probabilities, and a row weight. One
+//! class of probability 1 is classification; the K bins of a soft code are colorization (paper equation 2). With m =
+//! max x and z = Σ exp(x − m),
 //!
 //! CE = ln z − Σ_k t_k·(x_k − m),  ∂/∂x = weight·(softmax(x) − t).
 
@@ -15,7 +15,7 @@ mod cuda;
 #[cfg(feature = "cuda")]
 pub(super) use cuda::{gpu, unwritten};
 
-/// The targets of N rows. A row of weight 0 is not looked at: it gets no gradient, whatever it holds.
+/// The targets of N rows. A row of weight 0 gets a zero gradient, even if it contains NaN.
 #[derive(Clone)]
 pub(super) struct SparseTarget {
     /// u32 `(N, K)`, each below the number of logits
@@ -26,7 +26,7 @@ pub(super) struct SparseTarget {
     pub row_weights: Tensor,
 }
 
-/// The cross entropy of every row, before weighting, and what the gradient needs.
+/// The unweighted cross entropy of every row, and the data for the gradient.
 pub(super) struct RowEntropies {
     /// f64 `(N, 2)`: ln Σ exp(x), CE
     rows: Tensor,
@@ -42,12 +42,12 @@ impl RowEntropies {
         Ok(Self { rows, logits, target })
     }
 
-    /// Cross entropies of all rows, in nats: for the processor, since they are read.
+    /// Cross entropies of all rows, in nats; copies them to the host.
     pub fn values(&self) -> Result<Vec<f64>> {
         self.rows.narrow(1, 1, 1)?.flatten_all()?.to_vec1()
     }
 
-    /// `value`, f64 of shape `()`, which the caller has summed, as a tensor of the logits' type whose gradient is
+    /// Wraps `value`, an f64 scalar computed by the caller, as a tensor of the logits' dtype with the gradient
     /// weight·(softmax − target).
     pub fn into_loss(self, value: Tensor) -> Result<Tensor> {
         apply(SparseTargetLoss { value, rows: self.rows, target: self.target }, [&self.logits])
@@ -59,16 +59,16 @@ fn rows_per_block(q: usize) -> usize {
     (BLOCK / q.max(1)).max(1)
 }
 
-/// Logits whose exponentials are held at a time.
+/// Logits processed at a time.
 const RUN: usize = 128;
 
-/// Σ exp(x − max) in f64, in an order that only the length decides.
+/// Σ exp(x − max) in f64; the summation order depends only on the length.
 fn sum_exp<T: Float>(x: &[T], max: T) -> f64 {
     const LANES: usize = 4;
     let (mut held, mut lanes) = ([T::ZERO; RUN], [0.0; LANES]);
     for run in x.chunks(RUN) {
         exponentials(run, max, &mut held);
-        // what a short run leaves of its predecessor must not count again
+        // clear the remainder of the previous run
         held[run.len()..].fill(T::ZERO);
         for part in held.chunks_exact(LANES) {
             lanes.iter_mut().zip(part).for_each(|(lane, v)| *lane += v.to_f64());
@@ -77,7 +77,7 @@ fn sum_exp<T: Float>(x: &[T], max: T) -> f64 {
     lanes.iter().sum()
 }
 
-/// exp(x − shift); stands alone so that the compiler can tell the slices apart and vectorize.
+/// exp(x − shift); a separate function, so that the compiler can vectorize it.
 #[inline(never)]
 fn exponentials<T: Float>(x: &[T], shift: T, out: &mut [T]) {
     out.iter_mut().zip(x).for_each(|(o, &x)| *o = (x - shift).exp());

@@ -1,5 +1,5 @@
-//! The same on a GPU: f32 sums for f32 and bf16 (f64 for f64). The gradient writes what the windows sum over into memory
-//! first, so that each element is visited a window's length of times and no more.
+//! LRN on a GPU, with f32 sums for f32 and bf16 (f64 for f64). The backward pass stores the summands of the windows
+//! first, so that each element is read once per window position.
 
 use super::{Lrn, extents};
 use crate::{
@@ -8,7 +8,7 @@ use crate::{
 };
 use candle_core::{DType, Result, Shape, bail};
 
-/// What all kernels are told after their pointers, and their grid: one block for each row of the map.
+/// The common kernel arguments after the pointers, and the grid: one block per row of the map.
 fn setting(options: Lrn, shape: &Shape) -> Result<([Arg<'static>; 6], Grid)> {
     let (rows, row, channels) = extents(shape)?;
     let args = [

@@ -1,5 +1,5 @@
-//! The same on a GPU: one block for each row of the result. Backward, each input pixel gathers from the windows that cover
-//! it, so that the sum has an order and no two threads write one place.
+//! Pooling on a GPU: one block per output row. In the backward pass each input pixel gathers from the windows that
+//! cover it, so that the summation order is fixed and no atomics are needed.
 
 use super::{PoolGeometry, PoolKind, PoolOp};
 use crate::{
@@ -24,7 +24,7 @@ impl Maps {
         Ok(self.input.dims4()?.3)
     }
 
-    /// What all kernels are told after their pointers.
+    /// The common kernel arguments after the pointers.
     fn arguments(&self, g: PoolGeometry) -> Result<[Arg<'static>; 8]> {
         let (_, height, width, channels) = self.input.dims4()?;
         let (_, out_height, out_width, _) = self.output.dims4()?;
@@ -32,14 +32,14 @@ impl Maps {
     }
 }
 
-/// A block for each row of a map, a thread for every so many channels of it.
+/// One block per row of a map, one thread per pack of channels.
 fn over_rows(map: &Shape, pack: usize) -> Result<Grid> {
     let (batch, height, width, channels) = map.dims4()?;
     let threads = (width * channels / pack).next_multiple_of(32).clamp(32, 256);
     Ok(Grid::blocks(batch * height, threads as u32))
 }
 
-/// Channels that a thread takes at once, and what kernels for that many are called.
+/// Channels per thread, and the corresponding kernel-name infix.
 fn packs(kind: PoolKind, dtype: DType, channels: usize, addresses: &[u64]) -> (usize, &'static str) {
     let wide = 16 / dtype.size_in_bytes();
     let aligned = addresses.iter().all(|a| a.is_multiple_of(16));

@@ -1,5 +1,5 @@
-//! Resizing on an NVIDIA GPU. Which samples are read and with what weight is worked out on the processor, for each axis,
-//! and goes along as two small tables.
+//! Resizing on an NVIDIA GPU. Sample indices and weights per axis are computed on the host and uploaded as two small
+//! tables.
 
 use super::{NAME, ResizeOp};
 use crate::{
@@ -69,7 +69,7 @@ fn uploaded(numbers: Vec<u32>, device: &CudaDevice) -> Result<Tensor> {
     Tensor::from_vec(numbers, count, &Device::Cuda(device.clone()))
 }
 
-/// In the type that a kernel computes in.
+/// Uploads the weights in the kernel's compute dtype.
 fn weights_of(weights: Vec<f64>, dtype: DType, device: &CudaDevice) -> Result<Tensor> {
     let (count, device) = (weights.len(), Device::Cuda(device.clone()));
     if dtype == DType::F64 {

@@ -1,5 +1,5 @@
-//! RoI max pooling on an NVIDIA GPU. The cells of all bins are worked out on the processor and go along as a table. The
-//! gradient is gathered: each cell looks through the boxes of its image in order, so sums do not depend on chance.
+//! RoI max pooling on an NVIDIA GPU. The bins of all boxes are computed on the host and uploaded as a table. The
+//! backward pass gathers: each cell iterates over the boxes of its image in order, so sums are deterministic.
 
 use super::{NAME, RoiPlan, RoiPool, Winners};
 use crate::{
@@ -9,7 +9,7 @@ use crate::{
 use candle_core::{CudaDevice, DType, Device, Result, Tensor, bail};
 
 impl RoiPlan {
-    /// For each box its image, then first and end of each row and column of bins: u32 `(R, 1 + 2·ph + 2·pw)`.
+    /// Per box: image, then start and end of each bin row and column: u32 `(R, 1 + 2·ph + 2·pw)`.
     fn table(&self, device: &CudaDevice) -> Result<Tensor> {
         let mut table = vec![];
         for grid in &self.grids {
@@ -22,7 +22,7 @@ impl RoiPlan {
         Tensor::from_vec(table, (self.grids.len(), width), &Device::Cuda(device.clone()))
     }
 
-    /// The arguments that both kernels end in.
+    /// The trailing arguments of both kernels.
     fn lengths(&self) -> [Arg<'static>; 5] {
         [self.bins.0, self.bins.1, self.height, self.width, self.channels].map(Arg::length)
     }
@@ -48,13 +48,13 @@ impl RoiPool {
         let grid = Grid::channels(count * plan.bins.0 * plan.bins.1, plan.channels);
         launch(device, modules::ROI_POOL, &kernel, grid, &[&pointers[..], &plan.lengths()].concat())?;
         if let Some(cells) = cells {
-            // a second forward of one op would find the same winners
+            // a repeated forward pass would find the same cells
             self.winners.get_or_init(|| Winners::Cuda { cells, boxes });
         }
         Ok((out, dims.into()))
     }
 
-    /// dx; of x the shape counts alone.
+    /// dx; only the shape of x is used.
     pub(super) fn gradient_cuda(&self, x: CudaInput, dy: CudaInput) -> Result<CudaOutput> {
         let Some(Winners::Cuda { cells, boxes }) = self.winners.get() else {
             bail!("{NAME}: no forward pass came before on the GPU")

@@ -1,4 +1,4 @@
-//! The same on a GPU: the blocks of one kernel leave sums, another adds them up.
+//! Elementwise losses on a GPU: one kernel writes partial sums per block, another adds them.
 
 use super::{ElementLoss, Total};
 use crate::{
@@ -8,7 +8,7 @@ use crate::{
 use candle_core::{DType, Result};
 
 impl<L: ElementLoss> Total<L> {
-    /// Predictions, targets, weights.
+    /// Pointers to predictions, targets and weights.
     fn pointers(&self, x: CudaInput, t: CudaInput) -> Result<[Arg<'static>; 3]> {
         let weights = self.weights.as_ref().map_or(Ok(0), |weights| device_ptr(L::KERNELS, weights))?;
         Ok([x.address()?, t.address()?, weights].map(Arg::Pointer))
@@ -32,7 +32,7 @@ impl<L: ElementLoss> Total<L> {
         Ok((out, ().into()))
     }
 
-    /// What reaches the predictions.
+    /// The gradient of the predictions.
     pub(super) fn gradient_cuda(&self, x: CudaInput, t: CudaInput, dloss: CudaInput) -> Result<CudaOutput> {
         let (device, dtype, n) = (x.device(), x.dtype(), x.shape().elem_count());
         let (out, dx) = alloc_uninit(device, x.shape(), dtype)?;

@@ -1,4 +1,5 @@
-//! The colorization loss on an NVIDIA GPU: colors are encoded there, a warp for each, and nothing is read back.
+//! The colorization loss on an NVIDIA GPU: colors are encoded on the device, one warp per color; nothing is read
+//! back.
 
 use super::{NAME, SoftCrossEntropy};
 use crate::{
@@ -8,10 +9,10 @@ use crate::{
 };
 use candle_core::{DType, Result, Tensor, bail};
 
-/// Neighbors that a warp has lanes for.
+/// Lanes of a warp, the most neighbors.
 const LANES: usize = 32;
 
-/// How colors become targets.
+/// Parameters of the loss.
 pub(super) struct Scoring<'a> {
     pub batch: usize,
     /// Label pixels per image.

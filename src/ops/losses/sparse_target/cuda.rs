@@ -1,4 +1,4 @@
-//! Cross entropies against sparse targets on an NVIDIA GPU: a warp for each row of logits. Nothing is read back.
+//! Cross entropy with sparse targets on an NVIDIA GPU: one warp per row of logits. Nothing is read back.
 
 use super::{RowEntropies, SparseTarget};
 use crate::{
@@ -9,20 +9,19 @@ use candle_core::{CudaDevice, DType, Device, Result, Shape, Tensor, bail};
 
 const NAME: &str = "cross entropy";
 
-/// A tensor whose elements are whatever was there.
+/// An uninitialized tensor.
 ///
-/// # Safety
-/// A kernel that is launched before any other use writes every element.
+/// # Safety A kernel launched before any other use must write every element.
 pub(in super::super) unsafe fn unwritten(
     shape: impl Into<Shape>,
     dtype: DType,
     on: &Device,
 ) -> Result<Tensor> {
-    // SAFETY: the caller's.
+    // SAFETY: guaranteed by the caller.
     unsafe { Tensor::empty(shape, dtype, on) }
 }
 
-/// The GPU of a tensor that is on one.
+/// The GPU of a CUDA tensor.
 pub(in super::super) fn gpu(tensor: &Tensor) -> Result<&CudaDevice> {
     match tensor.device() {
         Device::Cuda(device) => Ok(device),
@@ -37,8 +36,8 @@ impl SparseTarget {
         Ok([Arg::count(n), Arg::length(q), Arg::length(self.classes.dim(1)?)])
     }
 
-    /// u32 labels `(N)` for `q` logits; those that equal `ignore` count in nothing. One that is not below `q` makes the
-    /// loss and its row's gradient not a number: nobody waits here to read it.
+    /// Targets from u32 labels `(N)` for `q` logits; labels equal to `ignore` are excluded. A label of `q` or more
+    /// gives a NaN loss and gradient row, since labels are not read back for validation.
     pub fn of_labels(labels: &Tensor, ignore: Option<u32>, q: usize) -> Result<Self> {
         let (labels, n, device) = (labels.contiguous()?, labels.elem_count(), labels.device());
         let count = Tensor::zeros((), DType::U32, device)?;
@@ -120,7 +119,7 @@ impl RowEntropies {
     }
 }
 
-/// An f64 scalar in the type of the logits.
+/// Converts an f64 scalar to the logits' dtype.
 pub(super) fn value(value: &Tensor, logits: CudaInput) -> Result<CudaOutput> {
     let (device, dtype) = (logits.device(), logits.dtype());
     let (out, y) = alloc_uninit(device, (), dtype)?;
