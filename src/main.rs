@@ -27,7 +27,7 @@ const COMMIT: &str = "unknown";
 
 fn main() -> ExitCode {
     without_stacks();
-    program::built_from(COMMIT);
+    program::set_commit(COMMIT);
     heap::retain();
     let cli = Cli::parse();
     cli.start_logging();

@@ -10,7 +10,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Megabytes that are held now.
 fn held() -> Option<u64> {
-    manifest::forget_peak_memory();
+    manifest::reset_peak_memory();
     manifest::peak_memory().map(|bytes| bytes >> 20)
 }
 

@@ -15,7 +15,7 @@ fn writing_takes_no_second_copy() {
     let transposed = Tensor::from_vec(vec![1_f32, 2.0, 3.0, 4.0], (2, 2), &Device::Cpu).unwrap().t().unwrap();
     let counts = Tensor::from_vec(vec![-7_i64, 1 << 40], 2, &Device::Cpu).unwrap();
     let named = [("a".to_string(), large), ("b".into(), transposed), ("c".into(), counts)];
-    manifest::forget_peak_memory();
+    manifest::reset_peak_memory();
     let before = manifest::peak_memory();
     tensors::write(&path, "text", &named).unwrap();
     let after = manifest::peak_memory();

@@ -15,7 +15,7 @@ use crate::{
     hub,
     pretext::{
         colorization::ColorizationSpec,
-        colorizer::{Colorizer, Output, Upsampling},
+        colorizer::{Colorizer, OutputKind, Upsampling},
     },
 };
 use anyhow::Result;
@@ -165,8 +165,8 @@ impl ColorizeArgs {
     }
 
     /// What makes sense of a distribution only is refused where there is none.
-    fn check_output(&self, output: &Output) -> Result<(), String> {
-        let Output::Ab = output else { return Ok(()) };
+    fn check_output(&self, output: &OutputKind) -> Result<(), String> {
+        let OutputKind::Ab = output else { return Ok(()) };
         let asked = [
             ("--temperature", self.view.temperature.is_some()),
             ("--decode", self.view.decode != DecodeArg::Annealed),

@@ -246,7 +246,7 @@ fn prior(path: &Path, out: &Path, at: &Locations) -> Result<Done> {
     }
     let set = open(data, Split::Train, at)?;
     let bins = task.bins();
-    let prior = color_prior::obtain(&measured(task), &bins, &*set, &data.source.to_string(), out)
+    let prior = color_prior::load_or_measure(&measured(task), &bins, &*set, &data.source.to_string(), out)
         .with_context(|| format!("cannot measure the color prior of {}", path.display()))?;
     let entropy: f64 = prior.probabilities.iter().filter(|p| **p > 0.0).map(|p| -p * p.ln()).sum();
     Ok(Done::ok(format!("{}: {} bins, entropy {entropy:.3} nats", out.display(), bins.len())))

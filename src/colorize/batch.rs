@@ -10,8 +10,8 @@ use crate::{
     atomic_write,
     data::{decode::decode, source::RgbImage},
     npy,
-    pretext::colorizer::{Colorizer, Output},
-    train::panel::Tile,
+    pretext::colorizer::{Colorizer, OutputKind},
+    train::panel::RgbTile,
 };
 use anyhow::{Context, Result, bail};
 use candle_core::{DType, Device};
@@ -117,7 +117,7 @@ impl Work<'_> {
             write_png(path, montage::montage(original, colored, self.options.gray)?)?;
         }
         if let Some(path) = &self.job.distribution {
-            let Output::Distribution(bins) = self.colorizer.output() else {
+            let OutputKind::Distribution(bins) = self.colorizer.output() else {
                 bail!("these weights predict one color, not a distribution that could be drawn")
             };
             write_png(path, distribution::sheet(colored, bins, self.options.gray)?)?;
@@ -149,7 +149,7 @@ fn read(path: &Path) -> Result<RgbImage> {
     Ok(decode(&bytes)?)
 }
 
-fn write_png(path: &Path, (width, height, pixels): Tile) -> Result<()> {
+fn write_png(path: &Path, (width, height, pixels): RgbTile) -> Result<()> {
     let picture = RgbImage { width, height, pixels };
     encoding::write(path, &picture, encoding::Format::Png, 0).with_context(|| unwritten(path))
 }

@@ -13,7 +13,7 @@ use crate::{
     color::{bins::Bins, lab::lab_to_srgb8},
     data::{source::RgbImage, transforms::resize_to},
     ops::resize::{Tap, tap},
-    train::panel::{Tile, typeface},
+    train::panel::{RgbTile, typeface},
 };
 use anyhow::{Result, anyhow, ensure};
 use candle_core::{DType, Device, Tensor};
@@ -42,7 +42,7 @@ const INK: RGBColor = RGBColor(205, 205, 208);
 ///
 /// # Errors
 /// An output that is no distribution over these bins; text that cannot be drawn.
-pub fn sheet(colored: &Colored, bins: &Bins, gray: Gray) -> Result<Tile> {
+pub fn sheet(colored: &Colored, bins: &Bins, gray: Gray) -> Result<RgbTile> {
     let layout = Layout::new(bins, &colored.rgb);
     let maps = Probabilities::new(&colored.map, bins.len())?;
     let mut canvas = Canvas::new(layout.width(), layout.height());

@@ -3,7 +3,7 @@
 //!
 //! [`Upsampling::Direct`] reads between the labels once: a pixel's place among them goes through the picture that the network
 //! saw, of which it is a resized copy (pixel centers at half-integers); from there it is
-//! [`crate::pretext::colorizer::Colorizer::enlarged`]'s. [`Upsampling::TwoStep`] enlarges to the size that the network saw and
+//! [`crate::pretext::colorizer::Colorizer::upsampled`]'s. [`Upsampling::TwoStep`] enlarges to the size that the network saw and
 //! that again to the picture's, as the authors' release does; both are products of two matrices along each axis, so here too
 //! a pixel is read straight from the labels, from up to four of an axis.
 

@@ -4,7 +4,7 @@ use super::picture::{Colored, Gray};
 use crate::{
     color::lab::{lab_to_srgb8, srgb8_to_lab},
     data::{source::RgbImage, transforms::resize_to},
-    train::panel::{Tile, panel},
+    train::panel::{RgbTile, panel},
 };
 use anyhow::Result;
 use rayon::prelude::*;
@@ -18,7 +18,7 @@ const TINT: f64 = 2.0;
 ///
 /// # Errors
 /// When a tile cannot be resized, or the titles cannot be drawn.
-pub fn montage(original: &RgbImage, colored: &Colored, gray: Gray) -> Result<Tile> {
+pub fn montage(original: &RgbImage, colored: &Colored, gray: Gray) -> Result<RgbTile> {
     let truth = shrunk(original, LONG_SIDE)?;
     let mut tiles = vec![tile(grayed(&truth, gray)), tile(shrunk(&colored.rgb, LONG_SIDE)?)];
     let mut titles = vec!["gray", "colorized"];
@@ -46,7 +46,7 @@ pub(super) fn grayed(picture: &RgbImage, gray: Gray) -> RgbImage {
     RgbImage { pixels: pixels.collect(), ..*picture }
 }
 
-fn tile(picture: RgbImage) -> Tile {
+fn tile(picture: RgbImage) -> RgbTile {
     (picture.width, picture.height, picture.pixels)
 }
 

@@ -132,7 +132,7 @@ pub fn color(colorizer: &Colorizer, picture: &RgbImage, options: &Options) -> Re
     let map = colorizer.output_map(&network_input(picture, seen, options)?)?;
     let upsampling = options.upsampling.unwrap_or(colorizer.upsampling());
     let view = View { grid, upsampling, seen, size };
-    let ab = AbField::new(&colorizer.decoded(&map, options.decode)?, view)?;
+    let ab = AbField::new(&colorizer.decode_map(&map, options.decode)?, view)?;
     ensure!(ab.is_finite(), "the network's colors are not numbers: the weights are damaged");
     let (rgb, clipped) = painted(picture, options.gray, &ab);
     Ok(Colored { rgb, clipped, ab, map, seen })

@@ -1,10 +1,11 @@
-//! Colorizations beside the truth: a trained network, the baselines Gray and Random, or finished pictures of any other
-//! method, each scored in ab at every pixel of the validation images (paper section 3.1, items 1 and 3).
+//! Evaluation of colorizations against the ground truth: a trained network, the baselines Gray and Random, or finished
+//! pictures of any other method. Each is scored in ab at every pixel of the validation images (paper section 3.1,
+//! items 1 and 3).
 //!
-//! A method is a way from a validation batch to ab and to 8-bit pictures. Baselines and finished pictures come through a
-//! second data set that stands beside the first image by image, so that all are resized and cropped alike.
+//! A method maps a validation batch to ab and 8-bit pictures. Baselines and finished pictures are read from a second
+//! data set, paired with the first image by image, so that both are resized and cropped identically.
 
-use super::interpretability::{Classifier, judge};
+use super::interpretability::{Classifier, classify_renderings};
 use crate::{
     backbones::vgg16::Vgg16Spec,
     bounded::{Count, Positive},
@@ -20,7 +21,7 @@ use crate::{
         supervised::labels,
     },
     spec_path::SpecPath,
-    train::panel::Tile,
+    train::panel::RgbTile,
 };
 use anyhow::{Context, Result, ensure};
 use candle_core::Tensor;
@@ -28,20 +29,19 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
-/// How methods are measured.
+/// Evaluation options.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ColorEvaluationSpec {
-    /// How a predicted distribution becomes a color; absent: the annealed mean at the temperature that the network's
-    /// own spec names.
+    /// Decoding of predicted distributions; absent: the annealed mean with the temperature in the network's spec.
     pub decode: Option<DecodeSpec>,
-    /// The distribution of colors whose inverse weighs the pixels of the second rebalanced measure.
+    /// Color prior whose inverse weighs the pixels of the second rebalanced metric.
     pub prior: PriorSpec,
-    /// Resamples of the images behind the intervals.
+    /// Bootstrap resamples of the images for the confidence intervals.
     pub bootstrap: Count<1_000_000>,
-    /// Images that are kept as pictures, evenly spaced over the validation set.
+    /// Number of example images, evenly spaced over the validation set.
     pub pictures: Count,
-    /// Who is asked what the pictures show, in their true colors, gray and recolored; needs labels.
+    /// Classifier of the original, gray and recolored pictures; requires labels.
     pub classifier: Option<ClassifierSpec>,
 }
 
@@ -57,30 +57,31 @@ impl Default for ColorEvaluationSpec {
     }
 }
 
-/// A VGG-16 (paper section 3.1, item 2). In YAML: `classifier: { weights: vgg16.pth, classes: [0, 217, 482] }`.
+/// A VGG-16 classifier (paper section 3.1, item 2). In YAML: `classifier: { weights: vgg16.pth, classes: [0, 217, 482]
+/// }`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ClassifierSpec {
-    /// A weight file, also on the hub (`hf://…`).
+    /// A weight file, or a file on the hub (`hf://…`).
     pub weights: SpecPath,
-    /// What network the file holds, where it does not say so itself.
+    /// The architecture, if the file does not state it.
     #[serde(default)]
     pub vgg16: Option<Vgg16Spec>,
-    /// The classifier's class of each class of the data set; absent: both count alike.
+    /// Classifier class of each class of the data set; absent: the numberings are the same.
     #[serde(default)]
     pub classes: Option<Vec<u32>>,
 }
 
-/// A classifier that knows the data set's classes.
-pub struct Judge {
-    pub classifier: Classifier,
+/// A classifier with a mapping from the data set's classes.
+pub struct LabeledClassifier {
+    pub vgg: Classifier,
     /// See [`ClassifierSpec::classes`].
     pub classes: Option<Vec<u32>>,
 }
 
-impl Judge {
-    /// The answers to a batch's pictures.
-    fn answers(&self, batch: &Batch, truth: &Tensor, colored: &Colored) -> Result<Vec<Record>> {
+impl LabeledClassifier {
+    /// Classifies a batch's pictures in all renderings.
+    fn classify(&self, batch: &Batch, truth: &Tensor, colored: &ColorizedBatch) -> Result<Vec<Record>> {
         let labels = labels(batch)?.to_vec1::<u32>()?;
         let class = |label: u32| match &self.classes {
             None => Ok(label),
@@ -91,7 +92,12 @@ impl Judge {
         let classes = labels.into_iter().map(class).collect::<Result<Vec<u32>>>()?;
         let images: Vec<u32> = batch.indices.iter().map(|index| *index as u32).collect();
         let (original, recolored) = (batch.pixels.clone(), colored.rgb.clone());
-        judge(&self.classifier, &Renderings { original, gray: gray(truth)?, recolored }, &images, &classes)
+        classify_renderings(
+            &self.vgg,
+            &Renderings { original, gray: gray(truth)?, recolored },
+            &images,
+            &classes,
+        )
     }
 }
 
@@ -115,50 +121,50 @@ impl From<DecodeSpec> for Decode {
     }
 }
 
-/// A way of coloring.
-pub enum Method {
+/// A colorization method.
+pub enum ColorizationMethod {
     Network {
         colorizer: Box<Colorizer>,
         decode: Decode,
     },
     /// ab = 0 everywhere.
     Gray,
-    /// The colors of the pictures that this gives, on the true lightness.
+    /// The colors of the loader's pictures on the true lightness.
     Colors(Loader),
-    /// The pictures that this gives, as they are.
+    /// The loader's pictures, unchanged.
     Pictures(Loader),
 }
 
-/// A colored batch.
-struct Colored {
-    /// `(B, H, W, 2)`, not clipped to the gamut where a network made it.
+/// A colorized batch.
+struct ColorizedBatch {
+    /// `(B, H, W, 2)`; a network's output is not clipped to the gamut.
     ab: Tensor,
-    /// u8 RGB `(B, H, W, 3)`
+    /// u8 RGB `(B, H, W, 3)`.
     rgb: Tensor,
 }
 
-impl Method {
-    /// Back to the first batch.
+impl ColorizationMethod {
+    /// Rewinds to the first batch.
     pub fn rewind(&mut self) {
         if let Self::Colors(loader) | Self::Pictures(loader) = self {
             loader.rewind();
         }
     }
 
-    /// Colors the truth's batch, given in Lab `(B, H, W, 3)`.
-    fn color(&mut self, batch: &Batch, truth: &Tensor) -> Result<Colored> {
+    /// Colorizes the batch `truth`, given in Lab `(B, H, W, 3)`.
+    fn color(&mut self, batch: &Batch, truth: &Tensor) -> Result<ColorizedBatch> {
         let (light, true_ab) = (truth.narrow(3, 0, 1)?.contiguous()?, truth.narrow(3, 1, 2)?);
         let ab = match self {
             Self::Network { colorizer, decode } => colorizer.color(&lightness(truth)?, *decode)?,
             Self::Gray => true_ab.zeros_like()?,
-            Self::Colors(loader) => ab_of(&beside(loader, batch)?)?,
+            Self::Colors(loader) => ab_of(&paired_batch(loader, batch)?)?,
             Self::Pictures(loader) => {
-                let rgb = beside(loader, batch)?;
-                return Ok(Colored { ab: ab_of(&rgb)?, rgb });
+                let rgb = paired_batch(loader, batch)?;
+                return Ok(ColorizedBatch { ab: ab_of(&rgb)?, rgb });
             }
         };
         let rgb = lab::lab_to_rgb(&Tensor::cat(&[&light, &ab], 3)?)?;
-        Ok(Colored { ab, rgb })
+        Ok(ColorizedBatch { ab, rgb })
     }
 }
 
@@ -166,65 +172,65 @@ fn ab_of(rgb: &Tensor) -> Result<Tensor> {
     Ok(lab::rgb_to_lab(rgb)?.narrow(3, 1, 2)?.contiguous()?)
 }
 
-/// The batch of `loader` that stands beside `batch`.
-fn beside(loader: &mut Loader, batch: &Batch) -> Result<Tensor> {
+/// The batch of `loader` that pairs with `batch`.
+fn paired_batch(loader: &mut Loader, batch: &Batch) -> Result<Tensor> {
     let other = loader.next_batch()?;
     let pixels = other.filter(|other| other.indices == batch.indices).map(|other| other.pixels);
     pixels.with_context(|| {
         let faults = loader.faults();
         let named = faults.iter().map(|(name, reason)| format!("{name}: {reason}")).collect::<Vec<_>>();
         format!(
-            "each validation image needs one picture beside it, and they do not pair: repair or remove what cannot be \
+            "each validation image needs one picture paired_batch it, and they do not pair: repair or remove what cannot be \
              read on one side or the other ({})",
             if named.is_empty() { "all pictures beside them can be read".into() } else { named.join("; ") }
         )
     })
 }
 
-/// What a method's pictures are worth.
+/// Results of one method.
 pub struct Evaluation {
     pub scores: ColorScores,
-    /// Of the predicted colors, and of the true ones.
+    /// Histograms of the predicted and the true colors.
     pub histogram: AbHistogram,
     pub truth: AbHistogram,
-    pub examples: Vec<Example>,
-    /// What the classifier answered, where there is one.
+    pub examples: Vec<ExampleImage>,
+    /// Classifier predictions, if there is a classifier.
     pub records: Vec<Record>,
 }
 
-/// What every method is measured with.
-pub struct Setting<'a> {
+/// Evaluation inputs shared by all methods.
+pub struct EvaluationContext<'a> {
     pub bins: &'a Bins,
     /// The probability of every bin.
     pub prior: &'a [f64],
-    pub judge: Option<Judge>,
-    /// The names of the validation images.
+    pub classifier: Option<LabeledClassifier>,
+    /// Names of the validation images.
     pub names: &'a dyn Fn(usize) -> String,
 }
 
-/// One validation image that is kept as pictures.
-pub struct Example {
-    /// Its number in the validation set.
+/// One example image in all renderings.
+pub struct ExampleImage {
+    /// Index in the validation set.
     pub index: usize,
-    pub truth: Tile,
-    pub gray: Tile,
-    pub result: Tile,
+    pub truth: RgbTile,
+    pub gray: RgbTile,
+    pub result: RgbTile,
 }
 
-/// Scores `method` on one pass over `val`; both stand at their beginning. Every `every`-th image is kept as pictures, and
-/// `progress` hears how many are done.
+/// Scores `method` on one pass over `val`; both must be rewound. Every `every`-th image becomes an example, and
+/// `progress` is called with the number of images done.
 ///
 /// # Errors
-/// Unreadable data; a network that predicts what is not finite; a classifier without labels.
+/// Unreadable data; non-finite predictions; a classifier without labels.
 pub fn evaluate(
-    method: &mut Method,
+    method: &mut ColorizationMethod,
     val: &mut Loader,
-    setting: &Setting,
+    context: &EvaluationContext,
     every: usize,
     progress: &mut dyn FnMut(usize),
 ) -> Result<Evaluation> {
     let mut evaluation = Evaluation {
-        scores: ColorScores::new(Some(setting.prior)),
+        scores: ColorScores::new(Some(context.prior)),
         histogram: AbHistogram::default(),
         truth: AbHistogram::default(),
         examples: vec![],
@@ -234,11 +240,11 @@ pub fn evaluate(
     while let Some(batch) = val.next_batch()? {
         let truth = lab::rgb_to_lab(&batch.pixels)?;
         let colored = method.color(&batch, &truth)?;
-        evaluation.add(&batch, &truth, &colored, setting)?;
+        evaluation.add(&batch, &truth, &colored, context)?;
         let kept = batch.indices.iter().filter(|index| index.is_multiple_of(every));
         evaluation.examples.extend(examples(&batch, &truth, &colored, kept.copied().collect())?);
-        if let Some(judge) = &setting.judge {
-            evaluation.records.extend(judge.answers(&batch, &truth, &colored)?);
+        if let Some(classifier) = &context.classifier {
+            evaluation.records.extend(classifier.classify(&batch, &truth, &colored)?);
         }
         done += batch.indices.len();
         progress(done);
@@ -247,17 +253,21 @@ pub fn evaluate(
     Ok(evaluation)
 }
 
-/// The named images of the set as pictures, in one pass over `val`; both stand at their beginning.
+/// Renders the given images of the set in one pass over `val`; both must be rewound.
 ///
 /// # Errors
 /// Unreadable data.
-pub fn render(method: &mut Method, val: &mut Loader, images: &BTreeSet<usize>) -> Result<Vec<Example>> {
+pub fn render(
+    method: &mut ColorizationMethod,
+    val: &mut Loader,
+    images: &BTreeSet<usize>,
+) -> Result<Vec<ExampleImage>> {
     let mut rendered = vec![];
     while let Some(batch) = val.next_batch()? {
         let truth = lab::rgb_to_lab(&batch.pixels)?;
         let wanted: BTreeSet<usize> = batch.indices.iter().copied().filter(|i| images.contains(i)).collect();
-        // Methods that read pictures of their own must keep pace.
-        if !wanted.is_empty() || !matches!(method, Method::Network { .. }) {
+        // Methods with a loader of their own must advance with `val`.
+        if !wanted.is_empty() || !matches!(method, ColorizationMethod::Network { .. }) {
             let colored = method.color(&batch, &truth)?;
             rendered.extend(examples(&batch, &truth, &colored, wanted)?);
         }
@@ -265,28 +275,34 @@ pub fn render(method: &mut Method, val: &mut Loader, images: &BTreeSet<usize>) -
     Ok(rendered)
 }
 
-/// Some images of a batch, by their numbers in the set.
+/// Renders some images of a batch, given by their index in the set.
 fn examples(
     batch: &Batch,
     truth: &Tensor,
-    colored: &Colored,
+    colored: &ColorizedBatch,
     images: BTreeSet<usize>,
-) -> Result<Vec<Example>> {
+) -> Result<Vec<ExampleImage>> {
     let (_, height, width, _) = truth.dims4()?;
-    let tile = |rgb: &Tensor| -> Result<Tile> { Ok((width, height, bytes(rgb)?)) };
+    let tile = |rgb: &Tensor| -> Result<RgbTile> { Ok((width, height, bytes(rgb)?)) };
     let wanted = batch.indices.iter().enumerate().filter(|(_, index)| images.contains(index));
     wanted
         .map(|(i, index)| {
             let gray = tile(&gray(&truth.narrow(0, i, 1)?)?)?;
             let (truth, result) = (tile(&batch.pixels.get(i)?)?, tile(&colored.rgb.get(i)?)?);
-            Ok(Example { index: *index, truth, gray, result })
+            Ok(ExampleImage { index: *index, truth, gray, result })
         })
         .collect()
 }
 
 impl Evaluation {
-    fn add(&mut self, batch: &Batch, truth: &Tensor, colored: &Colored, setting: &Setting) -> Result<()> {
-        let names: Vec<String> = batch.indices.iter().map(|index| (setting.names)(*index)).collect();
+    fn add(
+        &mut self,
+        batch: &Batch,
+        truth: &Tensor,
+        colored: &ColorizedBatch,
+        context: &EvaluationContext,
+    ) -> Result<()> {
+        let names: Vec<String> = batch.indices.iter().map(|index| (context.names)(*index)).collect();
         let true_ab = truth.narrow(3, 1, 2)?.contiguous()?;
         let images = (0..names.len())
             .map(|i| Ok([pairs(&colored.ab.get(i)?)?, pairs(&true_ab.get(i)?)?]))
@@ -296,7 +312,7 @@ impl Evaluation {
             .collect::<Result<Vec<_>>>()?;
         let scored =
             images.par_iter().zip(&pictures).zip(&names).map(|(([ab, truth], [rgb, true_rgb]), name)| {
-                Ok(ImageScores::of(name, ab, truth, setting.bins)?.with_pictures(rgb, true_rgb)?)
+                Ok(ImageScores::of(name, ab, truth, context.bins)?.with_pictures(rgb, true_rgb)?)
             });
         for image in scored.collect::<Result<Vec<_>>>()? {
             self.scores.push(image);
@@ -309,7 +325,7 @@ impl Evaluation {
     }
 }
 
-/// Lab pictures without their color, as u8 RGB.
+/// Removes the color of Lab pictures; returns u8 RGB.
 fn gray(lab: &Tensor) -> candle_core::Result<Tensor> {
     let light = lab.narrow(3, 0, 1)?.contiguous()?;
     lab::lab_to_rgb(&Tensor::cat(&[&light, &light.zeros_like()?, &light.zeros_like()?], 3)?)
@@ -323,7 +339,7 @@ fn bytes(rgb: &Tensor) -> Result<Vec<u8>> {
     Ok(rgb.flatten_all()?.to_vec1::<u8>()?)
 }
 
-/// How often each color was predicted, in cells of [`AbHistogram::CELL`] ab units.
+/// Histogram of ab colors with cells of [`AbHistogram::CELL`] ab units.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct AbHistogram {
     /// `(SIDE × SIDE)`, a by b, gray in the middle.
@@ -337,19 +353,19 @@ impl Default for AbHistogram {
 }
 
 impl AbHistogram {
-    /// Side of a cell, in ab units.
+    /// Side of a cell in ab units.
     pub const CELL: f32 = 4.0;
-    /// Cells along an axis: ±110 ab units.
+    /// Cells per axis: ±110 ab units.
     pub const SIDE: usize = 55;
 
-    /// Counts colors; those beyond the border count in the outermost cells.
+    /// Counts colors. Colors outside the range are counted in the outermost cells.
     pub fn add(&mut self, ab: &[[f32; 2]]) {
         let middle = (Self::SIDE / 2) as f32;
         let cell = |v: f32| (v / Self::CELL + middle).round().clamp(0.0, 2.0 * middle) as usize;
         ab.iter().for_each(|[a, b]| self.counts[cell(*a) * Self::SIDE + cell(*b)] += 1);
     }
 
-    /// The ab value at the middle of a cell.
+    /// The ab value at the center of a cell.
     pub fn color(index: usize) -> [f32; 2] {
         let middle = (Self::SIDE / 2) as f32;
         [index / Self::SIDE, index % Self::SIDE].map(|i| (i as f32 - middle) * Self::CELL)

@@ -1,5 +1,6 @@
-//! Result files of a detector against VOC annotations: a folder of `comp3_det_SET_CLASS.txt`, a folder of XML, a list of
-//! pictures. All classes that the annotations or the files name are scored; a class with objects must have a file.
+//! Scores a detector's result files against VOC annotations: a folder of `comp3_det_SET_CLASS.txt`, a folder of XML
+//! files, and a list of pictures. All classes in the annotations or the result files are scored; a class with objects
+//! must have a file.
 
 use super::identifiers;
 use crate::{
@@ -22,40 +23,40 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// What is compared, and how.
+/// Inputs and options of the comparison.
 #[derive(Clone, Debug)]
 pub struct DetectionFiles {
-    /// Folder of result files, one a class.
+    /// Folder of result files, one per class.
     pub results: PathBuf,
     /// Folder of `ID.xml`.
     pub annotations: PathBuf,
-    /// Text file of the pictures' identifiers: the first word of each line.
+    /// Text file with the pictures' identifiers: the first word of each line.
     pub set: PathBuf,
-    /// Overlap from which a detection is right, in (0, 1].
+    /// Minimum overlap of a correct detection, in (0, 1].
     pub threshold: f64,
     pub rule: ApInterpolation,
 }
 
 /// Width and height in pixels.
-type Size = (usize, usize);
-/// The objects of each class, picture by picture.
+type PixelSize = (usize, usize);
+/// The objects of each class, by picture.
 type Objects = BTreeMap<String, Vec<Vec<Truth>>>;
 
-/// What is known of the pictures of a set.
-struct Pictures<'a> {
-    /// By identifier.
+/// Index and size of the pictures of a set.
+struct PictureIndex<'a> {
+    /// Index by identifier.
     index: HashMap<&'a str, usize>,
-    /// Where the annotation gives one.
-    sizes: Vec<Option<Size>>,
+    /// Sizes from the annotations, where given.
+    sizes: Vec<Option<PixelSize>>,
 }
 
 impl DetectionFiles {
-    /// Scores every class, by name.
+    /// Scores every class by name.
     ///
     /// # Errors
-    /// A list that is missing, empty or names a picture twice; annotations that are missing or broken; no result file at
-    /// all, none for a class with objects, two for one class, one for a class that nobody knows; lines that are broken, of
-    /// pictures that the list does not name, or with boxes that cannot be meant. Each names its file.
+    /// A list that is missing, empty or names a picture twice; missing or malformed annotations; no result files, no
+    /// file for a class with objects, two files for one class, a file for an unknown class; malformed lines, lines for
+    /// pictures that are not in the list, or invalid boxes. Each error names its file.
     pub fn evaluate(&self) -> Result<DetectionScores> {
         let ids = identifiers::read(&self.set)?;
         let (truth, sizes) = self.read_truth(&ids)?;
@@ -65,7 +66,7 @@ impl DetectionFiles {
         let index: HashMap<&str, usize> = ids.iter().enumerate().map(|(i, id)| (id.as_str(), i)).collect();
         let named: BTreeSet<&str> =
             truth.keys().map(String::as_str).chain(files.keys().map(String::as_str)).collect();
-        let pictures = Pictures { index, sizes };
+        let pictures = PictureIndex { index, sizes };
         let class = |name: &&str| -> Result<Class> {
             let objects = truth.get(*name).cloned().unwrap_or_else(|| vec![vec![]; ids.len()]);
             let detections = self.read_class(name, files.get(*name), &objects, &pictures)?;
@@ -75,8 +76,8 @@ impl DetectionFiles {
         Ok(detection::evaluate(&classes, self.threshold, self.rule)?)
     }
 
-    /// For each class, the objects of each picture; and the pictures' sizes.
-    fn read_truth(&self, ids: &[String]) -> Result<(Objects, Vec<Option<Size>>)> {
+    /// The objects of each picture by class, and the pictures' sizes.
+    fn read_truth(&self, ids: &[String]) -> Result<(Objects, Vec<Option<PixelSize>>)> {
         let read = |id: &String| {
             xml::read_objects(&file_of(&self.annotations, id, &ANNOTATIONS))
                 .with_context(|| format!("picture `{id}` of {}", self.set.display()))
@@ -118,13 +119,13 @@ impl DetectionFiles {
         Ok(files)
     }
 
-    /// Only a class without objects to find may lack a file: a file that was lost must not look like a poor detector.
+    /// Only a class without objects may lack a file: a missing file must not look like a poor detector.
     fn read_class(
         &self,
         class: &str,
         file: Option<&PathBuf>,
         truth: &[Vec<Truth>],
-        pictures: &Pictures,
+        pictures: &PictureIndex,
     ) -> Result<Vec<Detection>> {
         let Some(file) = file else {
             let objects = truth.iter().flatten().filter(|object| !object.difficult).count();
@@ -143,16 +144,16 @@ impl DetectionFiles {
     }
 }
 
-/// The size that an annotation gives, unless its own objects are outside of it.
-fn size(record: &Annotation) -> Option<Size> {
-    let inside = |(width, height): &Size| {
+/// The size in an annotation, unless its own objects exceed it.
+fn size(record: &Annotation) -> Option<PixelSize> {
+    let inside = |(width, height): &PixelSize| {
         record.objects.iter().all(|o| o.bounds.x2 <= *width as f32 && o.bounds.y2 <= *height as f32)
     };
     record.size.filter(inside)
 }
 
-/// The class of a result file; `None` for files that are called otherwise. The longest known class that the name ends with
-/// counts, since sets and classes may both hold underscores.
+/// The class of a result file; `None` for files with other names. The longest known class that is a suffix of the name
+/// counts, since names of sets and classes may contain underscores.
 fn class_of(path: &Path, known: &BTreeSet<&str>) -> Result<Option<String>> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let stem = name.strip_suffix(".txt").filter(|stem| stem.starts_with("comp"));
@@ -173,7 +174,7 @@ fn class_of(path: &Path, known: &BTreeSet<&str>) -> Result<Option<String>> {
     )
 }
 
-/// A row a class in percent, the mean, and what the mean leaves out.
+/// One row per class in percent, the mean, and the classes left out of the mean.
 impl fmt::Display for DetectionScores {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let rule = match self.rule {

@@ -1,4 +1,4 @@
-//! Lists of pictures, as VOC's `ImageSets` have them: the first word of each line is a picture's identifier.
+//! Picture lists in the format of VOC's `ImageSets`: the first word of each line is a picture's identifier.
 
 use crate::{
     data::voc::lists::checked,
@@ -7,7 +7,8 @@ use crate::{
 use anyhow::{Context, Result, ensure};
 use std::{collections::BTreeSet, path::Path};
 
-/// The identifiers, in order. Errors: a list that is missing, empty, names a picture twice, or holds what is no identifier.
+/// Reads the identifiers in order. Errors: a list that is missing, empty, names a picture twice, or contains an
+/// invalid identifier.
 pub(super) fn read(path: &Path) -> Result<Vec<String>> {
     let text = text::read(path).with_context(|| format!("{}: cannot be read", path.display()))?;
     let (mut ids, mut seen) = (vec![], BTreeSet::new());

@@ -1,5 +1,5 @@
-//! The semantic interpretability test (Zhang, Isola and Efros 2016, section 3.1): pictures in their true colors, in gray
-//! and recolored, as 8-bit RGB, before an off-the-shelf VGG-16. What follows from its answers is
+//! The semantic interpretability test (Zhang, Isola and Efros 2016, section 3.1): a pretrained VGG-16 classifies
+//! pictures in original colors, in gray and recolored, as 8-bit RGB. The metrics are in
 //! [`crate::metrics::interpretability`].
 
 use crate::{
@@ -24,7 +24,7 @@ use candle_core::{DType, Device, Tensor};
 use rayon::prelude::*;
 use std::path::Path;
 
-/// A VGG-16 in use.
+/// A VGG-16 classifier.
 #[derive(Clone, Debug)]
 pub struct Classifier {
     net: Network,
@@ -34,18 +34,19 @@ pub struct Classifier {
 }
 
 impl Classifier {
-    /// The network of a weight file: what its header's `backbone` says; else `given`; else, if its tensors are named as
-    /// Caffe's, torchvision's or timm's, the network of their shapes on the input of that release. The number of classes is that of the
-    /// file's last layer. Fully connected weights may be flat, as PyTorch and Caffe store them.
+    /// Opens a weight file. The architecture is that of the header's `backbone`, else `given`; else, if the tensors
+    /// have the names of Caffe, torchvision or timm, that of their shapes, with the input convention of that release.
+    /// The number of classes is taken from the last layer. Fully connected weights may be flattened, as PyTorch and
+    /// Caffe store them.
     ///
     /// # Errors
-    /// A file that cannot be read, that does not say what it is or is no VGG-16, or whose tensors are not exactly those
-    /// of the network.
+    /// A file that cannot be read, does not state its architecture, is not a VGG-16, or whose tensors do not match the
+    /// network exactly.
     pub fn open(path: &Path, given: Option<&Vgg16Spec>, device: &Device) -> Result<Self> {
         let file = exchange::open_finite(path)?;
         let spec =
             architecture(&file, given).with_context(|| format!("cannot classify with {}", path.display()))?;
-        // Every weight is about to be set: none is drawn.
+        // All weights are set below, so none is initialized at random.
         let backbone = BackboneSpec::Vgg16(spec.clone()).with_init(Filler::Zero);
         let classes = file.tensors.get("fc8.bias").map(Tensor::elem_count).with_context(|| {
             format!(
@@ -68,30 +69,30 @@ impl Classifier {
         Ok(Self { net, spec, classes, device: device.clone() })
     }
 
-    /// What it was built from.
+    /// Architecture of the network.
     pub fn spec(&self) -> &Vgg16Spec {
         &self.spec
     }
 
-    /// How many classes it tells apart.
+    /// Number of classes.
     pub fn classes(&self) -> usize {
         self.classes
     }
 
-    /// Logits `(B, classes)` for pictures u8 RGB `(B, H, W, 3)`. Pictures of another size than the crop are first
-    /// scaled so that the short side is 8/7 of it (256 for 224), and their middle is cut out.
+    /// Logits `(B, classes)` for pictures u8 RGB `(B, H, W, 3)`. Pictures whose size is not that of the crop are
+    /// scaled to a short side of 8/7 of the crop (256 for 224) and center-cropped.
     pub fn logits(&self, pictures: &Tensor) -> Result<Tensor> {
         let batch = pictures.dim(0)?;
-        let cut = self.cut(pictures)?.to_device(&self.device)?;
-        let input = self.spec.input.read(&cut)?;
+        let center_crop = self.center_crop(pictures)?.to_device(&self.device)?;
+        let input = self.spec.input.read(&center_crop)?;
         let logits = self.net.forward(&input, &["fc8"], &Mode::Frozen)?.remove(0);
         Ok(logits.reshape((batch, self.classes))?)
     }
 
-    /// What it answers to each picture of a batch u8 RGB `(B, H, W, 3)`, given their true classes as it numbers them.
+    /// Classifies a batch u8 RGB `(B, H, W, 3)`, given the true classes in the classifier's numbering.
     ///
     /// # Errors
-    /// Another number of classes than pictures, a class that it does not know, answers that are no numbers.
+    /// A different number of classes than pictures; an unknown class; non-finite logits.
     pub fn classify(&self, pictures: &Tensor, classes: &[u32]) -> Result<Vec<Answer>> {
         let batch = pictures.dim(0)?;
         ensure!(batch == classes.len(), "{batch} pictures have {} classes", classes.len());
@@ -111,8 +112,8 @@ impl Classifier {
         Ok(answers.collect::<candle_core::Result<_>>()?)
     }
 
-    /// The squares that the network sees, u8 `(B, crop, crop, 3)`.
-    fn cut(&self, pictures: &Tensor) -> Result<Tensor> {
+    /// Center crops for the network, u8 `(B, crop, crop, 3)`.
+    fn center_crop(&self, pictures: &Tensor) -> Result<Tensor> {
         let (batch, height, width, _) = pictures.dims4()?;
         let side = self.spec.crop.get();
         if (height, width) == (side, side) || pictures.elem_count() == 0 {
@@ -149,8 +150,8 @@ fn architecture(file: &WeightFile, given: Option<&Vgg16Spec>) -> Result<Vgg16Spe
     }
 }
 
-/// Pictures u8 RGB `(B, H, W, 3)` with the same in gray (their lightness alone) and recolored from it, as they would
-/// be saved: 8-bit, clipped to the gamut.
+/// Renders pictures u8 RGB `(B, H, W, 3)` in original colors, in gray (lightness only) and recolored from gray, as
+/// they would be saved: 8-bit, clipped to the gamut.
 pub fn renderings(colorizer: &Colorizer, pictures: &Tensor, how: Decode) -> Result<Renderings<Tensor>> {
     let lab = lab::rgb_to_lab(pictures)?;
     let ab = colorizer.color(&lightness(&lab)?, how)?;
@@ -159,12 +160,12 @@ pub fn renderings(colorizer: &Colorizer, pictures: &Tensor, how: Decode) -> Resu
     Ok(Renderings { original: pictures.clone(), gray: with(&ab.zeros_like()?)?, recolored: with(&ab)? })
 }
 
-/// Classifies each rendering of a batch. `images` are the pictures' places in the data set, `classes` their true
-/// classes as the classifier numbers them.
+/// Classifies each rendering of a batch. `images` are the pictures' indices in the data set, `classes` their true
+/// classes in the classifier's numbering.
 ///
 /// # Errors
-/// As [`Classifier::classify`]; another number of places than of pictures.
-pub fn judge(
+/// As [`Classifier::classify`]; a different number of indices than pictures.
+pub fn classify_renderings(
     classifier: &Classifier,
     pictures: &Renderings<Tensor>,
     images: &[u32],

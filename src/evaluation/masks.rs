@@ -1,4 +1,4 @@
-//! Predicted masks against true ones, file by file: two folders of PNGs in VOC's colors in which a picture has one name.
+//! Scores predicted masks against true ones, file by file: two folders of PNGs in VOC's palette with matching names.
 
 use super::identifiers;
 use crate::{
@@ -26,26 +26,26 @@ use std::{
 
 const INDICES: &str = "where the indices of all masks are the classes, whatever the colors, say --indices";
 
-/// What is compared.
+/// Inputs of the comparison.
 #[derive(Clone, Debug)]
 pub struct MaskFiles {
-    /// Folder of the true masks, 255 where nothing counts.
+    /// Folder of the true masks; 255 is void.
     pub truth: PathBuf,
-    /// Folder of the predicted ones.
+    /// Folder of the predicted masks.
     pub predicted: PathBuf,
-    /// Text file of the pictures' identifiers, the first word of each line; absent: all masks of both folders.
+    /// Text file with the pictures' identifiers, the first word of each line; absent: all masks of both folders.
     pub set: Option<PathBuf>,
-    /// Background included.
+    /// Number of classes including the background.
     pub classes: usize,
-    /// What the colors of both folders' masks stand for.
+    /// Palette of the masks in both folders.
     pub palette: Palette,
 }
 
-/// The measures with the names of their classes.
+/// Scores with the names of the classes.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct MaskScores {
     pub images: usize,
-    /// That count: not void.
+    /// Number of labeled (non-void) pixels.
     pub pixels: u64,
     pub classes: Vec<String>,
     #[serde(flatten)]
@@ -53,11 +53,11 @@ pub struct MaskScores {
 }
 
 impl MaskFiles {
-    /// Counts all pixels of all masks. `progress` gets a step for every picture.
+    /// Counts all pixels of all masks. `progress` advances by one per picture.
     ///
     /// # Errors
-    /// Folders that cannot be read or have no masks in common names; a mask without its other half, of another size, that
-    /// cannot be read, or with labels that are no class. Each names its file.
+    /// Folders that cannot be read or have no masks; a mask without its counterpart, of a different size, unreadable,
+    /// or with invalid labels. Each error names its file.
     pub fn evaluate(&self, progress: &ProgressBar) -> Result<MaskScores> {
         let ids = self.ids()?;
         progress.set_length(ids.len() as u64);
@@ -66,7 +66,7 @@ impl MaskFiles {
             progress.inc(1);
             confusion
         };
-        // Each picture has a matrix of its own until they are added, in an order that does not matter: whole numbers.
+        // Each picture has its own matrix. Integer sums do not depend on the order of the merge.
         let empty = || ConfusionMatrix::new(self.classes);
         let sum = ids.par_iter().map(count).try_reduce_with(|mut a, b| {
             a.merge(&b)?;
@@ -135,7 +135,7 @@ impl MaskFiles {
     }
 }
 
-/// Stems of the PNGs that lie in a folder.
+/// Stems of the PNGs in a folder.
 fn masks(folder: &Path) -> Result<BTreeSet<String>> {
     let unreadable = || format!("{}: cannot be read", folder.display());
     let mut found = BTreeSet::new();
@@ -151,7 +151,7 @@ fn masks(folder: &Path) -> Result<BTreeSet<String>> {
     Ok(found)
 }
 
-/// VOC's names where the number of classes is VOC's.
+/// VOC class names if the number of classes is VOC's.
 fn name(class: usize, classes: usize) -> String {
     match class.checked_sub(1) {
         None => "background".into(),
@@ -160,7 +160,7 @@ fn name(class: usize, classes: usize) -> String {
     }
 }
 
-/// A row a class and the four measures, in percent.
+/// One row per class and the four metrics, in percent.
 impl fmt::Display for MaskScores {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let SegmentationScores { pixel_accuracy, mean_accuracy, mean_iu, frequency_weighted_iu, class_iu } =

@@ -1,5 +1,5 @@
-//! What a method is worth, measured on pictures that it has not seen: of coloring (paper section 3.1), and of detection and
-//! segmentation by finished files. Trains nothing.
+//! Evaluation of trained methods on held-out pictures: colorization (paper section 3.1), and detection and
+//! segmentation from result files.
 
 pub mod interpretability;
 

@@ -1,13 +1,13 @@
-//! What is published of a run must not tell whose machine it ran on: the host's name goes, and of every absolute path
-//! only the last part stays, since home folders carry user names.
+//! Redaction of what is published about a run: the host name is removed, and absolute paths are reduced to their last
+//! component, since home folders contain user names.
 
 use crate::train::manifest::Manifest;
 use serde_yaml::Value;
 
-/// Stands for the host's name.
+/// Placeholder for the host name.
 const WITHHELD: &str = "withheld";
 
-/// The manifest without the host's name and without absolute paths.
+/// The manifest without host name and absolute paths.
 pub(super) fn manifest(of: &Manifest) -> Manifest {
     let mut public = of.clone();
     public.machine.host = WITHHELD.into();
@@ -16,7 +16,7 @@ pub(super) fn manifest(of: &Manifest) -> Manifest {
     public
 }
 
-/// Shortens every absolute path in the texts below `value`; the paths that there were.
+/// Redacts all absolute paths in the texts of `value` and returns the originals.
 pub(super) fn shorten(value: &mut Value) -> Vec<String> {
     match value {
         Value::String(text) => {
@@ -31,7 +31,7 @@ pub(super) fn shorten(value: &mut Value) -> Vec<String> {
     }
 }
 
-/// A text that is an absolute path becomes its last part; so does every word of another text that is one.
+/// Redacts a text that is an absolute path, or else every word in it that is one.
 fn shortened(text: &str) -> String {
     if let Some(last) = last_part(text) {
         return last.into();
@@ -39,7 +39,7 @@ fn shortened(text: &str) -> String {
     let separates = |c: char| c.is_whitespace() || "'\"`()[]{},;=<>".contains(c);
     let words = text.split_inclusive(separates).map(|word| {
         let (word, end) = word.split_at(word.trim_end_matches(separates).len());
-        // A message ends its sentence or names a place after a path: `/a/b.png: no such file`.
+        // In messages a path may be followed by a colon or a period: `/a/b.png: no such file`.
         let path = word.trim_end_matches([':', '.']);
         let last = last_part(path).unwrap_or(path);
         format!("{last}{}{end}", &word[path.len()..])
@@ -47,7 +47,7 @@ fn shortened(text: &str) -> String {
     words.collect()
 }
 
-/// The last part of an absolute path of any system, or of one in a home folder; None for other text.
+/// Last component of an absolute path (Unix, Windows, or in a home folder); None for other text.
 fn last_part(text: &str) -> Option<&str> {
     let drive = |t: &str| matches!(t.as_bytes(), [d, b':', b'/' | b'\\', ..] if d.is_ascii_alphabetic());
     let absolute = text.starts_with(['/', '\\']) || text.starts_with("~") || drive(text);

@@ -1,4 +1,5 @@
-//! The dry run: what each stage would build, read and cost. Plans and opens everything as the run does; keeps nothing.
+//! The dry run: reports what each stage would build, read and cost. It plans and opens everything as a run does and
+//! stores nothing.
 
 use super::{
     estimate::{Estimate, estimate},
@@ -13,7 +14,7 @@ use crate::{
     backbones::summary::Summary,
     data::source::Split,
     text::counted,
-    train::{clock, interrupt::Scratch, spec::TrainSpec},
+    train::{clock, interrupt::ScratchDir, spec::TrainSpec},
 };
 use anyhow::{Context, Result};
 use std::{
@@ -22,10 +23,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How long the loader is timed.
+/// Measuring time of the loader's throughput.
 const LOADER_TRIAL: Duration = Duration::from_millis(1500);
 
-/// What an experiment would do.
+/// Result of checking an experiment.
 #[derive(Debug)]
 pub struct Outlook {
     name: String,
@@ -33,28 +34,27 @@ pub struct Outlook {
     stages: Vec<StageOutlook>,
 }
 
-/// What one stage would do for one seed.
+/// Check result of one stage for one seed.
 #[derive(Debug)]
 struct StageOutlook {
     name: String,
     kind: &'static str,
     data: String,
-    /// What each fit is called, and its plan.
+    /// Label and plan of each fit.
     fits: Vec<(String, Plan)>,
-    /// What the user may not have meant.
+    /// Probable mistakes in the spec.
     notes: Vec<String>,
-    /// Absent where nothing is trained.
+    /// None if nothing is trained.
     training: Option<Training>,
-    /// Fits that were finished before.
+    /// Number of finished fits.
     finished: usize,
     cost: Option<Cost>,
 }
 
-/// Of all fits that are to be run: the time, and the most memory that one takes; or what has stopped the rehearsal of one, and
-/// would stop the fit.
+/// Total time and peak memory of all unfinished fits; or the error of a rehearsal, which the fit would also hit.
 type Cost = Result<Estimate, String>;
 
-/// What training takes.
+/// Training options and loader throughput.
 #[derive(Debug)]
 struct Training {
     train: TrainSpec,
@@ -63,20 +63,20 @@ struct Training {
     network: Summary,
 }
 
-/// Checks a resolved experiment as a run does before its first step.
+/// Performs the checks that a run performs before its first step.
 ///
 /// # Errors
-/// Whatever would stop the run before its first step, all of it.
+/// Every problem that would stop the run before its first step.
 pub fn check(experiment: &Experiment, options: &RunOptions) -> Result<Outlook> {
     look(experiment, options, |_| None)
 }
 
-/// As [`check`], and rehearses a little of every stage to say what it would cost: seconds to a minute for each.
+/// As [`check`], and estimates the cost of every stage by a short rehearsal: seconds to a minute per stage.
 ///
 /// # Errors
 /// As [`check`].
 pub fn check_and_estimate(experiment: &Experiment, options: &RunOptions) -> Result<Outlook> {
-    let scratch = Scratch::new()?;
+    let scratch = ScratchDir::new()?;
     look(experiment, options, |fits| Some(cost(fits, scratch.path()).map_err(|error| format!("{error:#}"))))
 }
 
@@ -95,7 +95,7 @@ fn look(
     Ok(Outlook { name: experiment.name.to_string(), seeds: experiment.seeds.len(), stages })
 }
 
-/// What a stage has freed stays with the process: those after it take no less.
+/// Memory freed by a stage stays with the process, so later stages need at least as much.
 fn hand_on(stages: &mut [StageOutlook]) {
     let mut most = 0.0;
     for stage in stages {
@@ -130,7 +130,7 @@ fn outlook(planned: &StageFits, cost: Option<Cost>) -> Result<StageOutlook> {
     })
 }
 
-/// What the fits take that are not finished; those that do the same on other weights cost the same.
+/// Total cost of the unfinished fits. Fits with the same plan on different weights cost the same.
 fn cost(fits: &[Planned], scratch: &Path) -> Result<Estimate> {
     let (mut sum, mut known): (Estimate, Vec<(&Plan, Estimate)>) = Default::default();
     let to_run = |planned: &&Planned| !planned.is_finished() && planned.fit.place.shared.is_none();
@@ -160,7 +160,7 @@ fn training(fit: &Fit, train: &TrainSpec) -> Result<Training> {
     })
 }
 
-/// Images a second that the loader gives when nothing else runs.
+/// Loader throughput without training, in images per second.
 fn loader_speed(fit: &Fit) -> Result<f64> {
     let mut loader = fit.loader(Split::Train)?;
     loader.next_batch()?;
@@ -172,13 +172,13 @@ fn loader_speed(fit: &Fit) -> Result<f64> {
 }
 
 impl Outlook {
-    /// What every fit of the first seed would do: its label and its plan.
+    /// Label and plan of every fit of the first seed.
     pub fn plans(&self) -> impl Iterator<Item = (&str, String)> {
         let fits = self.stages.iter().flat_map(|stage| &stage.fits);
         fits.map(|(label, plan)| (label.as_str(), plan.to_string()))
     }
 
-    /// How many stages would fail, as their rehearsals did.
+    /// Number of stages whose rehearsals failed.
     pub fn failing(&self) -> usize {
         self.stages.iter().filter(|stage| matches!(stage.cost, Some(Err(_)))).count()
     }
@@ -242,7 +242,7 @@ impl StageOutlook {
         writeln!(f, "  loader   {loader:.0} images/s on its own")
     }
 
-    /// The whole plan of the first fit, and of the others what they start from and what else is not the same.
+    /// The full plan of the first fit, and the differing lines of the others.
     fn write_plans(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let mut said: Vec<String> = vec![];
         for (label, plan) in &self.fits {

@@ -1,9 +1,9 @@
-//! What a fit would cost, from a rehearsal: the fit itself on a few of its pictures, of which a few updates and one
-//! validation are timed. What depends on the number of pictures, updates and validations is then multiplied out. Nothing is
-//! kept, and where an earlier stage has not run, random weights stand for what it would leave.
+//! Cost estimate of a fit by a rehearsal: the fit runs on a few of its pictures, and a few updates and one validation
+//! are timed. The result is extrapolated to the full number of pictures, updates and validations. Nothing is stored;
+//! random weights replace those of an earlier stage that has not run.
 //!
-//! A few pictures can lack what all of them have (a class that an SVM must see): a rehearsal that fails is tried on more of
-//! them, so that what fails in the end is the fit.
+//! A few pictures can lack what the full set has (e.g. a class that an SVM needs). A failed rehearsal is therefore
+//! repeated on more pictures before its error is reported.
 
 use super::{
     fit::{Fit, Rehearsal},
@@ -25,33 +25,33 @@ use crate::{
 use anyhow::{Context, Result};
 use std::{cell::RefCell, path::Path, sync::Arc, time::Instant};
 
-/// Multiply-accumulates a second that are taken for granted when the size of a rehearsal is chosen.
+/// Assumed multiply-accumulates per second, used to choose the size of a rehearsal.
 const SPEED: f64 = 5e10;
-/// Seconds that a single update may take in a rehearsal; larger batches are cut.
+/// Maximum seconds per update in a rehearsal; larger batches are reduced.
 const PATIENCE: f64 = 1.5;
-/// Pictures of either split, at the least where there are so many.
+/// Default number of pictures per split.
 const PICTURES: usize = 64;
-/// The same where each takes long.
+/// Minimum number of pictures per split, for slow networks.
 const LEAST: usize = 4;
-/// Pictures of a split that a rehearsal which fails is tried on, at the most.
+/// Maximum number of pictures per split after repeated failures.
 const MOST: usize = 1024;
-/// Batches in an epoch of a rehearsal.
+/// Batches per epoch of a rehearsal.
 const BATCHES: usize = 8;
-/// Stored pictures that are looked at for their size.
+/// Number of stored pictures sampled for the mean decoded size.
 const SAMPLE: usize = 8;
 
-/// What a fit takes.
+/// Cost of a fit.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Estimate {
     pub seconds: f64,
-    /// Of the process's memory, at its peak; None where the system does not tell (Linux does).
+    /// Peak memory of the process; None if the system does not report it (Linux does).
     pub bytes: Option<f64>,
 }
 
 /// Rehearses a fit in a folder below `scratch`.
 ///
 /// # Errors
-/// What stops it.
+/// Those of the fit.
 pub fn estimate(planned: &Planned, scratch: &Path) -> Result<Estimate> {
     let fit = &planned.fit;
     let batch = affordable(fit);
@@ -59,7 +59,7 @@ pub fn estimate(planned: &Planned, scratch: &Path) -> Result<Estimate> {
     let (Some(train), true) = (&fit.plan.train, batch < whole) else {
         return at_batch(planned, scratch, batch);
     };
-    // Of a batch that is cut, two sizes tell what grows with it.
+    // For a reduced batch, extrapolate linearly from two batch sizes.
     let (half, cut) = (at_batch(planned, scratch, batch.div_ceil(2))?, at_batch(planned, scratch, batch)?);
     let grown = (train.batch.get() - batch) as f64 / (batch - batch.div_ceil(2)).max(1) as f64;
     let at = |half: f64, cut: f64| cut + (cut - half).max(0.0) * grown;
@@ -67,13 +67,13 @@ pub fn estimate(planned: &Planned, scratch: &Path) -> Result<Estimate> {
     Ok(Estimate { seconds: at(half.seconds, cut.seconds), bytes })
 }
 
-/// The largest batch, up to the planned one, whose update is quick enough to be tried.
+/// The largest batch, up to the planned one, whose update is fast enough to rehearse.
 fn affordable(fit: &Fit) -> usize {
     let planned = fit.plan.train.as_ref().map_or(1, |train| train.batch.get());
     planned.min((quick(fit) / 3).max(LEAST))
 }
 
-/// Pictures that its network looks at in the time of [`PATIENCE`].
+/// Number of pictures that the network processes within [`PATIENCE`].
 fn quick(fit: &Fit) -> usize {
     let summary = fit.plan.network.as_ref().and_then(|network| {
         network.summary(fit.sets.classes(), fit.sets.first_size().unwrap_or_default()).ok()
@@ -82,7 +82,7 @@ fn quick(fit: &Fit) -> usize {
     (PATIENCE * SPEED / macs.max(1.0)) as usize
 }
 
-/// The cost of the whole fit if its batches had `batch` pictures.
+/// Cost of the whole fit with batches of `batch` pictures.
 fn at_batch(planned: &Planned, scratch: &Path, batch: usize) -> Result<Estimate> {
     let fit = &planned.fit;
     let (train, val) = (fit.sets.split(Split::Train).len(), fit.sets.split(Split::Val).len());
@@ -90,17 +90,17 @@ fn at_batch(planned: &Planned, scratch: &Path, batch: usize) -> Result<Estimate>
     let pictures = (train.min(most.max(BATCHES * batch)), val.min(most));
     let few = (pictures.0.div_ceil(8), pictures.1.div_ceil(8));
     let (few, start) = rehearse((planned, scratch), few, batch, false)?;
-    manifest::forget_peak_memory();
+    manifest::reset_peak_memory();
     let more = |few: usize, pictures: usize, all: usize| all.min(pictures.max(2 * few));
     let pictures = (more(few.0, pictures.0, train), more(few.1, pictures.1, val));
     let (pictures, Rehearsed { setup, trial }) = rehearse((planned, scratch), pictures, batch, true)?;
     let peak = manifest::peak_memory();
-    heap::release(); // what this one has freed is no part of the next
-    // What is done before training is done for each picture, or once: two sizes tell.
+    heap::release(); // so that this rehearsal's memory is not counted for the next
+    // Setup time is constant or proportional to the pictures; two sizes determine both parts.
     let (more, all) = (pictures.0 + pictures.1 - few.0 - few.1, train + val);
     let each = (setup - start.setup).max(0.0) / more.max(1) as f64;
     let setup = setup + each * (all - pictures.0 - pictures.1) as f64;
-    let kept = trial.kept as f64 * (train as f64 / pictures.0 as f64 - 1.0);
+    let kept = trial.cached_bytes as f64 * (train as f64 / pictures.0 as f64 - 1.0);
     let decoded = decoded(fit, Split::Train) + decoded(fit, Split::Val);
     Ok(Estimate {
         seconds: setup + fit.plan.train.as_ref().map_or(0.0, |spec| training(&trial, spec, train, val)),
@@ -119,7 +119,7 @@ fn training(trial: &Trial, spec: &TrainSpec, train: usize, val: usize) -> f64 {
         + (validations * val) as f64 * trial.validation
 }
 
-/// Bytes of a split's decoded pictures, as far as they are kept.
+/// Bytes of a split's decoded pictures in the cache.
 fn decoded(fit: &Fit, split: Split) -> f64 {
     let (keeps, reads) = match &fit.plan.pictures.source {
         Source::Plain(spec) => (spec.cache, fit.plan.pictures.view(split).is_ok()),
@@ -139,14 +139,14 @@ fn decoded(fit: &Fit, split: Split) -> f64 {
     (mean * set.len() as f64).min(CACHE_BYTES as f64)
 }
 
-/// What a rehearsal has shown.
+/// Measurements of a rehearsal.
 struct Rehearsed {
-    /// Seconds of all that is not training.
+    /// Seconds outside training.
     setup: f64,
     trial: Trial,
 }
 
-/// On the first `pictures` of both splits, or on more of them where those do not do; and how many it were.
+/// Rehearses on the first `pictures` of both splits, or on more if that fails; returns the number used.
 fn rehearse(
     (planned, scratch): (&Planned, &Path),
     mut pictures: (usize, usize),
@@ -182,7 +182,7 @@ fn rehearse_on(
     Ok(Rehearsed { setup: seconds - training, trial })
 }
 
-/// The fit on its first few pictures, in another place.
+/// The fit on the first pictures of its splits, in another directory.
 fn rehearsal(fit: &Fit, pictures: (usize, usize), batch: usize, folder: &Path, updates: bool) -> Fit {
     let mut plan = fit.plan.clone();
     if let Some(train) = &mut plan.train {
@@ -191,7 +191,7 @@ fn rehearsal(fit: &Fit, pictures: (usize, usize), batch: usize, folder: &Path, u
     if let (Some(view), Some(_)) = (&mut plan.pictures.train, &plan.train) {
         view.batch = batch;
     }
-    // What share of all pictures may be unreadable, that of a few does not tell.
+    // The share of unreadable pictures in a small sample says nothing about the full set.
     *plan.pictures.source.max_bad() = Fraction::of(1.0);
     let dir = folder.join("runs/rehearsal/fit");
     Fit {
@@ -204,7 +204,7 @@ fn rehearsal(fit: &Fit, pictures: (usize, usize), batch: usize, folder: &Path, u
     }
 }
 
-/// The first pictures of both splits.
+/// Both splits, limited to their first pictures.
 fn few(sets: &Sets, (train, val): (usize, usize)) -> Sets {
     let plain =
         |set: &Arc<dyn Dataset>, n| -> Arc<dyn Dataset> { Arc::new(DatasetView::new(set.clone()).first(n)) };

@@ -1,17 +1,17 @@
-//! Results against what a spec expects of them: the easy worlds of the tiny experiments must be learned.
+//! Checks results against the spec's `expected` bounds; the tiny experiments use them as smoke tests.
 
 use super::{fit::Fit, spec::Experiment};
 use crate::{
     data::source::Split,
     spec::Fault,
     train::{
-        manifest::{Manifest, Outcome},
+        manifest::{Manifest, RecordedMetric},
         task::Better,
     },
 };
 use anyhow::{Context, Result, anyhow};
 
-/// Every metric that is expected of the stage `name` and that its fit does not report.
+/// Expected metrics of the stage `name` that its fit does not report.
 pub(super) fn unknown(experiment: &Experiment, name: &str, fit: &Fit) -> Vec<anyhow::Error> {
     let names = fit.plan.metrics.names_for(fit.sets.split(Split::Train).classes());
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
@@ -25,11 +25,11 @@ pub(super) fn unknown(experiment: &Experiment, name: &str, fit: &Fit) -> Vec<any
     strange.map(fault).collect()
 }
 
-/// What a finished fit of the stage `name` fell short of, in words. Nothing is expected of a training that diverged but
-/// that it should not have.
+/// Expectations that a finished fit of the stage `name` does not meet, as text. For a diverged training only the
+/// divergence counts.
 ///
 /// # Errors
-/// A manifest that cannot be read, a metric that had no value.
+/// An unreadable manifest; a metric without a value.
 pub(super) fn shortfalls(experiment: &Experiment, name: &str, fit: &Fit) -> Result<Vec<String>> {
     let Some(wanted) = experiment.expected.get(name) else { return Ok(vec![]) };
     let manifest = Manifest::read(&fit.place.dir)?
@@ -49,8 +49,8 @@ pub(super) fn shortfalls(experiment: &Experiment, name: &str, fit: &Fit) -> Resu
     Ok(short)
 }
 
-/// How a metric misses its bound: a ceiling where lower is better, else a floor. What is no number misses any.
-fn missed(reached: &Outcome, bound: f64) -> Option<String> {
+/// How a metric violates its bound: an upper bound if lower is better, else a lower bound. NaN violates any bound.
+fn missed(reached: &RecordedMetric, bound: f64) -> Option<String> {
     let name = &reached.name;
     let Some(value) = reached.value.filter(|value| !value.is_nan()) else {
         return Some(format!("{name} is no number; its bound is {bound}"));
@@ -69,7 +69,7 @@ mod tests {
     #[test]
     fn a_bound_is_a_ceiling_where_lower_is_better() {
         let missed = |value: Option<f64>, better, bound| {
-            missed(&Outcome { name: "rmse".into(), value, better }, bound).unwrap_or_default()
+            missed(&RecordedMetric { name: "rmse".into(), value, better }, bound).unwrap_or_default()
         };
         assert_eq!(missed(Some(17.1), Better::Lower, 10.0), "rmse 17.1000 is above 10");
         assert_eq!(missed(Some(9.9), Better::Lower, 10.0), "");

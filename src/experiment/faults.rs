@@ -1,14 +1,14 @@
-//! What would stop the stages of an experiment, all of it: one fault does not hide another.
+//! Collects all errors that would stop the stages of an experiment, so that one does not hide another.
 
 use super::plan::Row;
 use anyhow::{Error, Result, bail};
 
-/// Several faults, found at once.
+/// Several errors found at once.
 #[derive(Debug, thiserror::Error)]
 #[error("{}", parts(.0).join("; "))]
 struct Several(Vec<Error>);
 
-/// Every fault in words.
+/// The text of every error.
 fn parts(errors: &[Error]) -> Vec<String> {
     let of = |error: &Error| match error.downcast_ref() {
         Some(Several(errors)) => parts(errors),
@@ -17,7 +17,7 @@ fn parts(errors: &[Error]) -> Vec<String> {
     errors.iter().flat_map(of).collect()
 }
 
-/// What all of them gave, or all that is wrong.
+/// All values, or all errors.
 pub fn all<T>(results: impl IntoIterator<Item = Result<T>>) -> Result<Vec<T>> {
     let (mut given, mut faults) = (vec![], vec![]);
     for result in results {
@@ -33,7 +33,7 @@ pub fn all<T>(results: impl IntoIterator<Item = Result<T>>) -> Result<Vec<T>> {
     }
 }
 
-/// The same of two that give different things.
+/// As [`all`], for two results of different types.
 pub fn both<A, B>(a: Result<A>, b: Result<B>) -> Result<(A, B)> {
     match (a, b) {
         (Ok(a), Ok(b)) => Ok((a, b)),
@@ -42,11 +42,11 @@ pub fn both<A, B>(a: Result<A>, b: Result<B>) -> Result<(A, B)> {
     }
 }
 
-/// All that was found so far.
+/// The errors collected so far.
 #[derive(Default)]
 pub struct Faults(Vec<Fault>);
 
-/// What would stop a stage, and which of its rows.
+/// An error, its stage and the affected rows.
 struct Fault {
     stage: String,
     rows: Vec<String>,
@@ -54,7 +54,7 @@ struct Fault {
 }
 
 impl Faults {
-    /// Notes what is wrong with a row of a stage, or with all of it.
+    /// Adds an error of a row, or of the whole stage.
     pub fn note(&mut self, stage: &str, row: Option<&Row>, error: Error) {
         let row = row.and_then(|row| row.name.as_ref());
         for what in parts(&[error]) {
@@ -68,7 +68,7 @@ impl Faults {
         }
     }
 
-    /// All faults as one error.
+    /// Returns all collected errors as one.
     pub fn refuse(&self) -> Result<()> {
         let line = |Fault { stage, rows, what }: &Fault| {
             let rows: Vec<String> = rows.iter().map(|row| format!("`{row}`")).collect();

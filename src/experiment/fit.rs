@@ -1,5 +1,5 @@
-//! One fit at work: its plan, what was opened for it, where it runs. Kinds of stages take loaders, networks and training
-//! from here, so that what they do is what their plan says.
+//! A fit at run time: its plan, opened data and run directory. Stage kinds obtain loaders, networks and training from
+//! it, so that they follow their plan.
 
 use super::{
     place::Place,
@@ -23,7 +23,7 @@ use crate::{
     rng::Rng,
     spec,
     train::{
-        fit::{Ended, fit},
+        fit::{FitOutcome, fit},
         manifest,
         run_dir::RunDir,
         spec::TrainSpec,
@@ -42,13 +42,13 @@ use std::{
     time::Instant,
 };
 
-/// The entry of a weight file's header that says which channels its network sees; absent: lightness.
+/// Header key of a weight file that states the network's input channels; absent: lightness.
 pub(super) const INPUT: &str = "input";
 
 /// One fit: a row of a stage, for one seed.
 #[derive(Clone)]
 pub struct Fit {
-    /// For people: `probe-gaussian, seed 0`.
+    /// Display name: `probe-gaussian, seed 0`.
     pub label: String,
     pub experiment: String,
     pub plan: Plan,
@@ -56,70 +56,71 @@ pub struct Fit {
     pub seed: u64,
     pub rng: Rng,
     pub device: Device,
-    /// Run directory of the stage that this one builds on.
+    /// Run directory of the stage that this one starts from.
     pub upstream: Option<PathBuf>,
-    /// Its network.
+    /// The network of that stage.
     pub stands_on: Option<NetworkPlan>,
-    /// The weight file that the spec names, on this disk: located once, so that what is loaded is what was hashed.
+    /// Local path of the weight file in the spec. It is located once, so that the file that is loaded is the one that
+    /// was hashed.
     pub located: Option<PathBuf>,
     pub place: Place,
     pub hash: String,
-    /// What decides its result, as YAML: the run directory's spec.
+    /// The inputs that determine the result, as YAML: the run directory's spec.
     pub spec: String,
-    /// In a rehearsal, where nothing is kept and no earlier stage has run: what it has measured.
+    /// Set in a rehearsal, in which nothing is stored and earlier stages have not run: its measurements.
     pub rehearsal: Option<RefCell<Rehearsal>>,
 }
 
-/// How far a fit is rehearsed, and what that has shown.
+/// Options and measurements of a rehearsal.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Rehearsal {
     /// Whether updates are timed too.
     pub updates: bool,
     pub trial: Trial,
-    /// Seconds of all updates and validations that were made.
+    /// Seconds of the timed updates and validations.
     pub training: f64,
 }
 
 impl Fit {
-    /// The name that tables and messages give the pictures.
+    /// Display name of the data.
     pub fn data(&self) -> String {
         self.plan.pictures.source.to_string()
     }
 
-    /// The row of the table.
+    /// Name of the table row.
     pub fn row(&self) -> String {
         self.plan.row.name.clone().unwrap_or_default()
     }
 
-    /// The column of the table, where the stage has several.
+    /// Name of the table column, if the stage has several.
     pub fn column(&self) -> Result<&str> {
         self.plan.row.column.as_deref().context("the stage names no layer")
     }
 
-    /// Side of the square pictures that plain ones are cut to, in pixels.
+    /// Side of the square crops of plain pictures, in pixels.
     pub fn crop(&self) -> usize {
         self.plan.pictures.val.framing.side()
     }
 
-    /// The architecture that it trains or measures.
+    /// Architecture of the trained or evaluated network.
     pub fn backbone(&self) -> Result<&BackboneSpec> {
         Ok(&given(self.plan.network.as_ref(), "backbone")?.backbone)
     }
 
-    /// The layers that its network is read at.
+    /// Layers whose features are read.
     pub fn reads(&self) -> &[String] {
         self.plan.network.as_ref().map_or(&[], NetworkPlan::reads)
     }
 
-    /// A split as its plan frames it.
+    /// Loader of a split with the plan's transforms.
     ///
     /// # Errors
-    /// An empty split, a training batch larger than it.
+    /// An empty split; a training batch larger than the split.
     pub fn loader(&self, split: Split) -> Result<Loader> {
         self.loader_of(self.sets.split(split), split)
     }
 
-    /// Other pictures, framed and batched like those of a split.
+    /// Loader of another data set with the transforms and batches of a split.
     ///
     /// # Errors
     /// As [`Self::loader`].
@@ -130,15 +131,15 @@ impl Fit {
         Ok(Loader::with_policy(set, view.framing.clone(), feed, &self.rng, &self.device)?)
     }
 
-    /// Trains as planned; `None` when the user stopped it.
+    /// Trains as planned; `None` if the user interrupted it.
     pub fn train(&self, task: &mut dyn Task, run: &mut RunDir) -> Result<Option<Vec<Metric>>> {
         if let Some(rehearsal) = &self.rehearsal {
             return self.rehearse(task, &mut rehearsal.borrow_mut()).map(|()| None);
         }
         let (mut train, mut val) = (self.loader(Split::Train)?, self.loader(Split::Val)?);
         match fit(task, &mut train, Some(&mut val), self.training()?, &self.rng, run)? {
-            Ended::Finished(metrics) => Ok(Some(metrics)),
-            Ended::Interrupted { .. } => Ok(None),
+            FitOutcome::Finished(metrics) => Ok(Some(metrics)),
+            FitOutcome::Interrupted { .. } => Ok(None),
         }
     }
 
@@ -156,14 +157,14 @@ impl Fit {
         given(self.plan.train.as_ref(), "train")
     }
 
-    /// The weight file that the spec names, on this disk; if it lies in a run directory, it is what the run has left.
+    /// Local path of the weight file in the spec. If it is in a run directory, it is verified against the manifest.
     pub fn weights(&self) -> Result<&Path> {
         let path = self.located.as_deref().context("the weight file was not located")?;
         manifest::ensure_unchanged(path)?;
         Ok(path)
     }
 
-    /// The weights that the stage which this one builds on has left.
+    /// Path of the verified weights of the stage that this one starts from.
     pub fn upstream_weights(&self) -> Result<PathBuf> {
         let run = self.upstream.as_deref();
         let path = run.context("the stage that this one builds on has no run directory")?.join(WEIGHTS);
@@ -171,17 +172,17 @@ impl Fit {
         Ok(path)
     }
 
-    /// Whether the file that the prior is read from holds one of these bins.
+    /// Checks that the prior file, if any, has one entry per bin.
     ///
     /// # Errors
-    /// A file that cannot be read, of another length, or with impossible values.
+    /// A file that cannot be read, has another length or invalid values.
     pub fn check_prior(&self, bins: &Bins) -> Result<()> {
         let file = self.plan.files.iter().find(|file| file.holds == Holds::Prior);
         file.map(|file| Prior::read(&file.path, bins)).transpose()?;
         Ok(())
     }
 
-    /// Writes the trained weights with what is needed to build their network again.
+    /// Writes the trained weights with the metadata needed to rebuild their network.
     pub fn leave_weights(
         &self,
         ended: Option<Vec<Metric>>,
@@ -200,14 +201,14 @@ impl Fit {
         Ok(ended)
     }
 
-    /// Writes what `report` reads.
+    /// Writes the results for `report`.
     pub fn leave_results(&self, results: &impl Serialize, run: &RunDir) -> Result<()> {
         let path = run.path().join(RESULTS);
         atomic_write::write(&path, &serde_json::to_vec_pretty(results)?)
             .with_context(|| format!("cannot write {}: is the disk full?", path.display()))
     }
 
-    /// The same for the rows of a transfer table.
+    /// Writes the rows of a transfer table for `report`.
     pub fn leave_transfer(&self, rows: Vec<TransferRow>, protocol: &str, run: &RunDir) -> Result<()> {
         let result = TransferResult {
             kind: Kind::Transfer,
@@ -221,7 +222,7 @@ impl Fit {
         self.leave_results(&result, run)
     }
 
-    /// How long was trained, for the head of a table.
+    /// Training length, for table headers.
     pub fn protocol(&self) -> Result<String> {
         let train = self.training()?;
         Ok(format!("{} steps of {}", train.steps, train.batch.get() * train.iter_size.get()))

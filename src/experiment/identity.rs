@@ -1,6 +1,6 @@
-//! What decides a fit's result, as one hash: nothing is computed twice and nothing stale is taken for new. It covers
-//! the content of files, not their paths; which stage a fit builds on, not how that is called; and none of the keys that say
-//! how often something is written.
+//! Hashes the inputs that determine a fit's result, so that nothing is computed twice and no stale result is reused.
+//! Files enter by content, not by path; upstream stages by their hash, not by their name; keys that only set logging
+//! intervals are ignored.
 
 use super::{
     faults::all,
@@ -24,38 +24,38 @@ use serde::Serialize;
 use serde_yaml::Value;
 use std::{collections::BTreeMap, path::Path};
 
-/// Keys, each below the section that has it, which decide no result.
+/// Keys without effect on the result, by section.
 const IDLE: [(&str, &[&str]); 3] = [
     ("train", &["log_every", "checkpoint_every", "keep"]),
     ("data", &["threads", "cache"]),
     ("annotated", &["threads", "cache"]),
 ];
 
-/// Where a fit's results lie, and what decides them.
+/// Hash of a fit and the inputs that determine its result.
 pub struct Identity {
     pub hash: String,
-    /// What decides it, as YAML: the run directory's spec.
+    /// The inputs as YAML: the run directory's spec.
     pub spec: String,
 }
 
-/// All that decides a fit's result.
+/// The inputs that determine a fit's result.
 #[derive(Serialize)]
 struct Inputs<'a> {
-    /// The hash of all but the number of steps; in `spec.yaml` alone.
+    /// Hash without the number of steps; written to `spec.yaml` only.
     #[serde(skip_serializing_if = "Option::is_none")]
     lineage: Option<String>,
     version: &'static str,
     seed: u64,
     data: &'a BTreeMap<String, String>,
     upstream: Option<&'a str>,
-    /// SHA-256 of the files that are read, fingerprints of folders of pictures.
+    /// SHA-256 of the input files, and fingerprints of picture folders.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     files: &'a Vec<String>,
     work: Value,
 }
 
-/// The identity of the fit that `plan` describes; `upstream` is the hash of the one that it builds on, `located` its weight
-/// file on this disk.
+/// Computes the identity of the fit that `plan` describes; `upstream` is the hash of the fit it starts from, `located`
+/// the local path of its weight file.
 ///
 /// # Errors
 /// A file that cannot be read.
@@ -78,7 +78,7 @@ pub fn identify(
     Ok(Identity { hash: spec::hash(&inputs(None, all))?, spec: spec::resolved_yaml(&inputs(lineage, work))? })
 }
 
-/// What the files say that a plan reads.
+/// Content hashes of the files in a plan.
 fn contents(plan: &Plan, sets: &Sets, located: Option<&Path>) -> Result<Vec<String>> {
     let own = located.map(content);
     let others = plan.files.iter().map(|file| match file.holds {
@@ -88,10 +88,10 @@ fn contents(plan: &Plan, sets: &Sets, located: Option<&Path>) -> Result<Vec<Stri
     all(own.into_iter().chain(others))
 }
 
-/// Whether the files can be read that a plan names beside pictures.
+/// Checks that the files in a plan, except pictures, can be read.
 ///
 /// # Errors
-/// Each that cannot.
+/// Every unreadable file.
 pub fn files(plan: &Plan) -> Result<()> {
     all(plan.files.iter().filter(|file| file.holds != Holds::Pictures).map(content_of)).map(drop)
 }
@@ -109,7 +109,7 @@ fn content(path: &Path) -> Result<String> {
     manifest::sha256(file).map_err(|error| anyhow!("cannot read {} ({error}): {given}", file.display()))
 }
 
-/// The stage as this fit sees it: `{ linear_probe: { init: …, probe: …, … } }`, without its siblings.
+/// The stage reduced to this fit: `{ linear_probe: { init: …, probe: …, … } }`, without its other rows.
 fn work(stage: &Stage, plan: &Plan) -> Result<Value> {
     let mut work = yaml::value_of(stage)?;
     let section = work.get_mut(stage.key()).and_then(Value::as_mapping_mut);
@@ -126,8 +126,8 @@ fn work(stage: &Stage, plan: &Plan) -> Result<Value> {
     Ok(work)
 }
 
-/// What stands for the paths of a plan: nothing, since the content of files is hashed, but for `ema` of `weights.pth#ema`, which
-/// says what of the content is meant.
+/// Replacements for the paths of a plan: null, since file contents are hashed; for `weights.pth#ema` the part `ema`,
+/// which selects content within the file.
 fn keys(plan: &Plan, located: Option<&Path>) -> BTreeMap<String, Value> {
     let key = |path: &Path| weights::split(path).1.map_or(Value::Null, Value::String);
     let text = |path: &Path| path.display().to_string();
@@ -135,7 +135,7 @@ fn keys(plan: &Plan, located: Option<&Path>) -> BTreeMap<String, Value> {
     plan.paths().into_iter().map(|path| (text(path), key(path))).chain(start).collect()
 }
 
-/// Leaves of a stage what decides its result.
+/// Removes keys without effect on the result.
 fn strip(value: &mut Value, key: &str, paths: &BTreeMap<String, Value>, steps: bool) {
     match value {
         Value::Mapping(entries) => {
@@ -145,7 +145,7 @@ fn strip(value: &mut Value, key: &str, paths: &BTreeMap<String, Value>, steps: b
             if key == "train" && !steps {
                 entries.remove("steps");
             }
-            // which stage it is, its hash says
+            // The upstream stage is identified by its hash, not its name.
             if entries.len() == 1 && entries.contains_key("stage") {
                 entries.insert("stage".into(), Value::Null);
             }

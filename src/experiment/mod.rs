@@ -1,36 +1,34 @@
-//! From a resolved experiment to finished run directories: the stages in order, for each seed; a stage whose inputs hash
-//! to a finished one is not run again.
-//!
-//! Does not: parse YAML (see [`crate::spec`]), or make tables (see [`crate::report`]).
+//! Runs a resolved experiment: all stages in order, for each seed. A stage whose inputs hash to a finished run is not
+//! run again. YAML is parsed in [`crate::spec`], tables are made in [`crate::report`].
 
-mod plan; // what a fit will do
-mod sources; // what it starts from
+mod plan; // plan of a fit
+mod sources; // initial weights and colorization methods
 
-mod faults; // what would stop it
+mod faults; // error collection
 
-mod place; // where it runs
-mod sets; // what it is trained and measured on
+mod place; // run directory of a fit
+mod sets; // training and validation data
 
-mod fit; // what it works with
-mod network; // from what a spec calls an initialization to a network
+mod fit; // a fit at run time
+mod network; // initialization of networks
 
-pub mod stages; // one file a kind
+pub mod stages; // one file per kind
 
-mod references; // what ties the stages of a spec together
-mod spec; // the YAML
+mod references; // references between stages
+mod spec; // the YAML format
 
-mod identity; // what decides a result
+mod identity; // hash of a fit's inputs
 mod run; // a fit in its run directory
 
-mod expected; // results against what the spec expects
+mod expected; // checks of `expected:`
 
-mod preflight; // all of them, before the first step
+mod preflight; // checks before the first step
 
 mod check; // the dry run
-mod estimate; // what a fit would cost
+mod estimate; // cost of a fit
 
-mod anonymous; // no word of whose machine it was
-pub mod publish; // a finished run made ready for the hub
+mod anonymous; // redaction of published files
+pub mod publish; // preparing a finished run for the hub
 
 pub use check::{check, check_and_estimate};
 pub use preflight::RunOptions;
@@ -43,21 +41,21 @@ use fit::Fit;
 use preflight::{StageFits, preflight};
 use std::path::PathBuf;
 
-/// How a run ended.
+/// How an experiment ended.
 #[derive(Debug)]
 pub enum Outcome {
-    /// All stages are finished. The report is absent when the experiment measures nothing.
+    /// All stages are finished. There is no report if the experiment evaluates nothing.
     Finished { report: Option<ReportPaths>, pictures: Vec<PathBuf> },
-    /// Stopped by the user; the same command goes on from here.
+    /// Interrupted by the user; the same command resumes.
     Interrupted,
 }
 
-/// Runs every stage of a resolved experiment for every seed, then writes `out/NAME/report/`. A stage whose inputs hash to a
-/// finished one is not run again.
+/// Runs every stage of a resolved experiment for every seed, then writes `out/NAME/report/`. A stage whose inputs hash
+/// to a finished run is not run again.
 ///
 /// # Errors
-/// Before the first step whatever can be known then; data that cannot be read, a run directory in use or unwritable, a loss
-/// that is not finite, results short of what the spec expects (after the report was written).
+/// All problems that can be detected before the first step; later, unreadable data, a run directory that is in use or
+/// not writable, a non-finite loss, and results that do not meet `expected` (after the report is written).
 pub fn run(experiment: &Experiment, options: &RunOptions) -> Result<Outcome> {
     let (mut done, mut pictures, mut short) = (vec![], vec![], vec![]);
     let seeds = preflight(experiment, options)?;

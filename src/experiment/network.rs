@@ -1,5 +1,5 @@
-//! From what a spec calls an initialization to a network with its weights: trained ones from a run or a file, their batch
-//! normalization absorbed; random ones; ones made from the training pictures; any of them rescaled, or given color.
+//! Builds networks from the initialization in a spec: trained weights of a run or file with their batch normalization
+//! absorbed, random weights, data-dependent weights, and any of them rescaled or extended to color.
 
 use super::{
     fit::{Fit, INPUT},
@@ -23,40 +23,40 @@ use crate::{
         source::Split,
     },
     nn::{params::Params, weights},
-    pretext::{channels::Channels, inputs::inputs},
-    transfer::Colors,
+    pretext::{channels::LabChannels, inputs::inputs},
+    transfer::InputColors,
 };
 use anyhow::{Context, Result, bail, ensure};
 use candle_core::Tensor;
 use std::{collections::BTreeMap, path::Path};
 
-/// Pictures in a batch that weights are made from or rescaled by.
+/// Batch size for data-dependent initialization and rescaling.
 const BATCH: usize = 16;
 
 type Tensors = BTreeMap<String, Tensor>;
 
 impl Fit {
-    /// The planned network with its weights, and what of it does not learn made constant.
+    /// The planned network with its weights, frozen as planned.
     ///
     /// # Errors
-    /// Weights that are not there, or do not fit.
+    /// Missing or mismatched weights.
     pub fn network(&self) -> Result<(Network, Params)> {
         let spec = given(self.plan.network.as_ref(), "backbone")?;
         let (backbone, tensors) = self.prepared()?;
         self.assembled(spec, &backbone, tensors)
     }
 
-    /// The planned network on random weights: whether a task can be made of it.
+    /// The planned network with random weights, to check that a task can be built on it.
     pub fn untrained(&self) -> Result<(Network, Params)> {
         let mut fit = self.clone();
         fit.plan.row.start = Start::Afresh;
         fit.network()
     }
 
-    /// Whether the weights of a file fit the planned network; others are made or trained later.
+    /// Checks that the weights of a file fit the planned network. Other initializations are created later.
     ///
     /// # Errors
-    /// A file that cannot be used, or does not fit.
+    /// An unusable file; mismatched weights.
     pub fn check_weights(&self) -> Result<()> {
         if self.located.is_none() {
             return Ok(());
@@ -66,7 +66,7 @@ impl Fit {
         self.assembled(spec, &backbone, Some(tensors)).map(drop)
     }
 
-    /// The network of a plan, of an architecture and its prepared weights.
+    /// Builds the network of a plan from an architecture and prepared weights.
     pub fn assembled(
         &self,
         plan: &NetworkPlan,
@@ -85,15 +85,15 @@ impl Fit {
             Some(tensors) => {
                 set(&params, tensors, head.as_deref()).with_context(|| self.weights_named())?;
             }
-            // Random weights of a network that is given color see none of it at first, as trained ones.
-            None if plan.colors == Colors::Color => zero_chroma_weights(&net, &params)?,
+            // A randomly initialized color network starts with zero chroma weights, like a trained one.
+            None if plan.colors == InputColors::Color => zero_chroma_weights(&net, &params)?,
             None => {}
         }
         hold(&plan, &mut net, &mut params)?;
         Ok((net, params))
     }
 
-    /// The architecture, and the weights of its transfer graph without batch normalization; none of random ones.
+    /// The architecture and its transfer-variant weights without batch normalization; None for random weights.
     pub fn prepared(&self) -> Result<(BackboneSpec, Option<Tensors>)> {
         match &self.plan.row.start {
             Start::Weights(init) => self.prepared_from(init),
@@ -146,7 +146,7 @@ impl Fit {
         Ok(params.state().into_iter().collect())
     }
 
-    /// Batches of what a network reads, from squares of at least `side` pixels of the training pictures.
+    /// Network input batches, from square crops of at least `side` pixels of the training pictures.
     pub fn inputs(&self, batches: usize, input: Input, side: usize) -> Result<Vec<Tensor>> {
         let rng = self.rng.split("inputs");
         let framing = match &self.plan.pictures.source {
@@ -163,7 +163,7 @@ impl Fit {
         inputs(&mut loader, input, batches)
     }
 
-    /// For messages: where the weights come from.
+    /// Description of the weights for messages.
     fn weights_named(&self) -> String {
         let start = &self.plan.row.start;
         match (start.stage(), start.file()) {
@@ -174,42 +174,43 @@ impl Fit {
     }
 }
 
-/// Weights of the transfer graph, without batch normalization, and their architecture: what the file says, else `fallback`.
+/// Reads transfer-variant weights without batch normalization and their architecture: that in the file, else
+/// `fallback`.
 ///
 /// # Errors
-/// A file that cannot be read, that names no backbone where none is given, or whose weights do not fit it.
+/// A file that cannot be read, has no backbone while no fallback is given, or whose weights do not fit it.
 pub(super) fn trained(path: &Path, fallback: Option<&BackboneSpec>) -> Result<(BackboneSpec, Tensors)> {
     let file = exchange::open_finite(path)?;
     let spec = file
         .backbone(fallback)
         .with_context(|| path.display().to_string())?
         .with_context(|| format!("{} names no backbone; give `backbone:` in the spec", path.display()))?;
-    let sees = file.metadata.get(INPUT).map(|yaml| weights::section::<Channels>(yaml)).transpose();
+    let sees = file.metadata.get(INPUT).map(|yaml| weights::section::<LabChannels>(yaml)).transpose();
     let sees = sees.with_context(|| format!("{}: the input in its header", path.display()))?;
-    let spec = sees.map_or(spec.clone(), |sees| spec.with_input(sees.expected()));
+    let spec = sees.map_or(spec.clone(), |sees| spec.with_input(sees.input_kind()));
     let tensors = fitted(&spec, &spec.plain(), file.tensors)
         .with_context(|| format!("{} does not fit the backbone", path.display()))?;
     Ok((spec, tensors))
 }
 
-/// Makes constant what the plan does not let learn. Frozen layers of a network that is given color keep what they made of
-/// lightness; their part for a and b, which starts at zero, learns.
+/// Freezes layers as planned. In a color network, frozen layers keep their lightness weights, and only their weights
+/// for a and b, which start at zero, are trained.
 fn hold(plan: &NetworkPlan, net: &mut Network, params: &mut Params) -> Result<()> {
     match &plan.learns {
-        // Features are read without a graph: nothing has to be made constant.
+        // Features are computed without gradient, so nothing needs to be frozen.
         Learns::All | Learns::Nothing => Ok(()),
         Learns::After(layer) => {
             net.freeze_through(layer, params)?;
             match plan.colors {
-                Colors::Color => Ok(net.unfreeze_chroma(params)?),
-                Colors::Gray => Ok(()),
+                InputColors::Color => Ok(net.unfreeze_chroma(params)?),
+                InputColors::Gray => Ok(()),
             }
         }
         Learns::From(first) => Ok(net.freeze_before(first, params)?),
     }
 }
 
-/// Weights of lightness become weights of Lab; others must be for the input already.
+/// Extends lightness weights to Lab. Weights for any other input must match it.
 fn seeing(spec: &BackboneSpec, tensors: Tensors, input: Input) -> Result<Tensors> {
     match (spec.input(), input) {
         (own, wanted) if own == wanted => Ok(tensors),
@@ -220,7 +221,7 @@ fn seeing(spec: &BackboneSpec, tensors: Tensors, input: Input) -> Result<Tensors
     }
 }
 
-/// Sets all but the first of the channels that the first convolution reads to zero.
+/// Sets the first convolution's weights to zero for all channels but the first.
 fn zero_chroma_weights(net: &Network, params: &Params) -> Result<()> {
     let name = format!("{}.weight", net.layers()[0].name);
     let weight = params.named(&name).with_context(|| format!("the network has no {name}"))?;
@@ -229,7 +230,7 @@ fn zero_chroma_weights(net: &Network, params: &Params) -> Result<()> {
     Ok(weight.set(&gray.contiguous()?)?)
 }
 
-/// Sets every parameter but those of the head, which starts anew.
+/// Sets all parameters except those of the new head.
 fn set(params: &Params, mut tensors: Tensors, head: Option<&str>) -> Result<()> {
     let of_head =
         |name: &str| head.is_some_and(|head| name.rsplit_once('.').is_some_and(|(layer, _)| layer == head));

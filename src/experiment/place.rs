@@ -1,5 +1,5 @@
-//! Where a fit runs: in the directory of its hash, which may be there already, also below another experiment; and, where it
-//! is to be new, what it has in common with the runs of the same name.
+//! Chooses the run directory of a fit: that of its hash, if it exists, also below another experiment; for a new run, a
+//! shorter run to extend, or a note on how it differs from earlier runs of the same name.
 
 use super::plan::Plan;
 use crate::train::{
@@ -14,26 +14,26 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// A fit's directory.
+/// Run directory of a fit.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Place {
     pub dir: PathBuf,
-    /// The shorter run of the same lineage that it goes on from.
+    /// A shorter run of the same lineage to continue from.
     pub extends: Option<(PathBuf, usize)>,
-    /// Why nothing that is there could be taken.
+    /// Why no existing run is reused.
     pub note: Option<String>,
-    /// The fit of the same experiment that does the same and is to run before it, in this very directory.
+    /// An identical fit of the same experiment that runs first, in this directory.
     pub shared: Option<String>,
 }
 
 impl Place {
-    /// A directory of nothing but its own.
+    /// A directory without relation to other runs.
     pub fn at(dir: PathBuf) -> Self {
         Self { dir, extends: None, note: None, shared: None }
     }
 }
 
-/// What a directory is called: what it is a run of, and the hash of what decides it.
+/// Label, hash and spec of a fit, which determine its directory.
 pub struct Called<'a> {
     /// `probe-gaussian-s0`.
     pub label: &'a str,
@@ -41,7 +41,7 @@ pub struct Called<'a> {
     pub spec: &'a str,
 }
 
-/// Where the fit that is called so lies: in `home`, or wherever below `out` another experiment has finished it.
+/// Finds the directory of a fit: in `home`, or below `out` if another experiment has finished the same fit.
 pub fn place(out: &Path, home: &Path, called: &Called, plan: &Plan) -> Place {
     let dir = home.join(format!("{}-{}", called.label, called.hash));
     if dir.exists() {
@@ -66,7 +66,7 @@ fn folders(dir: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// A finished and whole run of this hash below `out`.
+/// A finished and unmodified run with this hash below `out`.
 fn elsewhere(out: &Path, hash: &str) -> Option<PathBuf> {
     let whole = |dir: &PathBuf| {
         let manifest = RunDir::finished(dir).ok().flatten();
@@ -76,10 +76,10 @@ fn elsewhere(out: &Path, hash: &str) -> Option<PathBuf> {
     folders(out).into_iter().flat_map(|experiment| folders(&experiment)).find(same)
 }
 
-/// A run that differs in its length alone, whatever its stage and its experiment are called.
+/// A run of the same lineage, i.e. that differs only in length.
 struct Other {
     dir: PathBuf,
-    /// Updates that its last checkpoint holds; or why that is not known.
+    /// Updates in its last checkpoint; 0 if unknown, with the reason in `fault`.
     steps: usize,
     fault: Option<String>,
 }
@@ -94,7 +94,7 @@ impl Other {
     }
 }
 
-/// The longest run of the same lineage that is shorter than what is asked for, or why it cannot be gone on with.
+/// The longest run of the same lineage that is shorter than the requested one, or why none can be extended.
 fn shorter<'a>(kin: &'a [Other], train: &TrainSpec) -> Option<Result<&'a Other, String>> {
     if let Some(fault) = kin.iter().find_map(|other| other.fault.clone()).filter(|_| kin.len() == 1) {
         return Some(Err(format!("a shorter run cannot be gone on with: {fault}; it starts anew")));
@@ -119,7 +119,7 @@ fn shorter<'a>(kin: &'a [Other], train: &TrainSpec) -> Option<Result<&'a Other, 
     }
 }
 
-/// What the spec changes of the run of the same name that is most like it.
+/// Spec differences from the most similar run of the same name.
 fn nearest(home: &Path, called: &Called) -> Option<String> {
     let same = |dir: &PathBuf| {
         let name = dir.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
@@ -137,7 +137,7 @@ fn nearest(home: &Path, called: &Called) -> Option<String> {
     Some(format!("its spec is not that of {}; it starts anew:\n{}", dir.display(), changed.join("\n")))
 }
 
-/// A difference as the user wrote it: hashes are none, and the kind of the stage goes without saying.
+/// Formats a difference in the user's terms: hashes are described, and the stage kind is omitted.
 fn in_words(line: &str) -> String {
     let key = line.trim_start().split(':').next().unwrap_or_default();
     match key.split('.').collect::<Vec<_>>().as_slice() {

@@ -1,5 +1,5 @@
-//! What one fit will do, as plain data: which pictures, framed how; which network, starting from what; which files; how it
-//! trains. The dry run prints it, the run carries it out, and what a result depends on is read off it.
+//! The plan of one fit as plain data: pictures and transforms, network and initialization, files, training. The dry
+//! run prints it, the run executes it, and the result's hash is derived from it.
 
 use super::sources::Start;
 use crate::{
@@ -18,7 +18,7 @@ use crate::{
     nn::layers::Fillers,
     text::counted,
     train::spec::TrainSpec,
-    transfer::Colors,
+    transfer::InputColors,
 };
 use anyhow::{Context, Result, ensure};
 use std::{
@@ -26,18 +26,18 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// What a finished stage that trains leaves for others.
+/// File name of a trained stage's weights.
 pub const WEIGHTS: &str = "weights.safetensors";
 
-/// Which of a stage's fits it is, and what it starts from.
+/// Row and column of a fit within its stage, and its starting point.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Row {
-    /// The row of the table.
+    /// Name of the table row.
     pub name: Option<String>,
-    /// The column, where a stage tries several layers on every row.
+    /// Name of the table column, if the stage trains several layers per row.
     pub column: Option<String>,
     pub start: Start,
-    /// The network that the row itself names.
+    /// The row's own network, if it names one.
     pub backbone: Option<BackboneSpec>,
 }
 
@@ -52,47 +52,47 @@ impl Row {
         Self { name: None, column: None, start, backbone: None }
     }
 
-    /// The same row on a network of its own.
+    /// The same row on another network.
     pub fn on(self, backbone: Option<BackboneSpec>) -> Self {
         Self { backbone, ..self }
     }
 }
 
-/// What one fit does.
+/// The plan of one fit.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Plan {
     pub row: Row,
     pub pictures: Pictures,
-    /// None where no network is trained or measured.
+    /// None if no network is trained or evaluated.
     pub network: Option<NetworkPlan>,
-    /// What is read beside pictures and the weights that it starts from.
+    /// Input files other than pictures and initial weights.
     pub files: Vec<Needed>,
     pub train: Option<TrainSpec>,
     pub metrics: Metrics,
-    /// What it leaves for others.
+    /// Output file for later stages or reports.
     pub leaves: &'static str,
 }
 
-/// The names of the results that it reports; one that has no value is left out.
+/// Names of the reported metrics. Metrics without a value are omitted.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Metrics {
     pub names: Vec<String>,
-    /// Whether there is an `ap_CLASS` for each class of the data, too.
+    /// Whether there is also an `ap_CLASS` for each class of the data.
     pub each_class: bool,
 }
 
 impl Metrics {
-    /// These alone.
+    /// Only these metrics.
     pub fn of<S: Into<String>>(names: impl IntoIterator<Item = S>) -> Self {
         Self { names: names.into_iter().map(Into::into).collect(), each_class: false }
     }
 
-    /// The mean average precision, and that of each class.
+    /// Mean average precision, and average precision by class.
     pub fn of_classes() -> Self {
         Self { each_class: true, ..Self::of(["map"]) }
     }
 
-    /// All of them, for data of these classes.
+    /// All names, for data with these classes.
     pub fn names_for(&self, classes: &[String]) -> Vec<String> {
         let classes = classes.iter().filter(|_| self.each_class).map(|class| format!("ap_{class}"));
         self.names.iter().cloned().chain(classes).collect()
@@ -105,68 +105,68 @@ impl Display for Metrics {
     }
 }
 
-/// What is trained on and measured on.
+/// Training and validation pictures.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Pictures {
     pub source: Source,
-    /// Whether the labels of plain pictures are learned or counted.
+    /// Whether labels of plain pictures are used.
     pub labels: bool,
-    /// Absent where nothing is trained on batches.
+    /// None if nothing is trained on batches.
     pub train: Option<View>,
     pub val: View,
 }
 
-/// Pictures with one label or none, or with objects and masks.
+/// Pictures with at most one label, or with objects and masks.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Source {
     Plain(DataSpec),
     Annotated(AnnotatedSpec, Lists),
 }
 
-/// How pictures become batches.
+/// Transform and batching of pictures.
 #[derive(Clone, Debug, PartialEq)]
 pub struct View {
     pub framing: CropPolicy,
     pub pass: Pass,
     pub batch: usize,
-    /// Mirror half of them, where the pass augments.
+    /// Mirrors half of the pictures if the pass augments.
     pub flip: bool,
 }
 
-/// A file or folder that must be there.
+/// An input file or folder.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Needed {
-    /// The key of the spec that names it.
+    /// The spec key that names it.
     pub key: &'static str,
     pub path: PathBuf,
     pub holds: Holds,
 }
 
-/// What lies in it.
+/// Contents of an input file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Holds {
     Prior,
     Proposals,
     Classifier,
-    /// A folder of pictures that are called like the validation images.
+    /// A folder of pictures with the names of the validation images.
     Pictures,
 }
 
-/// The network that is trained or measured, and what of it learns.
+/// The trained or evaluated network, and which of its layers are trained.
 #[derive(Clone, Debug, PartialEq)]
 pub struct NetworkPlan {
     pub backbone: BackboneSpec,
     pub variant: Variant,
     pub batch_norm: bool,
     pub input_channels: usize,
-    /// Whether weights of lightness are given color.
-    pub colors: Colors,
-    /// A new last layer.
+    /// Whether lightness weights are extended to color.
+    pub colors: InputColors,
+    /// The new last layer.
     pub head: Option<Head>,
-    /// The layers that are read; nothing after the last of them is built. None: all.
+    /// Layers whose features are read; later layers are not built. None: all layers.
     pub taps: Option<Vec<String>>,
     pub learns: Learns,
-    /// Height and width of the pictures that it is shown; None: as they are stored.
+    /// Height and width of the input pictures; None: as stored.
     pub size: Option<(usize, usize)>,
 }
 
@@ -174,34 +174,34 @@ pub struct NetworkPlan {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Head {
     pub outputs: Outputs,
-    /// How it starts, where not as the backbone says.
+    /// Initialization, if different from the backbone's.
     pub fillers: Option<Fillers>,
 }
 
-/// Outputs of the last layer.
+/// Number of outputs of the last layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outputs {
     Number(usize),
-    /// One for each class of the data.
+    /// One per class of the data.
     Classes,
-    /// And one for the background.
+    /// One per class, and one for the background.
     ClassesAndBackground,
 }
 
-/// Which rows of the network learn.
+/// Which rows of the network are trained.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Learns {
     All,
-    /// None: what is trained reads its features.
+    /// None: the network is a fixed feature extractor.
     Nothing,
-    /// Those after this one.
+    /// The rows after this one.
     After(String),
-    /// This one and those after it.
+    /// This row and those after it.
     From(String),
 }
 
 impl Learns {
-    /// With the names of a backbone's layers in place of roles.
+    /// Replaces role names by the layer names of a backbone.
     pub fn on(self, backbone: &BackboneSpec) -> Self {
         match self {
             Self::From(name) => Self::From(backbone.layer(&name)),
@@ -212,7 +212,7 @@ impl Learns {
 }
 
 impl Plan {
-    /// Every file and folder that it names, as the spec spells it.
+    /// All files and folders in the plan, as spelled in the spec.
     pub fn paths(&self) -> Vec<&Path> {
         let own = self.row.start.file().into_iter();
         own.chain(self.files.iter().map(|file| file.path.as_path()))
@@ -222,10 +222,10 @@ impl Plan {
 }
 
 impl Pictures {
-    /// Plain pictures, cut as their section says.
+    /// Plain pictures with the crops of their section.
     ///
     /// # Errors
-    /// No such section; a crop larger than the resized pictures.
+    /// A missing section; a crop larger than the resized pictures.
     pub fn plain(spec: Option<&DataSpec>, train: Option<(Pass, usize)>, labels: bool) -> Result<Self> {
         let spec = given(spec, "data")?.clone();
         let framing = CropPolicy::from_spec(&spec)?;
@@ -234,7 +234,7 @@ impl Pictures {
         Ok(Self { source: Source::Plain(spec), labels, train, val })
     }
 
-    /// How a split becomes batches.
+    /// Transform and batching of a split.
     ///
     /// # Errors
     /// The training split of a stage that does not train on batches.
@@ -246,11 +246,11 @@ impl Pictures {
     }
 }
 
-/// Images in a validation batch.
+/// Images per validation batch.
 pub const VAL_BATCH: usize = 64;
 
 impl NetworkPlan {
-    /// The transfer variant without a head, none of which learns, read at those of `layers` that it has.
+    /// The frozen transfer variant without head, read at those of `layers` that the backbone has.
     ///
     /// # Errors
     /// A backbone that has none of them.
@@ -271,19 +271,19 @@ impl NetworkPlan {
         })
     }
 
-    /// The layers that it is read at.
+    /// Layers whose features are read.
     pub fn reads(&self) -> &[String] {
         self.taps.as_deref().unwrap_or_default()
     }
 
-    /// All of one of the backbone's graphs, without a head.
+    /// One of the backbone's variants, complete and without head.
     pub fn on(variant: Variant, backbone: &BackboneSpec, size: Option<(usize, usize)>) -> Self {
         Self {
             backbone: backbone.clone(),
             variant,
             batch_norm: false,
             input_channels: backbone.input().channels(),
-            colors: Colors::Gray,
+            colors: InputColors::Gray,
             head: None,
             taps: None,
             learns: Learns::All,
@@ -291,7 +291,7 @@ impl NetworkPlan {
         }
     }
 
-    /// What a pretext task builds of the backbone.
+    /// The network of a pretext task.
     pub fn of_task(backbone: &BackboneSpec, build: &Build, side: usize) -> Self {
         Self {
             batch_norm: build.batch_norm,
@@ -301,18 +301,18 @@ impl NetworkPlan {
         }
     }
 
-    /// Shown lightness, or color too.
-    pub fn shown(self, colors: Colors) -> Self {
+    /// Sets the input channels: lightness, or color too.
+    pub fn shown(self, colors: InputColors) -> Self {
         let input_channels = colors.input(self.backbone.input()).channels();
         Self { colors, input_channels, ..self }
     }
 
-    /// What it reads of a picture.
+    /// Input of the network.
     pub fn input(&self) -> Input {
         self.colors.input(self.backbone.input())
     }
 
-    /// What is built, for data of so many classes.
+    /// Build options, for data with `classes` classes.
     pub fn build(&self, classes: usize) -> Build {
         let outputs = self.head.map(|head| match head.outputs {
             Outputs::Number(n) => n,
@@ -323,10 +323,10 @@ impl NetworkPlan {
         Build { variant, batch_norm, input_channels, outputs }
     }
 
-    /// Its layers, for data of so many classes.
+    /// The layer table, for data with `classes` classes.
     ///
     /// # Errors
-    /// A layer to be read, or to learn from, that it does not have.
+    /// A missing layer in `taps` or `learns`.
     pub fn table(&self, classes: usize) -> Result<Vec<Layer>> {
         let mut table = self.backbone.with_input(self.input()).table(&self.build(classes));
         let named = self.taps.iter().flatten().chain(match &self.learns {
@@ -347,14 +347,14 @@ impl NetworkPlan {
         Ok(table)
     }
 
-    /// The table on pictures of the size that it is shown; `stored` is that of the first picture.
+    /// Summary of the table for the planned input size; `stored` is the size of the first picture.
     ///
     /// # Errors
     /// A picture too small for the network, and as [`Self::table`].
     pub fn summary(&self, classes: usize, stored: (usize, usize)) -> Result<Summary> {
         let mut table = self.table(classes)?;
         if self.variant == Variant::Regions {
-            // The reader sees regions, not the picture.
+            // The reader processes regions, not the whole picture.
             table.truncate(reader(&table).unwrap_or(table.len()));
         }
         Ok(Summary::of(&table, self.size.unwrap_or(stored))?)
@@ -362,7 +362,7 @@ impl NetworkPlan {
 }
 
 impl View {
-    /// For people: what a picture becomes.
+    /// Description of the transform.
     pub fn framed(&self) -> String {
         match &self.framing {
             CropPolicy::Crop { crop, .. } => format!("crop {crop}"),
@@ -377,7 +377,7 @@ impl View {
     }
 }
 
-/// A section that resolving has filled in.
+/// A section that is set after resolving.
 pub fn given<'a, T>(section: Option<&'a T>, name: &str) -> Result<&'a T> {
     section.with_context(|| format!("no {name}: give `{name}:` to the stage or to the experiment"))
 }
@@ -415,7 +415,7 @@ impl Display for NetworkPlan {
         let channels = counted(self.input_channels, "channel");
         let mut said = vec![format!("{}, {graph} graph, {channels} in", self.backbone.name())];
         said.extend(self.batch_norm.then(|| "batch normalization".into()));
-        said.extend((self.colors == Colors::Color).then(|| "given color".into()));
+        said.extend((self.colors == InputColors::Color).then(|| "given color".into()));
         said.extend(self.head.map(|head| match head.outputs {
             Outputs::Number(n) => counted(n, "output"),
             Outputs::Classes => "an output for each class".into(),

@@ -1,5 +1,5 @@
-//! Every fit of every stage and seed, planned, opened and looked over before the first step of any: what can be known then
-//! is refused then, all of it at once.
+//! Plans, opens and checks every fit of every stage and seed before the first step of any. All problems that can be
+//! detected then are reported together.
 
 use super::{
     expected,
@@ -33,17 +33,17 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How long the validation pictures of a set are read to find how many cannot be.
+/// Time limit for reading validation pictures to find unreadable ones.
 const READING: Duration = Duration::from_secs(20);
-/// Unreadable pictures that a message names.
+/// Number of unreadable pictures named in a message.
 const NAMED: usize = 3;
 
-/// What the surface decides and a spec does not.
+/// Options of the command line that are not part of a spec.
 #[derive(Clone, Debug)]
 pub struct RunOptions {
-    /// Folder of run directories; an experiment's lie in `out/NAME/`.
+    /// Folder of run directories; those of an experiment are in `out/NAME/`.
     pub out: PathBuf,
-    /// Where local copies of data sets lie.
+    /// Local copies of data sets.
     pub locations: Locations,
     pub device: Device,
 }
@@ -55,7 +55,7 @@ pub struct StageFits {
 }
 
 impl StageFits {
-    /// What the user may not have meant.
+    /// Probable mistakes in the spec.
     pub fn notes(&self) -> Vec<String> {
         let train = self.fits.iter().take(1).flat_map(|planned| planned.fit.plan.train.as_ref());
         let shared = self.fits.iter().filter_map(|Planned { fit, .. }| {
@@ -66,10 +66,10 @@ impl StageFits {
     }
 }
 
-/// The fits of all seeds, seed by seed, stage by stage.
+/// Plans the fits of all seeds, by seed and stage.
 ///
 /// # Errors
-/// Everything that would stop any of them, as far as it can be known before the first step.
+/// Every problem that would stop one of them and can be detected before the first step.
 pub fn preflight(experiment: &Experiment, options: &RunOptions) -> Result<Vec<Vec<StageFits>>> {
     let out = &options.out;
     ensure!(!out.exists() || out.is_dir(), "{} is not a folder: choose another --out", out.display());
@@ -88,7 +88,7 @@ pub fn preflight(experiment: &Experiment, options: &RunOptions) -> Result<Vec<Ve
         for (name, stage) in experiment.stages.iter() {
             let fits = ground.stage(name, stage, seed, &mut upstream);
             if seeds.is_empty() {
-                // What stops one seed stops them all.
+                // A problem of one seed affects all seeds.
                 ground.look_over(name, &fits);
             }
             planned.push(StageFits { name: name.into(), fits });
@@ -99,24 +99,24 @@ pub fn preflight(experiment: &Experiment, options: &RunOptions) -> Result<Vec<Ve
     Ok(seeds)
 }
 
-/// What planning stands on.
+/// State of the planning.
 struct Ground<'a> {
     experiment: &'a Experiment,
     options: &'a RunOptions,
     opened: Opened,
-    /// Weight files as a spec names them, and on this disk.
+    /// Weight files: path in the spec, and local path.
     located: Vec<(PathBuf, PathBuf)>,
-    /// Weight files, what the spec says of their network, and what they say.
+    /// Weight files, the backbone in the spec, and the backbone in the file.
     stated: Vec<(PathBuf, Option<BackboneSpec>, BackboneSpec)>,
     /// Hash, label and directory of each fit so far.
     placed: Vec<(String, String, PathBuf)>,
     faults: Faults,
 }
 
-/// Where a stage's last fit lies and what it hashes to; None where it could not be planned.
+/// The last fit of each stage; None if it could not be planned.
 type Upstream = BTreeMap<String, Option<Below>>;
 
-/// The fit that another one builds on.
+/// A fit that later ones start from.
 #[derive(Clone)]
 struct Below {
     dir: PathBuf,
@@ -142,7 +142,7 @@ impl Ground<'_> {
         fits
     }
 
-    /// One fit; None where its column is a layer that only other rows' networks have.
+    /// Plans one fit; None if its column is a layer that only other rows' networks have.
     fn fit(
         &mut self,
         name: &str,
@@ -152,7 +152,7 @@ impl Ground<'_> {
         upstream: &Upstream,
     ) -> Result<Option<Fit>> {
         let Some((plan, located, sets)) = self.plan(stage, row)? else { return Ok(None) };
-        // One that could not be planned was reported: what stands on it is looked over all the same.
+        // A stage that could not be planned has been reported; continue to check those that depend on it.
         let below = plan.row.start.stage().and_then(|stage| upstream.get(stage).cloned().flatten());
         let hash = below.as_ref().map(|below| below.hash.as_str());
         let Identity { hash, spec } = identify(stage, &plan, &sets, seed, (hash, located.as_deref()))?;
@@ -186,13 +186,13 @@ impl Ground<'_> {
         }))
     }
 
-    /// What a row will do, its weight file on this disk, and its pictures.
+    /// The plan of a row, the local path of its weight file, and its pictures.
     fn plan(&mut self, stage: &Stage, row: Row) -> Result<Option<(Plan, Option<PathBuf>, Sets)>> {
         let weights = row.start.file().map(|file| self.locate(file)).transpose().and_then(|located| {
             let backbone = self.backbone(stage, &row, located.as_deref())?;
             Ok((located, backbone))
         });
-        // Without its weights, what else is wrong shows on the stage's own backbone.
+        // If the weights are unusable, check the rest with the stage's own backbone.
         let backbone = weights.as_ref().map_or_else(|_| stage.backbone(), |(_, backbone)| backbone.as_ref());
         if backbone.is_some_and(|backbone| elsewhere(stage, &row, backbone)) {
             return Ok(None);
@@ -207,7 +207,7 @@ impl Ground<'_> {
         Ok(Some((plan, located, sets)))
     }
 
-    /// The network that a row trains or measures: what an earlier stage leaves, what a file says, or what the stage says.
+    /// The network of a row: that of an earlier stage, that stated in a file, or the stage's own.
     fn backbone(&mut self, stage: &Stage, row: &Row, located: Option<&Path>) -> Result<Option<BackboneSpec>> {
         let own = row.backbone.as_ref().or(stage.backbone());
         let measures = !stage.trains_backbone();
@@ -232,7 +232,7 @@ impl Ground<'_> {
         Ok(stated.or_else(|| own.cloned()))
     }
 
-    /// The file on this disk that a spec names, fetched if it lies on the hub; looked up once for all seeds.
+    /// Local path of a file in a spec, downloaded if it is on the hub. The lookup is shared by all seeds.
     fn locate(&mut self, file: &Path) -> Result<PathBuf> {
         if let Some((_, local)) = self.located.iter().find(|(named, _)| named == file) {
             return Ok(local.clone());
@@ -244,7 +244,7 @@ impl Ground<'_> {
         Ok(local)
     }
 
-    /// The network that a weight file says it holds; read once for all seeds.
+    /// The network stated in a weight file. The file is read once for all seeds.
     fn stated(&mut self, path: &Path, own: Option<&BackboneSpec>) -> Result<BackboneSpec> {
         let same = |known: &&(PathBuf, Option<BackboneSpec>, BackboneSpec)| {
             known.0 == path && known.1.as_ref() == own
@@ -257,7 +257,7 @@ impl Ground<'_> {
         Ok(spec)
     }
 
-    /// Notes what is wrong with the fits of a stage.
+    /// Reports the problems of a stage's fits.
     fn look_over(&mut self, name: &str, fits: &[Planned]) {
         let unknown = fits.iter().flat_map(|planned| expected::unknown(self.experiment, name, &planned.fit));
         unknown.for_each(|error| self.faults.note(name, None, error));
@@ -275,24 +275,24 @@ impl Ground<'_> {
     }
 }
 
-/// Whether a row's column is a layer that its network does not have, while it has another one of the stage's.
+/// Whether the network lacks the layer of the row's column but has another layer of the stage.
 fn elsewhere(stage: &Stage, row: &Row, backbone: &BackboneSpec) -> bool {
     let (Some(column), Some(layers)) = (&row.column, stage.kind().layers()) else { return false };
     !backbone.knows(column) && layers.names.iter().any(|layer| backbone.knows(layer))
 }
 
-/// Whether the fit could take its first step and end its last.
+/// Checks that the fit could run from its first to its last step.
 fn ready(Planned { stage, fit }: &Planned) -> Result<()> {
     let finished = fit.upstream.as_ref().filter(|_| fit.plan.row.start.stage().is_some());
     let finished = finished.map_or(Ok(None), |run| RunDir::finished(run));
     let upstream = finished.and_then(|run| run.map_or(Ok(()), |_| fit.upstream_weights().map(drop)));
-    // Loaders are made and dropped: what they refuse, they refuse now.
+    // Loaders validate their options on creation.
     let train = fit.plan.pictures.train.as_ref().map_or(Ok(()), |_| fit.loader(Split::Train).map(drop));
     let val = fit.loader(Split::Val).map(drop);
     all([buildable(fit), upstream, val, train, stage.kind().ready(fit)]).map(drop)
 }
 
-/// Whether its network can be made for its pictures.
+/// Checks that the network can be built for its pictures.
 fn buildable(fit: &Fit) -> Result<()> {
     let Some(network) = &fit.plan.network else { return Ok(()) };
     network.summary(fit.sets.classes(), fit.sets.first_size().unwrap_or_default())?;
@@ -302,7 +302,7 @@ fn buildable(fit: &Fit) -> Result<()> {
     }
 }
 
-/// Whether the weights of a backbone can be made from data, or rescaled, as asked.
+/// Checks that the requested data-dependent initialization or rescaling is possible.
 fn preparable(init: &InitSpec, backbone: &BackboneSpec) -> Result<()> {
     let table = backbone.table(&backbone.plain());
     if let InitSpec::DataDependent(how) = init.source() {
@@ -311,7 +311,7 @@ fn preparable(init: &InitSpec, backbone: &BackboneSpec) -> Result<()> {
     if matches!(init, InitSpec::Rescaled(_)) { Ok(check_layers(&table)?) } else { Ok(()) }
 }
 
-/// Whether so few validation pictures are unreadable that a validation ends. All are read, or as many as the time allows,
+/// Checks that few enough validation pictures are unreadable. Reads all of them, or as many as the time limit allows,
 /// spread over the set.
 fn readable(sets: &Sets, pictures: &Pictures) -> Result<()> {
     let (set, name) = (sets.split(Split::Val), pictures.source.to_string());
@@ -339,7 +339,7 @@ fn readable(sets: &Sets, pictures: &Pictures) -> Result<()> {
     )
 }
 
-/// All indices below `len`, such that the first few are spread over all of them.
+/// All indices below `len`, ordered so that any prefix is spread over the range.
 fn scattered(len: usize) -> Vec<usize> {
     let stride = len.isqrt().max(1);
     (0..stride).flat_map(|first| (first..len).step_by(stride)).collect()

@@ -1,12 +1,12 @@
-//! A finished run made ready for the hub: its weights with a model card, its spec and its manifest. What is on the disk
-//! must be what the run has left; nothing is sent here.
+//! Prepares a finished run for the hub: weights with a model card, spec and manifest. All files are verified against
+//! the manifest; nothing is uploaded here.
 
 use super::{anonymous, plan::WEIGHTS};
 use crate::{
     hub::{FileUpload, Repo, UploadBody},
     nn::weights,
     report::model_card::{ModelCard, WeightFile},
-    train::manifest::{self, Manifest, Output, Status},
+    train::manifest::{self, Manifest, OutputFile, Status},
     yaml,
 };
 use anyhow::{Context, Result, bail, ensure};
@@ -15,25 +15,24 @@ use std::{fs, path::Path};
 
 const SPEC: &str = "spec.yaml";
 const CARD: &str = "README.md";
-/// Ends of the names of numbers that are counted, not trained.
+/// Name suffixes of statistics, which are not counted as parameters.
 const STATISTICS: [&str; 2] = [".running_mean", ".running_var"];
 
-/// What a run would publish.
+/// Files and notes of a publication.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Publication {
-    /// The weights, the card (`README.md`), `spec.yaml` and `manifest.json`.
+    /// Weights, model card (`README.md`), `spec.yaml` and `manifest.json`.
     pub files: Vec<FileUpload>,
-    /// The card's text.
+    /// Text of the model card.
     pub card: String,
-    /// What the user should know before it is public.
+    /// Notes for the user before publication.
     pub notes: Vec<String>,
 }
 
-/// Reads and checks the run directory `run`, and writes its card for the repository `to`.
+/// Verifies the run directory `run` and writes its model card for the repository `to`.
 ///
 /// # Errors
-/// No run directory, a run that is not finished, one without weights, and files that are not those that the manifest
-/// lists.
+/// Not a run directory; a run that is not finished or has no weights; files that do not match the manifest.
 pub fn prepare(run: &Path, to: &Repo, license: &str) -> Result<Publication> {
     let manifest = finished(run)?;
     let output = unchanged(run, WEIGHTS, &manifest)?;
@@ -98,8 +97,8 @@ fn finished(run: &Path) -> Result<Manifest> {
     }
 }
 
-/// The manifest's entry for a file that is there as the run has left it.
-fn unchanged<'a>(run: &Path, name: &str, manifest: &'a Manifest) -> Result<&'a Output> {
+/// The manifest's entry of a file, after verifying that the file is unmodified.
+fn unchanged<'a>(run: &Path, name: &str, manifest: &'a Manifest) -> Result<&'a OutputFile> {
     let path = run.join(name);
     let Some(listed) = manifest.outputs.get(name) else {
         bail!(
@@ -119,7 +118,7 @@ fn unchanged<'a>(run: &Path, name: &str, manifest: &'a Manifest) -> Result<&'a O
     Ok(listed)
 }
 
-fn weight_file(path: &Path, output: &Output) -> Result<WeightFile> {
+fn weight_file(path: &Path, output: &OutputFile) -> Result<WeightFile> {
     let (tensors, _) = weights::read(path)?;
     let numbers = |counted: bool| {
         let of_kind =

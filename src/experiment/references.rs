@@ -1,5 +1,5 @@
-//! What ties the stages of an experiment to one another and to the top of the file: references, data and backbones.
-//! Everything that can be seen to be wrong without opening data or weights, with its place.
+//! Checks references between stages and to the top level: stages, data and backbones. Reports every error that can be
+//! detected without opening data or weights, with its position.
 
 use super::{
     sources::{InitSpec, Start},
@@ -23,8 +23,7 @@ use crate::{
 use std::collections::HashSet;
 
 impl Experiment {
-    /// Writes the data and the backbone of the top into every stage, where what ties the stages to one another and to it can
-    /// be.
+    /// Checks all references, then copies the top-level data and backbone into every stage.
     pub(super) fn resolve(mut self) -> Result<Self, Wrong> {
         self.check_references()?;
         let Self { data, annotated, backbone, stages, .. } = &mut self;
@@ -52,7 +51,7 @@ impl Experiment {
         Ok(())
     }
 
-    /// The sections that a stage needs are there, its own or those of the top, and can be.
+    /// Checks that the stage's required sections exist, in the stage or at the top level, and are valid.
     fn check_inputs(&self, name: &str, stage: &Stage) -> Result<(), Wrong> {
         let here = ["stages", name, stage.key()];
         let below = |keys: &[&'static str]| [&here[..], keys].concat();
@@ -82,12 +81,12 @@ impl Experiment {
         Ok(())
     }
 
-    /// The stage's backbone, its own or that of the top.
+    /// The stage's backbone, or the top-level one.
     fn backbone_of<'a>(&'a self, stage: &'a Stage) -> Option<&'a BackboneSpec> {
         stage.backbone().or(self.backbone.as_ref())
     }
 
-    /// What the fits of a stage start from can be had.
+    /// Checks the starting points of a stage's fits.
     fn check_rows(&self, index: usize, name: &str, stage: &Stage) -> Result<(), Wrong> {
         let here = |keys: &[&'static str]| [&["stages", name, stage.key()][..], keys].concat();
         match stage.kind().rows() {
@@ -153,7 +152,7 @@ impl Experiment {
         Ok(())
     }
 
-    /// The backbones of a stage, where the spec tells; a weight file may bring others.
+    /// The backbones of a stage as far as the spec states them; weight files may state others.
     fn backbones(&self, index: usize, stage: &Stage) -> Vec<BackboneSpec> {
         let rows = stage.kind().rows().each();
         let earlier = |wanted: &str| self.stages.iter().take(index).find(|(name, _)| *name == wanted);
@@ -163,7 +162,7 @@ impl Experiment {
         self.backbone_of(stage).into_iter().chain(trained).chain(named).cloned().collect()
     }
 
-    /// Whether stage number `index` can take a backbone from the stage called `wanted`.
+    /// Checks that stage number `index` can use the backbone of the stage `wanted`.
     fn check_stage(&self, index: usize, wanted: &str) -> Result<(), Fault> {
         let trained: Vec<&str> =
             self.stages.iter().take(index).filter(|(_, s)| s.trains_backbone()).map(|(n, _)| n).collect();
@@ -181,7 +180,7 @@ impl Experiment {
     }
 }
 
-/// Whether one of the backbones has each layer that the stage names.
+/// Checks that each layer of the stage exists in at least one of its backbones.
 fn check_layers(name: &str, stage: &Stage, backbones: &[BackboneSpec]) -> Result<(), Wrong> {
     let Some(Layers { keys, names: layers, with_head }) = stage.kind().layers() else { return Ok(()) };
     let names = |backbone: &BackboneSpec| {
@@ -211,7 +210,7 @@ fn check_layers(name: &str, stage: &Stage, backbones: &[BackboneSpec]) -> Result
     Ok(())
 }
 
-/// Whether the catalog has the annotated set that is named.
+/// Checks that the annotated set is in the catalog.
 fn check_annotated(path: &[&str], spec: Option<&AnnotatedSpec>) -> Result<(), Wrong> {
     let Some(AnnotatedSpec { source: AnnotatedSource::Catalog(name), .. }) = spec else { return Ok(()) };
     let fault = match catalog::entry(name).map(|entry| entry.is_annotated()) {
@@ -222,7 +221,7 @@ fn check_annotated(path: &[&str], spec: Option<&AnnotatedSpec>) -> Result<(), Wr
     Err(Wrong::value([path, &["catalog"]].concat(), fault))
 }
 
-/// What the catalog says of a name that it does not know.
+/// The error for a name that is not in the catalog.
 fn not_listed(name: &str, error: &DataError) -> Fault {
     match error {
         DataError::NotInCatalog { known, .. } => {
@@ -237,7 +236,7 @@ fn check_size(path: &[&str], backbone: Option<&BackboneSpec>) -> Result<(), Wron
     backbone.map_or(Ok(()), |backbone| backbone.check_size().map_err(wrong))
 }
 
-/// Whether the catalog has what the data set names.
+/// Checks that the data set is in the catalog or has a valid hub address.
 fn check_source(path: &[&str], data: Option<&DataSpec>) -> Result<(), Wrong> {
     let name = match data.map(|data| &data.source) {
         Some(SourceSpec::Catalog(name)) => name,
@@ -250,7 +249,7 @@ fn check_source(path: &[&str], data: Option<&DataSpec>) -> Result<(), Wrong> {
     catalog::entry(name).map(drop).map_err(wrong)
 }
 
-/// Whether what is fetched stays in its repository, and in the cache's folder.
+/// Checks that repository, revision and file names cannot escape the repository or the cache folder.
 fn check_hub(
     path: &[&str],
     (repo, revision): (&str, Option<&str>),
@@ -276,7 +275,7 @@ fn missing(what: &str, stage: &str) -> Fault {
         .note(format!("add `{what}: …` here or at the top of the file"))
 }
 
-/// A fault and the path of keys that leads to it.
+/// An error and the key path it refers to.
 #[derive(Debug)]
 pub(super) struct Wrong {
     pub path: Vec<String>,

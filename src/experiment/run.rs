@@ -1,4 +1,4 @@
-//! One fit in its run directory: begun, gone on with, left alone where it is finished.
+//! One fit in its run directory: starts, resumes, or skips it if finished.
 
 use super::{fit::Fit, plan::WEIGHTS, stages::Stage};
 use crate::{
@@ -6,7 +6,7 @@ use crate::{
     report::results::RESULTS,
     train::{
         extend::extend,
-        manifest::{self, About, Ending, Manifest},
+        manifest::{self, Manifest, RunInfo, RunOutcome},
         run_dir::RunDir,
         warning::Warning,
     },
@@ -14,7 +14,7 @@ use crate::{
 use anyhow::{Context, Result};
 use std::path::{Path, PathBuf};
 
-/// What a fit does, in its run directory.
+/// File with the plan of a fit, in its run directory.
 const PLAN: &str = "plan.txt";
 
 /// A fit and the stage that runs it.
@@ -24,16 +24,16 @@ pub struct Planned {
 }
 
 impl Planned {
-    /// Whether it was finished before.
+    /// Whether the fit was finished before.
     pub fn is_finished(&self) -> bool {
         RunDir::finished(&self.fit.place.dir).is_ok_and(|manifest| manifest.is_some())
     }
 
-    /// Runs or resumes it; false when the user stopped it. A finished one is left alone.
+    /// Runs or resumes the fit; returns false if the user interrupted it. A finished fit is not run again.
     ///
     /// # Errors
-    /// Whatever stops a fit; the run directory then says so and keeps its last checkpoint. What a finished one has left
-    /// for others, if it is damaged.
+    /// Those of the fit, which are recorded in the run directory; its last checkpoint remains. Damaged outputs of a
+    /// finished fit.
     pub fn run(&self) -> Result<bool> {
         let fit = &self.fit;
         let dir = &fit.place.dir;
@@ -59,7 +59,7 @@ impl Planned {
 
     fn begin(&self, mut run: RunDir) -> Result<bool> {
         let fit = &self.fit;
-        run.begin(About {
+        run.begin(RunInfo {
             device: device::describe(&fit.device),
             seed: fit.seed,
             data: fit.sets.fingerprints(),
@@ -79,31 +79,31 @@ impl Planned {
         }
     }
 
-    /// What is wrong with the training that it starts from.
+    /// The divergence warning inherited from the run that this one starts from.
     fn inherited(&self) -> Result<Option<Warning>> {
-        let beside = self.fit.located.as_deref().and_then(manifest::run_of);
+        let beside = self.fit.located.as_deref().and_then(manifest::run_dir_of);
         for run in self.fit.upstream.as_deref().into_iter().chain(beside) {
-            if let Some(what) = Ending::read(run)?.and_then(|ending| ending.diverged) {
+            if let Some(what) = RunOutcome::read(run)?.and_then(|outcome| outcome.diverged) {
                 let name = run.file_name();
                 let stage = name.map_or_else(|| "a run".into(), |name| name.to_string_lossy().into_owned());
-                return Ok(Some(Warning::StandsOnDiverged { stage, what }));
+                return Ok(Some(Warning::StartsFromDiverged { stage, what }));
             }
         }
         Ok(None)
     }
 
-    /// The last picture that it drew.
+    /// The newest panel.
     pub fn picture(&self) -> Option<PathBuf> {
         Some(self.fit.place.dir.join("pictures/latest.png")).filter(|p| p.exists())
     }
 }
 
-/// Holds the files of a finished run against its manifest: damage to what others read is an error, what else has changed
-/// or gone is said.
+/// Verifies a finished run against its manifest. Damaged outputs that other stages read are an error, other changes a
+/// warning.
 fn look_over(run: &Path, manifest: &Manifest) -> Result<()> {
     let changed = manifest.changed(run);
     for name in [WEIGHTS, RESULTS].iter().filter(|name| changed.contains(name) && run.join(name).exists()) {
-        Ending::read(run)?.map_or(Ok(()), |ending| ending.ensure_unchanged(run, name))?;
+        RunOutcome::read(run)?.map_or(Ok(()), |outcome| outcome.ensure_unchanged(run, name))?;
     }
     if let Some(first) = changed.first() {
         tracing::warn!(

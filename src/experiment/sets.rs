@@ -1,5 +1,5 @@
-//! What a fit is trained and measured on: plain pictures or annotated ones, opened from what its plan says. Stages and
-//! seeds that say the same share what was opened.
+//! Training and validation data of a fit, plain or annotated, opened as planned. Fits with the same data share the
+//! opened sets.
 
 use super::{
     faults::{all, both},
@@ -19,14 +19,14 @@ use crate::{
 use anyhow::{Result, bail, ensure};
 use std::{collections::BTreeMap, path::Path, sync::Arc};
 
-/// Two splits, opened.
+/// Both splits, opened.
 #[derive(Clone)]
 pub enum Sets {
     Plain(Pair<dyn Dataset>),
     Annotated(Pair<dyn Annotated>),
 }
 
-/// Training and validation pictures.
+/// Training and validation set.
 pub struct Pair<S: ?Sized> {
     pub train: Arc<S>,
     pub val: Arc<S>,
@@ -46,7 +46,7 @@ impl<S: ?Sized> Pair<S> {
         Ok(Self { train, val })
     }
 
-    /// Holds both splits, with their names, against `check`.
+    /// Applies `check` to both splits and their names.
     ///
     /// # Errors
     /// Those of either split.
@@ -56,7 +56,7 @@ impl<S: ?Sized> Pair<S> {
     }
 }
 
-/// What was opened so far.
+/// Cache of opened sets.
 #[derive(Default)]
 pub struct Opened(Vec<(Source, Sets)>);
 
@@ -64,7 +64,7 @@ impl Opened {
     /// The sets of a plan.
     ///
     /// # Errors
-    /// Data that cannot be opened; labels that are needed and not there, or that are no class of the training split.
+    /// Data that cannot be opened; missing labels; labels that are not a class of the training split.
     pub fn sets(&mut self, pictures: &Pictures, at: &Locations) -> Result<Sets> {
         let Pictures { source, labels, .. } = pictures;
         let known = self.0.iter().find(|(known, _)| known == source).map(|(_, sets)| sets.clone());
@@ -83,7 +83,7 @@ impl Opened {
     }
 }
 
-/// Whether both splits have labels, and no number that stands for no class.
+/// Checks that both splits have valid labels.
 fn check_labels(pair: &Pair<dyn Dataset>, name: &str) -> Result<()> {
     let (classes, _) = both(
         require(&*pair.train, name, Split::Train.name()).map_err(Into::into),
@@ -138,12 +138,12 @@ impl Sets {
         }
     }
 
-    /// How many classes the training split names.
+    /// Number of classes in the training split.
     pub fn classes(&self) -> usize {
         self.split(Split::Train).classes().len()
     }
 
-    /// Height and width of the first training picture, as far as it is known without reading it.
+    /// Height and width of the first training picture, if known without decoding it.
     pub fn first_size(&self) -> Option<(usize, usize)> {
         match self {
             Self::Annotated(pair) if !pair.train.is_empty() => {
@@ -154,16 +154,16 @@ impl Sets {
         }
     }
 
-    /// What identifies the content of the two splits.
+    /// Fingerprints of the contents of both splits.
     pub fn fingerprints(&self) -> BTreeMap<String, String> {
         [Split::Train, Split::Val].map(|split| (split.name().into(), self.split(split).fingerprint())).into()
     }
 }
 
-/// Whether both splits of annotated pictures show any object.
+/// Checks that both splits of annotated pictures contain objects.
 ///
 /// # Errors
-/// The split that shows none.
+/// A split without objects.
 pub fn check_objects(pair: &Pair<dyn Annotated>, name: &str) -> Result<()> {
     pair.check(|set, split| {
         let shown = (0..set.len()).any(|i| set.presence(i).contains(&Presence::Present));
@@ -176,10 +176,10 @@ pub fn check_objects(pair: &Pair<dyn Annotated>, name: &str) -> Result<()> {
     })
 }
 
-/// Whether both splits of annotated pictures have masks, with any class in them.
+/// Checks that both splits of annotated pictures have masks that contain classes.
 ///
 /// # Errors
-/// The split that has none; a mask that cannot be read.
+/// A split without such masks; an unreadable mask.
 pub fn check_masks(pair: &Pair<dyn Annotated>, name: &str) -> Result<()> {
     pair.check(|set, split| {
         let classes = 1..=set.classes().len();
@@ -194,7 +194,7 @@ pub fn check_masks(pair: &Pair<dyn Annotated>, name: &str) -> Result<()> {
     })
 }
 
-/// The name that tables and messages give the set.
+/// Display name of the data.
 impl std::fmt::Display for Source {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
@@ -205,7 +205,7 @@ impl std::fmt::Display for Source {
 }
 
 impl Source {
-    /// The files and folders that it names.
+    /// Files and folders of the source.
     pub fn paths(&self) -> Vec<&Path> {
         match self {
             Self::Plain(spec) => spec.source.paths(),
@@ -213,7 +213,7 @@ impl Source {
         }
     }
 
-    /// Share of unreadable pictures that is tolerated.
+    /// Tolerated share of unreadable pictures.
     pub fn max_bad(&mut self) -> &mut Fraction {
         match self {
             Self::Plain(spec) => &mut spec.max_bad,
@@ -221,7 +221,7 @@ impl Source {
         }
     }
 
-    /// The same share, and decoding threads.
+    /// That share, and the number of decoding threads.
     pub fn reading(&self) -> (f64, Option<usize>) {
         let (max_bad, threads) = match self {
             Self::Plain(spec) => (spec.max_bad, spec.threads),

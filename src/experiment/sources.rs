@@ -1,64 +1,64 @@
-//! Where what a stage starts from comes from: weights, and methods of coloring.
+//! Starting points of a stage: weights and colorization methods.
 
 use crate::{backbones::data_init::DataInitSpec, nn::init::Filler, spec_path::SpecPath};
 use serde::{Deserialize, Serialize};
 use std::{fmt, path::Path};
 
-/// A method of coloring. In YAML: `full: { stage: full }`, `gray: gray`, `larsson: { pictures: DIR }`.
+/// A colorization method. In YAML: `full: { stage: full }`, `gray: gray`, `larsson: { pictures: DIR }`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum MethodSpec {
-    /// What an earlier colorization stage has trained.
+    /// The colorizer trained by an earlier stage.
     Stage(String),
     /// A colorizer's weight file.
     File(SpecPath),
-    /// A folder of colored pictures that are called like the validation images.
+    /// A folder of colorized pictures with the names of the validation images.
     Pictures(SpecPath),
-    /// No color at all.
+    /// No color.
     Gray,
     /// The colors of a random training image.
     Random,
 }
 
-/// Where the weights of a probed backbone come from.
+/// Source of a backbone's weights.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum InitSpec {
-    /// What an earlier stage has trained.
+    /// Weights trained by an earlier stage.
     Stage(String),
     /// A weight file: a path, or `hf://OWNER/REPO/FILE[@REVISION]`.
     File(SpecPath),
     /// Random weights.
     Init(Filler),
-    /// Weights made from the stage's training pictures (Krähenbühl et al. 2016).
+    /// Data-dependent initialization from the stage's training pictures (Krähenbühl et al. 2016).
     DataDependent(DataInitSpec),
-    /// Other weights, their layers scaled until all would learn at the same rate (Krähenbühl et al. 2016, section 3.2).
+    /// Other weights, rescaled so that all layers learn at the same rate (Krähenbühl et al. 2016, section 3.2).
     Rescaled(Box<InitSpec>),
 }
 
-/// What training starts from.
+/// Source of a pretext stage's initial weights.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum WeightSource {
-    /// What an earlier stage has trained.
+    /// Weights trained by an earlier stage.
     Stage(String),
     /// A weight file.
     File(SpecPath),
-    /// Made from the stage's training pictures, as the paper's networks start (Krähenbühl et al. 2016).
+    /// Data-dependent initialization from the stage's training pictures, as in the paper (Krähenbühl et al. 2016).
     DataDependent(DataInitSpec),
 }
 
-/// What one fit starts from.
+/// Starting point of a fit.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Start {
-    /// The random weights that its backbone says.
+    /// Random weights with the backbone's initialization.
     Afresh,
     Weights(InitSpec),
     Method(MethodSpec),
 }
 
 impl InitSpec {
-    /// What is rescaled, where anything is.
+    /// The innermost source, without rescaling.
     pub fn source(&self) -> &Self {
         match self {
             Self::Rescaled(inner) => inner.source(),
@@ -78,7 +78,7 @@ impl From<&WeightSource> for InitSpec {
 }
 
 impl Start {
-    /// The weights, rescaled or not.
+    /// The innermost source of the weights, without rescaling.
     pub fn source(&self) -> Option<&InitSpec> {
         match self {
             Self::Weights(init) => Some(init.source()),
@@ -86,7 +86,7 @@ impl Start {
         }
     }
 
-    /// The earlier stage that it builds on.
+    /// The earlier stage that the fit starts from.
     pub fn stage(&self) -> Option<&str> {
         match (self, self.source()) {
             (Self::Method(MethodSpec::Stage(stage)), _) | (_, Some(InitSpec::Stage(stage))) => Some(stage),
@@ -94,7 +94,7 @@ impl Start {
         }
     }
 
-    /// The weight file, as the spec names it.
+    /// The weight file, as spelled in the spec.
     pub fn file(&self) -> Option<&Path> {
         match (self, self.source()) {
             (Self::Method(MethodSpec::File(path)), _) | (_, Some(InitSpec::File(path))) => Some(path),
@@ -103,7 +103,7 @@ impl Start {
     }
 }
 
-/// For people: what it starts from.
+/// Display text of the starting point.
 impl fmt::Display for Start {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -1,4 +1,4 @@
-//! What an experiment is: data, a backbone, and named stages that refer to one another.
+//! The experiment format: data, a backbone, and named stages that may refer to earlier ones.
 //!
 //! ```yaml
 //! name: quickstart
@@ -30,29 +30,29 @@ use std::{collections::BTreeMap, ops::Deref, path::Path};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Experiment {
-    /// Also the name of the directory that the runs go to.
+    /// Name of the experiment and of its run directory.
     pub name: Name,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
     #[serde(default)]
     pub seeds: Seeds,
-    /// Where and how exactly to compute, unless the command says. Not part of what a stage is: a run that began on one
-    /// device goes on on another. In YAML: `compute: { device: cuda, precision: bf16 }`.
+    /// Device and precision, unless given on the command line. They are not part of a stage's hash, so a run can
+    /// resume on another device. In YAML: `compute: { device: cuda, precision: bf16 }`.
     #[serde(default, skip_serializing_if = "is_default")]
     pub compute: Compute,
-    /// For every stage that does not say its own.
+    /// Default for stages without their own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub data: Option<DataSpec>,
-    /// For every stage on annotated pictures that does not say its own.
+    /// Default for stages on annotated pictures without their own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub annotated: Option<AnnotatedSpec>,
-    /// For every stage that does not say its own.
+    /// Default for stages without their own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backbone: Option<BackboneSpec>,
-    /// In the order in which they run.
+    /// Stages in the order in which they run.
     pub stages: Named<Stage>,
-    /// What must come out, by stage and metric: at least, or at most where lower is better. A run that falls short fails.
-    /// In YAML: `expected: { detection: { map: 0.8 } }`.
+    /// Required results by stage and metric: lower bounds, or upper bounds where lower is better. A run that violates
+    /// one fails. In YAML: `expected: { detection: { map: 0.8 } }`.
     #[serde(default, skip_serializing_if = "Named::is_empty")]
     pub expected: Named<BTreeMap<String, f64>>,
 }
@@ -61,7 +61,7 @@ fn is_default(compute: &Compute) -> bool {
     *compute == Compute::default()
 }
 
-/// The seeds that every stage is run with: at least one, none twice.
+/// The seeds of every stage: at least one, without duplicates.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "Vec<u64>", into = "Vec<u64>")]
 pub struct Seeds(Vec<u64>);
@@ -99,11 +99,11 @@ const FIELDS: [&str; 9] =
     ["name", "description", "seeds", "compute", "data", "annotated", "backbone", "stages", "expected"];
 
 impl Experiment {
-    /// Reads, merges, types and checks one experiment, and writes the data and the backbone of the top into every stage. A
-    /// `--set` path may start at the stage (`pretrain.train.steps=10`) and leave out the stage's kind.
+    /// Loads an experiment: reads, applies overrides, parses, checks, and copies the top-level data and backbone into
+    /// every stage. A `--set` path may start at the stage (`pretrain.train.steps=10`) and omit its kind.
     ///
     /// # Errors
-    /// Everything that can be seen to be wrong without opening data or weights, with its place.
+    /// Every error that can be detected without opening data or weights, with its position.
     pub fn load(path: &Path, sets: &[String]) -> Result<Self, SpecError> {
         let mut document = Document::read(path)?;
         for argument in sets {

@@ -1,6 +1,5 @@
-//! The color prior of a data set, measured over its images or read from a file (paper section 2.2).
-//!
-//! Does not: decide the rebalancing weights (see [`crate::color::prior::rebalance`]).
+//! The color prior of a data set, measured over its images or read from a file (paper section 2.2). The rebalancing
+//! weights are in [`crate::color::prior::rebalance`].
 
 use crate::{
     bounded::{Count, Positive},
@@ -16,19 +15,19 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
-/// Where the prior comes from. In YAML: `prior: { measured: { sigma: 5 } }` or `prior: { file: prior.npy }`.
+/// Source of the prior. In YAML: `prior: { measured: { sigma: 5 } }` or `prior: { file: prior.npy }`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum PriorSpec {
-    /// Counted over the training images, smoothed by a Gaussian of `sigma` ab units.
+    /// Counted over the training images and smoothed by a Gaussian of `sigma` ab units.
     Measured {
         #[serde(default = "sigma")]
         sigma: Positive,
-        /// Images counted, evenly spaced over the set; absent: all.
+        /// Number of images counted, evenly spaced over the set; absent: all.
         #[serde(default)]
         images: Option<Count>,
     },
-    /// A `.npy` file of one probability per bin.
+    /// A `.npy` file with one probability per bin.
     File(SpecPath),
 }
 
@@ -42,12 +41,18 @@ impl Default for PriorSpec {
     }
 }
 
-/// The probability of every bin. A measured prior is written to `out` (with its record), and read from there when it is
-/// there already, so that a resumed run trains with the same weights. `name` is the data set's, for the record.
+/// The probability of every bin. A measured prior is written to `out` with its record. If `out` exists it is read
+/// instead, so that a resumed run uses the same weights. `name` is the data set's name, for the record.
 ///
 /// # Errors
-/// A prior file of another length or with impossible values; a data set none of whose images can be read.
-pub fn obtain(spec: &PriorSpec, bins: &Bins, set: &dyn Dataset, name: &str, out: &Path) -> Result<Prior> {
+/// A prior file of the wrong length or with invalid values; a data set without any readable image.
+pub fn load_or_measure(
+    spec: &PriorSpec,
+    bins: &Bins,
+    set: &dyn Dataset,
+    name: &str,
+    out: &Path,
+) -> Result<Prior> {
     match spec {
         PriorSpec::File(path) => Ok(Prior::read(path, bins)?),
         PriorSpec::Measured { .. } if out.exists() => Ok(Prior::read(out, bins)?),
@@ -60,10 +65,10 @@ pub fn obtain(spec: &PriorSpec, bins: &Bins, set: &dyn Dataset, name: &str, out:
     }
 }
 
-/// Counts `images` images spread evenly over the set and smooths what was counted.
+/// Counts colors over `images` images spaced evenly over the set and smooths the histogram.
 ///
 /// # Errors
-/// When none of them can be read.
+/// None of the images can be read.
 pub fn measure(set: &dyn Dataset, name: &str, images: usize, bins: &Bins, sigma: f32) -> Result<Prior> {
     let counter = count(set, images)?;
     let record = PriorRecord {
@@ -80,7 +85,7 @@ pub fn measure(set: &dyn Dataset, name: &str, images: usize, bins: &Bins, sigma:
     Ok(Prior { probabilities: counter.prior(bins, sigma), record: Some(record) })
 }
 
-/// Counts the pixels of `images` images spread evenly over the set; unreadable ones are left out.
+/// Counts the pixels of `images` evenly spaced images; unreadable ones are skipped.
 fn count(set: &dyn Dataset, images: usize) -> Result<PriorCounter> {
     let counter = (0..images)
         .into_par_iter()

@@ -1,14 +1,12 @@
 //! Colorization as a pretext task: from the lightness of a photograph to a distribution over quantized ab colors at
-//! every label pixel (paper section 2, equations 1–4), with class rebalancing on the gradient side; or, for comparison,
-//! to the ab values themselves (L2 regression, equation 1).
-//!
-//! Does not: color files at full size.
+//! every label pixel (paper section 2, equations 1–4), with class rebalancing applied to the gradient; or, for
+//! comparison, to the ab values themselves (L2 regression, equation 1).
 
 use super::{
     color_prior::PriorSpec,
-    colorizer::{Colorizer, Output, lightness},
-    label_grid::{heads, sampled},
-    sums::Sums,
+    colorizer::{Colorizer, OutputKind, lightness},
+    label_grid::{heads, subsample},
+    mean_meter::MeanMeter,
 };
 use crate::{
     backbones::BackboneSpec,
@@ -20,50 +18,50 @@ use crate::{
     rng::Rng,
     train::{
         panel,
-        task::{Better, Metric, Panel, Step, Task},
+        task::{Better, ImagePanel, Metric, StepOutput, Task},
     },
 };
 use anyhow::{Result, bail, ensure};
 use candle_core::{DType, Device, Tensor};
 use serde::{Deserialize, Serialize};
 
-/// Images in a picture panel.
-const PICTURES: usize = 8;
-/// Predicted chroma below this share of the true one is a collapse to gray.
-const COLLAPSE: f64 = 0.1;
-/// True chroma below this, in ab units, is no color that an eye would see: a ratio to it says nothing.
-const NO_COLOR: f64 = 0.1;
+/// Images in a panel.
+const PANEL_IMAGES: usize = 8;
+/// Ratio of predicted to true chroma below which the network has collapsed to gray.
+const COLLAPSE_RATIO: f64 = 0.1;
+/// Mean true chroma, in ab units, below which the images count as colorless and that ratio is meaningless.
+const MIN_CHROMA: f64 = 0.1;
 
-/// How colors are predicted, quantized, encoded, weighted and gated; the defaults are those of the paper's released
+/// Prediction, quantization, encoding, weighting and gating of colors. The defaults are those of the paper's released
 /// code.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ColorizationSpec {
-    /// What the network predicts and how that is scored.
-    pub loss: Loss,
-    /// Spacing of the ab bins, in ab units; 10 gives the paper's 313 bins.
+    /// What the network predicts, and its loss.
+    pub loss: ColorizationLoss,
+    /// Spacing of the ab bins in ab units; 10 gives the paper's 313 bins.
     pub grid: Spacing,
-    /// Bins that a color is spread over (the paper says 5, its code 10).
+    /// Nearest bins in the soft encoding of a color (5 in the paper, 10 in its code).
     #[serde(alias = "neighbours")]
     pub neighbors: Count,
-    /// Width of that spread, in ab units.
+    /// Gaussian width of the soft encoding, in ab units.
     pub sigma: Positive,
-    /// Weights that let rare colors count more (paper, equation 4).
+    /// Class rebalancing, which weighs rare colors more (paper, equation 4).
     pub rebalance: RebalanceSpec,
-    /// Where the distribution of colors comes from.
+    /// Source of the color prior.
     pub prior: PriorSpec,
-    /// An image none of whose label pixels has |a| or |b| above this is left out of the gradient; null switches
-    /// the gate off.
+    /// Images in which no label pixel has |a| or |b| above this are excluded from the gradient; null disables the
+    /// gate.
     #[serde(alias = "grey_gate")]
     pub gray_gate: Option<NonNegative>,
-    /// Temperature of the annealed mean (paper, equation 5); used in pictures and figures only.
+    /// Temperature of the annealed mean (paper, equation 5); affects panels and figures only.
     pub temperature: Positive,
 }
 
 impl Default for ColorizationSpec {
     fn default() -> Self {
         Self {
-            loss: Loss::default(),
+            loss: ColorizationLoss::default(),
             grid: Spacing::of(10.0),
             neighbors: Count::of(10),
             sigma: Positive::of(5.0),
@@ -75,20 +73,20 @@ impl Default for ColorizationSpec {
     }
 }
 
-/// What is predicted at a label pixel, and its loss.
+/// What is predicted at a label pixel, and the loss.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Loss {
+pub enum ColorizationLoss {
     /// A distribution over ab bins; cross-entropy with the soft-encoded color (equation 2).
     #[default]
     Classification,
-    /// ab itself; half the squared distance, summed over pixels (equation 1). The fields about bins, weights and the
-    /// gate play no part.
+    /// The ab values; half the squared distance, summed over pixels (equation 1). The fields for bins, weights and the
+    /// gate are ignored.
     L2,
 }
 
-impl Loss {
-    /// The losses that a validation tells, the one that is trained on first.
+impl ColorizationLoss {
+    /// Names of the losses in a validation; the training loss comes first.
     fn names(self) -> &'static [&'static str] {
         match self {
             Self::Classification => &["weighted_loss", "loss", "kl"],
@@ -101,10 +99,9 @@ impl Loss {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum RebalanceSpec {
-    /// Every pixel counts the same.
+    /// All pixels weigh the same.
     Off,
-    /// Weights ∝ 1 / ((1−λ)·prior + λ·uniform): 0 weighs by the inverse prior alone, 1 weighs every color the
-    /// same.
+    /// Weights ∝ 1 / ((1−λ)·prior + λ·uniform): λ = 0 weighs by the inverse prior, λ = 1 weighs all colors equally.
     Lambda(Fraction),
 }
 
@@ -115,43 +112,43 @@ impl Default for RebalanceSpec {
 }
 
 impl ColorizationSpec {
-    /// The bins of this spec's grid.
+    /// The color bins of this spec's grid.
     pub fn bins(&self) -> Bins {
         Bins::new(self.grid.get() as f32)
     }
 
-    /// Whether training needs the distribution of colors in the data.
+    /// Whether training needs the color prior.
     pub fn needs_prior(&self) -> bool {
-        self.loss == Loss::Classification && self.rebalance != RebalanceSpec::Off
+        self.loss == ColorizationLoss::Classification && self.rebalance != RebalanceSpec::Off
     }
 
-    /// The names of what is measured: the losses first.
+    /// Names of the metrics, losses first.
     pub fn metrics(&self) -> impl Iterator<Item = &'static str> {
         self.loss.names().iter().copied().chain(["rmse", "vividness"])
     }
 
-    /// How predictions become colors in pictures and figures.
+    /// Decoding of predictions into colors for panels and figures.
     pub fn decode(&self) -> Decode {
         Decode::Annealed(self.temperature.get() as f32)
     }
 }
 
-/// What scores a prediction.
-enum Criterion {
+/// The training criterion.
+enum ColorizationCriterion {
     SoftEncoded { code: SoftCode, weights: Option<Vec<f32>>, gray_gate: Option<f32> },
     L2,
 }
 
-impl Criterion {
-    fn loss(&self) -> Loss {
+impl ColorizationCriterion {
+    fn loss(&self) -> ColorizationLoss {
         match self {
-            Self::SoftEncoded { .. } => Loss::Classification,
-            Self::L2 => Loss::L2,
+            Self::SoftEncoded { .. } => ColorizationLoss::Classification,
+            Self::L2 => ColorizationLoss::L2,
         }
     }
 
-    fn new(spec: &ColorizationSpec, output: &Output, prior: Option<&[f64]>) -> Result<Self> {
-        let Output::Distribution(bins) = output else { return Ok(Self::L2) };
+    fn new(spec: &ColorizationSpec, output: &OutputKind, prior: Option<&[f64]>) -> Result<Self> {
+        let OutputKind::Distribution(bins) = output else { return Ok(Self::L2) };
         let weights = match (spec.rebalance, prior) {
             (RebalanceSpec::Off, _) => None,
             (RebalanceSpec::Lambda(lambda), Some(p)) if p.len() == bins.len() => {
@@ -175,14 +172,14 @@ impl Criterion {
     }
 }
 
-/// What one head's prediction is worth, in the forms that are logged, each a mean over label pixels.
-struct Scored {
-    /// The gradient is taken of this: a sum over pixels, a mean over the batch.
+/// Loss of one head, plus the scalars to log, each a mean over label pixels.
+struct HeadLoss {
+    /// The training loss: a sum over pixels, a mean over the batch.
     loss: Tensor,
     scalars: Vec<(&'static str, Tensor)>,
 }
 
-impl Scored {
+impl HeadLoss {
     fn soft_encoded(scored: SoftCrossEntropy) -> candle_core::Result<Self> {
         let SoftCrossEntropy { loss, unweighted, weighted, target_entropy, pixels } = scored;
         let pixels = Tensor::full(pixels as f64, (), loss.device())?;
@@ -203,30 +200,30 @@ impl Scored {
         Ok(Self { loss, scalars: vec![("loss", value)] })
     }
 
-    /// Waits for the numbers.
+    /// Reads the scalars. Synchronizes with the device.
     fn read(&self) -> candle_core::Result<Vec<(&'static str, f64)>> {
         self.scalars.iter().map(|(name, value)| Ok((*name, value.to_scalar()?))).collect()
     }
 }
 
-/// A network that learns to color.
+/// The colorization task: a network and its training state.
 pub struct Colorization {
     colorizer: Colorizer,
     params: Params,
-    criterion: Criterion,
-    /// Heads that are trained, with the weights of their losses; the last one is the network's output.
+    criterion: ColorizationCriterion,
+    /// Trained heads with their loss weights; the last one is the network's output.
     heads: Vec<(String, f64)>,
     decode: Decode,
     collapsed: bool,
-    /// Whether the newest validation had no colors to compare with.
+    /// Whether the images of the newest validation were colorless.
     colorless: bool,
 }
 
 impl Colorization {
-    /// A fresh network on `device`. `prior` is the probability of every bin, needed when the spec rebalances.
+    /// A new network on `device`. `prior` is the probability of every bin, required if the spec rebalances.
     ///
     /// # Errors
-    /// A prior of another length than the bins; more neighbors than bins.
+    /// A prior whose length is not the number of bins; more neighbors than bins.
     pub fn new(
         spec: &ColorizationSpec,
         backbone: &BackboneSpec,
@@ -236,7 +233,7 @@ impl Colorization {
     ) -> Result<Self> {
         let mut params = Params::new(device);
         let colorizer = Colorizer::new(spec, backbone, &mut params, &rng.split("init"))?;
-        let criterion = Criterion::new(spec, colorizer.output(), prior)?;
+        let criterion = ColorizationCriterion::new(spec, colorizer.output(), prior)?;
         let heads = heads(colorizer.network());
         Ok(Self {
             colorizer,
@@ -249,28 +246,28 @@ impl Colorization {
         })
     }
 
-    /// The network that is trained.
+    /// The trained network.
     pub fn colorizer(&self) -> &Colorizer {
         &self.colorizer
     }
 
-    fn score(&self, map: &Tensor, ab: &Tensor) -> candle_core::Result<Scored> {
+    fn score(&self, map: &Tensor, ab: &Tensor) -> candle_core::Result<HeadLoss> {
         match &self.criterion {
-            Criterion::L2 => Scored::l2(&self.colorizer.decoded(map, self.decode)?, ab),
-            Criterion::SoftEncoded { code, weights, gray_gate } => {
+            ColorizationCriterion::L2 => HeadLoss::l2(&self.colorizer.decode_map(map, self.decode)?, ab),
+            ColorizationCriterion::SoftEncoded { code, weights, gray_gate } => {
                 let scored = soft_encoded_cross_entropy(map, ab, code, weights.as_deref(), *gray_gate)?;
-                Scored::soft_encoded(scored)
+                HeadLoss::soft_encoded(scored)
             }
         }
     }
 
     /// True ab at the label pixels, `(B, h, w, 2)`.
     fn labels(&self, lab: &Tensor) -> candle_core::Result<Tensor> {
-        sampled(&lab.narrow(3, 1, 2)?, self.colorizer.network().grid().stride)
+        subsample(&lab.narrow(3, 1, 2)?, self.colorizer.network().grid().stride)
     }
 }
 
-/// Mean chroma √(a²+b²) of `(…, 2)`.
+/// Mean chroma √(a²+b²) over pixels `(…, 2)`.
 fn chroma(ab: &Tensor) -> candle_core::Result<f64> {
     Ok(f64::from(ab.sqr()?.sum(3)?.sqrt()?.mean_all()?.to_scalar::<f32>()?))
 }
@@ -285,7 +282,7 @@ impl Task for Colorization {
         &self.params
     }
 
-    fn step(&mut self, batch: &Batch, rng: &Rng) -> Result<Step> {
+    fn step(&mut self, batch: &Batch, rng: &Rng) -> Result<StepOutput> {
         let lab = lab::rgb_to_lab(&batch.pixels)?;
         let ab = self.labels(&lab)?;
         let names: Vec<&str> = self.heads.iter().map(|(name, _)| name.as_str()).collect();
@@ -295,51 +292,51 @@ impl Task for Colorization {
             let scored = self.score(map, &ab)?;
             let loss = if *weight == 1.0 { scored.loss } else { (scored.loss * *weight)? };
             total = Some(if let Some(sum) = total { (sum + loss)? } else { loss });
-            scalars = scored.scalars; // those of the last head are logged
+            scalars = scored.scalars; // only the last head's are logged
         }
         let Some(loss) = total else { bail!("a colorizer without a head") };
-        Ok(Step { loss, scalars })
+        Ok(StepOutput { loss, scalars })
     }
 
     fn evaluate(&mut self, val: &mut Loader) -> Result<Vec<Metric>> {
-        let mut sums = Sums::default();
+        let mut meter = MeanMeter::default();
         while let Some(batch) = val.next_batch()? {
             let lab = lab::rgb_to_lab(&batch.pixels)?;
             let ab = self.labels(&lab)?;
             let map = self.colorizer.output_map(&lightness(&lab)?)?;
-            let predicted = self.colorizer.decoded(&map, self.decode)?;
+            let predicted = self.colorizer.decode_map(&map, self.decode)?;
             let images = ab.dim(0)? as f64;
-            sums.add(images, &self.score(&map, &ab)?.read()?);
+            meter.add(images, &self.score(&map, &ab)?.read()?);
             let others = [
                 ("squared_distance", squared_distance(&predicted, &ab)?),
                 ("predicted_chroma", chroma(&predicted)?),
                 ("true_chroma", chroma(&ab)?),
             ];
-            sums.add(images, &others);
-            sums.images += images;
+            meter.add(images, &others);
+            meter.images += images;
         }
-        let (predicted, truth) = (sums.mean("predicted_chroma"), sums.mean("true_chroma"));
-        self.colorless = truth < NO_COLOR;
+        let (predicted, truth) = (meter.mean("predicted_chroma"), meter.mean("true_chroma"));
+        self.colorless = truth < MIN_CHROMA;
         let vividness = if self.colorless { f64::NAN } else { predicted / truth };
-        self.collapsed = vividness < COLLAPSE;
+        self.collapsed = vividness < COLLAPSE_RATIO;
         let metric = |name: &str, value: f64, better| Metric { name: name.into(), value, better };
         let losses =
-            self.criterion.loss().names().iter().map(|name| metric(name, sums.mean(name), Better::Lower));
-        let rmse = metric("rmse", (sums.mean("squared_distance") / 2.0).sqrt(), Better::Lower);
+            self.criterion.loss().names().iter().map(|name| metric(name, meter.mean(name), Better::Lower));
+        let rmse = metric("rmse", (meter.mean("squared_distance") / 2.0).sqrt(), Better::Lower);
         Ok(losses.chain([rmse, metric("vividness", vividness, Better::Neither)]).collect())
     }
 
-    /// Gray, prediction and truth, side by side.
-    fn picture(&mut self, val: &mut Loader) -> Result<Option<Panel>> {
+    /// Input (gray), prediction and truth in columns.
+    fn picture(&mut self, val: &mut Loader) -> Result<Option<ImagePanel>> {
         let Some(batch) = val.next_batch()? else { return Ok(None) };
-        let pixels = batch.pixels.narrow(0, 0, batch.pixels.dim(0)?.min(PICTURES))?.contiguous()?;
+        let pixels = batch.pixels.narrow(0, 0, batch.pixels.dim(0)?.min(PANEL_IMAGES))?.contiguous()?;
         let lab = lab::rgb_to_lab(&pixels)?;
         let ab = self.colorizer.color(&lightness(&lab)?, self.decode)?;
         let light = lab.narrow(3, 0, 1)?.contiguous()?;
         let with = |ab: &Tensor| -> Result<Tensor> { Ok(lab::lab_to_rgb(&Tensor::cat(&[&light, ab], 3)?)?) };
         let (gray, predicted) = (with(&ab.zeros_like()?)?, with(&ab)?);
         let columns = [("input", &gray), ("predicted", &predicted), ("truth", &pixels)];
-        Ok(Some(panel::of_columns("colorization", &columns)?))
+        Ok(Some(panel::from_columns("colorization", &columns)?))
     }
 
     fn warnings(&self) -> Vec<(String, String)> {
@@ -355,7 +352,7 @@ impl Task for Colorization {
         vec![(
             format!(
                 "predicted colors have under {:.0} % of the true chroma: the network paints gray",
-                100.0 * COLLAPSE
+                100.0 * COLLAPSE_RATIO
             ),
             "train longer, raise the learning rate, or switch rebalancing on".into(),
         )]

@@ -1,14 +1,15 @@
-//! Some channels of Lab from others by the network that learns to color: color from lightness, lightness from
-//! color, each by classification or by regression, and the autoencoder, all of Lab from all of Lab (Zhang, Isola and
-//! Efros, "Split-Brain Autoencoders", CVPR 2017, section 3: the halves and the baselines, each a network of its own).
+//! Cross-channel prediction with the colorization network: color from lightness or lightness from color, each by
+//! classification or regression, and the autoencoder, Lab from Lab (Zhang, Isola and Efros, "Split-Brain
+//! Autoencoders", CVPR 2017, section 3: the halves and the baselines, each a separate network; they are not joined
+//! into one split network).
 //!
-//! Classification is of the nearest bin alone: no soft encoding, no class rebalancing, no gray gate, which is what sets
-//! `predict: ab` apart from [`super::colorization`]. Does not: join two halves into one split network.
+//! Classification targets the nearest bin only: no soft encoding, no class rebalancing, no gray gate. This
+//! distinguishes `predict: ab` from [`super::colorization`].
 
 use super::{
-    channels::Channels,
-    label_grid::{enlarged, heads, predict, sampled},
-    sums::Sums,
+    channels::LabChannels,
+    label_grid::{heads, predict, subsample, upsampled},
+    mean_meter::MeanMeter,
 };
 use crate::{
     backbones::{BackboneSpec, Build, Variant, network::Network},
@@ -24,7 +25,7 @@ use crate::{
     rng::Rng,
     train::{
         panel,
-        task::{Better, Metric, Panel, Step, Task},
+        task::{Better, ImagePanel, Metric, StepOutput, Task},
     },
 };
 use anyhow::{Context, Result};
@@ -32,17 +33,17 @@ use candle_core::{D, DType, Device, Tensor};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
-/// Images in a picture panel.
-const PICTURES: usize = 8;
-/// A prediction that varies by less than this share of what the truth does has collapsed to one color.
-const COLLAPSE: f64 = 0.1;
-/// True values that vary by less than this within a picture, in Lab units, do not vary to an eye.
-const NO_VARIATION: f64 = 0.1;
-/// Spacing of the ab bins.
+/// Images in a panel.
+const PANEL_IMAGES: usize = 8;
+/// Ratio of predicted to true variation below which the network has collapsed to one color.
+const COLLAPSE_RATIO: f64 = 0.1;
+/// True variation within a picture, in Lab units, below which it counts as flat.
+const MIN_VARIATION: f64 = 0.1;
+/// Spacing of the ab bins, in ab units.
 const GRID: f32 = 10.0;
 /// Bins of L, each 1 wide.
 const LIGHTNESS_BINS: usize = 100;
-/// Of the annealed mean, in pictures and figures only.
+/// Temperature of the annealed mean; affects panels and figures only.
 const TEMPERATURE: f32 = 0.38;
 
 /// In YAML: `cross_channel: { predict: lightness, loss: regression }`.
@@ -54,12 +55,12 @@ pub struct CrossChannelSpec {
     pub loss: CrossChannelLoss,
 }
 
-/// Lab from Lab, by regression: there is nothing to choose. In YAML: `task: autoencoder`.
+/// Lab from Lab by regression, without options. In YAML: `task: autoencoder`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct AutoencoderSpec {}
 
-/// Which half is predicted from the other.
+/// The channels that are predicted from the others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Predicted {
@@ -69,108 +70,114 @@ pub enum Predicted {
     Lightness,
 }
 
-/// How a prediction is scored.
+/// The loss of cross-channel prediction.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CrossChannelLoss {
-    /// Cross-entropy of the nearest of 313 ab bins, or of 100 bins of L that are 1 wide.
+    /// Cross-entropy over the nearest of 313 ab bins, or over 100 lightness bins of width 1.
     #[default]
     Classification,
     /// Half the squared distance in Lab, summed over label pixels.
     Regression,
 }
 
-/// What is to be predicted from what.
+/// Input channels, predicted channels and criterion.
 #[derive(Clone, Debug)]
-pub struct Problem {
-    sees: Channels,
-    predicts: Channels,
-    criterion: Criterion,
+pub struct CrossChannelTarget {
+    sees: LabChannels,
+    predicts: LabChannels,
+    criterion: CrossChannelCriterion,
 }
 
 #[derive(Clone, Debug)]
-enum Criterion {
-    /// Which ab bin.
+enum CrossChannelCriterion {
+    /// Nearest ab bin.
     Ab(Arc<Bins>),
-    /// Which bin of L.
+    /// Lightness bin.
     Lightness,
-    /// The values themselves.
+    /// Regression of the values.
     Regression,
 }
 
-impl From<CrossChannelSpec> for Problem {
+impl From<CrossChannelSpec> for CrossChannelTarget {
     fn from(spec: CrossChannelSpec) -> Self {
         let (sees, predicts) = match spec.predict {
-            Predicted::Ab => (Channels::Lightness, Channels::Ab),
-            Predicted::Lightness => (Channels::Ab, Channels::Lightness),
+            Predicted::Ab => (LabChannels::Lightness, LabChannels::Ab),
+            Predicted::Lightness => (LabChannels::Ab, LabChannels::Lightness),
         };
         let criterion = match (spec.loss, spec.predict) {
-            (CrossChannelLoss::Regression, _) => Criterion::Regression,
-            (CrossChannelLoss::Classification, Predicted::Ab) => Criterion::Ab(Arc::new(Bins::new(GRID))),
-            (CrossChannelLoss::Classification, Predicted::Lightness) => Criterion::Lightness,
+            (CrossChannelLoss::Regression, _) => CrossChannelCriterion::Regression,
+            (CrossChannelLoss::Classification, Predicted::Ab) => {
+                CrossChannelCriterion::Ab(Arc::new(Bins::new(GRID)))
+            }
+            (CrossChannelLoss::Classification, Predicted::Lightness) => CrossChannelCriterion::Lightness,
         };
         Self { sees, predicts, criterion }
     }
 }
 
-impl From<AutoencoderSpec> for Problem {
+impl From<AutoencoderSpec> for CrossChannelTarget {
     fn from(_: AutoencoderSpec) -> Self {
-        Self { sees: Channels::Lab, predicts: Channels::Lab, criterion: Criterion::Regression }
+        Self {
+            sees: LabChannels::Lab,
+            predicts: LabChannels::Lab,
+            criterion: CrossChannelCriterion::Regression,
+        }
     }
 }
 
-impl Problem {
-    /// What the network is shown.
-    pub fn sees(&self) -> Channels {
+impl CrossChannelTarget {
+    /// Input channels of the network.
+    pub fn sees(&self) -> LabChannels {
         self.sees
     }
 
-    /// What of a backbone the network is made of.
+    /// Build options of the network.
     pub fn build(&self) -> Build {
         let outputs = match &self.criterion {
-            Criterion::Ab(bins) => bins.len(),
-            Criterion::Lightness => LIGHTNESS_BINS,
-            Criterion::Regression => self.predicts.count(),
+            CrossChannelCriterion::Ab(bins) => bins.len(),
+            CrossChannelCriterion::Lightness => LIGHTNESS_BINS,
+            CrossChannelCriterion::Regression => self.predicts.count(),
         };
         let input_channels = self.sees.count();
         Build { variant: Variant::Pretext, batch_norm: true, input_channels, outputs: Some(outputs) }
     }
 
-    /// The mean over label pixels, from an output map `(B, h, w, Q)` and the true channels `(B, h, w, C)`.
+    /// Mean loss over label pixels, from an output map `(B, h, w, Q)` and the true channels `(B, h, w, C)`.
     fn score(&self, map: &Tensor, truth: &Tensor) -> candle_core::Result<Tensor> {
         let (b, h, w, outputs) = map.dims4()?;
         let pixels = b * h * w;
         match self.labels(truth)? {
             Some(labels) => cross_entropy(&map.reshape((pixels, outputs))?, &labels, None),
-            None => (self.predicts.in_lab(map)? - truth)?.sqr()?.sum_all()? * (0.5 / pixels as f64),
+            None => (self.predicts.to_lab_units(map)? - truth)?.sqr()?.sum_all()? * (0.5 / pixels as f64),
         }
     }
 
-    /// The bin of every label pixel, u32 `(B·h·w)`; None where values are regressed.
+    /// Bin of every label pixel, u32 `(B·h·w)`; None for regression.
     fn labels(&self, truth: &Tensor) -> candle_core::Result<Option<Tensor>> {
         match &self.criterion {
-            Criterion::Ab(bins) => nearest_bins(truth, bins).map(Some),
-            Criterion::Lightness => lightness_bins(&truth.flatten_all()?).map(Some),
-            Criterion::Regression => Ok(None),
+            CrossChannelCriterion::Ab(bins) => nearest_bins(truth, bins).map(Some),
+            CrossChannelCriterion::Lightness => lightness_bins(&truth.flatten_all()?).map(Some),
+            CrossChannelCriterion::Regression => Ok(None),
         }
     }
 
-    /// The channels that an output map `(B, h, w, Q)` means, `(B, h, w, C)`. No gradient.
-    fn decoded(&self, map: &Tensor) -> candle_core::Result<Tensor> {
+    /// Decodes an output map `(B, h, w, Q)` to channels `(B, h, w, C)`, without gradient.
+    fn decode_map(&self, map: &Tensor) -> candle_core::Result<Tensor> {
         match &self.criterion {
-            Criterion::Ab(bins) => decode(map, bins, Decode::Annealed(TEMPERATURE)),
-            Criterion::Lightness => expected_lightness(&map.detach()),
-            Criterion::Regression => self.predicts.in_lab(&map.detach()),
+            CrossChannelCriterion::Ab(bins) => decode(map, bins, Decode::Annealed(TEMPERATURE)),
+            CrossChannelCriterion::Lightness => expected_lightness(&map.detach()),
+            CrossChannelCriterion::Regression => self.predicts.to_lab_units(&map.detach()),
         }
     }
 }
 
-/// L in [n, n + 1) is bin n; white, 100, belongs to the last.
+/// L in [n, n + 1) is bin n; white, L = 100, is in the last bin.
 fn lightness_bins(l: &Tensor) -> candle_core::Result<Tensor> {
     l.clamp(0f32, LIGHTNESS_BINS as f32 - 1.0)?.to_dtype(DType::U32)
 }
 
-/// The annealed mean of the middles of the bins: logits `(B, h, w, 100)` → L `(B, h, w, 1)`.
+/// Annealed mean of the bin centers: logits `(B, h, w, 100)` → L `(B, h, w, 1)`.
 fn expected_lightness(logits: &Tensor) -> candle_core::Result<Tensor> {
     let middles = Tensor::from_iter((0..LIGHTNESS_BINS).map(|bin| bin as f32 + 0.5), logits.device())?;
     let above = logits.broadcast_sub(&logits.max_keepdim(D::Minus1)?)?;
@@ -179,58 +186,64 @@ fn expected_lightness(logits: &Tensor) -> candle_core::Result<Tensor> {
     mean / weights.sum_keepdim(D::Minus1)?
 }
 
-/// A network that learns to predict channels.
+/// The cross-channel task: a network and its training state.
 pub struct CrossChannel {
-    problem: Problem,
+    target: CrossChannelTarget,
     net: Network,
     params: Params,
-    /// Heads that are trained, with the weights of their losses; the last one is the network's output.
+    /// Trained heads with their loss weights; the last one is the network's output.
     heads: Vec<(String, f64)>,
     collapsed: bool,
-    /// Whether the newest validation had nothing that varies to compare with.
+    /// Whether the images of the newest validation were flat.
     flat: bool,
 }
 
 impl CrossChannel {
-    /// The names of what it measures.
+    /// Names of the metrics.
     pub const METRICS: [&str; 4] = ["loss", "rmse", "psnr", "contrast"];
 
-    /// A fresh network on `device`.
+    /// A new network on `device`.
     ///
     /// # Errors
-    /// When a tensor cannot be made on the device.
-    pub fn new(problem: Problem, backbone: &BackboneSpec, rng: &Rng, device: &Device) -> Result<Self> {
+    /// A tensor cannot be created on the device.
+    pub fn new(
+        target: CrossChannelTarget,
+        backbone: &BackboneSpec,
+        rng: &Rng,
+        device: &Device,
+    ) -> Result<Self> {
         let mut params = Params::new(device);
-        let net = backbone.build(&problem.build(), &mut params, &rng.split("init"))?;
+        let net = backbone.build(&target.build(), &mut params, &rng.split("init"))?;
         let heads = heads(&net);
-        Ok(Self { problem, net, params, heads, collapsed: false, flat: false })
+        Ok(Self { target, net, params, heads, collapsed: false, flat: false })
     }
 
-    /// The network that is trained.
+    /// The trained network.
     pub fn network(&self) -> &Network {
         &self.net
     }
 
-    /// Predicted channels of pictures in Lab `(B, H, W, 3)` at the label pixels, `(B, h, w, C)`, with the map that they
-    /// were read from.
+    /// Predicted channels of Lab pictures `(B, H, W, 3)` at the label pixels, `(B, h, w, C)`, and the output map that
+    /// they were decoded from.
     fn predicted(&self, lab: &Tensor) -> Result<(Tensor, Tensor)> {
         let head = [self.net.head().label()];
-        let input = self.problem.sees.input(lab)?;
+        let input = self.target.sees.input(lab)?;
         let map =
             predict(&self.net, &input, &head, &Mode::Frozen)?.pop().context("a network without a head")?;
-        Ok((self.problem.decoded(&map)?, map))
+        Ok((self.target.decode_map(&map)?, map))
     }
 
     /// True channels at the label pixels, `(B, h, w, C)`.
     fn truth(&self, lab: &Tensor) -> candle_core::Result<Tensor> {
-        sampled(&self.problem.predicts.of(lab)?, self.net.grid().stride)
+        subsample(&self.target.predicts.select(lab)?, self.net.grid().stride)
     }
 
-    /// Pictures u8 RGB `(B, H, W, 3)` of the prediction `(B, h, w, C)` and, where nothing was predicted, the truth.
-    fn completed(&self, predicted: &Tensor, lab: &Tensor) -> candle_core::Result<Tensor> {
+    /// Upsamples the prediction `(B, h, w, C)`, completes it with the true channels, and converts to u8 RGB `(B, H, W,
+    /// 3)`.
+    fn with_rest_of(&self, predicted: &Tensor, lab: &Tensor) -> candle_core::Result<Tensor> {
         let (_, h, w, _) = lab.dims4()?;
-        let whole = enlarged(self.net.grid(), predicted, (h, w))?;
-        lab::lab_to_rgb(&self.problem.predicts.completed(&whole, lab)?)
+        let whole = upsampled(self.net.grid(), predicted, (h, w))?;
+        lab::lab_to_rgb(&self.target.predicts.with_rest_of(&whole, lab)?)
     }
 }
 
@@ -239,70 +252,70 @@ impl Task for CrossChannel {
         &self.params
     }
 
-    fn step(&mut self, batch: &Batch, rng: &Rng) -> Result<Step> {
+    fn step(&mut self, batch: &Batch, rng: &Rng) -> Result<StepOutput> {
         let lab = lab::rgb_to_lab(&batch.pixels)?;
         let truth = self.truth(&lab)?;
-        // A sum over label pixels and a mean over images, as in colorization.
+        // Sum over label pixels, mean over images, as in colorization.
         let pixels = (truth.dim(1)? * truth.dim(2)?) as f64;
         let names: Vec<&str> = self.heads.iter().map(|(name, _)| name.as_str()).collect();
-        let input = self.problem.sees.input(&lab)?;
+        let input = self.target.sees.input(&lab)?;
         let maps = predict(&self.net, &input, &names, &Mode::Train(rng.clone()))?;
         let (mut total, mut scalars) = (None, vec![]);
         for (map, (_, weight)) in maps.iter().zip(&self.heads) {
-            let score = self.problem.score(map, &truth)?;
-            scalars = vec![("loss", score.detach())]; // that of the last head is logged
+            let score = self.target.score(map, &truth)?;
+            scalars = vec![("loss", score.detach())]; // only the last head's is logged
             let loss = (score * (*weight * pixels))?;
             total = Some(if let Some(sum) = total { (sum + loss)? } else { loss });
         }
-        Ok(Step { loss: total.context("a network without a head")?, scalars })
+        Ok(StepOutput { loss: total.context("a network without a head")?, scalars })
     }
 
-    /// The loss; the distance in Lab at label pixels; PSNR of whole pictures, with the true channels where none were
-    /// predicted; and how much the predictions vary within a picture, as a share of what the truth does.
+    /// The loss; the Lab distance at label pixels; PSNR of full-size pictures, completed with the true channels; and
+    /// the ratio of predicted to true variation within a picture.
     fn evaluate(&mut self, val: &mut Loader) -> Result<Vec<Metric>> {
-        let mut sums = Sums::default();
+        let mut meter = MeanMeter::default();
         while let Some(batch) = val.next_batch()? {
             let lab = lab::rgb_to_lab(&batch.pixels)?;
             let truth = self.truth(&lab)?;
             let (predicted, map) = self.predicted(&lab)?;
             let means = [
-                ("loss", number(&self.problem.score(&map, &truth)?)?),
-                ("squared_distance", number(&(&predicted - &truth)?.sqr()?.sum(3)?.mean_all()?)?),
-                ("squared_bytes", squared_bytes(&self.completed(&predicted, &lab)?, &batch.pixels)?),
+                ("loss", scalar(&self.target.score(&map, &truth)?)?),
+                ("squared_distance", scalar(&(&predicted - &truth)?.sqr()?.sum(3)?.mean_all()?)?),
+                ("squared_bytes", squared_bytes(&self.with_rest_of(&predicted, &lab)?, &batch.pixels)?),
                 ("predicted_variation", variation(&predicted)?),
                 ("true_variation", variation(&truth)?),
             ];
             let images = truth.dim(0)? as f64;
-            sums.add(images, &means);
-            sums.images += images;
+            meter.add(images, &means);
+            meter.images += images;
         }
-        let (predicted, truth) = (sums.mean("predicted_variation"), sums.mean("true_variation"));
-        self.flat = truth < NO_VARIATION;
+        let (predicted, truth) = (meter.mean("predicted_variation"), meter.mean("true_variation"));
+        self.flat = truth < MIN_VARIATION;
         let contrast = if self.flat { f64::NAN } else { predicted / truth };
-        self.collapsed = contrast < COLLAPSE;
-        let channels = self.problem.predicts.count() as f64;
-        let psnr = 10.0 * (255.0f64.powi(2) / sums.mean("squared_bytes")).log10();
+        self.collapsed = contrast < COLLAPSE_RATIO;
+        let channels = self.target.predicts.count() as f64;
+        let psnr = 10.0 * (255.0f64.powi(2) / meter.mean("squared_bytes")).log10();
         let all = [
-            (sums.mean("loss"), Better::Lower),
-            ((sums.mean("squared_distance") / channels).sqrt(), Better::Lower),
+            (meter.mean("loss"), Better::Lower),
+            ((meter.mean("squared_distance") / channels).sqrt(), Better::Lower),
             (psnr, Better::Higher),
             (contrast, Better::Neither),
         ];
         let named = Self::METRICS.into_iter().zip(all);
         let metrics = named.map(|(name, (value, better))| Metric { name: name.into(), value, better });
-        // Equal pictures have no PSNR.
+        // Identical pictures have no PSNR.
         Ok(metrics.filter(|metric| metric.value != f64::INFINITY).collect())
     }
 
-    /// What the network sees, what it makes of it, and the picture.
-    fn picture(&mut self, val: &mut Loader) -> Result<Option<Panel>> {
+    /// Input, prediction and truth in columns.
+    fn picture(&mut self, val: &mut Loader) -> Result<Option<ImagePanel>> {
         let Some(batch) = val.next_batch()? else { return Ok(None) };
-        let pixels = batch.pixels.narrow(0, 0, batch.pixels.dim(0)?.min(PICTURES))?.contiguous()?;
+        let pixels = batch.pixels.narrow(0, 0, batch.pixels.dim(0)?.min(PANEL_IMAGES))?.contiguous()?;
         let lab = lab::rgb_to_lab(&pixels)?;
-        let predicted = self.completed(&self.predicted(&lab)?.0, &lab)?;
-        let input = lab::lab_to_rgb(&self.problem.sees.alone(&lab)?)?;
+        let predicted = self.with_rest_of(&self.predicted(&lab)?.0, &lab)?;
+        let input = lab::lab_to_rgb(&self.target.sees.isolated(&lab)?)?;
         let columns = [("input", &input), ("predicted", &predicted), ("truth", &pixels)];
-        Ok(Some(panel::of_columns("cross_channel", &columns)?))
+        Ok(Some(panel::from_columns("cross_channel", &columns)?))
     }
 
     fn warnings(&self) -> Vec<(String, String)> {
@@ -318,29 +331,29 @@ impl Task for CrossChannel {
         vec![(
             format!(
                 "predictions vary by under {:.0} % of what the pictures do: the network paints one tone",
-                100.0 * COLLAPSE
+                100.0 * COLLAPSE_RATIO
             ),
             "train longer, or raise the learning rate".into(),
         )]
     }
 }
 
-fn number(x: &Tensor) -> candle_core::Result<f64> {
+fn scalar(x: &Tensor) -> candle_core::Result<f64> {
     Ok(f64::from(x.to_scalar::<f32>()?))
 }
 
-/// Mean squared difference of two sets of pictures u8 `(B, H, W, 3)`.
+/// Mean squared difference between u8 pictures `(B, H, W, 3)`.
 fn squared_bytes(a: &Tensor, b: &Tensor) -> candle_core::Result<f64> {
     let [a, b] = [a, b].map(|x| x.to_dtype(DType::F32));
-    number(&(a? - b?)?.sqr()?.mean_all()?)
+    scalar(&(a? - b?)?.sqr()?.mean_all()?)
 }
 
-/// How far the pixels of an image `(B, h, w, C)` lie from its mean, root mean squared; the mean over images.
+/// Root mean squared deviation of the pixels of an image `(B, h, w, C)` from its mean, averaged over images.
 fn variation(x: &Tensor) -> candle_core::Result<f64> {
     let (b, h, w, c) = x.dims4()?;
     let pixels = x.reshape((b, h * w, c))?;
     let away = pixels.broadcast_sub(&pixels.mean_keepdim(1)?)?;
-    number(&away.sqr()?.sum(2)?.mean(1)?.sqrt()?.mean_all()?)
+    scalar(&away.sqr()?.sum(2)?.mean(1)?.sqrt()?.mean_all()?)
 }
 
 #[cfg(test)]

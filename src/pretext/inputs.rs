@@ -1,13 +1,14 @@
-//! Pictures as the networks here see them, for what looks at data before training: initialization and calibration.
+//! Network inputs for methods that inspect data before training: initialization and calibration.
 
 use crate::{backbones::input::Input, data::loader::Loader};
 use anyhow::{Context, Result};
 use candle_core::Tensor;
 
-/// The loader's next `batches` batches, or all it has, as a network with that input reads them, f32 `(B, H, W, C)`.
+/// Reads the loader's next `batches` batches (fewer if it ends) and converts them to network inputs, f32 `(B, H, W,
+/// C)`.
 ///
 /// # Errors
-/// Pictures that cannot be read; a data set without any.
+/// Unreadable pictures; an empty data set.
 pub fn inputs(loader: &mut Loader, input: Input, batches: usize) -> Result<Vec<Tensor>> {
     let mut inputs = vec![];
     while inputs.len() < batches {

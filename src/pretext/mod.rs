@@ -1,10 +1,10 @@
-//! What a network can be trained on before its features are probed: colorization, the pretext task; its relatives that
-//! predict other channels; and labels, the supervised ceiling that they are compared with. Each implements [`crate::train::task::Task`].
+//! Pretext tasks: colorization, its relatives that predict other channels, and the supervised baseline. Each
+//! implements [`crate::train::task::Task`].
 
 pub mod channels;
 pub mod color_prior;
-mod label_grid; // where labels lie, and predictions with them
-mod sums;
+mod label_grid; // label pixels and predictions at them
+mod mean_meter;
 
 pub mod colorization;
 pub mod colorizer;

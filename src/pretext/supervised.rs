@@ -1,5 +1,5 @@
-//! Training the same backbone on labels: the ceiling that a pretext task is compared with. The network sees what
-//! its spec's `input` says, by default the same lightness as the colorizer, so that only the training signal differs.
+//! The supervised baseline: the same backbone trained on labels. The network sees its spec's `input`, by default the
+//! same lightness as the colorizer, so that only the training signal differs.
 
 use crate::{
     backbones::{BackboneSpec, Build, Variant, network::Network},
@@ -8,7 +8,7 @@ use crate::{
     nn::{Mode, params::Params},
     ops::losses::cross_entropy,
     rng::Rng,
-    train::task::{Better, Metric, Panel, Step, Task},
+    train::task::{Better, ImagePanel, Metric, StepOutput, Task},
 };
 use anyhow::{Context, Result};
 use candle_core::{Device, Tensor};
@@ -20,14 +20,14 @@ pub struct Supervised {
 }
 
 impl Supervised {
-    /// The names of what it measures.
+    /// Names of the metrics.
     pub const METRICS: [&str; 2] = ["top1", "top5"];
 
-    /// A fresh network with `classes` outputs on `device`. The transfer graph is AlexNet itself and needs the crop it was
-    /// made for (227, small stem 29); the pretext graph takes any.
+    /// A new network with `classes` outputs on `device`. The transfer variant is AlexNet itself and needs the crop it
+    /// was designed for (227, small stem 29); the pretext variant accepts any crop.
     ///
     /// # Errors
-    /// When the backbone cannot be built.
+    /// The backbone cannot be built.
     pub fn new(
         backbone: &BackboneSpec,
         variant: Variant,
@@ -42,7 +42,7 @@ impl Supervised {
         Ok(Self::of(net, params))
     }
 
-    /// A network at hand, whose last row answers and whose parameters are `params`.
+    /// Wraps an existing network, whose last layer gives the logits, and its parameters.
     pub fn of(net: Network, params: Params) -> Self {
         Self { net, params }
     }
@@ -52,7 +52,7 @@ impl Supervised {
         let x = self.net.input().read(pixels)?;
         let logits = self.net.forward(&x, &[self.net.head().label()], mode)?.remove(0);
         let (b, h, w, classes) = logits.dims4()?;
-        // One position on the transfer graph; on the pretext graph, a map of answers, whose mean is the answer.
+        // One position in the transfer variant; in the pretext variant, the mean over the map of logits.
         Ok(logits.reshape((b, h * w, classes))?.mean(1)?)
     }
 }
@@ -62,10 +62,10 @@ impl Task for Supervised {
         &self.params
     }
 
-    fn step(&mut self, batch: &Batch, rng: &Rng) -> Result<Step> {
+    fn step(&mut self, batch: &Batch, rng: &Rng) -> Result<StepOutput> {
         let logits = self.logits(&batch.pixels, &Mode::Train(rng.clone()))?;
         let loss = cross_entropy(&logits, labels(batch)?, None)?;
-        Ok(Step { loss, scalars: vec![] })
+        Ok(StepOutput { loss, scalars: vec![] })
     }
 
     fn evaluate(&mut self, val: &mut Loader) -> Result<Vec<Metric>> {
@@ -78,7 +78,7 @@ impl Task for Supervised {
         Ok(Self::METRICS.into_iter().zip(shares).map(metric).collect())
     }
 
-    fn picture(&mut self, _: &mut Loader) -> Result<Option<Panel>> {
+    fn picture(&mut self, _: &mut Loader) -> Result<Option<ImagePanel>> {
         Ok(None)
     }
 }

@@ -1,5 +1,6 @@
-//! From a feature map of any size to the roughly 9,600 numbers a linear probe reads (Zhang et al. 2016 and the Split-Brain
-//! paper's table 7: 10² × 96, 6² × 256, 5² × 384; FAIR's self-supervision benchmark for the average-pooling kernels).
+//! Reduces feature maps of any size to the roughly 9,600 features of a linear probe (Zhang et al. 2016 and table 7 of
+//! the Split-Brain paper: 10² × 96, 6² × 256, 5² × 384; average-pooling kernels from FAIR's self-supervision
+//! benchmark).
 
 use crate::ops::{
     pool::{PoolGeometry, avg_pool2d},
@@ -8,14 +9,15 @@ use crate::ops::{
 use candle_core::{Result, Tensor};
 use serde::{Deserialize, Serialize};
 
-/// The two published ways; their numbers are not comparable.
+/// The two published protocols. Their results are not comparable.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Protocol {
-    /// Two-tap bilinear resize without antialias: the released code, and the published table of follow-ups.
+    /// Two-tap bilinear resize without antialiasing, as in the released code and the published tables of follow-up
+    /// work.
     #[default]
     Bilinear,
-    /// Average pooling: the paper's text, with FAIR's kernels where they apply.
+    /// Average pooling, as in the paper's text, with FAIR's kernels where they apply.
     Avgpool,
 }
 
@@ -28,14 +30,14 @@ impl std::fmt::Display for Protocol {
     }
 }
 
-/// The largest square grid of `channels` that holds at most `dimensions` numbers and is no larger than the map.
+/// Side of the largest square grid of `channels` with at most `dimensions` features that is not larger than the map.
 /// 9,600 dimensions give the published grids: 96 → 10, 256 → 6, 384 → 5.
 pub fn grid(map: usize, channels: usize, dimensions: usize) -> usize {
     (dimensions / channels).isqrt().clamp(1, map.max(1))
 }
 
-/// Kernel and stride of the average pooling from `n` to `side` cells. FAIR's overlapping windows at AlexNet's maps for
-/// 227-pixel crops; elsewhere windows that tile the map, the last ones overlapping as little as it takes.
+/// Kernel and stride of the average pooling from `n` to `side` cells: FAIR's overlapping windows for AlexNet's maps of
+/// 227-pixel crops, otherwise windows that tile the map with minimal overlap.
 fn window(n: usize, side: usize) -> (usize, usize) {
     match (n, side) {
         (55, 10) => (19, 4),
@@ -46,7 +48,7 @@ fn window(n: usize, side: usize) -> (usize, usize) {
     }
 }
 
-/// `(B, H, W, C)` → `(B, side·side·C)`, with square maps (`H` = `W`).
+/// `(B, H, W, C)` → `(B, side·side·C)`. Maps must be square (`H` = `W`).
 pub fn downsample(x: &Tensor, dimensions: usize, protocol: Protocol) -> Result<Tensor> {
     let (b, h, w, c) = x.dims4()?;
     let side = grid(h.min(w), c, dimensions);

@@ -1,28 +1,27 @@
-//! Frozen features remembered by image, so that a probe without augmentation runs its backbone once per image.
-//!
-//! Does not: spill to disk; a set too large for the stated limit is computed anew each epoch.
+//! Caches frozen features by image, so that a probe without augmentation runs its backbone once per image. The cache
+//! is in memory only; sets larger than the limit are recomputed in each epoch.
 
 use candle_core::{Device, Result, Tensor};
 
-/// Features of up to `rows.len()` images, one row of `widths.iter().sum()` numbers each.
+/// Features of up to `rows.len()` images, each a row of `widths.iter().sum()` values.
 pub struct FeatureCache {
     rows: Vec<Option<Box<[f32]>>>,
     widths: Vec<usize>,
 }
 
 impl FeatureCache {
-    /// A cache for `images` images with layers of these `widths`; None when it would hold more than `limit` bytes.
+    /// A cache for `images` images with layers of these `widths`; None if it would exceed `limit` bytes.
     pub fn new(images: usize, widths: Vec<usize>, limit: usize) -> Option<Self> {
         let bytes = images * widths.iter().sum::<usize>() * size_of::<f32>();
         (bytes <= limit).then(|| Self { rows: (0..images).map(|_| None).collect(), widths })
     }
 
-    /// Bytes that it holds when it is full.
+    /// Size of the full cache in bytes.
     pub fn size(&self) -> usize {
         self.rows.len() * self.widths.iter().sum::<usize>() * size_of::<f32>()
     }
 
-    /// The features of these images, one `(B, D)` tensor a layer; None unless all of them are remembered.
+    /// Cached features of these images, one `(B, D)` tensor per layer; None unless all are cached.
     pub fn get(&self, indices: &[usize], device: &Device) -> Option<Result<Vec<Tensor>>> {
         let rows: Option<Vec<&[f32]>> = indices.iter().map(|&i| self.rows[i].as_deref()).collect();
         rows.map(|rows| self.layers(&rows, device))
@@ -38,7 +37,7 @@ impl FeatureCache {
         self.widths.iter().map(layer).collect()
     }
 
-    /// Remembers the features of these images; `layers` as [`FeatureCache::get`] gives them.
+    /// Caches the features of these images, with `layers` as returned by [`FeatureCache::get`].
     pub fn put(&mut self, indices: &[usize], layers: &[Tensor]) -> Result<()> {
         let layers = layers.iter().map(|l| l.to_vec2::<f32>()).collect::<Result<Vec<_>>>()?;
         for (b, &i) in indices.iter().enumerate() {

@@ -1,8 +1,7 @@
-//! Features of whole sets: a frozen network over every picture once, each tap as one matrix, for the probes that see all
-//! examples at a time (support vector machines, nearest neighbors). FAIR's benchmark (Goyal et al. 2019) takes them from
-//! pictures squashed to a square, without augmentation; [`crate::data::crop_policy::CropPolicy::Squash`] is that.
-//!
-//! Does not: keep matrices on disk.
+//! Feature extraction for whole data sets: a frozen network runs over every picture once, and each tap gives one
+//! matrix, for probes that need all examples at once (support vector machines, nearest neighbors). FAIR's benchmark
+//! (Goyal et al. 2019) squashes pictures to a square, without augmentation; see
+//! [`crate::data::crop_policy::CropPolicy::Squash`]. Matrices are not stored on disk.
 
 use super::downsample::{Protocol, downsample};
 use crate::{
@@ -21,16 +20,16 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use std::io::{self, IsTerminal};
 
-/// Which features are taken; the defaults are those of FAIR's linear SVMs on AlexNet.
+/// Feature options. The defaults are those of FAIR's linear SVMs on AlexNet.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct FeatureSpec {
-    /// Taps of the backbone (after their ReLU or pooling), all taken in one pass.
+    /// Taps of the backbone (after their ReLU or pooling), all extracted in one pass.
     pub layers: Vec<String>,
     pub protocol: Protocol,
-    /// Numbers that a layer's map is brought down to, at most.
+    /// Maximum number of features per layer after downsampling.
     pub dimensions: Count,
-    /// Short side of a picture before it is squashed to a square; absent: pictures are cropped as the data says.
+    /// Short side of a picture before it is squashed to a square; absent: pictures are cropped as the data spec says.
     pub squash: Option<Pixels>,
 }
 
@@ -45,20 +44,20 @@ impl Default for FeatureSpec {
     }
 }
 
-/// A matrix `(n, d)`, one row a picture.
+/// A feature matrix `(n, d)`, one row per picture.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Features {
     values: Vec<f32>,
     width: usize,
-    /// Index in its data set of each row's picture.
+    /// Data set index of each row's picture.
     indices: Vec<usize>,
 }
 
 impl Features {
-    /// Rows of `width` numbers, one after another, of pictures 0, 1, ….
+    /// Concatenated rows of `width` features, for pictures 0, 1, ….
     ///
     /// # Errors
-    /// Numbers that are not whole rows, or not finite.
+    /// An incomplete row; non-finite values.
     pub fn new(values: Vec<f32>, width: usize) -> Result<Self> {
         ensure!(
             width > 0 && values.len().is_multiple_of(width),
@@ -80,7 +79,7 @@ impl Features {
         Ok(Self { values, width, indices })
     }
 
-    /// Rows, n.
+    /// Number of rows, n.
     pub fn len(&self) -> usize {
         self.indices.len()
     }
@@ -89,17 +88,17 @@ impl Features {
         self.indices.is_empty()
     }
 
-    /// Numbers of a row, d.
+    /// Row length, d.
     pub fn width(&self) -> usize {
         self.width
     }
 
-    /// All rows, one after another.
+    /// All rows, concatenated.
     pub fn values(&self) -> &[f32] {
         &self.values
     }
 
-    /// Index in its data set of each row's picture; pictures that could not be read have no row.
+    /// Data set index of each row's picture. Unreadable pictures have no row.
     pub fn indices(&self) -> &[usize] {
         &self.indices
     }
@@ -108,7 +107,7 @@ impl Features {
         &self.values[i * self.width..(i + 1) * self.width]
     }
 
-    /// Every row divided by (its L2 norm + `epsilon`); a row of zeros stays one.
+    /// Divides every row by (its L2 norm + `epsilon`). Rows of zeros are unchanged.
     pub fn normalized(&self, epsilon: f64) -> Self {
         let mut values = self.values.clone();
         values.par_chunks_exact_mut(self.width).for_each(|row| {
@@ -121,19 +120,19 @@ impl Features {
     }
 }
 
-/// Features with what each picture shows.
+/// Features with class annotations.
 #[derive(Clone, Debug)]
 pub struct Examples {
     features: Features,
-    /// For each row, for each class.
+    /// Presence by row and class.
     presence: Vec<Vec<Presence>>,
 }
 
 impl Examples {
-    /// One list of classes for each row.
+    /// Joins features with one list of class annotations per row.
     ///
     /// # Errors
-    /// No rows, or lists of another number or of different lengths.
+    /// No rows; a different number of lists; lists of different lengths.
     pub fn new(features: Features, presence: Vec<Vec<Presence>>) -> Result<Self> {
         ensure!(!features.is_empty(), "there are no pictures to take features from");
         ensure!(
@@ -150,7 +149,7 @@ impl Examples {
         Ok(Self { features, presence })
     }
 
-    /// What the set says that each picture shows.
+    /// Takes the annotations from the data set.
     ///
     /// # Errors
     /// As [`Examples::new`].
@@ -159,10 +158,10 @@ impl Examples {
         Self::new(features, presence)
     }
 
-    /// One label a row: its class is present, all others are absent.
+    /// One label per row: its class is present, all others are absent.
     ///
     /// # Errors
-    /// As [`Examples::new`], and a label that is not below `classes`.
+    /// As [`Examples::new`], and labels that are not below `classes`.
     pub fn one_label(features: Features, labels: &[u32], classes: usize) -> Result<Self> {
         let row = |&label: &u32| {
             ensure!((label as usize) < classes, "label {label} with {classes} classes");
@@ -182,20 +181,20 @@ impl Examples {
         self.presence[0].len()
     }
 
-    /// What each row says of `class`.
+    /// Presence of `class` in each row.
     ///
     /// # Panics
-    /// When there is no such class.
+    /// If there is no such class.
     pub fn of_class(&self, class: usize) -> Vec<Presence> {
         self.presence.iter().map(|row| row[class]).collect()
     }
 }
 
-/// The features of every readable picture of `loader` (a single pass, which stands at its beginning), one matrix for each
-/// layer of `spec`, in its order. `what` is what the progress line calls it.
+/// Extracts the features of every readable picture of `loader` (one pass; it must be rewound), one matrix per layer of
+/// `spec`, in that order. `what` is the label of the progress bar.
 ///
 /// # Errors
-/// An unknown layer, pictures that cannot be read, features that are not finite.
+/// An unknown layer, unreadable pictures, non-finite features.
 pub fn extract(
     network: &Network,
     loader: &mut Loader,
@@ -222,13 +221,13 @@ pub fn extract(
     matrices.into_iter().map(matrix).collect()
 }
 
-/// Appends rows `(B, D)`; their width D.
+/// Appends rows `(B, D)` and returns D.
 fn append(values: &mut Vec<f32>, rows: &Tensor) -> Result<usize> {
     values.extend(rows.flatten_all()?.to_vec1::<f32>()?);
     Ok(rows.dim(1)?)
 }
 
-/// A bar of `steps` on a terminal, nothing elsewhere.
+/// A progress bar with `steps` steps on a terminal, hidden elsewhere.
 pub(super) fn progress(steps: usize, what: &str) -> ProgressBar {
     if !io::stderr().is_terminal() {
         return ProgressBar::hidden();

@@ -1,14 +1,14 @@
-//! Nearest neighbors on frozen features, the probe that trains nothing. Pictures are alike by the cosine of their
-//! features; the k training pictures most alike vote, each with exp(similarity / τ) (Wu, Xiong, Yu and Lin 2018, τ 0.07) or
-//! all equally. With one label a picture the result is top-1; where pictures show several classes, each class scores the
-//! share of the votes that show it, and the result is the mean over classes of the average precision.
+//! k-nearest-neighbor classification on frozen features, without training. Similarity is the cosine of the features.
+//! The k most similar training pictures vote, weighted by exp(similarity / τ) (Wu, Xiong, Yu and Lin 2018, τ 0.07) or
+//! equally. With one label per picture the metric is top-1. For multi-label pictures each class is scored by its share
+//! of the votes, and the metric is mean average precision.
 //!
-//! Of equally similar neighbors the one earlier in the set comes first; of classes with equal votes, the lower index.
+//! Ties between neighbors go to the lower index in the set, ties between classes to the lower class.
 
 use super::{
     features::{Examples, Features, progress},
     products::Products,
-    svm::{mean, tested},
+    svm::{mean, test_precision},
 };
 use crate::{
     bounded::{Count, Positive},
@@ -18,18 +18,18 @@ use anyhow::{Context, Result, ensure};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-/// Test pictures compared at a time.
+/// Test pictures per block of similarities.
 const BLOCK: usize = 256;
 
-/// Who votes, and how.
+/// Voting options.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct KnnSpec {
-    /// Numbers of neighbors, each with a result of its own.
+    /// Values of k, each evaluated separately.
     #[serde(alias = "neighbours")]
     pub neighbors: Vec<Count>,
     pub vote: Vote,
-    /// τ of the weighted vote.
+    /// Temperature τ of the weighted vote.
     pub temperature: Positive,
 }
 
@@ -53,23 +53,23 @@ impl Default for KnnSpec {
     }
 }
 
-/// What came of one k.
+/// Result for one k.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct KnnResult {
     pub k: usize,
-    /// Neighbors that voted: k, or all training pictures where there are fewer.
+    /// Number of voting neighbors: k, or the size of the training set if that is smaller.
     pub voters: usize,
-    /// Top-1, or the mean average precision; 0 to 1.
+    /// Top-1 or mean average precision, 0 to 1.
     pub value: f64,
 }
 
-/// A neighbor and its vote.
-type Voter = (usize, f64);
+/// Index of a neighbor, and its vote or similarity.
+type Neighbor = (usize, f64);
 
-/// The class of each test row at each k, in the order of the spec; `labels` are those of the training rows.
+/// Predicts the class of each test row for each k, in the order of the spec; `labels` are those of the training rows.
 ///
 /// # Errors
-/// Sets that do not belong together, no k.
+/// Mismatched sets; no k.
 pub fn predict(spec: &KnnSpec, train: &Features, labels: &[u32], test: &Features) -> Result<Vec<Vec<u32>>> {
     ensure!(train.len() == labels.len(), "knn: {} rows with {} labels", train.len(), labels.len());
     let classes = labels.iter().max().map_or(0, |last| *last as usize + 1);
@@ -80,7 +80,7 @@ pub fn predict(spec: &KnnSpec, train: &Features, labels: &[u32], test: &Features
     })
 }
 
-/// The share of test pictures whose class wins the vote, for each k in the order of the spec.
+/// Top-1 accuracy for each k, in the order of the spec.
 ///
 /// # Errors
 /// As [`predict`], and test rows without labels.
@@ -91,16 +91,17 @@ pub fn top1(
 ) -> Result<Vec<KnnResult>> {
     ensure!(test.len() == truth.len(), "knn: {} test rows with {} labels", test.len(), truth.len());
     let predictions = predict(spec, train, labels, test)?;
-    let share = |predicted: &Vec<u32>| {
+    let vote_share = |predicted: &Vec<u32>| {
         predicted.iter().zip(truth).filter(|(p, t)| p == t).count() as f64 / truth.len() as f64
     };
-    Ok(results(spec, train.len(), predictions.iter().map(share)))
+    Ok(results(spec, train.len(), predictions.iter().map(vote_share)))
 }
 
-/// The mean over classes of the average precision of the votes' shares, for each k in the order of the spec. A neighbor
-/// that is ignored for a class does not vote on it; a test picture that is, is left out of the class's precision.
+/// Mean average precision of the vote shares, for each k in the order of the spec. Neighbors that are ignored for a
+/// class do not vote on it; test pictures ignored for a class are excluded from its average precision.
 ///
 /// # Errors
+/// As [`predict`], and test pictures without any class.
 /// As [`predict`], and test pictures that show no class at all.
 pub fn mean_average_precision(spec: &KnnSpec, train: &Examples, test: &Examples) -> Result<Vec<KnnResult>> {
     let classes = train.classes();
@@ -111,12 +112,12 @@ pub fn mean_average_precision(spec: &KnnSpec, train: &Examples, test: &Examples)
     );
     let presence: Vec<Vec<Presence>> = (0..classes).map(|c| train.of_class(c)).collect();
     let shares = per_k(spec, train.features(), test.features(), |voters| {
-        presence.iter().map(|class| share(class, voters)).collect::<Vec<f64>>()
+        presence.iter().map(|class| vote_share(class, voters)).collect::<Vec<f64>>()
     })?;
     let precision = |pictures: &Vec<Vec<f64>>| {
         let class = |c: usize| {
             let scores: Vec<f64> = pictures.iter().map(|shares| shares[c]).collect();
-            tested(&test.of_class(c), &scores)
+            test_precision(&test.of_class(c), &scores)
         };
         mean((0..classes).map(class))
             .context("knn: no test picture shows any of the classes; use more of them")
@@ -125,8 +126,8 @@ pub fn mean_average_precision(spec: &KnnSpec, train: &Examples, test: &Examples)
     Ok(results(spec, train.features().len(), values))
 }
 
-/// Of the votes on a class, the share that says it is there; 0 where nobody votes.
-fn share(class: &[Presence], voters: &[Voter]) -> f64 {
+/// Share of the votes for the presence of a class; 0 without votes.
+fn vote_share(class: &[Presence], voters: &[Neighbor]) -> f64 {
     let (mut shown, mut all) = (0.0, 0.0);
     for (i, vote) in voters {
         match class[*i] {
@@ -143,12 +144,12 @@ fn results(spec: &KnnSpec, train: usize, values: impl IntoIterator<Item = f64>) 
     spec.neighbors.iter().zip(values).map(result).collect()
 }
 
-/// `read` of the voters of every test picture, for each k.
+/// Applies `read` to the neighbors of every test picture, for each k.
 fn per_k<T: Send>(
     spec: &KnnSpec,
     train: &Features,
     test: &Features,
-    read: impl Fn(&[Voter]) -> T + Sync,
+    read: impl Fn(&[Neighbor]) -> T + Sync,
 ) -> Result<Vec<Vec<T>>> {
     check(spec, train, test)?;
     let (train, test) = (train.normalized(0.0), test.normalized(0.0));
@@ -184,8 +185,8 @@ fn check(spec: &KnnSpec, train: &Features, test: &Features) -> Result<()> {
     Ok(())
 }
 
-/// The `k` most similar pictures, the most similar first, with their similarity.
-fn nearest(similarities: &[f32], k: usize) -> Vec<Voter> {
+/// The `k` most similar pictures with their similarities, most similar first.
+fn nearest(similarities: &[f32], k: usize) -> Vec<Neighbor> {
     let order = |a: &usize, b: &usize| similarities[*b].total_cmp(&similarities[*a]).then(a.cmp(b));
     let mut pictures: Vec<usize> = (0..similarities.len()).collect();
     if k < pictures.len() {
@@ -196,8 +197,8 @@ fn nearest(similarities: &[f32], k: usize) -> Vec<Voter> {
     pictures.into_iter().map(|i| (i, f64::from(similarities[i]))).collect()
 }
 
-/// What the first `k` of the `nearest` vote. Only ratios of votes count, so the first one's is 1.
-fn votes(spec: &KnnSpec, nearest: &[Voter], k: usize) -> Vec<Voter> {
+/// Votes of the first `k` of `nearest`, scaled so that the first vote is 1; only ratios matter.
+fn votes(spec: &KnnSpec, nearest: &[Neighbor], k: usize) -> Vec<Neighbor> {
     let first = nearest.first().map_or(0.0, |(_, similarity)| *similarity);
     let vote = |similarity: f64| match spec.vote {
         Vote::Weighted => ((similarity - first) / spec.temperature.get()).exp(),
@@ -245,7 +246,7 @@ mod tests {
     fn shares_leave_out_who_is_ignored() {
         use Presence::{Absent, Ignored, Present};
         let voters = [(0, 1.0), (1, 0.5), (2, 0.5)];
-        assert_eq!(share(&[Present, Absent, Ignored], &voters), 1.0 / 1.5);
-        assert_eq!(share(&[Ignored; 3], &voters), 0.0);
+        assert_eq!(vote_share(&[Present, Absent, Ignored], &voters), 1.0 / 1.5);
+        assert_eq!(vote_share(&[Ignored; 3], &voters), 0.0);
     }
 }

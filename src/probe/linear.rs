@@ -1,6 +1,6 @@
-//! Linear probes on every chosen layer of a frozen backbone, trained jointly in one pass (Zhang et al. 2016, section 3.2;
-//! the Split-Brain paper's table 7): features are brought to about 9,600 numbers, normalized without affine parameters, and
-//! read by one linear classifier a layer. The classifiers share batches and nothing else.
+//! Linear probes on several layers of a frozen backbone, trained jointly in one pass (Zhang et al. 2016, section 3.2;
+//! table 7 of the Split-Brain paper): features are downsampled to about 9,600 values, batch-normalized without affine
+//! parameters, and classified by one linear layer per tap. The classifiers share only the batches.
 
 use super::{
     downsample::{Protocol, downsample},
@@ -20,28 +20,28 @@ use crate::{
     ops::losses::cross_entropy,
     pretext::supervised::labels,
     rng::Rng,
-    train::task::{Better, Metric, Panel, Step, Task},
+    train::task::{Better, ImagePanel, Metric, StepOutput, Task},
 };
 use anyhow::{Context, Result};
 use candle_core::{DType, Device, Tensor};
 use serde::{Deserialize, Serialize};
 
-/// Features remembered at most, in bytes.
-const CACHE: usize = 4 << 30;
+/// Maximum size of the feature cache, in bytes.
+const MAX_CACHE_BYTES: usize = 4 << 30;
 
-/// Which layers are probed, and how; the defaults are those of the released code.
+/// Probe options. The defaults are those of the released code.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct LinearProbeSpec {
-    /// Taps of the backbone (after their ReLU or pooling), each with its own classifier, all trained in one pass.
+    /// Taps of the backbone (after their ReLU or pooling), each with its own classifier, trained jointly.
     pub layers: Vec<String>,
     pub protocol: Protocol,
-    /// Numbers that a layer's map is brought down to, at most.
+    /// Maximum number of features per layer after downsampling.
     pub dimensions: Count,
-    /// Random crops and flips in training. Without, each image is seen at its center crop only and its features are
-    /// computed once.
+    /// Random crops and flips in training. If false, only the center crop is used, and features are computed once per
+    /// image.
     pub augment: bool,
-    /// Whether the batch normalization in front of a classifier learns a scale and a shift.
+    /// Whether the batch normalization before each classifier has a learned scale and shift.
     pub affine: bool,
 }
 
@@ -57,19 +57,19 @@ impl Default for LinearProbeSpec {
     }
 }
 
-/// One layer's classifier.
-struct Head {
+/// The classifier of one layer.
+struct LayerClassifier {
     layer: String,
     norm: BatchNorm,
     linear: Linear,
 }
 
-impl Head {
+impl LayerClassifier {
     fn new(params: &mut Params, layer: &str, width: usize, classes: usize, affine: bool) -> Result<Self> {
         let options = BatchNormOptions { affine, ..BatchNormOptions::CAFFE };
         let norm = BatchNorm::new(params, &format!("{layer}.bn"), width, options)?;
         let zero = Fillers { weight: Filler::Zero, bias: Some(Filler::Zero) };
-        // Zeros: nothing is drawn from the stream.
+        // Zero initialization does not draw from the stream.
         let linear = Linear::new(params, layer, (width, classes), zero, &Rng::new(0))?;
         Ok(Self { layer: layer.into(), norm, linear })
     }
@@ -80,10 +80,10 @@ impl Head {
     }
 }
 
-/// All heads over one frozen backbone.
+/// Linear classifiers on the layers of one frozen backbone.
 pub struct LinearProbe {
     backbone: Network,
-    heads: Vec<Head>,
+    heads: Vec<LayerClassifier>,
     params: Params,
     protocol: Protocol,
     dimensions: usize,
@@ -91,7 +91,7 @@ pub struct LinearProbe {
     last: Vec<LayerAccuracy>,
 }
 
-/// What one layer's probe reached on the validation set.
+/// Validation accuracy of one layer's probe.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LayerAccuracy {
     pub layer: String,
@@ -100,8 +100,8 @@ pub struct LayerAccuracy {
 }
 
 impl LinearProbe {
-    /// Heads for `classes` over a loaded `backbone` whose input is `crop` pixels square; `images` is the size of the
-    /// training set, for the feature cache.
+    /// Classifiers for `classes` classes on a loaded `backbone` whose input is `crop` pixels square; `images` is the
+    /// size of the training set, for the feature cache.
     ///
     /// # Errors
     /// An unknown layer.
@@ -132,16 +132,16 @@ impl LinearProbe {
             .map(|f| f.dim(1))
             .collect::<candle_core::Result<Vec<_>>>()?;
         for (layer, &width) in taps.iter().zip(&widths) {
-            probe.heads.push(Head::new(&mut params, layer, width, classes, spec.affine)?);
+            probe.heads.push(LayerClassifier::new(&mut params, layer, width, classes, spec.affine)?);
         }
         probe.params = params;
         if !spec.augment {
-            probe.cache = FeatureCache::new(images, widths, CACHE);
+            probe.cache = FeatureCache::new(images, widths, MAX_CACHE_BYTES);
         }
         Ok(probe)
     }
 
-    /// Frozen features `(B, D)` of each tap for network input `x` `(B, H, W, C)`; no graph is built.
+    /// Frozen features `(B, D)` of each tap for network input `x` `(B, H, W, C)`, without gradient.
     fn compute(&self, x: &Tensor, taps: &[&str]) -> Result<Vec<Tensor>> {
         let maps = self.backbone.forward(x, taps, &Mode::Frozen)?;
         Ok(maps
@@ -155,7 +155,7 @@ impl LinearProbe {
         self.compute(&self.backbone.input().read(&batch.pixels)?, &taps)
     }
 
-    /// Features of a training batch, remembered when there is a cache.
+    /// Features of a training batch, from the cache if there is one.
     fn training_features(&mut self, batch: &Batch) -> Result<Vec<Tensor>> {
         let known = self.cache.as_ref().and_then(|c| c.get(&batch.indices, self.params.device()));
         if let Some(known) = known {
@@ -173,17 +173,17 @@ impl LinearProbe {
         Ok(logits.collect::<candle_core::Result<_>>()?)
     }
 
-    /// The metrics of a layer.
+    /// Names of a layer's metrics.
     pub fn metrics(layer: &str) -> [String; 2] {
         ["top1", "top5"].map(|name| format!("{layer}_{name}"))
     }
 
-    /// What the last validation found.
+    /// Accuracies of the last validation.
     pub fn last(&self) -> &[LayerAccuracy] {
         &self.last
     }
 
-    /// Top-1 and top-5 of every layer over one pass of `val`.
+    /// Top-1 and top-5 accuracy of every layer over one pass of `val`.
     ///
     /// # Errors
     /// Unlabeled or unreadable data.
@@ -195,7 +195,7 @@ impl LinearProbe {
         self.shares(&counts)
     }
 
-    /// The same over batches at hand.
+    /// As [`LinearProbe::accuracies`], over batches in memory.
     ///
     /// # Errors
     /// Unlabeled data.
@@ -215,7 +215,7 @@ impl LinearProbe {
     }
 
     fn shares(&self, counts: &[TopK]) -> Result<Vec<LayerAccuracy>> {
-        let row = |(head, count): (&Head, &TopK)| {
+        let row = |(head, count): (&LayerClassifier, &TopK)| {
             let shares = count.values().context("there are no validation images")?;
             Ok(LayerAccuracy { layer: head.layer.clone(), top1: shares[0], top5: shares[1] })
         };
@@ -228,7 +228,7 @@ impl Task for LinearProbe {
         &self.params
     }
 
-    fn step(&mut self, batch: &Batch, rng: &Rng) -> Result<Step> {
+    fn step(&mut self, batch: &Batch, rng: &Rng) -> Result<StepOutput> {
         let features = self.training_features(batch)?;
         let logits = self.logits(&features, &Mode::Train(rng.clone()))?;
         let losses =
@@ -236,7 +236,7 @@ impl Task for LinearProbe {
         let loss = Tensor::stack(&losses, 0)?.sum_all()?;
         let count = Tensor::full(losses.len() as f64, (), loss.device())?;
         let mean = (loss.detach().to_dtype(DType::F64)? / count)?;
-        Ok(Step { loss, scalars: vec![("loss", mean)] })
+        Ok(StepOutput { loss, scalars: vec![("loss", mean)] })
     }
 
     fn evaluate(&mut self, val: &mut Loader) -> Result<Vec<Metric>> {
@@ -246,11 +246,11 @@ impl Task for LinearProbe {
         Ok(self.last.iter().flat_map(|r| both(r).collect::<Vec<_>>()).collect())
     }
 
-    fn kept(&self) -> usize {
+    fn cached_bytes(&self) -> usize {
         self.cache.as_ref().map_or(0, FeatureCache::size)
     }
 
-    fn picture(&mut self, _: &mut Loader) -> Result<Option<Panel>> {
+    fn picture(&mut self, _: &mut Loader) -> Result<Option<ImagePanel>> {
         Ok(None)
     }
 }

@@ -1,9 +1,10 @@
-//! The non-linear probe (Noroozi and Favaro 2016, table 2): the first layers of a trained network are kept and frozen, every
-//! layer after them, fc6 to fc8 included, starts afresh, and the whole is trained to classify. How much more than from
-//! frozen random layers it then knows tells what the kept ones are worth. Training and result are those of [`Supervised`].
+//! The non-linear probe (Noroozi and Favaro 2016, table 2): the first layers of a trained network are frozen, all
+//! later layers (including fc6 to fc8) are reinitialized, and the network is trained to classify. The gain over frozen
+//! random layers measures the value of the frozen ones. Training and metrics are those of [`Supervised`].
 //!
-//! No schedule is part of it. Published ones are CaffeNet's (450 k steps of 256 images) and RotNet's (40 epochs with
-//! Nesterov momentum, batch normalization in the fresh part, random crops of resized images): say which.
+//! The probe does not define a schedule. Published schedules are CaffeNet's (450 k steps of 256 images) and RotNet's
+//! (40 epochs with Nesterov momentum, batch normalization in the new layers, random crops of resized images); report
+//! which one was used.
 
 use crate::{
     backbones::{
@@ -20,13 +21,13 @@ use candle_core::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// What is kept, and how the rest is built.
+/// Depth of the frozen part and options of the new layers.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct NonlinearProbeSpec {
-    /// The last layer that is kept and frozen: column `conv4` of the published tables.
+    /// The last frozen layer: column `conv4` of the published tables.
     pub through: String,
-    /// Whether the layers after it are normalized over the batch, as RotNet's are; CaffeNet's are not.
+    /// Batch normalization in the new layers, as in RotNet; CaffeNet has none.
     pub batch_norm: bool,
 }
 
@@ -37,13 +38,13 @@ impl Default for NonlinearProbeSpec {
 }
 
 impl NonlinearProbeSpec {
-    /// The network with `classes` outputs on the transfer graph, which needs the crop it was made for. `trained` are the
-    /// weights of that graph without batch normalization (see [`crate::backbones::absorb`]), of which only the kept
-    /// layers' are read; absent, they stay as `rng` fills them, the floor that trained ones are compared with.
+    /// Builds the network with `classes` outputs in the transfer variant, which needs its native crop. `trained` are
+    /// the weights of that variant without batch normalization (see [`crate::backbones::absorb`]); only the frozen
+    /// layers are read. If absent, these layers keep their random initialization, which gives the baseline.
     ///
     /// # Errors
-    /// A layer to keep that the backbone does not have, or after which none is left to train; weights that lack a kept
-    /// layer or have it in another shape.
+    /// A layer that the backbone does not have or after which no layer remains; weights that lack a frozen layer or
+    /// have it in another shape.
     pub fn build(
         &self,
         backbone: &BackboneSpec,
@@ -55,7 +56,7 @@ impl NonlinearProbeSpec {
         let table =
             |batch_norm| backbone.table(&Build { batch_norm, outputs: Some(classes), ..backbone.plain() });
         let (own, fresh) = (table(false), table(self.batch_norm));
-        let kept = self.kept(&own, backbone.name())?;
+        let kept = self.frozen_rows(&own, backbone.name())?;
         let names: Vec<String> = own[..kept].iter().map(|layer| layer.name.clone()).collect();
         let mut params = Params::new(device);
         let layers = spliced(&own, &fresh, &self.through)?;
@@ -67,9 +68,9 @@ impl NonlinearProbeSpec {
         Ok(Supervised::of(net, params))
     }
 
-    /// How many rows are kept.
-    fn kept(&self, layers: &[Layer], backbone: &str) -> Result<usize> {
-        // The last row that learns is the head.
+    /// Number of frozen table rows.
+    fn frozen_rows(&self, layers: &[Layer], backbone: &str) -> Result<usize> {
+        // The last trainable row is the head.
         let hidden = &layers[..layers.len().saturating_sub(1)];
         let at = tap(hidden, &self.through).with_context(|| {
             let names: Vec<&str> = hidden_taps(hidden).into_iter().map(|(name, _)| name).collect();
@@ -83,7 +84,7 @@ impl NonlinearProbeSpec {
     }
 }
 
-/// Sets the parameters of the rows `kept`, all of them.
+/// Loads the parameters of all rows in `kept`.
 fn load(params: &Params, trained: &BTreeMap<String, Tensor>, kept: &[String]) -> Result<()> {
     let is_kept =
         |name: &str| name.rsplit_once('.').is_some_and(|(layer, _)| kept.iter().any(|kept| kept == layer));

@@ -1,14 +1,14 @@
-//! Inner products between the rows of two feature matrices. A few thousand pictures have fewer products with one another
-//! than features, and every class, cost and fold asks for the same ones; so the probes compute them once.
+//! Inner products between the rows of two feature matrices. For a few thousand pictures the product matrix is smaller
+//! than the features, and all classes, costs and folds share it, so it is computed once.
 
 use super::features::Features;
 use anyhow::{Context, Result, ensure};
 use candle_core::{Device, Tensor};
 
-/// More are refused: 4 GiB.
-const MOST: usize = 1 << 30;
+/// Maximum number of products: 4 GiB of f32.
+const MAX_PRODUCTS: usize = 1 << 30;
 
-/// A matrix `(rows, columns)` of products.
+/// A matrix `(rows, columns)` of inner products.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Products {
     values: Vec<f32>,
@@ -19,7 +19,7 @@ impl Products {
     /// `a` `(n, d)` and `b` `(m, d)` → a·bᵀ `(n, m)`.
     ///
     /// # Errors
-    /// Rows of different lengths, and products that would fill more than 4 GiB.
+    /// Rows of different lengths; more than 4 GiB of products.
     pub fn of(a: &Features, b: &Features) -> Result<Self> {
         ensure!(
             a.width() == b.width(),
@@ -27,7 +27,7 @@ impl Products {
             a.width(),
             b.width()
         );
-        let count = a.len().checked_mul(b.len()).filter(|count| *count <= MOST);
+        let count = a.len().checked_mul(b.len()).filter(|count| *count <= MAX_PRODUCTS);
         count.with_context(|| {
             format!(
                 "{} × {} pictures are more than this probe can compare in memory; use a `limit:` on the data",
@@ -38,10 +38,10 @@ impl Products {
         Self::block(a.values(), b.values(), a.width())
     }
 
-    /// The same of some rows that lie one after another.
+    /// As [`Products::of`], for consecutive rows given as slices.
     ///
     /// # Errors
-    /// When memory runs out.
+    /// Out of memory.
     pub(super) fn block(a: &[f32], b: &[f32], width: usize) -> Result<Self> {
         let matrix = |values: &[f32]| Tensor::from_slice(values, (values.len() / width, width), &Device::Cpu);
         let products = matrix(a)?.matmul(&matrix(b)?.t()?)?;
@@ -60,7 +60,7 @@ impl Products {
         &self.values[i * self.columns..(i + 1) * self.columns]
     }
 
-    /// The products of these rows with these columns, in this order.
+    /// The submatrix of these rows and columns, in this order.
     pub fn select(&self, rows: &[usize], columns: &[usize]) -> Self {
         let values = rows.iter().map(|&i| self.row(i)).flat_map(|row| columns.iter().map(|&j| row[j]));
         Self { values: values.collect(), columns: columns.len() }

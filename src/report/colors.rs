@@ -15,9 +15,9 @@ use crate::{
         interpretability::{Accuracy, Renderings},
     },
     train::{
-        panel::{Tile, panel},
+        panel::{RgbTile, panel},
         picture,
-        task::Panel,
+        task::ImagePanel,
     },
 };
 use anyhow::{Context, Result, bail};
@@ -149,7 +149,7 @@ impl<'a> ColorTable<'a> {
 
     /// The map of colors: a panel a method, the truth first. a runs to the right, b upwards; the more often a color
     /// is used, the fuller it is shown, on a logarithmic scale.
-    pub fn map(&self) -> Result<Tile> {
+    pub fn map(&self) -> Result<RgbTile> {
         let Some((_, first)) = self.methods.first() else { bail!("no method to draw") };
         let mut tiles = vec![map_tile(&first[0].truth)];
         let mut titles = vec!["ground truth"];
@@ -161,13 +161,13 @@ impl<'a> ColorTable<'a> {
     }
 
     /// Gray, each method and the truth side by side, a row an example image; none where no pictures were kept.
-    pub fn comparison(&self) -> Result<Option<Tile>> {
+    pub fn comparison(&self) -> Result<Option<RgbTile>> {
         let Some((_, first)) = self.methods.first() else { return Ok(None) };
         let numbers = examples(&first[0].from)?;
         let mut titles = vec!["input"];
         titles.extend(self.methods.iter().map(|(method, _)| method.as_str()));
         titles.push("truth");
-        let row = |number: &String| -> Result<Vec<Tile>> {
+        let row = |number: &String| -> Result<Vec<RgbTile>> {
             let mut row = vec![tile(&first[0].from, number, "gray")?];
             for (_, results) in &self.methods {
                 row.push(tile(&results[0].from, number, "result")?);
@@ -197,8 +197,8 @@ fn recognized(results: &[&ColorResult]) -> Option<(f64, f64)> {
 }
 
 /// A panel as a PNG file's bytes.
-pub fn png((width, height, rgb): Tile, name: &str) -> Result<Vec<u8>> {
-    picture::encode(&Panel { name: name.into(), width, height, rgb })
+pub fn png((width, height, rgb): RgbTile, name: &str) -> Result<Vec<u8>> {
+    picture::encode(&ImagePanel { name: name.into(), width, height, rgb })
 }
 
 /// Mean and spread of a measure over seeds; with one seed, the value and its bootstrap error.
@@ -247,7 +247,7 @@ fn sheet_row(table: &ColorTable, method: &str, results: &[&ColorResult]) -> Vec<
 /// Lightness at which the map shows its colors.
 const MAP_LIGHTNESS: f32 = 62.0;
 
-fn map_tile(histogram: &Histogram) -> Tile {
+fn map_tile(histogram: &Histogram) -> RgbTile {
     let side = Histogram::SIDE;
     let most = histogram.counts.iter().copied().max().unwrap_or(0).max(1) as f32;
     let mut pixels = vec![255u8; 3 * side * side];
@@ -278,7 +278,7 @@ fn examples(run: &Path) -> Result<Vec<String>> {
     Ok(numbers)
 }
 
-fn tile(run: &Path, number: &str, kind: &str) -> Result<Tile> {
+fn tile(run: &Path, number: &str, kind: &str) -> Result<RgbTile> {
     let path = run.join(EXAMPLES).join(format!("{number}-{kind}.png"));
     let image = image::open(&path).with_context(|| {
         format!("cannot read {}: run the evaluation again to draw it anew", path.display())

@@ -16,9 +16,9 @@ use crate::{
         hurt,
     },
     train::{
-        panel::{Tile, panel},
+        panel::{RgbTile, panel},
         picture::encode,
-        task::Panel,
+        task::ImagePanel,
     },
 };
 use anyhow::{Context, Result, ensure};
@@ -74,7 +74,7 @@ impl Default for Shown {
 pub fn write_interpretability(
     result: &InterpretabilityResult,
     shown: &Shown,
-    pictures: &dyn Fn(&Record) -> Result<Renderings<Tile>>,
+    pictures: &dyn Fn(&Record) -> Result<Renderings<RgbTile>>,
     out: &Path,
 ) -> Result<ReportPaths> {
     let report = Report::of(result, shown)?;
@@ -253,9 +253,9 @@ impl<'a> Report<'a> {
     }
 
     /// For each class and each confusion of the tables, the pictures that show it best.
-    fn examples(&self) -> Vec<Example<'_>> {
+    fn examples(&self) -> Vec<ExampleFigure<'_>> {
         let (shown, records) = (self.shown, &self.result.records);
-        let example = |kind: &str, title: String, i: usize, found: Vec<&'a Record>| Example {
+        let example = |kind: &str, title: String, i: usize, found: Vec<&'a Record>| ExampleFigure {
             file: format!("examples/{kind}-{:02}.png", i + 1),
             title,
             records: found.into_iter().take(shown.examples).collect(),
@@ -276,7 +276,7 @@ impl<'a> Report<'a> {
         gains.chain(losses).chain(added).filter(|example| !example.records.is_empty()).collect()
     }
 
-    fn page(&self, examples: &[Example]) -> String {
+    fn page(&self, examples: &[ExampleFigure]) -> String {
         let (top, bottom) = (self.found.top(self.shown.classes), self.found.bottom(self.shown.classes));
         let added = self.found.added(self.shown.confusions);
         let mut page =
@@ -292,7 +292,7 @@ impl<'a> Report<'a> {
             }
         }
         page += "\n## Pictures\n\nThe first answer to each rendering, its probability, and the place of the true class.\n";
-        for Example { file, title, records } in examples {
+        for ExampleFigure { file, title, records } in examples {
             page += &format!("\n### {title}\n\n![{title}]({file})\n\n{}", self.answers(records).markdown());
         }
         page
@@ -317,26 +317,26 @@ impl<'a> Report<'a> {
 }
 
 /// A few pictures of one class, to be shown together.
-struct Example<'a> {
+struct ExampleFigure<'a> {
     /// Below the report folder.
     file: String,
     title: String,
     records: Vec<&'a Record>,
 }
 
-impl Example<'_> {
+impl ExampleFigure<'_> {
     /// True colors, gray and recolored side by side, a row a picture, as a PNG file.
-    fn grid(&self, pictures: &dyn Fn(&Record) -> Result<Renderings<Tile>>) -> Result<Vec<u8>> {
+    fn grid(&self, pictures: &dyn Fn(&Record) -> Result<Renderings<RgbTile>>) -> Result<Vec<u8>> {
         let row = |record: &&Record| {
             let Renderings { original, gray, recolored } =
                 pictures(record).with_context(|| format!("cannot show picture {}", record.image))?;
             Ok(vec![original, gray, recolored])
         };
-        let rows = self.records.iter().map(row).collect::<Result<Vec<Vec<Tile>>>>()?;
+        let rows = self.records.iter().map(row).collect::<Result<Vec<Vec<RgbTile>>>>()?;
         let largest = rows.iter().flatten().map(|(w, h, _)| *w.max(h)).max().unwrap_or(1);
         let scale = (128 / largest.max(1)).max(1);
         let (width, height, rgb) = panel(&rows, &["true colors", "gray", "recolored"], scale)?;
-        encode(&Panel { name: self.file.clone(), width, height, rgb })
+        encode(&ImagePanel { name: self.file.clone(), width, height, rgb })
     }
 }
 

@@ -26,7 +26,7 @@ pub use accuracy::{AccuracyTable, Measure, Row, tables};
 pub use kind::Kind;
 pub use results::{BackboneResult, Called, Collected, LayerResult, ProbeResult, collect, collect_called};
 pub use score::{Comparison, LeftOut, ScoreRow, ScoreTable};
-pub use transfer::{Colors, TransferMetric, TransferResult, TransferRow, TransferTable, TransferTask};
+pub use transfer::{InputColors, TransferMetric, TransferResult, TransferRow, TransferTable, TransferTask};
 
 use crate::atomic_write;
 use anyhow::{Context, Result};

@@ -7,7 +7,7 @@ use crate::{
     hub::Repo,
     train::{
         clock,
-        manifest::{Manifest, Outcome, Output},
+        manifest::{Manifest, OutputFile, RecordedMetric},
         task::Better,
     },
 };
@@ -29,7 +29,7 @@ pub struct ModelCard<'a> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WeightFile {
     pub name: String,
-    pub output: Output,
+    pub output: OutputFile,
     pub tensors: usize,
     /// Numbers that training sets by gradients.
     pub parameters: usize,
@@ -122,7 +122,7 @@ impl ModelCard<'_> {
         if self.manifest.metrics.is_empty() {
             return "## Results\n\nThe run has measured none.\n".into();
         }
-        let value = |m: &Outcome| m.value.map_or("not a number".into(), |v| format!("{v:.4}"));
+        let value = |m: &RecordedMetric| m.value.map_or("not a number".into(), |v| format!("{v:.4}"));
         let rows = self.manifest.metrics.iter().map(|m| (&m.name, format!("{}{}", value(m), goal(m.better))));
         format!("## Results\n\nOn the validation split, at the end.\n\n{}", table(["metric", "value"], rows))
     }
@@ -143,7 +143,7 @@ impl ModelCard<'_> {
     }
 
     fn files(&self) -> String {
-        let Output { sha256, bytes } = &self.weights.output;
+        let OutputFile { sha256, bytes } = &self.weights.output;
         format!(
             "## Files\n\n`{}`: {bytes} bytes, SHA-256 `{sha256}`.\n\n`spec.yaml` is all that decided the result, \
              `manifest.json` what came of it and the SHA-256 of every file of the run.\n",

@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     text,
-    train::manifest::{self, Ending},
+    train::manifest::{self, RunOutcome},
 };
 use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
@@ -170,8 +170,9 @@ fn stages_below(dir: &Path) -> Result<Vec<PathBuf>> {
 
 /// Whether a finished stage has left results there that are gone; [`read`] says so.
 fn has_lost_results(stage: &Path) -> bool {
-    let listed = |ending: Ending| ending.outputs.contains_key(RESULTS);
-    !stage.join(RESULTS).is_file() && Ending::finished(stage).is_ok_and(|ending| ending.is_some_and(listed))
+    let listed = |outcome: RunOutcome| outcome.outputs.contains_key(RESULTS);
+    !stage.join(RESULTS).is_file()
+        && RunOutcome::finished(stage).is_ok_and(|outcome| outcome.is_some_and(listed))
 }
 
 /// Whether it is a link back into its own folders, or to nothing.
@@ -180,14 +181,14 @@ fn leads_nowhere(error: &walkdir::Error) -> bool {
 }
 
 fn read(stage: &Path) -> Result<Read> {
-    let ending = match Ending::finished(stage) {
+    let outcome = match RunOutcome::finished(stage) {
         Err(_) if !stage.join("spec.yaml").exists() => None, // another program's manifest.json
         read => read?,
     };
-    let Some(ending) = ending else { return Ok(Read::Unfinished) };
-    let examples = ending.outputs.keys().filter(|name| name.starts_with(&format!("{EXAMPLES}/")));
+    let Some(outcome) = outcome else { return Ok(Read::Unfinished) };
+    let examples = outcome.outputs.keys().filter(|name| name.starts_with(&format!("{EXAMPLES}/")));
     for name in examples.map(String::as_str).chain([RESULTS]) {
-        ending.ensure_unchanged(stage, name)?;
+        outcome.ensure_unchanged(stage, name)?;
     }
     let path = stage.join(RESULTS);
     let advice = || {
@@ -200,7 +201,7 @@ fn read(stage: &Path) -> Result<Read> {
     let text = text::read(&path).with_context(advice)?;
     let value: serde_json::Value = serde_json::from_str(&text).with_context(advice)?;
     let mark = |name: &mut String| {
-        if ending.diverged.is_some() {
+        if outcome.diverged.is_some() {
             name.push_str(DIVERGED);
         }
     };

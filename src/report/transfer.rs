@@ -8,7 +8,7 @@ use super::{
     table::{Table, column_names, in_columns, over_seeds, spread},
 };
 use crate::metrics::accuracy::MeanStd;
-pub use crate::transfer::Colors;
+pub use crate::transfer::InputColors;
 use anyhow::{Result, bail};
 use serde::{Deserialize, Serialize};
 use std::{
@@ -42,7 +42,7 @@ pub struct TransferRow {
     #[serde(default)]
     pub variant: String,
     #[serde(default)]
-    pub input: Colors,
+    pub input: InputColors,
     pub metric: TransferMetric,
     /// A share, 0 to 1.
     pub value: f64,
@@ -115,7 +115,7 @@ pub struct Column {
 pub struct Line {
     pub experiment: String,
     pub backbone: String,
-    pub input: Colors,
+    pub input: InputColors,
 }
 
 /// Rows are backbones, columns tasks; values in percent.

@@ -1,20 +1,21 @@
-//! Checkpoints: everything that makes 20 steps straight and 10 + 10 equal bit for bit. One safetensors file each:
-//! tensors `param.*` (parameters and running statistics) and `optimizer.*`, and in the header the [`State`] as JSON.
+//! Checkpoints: all state needed for 20 straight steps and 10 + 10 resumed steps to be bit-identical. Each is one
+//! safetensors file: tensors `param.*` (parameters and running statistics) and `optimizer.*`, with [`State`] as JSON
+//! in the header.
 //!
-//! The random streams need no state: each is a function of the seed and the step. The header keeps a mark of the
-//! seed, so that a checkpoint is not continued under another.
+//! Random streams are not stored: each is a function of the seed and the step. The header stores a fingerprint of the
+//! seed, so that a checkpoint cannot be resumed under a different one.
 
 use super::{
     divergence::Levels,
-    keep::{self, Kept, LAST},
+    interval_means::IntervalMeans,
+    log_digest::{self, LogDigest},
     manifest::hex,
+    retention::{self, LAST, RankedCheckpoint},
     run_dir::RunDir,
     spec_change::differences,
     task::Metric,
-    tensors::{self, Named, ReadError},
-    told::{self, Told},
+    tensors::{self, NamedTensors, ReadError},
     warning::Warning,
-    window::Window,
 };
 use crate::{
     atomic_write,
@@ -33,52 +34,52 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// The layout that this program writes; it reads those before it too.
+/// Format version written by this program. Older versions are read too.
 const VERSION: u32 = 2;
-/// The first layout whose files have a checksum.
-const CHECKED: u32 = 2;
+/// First format version with a checksum.
+const FIRST_WITH_CHECKSUM: u32 = 2;
 
-/// What a checkpoint knows beside its tensors.
+/// Training state stored beside the tensors.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct State {
     version: u32,
-    /// Updates done.
+    /// Completed updates.
     pub step: usize,
-    /// Where the training loader goes on.
+    /// Position at which the training loader resumes.
     pub position: Position,
-    /// Means that the next line of the log still waits for.
-    pub window: Window,
-    /// The best validations so far, best first.
-    pub best: Vec<Kept>,
-    /// The newest validation: after which update, and what came out.
+    /// Running means not yet written to the log.
+    pub window: IntervalMeans,
+    /// Best validations so far, best first.
+    pub best: Vec<RankedCheckpoint>,
+    /// Step and metrics of the newest validation.
     pub validated: Option<(usize, Vec<Metric>)>,
-    /// The resolved spec of the run, and its SHA-256.
+    /// The run's resolved spec and its SHA-256.
     pub spec: String,
     pub spec_sha256: String,
-    /// A mark of the seed.
+    /// Fingerprint of the seed.
     rng: String,
-    /// What `metrics.jsonl` holds of the steps so far; unknown in earlier layouts.
-    #[serde(default)]
-    pub told: Option<Told>,
-    /// Where the loss began and where it is.
+    /// Digest of `metrics.jsonl` up to this step; absent in older versions.
+    #[serde(default, rename = "told")]
+    pub log_digest: Option<LogDigest>,
+    /// First and newest training loss.
     #[serde(default)]
     pub levels: Levels,
 }
 
 impl State {
-    /// Before the first update.
+    /// State before the first update.
     pub fn new(spec: &str, rng: &Rng) -> Self {
         Self {
             version: VERSION,
             step: 0,
             position: Position::default(),
-            window: Window::default(),
+            window: IntervalMeans::default(),
             best: vec![],
             validated: None,
             spec: spec.into(),
             spec_sha256: hex(&Sha256::digest(spec)),
-            rng: mark(rng),
-            told: Some(Told::default()),
+            rng: seed_fingerprint(rng),
+            log_digest: Some(LogDigest::default()),
             levels: Levels::default(),
         }
     }
@@ -87,40 +88,40 @@ impl State {
 /// A checkpoint in memory.
 pub struct Checkpoint {
     pub state: State,
-    /// By the names of [`Params::state`].
-    pub params: Named,
-    /// By the names of [`Optimizer::state`].
-    pub optimizer: Named,
+    /// Keyed by the names of [`Params::state`].
+    pub params: NamedTensors,
+    /// Keyed by the names of [`Optimizer::state`].
+    pub optimizer: NamedTensors,
 }
 
 impl Checkpoint {
-    /// Reads the file at `path` onto `device`. Errors say whether it is damaged or not a checkpoint at all.
+    /// Reads the file at `path` onto `device`. Errors distinguish a damaged checkpoint from a file that is not one.
     pub fn read(path: &Path, device: &Device) -> Result<Self> {
-        read_whole(path, device).map_err(|e| unreadable(path, e))
+        read_verified(path, device).map_err(|e| unreadable(path, e))
     }
 
-    /// The header alone, unchecked: cheap however large the file.
+    /// Reads only the header, without verifying the checksum: the cost does not depend on the file's size.
     pub fn read_state(path: &Path) -> Result<State> {
         tensors::read_text(path).and_then(|text| parse(&text)).map_err(|e| unreadable(path, e))
     }
 }
 
-/// The newest checkpoint of the run directory `run`.
+/// Path of the newest checkpoint in the run directory `run`.
 pub fn last(run: &Path) -> PathBuf {
     run.join("checkpoints").join(LAST)
 }
 
-/// The best checkpoint of the run directory `run`; it exists when a validation could be ranked.
+/// Path of the best checkpoint in the run directory `run`. It exists once a validation could be ranked.
 pub fn best(run: &Path) -> PathBuf {
-    run.join("checkpoints").join(keep::BEST)
+    run.join("checkpoints").join(retention::BEST)
 }
 
-/// Writes the run's last checkpoint, and keeps it where `state` has it among the best. Returns the steps whose kept
-/// files were found gone.
+/// Writes the run's last checkpoint and retains it if `state` ranks it among the best. Returns the steps of retained
+/// checkpoints whose files are missing.
 pub fn save(run: &RunDir, state: &mut State, params: &Params, optimizer: &Optimizer) -> Result<Vec<usize>> {
     let path = last(run.path());
     let text = serde_json::to_string(state)?;
-    let named = |prefix: &str, tensors: Named| -> Vec<(String, Tensor)> {
+    let named = |prefix: &str, tensors: NamedTensors| -> Vec<(String, Tensor)> {
         tensors.into_iter().map(|(name, tensor)| (format!("{prefix}{name}"), tensor)).collect()
     };
     let mut all = named(PARAM, params.state());
@@ -135,23 +136,23 @@ pub fn save(run: &RunDir, state: &mut State, params: &Params, optimizer: &Optimi
             bytes.div_ceil(1_000_000)
         )
     })?;
-    settle(run, state)
+    sync_retained(run, state)
 }
 
-/// Makes the kept files agree with `state`, whose checkpoint is the last. Returns the steps whose files are gone.
-pub fn settle(run: &RunDir, state: &mut State) -> Result<Vec<usize>> {
-    keep::settle(&run.path().join("checkpoints"), &mut state.best, state.step)
+/// Makes the retained files match `state`, whose checkpoint is the last. Returns the steps whose files are missing.
+pub fn sync_retained(run: &RunDir, state: &mut State) -> Result<Vec<usize>> {
+    retention::sync_files(&run.path().join("checkpoints"), &mut state.best, state.step)
 }
 
-/// A run that goes on, or begins.
+/// State of a run that starts or resumes.
 pub struct Resumed {
     pub state: State,
-    /// What its owner should know of the files that were found.
+    /// Problems found with the files on disk.
     pub warnings: Vec<Warning>,
 }
 
-/// Continues from the run's newest whole checkpoint, setting parameters, optimizer and loader; without any, the
-/// beginning. Errors: none of the checkpoints is whole, another spec or seed, parameters that do not fit.
+/// Resumes from the run's newest intact checkpoint, restoring parameters, optimizer and loader; without any
+/// checkpoint, starts from step 0. Errors: no intact checkpoint, a different spec or seed, parameters of other shapes.
 pub fn resume(
     run: &RunDir,
     params: &Params,
@@ -161,14 +162,14 @@ pub fn resume(
 ) -> Result<Resumed> {
     let fresh = State::new(run.spec(), rng);
     let mut warnings = vec![];
-    let Some((path, found)) = newest_whole(run.path(), params.device(), &mut warnings)? else {
+    let Some((path, found)) = newest_intact(run.path(), params.device(), &mut warnings)? else {
         if warnings.is_empty() && has_trained(run) {
             warnings.push(Warning::NoCheckpoint { folder: run.path().join("checkpoints") });
         }
         return Ok(Resumed { state: fresh, warnings });
     };
     let Checkpoint { mut state, params: values, optimizer: moments } = found;
-    ensure_ours(&path, &state, &fresh)?;
+    ensure_same_run(&path, &state, &fresh)?;
     let misfit = || {
         format!(
             "the checkpoint {} does not fit this run: choose another --out, or delete the checkpoint to start from \
@@ -189,22 +190,24 @@ pub fn resume(
     Ok(Resumed { state, warnings })
 }
 
-/// Whether the run has taken steps before, as far as anything but a checkpoint tells.
+/// Whether anything other than a checkpoint shows that the run has taken steps.
 fn has_trained(run: &RunDir) -> bool {
-    run.steps() > 0 || run.path().join(told::FILE).metadata().is_ok_and(|lines| lines.len() > 0)
+    run.steps() > 0 || run.path().join(log_digest::FILE).metadata().is_ok_and(|lines| lines.len() > 0)
 }
 
-/// The newest checkpoint of the run directory `run` that is as it was written: the last one, or one of the best.
-fn newest_whole(
+/// The newest checkpoint of `run` that passes verification: the last one, or one of the best.
+fn newest_intact(
     run: &Path,
     device: &Device,
     warnings: &mut Vec<Warning>,
 ) -> Result<Option<(PathBuf, Checkpoint)>> {
     let last = last(run);
-    let trouble = match read_whole(&last, device) {
+    let trouble = match read_verified(&last, device) {
         Ok(found) => {
-            warnings
-                .extend((found.state.version < CHECKED).then(|| Warning::Unchecked { file: last.clone() }));
+            warnings.extend(
+                (found.state.version < FIRST_WITH_CHECKSUM)
+                    .then(|| Warning::Unchecked { file: last.clone() }),
+            );
             return Ok(Some((last, found)));
         }
         Err(error) if is_damage(&error) => error,
@@ -214,7 +217,7 @@ fn newest_whole(
     let why = if gone { "gone".to_string() } else { trouble.to_string() };
     let others = others(run)?;
     for path in &others {
-        if let Ok(found) = read_whole(path, device) {
+        if let Ok(found) = read_verified(path, device) {
             let (used, step) = (path.clone(), found.state.step);
             warnings.push(Warning::FellBack { damaged: last, why, used, step });
             return Ok(Some((path.clone(), found)));
@@ -229,10 +232,10 @@ fn newest_whole(
     Ok(None)
 }
 
-/// The checkpoints beside the last one, newest first.
+/// All checkpoints except the last, newest first.
 fn others(run: &Path) -> Result<Vec<PathBuf>> {
     let folder = run.join("checkpoints");
-    let kept = keep::on_disk(&folder).with_context(|| format!("cannot list {}", folder.display()))?;
+    let kept = retention::on_disk(&folder).with_context(|| format!("cannot list {}", folder.display()))?;
     let best = Some(best(run)).filter(|path| path.exists());
     let step = |path: &Path| Checkpoint::read_state(path).map_or(0, |state| state.step);
     let mut others: Vec<_> = kept.into_iter().chain(best.map(|path| (step(&path), path))).collect();
@@ -240,32 +243,34 @@ fn others(run: &Path) -> Result<Vec<PathBuf>> {
     Ok(others.into_iter().map(|(_, path)| path).collect())
 }
 
-/// Takes those of the best checkpoints off the list whose files are damaged.
+/// Removes damaged checkpoints from the list of the best.
 fn drop_damaged(run: &RunDir, state: &mut State) -> Vec<Warning> {
     let folder = run.path().join("checkpoints");
-    let damaged = |kept: &Kept| {
-        let verified = tensors::verify(&keep::name(&folder, kept.step));
+    let damaged = |kept: &RankedCheckpoint| {
+        let verified = tensors::verify(&retention::name(&folder, kept.step));
         verified.is_err_and(|e| matches!(e, ReadError::Damaged(_) | ReadError::Foreign))
     };
     let (lost, whole) = state.best.iter().copied().partition(|kept| kept.step != state.step && damaged(kept));
     state.best = whole;
-    Vec::<Kept>::into_iter(lost).map(|kept| Warning::BestCheckpointGone { step: kept.step }).collect()
+    Vec::<RankedCheckpoint>::into_iter(lost)
+        .map(|kept| Warning::BestCheckpointGone { step: kept.step })
+        .collect()
 }
 
 const PARAM: &str = "param.";
 const OPTIMIZER: &str = "optimizer.";
 
-/// Two families of streams have the same mark when they have the same seed and name.
-fn mark(rng: &Rng) -> String {
+/// Equal for two random families with the same seed and name.
+fn seed_fingerprint(rng: &Rng) -> String {
     format!("{:016x}", rng.split("mark").at(0, 0).random::<u64>())
 }
 
-/// What the file at `path` holds, if it is as it was written.
-fn read_whole(path: &Path, device: &Device) -> Result<Checkpoint, ReadError> {
+/// Verifies and reads the file at `path`.
+fn read_verified(path: &Path, device: &Device) -> Result<Checkpoint, ReadError> {
     let checked = tensors::verify(path)?;
     let (text, tensors) = tensors::load(path, device)?;
     let state = parse(&text)?;
-    if state.version >= CHECKED && !checked {
+    if state.version >= FIRST_WITH_CHECKSUM && !checked {
         return Err(ReadError::Damaged("its header has lost its checksum".into()));
     }
     let (mut params, mut optimizer) = (vec![], vec![]);
@@ -294,7 +299,7 @@ fn parse(text: &str) -> Result<State, ReadError> {
     serde_json::from_str(text).map_err(|e| ReadError::Damaged(format!("bad header: {e}")))
 }
 
-fn ensure_ours(path: &Path, state: &State, fresh: &State) -> Result<()> {
+fn ensure_same_run(path: &Path, state: &State, fresh: &State) -> Result<()> {
     let changed = differences(&state.spec, &fresh.spec);
     ensure!(
         changed.is_empty(),
@@ -312,7 +317,7 @@ fn ensure_ours(path: &Path, state: &State, fresh: &State) -> Result<()> {
     Ok(())
 }
 
-/// Whether another checkpoint may stand in for one that could not be read so. A disk that fails to read is damage too.
+/// Whether to fall back to another checkpoint after this error. A failing disk counts as damage.
 fn is_damage(error: &ReadError) -> bool {
     match error {
         ReadError::Damaged(_) | ReadError::Foreign => true,

@@ -1,10 +1,10 @@
-//! Points in time as people and machines read them: RFC 3339 in UTC, to the second.
+//! Timestamps for people and programs: RFC 3339 in UTC, to the second.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
 const DAY: u64 = 86_400;
 
-/// `2026-01-31T23:59:59Z`; a clock set before 1970 gives the first second of 1970.
+/// `2026-01-31T23:59:59Z`. Times before 1970 give the first second of 1970.
 pub fn utc(time: SystemTime) -> String {
     let seconds = time.duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
     let (year, month, day) = civil(seconds / DAY);
@@ -12,7 +12,7 @@ pub fn utc(time: SystemTime) -> String {
     format!("{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z", rest / 3600, rest / 60 % 60, rest % 60)
 }
 
-/// `1:02:03` or `02:03`, for times to go.
+/// `1:02:03` or `02:03`, for remaining time.
 pub fn span(seconds: f64) -> String {
     let whole = seconds.round() as u64;
     let (hours, minutes, rest) = (whole / 3600, whole / 60 % 60, whole % 60);

@@ -1,20 +1,21 @@
-//! When a training counts as diverged: its loss is no number, or far above where it began.
+//! Divergence check: the loss is not finite, or far above its first value.
 
 use super::{
     exact,
+    interval_means::IntervalMeans,
     task::{Better, Metric},
-    window::Window,
 };
 use serde::{Deserialize, Serialize};
 
-/// A loss this many times the first one has diverged: none of ours begins so low that learning would look like this.
-const FAR: f64 = 10.0;
-/// First losses below this count as this: a network that has nothing to learn begins near zero.
-const LEAST: f64 = 1.0;
-/// What a task calls its loss, in training and in validation.
+/// Ratio to the first loss from which training counts as diverged. No loss of this crate starts low enough to reach it
+/// while learning.
+const DIVERGED_RATIO: f64 = 10.0;
+/// Lower bound of the first loss in that ratio: a network with nothing to learn starts near zero.
+const MIN_FIRST_LOSS: f64 = 1.0;
+/// Name of a task's loss, in training and in validation.
 const LOSS: &str = "loss";
 
-/// Where the loss began, and its newest mean in the log.
+/// First and newest mean training loss.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Levels {
     start: Option<Level>,
@@ -25,38 +26,38 @@ pub struct Levels {
 struct Level(#[serde(with = "exact")] f64);
 
 impl Levels {
-    /// Notes the loss of the first update; later calls change nothing.
+    /// Records the loss of the first update. Later calls have no effect.
     pub fn begin(&mut self, loss: f64) {
         self.start.get_or_insert(Level(loss));
     }
 
-    /// Notes what the log says of the newest updates.
-    pub fn log(&mut self, window: &Window) {
+    /// Records the mean loss of the newest log interval.
+    pub fn log(&mut self, window: &IntervalMeans) {
         self.newest = loss_of(window).map(Level);
     }
 
-    /// Why the training has diverged, in words: by its newest training loss, or by `validated`.
+    /// The reason why training has diverged, by its newest training loss or by the metrics in `validated`.
     pub fn diverged(&self, validated: &[Metric]) -> Option<String> {
         let Level(start) = self.start?;
-        let begun = format!("its first was {}", shown(start));
-        if let Some(Level(loss)) = self.newest.filter(|level| far(level.0, start)) {
-            return Some(format!("the training loss is {} where {begun}", shown(loss)));
+        let begun = format!("its first was {}", format_loss(start));
+        if let Some(Level(loss)) = self.newest.filter(|level| is_far(level.0, start)) {
+            return Some(format!("the training loss is {} where {begun}", format_loss(loss)));
         }
         let bad = |m: &&Metric| match m.better {
-            Better::Lower if m.name == LOSS => far(m.value, start),
+            Better::Lower if m.name == LOSS => is_far(m.value, start),
             Better::Lower | Better::Higher => m.value.is_nan(),
             Better::Neither => false,
         };
         let bad = validated.iter().find(bad)?;
         Some(match bad.name.as_str() {
-            LOSS => format!("the validation loss is {}, and of the training {begun}", shown(bad.value)),
-            name => format!("`{name}` of the validation is {}", shown(bad.value)),
+            LOSS => format!("the validation loss is {}, and of the training {begun}", format_loss(bad.value)),
+            name => format!("`{name}` of the validation is {}", format_loss(bad.value)),
         })
     }
 }
 
-/// The loss among the means of a window: what is called so, else the sum of its parts.
-pub fn loss_of(window: &Window) -> Option<f64> {
+/// The mean loss: the entry named `loss`, else the sum of all entries `*_loss`.
+pub fn loss_of(window: &IntervalMeans) -> Option<f64> {
     let means = window.means();
     let whole = means.iter().find(|(name, _)| name == LOSS).map(|(_, value)| *value);
     let parts = || {
@@ -66,11 +67,11 @@ pub fn loss_of(window: &Window) -> Option<f64> {
     whole.or_else(parts)
 }
 
-fn far(loss: f64, start: f64) -> bool {
-    !loss.is_finite() || loss > FAR * start.max(LEAST)
+fn is_far(loss: f64, start: f64) -> bool {
+    !loss.is_finite() || loss > DIVERGED_RATIO * start.max(MIN_FIRST_LOSS)
 }
 
-fn shown(loss: f64) -> String {
+fn format_loss(loss: f64) -> String {
     if loss != 0.0 && loss.is_finite() && !(1e-3..1e5).contains(&loss.abs()) {
         format!("{loss:.2e}")
     } else {
@@ -83,7 +84,7 @@ mod tests {
     use super::*;
 
     fn levels(start: f64, newest: f64) -> Levels {
-        let mut window = Window::default();
+        let mut window = IntervalMeans::default();
         window.add(LOSS, newest);
         let mut levels = Levels::default();
         levels.log(&window);
@@ -122,7 +123,7 @@ mod tests {
 
     #[test]
     fn parts_of_a_loss_are_added() {
-        let mut window = Window::default();
+        let mut window = IntervalMeans::default();
         assert_eq!(loss_of(&window), None);
         for (name, value) in [("class_loss", 2.0), ("box_loss", 0.5), ("accuracy", 9.0)] {
             window.add(name, value);

@@ -1,26 +1,26 @@
-//! What is due after an update: by the count of updates, and for checkpoints by the clock too, so that a short or slow run
-//! has one early. When checkpoints are written changes nothing of what is learned.
+//! Which actions follow an update. All are scheduled by step count; checkpoints also by time, so that a short or slow
+//! run has one early. The checkpoint schedule does not affect what is learned.
 
 use super::spec::TrainSpec;
 use std::time::{Duration, Instant};
 
-/// No run is longer without a first checkpoint …
-const FIRST: Duration = Duration::from_secs(30);
-/// … nor later without a new one …
-const NEXT: Duration = Duration::from_secs(10 * 60);
-/// … except that writing them takes no more than one part in so many of the time.
-const SHARE: u32 = 20;
+/// Longest time until the first checkpoint.
+const FIRST_SAVE: Duration = Duration::from_secs(30);
+/// Longest time between later checkpoints, unless [`MAX_SAVE_SHARE`] makes it longer.
+const SAVE_INTERVAL: Duration = Duration::from_secs(10 * 60);
+/// Writing checkpoints takes at most 1 / `MAX_SAVE_SHARE` of the time.
+const MAX_SAVE_SHARE: u32 = 20;
 
-/// The clock of the checkpoints.
+/// Timer that decides when a checkpoint is due.
 pub struct SaveClock {
     since: Instant,
     wait: Duration,
 }
 
 impl SaveClock {
-    /// A process begins; `resumed` where there is a checkpoint already.
+    /// Starts with the process; `resumed` if a checkpoint exists already.
     pub fn new(now: Instant, resumed: bool) -> Self {
-        Self { since: now, wait: if resumed { NEXT } else { FIRST } }
+        Self { since: now, wait: if resumed { SAVE_INTERVAL } else { FIRST_SAVE } }
     }
 
     /// Whether the next checkpoint is due by time.
@@ -28,13 +28,13 @@ impl SaveClock {
         now.duration_since(self.since) >= self.wait
     }
 
-    /// A checkpoint was written, from `began` to `now`.
+    /// Records that a checkpoint was written between `began` and `now`.
     pub fn saved(&mut self, began: Instant, now: Instant) {
-        *self = Self { since: now, wait: NEXT.max(now.duration_since(began) * SHARE) };
+        *self = Self { since: now, wait: SAVE_INTERVAL.max(now.duration_since(began) * MAX_SAVE_SHARE) };
     }
 }
 
-/// What an update is followed by.
+/// Actions due after an update.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Due {
     pub log: bool,

@@ -1,15 +1,15 @@
-//! Doubles in JSON that come back bit for bit, not-a-number and the infinities included: as text, in Rust's shortest
-//! form that parses to the same double. For `#[serde(with = "exact")]`.
+//! Bit-exact doubles in JSON, including NaN and infinities: stored as text in Rust's shortest round-trip form. For
+//! `#[serde(with = "exact")]`.
 
 use crate::text::excerpt;
 use serde::{Deserialize, Deserializer, Serializer, de::Error};
 
-/// The double as text.
+/// Writes the double as text.
 pub fn serialize<S: Serializer>(value: &f64, to: S) -> Result<S::Ok, S::Error> {
     to.collect_str(value)
 }
 
-/// The double that the text stands for.
+/// Parses the double from text.
 pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<f64, D::Error> {
     let text = String::deserialize(from)?;
     text.parse().map_err(|_| D::Error::custom(format!("`{}` is not a number", excerpt(&text))))

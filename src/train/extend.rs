@@ -1,5 +1,5 @@
-//! A longer run that goes on from a shorter one of the same lineage: the same in all that decides what is learned, but for
-//! the number of steps. The shorter one stays as it is.
+//! Extends a finished run: a new run directory that continues from a shorter run of the same lineage. The two specs
+//! agree in everything that affects learning except the number of steps. The shorter run is not modified.
 
 use super::{
     manifest::{self, Manifest, Status},
@@ -12,22 +12,22 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// What the longer run writes itself, at its beginning or at its end.
-const ITS_OWN: [&str; 5] = ["lock", "spec.yaml", manifest::FILE, "weights.safetensors", "results.json"];
+/// Files that the longer run writes itself.
+const NOT_COPIED: [&str; 5] = ["lock", "spec.yaml", manifest::FILE, "weights.safetensors", "results.json"];
 
-/// What a run directory's spec says it has in common with longer and shorter runs; None in those that do not say it.
+/// The `lineage` field of a spec, shared by runs that differ only in length; None if the spec has none.
 pub fn lineage(spec: &str) -> Option<String> {
     let value: serde_yaml::Value = yaml::read(spec).ok()?;
     value.get(LINEAGE)?.as_str().map(String::from)
 }
 
-/// Makes the run directory `to`, which is not there, a run that was stopped where `from` is. All of it or nothing is there
-/// afterwards.
+/// Creates the run directory `to` as an interrupted run at the state of `from`. The directory appears complete or not
+/// at all.
 ///
 /// # Errors
-/// A file that cannot be read or written.
+/// A file cannot be read or written.
 pub fn extend(from: &Path, to: &Path) -> Result<()> {
-    let partial = beside(to);
+    let partial = partial_path(to);
     let trouble = || format!("cannot go on from {} in {}: is the disk full?", from.display(), to.display());
     if partial.exists() {
         fs::remove_dir_all(&partial).with_context(trouble)?; // of a process that was killed
@@ -40,24 +40,24 @@ pub fn extend(from: &Path, to: &Path) -> Result<()> {
     fs::rename(&partial, to).with_context(trouble)
 }
 
-fn beside(to: &Path) -> PathBuf {
+fn partial_path(to: &Path) -> PathBuf {
     let name = to.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     to.with_file_name(format!(".{name}.partial"))
 }
 
-/// Checkpoints come first: lines of the log beyond them are cut off when the run goes on, and none may be missing.
+/// Copies checkpoints first: log lines after a checkpoint are truncated on resume, but none before it may be missing.
 fn copy(from: &Path, to: &Path) -> io::Result<()> {
     fs::create_dir_all(to)?;
     let mut entries = fs::read_dir(from)?.collect::<io::Result<Vec<_>>>()?;
     entries.sort_by_key(|entry| !entry.path().is_dir());
     for entry in entries {
         let (path, name) = (entry.path(), entry.file_name());
-        if ITS_OWN.iter().any(|own| name == *own) {
+        if NOT_COPIED.iter().any(|own| name == *own) {
             continue;
         }
         match path.is_dir() {
             true => copy(&path, &to.join(name))?,
-            // Checkpoints are replaced whole and may be further names of one file; logs are added to.
+            // Checkpoints are replaced atomically and can be hard-linked. Logs are appended to and must be copied.
             false if path.extension().is_some_and(|e| e == "safetensors") => {
                 atomic_write::link(&path, &to.join(name))?;
             }
@@ -86,8 +86,8 @@ mod tests {
             fs::write(from.join(name), text).unwrap();
         }
         run.finish(&[Metric { name: "top1".into(), value: 0.5, better: Better::Higher }]).unwrap();
-        fs::create_dir(beside(&to)).unwrap();
-        fs::write(beside(&to).join("left by a kill"), "").unwrap();
+        fs::create_dir(partial_path(&to)).unwrap();
+        fs::write(partial_path(&to).join("left by a kill"), "").unwrap();
 
         extend(&from, &to).unwrap();
         assert_eq!(fs::read_to_string(to.join("checkpoints/last.safetensors")).unwrap(), "3");

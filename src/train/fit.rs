@@ -1,35 +1,37 @@
-//! The loop that every task is trained by, in reading order.
+//! The training loop shared by all tasks.
 
 use super::{
     checkpoint::{self, Resumed, State},
+    deferred::DeferredScalars,
     due::{Due, SaveClock},
-    interrupt, keep,
+    interrupt,
     log::Log,
-    pending::Pending,
     progress::Pace,
+    retention,
     run_dir::RunDir,
     spec::TrainSpec,
     task::{Metric, Task},
-    update::{Turn, settle, update},
+    update::{StepContext, flush, update},
     warning::Warning,
 };
 use crate::{data::loader::Loader, nn::optim::Optimizer, rng::Rng};
 use anyhow::{Context, Result};
 use std::time::Instant;
 
-/// How a fit ended.
+/// How training ended.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Ended {
-    /// With the last validation's results; none without validation data.
+pub enum FitOutcome {
+    /// Metrics of the last validation; empty without validation data.
     Finished(Vec<Metric>),
-    /// By Ctrl-C or SIGTERM, after writing a checkpoint.
+    /// Stopped by Ctrl-C or SIGTERM after writing a checkpoint.
     Interrupted { step: usize },
 }
 
-/// Trains to `spec.steps`, resuming from the last checkpoint in `run`; validates, checkpoints and draws on the way.
+/// Trains to `spec.steps`, resuming from the last checkpoint in `run`, and validates, checkpoints and draws panels at
+/// the scheduled steps.
 ///
-/// The same spec and `rng` give the same parameters, optimizer state and metrics bit for bit, however often the
-/// process was stopped or killed on the way. Errors leave the last checkpoint in place.
+/// The same spec and `rng` give bit-identical parameters, optimizer state and metrics, however often the process is
+/// stopped or killed. Errors leave the last checkpoint in place.
 pub fn fit(
     task: &mut dyn Task,
     train: &mut Loader,
@@ -37,7 +39,7 @@ pub fn fit(
     spec: &TrainSpec,
     rng: &Rng,
     run: &mut RunDir,
-) -> Result<Ended> {
+) -> Result<FitOutcome> {
     interrupt::install()?;
     let total = spec.steps.get();
     let mut optimizer = Optimizer::new(&spec.optimizer, task.params())?;
@@ -46,31 +48,31 @@ pub fn fit(
     warnings.into_iter().try_for_each(|warning| log.warn(run, warning))?;
     if state.step > 0 {
         run.resumed();
-        let gone = checkpoint::settle(run, &mut state)?;
+        let gone = checkpoint::sync_retained(run, &mut state)?;
         gone.into_iter().try_for_each(|step| log.warn(run, Warning::BestCheckpointGone { step }))?;
     }
-    train.take_wait(); // what the loader did before the first step is nobody's waiting
+    train.take_wait(); // Discard start-up time: it must not count as data wait.
 
-    let mut pending = Pending::default();
+    let mut pending = DeferredScalars::default();
     let mut saving = SaveClock::new(Instant::now(), state.step > 0);
     while state.step < total {
         let began = Instant::now();
         let lr = spec.schedule.rate(optimizer.base_lr(), state.step, total);
         let key = rng.split("step").split(&state.step.to_string());
-        let turn = Turn { step: state.step + 1, key, lr, spec };
-        let images = update(task, train, &mut optimizer, &turn, &mut pending, &mut state.window)
-            .with_context(|| format!("step {}", turn.step))?;
+        let context = StepContext { step: state.step + 1, key, lr, spec };
+        let images = update(task, train, &mut optimizer, &context, &mut pending, &mut state.window)
+            .with_context(|| format!("step {}", context.step))?;
         state.step += 1;
         state.position = train.position();
 
         let due = Due::after(state.step, spec, &saving, Instant::now());
         let stop = interrupt::requested() && state.step < total;
         if due.log || due.save || due.validate || stop {
-            // waits for the device, so that the time of the step below is that of its work
-            settle(&mut pending, &mut state.window)?;
+            // Synchronizes with the device, so that the step time below includes the device's work.
+            flush(&mut pending, &mut state.window)?;
         }
         pending.first_loss().into_iter().for_each(|loss| state.levels.begin(loss));
-        if let Some(step) = pending.take_motionless() {
+        if let Some(step) = pending.take_zero_gradient() {
             log.warn(run, Warning::ZeroGradient { step })?;
         }
         log.step(&state, lr, Pace { busy: began.elapsed(), waited: train.take_wait(), images });
@@ -80,7 +82,7 @@ pub fn fit(
             log.faults(run, train.faults())?;
         }
         let mut is_best = false;
-        // The last validation waits until its checkpoint is written: what fails in it costs no training.
+        // The last validation runs after its checkpoint is written, so a failure in it loses no training.
         if let Some(val) = val.as_deref_mut().filter(|_| due.validate && state.step < total) {
             is_best = validate(task, val, spec, epoch, &mut state, &mut log, run)?;
         }
@@ -93,7 +95,7 @@ pub fn fit(
             saving.saved(began, Instant::now());
         }
         if stop {
-            return Ok(Ended::Interrupted { step: state.step });
+            return Ok(FitOutcome::Interrupted { step: state.step });
         }
     }
     if let Some(val) = val.filter(|_| state.validated.as_ref().is_none_or(|(step, _)| *step < total)) {
@@ -105,15 +107,15 @@ pub fn fit(
         save(task, &optimizer, &mut state, &mut log, run)?;
     }
     run.set_diverged(state.levels.diverged(newest(&state)));
-    Ok(Ended::Finished(state.validated.map(|(_, metrics)| metrics).unwrap_or_default()))
+    Ok(FitOutcome::Finished(state.validated.map(|(_, metrics)| metrics).unwrap_or_default()))
 }
 
-/// What the newest validation gave.
+/// Metrics of the newest validation.
 fn newest(state: &State) -> &[Metric] {
     state.validated.as_ref().map_or(&[], |(_, metrics)| metrics)
 }
 
-/// One validation: metrics, warnings, a picture. Says whether it is among the best so far.
+/// Runs one validation: metrics, warnings, a panel. Returns whether it ranks among the best.
 fn validate(
     task: &mut dyn Task,
     val: &mut Loader,
@@ -135,12 +137,12 @@ fn validate(
         log.picture(run, state.step, &panel)?;
     }
     log.faults(run, val.faults())?;
-    let is_best = keep::rank(&mut state.best, state.step, &metrics, spec.keep.get());
+    let is_best = retention::rank(&mut state.best, state.step, &metrics, spec.keep.get());
     state.validated = Some((state.step, metrics));
     Ok(is_best)
 }
 
-/// Writes a checkpoint after everything that it must not be ahead of.
+/// Writes a checkpoint after syncing the logs, which must not lag behind it.
 fn save(
     task: &dyn Task,
     optimizer: &Optimizer,

@@ -1,7 +1,8 @@
-//! Ctrl-C and SIGTERM: the first asks the loop to finish its step, write a checkpoint and return; the second ends the
-//! process at once. While there is a [`Scratch`] folder, nothing is to be kept: the first removes it and ends the process.
+//! Ctrl-C and SIGTERM handling. The first signal asks the loop to finish its step, write a checkpoint and return; the
+//! second exits at once. While a [`ScratchDir`] folder exists there is nothing to save: the first signal removes the
+//! folder and exits.
 //!
-//! The flag belongs to the process, since signals do: once it is up, every loop that looks at it stops.
+//! The flag is process-wide, as signals are: once set, every loop that polls it stops.
 
 use anyhow::{Context, Result};
 use std::{
@@ -16,36 +17,36 @@ use tempfile::TempDir;
 
 static SIGNALS: AtomicUsize = AtomicUsize::new(0);
 static INSTALLED: Mutex<bool> = Mutex::new(false);
-static SCRATCH: Mutex<Option<PathBuf>> = Mutex::new(None);
+static SCRATCH_DIR: Mutex<Option<PathBuf>> = Mutex::new(None);
 
-/// Times that the removal of a folder is tried into which others still write.
-const TRIES: usize = 5;
+/// Attempts to remove a folder that other threads may still write to.
+const REMOVE_ATTEMPTS: usize = 5;
 
-/// The exit code of a process that an interrupt ended: 128 + SIGINT, as shells report it.
+/// Exit code of an interrupted process: 128 + SIGINT, as shells report it.
 pub const EXIT_CODE: i32 = 130;
 
-/// Catches interrupts from now on. Further calls do nothing.
+/// Installs the signal handler. Repeated calls have no effect.
 pub fn install() -> Result<()> {
     let mut installed = INSTALLED.lock().unwrap_or_else(PoisonError::into_inner);
     if !*installed {
-        ctrlc::set_handler(caught).context("cannot catch Ctrl-C")?;
+        ctrlc::set_handler(on_signal).context("cannot catch Ctrl-C")?;
         *installed = true;
     }
     Ok(())
 }
 
-/// A temporary folder, one at a time, that is removed when it is dropped and when an interrupt ends the process.
-pub struct Scratch(TempDir);
+/// A temporary folder, at most one at a time, removed on drop and when an interrupt exits the process.
+pub struct ScratchDir(TempDir);
 
-impl Scratch {
-    /// An empty one; interrupts are caught from now on.
+impl ScratchDir {
+    /// Creates an empty folder and installs the signal handler.
     ///
     /// # Errors
-    /// A folder that cannot be made.
+    /// The folder cannot be created.
     pub fn new() -> Result<Self> {
         install()?;
         let folder = tempfile::tempdir().context("cannot create a temporary folder")?;
-        *SCRATCH.lock().unwrap_or_else(PoisonError::into_inner) = Some(folder.path().into());
+        *SCRATCH_DIR.lock().unwrap_or_else(PoisonError::into_inner) = Some(folder.path().into());
         Ok(Self(folder))
     }
 
@@ -54,20 +55,20 @@ impl Scratch {
     }
 }
 
-impl Drop for Scratch {
+impl Drop for ScratchDir {
     fn drop(&mut self) {
-        *SCRATCH.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        *SCRATCH_DIR.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 }
 
-/// Whether an interrupt has been asked for.
+/// Whether an interrupt was requested.
 pub fn requested() -> bool {
     SIGNALS.load(Ordering::SeqCst) > 0
 }
 
-fn caught() {
-    if let Some(folder) = SCRATCH.lock().unwrap_or_else(PoisonError::into_inner).as_deref() {
-        let _ = (0..TRIES).find(|_| fs::remove_dir_all(folder).is_ok());
+fn on_signal() {
+    if let Some(folder) = SCRATCH_DIR.lock().unwrap_or_else(PoisonError::into_inner).as_deref() {
+        let _ = (0..REMOVE_ATTEMPTS).find(|_| fs::remove_dir_all(folder).is_ok());
         std::process::exit(EXIT_CODE);
     }
     if SIGNALS.fetch_add(1, Ordering::SeqCst) > 0 {

@@ -1,17 +1,17 @@
-//! What a run tells: `metrics.jsonl` for programs, event files for TensorBoard, a line for people, warnings.
+//! The run's log: `metrics.jsonl` for programs, event files for TensorBoard, a progress line for people, warnings.
 //!
-//! A line of `metrics.jsonl` is `{"step":…, "epoch":…, "split":"train"|"val", …}`. Lines of the split `train` hold
-//! means over the steps since the line before; those of `val` what validation gave. [`TIMING`] names the fields that
-//! depend on the machine's speed; all others are the same in every run of a spec.
+//! A line of `metrics.jsonl` is `{"step":…, "epoch":…, "split":"train"|"val", …}`. `train` lines hold means over the
+//! steps since the previous line, `val` lines the metrics of a validation. Only the [`TIMING`] fields depend on the
+//! machine's speed; all others are identical in every run of a spec.
 
 use super::{
     checkpoint::State,
     events::Events,
+    log_digest::LogDigest,
     picture,
     progress::{Pace, Progress},
     run_dir::RunDir,
-    task::{Metric, Panel},
-    told::Told,
+    task::{ImagePanel, Metric},
     warning::{STARVED, Warning},
 };
 use crate::atomic_write;
@@ -26,11 +26,11 @@ use std::{
     time::Duration,
 };
 
-pub use super::told::FILE;
-/// Fields that differ between two runs of one spec.
+pub use super::log_digest::FILE;
+/// Fields that differ between two runs of the same spec.
 pub const TIMING: [&str; 2] = ["images_per_second", "waiting_share"];
-/// Shorter windows say nothing about the loader.
-const TELLING: Duration = Duration::from_secs(1);
+/// Shorter intervals do not give a reliable data-wait share.
+const MIN_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The open log of a run.
 pub struct Log {
@@ -39,17 +39,17 @@ pub struct Log {
     events: Events,
     progress: Progress,
     pace: Option<Pace>,
-    said: HashSet<String>,
+    emitted: HashSet<String>,
     faults: HashSet<String>,
 }
 
 impl Log {
-    /// Opens the log of a run that goes on from `state` to `total` updates: lines of later steps, which an interrupted
-    /// process wrote, are cut. Lines that are missing or damaged are warned of.
+    /// Opens the log of a run that continues from `state` to `total` updates. Lines of later steps, left by an
+    /// interrupted process, are removed. Missing or damaged lines give a warning.
     pub fn open(run: &mut RunDir, state: &State, total: usize, device: &Device) -> Result<Self> {
         let (path, step) = (run.path().join(FILE), state.step);
-        let found =
-            cut(&path, step).with_context(|| format!("cannot cut {} at step {step}", path.display()))?;
+        let found = truncate_log(&path, step)
+            .with_context(|| format!("cannot cut {} at step {step}", path.display()))?;
         let metrics = OpenOptions::new().create(true).append(true).open(&path);
         let mut log = Self {
             metrics: metrics.with_context(|| format!("cannot open {}", path.display()))?,
@@ -57,21 +57,21 @@ impl Log {
             events: Events::create(run.path(), (step > 0).then_some(step))?,
             progress: Progress::new(run.name(), step, total, device),
             pace: None,
-            said: HashSet::new(),
+            emitted: HashSet::new(),
             faults: HashSet::new(),
         };
         if step > 0 {
-            log.say(run, &format!("{}: continuing after step {step} of {total}", run.name()))?;
+            log.announce(run, &format!("{}: continuing after step {step} of {total}", run.name()))?;
         }
-        if state.told.map_or(found.damaged, |told| told != found.told) {
-            let expected = state.told.map(|told| told.lines);
-            log.warn(run, Warning::MetricsDamaged { file: path, lines: found.told.lines, expected })?;
+        if state.log_digest.map_or(found.damaged, |digest| digest != found.digest) {
+            let expected = state.log_digest.map(|digest| digest.lines);
+            log.warn(run, Warning::MetricsDamaged { file: path, lines: found.digest.lines, expected })?;
         }
         Ok(log)
     }
 
-    /// Counts a step's time and moves a terminal's line. The first step is not counted: it pays for empty queues and
-    /// fresh memory.
+    /// Adds a step's timing and updates a terminal's progress line. The first step is excluded: its queues are empty
+    /// and its memory is fresh.
     pub fn step(&mut self, state: &State, lr: f64, pace: Pace) {
         match &mut self.pace {
             Some(sum) => sum.add(pace),
@@ -83,7 +83,7 @@ impl Log {
         }
     }
 
-    /// Writes the means since the last call, and starts over.
+    /// Writes the means since the last call and resets them.
     pub fn train(&mut self, run: &mut RunDir, state: &mut State, epoch: f64, lr: f64) -> Result<()> {
         let mut values = state.window.means();
         values.push(("lr".into(), lr));
@@ -96,14 +96,14 @@ impl Log {
         self.progress.print(&line);
         run.log(&line)?;
         state.window.clear();
-        if let Some(share) = pace.waiting().filter(|share| *share > STARVED && pace.busy > TELLING) {
+        if let Some(share) = pace.waiting().filter(|share| *share > STARVED && pace.busy > MIN_INTERVAL) {
             self.warn(run, Warning::StarvedOfData { share })?;
         }
         self.pace = self.pace.map(|_| Pace::default());
         Ok(())
     }
 
-    /// Writes the results of a validation.
+    /// Writes the metrics of a validation.
     pub fn validation(
         &mut self,
         run: &RunDir,
@@ -115,27 +115,27 @@ impl Log {
         let values: Vec<_> = metrics.iter().map(|m| (m.name.clone(), m.value)).collect();
         self.record(state, epoch, "val", &values)?;
         let shown: Vec<_> = values.iter().map(|(name, value)| format!("{name} {}", shown(*value))).collect();
-        self.say(run, &format!("{} {step}  validation  {}", run.name(), shown.join("  ")))
+        self.announce(run, &format!("{} {step}  validation  {}", run.name(), shown.join("  ")))
     }
 
-    /// Stores a picture, for people and for TensorBoard.
-    pub fn picture(&mut self, run: &RunDir, step: usize, panel: &Panel) -> Result<()> {
+    /// Stores a panel as a PNG file and as a TensorBoard image.
+    pub fn picture(&mut self, run: &RunDir, step: usize, panel: &ImagePanel) -> Result<()> {
         let png = picture::encode(panel)?;
         picture::store(run.path(), &panel.name, step, &png)?;
         self.events.image(&panel.name, step, (panel.width, panel.height), &png)?;
         self.events.flush()
     }
 
-    /// Says a warning once, and keeps it for the manifest.
+    /// Prints a warning once and records it in the manifest.
     pub fn warn(&mut self, run: &mut RunDir, warning: Warning) -> Result<()> {
-        if !self.said.insert(warning.key()) {
+        if !self.emitted.insert(warning.key()) {
             return Ok(());
         }
         run.warn(warning.to_string());
-        self.say(run, &format!("warning: {warning}"))
+        self.announce(run, &format!("warning: {warning}"))
     }
 
-    /// Names unreadable images that have not been named yet.
+    /// Reports unreadable images that were not reported yet.
     pub fn faults(&mut self, run: &mut RunDir, faults: Vec<(String, String)>) -> Result<()> {
         for (image, reason) in faults {
             if self.faults.insert(image.clone()) {
@@ -146,9 +146,10 @@ impl Log {
         Ok(())
     }
 
-    /// Forces metrics to disk: called before a checkpoint, which must not know more than they do.
+    /// Syncs the metrics to disk. Called before a checkpoint is written, since a checkpoint must not be ahead of the
+    /// log.
     pub fn sync(&mut self) -> Result<()> {
-        self.metrics.sync_data().with_context(|| self.trouble())?;
+        self.metrics.sync_data().with_context(|| self.write_error())?;
         self.events.flush()
     }
 
@@ -156,29 +157,29 @@ impl Log {
         self.progress.line(state.step, state.window.first(), lr, &self.pace.unwrap_or_default())
     }
 
-    fn say(&self, run: &RunDir, text: &str) -> Result<()> {
-        self.progress.say(text);
+    fn announce(&self, run: &RunDir, text: &str) -> Result<()> {
+        self.progress.announce(text);
         run.log(text)
     }
 
     fn record(&mut self, state: &mut State, epoch: f64, split: &str, values: &[(String, f64)]) -> Result<()> {
         let step = state.step;
-        let line = json_line(step, epoch, split, values)?;
-        state.told.iter_mut().for_each(|told| told.add(timeless(line.as_bytes())));
-        self.metrics.write_all(line.as_bytes()).with_context(|| self.trouble())?;
+        let line = format_line(step, epoch, split, values)?;
+        state.log_digest.iter_mut().for_each(|digest| digest.add(without_timing(line.as_bytes())));
+        self.metrics.write_all(line.as_bytes()).with_context(|| self.write_error())?;
         for (name, value) in values {
             self.events.scalar(&format!("{split}/{name}"), step, *value)?;
         }
         self.events.flush()
     }
 
-    fn trouble(&self) -> String {
+    fn write_error(&self) -> String {
         format!("cannot write {}: is the disk full?", self.path.display())
     }
 }
 
-/// One line; what is not finite becomes `null`, since JSON has no word for it.
-fn json_line(step: usize, epoch: f64, split: &str, values: &[(String, f64)]) -> Result<String> {
+/// Formats one line. Non-finite values become `null`, since JSON cannot represent them.
+fn format_line(step: usize, epoch: f64, split: &str, values: &[(String, f64)]) -> Result<String> {
     let mut line = format!("{{\"step\":{step},\"epoch\":{epoch},\"split\":\"{split}\"");
     for (name, value) in values {
         line += &format!(",{}:{}", serde_json::to_string(name)?, Value::from(*value));
@@ -187,16 +188,17 @@ fn json_line(step: usize, epoch: f64, split: &str, values: &[(String, f64)]) -> 
     Ok(line)
 }
 
-/// A result for people; a dash where there is none.
+/// Formats a metric for people; a dash for NaN.
 fn shown(value: f64) -> String {
     if value.is_nan() { "–".into() } else { format!("{value:.4}") }
 }
 
-/// What a line of training says of itself.
+/// Marks a line of the `train` split.
 const TRAIN: &[u8] = br#","split":"train","#;
 
-/// A line up to the fields of [`TIMING`], which come last, or to where they would: the first step of a process is not timed.
-fn timeless(line: &[u8]) -> &[u8] {
+/// The part of a line before the [`TIMING`] fields, which come last. A line without them (the first step of a process
+/// is not timed) ends before its closing brace.
+fn without_timing(line: &[u8]) -> &[u8] {
     let begins =
         |at: usize| TIMING.iter().any(|name| line[at..].starts_with(format!(",\"{name}\":").as_bytes()));
     let end = (0..line.len()).find(|at| line[*at] == b',' && begins(*at));
@@ -205,31 +207,31 @@ fn timeless(line: &[u8]) -> &[u8] {
     &line[..end.unwrap_or(whole)]
 }
 
-/// What a log was found to hold.
+/// The contents of an existing log.
 #[derive(Debug, Default, PartialEq)]
-struct Found {
-    told: Told,
-    /// Whether lines among those kept could not be read, and were left out.
+struct LogContents {
+    digest: LogDigest,
+    /// Whether unreadable lines between readable ones were dropped.
     damaged: bool,
 }
 
-/// Keeps the whole lines up to `step`.
-fn cut(path: &Path, step: usize) -> io::Result<Found> {
+/// Truncates the log to the intact lines up to `step`.
+fn truncate_log(path: &Path, step: usize) -> io::Result<LogContents> {
     let bytes = match fs::read(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Found::default()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(LogContents::default()),
         read => read?,
     };
     let of_line = |line: &[u8]| -> Option<u64> {
         let line: HashMap<String, Value> = serde_json::from_slice(line.strip_suffix(b"\n")?).ok()?;
         line.get("step")?.as_u64()
     };
-    let (mut keep, mut found, mut unread) = (vec![], Found::default(), false);
+    let (mut keep, mut found, mut unread) = (vec![], LogContents::default(), false);
     for line in bytes.split_inclusive(|byte| *byte == b'\n') {
         match of_line(line) {
             Some(at) if at <= step as u64 => {
                 keep.extend(line);
-                found.told.add(timeless(line));
-                found.damaged |= unread; // what is broken behind the last line is that of an interrupted write
+                found.digest.add(without_timing(line));
+                found.damaged |= unread; // a broken tail is an interrupted write, not damage
             }
             Some(_) => {}
             None => unread = true,
@@ -248,7 +250,7 @@ mod tests {
     #[test]
     fn lines_are_json_in_order() {
         let values = [("loss".to_string(), 0.5), ("bad\"name".into(), f64::NAN)];
-        let line = json_line(20, 0.25, "train", &values).unwrap();
+        let line = format_line(20, 0.25, "train", &values).unwrap();
         assert_eq!(
             line,
             "{\"step\":20,\"epoch\":0.25,\"split\":\"train\",\"loss\":0.5,\"bad\\\"name\":null}\n"
@@ -258,12 +260,12 @@ mod tests {
     #[test]
     fn only_speed_is_left_out_of_what_was_told() {
         let values = [("loss".to_string(), 0.5), (TIMING[0].into(), 31.5), (TIMING[1].into(), 0.2)];
-        let line = json_line(20, 0.25, "train", &values).unwrap();
+        let line = format_line(20, 0.25, "train", &values).unwrap();
         assert_eq!(
-            timeless(line.as_bytes()),
+            without_timing(line.as_bytes()),
             b"{\"step\":20,\"epoch\":0.25,\"split\":\"train\",\"loss\":0.5"
         );
-        assert_eq!(timeless(b"{\"a\":1}\n"), b"{\"a\":1}\n");
+        assert_eq!(without_timing(b"{\"a\":1}\n"), b"{\"a\":1}\n");
         assert_eq!((shown(f64::NAN), shown(0.5)), ("–".to_string(), "0.5000".to_string()));
     }
 
@@ -271,17 +273,17 @@ mod tests {
     fn cutting_keeps_whole_lines_up_to_the_step() {
         let temp = tempfile::tempdir().unwrap();
         let path = temp.path().join(FILE);
-        assert_eq!(cut(&path, 5).unwrap(), Found::default());
+        assert_eq!(truncate_log(&path, 5).unwrap(), LogContents::default());
         assert!(!path.exists());
         let kept = "{\"step\":5,\"split\":\"train\"}\n{\"step\":10,\"split\":\"val\"}\n";
         fs::write(&path, format!("{kept}{{\"step\":15}}\n{{\"step\":1")).unwrap();
-        assert!(!cut(&path, 10).unwrap().damaged);
+        assert!(!truncate_log(&path, 10).unwrap().damaged);
         assert_eq!(fs::read_to_string(&path).unwrap(), kept);
         fs::write(&path, [b"{\"step\":1,\"\xff\":2}\n", kept.as_bytes()].concat()).unwrap();
-        let found = cut(&path, 10).unwrap();
-        assert!(found.damaged && found.told.lines == 2);
+        let found = truncate_log(&path, 10).unwrap();
+        assert!(found.damaged && found.digest.lines == 2);
         assert_eq!(fs::read_to_string(&path).unwrap(), kept);
-        cut(&path, 0).unwrap();
+        truncate_log(&path, 0).unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), "");
     }
 }

@@ -1,5 +1,5 @@
-//! `manifest.json`: what ran where, from what to what, and what came out. The one file that says whether a run is
-//! finished; everything that a report states about a run's circumstances is read from it.
+//! `manifest.json`: the run's environment, inputs, outputs, status and metrics. It alone decides whether a run is
+//! finished, and reports take all facts about a run from it.
 
 use super::{
     clock, program,
@@ -20,18 +20,18 @@ use std::{
     time::SystemTime,
 };
 
-/// Its name in the run directory.
+/// File name in the run directory.
 pub const FILE: &str = "manifest.json";
-/// Files that are not outputs: they change after the outputs have been hashed.
+/// Files that are not outputs: they change after the outputs were hashed.
 const NOT_OUTPUTS: [&str; 3] = [FILE, "lock", "log.txt"];
-/// Larger outputs are compared by size alone when a finished run is looked at again.
+/// Larger outputs are compared by size only when a finished run is verified again.
 const HASHED_AGAIN: u64 = 64 << 20;
 
-/// Where a run stands.
+/// Status of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Status {
-    /// Also what a killed run's manifest goes on saying.
+    /// A killed run keeps this status.
     Running,
     Interrupted,
     Failed,
@@ -39,27 +39,27 @@ pub enum Status {
 }
 
 impl Status {
-    /// Whether the run's results count. Nothing else decides it, whatever has become of the run's files since.
+    /// Whether the run's results count. The manifest alone decides, even if files changed later.
     pub fn is_finished(self) -> bool {
         self == Self::Finished
     }
 }
 
-/// What the caller knows of a run and the machine does not.
+/// Run information that the caller supplies.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct About {
-    /// The compute device, in words.
+pub struct RunInfo {
+    /// Description of the compute device.
     pub device: String,
     pub seed: u64,
     /// Fingerprints of the data sets, by name (`train`, `val`).
     pub data: BTreeMap<String, String>,
 }
 
-/// What made the run: program and machine.
+/// The program and the machine that ran it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Machine {
+pub struct Environment {
     pub version: String,
-    /// The git commit that the program was built from, when known.
+    /// Git commit of the build, if known.
     pub commit: Option<String>,
     pub features: Vec<String>,
     pub host: String,
@@ -67,9 +67,9 @@ pub struct Machine {
     pub cores: usize,
 }
 
-/// A result; not a number where validation gave none.
+/// A recorded metric; `value` is None where validation gave NaN.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Outcome {
+pub struct RecordedMetric {
     pub name: String,
     pub value: Option<f64>,
     pub better: Better,
@@ -77,49 +77,50 @@ pub struct Outcome {
 
 /// One file of a finished run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Output {
+pub struct OutputFile {
     pub sha256: String,
     pub bytes: u64,
 }
 
-/// The whole file.
+/// The contents of `manifest.json`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Manifest {
     pub status: Status,
-    /// Why a failed run failed.
+    /// Error text of a failed run.
     pub error: Option<String>,
     #[serde(flatten)]
-    pub about: About,
+    pub about: RunInfo,
     #[serde(flatten)]
-    pub machine: Machine,
-    /// First start and last end, UTC.
+    pub machine: Environment,
+    /// UTC times of the first start and the last end.
     pub started: String,
     pub ended: Option<String>,
-    /// Time spent, all starts together.
+    /// Total time over all starts.
     pub wall_seconds: f64,
-    /// Times that the run was continued from a checkpoint.
+    /// Number of resumes from a checkpoint.
     pub resumed: usize,
-    /// Updates done.
+    /// Completed updates.
     pub steps: usize,
-    pub metrics: Vec<Outcome>,
+    pub metrics: Vec<RecordedMetric>,
     pub warnings: Vec<String>,
-    /// Why its results are not those of a training that went well: its loss, or that of what it started from.
+    /// Why the results are not those of a successful training: the divergence of this run or of the one it started
+    /// from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub diverged: Option<String>,
-    /// Largest resident set of the process while it held this run.
+    /// Peak resident set size of the process during this run.
     pub peak_memory_bytes: Option<u64>,
-    /// Every file of a finished run, by its path in the run directory (with `/`).
-    pub outputs: BTreeMap<String, Output>,
+    /// Every file of a finished run, by its path relative to the run directory (with `/`).
+    pub outputs: BTreeMap<String, OutputFile>,
 }
 
 impl Manifest {
-    /// A run that begins now.
+    /// The manifest of a run that starts now.
     pub fn begin() -> Self {
         Self {
             status: Status::Running,
             error: None,
-            about: About::default(),
-            machine: Machine::here(),
+            about: RunInfo::default(),
+            machine: Environment::here(),
             started: clock::utc(SystemTime::now()),
             ended: None,
             wall_seconds: 0.0,
@@ -133,24 +134,24 @@ impl Manifest {
         }
     }
 
-    /// The manifest of the run directory `run`; None where there is none yet.
+    /// Reads the manifest of the run directory `run`; None if there is none.
     ///
     /// # Errors
-    /// A file that cannot be read or is damaged.
+    /// The file cannot be read or is damaged.
     pub fn read(run: &Path) -> Result<Option<Self>> {
         read(run)
     }
 
-    /// Writes it into the run directory `run`, with a checksum of its own.
+    /// Writes the manifest with its checksum into the run directory `run`.
     pub fn write(&self, run: &Path) -> Result<()> {
         let path = run.join(FILE);
         atomic_write::write(&path, seal::json(self)?.as_bytes())
             .with_context(|| format!("cannot write {}: is the disk full or read-only?", path.display()))
     }
 
-    /// The outputs that are not there as they were: by SHA-256 up to 64 MiB, by size above.
+    /// Outputs that are missing or modified: compared by SHA-256 up to 64 MiB, by size above.
     pub fn changed(&self, run: &Path) -> Vec<&str> {
-        let holds = |(name, output): &(&String, &Output)| {
+        let holds = |(name, output): &(&String, &OutputFile)| {
             let path = run.join(name);
             let same_size = path.metadata().is_ok_and(|m| m.len() == output.bytes);
             same_size && (output.bytes > HASHED_AGAIN || sha256(&path).is_ok_and(|h| h == output.sha256))
@@ -160,7 +161,7 @@ impl Manifest {
 
     /// Sets the results.
     pub fn set_metrics(&mut self, metrics: &[Metric]) {
-        let outcome = |m: &Metric| Outcome {
+        let outcome = |m: &Metric| RecordedMetric {
             name: m.name.clone(),
             value: m.value.is_finite().then_some(m.value),
             better: m.better,
@@ -171,7 +172,7 @@ impl Manifest {
     /// Hashes every file of the run directory `run`.
     pub fn set_outputs(&mut self, run: &Path) -> Result<()> {
         self.outputs.clear();
-        let mut links = HashMap::new(); // the best checkpoints are further names of one file
+        let mut links = HashMap::new(); // the best checkpoints are hard links to one file
         for entry in walkdir::WalkDir::new(run).sort_by_file_name() {
             let entry = entry.with_context(|| format!("cannot list {}", run.display()))?;
             let name = entry.path().strip_prefix(run)?.to_string_lossy().replace('\\', "/");
@@ -187,44 +188,44 @@ impl Manifest {
             if let Some(identity) = identity(&entry.metadata()?) {
                 links.insert(Some(identity), hash.clone());
             }
-            self.outputs.insert(name, Output { sha256: hash, bytes });
+            self.outputs.insert(name, OutputFile { sha256: hash, bytes });
         }
         Ok(())
     }
 }
 
-/// How a run ended: what other stages and reports ask of it, whatever version wrote it.
+/// The part of a manifest that other stages and reports read; accepts every manifest version.
 #[derive(Clone, Debug, Deserialize)]
-pub struct Ending {
+pub struct RunOutcome {
     pub status: Status,
     #[serde(default)]
-    pub outputs: BTreeMap<String, Output>,
+    pub outputs: BTreeMap<String, OutputFile>,
     #[serde(default)]
     pub diverged: Option<String>,
 }
 
-impl Ending {
-    /// The ending of the run in `run`; None where there is no manifest.
+impl RunOutcome {
+    /// Reads the outcome of the run in `run`; None if there is no manifest.
     ///
     /// # Errors
-    /// A file that cannot be read or is damaged.
+    /// The file cannot be read or is damaged.
     pub fn read(run: &Path) -> Result<Option<Self>> {
         read(run)
     }
 
-    /// The same, None of a run that is not finished, too.
+    /// As [`RunOutcome::read`], but None also for a run that is not finished.
     ///
     /// # Errors
-    /// As [`Ending::read`]: whether the run is finished is then not known.
+    /// As [`RunOutcome::read`]: it is then unknown whether the run is finished.
     pub fn finished(run: &Path) -> Result<Option<Self>> {
-        Ok(Self::read(run)?.filter(|ending| ending.status.is_finished()))
+        Ok(Self::read(run)?.filter(|outcome| outcome.status.is_finished()))
     }
 
-    /// Makes sure that the file `name` of the run directory `run` is what the run has left there. A file that it does
-    /// not list, or has not finished, is not looked at.
+    /// Checks that the file `name` of the run directory `run` is unmodified since the run finished. Files that are not
+    /// listed, and files of unfinished runs, are not checked.
     ///
     /// # Errors
-    /// Another file than the manifest lists, with both hashes; none.
+    /// The file's hash differs from the manifest's (both are named); the file is missing.
     pub fn ensure_unchanged(&self, run: &Path, name: &str) -> Result<()> {
         let Some(listed) = self.outputs.get(name).filter(|_| self.status.is_finished()) else {
             return Ok(());
@@ -243,21 +244,21 @@ impl Ending {
     }
 }
 
-/// The run directory that `file` lies in, if it is one: another folder's manifest.json is not ours to judge.
-pub fn run_of(file: &Path) -> Option<&Path> {
+/// The run directory that contains `file`, if it is one. The manifest.json of any other folder is ignored.
+pub fn run_dir_of(file: &Path) -> Option<&Path> {
     let folder = file.parent()?;
     let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
     folder.join("spec.yaml").exists().then_some(folder)
 }
 
-/// Makes sure that `file`, if it lies in the directory of a finished run, is what that run has left.
+/// Checks that `file`, if it is in the directory of a finished run, is unmodified since that run finished.
 ///
 /// # Errors
-/// As [`Ending::ensure_unchanged`]; a manifest that is damaged.
+/// As [`RunOutcome::ensure_unchanged`]; a damaged manifest.
 pub fn ensure_unchanged(file: &Path) -> Result<()> {
     let name = file.file_name().and_then(|name| name.to_str());
-    let (Some(run), Some(name)) = (run_of(file), name) else { return Ok(()) };
-    Ending::read(run)?.map_or(Ok(()), |ending| ending.ensure_unchanged(run, name))
+    let (Some(run), Some(name)) = (run_dir_of(file), name) else { return Ok(()) };
+    RunOutcome::read(run)?.map_or(Ok(()), |outcome| outcome.ensure_unchanged(run, name))
 }
 
 fn read<T: DeserializeOwned>(run: &Path) -> Result<Option<T>> {
@@ -270,13 +271,13 @@ fn read<T: DeserializeOwned>(run: &Path) -> Result<Option<T>> {
     if let Seal::Broken { stated, found } = seal::check(&bytes) {
         bail!("{} is damaged: its checksum is {found}, and it says {stated}; {advice}", path.display());
     }
-    // what the parser would say of it speaks of this program's types
+    // The parser's own message would mention this program's types.
     let parsed = serde_json::from_slice(&bytes).ok();
     parsed.map(Some).with_context(|| format!("{} is damaged: {advice}", path.display()))
 }
 
-impl Machine {
-    /// This program on this machine; what cannot be found out is "unknown".
+impl Environment {
+    /// Describes this program and machine; unavailable values are "unknown".
     pub fn here() -> Self {
         Self {
             version: env!("CARGO_PKG_VERSION").into(),
@@ -301,16 +302,16 @@ pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|b| format!("{b:02x}")).collect()
 }
 
-/// Largest resident set since `forget_peak_memory`, in bytes, where the system says (Linux).
+/// Peak resident set size since `reset_peak_memory`, in bytes, where the system reports it (Linux).
 pub fn peak_memory() -> Option<u64> {
     let status = fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:"))?;
     line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok().map(|k| k << 10)
 }
 
-/// Lets the peak be counted from now on, so that each stage of an experiment has its own.
-pub fn forget_peak_memory() {
-    // Linux alone knows this file; elsewhere there is no peak to forget.
+/// Resets the peak, so that each stage of an experiment has its own.
+pub fn reset_peak_memory() {
+    // This file exists on Linux only. Other systems report no peak.
     let _ = fs::write("/proc/self/clear_refs", "5");
 }
 
@@ -324,7 +325,7 @@ fn cpu() -> Option<String> {
     info.lines().find(|l| l.starts_with("model name"))?.split_once(": ").map(|(_, name)| name.trim().into())
 }
 
-/// What two names of one file share.
+/// Identifies a file across its hard links.
 #[cfg(unix)]
 fn identity(metadata: &fs::Metadata) -> Option<(u64, u64)> {
     use std::os::unix::fs::MetadataExt;
@@ -349,7 +350,7 @@ mod tests {
         manifest.set_outputs(run.path()).unwrap();
         // FIPS 180-4's example: SHA-256("abc")
         let hash = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
-        let expected = Output { sha256: hash.into(), bytes: 3 };
+        let expected = OutputFile { sha256: hash.into(), bytes: 3 };
         assert_eq!(manifest.outputs, BTreeMap::from([("checkpoints/last.safetensors".into(), expected)]));
         assert!(manifest.changed(run.path()).is_empty());
         fs::write(run.path().join("checkpoints/last.safetensors"), "abd").unwrap();
@@ -392,7 +393,7 @@ mod tests {
             bytes[bit / 8] ^= 1 << (bit % 8);
             assert!(read_as(&bytes).map_or(true, |read| read == manifest), "bit {bit}");
         }
-        // without the last newline it says the same
+        // Without the final newline the content is the same.
         for length in (0..whole.len() - 1).step_by(3) {
             assert!(read_as(&whole[..length]).is_err(), "{length} bytes");
         }

@@ -1,24 +1,24 @@
-//! Lays small pictures out as one: rows of tiles under column titles, for gray | prediction | truth panels. Also holds the
-//! typeface of everything that the crate draws, so that text looks the same on every machine.
+//! Composes image tiles into one picture: rows of tiles under column titles, e.g. gray | prediction | truth. Also
+//! provides the typeface of everything that the crate draws, so that text looks the same on every machine.
 
-use super::task::Panel;
+use super::task::ImagePanel;
 use anyhow::{Context, Result, anyhow, bail};
 use candle_core::Tensor;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 use std::sync::OnceLock;
 
-/// Width, height and 8-bit RGB of one picture.
-pub type Tile = (usize, usize, Vec<u8>);
+/// Width, height and 8-bit RGB pixels of one tile.
+pub type RgbTile = (usize, usize, Vec<u8>);
 
-/// Pixels between tiles and around them.
+/// Margin between and around tiles, in pixels.
 const GAP: usize = 8;
-/// About the side that small pictures are enlarged to, in pixels.
-const ENLARGED: usize = 96;
-/// Largest height of a title, in pixels.
+/// Approximate side that small tiles are upscaled to, in pixels.
+const UPSCALED_SIDE: usize = 96;
+/// Maximum title height, in pixels.
 const TITLE: usize = 16;
 
-/// DejaVu Sans, embedded, registered on first use. The name goes on with what an SVG viewer without it should take.
+/// DejaVu Sans, embedded and registered on first use. The name includes fallbacks for SVG viewers without it.
 pub fn typeface() -> Result<&'static str> {
     static NAME: OnceLock<Result<&'static str, String>> = OnceLock::new();
     let name = NAME.get_or_init(|| {
@@ -33,11 +33,11 @@ pub fn typeface() -> Result<&'static str> {
     name.clone().map_err(|error| anyhow!(error))
 }
 
-/// One picture of `tiles`, row by row, each enlarged `scale` times without smoothing, with the titles above their
-/// columns: width, height and 8-bit RGB. Rows may be shorter than the longest, tiles may differ in size, titles may be
-/// absent. Errors: no tiles, a tile whose pixels do not fit its size, more titles than columns.
-pub fn panel(tiles: &[Vec<Tile>], column_titles: &[&str], scale: usize) -> Result<Tile> {
-    let layout = Layout::new(tiles, column_titles, scale.max(1))?;
+/// Composes `tiles`, row by row, each upscaled `scale` times (nearest neighbor), with titles above their columns, into
+/// one picture: width, height and 8-bit RGB. Rows may be of different lengths, tiles of different sizes; titles are
+/// optional. Errors: no tiles, a tile whose pixels do not match its size, more titles than columns.
+pub fn panel(tiles: &[Vec<RgbTile>], column_titles: &[&str], scale: usize) -> Result<RgbTile> {
+    let layout = PanelLayout::new(tiles, column_titles, scale.max(1))?;
     let mut pixels = vec![255; 3 * layout.width * layout.height];
     for (row, y) in tiles.iter().zip(&layout.tops) {
         for (tile, x) in row.iter().zip(&layout.lefts) {
@@ -48,22 +48,22 @@ pub fn panel(tiles: &[Vec<Tile>], column_titles: &[&str], scale: usize) -> Resul
     Ok((layout.width, layout.height, pixels))
 }
 
-/// Titled columns of as many pictures each, u8 RGB `(B, H, W, 3)`, side by side, small ones enlarged: a [`Panel`] called
-/// `name`. Errors: columns of other sizes than the first one's.
-pub fn of_columns(name: &str, columns: &[(&str, &Tensor)]) -> Result<Panel> {
+/// Composes titled columns of equally many pictures, u8 RGB `(B, H, W, 3)`, into a [`ImagePanel`] called `name`; small
+/// pictures are upscaled. Errors: columns of different sizes.
+pub fn from_columns(name: &str, columns: &[(&str, &Tensor)]) -> Result<ImagePanel> {
     let (b, h, w, _) = columns.first().context("a panel without columns")?.1.dims4()?;
-    let tile = |column: &Tensor, i: usize| -> Result<Tile> {
+    let tile = |column: &Tensor, i: usize| -> Result<RgbTile> {
         Ok((w, h, column.get(i)?.flatten_all()?.to_vec1::<u8>()?))
     };
     let row = |i| columns.iter().map(|(_, column)| tile(column, i)).collect::<Result<Vec<_>>>();
     let rows = (0..b).map(row).collect::<Result<Vec<_>>>()?;
     let titles: Vec<&str> = columns.iter().map(|(title, _)| *title).collect();
-    let (width, height, rgb) = panel(&rows, &titles, (ENLARGED / w.max(h)).max(1))?;
-    Ok(Panel { name: name.into(), width, height, rgb })
+    let (width, height, rgb) = panel(&rows, &titles, (UPSCALED_SIDE / w.max(h)).max(1))?;
+    Ok(ImagePanel { name: name.into(), width, height, rgb })
 }
 
-/// Where everything goes, in pixels.
-struct Layout {
+/// Pixel positions of columns and rows.
+struct PanelLayout {
     scale: usize,
     width: usize,
     height: usize,
@@ -72,8 +72,8 @@ struct Layout {
     tops: Vec<usize>,
 }
 
-impl Layout {
-    fn new(tiles: &[Vec<Tile>], titles: &[&str], scale: usize) -> Result<Self> {
+impl PanelLayout {
+    fn new(tiles: &[Vec<RgbTile>], titles: &[&str], scale: usize) -> Result<Self> {
         let columns = tiles.iter().map(Vec::len).max().unwrap_or(0);
         if columns == 0 || titles.len() > columns {
             bail!("a panel of {columns} columns with {} titles", titles.len());
@@ -88,8 +88,8 @@ impl Layout {
         let widths: Vec<_> = (0..columns).map(column_width).collect();
         let heights = tiles.iter().map(|row| row.iter().map(|tile| tile.1).max().unwrap_or(0) * scale);
         let head = if titles.is_empty() { 0 } else { TITLE + GAP };
-        let (lefts, width) = places(GAP, widths.iter().copied());
-        let (tops, height) = places(GAP + head, heights);
+        let (lefts, width) = starts(GAP, widths.iter().copied());
+        let (tops, height) = starts(GAP + head, heights);
         Ok(Self { scale, width, height, lefts, widths, tops })
     }
 
@@ -98,7 +98,7 @@ impl Layout {
         let size = (self.width as u32, self.height as u32);
         let area = BitMapBackend::with_buffer(pixels, size).into_drawing_area();
         for (title, (left, width)) in titles.iter().zip(self.lefts.iter().zip(&self.widths)) {
-            // As large as the column is wide enough for; a title may reach half way into the gaps.
+            // Shrink the title to the width of its column; it may extend half way into the gaps.
             let natural = area.estimate_text_size(title, &(face, TITLE as i32).into_text_style(&area));
             let natural = natural.map_err(|e| anyhow!("cannot measure a title: {e}"))?.0.max(1) as f64;
             let points = TITLE as f64 * ((width + GAP / 2) as f64 / natural).min(1.0);
@@ -111,8 +111,8 @@ impl Layout {
     }
 }
 
-/// Starts of consecutive extents with gaps between, and the end of it all.
-fn places(start: usize, extents: impl Iterator<Item = usize>) -> (Vec<usize>, usize) {
+/// Start of each of several consecutive extents with gaps between, and the total end.
+fn starts(start: usize, extents: impl Iterator<Item = usize>) -> (Vec<usize>, usize) {
     let mut at = start;
     let mut starts = Vec::new();
     for extent in extents {
@@ -122,8 +122,8 @@ fn places(start: usize, extents: impl Iterator<Item = usize>) -> (Vec<usize>, us
     (starts, at)
 }
 
-/// Copies `tile`, enlarged, to the start of `canvas`, whose rows are `stride` pixels long.
-fn paste(tile: &Tile, scale: usize, canvas: &mut [u8], stride: usize) {
+/// Copies `tile`, upscaled, to the start of `canvas`, whose rows are `stride` pixels long.
+fn paste(tile: &RgbTile, scale: usize, canvas: &mut [u8], stride: usize) {
     let (w, h, pixels) = tile;
     for y in 0..h * scale {
         for x in 0..w * scale {

@@ -1,8 +1,8 @@
-//! What a program says of itself in manifests and in `--version`: the commit it was built from, and its features.
+//! Build information for manifests and `--version`: commit and features.
 
 use std::sync::OnceLock;
 
-/// Every feature of the crate and whether this build has it.
+/// Every feature of the crate, and whether this build has it.
 const FEATURES: [(&str, bool); 4] = [
     ("hub", cfg!(feature = "hub")),
     ("cifar", cfg!(feature = "cifar")),
@@ -10,21 +10,21 @@ const FEATURES: [(&str, bool); 4] = [
     ("nccl", cfg!(feature = "nccl")),
 ];
 
-/// Known to the binary alone: a library with the commit in it would be compiled anew for every one.
+/// Set by the binary only: a library that contained the commit would be recompiled for every commit.
 static COMMIT: OnceLock<&'static str> = OnceLock::new();
 
-/// Says, once and before anything runs, which commit the program was built from.
-pub fn built_from(commit: &'static str) {
-    // A second word changes nothing: what has been written says the first.
+/// Records the commit of the build. Call once at start-up.
+pub fn set_commit(commit: &'static str) {
+    // Only the first call counts, since its value may have been written already.
     let _ = COMMIT.set(commit);
 }
 
-/// The commit that the program was built from; None in programs that do not say.
+/// Commit of the build; None if the program did not record one.
 pub fn commit() -> Option<&'static str> {
     COMMIT.get().copied()
 }
 
-/// The features that were built in.
+/// Enabled features.
 pub fn features() -> Vec<String> {
     FEATURES.iter().filter(|(_, built)| *built).map(|(name, _)| name.to_string()).collect()
 }

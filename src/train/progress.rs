@@ -1,5 +1,4 @@
-//! One line for people: on a terminal it stays in place and moves with every step, elsewhere it is printed with every
-//! line of the log.
+//! Progress line: redrawn in place on a terminal, otherwise printed with every log line.
 
 use super::clock;
 use crate::device;
@@ -10,10 +9,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Between two redrawings on a terminal.
+/// Time between two redraws on a terminal.
 const REDRAW: Duration = Duration::from_millis(100);
 
-/// Time, images and waiting over some steps; validation and checkpoints not counted.
+/// Time, images and data wait summed over steps, without validation and checkpoints.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Pace {
     pub busy: Duration,
@@ -23,25 +22,25 @@ pub struct Pace {
 }
 
 impl Pace {
-    /// Counts one step.
+    /// Adds one step.
     pub fn add(&mut self, step: Pace) {
         self.busy += step.busy;
         self.waited += step.waited;
         self.images += step.images;
     }
 
-    /// Images a second; None before a step was counted.
+    /// Images per second; None before the first step.
     pub fn rate(&self) -> Option<f64> {
         (!self.busy.is_zero()).then(|| self.images as f64 / self.busy.as_secs_f64())
     }
 
-    /// Share of the time spent waiting for data; None before a step was counted.
+    /// Share of the time spent waiting for data; None before the first step.
     pub fn waiting(&self) -> Option<f64> {
         (!self.busy.is_zero()).then(|| (self.waited.as_secs_f64() / self.busy.as_secs_f64()).min(1.0))
     }
 }
 
-/// The progress of one stage.
+/// Progress of one stage.
 pub struct Progress {
     stage: String,
     first: usize,
@@ -53,14 +52,14 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// A stage on `device` that goes on after `first` of `total` steps.
+    /// A stage on `device` that continues after `first` of `total` steps.
     pub fn new(stage: String, first: usize, total: usize, device: &Device) -> Self {
         let now = Instant::now();
         let bar = std::io::stderr().is_terminal().then(|| terminal_bar(first, total));
         Self { stage, first, total, device: device.clone(), began: now, drawn: now, bar }
     }
 
-    /// What there is to say after `step`: `loss` is what the progress line calls the task's first number.
+    /// The progress line after `step`; `loss` is the name and value of the task's first scalar.
     pub fn line(&self, step: usize, loss: Option<(&str, f64)>, lr: f64, pace: &Pace) -> String {
         let mut parts = vec![format!("{} {step}/{}", self.stage, self.total)];
         parts.extend(loss.map(|(name, value)| format!("{name} {value:.4}")));
@@ -69,11 +68,11 @@ impl Progress {
         parts.extend(pace.waiting().map(|share| format!("waiting {:.0} %", 100.0 * share)));
         parts.extend(memory_stats::memory_stats().map(|m| format!("{:.2} GB", m.physical_mem as f64 / 1e9)));
         parts.extend(device::memory(&self.device).map(|m| format!("GPU {:.2} GB", m.peak as f64 / 1e9)));
-        parts.extend(self.to_go(step).map(|seconds| format!("ETA {}", clock::span(seconds))));
+        parts.extend(self.seconds_left(step).map(|seconds| format!("ETA {}", clock::span(seconds))));
         parts.join("  ")
     }
 
-    /// Whether a terminal's line should be redrawn now.
+    /// Whether a terminal's line is due for a redraw.
     pub fn is_due(&self) -> bool {
         self.bar.is_some() && self.drawn.elapsed() >= REDRAW
     }
@@ -87,23 +86,23 @@ impl Progress {
         }
     }
 
-    /// Prints the line where it is not drawn.
+    /// Prints the line if there is no terminal.
     pub fn print(&self, line: &str) {
         if self.bar.is_none() {
             eprintln!("{line}");
         }
     }
 
-    /// Prints something that stays, above a terminal's line.
-    pub fn say(&self, text: &str) {
+    /// Prints a permanent line above a terminal's progress line.
+    pub fn announce(&self, text: &str) {
         match &self.bar {
             Some(bar) => bar.suspend(|| eprintln!("{text}")),
             None => eprintln!("{text}"),
         }
     }
 
-    /// Seconds to go, everything that a step costs on average counted; None before a step was done.
-    fn to_go(&self, step: usize) -> Option<f64> {
+    /// Estimated seconds left, from the average time per step; None before the first step.
+    fn seconds_left(&self, step: usize) -> Option<f64> {
         let done = step.checked_sub(self.first).filter(|done| *done > 0)?;
         Some(self.began.elapsed().as_secs_f64() / done as f64 * self.total.saturating_sub(step) as f64)
     }
@@ -112,7 +111,7 @@ impl Progress {
 impl Drop for Progress {
     fn drop(&mut self) {
         if let Some(bar) = &self.bar {
-            bar.abandon(); // leaves the last line standing
+            bar.abandon(); // keeps the last line on screen
         }
     }
 }

@@ -2,19 +2,19 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | `lock` | the pid of the process that writes here; locked as long as it does |
-//! | `spec.yaml` | the resolved spec that the run belongs to |
-//! | `plan.txt` | what a stage of an experiment does there |
-//! | `manifest.json` | circumstances, status and results ([`super::manifest`]) |
-//! |  `metrics.jsonl` | one JSON object a line ([`super::log`]) |
+//! | `lock` | pid of the process that writes here; locked while it runs |
+//! | `spec.yaml` | the run's resolved spec |
+//! | `plan.txt` | what the stage of an experiment does |
+//! | `manifest.json` | environment, status and results ([`super::manifest`]) |
+//! | `metrics.jsonl` | one JSON object per line ([`super::log`]) |
 //! | `events.out.tfevents.*` | the same for TensorBoard |
 //! | `checkpoints/` | `last`, `best` and `best-STEP`, each `.safetensors` |
 //! | `pictures/` | what the task draws, and `latest.png` |
-//! | `log.txt` | what people were told, with times |
+//! | `log.txt` | console messages with times |
 
 use super::{
     clock,
-    manifest::{self, About, Manifest, Status},
+    manifest::{self, Manifest, RunInfo, Status},
     spec_change::differences,
     task::Metric,
 };
@@ -28,8 +28,8 @@ use std::{
     time::{Instant, SystemTime},
 };
 
-/// An open, locked run directory. A second process gets an error that names the holder's pid; the lock goes with the
-/// value or with the process, however that ends.
+/// An open, locked run directory. A second process gets an error with the holder's pid. The lock is released on drop
+/// or when the process ends for any reason.
 pub struct RunDir {
     path: PathBuf,
     _lock: File,
@@ -37,13 +37,13 @@ pub struct RunDir {
     log: LogFile,
     manifest: Manifest,
     opened: Instant,
-    /// Seconds that earlier processes spent.
+    /// Seconds spent by earlier processes.
     before: f64,
 }
 
 impl RunDir {
-    /// Creates or reopens; writes spec.yaml on creation. Errors: the directory cannot be written, another process
-    /// holds it, or it belongs to another spec.
+    /// Creates or reopens the directory; writes spec.yaml on creation. Errors: the directory cannot be written,
+    /// another process holds the lock, or it belongs to a different spec.
     pub fn open(path: &Path, spec_yaml: &str) -> Result<Self> {
         let checkpoints = path.join("checkpoints");
         fs::create_dir_all(&checkpoints).with_context(|| {
@@ -56,16 +56,16 @@ impl RunDir {
                 .and_then(|folder| atomic_write::remove_partials(folder.path()));
             swept.with_context(|| format!("cannot tidy {}", path.display()))?;
         }
-        settle_spec(path, spec_yaml)?;
+        write_or_check_spec(path, spec_yaml)?;
         let manifest = Manifest::read(path)?;
         let before = manifest.as_ref().map_or(0.0, |m| m.wall_seconds);
-        manifest::forget_peak_memory();
+        manifest::reset_peak_memory();
         Ok(Self {
             path: path.into(),
             _lock: lock,
             spec: spec_yaml.into(),
             log: LogFile::open(&path.join("log.txt"))?,
-            manifest: begin_again(manifest),
+            manifest: reopened(manifest),
             opened: Instant::now(),
             before,
         })
@@ -75,12 +75,12 @@ impl RunDir {
         &self.path
     }
 
-    /// The stage's name: the directory's.
+    /// Name of the stage, taken from the directory.
     pub fn name(&self) -> String {
         self.path.file_name().map_or_else(|| "run".into(), |n| n.to_string_lossy().into_owned())
     }
 
-    /// The resolved spec that the run belongs to.
+    /// The run's resolved spec.
     pub fn spec(&self) -> &str {
         &self.spec
     }
@@ -90,50 +90,50 @@ impl RunDir {
         fs::read_to_string(path.join("spec.yaml")).ok()
     }
 
-    /// The manifest of the run at `path` if it says that the run is finished. Nothing of such a run is written again,
-    /// whatever has become of its files since.
+    /// The manifest of the run at `path` if the run is finished. A finished run is never written again, even if its
+    /// files changed.
     ///
     /// # Errors
-    /// A manifest that cannot be read or is damaged: whether the run is finished is then not known.
+    /// The manifest cannot be read or is damaged: it is then unknown whether the run is finished.
     pub fn finished(path: &Path) -> Result<Option<Manifest>> {
         Ok(Manifest::read(path)?.filter(|manifest| manifest.status.is_finished()))
     }
 
-    /// Puts the run's circumstances on record and marks it as running.
-    pub fn begin(&mut self, about: About) -> Result<()> {
+    /// Records the run's circumstances and sets its status to running.
+    pub fn begin(&mut self, about: RunInfo) -> Result<()> {
         self.manifest.about = about;
         self.save()
     }
 
-    /// Notes how far the run is; called with every checkpoint.
+    /// Records the completed updates; called with every checkpoint.
     pub fn reached(&mut self, step: usize) -> Result<()> {
         self.manifest.steps = step;
         self.save()
     }
 
-    /// Updates done when the newest checkpoint was written, by whatever process; 0 where none was.
+    /// Completed updates at the newest checkpoint, by any process; 0 without a checkpoint.
     pub fn steps(&self) -> usize {
         self.manifest.steps
     }
 
-    /// Notes that the run continues from a checkpoint.
+    /// Records a resume from a checkpoint.
     pub fn resumed(&mut self) {
         self.manifest.resumed += 1;
     }
 
-    /// Says in the manifest why the results are not those of a training that went well; None leaves what it says.
+    /// Records the reason for divergence in the manifest; None keeps an earlier one.
     pub fn set_diverged(&mut self, what: Option<String>) {
         self.manifest.diverged = what.or(self.manifest.diverged.take());
     }
 
-    /// Keeps a warning for the manifest.
+    /// Records a warning in the manifest.
     pub fn warn(&mut self, text: String) {
         if !self.manifest.warnings.contains(&text) {
             self.manifest.warnings.push(text);
         }
     }
 
-    /// Adds a line, with the time, to log.txt.
+    /// Appends a timestamped line to log.txt.
     pub fn log(&self, line: &str) -> Result<()> {
         let stamped = format!("{} {line}\n", clock::utc(SystemTime::now()));
         self.log.clone().write_all(stamped.as_bytes()).with_context(|| {
@@ -146,19 +146,19 @@ impl RunDir {
         self.log.clone()
     }
 
-    /// Ends the run: results, times, peak memory and the hash of every file in the directory.
+    /// Finishes the run: records metrics, times, peak memory and the hash of every file.
     pub fn finish(mut self, metrics: &[Metric]) -> Result<()> {
         self.manifest.set_metrics(metrics);
         self.manifest.set_outputs(&self.path)?;
         self.end(Status::Finished)
     }
 
-    /// Leaves the run to be continued later.
+    /// Marks the run as interrupted, to be resumed later.
     pub fn interrupt(mut self) -> Result<()> {
         self.end(Status::Interrupted)
     }
 
-    /// Records why the run failed; its last checkpoint stays.
+    /// Records why the run failed. Its last checkpoint remains.
     pub fn fail(mut self, error: &anyhow::Error) -> Result<()> {
         let text = format!("{error:#}");
         self.log(&format!("failed: {text}"))?;
@@ -179,7 +179,7 @@ impl RunDir {
     }
 }
 
-/// log.txt, shared by all who write to it; lines of different writers do not mix.
+/// log.txt, shared by all writers without interleaving their lines.
 #[derive(Clone)]
 pub struct LogFile(Arc<Mutex<File>>);
 
@@ -200,8 +200,8 @@ impl Write for LogFile {
     }
 }
 
-/// The manifest of a run that is opened (again): what earlier processes did counts on, how they ended does not.
-fn begin_again(earlier: Option<Manifest>) -> Manifest {
+/// The manifest of a (re)opened run: totals of earlier processes are kept, their end status is not.
+fn reopened(earlier: Option<Manifest>) -> Manifest {
     let fresh = Manifest::begin();
     match earlier {
         None => fresh,
@@ -244,8 +244,8 @@ fn in_use(run: &Path, lock: &mut File) -> String {
     format!("{holder} is writing to {}: wait until it ends, stop it, or choose another --out", run.display())
 }
 
-/// Writes spec.yaml, or makes sure that the one there says the same.
-fn settle_spec(run: &Path, spec: &str) -> Result<()> {
+/// Writes spec.yaml, or checks that the existing one agrees.
+fn write_or_check_spec(run: &Path, spec: &str) -> Result<()> {
     let path = run.join("spec.yaml");
     if !path.exists() {
         return atomic_write::write(&path, spec.as_bytes())
@@ -319,7 +319,7 @@ mod tests {
     fn a_finished_run_knows_which_of_its_outputs_changed() {
         let (_temp, path) = folder();
         let mut run = RunDir::open(&path, "a: 1\n").unwrap();
-        run.begin(About { device: "cpu".into(), seed: 7, data: [("train".into(), "ab".into())].into() })
+        run.begin(RunInfo { device: "cpu".into(), seed: 7, data: [("train".into(), "ab".into())].into() })
             .unwrap();
         assert!(RunDir::finished(&path).unwrap().is_none());
         fs::write(path.join("prior.npy"), "numbers").unwrap();
@@ -355,7 +355,7 @@ mod tests {
         let failed = Manifest::read(&path).unwrap().unwrap();
         assert_eq!((failed.status, failed.error.as_deref()), (Status::Failed, Some("step 3: no gradient")));
         let mut run = RunDir::open(&path, "a: 1\n").unwrap();
-        run.begin(About::default()).unwrap();
+        run.begin(RunInfo::default()).unwrap();
         let again = Manifest::read(&path).unwrap().unwrap();
         assert_eq!((again.status, again.error), (Status::Running, None));
         assert!(again.wall_seconds >= 100.0 && again.started == failed.started);

@@ -1,4 +1,4 @@
-//! How long and how a task is trained.
+//! Training length and hyperparameters.
 use crate::{
     bounded::{BatchSize, Count, Positive},
     nn::{
@@ -10,17 +10,17 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TrainSpec {
-    /// Updates.
+    /// Number of updates.
     pub steps: Count,
-    /// Images in a micro-batch (batch norm sees this many).
+    /// Images per micro-batch (the batch seen by batch norm).
     pub batch: BatchSize,
-    /// Micro-batches a gradient is averaged over.
-    #[serde(default = "once")]
+    /// Micro-batches per update whose gradients are averaged.
+    #[serde(default = "one")]
     pub iter_size: BatchSize,
     pub optimizer: OptimizerSpec,
     #[serde(default)]
     pub schedule: ScheduleSpec,
-    /// Global L2 norm that the gradient is clipped to.
+    /// Clips the gradient to this global L2 norm.
     #[serde(default)]
     pub clip: Option<Positive>,
     #[serde(default = "twenty")]
@@ -30,13 +30,13 @@ pub struct TrainSpec {
     pub evaluate_every: Option<Count>,
     #[serde(default = "five_hundred")]
     pub checkpoint_every: Count,
-    /// Best checkpoints kept beside the last one.
-    #[serde(default = "once")]
+    /// Best checkpoints retained in addition to the last.
+    #[serde(default = "one")]
     pub keep: Count,
 }
 
 impl TrainSpec {
-    /// What of it comes to nothing in so few steps.
+    /// Settings that have no effect in this many steps.
     pub fn notes(&self) -> Vec<String> {
         let steps = self.steps.get();
         let warmup = (self.schedule.warmup > steps).then(|| {
@@ -51,11 +51,11 @@ impl TrainSpec {
         [warmup, self.late_rates(), evaluate].into_iter().flatten().collect()
     }
 
-    /// Rates that begin after the last step.
+    /// Rates that start after the last step.
     fn late_rates(&self) -> Option<String> {
         let steps = self.steps.get();
         let decay = ScheduleSpec { warmup: 0, ..self.schedule.clone() };
-        // No rate of a list is below zero: the last one is told from the base.
+        // Listed rates are never negative, so a base of −1 can be told apart from them.
         let rate = |step| decay.rate(-1.0, step, steps);
         match &decay.decay {
             Decay::MultiStep(_) if rate(steps - 1) != rate(usize::MAX) => Some(format!(
@@ -68,7 +68,7 @@ impl TrainSpec {
         }
     }
 }
-fn once<const MOST: usize>() -> Count<MOST> {
+fn one<const MOST: usize>() -> Count<MOST> {
     Count::of(1)
 }
 fn twenty() -> Count {

@@ -1,17 +1,17 @@
-//! Which keys differ between the spec of a run directory and the one asked for. Specs that name the same `lineage` differ in
-//! nothing that decides what is learned up to the shorter one's end.
+//! Differences between the spec of a run directory and the requested one. Specs with the same `lineage` agree in
+//! everything that affects learning up to the end of the shorter run.
 
 use crate::yaml;
 use serde_yaml::Value;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Lines beyond which a list of differences says "and so many more".
-const MOST: usize = 12;
+/// Longest list of differences; the rest is summarized as "and N more".
+const MAX_LINES: usize = 12;
 
-/// The top key that names what two runs have in common which differ in their length alone.
+/// The top-level key shared by runs that differ only in length.
 pub const LINEAGE: &str = "lineage";
 
-/// One line for every key on which two specs differ, what is there → what is asked for; none when they say the same.
+/// One line per key in which two specs differ, `stored → requested`; empty if they agree.
 pub fn differences(there: &str, asked: &str) -> Vec<String> {
     if there == asked {
         return vec![];
@@ -29,14 +29,14 @@ pub fn differences(there: &str, asked: &str) -> Vec<String> {
         .filter(|key| there.get(*key) != asked.get(*key))
         .map(|key| format!("  {key}: {} → {}", show(there.get(key)), show(asked.get(key))))
         .collect();
-    if lines.len() > MOST {
-        let more = lines.split_off(MOST - 1).len();
+    if lines.len() > MAX_LINES {
+        let more = lines.split_off(MAX_LINES - 1).len();
         lines.push(format!("  and {more} more"));
     }
     lines
 }
 
-/// Every scalar of a YAML text under its dotted key; the text itself when it is no YAML.
+/// Every scalar of a YAML text by its dotted key; a placeholder if the text is not YAML.
 fn flat(text: &str) -> BTreeMap<String, String> {
     let mut into = BTreeMap::new();
     match yaml::read(text) {

@@ -1,4 +1,4 @@
-//! A thing that can be trained.
+//! The interface of everything that can be trained.
 
 use super::exact;
 use crate::{
@@ -10,20 +10,20 @@ use anyhow::Result;
 use candle_core::{DType, Tensor};
 use serde::{Deserialize, Serialize};
 
-/// What one forward pass gives the loop, which owns backward and update.
-pub struct Step {
-    /// What the gradient is taken of: one number, shape `()`.
+/// Result of one forward pass; the loop does backward and update.
+pub struct StepOutput {
+    /// The loss to differentiate: a scalar, shape `()`.
     pub loss: Tensor,
-    /// Named numbers to log, of shape `()` and any floating type, without a graph: nobody reads them here, since that would
-    /// wait for the GPU. The first is the one on the progress line. Without any, the loss itself is logged as `loss`.
+    /// Named scalars to log, shape `()`, any floating type, detached. Do not read them here: that would synchronize
+    /// with the GPU. The first is shown on the progress line. If empty, the loss itself is logged as `loss`.
     pub scalars: Vec<(&'static str, Tensor)>,
 }
 
-impl Step {
-    /// The scalars as plain numbers. Waits until the device has computed them.
+impl StepOutput {
+    /// Reads the scalars. Synchronizes with the device.
     ///
     /// # Errors
-    /// A scalar that is not one floating number.
+    /// A scalar that is not a single floating-point number.
     pub fn numbers(&self) -> candle_core::Result<Vec<(&'static str, f64)>> {
         self.scalars
             .iter()
@@ -32,7 +32,7 @@ impl Step {
     }
 }
 
-/// A named result of validation.
+/// A named metric of a validation.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Metric {
     pub name: String,
@@ -41,7 +41,7 @@ pub struct Metric {
     pub better: Better,
 }
 
-/// Which direction of a metric is good; `Neither` picks no best checkpoint.
+/// Direction in which a metric improves; with `Neither` it ranks no checkpoints.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Better {
@@ -51,7 +51,7 @@ pub enum Better {
 }
 /// A picture for people: packed RGB, `rgb.len() == 3·width·height`.
 #[derive(Clone, Debug)]
-pub struct Panel {
+pub struct ImagePanel {
     pub name: String,
     pub width: usize,
     pub height: usize,
@@ -60,21 +60,21 @@ pub struct Panel {
 
 /// A pretext task, a probe or a transfer head.
 ///
-/// For a run that was killed and resumed to equal one that was not, `step` must be a function of the parameters, the
-/// batch and `rng` alone, and `evaluate` and `picture` must leave no trace that `step` would see.
+/// For a killed and resumed run to equal an uninterrupted one, `step` must depend only on the parameters, the batch
+/// and `rng`, and `evaluate` and `picture` must not change any state that `step` reads.
 pub trait Task {
     fn params(&self) -> &Params;
-    /// One forward pass. `rng` is keyed by the step and the micro-batch already.
-    fn step(&mut self, batch: &Batch, rng: &Rng) -> Result<Step>;
-    /// One pass over `val`, which stands at its beginning. The first metric decides which checkpoint is best.
+    /// One forward pass. `rng` is already keyed by step and micro-batch.
+    fn step(&mut self, batch: &Batch, rng: &Rng) -> Result<StepOutput>;
+    /// One pass over `val`, which is rewound. The first metric ranks the checkpoints.
     fn evaluate(&mut self, val: &mut Loader) -> Result<Vec<Metric>>;
-    /// What a person would look at; `val` stands at its beginning.
-    fn picture(&mut self, val: &mut Loader) -> Result<Option<Panel>>;
-    /// Bytes that it will keep of the training pictures when it has seen each once: it then computes less.
-    fn kept(&self) -> usize {
+    /// A panel to inspect, from `val`, which is rewound.
+    fn picture(&mut self, val: &mut Loader) -> Result<Option<ImagePanel>>;
+    /// Bytes cached from the training pictures after the first epoch, which makes later epochs cheaper.
+    fn cached_bytes(&self) -> usize {
         0
     }
-    /// What the picture or metrics warn about: (what, advice). Called after each evaluation.
+    /// Warnings about the panel or the metrics: (problem, advice). Called after each validation.
     fn warnings(&self) -> Vec<(String, String)> {
         vec![]
     }

@@ -1,7 +1,7 @@
-//! Tensors with a text beside them in one safetensors file, streamed: writing takes a few kilobytes beyond the tensors
-//! themselves, reading the size of the largest tensor. Elements lie little-endian in memory order, as the format
-//! asks; nothing is permuted here (weight files for exchange are another floor's matter). The header holds a checksum of
-//! the whole file ([`seal`]).
+//! Tensors plus a text in one safetensors file, streamed: writing needs a few kilobytes beyond the tensors, reading
+//! the size of the largest tensor. Elements are stored little-endian in memory order, as the format requires. Nothing
+//! is transposed here (weight files for exchange are handled elsewhere). The header holds a checksum of the whole file
+//! ([`seal`]).
 
 use crate::{
     atomic_write, guarded,
@@ -17,11 +17,11 @@ use std::{
     path::Path,
 };
 
-/// The entry of the file's `__metadata__` that holds the text.
+/// Key of the text in the file's `__metadata__`.
 const ENTRY: &str = "hueristic.checkpoint";
 
 /// Named tensors, in order.
-pub type Named = Vec<(String, Tensor)>;
+pub type NamedTensors = Vec<(String, Tensor)>;
 
 /// Why a file could not be read.
 #[derive(Debug, thiserror::Error)]
@@ -41,29 +41,29 @@ pub enum ReadError {
     Candle(#[from] candle_core::Error),
 }
 
-/// Writes `tensors` and `text` to `path`, whole or not at all.
+/// Writes `tensors` and `text` to `path` atomically.
 pub fn write(path: &Path, text: &str, tensors: &[(String, Tensor)]) -> io::Result<()> {
     let about = BTreeMap::from([("crc32c", seal::BLANK), (ENTRY, text)]);
     let listed = tensors.iter().map(|(name, t)| (name.as_str(), t.dtype(), t.dims().to_vec()));
     let start = safetensors::start(&about, listed)?;
     let place = seal::place(&start).ok_or_else(|| io::Error::other("a header without a checksum"))?;
     atomic_write::write_with(path, |out| {
-        let mut summed = Summed { out: &mut *out, crc: 0 };
-        summed.write_all(&start)?;
-        tensors.iter().try_for_each(|(_, tensor)| safetensors::write_elements(tensor, &mut summed))?;
-        let digits = seal::digits(summed.crc);
+        let mut writer = ChecksumWriter { out: &mut *out, crc: 0 };
+        writer.write_all(&start)?;
+        tensors.iter().try_for_each(|(_, tensor)| safetensors::write_elements(tensor, &mut writer))?;
+        let digits = seal::digits(writer.crc);
         out.seek(SeekFrom::Start(place as u64))?;
         out.write_all(digits.as_bytes())
     })
 }
 
-/// What is written, and the checksum of it.
-struct Summed<W> {
+/// A writer that computes the checksum of what it writes.
+struct ChecksumWriter<W> {
     out: W,
     crc: u32,
 }
 
-impl<W: Write> Write for Summed<W> {
+impl<W: Write> Write for ChecksumWriter<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let written = self.out.write(bytes)?;
         self.crc = crc32c::crc32c_append(self.crc, &bytes[..written]);
@@ -74,14 +74,14 @@ impl<W: Write> Write for Summed<W> {
     }
 }
 
-/// The text and the tensors (on `device`, in the order written) of the file at `path`, once its checksum was found right.
-pub fn read(path: &Path, device: &Device) -> Result<(String, Named), ReadError> {
+/// Verifies the file at `path` and reads its text and tensors (on `device`, in the order written).
+pub fn read(path: &Path, device: &Device) -> Result<(String, NamedTensors), ReadError> {
     verify(path)?;
     load(path, device)
 }
 
-/// As [`read`], of a file that was verified.
-pub(super) fn load(path: &Path, device: &Device) -> Result<(String, Named), ReadError> {
+/// As [`read`], without verification.
+pub(super) fn load(path: &Path, device: &Device) -> Result<(String, NamedTensors), ReadError> {
     let mut file = BufReader::with_capacity(1 << 20, File::open(path)?);
     let (_, metadata) = read_header(&mut file, path)?;
     let text = text_of(&metadata)?;
@@ -98,14 +98,13 @@ pub(super) fn load(path: &Path, device: &Device) -> Result<(String, Named), Read
     Ok((text, tensors))
 }
 
-/// Reads the file at `path` through and compares it with its checksum; false where it has none, as those of earlier
-/// versions.
+/// Reads the file at `path` and verifies its checksum; false if it has none (earlier versions).
 pub fn verify(path: &Path) -> Result<bool, ReadError> {
     let mut file = BufReader::new(File::open(path)?);
     let (mut start, metadata) = read_header(&mut file, path)?;
     text_of(&metadata)?;
     let Some(stated) = seal::open(&mut start) else { return Ok(false) };
-    let mut sum = Summed { out: io::sink(), crc: crc32c::crc32c(&start) };
+    let mut sum = ChecksumWriter { out: io::sink(), crc: crc32c::crc32c(&start) };
     io::copy(&mut file, &mut sum)?;
     match seal::compare(stated, sum.crc) {
         Seal::Broken { stated, found } => {
@@ -115,7 +114,7 @@ pub fn verify(path: &Path) -> Result<bool, ReadError> {
     }
 }
 
-/// The text alone, unchecked: cheap however large the file.
+/// Reads only the text, without verification: the cost does not depend on the file's size.
 pub fn read_text(path: &Path) -> Result<String, ReadError> {
     text_of(&read_header(&mut BufReader::new(File::open(path)?), path)?.1)
 }
@@ -124,7 +123,7 @@ fn text_of(metadata: &Metadata) -> Result<String, ReadError> {
     metadata.metadata().as_ref().and_then(|m| m.get(ENTRY)).cloned().ok_or(ReadError::Foreign)
 }
 
-/// The file up to its first tensor, and what that says. No number is believed before it was compared with the length.
+/// The bytes before the first tensor, and the parsed header. Every number is checked against the file's length first.
 fn read_header(file: &mut impl Read, path: &Path) -> Result<(Vec<u8>, Metadata), ReadError> {
     let has = path.metadata()?.len();
     let short = |wants: u64| ReadError::Damaged(format!("it should have {wants} bytes and has {has}"));
@@ -150,7 +149,7 @@ fn read_header(file: &mut impl Read, path: &Path) -> Result<(Vec<u8>, Metadata),
     if has == wants { Ok((start, metadata)) } else { Err(short(wants)) }
 }
 
-/// The header alone; parsing checks its offsets against the shapes.
+/// Parses the header and checks its offsets against the shapes.
 fn parse(start: &[u8]) -> Result<Metadata, ReadError> {
     let json = start.get(8..).unwrap_or_default();
     serde_json::from_slice(json).map_err(|e| ReadError::Damaged(format!("its header is unreadable ({e})")))

@@ -1,37 +1,37 @@
-//! What training costs, by a few updates and a part of a validation: nothing of it is kept.
+//! Measures the cost of training from a few updates and part of a validation. All results are discarded.
 
 use super::{
-    pending::Pending,
+    deferred::DeferredScalars,
+    interval_means::IntervalMeans,
     spec::TrainSpec,
     task::Task,
-    update::{Turn, settle, update},
-    window::Window,
+    update::{StepContext, flush, update},
 };
 use crate::{data::loader::Loader, nn::optim::Optimizer, rng::Rng};
 use anyhow::Result;
 use std::time::{Duration, Instant};
 
-/// How long updates are timed, those on new pictures and those on pictures seen before, if they are that quick.
-const ENOUGH: Duration = Duration::from_millis(700);
-/// Updates timed in either case, at the least.
-const LEAST: usize = 2;
-/// The first updates pay for empty queues and fresh memory: so many are not timed, unless they take that long together.
-const WARM: (usize, Duration) = (4, Duration::from_millis(500));
+/// Minimum time over which updates are timed, separately for new pictures and for repeated ones.
+const MIN_TIME: Duration = Duration::from_millis(700);
+/// Minimum number of updates timed in each case.
+const MIN_UPDATES: usize = 2;
+/// Warm-up: at most so many updates, or this long, are not timed while queues fill and memory is first touched.
+const WARM_UP: (usize, Duration) = (4, Duration::from_millis(500));
 
-/// Seconds.
+/// Measured times, in seconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Trial {
-    /// An update on pictures that were not seen before.
+    /// Per update on new pictures.
     pub first: f64,
-    /// An update on pictures that were: decoded ones and frozen features may be kept.
+    /// Per update on pictures seen before: decoded images and frozen features may be cached.
     pub later: f64,
-    /// A validation, for each of its pictures.
+    /// Per validation picture.
     pub validation: f64,
-    /// Bytes that the task keeps of each training picture, beside the picture.
-    pub kept: usize,
+    /// Bytes that the task caches per training picture, beside the picture itself.
+    pub cached_bytes: usize,
 }
 
-/// Times `task` on loaders of a few pictures: the training one must have several batches.
+/// Times `task` on loaders of a few pictures; the training loader must have several batches.
 ///
 /// # Errors
 /// As those of an update and of a validation.
@@ -42,25 +42,26 @@ pub fn trial(
     spec: &TrainSpec,
     rng: &Rng,
 ) -> Result<Trial> {
-    let (mut optimizer, mut pending) = (Optimizer::new(&spec.optimizer, task.params())?, Pending::default());
-    let (mut first, mut later, mut step) = (Timed::default(), Timed::default(), 0);
+    let (mut optimizer, mut pending) =
+        (Optimizer::new(&spec.optimizer, task.params())?, DeferredScalars::default());
+    let (mut first, mut later, mut step) = (Durations::default(), Durations::default(), 0);
     let start = Instant::now();
     while !later.is_enough() {
         let (epoch, began) = (train.position().epoch, Instant::now());
         let lr = spec.schedule.rate(optimizer.base_lr(), step, spec.steps.get());
         let key = rng.split("step").split(&step.to_string());
-        let turn = Turn { step: step + 1, key, lr, spec };
-        let mut window = Window::default();
-        update(task, train, &mut optimizer, &turn, &mut pending, &mut window)?;
-        settle(&mut pending, &mut window)?;
-        let cold = step == 0 || (step < WARM.0 && start.elapsed() < WARM.1);
+        let context = StepContext { step: step + 1, key, lr, spec };
+        let mut window = IntervalMeans::default();
+        update(task, train, &mut optimizer, &context, &mut pending, &mut window)?;
+        flush(&mut pending, &mut window)?;
+        let cold = step == 0 || (step < WARM_UP.0 && start.elapsed() < WARM_UP.1);
         match epoch {
             _ if cold => {}
             0 => first.add(began.elapsed()),
             _ => later.add(began.elapsed()),
         }
-        if first.is_enough() && task.kept() == 0 {
-            break; // what is seen again costs as much
+        if first.is_enough() && task.cached_bytes() == 0 {
+            break; // nothing is cached, so repeated pictures cost the same
         }
         step += 1;
     }
@@ -71,24 +72,24 @@ pub fn trial(
         first: first.median().or(later.median()).unwrap_or_default(),
         later: later.median().or(first.median()).unwrap_or_default(),
         validation: began.elapsed().as_secs_f64() / pictures as f64,
-        kept: task.kept(),
+        cached_bytes: task.cached_bytes(),
     })
 }
 
-/// Updates of one kind.
+/// Durations of one kind of update.
 #[derive(Default)]
-struct Timed(Vec<Duration>);
+struct Durations(Vec<Duration>);
 
-impl Timed {
+impl Durations {
     fn add(&mut self, time: Duration) {
         self.0.push(time);
     }
 
     fn is_enough(&self) -> bool {
-        self.0.len() >= LEAST && self.0.iter().sum::<Duration>() >= ENOUGH
+        self.0.len() >= MIN_UPDATES && self.0.iter().sum::<Duration>() >= MIN_TIME
     }
 
-    /// Seconds; what else the machine does in between lengthens a few of them.
+    /// Median in seconds, robust against other load on the machine.
     fn median(&self) -> Option<f64> {
         let mut sorted = self.0.clone();
         sorted.sort_unstable();

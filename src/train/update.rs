@@ -1,10 +1,10 @@
-//! One update of the parameters, and what is said when its numbers are not finite.
+//! One parameter update, and the errors for non-finite values.
 
 use super::{
-    pending::{Broken, NORM, Pending},
+    deferred::{DeferredScalars, NORM, NonFinite},
+    interval_means::IntervalMeans,
     spec::TrainSpec,
-    task::{Step, Task},
-    window::Window,
+    task::{StepOutput, Task},
 };
 use crate::{
     data::loader::Loader,
@@ -15,9 +15,9 @@ use crate::{
 use anyhow::{Context, Result, anyhow, bail};
 use candle_core::Tensor;
 
-/// Which update this is, and with what.
-pub struct Turn<'a> {
-    /// From 1.
+/// Inputs of one update.
+pub struct StepContext<'a> {
+    /// Counts from 1.
     pub step: usize,
     /// The random family of this step.
     pub key: Rng,
@@ -25,53 +25,53 @@ pub struct Turn<'a> {
     pub spec: &'a TrainSpec,
 }
 
-/// `iter_size` forward and backward passes, clipping, the optimizer's step; returns how many images were seen. On the
-/// processor the numbers are read at once, and one that is not finite is an error before any parameter has moved. On a
-/// GPU they stay in `pending`, nothing waits, and such a number keeps this and later updates from moving anything.
+/// Runs `iter_size` forward and backward passes, clips, and steps the optimizer; returns the number of images seen. On
+/// the CPU the scalars are read at once, and a non-finite one is an error before any parameter changes. On a GPU they
+/// stay in `pending` without synchronization, and a non-finite one disables this and later updates.
 pub fn update(
     task: &mut dyn Task,
     train: &mut Loader,
     optimizer: &mut Optimizer,
-    turn: &Turn,
-    pending: &mut Pending,
-    window: &mut Window,
+    step: &StepContext,
+    pending: &mut DeferredScalars,
+    window: &mut IntervalMeans,
 ) -> Result<usize> {
     let mut gradients = optimizer.gradients(task.params());
     let (mut images, mut total) = (0, None);
-    for micro in 0..turn.spec.iter_size.get() {
+    for micro in 0..step.spec.iter_size.get() {
         let batch =
             train.next_batch()?.context("the training loader has an end: open it with Pass::Train")?;
         images += batch.indices.len();
-        let Step { loss, scalars } = task.step(&batch, &turn.key.split(&micro.to_string()))?;
+        let StepOutput { loss, scalars } = task.step(&batch, &step.key.split(&micro.to_string()))?;
         let mut store = backward(&loss)?;
-        let loss = loss.detach(); // the graph goes before the next one is built
+        let loss = loss.detach(); // Drop this pass's autograd graph before building the next.
         gradients.add(task.params(), &mut store)?;
-        pending.loss(turn.step, &loss, scalars.is_empty());
+        pending.loss(step.step, &loss, scalars.is_empty());
         for (name, value) in scalars {
-            pending.scalar(turn.step, name, &value);
+            pending.scalar(step.step, name, &value);
         }
         total = Some(if let Some(sum) = total { (sum + loss)? } else { loss });
     }
     let total: Tensor = total.context("a step of no passes")?;
-    pending.norm(turn.step, gradients.measure(turn.spec.clip.map(|c| c.get()), &total)?);
+    pending.norm(step.step, gradients.measure(step.spec.clip.map(|c| c.get()), &total)?);
     if total.device().is_cpu()
-        && let Some(broken) = pending.settle(window)?
+        && let Some(broken) = pending.flush(window)?
     {
         bail!(non_finite(&broken, &first_broken(&gradients, task)?));
     }
-    optimizer.step(task.params(), &gradients, turn.lr)?;
+    optimizer.step(task.params(), &gradients, step.lr)?;
     Ok(images)
 }
 
-/// Reads what is pending; an error where a loss or norm was not finite.
-pub fn settle(pending: &mut Pending, window: &mut Window) -> Result<()> {
-    match pending.settle(window)? {
+/// Reads the pending scalars; errors on a non-finite loss or norm.
+pub fn flush(pending: &mut DeferredScalars, window: &mut IntervalMeans) -> Result<()> {
+    match pending.flush(window)? {
         Some(broken) => Err(anyhow!(non_finite(&broken, "")).context(format!("step {}", broken.step))),
         None => Ok(()),
     }
 }
 
-/// Which parameter's gradient is broken first.
+/// The first parameter with a non-finite gradient.
 fn first_broken(gradients: &Gradients, task: &dyn Task) -> Result<String> {
     Ok(match gradients.non_finite(task.params())? {
         Some(name) => format!("; the first parameter with a non-finite gradient is {name}"),
@@ -79,8 +79,8 @@ fn first_broken(gradients: &Gradients, task: &dyn Task) -> Result<String> {
     })
 }
 
-/// Why training cannot go on: which number is broken, in which layer first, and what helps.
-fn non_finite(broken: &Broken, layer: &str) -> String {
+/// Error text: which value is not finite, in which parameter first, and what helps.
+fn non_finite(broken: &NonFinite, layer: &str) -> String {
     let what = if broken.name == NORM { "the gradient's norm" } else { "the loss" };
     format!(
         "{what} is {}{layer}. Lower the learning rate (optimizer lr), warm up longer (schedule.warmup) or clip the \

@@ -1,41 +1,41 @@
-//! What a run warns about: each says what was seen and what to change, and each is said once.
+//! Warnings of a run: each says what was observed and what to change, and is printed once.
 
 use std::{fmt, path::PathBuf};
 
-/// Share of the time spent waiting for data from which a run counts as starved.
+/// Share of the time spent waiting for data above which a run counts as starved.
 pub const STARVED: f64 = 0.3;
 
-/// Something that does not stop a run but that its owner should know.
+/// A problem that does not stop a run.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Warning {
-    /// The steps wait for decoded images.
+    /// Steps wait for decoded images.
     StarvedOfData { share: f64 },
-    /// A step's gradient was exactly zero: its batch taught nothing.
+    /// The gradient of a step was exactly zero.
     ZeroGradient { step: usize },
-    /// Images that could not be read and were replaced.
+    /// Unreadable images were replaced.
     UnreadableImages { first: String, reason: String },
-    /// A checkpoint that the list of the best names is gone.
+    /// A retained best checkpoint is missing.
     BestCheckpointGone { step: usize },
-    /// The last checkpoint could not be read; the newest whole one stands in.
+    /// The last checkpoint is unreadable; the newest intact one is used.
     FellBack { damaged: PathBuf, why: String, used: PathBuf, step: usize },
-    /// There is no last checkpoint, and what lies there of the best is damaged.
+    /// The last checkpoint is missing and the best ones are damaged.
     StartsOver { gone: PathBuf, damaged: PathBuf },
-    /// The run has taken steps, but there is no checkpoint of it.
+    /// The run has taken steps but has no checkpoint.
     NoCheckpoint { folder: PathBuf },
-    /// A checkpoint of an earlier version.
+    /// A checkpoint without a checksum, from an earlier version.
     Unchecked { file: PathBuf },
-    /// `metrics.jsonl` is not what the checkpoint knows of it.
+    /// `metrics.jsonl` does not match the checkpoint's digest.
     MetricsDamaged { file: PathBuf, lines: u64, expected: Option<u64> },
-    /// The loss is far above where it began, or no number.
+    /// The loss is not finite or far above its first value.
     Diverged { what: String },
-    /// What a run starts from has diverged.
-    StandsOnDiverged { stage: String, what: String },
-    /// What a task says of itself.
+    /// The run that this one starts from has diverged.
+    StartsFromDiverged { stage: String, what: String },
+    /// A warning of the task.
     Task { what: String, advice: String },
 }
 
 impl Warning {
-    /// Warnings with the same key are said once.
+    /// Warnings with the same key are printed once.
     pub fn key(&self) -> String {
         match self {
             Self::StarvedOfData { .. } => "starved".into(),
@@ -48,14 +48,14 @@ impl Warning {
             Self::Unchecked { .. } => "unchecked".into(),
             Self::MetricsDamaged { .. } => "metrics".into(),
             Self::Diverged { .. } => "diverged".into(),
-            Self::StandsOnDiverged { .. } => "stands on diverged".into(),
-            Self::Task { advice, .. } => format!("task {advice}"), // `what` may hold a number that moves
+            Self::StartsFromDiverged { .. } => "stands on diverged".into(),
+            Self::Task { advice, .. } => format!("task {advice}"), // `what` may contain a changing number
         }
     }
 }
 
-/// What has become of the lines of a log.
-fn lost(lines: u64, expected: Option<u64>) -> String {
+/// Describes how the lines of a log differ from those written.
+fn line_mismatch(lines: u64, expected: Option<u64>) -> String {
     match expected {
         Some(expected) if lines > expected => format!("it has {lines} lines where {expected} were written"),
         Some(expected) if lines < expected => format!("{lines} of {expected} lines are whole"),
@@ -116,14 +116,14 @@ impl fmt::Display for Warning {
                 "{} is damaged: {}; training goes on as it would have, but curves drawn from this file are not those of \
                  the run",
                 file.display(),
-                lost(*lines, *expected)
+                line_mismatch(*lines, *expected)
             ),
             Self::Diverged { what } => write!(
                 f,
                 "the training has diverged: {what}. Lower the learning rate (optimizer lr), warm up longer \
                  (schedule.warmup) or clip the gradient (train clip)"
             ),
-            Self::StandsOnDiverged { stage, what } => {
+            Self::StartsFromDiverged { stage, what } => {
                 write!(f, "it starts from {stage}, whose training has diverged: {what}")
             }
             Self::Task { what, advice } => write!(f, "{what}: {advice}"),

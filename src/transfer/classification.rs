@@ -1,6 +1,6 @@
-//! PASCAL VOC classification by fine-tuning, as Krähenbühl et al. (ICLR 2016) measure initializations and Zhang et al. (2016,
-//! table 2, columns fc8, fc6-8 and all) their features: twenty yes/no questions on crops of random scale, in training and
-//! in the test, where the answers over ten draws are summed. Average precision in steps, ties against us.
+//! PASCAL VOC classification by fine-tuning, following Krähenbühl et al. (ICLR 2016) and Zhang et al. (2016, table 2,
+//! columns fc8, fc6-8 and all): twenty binary classifiers on crops of random scale. In the test, the logits of ten
+//! random crops are summed. Average precision is step-wise, with ties counted as false positives first.
 
 use crate::{
     backbones::{BackboneSpec, network::Network},
@@ -15,19 +15,19 @@ use crate::{
     nn::{layers::Fillers, params::Params},
     ops::losses::bce_with_logits,
     rng::Rng,
-    train::task::{Better, Metric, Panel, Step, Task},
+    train::task::{Better, ImagePanel, Metric, StepOutput, Task},
 };
 use anyhow::{Context, Result, ensure};
 use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
-/// What is fine-tuned, and how it is tested.
+/// Layers to fine-tune, and test options.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ClassificationSpec {
-    /// The first layer that learns, one fit for each: the layers before it are constants. The last layer is always new.
-    /// `head`, `reader` (fc6 of AlexNet) and `all` stand for layers of any backbone.
+    /// First trainable layers, one fit each: all earlier layers are frozen. The last layer is always new. The aliases
+    /// `head`, `reader` (fc6 of AlexNet) and `all` work for every backbone.
     pub train_from: Vec<String>,
     /// Side of the crops, in pixels; absent: what the backbone is made for.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -44,15 +44,15 @@ impl Default for ClassificationSpec {
 }
 
 impl ClassificationSpec {
-    /// How the new layer starts: N(0, 0.01²), biases 0.1.
+    /// Initialization of the new layer: N(0, 0.01²), biases 0.1.
     pub fn head() -> Fillers {
         super::gaussian(0.01, 0.1)
     }
 
-    /// The column of a table for training from a layer on: `fc8`, `fc6-8`, `all`, `conv3-fc8`, `layer4.0-fc`.
+    /// Table column for training from layer `first` on: `fc8`, `fc6-8`, `all`, `conv3-fc8`, `layer4.0-fc`.
     pub fn column(first: &str, backbone: &BackboneSpec) -> String {
         let head = backbone.layer("head");
-        // fc6 to fc8 are fc6-8.
+        // fc6 to fc8 is written fc6-8.
         let stem = |name: &str| name.trim_end_matches(|c: char| c.is_ascii_digit()).len();
         let same = first[..stem(first)] == head[..stem(&head)];
         match first {
@@ -64,28 +64,28 @@ impl ClassificationSpec {
     }
 }
 
-/// A network that says which classes a picture shows.
+/// A multi-label classifier of pictures.
 pub struct Classification {
     net: Network,
     params: Params,
     draws: usize,
     train_set: Arc<dyn Annotated>,
     val_set: Arc<dyn Annotated>,
-    last: Vec<ClassScore>,
+    last: Vec<ClassAveragePrecision>,
 }
 
-/// Average precision of one class; `None` where the validation set does not show it.
+/// Average precision of one class; `None` if the validation set does not contain it.
 #[derive(Clone, Debug, PartialEq)]
-pub struct ClassScore {
+pub struct ClassAveragePrecision {
     pub class: String,
     pub average_precision: Option<f64>,
 }
 
 impl Classification {
-    /// Of a network whose head has an output for each class.
+    /// Wraps a network whose head has one output per class.
     ///
     /// # Errors
-    /// Another number of outputs, a training set that shows no class.
+    /// A different number of outputs; a training set without any class.
     pub fn new(
         spec: &ClassificationSpec,
         (net, params): (Network, Params),
@@ -103,8 +103,8 @@ impl Classification {
         Ok(Self { net, params, draws: spec.draws.get(), train_set, val_set, last: vec![] })
     }
 
-    /// What the last evaluation found, class by class.
-    pub fn last(&self) -> &[ClassScore] {
+    /// Results of the last evaluation by class.
+    pub fn last(&self) -> &[ClassAveragePrecision] {
         &self.last
     }
 
@@ -127,7 +127,7 @@ impl Classification {
         Ok(logits.reshape((batch, classes))?)
     }
 
-    /// Targets (1 present) and mask (0 ignored), `(B, classes)`.
+    /// Targets (1 = present) and mask (0 = ignored), `(B, classes)`.
     fn targets(&self, indices: &[usize], logits: &Tensor) -> Result<(Tensor, Tensor)> {
         let presence: Vec<Presence> = indices.iter().flat_map(|&i| self.train_set.presence(i)).collect();
         let tensor = |is: &dyn Fn(Presence) -> bool| {
@@ -137,7 +137,7 @@ impl Classification {
         Ok((tensor(&|p| p == Presence::Present)?, tensor(&|p| p != Presence::Ignored)?))
     }
 
-    /// Sums of the logits over the draws: `[image][class]`.
+    /// Logits summed over the draws: `[image][class]`.
     fn scores(&self, val: &mut Loader) -> Result<Vec<Vec<f64>>> {
         let mut sums = vec![vec![]; self.val_set.len()];
         for draw in 0..self.draws {
@@ -154,7 +154,7 @@ impl Classification {
         Ok(sums)
     }
 
-    /// Average precision of `class` over the pictures that could be read.
+    /// Average precision of `class` over the readable pictures.
     fn average_precision(&self, class: usize, scores: &[Vec<f64>]) -> Option<f64> {
         let read = scores.iter().enumerate().filter(|(_, scores)| !scores.is_empty());
         stepwise(read.map(|(image, scores)| {
@@ -173,19 +173,19 @@ impl Task for Classification {
         &self.params
     }
 
-    fn step(&mut self, batch: &Batch, rng: &Rng) -> Result<Step> {
+    fn step(&mut self, batch: &Batch, rng: &Rng) -> Result<StepOutput> {
         let logits = self.logits(&batch.pixels, &Mode::Train(rng.clone()))?;
         let (targets, mask) = self.targets(&batch.indices, &logits)?;
-        // Caffe's normalization: by the batch, not by the classes.
+        // Caffe normalizes by the batch size, not by the number of classes.
         let loss = bce_with_logits(&logits, &targets, Some(&mask), batch.indices.len() as f64)?;
-        Ok(Step { loss, scalars: vec![] })
+        Ok(StepOutput { loss, scalars: vec![] })
     }
 
     fn evaluate(&mut self, val: &mut Loader) -> Result<Vec<Metric>> {
         let scores = self.scores(val)?;
         let classes = self.val_set.classes().iter().enumerate();
         self.last = classes
-            .map(|(class, name)| ClassScore {
+            .map(|(class, name)| ClassAveragePrecision {
                 class: name.clone(),
                 average_precision: self.average_precision(class, &scores),
             })
@@ -197,7 +197,7 @@ impl Task for Classification {
         Ok(std::iter::once(metric("map".into(), mean)).chain(classes).collect())
     }
 
-    fn picture(&mut self, _: &mut Loader) -> Result<Option<Panel>> {
+    fn picture(&mut self, _: &mut Loader) -> Result<Option<ImagePanel>> {
         Ok(None)
     }
 }

@@ -1,39 +1,39 @@
-//! Pictures with their boxes and masks, for people.
+//! Draws boxes and masks on pictures.
 
 use crate::{
     boxes::Rect,
     data::{annotated::Mask, source::RgbImage, voc::mask::color_map},
-    train::panel::{Tile, typeface},
+    train::panel::{RgbTile, typeface},
 };
 use anyhow::{Result, anyhow};
 use plotters::prelude::*;
 
-/// How much of the picture shows through a mask.
-const THROUGH: f32 = 0.45;
+/// Opacity of the picture under a mask.
+const PICTURE_OPACITY: f32 = 0.45;
 
-/// A color for each class: the VOC color map's, background first.
+/// Color of a class from the VOC color map, whose first entry is the background.
 pub fn class_color(class: usize) -> [u8; 3] {
     color_map()[(class + 1).min(255)]
 }
 
-/// The picture as a tile.
-pub fn tile(image: &RgbImage) -> Tile {
+/// Converts a picture to a tile.
+pub fn tile(image: &RgbImage) -> RgbTile {
     (image.width, image.height, image.pixels.clone())
 }
 
-/// Height of a name on a picture, in pixels.
-const LETTERS: f64 = 12.0;
+/// Height of a class name in pixels.
+const FONT_SIZE: f64 = 12.0;
 
-/// Writes a name at the upper left corner of a box.
+/// Writes a class name at the upper left corner of a box.
 ///
 /// # Errors
-/// A typeface that cannot be drawn.
-pub fn name(tile: &mut Tile, bounds: &Rect, text: &str, color: [u8; 3]) -> Result<()> {
+/// The typeface cannot be drawn.
+pub fn label(tile: &mut RgbTile, bounds: &Rect, text: &str, color: [u8; 3]) -> Result<()> {
     let (width, height, pixels) = tile;
     let inside = bounds.clipped((*width, *height));
     let area = BitMapBackend::with_buffer(pixels, (*width as u32, *height as u32)).into_drawing_area();
     let failed = |e: String| anyhow!("cannot write `{text}` on a picture: {e}");
-    let style = (typeface()?, LETTERS).into_text_style(&area).color(&WHITE);
+    let style = (typeface()?, FONT_SIZE).into_text_style(&area).color(&WHITE);
     let (w, h) = area.estimate_text_size(text, &style).map_err(|e| failed(e.to_string()))?;
     let (x, y) = (inside.x1 as i32, inside.y1 as i32);
     let ground = Rectangle::new(
@@ -45,8 +45,8 @@ pub fn name(tile: &mut Tile, bounds: &Rect, text: &str, color: [u8; 3]) -> Resul
     area.present().map_err(|e| failed(e.to_string()))
 }
 
-/// Draws the outline of a box, two pixels thick.
-pub fn outline(tile: &mut Tile, bounds: &Rect, color: [u8; 3]) {
+/// Draws the outline of a box, two pixels wide.
+pub fn outline(tile: &mut RgbTile, bounds: &Rect, color: [u8; 3]) {
     let (width, height, pixels) = tile;
     let inside = bounds.clipped((*width, *height));
     let (left, right) = (inside.x1 as usize, inside.x2 as usize);
@@ -67,14 +67,15 @@ pub fn outline(tile: &mut Tile, bounds: &Rect, color: [u8; 3]) {
     }
 }
 
-/// The picture with a mask over it; background and void are left as they are.
-pub fn overlaid(image: &RgbImage, mask: &Mask) -> Tile {
+/// Overlays a mask on the picture; background and void are not colored.
+pub fn overlay_mask(image: &RgbImage, mask: &Mask) -> RgbTile {
     let colors = color_map();
     let mut pixels = image.pixels.clone();
     for (pixel, &label) in pixels.chunks_exact_mut(3).zip(&mask.labels) {
         if label != 0 && label != crate::data::annotated::VOID {
             for (value, color) in pixel.iter_mut().zip(colors[usize::from(label)]) {
-                *value = (THROUGH * f32::from(*value) + (1.0 - THROUGH) * f32::from(color)) as u8;
+                *value =
+                    (PICTURE_OPACITY * f32::from(*value) + (1.0 - PICTURE_OPACITY) * f32::from(color)) as u8;
             }
         }
     }

@@ -1,10 +1,10 @@
-//! What learned features are good for: PASCAL VOC classification, detection and segmentation, fine-tuned from the weights
-//! of a pretext task (Zhang et al. 2016, section 3.2 and table 2). Each is a [`crate::train::task::Task`] over a network and
-//! its parameters, which the experiment has built, filled and frozen as far as the spec says.
+//! Transfer tasks: PASCAL VOC classification, detection and segmentation, fine-tuned from the weights of a pretext
+//! task (Zhang et al. 2016, section 3.2 and table 2). Each is a [`crate::train::task::Task`] over a network and
+//! parameters that the experiment has built, initialized and frozen according to the spec.
 
 pub mod classification;
 pub mod detection;
-mod drawing; // boxes and masks over pictures
+mod drawing; // boxes and masks on pictures
 pub mod segmentation;
 
 use crate::{
@@ -15,19 +15,19 @@ use anyhow::{Result, ensure};
 use candle_core::{DType, Tensor};
 use serde::{Deserialize, Serialize};
 
-/// What a fine-tuned network sees.
+/// Input channels of a fine-tuned network.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Colors {
-    /// What its weights were made for: lightness alone after colorization.
+pub enum InputColors {
+    /// The input that the weights were trained on: lightness after colorization.
     #[default]
     Gray,
-    /// Lightness, a and b; the filters of a and b start at zero (Zhang et al. 2016, section 3.2).
+    /// Lightness, a and b; the filters of a and b are initialized to zero (Zhang et al. 2016, section 3.2).
     Color,
 }
 
-impl Colors {
-    /// As a spec writes it.
+impl InputColors {
+    /// Name in a spec.
     pub fn name(self) -> &'static str {
         match self {
             Self::Gray => "gray",
@@ -35,7 +35,7 @@ impl Colors {
         }
     }
 
-    /// What the network reads, whose weights were made for `own`.
+    /// Input of the network, given the input that its weights were trained on.
     pub fn input(self, own: Input) -> Input {
         match self {
             Self::Gray => own,
@@ -44,11 +44,11 @@ impl Colors {
     }
 }
 
-/// Rows of the backbone that do not learn.
+/// Frozen rows of the backbone.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Frozen {
-    /// The last of them: `conv3`.
+    /// The last frozen row: `conv3`.
     pub through: String,
 }
 
@@ -58,8 +58,8 @@ pub(crate) fn gaussian(std: f64, bias: f64) -> Fillers {
     Fillers { weight: Filler::Gaussian { std }, bias: Some(Filler::Constant { value: bias }) }
 }
 
-/// Refuses what a network answers where any of it is no number: the largest of such values, and what comes of them, is a
-/// matter of chance. A sum is NaN or infinite with any of its terms.
+/// Errors if any output is not finite: an argmax over NaN would be arbitrary. A sum is non-finite if any of its terms
+/// is.
 pub(crate) fn ensure_finite(answers: &Tensor) -> Result<()> {
     let finite =
         answers.elem_count() == 0 || answers.sum_all()?.to_dtype(DType::F64)?.to_scalar::<f64>()?.is_finite();

@@ -23,10 +23,10 @@ use hueristic::{
     rng::Rng,
     train::{
         fit::fit,
-        manifest::About,
+        manifest::RunInfo,
         run_dir::RunDir,
         spec::TrainSpec,
-        task::{Metric, Panel, Step, Task},
+        task::{ImagePanel, Metric, StepOutput, Task},
     },
 };
 use std::{path::Path, sync::Arc};
@@ -63,7 +63,7 @@ fn loader(batch: usize, device: &Device) -> Loader {
 
 /// One update; returns the loss, unread.
 fn step(task: &mut dyn Task, optimizer: &mut Optimizer, batch: &Batch, i: u64) -> Result<Tensor> {
-    let Step { loss, .. } = task.step(batch, &Rng::new(i))?;
+    let StepOutput { loss, .. } = task.step(batch, &Rng::new(i))?;
     let mut gradients = optimizer.gradients(task.params());
     gradients.add(task.params(), &mut backward(&loss)?)?;
     let loss = loss.detach();
@@ -207,7 +207,7 @@ fn a_gradient_that_is_not_finite_moves_nothing() {
     for (optimizer, poison) in [(ADAM, f32::NAN), (SGD, f32::INFINITY)] {
         let mut optimizer = Optimizer::new(&parse::<OptimizerSpec>(optimizer), task.params()).unwrap();
         let batch = loader(4, &gpu).next_batch().unwrap().unwrap();
-        let Step { loss, .. } = task.step(&batch, &Rng::new(0)).unwrap();
+        let StepOutput { loss, .. } = task.step(&batch, &Rng::new(0)).unwrap();
         let mut gradients = optimizer.gradients(task.params());
         gradients.add(task.params(), &mut backward(&loss).unwrap()).unwrap();
         let bits = |params: &Params| -> Vec<Vec<u32>> {
@@ -237,7 +237,7 @@ impl Task for Breaking {
     fn params(&self) -> &Params {
         self.task.params()
     }
-    fn step(&mut self, batch: &Batch, rng: &Rng) -> Result<Step> {
+    fn step(&mut self, batch: &Batch, rng: &Rng) -> Result<StepOutput> {
         if self.breaks_at == Some(self.steps) {
             bail!("stopped here");
         }
@@ -247,7 +247,7 @@ impl Task for Breaking {
     fn evaluate(&mut self, val: &mut Loader) -> Result<Vec<Metric>> {
         self.task.evaluate(val)
     }
-    fn picture(&mut self, _: &mut Loader) -> Result<Option<Panel>> {
+    fn picture(&mut self, _: &mut Loader) -> Result<Option<ImagePanel>> {
         Ok(None)
     }
 }
@@ -263,7 +263,7 @@ log_every: 2
 /// Trains in `path` on `device`; returns the steps taken.
 fn train(path: &Path, device: &Device, breaks_at: Option<usize>) -> Result<usize> {
     let mut run = RunDir::open(path, SPEC)?;
-    run.begin(About { device: format!("{:?}", device.location()), seed: 3, data: Default::default() })?;
+    run.begin(RunInfo { device: format!("{:?}", device.location()), seed: 3, data: Default::default() })?;
     let mut task = Breaking { task: colorization(&small_alexnet(), device), steps: 0, breaks_at };
     let ended =
         fit(&mut task, &mut loader(4, device), None, &parse::<TrainSpec>(SPEC), &Rng::new(3), &mut run);

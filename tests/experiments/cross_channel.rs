@@ -18,7 +18,7 @@ use hueristic::{
     },
     pretext::{
         colorization::{Colorization, ColorizationSpec},
-        cross_channel::{AutoencoderSpec, CrossChannel, CrossChannelSpec, Problem},
+        cross_channel::{AutoencoderSpec, CrossChannel, CrossChannelSpec, CrossChannelTarget},
     },
     rng::Rng,
     train::task::Task,
@@ -41,13 +41,13 @@ fn small() -> Result<BackboneSpec> {
     Ok(serde_json::from_str(r#"{"alexnet": {"stem": "small", "width": 0.25, "fc": 64}}"#)?)
 }
 
-fn problem(predict: &str, loss: &str) -> Result<Problem> {
+fn problem(predict: &str, loss: &str) -> Result<CrossChannelTarget> {
     let spec: CrossChannelSpec =
         serde_json::from_str(&format!(r#"{{"predict": "{predict}", "loss": "{loss}"}}"#))?;
     Ok(spec.into())
 }
 
-fn task(problem: Problem) -> Result<CrossChannel> {
+fn task(problem: CrossChannelTarget) -> Result<CrossChannel> {
     CrossChannel::new(problem, &small()?, &Rng::new(1), &Device::Cpu)
 }
 

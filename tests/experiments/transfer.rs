@@ -24,7 +24,7 @@ use hueristic::{
     train::task::Task,
     transfer::{
         classification::{Classification, ClassificationSpec},
-        detection::{Detection, DetectionSpec, ProposedSet},
+        detection::{DetectionSpec, DetectionTask, ProposedSet},
         segmentation::{Segmentation, SegmentationSpec, Stride},
     },
 };
@@ -277,7 +277,8 @@ fn detection_spec() -> DetectionSpec {
 fn a_detector_without_boxes_that_show_objects_is_refused() {
     let nothing = given(2, vec![vec![], vec![]]);
     let sets = || (proposed(&nothing, vec![Rect::new(0., 0., 20., 20.)]), proposed(&nothing, vec![]));
-    let error = Detection::new(&detection_spec(), net(Variant::Regions, None), sets(), &Rng::new(0)).err();
+    let error =
+        DetectionTask::new(&detection_spec(), net(Variant::Regions, None), sets(), &Rng::new(0)).err();
     let message = error.expect("nothing to learn").to_string();
     assert!(message.contains("nothing to learn"), "{message}");
 }
@@ -287,7 +288,7 @@ fn a_detector_lives_with_empty_proposals_one_class_and_objects_of_no_size() -> a
     let point = Object { bounds: Rect::new(5., 5., 5., 5.), ..object(0, false) };
     let set = given(1, vec![vec![object(0, false), point], vec![]]);
     let sets = (proposed(&set, vec![]), proposed(&set, vec![]));
-    let mut task = Detection::new(&detection_spec(), net(Variant::Regions, None), sets, &Rng::new(0))?;
+    let mut task = DetectionTask::new(&detection_spec(), net(Variant::Regions, None), sets, &Rng::new(0))?;
     let mut train = loader(&set, detection_spec().training(), Pass::Train, 2);
     let batch = train.next_batch()?.expect("a batch");
     let step = task.step(&batch, &Rng::new(1))?;
@@ -302,7 +303,7 @@ fn a_detector_lives_with_empty_proposals_one_class_and_objects_of_no_size() -> a
 fn difficult_objects_alone_leave_nothing_to_be_found() -> anyhow::Result<()> {
     let train = given(2, vec![vec![object(0, true)], vec![object(1, true)]]);
     let sets = (proposed(&train, vec![]), proposed(&train, vec![Rect::new(8., 8., 39., 39.)]));
-    let mut task = Detection::new(&detection_spec(), net(Variant::Regions, None), sets, &Rng::new(0))?;
+    let mut task = DetectionTask::new(&detection_spec(), net(Variant::Regions, None), sets, &Rng::new(0))?;
     let message = match task.evaluate(&mut loader(&train, detection_spec().test(), Pass::Once, 1)) {
         Ok(_) => panic!("a mean of nothing"),
         Err(error) => error.to_string(),

@@ -14,7 +14,7 @@ use hueristic::{
     color::decode::Decode,
     nn::{Mode, params::Params},
     pretext::{
-        colorization::{ColorizationSpec, Loss},
+        colorization::{ColorizationLoss, ColorizationSpec},
         colorizer::Colorizer,
     },
     rng::Rng,
@@ -163,7 +163,7 @@ fn branches_leave_the_head_alone() -> Result<()> {
     Ok(())
 }
 
-fn colorizer(loss: Loss) -> Result<(Colorizer, Params)> {
+fn colorizer(loss: ColorizationLoss) -> Result<(Colorizer, Params)> {
     let mut params = Params::new(&Device::Cpu);
     let spec = ColorizationSpec { loss, ..ColorizationSpec::default() };
     let colorizer = Colorizer::new(&spec, &BackboneSpec::Vgg(narrow_width()), &mut params, &Rng::new(3))?;
@@ -172,7 +172,7 @@ fn colorizer(loss: Loss) -> Result<(Colorizer, Params)> {
 
 #[test]
 fn pictures_of_any_size_are_colored_at_their_size() -> Result<()> {
-    for loss in [Loss::Classification, Loss::L2] {
+    for loss in [ColorizationLoss::Classification, ColorizationLoss::L2] {
         let (colorizer, _) = colorizer(loss)?;
         for (h, w) in [(16, 24), (13, 21), (1, 1), (9, 40)] {
             let x = light(1, h, w)?;
@@ -187,7 +187,7 @@ fn pictures_of_any_size_are_colored_at_their_size() -> Result<()> {
 /// What continues a picture beyond its border is its own last row and column.
 #[test]
 fn a_side_that_does_not_divide_by_eight_is_continued() -> Result<()> {
-    let (colorizer, params) = colorizer(Loss::Classification)?;
+    let (colorizer, params) = colorizer(ColorizationLoss::Classification)?;
     let head = params.get("conv8_313.weight").expect("in the table");
     head.set(&Tensor::arange(0f32, head.elem_count() as f32, &Device::Cpu)?.sin()?.reshape(head.shape())?)?;
     let x = light(1, 13, 21)?;
@@ -202,7 +202,7 @@ fn a_side_that_does_not_divide_by_eight_is_continued() -> Result<()> {
 /// A head whose bias makes one color certain paints it everywhere.
 #[test]
 fn a_certain_head_paints_its_color() -> Result<()> {
-    let (colorizer, params) = colorizer(Loss::Classification)?;
+    let (colorizer, params) = colorizer(ColorizationLoss::Classification)?;
     let bias = params.get("conv8_313.bias").expect("in the table");
     let bins = ColorizationSpec::default().bins();
     let (certain, color) = (200, bins.centers()[200]);
@@ -218,7 +218,7 @@ fn a_certain_head_paints_its_color() -> Result<()> {
 /// The regressing head speaks in hundred-and-tenths: a bias of 0.5 is 55 ab units.
 #[test]
 fn a_regressing_head_puts_out_ab() -> Result<()> {
-    let (colorizer, params) = colorizer(Loss::L2)?;
+    let (colorizer, params) = colorizer(ColorizationLoss::L2)?;
     params.get("conv8_ab.bias").expect("in the table").set(&Tensor::new(&[0.5f32, -0.1], &Device::Cpu)?)?;
     let ab = flat(&colorizer.color(&light(1, 8, 8)?, Decode::Mode)?);
     assert!(ab.as_chunks::<2>().0.iter().all(|[a, b]| (a - 55.0).abs() < 1e-4 && (b + 11.0).abs() < 1e-4));

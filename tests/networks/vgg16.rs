@@ -11,14 +11,14 @@ use hueristic::{
         scenes::{CLASSES, Scenes},
         source::{Dataset, Split},
     },
-    evaluation::interpretability::{Classifier, judge, renderings},
+    evaluation::interpretability::{Classifier, classify_renderings, renderings},
     extremes::{between, largest_of},
     metrics::interpretability::{Answer, Record, Renderings},
     nn::{Mode, params::Params, weights},
     pretext::{colorization::ColorizationSpec, colorizer::Colorizer},
     report::interpretability::{InterpretabilityResult, Shown, write_interpretability},
     rng::Rng,
-    train::panel::Tile,
+    train::panel::RgbTile,
 };
 use rand::RngExt;
 use std::{
@@ -175,7 +175,7 @@ fn from_pictures_to_report() -> Result<()> {
     let pictures = renderings(&colorizer, &pictures, Decode::Mean)?;
     assert!(flat_u8(&pictures.gray)?.chunks(3).all(|p| p[0].abs_diff(p[1]) <= 1 && p[1].abs_diff(p[2]) <= 1));
     let classes: Vec<u32> = (0..12).filter_map(|i| scenes.label(i)).collect();
-    let records = judge(&classifier, &pictures, &(0..12).collect::<Vec<_>>(), &classes)?;
+    let records = classify_renderings(&classifier, &pictures, &(0..12).collect::<Vec<_>>(), &classes)?;
     assert_eq!(records.len(), 12);
     for (record, class) in records.iter().zip(&classes) {
         let Renderings { original, gray, recolored } = &record.answers;
@@ -254,7 +254,7 @@ fn thousand() -> InterpretabilityResult {
 fn plots_and_tables_of_a_thousand_classes() -> Result<()> {
     let out = Path::new(env!("CARGO_TARGET_TMPDIR")).join("interpretability_thousand");
     let _ = fs::remove_dir_all(&out);
-    let gray = |_: &Record| -> Result<Renderings<Tile>> {
+    let gray = |_: &Record| -> Result<Renderings<RgbTile>> {
         let tile = || (48, 32, vec![128; 3 * 48 * 32]);
         Ok(Renderings { original: tile(), gray: tile(), recolored: tile() })
     };
@@ -285,7 +285,7 @@ fn plots_and_tables_of_a_thousand_classes() -> Result<()> {
 #[test]
 fn nothing_and_nameless_classes_are_refused() -> Result<()> {
     let out = tempfile::tempdir()?;
-    let none = |_: &Record| -> Result<Renderings<Tile>> { anyhow::bail!("no picture") };
+    let none = |_: &Record| -> Result<Renderings<RgbTile>> { anyhow::bail!("no picture") };
     let refused = |result: &InterpretabilityResult| {
         format!(
             "{:#}",

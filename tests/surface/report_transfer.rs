@@ -2,7 +2,7 @@
 //! plot, and how stages are found.
 
 use hueristic::report::{
-    Colors, Kind, TransferMetric, TransferResult, TransferRow, TransferTask, collect,
+    InputColors, Kind, TransferMetric, TransferResult, TransferRow, TransferTask, collect,
     transfer::{classes_csv, table},
     write_report,
 };
@@ -12,11 +12,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use Colors::{Color, Gray};
+use InputColors::{Color, Gray};
 use TransferMetric::{MeanAveragePrecision, MeanIu, Top1};
 use TransferTask::{Classification, Detection, Knn, Nonlinear, Segmentation};
 
-fn row(backbone: &str, task: TransferTask, variant: &str, input: Colors, value: f64) -> TransferRow {
+fn row(backbone: &str, task: TransferTask, variant: &str, input: InputColors, value: f64) -> TransferRow {
     let metric = match task {
         Segmentation => MeanIu,
         Knn => Top1,

@@ -2,7 +2,7 @@
 //! `HUERISTIC_PYTHON` or `python3`); skipped where it is not installed.
 
 use super::toy::{Quirks, SPEC, metrics, train};
-use hueristic::train::{events::Events, picture, task::Panel};
+use hueristic::train::{events::Events, picture, task::ImagePanel};
 use serde_json::{Value, json};
 use std::{path::Path, process::Command};
 
@@ -31,7 +31,7 @@ fn scalars_and_images_come_back() {
     events.scalar("train/loss", 1, 5.75).unwrap();
     events.scalar("train/loss", 300, -0.125).unwrap();
     let rgb = vec![255, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9];
-    let panel = Panel { name: "p".into(), width: 4, height: 1, rgb: rgb.clone() };
+    let panel = ImagePanel { name: "p".into(), width: 4, height: 1, rgb: rgb.clone() };
     events.image("panel", 300, (4, 1), &picture::encode(&panel).unwrap()).unwrap();
     events.flush().unwrap();
     let Some(read) = read_back(temp.path()) else { return };

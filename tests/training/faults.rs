@@ -3,8 +3,8 @@
 use super::toy::{Quirks, SPEC, train, train_seeded};
 use hueristic::train::{
     checkpoint::{self, Checkpoint},
-    keep,
     manifest::{Manifest, Status},
+    retention,
 };
 use std::{fs, path::Path};
 
@@ -350,7 +350,7 @@ fn the_best_are_kept_by_the_first_metric() {
     let spec = SPEC.replace("evaluate_every: 8", "evaluate_every: 4");
     train(temp.path(), &spec, Quirks { worsens: true, ..Quirks::default() }).unwrap();
     let folder = temp.path().join("checkpoints");
-    let kept: Vec<_> = keep::on_disk(&folder).unwrap().into_iter().map(|(step, _)| step).collect();
+    let kept: Vec<_> = retention::on_disk(&folder).unwrap().into_iter().map(|(step, _)| step).collect();
     assert_eq!(kept, [4, 8]);
     assert_eq!((step_of(&checkpoint::best(temp.path())), step_of(&checkpoint::last(temp.path()))), (4, 20));
 }

@@ -5,7 +5,7 @@ use hueristic::{
     data::loader::Pass,
     nn::optim::Optimizer,
     rng::Rng,
-    train::{checkpoint::Checkpoint, fit::Ended, manifest::Manifest, run_dir::RunDir, task::Task},
+    train::{checkpoint::Checkpoint, fit::FitOutcome, manifest::Manifest, run_dir::RunDir, task::Task},
 };
 use serde_json::Value;
 use std::fs;
@@ -16,7 +16,7 @@ fn the_toy_learns() {
     let mut untrained = Toy::new(Quirks::default()).unwrap();
     let before = untrained.evaluate(&mut loader(5, 2, Pass::Once, &Rng::new(0))).unwrap();
     let long = SPEC.replace("steps: 20", "steps: 400");
-    let Ended::Finished(after) = train(temp.path(), &long, Quirks::default()).unwrap() else { panic!() };
+    let FitOutcome::Finished(after) = train(temp.path(), &long, Quirks::default()).unwrap() else { panic!() };
     assert!(after[0].value < 0.2 * before[0].value, "{before:?} → {after:?}");
     assert!(RunDir::finished(temp.path()).unwrap().is_some());
 }
@@ -24,7 +24,9 @@ fn the_toy_learns() {
 #[test]
 fn the_log_has_every_line_once() {
     let temp = tempfile::tempdir().unwrap();
-    let Ended::Finished(results) = train(temp.path(), SPEC, Quirks::default()).unwrap() else { panic!() };
+    let FitOutcome::Finished(results) = train(temp.path(), SPEC, Quirks::default()).unwrap() else {
+        panic!()
+    };
     let lines = metrics(temp.path());
     let at: Vec<_> =
         lines.iter().map(|l| (l["step"].as_u64().unwrap(), l["split"].as_str().unwrap())).collect();
@@ -117,8 +119,8 @@ fn the_last_validation_fails_after_its_checkpoint_and_is_made_up_for() {
 
     // Nothing is trained again: a single forward pass would break it.
     let idle = Quirks { fail: Some(1), ..Quirks::default() };
-    let Ended::Finished(made_up) = train(temp.path(), SPEC, idle).unwrap() else { panic!() };
-    let Ended::Finished(expected) = train(straight.path(), SPEC, Quirks::default()).unwrap() else {
+    let FitOutcome::Finished(made_up) = train(temp.path(), SPEC, idle).unwrap() else { panic!() };
+    let FitOutcome::Finished(expected) = train(straight.path(), SPEC, Quirks::default()).unwrap() else {
         panic!()
     };
     assert_eq!(made_up, expected);

@@ -24,12 +24,12 @@ use hueristic::{
         downsample::downsample,
         features::{Examples, FeatureSpec, Features, extract},
         knn::{self, KnnSpec, Vote},
-        low_shot::{self, Choose, LowShotSpec},
+        low_shot::{self, CostSelection, LowShotSpec},
         nonlinear::NonlinearProbeSpec,
         products::Products,
         svm::{
             self, Costs, SvmSpec,
-            descent::{Problem, separate},
+            descent::{SvmObjective, fit_classifier},
             folds::stratified,
         },
     },
@@ -67,20 +67,20 @@ fn a_converged_fit_equals_liblinears() {
     let products = Products::of(&train, &train).unwrap();
     let rows: Vec<usize> = (0..train.len()).collect();
     for fit in exact["fits"].as_array().unwrap() {
-        let problem = Problem {
+        let problem = SvmObjective {
             tolerance: 1e-9,
             max_epochs: 200_000,
             intercept_scaling: get(fit, "scaling"),
-            ..SvmSpec::default().problem(get(fit, "cost"))
+            ..SvmSpec::default().objective(get(fit, "cost"))
         };
-        let ours = separate(&products, &labels, &rows, &problem, &Rng::new(3));
+        let ours = fit_classifier(&products, &labels, &rows, &problem, &Rng::new(3));
         assert!(ours.converged, "{problem:?}");
         close(ours.intercept, get(fit, "intercept"), 1e-4, "intercept");
         for (j, weight) in get::<Vec<f64>>(fit, "weights").into_iter().enumerate() {
             let w: f64 = rows.iter().map(|i| ours.coefficients[*i] * f64::from(train.row(*i)[j])).sum();
             close(w, weight, 1e-4, "weight");
         }
-        let scores = ours.decide(&Products::of(&test, &train).unwrap());
+        let scores = ours.decision_values(&Products::of(&test, &train).unwrap());
         for (score, theirs) in scores.iter().zip(get::<Vec<f64>>(fit, "decisions")) {
             close(*score, theirs, 1e-3, "decision");
         }
@@ -103,16 +103,16 @@ fn the_usual_tolerance_comes_close_and_pictures_outside_the_rows_are_scored() {
     let labels: Vec<bool> = get(&exact, "labels");
     let products = Products::of(&train, &train).unwrap();
     let rows: Vec<usize> = (0..40).collect();
-    let fit = |problem: Problem| separate(&products, &labels, &rows, &problem, &Rng::new(3));
-    let usual = fit(SvmSpec::default().problem(1.0));
-    let tight = fit(Problem { tolerance: 1e-9, ..SvmSpec::default().problem(1.0) });
+    let fit = |problem: SvmObjective| fit_classifier(&products, &labels, &rows, &problem, &Rng::new(3));
+    let usual = fit(SvmSpec::default().objective(1.0));
+    let tight = fit(SvmObjective { tolerance: 1e-9, ..SvmSpec::default().objective(1.0) });
     assert!(usual.converged && usual.epochs < tight.epochs);
     let outside = products.select(&(40..60).collect::<Vec<_>>(), &rows);
-    for (i, score) in tight.decide(&outside).into_iter().enumerate() {
+    for (i, score) in tight.decision_values(&outside).into_iter().enumerate() {
         assert!((score - tight.decisions[40 + i]).abs() < 1e-6);
         assert!((usual.decisions[40 + i] - score).abs() < 1e-3);
     }
-    let hasty = fit(Problem { max_epochs: 1, ..SvmSpec::default().problem(1.0) });
+    let hasty = fit(SvmObjective { max_epochs: 1, ..SvmSpec::default().objective(1.0) });
     assert!(!hasty.converged && hasty.epochs == 1);
 }
 
@@ -230,17 +230,17 @@ fn more_shots_know_more_and_the_test_set_flatters() {
         let svm = SvmSpec { costs: Costs::List(vec![Positive::of(cost)]), ..svm.clone() };
         run(&LowShotSpec { svm, choose, ..spec.clone() })
     };
-    let each: Vec<_> = svm.costs.values().into_iter().map(|cost| alone(cost, Choose::Test)).collect();
+    let each: Vec<_> = svm.costs.values().into_iter().map(|cost| alone(cost, CostSelection::Test)).collect();
     for (i, shot) in report.iter().enumerate() {
         let best = each.iter().map(|shots| shots[i].mean).fold(0.0, f64::max);
         assert!((shot.mean - best).abs() < 1e-4, "{} shots: {} and {best}", shot.k, shot.mean);
     }
     // Chosen on folds: the same fits where there is one cost, and never better than the best for all where there are more.
-    let (on_test, on_folds) = (alone(1.0, Choose::Test), alone(1.0, Choose::Folds));
+    let (on_test, on_folds) = (alone(1.0, CostSelection::Test), alone(1.0, CostSelection::Folds));
     for (a, b) in on_test.iter().zip(&on_folds) {
         assert_eq!((&a.samples, b.cost), (&b.samples, None));
     }
-    let honest = run(&LowShotSpec { choose: Choose::Folds, ..spec.clone() });
+    let honest = run(&LowShotSpec { choose: CostSelection::Folds, ..spec.clone() });
     assert!(honest.iter().all(|shot| shot.mean > 0.3 && shot.mean < 1.0), "{honest:?}");
 }
 

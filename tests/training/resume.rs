@@ -4,7 +4,7 @@
 use super::toy::{Quirks, SPEC, metrics, train};
 use hueristic::train::{
     checkpoint::{self, Checkpoint},
-    fit::Ended,
+    fit::FitOutcome,
     interrupt,
     manifest::{Manifest, Status},
 };
@@ -86,8 +86,8 @@ fn child_role() {
     let pause = std::env::var(PAUSE).unwrap().parse().unwrap();
     let quirks = Quirks { pause: Duration::from_millis(pause), ..Quirks::default() };
     match train(Path::new(&run), SPEC, quirks).unwrap() {
-        Ended::Finished(_) => println!("child: finished"),
-        Ended::Interrupted { step } => println!("child: interrupted at {step}."),
+        FitOutcome::Finished(_) => println!("child: finished"),
+        FitOutcome::Interrupted { step } => println!("child: interrupted at {step}."),
     }
 }
 

@@ -12,11 +12,11 @@ use hueristic::{
     nn::params::{ParamKind, Params},
     rng::Rng,
     train::{
-        fit::{Ended, fit},
-        manifest::About,
+        fit::{FitOutcome, fit},
+        manifest::RunInfo,
         run_dir::RunDir,
         spec::TrainSpec,
-        task::{Better, Metric, Panel, Step, Task},
+        task::{Better, ImagePanel, Metric, StepOutput, Task},
     },
 };
 use rand::RngExt;
@@ -114,7 +114,7 @@ impl Task for Toy {
         &self.params
     }
 
-    fn step(&mut self, batch: &Batch, rng: &Rng) -> Result<Step> {
+    fn step(&mut self, batch: &Batch, rng: &Rng) -> Result<StepOutput> {
         self.passes += 1;
         std::thread::sleep(self.quirks.pause);
         if self.quirks.fail == Some(self.passes) {
@@ -136,7 +136,7 @@ impl Task for Toy {
         let grown = if self.quirks.diverges.is_some_and(|from| self.passes >= from) { 1e13 } else { 1.0 };
         let scalars =
             vec![("loss", (loss.detach() * grown)?), ("noise", Tensor::new(noise[0], loss.device())?)];
-        Ok(Step { loss, scalars })
+        Ok(StepOutput { loss, scalars })
     }
 
     fn evaluate(&mut self, val: &mut Loader) -> Result<Vec<Metric>> {
@@ -158,10 +158,10 @@ impl Task for Toy {
         ])
     }
 
-    fn picture(&mut self, val: &mut Loader) -> Result<Option<Panel>> {
+    fn picture(&mut self, val: &mut Loader) -> Result<Option<ImagePanel>> {
         let batch = val.next_batch()?.unwrap();
         let rgb: Vec<u8> = batch.pixels.get(0)?.flatten_all()?.to_vec1()?;
-        Ok(Some(Panel { name: "first".into(), width: CROP, height: CROP, rgb }))
+        Ok(Some(ImagePanel { name: "first".into(), width: CROP, height: CROP, rgb }))
     }
 
     fn warnings(&self) -> Vec<(String, String)> {
@@ -190,10 +190,10 @@ pub fn loader(count: usize, batch: usize, pass: Pass, rng: &Rng) -> Loader {
 
 /// Opens (or reopens) the run directory `path` and trains there under `yaml` and `seed`; what `fit` says is put on
 /// record as a caller would.
-pub fn train_seeded(path: &Path, yaml: &str, quirks: Quirks, seed: u64) -> Result<Ended> {
+pub fn train_seeded(path: &Path, yaml: &str, quirks: Quirks, seed: u64) -> Result<FitOutcome> {
     let mut run = RunDir::open(path, yaml)?;
     let rng = Rng::new(seed);
-    run.begin(About {
+    run.begin(RunInfo {
         device: "cpu".into(),
         seed,
         data: [("train".into(), Tiles(11).fingerprint())].into(),
@@ -203,14 +203,14 @@ pub fn train_seeded(path: &Path, yaml: &str, quirks: Quirks, seed: u64) -> Resul
     let mut val = loader(5, 2, Pass::Once, &rng.split("val"));
     let ended = fit(&mut Toy::new(quirks)?, &mut train, Some(&mut val), &spec, &rng, &mut run);
     match &ended {
-        Ok(Ended::Finished(metrics)) => run.finish(metrics)?,
-        Ok(Ended::Interrupted { .. }) => run.interrupt()?,
+        Ok(FitOutcome::Finished(metrics)) => run.finish(metrics)?,
+        Ok(FitOutcome::Interrupted { .. }) => run.interrupt()?,
         Err(error) => run.fail(error)?,
     }
     ended
 }
 
-pub fn train(path: &Path, yaml: &str, quirks: Quirks) -> Result<Ended> {
+pub fn train(path: &Path, yaml: &str, quirks: Quirks) -> Result<FitOutcome> {
     train_seeded(path, yaml, quirks, 3)
 }
 

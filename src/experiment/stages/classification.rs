@@ -1,4 +1,4 @@
-//! `classification`: which classes a picture shows, by a fine-tuned backbone.
+//! `classification`: multi-label classification by fine-tuning a backbone.
 
 use super::{
     kind::*,
@@ -6,7 +6,7 @@ use super::{
 };
 use crate::transfer::classification::{Classification, ClassificationSpec};
 
-/// Pictures in a batch of a test on crops.
+/// Batch size of the multi-crop test.
 const TEST_BATCH: usize = 32;
 
 impl Transfer for ClassificationSpec {

@@ -1,4 +1,4 @@
-//! `color_evaluation`: colors the validation images by several methods and measures each.
+//! `color_evaluation`: colorizes the validation images by several methods and scores each.
 
 use super::{kind::*, pretext::prior_file};
 use crate::{
@@ -11,8 +11,8 @@ use crate::{
     },
     evaluation::{
         color::{
-            AbHistogram, ClassifierSpec, ColorEvaluationSpec, Evaluation, Example, Judge, Method, Setting,
-            evaluate as measure, render,
+            AbHistogram, ClassifierSpec, ColorEvaluationSpec, ColorizationMethod, Evaluation,
+            EvaluationContext, ExampleImage, LabeledClassifier, evaluate as measure, render,
         },
         interpretability::Classifier,
     },
@@ -30,15 +30,15 @@ use crate::{
         colors::{ColorResult, EXAMPLES},
         interpretability::{InterpretabilityResult, Shown, pictured, write_interpretability},
     },
-    train::{picture, progress::Progress, task::Panel},
+    train::{picture, progress::Progress, task::ImagePanel},
 };
 use anyhow::bail;
 use std::{path::Path, sync::Arc};
 
-/// Spacing of the bins that pixels are weighed by, in ab units: the paper's.
+/// Bin spacing of the rebalanced metrics in ab units, as in the paper.
 const GRID: f32 = 10.0;
 
-/// What is measured, and which way is good.
+/// Names and directions of the metrics.
 const METRICS: [(&str, Better); 6] = [
     ("auc", Better::Higher),
     ("auc_rebalanced", Better::Higher),
@@ -48,13 +48,13 @@ const METRICS: [(&str, Better); 6] = [
     ("colorfulness", Better::Neither),
 ];
 
-/// Colors the validation images by several methods and measures each.
+/// Colorizes the validation images by several methods and scores each.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ColorEvaluationStage {
     #[serde(default)]
     pub data: Option<DataSpec>,
-    /// The rows of the table, in order.
+    /// Rows of the table, in order.
     pub methods: Named<MethodSpec>,
     #[serde(default)]
     pub evaluation: ColorEvaluationSpec,
@@ -88,12 +88,13 @@ impl StageKind for ColorEvaluationStage {
     }
 
     fn ready(&self, fit: &Fit) -> Result<()> {
-        let judge = self.evaluation.classifier.as_ref().map_or(Ok(()), |spec| {
-            judge_of(fit, spec).and_then(|judge| check_judge(&judge, fit.sets.classes()))
+        let classifier = self.evaluation.classifier.as_ref().map_or(Ok(()), |spec| {
+            open_classifier(fit, spec)
+                .and_then(|classifier| check_classifier(&classifier, fit.sets.classes()))
         });
         let weights =
             fit.located.as_ref().map_or(Ok(()), |_| Colorizer::open(fit.weights()?, &fit.device).map(drop));
-        all([fit.check_prior(&Bins::new(GRID)), judge, weights]).map(drop)
+        all([fit.check_prior(&Bins::new(GRID)), classifier, weights]).map(drop)
     }
 
     fn run(&self, fit: &Fit, run: &mut RunDir) -> Result<Option<Vec<Metric>>> {
@@ -101,87 +102,88 @@ impl StageKind for ColorEvaluationStage {
     }
 }
 
-/// Measures a method in its run directory.
+/// Evaluates a method in its run directory.
 fn evaluate(fit: &Fit, spec: &ColorEvaluationSpec, run: &mut RunDir) -> Result<Option<Vec<Metric>>> {
     let bins = Bins::new(GRID);
     let (sets, file) = (fit.sets.plain()?, run.path().join("prior.npy"));
-    let prior = color_prior::obtain(&spec.prior, &bins, &*sets.train, &fit.data(), &file)?.probabilities;
+    let prior =
+        color_prior::load_or_measure(&spec.prior, &bins, &*sets.train, &fit.data(), &file)?.probabilities;
     let mut val = fit.loader(Split::Val)?;
     let images = sets.val.len();
     let mut progress = Progress::new(run.name(), 0, images, &fit.device);
-    let judge = spec.classifier.as_ref().map(|spec| judge_of(fit, spec)).transpose()?;
+    let classifier = spec.classifier.as_ref().map(|spec| open_classifier(fit, spec)).transpose()?;
     let names = |index: usize| sets.val.name(index);
-    let setting = Setting { bins: &bins, prior: &prior, judge, names: &names };
+    let context = EvaluationContext { bins: &bins, prior: &prior, classifier, names: &names };
     let mut coloring = method_of(fit, spec)?;
     let evaluation = measure(
         &mut coloring,
         &mut val,
-        &setting,
+        &context,
         images.div_ceil(spec.pictures.get()).max(1),
         &mut |done| progress.draw(done, format!("{done}/{images} images")),
     )?;
     for (name, reason) in val.faults() {
-        progress.say(&format!("left out: {name}: {reason}"));
+        progress.announce(&format!("left out: {name}: {reason}"));
     }
     if fit.rehearsal.is_none() {
         progress.print(&format!("{}  {images} images measured", run.name()));
     }
     let summary = evaluation.scores.summary().context("no image was scored")?;
     keep(&evaluation.examples, run.path())?;
-    if let Some(judge) = &setting.judge {
+    if let Some(classifier) = &context.classifier {
         val.rewind();
         coloring.rewind();
-        interpret(fit, judge, &evaluation, (&mut coloring, &mut val), run.path())?;
+        interpret(fit, classifier, &evaluation, (&mut coloring, &mut val), run.path())?;
     }
     leave_results(fit, &evaluation, &summary, spec.bootstrap.get(), run)?;
     Ok(Some(metrics(&summary)))
 }
 
-fn method_of(fit: &Fit, spec: &ColorEvaluationSpec) -> Result<Method> {
-    let network = |path: &Path| -> Result<Method> {
+fn method_of(fit: &Fit, spec: &ColorEvaluationSpec) -> Result<ColorizationMethod> {
+    let network = |path: &Path| -> Result<ColorizationMethod> {
         let (colorizer, trained) = Colorizer::open(path, &fit.device)?;
         let decode = spec.decode.map_or_else(|| trained.decode(), Into::into);
-        Ok(Method::Network { colorizer: Box::new(colorizer), decode })
+        Ok(ColorizationMethod::Network { colorizer: Box::new(colorizer), decode })
     };
     let sets = fit.sets.plain()?;
-    let Start::Method(method) = &fit.plan.row.start else { return Ok(Method::Gray) };
+    let Start::Method(method) = &fit.plan.row.start else { return Ok(ColorizationMethod::Gray) };
     match method {
         MethodSpec::Stage(_) if fit.rehearsal.is_some() => {
             let mut params = Params::new(&fit.device);
             let spec = ColorizationSpec::default();
             let colorizer = Colorizer::new(&spec, fit.backbone()?, &mut params, &fit.rng)?;
-            Ok(Method::Network { colorizer: Box::new(colorizer), decode: spec.decode() })
+            Ok(ColorizationMethod::Network { colorizer: Box::new(colorizer), decode: spec.decode() })
         }
         MethodSpec::Stage(_) => network(&fit.upstream_weights()?),
         MethodSpec::File(_) => network(fit.weights()?),
-        MethodSpec::Gray => Ok(Method::Gray),
+        MethodSpec::Gray => Ok(ColorizationMethod::Gray),
         MethodSpec::Pictures(dir) => {
             let beside = Arc::new(match_by_stem(&*sets.val, dir)?);
-            Ok(Method::Pictures(fit.loader_of(beside, Split::Val)?))
+            Ok(ColorizationMethod::Pictures(fit.loader_of(beside, Split::Val)?))
         }
         MethodSpec::Random => {
             let rng = fit.rng.split("random colors");
             let random = Arc::new(RandomPairs::new(sets.train.clone(), sets.val.len(), &rng));
-            Ok(Method::Colors(fit.loader_of(random, Split::Val)?))
+            Ok(ColorizationMethod::Colors(fit.loader_of(random, Split::Val)?))
         }
     }
 }
 
-/// What stands for a colorizer that is not trained yet, which may predict something else.
+/// Build options in place of those of an untrained colorizer, whose outputs are not yet known.
 fn stand_in() -> Build {
     Colorizer::build(&ColorizationSpec::default())
 }
 
-fn judge_of(fit: &Fit, spec: &ClassifierSpec) -> Result<Judge> {
+fn open_classifier(fit: &Fit, spec: &ClassifierSpec) -> Result<LabeledClassifier> {
     let path = hub::locate(&spec.weights)?;
     let classifier = Classifier::open(&path, spec.vgg16.as_ref(), &fit.device)?;
-    Ok(Judge { classifier, classes: spec.classes.clone() })
+    Ok(LabeledClassifier { vgg: classifier, classes: spec.classes.clone() })
 }
 
-/// Whether each class of the data stands for one of the classifier's.
-fn check_judge(judge: &Judge, classes: usize) -> Result<()> {
-    let known = judge.classifier.classes();
-    if let Some(named) = &judge.classes {
+/// Checks that each class of the data maps to one of the classifier's.
+fn check_classifier(classifier: &LabeledClassifier, classes: usize) -> Result<()> {
+    let known = classifier.vgg.classes();
+    if let Some(named) = &classifier.classes {
         ensure!(
             named.len() >= classes,
             "`classes` names {} classes, but the data has {classes}",
@@ -189,7 +191,7 @@ fn check_judge(judge: &Judge, classes: usize) -> Result<()> {
         );
     }
     let own: Vec<u32> = (0..classes as u32).collect();
-    let unknown = judge.classes.as_ref().unwrap_or(&own).iter().find(|class| **class as usize >= known);
+    let unknown = classifier.classes.as_ref().unwrap_or(&own).iter().find(|class| **class as usize >= known);
     if let Some(unknown) = unknown {
         bail!(
             "class {unknown} is none of the classifier's {known}, 0 to {}: map the labels of the data set to them",
@@ -199,12 +201,12 @@ fn check_judge(judge: &Judge, classes: usize) -> Result<()> {
     Ok(())
 }
 
-/// The pages on what the classifier answered, in the run directory's folder `interpretability`.
+/// Writes the classifier's results to the folder `interpretability` of the run directory.
 fn interpret(
     fit: &Fit,
-    judge: &Judge,
+    classifier: &LabeledClassifier,
     evaluation: &Evaluation,
-    (method, val): (&mut Method, &mut Loader),
+    (method, val): (&mut ColorizationMethod, &mut Loader),
     run: &Path,
 ) -> Result<()> {
     let shown = Shown::default();
@@ -212,24 +214,24 @@ fn interpret(
         dataset: fit.data(),
         colorizer: fit.row(),
         classifier: "VGG-16".into(),
-        classes: class_names(fit.sets.plain()?.train.classes(), judge),
+        classes: class_names(fit.sets.plain()?.train.classes(), classifier),
         records: evaluation.records.clone(),
     };
     let rendered = render(method, val, &pictured(&result, &shown)?)?;
     let pictures = |record: &Record| {
         let found = rendered.iter().find(|example| example.index == record.image as usize);
-        let Example { truth, gray, result, .. } = found.context("it was not rendered")?;
+        let ExampleImage { truth, gray, result, .. } = found.context("it was not rendered")?;
         Ok(Renderings { original: truth.clone(), gray: gray.clone(), recolored: result.clone() })
     };
     write_interpretability(&result, &shown, &pictures, &run.join("interpretability")).map(drop)
 }
 
-/// The data set's names at the classifier's places, `class N` elsewhere.
-fn class_names(names: &[String], judge: &Judge) -> Vec<String> {
-    let mut all: Vec<String> = (0..judge.classifier.classes()).map(|i| format!("class {i}")).collect();
+/// Names of the classifier's classes: the data set's where mapped, else `class N`.
+fn class_names(names: &[String], classifier: &LabeledClassifier) -> Vec<String> {
+    let mut all: Vec<String> = (0..classifier.vgg.classes()).map(|i| format!("class {i}")).collect();
     for (label, name) in names.iter().enumerate() {
         let class =
-            judge.classes.as_ref().map_or(label, |c| c.get(label).map_or(usize::MAX, |c| *c as usize));
+            classifier.classes.as_ref().map_or(label, |c| c.get(label).map_or(usize::MAX, |c| *c as usize));
         if let Some(place) = all.get_mut(class) {
             place.clone_from(name);
         }
@@ -263,15 +265,15 @@ fn leave_results(
     fit.leave_results(&result, run)
 }
 
-/// Each example as three pictures: `examples/00012-truth.png`, `-gray`, `-result`.
-fn keep(examples: &[Example], run: &Path) -> Result<()> {
+/// Writes each example as three pictures: `examples/00012-truth.png`, `-gray`, `-result`.
+fn keep(examples: &[ExampleImage], run: &Path) -> Result<()> {
     let folder = run.join(EXAMPLES);
     std::fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
     for example in examples {
         let kinds = [("truth", &example.truth), ("gray", &example.gray), ("result", &example.result)];
         for (kind, (width, height, rgb)) in kinds {
             let name = format!("{:05}-{kind}.png", example.index);
-            let png = picture::encode(&Panel {
+            let png = picture::encode(&ImagePanel {
                 name: name.clone(),
                 width: *width,
                 height: *height,

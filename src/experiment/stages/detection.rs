@@ -1,4 +1,4 @@
-//! `detection`: objects and their boxes, by Fast R-CNN on a fine-tuned backbone.
+//! `detection`: object detection by Fast R-CNN on a fine-tuned backbone.
 
 use super::{
     kind::*,
@@ -11,7 +11,7 @@ use crate::{
         proposals::spec::{ProposalSpec, obtain},
     },
     metrics::detection_files,
-    transfer::detection::{Detection, DetectionSpec, ProposedSet},
+    transfer::detection::{DetectionSpec, DetectionTask, ProposedSet},
 };
 use std::{path::Path, sync::Arc};
 
@@ -53,7 +53,7 @@ impl Transfer for DetectionSpec {
         let (sets, network) = (fit.sets.annotated()?, fit.network()?);
         let train = proposed(self, fit, &sets.train, Split::Train)?;
         let val = proposed(self, fit, &sets.val, Split::Val)?;
-        let mut task = Detection::new(self, network, (train, val), &fit.rng)?;
+        let mut task = DetectionTask::new(self, network, (train, val), &fit.rng)?;
         let Some(metrics) = fit.train(&mut task, run)? else { return Ok(None) };
         let outcome = task.last().context("the fit ended without a validation")?;
         let (scores, dir) = (&outcome.scores, run.path().join("detections"));
@@ -71,7 +71,8 @@ impl Transfer for DetectionSpec {
     }
 }
 
-/// The boxes proposed on a set; computed ones are kept beside the run directories, for all runs on the same pictures.
+/// The box proposals of a set. Computed ones are cached next to the run directories, shared by all runs on the same
+/// pictures.
 fn proposed(spec: &DetectionSpec, fit: &Fit, set: &Arc<dyn Annotated>, split: Split) -> Result<ProposedSet> {
     let dir = &fit.place.dir;
     let home = dir.parent().and_then(Path::parent).unwrap_or(dir);

@@ -1,5 +1,5 @@
-//! What every kind of stage says of itself: its inputs, the fits that it stands for, the layers that it names, its plan, and how
-//! it is run; and the words that the files of the kinds are written in, which they take from here all at once.
+//! The interface of stage kinds: their top-level inputs, fits, layers, plan and run. Also re-exports the imports
+//! shared by all kinds.
 
 use crate::experiment::sources::MethodSpec;
 pub(super) use crate::{
@@ -32,77 +32,77 @@ pub(super) use crate::{
         spec::TrainSpec,
         task::{Better, Metric},
     },
-    transfer::Colors,
+    transfer::InputColors,
 };
 pub(super) use anyhow::{Context, Result, ensure};
 pub(super) use serde::{Deserialize, Serialize};
 pub(super) use std::collections::BTreeMap;
 
-/// What a kind of stage is to the rest of the house.
+/// The interface between a stage kind and the rest of the crate.
 pub trait StageKind {
-    /// The sections that the top of the file may say for it; a kind on annotated pictures has no `data`.
+    /// Sections that default to the top level; a kind on annotated pictures has no `data`.
     fn inputs(&self) -> Inputs<'_>;
 
-    /// Takes the sections of the top that it has and does not say itself.
+    /// Fills missing sections from the top level.
     fn fill(&mut self, top: Inputs<'_>);
 
-    /// The fits that it stands for.
+    /// The fits of the stage.
     fn rows(&self) -> Rows<'_> {
         Rows::One(Start::Afresh)
     }
 
-    /// The layers that it names, which its backbones must have.
+    /// Layers named in the stage, which its backbones must have.
     fn layers(&self) -> Option<Layers<'_>> {
         None
     }
 
-    /// How it trains, if it does.
+    /// Training options, if the stage trains.
     fn train(&self) -> Option<&TrainSpec> {
         None
     }
 
-    /// Whether it learns or counts the labels of plain pictures.
+    /// Whether the stage uses the labels of plain pictures.
     fn needs_labels(&self) -> bool {
         false
     }
 
-    /// The network that later stages get from it.
+    /// The network that the stage provides to later ones.
     fn trained(&self) -> Option<BackboneSpec> {
         None
     }
 
-    /// Whether it predicts something at every pixel, which a classifier's network does not.
+    /// Whether it predicts at every pixel, which classifier networks cannot.
     fn predicts_pixels(&self) -> bool {
         false
     }
 
-    /// Whether it learns to color, so that its network can be asked for colors.
+    /// Whether it trains a colorizer.
     fn colorizes(&self) -> bool {
         false
     }
 
-    /// What one fit will do, from the spec alone. `backbone` is the network that it measures or trains.
+    /// Plans one fit from the spec alone. `backbone` is the network to train or evaluate.
     ///
     /// # Errors
-    /// A section that is missing, a crop that cannot be.
+    /// A missing section; an invalid crop.
     fn plan(&self, row: Row, backbone: Option<&BackboneSpec>) -> Result<Plan>;
 
-    /// Whether the fit could be run, as far as can be known before the first step beyond what every plan says.
+    /// Kind-specific checks before the first step.
     ///
     /// # Errors
-    /// What would stop it.
+    /// Every problem that would stop the fit.
     fn ready(&self, _: &Fit) -> Result<()> {
         Ok(())
     }
 
-    /// Runs the fit in its directory; None when the user stopped it.
+    /// Runs the fit in its directory; None if the user interrupted it.
     ///
     /// # Errors
-    /// Whatever stops a fit.
+    /// Those of the fit.
     fn run(&self, fit: &Fit, run: &mut RunDir) -> Result<Option<Vec<Metric>>>;
 }
 
-/// The sections of a stage that the top of the file may say; the outer None: this kind has no such section.
+/// Sections of a stage that default to the top level. The outer None means that the kind has no such section.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Inputs<'a> {
     pub data: Option<&'a Option<DataSpec>>,
@@ -110,7 +110,7 @@ pub struct Inputs<'a> {
     pub backbone: Option<&'a Option<BackboneSpec>>,
 }
 
-/// Both uses of the named sections of `self`; and `train`, where the kind trains.
+/// Implements `inputs` and `fill` for the named sections, and `train` if the kind trains.
 macro_rules! inputs {
     ($($section:ident),+; train) => {
         inputs!($($section),+);
@@ -132,17 +132,17 @@ pub(super) use inputs;
 /// The fits of a stage.
 pub enum Rows<'a> {
     One(Start),
-    /// One for each backbone and, where there are any, for each column of the table.
+    /// One per backbone and table column.
     Backbones {
         rows: &'a Named<OnBackbone<InitSpec>>,
         columns: &'a [String],
     },
-    /// One for each method of coloring.
+    /// One per colorization method.
     Methods(&'a Named<MethodSpec>),
 }
 
 impl Rows<'_> {
-    /// Each of them, column by column.
+    /// All rows, column by column.
     pub fn each(&self) -> Vec<Row> {
         match self {
             Self::One(start) => vec![Row::only(start.clone())],
@@ -163,17 +163,17 @@ impl Rows<'_> {
     }
 }
 
-/// Layers that a stage names.
+/// Layers named in a stage.
 pub struct Layers<'a> {
-    /// The keys that lead to them.
+    /// Key path of the layers.
     pub keys: &'static [&'static str],
     pub names: Vec<&'a str>,
-    /// Whether heads and roles (`head`, `reader`, `all`) can be named too.
+    /// Whether heads and roles (`head`, `reader`, `all`) are allowed.
     pub with_head: bool,
 }
 
 impl<'a> Layers<'a> {
-    /// All of a list.
+    /// All entries of a list.
     pub fn all(keys: &'static [&'static str], names: &'a [String]) -> Option<Self> {
         Some(Self { keys, names: names.iter().map(String::as_str).collect(), with_head: false })
     }

@@ -1,13 +1,13 @@
-//! `knn`: nearest neighbors among frozen features.
+//! `knn`: k-nearest-neighbor classification on frozen features.
 
 use super::kind::*;
-use super::readout::{Classifier, Found};
+use super::readout::{FeatureClassifier, ProbeResult};
 use crate::probe::{
     features::Examples,
     knn::{self, KnnSpec},
 };
 
-impl Classifier for KnnSpec {
+impl FeatureClassifier for KnnSpec {
     const TASK: TransferTask = TransferTask::Knn;
     const PROTOCOL: &'static str = "nearest neighbors";
 
@@ -23,8 +23,8 @@ impl Classifier for KnnSpec {
         self.neighbors.iter().map(|k| format!("{layer}, {k}")).collect()
     }
 
-    fn read(&self, train: &Examples, val: &Examples, _: &[String], _: &Rng) -> Result<Vec<Found>> {
-        let found = |result: knn::KnnResult| Found { value: result.value, per_class: BTreeMap::new() };
+    fn read(&self, train: &Examples, val: &Examples, _: &[String], _: &Rng) -> Result<Vec<ProbeResult>> {
+        let found = |result: knn::KnnResult| ProbeResult { value: result.value, per_class: BTreeMap::new() };
         Ok(knn::mean_average_precision(self, train, val)?.into_iter().map(found).collect())
     }
 }

@@ -1,4 +1,4 @@
-//! `linear_probe`: trains a linear classifier on every layer of several frozen backbones.
+//! `linear_probe`: trains linear classifiers on the layers of several frozen backbones.
 
 use super::kind::*;
 use crate::{
@@ -7,16 +7,16 @@ use crate::{
 };
 use std::path::PathBuf;
 
-/// Trains a linear classifier on every layer of several frozen backbones.
+/// Trains linear classifiers on the layers of several frozen backbones.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LinearProbeStage {
     #[serde(default)]
     pub data: Option<DataSpec>,
-    /// What `init`, `data_dependent` and `file` build, where a row does not say; a `stage` brings its own.
+    /// Architecture for `init`, `data_dependent` and `file`, unless a row has its own; a `stage` provides its own.
     #[serde(default)]
     pub backbone: Option<BackboneSpec>,
-    /// The rows of the table, in order.
+    /// Rows of the table, in order.
     pub backbones: Named<OnBackbone<InitSpec>>,
     #[serde(default)]
     pub probe: LinearProbeSpec,
@@ -61,7 +61,7 @@ impl StageKind for LinearProbeStage {
 
 impl LinearProbeStage {
     fn result(&self, fit: &Fit, layers: &[LayerAccuracy]) -> ProbeResult {
-        // Of five classes or fewer, a top-5 would always hold.
+        // With five classes or fewer, top-5 accuracy is always 1.
         let tells = fit.sets.classes() > 5;
         let layer = |l: &LayerAccuracy| LayerResult {
             layer: l.layer.clone(),

@@ -1,13 +1,13 @@
-//! `low_shot`: linear SVMs on frozen features of a few pictures of each class.
+//! `low_shot`: linear SVMs on frozen features of a few pictures per class.
 
 use super::kind::*;
-use super::readout::{Classifier, Found};
+use super::readout::{FeatureClassifier, ProbeResult};
 use crate::probe::{
     features::Examples,
     low_shot::{self, LowShotSpec},
 };
 
-impl Classifier for LowShotSpec {
+impl FeatureClassifier for LowShotSpec {
     const TASK: TransferTask = TransferTask::LowShot;
     const PROTOCOL: &'static str = "low-shot linear SVM";
 
@@ -19,8 +19,15 @@ impl Classifier for LowShotSpec {
         self.shots.iter().map(|k| format!("{layer}, {k}")).collect()
     }
 
-    fn read(&self, train: &Examples, val: &Examples, classes: &[String], rng: &Rng) -> Result<Vec<Found>> {
-        let found = |shot: low_shot::Shot| Found { value: shot.mean, per_class: BTreeMap::new() };
+    fn read(
+        &self,
+        train: &Examples,
+        val: &Examples,
+        classes: &[String],
+        rng: &Rng,
+    ) -> Result<Vec<ProbeResult>> {
+        let found =
+            |shot: low_shot::LowShotResult| ProbeResult { value: shot.mean, per_class: BTreeMap::new() };
         Ok(low_shot::run(self, train, val, classes, rng)?.into_iter().map(found).collect())
     }
 }

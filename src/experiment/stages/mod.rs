@@ -1,7 +1,7 @@
-//! The kinds of stages. Each is one file that holds its section of the YAML, its plan and its run; to add one is to write
-//! that file and to name it in `stages!` below.
+//! The stage kinds. Each is a file with its YAML section, plan and run. To add one, write its file and list it in
+//! `stages!` below.
 
-mod kind; // what every kind says of itself
+mod kind; // the interface of stage kinds
 
 pub mod pretext;
 mod supervised;
@@ -11,13 +11,13 @@ mod nonlinear_probe;
 
 mod knn;
 mod low_shot;
-mod readout; // what the classifiers on frozen features share
+mod readout; // shared by the classifiers on frozen features
 mod svm;
 
 mod classification;
 mod detection;
 mod segmentation;
-mod transfer; // what fine-tuning on annotated sets shares
+mod transfer; // shared by the fine-tuning stages
 
 mod color_evaluation;
 
@@ -41,8 +41,8 @@ use serde::{Deserialize, Serialize};
 use supervised::SupervisedStage;
 use transfer::TransferStage;
 
-/// Declares the stages: a variant, its section, its key, and what it is called where a trained backbone is wanted; None: it
-/// trains one.
+/// Declares the stages: variant, section type, key, and description in error messages where a trained backbone is
+/// required; None if it trains one.
 macro_rules! stages {
     ($($kind:ident($section:ty) = $key:literal, $none:expr;)+) => {
         /// One step of an experiment.
@@ -52,21 +52,21 @@ macro_rules! stages {
             $(#[serde(rename = $key)] $kind($section),)+
         }
 
-        /// The keys that name the kinds.
+        /// Keys of all kinds.
         pub(super) const KINDS: &[&str] = &[$($key),+];
 
         impl Stage {
-            /// The key that names the kind.
+            /// Key of the kind.
             pub fn key(&self) -> &'static str {
                 match self { $(Self::$kind(_) => $key,)+ }
             }
 
-            /// What it is, if it trains no backbone.
+            /// Description of a kind that trains no backbone.
             pub(super) fn trains_none(&self) -> Option<&'static str> {
                 match self { $(Self::$kind(_) => $none,)+ }
             }
 
-            /// What the kind says of itself.
+            /// The stage as its kind.
             pub fn kind(&self) -> &dyn StageKind {
                 match self { $(Self::$kind(stage) => stage,)+ }
             }
@@ -93,27 +93,27 @@ stages! {
 }
 
 impl Stage {
-    /// The pictures that the stage itself says.
+    /// The stage's own data section.
     pub fn data(&self) -> Option<&DataSpec> {
         self.kind().inputs().data.and_then(Option::as_ref)
     }
 
-    /// The annotated pictures that the stage itself says.
+    /// The stage's own annotated section.
     pub fn annotated(&self) -> Option<&AnnotatedSpec> {
         self.kind().inputs().annotated.and_then(Option::as_ref)
     }
 
-    /// The backbone that the stage itself says.
+    /// The stage's own backbone.
     pub fn backbone(&self) -> Option<&BackboneSpec> {
         self.kind().inputs().backbone.and_then(Option::as_ref)
     }
 
-    /// How the stage trains, if it does.
+    /// Training options, if the stage trains.
     pub fn train(&self) -> Option<&TrainSpec> {
         self.kind().train()
     }
 
-    /// Whether later stages can take a backbone from this one; tables are made from what the others find.
+    /// Whether later stages can use this one's backbone. All other stages report results.
     pub fn trains_backbone(&self) -> bool {
         self.trains_none().is_none()
     }

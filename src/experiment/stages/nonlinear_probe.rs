@@ -1,23 +1,23 @@
-//! `nonlinear_probe`: keeps the first layers of several backbones and trains new ones above them.
+//! `nonlinear_probe`: freezes the first layers of several backbones and trains new ones on top.
 
 use super::kind::*;
 use crate::{pretext::supervised::Supervised, probe::nonlinear::NonlinearProbeSpec};
 
-/// Keeps the first layers of several backbones and trains new ones above them.
+/// Freezes the first layers of several backbones and trains new ones on top.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NonlinearProbeStage {
     #[serde(default)]
     pub data: Option<DataSpec>,
-    /// What `init`, `data_dependent` and `file` build, where a row does not say; a `stage` brings its own.
+    /// Architecture for `init`, `data_dependent` and `file`, unless a row has its own; a `stage` provides its own.
     #[serde(default)]
     pub backbone: Option<BackboneSpec>,
-    /// The rows of the table, in order.
+    /// Rows of the table, in order.
     pub backbones: Named<OnBackbone<InitSpec>>,
-    /// The last layer that is kept, one fit for each: the columns of the table.
+    /// Last frozen layers, one fit each: the columns of the table.
     #[serde(default = "conv4")]
     pub through: Vec<String>,
-    /// Whether the new layers are normalized over the batch.
+    /// Batch normalization in the new layers.
     #[serde(default = "yes")]
     pub batch_norm: bool,
     pub train: TrainSpec,
@@ -61,7 +61,7 @@ impl StageKind for NonlinearProbeStage {
     }
 
     fn ready(&self, fit: &Fit) -> Result<()> {
-        // Without weights, or with those of a file: what makes the others has not run.
+        // Only weights of a file can be checked now; other sources do not exist yet.
         fit.located.as_ref().map(|_| self.build(fit)).transpose().map(drop)
     }
 
@@ -74,7 +74,7 @@ impl StageKind for NonlinearProbeStage {
                 backbone: fit.row(),
                 task: TransferTask::Nonlinear,
                 variant: fit.column()?.into(),
-                input: Colors::Gray,
+                input: InputColors::Gray,
                 metric: TransferMetric::Top1,
                 value: top1.context("the fit ended without a validation")?.value,
                 per_class: BTreeMap::new(),

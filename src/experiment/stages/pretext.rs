@@ -14,7 +14,7 @@ use crate::{
         color_prior::{self, PriorSpec},
         colorization::{Colorization, ColorizationSpec},
         colorizer::Colorizer,
-        cross_channel::{CrossChannel, Problem},
+        cross_channel::{CrossChannel, CrossChannelTarget},
     },
     spec,
     train::task::Task as _,
@@ -29,7 +29,7 @@ pub struct PretextStage {
     pub data: Option<DataSpec>,
     #[serde(default)]
     pub backbone: Option<BackboneSpec>,
-    /// What the weights start from; what the new network has and those lack, such as another head, starts afresh.
+    /// Initial weights. Layers of the new network that they lack, such as another head, are randomly initialized.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub init_from: Option<WeightSource>,
     pub task: PretextSpec,
@@ -47,7 +47,7 @@ impl StageKind for PretextStage {
         let backbone = self.backbone.as_ref()?;
         Some(match self.predicts() {
             Predicts::Color(_) => backbone.clone(),
-            Predicts::Other(problem) => backbone.with_input(problem.sees().expected()),
+            Predicts::Other(problem) => backbone.with_input(problem.sees().input_kind()),
         })
     }
 
@@ -92,7 +92,7 @@ impl StageKind for PretextStage {
 }
 
 impl PretextStage {
-    /// Whether what it starts from fits its network.
+    /// Checks that the initial weights fit the network.
     fn startable(&self, fit: &Fit) -> Result<()> {
         let (net, params) = blank(fit.backbone()?, &self.build(), fit)?;
         if fit.located.is_some() {
@@ -114,7 +114,7 @@ impl PretextStage {
         }
     }
 
-    /// What the task builds of the backbone.
+    /// Build options of the task's network.
     fn build(&self) -> Build {
         match self.predicts() {
             Predicts::Color(spec) => Colorizer::build(spec),
@@ -123,13 +123,13 @@ impl PretextStage {
     }
 }
 
-/// What a task predicts: color from lightness, or some channels from others.
+/// The task's target: color from lightness, or some channels from others.
 enum Predicts<'a> {
     Color(&'a ColorizationSpec),
-    Other(Problem),
+    Other(CrossChannelTarget),
 }
 
-/// The file that a prior is read from.
+/// The file of the prior, if any.
 pub(super) fn prior_file(prior: &PriorSpec) -> Vec<Needed> {
     match prior {
         PriorSpec::File(path) => {
@@ -142,7 +142,7 @@ pub(super) fn prior_file(prior: &PriorSpec) -> Vec<Needed> {
 fn colorization(spec: &ColorizationSpec, fit: &Fit, run: &mut RunDir) -> Result<Option<Vec<Metric>>> {
     let prior = spec.needs_prior().then(|| {
         let out = run.path().join("prior.npy");
-        color_prior::obtain(&spec.prior, &spec.bins(), &*fit.sets.plain()?.train, &fit.data(), &out)
+        color_prior::load_or_measure(&spec.prior, &spec.bins(), &*fit.sets.plain()?.train, &fit.data(), &out)
     });
     let prior = prior.transpose()?.map(|p| p.probabilities);
     let mut task = Colorization::new(spec, fit.backbone()?, prior.as_deref(), &fit.rng, &fit.device)?;
@@ -152,7 +152,7 @@ fn colorization(spec: &ColorizationSpec, fit: &Fit, run: &mut RunDir) -> Result<
     fit.leave_weights(ended, &task, [about], run)
 }
 
-fn cross_channel(problem: Problem, fit: &Fit, run: &mut RunDir) -> Result<Option<Vec<Metric>>> {
+fn cross_channel(problem: CrossChannelTarget, fit: &Fit, run: &mut RunDir) -> Result<Option<Vec<Metric>>> {
     let input = spec::resolved_yaml(&problem.sees())?;
     let mut task = CrossChannel::new(problem, fit.backbone()?, &fit.rng, &fit.device)?;
     start(fit, task.network(), task.params())?;
@@ -160,7 +160,7 @@ fn cross_channel(problem: Problem, fit: &Fit, run: &mut RunDir) -> Result<Option
     fit.leave_weights(ended, &task, [(INPUT.to_string(), input)], run)
 }
 
-/// Sets the parameters of `network` to the weights that the stage starts from, if it says any.
+/// Initializes `network` with the stage's initial weights, if any.
 fn start(fit: &Fit, network: &Network, params: &Params) -> Result<()> {
     match &fit.plan.row.start {
         Start::Weights(InitSpec::Stage(_)) if fit.rehearsal.is_some() => Ok(()),
@@ -177,14 +177,15 @@ fn start(fit: &Fit, network: &Network, params: &Params) -> Result<()> {
     }
 }
 
-/// A network of zeros, to see what fits it.
+/// A zero-initialized network, to check what fits it.
 fn blank(backbone: &BackboneSpec, build: &Build, fit: &Fit) -> Result<(Network, Params)> {
     let mut params = Params::new(&fit.device);
     let net = backbone.with_init(Filler::Zero).build(build, &mut params, &Rng::new(0))?;
     Ok((net, params))
 }
 
-/// Sets `params` to trained weights; the heads of `network` may differ and then start afresh, nothing else may.
+/// Loads trained weights into `params`. Heads of `network` may be missing and then keep their initialization; all
+/// other layers must match.
 fn start_from(path: &Path, network: &Network, params: &Params) -> Result<()> {
     let file = exchange::open_finite(path)?;
     let report = adopt(&file.tensors, &path.display().to_string(), network, params)?;
@@ -192,7 +193,7 @@ fn start_from(path: &Path, network: &Network, params: &Params) -> Result<()> {
     Ok(())
 }
 
-/// The same of tensors from `whence`.
+/// As [`start_from`], for tensors from `whence`.
 fn adopt(tensors: &weights::Named, whence: &str, network: &Network, params: &Params) -> Result<LoadReport> {
     let heads: Vec<&str> = heads(network.layers()).collect();
     let report =

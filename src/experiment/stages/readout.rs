@@ -1,5 +1,4 @@
-//! What `svm`, `low_shot` and `knn` share: classifiers that read frozen features of several backbones without training
-//! them.
+//! Shared by `svm`, `low_shot` and `knn`: classifiers on frozen features of several backbones.
 
 use super::kind::*;
 use crate::{
@@ -7,10 +6,10 @@ use crate::{
     probe::features::{Examples, FeatureSpec, extract},
 };
 
-/// Pictures in a batch whose features are taken.
+/// Batch size of feature extraction.
 const BATCH: usize = 32;
 
-/// Reads frozen features of several backbones without training them.
+/// Classifies frozen features of several backbones.
 ///
 /// ```yaml
 /// svm:
@@ -23,53 +22,59 @@ const BATCH: usize = 32;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ReadoutStage<C> {
-    /// The set; by default the experiment's.
+    /// Annotated set; default: the experiment's.
     #[serde(default)]
     pub annotated: Option<AnnotatedSpec>,
-    /// What `init`, `data_dependent` and `file` build, where a row does not say; a `stage` brings its own.
+    /// Architecture for `init`, `data_dependent` and `file`, unless a row has its own; a `stage` provides its own.
     #[serde(default)]
     pub backbone: Option<BackboneSpec>,
-    /// The rows of the table, in order.
+    /// Rows of the table, in order.
     pub backbones: Named<OnBackbone<InitSpec>>,
     #[serde(default)]
     pub features: FeatureSpec,
-    /// Side of the square that pictures are squashed to; absent: what the backbone is made for.
+    /// Side of the square that pictures are squashed to; absent: the backbone's native size.
     #[serde(default)]
     pub side: Option<Pixels>,
     #[serde(default)]
     pub classifier: C,
 }
 
-/// A classifier on features.
-pub trait Classifier {
+/// A classifier on frozen features.
+pub trait FeatureClassifier {
     const TASK: TransferTask;
-    /// For the head of a table.
+    /// Protocol in table headers.
     const PROTOCOL: &'static str;
 
-    /// Whether it can be fitted, given what `of_class` says of a class's training pictures.
+    /// Checks that it can be fitted, given the presence of each class in the training pictures.
     ///
     /// # Errors
-    /// A setting that makes no sense, a class that cannot be learned.
+    /// Invalid options; a class that cannot be learned.
     fn feasible(&self, classes: &[String], of_class: &dyn Fn(usize) -> Vec<Presence>) -> Result<()>;
 
-    /// What the results on a layer are called, in their order.
+    /// Names of the results for a layer, in order.
     fn variants(&self, layer: &str) -> Vec<String>;
 
-    /// What it reaches on the features of one layer.
+    /// Fits and evaluates on the features of one layer.
     ///
     /// # Errors
     /// Features that cannot be separated or compared.
-    fn read(&self, train: &Examples, val: &Examples, classes: &[String], rng: &Rng) -> Result<Vec<Found>>;
+    fn read(
+        &self,
+        train: &Examples,
+        val: &Examples,
+        classes: &[String],
+        rng: &Rng,
+    ) -> Result<Vec<ProbeResult>>;
 }
 
-/// One number of a table.
-pub struct Found {
+/// One result of a classifier.
+pub struct ProbeResult {
     /// Mean average precision, 0 to 1.
     pub value: f64,
     pub per_class: BTreeMap<String, Option<f64>>,
 }
 
-impl<C: Classifier> StageKind for ReadoutStage<C> {
+impl<C: FeatureClassifier> StageKind for ReadoutStage<C> {
     inputs!(annotated, backbone);
 
     fn rows(&self) -> Rows<'_> {
@@ -132,8 +137,8 @@ impl<C: Classifier> StageKind for ReadoutStage<C> {
     }
 }
 
-impl<C: Classifier> ReadoutStage<C> {
-    /// The features of both splits, one pair for each layer that the stage names.
+impl<C: FeatureClassifier> ReadoutStage<C> {
+    /// Features of both splits for each layer of the stage.
     fn features(&self, fit: &Fit) -> Result<Vec<(String, Examples, Examples)>> {
         let (net, _) = fit.network()?;
         let sets = fit.sets.annotated()?;
@@ -150,8 +155,8 @@ impl<C: Classifier> ReadoutStage<C> {
             .collect()
     }
 
-    fn row(fit: &Fit, variant: String, Found { value, per_class }: Found) -> TransferRow {
-        let (input, metric) = (Colors::Gray, TransferMetric::MeanAveragePrecision);
+    fn row(fit: &Fit, variant: String, ProbeResult { value, per_class }: ProbeResult) -> TransferRow {
+        let (input, metric) = (InputColors::Gray, TransferMetric::MeanAveragePrecision);
         TransferRow { backbone: fit.row(), task: C::TASK, variant, input, metric, value, per_class }
     }
 }

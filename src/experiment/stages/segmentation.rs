@@ -1,4 +1,4 @@
-//! `segmentation`: the class of every pixel, by a fully convolutional fine-tuned backbone.
+//! `segmentation`: semantic segmentation by a fully convolutional fine-tuned backbone.
 
 use super::{
     kind::*,
@@ -58,11 +58,11 @@ impl Transfer for SegmentationSpec {
     }
 }
 
-/// The class of every pixel of every picture, as PNGs with VOC's palette.
+/// Predicts all pictures and writes the masks as PNGs with VOC's palette.
 fn leave_masks(task: &Segmentation, set: &dyn Annotated, dir: &Path) -> Result<()> {
     std::fs::create_dir_all(dir).with_context(|| format!("cannot create {}", dir.display()))?;
     for index in 0..set.len() {
-        // A picture that cannot be read was counted and named by the loader.
+        // The loader has already counted and named unreadable pictures.
         if let Ok(image) = set.image(index) {
             write_indices(&dir.join(format!("{}.png", set.id(index))), &task.predict(&image)?)?;
         }

@@ -1,9 +1,9 @@
-//! `supervised`: trains a backbone on labels, the ceiling.
+//! `supervised`: trains a backbone on labels, as the supervised baseline.
 
 use super::kind::*;
 use crate::pretext::supervised::Supervised;
 
-/// Trains a backbone on labels: the ceiling.
+/// Trains a backbone on labels: the supervised baseline.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SupervisedStage {
@@ -11,8 +11,8 @@ pub struct SupervisedStage {
     pub data: Option<DataSpec>,
     #[serde(default)]
     pub backbone: Option<BackboneSpec>,
-    /// The transfer graph is AlexNet as it is known and takes crops of 227 (small stem: 29) pixels; the pretext graph
-    /// takes any and averages its answers over the positions.
+    /// The transfer variant is AlexNet itself, for crops of 227 (small stem: 29) pixels; the pretext variant accepts
+    /// any crop and averages its logits over positions.
     #[serde(default)]
     pub graph: Variant,
     pub train: TrainSpec,

@@ -1,13 +1,13 @@
 //! `svm`: linear SVMs on frozen features.
 
 use super::kind::*;
-use super::readout::{Classifier, Found};
+use super::readout::{FeatureClassifier, ProbeResult};
 use crate::probe::{
     features::Examples,
     svm::{self, SvmSpec},
 };
 
-impl Classifier for SvmSpec {
+impl FeatureClassifier for SvmSpec {
     const TASK: TransferTask = TransferTask::Svm;
     const PROTOCOL: &'static str = "linear SVM";
 
@@ -19,9 +19,15 @@ impl Classifier for SvmSpec {
         vec![layer.into()]
     }
 
-    fn read(&self, train: &Examples, val: &Examples, classes: &[String], rng: &Rng) -> Result<Vec<Found>> {
+    fn read(
+        &self,
+        train: &Examples,
+        val: &Examples,
+        classes: &[String],
+        rng: &Rng,
+    ) -> Result<Vec<ProbeResult>> {
         let report = svm::run(self, train, val, classes, rng)?;
         let per_class = report.classes.iter().map(|c| (c.class.clone(), c.average_precision)).collect();
-        Ok(vec![Found { value: report.mean_average_precision, per_class }])
+        Ok(vec![ProbeResult { value: report.mean_average_precision, per_class }])
     }
 }

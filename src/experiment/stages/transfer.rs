@@ -1,4 +1,4 @@
-//! What `classification`, `detection` and `segmentation` share: backbones that are fine-tuned on an annotated set.
+//! Shared by `classification`, `detection` and `segmentation`: fine-tuning of backbones on an annotated set.
 
 use super::kind::*;
 use crate::transfer::Frozen;
@@ -17,31 +17,31 @@ use crate::transfer::Frozen;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TransferStage<T> {
-    /// The set; by default the experiment's.
+    /// Annotated set; default: the experiment's.
     #[serde(default)]
     pub annotated: Option<AnnotatedSpec>,
-    /// What `init`, `data_dependent` and `file` build, where a row does not say; a `stage` brings its own.
+    /// Architecture for `init`, `data_dependent` and `file`, unless a row has its own; a `stage` provides its own.
     #[serde(default)]
     pub backbone: Option<BackboneSpec>,
-    /// The rows of the table, in order.
+    /// Rows of the table, in order.
     pub backbones: Named<OnBackbone<InitSpec>>,
-    /// Whether the backbone is shown lightness alone or color too.
+    /// Input of the backbone: lightness only, or color.
     #[serde(default)]
-    pub input: Colors,
+    pub input: InputColors,
     #[serde(default)]
     pub task: T,
     pub train: TrainSpec,
 }
 
-/// What is built above a backbone, and learned with it.
+/// A task on top of a fine-tuned backbone.
 pub trait Transfer {
     const TASK: TransferTask;
     const METRIC: TransferMetric;
-    /// Which of a devkit's lists it reads.
+    /// Which of the devkit's lists it uses.
     const LISTS: Lists;
     const VARIANT: Variant;
 
-    /// The fits on every row, by the layer that each begins to train at.
+    /// First trainable layers: one fit per row and layer.
     fn columns(&self) -> &[String] {
         &[]
     }
@@ -54,37 +54,37 @@ pub trait Transfer {
     /// As [`StageKind::ready`].
     ///
     /// # Errors
-    /// What would stop the fit.
+    /// Every problem that would stop the fit.
     fn ready(&self, fit: &Fit) -> Result<()>;
 
-    /// Trains and tests; None when the user stopped it.
+    /// Trains and tests; None if the user interrupted it.
     ///
     /// # Errors
-    /// Whatever stops a fit.
+    /// Those of the fit.
     fn tune(&self, fit: &Fit, run: &mut RunDir) -> Result<Option<Tuned>>;
 }
 
-/// What of a plan the task decides.
+/// The task-specific part of a plan.
 pub struct Work {
-    /// The new last layer, where the graph has one.
+    /// The new last layer, if the variant has one.
     pub head: Option<Head>,
     pub learns: Learns,
-    /// Pictures in training and in the test.
+    /// Transforms of training and test pictures.
     pub views: (View, View),
-    /// Height and width of what the network is shown; None: pictures as they are stored.
+    /// Height and width of the network's input; None: as stored.
     pub shown: Option<(usize, usize)>,
-    /// What it reads beside pictures and weights.
+    /// Input files other than pictures and weights.
     pub files: Vec<Needed>,
     pub metrics: Metrics,
 }
 
-/// What a fine-tuning has found.
+/// Results of a fine-tuning.
 pub struct Tuned {
     pub metrics: Vec<Metric>,
-    /// Its cell of the table, 0 to 1.
+    /// Table entry, 0 to 1.
     pub value: f64,
     pub per_class: BTreeMap<String, Option<f64>>,
-    /// The column of the table.
+    /// Table column.
     pub variant: String,
 }
 
@@ -132,13 +132,13 @@ impl<T: Transfer> StageKind for TransferStage<T> {
     }
 }
 
-/// The key and the layer of a task's `frozen:`.
+/// Key path and layer of a task's `frozen:`.
 pub(super) fn frozen(frozen: Option<&Frozen>) -> Option<Layers<'_>> {
     let names = vec![frozen?.through.as_str()];
     Some(Layers { keys: &["task", "frozen"], names, with_head: false })
 }
 
-/// What learns above the frozen layers.
+/// The layers trained above the frozen ones.
 pub(super) fn above(frozen: Option<&Frozen>) -> Learns {
     frozen.map_or(Learns::All, |frozen| Learns::After(frozen.through.clone()))
 }

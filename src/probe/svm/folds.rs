@@ -1,21 +1,21 @@
-//! Stratified folds without shuffling, as scikit-learn's `StratifiedKFold(shuffle=False)` assigns them: examples go to the
-//! folds in their order, and every fold gets its share of both sides to within one example.
+//! Stratified folds without shuffling, assigned as by scikit-learn's `StratifiedKFold(shuffle=False)`: examples are
+//! assigned in their order, and the class counts of the folds differ by at most one.
 
 /// The fold of each example, 0 to `folds` − 1.
 ///
-/// The shares: the labels are lined up, those of the first example's side before the others, and dealt to the folds in
-/// turn; the examples of a side then fill the folds one after another.
+/// Fold sizes: labels are sorted, the first example's class first, and dealt to the folds round-robin; the examples of
+/// each class then fill the folds in order.
 pub fn stratified(positive: &[bool], folds: usize) -> Vec<usize> {
     let Some(&first) = positive.first() else { return vec![] };
     let leading = positive.iter().filter(|p| **p == first).count();
-    let mut leaders = fill(0..leading, folds);
-    let mut others = fill(leading..positive.len(), folds);
+    let mut leaders = fold_sizes(0..leading, folds);
+    let mut others = fold_sizes(leading..positive.len(), folds);
     let next = |p: &bool| if *p == first { leaders.next() } else { others.next() };
     positive.iter().filter_map(next).collect()
 }
 
-/// The folds of one side's examples in their order: place p of the line is dealt to fold p modulo `folds`.
-fn fill(places: std::ops::Range<usize>, folds: usize) -> impl Iterator<Item = usize> {
+/// Folds of one class's examples in order: position p of the sorted labels counts towards fold p modulo `folds`.
+fn fold_sizes(places: std::ops::Range<usize>, folds: usize) -> impl Iterator<Item = usize> {
     (0..folds).flat_map(move |fold| {
         let share = places.clone().filter(|p| p % folds == fold).count();
         std::iter::repeat_n(fold, share)

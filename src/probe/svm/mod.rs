@@ -1,12 +1,12 @@
-//! One linear SVM a class on frozen features: FAIR's VOC07 protocol (Goyal et al. 2019), which VISSL shares but for its
-//! costs. Features are divided by (their norm + 1e-5). For each class the cost with the best mean average precision over
-//! stratified, unshuffled folds of the training pictures is chosen (the first of equals), and the classifier is fitted again
-//! on all of them. The result is the mean over classes of the average precision on the test pictures.
+//! Linear SVMs on frozen features, one per class: FAIR's VOC07 protocol (Goyal et al. 2019), also used by VISSL with
+//! other costs. Features are divided by (their norm + 1e-5). Each class takes the cost with the best mean average
+//! precision over stratified, unshuffled folds of the training pictures (ties go to the first) and is refitted on all
+//! of them. The metric is mean average precision on the test pictures.
 //!
-//! Pictures that show a class only in difficult examples are its negatives in training, as FAIR and VISSL have it (by
-//! oversight, it seems), and are left out when it is tested.
+//! Pictures in which a class is only difficult are negatives in training, as in FAIR and VISSL (apparently an
+//! oversight), and are excluded from the test.
 //!
-//! Does not: read features from files, or go beyond what fits in memory (see [`super::products`]).
+//! All features must fit in memory (see [`super::products`]).
 
 pub mod descent;
 pub mod folds;
@@ -22,28 +22,28 @@ use crate::{
     rng::Rng,
 };
 use anyhow::{Context, Result, ensure};
-use descent::{Problem, Separator, separate};
+use descent::{LinearClassifier, SvmObjective, fit_classifier};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-/// Added to a row's norm before the row is divided by it.
+/// Added to a row's norm before division.
 const EPSILON: f64 = 1e-5;
 
-/// How the classifiers are fitted; the defaults are FAIR's.
+/// Fitting options. The defaults are FAIR's.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct SvmSpec {
     pub costs: Costs,
-    /// Parts of the training pictures that each cost is tried on; at least 2.
+    /// Number of folds for choosing the cost; at least 2.
     pub folds: Count,
-    /// Factors on the cost of a class's own pictures and of the others.
+    /// Cost factors of positives and negatives.
     pub positive_weight: Positive,
     pub negative_weight: Positive,
     /// Value of the constant feature whose weight is the intercept.
     pub intercept_scaling: Positive,
-    /// Spread of the projected gradients at which a fit ends.
+    /// Convergence threshold on the range of projected gradients.
     pub tolerance: Positive,
-    /// Passes over the pictures after which it ends anyhow.
+    /// Maximum number of epochs of a fit.
     pub max_epochs: Count,
     pub ignored: Ignored,
 }
@@ -60,7 +60,7 @@ pub enum Costs {
     List(Vec<Positive>),
 }
 
-/// What a training picture is to a class that it shows only in difficult examples.
+/// Role of training pictures in which a class is only difficult.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Ignored {
@@ -85,9 +85,9 @@ impl Default for SvmSpec {
 }
 
 impl SvmSpec {
-    /// What a fit at this cost minimizes.
-    pub fn problem(&self, cost: f64) -> Problem {
-        Problem {
+    /// The objective of a fit at this cost.
+    pub fn objective(&self, cost: f64) -> SvmObjective {
+        SvmObjective {
             cost,
             positive_weight: self.positive_weight.get(),
             negative_weight: self.negative_weight.get(),
@@ -97,13 +97,16 @@ impl SvmSpec {
         }
     }
 
-    /// Whether every class can be fitted, given what `of_class` says of its training pictures.
+    /// Checks that every class can be fitted, given the presence of each class in the training pictures.
     ///
     /// # Errors
-    /// As [`run`], of what the pictures' labels tell.
+    /// Those of [`run`] that depend only on the labels.
     pub fn feasible(&self, classes: &[String], of_class: &dyn Fn(usize) -> Vec<Presence>) -> Result<()> {
         self.check()?;
-        classes.iter().enumerate().try_for_each(|(c, name)| Side::new(self, &of_class(c), name).map(drop))
+        classes
+            .iter()
+            .enumerate()
+            .try_for_each(|(c, name)| TrainingRows::new(self, &of_class(c), name).map(drop))
     }
 
     pub(super) fn check(&self) -> Result<()> {
@@ -114,7 +117,7 @@ impl SvmSpec {
 }
 
 impl Costs {
-    /// In the order in which they are tried.
+    /// The costs in the order in which they are tried.
     pub fn values(&self) -> Vec<f64> {
         match self {
             Self::Fair => {
@@ -127,32 +130,32 @@ impl Costs {
     }
 }
 
-/// What came of one class.
+/// Result for one class.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ClassPrecision {
     pub class: String,
-    /// The chosen cost, and what it reached over the folds.
+    /// The chosen cost, and its mean average precision over the folds.
     pub cost: f64,
     pub validation: f64,
-    /// On the test pictures, 0 to 1; None where none of them shows the class.
+    /// Test average precision, 0 to 1; None if no test picture shows the class.
     pub average_precision: Option<f64>,
-    /// Whether the last fit met its tolerance.
+    /// Whether the final fit converged.
     pub converged: bool,
 }
 
-/// What came of all of them.
+/// Results of all classes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SvmReport {
     pub classes: Vec<ClassPrecision>,
-    /// Over the classes that test pictures show, 0 to 1.
+    /// Mean over the classes that appear in test pictures, 0 to 1.
     pub mean_average_precision: f64,
 }
 
-/// Fits on `train` and scores on `test`; `classes` are the names of their classes. `rng` orders the steps of the fits.
+/// Fits on `train` and scores on `test`; `classes` are the class names. `rng` orders the coordinate steps.
 ///
 /// # Errors
-/// Sets that do not belong together or are too large, a class with fewer training pictures than folds on either side, test
-/// pictures that show no class at all.
+/// Mismatched or too large sets; a class with fewer positive or negative training pictures than folds; test pictures
+/// without any class.
 pub fn run(
     spec: &SvmSpec,
     train: &Examples,
@@ -161,60 +164,66 @@ pub fn run(
     rng: &Rng,
 ) -> Result<SvmReport> {
     spec.check()?;
-    let compared = Compared::new(train, test, classes)?;
-    let sides = classes.iter().enumerate().map(|(c, name)| Side::new(spec, &train.of_class(c), name));
-    let sides = sides.collect::<Result<Vec<_>>>()?;
+    let products = FeatureProducts::new(train, test, classes)?;
+    let training =
+        classes.iter().enumerate().map(|(c, name)| TrainingRows::new(spec, &train.of_class(c), name));
+    let training = training.collect::<Result<Vec<_>>>()?;
     let bar = progress(classes.len() * spec.costs.values().len(), "svm");
     let one = |(c, name): (usize, &String)| {
-        let (side, rng) = (&sides[c], rng.split(name));
-        let choice = choose(spec, &compared.train, &side.positive, &side.rows, &rng, &|| bar.inc(1));
-        let fitted = separate(
-            &compared.train,
-            &side.positive,
-            &side.rows,
-            &spec.problem(choice.cost),
+        let (training, rng) = (&training[c], rng.split(name));
+        let choice =
+            choose_cost(spec, &products.train, &training.positive, &training.rows, &rng, &|| bar.inc(1));
+        let fitted = fit_classifier(
+            &products.train,
+            &training.positive,
+            &training.rows,
+            &spec.objective(choice.cost),
             &rng.split("all"),
         );
         ClassPrecision {
             class: name.clone(),
             cost: choice.cost,
             validation: choice.validation,
-            average_precision: tested(&test.of_class(c), &compared.decide(&fitted, &side.rows)),
+            average_precision: test_precision(
+                &test.of_class(c),
+                &products.decision_values(&fitted, &training.rows),
+            ),
             converged: fitted.converged,
         }
     };
     let classes: Vec<ClassPrecision> = classes.par_iter().enumerate().map(one).collect();
     bar.finish_and_clear();
     warn(&classes, spec);
-    let mean = mean(classes.iter().map(|c| c.average_precision)).context(NOTHING_TO_TEST)?;
+    let mean = mean(classes.iter().map(|c| c.average_precision)).context(NO_TEST_POSITIVES)?;
     Ok(SvmReport { mean_average_precision: mean, classes })
 }
 
-pub(super) const NOTHING_TO_TEST: &str =
+pub(super) const NO_TEST_POSITIVES: &str =
     "svm: no test picture shows any of the classes; use more test pictures";
 
 fn warn(classes: &[ClassPrecision], spec: &SvmSpec) {
     let names = |which: fn(&&ClassPrecision) -> bool| -> String {
         classes.iter().filter(which).map(|c| c.class.as_str()).collect::<Vec<_>>().join(", ")
     };
-    let (unseen, hasty) = (names(|c| c.average_precision.is_none()), names(|c| !c.converged));
-    if !unseen.is_empty() {
-        tracing::warn!("svm: no test picture shows {unseen}; left out of the mean");
+    let (without_positives, not_converged) =
+        (names(|c| c.average_precision.is_none()), names(|c| !c.converged));
+    if !without_positives.is_empty() {
+        tracing::warn!("svm: no test picture shows {without_positives}; left out of the mean");
     }
-    if !hasty.is_empty() {
-        tracing::warn!("svm: not converged after {} epochs: {hasty}", spec.max_epochs);
+    if !not_converged.is_empty() {
+        tracing::warn!("svm: not converged after {} epochs: {not_converged}", spec.max_epochs);
     }
 }
 
-/// The inner products that all classes share.
-pub(super) struct Compared {
+/// Inner products shared by all classes.
+pub(super) struct FeatureProducts {
     /// `(train, train)`
     pub train: Products,
     /// `(test, train)`
     pub test: Products,
 }
 
-impl Compared {
+impl FeatureProducts {
     pub fn new(train: &Examples, test: &Examples, classes: &[String]) -> Result<Self> {
         ensure!(
             train.classes() == classes.len() && test.classes() == classes.len(),
@@ -228,22 +237,22 @@ impl Compared {
     }
 
     /// Decision values of all test pictures.
-    fn decide(&self, fitted: &Separator, rows: &[usize]) -> Vec<f64> {
+    fn decision_values(&self, fitted: &LinearClassifier, rows: &[usize]) -> Vec<f64> {
         let every: Vec<usize> = (0..self.test.rows().len()).collect();
         match rows.len() == self.test.columns() {
-            true => fitted.decide(&self.test),
-            false => fitted.decide(&self.test.select(&every, rows)),
+            true => fitted.decision_values(&self.test),
+            false => fitted.decision_values(&self.test.select(&every, rows)),
         }
     }
 }
 
-/// A class's training pictures.
-struct Side {
+/// Training rows and labels of one class.
+struct TrainingRows {
     rows: Vec<usize>,
     positive: Vec<bool>,
 }
 
-impl Side {
+impl TrainingRows {
     fn new(spec: &SvmSpec, presence: &[Presence], class: &str) -> Result<Self> {
         let kept = |i: &usize| spec.ignored == Ignored::Negative || presence[*i] != Presence::Ignored;
         let rows: Vec<usize> = (0..presence.len()).filter(kept).collect();
@@ -261,46 +270,47 @@ impl Side {
     }
 }
 
-/// A cost, and the mean average precision over the folds that spoke for it.
+/// A cost and its mean average precision over the folds.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Choice {
+pub(super) struct ChosenCost {
     pub cost: f64,
     pub validation: f64,
 }
 
-/// The cost that does best over the folds of `rows`, the first of equals; `tried` is called after each.
+/// The cost that performs best over the folds of `rows` (ties go to the first); `tried` is called after each cost.
 ///
-/// Every fold must hold both sides.
-pub(super) fn choose(
+/// Every fold must contain positives and negatives.
+pub(super) fn choose_cost(
     spec: &SvmSpec,
     products: &Products,
     positive: &[bool],
     rows: &[usize],
     rng: &Rng,
     tried: &(dyn Fn() + Sync),
-) -> Choice {
+) -> ChosenCost {
     let labels: Vec<bool> = rows.iter().map(|i| positive[*i]).collect();
     let shown = labels.iter().filter(|p| **p).count();
     let folds = folds::stratified(&labels, spec.folds.get().min(shown).max(2));
     let attempt = |(i, cost): (usize, &f64)| {
         let rng = rng.split("cost").split(&i.to_string());
-        let validation = validate(products, positive, rows, &folds, &spec.problem(*cost), &rng);
+        let validation = validate(products, positive, rows, &folds, &spec.objective(*cost), &rng);
         tried();
-        Choice { cost: *cost, validation }
+        ChosenCost { cost: *cost, validation }
     };
     let costs = spec.costs.values();
-    let choices: Vec<Choice> = costs.par_iter().enumerate().map(attempt).collect();
-    let better = |best: Choice, next: &Choice| if next.validation > best.validation { *next } else { best };
+    let choices: Vec<ChosenCost> = costs.par_iter().enumerate().map(attempt).collect();
+    let better =
+        |best: ChosenCost, next: &ChosenCost| if next.validation > best.validation { *next } else { best };
     choices.iter().fold(choices[0], better)
 }
 
-/// Mean over the folds of the average precision on one of classifiers fitted on the others.
+/// Cross-validated average precision: the mean over the folds.
 fn validate(
     products: &Products,
     positive: &[bool],
     rows: &[usize],
     folds: &[usize],
-    problem: &Problem,
+    objective: &SvmObjective,
     rng: &Rng,
 ) -> f64 {
     let count = folds.iter().max().map_or(0, |last| last + 1);
@@ -309,16 +319,17 @@ fn validate(
     };
     let precision = |fold: usize| {
         let (others, own) = (part(fold, false), part(fold, true));
-        let fitted = separate(products, positive, &others, problem, &rng.split(&fold.to_string()));
+        let fitted = fit_classifier(products, positive, &others, objective, &rng.split(&fold.to_string()));
         let relevance = |i: usize| if positive[i] { Relevance::Relevant } else { Relevance::Irrelevant };
-        // scikit-learn's, as the benchmark chooses its costs by; what is reported is the area under the envelope.
+        // scikit-learn's definition, by which the benchmark chooses costs. The reported metric is the area under the
+        // envelope.
         steps(own.iter().map(|i| (fitted.decisions[*i], relevance(*i)))).unwrap_or(0.0)
     };
     (0..count).map(precision).sum::<f64>() / count as f64
 }
 
-/// Average precision of `scores` over the pictures that are not ignored; None where none shows the class.
-pub(super) fn tested(presence: &[Presence], scores: &[f64]) -> Option<f64> {
+/// Average precision of `scores` over the pictures that are not ignored; None if none shows the class.
+pub(super) fn test_precision(presence: &[Presence], scores: &[f64]) -> Option<f64> {
     let relevance = |presence: &Presence| match presence {
         Presence::Present => Relevance::Relevant,
         Presence::Absent => Relevance::Irrelevant,
@@ -327,7 +338,7 @@ pub(super) fn tested(presence: &[Presence], scores: &[f64]) -> Option<f64> {
     interpolated(scores.iter().copied().zip(presence.iter().map(relevance)), ApInterpolation::Area)
 }
 
-/// Of those that are there; None of none.
+/// Mean of the values that exist; None if there are none.
 pub(super) fn mean(values: impl IntoIterator<Item = Option<f64>>) -> Option<f64> {
     let known: Vec<f64> = values.into_iter().flatten().collect();
     (!known.is_empty()).then(|| known.iter().sum::<f64>() / known.len() as f64)
@@ -368,12 +379,12 @@ mod tests {
         use Presence::{Absent, Ignored as Difficult, Present};
         let presence = [Present, Difficult, Absent, Present, Absent];
         let spec: SvmSpec = serde_json::from_str(r#"{"folds": 2}"#)?;
-        let side = Side::new(&spec, &presence, "cat")?;
-        assert_eq!((side.rows, &side.positive[..2]), (vec![0, 1, 2, 3, 4], &[true, false][..]));
+        let training = TrainingRows::new(&spec, &presence, "cat")?;
+        assert_eq!((training.rows, &training.positive[..2]), (vec![0, 1, 2, 3, 4], &[true, false][..]));
         let dropped = SvmSpec { ignored: Ignored::Dropped, ..spec };
-        assert_eq!(Side::new(&dropped, &presence, "cat")?.rows, [0, 2, 3, 4]);
-        // In the test they are left out: the hit is first among what counts.
-        assert_eq!(tested(&presence[..3], &[1.0, 2.0, 0.0]), Some(1.0));
+        assert_eq!(TrainingRows::new(&dropped, &presence, "cat")?.rows, [0, 2, 3, 4]);
+        // Ignored pictures are excluded from the test, so the positive ranks first.
+        assert_eq!(test_precision(&presence[..3], &[1.0, 2.0, 0.0]), Some(1.0));
         Ok(())
     }
 }

@@ -1,46 +1,46 @@
-//! Which boxes a step learns from: some that show an object, the rest background (Girshick 2015, section 2.3).
+//! Sampling of foreground and background boxes for a training step (Girshick 2015, section 2.3).
 
 use super::{DetectionSpec, ProposedSet};
 use crate::{boxes::Rect, data::Batch, ops::roi_pool::Roi, rng::Rng};
 use anyhow::{Result, ensure};
 use rand::seq::SliceRandom;
 
-/// A box and what it should be called.
+/// A training box with its target.
 #[derive(Clone, Copy, Debug)]
-pub struct Example {
-    /// On the framed batch.
+pub struct RoiTarget {
+    /// Box in the coordinates of the transformed batch.
     pub roi: Roi,
-    /// Class and object, on the framed picture; `None` for background.
+    /// Class and ground-truth box in the coordinates of the transformed picture; `None` for background.
     pub object: Option<(usize, Rect)>,
 }
 
-impl Example {
+impl RoiTarget {
     /// 0 for background, class + 1 for an object.
     pub fn label(&self) -> u32 {
         self.object.map_or(0, |(class, _)| class as u32 + 1)
     }
 }
 
-/// A box of the training set with the object that it overlaps most.
+/// A proposal of the training set with the object that it overlaps most.
 #[derive(Clone, Copy, Debug)]
-struct Candidate {
+struct LabeledProposal {
     bounds: Rect,
     object: Option<(usize, Rect)>,
 }
 
-/// The candidates of every training picture, sorted out once.
+/// Draws minibatches from the candidates of every training picture, which are classified once.
 pub struct Sampler {
-    /// For each picture: boxes that show an object, boxes that show background.
-    pictures: Vec<(Vec<Candidate>, Vec<Candidate>)>,
+    /// Foreground and background candidates of each picture.
+    pictures: Vec<(Vec<LabeledProposal>, Vec<LabeledProposal>)>,
     rois: usize,
     foreground: usize,
 }
 
 impl Sampler {
-    /// Sorts proposals and the objects themselves, difficult ones too, into foreground and background.
+    /// Splits proposals and ground-truth boxes (including difficult ones) into foreground and background.
     ///
     /// # Errors
-    /// Proposals for another number of pictures.
+    /// A different number of proposal lists than pictures.
     pub fn new(spec: &DetectionSpec, train: &ProposedSet) -> Result<Self> {
         let (set, proposals) = (&train.set, &train.proposals);
         ensure!(
@@ -55,11 +55,11 @@ impl Sampler {
             let own = objects.iter().map(|(_, bounds)| bounds);
             let (mut foreground, mut background) = (vec![], vec![]);
             for &bounds in own.chain(&proposals[image]) {
-                let (iou, object) = best(&bounds, &objects);
+                let (iou, object) = max_overlap(&bounds, &objects);
                 if iou >= spec.foreground_iou.get() {
-                    foreground.push(Candidate { bounds, object });
+                    foreground.push(LabeledProposal { bounds, object });
                 } else if iou >= spec.background_iou.get() {
-                    background.push(Candidate { bounds, object: None });
+                    background.push(LabeledProposal { bounds, object: None });
                 }
             }
             (foreground, background)
@@ -69,23 +69,22 @@ impl Sampler {
         Ok(Self { pictures: (0..set.len()).map(sort).collect(), rois, foreground })
     }
 
-    /// Every box that shows an object, with that object, on the stored pictures and their mirror images: what the spread
-    /// of the offsets is measured over.
-    pub fn regressed(&self) -> impl Iterator<Item = (usize, Rect, Rect)> {
+    /// Every foreground box with its object, in stored-picture coordinates: the sample for the offset statistics.
+    pub fn foreground_pairs(&self) -> impl Iterator<Item = (usize, Rect, Rect)> {
         let foreground = self.pictures.iter().flat_map(|(foreground, _)| foreground);
         foreground.filter_map(|c| c.object.map(|(class, object)| (class, c.bounds, object)))
     }
 
-    /// Boxes for a framed batch, drawn without replacement; fewer than wanted where there are fewer.
-    pub fn draw(&self, batch: &Batch, rng: &Rng) -> Vec<Example> {
+    /// Draws boxes for a batch without replacement; fewer than requested if a picture has fewer.
+    pub fn draw(&self, batch: &Batch, rng: &Rng) -> Vec<RoiTarget> {
         let mut examples = vec![];
         for (image, (&index, frame)) in batch.indices.iter().zip(&batch.frames).enumerate() {
             let (foreground, background) = &self.pictures[index];
             let mut rng = rng.at(0, image as u64);
             let shown = self.foreground.min(foreground.len());
-            let foreground = picked(foreground, shown, &mut rng);
-            let background = picked(background, self.rois - shown, &mut rng);
-            examples.extend(foreground.into_iter().chain(background).map(|candidate| Example {
+            let foreground = sample(foreground, shown, &mut rng);
+            let background = sample(background, self.rois - shown, &mut rng);
+            examples.extend(foreground.into_iter().chain(background).map(|candidate| RoiTarget {
                 roi: Roi { image, bounds: frame.place(&candidate.bounds) },
                 object: candidate.object.map(|(class, object)| (class, frame.place(&object))),
             }));
@@ -94,13 +93,13 @@ impl Sampler {
     }
 }
 
-/// The object that a box overlaps most, and by how much.
-fn best(bounds: &Rect, objects: &[(usize, Rect)]) -> (f64, Option<(usize, Rect)>) {
+/// The object with the largest overlap, and that overlap.
+fn max_overlap(bounds: &Rect, objects: &[(usize, Rect)]) -> (f64, Option<(usize, Rect)>) {
     let overlaps = objects.iter().map(|object| (bounds.iou(&object.1), Some(*object)));
-    overlaps.fold((0.0, None), |best, one| if one.0 > best.0 { one } else { best })
+    overlaps.fold((0.0, None), |max_overlap, one| if one.0 > max_overlap.0 { one } else { max_overlap })
 }
 
-fn picked(from: &[Candidate], count: usize, rng: &mut impl rand::Rng) -> Vec<Candidate> {
+fn sample(from: &[LabeledProposal], count: usize, rng: &mut impl rand::Rng) -> Vec<LabeledProposal> {
     let mut order: Vec<usize> = (0..from.len()).collect();
     let (chosen, _) = order.partial_shuffle(rng, count.min(from.len()));
     chosen.iter().map(|&i| from[i]).collect()

@@ -1,11 +1,11 @@
-//! PASCAL VOC detection with Fast R-CNN (Girshick, ICCV 2015), as Krähenbühl et al. (2016) and Zhang et al. (2016, table 2)
-//! measure features: the last convolutional map of a picture, pooled inside proposed boxes, read by fc6 and fc7 and by two
-//! new layers, one for the class and one for where the box should have been.
+//! PASCAL VOC detection with Fast R-CNN (Girshick, ICCV 2015), following Krähenbühl et al. (2016) and Zhang et al.
+//! (2016, table 2): the last convolutional map is pooled inside proposed boxes and processed by fc6, fc7 and two new
+//! layers, for the class and for the box offsets.
 
-mod minibatch; // boxes that a step learns from
-mod network; // scores and offsets of boxes
-mod outcome; // from scores to detections
-mod targets; // what the offsets should be
+mod minibatch; // sampling of training boxes
+mod network; // class scores and offsets
+mod outcome; // scores to detections
+mod targets; // regression targets
 
 use super::{Frozen, drawing};
 use crate::{
@@ -17,7 +17,7 @@ use crate::{
     },
     metrics::{
         average_precision::ApInterpolation,
-        detection::{Class, Detection as Found, DetectionScores, Truth, evaluate},
+        detection::{Class, Detection, DetectionScores, Truth, evaluate},
     },
     nn::{Mode, params::Params},
     ops::{
@@ -26,67 +26,67 @@ use crate::{
     },
     rng::Rng,
     train::{
-        panel::{Tile, panel},
-        task::{Better, Metric, Panel, Step, Task},
+        panel::{RgbTile, panel},
+        task::{Better, ImagePanel, Metric, StepOutput, Task},
     },
 };
 use anyhow::{Context, Result, ensure};
 use candle_core::Tensor;
-use minibatch::{Example, Sampler};
+use minibatch::{RoiTarget, Sampler};
 use network::RegionNetwork;
-use outcome::{Best, PictureDetections};
+use outcome::{PictureDetections, TopDetections};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
-use targets::Spread;
+use targets::OffsetStatistics;
 
-/// Pictures in the panel for people, and the score above which a detection is drawn.
-const SHOWN: usize = 6;
-const DRAWN: f64 = 0.3;
+/// Pictures in the panel, and the score above which a detection is drawn.
+const PANEL_PICTURES: usize = 6;
+const MIN_DRAWN_SCORE: f64 = 0.3;
 
-/// What is fine-tuned, and how it is tested; the defaults are those of the released recipes.
+/// Training and test options. The defaults are those of the released recipes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DetectionSpec {
-    /// Where boxes are proposed.
+    /// Source of the box proposals.
     #[serde(default)]
     pub proposals: ProposalSpec,
-    /// Rows that do not learn.
+    /// Frozen rows of the backbone.
     #[serde(default)]
     pub frozen: Option<Frozen>,
-    /// Short sides that a training picture is scaled to, one drawn for each.
+    /// Short sides of training pictures, one drawn per picture.
     #[serde(default = "train_scales")]
     pub scales: Vec<Pixels>,
-    /// Long side that no scaling exceeds in training.
+    /// Maximum long side in training.
     #[serde(default = "train_longest")]
     pub longest: Pixels,
     #[serde(default = "test_scale")]
     pub test_scale: Pixels,
     #[serde(default = "test_longest")]
     pub test_longest: Pixels,
-    /// Boxes of each picture that a step learns from.
+    /// Boxes per picture in a step.
     #[serde(default = "rois")]
     pub rois: BatchSize,
-    /// Share of them that show objects, at most.
+    /// Maximum share of foreground boxes.
     #[serde(default = "quarter")]
     pub foreground: Fraction,
-    /// Overlap with an object from which a box shows it.
+    /// Minimum overlap with an object for a foreground box.
     #[serde(default = "half")]
     pub foreground_iou: Fraction,
-    /// Overlap from which (and up to `foreground_iou`) a box shows background.
+    /// Minimum overlap for a background box (the maximum is `foreground_iou`).
     #[serde(default = "tenth")]
     pub background_iou: NonNegative,
-    /// Overlap above which the worse of two detections goes.
+    /// Overlap above which non-maximum suppression removes the lower-scored detection.
     #[serde(default = "nms")]
     pub nms: Fraction,
-    /// Detections of a class that are kept for each picture on average, and at most.
+    /// Average and maximum number of detections kept per class and picture.
     #[serde(default = "average_kept")]
     pub kept: Count,
     #[serde(default = "most_kept")]
     pub most: Count,
-    /// Overlap from which a detection is right.
+    /// Minimum overlap of a correct detection.
     #[serde(default = "half")]
     pub iou: Fraction,
-    /// `voc07` (eleven points) or `area` (VOC2010 and later)
+    /// `voc07` (eleven points) or `area` (VOC2010 and later).
     #[serde(default = "voc07")]
     pub rule: ApInterpolation,
 }
@@ -151,12 +151,12 @@ impl Default for DetectionSpec {
 }
 
 impl DetectionSpec {
-    /// How training pictures are framed.
+    /// Scaling of training pictures.
     pub fn training(&self) -> CropPolicy {
         CropPolicy::Whole { scales: self.scales.clone(), longest: Some(self.longest.get()) }
     }
 
-    /// Whether a detector of so many classes can be made of a network.
+    /// Checks that a detector with `classes` classes can be built on a network.
     ///
     /// # Errors
     /// A network without fully connected layers.
@@ -164,43 +164,43 @@ impl DetectionSpec {
         RegionNetwork::new(net, classes, &mut params, &Rng::new(0)).map(drop)
     }
 
-    /// How pictures are framed in the test.
+    /// Scaling of test pictures.
     pub fn test(&self) -> CropPolicy {
         CropPolicy::Whole { scales: vec![self.test_scale], longest: Some(self.test_longest.get()) }
     }
 }
 
-/// A set with the boxes proposed on each of its pictures, on the stored picture.
+/// A data set with the proposals of each picture, in stored-picture coordinates.
 #[derive(Clone)]
 pub struct ProposedSet {
     pub set: Arc<dyn Annotated>,
     pub proposals: Arc<Vec<Vec<Rect>>>,
 }
 
-/// A network that finds objects.
-pub struct Detection {
+/// A Fast R-CNN detector.
+pub struct DetectionTask {
     net: RegionNetwork,
     params: Params,
     spec: DetectionSpec,
     sampler: Sampler,
-    spread: Spread,
+    spread: OffsetStatistics,
     val: ProposedSet,
-    last: Option<Outcome>,
+    last: Option<DetectionResults>,
 }
 
-/// What the last evaluation found.
+/// Results of the last evaluation.
 #[derive(Clone, Debug)]
-pub struct Outcome {
+pub struct DetectionResults {
     pub scores: DetectionScores,
     /// For each class, over all pictures.
-    pub detections: Vec<Vec<Found>>,
+    pub detections: Vec<Vec<Detection>>,
 }
 
-impl Detection {
-    /// Of a network on the regions graph without a head: the two new layers are added here.
+impl DetectionTask {
+    /// Builds the detector on a network of the regions variant without head, adding the two new layers.
     ///
     /// # Errors
-    /// A training set without an object that a box shows.
+    /// A training set without foreground boxes.
     pub fn new(
         spec: &DetectionSpec,
         (net, mut params): (Network, Params),
@@ -210,7 +210,7 @@ impl Detection {
         let classes = train.set.classes().len();
         let net = RegionNetwork::new(net, classes, &mut params, &rng.split("detection"))?;
         let sampler = Sampler::new(spec, &train)?;
-        let spread = Spread::of(sampler.regressed(), classes).with_context(|| {
+        let spread = OffsetStatistics::of(sampler.foreground_pairs(), classes).with_context(|| {
             let iou = spec.foreground_iou;
             format!(
                 "no proposed box of the training set overlaps an object by {iou}: there is nothing to learn"
@@ -219,12 +219,12 @@ impl Detection {
         Ok(Self { net, params, spec: spec.clone(), sampler, spread, val, last: None })
     }
 
-    /// What the last evaluation found.
-    pub fn last(&self) -> Option<&Outcome> {
+    /// Results of the last evaluation.
+    pub fn last(&self) -> Option<&DetectionResults> {
         self.last.as_ref()
     }
 
-    /// Scores and decoded boxes of every proposal of one framed picture.
+    /// Scores and decoded boxes of every proposal of one picture of the batch.
     fn picture_detections(&self, batch: &Batch, at: usize) -> Result<PictureDetections> {
         let (index, frame) = (batch.indices[at], &batch.frames[at]);
         let proposals = &self.val.proposals[index];
@@ -232,32 +232,32 @@ impl Detection {
             return Ok(PictureDetections::default());
         }
         let pixels = batch.pixels.narrow(0, at, 1)?.narrow(1, 0, frame.size.1)?.narrow(2, 0, frame.size.0)?;
-        let rois = outcome::distinct(proposals, frame, self.net.stride());
+        let rois = outcome::distinct_on_map(proposals, frame, self.net.stride());
         let bounds: Vec<Roi> = rois.iter().map(|roi| Roi { image: 0, bounds: frame.place(roi) }).collect();
         let (scores, offsets) = self.net.forward(&pixels.contiguous()?, &bounds, &Mode::Frozen)?;
         outcome::decode(&rois, &scores, &offsets, &self.spread, self.val.set.size(index))
     }
 
-    /// A box with the name of its class.
-    fn draw(&self, tile: &mut Tile, bounds: &Rect, class: usize) -> Result<()> {
+    /// Draws a box with its class name.
+    fn draw(&self, tile: &mut RgbTile, bounds: &Rect, class: usize) -> Result<()> {
         let color = drawing::class_color(class);
         drawing::outline(tile, bounds, color);
         let name = self.val.set.classes().get(class).map_or("", String::as_str);
-        drawing::name(tile, bounds, name, color)
+        drawing::label(tile, bounds, name, color)
     }
 
-    fn detect(&self, val: &mut Loader) -> Result<Vec<Vec<Found>>> {
+    fn detect(&self, val: &mut Loader) -> Result<Vec<Vec<Detection>>> {
         let classes = self.val.set.classes().len();
-        let mut best = Best::new(classes, self.val.set.len(), &self.spec);
+        let mut best = TopDetections::new(classes, self.val.set.len(), &self.spec);
         while let Some(batch) = val.next_batch()? {
             for at in 0..batch.indices.len() {
                 best.add(batch.indices[at], self.picture_detections(&batch, at)?);
             }
         }
-        Ok(best.suppressed())
+        Ok(best.after_nms())
     }
 
-    fn score(&self, detections: &[Vec<Found>]) -> Result<DetectionScores> {
+    fn score(&self, detections: &[Vec<Detection>]) -> Result<DetectionScores> {
         let set = &self.val.set;
         let truth = |class: usize| {
             let of = |image| set.objects(image).iter().filter(|o| o.class == class);
@@ -275,17 +275,17 @@ impl Detection {
     }
 }
 
-impl Task for Detection {
+impl Task for DetectionTask {
     fn params(&self) -> &Params {
         &self.params
     }
 
-    fn step(&mut self, batch: &Batch, rng: &Rng) -> Result<Step> {
+    fn step(&mut self, batch: &Batch, rng: &Rng) -> Result<StepOutput> {
         let examples = self.sampler.draw(batch, &rng.split("boxes"));
         ensure!(!examples.is_empty(), "no proposed box of these pictures shows an object or background");
         let rois: Vec<Roi> = examples.iter().map(|e| e.roi).collect();
         let (scores, offsets) = self.net.forward(&batch.pixels, &rois, &Mode::Train(rng.clone()))?;
-        let labels: Vec<u32> = examples.iter().map(Example::label).collect();
+        let labels: Vec<u32> = examples.iter().map(RoiTarget::label).collect();
         let labels = Tensor::from_vec(labels, examples.len(), scores.device())?;
         let class_loss = cross_entropy(&scores, &labels, None)?;
         let (wanted, weights) = self.spread.targets(&examples, offsets.dims(), offsets.device())?;
@@ -296,7 +296,7 @@ impl Task for Detection {
             ("class_loss", class_loss.detach()),
             ("box_loss", box_loss.detach()),
         ];
-        Ok(Step { loss, scalars })
+        Ok(StepOutput { loss, scalars })
     }
 
     fn evaluate(&mut self, val: &mut Loader) -> Result<Vec<Metric>> {
@@ -306,23 +306,24 @@ impl Task for Detection {
         let metric = |name: String, value| Metric { name, value, better: Better::Higher };
         let known = scores.classes.iter().filter_map(|c| Some((&c.class, c.average_precision?)));
         let classes: Vec<Metric> = known.map(|(class, ap)| metric(format!("ap_{class}"), ap)).collect();
-        self.last = Some(Outcome { scores, detections });
+        self.last = Some(DetectionResults { scores, detections });
         Ok(std::iter::once(metric("map".into(), mean)).chain(classes).collect())
     }
 
-    fn picture(&mut self, _: &mut Loader) -> Result<Option<Panel>> {
+    fn picture(&mut self, _: &mut Loader) -> Result<Option<ImagePanel>> {
         let Some(outcome) = &self.last else { return Ok(None) };
-        let step = (self.val.set.len() / SHOWN).max(1);
+        let step = (self.val.set.len() / PANEL_PICTURES).max(1);
         let mut tiles = vec![];
-        for index in (0..self.val.set.len()).step_by(step).take(SHOWN) {
-            // A picture that cannot be read was counted by the loader; there is nothing of it to draw.
+        for index in (0..self.val.set.len()).step_by(step).take(PANEL_PICTURES) {
+            // The loader has already counted unreadable pictures.
             let Ok(image) = self.val.set.image(index) else { continue };
             let (mut truth, mut found) = (drawing::tile(&image), drawing::tile(&image));
             for object in self.val.set.objects(index) {
                 self.draw(&mut truth, &object.bounds, object.class)?;
             }
             for (class, detections) in outcome.detections.iter().enumerate() {
-                for detection in detections.iter().filter(|d| d.image == index && d.score >= DRAWN) {
+                for detection in detections.iter().filter(|d| d.image == index && d.score >= MIN_DRAWN_SCORE)
+                {
                     self.draw(&mut found, &detection.bounds, class)?;
                 }
             }
@@ -332,6 +333,6 @@ impl Task for Detection {
             return Ok(None);
         }
         let (width, height, rgb) = panel(&tiles, &["truth", "detected"], 1)?;
-        Ok(Some(Panel { name: "detections".into(), width, height, rgb }))
+        Ok(Some(ImagePanel { name: "detections".into(), width, height, rgb }))
     }
 }

@@ -1,4 +1,4 @@
-//! A picture's map, pooled inside boxes, to a score for every class and offsets for every class of each box.
+//! Class scores and class-specific offsets of boxes, from a feature map pooled inside each box.
 
 use crate::{
     backbones::{
@@ -13,13 +13,13 @@ use crate::{
 use anyhow::{Context, Result};
 use candle_core::Tensor;
 
-/// The trunk, the layers that read a region, and the two new ones.
+/// The trunk, the layers that process a region, and the two output layers.
 pub struct RegionNetwork {
     net: Network,
-    /// The layer whose map is pooled, and the last one that reads a region.
+    /// The layer whose map is pooled, and the last layer that processes a region.
     trunk: String,
     last: String,
-    /// Cells on a side that the reader takes.
+    /// Side of the pooled grid, in cells.
     cells: usize,
     stride: f64,
     class: Linear,
@@ -27,10 +27,10 @@ pub struct RegionNetwork {
 }
 
 impl RegionNetwork {
-    /// Adds `class` N(0, 0.01²), background first, and `offsets` N(0, 0.001²) to `params`.
+    /// Adds `class`, N(0, 0.01²), background first, and `offsets`, N(0, 0.001²), to `params`.
     ///
     /// # Errors
-    /// A network without layers that read a region.
+    /// A network without layers that process a region.
     pub fn new(net: Network, classes: usize, params: &mut Params, rng: &Rng) -> Result<Self> {
         let (layers, name) = (net.layers(), net.interface().name);
         let reads = reader(layers).zip(net.interface().region);
@@ -53,12 +53,12 @@ impl RegionNetwork {
         })
     }
 
-    /// Pixels from one cell of the pooled map to the next.
+    /// Pixels per cell of the pooled map.
     pub fn stride(&self) -> f64 {
         self.stride
     }
 
-    /// Pictures u8 RGB `(B, H, W, 3)` and R boxes on them → scores `(R, classes + 1)` and offsets `(R, 4·(classes + 1))`.
+    /// Pictures u8 RGB `(B, H, W, 3)` and R boxes → scores `(R, classes + 1)` and offsets `(R, 4·(classes + 1))`.
     ///
     /// # Errors
     /// Pictures too small for the trunk.

@@ -1,7 +1,7 @@
-//! From scores and offsets to detections: softmax, decoding, a threshold for each class that keeps a fixed number of boxes a
-//! picture on average, non-maximum suppression (the test of the Fast R-CNN release).
+//! From scores and offsets to detections: softmax, box decoding, a per-class threshold that keeps a fixed average
+//! number of boxes per picture, and non-maximum suppression (the test procedure of the Fast R-CNN release).
 
-use super::{super::ensure_finite, DetectionSpec, Found, targets::Spread};
+use super::{super::ensure_finite, Detection, DetectionSpec, targets::OffsetStatistics};
 use crate::{
     boxes::{Rect, non_maximum_suppression},
     data::crop_policy::Frame,
@@ -11,12 +11,12 @@ use candle_core::Tensor;
 use rayon::prelude::*;
 use std::collections::HashSet;
 
-/// For each class, (score, box) of one picture.
+/// (score, box) pairs of one picture, by class.
 #[derive(Clone, Debug, Default)]
 pub struct PictureDetections(Vec<Vec<(f32, Rect)>>);
 
-/// The proposals that differ on the pooled map, in their order: of those that round to the same cells the first.
-pub fn distinct(proposals: &[Rect], frame: &Frame, stride: f64) -> Vec<Rect> {
+/// Removes proposals that round to the same cells of the pooled map as an earlier one.
+pub fn distinct_on_map(proposals: &[Rect], frame: &Frame, stride: f64) -> Vec<Rect> {
     let mut seen = HashSet::new();
     let cells = |rect: &Rect| {
         let placed = frame.place(rect);
@@ -25,15 +25,16 @@ pub fn distinct(proposals: &[Rect], frame: &Frame, stride: f64) -> Vec<Rect> {
     proposals.iter().filter(|rect| seen.insert(cells(rect))).copied().collect()
 }
 
-/// Scores `(R, classes + 1)` and offsets `(R, 4·(classes + 1))` of boxes on a stored picture of `size` → detections, clipped.
+/// Scores `(R, classes + 1)` and offsets `(R, 4·(classes + 1))` of boxes on a stored picture of `size` → detections,
+/// clipped to the picture.
 ///
 /// # Errors
-/// Tensors that cannot be read; values that are not finite.
+/// Unreadable tensors; non-finite values.
 pub fn decode(
     rois: &[Rect],
     scores: &Tensor,
     offsets: &Tensor,
-    spread: &Spread,
+    spread: &OffsetStatistics,
     size: (usize, usize),
 ) -> Result<PictureDetections> {
     [scores, offsets].into_iter().try_for_each(ensure_finite)?;
@@ -45,31 +46,31 @@ pub fn decode(
         let exp: Vec<f32> = scores.iter().map(|s| (s - top).exp()).collect();
         let sum: f32 = exp.iter().sum();
         for (class, found) in found.iter_mut().enumerate() {
-            let offsets = spread.undone(class, &offsets[4 * (class + 1)..][..4]);
+            let offsets = spread.denormalize(class, &offsets[4 * (class + 1)..][..4]);
             found.push((exp[class + 1] / sum, roi.decode(offsets).clipped(size)));
         }
     }
     Ok(PictureDetections(found))
 }
 
-/// The best boxes of every class so far.
-pub struct Best {
-    /// `[class]`: picture, score, box
+/// The highest-scoring boxes of every class so far.
+pub struct TopDetections {
+    /// `[class]`: picture, score, box.
     found: Vec<Vec<(usize, f32, Rect)>>,
-    /// Boxes of a class that are kept over all pictures, and on one.
+    /// Boxes kept per class over all pictures, and per picture.
     total: usize,
     most: usize,
     nms: f64,
 }
 
-impl Best {
-    /// For that many classes and pictures.
+impl TopDetections {
+    /// For this many classes and pictures.
     pub fn new(classes: usize, images: usize, spec: &DetectionSpec) -> Self {
         let total = spec.kept.get() * images;
         Self { found: vec![vec![]; classes], total, most: spec.most.get(), nms: spec.nms.get() }
     }
 
-    /// Takes the best of one picture.
+    /// Adds the best boxes of one picture.
     pub fn add(&mut self, image: usize, PictureDetections(picture): PictureDetections) {
         for (kept, mut found) in self.found.iter_mut().zip(picture) {
             found.sort_by(|a, b| b.0.total_cmp(&a.0));
@@ -80,27 +81,27 @@ impl Best {
         }
     }
 
-    /// Detections of every class, those of a picture together, suppressed.
-    pub fn suppressed(mut self) -> Vec<Vec<Found>> {
+    /// Detections of every class, grouped by picture, after non-maximum suppression.
+    pub fn after_nms(mut self) -> Vec<Vec<Detection>> {
         let (total, nms) = (self.total, self.nms);
         self.found.par_iter_mut().map(|kept| suppress(kept, total, nms)).collect()
     }
 }
 
-/// Leaves the `total` best.
+/// Keeps the `total` best.
 fn prune(kept: &mut Vec<(usize, f32, Rect)>, total: usize) {
     kept.sort_by(|a, b| b.1.total_cmp(&a.1));
     kept.truncate(total);
 }
 
-fn suppress(kept: &mut Vec<(usize, f32, Rect)>, total: usize, nms: f64) -> Vec<Found> {
+fn suppress(kept: &mut Vec<(usize, f32, Rect)>, total: usize, nms: f64) -> Vec<Detection> {
     prune(kept, total);
     kept.sort_by_key(|(image, ..)| *image);
     let mut detections = vec![];
     for picture in kept.chunk_by(|a, b| a.0 == b.0) {
         let boxes: Vec<Rect> = picture.iter().map(|(_, _, bounds)| *bounds).collect();
         let scores: Vec<f32> = picture.iter().map(|(_, score, _)| *score).collect();
-        detections.extend(non_maximum_suppression(&boxes, &scores, nms).into_iter().map(|i| Found {
+        detections.extend(non_maximum_suppression(&boxes, &scores, nms).into_iter().map(|i| Detection {
             image: picture[i].0,
             score: f64::from(scores[i]),
             bounds: boxes[i],
@@ -121,7 +122,7 @@ mod tests {
     #[test]
     fn the_best_boxes_of_all_pictures_are_kept() {
         let spec = DetectionSpec { kept: Count::of(1), most: Count::of(3), ..Default::default() };
-        let mut best = Best::new(1, 3, &spec);
+        let mut best = TopDetections::new(1, 3, &spec);
         best.add(
             0,
             PictureDetections(vec![vec![
@@ -133,8 +134,8 @@ mod tests {
         );
         best.add(1, PictureDetections::default());
         best.add(2, PictureDetections(vec![vec![(0.8, rect(0.)), (0.1, rect(50.))]]));
-        // Three boxes for three pictures: 0.9, 0.85, 0.8; of the first two, which overlap, the better stays.
-        let found = best.suppressed();
+        // Three boxes for three pictures: 0.9, 0.85, 0.8. The first two overlap, so only the better one remains.
+        let found = best.after_nms();
         let scores: Vec<f32> = found[0].iter().map(|d| d.score as f32).collect();
         assert_eq!(scores, [0.9, 0.8]);
         assert_eq!(found[0].iter().map(|d| d.image).collect::<Vec<_>>(), [0, 2]);
@@ -145,6 +146,6 @@ mod tests {
         let frame =
             Frame { source: (500, 500), size: (500, 500), origin: (0., 0.), scale: (1., 1.), mirror: false };
         let proposals = [rect(0.), rect(3.), rect(40.)];
-        assert_eq!(distinct(&proposals, &frame, 16.0), [rect(0.), rect(40.)]);
+        assert_eq!(distinct_on_map(&proposals, &frame, 16.0), [rect(0.), rect(40.)]);
     }
 }

@@ -1,5 +1,5 @@
-//! From the maps of a network to a score for every pixel: interpolation at the places where the network's windows really lie
-//! on the picture, which the layer table tells; nothing about padding or cropping is written down twice.
+//! From feature maps to pixel-wise scores: interpolation at the actual positions of the network's receptive fields,
+//! which are computed from the layer table. Padding and cropping are therefore not specified twice.
 
 use super::Stride;
 use crate::{
@@ -19,12 +19,12 @@ use crate::{
 use anyhow::{Context, Result};
 use candle_core::Tensor;
 
-/// A network on the dense graph and the 1×1 classifiers of its finer maps.
-pub struct Head {
+/// A network of the dense variant with 1×1 classifiers on its finer maps.
+pub struct SegmentationHead {
     net: Network,
-    /// Where the last layer's answers lie.
+    /// Positions of the last layer's outputs.
     coarse: Lattice,
-    /// From coarse to fine.
+    /// Skip connections, coarse to fine.
     skips: Vec<Skip>,
 }
 
@@ -34,11 +34,12 @@ struct Skip {
     score: Conv,
 }
 
-impl Head {
-    /// Adds the classifiers of the finer maps to `params`, zero at first, so that the answer starts as the coarse one.
+impl SegmentationHead {
+    /// Adds zero-initialized classifiers on the finer maps to `params`, so that the initial scores are the coarse
+    /// ones.
     ///
     /// # Errors
-    /// A network that has no map at half or a quarter of the last stride.
+    /// A network without a map at half or a quarter of the last stride.
     pub fn new(net: Network, stride: Stride, params: &mut Params, rng: &Rng) -> Result<Self> {
         let coarse = lattice(net.layers(), net.layers().len());
         let wanted: &[f64] = match stride {
@@ -66,7 +67,7 @@ impl Head {
     /// Pictures u8 RGB `(B, H, W, 3)` → scores `(B, H, W, classes)`.
     ///
     /// # Errors
-    /// Pictures that the last window does not fit.
+    /// Pictures smaller than the last receptive field.
     pub fn forward(&self, pixels: &Tensor, mode: &Mode) -> Result<Tensor> {
         let (_, height, width, _) = pixels.dims4()?;
         let x = self.net.input().read(pixels)?;
@@ -76,22 +77,22 @@ impl Head {
         let (mut scores, mut at) = (maps.next().context("the network gave no map")?, self.coarse);
         for (skip, map) in self.skips.iter().zip(maps) {
             let (_, rows, columns, _) = map.dims4()?;
-            let finer = placed(&scores, at, skip.lattice, (rows, columns))?;
+            let finer = interpolate_onto(&scores, at, skip.lattice, (rows, columns))?;
             scores = (skip.score.forward(&map, mode)? + finer)?;
             at = skip.lattice;
         }
-        placed(&scores, at, Lattice { stride: 1.0, origin: 0.0 }, (height, width))
+        interpolate_onto(&scores, at, Lattice { stride: 1.0, origin: 0.0 }, (height, width))
     }
 }
 
-/// The last layer to refine from whose cells are `stride` pixels apart.
+/// The last skip layer with a stride of `stride` pixels.
 fn skip(layers: &[Layer], stride: f64) -> Option<usize> {
     (0..layers.len()).rfind(|&i| layers[i].skip && lattice(layers, i + 1).stride == stride)
 }
 
-/// A map given at `from` read at the first `size` points of `to`, as a transposed convolution with a bilinear filter
-/// does: beyond the outermost cells the map falls off to zero.
-fn placed(map: &Tensor, from: Lattice, to: Lattice, size: (usize, usize)) -> Result<Tensor> {
+/// Interpolates a map on lattice `from` at the first `size` points of lattice `to`, as a transposed convolution with a
+/// bilinear filter does: the map decays to zero beyond the outermost cells.
+fn interpolate_onto(map: &Tensor, from: Lattice, to: Lattice, size: (usize, usize)) -> Result<Tensor> {
     let bordered = map.pad_with_zeros(1, 1, 1)?.pad_with_zeros(2, 1, 1)?;
     let at = |i: usize| (to.origin + i as f64 * to.stride - from.origin) / from.stride + 1.0;
     let positions = |n: usize| (0..n).map(at).collect::<Vec<f64>>();
@@ -117,8 +118,8 @@ mod tests {
         }
     }
 
-    /// Long, Shelhamer and Darrell crop their transposed convolutions (63 and 64 pixels wide, centered on 31 and 31.5) at 18
-    /// (AlexNet) and 19 (VGG-16): cell 0 is on pixels 13 and 12.5.
+    /// Long, Shelhamer and Darrell crop their transposed convolutions (63 and 64 pixels wide, centered on 31 and 31.5)
+    /// at 18 (AlexNet) and 19 (VGG-16): the center of cell 0 is at pixel 13 and 12.5.
     #[test]
     fn the_published_crops_follow_from_the_tables() {
         let alexnet = dense(&BackboneSpec::Alexnet(AlexNetSpec::default()));
@@ -127,7 +128,7 @@ mod tests {
         assert_eq!((vgg16.stride, 31.5 - vgg16.origin), (32.0, 19.0));
     }
 
-    /// The fixed bilinear transposed convolution of the release, cropped at 18, gives the same numbers.
+    /// Equals the release's fixed bilinear transposed convolution, cropped at 18.
     #[test]
     fn interpolation_is_the_released_transposed_convolution() -> Result<()> {
         let (rows, columns, size) = (5, 4, (130, 100));
@@ -139,7 +140,7 @@ mod tests {
         let whole = conv_transpose2d(&map, &filter, None, geometry)?;
         let cropped = whole.narrow(1, 18, size.0)?.narrow(2, 18, size.1)?;
         let pixels = Lattice { stride: 1.0, origin: 0.0 };
-        let ours = placed(&map, Lattice { stride: 32.0, origin: 13.0 }, pixels, size)?;
+        let ours = interpolate_onto(&map, Lattice { stride: 32.0, origin: 13.0 }, pixels, size)?;
         let error = between(&ours, &cropped)?;
         assert!(error < 1e-5, "{error}");
         Ok(())

@@ -1,6 +1,6 @@
-//! PASCAL VOC segmentation with fully convolutional networks (Long, Shelhamer and Darrell, CVPR 2015), as Zhang et al. (2016,
-//! table 2) measure features: whole pictures, one at a time, 21 classes for every pixel, read off the last layer at stride
-//! 32, or with the finer maps of earlier layers at 16 and 8.
+//! PASCAL VOC segmentation with fully convolutional networks (Long, Shelhamer and Darrell, CVPR 2015), following Zhang
+//! et al. (2016, table 2): whole pictures, one at a time, 21 classes per pixel, predicted from the last layer at
+//! stride 32, or with finer maps of earlier layers at strides 16 and 8.
 
 mod head;
 
@@ -19,53 +19,53 @@ use crate::{
     rng::Rng,
     train::{
         panel::panel,
-        task::{Better, Metric, Panel, Step, Task},
+        task::{Better, ImagePanel, Metric, StepOutput, Task},
     },
 };
 use anyhow::{Context, Result, ensure};
 use candle_core::Tensor;
-use head::Head;
+use head::SegmentationHead;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
-/// Pictures in the panel for people.
-const SHOWN: usize = 4;
+/// Pictures in the panel.
+const PANEL_PICTURES: usize = 4;
 
-/// How finely the answer is read off the network.
+/// Output stride.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Stride {
-    /// FCN-32s: the last layer alone.
+    /// FCN-32s: only the last layer.
     #[default]
     Coarse,
-    /// FCN-16s: with the map at half its stride.
+    /// FCN-16s: plus the map at half its stride.
     Middle,
-    /// FCN-8s: with the maps at half and a quarter of its stride.
+    /// FCN-8s: plus the maps at half and a quarter of its stride.
     Fine,
 }
 
-/// What is fine-tuned.
+/// Training options.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct SegmentationSpec {
-    /// Rows that do not learn; absent: all learn.
+    /// Frozen rows of the backbone; absent: none.
     pub frozen: Option<Frozen>,
-    /// `coarse` (FCN-32s), `middle` (FCN-16s) or `fine` (FCN-8s)
+    /// `coarse` (FCN-32s), `middle` (FCN-16s) or `fine` (FCN-8s).
     pub stride: Stride,
-    /// Mirror half of the training pictures; the published recipe does not.
+    /// Mirrors half of the training pictures; the published recipe does not.
     pub flip: bool,
 }
 
 impl SegmentationSpec {
-    /// How the new layer starts: at zero, so that every class is as likely.
+    /// Initialization of the new layer: zero, so that all classes are equally likely.
     pub fn head() -> Fillers {
         Fillers { weight: Filler::Zero, bias: Some(Filler::Zero) }
     }
 }
 
-/// A network that names the class of every pixel.
+/// A semantic segmentation network.
 pub struct Segmentation {
-    head: Head,
+    head: SegmentationHead,
     params: Params,
     train_set: Arc<dyn Annotated>,
     val_set: Arc<dyn Annotated>,
@@ -73,13 +73,13 @@ pub struct Segmentation {
 }
 
 impl Segmentation {
-    /// The names of what it measures.
+    /// Names of the metrics.
     pub const METRICS: [&str; 4] = ["mean_iu", "pixel_accuracy", "mean_accuracy", "frequency_weighted_iu"];
 
-    /// Of a network on the dense graph, whose head has an output for each class and for the background.
+    /// Wraps a network of the dense variant whose head has one output per class and one for the background.
     ///
     /// # Errors
-    /// Another number of outputs, a network without maps at the finer strides, a training set without masks.
+    /// A different number of outputs; a network without maps at the finer strides; a training set without masks.
     pub fn new(
         spec: &SegmentationSpec,
         (net, mut params): (Network, Params),
@@ -101,26 +101,26 @@ impl Segmentation {
                 set.id(0)
             );
         }
-        let head = Head::new(net, spec.stride, &mut params, &rng.split("segmentation"))?;
+        let head = SegmentationHead::new(net, spec.stride, &mut params, &rng.split("segmentation"))?;
         Ok(Self { head, params, train_set, val_set, last: None })
     }
 
-    /// What the last evaluation found.
+    /// Results of the last evaluation.
     pub fn last(&self) -> Option<&SegmentationScores> {
         self.last.as_ref()
     }
 
-    /// The class of every pixel of a stored picture.
+    /// Predicts the class of every pixel of a stored picture.
     ///
     /// # Errors
     /// A picture too small for the network.
     pub fn predict(&self, image: &RgbImage) -> Result<Mask> {
         let (width, height) = (image.width, image.height);
-        self.answer(&Tensor::from_slice(&image.pixels, (1, height, width, 3), self.params.device())?)
+        self.predict_tensor(&Tensor::from_slice(&image.pixels, (1, height, width, 3), self.params.device())?)
     }
 
-    /// The same from u8 RGB `(1, H, W, 3)`.
-    fn answer(&self, pixels: &Tensor) -> Result<Mask> {
+    /// As [`Segmentation::predict`], from u8 RGB `(1, H, W, 3)`.
+    fn predict_tensor(&self, pixels: &Tensor) -> Result<Mask> {
         let logits = self.head.forward(pixels, &Mode::Frozen)?;
         let (_, height, width, classes) = logits.dims4()?;
         super::ensure_finite(&logits)?;
@@ -128,7 +128,7 @@ impl Segmentation {
         Ok(Mask { width, height, labels: answers.into_iter().map(|class| class as u8).collect() })
     }
 
-    /// The true class of every pixel of a framed batch, `(B·H·W)`; what fills pictures up is void.
+    /// Ground-truth class of every pixel of a batch, `(B·H·W)`. Padding is void.
     fn labels(&self, batch: &Batch) -> Result<Tensor> {
         let (_, height, width, _) = batch.pixels.dims4()?;
         let mut labels = Vec::with_capacity(batch.indices.len() * height * width);
@@ -149,24 +149,24 @@ impl Segmentation {
         Ok(Tensor::from_vec(labels, count, self.params.device())?)
     }
 
-    /// The picture, the truth and the answer side by side.
-    fn panel(&self, indices: &[usize]) -> Result<Panel> {
+    /// Picture, ground truth and prediction in columns.
+    fn panel(&self, indices: &[usize]) -> Result<ImagePanel> {
         let row = |&index: &usize| -> Result<_> {
             let image = self.val_set.image(index)?;
             let truth = self
                 .val_set
                 .mask(index)?
                 .with_context(|| format!("{} has no mask", self.val_set.id(index)))?;
-            let answer = self.predict(&image)?;
+            let predict_tensor = self.predict(&image)?;
             Ok(vec![
                 drawing::tile(&image),
-                drawing::overlaid(&image, &truth),
-                drawing::overlaid(&image, &answer),
+                drawing::overlay_mask(&image, &truth),
+                drawing::overlay_mask(&image, &predict_tensor),
             ])
         };
         let rows = indices.iter().map(row).collect::<Result<Vec<_>>>()?;
         let (width, height, rgb) = panel(&rows, &["picture", "truth", "answer"], 1)?;
-        Ok(Panel { name: "segmentation".into(), width, height, rgb })
+        Ok(ImagePanel { name: "segmentation".into(), width, height, rgb })
     }
 }
 
@@ -175,13 +175,13 @@ impl Task for Segmentation {
         &self.params
     }
 
-    fn step(&mut self, batch: &Batch, rng: &Rng) -> Result<Step> {
+    fn step(&mut self, batch: &Batch, rng: &Rng) -> Result<StepOutput> {
         let logits = self.head.forward(&batch.pixels, &Mode::Train(rng.clone()))?;
         let (b, height, width, classes) = logits.dims4()?;
         let logits = logits.reshape((b * height * width, classes))?;
-        // The mean over the pixels that count, of each picture; their mean over an update is the loop's.
+        // Mean over the labeled pixels of each picture. The training loop averages over the pictures of an update.
         let loss = cross_entropy(&logits, &self.labels(batch)?, Some(u32::from(VOID)))?;
-        Ok(Step { loss, scalars: vec![] })
+        Ok(StepOutput { loss, scalars: vec![] })
     }
 
     fn evaluate(&mut self, val: &mut Loader) -> Result<Vec<Metric>> {
@@ -192,8 +192,8 @@ impl Task for Segmentation {
                 let Some(truth) = self.val_set.mask(index).with_context(name)? else { continue };
                 let (width, height) = batch.frames[at].size;
                 let pixels = batch.pixels.narrow(0, at, 1)?.narrow(1, 0, height)?.narrow(2, 0, width)?;
-                let answer = self.answer(&pixels.contiguous()?)?;
-                confusion.add(&truth.labels, &answer.labels).with_context(name)?;
+                let predict_tensor = self.predict_tensor(&pixels.contiguous()?)?;
+                confusion.add(&truth.labels, &predict_tensor.labels).with_context(name)?;
             }
         }
         let scores = confusion.scores();
@@ -206,9 +206,9 @@ impl Task for Segmentation {
         Ok(Self::METRICS.into_iter().zip(values).filter_map(metric).collect())
     }
 
-    fn picture(&mut self, _: &mut Loader) -> Result<Option<Panel>> {
-        let step = (self.val_set.len() / SHOWN).max(1);
-        let indices: Vec<usize> = (0..self.val_set.len()).step_by(step).take(SHOWN).collect();
+    fn picture(&mut self, _: &mut Loader) -> Result<Option<ImagePanel>> {
+        let step = (self.val_set.len() / PANEL_PICTURES).max(1);
+        let indices: Vec<usize> = (0..self.val_set.len()).step_by(step).take(PANEL_PICTURES).collect();
         let readable = |index: &usize| self.val_set.image(*index).is_ok();
         let indices: Vec<usize> = indices.into_iter().filter(readable).collect();
         if indices.is_empty() { Ok(None) } else { self.panel(&indices).map(Some) }

@@ -6,7 +6,7 @@ use hueristic::{
     experiment::Experiment,
     experiment::{RunOptions, run},
     nn::weights,
-    train::manifest::{Manifest, Outcome},
+    train::manifest::{Manifest, RecordedMetric},
 };
 use std::{
     fs,
@@ -76,7 +76,7 @@ pub fn fixed(home: &Path) -> PathBuf {
         manifest.peak_memory_bytes = Some(1_234_567_890);
         manifest.warnings = vec!["/home/ann/pictures/a.png cannot be read".into()];
         for (i, metric) in manifest.metrics.iter_mut().enumerate() {
-            *metric = Outcome { value: (i > 0).then_some(i as f64 / 8.0), ..metric.clone() };
+            *metric = RecordedMetric { value: (i > 0).then_some(i as f64 / 8.0), ..metric.clone() };
         }
         manifest.set_outputs(&run).unwrap();
     });

@@ -1,44 +1,44 @@
-//! Means over the steps since the last line of the log. Saved with a checkpoint, so that a resumed run writes the
-//! same lines as one that was never stopped.
+//! Means over one log interval. Saved in checkpoints, so that a resumed run writes the same log lines as an
+//! uninterrupted one.
 
 use super::exact;
 use serde::{Deserialize, Serialize};
 
-/// Running sums by name, in the order in which names came up.
+/// Running sums by name, in the order of first appearance.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Window(Vec<Sum>);
+pub struct IntervalMeans(Vec<RunningSum>);
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-struct Sum {
+struct RunningSum {
     name: String,
     #[serde(with = "exact")]
     sum: f64,
     count: u64,
 }
 
-impl Window {
-    /// Counts `value` towards the mean of `name`.
+impl IntervalMeans {
+    /// Adds `value` to the mean of `name`.
     pub fn add(&mut self, name: &str, value: f64) {
         match self.0.iter_mut().find(|s| s.name == name) {
             Some(found) => {
                 found.sum += value;
                 found.count += 1;
             }
-            None => self.0.push(Sum { name: name.into(), sum: value, count: 1 }),
+            None => self.0.push(RunningSum { name: name.into(), sum: value, count: 1 }),
         }
     }
 
-    /// The means so far.
+    /// The current means.
     pub fn means(&self) -> Vec<(String, f64)> {
         self.0.iter().map(|s| (s.name.clone(), s.sum / s.count as f64)).collect()
     }
 
-    /// The mean that came up first: what the progress line shows.
+    /// The first mean, shown on the progress line.
     pub fn first(&self) -> Option<(&str, f64)> {
         self.0.first().map(|s| (s.name.as_str(), s.sum / s.count as f64))
     }
 
-    /// Starts over.
+    /// Resets all means.
     pub fn clear(&mut self) {
         self.0.clear();
     }
@@ -50,7 +50,7 @@ mod tests {
 
     #[test]
     fn means_by_name_in_order() {
-        let mut window = Window::default();
+        let mut window = IntervalMeans::default();
         for (name, value) in [("loss", 3.0), ("kept", 0.5), ("loss", 1.0)] {
             window.add(name, value);
         }

@@ -1,5 +1,5 @@
-//! The best checkpoints: which ones they are, and their names on disk. Each is a further name (hard link) of what was
-//! the last checkpoint at its step, so keeping one costs no second write.
+//! Retention of the best checkpoints: their ranking and file names. Each is a hard link to the file that was the last
+//! checkpoint at its step, so that retaining one needs no second write.
 
 use super::{
     exact,
@@ -13,22 +13,22 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// The newest checkpoint.
+/// File name of the newest checkpoint.
 pub const LAST: &str = "last.safetensors";
-/// The best one.
+/// File name of the best one.
 pub const BEST: &str = "best.safetensors";
 
-/// A step and what validation gave there.
+/// A retained checkpoint: its step and the validation metric it is ranked by.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Kept {
+pub struct RankedCheckpoint {
     pub step: usize,
     #[serde(with = "exact")]
     pub value: f64,
 }
 
-/// Enters a validation's first metric into `best` (best first, at most `keep`); says whether it is among them. Of
-/// equals the earlier wins; what is not a number, or has no better direction, does not enter.
-pub fn rank(best: &mut Vec<Kept>, step: usize, metrics: &[Metric], keep: usize) -> bool {
+/// Inserts a validation's first metric into `best` (best first, at most `keep`) and returns whether it ranks among
+/// them. Ties keep the earlier one; NaN and metrics without a direction are not inserted.
+pub fn rank(best: &mut Vec<RankedCheckpoint>, step: usize, metrics: &[Metric], keep: usize) -> bool {
     let Some(Metric { value, better, .. }) = metrics.first() else { return false };
     let sign = match better {
         Better::Higher => 1.0,
@@ -39,15 +39,15 @@ pub fn rank(best: &mut Vec<Kept>, step: usize, metrics: &[Metric], keep: usize) 
         return false;
     }
     let place = best.iter().take_while(|k| sign * k.value >= sign * value).count();
-    best.insert(place, Kept { step, value: *value });
+    best.insert(place, RankedCheckpoint { step, value: *value });
     best.truncate(keep);
     place < keep
 }
 
-/// Makes the files in `folder` agree with `best`: names the last checkpoint, which is of step `last`, where it belongs,
-/// removes those no longer listed, and points `best.safetensors` at the first. Returns the steps whose files are gone;
-/// they leave the list.
-pub fn settle(folder: &Path, best: &mut Vec<Kept>, last: usize) -> Result<Vec<usize>> {
+/// Makes the files in `folder` match `best`: links the last checkpoint (of step `last`) if it is listed, deletes files
+/// no longer listed, and links `best.safetensors` to the first. Entries whose files are missing are removed; returns
+/// their steps.
+pub fn sync_files(folder: &Path, best: &mut Vec<RankedCheckpoint>, last: usize) -> Result<Vec<usize>> {
     let trouble = || format!("cannot keep the best checkpoint in {}: is the disk full?", folder.display());
     if best.iter().any(|k| k.step == last) {
         atomic_write::link(&folder.join(LAST), &name(folder, last)).with_context(trouble)?;
@@ -65,7 +65,7 @@ pub fn settle(folder: &Path, best: &mut Vec<Kept>, last: usize) -> Result<Vec<us
     Ok(gone)
 }
 
-/// The kept checkpoints in `folder`, by step.
+/// Retained checkpoints in `folder`, sorted by step.
 pub fn on_disk(folder: &Path) -> std::io::Result<Vec<(usize, PathBuf)>> {
     let mut found = vec![];
     for entry in fs::read_dir(folder)? {
@@ -80,7 +80,7 @@ pub fn on_disk(folder: &Path) -> std::io::Result<Vec<(usize, PathBuf)>> {
     Ok(found)
 }
 
-/// Where the checkpoint of `step` is kept.
+/// Path of the retained checkpoint of `step`.
 pub fn name(folder: &Path, step: usize) -> PathBuf {
     folder.join(format!("best-{step}.safetensors"))
 }
@@ -119,9 +119,9 @@ mod tests {
         assert!(best.is_empty());
     }
 
-    fn save(folder: &Path, best: &mut Vec<Kept>, step: usize) -> Vec<usize> {
+    fn save(folder: &Path, best: &mut Vec<RankedCheckpoint>, step: usize) -> Vec<usize> {
         atomic_write::write(&folder.join(LAST), step.to_string().as_bytes()).unwrap();
-        settle(folder, best, step).unwrap()
+        sync_files(folder, best, step).unwrap()
     }
 
     #[test]

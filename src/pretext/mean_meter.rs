@@ -1,14 +1,14 @@
-//! What an evaluation adds up over its batches.
+//! Mean of named metrics over the images of a validation.
 
-/// Means over images of named figures.
+/// Image-weighted means by name.
 #[derive(Default)]
-pub(super) struct Sums {
+pub(super) struct MeanMeter {
     pub images: f64,
     sums: Vec<(&'static str, f64)>,
 }
 
-impl Sums {
-    /// Takes in the means of a batch.
+impl MeanMeter {
+    /// Adds the means of a batch.
     pub fn add(&mut self, images: f64, means: &[(&'static str, f64)]) {
         for (name, mean) in means {
             match self.sums.iter_mut().find(|(known, _)| known == name) {
@@ -18,7 +18,7 @@ impl Sums {
         }
     }
 
-    /// Not a number where nothing was added.
+    /// The mean of `name`; NaN if nothing was added.
     pub fn mean(&self, name: &str) -> f64 {
         self.sums.iter().find(|(known, _)| *known == name).map_or(f64::NAN, |(_, sum)| sum / self.images)
     }
