@@ -3,10 +3,10 @@
 
 use super::{
     estimate::{Estimate, estimate},
-    fit::Fit,
-    plan::Plan,
-    preflight::{RunOptions, StageFits, preflight},
-    run::Planned,
+    fit::StageRun,
+    plan::StagePlan,
+    preflight::{RunOptions, StageRuns, preflight},
+    run::PlannedRun,
     sources::Start,
     spec::Experiment,
 };
@@ -24,24 +24,24 @@ use std::{
 };
 
 /// Measuring time of the loader's throughput.
-const LOADER_TRIAL: Duration = Duration::from_millis(1500);
+const LOADER_TIME: Duration = Duration::from_millis(1500);
 
 /// Result of checking an experiment.
 #[derive(Debug)]
-pub struct Outlook {
+pub struct CheckReport {
     name: String,
     seeds: usize,
-    stages: Vec<StageOutlook>,
+    stages: Vec<StageReport>,
 }
 
 /// Check result of one stage for one seed.
 #[derive(Debug)]
-struct StageOutlook {
+struct StageReport {
     name: String,
     kind: &'static str,
     data: String,
     /// Label and plan of each fit.
-    fits: Vec<(String, Plan)>,
+    fits: Vec<(String, StagePlan)>,
     /// Probable mistakes in the spec.
     notes: Vec<String>,
     /// None if nothing is trained.
@@ -67,36 +67,38 @@ struct Training {
 ///
 /// # Errors
 /// Every problem that would stop the run before its first step.
-pub fn check(experiment: &Experiment, options: &RunOptions) -> Result<Outlook> {
-    look(experiment, options, |_| None)
+pub fn check(experiment: &Experiment, options: &RunOptions) -> Result<CheckReport> {
+    check_stages(experiment, options, |_| None)
 }
 
 /// As [`check`], and estimates the cost of every stage by a short rehearsal: seconds to a minute per stage.
 ///
 /// # Errors
 /// As [`check`].
-pub fn check_and_estimate(experiment: &Experiment, options: &RunOptions) -> Result<Outlook> {
+pub fn check_and_estimate(experiment: &Experiment, options: &RunOptions) -> Result<CheckReport> {
     let scratch = ScratchDir::new()?;
-    look(experiment, options, |fits| Some(cost(fits, scratch.path()).map_err(|error| format!("{error:#}"))))
+    check_stages(experiment, options, |fits| {
+        Some(cost(fits, scratch.path()).map_err(|error| format!("{error:#}")))
+    })
 }
 
-fn look(
+fn check_stages(
     experiment: &Experiment,
     options: &RunOptions,
-    cost: impl Fn(&[Planned]) -> Option<Cost>,
-) -> Result<Outlook> {
+    cost: impl Fn(&[PlannedRun]) -> Option<Cost>,
+) -> Result<CheckReport> {
     let stages = preflight(experiment, options)?.into_iter().next().unwrap_or_default();
     let stages = stages.iter().map(|stage| {
         let name = &stage.name;
-        outlook(stage, cost(&stage.fits)).with_context(|| format!("stage `{name}` would not start"))
+        stage_report(stage, cost(&stage.fits)).with_context(|| format!("stage `{name}` would not start"))
     });
     let mut stages = stages.collect::<Result<Vec<_>>>()?;
-    hand_on(&mut stages);
-    Ok(Outlook { name: experiment.name.to_string(), seeds: experiment.seeds.len(), stages })
+    carry_memory_forward(&mut stages);
+    Ok(CheckReport { name: experiment.name.to_string(), seeds: experiment.seeds.len(), stages })
 }
 
 /// Memory freed by a stage stays with the process, so later stages need at least as much.
-fn hand_on(stages: &mut [StageOutlook]) {
+fn carry_memory_forward(stages: &mut [StageReport]) {
     let mut most = 0.0;
     for stage in stages {
         if let Some(Ok(Estimate { bytes: Some(bytes), .. })) = &mut stage.cost {
@@ -106,9 +108,9 @@ fn hand_on(stages: &mut [StageOutlook]) {
     }
 }
 
-fn outlook(planned: &StageFits, cost: Option<Cost>) -> Result<StageOutlook> {
-    let StageFits { name, fits } = planned;
-    let Planned { stage, fit: first } = fits.first().context("a stage has a fit")?;
+fn stage_report(planned: &StageRuns, cost: Option<Cost>) -> Result<StageReport> {
+    let StageRuns { name, fits } = planned;
+    let PlannedRun { stage, fit: first } = fits.first().context("a stage has a fit")?;
     let (train, val) = (first.sets.split(Split::Train), first.sets.split(Split::Val));
     let data = format!(
         "{}: {} training and {} validation images, {} classes, {}",
@@ -116,13 +118,13 @@ fn outlook(planned: &StageFits, cost: Option<Cost>) -> Result<StageOutlook> {
         train.len(),
         val.len(),
         first.sets.classes(),
-        first.plan.pictures.train.as_ref().unwrap_or(&first.plan.pictures.val).framed()
+        first.plan.pictures.train.as_ref().unwrap_or(&first.plan.pictures.val).describe_transform()
     );
-    Ok(StageOutlook {
+    Ok(StageReport {
         name: name.clone(),
         kind: stage.key(),
         data,
-        fits: fits.iter().map(|Planned { fit, .. }| (fit.label.clone(), fit.plan.clone())).collect(),
+        fits: fits.iter().map(|PlannedRun { fit, .. }| (fit.label.clone(), fit.plan.clone())).collect(),
         notes: planned.notes(),
         training: first.plan.train.as_ref().map(|train| training(first, train)).transpose()?,
         finished: fits.iter().filter(|planned| planned.is_finished()).count(),
@@ -131,13 +133,13 @@ fn outlook(planned: &StageFits, cost: Option<Cost>) -> Result<StageOutlook> {
 }
 
 /// Total cost of the unfinished fits. Fits with the same plan on different weights cost the same.
-fn cost(fits: &[Planned], scratch: &Path) -> Result<Estimate> {
-    let (mut sum, mut known): (Estimate, Vec<(&Plan, Estimate)>) = Default::default();
-    let to_run = |planned: &&Planned| !planned.is_finished() && planned.fit.place.shared.is_none();
+fn cost(fits: &[PlannedRun], scratch: &Path) -> Result<Estimate> {
+    let (mut sum, mut known): (Estimate, Vec<(&StagePlan, Estimate)>) = Default::default();
+    let to_run = |planned: &&PlannedRun| !planned.is_finished() && planned.fit.place.shared.is_none();
     for planned in fits.iter().filter(to_run) {
         let fit = &planned.fit;
-        let alike = |plan: &Plan| Plan { row: fit.plan.row.clone(), ..plan.clone() } == fit.plan;
-        let same = |plan: &Plan| !matches!(plan.row.start, Start::Method(_)) && alike(plan);
+        let alike = |plan: &StagePlan| StagePlan { row: fit.plan.row.clone(), ..plan.clone() } == fit.plan;
+        let same = |plan: &StagePlan| !matches!(plan.row.start, Start::Method(_)) && alike(plan);
         let one = match known.iter().find(|(plan, _)| same(plan)) {
             Some((_, one)) => *one,
             None => estimate(planned, scratch)?,
@@ -149,7 +151,7 @@ fn cost(fits: &[Planned], scratch: &Path) -> Result<Estimate> {
     Ok(sum)
 }
 
-fn training(fit: &Fit, train: &TrainSpec) -> Result<Training> {
+fn training(fit: &StageRun, train: &TrainSpec) -> Result<Training> {
     let network = fit.plan.network.as_ref().context("what is trained has a network")?;
     let network = network.summary(fit.sets.classes(), fit.sets.first_size().unwrap_or_default())?;
     Ok(Training {
@@ -161,17 +163,17 @@ fn training(fit: &Fit, train: &TrainSpec) -> Result<Training> {
 }
 
 /// Loader throughput without training, in images per second.
-fn loader_speed(fit: &Fit) -> Result<f64> {
+fn loader_speed(fit: &StageRun) -> Result<f64> {
     let mut loader = fit.loader(Split::Train)?;
     loader.next_batch()?;
     let (start, mut images) = (Instant::now(), 0);
-    while start.elapsed() < LOADER_TRIAL {
+    while start.elapsed() < LOADER_TIME {
         images += loader.next_batch()?.map_or(0, |b| b.indices.len());
     }
     Ok(images as f64 / start.elapsed().as_secs_f64())
 }
 
-impl Outlook {
+impl CheckReport {
     /// Label and plan of every fit of the first seed.
     pub fn plans(&self) -> impl Iterator<Item = (&str, String)> {
         let fits = self.stages.iter().flat_map(|stage| &stage.fits);
@@ -184,7 +186,7 @@ impl Outlook {
     }
 }
 
-impl Display for Outlook {
+impl Display for CheckReport {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         for stage in &self.stages {
             writeln!(f, "{stage}")?;
@@ -210,7 +212,7 @@ impl Display for Outlook {
     }
 }
 
-impl Display for StageOutlook {
+impl Display for StageReport {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         writeln!(f, "stage {} ({})", self.name, self.kind)?;
         if let Some(Training { network, .. }) = &self.training {
@@ -226,7 +228,7 @@ impl Display for StageOutlook {
     }
 }
 
-impl StageOutlook {
+impl StageReport {
     fn write_training(&self, f: &mut Formatter<'_>, training: &Training) -> fmt::Result {
         let Training { train, images, loader, .. } = training;
         let seen = train.steps.get() * train.batch.get() * train.iter_size.get();

@@ -6,11 +6,11 @@
 //! repeated on more pictures before its error is reported.
 
 use super::{
-    fit::{Fit, Rehearsal},
-    place::Place,
-    plan::Source,
-    run::Planned,
-    sets::{Pair, Sets},
+    fit::{Rehearsal, StageRun},
+    place::RunPlace,
+    plan::DataSource,
+    run::PlannedRun,
+    sets::{DataSets, Splits},
 };
 use crate::{
     bounded::{Count, Fraction},
@@ -26,15 +26,15 @@ use anyhow::{Context, Result};
 use std::{cell::RefCell, path::Path, sync::Arc, time::Instant};
 
 /// Assumed multiply-accumulates per second, used to choose the size of a rehearsal.
-const SPEED: f64 = 5e10;
+const ASSUMED_MACS_PER_SECOND: f64 = 5e10;
 /// Maximum seconds per update in a rehearsal; larger batches are reduced.
-const PATIENCE: f64 = 1.5;
+const MAX_UPDATE_SECONDS: f64 = 1.5;
 /// Default number of pictures per split.
 const PICTURES: usize = 64;
 /// Minimum number of pictures per split, for slow networks.
-const LEAST: usize = 4;
+const MIN_PICTURES: usize = 4;
 /// Maximum number of pictures per split after repeated failures.
-const MOST: usize = 1024;
+const MAX_PICTURES: usize = 1024;
 /// Batches per epoch of a rehearsal.
 const BATCHES: usize = 8;
 /// Number of stored pictures sampled for the mean decoded size.
@@ -52,9 +52,9 @@ pub struct Estimate {
 ///
 /// # Errors
 /// Those of the fit.
-pub fn estimate(planned: &Planned, scratch: &Path) -> Result<Estimate> {
+pub fn estimate(planned: &PlannedRun, scratch: &Path) -> Result<Estimate> {
     let fit = &planned.fit;
-    let batch = affordable(fit);
+    let batch = rehearsal_batch(fit);
     let whole = fit.plan.train.as_ref().map_or(1, |train| train.batch.get());
     let (Some(train), true) = (&fit.plan.train, batch < whole) else {
         return at_batch(planned, scratch, batch);
@@ -68,25 +68,25 @@ pub fn estimate(planned: &Planned, scratch: &Path) -> Result<Estimate> {
 }
 
 /// The largest batch, up to the planned one, whose update is fast enough to rehearse.
-fn affordable(fit: &Fit) -> usize {
+fn rehearsal_batch(fit: &StageRun) -> usize {
     let planned = fit.plan.train.as_ref().map_or(1, |train| train.batch.get());
-    planned.min((quick(fit) / 3).max(LEAST))
+    planned.min((pictures_in_limit(fit) / 3).max(MIN_PICTURES))
 }
 
-/// Number of pictures that the network processes within [`PATIENCE`].
-fn quick(fit: &Fit) -> usize {
+/// Number of pictures that the network processes within [`MAX_UPDATE_SECONDS`].
+fn pictures_in_limit(fit: &StageRun) -> usize {
     let summary = fit.plan.network.as_ref().and_then(|network| {
         network.summary(fit.sets.classes(), fit.sets.first_size().unwrap_or_default()).ok()
     });
     let macs = summary.map_or(0, |summary| summary.macs()) as f64;
-    (PATIENCE * SPEED / macs.max(1.0)) as usize
+    (MAX_UPDATE_SECONDS * ASSUMED_MACS_PER_SECOND / macs.max(1.0)) as usize
 }
 
 /// Cost of the whole fit with batches of `batch` pictures.
-fn at_batch(planned: &Planned, scratch: &Path, batch: usize) -> Result<Estimate> {
+fn at_batch(planned: &PlannedRun, scratch: &Path, batch: usize) -> Result<Estimate> {
     let fit = &planned.fit;
     let (train, val) = (fit.sets.split(Split::Train).len(), fit.sets.split(Split::Val).len());
-    let most = PICTURES.min(quick(fit).max(LEAST));
+    let most = PICTURES.min(pictures_in_limit(fit).max(MIN_PICTURES));
     let pictures = (train.min(most.max(BATCHES * batch)), val.min(most));
     let few = (pictures.0.div_ceil(8), pictures.1.div_ceil(8));
     let (few, start) = rehearse((planned, scratch), few, batch, false)?;
@@ -101,10 +101,10 @@ fn at_batch(planned: &Planned, scratch: &Path, batch: usize) -> Result<Estimate>
     let each = (setup - start.setup).max(0.0) / more.max(1) as f64;
     let setup = setup + each * (all - pictures.0 - pictures.1) as f64;
     let kept = trial.cached_bytes as f64 * (train as f64 / pictures.0 as f64 - 1.0);
-    let decoded = decoded(fit, Split::Train) + decoded(fit, Split::Val);
+    let decoded_bytes = decoded_bytes(fit, Split::Train) + decoded_bytes(fit, Split::Val);
     Ok(Estimate {
         seconds: setup + fit.plan.train.as_ref().map_or(0.0, |spec| training(&trial, spec, train, val)),
-        bytes: peak.map(|peak| peak as f64 + kept.max(0.0) + decoded),
+        bytes: peak.map(|peak| peak as f64 + kept.max(0.0) + decoded_bytes),
     })
 }
 
@@ -120,10 +120,10 @@ fn training(trial: &Trial, spec: &TrainSpec, train: usize, val: usize) -> f64 {
 }
 
 /// Bytes of a split's decoded pictures in the cache.
-fn decoded(fit: &Fit, split: Split) -> f64 {
+fn decoded_bytes(fit: &StageRun, split: Split) -> f64 {
     let (keeps, reads) = match &fit.plan.pictures.source {
-        Source::Plain(spec) => (spec.cache, fit.plan.pictures.view(split).is_ok()),
-        Source::Annotated(spec, _) => (spec.cache, true),
+        DataSource::Plain(spec) => (spec.cache, fit.plan.pictures.view(split).is_ok()),
+        DataSource::Annotated(spec, _) => (spec.cache, true),
     };
     let set = fit.sets.split(split);
     if !keeps || !reads {
@@ -148,7 +148,7 @@ struct Rehearsed {
 
 /// Rehearses on the first `pictures` of both splits, or on more if that fails; returns the number used.
 fn rehearse(
-    (planned, scratch): (&Planned, &Path),
+    (planned, scratch): (&PlannedRun, &Path),
     mut pictures: (usize, usize),
     batch: usize,
     updates: bool,
@@ -158,7 +158,7 @@ fn rehearse(
     loop {
         match rehearse_on((planned, scratch), pictures, batch, updates) {
             Ok(rehearsed) => return Ok((pictures, rehearsed)),
-            Err(_) if pictures.0.max(pictures.1) < MOST && pictures != (train, val) => {
+            Err(_) if pictures.0.max(pictures.1) < MAX_PICTURES && pictures != (train, val) => {
                 pictures = (train.min(2 * pictures.0), val.min(2 * pictures.1));
             }
             Err(error) => return Err(error),
@@ -167,7 +167,7 @@ fn rehearse(
 }
 
 fn rehearse_on(
-    (planned, scratch): (&Planned, &Path),
+    (planned, scratch): (&PlannedRun, &Path),
     pictures: (usize, usize),
     batch: usize,
     updates: bool,
@@ -183,7 +183,13 @@ fn rehearse_on(
 }
 
 /// The fit on the first pictures of its splits, in another directory.
-fn rehearsal(fit: &Fit, pictures: (usize, usize), batch: usize, folder: &Path, updates: bool) -> Fit {
+fn rehearsal(
+    fit: &StageRun,
+    pictures: (usize, usize),
+    batch: usize,
+    folder: &Path,
+    updates: bool,
+) -> StageRun {
     let mut plan = fit.plan.clone();
     if let Some(train) = &mut plan.train {
         train.batch = Count::of(batch);
@@ -194,29 +200,30 @@ fn rehearsal(fit: &Fit, pictures: (usize, usize), batch: usize, folder: &Path, u
     // The share of unreadable pictures in a small sample says nothing about the full set.
     *plan.pictures.source.max_bad() = Fraction::of(1.0);
     let dir = folder.join("runs/rehearsal/fit");
-    Fit {
+    StageRun {
         plan,
         sets: few(&fit.sets, pictures),
         upstream: None,
-        place: Place::at(dir),
+        place: RunPlace::at(dir),
         rehearsal: Some(RefCell::new(Rehearsal { updates, ..Rehearsal::default() })),
         ..fit.clone()
     }
 }
 
 /// Both splits, limited to their first pictures.
-fn few(sets: &Sets, (train, val): (usize, usize)) -> Sets {
+fn few(sets: &DataSets, (train, val): (usize, usize)) -> DataSets {
     let plain =
         |set: &Arc<dyn Dataset>, n| -> Arc<dyn Dataset> { Arc::new(DatasetView::new(set.clone()).first(n)) };
     let annotated = |set: &Arc<dyn Annotated>, n| -> Arc<dyn Annotated> {
         Arc::new(AnnotatedView::new(set.clone(), Some(n), false))
     };
     match sets {
-        Sets::Plain(pair) => {
-            Sets::Plain(Pair { train: plain(&pair.train, train), val: plain(&pair.val, val) })
+        DataSets::Plain(pair) => {
+            DataSets::Plain(Splits { train: plain(&pair.train, train), val: plain(&pair.val, val) })
         }
-        Sets::Annotated(pair) => {
-            Sets::Annotated(Pair { train: annotated(&pair.train, train), val: annotated(&pair.val, val) })
-        }
+        DataSets::Annotated(pair) => DataSets::Annotated(Splits {
+            train: annotated(&pair.train, train),
+            val: annotated(&pair.val, val),
+        }),
     }
 }

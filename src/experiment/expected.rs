@@ -1,9 +1,9 @@
 //! Checks results against the spec's `expected` bounds; the tiny experiments use them as smoke tests.
 
-use super::{fit::Fit, spec::Experiment};
+use super::{fit::StageRun, spec::Experiment};
 use crate::{
     data::source::Split,
-    spec::Fault,
+    spec::Diagnostic,
     train::{
         manifest::{Manifest, RecordedMetric},
         task::Better,
@@ -12,13 +12,13 @@ use crate::{
 use anyhow::{Context, Result, anyhow};
 
 /// Expected metrics of the stage `name` that its fit does not report.
-pub(super) fn unknown(experiment: &Experiment, name: &str, fit: &Fit) -> Vec<anyhow::Error> {
+pub(super) fn unknown_metrics(experiment: &Experiment, name: &str, fit: &StageRun) -> Vec<anyhow::Error> {
     let names = fit.plan.metrics.names_for(fit.sets.split(Split::Train).classes());
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     let wanted = experiment.expected.get(name).into_iter().flat_map(|wanted| wanted.keys());
     let strange = wanted.filter(|metric| !names.contains(&metric.as_str()));
     let fault = |metric: &String| {
-        let Fault { message, note, .. } = Fault::unknown("metric", metric, &names);
+        let Diagnostic { message, note, .. } = Diagnostic::unknown("metric", metric, &names);
         let note = if note.is_empty() { note } else { format!("; {note}") };
         anyhow!("`expected`: {message}{note}")
     };
@@ -30,7 +30,7 @@ pub(super) fn unknown(experiment: &Experiment, name: &str, fit: &Fit) -> Vec<any
 ///
 /// # Errors
 /// An unreadable manifest; a metric without a value.
-pub(super) fn shortfalls(experiment: &Experiment, name: &str, fit: &Fit) -> Result<Vec<String>> {
+pub(super) fn shortfalls(experiment: &Experiment, name: &str, fit: &StageRun) -> Result<Vec<String>> {
     let Some(wanted) = experiment.expected.get(name) else { return Ok(vec![]) };
     let manifest = Manifest::read(&fit.place.dir)?
         .with_context(|| format!("{} has no manifest.json: run the stage again", fit.place.dir.display()))?;
@@ -44,13 +44,13 @@ pub(super) fn shortfalls(experiment: &Experiment, name: &str, fit: &Fit) -> Resu
                 names.join(", ")
             )
         })?;
-        short.extend(missed(reached, *bound).map(|how| format!("{}: {how}", fit.label)));
+        short.extend(violation(reached, *bound).map(|how| format!("{}: {how}", fit.label)));
     }
     Ok(short)
 }
 
 /// How a metric violates its bound: an upper bound if lower is better, else a lower bound. NaN violates any bound.
-fn missed(reached: &RecordedMetric, bound: f64) -> Option<String> {
+fn violation(reached: &RecordedMetric, bound: f64) -> Option<String> {
     let name = &reached.name;
     let Some(value) = reached.value.filter(|value| !value.is_nan()) else {
         return Some(format!("{name} is no number; its bound is {bound}"));
@@ -68,18 +68,18 @@ mod tests {
 
     #[test]
     fn a_bound_is_a_ceiling_where_lower_is_better() {
-        let missed = |value: Option<f64>, better, bound| {
-            missed(&RecordedMetric { name: "rmse".into(), value, better }, bound).unwrap_or_default()
+        let violation = |value: Option<f64>, better, bound| {
+            violation(&RecordedMetric { name: "rmse".into(), value, better }, bound).unwrap_or_default()
         };
-        assert_eq!(missed(Some(17.1), Better::Lower, 10.0), "rmse 17.1000 is above 10");
-        assert_eq!(missed(Some(9.9), Better::Lower, 10.0), "");
+        assert_eq!(violation(Some(17.1), Better::Lower, 10.0), "rmse 17.1000 is above 10");
+        assert_eq!(violation(Some(9.9), Better::Lower, 10.0), "");
         for better in [Better::Higher, Better::Neither] {
-            assert_eq!(missed(Some(9.9), better, 10.0), "rmse 9.9000 is below 10");
-            assert_eq!(missed(Some(17.1), better, 10.0), "");
+            assert_eq!(violation(Some(9.9), better, 10.0), "rmse 9.9000 is below 10");
+            assert_eq!(violation(Some(17.1), better, 10.0), "");
         }
         for better in [Better::Lower, Better::Higher, Better::Neither] {
-            assert_eq!(missed(Some(10.0), better, 10.0), "");
-            assert_eq!(missed(None, better, 10.0), "rmse is no number; its bound is 10");
+            assert_eq!(violation(Some(10.0), better, 10.0), "");
+            assert_eq!(violation(None, better, 10.0), "rmse is no number; its bound is 10");
         }
     }
 }

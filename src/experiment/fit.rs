@@ -2,9 +2,9 @@
 //! it, so that they follow their plan.
 
 use super::{
-    place::Place,
-    plan::{Holds, NetworkPlan, Plan, WEIGHTS, given},
-    sets::Sets,
+    place::RunPlace,
+    plan::{FileContent, NetworkPlan, StagePlan, WEIGHTS, required},
+    sets::DataSets,
 };
 use crate::{
     atomic_write,
@@ -47,23 +47,23 @@ pub(super) const INPUT: &str = "input";
 
 /// One fit: a row of a stage, for one seed.
 #[derive(Clone)]
-pub struct Fit {
+pub struct StageRun {
     /// Display name: `probe-gaussian, seed 0`.
     pub label: String,
     pub experiment: String,
-    pub plan: Plan,
-    pub sets: Sets,
+    pub plan: StagePlan,
+    pub sets: DataSets,
     pub seed: u64,
     pub rng: Rng,
     pub device: Device,
     /// Run directory of the stage that this one starts from.
     pub upstream: Option<PathBuf>,
     /// The network of that stage.
-    pub stands_on: Option<NetworkPlan>,
+    pub upstream_network: Option<NetworkPlan>,
     /// Local path of the weight file in the spec. It is located once, so that the file that is loaded is the one that
     /// was hashed.
     pub located: Option<PathBuf>,
-    pub place: Place,
+    pub place: RunPlace,
     pub hash: String,
     /// The inputs that determine the result, as YAML: the run directory's spec.
     pub spec: String,
@@ -81,7 +81,7 @@ pub struct Rehearsal {
     pub training: f64,
 }
 
-impl Fit {
+impl StageRun {
     /// Display name of the data.
     pub fn data(&self) -> String {
         self.plan.pictures.source.to_string()
@@ -104,7 +104,7 @@ impl Fit {
 
     /// Architecture of the trained or evaluated network.
     pub fn backbone(&self) -> Result<&BackboneSpec> {
-        Ok(&given(self.plan.network.as_ref(), "backbone")?.backbone)
+        Ok(&required(self.plan.network.as_ref(), "backbone")?.backbone)
     }
 
     /// Layers whose features are read.
@@ -126,7 +126,7 @@ impl Fit {
     /// As [`Self::loader`].
     pub fn loader_of(&self, set: Arc<dyn Dataset>, split: Split) -> Result<Loader> {
         let view = self.plan.pictures.view(split)?;
-        let (max_bad, threads) = self.plan.pictures.source.reading();
+        let (max_bad, threads) = self.plan.pictures.source.reading_options();
         let feed = LoaderOptions { batch: view.batch, pass: view.pass, flip: view.flip, max_bad, threads };
         Ok(Loader::with_policy(set, view.framing.clone(), feed, &self.rng, &self.device)?)
     }
@@ -154,7 +154,7 @@ impl Fit {
     }
 
     fn training(&self) -> Result<&TrainSpec> {
-        given(self.plan.train.as_ref(), "train")
+        required(self.plan.train.as_ref(), "train")
     }
 
     /// Local path of the weight file in the spec. If it is in a run directory, it is verified against the manifest.
@@ -177,13 +177,13 @@ impl Fit {
     /// # Errors
     /// A file that cannot be read, has another length or invalid values.
     pub fn check_prior(&self, bins: &Bins) -> Result<()> {
-        let file = self.plan.files.iter().find(|file| file.holds == Holds::Prior);
+        let file = self.plan.files.iter().find(|file| file.content == FileContent::Prior);
         file.map(|file| Prior::read(&file.path, bins)).transpose()?;
         Ok(())
     }
 
     /// Writes the trained weights with the metadata needed to rebuild their network.
-    pub fn leave_weights(
+    pub fn save_weights(
         &self,
         ended: Option<Vec<Metric>>,
         task: &dyn Task,
@@ -202,14 +202,14 @@ impl Fit {
     }
 
     /// Writes the results for `report`.
-    pub fn leave_results(&self, results: &impl Serialize, run: &RunDir) -> Result<()> {
+    pub fn save_results(&self, results: &impl Serialize, run: &RunDir) -> Result<()> {
         let path = run.path().join(RESULTS);
         atomic_write::write(&path, &serde_json::to_vec_pretty(results)?)
             .with_context(|| format!("cannot write {}: is the disk full?", path.display()))
     }
 
     /// Writes the rows of a transfer table for `report`.
-    pub fn leave_transfer(&self, rows: Vec<TransferRow>, protocol: &str, run: &RunDir) -> Result<()> {
+    pub fn save_transfer(&self, rows: Vec<TransferRow>, protocol: &str, run: &RunDir) -> Result<()> {
         let result = TransferResult {
             kind: Kind::Transfer,
             experiment: self.experiment.clone(),
@@ -219,7 +219,7 @@ impl Fit {
             rows,
             from: PathBuf::new(),
         };
-        self.leave_results(&result, run)
+        self.save_results(&result, run)
     }
 
     /// Training length, for table headers.

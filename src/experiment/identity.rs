@@ -4,8 +4,8 @@
 
 use super::{
     faults::all,
-    plan::{Holds, Needed, Plan},
-    sets::Sets,
+    plan::{FileContent, InputFile, StagePlan},
+    sets::DataSets,
     stages::Stage,
 };
 use crate::{
@@ -25,7 +25,7 @@ use serde_yaml::Value;
 use std::{collections::BTreeMap, path::Path};
 
 /// Keys without effect on the result, by section.
-const IDLE: [(&str, &[&str]); 3] = [
+const IGNORED_KEYS: [(&str, &[&str]); 3] = [
     ("train", &["log_every", "checkpoint_every", "keep"]),
     ("data", &["threads", "cache"]),
     ("annotated", &["threads", "cache"]),
@@ -40,7 +40,7 @@ pub struct Identity {
 
 /// The inputs that determine a fit's result.
 #[derive(Serialize)]
-struct Inputs<'a> {
+struct IdentityInputs<'a> {
     /// Hash without the number of steps; written to `spec.yaml` only.
     #[serde(skip_serializing_if = "Option::is_none")]
     lineage: Option<String>,
@@ -61,14 +61,15 @@ struct Inputs<'a> {
 /// A file that cannot be read.
 pub fn identify(
     stage: &Stage,
-    plan: &Plan,
-    sets: &Sets,
+    plan: &StagePlan,
+    sets: &DataSets,
     seed: u64,
     (upstream, located): (Option<&str>, Option<&Path>),
 ) -> Result<Identity> {
     let files = contents(plan, sets, located)?;
     let (version, data) = (env!("CARGO_PKG_VERSION"), &sets.fingerprints());
-    let inputs = |lineage, work| Inputs { lineage, version, seed, data, upstream, files: &files, work };
+    let inputs =
+        |lineage, work| IdentityInputs { lineage, version, seed, data, upstream, files: &files, work };
     let work = work(stage, plan)?;
     let contents = keys(plan, located);
     let (mut all, mut but_steps) = (work.clone(), work.clone());
@@ -79,10 +80,10 @@ pub fn identify(
 }
 
 /// Content hashes of the files in a plan.
-fn contents(plan: &Plan, sets: &Sets, located: Option<&Path>) -> Result<Vec<String>> {
+fn contents(plan: &StagePlan, sets: &DataSets, located: Option<&Path>) -> Result<Vec<String>> {
     let own = located.map(content);
-    let others = plan.files.iter().map(|file| match file.holds {
-        Holds::Pictures => Ok(match_by_stem(&*sets.split(Split::Val), &file.path)?.fingerprint()),
+    let others = plan.files.iter().map(|file| match file.content {
+        FileContent::Pictures => Ok(match_by_stem(&*sets.split(Split::Val), &file.path)?.fingerprint()),
         _ => content_of(file),
     });
     all(own.into_iter().chain(others))
@@ -92,25 +93,25 @@ fn contents(plan: &Plan, sets: &Sets, located: Option<&Path>) -> Result<Vec<Stri
 ///
 /// # Errors
 /// Every unreadable file.
-pub fn files(plan: &Plan) -> Result<()> {
-    all(plan.files.iter().filter(|file| file.holds != Holds::Pictures).map(content_of)).map(drop)
+pub fn files(plan: &StagePlan) -> Result<()> {
+    all(plan.files.iter().filter(|file| file.content != FileContent::Pictures).map(content_of)).map(drop)
 }
 
-fn content_of(file: &Needed) -> Result<String> {
-    match file.holds {
-        Holds::Classifier => content(&hub::locate(&file.path)?),
+fn content_of(file: &InputFile) -> Result<String> {
+    match file.content {
+        FileContent::Classifier => content(&hub::locate(&file.path)?),
         _ => content(&file.path),
     }
 }
 
 fn content(path: &Path) -> Result<String> {
     let file = &weights::split(path).0;
-    let given = "give the path of a file that is there";
-    manifest::sha256(file).map_err(|error| anyhow!("cannot read {} ({error}): {given}", file.display()))
+    let required = "give the path of a file that is there";
+    manifest::sha256(file).map_err(|error| anyhow!("cannot read {} ({error}): {required}", file.display()))
 }
 
 /// The stage reduced to this fit: `{ linear_probe: { init: …, probe: …, … } }`, without its other rows.
-fn work(stage: &Stage, plan: &Plan) -> Result<Value> {
+fn work(stage: &Stage, plan: &StagePlan) -> Result<Value> {
     let mut work = yaml::value_of(stage)?;
     let section = work.get_mut(stage.key()).and_then(Value::as_mapping_mut);
     let section = section.context("a stage is a section")?;
@@ -128,7 +129,7 @@ fn work(stage: &Stage, plan: &Plan) -> Result<Value> {
 
 /// Replacements for the paths of a plan: null, since file contents are hashed; for `weights.pth#ema` the part `ema`,
 /// which selects content within the file.
-fn keys(plan: &Plan, located: Option<&Path>) -> BTreeMap<String, Value> {
+fn keys(plan: &StagePlan, located: Option<&Path>) -> BTreeMap<String, Value> {
     let key = |path: &Path| weights::split(path).1.map_or(Value::Null, Value::String);
     let text = |path: &Path| path.display().to_string();
     let start = plan.row.start.file().zip(located).map(|(named, located)| (text(named), key(located)));
@@ -139,7 +140,7 @@ fn keys(plan: &Plan, located: Option<&Path>) -> BTreeMap<String, Value> {
 fn strip(value: &mut Value, key: &str, paths: &BTreeMap<String, Value>, steps: bool) {
     match value {
         Value::Mapping(entries) => {
-            if let Some((_, idle)) = IDLE.iter().find(|(section, _)| *section == key) {
+            if let Some((_, idle)) = IGNORED_KEYS.iter().find(|(section, _)| *section == key) {
                 idle.iter().for_each(|key| drop(entries.remove(*key)));
             }
             if key == "train" && !steps {

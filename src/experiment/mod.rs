@@ -27,18 +27,18 @@ mod preflight; // checks before the first step
 mod check; // the dry run
 mod estimate; // cost of a fit
 
-mod anonymous; // redaction of published files
-pub mod publish; // preparing a finished run for the hub
+pub mod publish;
+mod redact; // redaction of published files // preparing a finished run for the hub
 
 pub use check::{check, check_and_estimate};
 pub use preflight::RunOptions;
-pub use sources::{InitSpec, MethodSpec, WeightSource};
+pub use sources::{ColorizationMethodSpec, InitSpec, WeightSource};
 pub use spec::{Experiment, Seeds};
 
-use crate::report::{self, Called, ReportPaths};
+use crate::report::{self, ReportPaths, ReportedRun};
 use anyhow::{Result, ensure};
-use fit::Fit;
-use preflight::{StageFits, preflight};
+use fit::StageRun;
+use preflight::{StageRuns, preflight};
 use std::path::PathBuf;
 
 /// How an experiment ended.
@@ -62,15 +62,15 @@ pub fn run(experiment: &Experiment, options: &RunOptions) -> Result<Outcome> {
     for stage in seeds.iter().take(1).flatten() {
         stage.notes().iter().for_each(|note| tracing::warn!("stage `{}`: {note}", stage.name));
     }
-    for StageFits { name, fits } in seeds.into_iter().flatten() {
+    for StageRuns { name, fits } in seeds.into_iter().flatten() {
         for planned in fits {
             if !planned.run()? {
                 return Ok(Outcome::Interrupted);
             }
             pictures.extend(planned.picture());
             short.extend(expected::shortfalls(experiment, &name, &planned.fit)?);
-            let Fit { place, experiment, plan, .. } = planned.fit;
-            done.push(Called { dir: place.dir, experiment, row: plan.row.name });
+            let StageRun { place, experiment, plan, .. } = planned.fit;
+            done.push(ReportedRun { dir: place.dir, experiment, row: plan.row.name });
         }
     }
     let out = options.out.join(&*experiment.name).join("report");

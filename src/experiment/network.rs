@@ -2,8 +2,8 @@
 //! absorbed, random weights, data-dependent weights, and any of them rescaled or extended to color.
 
 use super::{
-    fit::{Fit, INPUT},
-    plan::{Learns, NetworkPlan, Source, given},
+    fit::{INPUT, StageRun},
+    plan::{DataSource, NetworkPlan, Trainable, required},
     sources::{InitSpec, Start},
 };
 use crate::{
@@ -33,23 +33,23 @@ use std::{collections::BTreeMap, path::Path};
 /// Batch size for data-dependent initialization and rescaling.
 const BATCH: usize = 16;
 
-type Tensors = BTreeMap<String, Tensor>;
+type WeightMap = BTreeMap<String, Tensor>;
 
-impl Fit {
+impl StageRun {
     /// The planned network with its weights, frozen as planned.
     ///
     /// # Errors
     /// Missing or mismatched weights.
     pub fn network(&self) -> Result<(Network, Params)> {
-        let spec = given(self.plan.network.as_ref(), "backbone")?;
-        let (backbone, tensors) = self.prepared()?;
-        self.assembled(spec, &backbone, tensors)
+        let spec = required(self.plan.network.as_ref(), "backbone")?;
+        let (backbone, tensors) = self.prepare_weights()?;
+        self.assemble(spec, &backbone, tensors)
     }
 
     /// The planned network with random weights, to check that a task can be built on it.
     pub fn untrained(&self) -> Result<(Network, Params)> {
         let mut fit = self.clone();
-        fit.plan.row.start = Start::Afresh;
+        fit.plan.row.start = Start::Random;
         fit.network()
     }
 
@@ -61,21 +61,21 @@ impl Fit {
         if self.located.is_none() {
             return Ok(());
         }
-        let spec = given(self.plan.network.as_ref(), "backbone")?;
-        let (backbone, tensors) = trained(self.weights()?, Some(&spec.backbone))?;
-        self.assembled(spec, &backbone, Some(tensors)).map(drop)
+        let spec = required(self.plan.network.as_ref(), "backbone")?;
+        let (backbone, tensors) = read_trained(self.weights()?, Some(&spec.backbone))?;
+        self.assemble(spec, &backbone, Some(tensors)).map(drop)
     }
 
     /// Builds the network of a plan from an architecture and prepared weights.
-    pub fn assembled(
+    pub fn assemble(
         &self,
         plan: &NetworkPlan,
         spec: &BackboneSpec,
-        tensors: Option<Tensors>,
+        tensors: Option<WeightMap>,
     ) -> Result<(Network, Params)> {
         let plan = NetworkPlan { backbone: spec.clone(), ..plan.clone() };
         let input = plan.input();
-        let tensors = tensors.map(|tensors| seeing(spec, tensors, input)).transpose()?;
+        let tensors = tensors.map(|tensors| adapt_input(spec, tensors, input)).transpose()?;
         let table = plan.table(self.sets.classes())?;
         let head = plan.head.and_then(|_| table.last().map(|layer| layer.name.clone()));
         let mut params = Params::new(&self.device);
@@ -89,29 +89,29 @@ impl Fit {
             None if plan.colors == InputColors::Color => zero_chroma_weights(&net, &params)?,
             None => {}
         }
-        hold(&plan, &mut net, &mut params)?;
+        freeze(&plan, &mut net, &mut params)?;
         Ok((net, params))
     }
 
     /// The architecture and its transfer-variant weights without batch normalization; None for random weights.
-    pub fn prepared(&self) -> Result<(BackboneSpec, Option<Tensors>)> {
+    pub fn prepare_weights(&self) -> Result<(BackboneSpec, Option<WeightMap>)> {
         match &self.plan.row.start {
-            Start::Weights(init) => self.prepared_from(init),
-            Start::Afresh | Start::Method(_) => Ok((self.backbone()?.clone(), None)),
+            Start::Weights(init) => self.prepare_from(init),
+            Start::Random | Start::Method(_) => Ok((self.backbone()?.clone(), None)),
         }
     }
 
-    fn prepared_from(&self, init: &InitSpec) -> Result<(BackboneSpec, Option<Tensors>)> {
+    fn prepare_from(&self, init: &InitSpec) -> Result<(BackboneSpec, Option<WeightMap>)> {
         let fallback = self.backbone()?;
         let with = |(spec, tensors)| (spec, Some(tensors));
         match init {
             InitSpec::Init(filler) => Ok((fallback.with_init(*filler), None)),
             InitSpec::Stage(_) if self.rehearsal.is_some() => Ok((fallback.clone(), None)),
-            InitSpec::Stage(_) => trained(&self.upstream_weights()?, Some(fallback)).map(with),
-            InitSpec::File(_) => trained(self.weights()?, Some(fallback)).map(with),
-            InitSpec::DataDependent(how) => Ok((fallback.clone(), Some(self.made_from_data(how, fallback)?))),
+            InitSpec::Stage(_) => read_trained(&self.upstream_weights()?, Some(fallback)).map(with),
+            InitSpec::File(_) => read_trained(self.weights()?, Some(fallback)).map(with),
+            InitSpec::DataDependent(how) => Ok((fallback.clone(), Some(self.init_from_data(how, fallback)?))),
             InitSpec::Rescaled(inner) => {
-                let (spec, tensors) = self.prepared_from(inner)?;
+                let (spec, tensors) = self.prepare_from(inner)?;
                 let tensors = self.rescaled(&spec, tensors)?;
                 Ok((spec, Some(tensors)))
             }
@@ -125,7 +125,7 @@ impl Fit {
         Ok((net, params))
     }
 
-    fn made_from_data(&self, how: &DataInitSpec, spec: &BackboneSpec) -> Result<Tensors> {
+    fn init_from_data(&self, how: &DataInitSpec, spec: &BackboneSpec) -> Result<WeightMap> {
         let (net, params) = self.plain_network(spec)?;
         let batches = self.inputs(how.batches.get(), spec.input(), spec.crop())?;
         for layer in initialize(how, &net, &batches, &self.rng.split("data_init"))? {
@@ -134,7 +134,7 @@ impl Fit {
         Ok(params.state().into_iter().collect())
     }
 
-    fn rescaled(&self, spec: &BackboneSpec, tensors: Option<Tensors>) -> Result<Tensors> {
+    fn rescaled(&self, spec: &BackboneSpec, tensors: Option<WeightMap>) -> Result<WeightMap> {
         let (net, params) = self.plain_network(spec)?;
         if let Some(tensors) = tensors {
             set(&params, tensors, None)?;
@@ -150,13 +150,14 @@ impl Fit {
     pub fn inputs(&self, batches: usize, input: Input, side: usize) -> Result<Vec<Tensor>> {
         let rng = self.rng.split("inputs");
         let framing = match &self.plan.pictures.source {
-            Source::Plain(spec) => {
+            DataSource::Plain(spec) => {
                 let (resize, crop) = (spec.resize.map(|short| short.get()), spec.crop.get().max(side));
                 CropPolicy::Crop { resize, crop }
             }
-            Source::Annotated(..) => CropPolicy::RandomScale { side },
+            DataSource::Annotated(..) => CropPolicy::RandomScale { side },
         };
-        let (set, (max_bad, threads)) = (self.sets.split(Split::Train), self.plan.pictures.source.reading());
+        let (set, (max_bad, threads)) =
+            (self.sets.split(Split::Train), self.plan.pictures.source.reading_options());
         let feed =
             LoaderOptions { batch: BATCH.min(set.len()), pass: Pass::Train, flip: true, max_bad, threads };
         let mut loader = Loader::with_policy(set, framing, feed, &rng, &self.device)?;
@@ -179,7 +180,10 @@ impl Fit {
 ///
 /// # Errors
 /// A file that cannot be read, has no backbone while no fallback is given, or whose weights do not fit it.
-pub(super) fn trained(path: &Path, fallback: Option<&BackboneSpec>) -> Result<(BackboneSpec, Tensors)> {
+pub(super) fn read_trained(
+    path: &Path,
+    fallback: Option<&BackboneSpec>,
+) -> Result<(BackboneSpec, WeightMap)> {
     let file = exchange::open_finite(path)?;
     let spec = file
         .backbone(fallback)
@@ -195,23 +199,23 @@ pub(super) fn trained(path: &Path, fallback: Option<&BackboneSpec>) -> Result<(B
 
 /// Freezes layers as planned. In a color network, frozen layers keep their lightness weights, and only their weights
 /// for a and b, which start at zero, are trained.
-fn hold(plan: &NetworkPlan, net: &mut Network, params: &mut Params) -> Result<()> {
-    match &plan.learns {
+fn freeze(plan: &NetworkPlan, net: &mut Network, params: &mut Params) -> Result<()> {
+    match &plan.trainable {
         // Features are computed without gradient, so nothing needs to be frozen.
-        Learns::All | Learns::Nothing => Ok(()),
-        Learns::After(layer) => {
+        Trainable::All | Trainable::Nothing => Ok(()),
+        Trainable::After(layer) => {
             net.freeze_through(layer, params)?;
             match plan.colors {
                 InputColors::Color => Ok(net.unfreeze_chroma(params)?),
                 InputColors::Gray => Ok(()),
             }
         }
-        Learns::From(first) => Ok(net.freeze_before(first, params)?),
+        Trainable::From(first) => Ok(net.freeze_before(first, params)?),
     }
 }
 
 /// Extends lightness weights to Lab. Weights for any other input must match it.
-fn seeing(spec: &BackboneSpec, tensors: Tensors, input: Input) -> Result<Tensors> {
+fn adapt_input(spec: &BackboneSpec, tensors: WeightMap, input: Input) -> Result<WeightMap> {
     match (spec.input(), input) {
         (own, wanted) if own == wanted => Ok(tensors),
         (Input::Lightness, Input::Lab) => Ok(lightness_to_lab_weights(&spec.table(&spec.plain()), &tensors)?),
@@ -231,7 +235,7 @@ fn zero_chroma_weights(net: &Network, params: &Params) -> Result<()> {
 }
 
 /// Sets all parameters except those of the new head.
-fn set(params: &Params, mut tensors: Tensors, head: Option<&str>) -> Result<()> {
+fn set(params: &Params, mut tensors: WeightMap, head: Option<&str>) -> Result<()> {
     let of_head =
         |name: &str| head.is_some_and(|head| name.rsplit_once('.').is_some_and(|(layer, _)| layer == head));
     tensors.retain(|name, _| !of_head(name));

@@ -1,7 +1,7 @@
 //! Chooses the run directory of a fit: that of its hash, if it exists, also below another experiment; for a new run, a
 //! shorter run to extend, or a note on how it differs from earlier runs of the same name.
 
-use super::plan::Plan;
+use super::plan::StagePlan;
 use crate::train::{
     checkpoint::{self, Checkpoint},
     extend::lineage,
@@ -16,7 +16,7 @@ use std::{
 
 /// Run directory of a fit.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Place {
+pub struct RunPlace {
     pub dir: PathBuf,
     /// A shorter run of the same lineage to continue from.
     pub extends: Option<(PathBuf, usize)>,
@@ -26,7 +26,7 @@ pub struct Place {
     pub shared: Option<String>,
 }
 
-impl Place {
+impl RunPlace {
     /// A directory without relation to other runs.
     pub fn at(dir: PathBuf) -> Self {
         Self { dir, extends: None, note: None, shared: None }
@@ -34,7 +34,7 @@ impl Place {
 }
 
 /// Label, hash and spec of a fit, which determine its directory.
-pub struct Called<'a> {
+pub struct RunName<'a> {
     /// `probe-gaussian-s0`.
     pub label: &'a str,
     pub hash: &'a str,
@@ -42,21 +42,21 @@ pub struct Called<'a> {
 }
 
 /// Finds the directory of a fit: in `home`, or below `out` if another experiment has finished the same fit.
-pub fn place(out: &Path, home: &Path, called: &Called, plan: &Plan) -> Place {
-    let dir = home.join(format!("{}-{}", called.label, called.hash));
+pub fn place(out: &Path, home: &Path, run_name: &RunName, plan: &StagePlan) -> RunPlace {
+    let dir = home.join(format!("{}-{}", run_name.label, run_name.hash));
     if dir.exists() {
-        return Place::at(dir);
+        return RunPlace::at(dir);
     }
-    if let Some(dir) = elsewhere(out, called.hash) {
-        return Place::at(dir);
+    if let Some(dir) = finished_elsewhere(out, run_name.hash) {
+        return RunPlace::at(dir);
     }
     let runs = folders(out).into_iter().flat_map(|experiment| folders(&experiment));
-    let own = lineage(called.spec);
-    let kin: Vec<Other> = runs.filter_map(|dir| Other::of(dir, own.as_ref())).collect();
-    match plan.train.as_ref().and_then(|train| shorter(&kin, train)) {
-        Some(Ok(other)) => Place { extends: Some((other.dir.clone(), other.steps)), ..Place::at(dir) },
-        Some(Err(note)) => Place { note: Some(note), ..Place::at(dir) },
-        None => Place { note: nearest(home, called), ..Place::at(dir) },
+    let own = lineage(run_name.spec);
+    let kin: Vec<RelatedRun> = runs.filter_map(|dir| RelatedRun::of(dir, own.as_ref())).collect();
+    match plan.train.as_ref().and_then(|train| extendable(&kin, train)) {
+        Some(Ok(other)) => RunPlace { extends: Some((other.dir.clone(), other.steps)), ..RunPlace::at(dir) },
+        Some(Err(note)) => RunPlace { note: Some(note), ..RunPlace::at(dir) },
+        None => RunPlace { note: difference_note(home, run_name), ..RunPlace::at(dir) },
     }
 }
 
@@ -67,7 +67,7 @@ fn folders(dir: &Path) -> Vec<PathBuf> {
 }
 
 /// A finished and unmodified run with this hash below `out`.
-fn elsewhere(out: &Path, hash: &str) -> Option<PathBuf> {
+fn finished_elsewhere(out: &Path, hash: &str) -> Option<PathBuf> {
     let whole = |dir: &PathBuf| {
         let manifest = RunDir::finished(dir).ok().flatten();
         manifest.is_some_and(|manifest| manifest.changed(dir).is_empty())
@@ -77,14 +77,14 @@ fn elsewhere(out: &Path, hash: &str) -> Option<PathBuf> {
 }
 
 /// A run of the same lineage, i.e. that differs only in length.
-struct Other {
+struct RelatedRun {
     dir: PathBuf,
     /// Updates in its last checkpoint; 0 if unknown, with the reason in `fault`.
     steps: usize,
     fault: Option<String>,
 }
 
-impl Other {
+impl RelatedRun {
     fn of(dir: PathBuf, own: Option<&String>) -> Option<Self> {
         lineage(&RunDir::spec_at(&dir)?).filter(|theirs| Some(theirs) == own)?;
         let last = checkpoint::last(&dir);
@@ -95,7 +95,7 @@ impl Other {
 }
 
 /// The longest run of the same lineage that is shorter than the requested one, or why none can be extended.
-fn shorter<'a>(kin: &'a [Other], train: &TrainSpec) -> Option<Result<&'a Other, String>> {
+fn extendable<'a>(kin: &'a [RelatedRun], train: &TrainSpec) -> Option<Result<&'a RelatedRun, String>> {
     if let Some(fault) = kin.iter().find_map(|other| other.fault.clone()).filter(|_| kin.len() == 1) {
         return Some(Err(format!("a shorter run cannot be gone on with: {fault}; it starts anew")));
     }
@@ -120,25 +120,26 @@ fn shorter<'a>(kin: &'a [Other], train: &TrainSpec) -> Option<Result<&'a Other, 
 }
 
 /// Spec differences from the most similar run of the same name.
-fn nearest(home: &Path, called: &Called) -> Option<String> {
+fn difference_note(home: &Path, run_name: &RunName) -> Option<String> {
     let same = |dir: &PathBuf| {
         let name = dir.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        let hash = name.strip_prefix(called.label).and_then(|rest| rest.strip_prefix('-')).map(str::to_owned);
+        let hash =
+            name.strip_prefix(run_name.label).and_then(|rest| rest.strip_prefix('-')).map(str::to_owned);
         hash.is_some_and(|hash| {
-            hash.len() == called.hash.len() && hash.chars().all(|c| c.is_ascii_hexdigit())
+            hash.len() == run_name.hash.len() && hash.chars().all(|c| c.is_ascii_hexdigit())
         })
     };
     let changed = folders(home).into_iter().filter(same).filter_map(|dir| {
-        let changed = differences(&RunDir::spec_at(&dir)?, called.spec);
+        let changed = differences(&RunDir::spec_at(&dir)?, run_name.spec);
         (!changed.is_empty()).then_some((changed, dir))
     });
     let (changed, dir) = changed.min_by_key(|(changed, _)| changed.len())?;
-    let changed: Vec<String> = changed.iter().map(|line| in_words(line)).collect();
+    let changed: Vec<String> = changed.iter().map(|line| describe_difference(line)).collect();
     Some(format!("its spec is not that of {}; it starts anew:\n{}", dir.display(), changed.join("\n")))
 }
 
 /// Formats a difference in the user's terms: hashes are described, and the stage kind is omitted.
-fn in_words(line: &str) -> String {
+fn describe_difference(line: &str) -> String {
     let key = line.trim_start().split(':').next().unwrap_or_default();
     match key.split('.').collect::<Vec<_>>().as_slice() {
         ["upstream"] => "  the stage that it builds on has changed".into(),
@@ -151,7 +152,7 @@ fn in_words(line: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::in_words;
+    use super::describe_difference;
 
     #[test]
     fn differences_are_told_as_the_spec_says_them() {
@@ -164,7 +165,7 @@ mod tests {
             ("  data.val: aa → bb", "  the val pictures or their labels have changed"),
             ("  seed: 0 → 1", "  seed: 0 → 1"),
         ] {
-            assert_eq!(in_words(line), told);
+            assert_eq!(describe_difference(line), told);
         }
     }
 }

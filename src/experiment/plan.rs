@@ -31,7 +31,7 @@ pub const WEIGHTS: &str = "weights.safetensors";
 
 /// Row and column of a fit within its stage, and its starting point.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Row {
+pub struct StageRow {
     /// Name of the table row.
     pub name: Option<String>,
     /// Name of the table column, if the stage trains several layers per row.
@@ -41,7 +41,7 @@ pub struct Row {
     pub backbone: Option<BackboneSpec>,
 }
 
-impl Row {
+impl StageRow {
     /// A row of a table.
     pub fn of(name: &str, column: Option<&str>, start: Start) -> Self {
         Self { name: Some(name.into()), column: column.map(String::from), start, backbone: None }
@@ -60,13 +60,13 @@ impl Row {
 
 /// The plan of one fit.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Plan {
-    pub row: Row,
-    pub pictures: Pictures,
+pub struct StagePlan {
+    pub row: StageRow,
+    pub pictures: PicturePlan,
     /// None if no network is trained or evaluated.
     pub network: Option<NetworkPlan>,
     /// Input files other than pictures and initial weights.
-    pub files: Vec<Needed>,
+    pub files: Vec<InputFile>,
     pub train: Option<TrainSpec>,
     pub metrics: Metrics,
     /// Output file for later stages or reports.
@@ -107,25 +107,25 @@ impl Display for Metrics {
 
 /// Training and validation pictures.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Pictures {
-    pub source: Source,
+pub struct PicturePlan {
+    pub source: DataSource,
     /// Whether labels of plain pictures are used.
     pub labels: bool,
     /// None if nothing is trained on batches.
-    pub train: Option<View>,
-    pub val: View,
+    pub train: Option<ViewPlan>,
+    pub val: ViewPlan,
 }
 
 /// Pictures with at most one label, or with objects and masks.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Source {
+pub enum DataSource {
     Plain(DataSpec),
     Annotated(AnnotatedSpec, Lists),
 }
 
 /// Transform and batching of pictures.
 #[derive(Clone, Debug, PartialEq)]
-pub struct View {
+pub struct ViewPlan {
     pub framing: CropPolicy,
     pub pass: Pass,
     pub batch: usize,
@@ -135,16 +135,16 @@ pub struct View {
 
 /// An input file or folder.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Needed {
+pub struct InputFile {
     /// The spec key that names it.
     pub key: &'static str,
     pub path: PathBuf,
-    pub holds: Holds,
+    pub content: FileContent,
 }
 
 /// Contents of an input file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Holds {
+pub enum FileContent {
     Prior,
     Proposals,
     Classifier,
@@ -162,17 +162,17 @@ pub struct NetworkPlan {
     /// Whether lightness weights are extended to color.
     pub colors: InputColors,
     /// The new last layer.
-    pub head: Option<Head>,
+    pub head: Option<HeadPlan>,
     /// Layers whose features are read; later layers are not built. None: all layers.
     pub taps: Option<Vec<String>>,
-    pub learns: Learns,
+    pub trainable: Trainable,
     /// Height and width of the input pictures; None: as stored.
     pub size: Option<(usize, usize)>,
 }
 
 /// A new last layer.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Head {
+pub struct HeadPlan {
     pub outputs: Outputs,
     /// Initialization, if different from the backbone's.
     pub fillers: Option<Fillers>,
@@ -190,7 +190,7 @@ pub enum Outputs {
 
 /// Which rows of the network are trained.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Learns {
+pub enum Trainable {
     All,
     /// None: the network is a fixed feature extractor.
     Nothing,
@@ -200,7 +200,7 @@ pub enum Learns {
     From(String),
 }
 
-impl Learns {
+impl Trainable {
     /// Replaces role names by the layer names of a backbone.
     pub fn on(self, backbone: &BackboneSpec) -> Self {
         match self {
@@ -211,7 +211,7 @@ impl Learns {
     }
 }
 
-impl Plan {
+impl StagePlan {
     /// All files and folders in the plan, as spelled in the spec.
     pub fn paths(&self) -> Vec<&Path> {
         let own = self.row.start.file().into_iter();
@@ -221,24 +221,24 @@ impl Plan {
     }
 }
 
-impl Pictures {
+impl PicturePlan {
     /// Plain pictures with the crops of their section.
     ///
     /// # Errors
     /// A missing section; a crop larger than the resized pictures.
     pub fn plain(spec: Option<&DataSpec>, train: Option<(Pass, usize)>, labels: bool) -> Result<Self> {
-        let spec = given(spec, "data")?.clone();
+        let spec = required(spec, "data")?.clone();
         let framing = CropPolicy::from_spec(&spec)?;
-        let view = |(pass, batch)| View { framing: framing.clone(), pass, batch, flip: spec.flip };
+        let view = |(pass, batch)| ViewPlan { framing: framing.clone(), pass, batch, flip: spec.flip };
         let (train, val) = (train.map(view), view((Pass::Once, VAL_BATCH)));
-        Ok(Self { source: Source::Plain(spec), labels, train, val })
+        Ok(Self { source: DataSource::Plain(spec), labels, train, val })
     }
 
     /// Transform and batching of a split.
     ///
     /// # Errors
     /// The training split of a stage that does not train on batches.
-    pub fn view(&self, split: Split) -> Result<&View> {
+    pub fn view(&self, split: Split) -> Result<&ViewPlan> {
         match split {
             Split::Train => self.train.as_ref().context("this stage takes no training batches"),
             Split::Val => Ok(&self.val),
@@ -266,7 +266,7 @@ impl NetworkPlan {
         );
         Ok(Self {
             taps: Some(taps),
-            learns: Learns::Nothing,
+            trainable: Trainable::Nothing,
             ..Self::on(Variant::Transfer, backbone, Some((side, side)))
         })
     }
@@ -286,7 +286,7 @@ impl NetworkPlan {
             colors: InputColors::Gray,
             head: None,
             taps: None,
-            learns: Learns::All,
+            trainable: Trainable::All,
             size,
         }
     }
@@ -296,13 +296,13 @@ impl NetworkPlan {
         Self {
             batch_norm: build.batch_norm,
             input_channels: build.input_channels,
-            head: build.outputs.map(|n| Head { outputs: Outputs::Number(n), fillers: None }),
+            head: build.outputs.map(|n| HeadPlan { outputs: Outputs::Number(n), fillers: None }),
             ..Self::on(build.variant, backbone, Some((side, side)))
         }
     }
 
     /// Sets the input channels: lightness, or color too.
-    pub fn shown(self, colors: InputColors) -> Self {
+    pub fn with_colors(self, colors: InputColors) -> Self {
         let input_channels = colors.input(self.backbone.input()).channels();
         Self { colors, input_channels, ..self }
     }
@@ -326,12 +326,12 @@ impl NetworkPlan {
     /// The layer table, for data with `classes` classes.
     ///
     /// # Errors
-    /// A missing layer in `taps` or `learns`.
+    /// A missing layer in `taps` or `trainable`.
     pub fn table(&self, classes: usize) -> Result<Vec<Layer>> {
         let mut table = self.backbone.with_input(self.input()).table(&self.build(classes));
-        let named = self.taps.iter().flatten().chain(match &self.learns {
-            Learns::After(layer) | Learns::From(layer) => Some(layer),
-            Learns::All | Learns::Nothing => None,
+        let named = self.taps.iter().flatten().chain(match &self.trainable {
+            Trainable::After(layer) | Trainable::From(layer) => Some(layer),
+            Trainable::All | Trainable::Nothing => None,
         });
         for layer in named {
             let names = || taps(&table).collect::<Vec<_>>().join(", ");
@@ -341,7 +341,7 @@ impl NetworkPlan {
             let last = read.iter().filter_map(|name| tap(&table, name)).max();
             table.truncate(last.map_or(table.len(), |at| at + 1));
         }
-        if let (Some(Head { fillers: Some(fillers), .. }), Some(last)) = (self.head, table.last_mut()) {
+        if let (Some(HeadPlan { fillers: Some(fillers), .. }), Some(last)) = (self.head, table.last_mut()) {
             last.kind.fill(fillers);
         }
         Ok(table)
@@ -361,9 +361,9 @@ impl NetworkPlan {
     }
 }
 
-impl View {
+impl ViewPlan {
     /// Description of the transform.
-    pub fn framed(&self) -> String {
+    pub fn describe_transform(&self) -> String {
         match &self.framing {
             CropPolicy::Crop { crop, .. } => format!("crop {crop}"),
             CropPolicy::RandomScale { side } => format!("crops of {side} pixels at random scales"),
@@ -378,11 +378,11 @@ impl View {
 }
 
 /// A section that is set after resolving.
-pub fn given<'a, T>(section: Option<&'a T>, name: &str) -> Result<&'a T> {
+pub fn required<'a, T>(section: Option<&'a T>, name: &str) -> Result<&'a T> {
     section.with_context(|| format!("no {name}: give `{name}:` to the stage or to the experiment"))
 }
 
-impl Display for Plan {
+impl Display for StagePlan {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let Self { row, pictures, network, files, train, metrics, leaves } = self;
         writeln!(f, "from     {}", row.start)?;
@@ -393,7 +393,7 @@ impl Display for Plan {
             writeln!(f, "train    {view}")?;
         }
         writeln!(f, "val      {}", pictures.val)?;
-        for Needed { key, path, .. } in files {
+        for InputFile { key, path, .. } in files {
             writeln!(f, "{key:<8} {}", path.display())?;
         }
         if let Some(TrainSpec { steps, batch, iter_size, .. }) = train {
@@ -422,17 +422,17 @@ impl Display for NetworkPlan {
             Outputs::ClassesAndBackground => "an output for each class and background".into(),
         }));
         said.extend(self.taps.as_ref().map(|taps| format!("read at {}", taps.join(", "))));
-        let learns = match &self.learns {
-            Learns::All => "all of it learns".into(),
-            Learns::Nothing => "none of it learns".into(),
-            Learns::After(layer) => format!("what follows {layer} learns"),
-            Learns::From(layer) => format!("{layer} and what follows learns"),
+        let trainable = match &self.trainable {
+            Trainable::All => "all of it learns".into(),
+            Trainable::Nothing => "none of it learns".into(),
+            Trainable::After(layer) => format!("what follows {layer} learns"),
+            Trainable::From(layer) => format!("{layer} and what follows learns"),
         };
-        write!(f, "{}; {learns}", said.join(", "))
+        write!(f, "{}; {trainable}", said.join(", "))
     }
 }
 
-impl Display for View {
+impl Display for ViewPlan {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let pass = match self.pass {
             Pass::Train => "shuffled, augmented",
@@ -442,6 +442,6 @@ impl Display for View {
         };
         let flips = self.flip && matches!(self.pass, Pass::Train | Pass::Draw);
         let flip = if flips { ", mirrored at random" } else { "" };
-        write!(f, "batches of {}: {}, {pass}{flip}", self.batch, self.framed())
+        write!(f, "batches of {}: {}, {pass}{flip}", self.batch, self.describe_transform())
     }
 }

@@ -3,15 +3,15 @@
 
 use super::{
     expected,
-    faults::{Faults, all, both},
-    fit::Fit,
+    faults::{StageErrors, all, both},
+    fit::StageRun,
     identity::{self, Identity, identify},
     network,
-    place::{Called, Place, place},
-    plan::{NetworkPlan, Pictures, Plan, Row, Source},
-    run::Planned,
-    sets::{Opened, Sets},
-    sources::{InitSpec, MethodSpec, Start},
+    place::{RunName, RunPlace, place},
+    plan::{DataSource, NetworkPlan, PicturePlan, StagePlan, StageRow},
+    run::PlannedRun,
+    sets::{DataSets, OpenedSets},
+    sources::{ColorizationMethodSpec, InitSpec, Start},
     spec::Experiment,
     stages::Stage,
 };
@@ -34,7 +34,7 @@ use std::{
 };
 
 /// Time limit for reading validation pictures to find unreadable ones.
-const READING: Duration = Duration::from_secs(20);
+const READING_LIMIT: Duration = Duration::from_secs(20);
 /// Number of unreadable pictures named in a message.
 const NAMED: usize = 3;
 
@@ -49,16 +49,16 @@ pub struct RunOptions {
 }
 
 /// The fits of a stage for one seed.
-pub struct StageFits {
+pub struct StageRuns {
     pub name: String,
-    pub fits: Vec<Planned>,
+    pub fits: Vec<PlannedRun>,
 }
 
-impl StageFits {
+impl StageRuns {
     /// Probable mistakes in the spec.
     pub fn notes(&self) -> Vec<String> {
         let train = self.fits.iter().take(1).flat_map(|planned| planned.fit.plan.train.as_ref());
-        let shared = self.fits.iter().filter_map(|Planned { fit, .. }| {
+        let shared = self.fits.iter().filter_map(|PlannedRun { fit, .. }| {
             let other = fit.place.shared.as_ref()?;
             Some(format!("`{}` does what `{other}` does: one run serves both", fit.label))
         });
@@ -70,73 +70,71 @@ impl StageFits {
 ///
 /// # Errors
 /// Every problem that would stop one of them and can be detected before the first step.
-pub fn preflight(experiment: &Experiment, options: &RunOptions) -> Result<Vec<Vec<StageFits>>> {
+pub fn preflight(experiment: &Experiment, options: &RunOptions) -> Result<Vec<Vec<StageRuns>>> {
     let out = &options.out;
     ensure!(!out.exists() || out.is_dir(), "{} is not a folder: choose another --out", out.display());
-    let mut ground = Ground {
+    let mut preflight = Preflight {
         experiment,
         options,
-        opened: Opened::default(),
+        opened: OpenedSets::default(),
         located: vec![],
         stated: vec![],
-        placed: vec![],
-        faults: Faults::default(),
+        planned_fits: vec![],
+        faults: StageErrors::default(),
     };
     let mut seeds = vec![];
     for &seed in experiment.seeds.iter() {
         let (mut upstream, mut planned) = (Upstream::new(), vec![]);
         for (name, stage) in experiment.stages.iter() {
-            let fits = ground.stage(name, stage, seed, &mut upstream);
+            let fits = preflight.stage(name, stage, seed, &mut upstream);
             if seeds.is_empty() {
                 // A problem of one seed affects all seeds.
-                ground.look_over(name, &fits);
+                preflight.check_fits(name, &fits);
             }
-            planned.push(StageFits { name: name.into(), fits });
+            planned.push(StageRuns { name: name.into(), fits });
         }
-        ground.faults.refuse()?;
+        preflight.faults.refuse()?;
         seeds.push(planned);
     }
     Ok(seeds)
 }
 
 /// State of the planning.
-struct Ground<'a> {
+struct Preflight<'a> {
     experiment: &'a Experiment,
     options: &'a RunOptions,
-    opened: Opened,
+    opened: OpenedSets,
     /// Weight files: path in the spec, and local path.
     located: Vec<(PathBuf, PathBuf)>,
     /// Weight files, the backbone in the spec, and the backbone in the file.
     stated: Vec<(PathBuf, Option<BackboneSpec>, BackboneSpec)>,
     /// Hash, label and directory of each fit so far.
-    placed: Vec<(String, String, PathBuf)>,
-    faults: Faults,
+    planned_fits: Vec<(String, String, PathBuf)>,
+    faults: StageErrors,
 }
 
 /// The last fit of each stage; None if it could not be planned.
-type Upstream = BTreeMap<String, Option<Below>>;
+type Upstream = BTreeMap<String, Option<UpstreamRun>>;
 
 /// A fit that later ones start from.
 #[derive(Clone)]
-struct Below {
+struct UpstreamRun {
     dir: PathBuf,
     hash: String,
     network: Option<NetworkPlan>,
 }
 
-impl Ground<'_> {
-    fn stage(&mut self, name: &str, stage: &Stage, seed: u64, upstream: &mut Upstream) -> Vec<Planned> {
+impl Preflight<'_> {
+    fn stage(&mut self, name: &str, stage: &Stage, seed: u64, upstream: &mut Upstream) -> Vec<PlannedRun> {
         let mut fits = vec![];
         for row in stage.kind().rows().each() {
             match self.fit(name, stage, row.clone(), seed, upstream) {
-                Ok(fit) => fits.extend(fit.map(|fit| Planned { stage: stage.clone(), fit })),
+                Ok(fit) => fits.extend(fit.map(|fit| PlannedRun { stage: stage.clone(), fit })),
                 Err(error) => self.faults.note(name, Some(&row), error),
             }
         }
-        let last = fits.last().map(|Planned { fit: Fit { place, hash, plan, .. }, .. }| Below {
-            dir: place.dir.clone(),
-            hash: hash.clone(),
-            network: plan.network.clone(),
+        let last = fits.last().map(|PlannedRun { fit: StageRun { place, hash, plan, .. }, .. }| {
+            UpstreamRun { dir: place.dir.clone(), hash: hash.clone(), network: plan.network.clone() }
         });
         upstream.insert(name.into(), last);
         fits
@@ -147,28 +145,29 @@ impl Ground<'_> {
         &mut self,
         name: &str,
         stage: &Stage,
-        row: Row,
+        row: StageRow,
         seed: u64,
         upstream: &Upstream,
-    ) -> Result<Option<Fit>> {
+    ) -> Result<Option<StageRun>> {
         let Some((plan, located, sets)) = self.plan(stage, row)? else { return Ok(None) };
         // A stage that could not be planned has been reported; continue to check those that depend on it.
-        let below = plan.row.start.stage().and_then(|stage| upstream.get(stage).cloned().flatten());
-        let hash = below.as_ref().map(|below| below.hash.as_str());
+        let upstream_run = plan.row.start.stage().and_then(|stage| upstream.get(stage).cloned().flatten());
+        let hash = upstream_run.as_ref().map(|upstream_run| upstream_run.hash.as_str());
         let Identity { hash, spec } = identify(stage, &plan, &sets, seed, (hash, located.as_deref()))?;
-        let (dir, stands_on) = below.map_or((None, None), |below| (Some(below.dir), below.network));
+        let (dir, upstream_network) =
+            upstream_run.map_or((None, None), |upstream_run| (Some(upstream_run.dir), upstream_run.network));
         let parts = [Some(name), plan.row.name.as_deref(), plan.row.column.as_deref()];
         let label = parts.into_iter().flatten().collect::<Vec<_>>().join("-");
         let home = self.options.out.join(&*self.experiment.name);
-        let called = Called { label: &format!("{label}-s{seed}"), hash: &hash[..12], spec: &spec };
-        let mut place = place(&self.options.out, &home, &called, &plan);
+        let run_name = RunName { label: &format!("{label}-s{seed}"), hash: &hash[..12], spec: &spec };
+        let mut place = place(&self.options.out, &home, &run_name, &plan);
         let label = format!("{label}, seed {seed}");
-        let same = self.placed.iter().find(|(known, ..)| *known == hash);
+        let same = self.planned_fits.iter().find(|(known, ..)| *known == hash);
         if let (Some((_, other, dir)), false) = (same, place.dir.exists()) {
-            place = Place { shared: Some(other.clone()), ..Place::at(dir.clone()) };
+            place = RunPlace { shared: Some(other.clone()), ..RunPlace::at(dir.clone()) };
         }
-        self.placed.push((hash.clone(), label.clone(), place.dir.clone()));
-        Ok(Some(Fit {
+        self.planned_fits.push((hash.clone(), label.clone(), place.dir.clone()));
+        Ok(Some(StageRun {
             label,
             experiment: self.experiment.name.to_string(),
             plan,
@@ -177,7 +176,7 @@ impl Ground<'_> {
             rng: Rng::new(seed).split(stage.key()),
             device: self.options.device.clone(),
             upstream: dir,
-            stands_on,
+            upstream_network,
             located,
             place,
             hash,
@@ -187,14 +186,18 @@ impl Ground<'_> {
     }
 
     /// The plan of a row, the local path of its weight file, and its pictures.
-    fn plan(&mut self, stage: &Stage, row: Row) -> Result<Option<(Plan, Option<PathBuf>, Sets)>> {
+    fn plan(
+        &mut self,
+        stage: &Stage,
+        row: StageRow,
+    ) -> Result<Option<(StagePlan, Option<PathBuf>, DataSets)>> {
         let weights = row.start.file().map(|file| self.locate(file)).transpose().and_then(|located| {
             let backbone = self.backbone(stage, &row, located.as_deref())?;
             Ok((located, backbone))
         });
         // If the weights are unusable, check the rest with the stage's own backbone.
         let backbone = weights.as_ref().map_or_else(|_| stage.backbone(), |(_, backbone)| backbone.as_ref());
-        if backbone.is_some_and(|backbone| elsewhere(stage, &row, backbone)) {
+        if backbone.is_some_and(|backbone| has_no_such_column(stage, &row, backbone)) {
             return Ok(None);
         }
         let plan = match stage.kind().plan(row, backbone) {
@@ -208,13 +211,18 @@ impl Ground<'_> {
     }
 
     /// The network of a row: that of an earlier stage, that stated in a file, or the stage's own.
-    fn backbone(&mut self, stage: &Stage, row: &Row, located: Option<&Path>) -> Result<Option<BackboneSpec>> {
+    fn backbone(
+        &mut self,
+        stage: &Stage,
+        row: &StageRow,
+        located: Option<&Path>,
+    ) -> Result<Option<BackboneSpec>> {
         let own = row.backbone.as_ref().or(stage.backbone());
         let measures = !stage.trains_backbone();
         let trained =
             |wanted: &String| self.experiment.stages.get(wanted).and_then(|stage| stage.kind().trained());
         let stated = match &row.start {
-            Start::Method(MethodSpec::Stage(wanted)) => trained(wanted),
+            Start::Method(ColorizationMethodSpec::Stage(wanted)) => trained(wanted),
             Start::Weights(init) if measures => match init.source() {
                 InitSpec::Stage(wanted) => trained(wanted),
                 InitSpec::File(_) => located.map(|local| self.stated(local, own)).transpose()?,
@@ -252,23 +260,24 @@ impl Ground<'_> {
         if let Some((.., spec)) = self.stated.iter().find(same) {
             return Ok(spec.clone());
         }
-        let (spec, _) = network::trained(path, own)?;
+        let (spec, _) = network::read_trained(path, own)?;
         self.stated.push((path.into(), own.cloned(), spec.clone()));
         Ok(spec)
     }
 
     /// Reports the problems of a stage's fits.
-    fn look_over(&mut self, name: &str, fits: &[Planned]) {
-        let unknown = fits.iter().flat_map(|planned| expected::unknown(self.experiment, name, &planned.fit));
+    fn check_fits(&mut self, name: &str, fits: &[PlannedRun]) {
+        let unknown =
+            fits.iter().flat_map(|planned| expected::unknown_metrics(self.experiment, name, &planned.fit));
         unknown.for_each(|error| self.faults.note(name, None, error));
-        let mut seen: Vec<&Source> = vec![];
+        let mut seen: Vec<&DataSource> = vec![];
         for planned in fits.iter().filter(|planned| !planned.is_finished()) {
-            let Fit { plan: Plan { row, pictures, .. }, sets, .. } = &planned.fit;
-            let ready = ready(planned).err();
-            ready.into_iter().for_each(|error| self.faults.note(name, Some(row), error));
+            let StageRun { plan: StagePlan { row, pictures, .. }, sets, .. } = &planned.fit;
+            let check_ready = check_ready(planned).err();
+            check_ready.into_iter().for_each(|error| self.faults.note(name, Some(row), error));
             if !seen.contains(&&pictures.source) {
                 seen.push(&pictures.source);
-                let unread = readable(sets, pictures).err();
+                let unread = check_readable(sets, pictures).err();
                 unread.into_iter().for_each(|error| self.faults.note(name, None, error));
             }
         }
@@ -276,34 +285,34 @@ impl Ground<'_> {
 }
 
 /// Whether the network lacks the layer of the row's column but has another layer of the stage.
-fn elsewhere(stage: &Stage, row: &Row, backbone: &BackboneSpec) -> bool {
+fn has_no_such_column(stage: &Stage, row: &StageRow, backbone: &BackboneSpec) -> bool {
     let (Some(column), Some(layers)) = (&row.column, stage.kind().layers()) else { return false };
     !backbone.knows(column) && layers.names.iter().any(|layer| backbone.knows(layer))
 }
 
 /// Checks that the fit could run from its first to its last step.
-fn ready(Planned { stage, fit }: &Planned) -> Result<()> {
+fn check_ready(PlannedRun { stage, fit }: &PlannedRun) -> Result<()> {
     let finished = fit.upstream.as_ref().filter(|_| fit.plan.row.start.stage().is_some());
     let finished = finished.map_or(Ok(None), |run| RunDir::finished(run));
     let upstream = finished.and_then(|run| run.map_or(Ok(()), |_| fit.upstream_weights().map(drop)));
     // Loaders validate their options on creation.
     let train = fit.plan.pictures.train.as_ref().map_or(Ok(()), |_| fit.loader(Split::Train).map(drop));
     let val = fit.loader(Split::Val).map(drop);
-    all([buildable(fit), upstream, val, train, stage.kind().ready(fit)]).map(drop)
+    all([check_buildable(fit), upstream, val, train, stage.kind().check_ready(fit)]).map(drop)
 }
 
 /// Checks that the network can be built for its pictures.
-fn buildable(fit: &Fit) -> Result<()> {
+fn check_buildable(fit: &StageRun) -> Result<()> {
     let Some(network) = &fit.plan.network else { return Ok(()) };
     network.summary(fit.sets.classes(), fit.sets.first_size().unwrap_or_default())?;
     match &fit.plan.row.start {
-        Start::Weights(init) => preparable(init, &network.backbone),
-        Start::Afresh | Start::Method(_) => Ok(()),
+        Start::Weights(init) => check_init(init, &network.backbone),
+        Start::Random | Start::Method(_) => Ok(()),
     }
 }
 
 /// Checks that the requested data-dependent initialization or rescaling is possible.
-fn preparable(init: &InitSpec, backbone: &BackboneSpec) -> Result<()> {
+fn check_init(init: &InitSpec, backbone: &BackboneSpec) -> Result<()> {
     let table = backbone.table(&backbone.plain());
     if let InitSpec::DataDependent(how) = init.source() {
         how.last(&table)?;
@@ -313,20 +322,20 @@ fn preparable(init: &InitSpec, backbone: &BackboneSpec) -> Result<()> {
 
 /// Checks that few enough validation pictures are unreadable. Reads all of them, or as many as the time limit allows,
 /// spread over the set.
-fn readable(sets: &Sets, pictures: &Pictures) -> Result<()> {
+fn check_readable(sets: &DataSets, pictures: &PicturePlan) -> Result<()> {
     let (set, name) = (sets.split(Split::Val), pictures.source.to_string());
     let (len, began) = (set.len(), Instant::now());
-    let allowed = (pictures.source.reading().0 * len as f64) as usize;
+    let allowed = (pictures.source.reading_options().0 * len as f64) as usize;
     let bad = AtomicUsize::new(0);
     let read = |index: usize| {
-        if bad.load(Relaxed) > allowed || began.elapsed() > READING {
+        if bad.load(Relaxed) > allowed || began.elapsed() > READING_LIMIT {
             return None;
         }
         let error = set.image(index).err()?;
         bad.fetch_add(1, Relaxed);
         Some(error.to_string())
     };
-    let mut faults: Vec<String> = scattered(len).into_par_iter().filter_map(read).collect();
+    let mut faults: Vec<String> = spread_indices(len).into_par_iter().filter_map(read).collect();
     if faults.len() <= allowed {
         return Ok(());
     }
@@ -340,23 +349,23 @@ fn readable(sets: &Sets, pictures: &Pictures) -> Result<()> {
 }
 
 /// All indices below `len`, ordered so that any prefix is spread over the range.
-fn scattered(len: usize) -> Vec<usize> {
+fn spread_indices(len: usize) -> Vec<usize> {
     let stride = len.isqrt().max(1);
     (0..stride).flat_map(|first| (first..len).step_by(stride)).collect()
 }
 
 #[cfg(test)]
 mod tests {
-    use super::scattered;
+    use super::spread_indices;
 
     #[test]
     fn every_index_comes_once_and_the_first_are_spread() {
         for len in [0, 1, 2, 10, 101] {
-            let mut all = scattered(len);
+            let mut all = spread_indices(len);
             assert!(all.iter().take(3).is_sorted());
             all.sort_unstable();
             assert_eq!(all, (0..len).collect::<Vec<_>>());
         }
-        assert_eq!(scattered(10)[..4], [0, 3, 6, 9]);
+        assert_eq!(spread_indices(10)[..4], [0, 3, 6, 9]);
     }
 }

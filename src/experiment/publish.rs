@@ -1,7 +1,7 @@
 //! Prepares a finished run for the hub: weights with a model card, spec and manifest. All files are verified against
 //! the manifest; nothing is uploaded here.
 
-use super::{anonymous, plan::WEIGHTS};
+use super::{plan::WEIGHTS, redact};
 use crate::{
     hub::{FileUpload, Repo, UploadBody},
     nn::weights,
@@ -41,7 +41,7 @@ pub fn prepare(run: &Path, to: &Repo, license: &str) -> Result<Publication> {
     let path = run.join(SPEC);
     let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
     let mut spec: Value = yaml::read(&text).with_context(|| format!("{} is not YAML", path.display()))?;
-    let (paths, manifest) = (anonymous::shorten(&mut spec), anonymous::manifest(&manifest));
+    let (paths, manifest) = (redact::redact_paths(&mut spec), redact::manifest(&manifest));
     let card =
         ModelCard { repo: to, license, manifest: &manifest, spec: &spec, weights: &weights }.markdown()?;
     let spec = if paths.is_empty() { text } else { shortened(&spec)? };

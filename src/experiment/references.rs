@@ -17,14 +17,14 @@ use crate::{
         self, AddressError,
         address::{check_path, check_repository, check_revision},
     },
-    spec::{Fault, On, names::Named, on_backbone::OnBackbone},
+    spec::{Diagnostic, On, names::Named, on_backbone::OnBackbone},
 };
 
 use std::collections::HashSet;
 
 impl Experiment {
     /// Checks all references, then copies the top-level data and backbone into every stage.
-    pub(super) fn resolve(mut self) -> Result<Self, Wrong> {
+    pub(super) fn resolve(mut self) -> Result<Self, LocatedDiagnostic> {
         self.check_references()?;
         let Self { data, annotated, backbone, stages, .. } = &mut self;
         let top = Inputs { data: Some(data), annotated: Some(annotated), backbone: Some(backbone) };
@@ -32,13 +32,19 @@ impl Experiment {
         Ok(Self { data: None, annotated: None, backbone: None, ..self })
     }
 
-    fn check_references(&self) -> Result<(), Wrong> {
+    fn check_references(&self) -> Result<(), LocatedDiagnostic> {
         if self.stages.is_empty() {
-            return Err(Wrong::key(["stages"], Fault::new("an experiment needs at least one stage")));
+            return Err(LocatedDiagnostic::key(
+                ["stages"],
+                Diagnostic::new("an experiment needs at least one stage"),
+            ));
         }
         let names: Vec<&str> = self.stages.iter().map(|(name, _)| name).collect();
         if let Some((wrong, _)) = self.expected.iter().find(|(name, _)| !names.contains(name)) {
-            return Err(Wrong::key(["expected", wrong], Fault::unknown("stage", wrong, &names)));
+            return Err(LocatedDiagnostic::key(
+                ["expected", wrong],
+                Diagnostic::unknown("stage", wrong, &names),
+            ));
         }
         check_source(&["data", "source"], self.data.as_ref())?;
         check_size(&["backbone"], self.backbone.as_ref())?;
@@ -52,7 +58,7 @@ impl Experiment {
     }
 
     /// Checks that the stage's required sections exist, in the stage or at the top level, and are valid.
-    fn check_inputs(&self, name: &str, stage: &Stage) -> Result<(), Wrong> {
+    fn check_inputs(&self, name: &str, stage: &Stage) -> Result<(), LocatedDiagnostic> {
         let here = ["stages", name, stage.key()];
         let below = |keys: &[&'static str]| [&here[..], keys].concat();
         let inputs = stage.kind().inputs();
@@ -68,15 +74,15 @@ impl Experiment {
             ("backbone", stage.trains_backbone() && self.backbone_of(stage).is_none()),
         ];
         if let Some((what, _)) = lacks.into_iter().find(|(_, lacks)| *lacks) {
-            return Err(Wrong::key(here, missing(what, name)));
+            return Err(LocatedDiagnostic::key(here, missing(what, name)));
         }
         if let (true, Some(BackboneSpec::Vgg16(_))) =
             (stage.kind().predicts_pixels(), self.backbone_of(stage))
         {
-            let fault = Fault::new("`vgg16` is a classifier: it says nothing about single pixels");
+            let fault = Diagnostic::new("`vgg16` is a classifier: it says nothing about single pixels");
             let fault = fault.note("`vgg` is the paper's colorizer");
             let path = if stage.backbone().is_some() { below(&["backbone"]) } else { vec!["backbone"] };
-            return Err(Wrong::key(path, fault));
+            return Err(LocatedDiagnostic::key(path, fault));
         }
         Ok(())
     }
@@ -87,30 +93,34 @@ impl Experiment {
     }
 
     /// Checks the starting points of a stage's fits.
-    fn check_rows(&self, index: usize, name: &str, stage: &Stage) -> Result<(), Wrong> {
+    fn check_rows(&self, index: usize, name: &str, stage: &Stage) -> Result<(), LocatedDiagnostic> {
         let here = |keys: &[&'static str]| [&["stages", name, stage.key()][..], keys].concat();
         match stage.kind().rows() {
             Rows::One(Start::Weights(InitSpec::Stage(from))) => {
                 let path = here(&["init_from", "stage"]);
-                self.check_stage(index, &from).map_err(|fault| Wrong::value(path, fault))
+                self.check_stage(index, &from).map_err(|fault| LocatedDiagnostic::value(path, fault))
             }
             Rows::One(_) => Ok(()),
             Rows::Backbones { rows, .. } => {
                 self.check_backbones(index, (name, stage), &here(&["backbones"]), rows)
             }
-            Rows::Methods(rows) if rows.is_empty() => {
-                Err(Wrong::key(here(&["methods"]), Fault::new("an evaluation needs at least one method")))
-            }
+            Rows::Methods(rows) if rows.is_empty() => Err(LocatedDiagnostic::key(
+                here(&["methods"]),
+                Diagnostic::new("an evaluation needs at least one method"),
+            )),
             Rows::Methods(rows) => rows.iter().try_for_each(|(row, method)| {
                 let start = Start::Method(method.clone());
                 let Some(wanted) = start.stage() else { return Ok(()) };
                 let path = || [&here(&["methods"])[..], &[row, "stage"]].concat();
-                self.check_stage(index, wanted).map_err(|fault| Wrong::value(path(), fault))?;
+                self.check_stage(index, wanted).map_err(|fault| LocatedDiagnostic::value(path(), fault))?;
                 if self.stages.get(wanted).is_some_and(|stage| stage.kind().colorizes()) {
                     return Ok(());
                 }
-                let fault = Fault::new(format!("the stage `{wanted}` does not learn to color"));
-                Err(Wrong::value(path(), fault.note("give a stage whose pretext task is colorization")))
+                let fault = Diagnostic::new(format!("the stage `{wanted}` does not learn to color"));
+                Err(LocatedDiagnostic::value(
+                    path(),
+                    fault.note("give a stage whose pretext task is colorization"),
+                ))
             }),
         }
     }
@@ -121,10 +131,10 @@ impl Experiment {
         (name, stage): (&str, &Stage),
         here: &[&str],
         rows: &Named<OnBackbone<InitSpec>>,
-    ) -> Result<(), Wrong> {
+    ) -> Result<(), LocatedDiagnostic> {
         if rows.is_empty() {
-            let fault = Fault::new(format!("`{name}` needs at least one backbone"));
-            return Err(Wrong::key(here.iter().copied(), fault));
+            let fault = Diagnostic::new(format!("`{name}` needs at least one backbone"));
+            return Err(LocatedDiagnostic::key(here.iter().copied(), fault));
         }
         for (row, OnBackbone { choice, backbone }) in rows.iter() {
             let mut path = [here, &[row]].concat();
@@ -136,15 +146,17 @@ impl Experiment {
             }
             let at = |key| [&path[..], &[key]].concat();
             if let InitSpec::File(file) = source {
-                let wrong = |e: AddressError| Wrong::value(at("file"), Fault::new(e.to_string()));
+                let wrong =
+                    |e: AddressError| LocatedDiagnostic::value(at("file"), Diagnostic::new(e.to_string()));
                 hub::address_in(file).map_err(wrong)?;
             }
             match source {
                 InitSpec::Stage(wanted) => {
-                    self.check_stage(index, wanted).map_err(|fault| Wrong::value(at("stage"), fault))?;
+                    self.check_stage(index, wanted)
+                        .map_err(|fault| LocatedDiagnostic::value(at("stage"), fault))?;
                 }
                 _ if backbone.as_ref().or(self.backbone_of(stage)).is_none() => {
-                    return Err(Wrong::key(path, missing("backbone", name)));
+                    return Err(LocatedDiagnostic::key(path, missing("backbone", name)));
                 }
                 _ => {}
             }
@@ -163,25 +175,25 @@ impl Experiment {
     }
 
     /// Checks that stage number `index` can use the backbone of the stage `wanted`.
-    fn check_stage(&self, index: usize, wanted: &str) -> Result<(), Fault> {
+    fn check_stage(&self, index: usize, wanted: &str) -> Result<(), Diagnostic> {
         let trained: Vec<&str> =
             self.stages.iter().take(index).filter(|(_, s)| s.trains_backbone()).map(|(n, _)| n).collect();
         match self.stages.iter().position(|(name, _)| name == wanted) {
             _ if trained.contains(&wanted) => Ok(()),
-            None => Err(Fault::unknown("stage", wanted, &trained)),
+            None => Err(Diagnostic::unknown("stage", wanted, &trained)),
             Some(at) if at < index => {
                 let kind = self.stages.iter().nth(at).and_then(|(_, stage)| stage.trains_none());
                 let kind = kind.unwrap_or("a stage");
-                Err(Fault::new(format!("the stage `{wanted}` is {kind}: it trains no backbone")))
+                Err(Diagnostic::new(format!("the stage `{wanted}` is {kind}: it trains no backbone")))
             }
-            Some(_) => Err(Fault::new(format!("the stage `{wanted}` does not come before this one"))
+            Some(_) => Err(Diagnostic::new(format!("the stage `{wanted}` does not come before this one"))
                 .note("move it up: stages run in order")),
         }
     }
 }
 
 /// Checks that each layer of the stage exists in at least one of its backbones.
-fn check_layers(name: &str, stage: &Stage, backbones: &[BackboneSpec]) -> Result<(), Wrong> {
+fn check_layers(name: &str, stage: &Stage, backbones: &[BackboneSpec]) -> Result<(), LocatedDiagnostic> {
     let Some(Layers { keys, names: layers, with_head }) = stage.kind().layers() else { return Ok(()) };
     let names = |backbone: &BackboneSpec| {
         let heads = if with_head { backbone.heads() } else { vec![] };
@@ -194,50 +206,53 @@ fn check_layers(name: &str, stage: &Stage, backbones: &[BackboneSpec]) -> Result
     let known: Vec<&str> = known.iter().map(String::as_str).chain(roles).collect();
     let here = [&["stages", name, stage.key()][..], keys].concat();
     if layers.is_empty() {
-        return Err(Wrong::value(here, Fault::new(format!("`{name}` needs at least one layer"))));
+        return Err(LocatedDiagnostic::value(
+            here,
+            Diagnostic::new(format!("`{name}` needs at least one layer")),
+        ));
     }
     for (i, layer) in layers.iter().enumerate() {
         let fault = if !known.contains(layer) {
-            Fault::unknown("layer", layer, &known)
+            Diagnostic::unknown("layer", layer, &known)
         } else if layers[..i].contains(layer) {
-            Fault::new(format!("the layer `{layer}` is given twice"))
+            Diagnostic::new(format!("the layer `{layer}` is given twice"))
         } else {
             continue;
         };
         let last = if keys.ends_with(&["frozen"]) { "through".to_string() } else { i.to_string() };
-        return Err(Wrong::value([&here[..], &[&last]].concat(), fault));
+        return Err(LocatedDiagnostic::value([&here[..], &[&last]].concat(), fault));
     }
     Ok(())
 }
 
 /// Checks that the annotated set is in the catalog.
-fn check_annotated(path: &[&str], spec: Option<&AnnotatedSpec>) -> Result<(), Wrong> {
+fn check_annotated(path: &[&str], spec: Option<&AnnotatedSpec>) -> Result<(), LocatedDiagnostic> {
     let Some(AnnotatedSpec { source: AnnotatedSource::Catalog(name), .. }) = spec else { return Ok(()) };
     let fault = match catalog::entry(name).map(|entry| entry.is_annotated()) {
         Ok(true) => return Ok(()),
-        Ok(false) => Fault::new(format!("the data set `{name}` has neither boxes nor masks")),
+        Ok(false) => Diagnostic::new(format!("the data set `{name}` has neither boxes nor masks")),
         Err(error) => not_listed(name, &error),
     };
-    Err(Wrong::value([path, &["catalog"]].concat(), fault))
+    Err(LocatedDiagnostic::value([path, &["catalog"]].concat(), fault))
 }
 
 /// The error for a name that is not in the catalog.
-fn not_listed(name: &str, error: &DataError) -> Fault {
+fn not_listed(name: &str, error: &DataError) -> Diagnostic {
     match error {
         DataError::NotInCatalog { known, .. } => {
-            Fault::unknown("data set", name, &known.iter().map(String::as_str).collect::<Vec<_>>())
+            Diagnostic::unknown("data set", name, &known.iter().map(String::as_str).collect::<Vec<_>>())
         }
-        other => Fault::new(other.to_string()),
+        other => Diagnostic::new(other.to_string()),
     }
 }
 
-fn check_size(path: &[&str], backbone: Option<&BackboneSpec>) -> Result<(), Wrong> {
-    let wrong = |reason: String| Wrong::key(path.iter().copied(), Fault::new(reason));
+fn check_size(path: &[&str], backbone: Option<&BackboneSpec>) -> Result<(), LocatedDiagnostic> {
+    let wrong = |reason: String| LocatedDiagnostic::key(path.iter().copied(), Diagnostic::new(reason));
     backbone.map_or(Ok(()), |backbone| backbone.check_size().map_err(wrong))
 }
 
 /// Checks that the data set is in the catalog or has a valid hub address.
-fn check_source(path: &[&str], data: Option<&DataSpec>) -> Result<(), Wrong> {
+fn check_source(path: &[&str], data: Option<&DataSpec>) -> Result<(), LocatedDiagnostic> {
     let name = match data.map(|data| &data.source) {
         Some(SourceSpec::Catalog(name)) => name,
         Some(SourceSpec::Hub { repo, revision, train, val, .. }) => {
@@ -245,7 +260,7 @@ fn check_source(path: &[&str], data: Option<&DataSpec>) -> Result<(), Wrong> {
         }
         _ => return Ok(()),
     };
-    let wrong = |error| Wrong::value([path, &["catalog"]].concat(), not_listed(name, &error));
+    let wrong = |error| LocatedDiagnostic::value([path, &["catalog"]].concat(), not_listed(name, &error));
     catalog::entry(name).map(drop).map_err(wrong)
 }
 
@@ -254,9 +269,9 @@ fn check_hub(
     path: &[&str],
     (repo, revision): (&str, Option<&str>),
     files: [(&str, &Vec<String>); 2],
-) -> Result<(), Wrong> {
+) -> Result<(), LocatedDiagnostic> {
     let wrong = |keys: &[&str], reason: String| {
-        Err(Wrong::value([path, &["hub"], keys].concat(), Fault::new(reason)))
+        Err(LocatedDiagnostic::value([path, &["hub"], keys].concat(), Diagnostic::new(reason)))
     };
     check_repository(repo).or_else(|reason| wrong(&["repo"], reason))?;
     if let Some(revision) = revision {
@@ -270,27 +285,27 @@ fn check_hub(
     Ok(())
 }
 
-fn missing(what: &str, stage: &str) -> Fault {
-    Fault::new(format!("the stage `{stage}` has no `{what}`"))
+fn missing(what: &str, stage: &str) -> Diagnostic {
+    Diagnostic::new(format!("the stage `{stage}` has no `{what}`"))
         .note(format!("add `{what}: …` here or at the top of the file"))
 }
 
 /// An error and the key path it refers to.
 #[derive(Debug)]
-pub(super) struct Wrong {
+pub(super) struct LocatedDiagnostic {
     pub path: Vec<String>,
     pub on: On,
-    pub fault: Box<Fault>,
+    pub fault: Box<Diagnostic>,
 }
 
-impl Wrong {
-    fn new<'a>(path: impl IntoIterator<Item = &'a str>, on: On, fault: Fault) -> Self {
+impl LocatedDiagnostic {
+    fn new<'a>(path: impl IntoIterator<Item = &'a str>, on: On, fault: Diagnostic) -> Self {
         Self { path: path.into_iter().map(String::from).collect(), on, fault: Box::new(fault) }
     }
-    fn key<'a>(path: impl IntoIterator<Item = &'a str>, fault: Fault) -> Self {
+    fn key<'a>(path: impl IntoIterator<Item = &'a str>, fault: Diagnostic) -> Self {
         Self::new(path, On::Key, fault)
     }
-    fn value<'a>(path: impl IntoIterator<Item = &'a str>, fault: Fault) -> Self {
+    fn value<'a>(path: impl IntoIterator<Item = &'a str>, fault: Diagnostic) -> Self {
         Self::new(path, On::Value, fault)
     }
 }

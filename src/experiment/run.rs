@@ -1,6 +1,6 @@
 //! One fit in its run directory: starts, resumes, or skips it if finished.
 
-use super::{fit::Fit, plan::WEIGHTS, stages::Stage};
+use super::{fit::StageRun, plan::WEIGHTS, stages::Stage};
 use crate::{
     atomic_write, device,
     report::results::RESULTS,
@@ -18,12 +18,12 @@ use std::path::{Path, PathBuf};
 const PLAN: &str = "plan.txt";
 
 /// A fit and the stage that runs it.
-pub struct Planned {
+pub struct PlannedRun {
     pub stage: Stage,
-    pub fit: Fit,
+    pub fit: StageRun,
 }
 
-impl Planned {
+impl PlannedRun {
     /// Whether the fit was finished before.
     pub fn is_finished(&self) -> bool {
         RunDir::finished(&self.fit.place.dir).is_ok_and(|manifest| manifest.is_some())
@@ -38,7 +38,7 @@ impl Planned {
         let fit = &self.fit;
         let dir = &fit.place.dir;
         if let Some(manifest) = RunDir::finished(dir)? {
-            look_over(dir, &manifest)?;
+            verify_outputs(dir, &manifest)?;
             let whose = fit.place.shared.as_ref();
             let kept = whose.map_or("finished before, kept".into(), |other| format!("as `{other}`"));
             tracing::info!("{}: {kept} ({})", fit.label, dir.display());
@@ -64,7 +64,7 @@ impl Planned {
             seed: fit.seed,
             data: fit.sets.fingerprints(),
         })?;
-        if let Some(warning) = self.inherited()? {
+        if let Some(warning) = self.inherited_divergence()? {
             tracing::warn!("{}: {warning}", fit.label);
             run.set_diverged(Some(warning.to_string()));
             run.warn(warning.to_string());
@@ -80,7 +80,7 @@ impl Planned {
     }
 
     /// The divergence warning inherited from the run that this one starts from.
-    fn inherited(&self) -> Result<Option<Warning>> {
+    fn inherited_divergence(&self) -> Result<Option<Warning>> {
         let beside = self.fit.located.as_deref().and_then(manifest::run_dir_of);
         for run in self.fit.upstream.as_deref().into_iter().chain(beside) {
             if let Some(what) = RunOutcome::read(run)?.and_then(|outcome| outcome.diverged) {
@@ -100,7 +100,7 @@ impl Planned {
 
 /// Verifies a finished run against its manifest. Damaged outputs that other stages read are an error, other changes a
 /// warning.
-fn look_over(run: &Path, manifest: &Manifest) -> Result<()> {
+fn verify_outputs(run: &Path, manifest: &Manifest) -> Result<()> {
     let changed = manifest.changed(run);
     for name in [WEIGHTS, RESULTS].iter().filter(|name| changed.contains(name) && run.join(name).exists()) {
         RunOutcome::read(run)?.map_or(Ok(()), |outcome| outcome.ensure_unchanged(run, name))?;

@@ -3,7 +3,7 @@
 
 use super::{
     faults::{all, both},
-    plan::{Pictures, Source},
+    plan::{DataSource, PicturePlan},
 };
 use crate::{
     bounded::Fraction,
@@ -21,24 +21,24 @@ use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 /// Both splits, opened.
 #[derive(Clone)]
-pub enum Sets {
-    Plain(Pair<dyn Dataset>),
-    Annotated(Pair<dyn Annotated>),
+pub enum DataSets {
+    Plain(Splits<dyn Dataset>),
+    Annotated(Splits<dyn Annotated>),
 }
 
 /// Training and validation set.
-pub struct Pair<S: ?Sized> {
+pub struct Splits<S: ?Sized> {
     pub train: Arc<S>,
     pub val: Arc<S>,
 }
 
-impl<S: ?Sized> Clone for Pair<S> {
+impl<S: ?Sized> Clone for Splits<S> {
     fn clone(&self) -> Self {
         Self { train: self.train.clone(), val: self.val.clone() }
     }
 }
 
-impl<S: ?Sized> Pair<S> {
+impl<S: ?Sized> Splits<S> {
     /// Opens both splits.
     fn open<E: Into<anyhow::Error>>(open: impl Fn(Split) -> Result<Arc<S>, E>) -> Result<Self> {
         let open = |split| open(split).map_err(Into::into);
@@ -58,25 +58,25 @@ impl<S: ?Sized> Pair<S> {
 
 /// Cache of opened sets.
 #[derive(Default)]
-pub struct Opened(Vec<(Source, Sets)>);
+pub struct OpenedSets(Vec<(DataSource, DataSets)>);
 
-impl Opened {
+impl OpenedSets {
     /// The sets of a plan.
     ///
     /// # Errors
     /// Data that cannot be opened; missing labels; labels that are not a class of the training split.
-    pub fn sets(&mut self, pictures: &Pictures, at: &Locations) -> Result<Sets> {
-        let Pictures { source, labels, .. } = pictures;
+    pub fn sets(&mut self, pictures: &PicturePlan, at: &Locations) -> Result<DataSets> {
+        let PicturePlan { source, labels, .. } = pictures;
         let known = self.0.iter().find(|(known, _)| known == source).map(|(_, sets)| sets.clone());
         let sets = match known {
             Some(sets) => sets,
             None => {
-                let sets = Sets::open(source, at)?;
+                let sets = DataSets::open(source, at)?;
                 self.0.push((source.clone(), sets.clone()));
                 sets
             }
         };
-        if let (true, Sets::Plain(pair)) = (*labels, &sets) {
+        if let (true, DataSets::Plain(pair)) = (*labels, &sets) {
             check_labels(pair, &source.to_string())?;
         }
         Ok(sets)
@@ -84,7 +84,7 @@ impl Opened {
 }
 
 /// Checks that both splits have valid labels.
-fn check_labels(pair: &Pair<dyn Dataset>, name: &str) -> Result<()> {
+fn check_labels(pair: &Splits<dyn Dataset>, name: &str) -> Result<()> {
     let (classes, _) = both(
         require(&*pair.train, name, Split::Train.name()).map_err(Into::into),
         require(&*pair.val, name, Split::Val.name()).map_err(Into::into),
@@ -101,19 +101,19 @@ fn check_labels(pair: &Pair<dyn Dataset>, name: &str) -> Result<()> {
     })
 }
 
-impl Sets {
-    fn open(source: &Source, at: &Locations) -> Result<Self> {
+impl DataSets {
+    fn open(source: &DataSource, at: &Locations) -> Result<Self> {
         match source {
-            Source::Plain(spec) => Ok(Self::Plain(Pair::open(|split| open(spec, split, at))?)),
-            Source::Annotated(spec, lists) => {
+            DataSource::Plain(spec) => Ok(Self::Plain(Splits::open(|split| open(spec, split, at))?)),
+            DataSource::Annotated(spec, lists) => {
                 let open = |split| annotated_source::open(spec, split, *lists, at);
-                Ok(Self::Annotated(Pair::open(open)?))
+                Ok(Self::Annotated(Splits::open(open)?))
             }
         }
     }
 
     /// The plain pictures.
-    pub fn plain(&self) -> Result<&Pair<dyn Dataset>> {
+    pub fn plain(&self) -> Result<&Splits<dyn Dataset>> {
         match self {
             Self::Plain(pair) => Ok(pair),
             Self::Annotated(_) => bail!("this stage needs plain pictures: give `data:`"),
@@ -121,7 +121,7 @@ impl Sets {
     }
 
     /// The annotated pictures.
-    pub fn annotated(&self) -> Result<&Pair<dyn Annotated>> {
+    pub fn annotated(&self) -> Result<&Splits<dyn Annotated>> {
         match self {
             Self::Annotated(pair) => Ok(pair),
             Self::Plain(_) => bail!("this stage needs boxes or masks: give `annotated:`"),
@@ -164,7 +164,7 @@ impl Sets {
 ///
 /// # Errors
 /// A split without objects.
-pub fn check_objects(pair: &Pair<dyn Annotated>, name: &str) -> Result<()> {
+pub fn check_objects(pair: &Splits<dyn Annotated>, name: &str) -> Result<()> {
     pair.check(|set, split| {
         let shown = (0..set.len()).any(|i| set.presence(i).contains(&Presence::Present));
         ensure!(
@@ -180,7 +180,7 @@ pub fn check_objects(pair: &Pair<dyn Annotated>, name: &str) -> Result<()> {
 ///
 /// # Errors
 /// A split without such masks; an unreadable mask.
-pub fn check_masks(pair: &Pair<dyn Annotated>, name: &str) -> Result<()> {
+pub fn check_masks(pair: &Splits<dyn Annotated>, name: &str) -> Result<()> {
     pair.check(|set, split| {
         let classes = 1..=set.classes().len();
         let named = |label: &u8| classes.contains(&usize::from(*label));
@@ -195,7 +195,7 @@ pub fn check_masks(pair: &Pair<dyn Annotated>, name: &str) -> Result<()> {
 }
 
 /// Display name of the data.
-impl std::fmt::Display for Source {
+impl std::fmt::Display for DataSource {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Plain(spec) => spec.source.fmt(f),
@@ -204,7 +204,7 @@ impl std::fmt::Display for Source {
     }
 }
 
-impl Source {
+impl DataSource {
     /// Files and folders of the source.
     pub fn paths(&self) -> Vec<&Path> {
         match self {
@@ -222,7 +222,7 @@ impl Source {
     }
 
     /// That share, and the number of decoding threads.
-    pub fn reading(&self) -> (f64, Option<usize>) {
+    pub fn reading_options(&self) -> (f64, Option<usize>) {
         let (max_bad, threads) = match self {
             Self::Plain(spec) => (spec.max_bad, spec.threads),
             Self::Annotated(spec, _) => (spec.max_bad, spec.threads),

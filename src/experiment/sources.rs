@@ -7,7 +7,7 @@ use std::{fmt, path::Path};
 /// A colorization method. In YAML: `full: { stage: full }`, `gray: gray`, `larsson: { pictures: DIR }`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
-pub enum MethodSpec {
+pub enum ColorizationMethodSpec {
     /// The colorizer trained by an earlier stage.
     Stage(String),
     /// A colorizer's weight file.
@@ -52,9 +52,9 @@ pub enum WeightSource {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Start {
     /// Random weights with the backbone's initialization.
-    Afresh,
+    Random,
     Weights(InitSpec),
-    Method(MethodSpec),
+    Method(ColorizationMethodSpec),
 }
 
 impl InitSpec {
@@ -82,14 +82,16 @@ impl Start {
     pub fn source(&self) -> Option<&InitSpec> {
         match self {
             Self::Weights(init) => Some(init.source()),
-            Self::Afresh | Self::Method(_) => None,
+            Self::Random | Self::Method(_) => None,
         }
     }
 
     /// The earlier stage that the fit starts from.
     pub fn stage(&self) -> Option<&str> {
         match (self, self.source()) {
-            (Self::Method(MethodSpec::Stage(stage)), _) | (_, Some(InitSpec::Stage(stage))) => Some(stage),
+            (Self::Method(ColorizationMethodSpec::Stage(stage)), _) | (_, Some(InitSpec::Stage(stage))) => {
+                Some(stage)
+            }
             _ => None,
         }
     }
@@ -97,7 +99,9 @@ impl Start {
     /// The weight file, as spelled in the spec.
     pub fn file(&self) -> Option<&Path> {
         match (self, self.source()) {
-            (Self::Method(MethodSpec::File(path)), _) | (_, Some(InitSpec::File(path))) => Some(path),
+            (Self::Method(ColorizationMethodSpec::File(path)), _) | (_, Some(InitSpec::File(path))) => {
+                Some(path)
+            }
             _ => None,
         }
     }
@@ -107,13 +111,19 @@ impl Start {
 impl fmt::Display for Start {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Afresh => f.write_str("random weights"),
+            Self::Random => f.write_str("random weights"),
             Self::Weights(init) => init.fmt(f),
-            Self::Method(MethodSpec::Stage(stage)) => write!(f, "the colorizer of stage `{stage}`"),
-            Self::Method(MethodSpec::File(path)) => write!(f, "the colorizer {}", path.display()),
-            Self::Method(MethodSpec::Pictures(dir)) => write!(f, "the pictures in {}", dir.display()),
-            Self::Method(MethodSpec::Gray) => f.write_str("no color"),
-            Self::Method(MethodSpec::Random) => f.write_str("the colors of random training images"),
+            Self::Method(ColorizationMethodSpec::Stage(stage)) => {
+                write!(f, "the colorizer of stage `{stage}`")
+            }
+            Self::Method(ColorizationMethodSpec::File(path)) => write!(f, "the colorizer {}", path.display()),
+            Self::Method(ColorizationMethodSpec::Pictures(dir)) => {
+                write!(f, "the pictures in {}", dir.display())
+            }
+            Self::Method(ColorizationMethodSpec::Gray) => f.write_str("no color"),
+            Self::Method(ColorizationMethodSpec::Random) => {
+                f.write_str("the colors of random training images")
+            }
         }
     }
 }

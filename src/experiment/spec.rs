@@ -19,7 +19,7 @@ use crate::{
     data::{annotated_source::AnnotatedSpec, source::DataSpec},
     device::Compute,
     spec::{
-        Document, Fault, Node, SpecError,
+        Diagnostic, Document, Node, SpecError,
         names::{Name, Named},
     },
 };
@@ -118,13 +118,13 @@ impl Experiment {
 }
 
 /// `pretrain.train.steps` → `stages.pretrain.pretext.train.steps`.
-fn expand(mut keys: Vec<String>, root: &Node) -> Result<Vec<String>, Fault> {
+fn expand(mut keys: Vec<String>, root: &Node) -> Result<Vec<String>, Diagnostic> {
     let stages = root.get("stages").map(|e| e.value.entries()).unwrap_or_default();
     let names: Vec<&str> = stages.iter().map(|e| e.key.as_str()).collect();
     let Some(first) = keys.first().map(String::as_str) else { return Ok(keys) };
     if !FIELDS.contains(&first) {
         if !names.contains(&first) {
-            return Err(Fault::unknown("stage or field", first, &[&names[..], &FIELDS[..]].concat()));
+            return Err(Diagnostic::unknown("stage or field", first, &[&names[..], &FIELDS[..]].concat()));
         }
         keys.insert(0, "stages".into());
     }

@@ -1,4 +1,4 @@
-//! Accuracy by backbone and layer, over seeds, as CSV, Markdown and aligned text.
+//! Accuracy tables by backbone and layer, averaged over seeds, as CSV, Markdown and aligned text.
 
 use super::{
     published::{Benchmark, Block},
@@ -9,7 +9,7 @@ use crate::metrics::accuracy::MeanStd;
 use anyhow::{Result, bail};
 use std::path::Path;
 
-/// What a cell measures.
+/// Metric of a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Measure {
     Top1,
@@ -32,7 +32,7 @@ impl Measure {
     }
 }
 
-/// One data set under one protocol: a row per backbone, a column per layer, in percent.
+/// Results on one data set with one protocol: a row per backbone, a column per layer, in percent.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AccuracyTable {
     pub dataset: String,
@@ -40,9 +40,9 @@ pub struct AccuracyTable {
     pub measure: Measure,
     pub layers: Vec<String>,
     pub rows: Vec<Row>,
-    /// All seeds that any cell is over, ascending.
+    /// All seeds of the results, ascending.
     pub seeds: Vec<u64>,
-    /// What the literature reports for these layers, where the data set and the measure are its own.
+    /// Published results for these layers, if the data set and the metric match.
     published: Option<Block>,
 }
 
@@ -50,12 +50,12 @@ pub struct AccuracyTable {
 pub struct Row {
     pub experiment: String,
     pub backbone: String,
-    /// One a layer of the table; None where there is no result.
+    /// One per layer of the table; None without a result.
     pub cells: Vec<Option<MeanStd>>,
 }
 
-/// One table for each pair of data set and protocol, rows and columns in the order first seen. Errors: two results for
-/// one cell and seed.
+/// One table per data set and protocol, with rows and columns in order of first appearance. Errors: two results for
+/// the same cell and seed.
 pub fn tables(results: &[ProbeResult], measure: Measure) -> Result<Vec<AccuracyTable>> {
     refuse_repeats(results)?;
     let mut groups: Vec<Vec<&ProbeResult>> = Vec::new();
@@ -69,7 +69,7 @@ pub fn tables(results: &[ProbeResult], measure: Measure) -> Result<Vec<AccuracyT
     groups.iter().map(|group| AccuracyTable::of(group, measure)).collect()
 }
 
-/// One measured layer of one backbone of one result.
+/// One layer of one backbone in one result.
 struct Entry<'a> {
     result: &'a ProbeResult,
     backbone: &'a str,
@@ -84,7 +84,7 @@ fn entries<'a>(results: impl IntoIterator<Item = &'a ProbeResult>) -> impl Itera
     })
 }
 
-/// The same seed counted twice would make the spread over seeds look smaller than it is.
+/// Counting a seed twice would understate the spread over seeds.
 fn refuse_repeats(results: &[ProbeResult]) -> Result<()> {
     let mut seen = std::collections::HashMap::<_, &Path>::new();
     for Entry { result, backbone, layer } in entries(results) {
@@ -104,7 +104,7 @@ fn refuse_repeats(results: &[ProbeResult]) -> Result<()> {
 }
 
 impl AccuracyTable {
-    /// `group` is not empty.
+    /// `group` must not be empty.
     fn of(group: &[&ProbeResult], measure: Measure) -> Result<Self> {
         let (mut layers, mut keys) = (Vec::new(), Vec::new());
         for result in group {
@@ -134,7 +134,7 @@ impl AccuracyTable {
         })
     }
 
-    /// What the numbers are, in one line.
+    /// One-line title of the table.
     pub fn header(&self) -> String {
         format!(
             "Linear probe on {} (protocol {}): {} accuracy in %, {}",
@@ -145,12 +145,12 @@ impl AccuracyTable {
         )
     }
 
-    /// `mean ± std over 3 seeds (0, 1, 2)`
+    /// `mean ± std over 3 seeds (0, 1, 2)`.
     pub fn spread(&self) -> String {
         spread(&self.seeds)
     }
 
-    /// The backbone, with its experiment where the table holds more than one.
+    /// Label of a row: the backbone, prefixed by its experiment if the table has several.
     pub fn label(&self, row: &Row) -> String {
         if self.rows.iter().all(|other| other.experiment == row.experiment) {
             return row.backbone.clone();
@@ -158,7 +158,7 @@ impl AccuracyTable {
         format!("{}: {}", row.experiment, row.backbone)
     }
 
-    /// The table as text, with what was published for its data set below; a cell over fewer seeds than the table says so.
+    /// The table as text, with published results below. Cells with fewer seeds than the table are marked.
     fn table(&self) -> Table {
         let cells =
             |row: &Row| row.cells.iter().map(|cell| over_seeds(cell.as_ref(), self.seeds.len())).collect();
@@ -170,18 +170,18 @@ impl AccuracyTable {
         Table { title: self.header(), notes, ..table }
     }
 
-    /// Aligned columns for a terminal, below them what was published for ImageNet and Places205.
+    /// Aligned columns for a terminal, with published ImageNet and Places205 results below.
     pub fn text(&self) -> String {
         self.table().text()
     }
 
-    /// The same as Markdown.
+    /// Markdown.
     pub fn markdown(&self) -> String {
         self.table().markdown()
     }
 }
 
-/// What was published of linear probes on a data set; None where nothing compares.
+/// Published linear-probe results on a data set; None if there are none.
 fn published(dataset: &str, measure: Measure, layers: &[&str]) -> Result<Option<Block>> {
     let benchmark = match (dataset, measure) {
         ("imagenet", Measure::Top1) => Benchmark::ImagenetLinear,
@@ -197,8 +197,8 @@ fn cell(group: &[&ProbeResult], measure: Measure, key: (&str, &str), layer: &str
     MeanStd::of(&values.collect::<Vec<_>>()).map(MeanStd::percent)
 }
 
-/// Adds what is new in `more`, each behind its predecessor there, so that conv1 … conv5 come out in order even where
-/// the first backbone lacks some.
+/// Inserts the new entries of `more` after their predecessors, so that conv1 … conv5 stay in order even if the first
+/// backbone lacks some.
 fn merge_in_order<'a>(all: &mut Vec<&'a str>, more: impl Iterator<Item = &'a str>) {
     let mut place = 0;
     for name in more {
@@ -212,8 +212,8 @@ fn merge_in_order<'a>(all: &mut Vec<&'a str>, more: impl Iterator<Item = &'a str
     }
 }
 
-/// All tables in one sheet: accuracies in percent, with mean, sample standard deviation and number of seeds of each
-/// layer; empty where unknown.
+/// All tables as one CSV sheet: accuracy in percent, with mean, sample standard deviation and number of seeds per
+/// layer; empty if unknown.
 pub fn csv(tables: &[AccuracyTable]) -> String {
     let mut layers = Vec::new();
     tables.iter().for_each(|table| merge_in_order(&mut layers, table.layers.iter().map(String::as_str)));

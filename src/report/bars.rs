@@ -1,5 +1,5 @@
-//! Grouped bars: a group a column of a transfer table, a bar a backbone, in percent from 0, with error bars over seeds;
-//! drawn once, as SVG and as PNG.
+//! Grouped bar chart of a transfer table: one group per column, one bar per backbone, in percent from 0, with error
+//! bars over seeds; rendered as SVG and PNG.
 
 use super::{
     canvas::{self, Area, Canvas, Drawing, Drawn, FAINT, GRID, INK, LABEL, PALETTE, TICK},
@@ -12,21 +12,21 @@ use plotters::prelude::*;
 use plotters::style::text_anchor::HPos;
 
 const HEIGHT: u32 = 520;
-/// Widths in SVG units: of a bar at the most, of the least group, and of what stands beside the plot.
+/// In SVG units: maximum bar width, minimum group width, and margins of the plot.
 const BAR: f64 = 26.0;
 const GROUP: f64 = 64.0;
 const LEFT: f64 = 74.0;
 const TOP: f64 = 76.0;
 const BOTTOM: f64 = HEIGHT as f64 - 52.0;
-/// Share of a group that its bars take.
+/// Share of a group's width filled by bars.
 const FILLED: f64 = 0.8;
 
-/// The plot as an SVG document.
+/// Renders the plot as SVG.
 pub fn svg(table: &TransferTable) -> Result<String> {
     canvas::svg(&Bars::new(table))
 }
 
-/// The plot as a PNG file.
+/// Renders the plot as PNG.
 pub fn png(table: &TransferTable) -> Result<Vec<u8>> {
     canvas::png(&Bars::new(table))
 }
@@ -35,7 +35,7 @@ struct Bars<'a> {
     table: &'a TransferTable,
     titles: Vec<String>,
     labels: Vec<String>,
-    /// Width of a group, and where the legend begins.
+    /// Width of a group, and left edge of the legend.
     group: f64,
     right: f64,
     high: f64,
@@ -44,7 +44,7 @@ struct Bars<'a> {
 impl<'a> Bars<'a> {
     fn new(table: &'a TransferTable) -> Self {
         let (titles, labels) = (table.titles(), Vec::from_iter(table.lines.iter().map(|l| table.label(l))));
-        // About eight units a character.
+        // About eight units per character.
         let longest = |texts: &[String]| texts.iter().map(|t| t.chars().count()).max().unwrap_or(0) as f64;
         let bars = BAR * table.lines.len() as f64 / FILLED;
         let group = bars.max(GROUP).max(8.5 * longest(&titles) + 12.0);
@@ -134,7 +134,7 @@ impl Bars<'_> {
     }
 }
 
-/// The palette, then the same again half way to white.
+/// The palette, then the same colors lightened.
 fn color(index: usize) -> RGBColor {
     let RGBColor(r, g, b) = PALETTE[index % PALETTE.len()];
     let paler = |c: u8| if index / PALETTE.len() % 2 == 1 { c / 2 + 127 } else { c };

@@ -1,6 +1,7 @@
-//! What the plots share: a drawing made once and written as SVG and as PNG, and text, lines and marks in SVG units.
+//! Drawing primitives of all plots: text, lines and markers in SVG units, rendered as SVG and PNG by the same code.
 //!
-//! Colors are Okabe and Ito's, told apart by all common kinds of color vision; shapes differ too, for print in gray.
+//! Colors are the Okabe-Ito palette, which is safe for common color vision deficiencies; marker shapes differ too, for
+//! grayscale print.
 
 use crate::train::panel::typeface;
 use anyhow::{Context, Result, anyhow};
@@ -9,9 +10,9 @@ use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 use std::io::Cursor;
 
-/// PNG pixels to an SVG unit.
+/// PNG pixels per SVG unit.
 pub const PNG_SCALE: u32 = 2;
-/// The PNG is drawn this much larger, then averaged down, since plotters does not smooth the edges of thick lines.
+/// Supersampling factor of the PNG, since plotters does not anti-alias thick lines.
 const SMOOTHING: u32 = 2;
 
 /// Font sizes. Plotters' unit is about 0.8 SVG units.
@@ -35,15 +36,15 @@ pub(super) const PALETTE: [RGBColor; 7] = [
 pub(super) type Area<'a, DB> = DrawingArea<DB, Shift>;
 pub(super) type Drawn<DB> = Result<(), DrawingAreaErrorKind<<DB as DrawingBackend>::ErrorType>>;
 
-/// Something to draw, on either backend.
+/// A plot that can be drawn on either backend.
 pub(super) trait Drawing {
     /// Width and height in SVG units.
     fn size(&self) -> (u32, u32);
-    /// Draws on a white `area`, `scale` pixels to an SVG unit.
+    /// Draws on a white `area` with `scale` pixels per SVG unit.
     fn draw<DB: DrawingBackend>(&self, area: &Area<DB>, scale: f64) -> Result<()>;
 }
 
-/// The drawing as an SVG document.
+/// Renders a plot as SVG.
 pub(super) fn svg(drawing: &impl Drawing) -> Result<String> {
     let mut out = String::new();
     {
@@ -53,7 +54,7 @@ pub(super) fn svg(drawing: &impl Drawing) -> Result<String> {
     Ok(out)
 }
 
-/// The drawing as a PNG file.
+/// Renders a plot as PNG.
 pub(super) fn png(drawing: &impl Drawing) -> Result<Vec<u8>> {
     let (w, h) = drawing.size();
     let factor = PNG_SCALE * SMOOTHING;
@@ -76,12 +77,12 @@ fn draw<DB: DrawingBackend>(drawing: &impl Drawing, area: &Area<DB>, scale: f64)
     done::<DB>(area.present())
 }
 
-/// A backend's outcome as this crate's.
+/// Converts a backend's result.
 pub(super) fn done<DB: DrawingBackend>(drawn: Drawn<DB>) -> Result<()> {
     drawn.map_err(|error| anyhow!("cannot draw the plot: {error}"))
 }
 
-/// An area to draw on in SVG units.
+/// A drawing area in SVG units.
 pub(super) struct Canvas<'a, DB: DrawingBackend> {
     area: &'a Area<'a, DB>,
     face: &'static str,
@@ -93,7 +94,7 @@ impl<'a, DB: DrawingBackend> Canvas<'a, DB> {
         Ok(Self { area, face: typeface()?, scale })
     }
 
-    /// Width of a label, roughly.
+    /// Approximate width of a label.
     pub fn width(&self, label: &str) -> f64 {
         let style = (self.face, LABEL).into_text_style(self.area);
         self.area.estimate_text_size(label, &style).map_or(0.0, |(width, _)| f64::from(width))
@@ -105,14 +106,14 @@ impl<'a, DB: DrawingBackend> Canvas<'a, DB> {
         self.area.draw(&Text::new(text.to_string(), self.px(x, y), style))
     }
 
-    /// Text whose capitals begin at `y`: the two backends differ in what they take for the middle of a line.
+    /// Text with its cap height at `y`; the two backends center lines differently.
     pub fn text(&self, text: &str, x: f64, y: f64, size: f64, color: RGBColor, anchor: HPos) -> Drawn<DB> {
         let style = (self.face, size * self.scale).into_text_style(self.area).color(&color);
         let style = style.pos(Pos::new(anchor, VPos::Top));
         self.area.draw(&Text::new(text.to_string(), self.px(x, y), style))
     }
 
-    /// A label that reads upwards, its middle at `y`.
+    /// Vertical label, centered at `y`.
     pub fn upwards(&self, text: &str, x: f64, y: f64) -> Drawn<DB> {
         let turned = (self.face, LABEL * self.scale).into_font().transform(FontTransform::Rotate270);
         let style = turned.into_text_style(self.area).color(&INK).pos(Pos::new(HPos::Center, VPos::Top));
@@ -125,13 +126,13 @@ impl<'a, DB: DrawingBackend> Canvas<'a, DB> {
         self.area.draw(&PathElement::new(path, color.stroke_width(width)))
     }
 
-    /// A filled rectangle between two corners.
+    /// Filled rectangle between two corners.
     pub fn bar(&self, from: (f64, f64), to: (f64, f64), color: RGBColor) -> Drawn<DB> {
         let corners = [self.px(from.0, from.1), self.px(to.0, to.1)];
         self.area.draw(&Rectangle::new(corners, color.filled()))
     }
 
-    /// Circle, square, triangle, diamond, in turn.
+    /// Marker number `index`: circle, square, triangle, diamond, repeating.
     pub fn marker(&self, index: usize, x: f64, y: f64, r: f64, color: RGBColor) -> Drawn<DB> {
         let corners: &[(f64, f64)] = match index % 4 {
             0 => {

@@ -1,5 +1,5 @@
-//! Methods of coloring side by side, in the layout of the paper's Table 1: a table of the measures, a map of the
-//! colors that each method uses, and pictures.
+//! Comparison of colorization methods in the layout of the paper's Table 1: a table of metrics, histograms of the
+//! colors that each method uses, and example pictures.
 
 use super::{
     kind::Kind,
@@ -28,51 +28,51 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// The folder of example pictures in a run directory.
+/// Folder of example pictures in a run directory.
 pub const EXAMPLES: &str = "examples";
 
-/// What one method reached with one seed.
+/// Result of one method with one seed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ColorResult {
     pub kind: Kind,
     pub experiment: String,
     pub seed: u64,
     pub dataset: String,
-    /// Side of the pictures that were colored.
+    /// Side of the colorized pictures.
     pub pixels: usize,
     pub method: String,
     pub summary: ColorSummary,
-    /// Bootstrap over images.
+    /// Bootstrap intervals over images.
     pub intervals: BTreeMap<ColorMeasure, Interval>,
-    /// How often each ab color was predicted: square, a by b, gray in the middle; and how often it was true.
+    /// Histograms of the predicted and the true ab colors: square, a by b, gray in the middle.
     pub histogram: Histogram,
     pub truth: Histogram,
-    /// What a classifier recognized in the true colors, gray and recolored, where one was asked.
+    /// Classifier accuracy on original, gray and recolored pictures, if a classifier was given.
     #[serde(default, alias = "recognised", skip_serializing_if = "Option::is_none")]
     pub recognized: Option<Renderings<Accuracy>>,
-    /// Side of a histogram's cell, in ab units.
+    /// Side of a histogram cell in ab units.
     pub cell: f32,
-    /// The directory that it was read from.
+    /// Directory of the results file.
     #[serde(skip)]
     pub from: PathBuf,
 }
 
-/// Counts of ab cells.
+/// Histogram over ab cells.
 pub type Histogram = crate::evaluation::color::AbHistogram;
 
-/// One data set at one size, with the methods that were measured on it.
+/// Methods evaluated on one data set at one size.
 #[derive(Debug)]
 pub struct ColorTable<'a> {
     dataset: &'a str,
     pixels: usize,
-    /// Methods in the order first seen, each with its results, one a seed.
+    /// Methods in order of first appearance, with one result per seed.
     methods: Vec<(String, Vec<&'a ColorResult>)>,
 }
 
-/// One table for each data set and size, in the order first seen.
+/// One table per data set and size, in order of first appearance.
 ///
 /// # Errors
-/// Two results for one method and seed.
+/// Two results for the same method and seed.
 pub fn tables(results: &[ColorResult]) -> Result<Vec<ColorTable<'_>>> {
     let mut tables: Vec<ColorTable> = vec![];
     for result in results {
@@ -113,7 +113,7 @@ impl<'a> ColorTable<'a> {
         self.methods.iter().map(|(_, results)| results.len()).max().unwrap_or(0)
     }
 
-    /// What the numbers are, in one line.
+    /// One-line title of the table.
     pub fn header(&self) -> String {
         let images = self.methods.first().map_or(0, |(_, results)| results[0].summary.images);
         let spread = match self.seeds() {
@@ -123,7 +123,7 @@ impl<'a> ColorTable<'a> {
         format!("Colorization of {images} images of {} at {} pixels, {spread}", self.dataset, self.pixels)
     }
 
-    /// The measures, a row a method; the last row is what the true colors reach where that says something.
+    /// Table of metrics, one row per method; the last row has the metrics of the true colors that are meaningful.
     pub(super) fn table(&self) -> Table {
         let judged = self.methods.iter().any(|(_, results)| recognized(results).is_some());
         let titles = COLUMNS.map(|(_, title, _)| title);
@@ -147,8 +147,8 @@ impl<'a> ColorTable<'a> {
         Some(row)
     }
 
-    /// The map of colors: a panel a method, the truth first. a runs to the right, b upwards; the more often a color
-    /// is used, the fuller it is shown, on a logarithmic scale.
+    /// Color histograms: one tile per method, ground truth first. a increases to the right, b upwards; saturation
+    /// shows the frequency on a logarithmic scale.
     pub fn map(&self) -> Result<RgbTile> {
         let Some((_, first)) = self.methods.first() else { bail!("no method to draw") };
         let mut tiles = vec![map_tile(&first[0].truth)];
@@ -160,7 +160,7 @@ impl<'a> ColorTable<'a> {
         panel(&[tiles], &titles, 3)
     }
 
-    /// Gray, each method and the truth side by side, a row an example image; none where no pictures were kept.
+    /// Input, each method and the truth in columns, one row per example image; None without examples.
     pub fn comparison(&self) -> Result<Option<RgbTile>> {
         let Some((_, first)) = self.methods.first() else { return Ok(None) };
         let numbers = examples(&first[0].from)?;
@@ -183,10 +183,10 @@ impl<'a> ColorTable<'a> {
     }
 }
 
-/// The column of the classifier's answers.
+/// Title of the classifier column.
 const RECOGNIZED: &str = "VGG top-1 %";
 
-/// Top-1 in percent on recolored pictures and on the true colors, means over seeds; None where no classifier was asked.
+/// Top-1 accuracy in percent on recolored and on original pictures, averaged over seeds; None without a classifier.
 fn recognized(results: &[&ColorResult]) -> Option<(f64, f64)> {
     let all: Option<Vec<_>> = results.iter().map(|r| r.recognized.as_ref()).collect();
     let all = all?;
@@ -196,12 +196,12 @@ fn recognized(results: &[&ColorResult]) -> Option<(f64, f64)> {
     Some((mean(|r| r.recolored.top1), mean(|r| r.original.top1)))
 }
 
-/// A panel as a PNG file's bytes.
+/// Encodes a panel as PNG.
 pub fn png((width, height, rgb): RgbTile, name: &str) -> Result<Vec<u8>> {
     picture::encode(&ImagePanel { name: name.into(), width, height, rgb })
 }
 
-/// Mean and spread of a measure over seeds; with one seed, the value and its bootstrap error.
+/// Mean and spread of a metric over seeds; for one seed, the value and its bootstrap error.
 fn cell(results: &[&ColorResult], (measure, _, decimals): Column) -> String {
     let Some((mean, spread)) = value(results, measure) else { return "–".into() };
     match spread {
@@ -220,7 +220,7 @@ fn value(results: &[&ColorResult], measure: ColorMeasure) -> Option<(f64, Option
     Some((shown(measure, over_seeds.mean), spread.map(|spread| shown(measure, spread))))
 }
 
-/// All tables in one sheet: every measure's mean and spread; what spread means is in its own column.
+/// All tables as one CSV sheet: mean and spread of every metric; a separate column defines the spread.
 pub fn csv(tables: &[ColorTable]) -> String {
     let about = ["dataset", "pixels", "images", "method", "seeds", "spread"].map(String::from);
     let measures = COLUMNS.into_iter().flat_map(|(_, name, _)| [name.to_string(), format!("{name} spread")]);
@@ -244,7 +244,7 @@ fn sheet_row(table: &ColorTable, method: &str, results: &[&ColorResult]) -> Vec<
     fields
 }
 
-/// Lightness at which the map shows its colors.
+/// Lightness of the histogram's colors.
 const MAP_LIGHTNESS: f32 = 62.0;
 
 fn map_tile(histogram: &Histogram) -> RgbTile {
@@ -254,7 +254,7 @@ fn map_tile(histogram: &Histogram) -> RgbTile {
     for (cell, count) in histogram.counts.iter().enumerate().filter(|(_, count)| **count > 0) {
         let [a, b] = Histogram::color(cell);
         let (color, _) = lab_to_srgb8([MAP_LIGHTNESS, a, b]);
-        // From a single count to the commonest color.
+        // From a single count to the most frequent color.
         let share = 0.15 + 0.85 * (1.0 + *count as f32).ln() / (1.0 + most).ln();
         let (x, y) = (cell / side, side - 1 - cell % side);
         let at = 3 * (y * side + x);
@@ -265,7 +265,7 @@ fn map_tile(histogram: &Histogram) -> RgbTile {
     (side, side, pixels)
 }
 
-/// The numbers of the examples that a run directory holds.
+/// Numbers of the examples in a run directory.
 fn examples(run: &Path) -> Result<Vec<String>> {
     let folder = run.join(EXAMPLES);
     let Ok(entries) = fs::read_dir(&folder) else { return Ok(vec![]) };

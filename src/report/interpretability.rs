@@ -1,8 +1,8 @@
-//! The report on semantic interpretability: accuracies in true colors, gray and recolored, the classes that gain and
-//! lose most, the confusions that recoloring adds (tables), the two plots of the paper's Figure 12, and for each class
-//! and confusion shown the pictures that show it best, after Figures 10 and 11.
+//! Report on semantic interpretability: accuracies on original, gray and recolored pictures, the classes with the
+//! largest gains and losses, the confusions added by recoloring (tables), the two plots of the paper's Figure 12, and
+//! example pictures for each class and confusion, after Figures 10 and 11.
 //!
-//! It reads a [`InterpretabilityResult`]; the pictures themselves are asked for one at a time.
+//! It reads an [`InterpretabilityResult`]; pictures are requested one at a time.
 
 use super::{
     ReportPaths, canvas,
@@ -25,35 +25,35 @@ use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeSet, fs, path::Path};
 
-/// What a run leaves for the report.
+/// Input of the report.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct InterpretabilityResult {
     pub dataset: String,
-    /// Who recolored, as the tables name it.
+    /// Name of the colorizer.
     pub colorizer: String,
-    /// Who classified.
+    /// Name of the classifier.
     pub classifier: String,
     /// Names of the classifier's classes, in its order.
     pub classes: Vec<String>,
     pub records: Vec<Record>,
 }
 
-/// How much is shown.
+/// Numbers of entries shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shown {
     /// Classes in each of the two tables.
     pub classes: usize,
     /// Confusions in the table.
     pub confusions: usize,
-    /// Classes that the plot highlights, at either end.
+    /// Classes highlighted in the plot, at either end.
     pub highlighted_classes: usize,
-    /// Confusions that the plot highlights.
+    /// Confusions highlighted in the plot.
     pub highlighted_confusions: usize,
-    /// Pictures for each class and each confusion of the tables.
+    /// Pictures per class and per confusion.
     pub examples: usize,
 }
 
-/// As in the paper's appendix.
+/// The numbers of the paper's appendix.
 impl Default for Shown {
     fn default() -> Self {
         Self {
@@ -66,11 +66,11 @@ impl Default for Shown {
     }
 }
 
-/// Writes `interpretability.md` with tables (CSV too), plots (SVG, PNG) and `examples/…png` into folder `out`.
-/// `pictures` gives a record's three renderings.
+/// Writes `interpretability.md`, tables (also as CSV), plots (SVG, PNG) and `examples/…png` into folder `out`.
+/// `pictures` provides the three renderings of a record.
 ///
 /// # Errors
-/// No records, a class without a name, pictures that cannot be had, a folder that cannot be written.
+/// No records; a class without a name; unavailable pictures; a folder that cannot be written.
 pub fn write_interpretability(
     result: &InterpretabilityResult,
     shown: &Shown,
@@ -107,7 +107,7 @@ pub fn write_interpretability(
     Ok(ReportPaths { tables, plots, text: format!("{}\n\n{}", report.header(), summary.text()) })
 }
 
-/// The images that [`write_interpretability`] will ask pictures of, by their places in the data set.
+/// Data set indices of the images whose pictures [`write_interpretability`] will request.
 ///
 /// # Errors
 /// As [`write_interpretability`].
@@ -117,7 +117,7 @@ pub fn pictured(result: &InterpretabilityResult, shown: &Shown) -> Result<BTreeS
     Ok(examples.iter().flat_map(|example| &example.records).map(|record| record.image as usize).collect())
 }
 
-/// The result with all that follows from it.
+/// A result with the metrics derived from it.
 struct Report<'a> {
     result: &'a InterpretabilityResult,
     shown: &'a Shown,
@@ -227,7 +227,7 @@ impl<'a> Report<'a> {
         };
         let mut rest = points(&self.found.confusions[added.len()..]);
         if pairs > self.found.confusions.len() {
-            rest.push((0.0, 0.0)); // all the pairs that are never confused
+            rest.push((0.0, 0.0)); // all pairs that are never confused
         }
         let line = |c: &ClassConfusion| {
             format!("{} {} as {}", signed(c.added()), self.name(c.class), self.name(c.seen_as))
@@ -252,7 +252,7 @@ impl<'a> Report<'a> {
         }
     }
 
-    /// For each class and each confusion of the tables, the pictures that show it best.
+    /// Example pictures for each class and confusion of the tables.
     fn examples(&self) -> Vec<ExampleFigure<'_>> {
         let (shown, records) = (self.shown, &self.result.records);
         let example = |kind: &str, title: String, i: usize, found: Vec<&'a Record>| ExampleFigure {
@@ -316,16 +316,16 @@ impl<'a> Report<'a> {
     }
 }
 
-/// A few pictures of one class, to be shown together.
+/// A row of example pictures of one class.
 struct ExampleFigure<'a> {
-    /// Below the report folder.
+    /// Path relative to the report folder.
     file: String,
     title: String,
     records: Vec<&'a Record>,
 }
 
 impl ExampleFigure<'_> {
-    /// True colors, gray and recolored side by side, a row a picture, as a PNG file.
+    /// Original, gray and recolored in columns, one row per picture, as PNG.
     fn grid(&self, pictures: &dyn Fn(&Record) -> Result<Renderings<RgbTile>>) -> Result<Vec<u8>> {
         let row = |record: &&Record| {
             let Renderings { original, gray, recolored } =
@@ -340,7 +340,7 @@ impl ExampleFigure<'_> {
     }
 }
 
-/// Figures with an ASCII minus, for machines.
+/// CSV with an ASCII minus, for programs.
 fn csv(table: &Table) -> String {
     table.csv().replace('−', "-")
 }
@@ -349,7 +349,7 @@ fn percent(share: f64) -> String {
     format!("{:.1}", 100.0 * share)
 }
 
-/// Points, with their sign.
+/// Percentage points with sign.
 fn signed(share: f64) -> String {
     format!("{:+.1}", 100.0 * share).replace('-', "−")
 }

@@ -1,8 +1,8 @@
-//! What a `results.json` is of.
+//! Kinds of `results.json`.
 
 use serde::{Deserialize, Serialize};
 
-/// What kind of stage the results are of; other kinds in a run directory are passed over.
+/// Stage kind of a results file. Other kinds in a run directory are skipped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {

@@ -1,14 +1,13 @@
-//! Tables and plots from run directories, and from nothing else: [`collect`] finds the `results.json` of finished
-//! probes, evaluations and transfer stages, [`tables`] averages over seeds, [`write_report`] writes tables (CSV,
-//! Markdown), the accuracy-by-layer plot (SVG, PNG), what methods of coloring do beside one another (PNG), and what
-//! backbones are worth to other tasks, beside the figures that were [`published`]. A [`ScoreTable`] holds
-//! the color measures of folders of pictures, [`interpretability`] what a classifier makes of recolored ones. It
-//! trains and measures nothing.
+//! Tables and plots from run directories only; nothing is trained or evaluated. [`collect`] finds the `results.json`
+//! of finished probes, evaluations and transfer stages, [`tables`] averages over seeds, [`write_report`] writes tables
+//! (CSV, Markdown), the accuracy-by-layer plot (SVG, PNG), comparisons of colorization methods (PNG), and transfer
+//! results with [`published`] ones. A [`ScoreTable`] holds color metrics of picture folders, [`interpretability`] a
+//! classifier's results on recolored pictures.
 
-pub mod accuracy; // of linear probes
+pub mod accuracy; // linear probes
 mod canvas;
-mod kind; // what a results.json is of
-pub mod published; // figures of the literature
+mod kind; // kinds of results.json
+pub mod published; // results from the literature
 pub mod score;
 
 pub mod colors;
@@ -17,14 +16,16 @@ pub mod model_card;
 pub mod plot;
 pub mod results;
 mod scatter;
-mod table; // what all tables are written through
+mod table; // text, Markdown and CSV output
 pub mod transfer;
 
 mod bars; // plot of a transfer table
 
 pub use accuracy::{AccuracyTable, Measure, Row, tables};
 pub use kind::Kind;
-pub use results::{BackboneResult, Called, Collected, LayerResult, ProbeResult, collect, collect_called};
+pub use results::{
+    BackboneResult, Collected, LayerResult, ProbeResult, ReportedRun, collect, collect_called,
+};
 pub use score::{Comparison, LeftOut, ScoreRow, ScoreTable};
 pub use transfer::{InputColors, TransferMetric, TransferResult, TransferRow, TransferTable, TransferTask};
 
@@ -36,11 +37,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Where [`write_report`] put things.
+/// Files written by [`write_report`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReportPaths {
-    /// Of probes `table.csv`, `table.md`, `table_top5.csv`, `table_top5.md`; of evaluations `colors.csv`, `colors.md`;
-    /// of transfer stages `table2.csv`, `table2.md`, `transfer_classes.csv`.
+    /// Probes: `table.csv`, `table.md`, `table_top5.csv`, `table_top5.md`; evaluations: `colors.csv`, `colors.md`;
+    /// transfer stages: `table2.csv`, `table2.md`, `transfer_classes.csv`.
     pub tables: Vec<PathBuf>,
     /// `accuracy.svg`, `accuracy.png`; `colors.png`, `comparison.png`; `transfer.svg`, `transfer.png`.
     pub plots: Vec<PathBuf>,
@@ -48,7 +49,7 @@ pub struct ReportPaths {
     pub text: String,
 }
 
-/// The tables, then where everything lies.
+/// The tables, then the paths of all files.
 impl std::fmt::Display for ReportPaths {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         writeln!(f, "{}", self.text)?;
@@ -60,14 +61,14 @@ impl std::fmt::Display for ReportPaths {
     }
 }
 
-/// Reports on every finished probe, evaluation and transfer stage at or below `dirs`, into folder `out`. Each file is
-/// written whole or not at all.
+/// Reports on every finished probe, evaluation and transfer stage in or below `dirs`, into folder `out`. Each file is
+/// written atomically.
 pub fn write_report(dirs: &[PathBuf], out: &Path) -> Result<ReportPaths> {
     write(collect(dirs)?, out)
 }
 
-/// The same of fits under the names that they have now.
-pub fn write_report_of(fits: &[Called], out: &Path) -> Result<ReportPaths> {
+/// As [`write_report`], for given runs with their current names.
+pub fn write_report_of(fits: &[ReportedRun], out: &Path) -> Result<ReportPaths> {
     write(collect_called(fits)?, out)
 }
 

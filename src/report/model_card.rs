@@ -1,6 +1,6 @@
-//! The card of published weights, a Markdown page with the hub's front matter: what they are, how they were trained and
-//! measured, and how to load them. Everything in it is read from the run's manifest, spec and weight file; the caller
-//! has removed what must not be public.
+//! The model card of published weights, a Markdown page with the hub's front matter: description, training, evaluation
+//! and loading instructions. All contents come from the run's manifest, spec and weight file, which the caller has
+//! redacted.
 
 use super::table::Table;
 use crate::{
@@ -13,11 +13,11 @@ use crate::{
 };
 use serde_yaml::Value;
 
-/// What a card is written from.
+/// Inputs of a model card.
 #[derive(Clone, Copy, Debug)]
 pub struct ModelCard<'a> {
     pub repo: &'a Repo,
-    /// The hub's name of the license: `mit`, `apache-2.0`, `cc-by-4.0`, …
+    /// License identifier of the hub: `mit`, `apache-2.0`, `cc-by-4.0`, …
     pub license: &'a str,
     pub manifest: &'a Manifest,
     /// The run's `spec.yaml`.
@@ -25,19 +25,19 @@ pub struct ModelCard<'a> {
     pub weights: &'a WeightFile,
 }
 
-/// What is told about the weight file.
+/// Facts about the weight file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WeightFile {
     pub name: String,
     pub output: OutputFile,
     pub tensors: usize,
-    /// Numbers that training sets by gradients.
+    /// Number of trained parameters.
     pub parameters: usize,
-    /// Numbers that batch normalization counts: running means and variances.
+    /// Number of batch normalization statistics (running means and variances).
     pub statistics: usize,
 }
 
-/// What the spec says about the work: its kind (`pretext`), the task if it has one (`colorization`), its settings.
+/// The stage in the spec: its kind (`pretext`), its task if any (`colorization`), its settings.
 struct Work<'a> {
     kind: &'a str,
     task: Option<&'a str>,
@@ -45,10 +45,10 @@ struct Work<'a> {
 }
 
 impl ModelCard<'_> {
-    /// The whole page.
+    /// The complete page.
     ///
     /// # Errors
-    /// A spec that cannot be written as YAML.
+    /// A spec that has no YAML form.
     pub fn markdown(&self) -> Result<String, serde_yaml::Error> {
         let work = Work::of(self.spec);
         let sections = [
@@ -193,7 +193,7 @@ impl<'a> Work<'a> {
         tags
     }
 
-    /// Those of its settings that it has, as a block of YAML.
+    /// The given settings, as far as present, as a YAML block.
     fn yaml(&self, keys: &[&str]) -> Result<String, serde_yaml::Error> {
         let has = |key: &&&str| !self.settings[**key].is_null();
         let entry = |key: &&str| (Value::from(*key), self.settings[*key].clone());
@@ -202,7 +202,7 @@ impl<'a> Work<'a> {
     }
 }
 
-/// Key and value of a mapping with one entry: how named variants are written.
+/// Key and value of a mapping with one entry, the form of named variants.
 fn only_entry(value: &Value) -> Option<(&str, &Value)> {
     let mapping = value.as_mapping().filter(|m| m.len() == 1)?;
     let (key, value) = mapping.iter().next()?;
@@ -229,7 +229,7 @@ fn code(text: &str) -> String {
     format!("`{text}`")
 }
 
-/// A Markdown table of two columns.
+/// A Markdown table with two columns.
 fn table<K: Into<String>>(head: [&str; 2], rows: impl IntoIterator<Item = (K, String)>) -> String {
     Table::new(head, rows.into_iter().map(|(key, value)| vec![key.into(), value])).markdown_of_words()
 }

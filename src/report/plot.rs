@@ -1,4 +1,4 @@
-//! Accuracy by layer: one line a backbone, points with error bars over seeds; drawn once, as SVG and as PNG.
+//! Accuracy by layer: one line per backbone with error bars over seeds, rendered as SVG and PNG.
 
 pub use super::canvas::PNG_SCALE;
 use super::{
@@ -9,15 +9,15 @@ use anyhow::Result;
 use plotters::prelude::*;
 use plotters::style::text_anchor::HPos;
 
-/// Width and height of one table's plot in SVG units; several tables are stacked.
+/// Size of one table's plot in SVG units; several tables are stacked.
 pub const SIZE: (u32, u32) = (860, 520);
 
-/// The plot as an SVG document.
+/// Renders the plot as SVG.
 pub fn svg(tables: &[AccuracyTable]) -> Result<String> {
     canvas::svg(&Stack(tables))
 }
 
-/// The plot as a PNG file.
+/// Renders the plot as PNG.
 pub fn png(tables: &[AccuracyTable]) -> Result<Vec<u8>> {
     canvas::png(&Stack(tables))
 }
@@ -37,7 +37,7 @@ impl Drawing for Stack<'_> {
     }
 }
 
-/// The layout of one table's plot, in SVG units.
+/// Layout of one table's plot in SVG units.
 struct Plot<'a, DB: DrawingBackend> {
     canvas: Canvas<'a, DB>,
     table: &'a AccuracyTable,
@@ -100,10 +100,10 @@ impl<'a, DB: DrawingBackend> Plot<'a, DB> {
         self.canvas.upwards(&name, 22.0, 0.5 * (self.top + self.bottom))
     }
 
-    /// The row's points, joined where neighbors are both there, with bars of one standard deviation either way.
+    /// Points of a row, connected between adjacent layers, with error bars of one standard deviation.
     fn line(&self, index: usize, row: &Row) -> Drawn<DB> {
         let color = PALETTE[index % PALETTE.len()];
-        // Set apart sideways a little, so that error bars at the same height stay readable.
+        // Small horizontal offset, so that error bars at the same height stay readable.
         let aside = (index as f64 - 0.5 * (self.table.rows.len() as f64 - 1.0)) * 0.03;
         let point = |(column, cell): (usize, &Option<_>)| {
             cell.map(|cell: crate::metrics::accuracy::MeanStd| (self.x(column as f64 + aside), cell))
@@ -115,7 +115,7 @@ impl<'a, DB: DrawingBackend> Plot<'a, DB> {
             }
         }
         for (x, cell) in points.into_iter().flatten() {
-            // First larger in white, to stand off the lines.
+            // A larger white marker first, to separate the point from the lines.
             self.canvas.marker(index, x, self.y(cell.mean), 5.8, WHITE)?;
             if let Some(std) = cell.std {
                 let (low, high) = (self.y(cell.mean - std), self.y(cell.mean + std));
@@ -149,7 +149,7 @@ impl<'a, DB: DrawingBackend> Plot<'a, DB> {
     }
 }
 
-/// The range of the accuracies, widened to whole steps.
+/// Value range of the accuracies, rounded outwards to whole steps.
 struct Axis {
     low: f64,
     high: f64,

@@ -1,7 +1,7 @@
-//! Published figures, `configs/published.yaml`, compiled in: what the literature reports for the benchmarks that the
-//! tables are of, each row with its source, set below the measured rows.
+//! Published results, compiled in from `configs/published.yaml`: values from the literature for the benchmarks of the
+//! tables, each row with its source, shown below the measured rows.
 //!
-//! Does not: compare. Rows differ in data, schedules and rescaling, which the footnotes say.
+//! They are not directly comparable: data, schedules and rescaling differ, as the footnotes say.
 
 use anyhow::{Result, anyhow};
 use serde::Deserialize;
@@ -11,16 +11,16 @@ const TEXT: &str = include_str!("../../configs/published.yaml");
 
 static PUBLISHED: LazyLock<Result<Published, String>> = LazyLock::new(|| parse(TEXT));
 
-/// All of it.
+/// The contents of the file.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Published {
-    /// What a figure was read in, by key.
+    /// References by key.
     pub sources: BTreeMap<String, String>,
     pub tables: Vec<PublishedTable>,
 }
 
-/// Which comparison a table is of.
+/// Benchmark of a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Benchmark {
@@ -32,29 +32,29 @@ pub enum Benchmark {
     ImagenetNonlinear,
 }
 
-/// The figures of one benchmark.
+/// Published results of one benchmark.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PublishedTable {
     pub benchmark: Benchmark,
-    /// What the figures are, in one line.
+    /// One-line description of the values.
     pub title: String,
     pub columns: Vec<String>,
     pub rows: Vec<PublishedRow>,
 }
 
-/// What one method is reported to reach.
+/// Published results of one method.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PublishedRow {
     pub method: String,
-    /// In percent, one a column; None where none was published.
+    /// In percent, one per column; None if not published.
     pub values: Vec<Option<f64>>,
     /// Keys of [`Published::sources`].
     pub sources: Vec<String>,
     #[serde(default)]
     pub note: Option<String>,
-    /// False where the figures were recalled and not read in the source again.
+    /// False if the values were recalled from memory and not checked against the source.
     #[serde(default = "firm")]
     pub firm: bool,
 }
@@ -63,10 +63,10 @@ fn firm() -> bool {
     true
 }
 
-/// The file as it was compiled in.
+/// The compiled-in file.
 ///
 /// # Errors
-/// A file that is not what it should be: an unknown key, a row of another length, a source that is not listed.
+/// An invalid file: an unknown key, a row of the wrong length, an unlisted source.
 pub fn published() -> Result<&'static Published> {
     PUBLISHED.as_ref().map_err(|error| anyhow!("configs/published.yaml: {error}"))
 }
@@ -91,26 +91,26 @@ fn parse(text: &str) -> Result<Published, String> {
 }
 
 impl Published {
-    /// The figures of a benchmark.
+    /// The results of a benchmark.
     pub fn table(&self, benchmark: Benchmark) -> Option<&PublishedTable> {
         self.tables.iter().find(|table| table.benchmark == benchmark)
     }
 }
 
-/// Published rows under the columns of a measured table.
+/// Published rows, arranged in the columns of a measured table.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Block {
     pub title: String,
-    /// Method, values in percent, place of the footnote.
+    /// Method, values in percent, footnote index.
     pub figures: Vec<(String, Vec<Option<f64>>, usize)>,
     pub footnotes: Vec<String>,
-    /// Footnotes of blocks above this one, which are counted on from.
+    /// Number of footnotes of the preceding blocks.
     pub above: usize,
 }
 
 impl Block {
-    /// The rows of a benchmark that have a value in any of `columns`, named as the benchmark names them; None is a
-    /// column of which nothing was published. None when no row is left.
+    /// The rows of a benchmark that have a value in any of `columns`, given by the benchmark's column names; a None
+    /// column has no published values. None if no row remains.
     pub fn of(benchmark: Benchmark, columns: &[Option<&str>]) -> Result<Option<Self>> {
         let published = published()?;
         let Some(table) = published.table(benchmark) else { return Ok(None) };
@@ -128,7 +128,7 @@ impl Block {
         Ok((!block.figures.is_empty()).then_some(block))
     }
 
-    /// The place of the footnote that tells a row's source, new or known.
+    /// Index of the footnote with a row's source; identical footnotes are shared.
     fn footnote(&mut self, row: &PublishedRow, sources: &BTreeMap<String, String>) -> usize {
         let sources: Vec<&str> =
             row.sources.iter().filter_map(|key| sources.get(key).map(String::as_str)).collect();
@@ -145,7 +145,7 @@ impl Block {
         self.above + footnote + 1
     }
 
-    /// Rows of cells to go below a measured table's: a rule with what they are, then `method [footnote]` and values.
+    /// Table rows below the measured ones: a separator with the title, then `method [footnote]` and values.
     pub fn rows(&self) -> Vec<Vec<String>> {
         let columns = self.figures.first().map_or(0, |(_, values, _)| values.len());
         let rule = [vec!["published".into()], vec![String::new(); columns]].concat();
@@ -156,7 +156,7 @@ impl Block {
         std::iter::once(rule).chain(self.figures.iter().map(row)).collect()
     }
 
-    /// What the rows are, then the footnotes; lines end in two spaces, which keeps them apart in Markdown.
+    /// Title and footnotes. Lines end in two spaces, a line break in Markdown.
     pub fn notes(&self) -> String {
         let footnotes =
             self.footnotes.iter().enumerate().map(|(i, text)| format!("[{}] {text}", self.number(i)));
@@ -196,7 +196,7 @@ mod tests {
         assert_eq!(rows, [24, 17, 14, 11]);
     }
 
-    /// What only the literature recalled says is never passed off as read.
+    /// Rows that were only recalled from memory must be marked as such.
     #[test]
     fn recalled_rows_are_not_firm() {
         for row in published().unwrap().tables.iter().flat_map(|table| &table.rows) {

@@ -1,4 +1,5 @@
-//! `results.json`: what a finished probe, evaluation or transfer stage leaves in its run directory, and how `report` finds it again.
+//! `results.json`: written by finished probe, evaluation and transfer stages into their run directories, and collected
+//! by `report`.
 
 use super::{
     colors::{ColorResult, EXAMPLES, Histogram},
@@ -18,10 +19,10 @@ use std::{
 };
 use walkdir::WalkDir;
 
-/// The file's name, in a stage's run directory beside `manifest.json`.
+/// File name, next to `manifest.json` in a stage's run directory.
 pub const RESULTS: &str = "results.json";
 
-/// What the name of a row ends in whose training, or that of its backbone, has diverged.
+/// Suffix of a row name if its training, or that of its backbone, diverged.
 const DIVERGED: &str = " (diverged)";
 
 /// Probe accuracies of one seed.
@@ -32,9 +33,9 @@ pub struct ProbeResult {
     pub seed: u64,
     pub protocol: String,
     pub dataset: String,
-    /// In the order of the spec, which the tables keep.
+    /// In the order of the spec, which tables preserve.
     pub rows: Vec<BackboneResult>,
-    /// The directory that it was read from.
+    /// Directory of the results file.
     #[serde(skip)]
     pub from: PathBuf,
 }
@@ -50,12 +51,12 @@ pub struct BackboneResult {
 pub struct LayerResult {
     pub layer: String,
     pub top1: f64,
-    /// Absent where there are too few classes for it to say anything.
+    /// None if there are too few classes for it to be meaningful.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub top5: Option<f64>,
 }
 
-/// The results of finished stages, each kind in the order found.
+/// Results of finished stages by kind, in the order found.
 #[derive(Debug, Default)]
 pub struct Collected {
     pub probes: Vec<ProbeResult>,
@@ -69,13 +70,12 @@ impl Collected {
     }
 }
 
-/// Every finished probe, evaluation and transfer stage at or below `dirs`, at any depth, in the order of the arguments
-/// and then of the paths, links followed; one that is reached twice counts once. What has diverged is marked in its name, so
-/// that it is no seed of what has not.
+/// Collects every finished probe, evaluation and transfer stage in or below `dirs` at any depth, in the order of the
+/// arguments and then of the paths. Links are followed; a stage that is reached twice counts once. Diverged results
+/// are marked in their name, so that they are not averaged with others.
 ///
 /// # Errors
-/// A directory that is not there, an unreadable file of a finished stage or one that is not as the stage has left it,
-/// nothing found.
+/// A missing directory; an unreadable or modified file of a finished stage; no results.
 pub fn collect(dirs: &[PathBuf]) -> Result<Collected> {
     let (mut found, mut visited, mut unfinished) = (Collected::default(), HashSet::new(), Vec::new());
     for dir in dirs {
@@ -98,20 +98,20 @@ pub fn collect(dirs: &[PathBuf]) -> Result<Collected> {
     Ok(found)
 }
 
-/// A finished fit, and what it is called now: another spec may have made it under other names.
+/// A finished run and its current name. It may have been created under another name by another spec.
 #[derive(Clone, Debug)]
-pub struct Called {
+pub struct ReportedRun {
     pub dir: PathBuf,
     pub experiment: String,
-    /// The row of its table.
+    /// Row of its table.
     pub row: Option<String>,
 }
 
-/// The results of fits under the names that they have now; those that only train have none.
+/// The results of the given runs under their current names; runs that only train have none.
 ///
 /// # Errors
 /// As [`collect`].
-pub fn collect_called(fits: &[Called]) -> Result<Collected> {
+pub fn collect_called(fits: &[ReportedRun]) -> Result<Collected> {
     let mut found = Collected::default();
     for fit in fits {
         if !fit.dir.join(RESULTS).is_file() && !has_lost_results(&fit.dir) {
@@ -149,7 +149,7 @@ enum Read {
     OtherKind,
 }
 
-/// Directories at or below `dir` that hold results, or have lost those of a finished stage, sorted by path.
+/// Directories in or below `dir` with results, or of finished stages whose results are missing, sorted by path.
 fn stages_below(dir: &Path) -> Result<Vec<PathBuf>> {
     if !dir.is_dir() {
         bail!("{} is not a directory: give a run directory, or a folder of them", dir.display());
@@ -168,21 +168,21 @@ fn stages_below(dir: &Path) -> Result<Vec<PathBuf>> {
     Ok(stages)
 }
 
-/// Whether a finished stage has left results there that are gone; [`read`] says so.
+/// Whether the results of a finished stage are missing; [`read`] reports the error.
 fn has_lost_results(stage: &Path) -> bool {
     let listed = |outcome: RunOutcome| outcome.outputs.contains_key(RESULTS);
     !stage.join(RESULTS).is_file()
         && RunOutcome::finished(stage).is_ok_and(|outcome| outcome.is_some_and(listed))
 }
 
-/// Whether it is a link back into its own folders, or to nothing.
+/// Whether the entry is a link into one of its own parents, or a dangling link.
 fn leads_nowhere(error: &walkdir::Error) -> bool {
     error.loop_ancestor().is_some() || error.io_error().is_some_and(|e| e.kind() == io::ErrorKind::NotFound)
 }
 
 fn read(stage: &Path) -> Result<Read> {
     let outcome = match RunOutcome::finished(stage) {
-        Err(_) if !stage.join("spec.yaml").exists() => None, // another program's manifest.json
+        Err(_) if !stage.join("spec.yaml").exists() => None, // manifest.json of another program
         read => read?,
     };
     let Some(outcome) = outcome else { return Ok(Read::Unfinished) };
@@ -205,7 +205,7 @@ fn read(stage: &Path) -> Result<Read> {
             name.push_str(DIVERGED);
         }
     };
-    // From the text, not the value: errors then name line and column.
+    // Parse the text, not the value, so that errors contain line and column.
     match serde_json::from_value(value["kind"].clone()) {
         Ok(Kind::LinearProbe) => {
             let mut result: ProbeResult = serde_json::from_str(&text).with_context(advice)?;
@@ -232,7 +232,7 @@ fn read(stage: &Path) -> Result<Read> {
     }
 }
 
-/// What would otherwise leave the plots without an end.
+/// Values out of range would make the plots unbounded.
 const NO_SHARE: &str = "it holds a share that is not between 0 and 1";
 
 fn is_share(value: f64) -> bool {

@@ -1,5 +1,5 @@
-//! Two shares of the same things against each other, in percent: a square with a diagonal on which nothing has changed,
-//! groups of points, those that matter on top, and a legend with notes.
+//! Scatter plot of two shares of the same items in percent: a square with a diagonal (no change), groups of points
+//! with the important ones on top, and a legend with notes.
 
 use super::canvas::{self, Area, Canvas, Drawing, Drawn, FAINT, GRID, INK, LABEL, PALETTE, TICK};
 use anyhow::Result;
@@ -8,19 +8,19 @@ use plotters::style::text_anchor::HPos;
 
 /// Width and height in SVG units.
 pub const SIZE: (u32, u32) = (900, 620);
-/// Where the square lies.
+/// Position of the square.
 const LEFT: f64 = 84.0;
 const TOP: f64 = 76.0;
 const SIDE: f64 = 480.0;
-/// Where the legend begins, and its width.
+/// Left edge and width of the legend.
 const LEGEND: f64 = LEFT + SIDE + 26.0;
 const LEGEND_WIDTH: f64 = SIZE.0 as f64 - LEGEND - 12.0;
 const LINE: f64 = 23.0;
 
-/// How a group is drawn.
+/// Style of a group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Look {
-    /// Small and pale, beneath the others.
+    /// Small and pale, below the others.
     Rest,
     /// Blue circles.
     First,
@@ -28,7 +28,7 @@ pub(super) enum Look {
     Second,
 }
 
-/// Points that look alike: x and y in percent. Points at one place are drawn once.
+/// Points of one style: x and y in percent. Coincident points are drawn once.
 #[derive(Clone, Debug)]
 pub(super) struct Group {
     pub label: String,
@@ -36,7 +36,7 @@ pub(super) struct Group {
     pub points: Vec<(f64, f64)>,
 }
 
-/// Lines of text below the legend, under a heading.
+/// Text below the legend, with a heading.
 #[derive(Clone, Debug)]
 pub(super) struct Note {
     pub heading: String,
@@ -47,10 +47,10 @@ pub(super) struct Note {
 pub(super) struct Scatter {
     pub title: String,
     pub under: String,
-    /// What the axes are, without the unit.
+    /// Axis labels, without the unit.
     pub across: String,
     pub up: String,
-    /// In the order of drawing.
+    /// In drawing order.
     pub groups: Vec<Group>,
     pub notes: Vec<Note>,
 }
@@ -66,14 +66,14 @@ impl Drawing for Scatter {
     }
 }
 
-/// From 0 to `high` in steps.
+/// Range from 0 to `high`, with tick step.
 struct Axis {
     high: f64,
     step: f64,
 }
 
 impl Axis {
-    /// As far as the largest value, in whole steps.
+    /// Covers the largest value in whole steps.
     fn of(scatter: &Scatter) -> Self {
         let points = scatter.groups.iter().flat_map(|group| &group.points);
         let largest = points.fold(0.0, |largest: f64, (x, y)| largest.max(*x).max(*y));
@@ -130,12 +130,12 @@ impl<DB: DrawingBackend> Plot<'_, DB> {
             Look::First => (0, 4.2, PALETTE[0]),
             Look::Second => (1, 4.2, PALETTE[1]),
         };
-        // First larger in white, so that neighbors stay apart.
+        // A larger white marker first, to separate neighbors.
         self.canvas.marker(shape, x, y, r + 1.0, WHITE)?;
         self.canvas.marker(shape, x, y, r, color)
     }
 
-    /// Returns where it ends.
+    /// Returns the y position below the legend.
     fn legend(&self, mut y: f64) -> Result<f64, DrawingAreaErrorKind<DB::ErrorType>> {
         for group in self.scatter.groups.iter().rev() {
             self.mark(group.look, LEGEND + 8.0, y)?;
@@ -160,7 +160,7 @@ impl<DB: DrawingBackend> Plot<'_, DB> {
         Ok(())
     }
 
-    /// One line of the legend, shortened to its width.
+    /// One line of the legend, truncated to its width.
     fn line(&self, text: &str, x: f64, y: f64, color: RGBColor) -> Drawn<DB> {
         let room = LEGEND + LEGEND_WIDTH - x;
         let mut shown = text.to_string();

@@ -1,5 +1,5 @@
-//! The color measures of several methods over folders of pictures as one table, with its text, Markdown, CSV and JSON.
-//! The numbers come from `metrics::color`.
+//! Table of color metrics of several methods over picture folders, as text, Markdown, CSV and JSON. The values come
+//! from `metrics::color`.
 
 use super::table::Table;
 use crate::metrics::{
@@ -9,68 +9,68 @@ use crate::metrics::{
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashSet};
 
-/// How many left-out images are named before it is said how many more there are.
+/// Maximum number of left-out images that are listed.
 const NAMED: usize = 20;
 
-/// Methods scored against one truth. Serializes to JSON with areas as shares, 0 to 1; the renderings show percent.
+/// Methods scored against the same ground truth. JSON holds areas as shares, 0 to 1; the other formats use percent.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ScoreTable {
-    /// What the truth is: a folder, a data set.
+    /// Ground truth: a folder or a data set.
     pub dataset: String,
-    /// Where the prior of the rebalanced AuC comes from.
+    /// Source of the prior of the rebalanced AuC.
     #[serde(default)]
     pub prior: Option<String>,
-    /// How the intervals were made; None where there are none.
+    /// Bootstrap options of the intervals; None without intervals.
     #[serde(default)]
     pub bootstrap: Option<Bootstrap>,
     pub rows: Vec<ScoreRow>,
-    /// Every pair of methods on the areas, over the images that both were scored on.
+    /// All pairs of methods compared by area, over the images that both were scored on.
     #[serde(default)]
     pub comparisons: Vec<Comparison>,
     #[serde(default)]
     pub left_out: Vec<LeftOut>,
 }
 
-/// One method.
+/// Results of one method.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ScoreRow {
     pub method: String,
     pub summary: ColorSummary,
-    /// Over resampled images; those measures that every resample has.
+    /// Bootstrap intervals of the metrics that every resample has.
     #[serde(default)]
     pub intervals: BTreeMap<ColorMeasure, Interval>,
 }
 
-/// Paired bootstrap replicates of two methods.
+/// Comparison of two methods by paired bootstrap replicates.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Comparison {
     pub measure: ColorMeasure,
     pub a: String,
     pub b: String,
-    /// Share of replicates in which `a` lies below `b`: the one-sided p of "`a` is better".
+    /// Share of replicates in which `a` is below `b`: the one-sided p-value of "`a` is better".
     pub a_below_b: f64,
-    /// Images that both were scored on.
+    /// Number of images that both were scored on.
     pub images: usize,
 }
 
 /// An image that was not scored.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LeftOut {
-    /// None: for all methods.
+    /// None for all methods.
     pub method: Option<String>,
     pub path: String,
     pub reason: String,
 }
 
-/// Which form of a measure is shown, where publications have another.
+/// Definition of the metrics that have several forms in publications.
 const FORMS: &str = "Integral: over thresholds from 0 to 150. Pooled: over the pixels of all images. --csv and --json also hold \
                      AuC as the mean over thresholds 0, 1, …, 150, as published (up to 0.3 points off), and the mean of PSNR \
                      over images.";
 
-/// A column: measure, title, decimals.
+/// A column: metric, title, decimals.
 pub(super) type Column = (ColorMeasure, &'static str, usize);
 
-/// What is shown, in order.
+/// Columns in order.
 pub(super) const COLUMNS: [Column; 6] = [
     (ColorMeasure::Auc, "AuC %, integral", 2),
     (ColorMeasure::AucEmpirical, "AuC rebal. (empirical) %, integral", 2),
@@ -86,7 +86,7 @@ impl ScoreTable {
         Self { dataset, prior, bootstrap, rows: Vec::new(), comparisons: Vec::new(), left_out: Vec::new() }
     }
 
-    /// What the numbers are, in one line.
+    /// One-line title of the table.
     pub fn header(&self) -> String {
         let spread = self.bootstrap.map_or(String::new(), |b| {
             format!("; ± bootstrap over images ({} replicates, seed {})", b.replicates, b.seed)
@@ -94,7 +94,7 @@ impl ScoreTable {
         format!("Color scores against {}{spread}", self.dataset)
     }
 
-    /// What a reader has to know beside the numbers.
+    /// Notes below the table.
     fn notes(&self) -> String {
         let mut notes = format!("\n{FORMS}\n");
         let truth = self.rows.iter().find_map(|row| row.summary.truth_colorfulness);
@@ -117,7 +117,7 @@ impl ScoreTable {
         self.table().markdown()
     }
 
-    /// Every measure with the standard deviation and the 95 % interval of its replicates; empty where unknown. Areas in
+    /// Every metric with the standard deviation and the 95 % interval of its replicates; empty if unknown. Areas in
     /// percent.
     pub fn csv(&self) -> String {
         let measures = ColorMeasure::ALL.into_iter().flat_map(|measure| {
@@ -146,7 +146,7 @@ impl ScoreTable {
         fields
     }
 
-    /// Columns that no row has a value of are not there.
+    /// Columns without any value are omitted.
     fn table(&self) -> Table {
         let shown = |(measure, ..): &Column| self.rows.iter().any(|row| row.has(*measure));
         let columns: Vec<Column> = COLUMNS.into_iter().filter(shown).collect();
@@ -161,7 +161,7 @@ impl ScoreTable {
         Table { title: self.header(), notes: self.notes(), ..table }
     }
 
-    /// The images that were left out, one a line; None of none.
+    /// The left-out images, one per line; None if there are none.
     pub fn omissions(&self) -> Option<String> {
         if self.left_out.is_empty() {
             return None;
@@ -179,7 +179,7 @@ impl ScoreTable {
 }
 
 impl ScoreRow {
-    /// Whether there is something to show; a PSNR of equal pictures counts.
+    /// Whether a cell has a value; the infinite PSNR of identical pictures counts.
     fn has(&self, measure: ColorMeasure) -> bool {
         let pictured = measure == ColorMeasure::Psnr && self.summary.colorfulness.is_some();
         pictured || self.summary.get(measure).is_some()
@@ -197,12 +197,12 @@ impl ScoreRow {
     }
 }
 
-/// Areas in percent.
+/// Converts areas to percent.
 pub(super) fn shown(measure: ColorMeasure, value: f64) -> f64 {
     if measure.is_area() { 100.0 * value } else { value }
 }
 
-/// The measure's name in JSON, with its unit where that differs from JSON's.
+/// The metric's JSON name, with the unit where it differs from JSON.
 fn csv_name(measure: ColorMeasure) -> String {
     let name = measure.name();
     if measure.is_area() { format!("{name} %") } else { name.into() }

@@ -1,15 +1,15 @@
-//! What all tables of the reports are in the end: cells of text, written as aligned columns, as Markdown and as CSV.
+//! Output of all report tables: text cells, written as aligned columns, Markdown and CSV.
 
 use crate::metrics::accuracy::MeanStd;
 
-/// Named columns and rows of cells. The first column names the rows, figures follow.
+/// Named columns and rows of cells. The first column labels the rows, values follow.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Table {
-    /// What the figures are, in one line above; empty for none.
+    /// One-line title above the table; may be empty.
     pub title: String,
     pub columns: Vec<String>,
     pub rows: Vec<Vec<String>>,
-    /// What stands below; two spaces at the end of a line keep it apart from the next in Markdown.
+    /// Text below the table. Two spaces at the end of a line make a line break in Markdown.
     pub notes: String,
 }
 
@@ -23,7 +23,7 @@ impl Table {
         Self { columns, rows: rows.into_iter().collect(), ..Self::default() }
     }
 
-    /// Aligned for a terminal: the first column to the left, the others to the right.
+    /// Aligned for a terminal: the first column left, the others right.
     pub fn text(&self) -> String {
         let count = self.lines().map(Vec::len).max().unwrap_or(0);
         let width = |column: usize| {
@@ -44,17 +44,17 @@ impl Table {
         self.framed(self.lines().map(line).collect(), &self.notes.replace("  \n", "\n"))
     }
 
-    /// The same as Markdown.
+    /// Markdown.
     pub fn markdown(&self) -> String {
         self.framed(self.piped(":---", "---:"), &self.notes)
     }
 
-    /// The same with every column to the left, as words want it.
+    /// Markdown with all columns left-aligned, for text.
     pub fn markdown_of_words(&self) -> String {
         self.framed(self.piped("---", "---"), &self.notes)
     }
 
-    /// Columns and rows as comma-separated values, quoted after RFC 4180, with plain line ends.
+    /// Columns and rows as CSV, quoted according to RFC 4180, with `\n` line ends.
     pub fn csv(&self) -> String {
         let quoted = |cell: &String| match cell.contains([',', '"', '\n', '\r']) {
             true => format!("\"{}\"", cell.replace('"', "\"\"")),
@@ -72,7 +72,7 @@ impl Table {
         above + &body + notes
     }
 
-    /// Markdown with these rules below the names of the first column and of the others.
+    /// Markdown with the given alignment rules for the first and the other columns.
     fn piped(&self, first: &str, others: &str) -> String {
         let plain = |cell: &String| cell.replace('|', "\\|").replace('\n', " ");
         let line =
@@ -83,7 +83,7 @@ impl Table {
     }
 }
 
-/// What figures over these seeds are: `mean ± std over 3 seeds (0, 1, 2)`.
+/// Describes values over seeds: `mean ± std over 3 seeds (0, 1, 2)`.
 pub(super) fn spread(seeds: &[u64]) -> String {
     let list: Vec<_> = seeds.iter().map(u64::to_string).collect();
     match list.as_slice() {
@@ -92,7 +92,7 @@ pub(super) fn spread(seeds: &[u64]) -> String {
     }
 }
 
-/// A cell over `seeds` seeds; one over fewer says so.
+/// Formats a cell; one with fewer than `seeds` seeds is marked.
 pub(super) fn over_seeds(cell: Option<&MeanStd>, seeds: usize) -> String {
     match cell {
         None => "–".into(),
@@ -101,14 +101,14 @@ pub(super) fn over_seeds(cell: Option<&MeanStd>, seeds: usize) -> String {
     }
 }
 
-/// The same in three columns of a sheet: mean, standard deviation and number of seeds; empty where unknown.
+/// The cell in three CSV columns: mean, standard deviation, number of seeds; empty if unknown.
 pub(super) fn in_columns(cell: Option<&MeanStd>) -> [String; 3] {
     let Some(cell) = cell else { return Default::default() };
     let std = cell.std.map_or(String::new(), |std| format!("{std:.4}"));
     [format!("{:.4}", cell.mean), std, cell.n.to_string()]
 }
 
-/// The names of those columns.
+/// Names of those columns.
 pub(super) fn column_names(title: &str) -> [String; 3] {
     ["mean", "std", "n"].map(|part| format!("{title} {part}"))
 }

@@ -1,6 +1,5 @@
-//! What backbones are worth to tasks with labels, in the layout of the paper's Table 2: classification with one layer,
-//! the fully connected ones or all of them trained, detection, segmentation, and what further tasks there are, over
-//! seeds, with the published figures below.
+//! Transfer results in the layout of the paper's Table 2: classification with one layer, the fully connected layers or
+//! all layers trained, detection, segmentation and further tasks, averaged over seeds, with published results below.
 
 use super::{
     kind::Kind,
@@ -16,7 +15,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// What one transfer stage reached with one seed: the `results.json` of its run directory.
+/// Result of one transfer stage with one seed: the `results.json` of its run directory.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TransferResult {
     /// [`Kind::Transfer`].
@@ -24,21 +23,21 @@ pub struct TransferResult {
     pub experiment: String,
     pub seed: u64,
     pub dataset: String,
-    /// How the backbone was trained and measured, in a word.
+    /// Short description of training and evaluation.
     pub protocol: String,
-    /// In the order of the spec, which the table keeps.
+    /// In the order of the spec, which the table preserves.
     pub rows: Vec<TransferRow>,
-    /// The directory that it was read from.
+    /// Directory of the results file.
     #[serde(skip)]
     pub from: PathBuf,
 }
 
-/// One backbone at one task.
+/// One backbone on one task.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TransferRow {
     pub backbone: String,
     pub task: TransferTask,
-    /// What of the backbone was used or trained: `fc8`, `fc6-8`, `all`, `conv5`; empty where there is no choice.
+    /// Layers used or trained: `fc8`, `fc6-8`, `all`, `conv5`; empty if there is no choice.
     #[serde(default)]
     pub variant: String,
     #[serde(default)]
@@ -46,7 +45,7 @@ pub struct TransferRow {
     pub metric: TransferMetric,
     /// A share, 0 to 1.
     pub value: f64,
-    /// The same by class; None where a class does not occur.
+    /// Value by class; None for absent classes.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub per_class: BTreeMap<String, Option<f64>>,
 }
@@ -64,7 +63,7 @@ pub enum TransferTask {
     Nonlinear,
 }
 
-/// What a value is.
+/// Metric of a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum TransferMetric {
     #[serde(rename = "mAP")]
@@ -76,7 +75,7 @@ pub enum TransferMetric {
 }
 
 impl TransferTask {
-    /// As a column is called.
+    /// Column title.
     pub fn title(self) -> &'static str {
         match self {
             Self::Classification => "Class.",
@@ -100,7 +99,7 @@ impl TransferMetric {
     }
 }
 
-/// What tells one column from another.
+/// Key of a column.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Column {
     pub task: TransferTask,
@@ -110,7 +109,7 @@ pub struct Column {
     pub protocol: String,
 }
 
-/// What tells one row from another.
+/// Key of a row.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Line {
     pub experiment: String,
@@ -118,19 +117,19 @@ pub struct Line {
     pub input: InputColors,
 }
 
-/// Rows are backbones, columns tasks; values in percent.
+/// Rows are backbones, columns are tasks; values in percent.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TransferTable {
     pub columns: Vec<Column>,
     pub lines: Vec<Line>,
-    /// One row a line, one cell a column; None where there is no result.
+    /// One row per line, one cell per column; None without a result.
     pub cells: Vec<Vec<Option<MeanStd>>>,
-    /// All seeds that any cell is over, ascending.
+    /// All seeds of the results, ascending.
     pub seeds: Vec<u64>,
     published: Vec<Block>,
 }
 
-/// One measured value with where it goes.
+/// One value with its row and column.
 struct Entry<'a> {
     column: Column,
     line: Line,
@@ -158,11 +157,11 @@ fn entries(results: &[TransferResult]) -> Vec<Entry<'_>> {
     all.map(entry).collect()
 }
 
-/// The table of all results: rows in the order first seen, columns by task and then in the order first seen, layers
-/// by number.
+/// The table of all results: rows in order of first appearance; columns by task, then in order of first appearance,
+/// layers by number.
 ///
 /// # Errors
-/// Two results for one cell and seed; a compiled-in file of published figures that cannot be read.
+/// Two results for the same cell and seed; an invalid compiled-in file of published results.
 pub fn table(results: &[TransferResult]) -> Result<TransferTable> {
     let entries = entries(results);
     refuse_repeats(&entries)?;
@@ -184,7 +183,7 @@ pub fn table(results: &[TransferResult]) -> Result<TransferTable> {
     Ok(TransferTable { columns, lines, cells, seeds, published })
 }
 
-/// The same seed counted twice would make the spread over seeds look smaller than it is.
+/// Counting a seed twice would understate the spread over seeds.
 fn refuse_repeats(entries: &[Entry]) -> Result<()> {
     let mut seen = HashMap::<_, &Path>::new();
     for Entry { column, line, result, .. } in entries {
@@ -211,18 +210,18 @@ fn add_new<T: Clone + PartialEq>(all: &mut Vec<T>, one: &T) {
     }
 }
 
-/// The columns of classification in the paper's order, from less to more that is trained.
+/// Classification columns in the paper's order, by increasing number of trained layers.
 const TRAINED: [&str; 3] = ["fc8", "fc6-8", "all"];
 
-/// Where a column stands among those of its task: known variants first, in order; `conv1` before `conv5`, and of one layer
-/// 5 neighbors before 20.
+/// Sort key of a column within its task: known variants first, in order; `conv1` before `conv5`, and for the same
+/// layer 5 neighbors before 20.
 fn depth(column: &Column) -> (usize, Vec<u64>) {
     let known = TRAINED.iter().position(|known| *known == column.variant);
     let numbers = column.variant.split(|c: char| !c.is_ascii_digit()).filter_map(|n| n.parse().ok());
     known.map_or_else(|| (TRAINED.len(), numbers.collect()), |place| (place, vec![]))
 }
 
-/// What the literature reports for these columns.
+/// Published results for these columns.
 fn published(columns: &[Column]) -> Result<Vec<Block>> {
     let mut blocks: Vec<Block> = vec![];
     for (benchmark, name) in [
@@ -237,14 +236,14 @@ fn published(columns: &[Column]) -> Result<Vec<Block>> {
     Ok(blocks)
 }
 
-/// The layer of a non-linear probe on ImageNet.
+/// Layer of a non-linear probe on ImageNet.
 fn imagenet_nonlinear(column: &Column) -> Option<&str> {
     let Column { task, variant, metric, dataset, .. } = column;
     let same = *task == TransferTask::Nonlinear && *metric == TransferMetric::Top1 && dataset == "imagenet";
     same.then_some(variant)
 }
 
-/// What the paper's Table 2 calls a column; None where it has none like it: VOC data, trained as there.
+/// Name of the column in the paper's Table 2; None unless data (VOC) and training match.
 fn pascal(column: &Column) -> Option<&str> {
     let Column { task, variant, metric, dataset, .. } = column;
     if !dataset.to_lowercase().contains("voc") {
@@ -271,19 +270,19 @@ impl Column {
         format!("{} {}", self.task.title(), self.variant)
     }
 
-    /// What its figures are.
+    /// Description of the column's values.
     fn meaning(&self) -> String {
         format!("{} in % on {} (protocol {})", self.metric.name(), self.dataset, self.protocol)
     }
 }
 
 impl TransferTable {
-    /// What the numbers are, in one line.
+    /// One-line title of the table.
     pub fn header(&self) -> String {
         format!("Transfer, {}", spread(&self.seeds))
     }
 
-    /// The columns' names; those that would be the same say their data set and protocol, too.
+    /// Column titles; ambiguous ones include data set and protocol.
     pub fn titles(&self) -> Vec<String> {
         let names: Vec<String> = self.columns.iter().map(Column::name).collect();
         let title = |(column, name): (&Column, &String)| {
@@ -295,7 +294,7 @@ impl TransferTable {
         self.columns.iter().zip(&names).map(title).collect()
     }
 
-    /// The backbone, with what the table has more than one of: experiments, inputs.
+    /// Label of a row: the backbone, with experiment and input if the table has several.
     pub fn label(&self, line: &Line) -> String {
         let mut label = line.backbone.clone();
         if self.lines.iter().any(|other| other.experiment != line.experiment) {
@@ -319,7 +318,7 @@ impl TransferTable {
         Table { title: self.header(), notes: format!("\n{}{sources}", self.meanings()), ..table }
     }
 
-    /// What each column's figures are: columns that share a meaning share a line.
+    /// Descriptions of the columns; columns with the same description share a line.
     fn meanings(&self) -> String {
         let mut lines: Vec<(String, Vec<String>)> = vec![];
         for (column, title) in self.columns.iter().zip(self.titles()) {
@@ -333,18 +332,18 @@ impl TransferTable {
         lines.iter().map(line).collect::<Vec<_>>().join("  \n") + "\n"
     }
 
-    /// Aligned columns for a terminal, then what they mean and the sources of what was published.
+    /// Aligned columns for a terminal, with descriptions and published sources below.
     pub fn text(&self) -> String {
         self.table().text()
     }
 
-    /// The same as Markdown.
+    /// Markdown.
     pub fn markdown(&self) -> String {
         self.table().markdown()
     }
 
-    /// One sheet: mean, sample standard deviation and number of seeds of each column in percent, empty where unknown;
-    /// published rows name their source.
+    /// CSV: mean, sample standard deviation and number of seeds of each column in percent, empty if unknown; published
+    /// rows name their source.
     pub fn csv(&self) -> String {
         let about = ["experiment", "backbone", "input"].map(String::from);
         let figures = self.titles().into_iter().flat_map(|title| column_names(&title));
@@ -368,7 +367,7 @@ fn published_rows(block: &Block) -> impl Iterator<Item = Vec<String>> {
     })
 }
 
-/// Values by class over seeds, in percent: a line a class of a cell. None without any.
+/// Values by class, averaged over seeds, in percent: one line per class of a cell. None without any.
 pub fn classes_csv(results: &[TransferResult]) -> Option<String> {
     let mut order: Vec<(Column, Line, &str)> = vec![];
     let mut values: HashMap<(Column, Line, &str), Vec<f64>> = HashMap::new();

@@ -1,4 +1,4 @@
-//! Where predicted colors come from: pictures in a folder, no color, the colors of random pictures.
+//! Sources of predicted colors: pictures in a folder, no color, colors of random pictures.
 
 use super::MethodSpec;
 use crate::{
@@ -19,11 +19,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// A picture and its Lab.
+/// A picture and its Lab values.
 #[derive(Clone, Debug)]
 pub struct Picture {
     pub image: RgbImage,
-    /// One a pixel, in rows.
+    /// One per pixel, in row order.
     pub lab: Vec<[f32; 3]>,
 }
 
@@ -40,49 +40,50 @@ impl Picture {
     }
 }
 
-/// What a method makes of one picture.
+/// Prediction of a method for one picture.
 #[derive(Clone, Debug)]
 pub struct Prediction {
-    /// One a pixel, in rows; not clipped to the gamut.
+    /// One per pixel, in row order; not clipped to the gamut.
     pub ab: Vec<[f32; 2]>,
     /// Packed RGB bytes, clipped.
     pub pixels: Vec<u8>,
 }
 
-/// No color: the lightness of `truth` alone.
+/// The Gray baseline: the lightness of `truth`, without color.
 pub fn gray(truth: &Picture) -> Prediction {
     with_lightness(truth, vec![[0.0; 2]; truth.lab.len()])
 }
 
-/// The prediction `ab` as a picture, with the lightness of `truth`. Pixels beyond the shorter of both are dropped.
+/// Combines the predicted `ab` with the lightness of `truth`. Excess pixels of the longer one are dropped.
 pub fn with_lightness(truth: &Picture, ab: Vec<[f32; 2]>) -> Prediction {
     let colored = truth.lab.iter().zip(&ab);
     let pixels = colored.flat_map(|([lightness, ..], [a, b])| lab_to_srgb8([*lightness, *a, *b]).0).collect();
     Prediction { ab, pixels }
 }
 
-/// A method, opened.
+/// An opened method.
 #[derive(Debug)]
 pub enum Method {
     Folder {
         name: String,
         files: Files,
-        /// For each picture of the truth, its place in `files`.
+        /// For each true picture, the index of its counterpart in `files`.
         places: Vec<Option<usize>>,
     },
     Gray,
     Random {
         files: Files,
         streams: Rng,
-        /// `files` are the truth itself: no picture is to get its own colors.
+        /// Whether `files` is the truth itself, so that no picture may get its own colors.
         own: bool,
     },
 }
 
 impl Method {
-    /// Opens `spec` for the pictures of `truth`, which lies in `root`; pictures without a counterpart go to `left_out`.
+    /// Opens `spec` for the pictures of `truth` in the folder `root`. Pictures without a counterpart are added to
+    /// `left_out`.
     ///
-    /// Errors: a folder that cannot be read or has no pictures, or none called like one of the truth's.
+    /// Errors: a folder that cannot be read, has no pictures, or has none whose name matches.
     pub fn open(
         spec: &MethodSpec,
         root: &Path,
@@ -101,7 +102,7 @@ impl Method {
         }
     }
 
-    /// The row's name.
+    /// Name of the row.
     pub fn name(&self) -> &str {
         match self {
             Self::Folder { name, .. } => name,
@@ -110,10 +111,10 @@ impl Method {
         }
     }
 
-    /// The prediction for picture `index` of the truth; None where the folder has none, which is known since it was
+    /// The prediction for true picture `index`; None if the folder has no counterpart, which was reported when it was
     /// opened.
     ///
-    /// Errors: an unreadable picture, one of another size.
+    /// Errors: an unreadable picture; a picture of another size.
     pub fn predict(&self, index: usize, truth: &Picture) -> Result<Option<Prediction>, LeftOut> {
         match self {
             Self::Gray => Ok(Some(gray(truth))),
@@ -148,7 +149,7 @@ impl Method {
     }
 }
 
-/// What is wrong with an image, without its path.
+/// The reason of an image error, without its path.
 pub(super) fn reason(error: DataError) -> String {
     match error {
         DataError::Image { reason, .. } => reason,
@@ -156,7 +157,7 @@ pub(super) fn reason(error: DataError) -> String {
     }
 }
 
-/// A random place below `len` (1 or more); with `own`, not `index` if there is another.
+/// A random index below `len` (at least 1); with `own`, different from `index` if possible.
 fn draw(streams: &Rng, index: usize, len: usize, own: bool) -> usize {
     let mut generator = streams.at(0, index as u64);
     if !own || len < 2 {
@@ -180,7 +181,7 @@ fn open_folder(
     let mut by_stem = HashMap::new();
     for (place, path) in files.paths().iter().enumerate() {
         if let Some(first) = by_stem.insert(path.with_extension(""), place) {
-            // the first of the two stays
+            // Keep the first of the two.
             by_stem.insert(path.with_extension(""), first);
             lost(dir.join(path), format!("{} has the same name", dir.join(&files.paths()[first]).display()));
         }

@@ -1,6 +1,6 @@
-//! Color scores: methods against the same true pictures, one [`ScoreRow`] each. [`score_folders`] reads pictures from
-//! folders; whoever has predicted ab in memory scores it with `metrics::color`, and takes [`row`] and [`compare`]
-//! for the same [`ScoreTable`]. Pictures are scored as they are: nothing is resized to match, no lightness replaced.
+//! Color scores of several methods on the same true pictures, one [`ScoreRow`] each. [`score_folders`] reads pictures
+//! from folders; predictions in memory are scored with `metrics::color`, and [`row`] and [`compare`] build the same
+//! [`ScoreTable`]. Pictures are scored unchanged: without resizing and without replacing the lightness.
 
 mod method;
 
@@ -20,12 +20,12 @@ use indicatif::ProgressBar;
 use rayon::prelude::*;
 use std::{collections::HashSet, path::PathBuf};
 
-/// The grid of the paper's bins, which pixels are rebalanced by.
+/// Grid spacing of the paper's bins, used for rebalancing.
 const GRID: f32 = 10.0;
-/// What methods are compared on.
+/// Metrics on which methods are compared.
 const COMPARED: [ColorMeasure; 3] = [ColorMeasure::Auc, ColorMeasure::AucEmpirical, ColorMeasure::AucPrior];
 
-/// What to score.
+/// Inputs of a scoring run.
 #[derive(Clone, Debug)]
 pub struct ScoreSpec {
     pub truth: PathBuf,
@@ -34,26 +34,25 @@ pub struct ScoreSpec {
     /// A prior over the paper's 313 bins.
     pub prior: Option<PathBuf>,
     pub bootstrap: Option<Bootstrap>,
-    /// Of the random pictures.
+    /// Seed of the random pictures.
     pub seed: u64,
 }
 
-/// Where a method's colors come from.
+/// Source of a method's colors.
 #[derive(Clone, Debug)]
 pub enum MethodSpec {
-    /// Pictures that are called like the truth's.
+    /// Pictures with the names of the true ones.
     Folder { name: String, dir: PathBuf },
     /// No color.
     Gray,
-    /// The colors of random pictures of a folder.
+    /// The colors of random pictures from a folder.
     Random(PathBuf),
 }
 
-/// Scores all methods on all pictures of the truth folder, one picture at a time on all cores.
+/// Scores all methods on all pictures of the truth folder, in parallel over pictures.
 ///
-/// A picture that is unreadable, of another size or has no counterpart is left out and listed in the table. Errors: a
-/// folder or the prior that cannot be read, a method with no picture called like any of the truth's, or none that
-/// could be scored.
+/// Pictures that are unreadable, of another size or without counterpart are left out and listed in the table. Errors:
+/// an unreadable folder or prior; a method without any matching picture; a method without any scored picture.
 pub fn score_folders(spec: &ScoreSpec, progress: &ProgressBar) -> Result<ScoreTable> {
     let bins = Bins::new(GRID);
     let prior = spec.prior.as_ref().map(|path| Prior::read(path, &bins)).transpose()?;
@@ -102,13 +101,13 @@ fn nothing_scored(method: &str, left_out: &[LeftOut]) -> String {
     format!("not one picture of {method} could be scored{}", first.unwrap_or_default())
 }
 
-/// A method's row; None of no images. `replicates` are its [`ColorScores::replicates`], or none.
+/// The row of a method; None without images. `replicates` are its [`ColorScores::replicates`], or empty.
 pub fn row(method: &str, scores: &ColorScores, replicates: &[ColorSummary]) -> Option<ScoreRow> {
     Some(ScoreRow { method: method.to_owned(), summary: scores.summary()?, intervals: intervals(replicates) })
 }
 
-/// Two methods on the images that both were scored on, which are known by name. `known` are their replicates over all
-/// of their images, which serve where those are the same.
+/// Compares two methods on the images that both were scored on, matched by name. `known` are their replicates over all
+/// of their images, reused if the sets of images are equal.
 fn compare(
     a: &(String, ColorScores),
     b: &(String, ColorScores),
@@ -135,16 +134,16 @@ fn comparisons(names: [&str; 2], replicates: [&[ColorSummary]; 2], images: usize
     COMPARED.into_iter().filter_map(compared).collect()
 }
 
-/// What [`score`] found.
+/// Result of [`score`].
 #[derive(Debug)]
 pub struct Scored {
-    /// One for each method, in their order.
+    /// One per method, in order.
     pub methods: Vec<ColorScores>,
     pub left_out: Vec<LeftOut>,
 }
 
-/// Scores `methods` on every image of `truth`, in parallel over images; the result does not depend on the number of
-/// threads. `prior` holds the probability of each of `bins`.
+/// Scores `methods` on every image of `truth`, in parallel over images. The result does not depend on the number of
+/// threads. `prior` is the probability of each of `bins`.
 pub fn score(
     methods: &[Method],
     truth: &dyn Dataset,
@@ -177,7 +176,7 @@ pub fn score(
     scored
 }
 
-/// The scores of each method on one image (None: it has no picture of it), or why the truth cannot be used.
+/// The scores of each method on one image (None: no counterpart), or why the true picture is unusable.
 type ImageResults = Result<Vec<Result<Option<ImageScores>, LeftOut>>, LeftOut>;
 
 fn score_image(methods: &[Method], truth: &dyn Dataset, index: usize, bins: &Bins) -> ImageResults {

@@ -1,7 +1,7 @@
-//! One spec as it was written: the file, the base that it extends, and the overrides, merged but not yet typed.
+//! A spec document: the file, its base and the overrides, merged but not yet typed.
 
 use super::{
-    error::{Fault, SpecError, refuse},
+    error::{Diagnostic, SpecError, refuse},
     marks::{Mark, Repeated, marks},
     node::{Content, Node, Reader},
     overrides::Override,
@@ -17,20 +17,20 @@ use serde::de::DeserializeOwned;
 use serde_yaml::Value;
 use std::path::Path;
 
-/// Layers in the order in which they override; `--set` arguments follow.
+/// Layers in override order; `--set` arguments follow.
 const BASE: usize = 0;
 const FILE: usize = 1;
 
-/// What a fault at a path is shown at.
+/// Position at which a diagnostic for a path is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum On {
-    /// The last key of the path.
+    /// At the last key of the path.
     Key,
-    /// The value there.
+    /// At the value.
     Value,
 }
 
-/// A merged YAML document whose every value knows the file, line and column that it came from.
+/// A merged YAML document that tracks file, line and column of every value.
 #[derive(Debug)]
 pub struct Document {
     root: Node,
@@ -38,10 +38,10 @@ pub struct Document {
 }
 
 impl Document {
-    /// Reads `path` and, where it says `extends: base.yaml` (relative to itself), the base below it.
+    /// Reads `path` and, if it has `extends: base.yaml` (relative to itself), merges it over that base.
     ///
     /// # Errors
-    /// An unreadable file, YAML that does not parse, a base that itself extends.
+    /// An unreadable file; YAML that does not parse; a base that itself extends.
     pub fn read(path: &Path) -> Result<Self, SpecError> {
         let text = text::read(path)
             .map_err(|source| SpecError::Unreadable { path: path.display().to_string(), source })?;
@@ -54,14 +54,14 @@ impl Document {
         }
     }
 
-    /// Applies one `key.path=value`. `expand` may lengthen a path that leaves out what is clear from the document.
+    /// Applies one `key.path=value`. `expand` may complete an abbreviated path.
     ///
     /// # Errors
-    /// An argument without `=`, a value that is not YAML, and what `expand` refuses.
+    /// An argument without `=`; a value that is not YAML; errors of `expand`.
     pub fn set(
         &mut self,
         argument: &str,
-        expand: impl Fn(Vec<String>, &Node) -> Result<Vec<String>, Fault>,
+        expand: impl Fn(Vec<String>, &Node) -> Result<Vec<String>, Diagnostic>,
     ) -> Result<(), SpecError> {
         let layer = self.sources.len();
         self.sources.push(Source::argument(argument));
@@ -71,16 +71,16 @@ impl Document {
         done.map_err(|fault| refuse(&[fault], &self.sources))
     }
 
-    /// The typed spec.
+    /// Deserializes the spec.
     ///
     /// # Errors
-    /// Everything that the type refuses: all unknown keys at once, else the first fault.
+    /// All unknown keys, else the first error of the type.
     pub fn typed<T: DeserializeOwned>(&self) -> Result<T, SpecError> {
         typed(&self.root, &self.sources).map_err(|faults| refuse(&faults, &self.sources))
     }
 
-    /// Refuses what stands at `path` for a reason that only the whole document shows.
-    pub fn refuse(&self, path: &[&str], on: On, fault: Fault) -> SpecError {
+    /// The error for a problem at `path` that only the whole document reveals.
+    pub fn refuse(&self, path: &[&str], on: On, fault: Diagnostic) -> SpecError {
         let mut node = &self.root;
         let mut at = self.root.entries().first().map_or(self.root.at, |e| e.key_at);
         for step in path {
@@ -88,7 +88,7 @@ impl Document {
                 Content::Seq(items) => step.parse().ok().and_then(|i: usize| items.get(i)).map(|n| (n, n.at)),
                 _ => node.get(step).map(|e| (&e.value, e.key_at)),
             };
-            // A part that is not there is a default: its section stands for it.
+            // A missing part has its default value; report the error at its section.
             let Some((value, key_at)) = next else { break };
             node = value;
             at = if on == On::Key { key_at } else { value.at };
@@ -98,7 +98,7 @@ impl Document {
 }
 
 /// Parses one file of a spec.
-fn read(source: &Source, layer: usize) -> Result<Node, Fault> {
+fn read(source: &Source, layer: usize) -> Result<Node, Diagnostic> {
     let mark = marks(&source.text).map_err(|e| syntax(&e, layer))?;
     if let Some(again) = mark.as_ref().and_then(Mark::repeated_key) {
         return Err(twice(&again, layer));
@@ -108,40 +108,42 @@ fn read(source: &Source, layer: usize) -> Result<Node, Fault> {
     let root = Reader { layer, whole: None }.node(value, mark.as_ref(), start)?;
     match root.content {
         Content::Map(_) => Ok(root),
-        Content::Null => Err(Fault::new("the file is empty").or_at(start)),
-        _ => Err(Fault::new("expected a section (`key: value` lines) at the top").or_at(root.at)),
+        Content::Null => Err(Diagnostic::new("the file is empty").or_at(start)),
+        _ => Err(Diagnostic::new("expected a section (`key: value` lines) at the top").or_at(root.at)),
     }
 }
 
-fn twice(again: &Repeated<'_>, layer: usize) -> Fault {
+fn twice(again: &Repeated<'_>, layer: usize) -> Diagnostic {
     let width = again.text.chars().count();
     let at = Place { layer, line: again.key.line, column: again.key.column, width };
     let message = format!("`{}` is given twice in one section", text::excerpt(again.text));
-    Fault::new(message).note(format!("first on line {}", again.first_line)).or_at(at)
+    Diagnostic::new(message).note(format!("first on line {}", again.first_line)).or_at(at)
 }
 
-fn syntax(Refused { line, column, reason, context }: &Refused, layer: usize) -> Fault {
+fn syntax(Refused { line, column, reason, context }: &Refused, layer: usize) -> Diagnostic {
     let place = Place { layer, line: *line, column: *column, width: 1 };
-    Fault::new(format!("this is not YAML: {reason}")).note(context.as_str()).or_at(place)
+    Diagnostic::new(format!("this is not YAML: {reason}")).note(context.as_str()).or_at(place)
 }
 
-/// Puts `root` over the base that it names.
-fn extend(mut root: Node, sources: &mut [Source]) -> Result<Node, Fault> {
+/// Merges `root` over the base that it names.
+fn extend(mut root: Node, sources: &mut [Source]) -> Result<Node, Diagnostic> {
     let Some(entry) = root.get("extends") else { return Ok(root) };
     let at = entry.value.at;
     let Content::Text(name) = &entry.value.content else {
-        return Err(Fault::new("`extends` takes the path of one YAML file, relative to this one").or_at(at));
+        return Err(
+            Diagnostic::new("`extends` takes the path of one YAML file, relative to this one").or_at(at)
+        );
     };
     let base = paths::beside(name, &sources[FILE].folder).map_err(|fault| fault.or_at(at))?;
     let text = text::read(&base).map_err(|e| {
         let base = text::excerpt(&base.display().to_string());
-        Fault::new(format!("cannot read the base `{base}`: {e}")).or_at(at)
+        Diagnostic::new(format!("cannot read the base `{base}`: {e}")).or_at(at)
     })?;
     sources[BASE] = Source::file(&base, text);
     let mut below = read(&sources[BASE], BASE)?;
     if let Some(deeper) = below.get("extends") {
         let message = "a base may not itself extend: `extends` goes one level deep";
-        return Err(Fault::new(message).or_at(deeper.key_at));
+        return Err(Diagnostic::new(message).or_at(deeper.key_at));
     }
     if let Content::Map(entries) = &mut root.content {
         entries.retain(|e| e.key != "extends");

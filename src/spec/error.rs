@@ -1,4 +1,4 @@
-//! What is wrong with a spec, and the message that says so.
+//! Diagnostics for invalid specs.
 
 use super::{
     names::{list, nearest},
@@ -8,44 +8,44 @@ use crate::text::excerpt;
 use serde::de::{self, Expected, Unexpected};
 use std::fmt;
 
-/// A spec that was refused. `Display` is the whole message, several lines long, ready to print.
+/// A rejected spec. `Display` gives the complete multi-line message.
 #[derive(Debug, thiserror::Error)]
 pub enum SpecError {
-    /// The file itself cannot be read.
+    /// The file cannot be read.
     #[error("error: cannot read the spec `{path}`: {source}")]
     Unreadable {
-        /// As the user wrote it.
+        /// As spelled by the user.
         path: String,
         /// Why.
         source: std::io::Error,
     },
-    /// One or more faults, each with its place.
+    /// One or more diagnostics with their positions.
     #[error("{0}")]
     Refused(String),
 }
 
-/// What kind of fault it is, as far as reporting cares.
+/// Kind of a diagnostic, as far as reporting depends on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// Belongs to the section, so that its key is shown.
+    /// A missing field; shown at the key of the section.
     Missing,
-    /// A value of another type than the section holds.
+    /// A value of the wrong type.
     WrongType,
     Other,
-    /// Only a consequence of a fault already reported.
+    /// A consequence of an error that was already reported.
     Silent,
 }
 
-/// One thing that is wrong; the place is filled in by the innermost value that knows it.
+/// One problem. The innermost value with a known position sets the position.
 #[derive(Clone, Debug)]
-pub struct Fault {
+pub struct Diagnostic {
     pub kind: Kind,
     pub message: String,
     pub note: String,
     pub at: Option<Place>,
 }
 
-impl Fault {
+impl Diagnostic {
     pub fn new(message: impl Into<String>) -> Self {
         Self { kind: Kind::Other, message: message.into(), note: String::new(), at: None }
     }
@@ -60,13 +60,13 @@ impl Fault {
         self
     }
 
-    /// Sets the place, unless something further in has.
+    /// Sets the position, unless an inner value has set it.
     pub fn or_at(mut self, place: Place) -> Self {
         self.at = self.at.or(Some(place));
         self
     }
 
-    /// `name` is not one of `known`.
+    /// `name` is not in `known`.
     pub fn unknown(what: &str, name: &str, known: &[&str]) -> Self {
         let known_names = list(known);
         let given = excerpt(name);
@@ -80,12 +80,12 @@ impl Fault {
     }
 }
 
-/// Faults that are shown at once.
+/// Maximum number of diagnostics in a message.
 const MOST: usize = 20;
 
-/// The message for `faults`, which lie in `sources`.
-pub(super) fn refuse(faults: &[Fault], sources: &[Source]) -> SpecError {
-    let one = |fault: &Fault| {
+/// The message for `faults`, whose positions refer to `sources`.
+pub(super) fn refuse(faults: &[Diagnostic], sources: &[Source]) -> SpecError {
+    let one = |fault: &Diagnostic| {
         let place = fault.at.unwrap_or_default();
         match sources.get(place.layer) {
             Some(source) => format!("error: {}\n{}", fault.message, source.excerpt(place, &fault.note)),
@@ -99,14 +99,14 @@ pub(super) fn refuse(faults: &[Fault], sources: &[Source]) -> SpecError {
     SpecError::Refused(said.join("\n\n"))
 }
 
-impl fmt::Display for Fault {
+impl fmt::Display for Diagnostic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.message)
     }
 }
-impl std::error::Error for Fault {}
+impl std::error::Error for Diagnostic {}
 
-impl de::Error for Fault {
+impl de::Error for Diagnostic {
     fn custom<T: fmt::Display>(message: T) -> Self {
         Self::new(message.to_string())
     }
@@ -133,7 +133,7 @@ impl de::Error for Fault {
     }
 }
 
-/// serde's word for what it wanted, in the words of someone who writes YAML.
+/// Describes serde's expected type for YAML users.
 fn wanted(expected: &str) -> String {
     match expected {
         "f32" | "f64" => "a number".into(),
@@ -150,7 +150,7 @@ fn wanted(expected: &str) -> String {
     }
 }
 
-/// What the YAML holds, in the same words.
+/// Describes a YAML value in the same terms.
 fn found(got: &Unexpected) -> String {
     match got {
         Unexpected::Bool(b) => b.to_string(),

@@ -1,5 +1,5 @@
-//! Where everything in a YAML text stands: the shape of the document with a line and a column for each part.
-//! serde_yaml gives the values without places; this second, shape-only parse gives the places without values.
+//! Positions of all parts of a YAML text: the structure of the document with the line and column of each part.
+//! serde_yaml provides values without positions; this second parse provides the positions.
 
 use crate::yaml::{self, Refused};
 use std::{collections::HashMap, iter::Peekable, str::Chars};
@@ -15,14 +15,14 @@ pub(super) struct Mark {
     pub line: usize,
     /// From 0, in characters.
     pub column: usize,
-    /// The character that stands there: a bracket where a collection is in flow style.
+    /// Character at the position: a bracket for collections in flow style.
     pub first: Option<char>,
     pub shape: Shape,
 }
 
 #[derive(Clone, Debug)]
 pub(super) enum Shape {
-    /// With its text, so that keys can be compared and a caret can be as wide; a plain scalar stands as it reads.
+    /// With its text, to compare keys and to size the caret; `plain` if unquoted.
     Scalar {
         text: String,
         plain: bool,
@@ -32,17 +32,17 @@ pub(super) enum Shape {
     Map(Vec<(Mark, Mark)>),
 }
 
-/// A key that stands a second time in its section.
+/// A key that is repeated within its section.
 #[derive(Debug)]
 pub(super) struct Repeated<'a> {
     pub key: &'a Mark,
     pub text: &'a str,
-    /// Where it stands first.
+    /// Line of the first occurrence.
     pub first_line: usize,
 }
 
 impl Mark {
-    /// The first key that stands twice in one section.
+    /// The first key that is repeated within a section.
     pub fn repeated_key(&self) -> Option<Repeated<'_>> {
         match &self.shape {
             Shape::Scalar { .. } => None,
@@ -67,28 +67,28 @@ fn repeated(pairs: &[(Mark, Mark)]) -> Option<Repeated<'_>> {
     })
 }
 
-/// The marks of the document in `text`; None when it is empty.
+/// Positions of the document in `text`; None if it is empty.
 ///
 /// # Errors
-/// As [`yaml::scan`], which bounds what aliases are written out here.
+/// As [`yaml::scan`], which limits the expansion of aliases.
 pub(super) fn marks(text: &str) -> Result<Option<Mark>, Refused> {
     let mut builder = Builder::new(text);
     yaml::scan(text, |event, at| builder.take(event, at))?;
     Ok(builder.root)
 }
 
-/// Collections that are still open, innermost last.
+/// The stack of open collections, innermost last.
 struct Builder<'a> {
     open: Vec<Open>,
     anchors: HashMap<usize, Mark>,
     root: Option<Mark>,
-    /// The text from the last event's character on, and that character's number: events come in the order of the text.
+    /// The text from the last event's character on, and the index of that character. Events arrive in text order.
     rest: Peekable<Chars<'a>>,
     at: usize,
 }
 
 struct Open {
-    /// Without its parts.
+    /// Without its children.
     mark: Mark,
     anchor: usize,
     parts: Vec<Mark>,
@@ -138,7 +138,7 @@ impl<'a> Builder<'a> {
                 let mark = self.mark(at, Shape::Scalar { text, plain });
                 self.add(mark, anchor);
             }
-            // A part that is referred to stands where it is defined: that is where a fault in it is mended.
+            // An alias takes the position of its anchor, where an error in it has to be fixed.
             Event::Alias(anchor) => {
                 let here = self.mark(at, Shape::Scalar { text: String::new(), plain: false });
                 let mark = self.anchors.get(&anchor).cloned().unwrap_or(here);

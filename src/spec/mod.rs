@@ -1,10 +1,9 @@
-//! Typed YAML. Nothing here knows what an experiment is; this module turns text into values that cannot be wrong, or into a
-//! message that points at the line, the column and the nearest known name.
+//! Typed YAML, independent of experiments: parses text into validated values, or into a message with line, column and
+//! the nearest known name.
 //!
-//! The way of a file: text → values, each with its place (`node`, `marks`) → `extends:` and `--set` merged in
-//! (`document`, `overrides`) → the typed spec (`typed`).
-//! Sections are keyed by name (`optimizer: { adam: { lr: 3e-5 } }`); when a later layer (the extending file, then
-//! `--set`) names another variant than an earlier one, the later name replaces the earlier.
+//! Steps: text → values with positions (`node`, `marks`) → `extends:` and `--set` merged (`document`, `overrides`) →
+//! the typed spec (`typed`). Variants are sections keyed by name (`optimizer: { adam: { lr: 3e-5 } }`). If a later
+//! layer (the extending file, then `--set`) names another variant than an earlier one, it replaces the earlier one.
 
 mod document;
 mod error;
@@ -19,7 +18,7 @@ mod typed;
 
 pub use document::Document;
 pub(crate) use document::On;
-pub(crate) use error::Fault;
+pub(crate) use error::Diagnostic;
 pub use error::SpecError;
 pub(crate) use node::Node;
 pub(crate) use paths::{at_home, relative};
@@ -29,10 +28,10 @@ use serde::{Serialize, de::DeserializeOwned};
 use sha2::{Digest, Sha256};
 use std::path::Path;
 
-/// Reads one YAML file with `extends:` and the `--set key.path=value` overrides applied.
+/// Reads one YAML file and applies `extends:` and the `--set key.path=value` overrides.
 ///
 /// # Errors
-/// An unreadable file, YAML that does not parse, and everything that the type refuses, each with its place.
+/// An unreadable file; YAML that does not parse; every error of the type, with its position.
 pub fn parse<T: DeserializeOwned>(path: &Path, sets: &[String]) -> Result<T, SpecError> {
     let mut document = Document::read(path)?;
     for argument in sets {
@@ -41,18 +40,18 @@ pub fn parse<T: DeserializeOwned>(path: &Path, sets: &[String]) -> Result<T, Spe
     document.typed()
 }
 
-/// The spec as YAML, defaults written out, keys in the order of the structs; parses back to an equal value.
+/// The spec as YAML with all defaults and keys in struct order; parses back to an equal value.
 ///
 /// # Errors
-/// When a value cannot be written as YAML (a map with keys that are not text).
+/// A value that has no YAML form (a map with non-text keys).
 pub fn resolved_yaml<T: Serialize>(spec: &T) -> Result<String, serde_yaml::Error> {
     yaml::write(spec)
 }
 
-/// SHA-256, in hexadecimal, of the spec as JSON with sorted keys: the same for every spelling of the same experiment.
+/// SHA-256 (hexadecimal) of the spec as JSON with sorted keys: independent of how the same spec is written.
 ///
 /// # Errors
-/// When a value cannot be written as JSON.
+/// A value that has no JSON form.
 pub fn hash<T: Serialize>(spec: &T) -> Result<String, serde_json::Error> {
     let mut value = serde_json::to_value(spec)?;
     value.sort_all_objects();

@@ -1,4 +1,4 @@
-//! Names in a spec: what may be one, the nearest known one, and sections whose keys are names in an order that counts.
+//! Names in a spec: validation, suggestions for misspelled names, and ordered sections with user-chosen keys.
 
 use crate::text::excerpt;
 use serde::{
@@ -8,10 +8,10 @@ use serde::{
 };
 use std::{collections::HashSet, fmt, marker::PhantomData, ops::Deref};
 
-/// The known name that `name` most likely stands for; None when nothing is near.
+/// The known name that `name` most likely means; None if no name is close.
 pub fn nearest<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
     let lower = name.to_lowercase();
-    // A third of the letters may differ: `bacth`, `learning-rate`, but not two unrelated short words.
+    // At most a third of the letters may differ: matches `bacth` and `learning-rate`, but not unrelated short words.
     let near = |k: &&str| {
         let distance = strsim::damerau_levenshtein(&lower, &k.to_lowercase());
         (distance * 3 <= name.chars().count().max(k.chars().count())).then_some(distance)
@@ -20,15 +20,15 @@ pub fn nearest<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
     typo.map(|(_, k)| k).or_else(|| known.iter().copied().find(|k| extends(&lower, k)))
 }
 
-/// One of the two words goes on where the other ends: `color` for `colorization`.
+/// Whether one word is a prefix of the other: `color` for `colorization`.
 fn extends(name: &str, known: &str) -> bool {
     name.len() >= 3 && (known.starts_with(name) || name.starts_with(known))
 }
 
-/// Names that a message lists, at most: more than any network has layers.
+/// Maximum number of names listed in a message, more than any network has layers.
 const LISTED: usize = 60;
 
-/// `` `a`, `b` `` for a message.
+/// Formats names for a message: `` `a`, `b` ``.
 pub(super) fn list(names: &[&str]) -> String {
     let listed = names.iter().take(LISTED).map(|n| format!("`{n}`")).collect::<Vec<_>>().join(", ");
     match names.len().saturating_sub(LISTED) {
@@ -37,10 +37,10 @@ pub(super) fn list(names: &[&str]) -> String {
     }
 }
 
-/// The longest name: with a seed and a hash beside it, it must fit into a directory's name of 255 bytes.
+/// Maximum length of a name: with seed and hash it must fit into a directory name of 255 bytes.
 const LONGEST: usize = 100;
 
-/// A name that is also a directory's: letters, digits, `_`, `.`, `-`, starting with a letter or a digit.
+/// A name that is also a directory name: letters, digits, `_`, `.`, `-`, starting with a letter or digit.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Name(String);
@@ -78,28 +78,28 @@ impl fmt::Display for Name {
     }
 }
 
-/// A section whose keys are names chosen by the user, in the order of the file.
+/// A section with user-chosen names as keys, in file order.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Named<T>(Vec<(Name, T)>);
 
 impl<T> Named<T> {
-    /// The entries in order, names as plain text.
+    /// The entries in order, with names as plain text.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (&str, &T)> {
         self.0.iter().map(|(name, value)| (&**name, value))
     }
-    /// The same, to be changed in place.
+    /// As `iter`, with mutable values.
     pub fn iter_mut(&mut self) -> impl ExactSizeIterator<Item = (&str, &mut T)> {
         self.0.iter_mut().map(|(name, value)| (&**name, value))
     }
-    /// The entry called `name`.
+    /// The value of `name`.
     pub fn get(&self, name: &str) -> Option<&T> {
         self.iter().find(|(n, _)| *n == name).map(|(_, value)| value)
     }
-    /// How many entries there are.
+    /// Number of entries.
     pub fn len(&self) -> usize {
         self.0.len()
     }
-    /// Whether there is none.
+    /// Whether there are no entries.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

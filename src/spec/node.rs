@@ -1,18 +1,18 @@
-//! YAML values that know where they stand, and how two of them merge.
+//! YAML values with positions, and how two of them merge.
 
 use super::{
-    error::Fault,
+    error::Diagnostic,
     marks::{Mark, Shape},
     source::Place,
 };
 use serde_yaml::Value;
 use std::collections::{HashMap, HashSet};
 
-/// A value and its place.
+/// A value and its position.
 #[derive(Clone, Debug)]
 pub struct Node {
     pub at: Place,
-    /// The key that leads here, where there is one: faults of a whole section are shown there.
+    /// Position of its key, if any; errors of a whole section are shown there.
     pub key: Option<Place>,
     pub content: Content,
 }
@@ -36,17 +36,17 @@ pub struct Entry {
     pub value: Node,
 }
 
-/// What a value is read with.
+/// Options for building nodes from a text.
 pub(super) struct Reader {
-    /// Of the text that it came from.
+    /// Layer of the text.
     pub layer: usize,
-    /// Set for a value that has one place as a whole (`--set`), whatever its parts.
+    /// Set if all parts of the value have the same position (`--set`).
     pub whole: Option<Place>,
 }
 
 impl Reader {
-    /// Pairs `value` with its `mark`; parts without a mark stand where their parent does.
-    pub fn node(&self, value: Value, mark: Option<&Mark>, parent: Place) -> Result<Node, Fault> {
+    /// Combines `value` with its `mark`; parts without a mark take their parent's position.
+    pub fn node(&self, value: Value, mark: Option<&Mark>, parent: Place) -> Result<Node, Diagnostic> {
         let at = self.place(mark).unwrap_or(parent);
         let content = match value {
             Value::Null => Content::Null,
@@ -57,13 +57,13 @@ impl Reader {
             Value::Mapping(map) => Content::Map(self.entries(map, mark, at)?),
             Value::Tagged(tagged) => {
                 let message = format!("the YAML tag `{}` means nothing here", tagged.tag);
-                return Err(Fault::new(message).note("take it out").or_at(at));
+                return Err(Diagnostic::new(message).note("take it out").or_at(at));
             }
         };
         Ok(Node { at, key: None, content })
     }
 
-    fn items(&self, items: Vec<Value>, mark: Option<&Mark>, at: Place) -> Result<Vec<Node>, Fault> {
+    fn items(&self, items: Vec<Value>, mark: Option<&Mark>, at: Place) -> Result<Vec<Node>, Diagnostic> {
         let marks = match mark.map(|m| &m.shape) {
             Some(Shape::Seq(marks)) => marks.as_slice(),
             _ => &[],
@@ -71,7 +71,12 @@ impl Reader {
         items.into_iter().enumerate().map(|(i, item)| self.node(item, marks.get(i), at)).collect()
     }
 
-    fn entries(&self, map: serde_yaml::Mapping, mark: Option<&Mark>, at: Place) -> Result<Vec<Entry>, Fault> {
+    fn entries(
+        &self,
+        map: serde_yaml::Mapping,
+        mark: Option<&Mark>,
+        at: Place,
+    ) -> Result<Vec<Entry>, Diagnostic> {
         let marks = match mark.map(|m| &m.shape) {
             Some(Shape::Map(marks)) => marks.as_slice(),
             _ => &[],
@@ -81,7 +86,7 @@ impl Reader {
         for (i, (key, value)) in map.into_iter().enumerate() {
             let key_at = self.place(marks.get(i).map(|m| &m.0)).unwrap_or(at);
             let Value::String(key) = key else {
-                return Err(Fault::new("keys must be text").note("put it in quotes").or_at(key_at));
+                return Err(Diagnostic::new("keys must be text").note("put it in quotes").or_at(key_at));
             };
             let mut value = self.node(value, marks.get(i).map(|m| &m.1), key_at)?;
             value.led_to_by(key_at, marks.get(i).and_then(|m| m.1.first));
@@ -90,7 +95,7 @@ impl Reader {
                 _ => entries.push(Entry { key, key_at, value }),
             }
         }
-        // YAML's merge key: own entries win, then earlier sections win over later ones.
+        // YAML merge keys: own entries take precedence, then earlier sections over later ones.
         let mut taken: HashSet<String> = entries.iter().map(|e: &Entry| e.key.clone()).collect();
         entries.extend(merged.into_iter().filter(|entry| taken.insert(entry.key.clone())));
         Ok(entries)
@@ -109,9 +114,9 @@ impl Reader {
     }
 }
 
-/// The entries that `<<: …` brings in.
-fn merge_key(value: Node) -> Result<Vec<Entry>, Fault> {
-    let wrong = |at| Err(Fault::new("`<<` takes a section, or a list of sections").or_at(at));
+/// The entries merged by `<<: …`.
+fn merge_key(value: Node) -> Result<Vec<Entry>, Diagnostic> {
+    let wrong = |at| Err(Diagnostic::new("`<<` takes a section, or a list of sections").or_at(at));
     match value.content {
         Content::Map(entries) => Ok(entries),
         Content::Seq(items) => {
@@ -126,7 +131,7 @@ fn merge_key(value: Node) -> Result<Vec<Entry>, Fault> {
     }
 }
 
-fn number(n: &serde_yaml::Number) -> Result<Content, Fault> {
+fn number(n: &serde_yaml::Number) -> Result<Content, Diagnostic> {
     if let Some(n) = n.as_u64() {
         return Ok(Content::Unsigned(n));
     }
@@ -135,7 +140,7 @@ fn number(n: &serde_yaml::Number) -> Result<Content, Fault> {
     }
     match n.as_f64() {
         Some(n) if n.is_finite() => Ok(Content::Float(n)),
-        _ => Err(Fault::new(format!("expected a finite number, got {n}"))),
+        _ => Err(Diagnostic::new(format!("expected a finite number, got {n}"))),
     }
 }
 
@@ -145,7 +150,7 @@ impl Node {
         Self { at, key: Some(at), content: Content::Map(vec![]) }
     }
 
-    /// Remembers the key; a section in block style and an empty value are shown at it, too.
+    /// Sets the key. Block-style sections and empty values also take its position.
     fn led_to_by(&mut self, key_at: Place, first: Option<char>) {
         self.key = Some(key_at);
         let block = match self.content {
@@ -159,7 +164,7 @@ impl Node {
         }
     }
 
-    /// The entries of a section.
+    /// Entries of a section.
     pub fn entries(&self) -> &[Entry] {
         match &self.content {
             Content::Map(entries) => entries,
@@ -167,12 +172,12 @@ impl Node {
         }
     }
 
-    /// The entry under `key`.
+    /// Entry with the key `key`.
     pub fn get(&self, key: &str) -> Option<&Entry> {
         self.entries().iter().find(|e| e.key == key)
     }
 
-    /// Lays `over` on this value: sections are merged key by key, everything else is replaced.
+    /// Merges `over` into this value: sections key by key, anything else is replaced.
     pub fn overlay(&mut self, over: Node) {
         let (Content::Map(mine), Content::Map(theirs)) = (&mut self.content, &over.content) else {
             *self = over;

@@ -1,4 +1,4 @@
-//! A choice that may name the network it is made on: `gaussian: { init: msra, backbone: { resnet: {} } }`.
+//! A choice with an optional network: `gaussian: { init: msra, backbone: { resnet: {} } }`.
 
 use crate::backbones::BackboneSpec;
 use serde::{
@@ -7,7 +7,7 @@ use serde::{
 };
 use std::{fmt, marker::PhantomData};
 
-/// A choice and, where the section's own network is not meant, the network that it is made on.
+/// A choice, and its own network if it does not use the section's.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct OnBackbone<T> {
     #[serde(flatten)]
@@ -17,9 +17,9 @@ pub struct OnBackbone<T> {
 }
 
 impl<T> OnBackbone<T> {
-    /// How the reader of specs knows that one key stands beside the choice.
+    /// Name by which the spec deserializer recognizes the additional key.
     pub(super) const NAME: &'static str = "OnBackbone";
-    /// That key.
+    /// The additional key.
     pub(super) const KEY: &'static str = "backbone";
 }
 

@@ -1,7 +1,7 @@
-//! `--set key.path=value`: one value from the command line, with places in the argument itself.
+//! `--set key.path=value`: one value from the command line, with positions within the argument.
 
 use super::{
-    error::Fault,
+    error::Diagnostic,
     node::{Content, Entry, Node, Reader},
     source::Place,
 };
@@ -11,27 +11,27 @@ use serde_yaml::Value;
 /// One parsed argument.
 #[derive(Debug)]
 pub(super) struct Override {
-    /// Keys and where they stand; keys put in by expansion stand where the next written one does.
+    /// Keys and their positions; keys added by expansion take the position of the next written one.
     keys: Vec<(String, Place)>,
     value: Node,
 }
 
 impl Override {
-    pub fn parse(argument: &str, layer: usize) -> Result<Self, Fault> {
+    pub fn parse(argument: &str, layer: usize) -> Result<Self, Diagnostic> {
         let all = Place { layer, line: 1, column: 0, width: argument.chars().count() };
         let (path, text) = argument
             .split_once('=')
-            .ok_or_else(|| Fault::new("expected `key.path=value`").note("there is no `=`").or_at(all))?;
+            .ok_or_else(|| Diagnostic::new("expected `key.path=value`").note("there is no `=`").or_at(all))?;
         let mut keys = vec![];
         let mut column = 0;
         for key in path.split('.') {
             let width = key.chars().count();
             let at = Place { column, width: width.max(1), ..all };
             if key.is_empty() {
-                return Err(Fault::new("a key before `=` is empty").or_at(at));
+                return Err(Diagnostic::new("a key before `=` is empty").or_at(at));
             }
             if keys.len() == MOST_DEPTH {
-                return Err(Fault::new(format!("more than {MOST_DEPTH} keys before `=`")).or_at(at));
+                return Err(Diagnostic::new(format!("more than {MOST_DEPTH} keys before `=`")).or_at(at));
             }
             keys.push((key.to_string(), at));
             column += width + 1;
@@ -40,11 +40,11 @@ impl Override {
         Ok(Self { keys, value: value(text, at)? })
     }
 
-    /// Lengthens the path: `longer` gets the keys and answers with more of them, the written ones last.
+    /// Completes the path: `longer` returns the full keys, the written ones last.
     pub fn expand(
         mut self,
-        longer: impl FnOnce(Vec<String>) -> Result<Vec<String>, Fault>,
-    ) -> Result<Self, Fault> {
+        longer: impl FnOnce(Vec<String>) -> Result<Vec<String>, Diagnostic>,
+    ) -> Result<Self, Diagnostic> {
         let first = self.keys.first().map_or(self.value.at, |k| k.1);
         let keys = longer(self.keys.iter().map(|k| k.0.clone()).collect()).map_err(|f| f.or_at(first))?;
         let mut written = std::mem::take(&mut self.keys).into_iter().peekable();
@@ -58,7 +58,7 @@ impl Override {
         Ok(self)
     }
 
-    /// The sections that lead to the value, ready to lie on `root`; a number steps into a list of it.
+    /// The value in its nested sections, ready to merge into `root`. A number indexes into a list.
     pub fn node(self, root: &Node) -> Node {
         nest(&self.keys, self.value, Some(root))
     }
@@ -83,8 +83,8 @@ fn nest(keys: &[(String, Place)], value: Node, below: Option<&Node>) -> Node {
     Node { at: *at, key: Some(*at), content: Content::Map(vec![entry]) }
 }
 
-fn value(text: &str, at: Place) -> Result<Node, Fault> {
-    let value: Value =
-        yaml::read(text).map_err(|e| Fault::new(format!("the value is not YAML: {}", e.reason)).or_at(at))?;
+fn value(text: &str, at: Place) -> Result<Node, Diagnostic> {
+    let value: Value = yaml::read(text)
+        .map_err(|e| Diagnostic::new(format!("the value is not YAML: {}", e.reason)).or_at(at))?;
     Reader { layer: at.layer, whole: Some(at) }.node(value, None, at)
 }

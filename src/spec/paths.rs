@@ -1,7 +1,7 @@
-//! Paths as a spec says them, made ready to be opened: `~` and `$VAR` are expanded, relative paths begin at the folder of
-//! the file that they stand in. Addresses on the hub stay as they are.
+//! Path resolution: expands `~` and `$VAR`, and resolves relative paths against the folder of the spec file. Hub
+//! addresses are not changed.
 
-use super::error::Fault;
+use super::error::Diagnostic;
 use crate::{hub, nn::weights, text::excerpt};
 use std::{
     env,
@@ -10,19 +10,19 @@ use std::{
     path::{Component, Path, PathBuf},
 };
 
-/// A path from the working directory, and what its writer should know about it.
+/// A path relative to the working directory, and an optional notice for the user.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Found {
     pub path: PathBuf,
     pub notice: Option<String>,
 }
 
-/// The path that a spec in `folder` says as `text`; an empty `folder` is the working directory. Paths once began at the
-/// working directory: one that is only there is taken, with a notice.
+/// Resolves the path `text` of a spec in `folder`; an empty `folder` is the working directory. Earlier versions
+/// resolved against the working directory: a path that exists only there is used, with a notice.
 ///
 /// # Errors
-/// A variable that is not set, no home folder.
-pub(super) fn resolve(text: &str, folder: &Path) -> Result<Found, Fault> {
+/// An unset variable; no home folder.
+pub(super) fn resolve(text: &str, folder: &Path) -> Result<Found, Diagnostic> {
     let text = expand(text)?;
     let (path, once) = (place(&text, folder), PathBuf::from(text));
     if once.is_absolute() || once == path || exists(&path) || !exists(&once) {
@@ -39,11 +39,11 @@ pub(super) fn resolve(text: &str, folder: &Path) -> Result<Found, Fault> {
     Ok(Found { path: once, notice: Some(notice) })
 }
 
-/// As [`resolve`], without a look at the working directory.
+/// As [`resolve`], without the fallback to the working directory.
 ///
 /// # Errors
 /// As there.
-pub(super) fn beside(text: &str, folder: &Path) -> Result<PathBuf, Fault> {
+pub(super) fn beside(text: &str, folder: &Path) -> Result<PathBuf, Diagnostic> {
     Ok(place(&expand(text)?, folder))
 }
 
@@ -52,13 +52,13 @@ fn place(path: &str, folder: &Path) -> PathBuf {
     if stays || folder.as_os_str().is_empty() { path.into() } else { below(folder, path) }
 }
 
-/// Whether there is something; `#KEY` behind a weight file is no part of its name.
+/// Whether the path exists. A `#KEY` suffix is not part of a weight file's name.
 fn exists(path: &Path) -> bool {
     path.exists() || weights::split(path).1.is_some()
 }
 
-/// `path` in `folder`, without its leading `.` and those `..` that lead out of a folder; those that lead out of a link
-/// stay, since they lead elsewhere.
+/// Joins `path` to `folder`, removing a leading `.` and any `..` that leaves a regular folder. A `..` that leaves a
+/// symbolic link is kept, since it leads elsewhere.
 fn below(folder: &Path, path: &str) -> PathBuf {
     let (mut folder, mut rest) = (folder.to_path_buf(), path);
     loop {
@@ -79,27 +79,27 @@ fn below(folder: &Path, path: &str) -> PathBuf {
     }
 }
 
-/// Whether the last part of the path is the name of a folder, and not of a link to one.
+/// Whether the path ends in a folder name that is not a symbolic link.
 fn is_plain(folder: &Path) -> bool {
     folder.file_name().is_some() && fs::symlink_metadata(folder).is_ok_and(|entry| entry.is_dir())
 }
 
-/// What a spec in `folder` has to say for a path that begins at the working directory.
+/// The spelling, in a spec in `folder`, of a path relative to the working directory.
 fn seen_from(folder: &Path, path: &Path) -> PathBuf {
     let Ok(here) = env::current_dir() else { return path.into() };
     let way = fs::canonicalize(folder).ok().and_then(|folder| relative(&folder, &here));
     way.unwrap_or(here).join(path)
 }
 
-/// The way from one folder to another, both absolute and without `..`; None where they have only the root in common.
+/// Relative path between two absolute folders without `..`; None if they share only the root.
 pub(crate) fn relative(from: &Path, to: &Path) -> Option<PathBuf> {
     let shared = from.components().zip(to.components()).take_while(|(a, b)| a == b).count();
     let up = from.components().skip(shared).map(|_| Component::ParentDir);
     (shared > 1 || up.clone().count() == 0).then(|| up.chain(to.components().skip(shared)).collect())
 }
 
-/// The text with its leading `~` and its variables replaced.
-fn expand(text: &str) -> Result<String, Fault> {
+/// Replaces a leading `~` and variables.
+fn expand(text: &str) -> Result<String, Diagnostic> {
     if hub::is_address(Path::new(text)) {
         return Ok(text.into());
     }
@@ -113,53 +113,52 @@ fn expand(text: &str) -> Result<String, Fault> {
     Ok(expanded + rest)
 }
 
-/// A path of the command line. Shells leave a `~` as it is in quotes, and most of them behind `--out=`.
+/// Expands `~` in a command-line path. Shells do not expand it in quotes, and most do not after `--out=`.
 ///
 /// # Errors
 /// No home folder.
-pub(crate) fn at_home(path: OsString) -> Result<PathBuf, Fault> {
+pub(crate) fn at_home(path: OsString) -> Result<PathBuf, Diagnostic> {
     let Some(text) = path.to_str() else { return Ok(path.into()) };
     tilde(text).map(|(home, rest)| PathBuf::from(home + rest))
 }
 
-/// The home folder that a leading `~` stands for, and the rest.
-fn tilde(text: &str) -> Result<(String, &str), Fault> {
+/// The home folder for a leading `~`, and the rest.
+fn tilde(text: &str) -> Result<(String, &str), Diagnostic> {
     match text.strip_prefix('~') {
         Some(rest) if rest.is_empty() || rest.starts_with('/') => Ok((home()?, rest)),
         _ => Ok((String::new(), text)),
     }
 }
 
-/// The name of the variable that follows its `$`, empty where none does, and what follows the name.
-fn variable(text: &str) -> Result<(&str, &str), Fault> {
+/// The name of a variable after its `$` (empty if there is none), and the rest.
+fn variable(text: &str) -> Result<(&str, &str), Diagnostic> {
     let is_part = |c: char| c == '_' || c.is_ascii_alphanumeric();
     let is_name = |name: &str| name.chars().all(is_part) && name.starts_with(|c: char| !c.is_ascii_digit());
     if let Some(braced) = text.strip_prefix('{') {
-        return braced
-            .split_once('}')
-            .filter(|(name, _)| is_name(name))
-            .ok_or_else(|| Fault::new("expected the name of a variable in `${…}`: letters, digits and `_`"));
+        return braced.split_once('}').filter(|(name, _)| is_name(name)).ok_or_else(|| {
+            Diagnostic::new("expected the name of a variable in `${…}`: letters, digits and `_`")
+        });
     }
     let (name, rest) = text.split_at(text.find(|c| !is_part(c)).unwrap_or(text.len()));
     Ok(if is_name(name) { (name, rest) } else { ("", text) })
 }
 
-fn value(name: &str) -> Result<String, Fault> {
+fn value(name: &str) -> Result<String, Diagnostic> {
     let name_shown = excerpt(name);
     match env::var(name) {
         Ok(value) if !value.is_empty() => Ok(value),
         Err(env::VarError::NotUnicode(_)) => {
-            Err(Fault::new(format!("the environment variable `{name_shown}` is not UTF-8")))
+            Err(Diagnostic::new(format!("the environment variable `{name_shown}` is not UTF-8")))
         }
-        _ => Err(Fault::new(format!("the environment variable `{name_shown}` is not set"))
+        _ => Err(Diagnostic::new(format!("the environment variable `{name_shown}` is not set"))
             .note("set it, or write the folder itself")),
     }
 }
 
-fn home() -> Result<String, Fault> {
+fn home() -> Result<String, Diagnostic> {
     let home = env::home_dir().and_then(|home| home.into_os_string().into_string().ok());
     home.filter(|home| !home.is_empty()).ok_or_else(|| {
-        Fault::new("`~` stands for the home folder, and none is known").note("write the folder itself")
+        Diagnostic::new("`~` stands for the home folder, and none is known").note("write the folder itself")
     })
 }
 
@@ -209,7 +208,7 @@ mod tests {
 
     #[test]
     fn variables_and_the_home_are_expanded() {
-        // Cargo sets both.
+        // Cargo sets both variables.
         let root = env!("CARGO_MANIFEST_DIR");
         for (text, want) in [
             ("$CARGO_MANIFEST_DIR/a", format!("{root}/a")),

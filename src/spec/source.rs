@@ -1,23 +1,23 @@
-//! Texts that a spec is made of, and places in them: the base file, the file, the `--set` arguments.
+//! Source texts of a spec and positions in them: the base file, the file, the `--set` arguments.
 
 use std::{
     fmt::Write as _,
     path::{Component, Path, PathBuf},
 };
 
-/// A text and what to call it in a message.
+/// A text and its display name.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Source {
-    /// A path as the user wrote it, or `--set …`.
+    /// A path as spelled by the user, or `--set …`.
     pub name: String,
     pub text: String,
-    /// Whether line and column mean anything to the reader: true for files, false for an argument.
+    /// Whether to show line and column: true for files, false for arguments.
     pub is_file: bool,
-    /// Where its relative paths begin; empty: at the working directory.
+    /// Base folder of its relative paths; empty: the working directory.
     pub folder: PathBuf,
 }
 
-/// A stretch of one line in one source. `layer` is the index of the source; a higher layer overrides a lower one.
+/// A range within one line of a source. `layer` is the index of the source; higher layers override lower ones.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Place {
     pub layer: usize,
@@ -25,29 +25,29 @@ pub struct Place {
     pub line: usize,
     /// From 0, in characters.
     pub column: usize,
-    /// In characters; 0: as far as the value that begins there reaches.
+    /// In characters; 0: the extent of the value that starts there.
     pub width: usize,
 }
 
-/// Characters of a line that are shown, at most.
+/// Maximum number of characters shown of a line.
 const SHOWN: usize = 200;
-/// Characters that stay before a fault where a line is cut.
+/// Characters shown before the position in a truncated line.
 const BEFORE: usize = 60;
 
 impl Source {
-    /// A file's text.
+    /// Source of a file.
     pub fn file(path: &Path, text: String) -> Self {
         let parts = path.parent().into_iter().flat_map(Path::components);
         let folder = parts.filter(|part| *part != Component::CurDir).collect();
         Self { name: path.display().to_string(), text, is_file: true, folder }
     }
 
-    /// An argument of the command line.
+    /// Source of a command-line argument.
     pub fn argument(set: &str) -> Self {
         Self { name: format!("--set {set}"), text: set.into(), ..Self::default() }
     }
 
-    /// The name and, in a file, line and column.
+    /// The name and, for files, line and column.
     pub fn place(&self, place: Place) -> String {
         let name = crate::text::excerpt(&self.name);
         if self.is_file { format!("{name}:{}:{}", place.line, place.column + 1) } else { name }
@@ -58,7 +58,7 @@ impl Source {
         self.text.lines().nth(number.saturating_sub(1)).unwrap_or("")
     }
 
-    /// The arrow, the line and the caret under `place`, with `note` beside the caret.
+    /// Source excerpt: position, line, and caret with `note`.
     pub fn excerpt(&self, place: Place, note: &str) -> String {
         let (margin, number) = match self.is_file {
             true => (" ".repeat(place.line.to_string().len()), place.line.to_string()),
@@ -77,7 +77,7 @@ impl Source {
     }
 }
 
-/// The line, or what of a long one stands around the place, and the place in it.
+/// The line, truncated around the position if it is long, and the position within the result.
 fn shown(line: &str, place: Place) -> (String, Place) {
     let rest = line.chars().skip(place.column).collect::<String>();
     let width = if place.width == 0 { extent(&rest) } else { place.width };
@@ -93,7 +93,7 @@ fn shown(line: &str, place: Place) -> (String, Place) {
     (format!("{before}{part}{after}"), Place { column, width: width.min(room), ..place })
 }
 
-/// Blank up to the column (tabs kept, so that the caret stays under its text), then carets within the line.
+/// Blanks up to the column (tabs are kept for alignment), then carets within the line.
 fn caret(line: &str, place: Place) -> String {
     let blank = line.chars().chain(std::iter::repeat(' ')).take(place.column);
     let room = line.chars().count().saturating_sub(place.column);
@@ -101,7 +101,8 @@ fn caret(line: &str, place: Place) -> String {
     blank.map(|c| if c == '\t' { '\t' } else { ' ' }).chain(std::iter::repeat_n('^', width)).collect()
 }
 
-/// How many characters of `rest` a quoted scalar or a collection in brackets takes; without a close, the line.
+/// Length of the quoted scalar or bracketed collection at the start of `rest`; without a closing character, the whole
+/// line.
 fn extent(rest: &str) -> usize {
     let whole = rest.trim_end().chars().count();
     let end = |close: char| rest.chars().skip(1).position(|c| c == close).map_or(whole, |i| i + 2);

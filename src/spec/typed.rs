@@ -1,8 +1,8 @@
-//! serde over values that know their place: a fault is located by the innermost value that it went through, and
-//! unknown keys are collected instead of ending at the first.
+//! A serde deserializer for values with positions: an error takes the position of the innermost value, and unknown
+//! keys are collected instead of stopping at the first.
 
 use super::{
-    error::{Fault, Kind},
+    error::{Diagnostic, Kind},
     names::list,
     node::{Content, Entry, Node},
     on_backbone::OnBackbone,
@@ -16,8 +16,8 @@ use serde::de::{
 };
 use std::{cell::RefCell, collections::BTreeSet};
 
-/// Reads a `T` from what stands in `sources`, or says everything that is wrong with it.
-pub(super) fn typed<T: DeserializeOwned>(root: &Node, sources: &[Source]) -> Result<T, Vec<Fault>> {
+/// Deserializes a `T` from the values of `sources`, or returns all errors.
+pub(super) fn typed<T: DeserializeOwned>(root: &Node, sources: &[Source]) -> Result<T, Vec<Diagnostic>> {
     let reading = Reading { sources, unknown: RefCell::default(), told: RefCell::default() };
     let result = T::deserialize(Typed { node: root, reading: &reading });
     let mut faults = reading.unknown.into_inner();
@@ -29,17 +29,17 @@ pub(super) fn typed<T: DeserializeOwned>(root: &Node, sources: &[Source]) -> Res
     Err(faults)
 }
 
-/// What all values of one spec share while they are read.
+/// State shared by all values of one spec.
 struct Reading<'a> {
     sources: &'a [Source],
-    unknown: RefCell<Vec<Fault>>,
-    /// Notices that were given.
+    unknown: RefCell<Vec<Diagnostic>>,
+    /// Notices already given.
     told: RefCell<BTreeSet<String>>,
 }
 
 impl Reading<'_> {
-    /// The path that a spec says as `text`, set below the folder of the file that it stands in.
-    fn path(&self, text: &str, at: Place) -> Result<String, Fault> {
+    /// Resolves the path `text` against the folder of its file.
+    fn path(&self, text: &str, at: Place) -> Result<String, Diagnostic> {
         let here = Source::default();
         let source = self.sources.get(at.layer).unwrap_or(&here);
         let found = resolve(text, &source.folder)?;
@@ -47,7 +47,7 @@ impl Reading<'_> {
             tracing::warn!("{}: {notice}", source.place(at));
         }
         let text = found.path.into_os_string().into_string();
-        text.map_err(|_| Fault::new("the folder of the spec has a name that is not UTF-8; rename it"))
+        text.map_err(|_| Diagnostic::new("the folder of the spec has a name that is not UTF-8; rename it"))
     }
 }
 
@@ -67,26 +67,26 @@ impl<'a> Typed<'a> {
         Self { node, ..self }
     }
 
-    /// Reads this value, also placing what is refused only after it was read (a number out of range).
-    fn seed<'de, S: DeserializeSeed<'de>>(self, seed: S) -> Result<S::Value, Fault> {
+    /// Deserializes this value, and sets the position of errors that occur afterwards (e.g. a number out of range).
+    fn seed<'de, S: DeserializeSeed<'de>>(self, seed: S) -> Result<S::Value, Diagnostic> {
         seed.deserialize(self).map_err(|fault| self.place(fault))
     }
 
-    /// Places a fault at this value, or at its key when it is the section that lacks something.
-    fn place(self, fault: Fault) -> Fault {
+    /// Sets the position of an error: this value, or its key for a missing field.
+    fn place(self, fault: Diagnostic) -> Diagnostic {
         let section =
             self.node.key.unwrap_or_else(|| self.node.entries().first().map_or(self.node.at, |e| e.key_at));
         let at = if fault.kind == Kind::Missing { section } else { self.node.at };
         fault.or_at(at)
     }
 
-    /// Reads a section with the given fields. Other keys are noted and left out, so that the rest is still checked;
-    /// a field that is then missing is most likely the misspelt one, and not worth a second message.
-    fn section<'de, V: Visitor<'de>>(self, fields: &[&str], visitor: V) -> Result<V::Value, Fault> {
+    /// Deserializes a section with the given fields. Unknown keys are recorded and skipped, so that the rest is still
+    /// checked. A field that is then missing is probably the misspelled one and not reported.
+    fn section<'de, V: Visitor<'de>>(self, fields: &[&str], visitor: V) -> Result<V::Value, Diagnostic> {
         let Content::Map(entries) = &self.node.content else { return self.deserialize_any(visitor) };
         let (known, others): (Vec<_>, Vec<_>) =
             entries.iter().partition(|e| fields.contains(&e.key.as_str()));
-        let unknown = |e: &&Entry| Fault::unknown("field", &e.key, fields).or_at(e.key_at);
+        let unknown = |e: &&Entry| Diagnostic::unknown("field", &e.key, fields).or_at(e.key_at);
         self.reading.unknown.borrow_mut().extend(others.iter().map(unknown));
         let result = visitor.visit_map(Entries { entries: known.into_iter(), value: None, typed: self });
         result.map_err(|fault| match fault.kind {
@@ -95,26 +95,26 @@ impl<'a> Typed<'a> {
         })
     }
 
-    /// The one entry of a section that is named after what it configures. Names given in a later layer replace
-    /// those of earlier ones: a base that says `adam` can be overridden with `sgd`.
-    fn chosen(self, entries: &'a [Entry], known: &[&str]) -> Result<&'a Entry, Fault> {
+    /// The single entry of a section that selects a variant. Names in a later layer replace those of earlier ones:
+    /// `sgd` overrides a base's `adam`.
+    fn chosen(self, entries: &'a [Entry], known: &[&str]) -> Result<&'a Entry, Diagnostic> {
         let latest = entries.iter().map(|e| e.key_at.layer).max();
         let mut named = entries.iter().filter(|e| Some(e.key_at.layer) == latest);
         match (named.next(), named.next()) {
             (Some(one), None) => Ok(one),
             (Some(one), Some(two)) => {
                 let message = format!("expected one name here, got both `{}` and `{}`", one.key, two.key);
-                Err(Fault::new(message).note("take one out").or_at(two.key_at))
+                Err(Diagnostic::new(message).note("take one out").or_at(two.key_at))
             }
-            _ => Err(Fault::new(format!("expected one of {}, got an empty section", list(known)))),
+            _ => Err(Diagnostic::new(format!("expected one of {}, got an empty section", list(known)))),
         }
     }
 }
 
 impl<'de> Deserializer<'de> for Typed<'_> {
-    type Error = Fault;
+    type Error = Diagnostic;
 
-    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Diagnostic> {
         let result = match &self.node.content {
             Content::Null => visitor.visit_unit(),
             Content::Bool(b) => visitor.visit_bool(*b),
@@ -131,7 +131,7 @@ impl<'de> Deserializer<'de> for Typed<'_> {
         result.map_err(|fault| self.place(fault))
     }
 
-    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Diagnostic> {
         match self.node.content {
             Content::Null => visitor.visit_none(),
             _ => visitor.visit_some(self),
@@ -142,7 +142,7 @@ impl<'de> Deserializer<'de> for Typed<'_> {
         self,
         name: &'static str,
         visitor: V,
-    ) -> Result<V::Value, Fault> {
+    ) -> Result<V::Value, Diagnostic> {
         let result = match &self.node.content {
             Content::Map(entries) if name == OnBackbone::<()>::NAME => match split(self.node, entries) {
                 Some(both) => visitor.visit_seq(Items { items: both.iter(), typed: self }),
@@ -162,7 +162,7 @@ impl<'de> Deserializer<'de> for Typed<'_> {
         _: &'static str,
         fields: &'static [&'static str],
         visitor: V,
-    ) -> Result<V::Value, Fault> {
+    ) -> Result<V::Value, Diagnostic> {
         self.section(fields, visitor)
     }
 
@@ -171,7 +171,7 @@ impl<'de> Deserializer<'de> for Typed<'_> {
         _: &'static str,
         known: &'static [&'static str],
         visitor: V,
-    ) -> Result<V::Value, Fault> {
+    ) -> Result<V::Value, Diagnostic> {
         let variant = match &self.node.content {
             Content::Text(name) => Ok(Variant { name, at: self.node.at, value: None, typed: self }),
             Content::Map(entries) => self.chosen(entries, known).map(|e| Variant {
@@ -180,12 +180,12 @@ impl<'de> Deserializer<'de> for Typed<'_> {
                 value: Some(&e.value),
                 typed: self,
             }),
-            _ => Err(Fault::new(format!("expected one of {}", list(known)))),
+            _ => Err(Diagnostic::new(format!("expected one of {}", list(known)))),
         };
         variant.and_then(|v| visitor.visit_enum(v)).map_err(|fault| self.place(fault))
     }
 
-    fn deserialize_ignored_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
+    fn deserialize_ignored_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Diagnostic> {
         visitor.visit_unit()
     }
 
@@ -195,7 +195,7 @@ impl<'de> Deserializer<'de> for Typed<'_> {
     }
 }
 
-/// A section without its `backbone`, and the `backbone`.
+/// Splits a section into the rest and its `backbone`.
 fn split(node: &Node, entries: &[Entry]) -> Option<[Node; 2]> {
     let (beside, rest): (Vec<&Entry>, Vec<&Entry>) =
         entries.iter().partition(|entry| entry.key == OnBackbone::<()>::KEY);
@@ -209,8 +209,11 @@ struct Items<'a> {
 }
 
 impl<'de> SeqAccess<'de> for Items<'_> {
-    type Error = Fault;
-    fn next_element_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, Fault> {
+    type Error = Diagnostic;
+    fn next_element_seed<S: DeserializeSeed<'de>>(
+        &mut self,
+        seed: S,
+    ) -> Result<Option<S::Value>, Diagnostic> {
         self.items.next().map(|item| self.typed.with(item).seed(seed)).transpose()
     }
     fn size_hint(&self) -> Option<usize> {
@@ -225,16 +228,16 @@ struct Entries<'a> {
 }
 
 impl<'de> MapAccess<'de> for Entries<'_> {
-    type Error = Fault;
+    type Error = Diagnostic;
 
-    fn next_key_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, Fault> {
+    fn next_key_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, Diagnostic> {
         let Some(entry) = self.entries.next() else { return Ok(None) };
         self.value = Some(&entry.value);
-        let key: StrDeserializer<'_, Fault> = entry.key.as_str().into_deserializer();
+        let key: StrDeserializer<'_, Diagnostic> = entry.key.as_str().into_deserializer();
         seed.deserialize(key).map(Some).map_err(|fault| fault.or_at(entry.key_at))
     }
 
-    fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, Fault> {
+    fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, Diagnostic> {
         match self.value.take() {
             Some(node) => self.typed.with(node).seed(seed),
             None => Err(de::Error::custom("a value was asked for before its key")),
@@ -245,29 +248,29 @@ impl<'de> MapAccess<'de> for Entries<'_> {
 struct Variant<'a> {
     name: &'a str,
     at: Place,
-    /// None when only the name is given.
+    /// None if only the name is given.
     value: Option<&'a Node>,
     typed: Typed<'a>,
 }
 
 impl<'de, 'a> EnumAccess<'de> for Variant<'a> {
-    type Error = Fault;
+    type Error = Diagnostic;
     type Variant = Self;
-    fn variant_seed<S: DeserializeSeed<'de>>(self, seed: S) -> Result<(S::Value, Self), Fault> {
-        let name: StrDeserializer<'_, Fault> = self.name.into_deserializer();
+    fn variant_seed<S: DeserializeSeed<'de>>(self, seed: S) -> Result<(S::Value, Self), Diagnostic> {
+        let name: StrDeserializer<'_, Diagnostic> = self.name.into_deserializer();
         let value = seed.deserialize(name).map_err(|fault| fault.or_at(self.at))?;
         Ok((value, self))
     }
 }
 
 impl Variant<'_> {
-    /// A name alone stands for the name with an empty section, so that `decay: cosine` takes every default.
-    fn bare<T>(&self, read: impl FnOnce(Typed<'_>) -> Result<T, Fault>) -> Result<T, Fault> {
+    /// Treats a bare name as the name with an empty section, so that `decay: cosine` takes all defaults.
+    fn bare<T>(&self, read: impl FnOnce(Typed<'_>) -> Result<T, Diagnostic>) -> Result<T, Diagnostic> {
         let empty = Node::section(self.at);
         read(Typed { node: &empty, reading: self.typed.reading }).map_err(|fault| match fault.kind {
             Kind::WrongType => {
                 let message = format!("`{}` needs a value: write `{}: …`", self.name, self.name);
-                Fault::new(message).or_at(self.at)
+                Diagnostic::new(message).or_at(self.at)
             }
             _ => fault,
         })
@@ -275,30 +278,30 @@ impl Variant<'_> {
 }
 
 impl<'de> VariantAccess<'de> for Variant<'_> {
-    type Error = Fault;
+    type Error = Diagnostic;
 
-    fn unit_variant(self) -> Result<(), Fault> {
+    fn unit_variant(self) -> Result<(), Diagnostic> {
         match self.value.map(|v| &v.content) {
             None | Some(Content::Null) => Ok(()),
-            Some(_) => Err(Fault::new(format!("`{}` takes no settings", self.name))
+            Some(_) => Err(Diagnostic::new(format!("`{}` takes no settings", self.name))
                 .note(format!("write just `{}`", self.name))
                 .or_at(self.at)),
         }
     }
-    fn newtype_variant_seed<S: DeserializeSeed<'de>>(self, seed: S) -> Result<S::Value, Fault> {
+    fn newtype_variant_seed<S: DeserializeSeed<'de>>(self, seed: S) -> Result<S::Value, Diagnostic> {
         match self.value {
             Some(node) => self.typed.with(node).seed(seed),
             None => self.bare(|empty| empty.seed(seed)),
         }
     }
-    fn tuple_variant<V: Visitor<'de>>(self, _: usize, visitor: V) -> Result<V::Value, Fault> {
+    fn tuple_variant<V: Visitor<'de>>(self, _: usize, visitor: V) -> Result<V::Value, Diagnostic> {
         self.struct_variant(&[], visitor)
     }
     fn struct_variant<V: Visitor<'de>>(
         self,
         fields: &'static [&'static str],
         visitor: V,
-    ) -> Result<V::Value, Fault> {
+    ) -> Result<V::Value, Diagnostic> {
         match self.value {
             Some(node) => self.typed.with(node).section(fields, visitor),
             None => self.bare(|empty| empty.section(fields, visitor)),

@@ -2,7 +2,7 @@
 
 use super::{
     kind::*,
-    transfer::{Transfer, Tuned, Work},
+    transfer::{FineTuned, Transfer, TransferPlan},
 };
 use crate::transfer::classification::{Classification, ClassificationSpec};
 
@@ -23,21 +23,22 @@ impl Transfer for ClassificationSpec {
         Some(Layers { with_head: true, ..Layers::all(&["task", "train_from"], &self.train_from)? })
     }
 
-    fn work(&self, column: Option<&str>, batch: usize, backbone: &BackboneSpec) -> Work {
+    fn transfer_plan(&self, column: Option<&str>, batch: usize, backbone: &BackboneSpec) -> TransferPlan {
         let side = self.crop.map_or(backbone.crop(), |crop| crop.get());
-        let train = View { framing: CropPolicy::RandomScale { side }, pass: Pass::Train, batch, flip: true };
-        let val = View { pass: Pass::Draw, batch: TEST_BATCH, ..train.clone() };
-        Work {
-            head: Some(Head { outputs: Outputs::Classes, fillers: Some(Self::head()) }),
-            learns: column.map_or(Learns::All, |first| Learns::From(first.into())),
+        let train =
+            ViewPlan { framing: CropPolicy::RandomScale { side }, pass: Pass::Train, batch, flip: true };
+        let val = ViewPlan { pass: Pass::Draw, batch: TEST_BATCH, ..train.clone() };
+        TransferPlan {
+            head: Some(HeadPlan { outputs: Outputs::Classes, fillers: Some(Self::head()) }),
+            trainable: column.map_or(Trainable::All, |first| Trainable::From(first.into())),
             views: (train, val),
-            shown: Some((side, side)),
+            input_size: Some((side, side)),
             files: vec![],
             metrics: Metrics::of_classes(),
         }
     }
 
-    fn ready(&self, fit: &Fit) -> Result<()> {
+    fn check_ready(&self, fit: &StageRun) -> Result<()> {
         check_objects(fit.sets.annotated()?, &fit.data())?;
         let network = fit.plan.network.as_ref().context("no network")?;
         let summary = network.summary(fit.sets.classes(), (0, 0))?;
@@ -51,12 +52,12 @@ impl Transfer for ClassificationSpec {
         Ok(())
     }
 
-    fn tune(&self, fit: &Fit, run: &mut RunDir) -> Result<Option<Tuned>> {
+    fn fine_tune(&self, fit: &StageRun, run: &mut RunDir) -> Result<Option<FineTuned>> {
         let sets = fit.sets.annotated()?;
         let both = (sets.train.clone(), sets.val.clone());
         let mut task = Classification::new(self, fit.network()?, both)?;
         let Some(metrics) = fit.train(&mut task, run)? else { return Ok(None) };
-        Ok(Some(Tuned {
+        Ok(Some(FineTuned {
             metrics,
             value: task.mean().context("the fit ended without a validation")?,
             per_class: task.last().iter().map(|c| (c.class.clone(), c.average_precision)).collect(),

@@ -16,7 +16,7 @@ use crate::{
         },
         interpretability::Classifier,
     },
-    experiment::sources::MethodSpec,
+    experiment::sources::ColorizationMethodSpec,
     hub,
     metrics::{
         bootstrap::Bootstrap,
@@ -55,7 +55,7 @@ pub struct ColorEvaluationStage {
     #[serde(default)]
     pub data: Option<DataSpec>,
     /// Rows of the table, in order.
-    pub methods: Named<MethodSpec>,
+    pub methods: Named<ColorizationMethodSpec>,
     #[serde(default)]
     pub evaluation: ColorEvaluationSpec,
 }
@@ -71,23 +71,27 @@ impl StageKind for ColorEvaluationStage {
         self.evaluation.classifier.is_some()
     }
 
-    fn plan(&self, row: Row, backbone: Option<&BackboneSpec>) -> Result<Plan> {
-        let pictures = Pictures::plain(self.data.as_ref(), None, self.needs_labels())?;
+    fn plan(&self, row: StageRow, backbone: Option<&BackboneSpec>) -> Result<StagePlan> {
+        let pictures = PicturePlan::plain(self.data.as_ref(), None, self.needs_labels())?;
         let mut files = prior_file(&self.evaluation.prior);
         if let Some(classifier) = &self.evaluation.classifier {
             let path = classifier.weights.to_path_buf();
-            files.push(Needed { key: "classifier", path, holds: Holds::Classifier });
+            files.push(InputFile { key: "classifier", path, content: FileContent::Classifier });
         }
-        if let Start::Method(MethodSpec::Pictures(dir)) = &row.start {
-            files.push(Needed { key: "pictures", path: dir.to_path_buf(), holds: Holds::Pictures });
+        if let Start::Method(ColorizationMethodSpec::Pictures(dir)) = &row.start {
+            files.push(InputFile {
+                key: "pictures",
+                path: dir.to_path_buf(),
+                content: FileContent::Pictures,
+            });
         }
         let side = pictures.val.framing.side();
-        let network = backbone.map(|backbone| NetworkPlan::of_task(backbone, &stand_in(), side));
+        let network = backbone.map(|backbone| NetworkPlan::of_task(backbone, &placeholder_build(), side));
         let metrics = Metrics::of(METRICS.map(|(name, _)| name));
-        Ok(Plan { row, pictures, network, files, train: None, metrics, leaves: RESULTS })
+        Ok(StagePlan { row, pictures, network, files, train: None, metrics, leaves: RESULTS })
     }
 
-    fn ready(&self, fit: &Fit) -> Result<()> {
+    fn check_ready(&self, fit: &StageRun) -> Result<()> {
         let classifier = self.evaluation.classifier.as_ref().map_or(Ok(()), |spec| {
             open_classifier(fit, spec)
                 .and_then(|classifier| check_classifier(&classifier, fit.sets.classes()))
@@ -97,13 +101,13 @@ impl StageKind for ColorEvaluationStage {
         all([fit.check_prior(&Bins::new(GRID)), classifier, weights]).map(drop)
     }
 
-    fn run(&self, fit: &Fit, run: &mut RunDir) -> Result<Option<Vec<Metric>>> {
+    fn run(&self, fit: &StageRun, run: &mut RunDir) -> Result<Option<Vec<Metric>>> {
         evaluate(fit, &self.evaluation, run)
     }
 }
 
 /// Evaluates a method in its run directory.
-fn evaluate(fit: &Fit, spec: &ColorEvaluationSpec, run: &mut RunDir) -> Result<Option<Vec<Metric>>> {
+fn evaluate(fit: &StageRun, spec: &ColorEvaluationSpec, run: &mut RunDir) -> Result<Option<Vec<Metric>>> {
     let bins = Bins::new(GRID);
     let (sets, file) = (fit.sets.plain()?, run.path().join("prior.npy"));
     let prior =
@@ -129,17 +133,17 @@ fn evaluate(fit: &Fit, spec: &ColorEvaluationSpec, run: &mut RunDir) -> Result<O
         progress.print(&format!("{}  {images} images measured", run.name()));
     }
     let summary = evaluation.scores.summary().context("no image was scored")?;
-    keep(&evaluation.examples, run.path())?;
+    save_examples(&evaluation.examples, run.path())?;
     if let Some(classifier) = &context.classifier {
         val.rewind();
         coloring.rewind();
         interpret(fit, classifier, &evaluation, (&mut coloring, &mut val), run.path())?;
     }
-    leave_results(fit, &evaluation, &summary, spec.bootstrap.get(), run)?;
+    save_results(fit, &evaluation, &summary, spec.bootstrap.get(), run)?;
     Ok(Some(metrics(&summary)))
 }
 
-fn method_of(fit: &Fit, spec: &ColorEvaluationSpec) -> Result<ColorizationMethod> {
+fn method_of(fit: &StageRun, spec: &ColorEvaluationSpec) -> Result<ColorizationMethod> {
     let network = |path: &Path| -> Result<ColorizationMethod> {
         let (colorizer, trained) = Colorizer::open(path, &fit.device)?;
         let decode = spec.decode.map_or_else(|| trained.decode(), Into::into);
@@ -148,20 +152,20 @@ fn method_of(fit: &Fit, spec: &ColorEvaluationSpec) -> Result<ColorizationMethod
     let sets = fit.sets.plain()?;
     let Start::Method(method) = &fit.plan.row.start else { return Ok(ColorizationMethod::Gray) };
     match method {
-        MethodSpec::Stage(_) if fit.rehearsal.is_some() => {
+        ColorizationMethodSpec::Stage(_) if fit.rehearsal.is_some() => {
             let mut params = Params::new(&fit.device);
             let spec = ColorizationSpec::default();
             let colorizer = Colorizer::new(&spec, fit.backbone()?, &mut params, &fit.rng)?;
             Ok(ColorizationMethod::Network { colorizer: Box::new(colorizer), decode: spec.decode() })
         }
-        MethodSpec::Stage(_) => network(&fit.upstream_weights()?),
-        MethodSpec::File(_) => network(fit.weights()?),
-        MethodSpec::Gray => Ok(ColorizationMethod::Gray),
-        MethodSpec::Pictures(dir) => {
+        ColorizationMethodSpec::Stage(_) => network(&fit.upstream_weights()?),
+        ColorizationMethodSpec::File(_) => network(fit.weights()?),
+        ColorizationMethodSpec::Gray => Ok(ColorizationMethod::Gray),
+        ColorizationMethodSpec::Pictures(dir) => {
             let beside = Arc::new(match_by_stem(&*sets.val, dir)?);
             Ok(ColorizationMethod::Pictures(fit.loader_of(beside, Split::Val)?))
         }
-        MethodSpec::Random => {
+        ColorizationMethodSpec::Random => {
             let rng = fit.rng.split("random colors");
             let random = Arc::new(RandomPairs::new(sets.train.clone(), sets.val.len(), &rng));
             Ok(ColorizationMethod::Colors(fit.loader_of(random, Split::Val)?))
@@ -170,11 +174,11 @@ fn method_of(fit: &Fit, spec: &ColorEvaluationSpec) -> Result<ColorizationMethod
 }
 
 /// Build options in place of those of an untrained colorizer, whose outputs are not yet known.
-fn stand_in() -> Build {
+fn placeholder_build() -> Build {
     Colorizer::build(&ColorizationSpec::default())
 }
 
-fn open_classifier(fit: &Fit, spec: &ClassifierSpec) -> Result<LabeledClassifier> {
+fn open_classifier(fit: &StageRun, spec: &ClassifierSpec) -> Result<LabeledClassifier> {
     let path = hub::locate(&spec.weights)?;
     let classifier = Classifier::open(&path, spec.vgg16.as_ref(), &fit.device)?;
     Ok(LabeledClassifier { vgg: classifier, classes: spec.classes.clone() })
@@ -203,7 +207,7 @@ fn check_classifier(classifier: &LabeledClassifier, classes: usize) -> Result<()
 
 /// Writes the classifier's results to the folder `interpretability` of the run directory.
 fn interpret(
-    fit: &Fit,
+    fit: &StageRun,
     classifier: &LabeledClassifier,
     evaluation: &Evaluation,
     (method, val): (&mut ColorizationMethod, &mut Loader),
@@ -239,8 +243,8 @@ fn class_names(names: &[String], classifier: &LabeledClassifier) -> Vec<String> 
     all
 }
 
-fn leave_results(
-    fit: &Fit,
+fn save_results(
+    fit: &StageRun,
     evaluation: &Evaluation,
     summary: &ColorSummary,
     replicates: usize,
@@ -262,11 +266,11 @@ fn leave_results(
         cell: AbHistogram::CELL,
         from: run.path().into(),
     };
-    fit.leave_results(&result, run)
+    fit.save_results(&result, run)
 }
 
 /// Writes each example as three pictures: `examples/00012-truth.png`, `-gray`, `-result`.
-fn keep(examples: &[ExampleImage], run: &Path) -> Result<()> {
+fn save_examples(examples: &[ExampleImage], run: &Path) -> Result<()> {
     let folder = run.join(EXAMPLES);
     std::fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
     for example in examples {

@@ -2,7 +2,7 @@
 
 use super::{
     kind::*,
-    transfer::{Transfer, Tuned, Work, above, frozen},
+    transfer::{FineTuned, Transfer, TransferPlan, frozen, trainable_above},
 };
 use crate::{
     boxes::Rect,
@@ -25,22 +25,23 @@ impl Transfer for DetectionSpec {
         frozen(self.frozen.as_ref())
     }
 
-    fn work(&self, _: Option<&str>, batch: usize, _: &BackboneSpec) -> Work {
-        let train = View { framing: self.training(), pass: Pass::Train, batch, flip: true };
-        let val = View { framing: self.test(), pass: Pass::Once, batch: 1, flip: false };
+    fn transfer_plan(&self, _: Option<&str>, batch: usize, _: &BackboneSpec) -> TransferPlan {
+        let train = ViewPlan { framing: self.training(), pass: Pass::Train, batch, flip: true };
+        let val = ViewPlan { framing: self.test(), pass: Pass::Once, batch: 1, flip: false };
         let short = self.test_scale.get();
-        let needed = |path: &Path| Needed { key: "proposals", path: path.into(), holds: Holds::Proposals };
-        Work {
+        let needed =
+            |path: &Path| InputFile { key: "proposals", path: path.into(), content: FileContent::Proposals };
+        TransferPlan {
             head: None,
-            learns: above(self.frozen.as_ref()),
+            trainable: trainable_above(self.frozen.as_ref()),
             views: (train, val),
-            shown: Some((short, (short * 4 / 3).min(self.test_longest.get()))),
+            input_size: Some((short, (short * 4 / 3).min(self.test_longest.get()))),
             files: self.proposals.files().into_iter().map(needed).collect(),
             metrics: Metrics::of_classes(),
         }
     }
 
-    fn ready(&self, fit: &Fit) -> Result<()> {
+    fn check_ready(&self, fit: &StageRun) -> Result<()> {
         let sets = fit.sets.annotated()?;
         let network = fit.untrained().and_then(|net| Self::check_network(net, fit.sets.classes()));
         let read = !matches!(self.proposals, ProposalSpec::SelectiveSearch(_));
@@ -49,7 +50,7 @@ impl Transfer for DetectionSpec {
         all([check_objects(sets, &fit.data()), network].into_iter().chain(files)).map(drop)
     }
 
-    fn tune(&self, fit: &Fit, run: &mut RunDir) -> Result<Option<Tuned>> {
+    fn fine_tune(&self, fit: &StageRun, run: &mut RunDir) -> Result<Option<FineTuned>> {
         let (sets, network) = (fit.sets.annotated()?, fit.network()?);
         let train = proposed(self, fit, &sets.train, Split::Train)?;
         let val = proposed(self, fit, &sets.val, Split::Val)?;
@@ -62,7 +63,7 @@ impl Transfer for DetectionSpec {
             let path = dir.join(detection_files::file_name("val", class));
             detection_files::write(&path, detections, |image| sets.val.id(image))?;
         }
-        Ok(Some(Tuned {
+        Ok(Some(FineTuned {
             metrics,
             value: scores.mean.context("no object was to be found")?,
             per_class: scores.classes.iter().map(|c| (c.class.clone(), c.average_precision)).collect(),
@@ -73,7 +74,12 @@ impl Transfer for DetectionSpec {
 
 /// The box proposals of a set. Computed ones are cached next to the run directories, shared by all runs on the same
 /// pictures.
-fn proposed(spec: &DetectionSpec, fit: &Fit, set: &Arc<dyn Annotated>, split: Split) -> Result<ProposedSet> {
+fn proposed(
+    spec: &DetectionSpec,
+    fit: &StageRun,
+    set: &Arc<dyn Annotated>,
+    split: Split,
+) -> Result<ProposedSet> {
     let dir = &fit.place.dir;
     let home = dir.parent().and_then(Path::parent).unwrap_or(dir);
     let found = obtain(&spec.proposals, &**set, split, &home.join("proposals")).context("`proposals`")?;

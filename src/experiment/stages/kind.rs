@@ -1,7 +1,7 @@
 //! The interface of stage kinds: their top-level inputs, fits, layers, plan and run. Also re-exports the imports
 //! shared by all kinds.
 
-use crate::experiment::sources::MethodSpec;
+use crate::experiment::sources::ColorizationMethodSpec;
 pub(super) use crate::{
     backbones::{BackboneSpec, Variant},
     data::{
@@ -13,10 +13,10 @@ pub(super) use crate::{
     },
     experiment::{
         faults::{all, both},
-        fit::Fit,
+        fit::StageRun,
         plan::{
-            Head, Holds, Learns, Metrics, Needed, NetworkPlan, Outputs, Pictures, Plan, Row, Source, View,
-            WEIGHTS, given,
+            DataSource, FileContent, HeadPlan, InputFile, Metrics, NetworkPlan, Outputs, PicturePlan,
+            StagePlan, StageRow, Trainable, ViewPlan, WEIGHTS, required,
         },
         sets::{check_masks, check_objects},
         sources::{InitSpec, Start},
@@ -48,7 +48,7 @@ pub trait StageKind {
 
     /// The fits of the stage.
     fn rows(&self) -> Rows<'_> {
-        Rows::One(Start::Afresh)
+        Rows::One(Start::Random)
     }
 
     /// Layers named in the stage, which its backbones must have.
@@ -85,13 +85,13 @@ pub trait StageKind {
     ///
     /// # Errors
     /// A missing section; an invalid crop.
-    fn plan(&self, row: Row, backbone: Option<&BackboneSpec>) -> Result<Plan>;
+    fn plan(&self, row: StageRow, backbone: Option<&BackboneSpec>) -> Result<StagePlan>;
 
     /// Kind-specific checks before the first step.
     ///
     /// # Errors
     /// Every problem that would stop the fit.
-    fn ready(&self, _: &Fit) -> Result<()> {
+    fn check_ready(&self, _: &StageRun) -> Result<()> {
         Ok(())
     }
 
@@ -99,7 +99,7 @@ pub trait StageKind {
     ///
     /// # Errors
     /// Those of the fit.
-    fn run(&self, fit: &Fit, run: &mut RunDir) -> Result<Option<Vec<Metric>>>;
+    fn run(&self, fit: &StageRun, run: &mut RunDir) -> Result<Option<Vec<Metric>>>;
 }
 
 /// Sections of a stage that default to the top level. The outer None means that the kind has no such section.
@@ -138,26 +138,26 @@ pub enum Rows<'a> {
         columns: &'a [String],
     },
     /// One per colorization method.
-    Methods(&'a Named<MethodSpec>),
+    Methods(&'a Named<ColorizationMethodSpec>),
 }
 
 impl Rows<'_> {
     /// All rows, column by column.
-    pub fn each(&self) -> Vec<Row> {
+    pub fn each(&self) -> Vec<StageRow> {
         match self {
-            Self::One(start) => vec![Row::only(start.clone())],
+            Self::One(start) => vec![StageRow::only(start.clone())],
             Self::Backbones { rows, columns } => {
                 let none = columns.is_empty().then_some(None);
                 let columns = columns.iter().map(|column| Some(column.as_str())).chain(none);
                 let row = |column| {
                     rows.iter().map(move |(name, OnBackbone { choice, backbone })| {
-                        Row::of(name, column, Start::Weights(choice.clone())).on(backbone.clone())
+                        StageRow::of(name, column, Start::Weights(choice.clone())).on(backbone.clone())
                     })
                 };
                 columns.flat_map(row).collect()
             }
             Self::Methods(rows) => {
-                rows.iter().map(|(name, way)| Row::of(name, None, Start::Method(way.clone()))).collect()
+                rows.iter().map(|(name, way)| StageRow::of(name, None, Start::Method(way.clone()))).collect()
             }
         }
     }

@@ -38,29 +38,29 @@ impl StageKind for LinearProbeStage {
         true
     }
 
-    fn plan(&self, row: Row, backbone: Option<&BackboneSpec>) -> Result<Plan> {
+    fn plan(&self, row: StageRow, backbone: Option<&BackboneSpec>) -> Result<StagePlan> {
         let pass = if self.probe.augment { Pass::Train } else { Pass::Shuffled };
-        let pictures = Pictures::plain(self.data.as_ref(), Some((pass, self.train.batch.get())), true)?;
+        let pictures = PicturePlan::plain(self.data.as_ref(), Some((pass, self.train.batch.get())), true)?;
         let side = pictures.val.framing.side();
-        let network = NetworkPlan::frozen(given(backbone, "backbone")?, &self.probe.layers, side)?;
+        let network = NetworkPlan::frozen(required(backbone, "backbone")?, &self.probe.layers, side)?;
         let metrics = Metrics::of(network.reads().iter().flat_map(|layer| LinearProbe::metrics(layer)));
         let (network, train) = (Some(network), Some(self.train.clone()));
-        Ok(Plan { row, pictures, network, files: vec![], train, metrics, leaves: RESULTS })
+        Ok(StagePlan { row, pictures, network, files: vec![], train, metrics, leaves: RESULTS })
     }
 
-    fn run(&self, fit: &Fit, run: &mut RunDir) -> Result<Option<Vec<Metric>>> {
+    fn run(&self, fit: &StageRun, run: &mut RunDir) -> Result<Option<Vec<Metric>>> {
         let (net, _) = fit.network()?;
         let (classes, images) = (fit.sets.classes(), fit.sets.plain()?.train.len());
         let probe = LinearProbeSpec { layers: fit.reads().to_vec(), ..self.probe.clone() };
         let mut task = LinearProbe::new(&probe, net, classes, fit.crop(), images, &fit.device)?;
         let Some(metrics) = fit.train(&mut task, run)? else { return Ok(None) };
-        fit.leave_results(&self.result(fit, task.last()), run)?;
+        fit.save_results(&self.result(fit, task.last()), run)?;
         Ok(Some(metrics))
     }
 }
 
 impl LinearProbeStage {
-    fn result(&self, fit: &Fit, layers: &[LayerAccuracy]) -> ProbeResult {
+    fn result(&self, fit: &StageRun, layers: &[LayerAccuracy]) -> ProbeResult {
         // With five classes or fewer, top-5 accuracy is always 1.
         let tells = fit.sets.classes() > 5;
         let layer = |l: &LayerAccuracy| LayerResult {

@@ -45,27 +45,27 @@ impl StageKind for NonlinearProbeStage {
         true
     }
 
-    fn plan(&self, row: Row, backbone: Option<&BackboneSpec>) -> Result<Plan> {
+    fn plan(&self, row: StageRow, backbone: Option<&BackboneSpec>) -> Result<StagePlan> {
         let pass = (Pass::Train, self.train.batch.get());
-        let pictures = Pictures::plain(self.data.as_ref(), Some(pass), true)?;
+        let pictures = PicturePlan::plain(self.data.as_ref(), Some(pass), true)?;
         let side = pictures.val.framing.side();
         let network = NetworkPlan {
             batch_norm: self.batch_norm,
-            head: Some(Head { outputs: Outputs::Classes, fillers: None }),
-            learns: Learns::After(row.column.clone().context("no layer to keep")?),
-            ..NetworkPlan::on(Variant::Transfer, given(backbone, "backbone")?, Some((side, side)))
+            head: Some(HeadPlan { outputs: Outputs::Classes, fillers: None }),
+            trainable: Trainable::After(row.column.clone().context("no layer to keep")?),
+            ..NetworkPlan::on(Variant::Transfer, required(backbone, "backbone")?, Some((side, side)))
         };
         let (network, train) = (Some(network), Some(self.train.clone()));
         let metrics = Metrics::of(Supervised::METRICS);
-        Ok(Plan { row, pictures, network, files: vec![], train, metrics, leaves: RESULTS })
+        Ok(StagePlan { row, pictures, network, files: vec![], train, metrics, leaves: RESULTS })
     }
 
-    fn ready(&self, fit: &Fit) -> Result<()> {
+    fn check_ready(&self, fit: &StageRun) -> Result<()> {
         // Only weights of a file can be checked now; other sources do not exist yet.
         fit.located.as_ref().map(|_| self.build(fit)).transpose().map(drop)
     }
 
-    fn run(&self, fit: &Fit, run: &mut RunDir) -> Result<Option<Vec<Metric>>> {
+    fn run(&self, fit: &StageRun, run: &mut RunDir) -> Result<Option<Vec<Metric>>> {
         let mut task = self.build(fit)?;
         let ended = fit.train(&mut task, run)?;
         if let Some(metrics) = &ended {
@@ -79,15 +79,15 @@ impl StageKind for NonlinearProbeStage {
                 value: top1.context("the fit ended without a validation")?.value,
                 per_class: BTreeMap::new(),
             };
-            fit.leave_transfer(vec![found], &fit.protocol()?, run)?;
+            fit.save_transfer(vec![found], &fit.protocol()?, run)?;
         }
         Ok(ended)
     }
 }
 
 impl NonlinearProbeStage {
-    fn build(&self, fit: &Fit) -> Result<Supervised> {
-        let (spec, trained) = fit.prepared()?;
+    fn build(&self, fit: &StageRun) -> Result<Supervised> {
+        let (spec, trained) = fit.prepare_weights()?;
         let probe = NonlinearProbeSpec { through: fit.column()?.into(), batch_norm: self.batch_norm };
         probe.build(&spec, trained.as_ref(), fit.sets.classes(), &fit.rng, &fit.device)
     }

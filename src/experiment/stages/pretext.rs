@@ -40,7 +40,7 @@ impl StageKind for PretextStage {
     inputs!(data, backbone; train);
 
     fn rows(&self) -> Rows<'_> {
-        Rows::One(self.init_from.as_ref().map_or(Start::Afresh, |source| Start::Weights(source.into())))
+        Rows::One(self.init_from.as_ref().map_or(Start::Random, |source| Start::Weights(source.into())))
     }
 
     fn trained(&self) -> Option<BackboneSpec> {
@@ -59,11 +59,11 @@ impl StageKind for PretextStage {
         matches!(self.task, PretextSpec::Colorization(_))
     }
 
-    fn plan(&self, row: Row, backbone: Option<&BackboneSpec>) -> Result<Plan> {
+    fn plan(&self, row: StageRow, backbone: Option<&BackboneSpec>) -> Result<StagePlan> {
         let pass = (Pass::Train, self.train.batch.get());
-        let pictures = Pictures::plain(self.data.as_ref(), Some(pass), false)?;
+        let pictures = PicturePlan::plain(self.data.as_ref(), Some(pass), false)?;
         let side = pictures.val.framing.side();
-        let network = NetworkPlan::of_task(given(backbone, "backbone")?, &self.build(), side);
+        let network = NetworkPlan::of_task(required(backbone, "backbone")?, &self.build(), side);
         let (files, metrics) = match self.predicts() {
             Predicts::Color(spec) if spec.needs_prior() => {
                 (prior_file(&spec.prior), Metrics::of(spec.metrics()))
@@ -72,18 +72,18 @@ impl StageKind for PretextStage {
             Predicts::Other(_) => (vec![], Metrics::of(CrossChannel::METRICS)),
         };
         let (network, train) = (Some(network), Some(self.train.clone()));
-        Ok(Plan { row, pictures, network, files, train, metrics, leaves: WEIGHTS })
+        Ok(StagePlan { row, pictures, network, files, train, metrics, leaves: WEIGHTS })
     }
 
-    fn ready(&self, fit: &Fit) -> Result<()> {
+    fn check_ready(&self, fit: &StageRun) -> Result<()> {
         let prior = match self.predicts() {
             Predicts::Color(spec) => fit.check_prior(&spec.bins()),
             Predicts::Other(_) => Ok(()),
         };
-        both(prior, self.startable(fit)).map(drop)
+        both(prior, self.check_start(fit)).map(drop)
     }
 
-    fn run(&self, fit: &Fit, run: &mut RunDir) -> Result<Option<Vec<Metric>>> {
+    fn run(&self, fit: &StageRun, run: &mut RunDir) -> Result<Option<Vec<Metric>>> {
         match self.predicts() {
             Predicts::Color(spec) => colorization(spec, fit, run),
             Predicts::Other(problem) => cross_channel(problem, fit, run),
@@ -93,15 +93,15 @@ impl StageKind for PretextStage {
 
 impl PretextStage {
     /// Checks that the initial weights fit the network.
-    fn startable(&self, fit: &Fit) -> Result<()> {
+    fn check_start(&self, fit: &StageRun) -> Result<()> {
         let (net, params) = blank(fit.backbone()?, &self.build(), fit)?;
         if fit.located.is_some() {
-            start_from(fit.weights()?, &net, &params)?;
+            load_initial(fit.weights()?, &net, &params)?;
         }
-        if let (Some(below), Some(stage)) = (&fit.stands_on, fit.plan.row.start.stage()) {
+        if let (Some(below), Some(stage)) = (&fit.upstream_network, fit.plan.row.start.stage()) {
             let (_, theirs) = blank(&below.backbone, &below.build(fit.sets.classes()), fit)?;
             let theirs = theirs.state().into_iter().collect();
-            adopt(&theirs, &format!("what stage `{stage}` trains"), &net, &params)?;
+            load_except_heads(&theirs, &format!("what stage `{stage}` trains"), &net, &params)?;
         }
         Ok(())
     }
@@ -130,16 +130,16 @@ enum Predicts<'a> {
 }
 
 /// The file of the prior, if any.
-pub(super) fn prior_file(prior: &PriorSpec) -> Vec<Needed> {
+pub(super) fn prior_file(prior: &PriorSpec) -> Vec<InputFile> {
     match prior {
         PriorSpec::File(path) => {
-            vec![Needed { key: "prior", path: path.to_path_buf(), holds: Holds::Prior }]
+            vec![InputFile { key: "prior", path: path.to_path_buf(), content: FileContent::Prior }]
         }
         PriorSpec::Measured { .. } => vec![],
     }
 }
 
-fn colorization(spec: &ColorizationSpec, fit: &Fit, run: &mut RunDir) -> Result<Option<Vec<Metric>>> {
+fn colorization(spec: &ColorizationSpec, fit: &StageRun, run: &mut RunDir) -> Result<Option<Vec<Metric>>> {
     let prior = spec.needs_prior().then(|| {
         let out = run.path().join("prior.npy");
         color_prior::load_or_measure(&spec.prior, &spec.bins(), &*fit.sets.plain()?.train, &fit.data(), &out)
@@ -149,23 +149,27 @@ fn colorization(spec: &ColorizationSpec, fit: &Fit, run: &mut RunDir) -> Result<
     start(fit, task.colorizer().network(), task.params())?;
     let ended = fit.train(&mut task, run)?;
     let about = ("colorization".to_string(), spec::resolved_yaml(spec)?);
-    fit.leave_weights(ended, &task, [about], run)
+    fit.save_weights(ended, &task, [about], run)
 }
 
-fn cross_channel(problem: CrossChannelTarget, fit: &Fit, run: &mut RunDir) -> Result<Option<Vec<Metric>>> {
+fn cross_channel(
+    problem: CrossChannelTarget,
+    fit: &StageRun,
+    run: &mut RunDir,
+) -> Result<Option<Vec<Metric>>> {
     let input = spec::resolved_yaml(&problem.sees())?;
     let mut task = CrossChannel::new(problem, fit.backbone()?, &fit.rng, &fit.device)?;
     start(fit, task.network(), task.params())?;
     let ended = fit.train(&mut task, run)?;
-    fit.leave_weights(ended, &task, [(INPUT.to_string(), input)], run)
+    fit.save_weights(ended, &task, [(INPUT.to_string(), input)], run)
 }
 
 /// Initializes `network` with the stage's initial weights, if any.
-fn start(fit: &Fit, network: &Network, params: &Params) -> Result<()> {
+fn start(fit: &StageRun, network: &Network, params: &Params) -> Result<()> {
     match &fit.plan.row.start {
         Start::Weights(InitSpec::Stage(_)) if fit.rehearsal.is_some() => Ok(()),
-        Start::Weights(InitSpec::Stage(_)) => start_from(&fit.upstream_weights()?, network, params),
-        Start::Weights(InitSpec::File(_)) => start_from(fit.weights()?, network, params),
+        Start::Weights(InitSpec::Stage(_)) => load_initial(&fit.upstream_weights()?, network, params),
+        Start::Weights(InitSpec::File(_)) => load_initial(fit.weights()?, network, params),
         Start::Weights(InitSpec::DataDependent(how)) => {
             let batches = fit.inputs(how.batches.get(), network.input(), fit.crop())?;
             for layer in initialize(how, network, &batches, &fit.rng.split("data_init"))? {
@@ -178,7 +182,7 @@ fn start(fit: &Fit, network: &Network, params: &Params) -> Result<()> {
 }
 
 /// A zero-initialized network, to check what fits it.
-fn blank(backbone: &BackboneSpec, build: &Build, fit: &Fit) -> Result<(Network, Params)> {
+fn blank(backbone: &BackboneSpec, build: &Build, fit: &StageRun) -> Result<(Network, Params)> {
     let mut params = Params::new(&fit.device);
     let net = backbone.with_init(Filler::Zero).build(build, &mut params, &Rng::new(0))?;
     Ok((net, params))
@@ -186,24 +190,29 @@ fn blank(backbone: &BackboneSpec, build: &Build, fit: &Fit) -> Result<(Network, 
 
 /// Loads trained weights into `params`. Heads of `network` may be missing and then keep their initialization; all
 /// other layers must match.
-fn start_from(path: &Path, network: &Network, params: &Params) -> Result<()> {
+fn load_initial(path: &Path, network: &Network, params: &Params) -> Result<()> {
     let file = exchange::open_finite(path)?;
-    let report = adopt(&file.tensors, &path.display().to_string(), network, params)?;
+    let report = load_except_heads(&file.tensors, &path.display().to_string(), network, params)?;
     tracing::info!("{}: {report}", path.display());
     Ok(())
 }
 
-/// As [`start_from`], for tensors from `whence`.
-fn adopt(tensors: &weights::Named, whence: &str, network: &Network, params: &Params) -> Result<LoadReport> {
+/// As [`load_initial`], for tensors from `origin`.
+fn load_except_heads(
+    tensors: &weights::Named,
+    origin: &str,
+    network: &Network,
+    params: &Params,
+) -> Result<LoadReport> {
     let heads: Vec<&str> = heads(network.layers()).collect();
     let report =
-        weights::load_into(params, tensors).with_context(|| format!("{whence} does not fit the backbone"))?;
+        weights::load_into(params, tensors).with_context(|| format!("{origin} does not fit the backbone"))?;
     let left = report.missing.iter().chain(&report.mismatched);
     let of_a_head = |name: &str| name.rsplit_once('.').is_some_and(|(layer, _)| heads.contains(&layer));
     let strange: Vec<&str> = left.map(String::as_str).filter(|name| !of_a_head(name)).collect();
     ensure!(
         strange.is_empty(),
-        "{whence} does not fit the backbone: it lacks {}; give the same backbone to both stages",
+        "{origin} does not fit the backbone: it lacks {}; give the same backbone to both stages",
         strange.join(", ")
     );
     Ok(report)

@@ -85,8 +85,8 @@ impl<C: FeatureClassifier> StageKind for ReadoutStage<C> {
         Layers::all(&["features", "layers"], &self.features.layers)
     }
 
-    fn plan(&self, row: Row, backbone: Option<&BackboneSpec>) -> Result<Plan> {
-        let backbone = given(backbone, "backbone")?;
+    fn plan(&self, row: StageRow, backbone: Option<&BackboneSpec>) -> Result<StagePlan> {
+        let backbone = required(backbone, "backbone")?;
         let side = self.side.map_or(backbone.crop(), |side| side.get());
         let framing = match self.features.squash {
             Some(short) => CropPolicy::Squash { short: short.get(), side },
@@ -95,11 +95,12 @@ impl<C: FeatureClassifier> StageKind for ReadoutStage<C> {
         let network = NetworkPlan::frozen(backbone, &self.features.layers, side)?;
         let variants = network.reads().iter().flat_map(|layer| self.classifier.variants(layer));
         let metrics = Metrics::of(variants);
-        let view = View { framing, pass: Pass::Once, batch: BATCH, flip: false };
-        let source = Source::Annotated(given(self.annotated.as_ref(), "annotated")?.clone(), Lists::Main);
-        Ok(Plan {
+        let view = ViewPlan { framing, pass: Pass::Once, batch: BATCH, flip: false };
+        let source =
+            DataSource::Annotated(required(self.annotated.as_ref(), "annotated")?.clone(), Lists::Main);
+        Ok(StagePlan {
             row,
-            pictures: Pictures { source, labels: false, train: Some(view.clone()), val: view },
+            pictures: PicturePlan { source, labels: false, train: Some(view.clone()), val: view },
             network: Some(network),
             files: vec![],
             train: None,
@@ -108,7 +109,7 @@ impl<C: FeatureClassifier> StageKind for ReadoutStage<C> {
         })
     }
 
-    fn ready(&self, fit: &Fit) -> Result<()> {
+    fn check_ready(&self, fit: &StageRun) -> Result<()> {
         let sets = fit.sets.annotated()?;
         let of_class = |class: usize| (0..sets.train.len()).map(|i| sets.train.presence(i)[class]).collect();
         let feasible = check_objects(sets, &fit.data())
@@ -116,7 +117,7 @@ impl<C: FeatureClassifier> StageKind for ReadoutStage<C> {
         both(feasible, fit.check_weights()).map(drop)
     }
 
-    fn run(&self, fit: &Fit, run: &mut RunDir) -> Result<Option<Vec<Metric>>> {
+    fn run(&self, fit: &StageRun, run: &mut RunDir) -> Result<Option<Vec<Metric>>> {
         let classes = fit.sets.annotated()?.train.classes().to_vec();
         let mut rows = vec![];
         for (layer, train, val) in self.features(fit)? {
@@ -132,14 +133,14 @@ impl<C: FeatureClassifier> StageKind for ReadoutStage<C> {
             better: Better::Higher,
         };
         let metrics = rows.iter().map(metric).collect();
-        fit.leave_transfer(rows, C::PROTOCOL, run)?;
+        fit.save_transfer(rows, C::PROTOCOL, run)?;
         Ok(Some(metrics))
     }
 }
 
 impl<C: FeatureClassifier> ReadoutStage<C> {
     /// Features of both splits for each layer of the stage.
-    fn features(&self, fit: &Fit) -> Result<Vec<(String, Examples, Examples)>> {
+    fn features(&self, fit: &StageRun) -> Result<Vec<(String, Examples, Examples)>> {
         let (net, _) = fit.network()?;
         let sets = fit.sets.annotated()?;
         let spec = FeatureSpec { layers: fit.reads().to_vec(), ..self.features.clone() };
@@ -155,7 +156,7 @@ impl<C: FeatureClassifier> ReadoutStage<C> {
             .collect()
     }
 
-    fn row(fit: &Fit, variant: String, ProbeResult { value, per_class }: ProbeResult) -> TransferRow {
+    fn row(fit: &StageRun, variant: String, ProbeResult { value, per_class }: ProbeResult) -> TransferRow {
         let (input, metric) = (InputColors::Gray, TransferMetric::MeanAveragePrecision);
         TransferRow { backbone: fit.row(), task: C::TASK, variant, input, metric, value, per_class }
     }

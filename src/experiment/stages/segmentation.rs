@@ -2,7 +2,7 @@
 
 use super::{
     kind::*,
-    transfer::{Transfer, Tuned, Work, above, frozen},
+    transfer::{FineTuned, Transfer, TransferPlan, frozen, trainable_above},
 };
 use crate::{
     data::{annotated::Annotated, voc::mask::write_indices},
@@ -20,36 +20,36 @@ impl Transfer for SegmentationSpec {
         frozen(self.frozen.as_ref())
     }
 
-    fn work(&self, _: Option<&str>, batch: usize, _: &BackboneSpec) -> Work {
+    fn transfer_plan(&self, _: Option<&str>, batch: usize, _: &BackboneSpec) -> TransferPlan {
         let framing = CropPolicy::Whole { scales: vec![], longest: None };
-        let train = View { framing, pass: Pass::Train, batch, flip: self.flip };
-        let val = View { pass: Pass::Once, batch: 1, flip: false, ..train.clone() };
-        Work {
-            head: Some(Head { outputs: Outputs::ClassesAndBackground, fillers: Some(Self::head()) }),
-            learns: above(self.frozen.as_ref()),
+        let train = ViewPlan { framing, pass: Pass::Train, batch, flip: self.flip };
+        let val = ViewPlan { pass: Pass::Once, batch: 1, flip: false, ..train.clone() };
+        TransferPlan {
+            head: Some(HeadPlan { outputs: Outputs::ClassesAndBackground, fillers: Some(Self::head()) }),
+            trainable: trainable_above(self.frozen.as_ref()),
             views: (train, val),
-            shown: None,
+            input_size: None,
             files: vec![],
             metrics: Metrics::of(Segmentation::METRICS),
         }
     }
 
-    fn ready(&self, fit: &Fit) -> Result<()> {
+    fn check_ready(&self, fit: &StageRun) -> Result<()> {
         let sets = fit.sets.annotated()?;
         check_masks(sets, &fit.data())?;
         let both = (sets.train.clone(), sets.val.clone());
         Segmentation::new(self, fit.untrained()?, both, &fit.rng).map(drop)
     }
 
-    fn tune(&self, fit: &Fit, run: &mut RunDir) -> Result<Option<Tuned>> {
+    fn fine_tune(&self, fit: &StageRun, run: &mut RunDir) -> Result<Option<FineTuned>> {
         let sets = fit.sets.annotated()?;
         let both = (sets.train.clone(), sets.val.clone());
         let mut task = Segmentation::new(self, fit.network()?, both, &fit.rng)?;
         let Some(metrics) = fit.train(&mut task, run)? else { return Ok(None) };
-        leave_masks(&task, &*sets.val, &run.path().join("segmentations"))?;
+        save_masks(&task, &*sets.val, &run.path().join("segmentations"))?;
         let scores = task.last().context("the fit ended without a validation")?;
         let names = std::iter::once("background").chain(sets.val.classes().iter().map(String::as_str));
-        Ok(Some(Tuned {
+        Ok(Some(FineTuned {
             metrics,
             value: scores.mean_iu.context("no pixel was to be named")?,
             per_class: names.map(String::from).zip(scores.class_iu.iter().copied()).collect(),
@@ -59,7 +59,7 @@ impl Transfer for SegmentationSpec {
 }
 
 /// Predicts all pictures and writes the masks as PNGs with VOC's palette.
-fn leave_masks(task: &Segmentation, set: &dyn Annotated, dir: &Path) -> Result<()> {
+fn save_masks(task: &Segmentation, set: &dyn Annotated, dir: &Path) -> Result<()> {
     std::fs::create_dir_all(dir).with_context(|| format!("cannot create {}", dir.display()))?;
     for index in 0..set.len() {
         // The loader has already counted and named unreadable pictures.

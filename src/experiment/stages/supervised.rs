@@ -29,24 +29,24 @@ impl StageKind for SupervisedStage {
         self.backbone.clone()
     }
 
-    fn plan(&self, row: Row, backbone: Option<&BackboneSpec>) -> Result<Plan> {
+    fn plan(&self, row: StageRow, backbone: Option<&BackboneSpec>) -> Result<StagePlan> {
         let pass = (Pass::Train, self.train.batch.get());
-        let pictures = Pictures::plain(self.data.as_ref(), Some(pass), true)?;
+        let pictures = PicturePlan::plain(self.data.as_ref(), Some(pass), true)?;
         let side = pictures.val.framing.side();
         let network = NetworkPlan {
             batch_norm: true,
-            head: Some(Head { outputs: Outputs::Classes, fillers: None }),
-            ..NetworkPlan::on(self.graph, given(backbone, "backbone")?, Some((side, side)))
+            head: Some(HeadPlan { outputs: Outputs::Classes, fillers: None }),
+            ..NetworkPlan::on(self.graph, required(backbone, "backbone")?, Some((side, side)))
         };
         let (network, train) = (Some(network), Some(self.train.clone()));
         let metrics = Metrics::of(Supervised::METRICS);
-        Ok(Plan { row, pictures, network, files: vec![], train, metrics, leaves: WEIGHTS })
+        Ok(StagePlan { row, pictures, network, files: vec![], train, metrics, leaves: WEIGHTS })
     }
 
-    fn run(&self, fit: &Fit, run: &mut RunDir) -> Result<Option<Vec<Metric>>> {
+    fn run(&self, fit: &StageRun, run: &mut RunDir) -> Result<Option<Vec<Metric>>> {
         let classes = fit.sets.classes();
         let mut task = Supervised::new(fit.backbone()?, self.graph, classes, &fit.rng, &fit.device)?;
         let ended = fit.train(&mut task, run)?;
-        fit.leave_weights(ended, &task, [], run)
+        fit.save_weights(ended, &task, [], run)
     }
 }

@@ -48,38 +48,38 @@ pub trait Transfer {
 
     fn layers(&self) -> Option<Layers<'_>>;
 
-    /// What its fit of a column does, on training batches of so many pictures.
-    fn work(&self, column: Option<&str>, batch: usize, backbone: &BackboneSpec) -> Work;
+    /// The task's part of the plan for a column, with training batches of `batch` pictures.
+    fn transfer_plan(&self, column: Option<&str>, batch: usize, backbone: &BackboneSpec) -> TransferPlan;
 
-    /// As [`StageKind::ready`].
+    /// As [`StageKind::check_ready`].
     ///
     /// # Errors
     /// Every problem that would stop the fit.
-    fn ready(&self, fit: &Fit) -> Result<()>;
+    fn check_ready(&self, fit: &StageRun) -> Result<()>;
 
     /// Trains and tests; None if the user interrupted it.
     ///
     /// # Errors
     /// Those of the fit.
-    fn tune(&self, fit: &Fit, run: &mut RunDir) -> Result<Option<Tuned>>;
+    fn fine_tune(&self, fit: &StageRun, run: &mut RunDir) -> Result<Option<FineTuned>>;
 }
 
 /// The task-specific part of a plan.
-pub struct Work {
+pub struct TransferPlan {
     /// The new last layer, if the variant has one.
-    pub head: Option<Head>,
-    pub learns: Learns,
+    pub head: Option<HeadPlan>,
+    pub trainable: Trainable,
     /// Transforms of training and test pictures.
-    pub views: (View, View),
+    pub views: (ViewPlan, ViewPlan),
     /// Height and width of the network's input; None: as stored.
-    pub shown: Option<(usize, usize)>,
+    pub input_size: Option<(usize, usize)>,
     /// Input files other than pictures and weights.
-    pub files: Vec<Needed>,
+    pub files: Vec<InputFile>,
     pub metrics: Metrics,
 }
 
 /// Results of a fine-tuning.
-pub struct Tuned {
+pub struct FineTuned {
     pub metrics: Vec<Metric>,
     /// Table entry, 0 to 1.
     pub value: f64,
@@ -99,17 +99,17 @@ impl<T: Transfer> StageKind for TransferStage<T> {
         self.task.layers()
     }
 
-    fn plan(&self, row: Row, backbone: Option<&BackboneSpec>) -> Result<Plan> {
-        let source = Source::Annotated(given(self.annotated.as_ref(), "annotated")?.clone(), T::LISTS);
-        let backbone = given(backbone, "backbone")?;
-        let work = self.task.work(row.column.as_deref(), self.train.batch.get(), backbone);
-        let Work { head, learns, views: (train, val), shown, files, metrics } = work;
-        let learns = learns.on(backbone);
-        let network = NetworkPlan::on(T::VARIANT, backbone, shown).shown(self.input);
-        Ok(Plan {
+    fn plan(&self, row: StageRow, backbone: Option<&BackboneSpec>) -> Result<StagePlan> {
+        let source = DataSource::Annotated(required(self.annotated.as_ref(), "annotated")?.clone(), T::LISTS);
+        let backbone = required(backbone, "backbone")?;
+        let transfer_plan = self.task.transfer_plan(row.column.as_deref(), self.train.batch.get(), backbone);
+        let TransferPlan { head, trainable, views: (train, val), input_size, files, metrics } = transfer_plan;
+        let trainable = trainable.on(backbone);
+        let network = NetworkPlan::on(T::VARIANT, backbone, input_size).with_colors(self.input);
+        Ok(StagePlan {
             row,
-            pictures: Pictures { source, labels: false, train: Some(train), val },
-            network: Some(NetworkPlan { head, learns, ..network }),
+            pictures: PicturePlan { source, labels: false, train: Some(train), val },
+            network: Some(NetworkPlan { head, trainable, ..network }),
             files,
             train: Some(self.train.clone()),
             metrics,
@@ -117,17 +117,17 @@ impl<T: Transfer> StageKind for TransferStage<T> {
         })
     }
 
-    fn ready(&self, fit: &Fit) -> Result<()> {
-        both(self.task.ready(fit), fit.check_weights()).map(drop)
+    fn check_ready(&self, fit: &StageRun) -> Result<()> {
+        both(self.task.check_ready(fit), fit.check_weights()).map(drop)
     }
 
-    fn run(&self, fit: &Fit, run: &mut RunDir) -> Result<Option<Vec<Metric>>> {
-        let Some(tuned) = self.task.tune(fit, run)? else { return Ok(None) };
-        let Tuned { metrics, value, per_class, variant } = tuned;
+    fn run(&self, fit: &StageRun, run: &mut RunDir) -> Result<Option<Vec<Metric>>> {
+        let Some(tuned) = self.task.fine_tune(fit, run)? else { return Ok(None) };
+        let FineTuned { metrics, value, per_class, variant } = tuned;
         let (input, metric) = (self.input, T::METRIC);
         let found =
             TransferRow { backbone: fit.row(), task: T::TASK, variant, input, metric, value, per_class };
-        fit.leave_transfer(vec![found], &fit.protocol()?, run)?;
+        fit.save_transfer(vec![found], &fit.protocol()?, run)?;
         Ok(Some(metrics))
     }
 }
@@ -139,6 +139,6 @@ pub(super) fn frozen(frozen: Option<&Frozen>) -> Option<Layers<'_>> {
 }
 
 /// The layers trained above the frozen ones.
-pub(super) fn above(frozen: Option<&Frozen>) -> Learns {
-    frozen.map_or(Learns::All, |frozen| Learns::After(frozen.through.clone()))
+pub(super) fn trainable_above(frozen: Option<&Frozen>) -> Trainable {
+    frozen.map_or(Trainable::All, |frozen| Trainable::After(frozen.through.clone()))
 }

@@ -5,35 +5,35 @@ use crate::train::manifest::Manifest;
 use serde_yaml::Value;
 
 /// Placeholder for the host name.
-const WITHHELD: &str = "withheld";
+const REDACTED: &str = "withheld";
 
 /// The manifest without host name and absolute paths.
 pub(super) fn manifest(of: &Manifest) -> Manifest {
     let mut public = of.clone();
-    public.machine.host = WITHHELD.into();
+    public.machine.host = REDACTED.into();
     let texts = public.warnings.iter_mut().chain(&mut public.error).chain([&mut public.about.device]);
-    texts.for_each(|text| *text = shortened(text));
+    texts.for_each(|text| *text = redact_text(text));
     public
 }
 
 /// Redacts all absolute paths in the texts of `value` and returns the originals.
-pub(super) fn shorten(value: &mut Value) -> Vec<String> {
+pub(super) fn redact_paths(value: &mut Value) -> Vec<String> {
     match value {
         Value::String(text) => {
-            let short = shortened(text);
+            let short = redact_text(text);
             let long = (short != *text).then(|| std::mem::replace(text, short));
             long.into_iter().collect()
         }
-        Value::Sequence(items) => items.iter_mut().flat_map(shorten).collect(),
-        Value::Mapping(entries) => entries.iter_mut().flat_map(|(_, value)| shorten(value)).collect(),
-        Value::Tagged(tagged) => shorten(&mut tagged.value),
+        Value::Sequence(items) => items.iter_mut().flat_map(redact_paths).collect(),
+        Value::Mapping(entries) => entries.iter_mut().flat_map(|(_, value)| redact_paths(value)).collect(),
+        Value::Tagged(tagged) => redact_paths(&mut tagged.value),
         Value::Null | Value::Bool(_) | Value::Number(_) => vec![],
     }
 }
 
 /// Redacts a text that is an absolute path, or else every word in it that is one.
-fn shortened(text: &str) -> String {
-    if let Some(last) = last_part(text) {
+fn redact_text(text: &str) -> String {
+    if let Some(last) = last_component(text) {
         return last.into();
     }
     let separates = |c: char| c.is_whitespace() || "'\"`()[]{},;=<>".contains(c);
@@ -41,14 +41,14 @@ fn shortened(text: &str) -> String {
         let (word, end) = word.split_at(word.trim_end_matches(separates).len());
         // In messages a path may be followed by a colon or a period: `/a/b.png: no such file`.
         let path = word.trim_end_matches([':', '.']);
-        let last = last_part(path).unwrap_or(path);
+        let last = last_component(path).unwrap_or(path);
         format!("{last}{}{end}", &word[path.len()..])
     });
     words.collect()
 }
 
 /// Last component of an absolute path (Unix, Windows, or in a home folder); None for other text.
-fn last_part(text: &str) -> Option<&str> {
+fn last_component(text: &str) -> Option<&str> {
     let drive = |t: &str| matches!(t.as_bytes(), [d, b':', b'/' | b'\\', ..] if d.is_ascii_alphabetic());
     let absolute = text.starts_with(['/', '\\']) || text.starts_with("~") || drive(text);
     let last = text.trim_end_matches(['/', '\\']).rsplit_once(['/', '\\'])?.1;
@@ -77,7 +77,7 @@ mod tests {
             ("loss / step", "loss / step"),
             ("3/4 of ~5 images", "3/4 of ~5 images"),
         ] {
-            assert_eq!(shortened(text), short, "{text}");
+            assert_eq!(redact_text(text), short, "{text}");
         }
     }
 
@@ -85,7 +85,7 @@ mod tests {
     fn every_text_of_a_spec_is_looked_at() {
         let yaml = "a: { b: [1, /x/ann/y, { c: /z/ann }] }\nd: relative/e";
         let mut value: Value = serde_yaml::from_str(yaml).unwrap();
-        assert_eq!(shorten(&mut value), ["/x/ann/y", "/z/ann"]);
+        assert_eq!(redact_paths(&mut value), ["/x/ann/y", "/z/ann"]);
         assert_eq!(
             value,
             serde_yaml::from_str::<Value>("a: { b: [1, y, { c: ann }] }\nd: relative/e").unwrap()
