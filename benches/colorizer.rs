@@ -74,12 +74,12 @@ impl Backbone {
 
 /// Images in a batch: a number, or as many as the device's memory holds.
 #[derive(Clone, Copy, Debug)]
-enum Size {
+enum InputSize {
     Of(usize),
     Fill,
 }
 
-impl FromStr for Size {
+impl FromStr for InputSize {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -106,7 +106,7 @@ struct Options {
     /// Images in a batch [default: 16 for alexnet, 4 for vgg]; `fill` doubles them until the device's memory is out, and
     /// reports the most that ran
     #[arg(long)]
-    batch: Option<Size>,
+    batch: Option<InputSize>,
     /// `fill`: no more images than this
     #[arg(long)]
     most: Option<usize>,
@@ -146,7 +146,7 @@ struct Options {
 impl Options {
     fn batch(&self) -> usize {
         match self.batch {
-            Some(Size::Of(n)) => n,
+            Some(InputSize::Of(n)) => n,
             _ => self.backbone.batch(),
         }
     }
@@ -332,7 +332,7 @@ fn main() -> Result<()> {
     }
     ensure!(!o.forward, "the forward pass alone is timed on the processor: leave `--device` out");
     let lines = match o.batch {
-        Some(Size::Fill) => fill(&o, &device)?,
+        Some(InputSize::Fill) => fill(&o, &device)?,
         _ => rounds(&o, o.batch(), &device)?,
     };
     lines.iter().for_each(|line| println!("{line}"));

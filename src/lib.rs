@@ -1,16 +1,16 @@
 //! # hueristic: representation learning by colorization
 //!
-//! The whole system of Zhang, Isola and Efros, "Colorful Image Colorization" (ECCV 2016): a network sees only the
-//! lightness of a photograph, predicts a distribution over 313 quantized colors at every pixel, and learns
-//! features on the way that probes and transfer tasks then measure.
+//! The system of Zhang, Isola and Efros, "Colorful Image Colorization" (ECCV 2016): a network sees only the
+//! lightness of a photograph and predicts a distribution over 313 quantized colors at every pixel. Probes and transfer tasks
+//! measure the features that it learns.
 //!
-//! ## One way through the house
+//! ## Data flow
 //!
-//! YAML → [`spec`] → [`experiment`] (stage → plan → fit) → (backbone, dataset, task) → [`train`] → run directory →
-//! [`report`]. `spec` turns text into types, `experiment` holds the types: a kind of stage is one file there, with its section
-//! of the YAML, its plan and its run. All is planned and looked over before the first step of anything, and the dry run
-//! prints the plan that the run carries out. Nothing reads the YAML after `experiment`; nothing below floor 5 knows a path to a
-//! config; the run directory is the only thing that `report` reads.
+//! YAML → [`spec`] → [`experiment`] (stage → plan → run) → (backbone, dataset, task) → [`train`] → run directory →
+//! [`report`]. `spec` parses text into types, which `experiment` defines: each stage kind is one file there, with its YAML
+//! section, its plan and its run. Everything is planned and checked before the first training step, and the dry run prints
+//! the plan that a run executes. Only `experiment` reads the YAML; no module below floor 5 uses a config path; `report` reads
+//! run directories only.
 //!
 //! ## Floors
 //!
@@ -22,13 +22,13 @@
 //! | 0 ground | [`bounded`], [`extremes`], [`text`], [`guarded`], [`yaml`], [`rng`], [`element`], [`boxes`], [`seal`], [`atomic_write`], [`spec_path`], [`hub`], [`npy`], [`device`], `op`, [`color`], [`ops`] |
 //! | 1 networks | [`nn`] |
 //! | 2 siblings that do not see one another | [`backbones`], [`data`], [`metrics`] |
-//! | 3 training machinery, knows no task | [`train`] |
-//! | 4 what is learned | [`pretext`], [`probe`], [`transfer`], [`evaluation`] |
+//! | 3 training machinery, independent of tasks | [`train`] |
+//! | 4 tasks and evaluation | [`pretext`], [`probe`], [`transfer`], [`evaluation`] |
 //! | 5 experiments, pictures | [`spec`], [`report`], [`score`], [`experiment`], [`colorize`] |
 //! | 6 surface | [`cli`] |
 //!
-//! [`device`] is the only module that knows GPUs: an operation of [`ops`] or [`color`], written as `op` has it, is computed
-//! once for the CPU and once for CUDA, often in a file `cuda.rs` of its own; its kernels are in `device/cuda/kernels`.
+//! [`device`] is the only module with GPU code: an operation of [`ops`] or [`color`] implements the traits of `op` for the CPU
+//! and for CUDA, often in a separate file `cuda.rs`; kernels are in `device/cuda/kernels`.
 //!
 //! Activations are NHWC, `(B, H, W, C)`, everywhere; weight files keep the OIHW order and Caffe layer names.
 

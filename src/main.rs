@@ -1,4 +1,4 @@
-//! Parse, run, print what came out or the chain of errors, exit code.
+//! Parses the command line, runs the command, prints its output or errors, sets the exit code.
 
 use clap::Parser;
 use hueristic::{
@@ -11,12 +11,12 @@ use std::{
     process::ExitCode,
 };
 
-// Training allocates and frees the same large buffers every step; this allocator keeps them (see `heap`).
+// Training allocates and frees the same large buffers in every step; this allocator retains them (see `heap`).
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// The short hash, with `-dirty` when a tracked file differs from it; read here since whatever holds it is compiled anew for
-/// every commit. Elsewhere than in the crate's own repository git would speak of another project.
+/// Short commit hash, with `-dirty` if a tracked file is modified. It is in the binary because any crate that contains it
+/// is recompiled for every commit. Outside of the crate's own repository, git would report another project's commit.
 #[cfg(own_repository)]
 const COMMIT: &str = git_version::git_version!(
     args = ["--always", "--exclude=*", "--abbrev=12", "--dirty=-dirty"],
@@ -26,32 +26,32 @@ const COMMIT: &str = git_version::git_version!(
 const COMMIT: &str = "unknown";
 
 fn main() -> ExitCode {
-    without_stacks();
+    disable_error_backtraces();
     program::set_commit(COMMIT);
     heap::retain();
     let cli = Cli::parse();
     cli.start_logging();
     match cli.run() {
         Ok(done) => match writeln!(stdout(), "{}", text::printable(done.text.trim_end())) {
-            // The reader has seen enough: `hueristic show … | head`.
+            // Ignore a closed pipe, as in `hueristic show … | head`.
             Err(error) if error.kind() != ErrorKind::BrokenPipe => ExitCode::FAILURE,
             _ => ExitCode::from(done.exit),
         },
         Err(error) => {
             let failure = Failure::of(&error);
-            // Nowhere is left to report that stderr is closed.
+            // A closed stderr cannot be reported.
             let _ = writeln!(stderr(), "{failure}");
             ExitCode::from(failure.exit())
         }
     }
 }
 
-/// `RUST_BACKTRACE` is for panics. candle takes it for its errors too, whose texts then end in the stack; the standard
-/// library has a variable for errors alone, which stays as it is where somebody has set it.
-fn without_stacks() {
+/// Disables backtraces in error messages. candle also captures them for errors if `RUST_BACKTRACE` is set, and appends the
+/// stack to the message. The standard library has a separate variable for errors, which is not overridden if set.
+fn disable_error_backtraces() {
     const ERRORS: &str = "RUST_LIB_BACKTRACE";
     if std::env::var_os(ERRORS).is_none() {
-        // SAFETY: this is the only thread yet.
+        // SAFETY: no other thread has been started yet.
         unsafe { std::env::set_var(ERRORS, "0") };
     }
 }

@@ -1,15 +1,15 @@
-//! `colorize`: black-and-white photographs in, colored ones out.
+//! `colorize`: colorizes black-and-white photographs.
 
-use super::{Done, device::DeviceArgs, failure::Usage, model::number, out, threads};
+use super::{CommandOutput, device::DeviceArgs, failure::Usage, model::number, out, threads};
 use crate::{
     bounded::{Pixels, Positive},
     color::decode::Decode,
     colorize::{
         batch,
-        encoding::Format,
+        encoding::ImageFormat,
         inputs,
-        picture::{Gray, Options, Size},
-        plan::{self, Wanted},
+        picture::{Gray, InputSize, Options},
+        plan::{self, OutputOptions},
     },
     device::Compute,
     hub,
@@ -25,13 +25,14 @@ use std::path::PathBuf;
 
 #[derive(Args, Debug)]
 pub(super) struct ColorizeArgs {
-    /// Photographs, folders of photographs, or quoted patterns ('old/*.jpg'); a file's own name goes before a pattern
+    /// Photographs, folders, or quoted patterns ('old/*.jpg'). An existing file takes precedence over a pattern
     #[arg(required = true, value_name = "INPUT")]
     inputs: Vec<PathBuf>,
-    /// A colorizer: a run's weights.safetensors, a released .pth or .caffemodel, or hf://OWNER/REPO/FILE[@REVISION]
+    /// Colorizer weights: a run's weights.safetensors, a released .pth or .caffemodel, or
+    /// hf://OWNER/REPO/FILE[@REVISION]
     #[arg(long, value_name = "FILE")]
     weights: PathBuf,
-    /// Look into the folders of a folder too; results keep their folders
+    /// Include subfolders; results keep their subfolders
     #[arg(short, long)]
     recursive: bool,
     #[command(flatten)]
@@ -42,61 +43,62 @@ pub(super) struct ColorizeArgs {
     extras: ExtraArgs,
     #[command(flatten)]
     device: DeviceArgs,
-    /// Computing threads [default: one per core]
+    /// Compute threads [default: one per core]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     threads: Option<u16>,
 }
 
 #[derive(Args, Debug)]
 struct OutputArgs {
-    /// Folder for the results, each called like its original
+    /// Output folder; results keep the names of their originals
     #[arg(long, value_name = "DIR", default_value = "colorized", value_parser = out::path())]
     out: PathBuf,
-    /// Kind of the results [default: as the original where it is one of these, else png]
+    /// Output format [default: the original's if it is one of these, else png]
     #[arg(long, value_enum, value_name = "KIND")]
     format: Option<FormatArg>,
-    /// Quality of JPEG results, 1 to 100
+    /// JPEG quality, 1 to 100
     #[arg(long, value_name = "Q", default_value_t = 92, value_parser = clap::value_parser!(u8).range(1..=100))]
     quality: u8,
-    /// Replace results that exist (an original never is)
+    /// Replace existing results (originals are never replaced)
     #[arg(long)]
     overwrite: bool,
 }
 
 #[derive(Args, Debug)]
 struct ViewArgs {
-    /// Short side at which the network sees a picture, or `full` (needs many GB for large photographs); results are as
-    /// large as their originals in any case
+    /// Short side of the network's input, or `full` (needs many GB for large photographs). Results always have the
+    /// size of their originals
     #[arg(long, value_name = "N|full", default_value = "256", value_parser = size)]
-    size: Size,
-    /// Gray that the network sees and the result keeps: Lab's L, or (R+G+B)/3
+    size: InputSize,
+    /// Gray value that the network sees and the result preserves: L of Lab, or (R+G+B)/3
     #[arg(long, value_enum, default_value_t)]
     gray: GrayArg,
-    /// How a distribution becomes a color
+    /// Decoding of the predicted distribution
     #[arg(long, value_enum, default_value_t)]
     decode: DecodeArg,
-    /// How the network's colors become as large as the picture: bilinear once, or by way of the size that the network saw, as
-    /// the authors' release does [default: two-step for released weights, else direct]
+    /// Upsampling of the predicted colors: one bilinear resize, or two by way of the network's input size, as in the
+    /// authors' release [default: two-step for released weights, else direct]
     #[arg(long, value_enum, value_name = "HOW")]
     upsample: Option<UpsampleArg>,
-    /// Temperature of the annealed mean, towards 0 more vivid, 1 the mean [default: that of the weights; the paper's 0.38]
+    /// Temperature of the annealed mean: near 0 is more vivid, 1 is the mean [default: that of the weights; 0.38 in
+    /// the paper]
     #[arg(long, value_name = "T", value_parser = number::<Positive>)]
     temperature: Option<Positive>,
 }
 
 #[derive(Args, Debug)]
 struct ExtraArgs {
-    /// Beside each result STEM-montage.png: gray, colorized, and the original where it has color
+    /// Also write STEM-montage.png: gray, colorized, and the original if it has color
     #[arg(long)]
     montage: bool,
-    /// Beside each result STEM-distribution.png: how probable the network finds each color, and where
+    /// Also write STEM-distribution.png: probability maps of the predicted colors
     #[arg(long)]
     distribution: bool,
-    /// Beside each result STEM-logits.npy: the network's output, float32 (h, w, bins)
+    /// Also write STEM-logits.npy: the network's output, float32 (h, w, bins)
     #[arg(long)]
     save_logits: bool,
-    /// Write ab at full size before clipping, float32 (H, W, 2); `{stem}` in the name stands for the picture's, and is
-    /// needed for more than one
+    /// Write full-size ab before clipping, float32 (H, W, 2). `{stem}` is replaced by the picture's name and is
+    /// required for several pictures
     #[arg(long, value_name = "FILE.npy")]
     save_ab: Option<String>,
 }
@@ -129,26 +131,26 @@ enum UpsampleArg {
     TwoStep,
 }
 
-fn size(text: &str) -> Result<Size, String> {
+fn size(text: &str) -> Result<InputSize, String> {
     if text == "full" {
-        return Ok(Size::Full);
+        return Ok(InputSize::Full);
     }
-    number::<Pixels>(text).map(|n| Size::Short(n.get())).map_err(|e| format!("{e}, or `full`"))
+    number::<Pixels>(text).map(|n| InputSize::Short(n.get())).map_err(|e| format!("{e}, or `full`"))
 }
 
-pub(super) fn run(args: &ColorizeArgs) -> Result<Done> {
+pub(super) fn run(args: &ColorizeArgs) -> Result<CommandOutput> {
     let usage = |message: String| Usage(message);
     args.check_decoding().map_err(usage)?;
-    let wanted = args.wanted();
-    let inputs = inputs::expand(&args.inputs, args.recursive, &wanted.folder);
+    let output_options = args.output_options();
+    let inputs = inputs::expand(&args.inputs, args.recursive, &output_options.folder);
     let inputs = inputs.map_err(|e| usage(e.to_string()))?;
-    let jobs = plan::plan(&inputs, &wanted).map_err(|e| usage(e.to_string()))?;
+    let jobs = plan::plan(&inputs, &output_options).map_err(|e| usage(e.to_string()))?;
     threads::set(args.threads)?;
     let device = args.device.open(Compute::default())?;
     let (colorizer, spec) = Colorizer::open(&hub::locate(&args.weights)?, &device)?;
     args.check_output(colorizer.output()).map_err(usage)?;
     let summary = batch::run(&jobs, &colorizer, &args.options(&spec, &device), args.output.quality);
-    Ok(Done { text: summary.to_string(), exit: u8::from(!summary.failed.is_empty()) })
+    Ok(CommandOutput { text: summary.to_string(), exit: u8::from(!summary.failed.is_empty()) })
 }
 
 impl ColorizeArgs {
@@ -164,7 +166,7 @@ impl ColorizeArgs {
         }
     }
 
-    /// What makes sense of a distribution only is refused where there is none.
+    /// Rejects options that require a distribution if the network predicts none.
     fn check_output(&self, output: &OutputKind) -> Result<(), String> {
         let OutputKind::Ab = output else { return Ok(()) };
         let asked = [
@@ -182,13 +184,13 @@ impl ColorizeArgs {
         }
     }
 
-    fn wanted(&self) -> Wanted {
-        Wanted {
+    fn output_options(&self) -> OutputOptions {
+        OutputOptions {
             folder: self.output.out.clone(),
             format: self.output.format.map(|format| match format {
-                FormatArg::Png => Format::Png,
-                FormatArg::Jpg => Format::Jpeg,
-                FormatArg::Webp => Format::WebP,
+                FormatArg::Png => ImageFormat::Png,
+                FormatArg::Jpg => ImageFormat::Jpeg,
+                FormatArg::Webp => ImageFormat::WebP,
             }),
             overwrite: self.output.overwrite,
             montage: self.extras.montage,

@@ -1,6 +1,6 @@
-//! `data verify` and `data prior`: every image of a data set decoded and counted, its colors measured.
+//! `data verify` and `data prior`: checks every image of a data set, and measures its color prior.
 
-use super::{Done, experiment::locations, failure::Usage, out};
+use super::{CommandOutput, experiment::locations, failure::Usage, out};
 use crate::{
     bounded::Count,
     data::{
@@ -31,70 +31,73 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// How lists and tables end.
+/// File extensions of lists, tables and weights.
 const LISTS: &[&str] = &["txt", "csv", "tsv", "lst"];
 const TABLES: &[&str] = &["parquet"];
 const WEIGHTS: &[&str] = &["safetensors", "pth", "pt", "caffemodel"];
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Data {
-    /// Decode every image of a catalog entry, a folder, a list, a table, a PASCAL VOC devkit, or the data sets of a spec, and
-    /// name every fault
+    /// Decode every image of a data set (catalog entry, folder, list, table, PASCAL VOC devkit, or the data sets of a
+    /// spec) and list all problems
     #[command(after_help = "Example:\n  hueristic data verify cifar10 --data ~/data\n  \
                             hueristic data verify experiments/tiny/quickstart.yaml\n  \
                             hueristic data verify ~/data/VOCdevkit/VOC2007\n  \
                             hueristic data verify ~/photos")]
     Verify {
-        /// A name in the catalog (configs/datasets.yaml), a folder of pictures (with `train` and `val` in it: both), a
-        /// devkit's folder, a list (.txt, .csv, .tsv), a table (.parquet), or a spec (a YAML file)
+        /// A catalog name (configs/datasets.yaml), a folder of pictures (with `train` and `val` subfolders: both), a
+        /// devkit folder, a list (.txt, .csv, .tsv), a table (.parquet), or a spec (YAML)
         #[arg(value_name = "NAME|FOLDER|FILE")]
         what: String,
         #[command(flatten)]
-        place: Place,
+        location: DataArgs,
     },
     /// Measure the color prior of a spec's training images
     #[command(
         after_help = "Example:\n  hueristic data prior experiments/tiny/quickstart.yaml --out prior.npy"
     )]
     Prior {
-        /// An experiment with a colorization stage; its first one gives the bins and the data
+        /// An experiment; its first colorization stage determines bins and data
         spec: PathBuf,
-        /// The `.npy` file to write; a JSON file beside it says how it was made
+        /// Output `.npy` file; a JSON file of the same name records how it was measured
         #[arg(long, value_name = "FILE.npy", value_parser = out::path())]
         out: PathBuf,
         #[command(flatten)]
-        place: Place,
+        location: DataArgs,
     },
 }
 
 #[derive(Args, Debug)]
-pub(super) struct Place {
+pub(super) struct DataArgs {
     /// Folder with local copies of data sets [default: $HUERISTIC_DATA]
     #[arg(long, value_name = "DIR", value_parser = out::path())]
     data: Option<PathBuf>,
 }
 
-pub(super) fn run(verb: Data) -> Result<Done> {
+pub(super) fn run(verb: Data) -> Result<CommandOutput> {
     match verb {
-        Data::Verify { what, place } => verify(&what, &locations(place.data.as_ref())?),
-        Data::Prior { spec, out, place } => prior(&spec, &out, &locations(place.data.as_ref())?),
+        Data::Verify { what, location } => verify(&what, &locations(location.data.as_ref())?),
+        Data::Prior { spec, out, location } => prior(&spec, &out, &locations(location.data.as_ref())?),
     }
 }
 
-fn verify(what: &str, at: &Locations) -> Result<Done> {
+fn verify(what: &str, at: &Locations) -> Result<CommandOutput> {
     refuse_other_files(what)?;
     if let Some(report) = devkit(what, at)? {
-        return Ok(Done { exit: u8::from(!report.is_sound()), ..Done::ok(report.to_string()) });
+        return Ok(CommandOutput {
+            exit: u8::from(!report.is_sound()),
+            ..CommandOutput::ok(report.to_string())
+        });
     }
     let (plain, annotated) = match is_spec(what) {
         true => {
             let experiment = Experiment::load(Path::new(what), &[])?;
             (plain_of(&experiment), annotated_of(&experiment, at)?)
         }
-        false => (vec![wanted(what)?], vec![]),
+        false => (vec![verify_target(what)?], vec![]),
     };
-    let mut done = Done::ok("");
-    for Wanted { data, labels } in plain {
+    let mut done = CommandOutput::ok("");
+    for VerifyTarget { data, labels } in plain {
         let report = verify::verify(&data, at)?;
         if !report.is_sound() || (labels && !report.has_sound_labels()) {
             done.exit = 1;
@@ -111,7 +114,7 @@ fn verify(what: &str, at: &Locations) -> Result<Done> {
     Ok(done)
 }
 
-/// A single picture and weights are files, but neither data sets nor specs.
+/// Rejects single pictures and weight files, which are neither data sets nor specs.
 fn refuse_other_files(what: &str) -> Result<(), Usage> {
     let path = Path::new(what);
     let instead = if !path.is_file() {
@@ -126,7 +129,7 @@ fn refuse_other_files(what: &str) -> Result<(), Usage> {
     Err(Usage(format!("{what} {instead}")))
 }
 
-/// The devkits of a spec's stages on annotated pictures, each once; scenes have no files to look at.
+/// The distinct devkits of a spec's annotated stages; generated scenes have no files to verify.
 fn annotated_of(experiment: &Experiment, at: &Locations) -> Result<Vec<VocSource>> {
     let mut seen: Vec<VocSource> = vec![];
     for spec in experiment.stages.iter().filter_map(|(_, stage)| stage.annotated()) {
@@ -153,7 +156,7 @@ fn ends_in(path: &Path, endings: &[&str]) -> bool {
         .is_some_and(|own| endings.contains(&own.to_ascii_lowercase().as_str()))
 }
 
-/// What there is in the devkit that `what` names: an annotated entry of the catalog, or a folder with a devkit's parts.
+/// The report of the devkit that `what` names: an annotated catalog entry, or a folder with the parts of a devkit.
 fn devkit(what: &str, at: &Locations) -> Result<Option<VocReport>> {
     let dir = Path::new(what);
     if dir.is_dir() {
@@ -173,46 +176,46 @@ fn devkit(what: &str, at: &Locations) -> Result<Option<VocReport>> {
     Ok(None)
 }
 
-/// A data set to look at.
-struct Wanted {
+/// A data set to verify.
+struct VerifyTarget {
     data: DataSpec,
-    /// Whether its labels will be asked for.
+    /// Whether its labels are needed.
     labels: bool,
 }
 
-impl Wanted {
-    /// The crop plays no part: images are looked at as they are stored.
+impl VerifyTarget {
+    /// The crop is not used: images are verified as stored.
     fn of(source: SourceSpec, labels: bool) -> Self {
         Self { data: DataSpec::new(source, Count::of(1)), labels }
     }
 }
 
-/// The data that `what` names: a folder, list or table; a catalog entry.
-fn wanted(what: &str) -> Result<Wanted> {
-    if let Some(source) = lying_at(Path::new(what))? {
-        return Ok(Wanted::of(source, false));
+/// The data set that `what` names: a folder, list or table, or a catalog entry.
+fn verify_target(what: &str) -> Result<VerifyTarget> {
+    if let Some(source) = source_at(Path::new(what))? {
+        return Ok(VerifyTarget::of(source, false));
     }
     let absent = "not found; expected a folder, a list, a table, a spec, or a name in the catalog";
     let usage =
         |e: DataError| Usage(if what.contains('/') { format!("{what}: {absent}") } else { e.to_string() });
     catalog::entry(what).map_err(usage)?;
-    Ok(Wanted::of(SourceSpec::Catalog(what.into()), true))
+    Ok(VerifyTarget::of(SourceSpec::Catalog(what.into()), true))
 }
 
-/// The data of a spec's stages on plain pictures, each once.
-fn plain_of(experiment: &Experiment) -> Vec<Wanted> {
-    let mut all: Vec<Wanted> = vec![];
+/// The distinct data sets of a spec's stages on plain pictures.
+fn plain_of(experiment: &Experiment) -> Vec<VerifyTarget> {
+    let mut all: Vec<VerifyTarget> = vec![];
     for (stage, data) in experiment.stages.iter().filter_map(|(_, stage)| Some((stage, stage.data()?))) {
         match all.iter_mut().find(|known| known.data.source == data.source) {
             Some(known) => known.labels |= stage.kind().needs_labels(),
-            None => all.push(Wanted { data: data.clone(), labels: stage.kind().needs_labels() }),
+            None => all.push(VerifyTarget { data: data.clone(), labels: stage.kind().needs_labels() }),
         }
     }
     all
 }
 
-/// The source that a folder or a file of pictures is; None where nothing lies there.
-fn lying_at(path: &Path) -> Result<Option<SourceSpec>> {
+/// The source at a path; None if there is no folder or file.
+fn source_at(path: &Path) -> Result<Option<SourceSpec>> {
     let part = |name: &str| Some(path.join(name)).filter(|part| part.is_dir());
     Ok(Some(match (part("train"), part("val")) {
         (Some(train), Some(val)) => SourceSpec::Folder { train: train.into(), val: Some(val.into()) },
@@ -229,7 +232,7 @@ fn lying_at(path: &Path) -> Result<Option<SourceSpec>> {
     }))
 }
 
-fn prior(path: &Path, out: &Path, at: &Locations) -> Result<Done> {
+fn prior(path: &Path, out: &Path, at: &Locations) -> Result<CommandOutput> {
     let experiment = Experiment::load(path, &[])?;
     let colorization = experiment.stages.iter().find_map(|(_, stage)| match stage {
         Stage::Pretext(PretextStage { task: PretextSpec::Colorization(spec), data: Some(data), .. }) => {
@@ -249,10 +252,10 @@ fn prior(path: &Path, out: &Path, at: &Locations) -> Result<Done> {
     let prior = color_prior::load_or_measure(&measured(task), &bins, &*set, &data.source.to_string(), out)
         .with_context(|| format!("cannot measure the color prior of {}", path.display()))?;
     let entropy: f64 = prior.probabilities.iter().filter(|p| **p > 0.0).map(|p| -p * p.ln()).sum();
-    Ok(Done::ok(format!("{}: {} bins, entropy {entropy:.3} nats", out.display(), bins.len())))
+    Ok(CommandOutput::ok(format!("{}: {} bins, entropy {entropy:.3} nats", out.display(), bins.len())))
 }
 
-/// How the task would measure its prior; the defaults where it takes one from a file.
+/// The task's measurement options, or the defaults if its prior is a file.
 fn measured(task: &ColorizationSpec) -> PriorSpec {
     match &task.prior {
         prior @ PriorSpec::Measured { .. } => prior.clone(),

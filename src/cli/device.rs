@@ -1,4 +1,4 @@
-//! Where a verb computes: the options that say so, over what a spec says.
+//! Device options of the command line, which override those of a spec.
 
 use crate::device::{Compute, DeviceSpec, Precision};
 use anyhow::Result;
@@ -7,14 +7,15 @@ use clap::{Args, ValueEnum};
 
 #[derive(Args, Clone, Debug, Default)]
 pub(super) struct DeviceArgs {
-    /// Where to compute: auto, cpu, cuda, or cuda:1 for the second GPU [default: the spec's, else auto: the first GPU of
-    /// a build for GPUs, the processor where there is none]
+    /// Device: auto, cpu, cuda, or cuda:1 for the second GPU [default: the spec's, else auto: the first GPU of a CUDA
+    /// build, else the CPU]
     #[arg(long, value_name = "DEVICE")]
     device: Option<DeviceSpec>,
-    /// In what layers multiply on a GPU; sums, weights and statistics are f32 [default: the spec's, else bf16]
+    /// Multiplication precision of layers on a GPU; accumulation, weights and statistics are f32 [default: the spec's,
+    /// else bf16]
     #[arg(long, value_enum)]
     precision: Option<PrecisionArg>,
-    /// On a GPU, time all algorithms and take the fastest, also one whose last bits differ from run to run
+    /// On a GPU, benchmark all algorithms and use the fastest, including nondeterministic ones
     #[arg(long)]
     fastest: bool,
 }
@@ -27,7 +28,7 @@ enum PrecisionArg {
 }
 
 impl DeviceArgs {
-    /// Opens the device that is asked for here, else in `spec`.
+    /// Opens the device given on the command line, else the one in `spec`.
     pub fn open(&self, spec: Compute) -> Result<Device> {
         let precision = self.precision.map_or(spec.precision, |precision| match precision {
             PrecisionArg::Bf16 => Precision::Bf16,

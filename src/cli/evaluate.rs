@@ -1,6 +1,6 @@
-//! `evaluate detections` and `evaluate segmentation`: finished results in files against their truth.
+//! `evaluate detections` and `evaluate segmentation`: scores result files against the ground truth.
 
-use super::{Done, failure::Usage};
+use super::{CommandOutput, failure::Usage};
 use crate::{
     atomic_write,
     data::voc::palette::Palette,
@@ -23,7 +23,7 @@ pub(super) enum Evaluate {
                       count neither for nor against; of equal scores the earlier line goes first."
     )]
     Detections(DetectionArgs),
-    /// Intersection over union of predicted masks (PNGs in VOC's colors) with true ones
+    /// Intersection over union of predicted masks (PNGs in VOC's palette) and true masks
     #[command(
         after_help = "Example:\n  hueristic evaluate segmentation --truth VOCdevkit/VOC2012/SegmentationClass \\\n    \
                       --pred masks --set VOCdevkit/VOC2012/ImageSets/Segmentation/val.txt\n\n\
@@ -35,52 +35,52 @@ pub(super) enum Evaluate {
 
 #[derive(Args, Debug)]
 pub(super) struct DetectionArgs {
-    /// Folder of the result files, one a class
+    /// Folder of result files, one per class
     #[arg(long, value_name = "DIR")]
     results: PathBuf,
-    /// Folder of the annotations, ID.xml
+    /// Folder of annotations, ID.xml
     #[arg(long, value_name = "DIR")]
     annotations: PathBuf,
-    /// Text file with the identifiers of the pictures, one a line
+    /// Text file with picture identifiers, one per line
     #[arg(long, value_name = "FILE")]
     set: PathBuf,
-    /// Overlap from which a detection is right
+    /// Minimum overlap of a correct detection
     #[arg(long, value_name = "0..1", default_value_t = 0.5, value_parser = overlap)]
     iou: f64,
-    /// How a curve becomes a number
+    /// Definition of average precision
     #[arg(long, value_enum, default_value_t = RuleArg::Voc07)]
     rule: RuleArg,
-    /// Write the figures to this file too, as JSON, shares of 1
+    /// Also write the scores to this file as JSON, as shares of 1
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum RuleArg {
-    /// Eleven points, as VOC2007's published figures
+    /// Eleven points, as in VOC2007
     Voc07,
-    /// Area under the envelope, as VOC2010's and later
+    /// Area under the envelope, as in VOC2010 and later
     Area,
 }
 
 #[derive(Args, Debug)]
 pub(super) struct SegmentationArgs {
-    /// Folder of the true masks
+    /// Folder of true masks
     #[arg(long, value_name = "DIR")]
     truth: PathBuf,
-    /// Folder of the predicted masks
+    /// Folder of predicted masks
     #[arg(long, value_name = "DIR")]
     pred: PathBuf,
-    /// Text file with the identifiers of the pictures, one a line [default: all masks]
+    /// Text file with picture identifiers, one per line [default: all masks]
     #[arg(long, value_name = "FILE")]
     set: Option<PathBuf>,
-    /// Number of classes, background included
+    /// Number of classes including the background
     #[arg(long, value_name = "N", default_value_t = 21, value_parser = clap::value_parser!(u8).range(1..=255))]
     classes: u8,
-    /// Take the indices of palettes for the classes, whatever their colors
+    /// Use palette indices as classes, whatever their colors
     #[arg(long)]
     indices: bool,
-    /// Write the figures to this file too, as JSON, shares of 1
+    /// Also write the scores to this file as JSON, as shares of 1
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
 }
@@ -92,14 +92,14 @@ fn overlap(text: &str) -> Result<f64, String> {
     }
 }
 
-pub(super) fn run(verb: Evaluate) -> Result<Done> {
+pub(super) fn run(verb: Evaluate) -> Result<CommandOutput> {
     match verb {
         Evaluate::Detections(args) => detections(args),
         Evaluate::Segmentation(args) => segmentation(args),
     }
 }
 
-fn detections(args: DetectionArgs) -> Result<Done> {
+fn detections(args: DetectionArgs) -> Result<CommandOutput> {
     let DetectionArgs { results, annotations, set, iou, rule, json } = args;
     folder(&results, "a folder of result files")?;
     folder(&annotations, "a folder of annotations")?;
@@ -111,7 +111,7 @@ fn detections(args: DetectionArgs) -> Result<Done> {
     done(&scores, json.as_deref())
 }
 
-fn segmentation(args: SegmentationArgs) -> Result<Done> {
+fn segmentation(args: SegmentationArgs) -> Result<CommandOutput> {
     let SegmentationArgs { truth, pred, set, classes, indices, json } = args;
     folder(&truth, "a folder of true masks")?;
     folder(&pred, "a folder of predicted masks")?;
@@ -128,13 +128,13 @@ fn folder(path: &Path, expected: &str) -> Result<(), Usage> {
     }
 }
 
-fn done(scores: &(impl Serialize + ToString), json: Option<&Path>) -> Result<Done> {
+fn done(scores: &(impl Serialize + ToString), json: Option<&Path>) -> Result<CommandOutput> {
     if let Some(path) = json {
         let mut text = serde_json::to_vec_pretty(scores).context("cannot put the figures into JSON")?;
         text.push(b'\n');
         atomic_write::write(path, &text).with_context(|| format!("{}: cannot be written", path.display()))?;
     }
-    Ok(Done::ok(scores.to_string()))
+    Ok(CommandOutput::ok(scores.to_string()))
 }
 
 /// On stderr, and only on a terminal.

@@ -1,6 +1,6 @@
-//! `run`, `check` and `show`: the verbs that take a spec.
+//! `run`, `check` and `show`: the commands that take a spec.
 
-use super::{Done, device::DeviceArgs, failure::Usage, out, threads};
+use super::{CommandOutput, device::DeviceArgs, failure::Usage, out, threads};
 use crate::{
     data::source::Locations,
     experiment::{self, Experiment, Outcome, RunOptions, Seeds},
@@ -11,44 +11,44 @@ use anyhow::Result;
 use clap::Args;
 use std::path::PathBuf;
 
-/// A spec and what the command line changes about it.
+/// A spec and its command-line overrides.
 #[derive(Args, Debug)]
 pub(super) struct SpecArgs {
     /// The experiment, a YAML file
     spec: PathBuf,
-    /// Override one value: a stage, then its keys (`probe.train.steps=10`), or all keys; files are named from the working
-    /// directory here, from the spec's folder in the spec
+    /// Override one value: a stage and its keys (`probe.train.steps=10`), or a full key path. File paths are relative
+    /// to the working directory here, and to the spec's folder in the spec
     #[arg(long = "set", value_name = "KEY.PATH=VALUE")]
     sets: Vec<String>,
-    /// Seeds instead of the spec's: `0..3` means 0, 1, 2; or a list, `0,1,2`
+    /// Seeds that replace the spec's: a range, `0..3` for 0, 1, 2, or a list, `0,1,2`
     #[arg(long, value_parser = seeds)]
     seeds: Option<Seeds>,
     /// Folder with local copies of data sets [default: $HUERISTIC_DATA]
     #[arg(long, value_name = "DIR", value_parser = out::path())]
     data: Option<PathBuf>,
-    /// Folder for run directories, from the working directory [default: `results/runs` in the project of the spec: where the
-    /// folder `experiments` that it lies in is, else the root of its repository or crate, else the spec's folder]
+    /// Folder for run directories, relative to the working directory [default: `results/runs` in the spec's project:
+    /// the parent of its `experiments` folder, else the root of its repository or crate, else the spec's folder]
     #[arg(long, value_name = "DIR", value_parser = out::path())]
     out: Option<PathBuf>,
     #[command(flatten)]
     device: DeviceArgs,
-    /// Computing threads [default: one per core]; `data.threads` in the spec sets those that decode
+    /// Compute threads [default: one per core]; `data.threads` in the spec sets the decoding threads
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     threads: Option<u16>,
 }
 
-/// A spec, and how closely it is looked at.
+/// A spec and the depth of its check.
 #[derive(Args, Debug)]
 pub(super) struct CheckArgs {
     #[command(flatten)]
     spec: SpecArgs,
-    /// Do not rehearse the stages for their time and memory
+    /// Skip the rehearsal that estimates time and memory
     #[arg(long)]
     no_estimate: bool,
 }
 
-/// Seeds that one command may ask for; more is a slip of the finger.
-const MOST_SEEDS: u64 = 1000;
+/// Maximum number of seeds per command; more is probably a typing error.
+const MAX_SEEDS: u64 = 1000;
 
 fn seeds(text: &str) -> Result<Seeds, String> {
     let number =
@@ -56,8 +56,8 @@ fn seeds(text: &str) -> Result<Seeds, String> {
     let list: Vec<u64> = match text.split_once("..") {
         Some((from, to)) => {
             let (from, to) = (number(from)?, number(to)?);
-            if to.saturating_sub(from) > MOST_SEEDS {
-                return Err(format!("that is more than {MOST_SEEDS} seeds"));
+            if to.saturating_sub(from) > MAX_SEEDS {
+                return Err(format!("that is more than {MAX_SEEDS} seeds"));
             }
             (from..to).collect()
         }
@@ -66,10 +66,10 @@ fn seeds(text: &str) -> Result<Seeds, String> {
     Seeds::try_from(list).map_err(|e| format!("{e}; `0..3` means 0, 1, 2"))
 }
 
-/// Where local copies of data lie: `--data`, else `HUERISTIC_DATA`, else nowhere.
+/// Locations of local data: `--data`, else `HUERISTIC_DATA`, else none.
 ///
 /// # Errors
-/// A `--data` that is no folder: without it the data would be fetched.
+/// A `--data` that is not a folder; data would otherwise be downloaded.
 pub(super) fn locations(data: Option<&PathBuf>) -> Result<Locations, Usage> {
     if let Some(folder) = data.filter(|folder| !folder.is_dir()) {
         return Err(Usage(format!(
@@ -100,8 +100,8 @@ impl SpecArgs {
     }
 }
 
-/// Runs the experiment; prints where the table, the plot and the pictures are.
-pub(super) fn run(args: &SpecArgs) -> Result<Done> {
+/// Runs the experiment and prints the paths of tables, plots and pictures.
+pub(super) fn run(args: &SpecArgs) -> Result<CommandOutput> {
     let experiment = args.experiment()?;
     let options = args.options(&experiment)?;
     match experiment::run(&experiment, &options)? {
@@ -109,31 +109,31 @@ pub(super) fn run(args: &SpecArgs) -> Result<Done> {
             let report = report.map(|paths| paths.to_string());
             let pictures = pictures.iter().map(|p| format!("picture  {}", p.display()));
             let lines: Vec<String> = report.into_iter().chain(pictures).collect();
-            Ok(Done::ok(lines.join("\n")))
+            Ok(CommandOutput::ok(lines.join("\n")))
         }
-        Outcome::Interrupted => Ok(Done {
+        Outcome::Interrupted => Ok(CommandOutput {
             text: "stopped; the same command goes on from the last checkpoint".into(),
             exit: u8::try_from(interrupt::EXIT_CODE).unwrap_or(u8::MAX),
         }),
     }
 }
 
-/// Prints what the run would do; fails where it would.
-pub(super) fn check(args: &CheckArgs) -> Result<Done> {
+/// Prints what a run would do; the exit code is 1 if it would fail.
+pub(super) fn check(args: &CheckArgs) -> Result<CommandOutput> {
     let experiment = args.spec.experiment()?;
     let options = args.spec.options(&experiment)?;
     let outlook = match args.no_estimate {
         true => experiment::check(&experiment, &options)?,
         false => experiment::check_and_estimate(&experiment, &options)?,
     };
-    Ok(Done { text: outlook.to_string(), exit: u8::from(outlook.failing() > 0) })
+    Ok(CommandOutput { text: outlook.to_string(), exit: u8::from(outlook.failing() > 0) })
 }
 
-/// Prints YAML that is itself a spec, and the hash in a comment.
-pub(super) fn show(args: &SpecArgs) -> Result<Done> {
+/// Prints the resolved spec as YAML, with its hash in a comment.
+pub(super) fn show(args: &SpecArgs) -> Result<CommandOutput> {
     let experiment = args.experiment()?;
     let (yaml, hash) = (spec::resolved_yaml(&experiment)?, spec::hash(&experiment)?);
-    Ok(Done::ok(format!("# sha256 {hash}\n{yaml}")))
+    Ok(CommandOutput::ok(format!("# sha256 {hash}\n{yaml}")))
 }
 
 #[cfg(test)]

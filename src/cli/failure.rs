@@ -1,26 +1,26 @@
-//! Errors as the user sees them.
+//! Error messages for users.
 
 use crate::{hub::HubError, spec::SpecError, text};
 use std::{error::Error, fmt, fmt::Write};
 
-/// The user asked for something that does not exist or cannot be; the text says what instead.
+/// A usage error: the request is invalid, and the text says what to do.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub(super) struct Usage(pub String);
 
-/// An error with its exit code; `Display` is the whole message.
+/// An error with its exit code; `Display` gives the complete message.
 #[derive(Debug)]
 pub struct Failure<'a> {
     error: &'a anyhow::Error,
 }
 
 impl<'a> Failure<'a> {
-    /// Reads the exit code off the chain of causes.
+    /// Determines the exit code from the chain of causes.
     pub fn of(error: &'a anyhow::Error) -> Self {
         Self { error }
     }
 
-    /// 2 for a bad spec or bad usage, 1 for everything else.
+    /// 2 for an invalid spec or usage, 1 for all other errors.
     pub fn exit(&self) -> u8 {
         let malformed = |e: &(dyn Error + 'static)| matches!(e.downcast_ref(), Some(HubError::Address(_)));
         let theirs = self.error.chain().any(|e| e.is::<SpecError>() || e.is::<Usage>() || malformed(e));
@@ -28,7 +28,7 @@ impl<'a> Failure<'a> {
     }
 }
 
-/// What files said of themselves is quoted in it, so that it goes to the terminal as [`text::message`].
+/// Escapes control characters with [`text::message`], since the message may quote file contents.
 impl fmt::Display for Failure<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&text::message(&self.chain()?))
@@ -43,22 +43,23 @@ impl Failure<'_> {
         let mut text = format!("error: {}", self.error);
         let mut said = self.error.to_string();
         for cause in self.error.chain().skip(1).map(ToString::to_string) {
-            // Some errors repeat their cause in their own text.
+            // Some errors include their cause in their own text.
             if !said.contains(&cause) {
                 write!(text, "\n  because: {cause}")?;
             }
             said = cause;
         }
-        if self.error.chain().any(|e| FULL.iter().any(|name| e.to_string().contains(name))) {
-            write!(text, "\n  the GPU's memory is full: {ROOM}")?;
+        if self.error.chain().any(|e| OUT_OF_MEMORY.iter().any(|name| e.to_string().contains(name))) {
+            write!(text, "\n  the GPU's memory is full: {MEMORY_ADVICE}")?;
         }
         Ok(text)
     }
 }
 
-/// How the driver, cuBLAS and cuDNN name a lack of memory.
-const FULL: [&str; 3] = ["ERROR_OUT_OF_MEMORY", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED"];
-const ROOM: &str = "lower train.batch (train.iter_size keeps what a step sees) or the size of the pictures, compute in \
+/// How the driver, cuBLAS and cuDNN report a lack of memory.
+const OUT_OF_MEMORY: [&str; 3] =
+    ["ERROR_OUT_OF_MEMORY", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED"];
+const MEMORY_ADVICE: &str = "lower train.batch (train.iter_size keeps what a step sees) or the size of the pictures, compute in \
                     `--precision bf16`, or see with `nvidia-smi` who else is on it";
 
 #[cfg(test)]

@@ -1,9 +1,9 @@
-//! Log lines on stderr, terse on a terminal; stdout carries results only.
+//! Log lines on stderr, terse on a terminal. stdout carries results only.
 
 use std::io::{IsTerminal, stderr};
 use tracing_subscriber::{EnvFilter, fmt};
 
-/// Starts logging: `RUST_LOG`, or info from this crate and warnings from others.
+/// Initializes logging: `RUST_LOG`, or info from this crate and warnings from others.
 pub(super) fn start(verbose: bool, quiet: bool) {
     let default = match (verbose, quiet) {
         (true, _) => "info,hueristic=debug",
@@ -13,6 +13,6 @@ pub(super) fn start(verbose: bool, quiet: bool) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
     let terminal = stderr().is_terminal();
     let log = fmt().with_env_filter(filter).with_writer(stderr).with_target(false).with_ansi(terminal);
-    // A second call in one process (tests) keeps the first subscriber.
+    // A second call in the same process (tests) keeps the first subscriber.
     let _ = if terminal { log.without_time().try_init() } else { log.try_init() };
 }

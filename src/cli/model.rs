@@ -1,6 +1,6 @@
-//! `model`: a network's layer table, with shapes, parameters and multiply-accumulates.
+//! `model`: a network's layer table with shapes, parameters and multiply-accumulates.
 
-use super::Done;
+use super::CommandOutput;
 use crate::{
     backbones::{
         BackboneSpec, Build, Variant,
@@ -19,20 +19,20 @@ use clap::{Args, Subcommand, ValueEnum};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Model {
-    /// AlexNet as it is pretrained, or as its features are used
+    /// AlexNet in its pretext or transfer variant
     #[command(
         after_help = "Example:\n  hueristic model alexnet\n  hueristic model alexnet --graph transfer\n  \
                             hueristic model alexnet --graph transfer --preset caffenet\n  \
                             hueristic model alexnet --stem small --width 0.5 --size 32"
     )]
     Alexnet(AlexNetArgs),
-    /// The paper's VGG-styled colorizer
+    /// The paper's VGG-style colorizer
     #[command(
         after_help = "Example:\n  hueristic model vgg\n  hueristic model vgg --width 0.25 --size 96\n  \
                             hueristic model vgg --narrow --deep-supervision"
     )]
     Vgg(VggArgs),
-    /// VGG-16, the classifier that judges recolored pictures
+    /// VGG-16, the classifier of recolored pictures
     #[command(
         after_help = "Example:\n  hueristic model vgg16\n  hueristic model vgg16 --width 0.05 --crop 32 --outputs 10"
     )]
@@ -45,13 +45,13 @@ pub(super) enum Model {
 
 #[derive(Args, Debug)]
 pub(super) struct ResNetArgs {
-    /// Layers with weights: 18, 34, 50, 101 or 152
+    /// Depth: 18, 34, 50, 101 or 152
     #[arg(long, value_name = "N", default_value = "18", value_parser = depth)]
     depth: Depth,
-    /// For predictions at pixels (strides traded for dilation), or the classifier that probes and transfer use
+    /// Pretext: dense prediction, dilated instead of strided. Transfer: the classifier used for probes and transfer
     #[arg(long, value_enum, default_value = "transfer")]
     graph: GraphArg,
-    /// Side of the input, pixels [default: 224, 32 for the small stem]
+    /// Input side in pixels [default: 224, 32 for the small stem]
     #[arg(long, value_name = "N", value_parser = number::<Pixels>)]
     size: Option<Pixels>,
     /// Factor on every hidden channel count
@@ -60,7 +60,7 @@ pub(super) struct ResNetArgs {
     /// First layer: for photographs, or for pictures of about 32 pixels
     #[arg(long, value_enum, default_value_t)]
     stem: StemArg,
-    /// Without batch normalization, as features are used by default
+    /// Omit batch normalization, as for feature extraction
     #[arg(long)]
     absorbed: bool,
     /// Channels of the last layer [default: 313 colors for pretext, 1000 classes for transfer]
@@ -68,7 +68,7 @@ pub(super) struct ResNetArgs {
     outputs: Option<Channels>,
 }
 
-/// Classes of ImageNet.
+/// Number of ImageNet classes.
 const CLASSES: usize = 1000;
 
 fn depth(text: &str) -> Result<Depth, String> {
@@ -77,7 +77,7 @@ fn depth(text: &str) -> Result<Depth, String> {
 
 #[derive(Args, Debug)]
 pub(super) struct Vgg16Args {
-    /// Side of the square that is classified, pixels; fc6 sees the whole map that is left of it
+    /// Side of the classified square in pixels; fc6 covers the whole remaining map
     #[arg(long, value_name = "N", default_value = "224", value_parser = number::<Pixels>)]
     crop: Pixels,
     /// Factor on every hidden channel count
@@ -86,14 +86,14 @@ pub(super) struct Vgg16Args {
     /// Channels of fc6 and fc7 [default: 4096 times the width]
     #[arg(long, value_name = "N", value_parser = number::<Channels>)]
     fc: Option<Channels>,
-    /// Classes
+    /// Number of classes
     #[arg(long, value_name = "N", default_value = "1000", value_parser = number::<Channels>)]
     outputs: Channels,
 }
 
 #[derive(Args, Debug)]
 pub(super) struct VggArgs {
-    /// Side of the input, pixels
+    /// Input side in pixels
     #[arg(long, value_name = "N", default_value = "176", value_parser = number::<Pixels>)]
     size: Pixels,
     /// Factor on every hidden channel count
@@ -102,7 +102,7 @@ pub(super) struct VggArgs {
     /// 256 channels in conv7 and 128 in conv8, as in the paper's figure
     #[arg(long)]
     narrow: bool,
-    /// Heads on conv5, conv6 and conv7 too, as in the first release
+    /// Additional heads on conv5, conv6 and conv7, as in the first release
     #[arg(long)]
     deep_supervision: bool,
     /// Channels of the last layer
@@ -112,10 +112,10 @@ pub(super) struct VggArgs {
 
 #[derive(Args, Debug)]
 pub(super) struct AlexNetArgs {
-    /// Colorizer (padded, for pixels), or the unpadded graph that probes and transfer use
+    /// Pretext: the padded colorizer. Transfer: the unpadded network used for probes and transfer
     #[arg(long, value_enum, default_value_t)]
     graph: GraphArg,
-    /// Side of the input, pixels [default: 180 for pretext, 227 for transfer, 32 for the small stem]
+    /// Input side in pixels [default: 180 for pretext, 227 for transfer, 32 for the small stem]
     #[arg(long, value_name = "N", value_parser = number::<Pixels>)]
     size: Option<Pixels>,
     /// Factor on every hidden channel count
@@ -124,7 +124,7 @@ pub(super) struct AlexNetArgs {
     /// First layer: for photographs, or for pictures of about 32 pixels
     #[arg(long, value_enum, default_value_t)]
     stem: StemArg,
-    /// Whose AlexNet: input, response normalization, stride, groups, channels and leaks of a released network
+    /// Conventions of a released AlexNet: input, response normalization, stride, groups, channels and leaks
     #[arg(long, value_name = "NAME", default_value = "zhang", value_parser = preset)]
     preset: Preset,
     /// Channels of fc6 and fc7 [default: 4096 times the width]
@@ -149,23 +149,23 @@ enum StemArg {
     Small,
 }
 
-/// Bins of the paper's grid.
+/// Number of bins of the paper's grid.
 const COLORS: usize = 313;
 
-/// A number that its type keeps in range.
+/// Parses a number into a range-checked type.
 pub(super) fn number<T: TryFrom<f64, Error: ToString>>(text: &str) -> Result<T, String> {
     let value: f64 = text.parse().map_err(|_| format!("`{text}` is not a number"))?;
     T::try_from(value).map_err(|e| e.to_string())
 }
 
-/// A preset by the name that specs have for it.
+/// Parses a preset by its name in specs.
 fn preset(text: &str) -> Result<Preset, String> {
     let known = Preset::ALL.map(Preset::name).join(", ");
     let found = Preset::ALL.into_iter().find(|preset| preset.name() == text);
     found.ok_or_else(|| format!("there is no preset `{text}`; the presets are {known}"))
 }
 
-pub(super) fn run(verb: Model) -> Result<Done> {
+pub(super) fn run(verb: Model) -> Result<CommandOutput> {
     match verb {
         Model::Alexnet(args) => alexnet(&args),
         Model::Vgg(args) => vgg(&args),
@@ -174,7 +174,7 @@ pub(super) fn run(verb: Model) -> Result<Done> {
     }
 }
 
-fn resnet(args: &ResNetArgs) -> Result<Done> {
+fn resnet(args: &ResNetArgs) -> Result<CommandOutput> {
     let pretext = args.graph == GraphArg::Pretext;
     let stem =
         if args.stem == StemArg::Small { resnet::ResNetStem::Small } else { resnet::ResNetStem::Standard };
@@ -189,10 +189,10 @@ fn resnet(args: &ResNetArgs) -> Result<Done> {
         ..spec.plain()
     };
     let side = args.size.map_or_else(|| spec.crop(), Count::get);
-    Ok(Done::ok(Summary::of(&spec.table(&build), (side, side))?))
+    Ok(CommandOutput::ok(Summary::of(&spec.table(&build), (side, side))?))
 }
 
-fn vgg(args: &VggArgs) -> Result<Done> {
+fn vgg(args: &VggArgs) -> Result<CommandOutput> {
     let VggArgs { width, narrow, deep_supervision, .. } = *args;
     let spec = BackboneSpec::Vgg(VggSpec { width, narrow, deep_supervision, ..VggSpec::default() });
     let build = Build {
@@ -202,18 +202,18 @@ fn vgg(args: &VggArgs) -> Result<Done> {
         outputs: Some(args.outputs.get()),
     };
     let side = args.size.get();
-    Ok(Done::ok(Summary::of(&spec.table(&build), (side, side))?))
+    Ok(CommandOutput::ok(Summary::of(&spec.table(&build), (side, side))?))
 }
 
-fn vgg16(args: &Vgg16Args) -> Result<Done> {
+fn vgg16(args: &Vgg16Args) -> Result<CommandOutput> {
     let Vgg16Args { crop, width, fc, outputs } = *args;
     let spec = BackboneSpec::Vgg16(Vgg16Spec { crop, width, fc, ..Vgg16Spec::default() });
     let outputs = Some(outputs.get());
     let build = Build { variant: Variant::Transfer, batch_norm: false, input_channels: 3, outputs };
-    Ok(Done::ok(Summary::of(&spec.table(&build), (crop.get(), crop.get()))?))
+    Ok(CommandOutput::ok(Summary::of(&spec.table(&build), (crop.get(), crop.get()))?))
 }
 
-fn alexnet(args: &AlexNetArgs) -> Result<Done> {
+fn alexnet(args: &AlexNetArgs) -> Result<CommandOutput> {
     let pretext = args.graph == GraphArg::Pretext;
     let stem = if args.stem == StemArg::Small { Stem::Small } else { Stem::Standard };
     let spec =
@@ -227,9 +227,9 @@ fn alexnet(args: &AlexNetArgs) -> Result<Done> {
     let side = args.size.map_or_else(|| usual_side(args), Count::get);
     let summary = Summary::of(&spec.table(&build), (side, side))?;
     if args.preset == Preset::Zhang {
-        return Ok(Done::ok(summary));
+        return Ok(CommandOutput::ok(summary));
     }
-    Ok(Done::ok(format!("{summary}\npreset {}: {}", args.preset, args.preset.conventions())))
+    Ok(CommandOutput::ok(format!("{summary}\npreset {}: {}", args.preset, args.preset.conventions())))
 }
 
 fn usual_side(args: &AlexNetArgs) -> usize {

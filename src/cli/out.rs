@@ -1,27 +1,26 @@
-//! Where run directories go when the command does not say: to the project that the spec belongs to, wherever the command
-//! is given.
+//! Default location of run directories: the project of the spec, independent of the working directory.
 
-use crate::spec::{at_home, relative};
+use crate::spec::{expand_home, relative};
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use std::{
     env, fs,
     path::{self, Component, Path, PathBuf},
 };
 
-/// The folder for run directories, in a project.
+/// Folder for run directories within a project.
 const RUNS: &str = "results/runs";
-/// The folder of a project that its specs lie in.
+/// Folder for specs within a project.
 const SPECS: &str = "experiments";
-/// What only the root of a project has.
+/// Entries that mark the root of a project.
 const MARKS: [&str; 2] = [".git", "Cargo.toml"];
 
-/// An argument that is a path, whose leading `~` is the home folder.
+/// A path argument; a leading `~` is expanded to the home folder.
 pub(super) fn path() -> impl TypedValueParser<Value = PathBuf> {
-    OsStringValueParser::new().try_map(at_home)
+    OsStringValueParser::new().try_map(expand_home)
 }
 
-/// The folder for the runs of the experiment `name`, whose file is `spec`. They once went to the working directory: where
-/// only that has some, they go on there, with a notice.
+/// Folder for the runs of the experiment `name` in the file `spec`. Earlier versions used the working directory: if
+/// only that has runs, it is used, with a notice.
 pub(super) fn runs(spec: &Path, name: &str) -> PathBuf {
     let (runs, once) = (project(spec).join(RUNS), Path::new(RUNS));
     if runs == once || runs.join(name).exists() || !once.join(name).exists() {
@@ -37,7 +36,7 @@ pub(super) fn runs(spec: &Path, name: &str) -> PathBuf {
     once.into()
 }
 
-/// The root of the spec's project, as it is seen from the working directory where there is a way.
+/// Root of the spec's project, relative to the working directory if possible.
 fn project(spec: &Path) -> PathBuf {
     let folder = folder(spec);
     let root = root(&folder);
@@ -45,7 +44,7 @@ fn project(spec: &Path) -> PathBuf {
     way.unwrap_or_else(|| root.into())
 }
 
-/// The absolute folder of a file. Links are followed only where `..` might lead out of one.
+/// Absolute folder of a file. Links are resolved only if the path contains `..`.
 fn folder(spec: &Path) -> PathBuf {
     let spec = path::absolute(spec).unwrap_or_else(|_| spec.into());
     let folder = spec.parent().unwrap_or(&spec);
@@ -54,7 +53,7 @@ fn folder(spec: &Path) -> PathBuf {
     real.unwrap_or_else(|| folder.into())
 }
 
-/// What holds the folder of specs, else what has the mark of a project, else the folder itself.
+/// The parent of the folder `experiments`, else the nearest folder with a project marker, else the folder itself.
 fn root(folder: &Path) -> &Path {
     let specs = folder.ancestors().find(|folder| folder.ends_with(SPECS));
     let marked = || folder.ancestors().find(|folder| MARKS.iter().any(|mark| folder.join(mark).exists()));

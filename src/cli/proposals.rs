@@ -1,11 +1,11 @@
-//! `proposals`: boxes that may hold objects, searched for on pictures, kept in a file.
+//! `proposals`: object proposals of pictures, written to a file.
 
-use super::{Done, failure::Usage, out};
+use super::{CommandOutput, failure::Usage, out};
 use crate::{
     bounded::Count,
     colorize::{
-        encoding::{self, Format},
-        inputs::{Input, InputError, expand},
+        encoding::{self, ImageFormat},
+        inputs::{InputError, InputPicture, expand},
     },
     data::{
         decode::stored,
@@ -28,28 +28,29 @@ use std::{
 
 #[derive(Args, Debug)]
 pub(super) struct ProposalArgs {
-    /// Pictures, folders of pictures, or patterns such as 'photos/*.jpg'; a picture is known by its file name without ending
+    /// Pictures, folders, or patterns such as 'photos/*.jpg'. A picture is identified by its file name without
+    /// extension
     #[arg(required = true, value_name = "DIR|IMAGE")]
     pictures: Vec<PathBuf>,
-    /// Look into folders of folders, too
+    /// Include subfolders
     #[arg(long)]
     recursive: bool,
-    /// How thoroughly to search: about two thousand boxes a picture, or about ten thousand
+    /// Search mode: about 2,000 boxes per picture, or about 10,000
     #[arg(long, value_enum, default_value_t = ModeArg::Fast)]
     mode: ModeArg,
-    /// Where to write the boxes
+    /// Output file for the boxes
     #[arg(long, value_name = "FILE.safetensors", value_parser = out::path())]
     out: PathBuf,
-    /// Keep at most so many boxes a picture, the first in their order
+    /// Keep at most this many boxes per picture, the first in order
     #[arg(long, value_name = "N", value_parser = count)]
     limit: Option<Count>,
     /// Seed of the order
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
-    /// Also draw the first boxes on every picture, as PNG into this folder
+    /// Also draw the first boxes on every picture, as PNG files in this folder
     #[arg(long, value_name = "DIR")]
     picture: Option<PathBuf>,
-    /// How many boxes to draw
+    /// Number of boxes to draw
     #[arg(long, value_name = "N", default_value = "50", value_parser = count, requires = "picture")]
     top: Count,
 }
@@ -65,7 +66,7 @@ fn count(text: &str) -> Result<Count, String> {
     Count::try_from(number).map_err(|e| e.to_string())
 }
 
-pub(super) fn run(args: ProposalArgs) -> Result<Done> {
+pub(super) fn run(args: ProposalArgs) -> Result<CommandOutput> {
     let inputs = inputs(&args)?;
     let ids = ids(&inputs)?;
     let folder = args.out.parent().filter(|folder| !folder.as_os_str().is_empty());
@@ -86,11 +87,11 @@ pub(super) fn run(args: ProposalArgs) -> Result<Done> {
         draw_all(folder, &inputs, &ids, &found, args.top.get())?;
     }
     let exit = u8::from(!found.left_out.is_empty());
-    Ok(Done { text: summary(&found, &args), exit })
+    Ok(CommandOutput { text: summary(&found, &args), exit })
 }
 
-fn inputs(args: &ProposalArgs) -> Result<Vec<Input>> {
-    // Pictures drawn before are no input.
+fn inputs(args: &ProposalArgs) -> Result<Vec<InputPicture>> {
+    // Exclude pictures drawn by an earlier run.
     let results = args.picture.as_deref().unwrap_or(Path::new(""));
     expand(&args.pictures, args.recursive, results).map_err(|error| match error {
         InputError::Unreadable { .. } => error.into(),
@@ -98,8 +99,8 @@ fn inputs(args: &ProposalArgs) -> Result<Vec<Input>> {
     })
 }
 
-/// The pictures' names without ending, which have to differ.
-fn ids(inputs: &[Input]) -> Result<Vec<String>> {
+/// The pictures' names without extension, which must be distinct.
+fn ids(inputs: &[InputPicture]) -> Result<Vec<String>> {
     let mut seen: HashMap<String, &Path> = HashMap::new();
     let mut ids = vec![];
     for input in inputs {
@@ -115,21 +116,27 @@ fn ids(inputs: &[Input]) -> Result<Vec<String>> {
     Ok(ids)
 }
 
-/// As stored: boxes belong to those pixels, as the annotations do that they are compared with.
+/// Decodes the picture as stored: boxes refer to stored pixels, like the annotations they are compared with.
 fn image(path: &Path) -> Result<RgbImage, DataError> {
     let fault = |reason| DataError::Image { name: path.display().to_string(), reason };
     let bytes = fs::read(path).map_err(|e| fault(format!("cannot be read: {e}")))?;
     stored(&bytes).map_err(|e| fault(e.to_string()))
 }
 
-fn draw_all(folder: &Path, inputs: &[Input], ids: &[String], found: &SearchResult, top: usize) -> Result<()> {
+fn draw_all(
+    folder: &Path,
+    inputs: &[InputPicture],
+    ids: &[String],
+    found: &SearchResult,
+    top: usize,
+) -> Result<()> {
     fs::create_dir_all(folder).with_context(|| format!("cannot make the folder {}", folder.display()))?;
     for (input, id) in inputs.iter().zip(ids) {
         let Some(boxes) = found.proposals.of(id) else { continue };
         let mut picture = image(&input.path)?;
         draw(&mut picture, &boxes[..top.min(boxes.len())]);
         let path = folder.join(format!("{id}.png"));
-        encoding::write(&path, &picture, Format::Png, 0)
+        encoding::write(&path, &picture, ImageFormat::Png, 0)
             .with_context(|| format!("cannot write {}", path.display()))?;
     }
     Ok(())

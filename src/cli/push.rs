@@ -1,6 +1,6 @@
-//! `weights push`: a finished run's weights to the Hugging Face hub.
+//! `weights push`: uploads a finished run's weights to the Hugging Face hub.
 
-use super::{Done, failure::Usage};
+use super::{CommandOutput, failure::Usage};
 use crate::{
     experiment::publish::{self, Publication},
     hub::{self, Commit, FileUpload, Repo, UploadBody},
@@ -11,25 +11,25 @@ use std::{fs, path::PathBuf};
 
 #[derive(Args, Debug)]
 pub(super) struct PushArgs {
-    /// The directory of a finished run that has trained a backbone
+    /// Directory of a finished run that trained a backbone
     run: PathBuf,
-    /// Where to: hf://OWNER/REPO, or hf://OWNER/REPO@BRANCH; made if it is not there
+    /// Destination: hf://OWNER/REPO or hf://OWNER/REPO@BRANCH; created if necessary
     to: Repo,
-    /// If the repository is not there yet, make it private
+    /// Create the repository as private if it does not exist
     #[arg(long)]
     private: bool,
-    /// Message of the commit [default: names the run and this program]
+    /// Commit message [default: names the run and this program]
     #[arg(long, value_name = "TEXT")]
     message: Option<String>,
-    /// License that you give the weights, by the hub's name for it, such as `mit` or `cc-by-4.0`
+    /// License of the weights, by its identifier on the hub, such as `mit` or `cc-by-4.0`
     #[arg(long, value_name = "ID", value_parser = license)]
     license: String,
-    /// Print the model card and what would be uploaded; make no request
+    /// Print the model card and the files to upload; make no request
     #[arg(long)]
     dry_run: bool,
 }
 
-/// A name such as `cc-by-4.0`: it stands in the card's YAML as it is.
+/// An identifier such as `cc-by-4.0`, inserted into the card's YAML unquoted.
 fn license(text: &str) -> Result<String, String> {
     let known = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '.');
     let fits = !text.is_empty() && text.chars().all(known);
@@ -37,7 +37,7 @@ fn license(text: &str) -> Result<String, String> {
     fits.then(|| text.to_string()).ok_or_else(wrong)
 }
 
-pub(super) fn run(args: &PushArgs) -> Result<Done> {
+pub(super) fn run(args: &PushArgs) -> Result<CommandOutput> {
     if !args.run.is_dir() {
         return Err(
             Usage(format!("{} is no directory; name that of a finished run", args.run.display())).into()
@@ -45,13 +45,13 @@ pub(super) fn run(args: &PushArgs) -> Result<Done> {
     }
     let publication = publish::prepare(&args.run, &args.to, &args.license)?;
     if args.dry_run {
-        return Ok(Done::ok(preview(args, &publication)?));
+        return Ok(CommandOutput::ok(preview(args, &publication)?));
     }
     publication.notes.iter().for_each(|note| tracing::warn!("{note}"));
     let commit = Commit { message: message(args), private: args.private };
     let page = hub::push(&args.to, &publication.files, &commit)?;
     let weights = publication.files.first().context("nothing was uploaded")?;
-    Ok(Done::ok(format!("uploaded {page}\nweights  {}", args.to.file(&weights.name))))
+    Ok(CommandOutput::ok(format!("uploaded {page}\nweights  {}", args.to.file(&weights.name))))
 }
 
 fn message(args: &PushArgs) -> String {

@@ -1,6 +1,6 @@
 //! `report`: tables and plots from run directories.
 
-use super::{Done, failure::Usage, out};
+use super::{CommandOutput, failure::Usage, out};
 use crate::report;
 use anyhow::Result;
 use clap::Args;
@@ -8,17 +8,17 @@ use std::path::PathBuf;
 
 #[derive(Args, Debug)]
 pub(super) struct ReportArgs {
-    /// Run directories, or folders that hold some
+    /// Run directories, or folders that contain them
     #[arg(required = true, value_name = "DIR")]
     dirs: Vec<PathBuf>,
-    /// Folder for the tables and plots
+    /// Output folder for tables and plots
     #[arg(long, value_name = "DIR", default_value = "results/report", value_parser = out::path())]
     out: PathBuf,
 }
 
-pub(super) fn run(args: ReportArgs) -> Result<Done> {
+pub(super) fn run(args: ReportArgs) -> Result<CommandOutput> {
     if let Some(missing) = args.dirs.iter().find(|d| !d.is_dir()) {
         return Err(Usage(format!("{} is not a folder; give run directories", missing.display())).into());
     }
-    Ok(Done::ok(report::write_report(&args.dirs, &args.out)?))
+    Ok(CommandOutput::ok(report::write_report(&args.dirs, &args.out)?))
 }

@@ -1,6 +1,6 @@
-//! `score`: folders of colored pictures against a folder of true ones.
+//! `score`: scores folders of colorized pictures against a folder of true ones.
 
-use super::{Done, failure::Usage};
+use super::{CommandOutput, failure::Usage};
 use crate::{
     metrics::bootstrap::Bootstrap,
     score::{MethodSpec, ScoreSpec, score_folders},
@@ -12,25 +12,25 @@ use std::path::{Path, PathBuf};
 
 #[derive(Args, Debug)]
 pub(super) struct ScoreArgs {
-    /// Folder of the true pictures
+    /// Folder of true pictures
     #[arg(long, value_name = "DIR")]
     truth: PathBuf,
-    /// Folder of a method's pictures, matched to the truth's by relative path without ending; may be repeated
+    /// Folder of a method's pictures, matched by relative path without extension; may be repeated
     #[arg(long, value_name = "DIR")]
     pred: Vec<PathBuf>,
-    /// Add the row Gray: no color anywhere
+    /// Add the baseline Gray: no color
     #[arg(long)]
     gray: bool,
-    /// Add the row Random: the colors of random pictures from this folder
+    /// Add the baseline Random: colors of random pictures from this folder
     #[arg(long, value_name = "DIR")]
     random: Option<PathBuf>,
-    /// Color prior that the rebalanced AuC weighs by, beside the empirical weighting
+    /// Color prior for the prior-rebalanced AuC, in addition to empirical rebalancing
     #[arg(long, value_name = "FILE.npy")]
     prior: Option<PathBuf>,
-    /// Print everything as JSON: both forms of AuC, effective sample sizes, intervals, comparisons, what was left out
+    /// Print everything as JSON: both forms of AuC, effective sample sizes, intervals, comparisons, left-out pictures
     #[arg(long, conflicts_with = "csv")]
     json: bool,
-    /// Print a sheet of all measures
+    /// Print all metrics as CSV
     #[arg(long)]
     csv: bool,
     /// Bootstrap replicates over images; 0 for no intervals
@@ -41,20 +41,20 @@ pub(super) struct ScoreArgs {
     seed: u64,
 }
 
-/// One replicate has no spread.
-/// Beyond this the error of an error is far below any printed digit, and every replicate is held in memory.
-const MOST_REPLICATES: usize = 1_000_000;
+/// A single replicate has no spread. Beyond this maximum, intervals do not change in any printed digit, and all
+/// replicates are held in memory.
+const MAX_REPLICATES: usize = 1_000_000;
 
 fn replicates(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(1) => Err("give at least 2, or 0 for no intervals".into()),
-        Ok(replicates) if replicates > MOST_REPLICATES => Err(format!("give at most {MOST_REPLICATES}")),
+        Ok(replicates) if replicates > MAX_REPLICATES => Err(format!("give at most {MAX_REPLICATES}")),
         Ok(replicates) => Ok(replicates),
         Err(error) => Err(format!("not a number of replicates: {error}")),
     }
 }
 
-pub(super) fn run(args: ScoreArgs) -> Result<Done> {
+pub(super) fn run(args: ScoreArgs) -> Result<CommandOutput> {
     let spec = spec(&args)?;
     let table = score_folders(&spec, &progress_bar())?;
     if let Some(omissions) = table.omissions() {
@@ -67,7 +67,7 @@ pub(super) fn run(args: ScoreArgs) -> Result<Done> {
     } else {
         table.text()
     };
-    Ok(Done { text, exit: u8::from(!table.left_out.is_empty()) })
+    Ok(CommandOutput { text, exit: u8::from(!table.left_out.is_empty()) })
 }
 
 fn spec(args: &ScoreArgs) -> Result<ScoreSpec> {
@@ -94,7 +94,7 @@ fn spec(args: &ScoreArgs) -> Result<ScoreSpec> {
     })
 }
 
-/// A folder's own name, or its whole path where another of `all` has the same name.
+/// The folder's name, or its path if another of `all` has the same name.
 fn name(dir: &Path, all: &[PathBuf]) -> String {
     let same = all.iter().filter(|other| other.file_name() == dir.file_name()).count();
     match dir.file_name() {

@@ -1,7 +1,6 @@
-//! `weights init`, `rescale`, `absorb`, `color`, `fc`, `conv`: what is done to the weights of a network between its
-//! trainings.
+//! `weights init`, `rescale`, `absorb`, `color`, `fc`, `conv`: edits weights between trainings.
 
-use super::{Done, device::DeviceArgs, experiment::locations, failure::Usage, out};
+use super::{CommandOutput, device::DeviceArgs, experiment::locations, failure::Usage, out};
 use crate::{
     backbones::{
         BackboneSpec, Build, Variant,
@@ -41,40 +40,40 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Pictures that a calibration looks at.
+/// Pictures per calibration.
 const CALIBRATED_ON: usize = 32;
-/// Side of the random pictures on which networks are compared: the transfer crop and the small one.
+/// Sides of the random pictures on which networks are compared: the transfer crop and the small one.
 const SIDES: [usize; 2] = [227, 29];
 
 #[derive(Args, Debug)]
 pub(super) struct InitArgs {
-    /// An experiment; its first stage with data and a backbone gives both, and the number of pictures in a batch
+    /// An experiment; its first stage with data and a backbone provides both, and the batch size
     spec: PathBuf,
     /// The safetensors file to write
     #[arg(long, value_name = "FILE", value_parser = out::path())]
     out: PathBuf,
-    /// Where the filters come from
+    /// Source of the filters
     #[arg(long, value_enum, default_value_t)]
     filters: FiltersArg,
-    /// Batches of pictures to look at
+    /// Batches of pictures to use
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=65_535))]
     batches: u32,
-    /// Patches to look at in each layer, at most
+    /// Maximum number of patches per layer
     #[arg(long, value_name = "N", default_value_t = 32_768, value_parser = clap::value_parser!(u32).range(1..))]
     patches: u32,
-    /// The last layer that is treated [default: conv5; without one, the last before the fully connected ones]
+    /// The last initialized layer [default: conv5, or the last before the fully connected layers]
     #[arg(long, value_name = "LAYER")]
     through: Option<String>,
     #[command(flatten)]
-    drawing: Drawing,
-    /// Replace the output where it exists
+    sample: SampleArgs,
+    /// Replace an existing output file
     #[arg(long)]
     overwrite: bool,
 }
 
 #[derive(Args, Debug)]
-struct Drawing {
-    /// Of the pictures drawn and of every random choice
+struct SampleArgs {
+    /// Seed of the picture sample and of all random choices
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
     /// Folder with local copies of data sets [default: $HUERISTIC_DATA]
@@ -84,8 +83,8 @@ struct Drawing {
     device: DeviceArgs,
 }
 
-impl Drawing {
-    /// Statistics are taken in f32 unless the command says otherwise.
+impl SampleArgs {
+    /// Statistics are computed in f32 unless the command line says otherwise.
     fn device(&self) -> Result<Device> {
         self.device.open(Compute { precision: Precision::F32, ..Compute::default() })
     }
@@ -98,11 +97,11 @@ enum FiltersArg {
     Kmeans,
     /// Principal components
     Pca,
-    /// Rows of the symmetric whitening
+    /// Rows of the symmetric whitening matrix
     Zca,
-    /// Whitened patches themselves
+    /// Whitened patches
     Patches,
-    /// N(0, 1); only the scale comes from the data
+    /// N(0, 1); only the scale depends on the data
     Gaussian,
 }
 
@@ -120,11 +119,11 @@ impl From<FiltersArg> for Filters {
 
 #[derive(Args, Debug)]
 pub(super) struct InOut {
-    /// A weight file of any format that `inspect` recognizes
+    /// A weight file in any format that `inspect` recognizes
     input: PathBuf,
     /// The safetensors file to write
     output: PathBuf,
-    /// Replace the output where it exists
+    /// Replace an existing output file
     #[arg(long)]
     overwrite: bool,
 }
@@ -133,25 +132,25 @@ pub(super) struct InOut {
 pub(super) struct RescaleArgs {
     #[command(flatten)]
     files: InOut,
-    /// An experiment; its first stage with data says where the pictures come from
+    /// An experiment; its first stage with data provides the pictures
     #[arg(long, value_name = "SPEC")]
     pictures: PathBuf,
     #[command(flatten)]
-    drawing: Drawing,
-    /// Let a factor on the input take part as a layer, as the authors' code does; it goes into the first convolution, which
-    /// then learns at another rate than the others
+    sample: SampleArgs,
+    /// Treat the input scale as a layer, as the authors' code does. It is folded into the first convolution, which
+    /// then learns at a different rate
     #[arg(long)]
     with_input: bool,
 }
 
-/// A weight file with the network that it is for.
-struct Opened {
+/// A weight file and its network.
+struct LoadedWeights {
     spec: BackboneSpec,
     tensors: Named,
     metadata: BTreeMap<String, String>,
 }
 
-impl Opened {
+impl LoadedWeights {
     fn of(files: &InOut) -> Result<Self> {
         may_write(&files.output, files.overwrite)?;
         if files.input == files.output {
@@ -171,13 +170,13 @@ impl Opened {
         Ok(Self { spec, tensors: file.tensors, metadata: file.metadata })
     }
 
-    /// The table of the network whose head the file has, if it has one.
+    /// The layer table with the head that the file contains, if any.
     fn layers(&self, batch_norm: bool, heads: bool) -> (Build, Vec<Layer>) {
         let weight = |layer: &Layer| self.tensors.get(&format!("{}.weight", layer.name)).map(Tensor::dims);
         let plain = Build { batch_norm, ..self.spec.plain() };
         let first = self.spec.table(&plain).first().and_then(|layer| weight(layer)?.last().copied());
         let plain = Build { input_channels: first.unwrap_or(1), ..plain };
-        // The head of a colorizer may be another layer, or the same with a window.
+        // A colorizer's head may be a different layer, or the same layer with a window.
         let outputs = [1, 2].into_iter().find_map(|outputs| {
             let table = self.spec.table(&Build { outputs: Some(outputs), ..plain.clone() });
             table.last().and_then(|head| weight(head)?.first().copied())
@@ -203,7 +202,7 @@ impl Opened {
     ) -> Result<(Network, Params)> {
         let (build, _) = self.layers(batch_norm, heads);
         let mut params = Params::new(device);
-        // Every weight is about to be set: none is drawn.
+        // All weights are set below, so none is initialized at random.
         let net = self.spec.with_init(Filler::Zero).build(&build, &mut params, &Rng::new(0))?;
         let report = weights::load_into(&params, tensors)?;
         ensure!(
@@ -217,7 +216,7 @@ impl Opened {
         self.tensors.keys().any(|name| name.ends_with(".running_mean"))
     }
 
-    /// Without batch normalization, if it can be so.
+    /// The weights with batch normalization absorbed, if possible.
     fn absorbed(&self) -> Result<Named> {
         let (_, layers) = self.layers(true, true);
         if let Some(norm) = unabsorbable(&layers) {
@@ -251,17 +250,17 @@ fn may_write(path: &Path, overwrite: bool) -> Result<()> {
 fn draw(
     spec: &DataSpec,
     (input, batches, batch): (Input, usize, usize),
-    drawing: &Drawing,
+    sample: &SampleArgs,
     rng: &Rng,
     device: &Device,
 ) -> Result<Vec<Tensor>> {
-    let set = open(spec, Split::Train, &locations(drawing.data.as_ref())?)?;
+    let set = open(spec, Split::Train, &locations(sample.data.as_ref())?)?;
     let batch = batch.min(set.len());
     let mut loader = Loader::new(set, spec, Pass::Train, batch, rng, device)?;
     inputs(&mut loader, input, batches)
 }
 
-pub(super) fn init(args: &InitArgs) -> Result<Done> {
+pub(super) fn init(args: &InitArgs) -> Result<CommandOutput> {
     may_write(&args.out, args.overwrite)?;
     let wanted = DataInitSpec {
         filters: args.filters.into(),
@@ -283,12 +282,12 @@ pub(super) fn init(args: &InitArgs) -> Result<Done> {
         ))
     })?;
     let batch = stage.train().map_or(16, |train| train.batch.get());
-    let rng = Rng::new(args.drawing.seed).split("data init");
-    let device = args.drawing.device()?;
-    let (mut params, build) = (Params::new(&device), unheaded(backbone, true));
+    let rng = Rng::new(args.sample.seed).split("data init");
+    let device = args.sample.device()?;
+    let (mut params, build) = (Params::new(&device), without_head(backbone, true));
     let net = backbone.build(&build, &mut params, &rng.split("init"))?;
     wanted.last(net.layers()).map_err(|error| Usage(error.to_string()))?;
-    let pictures = draw(data, (net.input(), wanted.batches.get(), batch), &args.drawing, &rng, &device)?;
+    let pictures = draw(data, (net.input(), wanted.batches.get(), batch), &args.sample, &rng, &device)?;
     let reports = initialize(&wanted, &net, &pictures, &rng)?;
     let metadata = BTreeMap::from([
         ("backbone".to_string(), spec::resolved_yaml(backbone)?),
@@ -299,22 +298,22 @@ pub(super) fn init(args: &InitArgs) -> Result<Done> {
     let mut text = String::new();
     reports.iter().try_for_each(|report| writeln!(text, "{report}"))?;
     write!(text, "{} batches of {batch} pictures; written to {}", pictures.len(), args.out.display())?;
-    Ok(Done::ok(text))
+    Ok(CommandOutput::ok(text))
 }
 
-/// The network of pretext training but for its head.
-fn unheaded(backbone: &BackboneSpec, batch_norm: bool) -> Build {
+/// The pretext network without its head.
+fn without_head(backbone: &BackboneSpec, batch_norm: bool) -> Build {
     Build { variant: Variant::Pretext, batch_norm, ..backbone.plain() }
 }
 
-pub(super) fn absorb(files: &InOut) -> Result<Done> {
-    let mut opened = Opened::of(files)?;
-    if !opened.has_batch_norm() {
+pub(super) fn absorb(files: &InOut) -> Result<CommandOutput> {
+    let mut loaded = LoadedWeights::of(files)?;
+    if !loaded.has_batch_norm() {
         return Err(Usage(format!("{} has no batch normalization to absorb", files.input.display())).into());
     }
-    let absorbed = opened.absorbed()?;
-    let network = |tensors, batch_norm| opened.network(tensors, (batch_norm, true), &Device::Cpu);
-    let (before, after) = (network(&opened.tensors, true)?.0, network(&absorbed, false)?.0);
+    let absorbed = loaded.absorbed()?;
+    let network = |tensors, batch_norm| loaded.network(tensors, (batch_norm, true), &Device::Cpu);
+    let (before, after) = (network(&loaded.tensors, true)?.0, network(&absorbed, false)?.0);
     let x = random_pictures(&before)?;
     let apart = difference(&before, &after, &x)?;
     ensure!(
@@ -322,8 +321,8 @@ pub(super) fn absorb(files: &InOut) -> Result<Done> {
         "{}: the outputs of the network are not finite: its weights are too large, or damaged",
         files.input.display()
     );
-    let colorizer = opened.metadata.remove("colorization").is_some();
-    opened.save(&absorbed, &files.output)?;
+    let colorizer = loaded.metadata.remove("colorization").is_some();
+    loaded.save(&absorbed, &files.output)?;
     let mut text = format!(
         "{}: on random input {} the outputs are at most {:.1e} apart, of {:.1e}",
         files.output.display(),
@@ -334,10 +333,10 @@ pub(super) fn absorb(files: &InOut) -> Result<Done> {
     if colorizer {
         text += "\nheader colorization left out: a colorizer is a network with batch normalization";
     }
-    Ok(Done::ok(text))
+    Ok(CommandOutput::ok(text))
 }
 
-/// L − 50 of two pictures of noise, of the size that the graph takes.
+/// L − 50 of two noise pictures of the network's input size.
 fn random_pictures(net: &Network) -> Result<Tensor> {
     let fits = |side: &usize| net.summary((*side, *side)).is_ok();
     let small = net.layers().first().and_then(Layer::conv).is_some_and(|conv| conv.window.kernel < 11);
@@ -351,26 +350,26 @@ fn random_pictures(net: &Network) -> Result<Tensor> {
     Ok(noise.fill((2, side, side, channels), &Rng::new(0).split("pictures"), &Device::Cpu)?)
 }
 
-pub(super) fn rescale(args: &RescaleArgs) -> Result<Done> {
-    let mut opened = Opened::of(&args.files)?;
-    let had = opened.has_batch_norm();
-    let tensors = if had { opened.absorbed()? } else { opened.tensors.clone() };
-    let device = args.drawing.device()?;
-    let (net, params) = opened.network(&tensors, (false, false), &device)?;
+pub(super) fn rescale(args: &RescaleArgs) -> Result<CommandOutput> {
+    let mut loaded = LoadedWeights::of(&args.files)?;
+    let had = loaded.has_batch_norm();
+    let tensors = if had { loaded.absorbed()? } else { loaded.tensors.clone() };
+    let device = args.sample.device()?;
+    let (net, params) = loaded.network(&tensors, (false, false), &device)?;
     let experiment = Experiment::load(&args.pictures, &[])?;
     let data = experiment.stages.iter().find_map(|(_, stage)| stage.data());
     let data = data.ok_or_else(|| Usage(format!("{} names no data", args.pictures.display())))?;
     let side = random_pictures(&net)?.dim(1)?;
     let data =
         DataSpec { crop: Count::of(side), resize: data.resize.filter(|r| r.get() >= side), ..data.clone() };
-    let rng = Rng::new(args.drawing.seed).split("calibration");
-    let pictures = draw(&data, (net.input(), 1, CALIBRATED_ON), &args.drawing, &rng, &device)?;
+    let rng = Rng::new(args.sample.seed).split("calibration");
+    let pictures = draw(&data, (net.input(), 1, CALIBRATED_ON), &args.sample, &rng, &device)?;
     let batch = pictures.first().context("no pictures were drawn")?;
     let spec = CalibrationSpec { input: args.with_input, ..CalibrationSpec::default() };
     let calibration = calibrate(&spec, &net, batch, &rng)?;
-    opened.metadata.remove("colorization");
-    opened.metadata.insert("calibration".into(), spec::resolved_yaml(&spec)?);
-    weights::save(&params, &opened.metadata, &args.files.output)?;
+    loaded.metadata.remove("colorization");
+    loaded.metadata.insert("calibration".into(), spec::resolved_yaml(&spec)?);
+    weights::save(&params, &loaded.metadata, &args.files.output)?;
     let mut text = format!("{calibration}\n");
     if had {
         writeln!(text, "batch normalization was absorbed first")?;
@@ -381,28 +380,28 @@ pub(super) fn rescale(args: &RescaleArgs) -> Result<Done> {
         writeln!(text, "left out, since heads are not rescaled: {}", left.join(", "))?;
     }
     write!(text, "written to {}", args.files.output.display())?;
-    Ok(Done::ok(text))
+    Ok(CommandOutput::ok(text))
 }
 
-pub(super) fn color(files: &InOut) -> Result<Done> {
-    let mut opened = Opened::of(files)?;
-    let (_, layers) = opened.layers(false, true);
-    let tensors = lightness_to_lab_weights(&layers, &opened.tensors)
+pub(super) fn color(files: &InOut) -> Result<CommandOutput> {
+    let mut loaded = LoadedWeights::of(files)?;
+    let (_, layers) = loaded.layers(false, true);
+    let tensors = lightness_to_lab_weights(&layers, &loaded.tensors)
         .with_context(|| files.input.display().to_string())?;
-    // The header must say what the weights see from now on.
-    let backbone = spec::resolved_yaml(&opened.spec.with_input(Input::Lab))?;
-    opened.metadata.insert("backbone".into(), backbone);
-    opened.metadata.remove("input");
-    opened.save(&tensors, &files.output)?;
+    // The header must state the new input.
+    let backbone = spec::resolved_yaml(&loaded.spec.with_input(Input::Lab))?;
+    loaded.metadata.insert("backbone".into(), backbone);
+    loaded.metadata.remove("input");
+    loaded.save(&tensors, &files.output)?;
     let what = "takes Lab (L − 50, a, b); the weights of a and b are zero";
-    Ok(Done::ok(format!("{}: {what}", files.output.display())))
+    Ok(CommandOutput::ok(format!("{}: {what}", files.output.display())))
 }
 
-pub(super) fn fc(files: &InOut) -> Result<Done> {
+pub(super) fn fc(files: &InOut) -> Result<CommandOutput> {
     reshape(files, to_matrices, "matrices, their input flattened as (C, H, W)")
 }
 
-pub(super) fn conv(files: &InOut) -> Result<Done> {
+pub(super) fn conv(files: &InOut) -> Result<CommandOutput> {
     reshape(files, to_convolutions, "convolutions")
 }
 
@@ -410,10 +409,10 @@ fn reshape(
     files: &InOut,
     change: fn(&[Layer], &Named) -> candle_core::Result<Named>,
     what: &str,
-) -> Result<Done> {
-    let opened = Opened::of(files)?;
-    let (_, layers) = opened.layers(false, true);
-    let tensors = change(&layers, &opened.tensors).with_context(|| files.input.display().to_string())?;
+) -> Result<CommandOutput> {
+    let loaded = LoadedWeights::of(files)?;
+    let (_, layers) = loaded.layers(false, true);
+    let tensors = change(&layers, &loaded.tensors).with_context(|| files.input.display().to_string())?;
     let weight = |layer: &Layer| format!("{}.weight", layer.name);
     let full =
         layers.iter().filter(|layer| layer.is_fully_connected() && tensors.contains_key(&weight(layer)));
@@ -421,6 +420,6 @@ fn reshape(
     if names.is_empty() {
         return Err(Usage(format!("{} has no fully connected layers", files.input.display())).into());
     }
-    opened.save(&tensors, &files.output)?;
-    Ok(Done::ok(format!("{}: {} are {what}", files.output.display(), names.join(", "))))
+    loaded.save(&tensors, &files.output)?;
+    Ok(CommandOutput::ok(format!("{}: {} are {what}", files.output.display(), names.join(", "))))
 }

@@ -1,8 +1,8 @@
-//! `weights`: what a weight file holds, and the same weights under other names and in other formats; `push` and the
-//! verbs that change weights (`init`, `rescale`, …) have files of their own.
+//! `weights`: inspects and converts weight files. `push` and the editing commands (`init`, `rescale`, …) have files of
+//! their own.
 
 use super::{
-    Done,
+    CommandOutput,
     failure::Usage,
     push::{self, PushArgs},
     surgery::{self, InOut, InitArgs, RescaleArgs},
@@ -22,43 +22,43 @@ use std::{
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Weights {
-    /// List the tensors of a file with their shapes and statistics, its format, layout and header
+    /// List a file's tensors with shapes and statistics, its format, layout and header
     #[command(
         after_help = "Example:\n  hueristic weights inspect results/runs/quickstart/colorization-s0/weights.safetensors"
     )]
     Inspect {
-        /// A safetensors file, a PyTorch state dict or a Caffe model, or hf://OWNER/REPO/FILE[@REVISION]; FILE#KEY means
-        /// one of several networks in it. Convolutions are shown as (O, I, H, W)
+        /// A safetensors file, PyTorch state dict or Caffe model, or hf://OWNER/REPO/FILE[@REVISION]. FILE#KEY selects
+        /// one of several networks in a file. Convolutions are shown as (O, I, H, W)
         file: PathBuf,
     },
-    /// Write weights under other names or in another format
+    /// Convert weights to another naming layout or file format
     #[command(
         after_help = "Example:\n  hueristic weights convert colorization_release_v2.pth colorizer.safetensors\n  \
                             hueristic weights convert weights.safetensors weights.caffemodel"
     )]
     Convert(ConvertArgs),
-    /// Initialize a network's weights from pictures: k-means and its relatives, then unit variance layer by layer
+    /// Initialize a network's weights from pictures: k-means or similar filters, then unit variance layer by layer
     #[command(
         after_help = "Example:\n  hueristic weights init experiments/tiny/quickstart.yaml --out kmeans.safetensors"
     )]
     Init(InitArgs),
-    /// Fold batch normalization into the convolutions before it
+    /// Fold batch normalization into the preceding convolutions
     #[command(after_help = "Example:\n  hueristic weights absorb weights.safetensors absorbed.safetensors")]
     Absorb(InOut),
-    /// Balance the layers of trained weights against one another, batch normalization absorbed, for fine-tuning
+    /// Rescale the layers of trained weights for fine-tuning, with batch normalization absorbed
     #[command(after_help = "Example:\n  hueristic weights rescale weights.safetensors rescaled.safetensors \
                       --pictures experiments/tiny/quickstart.yaml")]
     Rescale(RescaleArgs),
-    /// Let a network for lightness take Lab, with weights of zero for a and b
+    /// Extend lightness weights to Lab, with zero weights for a and b
     #[command(
         alias = "colour",
         after_help = "Example:\n  hueristic weights color weights.safetensors lab.safetensors"
     )]
     Color(InOut),
-    /// Write fully connected layers as matrices
+    /// Convert fully connected layers to matrices
     #[command(after_help = "Example:\n  hueristic weights fc weights.safetensors matrices.safetensors")]
     Fc(InOut),
-    /// Write fully connected layers as convolutions, which the networks here are made of
+    /// Convert fully connected layers to convolutions, the form that the networks here use
     #[command(after_help = "Example:\n  hueristic weights conv matrices.safetensors weights.safetensors")]
     Conv(InOut),
     /// Upload a finished run's weights to the Hugging Face hub, with a model card
@@ -71,29 +71,30 @@ pub(super) enum Weights {
 
 #[derive(Args, Debug)]
 pub(super) struct ConvertArgs {
-    /// A weight file of any format and layout that `inspect` recognizes; FILE#KEY means one of several networks in it
+    /// A weight file in any format and layout that `inspect` recognizes. FILE#KEY selects one of several networks in a
+    /// file
     input: PathBuf,
-    /// The file to write; its extension says the format: .safetensors, .pth or .pt, .caffemodel
+    /// The file to write; the extension selects the format: .safetensors, .pth or .pt, .caffemodel
     output: PathBuf,
-    /// Whose names and conventions [default: ours for .safetensors; caffe for .caffemodel; for .pth eccv16,
-    /// torchvision or ours, by the network]
+    /// Naming layout [default: ours for .safetensors; caffe for .caffemodel; for .pth eccv16, torchvision or ours,
+    /// depending on the network]
     #[arg(long, value_enum)]
     layout: Option<LayoutArg>,
-    /// Replace the output where it exists
+    /// Replace an existing output file
     #[arg(long)]
     overwrite: bool,
-    /// Take 0 for biases that are missing although the layout always has them, and name all that is missing
+    /// Use 0 for missing biases that the layout requires, and list all that is missing
     #[arg(long)]
     allow_missing: bool,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum LayoutArg {
-    /// The names of the layer tables here
+    /// The layer names of this program
     Ours,
     /// The PyTorch release of the VGG colorizer
     Eccv16,
-    /// The Caffe releases of the colorizers, VGG-16, CaffeNet
+    /// The Caffe releases of the colorizers, VGG-16 and CaffeNet
     Caffe,
     /// torchvision's VGG-16 and AlexNet
     Torchvision,
@@ -110,7 +111,7 @@ impl From<LayoutArg> for Layout {
     }
 }
 
-pub(super) fn run(verb: Weights) -> Result<Done> {
+pub(super) fn run(verb: Weights) -> Result<CommandOutput> {
     match verb {
         Weights::Inspect { file } => inspect(&file),
         Weights::Push(args) => push::run(&args),
@@ -124,12 +125,12 @@ pub(super) fn run(verb: Weights) -> Result<Done> {
     }
 }
 
-fn inspect(file: &Path) -> Result<Done> {
+fn inspect(file: &Path) -> Result<CommandOutput> {
     let contents = match weights::contents(&hub::locate(file)?) {
         Ok(contents) => contents,
-        // To show what there is to choose from is what was asked for.
+        // A file with several networks: list them.
         Err(error) => match error.downcast_ref::<SeveralNetworks>() {
-            Some(several) => return Ok(Done::ok(format!("{}\n{several}", file.display()))),
+            Some(several) => return Ok(CommandOutput::ok(format!("{}\n{several}", file.display()))),
             None => return Err(error),
         },
     };
@@ -154,10 +155,10 @@ fn inspect(file: &Path) -> Result<Done> {
     for (key, value) in metadata {
         writeln!(text, "header {key}:\n    {}", indented(value))?;
     }
-    Ok(Done::ok(text))
+    Ok(CommandOutput::ok(text))
 }
 
-/// For people: what the names say.
+/// Describes the recognized layout.
 fn layout(contents: &Contents) -> String {
     match exchange::recognized(contents) {
         Ok(Some((layout, architecture))) => format!("{layout} ({architecture})"),
@@ -171,7 +172,7 @@ fn indented(text: &str) -> String {
     text.trim_end().replace('\n', "\n    ")
 }
 
-/// Mean and standard deviation of the finite numbers, and how many are not finite.
+/// Mean and standard deviation of the finite values, and the number of non-finite ones.
 fn statistics(tensor: &Tensor) -> Result<(f64, f64, usize)> {
     let all = tensor.flatten_all()?.to_dtype(DType::F64)?.to_vec1::<f64>()?;
     let finite: Vec<f64> = all.iter().copied().filter(|v| v.is_finite()).collect();
@@ -181,7 +182,7 @@ fn statistics(tensor: &Tensor) -> Result<(f64, f64, usize)> {
     Ok((mean, variance.sqrt(), all.len() - finite.len()))
 }
 
-fn convert(args: &ConvertArgs) -> Result<Done> {
+fn convert(args: &ConvertArgs) -> Result<CommandOutput> {
     let ConvertArgs { input, output, layout, overwrite, allow_missing } = args;
     let format = format_of(output)?;
     if same_file(input, output) {
@@ -198,7 +199,7 @@ fn convert(args: &ConvertArgs) -> Result<Done> {
     let notes = exchange::save(&file, layout, format, output)
         .with_context(|| format!("cannot convert {} to {}", input.display(), output.display()))?;
     let written = weights::contents(output)?;
-    Ok(Done::ok(account(args, &file, (layout, &written), &notes)?))
+    Ok(CommandOutput::ok(describe_conversion(args, &file, (layout, &written), &notes)?))
 }
 
 fn format_of(path: &Path) -> Result<Format, Usage> {
@@ -222,7 +223,7 @@ fn same_file(a: &Path, b: &Path) -> bool {
     }
 }
 
-/// The layout in which others expect such a file.
+/// The default layout of a format, as other programs expect it.
 fn usual_layout(format: Format, file: &WeightFile) -> Layout {
     let grouped =
         |t: &Tensor| file.tensors.get("conv1.weight").map(|c| c.dims()[0]) != t.dims().last().copied();
@@ -243,7 +244,7 @@ fn usual_layout(format: Format, file: &WeightFile) -> Layout {
     }
 }
 
-fn account(
+fn describe_conversion(
     args: &ConvertArgs,
     file: &WeightFile,
     (layout, written): (Layout, &Contents),

@@ -1,10 +1,10 @@
-//! Works through a plan, one file after the other, so that memory is that of one picture. A file that cannot be colored is
-//! named with its reason, and the rest go on.
+//! Runs the jobs of a plan sequentially, so that only one picture is in memory. A file that cannot be colorized is
+//! reported with its reason, and the rest continue.
 
 use super::{
     distribution, encoding, montage,
-    picture::{self, Colored, Options},
-    plan::Job,
+    picture::{self, ColorizedPicture, Options},
+    plan::ColorizeJob,
 };
 use crate::{
     atomic_write,
@@ -22,16 +22,16 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// How the work went.
+/// Result of a batch.
 #[derive(Debug, Default)]
-pub struct Summary {
-    /// Results written.
+pub struct BatchSummary {
+    /// Number of results written.
     pub done: usize,
-    /// Pictures that could not be colored, and why.
+    /// Pictures that could not be colorized, with the reasons.
     pub failed: Vec<(PathBuf, String)>,
 }
 
-impl fmt::Display for Summary {
+impl fmt::Display for BatchSummary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let all = self.done + self.failed.len();
         write!(f, "{} of {all} {} colored", self.done, if all == 1 { "picture" } else { "pictures" })?;
@@ -39,14 +39,14 @@ impl fmt::Display for Summary {
     }
 }
 
-/// Does the jobs; a line for each goes to stderr, below it a bar where that is a terminal. `quality` (1…100) is that of JPEG
+/// Runs the jobs. Each prints a line to stderr, with a progress bar on a terminal. `quality` (1…100) applies to JPEG
 /// files.
-pub fn run(jobs: &[Job], colorizer: &Colorizer, options: &Options, quality: u8) -> Summary {
+pub fn run(jobs: &[ColorizeJob], colorizer: &Colorizer, options: &Options, quality: u8) -> BatchSummary {
     let bar = bar(jobs.len());
-    let mut summary = Summary::default();
+    let mut summary = BatchSummary::default();
     for job in jobs {
         bar.set_message(job.input.display().to_string());
-        let work = Work { job, colorizer, options, quality };
+        let work = JobRun { job, colorizer, options, quality };
         let line = match work.run() {
             Ok(line) => {
                 summary.done += 1;
@@ -77,19 +77,19 @@ fn bar(files: usize) -> ProgressBar {
     }
 }
 
-/// One job and what it is done with.
-struct Work<'a> {
-    job: &'a Job,
+/// One job and its options.
+struct JobRun<'a> {
+    job: &'a ColorizeJob,
     colorizer: &'a Colorizer,
     options: &'a Options,
     quality: u8,
 }
 
-impl Work<'_> {
-    /// Makes every file of the job; the line that says what came out.
+impl JobRun<'_> {
+    /// Writes all outputs of the job; returns the line to print.
     fn run(&self) -> Result<String> {
         let original = read(&self.job.input)?;
-        // Before the network works for nothing.
+        // Check the format before running the network.
         self.job.format.check(&original)?;
         let colored = picture::color(self.colorizer, &original, self.options)?;
         for output in self.job.outputs() {
@@ -97,7 +97,7 @@ impl Work<'_> {
             fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
         }
         encoding::write(&self.job.result, &colored.rgb, self.job.format, self.quality)
-            .with_context(|| unwritten(&self.job.result))?;
+            .with_context(|| write_error(&self.job.result))?;
         self.write_pictures(&original, &colored)?;
         self.write_arrays(&colored)?;
         Ok(format!(
@@ -112,7 +112,7 @@ impl Work<'_> {
         ))
     }
 
-    fn write_pictures(&self, original: &RgbImage, colored: &Colored) -> Result<()> {
+    fn write_pictures(&self, original: &RgbImage, colored: &ColorizedPicture) -> Result<()> {
         if let Some(path) = &self.job.montage {
             write_png(path, montage::montage(original, colored, self.options.gray)?)?;
         }
@@ -125,22 +125,22 @@ impl Work<'_> {
         Ok(())
     }
 
-    fn write_arrays(&self, colored: &Colored) -> Result<()> {
+    fn write_arrays(&self, colored: &ColorizedPicture) -> Result<()> {
         if let Some(path) = &self.job.logits {
             let (_, h, w, bins) = colored.map.dims4()?;
             let map = colored.map.to_device(&Device::Cpu)?.to_dtype(DType::F32)?;
             let logits = map.flatten_all()?.to_vec1::<f32>()?;
             atomic_write::write_with(path, |out| npy::write(out, &[h, w, bins], &logits))
-                .with_context(|| unwritten(path))?;
+                .with_context(|| write_error(path))?;
         }
         if let Some(path) = &self.job.ab {
-            write_ab(path, colored).with_context(|| unwritten(path))?;
+            write_ab(path, colored).with_context(|| write_error(path))?;
         }
         Ok(())
     }
 }
 
-fn unwritten(path: &Path) -> String {
+fn write_error(path: &Path) -> String {
     format!("cannot write {}", path.display())
 }
 
@@ -151,11 +151,11 @@ fn read(path: &Path) -> Result<RgbImage> {
 
 fn write_png(path: &Path, (width, height, pixels): RgbTile) -> Result<()> {
     let picture = RgbImage { width, height, pixels };
-    encoding::write(path, &picture, encoding::Format::Png, 0).with_context(|| unwritten(path))
+    encoding::write(path, &picture, encoding::ImageFormat::Png, 0).with_context(|| write_error(path))
 }
 
-/// float32 H×W×2, row by row.
-fn write_ab(path: &Path, colored: &Colored) -> io::Result<()> {
+/// float32 H×W×2, row-major.
+fn write_ab(path: &Path, colored: &ColorizedPicture) -> io::Result<()> {
     let (height, width) = colored.ab.size();
     atomic_write::write_with(path, |out| {
         npy::begin::<f32>(out, &[height, width, 2])?;

@@ -1,13 +1,13 @@
-//! What a network believes of a picture's colors, drawn as in the paper's Figure 14: the ab plane, a downwards and b to the
-//! right, with the probability map of every second bin where the bin lies, each coarsely quantized and framed in the bin's
-//! color; the result lies in the corner of the plane that no color reaches.
+//! Predicted color distributions, drawn as in the paper's Figure 14: the ab plane, a downwards and b to the right,
+//! with the probability map of every second bin at the bin's position, coarsely quantized and framed in the bin's
+//! color. The result is placed in the corner of the plane that contains no bins.
 //!
-//! The probabilities are the network's own, at temperature 1. A map is drawn over the darkened picture: the more probable
-//! the color, the more of it is seen.
+//! Probabilities are the network's own, at temperature 1. Each map is drawn over the darkened picture, with an opacity
+//! that increases with the probability.
 
 use super::{
-    montage::grayed,
-    picture::{Colored, Gray},
+    montage::to_gray,
+    picture::{ColorizedPicture, Gray},
 };
 use crate::{
     color::{bins::Bins, lab::lab_to_srgb8},
@@ -21,37 +21,38 @@ use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 use rayon::prelude::*;
 
-/// Bins closer than this along an axis are thinned out, in ab units.
+/// Minimum distance between drawn bins along an axis, in ab units.
 const SPACING: f32 = 20.0;
-/// Longest side of a tile, in pixels.
+/// Longest side of a tile in pixels.
 const TILE: usize = 112;
 const FRAME: usize = 3;
 const GAP: usize = 6;
 /// Width of the row and column labels.
 const MARGIN: usize = 40;
-/// Height of the line that explains the quantization.
+/// Height of the legend line.
 const LEGEND: usize = 36;
-/// A probability of at least the n-th of these is drawn in n parts of the bin's color. All 313 bins alike have 0.0032.
+/// Probability thresholds: the number of exceeded thresholds sets the opacity. A uniform distribution over 313 bins
+/// has 0.0032.
 const LEVELS: [f32; 5] = [0.005, 0.02, 0.05, 0.1, 0.2];
-/// Brightness that the picture under a map keeps.
+/// Brightness factor of the picture below a map.
 const DIMMED: f32 = 0.35;
 const PAPER: [u8; 3] = [20, 20, 23];
 const INK: RGBColor = RGBColor(205, 205, 208);
 
-/// The whole sheet for a picture colored by a distribution over `bins`.
+/// Draws the sheet of a picture that was colorized by a distribution over `bins`.
 ///
 /// # Errors
-/// An output that is no distribution over these bins; text that cannot be drawn.
-pub fn sheet(colored: &Colored, bins: &Bins, gray: Gray) -> Result<RgbTile> {
-    let layout = Layout::new(bins, &colored.rgb);
+/// An output that is not a distribution over these bins; text that cannot be drawn.
+pub fn sheet(colored: &ColorizedPicture, bins: &Bins, gray: Gray) -> Result<RgbTile> {
+    let layout = SheetLayout::new(bins, &colored.rgb);
     let maps = Probabilities::new(&colored.map, bins.len())?;
-    let mut canvas = Canvas::new(layout.width(), layout.height());
+    let mut canvas = SheetCanvas::new(layout.width(), layout.height());
     let (width, height) = layout.tile;
-    let under = resize_to(&grayed(&colored.rgb, gray), (width, height))?;
+    let under = resize_to(&to_gray(&colored.rgb, gray), (width, height))?;
     let tiles: Vec<_> = layout
         .shown
         .par_iter()
-        .map(|bin| painted(&maps, *bin, &under, swatch(bins.centers()[*bin])))
+        .map(|bin| overlay(&maps, *bin, &under, swatch(bins.centers()[*bin])))
         .collect();
     for (bin, tile) in layout.shown.iter().zip(&tiles) {
         let center = bins.centers()[*bin];
@@ -60,14 +61,14 @@ pub fn sheet(colored: &Colored, bins: &Bins, gray: Gray) -> Result<RgbTile> {
         canvas.paste(x + FRAME, y + FRAME, tile);
     }
     let (x, y, w, h) = layout.corner();
-    let result = within(&colored.rgb, w, h)?;
+    let result = fit_into(&colored.rgb, w, h)?;
     canvas.paste(x, y, &result);
     canvas.legend(&layout)?;
     Ok((canvas.width, canvas.height, canvas.pixels))
 }
 
-/// The probability map of one bin over the darkened picture.
-fn painted(maps: &Probabilities, bin: usize, under: &RgbImage, color: [u8; 3]) -> RgbImage {
+/// Draws the probability map of one bin over the darkened picture.
+fn overlay(maps: &Probabilities, bin: usize, under: &RgbImage, color: [u8; 3]) -> RgbImage {
     let (rows, columns) = (maps.taps(maps.height, under.height), maps.taps(maps.width, under.width));
     let mut out = under.clone();
     for (i, pixel) in out.pixels.as_chunks_mut::<3>().0.iter_mut().enumerate() {
@@ -80,22 +81,22 @@ fn painted(maps: &Probabilities, bin: usize, under: &RgbImage, color: [u8; 3]) -
     out
 }
 
-/// A picture scaled down to fit `width` × `height`, or up by a whole factor.
-fn within(picture: &RgbImage, width: usize, height: usize) -> Result<RgbImage> {
+/// Scales a picture down to fit `width` × `height`, or up by an integer factor.
+fn fit_into(picture: &RgbImage, width: usize, height: usize) -> Result<RgbImage> {
     let scale = (width as f64 / picture.width as f64).min(height as f64 / picture.height as f64);
     let scale = if scale >= 1.0 { scale.floor() } else { scale };
     let side = |n: usize| ((n as f64 * scale).round() as usize).max(1);
     Ok(resize_to(picture, (side(picture.width), side(picture.height)))?)
 }
 
-/// The bin's color at the lightness nearest to 60 at which it is in gamut, else clipped.
+/// The bin's color at the in-gamut lightness nearest to 60, else clipped.
 fn swatch([a, b]: [f32; 2]) -> [u8; 3] {
     let lightness = (0..40).flat_map(|i| [60.0 + i as f32, 60.0 - i as f32]);
     let inside = lightness.map(|l| lab_to_srgb8([l, a, b])).find(|(_, clipped)| !clipped);
     inside.unwrap_or_else(|| lab_to_srgb8([60.0, a, b])).0
 }
 
-/// Logits and what normalizes them, at the labels.
+/// Logits and their log-sum-exp at the labels.
 struct Probabilities {
     logits: Vec<f32>,
     log_sums: Vec<f32>,
@@ -124,7 +125,7 @@ impl Probabilities {
         (0..pixels).map(|x| tap((x as f64 + 0.5) * labels as f64 / pixels as f64 - 0.5, labels)).collect()
     }
 
-    /// Bilinear between labels.
+    /// Bilinear interpolation between labels.
     fn at(&self, bin: usize, (y0, y1, down): Tap, (x0, x1, right): Tap) -> f32 {
         let of = |y: usize, x: usize| {
             let label = y * self.width + x;
@@ -135,22 +136,22 @@ impl Probabilities {
     }
 }
 
-/// Where the tiles lie.
-struct Layout {
-    /// Indices of the bins that are drawn.
+/// Positions of the tiles.
+struct SheetLayout {
+    /// Indices of the drawn bins.
     shown: Vec<usize>,
-    /// Their a, top to bottom, and their b, left to right.
+    /// Their values of a, top to bottom, and of b, left to right.
     a: Vec<f32>,
     b: Vec<f32>,
     /// Width and height of a map.
     tile: (usize, usize),
-    /// Rows and columns of cells, from the top left, without a bin; some may lie above the plane.
+    /// Rows and columns of bin-free cells at the top left; they may include rows above the plane.
     free: (usize, usize),
     /// Rows of cells above the plane.
     above: usize,
 }
 
-impl Layout {
+impl SheetLayout {
     fn new(bins: &Bins, picture: &RgbImage) -> Self {
         let step = SPACING.max(bins.grid());
         let every = (step / bins.grid()).round().max(1.0);
@@ -166,7 +167,7 @@ impl Layout {
         let side = picture.width.max(picture.height);
         let scaled = |n: usize| (n * TILE / side).max(8);
         let free = free_corner(&shown.iter().map(|bin| bins.centers()[*bin]).collect::<Vec<_>>(), &a, &b);
-        // A plane whose corner is taken gets rows above it.
+        // Without a free corner, add rows above the plane.
         let above = if free.0 * free.1 < 4 { 3 } else { 0 };
         let free = if above > 0 { (above, b.len()) } else { free };
         Self { shown, a, b, tile: (scaled(picture.width), scaled(picture.height)), free, above }
@@ -184,21 +185,21 @@ impl Layout {
         GAP + (self.above + self.a.len()) * self.cell().1 + MARGIN / 2 + LEGEND
     }
 
-    /// The upper left corner of a bin's frame.
+    /// Upper left corner of a bin's frame.
     fn place(&self, [a, b]: [f32; 2]) -> (usize, usize) {
         let before = |axis: &[f32], value: f32| axis.iter().filter(|v| **v < value).count();
         let (row, column) = (self.above + before(&self.a, a), before(&self.b, b));
         (MARGIN + column * self.cell().0, GAP + row * self.cell().1)
     }
 
-    /// Where the result goes: left, top, width, height.
+    /// Position of the result: left, top, width, height.
     fn corner(&self) -> (usize, usize, usize, usize) {
         let (rows, columns) = self.free;
         (MARGIN, GAP, columns * self.cell().0 - GAP, rows * self.cell().1 - GAP)
     }
 }
 
-/// Rows and columns of the largest rectangle at the top left that holds no bin.
+/// Rows and columns of the largest bin-free rectangle at the top left.
 fn free_corner(centers: &[[f32; 2]], a: &[f32], b: &[f32]) -> (usize, usize) {
     let reach = |rows: usize| {
         let first =
@@ -209,14 +210,14 @@ fn free_corner(centers: &[[f32; 2]], a: &[f32], b: &[f32]) -> (usize, usize) {
     corners.max_by_key(|(rows, columns)| rows * columns).unwrap_or((0, 0))
 }
 
-/// 8-bit RGB to draw on.
-struct Canvas {
+/// An 8-bit RGB drawing buffer.
+struct SheetCanvas {
     width: usize,
     height: usize,
     pixels: Vec<u8>,
 }
 
-impl Canvas {
+impl SheetCanvas {
     fn new(width: usize, height: usize) -> Self {
         Self { width, height, pixels: PAPER.repeat(width * height) }
     }
@@ -233,8 +234,8 @@ impl Canvas {
         }
     }
 
-    /// a beside the rows, b below the columns, and what the levels mean.
-    fn legend(&mut self, layout: &Layout) -> Result<()> {
+    /// Draws the a labels, the b labels and the legend of the levels.
+    fn legend(&mut self, layout: &SheetLayout) -> Result<()> {
         let (cell, foot) = (layout.cell(), self.height - LEGEND - MARGIN / 2);
         let mut texts = vec![];
         for (i, a) in layout.a.iter().enumerate() {
@@ -276,7 +277,7 @@ mod tests {
     #[test]
     fn the_usual_bins_leave_a_corner_free() {
         let picture = RgbImage { width: 160, height: 120, pixels: vec![0; 3 * 160 * 120] };
-        let layout = Layout::new(&Bins::new(10.0), &picture);
+        let layout = SheetLayout::new(&Bins::new(10.0), &picture);
         assert!(layout.above == 0 && layout.free.0 >= 3 && layout.free.1 >= 3, "{:?}", layout.free);
         assert!((70..100).contains(&layout.shown.len()), "{}", layout.shown.len());
         let (x, y, w, h) = layout.corner();
@@ -290,7 +291,7 @@ mod tests {
     fn any_grid_has_room_for_the_result() {
         let picture = RgbImage { width: 1, height: 500, pixels: vec![0; 1500] };
         for grid in [1.0, 5.0, 30.0, 110.0] {
-            let layout = Layout::new(&Bins::new(grid), &picture);
+            let layout = SheetLayout::new(&Bins::new(grid), &picture);
             let (_, _, w, h) = layout.corner();
             assert!(layout.shown.len() > 3 && w > 8 && h > 30, "grid {grid}: {w} × {h}");
         }
@@ -298,7 +299,7 @@ mod tests {
 
     #[test]
     fn probabilities_are_the_softmax_between_labels() {
-        // two labels of two bins: 1 : 3 and 1 : 1
+        // Two labels of two bins: 1 : 3 and 1 : 1.
         let map = Tensor::new(&[[[[0f32, 3f32.ln()], [7.0, 7.0]]]], &Device::Cpu).unwrap();
         let maps = Probabilities::new(&map, 2).unwrap();
         let half = maps.at(0, (0, 0, 0.0), (0, 1, 0.5));

@@ -1,4 +1,4 @@
-//! 8-bit RGB to picture files. Color profiles and camera data of the original are not carried over.
+//! Encodes 8-bit RGB pictures. Color profiles and metadata of the original are not preserved.
 
 use crate::{atomic_write, data::source::RgbImage};
 use image::{
@@ -11,17 +11,17 @@ use std::{
     path::Path,
 };
 
-/// A kind of picture file.
+/// File format of a picture.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Format {
+pub enum ImageFormat {
     Png,
     Jpeg,
-    /// Without loss.
+    /// Lossless.
     WebP,
 }
 
-impl Format {
-    /// By the ending of a file's name; None for any other.
+impl ImageFormat {
+    /// Format by file extension; None for any other.
     pub fn of(path: &Path) -> Option<Self> {
         match path.extension().and_then(OsStr::to_str)?.to_ascii_lowercase().as_str() {
             "png" => Some(Self::Png),
@@ -31,8 +31,8 @@ impl Format {
         }
     }
 
-    /// The longest side that the format has.
-    fn longest(self) -> usize {
+    /// Maximum side of the format, in pixels.
+    fn max_side(self) -> usize {
         match self {
             Self::Png => i32::MAX as usize,
             Self::Jpeg => 65_535,
@@ -40,24 +40,24 @@ impl Format {
         }
     }
 
-    /// Refuses a picture that the format cannot hold.
+    /// Checks that the format can store a picture of this size.
     ///
     /// # Errors
-    /// A side beyond the format's, with what to do.
+    /// A side larger than the format's maximum.
     pub fn check(self, picture: &RgbImage) -> io::Result<()> {
         let (width, height) = (picture.width, picture.height);
-        if width.max(height) <= self.longest() {
+        if width.max(height) <= self.max_side() {
             return Ok(());
         }
-        let (name, longest) = (self.ending().to_uppercase(), self.longest());
+        let (name, max_side) = (self.extension().to_uppercase(), self.max_side());
         let said = format!(
-            "{width}×{height} is too large for {name}, whose sides end at {longest} pixels; give --format png"
+            "{width}×{height} is too large for {name}, whose sides end at {max_side} pixels; give --format png"
         );
         Err(io::Error::new(io::ErrorKind::InvalidInput, said))
     }
 
-    /// The ending that files are given.
-    pub fn ending(self) -> &'static str {
+    /// Extension of new files.
+    pub fn extension(self) -> &'static str {
         match self {
             Self::Png => "png",
             Self::Jpeg => "jpg",
@@ -66,23 +66,23 @@ impl Format {
     }
 }
 
-/// Writes `path` whole or not at all; `quality` (1…100) is that of JPEG.
+/// Writes `path` atomically; `quality` (1…100) applies to JPEG.
 ///
 /// # Errors
-/// A file that cannot be written, or a picture larger than the format allows.
-pub fn write(path: &Path, picture: &RgbImage, format: Format, quality: u8) -> io::Result<()> {
+/// A file that cannot be written; a picture larger than the format allows.
+pub fn write(path: &Path, picture: &RgbImage, format: ImageFormat, quality: u8) -> io::Result<()> {
     format.check(picture)?;
     atomic_write::write_with(path, |out| encode(out, picture, format, quality).map_err(io::Error::other))
 }
 
-fn encode(out: &mut impl Write, picture: &RgbImage, format: Format, quality: u8) -> ImageResult<()> {
+fn encode(out: &mut impl Write, picture: &RgbImage, format: ImageFormat, quality: u8) -> ImageResult<()> {
     let (width, height, kind) = (picture.width as u32, picture.height as u32, ExtendedColorType::Rgb8);
     match format {
-        Format::Png => PngEncoder::new(out).write_image(&picture.pixels, width, height, kind),
-        Format::Jpeg => {
+        ImageFormat::Png => PngEncoder::new(out).write_image(&picture.pixels, width, height, kind),
+        ImageFormat::Jpeg => {
             JpegEncoder::new_with_quality(out, quality).write_image(&picture.pixels, width, height, kind)
         }
-        Format::WebP => WebPEncoder::new_lossless(out).write_image(&picture.pixels, width, height, kind),
+        ImageFormat::WebP => WebPEncoder::new_lossless(out).write_image(&picture.pixels, width, height, kind),
     }
 }
 
@@ -94,14 +94,14 @@ mod tests {
     fn sides_beyond_a_format_are_refused_with_what_to_do() {
         let strip = |width: usize| RgbImage { width, height: 1, pixels: vec![9; 3 * width] };
         let dir = tempfile::tempdir().unwrap();
-        for (format, longest) in [(Format::WebP, 16_383), (Format::Jpeg, 65_535)] {
-            let to = dir.path().join(format.ending());
-            assert!(write(&to, &strip(longest), format, 90).is_ok());
-            let said = write(&to, &strip(longest + 1), format, 90).unwrap_err().to_string();
-            let part = format!("sides end at {longest} pixels; give --format png");
-            assert!(said.contains(&part) && said.contains(&format!("{}×1", longest + 1)), "{said}");
+        for (format, max_side) in [(ImageFormat::WebP, 16_383), (ImageFormat::Jpeg, 65_535)] {
+            let to = dir.path().join(format.extension());
+            assert!(write(&to, &strip(max_side), format, 90).is_ok());
+            let said = write(&to, &strip(max_side + 1), format, 90).unwrap_err().to_string();
+            let part = format!("sides end at {max_side} pixels; give --format png");
+            assert!(said.contains(&part) && said.contains(&format!("{}×1", max_side + 1)), "{said}");
         }
-        assert!(write(&dir.path().join("png"), &strip(70_000), Format::Png, 0).is_ok());
+        assert!(write(&dir.path().join("png"), &strip(70_000), ImageFormat::Png, 0).is_ok());
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 3);
     }
 }

@@ -1,4 +1,4 @@
-//! The pictures that a command names: files, folders, and patterns, which are expanded here where no shell did.
+//! Input pictures of a command: files, folders, and patterns that the shell did not expand.
 
 use crate::data::walk::{self, is_image};
 use std::{
@@ -8,15 +8,15 @@ use std::{
 };
 use walkdir::DirEntry;
 
-/// One picture to color.
+/// One picture to colorize.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Input {
+pub struct InputPicture {
     pub path: PathBuf,
-    /// Where it lies below the folder that was named; empty for a picture named itself.
-    pub below: PathBuf,
+    /// Path of its folder relative to the named folder; empty for pictures named directly.
+    pub subfolder: PathBuf,
 }
 
-/// Why the named things are no pictures.
+/// Why an argument gives no pictures.
 #[derive(Debug, thiserror::Error)]
 pub enum InputError {
     #[error("{}: not found; give a picture, a folder of pictures, or a pattern such as 'photos/*.jpg'", .0.display())]
@@ -31,19 +31,20 @@ pub enum InputError {
     Unreadable { path: PathBuf, source: io::Error },
 }
 
-/// Every picture that `named` means, in that order, each once. A path that exists is taken as it is, whatever characters it
-/// has; a folder gives the pictures in it (with `recursive`, below it), but not those in the folder `results`. What cannot
-/// be looked into below a folder is passed over with a warning; a link that leads nowhere is a picture that cannot be read.
+/// Every picture that `named` refers to, in order, without duplicates. An existing path is used literally, even with
+/// pattern characters. A folder gives its pictures (with `recursive`, also those of its subfolders), except those in
+/// the folder `results`. Unreadable subfolders are skipped with a warning; a dangling link counts as an unreadable
+/// picture.
 ///
 /// # Errors
-/// A path that leads nowhere, a folder or pattern without pictures, a folder that cannot be read.
-pub fn expand(named: &[PathBuf], recursive: bool, results: &Path) -> Result<Vec<Input>, InputError> {
+/// A path that does not exist; a folder or pattern without pictures; an unreadable folder.
+pub fn expand(named: &[PathBuf], recursive: bool, results: &Path) -> Result<Vec<InputPicture>, InputError> {
     let mut inputs = vec![];
     for path in named {
         if path.is_dir() {
             inputs.extend(in_folder(path, recursive, results)?);
         } else if fs::symlink_metadata(path).is_ok() {
-            inputs.push(Input { path: path.clone(), below: PathBuf::new() });
+            inputs.push(InputPicture { path: path.clone(), subfolder: PathBuf::new() });
         } else {
             inputs.extend(matching(path)?);
         }
@@ -53,7 +54,7 @@ pub fn expand(named: &[PathBuf], recursive: bool, results: &Path) -> Result<Vec<
     Ok(inputs)
 }
 
-fn in_folder(folder: &Path, recursive: bool, results: &Path) -> Result<Vec<Input>, InputError> {
+fn in_folder(folder: &Path, recursive: bool, results: &Path) -> Result<Vec<InputPicture>, InputError> {
     let results = results.canonicalize().ok();
     let ours = |entry: &DirEntry| {
         entry.file_type().is_dir() && results.is_some() && entry.path().canonicalize().ok() == results
@@ -64,7 +65,7 @@ fn in_folder(folder: &Path, recursive: bool, results: &Path) -> Result<Vec<Input
     found.warn();
     let input = |path: PathBuf| {
         let parent = path.parent().and_then(|parent| parent.strip_prefix(folder).ok());
-        Input { below: parent.map(Path::to_path_buf).unwrap_or_default(), path }
+        InputPicture { subfolder: parent.map(Path::to_path_buf).unwrap_or_default(), path }
     };
     if found.pictures.is_empty() {
         return Err(InputError::NoPictures { folder: folder.into(), recursive });
@@ -72,20 +73,20 @@ fn in_folder(folder: &Path, recursive: bool, results: &Path) -> Result<Vec<Input
     Ok(found.pictures.into_iter().map(input).collect())
 }
 
-fn matching(path: &Path) -> Result<Vec<Input>, InputError> {
+fn matching(path: &Path) -> Result<Vec<InputPicture>, InputError> {
     let pattern = match path.to_str() {
         Some(text) if text.contains(['*', '?', '[']) => text.to_owned(),
         _ => return Err(InputError::Missing(path.into())),
     };
     let bad =
         |e: glob::PatternError| InputError::BadPattern { pattern: pattern.clone(), reason: e.to_string() };
-    // As in a shell, a pattern passes over hidden files unless it names the dot.
+    // As in a shell, patterns do not match hidden files unless they start with a dot.
     let options = glob::MatchOptions { require_literal_leading_dot: true, ..Default::default() };
     let mut inputs = vec![];
     for found in glob::glob_with(&pattern, options).map_err(bad)? {
         match found {
             Ok(path) if is_image(&path) && !path.is_dir() => {
-                inputs.push(Input { path, below: PathBuf::new() });
+                inputs.push(InputPicture { path, subfolder: PathBuf::new() });
             }
             Ok(_) => {}
             Err(e) => tracing::warn!("{} is passed over: {}", e.path().display(), e.error()),
@@ -114,7 +115,7 @@ mod tests {
         let named: Vec<PathBuf> = named.iter().map(|name| folder.join(name)).collect();
         let inputs = expand(&named, recursive, &folder.join("out")).map_err(|e| e.to_string())?;
         let plain = |path: &Path| path.strip_prefix(folder).unwrap_or(path).display().to_string();
-        Ok(inputs.iter().map(|i| (plain(&i.path), plain(&i.below))).collect())
+        Ok(inputs.iter().map(|i| (plain(&i.path), plain(&i.subfolder))).collect())
     }
 
     fn names(folder: &Path, named: &[&str], recursive: bool) -> Vec<String> {

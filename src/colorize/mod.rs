@@ -1,12 +1,12 @@
-//! Color photographs with a trained colorizer: the network sees a picture at a size that suits it, and its colors,
-//! enlarged, are put over the lightness of the whole picture (Zhang, Isola and Efros 2016, section 2.3 and the released
-//! deploy network).
+//! Colorizes photographs with a trained network: the network processes a resized copy, and the predicted colors are
+//! upsampled and combined with the lightness of the full-size picture (Zhang, Isola and Efros 2016, section 2.3 and
+//! the released deploy network).
 //!
-//! [`picture::color`] is the whole way for one picture in memory, which evaluations use too. Around it: [`inputs`] finds the
-//! pictures that a command names, [`plan`] decides what is written where before anything is, and [`batch`] works through the
-//! plan file by file. Does not: train, score, or read weights other than through [`crate::pretext::colorizer`].
+//! [`picture::color`] colorizes one picture in memory and is also used by evaluations. [`inputs`] finds the pictures
+//! that a command names, [`plan`] determines all output files before anything is written, and [`batch`] runs the plan
+//! file by file. Weights are read by [`crate::pretext::colorizer`] only.
 
-pub mod field; // ab between the labels and the pixels
+pub mod field; // upsampling from labels to pixels
 pub mod picture; // one picture in memory
 
 pub mod distribution; // probability maps on the ab plane

@@ -1,6 +1,6 @@
-//! A result beside what it was made from: gray | colorized | truth, as one picture.
+//! A montage of a result and its original: gray | colorized | truth.
 
-use super::picture::{Colored, Gray};
+use super::picture::{ColorizedPicture, Gray};
 use crate::{
     color::lab::{lab_to_srgb8, srgb8_to_lab},
     data::{source::RgbImage, transforms::resize_to},
@@ -9,28 +9,28 @@ use crate::{
 use anyhow::Result;
 use rayon::prelude::*;
 
-/// The longest side of a tile, in pixels.
+/// Longest side of a tile in pixels.
 pub const LONG_SIDE: usize = 768;
-/// A picture of less mean chroma (ab units) is taken for gray: compression tints grays by less.
-const TINT: f64 = 2.0;
+/// Mean chroma, in ab units, below which a picture counts as gray; compression artifacts are below it.
+const MIN_CHROMA: f64 = 2.0;
 
-/// The tiles in a row, under their titles; the truth only where the original has color.
+/// Composes the tiles in a row with titles; the truth is included only if the original has color.
 ///
 /// # Errors
-/// When a tile cannot be resized, or the titles cannot be drawn.
-pub fn montage(original: &RgbImage, colored: &Colored, gray: Gray) -> Result<RgbTile> {
-    let truth = shrunk(original, LONG_SIDE)?;
-    let mut tiles = vec![tile(grayed(&truth, gray)), tile(shrunk(&colored.rgb, LONG_SIDE)?)];
+/// A tile cannot be resized, or the titles cannot be drawn.
+pub fn montage(original: &RgbImage, colored: &ColorizedPicture, gray: Gray) -> Result<RgbTile> {
+    let truth = scaled_down(original, LONG_SIDE)?;
+    let mut tiles = vec![tile(to_gray(&truth, gray)), tile(scaled_down(&colored.rgb, LONG_SIDE)?)];
     let mut titles = vec!["gray", "colorized"];
-    if mean_chroma(&truth) > TINT {
+    if mean_chroma(&truth) > MIN_CHROMA {
         tiles.push(tile(truth));
         titles.push("truth");
     }
     panel(&[tiles], &titles, 1)
 }
 
-/// The picture, no side longer than `long`.
-pub(super) fn shrunk(picture: &RgbImage, long: usize) -> Result<RgbImage> {
+/// Scales the picture down so that no side exceeds `long`.
+pub(super) fn scaled_down(picture: &RgbImage, long: usize) -> Result<RgbImage> {
     let side = picture.width.max(picture.height);
     if side <= long {
         return Ok(picture.clone());
@@ -39,8 +39,8 @@ pub(super) fn shrunk(picture: &RgbImage, long: usize) -> Result<RgbImage> {
     Ok(resize_to(picture, (scaled(picture.width), scaled(picture.height)))?)
 }
 
-/// The picture without its color.
-pub(super) fn grayed(picture: &RgbImage, gray: Gray) -> RgbImage {
+/// Removes the color of a picture.
+pub(super) fn to_gray(picture: &RgbImage, gray: Gray) -> RgbImage {
     let (pixels, _) = picture.pixels.as_chunks::<3>();
     let pixels = pixels.par_iter().flat_map_iter(|rgb| lab_to_srgb8([gray.lightness(*rgb), 0.0, 0.0]).0);
     RgbImage { pixels: pixels.collect(), ..*picture }
@@ -50,7 +50,7 @@ fn tile(picture: RgbImage) -> RgbTile {
     (picture.width, picture.height, picture.pixels)
 }
 
-/// Mean distance from gray, in ab units.
+/// Mean chroma in ab units.
 fn mean_chroma(picture: &RgbImage) -> f64 {
     let (pixels, _) = picture.pixels.as_chunks::<3>();
     let chroma = |rgb: &[u8; 3]| {
@@ -67,15 +67,15 @@ mod tests {
     #[test]
     fn a_tint_is_no_color() {
         let flat = |rgb: [u8; 3]| RgbImage { width: 2, height: 2, pixels: rgb.repeat(4) };
-        assert!(mean_chroma(&flat([120, 121, 119])) < TINT);
-        assert!(mean_chroma(&flat([130, 120, 110])) > TINT);
+        assert!(mean_chroma(&flat([120, 121, 119])) < MIN_CHROMA);
+        assert!(mean_chroma(&flat([130, 120, 110])) > MIN_CHROMA);
     }
 
     #[test]
     fn tiles_keep_their_aspect() {
         let strip = RgbImage { width: 3000, height: 2, pixels: vec![7; 18_000] };
-        let small = shrunk(&strip, 768).unwrap();
+        let small = scaled_down(&strip, 768).unwrap();
         assert_eq!((small.width, small.height), (768, 1));
-        assert_eq!(shrunk(&small, 768).unwrap().pixels, small.pixels);
+        assert_eq!(scaled_down(&small, 768).unwrap().pixels, small.pixels);
     }
 }

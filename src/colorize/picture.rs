@@ -1,10 +1,10 @@
-//! One picture in memory: 8-bit RGB in, of which only a gray is used; ab at every pixel and an 8-bit RGB picture of the
-//! same size out.
+//! Colorization of one picture in memory: 8-bit RGB in, of which only the gray values are used; ab at every pixel and
+//! an 8-bit RGB picture of the same size out.
 //!
-//! Only the network's input is a float array of the whole picture, and that at the network's size: lightness, color and
-//! conversion of the full picture go row by row on all threads.
+//! Only the network's input is a float array; lightness, color and conversion of the full-size picture are computed
+//! row by row on all threads.
 
-use super::field::{AbField, View};
+use super::field::{AbField, FieldGeometry};
 use crate::{
     color::{
         decode::Decode,
@@ -21,46 +21,48 @@ use candle_core::{Device, Tensor};
 use rayon::prelude::*;
 use std::sync::LazyLock;
 
-/// The short side that the network sees unless told otherwise; training cuts its windows from pictures of this size.
+/// Default short side of the network's input, that of the training pictures before cropping.
 pub const SHORT_SIDE: usize = 256;
-/// Pictures smaller than this are enlarged to it; others never are.
-const LEAST: usize = 64;
-/// How often the short side goes into the long one at most.
-const LONGEST: usize = 4;
+/// Smaller short sides are upscaled to this.
+const MIN_SHORT_SIDE: usize = 64;
+/// Maximum aspect ratio of the network's input.
+const MAX_ASPECT: usize = 4;
 
-/// How large the network sees a picture.
+/// Size of the network's input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Size {
-    /// The short side scaled to this many pixels, the aspect kept, both sides rounded to what the network needs. The long
-    /// side is at most four times this. A picture is enlarged only where its short side is below 64, and then to that;
-    /// the aspect gives way only for strips so thin that a side would be below that.
+pub enum InputSize {
+    /// Scales the short side to this many pixels, keeping the aspect ratio, and rounds both sides as the network
+    /// requires. The long side is at most four times as long. A picture is upscaled only if its short side is below
+    /// 64, and then to 64. The aspect ratio is changed only for very thin strips, whose short side would otherwise be
+    /// below that.
     Short(usize),
-    /// As it is. Time and memory grow with the picture: a photograph of 12 megapixels takes the paper's network many GB.
+    /// The original size. Time and memory grow with the picture: a photograph of 12 megapixels takes many GB with the
+    /// paper's network.
     Full,
 }
 
-impl Size {
-    /// Height and width that the network sees of a picture of this height and width, each a multiple of `multiple`
-    /// unless it is the picture's own.
+impl InputSize {
+    /// Height and width of the network's input for a picture of this height and width; each is a multiple of
+    /// `multiple` unless it is the picture's own.
     pub fn seen(self, (height, width): (usize, usize), multiple: usize) -> (usize, usize) {
         let Self::Short(asked) = self else { return (height, width) };
         let (short, long) = (height.min(width).max(1), height.max(width).max(1));
-        let least = asked.min(LEAST);
+        let least = asked.min(MIN_SHORT_SIDE);
         let to_short = asked.min(short.max(least)) as f64 / short as f64;
-        let scale = to_short.min((LONGEST * asked) as f64 / long as f64);
+        let scale = to_short.min((MAX_ASPECT * asked) as f64 / long as f64);
         let rounded = |pixels: f64| ((pixels / multiple as f64).round() as usize).max(1) * multiple;
         let side = |pixels: usize| rounded((pixels as f64 * scale).max(least as f64));
         (side(height), side(width))
     }
 }
 
-/// Which gray of a picture the network sees and the result keeps.
+/// Gray value that the network sees and the result preserves.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Gray {
     /// L of Lab.
     #[default]
     Lightness,
-    /// L of the sRGB gray (R+G+B)/3, as the comparison on SUN has it.
+    /// L of the sRGB gray (R+G+B)/3, as in the comparison on SUN.
     Average,
 }
 
@@ -76,69 +78,69 @@ impl Gray {
     }
 }
 
-/// How pictures are colored.
+/// Colorization options.
 #[derive(Clone, Debug)]
 pub struct Options {
-    pub size: Size,
+    pub size: InputSize,
     pub gray: Gray,
-    /// How a distribution becomes a color; a network that predicts ab itself has no use for it.
+    /// Decoding of a distribution; ignored by networks that predict ab.
     pub decode: Decode,
-    /// How the labels become pixels; None: as those who trained the weights do it.
+    /// Upsampling of the labels; None: that of the weights.
     pub upsampling: Option<Upsampling>,
-    /// Where the network lies.
+    /// Device of the network.
     pub device: Device,
 }
 
 impl Options {
-    /// As the weights' own spec has it, at the usual size.
+    /// Defaults of the weights' spec, at the default size.
     pub fn of(spec: &ColorizationSpec, device: &Device) -> Self {
         let device = device.clone();
-        let (size, gray) = (Size::Short(SHORT_SIDE), Gray::default());
+        let (size, gray) = (InputSize::Short(SHORT_SIDE), Gray::default());
         Self { size, gray, decode: spec.decode(), upsampling: None, device }
     }
 }
 
-/// What a network makes of a picture.
+/// Result of colorizing a picture.
 #[derive(Clone, Debug)]
-pub struct Colored {
-    /// The picture, in color; as large as the original.
+pub struct ColorizedPicture {
+    /// The colorized picture, as large as the original.
     pub rgb: RgbImage,
-    /// Pixels whose color lies outside the sRGB gamut and was clipped.
+    /// Number of pixels whose color was outside the sRGB gamut and was clipped.
     pub clipped: usize,
     /// ab at every pixel, before clipping.
     pub ab: AbField,
-    /// The network's last layer at the labels, `(1, h, w, Q)`.
+    /// Output of the network's last layer at the labels, `(1, h, w, Q)`.
     pub map: Tensor,
-    /// Height and width at which the network saw the picture.
+    /// Height and width of the network's input.
     pub seen: (usize, usize),
 }
 
-impl Colored {
-    /// Clipped pixels, as a share of all.
+impl ColorizedPicture {
+    /// Share of clipped pixels.
     pub fn clipped_share(&self) -> f64 {
         self.clipped as f64 / (self.rgb.width * self.rgb.height).max(1) as f64
     }
 }
 
-/// Colors `picture`, of which only the gray is used.
+/// Colorizes `picture`, of which only the gray values are used.
 ///
 /// # Errors
-/// A picture without pixels, one that cannot be resized, a network whose output is not a number.
-pub fn color(colorizer: &Colorizer, picture: &RgbImage, options: &Options) -> Result<Colored> {
+/// An empty picture; a picture that cannot be resized; a network with non-finite output.
+pub fn color(colorizer: &Colorizer, picture: &RgbImage, options: &Options) -> Result<ColorizedPicture> {
     let size = (picture.height, picture.width);
     ensure!(size.0 > 0 && size.1 > 0, "the picture has no pixels");
     let grid = colorizer.network().grid();
     let seen = options.size.seen(size, grid.multiple);
     let map = colorizer.output_map(&network_input(picture, seen, options)?)?;
     let upsampling = options.upsampling.unwrap_or(colorizer.upsampling());
-    let view = View { grid, upsampling, seen, size };
-    let ab = AbField::new(&colorizer.decode_map(&map, options.decode)?, view)?;
+    let geometry = FieldGeometry { grid, upsampling, seen, size };
+    let ab = AbField::new(&colorizer.decode_map(&map, options.decode)?, geometry)?;
     ensure!(ab.is_finite(), "the network's colors are not numbers: the weights are damaged");
-    let (rgb, clipped) = painted(picture, options.gray, &ab);
-    Ok(Colored { rgb, clipped, ab, map, seen })
+    let (rgb, clipped) = colorized_pixels(picture, options.gray, &ab);
+    Ok(ColorizedPicture { rgb, clipped, ab, map, seen })
 }
 
-/// L − 50 at `seen`, `(1, h, w, 1)`.
+/// L − 50 at size `seen`, `(1, h, w, 1)`.
 fn network_input(picture: &RgbImage, seen: (usize, usize), options: &Options) -> Result<Tensor> {
     let resized;
     let small = if seen == (picture.height, picture.width) {
@@ -152,8 +154,8 @@ fn network_input(picture: &RgbImage, seen: (usize, usize), options: &Options) ->
     Ok(Tensor::from_vec(lightness, (1, seen.0, seen.1, 1), &options.device)?)
 }
 
-/// The picture's lightness with the colors of `ab`, and how many pixels were clipped.
-fn painted(picture: &RgbImage, gray: Gray, ab: &AbField) -> (RgbImage, usize) {
+/// Combines the picture's lightness with the colors of `ab`; also returns the number of clipped pixels.
+fn colorized_pixels(picture: &RgbImage, gray: Gray, ab: &AbField) -> (RgbImage, usize) {
     let (height, width) = ab.size();
     let mut pixels = vec![0; 3 * width * height];
     let rows = pixels.par_chunks_exact_mut(3 * width).zip(picture.pixels.par_chunks_exact(3 * width));
@@ -198,7 +200,7 @@ mod tests {
         }
     }
 
-    /// scripts/oracles/colorize.py: torch enlarges, scikit-image converts.
+    /// scripts/oracles/colorize.py: upsampled by torch, converted by scikit-image.
     #[test]
     fn painting_equals_torch_and_scikit_image() {
         let grid = PixelGrid { stride: 4, align_corners: false, multiple: 8 };
@@ -207,8 +209,9 @@ mod tests {
                 (numbers(&case["size"]), numbers(&case["labels"]));
             let ab = Tensor::from_vec(numbers::<Vec<f32>>(&case["ab"]), (1, h, w, 2), &Device::Cpu).unwrap();
             let field = |upsampling| {
-                let view = View { grid, upsampling, seen: (4 * h, 4 * w), size: (height, width) };
-                AbField::new(&ab, view).unwrap()
+                let geometry =
+                    FieldGeometry { grid, upsampling, seen: (4 * h, 4 * w), size: (height, width) };
+                AbField::new(&ab, geometry).unwrap()
             };
             for (upsampling, name) in [(Upsampling::TwoStep, "two_step"), (Upsampling::Direct, "full")] {
                 let whole = field(upsampling).whole().unwrap().flatten_all().unwrap();
@@ -219,9 +222,9 @@ mod tests {
             }
             let field = field(Upsampling::Direct);
             let picture = RgbImage { width, height, pixels: numbers(&case["rgb"]) };
-            let (result, _) = painted(&picture, Gray::Lightness, &field);
+            let (result, _) = colorized_pixels(&picture, Gray::Lightness, &field);
             let theirs: Vec<u8> = numbers(&case["result"]);
-            // where a channel is half way between two bytes, a rounding error decides
+            // Where a channel is half way between two bytes, rounding errors decide.
             let off = result.pixels.iter().zip(&theirs).filter(|(x, y)| x != y).count();
             let worst = result.pixels.iter().zip(&theirs).map(|(x, y)| x.abs_diff(*y)).max();
             assert!(off <= 1 && worst <= Some(1), "{height}×{width}: {off} bytes differ, by {worst:?}");
@@ -230,31 +233,31 @@ mod tests {
 
     #[test]
     fn a_photograph_is_shrunk_and_never_enlarged() {
-        let seen = |height, width| Size::Short(256).seen((height, width), 8);
+        let seen = |height, width| InputSize::Short(256).seen((height, width), 8);
         assert_eq!(seen(3000, 4000), (256, 344)); // 341.3
         assert_eq!(seen(4000, 3000), (344, 256));
         assert_eq!(seen(256, 256), (256, 256));
         assert_eq!(seen(100, 150), (104, 152));
-        assert_eq!(Size::Full.seen((37, 53), 8), (37, 53));
+        assert_eq!(InputSize::Full.seen((37, 53), 8), (37, 53));
     }
 
     #[test]
     fn small_pictures_and_strips_keep_within_their_limits() {
-        let seen = |height, width| Size::Short(256).seen((height, width), 8);
+        let seen = |height, width| InputSize::Short(256).seen((height, width), 8);
         assert_eq!(seen(1, 1), (64, 64));
         assert_eq!(seen(37, 53), (64, 88)); // the aspect would have 91.7
         assert_eq!(seen(1, 500), (64, 1024));
         assert_eq!(seen(1000, 10_000), (104, 1024));
-        assert_eq!(Size::Short(32).seen((480, 640), 1), (32, 43));
-        assert_eq!(Size::Short(1).seen((480, 640), 8), (8, 8));
+        assert_eq!(InputSize::Short(32).seen((480, 640), 1), (32, 43));
+        assert_eq!(InputSize::Short(1).seen((480, 640), 8), (8, 8));
     }
 
     #[test]
     fn the_average_is_taken_before_it_is_made_lightness() {
-        // by hand: g = 85, linear 0.090842, L = 116 · 0.090842^(1/3) − 16
+        // By hand: g = 85, linear 0.090842, L = 116 · 0.090842^(1/3) − 16.
         assert!((Gray::Average.lightness([255, 0, 0]) - 36.146).abs() < 2e-3);
         assert!((Gray::Lightness.lightness([255, 0, 0]) - 53.241).abs() < 2e-3);
-        // a third of a byte is not rounded away
+        // Thirds of a byte are not rounded away.
         let [low, high] = [[0, 0, 100], [1, 0, 100]].map(|rgb| Gray::Average.lightness(rgb));
         assert!(high > low && high - low < 0.2, "{low} {high}");
     }
@@ -262,7 +265,7 @@ mod tests {
     proptest! {
         #[test]
         fn what_is_seen_keeps_the_aspect(height in 64usize..5000, width in 64usize..5000, asked in 64usize..600) {
-            let (h, w) = Size::Short(asked).seen((height, width), 8);
+            let (h, w) = InputSize::Short(asked).seen((height, width), 8);
             prop_assert!(h % 8 == 0 && w % 8 == 0);
             prop_assert!(h <= 4 * asked + 4 && w <= 4 * asked + 4);
             prop_assume!(height.max(width) <= 8 * height.min(width));

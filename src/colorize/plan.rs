@@ -1,44 +1,44 @@
-//! What is written where, settled before anything is: no two outputs meet, no input is overwritten, nothing that exists is
-//! replaced unasked.
+//! Output planning before anything is written: outputs must not collide or overwrite inputs, and existing files are
+//! replaced only on request.
 
-use super::{encoding::Format, inputs::Input};
+use super::{encoding::ImageFormat, inputs::InputPicture};
 use std::{
     collections::HashMap,
     path::{Path, PathBuf},
 };
 
-/// What is wanted of every picture beside the picture itself, and where it goes.
+/// Output options of a run.
 #[derive(Clone, Debug, Default)]
-pub struct Wanted {
-    /// Where results go; those of pictures found below a named folder keep their folders.
+pub struct OutputOptions {
+    /// Output folder. Pictures found below a named folder keep their subfolders.
     pub folder: PathBuf,
-    /// None: as the input, where that is a PNG, JPEG or WebP by its ending, else PNG.
-    pub format: Option<Format>,
-    /// Whether existing files may be replaced; an input never is.
+    /// None: the input's format if its extension is PNG, JPEG or WebP, else PNG.
+    pub format: Option<ImageFormat>,
+    /// Whether existing files may be replaced; inputs never are.
     pub overwrite: bool,
-    /// STEM-montage.png beside the result.
+    /// Also write STEM-montage.png.
     pub montage: bool,
-    /// STEM-distribution.png beside the result.
+    /// Also write STEM-distribution.png.
     pub distribution: bool,
-    /// STEM-logits.npy beside the result.
+    /// Also write STEM-logits.npy.
     pub logits: bool,
-    /// An .npy file for ab at full size; `{stem}` in it stands for the picture's name without its ending.
+    /// An .npy file for full-size ab; `{stem}` is replaced by the picture's name without extension.
     pub ab: Option<String>,
 }
 
-/// One picture and everything that is made of it.
+/// One picture and its output files.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Job {
+pub struct ColorizeJob {
     pub input: PathBuf,
     pub result: PathBuf,
-    pub format: Format,
+    pub format: ImageFormat,
     pub montage: Option<PathBuf>,
     pub distribution: Option<PathBuf>,
     pub logits: Option<PathBuf>,
     pub ab: Option<PathBuf>,
 }
 
-/// Why the work does not begin.
+/// Why a plan is rejected.
 #[derive(Debug, thiserror::Error)]
 pub enum PlanError {
     #[error("{} and {} would both become {}; color them into folders of their own (--out)",
@@ -57,60 +57,62 @@ pub enum PlanError {
     Nameless(PathBuf),
 }
 
-/// A job for every input.
+/// Creates a job for every input.
 ///
 /// # Errors
 /// See [`PlanError`]; nothing has been written then.
-pub fn plan(inputs: &[Input], wanted: &Wanted) -> Result<Vec<Job>, PlanError> {
-    if let Some(pattern) = wanted.ab.as_ref().filter(|pattern| inputs.len() > 1 && !pattern.contains(STEM)) {
+pub fn plan(inputs: &[InputPicture], options: &OutputOptions) -> Result<Vec<ColorizeJob>, PlanError> {
+    if let Some(pattern) = options.ab.as_ref().filter(|pattern| inputs.len() > 1 && !pattern.contains(STEM)) {
         return Err(PlanError::OneArray { pattern: pattern.clone(), pictures: inputs.len() });
     }
-    let jobs: Vec<Job> = inputs.iter().map(|input| job(input, wanted)).collect::<Result<_, _>>()?;
+    let jobs: Vec<ColorizeJob> = inputs.iter().map(|input| job(input, options)).collect::<Result<_, _>>()?;
     check_collisions(&jobs)?;
     check_inputs(&jobs)?;
-    let present: Vec<&Path> = jobs.iter().flat_map(Job::outputs).filter(|path| path.exists()).collect();
+    let present: Vec<&Path> =
+        jobs.iter().flat_map(ColorizeJob::outputs).filter(|path| path.exists()).collect();
     match present.first() {
-        Some(first) if !wanted.overwrite => {
+        Some(first) if !options.overwrite => {
             Err(PlanError::Exists { first: first.to_path_buf(), count: present.len() })
         }
         _ => Ok(jobs),
     }
 }
 
-/// What a picture's name stands in for.
+/// Placeholder for the picture's name.
 const STEM: &str = "{stem}";
 
-fn job(input: &Input, wanted: &Wanted) -> Result<Job, PlanError> {
+fn job(input: &InputPicture, options: &OutputOptions) -> Result<ColorizeJob, PlanError> {
     let stem = input.path.file_stem().ok_or_else(|| PlanError::Nameless(input.path.clone()))?;
-    let below = input.below.join(stem);
+    let subfolder = input.subfolder.join(stem);
     let beside = |ending: &str| {
-        let mut path = wanted.folder.join(&below).into_os_string();
+        let mut path = options.folder.join(&subfolder).into_os_string();
         path.push(ending);
         PathBuf::from(path)
     };
-    let format = wanted.format.or_else(|| Format::of(&input.path)).unwrap_or(Format::Png);
-    Ok(Job {
+    let format = options.format.or_else(|| ImageFormat::of(&input.path)).unwrap_or(ImageFormat::Png);
+    Ok(ColorizeJob {
         input: input.path.clone(),
-        result: beside(&format!(".{}", format.ending())),
+        result: beside(&format!(".{}", format.extension())),
         format,
-        montage: wanted.montage.then(|| beside("-montage.png")),
-        distribution: wanted.distribution.then(|| beside("-distribution.png")),
-        logits: wanted.logits.then(|| beside("-logits.npy")),
-        ab: wanted.ab.as_ref().map(|pattern| pattern.replace(STEM, &below.to_string_lossy()).into()),
+        montage: options.montage.then(|| beside("-montage.png")),
+        distribution: options.distribution.then(|| beside("-distribution.png")),
+        logits: options.logits.then(|| beside("-logits.npy")),
+        ab: options.ab.as_ref().map(|pattern| pattern.replace(STEM, &subfolder.to_string_lossy()).into()),
     })
 }
 
-impl Job {
-    /// Every file that the job writes.
+impl ColorizeJob {
+    /// All files that the job writes.
     pub fn outputs(&self) -> impl Iterator<Item = &Path> {
         let extras = [&self.montage, &self.distribution, &self.logits, &self.ab];
         std::iter::once(self.result.as_path()).chain(extras.into_iter().flatten().map(PathBuf::as_path))
     }
 }
 
-/// Two pictures of one name are refused even where their endings tell the results apart: what lies beside them would not.
-fn check_collisions(jobs: &[Job]) -> Result<(), PlanError> {
-    let mut taken: HashMap<PathBuf, &Job> = HashMap::new();
+/// Two pictures with the same stem are rejected even if their results have different extensions, since their
+/// additional outputs would collide.
+fn check_collisions(jobs: &[ColorizeJob]) -> Result<(), PlanError> {
+    let mut taken: HashMap<PathBuf, &ColorizeJob> = HashMap::new();
     for job in jobs {
         let stem = job.result.with_extension("");
         for output in job.outputs().map(Path::to_path_buf).chain([stem]) {
@@ -123,16 +125,16 @@ fn check_collisions(jobs: &[Job]) -> Result<(), PlanError> {
     Ok(())
 }
 
-fn check_inputs(jobs: &[Job]) -> Result<(), PlanError> {
-    let inputs: HashMap<PathBuf, ()> = jobs.iter().map(|job| (real(&job.input), ())).collect();
-    match jobs.iter().flat_map(Job::outputs).find(|output| inputs.contains_key(&real(output))) {
+fn check_inputs(jobs: &[ColorizeJob]) -> Result<(), PlanError> {
+    let inputs: HashMap<PathBuf, ()> = jobs.iter().map(|job| (canonical(&job.input), ())).collect();
+    match jobs.iter().flat_map(ColorizeJob::outputs).find(|output| inputs.contains_key(&canonical(output))) {
         Some(output) => Err(PlanError::OverInput(output.into())),
         None => Ok(()),
     }
 }
 
-/// The path without links and detours, as far as it exists.
-fn real(path: &Path) -> PathBuf {
+/// The canonical path, as far as it exists.
+fn canonical(path: &Path) -> PathBuf {
     let beside = || {
         let folder = match path.parent() {
             Some(folder) if folder != Path::new("") => folder,
@@ -147,38 +149,39 @@ fn real(path: &Path) -> PathBuf {
 mod tests {
     use super::*;
 
-    fn inputs(paths: &[&str]) -> Vec<Input> {
-        paths.iter().map(|path| Input { path: path.into(), below: PathBuf::new() }).collect()
+    fn inputs(paths: &[&str]) -> Vec<InputPicture> {
+        paths.iter().map(|path| InputPicture { path: path.into(), subfolder: PathBuf::new() }).collect()
     }
 
-    fn wanted() -> Wanted {
-        Wanted { folder: "no/such/folder".into(), ..Wanted::default() }
+    fn options() -> OutputOptions {
+        OutputOptions { folder: "no/such/folder".into(), ..OutputOptions::default() }
     }
 
-    fn refusal(paths: &[&str], wanted: &Wanted) -> String {
-        plan(&inputs(paths), wanted).unwrap_err().to_string()
+    fn refusal(paths: &[&str], options: &OutputOptions) -> String {
+        plan(&inputs(paths), options).unwrap_err().to_string()
     }
 
     #[test]
     fn results_keep_their_stem_and_their_kind() {
-        let jobs = plan(&inputs(&["p/a.JPEG", "b.tif", "c.d.webp"]), &wanted()).unwrap();
+        let jobs = plan(&inputs(&["p/a.JPEG", "b.tif", "c.d.webp"]), &options()).unwrap();
         let results: Vec<_> = jobs.iter().map(|job| job.result.to_str().unwrap()).collect();
         assert_eq!(results, ["no/such/folder/a.jpg", "no/such/folder/b.png", "no/such/folder/c.d.webp"]);
-        let png = plan(&inputs(&["a.jpg"]), &Wanted { format: Some(Format::Png), ..wanted() }).unwrap();
-        assert_eq!((png[0].result.to_str(), png[0].format), (Some("no/such/folder/a.png"), Format::Png));
+        let png = plan(&inputs(&["a.jpg"]), &OutputOptions { format: Some(ImageFormat::Png), ..options() })
+            .unwrap();
+        assert_eq!((png[0].result.to_str(), png[0].format), (Some("no/such/folder/a.png"), ImageFormat::Png));
     }
 
     #[test]
     fn everything_beside_a_result_is_named_after_it() {
-        let wanted = Wanted {
+        let options = OutputOptions {
             montage: true,
             distribution: true,
             logits: true,
             ab: Some("x/{stem}.npy".into()),
-            ..wanted()
+            ..options()
         };
-        let deep = Input { path: "p/deep/a.b.png".into(), below: "deep".into() };
-        let jobs = plan(&[deep], &wanted).unwrap();
+        let deep = InputPicture { path: "p/deep/a.b.png".into(), subfolder: "deep".into() };
+        let jobs = plan(&[deep], &options).unwrap();
         let outputs: Vec<_> = jobs[0].outputs().map(|p| p.to_str().unwrap()).collect();
         let endings = [".png", "-montage.png", "-distribution.png", "-logits.npy"];
         let beside = endings.map(|ending| format!("no/such/folder/deep/a.b{ending}"));
@@ -188,12 +191,12 @@ mod tests {
 
     #[test]
     fn outputs_that_meet_are_refused() {
-        let said = refusal(&["p/a.jpg", "q/a.png"], &wanted());
+        let said = refusal(&["p/a.jpg", "q/a.png"], &options());
         assert!(said.contains("p/a.jpg and q/a.png would both become no/such/folder/a;"), "{said}");
-        let montage = Wanted { montage: true, ..wanted() };
+        let montage = OutputOptions { montage: true, ..options() };
         assert!(refusal(&["a.png", "a-montage.png"], &montage).contains("a-montage.png"));
-        assert!(plan(&inputs(&["a.png", "a-montage.png"]), &wanted()).is_ok());
-        let one = Wanted { ab: Some("ab.npy".into()), ..wanted() };
+        assert!(plan(&inputs(&["a.png", "a-montage.png"]), &options()).is_ok());
+        let one = OutputOptions { ab: Some("ab.npy".into()), ..options() };
         assert!(refusal(&["a.png", "b.png"], &one).contains("ab.npy is one file for 2 pictures"));
         assert!(plan(&inputs(&["a.png"]), &one).is_ok());
     }
@@ -205,9 +208,9 @@ mod tests {
         std::fs::create_dir(&out).unwrap();
         std::fs::write(&photo, "x").unwrap();
         std::fs::write(out.join("a.png"), "x").unwrap();
-        let input = [Input { path: photo, below: PathBuf::new() }];
+        let input = [InputPicture { path: photo, subfolder: PathBuf::new() }];
         let into = |folder: &Path, overwrite| {
-            plan(&input, &Wanted { folder: folder.into(), overwrite, ..Wanted::default() })
+            plan(&input, &OutputOptions { folder: folder.into(), overwrite, ..OutputOptions::default() })
         };
         assert!(into(&out, false).unwrap_err().to_string().contains("exists already; give --overwrite"));
         assert!(into(&out, true).is_ok());

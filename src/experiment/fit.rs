@@ -16,7 +16,7 @@ use crate::{
     },
     nn::weights,
     report::{
-        Kind,
+        ResultKind,
         results::RESULTS,
         transfer::{TransferResult, TransferRow},
     },
@@ -211,7 +211,7 @@ impl StageRun {
     /// Writes the rows of a transfer table for `report`.
     pub fn save_transfer(&self, rows: Vec<TransferRow>, protocol: &str, run: &RunDir) -> Result<()> {
         let result = TransferResult {
-            kind: Kind::Transfer,
+            kind: ResultKind::Transfer,
             experiment: self.experiment.clone(),
             seed: self.seed,
             dataset: self.data(),

@@ -5,7 +5,7 @@ use super::{plan::WEIGHTS, redact};
 use crate::{
     hub::{FileUpload, Repo, UploadBody},
     nn::weights,
-    report::model_card::{ModelCard, WeightFile},
+    report::model_card::{ModelCard, PublishedWeights},
     train::manifest::{self, Manifest, OutputFile, Status},
     yaml,
 };
@@ -118,14 +118,14 @@ fn unchanged<'a>(run: &Path, name: &str, manifest: &'a Manifest) -> Result<&'a O
     Ok(listed)
 }
 
-fn weight_file(path: &Path, output: &OutputFile) -> Result<WeightFile> {
+fn weight_file(path: &Path, output: &OutputFile) -> Result<PublishedWeights> {
     let (tensors, _) = weights::read(path)?;
     let numbers = |counted: bool| {
         let of_kind =
             tensors.iter().filter(|(name, _)| STATISTICS.iter().any(|s| name.ends_with(s)) == counted);
         of_kind.map(|(_, tensor)| tensor.elem_count()).sum()
     };
-    Ok(WeightFile {
+    Ok(PublishedWeights {
         name: WEIGHTS.into(),
         output: output.clone(),
         tensors: tensors.len(),

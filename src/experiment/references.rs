@@ -17,7 +17,7 @@ use crate::{
         self, AddressError,
         address::{check_path, check_repository, check_revision},
     },
-    spec::{Diagnostic, On, names::Named, on_backbone::OnBackbone},
+    spec::{Diagnostic, On, names::NamedMap, on_backbone::OnBackbone},
 };
 
 use std::collections::HashSet;
@@ -130,7 +130,7 @@ impl Experiment {
         index: usize,
         (name, stage): (&str, &Stage),
         here: &[&str],
-        rows: &Named<OnBackbone<InitSpec>>,
+        rows: &NamedMap<OnBackbone<InitSpec>>,
     ) -> Result<(), LocatedDiagnostic> {
         if rows.is_empty() {
             let fault = Diagnostic::new(format!("`{name}` needs at least one backbone"));

@@ -19,8 +19,8 @@ use crate::{
     data::{annotated_source::AnnotatedSpec, source::DataSpec},
     device::Compute,
     spec::{
-        Diagnostic, Document, Node, SpecError,
-        names::{Name, Named},
+        Diagnostic, Document, SpecError, SpecNode,
+        names::{Name, NamedMap},
     },
 };
 use serde::{Deserialize, Serialize};
@@ -50,11 +50,11 @@ pub struct Experiment {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backbone: Option<BackboneSpec>,
     /// Stages in the order in which they run.
-    pub stages: Named<Stage>,
+    pub stages: NamedMap<Stage>,
     /// Required results by stage and metric: lower bounds, or upper bounds where lower is better. A run that violates
     /// one fails. In YAML: `expected: { detection: { map: 0.8 } }`.
-    #[serde(default, skip_serializing_if = "Named::is_empty")]
-    pub expected: Named<BTreeMap<String, f64>>,
+    #[serde(default, skip_serializing_if = "NamedMap::is_empty")]
+    pub expected: NamedMap<BTreeMap<String, f64>>,
 }
 
 fn is_default(compute: &Compute) -> bool {
@@ -118,7 +118,7 @@ impl Experiment {
 }
 
 /// `pretrain.train.steps` → `stages.pretrain.pretext.train.steps`.
-fn expand(mut keys: Vec<String>, root: &Node) -> Result<Vec<String>, Diagnostic> {
+fn expand(mut keys: Vec<String>, root: &SpecNode) -> Result<Vec<String>, Diagnostic> {
     let stages = root.get("stages").map(|e| e.value.entries()).unwrap_or_default();
     let names: Vec<&str> = stages.iter().map(|e| e.key.as_str()).collect();
     let Some(first) = keys.first().map(String::as_str) else { return Ok(keys) };

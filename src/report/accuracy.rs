@@ -1,9 +1,9 @@
 //! Accuracy tables by backbone and layer, averaged over seeds, as CSV, Markdown and aligned text.
 
 use super::{
-    published::{Benchmark, Block},
+    published::{Benchmark, PublishedBlock},
     results::{LayerResult, ProbeResult},
-    table::{Table, column_names, in_columns, over_seeds, spread},
+    table::{TextTable, cell_text, csv_cells, csv_names, spread},
 };
 use crate::metrics::accuracy::MeanStd;
 use anyhow::{Result, bail};
@@ -39,15 +39,15 @@ pub struct AccuracyTable {
     pub protocol: String,
     pub measure: Measure,
     pub layers: Vec<String>,
-    pub rows: Vec<Row>,
+    pub rows: Vec<AccuracyRow>,
     /// All seeds of the results, ascending.
     pub seeds: Vec<u64>,
     /// Published results for these layers, if the data set and the metric match.
-    published: Option<Block>,
+    published: Option<PublishedBlock>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
-pub struct Row {
+pub struct AccuracyRow {
     pub experiment: String,
     pub backbone: String,
     /// One per layer of the table; None without a result.
@@ -57,7 +57,7 @@ pub struct Row {
 /// One table per data set and protocol, with rows and columns in order of first appearance. Errors: two results for
 /// the same cell and seed.
 pub fn tables(results: &[ProbeResult], measure: Measure) -> Result<Vec<AccuracyTable>> {
-    refuse_repeats(results)?;
+    refuse_duplicates(results)?;
     let mut groups: Vec<Vec<&ProbeResult>> = Vec::new();
     for result in results {
         let same = |r: &ProbeResult| r.dataset == result.dataset && r.protocol == result.protocol;
@@ -70,24 +70,24 @@ pub fn tables(results: &[ProbeResult], measure: Measure) -> Result<Vec<AccuracyT
 }
 
 /// One layer of one backbone in one result.
-struct Entry<'a> {
+struct LayerEntry<'a> {
     result: &'a ProbeResult,
     backbone: &'a str,
     layer: &'a LayerResult,
 }
 
-fn entries<'a>(results: impl IntoIterator<Item = &'a ProbeResult>) -> impl Iterator<Item = Entry<'a>> {
+fn entries<'a>(results: impl IntoIterator<Item = &'a ProbeResult>) -> impl Iterator<Item = LayerEntry<'a>> {
     results.into_iter().flat_map(|result| {
         result.rows.iter().flat_map(move |row| {
-            row.layers.iter().map(move |layer| Entry { result, backbone: &row.backbone, layer })
+            row.layers.iter().map(move |layer| LayerEntry { result, backbone: &row.backbone, layer })
         })
     })
 }
 
 /// Counting a seed twice would understate the spread over seeds.
-fn refuse_repeats(results: &[ProbeResult]) -> Result<()> {
+fn refuse_duplicates(results: &[ProbeResult]) -> Result<()> {
     let mut seen = std::collections::HashMap::<_, &Path>::new();
-    for Entry { result, backbone, layer } in entries(results) {
+    for LayerEntry { result, backbone, layer } in entries(results) {
         let place = (&result.dataset, &result.protocol, &result.experiment, backbone, &layer.layer);
         if let Some(first) = seen.insert((place, result.seed), &result.from) {
             bail!(
@@ -120,8 +120,11 @@ impl AccuracyTable {
         seeds.sort_unstable();
         seeds.dedup();
         let cells = |key: (&str, &str)| layers.iter().map(|l| cell(group, measure, key, l)).collect();
-        let row =
-            |key: &(&str, &str)| Row { experiment: key.0.into(), backbone: key.1.into(), cells: cells(*key) };
+        let row = |key: &(&str, &str)| AccuracyRow {
+            experiment: key.0.into(),
+            backbone: key.1.into(),
+            cells: cells(*key),
+        };
         let published = published(&group[0].dataset, measure, &layers)?;
         Ok(Self {
             dataset: group[0].dataset.clone(),
@@ -151,7 +154,7 @@ impl AccuracyTable {
     }
 
     /// Label of a row: the backbone, prefixed by its experiment if the table has several.
-    pub fn label(&self, row: &Row) -> String {
+    pub fn label(&self, row: &AccuracyRow) -> String {
         if self.rows.iter().all(|other| other.experiment == row.experiment) {
             return row.backbone.clone();
         }
@@ -159,15 +162,16 @@ impl AccuracyTable {
     }
 
     /// The table as text, with published results below. Cells with fewer seeds than the table are marked.
-    fn table(&self) -> Table {
-        let cells =
-            |row: &Row| row.cells.iter().map(|cell| over_seeds(cell.as_ref(), self.seeds.len())).collect();
-        let row = |row: &Row| [vec![self.label(row)], cells(row)].concat();
-        let published = self.published.iter().flat_map(Block::rows);
+    fn table(&self) -> TextTable {
+        let cells = |row: &AccuracyRow| {
+            row.cells.iter().map(|cell| cell_text(cell.as_ref(), self.seeds.len())).collect()
+        };
+        let row = |row: &AccuracyRow| [vec![self.label(row)], cells(row)].concat();
+        let published = self.published.iter().flat_map(PublishedBlock::rows);
         let columns = std::iter::once("backbone").chain(self.layers.iter().map(String::as_str));
-        let table = Table::new(columns, self.rows.iter().map(row).chain(published));
+        let table = TextTable::new(columns, self.rows.iter().map(row).chain(published));
         let notes = self.published.as_ref().map_or(String::new(), |block| format!("\n{}", block.notes()));
-        Table { title: self.header(), notes, ..table }
+        TextTable { title: self.header(), notes, ..table }
     }
 
     /// Aligned columns for a terminal, with published ImageNet and Places205 results below.
@@ -182,17 +186,17 @@ impl AccuracyTable {
 }
 
 /// Published linear-probe results on a data set; None if there are none.
-fn published(dataset: &str, measure: Measure, layers: &[&str]) -> Result<Option<Block>> {
+fn published(dataset: &str, measure: Measure, layers: &[&str]) -> Result<Option<PublishedBlock>> {
     let benchmark = match (dataset, measure) {
         ("imagenet", Measure::Top1) => Benchmark::ImagenetLinear,
         ("places205", Measure::Top1) => Benchmark::PlacesLinear,
         _ => return Ok(None),
     };
-    Block::of(benchmark, &layers.iter().copied().map(Some).collect::<Vec<_>>())
+    PublishedBlock::of(benchmark, &layers.iter().copied().map(Some).collect::<Vec<_>>())
 }
 
 fn cell(group: &[&ProbeResult], measure: Measure, key: (&str, &str), layer: &str) -> Option<MeanStd> {
-    let here = |e: &Entry| (e.result.experiment.as_str(), e.backbone) == key && e.layer.layer == layer;
+    let here = |e: &LayerEntry| (e.result.experiment.as_str(), e.backbone) == key && e.layer.layer == layer;
     let values = entries(group.iter().copied()).filter(here).filter_map(|e| measure.of(e.layer));
     MeanStd::of(&values.collect::<Vec<_>>()).map(MeanStd::percent)
 }
@@ -218,18 +222,18 @@ pub fn csv(tables: &[AccuracyTable]) -> String {
     let mut layers = Vec::new();
     tables.iter().for_each(|table| merge_in_order(&mut layers, table.layers.iter().map(String::as_str)));
     let about = ["dataset", "protocol", "experiment", "measure", "backbone"].map(String::from);
-    let columns = about.into_iter().chain(layers.iter().flat_map(|layer| column_names(layer)));
+    let columns = about.into_iter().chain(layers.iter().flat_map(|layer| csv_names(layer)));
     let rows = tables.iter().flat_map(|table| table.rows.iter().map(|row| sheet_row(table, row, &layers)));
-    Table::new(columns, rows).csv()
+    TextTable::new(columns, rows).csv()
 }
 
-fn sheet_row(table: &AccuracyTable, row: &Row, layers: &[&str]) -> Vec<String> {
+fn sheet_row(table: &AccuracyTable, row: &AccuracyRow, layers: &[&str]) -> Vec<String> {
     let measure = format!("{} %", table.measure.name());
     let about =
         [&table.dataset, &table.protocol, &row.experiment, &measure, &row.backbone].map(String::clone);
     let figures = layers.iter().flat_map(|layer| {
         let column = table.layers.iter().position(|l| l == layer);
-        in_columns(column.and_then(|column| row.cells[column]).as_ref())
+        csv_cells(column.and_then(|column| row.cells[column]).as_ref())
     });
     about.into_iter().chain(figures).collect()
 }

@@ -2,7 +2,7 @@
 //! bars over seeds; rendered as SVG and PNG.
 
 use super::{
-    canvas::{self, Area, Canvas, Drawing, Drawn, FAINT, GRID, INK, LABEL, PALETTE, TICK},
+    canvas::{self, Area, Drawn, FAINT, Figure, GRID, INK, LABEL, PALETTE, PlotCanvas, TICK},
     table::spread,
     transfer::TransferTable,
 };
@@ -67,24 +67,24 @@ impl<'a> Bars<'a> {
     }
 }
 
-impl Drawing for Bars<'_> {
+impl Figure for Bars<'_> {
     fn size(&self) -> (u32, u32) {
         ((self.right + 60.0 + 9.0 * self.longest_label()) as u32, HEIGHT.max(self.legend_end() as u32))
     }
 
     fn draw<DB: DrawingBackend>(&self, area: &Area<DB>, scale: f64) -> Result<()> {
-        let canvas = Canvas::new(area, scale)?;
-        canvas::done::<DB>(self.axes(&canvas))?;
+        let canvas = PlotCanvas::new(area, scale)?;
+        canvas::check_drawn::<DB>(self.axes(&canvas))?;
         for index in 0..self.labels.len() {
-            canvas::done::<DB>(self.bars(&canvas, index))?;
-            canvas::done::<DB>(self.legend(&canvas, index))?;
+            canvas::check_drawn::<DB>(self.bars(&canvas, index))?;
+            canvas::check_drawn::<DB>(self.legend(&canvas, index))?;
         }
         Ok(())
     }
 }
 
 impl Bars<'_> {
-    fn axes<DB: DrawingBackend>(&self, canvas: &Canvas<DB>) -> Drawn<DB> {
+    fn axes<DB: DrawingBackend>(&self, canvas: &PlotCanvas<DB>) -> Drawn<DB> {
         canvas.title("Transfer", LEFT, 22.0)?;
         canvas.text(&spread(&self.table.seeds), LEFT, 47.0, LABEL, FAINT, HPos::Left)?;
         let step = if self.high > 50.0 { 20.0 } else { 10.0 };
@@ -98,10 +98,10 @@ impl Bars<'_> {
             canvas.text(title, middle, BOTTOM + 12.0, LABEL, INK, HPos::Center)?;
         }
         canvas.stroke(&[(LEFT, BOTTOM), (self.right, BOTTOM)], FAINT, 1.0)?;
-        canvas.upwards("mAP, mean IU or accuracy (%)", 22.0, 0.5 * (TOP + BOTTOM))
+        canvas.vertical_text("mAP, mean IU or accuracy (%)", 22.0, 0.5 * (TOP + BOTTOM))
     }
 
-    fn bars<DB: DrawingBackend>(&self, canvas: &Canvas<DB>, index: usize) -> Drawn<DB> {
+    fn bars<DB: DrawingBackend>(&self, canvas: &PlotCanvas<DB>, index: usize) -> Drawn<DB> {
         let width = (FILLED * self.group / self.labels.len() as f64).min(BAR);
         let cells = self.table.cells[index].iter().enumerate();
         for (column, cell) in cells.filter_map(|(column, cell)| Some((column, (*cell)?))) {
@@ -119,7 +119,7 @@ impl Bars<'_> {
         Ok(())
     }
 
-    fn legend<DB: DrawingBackend>(&self, canvas: &Canvas<DB>, index: usize) -> Drawn<DB> {
+    fn legend<DB: DrawingBackend>(&self, canvas: &PlotCanvas<DB>, index: usize) -> Drawn<DB> {
         let (x, y) = (self.right + 18.0, TOP + 10.0 + 25.0 * index as f64);
         canvas.bar((x, y - 7.0), (x + 14.0, y + 7.0), color(index))?;
         canvas.text(&self.labels[index], x + 24.0, y - 0.3 * LABEL, LABEL, INK, HPos::Left)

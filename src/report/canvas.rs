@@ -37,7 +37,7 @@ pub(super) type Area<'a, DB> = DrawingArea<DB, Shift>;
 pub(super) type Drawn<DB> = Result<(), DrawingAreaErrorKind<<DB as DrawingBackend>::ErrorType>>;
 
 /// A plot that can be drawn on either backend.
-pub(super) trait Drawing {
+pub(super) trait Figure {
     /// Width and height in SVG units.
     fn size(&self) -> (u32, u32);
     /// Draws on a white `area` with `scale` pixels per SVG unit.
@@ -45,7 +45,7 @@ pub(super) trait Drawing {
 }
 
 /// Renders a plot as SVG.
-pub(super) fn svg(drawing: &impl Drawing) -> Result<String> {
+pub(super) fn svg(drawing: &impl Figure) -> Result<String> {
     let mut out = String::new();
     {
         let area = SVGBackend::with_string(&mut out, drawing.size()).into_drawing_area();
@@ -55,7 +55,7 @@ pub(super) fn svg(drawing: &impl Drawing) -> Result<String> {
 }
 
 /// Renders a plot as PNG.
-pub(super) fn png(drawing: &impl Drawing) -> Result<Vec<u8>> {
+pub(super) fn png(drawing: &impl Figure) -> Result<Vec<u8>> {
     let (w, h) = drawing.size();
     let factor = PNG_SCALE * SMOOTHING;
     let mut pixels = vec![255; (3 * factor * w * factor * h) as usize];
@@ -71,25 +71,25 @@ pub(super) fn png(drawing: &impl Drawing) -> Result<Vec<u8>> {
     Ok(file.into_inner())
 }
 
-fn draw<DB: DrawingBackend>(drawing: &impl Drawing, area: &Area<DB>, scale: f64) -> Result<()> {
-    done::<DB>(area.fill(&WHITE))?;
+fn draw<DB: DrawingBackend>(drawing: &impl Figure, area: &Area<DB>, scale: f64) -> Result<()> {
+    check_drawn::<DB>(area.fill(&WHITE))?;
     drawing.draw(area, scale)?;
-    done::<DB>(area.present())
+    check_drawn::<DB>(area.present())
 }
 
 /// Converts a backend's result.
-pub(super) fn done<DB: DrawingBackend>(drawn: Drawn<DB>) -> Result<()> {
+pub(super) fn check_drawn<DB: DrawingBackend>(drawn: Drawn<DB>) -> Result<()> {
     drawn.map_err(|error| anyhow!("cannot draw the plot: {error}"))
 }
 
 /// A drawing area in SVG units.
-pub(super) struct Canvas<'a, DB: DrawingBackend> {
+pub(super) struct PlotCanvas<'a, DB: DrawingBackend> {
     area: &'a Area<'a, DB>,
     face: &'static str,
     scale: f64,
 }
 
-impl<'a, DB: DrawingBackend> Canvas<'a, DB> {
+impl<'a, DB: DrawingBackend> PlotCanvas<'a, DB> {
     pub fn new(area: &'a Area<DB>, scale: f64) -> Result<Self> {
         Ok(Self { area, face: typeface()?, scale })
     }
@@ -114,7 +114,7 @@ impl<'a, DB: DrawingBackend> Canvas<'a, DB> {
     }
 
     /// Vertical label, centered at `y`.
-    pub fn upwards(&self, text: &str, x: f64, y: f64) -> Drawn<DB> {
+    pub fn vertical_text(&self, text: &str, x: f64, y: f64) -> Drawn<DB> {
         let turned = (self.face, LABEL * self.scale).into_font().transform(FontTransform::Rotate270);
         let style = turned.into_text_style(self.area).color(&INK).pos(Pos::new(HPos::Center, VPos::Top));
         self.area.draw(&Text::new(text.to_string(), self.px(x, y), style))

@@ -2,9 +2,9 @@
 //! colors that each method uses, and example pictures.
 
 use super::{
-    kind::Kind,
-    score::{COLUMNS, Column, shown},
-    table::Table,
+    kind::ResultKind,
+    score::{COLUMNS, ScoreColumn, in_display_units},
+    table::TextTable,
 };
 use crate::{
     color::lab::lab_to_srgb8,
@@ -34,7 +34,7 @@ pub const EXAMPLES: &str = "examples";
 /// Result of one method with one seed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ColorResult {
-    pub kind: Kind,
+    pub kind: ResultKind,
     pub experiment: String,
     pub seed: u64,
     pub dataset: String,
@@ -124,7 +124,7 @@ impl<'a> ColorTable<'a> {
     }
 
     /// Table of metrics, one row per method; the last row has the metrics of the true colors that are meaningful.
-    pub(super) fn table(&self) -> Table {
+    pub(super) fn table(&self) -> TextTable {
         let judged = self.methods.iter().any(|(_, results)| recognized(results).is_some());
         let titles = COLUMNS.map(|(_, title, _)| title);
         let titles = std::iter::once("method").chain(titles).chain(judged.then_some(RECOGNIZED));
@@ -134,7 +134,7 @@ impl<'a> ColorTable<'a> {
             std::iter::once(method.clone()).chain(cells).chain(judged.then_some(top1)).collect()
         };
         let rows = self.methods.iter().map(row).chain(self.truth());
-        Table { title: self.header(), ..Table::new(titles, rows) }
+        TextTable { title: self.header(), ..TextTable::new(titles, rows) }
     }
 
     fn truth(&self) -> Option<Vec<String>> {
@@ -202,7 +202,7 @@ pub fn png((width, height, rgb): RgbTile, name: &str) -> Result<Vec<u8>> {
 }
 
 /// Mean and spread of a metric over seeds; for one seed, the value and its bootstrap error.
-fn cell(results: &[&ColorResult], (measure, _, decimals): Column) -> String {
+fn cell(results: &[&ColorResult], (measure, _, decimals): ScoreColumn) -> String {
     let Some((mean, spread)) = value(results, measure) else { return "–".into() };
     match spread {
         Some(spread) => format!("{mean:.decimals$} ± {spread:.decimals$}"),
@@ -212,12 +212,12 @@ fn cell(results: &[&ColorResult], (measure, _, decimals): Column) -> String {
 
 fn value(results: &[&ColorResult], measure: ColorMeasure) -> Option<(f64, Option<f64>)> {
     let values: Option<Vec<f64>> = results.iter().map(|r| r.summary.get(measure)).collect();
-    let over_seeds = MeanStd::of(&values?)?;
+    let cell_text = MeanStd::of(&values?)?;
     let spread = match results {
         [one] => one.intervals.get(&measure).map(|interval| interval.std),
-        _ => over_seeds.std,
+        _ => cell_text.std,
     };
-    Some((shown(measure, over_seeds.mean), spread.map(|spread| shown(measure, spread))))
+    Some((in_display_units(measure, cell_text.mean), spread.map(|spread| in_display_units(measure, spread))))
 }
 
 /// All tables as one CSV sheet: mean and spread of every metric; a separate column defines the spread.
@@ -228,7 +228,7 @@ pub fn csv(tables: &[ColorTable]) -> String {
     let rows = tables
         .iter()
         .flat_map(|table| table.methods.iter().map(|(method, results)| sheet_row(table, method, results)));
-    Table::new(columns, rows).csv()
+    TextTable::new(columns, rows).csv()
 }
 
 fn sheet_row(table: &ColorTable, method: &str, results: &[&ColorResult]) -> Vec<String> {

@@ -6,9 +6,9 @@
 
 use super::{
     ReportPaths, canvas,
-    scatter::{Group, Look, Note, Scatter},
-    table::Table,
-    write_whole,
+    scatter::{GroupStyle, Note, PointGroup, Scatter},
+    table::TextTable,
+    write_file,
 };
 use crate::{
     metrics::interpretability::{
@@ -40,7 +40,7 @@ pub struct InterpretabilityResult {
 
 /// Numbers of entries shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Shown {
+pub struct ReportLimits {
     /// Classes in each of the two tables.
     pub classes: usize,
     /// Confusions in the table.
@@ -54,7 +54,7 @@ pub struct Shown {
 }
 
 /// The numbers of the paper's appendix.
-impl Default for Shown {
+impl Default for ReportLimits {
     fn default() -> Self {
         Self {
             classes: 10,
@@ -73,15 +73,15 @@ impl Default for Shown {
 /// No records; a class without a name; unavailable pictures; a folder that cannot be written.
 pub fn write_interpretability(
     result: &InterpretabilityResult,
-    shown: &Shown,
+    shown: &ReportLimits,
     pictures: &dyn Fn(&Record) -> Result<Renderings<RgbTile>>,
     out: &Path,
 ) -> Result<ReportPaths> {
-    let report = Report::of(result, shown)?;
+    let report = InterpretabilityReport::of(result, shown)?;
     let folder = out.join("examples");
     fs::create_dir_all(&folder)
         .with_context(|| format!("cannot create the report folder {}", folder.display()))?;
-    let write = |name: &str, bytes: &[u8]| write_whole(&out.join(name), bytes);
+    let write = |name: &str, bytes: &[u8]| write_file(&out.join(name), bytes);
     let (gain, added) = (report.gain_plot(), report.confusion_plot());
     let mut plots = vec![
         write("interpretability_classes.svg", canvas::svg(&gain)?.as_bytes())?,
@@ -111,21 +111,21 @@ pub fn write_interpretability(
 ///
 /// # Errors
 /// As [`write_interpretability`].
-pub fn pictured(result: &InterpretabilityResult, shown: &Shown) -> Result<BTreeSet<usize>> {
-    let report = Report::of(result, shown)?;
+pub fn needed_images(result: &InterpretabilityResult, shown: &ReportLimits) -> Result<BTreeSet<usize>> {
+    let report = InterpretabilityReport::of(result, shown)?;
     let examples = report.examples();
     Ok(examples.iter().flat_map(|example| &example.records).map(|record| record.image as usize).collect())
 }
 
 /// A result with the metrics derived from it.
-struct Report<'a> {
+struct InterpretabilityReport<'a> {
     result: &'a InterpretabilityResult,
-    shown: &'a Shown,
+    shown: &'a ReportLimits,
     found: Interpretability,
 }
 
-impl<'a> Report<'a> {
-    fn of(result: &'a InterpretabilityResult, shown: &'a Shown) -> Result<Self> {
+impl<'a> InterpretabilityReport<'a> {
+    fn of(result: &'a InterpretabilityResult, shown: &'a ReportLimits) -> Result<Self> {
         let found = Interpretability::of(&result.records)
             .context("there is nothing to report on: no picture was classified")?;
         let given = |answer: &Answer| answer.top.iter().map(|(class, _)| *class).max();
@@ -152,30 +152,36 @@ impl<'a> Report<'a> {
         )
     }
 
-    fn summary(&self) -> Table {
+    fn summary(&self) -> TextTable {
         let row =
             |name: &str, Accuracy { top1, top5 }: Accuracy| vec![name.into(), percent(top1), percent(top5)];
         let Renderings { original, gray, recolored } = self.found.accuracy;
         let rows = [row("true colors", original), row("gray", gray), row("recolored", recolored)];
-        Table::new(["rendering", "top-1 %", "top-5 %"], rows)
+        TextTable::new(["rendering", "top-1 %", "top-5 %"], rows)
     }
 
-    fn classes(&self, gains: &[ClassGain]) -> Table {
+    fn classes(&self, gains: &[ClassGain]) -> TextTable {
         let row = |gain: &ClassGain| {
             let name = self.name(gain.class).to_string();
             let shares = [percent(gain.gray), percent(gain.recolored), signed(gain.gain())];
             [vec![name, gain.images.to_string()], shares.to_vec()].concat()
         };
-        Table::new(["class", "pictures", "gray top-5 %", "recolored top-5 %", "gain"], gains.iter().map(row))
+        TextTable::new(
+            ["class", "pictures", "gray top-5 %", "recolored top-5 %", "gain"],
+            gains.iter().map(row),
+        )
     }
 
-    fn confusions(&self, confusions: &[ClassConfusion]) -> Table {
+    fn confusions(&self, confusions: &[ClassConfusion]) -> TextTable {
         let row = |pair: &ClassConfusion| {
             let names = [pair.class, pair.seen_as].map(|class| self.name(class).to_string());
             let shares = [percent(pair.original), percent(pair.recolored), signed(pair.added())];
             [names.to_vec(), shares.to_vec()].concat()
         };
-        Table::new(["class", "seen as", "true colors %", "recolored %", "added"], confusions.iter().map(row))
+        TextTable::new(
+            ["class", "seen as", "true colors %", "recolored %", "added"],
+            confusions.iter().map(row),
+        )
     }
 
     /// Figure 12(a).
@@ -183,7 +189,7 @@ impl<'a> Report<'a> {
         let n = self.shown.highlighted_classes;
         let (top, bottom) = (self.found.top(n), self.found.bottom(n));
         let rest = &self.found.classes[top.len()..self.found.classes.len() - bottom.len()];
-        let group = |label: String, look, gains: &[ClassGain]| Group {
+        let group = |label: String, look, gains: &[ClassGain]| PointGroup {
             label,
             look,
             points: gains.iter().map(|g| (100.0 * g.gray, 100.0 * g.recolored)).collect(),
@@ -203,15 +209,15 @@ impl<'a> Report<'a> {
             up: "recolored: top-5 accuracy".into(),
             notes: vec![note("Largest gains", top), note("Largest losses", &bottom)],
             groups: vec![
-                group(counted(rest.len(), "class between", "classes between"), Look::Rest, rest),
+                group(counted(rest.len(), "class between", "classes between"), GroupStyle::Rest, rest),
                 group(
                     counted(bottom.len(), "class that loses most", "classes that lose most"),
-                    Look::Second,
+                    GroupStyle::Second,
                     &bottom,
                 ),
                 group(
                     counted(top.len(), "class that gains most", "classes that gain most"),
-                    Look::First,
+                    GroupStyle::First,
                     top,
                 ),
             ],
@@ -233,7 +239,7 @@ impl<'a> Report<'a> {
             format!("{} {} as {}", signed(c.added()), self.name(c.class), self.name(c.seen_as))
         };
         let lines = added.iter().take(14).map(line).collect();
-        let group = |label, look, points| Group { label, look, points };
+        let group = |label, look, points| PointGroup { label, look, points };
         let label = counted(pairs - added.len(), "other pair of classes", "other pairs of classes");
         Scatter {
             title: "Classes taken for another, in true colors and recolored".into(),
@@ -241,10 +247,10 @@ impl<'a> Report<'a> {
             across: "true colors: share of a class with another among its top five".into(),
             up: "recolored: the same".into(),
             groups: vec![
-                group(label, Look::Rest, rest),
+                group(label, GroupStyle::Rest, rest),
                 group(
                     counted(added.len(), "confusion most added", "confusions most added"),
-                    Look::First,
+                    GroupStyle::First,
                     points(added),
                 ),
             ],
@@ -298,7 +304,7 @@ impl<'a> Report<'a> {
         page
     }
 
-    fn answers(&self, records: &[&Record]) -> Table {
+    fn answers(&self, records: &[&Record]) -> TextTable {
         let told = |answer: &Answer| {
             let (class, score) = answer.top.first().copied().unwrap_or_default();
             format!(
@@ -312,7 +318,7 @@ impl<'a> Report<'a> {
             let Renderings { original, gray, recolored } = record.answers.map(told);
             vec![record.image.to_string(), original, gray, recolored]
         };
-        Table::new(["picture", "true colors", "gray", "recolored"], records.iter().map(row))
+        TextTable::new(["picture", "true colors", "gray", "recolored"], records.iter().map(row))
     }
 }
 
@@ -341,7 +347,7 @@ impl ExampleFigure<'_> {
 }
 
 /// CSV with an ASCII minus, for programs.
-fn csv(table: &Table) -> String {
+fn csv(table: &TextTable) -> String {
     table.csv().replace('−', "-")
 }
 

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 /// Stage kind of a results file. Other kinds in a run directory are skipped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Kind {
+pub enum ResultKind {
     LinearProbe,
     ColorEvaluation,
     Transfer,

@@ -21,11 +21,9 @@ pub mod transfer;
 
 mod bars; // plot of a transfer table
 
-pub use accuracy::{AccuracyTable, Measure, Row, tables};
-pub use kind::Kind;
-pub use results::{
-    BackboneResult, Collected, LayerResult, ProbeResult, ReportedRun, collect, collect_called,
-};
+pub use accuracy::{AccuracyRow, AccuracyTable, Measure, tables};
+pub use kind::ResultKind;
+pub use results::{BackboneResult, Collected, LayerResult, ProbeResult, ReportedRun, collect, collect_runs};
 pub use score::{Comparison, LeftOut, ScoreRow, ScoreTable};
 pub use transfer::{InputColors, TransferMetric, TransferResult, TransferRow, TransferTable, TransferTask};
 
@@ -69,7 +67,7 @@ pub fn write_report(dirs: &[PathBuf], out: &Path) -> Result<ReportPaths> {
 
 /// As [`write_report`], for given runs with their current names.
 pub fn write_report_of(fits: &[ReportedRun], out: &Path) -> Result<ReportPaths> {
-    write(collect_called(fits)?, out)
+    write(collect_runs(fits)?, out)
 }
 
 fn write(Collected { probes, colors, transfers }: Collected, out: &Path) -> Result<ReportPaths> {
@@ -90,7 +88,7 @@ fn write(Collected { probes, colors, transfers }: Collected, out: &Path) -> Resu
 impl ReportPaths {
     fn add_probes(&mut self, probes: &[ProbeResult], out: &Path) -> Result<()> {
         let (top1, top5) = (tables(probes, Measure::Top1)?, tables(probes, Measure::Top5)?);
-        let write = |name: &str, bytes: &[u8]| write_whole(&out.join(name), bytes);
+        let write = |name: &str, bytes: &[u8]| write_file(&out.join(name), bytes);
         self.tables.extend([
             write("table.csv", accuracy::csv(&top1).as_bytes())?,
             write("table.md", joined(&top1, AccuracyTable::markdown).as_bytes())?,
@@ -107,7 +105,7 @@ impl ReportPaths {
 
     fn add_colors(&mut self, results: &[ColorResult], out: &Path) -> Result<()> {
         let tables = colors::tables(results)?;
-        let write = |name: String, bytes: &[u8]| write_whole(&out.join(name), bytes);
+        let write = |name: String, bytes: &[u8]| write_file(&out.join(name), bytes);
         let (text, markdown) =
             (joined(&tables, |t| t.table().text()), joined(&tables, |t| t.table().markdown()));
         self.tables.push(write("colors.csv".into(), colors::csv(&tables).as_bytes())?);
@@ -127,7 +125,7 @@ impl ReportPaths {
 
     fn add_transfers(&mut self, results: &[TransferResult], out: &Path) -> Result<()> {
         let table = transfer::table(results)?;
-        let write = |name: &str, bytes: &[u8]| write_whole(&out.join(name), bytes);
+        let write = |name: &str, bytes: &[u8]| write_file(&out.join(name), bytes);
         self.tables.push(write("table2.csv", table.csv().as_bytes())?);
         self.tables.push(write("table2.md", table.markdown().as_bytes())?);
         if let Some(classes) = transfer::classes_csv(results) {
@@ -154,7 +152,7 @@ fn joined<T>(tables: &[T], render: impl Fn(&T) -> String) -> String {
 }
 
 /// Writes one file of the report.
-fn write_whole(path: &Path, bytes: &[u8]) -> Result<PathBuf> {
+fn write_file(path: &Path, bytes: &[u8]) -> Result<PathBuf> {
     atomic_write::write(path, bytes).with_context(|| {
         format!("cannot write {}: is the folder writable, the disk full?", path.display())
     })?;

@@ -2,7 +2,7 @@
 //! and loading instructions. All contents come from the run's manifest, spec and weight file, which the caller has
 //! redacted.
 
-use super::table::Table;
+use super::table::TextTable;
 use crate::{
     hub::Repo,
     train::{
@@ -22,12 +22,12 @@ pub struct ModelCard<'a> {
     pub manifest: &'a Manifest,
     /// The run's `spec.yaml`.
     pub spec: &'a Value,
-    pub weights: &'a WeightFile,
+    pub weights: &'a PublishedWeights,
 }
 
 /// Facts about the weight file.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct WeightFile {
+pub struct PublishedWeights {
     pub name: String,
     pub output: OutputFile,
     pub tensors: usize,
@@ -38,7 +38,7 @@ pub struct WeightFile {
 }
 
 /// The stage in the spec: its kind (`pretext`), its task if any (`colorization`), its settings.
-struct Work<'a> {
+struct StageDescription<'a> {
     kind: &'a str,
     task: Option<&'a str>,
     settings: &'a Value,
@@ -50,14 +50,14 @@ impl ModelCard<'_> {
     /// # Errors
     /// A spec that has no YAML form.
     pub fn markdown(&self) -> Result<String, serde_yaml::Error> {
-        let work = Work::of(self.spec);
+        let stage = StageDescription::of(self.spec);
         let sections = [
-            self.front_matter(&work),
-            format!("# {}\n\n{}\n", self.repo.name, work.in_words()),
-            self.loading(&work),
-            self.network(&work)?,
-            self.data(&work)?,
-            self.training(&work)?,
+            self.front_matter(&stage),
+            format!("# {}\n\n{}\n", self.repo.name, stage.in_words()),
+            self.loading(&stage),
+            self.network(&stage)?,
+            self.data(&stage)?,
+            self.training(&stage)?,
             self.results(),
             self.circumstances(),
             self.files(),
@@ -69,14 +69,14 @@ impl ModelCard<'_> {
         Ok(sections.join("\n"))
     }
 
-    fn front_matter(&self, work: &Work) -> String {
-        let tags: String = work.tags().iter().map(|tag| format!("- {tag}\n")).collect();
+    fn front_matter(&self, stage: &StageDescription) -> String {
+        let tags: String = stage.tags().iter().map(|tag| format!("- {tag}\n")).collect();
         format!("---\nlicense: {}\nlibrary_name: hueristic\ntags:\n{tags}---\n", self.license)
     }
 
-    fn loading(&self, work: &Work) -> String {
+    fn loading(&self, stage: &StageDescription) -> String {
         let file = self.repo.file(&self.weights.name);
-        let row = work.task.unwrap_or(work.kind);
+        let row = stage.task.unwrap_or(stage.kind);
         format!(
             "## Load\n\nAs a row of a linear probe:\n\n```yaml\nbackbones:\n  {row}: {{ file: \"{file}\" }}\n```\n\n\
              What is in the file:\n\n```sh\nhueristic weights inspect {file}\n```\n\n\
@@ -85,7 +85,7 @@ impl ModelCard<'_> {
         )
     }
 
-    fn network(&self, work: &Work) -> Result<String, serde_yaml::Error> {
+    fn network(&self, stage: &StageDescription) -> Result<String, serde_yaml::Error> {
         let weights = self.weights;
         let statistics = match weights.statistics {
             0 => String::new(),
@@ -95,26 +95,26 @@ impl ModelCard<'_> {
             "## Network\n\n{} parameters{statistics}, in {} tensors.\n\n{}",
             weights.parameters,
             weights.tensors,
-            work.yaml(&["backbone"])?
+            stage.yaml(&["backbone"])?
         ))
     }
 
-    fn data(&self, work: &Work) -> Result<String, serde_yaml::Error> {
+    fn data(&self, stage: &StageDescription) -> Result<String, serde_yaml::Error> {
         let prints: Vec<_> =
             self.manifest.about.data.iter().map(|(split, print)| (split, code(print))).collect();
         Ok(format!(
             "## Data\n\n{}\nFingerprints, which change with any picture or label:\n\n{}",
-            work.yaml(&["data"])?,
+            stage.yaml(&["data"])?,
             table(["split", "fingerprint"], prints)
         ))
     }
 
-    fn training(&self, work: &Work) -> Result<String, serde_yaml::Error> {
+    fn training(&self, stage: &StageDescription) -> Result<String, serde_yaml::Error> {
         Ok(format!(
             "## Training\n\n{} updates, seed {}.\n\n{}",
             self.manifest.steps,
             self.manifest.about.seed,
-            work.yaml(&["task", "graph", "train"])?
+            stage.yaml(&["task", "graph", "train"])?
         ))
     }
 
@@ -152,7 +152,7 @@ impl ModelCard<'_> {
     }
 }
 
-impl<'a> Work<'a> {
+impl<'a> StageDescription<'a> {
     fn of(spec: &'a Value) -> Self {
         let (kind, settings) = only_entry(&spec["work"]).unwrap_or(("unknown", &Value::Null));
         let task = &settings["task"];
@@ -231,5 +231,5 @@ fn code(text: &str) -> String {
 
 /// A Markdown table with two columns.
 fn table<K: Into<String>>(head: [&str; 2], rows: impl IntoIterator<Item = (K, String)>) -> String {
-    Table::new(head, rows.into_iter().map(|(key, value)| vec![key.into(), value])).markdown_of_words()
+    TextTable::new(head, rows.into_iter().map(|(key, value)| vec![key.into(), value])).markdown_left_aligned()
 }

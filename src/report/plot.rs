@@ -2,8 +2,8 @@
 
 pub use super::canvas::PNG_SCALE;
 use super::{
-    accuracy::{AccuracyTable, Row},
-    canvas::{self, Area, Canvas, Drawing, Drawn, FAINT, GRID, INK, LABEL, PALETTE, TICK},
+    accuracy::{AccuracyRow, AccuracyTable},
+    canvas::{self, Area, Drawn, FAINT, Figure, GRID, INK, LABEL, PALETTE, PlotCanvas, TICK},
 };
 use anyhow::Result;
 use plotters::prelude::*;
@@ -24,37 +24,37 @@ pub fn png(tables: &[AccuracyTable]) -> Result<Vec<u8>> {
 
 struct Stack<'a>(&'a [AccuracyTable]);
 
-impl Drawing for Stack<'_> {
+impl Figure for Stack<'_> {
     fn size(&self) -> (u32, u32) {
         (SIZE.0, SIZE.1 * self.0.len().max(1) as u32)
     }
 
     fn draw<DB: DrawingBackend>(&self, area: &Area<DB>, scale: f64) -> Result<()> {
         for (part, table) in area.split_evenly((self.0.len().max(1), 1)).iter().zip(self.0) {
-            canvas::done::<DB>(Plot::new(part, table, scale)?.draw())?;
+            canvas::check_drawn::<DB>(AccuracyPlot::new(part, table, scale)?.draw())?;
         }
         Ok(())
     }
 }
 
 /// Layout of one table's plot in SVG units.
-struct Plot<'a, DB: DrawingBackend> {
-    canvas: Canvas<'a, DB>,
+struct AccuracyPlot<'a, DB: DrawingBackend> {
+    canvas: PlotCanvas<'a, DB>,
     table: &'a AccuracyTable,
     left: f64,
     right: f64,
     top: f64,
     bottom: f64,
-    axis: Axis,
+    axis: AccuracyAxis,
 }
 
-impl<'a, DB: DrawingBackend> Plot<'a, DB> {
+impl<'a, DB: DrawingBackend> AccuracyPlot<'a, DB> {
     fn new(area: &'a Area<DB>, table: &'a AccuracyTable, scale: f64) -> Result<Self> {
-        let canvas = Canvas::new(area, scale)?;
+        let canvas = PlotCanvas::new(area, scale)?;
         let widest = table.rows.iter().map(|row| canvas.width(&table.label(row))).fold(0.0, f64::max);
         let right = SIZE.0 as f64 - (widest + 64.0).min(0.45 * SIZE.0 as f64);
         let bottom = SIZE.1 as f64 - 62.0;
-        Ok(Self { canvas, table, left: 74.0, right, top: 76.0, bottom, axis: Axis::of(table) })
+        Ok(Self { canvas, table, left: 74.0, right, top: 76.0, bottom, axis: AccuracyAxis::of(table) })
     }
 
     fn draw(&self) -> Drawn<DB> {
@@ -97,11 +97,11 @@ impl<'a, DB: DrawingBackend> Plot<'a, DB> {
         let middle = 0.5 * (self.left + self.right);
         self.canvas.text("layer", middle, self.bottom + 36.0, LABEL, INK, HPos::Center)?;
         let name = format!("{} accuracy (%)", self.table.measure.name());
-        self.canvas.upwards(&name, 22.0, 0.5 * (self.top + self.bottom))
+        self.canvas.vertical_text(&name, 22.0, 0.5 * (self.top + self.bottom))
     }
 
     /// Points of a row, connected between adjacent layers, with error bars of one standard deviation.
-    fn line(&self, index: usize, row: &Row) -> Drawn<DB> {
+    fn line(&self, index: usize, row: &AccuracyRow) -> Drawn<DB> {
         let color = PALETTE[index % PALETTE.len()];
         // Small horizontal offset, so that error bars at the same height stay readable.
         let aside = (index as f64 - 0.5 * (self.table.rows.len() as f64 - 1.0)) * 0.03;
@@ -129,7 +129,7 @@ impl<'a, DB: DrawingBackend> Plot<'a, DB> {
         Ok(())
     }
 
-    fn legend(&self, index: usize, row: &Row) -> Drawn<DB> {
+    fn legend(&self, index: usize, row: &AccuracyRow) -> Drawn<DB> {
         let (x, y) = (self.right + 18.0, self.top + 10.0 + 25.0 * index as f64);
         let color = PALETTE[index % PALETTE.len()];
         self.canvas.stroke(&[(x, y), (x + 24.0, y)], color, 2.0)?;
@@ -150,13 +150,13 @@ impl<'a, DB: DrawingBackend> Plot<'a, DB> {
 }
 
 /// Value range of the accuracies, rounded outwards to whole steps.
-struct Axis {
+struct AccuracyAxis {
     low: f64,
     high: f64,
     step: f64,
 }
 
-impl Axis {
+impl AccuracyAxis {
     fn of(table: &AccuracyTable) -> Self {
         let cells = || table.rows.iter().flat_map(|row| row.cells.iter().flatten());
         let low = cells().map(|c| c.mean - c.std.unwrap_or(0.0)).fold(f64::INFINITY, f64::min);

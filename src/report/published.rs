@@ -99,7 +99,7 @@ impl Published {
 
 /// Published rows, arranged in the columns of a measured table.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct Block {
+pub(super) struct PublishedBlock {
     pub title: String,
     /// Method, values in percent, footnote index.
     pub figures: Vec<(String, Vec<Option<f64>>, usize)>,
@@ -108,7 +108,7 @@ pub(super) struct Block {
     pub above: usize,
 }
 
-impl Block {
+impl PublishedBlock {
     /// The rows of a benchmark that have a value in any of `columns`, given by the benchmark's column names; a None
     /// column has no published values. None if no row remains.
     pub fn of(benchmark: Benchmark, columns: &[Option<&str>]) -> Result<Option<Self>> {
@@ -207,14 +207,14 @@ mod tests {
 
     #[test]
     fn a_block_has_the_rows_that_say_something_and_their_sources() {
-        let block = Block::of(Benchmark::Pascal, &[Some("Seg."), None]).unwrap().unwrap();
+        let block = PublishedBlock::of(Benchmark::Pascal, &[Some("Seg."), None]).unwrap().unwrap();
         assert!(block.figures.iter().all(|(_, values, _)| values[0].is_some() && values[1].is_none()));
         let (_, _, footnote) =
             block.figures.iter().find(|(method, ..)| method.starts_with("Noroozi")).unwrap();
         assert!(block.footnotes[*footnote].ends_with(UNSURE));
         assert_eq!(block.rows()[0], ["published", "", ""]);
         assert!(block.notes().contains("[1] Zhang, Isola and Efros"));
-        assert_eq!(Block::of(Benchmark::Pascal, &[None]).unwrap(), None);
+        assert_eq!(PublishedBlock::of(Benchmark::Pascal, &[None]).unwrap(), None);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 
 use super::{
     colors::{ColorResult, EXAMPLES, Histogram},
-    kind::Kind,
+    kind::ResultKind,
     transfer::TransferResult,
 };
 use crate::{
@@ -28,7 +28,7 @@ const DIVERGED: &str = " (diverged)";
 /// Probe accuracies of one seed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ProbeResult {
-    pub kind: Kind,
+    pub kind: ResultKind,
     pub experiment: String,
     pub seed: u64,
     pub protocol: String,
@@ -111,10 +111,10 @@ pub struct ReportedRun {
 ///
 /// # Errors
 /// As [`collect`].
-pub fn collect_called(fits: &[ReportedRun]) -> Result<Collected> {
+pub fn collect_runs(fits: &[ReportedRun]) -> Result<Collected> {
     let mut found = Collected::default();
     for fit in fits {
-        if !fit.dir.join(RESULTS).is_file() && !has_lost_results(&fit.dir) {
+        if !fit.dir.join(RESULTS).is_file() && !lacks_results(&fit.dir) {
             continue;
         }
         let rename = |name: &mut String| {
@@ -157,11 +157,11 @@ fn stages_below(dir: &Path) -> Result<Vec<PathBuf>> {
     let mut stages = Vec::new();
     for entry in WalkDir::new(dir).follow_links(true).sort_by_file_name() {
         let entry = match entry {
-            Err(error) if leads_nowhere(&error) => continue,
+            Err(error) if is_dangling(&error) => continue,
             entry => entry.with_context(|| format!("cannot list {}", dir.display()))?,
         };
         let Some(stage) = entry.path().parent().filter(|_| entry.file_type().is_file()) else { continue };
-        if entry.file_name() == RESULTS || (entry.file_name() == manifest::FILE && has_lost_results(stage)) {
+        if entry.file_name() == RESULTS || (entry.file_name() == manifest::FILE && lacks_results(stage)) {
             stages.push(stage.into());
         }
     }
@@ -169,14 +169,14 @@ fn stages_below(dir: &Path) -> Result<Vec<PathBuf>> {
 }
 
 /// Whether the results of a finished stage are missing; [`read`] reports the error.
-fn has_lost_results(stage: &Path) -> bool {
+fn lacks_results(stage: &Path) -> bool {
     let listed = |outcome: RunOutcome| outcome.outputs.contains_key(RESULTS);
     !stage.join(RESULTS).is_file()
         && RunOutcome::finished(stage).is_ok_and(|outcome| outcome.is_some_and(listed))
 }
 
 /// Whether the entry is a link into one of its own parents, or a dangling link.
-fn leads_nowhere(error: &walkdir::Error) -> bool {
+fn is_dangling(error: &walkdir::Error) -> bool {
     error.loop_ancestor().is_some() || error.io_error().is_some_and(|e| e.kind() == io::ErrorKind::NotFound)
 }
 
@@ -207,7 +207,7 @@ fn read(stage: &Path) -> Result<Read> {
     };
     // Parse the text, not the value, so that errors contain line and column.
     match serde_json::from_value(value["kind"].clone()) {
-        Ok(Kind::LinearProbe) => {
+        Ok(ResultKind::LinearProbe) => {
             let mut result: ProbeResult = serde_json::from_str(&text).with_context(advice)?;
             let mut shares =
                 result.rows.iter().flat_map(|row| &row.layers).flat_map(|l| [Some(l.top1), l.top5]);
@@ -215,14 +215,14 @@ fn read(stage: &Path) -> Result<Read> {
             result.rows.iter_mut().for_each(|row| mark(&mut row.backbone));
             Ok(Read::Probe(ProbeResult { from: stage.into(), ..result }))
         }
-        Ok(Kind::ColorEvaluation) => {
+        Ok(ResultKind::ColorEvaluation) => {
             let mut result: ColorResult = serde_json::from_str(&text).with_context(advice)?;
             let cells = [&result.histogram, &result.truth].map(|histogram| histogram.counts.len());
             ensure!(cells == [Histogram::SIDE.pow(2); 2], "{}: its histograms have other cells", advice());
             mark(&mut result.method);
             Ok(Read::Color(Box::new(ColorResult { from: stage.into(), ..result })))
         }
-        Ok(Kind::Transfer) => {
+        Ok(ResultKind::Transfer) => {
             let mut result: TransferResult = serde_json::from_str(&text).with_context(advice)?;
             ensure!(result.rows.iter().all(|row| is_share(row.value)), "{}: {NO_SHARE}", advice());
             result.rows.iter_mut().for_each(|row| mark(&mut row.backbone));

@@ -1,7 +1,7 @@
 //! Scatter plot of two shares of the same items in percent: a square with a diagonal (no change), groups of points
 //! with the important ones on top, and a legend with notes.
 
-use super::canvas::{self, Area, Canvas, Drawing, Drawn, FAINT, GRID, INK, LABEL, PALETTE, TICK};
+use super::canvas::{self, Area, Drawn, FAINT, Figure, GRID, INK, LABEL, PALETTE, PlotCanvas, TICK};
 use anyhow::Result;
 use plotters::prelude::*;
 use plotters::style::text_anchor::HPos;
@@ -19,7 +19,7 @@ const LINE: f64 = 23.0;
 
 /// Style of a group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Look {
+pub(super) enum GroupStyle {
     /// Small and pale, below the others.
     Rest,
     /// Blue circles.
@@ -30,9 +30,9 @@ pub(super) enum Look {
 
 /// Points of one style: x and y in percent. Coincident points are drawn once.
 #[derive(Clone, Debug)]
-pub(super) struct Group {
+pub(super) struct PointGroup {
     pub label: String,
-    pub look: Look,
+    pub look: GroupStyle,
     pub points: Vec<(f64, f64)>,
 }
 
@@ -51,28 +51,29 @@ pub(super) struct Scatter {
     pub across: String,
     pub up: String,
     /// In drawing order.
-    pub groups: Vec<Group>,
+    pub groups: Vec<PointGroup>,
     pub notes: Vec<Note>,
 }
 
-impl Drawing for Scatter {
+impl Figure for Scatter {
     fn size(&self) -> (u32, u32) {
         SIZE
     }
 
     fn draw<DB: DrawingBackend>(&self, area: &Area<DB>, scale: f64) -> Result<()> {
-        let plot = Plot { canvas: Canvas::new(area, scale)?, scatter: self, axis: Axis::of(self) };
-        canvas::done::<DB>(plot.draw())
+        let plot =
+            ScatterPlot { canvas: PlotCanvas::new(area, scale)?, scatter: self, axis: ShareAxis::of(self) };
+        canvas::check_drawn::<DB>(plot.draw())
     }
 }
 
 /// Range from 0 to `high`, with tick step.
-struct Axis {
+struct ShareAxis {
     high: f64,
     step: f64,
 }
 
-impl Axis {
+impl ShareAxis {
     /// Covers the largest value in whole steps.
     fn of(scatter: &Scatter) -> Self {
         let points = scatter.groups.iter().flat_map(|group| &group.points);
@@ -82,13 +83,13 @@ impl Axis {
     }
 }
 
-struct Plot<'a, DB: DrawingBackend> {
-    canvas: Canvas<'a, DB>,
+struct ScatterPlot<'a, DB: DrawingBackend> {
+    canvas: PlotCanvas<'a, DB>,
     scatter: &'a Scatter,
-    axis: Axis,
+    axis: ShareAxis,
 }
 
-impl<DB: DrawingBackend> Plot<'_, DB> {
+impl<DB: DrawingBackend> ScatterPlot<'_, DB> {
     fn draw(&self) -> Drawn<DB> {
         self.canvas.title(&self.scatter.title, LEFT, 22.0)?;
         self.canvas.text(&self.scatter.under, LEFT, 47.0, LABEL, FAINT, HPos::Left)?;
@@ -112,10 +113,10 @@ impl<DB: DrawingBackend> Plot<'_, DB> {
         let middle = LEFT + 0.5 * SIDE;
         let across = format!("{} (%)", self.scatter.across);
         self.canvas.text(&across, middle, bottom + 34.0, LABEL, INK, HPos::Center)?;
-        self.canvas.upwards(&format!("{} (%)", self.scatter.up), 24.0, TOP + 0.5 * SIDE)
+        self.canvas.vertical_text(&format!("{} (%)", self.scatter.up), 24.0, TOP + 0.5 * SIDE)
     }
 
-    fn points(&self, group: &Group) -> Drawn<DB> {
+    fn points(&self, group: &PointGroup) -> Drawn<DB> {
         let place =
             |(x, y): &(f64, f64)| ((10.0 * self.x(*x)).round() as i64, (10.0 * self.y(*y)).round() as i64);
         let mut places: Vec<_> = group.points.iter().map(place).collect();
@@ -124,11 +125,11 @@ impl<DB: DrawingBackend> Plot<'_, DB> {
         places.iter().try_for_each(|(x, y)| self.mark(group.look, *x as f64 / 10.0, *y as f64 / 10.0))
     }
 
-    fn mark(&self, look: Look, x: f64, y: f64) -> Drawn<DB> {
+    fn mark(&self, look: GroupStyle, x: f64, y: f64) -> Drawn<DB> {
         let (shape, r, color) = match look {
-            Look::Rest => return self.canvas.marker(0, x, y, 2.4, RGBColor(168, 168, 168)),
-            Look::First => (0, 4.2, PALETTE[0]),
-            Look::Second => (1, 4.2, PALETTE[1]),
+            GroupStyle::Rest => return self.canvas.marker(0, x, y, 2.4, RGBColor(168, 168, 168)),
+            GroupStyle::First => (0, 4.2, PALETTE[0]),
+            GroupStyle::Second => (1, 4.2, PALETTE[1]),
         };
         // A larger white marker first, to separate neighbors.
         self.canvas.marker(shape, x, y, r + 1.0, WHITE)?;

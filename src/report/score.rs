@@ -1,7 +1,7 @@
 //! Table of color metrics of several methods over picture folders, as text, Markdown, CSV and JSON. The values come
 //! from `metrics::color`.
 
-use super::table::Table;
+use super::table::TextTable;
 use crate::metrics::{
     bootstrap::{Bootstrap, Interval},
     color::{ColorMeasure, ColorSummary},
@@ -68,10 +68,10 @@ const FORMS: &str = "Integral: over thresholds from 0 to 150. Pooled: over the p
                      over images.";
 
 /// A column: metric, title, decimals.
-pub(super) type Column = (ColorMeasure, &'static str, usize);
+pub(super) type ScoreColumn = (ColorMeasure, &'static str, usize);
 
 /// Columns in order.
-pub(super) const COLUMNS: [Column; 6] = [
+pub(super) const COLUMNS: [ScoreColumn; 6] = [
     (ColorMeasure::Auc, "AuC %, integral", 2),
     (ColorMeasure::AucEmpirical, "AuC rebal. (empirical) %, integral", 2),
     (ColorMeasure::AucPrior, "AuC rebal. (prior) %, integral", 2),
@@ -125,7 +125,7 @@ impl ScoreTable {
         });
         let columns = ["dataset", "method", "images", "pixels"].map(String::from).into_iter().chain(measures);
         let columns = columns.chain(["effective_empirical", "effective_prior"].map(String::from));
-        Table::new(columns, self.rows.iter().map(|row| self.csv_row(row))).csv()
+        TextTable::new(columns, self.rows.iter().map(|row| self.csv_row(row))).csv()
     }
 
     fn csv_row(&self, row: &ScoreRow) -> Vec<String> {
@@ -133,8 +133,9 @@ impl ScoreTable {
         let mut fields = vec![self.dataset.clone(), row.method.clone()];
         fields.extend([summary.images.to_string(), summary.pixels.to_string()]);
         for measure in ColorMeasure::ALL {
-            let number =
-                |value: Option<f64>| value.map_or(String::new(), |v| format!("{:.4}", shown(measure, v)));
+            let number = |value: Option<f64>| {
+                value.map_or(String::new(), |v| format!("{:.4}", in_display_units(measure, v)))
+            };
             let interval = row.intervals.get(&measure);
             fields.push(number(summary.get(measure)));
             fields.extend(
@@ -147,9 +148,9 @@ impl ScoreTable {
     }
 
     /// Columns without any value are omitted.
-    fn table(&self) -> Table {
-        let shown = |(measure, ..): &Column| self.rows.iter().any(|row| row.has(*measure));
-        let columns: Vec<Column> = COLUMNS.into_iter().filter(shown).collect();
+    fn table(&self) -> TextTable {
+        let has_values = |(measure, ..): &ScoreColumn| self.rows.iter().any(|row| row.has(*measure));
+        let columns: Vec<ScoreColumn> = COLUMNS.into_iter().filter(has_values).collect();
         let row = |row: &ScoreRow| {
             let cells = columns.iter().map(|column| row.cell(*column));
             let images = row.summary.images.to_string();
@@ -157,8 +158,8 @@ impl ScoreTable {
         };
         let titles = columns.iter().map(|(_, title, _)| *title);
         let titles = std::iter::once("method").chain(titles).chain(["images"]);
-        let table = Table::new(titles, self.rows.iter().map(row));
-        Table { title: self.header(), notes: self.notes(), ..table }
+        let table = TextTable::new(titles, self.rows.iter().map(row));
+        TextTable { title: self.header(), notes: self.notes(), ..table }
     }
 
     /// The left-out images, one per line; None if there are none.
@@ -185,20 +186,20 @@ impl ScoreRow {
         pictured || self.summary.get(measure).is_some()
     }
 
-    fn cell(&self, (measure, _, decimals): Column) -> String {
+    fn cell(&self, (measure, _, decimals): ScoreColumn) -> String {
         let Some(value) = self.summary.get(measure) else {
             return if self.has(measure) { "∞".into() } else { "–".into() };
         };
-        let value = shown(measure, value);
+        let value = in_display_units(measure, value);
         match self.intervals.get(&measure) {
-            Some(i) => format!("{value:.decimals$} ± {:.decimals$}", shown(measure, i.std)),
+            Some(i) => format!("{value:.decimals$} ± {:.decimals$}", in_display_units(measure, i.std)),
             None => format!("{value:.decimals$}"),
         }
     }
 }
 
 /// Converts areas to percent.
-pub(super) fn shown(measure: ColorMeasure, value: f64) -> f64 {
+pub(super) fn in_display_units(measure: ColorMeasure, value: f64) -> f64 {
     if measure.is_area() { 100.0 * value } else { value }
 }
 

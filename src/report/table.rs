@@ -4,7 +4,7 @@ use crate::metrics::accuracy::MeanStd;
 
 /// Named columns and rows of cells. The first column labels the rows, values follow.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct Table {
+pub(super) struct TextTable {
     /// One-line title above the table; may be empty.
     pub title: String,
     pub columns: Vec<String>,
@@ -13,7 +13,7 @@ pub(super) struct Table {
     pub notes: String,
 }
 
-impl Table {
+impl TextTable {
     /// A table without title and notes.
     pub fn new<C: Into<String>>(
         columns: impl IntoIterator<Item = C>,
@@ -41,17 +41,17 @@ impl Table {
             });
             cells.collect::<Vec<_>>().join("   ").trim_end().to_string() + "\n"
         };
-        self.framed(self.lines().map(line).collect(), &self.notes.replace("  \n", "\n"))
+        self.with_title_and_notes(self.lines().map(line).collect(), &self.notes.replace("  \n", "\n"))
     }
 
     /// Markdown.
     pub fn markdown(&self) -> String {
-        self.framed(self.piped(":---", "---:"), &self.notes)
+        self.with_title_and_notes(self.markdown_table(":---", "---:"), &self.notes)
     }
 
     /// Markdown with all columns left-aligned, for text.
-    pub fn markdown_of_words(&self) -> String {
-        self.framed(self.piped("---", "---"), &self.notes)
+    pub fn markdown_left_aligned(&self) -> String {
+        self.with_title_and_notes(self.markdown_table("---", "---"), &self.notes)
     }
 
     /// Columns and rows as CSV, quoted according to RFC 4180, with `\n` line ends.
@@ -67,13 +67,13 @@ impl Table {
         std::iter::once(&self.columns).chain(&self.rows)
     }
 
-    fn framed(&self, body: String, notes: &str) -> String {
+    fn with_title_and_notes(&self, body: String, notes: &str) -> String {
         let above = if self.title.is_empty() { String::new() } else { format!("{}\n\n", self.title) };
         above + &body + notes
     }
 
     /// Markdown with the given alignment rules for the first and the other columns.
-    fn piped(&self, first: &str, others: &str) -> String {
+    fn markdown_table(&self, first: &str, others: &str) -> String {
         let plain = |cell: &String| cell.replace('|', "\\|").replace('\n', " ");
         let line =
             |line: &Vec<String>| format!("| {} |\n", line.iter().map(plain).collect::<Vec<_>>().join(" | "));
@@ -93,7 +93,7 @@ pub(super) fn spread(seeds: &[u64]) -> String {
 }
 
 /// Formats a cell; one with fewer than `seeds` seeds is marked.
-pub(super) fn over_seeds(cell: Option<&MeanStd>, seeds: usize) -> String {
+pub(super) fn cell_text(cell: Option<&MeanStd>, seeds: usize) -> String {
     match cell {
         None => "–".into(),
         Some(cell) if cell.n < seeds => format!("{cell} (n = {})", cell.n),
@@ -102,13 +102,13 @@ pub(super) fn over_seeds(cell: Option<&MeanStd>, seeds: usize) -> String {
 }
 
 /// The cell in three CSV columns: mean, standard deviation, number of seeds; empty if unknown.
-pub(super) fn in_columns(cell: Option<&MeanStd>) -> [String; 3] {
+pub(super) fn csv_cells(cell: Option<&MeanStd>) -> [String; 3] {
     let Some(cell) = cell else { return Default::default() };
     let std = cell.std.map_or(String::new(), |std| format!("{std:.4}"));
     [format!("{:.4}", cell.mean), std, cell.n.to_string()]
 }
 
 /// Names of those columns.
-pub(super) fn column_names(title: &str) -> [String; 3] {
+pub(super) fn csv_names(title: &str) -> [String; 3] {
     ["mean", "std", "n"].map(|part| format!("{title} {part}"))
 }

@@ -2,9 +2,9 @@
 //! all layers trained, detection, segmentation and further tasks, averaged over seeds, with published results below.
 
 use super::{
-    kind::Kind,
-    published::{Benchmark, Block},
-    table::{Table, column_names, in_columns, over_seeds, spread},
+    kind::ResultKind,
+    published::{Benchmark, PublishedBlock},
+    table::{TextTable, cell_text, csv_cells, csv_names, spread},
 };
 use crate::metrics::accuracy::MeanStd;
 pub use crate::transfer::InputColors;
@@ -18,8 +18,8 @@ use std::{
 /// Result of one transfer stage with one seed: the `results.json` of its run directory.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TransferResult {
-    /// [`Kind::Transfer`].
-    pub kind: Kind,
+    /// [`ResultKind::Transfer`].
+    pub kind: ResultKind,
     pub experiment: String,
     pub seed: u64,
     pub dataset: String,
@@ -101,7 +101,7 @@ impl TransferMetric {
 
 /// Key of a column.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Column {
+pub struct TransferColumn {
     pub task: TransferTask,
     pub variant: String,
     pub metric: TransferMetric,
@@ -111,7 +111,7 @@ pub struct Column {
 
 /// Key of a row.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Line {
+pub struct TransferLine {
     pub experiment: String,
     pub backbone: String,
     pub input: InputColors,
@@ -120,26 +120,26 @@ pub struct Line {
 /// Rows are backbones, columns are tasks; values in percent.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TransferTable {
-    pub columns: Vec<Column>,
-    pub lines: Vec<Line>,
+    pub columns: Vec<TransferColumn>,
+    pub lines: Vec<TransferLine>,
     /// One row per line, one cell per column; None without a result.
     pub cells: Vec<Vec<Option<MeanStd>>>,
     /// All seeds of the results, ascending.
     pub seeds: Vec<u64>,
-    published: Vec<Block>,
+    published: Vec<PublishedBlock>,
 }
 
 /// One value with its row and column.
-struct Entry<'a> {
-    column: Column,
-    line: Line,
+struct TransferEntry<'a> {
+    column: TransferColumn,
+    line: TransferLine,
     result: &'a TransferResult,
     row: &'a TransferRow,
 }
 
-fn entries(results: &[TransferResult]) -> Vec<Entry<'_>> {
+fn entries(results: &[TransferResult]) -> Vec<TransferEntry<'_>> {
     let of = |result: &'_ TransferResult, row: &'_ TransferRow| {
-        let column = Column {
+        let column = TransferColumn {
             task: row.task,
             variant: row.variant.clone(),
             metric: row.metric,
@@ -147,12 +147,12 @@ fn entries(results: &[TransferResult]) -> Vec<Entry<'_>> {
             protocol: result.protocol.clone(),
         };
         let (experiment, backbone) = (result.experiment.clone(), row.backbone.clone());
-        (column, Line { experiment, backbone, input: row.input })
+        (column, TransferLine { experiment, backbone, input: row.input })
     };
     let all = results.iter().flat_map(|result| result.rows.iter().map(move |row| (result, row)));
     let entry = |(result, row)| {
         let (column, line) = of(result, row);
-        Entry { column, line, result, row }
+        TransferEntry { column, line, result, row }
     };
     all.map(entry).collect()
 }
@@ -164,7 +164,7 @@ fn entries(results: &[TransferResult]) -> Vec<Entry<'_>> {
 /// Two results for the same cell and seed; an invalid compiled-in file of published results.
 pub fn table(results: &[TransferResult]) -> Result<TransferTable> {
     let entries = entries(results);
-    refuse_repeats(&entries)?;
+    refuse_duplicates(&entries)?;
     let (mut columns, mut lines, mut seeds) = (vec![], vec![], vec![]);
     for entry in &entries {
         seeds.push(entry.result.seed);
@@ -174,7 +174,7 @@ pub fn table(results: &[TransferResult]) -> Result<TransferTable> {
     seeds.sort_unstable();
     seeds.dedup();
     columns.sort_by_key(|column| (column.task, depth(column)));
-    let cell = |line: &Line, column: &Column| {
+    let cell = |line: &TransferLine, column: &TransferColumn| {
         let here = entries.iter().filter(|e| e.line == *line && e.column == *column);
         MeanStd::of(&here.map(|e| e.row.value).collect::<Vec<_>>()).map(MeanStd::percent)
     };
@@ -184,9 +184,9 @@ pub fn table(results: &[TransferResult]) -> Result<TransferTable> {
 }
 
 /// Counting a seed twice would understate the spread over seeds.
-fn refuse_repeats(entries: &[Entry]) -> Result<()> {
+fn refuse_duplicates(entries: &[TransferEntry]) -> Result<()> {
     let mut seen = HashMap::<_, &Path>::new();
-    for Entry { column, line, result, .. } in entries {
+    for TransferEntry { column, line, result, .. } in entries {
         if let Some(first) = seen.insert((column, line, result.seed), &result.from) {
             bail!(
                 "two results for {} ({}) at {} on {} of experiment {}, seed {}: in {} and in {}; report on one of them",
@@ -215,37 +215,37 @@ const TRAINED: [&str; 3] = ["fc8", "fc6-8", "all"];
 
 /// Sort key of a column within its task: known variants first, in order; `conv1` before `conv5`, and for the same
 /// layer 5 neighbors before 20.
-fn depth(column: &Column) -> (usize, Vec<u64>) {
+fn depth(column: &TransferColumn) -> (usize, Vec<u64>) {
     let known = TRAINED.iter().position(|known| *known == column.variant);
     let numbers = column.variant.split(|c: char| !c.is_ascii_digit()).filter_map(|n| n.parse().ok());
     known.map_or_else(|| (TRAINED.len(), numbers.collect()), |place| (place, vec![]))
 }
 
 /// Published results for these columns.
-fn published(columns: &[Column]) -> Result<Vec<Block>> {
-    let mut blocks: Vec<Block> = vec![];
+fn published(columns: &[TransferColumn]) -> Result<Vec<PublishedBlock>> {
+    let mut blocks: Vec<PublishedBlock> = vec![];
     for (benchmark, name) in [
-        (Benchmark::Pascal, pascal as fn(&Column) -> Option<&str>),
+        (Benchmark::Pascal, pascal as fn(&TransferColumn) -> Option<&str>),
         (Benchmark::ImagenetNonlinear, imagenet_nonlinear),
     ] {
-        if let Some(block) = Block::of(benchmark, &columns.iter().map(name).collect::<Vec<_>>())? {
+        if let Some(block) = PublishedBlock::of(benchmark, &columns.iter().map(name).collect::<Vec<_>>())? {
             let above = blocks.iter().map(|block| block.footnotes.len()).sum();
-            blocks.push(Block { above, ..block });
+            blocks.push(PublishedBlock { above, ..block });
         }
     }
     Ok(blocks)
 }
 
 /// Layer of a non-linear probe on ImageNet.
-fn imagenet_nonlinear(column: &Column) -> Option<&str> {
-    let Column { task, variant, metric, dataset, .. } = column;
+fn imagenet_nonlinear(column: &TransferColumn) -> Option<&str> {
+    let TransferColumn { task, variant, metric, dataset, .. } = column;
     let same = *task == TransferTask::Nonlinear && *metric == TransferMetric::Top1 && dataset == "imagenet";
     same.then_some(variant)
 }
 
 /// Name of the column in the paper's Table 2; None unless data (VOC) and training match.
-fn pascal(column: &Column) -> Option<&str> {
-    let Column { task, variant, metric, dataset, .. } = column;
+fn pascal(column: &TransferColumn) -> Option<&str> {
+    let TransferColumn { task, variant, metric, dataset, .. } = column;
     if !dataset.to_lowercase().contains("voc") {
         return None;
     }
@@ -260,7 +260,7 @@ fn pascal(column: &Column) -> Option<&str> {
     }
 }
 
-impl Column {
+impl TransferColumn {
     /// `Class. fc6-8`, `Det.`, `SVM conv5`.
     pub fn name(&self) -> String {
         let whole = self.task != TransferTask::Classification && self.variant == "all";
@@ -284,8 +284,8 @@ impl TransferTable {
 
     /// Column titles; ambiguous ones include data set and protocol.
     pub fn titles(&self) -> Vec<String> {
-        let names: Vec<String> = self.columns.iter().map(Column::name).collect();
-        let title = |(column, name): (&Column, &String)| {
+        let names: Vec<String> = self.columns.iter().map(TransferColumn::name).collect();
+        let title = |(column, name): (&TransferColumn, &String)| {
             if names.iter().filter(|other| *other == name).count() == 1 {
                 return name.clone();
             }
@@ -295,7 +295,7 @@ impl TransferTable {
     }
 
     /// Label of a row: the backbone, with experiment and input if the table has several.
-    pub fn label(&self, line: &Line) -> String {
+    pub fn label(&self, line: &TransferLine) -> String {
         let mut label = line.backbone.clone();
         if self.lines.iter().any(|other| other.experiment != line.experiment) {
             label = format!("{}: {label}", line.experiment);
@@ -306,16 +306,16 @@ impl TransferTable {
         label
     }
 
-    fn table(&self) -> Table {
-        let row = |(line, cells): (&Line, &Vec<Option<MeanStd>>)| {
-            let cells = cells.iter().map(|cell| over_seeds(cell.as_ref(), self.seeds.len()));
+    fn table(&self) -> TextTable {
+        let row = |(line, cells): (&TransferLine, &Vec<Option<MeanStd>>)| {
+            let cells = cells.iter().map(|cell| cell_text(cell.as_ref(), self.seeds.len()));
             std::iter::once(self.label(line)).chain(cells).collect()
         };
-        let published = self.published.iter().flat_map(Block::rows);
+        let published = self.published.iter().flat_map(PublishedBlock::rows);
         let columns = std::iter::once("backbone".to_string()).chain(self.titles());
-        let table = Table::new(columns, self.lines.iter().zip(&self.cells).map(row).chain(published));
+        let table = TextTable::new(columns, self.lines.iter().zip(&self.cells).map(row).chain(published));
         let sources: String = self.published.iter().map(|block| format!("\n{}", block.notes())).collect();
-        Table { title: self.header(), notes: format!("\n{}{sources}", self.meanings()), ..table }
+        TextTable { title: self.header(), notes: format!("\n{}{sources}", self.meanings()), ..table }
     }
 
     /// Descriptions of the columns; columns with the same description share a line.
@@ -346,19 +346,19 @@ impl TransferTable {
     /// rows name their source.
     pub fn csv(&self) -> String {
         let about = ["experiment", "backbone", "input"].map(String::from);
-        let figures = self.titles().into_iter().flat_map(|title| column_names(&title));
+        let figures = self.titles().into_iter().flat_map(|title| csv_names(&title));
         let columns = about.into_iter().chain(figures).chain(["source".into()]);
-        let row = |(line, cells): (&Line, &Vec<Option<MeanStd>>)| {
+        let row = |(line, cells): (&TransferLine, &Vec<Option<MeanStd>>)| {
             let about = [&line.experiment, &line.backbone, line.input.name()].map(str::to_string);
-            let figures = cells.iter().flat_map(|cell| in_columns(cell.as_ref()));
+            let figures = cells.iter().flat_map(|cell| csv_cells(cell.as_ref()));
             about.into_iter().chain(figures).chain(["measured".into()]).collect()
         };
         let measured = self.lines.iter().zip(&self.cells).map(row);
-        Table::new(columns, measured.chain(self.published.iter().flat_map(published_rows))).csv()
+        TextTable::new(columns, measured.chain(self.published.iter().flat_map(published_rows))).csv()
     }
 }
 
-fn published_rows(block: &Block) -> impl Iterator<Item = Vec<String>> {
+fn published_rows(block: &PublishedBlock) -> impl Iterator<Item = Vec<String>> {
     block.figures.iter().map(|(method, values, footnote)| {
         let figure = |v: &Option<f64>| [v.map_or(String::new(), |v| v.to_string()), "".into(), "".into()];
         let about = ["published".to_string(), method.clone(), String::new()];
@@ -369,10 +369,10 @@ fn published_rows(block: &Block) -> impl Iterator<Item = Vec<String>> {
 
 /// Values by class, averaged over seeds, in percent: one line per class of a cell. None without any.
 pub fn classes_csv(results: &[TransferResult]) -> Option<String> {
-    let mut order: Vec<(Column, Line, &str)> = vec![];
-    let mut values: HashMap<(Column, Line, &str), Vec<f64>> = HashMap::new();
+    let mut order: Vec<(TransferColumn, TransferLine, &str)> = vec![];
+    let mut values: HashMap<(TransferColumn, TransferLine, &str), Vec<f64>> = HashMap::new();
     let entries = entries(results);
-    for Entry { column, line, row, .. } in &entries {
+    for TransferEntry { column, line, row, .. } in &entries {
         for (class, value) in &row.per_class {
             let key = (column.clone(), line.clone(), class.as_str());
             let known = values.entry(key.clone()).or_insert_with(|| {
@@ -383,14 +383,14 @@ pub fn classes_csv(results: &[TransferResult]) -> Option<String> {
         }
     }
     let names = ["dataset", "protocol", "task", "metric", "experiment", "backbone", "input", "class"];
-    let row = |key: &(Column, Line, &str)| {
+    let row = |key: &(TransferColumn, TransferLine, &str)| {
         let (column, line, class) = key;
         let mean = values.get(key).and_then(|v| MeanStd::of(v)).map(MeanStd::percent);
         let about = [&column.dataset, &column.protocol, &column.name(), column.metric.name()];
         let whose = [&line.experiment, &line.backbone, line.input.name(), class];
         let fields = about.into_iter().chain(whose).map(str::to_string);
-        fields.chain(in_columns(mean.as_ref())).collect()
+        fields.chain(csv_cells(mean.as_ref())).collect()
     };
-    let table = Table::new(names.into_iter().chain(["mean", "std", "n"]), order.iter().map(row));
+    let table = TextTable::new(names.into_iter().chain(["mean", "std", "n"]), order.iter().map(row));
     (!table.rows.is_empty()).then(|| table.csv())
 }

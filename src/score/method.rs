@@ -21,13 +21,13 @@ use std::{
 
 /// A picture and its Lab values.
 #[derive(Clone, Debug)]
-pub struct Picture {
+pub struct LabPicture {
     pub image: RgbImage,
     /// One per pixel, in row order.
     pub lab: Vec<[f32; 3]>,
 }
 
-impl Picture {
+impl LabPicture {
     pub fn of(image: RgbImage) -> Self {
         let pixels = image.pixels.as_chunks::<3>().0;
         let mut lab = vec![[0f32; 3]; pixels.len()];
@@ -50,12 +50,12 @@ pub struct Prediction {
 }
 
 /// The Gray baseline: the lightness of `truth`, without color.
-pub fn gray(truth: &Picture) -> Prediction {
+pub fn gray(truth: &LabPicture) -> Prediction {
     with_lightness(truth, vec![[0.0; 2]; truth.lab.len()])
 }
 
 /// Combines the predicted `ab` with the lightness of `truth`. Excess pixels of the longer one are dropped.
-pub fn with_lightness(truth: &Picture, ab: Vec<[f32; 2]>) -> Prediction {
+pub fn with_lightness(truth: &LabPicture, ab: Vec<[f32; 2]>) -> Prediction {
     let colored = truth.lab.iter().zip(&ab);
     let pixels = colored.flat_map(|([lightness, ..], [a, b])| lab_to_srgb8([*lightness, *a, *b]).0).collect();
     Prediction { ab, pixels }
@@ -63,23 +63,23 @@ pub fn with_lightness(truth: &Picture, ab: Vec<[f32; 2]>) -> Prediction {
 
 /// An opened method.
 #[derive(Debug)]
-pub enum Method {
+pub enum ScoredMethod {
     Folder {
         name: String,
         files: Files,
         /// For each true picture, the index of its counterpart in `files`.
-        places: Vec<Option<usize>>,
+        matches: Vec<Option<usize>>,
     },
     Gray,
     Random {
         files: Files,
         streams: Rng,
         /// Whether `files` is the truth itself, so that no picture may get its own colors.
-        own: bool,
+        is_truth: bool,
     },
 }
 
-impl Method {
+impl ScoredMethod {
     /// Opens `spec` for the pictures of `truth` in the folder `root`. Pictures without a counterpart are added to
     /// `left_out`.
     ///
@@ -94,9 +94,10 @@ impl Method {
         match spec {
             MethodSpec::Gray => Ok(Self::Gray),
             MethodSpec::Random(dir) => {
-                let own = dir.canonicalize().ok().is_some_and(|dir| root.canonicalize().ok() == Some(dir));
+                let is_truth =
+                    dir.canonicalize().ok().is_some_and(|dir| root.canonicalize().ok() == Some(dir));
                 let streams = Rng::new(seed).split("random colors");
-                Ok(Self::Random { files: Files::open(dir)?, streams, own })
+                Ok(Self::Random { files: Files::open(dir)?, streams, is_truth })
             }
             MethodSpec::Folder { name, dir } => open_folder(name, dir, root, truth, left_out),
         }
@@ -115,27 +116,27 @@ impl Method {
     /// opened.
     ///
     /// Errors: an unreadable picture; a picture of another size.
-    pub fn predict(&self, index: usize, truth: &Picture) -> Result<Option<Prediction>, LeftOut> {
+    pub fn predict(&self, index: usize, truth: &LabPicture) -> Result<Option<Prediction>, LeftOut> {
         match self {
             Self::Gray => Ok(Some(gray(truth))),
-            Self::Folder { files, places, .. } => {
-                let Some(place) = places.get(index).copied().flatten() else { return Ok(None) };
+            Self::Folder { files, matches, .. } => {
+                let Some(place) = matches.get(index).copied().flatten() else { return Ok(None) };
                 let image = self.read(files, place)?;
                 if (image.width, image.height) != (truth.image.width, truth.image.height) {
                     let [is, wanted] =
                         [&image, &truth.image].map(|image| format!("{}×{}", image.width, image.height));
                     return Err(self.left_out(files.name(place), format!("{is}, but the truth is {wanted}")));
                 }
-                let picture = Picture::of(image);
+                let picture = LabPicture::of(image);
                 Ok(Some(Prediction { ab: picture.ab(), pixels: picture.image.pixels }))
             }
-            Self::Random { files, streams, own } => {
-                let place = draw(streams, index, files.len(), *own);
+            Self::Random { files, streams, is_truth } => {
+                let place = draw(streams, index, files.len(), *is_truth);
                 let image = self.read(files, place)?;
                 let size = (truth.image.width, truth.image.height);
                 let image =
                     resize_to(&image, size).map_err(|e| self.left_out(files.name(place), e.to_string()))?;
-                Ok(Some(with_lightness(truth, Picture::of(image).ab())))
+                Ok(Some(with_lightness(truth, LabPicture::of(image).ab())))
             }
         }
     }
@@ -157,10 +158,10 @@ pub(super) fn reason(error: DataError) -> String {
     }
 }
 
-/// A random index below `len` (at least 1); with `own`, different from `index` if possible.
-fn draw(streams: &Rng, index: usize, len: usize, own: bool) -> usize {
+/// A random index below `len` (at least 1); with `is_truth`, different from `index` if possible.
+fn draw(streams: &Rng, index: usize, len: usize, is_truth: bool) -> usize {
     let mut generator = streams.at(0, index as u64);
-    if !own || len < 2 {
+    if !is_truth || len < 2 {
         return generator.random_range(0..len);
     }
     let other = generator.random_range(0..len - 1);
@@ -173,7 +174,7 @@ fn open_folder(
     root: &Path,
     truth: &Files,
     left_out: &mut Vec<LeftOut>,
-) -> Result<Method> {
+) -> Result<ScoredMethod> {
     let files = Files::open(dir)?;
     let mut lost = |path: PathBuf, reason: String| {
         left_out.push(LeftOut { method: Some(name.into()), path: path.display().to_string(), reason });
@@ -187,11 +188,11 @@ fn open_folder(
         }
     }
     let stems: Vec<PathBuf> = truth.paths().iter().map(|path| path.with_extension("")).collect();
-    let places: Vec<Option<usize>> = stems.iter().map(|stem| by_stem.remove(stem)).collect();
-    if places.iter().all(Option::is_none) {
+    let matches: Vec<Option<usize>> = stems.iter().map(|stem| by_stem.remove(stem)).collect();
+    if matches.iter().all(Option::is_none) {
         bail!("{}", no_match(dir, root, &files, truth));
     }
-    for (stem, _) in stems.iter().zip(&places).filter(|(_, place)| place.is_none()) {
+    for (stem, _) in stems.iter().zip(&matches).filter(|(_, place)| place.is_none()) {
         lost(root.join(stem), format!("no picture of this name in {}", dir.display()));
     }
     let mut unasked: Vec<usize> = by_stem.into_values().collect();
@@ -199,7 +200,7 @@ fn open_folder(
     for path in unasked.into_iter().map(|place| &files.paths()[place]) {
         lost(dir.join(path), format!("no picture of this name in {}", root.display()));
     }
-    Ok(Method::Folder { name: name.into(), files, places })
+    Ok(ScoredMethod::Folder { name: name.into(), files, matches })
 }
 
 fn no_match(dir: &Path, root: &Path, files: &Files, truth: &Files) -> String {
@@ -238,10 +239,10 @@ mod tests {
     #[test]
     fn no_color_keeps_the_lightness() {
         let image = RgbImage { width: 2, height: 1, pixels: vec![200, 30, 60, 77, 77, 77] };
-        let truth = Picture::of(image);
+        let truth = LabPicture::of(image);
         let prediction = gray(&truth);
         assert_eq!(prediction.ab, [[0.0; 2]; 2]);
-        let again = Picture::of(RgbImage { width: 2, height: 1, pixels: prediction.pixels });
+        let again = LabPicture::of(RgbImage { width: 2, height: 1, pixels: prediction.pixels });
         assert_eq!(&again.image.pixels[3..], [77; 3]);
         assert!((again.lab[0][0] - truth.lab[0][0]).abs() < 0.3 && again.lab[0][1].abs() < 0.02);
     }

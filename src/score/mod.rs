@@ -4,7 +4,7 @@
 
 mod method;
 
-pub use method::{Method, Picture, Prediction, gray, with_lightness};
+pub use method::{LabPicture, Prediction, ScoredMethod, gray, with_lightness};
 
 use crate::{
     color::{bins::Bins, prior::Prior},
@@ -61,7 +61,7 @@ pub fn score_folders(spec: &ScoreSpec, progress: &ProgressBar) -> Result<ScoreTa
     let mut table = ScoreTable::new(spec.truth.display().to_string(), prior_name, spec.bootstrap);
     let mut methods = Vec::new();
     for method in &spec.methods {
-        methods.push(Method::open(method, &spec.truth, &truth, spec.seed, &mut table.left_out)?);
+        methods.push(ScoredMethod::open(method, &spec.truth, &truth, spec.seed, &mut table.left_out)?);
     }
     let scored = score(&methods, &truth, &bins, prior.as_ref().map(|p| &*p.probabilities), progress);
     table.left_out.extend(scored.left_out);
@@ -136,7 +136,7 @@ fn comparisons(names: [&str; 2], replicates: [&[ColorSummary]; 2], images: usize
 
 /// Result of [`score`].
 #[derive(Debug)]
-pub struct Scored {
+pub struct MethodScores {
     /// One per method, in order.
     pub methods: Vec<ColorScores>,
     pub left_out: Vec<LeftOut>,
@@ -145,12 +145,12 @@ pub struct Scored {
 /// Scores `methods` on every image of `truth`, in parallel over images. The result does not depend on the number of
 /// threads. `prior` is the probability of each of `bins`.
 pub fn score(
-    methods: &[Method],
+    methods: &[ScoredMethod],
     truth: &dyn Dataset,
     bins: &Bins,
     prior: Option<&[f64]>,
     progress: &ProgressBar,
-) -> Scored {
+) -> MethodScores {
     progress.set_length(truth.len() as u64);
     let one = |index: usize| {
         let scored = score_image(methods, truth, index, bins);
@@ -158,7 +158,8 @@ pub fn score(
         scored
     };
     let images: Vec<_> = (0..truth.len()).into_par_iter().map(one).collect();
-    let mut scored = Scored { methods: vec![ColorScores::new(prior); methods.len()], left_out: Vec::new() };
+    let mut scored =
+        MethodScores { methods: vec![ColorScores::new(prior); methods.len()], left_out: Vec::new() };
     for image in images {
         match image {
             Err(left_out) => scored.left_out.push(left_out),
@@ -179,10 +180,10 @@ pub fn score(
 /// The scores of each method on one image (None: no counterpart), or why the true picture is unusable.
 type ImageResults = Result<Vec<Result<Option<ImageScores>, LeftOut>>, LeftOut>;
 
-fn score_image(methods: &[Method], truth: &dyn Dataset, index: usize, bins: &Bins) -> ImageResults {
+fn score_image(methods: &[ScoredMethod], truth: &dyn Dataset, index: usize, bins: &Bins) -> ImageResults {
     let name = truth.name(index);
     let picture = match truth.image(index) {
-        Ok(image) => Picture::of(image),
+        Ok(image) => LabPicture::of(image),
         Err(error) => {
             let reason = method::reason(error);
             return Err(LeftOut { method: None, path: name, reason });

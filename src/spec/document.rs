@@ -2,11 +2,11 @@
 
 use super::{
     error::{Diagnostic, SpecError, refuse},
-    marks::{Mark, Repeated, marks},
-    node::{Content, Node, Reader},
+    marks::{Mark, RepeatedKey, marks},
+    node::{NodeContent, NodeReader, SpecNode},
     overrides::Override,
     paths,
-    source::{Place, Source},
+    source::{SourceText, Span},
     typed::typed,
 };
 use crate::{
@@ -33,8 +33,8 @@ pub enum On {
 /// A merged YAML document that tracks file, line and column of every value.
 #[derive(Debug)]
 pub struct Document {
-    root: Node,
-    sources: Vec<Source>,
+    root: SpecNode,
+    sources: Vec<SourceText>,
 }
 
 impl Document {
@@ -45,8 +45,8 @@ impl Document {
     pub fn read(path: &Path) -> Result<Self, SpecError> {
         let text = text::read(path)
             .map_err(|source| SpecError::Unreadable { path: path.display().to_string(), source })?;
-        let file = Source::file(path, text);
-        let mut sources = vec![Source::default(), file];
+        let file = SourceText::file(path, text);
+        let mut sources = vec![SourceText::default(), file];
         let root = read(&sources[FILE], FILE).and_then(|root| extend(root, &mut sources));
         match root {
             Ok(root) => Ok(Self { root, sources }),
@@ -61,10 +61,10 @@ impl Document {
     pub fn set(
         &mut self,
         argument: &str,
-        expand: impl Fn(Vec<String>, &Node) -> Result<Vec<String>, Diagnostic>,
+        expand: impl Fn(Vec<String>, &SpecNode) -> Result<Vec<String>, Diagnostic>,
     ) -> Result<(), SpecError> {
         let layer = self.sources.len();
-        self.sources.push(Source::argument(argument));
+        self.sources.push(SourceText::argument(argument));
         let done = Override::parse(argument, layer)
             .and_then(|change| change.expand(|keys| expand(keys, &self.root)))
             .map(|change| self.root.overlay(change.node(&self.root)));
@@ -85,7 +85,9 @@ impl Document {
         let mut at = self.root.entries().first().map_or(self.root.at, |e| e.key_at);
         for step in path {
             let next = match &node.content {
-                Content::Seq(items) => step.parse().ok().and_then(|i: usize| items.get(i)).map(|n| (n, n.at)),
+                NodeContent::Seq(items) => {
+                    step.parse().ok().and_then(|i: usize| items.get(i)).map(|n| (n, n.at))
+                }
                 _ => node.get(step).map(|e| (&e.value, e.key_at)),
             };
             // A missing part has its default value; report the error at its section.
@@ -98,54 +100,54 @@ impl Document {
 }
 
 /// Parses one file of a spec.
-fn read(source: &Source, layer: usize) -> Result<Node, Diagnostic> {
+fn read(source: &SourceText, layer: usize) -> Result<SpecNode, Diagnostic> {
     let mark = marks(&source.text).map_err(|e| syntax(&e, layer))?;
     if let Some(again) = mark.as_ref().and_then(Mark::repeated_key) {
-        return Err(twice(&again, layer));
+        return Err(repeated_key(&again, layer));
     }
     let value: Value = yaml::read(&source.text).map_err(|e| syntax(&e, layer))?;
-    let start = Place { layer, line: 1, column: 0, width: 1 };
-    let root = Reader { layer, whole: None }.node(value, mark.as_ref(), start)?;
+    let start = Span { layer, line: 1, column: 0, width: 1 };
+    let root = NodeReader { layer, whole: None }.node(value, mark.as_ref(), start)?;
     match root.content {
-        Content::Map(_) => Ok(root),
-        Content::Null => Err(Diagnostic::new("the file is empty").or_at(start)),
+        NodeContent::Map(_) => Ok(root),
+        NodeContent::Null => Err(Diagnostic::new("the file is empty").or_at(start)),
         _ => Err(Diagnostic::new("expected a section (`key: value` lines) at the top").or_at(root.at)),
     }
 }
 
-fn twice(again: &Repeated<'_>, layer: usize) -> Diagnostic {
+fn repeated_key(again: &RepeatedKey<'_>, layer: usize) -> Diagnostic {
     let width = again.text.chars().count();
-    let at = Place { layer, line: again.key.line, column: again.key.column, width };
+    let at = Span { layer, line: again.key.line, column: again.key.column, width };
     let message = format!("`{}` is given twice in one section", text::excerpt(again.text));
     Diagnostic::new(message).note(format!("first on line {}", again.first_line)).or_at(at)
 }
 
 fn syntax(Refused { line, column, reason, context }: &Refused, layer: usize) -> Diagnostic {
-    let place = Place { layer, line: *line, column: *column, width: 1 };
+    let place = Span { layer, line: *line, column: *column, width: 1 };
     Diagnostic::new(format!("this is not YAML: {reason}")).note(context.as_str()).or_at(place)
 }
 
 /// Merges `root` over the base that it names.
-fn extend(mut root: Node, sources: &mut [Source]) -> Result<Node, Diagnostic> {
+fn extend(mut root: SpecNode, sources: &mut [SourceText]) -> Result<SpecNode, Diagnostic> {
     let Some(entry) = root.get("extends") else { return Ok(root) };
     let at = entry.value.at;
-    let Content::Text(name) = &entry.value.content else {
+    let NodeContent::Text(name) = &entry.value.content else {
         return Err(
             Diagnostic::new("`extends` takes the path of one YAML file, relative to this one").or_at(at)
         );
     };
-    let base = paths::beside(name, &sources[FILE].folder).map_err(|fault| fault.or_at(at))?;
+    let base = paths::resolve_in(name, &sources[FILE].folder).map_err(|fault| fault.or_at(at))?;
     let text = text::read(&base).map_err(|e| {
         let base = text::excerpt(&base.display().to_string());
         Diagnostic::new(format!("cannot read the base `{base}`: {e}")).or_at(at)
     })?;
-    sources[BASE] = Source::file(&base, text);
+    sources[BASE] = SourceText::file(&base, text);
     let mut below = read(&sources[BASE], BASE)?;
     if let Some(deeper) = below.get("extends") {
         let message = "a base may not itself extend: `extends` goes one level deep";
         return Err(Diagnostic::new(message).or_at(deeper.key_at));
     }
-    if let Content::Map(entries) = &mut root.content {
+    if let NodeContent::Map(entries) = &mut root.content {
         entries.retain(|e| e.key != "extends");
     }
     below.overlay(root);

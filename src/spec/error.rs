@@ -2,7 +2,7 @@
 
 use super::{
     names::{list, nearest},
-    source::{Place, Source},
+    source::{SourceText, Span},
 };
 use crate::text::excerpt;
 use serde::de::{self, Expected, Unexpected};
@@ -26,7 +26,7 @@ pub enum SpecError {
 
 /// Kind of a diagnostic, as far as reporting depends on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum DiagnosticKind {
     /// A missing field; shown at the key of the section.
     Missing,
     /// A value of the wrong type.
@@ -39,18 +39,18 @@ pub enum Kind {
 /// One problem. The innermost value with a known position sets the position.
 #[derive(Clone, Debug)]
 pub struct Diagnostic {
-    pub kind: Kind,
+    pub kind: DiagnosticKind,
     pub message: String,
     pub note: String,
-    pub at: Option<Place>,
+    pub at: Option<Span>,
 }
 
 impl Diagnostic {
     pub fn new(message: impl Into<String>) -> Self {
-        Self { kind: Kind::Other, message: message.into(), note: String::new(), at: None }
+        Self { kind: DiagnosticKind::Other, message: message.into(), note: String::new(), at: None }
     }
 
-    pub fn kind(mut self, kind: Kind) -> Self {
+    pub fn kind(mut self, kind: DiagnosticKind) -> Self {
         self.kind = kind;
         self
     }
@@ -61,7 +61,7 @@ impl Diagnostic {
     }
 
     /// Sets the position, unless an inner value has set it.
-    pub fn or_at(mut self, place: Place) -> Self {
+    pub fn or_at(mut self, place: Span) -> Self {
         self.at = self.at.or(Some(place));
         self
     }
@@ -81,10 +81,10 @@ impl Diagnostic {
 }
 
 /// Maximum number of diagnostics in a message.
-const MOST: usize = 20;
+const MAX_DIAGNOSTICS: usize = 20;
 
 /// The message for `faults`, whose positions refer to `sources`.
-pub(super) fn refuse(faults: &[Diagnostic], sources: &[Source]) -> SpecError {
+pub(super) fn refuse(faults: &[Diagnostic], sources: &[SourceText]) -> SpecError {
     let one = |fault: &Diagnostic| {
         let place = fault.at.unwrap_or_default();
         match sources.get(place.layer) {
@@ -92,9 +92,9 @@ pub(super) fn refuse(faults: &[Diagnostic], sources: &[Source]) -> SpecError {
             None => format!("error: {}", fault.message),
         }
     };
-    let mut said: Vec<String> = faults.iter().take(MOST).map(one).collect();
-    if faults.len() > MOST {
-        said.push(format!("… and {} more", faults.len() - MOST));
+    let mut said: Vec<String> = faults.iter().take(MAX_DIAGNOSTICS).map(one).collect();
+    if faults.len() > MAX_DIAGNOSTICS {
+        said.push(format!("… and {} more", faults.len() - MAX_DIAGNOSTICS));
     }
     SpecError::Refused(said.join("\n\n"))
 }
@@ -112,7 +112,7 @@ impl de::Error for Diagnostic {
     }
     fn invalid_type(got: Unexpected, expected: &dyn Expected) -> Self {
         let message = format!("expected {}, got {}", wanted(&expected.to_string()), found(&got));
-        Self::new(message).kind(Kind::WrongType)
+        Self::new(message).kind(DiagnosticKind::WrongType)
     }
     fn invalid_value(got: Unexpected, expected: &dyn Expected) -> Self {
         Self::new(format!("expected {}, got {}", wanted(&expected.to_string()), found(&got)))
@@ -125,7 +125,7 @@ impl de::Error for Diagnostic {
     }
     fn missing_field(name: &'static str) -> Self {
         Self::new(format!("missing field `{name}`"))
-            .kind(Kind::Missing)
+            .kind(DiagnosticKind::Missing)
             .note(format!("add `{name}: …` to this section"))
     }
     fn duplicate_field(name: &'static str) -> Self {

@@ -17,11 +17,11 @@ pub(super) struct Mark {
     pub column: usize,
     /// Character at the position: a bracket for collections in flow style.
     pub first: Option<char>,
-    pub shape: Shape,
+    pub shape: MarkShape,
 }
 
 #[derive(Clone, Debug)]
-pub(super) enum Shape {
+pub(super) enum MarkShape {
     /// With its text, to compare keys and to size the caret; `plain` if unquoted.
     Scalar {
         text: String,
@@ -34,7 +34,7 @@ pub(super) enum Shape {
 
 /// A key that is repeated within its section.
 #[derive(Debug)]
-pub(super) struct Repeated<'a> {
+pub(super) struct RepeatedKey<'a> {
     pub key: &'a Mark,
     pub text: &'a str,
     /// Line of the first occurrence.
@@ -43,27 +43,29 @@ pub(super) struct Repeated<'a> {
 
 impl Mark {
     /// The first key that is repeated within a section.
-    pub fn repeated_key(&self) -> Option<Repeated<'_>> {
+    pub fn repeated_key(&self) -> Option<RepeatedKey<'_>> {
         match &self.shape {
-            Shape::Scalar { .. } => None,
-            Shape::Seq(items) => items.iter().find_map(Self::repeated_key),
-            Shape::Map(pairs) => repeated(pairs).or_else(|| pairs.iter().find_map(|(_, v)| v.repeated_key())),
+            MarkShape::Scalar { .. } => None,
+            MarkShape::Seq(items) => items.iter().find_map(Self::repeated_key),
+            MarkShape::Map(pairs) => {
+                repeated(pairs).or_else(|| pairs.iter().find_map(|(_, v)| v.repeated_key()))
+            }
         }
     }
 }
 
-fn repeated(pairs: &[(Mark, Mark)]) -> Option<Repeated<'_>> {
+fn repeated(pairs: &[(Mark, Mark)]) -> Option<RepeatedKey<'_>> {
     let keys: Vec<(&Mark, &str)> = pairs
         .iter()
         .filter_map(|(key, _)| match &key.shape {
-            Shape::Scalar { text, .. } => Some((key, text.as_str())),
+            MarkShape::Scalar { text, .. } => Some((key, text.as_str())),
             _ => None,
         })
         .collect();
     let mut lines = HashMap::new();
     keys.into_iter().find_map(|(key, text)| {
         let first_line = lines.insert(text, key.line)?;
-        Some(Repeated { key, text, first_line })
+        Some(RepeatedKey { key, text, first_line })
     })
 }
 
@@ -100,7 +102,7 @@ impl<'a> Builder<'a> {
         Self { open: vec![], anchors: HashMap::new(), root: None, rest: text.chars().peekable(), at: 0 }
     }
 
-    fn mark(&mut self, at: Marker, shape: Shape) -> Mark {
+    fn mark(&mut self, at: Marker, shape: MarkShape) -> Mark {
         while self.at < at.index() && self.rest.next().is_some() {
             self.at += 1;
         }
@@ -108,13 +110,13 @@ impl<'a> Builder<'a> {
     }
 
     fn open(&mut self, at: Marker, anchor: usize, is_map: bool) {
-        let mark = self.mark(at, Shape::Seq(vec![]));
+        let mark = self.mark(at, MarkShape::Seq(vec![]));
         self.open.push(Open { mark, anchor, parts: vec![], is_map });
     }
 
     fn close(&mut self) {
         let Some(Open { mark, anchor, parts, is_map }) = self.open.pop() else { return };
-        let shape = if is_map { Shape::Map(pairs(parts)) } else { Shape::Seq(parts) };
+        let shape = if is_map { MarkShape::Map(pairs(parts)) } else { MarkShape::Seq(parts) };
         self.add(Mark { shape, ..mark }, anchor);
     }
 
@@ -135,12 +137,12 @@ impl<'a> Builder<'a> {
             Event::SequenceEnd | Event::MappingEnd => self.close(),
             Event::Scalar(text, style, anchor, _) => {
                 let plain = style == TScalarStyle::Plain;
-                let mark = self.mark(at, Shape::Scalar { text, plain });
+                let mark = self.mark(at, MarkShape::Scalar { text, plain });
                 self.add(mark, anchor);
             }
             // An alias takes the position of its anchor, where an error in it has to be fixed.
             Event::Alias(anchor) => {
-                let here = self.mark(at, Shape::Scalar { text: String::new(), plain: false });
+                let here = self.mark(at, MarkShape::Scalar { text: String::new(), plain: false });
                 let mark = self.anchors.get(&anchor).cloned().unwrap_or(here);
                 self.add(mark, 0);
             }

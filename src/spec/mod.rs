@@ -20,8 +20,8 @@ pub use document::Document;
 pub(crate) use document::On;
 pub(crate) use error::Diagnostic;
 pub use error::SpecError;
-pub(crate) use node::Node;
-pub(crate) use paths::{at_home, relative};
+pub(crate) use node::SpecNode;
+pub(crate) use paths::{expand_home, relative};
 
 use crate::yaml;
 use serde::{Serialize, de::DeserializeOwned};

@@ -26,19 +26,19 @@ fn extends(name: &str, known: &str) -> bool {
 }
 
 /// Maximum number of names listed in a message, more than any network has layers.
-const LISTED: usize = 60;
+const MAX_LISTED: usize = 60;
 
 /// Formats names for a message: `` `a`, `b` ``.
 pub(super) fn list(names: &[&str]) -> String {
-    let listed = names.iter().take(LISTED).map(|n| format!("`{n}`")).collect::<Vec<_>>().join(", ");
-    match names.len().saturating_sub(LISTED) {
+    let listed = names.iter().take(MAX_LISTED).map(|n| format!("`{n}`")).collect::<Vec<_>>().join(", ");
+    match names.len().saturating_sub(MAX_LISTED) {
         0 => listed,
         more => format!("{listed} and {more} more"),
     }
 }
 
 /// Maximum length of a name: with seed and hash it must fit into a directory name of 255 bytes.
-const LONGEST: usize = 100;
+const MAX_LENGTH: usize = 100;
 
 /// A name that is also a directory name: letters, digits, `_`, `.`, `-`, starting with a letter or digit.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -49,8 +49,8 @@ impl TryFrom<String> for Name {
     type Error = String;
     fn try_from(text: String) -> Result<Self, String> {
         let starts = text.starts_with(|c: char| c.is_ascii_alphanumeric());
-        if text.len() > LONGEST {
-            return Err(format!("`{}` is longer than {LONGEST} characters", excerpt(&text)));
+        if text.len() > MAX_LENGTH {
+            return Err(format!("`{}` is longer than {MAX_LENGTH} characters", excerpt(&text)));
         }
         if starts && text.chars().all(|c| c.is_ascii_alphanumeric() || "_.-".contains(c)) {
             return Ok(Self(text));
@@ -80,9 +80,9 @@ impl fmt::Display for Name {
 
 /// A section with user-chosen names as keys, in file order.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Named<T>(Vec<(Name, T)>);
+pub struct NamedMap<T>(Vec<(Name, T)>);
 
-impl<T> Named<T> {
+impl<T> NamedMap<T> {
     /// The entries in order, with names as plain text.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (&str, &T)> {
         self.0.iter().map(|(name, value)| (&**name, value))
@@ -105,13 +105,13 @@ impl<T> Named<T> {
     }
 }
 
-impl<T> Default for Named<T> {
+impl<T> Default for NamedMap<T> {
     fn default() -> Self {
         Self(vec![])
     }
 }
 
-impl<T: Serialize> Serialize for Named<T> {
+impl<T: Serialize> Serialize for NamedMap<T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(Some(self.len()))?;
         for (name, value) in &self.0 {
@@ -121,20 +121,20 @@ impl<T: Serialize> Serialize for Named<T> {
     }
 }
 
-impl<'de, T: Deserialize<'de>> Deserialize<'de> for Named<T> {
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for NamedMap<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(Entries(PhantomData))
+        deserializer.deserialize_map(NamedVisitor(PhantomData))
     }
 }
 
-struct Entries<T>(PhantomData<T>);
+struct NamedVisitor<T>(PhantomData<T>);
 
-impl<'de, T: Deserialize<'de>> Visitor<'de> for Entries<T> {
-    type Value = Named<T>;
+impl<'de, T: Deserialize<'de>> Visitor<'de> for NamedVisitor<T> {
+    type Value = NamedMap<T>;
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a map")
     }
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Named<T>, A::Error> {
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<NamedMap<T>, A::Error> {
         let (mut entries, mut taken) = (vec![], HashSet::new());
         while let Some((name, value)) = map.next_entry::<Name, T>()? {
             if !taken.insert(name.clone()) {
@@ -142,7 +142,7 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for Entries<T> {
             }
             entries.push((name, value));
         }
-        Ok(Named(entries))
+        Ok(NamedMap(entries))
     }
 }
 

@@ -2,70 +2,70 @@
 
 use super::{
     error::Diagnostic,
-    marks::{Mark, Shape},
-    source::Place,
+    marks::{Mark, MarkShape},
+    source::Span,
 };
 use serde_yaml::Value;
 use std::collections::{HashMap, HashSet};
 
 /// A value and its position.
 #[derive(Clone, Debug)]
-pub struct Node {
-    pub at: Place,
+pub struct SpecNode {
+    pub at: Span,
     /// Position of its key, if any; errors of a whole section are shown there.
-    pub key: Option<Place>,
-    pub content: Content,
+    pub key: Option<Span>,
+    pub content: NodeContent,
 }
 
 #[derive(Clone, Debug)]
-pub enum Content {
+pub enum NodeContent {
     Null,
     Bool(bool),
     Unsigned(u64),
     Signed(i64),
     Float(f64),
     Text(String),
-    Seq(Vec<Node>),
-    Map(Vec<Entry>),
+    Seq(Vec<SpecNode>),
+    Map(Vec<MapEntry>),
 }
 
 #[derive(Clone, Debug)]
-pub struct Entry {
+pub struct MapEntry {
     pub key: String,
-    pub key_at: Place,
-    pub value: Node,
+    pub key_at: Span,
+    pub value: SpecNode,
 }
 
 /// Options for building nodes from a text.
-pub(super) struct Reader {
+pub(super) struct NodeReader {
     /// Layer of the text.
     pub layer: usize,
     /// Set if all parts of the value have the same position (`--set`).
-    pub whole: Option<Place>,
+    pub whole: Option<Span>,
 }
 
-impl Reader {
+impl NodeReader {
     /// Combines `value` with its `mark`; parts without a mark take their parent's position.
-    pub fn node(&self, value: Value, mark: Option<&Mark>, parent: Place) -> Result<Node, Diagnostic> {
+    pub fn node(&self, value: Value, mark: Option<&Mark>, parent: Span) -> Result<SpecNode, Diagnostic> {
         let at = self.place(mark).unwrap_or(parent);
         let content = match value {
-            Value::Null => Content::Null,
-            Value::Bool(b) => Content::Bool(b),
+            Value::Null => NodeContent::Null,
+            Value::Bool(b) => NodeContent::Bool(b),
             Value::Number(n) => number(&n).map_err(|f| f.or_at(at))?,
-            Value::String(text) => Content::Text(text),
-            Value::Sequence(items) => Content::Seq(self.items(items, mark, at)?),
-            Value::Mapping(map) => Content::Map(self.entries(map, mark, at)?),
+            Value::String(text) => NodeContent::Text(text),
+            Value::Sequence(items) => NodeContent::Seq(self.items(items, mark, at)?),
+            Value::Mapping(map) => NodeContent::Map(self.entries(map, mark, at)?),
             Value::Tagged(tagged) => {
                 let message = format!("the YAML tag `{}` means nothing here", tagged.tag);
                 return Err(Diagnostic::new(message).note("take it out").or_at(at));
             }
         };
-        Ok(Node { at, key: None, content })
+        Ok(SpecNode { at, key: None, content })
     }
 
-    fn items(&self, items: Vec<Value>, mark: Option<&Mark>, at: Place) -> Result<Vec<Node>, Diagnostic> {
+    fn items(&self, items: Vec<Value>, mark: Option<&Mark>, at: Span) -> Result<Vec<SpecNode>, Diagnostic> {
         let marks = match mark.map(|m| &m.shape) {
-            Some(Shape::Seq(marks)) => marks.as_slice(),
+            Some(MarkShape::Seq(marks)) => marks.as_slice(),
             _ => &[],
         };
         items.into_iter().enumerate().map(|(i, item)| self.node(item, marks.get(i), at)).collect()
@@ -75,10 +75,10 @@ impl Reader {
         &self,
         map: serde_yaml::Mapping,
         mark: Option<&Mark>,
-        at: Place,
-    ) -> Result<Vec<Entry>, Diagnostic> {
+        at: Span,
+    ) -> Result<Vec<MapEntry>, Diagnostic> {
         let marks = match mark.map(|m| &m.shape) {
-            Some(Shape::Map(marks)) => marks.as_slice(),
+            Some(MarkShape::Map(marks)) => marks.as_slice(),
             _ => &[],
         };
         let mut entries = vec![];
@@ -89,40 +89,40 @@ impl Reader {
                 return Err(Diagnostic::new("keys must be text").note("put it in quotes").or_at(key_at));
             };
             let mut value = self.node(value, marks.get(i).map(|m| &m.1), key_at)?;
-            value.led_to_by(key_at, marks.get(i).and_then(|m| m.1.first));
+            value.set_key(key_at, marks.get(i).and_then(|m| m.1.first));
             match key.as_str() {
                 "<<" => merged.extend(merge_key(value)?),
-                _ => entries.push(Entry { key, key_at, value }),
+                _ => entries.push(MapEntry { key, key_at, value }),
             }
         }
         // YAML merge keys: own entries take precedence, then earlier sections over later ones.
-        let mut taken: HashSet<String> = entries.iter().map(|e: &Entry| e.key.clone()).collect();
+        let mut taken: HashSet<String> = entries.iter().map(|e: &MapEntry| e.key.clone()).collect();
         entries.extend(merged.into_iter().filter(|entry| taken.insert(entry.key.clone())));
         Ok(entries)
     }
 
-    fn place(&self, mark: Option<&Mark>) -> Option<Place> {
+    fn place(&self, mark: Option<&Mark>) -> Option<Span> {
         if self.whole.is_some() {
             return self.whole;
         }
         let mark = mark?;
         let width = match &mark.shape {
-            Shape::Scalar { text, plain: true } => text.chars().count(),
+            MarkShape::Scalar { text, plain: true } => text.chars().count(),
             _ => 0,
         };
-        Some(Place { layer: self.layer, line: mark.line, column: mark.column, width })
+        Some(Span { layer: self.layer, line: mark.line, column: mark.column, width })
     }
 }
 
 /// The entries merged by `<<: …`.
-fn merge_key(value: Node) -> Result<Vec<Entry>, Diagnostic> {
+fn merge_key(value: SpecNode) -> Result<Vec<MapEntry>, Diagnostic> {
     let wrong = |at| Err(Diagnostic::new("`<<` takes a section, or a list of sections").or_at(at));
     match value.content {
-        Content::Map(entries) => Ok(entries),
-        Content::Seq(items) => {
+        NodeContent::Map(entries) => Ok(entries),
+        NodeContent::Seq(items) => {
             let mut all = vec![];
             for item in items {
-                let Content::Map(entries) = item.content else { return wrong(item.at) };
+                let NodeContent::Map(entries) = item.content else { return wrong(item.at) };
                 all.extend(entries);
             }
             Ok(all)
@@ -131,32 +131,32 @@ fn merge_key(value: Node) -> Result<Vec<Entry>, Diagnostic> {
     }
 }
 
-fn number(n: &serde_yaml::Number) -> Result<Content, Diagnostic> {
+fn number(n: &serde_yaml::Number) -> Result<NodeContent, Diagnostic> {
     if let Some(n) = n.as_u64() {
-        return Ok(Content::Unsigned(n));
+        return Ok(NodeContent::Unsigned(n));
     }
     if let Some(n) = n.as_i64() {
-        return Ok(Content::Signed(n));
+        return Ok(NodeContent::Signed(n));
     }
     match n.as_f64() {
-        Some(n) if n.is_finite() => Ok(Content::Float(n)),
+        Some(n) if n.is_finite() => Ok(NodeContent::Float(n)),
         _ => Err(Diagnostic::new(format!("expected a finite number, got {n}"))),
     }
 }
 
-impl Node {
+impl SpecNode {
     /// An empty section at `at`.
-    pub fn section(at: Place) -> Self {
-        Self { at, key: Some(at), content: Content::Map(vec![]) }
+    pub fn section(at: Span) -> Self {
+        Self { at, key: Some(at), content: NodeContent::Map(vec![]) }
     }
 
     /// Sets the key. Block-style sections and empty values also take its position.
-    fn led_to_by(&mut self, key_at: Place, first: Option<char>) {
+    fn set_key(&mut self, key_at: Span, first: Option<char>) {
         self.key = Some(key_at);
         let block = match self.content {
-            Content::Map(_) => first != Some('{'),
-            Content::Seq(_) => first != Some('['),
-            Content::Null => first != Some('n') && first != Some('~'),
+            NodeContent::Map(_) => first != Some('{'),
+            NodeContent::Seq(_) => first != Some('['),
+            NodeContent::Null => first != Some('n') && first != Some('~'),
             _ => false,
         };
         if block {
@@ -165,21 +165,21 @@ impl Node {
     }
 
     /// Entries of a section.
-    pub fn entries(&self) -> &[Entry] {
+    pub fn entries(&self) -> &[MapEntry] {
         match &self.content {
-            Content::Map(entries) => entries,
+            NodeContent::Map(entries) => entries,
             _ => &[],
         }
     }
 
     /// Entry with the key `key`.
-    pub fn get(&self, key: &str) -> Option<&Entry> {
+    pub fn get(&self, key: &str) -> Option<&MapEntry> {
         self.entries().iter().find(|e| e.key == key)
     }
 
     /// Merges `over` into this value: sections key by key, anything else is replaced.
-    pub fn overlay(&mut self, over: Node) {
-        let (Content::Map(mine), Content::Map(theirs)) = (&mut self.content, &over.content) else {
+    pub fn overlay(&mut self, over: SpecNode) {
+        let (NodeContent::Map(mine), NodeContent::Map(theirs)) = (&mut self.content, &over.content) else {
             *self = over;
             return;
         };

@@ -2,8 +2,8 @@
 
 use super::{
     error::Diagnostic,
-    node::{Content, Entry, Node, Reader},
-    source::Place,
+    node::{MapEntry, NodeContent, NodeReader, SpecNode},
+    source::Span,
 };
 use crate::yaml::{self, MOST_DEPTH};
 use serde_yaml::Value;
@@ -12,13 +12,13 @@ use serde_yaml::Value;
 #[derive(Debug)]
 pub(super) struct Override {
     /// Keys and their positions; keys added by expansion take the position of the next written one.
-    keys: Vec<(String, Place)>,
-    value: Node,
+    keys: Vec<(String, Span)>,
+    value: SpecNode,
 }
 
 impl Override {
     pub fn parse(argument: &str, layer: usize) -> Result<Self, Diagnostic> {
-        let all = Place { layer, line: 1, column: 0, width: argument.chars().count() };
+        let all = Span { layer, line: 1, column: 0, width: argument.chars().count() };
         let (path, text) = argument
             .split_once('=')
             .ok_or_else(|| Diagnostic::new("expected `key.path=value`").note("there is no `=`").or_at(all))?;
@@ -26,7 +26,7 @@ impl Override {
         let mut column = 0;
         for key in path.split('.') {
             let width = key.chars().count();
-            let at = Place { column, width: width.max(1), ..all };
+            let at = Span { column, width: width.max(1), ..all };
             if key.is_empty() {
                 return Err(Diagnostic::new("a key before `=` is empty").or_at(at));
             }
@@ -36,7 +36,7 @@ impl Override {
             keys.push((key.to_string(), at));
             column += width + 1;
         }
-        let at = Place { column, width: text.chars().count(), ..all };
+        let at = Span { column, width: text.chars().count(), ..all };
         Ok(Self { keys, value: value(text, at)? })
     }
 
@@ -59,32 +59,32 @@ impl Override {
     }
 
     /// The value in its nested sections, ready to merge into `root`. A number indexes into a list.
-    pub fn node(self, root: &Node) -> Node {
+    pub fn node(self, root: &SpecNode) -> SpecNode {
         nest(&self.keys, self.value, Some(root))
     }
 }
 
-fn nest(keys: &[(String, Place)], value: Node, below: Option<&Node>) -> Node {
+fn nest(keys: &[(String, Span)], value: SpecNode, below: Option<&SpecNode>) -> SpecNode {
     let Some(((key, at), rest)) = keys.split_first() else { return value };
-    if let Some(Content::Seq(items)) = below.map(|n| &n.content)
+    if let Some(NodeContent::Seq(items)) = below.map(|n| &n.content)
         && let Some(index) = key.parse().ok().filter(|i: &usize| *i < items.len())
     {
         let mut items = items.clone();
         let inner = nest(rest, value, Some(&items[index]));
         items[index].overlay(inner);
-        return Node { at: *at, key: Some(*at), content: Content::Seq(items) };
+        return SpecNode { at: *at, key: Some(*at), content: NodeContent::Seq(items) };
     }
     let mut inner = nest(rest, value, below.and_then(|n| n.get(key)).map(|e| &e.value));
     inner.key = Some(*at);
     if !rest.is_empty() {
         inner.at = *at;
     }
-    let entry = Entry { key: key.clone(), key_at: *at, value: inner };
-    Node { at: *at, key: Some(*at), content: Content::Map(vec![entry]) }
+    let entry = MapEntry { key: key.clone(), key_at: *at, value: inner };
+    SpecNode { at: *at, key: Some(*at), content: NodeContent::Map(vec![entry]) }
 }
 
-fn value(text: &str, at: Place) -> Result<Node, Diagnostic> {
+fn value(text: &str, at: Span) -> Result<SpecNode, Diagnostic> {
     let value: Value = yaml::read(text)
         .map_err(|e| Diagnostic::new(format!("the value is not YAML: {}", e.reason)).or_at(at))?;
-    Reader { layer: at.layer, whole: Some(at) }.node(value, None, at)
+    NodeReader { layer: at.layer, whole: Some(at) }.node(value, None, at)
 }

@@ -12,7 +12,7 @@ use std::{
 
 /// A path relative to the working directory, and an optional notice for the user.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Found {
+pub(super) struct ResolvedPath {
     pub path: PathBuf,
     pub notice: Option<String>,
 }
@@ -22,11 +22,11 @@ pub(super) struct Found {
 ///
 /// # Errors
 /// An unset variable; no home folder.
-pub(super) fn resolve(text: &str, folder: &Path) -> Result<Found, Diagnostic> {
+pub(super) fn resolve(text: &str, folder: &Path) -> Result<ResolvedPath, Diagnostic> {
     let text = expand(text)?;
     let (path, once) = (place(&text, folder), PathBuf::from(text));
     if once.is_absolute() || once == path || exists(&path) || !exists(&once) {
-        return Ok(Found { path, notice: None });
+        return Ok(ResolvedPath { path, notice: None });
     }
     let shown = |path: &Path| excerpt(&path.display().to_string());
     let notice = format!(
@@ -34,22 +34,22 @@ pub(super) fn resolve(text: &str, folder: &Path) -> Result<Found, Diagnostic> {
          `{}`",
         shown(&once),
         shown(&path),
-        shown(&seen_from(folder, &once))
+        shown(&spelling_in(folder, &once))
     );
-    Ok(Found { path: once, notice: Some(notice) })
+    Ok(ResolvedPath { path: once, notice: Some(notice) })
 }
 
 /// As [`resolve`], without the fallback to the working directory.
 ///
 /// # Errors
 /// As there.
-pub(super) fn beside(text: &str, folder: &Path) -> Result<PathBuf, Diagnostic> {
+pub(super) fn resolve_in(text: &str, folder: &Path) -> Result<PathBuf, Diagnostic> {
     Ok(place(&expand(text)?, folder))
 }
 
 fn place(path: &str, folder: &Path) -> PathBuf {
     let stays = path.is_empty() || hub::is_address(Path::new(path)) || Path::new(path).is_absolute();
-    if stays || folder.as_os_str().is_empty() { path.into() } else { below(folder, path) }
+    if stays || folder.as_os_str().is_empty() { path.into() } else { join_in(folder, path) }
 }
 
 /// Whether the path exists. A `#KEY` suffix is not part of a weight file's name.
@@ -59,7 +59,7 @@ fn exists(path: &Path) -> bool {
 
 /// Joins `path` to `folder`, removing a leading `.` and any `..` that leaves a regular folder. A `..` that leaves a
 /// symbolic link is kept, since it leads elsewhere.
-fn below(folder: &Path, path: &str) -> PathBuf {
+fn join_in(folder: &Path, path: &str) -> PathBuf {
     let (mut folder, mut rest) = (folder.to_path_buf(), path);
     loop {
         match rest.split_once('/').unwrap_or((rest, "")) {
@@ -85,7 +85,7 @@ fn is_plain(folder: &Path) -> bool {
 }
 
 /// The spelling, in a spec in `folder`, of a path relative to the working directory.
-fn seen_from(folder: &Path, path: &Path) -> PathBuf {
+fn spelling_in(folder: &Path, path: &Path) -> PathBuf {
     let Ok(here) = env::current_dir() else { return path.into() };
     let way = fs::canonicalize(folder).ok().and_then(|folder| relative(&folder, &here));
     way.unwrap_or(here).join(path)
@@ -117,7 +117,7 @@ fn expand(text: &str) -> Result<String, Diagnostic> {
 ///
 /// # Errors
 /// No home folder.
-pub(crate) fn at_home(path: OsString) -> Result<PathBuf, Diagnostic> {
+pub(crate) fn expand_home(path: OsString) -> Result<PathBuf, Diagnostic> {
     let Some(text) = path.to_str() else { return Ok(path.into()) };
     tilde(text).map(|(home, rest)| PathBuf::from(home + rest))
 }
@@ -167,7 +167,7 @@ mod tests {
     use super::*;
 
     fn at(text: &str, folder: &str) -> String {
-        beside(text, Path::new(folder)).unwrap().display().to_string()
+        resolve_in(text, Path::new(folder)).unwrap().display().to_string()
     }
 
     #[test]
@@ -202,8 +202,8 @@ mod tests {
         let (real, link) = (dir.path().join("a/real"), dir.path().join("link"));
         fs::create_dir_all(&real).unwrap();
         std::os::unix::fs::symlink(&real, &link).unwrap();
-        assert_eq!(below(&link, "../b"), link.join("../b"));
-        assert_eq!(below(&real, "../b"), dir.path().join("a/b"));
+        assert_eq!(join_in(&link, "../b"), link.join("../b"));
+        assert_eq!(join_in(&real, "../b"), dir.path().join("a/b"));
     }
 
     #[test]

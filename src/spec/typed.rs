@@ -2,12 +2,12 @@
 //! keys are collected instead of stopping at the first.
 
 use super::{
-    error::{Diagnostic, Kind},
+    error::{Diagnostic, DiagnosticKind},
     names::list,
-    node::{Content, Entry, Node},
+    node::{MapEntry, NodeContent, SpecNode},
     on_backbone::OnBackbone,
     paths::resolve,
-    source::{Place, Source},
+    source::{SourceText, Span},
 };
 use crate::{data::voc::lists::ListName, spec_path::SpecPath};
 use serde::de::{
@@ -17,33 +17,38 @@ use serde::de::{
 use std::{cell::RefCell, collections::BTreeSet};
 
 /// Deserializes a `T` from the values of `sources`, or returns all errors.
-pub(super) fn typed<T: DeserializeOwned>(root: &Node, sources: &[Source]) -> Result<T, Vec<Diagnostic>> {
-    let reading = Reading { sources, unknown: RefCell::default(), told: RefCell::default() };
-    let result = T::deserialize(Typed { node: root, reading: &reading });
-    let mut faults = reading.unknown.into_inner();
+pub(super) fn typed<T: DeserializeOwned>(
+    root: &SpecNode,
+    sources: &[SourceText],
+) -> Result<T, Vec<Diagnostic>> {
+    let context = ReadContext { sources, unknown: RefCell::default(), given_notices: RefCell::default() };
+    let result = T::deserialize(Typed { node: root, context: &context });
+    let mut faults = context.unknown.into_inner();
     match result {
         Ok(spec) if faults.is_empty() => return Ok(spec),
-        Err(fault) if fault.kind != Kind::Silent => faults.push(fault),
+        Err(fault) if fault.kind != DiagnosticKind::Silent => faults.push(fault),
         _ => {}
     }
     Err(faults)
 }
 
 /// State shared by all values of one spec.
-struct Reading<'a> {
-    sources: &'a [Source],
+struct ReadContext<'a> {
+    sources: &'a [SourceText],
     unknown: RefCell<Vec<Diagnostic>>,
     /// Notices already given.
-    told: RefCell<BTreeSet<String>>,
+    given_notices: RefCell<BTreeSet<String>>,
 }
 
-impl Reading<'_> {
+impl ReadContext<'_> {
     /// Resolves the path `text` against the folder of its file.
-    fn path(&self, text: &str, at: Place) -> Result<String, Diagnostic> {
-        let here = Source::default();
+    fn path(&self, text: &str, at: Span) -> Result<String, Diagnostic> {
+        let here = SourceText::default();
         let source = self.sources.get(at.layer).unwrap_or(&here);
         let found = resolve(text, &source.folder)?;
-        if let Some(notice) = found.notice.filter(|notice| self.told.borrow_mut().insert(notice.clone())) {
+        if let Some(notice) =
+            found.notice.filter(|notice| self.given_notices.borrow_mut().insert(notice.clone()))
+        {
             tracing::warn!("{}: {notice}", source.place(at));
         }
         let text = found.path.into_os_string().into_string();
@@ -58,12 +63,12 @@ fn is_path(newtype: &str, text: &str) -> bool {
 
 #[derive(Clone, Copy)]
 struct Typed<'a> {
-    node: &'a Node,
-    reading: &'a Reading<'a>,
+    node: &'a SpecNode,
+    context: &'a ReadContext<'a>,
 }
 
 impl<'a> Typed<'a> {
-    fn with(self, node: &'a Node) -> Self {
+    fn with(self, node: &'a SpecNode) -> Self {
         Self { node, ..self }
     }
 
@@ -76,28 +81,30 @@ impl<'a> Typed<'a> {
     fn place(self, fault: Diagnostic) -> Diagnostic {
         let section =
             self.node.key.unwrap_or_else(|| self.node.entries().first().map_or(self.node.at, |e| e.key_at));
-        let at = if fault.kind == Kind::Missing { section } else { self.node.at };
+        let at = if fault.kind == DiagnosticKind::Missing { section } else { self.node.at };
         fault.or_at(at)
     }
 
     /// Deserializes a section with the given fields. Unknown keys are recorded and skipped, so that the rest is still
     /// checked. A field that is then missing is probably the misspelled one and not reported.
     fn section<'de, V: Visitor<'de>>(self, fields: &[&str], visitor: V) -> Result<V::Value, Diagnostic> {
-        let Content::Map(entries) = &self.node.content else { return self.deserialize_any(visitor) };
+        let NodeContent::Map(entries) = &self.node.content else { return self.deserialize_any(visitor) };
         let (known, others): (Vec<_>, Vec<_>) =
             entries.iter().partition(|e| fields.contains(&e.key.as_str()));
-        let unknown = |e: &&Entry| Diagnostic::unknown("field", &e.key, fields).or_at(e.key_at);
-        self.reading.unknown.borrow_mut().extend(others.iter().map(unknown));
-        let result = visitor.visit_map(Entries { entries: known.into_iter(), value: None, typed: self });
+        let unknown = |e: &&MapEntry| Diagnostic::unknown("field", &e.key, fields).or_at(e.key_at);
+        self.context.unknown.borrow_mut().extend(others.iter().map(unknown));
+        let result = visitor.visit_map(MapEntries { entries: known.into_iter(), value: None, typed: self });
         result.map_err(|fault| match fault.kind {
-            Kind::Missing if !others.is_empty() && fault.at.is_none() => fault.kind(Kind::Silent),
+            DiagnosticKind::Missing if !others.is_empty() && fault.at.is_none() => {
+                fault.kind(DiagnosticKind::Silent)
+            }
             _ => self.place(fault),
         })
     }
 
     /// The single entry of a section that selects a variant. Names in a later layer replace those of earlier ones:
     /// `sgd` overrides a base's `adam`.
-    fn chosen(self, entries: &'a [Entry], known: &[&str]) -> Result<&'a Entry, Diagnostic> {
+    fn selected_variant(self, entries: &'a [MapEntry], known: &[&str]) -> Result<&'a MapEntry, Diagnostic> {
         let latest = entries.iter().map(|e| e.key_at.layer).max();
         let mut named = entries.iter().filter(|e| Some(e.key_at.layer) == latest);
         match (named.next(), named.next()) {
@@ -116,16 +123,16 @@ impl<'de> Deserializer<'de> for Typed<'_> {
 
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Diagnostic> {
         let result = match &self.node.content {
-            Content::Null => visitor.visit_unit(),
-            Content::Bool(b) => visitor.visit_bool(*b),
-            Content::Unsigned(n) => visitor.visit_u64(*n),
-            Content::Signed(n) => visitor.visit_i64(*n),
-            Content::Float(n) => visitor.visit_f64(*n),
-            Content::Text(text) => visitor.visit_str(text),
-            Content::Seq(items) => visitor.visit_seq(Items { items: items.iter(), typed: self }),
-            Content::Map(entries) => {
+            NodeContent::Null => visitor.visit_unit(),
+            NodeContent::Bool(b) => visitor.visit_bool(*b),
+            NodeContent::Unsigned(n) => visitor.visit_u64(*n),
+            NodeContent::Signed(n) => visitor.visit_i64(*n),
+            NodeContent::Float(n) => visitor.visit_f64(*n),
+            NodeContent::Text(text) => visitor.visit_str(text),
+            NodeContent::Seq(items) => visitor.visit_seq(Items { items: items.iter(), typed: self }),
+            NodeContent::Map(entries) => {
                 let entries = entries.iter().collect::<Vec<_>>().into_iter();
-                visitor.visit_map(Entries { entries, value: None, typed: self })
+                visitor.visit_map(MapEntries { entries, value: None, typed: self })
             }
         };
         result.map_err(|fault| self.place(fault))
@@ -133,7 +140,7 @@ impl<'de> Deserializer<'de> for Typed<'_> {
 
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Diagnostic> {
         match self.node.content {
-            Content::Null => visitor.visit_none(),
+            NodeContent::Null => visitor.visit_none(),
             _ => visitor.visit_some(self),
         }
     }
@@ -144,12 +151,12 @@ impl<'de> Deserializer<'de> for Typed<'_> {
         visitor: V,
     ) -> Result<V::Value, Diagnostic> {
         let result = match &self.node.content {
-            Content::Map(entries) if name == OnBackbone::<()>::NAME => match split(self.node, entries) {
+            NodeContent::Map(entries) if name == OnBackbone::<()>::NAME => match split(self.node, entries) {
                 Some(both) => visitor.visit_seq(Items { items: both.iter(), typed: self }),
                 None => visitor.visit_newtype_struct(self),
             },
-            Content::Text(text) if is_path(name, text) => {
-                let path = self.reading.path(text, self.node.at);
+            NodeContent::Text(text) if is_path(name, text) => {
+                let path = self.context.path(text, self.node.at);
                 path.and_then(|path| visitor.visit_newtype_struct(path.into_deserializer()))
             }
             _ => visitor.visit_newtype_struct(self),
@@ -173,8 +180,8 @@ impl<'de> Deserializer<'de> for Typed<'_> {
         visitor: V,
     ) -> Result<V::Value, Diagnostic> {
         let variant = match &self.node.content {
-            Content::Text(name) => Ok(Variant { name, at: self.node.at, value: None, typed: self }),
-            Content::Map(entries) => self.chosen(entries, known).map(|e| Variant {
+            NodeContent::Text(name) => Ok(VariantNode { name, at: self.node.at, value: None, typed: self }),
+            NodeContent::Map(entries) => self.selected_variant(entries, known).map(|e| VariantNode {
                 name: &e.key,
                 at: e.key_at,
                 value: Some(&e.value),
@@ -196,15 +203,15 @@ impl<'de> Deserializer<'de> for Typed<'_> {
 }
 
 /// Splits a section into the rest and its `backbone`.
-fn split(node: &Node, entries: &[Entry]) -> Option<[Node; 2]> {
-    let (beside, rest): (Vec<&Entry>, Vec<&Entry>) =
+fn split(node: &SpecNode, entries: &[MapEntry]) -> Option<[SpecNode; 2]> {
+    let (beside, rest): (Vec<&MapEntry>, Vec<&MapEntry>) =
         entries.iter().partition(|entry| entry.key == OnBackbone::<()>::KEY);
-    let content = Content::Map(rest.into_iter().cloned().collect());
-    Some([Node { content, ..node.clone() }, beside.first()?.value.clone()])
+    let content = NodeContent::Map(rest.into_iter().cloned().collect());
+    Some([SpecNode { content, ..node.clone() }, beside.first()?.value.clone()])
 }
 
 struct Items<'a> {
-    items: std::slice::Iter<'a, Node>,
+    items: std::slice::Iter<'a, SpecNode>,
     typed: Typed<'a>,
 }
 
@@ -221,13 +228,13 @@ impl<'de> SeqAccess<'de> for Items<'_> {
     }
 }
 
-struct Entries<'a> {
-    entries: std::vec::IntoIter<&'a Entry>,
-    value: Option<&'a Node>,
+struct MapEntries<'a> {
+    entries: std::vec::IntoIter<&'a MapEntry>,
+    value: Option<&'a SpecNode>,
     typed: Typed<'a>,
 }
 
-impl<'de> MapAccess<'de> for Entries<'_> {
+impl<'de> MapAccess<'de> for MapEntries<'_> {
     type Error = Diagnostic;
 
     fn next_key_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, Diagnostic> {
@@ -245,15 +252,15 @@ impl<'de> MapAccess<'de> for Entries<'_> {
     }
 }
 
-struct Variant<'a> {
+struct VariantNode<'a> {
     name: &'a str,
-    at: Place,
+    at: Span,
     /// None if only the name is given.
-    value: Option<&'a Node>,
+    value: Option<&'a SpecNode>,
     typed: Typed<'a>,
 }
 
-impl<'de, 'a> EnumAccess<'de> for Variant<'a> {
+impl<'de, 'a> EnumAccess<'de> for VariantNode<'a> {
     type Error = Diagnostic;
     type Variant = Self;
     fn variant_seed<S: DeserializeSeed<'de>>(self, seed: S) -> Result<(S::Value, Self), Diagnostic> {
@@ -263,12 +270,15 @@ impl<'de, 'a> EnumAccess<'de> for Variant<'a> {
     }
 }
 
-impl Variant<'_> {
+impl VariantNode<'_> {
     /// Treats a bare name as the name with an empty section, so that `decay: cosine` takes all defaults.
-    fn bare<T>(&self, read: impl FnOnce(Typed<'_>) -> Result<T, Diagnostic>) -> Result<T, Diagnostic> {
-        let empty = Node::section(self.at);
-        read(Typed { node: &empty, reading: self.typed.reading }).map_err(|fault| match fault.kind {
-            Kind::WrongType => {
+    fn with_defaults<T>(
+        &self,
+        read: impl FnOnce(Typed<'_>) -> Result<T, Diagnostic>,
+    ) -> Result<T, Diagnostic> {
+        let empty = SpecNode::section(self.at);
+        read(Typed { node: &empty, context: self.typed.context }).map_err(|fault| match fault.kind {
+            DiagnosticKind::WrongType => {
                 let message = format!("`{}` needs a value: write `{}: …`", self.name, self.name);
                 Diagnostic::new(message).or_at(self.at)
             }
@@ -277,12 +287,12 @@ impl Variant<'_> {
     }
 }
 
-impl<'de> VariantAccess<'de> for Variant<'_> {
+impl<'de> VariantAccess<'de> for VariantNode<'_> {
     type Error = Diagnostic;
 
     fn unit_variant(self) -> Result<(), Diagnostic> {
         match self.value.map(|v| &v.content) {
-            None | Some(Content::Null) => Ok(()),
+            None | Some(NodeContent::Null) => Ok(()),
             Some(_) => Err(Diagnostic::new(format!("`{}` takes no settings", self.name))
                 .note(format!("write just `{}`", self.name))
                 .or_at(self.at)),
@@ -291,7 +301,7 @@ impl<'de> VariantAccess<'de> for Variant<'_> {
     fn newtype_variant_seed<S: DeserializeSeed<'de>>(self, seed: S) -> Result<S::Value, Diagnostic> {
         match self.value {
             Some(node) => self.typed.with(node).seed(seed),
-            None => self.bare(|empty| empty.seed(seed)),
+            None => self.with_defaults(|empty| empty.seed(seed)),
         }
     }
     fn tuple_variant<V: Visitor<'de>>(self, _: usize, visitor: V) -> Result<V::Value, Diagnostic> {
@@ -304,7 +314,7 @@ impl<'de> VariantAccess<'de> for Variant<'_> {
     ) -> Result<V::Value, Diagnostic> {
         match self.value {
             Some(node) => self.typed.with(node).section(fields, visitor),
-            None => self.bare(|empty| empty.section(fields, visitor)),
+            None => self.with_defaults(|empty| empty.section(fields, visitor)),
         }
     }
 }

@@ -16,7 +16,7 @@ use hueristic::{
     metrics::interpretability::{Answer, Record, Renderings},
     nn::{Mode, params::Params, weights},
     pretext::{colorization::ColorizationSpec, colorizer::Colorizer},
-    report::interpretability::{InterpretabilityResult, Shown, write_interpretability},
+    report::interpretability::{InterpretabilityResult, ReportLimits, write_interpretability},
     rng::Rng,
     train::panel::RgbTile,
 };
@@ -194,7 +194,7 @@ fn from_pictures_to_report() -> Result<()> {
         let Renderings { original, gray, recolored } = pictures.map(|all| tile(all, record.image));
         Ok(Renderings { original: original?, gray: gray?, recolored: recolored? })
     };
-    let paths = write_interpretability(&result, &Shown::default(), &shown, &out)?;
+    let paths = write_interpretability(&result, &ReportLimits::default(), &shown, &out)?;
     assert!(paths.tables.iter().chain(&paths.plots).all(|path| path.metadata().is_ok_and(|m| m.len() > 40)));
     assert!(
         paths.text.contains("true colors") && paths.text.contains("12 pictures of scenes"),
@@ -258,7 +258,7 @@ fn plots_and_tables_of_a_thousand_classes() -> Result<()> {
         let tile = || (48, 32, vec![128; 3 * 48 * 32]);
         Ok(Renderings { original: tile(), gray: tile(), recolored: tile() })
     };
-    let paths = write_interpretability(&thousand(), &Shown::default(), &gray, &out)?;
+    let paths = write_interpretability(&thousand(), &ReportLimits::default(), &gray, &out)?;
     let read = |name: &str| fs::read_to_string(out.join(name));
     let svg = read("interpretability_classes.svg")?;
     for text in ["50 classes that gain most", "900 classes between", "gray: top-5 accuracy (%)", "no change"]
@@ -289,7 +289,7 @@ fn nothing_and_nameless_classes_are_refused() -> Result<()> {
     let refused = |result: &InterpretabilityResult| {
         format!(
             "{:#}",
-            write_interpretability(result, &Shown::default(), &none, out.path()).expect_err("refused")
+            write_interpretability(result, &ReportLimits::default(), &none, out.path()).expect_err("refused")
         )
     };
     assert!(refused(&result(vec![], vec![])).contains("no picture was classified"));

@@ -8,7 +8,7 @@ use hueristic::{
         decode::Decode,
         lab::{lab_to_srgb8, srgb8_to_lab},
     },
-    colorize::picture::{Colored, Gray, Options, Size, color},
+    colorize::picture::{ColorizedPicture, Gray, InputSize, Options, color},
     data::{decode::decode, source::RgbImage},
     nn::{params::Params, weights},
     npy,
@@ -73,7 +73,7 @@ fn header(backbone: &str, colorization: &str) -> BTreeMap<String, String> {
     ])
 }
 
-fn options(size: Size) -> Options {
+fn options(size: InputSize) -> Options {
     Options { size, ..Options::of(&ColorizationSpec::default(), &Device::Cpu) }
 }
 
@@ -112,7 +112,7 @@ fn load(path: &Path) -> RgbImage {
 
 /// Every pixel that was not clipped has the lightness of the original, but for rounding to bytes; those that were are as
 /// many as counted.
-fn keeps_lightness(original: &RgbImage, colored: &Colored) {
+fn keeps_lightness(original: &RgbImage, colored: &ColorizedPicture) {
     assert_eq!((colored.rgb.width, colored.rgb.height), (original.width, original.height));
     let ab = flat(&colored.ab.whole().unwrap());
     let mut clipped = 0;
@@ -135,9 +135,9 @@ fn any_size_keeps_its_size_and_its_lightness() {
         for (width, height) in [(1, 1), (1, 500), (500, 1), (37, 53), (130, 64)] {
             for gray in [false, true] {
                 let original = picture(width, height, gray);
-                for size in [Size::Short(64), Size::Full] {
+                for size in [InputSize::Short(64), InputSize::Full] {
                     // AlexNet's pools need more than a few pixels
-                    if size == Size::Full && width.min(height) == 1 && backbone != VGG {
+                    if size == InputSize::Full && width.min(height) == 1 && backbone != VGG {
                         continue;
                     }
                     let colored = color(&net, &original, &options(size)).unwrap();
@@ -158,7 +158,7 @@ fn at_its_own_size_a_picture_gets_the_networks_colors() {
             let lightness: Vec<f32> = pixels(&original).iter().map(|p| srgb8_to_lab(*p)[0] - 50.0).collect();
             let lightness = Tensor::from_vec(lightness, (1, height, width, 1), &Device::Cpu).unwrap();
             let theirs = flat(&net.color(&lightness, Decode::Annealed(0.38)).unwrap());
-            let ours = flat(&color(&net, &original, &options(Size::Full)).unwrap().ab.whole().unwrap());
+            let ours = flat(&color(&net, &original, &options(InputSize::Full)).unwrap().ab.whole().unwrap());
             assert!(theirs.iter().any(|v| v.abs() > 1.0), "a network without color shows nothing");
             assert!(close(&ours, &theirs), "{backbone} {width}×{height}");
         }
@@ -173,7 +173,8 @@ fn a_certain_network_paints_its_bin_everywhere() {
         let [a, b] = bins.centers()[bin];
         let original = picture(90, 70, false);
         for decode in [Decode::Annealed(0.38), Decode::Mode, Decode::Mean] {
-            let colored = color(&net, &original, &Options { decode, ..options(Size::Short(64)) }).unwrap();
+            let colored =
+                color(&net, &original, &Options { decode, ..options(InputSize::Short(64)) }).unwrap();
             assert!(flat(&colored.ab.whole().unwrap()).as_chunks::<2>().0.iter().all(|ab| *ab == [a, b]));
             let expected: Vec<_> =
                 pixels(&original).iter().map(|p| lab_to_srgb8([srgb8_to_lab(*p)[0], a, b])).collect();
@@ -188,10 +189,10 @@ fn only_the_gray_of_a_picture_is_seen() {
     let (net, _) = network(VGG, "{}", None);
     // 30 + 60 + 90 and 60 + 60 + 60 have one average, but not one lightness
     let flat_of = |rgb: [u8; 3]| RgbImage { width: 70, height: 80, pixels: rgb.repeat(5600) };
-    let average = Options { gray: Gray::Average, ..options(Size::Short(64)) };
+    let average = Options { gray: Gray::Average, ..options(InputSize::Short(64)) };
     let [one, other] = [[30, 60, 90], [60; 3]].map(|rgb| color(&net, &flat_of(rgb), &average).unwrap().rgb);
     assert_eq!(one, other);
-    let lightness = options(Size::Short(64));
+    let lightness = options(InputSize::Short(64));
     let [one, other] = [[30, 60, 90], [60; 3]].map(|rgb| color(&net, &flat_of(rgb), &lightness).unwrap().rgb);
     assert_ne!(one, other);
 }
@@ -200,7 +201,7 @@ fn only_the_gray_of_a_picture_is_seen() {
 fn the_average_is_kept_as_the_gray_of_the_result() {
     let (net, _) = network(VGG, "{}", Some(120)); // bin 120 is gray
     let original = picture(64, 64, false);
-    let average = Options { gray: Gray::Average, ..options(Size::Short(64)) };
+    let average = Options { gray: Gray::Average, ..options(InputSize::Short(64)) };
     let result = color(&net, &original, &average).unwrap().rgb;
     for (from, to) in pixels(&original).iter().zip(pixels(&result)) {
         let gray = from.iter().map(|v| f64::from(*v)).sum::<f64>() / 3.0;
@@ -216,7 +217,7 @@ fn damaged_weights_are_noticed() {
     let (net, params) = network(VGG, "{}", Some(0));
     let bias = params.named(&format!("{}.bias", net.network().head().name)).unwrap();
     bias.set(&(bias.as_tensor() * f64::NAN).unwrap()).unwrap();
-    let error = color(&net, &picture(64, 64, true), &options(Size::Full)).unwrap_err().to_string();
+    let error = color(&net, &picture(64, 64, true), &options(InputSize::Full)).unwrap_err().to_string();
     assert!(error.contains("weights are damaged"), "{error}");
 }
 
@@ -278,7 +279,7 @@ fn a_folder_with_a_broken_file_is_colored_but_for_that() {
     assert_eq!((stored.width() as usize, stored.height() as usize), (original.width, original.height));
     let (net, _) = Colorizer::open(Path::new(&weights), &Device::Cpu).unwrap();
     for (name, original) in [("w.webp", "w.webp"), ("z.png", "z.bmp")] {
-        let expected = color(&net, &load(&photos.join(original)), &options(Size::Short(256))).unwrap();
+        let expected = color(&net, &load(&photos.join(original)), &options(InputSize::Short(256))).unwrap();
         let (made, expected) = (load(&made.join(name)), expected.rgb);
         assert_eq!((made.width, made.height), (expected.width, expected.height));
         assert!(made.pixels.iter().zip(&expected.pixels).all(|(x, y)| x.abs_diff(*y) <= 1), "{name}");
@@ -290,7 +291,7 @@ fn a_folder_with_a_broken_file_is_colored_but_for_that() {
 fn orientation_puts_the_light_where_it_was() {
     let (net, _) = network(VGG, "{}", None);
     let original = load(&fixture("turned.jpg"));
-    keeps_lightness(&original, &color(&net, &original, &options(Size::Short(64))).unwrap());
+    keeps_lightness(&original, &color(&net, &original, &options(InputSize::Short(64))).unwrap());
 }
 
 #[test]
@@ -311,7 +312,7 @@ fn everything_that_can_be_left_is_left() {
     let sheet = load(&made("gray-distribution.png"));
     assert!(sheet.width > 800 && sheet.height > 800, "{}×{}", sheet.width, sheet.height);
     let (net, _) = Colorizer::open(Path::new(&weights), &Device::Cpu).unwrap();
-    let expected = color(&net, &load(&dir.path().join("gray.png")), &options(Size::Short(64))).unwrap();
+    let expected = color(&net, &load(&dir.path().join("gray.png")), &options(InputSize::Short(64))).unwrap();
     let ab = npy::read(&dir.path().join("ab/gray.npy")).unwrap();
     assert_eq!(ab.dims(), [100, 80, 2]);
     assert!(close(&flat(&ab), &flat(&expected.ab.whole().unwrap())));

@@ -1,7 +1,7 @@
 //! Reports from run directories: which stages count, tables as text, Markdown and CSV, plots, panels.
 
 use hueristic::report::{
-    BackboneResult, Kind, LayerResult, Measure, ProbeResult, collect, plot, tables, write_report,
+    BackboneResult, LayerResult, Measure, ProbeResult, ResultKind, collect, plot, tables, write_report,
 };
 use hueristic::train::{
     manifest::{Manifest, Status, sha256},
@@ -23,7 +23,7 @@ fn result(experiment: &str, seed: u64, rows: &[(&str, f64, &[&str])]) -> ProbeRe
             .collect(),
     };
     ProbeResult {
-        kind: Kind::LinearProbe,
+        kind: ResultKind::LinearProbe,
         experiment: experiment.into(),
         seed,
         protocol: "avgpool".into(),

@@ -2,7 +2,7 @@
 //! plot, and how stages are found.
 
 use hueristic::report::{
-    InputColors, Kind, TransferMetric, TransferResult, TransferRow, TransferTask, collect,
+    InputColors, ResultKind, TransferMetric, TransferResult, TransferRow, TransferTask, collect,
     transfer::{classes_csv, table},
     write_report,
 };
@@ -35,7 +35,7 @@ fn row(backbone: &str, task: TransferTask, variant: &str, input: InputColors, va
 
 fn stage(seed: u64, dataset: &str, protocol: &str, rows: Vec<TransferRow>) -> TransferResult {
     TransferResult {
-        kind: Kind::Transfer,
+        kind: ResultKind::Transfer,
         experiment: "table2".into(),
         seed,
         dataset: dataset.into(),
@@ -220,7 +220,7 @@ fn a_broken_results_file_is_named() {
 fn probes_of_the_papers_data_are_set_beside_its_figures() {
     use hueristic::report::{BackboneResult, LayerResult, Measure, ProbeResult, tables};
     let probe = |dataset: &str| ProbeResult {
-        kind: Kind::LinearProbe,
+        kind: ResultKind::LinearProbe,
         experiment: "probes".into(),
         seed: 0,
         protocol: "avgpool".into(),

@@ -26,9 +26,9 @@ use crate::{
     nn::params::Params,
     pretext::{color_prior, colorization::ColorizationSpec, colorizer::Colorizer},
     report::{
-        Kind,
+        ResultKind,
         colors::{ColorResult, EXAMPLES},
-        interpretability::{InterpretabilityResult, Shown, pictured, write_interpretability},
+        interpretability::{InterpretabilityResult, ReportLimits, needed_images, write_interpretability},
     },
     train::{picture, progress::Progress, task::ImagePanel},
 };
@@ -55,7 +55,7 @@ pub struct ColorEvaluationStage {
     #[serde(default)]
     pub data: Option<DataSpec>,
     /// Rows of the table, in order.
-    pub methods: Named<ColorizationMethodSpec>,
+    pub methods: NamedMap<ColorizationMethodSpec>,
     #[serde(default)]
     pub evaluation: ColorEvaluationSpec,
 }
@@ -213,7 +213,7 @@ fn interpret(
     (method, val): (&mut ColorizationMethod, &mut Loader),
     run: &Path,
 ) -> Result<()> {
-    let shown = Shown::default();
+    let shown = ReportLimits::default();
     let result = InterpretabilityResult {
         dataset: fit.data(),
         colorizer: fit.row(),
@@ -221,7 +221,7 @@ fn interpret(
         classes: class_names(fit.sets.plain()?.train.classes(), classifier),
         records: evaluation.records.clone(),
     };
-    let rendered = render(method, val, &pictured(&result, &shown)?)?;
+    let rendered = render(method, val, &needed_images(&result, &shown)?)?;
     let pictures = |record: &Record| {
         let found = rendered.iter().find(|example| example.index == record.image as usize);
         let ExampleImage { truth, gray, result, .. } = found.context("it was not rendered")?;
@@ -252,7 +252,7 @@ fn save_results(
 ) -> Result<()> {
     let bootstrap = Bootstrap { replicates, seed: fit.seed };
     let result = ColorResult {
-        kind: Kind::ColorEvaluation,
+        kind: ResultKind::ColorEvaluation,
         experiment: fit.experiment.clone(),
         seed: fit.seed,
         dataset: fit.data(),

@@ -26,7 +26,7 @@ pub(super) use crate::{
         transfer::{TransferMetric, TransferRow, TransferTask},
     },
     rng::Rng,
-    spec::{names::Named, on_backbone::OnBackbone},
+    spec::{names::NamedMap, on_backbone::OnBackbone},
     train::{
         run_dir::RunDir,
         spec::TrainSpec,
@@ -134,11 +134,11 @@ pub enum Rows<'a> {
     One(Start),
     /// One per backbone and table column.
     Backbones {
-        rows: &'a Named<OnBackbone<InitSpec>>,
+        rows: &'a NamedMap<OnBackbone<InitSpec>>,
         columns: &'a [String],
     },
     /// One per colorization method.
-    Methods(&'a Named<ColorizationMethodSpec>),
+    Methods(&'a NamedMap<ColorizationMethodSpec>),
 }
 
 impl Rows<'_> {

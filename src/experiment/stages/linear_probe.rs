@@ -3,7 +3,7 @@
 use super::kind::*;
 use crate::{
     probe::linear::{LayerAccuracy, LinearProbe, LinearProbeSpec},
-    report::{BackboneResult, Kind, LayerResult, ProbeResult},
+    report::{BackboneResult, LayerResult, ProbeResult, ResultKind},
 };
 use std::path::PathBuf;
 
@@ -17,7 +17,7 @@ pub struct LinearProbeStage {
     #[serde(default)]
     pub backbone: Option<BackboneSpec>,
     /// Rows of the table, in order.
-    pub backbones: Named<OnBackbone<InitSpec>>,
+    pub backbones: NamedMap<OnBackbone<InitSpec>>,
     #[serde(default)]
     pub probe: LinearProbeSpec,
     pub train: TrainSpec,
@@ -70,7 +70,7 @@ impl LinearProbeStage {
         };
         let layers = layers.iter().map(layer).collect();
         ProbeResult {
-            kind: Kind::LinearProbe,
+            kind: ResultKind::LinearProbe,
             experiment: fit.experiment.clone(),
             seed: fit.seed,
             protocol: self.probe.protocol.to_string(),

@@ -13,7 +13,7 @@ pub struct NonlinearProbeStage {
     #[serde(default)]
     pub backbone: Option<BackboneSpec>,
     /// Rows of the table, in order.
-    pub backbones: Named<OnBackbone<InitSpec>>,
+    pub backbones: NamedMap<OnBackbone<InitSpec>>,
     /// Last frozen layers, one fit each: the columns of the table.
     #[serde(default = "conv4")]
     pub through: Vec<String>,

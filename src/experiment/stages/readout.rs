@@ -29,7 +29,7 @@ pub struct ReadoutStage<C> {
     #[serde(default)]
     pub backbone: Option<BackboneSpec>,
     /// Rows of the table, in order.
-    pub backbones: Named<OnBackbone<InitSpec>>,
+    pub backbones: NamedMap<OnBackbone<InitSpec>>,
     #[serde(default)]
     pub features: FeatureSpec,
     /// Side of the square that pictures are squashed to; absent: the backbone's native size.

@@ -24,7 +24,7 @@ pub struct TransferStage<T> {
     #[serde(default)]
     pub backbone: Option<BackboneSpec>,
     /// Rows of the table, in order.
-    pub backbones: Named<OnBackbone<InitSpec>>,
+    pub backbones: NamedMap<OnBackbone<InitSpec>>,
     /// Input of the backbone: lightness only, or color.
     #[serde(default)]
     pub input: InputColors,
