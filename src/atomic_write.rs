@@ -15,14 +15,16 @@ const PARTIAL: &str = "partial";
 
 /// Writes `bytes` to `path`, replacing any existing file.
 ///
-/// # Errors A missing or read-only folder, a full disk. The existing file is then unchanged.
+/// # Errors
+/// A missing or read-only folder, a full disk. The existing file is then unchanged.
 pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     write_with(path, |out| out.write_all(bytes))
 }
 
 /// Writes `path` through `fill`. On any error the existing file is unchanged and the temporary file is removed.
 ///
-/// # Errors Errors of `fill`; a missing or read-only folder, a full disk.
+/// # Errors
+/// Errors of `fill`; a missing or read-only folder, a full disk.
 pub fn write_with<E: From<io::Error>>(
     path: &Path,
     fill: impl FnOnce(&mut BufWriter<&File>) -> Result<(), E>,
@@ -56,7 +58,8 @@ pub fn link(from: &Path, to: &Path) -> io::Result<()> {
 
 /// Removes temporary files of interrupted writes from `folder`. The caller must be the only writer there.
 ///
-/// # Errors An unreadable folder, a file that cannot be removed.
+/// # Errors
+/// An unreadable folder, a file that cannot be removed.
 pub fn remove_partials(folder: &Path) -> io::Result<()> {
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();

@@ -129,7 +129,8 @@ macro_rules! real {
         impl $name {
             /// A compile-time value, for defaults in the source.
             ///
-            /// # Panics When the value is out of range.
+            /// # Panics
+            /// When the value is out of range.
             pub const fn of(value: f64) -> Self {
                 assert!(value >= $range.0 && value <= $range.1);
                 Self(value)

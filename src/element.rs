@@ -88,7 +88,8 @@ impl Element {
 
     /// Decodes `bytes` into a tensor of this shape, row-major.
     ///
-    /// # Errors A byte count that does not match the shape; a u64 of 2⁶³ or more.
+    /// # Errors
+    /// A byte count that does not match the shape; a u64 of 2⁶³ or more.
     pub fn tensor(self, bytes: &[u8], shape: &[usize]) -> Result<Tensor> {
         let count = shape.iter().try_fold(1usize, |count, &size| count.checked_mul(size));
         let wanted = count.and_then(|count| count.checked_mul(self.width()));

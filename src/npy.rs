@@ -74,7 +74,8 @@ pub fn write<T: NpyElement>(out: &mut impl Write, shape: &[usize], values: &[T])
 
 /// Reads an array of integers or floats as a CPU tensor.
 ///
-/// # Errors A file that is missing, truncated or not an array; a non-real dtype.
+/// # Errors
+/// A file that is missing, truncated or not an array; a non-real dtype.
 pub fn read(path: &Path) -> Result<Tensor> {
     let file = File::open(path)?;
     let length = file.metadata()?.len();

@@ -47,7 +47,8 @@ pub fn close(mut json: String) -> String {
 
 /// Serializes `value`, a struct or map, as pretty-printed JSON with its checksum as the last entry.
 ///
-/// # Errors A value that JSON cannot represent.
+/// # Errors
+/// A value that JSON cannot represent.
 pub fn json(value: &impl Serialize) -> serde_json::Result<String> {
     #[derive(Serialize)]
     struct Sealed<'a, T> {

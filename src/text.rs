@@ -15,14 +15,16 @@ pub fn counted(count: usize, one: &str) -> String {
 
 /// The text of a file, without a byte order mark.
 ///
-/// # Errors An unreadable file; `InvalidData` for bytes that are not valid UTF-8, or UTF-16 after its mark.
+/// # Errors
+/// An unreadable file; `InvalidData` for bytes that are not valid UTF-8, or UTF-16 after its mark.
 pub fn read(path: &Path) -> io::Result<String> {
     decode(&fs::read(path)?)
 }
 
 /// Decodes `bytes` without the byte order mark: UTF-16 if a mark says so, else UTF-8.
 ///
-/// # Errors `InvalidData`, with the offset of the first invalid byte.
+/// # Errors
+/// `InvalidData`, with the offset of the first invalid byte.
 pub fn decode(bytes: &[u8]) -> io::Result<String> {
     let (encoding, mark) = Encoding::for_bom(bytes).unwrap_or((UTF_8, 0));
     if encoding == UTF_8 {

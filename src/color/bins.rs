@@ -34,7 +34,7 @@ impl Bins {
     pub fn new(grid: f32) -> Self {
         assert!((1.0..=110.0).contains(&grid), "the ab grid step must be in [1, 110], got {grid}");
         let outline = widened(&gamut_hull(), f64::from(grid));
-        // the gamut lies within ±110 of gray
+        // the gamut is within ±110 of gray
         let reach = (110.0 / grid).ceil() as i32 + 1;
         let centers: Vec<[f32; 2]> =
             square(reach, grid).filter(|c| strictly_inside(&outline, c.map(f64::from))).collect();
@@ -59,7 +59,8 @@ impl Bins {
 
     /// The centers as f32 `(Q, 2)` on a device; cached for the next call.
     ///
-    /// # Errors When the device is out of memory.
+    /// # Errors
+    /// When the device is out of memory.
     pub fn centers_on(&self, device: &Device) -> Result<Tensor> {
         self.uploaded.on(self.centers.as_flattened(), (self.len(), 2), device)
     }

@@ -132,7 +132,7 @@ mod tests {
         (x[0] - y[0]).abs() <= slack && (x[1] - y[1]).abs() <= slack
     }
 
-    /// Two bins, `odds` to 1: the mean lies at odds/(odds + 1) of the way, annealed at odds^(1/T)/(odds^(1/T) + 1).
+    /// Two bins, `odds` to 1: the mean is at odds/(odds + 1) of the way, annealed at odds^(1/T)/(odds^(1/T) + 1).
     #[test]
     fn two_bins_by_hand() {
         let bins = Bins::new(10.0);

@@ -47,7 +47,8 @@ impl SoftCode {
 
     /// Per-bin weights as f32 `(Q)` on a device; cached for the next call with the same weights.
     ///
-    /// # Errors When the device is out of memory.
+    /// # Errors
+    /// When the device is out of memory.
     pub fn weights_on(&self, weights: &[f32], device: &Device) -> Result<Tensor> {
         self.weights.on(weights, weights.len(), device)
     }

@@ -2,10 +2,10 @@
 
 pub mod lab;
 
-mod uploaded; // tables of numbers on the device
+mod uploaded; // cached device copies of tables
 
 pub mod bins;
-mod cells; // lookup of the bins near a color
+mod cells; // spatial index of the bins
 
 pub mod nearest;
 

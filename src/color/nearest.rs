@@ -12,7 +12,8 @@ use candle_core::{DType, Result, Tensor, bail};
 /// ab f32 `(…, 2)` → index of each color's nearest bin, u32 `(N)`; ties resolve to the lower index, and a non-finite
 /// color gives 0. No gradient.
 ///
-/// # Errors A dtype other than f32, or a last axis that is not 2.
+/// # Errors
+/// A dtype other than f32, or a last axis that is not 2.
 pub fn nearest_bins(ab: &Tensor, bins: &Bins) -> Result<Tensor> {
     if ab.dtype() != DType::F32 || ab.dims().last() != Some(&2) {
         bail!("{NAME}: expected f32 ab (…, 2), got {:?} {:?}", ab.dtype(), ab.shape())

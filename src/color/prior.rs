@@ -141,8 +141,8 @@ fn shares(plane: &[f64], side: usize, bins: &Bins) -> Vec<f64> {
 
 /// Rebalancing weights w_q ∝ 1 / ((1-λ) p_q + λ/Q'), scaled so that Σ p_q w_q = 1; Q' counts bins with p_q > 0.
 ///
-/// A bin with p_q = 0 gets the largest of the other weights (see the zero-count rule above). `lambda` lies in
-/// [0, 1]: 1 gives equal weights, 0 the inverse prior. All zeros for a prior without mass.
+/// A bin with p_q = 0 gets the largest of the other weights (see the zero-count rule above). `lambda` is in [0, 1]: 1
+/// gives equal weights, 0 the inverse prior. All zeros for a prior without mass.
 pub fn rebalance(prior: &[f64], lambda: f64) -> Vec<f32> {
     let seen = prior.iter().filter(|p| **p > 0.0).count() as f64;
     let raw = |p: f64| 1.0 / ((1.0 - lambda) * p + lambda / seen);

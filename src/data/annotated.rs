@@ -69,6 +69,7 @@ pub trait Annotated: Dataset {
 
     /// The segmentation mask; `None` for an image without one.
     ///
-    /// # Errors A mask that cannot be read, whose size differs from its image's, or with labels that are not classes.
+    /// # Errors
+    /// A mask that cannot be read, whose size differs from its image's, or with labels that are not classes.
     fn mask(&self, index: usize) -> Result<Option<Mask>, DataError>;
 }

@@ -99,7 +99,8 @@ fn composite_size() -> SceneSize {
 
 /// Opens one split of an annotated source (its `limit` applied).
 ///
-/// # Errors A missing source, a missing or empty list, more than `max_bad` faulty images.
+/// # Errors
+/// A missing source, a missing or empty list, more than `max_bad` faulty images.
 pub fn open(
     spec: &AnnotatedSpec,
     split: Split,

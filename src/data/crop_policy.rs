@@ -128,7 +128,8 @@ impl CropPolicy {
 
     /// Crops an image. `rng` is None in validation; `flip` allows horizontal flips.
     ///
-    /// # Errors Why the image cannot be brought to that size.
+    /// # Errors
+    /// Why the image cannot be brought to that size.
     pub fn apply(
         &self,
         image: RgbImage,

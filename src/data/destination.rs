@@ -34,7 +34,8 @@ impl Destination {
     /// Uploads images as one u8 tensor `(B, H, W, 3)` of the largest height and width. On a GPU the copy overlaps
     /// with computation.
     ///
-    /// # Errors Out of memory; a batch over the size limit.
+    /// # Errors
+    /// Out of memory; a batch over the size limit.
     pub fn send(&mut self, pictures: &[CroppedImage]) -> Result<Tensor> {
         let largest = |side: fn(&CroppedImage) -> usize| pictures.iter().map(side).max().unwrap_or(0);
         let (width, height) = (largest(|p| p.frame.size.0), largest(|p| p.frame.size.1));

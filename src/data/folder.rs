@@ -49,7 +49,8 @@ impl Files {
 
     /// Opens a folder and logs what it skips. Classes are numbered in the order of their names.
     ///
-    /// # Errors Not a folder, an unreadable folder, a folder without images.
+    /// # Errors
+    /// Not a folder, an unreadable folder, a folder without images.
     pub fn open(root: &Path) -> Result<Self, DataError> {
         let (files, found) = Self::walk(root)?;
         found.warn();

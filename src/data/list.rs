@@ -23,7 +23,8 @@ const FIELD: [char; 2] = [',', ';'];
 
 /// Opens a list; paths are relative to `root`, by default the list's own folder.
 ///
-/// # Errors A missing or empty list, a line without a path or with more than one label, a column before the path.
+/// # Errors
+/// A missing or empty list, a line without a path or with more than one label, a column before the path.
 pub fn open(list: &Path, root: Option<&Path>) -> Result<Files, DataError> {
     let root = root.or(list.parent()).unwrap_or(Path::new("")).to_owned();
     let lines = read(list, &root)?;

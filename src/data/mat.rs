@@ -23,7 +23,8 @@ const MAX_BYTES: u64 = 1 << 31;
 
 /// Every variable of a MAT-file, by name.
 ///
-/// # Errors An unreadable file, not a MAT-file or another version, truncated or inconsistent content, more than 2 GiB
+/// # Errors
+/// An unreadable file, not a MAT-file or another version, truncated or inconsistent content, more than 2 GiB
 /// when decompressed.
 pub fn read(path: &Path) -> Result<BTreeMap<String, MatValue>, DataError> {
     let io = |source| DataError::Io { path: path.into(), source };

@@ -51,7 +51,8 @@ impl Dataset for RandomPairs {
 /// For each image of `set`, the file below `dir` with the same stem, in any format. A duplicate image of the set
 /// matches the same file both times.
 ///
-/// # Errors A missing folder or one without images, two files with one stem, images without a file, two images that
+/// # Errors
+/// A missing folder or one without images, two files with one stem, images without a file, two images that
 /// match one file.
 pub fn match_by_stem(set: &dyn Dataset, dir: &Path) -> Result<Files, DataError> {
     let fault = |reason: String| DataError::Table { path: dir.into(), reason };

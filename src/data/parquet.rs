@@ -9,8 +9,8 @@
 //! kept if all of them fit in 1 GiB (uncompressed). A larger table is not cached: each image is read from its own
 //! page, at the cost of decompressing that page.
 
-mod pages; // pages of a column, checked
-mod table; // one file: footer, columns
+mod pages; // validated pages of a column
+mod table; // one parquet file
 
 use super::{
     dataset::{Dataset, RgbImage},

@@ -47,7 +47,8 @@ pub struct Unresizable {
 
 /// Scales the short side to `short`; returns the image unchanged if it already matches.
 ///
-/// # Errors An extreme aspect ratio whose result would exceed the decoder's size limit.
+/// # Errors
+/// An extreme aspect ratio whose result would exceed the decoder's size limit.
 pub fn resize(image: RgbImage, short: usize) -> Result<RgbImage, Unresizable> {
     if image.width.min(image.height) == short {
         return Ok(image);
@@ -57,7 +58,8 @@ pub fn resize(image: RgbImage, short: usize) -> Result<RgbImage, Unresizable> {
 
 /// Resizes to `(width, height)` pixels, ignoring the aspect ratio.
 ///
-/// # Errors An empty size, or one over the decoder's size limit.
+/// # Errors
+/// An empty size, or one over the decoder's size limit.
 pub fn resize_to(image: &RgbImage, to: (usize, usize)) -> Result<RgbImage, Unresizable> {
     let refused = |reason: &str| Unresizable { from: (image.width, image.height), to, reason: reason.into() };
     if [image.width, image.height, to.0, to.1].contains(&0) {
@@ -73,7 +75,8 @@ pub fn resize_to(image: &RgbImage, to: (usize, usize)) -> Result<RgbImage, Unres
 
 /// Copies a `side`×`side` window into `out`, `(side, side, 3)` in rows.
 ///
-/// # Panics When the window exceeds the image or `out` has the wrong length.
+/// # Panics
+/// When the window exceeds the image or `out` has the wrong length.
 pub fn crop_into(image: &RgbImage, window: CropWindow, side: usize, out: &mut [u8]) {
     assert!(window.x + side <= image.width && window.y + side <= image.height, "the window leaves the image");
     assert_eq!(out.len(), 3 * side * side, "the slice is not one {side}×{side} image");

@@ -21,7 +21,8 @@ pub struct PictureListing {
 
 /// Walks `root` down to `depth` levels (1: the folder itself), skipping entries for which `left_out` is true.
 ///
-/// # Errors An unreadable `root`.
+/// # Errors
+/// An unreadable `root`.
 pub fn pictures(
     root: &Path,
     depth: usize,

@@ -97,7 +97,8 @@ impl Default for Compute {
 impl Compute {
     /// Opens the device. Precision and determinism are set for all GPUs of the process.
     ///
-    /// # Errors A GPU was requested, but the program was built without `cuda` or none is available.
+    /// # Errors
+    /// A GPU was requested, but the program was built without `cuda` or none is available.
     pub fn open(&self) -> Result<Device> {
         match self.device {
             DeviceSpec::Cpu => Ok(Device::Cpu),

@@ -195,7 +195,8 @@ fn check_file(parts: &[&str]) -> Result<(), String> {
 
 /// Validates a revision by Git's rules for reference names.
 ///
-/// # Errors Why `revision` is invalid.
+/// # Errors
+/// Why `revision` is invalid.
 pub fn check_revision(revision: &str) -> Result<String, String> {
     let odd = |c: char| c.is_whitespace() || c.is_control() || "~^:?*[\\".contains(c);
     if revision.is_empty() {

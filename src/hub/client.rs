@@ -83,7 +83,8 @@ impl Hub {
     /// Uploads `files` in one commit; creates the repository and the branch if missing. Returns the URL of the
     /// commit.
     ///
-    /// # Errors Offline, no token, no write permission, no connection; each says what to do.
+    /// # Errors
+    /// Offline, no token, no write permission, no connection; each says what to do.
     pub fn push(&self, to: &Repo, files: &[FileUpload], commit: &Commit) -> Result<String, HubError> {
         if self.offline {
             return Err(HubError::Offline);

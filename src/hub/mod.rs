@@ -45,7 +45,8 @@ pub struct Commit {
 /// other path is returned unchanged, whether it exists or not. A `#KEY` in an address, before or after the revision,
 /// selects a part of the file and is appended to the local path.
 ///
-/// # Errors A malformed address, a build without the feature `hub`, a failed download.
+/// # Errors
+/// A malformed address, a build without the feature `hub`, a failed download.
 pub fn locate(path: &Path) -> Result<PathBuf, HubError> {
     let whole = || address_in(path)?.map_or(Ok(path.into()), |address| fetch(&address));
     let Some((short, key)) = path.to_str().filter(|_| is_address(path)).and_then(keyed) else {
@@ -89,7 +90,8 @@ fn fetch(address: &Address) -> Result<PathBuf, HubError> {
 /// Uploads `files` in one commit to the hub set by the environment; creates the repository and the branch if missing.
 /// Returns the URL of the commit.
 ///
-/// # Errors No token, no write permission, no connection, a build without the feature `hub`; each says what to do.
+/// # Errors
+/// No token, no write permission, no connection, a build without the feature `hub`; each says what to do.
 #[cfg(feature = "hub")]
 pub fn push(to: &Repo, files: &[FileUpload], commit: &Commit) -> Result<String, HubError> {
     Hub::from_env().push(to, files, commit)
@@ -97,7 +99,8 @@ pub fn push(to: &Repo, files: &[FileUpload], commit: &Commit) -> Result<String, 
 
 /// Stub for builds without the feature `hub`.
 ///
-/// # Errors Always.
+/// # Errors
+/// Always.
 #[cfg(not(feature = "hub"))]
 pub fn push(to: &Repo, _: &[FileUpload], _: &Commit) -> Result<String, HubError> {
     Err(HubError::NotBuilt { address: to.to_string() })

@@ -71,7 +71,7 @@ impl Interval {
     }
 }
 
-/// `sorted` is not empty; `at` lies in [0, 1].
+/// `sorted` is non-empty; `at` is in [0, 1].
 fn percentile(sorted: &[f64], at: f64) -> f64 {
     let place = at * (sorted.len() - 1) as f64;
     let (below, above) = (sorted[place.floor() as usize], sorted[place.ceil() as usize]);

@@ -55,7 +55,8 @@ enum Verdict {
 /// Matches the detections of one class with its objects, given per image in `truth[image]`. Ties keep the given
 /// order; NaN scores rank last.
 ///
-/// # Errors A detection on an image missing from `truth`, a threshold outside (0, 1].
+/// # Errors
+/// A detection on an image missing from `truth`, a threshold outside (0, 1].
 pub fn match_class(detections: &[Detection], truth: &[Vec<Truth>], threshold: f64) -> Result<Matched> {
     if !(threshold > 0.0 && threshold <= 1.0) {
         bail!("detections: the IoU threshold must be in (0, 1], got {threshold}");

@@ -33,7 +33,8 @@ pub fn file_name(set: &str, class: &str) -> String {
 
 /// Reads one file; an empty one has no detections. `index` maps image identifiers to indices.
 ///
-/// # Errors An unreadable file; a line without six fields, with invalid or non-finite numbers, an unknown image or an
+/// # Errors
+/// An unreadable file; a line without six fields, with invalid or non-finite numbers, an unknown image or an
 /// inverted box; normalized coordinates.
 pub fn read(path: &Path, index: impl Fn(&str) -> Option<usize>) -> Result<Vec<Detection>, ResultFileError> {
     read_sized(path, index, |_| None)
@@ -41,7 +42,8 @@ pub fn read(path: &Path, index: impl Fn(&str) -> Option<usize>) -> Result<Vec<De
 
 /// As [`read`]; `size` is the width and height of an image, if known.
 ///
-/// # Errors As [`read`]; a box far outside its image.
+/// # Errors
+/// As [`read`]; a box far outside its image.
 pub fn read_sized(
     path: &Path,
     index: impl Fn(&str) -> Option<usize>,
@@ -112,7 +114,8 @@ fn in_shares(found: &[Detection]) -> bool {
 
 /// Writes one file atomically, in the given order. `id` maps image indices to identifiers.
 ///
-/// # Errors An unwritable file.
+/// # Errors
+/// An unwritable file.
 pub fn write<'a>(
     path: &Path,
     detections: &[Detection],

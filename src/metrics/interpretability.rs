@@ -26,7 +26,8 @@ pub struct Answer {
 impl Answer {
     /// The answer from one image's logits and its true class. Probabilities are the softmax.
     ///
-    /// # Errors A class out of range.
+    /// # Errors
+    /// A class out of range.
     pub fn of(logits: &[f32], class: u32) -> Result<Self> {
         let rank = accuracy::rank(logits, class as usize)?;
         let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);

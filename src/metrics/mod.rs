@@ -5,6 +5,6 @@ pub mod average_precision;
 pub mod bootstrap;
 pub mod color;
 pub mod detection;
-pub mod detection_files; // the devkit's result files
+pub mod detection_files; // PASCAL VOC result files
 pub mod interpretability;
 pub mod segmentation;

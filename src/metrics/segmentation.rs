@@ -47,7 +47,8 @@ impl ConfusionMatrix {
 
     /// Adds the pixels of one image. Predictions are ignored where the truth is 255.
     ///
-    /// # Errors Without counting anything: maps of different lengths, a label that is neither a class nor 255, an
+    /// # Errors
+    /// Without counting anything: maps of different lengths, a label that is neither a class nor 255, an
     /// invalid prediction.
     pub fn add(&mut self, truth: &[u8], predicted: &[u8]) -> Result<()> {
         let classes = self.classes;

@@ -30,7 +30,8 @@ impl Drop for BackwardScope {
 
 /// The gradients of the scalar `loss` with respect to every variable, as `loss.backward()`.
 ///
-/// # Errors Errors of the operations' backward passes.
+/// # Errors
+/// Errors of the operations' backward passes.
 pub fn backward(loss: &Tensor) -> Result<GradStore> {
     let pass = BackwardScope::begin();
     let mut store = loss.backward()?;

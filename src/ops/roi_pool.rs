@@ -31,7 +31,8 @@ pub struct Roi {
 /// Bin i of p over n cells covers the cells ⌊i·n/p⌋ to ⌈(i+1)·n/p⌉ (exclusive), so neighboring bins may share one. A
 /// bin outside the map is 0 and has no gradient; on ties the gradient goes to the first maximum in scan order.
 ///
-/// # Errors A shape that is not NHWC, a box with an image index out of range or non-finite coordinates, a
+/// # Errors
+/// A shape that is not NHWC, a box with an image index out of range or non-finite coordinates, a
 /// non-positive scale, no bins; on a GPU, no boxes.
 pub fn roi_max_pool(x: &Tensor, rois: &[Roi], scale: f64, (ph, pw): (usize, usize)) -> Result<Tensor> {
     let (batch, height, width, channels) = nhwc(NAME, x)?;

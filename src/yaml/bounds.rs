@@ -20,7 +20,8 @@ const MOST_VALUES: usize = 100_000;
 
 /// Calls `each` with every parser event of the single document in `text`.
 ///
-/// # Errors Invalid YAML; several documents; more than 4 MiB, 64 levels or, with aliases expanded, 100,000 values.
+/// # Errors
+/// Invalid YAML; several documents; more than 4 MiB, 64 levels or, with aliases expanded, 100,000 values.
 pub fn scan(text: &str, mut each: impl FnMut(Event, Marker)) -> Result<(), Refused> {
     if text.len() > MOST_BYTES {
         return Err(Refused::at(1, 0, format!("{} bytes are more than {MOST_BYTES}", text.len())));

@@ -32,7 +32,8 @@ impl Refused {
 
 /// Deserializes one YAML document.
 ///
-/// # Errors Invalid YAML, input over the limits of [`scan`], or a document that is not a `T`.
+/// # Errors
+/// Invalid YAML, input over the limits of [`scan`], or a document that is not a `T`.
 pub fn read<T: DeserializeOwned>(text: &str) -> Result<T, Refused> {
     scan(text, |_, _| {})?;
     serde_yaml::from_str(text).map_err(|error| refused(&error))

@@ -83,7 +83,7 @@ fn published_proposals_are_in_their_pictures_order() {
     let others = ["000001", "000003", "000002"].map(String::from);
     let fault =
         matlab::read(&fixture("proposals.mat"), BoxFormat::default(), &others).unwrap_err().to_string();
-    assert!(fault.contains("proposals.mat: picture 2 is `000002`"), "{fault}");
+    assert!(fault.contains("proposals.mat: image 2 is `000002`"), "{fault}");
 }
 
 /// The share of `wanted` that some box overlaps by at least so much.
@@ -275,7 +275,7 @@ fn files_of_other_sets_are_refused() {
         Proposals::new(vec![(id.into(), vec![rect])]).unwrap().write(&path, "a test").unwrap()
     };
     write("b", Rect::new(0., 0., 59., 59.));
-    assert!(fault(Split::Train).contains("no proposals of picture `a`"));
+    assert!(fault(Split::Train).contains("no proposals for image `a`"));
     write("a", Rect::new(0., 0., 80., 59.));
     assert!(fault(Split::Train).contains("the box from (0, 0) to (80, 59) is outside of picture `a`"));
     assert!(fault(Split::Val).contains("add `val:`"));

@@ -12,9 +12,8 @@ const MOST_SCANS: usize = 500;
 
 /// Decodes a JPEG file.
 ///
-/// # Errors
-/// A file without an end-of-image marker, damaged data, a kind that is not read (lossless, 12 bits), a picture beyond
-/// [`MAX_BYTES`].
+/// # Errors A file without an end-of-image marker, damaged data, an unsupported kind (lossless, 12 bits), an image
+/// larger than [`MAX_BYTES`].
 pub(super) fn decode(bytes: &[u8]) -> Result<DecodedPicture, Undecodable> {
     if !is_complete(bytes) {
         return Err(Undecodable::new("truncated: the JPEG ends before its end-of-image marker"));
@@ -39,8 +38,8 @@ pub(super) struct JpegSamples {
     pub values: Vec<u8>,
 }
 
-/// Decodes a JPEG stream whose colors another format names: `rgb` converts three channels from YCbCr, as libjpeg does; else
-/// they are handed over as they are.
+/// Decodes a JPEG stream whose color model is given by its container: with `rgb`, three channels are converted from
+/// YCbCr, as in libjpeg; else they are returned unchanged.
 ///
 /// # Errors
 /// As [`decode`], without the end-of-image marker.
@@ -92,7 +91,7 @@ fn pixels(
     decoder.decode_image().map_err(said)
 }
 
-/// The decoder's reason in this crate's words.
+/// Translates the decoder's error.
 fn said(error: JpegError) -> Undecodable {
     Undecodable(match error {
         JpegError::UnexpectedEof => "truncated: the JPEG's data ends before its last row".into(),
@@ -103,7 +102,7 @@ fn said(error: JpegError) -> Undecodable {
     })
 }
 
-/// CMYK as files have it since Adobe's: 255 is no ink. Without a color profile, as Pillow converts.
+/// Converts Adobe's inverted CMYK (255 is no ink) without a color profile, as Pillow does.
 fn inverted_cmyk(cmyk: RgbImage) -> RgbImage {
     let convert = |&[c, m, y, k]: &[u8; 4]| {
         let light = u32::from(k);
@@ -113,7 +112,7 @@ fn inverted_cmyk(cmyk: RgbImage) -> RgbImage {
     RgbImage { pixels, ..cmyk }
 }
 
-/// Whether an end-of-image marker follows the first scan (the one in an EXIF thumbnail does not count).
+/// Whether an end-of-image marker follows the first scan; the one in an EXIF thumbnail does not count.
 fn is_complete(bytes: &[u8]) -> bool {
     let mut at = 2;
     while let Some(&[first, marker]) = bytes.get(at..at + 2) {

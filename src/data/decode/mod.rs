@@ -22,7 +22,8 @@ pub use undecodable::{MAX_BYTES, Undecodable};
 
 /// Decodes an image file held in memory and applies its EXIF orientation: for photographs.
 ///
-/// # Errors Empty or truncated data, content in none of the five formats, an image that would exceed 512 MiB when
+/// # Errors
+/// Empty or truncated data, content in none of the five formats, an image that would exceed 512 MiB when
 /// decoded.
 pub fn decode(bytes: &[u8]) -> Result<RgbImage, Undecodable> {
     read(bytes, Orient::Upright)

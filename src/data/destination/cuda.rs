@@ -5,7 +5,7 @@ use crate::data::crop_policy::CroppedImage;
 use crate::device::cuda::{Arg, Grid, UploadQueue, alloc_uninit, launch, modules};
 use candle_core::{DType, Result, Storage, Tensor, op::BackpropOp};
 
-/// The kernel's `FrameDescriptor`: where its first shown pixel lies in the bytes, pixels of a row, width, height, mirrored.
+/// The kernel's `Picture`: byte offset of the first visible pixel, row length in pixels, width, height, flipped.
 type FrameDescriptor = [i64; 5];
 
 pub(super) fn send(

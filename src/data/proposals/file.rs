@@ -96,7 +96,8 @@ impl Proposals {
 
     /// Reads a file that [`Proposals::write`] wrote.
     ///
-    /// # Errors An unreadable file, another format or version, inconsistent content.
+    /// # Errors
+    /// An unreadable file, another format or version, inconsistent content.
     pub fn read(path: &Path) -> Result<Self, DataError> {
         let bytes = fs::read(path).map_err(|source| DataError::Io { path: path.into(), source })?;
         parse(&bytes).map_err(|reason| DataError::Table {

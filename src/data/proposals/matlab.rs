@@ -28,7 +28,8 @@ pub enum BoxFormat {
 /// Reads the proposals of the images `ids`, in their order. A second variable with image names is checked against
 /// them.
 ///
-/// # Errors Not a MATLAB file, no variable `boxes`, a different number or set of images, invalid matrices.
+/// # Errors
+/// Not a MATLAB file, no variable `boxes`, a different number or set of images, invalid matrices.
 pub fn read(path: &Path, columns: BoxFormat, ids: &[String]) -> Result<Proposals, DataError> {
     let variables = mat::read(path)?;
     parse(&variables, columns, ids).map_err(|reason| DataError::Table { path: path.into(), reason })
@@ -157,16 +158,16 @@ mod tests {
             parse(variables, BoxFormat::YxyxFromOne, &ids(ids_)).unwrap_err()
         };
         assert!(
-            fault(&variables(boxes(), &["a"]), &["a", "b"]).contains("boxes of 1 pictures, the set has 2")
+            fault(&variables(boxes(), &["a"]), &["a", "b"]).contains("boxes of 1 images, but the set has 2")
         );
-        assert!(fault(&variables(boxes(), &["a"]), &["b"]).contains("picture 1 is `a`"));
+        assert!(fault(&variables(boxes(), &["a"]), &["b"]).contains("image 1 is `a`"));
         assert!(fault(&BTreeMap::new(), &["a"]).contains("no variable `boxes`"));
         assert!(fault(&variables(matrix(1, &[1.; 4]), &[]), &["a"]).contains("columns: xyxy_from_zero"));
         assert!(fault(&variables(cell(vec![matrix(1, &[1.; 5])]), &[]), &["a"]).contains("4 columns"));
         assert!(fault(&variables(cell(vec![matrix(1, &[0., 0., 9., 9.])]), &[]), &["a"]).contains("columns"));
         assert!(
             fault(&variables(cell(vec![matrix(1, &[9., 9., 2., 2.])]), &[]), &["a"])
-                .contains("box that is none")
+                .contains("invalid box")
         );
     }
 }

@@ -6,10 +6,10 @@
 
 mod file; // our own format
 pub mod matlab; // published files
-pub mod picture; // boxes drawn on a picture, for people
-pub mod search; // a set searched on all cores
+pub mod picture; // draws boxes on an image
+pub mod search; // searches a data set on all cores
 pub mod selective_search;
-pub mod spec; // how a spec names proposals, and where they come from then
+pub mod spec; // spec of proposals
 
 use crate::{boxes::Rect, text::excerpt};
 use std::collections::HashMap;
@@ -25,15 +25,16 @@ pub struct Proposals {
 impl Proposals {
     /// Creates proposals from identifiers and boxes; an image may have none.
     ///
-    /// # Errors A duplicate identifier; an inverted or non-finite box.
+    /// # Errors
+    /// A duplicate identifier; an inverted or non-finite box.
     pub fn new(pictures: Vec<(String, Vec<Rect>)>) -> Result<Self, String> {
         let mut place = HashMap::new();
         for (index, (id, boxes)) in pictures.iter().enumerate() {
             if place.insert(id.clone(), index).is_some() {
-                return Err(format!("picture `{}` is there twice", excerpt(id)));
+                return Err(format!("image `{}` is listed twice", excerpt(id)));
             }
             if let Some(wrong) = boxes.iter().find(|b| !(b.x1 <= b.x2 && b.y1 <= b.y2 && is_finite(b))) {
-                return Err(format!("picture `{}` has a box that is none: {wrong}", excerpt(id)));
+                return Err(format!("image `{}` has an invalid box: {wrong}", excerpt(id)));
             }
         }
         let (ids, boxes) = pictures.into_iter().unzip();

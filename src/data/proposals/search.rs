@@ -31,7 +31,8 @@ pub struct SearchResult {
 /// Searches the images `ids`, where `image(i)` loads `ids[i]`. The result does not depend on the number of threads.
 /// If `partial` names a file, partial results are loaded from it and saved to it until the search ends.
 ///
-/// # Errors A partial file that cannot be written, a duplicate identifier. Unreadable images are part of the result.
+/// # Errors
+/// A partial file that cannot be written, a duplicate identifier. Unreadable images are part of the result.
 pub fn search(
     settings: &SelectiveSearch,
     ids: &[String],

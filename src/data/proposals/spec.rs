@@ -66,7 +66,8 @@ impl ProposalSpec {
 /// The proposals of every image of a set. Computed ones are stored in the folder `cache`, created if missing, under a
 /// name derived from the set's fingerprint and the settings; an interrupted search resumes.
 ///
-/// # Errors A split without a file in the spec; a file for another set; an unreadable image; a folder that cannot be
+/// # Errors
+/// A split without a file in the spec; a file for another set; an unreadable image; a folder that cannot be
 /// written; no proposals at all.
 pub fn obtain(
     spec: &ProposalSpec,

@@ -30,7 +30,8 @@ pub struct Devkit {
 impl Devkit {
     /// Finds the folder of one year in `dir`.
     ///
-    /// # Errors No devkit found; several years and none requested; the requested year is missing.
+    /// # Errors
+    /// No devkit found; several years and none requested; the requested year is missing.
     pub fn find(dir: &Path, year: Option<u16>, sbd: Option<&Path>) -> Result<Self, DataError> {
         let root = if is_root(dir) { the_folder(dir, year)? } else { one_year(dir, year)? };
         Ok(Self { root, sbd: sbd.map(find_sbd).transpose()? })

@@ -8,7 +8,8 @@ const DECLARATION: usize = 1024;
 
 /// Decodes the file, without a byte order mark.
 ///
-/// # Errors An unknown encoding; bytes that are invalid in the file's encoding.
+/// # Errors
+/// An unknown encoding; bytes that are invalid in the file's encoding.
 pub(super) fn decode(bytes: &[u8]) -> Result<String, String> {
     if Encoding::for_bom(bytes).is_some() {
         return text::decode(bytes).map_err(|e| e.to_string());

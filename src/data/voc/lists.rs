@@ -76,7 +76,8 @@ pub fn file(devkit: &Devkit, lists: Lists, split: Split, ListName(name): &ListNa
 
 /// The identifiers in a list, in order. The label column of a single-class list is ignored.
 ///
-/// # Errors A missing file (the message lists the existing ones), an empty file, a line of several words, an invalid
+/// # Errors
+/// A missing file (the message lists the existing ones), an empty file, a line of several words, an invalid
 /// or duplicate identifier.
 pub fn read(list: &Path) -> Result<Vec<String>, DataError> {
     if !list.is_file() {
@@ -120,7 +121,8 @@ fn twice(id: &str) -> String {
 
 /// Validates an identifier, which names the files of an image.
 ///
-/// # Errors Not a plain file name: it could read or write outside the devkit.
+/// # Errors
+/// Not a plain file name: it could read or write outside the devkit.
 pub fn checked(id: &str) -> Result<&str, String> {
     let mut parts = Path::new(id).components();
     let named = matches!((parts.next(), parts.next()), (Some(Component::Normal(name)), None) if name == id);

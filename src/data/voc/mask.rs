@@ -45,7 +45,8 @@ pub fn read_indices(path: &Path) -> Result<Mask, DataError> {
 
 /// Reads the labels of a mask.
 ///
-/// # Errors An unreadable file, not a PNG, a truncated PNG; colors that are not in `palette`; gray of a bit depth
+/// # Errors
+/// An unreadable file, not a PNG, a truncated PNG; colors that are not in `palette`; gray of a bit depth
 /// other than 8; indices beyond the palette (clipped by a writer); over 512 MiB of pixels.
 pub fn read(path: &Path, palette: &Palette) -> Result<DecodedMask, DataError> {
     let io = |source| DataError::Io { path: path.into(), source };
@@ -273,7 +274,8 @@ fn walls(mask: &Mask, label: u8) -> bool {
 
 /// Writes a mask with the VOC colors, atomically.
 ///
-/// # Errors A label count that is not width × height, an empty mask; a file that cannot be written.
+/// # Errors
+/// A label count that is not width × height, an empty mask; a file that cannot be written.
 pub fn write_indices(path: &Path, mask: &Mask) -> Result<(), DataError> {
     let fault = |reason: String| DataError::Image { name: path.display().to_string(), reason };
     let Mask { width, height, labels } = mask;

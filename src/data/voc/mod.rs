@@ -9,17 +9,17 @@
 //! parts, actions and instance outlines are not read.
 
 mod classes;
-pub mod devkit; // where the folders and files are
-mod encoding; // the characters of XML files
-mod header; // sizes and orientations of pictures
-pub mod lists; // ImageSets: which pictures, which classes
+pub mod devkit; // locates folders and files
+mod encoding; // text encoding of XML files
+mod header; // sizes and orientations of images
+pub mod lists; // ImageSets: image and class lists
 pub mod mask; // palette images of class indices
 pub mod palette; // colors and labels
-mod picture; // one picture's files, and what is wrong with them
+mod picture; // the files of one image, and their faults
 pub mod sbd; // MATLAB masks
 pub mod set; // Voc, an annotated set
 pub(in crate::data) mod source; // VocSource
-pub mod verify; // what `data verify` reports
+pub mod verify; // report of `data verify`
 pub mod xml; // boxes
 
 pub use classes::CLASSES;

@@ -88,7 +88,8 @@ impl VocPicture {
     /// The pixels, and whether they were rotated: as stored, unless only the rotated image matches the annotation's
     /// size.
     ///
-    /// # Errors An unreadable image, or one whose size differs from its annotation's.
+    /// # Errors
+    /// An unreadable image, or one whose size differs from its annotation's.
     pub fn pixels(&self) -> Result<(RgbImage, bool), String> {
         let bytes = std::fs::read(&self.photograph).map_err(|e| format!("cannot be read: {e}"))?;
         let image = stored(&bytes).map_err(|e| e.to_string())?;
@@ -111,7 +112,8 @@ impl VocPicture {
 
     /// The mask, checked for size and labels.
     ///
-    /// # Errors Errors of [`mask::read`] and [`sbd::read_mask`]; a wrong size, invalid labels,
+    /// # Errors
+    /// Errors of [`mask::read`] and [`sbd::read_mask`]; a wrong size, invalid labels,
     /// [`mask::DecodedMask::suspicion`].
     pub fn mask(&self, palette: &Palette) -> Result<Option<Mask>, DataError> {
         let Some(file) = &self.mask else { return Ok(None) };

@@ -10,7 +10,8 @@ use std::path::Path;
 
 /// Reads the mask of `cls/ID.mat`.
 ///
-/// # Errors Not a MAT-file, or no matrix of integers from 0 to 255 in that field.
+/// # Errors
+/// Not a MAT-file, or no matrix of integers from 0 to 255 in that field.
 pub fn read_mask(path: &Path) -> Result<Mask, DataError> {
     let variables = mat::read(path)?;
     let mask = variables.get("GTcls").and_then(segmentation).and_then(mask);

@@ -27,7 +27,7 @@ use std::{
 #[derive(Debug)]
 pub struct Voc {
     pictures: Vec<VocPicture>,
-    /// one per picture
+    /// one per image
     presence: Vec<Vec<Presence>>,
     classes: Vec<String>,
     palette: Palette,
@@ -50,7 +50,8 @@ impl VocSource {
 
 /// The images of one list of `Main`, without annotations.
 ///
-/// # Errors A missing devkit or list.
+/// # Errors
+/// A missing devkit or list.
 pub fn photographs(source: &VocSource, split: Split) -> Result<Files, DataError> {
     let (devkit, list) = source.list(split, Lists::Main)?;
     let folder = devkit.root.join("JPEGImages");
@@ -63,7 +64,8 @@ impl Voc {
     /// Opens the list of one split. Up to a fraction `max_bad` of faulty images is excluded, each with a warning.
     /// Images of a segmentation list need masks, which are all read once here.
     ///
-    /// # Errors A missing devkit or list, a class list without an entry for an image, too many faulty images.
+    /// # Errors
+    /// A missing devkit or list, a class list without an entry for an image, too many faulty images.
     pub fn open(source: &VocSource, split: Split, lists: Lists, max_bad: f64) -> Result<Self, DataError> {
         let (devkit, list) = source.list(split, lists)?;
         let ids = lists::read(&list)?;

@@ -84,7 +84,8 @@ impl VocReport {
 
     /// Verifies the lists of `source` in `Main` and `Segmentation`.
     ///
-    /// # Errors A missing devkit; a list that is in neither folder or unreadable.
+    /// # Errors
+    /// A missing devkit; a list that is in neither folder or unreadable.
     pub fn of_source(source: &VocSource) -> Result<Self, DataError> {
         let devkit = Devkit::find(&source.devkit, source.year, source.sbd.as_deref())?;
         let mut listed: Vec<Listed> = vec![];
@@ -105,7 +106,8 @@ impl VocReport {
 
     /// Verifies every list of the devkit in `dir`.
     ///
-    /// # Errors No devkit, or several; no list; an unreadable list.
+    /// # Errors
+    /// No devkit, or several; no list; an unreadable list.
     pub fn of_devkit(dir: &Path) -> Result<Self, DataError> {
         let devkit = Devkit::find(dir, None, None)?;
         let mut listed = vec![];

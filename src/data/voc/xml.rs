@@ -40,7 +40,8 @@ pub struct AnnotatedObject {
 /// Reads one file. Absent, empty or unspecified flags are false; coordinates may be fractional, as in some of
 /// VOC2011.
 ///
-/// # Errors An unreadable file, invalid XML, missing or non-numeric fields, inverted boxes. All but the first name
+/// # Errors
+/// An unreadable file, invalid XML, missing or non-numeric fields, inverted boxes. All but the first name
 /// the line.
 pub fn read(path: &Path) -> Result<Annotation, DataError> {
     with(path, |root| record(root, size(root)?))
@@ -48,7 +49,8 @@ pub fn read(path: &Path) -> Result<Annotation, DataError> {
 
 /// Reads what is needed to score detections: an invalid size is ignored.
 ///
-/// # Errors As [`read`], except for the size.
+/// # Errors
+/// As [`read`], except for the size.
 pub fn read_objects(path: &Path) -> Result<Annotation, DataError> {
     with(path, |root| record(root, size(root).unwrap_or_default()))
 }

@@ -57,7 +57,8 @@ pub(crate) struct ConvOperands {
 
 /// Runs one pass with all operands in `dtype`; returns false if cuDNN has no algorithm for it.
 ///
-/// # Errors cuDNN errors, out of memory for the workspace.
+/// # Errors
+/// cuDNN errors, out of memory for the workspace.
 pub(crate) fn convolve(
     device: &CudaDevice,
     pass: ConvPass,

@@ -44,7 +44,8 @@ impl Matrix {
 /// c `(m, n)` = a `(m, k)` · b `(k, n)` (+ c if `add`), for a batch of `count`. a and b have the same dtype;
 /// accumulation is f32, or f64 for f64 matrices. The rounding depends only on the shapes.
 ///
-/// # Errors Unsupported dtype combinations, sizes beyond 2³¹, cuBLAS errors.
+/// # Errors
+/// Unsupported dtype combinations, sizes beyond 2³¹, cuBLAS errors.
 pub(crate) fn gemm(
     device: &CudaDevice,
     (m, n, k): (usize, usize, usize),

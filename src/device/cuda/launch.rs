@@ -188,7 +188,8 @@ impl Grid {
 
 /// Enqueues a kernel on the device's stream.
 ///
-/// # Errors A kernel missing from the module, an invalid grid.
+/// # Errors
+/// A kernel missing from the module, an invalid grid.
 pub(crate) fn launch(
     device: &CudaDevice,
     module: KernelModule,

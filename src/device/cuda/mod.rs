@@ -27,7 +27,8 @@ use candle_core::{
 
 /// Opens the GPU `number` with its own stream and a memory pool that retains freed blocks.
 ///
-/// # Errors No driver, or no GPU with this index.
+/// # Errors
+/// No driver, or no GPU with this index.
 pub fn open(number: usize) -> Result<Device> {
     if let Some(library) = lazy::missing() {
         bail!(

@@ -36,7 +36,8 @@ struct UploadSlot {
 impl UploadQueue {
     /// Creates the queue; slots are allocated with the first batch.
     ///
-    /// # Errors The stream cannot be created.
+    /// # Errors
+    /// The stream cannot be created.
     pub fn new(device: &CudaDevice) -> Result<Self> {
         let stream = device.cuda_stream().context().new_stream().w()?;
         Ok(Self { device: device.clone(), stream, slots: vec![], next: 0 })
@@ -49,7 +50,8 @@ impl UploadQueue {
     /// `fill` writes `len` bytes, which are then copied asynchronously; `take` enqueues the work that reads them,
     /// given their device address. Blocks only if the device is [`SLOTS`] batches behind.
     ///
-    /// # Errors Out of host or device memory; errors of `take`.
+    /// # Errors
+    /// Out of host or device memory; errors of `take`.
     pub(crate) fn send<T>(
         &mut self,
         len: usize,

@@ -169,7 +169,7 @@ impl<'a, T: Real> FilterGemm<'a, T> {
                 for n in 0..s.batch {
                     let pixel = n * self.rows.output * self.cols.output + position;
                     let from = pixel * s.outputs + group * per_group + channels.start;
-                    // SAFETY: the line lies at this position of this block, which no other task writes.
+                    // SAFETY: the line is at this position of this block, which no other task writes.
                     unsafe { write_line(line, pitch, &self.dy[from..from + channels.len()]) };
                     line = line.wrapping_add(pitch);
                 }

@@ -7,7 +7,8 @@ use std::ops::{Add, Mul};
 
 /// A SIMD register, or an array that emulates one.
 ///
-/// # Safety The CPU must support the implementor's instructions; loads and stores need memory for `WIDTH` (or the
+/// # Safety
+/// The CPU must support the implementor's instructions; loads and stores need memory for `WIDTH` (or the
 /// first `n`) elements. No alignment is required.
 pub(super) trait Lanes: Copy {
     type Scalar: Copy;

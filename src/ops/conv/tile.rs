@@ -257,7 +257,7 @@ unsafe fn transpose<L: Lanes>(
     for row in (0..rows).step_by(L::WIDTH) {
         for col in (0..cols).step_by(L::WIDTH) {
             let (high, wide) = ((rows - row).min(L::WIDTH), (cols - col).min(L::WIDTH));
-            // SAFETY: the block lies within `rows` × `cols`.
+            // SAFETY: the block is within `rows` × `cols`.
             unsafe {
                 let (from, to) = (from.add(row * from_pitch + col), to.add(col * to_pitch + row));
                 if high == L::WIDTH && wide == L::WIDTH {

@@ -61,7 +61,7 @@ mod tests {
         let loss = bce_with_logits(&logits, &targets, None, 2.0)?;
         assert_eq!(loss.to_scalar::<f32>()?, 120.0);
         let gradient = loss.backward()?.get(&logits).map(|g| g.flatten_all()?.to_vec1::<f32>());
-        // exp(-120) lies below the smallest f32
+        // exp(-120) is below the smallest f32
         assert_eq!(gradient.transpose()?, Some(vec![0.0, 0.0, 0.5, -0.5]));
         Ok(())
     }

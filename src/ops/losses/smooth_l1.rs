@@ -7,7 +7,8 @@ use candle_core::{Result, Tensor, bail};
 /// predictions, targets and weights have the same shape. Entries of weight 0 are ignored. Differentiable in the
 /// predictions only.
 ///
-/// # Errors Different shapes, a non-positive divisor.
+/// # Errors
+/// Different shapes, a non-positive divisor.
 pub fn smooth_l1(predictions: &Tensor, targets: &Tensor, weights: &Tensor, divisor: f64) -> Result<Tensor> {
     let (p, t, w) = (predictions.dims(), targets.dims(), weights.dims());
     if p != t || p != w {

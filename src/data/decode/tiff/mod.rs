@@ -29,7 +29,8 @@ pub(super) fn is_tiff(bytes: &[u8]) -> bool {
 
 /// Decodes the first page.
 ///
-/// # Errors A damaged or truncated file; unsupported compression, sample formats or color models, by name; an image
+/// # Errors
+/// A damaged or truncated file; unsupported compression, sample formats or color models, by name; an image
 /// larger than [`MAX_BYTES`].
 pub(super) fn decode(bytes: &[u8]) -> Result<DecodedPicture, Undecodable> {
     let tags = Tags::read(&mut open(bytes)?)?;

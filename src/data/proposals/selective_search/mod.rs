@@ -114,7 +114,8 @@ impl SelectiveSearch {
     /// ranking, so that it does not depend on other images or threads. An image smaller than the smallest box has
     /// none.
     ///
-    /// # Errors An image that cannot be resized.
+    /// # Errors
+    /// An image that cannot be resized.
     pub fn propose(&self, image: &RgbImage, id: &str) -> Result<Vec<Rect>, Unresizable> {
         if image.width == 0 || image.height == 0 {
             return Ok(vec![]);

@@ -1,19 +1,19 @@
-// Batch normalization of an (m, C) matrix: sums over its rows, the tables and running statistics that follow, and the two
-// passes over elements. Sums are float over 16 rows and double above (double throughout for doubles); the parts of the
-// rows depend on the shape alone, and what they sum to is added in their order.
+// Batch normalization of an (m, C) matrix: row reductions, tables and running statistics, and the two elementwise
+// passes. Sums are float over 16 rows and double beyond (double throughout for double inputs). The row partition
+// depends only on the shape, and partial sums are added in order.
 //
-// The tables of a pass are double, (C) each: the mean, and 1/σ.
+// The tables are double, (C) each: mean and 1/σ.
 #include "packs.cuh"
 
-// Rows of a thread that are summed in Sum<T> before the sum goes into a double.
+// Rows per thread summed in Sum<T> before adding to the double sum.
 constexpr int SHORT_RUN = 16;
-// Threads of a block that goes down the rows.
+// Threads per block of row reductions.
 constexpr int THREADS = 256;
-// Threads of a block that joins parts: channels × parts at a time.
+// Edge of the block that adds partial sums: channels × parts.
 constexpr int JOIN = 32;
 
-// Two sums per channel over the block's part of the rows, into parts (gridDim / tiles, 2, C).
-// add(row's offset, s0, s1) adds one row.
+// Two sums per channel over the block's rows, stored in parts (gridDim / tiles, 2, C). add(row's offset, s0, s1) adds
+// one row.
 template <typename S, int N, typename Add>
 __device__ void sum_rows(double* parts, int m, int channels, int tiles, int rows_of_part, Add add) {
   __shared__ double sums[2][THREADS][N];
@@ -40,7 +40,8 @@ __device__ void sum_rows(double* parts, int m, int channels, int tiles, int rows
     }
 }
 
-// Σ (x − shift) and Σ (x − shift)² of each channel, shift the first row: a large common offset costs no digits.
+// Σ (x − shift) and Σ (x − shift)² of each channel, with the first row as shift, so that a large common offset does
+// not cancel digits.
 template <typename T, int N>
 __device__ void moments(const T* x, double* parts, int m, int channels, int tiles, int rows_of_part) {
   using S = Sum<T>;
@@ -59,11 +60,11 @@ __device__ void moments(const T* x, double* parts, int m, int channels, int tile
   });
 }
 
-// What a thread knows of its channels.
+// Per-thread channel constants.
 template <typename S, int N> struct Channels {
   S mean[N], scale[N], shift[N];
 
-  // γ and β may be null: 1 and 0.
+  // γ and β may be null (1 and 0).
   __device__ Channels(const double* means, const double* inv_std, const S* gamma, const S* beta, int c) {
 #pragma unroll
     for (int n = 0; n < N; n++) {
@@ -73,7 +74,7 @@ template <typename S, int N> struct Channels {
     }
   }
 
-  // The result before the ReLU, of d = x − mean: forward and backward must round alike.
+  // The pre-activation for d = x − mean; forward and backward must round identically.
   __device__ __forceinline__ S affine(int n, S d) const { return fma(d, scale[n], shift[n]); }
 };
 
@@ -98,7 +99,7 @@ __device__ void normalize(const T* x, const double* mean, const double* inv_std,
   }
 }
 
-// Σ dy and Σ dy·(x − mean) of each channel, dy where the ReLU, if any, was open.
+// Σ dy and Σ dy·(x − mean) per channel, with dy masked by the ReLU, if any.
 template <typename T, int N>
 __device__ void gradient_sums(const T* x, const T* dy, const double* mean, const double* inv_std, const Sum<T>* gamma, const Sum<T>* beta,
                               double* parts, int m, int channels, int tiles, int rows_of_part, int relu) {
@@ -119,8 +120,8 @@ __device__ void gradient_sums(const T* x, const T* dy, const double* mean, const
   });
 }
 
-// dx = γ/σ·(dy − mean dy − (x − mean)/σ²·mean(dy·(x − mean))) of a batch, whose gradient sums are not null; γ/σ·dy where
-// the statistics are fixed.
+// dx = γ/σ·(dy − mean dy − (x − mean)/σ²·mean(dy·(x − mean))) for batch statistics (gradient sums not null); γ/σ·dy
+// for fixed statistics.
 template <typename T, int N>
 __device__ void input_gradient(const T* x, const T* dy, const double* mean, const double* inv_std, const Sum<T>* gamma, const Sum<T>* beta,
                                const double* sums, T* dx, int m, int channels, int tiles, int relu) {
@@ -150,8 +151,8 @@ __device__ void input_gradient(const T* x, const T* dy, const double* mean, cons
   }
 }
 
-// Both sums of the channel of this thread over all parts: each row of threads adds every JOIN-th, the first adds theirs.
-// Only that row has the result.
+// Both sums of this thread's channel over all parts: each thread row adds every JOIN-th part, then the first row adds
+// the rows' sums. Only the first row has the result.
 __device__ void join(const double* parts, int count, int channels, double (&joined)[2]) {
   __shared__ double sums[2][JOIN][JOIN];
   const int c = blockIdx.x * JOIN + threadIdx.x;
@@ -177,7 +178,7 @@ extern "C" __global__ void batch_norm_join_sums(const double* parts, double* sum
   sums[channels + c] = joined[1];
 }
 
-// Mean and biased variance (2, C) from the parts of `moments`; x gives the first row.
+// Mean and biased variance (2, C) from the partial sums of `moments`; x provides the first row.
 template <typename T>
 __device__ void statistics(const double* parts, const T* x, double* statistics, int count, int m, int channels) {
   const int c = blockIdx.x * JOIN + threadIdx.x;
@@ -197,9 +198,9 @@ template <typename R> __device__ void fixed(const R* mean, const R* var, double*
   }
 }
 
-// The tables of a batch's statistics (2, C), and the running ones moved towards them: by `keep` and `take` as they are
-// (PyTorch's rule), or by what follows from the weight gathered so far, which then moves too (Caffe's, `keep` its
-// fraction). One block: all read the old weight before one thread writes the new.
+// Computes the tables of batch statistics (2, C) and updates the running statistics: with `keep` and `take`
+// (PyTorch's rule), or with factors from the accumulated weight, which is updated too (Caffe's rule with fraction
+// `keep`). One block, so that all threads read the old weight before one writes the new one.
 template <typename R>
 __device__ void moved(const double* statistics, R* mean, R* var, R* weight, double* tables, int channels, double keep,
                       double take, double unbiased, double eps, int caffe) {

@@ -4,8 +4,8 @@
 
 constexpr int BYTES = 256;
 
-// The cube root of a normal number near 1, as the processor computes it: a guess of t^(-1/3) from the exponent's bits, two
-// third-order steps, t·(t^(-1/3))².
+// Cube root of a normal number near 1, same algorithm as on the CPU: an initial guess of t^(-1/3) from the exponent
+// bits, two third-order iterations, then t·(t^(-1/3))².
 __device__ double cube_root(double t) {
   double r = __uint_as_float(0x54A21D2Au - __float_as_uint((float)t) / 3u);
   for (int i = 0; i < 2; ++i) {
@@ -38,8 +38,8 @@ extern "C" __global__ void rgb_to_lab(const unsigned char* rgb, float* lab, Matr
   }
 }
 
-// The squared distance of a bin and its index as one number, whose order is theirs: by distance, then index. Distances are
-// rounded as on the processor, so that ties are the same; one that is not a number comes last.
+// Squared distance and index of a bin packed in one integer that sorts by distance, then index. Distances are rounded
+// as on the CPU, so that ties are identical; NaN sorts last.
 __device__ __forceinline__ unsigned long long rank_of(const float* centers, unsigned bin, float a, float b) {
   const float da = __fadd_rn(a, -centers[2 * bin]), db = __fadd_rn(b, -centers[2 * bin + 1]);
   const float distance = __fadd_rn(__fmul_rn(da, da), __fmul_rn(db, db));
@@ -47,7 +47,7 @@ __device__ __forceinline__ unsigned long long rank_of(const float* centers, unsi
   return (unsigned long long)bits << 32 | bin;
 }
 
-// The lowest of a warp, for every lane.
+// Minimum over a warp, broadcast to every lane.
 __device__ __forceinline__ unsigned long long lowest_of_warp(unsigned long long rank) {
   for (int step = WARP / 2; step > 0; step /= 2) {
     const unsigned long long other = __shfl_xor_sync(ALL_LANES, rank, step);
@@ -56,7 +56,7 @@ __device__ __forceinline__ unsigned long long lowest_of_warp(unsigned long long 
   return rank;
 }
 
-// The lowest rank of all bins from `least` on, for every lane of a warp.
+// The lowest rank of all bins that is at least `least`, broadcast to every lane.
 __device__ unsigned long long lowest_rank(const float* centers, int q, float a, float b, unsigned long long least) {
   unsigned long long best = ~0ull;
   for (int i = threadIdx.x % WARP; i < q; i += WARP) {
@@ -66,10 +66,11 @@ __device__ unsigned long long lowest_rank(const float* centers, int q, float a, 
   return lowest_of_warp(best);
 }
 
-// Ranks that a lane can keep in registers.
+// Most ranks per lane held in registers.
 constexpr int HELD = 16;
 
-// The k lowest ranks of q bins, lane i of a warp getting the i-th. Up to 512 bins are ranked once, more of them for each.
+// The k lowest ranks of q bins; lane i gets the i-th. Up to 512 bins are ranked once, more are ranked again for each
+// neighbor.
 __device__ unsigned long long lowest_ranks(const float* centers, int q, float a, float b, int k) {
   const int lane = threadIdx.x % WARP;
   unsigned long long mine = 0;
@@ -103,7 +104,7 @@ __device__ unsigned long long lowest_ranks(const float* centers, int q, float a,
   return mine;
 }
 
-// A warp for each of n colors; the first bin for one that is not finite.
+// One warp per color; index 0 for a non-finite color.
 extern "C" __global__ void nearest_bins(const float* ab, const float* centers, unsigned* bins, long long n, int q) {
   const long long pixel = warp_row();
   if (pixel >= n) return;
@@ -111,7 +112,7 @@ extern "C" __global__ void nearest_bins(const float* ab, const float* centers, u
   if (threadIdx.x % WARP == 0) bins[pixel] = (unsigned)best;
 }
 
-// A block for each image of `values` numbers: 1 where one of them exceeds the threshold in size, 0 for a gray image.
+// One block per image of `values` numbers: 1 if any absolute value exceeds the threshold, 0 for a gray image.
 extern "C" __global__ void gray_gates(const float* ab, double* gates, float threshold, int values) {
   const float* image = ab + (long long)blockIdx.x * values;
   int found = 0;
@@ -120,9 +121,9 @@ extern "C" __global__ void gray_gates(const float* ab, double* gates, float thre
   if (threadIdx.x == 0) gates[blockIdx.x] = found > 0 ? 1.0 : 0.0;
 }
 
-// A warp for each of n colors, a lane for each of its k ≤ 32 nearest of q bins, nearest first: the bin and its share of a
-// Gaussian relative to the nearest. Of the whole pixel: the code's entropy, and its weight in the loss, `per_image` times the
-// weight of its nearest bin (null: 1) and the gate of its image (null: open).
+// One warp per color and one lane per neighbor (k ≤ 32 of q bins, nearest first): the bin and its Gaussian weight
+// relative to the nearest. Per pixel: the code's entropy and the loss weight, `per_image` times the weight of the
+// nearest bin (null: 1) and the gate of the image (null: open).
 extern "C" __global__ void soft_codes(
     const float* ab, const float* centers, const float* weights, const double* gates, unsigned* classes,
     double* shares, double* row_weights, double* entropies, float scale, double per_image, long long n, int pixels,
@@ -133,7 +134,7 @@ extern "C" __global__ void soft_codes(
   const unsigned long long mine = lowest_ranks(centers, q, ab[2 * pixel], ab[2 * pixel + 1], k);
   const float distance = __uint_as_float((unsigned)(mine >> 32));
   const float nearest = __shfl_sync(ALL_LANES, distance, 0);
-  // through double: rounded as a good expf of the processor rounds
+  // through double, to round like an accurate CPU expf
   const float value = (float)exp((double)((distance - nearest) * scale));
   float sum = 0.0f;
   for (int place = 0; place < k; ++place) sum += __shfl_sync(ALL_LANES, value, place);
@@ -153,7 +154,7 @@ extern "C" __global__ void soft_codes(
   }
 }
 
-// A warp for each of n rows of q logits: their annealed mean; the mode, ties to the lower index, for temperature 0.
+// Annealed mean of q logits, one warp per row; for temperature 0 the mode, ties resolved to the lower index.
 extern "C" __global__ void annealed_mean(
     const float* logits, const float* centers, float* ab, float temperature, long long n, int q) {
   const long long pixel = warp_row();
@@ -174,7 +175,7 @@ extern "C" __global__ void annealed_mean(
   }
   double sum = 0.0, a = 0.0, b = 0.0;
   for (int i = lane; i < q && temperature != 0.0f && !broken; i += WARP) {
-    // the branch keeps infinity minus infinity out
+    // the branch avoids ∞ − ∞
     const double weight = expf(row[i] == highest ? 0.0f : (row[i] - highest) / temperature);
     sum += weight;
     a += weight * centers[2 * i];

@@ -1,12 +1,12 @@
-// Dropout with the bits of a ChaCha8 stream (Bernstein, "ChaCha, a variant of Salsa20", 2008; 64-bit counter and stream):
-// element i reads the i-th 16 bits after the generator's position, as the processor's code does.
+// Dropout with the bits of a ChaCha8 stream (Bernstein, "ChaCha, a variant of Salsa20", 2008; 64-bit counter and
+// stream): element i uses the i-th 16 bits after the generator's position, as on the CPU.
 #include "elements.cuh"
 
 constexpr int THREADS = 256;
-// 32-bit words of a block of the stream; each is two draws, its low half first.
+// 32-bit words per stream block; each holds two draws, low half first.
 constexpr int WORDS = 16;
 constexpr int DRAWS = 2 * WORDS;
-// Words from one thread's to the next one's in shared memory: odd, so that neither side meets on a bank.
+// Stride between threads in shared memory: odd, to avoid bank conflicts.
 constexpr int PITCH = WORDS + 1;
 
 struct Key {
@@ -46,8 +46,8 @@ __device__ void chacha8(const Key& key, unsigned long long counter, unsigned lon
   for (int i = 0; i < WORDS; i++) out[i] = v[i] + start[i];
 }
 
-// Each thread makes one block of the stream, then all go over the elements that these blocks decide, side by side.
-// `skip` draws of the first block lie before the first element.
+// Each thread generates one stream block; then all threads process the corresponding elements with coalesced
+// accesses. The first `skip` draws of the first block are before the first element.
 template <typename T>
 __device__ void dropout(const T* x, T* y, long long n, Key key, unsigned long long counter, unsigned long long stream,
                         int skip, int threshold, Sum<T> scale) {
@@ -61,7 +61,7 @@ __device__ void dropout(const T* x, T* y, long long n, Key key, unsigned long lo
       const long long i = tile * TILE + draw - skip;
       const unsigned word = words[draw / DRAWS * PITCH + draw % DRAWS / 2];
       const int value = draw % 2 ? word >> 16 : word & 0xffff;
-      // a product, as on the processor: NaN shows
+      // a product, as on the CPU, so that NaN propagates
       if (i >= 0 && i < n) y[i] = store<T>(load(x[i]) * (value >= threshold ? scale : S(0)));
     }
     __syncthreads();

@@ -1,6 +1,7 @@
 // ReLU and its gradient; conversion between element types.
 //
-// Sixteen bytes at a time where all addresses allow it; what is left over, and all of it where they do not, one by one.
+// Processes 16 bytes at a time if all addresses are aligned; the remainder, or everything if unaligned, element by
+// element.
 #include "packs.cuh"
 
 template <typename... P> __device__ __forceinline__ bool aligned(P... addresses) {
@@ -20,7 +21,7 @@ template <typename T> __device__ void relu(const T* x, T* y, long long n) {
   FOR_ELEMENTS(i, n - packs * N) y[packs * N + i] = store<T>(rectify(load(x[packs * N + i])));
 }
 
-// y is the ReLU's result.
+// y is the output of the ReLU.
 template <typename T> __device__ void relu_gradient(const T* y, const T* dy, T* dx, long long n) {
   constexpr int N = WIDE<T>;
   const long long packs = aligned(y, dy, dx) ? n / N : 0;

@@ -1,20 +1,21 @@
-// Sums in an order that the shapes alone decide: lanes of a warp by halves, warps of a block and blocks of a grid in turn.
+// Deterministic sums whose order depends only on the shapes: tree reduction over the lanes of a warp, sequential over
+// warps and blocks.
 #pragma once
 
 constexpr int WARP = 32;
 constexpr unsigned ALL_LANES = 0xffffffffu;
 
-// Over the lanes of a full warp, for every lane.
+// Sum over a full warp, broadcast to every lane.
 template <typename S> __device__ __forceinline__ S warp_sum(S v) {
   for (int step = WARP / 2; step > 0; step /= 2) v += __shfl_xor_sync(ALL_LANES, v, step);
   return v;
 }
 
-// Over the threads of a block of full warps, for every thread.
+// Sum over a block of full warps, broadcast to every thread.
 template <typename S> __device__ S block_sum(S v) {
   __shared__ S warps[WARP];
   v = warp_sum(v);
-  __syncthreads(); // the sums of the call before have been read
+  __syncthreads(); // the previous call's sums have been read
   if (threadIdx.x % WARP == 0) warps[threadIdx.x / WARP] = v;
   __syncthreads();
   S sum = 0;
@@ -22,13 +23,13 @@ template <typename S> __device__ S block_sum(S v) {
   return sum;
 }
 
-// The elements of a thread where each block has a run of its own: i from the run's beginning on, a block apart.
+// Block-stride loop over the block's contiguous run.
 #define FOR_RUN(i, n)                                                                       \
   for (long long run_ = ((n) + gridDim.x - 1) / gridDim.x, i = run_ * blockIdx.x + threadIdx.x, \
                  end_ = run_ * (blockIdx.x + 1) < (n) ? run_ * (blockIdx.x + 1) : (n);      \
        i < end_; i += blockDim.x)
 
-// The row of a warp, where each row has one.
+// The row of a warp, with one warp per row.
 __device__ __forceinline__ long long warp_row() {
   return (long long)blockIdx.x * (blockDim.x / WARP) + threadIdx.x / WARP;
 }

@@ -1,14 +1,14 @@
-// Batches of bytes: each picture is cut out of the rows that were decoded, mirrored where it says so, and filled up with
-// black to the size of the batch.
+// Assembles batches of images: crops each image from its decoded rows, flips it if requested, and pads it with black
+// to the batch size.
 
 struct Picture {
-  long long at;      // of its first shown pixel, from the beginning of the table
-  long long row;     // pixels of a row
+  long long at;      // offset of the first visible pixel, from the start of the table
+  long long row;     // row length in pixels
   long long width, height;
   long long mirror;
 };
 
-// `bytes` begins with a table of pictures. Each (blockIdx.x, ·) writes a row of the batch, (B, h, w, 3).
+// `bytes` starts with the table of images. Blocks (blockIdx.x, ·) write one row of the batch, (B, h, w, 3).
 extern "C" __global__ void frames(const unsigned char* bytes, unsigned char* out, int h, int w) {
   const Picture picture = reinterpret_cast<const Picture*>(bytes)[blockIdx.x / h];
   const int y = blockIdx.x % h;

@@ -1,5 +1,5 @@
-// Losses of single elements: sigmoid cross entropy and smooth L1. Both are computed in double, as on the processor: they
-// see a few numbers for each picture. A forward pass leaves one sum for each block, which `total` adds up.
+// Elementwise losses: sigmoid cross entropy and smooth L1, computed in double, as on the CPU, since they process few
+// numbers per image. The forward pass writes one sum per block, and `total` adds them.
 #include "elements.cuh"
 #include "fixed_sums.cuh"
 
@@ -10,7 +10,7 @@ __device__ double sigmoid(double x) {
   return x < 0.0 ? e / (1.0 + e) : 1.0 / (1.0 + e);
 }
 
-// Entries of mask 0 are not looked at; a mask of null has none.
+// Entries with mask 0 are ignored; the mask may be null.
 template <typename T> __device__ void bce_sums(const T* x, const T* t, const T* mask, double* sums, long long n) {
   double sum = 0.0;
   FOR_RUN(i, n) if (mask == nullptr || mask[i] != T(0)) sum += bce(x[i], t[i]);
@@ -27,7 +27,7 @@ __device__ void bce_gradient(const T* x, const T* t, const T* mask, const T* dlo
   }
 }
 
-// w·(p − t), which is 0 for weight 0 even where p or t is not a number.
+// w·(p − t); 0 for weight 0 even if p or t is NaN.
 __device__ double difference(double p, double t, double w) { return w == 0.0 ? 0.0 : w * (p - t); }
 
 template <typename T>
@@ -47,12 +47,12 @@ __device__ void smooth_l1_gradient(
   const double scale = *dloss / divisor;
   FOR_ELEMENTS(i, n) {
     const double d = difference(p[i], t[i], w[i]);
-    const double slope = d < -1.0 ? -1.0 : d > 1.0 ? 1.0 : d; // lets NaN through
+    const double slope = d < -1.0 ? -1.0 : d > 1.0 ? 1.0 : d; // propagates NaN
     dp[i] = w[i] == T(0) ? T(0) : T((double)w[i] * slope * scale);
   }
 }
 
-// One block: what the blocks of a forward pass have left, over the divisor.
+// One block: the total of the forward pass's block sums, divided by the divisor.
 template <typename T> __device__ void total(const double* sums, T* y, double divisor, int count) {
   double sum = 0.0;
   for (int i = threadIdx.x; i < count; i += blockDim.x) sum += sums[i];

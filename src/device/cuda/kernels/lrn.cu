@@ -1,7 +1,7 @@
 // Local response normalization across the channels of a pixel: y = x · s^−β, s = k + α/n · Σ x² over the window.
 #include "elements.cuh"
 
-// The formula's constants; alpha is divided by the window's length already, half is the window without its middle, halved.
+// Constants; alpha is already divided by the window length, half is (window length − 1) / 2.
 template <typename S> struct Lrn {
   int channels, half;
   S alpha, beta, k;
@@ -23,7 +23,7 @@ template <typename S> struct Lrn {
   __device__ S factor(S s) const { return beta == S(0.75) ? S(1) / (sqrt(s) * sqrt(sqrt(s))) : pow(s, -beta); }
 };
 
-// A block goes over one row of the map, `row` elements: f(pixel's offset, channel) for each.
+// One block per row of the map with `row` elements; calls f(pixel offset, channel) for each.
 template <typename F> __device__ void over_row(int row, int channels, F f) {
   const long long start = (long long)blockIdx.x * row;
   for (int i = threadIdx.x; i < row; i += blockDim.x) f(start + i - i % channels, i % channels);
@@ -35,7 +35,7 @@ template <typename T> __device__ void forward(const T* x, T* y, int row, Lrn<Sum
   });
 }
 
-// dy·x·s^(−β−1), which the gradient sums over a window.
+// dy·x·s^(−β−1), the summand of the gradient's window sum.
 template <typename T> __device__ void shares(const T* x, const T* dy, Sum<T>* shares, int row, Lrn<Sum<T>> lrn) {
   over_row(row, lrn.channels, [&](long long pixel, int c) {
     const Sum<T> s = lrn.sum(x + pixel, c);

@@ -1,11 +1,12 @@
-// Rows of C channels, read and written in packs of N neighbors: 16 bytes, where C allows it, or one element. A block is
-// lanes × rows of threads; a lane keeps its channels, whose constants stay in registers, and goes down the rows.
+// Rows of C channels, accessed in packs of N adjacent channels: 16 bytes if C allows it, or one element. A block is
+// lanes × rows of threads; each lane processes fixed channels, with their constants in registers, and iterates over
+// the rows.
 #pragma once
 #include "elements.cuh"
 
 template <typename T, int N> struct alignas(sizeof(T) * N) Pack { T v[N]; };
 
-// Elements of 16 bytes.
+// Elements per 16 bytes.
 template <typename T> constexpr int WIDE = 16 / sizeof(T);
 
 template <int N, typename T> __device__ __forceinline__ void load_pack(const T* from, Sum<T> (&to)[N]) {
@@ -30,7 +31,7 @@ template <int N, typename T> __device__ __forceinline__ void store_pack(const Su
   }
 }
 
-// The first channel of this thread; its block is the tile-th of the row.
+// The first channel of this thread in tile number `tile`.
 template <int N> __device__ __forceinline__ int first_channel(int tile) {
   return (tile * blockDim.x + threadIdx.x) * N;
 }

@@ -1,19 +1,19 @@
-// Convolution by way of matrix products: what each output pixel reads, laid out as a row of a matrix (patches), and its
-// adjoint, what each input pixel gathers from such rows. Groups are matrices of their own, one behind another. The columns
-// are (tap row, tap column, channel of the group), filled up with zeros to the pitch.
+// im2col for convolution by matrix products, and its adjoint, col2im, in which each input pixel gathers. Each group
+// is a separate matrix, stored consecutively. Columns are (tap row, tap column, channel of the group), zero-padded to
+// the pitch.
 #include "packs.cuh"
 
 struct Axis {
   int input, output, kernel, stride, pad, dilation;
 };
 
-// One convolution; images `first` to `first + batch` of the tensors, so many that all counts fit 32 bits.
+// Geometry of one convolution over images `first` to `first + batch`, limited so that all counts fit in 32 bits.
 struct Geometry {
   Axis rows, cols;
   int first, batch, channels, groups, pitch;
 };
 
-// A thread makes 16 bytes of a row at a time; the pitch is a multiple of them.
+// Each thread writes 16 bytes of a row at a time; the pitch is a multiple of 16 bytes.
 template <typename T> __device__ void patches(const T* x, T* out, Geometry g) {
   constexpr int N = WIDE<T>;
   const unsigned depth = g.channels / g.groups, width = g.rows.kernel * g.cols.kernel * depth, packs = g.pitch / N;
@@ -42,7 +42,7 @@ template <typename T> __device__ void patches(const T* x, T* out, Geometry g) {
   }
 }
 
-// The output that reads input i through tap k; -1 where there is none.
+// The output that reads input i through tap k, or -1.
 __device__ __forceinline__ int reader(Axis a, int i, int k) {
   const int distance = i + a.pad - k * a.dilation;
   if (distance < 0 || distance % a.stride != 0) return -1;

@@ -1,6 +1,6 @@
-// Max and average pooling of NHWC maps. A block goes over one row: neighboring threads take neighboring packs of channels
-// (max pooling, N of 16 bytes where it can) or channels. Backward, each input pixel looks at the windows that cover it, in
-// scan order, so nothing is added from two sides.
+// Max and average pooling of NHWC maps. Each block processes one row; adjacent threads process adjacent packs of
+// channels (16 bytes for max pooling if aligned) or single channels. In the backward pass each input pixel gathers
+// from the windows that cover it, in scan order, so no atomics are needed.
 #include "packs.cuh"
 
 struct Map {
@@ -21,7 +21,7 @@ struct Span {
   }
 };
 
-// The windows that cover a position of an axis, which has `out` of them.
+// The range of windows, of `out` in total, that cover a position of an axis.
 struct Cover {
   int first, end;
   __device__ Cover(const Geometry& g, int position, int out) {
@@ -71,8 +71,8 @@ template <typename T> __device__ void average_forward(const T* x, T* y, Map map,
   }
 }
 
-// Of the channels of `open`, one bit each, those where no tap of the window before (row, col) in scan order is the maximum.
-// x is the first pixel of these channels.
+// The channels of the bit mask `open` in which no tap before (row, col) in scan order is the maximum. x is the first
+// pixel of these channels.
 template <typename T, int N>
 __device__ unsigned first_maxima(const T* x, const Sum<T> (&max)[N], unsigned open, const Span& rows, const Span& cols,
                                  int row, int col, const Map& map) {
@@ -137,7 +137,7 @@ template <typename T> __device__ void average_backward(const T* dy, T* dx, Map m
   }
 }
 
-// One block for each row of the result, image by image.
+// One block per output row, image by image.
 #define DEFINE_MAX(T, N, name)                                                                                         \
   extern "C" __global__ void max_pool_##name(const T* x, T* y, int height, int width, int out_height, int out_width,   \
                                              int channels, int kernel, int stride, int pad) {                          \

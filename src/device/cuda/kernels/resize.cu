@@ -1,7 +1,8 @@
-// Bilinear resizing of (B, H, W, C) maps and its gradient. gridDim.x is the rows of the result, gridDim.y parts of a row.
+// Bilinear resizing of (B, H, W, C) maps and its gradient. gridDim.x is the number of output rows, gridDim.y the
+// number of parts per row.
 #include "elements.cuh"
 
-// `lower` and `weights`: the lower of the two samples that each of h rows, then each of w columns reads, and the weight of
+// `lower` and `weights`: for each of h rows, then each of w columns, the lower of the two samples and the weight of
 // the upper one.
 template <typename T>
 __device__ void resize(
@@ -23,8 +24,8 @@ __device__ void resize(
   }
 }
 
-// Each sample gathers from what reads it. `readers`: for each of from_h rows, then of from_w columns, and once more at the
-// end of either, where the list of its readers begins; after them the lists. `weights` goes beside the lists.
+// Each input sample gathers from its readers. `readers`: start offsets of the reader lists of from_h rows and from_w
+// columns, each followed by an end offset; then the lists. `weights` is parallel to the lists.
 template <typename T>
 __device__ void resize_gradient(
     const T* dy, T* dx, const unsigned* readers, const Sum<T>* weights, int from_h, int from_w, int h, int w, int c) {

@@ -1,10 +1,10 @@
-// RoI max pooling and its gradient. `boxes` has a row for each box: its image, first and end row of each of ph bins, first
+// RoI max pooling and its gradient. `boxes` has one row per box: image, start and end row of each of ph bins, start
 // and end column of each of pw bins.
 #include "elements.cuh"
 
-constexpr unsigned NONE = 0xffffffffu; // the winner of a bin without cells
+constexpr unsigned NONE = 0xffffffffu; // argmax of a bin without cells
 
-// A block for each bin of each box, a thread for each channel. `winners` may be null.
+// One block per bin of each box, one thread per channel. `winners` (argmax) may be null.
 template <typename T>
 __device__ void roi_pool(
     const T* x, T* y, unsigned* winners, const unsigned* boxes, int ph, int pw, int height, int width, int c) {
@@ -20,7 +20,7 @@ __device__ void roi_pool(
       for (unsigned column = columns[0]; column < columns[1]; ++column) {
         const unsigned cell = row * width + column;
         const Sum<T> v = load(image[(long long)cell * c + channel]);
-        if (v > best || (v != v && best == best)) best = v, winner = cell; // NaN wins
+        if (v > best || (v != v && best == best)) best = v, winner = cell; // NaN propagates
       }
     const long long at = (long long)blockIdx.x * c + channel;
     y[at] = store<T>(best);
@@ -28,7 +28,7 @@ __device__ void roi_pool(
   }
 }
 
-// A block for each cell of each image, which gathers from the bins that it has won, boxes and bins in order.
+// One block per cell of each image; gathers from the bins whose argmax it is, in order of boxes and bins.
 template <typename T>
 __device__ void roi_pool_gradient(
     const T* dy, T* dx, const unsigned* winners, const unsigned* boxes, int count, int ph, int pw, int height,

@@ -1,7 +1,7 @@
-// Rows of a matrix: copies between pitches and element types, a bias and a ReLU on every row, sums over the rows.
+// Row operations: copies between pitches and dtypes, bias and ReLU, sums over rows.
 #include "elements.cuh"
 
-// (rows, columns) from one pitch to another; what lies beyond the columns becomes 0.
+// Copies (rows, columns) between pitches; padding is set to 0.
 template <typename From, typename To>
 __device__ void copy_rows(const From* x, To* y, long long rows, int columns, int from, int to) {
   FOR_ELEMENTS(i, rows * to) {
@@ -10,8 +10,8 @@ __device__ void copy_rows(const From* x, To* y, long long rows, int columns, int
   }
 }
 
-// y (rows, columns) of a pitch, + bias, then perhaps max(., 0), packed into out, which may be y itself where the pitch
-// is the columns.
+// Adds bias and applies an optional ReLU to y (rows, columns) with a pitch, packed into out, which may be y itself if
+// the pitch equals the number of columns.
 template <typename T>
 __device__ void finish_rows(const T* y, const Sum<T>* bias, T* out, long long rows, int columns, int pitch, int relu) {
   FOR_ELEMENTS(i, rows * columns) {
@@ -22,7 +22,7 @@ __device__ void finish_rows(const T* y, const Sum<T>* bias, T* out, long long ro
   }
 }
 
-// The same in place on packed rows of whole vectors.
+// In-place variant for packed rows of whole vectors.
 template <typename T> __device__ void finish_vectors(T* y, const Sum<T>* bias, long long vectors, int columns, int relu) {
   constexpr int width = Vector<T>::width;
   Vector<T>* out = reinterpret_cast<Vector<T>*>(y);
@@ -38,7 +38,7 @@ template <typename T> __device__ void finish_vectors(T* y, const Sum<T>* bias, l
   }
 }
 
-// Sums of runs of rows, one run for each block of y: a block is 32 columns wide and takes 8 rows at a time.
+// Sums of runs of rows, one run per blockIdx.y: a block is 32 columns wide and processes 8 rows at a time.
 template <typename T>
 __device__ void sum_runs(const T* x, Sum<T>* partial, long long rows, int columns, int run) {
   __shared__ Sum<T> sums[8][33];
@@ -55,8 +55,8 @@ __device__ void sum_runs(const T* x, Sum<T>* partial, long long rows, int column
   }
 }
 
-// The runs' sums of 32 columns for each block, of 32 × 32 threads: a row of threads adds every 32nd run, then the first one
-// those of the others, in order.
+// Adds the runs' sums of 32 columns per block of 32 × 32 threads: each thread row adds every 32nd run, then the first
+// row adds the others' sums in order.
 template <typename S> __device__ void join_runs(const S* partial, S* sums, int runs, int columns) {
   __shared__ double parts[32][33];
   const int column = blockIdx.x * 32 + threadIdx.x;

@@ -1,12 +1,12 @@
-// Softmax cross entropy of rows of logits against targets of a few classes each. A warp takes a row; exponentials are in
-// the logits' type, sums in double.
+// Softmax cross entropy of logits with sparse targets, one warp per row; exponentials in the logits' type, sums in
+// double.
 #include "elements.cuh"
 #include "fixed_sums.cuh"
 
 __device__ __forceinline__ float exponential(float x) { return expf(x); }
 __device__ __forceinline__ double exponential(double x) { return exp(x); }
 
-// The larger one; not a number where one of them is not.
+// Maximum that propagates NaN.
 template <typename T> __device__ __forceinline__ T larger(T x, T y) { return y > x || y != y ? y : x; }
 
 // ln Σ exp(x) and the cross entropy of every row, (n, 2).
@@ -33,7 +33,7 @@ __device__ void row_entropies(
   }
 }
 
-// weight·dloss·(softmax(x) − target); 0 in rows of weight 0, whatever they hold.
+// weight·dloss·(softmax(x) − target); 0 in rows of weight 0, even with NaN logits.
 template <typename T>
 __device__ void row_gradients(
     const T* x, const double* rows, const double* row_weights, const unsigned* classes, const double* shares,
@@ -46,11 +46,11 @@ __device__ void row_gradients(
   const double weight = row_weights[row], scale = weight * (double)*dloss;
   for (int i = lane; i < q; i += WARP) out[i] = weight == 0.0 ? T(0) : exponential(logits[i] - lse) * T(scale);
   if (weight == 0.0) return;
-  __syncwarp(); // the classes of a row differ, and other lanes have written to their places
+  __syncwarp(); // other lanes have written the elements of this row's classes
   for (int j = lane; j < k; j += WARP) out[classes[row * k + j]] -= T(shares[row * k + j] * scale);
 }
 
-// For each block: Σ weight·CE over rows whose weight is not 0, Σ CE, and Σ of the targets' entropies, if there are any.
+// Per block: Σ weight·CE over rows of nonzero weight, Σ CE, and Σ of the targets' entropies, if given.
 extern "C" __global__ void row_sums(
     const double* rows, const double* row_weights, const double* entropies, double* sums, long long n) {
   double weighted = 0.0, plain = 0.0, entropy = 0.0;
@@ -70,7 +70,7 @@ extern "C" __global__ void row_sums(
   }
 }
 
-// One block: the three sums of all blocks; the weights of rows hold the scale already.
+// One block: the totals of the three sums; row weights already include the scale.
 extern "C" __global__ void row_totals(const double* sums, double* totals, double scale, int count) {
   for (int which = 0; which < 3; ++which) {
     double sum = 0.0;
@@ -80,7 +80,7 @@ extern "C" __global__ void row_totals(const double* sums, double* totals, double
   }
 }
 
-// How many labels differ from `ignore`. Whole numbers: the order in which blocks add theirs changes nothing.
+// Counts the labels that differ from `ignore`. Integer atomics, so the order does not matter.
 extern "C" __global__ void count_labels(const unsigned* labels, unsigned* count, long long ignore, long long n) {
   unsigned mine = 0;
   FOR_RUN(i, n) mine += labels[i] != ignore;
@@ -88,8 +88,8 @@ extern "C" __global__ void count_labels(const unsigned* labels, unsigned* count,
   if (threadIdx.x == 0) atomicAdd(count, mine);
 }
 
-// Labels as targets of one class whose rows weigh 1 / count. A label that no logit stands for gets a share that is not a
-// number, so that the loss shows it.
+// Converts labels to single-class targets with row weight 1 / count. An out-of-range label gets a NaN share, which
+// propagates to the loss.
 extern "C" __global__ void label_targets(
     const unsigned* labels, const unsigned* count, unsigned* classes, double* shares, double* row_weights,
     long long ignore, long long n, int q) {

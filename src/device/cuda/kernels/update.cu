@@ -1,5 +1,5 @@
-// One update of many parameters in one launch: the arguments hold a table of where each parameter, its gradient and its
-// moments lie. Nothing moves when the gradient's norm is not finite.
+// Fused multi-tensor optimizer update: the arguments contain a table of the addresses of each parameter, its gradient
+// and its moments. The update is skipped if the gradient norm is not finite.
 #include "elements.cuh"
 
 constexpr int MOST = 64;
@@ -18,7 +18,7 @@ struct Parts {
   Part at[MOST];
 };
 
-// How the summed gradient is scaled: divided by its passes and clipped to a norm, if that is not 0.
+// Scaling of the accumulated gradient: divided by the number of passes and clipped to a norm, if nonzero.
 struct Scaling {
   const double* norm;
   double passes, clip;
@@ -57,7 +57,7 @@ extern "C" __global__ void sgd(Parts parts, Scaling scaling, float momentum, int
   }
 }
 
-// Sums over the threads of a block of 256, in an order that is always the same; the first thread has the result.
+// Deterministic sum over the threads of a block of 256; the first thread has the result.
 __device__ __forceinline__ double sum_of_block(double value) {
   __shared__ double sums[256];
   sums[threadIdx.x] = value;
@@ -68,7 +68,7 @@ __device__ __forceinline__ double sum_of_block(double value) {
   return sums[0];
 }
 
-// Squares of the gradients: one sum for each block of each part.
+// Sums of squared gradients: one per block of each part.
 extern "C" __global__ void squares(Parts parts, double* sums) {
   const Part p = parts.at[blockIdx.y];
   double sum = 0;
@@ -77,7 +77,7 @@ extern "C" __global__ void squares(Parts parts, double* sums) {
   if (threadIdx.x == 0) sums[blockIdx.y * gridDim.x + blockIdx.x] = sum;
 }
 
-// One block: the norm, made not finite where the loss is.
+// One block: the gradient norm, set to non-finite if the loss is.
 extern "C" __global__ void join_squares(const double* sums, int n, const double* loss, double* out) {
   double sum = 0;
   for (int i = threadIdx.x; i < n; i += 256) sum += sums[i];

@@ -11,7 +11,8 @@ const NAME: &str = "cross entropy";
 
 /// An uninitialized tensor.
 ///
-/// # Safety A kernel launched before any other use must write every element.
+/// # Safety
+/// A kernel launched before any other use must write every element.
 pub(in super::super) unsafe fn unwritten(
     shape: impl Into<Shape>,
     dtype: DType,
