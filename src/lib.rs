@@ -19,7 +19,7 @@
 //!
 //! | floor | modules |
 //! |---|---|
-//! | 0 ground | [`bounded`], [`extremes`], [`text`], [`guarded`], [`yaml`], [`rng`], [`element`], [`boxes`], [`seal`], [`atomic_write`], [`spec_path`], [`hub`], [`npy`], [`device`], `op`, [`color`], [`ops`] |
+//! | 0 ground | [`bounded`], [`extremes`], [`text`], [`guarded`], [`yaml`], [`rng`], [`element`], [`boxes`], [`checksum`], [`atomic_write`], [`spec_path`], [`hub`], [`npy`], [`device`], `op`, [`color`], [`ops`] |
 //! | 1 networks | [`nn`] |
 //! | 2 siblings that do not see one another | [`backbones`], [`data`], [`metrics`] |
 //! | 3 training machinery, independent of tasks | [`train`] |
@@ -35,13 +35,13 @@
 pub mod atomic_write;
 pub mod bounded;
 pub mod boxes;
+pub mod checksum;
 pub mod element;
 pub mod extremes;
 pub mod guarded;
 pub mod hub;
 pub mod npy;
 pub mod rng;
-pub mod seal;
 pub mod spec_path;
 pub mod text;
 pub mod yaml;

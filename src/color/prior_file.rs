@@ -4,8 +4,9 @@
 
 use super::bins::Bins;
 use crate::{
-    atomic_write, npy,
-    seal::{self, Seal},
+    atomic_write,
+    checksum::{self, Verification},
+    npy,
 };
 use candle_core::DType;
 use serde::{Deserialize, Serialize};
@@ -83,7 +84,7 @@ impl Prior {
         match &self.record {
             Some(record) => {
                 let record = PriorRecord { sha256: fingerprint(&self.probabilities), ..record.clone() };
-                let text = seal::json(&record).map_err(|e| unwritable(&beside, e))?;
+                let text = checksum::to_json(&record).map_err(|e| unwritable(&beside, e))?;
                 atomic_write::write(&beside, text.as_bytes()).map_err(|e| unwritable(&beside, e))?;
             }
             // a stale record would not match the new values
@@ -136,7 +137,7 @@ fn read_record(path: &Path, numbers: &[f64], bins: &Bins) -> Result<Option<Prior
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(wrong(error.to_string())),
     };
-    if let Seal::Broken { stated, found } = seal::check(text.as_bytes()) {
+    if let Verification::Mismatch { stated, found } = checksum::verify(text.as_bytes()) {
         return Err(wrong(format!("is damaged: its checksum is {found}, and it says {stated}")));
     }
     let record: PriorRecord = serde_json::from_str(&text).map_err(|e| wrong(e.to_string()))?;

@@ -75,7 +75,7 @@ pub fn batch_norm_train(
     let statistics = batch_statistics(&x)?;
     #[cfg(feature = "cuda")]
     if x.device().is_cuda() {
-        let tables = cuda::moved(&statistics, running, samples, momentum, eps)?;
+        let tables = cuda::update_running(&statistics, running, samples, momentum, eps)?;
         return normalize(&x, affine, Normalize::of_tables(&tables, relu, true)?);
     }
     let (mean, var) = (statistics.get(0)?, statistics.get(1)?);
@@ -95,7 +95,7 @@ pub fn batch_norm_eval(
     check("batch_norm_eval", x, affine, running)?;
     #[cfg(feature = "cuda")]
     if x.device().is_cuda() {
-        let op = Normalize::of_tables(&cuda::fixed(running, eps)?, relu, false)?;
+        let op = Normalize::of_tables(&cuda::running_tables(running, eps)?, relu, false)?;
         return normalize(x, affine, op);
     }
     let (mean, var) = (running.mean.as_detached_tensor(), running.var.as_detached_tensor());

@@ -89,7 +89,10 @@ macro_rules! by_dtype {
 pub(super) use by_dtype;
 
 /// The elements of a tensor that an op stores besides its inputs.
-pub(super) fn kept<'a, T: WithDType>(op: &str, (storage, layout): (&'a Storage, &Layout)) -> Result<&'a [T]> {
+pub(super) fn stored_elements<'a, T: WithDType>(
+    op: &str,
+    (storage, layout): (&'a Storage, &Layout),
+) -> Result<&'a [T]> {
     match storage {
         Storage::Cpu(storage) => elements(op, storage, layout),
         _ => bail!("{op}: a kept tensor of shape {:?} is not on the CPU", layout.shape()),

@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     atomic_write,
-    seal::{self, Seal},
+    checksum::{self, Verification},
 };
 use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -145,7 +145,7 @@ impl Manifest {
     /// Writes the manifest with its checksum into the run directory `run`.
     pub fn write(&self, run: &Path) -> Result<()> {
         let path = run.join(FILE);
-        atomic_write::write(&path, seal::json(self)?.as_bytes())
+        atomic_write::write(&path, checksum::to_json(self)?.as_bytes())
             .with_context(|| format!("cannot write {}: is the disk full or read-only?", path.display()))
     }
 
@@ -268,7 +268,7 @@ fn read<T: DeserializeOwned>(run: &Path) -> Result<Option<T>> {
         read => read.with_context(|| format!("cannot read {}", path.display()))?,
     };
     let advice = "put a copy of it back, or delete it; the run then continues from its checkpoint";
-    if let Seal::Broken { stated, found } = seal::check(&bytes) {
+    if let Verification::Mismatch { stated, found } = checksum::verify(&bytes) {
         bail!("{} is damaged: its checksum is {found}, and it says {stated}; {advice}", path.display());
     }
     // The parser's own message would mention this program's types.

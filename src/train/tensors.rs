@@ -1,12 +1,13 @@
 //! Tensors plus a text in one safetensors file, streamed: writing needs a few kilobytes beyond the tensors, reading
 //! the size of the largest tensor. Elements are stored little-endian in memory order, as the format requires. Nothing
 //! is transposed here (weight files for exchange are handled elsewhere). The header holds a checksum of the whole file
-//! ([`seal`]).
+//! ([`checksum`]).
 
 use crate::{
-    atomic_write, guarded,
+    atomic_write,
+    checksum::{self, Verification},
+    guarded,
     nn::weights::safetensors::{self, LONGEST_HEADER},
-    seal::{self, Seal},
 };
 use ::safetensors::tensor::Metadata;
 use candle_core::{DType, Device, Tensor};
@@ -43,15 +44,16 @@ pub enum ReadError {
 
 /// Writes `tensors` and `text` to `path` atomically.
 pub fn write(path: &Path, text: &str, tensors: &[(String, Tensor)]) -> io::Result<()> {
-    let about = BTreeMap::from([("crc32c", seal::BLANK), (ENTRY, text)]);
+    let about = BTreeMap::from([("crc32c", checksum::BLANK), (ENTRY, text)]);
     let listed = tensors.iter().map(|(name, t)| (name.as_str(), t.dtype(), t.dims().to_vec()));
     let start = safetensors::start(&about, listed)?;
-    let place = seal::place(&start).ok_or_else(|| io::Error::other("a header without a checksum"))?;
+    let place =
+        checksum::digits_offset(&start).ok_or_else(|| io::Error::other("a header without a checksum"))?;
     atomic_write::write_with(path, |out| {
         let mut writer = ChecksumWriter { out: &mut *out, crc: 0 };
         writer.write_all(&start)?;
         tensors.iter().try_for_each(|(_, tensor)| safetensors::write_elements(tensor, &mut writer))?;
-        let digits = seal::digits(writer.crc);
+        let digits = checksum::digits(writer.crc);
         out.seek(SeekFrom::Start(place as u64))?;
         out.write_all(digits.as_bytes())
     })
@@ -103,14 +105,14 @@ pub fn verify(path: &Path) -> Result<bool, ReadError> {
     let mut file = BufReader::new(File::open(path)?);
     let (mut start, metadata) = read_header(&mut file, path)?;
     text_of(&metadata)?;
-    let Some(stated) = seal::open(&mut start) else { return Ok(false) };
+    let Some(stated) = checksum::blank_digits(&mut start) else { return Ok(false) };
     let mut sum = ChecksumWriter { out: io::sink(), crc: crc32c::crc32c(&start) };
     io::copy(&mut file, &mut sum)?;
-    match seal::compare(stated, sum.crc) {
-        Seal::Broken { stated, found } => {
+    match checksum::compare(stated, sum.crc) {
+        Verification::Mismatch { stated, found } => {
             Err(ReadError::Damaged(format!("its checksum is {found}, and its header says {stated}")))
         }
-        Seal::Whole | Seal::Absent => Ok(true),
+        Verification::Valid | Verification::Missing => Ok(true),
     }
 }
 

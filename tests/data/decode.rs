@@ -1,4 +1,4 @@
-//! Decoding: every format and every form of it that a photo collection holds, and everything that is not an image.
+//! Decoding: every format and variant found in photo collections, and files that are not images.
 
 mod tiffs;
 
@@ -15,7 +15,7 @@ use tiff::encoder::{TiffEncoder, colortype};
 
 const WIDTH: u32 = 24;
 const HEIGHT: u32 = 16;
-/// The quadrants of every picture: above left, above right, below left, below right.
+/// The quadrant colors of every test image: upper left, upper right, lower left, lower right.
 const COLORS: [[u8; 3]; 4] = [[200, 30, 40], [20, 160, 60], [30, 50, 180], [250, 250, 250]];
 
 fn color_at(x: u32, y: u32) -> [u8; 3] {
@@ -35,7 +35,7 @@ fn encode(image: &DynamicImage, format: ImageFormat) -> Vec<u8> {
     bytes.into_inner()
 }
 
-/// By what `tiff` writes: `image` would need a feature for it that the program is built without.
+/// Written with `tiff`: `image` would need a feature that the program is built without.
 fn tiff(image: &DynamicImage, mut to: TiffEncoder<&mut Cursor<Vec<u8>>>) {
     let (width, height) = (image.width(), image.height());
     match image {
@@ -95,14 +95,14 @@ fn exif_orientation_is_applied() {
     assert_quadrants(&decode(&fixture("turned.jpg")).unwrap(), 6, "turned.jpg");
 }
 
-/// EXIF with nothing but an orientation.
+/// EXIF with only an orientation.
 fn exif(orientation: u8) -> Vec<u8> {
     let mut tiff = b"II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0".to_vec();
     tiff.extend([orientation, 0, 0, 0, 0, 0, 0, 0]);
     tiff
 }
 
-/// The picture in every format that carries an orientation, with this one.
+/// The test image in every format that stores an orientation, with this one.
 fn oriented(orientation: u8) -> Vec<(&'static str, Vec<u8>)> {
     let picture = quadrants();
     let (mut jpeg, mut png, mut webp) = (vec![], vec![], vec![]);
@@ -123,7 +123,7 @@ fn oriented(orientation: u8) -> Vec<(&'static str, Vec<u8>)> {
     vec![("JPEG", jpeg), ("PNG", png), ("WebP", webp), ("TIFF", tiff.into_inner())]
 }
 
-/// The picture turned by hand: where each pixel of the upright one is stored.
+/// The expected rotation: where each pixel of the upright image is stored.
 fn turned(orientation: u8) -> image::RgbImage {
     let picture = quadrants();
     let (w, h) = (WIDTH - 1, HEIGHT - 1);
@@ -266,7 +266,7 @@ fn a_thumbnail_does_not_hide_a_truncated_photo() {
 
 #[test]
 fn a_decompression_bomb_is_refused() {
-    // a PNG header that announces 60,000 × 60,000 pixels
+    // a PNG header that claims 60,000 × 60,000 pixels
     let mut png = b"\x89PNG\r\n\x1a\n".to_vec();
     let mut header = b"IHDR".to_vec();
     header.extend(60_000u32.to_be_bytes().repeat(2));
@@ -285,7 +285,7 @@ fn crc32(bytes: &[u8]) -> u32 {
     })
 }
 
-/// A picture's bytes from an oracle file.
+/// An image's bytes from an oracle file.
 fn hex(text: &serde_json::Value) -> Vec<u8> {
     let digits = text.as_str().unwrap().as_bytes().chunks(2);
     digits.map(|two| u8::from_str_radix(std::str::from_utf8(two).unwrap(), 16).unwrap()).collect()

@@ -1,5 +1,5 @@
-//! The loader: order, augmentation, resuming, bad images. Its images are made up here, so that every pixel tells
-//! which image it is from and where it lay.
+//! The loader: order, augmentation, resuming, bad images. Its images are synthetic: every pixel encodes its image and
+//! position.
 
 use candle_core::Device;
 use hueristic::{
@@ -65,7 +65,7 @@ fn loader(set: Numbered, spec: &DataSpec, pass: Pass, batch: usize, seed: u64) -
     Loader::new(Arc::new(set), spec, pass, batch, &Rng::new(seed), &Device::Cpu)
 }
 
-/// Everything in a batch, comparable: indices, shape, pixels, labels.
+/// A batch in comparable form: indices, shape, pixels, labels.
 type Content = (Vec<usize>, Vec<usize>, Vec<u8>, Option<Vec<u32>>);
 
 fn content(batch: &Batch) -> Content {
@@ -284,7 +284,7 @@ fn what_cannot_be_is_refused_before_it_starts() {
     assert!(text(Numbered::new(7), &spec(1), 8).contains("use a batch of at most 7"));
     let narrow = DataSpec { resize: Some(Count::of(5)), ..spec(1) };
     assert!(text(Numbered::new(7), &narrow, 2).contains("make resize at least 6"));
-    // a pass over fewer images than a batch is no mistake
+    // a pass over fewer images than a batch is valid
     assert!(loader(Numbered::new(7), &spec(1), Pass::Once, 8, 0).is_ok());
 }
 
@@ -299,7 +299,7 @@ fn dropping_a_loader_ends_its_threads() {
     assert_eq!(Arc::strong_count(&set), 1, "a thread still holds the set");
 }
 
-/// Draws of a test over several random crops: in order, each draw another, the same draw the same whatever came before.
+/// Draws for testing on several random crops: in order, draws differ, and a draw does not depend on earlier ones.
 #[test]
 fn draws_are_in_order_and_repeat() {
     let set = Arc::new(Scenes::new(10, 40, 0, Split::Val));
@@ -322,7 +322,7 @@ fn draws_are_in_order_and_repeat() {
     assert_eq!(first, draw(0));
 }
 
-/// Pictures of unequal sizes stand in one batch, filled up with black.
+/// Images of different sizes are padded with black in one batch.
 #[test]
 fn whole_pictures_are_filled_up() {
     let dir = tempfile::tempdir().unwrap();

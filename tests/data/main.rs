@@ -1,4 +1,4 @@
-//! Pictures, tables, devkits and their faults; batches; drawn scenes; proposals.
+//! Images, tables, devkits and their faults; batches; generated scenes; proposals.
 
 mod decode;
 mod loader;

@@ -86,7 +86,7 @@ fn published_proposals_are_in_their_pictures_order() {
     assert!(fault.contains("proposals.mat: image 2 is `000002`"), "{fault}");
 }
 
-/// The share of `wanted` that some box overlaps by at least so much.
+/// Recall of `wanted` at an IoU threshold.
 fn recall(boxes: &[Rect], wanted: &[Rect], overlap: f64) -> f64 {
     let found = wanted.iter().filter(|w| boxes.iter().any(|b| b.iou(w) >= overlap)).count();
     found as f64 / wanted.len() as f64
@@ -96,8 +96,8 @@ fn picture(path: &Path) -> RgbImage {
     decode(&std::fs::read(path).unwrap()).unwrap()
 }
 
-/// Fast R-CNN's demonstration came with the proposals of two pictures. They are of another implementation, which keeps
-/// small boxes; those of 20 pixels and more are to be found again.
+/// Fast R-CNN's demo includes the proposals of two images, from another implementation that keeps small boxes; those
+/// of at least 20 pixels must be found.
 #[test]
 fn selective_search_finds_what_was_published() {
     let Some(folder) = data("eval_fixtures/fast_rcnn_demo") else { return };
@@ -115,7 +115,7 @@ fn selective_search_finds_what_was_published() {
     }
 }
 
-/// The corners, from 0, of the objects in VOC's XML that are not difficult; parts of objects have boxes, too.
+/// The 0-based corners of the non-difficult objects in VOC's XML; object parts have boxes, too.
 fn objects(xml: &str) -> Vec<Rect> {
     let number = |text: &str, tag: &str| {
         let (_, rest) = text.split_once(&format!("<{tag}>")).unwrap();
@@ -170,7 +170,7 @@ fn selective_search_covers_objects_as_opencv_does() {
     assert!(counts[0] * 2 > counts[1] && counts[0] < counts[1] * 2, "{counts:?}");
 }
 
-/// Pictures from memory, none with an object, that count how often they are asked for.
+/// In-memory images without objects that count their accesses.
 struct Pictures {
     ids: Vec<String>,
     side: usize,
@@ -283,7 +283,7 @@ fn files_of_other_sets_are_refused() {
     assert_eq!(obtain(&spec, &set, Split::Train, folder.path()).unwrap().total(), 1);
 }
 
-/// A detector would end at 0 without a word.
+/// A detector would silently score 0.
 #[test]
 fn a_file_without_any_box_is_refused() {
     let folder = tempfile::tempdir().unwrap();
@@ -328,7 +328,7 @@ fn the_verb_searches_a_folder_and_draws() {
     assert_eq!(std::fs::read_dir(&drawn).unwrap().count(), 2);
 }
 
-/// A red square at the right of a wide picture that a viewer would turn upright.
+/// A red square at the right of a wide image with an EXIF rotation.
 fn oriented_jpeg(path: &Path) {
     let square = |x: u32, y: u32| if x >= 60 && y < 30 { [250, 20, 20] } else { [40; 3] };
     let mut plain = vec![];
@@ -339,7 +339,7 @@ fn oriented_jpeg(path: &Path) {
     std::fs::write(path, [&plain[..2], &[0xff, 0xe1], &length, exif, &plain[2..]].concat()).unwrap();
 }
 
-/// Proposals stand beside annotations, which are of the stored pixels.
+/// Proposals refer to the stored pixels, like annotations.
 #[test]
 fn the_verb_searches_pictures_as_they_are_stored() {
     let folder = tempfile::tempdir().unwrap();

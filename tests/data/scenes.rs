@@ -1,4 +1,4 @@
-//! The embedded scenes: the same bytes everywhere, balanced, splits apart, and not solvable from a histogram.
+//! The built-in scenes: the same bytes everywhere, balanced, disjoint splits, and not solvable from a histogram.
 
 use hueristic::data::scenes::{CLASSES, Scenes};
 use hueristic::data::source::{Dataset, Split};
@@ -33,7 +33,7 @@ fn luma_histogram(pixels: &[u8]) -> Vec<f64> {
     bins
 }
 
-/// Accuracy on validation pictures of the nearest class mean of `feature` over training pictures.
+/// Validation accuracy of a nearest-class-mean classifier on `feature`.
 fn nearest_mean_accuracy(feature: fn(&[u8]) -> Vec<f64>) -> f64 {
     let (train, val) = (Scenes::new(2000, 32, 3, Split::Train), Scenes::new(1000, 32, 3, Split::Val));
     let mut means = vec![vec![0.0; feature(&bytes(&train, 0)).len()]; CLASS_COUNT];
@@ -60,8 +60,8 @@ fn the_same_seed_gives_the_same_bytes() {
     assert_ne!(bytes(&first, 0), bytes(&Scenes::new(40, 32, 8, Split::Train), 0));
 }
 
-/// The painter uses exactly rounded arithmetic only, so these hold on every machine. A change here is a change of
-/// generator: raise its version, which is part of the fingerprint.
+/// The renderer uses exactly rounded arithmetic only, so these hold on every machine. If they change, increment the
+/// generator's version, which is part of the fingerprint.
 #[test]
 fn the_bytes_are_the_same_on_every_machine() {
     let set = Scenes::new(10, 32, 0, Split::Train);
@@ -120,7 +120,7 @@ fn lightness_statistics_do_not_give_the_class() {
     assert!(histogram < 0.25, "a histogram of lightness alone reaches {histogram}");
 }
 
-/// Color must be there to predict: hardly a picture is gray, flat, or clipped.
+/// Colors must be predictable: few images are gray, flat or clipped.
 #[test]
 fn pictures_have_color_and_contrast() {
     let set = Scenes::new(500, 32, 1, Split::Train);
@@ -137,7 +137,7 @@ fn pictures_have_color_and_contrast() {
     }
 }
 
-/// For a person to look at: one class a column, in Cargo's folder for test output.
+/// For visual inspection: one class per column, in Cargo's test output folder.
 #[test]
 fn contact_sheet() {
     for (size, rows, zoom) in [(32, 14, 3), (128, 6, 1)] {

@@ -1,5 +1,5 @@
-//! Where images come from: folders, lists, parquet tables, the CIFAR binary format, the catalog. Small copies of
-//! each layout are written first; the real data sets are read where a copy lies.
+//! Image sources: folders, lists, parquet tables, the CIFAR binary format, the catalog. The tests write small copies
+//! of each layout; real data sets are read if a copy exists.
 
 use hueristic::{
     bounded::Count,
@@ -64,7 +64,7 @@ fn values(set: &dyn Dataset) -> Vec<(u8, Option<u32>)> {
     (0..set.len()).map(|i| (set.image(i).unwrap().pixels[0], set.label(i))).collect()
 }
 
-/// The folder of real data sets, where it has this one.
+/// The folder of real data sets, if it contains this one.
 fn real(path: &str) -> Option<Locations> {
     super::skipping::data(path).map(|_| Locations { data: Some(super::skipping::data_folder()) })
 }
@@ -240,7 +240,7 @@ fn a_limit_takes_the_first_images_of_its_split() {
     assert_eq!(opened(&spec, Split::Val).unwrap().len(), 5);
 }
 
-/// What a test table holds beside its images.
+/// Columns of a test table besides the images.
 enum Label<'a> {
     Numbers(&'a [i64]),
     Names(&'a [&'a str]),
@@ -380,7 +380,7 @@ fn parquet_labels_may_be_names_or_described_or_absent() {
     assert_eq!((set.classes().len(), set.label(0)), (0, None));
 }
 
-/// How `datasets` describes a label column with these names.
+/// The metadata that `datasets` writes for a label column with these names.
 fn class_label(names: &[&str]) -> String {
     let label = serde_json::json!({ "names": names, "_type": "ClassLabel" });
     serde_json::json!({ "info": { "features": { "label": label } } }).to_string()
@@ -464,7 +464,7 @@ fn paths_in_a_table_are_read_beside_it() {
     }
 }
 
-/// A table whose image column is `schema` and holds these paths, with nothing in its bytes.
+/// A table whose image column has type `schema`, with these paths and null bytes.
 fn path_table(file: &Path, schema: &str, paths: &[&str]) {
     let schema = Arc::new(parse_message_type(&format!("message schema {{ {schema} }}")).unwrap());
     let properties = WriterProperties::builder().build();
@@ -486,7 +486,7 @@ fn path_table(file: &Path, schema: &str, paths: &[&str]) {
     writer.close().unwrap();
 }
 
-/// Opens a damaged table and reads all of it; what is wrong with it, in words.
+/// Opens a damaged table, reads all of it and returns the error messages.
 fn read_all(file: &Path, keep: i64) -> Vec<String> {
     let set = match Parquet::open(&[file.to_owned()], ColumnNames { image: "image", label: Some("label") }) {
         Ok(set) => set.keep_up_to(keep),
@@ -525,7 +525,7 @@ fn one_damaged_byte_of_a_table_is_an_error_that_names_it_or_nothing() {
     assert!(refused > 100, "only {refused} of the damages were noticed");
 }
 
-/// A table of pictures beside a column of labels, null where none is present.
+/// A table of images with a label column, null for a missing label.
 fn label_table(file: &Path, column: &str, present: &[bool]) {
     let schema = format!("message schema {{ required binary image; {column} }}");
     let schema = Arc::new(parse_message_type(&schema).unwrap());

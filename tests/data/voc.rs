@@ -1,5 +1,5 @@
-//! PASCAL VOC's devkit and the composite scenes: annotated sets. A devkit of a few pictures is written first, then broken
-//! in every way; the real pictures are read where a copy lies.
+//! PASCAL VOC's devkit and the composite scenes: annotated sets. The tests write a devkit of a few images and damage
+//! it in every way; the real images are read if a copy exists.
 
 use hueristic::{
     bounded::{Count, Fraction},
@@ -32,14 +32,15 @@ const CAT: usize = 7;
 const DOG: usize = 11;
 const PERSON: usize = 14;
 
-/// A devkit in a folder of its own: pictures of 40×30 pixels.
+/// A devkit in a temporary folder, with images of 40×30 pixels.
 struct Toy(tempfile::TempDir);
 
 /// An object of the toy's annotations: class, corners (1-based), difficult.
 type Drawn<'a> = (&'a str, [i32; 4], bool);
 
 impl Toy {
-    /// Three pictures to train (a dog; a cat and a difficult dog; nothing) and one to validate (a difficult person).
+    /// Three training images (a dog; a cat and a difficult dog; nothing) and one validation image (a difficult
+    /// person).
     fn new() -> Self {
         let toy = Self(tempfile::tempdir().unwrap());
         toy.picture("a", &[("dog", [1, 1, 20, 10], false)]);
@@ -74,7 +75,7 @@ impl Toy {
         fs::rename(self.root().join(from), self.root().join(to)).unwrap();
     }
 
-    /// Replaces a text in the annotation of a picture.
+    /// Replaces a text in the annotation of an image.
     fn edit(&self, id: &str, from: &str, to: &str) {
         let path = self.root().join(format!("Annotations/{id}.xml"));
         let text = fs::read_to_string(&path).unwrap();
@@ -105,7 +106,7 @@ impl Toy {
         );
     }
 
-    /// Rows of the labels in turn.
+    /// A mask whose rows cycle through the labels.
     fn mask(&self, id: &str, width: usize, height: usize, labels: &[u8]) {
         let path = self.root().join(format!("SegmentationClass/{id}.png"));
         fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -129,12 +130,12 @@ impl Toy {
         AnnotatedSpec { max_bad: Fraction::of(max_bad), ..AnnotatedSpec::new(source) }
     }
 
-    /// The training list with any number of faulty pictures left out.
+    /// The training list, with all faulty images excluded.
     fn open(&self, lists: Lists) -> Arc<dyn Annotated> {
         opened(&self.spec(1.0), Split::Train, lists).unwrap()
     }
 
-    /// What is said of the training list where no fault is tolerated.
+    /// The error for the training list if no fault is tolerated.
     fn refusal(&self, lists: Lists) -> String {
         opened(&self.spec(0.0), Split::Train, lists).err().unwrap()
     }
@@ -152,7 +153,7 @@ fn present(set: &dyn Annotated, index: usize, of: Presence) -> Vec<usize> {
     (0..set.classes().len()).filter(|class| set.presence(index)[*class] == of).collect()
 }
 
-/// The folder of real data sets, where it has this one.
+/// The folder of real data sets, if it contains this one.
 fn real(path: &str) -> Option<Locations> {
     super::skipping::data(path).map(|_| Locations { data: Some(super::skipping::data_folder()) })
 }
@@ -242,7 +243,7 @@ fn missing_and_wrong_lists_say_what_was_looked_for() {
     assert!(fault.contains("no/such/folder: not found; expected a PASCAL VOC devkit"), "{fault}");
 }
 
-/// Every way in which picture `b` can be faulty: what to do to the devkit, and what is said of it.
+/// Every fault of image `b`: the change to the devkit and the expected message.
 type Harm = (fn(&Toy), &'static str);
 
 const HARMS: [Harm; 7] = [
@@ -307,7 +308,7 @@ fn a_picture_of_another_size_than_its_annotation_is_refused_when_it_is_read() {
     assert!(fault.contains("b.jpg: is 41×30, but its annotation says 40×30"), "{fault}");
 }
 
-/// Pictures of other endings, a size that is not given, boxes of one pixel, flags and marks as tools write them.
+/// Images with other extensions, a missing size, boxes of one pixel, flags as tools write them.
 #[test]
 fn devkits_are_read_as_tools_write_them() {
     let toy = Toy::new();
@@ -408,7 +409,7 @@ fn void_that_a_writer_cut_is_suspected() {
     assert_eq!(ids(&*toy.open(Lists::Segmentation)), ["b"]);
 }
 
-/// Black and white, as tools that know one object write masks: white reads as void.
+/// Black-and-white masks of single-object tools: white reads as void.
 #[test]
 fn masks_of_two_levels_are_faulty() {
     let toy = Toy::new();
@@ -421,7 +422,7 @@ fn masks_of_two_levels_are_faulty() {
     assert_eq!(ids(&*toy.open(Lists::Segmentation)), ["b"]);
 }
 
-/// A gradient of 40×30 pixels with EXIF's orientation, as a camera that was turned stores it.
+/// A gradient of 40×30 pixels with an EXIF orientation, as stored by a rotated camera.
 fn oriented_jpeg(path: &Path, orientation: u8) {
     let pixels = image::RgbImage::from_fn(40, 30, |x, y| image::Rgb([x as u8 * 6, y as u8 * 8, 128]));
     let mut plain = vec![];
@@ -433,7 +434,7 @@ fn oriented_jpeg(path: &Path, orientation: u8) {
     fs::write(path, [&plain[..2], &[0xff, 0xe1], &length, &exif, &plain[2..]].concat()).unwrap();
 }
 
-/// Whatever a camera says of its position, boxes and masks are of the stored pixels.
+/// Boxes and masks refer to the stored pixels, independent of the EXIF orientation.
 #[test]
 fn annotated_pictures_are_not_turned() {
     let toy = Toy::new();
@@ -461,7 +462,7 @@ fn annotated_pictures_are_not_turned() {
     assert_eq!(fingerprints.len(), 8, "proposals of turned pictures are not taken for these");
 }
 
-/// A tool that turned the picture before it was annotated leaves the size of the turned one.
+/// A tool that rotates images before annotation writes the rotated size.
 #[test]
 fn a_picture_is_turned_where_its_annotation_has_the_turned_size() {
     let toy = Toy::new();
@@ -548,7 +549,7 @@ fn masks_of_sbd_are_read() {
     assert!(read_mask(&other).unwrap_err().to_string().contains("GTcls.Segmentation"));
 }
 
-/// SBD's list, picture and mask come before the devkit's in training, and its lists not at all in validation.
+/// SBD's list, image and mask take precedence in training; in validation its lists are not used.
 #[test]
 fn sbd_stands_beside_the_devkit() {
     let toy = Toy::new();
@@ -743,7 +744,7 @@ fn composite_scenes_follow_the_seed_and_splits_share_none() {
     assert!(Composite::new(4, 31, 0, Split::Train).unwrap_err().to_string().contains("at least 32"));
 }
 
-/// Objects take a fifth to a half of the side, and every class is as frequent as any.
+/// Objects are a fifth to a half of the side, and classes are equally frequent.
 #[test]
 fn composite_scenes_are_balanced() {
     let set = composite(240, 64, Split::Train);
@@ -758,7 +759,7 @@ fn composite_scenes_are_balanced() {
     assert!(all && CLASSES.len() == 20, "every picture shows something");
 }
 
-/// For a person to look at, in Cargo's folder for test output: pictures with their masks below.
+/// For visual inspection, in Cargo's test output folder: images with their masks below.
 #[test]
 fn contact_sheet() {
     let (size, columns, rows) = (96, 10, 4);

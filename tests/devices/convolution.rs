@@ -1,4 +1,5 @@
-//! Convolutions and transposed convolutions on a GPU: f64 and f32 by their rounding, bf16 by that of its inputs and results.
+//! Convolutions and transposed convolutions on a GPU: tolerances follow the rounding of f64 and f32, and for bf16
+//! that of inputs and outputs.
 
 use super::gpu;
 use candle_core::{DType, Device, Result, Tensor, Var};
@@ -11,8 +12,8 @@ use rand_chacha::ChaCha8Rng;
 /// (B, H, W, C), (O, KH, KW), [stride, pad, dilation, groups].
 type Case = ([usize; 4], [usize; 3], [usize; 4]);
 
-/// The layers of both colorizers, cut small, and what lies between: one and few channels, channels that are no multiple
-/// of 8, groups, sizes that a stride does not divide, kernels that reach over the whole map.
+/// Reduced layers of both colorizers and edge cases: one or few channels, channels not divisible by 8, groups, sizes
+/// not divisible by the stride, kernels that cover the whole map.
 const CASES: &[Case] = &[
     ([2, 31, 30, 1], [24, 11, 11], [4, 5, 1, 1]),
     ([2, 9, 9, 16], [32, 5, 5], [1, 2, 1, 2]),
@@ -34,14 +35,14 @@ fn random(dims: &[usize], seed: u64) -> Result<Tensor> {
     Tensor::from_vec(values, dims, &Device::Cpu)
 }
 
-/// Largest difference, as a share of the largest value wanted.
+/// Largest difference relative to the largest expected value.
 fn gap(got: &Tensor, want: &Tensor) -> Result<f64> {
     assert_eq!(got.dims(), want.dims());
     let got = got.to_device(&Device::Cpu)?.to_dtype(DType::F64)?;
     Ok(between(&got, want)? / largest_of(want)?)
 }
 
-/// As that element type holds it, in f64.
+/// Rounded to that dtype, in f64.
 fn rounded(t: &Tensor, dtype: DType) -> Result<Tensor> {
     t.to_dtype(dtype)?.to_dtype(DType::F64)
 }
@@ -61,7 +62,7 @@ fn passes(layer: &Layer, inputs: [Tensor; 3], biased: bool, r: &Tensor) -> Resul
     Ok(all)
 }
 
-/// Compares the GPU with f64 on the processor, which sees what the GPU's element type holds.
+/// Compares the GPU with f64 on the CPU, on inputs rounded to the GPU's dtype.
 fn compare(name: &str, device: &Device, dims: [&[usize]; 4], layer: &Layer, dtype: DType) -> Result<()> {
     let wide = if dtype == DType::F64 { DType::F64 } else { DType::F32 };
     let tolerance = match dtype {

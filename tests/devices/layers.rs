@@ -1,5 +1,5 @@
-//! Layers on a GPU against the processor, forward and backward: f32 and f64 by their rounding, bf16 by that of its inputs
-//! and results, masks of dropout exactly. Without a GPU each test says so and ends.
+//! Layers on a GPU compared with the CPU, forward and backward: tolerances follow the rounding of f32 and f64, and
+//! for bf16 that of inputs and outputs; dropout masks are exact. Without a GPU each test is skipped with a message.
 
 use super::gpu;
 use candle_core::{DType, Device, Result, Tensor, Var};
@@ -17,7 +17,7 @@ fn random(shape: &[usize], seed: u64) -> Tensor {
     Tensor::from_vec(values, shape, &Device::Cpu).unwrap()
 }
 
-/// Largest difference, as a share of the largest value wanted. Where that is NaN, so must the other be.
+/// Largest difference relative to the largest expected value; NaN must match NaN.
 fn gap(got: &Tensor, want: &Tensor) -> f64 {
     assert_eq!(got.dims(), want.dims());
     let values = |t: &Tensor| -> Vec<f64> {
@@ -34,7 +34,7 @@ fn gap(got: &Tensor, want: &Tensor) -> f64 {
     hueristic::extremes::largest(differ)
 }
 
-/// What the processor computes in for activations of that type.
+/// The CPU's compute dtype for activations of this type.
 fn wide(dtype: DType) -> DType {
     if dtype == DType::F64 { DType::F64 } else { DType::F32 }
 }
@@ -298,7 +298,7 @@ fn a_single_row_gives_beta() {
     });
 }
 
-/// NaN in one channel shows there, and nowhere else.
+/// NaN in one channel stays in that channel.
 #[test]
 fn batch_norm_shows_nan() {
     let Some(gpu) = gpu() else { return };

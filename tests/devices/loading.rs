@@ -1,4 +1,4 @@
-//! Batches on a GPU hold what those on the processor hold, however far the host runs ahead.
+//! Batches on a GPU equal those on the CPU, however far the host runs ahead.
 
 use super::gpu;
 use candle_core::{Device, Tensor};
@@ -24,7 +24,7 @@ fn pixels(batch: &Tensor) -> Vec<u8> {
     batch.flatten_all().unwrap().to_vec1().unwrap()
 }
 
-/// The batches are read only after all were asked for, so the slots they came through were used again in between.
+/// The batches are read only after all were requested, so that the upload slots are reused in between.
 #[test]
 fn batches_are_those_of_the_processor() {
     let Some(device) = gpu() else { return };

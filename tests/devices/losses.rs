@@ -1,4 +1,4 @@
-//! Losses, color, resizing and RoI pooling on an NVIDIA GPU against the processor. Skipped where no GPU opens.
+//! Losses, color, resizing and RoI pooling on an NVIDIA GPU compared with the CPU. Skipped without a GPU.
 
 use super::gpu;
 use candle_core::{DType, Device, Result, Tensor, Var};

@@ -1,5 +1,5 @@
-//! GPUs against the processor: operations, training, moving between devices. One program, to be carried to a machine that
-//! has a GPU; without one each test says so and ends.
+//! GPUs compared with the CPU: operations, training, moving between devices. A single program that can be copied to a
+//! machine with a GPU; without one each test is skipped with a message.
 
 mod convolution;
 mod layers;
@@ -12,7 +12,7 @@ mod training;
 use candle_core::Device;
 use hueristic::device::available_devices;
 
-/// The first GPU, or None, and that on the terminal. Opened so, networks compute in f32 unless a test says otherwise.
+/// The first GPU, or None with a message. Networks compute in f32 unless a test sets another precision.
 fn gpu() -> Option<Device> {
     let gpu = available_devices().into_iter().nth(1);
     if gpu.is_none() {

@@ -1,5 +1,5 @@
-//! Training on a GPU: the losses of the first steps are those of the processor, nothing waits inside a step, a gradient
-//! that is not finite moves nothing, and a run goes on on the other device.
+//! Training on a GPU: the first losses match the CPU's, a step does not synchronize, a non-finite gradient skips the
+//! update, and a run resumes on the other device.
 
 use super::gpu;
 use anyhow::{Result, bail};
@@ -31,7 +31,7 @@ use hueristic::{
 };
 use std::{path::Path, sync::Arc};
 
-/// Precision holds for the whole process, so the tests here take turns.
+/// Precision is process-wide, so these tests run one at a time.
 fn turn() -> std::sync::MutexGuard<'static, ()> {
     static TURN: std::sync::Mutex<()> = std::sync::Mutex::new(());
     TURN.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
@@ -85,8 +85,8 @@ fn losses(backbone: &BackboneSpec, optimizer: &str, device: &Device) -> Vec<f64>
     all.map(|loss| loss.to_scalar().unwrap()).collect()
 }
 
-/// The paper's rate. Where a gradient is nothing but rounding, Adam steps by the whole rate either way, so at a larger one
-/// such parameters alone part the losses.
+/// The paper's learning rate. For gradients that are pure rounding noise Adam still takes full steps, so at a higher
+/// rate such parameters alone would make the losses diverge.
 const ADAM: &str = "adam: { lr: 3e-5, decay: 1e-3 }";
 const SGD: &str = "sgd: { lr: 1e-6, momentum: 0.9, decay: 1e-3 }";
 const NESTEROV: &str = "sgd: { lr: 1e-6, momentum: 0.9, nesterov: true, decay: 1e-3 }";
@@ -123,7 +123,7 @@ fn steps_repeat_bit_for_bit() {
     assert_eq!(twice[0], twice[1]);
 }
 
-/// Host synchronizations so far, where the stand-in counts them.
+/// Number of host synchronizations, if the stand-in libraries count them.
 fn host_syncs() -> Option<u64> {
     unsafe extern "C" {
         fn dlsym(library: *mut std::ffi::c_void, name: *const std::ffi::c_char) -> *mut std::ffi::c_void;
@@ -155,7 +155,7 @@ fn nothing_waits_inside_a_step() {
     assert!(host_syncs() > Some(before), "reading does wait, and is counted");
 }
 
-/// Each step ends with what it began with, and none needs more than the second one did.
+/// Each step frees what it allocates, and none needs more memory than the second.
 #[test]
 #[ignore = "counts for the whole process: run it alone"]
 fn memory_is_used_again_step_by_step() {

@@ -1,5 +1,5 @@
 //! Every operation's backward against central differences in f64. The scalar that is differentiated is Σ r·op(x) with
-//! fixed random r, so a gradient that lands in the wrong place shows even where the sum of gradients is right.
+//! fixed random r, so that a misplaced gradient is detected even if the sum of gradients is correct.
 
 use super::on_devices::{device, on_every_device};
 use candle_core::{DType, Device, Result, Tensor, Var};
@@ -308,7 +308,7 @@ fn smooth_l1_rows() {
     });
 }
 
-/// Boxes that overlap, hang over each edge, lie outside, are one cell, are inside out, and end on halves of cells.
+/// Boxes that overlap, cross each edge, are outside, cover one cell, are inverted, or end on half cells.
 #[test]
 fn roi_max_pool_rows() {
     on_every_device(|| {
@@ -389,7 +389,7 @@ fn a_gray_image_has_no_gradient_but_counts_in_the_logged_loss() {
     });
 }
 
-/// Equation 2 written out with a dense target, which the op never builds.
+/// Equation 2 with a dense target, which the op never builds.
 #[test]
 fn soft_encoded_equals_its_dense_form() {
     on_every_device(|| {

@@ -1,4 +1,4 @@
-//! Every operation against known answers and finite differences, on the processor and on every GPU of this machine.
+//! Every operation against known answers and finite differences, on the CPU and on every GPU of this machine.
 
 mod gradients;
 mod gradients_conv;

@@ -1,4 +1,4 @@
-//! One body, many devices: a test runs on the processor and on every GPU that this machine has.
+//! Runs a test body on the CPU and on every GPU of this machine.
 
 use candle_core::{Device, Result};
 use hueristic::device::available_devices;
@@ -8,7 +8,7 @@ thread_local! {
     static CURRENT: RefCell<Device> = const { RefCell::new(Device::Cpu) };
 }
 
-/// The device that the body is run on: where it makes its tensors.
+/// The device of the running body.
 pub fn device() -> Device {
     CURRENT.with_borrow(Clone::clone)
 }

@@ -179,7 +179,7 @@ fn batch_norm_is_pytorchs_over_three_steps() {
     });
 }
 
-/// Caffe's three blobs, kept as it keeps them: sums that fade by f, and the weight that divides them.
+/// Caffe's three blobs: decaying sums and the weight that divides them.
 #[test]
 fn caffe_momentum_is_its_accumulators() {
     on_every_device(|| {

@@ -3,7 +3,7 @@
 //! format version, image identifiers, provenance, and a checksum over everything. Equal proposals give equal bytes.
 
 use super::Proposals;
-use crate::{atomic_write, boxes::Rect, data::error::DataError, seal, text::excerpt};
+use crate::{atomic_write, boxes::Rect, checksum, data::error::DataError, text::excerpt};
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use serde::{Deserialize, Serialize};
 use std::{collections::HashMap, fs, path::Path};
@@ -32,7 +32,7 @@ impl ProposalHeader {
             crc32c::crc32c_append(crc32c::crc32c_append(crc, &length), text.as_bytes())
         };
         let crc = texts.fold(0, text);
-        seal::digits(crc32c::crc32c_append(crc32c::crc32c_append(crc, boxes), offsets))
+        checksum::digits(crc32c::crc32c_append(crc32c::crc32c_append(crc, boxes), offsets))
     }
 
     /// Why the checksum or version is not valid.

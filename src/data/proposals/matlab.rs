@@ -166,8 +166,7 @@ mod tests {
         assert!(fault(&variables(cell(vec![matrix(1, &[1.; 5])]), &[]), &["a"]).contains("4 columns"));
         assert!(fault(&variables(cell(vec![matrix(1, &[0., 0., 9., 9.])]), &[]), &["a"]).contains("columns"));
         assert!(
-            fault(&variables(cell(vec![matrix(1, &[9., 9., 2., 2.])]), &[]), &["a"])
-                .contains("invalid box")
+            fault(&variables(cell(vec![matrix(1, &[9., 9., 2., 2.])]), &[]), &["a"]).contains("invalid box")
         );
     }
 }

@@ -205,9 +205,9 @@ impl CudnnContext {
         }
         let Ok(descriptors) = Descriptors::new(key) else { return Ok(None) };
         let found = if key.deterministic {
-            self.judged(key.pass, descriptors)
+            self.rank_by_heuristics(key.pass, descriptors)
         } else {
-            self.timed(device, key.pass, descriptors, at)?
+            self.rank_by_time(device, key.pass, descriptors, at)?
         };
         let fits = |c: &&AlgorithmCandidate| c.usable && (c.repeats || !key.deterministic);
         let Some(AlgorithmCandidate { algorithm, math, .. }) = found.iter().find(fits) else {
@@ -223,7 +223,7 @@ impl CudnnContext {
     }
 
     /// Candidates ranked by cuDNN's heuristics, which depend only on the shape.
-    fn judged(&self, pass: ConvPass, of: Descriptors) -> Vec<AlgorithmCandidate> {
+    fn rank_by_heuristics(&self, pass: ConvPass, of: Descriptors) -> Vec<AlgorithmCandidate> {
         let Descriptors { x, w, y, convolution: c } = of;
         let h = self.handle;
         match pass {
@@ -240,7 +240,7 @@ impl CudnnContext {
     }
 
     /// Candidates ranked by measured time on these operands; overwrites the output operand.
-    fn timed(
+    fn rank_by_time(
         &self,
         device: &CudaDevice,
         pass: ConvPass,

@@ -111,7 +111,7 @@ pub(super) fn statistics(input: CudaInput) -> Result<CudaOutput> {
 ///
 /// The variables are updated in place. All work is on the device's single stream, so earlier kernels have already
 /// read the old values and later ones see the new values.
-pub(super) fn moved(
+pub(super) fn update_running(
     statistics: &Tensor,
     running: &Running,
     m: usize,
@@ -145,7 +145,7 @@ pub(super) fn moved(
 }
 
 /// The tables from the running statistics, unchanged: f64 `(2, C)`, mean and 1/σ.
-pub(super) fn fixed(running: &Running, eps: f64) -> Result<Tensor> {
+pub(super) fn running_tables(running: &Running, eps: f64) -> Result<Tensor> {
     let (device, channels) = (running.mean.device(), running.mean.elem_count());
     // SAFETY: the kernel writes every element.
     let tables = unsafe { Tensor::empty((2, channels), DType::F64, device)? };

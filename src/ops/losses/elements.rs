@@ -1,6 +1,6 @@
 //! Elementwise losses, summed in one operation: each defines the loss and slope of one element, and two kernels.
 
-use super::super::cpu::{BLOCK, Float, by_dtype, fill_blocks, kept};
+use super::super::cpu::{BLOCK, Float, by_dtype, fill_blocks, stored_elements};
 use crate::op::{CpuInput, CpuOutput, Op, apply, compute, output};
 #[cfg(feature = "cuda")]
 use crate::op::{CudaInput, CudaOutput};
@@ -54,7 +54,7 @@ impl<L: ElementLoss> Total<L> {
             return Ok(f(None));
         };
         let (storage, layout) = weights.storage_and_layout();
-        Ok(f(Some(kept(L::NAME, (&storage, layout))?)))
+        Ok(f(Some(stored_elements(L::NAME, (&storage, layout))?)))
     }
 
     /// Sums blocks of fixed length in f64 and adds them in order.

@@ -4,7 +4,7 @@
 //!
 //! CE = ln z − Σ_k t_k·(x_k − m),  ∂/∂x = weight·(softmax(x) − t).
 
-use super::super::cpu::{BLOCK, Float, by_dtype, fill_blocks, kept};
+use super::super::cpu::{BLOCK, Float, by_dtype, fill_blocks, stored_elements};
 use crate::op::{CpuInput, CpuOutput, Op, apply, compute, output};
 #[cfg(feature = "cuda")]
 use crate::op::{CudaInput, CudaOutput};
@@ -13,7 +13,7 @@ use candle_core::{Result, Tensor, WithDType};
 #[cfg(feature = "cuda")]
 mod cuda;
 #[cfg(feature = "cuda")]
-pub(super) use cuda::{gpu, unwritten};
+pub(super) use cuda::{gpu, uninit};
 
 /// The targets of N rows. A row of weight 0 gets a zero gradient, even if it contains NaN.
 #[derive(Clone)]
@@ -100,7 +100,7 @@ impl SparseTarget {
     fn read<R>(&self, op: &str, f: impl FnOnce(&[u32], &[f64]) -> Result<R>) -> Result<R> {
         let (classes, classes_layout) = self.classes.storage_and_layout();
         let (shares, shares_layout) = self.shares.storage_and_layout();
-        f(kept(op, (&classes, classes_layout))?, kept(op, (&shares, shares_layout))?)
+        f(stored_elements(op, (&classes, classes_layout))?, stored_elements(op, (&shares, shares_layout))?)
     }
 
     /// logits `(N, Q)` → f64 `(N, 2)`.

@@ -9,10 +9,11 @@ const SHORT: u16 = 3;
 const LONG: u16 = 4;
 const BYTES: u16 = 7;
 
-/// A tag, the kind of its numbers, the numbers.
+/// A tag: its number, type and values.
 type Entry = (u16, u16, Vec<u32>);
 
-/// A little-endian TIFF of one directory and these strips or tiles; where they are is added, under `offsets`.
+/// A little-endian TIFF with one directory and these strips or tiles, whose offsets are added under the tag
+/// `offsets`.
 fn file(mut entries: Vec<Entry>, offsets: u16, chunks: &[Vec<u8>]) -> Vec<u8> {
     let lengths = if offsets == 273 { 279 } else { 325 };
     entries.push((lengths, LONG, chunks.iter().map(|c| c.len() as u32).collect()));
@@ -55,7 +56,7 @@ fn file(mut entries: Vec<Entry>, offsets: u16, chunks: &[Vec<u8>]) -> Vec<u8> {
     out
 }
 
-/// A picture in one strip.
+/// An image in one strip.
 fn strip(
     size: (u32, u32),
     bits: u32,
@@ -106,7 +107,7 @@ fn unsigned_samples_of_any_width_run_from_black_to_white() {
     let wide: Vec<u64> = wide.iter().map(|v| u64::from(*v) << 32 | u64::from(*v)).collect();
     let file = encoded::<colortype::RGB64>(&wide);
     assert_eq!(pixels(&file), quadrants().into_raw());
-    // the first sample in the highest bits, every row from a byte of its own
+    // the first sample in the highest bits, rows byte-aligned
     assert_eq!(
         pixels(&strip((3, 2), 1, 1, 1, &[], vec![0b1010_0000, 0b0100_0000]))
             .iter()
@@ -187,7 +188,7 @@ fn other_colors_are_converted() {
     assert_eq!(pixels(&ycbcr), [100, 100, 100, 254, 0, 0]);
 }
 
-/// The planes of the quadrants, cut into tiles of 16 × 16, edges filled up.
+/// The planes of the quadrants in tiles of 16 × 16, padded at the edges.
 fn tiles(channels: &[usize]) -> Vec<Vec<u8>> {
     let picture = quadrants();
     let value = |x: u32, y: u32, c: usize| picture.get_pixel(x.min(WIDTH - 1), y.min(HEIGHT - 1)).0[c];
@@ -293,14 +294,14 @@ fn jpeg_in_strips_with_and_without_shared_tables() {
     assert_quadrants(&decode(&plain).unwrap(), 6, "JPEG in TIFF");
 }
 
-/// A sample of one bit is eight bytes once its row is read, so that a small file could take all memory.
+/// A 1-bit sample takes eight bytes once its row is read, so a small file could exhaust the memory.
 #[test]
 fn samples_without_end_are_refused_before_they_are_unfolded() {
     let many = strip((60_000, 1), 1, 1, 6000, &[], vec![0; 10]);
     assert!(reason(&many).contains("too large"), "{}", reason(&many));
 }
 
-/// Tiles that look alike may share their bytes; strips that each claim all of a file would be read many times over.
+/// Identical tiles may share their bytes; strips that each claim the whole file would be read many times over.
 #[test]
 fn strips_claim_no_more_than_they_could_hold() {
     let base = |rows: u32| -> Vec<Entry> {

@@ -5,7 +5,7 @@ use super::{NAME, SoftCrossEntropy};
 use crate::{
     color::encode::SoftCode,
     device::cuda::{Arg, Grid, device_ptr, launch, modules},
-    ops::losses::sparse_target::{RowEntropies, SparseTarget, gpu, unwritten},
+    ops::losses::sparse_target::{RowEntropies, SparseTarget, gpu, uninit},
 };
 use candle_core::{DType, Result, Tensor, bail};
 
@@ -56,9 +56,9 @@ impl Scoring<'_> {
         // SAFETY: `soft_codes` writes them.
         let (target, entropies) = unsafe {
             let (classes, shares) =
-                (unwritten((n, k), DType::U32, device)?, unwritten((n, k), DType::F64, device)?);
-            let row_weights = unwritten(n, DType::F64, device)?;
-            (SparseTarget { classes, shares, row_weights }, unwritten(n, DType::F64, device)?)
+                (uninit((n, k), DType::U32, device)?, uninit((n, k), DType::F64, device)?);
+            let row_weights = uninit(n, DType::F64, device)?;
+            (SparseTarget { classes, shares, row_weights }, uninit(n, DType::F64, device)?)
         };
         let at = |tensor: &Option<Tensor>| tensor.as_ref().map_or(Ok(0), |tensor| device_ptr(NAME, tensor));
         let pointers = [
@@ -83,7 +83,7 @@ impl Scoring<'_> {
     fn gates(&self, colors: &Tensor) -> Result<Option<Tensor>> {
         let Some(threshold) = self.gray_gate else { return Ok(None) };
         // SAFETY: `gray_gates` writes them.
-        let gates = unsafe { unwritten(self.batch, DType::F64, colors.device())? };
+        let gates = unsafe { uninit(self.batch, DType::F64, colors.device())? };
         let args = [
             Arg::Pointer(device_ptr(NAME, colors)?),
             Arg::Pointer(device_ptr(NAME, &gates)?),

@@ -13,11 +13,7 @@ const NAME: &str = "cross entropy";
 ///
 /// # Safety
 /// A kernel launched before any other use must write every element.
-pub(in super::super) unsafe fn unwritten(
-    shape: impl Into<Shape>,
-    dtype: DType,
-    on: &Device,
-) -> Result<Tensor> {
+pub(in super::super) unsafe fn uninit(shape: impl Into<Shape>, dtype: DType, on: &Device) -> Result<Tensor> {
     // SAFETY: guaranteed by the caller.
     unsafe { Tensor::empty(shape, dtype, on) }
 }
@@ -45,9 +41,9 @@ impl SparseTarget {
         // SAFETY: `label_targets` writes them.
         let target = unsafe {
             Self {
-                classes: unwritten((n, 1), DType::U32, device)?,
-                shares: unwritten((n, 1), DType::F64, device)?,
-                row_weights: unwritten(n, DType::F64, device)?,
+                classes: uninit((n, 1), DType::U32, device)?,
+                shares: uninit((n, 1), DType::F64, device)?,
+                row_weights: uninit(n, DType::F64, device)?,
             }
         };
         let [labels_at, count_at] = [device_ptr(NAME, &labels)?, device_ptr(NAME, &count)?].map(Arg::Pointer);
@@ -108,7 +104,7 @@ impl RowEntropies {
         let args = [&pointers[..], &[Arg::count(n)]].concat();
         launch(device, modules::SPARSE_TARGET, "row_sums", grid, &args)?;
         // SAFETY: `row_totals` writes all three.
-        let totals = unsafe { unwritten(3, DType::F64, self.rows.device())? };
+        let totals = unsafe { uninit(3, DType::F64, self.rows.device())? };
         let args = [
             Arg::Pointer(sums),
             Arg::Pointer(device_ptr(NAME, &totals)?),

@@ -9,12 +9,12 @@ const KEY: &[u8] = b"\"crc32c\":";
 
 /// Result of verifying a file's checksum.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Seal {
-    Whole,
+pub enum Verification {
+    Valid,
     /// No checksum: written by an earlier version or another program.
-    Absent,
+    Missing,
     /// The content does not match the checksum.
-    Broken {
+    Mismatch {
         stated: String,
         found: String,
     },
@@ -22,7 +22,7 @@ pub enum Seal {
 
 /// Offset of the digits in `json`. Inside a JSON string the quotes of the key would be escaped, so a string never
 /// matches.
-pub fn place(json: &[u8]) -> Option<usize> {
+pub fn digits_offset(json: &[u8]) -> Option<usize> {
     let ends = json.windows(KEY.len()).enumerate().filter(|(_, w)| *w == KEY).map(|(at, _)| at + KEY.len());
     ends.filter_map(|at| {
         let quote = at + json[at..].iter().take_while(|byte| **byte == b' ').count();
@@ -38,8 +38,8 @@ pub fn digits(crc: u32) -> String {
 }
 
 /// Fills in the checksum of `json`, which holds the placeholder; without it, returns `json` unchanged.
-pub fn close(mut json: String) -> String {
-    if let Some(at) = place(json.as_bytes()) {
+pub fn fill(mut json: String) -> String {
+    if let Some(at) = digits_offset(json.as_bytes()) {
         json.replace_range(at..at + BLANK.len(), &digits(crc32c::crc32c(json.as_bytes())));
     }
     json
@@ -49,19 +49,19 @@ pub fn close(mut json: String) -> String {
 ///
 /// # Errors
 /// A value that JSON cannot represent.
-pub fn json(value: &impl Serialize) -> serde_json::Result<String> {
+pub fn to_json(value: &impl Serialize) -> serde_json::Result<String> {
     #[derive(Serialize)]
-    struct Sealed<'a, T> {
+    struct Checksummed<'a, T> {
         #[serde(flatten)]
         value: &'a T,
         crc32c: &'static str,
     }
-    Ok(close(serde_json::to_string_pretty(&Sealed { value, crc32c: BLANK })? + "\n"))
+    Ok(fill(serde_json::to_string_pretty(&Checksummed { value, crc32c: BLANK })? + "\n"))
 }
 
 /// Replaces the digits in `json` by the placeholder and returns them.
-pub fn open(json: &mut [u8]) -> Option<String> {
-    let at = place(json)?;
+pub fn blank_digits(json: &mut [u8]) -> Option<String> {
+    let at = digits_offset(json)?;
     let digits = &mut json[at..at + BLANK.len()];
     let stated = String::from_utf8_lossy(digits).into_owned();
     digits.copy_from_slice(BLANK.as_bytes());
@@ -69,18 +69,18 @@ pub fn open(json: &mut [u8]) -> Option<String> {
 }
 
 /// Verifies the checksum of a whole JSON file.
-pub fn check(json: &[u8]) -> Seal {
+pub fn verify(json: &[u8]) -> Verification {
     let mut json = json.to_vec();
-    match open(&mut json) {
-        None => Seal::Absent,
+    match blank_digits(&mut json) {
+        None => Verification::Missing,
         Some(stated) => compare(stated, crc32c::crc32c(&json)),
     }
 }
 
 /// Compares the stated checksum with the computed one.
-pub fn compare(stated: String, crc: u32) -> Seal {
+pub fn compare(stated: String, crc: u32) -> Verification {
     let found = digits(crc);
-    if stated == found { Seal::Whole } else { Seal::Broken { stated, found } }
+    if stated == found { Verification::Valid } else { Verification::Mismatch { stated, found } }
 }
 
 #[cfg(test)]
@@ -93,15 +93,15 @@ mod tests {
             "{\"a\":1,\"crc32c\":\"00000000\"}",
             "{\n  \"crc32c\": \"00000000\",\n  \"b\": \"\\\"crc32c\\\":\\\"1\"\n}",
         ] {
-            let whole = close(text.into());
-            assert_eq!(check(whole.as_bytes()), Seal::Whole);
+            let whole = fill(text.into());
+            assert_eq!(verify(whole.as_bytes()), Verification::Valid);
             for bit in 0..8 * whole.len() {
                 let mut bytes = whole.clone().into_bytes();
                 bytes[bit / 8] ^= 1 << (bit % 8);
-                assert_ne!(check(&bytes), Seal::Whole, "bit {bit}");
+                assert_ne!(verify(&bytes), Verification::Valid, "bit {bit}");
             }
             for length in 0..whole.len() {
-                assert_ne!(check(&whole.as_bytes()[..length]), Seal::Whole, "{length} bytes");
+                assert_ne!(verify(&whole.as_bytes()[..length]), Verification::Valid, "{length} bytes");
             }
         }
     }
@@ -111,7 +111,10 @@ mod tests {
         for text in
             ["{}", "{\"a\":\"\\\"crc32c\\\":\\\"00000000\\\"\"}", "{\"crc32c\": {\"a\": \"00000000\"}}"]
         {
-            assert_eq!((check(text.as_bytes()), close(text.into())), (Seal::Absent, text.to_string()));
+            assert_eq!(
+                (verify(text.as_bytes()), fill(text.into())),
+                (Verification::Missing, text.to_string())
+            );
         }
     }
 }
