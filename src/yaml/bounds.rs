@@ -157,7 +157,7 @@ mod tests {
         }
         let long = format!("a: &a {}\nb: [{}]\n", "x".repeat(100_000), vec!["*a"; 1000].join(", "));
         refused(&long, "4194304 bytes");
-        refused("a: &a [1, *a]", "inside of what it names");
+        refused("a: &a [1, *a]", "refers to a section that contains it");
     }
 
     #[test]
