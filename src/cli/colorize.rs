@@ -156,7 +156,7 @@ pub(super) fn run(args: &ColorizeArgs) -> Result<CommandOutput> {
 impl ColorizeArgs {
     fn check_decoding(&self) -> Result<(), String> {
         if self.view.temperature.is_some() && self.view.decode != DecodeArg::Annealed {
-            return Err("--temperature is that of --decode annealed; leave one of the two out".into());
+            return Err("--temperature requires --decode annealed; remove one of the two".into());
         }
         match &self.extras.save_ab {
             Some(file) if !file.ends_with(".npy") => {
@@ -177,7 +177,7 @@ impl ColorizeArgs {
         ];
         match asked.iter().find(|(_, asked)| *asked) {
             Some((option, _)) => Err(format!(
-                "{} predicts one color a pixel, not a distribution: leave {option} out",
+                "{} predicts one color per pixel, not a distribution: remove {option}",
                 self.weights.display()
             )),
             None => Ok(()),

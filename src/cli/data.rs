@@ -120,9 +120,9 @@ fn refuse_other_files(what: &str) -> Result<(), Usage> {
     let instead = if !path.is_file() {
         return Ok(());
     } else if is_image(path) {
-        "is a picture; name the folder that it lies in, or a list of pictures (.txt, .csv, .tsv)".into()
+        "is a picture; give its folder, or a list of pictures (.txt, .csv, .tsv)".into()
     } else if ends_in(path, WEIGHTS) {
-        format!("is a file of weights; `hueristic weights inspect {what}` looks at it")
+        format!("is a weight file; use `hueristic weights inspect {what}`")
     } else {
         return Ok(());
     };
@@ -244,7 +244,7 @@ fn prior(path: &Path, out: &Path, at: &Locations) -> Result<CommandOutput> {
         colorization.ok_or_else(|| Usage(format!("{} has no colorization stage", path.display())))?;
     if out.exists() {
         return Err(
-            Usage(format!("{} is there already; remove it or give another --out", out.display())).into()
+            Usage(format!("{} already exists; remove it or give another --out", out.display())).into()
         );
     }
     let set = open(data, Split::Train, at)?;

@@ -112,7 +112,7 @@ pub(super) fn run(args: &SpecArgs) -> Result<CommandOutput> {
             Ok(CommandOutput::ok(lines.join("\n")))
         }
         Outcome::Interrupted => Ok(CommandOutput {
-            text: "stopped; the same command goes on from the last checkpoint".into(),
+            text: "stopped; the same command resumes from the last checkpoint".into(),
             exit: u8::try_from(interrupt::EXIT_CODE).unwrap_or(u8::MAX),
         }),
     }

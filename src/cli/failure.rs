@@ -50,7 +50,7 @@ impl Failure<'_> {
             said = cause;
         }
         if self.error.chain().any(|e| OUT_OF_MEMORY.iter().any(|name| e.to_string().contains(name))) {
-            write!(text, "\n  the GPU's memory is full: {MEMORY_ADVICE}")?;
+            write!(text, "\n  the GPU is out of memory: {MEMORY_ADVICE}")?;
         }
         Ok(text)
     }
@@ -59,8 +59,8 @@ impl Failure<'_> {
 /// How the driver, cuBLAS and cuDNN report a lack of memory.
 const OUT_OF_MEMORY: [&str; 3] =
     ["ERROR_OUT_OF_MEMORY", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED"];
-const MEMORY_ADVICE: &str = "lower train.batch (train.iter_size keeps what a step sees) or the size of the pictures, compute in \
-                    `--precision bf16`, or see with `nvidia-smi` who else is on it";
+const MEMORY_ADVICE: &str = "lower train.batch (raise train.iter_size to keep the effective batch) or the picture \
+                             size, use `--precision bf16`, or check with `nvidia-smi` for other processes";
 
 #[cfg(test)]
 mod tests {
@@ -88,7 +88,7 @@ mod tests {
     #[test]
     fn a_full_gpu_says_what_to_do() {
         let error = anyhow!("DriverError(CUDA_ERROR_OUT_OF_MEMORY, \"out of memory\")").context("step 3");
-        assert!(Failure::of(&error).to_string().ends_with("who else is on it"));
+        assert!(Failure::of(&error).to_string().ends_with("for other processes"));
     }
 
     #[test]

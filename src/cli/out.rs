@@ -27,8 +27,8 @@ pub(super) fn runs(spec: &Path, name: &str) -> PathBuf {
         return runs;
     }
     tracing::warn!(
-        "{} is taken, since the runs of `{name}` are there; without them, the spec's go to {}: say --out {} to keep to it, \
-         or move them",
+        "using {} because it contains the runs of `{name}`; the default for this spec is {}: give --out {} to \
+         keep using it, or move the runs",
         once.display(),
         runs.display(),
         once.display()

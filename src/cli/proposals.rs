@@ -62,7 +62,7 @@ enum ModeArg {
 }
 
 fn count(text: &str) -> Result<Count, String> {
-    let number: f64 = text.parse().map_err(|_| format!("`{text}` is no number"))?;
+    let number: f64 = text.parse().map_err(|_| format!("`{text}` is not a number"))?;
     Count::try_from(number).map_err(|e| e.to_string())
 }
 
@@ -72,7 +72,7 @@ pub(super) fn run(args: ProposalArgs) -> Result<CommandOutput> {
     let folder = args.out.parent().filter(|folder| !folder.as_os_str().is_empty());
     if let Some(folder) = folder.filter(|folder| !folder.is_dir()) {
         return Err(
-            Usage(format!("{} is no folder; make it first, or change --out", folder.display())).into()
+            Usage(format!("{} is not a folder; create it first, or change --out", folder.display())).into()
         );
     }
     let mode = match args.mode {
@@ -107,9 +107,7 @@ fn ids(inputs: &[InputPicture]) -> Result<Vec<String>> {
         let id = input.path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         if let Some(other) = seen.insert(id.clone(), &input.path) {
             let (one, other) = (other.display(), input.path.display());
-            return Err(
-                Usage(format!("{one} and {other} are both `{id}`; give them names that differ")).into()
-            );
+            return Err(Usage(format!("{one} and {other} are both named `{id}`; rename one")).into());
         }
         ids.push(id);
     }

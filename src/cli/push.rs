@@ -33,14 +33,14 @@ pub(super) struct PushArgs {
 fn license(text: &str) -> Result<String, String> {
     let known = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '.');
     let fits = !text.is_empty() && text.chars().all(known);
-    let wrong = || format!("`{text}` is no license of the hub; they are written like `apache-2.0`");
+    let wrong = || format!("`{text}` is not a license identifier of the hub; an example is `apache-2.0`");
     fits.then(|| text.to_string()).ok_or_else(wrong)
 }
 
 pub(super) fn run(args: &PushArgs) -> Result<CommandOutput> {
     if !args.run.is_dir() {
         return Err(
-            Usage(format!("{} is no directory; name that of a finished run", args.run.display())).into()
+            Usage(format!("{} is not a directory; give that of a finished run", args.run.display())).into()
         );
     }
     let publication = publish::prepare(&args.run, &args.to, &args.license)?;

@@ -221,8 +221,7 @@ impl LoadedWeights {
         let (_, layers) = self.layers(true, true);
         if let Some(norm) = unabsorbable(&layers) {
             return Err(Usage(format!(
-                "the normalization of {} follows its ReLU: no convolution before it can take it in, so these weights \
-                 stay as they are",
+                "the normalization of {} follows its ReLU and cannot be absorbed into a convolution",
                 norm.label()
             ))
             .into());
@@ -238,7 +237,7 @@ impl LoadedWeights {
 
 fn may_write(path: &Path, overwrite: bool) -> Result<()> {
     if path.extension().is_none_or(|extension| extension != "safetensors") {
-        return Err(Usage(format!("{} should be called .safetensors", path.display())).into());
+        return Err(Usage(format!("{} must end in .safetensors", path.display())).into());
     }
     if path.exists() && !overwrite {
         return Err(Usage(format!("{} exists: give --overwrite to replace it", path.display())).into());
@@ -331,7 +330,7 @@ pub(super) fn absorb(files: &InOut) -> Result<CommandOutput> {
         apart.scale
     );
     if colorizer {
-        text += "\nheader colorization left out: a colorizer is a network with batch normalization";
+        text += "\nheader colorization dropped: colorizers have batch normalization";
     }
     Ok(CommandOutput::ok(text))
 }
@@ -377,7 +376,7 @@ pub(super) fn rescale(args: &RescaleArgs) -> Result<CommandOutput> {
     let left: Vec<&str> =
         tensors.keys().filter(|name| params.named(name).is_none()).map(String::as_str).collect();
     if !left.is_empty() {
-        writeln!(text, "left out, since heads are not rescaled: {}", left.join(", "))?;
+        writeln!(text, "left out (heads are not rescaled): {}", left.join(", "))?;
     }
     write!(text, "written to {}", args.files.output.display())?;
     Ok(CommandOutput::ok(text))

@@ -209,7 +209,7 @@ fn format_of(path: &Path) -> Result<Format, Usage> {
         Some("pth" | "pt") => Ok(Format::Pytorch),
         Some("caffemodel") => Ok(Format::Caffe),
         _ => Err(Usage(format!(
-            "{} does not say which format: call it .safetensors, .pth, .pt or .caffemodel",
+            "{} has no known extension: use .safetensors, .pth, .pt or .caffemodel",
             path.display()
         ))),
     }

@@ -118,7 +118,7 @@ impl JobRun<'_> {
         }
         if let Some(path) = &self.job.distribution {
             let OutputKind::Distribution(bins) = self.colorizer.output() else {
-                bail!("these weights predict one color, not a distribution that could be drawn")
+                bail!("these weights predict one color per pixel, not a distribution")
             };
             write_png(path, distribution::sheet(colored, bins, self.options.gray)?)?;
         }

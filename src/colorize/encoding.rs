@@ -51,7 +51,7 @@ impl ImageFormat {
         }
         let (name, max_side) = (self.extension().to_uppercase(), self.max_side());
         let said = format!(
-            "{width}×{height} is too large for {name}, whose sides end at {max_side} pixels; give --format png"
+            "{width}×{height} is too large for {name}, whose maximum side is {max_side} pixels; use --format png"
         );
         Err(io::Error::new(io::ErrorKind::InvalidInput, said))
     }
@@ -98,7 +98,7 @@ mod tests {
             let to = dir.path().join(format.extension());
             assert!(write(&to, &strip(max_side), format, 90).is_ok());
             let said = write(&to, &strip(max_side + 1), format, 90).unwrap_err().to_string();
-            let part = format!("sides end at {max_side} pixels; give --format png");
+            let part = format!("maximum side is {max_side} pixels; use --format png");
             assert!(said.contains(&part) && said.contains(&format!("{}×1", max_side + 1)), "{said}");
         }
         assert!(write(&dir.path().join("png"), &strip(70_000), ImageFormat::Png, 0).is_ok());

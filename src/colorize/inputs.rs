@@ -23,9 +23,10 @@ pub enum InputError {
     Missing(PathBuf),
     #[error("`{pattern}` matches no picture (jpg, png, webp, bmp, tiff)")]
     NoMatch { pattern: String },
-    #[error("`{pattern}` is no pattern: {reason}; `*`, `?`, `**` and `[abc]` have a meaning")]
+    #[error("`{pattern}` is not a valid pattern: {reason}; the wildcards are `*`, `?`, `**` and `[abc]`")]
     BadPattern { pattern: String, reason: String },
-    #[error("{}: holds no pictures{}", folder.display(), if *.recursive { "" } else { "; --recursive looks into its folders too" })]
+    #[error("{}: holds no pictures{}", folder.display(), if *.recursive { "" } else { "; use --recursive to \
+             include subfolders" })]
     NoPictures { folder: PathBuf, recursive: bool },
     #[error("{}: cannot be read: {source}", path.display())]
     Unreadable { path: PathBuf, source: io::Error },
@@ -89,7 +90,7 @@ fn matching(path: &Path) -> Result<Vec<InputPicture>, InputError> {
                 inputs.push(InputPicture { path, subfolder: PathBuf::new() });
             }
             Ok(_) => {}
-            Err(e) => tracing::warn!("{} is passed over: {}", e.path().display(), e.error()),
+            Err(e) => tracing::warn!("{} is skipped: {}", e.path().display(), e.error()),
         }
     }
     if inputs.is_empty() { Err(InputError::NoMatch { pattern }) } else { Ok(inputs) }
@@ -173,7 +174,7 @@ mod tests {
         let said = |named: &str, recursive| found(photos.path(), &[named], recursive).unwrap_err();
         assert!(said("none.jpg", false).contains("none.jpg: not found"));
         assert!(said("*.gif", false).contains("matches no picture"));
-        assert!(said("[a.jpg", false).contains("is no pattern"));
+        assert!(said("[a.jpg", false).contains("is not a valid pattern"));
         fs::remove_file(photos.path().join("deep/c.webp")).unwrap();
         assert!(said("deep", false).contains("--recursive"));
         assert!(!said("deep", true).contains("--recursive"));

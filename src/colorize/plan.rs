@@ -41,10 +41,10 @@ pub struct ColorizeJob {
 /// Why a plan is rejected.
 #[derive(Debug, thiserror::Error)]
 pub enum PlanError {
-    #[error("{} and {} would both become {}; color them into folders of their own (--out)",
+    #[error("{} and {} would both become {}; use separate output folders (--out)",
         first.display(), second.display(), output.display())]
     Collision { output: PathBuf, first: PathBuf, second: PathBuf },
-    #[error("{} would be overwritten, which is an input; choose another folder (--out)", .0.display())]
+    #[error("{} is an input and would be overwritten; choose another folder (--out)", .0.display())]
     OverInput(PathBuf),
     #[error("{} exists already{}; give --overwrite to replace, or choose another folder (--out)",
         first.display(), if *.count > 1 { format!(", and so do {} more", .count - 1) } else { String::new() })]
@@ -216,7 +216,7 @@ mod tests {
         assert!(into(&out, true).is_ok());
         for folder in [dir.path().to_owned(), out.join("..")] {
             let said = into(&folder, true).unwrap_err().to_string();
-            assert!(said.contains("which is an input"), "{said}");
+            assert!(said.contains("is an input and would be overwritten"), "{said}");
         }
     }
 }

@@ -180,9 +180,8 @@ fn paired_batch(loader: &mut Loader, batch: &Batch) -> Result<Tensor> {
         let faults = loader.faults();
         let named = faults.iter().map(|(name, reason)| format!("{name}: {reason}")).collect::<Vec<_>>();
         format!(
-            "each validation image needs one picture paired_batch it, and they do not pair: repair or remove what cannot be \
-             read on one side or the other ({})",
-            if named.is_empty() { "all pictures beside them can be read".into() } else { named.join("; ") }
+            "each validation image must pair with one picture: repair or remove unreadable files on either side ({})",
+            if named.is_empty() { "all paired pictures can be read".into() } else { named.join("; ") }
         )
     })
 }

@@ -112,7 +112,7 @@ impl DetectionFiles {
         }
         ensure!(
             !files.is_empty(),
-            "{}: holds no result files; they are called {}",
+            "{}: contains no result files; the file name is {}",
             self.results.display(),
             detection_files::file_name("SET", "CLASS")
         );
@@ -192,7 +192,7 @@ impl fmt::Display for DetectionScores {
         writeln!(f, "mean of {counted} classes: {}", percent(self.mean))?;
         let left_out: Vec<&str> = self.left_out().map(|class| class.class.as_str()).collect();
         if !left_out.is_empty() {
-            writeln!(f, "not in the mean, since no object of them counts: {}", left_out.join(", "))?;
+            writeln!(f, "not in the mean (no objects): {}", left_out.join(", "))?;
         }
         Ok(())
     }

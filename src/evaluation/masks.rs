@@ -24,7 +24,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-const INDICES: &str = "where the indices of all masks are the classes, whatever the colors, say --indices";
+const INDICES: &str = "if the palette indices of all masks are the classes, use --indices";
 
 /// Inputs of the comparison.
 #[derive(Clone, Debug)]
@@ -90,12 +90,15 @@ impl MaskFiles {
         let hint = "give --set FILE to compare some of the pictures";
         if let Some(id) = truth.difference(&predicted).next() {
             bail!(
-                "{}: no prediction `{id}.png`, but a true mask is called so; {hint}",
+                "{}: no prediction `{id}.png`, but there is a true mask of this name; {hint}",
                 self.predicted.display()
             );
         }
         if let Some(id) = predicted.difference(&truth).next() {
-            bail!("{}: no true mask `{id}.png`, but a prediction is called so; {hint}", self.truth.display());
+            bail!(
+                "{}: no true mask `{id}.png`, but there is a prediction of this name; {hint}",
+                self.truth.display()
+            );
         }
         Ok(truth.into_iter().collect())
     }
@@ -147,7 +150,7 @@ fn masks(folder: &Path) -> Result<BTreeSet<String>> {
             found.insert(stem.to_string_lossy().into_owned());
         }
     }
-    ensure!(!found.is_empty(), "{}: holds no masks; expected palette PNGs (.png)", folder.display());
+    ensure!(!found.is_empty(), "{}: contains no masks; expected palette PNGs (.png)", folder.display());
     Ok(found)
 }
 

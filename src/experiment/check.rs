@@ -90,7 +90,7 @@ fn check_stages(
     let stages = preflight(experiment, options)?.into_iter().next().unwrap_or_default();
     let stages = stages.iter().map(|stage| {
         let name = &stage.name;
-        stage_report(stage, cost(&stage.fits)).with_context(|| format!("stage `{name}` would not start"))
+        stage_report(stage, cost(&stage.fits)).with_context(|| format!("stage `{name}` cannot start"))
     });
     let mut stages = stages.collect::<Result<Vec<_>>>()?;
     carry_memory_forward(&mut stages);
@@ -207,7 +207,7 @@ impl Display for CheckReport {
         )?;
         match self.failing() {
             0 => Ok(()),
-            failing => write!(f, "; {failing} would fail, as the rehearsal did"),
+            failing => write!(f, "; {failing} would fail, as in the rehearsal"),
         }
     }
 }

@@ -53,7 +53,7 @@ pub(super) fn shortfalls(experiment: &Experiment, name: &str, fit: &StageRun) ->
 fn violation(reached: &RecordedMetric, bound: f64) -> Option<String> {
     let name = &reached.name;
     let Some(value) = reached.value.filter(|value| !value.is_nan()) else {
-        return Some(format!("{name} is no number; its bound is {bound}"));
+        return Some(format!("{name} is not a number; its bound is {bound}"));
     };
     let (side, within) = match reached.better {
         Better::Lower => ("above", value <= bound),
@@ -79,7 +79,7 @@ mod tests {
         }
         for better in [Better::Lower, Better::Higher, Better::Neither] {
             assert_eq!(violation(Some(10.0), better, 10.0), "");
-            assert_eq!(violation(None, better, 10.0), "rmse is no number; its bound is 10");
+            assert_eq!(violation(None, better, 10.0), "rmse is not a number; its bound is 10");
         }
     }
 }

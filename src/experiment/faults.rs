@@ -75,13 +75,13 @@ impl StageErrors {
         let line = |StageError { stage, rows, what }: &StageError| {
             let rows: Vec<String> = rows.iter().map(|row| format!("`{row}`")).collect();
             let rows = if rows.is_empty() { String::new() } else { format!("{}: ", rows.join(", ")) };
-            format!("stage `{stage}` would not start: {rows}{what}")
+            format!("stage `{stage}` cannot start: {rows}{what}")
         };
         let lines: Vec<String> = self.0.iter().map(line).collect();
         match lines.as_slice() {
             [] => Ok(()),
             [one] => bail!("{one}"),
-            all => bail!("{} faults, and nothing was begun:\n  {}", all.len(), all.join("\n  ")),
+            all => bail!("{} errors, nothing was run:\n  {}", all.len(), all.join("\n  ")),
         }
     }
 }

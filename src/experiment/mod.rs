@@ -76,10 +76,6 @@ pub fn run(experiment: &Experiment, options: &RunOptions) -> Result<Outcome> {
     let out = options.out.join(&*experiment.name).join("report");
     let reported = experiment.stages.iter().any(|(_, stage)| !stage.trains_backbone());
     let report = reported.then(|| report::write_report_of(&done, &out)).transpose()?;
-    ensure!(
-        short.is_empty(),
-        "the experiment falls short of what its spec expects:\n  {}",
-        short.join("\n  ")
-    );
+    ensure!(short.is_empty(), "the results do not meet `expected` in the spec:\n  {}", short.join("\n  "));
     Ok(Outcome::Finished { report, pictures })
 }

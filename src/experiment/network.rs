@@ -220,7 +220,10 @@ fn adapt_input(spec: &BackboneSpec, tensors: WeightMap, input: Input) -> Result<
         (own, wanted) if own == wanted => Ok(tensors),
         (Input::Lightness, Input::Lab) => Ok(lightness_to_lab_weights(&spec.table(&spec.plain()), &tensors)?),
         (own, _) => {
-            bail!("the weights see {}: `input: color` is for those that see lightness", own.describe())
+            bail!(
+                "the weights take {} as input: `input: color` requires weights for lightness",
+                own.describe()
+            )
         }
     }
 }

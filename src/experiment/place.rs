@@ -97,15 +97,15 @@ impl RelatedRun {
 /// The longest run of the same lineage that is shorter than the requested one, or why none can be extended.
 fn extendable<'a>(kin: &'a [RelatedRun], train: &TrainSpec) -> Option<Result<&'a RelatedRun, String>> {
     if let Some(fault) = kin.iter().find_map(|other| other.fault.clone()).filter(|_| kin.len() == 1) {
-        return Some(Err(format!("a shorter run cannot be gone on with: {fault}; it starts anew")));
+        return Some(Err(format!("a shorter run cannot be extended: {fault}; starting from scratch")));
     }
     let kin = || kin.iter().filter(|other| other.steps > 0);
     let longest = kin().max_by_key(|other| other.steps)?;
     let (at, steps) = (longest.dir.display(), train.steps.get());
     if let Some(decay) = train.schedule.decay.over_all_steps() {
         return Some(Err(format!(
-            "{at} has {} steps of the same training, but `{decay}` spreads its rates over all {steps}: it starts anew; \
-             a schedule of fixed steps could have gone on",
+            "{at} has {} steps of the same training, but `{decay}` depends on the total of {steps} steps: \
+             starting from scratch; a schedule with fixed steps could be extended",
             longest.steps
         )));
     }
@@ -113,7 +113,7 @@ fn extendable<'a>(kin: &'a [RelatedRun], train: &TrainSpec) -> Option<Result<&'a
     match fitting.max_by_key(|other| other.steps) {
         Some(other) => Some(Ok(other)),
         None => Some(Err(format!(
-            "{at} has {} steps of the same training, more than the {steps} asked for: it starts anew",
+            "{at} has {} steps of the same training, more than the {steps} requested: starting from scratch",
             longest.steps
         ))),
     }
@@ -135,7 +135,11 @@ fn difference_note(home: &Path, run_name: &RunName) -> Option<String> {
     });
     let (changed, dir) = changed.min_by_key(|(changed, _)| changed.len())?;
     let changed: Vec<String> = changed.iter().map(|line| describe_difference(line)).collect();
-    Some(format!("its spec is not that of {}; it starts anew:\n{}", dir.display(), changed.join("\n")))
+    Some(format!(
+        "its spec differs from that of {}; starting from scratch:\n{}",
+        dir.display(),
+        changed.join("\n")
+    ))
 }
 
 /// Formats a difference in the user's terms: hashes are described, and the stage kind is omitted.

@@ -423,10 +423,10 @@ impl Display for NetworkPlan {
         }));
         said.extend(self.taps.as_ref().map(|taps| format!("read at {}", taps.join(", "))));
         let trainable = match &self.trainable {
-            Trainable::All => "all of it learns".into(),
-            Trainable::Nothing => "none of it learns".into(),
-            Trainable::After(layer) => format!("what follows {layer} learns"),
-            Trainable::From(layer) => format!("{layer} and what follows learns"),
+            Trainable::All => "all layers trained".into(),
+            Trainable::Nothing => "all layers frozen".into(),
+            Trainable::After(layer) => format!("layers after {layer} trained"),
+            Trainable::From(layer) => format!("layers from {layer} on trained"),
         };
         write!(f, "{}; {trainable}", said.join(", "))
     }

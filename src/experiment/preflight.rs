@@ -60,7 +60,7 @@ impl StageRuns {
         let train = self.fits.iter().take(1).flat_map(|planned| planned.fit.plan.train.as_ref());
         let shared = self.fits.iter().filter_map(|PlannedRun { fit, .. }| {
             let other = fit.place.shared.as_ref()?;
-            Some(format!("`{}` does what `{other}` does: one run serves both", fit.label))
+            Some(format!("`{}` is identical to `{other}`: both share one run", fit.label))
         });
         train.flat_map(TrainSpec::notes).chain(shared).collect()
     }

@@ -56,8 +56,8 @@ pub fn prepare(run: &Path, to: &Repo, license: &str) -> Result<Publication> {
 }
 
 fn shortened(spec: &Value) -> Result<String> {
-    let head =
-        "# Of absolute paths only the last part is left; the manifest's SHA-256 is that of the whole.\n";
+    let head = "# Absolute paths are reduced to their last component; the manifest's SHA-256 is that of the \
+                original file.\n";
     Ok(head.to_string() + &yaml::write(spec)?)
 }
 
@@ -65,8 +65,8 @@ fn notes(paths: &[String]) -> Vec<String> {
     let mut notes = vec!["the host's name is withheld from manifest.json".to_string()];
     if !paths.is_empty() {
         notes.push(format!(
-            "the spec names absolute paths ({}); of these only the last part is in README.md and spec.yaml, but the \
-             header of {WEIGHTS} holds the whole spec",
+            "the spec names absolute paths ({}); README.md and spec.yaml contain only their last components, but \
+             the header of {WEIGHTS} contains the full spec",
             paths.join(", ")
         ));
     }
@@ -81,11 +81,11 @@ fn finished(run: &Path) -> Result<Manifest> {
             manifest::FILE
         )
     })?;
-    let go_on = "`hueristic run` with its spec goes on from the last checkpoint";
+    let go_on = "`hueristic run` with its spec resumes from the last checkpoint";
     match manifest.status {
         Status::Finished => Ok(manifest),
         Status::Running => {
-            bail!("{at} is not finished: the run goes on, or was killed; in that case {go_on}")
+            bail!("{at} is not finished: it is still running or was killed; if it was killed, {go_on}")
         }
         Status::Interrupted => {
             bail!("{at} is not finished: it was stopped at step {}; {go_on}", manifest.steps)
@@ -107,11 +107,11 @@ fn unchanged<'a>(run: &Path, name: &str, manifest: &'a Manifest) -> Result<&'a O
         );
     };
     let again = format!("delete {} and run the stage again", run.display());
-    ensure!(path.is_file(), "{} is gone, but the manifest lists it: {again}", path.display());
+    ensure!(path.is_file(), "{} is missing, but the manifest lists it: {again}", path.display());
     let found = manifest::sha256(&path).with_context(|| format!("cannot read {}", path.display()))?;
     ensure!(
         found == listed.sha256,
-        "{} is not what the run has left: its SHA-256 is {found}, the manifest says {}; {again}",
+        "{} was modified after the run: its SHA-256 is {found}, the manifest says {}; {again}",
         path.display(),
         listed.sha256
     );

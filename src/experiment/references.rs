@@ -4,7 +4,7 @@
 use super::{
     sources::{InitSpec, Start},
     spec::Experiment,
-    stages::{Inputs, Layers, Rows, Stage},
+    stages::{Layers, Rows, Stage, StageSections},
 };
 use crate::{
     backbones::{BackboneSpec, ROLES},
@@ -27,7 +27,7 @@ impl Experiment {
     pub(super) fn resolve(mut self) -> Result<Self, LocatedDiagnostic> {
         self.check_references()?;
         let Self { data, annotated, backbone, stages, .. } = &mut self;
-        let top = Inputs { data: Some(data), annotated: Some(annotated), backbone: Some(backbone) };
+        let top = StageSections { data: Some(data), annotated: Some(annotated), backbone: Some(backbone) };
         stages.iter_mut().for_each(|(_, stage)| stage.kind_mut().fill(top));
         Ok(Self { data: None, annotated: None, backbone: None, ..self })
     }
@@ -79,7 +79,7 @@ impl Experiment {
         if let (true, Some(BackboneSpec::Vgg16(_))) =
             (stage.kind().predicts_pixels(), self.backbone_of(stage))
         {
-            let fault = Diagnostic::new("`vgg16` is a classifier: it says nothing about single pixels");
+            let fault = Diagnostic::new("`vgg16` is a classifier: it predicts nothing per pixel");
             let fault = fault.note("`vgg` is the paper's colorizer");
             let path = if stage.backbone().is_some() { below(&["backbone"]) } else { vec!["backbone"] };
             return Err(LocatedDiagnostic::key(path, fault));

@@ -47,7 +47,7 @@ impl PlannedRun {
         tracing::info!("{}: {}", fit.label, dir.display());
         fit.place.note.iter().for_each(|note| tracing::info!("{}: {note}", fit.label));
         if let Some((from, steps)) = fit.place.extends.as_ref().filter(|_| !dir.exists()) {
-            tracing::info!("{}: goes on from step {steps} of {}", fit.label, from.display());
+            tracing::info!("{}: continues from step {steps} of {}", fit.label, from.display());
             extend(from, dir)?;
         }
         let run = RunDir::open(dir, &fit.spec)?;
@@ -107,8 +107,8 @@ fn verify_outputs(run: &Path, manifest: &Manifest) -> Result<()> {
     }
     if let Some(first) = changed.first() {
         tracing::warn!(
-            "{}: {} of the files that this finished run has left are changed or gone, the first being {first}; nothing \
-             of it is written again: to run it anew, delete the directory",
+            "{}: {} output files of this finished run are modified or missing, first {first}; they are not \
+             written again: to rerun, delete the directory",
             run.display(),
             changed.len()
         );

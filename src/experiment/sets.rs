@@ -93,7 +93,7 @@ fn check_labels(pair: &Splits<dyn Dataset>, name: &str) -> Result<()> {
         let strange = (0..set.len()).find(|i| set.label(*i).is_some_and(|label| label as usize >= classes));
         let Some(index) = strange else { return Ok(()) };
         bail!(
-            "{}: label {} of the {split} images of {name} stands for none of its {classes} classes, 0 to {}",
+            "{}: label {} of the {split} images of {name} is not one of its {classes} classes, 0 to {}",
             set.name(index),
             set.label(index).unwrap_or_default(),
             classes - 1

@@ -342,8 +342,8 @@ impl Task for Colorization {
     fn warnings(&self) -> Vec<(String, String)> {
         if self.colorless {
             return vec![(
-                "the validation pictures have no color, so `vividness` has no value".into(),
-                "give color pictures, or leave the measure aside".into(),
+                "the validation pictures have no color, so `vividness` is undefined".into(),
+                "use color pictures, or ignore this metric".into(),
             )];
         }
         if !self.collapsed {
@@ -351,7 +351,7 @@ impl Task for Colorization {
         }
         vec![(
             format!(
-                "predicted colors have under {:.0} % of the true chroma: the network paints gray",
+                "predicted chroma is below {:.0} % of the true chroma: the network predicts gray",
                 100.0 * COLLAPSE_RATIO
             ),
             "train longer, raise the learning rate, or switch rebalancing on".into(),

@@ -321,8 +321,8 @@ impl Task for CrossChannel {
     fn warnings(&self) -> Vec<(String, String)> {
         if self.flat {
             return vec![(
-                "what is to be predicted does not vary within the validation pictures, so `contrast` has no value".into(),
-                "give pictures that hold these channels, or leave the measure aside".into(),
+                "the predicted channels do not vary within the validation pictures, so `contrast` is undefined".into(),
+                "use pictures in which these channels vary, or ignore this metric".into(),
             )];
         }
         if !self.collapsed {
@@ -330,7 +330,7 @@ impl Task for CrossChannel {
         }
         vec![(
             format!(
-                "predictions vary by under {:.0} % of what the pictures do: the network paints one tone",
+                "predictions vary by less than {:.0} % of the true variation: the network predicts a constant",
                 100.0 * COLLAPSE_RATIO
             ),
             "train longer, or raise the learning rate".into(),

@@ -175,7 +175,7 @@ fn check(spec: &KnnSpec, train: &Features, test: &Features) -> Result<()> {
     ensure!(!train.is_empty() && !test.is_empty(), "knn: there are no pictures to compare");
     ensure!(
         train.width() == test.width(),
-        "knn: features of {} numbers beside features of {}: both sets must come from the same layer",
+        "knn: features of {} and of {} values: both sets must come from the same layer",
         train.width(),
         test.width()
     );

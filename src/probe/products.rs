@@ -23,7 +23,7 @@ impl Products {
     pub fn of(a: &Features, b: &Features) -> Result<Self> {
         ensure!(
             a.width() == b.width(),
-            "features of {} numbers beside features of {}: both sets must come from the same layer",
+            "features of {} and of {} values: both sets must come from the same layer",
             a.width(),
             b.width()
         );

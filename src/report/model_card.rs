@@ -62,7 +62,7 @@ impl ModelCard<'_> {
             self.circumstances(),
             self.files(),
             format!(
-                "## License\n\n`{}`, for the weights. The pictures that they were trained on have terms of their own.\n",
+                "## License\n\n`{}`, for the weights. The training pictures have their own licenses.\n",
                 self.license
             ),
         ];
@@ -120,7 +120,7 @@ impl ModelCard<'_> {
 
     fn results(&self) -> String {
         if self.manifest.metrics.is_empty() {
-            return "## Results\n\nThe run has measured none.\n".into();
+            return "## Results\n\nThe run reports no metrics.\n".into();
         }
         let value = |m: &RecordedMetric| m.value.map_or("not a number".into(), |v| format!("{v:.4}"));
         let rows = self.manifest.metrics.iter().map(|m| (&m.name, format!("{}{}", value(m), goal(m.better))));
@@ -145,8 +145,8 @@ impl ModelCard<'_> {
     fn files(&self) -> String {
         let OutputFile { sha256, bytes } = &self.weights.output;
         format!(
-            "## Files\n\n`{}`: {bytes} bytes, SHA-256 `{sha256}`.\n\n`spec.yaml` is all that decided the result, \
-             `manifest.json` what came of it and the SHA-256 of every file of the run.\n",
+            "## Files\n\n`{}`: {bytes} bytes, SHA-256 `{sha256}`.\n\n`spec.yaml` contains all inputs of the \
+             result, `manifest.json` the results and the SHA-256 of every file of the run.\n",
             self.weights.name
         )
     }
@@ -170,14 +170,14 @@ impl<'a> StageDescription<'a> {
         let net = self.backbone();
         match (self.kind, self.task) {
             ("pretext", Some("colorization")) => format!(
-                "{net} that has learned to color pictures: from the lightness it predicts a distribution over quantized \
-                 colors at every pixel, and its layers serve as features that were learned without labels (Zhang, \
+                "{net} trained to colorize pictures: from the lightness it predicts a distribution over quantized \
+                 colors at every pixel, and its layers serve as features learned without labels (Zhang, \
                  Isola and Efros, *Colorful Image Colorization*, ECCV 2016)."
             ),
             ("pretext", Some(task)) => format!("{net} trained without labels, on the pretext task `{task}`."),
             ("supervised", _) => format!(
-                "{net} trained on class labels, from the lightness of pictures: what features learned by colorization \
-                 are compared with."
+                "{net} trained on class labels, from the lightness of pictures: the baseline for features learned \
+                 by colorization."
             ),
             (kind, _) => format!("{net} trained by a stage of the kind `{kind}`."),
         }

@@ -98,7 +98,7 @@ pub fn fill(table: &mut ScoreTable, methods: &[(String, ColorScores)]) -> Result
 fn nothing_scored(method: &str, left_out: &[LeftOut]) -> String {
     let own = |l: &&LeftOut| l.method.as_deref().is_none_or(|m| m == method);
     let first = left_out.iter().find(own).map(|l| format!("; first, {}: {}", l.path, l.reason));
-    format!("not one picture of {method} could be scored{}", first.unwrap_or_default())
+    format!("no picture of {method} could be scored{}", first.unwrap_or_default())
 }
 
 /// The row of a method; None without images. `replicates` are its [`ColorScores::replicates`], or empty.

@@ -6,7 +6,7 @@ use super::{
     node::{NodeContent, NodeReader, SpecNode},
     overrides::Override,
     paths,
-    source::{SourceText, Span},
+    source::{SourceSpan, SourceText},
     typed::typed,
 };
 use crate::{
@@ -106,7 +106,7 @@ fn read(source: &SourceText, layer: usize) -> Result<SpecNode, Diagnostic> {
         return Err(repeated_key(&again, layer));
     }
     let value: Value = yaml::read(&source.text).map_err(|e| syntax(&e, layer))?;
-    let start = Span { layer, line: 1, column: 0, width: 1 };
+    let start = SourceSpan { layer, line: 1, column: 0, width: 1 };
     let root = NodeReader { layer, whole: None }.node(value, mark.as_ref(), start)?;
     match root.content {
         NodeContent::Map(_) => Ok(root),
@@ -117,13 +117,13 @@ fn read(source: &SourceText, layer: usize) -> Result<SpecNode, Diagnostic> {
 
 fn repeated_key(again: &RepeatedKey<'_>, layer: usize) -> Diagnostic {
     let width = again.text.chars().count();
-    let at = Span { layer, line: again.key.line, column: again.key.column, width };
+    let at = SourceSpan { layer, line: again.key.line, column: again.key.column, width };
     let message = format!("`{}` is given twice in one section", text::excerpt(again.text));
     Diagnostic::new(message).note(format!("first on line {}", again.first_line)).or_at(at)
 }
 
 fn syntax(Refused { line, column, reason, context }: &Refused, layer: usize) -> Diagnostic {
-    let place = Span { layer, line: *line, column: *column, width: 1 };
+    let place = SourceSpan { layer, line: *line, column: *column, width: 1 };
     Diagnostic::new(format!("this is not YAML: {reason}")).note(context.as_str()).or_at(place)
 }
 

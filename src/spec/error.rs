@@ -2,7 +2,7 @@
 
 use super::{
     names::{list, nearest},
-    source::{SourceText, Span},
+    source::{SourceSpan, SourceText},
 };
 use crate::text::excerpt;
 use serde::de::{self, Expected, Unexpected};
@@ -42,7 +42,7 @@ pub struct Diagnostic {
     pub kind: DiagnosticKind,
     pub message: String,
     pub note: String,
-    pub at: Option<Span>,
+    pub at: Option<SourceSpan>,
 }
 
 impl Diagnostic {
@@ -61,7 +61,7 @@ impl Diagnostic {
     }
 
     /// Sets the position, unless an inner value has set it.
-    pub fn or_at(mut self, place: Span) -> Self {
+    pub fn or_at(mut self, place: SourceSpan) -> Self {
         self.at = self.at.or(Some(place));
         self
     }

@@ -3,7 +3,7 @@
 use super::{
     error::Diagnostic,
     marks::{Mark, MarkShape},
-    source::Span,
+    source::SourceSpan,
 };
 use serde_yaml::Value;
 use std::collections::{HashMap, HashSet};
@@ -11,9 +11,9 @@ use std::collections::{HashMap, HashSet};
 /// A value and its position.
 #[derive(Clone, Debug)]
 pub struct SpecNode {
-    pub at: Span,
+    pub at: SourceSpan,
     /// Position of its key, if any; errors of a whole section are shown there.
-    pub key: Option<Span>,
+    pub key: Option<SourceSpan>,
     pub content: NodeContent,
 }
 
@@ -32,7 +32,7 @@ pub enum NodeContent {
 #[derive(Clone, Debug)]
 pub struct MapEntry {
     pub key: String,
-    pub key_at: Span,
+    pub key_at: SourceSpan,
     pub value: SpecNode,
 }
 
@@ -41,12 +41,17 @@ pub(super) struct NodeReader {
     /// Layer of the text.
     pub layer: usize,
     /// Set if all parts of the value have the same position (`--set`).
-    pub whole: Option<Span>,
+    pub whole: Option<SourceSpan>,
 }
 
 impl NodeReader {
     /// Combines `value` with its `mark`; parts without a mark take their parent's position.
-    pub fn node(&self, value: Value, mark: Option<&Mark>, parent: Span) -> Result<SpecNode, Diagnostic> {
+    pub fn node(
+        &self,
+        value: Value,
+        mark: Option<&Mark>,
+        parent: SourceSpan,
+    ) -> Result<SpecNode, Diagnostic> {
         let at = self.place(mark).unwrap_or(parent);
         let content = match value {
             Value::Null => NodeContent::Null,
@@ -63,7 +68,12 @@ impl NodeReader {
         Ok(SpecNode { at, key: None, content })
     }
 
-    fn items(&self, items: Vec<Value>, mark: Option<&Mark>, at: Span) -> Result<Vec<SpecNode>, Diagnostic> {
+    fn items(
+        &self,
+        items: Vec<Value>,
+        mark: Option<&Mark>,
+        at: SourceSpan,
+    ) -> Result<Vec<SpecNode>, Diagnostic> {
         let marks = match mark.map(|m| &m.shape) {
             Some(MarkShape::Seq(marks)) => marks.as_slice(),
             _ => &[],
@@ -75,7 +85,7 @@ impl NodeReader {
         &self,
         map: serde_yaml::Mapping,
         mark: Option<&Mark>,
-        at: Span,
+        at: SourceSpan,
     ) -> Result<Vec<MapEntry>, Diagnostic> {
         let marks = match mark.map(|m| &m.shape) {
             Some(MarkShape::Map(marks)) => marks.as_slice(),
@@ -101,7 +111,7 @@ impl NodeReader {
         Ok(entries)
     }
 
-    fn place(&self, mark: Option<&Mark>) -> Option<Span> {
+    fn place(&self, mark: Option<&Mark>) -> Option<SourceSpan> {
         if self.whole.is_some() {
             return self.whole;
         }
@@ -110,7 +120,7 @@ impl NodeReader {
             MarkShape::Scalar { text, plain: true } => text.chars().count(),
             _ => 0,
         };
-        Some(Span { layer: self.layer, line: mark.line, column: mark.column, width })
+        Some(SourceSpan { layer: self.layer, line: mark.line, column: mark.column, width })
     }
 }
 
@@ -146,12 +156,12 @@ fn number(n: &serde_yaml::Number) -> Result<NodeContent, Diagnostic> {
 
 impl SpecNode {
     /// An empty section at `at`.
-    pub fn section(at: Span) -> Self {
+    pub fn section(at: SourceSpan) -> Self {
         Self { at, key: Some(at), content: NodeContent::Map(vec![]) }
     }
 
     /// Sets the key. Block-style sections and empty values also take its position.
-    fn set_key(&mut self, key_at: Span, first: Option<char>) {
+    fn set_key(&mut self, key_at: SourceSpan, first: Option<char>) {
         self.key = Some(key_at);
         let block = match self.content {
             NodeContent::Map(_) => first != Some('{'),

@@ -3,7 +3,7 @@
 use super::{
     error::Diagnostic,
     node::{MapEntry, NodeContent, NodeReader, SpecNode},
-    source::Span,
+    source::SourceSpan,
 };
 use crate::yaml::{self, MOST_DEPTH};
 use serde_yaml::Value;
@@ -12,13 +12,13 @@ use serde_yaml::Value;
 #[derive(Debug)]
 pub(super) struct Override {
     /// Keys and their positions; keys added by expansion take the position of the next written one.
-    keys: Vec<(String, Span)>,
+    keys: Vec<(String, SourceSpan)>,
     value: SpecNode,
 }
 
 impl Override {
     pub fn parse(argument: &str, layer: usize) -> Result<Self, Diagnostic> {
-        let all = Span { layer, line: 1, column: 0, width: argument.chars().count() };
+        let all = SourceSpan { layer, line: 1, column: 0, width: argument.chars().count() };
         let (path, text) = argument
             .split_once('=')
             .ok_or_else(|| Diagnostic::new("expected `key.path=value`").note("there is no `=`").or_at(all))?;
@@ -26,7 +26,7 @@ impl Override {
         let mut column = 0;
         for key in path.split('.') {
             let width = key.chars().count();
-            let at = Span { column, width: width.max(1), ..all };
+            let at = SourceSpan { column, width: width.max(1), ..all };
             if key.is_empty() {
                 return Err(Diagnostic::new("a key before `=` is empty").or_at(at));
             }
@@ -36,7 +36,7 @@ impl Override {
             keys.push((key.to_string(), at));
             column += width + 1;
         }
-        let at = Span { column, width: text.chars().count(), ..all };
+        let at = SourceSpan { column, width: text.chars().count(), ..all };
         Ok(Self { keys, value: value(text, at)? })
     }
 
@@ -64,7 +64,7 @@ impl Override {
     }
 }
 
-fn nest(keys: &[(String, Span)], value: SpecNode, below: Option<&SpecNode>) -> SpecNode {
+fn nest(keys: &[(String, SourceSpan)], value: SpecNode, below: Option<&SpecNode>) -> SpecNode {
     let Some(((key, at), rest)) = keys.split_first() else { return value };
     if let Some(NodeContent::Seq(items)) = below.map(|n| &n.content)
         && let Some(index) = key.parse().ok().filter(|i: &usize| *i < items.len())
@@ -83,7 +83,7 @@ fn nest(keys: &[(String, Span)], value: SpecNode, below: Option<&SpecNode>) -> S
     SpecNode { at: *at, key: Some(*at), content: NodeContent::Map(vec![entry]) }
 }
 
-fn value(text: &str, at: Span) -> Result<SpecNode, Diagnostic> {
+fn value(text: &str, at: SourceSpan) -> Result<SpecNode, Diagnostic> {
     let value: Value = yaml::read(text)
         .map_err(|e| Diagnostic::new(format!("the value is not YAML: {}", e.reason)).or_at(at))?;
     NodeReader { layer: at.layer, whole: Some(at) }.node(value, None, at)

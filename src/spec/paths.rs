@@ -30,8 +30,8 @@ pub(super) fn resolve(text: &str, folder: &Path) -> Result<ResolvedPath, Diagnos
     }
     let shown = |path: &Path| excerpt(&path.display().to_string());
     let notice = format!(
-        "`{}` of the working directory is taken, since there is no `{}`; paths in a spec are relative to its folder: write \
-         `{}`",
+        "using `{}` of the working directory because `{}` does not exist; paths in a spec are relative to its \
+         folder: write `{}`",
         shown(&once),
         shown(&path),
         shown(&spelling_in(folder, &once))

@@ -19,7 +19,7 @@ pub(super) struct SourceText {
 
 /// A range within one line of a source. `layer` is the index of the source; higher layers override lower ones.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Span {
+pub struct SourceSpan {
     pub layer: usize,
     /// From 1.
     pub line: usize,
@@ -48,7 +48,7 @@ impl SourceText {
     }
 
     /// The name and, for files, line and column.
-    pub fn place(&self, place: Span) -> String {
+    pub fn place(&self, place: SourceSpan) -> String {
         let name = crate::text::excerpt(&self.name);
         if self.is_file { format!("{name}:{}:{}", place.line, place.column + 1) } else { name }
     }
@@ -59,7 +59,7 @@ impl SourceText {
     }
 
     /// Source excerpt: position, line, and caret with `note`.
-    pub fn excerpt(&self, place: Span, note: &str) -> String {
+    pub fn excerpt(&self, place: SourceSpan, note: &str) -> String {
         let (margin, number) = match self.is_file {
             true => (" ".repeat(place.line.to_string().len()), place.line.to_string()),
             false => (" ".into(), " ".into()),
@@ -78,12 +78,12 @@ impl SourceText {
 }
 
 /// The line, truncated around the position if it is long, and the position within the result.
-fn excerpt_line(line: &str, place: Span) -> (String, Span) {
+fn excerpt_line(line: &str, place: SourceSpan) -> (String, SourceSpan) {
     let rest = line.chars().skip(place.column).collect::<String>();
     let width = if place.width == 0 { extent(&rest) } else { place.width };
     let length = line.chars().count();
     if length <= MAX_SHOWN {
-        return (line.into(), Span { width, ..place });
+        return (line.into(), SourceSpan { width, ..place });
     }
     let start = if place.column <= BEFORE { 0 } else { place.column.min(length) - BEFORE };
     let (before, after) =
@@ -91,11 +91,11 @@ fn excerpt_line(line: &str, place: Span) -> (String, Span) {
     let part: String = line.chars().skip(start).take(MAX_SHOWN).collect();
     let column = place.column - start + before.chars().count();
     let room = (MAX_SHOWN + start).saturating_sub(place.column);
-    (format!("{before}{part}{after}"), Span { column, width: width.min(room), ..place })
+    (format!("{before}{part}{after}"), SourceSpan { column, width: width.min(room), ..place })
 }
 
 /// Blanks up to the column (tabs are kept for alignment), then carets within the line.
-fn caret(line: &str, place: Span) -> String {
+fn caret(line: &str, place: SourceSpan) -> String {
     let blank = line.chars().chain(std::iter::repeat(' ')).take(place.column);
     let room = line.chars().count().saturating_sub(place.column);
     let width = place.width.clamp(1, room.max(1));
@@ -136,7 +136,7 @@ mod tests {
     #[test]
     fn the_caret_stands_under_its_text() {
         let source = SourceText::file(Path::new("a.yaml"), "a:\n\tbé: 10\n".into());
-        let place = Span { layer: 0, line: 2, column: 5, width: 9 };
+        let place = SourceSpan { layer: 0, line: 2, column: 5, width: 9 };
         let want = " --> a.yaml:2:6\n  |\n2 | \tbé: 10\n  | \t    ^^ too many";
         assert_eq!(source.excerpt(place, "too many"), want);
     }
@@ -144,7 +144,7 @@ mod tests {
     #[test]
     fn a_place_beyond_the_text_still_draws() {
         let source = SourceText::file(Path::new("a.yaml"), String::new());
-        let place = Span { layer: 0, line: 7, column: 3, width: 2 };
+        let place = SourceSpan { layer: 0, line: 7, column: 3, width: 2 };
         assert_eq!(source.excerpt(place, ""), " --> a.yaml:7:4\n  |\n7 |\n  |    ^");
     }
 
@@ -152,7 +152,7 @@ mod tests {
     fn a_long_line_is_cut_around_the_place() {
         let text = format!("{}: wrong, {}", "k".repeat(300), "z".repeat(300));
         let source = SourceText::file(Path::new("a.yaml"), text);
-        let said = source.excerpt(Span { layer: 0, line: 1, column: 302, width: 5 }, "note");
+        let said = source.excerpt(SourceSpan { layer: 0, line: 1, column: 302, width: 5 }, "note");
         let lines: Vec<&str> = said.lines().collect();
         assert!(lines.iter().all(|line| line.chars().count() < 220), "{said}");
         let [line, caret] = [lines[2], lines[3]].map(|line| line.chars().collect::<Vec<_>>());
@@ -161,7 +161,7 @@ mod tests {
         assert!(
             lines[2].starts_with("1 | …kkk") && lines[2].ends_with("z…") && lines[3].ends_with("^^^^^ note")
         );
-        let first = source.excerpt(Span { layer: 0, line: 1, column: 0, width: 300 }, "");
+        let first = source.excerpt(SourceSpan { layer: 0, line: 1, column: 0, width: 300 }, "");
         assert!(first.lines().all(|line| line.chars().count() < 220), "{first}");
     }
 }

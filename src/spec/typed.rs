@@ -7,7 +7,7 @@ use super::{
     node::{MapEntry, NodeContent, SpecNode},
     on_backbone::OnBackbone,
     paths::resolve,
-    source::{SourceText, Span},
+    source::{SourceSpan, SourceText},
 };
 use crate::{data::voc::lists::ListName, spec_path::SpecPath};
 use serde::de::{
@@ -42,7 +42,7 @@ struct ReadContext<'a> {
 
 impl ReadContext<'_> {
     /// Resolves the path `text` against the folder of its file.
-    fn path(&self, text: &str, at: Span) -> Result<String, Diagnostic> {
+    fn path(&self, text: &str, at: SourceSpan) -> Result<String, Diagnostic> {
         let here = SourceText::default();
         let source = self.sources.get(at.layer).unwrap_or(&here);
         let found = resolve(text, &source.folder)?;
@@ -254,7 +254,7 @@ impl<'de> MapAccess<'de> for MapEntries<'_> {
 
 struct VariantNode<'a> {
     name: &'a str,
-    at: Span,
+    at: SourceSpan,
     /// None if only the name is given.
     value: Option<&'a SpecNode>,
     typed: Typed<'a>,

@@ -214,7 +214,7 @@ fn newest_intact(
         Err(error) => return Err(unreadable(&last, error)),
     };
     let gone = matches!(&trouble, ReadError::Io(e) if e.kind() == io::ErrorKind::NotFound);
-    let why = if gone { "gone".to_string() } else { trouble.to_string() };
+    let why = if gone { "missing".to_string() } else { trouble.to_string() };
     let others = others(run)?;
     for path in &others {
         if let Ok(found) = read_verified(path, device) {
@@ -225,7 +225,7 @@ fn newest_intact(
     }
     if !gone {
         let error = unreadable(&last, trouble);
-        let none = if others.is_empty() { "" } else { "; no other checkpoint beside it is whole" };
+        let none = if others.is_empty() { "" } else { "; no other checkpoint is intact" };
         bail!("{error}{none}; delete it to start from the beginning");
     }
     warnings.extend(others.first().map(|other| Warning::StartsOver { gone: last, damaged: other.clone() }));
@@ -288,10 +288,10 @@ fn read_verified(path: &Path, device: &Device) -> Result<Checkpoint, ReadError> 
 
 fn parse(text: &str) -> Result<State, ReadError> {
     #[derive(Deserialize)]
-    struct Layout {
+    struct VersionHeader {
         version: u32,
     }
-    if let Ok(Layout { version }) = serde_json::from_str(text)
+    if let Ok(VersionHeader { version }) = serde_json::from_str(text)
         && !(1..=VERSION).contains(&version)
     {
         return Err(ReadError::Layout { version, newest: VERSION });
@@ -303,14 +303,15 @@ fn ensure_same_run(path: &Path, state: &State, fresh: &State) -> Result<()> {
     let changed = differences(&state.spec, &fresh.spec);
     ensure!(
         changed.is_empty(),
-        "the checkpoint {} is of another spec:\n{}\nchoose another --out, or delete the checkpoint to start from the \
+        "the checkpoint {} belongs to a different spec:\n{}\nchoose another --out, or delete the checkpoint to \
+         start from the \
          beginning",
         path.display(),
         changed.join("\n")
     );
     ensure!(
         state.rng == fresh.rng,
-        "the checkpoint {} was trained under another seed: choose another --out, or delete the checkpoint to start \
+        "the checkpoint {} was trained with a different seed: choose another --out, or delete the checkpoint to start \
          from the beginning",
         path.display()
     );

@@ -39,9 +39,9 @@ impl Levels {
     /// The reason why training has diverged, by its newest training loss or by the metrics in `validated`.
     pub fn diverged(&self, validated: &[Metric]) -> Option<String> {
         let Level(start) = self.start?;
-        let begun = format!("its first was {}", format_loss(start));
+        let first = format_loss(start);
         if let Some(Level(loss)) = self.newest.filter(|level| is_far(level.0, start)) {
-            return Some(format!("the training loss is {} where {begun}", format_loss(loss)));
+            return Some(format!("the training loss is {}; its first value was {first}", format_loss(loss)));
         }
         let bad = |m: &&Metric| match m.better {
             Better::Lower if m.name == LOSS => is_far(m.value, start),
@@ -50,7 +50,10 @@ impl Levels {
         };
         let bad = validated.iter().find(bad)?;
         Some(match bad.name.as_str() {
-            LOSS => format!("the validation loss is {}, and of the training {begun}", format_loss(bad.value)),
+            LOSS => format!(
+                "the validation loss is {}; the first training loss was {first}",
+                format_loss(bad.value)
+            ),
             name => format!("`{name}` of the validation is {}", format_loss(bad.value)),
         })
     }
@@ -103,9 +106,9 @@ mod tests {
         assert_eq!(levels(5.75, 57.0).diverged(&validated(LOSS, 57.0, Better::Lower)), None);
         assert_eq!(levels(1e-6, 0.3).diverged(&[]), None, "it began with nothing to learn");
         let text = levels(5.75, 58.0).diverged(&[]).unwrap();
-        assert_eq!(text, "the training loss is 58.0000 where its first was 5.7500");
+        assert_eq!(text, "the training loss is 58.0000; its first value was 5.7500");
         let text = levels(5.75, 5.0).diverged(&validated(LOSS, 8.6e13, Better::Lower)).unwrap();
-        assert_eq!(text, "the validation loss is 8.60e13, and of the training its first was 5.7500");
+        assert_eq!(text, "the validation loss is 8.60e13; the first training loss was 5.7500");
         assert!(levels(5.75, f64::NAN).diverged(&[]).unwrap().contains("the training loss is NaN"));
     }
 

@@ -74,5 +74,7 @@ fn on_signal() {
     if SIGNALS.fetch_add(1, Ordering::SeqCst) > 0 {
         std::process::exit(EXIT_CODE);
     }
-    eprintln!("\nstopping: finishing this step and writing a checkpoint; once more to stop at once");
+    eprintln!(
+        "\nstopping: finishing this step and writing a checkpoint; press Ctrl-C again to stop immediately"
+    );
 }

@@ -232,11 +232,11 @@ impl RunOutcome {
         };
         let path = run.join(name);
         let again = format!("put a copy of it back, or delete {} and run the stage again", run.display());
-        ensure!(path.exists(), "{} is gone, but {FILE} beside it lists it: {again}", path.display());
+        ensure!(path.exists(), "{} is missing, but {FILE} lists it: {again}", path.display());
         let found = sha256(&path).with_context(|| format!("cannot read {}", path.display()))?;
         ensure!(
             found == listed.sha256,
-            "{} is not what the run has left: its SHA-256 is {found}, {FILE} says {}; {again}",
+            "{} was modified after the run: its SHA-256 is {found}, {FILE} says {}; {again}",
             path.display(),
             listed.sha256
         );
@@ -418,6 +418,6 @@ mod tests {
             assert!(error.contains(part), "{error}");
         }
         fs::remove_file(&file).unwrap();
-        assert!(ensure_unchanged(&file).unwrap_err().to_string().contains("is gone, but"));
+        assert!(ensure_unchanged(&file).unwrap_err().to_string().contains("is missing, but"));
     }
 }

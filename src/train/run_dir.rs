@@ -252,11 +252,11 @@ fn write_or_check_spec(run: &Path, spec: &str) -> Result<()> {
             .with_context(|| format!("cannot write {}: is the disk full or read-only?", path.display()));
     }
     let there = text::read(&path).with_context(|| {
-        format!("cannot read {}: put a copy of it back, or delete it to have it written anew", path.display())
+        format!("cannot read {}: put a copy of it back, or delete it to rewrite it", path.display())
     })?;
     ensure!(
         serde_yaml::from_str::<serde_yaml::Value>(&there).is_ok_and(|yaml| !yaml.is_null()),
-        "{} is damaged: put a copy of it back, or delete it to have it written anew",
+        "{} is damaged: put a copy of it back, or delete it to rewrite it",
         path.display()
     );
     let changed = differences(&there, spec);
@@ -264,7 +264,7 @@ fn write_or_check_spec(run: &Path, spec: &str) -> Result<()> {
         return Ok(());
     }
     bail!(
-        "{} holds a run of another spec:\n{}\nchoose another --out, or delete the directory to run anew",
+        "{} belongs to a run with a different spec:\n{}\nchoose another --out, or delete the directory to start over",
         run.display(),
         changed.join("\n")
     )
@@ -339,10 +339,7 @@ mod tests {
         for damage in [&b""[..], b"steps: [3", b"steps: \xff3\n"] {
             fs::write(path.join("spec.yaml"), damage).unwrap();
             let error = RunDir::open(&path, "steps: 3\n").err().unwrap().to_string();
-            assert!(
-                error.contains("spec.yaml") && error.contains("delete it to have it written anew"),
-                "{error}"
-            );
+            assert!(error.contains("spec.yaml") && error.contains("delete it to rewrite it"), "{error}");
         }
     }
 

@@ -69,14 +69,14 @@ impl fmt::Display for Warning {
         match self {
             Self::StarvedOfData { share } => write!(
                 f,
-                "{:.0} % of the time goes into waiting for data: give the loader more threads (data.threads), \
+                "{:.0} % of the time is spent waiting for data: give the loader more threads (data.threads), \
                  or store the images smaller (a short side near data.resize)",
                 100.0 * share
             ),
             Self::ZeroGradient { step } => write!(
                 f,
-                "the gradient of step {step} is exactly zero, so its batch taught nothing: are its images all gray \
-                 or one color, or all layers frozen? A larger batch makes such steps rarer"
+                "the gradient of step {step} is exactly zero: its images may be all gray or uniform, or all \
+                 layers frozen; a larger batch makes such steps rarer"
             ),
             Self::UnreadableImages { first, reason } => write!(
                 f,
@@ -85,36 +85,36 @@ impl fmt::Display for Warning {
             ),
             Self::BestCheckpointGone { step } => write!(
                 f,
-                "the checkpoint of step {step} is on the list of the best but its file is gone or damaged: it is taken \
-                 off the list; to keep a checkpoint for good, copy it out of the run directory"
+                "the file of the best checkpoint of step {step} is missing or damaged: it is removed from the \
+                 list; to keep a checkpoint permanently, copy it out of the run directory"
             ),
             Self::FellBack { damaged, why, used, step } => write!(
                 f,
-                "the checkpoint {} is {why}: continuing from the newest whole one, {} of step {step}; to start from the \
-                 beginning, delete the folder that they are in",
+                "the checkpoint {} is {why}: continuing from the newest intact one, {} of step {step}; to start \
+                 from the beginning, delete their folder",
                 damaged.display(),
                 used.display()
             ),
             Self::StartsOver { gone, damaged } => write!(
                 f,
-                "{} is gone and {} is damaged: the run starts from the beginning",
+                "{} is missing and {} is damaged: the run starts from the beginning",
                 gone.display(),
                 damaged.display()
             ),
             Self::NoCheckpoint { folder } => write!(
                 f,
-                "no checkpoint is left in {}, though the run has taken steps before: it starts from the beginning",
+                "there is no checkpoint in {} although the run has taken steps: it starts from the beginning",
                 folder.display()
             ),
             Self::Unchecked { file } => write!(
                 f,
-                "{} has no checksum, since an earlier version wrote it: damage would not be noticed; the next one has",
+                "{} has no checksum because an earlier version wrote it: damage cannot be detected; the next \
+                 checkpoint has one",
                 file.display()
             ),
             Self::MetricsDamaged { file, lines, expected } => write!(
                 f,
-                "{} is damaged: {}; training goes on as it would have, but curves drawn from this file are not those of \
-                 the run",
+                "{} is damaged: {}; training is not affected, but curves from this file are wrong",
                 file.display(),
                 line_mismatch(*lines, *expected)
             ),

@@ -65,7 +65,7 @@ pub(crate) fn ensure_finite(answers: &Tensor) -> Result<()> {
         answers.elem_count() == 0 || answers.sum_all()?.to_dtype(DType::F64)?.to_scalar::<f64>()?.is_finite();
     ensure!(
         finite,
-        "the network answers with what is no number: its training has diverged, or its weights are damaged"
+        "the network's output is not finite: its training has diverged, or its weights are damaged"
     );
     Ok(())
 }

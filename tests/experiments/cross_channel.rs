@@ -1,5 +1,5 @@
-//! The tasks that predict channels of Lab from others: their first losses, what they share with colorization, that
-//! eight images can be learned, and what a stage of each leaves behind.
+//! Cross-channel pretext tasks: initial losses, equivalence with colorization, overfitting of eight images, and the
+//! outputs of a stage.
 
 use super::home::Home;
 use candle_core::{Device, Tensor};
@@ -68,7 +68,7 @@ fn the_first_losses_are_those_of_knowing_nothing() -> Result<()> {
     Ok(())
 }
 
-/// Half the squared distance of Lab from a gray of L 50, computed pixel by pixel in doubles.
+/// Half the squared Lab distance from gray with L 50, computed pixel by pixel in f64.
 #[test]
 fn the_first_loss_of_an_autoencoder_is_the_distance_to_gray() -> Result<()> {
     let batch = batch(3)?;
@@ -88,8 +88,8 @@ fn the_first_loss_of_an_autoencoder_is_the_distance_to_gray() -> Result<()> {
     Ok(())
 }
 
-/// Colorization without soft encoding, rebalancing and gate is the same problem, and so is its regression: the same
-/// network of the same seed must lose the same after some steps.
+/// Colorization without soft encoding, rebalancing and gate is the same problem, as is its regression: the same
+/// network with the same seed must have equal losses after some steps.
 #[test]
 fn ab_from_lightness_is_colorization_without_its_refinements() -> Result<()> {
     let batch = batch(4)?;
@@ -124,8 +124,9 @@ fn learn(task: &mut dyn Task, batch: &Batch, steps: u64) -> Result<f64> {
 #[test]
 fn eight_images_are_learned_by_heart() -> Result<()> {
     let batch = batch(8)?;
-    // Color from lightness is colorization, see above, which tests/training/pretext.rs teaches by heart. What counts is beyond
-    // what is reached without looking: how often each bin of L occurs, the mean L, the mean Lab.
+    // Color from lightness is colorization (see above), whose overfitting tests/training/pretext.rs covers. The
+    // thresholds are the best losses without looking at the input: the entropy of L, and the variances around mean L
+    // and mean Lab.
     let (entropy, variance) = blind(&batch)?;
     for (name, problem, steps, blind) in [
         ("classes of L", problem("lightness", "classification")?, 120, entropy),
@@ -139,7 +140,7 @@ fn eight_images_are_learned_by_heart() -> Result<()> {
     Ok(())
 }
 
-/// Of all pixels: the entropy of their L in bins of width 1, and the variances of L, a and b.
+/// Over all pixels: the entropy of L in bins of width 1, and the variances of L, a and b.
 fn blind(batch: &Batch) -> Result<(f64, [f64; 3])> {
     let pixels = batch.pixels.flatten_all()?.to_vec1::<u8>()?;
     let lab: Vec<[f64; 3]> = pixels
@@ -172,7 +173,7 @@ fn a_network_that_knows_nothing_is_warned_of_and_a_trained_one_is_not() -> Resul
     assert!(task.warnings()[0].0.contains("one tone"), "{:?}", task.warnings());
 
     learn(&mut task, &batch(8)?, 60)?;
-    // Statistics of batch normalization lag behind over so few steps, but the pictures already vary.
+    // Batch normalization statistics lag in so few steps, but predictions already vary.
     let trained = task.evaluate(&mut val()?)?;
     assert!(value(&trained, "contrast") > 0.1, "{trained:?}");
     assert!(task.warnings().is_empty());
@@ -180,7 +181,7 @@ fn a_network_that_knows_nothing_is_warned_of_and_a_trained_one_is_not() -> Resul
     Ok(())
 }
 
-/// What an evaluation means, from its definition: the network of zeros says L 50 and no color everywhere.
+/// The metrics by their definition: a network of zeros predicts L 50 and no color everywhere.
 #[test]
 fn figures_of_a_gray_prediction_are_those_of_gray() -> Result<()> {
     let mut task = task(problem("lightness", "regression")?)?;
@@ -207,7 +208,7 @@ fn a_picture_shows_input_prediction_and_truth() -> Result<()> {
     let mut task = task(problem("lightness", "classification")?)?;
     let Some(panel) = task.picture(&mut val()?)? else { panic!("no picture") };
     assert_eq!(panel.rgb.len(), 3 * panel.width * panel.height);
-    // Three columns of 29 pixels, enlarged three times, and the gaps; as many rows as a batch has.
+    // Three columns of 29 pixels, upscaled three times, plus gaps; one row per picture of a batch.
     assert_eq!(panel.width, 3 * 29 * 3 + 4 * 8);
     Ok(())
 }

@@ -1,5 +1,5 @@
-//! The evaluation of colorizations as a stage: what it measures on cases with known answers, what it leaves behind, what
-//! stops it before it starts; and the losses that its methods are trained by.
+//! Evaluation of colorizations as a stage: metrics on cases with known results, outputs, checks before the start, and
+//! the losses of its methods.
 
 use super::home::Home;
 use candle_core::Tensor;
@@ -46,7 +46,7 @@ impl Home {
         run(&self.load(yaml, &[])?, &self.options())
     }
 
-    /// The directory of the fit whose name starts so.
+    /// The run directory whose name starts with `name`.
     fn fit(&self, start: &str) -> Result<PathBuf> {
         let mut fits = vec![];
         for entry in fs::read_dir(self.path().join("runs/colors"))? {
@@ -89,7 +89,7 @@ fn methods_are_measured_and_reported() -> Result<()> {
     home.reports_as_planned()
 }
 
-/// Gray's error is the chroma of the truth, so its AuC follows from the pictures alone.
+/// Gray's error is the chroma of the truth, so its AuC can be computed from the pictures.
 #[test]
 fn gray_is_what_the_pictures_say() -> Result<()> {
     let home = Home::new()?;
@@ -113,7 +113,7 @@ fn gray_is_what_the_pictures_say() -> Result<()> {
     Ok(())
 }
 
-/// The truth's own pictures, given as those of a method, are without fault; a changed picture is another fit.
+/// The true pictures, given as a method's results, have no error; a changed picture gives another run.
 #[test]
 fn finished_pictures_are_scored_as_they_are() -> Result<()> {
     let home = Home::new()?;
@@ -146,7 +146,7 @@ fn finished_pictures_are_scored_as_they_are() -> Result<()> {
     Ok(())
 }
 
-/// A step so small that nothing moves leaves the trunk of the stage that was started from, and a head of its own.
+/// With a negligible learning rate the result has the trunk of the initial stage and a new head.
 #[test]
 fn a_stage_starts_from_another_with_a_new_head() -> Result<()> {
     let home = Home::new()?;
@@ -166,7 +166,7 @@ fn a_stage_starts_from_another_with_a_new_head() -> Result<()> {
     Ok(())
 }
 
-/// Branches of deep supervision are heads too: another loss begins with new ones.
+/// Deep-supervision branches are heads too: another loss starts with new ones.
 #[test]
 fn branches_start_afresh_with_another_loss() -> Result<()> {
     let home = Home::new()?;
@@ -198,7 +198,7 @@ fn mistakes_are_found_before_anything_runs() -> Result<()> {
     Ok(())
 }
 
-/// The table of the paper's recipe passes `check` against a data set laid out as ImageNet is.
+/// The spec of the paper's table passes `check` on a data set in ImageNet's layout.
 #[test]
 fn the_papers_recipe_passes_check() -> Result<()> {
     let home = Home::new()?;
@@ -225,7 +225,7 @@ fn the_papers_recipe_passes_check() -> Result<()> {
     Ok(())
 }
 
-/// Bins, prior and weights are those of the paper's grid whatever the methods are.
+/// Bins, prior and weights are those of the paper's grid, independent of the methods.
 #[test]
 fn the_prior_is_kept_beside_the_results() -> Result<()> {
     let home = Home::new()?;
@@ -239,7 +239,8 @@ fn the_prior_is_kept_beside_the_results() -> Result<()> {
     Ok(())
 }
 
-/// A narrow VGG-16 with random weights: what it answers means nothing, but Gray's pictures are the gray ones.
+/// A narrow VGG-16 with random weights: its predictions are meaningless, but equal for Gray's pictures and the gray
+/// ones.
 #[test]
 fn a_classifier_is_asked_what_the_pictures_show() -> Result<()> {
     let home = Home::new()?;

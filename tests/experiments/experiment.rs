@@ -1,4 +1,4 @@
-//! Whole experiments: from YAML to a report, what is run again and what is not, and what stops one before it starts.
+//! Complete experiments: from YAML to a report, which runs are reused, and which errors prevent a start.
 
 use super::home::Home;
 use hueristic::experiment::{Outcome, check, check_and_estimate, run};
@@ -30,7 +30,7 @@ impl Home {
         run(&self.load(SPEC, sets)?, &self.options())
     }
 
-    /// The fits' directories with the time of their manifests.
+    /// Run directories with the modification times of their manifests.
     fn fits(&self) -> Result<Vec<(PathBuf, SystemTime)>> {
         let mut fits = vec![];
         for entry in fs::read_dir(self.path().join("runs/tiny"))? {
@@ -86,7 +86,7 @@ fn a_finished_stage_is_not_run_again_and_a_changed_one_is() -> Result<()> {
     Ok(())
 }
 
-/// Every file below `dir`, with its content.
+/// Every file below `dir` with its content.
 fn files(dir: &Path) -> Result<BTreeMap<PathBuf, Vec<u8>>> {
     let mut found = BTreeMap::new();
     for entry in fs::read_dir(dir)? {
@@ -112,7 +112,7 @@ fn nothing_of_a_finished_run_is_written_again() -> Result<()> {
         bytes[middle] ^= 4;
         Ok(fs::write(path, bytes)?)
     };
-    // What only the run itself reads: it is finished, and stays so.
+    // A file that only the run itself reads: the run stays finished.
     flip(color.join("checkpoints/last.safetensors"))?;
     flip(color.join("metrics.jsonl"))?;
     fs::remove_dir_all(color.join("pictures"))?;
@@ -122,7 +122,7 @@ fn nothing_of_a_finished_run_is_written_again() -> Result<()> {
         path.iter().any(|part| part == "report") || before.get(path) == Some(bytes)
     };
     assert!(files(&home.path().join("runs/tiny"))?.iter().all(same));
-    // What others read is refused by name, and left as it is.
+    // A file that others read: the error names it, and it is not changed.
     for file in [color.join("weights.safetensors"), probe.join("results.json")] {
         let whole = fs::read(&file)?;
         flip(file.clone())?;
@@ -133,7 +133,7 @@ fn nothing_of_a_finished_run_is_written_again() -> Result<()> {
         } else {
             message
         };
-        let parts = ["is not what the run has left: its SHA-256 is", "manifest.json says"];
+        let parts = ["was modified after the run: its SHA-256 is", "manifest.json says"];
         assert!(parts.iter().all(|part| message.contains(part)), "{message}");
         assert!(message.contains(&*file.file_name().unwrap_or_default().to_string_lossy()), "{message}");
         assert!(fs::read(&file)? == damaged, "it was written again");
@@ -186,7 +186,7 @@ fn weights_of_another_network_are_refused() -> Result<()> {
     let (manifest, _) = named(&home.fits()?, "color-").remove(0);
     let weights = manifest.with_file_name("weights.safetensors");
     let (tensors, _) = hueristic::nn::weights::read(&weights)?;
-    // Neither a header nor a whole set of shapes tells the architecture, so the spec's counts, which has a conv4.
+    // Neither header nor shapes determine the architecture, so the spec's is used, which has a conv4.
     let some = tensors.iter().filter(|(name, _)| !name.starts_with("conv4"));
     let bare: Vec<_> = some.map(|(name, tensor)| (name.as_str(), tensor)).collect();
     let file = home.path().join("bare.safetensors");
@@ -209,7 +209,7 @@ fn a_missing_weight_file_is_named_before_anything_runs() -> Result<()> {
     Ok(())
 }
 
-/// Pictures in these folders, four each.
+/// Writes four pictures into each of these folders.
 fn pictures(home: &Home, folders: &[&str]) -> Result<()> {
     for folder in folders {
         let folder = home.path().join(folder);
@@ -222,7 +222,7 @@ fn pictures(home: &Home, folders: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// The spec with class folders of the home's `train` and `val` as its data.
+/// The spec with the class folders `train` and `val` of the temporary folder as its data.
 fn of_folders(home: &Home) -> String {
     let at = |split: &str| home.path().join(split).display().to_string();
     let source = format!("folder: {{ train: {}, val: {} }}", at("train"), at("val"));
@@ -266,7 +266,7 @@ fn labels_that_do_not_meet_stop_only_the_stages_that_need_them() -> Result<()> {
     Ok(())
 }
 
-/// Both splits, each file that a row names, and the data beside the weights.
+/// Covers both splits, every file that a row names, and data errors together with weight errors.
 #[test]
 fn one_fault_of_a_stage_hides_no_other() -> Result<()> {
     let stages = r#"
@@ -289,16 +289,16 @@ stages:
 "#;
     let message = refusal(&[SPEC.split("stages:").next().unwrap_or_default(), stages].concat(), &[])?;
     for part in [
-        "9 faults, and nothing was begun",
-        "stage `colors` would not start: `theirs`: ",
+        "9 errors, nothing was run",
+        "stage `colors` cannot start: `theirs`: ",
         "no-colorizer.safetensors does not exist",
         "no-prior.npy (No such file",
         "no-vgg.safetensors",
-        "stage `detection` would not start: `theirs`: ",
+        "stage `detection` cannot start: `theirs`: ",
         "no-backbone.safetensors does not exist",
         "no-train.safetensors (No such file",
         "no-val.safetensors (No such file",
-        "stage `probe` would not start: `theirs`: ",
+        "stage `probe` cannot start: `theirs`: ",
         "no-weights.safetensors does not exist",
         "no/train",
         "no/val",
@@ -317,7 +317,7 @@ fn data_that_is_not_there_is_named() -> Result<()> {
     Ok(())
 }
 
-/// The fits of a home's runs: where each lies, without its hash, and how it is called.
+/// Directory (without hash) and label of each run.
 fn plans(home: &Home) -> Result<Vec<String>> {
     let mut plans = vec![];
     for (manifest, _) in home.fits()? {
@@ -343,7 +343,7 @@ fn the_plan_that_a_check_prints_is_the_plan_that_the_run_executes() -> Result<()
     for line in printed.iter().flat_map(|plan| plan.lines()).filter(|line| !line.contains(", seed")) {
         assert!(text.contains(line), "{line} is not in\n{text}");
     }
-    // It is what was trained: the networks, the batches and the steps of the plan are those of what was left.
+    // The plan matches what was trained: networks, batches and steps agree with the outputs.
     let (color, _) = named(&home.fits()?, "color-").remove(0);
     let plan = fs::read_to_string(color.with_file_name("plan.txt"))?;
     assert!(
@@ -366,11 +366,11 @@ fn everything_that_can_be_known_is_refused_before_the_first_step_and_at_once() -
     let checked = check(&experiment, &home.options()).err().map(|e| format!("{e:#}")).unwrap_or_default();
     assert_eq!(ran, checked);
     for part in [
-        "3 faults, and nothing was begun",
-        "stage `color` would not start: cannot read ",
+        "3 errors, nothing was run",
+        "stage `color` cannot start: cannot read ",
         "nowhere.npy (No such file or directory (os error 2)): give the path of a file that is there",
-        "stage `labels` would not start: a batch of 65",
-        "stage `probe` would not start: `theirs`: ",
+        "stage `labels` cannot start: a batch of 65",
+        "stage `probe` cannot start: `theirs`: ",
         "nowhere.safetensors does not exist; give the path of a weight file",
     ] {
         assert!(ran.contains(part), "{part} is not in\n{ran}");
@@ -390,16 +390,13 @@ fn a_network_that_a_file_does_not_fit_is_refused_before_the_first_step() -> Resu
         let ran = other.load(SPEC, sets).and_then(|experiment| run(&experiment, &other.options()));
         ran.err().map(|e| format!("{e:#}")).unwrap_or_default()
     };
-    // Another width, where the new network is the stage's own.
+    // Another width of the stage's own network.
     let message = of(&[
         &format!("color.init_from={{ file: {weights} }}"),
         "color.backbone={ alexnet: { stem: small, width: 0.5 } }",
     ]);
-    assert!(
-        message.contains("stage `color` would not start") && message.contains("does not fit"),
-        "{message}"
-    );
-    // A layer that the file's network does not have.
+    assert!(message.contains("stage `color` cannot start") && message.contains("does not fit"), "{message}");
+    // A layer that the file's network lacks.
     let taps = format!("{{ mine: {{ file: {weights} }} }}");
     let message = of(&[
         &format!("probe.backbones={taps}"),
@@ -407,13 +404,13 @@ fn a_network_that_a_file_does_not_fit_is_refused_before_the_first_step() -> Resu
         "probe.probe.layers=[conv1_1]",
     ]);
     assert!(message.contains("none of the layers conv1_1") && message.contains("conv5"), "{message}");
-    // A crop of which the layers leave nothing.
+    // A crop too small for the layers.
     let message = of(&[
         "color.data={ source: { scenes: { train: 64, val: 40 } }, crop: 29 }",
         "probe.data={ source: { scenes: { train: 64, val: 40 } }, crop: 5 }",
         "probe.probe.layers=[conv5]",
     ]);
-    assert!(message.contains("stage `probe` would not start") && message.contains("window"), "{message}");
+    assert!(message.contains("stage `probe` cannot start") && message.contains("window"), "{message}");
     assert!(!other.path().join("runs").exists());
     Ok(())
 }
@@ -432,7 +429,7 @@ fn unreadable_validation_pictures_are_counted_before_the_first_step() -> Result<
     Ok(())
 }
 
-/// What says how often something is written, and how paths are spelled, decides no result.
+/// Logging intervals and the spelling of paths do not affect the hash.
 #[test]
 fn only_what_decides_the_result_begins_a_new_run() -> Result<()> {
     let home = Home::new()?;
@@ -452,13 +449,13 @@ fn only_what_decides_the_result_begins_a_new_run() -> Result<()> {
     ];
     run(&home.load(&spelled, &idle)?, &home.options())?;
     assert_eq!(home.fits()?, first, "nothing that decides a result had changed");
-    // Another name for a stage and for a row of the table is none of it either.
+    // Names of stages and table rows do not affect it either.
     let renamed = yaml
         .replace("  color: {", "  colors: {")
         .replace("color: { stage: color }", "color: { stage: colors }");
     run(&home.load(&renamed, &[])?, &home.options())?;
     assert_eq!(home.fits()?, first, "the stages had other names, not other results");
-    // The content is: the same path, another picture.
+    // File content does: the same path with another picture.
     fs::write(home.path().join("val/b/2.png"), fs::read(home.path().join("val/a/1.png"))?)?;
     Ok(())
 }
@@ -498,7 +495,7 @@ fn a_longer_run_goes_on_from_a_shorter_one_bit_for_bit() -> Result<()> {
     let long = named(&home.fits()?, "color-").into_iter().map(|(m, _)| fs::read_to_string(m).unwrap());
     assert!(long.into_iter().any(|m| m.contains("\"resumed\": 1")), "it was trained anew");
 
-    // A cosine spreads its rates over all steps: no part of a longer run.
+    // A cosine schedule depends on the total number of steps, so the run cannot be extended.
     let cosine = only.replace("batch: 8,", "batch: 8, schedule: { decay: cosine },");
     run(&home.load(&cosine, &[])?, &home.options())?;
     run(&home.load(&cosine, &["color.train.steps=5"])?, &home.options())?;
@@ -530,7 +527,7 @@ fn stages_that_do_the_same_share_a_run() -> Result<()> {
     assert!(!check(&experiment, &home.options())?.to_string().contains("note"), "it starts from the other");
     let experiment = home.load(&yaml, &[])?;
     let text = check(&experiment, &home.options())?.to_string();
-    let note = "  note     `again, seed 0` does what `color, seed 0` does: one run serves both";
+    let note = "  note     `again, seed 0` is identical to `color, seed 0`: both share one run";
     assert!(text.contains(note) && text.matches("  note  ").count() == 1, "{text}");
     run(&experiment, &home.options())?;
     assert_eq!((named(&home.fits()?, "color-").len(), home.fits()?.len()), (1, 2));
@@ -562,7 +559,7 @@ fn what_comes_to_nothing_in_so_few_steps_is_noted() -> Result<()> {
     Ok(())
 }
 
-/// Rows are found again by what they are; what they are called is up to the spec that asks.
+/// Rows are matched by hash; their names are those of the requesting spec.
 #[test]
 fn rows_that_change_places_change_their_names_in_the_table() -> Result<()> {
     let (home, fresh) = (Home::new()?, Home::new()?);
@@ -588,12 +585,13 @@ fn rows_that_change_places_change_their_names_in_the_table() -> Result<()> {
 fn what_a_stage_will_leave_is_matched_with_what_builds_on_it() -> Result<()> {
     let wider = SPEC.replace(
         "stages:",
-        "stages:\n  first: { pretext: { task: colorization, backbone: { alexnet: { stem: small, width: 0.5 } }, train: { steps: 1, \
+        "stages:\n  first: { pretext: { task: colorization, backbone: { alexnet: { stem: small, width: 0.5 } }, \
+         train: { steps: 1, \
          batch: 8, optimizer: { adam: { lr: 1e-3 } } } } }",
     );
     let message = refusal(&wider, &["color.init_from={ stage: first }"])?;
     assert!(
-        message.contains("stage `color` would not start: what stage `first` trains does not fit"),
+        message.contains("stage `color` cannot start: what stage `first` trains does not fit"),
         "{message}"
     );
     Ok(())
@@ -611,7 +609,7 @@ fn a_renamed_stage_of_more_steps_goes_on_too() -> Result<()> {
     Ok(())
 }
 
-/// A picture that is exchanged for another of the same size in bytes is another picture.
+/// Replacing a picture by another of the same file size changes the hash.
 #[test]
 fn the_content_of_pictures_decides_not_their_size() -> Result<()> {
     let home = Home::new()?;

@@ -1,4 +1,4 @@
-//! A folder of its own for an experiment that a test runs.
+//! A temporary folder for an experiment of a test.
 
 use candle_core::Device;
 use hueristic::{data::source::Locations, experiment::Experiment, experiment::RunOptions};
@@ -15,12 +15,12 @@ impl Home {
         self.0.path()
     }
 
-    /// Runs go to `runs`, no local copies of data sets are known.
+    /// Runs are written to `runs`; there are no local copies of data sets.
     pub fn options(&self) -> RunOptions {
         RunOptions { out: self.path().join("runs"), locations: Locations::default(), device: Device::Cpu }
     }
 
-    /// Asserts that every run below `runs` reports metrics that its plan names.
+    /// Asserts that every run below `runs` reports only metrics of its plan.
     pub fn reports_as_planned(&self) -> anyhow::Result<()> {
         let mut seen = 0;
         for folder in fs::read_dir(self.path().join("runs"))? {
@@ -47,7 +47,7 @@ impl Home {
         Ok(())
     }
 
-    /// The experiment of a text, resolved.
+    /// Parses and resolves an experiment.
     pub fn load(&self, yaml: &str, sets: &[&str]) -> anyhow::Result<Experiment> {
         let path = self.path().join("spec.yaml");
         fs::write(&path, yaml)?;

@@ -1,4 +1,4 @@
-//! From YAML to results: specs and their errors, whole experiments of every kind.
+//! From YAML to results: specs and their errors, complete experiments of every kind.
 
 mod cross_channel;
 mod evaluation;

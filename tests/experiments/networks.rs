@@ -1,5 +1,5 @@
-//! Networks of every shape through every stage: the AlexNets of all presets from files, from data and rescaled; ResNets as
-//! colorizers, classifiers, behind every probe and under the three heads of PASCAL VOC, in one table with an AlexNet.
+//! Every network in every stage: AlexNets of all presets from files, data-dependent and rescaled; ResNets as
+//! colorizers, as classifiers, in every probe and in the three PASCAL VOC tasks, in one table with an AlexNet.
 
 use super::home::Home;
 use candle_core::Device;
@@ -12,7 +12,7 @@ use hueristic::{
 };
 use std::{collections::BTreeMap, fs};
 
-/// The rows of a table: every preset, from a weight file, from the pictures, and from the file with its layers rescaled.
+/// The rows of a table: every preset, from a weight file, data-dependent, and from the file with its layers rescaled.
 fn rows(home: &Home) -> anyhow::Result<String> {
     let mut rows = String::new();
     for preset in Preset::ALL {
@@ -145,7 +145,7 @@ fn residual_networks_run_in_every_stage_beside_an_alexnet() -> anyhow::Result<()
     ["gaussian", "deep", "alexnet", "kmeans", "colorization", "supervised"]
         .iter()
         .for_each(|name| row(name, 4));
-    // Each with the layers that it has: columns of an AlexNet and of ResNets side by side.
+    // Each backbone with the layers that it has: columns of an AlexNet and of ResNets in one table.
     for column in ["conv5", "layer2.0", "layer4", "fc8", "fc6-8", "layer4.0-fc", "Det.", "Seg."] {
         assert!(report.text.contains(column), "{column} is not in\n{}", report.text);
     }
@@ -159,7 +159,7 @@ fn residual_networks_run_in_every_stage_beside_an_alexnet() -> anyhow::Result<()
     Ok(())
 }
 
-/// What a row cannot be is said before the first step.
+/// Impossible rows are reported before the first step.
 #[test]
 fn rows_on_networks_of_their_own_are_looked_over() -> anyhow::Result<()> {
     let home = Home::new()?;

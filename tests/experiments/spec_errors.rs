@@ -1,4 +1,4 @@
-//! Every way in which a spec can be wrong, and the whole message that the user then reads.
+//! Every kind of invalid spec, with the complete error message.
 
 use hueristic::{
     experiment::Experiment,
@@ -34,7 +34,7 @@ stages:
             lr: 0.01
 ";
 
-/// A folder with these files in it.
+/// A temporary folder with these files.
 fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
     for (name, text) in files {
@@ -49,12 +49,12 @@ fn load(dir: &Path, sets: &[&str]) -> Result<Experiment, String> {
         .map_err(|e| e.to_string().replace(&format!("{}/", dir.display()), ""))
 }
 
-/// The message for `text`.
+/// The error message for `text`.
 fn refused(text: &str, sets: &[&str]) -> String {
     load(folder(&[("spec.yaml", text)]).path(), sets).expect_err("the spec was accepted")
 }
 
-/// The message for the good spec after one change.
+/// The error message for the valid spec after one change.
 fn changed(from: &str, to: &str) -> String {
     assert_eq!(GOOD.matches(from).count(), 1, "{from:?} is not in the spec exactly once");
     refused(&GOOD.replace(from, to), &[])
@@ -532,7 +532,7 @@ fn overrides_reach_what_they_name() {
     let spec = accepted(GOOD, &["pretrain.train.batch=64", "seeds=[7]", "seeds.0=9"]);
     let stage = spec.stages.get("pretrain").unwrap();
     assert_eq!((stage.train().unwrap().batch.get(), &*spec.seeds), (64, &[9][..]));
-    // Only the stage that is named: the probe took its copy of the same section before.
+    // Only the named stage changes: the probe had copied the section before.
     assert_eq!(spec.stages.get("probe").unwrap().train().unwrap().batch.get(), 8);
     let swapped = accepted(GOOD, &["pretrain.train.optimizer.sgd.lr=0.5"]);
     let yaml = resolved_yaml(&swapped.stages.get("pretrain").unwrap().train().unwrap().optimizer).unwrap();
@@ -628,7 +628,7 @@ fn the_resolved_spec_says_everything_and_reads_back() {
     let resolved = accepted(GOOD, &[]);
     let yaml = resolved_yaml(&resolved).unwrap();
     assert_eq!(accepted(&yaml, &[]), resolved);
-    // Defaults are written out, what is shared by the stages is in each of them, in the order of the structs.
+    // Defaults are written out, shared sections are copied into each stage, keys are in struct order.
     assert_eq!(yaml.matches("        crop: 32\n").count(), 2, "{yaml}");
     assert!(yaml.contains("          adam:\n            lr: 0.00003\n            beta1: 0.9\n"), "{yaml}");
     assert!(

@@ -1,4 +1,4 @@
-//! What `show` prints is itself a spec and the same one, whatever the values; and no text makes the reader panic.
+//! The output of `show` is an equivalent spec for all values; no text makes the parser panic.
 
 use hueristic::{
     experiment::Experiment,
@@ -14,7 +14,7 @@ fn load(text: &str) -> Result<Experiment, String> {
     Experiment::load(&path, &[]).map_err(|e| e.to_string())
 }
 
-/// The values that the property varies.
+/// The values varied by the property test.
 #[derive(Debug)]
 struct Parts {
     names: (String, String),
@@ -28,13 +28,13 @@ struct Parts {
     task: &'static str,
 }
 
-/// Positive, from the smallest to the largest.
+/// Positive numbers from the smallest to the largest.
 fn positive() -> impl Strategy<Value = f64> {
     any::<f64>().prop_map(f64::abs).prop_filter("finite and above 0", |v| v.is_finite() && *v > 0.0)
 }
 
 fn parts() -> impl Strategy<Value = Parts> {
-    // Names that YAML takes for something else unless they are quoted.
+    // Names that YAML would misread without quotes.
     let name = prop_oneof![
         "[A-Za-z0-9][A-Za-z0-9_.-]{0,8}",
         Just("null".to_string()),
@@ -125,7 +125,7 @@ proptest! {
     }
 }
 
-/// Python's readers take `on` for a truth, `1:30` for a number, `2026-01-01` for a date, and `1e-6` for text.
+/// Python's parsers read `on` as a boolean, `1:30` as a number, `2026-01-01` as a date, and `1e-6` as text.
 #[test]
 fn what_is_written_reads_the_same_in_python() {
     let parts = "

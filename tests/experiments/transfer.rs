@@ -1,4 +1,4 @@
-//! Transfer stages from spec to table: each head learns, stops and resumes, and says what is wrong with its input.
+//! Transfer stages from spec to table: each task learns, stops and resumes, and reports invalid input.
 
 use super::home::Home;
 use candle_core::Device;
@@ -122,7 +122,7 @@ fn every_stage_runs_and_the_table_has_a_column_for_each() -> anyhow::Result<()> 
     assert!(detections.exists());
     let masks = folder("segmentation-gaussian-s0").expect("a run").join("segmentations");
     assert_eq!(fs::read_dir(masks)?.count(), 8);
-    // What is finished is not run again.
+    // Finished runs are not repeated.
     let again = experiment::run(&experiment, &home.options())?;
     assert!(matches!(again, Outcome::Finished { .. }));
     Ok(())
@@ -131,7 +131,7 @@ fn every_stage_runs_and_the_table_has_a_column_for_each() -> anyhow::Result<()> 
 #[test]
 fn a_rehearsal_takes_as_many_pictures_as_its_stage_must_see() -> anyhow::Result<()> {
     let home = Home::new()?;
-    // Eight pictures are no fold of every class.
+    // Eight pictures are too few for folds of every class.
     let few = ["svm.classifier.folds=3", "annotated.source={ composite: { train: 48, val: 16, size: 48 } }"];
     let outlook = experiment::check_and_estimate(&home.load(SPEC, &few)?, &home.options())?;
     let text = outlook.to_string();
@@ -139,7 +139,7 @@ fn a_rehearsal_takes_as_many_pictures_as_its_stage_must_see() -> anyhow::Result<
     Ok(())
 }
 
-/// The message that a spec is refused with.
+/// The error message for a spec.
 fn refused(sets: &[&str]) -> String {
     let home = Home::new().expect("a folder");
     match home.load(SPEC, sets).and_then(|e| experiment::check(&e, &home.options()).map(|_| ())) {
@@ -182,7 +182,7 @@ fn a_stage_needs_a_backbone() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Pictures of one gray, with what a test says is on them.
+/// Uniform gray pictures with the annotations that a test specifies.
 struct Given {
     classes: Vec<String>,
     objects: Vec<Vec<Object>>,
@@ -327,7 +327,7 @@ fn ignored_classes_count_neither_in_the_loss_nor_in_the_mean() -> anyhow::Result
     assert_eq!(metrics.len(), 2, "the mean and one class: {metrics:?}");
     let mut train = loader(&set, CropPolicy::RandomScale { side: 29 }, Pass::Train, 2);
     let step = task.step(&train.next_batch()?.expect("a batch"), &Rng::new(0))?;
-    // The last layer is zero: ln 2 for each of the two entries that count, over two pictures.
+    // The last layer is zero: ln 2 for each of the two labeled entries, over two pictures.
     let loss = step.loss.to_scalar::<f32>()?;
     assert!((loss - 2f32.ln()).abs() < 1e-5, "{loss}");
     Ok(())
@@ -354,7 +354,7 @@ fn a_segmentation_needs_masks() {
     assert!(message.contains("has no mask"), "{message}");
 }
 
-/// At the start the finer strides answer as the coarse one, since their classifiers are zero; all cover the picture.
+/// Initially the finer strides give the coarse scores, since their classifiers are zero; all cover the picture.
 #[test]
 fn finer_strides_start_as_the_coarse_one() -> anyhow::Result<()> {
     let set: Arc<dyn Annotated> = Arc::new(Composite::new(2, 64, 0, Split::Train)?);
@@ -389,7 +389,7 @@ fn columns_are_named_as_in_the_paper() {
     assert_eq!(bias, Some(Filler::Constant { value: 0.1 }));
 }
 
-/// A devkit with the original's folders and twenty pictures in each list.
+/// A devkit with the original's folders and twenty pictures per list.
 fn devkit(root: &Path, year: &str, lists: &[(&str, &str)]) -> anyhow::Result<()> {
     let dir = root.join("VOCdevkit").join(year);
     for folder in ["Annotations", "JPEGImages", "SegmentationClass"] {
@@ -418,7 +418,7 @@ fn devkit(root: &Path, year: &str, lists: &[(&str, &str)]) -> anyhow::Result<()>
     Ok(())
 }
 
-/// Two classes of photographs in folders, as ImageNet's are.
+/// Two classes of photographs in folders, in ImageNet's layout.
 fn imagenet(root: &Path) -> anyhow::Result<()> {
     for (split, class) in [("train", "n01"), ("train", "n02"), ("val", "n01"), ("val", "n02")] {
         let folder = root.join("imagenet").join(split).join(class);
@@ -431,7 +431,7 @@ fn imagenet(root: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The paper's recipes pass `check` against data laid out as the originals are.
+/// The paper's recipes pass `check` on data in the original layouts.
 #[test]
 fn the_papers_recipes_pass_check() -> anyhow::Result<()> {
     let home = Home::new()?;
@@ -474,7 +474,7 @@ fn the_papers_recipes_pass_check() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A result below what the spec expects fails the run, after the report was written; so does a training that diverged.
+/// A result that violates `expected` fails the run after the report is written; so does divergence.
 #[test]
 fn a_run_that_stays_below_what_is_expected_fails() -> anyhow::Result<()> {
     let home = Home::new()?;
@@ -493,7 +493,8 @@ fn a_run_that_stays_below_what_is_expected_fails() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Before the first step, by the names that the stage will report; those of classes are known once the data is.
+/// `expected` is checked before the first step against the stage's metric names; those of classes are known once the
+/// data is open.
 #[test]
 fn an_unknown_metric_that_is_expected_is_refused_before_anything_runs() -> anyhow::Result<()> {
     let home = Home::new()?;
@@ -503,10 +504,10 @@ fn an_unknown_metric_that_is_expected_is_refused_before_anything_runs() -> anyho
     };
     let message = said("classification: { mpa: 0.1 }, nonlinear: { top2: 0, top1: 0 }")?;
     for part in [
-        "2 faults, and nothing was begun",
-        "stage `classification` would not start: `expected`: unknown metric `mpa`, expected one of `map`, `ap_disc`",
+        "2 errors, nothing was run",
+        "stage `classification` cannot start: `expected`: unknown metric `mpa`, expected one of `map`, `ap_disc`",
         "did you mean `map`?",
-        "stage `nonlinear` would not start: `expected`: unknown metric `top2`, expected one of `top1`, `top5`",
+        "stage `nonlinear` cannot start: `expected`: unknown metric `top2`, expected one of `top1`, `top5`",
     ] {
         assert!(message.contains(part), "{part} is not in\n{message}");
     }
@@ -521,8 +522,8 @@ fn an_unknown_metric_that_is_expected_is_refused_before_anything_runs() -> anyho
     Ok(())
 }
 
-/// Files as other people release them, with local response normalization and BGR input, one-tower networks of
-/// torchvision, go through a probe and every head.
+/// Weight files as released by others (with local response normalization and BGR input, and torchvision's one-tower
+/// networks) work in a probe and in every transfer task.
 #[test]
 fn files_of_other_methods_go_through_probes_and_heads() -> anyhow::Result<()> {
     let home = Home::new()?;
@@ -577,7 +578,7 @@ stages:
         panic!("not finished")
     };
     assert!(report.text.contains("caffenet") && report.text.contains("torchvision"), "{}", report.text);
-    // Color is for networks that see lightness.
+    // Color input requires weights for lightness.
     let color = yaml.replace(
         "task: { train_from: [fc6], draws: 1 }",
         "task: { train_from: [fc6], draws: 1 }\n      input: color",

@@ -1,4 +1,4 @@
-//! The binary as a user meets it: help, exit codes, messages.
+//! The binary from the user's side: help, exit codes, messages.
 
 use std::{
     fs,
@@ -35,14 +35,14 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8(bytes.to_vec()).unwrap()
 }
 
-/// Exit code and stderr of a command that has to fail without a word on stdout.
+/// Exit code and stderr of a command that must fail with empty stdout.
 fn fails(arguments: &[&str]) -> (i32, String) {
     let output = hueristic(arguments);
     assert_eq!(text(&output.stdout), "", "{arguments:?} printed a result");
     (output.status.code().unwrap(), text(&output.stderr))
 }
 
-/// Stdout of a command that has to succeed.
+/// Stdout of a command that must succeed.
 fn says(arguments: &[&str]) -> String {
     let output = hueristic(arguments);
     assert!(output.status.success(), "{arguments:?}: {}", text(&output.stderr));
@@ -83,7 +83,7 @@ fn help_carries_an_example_of_the_verb() {
     assert!(says(&["run", "--help"]).contains("`0..3` means 0, 1, 2"));
 }
 
-/// What nothing but a first step shows: a grid of fewer bins than a color is spread over.
+/// An error that only the first step reveals: a grid with fewer bins than the soft encoding needs.
 #[test]
 fn a_check_fails_where_the_run_would_once_all_is_said() {
     let dir = tempfile::tempdir().unwrap();
@@ -101,13 +101,13 @@ fn a_check_fails_where_the_run_would_once_all_is_said() {
     );
     assert!(
         said.contains("stage labels")
-            && said.ends_with("nothing was trained; 1 would fail, as the rehearsal did\n"),
+            && said.ends_with("nothing was trained; 1 would fail, as in the rehearsal\n"),
         "{said}"
     );
     assert!(!says(&["check", &path, "--no-estimate"]).contains("would fail"));
 }
 
-/// Shells leave the `~` in `--out=~/x`.
+/// Shells do not expand the `~` in `--out=~/x`.
 #[test]
 fn the_home_folder_is_expanded() {
     let dir = tempfile::tempdir().unwrap();
@@ -259,7 +259,7 @@ fn show_prints_a_spec_and_its_hash() {
     let value: serde_yaml::Value = serde_yaml::from_str(yaml).unwrap();
     assert_eq!(value["stages"]["pretrain"]["pretext"]["train"]["steps"], 5);
     assert_eq!(value["seeds"].as_sequence().map(Vec::len), Some(2));
-    // What is shown is itself a spec, and the same one.
+    // The output is itself an equivalent spec.
     assert_eq!(says(&["show", &spec(dir.path(), &shown)]), shown);
 }
 
@@ -320,7 +320,7 @@ fn a_file_that_is_neither_data_nor_a_spec_is_called_what_it_is() {
     }
 }
 
-/// What is not there would be fetched from elsewhere, unasked.
+/// Missing local data would otherwise be downloaded.
 #[test]
 fn a_data_folder_that_is_none_is_refused() {
     let dir = tempfile::tempdir().unwrap();
@@ -386,7 +386,7 @@ fn weights_are_listed() {
     assert!(code == 1 && message.contains("none"), "{code}: {message}");
 }
 
-/// With a GPU the first command plans; without one, or without the feature, it is refused with what to do.
+/// With a GPU the first command plans; without a GPU or the feature it gives an error with advice.
 #[test]
 fn a_gpu_that_is_not_there_is_refused() {
     let dir = tempfile::tempdir().unwrap();
@@ -399,7 +399,7 @@ fn a_gpu_that_is_not_there_is_refused() {
             fails(&["check", &spec(dir.path(), &format!("compute: {{ device: cuda }}\n{SPEC}"))]);
         assert!(error.contains("cuda:0"), "{error}");
     }
-    // what the command says goes before what the spec says, and no device is everything's default
+    // The command line takes precedence over the spec; the default device is auto.
     let path = spec(dir.path(), &format!("compute: {{ device: cuda }}\n{SPEC}"));
     says(&["check", &path, "--device", "cpu"]);
     says(&["check", &spec(dir.path(), SPEC)]);

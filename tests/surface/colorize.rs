@@ -1,5 +1,5 @@
-//! `colorize`, as a library and as a command: sizes, lightness, what a known network must paint, files that are refused,
-//! files that are broken, and memory.
+//! `colorize` as a library and as a command: sizes, lightness, the output of a known network, rejected files, broken
+//! files, and memory.
 
 use candle_core::{Device, Tensor};
 use hueristic::{
@@ -31,7 +31,7 @@ fn specs(backbone: &str, colorization: &str) -> (BackboneSpec, ColorizationSpec)
     (serde_json::from_str(backbone).unwrap(), serde_json::from_str(colorization).unwrap())
 }
 
-/// A network with its parameters; `bin` makes that bin certain everywhere, else the head's weights are spread about 0.
+/// A network with its parameters; `bin` is certain everywhere if given, else the head's weights vary around 0.
 fn network(backbone: &str, colorization: &str, bin: Option<usize>) -> (Colorizer, Params) {
     let (backbone, spec) = specs(backbone, colorization);
     let mut params = Params::new(&Device::Cpu);
@@ -47,7 +47,7 @@ fn network(backbone: &str, colorization: &str, bin: Option<usize>) -> (Colorizer
             weight.set(&weight.zeros_like().unwrap()).unwrap();
         }
         None => {
-            // small enough for distributions that are not certain of one bin
+            // Small enough for distributions that are not certain of one bin.
             let spread = |i: usize| 0.02 * ((i * 7919 % 1009) as f32 / 1009.0 - 0.5);
             let values: Vec<f32> = (0..weight.elem_count()).map(spread).collect();
             weight.set(&Tensor::from_vec(values, weight.shape(), &Device::Cpu).unwrap()).unwrap();
@@ -56,7 +56,7 @@ fn network(backbone: &str, colorization: &str, bin: Option<usize>) -> (Colorizer
     (net, params)
 }
 
-/// The same as a weight file that says what it is.
+/// The network as a weight file with its header.
 fn weight_file(dir: &Path, backbone: &str, colorization: &str, bin: Option<usize>) -> String {
     let (_, params) = network(backbone, colorization, bin);
     let header = header(backbone, colorization);
@@ -77,7 +77,7 @@ fn options(size: InputSize) -> Options {
     Options { size, ..Options::of(&ColorizationSpec::default(), &Device::Cpu) }
 }
 
-/// Colors that vary with the place; gray where `gray`.
+/// Colors that vary with the position; gray if `gray`.
 fn picture(width: usize, height: usize, gray: bool) -> RgbImage {
     let pixel = |i: usize| {
         let (x, y) = (i % width, i / width);
@@ -95,7 +95,7 @@ fn flat(tensor: &Tensor) -> Vec<f32> {
     tensor.flatten_all().unwrap().to_vec1().unwrap()
 }
 
-/// Equal but for the order in which threads add.
+/// Equal up to the summation order of threads.
 fn close(ours: &[f32], theirs: &[f32]) -> bool {
     let size = theirs.iter().fold(1f32, |size, v| size.max(v.abs()));
     ours.len() == theirs.len() && ours.iter().zip(theirs).all(|(x, y)| (x - y).abs() < 1e-4 * size)
@@ -110,8 +110,8 @@ fn load(path: &Path) -> RgbImage {
     decode(&fs::read(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))).unwrap()
 }
 
-/// Every pixel that was not clipped has the lightness of the original, but for rounding to bytes; those that were are as
-/// many as counted.
+/// Every pixel that was not clipped has the lightness of the original up to rounding to bytes; the number of others
+/// equals the reported count.
 fn keeps_lightness(original: &RgbImage, colored: &ColorizedPicture) {
     assert_eq!((colored.rgb.width, colored.rgb.height), (original.width, original.height));
     let ab = flat(&colored.ab.whole().unwrap());
@@ -136,7 +136,7 @@ fn any_size_keeps_its_size_and_its_lightness() {
             for gray in [false, true] {
                 let original = picture(width, height, gray);
                 for size in [InputSize::Short(64), InputSize::Full] {
-                    // AlexNet's pools need more than a few pixels
+                    // AlexNet's pooling needs more than a few pixels.
                     if size == InputSize::Full && width.min(height) == 1 && backbone != VGG {
                         continue;
                     }
@@ -187,7 +187,7 @@ fn a_certain_network_paints_its_bin_everywhere() {
 #[test]
 fn only_the_gray_of_a_picture_is_seen() {
     let (net, _) = network(VGG, "{}", None);
-    // 30 + 60 + 90 and 60 + 60 + 60 have one average, but not one lightness
+    // 30 + 60 + 90 and 60 + 60 + 60 have the same average but different lightness.
     let flat_of = |rgb: [u8; 3]| RgbImage { width: 70, height: 80, pixels: rgb.repeat(5600) };
     let average = Options { gray: Gray::Average, ..options(InputSize::Short(64)) };
     let [one, other] = [[30, 60, 90], [60; 3]].map(|rgb| color(&net, &flat_of(rgb), &average).unwrap().rgb);
@@ -221,7 +221,7 @@ fn damaged_weights_are_noticed() {
     assert!(error.contains("weights are damaged"), "{error}");
 }
 
-/// An infinite variance makes a channel 0, which no picture shows.
+/// An infinite variance makes a channel 0, which no picture reveals.
 #[test]
 fn statistics_that_are_not_finite_are_refused_by_tensor_and_channel() {
     let dir = tempfile::tempdir().unwrap();
@@ -272,7 +272,7 @@ fn a_folder_with_a_broken_file_is_colored_but_for_that() {
     assert!(out.starts_with("3 of 4 pictures colored\n") && out.contains("broken.jpg: truncated"), "{out}");
     assert!(err.contains("w.webp → colorized/w.webp: 50×40, seen at") && err.contains("% clipped"), "{err}");
     let made = dir.path().join("colorized");
-    // the decoded fixture stands upright; so must the result, without an orientation of its own
+    // The decoded fixture is upright; the result must be upright too, without an orientation tag.
     let (turned, original) = (load(&made.join("turned.jpg")), load(&fixture("turned.jpg")));
     assert_eq!((turned.width, turned.height), (original.width, original.height));
     let stored = image::open(made.join("turned.jpg")).unwrap();
@@ -306,7 +306,7 @@ fn everything_that_can_be_left_is_left() {
     let (code, out, err) = said(&hueristic(dir.path(), &[&arguments[..], &more].concat()));
     assert!(code == 0 && out == "2 of 2 pictures colored\n", "{out} {err}");
     let made = |name: &str| dir.path().join("o").join(name);
-    // three tiles where there was color, else two; 8 pixels around each
+    // Three tiles if there is color, else two; 8 pixels around each.
     let (three, two) = (load(&made("color [1]-montage.png")), load(&made("gray-montage.png")));
     assert_eq!((three.width, two.width), (3 * 100 + 4 * 8, 2 * 80 + 3 * 8));
     let sheet = load(&made("gray-distribution.png"));
@@ -344,7 +344,7 @@ fn nothing_is_replaced_unasked_and_bad_usage_is_refused() {
     refused(&["a.png", "--out", "n", "--save-ab", "ab"], "ends in .npy");
     refused(&["a.png", "--size", "huge"], "or `full`");
     refused(&["a.png", "--quality", "0"], "quality");
-    // pictures below a folder keep their folders; results of an earlier run are not taken for pictures
+    // Pictures in subfolders keep their subfolders; results of an earlier run are not used as inputs.
     let run = run(&[".", "--recursive", "--overwrite"]);
     assert!(said(&run).1.starts_with("2 of 2 pictures"), "{run:?}");
     assert!(dir.path().join("colorized/deep/a.png").is_file());
@@ -426,7 +426,7 @@ fn several_commands_fill_one_folder() {
     assert_eq!(names.count(), 6, "something was left behind");
 }
 
-/// Peak memory of a photograph of 12 megapixels with the paper's whole network, measured from outside.
+/// Peak memory for a photograph of 12 megapixels with the paper's full network, measured from outside.
 #[cfg(target_os = "linux")]
 #[test]
 fn a_large_photograph_takes_less_than_two_gigabytes() {

@@ -1,5 +1,4 @@
-//! Finished results in files, and what can be wrong with them: through the library, and through the verb `evaluate` as a
-//! user meets it.
+//! Scoring of result files and its errors, by the library and by the command `evaluate`.
 
 use hueristic::{
     data::{
@@ -25,7 +24,8 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8(bytes.to_vec()).unwrap()
 }
 
-/// Two pictures: a cat and a dog on the first, a difficult cow on the second; the cat is found twice, the dog missed.
+/// Two pictures: a cat and a dog on the first, a difficult cow on the second; the cat is detected twice, the dog
+/// missed.
 struct Desk(tempfile::TempDir);
 
 const CAT: &str = "one 0.9 11 11 20 20\none 0.8 11 11 20 20\ntwo 0.1 20 20 21 21\n";
@@ -75,7 +75,7 @@ impl Desk {
         }
     }
 
-    /// The whole chain of causes.
+    /// The complete chain of causes.
     fn fault(&self) -> String {
         format!("{:#}", self.files().evaluate().unwrap_err())
     }
@@ -96,7 +96,7 @@ fn empty_files_and_difficult_classes_have_a_defined_score() {
         let class = &scores.classes[i];
         (class.class.as_str(), class.objects, class.difficult, class.detections, class.average_precision)
     };
-    // the first detection finds the cat; the second and one on another picture come after it
+    // The first detection matches the cat; the second, and one on another picture, have lower scores.
     assert_eq!(row(0), ("cat", 1, 0, 3, Some(1.0)));
     assert_eq!(row(1), ("cow", 0, 1, 1, None));
     assert_eq!(row(2), ("dog", 1, 0, 0, Some(0.0)));
@@ -153,7 +153,7 @@ fn faults_of_sets_and_annotations_are_named() {
     assert!(desk.fault().contains("one.xml:2: <object> has no <name>"), "{}", desk.fault());
 }
 
-/// What scoring does not use need not be there, or right.
+/// Data that scoring does not use may be missing or invalid.
 #[test]
 fn annotations_need_no_more_than_classes_and_boxes() {
     let desk = Desk::new();
@@ -263,7 +263,7 @@ fn help_carries_examples() {
     }
 }
 
-/// Two folders of masks: one picture half right, one void.
+/// Two folders of masks: one picture half correct, one void.
 struct Masks(tempfile::TempDir);
 
 impl Masks {
@@ -291,7 +291,7 @@ impl Masks {
         hueristic(&[&["evaluate", "segmentation", "--truth", &truth, "--pred", &pred], more].concat())
     }
 
-    /// Stderr of an evaluation that has to fail.
+    /// Stderr of an evaluation that must fail.
     fn fault(&self, more: &[&str]) -> String {
         let output = self.evaluate(more);
         assert_eq!((output.status.code(), text(&output.stdout)), (Some(1), String::new()));
@@ -363,7 +363,7 @@ fn faults_of_masks_are_named() {
     assert!(masks.fault(&[]).contains("holds no masks"));
 }
 
-/// Of a true mask in black and white only the background would count: everything else is void.
+/// In a black-and-white true mask only the background would count: everything else is void.
 #[test]
 fn true_masks_of_two_levels_are_refused() {
     let masks = Masks::new();
@@ -381,7 +381,7 @@ fn true_masks_of_two_levels_are_refused() {
     assert!(output.status.success(), "{}", text(&output.stderr));
 }
 
-/// Rows of pixels of VOC's colors, in a palette of another order or in none.
+/// Rows of pixels in VOC's colors, with a reordered palette or without one.
 #[test]
 fn masks_are_compared_by_their_colors() {
     let masks = Masks::new();

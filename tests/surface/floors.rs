@@ -1,6 +1,6 @@
-//! The arrows between modules point down: a file uses lower floors, and siblings listed above its own module on the
-//! same floor, never a higher one. The table in `src/lib.rs` is the law; this test reads it. Inside a module files do
-//! not use one another in a circle, except as far as `CIRCLES` still allows.
+//! Layering of modules: a file may use modules of lower floors and siblings listed before its own on the same floor.
+//! The table in `src/lib.rs` defines the floors. Within a module, files must not have circular dependencies, except as
+//! far as `CIRCLES` still allows.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -8,14 +8,14 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Modules of one floor; `apart` when they may not use one another at all.
+/// Modules of one floor; `apart` if they must not use one another.
 #[derive(Debug, PartialEq)]
 struct Floor {
     modules: Vec<String>,
     apart: bool,
 }
 
-/// Reads the rows `| 2 siblings that do not see one another | [`a`], [`b`] |` of the crate's map.
+/// Parses rows like `| 2 siblings that do not see one another | [`a`], [`b`] |` of the crate's map.
 fn floors(map: &str) -> Vec<Floor> {
     let rows = map
         .lines()
@@ -28,7 +28,7 @@ fn floors(map: &str) -> Vec<Floor> {
     .collect()
 }
 
-/// Why `from` may not use `to`; None when it may.
+/// Why `from` must not use `to`; None if it may.
 fn objection(floors: &[Floor], from: &str, to: &str) -> Option<String> {
     let place = |module: &str| {
         let floor = floors.iter().position(|f| f.modules.iter().any(|m| m == module))?;
@@ -52,7 +52,7 @@ fn objection(floors: &[Floor], from: &str, to: &str) -> Option<String> {
     (to_order > order).then(|| format!("`{to}` is listed after its sibling `{from}`"))
 }
 
-/// Source without comments and without the text of strings, so that only code is read.
+/// Removes comments and string contents from source code.
 fn code(text: &str) -> String {
     let mut out = String::new();
     let mut rest = text;
@@ -61,7 +61,7 @@ fn code(text: &str) -> String {
             '/' if rest.starts_with("//") => rest.find('\n').unwrap_or(rest.len()),
             '/' if rest.starts_with("/*") => rest.find("*/").map_or(rest.len(), |i| i + 2),
             '"' => string(rest),
-            // A quote as a character: it opens no string.
+            // A quote character literal does not start a string.
             '\'' if rest.starts_with("'\"'") => 3,
             '\'' if rest.starts_with("'\\\"'") => 4,
             _ => 0,
@@ -77,8 +77,8 @@ fn code(text: &str) -> String {
     out
 }
 
-/// Length of the string literal that `rest` begins with. Raw strings with quotes inside are not told apart: what is
-/// between their quotes is then read as code, which can only make this test stricter.
+/// Length of the string literal at the start of `rest`. Raw strings with inner quotes are not recognized: their
+/// contents are then read as code, which can only make this test stricter.
 fn string(rest: &str) -> usize {
     let mut escaped = false;
     for (i, c) in rest.char_indices().skip(1) {
@@ -91,8 +91,8 @@ fn string(rest: &str) -> usize {
     rest.len()
 }
 
-/// The top-level modules that `text` names as `crate::module` or inside `crate::{…}`; from the binary and from tests
-/// inside the crate, `hueristic::` is the same.
+/// Top-level modules that `text` refers to as `crate::module` or in `crate::{…}`; `hueristic::` is equivalent in the
+/// binary and in tests within the crate.
 fn uses(text: &str) -> Vec<String> {
     let code = code(text);
     let starts = |prefix: &'static str| code.match_indices(prefix).map(move |(i, _)| i + prefix.len());
@@ -112,7 +112,7 @@ fn head(path: &str) -> String {
     path.trim_start().chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect()
 }
 
-/// First segments of the members of a `use` group, up to its closing brace.
+/// First path segments of the members of a `use` group, up to its closing brace.
 fn heads(group: &str) -> Vec<String> {
     let (mut depth, mut member, mut members) = (0, String::new(), vec![]);
     for c in group.chars() {
@@ -144,7 +144,7 @@ fn files(dir: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// `train/fit.rs` and `train.rs` belong to `train`; the crate's own two files stand above all floors.
+/// `train/fit.rs` and `train.rs` belong to `train`; the crate's two root files are above all floors.
 fn module(relative: &Path) -> Option<String> {
     let first = relative.iter().next()?.to_str()?;
     let name = first.strip_suffix(".rs").unwrap_or(first);
@@ -159,12 +159,13 @@ fn map() -> String {
     fs::read_to_string(source().join("lib.rs")).unwrap()
 }
 
-/// Everything wrong with one file.
+/// All violations of one file.
 fn faults(floors: &[Floor], module: &str, text: &str) -> Vec<String> {
     uses(text).iter().filter_map(|to| objection(floors, module, to)).collect()
 }
 
-/// Files of the largest circle that a module may have; the others may have none. These numbers may only fall.
+/// Size of the largest dependency circle allowed in a module; other modules may have none. These numbers must only
+/// decrease.
 const CIRCLES: [(&str, usize); 10] = [
     ("backbones", 7),
     ("cli", 12),
@@ -178,7 +179,7 @@ const CIRCLES: [(&str, usize); 10] = [
     ("yaml", 2),
 ];
 
-/// Files by the path of their module, `data::voc` for `data/voc/mod.rs`, with their code; tests are left out.
+/// Code of each file by module path, `data::voc` for `data/voc/mod.rs`, without tests.
 type House = BTreeMap<Vec<String>, String>;
 
 fn house() -> House {
@@ -197,7 +198,7 @@ fn module_path(relative: &Path) -> Vec<String> {
     parts.filter(|part| part != "mod").collect()
 }
 
-/// Code up to `mod tests`, without the paths of visibilities. Inside of an inline module `super` is the file itself.
+/// Code before `mod tests`, without paths in visibilities. In inline modules, `super` is the file itself.
 fn untested(code: &str) -> String {
     let (mut out, mut tested, mut inline) = (String::new(), false, false);
     for line in code.lines() {
@@ -217,7 +218,7 @@ fn untested(code: &str) -> String {
     out
 }
 
-/// Names, `::` and single signs.
+/// Tokens: names, `::` and single characters.
 fn tokens(code: &str) -> impl Iterator<Item = &str> {
     let mut rest = code;
     std::iter::from_fn(move || {
@@ -233,10 +234,10 @@ fn tokens(code: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-/// Every path in code, with the members of `use` groups spelled out.
+/// Every path in the code, with `use` groups expanded.
 fn paths(code: &str) -> BTreeSet<Vec<&str>> {
     let (mut found, mut path, mut joined, mut renamed) = (BTreeSet::new(), vec![], false, false);
-    // For every open brace, what paths inside begin with.
+    // Path prefix of every open brace.
     let mut groups: Vec<Vec<&str>> = vec![];
     for token in tokens(code) {
         let is_name = !head(token).is_empty();
@@ -264,7 +265,7 @@ fn paths(code: &str) -> BTreeSet<Vec<&str>> {
     found
 }
 
-/// The file that the path leads to from another file; None where it leaves the crate.
+/// The file that a path in another file refers to; None if it leaves the crate.
 fn target<'h>(house: &'h House, from: &[String], path: &[&str]) -> Option<&'h Vec<String>> {
     let up = path.iter().take_while(|name| **name == "super").count();
     let child = [from, &[path[0].to_string()]].concat();
@@ -282,7 +283,7 @@ fn target<'h>(house: &'h House, from: &[String], path: &[&str]) -> Option<&'h Ve
 
 type Arrows<'h> = BTreeMap<&'h Vec<String>, BTreeSet<&'h Vec<String>>>;
 
-/// The files that arrows lead to from one.
+/// The files that a file depends on.
 fn reached<'h>(arrows: &Arrows<'h>, from: &'h Vec<String>) -> BTreeSet<&'h Vec<String>> {
     let (mut seen, mut next) = (BTreeSet::new(), vec![from]);
     while let Some(file) = next.pop() {
@@ -291,7 +292,7 @@ fn reached<'h>(arrows: &Arrows<'h>, from: &'h Vec<String>) -> BTreeSet<&'h Vec<S
     seen
 }
 
-/// For each file that is in a circle, the files that it leads to and that lead back.
+/// For each file in a circle, the files it depends on that also depend on it.
 fn circles(house: &House) -> Vec<BTreeSet<&Vec<String>>> {
     let arrows = |from: &Vec<String>, code: &str| -> BTreeSet<_> {
         paths(code).iter().filter_map(|path| target(house, from, path)).collect()
@@ -337,7 +338,7 @@ fn circles_are_found() {
         let house = sources.iter().map(|(name, text)| (path(name), untested(&code(text)))).collect();
         circles(&house).iter().map(BTreeSet::len).collect()
     };
-    // In each way of writing it: a face and its child, siblings, a group with a new name, a path in the code.
+    // In every notation: a parent and its child, siblings, a renamed group, a path in the code.
     assert_eq!(found(&[("a/mod.rs", "mod b; use b::f;"), ("a/b.rs", "use super::T;")]), [2, 2]);
     assert_eq!(
         found(&[("a/b.rs", "use super::c::T;"), ("a/c.rs", "use crate::{x, a::{b::{self, U}}};")]),
@@ -351,7 +352,7 @@ fn circles_are_found() {
         found(&[("a.rs", "use b::f;"), ("a/b.rs", "mod x {\n    use super::f;\n}\nuse super::*;")]),
         [2, 2]
     );
-    // One way, names that are no paths, comments, visibilities, inline modules, tests.
+    // One-way dependencies, names that are not paths, comments, visibilities, inline modules, tests.
     assert_eq!(found(&[("a/mod.rs", "pub use b::f;"), ("a/b.rs", "use std::a; use ::a::x;")]), [0; 0]);
     assert_eq!(
         found(&[("a.rs", "use b::f;"), ("a/b.rs", "pub(in crate::a) fn f() {} // crate::a::g")]),
@@ -403,7 +404,7 @@ fn upward_arrows_are_caught() {
          //! | 5 top | [`spec`], [`experiment`] |\n",
     );
     let wrong = |module: &str, text: &str| faults(&floors, module, text).len();
-    // Up a floor, in each way of writing it.
+    // Upwards, in every notation.
     assert_eq!(wrong("rng", "use crate::experiment::Experiment;"), 1);
     assert_eq!(wrong("color", "use crate::{rng::{Rng, at}, spec::{a, b}, experiment};"), 2);
     assert_eq!(wrong("rng", "fn f() { crate::experiment::run() }"), 1);
@@ -413,12 +414,12 @@ fn upward_arrows_are_caught() {
     assert_eq!(wrong("rng", "use crate::color::bins;"), 1);
     assert_eq!(wrong("color", "use crate::rng::Rng;"), 0);
     assert_eq!(wrong("metrics", "use crate::data::Batch;"), 1);
-    // Down, itself, comments and strings.
+    // Downwards, itself, comments and strings.
     assert_eq!(wrong("spec", "use crate::{data::{self, source}, rng::Rng, spec::hash};"), 0);
     assert_eq!(
         wrong("rng", "// crate::spec\n/* crate::spec */ let s = \"crate::spec \\\" crate::spec\";"),
         0
     );
-    // A module that the map does not know.
+    // A module that is missing from the map.
     assert_eq!(wrong("rng", "use crate::utils::helper;"), 1);
 }

@@ -1,4 +1,4 @@
-//! What users see: verbs, reports, scores, the hub; and the arrows between the crate's modules.
+//! The user-facing surface: commands, reports, scores, the hub; and the layering of modules.
 
 mod cli;
 mod colorize;

@@ -1,5 +1,5 @@
-//! The measures of transfer tasks against known answers: scikit-learn (`scripts/oracles/metrics.py` makes the stored file),
-//! the Python evaluation that came with Faster R-CNN, an independent one, and real masks and annotations.
+//! Metrics of transfer tasks against known results: scikit-learn (`scripts/oracles/metrics.py` generates the stored
+//! file), the Python evaluation of Faster R-CNN, an independent implementation, and real masks and annotations.
 
 use super::skipping::data;
 use hueristic::{
@@ -29,7 +29,7 @@ struct Oracles {
 #[derive(Deserialize)]
 struct Ranking {
     scores: Vec<f64>,
-    /// 1, 0, or −1 for ignored
+    /// 1, 0, or −1 for ignored.
     relevance: Vec<i8>,
     stepwise: f64,
     area: f64,
@@ -137,7 +137,7 @@ fn detections_score_as_faster_rcnns_evaluation_says() {
     }
 }
 
-/// `LABEL [SCORE] X Y WIDTH HEIGHT` a line: the score, if there is one, and the box.
+/// `LABEL [SCORE] X Y WIDTH HEIGHT` per line; the score is optional.
 fn boxes_of(path: &Path) -> Vec<(f64, Rect)> {
     let text = fs::read_to_string(path).unwrap();
     let parse = |line: &str| {
@@ -172,7 +172,7 @@ fn detections_score_as_an_independent_evaluation_says() {
     }
 }
 
-/// The released FCN's answer to one picture, in the palette's colors, against the picture's mask.
+/// The released FCN's prediction for one picture, in palette colors, against the picture's mask.
 #[test]
 fn a_released_networks_mask_scores_as_counting_says() {
     let Some(dir) = data("eval_fixtures/fcn_demo") else { return };
@@ -185,7 +185,7 @@ fn a_released_networks_mask_scores_as_counting_says() {
     let mut confusion = ConfusionMatrix::new(21).unwrap();
     confusion.add(&truth.labels, &predicted).unwrap();
     let scores = confusion.scores();
-    // bicycle and person, as in the picture; counted here pixel by pixel
+    // Bicycle and person, counted here pixel by pixel.
     for class in [0u8, 2, 15] {
         let pixels = || truth.labels.iter().zip(&predicted).filter(|(t, _)| **t != 255);
         let both = pixels().filter(|(t, p)| **t == class && **p == class).count() as f64;
@@ -195,7 +195,7 @@ fn a_released_networks_mask_scores_as_counting_says() {
     assert!(scores.mean_iu.unwrap() > 0.7 && scores.pixel_accuracy.unwrap() > 0.8, "{scores:?}");
 }
 
-/// Real masks: every one is read, has its picture's classes, and equals itself.
+/// Real masks: each can be read, has its picture's classes, and equals itself.
 #[test]
 fn real_masks_are_read() {
     let Some(dir) = data("voc2012_small/VOCdevkit/VOC2012/SegmentationClass") else { return };
@@ -214,7 +214,7 @@ fn real_masks_are_read() {
     assert!(scores.class_iu.iter().flatten().count() > 5);
 }
 
-/// Every annotation of the small set; the counts are those of its makers.
+/// Every annotation of the small set; the counts are from its authors.
 #[test]
 fn real_annotations_are_read() {
     let Some(dir) = data("voc2012_small/VOCdevkit/VOC2012/Annotations") else { return };

@@ -1,4 +1,4 @@
-//! Reports from run directories: which stages count, tables as text, Markdown and CSV, plots, panels.
+//! Reports from run directories: collected stages, tables as text, Markdown and CSV, plots, panels.
 
 use hueristic::report::{
     BackboneResult, LayerResult, Measure, ProbeResult, ResultKind, collect, plot, tables, write_report,
@@ -12,7 +12,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// A result whose accuracies start at `base` (top-1) for the first layer and rise by 0.02 a layer.
+/// A result whose accuracies start at `base` (top-1) and increase by 0.02 per layer.
 fn result(experiment: &str, seed: u64, rows: &[(&str, f64, &[&str])]) -> ProbeResult {
     let row = |(backbone, base, layers): &(&str, f64, &[&str])| BackboneResult {
         backbone: backbone.to_string(),
@@ -33,14 +33,14 @@ fn result(experiment: &str, seed: u64, rows: &[(&str, f64, &[&str])]) -> ProbeRe
     }
 }
 
-/// Four decimals, so that accuracies survive JSON to the bit.
+/// Four decimals, so that accuracies survive JSON exactly.
 fn layer_result(layer: &str, top1: f64) -> LayerResult {
     LayerResult { layer: layer.into(), top1, top5: Some(((0.5 + top1 / 2.0) * 1e4).round() / 1e4) }
 }
 
 const ALL: &[&str] = &["conv1", "conv2", "conv3", "conv4", "conv5"];
 
-/// Two seeds, three backbones; one lacks conv1, another has its top layers at one seed only.
+/// Two seeds, three backbones; one lacks conv1, another has its top layers for one seed only.
 fn two_seeds() -> Vec<ProbeResult> {
     vec![
         result(
@@ -114,7 +114,7 @@ fn the_same_seed_is_not_counted_twice() {
     assert!(error.contains("two results for colorization conv1 of experiment quickstart, seed 0"), "{error}");
 }
 
-/// RFC 4180, enough of it: quotes, doubled quotes, commas.
+/// A sufficient subset of RFC 4180: quotes, doubled quotes, commas.
 fn parse_csv(text: &str) -> Vec<Vec<String>> {
     let parse = |line: &str| {
         let (mut fields, mut quoted) = (vec![String::new()], false);
@@ -173,7 +173,7 @@ fn only_finished_probes_are_collected_each_once() {
     assert_eq!(found.probes[1], ProbeResult { from: at("b/seed0/probe-0123"), ..first });
 }
 
-/// A finished stage as this program leaves it, with a manifest that lists its files.
+/// A finished stage with a manifest that lists its files.
 fn left(dir: &Path, result: &ProbeResult, diverged: Option<&str>) {
     fs::create_dir_all(dir).unwrap();
     fs::write(dir.join("results.json"), serde_json::to_string_pretty(result).unwrap()).unwrap();
@@ -235,7 +235,7 @@ fn a_finished_stage_without_its_results_is_not_passed_over() {
     let [first, second] = <[ProbeResult; 2]>::try_from(two_seeds()).unwrap();
     left(&root.path().join("a"), &first, None);
     left(&root.path().join("b"), &second, None);
-    // of another program, and of a stage that leaves no results
+    // From another program, and from a stage without results.
     fs::create_dir_all(root.path().join("c")).unwrap();
     fs::write(root.path().join("c/manifest.json"), "[1, 2]").unwrap();
     Manifest { status: Status::Finished, ..Manifest::begin() }.write(root.path()).unwrap();
@@ -243,7 +243,7 @@ fn a_finished_stage_without_its_results_is_not_passed_over() {
     let path = root.path().join("b/results.json");
     fs::remove_file(&path).unwrap();
     let error = format!("{:#}", collect(&[root.path().into()]).unwrap_err());
-    let gone = format!("{} is gone, but manifest.json beside it lists it: put a copy", path.display());
+    let gone = format!("{} is missing, but manifest.json lists it: put a copy", path.display());
     assert!(error.contains(&gone) && error.contains("run the stage again"), "{error}");
 }
 
@@ -298,7 +298,7 @@ fn the_plot_names_every_line_and_has_its_size() {
     }
     let png = image::load_from_memory(&plot::png(&tables).unwrap()).unwrap().to_rgb8();
     assert_eq!(png.dimensions(), (plot::PNG_SCALE * w, plot::PNG_SCALE * h));
-    // The line of the first backbone is drawn in its color.
+    // The first backbone's line has its color.
     assert!(png.pixels().filter(|p| p.0 == [0, 114, 178]).count() > 500);
 }
 

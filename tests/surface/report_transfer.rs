@@ -1,5 +1,5 @@
-//! Reports on transfer stages: the table in the layout of the paper's Table 2, what was published below it, its CSV, the
-//! plot, and how stages are found.
+//! Reports on transfer stages: the table in the layout of the paper's Table 2, published results below it, CSV, the
+//! plot, and the search for stages.
 
 use hueristic::report::{
     InputColors, ResultKind, TransferMetric, TransferResult, TransferRow, TransferTask, collect,
@@ -45,8 +45,8 @@ fn stage(seed: u64, dataset: &str, protocol: &str, rows: Vec<TransferRow>) -> Tr
     }
 }
 
-/// Two seeds, found out of order: the columns must come out as in the paper. The Gaussian has no segmentation, one
-/// backbone is shown color, too, and the second seed has no detection yet.
+/// Two seeds, found out of order: columns must be in the paper's order. The Gaussian has no segmentation, one backbone
+/// also has color input, and the second seed has no detection yet.
 fn results() -> Vec<TransferResult> {
     let classification = |seed, plus: f64| {
         let mut colorization = row("colorization", Classification, "all", Gray, 0.652 + plus);
@@ -103,7 +103,7 @@ fn layers_and_neighbors_stand_by_number() {
     assert_eq!(table.titles(), ["kNN conv2, 5", "kNN conv5, 5", "kNN conv5, 20", "kNN conv10, 5"]);
 }
 
-/// Figures of PASCAL VOC say nothing about another data set, nor about another measure.
+/// Published PASCAL VOC results do not apply to another data set or metric.
 #[test]
 fn published_rows_stand_only_where_they_compare() {
     let elsewhere = stage(0, "cifar10", "all", vec![row("a", Classification, "all", Gray, 0.5)]);
@@ -125,7 +125,7 @@ fn two_benchmarks_share_a_table_and_count_their_footnotes_on() {
     let text = table(&[detection, stage(0, "imagenet", "p", vec![probe])]).unwrap().text();
     let of = |method: &str| text.lines().find(|line| line.starts_with(method)).unwrap();
     assert!(of("RotNet [").contains("50.0") && of("Misra").contains("42.4"), "{text}");
-    // A number for each source, none twice.
+    // One number per source, without duplicates.
     let notes = text.lines().filter(|line| line.starts_with('['));
     let numbers: Vec<_> = notes.map(|line| line.split(']').next().unwrap()).collect();
     let expected: Vec<_> = (1..=numbers.len()).map(|n| format!("[{n}")).collect();
@@ -198,7 +198,7 @@ fn run_directories_end_in_tables_and_a_plot() {
     assert_eq!(names(&paths.plots), ["transfer.svg", "transfer.png"]);
     assert!(paths.text.contains("Class. fc6-8"));
     let svg = fs::read_to_string(out.join("transfer.svg")).unwrap();
-    // The ground, nine bars of three backbones, and their squares in the legend.
+    // The background, nine bars of three backbones, and their squares in the legend.
     assert_eq!(svg.matches("<rect").count(), 1 + 9 + 3, "{svg}");
     let png = image::open(out.join("transfer.png")).unwrap();
     assert!(png.width() > 800 && png.height() == 1040, "{} × {}", png.width(), png.height());
@@ -215,7 +215,7 @@ fn a_broken_results_file_is_named() {
     assert!(error.contains("results.json is not a results file") && error.contains("nearest"), "{error}");
 }
 
-/// Probes of ImageNet and Places205 stand beside the figures of the literature.
+/// ImageNet and Places205 probes are shown with the published results.
 #[test]
 fn probes_of_the_papers_data_are_set_beside_its_figures() {
     use hueristic::report::{BackboneResult, LayerResult, Measure, ProbeResult, tables};

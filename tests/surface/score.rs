@@ -118,7 +118,7 @@ fn picture(dir: &Path, name: &str, (w, h): (u32, u32), color: impl Fn(u32, u32) 
     path
 }
 
-/// Three true pictures, one in a folder of its own: two gray and red, one blue.
+/// Three true pictures, one in a subfolder: two gray and red, one blue.
 fn truth(root: &Path) -> String {
     let dir = root.join("truth");
     let half = |x: u32, _: u32| if x < 4 { [128; 3] } else { [200, 40, 40] };
@@ -156,7 +156,7 @@ fn folders_are_matched_by_path_and_scored() {
     let [gray, random, same, other] = [0, 1, 2, 3].map(|i| &table.rows[i].summary);
     assert_eq!((same.auc, same.auc_empirical, same.rmse, same.psnr), (1.0, 1.0, 0.0, None));
     assert_eq!((same.images, same.pixels, same.occupied_bins), (3, 116, 3));
-    // 24 red pixels of the second picture are wrong; by bin: gray right, half of red wrong, blue right
+    // 24 red pixels of the second picture are wrong; by bin: gray correct, half of red wrong, blue correct.
     let missed = 150.0 * (1.0 - other.auc) * 116.0 / 24.0;
     let [red, neutral] =
         [[200, 40, 40], [128; 3]].map(|rgb| hueristic::color::lab::srgb8_to_lab(rgb).map(f64::from));
@@ -164,7 +164,7 @@ fn folders_are_matched_by_path_and_scored() {
     assert!((other.auc_empirical - (1.0 - missed / 150.0 / 6.0)).abs() < 1e-6);
     assert!(gray.auc < other.auc && gray.colorfulness < other.colorfulness && random.auc < same.auc);
     assert_eq!(table.bootstrap, Some(Bootstrap { replicates: 1000, seed: 0 }));
-    // the printed table
+    // The printed table.
     let printed = text(&run(&arguments).stdout);
     assert!(printed.contains("AuC rebal. (empirical) %") && !printed.contains("(prior)"), "{printed}");
     for form in ["AuC %, integral", "PSNR dB, pooled", "as published (up to 0.3 points off)"] {
@@ -174,7 +174,7 @@ fn folders_are_matched_by_path_and_scored() {
     assert!(printed.contains("Colorfulness of the truth: "), "{printed}");
     let bare = text(&run(&[&arguments[..], &["--bootstrap", "0"]].concat()).stdout);
     assert!(!bare.contains('±'), "{bare}");
-    // the sheet: a header and four rows of as many fields
+    // CSV: a header and four rows with equally many fields.
     let sheet = text(&run(&[&arguments[..], &["--csv"]].concat()).stdout);
     let fields: Vec<Vec<&str>> = sheet.lines().map(|line| line.split(',').collect()).collect();
     assert_eq!(fields.len(), 5);
@@ -214,7 +214,7 @@ fn the_prior_of_a_file_is_used() {
     let flat = write("flat.npy", 313);
     let table = json(&["--truth", &truth, "--gray", "--prior", &flat, "--bootstrap", "20"], 0);
     let summary = &table.rows[0].summary;
-    // a flat prior weighs all pixels alike
+    // A uniform prior weighs all pixels equally.
     assert!((summary.auc_prior.unwrap() - summary.auc).abs() < 1e-12);
     assert!((summary.effective_prior.unwrap() - 116.0).abs() < 1e-9);
     assert_eq!(table.prior.as_deref(), Some(flat.as_str()));
@@ -254,7 +254,7 @@ fn bad_pictures_are_named_and_the_rest_scored() {
     pred: ROOT/pred/deep/a.png: ROOT/pred/deep/a.bmp has the same name
     pred: ROOT/pred/stray.png: no picture of this name in ROOT/truth
     ");
-    // the one image that both have
+    // The only image that both have.
     assert!(
         table.comparisons.iter().all(|c| c.images == 1 && c.a_below_b == 1.0)
             && !table.comparisons.is_empty()
@@ -263,7 +263,7 @@ fn bad_pictures_are_named_and_the_rest_scored() {
     assert_eq!(output.status.code(), Some(1));
     assert!(text(&output.stdout).contains("The rows are over different images"));
     assert!(text(&output.stderr).contains("left out: 4") && text(&output.stderr).contains("stray.png"));
-    // a truth that cannot be read is left out for every method, one without a picture for that method
+    // An unreadable true picture is left out for every method, a missing prediction for that method only.
     fs::write(Path::new(&truth).join("a.png"), b"").unwrap();
     fs::remove_file(Path::new(&pred).join("b.v2.png")).unwrap();
     let table = json(&arguments, 1);
@@ -321,7 +321,7 @@ fn methods_of_the_same_folder_name_are_told_apart() {
     assert!(table.comparisons.is_empty() && table.bootstrap.is_none());
 }
 
-/// A table of predictions that never were pictures, as an evaluation stage makes it.
+/// A table from in-memory predictions, as in an evaluation stage.
 fn in_memory() -> ScoreTable {
     let bins = Bins::new(10.0);
     let truth = [[0.0f32, 0.0], [60.0, 45.0]];

@@ -1,4 +1,4 @@
-//! Where the paths of a spec begin, seen from several working directories; each command is a process of its own.
+//! Resolution of paths in a spec from several working directories; each command is a separate process.
 
 use image::{Rgb, RgbImage};
 use std::{
@@ -7,7 +7,7 @@ use std::{
     process::Command,
 };
 
-/// One step on embedded scenes: no path in it.
+/// One step on embedded scenes, without any path.
 const TINY: &str = "
 name: tiny
 data: { source: { scenes: { train: 8, val: 4 } }, crop: 32 }
@@ -19,7 +19,7 @@ stages:
       train: { steps: 1, batch: 2, optimizer: { adam: { lr: 1e-4 } } }
 ";
 
-/// A stage on plain pictures, to be formatted with its source.
+/// A stage on plain pictures, as a format string for its source.
 const ON_SOURCE: &str = "
 name: tiny
 data: { source: SOURCE, crop: 8 }
@@ -28,7 +28,7 @@ stages:
   color: { pretext: { task: colorization, train: { steps: 1, batch: 2, optimizer: { adam: { lr: 1 } } } } }
 ";
 
-/// Every place of a spec that takes a path; here all of them are called `a/…`.
+/// Every spec key that takes a path; here all paths start with `a/`.
 const ALL: &str = "
 name: all
 backbone: { alexnet: { stem: small } }
@@ -75,7 +75,7 @@ stages:
 
 struct Tree(tempfile::TempDir);
 
-/// What a command answered.
+/// Output of a command.
 struct Said {
     code: Option<i32>,
     out: String,
@@ -128,7 +128,7 @@ impl Tree {
         Said { code: output.status.code(), out: text(&output.stdout), err: text(&output.stderr) }
     }
 
-    /// What a command says that has to succeed.
+    /// Output of a command that must succeed.
     fn says(&self, folder: &str, arguments: &[&str]) -> Said {
         let said = self.run(folder, arguments);
         assert_eq!(said.code, Some(0), "{arguments:?} in {folder:?}: {}{}", said.out, said.err);
@@ -140,7 +140,7 @@ fn on(source: &str) -> String {
     ON_SOURCE.replace("SOURCE", source)
 }
 
-/// The paths of [`ALL`] with `folder` before them.
+/// The paths of [`ALL`], prefixed by `folder`.
 fn below(folder: &str, text: &str) -> String {
     text.replace(" a/", &format!(" {folder}a/"))
 }
@@ -244,15 +244,15 @@ fn an_old_path_from_the_working_directory_is_found_with_a_notice() {
         .put("sets/spec.yaml", &on("{ folder: { train: old/photos, val: old/photos } }"));
     let said = tree.says("", &["data", "verify", "sets/spec.yaml"]);
     assert!(said.out.contains("train: 2 images"), "{}", said.out);
-    let notice = "sets/spec.yaml:3:36: `old/photos` of the working directory is taken, since there is no \
-                  `sets/old/photos`; paths in a spec are relative to its folder: write `../old/photos`";
+    let notice = "sets/spec.yaml:3:36: using `old/photos` of the working directory because \
+                  `sets/old/photos` does not exist; paths in a spec are relative to its folder: write `../old/photos`";
     assert_eq!(said.err.matches(notice).count(), 1, "{}", said.err);
     assert_eq!(said.err.matches("old/photos`").count(), 3, "once for one path: {}", said.err);
-    // What the notice says to write is right, and says nothing any more.
+    // The spelling suggested by the notice works and gives no further notice.
     tree.put("sets/spec.yaml", &on("{ folder: { train: ../old/photos, val: ../old/photos } }"));
     let said = tree.says("", &["data", "verify", "sets/spec.yaml"]);
     assert!(said.out.contains("train: 2 images") && said.err.is_empty(), "{}", said.err);
-    // What lies beside the spec comes first.
+    // A path relative to the spec takes precedence.
     tree.pictures("sets/old/photos");
     tree.put("sets/spec.yaml", &on("{ folder: { train: old/photos } }"));
     let shown = tree.says("", &["show", "sets/spec.yaml"]);
@@ -283,7 +283,7 @@ fn paths_of_arguments_begin_at_the_working_directory() {
     assert!(shown.err.is_empty(), "{}", shown.err);
 }
 
-/// The folders of runs in the tree.
+/// The run folders in the tree.
 fn runs(tree: &Tree, below: &[&str]) -> Vec<bool> {
     below.iter().map(|folder| tree.path(folder).join("results/runs/tiny").is_dir()).collect()
 }
@@ -299,7 +299,7 @@ fn runs_go_to_the_project_of_the_spec() {
     assert_eq!(runs(&tree, &places), only_project, "{}", first.err);
     let made = || fs::read_dir(tree.path("project/results/runs/tiny")).unwrap().count();
     let before = made();
-    // From everywhere it is the same run, which is finished.
+    // From every working directory it is the same, finished run.
     for (from, spec) in [
         ("project/experiments/sets", "tiny.yaml"),
         ("elsewhere", "../project/experiments/sets/tiny.yaml"),
@@ -308,13 +308,13 @@ fn runs_go_to_the_project_of_the_spec() {
         tree.says(from, &["run", spec]);
         assert_eq!((runs(&tree, &places).as_slice(), made()), (&only_project[..], before), "from {from}");
     }
-    // Runs that an older program left in the working directory are gone on with, until they are moved.
+    // Runs that an older version wrote to the working directory are resumed there until they are moved.
     fs::create_dir_all(tree.path("elsewhere/results/runs")).unwrap();
     fs::rename(tree.path("project/results/runs/tiny"), tree.path("elsewhere/results/runs/tiny")).unwrap();
     let said = tree.says("elsewhere", &["run", &spec]);
-    assert!(said.err.contains("results/runs is taken, since the runs of `tiny` are there"), "{}", said.err);
+    assert!(said.err.contains("using results/runs because it contains the runs of `tiny`"), "{}", said.err);
     assert_eq!(runs(&tree, &places), [false, false, false, true, false]);
-    // What the command says is from the working directory.
+    // Paths on the command line are relative to the working directory.
     tree.says("elsewhere", &["run", &spec, "--out", "mine"]);
     assert!(tree.path("elsewhere/mine/tiny").is_dir());
 }

@@ -1,5 +1,5 @@
-//! Event files as TensorBoard itself reads them (`scripts/oracles/read_events.py`, with the Python of
-//! `HUERISTIC_PYTHON` or `python3`); skipped where it is not installed.
+//! Reads event files with TensorBoard itself (`scripts/oracles/read_events.py`, run with `HUERISTIC_PYTHON` or
+//! `python3`); skipped if it is not installed.
 
 use super::toy::{Quirks, SPEC, metrics, train};
 use hueristic::train::{events::Events, picture, task::ImagePanel};
@@ -41,7 +41,7 @@ fn scalars_and_images_come_back() {
     assert!(pixels == &json!(rgb) || pixels == &json!([]), "{pixels}");
 }
 
-/// Whether TensorBoard shows what the metrics say, each step once.
+/// Whether TensorBoard shows the values of the metrics, each step once.
 fn assert_reads_as_one(run: &Path) {
     let Some(read) = read_back(run) else { return };
     for (split, name) in [("train", "loss"), ("train", "lr"), ("val", "error")] {
@@ -58,8 +58,8 @@ fn assert_reads_as_one(run: &Path) {
     assert_eq!(pictures, [Some(8), Some(16), Some(20)]);
 }
 
-/// What the first process logged after its last checkpoint must not show up twice; in the second case it has none, and
-/// in the third it fails twice.
+/// Values logged by the first process after its last checkpoint must not appear twice; in the second case there is no
+/// checkpoint, and in the third it fails twice.
 #[test]
 fn a_resumed_run_reads_as_one() {
     for fails in [&[27][..], &[9], &[10, 20]] {
@@ -72,7 +72,7 @@ fn a_resumed_run_reads_as_one() {
     }
 }
 
-/// As if the clock had been a day ahead while the first process ran.
+/// Simulates a clock that was a day ahead while the first process ran.
 #[test]
 fn a_clock_set_back_changes_nothing() {
     let temp = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! What a run says and leaves behind when something is wrong: numbers, checkpoints, disk.
+//! Messages and outputs when something fails: non-finite values, checkpoints, disk.
 
 use super::toy::{Quirks, SPEC, train, train_seeded};
 use hueristic::train::{
@@ -19,7 +19,7 @@ fn step_of(path: &Path) -> usize {
 #[test]
 fn a_gradient_that_is_not_finite_stops_with_step_and_layer() {
     let temp = tempfile::tempdir().unwrap();
-    // the second micro-batch of step 8
+    // The second micro-batch of step 8.
     let error = message(train(temp.path(), SPEC, Quirks { explode: Some(16), ..Quirks::default() }));
     assert!(error.starts_with("step 8: the gradient's norm is NaN; the first parameter"), "{error}");
     assert!(error.contains("non-finite gradient is fc2.weight. Lower the learning rate"), "{error}");
@@ -51,12 +51,12 @@ fn a_gradient_of_zero_is_warned_of_once() {
     assert_eq!(Manifest::read(temp.path()).unwrap().unwrap().warnings.len(), 2);
 }
 
-/// A run that was left after step 9, with a best checkpoint of step 8 and a last one of step 8.
+/// A run that stopped after step 9, with a best checkpoint and a last one of step 8.
 fn unfinished(run: &Path) {
     train(run, SPEC, Quirks { fail: Some(20), ..Quirks::default() }).unwrap_err();
 }
 
-/// Replaces `path` by `bytes`; its other names keep what they have.
+/// Replaces `path` by `bytes` without changing its other hard links.
 fn damage(path: &Path, bytes: &[u8]) {
     fs::remove_file(path).unwrap();
     fs::write(path, bytes).unwrap();
@@ -86,7 +86,7 @@ fn a_damaged_checkpoint_gives_way_to_the_newest_whole_one() {
             Manifest::read(&run).unwrap().unwrap().warnings.iter().any(|w| w.contains("best-8.safetensors"))
         );
     }
-    // an older one, since the newer is damaged too; and one that is gone
+    // An older one, since the newer is damaged too; and a missing one.
     let run = at("older");
     train(&run, SPEC, Quirks { fail: Some(37), ..Quirks::default() }).unwrap_err(); // kept: 8 and 16; last: 16
     let whole = fs::read(run.join("checkpoints/best-16.safetensors")).unwrap();
@@ -96,7 +96,7 @@ fn a_damaged_checkpoint_gives_way_to_the_newest_whole_one() {
     fs::remove_file(checkpoint::last(&run)).unwrap();
     train(&run, SPEC, Quirks::default()).unwrap();
     assert!(
-        log(&run).contains("last.safetensors is gone: continuing from the newest whole one"),
+        log(&run).contains("last.safetensors is missing: continuing from the newest intact one"),
         "{}",
         log(&run)
     );
@@ -124,13 +124,13 @@ fn without_a_whole_checkpoint_nothing_is_started_over_or_written() {
     let last = checkpoint::last(temp.path());
     assert!(error.starts_with(&format!("the checkpoint {} is damaged: ", last.display())), "{error}");
     assert!(
-        error.ends_with("no other checkpoint beside it is whole; delete it to start from the beginning"),
+        error.ends_with("no other checkpoint is intact; delete it to start from the beginning"),
         "{error}"
     );
     for name in ["last", "best", "best-8"] {
         assert_eq!(fs::read(folder.join(format!("{name}.safetensors"))).unwrap(), b"half of it");
     }
-    // what the message says
+    // The text of the message.
     fs::remove_file(&last).unwrap();
     train(temp.path(), SPEC, Quirks::default()).unwrap();
     assert!(log(temp.path()).contains("best-8.safetensors is damaged: the run starts from the beginning"));
@@ -139,7 +139,7 @@ fn without_a_whole_checkpoint_nothing_is_started_over_or_written() {
 #[test]
 fn a_run_without_its_checkpoints_says_that_it_starts_over() {
     let temp = tempfile::tempdir().unwrap();
-    let (straight, says) = (temp.path().join("straight"), "no checkpoint is left in");
+    let (straight, says) = (temp.path().join("straight"), "there is no checkpoint in");
     train(&straight, SPEC, Quirks::default()).unwrap();
     assert!(!log(&straight).contains(says), "{}", log(&straight));
     type Loss = fn(&Path);
@@ -172,7 +172,7 @@ fn a_damaged_best_checkpoint_leaves_the_list() {
     damage(&best, &bytes);
     train(temp.path(), SPEC, Quirks { worsens: true, ..Quirks::default() }).unwrap();
     assert!(
-        log(temp.path()).contains("the checkpoint of step 8 is on the list of the best but"),
+        log(temp.path()).contains("the file of the best checkpoint of step 8 is missing"),
         "{}",
         log(temp.path())
     );
@@ -204,7 +204,7 @@ fn every_flipped_bit_and_every_cut_of_a_checkpoint_is_seen() {
     assert!(swapped == whole || read(&swapped).is_err(), "two numbers changed places");
 }
 
-/// As an earlier version wrote it: layout 1, without a checksum.
+/// A checkpoint of an earlier version: layout 1, without checksum.
 #[test]
 fn a_checkpoint_without_a_checksum_is_continued_with_a_note() {
     let temp = tempfile::tempdir().unwrap();
@@ -215,7 +215,7 @@ fn a_checkpoint_without_a_checksum_is_continued_with_a_note() {
     let mut bytes = fs::read(&path).unwrap();
     let place =
         |bytes: &[u8], text: &str| bytes.windows(text.len()).position(|w| w == text.as_bytes()).unwrap();
-    // no entry of the header but one of a name that nobody reads, and the layout before
+    // The header with only an unknown entry, and the previous layout.
     let at = place(&bytes, "\"crc32c\":");
     bytes[at + 1] = b'x';
     let error = {
@@ -281,7 +281,7 @@ fn lines_of_the_metrics_that_are_damaged_or_gone_are_said_and_stop_nothing() {
         assert!(last(&run) == last(&straight), "{name}: another run");
         super::toy::metrics(&run); // every line that is left is whole
     }
-    // what an interrupted write leaves behind the last line is no damage
+    // An interrupted write after the last line does not count as damage.
     let run = temp.path().join("cut short");
     unfinished(&run);
     let path = run.join(hueristic::train::log::FILE);
@@ -308,8 +308,11 @@ fn a_loss_far_above_its_first_is_warned_of_and_marked() {
         (Status::Finished, 1)
     );
     let what = manifest.diverged.unwrap();
-    assert!(what.starts_with("the training loss is ") && what.contains("e11 where its first was "), "{what}");
-    // known again after a restart that takes no step
+    assert!(
+        what.starts_with("the training loss is ") && what.contains("e11; its first value was "),
+        "{what}"
+    );
+    // Recognized again after a restart that takes no step.
     let path = temp.path().join("diverged");
     train(&path, SPEC, Quirks::default()).unwrap();
     assert_eq!(Manifest::read(&path).unwrap().unwrap().diverged, Some(what));
@@ -332,16 +335,16 @@ fn a_checkpoint_of_another_seed_spec_or_network_is_refused() {
     let temp = tempfile::tempdir().unwrap();
     unfinished(temp.path());
     let error = message(train_seeded(temp.path(), SPEC, Quirks::default(), 4));
-    assert!(error.contains("was trained under another seed: choose another --out"), "{error}");
+    assert!(error.contains("was trained with a different seed: choose another --out"), "{error}");
     let error = message(train(temp.path(), SPEC, Quirks { extra: 1, ..Quirks::default() }));
     assert!(
         error.contains("does not fit this run") && error.contains("`fc1.weight` is [48, 5] here"),
         "{error}"
     );
-    // the directory's own spec guards first; here only the checkpoint knows
+    // The directory's own spec is checked first; here only the checkpoint has the old one.
     fs::remove_file(temp.path().join("spec.yaml")).unwrap();
     let error = message(train(temp.path(), &SPEC.replace("lr: 0.02", "lr: 0.03"), Quirks::default()));
-    assert!(error.contains("is of another spec:\n  optimizer.adam.lr: 0.02 → 0.03"), "{error}");
+    assert!(error.contains("belongs to a different spec:\n  optimizer.adam.lr: 0.02 → 0.03"), "{error}");
 }
 
 #[test]
@@ -355,15 +358,15 @@ fn the_best_are_kept_by_the_first_metric() {
     assert_eq!((step_of(&checkpoint::best(temp.path())), step_of(&checkpoint::last(temp.path()))), (4, 20));
 }
 
-/// Not a test of its own: trains where files may not grow past a limit.
+/// Not a test: trains with a limit on file sizes.
 #[test]
 fn child_role() {
     let Some(run) = std::env::var_os("HUERISTIC_TEST_FULL") else { return };
     println!("child: {}", message(train(Path::new(&run), SPEC, Quirks { extra: 4000, ..Quirks::default() })));
 }
 
-/// A full disk, as far as one can be had without mounting anything: the shell limits the size of files (in blocks of
-/// 512 bytes or of 1024) and has the signal for it ignored, so that writing beyond it is an error.
+/// Simulates a full disk without mounting anything: the shell limits the size of files (in blocks of 512 or 1024
+/// bytes) and ignores the signal, so that writing beyond the limit is an error.
 #[cfg(target_os = "linux")]
 #[test]
 fn a_full_disk_leaves_nothing_half_written() {

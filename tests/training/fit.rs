@@ -1,4 +1,4 @@
-//! What a whole run leaves behind: a task that has learned, the lines of the log, pictures, the manifest.
+//! The outputs of a complete run: learning, log lines, panels, manifest.
 
 use super::toy::{Quirks, SPEC, Toy, loader, metrics, spec, train};
 use hueristic::{
@@ -43,7 +43,7 @@ fn the_log_has_every_line_once() {
     assert_eq!(at, train_and_val);
     for line in lines.iter().filter(|l| l["split"] == "train") {
         let step = line["step"].as_u64().unwrap() as usize;
-        // two batches a step, three an epoch
+        // Two batches per step, three per epoch.
         assert_eq!(line["epoch"].as_f64(), Some((2 * step / 3) as f64 + (2 * step % 3) as f64 / 3.0));
         let rate = spec(SPEC).schedule.rate(0.02, step - 1, 20);
         assert_eq!(line["lr"].as_f64(), Some(rate));
@@ -53,8 +53,7 @@ fn the_log_has_every_line_once() {
     assert_eq!(lines[7]["images"], Value::from(5.0));
 }
 
-/// The loop against the same updates spelled out: micro-batches averaged, clipped, scheduled, noise by step and
-/// micro-batch.
+/// The loop against explicit updates: micro-batches averaged, clipped, scheduled; noise keyed by step and micro-batch.
 #[test]
 fn the_loop_is_the_update_repeated() {
     let temp = tempfile::tempdir().unwrap();
@@ -106,18 +105,18 @@ fn pictures_and_manifest_tell_the_run() {
     assert!(log.contains("20/20  loss ") && log.contains("20  validation  error "), "{log}");
 }
 
-/// A fault in the last validation costs no training: its checkpoint is there before it begins.
+/// A failure in the last validation loses no training: its checkpoint is written first.
 #[test]
 fn the_last_validation_fails_after_its_checkpoint_and_is_made_up_for() {
     let (temp, straight) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    // 8 and 16 are validated too
+    // 8 and 16 are validated too.
     let breaks = Quirks { blind: Some(3), ..Quirks::default() };
     let error = train(temp.path(), SPEC, breaks).unwrap_err();
     assert!(format!("{error:#}").contains("validation after step 20: the toy is blind"), "{error:#}");
     let last = hueristic::train::checkpoint::last(temp.path());
     assert_eq!(Checkpoint::read_state(&last).unwrap().step, 20);
 
-    // Nothing is trained again: a single forward pass would break it.
+    // Nothing is trained again: the first forward pass would fail.
     let idle = Quirks { fail: Some(1), ..Quirks::default() };
     let FitOutcome::Finished(made_up) = train(temp.path(), SPEC, idle).unwrap() else { panic!() };
     let FitOutcome::Finished(expected) = train(straight.path(), SPEC, Quirks::default()).unwrap() else {

@@ -1,4 +1,4 @@
-//! Training: steps, events, faults, resumption; what is trained, and what probes read of it.
+//! Training: updates, events, faults, resuming; pretext tasks and probes.
 
 mod events;
 mod faults;

@@ -1,4 +1,4 @@
-//! Colorization as a task: the first loss, what the gray gate and rebalancing do to it, and that eight images can be learned.
+//! Colorization as a task: initial loss, effects of the gray gate and of rebalancing, overfitting of eight images.
 
 use candle_core::{Device, Tensor};
 use hueristic::{
@@ -19,7 +19,7 @@ use std::sync::Arc;
 
 type Result<T> = anyhow::Result<T>;
 
-/// `images` scenes of 29 pixels; gray ones when `color` is off.
+/// `images` scenes of 29 pixels; gray if `color` is false.
 fn batch(images: usize, color: bool) -> Result<Batch> {
     let scenes = Scenes::new(images, 29, 3, Split::Train);
     let mut pixels = vec![];
@@ -97,7 +97,7 @@ fn eight_images_are_learned_by_heart() -> Result<()> {
         grads.finish(None)?;
         optimizer.step(task.params(), &grads, 2e-3)?;
     }
-    // From 4.3 nats of KL at the start to a small share of it.
+    // From a KL divergence of 4.3 nats to a small fraction of it.
     assert!(last < 0.8, "KL after 150 steps: {last}");
     Ok(())
 }
@@ -128,7 +128,7 @@ impl Dataset for Gray {
     }
 }
 
-/// A share of nothing is no number, and is said to be none.
+/// A ratio to zero chroma is NaN and causes a warning.
 #[test]
 fn pictures_without_color_have_no_vividness() -> Result<()> {
     let data = serde_json::from_str(r#"{"source": {"scenes": {"train": 1, "val": 1}}, "crop": 29}"#)?;

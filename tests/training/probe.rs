@@ -1,4 +1,4 @@
-//! The linear probe on cases whose answer is known: solvable, and hopeless.
+//! The linear probe on cases with known results: solvable and unsolvable.
 
 use candle_core::{DType, Device, Tensor};
 use hueristic::{
@@ -30,7 +30,7 @@ fn probe(augment: bool) -> Result<LinearProbe> {
     LinearProbe::new(&spec, backbone()?.0, 2, 29, 64, &Device::Cpu)
 }
 
-/// Horizontal (label 0) and vertical (1) stripes in noise, of random phase, period and contrast.
+/// Horizontal (label 0) and vertical (1) stripes in noise, with random phase, period and contrast.
 fn stripes(seed: u64, images: usize) -> Result<Batch> {
     let mut rng = Rng::new(seed).at(0, 0);
     let (mut pixels, mut labels) = (vec![], vec![]);

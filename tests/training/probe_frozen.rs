@@ -1,5 +1,5 @@
-//! The probes on frozen features against known answers: scikit-learn (`scripts/oracles/svm.py` makes the stored file) and
-//! cases whose outcome is certain.
+//! Probes on frozen features against known results: scikit-learn (`scripts/oracles/svm.py` generates the stored file)
+//! and cases with a certain outcome.
 
 use candle_core::{Device, Tensor};
 use hueristic::{
@@ -137,7 +137,7 @@ fn names(count: usize) -> Vec<String> {
     (0..count).map(|c| format!("class {c}")).collect()
 }
 
-/// Training and test examples of three classes, and the spec that the stored answers were made with.
+/// Training and test examples of three classes, and the spec of the stored results.
 fn three_classes() -> (Value, Examples, Examples, SvmSpec) {
     let protocol = oracle("protocol");
     let examples = |x: &str, shows: &str| {
@@ -200,7 +200,7 @@ fn what_cannot_be_learned_or_tested_is_said() {
     let message = failed(&all, &all, 1);
     assert!(message.contains("0 training pictures do not show"), "{message}");
     assert!(failed(&train, &few, 3).contains("2 in the test"));
-    // A class that no test picture shows has no precision and is left out of the mean.
+    // A class without test pictures has no average precision and is left out of the mean.
     let two = SvmSpec { folds: Count::of(2), ..spec.clone() };
     let unseen: Vec<_> = rows.iter().map(|row| vec![row[0], Presence::Absent]).collect();
     let unseen = Examples::new(six(), unseen).unwrap();
@@ -225,7 +225,7 @@ fn more_shots_know_more_and_the_test_set_flatters() {
     assert!(report[0].mean < report[2].mean, "{report:?}");
     assert!(report[0].fewer.is_empty() && report[2].fewer.len() == 3, "{report:?}");
     assert_eq!(report, run(&spec), "the same draws twice");
-    // The best of all costs on the test set is what the best single cost gives.
+    // The best of all costs on the test set equals the best single cost.
     let alone = |cost: f64, choose| {
         let svm = SvmSpec { costs: Costs::List(vec![Positive::of(cost)]), ..svm.clone() };
         run(&LowShotSpec { svm, choose, ..spec.clone() })
@@ -235,7 +235,7 @@ fn more_shots_know_more_and_the_test_set_flatters() {
         let best = each.iter().map(|shots| shots[i].mean).fold(0.0, f64::max);
         assert!((shot.mean - best).abs() < 1e-4, "{} shots: {} and {best}", shot.k, shot.mean);
     }
-    // Chosen on folds: the same fits where there is one cost, and never better than the best for all where there are more.
+    // Chosen on folds: identical for a single cost, never better than the best on the test set for several.
     let (on_test, on_folds) = (alone(1.0, CostSelection::Test), alone(1.0, CostSelection::Folds));
     for (a, b) in on_test.iter().zip(&on_folds) {
         assert_eq!((&a.samples, b.cost), (&b.samples, None));
@@ -270,7 +270,7 @@ fn weighted_votes_beat_chance_and_all_pictures_vote_where_there_are_few() {
     let (labels, truth): (Vec<u32>, Vec<u32>) = (get(&stored, "labels"), get(&stored, "truth"));
     let results = knn::top1(&KnnSpec::default(), (&train, &labels), (&test, &truth)).unwrap();
     assert_eq!(results.iter().map(|r| r.voters).collect::<Vec<_>>(), [1, 5, 20, 120]);
-    // A majority of everybody is at chance (0.26); weighted by similarity it is not.
+    // A majority over all neighbors is at chance (0.26); weighted by similarity it is above.
     assert!(results[3].value > 0.5, "{results:?}");
     let wide = Features::new(vec![1.0; 7], 7).unwrap();
     let message = knn::predict(&KnnSpec::default(), &train, &labels, &wide).unwrap_err().to_string();
@@ -292,7 +292,7 @@ fn loader(set: Arc<dyn Dataset>, pass: Pass, batch: usize, data: &DataSpec) -> R
     Ok(Loader::new(set, data, pass, batch, &Rng::new(2), &Device::Cpu)?)
 }
 
-/// Scenes of which the one numbered 3 cannot be read.
+/// Scenes in which picture 3 is unreadable.
 struct Damaged(Scenes);
 
 impl Dataset for Damaged {
@@ -392,7 +392,7 @@ fn layers_above_frozen_random_ones_learn_and_the_frozen_do_not_move() -> Result<
     assert!(metrics[0].value > 0.2, "chance is 0.1: {metrics:?}");
     for (name, value) in values(task.params())? {
         let is_frozen = name.starts_with("conv1") || name.starts_with("conv2");
-        // A bias in front of a normalization has no gradient.
+        // A bias before a normalization has no gradient.
         let can_move = name.ends_with(".weight") || name == "fc8.bias";
         assert!(value == before[&name] || !is_frozen, "{name} moved");
         assert!(value != before[&name] || is_frozen || !can_move, "{name} did not learn");
@@ -445,7 +445,7 @@ fn frozen_features_of_scenes_know_more_than_chance() -> Result<()> {
     let nearest = knn::top1(&KnnSpec::default(), (train.features(), &labels), (test.features(), &truth))?;
     assert!(report.mean_average_precision > 0.25, "chance is 0.1: {report:?}");
     assert!(nearest[1].value > 0.15, "chance is 0.1: {nearest:?}");
-    // Labels that have nothing to do with the pictures cannot be learned.
+    // Labels unrelated to the pictures cannot be learned.
     let mut rng = Rng::new(1).at(0, 0);
     let mut random = |n: usize| -> Vec<u32> { (0..n).map(|_| rng.random_range(0..10)).collect() };
     let spec = SvmSpec { costs: Costs::List(vec![Positive::of(1.0)]), ..SvmSpec::default() };
@@ -453,7 +453,7 @@ fn frozen_features_of_scenes_know_more_than_chance() -> Result<()> {
         let shuffled = Examples::one_label(train.features().clone(), &random(200), 10)?;
         Ok(svm::run(&spec, &shuffled, &test, &names(10), &Rng::new(0))?.mean_average_precision)
     };
-    // One draw over classes of ten pictures says little: 0.25 was seen.
+    // One draw over classes of ten pictures is noisy: 0.25 was observed.
     let draws = (0..8).map(|_| precision()).collect::<Result<Vec<_>>>()?;
     let mean = draws.iter().sum::<f64>() / draws.len() as f64;
     assert!(mean < 0.2, "{draws:?}");

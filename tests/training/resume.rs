@@ -1,5 +1,5 @@
-//! A run that was stopped, killed or interrupted and resumed equals one that was not, bit for bit: the last checkpoint
-//! (parameters, buffers, optimizer, running means, best list), the best ones, and the metrics.
+//! A run that was stopped, killed or interrupted and resumed is bit-identical to an uninterrupted one: the last
+//! checkpoint (parameters, buffers, optimizer, running means, best list), the best ones, and the metrics.
 
 use super::toy::{Quirks, SPEC, metrics, train};
 use hueristic::train::{
@@ -18,11 +18,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// The tests that start this program again ask it to play this role.
+/// Environment variable that makes this test program act as a child process.
 const ROLE: &str = "HUERISTIC_TEST_RUN";
 const PAUSE: &str = "HUERISTIC_TEST_PAUSE_MS";
 
-/// Files of `checkpoints/`, whole.
+/// The complete files in `checkpoints/`.
 fn checkpoints(run: &Path) -> BTreeMap<String, Vec<u8>> {
     let entries = fs::read_dir(run.join("checkpoints")).unwrap().map(Result::unwrap);
     entries.map(|e| (e.file_name().into_string().unwrap(), fs::read(e.path()).unwrap())).collect()
@@ -64,7 +64,7 @@ fn a_finished_run_stays_as_it_is() {
     let once = temp.path().join("once");
     let ended = train(&once, SPEC, Quirks::default()).unwrap();
     let before = (checkpoints(&once), metrics(&once));
-    // the second call takes no step: the quirk would break it
+    // The second call takes no step: the injected fault would stop it.
     let again = train(&once, SPEC, Quirks { fail: Some(1), ..Quirks::default() }).unwrap();
     assert_eq!(again, ended);
     assert!((checkpoints(&once), metrics(&once)) == before);
@@ -79,7 +79,7 @@ fn another_seed_gives_another_run() {
     assert_ne!(metrics(&one), metrics(&other));
 }
 
-/// Not a test of its own: what the child processes of the tests below do.
+/// Not a test: the code of the child processes started by the tests below.
 #[test]
 fn child_role() {
     let Some(run) = std::env::var_os(ROLE) else { return };
@@ -100,7 +100,7 @@ fn child(run: &Path, pause_ms: u64) -> Child {
     command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap()
 }
 
-/// Waits until the run's last checkpoint is of `step` or later, or the child is gone.
+/// Waits until the run's last checkpoint is of `step` or later, or the child has exited.
 fn wait_for_step(child: &mut Child, run: &Path, step: usize) {
     let began = Instant::now();
     let reached = || Checkpoint::read_state(&checkpoint::last(run)).is_ok_and(|state| state.step >= step);

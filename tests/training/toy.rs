@@ -1,4 +1,5 @@
-//! The smallest thing that can be trained: a linear map from the pixels of tiny images to twice their mean, under noise from the step's random family, so that a resumed run shows whether that family was right.
+//! A minimal trainable task: a linear map from the pixels of tiny images to twice their mean, with noise from the
+//! step's random family, so that a resumed run reveals whether that family was correct.
 #![allow(dead_code)] // each test file uses its part
 
 use anyhow::{Result, bail};
@@ -26,7 +27,7 @@ use std::{path::Path, sync::Arc, time::Duration};
 const SIDE: usize = 5;
 const CROP: usize = 4;
 
-/// Images whose every pixel is a function of its place and the image's number.
+/// Images whose pixels are a function of position and image number.
 struct Tiles(usize);
 
 impl Dataset for Tiles {
@@ -51,24 +52,24 @@ impl Dataset for Tiles {
     }
 }
 
-/// What the toy does wrong, for tests of faults.
+/// Faults that the toy task injects.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Quirks {
-    /// Errors in this forward pass of the process (from 1).
+    /// Fails in this forward pass of the process (from 1).
     pub fail: Option<usize>,
-    /// Errors in this validation of the process (from 1).
+    /// Fails in this validation of the process (from 1).
     pub blind: Option<usize>,
     /// The second layer's gradient becomes infinite in this forward pass.
     pub explode: Option<usize>,
     /// The gradient is zero in every pass.
     pub idle: bool,
-    /// Sleeps so long in every pass.
+    /// Sleeps this long in every pass.
     pub pause: Duration,
-    /// Has this many more parameters than usual.
+    /// Has this many additional parameters.
     pub extra: usize,
     /// Multiplies the validation metric, so that late steps look worse.
     pub worsens: bool,
-    /// Multiplies the loss that is logged from this forward pass on by 1e13, as that of a training that has diverged.
+    /// Multiplies the logged loss by 1e13 from this forward pass on, to simulate divergence.
     pub diverges: Option<usize>,
 }
 
@@ -97,7 +98,7 @@ impl Toy {
         self.params.get(name).unwrap()
     }
 
-    /// Mean square error over the batch, each hidden unit scaled by `noise`.
+    /// Mean squared error over the batch, each hidden unit scaled by `noise`.
     fn error(&self, batch: &Batch, noise: &[f32]) -> Result<Tensor> {
         let n = batch.indices.len();
         let x = (batch.pixels.to_dtype(DType::F32)?.reshape((n, ()))? / 255.0)?;
@@ -124,7 +125,7 @@ impl Task for Toy {
         let noise: Vec<f32> = (0..4 + self.quirks.extra).map(|_| draw.random_range(0.9..1.1)).collect();
         let mut loss = self.error(batch, &noise)?;
         if self.quirks.explode == Some(self.passes) {
-            // sqrt'(0) is infinite, and only the second layer is under it
+            // sqrt'(0) is infinite and affects only the second layer.
             let weight = self.var("fc2.weight");
             loss = (loss + weight.sub(weight)?.sqrt()?.sum_all()?)?;
         }
@@ -169,7 +170,7 @@ impl Task for Toy {
     }
 }
 
-/// 20 steps of two micro-batches of three: the eleven images of an epoch hold three batches.
+/// 20 steps of two micro-batches of three images: an epoch of eleven images has three batches.
 pub const SPEC: &str = "{steps: 20, batch: 3, iter_size: 2, log_every: 4, evaluate_every: 8, checkpoint_every: 5, \
     optimizer: {adam: {lr: 0.02, decay: 0.001}}, schedule: {decay: {cosine: {}}, warmup: 3}, clip: 5, keep: 2}";
 
@@ -177,7 +178,7 @@ pub fn spec(yaml: &str) -> TrainSpec {
     parse(yaml)
 }
 
-/// Enums are maps of one key here, as in the crate's specs; serde_yaml alone would want tags.
+/// Enums are maps with one key, as in the crate's specs; serde_yaml alone would require tags.
 fn parse<T: serde::de::DeserializeOwned>(yaml: &str) -> T {
     serde_json::from_value(serde_yaml::from_str(yaml).unwrap()).unwrap()
 }
@@ -188,8 +189,8 @@ pub fn loader(count: usize, batch: usize, pass: Pass, rng: &Rng) -> Loader {
     Loader::new(Arc::new(Tiles(count)), &data, pass, batch, rng, &Device::Cpu).unwrap()
 }
 
-/// Opens (or reopens) the run directory `path` and trains there under `yaml` and `seed`; what `fit` says is put on
-/// record as a caller would.
+/// Opens or reopens the run directory `path`, trains with `yaml` and `seed`, and records the outcome of `fit` as a
+/// caller would.
 pub fn train_seeded(path: &Path, yaml: &str, quirks: Quirks, seed: u64) -> Result<FitOutcome> {
     let mut run = RunDir::open(path, yaml)?;
     let rng = Rng::new(seed);
@@ -214,7 +215,7 @@ pub fn train(path: &Path, yaml: &str, quirks: Quirks) -> Result<FitOutcome> {
     train_seeded(path, yaml, quirks, 3)
 }
 
-/// `metrics.jsonl`, without what depends on the machine's speed.
+/// `metrics.jsonl` without the timing fields.
 pub fn metrics(run: &Path) -> Vec<serde_json::Map<String, serde_json::Value>> {
     let text = std::fs::read_to_string(run.join(hueristic::train::log::FILE)).unwrap();
     let parse = |line: &str| {

@@ -41,10 +41,10 @@ pub(super) use std::collections::BTreeMap;
 /// The interface between a stage kind and the rest of the crate.
 pub trait StageKind {
     /// Sections that default to the top level; a kind on annotated pictures has no `data`.
-    fn inputs(&self) -> Inputs<'_>;
+    fn inputs(&self) -> StageSections<'_>;
 
     /// Fills missing sections from the top level.
-    fn fill(&mut self, top: Inputs<'_>);
+    fn fill(&mut self, top: StageSections<'_>);
 
     /// The fits of the stage.
     fn rows(&self) -> Rows<'_> {
@@ -104,7 +104,7 @@ pub trait StageKind {
 
 /// Sections of a stage that default to the top level. The outer None means that the kind has no such section.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Inputs<'a> {
+pub struct StageSections<'a> {
     pub data: Option<&'a Option<DataSpec>>,
     pub annotated: Option<&'a Option<AnnotatedSpec>>,
     pub backbone: Option<&'a Option<BackboneSpec>>,
@@ -119,10 +119,10 @@ macro_rules! inputs {
         }
     };
     ($($section:ident),+) => {
-        fn inputs(&self) -> Inputs<'_> {
-            Inputs { $($section: Some(&self.$section),)+ ..Inputs::default() }
+        fn inputs(&self) -> StageSections<'_> {
+            StageSections { $($section: Some(&self.$section),)+ ..StageSections::default() }
         }
-        fn fill(&mut self, top: Inputs<'_>) {
+        fn fill(&mut self, top: StageSections<'_>) {
             $(self.$section = self.$section.take().or_else(|| top.$section.cloned().flatten());)+
         }
     };

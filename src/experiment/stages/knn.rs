@@ -1,7 +1,7 @@
 //! `knn`: k-nearest-neighbor classification on frozen features.
 
 use super::kind::*;
-use super::readout::{FeatureClassifier, ProbeResult};
+use super::readout::{FeatureClassifier, ReadoutResult};
 use crate::probe::{
     features::Examples,
     knn::{self, KnnSpec},
@@ -23,8 +23,9 @@ impl FeatureClassifier for KnnSpec {
         self.neighbors.iter().map(|k| format!("{layer}, {k}")).collect()
     }
 
-    fn read(&self, train: &Examples, val: &Examples, _: &[String], _: &Rng) -> Result<Vec<ProbeResult>> {
-        let found = |result: knn::KnnResult| ProbeResult { value: result.value, per_class: BTreeMap::new() };
+    fn read(&self, train: &Examples, val: &Examples, _: &[String], _: &Rng) -> Result<Vec<ReadoutResult>> {
+        let found =
+            |result: knn::KnnResult| ReadoutResult { value: result.value, per_class: BTreeMap::new() };
         Ok(knn::mean_average_precision(self, train, val)?.into_iter().map(found).collect())
     }
 }

@@ -1,7 +1,7 @@
 //! `low_shot`: linear SVMs on frozen features of a few pictures per class.
 
 use super::kind::*;
-use super::readout::{FeatureClassifier, ProbeResult};
+use super::readout::{FeatureClassifier, ReadoutResult};
 use crate::probe::{
     features::Examples,
     low_shot::{self, LowShotSpec},
@@ -25,9 +25,9 @@ impl FeatureClassifier for LowShotSpec {
         val: &Examples,
         classes: &[String],
         rng: &Rng,
-    ) -> Result<Vec<ProbeResult>> {
+    ) -> Result<Vec<ReadoutResult>> {
         let found =
-            |shot: low_shot::LowShotResult| ProbeResult { value: shot.mean, per_class: BTreeMap::new() };
+            |shot: low_shot::LowShotResult| ReadoutResult { value: shot.mean, per_class: BTreeMap::new() };
         Ok(low_shot::run(self, train, val, classes, rng)?.into_iter().map(found).collect())
     }
 }

@@ -32,7 +32,7 @@ use crate::{
 };
 use color_evaluation::ColorEvaluationStage;
 pub use kind::StageKind;
-pub(super) use kind::{Inputs, Layers, Rows};
+pub(super) use kind::{Layers, Rows, StageSections};
 use linear_probe::LinearProbeStage;
 use nonlinear_probe::NonlinearProbeStage;
 use pretext::PretextStage;

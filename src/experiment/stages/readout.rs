@@ -64,11 +64,11 @@ pub trait FeatureClassifier {
         val: &Examples,
         classes: &[String],
         rng: &Rng,
-    ) -> Result<Vec<ProbeResult>>;
+    ) -> Result<Vec<ReadoutResult>>;
 }
 
 /// One result of a classifier.
-pub struct ProbeResult {
+pub struct ReadoutResult {
     /// Mean average precision, 0 to 1.
     pub value: f64,
     pub per_class: BTreeMap<String, Option<f64>>,
@@ -156,7 +156,11 @@ impl<C: FeatureClassifier> ReadoutStage<C> {
             .collect()
     }
 
-    fn row(fit: &StageRun, variant: String, ProbeResult { value, per_class }: ProbeResult) -> TransferRow {
+    fn row(
+        fit: &StageRun,
+        variant: String,
+        ReadoutResult { value, per_class }: ReadoutResult,
+    ) -> TransferRow {
         let (input, metric) = (InputColors::Gray, TransferMetric::MeanAveragePrecision);
         TransferRow { backbone: fit.row(), task: C::TASK, variant, input, metric, value, per_class }
     }

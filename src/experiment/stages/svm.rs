@@ -1,7 +1,7 @@
 //! `svm`: linear SVMs on frozen features.
 
 use super::kind::*;
-use super::readout::{FeatureClassifier, ProbeResult};
+use super::readout::{FeatureClassifier, ReadoutResult};
 use crate::probe::{
     features::Examples,
     svm::{self, SvmSpec},
@@ -25,9 +25,9 @@ impl FeatureClassifier for SvmSpec {
         val: &Examples,
         classes: &[String],
         rng: &Rng,
-    ) -> Result<Vec<ProbeResult>> {
+    ) -> Result<Vec<ReadoutResult>> {
         let report = svm::run(self, train, val, classes, rng)?;
         let per_class = report.classes.iter().map(|c| (c.class.clone(), c.average_precision)).collect();
-        Ok(vec![ProbeResult { value: report.mean_average_precision, per_class }])
+        Ok(vec![ReadoutResult { value: report.mean_average_precision, per_class }])
     }
 }

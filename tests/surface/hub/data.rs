@@ -18,7 +18,7 @@ use std::{collections::HashMap, net::TcpListener, path::Path, process::Command};
 
 const CHILD: &str = "HUERISTIC_TEST_FETCH";
 
-/// Runs `child` below in a process with this environment; its output, and whether it succeeded.
+/// Runs `child` below in a process with this environment; returns its output and whether it succeeded.
 fn fetch(home: &Path, endpoint: &str, file: &str, more: &[(&str, &str)]) -> (bool, String) {
     run("child", home, endpoint, file, more)
 }

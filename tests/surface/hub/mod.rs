@@ -1,5 +1,5 @@
-//! The hub, against a stand-in on the loopback interface: what is asked for, what is sent, where it is kept, and what
-//! happens offline. Each case runs in a process of its own, since the environment decides.
+//! The hub against a stand-in server on the loopback interface: requests, uploads, cache locations, and offline
+//! behavior. Each case runs in a separate process, since it depends on environment variables.
 
 mod data;
 mod push;
@@ -9,10 +9,10 @@ mod weights;
 
 use std::{path::Path, process::Command};
 
-/// Each of them forbids every request.
+/// Each of these variables disables all requests.
 const OFFLINE: [&str; 3] = ["HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_DATASETS_OFFLINE"];
 
-/// A process that sees of the hub's environment only this server and this home.
+/// A process whose hub environment contains only this server and this home.
 fn at_home(mut command: Command, home: &Path, endpoint: &str) -> Command {
     let names = ["HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_TOKEN", "HF_TOKEN_PATH"];
     let others = ["HF_HUB_DISABLE_IMPLICIT_TOKEN", "RUST_LOG", "HUERISTIC_DATA"];
@@ -23,7 +23,7 @@ fn at_home(mut command: Command, home: &Path, endpoint: &str) -> Command {
     command
 }
 
-/// The binary with these arguments and more environment: exit code, stdout, stderr.
+/// Runs the binary with these arguments and additional environment: exit code, stdout, stderr.
 fn hueristic(
     home: &Path,
     endpoint: &str,

@@ -1,4 +1,4 @@
-//! A finished run on its way to the hub.
+//! Uploading a finished run to the hub.
 
 use super::{
     hueristic, runs,
@@ -15,7 +15,8 @@ const TO: &str = "hf://somebody/colors";
 const TOKEN: (&str, &str) = ("HF_TOKEN", "hf_key");
 const WEIGHTS: &str = "weights.safetensors";
 
-/// A hub that creates what it is asked to and takes weights as large files (`lfs`) or with the commit (`regular`).
+/// A hub that creates repositories on request and accepts weights as large files (`lfs`) or with the commit
+/// (`regular`).
 fn stand_in(mode: &'static str) -> StandIn {
     let taken = std::sync::Mutex::new(false);
     StandIn::answering(move |asked| {
@@ -60,7 +61,7 @@ fn push(run: &Path, server: &StandIn, to: &str, more: &[&str], token: bool) -> (
     hueristic(home.path(), &server.endpoint, &arguments, environment)
 }
 
-/// The lines of the commit that was asked for: its head, and its files by path.
+/// The lines of the requested commit: its header, and its files by path.
 fn commit(asked: &[Asked]) -> (Value, HashMap<String, Value>) {
     let commit = asked.iter().find(|a| a.line.contains("/commit/")).unwrap();
     let mut lines = commit.body.split(|b| *b == b'\n').filter(|line| !line.is_empty());
@@ -72,7 +73,7 @@ fn commit(asked: &[Asked]) -> (Value, HashMap<String, Value>) {
     (head["value"].clone(), files.collect())
 }
 
-/// The bytes of a file that lies in the commit itself.
+/// The bytes of a file included in the commit itself.
 fn inline(file: &Value) -> Vec<u8> {
     assert_eq!((&file["key"], &file["value"]["encoding"]), (&json!("file"), &json!("base64")));
     base64(file["value"]["content"].as_str().unwrap())
@@ -144,7 +145,7 @@ fn large_files_go_to_the_hubs_store() {
     assert!(holds_in_order(&stored, &bytes), "{} bytes stored of {}", stored.len(), bytes.len());
 }
 
-/// Whether `stored` holds all of `bytes`, cut into chunks with a few bytes of header between them.
+/// Whether `stored` contains all of `bytes`, in chunks with a few header bytes between them.
 fn holds_in_order(stored: &[u8], bytes: &[u8]) -> bool {
     const HEADER: usize = 8;
     let (mut at, mut found) = (0, 0);
@@ -205,7 +206,7 @@ fn absolute_paths_are_not_published() {
     assert!(spec.starts_with("# Of absolute paths") && spec.contains("folder: pictures"), "{spec}");
 }
 
-/// Pushes a run spoilt by `spoil`; the message, having checked that nothing was sent.
+/// Pushes a run after applying `spoil`; returns the message and checks that nothing was sent.
 fn refused(spoil: impl FnOnce(&Path), more: &[&str], token: bool) -> (i32, String) {
     let home = tempfile::tempdir().unwrap();
     let (run, server) = (runs::finished(home.path()), stand_in("regular"));
@@ -236,7 +237,7 @@ fn what_is_not_a_finished_run_is_refused() {
     );
     says(
         refused(|run| fs::remove_file(run.join(WEIGHTS)).unwrap(), &["--dry-run"], true),
-        &[WEIGHTS, "is gone", "delete ", " and run the stage again"],
+        &[WEIGHTS, "is missing", "delete ", " and run the stage again"],
     );
     let probe = |run: &Path| runs::edit(run, |m| drop(m.outputs.remove(WEIGHTS)));
     says(refused(probe, &[], true), &[WEIGHTS, "no output of that run", "a probe leaves none"]);
@@ -251,7 +252,7 @@ fn files_that_the_run_has_not_left_are_refused() {
             fs::write(run.join(name), bytes).unwrap();
         };
         let (code, err) = refused(add, &["--dry-run"], true);
-        assert!(code == 1 && err.contains(name) && err.contains("is not what the run has left"), "{err}");
+        assert!(code == 1 && err.contains(name) && err.contains("was modified after the run"), "{err}");
         assert!(err.contains("; delete ") && err.contains(" and run the stage again"), "{err}");
     }
 }

@@ -1,4 +1,4 @@
-//! A run that has finished, made once for all tests: two steps of colorization on procedural scenes.
+//! A finished run shared by all tests: two steps of colorization on procedural scenes.
 
 use candle_core::Device;
 use hueristic::{
@@ -22,7 +22,7 @@ stages:
   color: { pretext: { task: colorization, train: { steps: 2, batch: 8, optimizer: { adam: { lr: 1e-3 } } } } }
 ";
 
-/// What the run has left, by file name.
+/// The outputs of the run by file name.
 fn original() -> &'static [(String, Vec<u8>)] {
     static RUN: OnceLock<Vec<(String, Vec<u8>)>> = OnceLock::new();
     RUN.get_or_init(|| {
@@ -41,7 +41,7 @@ fn original() -> &'static [(String, Vec<u8>)] {
     })
 }
 
-/// The finished run, anew, in a folder that the test may change.
+/// A copy of the finished run that the test may change.
 pub fn finished(home: &Path) -> PathBuf {
     let dir = home.join("runs/tiny/color-s0-0123456789ab");
     fs::create_dir_all(&dir).unwrap();
@@ -58,7 +58,7 @@ pub fn edit(run: &Path, change: impl FnOnce(&mut Manifest)) {
     manifest.write(run).unwrap();
 }
 
-/// The finished run with everything fixed that machine, time and rounding decide.
+/// A copy of the finished run with fixed values for all that depends on machine, time and rounding.
 pub fn fixed(home: &Path) -> PathBuf {
     let run = finished(home);
     let path = run.join("weights.safetensors");

@@ -1,4 +1,4 @@
-//! A server that answers as it is told and remembers what it was asked.
+//! A server with scripted responses that records its requests.
 
 use std::{
     collections::HashMap,
@@ -15,13 +15,13 @@ pub const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 pub struct Asked {
     /// `GET /path`
     pub line: String,
-    /// The server, as the client has called it.
+    /// The server address used by the client.
     pub host: String,
     pub token: Option<String>,
     pub body: Vec<u8>,
 }
 
-/// One response; a file has what the hub says of files in its head.
+/// One response; for a file with the hub's file headers.
 pub struct Answer {
     status: &'static str,
     head: String,
@@ -54,7 +54,7 @@ impl StandIn {
         })
     }
 
-    /// Answers by `rule`; where it has no answer, 404.
+    /// Responds according to `rule`; 404 if it returns none.
     pub fn answering(rule: impl Fn(&Asked) -> Option<Answer> + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let endpoint = format!("http://{}", listener.local_addr().unwrap());
@@ -74,12 +74,12 @@ impl StandIn {
         Self { endpoint, asked }
     }
 
-    /// What was asked since the last call, as `METHOD /path`.
+    /// Requests since the last call, as `METHOD /path`.
     pub fn asked(&self) -> Vec<String> {
         self.requests().into_iter().map(|asked| asked.line).collect()
     }
 
-    /// The same with tokens and bodies.
+    /// As `requests`, with tokens and bodies.
     pub fn requests(&self) -> Vec<Asked> {
         std::mem::take(&mut self.asked.lock().unwrap())
     }
@@ -111,7 +111,7 @@ fn write(mut stream: TcpStream, request: &Asked, answer: Answer) {
     let Answer { status, head, body } = answer;
     let length = body.len();
     let head = format!("HTTP/1.1 {status}\r\nContent-Length: {length}\r\n{head}Connection: close\r\n\r\n");
-    // A client that has gone is not the server's fault.
+    // A client that has disconnected is not a server error.
     let _ = stream.write_all(head.as_bytes());
     if !request.line.starts_with("HEAD") {
         let _ = stream.write_all(&body);

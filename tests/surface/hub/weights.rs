@@ -1,4 +1,4 @@
-//! Weight files by their address.
+//! Weight files by hub address.
 
 use super::{
     hueristic,
@@ -18,7 +18,7 @@ fn weight_file() -> Vec<u8> {
     fs::read(path).unwrap()
 }
 
-/// Has the file on `main`, at the tag `v1.0` and at the commit; `secret/…` is gated.
+/// Serves the file on `main`, at the tag `v1.0` and at the commit; `secret/…` is gated.
 fn stand_in() -> StandIn {
     let file = weight_file();
     StandIn::answering(move |asked| {
@@ -64,7 +64,7 @@ fn a_file_arrives_once_is_kept_and_found_offline() {
 
     let (code, out, _) = inspect(home.path(), &server, ADDRESS, &[("HF_HUB_OFFLINE", "1")]);
     assert!(code == Some(0) && out.contains("36 numbers"), "{out}");
-    // A commit cannot change, so its copy needs no question.
+    // A commit is immutable, so its cached copy needs no request.
     let (code, ..) = inspect(home.path(), &server, &format!("{ADDRESS}@{COMMIT}"), &[]);
     assert_eq!((code, server.asked()), (Some(0), vec![]), "a request was made");
 }
