@@ -584,6 +584,6 @@ stages:
         "task: { train_from: [fc6], draws: 1 }\n      input: color",
     );
     let error = experiment::run(&home.load(&color, &[])?, &home.options()).expect_err("it sees BGR");
-    assert!(format!("{error:#}").contains("`input: color` is for those that see lightness"), "{error:#}");
+    assert!(format!("{error:#}").contains("`input: color` requires weights for lightness"), "{error:#}");
     Ok(())
 }

@@ -310,8 +310,8 @@ fn a_file_that_is_neither_data_nor_a_spec_is_called_what_it_is() {
     image::RgbImage::new(4, 4).save(at("a.PNG")).unwrap();
     fs::write(at("w.safetensors"), [0xff; 16]).unwrap();
     for (name, parts) in [
-        ("a.PNG", ["is a picture; name the folder", "a list of pictures"]),
-        ("w.safetensors", ["is a file of weights", "hueristic weights inspect"]),
+        ("a.PNG", ["is a picture; give its folder", "a list of pictures"]),
+        ("w.safetensors", ["is a weight file", "hueristic weights inspect"]),
     ] {
         let (code, message) = fails(&["data", "verify", &at(name)]);
         assert_eq!(code, 2, "{message}");

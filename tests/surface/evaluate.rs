@@ -360,7 +360,7 @@ fn faults_of_masks_are_named() {
     let some = masks.evaluate(&["--set", &set]);
     assert!(text(&some.stdout).contains("mean IU of 0 classes"), "{}", text(&some.stderr));
     fs::remove_file(masks.path("pred/two.png")).unwrap();
-    assert!(masks.fault(&[]).contains("holds no masks"));
+    assert!(masks.fault(&[]).contains("contains no masks"));
 }
 
 /// In a black-and-white true mask only the background would count: everything else is void.
@@ -409,6 +409,6 @@ fn masks_are_compared_by_their_colors() {
     indexed("pred/one.png", &[0, 15, 15, 15], &own);
     let fault = masks.fault(&[]);
     assert!(fault.contains("one.png: the color [0, 100, 100] is not the color of any class"), "{fault}");
-    assert!(fault.contains("say --indices"), "{fault}");
+    assert!(fault.contains("use --indices"), "{fault}");
     assert_eq!(text(&masks.evaluate(&["--indices"]).stdout), expected);
 }

@@ -323,7 +323,7 @@ fn runs_go_to_the_project_of_the_spec() {
 fn a_project_has_a_folder_of_experiments_or_a_mark() {
     let tree = Tree::new();
     let help = tree.says("", &["run", "--help"]).out;
-    assert!(help.contains("--out <DIR>") && help.contains("in the project of the spec"), "{help}");
+    assert!(help.contains("--out <DIR>") && help.contains("in the spec's project"), "{help}");
     let out = |spec: &str| {
         tree.put(spec, TINY);
         let said = tree.says("elsewhere", &["run", &tree.path(spec).display().to_string()]);

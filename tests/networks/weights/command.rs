@@ -78,7 +78,7 @@ fn convert_refuses_what_it_should() {
     std::fs::copy(fixture("eccv16.pth"), &copy).expect("a copy");
     let kept = std::fs::read(&copy).expect("the copy");
     assert!(refuses(&[&copy, &copy]).contains("both input and output"));
-    assert!(refuses(&[&copy, &folder.path().join("out.onnx")]).contains("call it .safetensors, .pth"));
+    assert!(refuses(&[&copy, &folder.path().join("out.onnx")]).contains("use .safetensors, .pth"));
     let other = folder.path().join("out.pth");
     std::fs::write(&other, b"mine").expect("a file");
     assert!(refuses(&[&copy, &other]).contains("--overwrite"));

@@ -203,7 +203,7 @@ fn absolute_paths_are_not_published() {
         assert!(!text.contains("ann/"), "{name}: {text}");
     }
     let spec = String::from_utf8(inline(&files["spec.yaml"])).unwrap();
-    assert!(spec.starts_with("# Of absolute paths") && spec.contains("folder: pictures"), "{spec}");
+    assert!(spec.starts_with("# Absolute paths") && spec.contains("folder: pictures"), "{spec}");
 }
 
 /// Pushes a run after applying `spoil`; returns the message and checks that nothing was sent.
