@@ -2,6 +2,7 @@
 
 mod cli;
 mod colorize;
+mod contributing;
 mod evaluate;
 mod floors;
 #[cfg(feature = "hub")]
