@@ -12,7 +12,7 @@ use super::{
     input::Input,
     kinds::PoolRow,
     network::{Interface, PixelGrid},
-    table::{KernelShape, Layer, Role, TableBuilder, channels},
+    table::{KernelShape, Layer, Role, TableBuilder, channels, sizes},
 };
 use crate::{
     bounded::{Channels, Count, Fraction, Pixels, Positive},
@@ -177,12 +177,22 @@ impl Backbone for AlexNetSpec {
         writer.table.rows()
     }
 
-    /// 227 pixels: the reader's windows then leave one vector.
+    /// 227 pixels, 224 with conv1 padded, or the most below at which the reader's windows leave one vector.
     fn crop(&self) -> usize {
-        match self.stem {
-            Stem::Standard => 227,
+        let table = self.table(&Build {
+            variant: Variant::Transfer,
+            batch_norm: false,
+            input_channels: self.input.channels(),
+            outputs: None,
+        });
+        let one =
+            |side: &usize| sizes(&table, 0, (*side, *side)).is_ok_and(|s| s[table.len()] == Some((1, 1)));
+        let usual = match self.stem {
+            Stem::Standard if self.conv1_pad == 0 => 227,
+            Stem::Standard => 224,
             Stem::Small => 29,
-        }
+        };
+        (1..=usual).rev().find(one).unwrap_or(usual)
     }
 
     fn set_input(&mut self, input: Input) {

@@ -180,14 +180,24 @@ impl BackboneSpec {
         named || self.roles().any(|role| role == name)
     }
 
+    /// Whether it is the same network but for how its weights start and what becomes of batch normalization.
+    pub fn is_same_network(&self, other: &Self) -> bool {
+        let build = Build { batch_norm: true, ..self.plain() };
+        let table = |spec: &Self| spec.with_init(Filler::Zero).table(&build);
+        self.input() == other.input() && table(self) == table(other)
+    }
+
     /// The layer that a name of [`ROLES`] stands for; other names stand for themselves.
     pub fn layer(&self, name: &str) -> String {
         let table = self.table(&self.classifier());
-        let first = |from: usize| table::taps(&table[from..]).next();
+        // Of a stage and its first block, the stage.
+        let reads = |reader: usize| {
+            table::taps(&table).filter(|tap| table::first_of(&table, tap) == Some(reader)).last()
+        };
         let found = match name {
             "head" => table::heads(&table).last(),
-            "reader" => table::reader(&table).and_then(first),
-            "all" => first(0),
+            "reader" => table::reader(&table).and_then(reads),
+            "all" => table::taps(&table).next(),
             _ => None,
         };
         found.unwrap_or(name).into()

@@ -82,10 +82,14 @@ pub fn tap(rows: &[Layer], name: &str) -> Option<usize> {
     rows.iter().position(|row| row.tap.as_deref() == Some(name))
 }
 
-/// The first row of a tap: the one after the tap before it.
+/// The first row of a tap: of those that are named after it (`layer4` is the whole stage), else the one after the tap
+/// before it.
 pub fn first_of(rows: &[Layer], name: &str) -> Option<usize> {
     let last = tap(rows, name)?;
-    Some(rows[..last].iter().rposition(|row| row.tap.is_some()).map_or(0, |before| before + 1))
+    let is_named =
+        |row: &Layer| row.name.strip_prefix(name).is_some_and(|r| r.is_empty() || r.starts_with('.'));
+    let after = || rows[..last].iter().rposition(|row| row.tap.is_some()).map_or(0, |before| before + 1);
+    Some(rows.iter().position(is_named).unwrap_or_else(after))
 }
 
 /// The taps that end rows with weights, heads apart: (name, row).

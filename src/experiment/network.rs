@@ -192,6 +192,8 @@ pub(super) fn read_trained(
     let sees = file.metadata.get(INPUT).map(|yaml| weights::section::<LabChannels>(yaml)).transpose();
     let sees = sees.with_context(|| format!("{}: the input in its header", path.display()))?;
     let spec = sees.map_or(spec.clone(), |sees| spec.with_input(sees.input_kind()));
+    // What becomes of batch normalization is the spec's matter.
+    let spec = fallback.filter(|own| own.is_same_network(&spec)).cloned().unwrap_or(spec);
     let tensors = fitted(&spec, &spec.plain(), file.tensors)
         .with_context(|| format!("{} does not fit the backbone", path.display()))?;
     Ok((spec, tensors))

@@ -21,9 +21,10 @@ use crate::{
     hub,
     nn::weights,
     rng::Rng,
+    spec::Diagnostic,
     train::{run_dir::RunDir, spec::TrainSpec},
 };
-use anyhow::{Result, bail, ensure};
+use anyhow::{Result, anyhow, bail, ensure};
 use candle_core::Device;
 use rayon::prelude::*;
 use std::{
@@ -124,6 +125,18 @@ struct UpstreamRun {
     network: Option<NetworkPlan>,
 }
 
+/// A layer of the stage that the network of none of its fits has.
+fn unknown_layer(stage: &Stage, fits: &[PlannedRun]) -> Option<anyhow::Error> {
+    let layers = stage.kind().layers().filter(|_| !fits.is_empty())?.names;
+    let backbones = || fits.iter().filter_map(|planned| planned.fit.plan.network.as_ref());
+    let is_known = |layer: &str| backbones().any(|network| network.backbone.knows(layer));
+    let strange = layers.into_iter().find(|layer| !is_known(layer))?;
+    let known: Vec<String> = backbones().flat_map(|network| network.backbone.taps()).collect();
+    let known: Vec<&str> = known.iter().map(String::as_str).collect();
+    let Diagnostic { message, note, .. } = Diagnostic::unknown("layer", strange, &known);
+    Some(anyhow!("{message}{}{note}", if note.is_empty() { "" } else { "; " }))
+}
+
 impl Preflight<'_> {
     fn stage(&mut self, name: &str, stage: &Stage, seed: u64, upstream: &mut Upstream) -> Vec<PlannedRun> {
         let mut fits = vec![];
@@ -132,6 +145,9 @@ impl Preflight<'_> {
                 Ok(fit) => fits.extend(fit.map(|fit| PlannedRun { stage: stage.clone(), fit })),
                 Err(error) => self.faults.note(name, Some(&row), error),
             }
+        }
+        if let Some(error) = unknown_layer(stage, &fits) {
+            self.faults.note(name, None, error);
         }
         let last = fits.last().map(|PlannedRun { fit: StageRun { place, hash, plan, .. }, .. }| {
             UpstreamRun { dir: place.dir.clone(), hash: hash.clone(), network: plan.network.clone() }
@@ -230,14 +246,17 @@ impl Preflight<'_> {
             },
             _ => None,
         };
-        if let (Some(named), Some(stated)) = (&row.backbone, &stated) {
-            ensure!(
-                named == stated,
-                "{} are of another network than its `backbone:`: leave that out",
-                row.start
-            );
-        }
-        Ok(stated.or_else(|| own.cloned()))
+        let (Some(named), Some(stated)) = (&row.backbone, &stated) else {
+            return Ok(stated.or_else(|| own.cloned()));
+        };
+        ensure!(
+            named.is_same_network(stated),
+            "{} are for {}, and its `backbone:` is {}: leave that out",
+            row.start,
+            serde_json::to_string(stated)?,
+            serde_json::to_string(named)?
+        );
+        Ok(Some(named.clone()))
     }
 
     /// Local path of a file in a spec, downloaded if it is on the hub. The lookup is shared by all seeds.

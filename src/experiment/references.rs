@@ -195,6 +195,14 @@ impl Experiment {
 /// Checks that each layer of the stage exists in at least one of its backbones.
 fn check_layers(name: &str, stage: &Stage, backbones: &[BackboneSpec]) -> Result<(), LocatedDiagnostic> {
     let Some(Layers { keys, names: layers, with_head }) = stage.kind().layers() else { return Ok(()) };
+    // A weight file may bring a network of its own: preflight opens it.
+    let rows = stage.kind().rows().each();
+    let opens = rows.iter().any(|row| row.start.file().is_some() && row.backbone.is_none());
+    let same = |layer: &str, other: &str| {
+        backbones
+            .iter()
+            .any(|backbone| backbone.knows(layer) && backbone.layer(layer) == backbone.layer(other))
+    };
     let names = |backbone: &BackboneSpec| {
         let heads = if with_head { backbone.heads() } else { vec![] };
         backbone.taps().into_iter().chain(heads).collect::<Vec<String>>()
@@ -212,12 +220,12 @@ fn check_layers(name: &str, stage: &Stage, backbones: &[BackboneSpec]) -> Result
         ));
     }
     for (i, layer) in layers.iter().enumerate() {
-        let fault = if !known.contains(layer) {
-            Diagnostic::unknown("layer", layer, &known)
-        } else if layers[..i].contains(layer) {
-            Diagnostic::new(format!("the layer `{layer}` is given twice"))
-        } else {
-            continue;
+        let twice = layers[..i].iter().find(|other| *other == layer || same(layer, other));
+        let fault = match twice {
+            Some(other) if other == layer => Diagnostic::new(format!("the layer `{layer}` is given twice")),
+            Some(other) => Diagnostic::new(format!("`{other}` and `{layer}` are the same layer")),
+            None if known.contains(layer) || opens => continue,
+            None => Diagnostic::unknown("layer", layer, &known),
         };
         let last = if keys.ends_with(&["frozen"]) { "through".to_string() } else { i.to_string() };
         return Err(LocatedDiagnostic::value([&here[..], &[&last]].concat(), fault));

@@ -280,7 +280,7 @@ mod tests {
         for (text, why) in [
             ("hf://a", "no repository"),
             ("hf://a/b/", "ends in a slash"),
-            ("hf://a/b/c", "goes on after the repository, with `c`"),
+            ("hf://a/b/c", "unexpected `c` after the repository"),
             ("a/b", "does not begin"),
         ] {
             let error = text.parse::<Repo>().unwrap_err().to_string();

@@ -217,7 +217,7 @@ mod tests {
     fn shares_of_a_picture_are_no_pixels() {
         let shares = "\n000004 0.5 0.25 0.1 0.5 1\n000004 0.4 0 0 1 1\n";
         let error = read_text(shares).unwrap_err().to_string();
-        assert!(error.contains("cat.txt:2: every box of the file lies between 0 and 1"), "{error}");
+        assert!(error.contains("cat.txt:2: all boxes are between 0 and 1"), "{error}");
         assert!(read_text(&format!("{shares}000004 0.5 3 3 9 9\n")).is_ok(), "one of pixels");
     }
 }

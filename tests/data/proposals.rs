@@ -369,7 +369,7 @@ fn the_verb_says_what_is_wrong() {
     };
     let to = |path: &Path, out: &Path| refusal(&[path, "--out".as_ref(), out]);
     assert!(to(&folder.path().join("none"), &out).contains("not found"));
-    assert!(to(folder.path(), &folder.path().join("no/p.safetensors")).contains("is no folder"));
+    assert!(to(folder.path(), &folder.path().join("no/p.safetensors")).contains("is not a folder"));
     assert!(refusal(&[folder.path()]).contains("--out"));
     assert!(
         refusal(&[folder.path(), "--out".as_ref(), &out, "--mode".as_ref(), "slow".as_ref()])

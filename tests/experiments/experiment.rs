@@ -422,7 +422,7 @@ fn unreadable_validation_pictures_are_counted_before_the_first_step() -> Result<
     fs::write(home.path().join("val/b/2.png"), "no picture")?;
     let yaml = of_folders(&home);
     let message = refusal(&yaml, &[])?;
-    assert!(message.contains("would not start: more than the 0 of the 8 validation pictures"), "{message}");
+    assert!(message.contains("cannot start: more than the 0 of the 8 validation pictures"), "{message}");
     assert!(message.contains("b/2.png") && message.contains("data verify"), "{message}");
     let lenient = yaml.replace("crop: 29 }", "crop: 29, max_bad: 0.2 }").replace("batch: 16", "batch: 4");
     assert_eq!(refusal(&lenient, &[])?, "", "one of eight is tolerated");

@@ -146,7 +146,7 @@ fn residual_networks_run_in_every_stage_beside_an_alexnet() -> anyhow::Result<()
         .iter()
         .for_each(|name| row(name, 4));
     // Each backbone with the layers that it has: columns of an AlexNet and of ResNets in one table.
-    for column in ["conv5", "layer2.0", "layer4", "fc8", "fc6-8", "layer4.0-fc", "Det.", "Seg."] {
+    for column in ["conv5", "layer2.0", "layer4", "fc8", "fc6-8", "layer4-fc", "Det.", "Seg."] {
         assert!(report.text.contains(column), "{column} is not in\n{}", report.text);
     }
     let runs = home.path().join("runs/resnets");
@@ -167,8 +167,11 @@ fn rows_on_networks_of_their_own_are_looked_over() -> anyhow::Result<()> {
         let text = RESNETS.replacen(from, to, 1);
         assert_ne!(text, RESNETS);
         let experiment = home.load(&text, &[]);
-        let checked = experiment.and_then(|experiment| Ok(experiment::run(&experiment, &home.options())?));
-        format!("{:#}", checked.err().expect("it is refused"))
+        let checked = experiment.and_then(|experiment| experiment::run(&experiment, &home.options()));
+        match checked {
+            Ok(_) => panic!("{to} was accepted"),
+            Err(error) => format!("{error:#}"),
+        }
     };
     let rescaled = refused(
         "kmeans: { data_dependent: { batches: 1, patches: 300 } }",
@@ -184,6 +187,8 @@ fn rows_on_networks_of_their_own_are_looked_over() -> anyhow::Result<()> {
     assert!(nowhere.contains("conv7"), "{nowhere}");
     let choice = refused("gaussian: { init: msra }", "gaussian: { backbone: { resnet: {} } }");
     assert!(choice.contains("expected one of") && choice.contains("init"), "{choice}");
+    let same = refused("task: { draws: 1 }", "task: { draws: 1, train_from: [head, fc] }");
+    assert!(same.contains("`head` and `fc` are the same layer"), "{same}");
     let depth = refused("depth: 50", "depth: 20");
     assert!(depth.contains("20 layers") && depth.contains("101"), "{depth}");
     let colorizer = refused(

@@ -430,7 +430,7 @@ fn names_of_things_outside_the_file() {
         ("repo: a/b, train: ['a\\..\\b']", "holds a backslash"),
         ("repo: a/b, train: [a], val: ['C:/x']", "absolute path"),
         ("repo: ../b, train: [a]", "begins or ends with `-` or `.`"),
-        ("repo: a/b/c, train: [a]", "goes on after the repository"),
+        ("repo: a/b/c, train: [a]", "unexpected `c` after the repository `b`"),
         ("repo: a/b, revision: a/../b, train: [a]", "cannot be a branch"),
     ] {
         let said = changed("scenes: { train: 64, val: 16 }", &format!("hub: {{ {hub} }}"));

@@ -80,7 +80,7 @@ fn help_carries_an_example_of_the_verb() {
         assert!(example.contains(&format!("hueristic {}", verb.join(" "))), "{verb:?}: {example}");
     }
     assert!(says(&["--help"]).contains("Example:\n  hueristic run experiments/tiny/quickstart.yaml"));
-    assert!(says(&["run", "--help"]).contains("`0..3` means 0, 1, 2"));
+    assert!(says(&["run", "--help"]).contains("`0..3` for 0, 1, 2"));
 }
 
 /// An error that only the first step reveals: a grid with fewer bins than the soft encoding needs.

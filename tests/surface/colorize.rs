@@ -336,7 +336,7 @@ fn nothing_is_replaced_unasked_and_bad_usage_is_refused() {
     };
     refused(&["a.png"], "colorized/a.png exists already; give --overwrite");
     assert!(run(&["a.png", "--overwrite"]).status.success());
-    refused(&["a.png", "--out", ".", "--overwrite"], "./a.png would be overwritten, which is an input");
+    refused(&["a.png", "--out", ".", "--overwrite"], "./a.png is an input and would be overwritten");
     refused(&["a.png", "deep/a.png", "--out", "n"], "a.png and deep/a.png would both become n/a");
     refused(&["b.png"], "b.png: not found");
     refused(&["*.jpg"], "`*.jpg` matches no picture");
@@ -358,7 +358,7 @@ fn a_network_without_a_distribution_says_so() {
     let extras: [&[&str]; 4] =
         [&["--temperature", "0.5"], &["--decode", "mode"], &["--distribution"], &["--save-logits"]];
     for extra in extras {
-        refused(dir.path(), &[&["a.png", "--weights", &weights], extra].concat(), "leave --");
+        refused(dir.path(), &[&["a.png", "--weights", &weights], extra].concat(), "remove --");
     }
     assert!(hueristic(dir.path(), &["a.png", "--weights", &weights, "--montage"]).status.success());
 }

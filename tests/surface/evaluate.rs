@@ -132,7 +132,7 @@ fn faults_of_result_folders_are_named() {
     assert!(desk.fault().contains("no result file of class `dog`, which has 1 objects"), "{}", desk.fault());
     fs::remove_file(desk.path("results/comp3_det_val_cat.txt")).unwrap();
     fs::remove_file(desk.path("results/comp3_det_val_cow.txt")).unwrap();
-    assert!(desk.fault().contains("holds no result files; they are called comp3_det_SET_CLASS.txt"));
+    assert!(desk.fault().contains("contains no result files; the file name is comp3_det_SET_CLASS.txt"));
 }
 
 #[test]
@@ -216,7 +216,7 @@ fn the_verb_prints_a_table_and_writes_json() {
     cow          0          1           1       –
     dog          1          0           0    0.00
     mean of 2 classes: 50.00
-    not in the mean, since no object of them counts: cow
+    not in the mean (no objects): cow
     ");
     let scores: Value = serde_json::from_str(&fs::read_to_string(&json).unwrap()).unwrap();
     assert_eq!((&scores["mean"], &scores["rule"]), (&0.5.into(), &"voc07".into()));

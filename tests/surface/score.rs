@@ -289,10 +289,7 @@ fn what_cannot_be_scored_at_all_is_an_error() {
     assert!(message.contains("3 pictures there, first a.png; 1 here, first z.png"), "{message}");
     picture(Path::new(&stranger), "a.png", (1, 1), |_, _| [0; 3]);
     let (code, message) = fails(&["--truth", &truth, "--pred", &stranger]);
-    assert!(
-        code == 1 && message.contains("not one picture of stranger could be scored; first, "),
-        "{message}"
-    );
+    assert!(code == 1 && message.contains("no picture of stranger could be scored; first, "), "{message}");
     let empty = root.path().join("empty");
     fs::create_dir(&empty).unwrap();
     let (code, message) = fails(&["--truth", &truth, "--random", &empty.display().to_string()]);
@@ -382,7 +379,7 @@ fn a_table_survives_json() {
 fn a_method_without_an_image_is_an_error() {
     let mut table = ScoreTable::new("val".into(), None, None);
     let error = score::fill(&mut table, &[("L2".into(), ColorScores::new(None))]).unwrap_err();
-    assert!(error.to_string().contains("not one picture of L2 could be scored"), "{error}");
+    assert!(error.to_string().contains("no picture of L2 could be scored"), "{error}");
 }
 
 #[test]

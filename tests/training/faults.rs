@@ -230,7 +230,7 @@ fn a_checkpoint_without_a_checksum_is_continued_with_a_note() {
     }
     train(&old, SPEC, Quirks::default()).unwrap();
     assert!(
-        log(&old).contains("last.safetensors has no checksum, since an earlier version wrote it"),
+        log(&old).contains("last.safetensors has no checksum because an earlier version wrote it"),
         "{}",
         log(&old)
     );

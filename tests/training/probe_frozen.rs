@@ -274,7 +274,7 @@ fn weighted_votes_beat_chance_and_all_pictures_vote_where_there_are_few() {
     assert!(results[3].value > 0.5, "{results:?}");
     let wide = Features::new(vec![1.0; 7], 7).unwrap();
     let message = knn::predict(&KnnSpec::default(), &train, &labels, &wide).unwrap_err().to_string();
-    assert!(message.contains("6 numbers beside features of 7"), "{message}");
+    assert!(message.contains("features of 6 and of 7 values"), "{message}");
     assert!(knn::predict(&KnnSpec::default(), &train, &labels[1..], &test).is_err());
 }
 

@@ -73,6 +73,7 @@ pub(super) fn import(
             .push(format!("conv1_1.weight divided by {LIGHTNESS_UNIT}: its input there is (L − 50) / 100"));
     }
     out.flat_to_windows()?;
+    out.head_of_colorizer(architecture)?;
     out.notes.extend(absent::completed(&mut out.tensors, (format, layout, architecture), missing)?);
     out.accumulated_weights()?;
     Ok(out)
@@ -195,6 +196,18 @@ impl Imported {
             let window =
                 weight.reshape((outputs, channels, side, side))?.permute((0, 2, 3, 1))?.contiguous()?;
             self.tensors.insert(name, window);
+        }
+        Ok(())
+    }
+
+    /// The head of a residual colorizer is a 1×1 convolution, which torchvision's layout holds as a matrix.
+    fn head_of_colorizer(&mut self, architecture: Architecture) -> Result<()> {
+        let reads = self.tensors.get("conv1.weight").and_then(|weight| weight.dims().last().copied());
+        if architecture != Architecture::Resnet || reads != Some(1) {
+            return Ok(());
+        }
+        if let Some(head) = self.tensors.get_mut("fc.weight").filter(|weight| weight.rank() == 2) {
+            *head = head.unsqueeze(1)?.unsqueeze(1)?;
         }
         Ok(())
     }

@@ -17,7 +17,7 @@ pub use export::save;
 pub use layout::{Architecture, Layout, recognize};
 
 use crate::{
-    backbones::{BackboneSpec, finite::check_finite},
+    backbones::{BackboneSpec, finite::check_finite, input::Input},
     nn::weights::{self, Contents, Format, Named},
 };
 use anyhow::{Context, Result, bail};
@@ -55,7 +55,16 @@ impl WeightFile {
     /// A header that is damaged.
     pub fn backbone(&self, given: Option<&BackboneSpec>) -> Result<Option<BackboneSpec>> {
         match (self.metadata.get("backbone"), given) {
-            (Some(_), Some(given)) if self.layout != Layout::Ours => Ok(Some(given.clone())),
+            (Some(yaml), Some(given)) if self.layout != Layout::Ours => {
+                let told: BackboneSpec = weights::section(yaml)?;
+                if told.input() != given.input() {
+                    let [told, given] = [told.input(), given.input()].map(Input::describe);
+                    tracing::warn!(
+                        "the file's network expects {told}; its `backbone:` in the spec says {given}"
+                    );
+                }
+                Ok(Some(given.clone()))
+            }
             (Some(yaml), _) => {
                 weights::section(yaml).map(Some).context("the `backbone` in its header is damaged")
             }

@@ -48,6 +48,10 @@ impl StageKind for LinearProbeStage {
         Ok(StagePlan { row, pictures, network, files: vec![], train, metrics, leaves: RESULTS })
     }
 
+    fn check_ready(&self, fit: &StageRun) -> Result<()> {
+        fit.check_weights()
+    }
+
     fn run(&self, fit: &StageRun, run: &mut RunDir) -> Result<Option<Vec<Metric>>> {
         let (net, _) = fit.network()?;
         let (classes, images) = (fit.sets.classes(), fit.sets.plain()?.train.len());

@@ -282,9 +282,14 @@ fn bad_usage_exits_with_2() {
     let run = runs::finished(home.path());
     for (run, to, more, part) in [
         (run.as_path(), "somebody/colors", vec![], "hf://OWNER/REPO"),
-        (&run, "hf://somebody/colors/x.safetensors", vec![], "goes on after the repository"),
+        (
+            &run,
+            "hf://somebody/colors/x.safetensors",
+            vec![],
+            "unexpected `x.safetensors` after the repository",
+        ),
         (&run, TO, vec!["--license", "My Own"], "apache-2.0"),
-        (Path::new("/none"), TO, vec![], "/none is no directory"),
+        (Path::new("/none"), TO, vec![], "/none is not a directory"),
     ] {
         let (code, _, err) = push(run, &server, to, &more, true);
         assert!(code == Some(2) && err.contains(part), "{err}");
