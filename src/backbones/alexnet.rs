@@ -1,10 +1,10 @@
-//! AlexNet as Zhang, Isola and Efros train it to color (pretext graph) and as its features are used afterwards
-//! (transfer graph, and its variants for regions and for whole pictures): graphs of the same weights, each a layer table.
+//! AlexNet as Zhang, Isola and Efros train it to colorize (pretext graph), and as a feature extractor (transfer graph,
+//! with variants for regions and for whole pictures). The graphs share their weights; each is a layer table.
 //!
-//! A layer is convolution → [batch normalization] → ReLU → [dropout]; pools are layers of their own. In what other
-//! people's AlexNets differ is [`super::alexnet_conventions`]; by default there is no local response normalization, two
-//! groups and one channel of input. The losses, the resize of the logits to the label size and the scaling of the
-//! input belong to the tasks.
+//! A layer is convolution → [batch normalization] → ReLU → [dropout]; pools are separate layers. The conventions of
+//! other released AlexNets are in [`super::alexnet_conventions`]; the defaults are no local response normalization,
+//! two groups and one input channel. The losses, the resize of the logits to the label size and the scaling of the
+//! input are in the tasks.
 
 use super::{
     Backbone, Build, Variant,
@@ -27,7 +27,7 @@ use serde::{Deserialize, Serialize};
 pub const TAPS: [&str; 11] =
     ["conv1", "pool1", "conv2", "pool2", "conv3", "conv4", "conv5", "pool5", "fc6", "fc7", "fc8"];
 
-/// The first and the sixth layer, which depend on the size of the pictures.
+/// Variants of the first and the sixth layer for different picture sizes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Stem {
@@ -38,47 +38,47 @@ pub enum Stem {
     Small,
 }
 
-/// What a spec says about the network.
+/// Network settings of a spec.
 ///
-/// conv1 … conv5 start from `init` with biases 0 (the paper fills them from k-means). fc6 and fc7 start as the
-/// paper's, Gaussian 0.005 with biases 1, where batch normalization makes the scale immaterial; without it so small a
-/// deviation would starve narrow layers, and they start from MSRA with biases 0. fc8 is zero, so that the first loss
-/// is exactly the logarithm of the number of outputs.
+/// conv1 … conv5 are initialized by `init` with biases 0 (the paper uses k-means). fc6 and fc7 are initialized as in
+/// the paper, Gaussian 0.005 with biases 1, where batch normalization makes the scale irrelevant. Without it, such a
+/// small deviation would make the activations of narrow layers vanish, so MSRA with biases 0 is used. fc8 is zero, so
+/// that the initial loss is exactly the logarithm of the number of outputs.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "Given")]
 pub struct AlexNetSpec {
     pub stem: Stem,
-    /// factor on every hidden channel count (rounded to a multiple of 8, so that two groups stay whole)
+    /// factor on all hidden channel counts (rounded to a multiple of 8, so that they divide into two groups)
     pub width: Positive,
-    /// channels of fc6 and fc7; 4096·width when absent
+    /// channels of fc6 and fc7; default: 4096·width
     pub fc: Option<Channels>,
-    /// how the weights of conv1 … conv5 start
+    /// initialization of the weights of conv1 … conv5
     pub init: Filler,
-    /// what the running statistics of batch normalization keep at each step (Caffe's moving average fraction); shorter
-    /// runs want less than 0.999
+    /// decay of batch normalization's running statistics per step (Caffe's moving average fraction); shorter runs need
+    /// less than 0.999
     pub norm_decay: Fraction,
-    /// what the weights expect of a picture
+    /// input format of the weights
     #[serde(skip_serializing_if = "is_default")]
     pub input: Input,
     /// local response normalization
     #[serde(skip_serializing_if = "is_default")]
     pub lrn: ResponseNorm,
-    /// stride of the standard stem's conv1; the others have 4
+    /// stride of the standard stem's conv1; default: 4
     #[serde(skip_serializing_if = "is_four")]
     pub conv1_stride: Pixels,
     /// padding of the standard stem's conv1 on the transfer graph
     #[serde(skip_serializing_if = "is_default")]
     pub conv1_pad: usize,
-    /// parts that conv2, conv4 and conv5 are split into
+    /// groups of conv2, conv4 and conv5
     #[serde(skip_serializing_if = "is_two")]
     pub groups: Channels,
     /// channels of conv1 … conv5 at width 1
     #[serde(skip_serializing_if = "is_two_towers")]
     pub channels: [Channels; 5],
-    /// slope of the ReLUs below 0
+    /// negative slope of the ReLUs
     #[serde(skip_serializing_if = "is_none_leaking")]
     pub leak: Fraction,
-    /// what becomes of batch normalization when features are used
+    /// treatment of batch normalization in the transfer graph
     #[serde(skip_serializing_if = "is_default")]
     pub batch_norm: TestNorm,
 }
@@ -103,8 +103,8 @@ impl Default for AlexNetSpec {
     }
 }
 
-/// Fields that came after the first release are written only where they say something, so that the specs before them
-/// keep their hashes.
+/// Fields added after the first release are serialized only if they differ from the default, so that the hashes of
+/// older specs do not change.
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
 }
@@ -121,12 +121,12 @@ fn is_none_leaking(leak: &Fraction) -> bool {
     leak.get() == 0.0
 }
 
-/// The windows that differ between the variants and the stems.
+/// Windows that depend on the variant and the stem.
 struct AlexNetWindows {
     conv1: KernelShape,
     /// kernel, stride, pad
     pool: [usize; 3],
-    /// absent where regions are pooled in its place
+    /// absent if RoI pooling replaces it
     pool5: Option<[usize; 3]>,
     fc6: KernelShape,
 }
@@ -142,7 +142,7 @@ impl AlexNetWindows {
             (Stem::Small, Variant::Transfer | Variant::Regions) => (2, [3, 1, 0, 1, 1]),
             (Stem::Small, Variant::Dense) => (28, [3, 1, 0, 1, 1]),
         };
-        // The small stem is nobody's release: its stride is not for others to change.
+        // No release uses the small stem, so its stride is fixed.
         let conv1 = match spec.stem {
             Stem::Standard => [11, spec.conv1_stride.get(), pad, 1, 1],
             Stem::Small => [5, 1, pad, 1, 1],
@@ -158,8 +158,8 @@ impl AlexNetWindows {
 
 impl Backbone for AlexNetSpec {
     fn interface(&self) -> Interface {
-        // Labels at every 8th pixel (small stem: 2nd; at stride 2 of conv1: 4th). The logits lie at every second label, so
-        // an align-corners resize from n to 2n − 1 lines them up.
+        // Labels at every 8th pixel (small stem: 2nd; at stride 2 of conv1: 4th). Logits have half that resolution: an
+        // align-corners resize from n to 2n − 1 aligns them with the labels.
         let (stride, region) = match self.stem {
             Stem::Standard => (2 * self.conv1_stride.get(), 6),
             Stem::Small => (2, 3),
@@ -256,7 +256,7 @@ impl AlexNetWriter<'_> {
         self.table.tap(&name);
     }
 
-    /// `bn1` and `relu1` behind `conv1`; the normalization has no scale or shift unless the spec wants them.
+    /// `bn1` and `relu1` after `conv1`; the normalization has scale and shift only if the spec sets them.
     fn norm_and_relu(&mut self, number: usize) {
         if self.build.batch_norm || self.spec.batch_norm != TestNorm::Absorbed {
             let affine = self.spec.batch_norm == TestNorm::Affine;
@@ -266,7 +266,7 @@ impl AlexNetWriter<'_> {
         self.table.relu(&format!("relu{number}"), self.spec.leak.get());
     }
 
-    /// `pool1` and, where the spec has it, `norm1` on its side of the pool.
+    /// `pool1` and, if the spec has it, `norm1` before or after the pool.
     fn pool_and_norm(&mut self, number: usize, [kernel, stride, pad]: [usize; 3]) {
         let (pool, norm) = (format!("pool{number}"), format!("norm{number}"));
         if self.spec.lrn == ResponseNorm::NormPool {

@@ -1,10 +1,9 @@
-//! In what the AlexNets that others released differ from Zhang's: input, response normalization, stride, padding and
-//! channels of the convolutions, leaks, batch normalization at test time. Each is a field of a spec, and a preset sets
+//! Conventions in which released AlexNets differ from Zhang's: input, response normalization, stride, padding and
+//! channels of the convolutions, leaks, batch normalization at test time. Each is a field of a spec; a preset sets
 //! those of one release at once.
 //!
-//! What a preset says comes from the released networks' definitions and the scripts that fine-tuned them, where these
-//! could be read; what could not be confirmed is marked "uncertain" in [`Preset`], and any field given beside a preset
-//! wins over it.
+//! Presets follow the definitions of the released networks and their fine-tuning scripts, as far as these could be
+//! read. Unconfirmed values are marked "uncertain" in [`Preset`]. Fields given together with a preset override it.
 
 use super::{
     alexnet::{AlexNetSpec, Stem},
@@ -16,76 +15,76 @@ use crate::{
 };
 use serde::{Deserialize, Serialize};
 
-/// Local response normalization behind the first two convolutions (`norm1`, `norm2`; n 5, α 1e-4, β 0.75, k 1), and
-/// on which side of their pools.
+/// Local response normalization after the first two convolutions (`norm1`, `norm2`; n 5, α 1e-4, β 0.75, k 1), and its
+/// position relative to their pools.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ResponseNorm {
-    /// Zhang's networks, torchvision's
+    /// none: Zhang's networks and torchvision's
     #[default]
     None,
     /// conv, pool, norm: CaffeNet
     PoolNorm,
-    /// conv, norm, pool: the paper of 2012, Caffe's `bvlc_alexnet`
+    /// conv, norm, pool: the 2012 paper, Caffe's `bvlc_alexnet`
     NormPool,
 }
 
-/// What becomes of batch normalization when features are used.
+/// Treatment of batch normalization in the transfer graph.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TestNorm {
-    /// folded into the convolutions before it; the transfer graph has none
+    /// folded into the preceding convolutions; the transfer graph has none
     #[default]
     Absorbed,
-    /// stays in every graph, with the running statistics and without scale or shift
+    /// kept in all graphs, with the running statistics and without scale or shift
     Kept,
-    /// the same with scale and shift
+    /// kept with scale and shift
     Affine,
 }
 
-/// Padding of conv1, at most: a window further out sees nothing but padding.
+/// Largest padding of conv1: windows further out would contain only padding.
 const MOST_PAD: usize = 10;
 
-/// Channels of conv1 … conv5 of AlexNet as it was split over two processors.
+/// Channels of conv1 … conv5 of the original AlexNet, which was split over two processors.
 pub const TWO_TOWERS: [usize; 5] = [96, 256, 384, 384, 256];
-/// The same of "One weird trick" (Krizhevsky 2014), which torchvision has.
+/// Channels in "One weird trick" (Krizhevsky 2014), as in torchvision.
 pub const ONE_TOWER: [usize; 5] = [64, 192, 384, 256, 256];
 
-/// A released AlexNet's conventions.
+/// Conventions of a released AlexNet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Preset {
-    /// Zhang, Isola and Efros, "Colorful Image Colorization" (2016): the defaults. With `input: lab` the three-channel
-    /// network of the "color" rows
+    /// Zhang, Isola and Efros, "Colorful Image Colorization" (2016): the defaults. With `input: lab`, the
+    /// three-channel network of the "color" rows
     Zhang,
-    /// Zhang, Isola and Efros, "Split-Brain Autoencoders" (2017): Lab, else as `zhang`
+    /// Zhang, Isola and Efros, "Split-Brain Autoencoders" (2017): Lab, otherwise as `zhang`
     SplitBrain,
-    /// `bvlc_reference_caffenet`, labels of ImageNet: BGR less its mean, normalization after the pools
+    /// `bvlc_reference_caffenet`, trained on ImageNet labels: BGR minus its mean, normalization after the pools
     Caffenet,
-    /// `bvlc_alexnet`, labels of ImageNet: as `caffenet`, normalization before the pools
+    /// `bvlc_alexnet`, trained on ImageNet labels: as `caffenet`, normalization before the pools
     Krizhevsky,
-    /// Agrawal, Carreira and Malik, "Learning to See by Moving" (2015): taken to be as `caffenet` (uncertain)
+    /// Agrawal, Carreira and Malik, "Learning to See by Moving" (2015): assumed to be as `caffenet` (uncertain)
     Agrawal,
     /// Wang and Gupta, "Unsupervised Learning of Visual Representations using Videos" (2015): tested with CaffeNet's
     /// definition
     WangGupta,
-    /// Doersch, Gupta and Efros, "Context Prediction" (2015): CaffeNet without groups, batch normalization absorbed into
-    /// conv3 … fc6. The order of the channels of the released file is taken to be Caffe's (uncertain)
+    /// Doersch, Gupta and Efros, "Context Prediction" (2015): CaffeNet without groups, batch normalization absorbed
+    /// into conv3 … fc6. The channel order of the released file is assumed to be Caffe's (uncertain)
     Doersch,
     /// Pathak et al., "Context Encoders" (2016): tested with CaffeNet's definition
     Pathak,
-    /// Donahue, Krähenbühl and Darrell, "Adversarial Feature Learning" (2017): BGR from −1 to 1, no response
-    /// normalization, ReLUs that leak 0.2, batch normalization absorbed
+    /// Donahue, Krähenbühl and Darrell, "Adversarial Feature Learning" (2017): BGR in [−1, 1], no response
+    /// normalization, leaky ReLUs of slope 0.2, batch normalization absorbed
     Donahue,
-    /// Noroozi and Favaro, "Jigsaw" (2016): CaffeNet with stride 2 in conv1, as in its own tests and its linear probes;
-    /// tests on PASCAL set `conv1_stride: 4` beside it
+    /// Noroozi and Favaro, "Jigsaw" (2016): CaffeNet with stride 2 in conv1, as in its own tests and linear probes;
+    /// for the tests on PASCAL add `conv1_stride: 4`
     Noroozi,
-    /// torchvision's `alexnet`: RGB, one tower, conv1 padded by 2, made for 224 pixels
+    /// torchvision's `alexnet`: RGB, one tower, conv1 padded by 2, for 224-pixel input
     Torchvision,
 }
 
 impl Preset {
-    /// Every preset, in the order of the documentation.
+    /// All presets, in the order of the documentation.
     pub const ALL: [Self; 11] = [
         Self::Zhang,
         Self::SplitBrain,
@@ -100,7 +99,7 @@ impl Preset {
         Self::Torchvision,
     ];
 
-    /// As a spec writes it.
+    /// Name in a spec.
     pub fn name(self) -> &'static str {
         match self {
             Self::Zhang => "zhang",
@@ -117,7 +116,7 @@ impl Preset {
         }
     }
 
-    /// What the released network expects and does, in words.
+    /// Description of the released network's conventions.
     pub fn conventions(self) -> String {
         let spec = self.spec();
         let mut parts = vec![format!("input {}", spec.input.describe())];
@@ -128,15 +127,15 @@ impl Preset {
         });
         parts.push(format!("stride {} in conv1; groups: {}", spec.conv1_stride, spec.groups));
         if spec.leak.get() > 0.0 {
-            parts.push(format!("ReLUs that leak {}", spec.leak));
+            parts.push(format!("leaky ReLUs of slope {}", spec.leak));
         }
         if matches!(self, Self::Agrawal | Self::Doersch) {
-            parts.push("the input is uncertain: taken to be CaffeNet's".into());
+            parts.push("the input is uncertain: assumed to be CaffeNet's".into());
         }
         parts.join("; ")
     }
 
-    /// The network that was released, at full width.
+    /// Spec of the released network at full width.
     pub fn spec(self) -> AlexNetSpec {
         let zhang = AlexNetSpec::default();
         let caffenet =
@@ -168,7 +167,7 @@ impl std::fmt::Display for Preset {
     }
 }
 
-/// What a spec of an AlexNet may say: a preset, and what is to be otherwise.
+/// Fields of an AlexNet spec: a preset and overrides.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Given {
@@ -217,7 +216,7 @@ impl TryFrom<Given> for AlexNetSpec {
         let preset = given.preset.unwrap_or(Preset::Zhang).spec();
         if let Some(pad) = given.conv1_pad.filter(|pad| *pad > MOST_PAD) {
             return Err(format!(
-                "`conv1_pad` is {pad}: at most {MOST_PAD} pixels, the kernel's reach, are of use"
+                "`conv1_pad` is {pad}, more than {MOST_PAD}: such windows would contain only padding"
             ));
         }
         Ok(Self {
@@ -259,7 +258,7 @@ mod tests {
         Ok(())
     }
 
-    /// What is written reads back, and what says nothing is not written: hashes of older specs stay.
+    /// Specs round-trip, and defaults are not serialized: the hashes of older specs do not change.
     #[test]
     fn specs_round_trip_and_defaults_are_silent() -> anyhow::Result<()> {
         for preset in Preset::ALL {

@@ -1,24 +1,27 @@
-//! Between-layer calibration of Krähenbühl et al. (ICLR 2016): the weights of a network without batch normalization are
-//! scaled, layer against layer, until the gradient of every layer is as large in proportion to its weights. The network
-//! then computes what it did before, times one number.
+//! Between-layer calibration of Krähenbühl et al. (ICLR 2016). The weights of a network without batch normalization
+//! are scaled until every layer has the same ratio of gradient to weight. The network's function is unchanged up to
+//! one constant factor.
 //!
-//! In each round r = √(mean ∂W² / mean W²) of every layer for a random N(0, 1) gradient at the output, r* = (∏ r · σ)^(1/K)
-//! with σ the mean standard deviation of the K-layer network's outputs, and W, b ← √(r / r*)·(W, b): a layer whose
-//! gradient is too large grows, since that lowers its gradient and raises its norm. The exponent is the authors' code's,
-//! ½ and undamped. Biases also follow what the layers before them do to their input.
+//! Each round computes r = √(mean ∂W² / mean W²) of every layer for a random N(0, 1) gradient at the output, and r* =
+//! (∏ r · σ)^(1/K) with σ the mean standard deviation of the outputs of the K-layer network, then sets W, b ← √(r /
+//! r*)·(W, b). A layer whose gradient is too large is scaled up, which lowers its gradient and raises its norm. The
+//! exponent ½, undamped, is that of the authors' code. Each bias is also multiplied by the scale of its layer's input,
+//! which the factors of earlier layers have changed.
 //!
-//! Two things differ from that code. The same random gradient serves every round, so that the ratios settle instead of
-//! trembling with each draw; and the rounds end when every r is within 1 % of r*, not its logarithm.
+//! Two differences from that code: every round uses the same random gradient, so the ratios converge instead of
+//! fluctuating with each draw; and the rounds end when every r is within 1 % of r*, a bound on r and not on its
+//! logarithm.
 //!
-//! **The input.** The authors' graph begins with a layer that centers L and takes part, which is why their network then
-//! expects s·(L − 50), with s 0.693. Here s is a factor on the input that takes part like a layer, and is multiplied into
-//! the first convolution at the end: s·(L − 50) into W is L − 50 into s·W, zero padding included, so that all networks
-//! here keep taking L − 50. The function is the same; a step of the same learning rate is not: conv1 then learns as if
-//! its rate were 1/s² of what it is there, and its own r is r*/s². So by default (`input: false`) only the layers that are
-//! trained are balanced, and every one of them ends with the same r. A single factor has one gradient, a matter of chance; it is taken per picture and its squares are added,
-//! which has the same mean over random output gradients.
+//! **The input.** The authors' graph begins with a layer that centers L and is calibrated too, so their network
+//! expects s·(L − 50), with s 0.693. Here s is a factor on the input that is calibrated like a layer and finally
+//! multiplied into the first convolution: applying W to s·(L − 50) equals applying s·W to L − 50, zero padding
+//! included, so all networks here still take L − 50. The function is the same, but a step of the same learning rate is
+//! not: conv1 learns as if its rate were 1/s² of the authors', and its own r is r*/s². By default (`input: false`)
+//! only trained layers are calibrated, and all of them end with the same r. The gradient of a single factor is one
+//! random number. It is therefore computed per picture and the squares are summed, which has the same mean over random
+//! output gradients.
 //!
-//! Not here: networks with batch normalization (absorb it first) or with other layers that are not homogeneous.
+//! Out of scope: networks with batch normalization (absorb it first) or with other layers that are not homogeneous.
 
 use super::{
     kinds::LayerKind,
@@ -39,20 +42,20 @@ use candle_core::{DType, Result, Tensor, Var, backprop::GradStore, bail};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// Outputs, deviation and bias of the layer that is put behind a network without a head, and thrown away afterwards.
+/// Outputs, standard deviation and bias of the temporary layer appended to a network without a head.
 const HEAD: (usize, f64, f64) = (1000, 0.01, 1.0);
-/// How far ln σ may be from where a homogeneous network's would be.
+/// Largest deviation of ln σ from the value of a homogeneous network.
 const STRAY: f64 = 0.25;
 
-/// What a spec says about it.
+/// Calibration settings of a spec.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct CalibrationSpec {
-    /// rounds at most
+    /// maximum number of rounds
     pub rounds: Count,
-    /// how far from r* each ratio may stay, as a share
+    /// largest relative deviation of each ratio from r*
     pub tolerance: Positive,
-    /// whether a factor on the input takes part as a layer
+    /// whether a factor on the input is calibrated as a layer
     pub input: bool,
 }
 
@@ -80,18 +83,18 @@ impl Round {
     }
 }
 
-/// What a calibration did.
+/// Result of a calibration.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Calibration {
-    /// The layers that took part: `input` where it did, those of the network, `thrown away` for a head of its own.
+    /// The calibrated layers: `input` if included, those of the network, and `added head` for a temporary head.
     pub layers: Vec<String>,
-    /// The last one is what it came to.
+    /// All rounds; the last one holds the final ratios.
     pub rounds: Vec<Round>,
     /// Whether the last round's ratios were within the tolerance.
     pub converged: bool,
-    /// Whether the output grew as that of a homogeneous network does.
+    /// Whether the output was scaled as that of a homogeneous network.
     pub homogeneous: bool,
-    /// s, which the first convolution has taken in; 1 where the input took no part.
+    /// s, folded into the first convolution; 1 if the input was not calibrated.
     pub input_scale: f64,
 }
 
@@ -114,18 +117,19 @@ impl fmt::Display for Calibration {
             write!(f, "; input scale {:.4}, now in the first convolution", self.input_scale)?;
         }
         if !self.homogeneous {
-            write!(f, "\nthe network is not homogeneous: scaling its layers has changed its function")?;
+            write!(f, "\nthe network is not homogeneous: scaling its layers changed its function")?;
         }
         Ok(())
     }
 }
 
-/// Calibrates a network on one batch of its inputs `(B, H, W, C)`. A network without a head gets a layer behind it for
-/// the time; a head takes part as it is. Heads of deep supervision stay as they are.
+/// Calibrates a network on one batch of its inputs `(B, H, W, C)`. A network without a head gets a temporary layer
+/// after it; an existing head is calibrated too. Deep-supervision heads are unchanged.
 ///
 /// # Errors
-/// Batch normalization; sums and concatenations, whose branches cannot be scaled one against the other; a layer that
-/// computes only zeros or whose gradient is 0, such as a head of zeros or what is before it; maps too small for a window.
+/// Batch normalization; sums and concatenations, whose branches cannot be scaled independently; a layer that
+/// outputs only zeros or has a zero gradient, such as a zero head or the layers before it; maps too small for a
+/// window.
 pub fn calibrate(
     spec: &CalibrationSpec,
     network: &Network,
@@ -165,10 +169,10 @@ pub fn calibrate(
     Ok(Calibration { layers, rounds, converged, homogeneous, input_scale })
 }
 
-/// Whether a network of these rows can be calibrated at all.
+/// Checks that a network with these rows can be calibrated.
 ///
 /// # Errors
-/// The row that forbids it, and what to do.
+/// The row that prevents calibration, and the remedy.
 pub fn check_layers(layers: &[Layer]) -> Result<()> {
     for row in layers {
         match row.kind {
@@ -190,7 +194,7 @@ pub fn check_layers(layers: &[Layer]) -> Result<()> {
     Ok(())
 }
 
-/// The ratios of a network as it is, by the same random gradient that [`calibrate`] takes: one round that changes nothing.
+/// The ratios of an unmodified network, by the same random gradient as in [`calibrate`]: one round without an update.
 ///
 /// # Errors
 /// As [`calibrate`].
@@ -206,15 +210,15 @@ fn noise_like(output: &Tensor, rng: &Rng) -> Result<Tensor> {
     Filler::Gaussian { std: Positive::of(1.0) }.fill(output.dims(), &rng.split("gradient"), output.device())
 }
 
-/// The network with what is put before and behind it.
+/// The network with its optional input factor and temporary head.
 struct Net<'a> {
     network: &'a Network,
-    /// The row whose output counts: the head, or the last hidden row.
+    /// The row whose output is used: the head, or the last hidden row.
     last: usize,
-    /// The rows on the way there, in order.
+    /// The rows from the input to `last`, in order.
     way: Vec<usize>,
     batch: Tensor,
-    /// s, once per picture.
+    /// s, one copy per picture.
     input: Option<Var>,
     /// Weight and bias.
     head: Option<(Var, Var)>,
@@ -248,7 +252,7 @@ impl<'a> Net<'a> {
         })
     }
 
-    /// The rows that have weights.
+    /// The rows with weights.
     fn weighted(&self) -> impl Iterator<Item = (usize, &'a Layer)> {
         let rows = self.network.layers();
         self.way.iter().map(|i| (*i, &rows[*i])).filter(|(_, row)| row.kind.has_weights())
@@ -257,10 +261,10 @@ impl<'a> Net<'a> {
     fn names(&self) -> Vec<String> {
         let layers = self.weighted().map(|(_, row)| row.name.clone());
         let input = self.input.iter().map(|_| "input".to_string());
-        input.chain(layers).chain(self.head.iter().map(|_| "thrown away".to_string())).collect()
+        input.chain(layers).chain(self.head.iter().map(|_| "added head".to_string())).collect()
     }
 
-    /// With a graph to every weight.
+    /// Forward pass that tracks gradients of every weight.
     fn output(&self) -> Result<Tensor> {
         let x = match &self.input {
             Some(scale) => self.batch.broadcast_mul(scale)?,
@@ -273,7 +277,7 @@ impl<'a> Net<'a> {
         }
     }
 
-    /// Ratios and their target, as the weights are.
+    /// Ratios of the current weights, and their target.
     fn round(&mut self, noise: &Tensor, deviation: f64) -> Result<Round> {
         let gradients = backward(&(self.output()? * noise)?.sum_all()?)?;
         let mut ratios = vec![];
@@ -285,15 +289,15 @@ impl<'a> Net<'a> {
             ratios.push(ratio(&row.name, self.network.weight(i)?, &gradients)?);
         }
         if let Some((weight, _)) = &self.head {
-            ratios.push(ratio("the layer behind the network", weight, &gradients)?);
+            ratios.push(ratio("the temporary head", weight, &gradients)?);
         }
         let logs = ratios.iter().map(|ratio| ratio.ln()).sum::<f64>() + deviation.ln();
         let target = (logs / ratios.len() as f64).exp();
         Ok(Round { ratios, target, deviation })
     }
 
-    /// Runs the layers in order. With `factors` each weight and bias is multiplied by its own, and the bias first by
-    /// what has become of the layer's input. Returns the deviation of the output.
+    /// Runs the layers in order. With `factors`, multiplies each weight and bias by its factor, and first each bias by
+    /// the change in scale of the layer's input. Returns the standard deviation of the output.
     fn walk(&mut self, factors: Option<&[f64]>) -> Result<f64> {
         let mut steps = Steps { factors: factors.map(<[f64]>::iter), before: &self.sizes, sizes: vec![] };
         let mut x = self.batch.clone();
@@ -312,7 +316,7 @@ impl<'a> Net<'a> {
             values.put(i + 1, x.clone());
         }
         if let Some((weight, bias)) = &self.head {
-            steps.take("the layer behind the network", &x, weight, Some(bias))?;
+            steps.take("the temporary head", &x, weight, Some(bias))?;
             let [weight, bias] = [weight, bias].map(Var::as_detached_tensor);
             x = conv2d(&x, &weight, Some(&bias), ConvGeometry::default())?;
         }
@@ -320,7 +324,7 @@ impl<'a> Net<'a> {
         deviation(&x)
     }
 
-    /// The factor on the input goes into the first convolution; returns it.
+    /// Multiplies the input factor into the first convolution and returns it.
     fn fold_input(&mut self) -> Result<f64> {
         let Some(scale) = self.input.take() else { return Ok(1.0) };
         let scale = mean(&scale)?;
@@ -331,17 +335,17 @@ impl<'a> Net<'a> {
     }
 }
 
-/// What a walk through the layers does to each.
+/// State of one pass through the layers.
 struct Steps<'a> {
     factors: Option<std::slice::Iter<'a, f64>>,
-    /// Mean |input| of every layer when the biases were last right.
+    /// Mean |input| of every layer at the last bias update.
     before: &'a [f64],
-    /// The same, as it is now.
+    /// The current values.
     sizes: Vec<f64>,
 }
 
 impl Steps<'_> {
-    /// Of the next layer; 1 where nothing is to be scaled.
+    /// Factor of the next layer; 1 without scaling.
     fn factor(&mut self) -> f64 {
         self.factors.as_mut().and_then(|factors| factors.next().copied()).unwrap_or(1.0)
     }
@@ -350,11 +354,11 @@ impl Steps<'_> {
         let size = mean(&x.abs()?)?;
         if !size.is_finite() {
             bail!(
-                "calibration: what {name} sees is not finite: the weights before it are too large, or damaged"
+                "calibration: the input of {name} is not finite: the weights before it are too large or damaged"
             )
         }
         if size <= 0.0 {
-            bail!("calibration: {name} sees nothing but zeros: the layers before it are dead")
+            bail!("calibration: the input of {name} is all zeros: the layers before it are dead")
         }
         let before = self.before.get(self.sizes.len()).copied().unwrap_or(size);
         self.sizes.push(size);
@@ -378,8 +382,8 @@ fn ratio(name: &str, weight: &Var, gradients: &GradStore) -> Result<f64> {
     let ratio = (gradient / square(&weight.as_detached_tensor())?).sqrt();
     if !ratio.is_finite() || ratio <= 0.0 {
         bail!(
-            "calibration: the ratio of gradient to weight of {name} is {ratio}: weights that are all zero, or a dead or \
-             zero layer after them; calibrate trained or initialized weights, and leave out a head of zeros"
+            "calibration: the ratio of gradient to weight of {name} is {ratio}: its weights are all zero, or a layer after \
+             them is dead or zero; calibrate trained or initialized weights, without a zero head"
         )
     }
     Ok(ratio)
@@ -395,11 +399,11 @@ fn deviation(x: &Tensor) -> Result<f64> {
     let centered = rows.broadcast_sub(&rows.mean_keepdim(0)?)?;
     let deviation = mean(&centered.sqr()?.mean(0)?.sqrt()?)?;
     if !deviation.is_finite() {
-        bail!("calibration: the output of the network is not finite: its weights are too large, or damaged")
+        bail!("calibration: the output of the network is not finite: its weights are too large or damaged")
     }
     if deviation <= 0.0 {
         bail!(
-            "calibration: the output is the same for every picture and position: give more pictures, or weights"
+            "calibration: the output is the same for every picture and position: give more pictures or other weights"
         )
     }
     Ok(deviation)

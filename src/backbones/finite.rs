@@ -1,9 +1,9 @@
-//! Weights must be numbers: one that is not is passed on by every layer, and hidden by a ReLU or a maximum.
+//! Checks that weights are finite. A NaN propagates through every layer, or is hidden by a ReLU or a maximum.
 
 use crate::nn::weights::Named;
 use candle_core::{DType, Result, Tensor, bail};
 
-/// Refuses values that are not finite, and running variances below 0, by tensor and channel.
+/// Rejects values that are not finite and running variances below 0; the error names tensor and channel.
 ///
 /// # Errors
 /// The first such value; a tensor that cannot be read.
@@ -23,7 +23,7 @@ fn check(name: &str, tensor: &Tensor) -> Result<()> {
     let channel = at / (values.len() / channels).max(1);
     let what = if values[at].is_finite() { "a variance below 0" } else { "not a finite number" };
     bail!(
-        "`{name}`, channel {channel}: {} is {what}: the weights are damaged or come of a training that diverged",
+        "`{name}`, channel {channel}: {} is {what}: the weights are damaged, or the training diverged",
         values[at]
     )
 }

@@ -1,42 +1,43 @@
-//! What the weights of a network expect of a picture: which colors, in which order, on which scale. Released networks
-//! differ in this and their files do not say it, so a spec names it; nothing is ever swapped silently.
+//! Input formats of networks: color space, channel order and scale. Released networks differ in them and their files
+//! do not specify them, so a spec does; channels are never swapped silently.
 //!
-//! Not here: sizes and crops, which belong to the data, and centerings that are folded into weights when a file is read
-//! ([`super::exchange`]).
+//! Out of scope: sizes and crops, which the data configure, and centering layers, which are folded into the weights
+//! when a file is read ([`super::exchange`]).
 
 use crate::color::lab::rgb_to_lab;
 use candle_core::{DType, Result, Tensor, bail};
 use serde::{Deserialize, Serialize};
 
-/// How pixels become a network's numbers.
+/// Conversion of pixels to a network's input.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Input {
-    /// L − 50 of CIE Lab, one channel: colorizers, and what they have learned
+    /// L − 50 of CIE Lab, one channel: colorizers and their features
     #[default]
     Lightness,
-    /// L − 50, a and b of CIE Lab: networks that were given color again, and the "color" rows of transfer tables
+    /// L − 50, a and b of CIE Lab: networks with color input restored, and the "color" rows of transfer tables
     Lab,
-    /// a and b of CIE Lab, two channels: networks that learned to tell lightness from color
+    /// a and b of CIE Lab, two channels: networks that learned to predict lightness from color
     Ab,
-    /// blue, green, red from 0 to 255, less (103.939, 116.779, 123.68), their means over ImageNet: Caffe's networks
+    /// blue, green, red from 0 to 255, minus (103.939, 116.779, 123.68), their means over ImageNet: Caffe's networks
     BgrMean,
-    /// blue, green, red from 0 to 255 as they are
+    /// blue, green, red from 0 to 255, unchanged
     Bgr,
     /// blue, green, red from −1 to 1: adversarially learned features
     BgrSigned,
-    /// red, green, blue from 0 to 1, less their means, in units of their standard deviations: torchvision
+    /// red, green, blue from 0 to 1, minus their means, divided by their standard deviations: torchvision
     RgbUnit,
 }
 
-/// Means over ImageNet in the order blue, green, red, as VGG's authors give them. CaffeNet's mean picture averages to
-/// (104.007, 116.669, 122.679), and fine-tuning scripts round to (104, 117, 123): at most one gray level away.
+/// Means over ImageNet in the order blue, green, red, as given by VGG's authors. The average of CaffeNet's mean
+/// picture is (104.007, 116.669, 122.679), and fine-tuning scripts round to (104, 117, 123): a difference of at most
+/// one gray level.
 const BGR_MEAN: [f32; 3] = [103.939, 116.779, 123.68];
 const RGB_MEAN: [f32; 3] = [0.485, 0.456, 0.406];
 const RGB_DEVIATION: [f32; 3] = [0.229, 0.224, 0.225];
 
 impl Input {
-    /// Channels of what the network reads.
+    /// Number of input channels.
     pub fn channels(self) -> usize {
         match self {
             Self::Lightness => 1,
@@ -45,12 +46,12 @@ impl Input {
         }
     }
 
-    /// Pictures u8 RGB `(B, H, W, 3)` → the network's input, f32 `(B, H, W, channels)` on the same device. Fails on
-    /// other element types and shapes.
+    /// Converts pictures u8 RGB `(B, H, W, 3)` to the network's input, f32 `(B, H, W, channels)` on the same device.
+    /// Fails on other dtypes and shapes.
     pub fn read(self, rgb: &Tensor) -> Result<Tensor> {
         let (_, _, _, channels) = rgb.dims4()?;
         if rgb.dtype() != DType::U8 || channels != 3 {
-            bail!("a network's input: expected u8 RGB (B, H, W, 3), got {:?} {:?}", rgb.dtype(), rgb.dims())
+            bail!("network input: expected u8 RGB (B, H, W, 3), got {:?} {:?}", rgb.dtype(), rgb.dims())
         }
         let numbers = |values: [f32; 3]| Tensor::new(&values, rgb.device());
         match self {
@@ -66,7 +67,7 @@ impl Input {
         }
     }
 
-    /// As a spec writes it.
+    /// Name in a spec.
     pub fn name(self) -> &'static str {
         match self {
             Self::Lightness => "lightness",
@@ -79,17 +80,17 @@ impl Input {
         }
     }
 
-    /// In words, for notes and tables.
+    /// Description for notes and tables.
     pub fn describe(self) -> &'static str {
         match self {
-            Self::Lightness => "lightness L of CIE Lab, less 50",
-            Self::Lab => "CIE Lab: L less 50, a, b",
+            Self::Lightness => "lightness L of CIE Lab, minus 50",
+            Self::Lab => "CIE Lab: L minus 50, a, b",
             Self::Ab => "CIE Lab: a and b",
-            Self::BgrMean => "BGR from 0 to 255, less the mean (103.939, 116.779, 123.68)",
+            Self::BgrMean => "BGR from 0 to 255, minus the mean (103.939, 116.779, 123.68)",
             Self::Bgr => "BGR from 0 to 255",
             Self::BgrSigned => "BGR from −1 to 1",
             Self::RgbUnit => {
-                "RGB from 0 to 1, less the mean (0.485, 0.456, 0.406), over the deviation (0.229, 0.224, 0.225)"
+                "RGB from 0 to 1, minus the mean (0.485, 0.456, 0.406), divided by the deviation (0.229, 0.224, 0.225)"
             }
         }
     }
@@ -101,12 +102,12 @@ impl std::fmt::Display for Input {
     }
 }
 
-/// Lab `(B, H, W, 3)` → L − 50, `(B, H, W, 1)`: what [`Input::Lightness`] reads, where the colors are at hand.
+/// Lab `(B, H, W, 3)` → L − 50, `(B, H, W, 1)`: the input of [`Input::Lightness`] from pictures already in Lab.
 pub fn lightness(lab: &Tensor) -> Result<Tensor> {
     lab.narrow(3, 0, 1)?.contiguous()?.affine(1.0, -50.0)
 }
 
-/// In the order blue, green, red, f32.
+/// Channels in the order blue, green, red, f32.
 fn bgr(rgb: &Tensor) -> Result<Tensor> {
     let reversed = Tensor::new(&[2u32, 1, 0], rgb.device())?;
     rgb.to_dtype(DType::F32)?.contiguous()?.index_select(&reversed, 3)

@@ -1,10 +1,10 @@
-//! The paper's colorizer: the VGG-styled network of its appendix table and of the released `colorization_train_val_v2`,
-//! eight blocks of 3×3 convolutions, the first three ending in stride 2, the fifth and sixth dilated, the eighth beginning
-//! with a transposed convolution that doubles the map. It is fully convolutional: logits lie at every fourth pixel.
+//! The paper's colorizer: the VGG-style network of its appendix table and of the released `colorization_train_val_v2`.
+//! It has eight blocks of 3×3 convolutions: the first three end in stride 2, the fifth and sixth are dilated, the
+//! eighth begins with a transposed convolution that doubles the resolution. It is fully convolutional, with logits at
+//! every fourth pixel.
 //!
-//! A block is (convolution → ReLU) × n → batch normalization, which here follows the last ReLU and has no scale or
-//! shift; block 8 has none. There are no pools. The losses, the decoding and the scaling of the input belong to the
-//! tasks.
+//! A block is (convolution → ReLU) × n → batch normalization, which follows the last ReLU and has no scale or shift;
+//! block 8 has none. There are no pools. The losses, the decoding and the scaling of the input are in the tasks.
 
 use super::{
     Backbone, Build,
@@ -22,22 +22,23 @@ use crate::{
 };
 use serde::{Deserialize, Serialize};
 
-/// What a spec says about the network.
+/// Network settings of a spec.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct VggSpec {
-    /// factor on every hidden channel count (rounded to a multiple of 8)
+    /// factor on all hidden channel counts (rounded to a multiple of 8)
     pub width: Positive,
-    /// 256 channels in conv7 and 128 in conv8, as the paper's figure draws them, instead of the code's 512 and 256
+    /// 256 channels in conv7 and 128 in conv8, as in the paper's figure, instead of 512 and 256 as in its code
     pub narrow: bool,
-    /// heads on conv5, conv6 and conv7 beside the last one, as in the first release (its losses weigh 1/8, 1/4, 1/2, 1)
+    /// additional heads on conv5, conv6 and conv7, as in the first release (loss weights 1/8, 1/4, 1/2, and 1 of the
+    /// last head)
     pub deep_supervision: bool,
     /// batch normalization with scale and shift, as in the released PyTorch weights
     pub affine: bool,
-    /// how the weights start (the paper fills them from k-means); biases and the heads start at zero
+    /// initialization of the weights (the paper uses k-means); biases and heads are zero
     pub init: Filler,
-    /// what the running statistics of batch normalization keep at each step (Caffe's moving average fraction); shorter
-    /// runs want less than 0.999
+    /// decay of batch normalization's running statistics per step (Caffe's moving average fraction); shorter runs need
+    /// less than 0.999
     pub norm_decay: Fraction,
 }
 
@@ -54,7 +55,7 @@ impl Default for VggSpec {
     }
 }
 
-/// Channels, convolutions, stride of the last one and dilation of blocks 1 … 7.
+/// Channels, number of convolutions, stride of the last one and dilation of blocks 1 … 7.
 const BLOCKS: [(usize, usize, usize, usize); 7] = [
     (64, 2, 2, 1),
     (128, 2, 2, 1),
@@ -65,18 +66,18 @@ const BLOCKS: [(usize, usize, usize, usize); 7] = [
     (512, 3, 1, 1),
 ];
 
-/// Branches of deep supervision, with the weights of their losses; the head's is 1.
+/// Branches of deep supervision with their loss weights; the last head's is 1.
 pub const BRANCHES: [(&str, f64); 3] = [("conv5_313", 0.125), ("conv6_313", 0.25), ("conv7_313", 0.5)];
 
 impl Backbone for VggSpec {
-    /// Labels at every 4th pixel, one for each logit.
+    /// Labels at every 4th pixel, one per logit.
     fn interface(&self) -> Interface {
         let grid = PixelGrid { stride: 4, align_corners: false, multiple: 8 };
         Interface { name: "vgg", input: Input::Lightness, grid, region: None }
     }
 
-    /// The head is called `conv8_313` as in the released net, whatever the number of bins, and `conv8_ab` when its two
-    /// outputs are a color. `build.variant` and `build.batch_norm` change nothing: there is one network, and its
+    /// The head is named `conv8_313` as in the released network, for any number of bins, and `conv8_ab` if its two
+    /// outputs are a color. `build.variant` and `build.batch_norm` are ignored: there is one network, and its
     /// normalization cannot be absorbed.
     fn table(&self, build: &Build) -> Vec<Layer> {
         let head = if build.outputs == Some(2) { "conv8_ab" } else { "conv8_313" };
@@ -102,7 +103,7 @@ impl Backbone for VggSpec {
         224
     }
 
-    /// It sees what it was made for.
+    /// No effect: the input format is fixed.
     fn set_input(&mut self, _input: Input) {}
 
     fn set_init(&mut self, init: Filler) {
@@ -111,7 +112,7 @@ impl Backbone for VggSpec {
 }
 
 impl VggSpec {
-    /// (Convolution → ReLU) × n → batch normalization, `conv1_2norm` behind `conv1_2`.
+    /// (Convolution → ReLU) × n → batch normalization, `conv1_2norm` after `conv1_2`.
     fn block(
         &self,
         table: &mut TableBuilder,
@@ -134,7 +135,7 @@ impl VggSpec {
         }
     }
 
-    /// Block 8, which enlarges the map and is not normalized.
+    /// Block 8, which upsamples the map and is not normalized.
     fn last_block(&self, table: &mut TableBuilder) {
         let full = channels(if self.narrow { 128 } else { 256 }, self.width);
         let window = SlidingWindow { kernel: 4, stride: 2, pad: 1, dilation: 1 };
@@ -151,7 +152,7 @@ fn fillers(weight: Filler) -> Fillers {
     Fillers { weight, bias: Some(Filler::Constant { value: 0.0 }) }
 }
 
-/// A head: a 1×1 convolution that starts at zero.
+/// A head: a 1×1 convolution initialized to zero.
 fn classifier(table: &mut TableBuilder, name: &str, outputs: usize) {
     table.role(Role::Head);
     table.conv(name, [1, 1, 0, 1, 1], outputs, fillers(Filler::Zero)).tap(name);

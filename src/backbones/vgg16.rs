@@ -1,11 +1,10 @@
 //! VGG-16, configuration D of Simonyan and Zisserman, "Very Deep Convolutional Networks" (2015): the off-the-shelf
-//! classifier that judges whether a recolored picture can still be recognized.
+//! classifier that tests whether a recolored picture is still recognized.
 //!
 //! Five blocks of 3×3 convolutions, each ending in a 2×2 pool with stride 2, then three fully connected layers, here
-//! convolutions that see the whole map. Pools round up as Caffe's do, where torchvision's round down: on crops that
-//! divide by 32, such as 224, the two are equal. What a picture must look like to the network depends on who trained
-//! it: see [`Input`]. Names and shapes that others give the
-//! same weights are [`super::exchange`]'s.
+//! convolutions over the whole map. Pools round up as in Caffe; torchvision's round down. For crops divisible by 32,
+//! such as 224, both give the same size. The input format depends on the origin of the weights: see [`Input`].
+//! Third-party names and shapes of the same weights are in [`super::exchange`].
 
 use super::{
     Backbone, Build, Variant,
@@ -20,20 +19,19 @@ use crate::{
 };
 use serde::{Deserialize, Serialize};
 
-/// What a spec says about the network.
+/// Network settings of a spec.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Vgg16Spec {
-    /// factor on every hidden channel count (rounded to a multiple of 8)
+    /// factor on all hidden channel counts (rounded to a multiple of 8)
     pub width: Positive,
-    /// channels of fc6 and fc7; 4096·width when absent
+    /// channels of fc6 and fc7; default: 4096·width
     pub fc: Option<Channels>,
-    /// side of the square that is classified, pixels, at least 17; fc6 sees the whole map that five pools leave of it
-    /// (7×7 at 224)
+    /// side of the classified square in pixels, at least 17; fc6 covers the whole map after five pools (7×7 at 224)
     pub crop: Pixels,
-    /// what the weights expect of a picture
+    /// input format of the weights
     pub input: Input,
-    /// how all weights but the last layer's start, which are zero as all biases are
+    /// initialization of all weights but the last layer's; the last layer and all biases are zero
     pub init: Filler,
 }
 
@@ -49,18 +47,18 @@ impl Default for Vgg16Spec {
     }
 }
 
-/// Channels and convolutions of the five blocks.
+/// Channels and number of convolutions of the five blocks.
 const BLOCKS: [(usize, usize); 5] = [(64, 2), (128, 2), (256, 3), (512, 3), (512, 3)];
 
 impl Backbone for Vgg16Spec {
-    /// One label for each crop: this network says nothing about single pixels.
+    /// One label per crop: the network does not classify single pixels.
     fn interface(&self) -> Interface {
         let crop = self.crop.get();
         let grid = PixelGrid { stride: crop, align_corners: false, multiple: crop };
         Interface { name: "vgg16", input: self.input, grid, region: Some(self.map()) }
     }
 
-    /// `build.batch_norm` changes nothing: there is no normalization. Training drops half of fc6 and of fc7.
+    /// `build.batch_norm` is ignored: there is no normalization. Dropout of 0.5 on fc6 and fc7 in training.
     fn table(&self, build: &Build) -> Vec<Layer> {
         let mut table = TableBuilder::new(build.input_channels);
         self.trunk(&mut table, build.variant);
@@ -92,7 +90,7 @@ impl Backbone for Vgg16Spec {
 }
 
 impl Vgg16Spec {
-    /// Cells on a side of the map that five pools leave of a crop.
+    /// Side of the map after five pools of a crop, in cells.
     fn map(&self) -> usize {
         BLOCKS.iter().fold(self.crop.get(), |map, _| map.div_ceil(2))
     }

@@ -133,7 +133,7 @@ fn the_jigsaw_network_steps_by_two_and_has_columns() -> Result<()> {
     let spec = BackboneSpec::Alexnet(narrow(Preset::Noroozi));
     parity(&network("noroozi.caffemodel", Some(&spec), None)?, "noroozi", 33, &NORMED)?;
     let notes = exchange::open(&fixture("noroozi.caffemodel"))?.notes.join("\n");
-    assert!(notes.contains("`_s1` taken off"), "{notes}");
+    assert!(notes.contains("`_s1` removed"), "{notes}");
     Ok(())
 }
 

@@ -1,8 +1,8 @@
 //! Filters from patches. Each group of a convolution has its own patches, covariance and filters.
 //!
-//! A kind of filters is a matrix in whitened coordinates: its rows, brought back by S·Vᵀ and scaled to answers of
-//! standard deviation 1, are the filters. Where the data have fewer directions than there are filters to be, the
-//! components run out, and the rest are random directions of the whitened space.
+//! Each method defines a matrix in whitened coordinates. Its rows, mapped back by S·Vᵀ and scaled to responses of
+//! standard deviation 1, are the filters. If the data have fewer components than there are filters, the rest are
+//! random directions of the whitened space.
 
 use super::{DataInitSpec, Filters, Target, kmeans::centroids, patches::Patches, spectrum::Spectrum};
 use crate::{
@@ -13,10 +13,9 @@ use candle_core::{DType, Device, Result, Tensor};
 use rand::seq::index;
 use rand_distr::{Distribution, StandardNormal};
 
-/// Numbers of a patch beyond which its covariance is not taken apart, which costs their cube: conv3 of AlexNet has 2304,
-/// fc6 9216.
+/// Largest patch size whose covariance is decomposed, at cubic cost: conv3 of AlexNet has 2304 numbers, fc6 9216.
 const LARGEST: usize = 4096;
-/// A filter that answers less than this, for whitened coordinates of unit length, has no direction.
+/// A filter with a smaller response to whitened coordinates of unit length has no direction.
 const SILENT: f64 = 1e-12;
 
 /// The filters of a layer.
@@ -29,8 +28,8 @@ pub(super) struct FoundFilters {
     pub fan_in: usize,
 }
 
-/// Filters as `spec` wants them for the inputs `maps` of a row; Gaussian, with the reason, where the data do not give
-/// them.
+/// Filters for the inputs `maps` of a row by the method of `spec`; Gaussian filters, with the reason, if the data do
+/// not yield them.
 pub(super) fn find(
     spec: &DataInitSpec,
     target: &Target<'_>,
@@ -62,13 +61,13 @@ pub(super) fn find(
     }
 }
 
-/// On the device and of the element type of the row's weight.
+/// Converts to the device and dtype of the row's weight.
 fn like(weight: &Tensor, target: &Target<'_>) -> Result<Tensor> {
     let old = target.weight()?;
     weight.to_device(old.device())?.to_dtype(old.dtype())
 }
 
-/// Numbers that one output is a weighted sum of.
+/// Inputs of each output's weighted sum.
 fn fan_in(kind: &LayerKind) -> usize {
     match kind {
         LayerKind::Conv(conv) => conv.window.kernel.pow(2) * conv.inputs / conv.groups,
@@ -78,17 +77,17 @@ fn fan_in(kind: &LayerKind) -> usize {
     }
 }
 
-/// The convolution whose filters can be found among its patches, or why they cannot.
+/// The convolution whose filters can be computed from its patches, or the reason against it.
 fn patchable(kind: &LayerKind) -> std::result::Result<&ConvRow, String> {
-    let LayerKind::Conv(conv) = kind else { return Err(format!("a {} row sees no patches", kind.word())) };
+    let LayerKind::Conv(conv) = kind else { return Err(format!("a {} row has no patches", kind.word())) };
     let fan_in = fan_in(kind);
     if fan_in > LARGEST {
-        return Err(format!("patches of {fan_in} numbers are more than {LARGEST}"));
+        return Err(format!("patches have {fan_in} numbers, more than {LARGEST}"));
     }
     Ok(conv)
 }
 
-/// The filters of every group, f64 `(filters, fan-in)`, or why there are none.
+/// The filters of every group, f64 `(filters, fan-in)`, or the reason that there are none.
 fn of_groups(
     kind: Filters,
     conv: &ConvRow,
@@ -147,7 +146,7 @@ fn unit(n: usize, at: usize) -> Vec<f64> {
     vector
 }
 
-/// Whitened coordinates to filters `(filters, fan-in)`, each answering the patches with standard deviation 1.
+/// Maps whitened coordinates to filters `(filters, fan-in)` whose responses to the patches have standard deviation 1.
 fn filters(mut directions: Vec<Vec<f64>>, spectrum: &Spectrum, rng: &Rng) -> Result<Tensor> {
     let rng = rng.split("directions");
     for (i, direction) in directions.iter_mut().enumerate() {

@@ -6,11 +6,11 @@ use candle_core::{Result, Tensor};
 use rand::{RngExt, seq::index};
 use rayon::prelude::*;
 
-/// Points in a mini-batch, for each cluster.
+/// Points per cluster in a mini-batch.
 const BATCH: usize = 10;
-/// Mini-batches.
+/// Number of mini-batches.
 const STEPS: u64 = 100;
-/// Mini-batches' worth of points that seeds are chosen among.
+/// Number of mini-batches whose points are candidates for seeds.
 const SEEDED: usize = 3;
 
 /// Centers of `clusters` clusters of points f32 `(n, d)` on the CPU, n ≥ clusters.
@@ -45,8 +45,9 @@ fn nearest(points: &Tensor, centers: &[Vec<f64>]) -> Result<Vec<usize>> {
     Ok(nearest.to_vec1::<u32>()?.into_iter().map(|i| i as usize).collect())
 }
 
-/// k-means++, greedily: each seed is the best of a few points, drawn with a chance that grows as the square of their
-/// distance from the seeds before; the best leaves the least distance to the others (scikit-learn draws 2 + ln k, too).
+/// Greedy k-means++: each seed is the best of a few candidates, drawn with probability proportional to their squared
+/// distance from the earlier seeds. The best candidate gives the smallest total distance of the other points. As in
+/// scikit-learn, 2 + ln k candidates are drawn.
 fn seeds(points: &Tensor, clusters: usize, rng: &Rng) -> Result<Vec<Vec<f64>>> {
     let (count, size) = points.dims2()?;
     let mut stream = rng.at(0, 0);
@@ -74,8 +75,8 @@ fn seeds(points: &Tensor, clusters: usize, rng: &Rng) -> Result<Vec<Vec<f64>>> {
     }
 }
 
-/// A point, with a chance that grows as its gap; any where all gaps are 0, as where there are fewer different points than
-/// clusters.
+/// Draws a point with probability proportional to its gap; uniformly if all gaps are 0, as with fewer distinct points
+/// than clusters.
 fn draw(gaps: &[f64], stream: &mut impl rand::Rng) -> usize {
     let mut rest = stream.random::<f64>() * gaps.iter().sum::<f64>();
     let reached = gaps.iter().position(|gap| {
@@ -85,7 +86,7 @@ fn draw(gaps: &[f64], stream: &mut impl rand::Rng) -> usize {
     reached.unwrap_or_else(|| stream.random_range(0..gaps.len()))
 }
 
-/// The square of the distance.
+/// Squared distance.
 fn distance(a: &[f32], b: &[f32]) -> f64 {
     f64::from(a.iter().zip(b).map(|(a, b)| (a - b).powi(2)).sum::<f32>())
 }

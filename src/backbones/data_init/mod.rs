@@ -1,12 +1,12 @@
 //! Data-dependent initialization of Krähenbühl, Doersch, Donahue and Darrell, "Data-dependent Initializations of
-//! Convolutional Neural Networks" (ICLR 2016), the within-layer half: layer by layer, filters are taken from the patches
-//! that the layer sees (k-means, principal components, whitening, the patches themselves) or drawn from N(0, 1); then
-//! they are scaled so that on real data every channel responds with variance 1 and a mean that is the bias asked for.
+//! Convolutional Neural Networks" (ICLR 2016), the within-layer part. Layer by layer, filters are computed from the
+//! layer's input patches (k-means, principal components, whitening, the patches themselves) or drawn from N(0, 1).
+//! They are then scaled so that on real data every channel has variance 1 and the requested bias as its mean.
 //!
-//! Patches are gathered directly where the authors project them on random filters to spare themselves that. The other
-//! half of the paper, which balances layers against one another, is [`super::calibrate`].
+//! Patches are gathered directly; the authors use random projections to avoid that. The between-layer part of the
+//! paper is [`super::calibrate`].
 //!
-//! Not here: drawing the pictures, and the heads, which keep their fillers.
+//! Out of scope: sampling the pictures, and the heads, which keep their fillers.
 
 mod filters;
 mod kmeans;
@@ -28,18 +28,18 @@ use moments::Moments;
 use serde::{Deserialize, Serialize};
 use std::{fmt, time::Instant};
 
-/// Where the filters of a layer come from.
+/// Method that computes the filters of a layer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Filters {
-    /// Centroids of whitened patches of unit length, brought back to pixels.
+    /// Centroids of whitened patches of unit length, mapped back to pixels.
     #[default]
     Kmeans,
-    /// Principal components, each over the root of its variance.
+    /// Principal components, each divided by the root of its variance.
     Pca,
-    /// Rows of the symmetric whitening, each about one element of the patch, which are drawn at random.
+    /// Randomly drawn rows of the symmetric whitening matrix, each centered on one element of the patch.
     Zca,
-    /// Whitened patches of unit length, drawn at random, brought back to pixels.
+    /// Randomly drawn whitened patches of unit length, mapped back to pixels.
     Patches,
     /// N(0, 1): the paper's "Gaussian" rows. Only the scale depends on the data.
     Gaussian,
@@ -57,19 +57,19 @@ impl fmt::Display for Filters {
     }
 }
 
-/// What a spec says about it. The defaults are those of the colorizer's k-means start.
+/// Settings of a spec. The defaults are those of the colorizer's k-means initialization.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct DataInitSpec {
     pub filters: Filters,
-    /// batches of pictures that are looked at
+    /// batches of pictures to use
     pub batches: BatchSize,
     /// mean of every channel's response
     pub bias: f64,
-    /// the last layer that is treated; absent: the last hidden layer that is not fully connected
+    /// the last layer to initialize; default: the last hidden layer that is not fully connected
     #[serde(skip_serializing_if = "Option::is_none")]
     pub through: Option<String>,
-    /// patches that are looked at in each layer, at most
+    /// maximum number of patches per layer
     pub patches: Count,
 }
 
@@ -86,10 +86,10 @@ impl Default for DataInitSpec {
 }
 
 impl DataInitSpec {
-    /// The row at the end of the last layer that is treated.
+    /// Index of the last row of the last layer to initialize.
     ///
     /// # Errors
-    /// A name that is no hidden layer with weights.
+    /// A name of no hidden layer with weights.
     pub fn last(&self, rows: &[Layer]) -> Result<usize> {
         let hidden = hidden_taps(rows);
         let found = match &self.through {
@@ -111,20 +111,20 @@ impl DataInitSpec {
     }
 }
 
-/// What was done to a layer, and what came of it.
+/// Report on one initialized layer.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LayerReport {
     pub layer: String,
-    /// Where its filters came from.
+    /// Method used.
     pub filters: Filters,
-    /// Why not from where they should have.
+    /// Why the requested method was not used.
     pub instead: Option<String>,
-    /// Patches looked at, and numbers in each.
+    /// Number of patches, and numbers in each.
     pub patches: usize,
     pub fan_in: usize,
-    /// Largest distance of a channel's mean response from the bias asked for, measured afterwards.
+    /// Largest deviation of a channel's mean response from the requested bias, measured afterwards.
     pub mean_error: f64,
-    /// Largest distance of a channel's standard deviation from 1, measured afterwards.
+    /// Largest deviation of a channel's standard deviation from 1, measured afterwards.
     pub std_error: f64,
     pub seconds: f64,
 }
@@ -143,15 +143,15 @@ impl fmt::Display for LayerReport {
     }
 }
 
-/// Fills the weights and biases of a network's layers in order, up to the last that `spec` treats; heads are left out.
-/// `batches` are network inputs `(B, H, W, C)`, which need not be of one size. Batch normalization, where the network has
-/// it, acts between the layers by the statistics of each batch, as in training. A layer without a bias keeps its mean.
+/// Sets the weights and biases of a network's layers in order, up to the last layer of `spec`; heads are skipped.
+/// `batches` are network inputs `(B, H, W, C)` of any sizes. Batch normalization, if present, uses the statistics of
+/// each batch, as in training. A layer without a bias keeps its mean.
 ///
-/// Memory: the maps that are still to be read, for all batches, besides the patches (f64, 4096 at a time) and their
+/// Memory: the maps that later layers read, for all batches, plus the patches (f64, 4096 at a time) and their
 /// covariance.
 ///
 /// # Errors
-/// No batches; a layer that is not there; maps too small for a window; a layer whose input is constant.
+/// No batches; an unknown layer; maps too small for a window; a layer with constant input.
 pub fn initialize(
     spec: &DataInitSpec,
     network: &Network,
@@ -160,7 +160,7 @@ pub fn initialize(
 ) -> Result<Vec<LayerReport>> {
     let last = spec.last(network.layers())?;
     let Some(first) = batches.first() else {
-        bail!("data-dependent initialization: no pictures were given; `batches` batches are needed")
+        bail!("data-dependent initialization: no pictures were given; it needs `batches` batches")
     };
     let (_, way) = network.walk(first, last)?;
     let begin = |x: &Tensor| Ok(network.walk(&x.detach(), last)?.0);
@@ -183,7 +183,7 @@ pub fn initialize(
     Ok(reports)
 }
 
-/// A row that is being filled.
+/// The row being initialized.
 struct Target<'a> {
     network: &'a Network,
     row: &'a Layer,
@@ -191,7 +191,7 @@ struct Target<'a> {
 }
 
 impl Target<'_> {
-    /// Filters, scale and bias of one row, and what it then makes of its inputs, batch by batch.
+    /// Sets filters, scale and bias of one row; returns its outputs, batch by batch.
     fn treat(
         &self,
         spec: &DataInitSpec,
@@ -230,7 +230,7 @@ impl Target<'_> {
         self.network.bias(self.index)
     }
 
-    /// What the row makes of its inputs, and the moments of that per channel.
+    /// The row's outputs and their moments per channel.
     fn respond(&self, inputs: &[Vec<Tensor>]) -> Result<(Moments, Vec<Tensor>)> {
         let mut moments = Moments::new(self.row.outputs);
         let mut outputs = vec![];
@@ -242,18 +242,18 @@ impl Target<'_> {
         Ok((moments, outputs))
     }
 
-    /// W ← W / σ, b ← β − μ / σ, where μ and σ are those of the responses without a bias.
+    /// W ← W / σ, b ← β − μ / σ, with μ and σ the moments of the responses without a bias.
     fn scale(&self, responses: &Moments, bias: f64) -> Result<()> {
         let (means, deviations) = (responses.means(), responses.deviations());
         let name = &self.row.name;
         if !largest(means.iter().copied()).is_finite() {
-            bail!("data-dependent initialization: the response of {name} is not finite; are the pictures?")
+            bail!("data-dependent initialization: the response of {name} is not finite: check the pictures")
         }
         let dead = deviations.iter().filter(|&&d| d.is_nan() || d <= f64::MIN_POSITIVE).count();
         if dead > 0 {
             bail!(
-                "data-dependent initialization: {dead} of the {} channels of {name} answer every picture alike: what \
-                 they see is constant; give real pictures, or more of them",
+                "data-dependent initialization: {dead} of the {} channels of {name} have the same response to every \
+                 picture: their input is constant; give more pictures, or real ones",
                 deviations.len()
             )
         }

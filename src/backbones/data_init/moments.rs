@@ -3,7 +3,7 @@
 use candle_core::{DType, Device, Result, Tensor};
 use rayon::prelude::*;
 
-/// Positions that are added up as one piece; pieces are added in order, so that the sum does not depend on threads.
+/// Positions per partial sum. Partial sums are added in order, so the result does not depend on the number of threads.
 const PIECE: usize = 1024;
 
 /// Sums over all positions of the maps added so far.
@@ -18,7 +18,7 @@ impl Moments {
         Self { count: 0, sums: vec![0.0; channels], squares: vec![0.0; channels] }
     }
 
-    /// Takes in a map `(B, H, W, C)`.
+    /// Adds a map `(B, H, W, C)`.
     pub fn add(&mut self, map: &Tensor) -> Result<()> {
         let channels = self.sums.len();
         let values = map.to_dtype(DType::F32)?.to_device(&Device::Cpu)?.flatten_all()?.to_vec1::<f32>()?;
@@ -36,7 +36,7 @@ impl Moments {
         self.sums.iter().map(|sum| sum / self.count as f64).collect()
     }
 
-    /// Roots of the biased variances; 0 where rounding leaves nothing of a variance.
+    /// Square roots of the biased variances; 0 if rounding makes a variance negative.
     pub fn deviations(&self) -> Vec<f64> {
         let channel = |(mean, squares): (f64, &f64)| {
             let square = squares / self.count as f64;

@@ -1,4 +1,5 @@
-//! The patches that a convolution sees: a sample of its positions, gathered group by group in the order of its weights.
+//! Input patches of a convolution: a sample of its positions, gathered group by group in the memory order of its
+//! weights.
 
 use crate::{
     backbones::kinds::{ConvRow, SlidingWindow},
@@ -8,19 +9,19 @@ use candle_core::{DType, Device, Result, Tensor, bail};
 use rand::seq::index;
 use rayon::prelude::*;
 
-/// Patches that lie in memory at a time.
+/// Patches in memory at a time.
 const AT_ONCE: usize = 4096;
 
-/// Where a layer's window is laid on its input maps.
+/// Sampled window positions on a layer's input maps.
 pub(super) struct Patches<'a> {
     conv: &'a ConvRow,
     maps: &'a [Tensor],
-    /// Of each map, positions in its output `(B, H', W')`, ascending.
+    /// Positions in the output `(B, H', W')` of each map, ascending.
     positions: Vec<Vec<usize>>,
 }
 
 impl<'a> Patches<'a> {
-    /// At most `most` positions, drawn without repetition among all of all maps `(B, H, W, C)`.
+    /// Draws at most `most` positions without replacement from all positions of all maps `(B, H, W, C)`.
     pub fn sample(conv: &'a ConvRow, maps: &'a [Tensor], most: usize, rng: &Rng) -> Result<Self> {
         let sizes = maps.iter().map(|map| positions(conv, map)).collect::<Result<Vec<usize>>>()?;
         let all: usize = sizes.iter().sum();
@@ -39,7 +40,7 @@ impl<'a> Patches<'a> {
         self.positions.iter().map(Vec::len).sum()
     }
 
-    /// Numbers of a patch of one group.
+    /// Numbers in a patch of one group.
     pub fn fan_in(&self) -> usize {
         self.conv.window.kernel.pow(2) * self.channels()
     }
@@ -48,8 +49,8 @@ impl<'a> Patches<'a> {
         self.conv.inputs / self.conv.groups
     }
 
-    /// Calls `take` with patches of a group, f64 `(n, fan-in)` in the order KH, KW, C on the CPU, until all were seen;
-    /// every pass gives the same patches in the same order.
+    /// Calls `take` with all patches of a group in chunks, f64 `(n, fan-in)` in the order KH, KW, C on the CPU. Every
+    /// pass yields the same patches in the same order.
     pub fn for_each(&self, group: usize, mut take: impl FnMut(Tensor) -> Result<()>) -> Result<()> {
         for (map, positions) in self.maps.iter().zip(&self.positions).filter(|(_, p)| !p.is_empty()) {
             let dims = map.dims4()?;
@@ -68,7 +69,7 @@ impl<'a> Patches<'a> {
         Ok(())
     }
 
-    /// One patch; what lies beyond the border is 0.
+    /// Gathers one patch; positions outside the map are 0.
     fn gather(
         &self,
         values: &[f32],
@@ -94,7 +95,7 @@ impl<'a> Patches<'a> {
     }
 }
 
-/// Positions at which a convolution looks at a map.
+/// Number of positions of a convolution on a map.
 fn positions(conv: &ConvRow, map: &Tensor) -> Result<usize> {
     let (batch, height, width, channels) = map.dims4()?;
     let (geometry, kernel) = (conv.geometry(), conv.window.kernel);

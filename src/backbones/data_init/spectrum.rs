@@ -1,18 +1,18 @@
-//! Principal components of patches: the authors' constants, their eigenvalues of the covariance that is not divided by
-//! the number of patches.
+//! Principal components of patches, with the authors' constants. Eigenvalues are those of the covariance not divided
+//! by the number of patches, as in their code.
 
 use super::patches::Patches;
 use candle_core::{DType, Device, Result, Tensor, bail};
 use faer::{MatRef, Side};
 
-/// Directions with a smaller eigenvalue are left out.
+/// Components with a smaller eigenvalue are dropped.
 const NOTHING: f64 = 1e-6;
-/// What keeps small eigenvalues from being blown up.
+/// Regularizer that bounds the amplification of small eigenvalues.
 const EPS: f64 = 1e-3;
 
 /// The leading principal components of the patches of one group.
 pub(super) struct Spectrum {
-    /// Of the patches, f64 `(1, fan-in)`.
+    /// Mean patch, f64 `(1, fan-in)`.
     mean: Tensor,
     /// Eigenvalues of the covariance times the number of patches, descending.
     pub values: Vec<f64>,
@@ -46,7 +46,7 @@ impl Spectrum {
         Ok(Self { mean, values, vectors, inverse_roots, patches: count })
     }
 
-    /// S·Vᵀ, f64 `(components, fan-in)`: takes centered patches to whitened coordinates, and a filter on those
+    /// S·Vᵀ, f64 `(components, fan-in)`: maps centered patches to whitened coordinates, and filters in those
     /// coordinates back to pixels.
     pub fn whitening(&self) -> Result<Tensor> {
         let roots = Tensor::new(self.inverse_roots.as_slice(), &Device::Cpu)?.unsqueeze(1)?;
@@ -59,7 +59,7 @@ impl Spectrum {
         let mut parts = vec![];
         patches.for_each(group, |x| {
             let x = x.broadcast_sub(&self.mean)?.matmul(&to_coordinates)?;
-            // A patch that is the mean itself has no direction, and stays 0.
+            // A patch equal to the mean has no direction and stays 0.
             let length = x.sqr()?.sum_keepdim(1)?.sqrt()?.maximum(f64::MIN_POSITIVE)?;
             parts.push(x.broadcast_div(&length)?.to_dtype(DType::F32)?);
             Ok(())
@@ -67,7 +67,7 @@ impl Spectrum {
         Tensor::cat(&parts, 0)
     }
 
-    /// Standard deviation of what a filter given in whitened coordinates answers to the patches.
+    /// Standard deviation of the response to the patches of a filter in whitened coordinates.
     pub fn response(&self, filter: &[f64]) -> f64 {
         let terms = filter.iter().zip(&self.inverse_roots).zip(&self.values);
         let square: f64 = terms.map(|((f, root), value)| (f * root).powi(2) * value.max(0.0)).sum();
@@ -78,7 +78,9 @@ impl Spectrum {
 /// The `count` largest eigenvalues of a symmetric matrix (n, n), descending, and their vectors `(count, n)`.
 fn leading(matrix: &[f64], n: usize, count: usize) -> Result<(Vec<f64>, Tensor)> {
     let Ok(eigen) = MatRef::from_row_major_slice(matrix, n, n).self_adjoint_eigen(Side::Lower) else {
-        bail!("the covariance of the patches has no eigenvectors: are all numbers finite?")
+        bail!(
+            "the eigendecomposition of the patch covariance failed: check that all pictures and weights are finite"
+        )
     };
     let (all, vectors) = (eigen.S().column_vector(), eigen.U());
     let values = (1..=count).map(|i| all[n - i]).collect();

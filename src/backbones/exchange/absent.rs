@@ -1,5 +1,5 @@
-//! What a layer of a file lacks: biases of layers that were trained without one become 0; numbers that such a layer always
-//! has in its layout are missing by damage. Layers that are missing as a whole are for those to judge who need them.
+//! Parts of layers that a file lacks. Biases of layers trained without one become 0. Tensors that the layout always
+//! contains indicate a damaged file when missing. Whole missing layers are checked by their users.
 
 use super::{Architecture, Layout, Missing};
 use crate::nn::weights::{Format, Named};
@@ -7,27 +7,27 @@ use anyhow::{Result, bail};
 use candle_core::{DType, Device, Tensor};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// The layer whose weight has its outputs last.
+/// The transposed convolution, whose weight has the output channels last.
 const TRANSPOSED: &str = "conv8_1";
-/// LayerParts of a batch normalization.
+/// Parts of a batch normalization.
 const NORMALIZED: [&str; 4] = ["running_mean", "running_var", "weight", "bias"];
-/// Missing tensors that a message names.
+/// Maximum number of missing tensors listed in a message.
 const SHOWN: usize = 8;
 
-/// Layers with the parts that are there.
+/// Layers with the parts present in the file.
 type LayerParts<'a> = BTreeMap<&'a str, BTreeSet<&'a str>>;
 
-/// Fills in biases of 0 and says so.
+/// Adds zero biases where they are missing, and returns notes on them.
 ///
 /// # Errors
-/// Numbers that the layout always has, unless they may be missing.
+/// Missing tensors that the layout always contains, unless allowed.
 pub(super) fn completed(
     tensors: &mut Named,
     (format, layout, architecture): (Format, Layout, Architecture),
     missing: Missing,
 ) -> Result<Vec<String>> {
     if architecture == Architecture::Resnet {
-        // Its convolutions have no biases, and a lack of anything else shows when it is loaded.
+        // Its convolutions have no biases; other missing parts are reported on loading.
         return Ok(vec![]);
     }
     let parts = parts(tensors);
@@ -38,22 +38,22 @@ pub(super) fn completed(
         let shown = lost.iter().take(SHOWN).cloned().collect::<Vec<_>>().join(", ");
         let more = if more > 0 { format!(" and {more} more") } else { String::new() };
         bail!(
-            "it lacks {shown}{more}, which a file of this layout (`{layout}`) has: it is damaged or cut; get it again, \
-             or let `hueristic weights convert --allow-missing` take 0 for missing biases"
+            "it lacks {shown}{more}, which a file of this layout (`{layout}`) has: it is damaged or truncated; download it again, \
+             or set missing biases to 0 with `hueristic weights convert --allow-missing`"
         )
     }
     let biases: Vec<String> = bare.into_iter().map(|layer| format!("{layer}.bias")).collect();
     let mut notes: Vec<String> =
         biases.iter().map(|bias| format!("{bias} is not in the file: zeros")).collect();
     let others = lost.into_iter().filter(|name| !biases.contains(name));
-    notes.extend(others.map(|name| format!("{name} is not in the file: it stays missing")));
+    notes.extend(others.map(|name| format!("{name} is not in the file: still missing")));
     for bias in biases {
         fill(tensors, bias)?;
     }
     Ok(notes)
 }
 
-/// Of the convolutions and normalizations that are called as ours; heads of other tasks are their own business.
+/// Parts of the convolutions and normalizations that have our names; heads of other tasks are ignored.
 fn parts(tensors: &Named) -> LayerParts<'_> {
     let mut layers = LayerParts::new();
     for (layer, part) in tensors.keys().filter_map(|name| name.rsplit_once('.')) {
@@ -70,7 +70,7 @@ fn is_norm(layer: &str, parts: &BTreeSet<&str>) -> bool {
     layer.starts_with("bn") || layer.ends_with("norm") || parts.contains("running_mean")
 }
 
-/// Convolutions that have a weight and no bias.
+/// Convolutions with a weight and no bias.
 fn without_bias(parts: &LayerParts) -> Vec<String> {
     let bare = parts.iter().filter(|(layer, parts)| {
         !is_norm(layer, parts) && parts.contains("weight") && !parts.contains("bias")
@@ -78,11 +78,11 @@ fn without_bias(parts: &LayerParts) -> Vec<String> {
     bare.map(|(layer, _)| layer.to_string()).collect()
 }
 
-/// What is missing by damage, under our names.
+/// Tensors missing because of damage, by our names.
 fn lost(parts: &LayerParts, bare: &[String], (format, layout): (Format, Layout)) -> BTreeSet<String> {
     let always = matches!(layout, Layout::Eccv16 | Layout::Torchvision);
     let biased = |(layer, parts): (&&str, &BTreeSet<&str>)| !is_norm(layer, parts) && parts.contains("bias");
-    // Caffe keeps a layer whole: one of a single blob was defined without a bias.
+    // A Caffe layer is always stored complete: a single blob means that it was defined without a bias.
     let some = format != Format::Caffe && parts.iter().any(biased);
     let meant = |layer: &String| normalized(parts, layer);
     let mut lost: BTreeSet<String> = bare
@@ -95,14 +95,14 @@ fn lost(parts: &LayerParts, bare: &[String], (format, layout): (Format, Layout))
     lost
 }
 
-/// Whether a batch normalization follows, whose shift makes a bias needless.
+/// Whether a batch normalization follows, whose shift replaces the bias.
 fn normalized(parts: &LayerParts, layer: &str) -> bool {
     let number = layer.strip_prefix("conv").or_else(|| layer.strip_prefix("fc"));
     let names = [Some(format!("{layer}norm")), number.map(|number| format!("bn{number}"))];
     names.into_iter().flatten().any(|norm| parts.contains_key(norm.as_str()))
 }
 
-/// Layers of a bias alone.
+/// Layers with only a bias.
 fn headless(parts: &LayerParts) -> Vec<String> {
     let bias_alone = parts.iter().filter(|(layer, parts)| {
         !is_norm(layer, parts) && parts.contains("bias") && !parts.contains("weight")
@@ -110,7 +110,7 @@ fn headless(parts: &LayerParts) -> Vec<String> {
     bias_alone.map(|(layer, _)| format!("{layer}.weight")).collect()
 }
 
-/// LayerParts that other normalizations of the file have.
+/// Parts that other normalizations of the file have and these lack.
 fn half_norms(parts: &LayerParts) -> Vec<String> {
     let norms: Vec<_> = parts.iter().filter(|(layer, parts)| is_norm(layer, parts)).collect();
     let usual = NORMALIZED.iter().filter(|part| norms.iter().any(|(_, parts)| parts.contains(*part)));

@@ -1,4 +1,4 @@
-//! What network a file without a header holds, as a spec would say it.
+//! Derives the spec of the network in a file without a header.
 
 use super::{Architecture, Layout, RELEASED_SHARPNESS};
 use crate::{
@@ -18,13 +18,13 @@ use crate::{
 use anyhow::Result;
 use std::collections::BTreeMap;
 
-/// Colors of the paper's grid.
+/// Number of colors in the paper's grid.
 const COLORS: usize = 313;
-/// Layers that a task reads, by the name that each architecture has for them.
+/// Output layers of a task, by their name in each architecture.
 const HEADS: [&str; 4] = ["conv8_313", "conv8_ab", "fc8", "fc"];
 
-/// Adds `backbone` and, for colorizers of others, `colorization` to the metadata, and notes on the input that others'
-/// networks were trained with.
+/// Adds `backbone` and, for third-party colorizers, `colorization` to the metadata, and notes on the input that
+/// third-party networks were trained with.
 pub(super) fn describe(
     layout: Layout,
     architecture: Architecture,
@@ -37,7 +37,7 @@ pub(super) fn describe(
         Some(spec) => drop(metadata.insert("backbone".into(), yaml(&spec)?)),
         None if unsaid(layout, architecture, tensors) => {}
         None => notes.push(format!(
-            "its channels are those of no {architecture} of one width here: it can be inspected and converted, not run"
+            "its channels match no {architecture} of a single width: it can be inspected and converted but not run"
         )),
     }
     let outputs = HEADS.iter().find_map(|head| outputs(tensors, head));
@@ -47,7 +47,7 @@ pub(super) fn describe(
             metadata.insert("colorization".into(), format!("temperature: {temperature:?}\n"));
         }
         if layout != Layout::Ours {
-            // as the authors' release makes whole pictures
+            // The upsampling of the authors' release.
             metadata.insert(super::UPSAMPLING.into(), "two_step\n".into());
         }
     }
@@ -57,8 +57,8 @@ pub(super) fn describe(
     Ok(())
 }
 
-/// Whether the tensors of this network do not tell what it is: AlexNets for color pictures differ in their input and in
-/// normalizations that hold no numbers, and VGG-16 under our names in its input.
+/// Whether the tensors do not identify the network: AlexNets for color pictures differ in their input and in
+/// normalizations without parameters, VGG-16 networks under our names in their input.
 fn unsaid(layout: Layout, architecture: Architecture, tensors: &Named) -> bool {
     match (layout, architecture) {
         (Layout::Torchvision, _) => false,
@@ -76,7 +76,7 @@ fn input_note(layout: Layout, architecture: Architecture) -> Option<String> {
         (Layout::Caffe, Architecture::Alexnet) => {
             let presets = Preset::ALL.map(Preset::name).join(", ");
             Some(format!(
-                "the file does not say its input, nor whether and where it normalizes responses: name its release, \
+                "the file does not specify its input or its response normalization: name its release, \
                  `backbone: {{ alexnet: {{ preset: caffenet }} }}` (presets: {presets})"
             ))
         }
@@ -84,12 +84,12 @@ fn input_note(layout: Layout, architecture: Architecture) -> Option<String> {
     }
 }
 
-/// As specs are written, by way of JSON values, which keep enums as keys.
+/// Serializes as in a spec, through JSON values, which keep enums as keys.
 fn yaml(spec: &BackboneSpec) -> Result<String> {
     Ok(crate::yaml::write(&serde_json::to_value(spec)?)?)
 }
 
-/// The spec whose layer table has the shapes of these tensors, where they tell what network it is.
+/// The spec whose layer table has the shapes of these tensors, if they identify one.
 fn backbone(layout: Layout, architecture: Architecture, tensors: &Named) -> Option<BackboneSpec> {
     if unsaid(layout, architecture, tensors) {
         return None;
@@ -117,7 +117,7 @@ fn vgg16(layout: Layout, tensors: &Named) -> Option<Vgg16Spec> {
     Some(Vgg16Spec { width, fc, crop, input, ..Vgg16Spec::default() })
 }
 
-/// By the blocks of its stages and what is in the first.
+/// Derived from the blocks of its stages and the parts of the first block.
 fn resnet(tensors: &Named) -> Option<ResNetSpec> {
     let has = |name: String| tensors.contains_key(&name);
     let count = |stage| (0..).take_while(|block| has(format!("layer{stage}.{block}.conv1.weight"))).count();
@@ -135,7 +135,7 @@ fn resnet(tensors: &Named) -> Option<ResNetSpec> {
     })
 }
 
-/// torchvision's, of any channels.
+/// torchvision's AlexNet with any channel counts.
 fn one_tower(tensors: &Named) -> Option<AlexNetSpec> {
     let counts = ["conv1", "conv2", "conv3", "conv4", "conv5"].map(|conv| outputs(tensors, conv));
     let mut channels = [Count::of(1); 5];
@@ -146,7 +146,7 @@ fn one_tower(tensors: &Named) -> Option<AlexNetSpec> {
     Some(AlexNetSpec { channels, fc, ..Preset::Torchvision.spec() })
 }
 
-/// Channels of fc6 where they are not the usual ones.
+/// Channels of fc6 if they differ from the default.
 fn fully(tensors: &Named, width: Positive) -> Option<Channels> {
     let usual = crate::backbones::table::channels(4096, width);
     let fc = outputs(tensors, "fc6").filter(|fc| *fc != usual)?;

@@ -1,4 +1,4 @@
-//! Ours into theirs, in any of the three containers.
+//! Writes our weights in third-party layouts, in any of the three formats.
 
 use super::{
     Architecture, Layout, WeightFile,
@@ -16,18 +16,18 @@ use std::{
     path::Path,
 };
 
-/// The layer that is a transposed convolution.
+/// The transposed convolution.
 const TRANSPOSED: [&str; 1] = ["conv8_1"];
 
-/// Writes a weight file in a layout and a format, atomically; what was changed or left out comes back in sentences.
-/// Only safetensors in our own layout keeps the metadata. Caffe models have Caffe's layout.
+/// Writes a weight file atomically in a layout and a format; returns notes on what was changed or left out. Only
+/// safetensors in our own layout stores the metadata. Caffe models always have Caffe's layout.
 ///
 /// # Errors
-/// A network that the layout has no names for, a layout that the format cannot hold, a file that cannot be written.
+/// A network without names in the layout, a layout that the format cannot store, a file that cannot be written.
 pub fn save(file: &WeightFile, layout: Layout, format: Format, path: &Path) -> Result<Vec<String>> {
     ensure!(
         format != Format::Caffe || layout == Layout::Caffe,
-        "a .caffemodel holds the layout `caffe`, not `{layout}`: give another extension, or `--layout caffe`"
+        "a .caffemodel stores only the layout `caffe`, not `{layout}`: use another extension, or `--layout caffe`"
     );
     let (tensors, mut notes) =
         exported(file, layout).with_context(|| format!("cannot write the layout `{layout}`"))?;
@@ -35,7 +35,7 @@ pub fn save(file: &WeightFile, layout: Layout, format: Format, path: &Path) -> R
     let kept = format == Format::Safetensors && layout == Layout::Ours;
     if !kept && !file.metadata.is_empty() {
         let keys = file.metadata.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
-        notes.push(format!("left out: the header ({keys}), for which there is no place"));
+        notes.push(format!("left out: the header ({keys}), which this format and layout cannot store"));
     }
     match format {
         Format::Safetensors if kept => weights::write(&list, &file.metadata, path)?,
@@ -51,14 +51,14 @@ fn exported(file: &WeightFile, layout: Layout) -> Result<(Named, Vec<String>)> {
     if layout == Layout::Ours {
         return Ok((out.tensors, out.notes));
     }
-    let architecture = file.architecture.context("the file holds no network that others have names for")?;
+    let architecture = file.architecture.context("the file holds no network with a third-party layout")?;
     match (layout, architecture) {
         (Layout::Eccv16, Architecture::VggColorizer) => out.eccv16(file)?,
-        (Layout::Eccv16, _) => bail!("it belongs to the VGG colorizer; this is {architecture}"),
+        (Layout::Eccv16, _) => bail!("this layout is for the VGG colorizer; the file holds {architecture}"),
         (Layout::Torchvision, Architecture::VggColorizer) => bail!("torchvision has no colorizer"),
         (Layout::Torchvision, _) => out.torchvision(architecture)?,
         (Layout::Caffe, Architecture::VggColorizer) => out.caffe_colorizer(file)?,
-        (Layout::Caffe, Architecture::Resnet) => bail!("Caffe's layout has no names for it here"),
+        (Layout::Caffe, Architecture::Resnet) => bail!("this layout is not supported for residual networks"),
         (Layout::Caffe, _) => out.caffe_flat(architecture)?,
         (Layout::Ours, _) => {}
     }
@@ -72,13 +72,14 @@ struct Exported {
 }
 
 impl Exported {
-    /// The release: scale and shift, counters instead of weights, other units, no temperature.
+    /// The PyTorch release: adds scale, shift and counters, removes the accumulated weights, rescales the input and
+    /// divides by the temperature.
     fn eccv16(&mut self, file: &WeightFile) -> Result<()> {
         let bins = Bins::new(10.0);
         self.colors(&bins)?;
         self.scale("conv1_1.weight", LIGHTNESS_UNIT)?;
         self.notes.push(format!(
-            "conv1_1.weight multiplied by {LIGHTNESS_UNIT}: its input there is (L − 50) / 100"
+            "conv1_1.weight multiplied by {LIGHTNESS_UNIT}: the input of the released network is (L − 50) / 100"
         ));
         match temperature(file)? {
             Some(1.0) => {}
@@ -86,10 +87,10 @@ impl Exported {
                 self.scale("conv8_313.weight", 1.0 / t)?;
                 self.scale("conv8_313.bias", 1.0 / t)?;
                 self.notes.push(format!(
-                    "conv8_313 divided by the temperature {t}, for which there is no other place"
+                    "conv8_313 divided by the temperature {t}, which this layout cannot store separately"
                 ));
             }
-            None => self.notes.push("the file names no temperature: the decoding there has 1".into()),
+            None => self.notes.push("the file specifies no temperature: the decoding uses 1".into()),
         }
         for norm in self.norms() {
             let channels = self.get(&format!("{norm}.running_mean"))?.elem_count();
@@ -105,7 +106,7 @@ impl Exported {
         Ok(())
     }
 
-    /// The release: decoding with a temperature, bin centers, scale and shift in a layer of their own.
+    /// The Caffe release: decoding with a temperature, bin centers, scale and shift in separate layers.
     fn caffe_colorizer(&mut self, file: &WeightFile) -> Result<()> {
         for norm in self.norms() {
             for part in ["weight", "bias"] {
@@ -116,7 +117,7 @@ impl Exported {
         }
         if self.norms().iter().any(|norm| self.tensors.contains_key(&format!("{norm}{SCALE}.weight"))) {
             self.notes.push(format!(
-                "scale and shift of batch normalization are in Scale layers called NAME{SCALE}"
+                "scale and shift of batch normalization are stored in Scale layers named NAME{SCALE}"
             ));
         }
         let bins = Bins::new(10.0);
@@ -134,7 +135,7 @@ impl Exported {
         Ok(())
     }
 
-    /// Classifiers (three channels in) end in inner products there, colorizers in convolutions.
+    /// In Caffe, classifiers (three input channels) end in inner products, colorizers in convolutions.
     fn caffe_flat(&mut self, architecture: Architecture) -> Result<()> {
         let color = self.tensors.get("conv1.weight").is_some_and(|weight| weight.dims().last() == Some(&3));
         if architecture == Architecture::Vgg16 || (color && self.norms().is_empty()) {
@@ -143,11 +144,11 @@ impl Exported {
         Ok(())
     }
 
-    /// Counters instead of weights of the statistics, and the head as a matrix.
+    /// Replaces the statistics' accumulated weights by counters, and reshapes the head to a matrix.
     fn resnet(&mut self) -> Result<()> {
         ensure!(
             !self.norms().is_empty(),
-            "its residual networks have batch normalization, this one has absorbed it; convert the weights of the run"
+            "the layout's residual networks have batch normalization, but this one has absorbed it; convert the weights of the run"
         );
         for norm in self.norms() {
             self.tensors.remove(&format!("{norm}.weight_sum"));
@@ -163,12 +164,15 @@ impl Exported {
         if architecture == Architecture::Resnet {
             return self.resnet();
         }
-        ensure!(self.norms().is_empty(), "its {architecture} has no batch normalization, this one has");
+        ensure!(
+            self.norms().is_empty(),
+            "the layout's {architecture} has no batch normalization, but this one has"
+        );
         if architecture == Architecture::Alexnet {
             let (first, second) = (self.get("conv1.weight")?.dims4()?, self.get("conv2.weight")?.dims4()?);
             ensure!(
                 first.0 == second.3,
-                "its AlexNet has no groups, this one splits conv2 into {}",
+                "the layout's AlexNet has no groups, but this one splits conv2 into {}",
                 first.0 / second.3.max(1)
             );
         }
@@ -185,7 +189,7 @@ impl Exported {
         Ok(())
     }
 
-    /// Their names; for layouts that share none with ours, what they have no name for is left out.
+    /// Converts names; for layouts that share no names with ours, drops the tensors without a name there.
     fn renamed(&mut self, layout: Layout, architecture: Architecture) -> Result<Named> {
         if architecture == Architecture::Resnet {
             return Ok(std::mem::take(&mut self.tensors)); // the same names
@@ -222,12 +226,12 @@ impl Exported {
         Ok(())
     }
 
-    /// That the head speaks of the paper's bins.
+    /// Checks that the head predicts the paper's bins.
     fn colors(&self, bins: &Bins) -> Result<()> {
         let outputs = self.get("conv8_313.weight")?.dim(0)?;
         ensure!(
             outputs == bins.len(),
-            "its head has the paper's {} colors, this one has {outputs}",
+            "the layout's head has the paper's {} colors, but this one has {outputs}",
             bins.len()
         );
         Ok(())

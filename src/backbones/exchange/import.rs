@@ -1,4 +1,4 @@
-//! Theirs into ours: names, shapes, and the conventions in which the released networks differ.
+//! Converts third-party weights to ours: names, shapes, and the conventions of the released networks.
 
 use super::{
     Architecture, Layout, Missing, absent,
@@ -12,21 +12,21 @@ use anyhow::{Context, Result, ensure};
 use candle_core::{DType, Device, Tensor};
 use std::collections::{BTreeMap, BTreeSet, btree_map::Entry};
 
-/// The weight that Caffe's accumulators have gathered after a long training, 1 / (1 − 0.999): given to statistics that
-/// come without one, so that training on moves them as slowly as it would have there.
+/// Accumulated weight of Caffe's statistics after a long training, 1 / (1 − 0.999). Assigned to statistics without
+/// one, so that continued training updates them as slowly as in Caffe.
 const LONG_TRAINED: f32 = 1000.0;
-/// Layers that center the input, and the colors that are 0 to the networks.
+/// Layers that center the input, with the values mapped to 0.
 const CENTERINGS: [(&str, &[f64]); 2] = [("data_l", &[50.0]), ("data_lab", &[50.0, 0.0, 0.0])];
-/// The released PyTorch network divides lightness by 100 and colors by 110.
+/// The released PyTorch network divides lightness by 100 and a, b by 110.
 pub(super) const LIGHTNESS_UNIT: f64 = 100.0;
 pub(super) const COLOR_UNIT: f64 = 110.0;
-/// How far a bin center may lie from ours, in units of ab; bins are 10 apart.
+/// Tolerance between a stored bin center and ours, in ab units; bins are 10 apart.
 const BIN_TOLERANCE: f32 = 0.5;
 
-/// Tensors under our names, and what was found and done on the way.
+/// Tensors under our names, with notes on the conversion.
 pub(super) struct Imported {
     pub tensors: Named,
-    /// Of the decoding, where the file has one.
+    /// Temperature of the decoding, if the file has one.
     pub temperature: Option<f64>,
     pub notes: Vec<String>,
     pub renamed: Vec<(String, String)>,
@@ -54,7 +54,7 @@ pub(super) fn import(
             }
             Some(ours) => {
                 let before = out.tensors.insert(ours.clone(), tensor);
-                ensure!(before.is_none(), "it has `{ours}` twice, once as `{name}`");
+                ensure!(before.is_none(), "it holds `{ours}` twice, once as `{name}`");
                 if ours != name {
                     out.renamed.push((name, ours));
                 }
@@ -63,14 +63,15 @@ pub(super) fn import(
     }
     if !heads.is_empty() {
         let heads = heads.into_iter().collect::<Vec<_>>().join(", ");
-        out.notes.push(format!("left out: {heads} (no layer of {architecture})"));
+        out.notes.push(format!("left out: {heads} (not a layer of {architecture})"));
     }
     out.set_aside(&aside)?;
     if layout == Layout::Eccv16 {
         out.scale("conv1_1.weight", 1.0 / LIGHTNESS_UNIT)?;
         out.temperature = Some(1.0);
-        out.notes
-            .push(format!("conv1_1.weight divided by {LIGHTNESS_UNIT}: its input there is (L − 50) / 100"));
+        out.notes.push(format!(
+            "conv1_1.weight divided by {LIGHTNESS_UNIT}: the input of the released network is (L − 50) / 100"
+        ));
     }
     out.flat_to_windows()?;
     out.head_of_colorizer(architecture)?;
@@ -79,12 +80,12 @@ pub(super) fn import(
     Ok(out)
 }
 
-/// The layer of a tensor's name.
+/// The layer part of a tensor's name.
 fn stem(name: &str) -> &str {
     name.rsplit_once('.').map_or(name, |(layer, _)| layer)
 }
 
-/// Our name of a tensor; None for what is no parameter of a network.
+/// Our name of a tensor; None if it is not a network parameter.
 fn ours(layout: Layout, layers: &BTreeMap<String, String>, name: &str) -> Option<String> {
     let (layer, part) = name.rsplit_once('.').unwrap_or((name, ""));
     if part == "num_batches_tracked" || layer == "model_out" || names::helper(layer).is_some() {
@@ -99,7 +100,7 @@ fn ours(layout: Layout, layers: &BTreeMap<String, String>, name: &str) -> Option
 }
 
 impl Imported {
-    /// What is no parameter: checked and used where it says something about the network, then left out.
+    /// Tensors that are not parameters: used or checked if they describe the network, then left out.
     fn set_aside(&mut self, aside: &Named) -> Result<()> {
         for decoding in ["model_out.weight", "class8_ab.weight"] {
             if let Some(centers) = aside.get(decoding) {
@@ -113,30 +114,29 @@ impl Imported {
         self.fold_centering(aside)?;
         let counters = aside.keys().filter(|name| name.ends_with("num_batches_tracked")).count();
         if counters > 0 {
-            self.notes
-                .push(format!("left out: {counters} × num_batches_tracked (a counter that nothing reads)"));
+            self.notes.push(format!("left out: {counters} × num_batches_tracked (an unused counter)"));
         }
         for name in aside.keys() {
             let layer = name.rsplit_once('.').map_or(name.as_str(), |(layer, _)| layer);
             let what =
                 if layer == "model_out" { Some("bin centers of the decoding") } else { names::helper(layer) };
             if let Some(what) = what {
-                self.notes.push(format!("left out: {name} ({what}; no parameter of the network)"));
+                self.notes.push(format!("left out: {name} ({what}; not a network parameter)"));
             }
         }
         Ok(())
     }
 
-    /// The layers `data_l` and `data_lab` compute s·x + t channel by channel. Our networks take L − 50, a and b, so t must
-    /// be −50 s for lightness and 0 for color, and s goes into the first convolution: exact with zero padding too, since
-    /// 0 stays 0.
+    /// The layers `data_l` and `data_lab` compute s·x + t for each channel. Our networks take L − 50, a and b, so t
+    /// must be −50 s for lightness and 0 for a and b, and s is folded into the first convolution. This is exact with
+    /// zero padding too, since 0 stays 0.
     fn fold_centering(&mut self, aside: &Named) -> Result<()> {
         for (layer, centers) in CENTERINGS {
             let part = |part: &str| aside.get(&format!("{layer}.{part}")).map(values).transpose();
             let (Some(scale), Some(shift)) = (part("weight")?, part("bias")?) else { continue };
             ensure!(
                 scale.len() == centers.len() && shift.len() == centers.len(),
-                "`{layer}` is no 1×1 convolution of {} alone",
+                "`{layer}` is not a 1×1 convolution of only {}",
                 if centers.len() == 1 { "L" } else { "L, a and b, each" }
             );
             let off = |((scale, shift), center): ((&f32, &f32), &f64)| {
@@ -145,8 +145,8 @@ impl Imported {
             };
             ensure!(
                 !scale.iter().zip(&shift).zip(centers).any(off),
-                "`{layer}` turns the input x into {scale:?}·x + {shift:?}, which no factor on x − {centers:?} gives: \
-                 these weights expect another input than the networks here take"
+                "`{layer}` computes {scale:?}·x + {shift:?} of the input x, which is no multiple of x − {centers:?}: \
+                 these weights expect another input than these networks take"
             );
             if scale.iter().any(|scale| *scale != 1.0) {
                 self.scale_inputs(&scale)?;
@@ -155,10 +155,10 @@ impl Imported {
         Ok(())
     }
 
-    /// The first convolution as it is when its input was multiplied by `factors`, channel by channel.
+    /// Multiplies the input channels of the first convolution by `factors`.
     fn scale_inputs(&mut self, factors: &[f32]) -> Result<()> {
         let first = ["conv1_1.weight", "conv1.weight"].into_iter().find(|n| self.tensors.contains_key(*n));
-        let first = first.context("it centers its input but has no first convolution")?;
+        let first = first.context("it has a centering layer but no first convolution")?;
         let tensor = self.tensors.get_mut(first).with_context(|| format!("`{first}` is missing"))?;
         let inputs = tensor.dims().last().copied().unwrap_or(0);
         ensure!(
@@ -168,7 +168,7 @@ impl Imported {
         );
         *tensor = tensor.to_dtype(DType::F32)?.broadcast_mul(&Tensor::new(factors, &Device::Cpu)?)?;
         let factors = factors.iter().map(f32::to_string).collect::<Vec<_>>().join(", ");
-        self.notes.push(format!("{first} multiplied by {factors}: its input there is scaled so"));
+        self.notes.push(format!("{first} multiplied by {factors}, the scale of its input in the file"));
         Ok(())
     }
 
@@ -178,7 +178,7 @@ impl Imported {
         Ok(())
     }
 
-    /// Classifiers flatten `(C, H, W)` before fc6, so its matrix is a convolution that covers the map: `(O, C·K·K)`
+    /// Classifiers flatten `(C, H, W)` before fc6, so its matrix is a convolution over the whole map: `(O, C·K·K)`
     /// becomes `(O, K, K, C)`. fc7 and fc8 become 1×1.
     fn flat_to_windows(&mut self) -> Result<()> {
         let before = ["conv5_3.weight", "conv5.weight"].iter().find_map(|name| self.tensors.get(*name));
@@ -191,7 +191,7 @@ impl Imported {
             let side = (inputs / channels).isqrt();
             ensure!(
                 side * side * channels == inputs,
-                "`{name}` takes {inputs} numbers, which is no square map of the {channels} channels before it"
+                "`{name}` takes {inputs} inputs, which is not a square map of {channels} channels"
             );
             let window =
                 weight.reshape((outputs, channels, side, side))?.permute((0, 2, 3, 1))?.contiguous()?;
@@ -212,7 +212,7 @@ impl Imported {
         Ok(())
     }
 
-    /// Statistics of PyTorch come without the weight that Caffe's have.
+    /// Adds the accumulated weights, which Caffe's statistics have and PyTorch's lack.
     fn accumulated_weights(&mut self) -> Result<()> {
         let norms = self.tensors.keys().filter_map(|name| name.strip_suffix(".running_mean"));
         let names: Vec<String> = norms.map(|norm| format!("{norm}.weight_sum")).collect();
@@ -229,7 +229,8 @@ fn values(tensor: &Tensor) -> Result<Vec<f32>> {
     Ok(tensor.flatten_all()?.to_dtype(DType::F32)?.to_vec1()?)
 }
 
-/// Bin centers `(2, 1, 1, Q)` in units of ab against ours, bin by bin: in another order every color would be wrong.
+/// Compares bin centers `(2, 1, 1, Q)` in units of ab with ours, bin by bin: in another order every color would be
+/// wrong.
 fn check_bins(centers: &Tensor, unit: f64) -> Result<()> {
     let bins = Bins::new(10.0);
     let values = values(centers)?;
@@ -239,7 +240,7 @@ fn check_bins(centers: &Tensor, unit: f64) -> Result<()> {
     let count = bins.len();
     ensure!(
         values.len() == 2 * count,
-        "it decodes {} bins where the paper's grid has {count}: this colorizer speaks of other colors",
+        "it decodes {} bins but the paper's grid has {count}: this colorizer predicts other colors",
         values.len() / 2
     );
     for (bin, ours) in bins.centers().iter().enumerate() {
@@ -250,8 +251,8 @@ fn check_bins(centers: &Tensor, unit: f64) -> Result<()> {
         });
         ensure!(
             !off,
-            "bin {bin} is the color ab = ({:.1}, {:.1}) there and ({:.1}, {:.1}) here: this colorizer's bins are not \
-             the paper's, or in another order",
+            "bin {bin} has the color ab = ({:.1}, {:.1}) in the file and ({:.1}, {:.1}) here: this colorizer's bins are not \
+             the paper's or are in another order",
             theirs[0],
             theirs[1],
             ours[0],
@@ -261,7 +262,7 @@ fn check_bins(centers: &Tensor, unit: f64) -> Result<()> {
     Ok(())
 }
 
-/// Of a layer that multiplies all logits by one number; None where it was never filled in.
+/// Temperature of a layer that multiplies all logits by one number; None if the layer was never filled.
 fn temperature(sharpness: &Tensor) -> Result<Option<f64>> {
     let values = values(sharpness)?;
     let first = f64::from(values.first().copied().unwrap_or(0.0));
@@ -271,7 +272,7 @@ fn temperature(sharpness: &Tensor) -> Result<Option<f64>> {
     let same = values.iter().all(|&value| f64::from(value) == first);
     ensure!(
         same && first > 0.0 && first.is_finite(),
-        "`conv8_313_rh` gives no one temperature to its logits"
+        "`conv8_313_rh` does not scale all logits by one temperature"
     );
     Ok(Some(1.0 / first))
 }

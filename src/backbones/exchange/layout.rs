@@ -1,16 +1,16 @@
-//! Which network a set of names belongs to, and whose names they are.
+//! Identifies the network and the naming layout of a file from its tensor names.
 
 use super::names::{TORCHVISION_ALEXNET, TORCHVISION_VGG16};
 use crate::nn::weights::{Format, Named};
 use anyhow::{Result, bail};
 use std::{collections::BTreeSet, fmt};
 
-/// Whose names and conventions a file follows.
+/// Naming layout and conventions of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Layout {
-    /// Our layer tables.
+    /// Names of our layer tables.
     Ours,
-    /// The PyTorch release of the VGG colorizer: `model1.0.weight`; lightness divided by 100, colors by 110.
+    /// The PyTorch release of the VGG colorizer: `model1.0.weight`; lightness divided by 100, a and b by 110.
     Eccv16,
     /// Caffe: the released colorizers (`bw_conv1_1`, `conv1norm`), VGG-16, CaffeNet.
     Caffe,
@@ -29,7 +29,7 @@ impl fmt::Display for Layout {
     }
 }
 
-/// A network that files of several layouts hold.
+/// A network that exists in several layouts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Architecture {
     /// conv1_1 … conv8_3 and a head.
@@ -54,7 +54,7 @@ impl fmt::Display for Architecture {
 }
 
 impl Architecture {
-    /// By the names of our tables, which are Caffe's but for a few.
+    /// Recognizes our names, which are Caffe's with few exceptions.
     pub(super) fn of_ours(tensors: &Named) -> Option<Self> {
         let has = |name: &str| tensors.contains_key(name);
         let vgg = has("conv1_1.weight") || has("bw_conv1_1.weight");
@@ -68,16 +68,16 @@ impl Architecture {
     }
 }
 
-/// Layout and network of a file's tensors; None when no layout has such names.
+/// Layout and network of a file's tensors; None if no layout matches.
 ///
 /// # Errors
-/// Names that nearly belong to a layout: a relative of its network, which would load wrongly or not at all.
+/// Names that partly match a layout: a related network, which would load incorrectly or not at all.
 pub fn recognize(format: Format, tensors: &Named) -> Result<Option<(Layout, Architecture)>> {
     let has = |name: &str| tensors.contains_key(name);
     if has("model1.0.weight") {
         if has("model9up.0.weight") || has("model_class.0.weight") || has("model9.0.weight") {
             bail!(
-                "it holds the interactive colorizer (siggraph17), which takes color hints and is not built here; \
+                "it holds the interactive colorizer (siggraph17), which takes color hints and is not supported; \
                  the colorizer of this paper is eccv16"
             )
         }
@@ -87,7 +87,7 @@ pub fn recognize(format: Format, tensors: &Named) -> Result<Option<(Layout, Arch
         return torchvision(tensors).map(|architecture| Some((Layout::Torchvision, architecture)));
     }
     let flat = ["fc6.weight", "fc7.weight"].iter().any(|fc| tensors.get(*fc).is_some_and(|t| t.rank() == 2));
-    // Statistics without the weight that ours come with are PyTorch's.
+    // Statistics without an accumulated weight are PyTorch's.
     let means = tensors.keys().filter_map(|name| name.strip_suffix(".running_mean"));
     let foreign = means.into_iter().any(|norm| !has(&format!("{norm}.weight_sum")));
     let caffe = format == Format::Caffe
@@ -104,7 +104,7 @@ pub fn recognize(format: Format, tensors: &Named) -> Result<Option<(Layout, Arch
     }))
 }
 
-/// By the numbers of the layers: relatives of other depths, or with batch normalization, have others.
+/// Recognized by layer numbers: variants of other depths or with batch normalization have others.
 fn torchvision(tensors: &Named) -> Result<Architecture> {
     let prefix = |name: &String| Some(name.strip_suffix(".weight")?.strip_prefix("features.")?.to_string());
     let numbers: BTreeSet<String> = tensors.keys().filter_map(prefix).collect();
@@ -116,8 +116,8 @@ fn torchvision(tensors: &Named) -> Result<Architecture> {
         () if is(&TORCHVISION_VGG16) => Ok(Architecture::Vgg16),
         () if is(&TORCHVISION_ALEXNET) => Ok(Architecture::Alexnet),
         () => bail!(
-            "it is a torchvision network with weights at features.{}: of those only vgg16 (without batch \
-             normalization) and alexnet are known",
+            "it is a torchvision network with weights at features.{}: only vgg16 (without batch \
+             normalization) and alexnet are supported",
             numbers.into_iter().collect::<Vec<_>>().join(", ")
         ),
     }

@@ -1,9 +1,10 @@
-//! Weights of the same networks under other people's names: reads any weight file into the names of our layer tables
-//! and writes ours in theirs. Numbers change only where the networks differ in a convention (the scale of the input,
-//! sums or means, a temperature), and every such change is noted.
+//! Weights of the same networks in third-party layouts. Reads any weight file into the names of our layer tables, and
+//! writes ours in third-party layouts. Values change only where conventions differ (the scale of the input, sums or
+//! means, a temperature), and every such change is noted.
 //!
-//! Known layouts: ours; `eccv16`, the PyTorch release of the colorizer; Caffe's, for the VGG and AlexNet colorizers, VGG-16
-//! and CaffeNet; torchvision's and timm's VGG-16, AlexNet and ResNets; each also inside another network's file. The containers belong to [`crate::nn::weights`].
+//! Known layouts: ours; `eccv16`, the PyTorch release of the colorizer; Caffe's, for the VGG and AlexNet colorizers,
+//! VGG-16 and CaffeNet; torchvision's and timm's VGG-16, AlexNet and ResNets. Each is also recognized as a part of
+//! another network's file. File formats are [`crate::nn::weights`].
 
 mod absent;
 mod describe;
@@ -23,36 +24,38 @@ use crate::{
 use anyhow::{Context, Result, bail};
 use std::{collections::BTreeMap, path::Path};
 
-/// What a colorizer's file says of how its labels become a whole picture.
+/// Metadata key of a colorizer: how labels are upsampled to a whole picture.
 pub const UPSAMPLING: &str = "upsampling";
 
-/// What the released colorizer multiplies its logits by before the softmax; 1 / 2.606 is its temperature.
+/// Factor on the released colorizer's logits before the softmax; 1 / 2.606 is its temperature.
 const RELEASED_SHARPNESS: f64 = 2.606;
 
-/// A weight file, translated.
+/// A weight file, converted to our names.
 #[derive(Clone, Debug)]
 pub struct WeightFile {
-    /// By the names of our layer tables, in memory layout, on the CPU.
+    /// By the names of our layer tables, in our memory layout, on the CPU.
     pub tensors: Named,
-    /// The file's own, and for files of others `backbone` and, for colorizers, `colorization`: YAML as in a spec.
+    /// The file's own metadata; third-party files get `backbone` and, for colorizers, `colorization`: YAML as in a
+    /// spec.
     pub metadata: BTreeMap<String, String>,
-    /// What the file was written for.
+    /// Layout of the file.
     pub layout: Layout,
-    /// What network it is; None for files of ours that hold something else.
+    /// Recognized network; None for our own files of another network.
     pub architecture: Option<Architecture>,
     pub format: Format,
-    /// Sentences for the user: what was left out, what was scaled, what the network expects.
+    /// Notes for the user: what was left out, what was rescaled, what input the network expects.
     pub notes: Vec<String>,
-    /// Tensors that are called otherwise than in the file: (there, here).
+    /// Renamed tensors: (name in the file, our name).
     pub renamed: Vec<(String, String)>,
 }
 
 impl WeightFile {
-    /// The network to load the tensors into: what a file of ours says in its header; for files of others `given`, since
-    /// they do not say what their input was, and else what could be told from their tensors. None where nobody says.
+    /// The network to load the tensors into. Our own files specify it in their header. For third-party files it is
+    /// `given`, since they do not specify their input, or else the network derived from their tensors. None if all are
+    /// absent.
     ///
     /// # Errors
-    /// A header that is damaged.
+    /// A damaged header.
     pub fn backbone(&self, given: Option<&BackboneSpec>) -> Result<Option<BackboneSpec>> {
         match (self.metadata.get("backbone"), given) {
             (Some(yaml), Some(given)) if self.layout != Layout::Ours => {
@@ -73,25 +76,25 @@ impl WeightFile {
     }
 }
 
-/// What becomes of a file that lacks numbers which its layout always has.
+/// Policy for files that lack tensors which their layout always contains.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Missing {
-    /// It is damaged.
+    /// The file is rejected as damaged.
     Refused,
-    /// Biases become 0, what else is missing stays so; all are named.
+    /// Missing biases become 0, other tensors stay missing; all are listed.
     Allowed,
 }
 
 /// Reads a weight file of any format and layout.
 ///
 /// # Errors
-/// What [`weights::contents`] reports; names that belong to no layout known; numbers that contradict the layout, or that
-/// it always has and this file lacks.
+/// Errors of [`weights::contents`]; names of no known layout; shapes that contradict the layout; tensors that the
+/// layout always contains and this file lacks.
 pub fn open(path: &Path) -> Result<WeightFile> {
     open_with(path, Missing::Refused)
 }
 
-/// As [`open`], and says what is missing.
+/// As [`open`], with a policy for missing tensors.
 ///
 /// # Errors
 /// As [`open`].
@@ -100,19 +103,19 @@ pub fn open_with(path: &Path, missing: Missing) -> Result<WeightFile> {
     translated(contents, missing).with_context(|| format!("cannot use the weights of {}", path.display()))
 }
 
-/// Layout and network of what a file holds, also where the network is a part of another, as [`open`] takes it.
+/// Layout and network of a file's contents, also for a network inside another, as in [`open`].
 ///
 /// # Errors
-/// As [`recognize`]; several networks side by side.
+/// As [`recognize`]; several networks in one file.
 pub fn recognized(contents: &Contents) -> Result<Option<(Layout, Architecture)>> {
     let Contents { format, tensors, metadata, .. } = contents;
     Ok(inside(*format, metadata, tensors.clone())?.known)
 }
 
-/// As [`open`], for a network that is to compute.
+/// As [`open`], for weights used in computation.
 ///
 /// # Errors
-/// As [`open`]; values that are not finite, and variances below 0, by tensor and channel.
+/// As [`open`]; values that are not finite and variances below 0, by tensor and channel.
 pub fn open_finite(path: &Path) -> Result<WeightFile> {
     let file = open(path)?;
     check_finite(&file.tensors).with_context(|| path.display().to_string())?;
@@ -122,9 +125,9 @@ pub fn open_finite(path: &Path) -> Result<WeightFile> {
 fn translated(contents: Contents, missing: Missing) -> Result<WeightFile> {
     let Contents { format, tensors, mut metadata, unread, notes: mut said } = contents;
     if let Some((name, why)) = unread.iter().find(|(name, _)| is_weight(name)) {
-        bail!("`{name}` is not read: {why}")
+        bail!("cannot read `{name}`: {why}")
     }
-    said.extend(unread.iter().map(|(name, why)| format!("passed over: {name} ({why})")));
+    said.extend(unread.iter().map(|(name, why)| format!("skipped: {name} ({why})")));
     let Inside { tensors, notes: wrapped, known } = inside(format, &metadata, tensors)?;
     let Some((layout, architecture)) = known else { return strange(format, tensors, metadata, said) };
     let import::Imported { tensors, temperature, notes, renamed, .. } =
@@ -137,16 +140,16 @@ fn translated(contents: Contents, missing: Missing) -> Result<WeightFile> {
     Ok(WeightFile { tensors, metadata, layout, architecture: Some(architecture), format, notes, renamed })
 }
 
-/// Whether a tensor of this name would be one that a network computes with.
+/// Whether a tensor of this name is used in a network's computation.
 fn is_weight(name: &str) -> bool {
     let part = name.rsplit('.').next().unwrap_or(name);
     ["weight", "bias", "running_mean", "running_var"].contains(&part)
 }
 
-/// The network of a file, under the names that its layout has.
+/// The network of a file, under its layout's names.
 struct Inside {
     tensors: Named,
-    /// What was taken off.
+    /// Notes on removed prefixes.
     notes: Vec<String>,
     known: Option<(Layout, Architecture)>,
 }
@@ -163,14 +166,14 @@ fn inside(format: Format, metadata: &BTreeMap<String, String>, tensors: Named) -
         recognize(format, &tensors)?
     };
     let known = match known {
-        // Others' conventions hold inside others' files.
+        // Inside a third-party file, third-party conventions apply.
         Some((Layout::Ours, architecture)) if !notes.is_empty() => Some((Layout::Caffe, architecture)),
         known => known,
     };
     Ok(Inside { tensors, notes, known })
 }
 
-/// Our own files may hold any network; those of others are of use only by name.
+/// Our own files may hold any network; third-party files must have known names.
 fn strange(
     format: Format,
     tensors: Named,
@@ -180,7 +183,7 @@ fn strange(
     if format != Format::Safetensors {
         let names: Vec<_> = tensors.keys().take(4).map(String::as_str).collect();
         bail!(
-            "its {} tensors ({}, …) are named as those of no network known here: VGG or AlexNet colorizers, VGG-16 \
+            "its {} tensors ({}, …) match no known network: VGG or AlexNet colorizers, VGG-16 \
              and AlexNet classifiers of Caffe and torchvision, ResNets of torchvision, the colorizer eccv16",
             tensors.len(),
             names.join(", ")

@@ -1,5 +1,5 @@
-//! Names of layers, theirs beside ours. The parts behind the last dot (`weight`, `running_mean` …) are the same
-//! everywhere.
+//! Layer names of third-party layouts and ours. Parts after the last dot (`weight`, `running_mean` …) are the same in
+//! all.
 
 use super::{Architecture, Layout};
 
@@ -23,7 +23,7 @@ pub(super) const TORCHVISION_VGG16: [(&str, &str); 16] = [
     ("classifier.6", "fc8"),
 ];
 
-/// What timm calls the fully connected layers of torchvision's `vgg16`.
+/// timm's names of the fully connected layers of torchvision's `vgg16`.
 const TIMM_VGG16: [(&str, &str); 3] =
     [("pre_logits.fc1", "fc6"), ("pre_logits.fc2", "fc7"), ("head.fc", "fc8")];
 
@@ -53,11 +53,10 @@ const CAFFE_ALEXNET: [(&str, &str); 7] = [
 /// The released VGG colorizer's first layer.
 const CAFFE_VGG: [(&str, &str); 1] = [("bw_conv1_1", "conv1_1")];
 
-/// Convolutions of the blocks of the VGG colorizer before the eighth.
+/// Number of convolutions in blocks 1 … 7 of the VGG colorizer.
 const BLOCKS: [usize; 7] = [2, 2, 3, 3, 3, 3, 3];
 
-/// Layers of the release's prototxts that carry numbers but learn none: preparation of the picture, fixed
-/// upsampling, decoding.
+/// Layers of the released prototxts with constant values: picture preprocessing, fixed upsampling, decoding.
 const HELPERS: [(&str, &str); 9] = [
     ("img_lab", "conversion to Lab"),
     ("data_l", "centering of the lightness"),
@@ -70,15 +69,15 @@ const HELPERS: [(&str, &str); 9] = [
     ("class8_ab", "bin centers of the decoding"),
 ];
 
-/// Suffix of the Caffe layer that holds scale and shift of a batch normalization.
+/// Suffix of the Caffe layer with the scale and shift of a batch normalization.
 pub(super) const SCALE: &str = "_scale";
 
-/// What a layer that is no part of the network does.
+/// Description of a layer that is not part of the network.
 pub(super) fn helper(layer: &str) -> Option<&'static str> {
     HELPERS.iter().find(|(name, _)| *name == layer).map(|(_, what)| *what)
 }
 
-/// Other names that are read, never written: (theirs, ours).
+/// Other names, for reading only: (theirs, ours).
 pub(super) fn aliases(layout: Layout, architecture: Architecture) -> Vec<(String, String)> {
     match (layout, architecture) {
         (Layout::Torchvision, Architecture::Vgg16) => {
@@ -88,8 +87,8 @@ pub(super) fn aliases(layout: Layout, architecture: Architecture) -> Vec<(String
     }
 }
 
-/// Whether a name is that of a layer with numbers of the network, heads of other tasks apart; only the AlexNets of
-/// others carry such heads.
+/// Whether a name is that of a layer with parameters of the network, except heads of other tasks; only third-party
+/// AlexNets have such heads.
 pub(super) fn belongs(architecture: Architecture, layer: &str) -> bool {
     let number = |stem: &str, last: char| {
         layer
@@ -102,7 +101,7 @@ pub(super) fn belongs(architecture: Architecture, layer: &str) -> bool {
         || ["fc6", "fc7", "fc8"].contains(&layer)
 }
 
-/// Layers that have another name, or, for the layouts that share none with us, all layers: (theirs, ours).
+/// Renamed layers, or all layers for layouts that share no names with ours: (theirs, ours).
 pub(super) fn layers(layout: Layout, architecture: Architecture) -> Vec<(String, String)> {
     let owned = |pairs: &[(&str, &str)]| pairs.iter().map(|(t, o)| (t.to_string(), o.to_string())).collect();
     match (layout, architecture) {
@@ -116,7 +115,7 @@ pub(super) fn layers(layout: Layout, architecture: Architecture) -> Vec<(String,
     }
 }
 
-/// Convolutions stand at even places of their block, a ReLU after each, the normalization behind the last.
+/// Convolutions have even indices in their block, each followed by a ReLU; the normalization follows the last.
 fn eccv16() -> Vec<(String, String)> {
     let mut out = vec![];
     for (block, convs) in (1..).zip(BLOCKS) {

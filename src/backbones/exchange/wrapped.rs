@@ -1,19 +1,18 @@
-//! Networks stored inside another: under a prefix (`net.conv1`, `encoder.features.0`), or as one of several columns
-//! that share their weights (`conv1_s1` … `conv1_s9` of the jigsaw network).
+//! Networks stored as part of another: under a prefix (`net.conv1`, `encoder.features.0`), or as one of several
+//! columns with shared weights (`conv1_s1` … `conv1_s9` of the jigsaw network).
 
 use crate::nn::weights::{Named, NetworkCandidate, SeveralNetworks};
 use std::collections::BTreeSet;
 
-/// Names that begin every network known here.
+/// First-layer names of all known networks.
 const FIRST: [&str; 5] =
     ["conv1.weight", "conv1_1.weight", "bw_conv1_1.weight", "features.0.weight", "model1.0.weight"];
 
-/// The tensors of the network inside, under its own names, and what was done, in sentences; None where there is nothing
-/// to take off that would make a network which `fits`. What does not belong to it keeps its name, or is left out if it
-/// repeats it.
+/// The tensors of the inner network under its own names, with notes; None if no prefix or suffix can be removed such
+/// that the network `fits`. Other tensors keep their names, or are left out if they duplicate the network's.
 ///
 /// # Errors
-/// Several such networks, under prefixes of their own.
+/// Several such networks under different prefixes.
 pub(super) fn unwrapped(
     tensors: &Named,
     fits: impl Fn(&Named) -> bool,
@@ -33,7 +32,7 @@ pub(super) fn unwrapped(
     }
 }
 
-/// What stands before the names of first layers; not the deeper of two, one within the other.
+/// Prefixes of first-layer names; of two nested prefixes only the outer one.
 fn prefixes(tensors: &Named) -> Vec<&str> {
     let before = tensors.keys().flat_map(|name| FIRST.iter().filter_map(|first| name.strip_suffix(first)));
     let all: BTreeSet<&str> = before.filter(|prefix| prefix.ends_with('.')).collect();
@@ -41,7 +40,7 @@ fn prefixes(tensors: &Named) -> Vec<&str> {
     all.iter().copied().filter(outer).collect()
 }
 
-/// Those whose names begin with `prefix`, without it.
+/// The tensors whose names begin with `prefix`, with the prefix removed.
 fn below(tensors: &Named, prefix: &str) -> Named {
     let bare =
         |(name, tensor): (&String, &_)| Some((name.strip_prefix(prefix)?.to_string(), Clone::clone(tensor)));
@@ -51,7 +50,7 @@ fn below(tensors: &Named, prefix: &str) -> Named {
 fn without(prefix: &str, tensors: &Named) -> (Named, Vec<String>) {
     let bare = |name: &String| name.strip_prefix(prefix).unwrap_or(name).to_string();
     let inside = tensors.iter().map(|(name, tensor)| (bare(name), tensor.clone())).collect();
-    (inside, vec![format!("`{prefix}` taken off the names")])
+    (inside, vec![format!("prefix `{prefix}` removed from the names")])
 }
 
 fn candidate(tensors: &Named, prefix: &str) -> NetworkCandidate {
@@ -77,7 +76,7 @@ fn column(tensors: &Named) -> Option<(Named, Vec<String>)> {
         }
     }
     let note = format!(
-        "the first of several columns: `_s1` taken off the names, {repeated} tensors of others left out"
+        "the first of several columns: `_s1` removed from the names, {repeated} tensors of other columns left out"
     );
     Some((inside, vec![note]))
 }
