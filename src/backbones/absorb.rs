@@ -1,5 +1,5 @@
-//! Absorbing batch normalization into the row before it, which turns the weights of a pretext network into weights of
-//! the network without batch normalization that transfer tests fine-tune.
+//! Absorbs batch normalization into the preceding row. This converts the weights of a pretext network to those of the
+//! network without batch normalization that transfer tests fine-tune.
 
 use super::{
     BackboneSpec, Build,
@@ -12,15 +12,14 @@ use std::collections::BTreeMap;
 
 type Tensors = BTreeMap<String, Tensor>;
 
-/// Weights of a network with batch normalization → weights of the same network without: for each row with a weight W and
-/// a bias b (0 where it has none) before a normalization, W′ = γ·W / √(var + ε) and b′ = γ·(b − mean) / √(var + ε) + β,
-/// where the normalization has a scale γ and a shift β, with ε 1e-5 as in training (the paper's own script leaves it
-/// out). In evaluation the two networks compute the same function. `rows` is the table of the network with batch
-/// normalization; what belongs to no row of it stays as it is, and so does a normalization that follows its ReLU, which
-/// no row before it can take in.
+/// Converts weights of a network with batch normalization to weights of the same network without it. For each row with
+/// a weight W and a bias b (0 if absent) before a normalization with scale γ and shift β: W′ = γ·W / √(var + ε) and b′
+/// = γ·(b − mean) / √(var + ε) + β, with ε 1e-5 as in training (the paper's own script omits it). In evaluation both
+/// networks compute the same function. `rows` is the table of the network with batch normalization. Tensors of no row
+/// are unchanged, and so is a normalization after a ReLU, which no preceding row can absorb.
 ///
 /// # Errors
-/// A row whose weight, bias or statistics are not in `tensors`; a value that is not finite, before or after, and a
+/// A row whose weight, bias or statistics are missing in `tensors`; a value that is not finite, before or after; a
 /// variance below 0.
 pub fn absorb_batch_norm(rows: &[Layer], tensors: &Tensors) -> Result<Tensors> {
     check_finite(tensors)?;
@@ -38,18 +37,18 @@ fn norms(rows: &[Layer]) -> impl Iterator<Item = &Layer> {
     rows.iter().filter(|row| matches!(row.kind, LayerKind::BatchNorm(_)))
 }
 
-/// The row that can absorb a normalization: what it reads, if that has a weight.
+/// The row that can absorb a normalization: its input row, if that has a weight.
 fn absorber<'a>(rows: &'a [Layer], norm: &Layer) -> Option<&'a Layer> {
     norm.from[0].checked_sub(1).map(|at| &rows[at]).filter(|row| row.kind.has_weights())
 }
 
-/// The first normalization that no row can absorb, since it follows an activation or the input.
+/// The first normalization that no row can absorb, because it follows an activation or the input.
 pub fn unabsorbable(rows: &[Layer]) -> Option<&Layer> {
     norms(rows).find(|norm| absorber(rows, norm).is_none())
 }
 
-/// Weights of either kind → those of what `build` makes: a batch normalization that the tensors hold and the network
-/// does not is absorbed; one that the network keeps stays.
+/// Converts weights with or without batch normalization to those of the network that `build` describes: batch
+/// normalization that the network lacks is absorbed, otherwise kept.
 ///
 /// # Errors
 /// As [`absorb_batch_norm`].
@@ -68,7 +67,7 @@ fn absorb(norm: &Layer, row: &Layer, tensors: &Tensors, out: &mut Tensors) -> Re
     let take = |name: &str| match tensors.get(name) {
         Some(tensor) => Ok(tensor),
         None => bail!(
-            "absorbing batch normalization: `{name}` is missing: these are no weights of such a network"
+            "absorbing batch normalization: `{name}` is missing: the weights are not those of this network"
         ),
     };
     let [weight, bias] = ["weight", "bias"].map(|which| format!("{layer}.{which}"));

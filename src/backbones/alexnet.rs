@@ -23,7 +23,7 @@ use crate::{
 };
 use serde::{Deserialize, Serialize};
 
-/// Every tap of the full network without response normalization, in order.
+/// Taps of the full network without response normalization, in order.
 pub const TAPS: [&str; 11] =
     ["conv1", "pool1", "conv2", "pool2", "conv3", "conv4", "conv5", "pool5", "fc6", "fc7", "fc8"];
 

@@ -183,7 +183,7 @@ pub fn check_layers(layers: &[Layer]) -> Result<()> {
                 row.name
             ),
             LayerKind::Add(_) | LayerKind::Concatenate(_) => bail!(
-                "calibration: `{}` joins several branches ({}), and a factor on one of them changes the function of the \
+                "calibration: `{}` joins several branches ({}); scaling one branch changes the function of the \
                  network: only chains of layers can be rescaled",
                 row.name,
                 row.kind.word()
@@ -382,8 +382,8 @@ fn ratio(name: &str, weight: &Var, gradients: &GradStore) -> Result<f64> {
     let ratio = (gradient / square(&weight.as_detached_tensor())?).sqrt();
     if !ratio.is_finite() || ratio <= 0.0 {
         bail!(
-            "calibration: the ratio of gradient to weight of {name} is {ratio}: its weights are all zero, or a layer after \
-             them is dead or zero; calibrate trained or initialized weights, without a zero head"
+            "calibration: the ratio of gradient to weight of {name} is {ratio}: its weights are zero or a layer \
+             after them is dead or zero; calibrate trained or initialized weights, without a zero head"
         )
     }
     Ok(ratio)

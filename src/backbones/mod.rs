@@ -1,5 +1,5 @@
-//! Networks that learn representations. A backbone is one file that writes a table of rows; everything else (forward
-//! pass, initialization, surgery, summaries) reads the table.
+//! Networks for representation learning. A backbone is one file that defines a table of rows; everything else (forward
+//! pass, initialization, surgery, summaries) is derived from the table.
 
 pub mod absorb;
 pub mod alexnet;
@@ -32,59 +32,60 @@ use table::Layer;
 use vgg::VggSpec;
 use vgg16::Vgg16Spec;
 
-/// Which of the networks that share their weights. They differ in padding and stride, and in what reads the trunk; the
-/// VGG colorizer has one, VGG-16 three (its pretext variant is its transfer variant).
+/// Variant of a network; all variants share their weights. They differ in padding, in stride, and in the layers after
+/// the trunk. The VGG colorizer has one variant, VGG-16 three (its pretext variant is its transfer variant).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Variant {
-    /// Fully convolutional, for predictions at pixels: padded pools, late strides traded for dilation. No dropout.
+    /// Fully convolutional, for per-pixel predictions: padded pools, and dilation instead of the late strides. No
+    /// dropout.
     Pretext,
     #[default]
-    /// One vector for a picture of [`BackboneSpec::crop`] pixels; dropout where the architecture has it.
+    /// One output vector per picture of [`BackboneSpec::crop`] pixels; dropout if the architecture has it.
     Transfer,
-    /// Padded so that cell j of the trunk is centered on pixel stride·j, since a detector pools its regions there and
-    /// runs them through the reader (Girshick 2015).
+    /// Padded so that cell j of the trunk is centered on pixel stride·j: detectors pool regions from the trunk and
+    /// apply the reader to them (Girshick 2015).
     Regions,
-    /// Scores on a map that covers the whole picture, for pictures of any size (Long, Shelhamer and Darrell 2015).
+    /// Score map over the whole picture, for pictures of any size (Long, Shelhamer and Darrell 2015).
     Dense,
 }
 
-/// Names that stand for layers of any backbone by what they are for: the head, the first layer that reads a region (fc6 of
-/// AlexNet), the first of all.
+/// Role names that select a layer of any backbone: the head, the first layer of the reader (fc6 of AlexNet), the first
+/// layer of all.
 pub const ROLES: [&str; 3] = ["head", "reader", "all"];
 
-/// What is built, beside the spec.
+/// Build options in addition to the spec.
 #[derive(Clone, Debug)]
 pub struct Build {
     pub variant: Variant,
     pub batch_norm: bool,
     pub input_channels: usize,
-    /// channels of the head (313 colors, 2 for ab itself, 1000 classes); None leaves it out
+    /// channels of the head (313 colors, 2 for ab itself, 1000 classes); None builds no head
     pub outputs: Option<usize>,
 }
 
-/// What a backbone's file says of it.
+/// Interface implemented by each backbone's file.
 trait Backbone {
-    /// What it is called, reads and predicts.
+    /// Name, input and prediction grid.
     fn interface(&self) -> Interface;
 
     /// Its rows.
     fn table(&self, build: &Build) -> Vec<Layer>;
 
-    /// Side of the square pictures, in pixels, of which the transfer variant makes one vector.
+    /// Side in pixels of the square pictures from which the transfer variant computes one vector.
     fn crop(&self) -> usize;
 
-    /// Makes it for another input, where it was not made for one alone.
+    /// Sets the input format, unless it is fixed.
     fn set_input(&mut self, input: Input);
 
-    /// Fills its hidden weights in another way.
+    /// Sets the initialization of the hidden weights.
     fn set_init(&mut self, init: Filler);
 }
 
-/// One line a backbone: the enum of specs, and the way from it to the backbone's file.
+/// Declares the enum of specs from one line per backbone, and its dispatch to the backbone's file.
 macro_rules! backbones {
     ($($(#[$about:meta])* $variant:ident($spec:ty),)*) => {
-        /// A network, by name.
+        /// A network spec, by name.
         #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
         #[serde(rename_all = "snake_case", deny_unknown_fields)]
         pub enum BackboneSpec {
@@ -111,70 +112,70 @@ backbones! {
 }
 
 impl BackboneSpec {
-    /// The rows of what [`BackboneSpec::build`] would make.
+    /// The rows of the network that [`BackboneSpec::build`] would build.
     pub fn table(&self, build: &Build) -> Vec<Layer> {
         self.backbone().table(build)
     }
 
-    /// Adds the network's parameters to `params`, filled from `rng`.
+    /// Adds the network's parameters to `params`, initialized from `rng`.
     ///
     /// # Errors
-    /// When a tensor cannot be made on the device.
+    /// A tensor that cannot be allocated on the device.
     pub fn build(&self, build: &Build, params: &mut Params, rng: &Rng) -> Result<Network> {
         Network::new(self.interface(), self.table(build), params, rng)
     }
 
-    /// Whether its largest variant fits into memory.
+    /// Checks that its largest variant fits into memory.
     ///
     /// # Errors
-    /// How many parameters it would have.
+    /// The number of parameters.
     pub fn check_size(&self) -> std::result::Result<(), String> {
         table::check_size(&self.table(&Build { batch_norm: true, ..self.plain() }))
     }
 
-    /// The transfer variant without batch normalization and without a head: what weights are prepared on.
+    /// Build of the transfer variant without batch normalization and without a head, for preparing weights.
     pub fn plain(&self) -> Build {
         let input_channels = self.input().channels();
         Build { variant: Variant::Transfer, batch_norm: false, input_channels, outputs: None }
     }
 
-    /// What it is called, reads and predicts.
+    /// Name, input and prediction grid.
     pub fn interface(&self) -> Interface {
         self.backbone().interface()
     }
 
-    /// As a spec names it.
+    /// Name in a spec.
     pub fn name(&self) -> &'static str {
         self.interface().name
     }
 
-    /// Where the pixels of a prediction lie on the picture.
+    /// Alignment of predictions with the picture.
     pub fn grid(&self) -> PixelGrid {
         self.interface().grid
     }
 
-    /// What its weights expect of a picture.
+    /// Input format of the weights.
     pub fn input(&self) -> Input {
         self.interface().input
     }
 
-    /// The layers that a probe can read: all but the heads.
+    /// Layers available to probes: all except the heads.
     pub fn taps(&self) -> Vec<String> {
         table::taps(&self.table(&self.plain())).map(String::from).collect()
     }
 
-    /// What its heads are called.
+    /// Names of the heads.
     pub fn heads(&self) -> Vec<String> {
         table::heads(&self.table(&self.classifier())).map(String::from).collect()
     }
 
-    /// The names of [`ROLES`] that stand for one of its layers.
+    /// The names of [`ROLES`] that this backbone supports.
     fn roles(&self) -> impl Iterator<Item = &'static str> {
         let has_reader = table::reader(&self.table(&self.classifier())).is_some();
         ROLES.into_iter().filter(move |role| *role != "reader" || has_reader)
     }
 
-    /// Whether it has a layer of this name, or one that the name stands for.
+    /// Whether `name` is one of its layers or a supported role.
     pub fn knows(&self, name: &str) -> bool {
         let named = self.taps().into_iter().chain(self.heads()).any(|known| known == name);
         named || self.roles().any(|role| role == name)
@@ -187,7 +188,7 @@ impl BackboneSpec {
         self.input() == other.input() && table(self) == table(other)
     }
 
-    /// The layer that a name of [`ROLES`] stands for; other names stand for themselves.
+    /// Resolves a name of [`ROLES`] to its layer; returns other names unchanged.
     pub fn layer(&self, name: &str) -> String {
         let table = self.table(&self.classifier());
         // Of a stage and its first block, the stage.
@@ -203,24 +204,24 @@ impl BackboneSpec {
         found.unwrap_or(name).into()
     }
 
-    /// The transfer variant with a head.
+    /// Build of the transfer variant with a head.
     fn classifier(&self) -> Build {
         Build { outputs: Some(1), ..self.plain() }
     }
 
-    /// The same network for another input. The VGG colorizer sees what it was made for.
+    /// The same network for another input format. The VGG colorizer's input format is fixed.
     pub fn with_input(&self, input: Input) -> Self {
         let mut spec = self.clone();
         spec.backbone_mut().set_input(input);
         spec
     }
 
-    /// Side of the square pictures, in pixels, of which the transfer variant makes one vector.
+    /// Side in pixels of the square pictures from which the transfer variant computes one vector.
     pub fn crop(&self) -> usize {
         self.backbone().crop()
     }
 
-    /// The same network with its hidden weights filled in another way.
+    /// The same network with another initialization of the hidden weights.
     pub fn with_init(&self, init: Filler) -> Self {
         let mut spec = self.clone();
         spec.backbone_mut().set_init(init);

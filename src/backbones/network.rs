@@ -1,5 +1,5 @@
-//! The interpreter of layer tables: builds the rows with their parameters and runs those that are asked for. Training,
-//! evaluation, initialization from data and calibration all go through it. What tells backbones apart is their table.
+//! Interpreter of layer tables: builds the rows with their parameters and runs the requested ones. Training,
+//! evaluation, data-dependent initialization and calibration all use it. Backbones differ only in their tables.
 
 use super::{
     input::Input,
@@ -15,35 +15,34 @@ use crate::{
 use candle_core::{DType, Result, Tensor, Var, bail};
 use std::sync::Arc;
 
-/// Where the pixels of a prediction lie on the picture.
+/// Alignment of prediction pixels with picture pixels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PixelGrid {
-    /// Pixels from one label to the next: labels are points at multiples of it.
+    /// Pixels between adjacent labels: labels are points at multiples of the stride.
     pub stride: usize,
-    /// Whether the first and the last sample of two maps meet when one is resized to the size of the other; else
-    /// their outer borders do.
+    /// Whether resizing a map aligns the centers of the first and last samples; otherwise it aligns the outer borders.
     pub align_corners: bool,
-    /// What the sides of a picture must divide by for the maps to line up.
+    /// Divisor required of a picture's height and width, so that the maps align.
     pub multiple: usize,
 }
 
 impl PixelGrid {
-    /// Labels along an axis of `pixels`: at stride 8, 180 → 23.
+    /// Number of labels along an axis of `pixels`: at stride 8, 180 → 23.
     pub fn labels(&self, pixels: usize) -> usize {
         pixels.div_ceil(self.stride)
     }
 }
 
-/// What a network is to those who use it, beside its table.
+/// Properties of a network other than its table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Interface {
-    /// What messages call it.
+    /// Name for messages.
     pub name: &'static str,
-    /// What its weights expect of a picture.
+    /// Input format of the weights.
     pub input: Input,
-    /// Where predictions lie on the picture.
+    /// Alignment of predictions with the picture.
     pub grid: PixelGrid,
-    /// Cells on a side of the regions that its reader takes; `None` where it has no reader.
+    /// Side of the regions that the reader takes, in cells; `None` without a reader.
     pub region: Option<usize>,
 }
 
@@ -53,17 +52,17 @@ pub struct Network {
     interface: Interface,
     rows: Vec<Layer>,
     layers: Vec<Arc<dyn LayerModule>>,
-    /// How many rows, from the first, are constants.
+    /// Number of leading rows that are frozen.
     frozen: usize,
 }
 
 impl Network {
-    /// Adds the parameters of `rows` to `params` in their order: `conv1.weight`, `conv1.bias`, …, and with batch
-    /// normalization its buffers.
+    /// Adds the parameters of `rows` to `params` in order: `conv1.weight`, `conv1.bias`, …, and the buffers of batch
+    /// normalization.
     ///
     /// # Errors
-    /// More parameters than fit into memory, channels that do not split into groups, a name given twice, a tensor that
-    /// cannot be made on the device.
+    /// More parameters than fit into memory, channels that do not split into groups, a duplicate name, a tensor that
+    /// cannot be allocated on the device.
     pub fn new(interface: Interface, rows: Vec<Layer>, params: &mut Params, rng: &Rng) -> Result<Self> {
         if let Err(reason) = check_size(&rows) {
             bail!("{}: {reason}", interface.name)
@@ -77,22 +76,22 @@ impl Network {
         &self.rows
     }
 
-    /// What it is called, reads and predicts.
+    /// Name, input and prediction grid.
     pub fn interface(&self) -> Interface {
         self.interface
     }
 
-    /// Where predictions lie on the picture.
+    /// Alignment of predictions with the picture.
     pub fn grid(&self) -> PixelGrid {
         self.interface.grid
     }
 
-    /// What its weights expect of a picture.
+    /// Input format of the weights.
     pub fn input(&self) -> Input {
         self.interface.input
     }
 
-    /// The last row: what the task reads.
+    /// The last row, which the task reads.
     ///
     /// # Panics
     /// On a network without rows, which no backbone has.
@@ -100,20 +99,20 @@ impl Network {
         self.rows.last().expect("a backbone has at least one row")
     }
 
-    /// Makes every row up to and including the tap `layer` a constant: computed with the statistics of evaluation and
-    /// without a graph, its parameters moved to the buffers of `params`. Dropout still drops in training.
+    /// Freezes all rows up to and including the tap `layer`: they use evaluation statistics, record no graph, and
+    /// their parameters move to the buffers of `params`. Dropout stays active in training.
     ///
     /// # Errors
-    /// When there is no such tap.
+    /// An unknown tap.
     pub fn freeze_through(&mut self, layer: &str, params: &mut Params) -> Result<()> {
         self.freeze(self.tap(layer)? + 1, params);
         Ok(())
     }
 
-    /// The same for the rows before those of the tap `layer`.
+    /// As [`Network::freeze_through`], for the rows before those of the tap `layer`.
     ///
     /// # Errors
-    /// When there is no such tap.
+    /// An unknown tap.
     pub fn freeze_before(&mut self, layer: &str, params: &mut Params) -> Result<()> {
         self.tap(layer)?;
         self.freeze(first_of(&self.rows, layer).unwrap_or(0), params);
@@ -127,10 +126,11 @@ impl Network {
         self.frozen = self.frozen.max(count);
     }
 
-    /// Unfreezes all input channels of the first convolution but the first: a and b of a network that is given color.
+    /// Unfreezes all input channels of the first convolution except the first: the a and b weights of a network that
+    /// is given color.
     ///
     /// # Errors
-    /// A first row that is no convolution, or reads lightness alone.
+    /// A first row that is not a convolution or has only a lightness channel.
     pub fn unfreeze_chroma(&mut self, params: &mut Params) -> Result<()> {
         self.layers[0] = self.layers[0].with_chroma(&self.rows[0].name, params)?;
         Ok(())
@@ -141,15 +141,15 @@ impl Network {
         Summary::of(&self.rows, input)
     }
 
-    /// x `(B, H, W, C)` → what the named taps compute, in the order asked. Computes no row that none of them needs.
+    /// x `(B, H, W, C)` → outputs of the named taps, in the requested order. Rows that none of them needs are skipped.
     ///
     /// # Errors
-    /// A name that is no tap of this network, maps too small for a window.
+    /// An unknown tap, maps too small for a window.
     pub fn forward(&self, x: &Tensor, taps: &[&str], mode: &Mode) -> Result<Vec<Tensor>> {
         self.run(x, 0, &self.asked(taps)?, mode)
     }
 
-    /// The same where `x` is what the trunk would compute: how a detector reads its regions.
+    /// As [`Network::forward`], with `x` in place of the trunk's output: used by detectors for their regions.
     ///
     /// # Errors
     /// As [`Network::forward`]; a network without a reader, a tap before it.
@@ -160,7 +160,7 @@ impl Network {
         self.run(x, self.rows[first].from[0], &self.asked(taps)?, mode)
     }
 
-    /// What row `row` computes, tap or not.
+    /// Output of row `row`, whether it is a tap or not.
     pub(super) fn output(&self, x: &Tensor, row: usize, mode: &Mode) -> Result<Tensor> {
         Ok(self.run(x, 0, &[row], mode)?.remove(0))
     }
@@ -168,7 +168,7 @@ impl Network {
     fn run(&self, x: &Tensor, entry: usize, asked: &[usize], mode: &Mode) -> Result<Vec<Tensor>> {
         let (mut values, needed) = self.begin(x, entry, asked)?;
         self.check_sizes(x, entry, &needed)?;
-        // Layers compute in what the device's precision says; what comes in and goes out is f32 (f64 stays f64).
+        // Layers compute in the device's precision; inputs and outputs are f32 (f64 stays f64).
         let outside = x.dtype();
         let mut kept: Vec<Option<Tensor>> = vec![None; asked.len()];
         let mut done = None;
@@ -192,7 +192,7 @@ impl Network {
         Ok(kept.into_iter().flatten().collect())
     }
 
-    /// The values of a pass that begins with `x` as value `entry`, and the rows that `asked` need, in order.
+    /// The values of a pass with `x` as value `entry`, and the rows that `asked` depends on, in order.
     fn begin(&self, x: &Tensor, entry: usize, asked: &[usize]) -> Result<(LiveValues, Vec<usize>)> {
         let mut is_needed = vec![false; self.rows.len()];
         asked.iter().for_each(|row| is_needed[*row] = true);
@@ -217,7 +217,7 @@ impl Network {
         Ok((values, needed))
     }
 
-    /// The ReLU that can be computed together with row `i`: its only reader, where nobody asks for the row itself.
+    /// The ReLU that is fused with row `i`: its only reader, unless the row's own output is requested.
     fn fused(&self, i: usize, needed: &[usize], asked: &[usize]) -> Option<usize> {
         let mut readers = needed.iter().copied().filter(|row| self.rows[*row].from.contains(&(i + 1)));
         let (reader, more) = (readers.next()?, readers.next());
@@ -225,7 +225,7 @@ impl Network {
         (relu && more.is_none() && !asked.contains(&i)).then_some(reader)
     }
 
-    /// How row `i` is computed: frozen rows stand still, but for dropout and for color that learns.
+    /// Mode of row `i`: frozen rows use `Frozen`, except dropout and unfrozen chroma weights.
     fn mode<'a>(&self, i: usize, mode: &'a Mode) -> &'a Mode {
         let moves = matches!(self.rows[i].kind, LayerKind::Dropout(_)) || self.layers[i].learns_chroma();
         if i < self.frozen && !moves { &Mode::Frozen } else { mode }
@@ -249,7 +249,7 @@ impl Network {
         }
     }
 
-    /// The channels, and that every window of the needed rows fits.
+    /// Checks the number of channels, and that every window of the needed rows fits.
     fn check_sizes(&self, x: &Tensor, entry: usize, needed: &[usize]) -> Result<()> {
         let (_, height, width, channels) = x.dims4()?;
         let Some(last) = needed.last() else { return Ok(()) };
@@ -265,20 +265,20 @@ impl Network {
     }
 }
 
-/// The network row by row, for what changes a row before the next one sees its output.
+/// Row-by-row execution, for code that modifies a row before the next one reads its output.
 impl Network {
-    /// The values of `x` `(B, H, W, C)` on the way to the tap or row `last`, and the rows on that way, in order. Heads
-    /// are on no way but their own.
+    /// The values of a pass of `x` `(B, H, W, C)` to the tap or row `last`, and the rows on that path, in order. Other
+    /// heads are not on the path.
     pub(super) fn walk(&self, x: &Tensor, last: usize) -> Result<(LiveValues, Vec<usize>)> {
         self.begin(x, 0, &[last])
     }
 
-    /// What row `i` computes, with the statistics of the batch and constants for parameters: no graph.
+    /// Output of row `i` with batch statistics and constant parameters: records no graph.
     pub(super) fn step(&self, i: usize, inputs: &[Tensor]) -> Result<Tensor> {
         self.layers[i].forward(inputs, &Mode::Initialization)
     }
 
-    /// The weight of row `i`, which has one.
+    /// The weight of row `i`.
     pub(super) fn weight(&self, i: usize) -> Result<&Var> {
         match self.layers[i].weight() {
             Some(weight) => Ok(weight),
@@ -291,22 +291,22 @@ impl Network {
         self.layers[i].bias()
     }
 
-    /// The last row before the heads, which a new head would read.
+    /// The last row before the heads: the input of a new head.
     pub(super) fn last_hidden(&self) -> usize {
         self.rows.iter().rposition(|row| row.role != Role::Head).unwrap_or(0)
     }
 }
 
-/// What a pass has computed and still needs: a value is dropped with its last reader.
+/// Values of a pass that are still needed: each is dropped after its last read.
 #[derive(Debug)]
 pub(super) struct LiveValues {
     held: Vec<Option<Tensor>>,
-    /// Reads that are still to come.
+    /// Remaining reads of each value.
     reads: Vec<usize>,
 }
 
 impl LiveValues {
-    /// The values `from`, of which this is one read.
+    /// Takes the values `from` for one read.
     pub fn take(&mut self, from: &[usize]) -> Result<Vec<Tensor>> {
         let mut taken = vec![];
         for &value in from {
@@ -359,7 +359,7 @@ mod tests {
         Fillers { weight: gaussian(0.4), bias: Some(gaussian(0.1)) }
     }
 
-    /// A graph with every kind of row: three streams from one convolution, added, put side by side, read as a vector.
+    /// A graph with rows of every kind: three branches of one convolution, added, concatenated, reduced to a vector.
     fn every_kind() -> Vec<Layer> {
         let mut table = TableBuilder::new(2);
         table.conv("conv", [3, 1, 1, 1, 1], 4, fillers());
@@ -394,7 +394,7 @@ mod tests {
         Ok((net, params))
     }
 
-    /// Every parameter of every kind against central differences along a random direction, in training.
+    /// Checks every parameter of every kind against central differences along a random direction, in training mode.
     #[test]
     fn gradients_of_every_kind_are_those_of_finite_differences() -> Result<()> {
         let (net, params) = drawn(every_kind())?;
@@ -432,7 +432,7 @@ mod tests {
             (0.0, 0.0)
         );
         assert_eq!((of("up")?.dims4()?, of("smooth")?.dims4()?), ((1, 6, 6, 4), (1, 6, 6, 4)));
-        // Rows that no tap needs are not run: a broken one harms nothing.
+        // Rows that no tap needs are not run, so a broken one has no effect.
         params
             .get("up.weight")
             .expect("a weight")
@@ -458,7 +458,7 @@ mod tests {
         Ok(())
     }
 
-    /// A network cut at a tap goes on with rows of another table; a cut through a shortcut is refused.
+    /// A network cut at a tap continues with rows of another table; a cut through a shortcut is an error.
     #[test]
     fn tables_are_spliced_where_one_value_passes() -> Result<()> {
         let whole = every_kind();

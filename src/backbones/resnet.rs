@@ -1,9 +1,9 @@
 //! Residual networks of He, Zhang, Ren and Sun, "Deep Residual Learning for Image Recognition" (CVPR 2016), with the
 //! parameter names and the stride of torchvision (in the 3×3 convolution of a bottleneck).
 //!
-//! Taps: `conv1`, `maxpool`, every block (`layer2.0`), the last of a stage under the stage's name (`layer2`), `avgpool`,
-//! `fc`. Detectors pool regions behind layer3 and read them with layer4; fully convolutional networks refine their scores
-//! from layer3 and layer2. For predictions at pixels the strides of layer3 and layer4 become dilation.
+//! Taps: `conv1`, `maxpool`, every block (`layer2.0`; the last of a stage has the stage's name, `layer2`), `avgpool`,
+//! `fc`. Detectors pool regions after layer3 and apply layer4 to them; fully convolutional networks have skip
+//! connections from layer3 and layer2. For per-pixel predictions the strides of layer3 and layer4 become dilation.
 
 use super::{
     Backbone, Build, Variant,
@@ -21,7 +21,7 @@ use crate::{
 };
 use serde::{Deserialize, Serialize};
 
-/// How many layers have weights.
+/// Number of layers with weights.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "usize", into = "usize")]
 pub enum Depth {
@@ -34,10 +34,10 @@ pub enum Depth {
 }
 
 impl Depth {
-    /// Every depth.
+    /// All depths.
     pub const ALL: [Self; 5] = [Self::D18, Self::D34, Self::D50, Self::D101, Self::D152];
 
-    /// Blocks of each stage.
+    /// Number of blocks of each stage.
     pub fn blocks(self) -> [usize; 4] {
         match self {
             Self::D18 => [2, 2, 2, 2],
@@ -47,7 +47,7 @@ impl Depth {
         }
     }
 
-    /// Whether a block is 1×1, 3×3, 1×1 with four times the channels behind it, rather than twice 3×3.
+    /// Whether a block is 1×1, 3×3, 1×1 with four times the output channels, instead of two 3×3 convolutions.
     pub fn bottleneck(self) -> bool {
         !matches!(self, Self::D18 | Self::D34)
     }
@@ -71,11 +71,13 @@ impl TryFrom<usize> for Depth {
     fn try_from(depth: usize) -> Result<Self, String> {
         let known = Self::ALL.map(usize::from);
         let found = Self::ALL.into_iter().find(|known| usize::from(*known) == depth);
-        found.ok_or_else(|| format!("there is no residual network of {depth} layers here, only of {known:?}"))
+        found.ok_or_else(|| {
+            format!("there is no residual network of {depth} layers; the depths are {known:?}")
+        })
     }
 }
 
-/// What reads the picture.
+/// First layers of the network.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ResNetStem {
@@ -86,20 +88,20 @@ pub enum ResNetStem {
     Small,
 }
 
-/// What a spec says about the network.
+/// Network settings of a spec.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ResNetSpec {
     /// layers with weights: 18, 34, 50, 101 or 152
     pub depth: Depth,
     pub stem: ResNetStem,
-    /// factor on every hidden channel count (rounded to a multiple of 8)
+    /// factor on all hidden channel counts (rounded to a multiple of 8)
     pub width: Positive,
-    /// what the weights expect of a picture; `rgb_unit` for torchvision's
+    /// input format of the weights; `rgb_unit` for torchvision's
     pub input: Input,
-    /// how the hidden weights start; the head starts at zero
+    /// initialization of the hidden weights; the head is zero
     pub init: Filler,
-    /// batch normalization stays when features are used and fine-tuned; otherwise it is absorbed into the convolutions
+    /// keep batch normalization in the transfer variants; otherwise it is absorbed into the convolutions
     pub keep_batch_norm: bool,
 }
 
@@ -120,7 +122,7 @@ impl Default for ResNetSpec {
 const STAGES: [usize; 4] = [64, 128, 256, 512];
 
 impl Backbone for ResNetSpec {
-    /// All windows are centered on multiples of the stride, so a pixel's label and its logit are the same cell.
+    /// All windows are centered on multiples of the stride, so each label coincides with its logit.
     fn interface(&self) -> Interface {
         let (stride, region) = match self.stem {
             ResNetStem::Standard => (8, 14),
@@ -148,7 +150,7 @@ impl Backbone for ResNetSpec {
             for block in 0..blocks {
                 let first = block == 0;
                 let (stride, dilation) = if first { (stride, before) } else { (1, dilation) };
-                // The same parameters in every variant: a stride that became dilation keeps its shortcut.
+                // All variants have the same parameters: a block keeps its projection if its stride becomes dilation.
                 writer.block((stage, block), stride, dilation, first && strided);
                 let stage_name = format!("layer{stage}");
                 let last = block + 1 == blocks;
@@ -200,7 +202,7 @@ impl ResNetWriter<'_> {
         }
     }
 
-    /// A convolution and its normalization; without one it has a bias.
+    /// A convolution and its normalization; without normalization it has a bias.
     fn conv(&mut self, name: &str, norm: &str, shape: [usize; 5], outputs: usize) {
         let bias = (!self.with_norm).then_some(Filler::Zero);
         self.table.conv(name, shape, outputs, Fillers { weight: self.spec.init, bias });
@@ -209,7 +211,8 @@ impl ResNetWriter<'_> {
         }
     }
 
-    /// F(x) + x, or F(x) + P(x) with a 1×1 projection P where a stage begins or the channels differ, and a ReLU.
+    /// F(x) + x, or F(x) + P(x) with a 1×1 projection P at the start of a stage or if the channels differ, then a
+    /// ReLU.
     fn block(&mut self, (stage, block): (usize, usize), stride: usize, dilation: usize, begins: bool) {
         let name = format!("layer{stage}.{block}");
         let inner = channels(STAGES[stage - 1], self.spec.width);
@@ -240,7 +243,7 @@ impl ResNetWriter<'_> {
         self.table.relu(&format!("{name}.relu"), 0.0);
     }
 
-    /// The average of the map and a linear classifier; where scores are wanted on a map, the same classifier in every cell.
+    /// Global average and a linear classifier; for score maps, the same classifier in every cell.
     fn head(&mut self, build: &Build) {
         let on_map = matches!(build.variant, Variant::Pretext | Variant::Dense);
         if !on_map {

@@ -1,4 +1,4 @@
-//! What a layer table costs on pictures of a given size: output maps, parameters, multiply-accumulates.
+//! Cost of a layer table for pictures of a given size: output maps, parameters, multiply-accumulates.
 
 use super::{
     kinds::{LayerKind, MapSize, SlidingWindow},
@@ -7,7 +7,7 @@ use super::{
 use candle_core::{Result, bail};
 use std::fmt;
 
-/// A layer table on pictures of one size. `Display` prints it.
+/// Cost of a layer table for pictures of one size. `Display` prints it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Summary {
     /// Height and width of the picture.
@@ -17,15 +17,15 @@ pub struct Summary {
     pub lines: Vec<Line>,
 }
 
-/// One line: a row with the pointwise rows behind it (normalization, activation, dropout).
+/// One line: a row with the pointwise rows after it (normalization, activation, dropout).
 #[derive(Clone, Debug, PartialEq)]
 pub struct Line {
-    /// The tap at its end, else the name of its row.
+    /// The last tap, or the name of its row.
     pub name: String,
     pub kind: LayerKind,
-    /// Where the line does not read the line before it: the lines that it reads.
+    /// Names of the lines that it reads, if not the previous line.
     pub from: Vec<String>,
-    /// The normalization among the rows behind.
+    /// The normalization among the pointwise rows.
     pub norm: Option<&'static str>,
     /// Height and width of the output.
     pub map: MapSize,
@@ -33,26 +33,26 @@ pub struct Line {
     pub outputs: usize,
     /// Weights and biases, scales and shifts.
     pub parameters: usize,
-    /// Multiply-accumulates of one picture, taps on the padding included.
+    /// Multiply-accumulates per picture, including taps on the padding.
     pub macs: usize,
 }
 
 impl Summary {
-    /// Walks the table.
+    /// Computes the cost of a table.
     ///
     /// # Errors
-    /// The name of a layer whose window is larger than what reaches it; a network that fits into no memory.
+    /// The name of a layer whose window is larger than its input; a network too large for memory.
     pub fn of(rows: &[Layer], input: MapSize) -> Result<Self> {
         if let Err(reason) = check_size(rows) {
             bail!("{reason}")
         }
         let sizes = sizes(rows, 0, input)?;
         let mut lines: Vec<Line> = vec![];
-        // The line that each value belongs to; none for the input.
+        // The line that each value belongs to; None for the input.
         let mut owner: Vec<Option<usize>> = vec![None];
         for (i, row) in rows.iter().enumerate() {
             let (Some(from), Some(map)) = (sizes[row.from[0]], sizes[i + 1]) else {
-                bail!("`{}` reads what nothing computes", row.name)
+                bail!("`{}` reads a value that no row computes", row.name)
             };
             let own = row.from[0].checked_sub(1).filter(|before| before + 1 == i && row.kind.is_pointwise());
             match own.and_then(|_| lines.last_mut()) {
@@ -77,7 +77,7 @@ impl Summary {
         self.lines.iter().map(|line| line.parameters).sum()
     }
 
-    /// Multiply-accumulates of the forward pass of one picture.
+    /// Multiply-accumulates of the forward pass per picture.
     pub fn macs(&self) -> usize {
         self.lines.iter().map(|line| line.macs).fold(0, usize::saturating_add)
     }
@@ -103,7 +103,7 @@ impl Line {
         }
     }
 
-    /// A pointwise row behind it.
+    /// Adds a pointwise row to the line.
     fn extend(&mut self, row: &Layer) {
         self.parameters += row.kind.parameters();
         if matches!(row.kind, LayerKind::BatchNorm(_) | LayerKind::LayerNorm(_)) {
@@ -160,7 +160,7 @@ impl Line {
         write_row(f, width, cells, &macs, &self.note())
     }
 
-    /// What the columns do not say.
+    /// Information that has no column.
     fn note(&self) -> String {
         let plain = matches!(self.kind, LayerKind::Conv(_) | LayerKind::Pool(_) | LayerKind::ResponseNorm(_));
         let average =
@@ -179,7 +179,7 @@ fn cells(window: SlidingWindow) -> [String; 4] {
     [format!("{kernel}×{kernel}"), stride.to_string(), pad.to_string(), dilation.to_string()]
 }
 
-/// `width` is that of the first column.
+/// `width` is the width of the first column.
 fn write_row(
     f: &mut fmt::Formatter<'_>,
     width: usize,

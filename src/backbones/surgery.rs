@@ -1,6 +1,5 @@
-//! Weights of a network as another graph of the same function wants them: fully connected layers as matrices or as
-//! convolutions, lightness or Lab as input; and how much two networks differ. Batch normalization is taken in by
-//! [`super::absorb`].
+//! Function-preserving conversions of weights: fully connected layers as matrices or as convolutions, lightness or Lab
+//! as input; and the difference between two networks. Batch normalization is absorbed by [`super::absorb`].
 
 use super::{kinds::ConvRow, network::Network, table::Layer};
 use crate::{
@@ -9,14 +8,14 @@ use crate::{
 };
 use candle_core::{Result, Tensor, bail};
 
-/// Channels of Lab.
+/// Number of Lab channels.
 const LAB: usize = 3;
 
-/// Fully connected layers that are convolutions here: `(O, K, K, C)` → `(O, C·K·K)`, flattened as Caffe and PyTorch
-/// flatten maps, C slowest. All else stays.
+/// Converts fully connected layers, which are convolutions here, to matrices: `(O, K, K, C)` → `(O, C·K·K)`, flattened
+/// as in Caffe and PyTorch, C slowest. Other tensors are unchanged.
 ///
 /// # Errors
-/// A weight that is neither.
+/// A weight of neither shape.
 pub fn to_matrices(rows: &[Layer], tensors: &Named) -> Result<Named> {
     reshaped(rows, tensors, |conv, weight| match weight.rank() {
         2 => Ok(weight.clone()),
@@ -24,10 +23,10 @@ pub fn to_matrices(rows: &[Layer], tensors: &Named) -> Result<Named> {
     })
 }
 
-/// The way back: `(O, C·K·K)` → `(O, K, K, C)`.
+/// The inverse of [`to_matrices`]: `(O, C·K·K)` → `(O, K, K, C)`.
 ///
 /// # Errors
-/// A weight that is neither.
+/// A weight of neither shape.
 pub fn to_convolutions(rows: &[Layer], tensors: &Named) -> Result<Named> {
     reshaped(rows, tensors, |conv, weight| match weight.rank() {
         2 => {
@@ -38,7 +37,7 @@ pub fn to_convolutions(rows: &[Layer], tensors: &Named) -> Result<Named> {
     })
 }
 
-/// A convolution's own shape; its number of outputs is that of the file, since heads differ.
+/// A convolution's own shape, with the number of outputs of the file, since heads differ.
 fn shape(conv: &ConvRow, weight: &Tensor) -> [usize; 4] {
     let outputs = weight.dims().first().copied().unwrap_or(conv.outputs);
     [outputs, conv.window.kernel, conv.window.kernel, conv.inputs / conv.groups]
@@ -69,11 +68,11 @@ fn reshaped(
     Ok(out)
 }
 
-/// Weights for lightness → weights for Lab (L, a, b): the first convolution sees a and b with weights of zero, so the
-/// function is the same whatever the colors, and fine-tuning can begin to use them.
+/// Converts weights for lightness to weights for Lab (L, a, b): in the first convolution the weights of a and b are
+/// zero, so the function does not depend on them until fine-tuning changes these weights.
 ///
 /// # Errors
-/// A first convolution that is missing or does not take one channel.
+/// A first convolution that is missing or has more than one input channel.
 pub fn lightness_to_lab_weights(rows: &[Layer], tensors: &Named) -> Result<Named> {
     let first = rows.iter().find(|row| row.conv().is_some());
     let name = first.map_or_else(String::new, |row| format!("{}.weight", row.name));
@@ -81,7 +80,7 @@ pub fn lightness_to_lab_weights(rows: &[Layer], tensors: &Named) -> Result<Named
     let (outputs, height, width, channels) = weight.dims4()?;
     if channels != 1 {
         bail!(
-            "`{name}` takes {channels} channels already; only weights for lightness alone can be given color"
+            "`{name}` already takes {channels} channels; only weights for one lightness channel can be converted"
         )
     }
     let chroma = Tensor::zeros((outputs, height, width, LAB - 1), weight.dtype(), weight.device())?;
@@ -90,16 +89,16 @@ pub fn lightness_to_lab_weights(rows: &[Layer], tensors: &Named) -> Result<Named
     Ok(out)
 }
 
-/// How far the last rows of two networks are apart; not a number where an output is not.
+/// Difference between the outputs of two networks; NaN if an output is not finite.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Difference {
     /// Largest |a − b|.
     pub largest: f64,
-    /// Largest |a|, to compare with.
+    /// Largest |a|, for comparison.
     pub scale: f64,
 }
 
-/// Both networks on the inputs `x` `(B, H, W, C)`.
+/// Runs both networks on the inputs `x` `(B, H, W, C)` and compares their outputs.
 ///
 /// # Errors
 /// Outputs of different shapes; maps too small.

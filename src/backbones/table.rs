@@ -1,6 +1,6 @@
-//! A network as a table of rows. Each row says what it computes and which earlier rows it reads (by default the row
-//! before), so a table is a graph in the order of computation. Parameter names, shapes, taps, roles, counts, the printed
-//! summary and the network itself are all read from it.
+//! A network as a table of rows. Each row specifies its operation and its input rows (by default the previous row), so
+//! a table is a graph in topological order. Parameter names, shapes, taps, roles, counts, the printed summary and the
+//! network itself are all derived from it.
 
 use super::kinds::{
     ActivationRow, BatchNormRow, ConvRow, ConvTransposeRow, DropoutRow, LayerKind, LinearRow, MapSize,
@@ -12,53 +12,53 @@ use crate::{
 };
 use candle_core::{Result, bail};
 
-/// What a row is for, whatever it is called.
+/// Role of a row, independent of its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Role {
-    /// Makes the map that detectors pool their regions from.
+    /// Computes the map that detectors pool regions from.
     Trunk,
-    /// Reads the trunk's map, or a region of it: fc6 and fc7 of AlexNet, layer4 of a ResNet.
+    /// Reads the trunk's map or a region of it: fc6 and fc7 of AlexNet, layer4 of a ResNet.
     Reader,
-    /// What a task reads, made for its outputs. Of several, the last is the network's own.
+    /// Output layer of a task. If there are several, the last one is the network's own.
     Head,
 }
 
-/// One row. Values are numbered: 0 is the network's input, i + 1 what row i computes.
+/// One row. Values are numbered: 0 is the network's input, i + 1 the output of row i.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Layer {
-    /// The prefix of its parameters: `conv1`, `bn1`, `layer1.0.conv1`.
+    /// Prefix of the parameter names: `conv1`, `bn1`, `layer1.0.conv1`.
     pub name: String,
     pub kind: LayerKind,
-    /// The values that it reads.
+    /// Numbers of the input values.
     pub from: Vec<usize>,
-    /// Channels of the first of them.
+    /// Channels of the first input.
     pub inputs: usize,
-    /// Channels that it computes.
+    /// Channels of the output.
     pub outputs: usize,
     pub role: Role,
-    /// What its output is called, where layers are asked for by name: `conv1` is the ReLU behind the convolution.
+    /// Name of the output as a tap: `conv1` is the output of the ReLU after the convolution.
     pub tap: Option<String>,
-    /// Whether a fully convolutional network refines its prediction from here (Long, Shelhamer and Darrell 2015).
+    /// Whether a fully convolutional network adds a skip connection from here (Long, Shelhamer and Darrell 2015).
     pub skip: bool,
 }
 
 impl Layer {
-    /// The name that people know it by.
+    /// Display name: the tap's, or the row's.
     pub fn label(&self) -> &str {
         self.tap.as_deref().unwrap_or(&self.name)
     }
 
-    /// Whether it has a weight and is not a head.
+    /// Whether the row has a weight and is not a head.
     pub fn is_hidden(&self) -> bool {
         self.kind.has_weights() && self.role != Role::Head
     }
 
-    /// Whether it is a fully connected layer, computed as a convolution.
+    /// Whether the row is a fully connected layer implemented as a convolution.
     pub fn is_fully_connected(&self) -> bool {
         self.conv().is_some_and(|conv| conv.fully_connected)
     }
 
-    /// As a convolution, if it is one.
+    /// The row's convolution, if it is one.
     pub fn conv(&self) -> Option<&ConvRow> {
         match &self.kind {
             LayerKind::Conv(conv) => Some(conv),
@@ -67,17 +67,17 @@ impl Layer {
     }
 }
 
-/// The names of the taps, in order.
+/// Names of the taps, in order.
 pub fn taps(rows: &[Layer]) -> impl Iterator<Item = &str> {
     rows.iter().filter_map(|row| row.tap.as_deref())
 }
 
-/// The taps of the heads; the network's own is the last.
+/// Taps of the heads; the network's own head is the last.
 pub fn heads(layers: &[Layer]) -> impl Iterator<Item = &str> {
     layers.iter().filter(|layer| layer.role == Role::Head).map(Layer::label)
 }
 
-/// The row whose output is called `name`.
+/// Index of the row whose output is the tap `name`.
 pub fn tap(rows: &[Layer], name: &str) -> Option<usize> {
     rows.iter().position(|row| row.tap.as_deref() == Some(name))
 }
@@ -92,7 +92,7 @@ pub fn first_of(rows: &[Layer], name: &str) -> Option<usize> {
     Some(rows.iter().position(is_named).unwrap_or_else(after))
 }
 
-/// The taps that end rows with weights, heads apart: (name, row).
+/// Taps at the end of rows with weights, except heads: (name, row).
 pub fn hidden_taps(rows: &[Layer]) -> Vec<(&str, usize)> {
     let mut found = vec![];
     let mut is_hidden = false;
@@ -108,15 +108,16 @@ pub fn hidden_taps(rows: &[Layer]) -> Vec<(&str, usize)> {
     found
 }
 
-/// The first row that reads the trunk's map, if there is one behind the trunk.
+/// The first row after the trunk that reads the trunk's map, if any.
 pub fn reader(rows: &[Layer]) -> Option<usize> {
     rows.iter().position(|row| row.role == Role::Reader).filter(|at| *at > 0)
 }
 
-/// The rows up to the tap `kept` of one table and those behind it of another, which computes the same up to there.
+/// Joins the rows of `kept` up to the tap `at` with the rows of `fresh` after it. Both tables compute the same up to
+/// there.
 ///
 /// # Errors
-/// A tap that either table lacks; rows behind it that read something before it.
+/// A tap missing in either table; rows after it that read a value before it.
 pub fn spliced(kept: &[Layer], fresh: &[Layer], at: &str) -> Result<Vec<Layer>> {
     let (Some(own), Some(other)) = (tap(kept, at), tap(fresh, at)) else { bail!("there is no layer `{at}`") };
     let mut rows = kept[..=own].to_vec();
@@ -124,7 +125,7 @@ pub fn spliced(kept: &[Layer], fresh: &[Layer], at: &str) -> Result<Vec<Layer>> 
         let mut row = row.clone();
         for value in &mut row.from {
             if *value <= other {
-                bail!("`{}` reads past `{at}`: the network cannot be cut there", row.name)
+                bail!("`{}` reads a value before `{at}`: the network cannot be cut there", row.name)
             }
             *value = *value - other + own;
         }
@@ -133,11 +134,11 @@ pub fn spliced(kept: &[Layer], fresh: &[Layer], at: &str) -> Result<Vec<Layer>> 
     Ok(rows)
 }
 
-/// The sizes of the values that `rows` compute from an input of `size`, which is value `entry`; a row that reads none
-/// that is known has none.
+/// Sizes of all values that `rows` compute from an input of `size` as value `entry`; a row without known inputs has
+/// none.
 ///
 /// # Errors
-/// The name of a row whose window is larger than what reaches it.
+/// The name of a row whose window is larger than its input.
 pub fn sizes(rows: &[Layer], entry: usize, size: MapSize) -> Result<Vec<Option<MapSize>>> {
     let mut sizes: Vec<Option<MapSize>> = vec![None; rows.len() + 1];
     sizes[entry] = Some(size);
@@ -149,7 +150,7 @@ pub fn sizes(rows: &[Layer], entry: usize, size: MapSize) -> Result<Vec<Option<M
         let Some(out) = row.kind.size(&inputs) else {
             let ((h, w), maps) = (size, inputs.iter().map(|(y, x)| format!("{y}×{x}")));
             bail!(
-                "{}: its window does not fit the {} map that a {h}×{w} picture leaves: use larger pictures or, where the \
+                "{}: its window does not fit the {} map of a {h}×{w} picture: use larger pictures or, if the \
                  backbone has one, the small stem",
                 row.label(),
                 maps.collect::<Vec<_>>().join(" and ")
@@ -160,13 +161,13 @@ pub fn sizes(rows: &[Layer], entry: usize, size: MapSize) -> Result<Vec<Option<M
     Ok(sizes)
 }
 
-/// Trained numbers of a network, at most: 16 GiB of them. The largest of the literature's here has 138 million.
+/// Maximum number of parameters of a network: 16 GiB. The largest published network here has 138 million.
 const MOST_PARAMETERS: usize = 1 << 32;
 
-/// Refuses networks that fit into no memory, before any of it is asked for.
+/// Rejects networks that do not fit into memory, before allocating.
 ///
 /// # Errors
-/// How many parameters there would be.
+/// The number of parameters.
 pub fn check_size(rows: &[Layer]) -> std::result::Result<(), String> {
     let parameters = rows.iter().map(|row| row.kind.parameters()).fold(0, usize::saturating_add);
     if parameters <= MOST_PARAMETERS {
@@ -179,16 +180,16 @@ pub fn check_size(rows: &[Layer]) -> std::result::Result<(), String> {
     ))
 }
 
-/// Where the cells of a map lie on the picture: cell j is centered on pixel `origin + stride·j`.
+/// Alignment of map cells with picture pixels: cell j is centered on pixel `origin + stride·j`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Lattice {
-    /// Pixels from one cell to the next.
+    /// Pixels between adjacent cells.
     pub stride: f64,
-    /// Pixel on which cell 0 is centered; negative where padding reaches further than the windows.
+    /// Center pixel of cell 0; negative if the padding exceeds half the window.
     pub origin: f64,
 }
 
-/// The lattice of a value, along the first input of every row; rows that move no window are left aside.
+/// The lattice of a value, along the first input of every row; rows without a window are ignored.
 pub fn lattice(rows: &[Layer], value: usize) -> Lattice {
     let Some(row) = value.checked_sub(1).map(|at| &rows[at]) else {
         return Lattice { stride: 1.0, origin: 0.0 };
@@ -204,18 +205,18 @@ pub fn lattice(rows: &[Layer], value: usize) -> Lattice {
 /// kernel, stride, pad, groups, dilation of a convolution
 pub(super) type KernelShape = [usize; 5];
 
-/// A table being written, row by row. A row reads the value at hand, which is what the row before it computes unless
-/// [`TableBuilder::read`] says otherwise.
+/// Builds a table row by row. A row reads the current value, which is the output of the previous row unless set by
+/// [`TableBuilder::read`].
 pub(super) struct TableBuilder {
     rows: Vec<Layer>,
-    /// The channels of every value.
+    /// Channels of every value.
     channels: Vec<usize>,
     at: usize,
     role: Role,
 }
 
 impl TableBuilder {
-    /// No rows; the first reads `channels`.
+    /// An empty table whose input has `channels`.
     pub fn new(channels: usize) -> Self {
         Self { rows: vec![], channels: vec![channels], at: 0, role: Role::Trunk }
     }
@@ -225,32 +226,32 @@ impl TableBuilder {
         self.rows
     }
 
-    /// The value at hand.
+    /// Number of the current value.
     pub fn value(&self) -> usize {
         self.at
     }
 
-    /// The channels of the value at hand.
+    /// Channels of the current value.
     pub fn channels(&self) -> usize {
         self.channels[self.at]
     }
 
-    /// The next row reads `value`.
+    /// Sets the value that the next row reads.
     pub fn read(&mut self, value: usize) {
         self.at = value;
     }
 
-    /// The rows from here on have another role.
+    /// Sets the role of all following rows.
     pub fn role(&mut self, role: Role) {
         self.role = role;
     }
 
-    /// A row of any kind that reads the value at hand.
+    /// Appends a row of any kind that reads the current value.
     pub fn push(&mut self, name: &str, kind: LayerKind) -> &mut Self {
         self.join(name, kind, vec![self.at])
     }
 
-    /// A row that reads several values.
+    /// Appends a row with several inputs.
     pub fn join(&mut self, name: &str, kind: LayerKind, from: Vec<usize>) -> &mut Self {
         let inputs: Vec<usize> = from.iter().map(|value| self.channels[*value]).collect();
         let outputs = kind.channels(&inputs);
@@ -262,7 +263,7 @@ impl TableBuilder {
         self
     }
 
-    /// Calls what the last row computes `name`.
+    /// Names the output of the last row as a tap.
     pub fn tap(&mut self, name: &str) -> &mut Self {
         if let Some(row) = self.rows.last_mut() {
             row.tap = Some(name.into());
@@ -270,7 +271,7 @@ impl TableBuilder {
         self
     }
 
-    /// Lets fully convolutional networks refine their prediction from the last row.
+    /// Marks the last row as the source of a skip connection in fully convolutional networks.
     pub fn skip(&mut self) -> &mut Self {
         if let Some(row) = self.rows.last_mut() {
             row.skip = true;
@@ -283,7 +284,7 @@ impl TableBuilder {
         self.push(name, LayerKind::Conv(conv))
     }
 
-    /// A fully connected layer as a convolution.
+    /// Appends a fully connected layer as a convolution.
     pub fn fully_connected(
         &mut self,
         name: &str,
@@ -305,7 +306,7 @@ impl TableBuilder {
         ConvRow { inputs: self.channels(), outputs, window, groups, fillers, fully_connected: false }
     }
 
-    /// A transposed convolution.
+    /// Appends a transposed convolution.
     pub fn conv_transpose(
         &mut self,
         name: &str,
@@ -335,18 +336,18 @@ impl TableBuilder {
         self.push(name, LayerKind::ResponseNorm(ResponseNormRow))
     }
 
-    /// A ReLU that leaks `slope` below 0.
+    /// Appends a ReLU with negative slope `slope`.
     pub fn relu(&mut self, name: &str, slope: f64) -> &mut Self {
         self.push(name, LayerKind::Activation(ActivationRow { slope }))
     }
 
-    /// Dropout of half of the layer `of`.
+    /// Appends dropout of 0.5 on the layer `of`.
     pub fn dropout(&mut self, name: &str, of: &str) -> &mut Self {
         self.push(name, LayerKind::Dropout(DropoutRow { share: 0.5, stream: of.into() }))
     }
 }
 
-/// A hidden channel count at a width: the nearest multiple of 8, at least 8, and never so many that sums of them wrap.
+/// A hidden channel count at a width: the nearest multiple of 8, at least 8, bounded so that sums cannot overflow.
 pub(super) fn channels(full: usize, width: Positive) -> usize {
     ((full as f64 * width.get() / 8.0).round() as usize).clamp(1, MOST_PARAMETERS) * 8
 }

@@ -38,7 +38,7 @@ pub(super) fn completed(
         let shown = lost.iter().take(SHOWN).cloned().collect::<Vec<_>>().join(", ");
         let more = if more > 0 { format!(" and {more} more") } else { String::new() };
         bail!(
-            "it lacks {shown}{more}, which a file of this layout (`{layout}`) has: it is damaged or truncated; download it again, \
+            "it lacks {shown}{more}, which the layout `{layout}` has: it is damaged or truncated; download it again, \
              or set missing biases to 0 with `hueristic weights convert --allow-missing`"
         )
     }

@@ -148,7 +148,7 @@ impl Exported {
     fn resnet(&mut self) -> Result<()> {
         ensure!(
             !self.norms().is_empty(),
-            "the layout's residual networks have batch normalization, but this one has absorbed it; convert the weights of the run"
+            "the layout's ResNets have batch normalization, this one has absorbed it: convert the weights of the run"
         );
         for norm in self.norms() {
             self.tensors.remove(&format!("{norm}.weight_sum"));

@@ -251,7 +251,7 @@ fn check_bins(centers: &Tensor, unit: f64) -> Result<()> {
         });
         ensure!(
             !off,
-            "bin {bin} has the color ab = ({:.1}, {:.1}) in the file and ({:.1}, {:.1}) here: this colorizer's bins are not \
+            "bin {bin} has the color ab = ({:.1}, {:.1}) in the file and ({:.1}, {:.1}) here: its bins are not \
              the paper's or are in another order",
             theirs[0],
             theirs[1],

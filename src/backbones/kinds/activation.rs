@@ -9,8 +9,8 @@ use crate::{
 use candle_core::{Result, Tensor};
 use std::sync::Arc;
 
-/// max(x, `slope`·x); a ReLU for slope 0. A ReLU is computed together with the row that it alone reads, where that has
-/// such a pass.
+/// max(x, `slope`·x); a ReLU for slope 0. A ReLU is fused with its input row if it is that row's only reader and the
+/// row has a fused pass.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ActivationRow {
     pub slope: f64,

@@ -8,7 +8,7 @@ use crate::{
 use candle_core::{Result, Tensor, bail};
 use std::sync::Arc;
 
-/// All inputs have one shape.
+/// All inputs have the same shape.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AddRow;
 

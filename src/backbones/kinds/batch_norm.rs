@@ -12,7 +12,7 @@ use crate::{
 use candle_core::{Result, Tensor};
 use std::sync::Arc;
 
-/// Over the batch and the map, channel by channel.
+/// Normalizes each channel over the batch and the map.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct BatchNormRow {
     pub channels: usize,

@@ -1,4 +1,4 @@
-//! Maps side by side along the channels: fused streams, hypercolumns.
+//! Concatenation of maps along the channels: fused streams, hypercolumns.
 
 use super::rule::{LayerModule, LayerRule, MapSize};
 use crate::{
@@ -8,7 +8,7 @@ use crate::{
 use candle_core::{Result, Tensor};
 use std::sync::Arc;
 
-/// All inputs have one height and width.
+/// All inputs have the same height and width.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ConcatenateRow;
 

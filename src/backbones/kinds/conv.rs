@@ -21,12 +21,12 @@ pub struct ConvRow {
     pub window: SlidingWindow,
     pub groups: usize,
     pub fillers: Fillers,
-    /// A fully connected layer of the literature, computed as a convolution: weight files may hold it as a matrix.
+    /// Whether it is a fully connected layer implemented as a convolution: weight files may store it as a matrix.
     pub fully_connected: bool,
 }
 
 impl ConvRow {
-    /// As the convolution ops want it.
+    /// Geometry for the convolution operations.
     pub fn geometry(&self) -> ConvGeometry {
         let SlidingWindow { stride, pad, dilation, .. } = self.window;
         ConvGeometry { stride, pad, dilation, groups: self.groups }

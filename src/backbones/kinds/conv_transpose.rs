@@ -1,4 +1,4 @@
-//! Transposed convolution, which enlarges the map by its stride.
+//! Transposed convolution, which upsamples the map by its stride.
 
 use super::rule::{LayerModule, LayerRule, MapSize, SlidingWindow, only};
 use crate::{
@@ -13,7 +13,8 @@ use crate::{
 use candle_core::{Result, Tensor, Var};
 use std::sync::Arc;
 
-/// `NAME.weight` is `(inputs, K, K, outputs)`, one group. Its cells do not lie on a lattice of windows, so it has none.
+/// `NAME.weight` is `(inputs, K, K, outputs)`, one group. It has no sliding window: its outputs are not windows
+/// over the input.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ConvTransposeRow {
     pub inputs: usize,

@@ -9,11 +9,11 @@ use crate::{
 use candle_core::{Result, Tensor};
 use std::sync::Arc;
 
-/// Drops a share of its input in training and passes it on otherwise.
+/// Drops a fraction of its input in training; the identity otherwise.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DropoutRow {
     pub share: f64,
-    /// What its random stream is called: the layer that it belongs to.
+    /// Name of its random stream: that of its layer.
     pub stream: String,
 }
 

@@ -1,4 +1,4 @@
-//! LayerModule normalization over the channels of each cell (Ba, Kiros and Hinton 2016, as ConvNets use it).
+//! Layer normalization over the channels of each cell (Ba, Kiros and Hinton 2016, as used in ConvNets).
 
 use super::rule::{LayerModule, LayerRule, only};
 use crate::{

@@ -1,4 +1,4 @@
-//! A linear map of a vector: of a map that is one cell large.
+//! A linear map of a vector, that is, of a 1×1 map.
 
 use super::rule::{LayerModule, LayerRule, MapSize, only};
 use crate::{

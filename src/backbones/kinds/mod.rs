@@ -1,8 +1,7 @@
-//! The kinds of rows that a network is made of. A kind is one file: what it does to the shape of a map, its parameters,
-//! its multiply-accumulates, its forward pass (the backward pass is that of the operations it calls).
+//! Kinds of rows. Each kind is one file with its shape rule, parameters, multiply-accumulates and forward pass (the
+//! backward pass is that of the operations used).
 //!
-//! Maps are NHWC, `(B, H, W, C)`, in and out of every kind. Which rows a row reads is not a kind's business: see
-//! [`super::table`].
+//! Inputs and outputs are NHWC maps, `(B, H, W, C)`. Connections between rows are defined by [`super::table`].
 
 mod activation;
 mod add;
@@ -41,7 +40,7 @@ use crate::{
 use candle_core::Result;
 use std::sync::Arc;
 
-/// What a row computes.
+/// Operation of a row.
 #[derive(Clone, Debug, PartialEq)]
 pub enum LayerKind {
     Conv(ConvRow),
@@ -78,49 +77,49 @@ impl LayerKind {
         }
     }
 
-    /// Its word in a layer table, where no window describes it.
+    /// Word for layer tables, for kinds without a window.
     pub fn word(&self) -> &'static str {
         self.rule().word()
     }
 
-    /// Channels that come of maps with these channels.
+    /// Output channels for inputs with these channels.
     pub fn channels(&self, inputs: &[usize]) -> usize {
         self.rule().channels(inputs)
     }
 
-    /// Size that comes of maps of these sizes; `None` where they do not fit.
+    /// Output size for inputs of these sizes; `None` if they do not fit.
     pub fn size(&self, inputs: &[MapSize]) -> Option<MapSize> {
         self.rule().size(inputs).filter(|(height, width)| *height > 0 && *width > 0)
     }
 
-    /// The window that it moves over its input.
+    /// The sliding window over its input.
     pub fn window(&self) -> Option<SlidingWindow> {
         self.rule().window()
     }
 
-    /// Trained numbers: weights and biases, scales and shifts.
+    /// Number of parameters: weights and biases, scales and shifts.
     pub fn parameters(&self) -> usize {
         self.rule().parameters()
     }
 
-    /// Multiply-accumulates of one picture, taps on the padding included.
+    /// Multiply-accumulates per picture, including taps on the padding.
     pub fn macs(&self, from: MapSize, to: MapSize) -> usize {
         self.rule().macs(from, to)
     }
 
-    /// The shape of its weight, if it has one.
+    /// Shape of its weight, if any.
     pub fn weight(&self) -> Option<Vec<usize>> {
         self.rule().weight()
     }
 
-    /// The shape in which `count` numbers, one for each output channel, multiply the weight; `None` without a weight.
+    /// Shape in which `count` per-output-channel factors multiply the weight; `None` without a weight.
     pub fn per_output(&self, count: usize) -> Option<Vec<usize>> {
         let mut shape = vec![1; self.weight()?.len()];
         shape[self.rule().output_axis()] = count;
         Some(shape)
     }
 
-    /// Whether it has a bias beside its weight.
+    /// Whether it has a bias in addition to its weight.
     pub fn has_bias(&self) -> bool {
         self.rule().has_bias()
     }
@@ -130,13 +129,13 @@ impl LayerKind {
         self.weight().is_some()
     }
 
-    /// Whether it acts on every number, or every channel, of one map alone and keeps its size: such rows share a line of
-    /// a printed table with the row that they follow.
+    /// Whether it is elementwise or per channel, with one input and unchanged size. Such rows share a line of a
+    /// printed table with the row that they follow.
     pub fn is_pointwise(&self) -> bool {
         matches!(self, Self::BatchNorm(_) | Self::LayerNorm(_) | Self::Activation(_) | Self::Dropout(_))
     }
 
-    /// Lets its weight and bias start in another way, where it has them.
+    /// Sets the initialization of its weight and bias, if any.
     pub fn fill(&mut self, fillers: Fillers) {
         match self {
             Self::Conv(conv) => conv.fillers = fillers,

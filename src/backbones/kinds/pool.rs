@@ -1,4 +1,4 @@
-//! Pooling: over a moving window, or over the whole map.
+//! Pooling: over a sliding window, or over the whole map.
 
 use super::rule::{LayerModule, LayerRule, MapSize, SlidingWindow, only};
 use crate::{
@@ -9,14 +9,14 @@ use crate::{
 use candle_core::{Result, Tensor};
 use std::sync::Arc;
 
-/// Which number stands for those in a window.
+/// Reduction of a window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Statistic {
     Max,
     Average,
 }
 
-/// The largest or the average number of each window.
+/// Maximum or average of each window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PoolRow {
     pub statistic: Statistic,
@@ -24,18 +24,18 @@ pub struct PoolRow {
 }
 
 impl PoolRow {
-    /// Caffe's: the output size rounds up.
+    /// Max pooling as in Caffe: the output size rounds up.
     pub fn max(kernel: usize, stride: usize, pad: usize) -> Self {
         let geometry = PoolGeometry { kernel, stride, pad, ceil: true };
         Self { statistic: Statistic::Max, geometry }
     }
 
-    /// With an output size that rounds down, as PyTorch's does.
+    /// Rounds the output size down, as in PyTorch.
     pub fn floor(self) -> Self {
         Self { geometry: PoolGeometry { ceil: false, ..self.geometry }, ..self }
     }
 
-    /// Of the averages.
+    /// Average pooling as in Caffe: the output size rounds up.
     pub fn average(kernel: usize, stride: usize, pad: usize) -> Self {
         Self { statistic: Statistic::Average, ..Self::max(kernel, stride, pad) }
     }
@@ -75,7 +75,7 @@ impl LayerModule for PoolRow {
     }
 }
 
-/// The average over the whole map: one cell is left.
+/// Global average: a 1×1 map.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GlobalPoolRow;
 

@@ -1,4 +1,4 @@
-//! Bilinear resizing of a map by a whole factor.
+//! Bilinear upsampling of a map by an integer factor.
 
 use super::rule::{LayerModule, LayerRule, MapSize, only};
 use crate::{
@@ -9,11 +9,11 @@ use crate::{
 use candle_core::{Result, Tensor};
 use std::sync::Arc;
 
-/// Enlarges both axes by `factor`.
+/// Upsamples both axes by `factor`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ResizeRow {
     pub factor: usize,
-    /// Whether the centers of the corner cells stay in place, rather than the outer border.
+    /// Whether the centers of the corner cells are aligned, instead of the outer borders.
     pub align_corners: bool,
 }
 

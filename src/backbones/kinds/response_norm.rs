@@ -9,7 +9,7 @@ use crate::{
 use candle_core::{Result, Tensor};
 use std::sync::Arc;
 
-/// With AlexNet's constants ([`Lrn::ALEXNET`]).
+/// Uses AlexNet's constants ([`Lrn::ALEXNET`]).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ResponseNormRow;
 

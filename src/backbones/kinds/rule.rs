@@ -1,4 +1,4 @@
-//! What every kind of row says of itself, and what it is once it has its parameters.
+//! Traits of a kind of row: its rule, and the module with its parameters.
 
 use crate::{
     nn::{Mode, params::Params},
@@ -10,7 +10,7 @@ use std::{fmt, sync::Arc};
 /// Height and width of a map.
 pub type MapSize = (usize, usize);
 
-/// A window that moves over a map; one number serves both axes.
+/// A sliding window; each number applies to both axes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SlidingWindow {
     pub kernel: usize,
@@ -20,72 +20,72 @@ pub struct SlidingWindow {
 }
 
 impl SlidingWindow {
-    /// Cells from the first to the last that the window covers, plus one.
+    /// Span of the dilated window in cells.
     pub fn extent(&self) -> usize {
         self.dilation * (self.kernel - 1) + 1
     }
 
-    /// Whether the window fits an axis of `n` cells and their padding.
+    /// Whether the window fits an axis of `n` cells with padding.
     pub fn fits(&self, n: usize) -> bool {
         n + 2 * self.pad >= self.extent()
     }
 }
 
-/// What a kind of row says of itself.
+/// Shape rule, parameters and constructor of a kind of row.
 pub(crate) trait LayerRule {
-    /// Its word in a layer table, where no window describes it.
+    /// Word for layer tables, for kinds without a window.
     fn word(&self) -> &'static str;
 
-    /// Channels that come of maps with these channels.
+    /// Output channels for inputs with these channels.
     fn channels(&self, inputs: &[usize]) -> usize {
         inputs.first().copied().unwrap_or(0)
     }
 
-    /// Size that comes of maps of these sizes; `None` where they do not fit.
+    /// Output size for inputs of these sizes; `None` if they do not fit.
     fn size(&self, inputs: &[MapSize]) -> Option<MapSize> {
         inputs.first().copied()
     }
 
-    /// The window that it moves over its input, which tells where its cells lie on the picture.
+    /// The sliding window over its input, which determines its cells' positions on the picture.
     fn window(&self) -> Option<SlidingWindow> {
         None
     }
 
-    /// Trained numbers.
+    /// Number of parameters.
     fn parameters(&self) -> usize {
         0
     }
 
-    /// Multiply-accumulates of one picture, taps on the padding included.
+    /// Multiply-accumulates per picture, including taps on the padding.
     fn macs(&self, _from: MapSize, _to: MapSize) -> usize {
         0
     }
 
-    /// The shape of its weight, if it has one. A batch normalization that follows can then be absorbed.
+    /// Shape of its weight, if any. A batch normalization after it can then be absorbed.
     fn weight(&self) -> Option<Vec<usize>> {
         None
     }
 
-    /// The axis of the weight that counts output channels.
+    /// The axis of the weight for output channels.
     fn output_axis(&self) -> usize {
         0
     }
 
-    /// Whether it has a bias beside its weight.
+    /// Whether it has a bias in addition to its weight.
     fn has_bias(&self) -> bool {
         false
     }
 
-    /// Adds its parameters to `params` under the name of the row, filled from `rng`.
+    /// Adds its parameters to `params` under the name of the row, initialized from `rng`.
     fn build(&self, name: &str, params: &mut Params, rng: &Rng) -> Result<Arc<dyn LayerModule>>;
 }
 
 /// A row with its parameters.
 pub(crate) trait LayerModule: fmt::Debug + Send + Sync {
-    /// Maps `(B, H, W, C)` in, one map out.
+    /// Computes one output map from input maps `(B, H, W, C)`.
     fn forward(&self, inputs: &[Tensor], mode: &Mode) -> Result<Tensor>;
 
-    /// The same with the ReLU that follows, in one pass over the map; `None` where there is no such pass.
+    /// The same, fused with the following ReLU; `None` if there is no fused pass.
     fn forward_relu(&self, _inputs: &[Tensor], _mode: &Mode) -> Option<Result<Tensor>> {
         None
     }
@@ -99,21 +99,22 @@ pub(crate) trait LayerModule: fmt::Debug + Send + Sync {
         None
     }
 
-    /// The same with all input channels but the first unfrozen: see [`super::super::network::Network::unfreeze_chroma`].
+    /// The same with all input channels except the first unfrozen: see
+    /// [`super::super::network::Network::unfreeze_chroma`].
     fn with_chroma(&self, name: &str, _params: &mut Params) -> Result<Arc<dyn LayerModule>> {
-        bail!("`{name}` is no convolution")
+        bail!("`{name}` is not a convolution")
     }
 
-    /// Whether [`LayerModule::with_chroma`] made it.
+    /// Whether it was made by [`LayerModule::with_chroma`].
     fn learns_chroma(&self) -> bool {
         false
     }
 }
 
-/// The only input of a row.
+/// The single input of a row.
 pub(super) fn only(inputs: &[Tensor]) -> Result<&Tensor> {
     match inputs {
         [x] => Ok(x),
-        _ => bail!("a row of one input was given {}", inputs.len()),
+        _ => bail!("a row with one input was given {}", inputs.len()),
     }
 }
