@@ -1,5 +1,5 @@
-//! Fillers: how weights start. Gaussian, Xavier (Glorot and Bengio 2010), MSRA (He et al. 2015), constant, zero,
-//! with the fans of Caffe. Data-dependent initialization is not here.
+//! Fillers, which initialize weights: Gaussian, Xavier (Glorot and Bengio 2010), MSRA (He et al. 2015), constant,
+//! zero, with Caffe's fans. Data-dependent initialization is a separate module.
 
 use crate::rng::Rng;
 use candle_core::{Device, Result, Shape, Tensor};
@@ -9,11 +9,11 @@ use rand_distr::{Distribution, StandardNormal};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-/// Values drawn from one stream; a tensor is filled in such pieces, in parallel.
+/// Values drawn from one stream; a tensor is filled in parallel in pieces of this size.
 const PIECE: usize = 1 << 16;
 
-/// How a weight starts. Fans are those of Caffe: fan-in = elements / first dimension, which for a convolution
-/// `(O, KH, KW, I)` is KH·KW·I.
+/// Initialization of a weight. Fans are Caffe's: fan-in = elements / first dimension, which is KH·KW·I for a
+/// convolution `(O, KH, KW, I)`.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Filler {
@@ -25,7 +25,7 @@ pub enum Filler {
     Xavier,
     /// Normal with standard deviation √(2 / fan-in).
     Msra,
-    /// Every element this value.
+    /// All elements have this value.
     Constant {
         value: f64,
     },
@@ -33,7 +33,7 @@ pub enum Filler {
 }
 
 impl Filler {
-    /// A filled f32 tensor; a function of the stream alone, whatever the device and the number of threads.
+    /// A filled f32 tensor. It depends only on the stream, not on the device or the number of threads.
     pub fn fill(&self, shape: impl Into<Shape>, rng: &Rng, device: &Device) -> Result<Tensor> {
         let shape = shape.into();
         let values = self.values(shape.elem_count(), fan_in(&shape), rng);

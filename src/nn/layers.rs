@@ -1,6 +1,6 @@
-//! Layers that own parameters: convolution, linear, batch and layer normalization. Each adds its tensors to [`Params`] under
-//! its own name and keeps handles to them; what has no parameters (ReLU, pooling, dropout) is used from
-//! [`crate::ops`] directly.
+//! Layers with parameters: convolution, linear, batch and layer normalization. Each adds its tensors to [`Params`]
+//! under its own name and keeps handles to them. Operations without parameters (ReLU, pooling, dropout) are in
+//! [`crate::ops`].
 
 use super::{
     Mode,
@@ -17,7 +17,7 @@ use crate::{
 };
 use candle_core::{DType, Device, Result, Tensor, Var};
 
-/// How a layer's weight and bias start; no bias filler, no bias.
+/// Initialization of a layer's weight and bias; None for no bias.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Fillers {
     pub weight: Filler,
@@ -30,7 +30,7 @@ pub struct Conv {
     weight: Var,
     bias: Option<Var>,
     geometry: ConvGeometry,
-    /// All input channels of the weight but the first, where they alone learn.
+    /// All input channels of the weight except the first, if only these are trained.
     color: Option<Var>,
 }
 
@@ -70,13 +70,13 @@ impl Conv {
         conv2d(x, &weight, bias.as_ref(), self.geometry)
     }
 
-    /// The same with the ReLU that follows, in one pass.
+    /// As [`Conv::forward`], fused with the following ReLU.
     pub fn forward_relu(&self, x: &Tensor, mode: &Mode) -> Result<Tensor> {
         let (weight, bias) = self.seen(mode)?;
         conv2d_relu(x, &weight, bias.as_ref(), self.geometry)
     }
 
-    /// Weight and bias as the forward pass should see them.
+    /// Weight and bias for the forward pass in `mode`.
     fn seen(&self, mode: &Mode) -> Result<(Tensor, Option<Tensor>)> {
         let Some(color) = &self.color else {
             return Ok((mode.see(&self.weight), self.bias.as_ref().map(|bias| mode.see(bias))));
@@ -86,22 +86,22 @@ impl Conv {
         Ok((Tensor::cat(&[&first, &mode.see(color)], 3)?, bias))
     }
 
-    /// The same convolution with all input channels but the first unfrozen and everything else constant: they are added to
-    /// `params` as `NAME_color.weight`.
+    /// The same convolution with all input channels except the first unfrozen and everything else constant. The
+    /// unfrozen part is added to `params` as `NAME_color.weight`.
     ///
     /// # Errors
-    /// A convolution of one input channel, or one in groups.
+    /// A convolution with one input channel, or with groups.
     pub fn with_chroma(&self, name: &str, params: &mut Params) -> Result<Self> {
         let channels = self.weight.dim(3)?;
         if channels < 2 || self.geometry.groups != 1 {
-            candle_core::bail!("{name}: there is no color to learn from among {channels} input channels")
+            candle_core::bail!("{name}: {channels} input channels include no a and b channels to unfreeze")
         }
         let color = self.weight.as_detached_tensor().narrow(3, 1, channels - 1)?;
         let color = params.add(&format!("{name}_color.weight"), &color.contiguous()?, ParamKind::Weight)?;
         Ok(Self { color: Some(color), ..self.clone() })
     }
 
-    /// Whether [`Conv::with_chroma`] made it.
+    /// Whether it was made by [`Conv::with_chroma`].
     pub fn learns_chroma(&self) -> bool {
         self.color.is_some()
     }
@@ -147,7 +147,7 @@ impl ConvTranspose {
         conv_transpose2d(x, &mode.see(&self.weight), bias.as_ref(), self.geometry)
     }
 
-    /// The same with the ReLU that follows, in one pass.
+    /// As [`ConvTranspose::forward`], fused with the following ReLU.
     pub fn forward_relu(&self, x: &Tensor, mode: &Mode) -> Result<Tensor> {
         let bias = self.bias.as_ref().map(|bias| mode.see(bias));
         conv_transpose2d_relu(x, &mode.see(&self.weight), bias.as_ref(), self.geometry)
@@ -164,8 +164,8 @@ impl ConvTranspose {
     }
 }
 
-/// Linear map of `(B, inputs)` to `(B, outputs)`: `NAME.weight` is `(outputs, inputs)`. Computed as a 1×1
-/// convolution of one-pixel maps, so that the same kernels serve it.
+/// Linear map of `(B, inputs)` to `(B, outputs)`: `NAME.weight` is `(outputs, inputs)`. Computed as a 1×1 convolution
+/// of one-pixel maps, so that it uses the same kernels.
 #[derive(Clone, Debug)]
 pub struct Linear {
     weight: Var,
@@ -207,10 +207,10 @@ impl Linear {
     }
 }
 
-/// What a batch normalization does beside normalizing.
+/// Options of a batch normalization.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct BatchNormOptions {
-    /// How the running statistics move.
+    /// Update rule of the running statistics.
     pub momentum: Momentum,
     pub eps: f64,
     /// Learn a scale and a shift for each channel (`NAME.weight`, `NAME.bias`), as PyTorch does by default.
@@ -218,19 +218,19 @@ pub struct BatchNormOptions {
 }
 
 impl BatchNormOptions {
-    /// Caffe's layer: no scale or shift, ε 1e-5, accumulators that forget a factor 0.999 at each batch.
+    /// Caffe's layer: no scale or shift, ε 1e-5, accumulators multiplied by 0.999 at each batch.
     pub const CAFFE: Self = Self::caffe(0.999);
-    /// PyTorch's defaults: scale and shift, ε 1e-5, a tenth of each batch's statistics taken in.
+    /// PyTorch's defaults: scale and shift, ε 1e-5, momentum 0.1.
     pub const PYTORCH: Self = Self { momentum: Momentum::PyTorch(0.1), eps: 1e-5, affine: true };
 
-    /// Caffe's layer with accumulators that keep the factor `keep` at each batch.
+    /// Caffe's layer with accumulators multiplied by `keep` at each batch.
     pub const fn caffe(keep: f64) -> Self {
         Self { momentum: Momentum::Caffe(keep), eps: 1e-5, affine: false }
     }
 }
 
-/// Batch normalization over all but the last axis. Buffers `NAME.running_mean`, `NAME.running_var` `(C)` and
-/// `NAME.weight_sum` `(1)`, Caffe's third blob: the weight that the statistics have accumulated.
+/// Batch normalization over all axes but the last. Buffers `NAME.running_mean`, `NAME.running_var` `(C)` and
+/// `NAME.weight_sum` `(1)`, Caffe's third blob: the accumulated weight of the statistics.
 #[derive(Clone, Debug)]
 pub struct BatchNorm {
     affine: Option<(Var, Var)>,
@@ -256,12 +256,12 @@ impl BatchNorm {
         Ok(Self { affine, running, options })
     }
 
-    /// x `(B, H, W, C)` or `(B, C)`; the shape stays. In training the running statistics move.
+    /// x `(B, H, W, C)` or `(B, C)`; the shape is unchanged. Training updates the running statistics.
     pub fn forward(&self, x: &Tensor, mode: &Mode) -> Result<Tensor> {
         self.normalized(x, mode, false)
     }
 
-    /// The same with the ReLU that follows, in one pass.
+    /// As [`BatchNorm::forward`], fused with the following ReLU.
     pub fn forward_relu(&self, x: &Tensor, mode: &Mode) -> Result<Tensor> {
         self.normalized(x, mode, true)
     }
@@ -290,13 +290,13 @@ pub struct LayerNorm {
 }
 
 impl LayerNorm {
-    /// Adds `name.weight`, 1, and `name.bias`, 0, of `channels` numbers.
+    /// Adds `name.weight`, ones, and `name.bias`, zeros, of length `channels`.
     pub fn new(params: &mut Params, name: &str, channels: usize, eps: f64) -> Result<Self> {
         let (scale, shift) = scale_and_shift(params, name, channels)?;
         Ok(Self { scale, shift, eps })
     }
 
-    /// x `(…, C)`; the shape stays. Statistics are f32 where x is narrower.
+    /// x `(…, C)`; the shape is unchanged. Statistics are f32 if x has a narrower dtype.
     pub fn forward(&self, x: &Tensor, mode: &Mode) -> Result<Tensor> {
         let wide = if x.dtype() == DType::F64 { DType::F64 } else { DType::F32 };
         let wide = x.to_dtype(wide)?;
@@ -309,7 +309,7 @@ impl LayerNorm {
     }
 }
 
-/// `NAME.weight`, 1, and `NAME.bias`, 0, for each channel.
+/// `NAME.weight`, ones, and `NAME.bias`, zeros, per channel.
 fn scale_and_shift(params: &mut Params, name: &str, channels: usize) -> Result<(Var, Var)> {
     let device = params.device().clone();
     let scale = Tensor::ones(channels, DType::F32, &device)?;
@@ -320,7 +320,7 @@ fn scale_and_shift(params: &mut Params, name: &str, channels: usize) -> Result<(
     ))
 }
 
-/// Running statistics that have seen nothing: mean 0, variance 1, weight 0.
+/// Initial running statistics: mean 0, variance 1, weight 0.
 fn statistics(channels: usize, device: &Device) -> Result<Running> {
     Ok(Running {
         mean: Var::zeros(channels, DType::F32, device)?,

@@ -9,24 +9,25 @@ pub mod weights;
 
 use candle_core::{Tensor, Var};
 
-/// Which statistics a layer uses, whether dropout drops, and whether the parameters take part in the graph.
+/// Mode of a pass: which statistics a layer uses, whether dropout is active, and whether gradients of the parameters
+/// are recorded.
 #[derive(Clone, Debug)]
 pub enum Mode {
-    /// Training: batch statistics, and dropout drawn from this random family at `rng.split(layer name).at(0, 0)`.
-    /// The caller hands in a family already keyed by its step.
+    /// Training: batch statistics, and dropout from the random stream `rng.split(layer name).at(0, 0)`. The caller
+    /// passes an `rng` already keyed by the step.
     Train(crate::rng::Rng),
-    /// Evaluation statistics, no dropout; gradients still flow to the parameters, and the graph is kept for them.
+    /// Evaluation statistics, no dropout; the graph for gradients of the parameters is recorded.
     Eval,
-    /// As `Eval`, with parameters that are constants: on an input without a graph no graph is built, so
-    /// activations are freed as soon as the next layer has used them. For probes, validation and pictures.
+    /// As `Eval`, with constant parameters: for an input without a graph none is recorded, so activations are freed as
+    /// soon as the next layer has used them. For probes, validation and colorization.
     Frozen,
-    /// As `Frozen`, with the statistics of the batch at hand, which are recorded nowhere: what initialization from data and
-    /// calibration see between the layers.
+    /// As `Frozen`, with batch statistics that are not recorded: used by data-dependent initialization and
+    /// calibration.
     Initialization,
 }
 
 impl Mode {
-    /// A parameter as the forward pass should see it: part of the graph, or in `Frozen` a constant.
+    /// A parameter for the forward pass: tracked by autograd, or a constant in `Frozen`.
     pub fn see(&self, var: &Var) -> Tensor {
         match self {
             Self::Frozen | Self::Initialization => var.as_detached_tensor(),

@@ -1,13 +1,13 @@
 //! An ordered store of named parameters. Names are module paths with Caffe's layer names: `conv1.weight`,
-//! `conv1.bias`; batch normalization keeps buffers beside them: `bn1.running_mean`.
+//! `conv1.bias`; batch normalization adds buffers: `bn1.running_mean`.
 //!
-//! Order of creation is the order of everything that walks over parameters (gradients, updates, files), so it is
-//! the same in every run. Nothing here knows files: see [`super::weights`].
+//! Gradients, updates and files all use the order of creation, so it is the same in every run. Weight files are
+//! handled by [`super::weights`].
 
 use candle_core::{Device, Result, Tensor, Var, bail};
 use std::collections::BTreeSet;
 
-/// What a parameter is, for fillers, decay and learning-rate patterns.
+/// Type of a parameter, for fillers, decay and learning-rate patterns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ParamKind {
     Weight,
@@ -16,7 +16,7 @@ pub enum ParamKind {
     Shift,
 }
 
-/// One trainable tensor. Convolution weights lie `(O, KH, KW, I)` in memory.
+/// One trainable tensor. Convolution weights are `(O, KH, KW, I)` in memory.
 #[derive(Clone, Debug)]
 pub struct Param {
     pub name: String,
@@ -33,42 +33,42 @@ pub struct Params {
 }
 
 impl Params {
-    /// An empty store whose tensors will live on `device`.
+    /// An empty store for tensors on `device`.
     pub fn new(device: &Device) -> Self {
         Self { device: device.clone(), params: vec![], buffers: vec![] }
     }
 
-    /// Where the parameters live.
+    /// The parameters' device.
     pub fn device(&self) -> &Device {
         &self.device
     }
 
-    /// Adds a parameter with a copy of `value`, of any shape and on any device. Errors when the name is taken.
+    /// Adds a parameter with a copy of `value`, of any shape and on any device. Errors on a duplicate name.
     pub fn add(&mut self, name: &str, value: &Tensor, kind: ParamKind) -> Result<Var> {
         let var = self.own(name, value)?;
         self.params.push(Param { name: name.to_string(), var: var.clone(), kind });
         Ok(var)
     }
 
-    /// Adds a buffer with a copy of `value`. Errors when the name is taken.
+    /// Adds a buffer with a copy of `value`. Errors on a duplicate name.
     pub fn add_buffer(&mut self, name: &str, value: &Tensor) -> Result<Var> {
         let var = self.own(name, value)?;
         self.buffers.push((name.to_string(), var.clone()));
         Ok(var)
     }
 
-    /// Makes the parameters for which `frozen` holds buffers: saved and loaded like the others, trained no more. No
-    /// optimizer keeps state for them.
+    /// Turns the parameters that `frozen` selects into buffers: still saved and loaded, but no longer trained.
+    /// Optimizers keep no state for them.
     pub fn freeze(&mut self, frozen: impl Fn(&str) -> bool) {
         let (still, moving): (Vec<_>, Vec<_>) = self.params.drain(..).partition(|p| frozen(&p.name));
         self.params = moving;
         self.buffers.extend(still.into_iter().map(|p| (p.name, p.var)));
     }
 
-    /// A contiguous variable of its own memory: `detach` first, since candle hands a variable back as it is.
+    /// A contiguous variable with its own memory. It is detached first, since candle returns a variable unchanged.
     fn own(&self, name: &str, value: &Tensor) -> Result<Var> {
         if self.named(name).is_some() {
-            bail!("params: the name `{name}` is taken already")
+            bail!("params: duplicate name `{name}`")
         }
         Var::from_tensor(&value.detach().to_device(&self.device)?.contiguous()?)
     }
@@ -83,12 +83,12 @@ impl Params {
         &self.buffers
     }
 
-    /// The parameter of that name (buffers are not looked at).
+    /// The parameter with this name (buffers are excluded).
     pub fn get(&self, name: &str) -> Option<&Var> {
         self.params.iter().find(|p| p.name == name).map(|p| &p.var)
     }
 
-    /// The parameter or buffer of that name.
+    /// The parameter or buffer with this name.
     pub fn named(&self, name: &str) -> Option<&Var> {
         self.all().find(|(n, _)| *n == name).map(|(_, var)| var)
     }
@@ -99,19 +99,19 @@ impl Params {
         params.chain(self.buffers.iter().map(|(name, var)| (name.as_str(), var)))
     }
 
-    /// Number of trained scalars (buffers not counted).
+    /// Number of trained scalars (without buffers).
     pub fn count(&self) -> usize {
         self.params.iter().map(|p| p.var.elem_count()).sum()
     }
 
-    /// Parameters then buffers, memory layout, for checkpoints. The tensors share the variables' memory, so that
-    /// a checkpoint of a large net costs none: the next update changes them too. Write or copy them before it.
+    /// Parameters, then buffers, in memory layout, for checkpoints. The tensors share the variables' memory, so a
+    /// checkpoint of a large network needs no copy, but the next update changes them: write or copy them first.
     pub fn state(&self) -> Vec<(String, Tensor)> {
         self.all().map(|(name, var)| (name.to_string(), var.as_detached_tensor())).collect()
     }
 
-    /// Sets all of `state` back; strict: a missing, unexpected or differently shaped name is an error, and then
-    /// nothing has changed.
+    /// Restores all of `state`. Strict: a missing, unexpected or differently shaped name is an error, and nothing is
+    /// changed.
     pub fn restore(&self, state: &[(String, Tensor)]) -> Result<()> {
         let given: BTreeSet<&str> = state.iter().map(|(name, _)| name.as_str()).collect();
         if let Some((missing, _)) = self.all().find(|(name, _)| !given.contains(name)) {
@@ -120,7 +120,7 @@ impl Params {
         let mut pairs = Vec::with_capacity(state.len());
         for (name, value) in state {
             let Some(var) = self.named(name) else {
-                bail!("params: the state to restore has `{name}`, which this network does not")
+                bail!("params: the state to restore has `{name}`, which this network lacks")
             };
             if var.shape() != value.shape() {
                 bail!("params: `{name}` is {:?} here and {:?} in the state", var.dims(), value.dims())
@@ -131,7 +131,7 @@ impl Params {
     }
 }
 
-/// Overwrites a variable, whatever the device and element type of `value`; the shapes must agree.
+/// Overwrites a variable with `value` of any device and dtype; the shapes must match.
 pub(super) fn assign(var: &Var, value: &Tensor) -> Result<()> {
     var.set(&value.detach().to_device(var.device())?.to_dtype(var.dtype())?)
 }

@@ -1,22 +1,22 @@
-//! Learning-rate schedules as a pure function of the step, so that a resumed run needs to remember nothing.
+//! Learning-rate schedules as a pure function of the step, so that a resumed run needs no schedule state.
 //!
-//! Steps count from 0. The warm-up multiplies whatever the decay says: (step + 1) / warm-up until it reaches 1.
+//! Steps count from 0. The warm-up factor (step + 1) / warm-up multiplies the decayed rate until it reaches 1.
 
 use crate::bounded::{Count, Fraction, NonNegative, Positive};
 use serde::{Deserialize, Serialize};
 
-/// How the learning rate moves over a run.
+/// Learning-rate schedule of a run.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ScheduleSpec {
     #[serde(default)]
     pub decay: Decay,
-    /// Linear warm-up steps: step 0 has 1/warmup of the rate, step warmup − 1 all of it.
+    /// Linear warm-up steps: the factor is 1/warmup at step 0 and 1 at step warmup − 1.
     #[serde(default)]
     pub warmup: usize,
 }
 
-/// The rate apart from the warm-up. `base` is the optimizer's rate, `total` the steps of the run.
+/// Decay of the rate, without warm-up. `base` is the optimizer's rate, `total` the number of steps of the run.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Decay {
@@ -24,11 +24,11 @@ pub enum Decay {
     Constant,
     /// base · factor^⌊step / every⌋
     Step { every: Count, factor: Fraction },
-    /// Explicit rates from given steps on; base before the first.
+    /// Explicit rates from given steps on; base before the first step.
     MultiStep(Milestones),
     /// base · (1 − step / total)^power
     Poly { power: Positive },
-    /// Half a cosine from base down to the rate `floor` at `total`.
+    /// Half a cosine from base to the rate `floor` at `total`.
     Cosine {
         #[serde(default = "none")]
         floor: NonNegative,
@@ -36,8 +36,8 @@ pub enum Decay {
 }
 
 impl Decay {
-    /// Its name, where the rate of a step depends on how many there are in all: a run of such a decay is no part of a
-    /// longer one.
+    /// Name of the decay if the rate depends on the total number of steps: a run with such a decay is not a prefix of
+    /// a longer run.
     pub fn over_all_steps(&self) -> Option<&'static str> {
         match self {
             Self::Poly { .. } => Some("poly"),
@@ -51,7 +51,7 @@ fn none() -> NonNegative {
     NonNegative::of(0.0)
 }
 
-/// Rates that hold from given steps on: as many rates as steps, steps ascending.
+/// Rates that apply from given steps on: one rate per step, steps ascending.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "RawMilestones")]
 pub struct Milestones {
@@ -66,7 +66,7 @@ struct RawMilestones {
     rates: Vec<Positive>,
 }
 
-/// Why a list of milestones makes no schedule.
+/// Error of an invalid milestone list.
 #[derive(Debug, PartialEq, thiserror::Error)]
 pub enum BadMilestones {
     #[error("multi_step: `at` lists {at} steps and `rates` lists {rates} rates: give one rate for each step")]
@@ -78,10 +78,10 @@ pub enum BadMilestones {
 }
 
 impl Milestones {
-    /// `rates[i]` from step `at[i]` on.
+    /// The rate is `rates[i]` from step `at[i]` on.
     ///
     /// # Errors
-    /// Lists that are empty, of different lengths, or whose steps do not ascend.
+    /// Lists that are empty, of different lengths, or not ascending.
     pub fn new(at: Vec<Count>, rates: Vec<Positive>) -> Result<Self, BadMilestones> {
         if at.len() != rates.len() {
             return Err(BadMilestones::Lengths { at: at.len(), rates: rates.len() });
@@ -109,7 +109,7 @@ impl TryFrom<RawMilestones> for Milestones {
 }
 
 impl ScheduleSpec {
-    /// The learning rate of update `step` (from 0) in a run of `total`, when the optimizer's own rate is `base`.
+    /// Learning rate of update `step` (from 0) in a run of `total` steps, for the optimizer's rate `base`.
     pub fn rate(&self, base: f64, step: usize, total: usize) -> f64 {
         let warm = if step < self.warmup { (step + 1) as f64 / self.warmup as f64 } else { 1.0 };
         warm * self.decay.rate(base, step, total)

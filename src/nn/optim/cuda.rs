@@ -1,19 +1,19 @@
-//! Updates on a GPU: one launch moves up to [`MOST`] parameters, and neither the gradient's norm nor what clipping makes of
-//! it is read by the host. A gradient that is not finite moves nothing: the kernels look.
+//! Updates on a GPU: one launch updates up to [`MOST`] parameters, and the host reads neither the gradient's norm nor
+//! the clipping factor. The kernels check the norm: if a gradient is not finite, nothing is updated.
 
 use super::update::{AdamRule, DELTA, SgdRule};
 use crate::device::cuda::{Arg, Grid, Part, Parts, Scaling, alloc_uninit, device_ptr, launch, modules};
 use candle_core::{CudaDevice, DType, Result, Storage, Tensor, Var, bail, op::BackpropOp};
 
-/// Parameters of one launch: what fits into a kernel's arguments.
+/// Parameters per launch: as many as fit into a kernel's arguments.
 const MOST: usize = Parts::MOST;
-/// Blocks over a parameter at most; each thread takes every (blocks · threads)-th element.
+/// Maximum number of blocks per parameter; each thread handles every (blocks · threads)-th element.
 const BLOCKS: usize = 256;
 const THREADS: usize = 256;
-/// Elements that are worth a thread.
+/// Minimum number of elements per thread.
 const EACH: usize = 16;
 
-/// A parameter that moves: itself, its gradient, its moments, its own rate and decay.
+/// A parameter to update, with its gradient, moments, rate and decay.
 pub(super) struct Moving<'a> {
     pub var: &'a Var,
     pub grad: &'a Tensor,
@@ -22,10 +22,10 @@ pub(super) struct Moving<'a> {
     pub decay: f64,
 }
 
-/// What the summed gradients are multiplied by, as far as the host knows it.
+/// Factor on the summed gradients, as far as the host knows it.
 #[derive(Clone, Copy)]
 pub(super) struct Scale<'a> {
-    /// Of the sum, f64 `()`, not finite when the loss is not.
+    /// Norm of the sum, f64 `()`; not finite when the loss is not.
     pub norm: &'a Tensor,
     pub passes: usize,
     pub clip: Option<f64>,
@@ -36,7 +36,7 @@ impl Moving<'_> {
         let all = [self.var.as_tensor(), self.grad].into_iter().chain(self.moments);
         if let Some(other) = all.clone().find(|t| t.dtype() != DType::F32 || t.shape() != self.grad.shape()) {
             bail!(
-                "optimizer: on a GPU everything is f32 of one shape, not {:?} {:?}",
+                "optimizer: on a GPU all tensors must be f32 of one shape, not {:?} {:?}",
                 other.dtype(),
                 other.dims()
             )
@@ -56,14 +56,14 @@ impl Moving<'_> {
 
 const NAME: &str = "optimizer";
 
-/// Moves all by Adam. `rule.rate` and `rule.decay` are those of each part.
+/// Updates all parameters by Adam. `rule.rate` and `rule.decay` are set per parameter.
 pub(super) fn adam(device: &CudaDevice, rule: &AdamRule, moving: &[Moving], scale: Scale) -> Result<()> {
     let constants =
         [rule.beta1, rule.beta2, 1.0 - rule.beta1, 1.0 - rule.beta2, DELTA].map(|v| Arg::Float(v as f32));
     update(device, "adam", moving, scale, &constants)
 }
 
-/// Moves all by SGD.
+/// Updates all parameters by SGD.
 pub(super) fn sgd(device: &CudaDevice, rule: &SgdRule, moving: &[Moving], scale: Scale) -> Result<()> {
     let constants = [Arg::Float(rule.momentum as f32), Arg::Int(i32::from(rule.nesterov))];
     update(device, "sgd", moving, scale, &constants)
@@ -91,7 +91,7 @@ fn update(
     Ok(())
 }
 
-/// Blocks over parameters of which the largest has that many elements.
+/// Number of blocks for parameters of at most `most` elements.
 fn blocks(most: usize) -> usize {
     most.div_ceil(THREADS * EACH).clamp(1, BLOCKS)
 }
@@ -100,7 +100,7 @@ fn grid(parts: usize, blocks: usize) -> Grid {
     Grid { blocks: (blocks as u32, parts as u32, 1), threads: (THREADS as u32, 1, 1) }
 }
 
-/// The norm of all gradients together, f64 `()`, plus 0 · `loss`.
+/// The global norm of all gradients, f64 `()`, plus 0 · `loss`.
 pub(super) fn norm(device: &CudaDevice, gradients: &[&Tensor], loss: &Tensor) -> Result<Tensor> {
     let blocks = blocks(gradients.iter().map(|g| g.elem_count()).max().unwrap_or(0));
     let count = gradients.len() * blocks;
@@ -108,7 +108,7 @@ pub(super) fn norm(device: &CudaDevice, gradients: &[&Tensor], loss: &Tensor) ->
     for (i, some) in gradients.chunks(MOST).enumerate() {
         let part = |g: &&Tensor| -> Result<Part> {
             if g.dtype() != DType::F32 {
-                bail!("optimizer: on a GPU gradients are f32, not {:?}", g.dtype())
+                bail!("optimizer: on a GPU gradients must be f32, not {:?}", g.dtype())
             }
             Ok(Part { g: device_ptr(NAME, g)?, n: g.elem_count() as i64, ..Part::default() })
         };

@@ -1,38 +1,38 @@
-//! Gradients by parameter: summed over passes, measured, clipped, searched for numbers that are not finite.
+//! Gradients by parameter: sums over passes, norm, clipping, and detection of non-finite values.
 //!
-//! Nothing is rewritten that need not be: one pass is kept as it came, and clipping and the division by the passes
-//! become one factor, which the update multiplies in. On a GPU the norm, and so the factor, stays there.
+//! Avoids extra passes over memory: a single gradient is stored without copying, and clipping and the division by the
+//! number of passes become one factor that the update applies. On a GPU the norm and the factor stay on the device.
 
 use super::update::read_f32;
 use crate::nn::params::Params;
 use candle_core::{DType, Device, InplaceOp2, Result, Tensor, backprop::GradStore};
 use rayon::prelude::*;
 
-/// Elements summed as one piece: fixed, so that the norm has the same bits whatever the number of threads.
+/// Elements per partial sum: fixed, so that the norm is bit-identical for any number of threads.
 const PIECE: usize = 1 << 16;
 
-/// Gradients by parameter, in the order of `Params`; sums over `iter_size` passes.
+/// Gradients by parameter, in the order of `Params`; summed over `iter_size` passes.
 pub struct Gradients {
     sums: Vec<GradientSum>,
     passes: usize,
     clip: Option<f64>,
-    /// f64 `()`, where the gradients are; None before it was asked for.
+    /// f64 `()`, on the gradients' device; None until computed.
     norm: Option<Tensor>,
 }
 
-/// The sum of one parameter's gradients.
+/// Gradient sum of one parameter.
 enum GradientSum {
-    /// The parameter does not move; its gradients are dropped.
+    /// The parameter is frozen; its gradients are dropped.
     Unwanted,
     None,
-    /// One pass, in memory that other tensors may share.
+    /// One pass, in memory that may be shared with other tensors.
     Given(Tensor),
-    /// Several passes, in memory of its own: the next is added in place.
+    /// Several passes, in exclusively owned memory: the next gradient is added in place.
     Own(Tensor),
 }
 
 impl Gradients {
-    /// No passes yet; every parameter takes part.
+    /// Empty sums for every parameter.
     pub fn new(params: &Params) -> Self {
         Self::of(params, |_| true)
     }
@@ -45,7 +45,7 @@ impl Gradients {
         Self { sums, passes: 0, clip: None, norm: None }
     }
 
-    /// Adds one backward pass; takes the tensors out of the store.
+    /// Adds one backward pass; removes the tensors from the store.
     pub fn add(&mut self, params: &Params, store: &mut GradStore) -> Result<()> {
         for (sum, param) in self.sums.iter_mut().zip(params.iter()) {
             if let Some(grad) = store.remove(&param.var) {
@@ -57,16 +57,16 @@ impl Gradients {
         Ok(())
     }
 
-    /// Caffe's order: clip the summed gradient to this global L2 norm, then divide by the number of passes. Both
-    /// become a factor for the update. Returns the norm of the sum before clipping; it is not finite exactly when
-    /// some gradient is not, or is too large to square in double precision.
+    /// Clips the summed gradient to this global L2 norm, then divides by the number of passes, in Caffe's order. Both
+    /// become a factor for the update. Returns the norm of the sum before clipping. It is not finite exactly when some
+    /// gradient is not finite or is too large to square in double precision.
     pub fn finish(&mut self, clip: Option<f64>) -> Result<f64> {
         let device = self.sums().flatten().next().map_or(Device::Cpu, |g| g.device().clone());
         self.measure(clip, &Tensor::zeros((), DType::F64, &device)?)?.to_scalar()
     }
 
-    /// The same, with the norm left where the gradients are, f64 `()`. On a GPU it is not finite when `loss` is not, and
-    /// the update then moves nothing.
+    /// The same, but the norm, f64 `()`, stays on the gradients' device. On a GPU it is not finite when `loss` is not,
+    /// and the update then changes nothing.
     pub fn measure(&mut self, clip: Option<f64>, loss: &Tensor) -> Result<Tensor> {
         let gradients: Vec<&Tensor> = self.sums().flatten().collect();
         let norm = match loss.device() {
@@ -81,8 +81,8 @@ impl Gradients {
         Ok(norm)
     }
 
-    /// Name of the first parameter whose gradient is not finite. Reads everything once more: call it when the loss
-    /// or the norm says that there is something to find.
+    /// Name of the first parameter whose gradient is not finite. Reads all gradients again: call it only if the loss
+    /// or the norm is not finite.
     pub fn non_finite(&self, params: &Params) -> Result<Option<String>> {
         for (grad, param) in self.sums().zip(params.iter()) {
             if let Some(grad) = grad
@@ -94,7 +94,7 @@ impl Gradients {
         Ok(None)
     }
 
-    /// The sums, one entry for each parameter, before the factor.
+    /// The sums, one entry per parameter, before scaling.
     pub(super) fn sums(&self) -> impl Iterator<Item = Option<&Tensor>> {
         self.sums.iter().map(|sum| match sum {
             GradientSum::Unwanted | GradientSum::None => None,
@@ -102,7 +102,7 @@ impl Gradients {
         })
     }
 
-    /// What the update multiplies the sums by; read from the device that they are on.
+    /// The factor on the sums, read from their device.
     pub(super) fn scale(&self) -> Result<f64> {
         let norm = self.norm.as_ref().map(|n| n.to_scalar::<f64>()).transpose()?;
         let clipped =
@@ -110,7 +110,7 @@ impl Gradients {
         Ok(clipped / self.passes.max(1) as f64)
     }
 
-    /// The same for the kernels; an error where the norm was not asked for.
+    /// The factor for the kernels; an error if the norm was not computed.
     #[cfg(feature = "cuda")]
     pub(super) fn scale_on_gpu(&self) -> Result<super::cuda::Scale<'_>> {
         let Some(norm) = &self.norm else {
@@ -131,7 +131,7 @@ impl GradientSum {
     }
 }
 
-/// The sum with the gradient added, in its own memory where that can be.
+/// The sum plus the gradient, in the sum's own memory if possible.
 fn added(sum: Tensor, gradient: &Tensor) -> Result<Tensor> {
     match sum.device() {
         #[cfg(feature = "cuda")]
@@ -170,13 +170,13 @@ fn square_norm(tensor: &Tensor) -> Result<f64> {
     }
 }
 
-/// Σ v², in double precision; piece by piece, so that the number of threads changes no bit.
+/// Σ v² in double precision; summed in fixed pieces, so the result is bit-identical for any number of threads.
 fn squares(values: &[f32]) -> f64 {
     let pieces: Vec<f64> = values.par_chunks(PIECE).map(piece_squares).collect();
     pieces.iter().sum()
 }
 
-/// Eight running sums, which the compiler turns into vector registers.
+/// Eight running sums, which the compiler vectorizes.
 fn piece_squares(values: &[f32]) -> f64 {
     let mut lanes = [0f64; 8];
     let (eights, rest) = values.as_chunks::<8>();

@@ -1,9 +1,9 @@
-//! Optimizers: Adam (Kingma and Ba 2015) with coupled L2 and SGD with momentum, both as Caffe computes them, with
+//! Optimizers: Adam (Kingma and Ba 2015) with coupled L2 decay and SGD with momentum, both as in Caffe, with
 //! learning-rate and decay multipliers by name pattern, accumulation over several passes, and clipping.
 //!
-//! One update, in Caffe's order: the gradients of all passes are summed, the sum is clipped to a global L2 norm
-//! and divided by the number of passes ([`Gradients`]); then decay · weight is added and the rule applied
-//! ([`Optimizer`]). The learning rate comes scheduled from outside: see [`super::schedule`].
+//! One update, in Caffe's order: the gradients of all passes are summed, the sum is clipped to a global L2 norm and
+//! divided by the number of passes ([`Gradients`]); then decay · weight is added and the rule applied ([`Optimizer`]).
+//! The caller passes the scheduled learning rate: see [`super::schedule`].
 //!
 //! With g the resulting gradient, decay included:
 //!
@@ -27,7 +27,7 @@ use candle_core::{DType, Device, Result, Tensor, bail};
 use serde::{Deserialize, Serialize};
 use update::{AdamRule, SgdRule, UpdateRule};
 
-/// Which rule moves the parameters, and its constants.
+/// The update rule and its constants.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum OptimizerSpec {
@@ -50,7 +50,7 @@ pub struct AdamSpec {
     pub multipliers: Vec<Multiplier>,
 }
 
-/// Stochastic gradient descent whose velocity holds the learning rate.
+/// Stochastic gradient descent; the velocity includes the learning rate.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SgdSpec {
@@ -79,7 +79,7 @@ fn zero() -> NonNegative {
 }
 
 impl OptimizerSpec {
-    /// The rate that schedules start from.
+    /// The base rate of schedules.
     pub fn lr(&self) -> f64 {
         match self {
             Self::Adam(adam) => adam.lr.get(),
@@ -99,7 +99,7 @@ impl OptimizerSpec {
             Self::Sgd(sgd) => sgd.decay.get(),
         }
     }
-    /// What the moments are called in a checkpoint.
+    /// Names of the moments in a checkpoint.
     fn moments(&self) -> &'static [&'static str] {
         match self {
             Self::Adam(_) => &["adam.m", "adam.v"],
@@ -108,12 +108,12 @@ impl OptimizerSpec {
     }
 }
 
-/// What the optimizer keeps for one parameter.
+/// Optimizer state of one parameter.
 struct ParamState {
     name: String,
     lr: f64,
     decay: f64,
-    /// In the order of `OptimizerSpec::moments`; none where the parameter does not move.
+    /// In the order of `OptimizerSpec::moments`; empty if the parameter is frozen.
     moments: Vec<Tensor>,
 }
 
@@ -125,7 +125,7 @@ pub struct Optimizer {
 }
 
 impl Optimizer {
-    /// Moments at zero for every parameter that moves.
+    /// Zero moments for every parameter that is not frozen.
     ///
     /// # Errors
     /// A multiplier pattern that matches no parameter; the message lists the nearest names.
@@ -136,25 +136,31 @@ impl Optimizer {
         Ok(Self { spec: spec.clone(), steps: 0, slots })
     }
 
-    /// Empty sums for `params` that leave out the parameters that do not move, so that these take no part in the
-    /// norm that clipping looks at.
+    /// Empty sums for `params` without the frozen parameters, which are therefore excluded from the norm used for
+    /// clipping.
     pub fn gradients(&self, params: &Params) -> Gradients {
         Gradients::of(params, |name| !self.is_frozen(name))
     }
 
-    /// Whether the parameter's learning-rate multiplier is 0: it stays as it is, bit for bit.
+    /// Whether the parameter's learning-rate multiplier is 0: it then stays bit-identical.
     pub fn is_frozen(&self, name: &str) -> bool {
         self.slots.iter().any(|slot| slot.name == name && slot.lr == 0.0)
     }
 
-    /// One update with learning rate `lr` (already scheduled). Parameters without a gradient stay, and so do
-    /// their moments. `params` are those that the optimizer was made for.
+    /// One update with learning rate `lr` (already scheduled). Parameters without a gradient are unchanged, and so are
+    /// their moments. `params` must be those passed to [`Optimizer::new`].
     pub fn step(&mut self, params: &Params, grads: &Gradients, lr: f64) -> Result<()> {
         if params.iter().count() != self.slots.len() {
-            bail!("optimizer: parameters were added after it was made: make it when the network is complete")
+            bail!(
+                "optimizer: parameters were added after its creation: create it when the network is complete"
+            )
         }
         if let Some((slot, param)) = self.slots.iter().zip(params.iter()).find(|(s, p)| s.name != p.name) {
-            bail!("optimizer: made for `{}`, given `{}`: these are other parameters", slot.name, param.name)
+            bail!(
+                "optimizer: it was created for `{}`, but given `{}`: these are different parameters",
+                slot.name,
+                param.name
+            )
         }
         self.steps += 1;
         match params.device() {
@@ -192,13 +198,13 @@ impl Optimizer {
         }
     }
 
-    /// The rate of the spec, which schedules start from.
+    /// The rate of the spec, which is the base rate of schedules.
     pub fn base_lr(&self) -> f64 {
         self.spec.lr()
     }
 
-    /// Everything that a bit-exact resume needs (moments, step count). The tensors share the moments' memory: the
-    /// next update changes them too. Write or copy them before it.
+    /// All state that a bit-exact resume needs (moments, step count). The tensors share the moments' memory, so the
+    /// next update changes them: write or copy them first.
     pub fn state(&self) -> Vec<(String, Tensor)> {
         let count = Tensor::from_vec(vec![self.steps as i64], 1, &Device::Cpu);
         let count = count.into_iter().map(|t| (STEPS.to_string(), t));
@@ -212,8 +218,8 @@ impl Optimizer {
         })
     }
 
-    /// Sets `state` back, by copies. Strict: a missing, unexpected or differently shaped entry is an error, and
-    /// then nothing has changed.
+    /// Restores `state` by copying. Strict: a missing, unexpected or differently shaped entry is an error, and nothing
+    /// is changed.
     pub fn restore(&mut self, state: &[(String, Tensor)]) -> Result<()> {
         let wanted = 1 + self.moments().count();
         if state.len() != wanted {
@@ -242,7 +248,7 @@ impl Optimizer {
     }
 }
 
-/// What the count of updates is called in a checkpoint.
+/// Name of the update count in a checkpoint.
 const STEPS: &str = "optimizer.steps";
 
 impl ParamState {

@@ -1,12 +1,12 @@
-//! Learning-rate and decay factors by name pattern, with a check that every pattern reaches a parameter.
+//! Learning-rate and decay factors by name pattern, with a check that every pattern matches a parameter.
 
 use crate::bounded::NonNegative;
 use candle_core::{Result, bail};
 use serde::{Deserialize, Serialize};
 
-/// Learning-rate and decay factors for the parameters whose names match `pattern` (`*` matches anything, also
-/// nothing). Of several patterns that match, the last one counts, so that `*` first and exceptions after it read
-/// naturally. A learning-rate factor of 0 freezes the parameter: no update, no decay, no moments.
+/// Learning-rate and decay factors for the parameters whose names match `pattern` (`*` matches any string, including
+/// the empty one). The last matching pattern applies, so `*` can come first and exceptions after it. A learning-rate
+/// factor of 0 freezes the parameter: no update, no decay, no moments.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Multiplier {
@@ -21,8 +21,8 @@ fn one() -> NonNegative {
     NonNegative::of(1.0)
 }
 
-/// The pairs that most Caffe models of the time state layer by layer: biases learn twice as fast and do not
-/// decay. Not a default here: without multipliers weights and biases are alike.
+/// The factors in most Caffe models of the time: biases have twice the learning rate and no decay. Not a default here:
+/// without multipliers weights and biases are treated alike.
 pub fn caffe_pairs() -> Vec<Multiplier> {
     vec![Multiplier { pattern: "*.bias".into(), lr: NonNegative::of(2.0), decay: NonNegative::of(0.0) }]
 }
@@ -33,7 +33,7 @@ pub(super) fn factors(multipliers: &[Multiplier], name: &str) -> (f64, f64) {
     last.map_or((1.0, 1.0), |m| (m.lr.get(), m.decay.get()))
 }
 
-/// A pattern that matches nothing is a mistake; the message names what it may have meant.
+/// A pattern without a match is an error; the message lists the nearest names.
 pub(super) fn check_coverage(multipliers: &[Multiplier], names: &[&str]) -> Result<()> {
     match multipliers.iter().find(|m| !names.iter().any(|name| matches(&m.pattern, name))) {
         None => Ok(()),
@@ -52,7 +52,7 @@ fn nearest<'a>(pattern: &str, names: &[&'a str]) -> Vec<&'a str> {
     sorted
 }
 
-/// Whether `name` matches `pattern`, in which each `*` stands for any run of characters.
+/// Whether `name` matches `pattern`, in which each `*` matches any string.
 fn matches(pattern: &str, name: &str) -> bool {
     let Some((head, tail)) = pattern.split_once('*') else {
         return pattern == name;

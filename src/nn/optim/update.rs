@@ -1,8 +1,8 @@
-//! The update of one parameter: a fused pass over f32 in host memory, and the same rule composed of candle's own
-//! operations for other element types. Updates on a GPU are in `cuda.rs`.
+//! The update of one parameter: a fused pass over f32 in host memory, and the same rule composed of candle operations
+//! for other dtypes. Updates on a GPU are in `cuda.rs`.
 //!
-//! The fused pass reads and writes each of weight, gradient and moments once, in fixed pieces on all threads;
-//! every element is computed by itself, so the number of threads changes no bit.
+//! The fused pass reads and writes weight, gradient and moments once each, in fixed pieces on all threads. Elements
+//! are independent, so the result is bit-identical for any number of threads.
 
 use candle_core::{
     CpuStorage, DType, InplaceOp1, InplaceOp2, Layout, Result, Storage, Tensor, Var, WithDType, bail,
@@ -10,7 +10,7 @@ use candle_core::{
 use rayon::prelude::*;
 use std::cell::RefCell;
 
-/// Elements of one parallel piece.
+/// Elements per parallel task.
 const PIECE: usize = 1 << 15;
 
 /// Caffe's δ, outside the square root and after the bias correction.
@@ -21,7 +21,7 @@ pub(super) enum UpdateRule {
     Adam(AdamRule),
     Sgd(SgdRule),
 }
-/// `rate` is the learning rate with both bias corrections in it.
+/// `rate` is the learning rate including both bias corrections.
 #[derive(Clone, Copy)]
 pub(super) struct AdamRule {
     pub rate: f64,
@@ -39,7 +39,7 @@ pub(super) struct SgdRule {
     pub scale: f64,
 }
 
-/// Moves `var` and its moments by one update.
+/// Updates `var` and its moments once.
 pub(super) fn apply(rule: &UpdateRule, var: &Var, grad: &Tensor, moments: &mut [Tensor]) -> Result<()> {
     if var.shape() != grad.shape() {
         bail!("optimizer: a parameter of {:?} has a gradient of {:?}", var.dims(), grad.dims())
@@ -50,7 +50,7 @@ pub(super) fn apply(rule: &UpdateRule, var: &Var, grad: &Tensor, moments: &mut [
         (UpdateRule::Adam(adam), [m, v]) => adam.composed(var, grad, m, v),
         (UpdateRule::Sgd(sgd), [velocity]) if fused => sgd.fused(var, grad, velocity),
         (UpdateRule::Sgd(sgd), [velocity]) => sgd.composed(var, grad, velocity),
-        (_, moments) => bail!("optimizer: {} moments do not fit the rule", moments.len()),
+        (_, moments) => bail!("optimizer: {} moments do not match the rule", moments.len()),
     }
 }
 
@@ -122,7 +122,7 @@ impl SgdRule {
     }
 }
 
-/// scale · gradient + decay · weight, in the weight's element type.
+/// scale · gradient + decay · weight, in the weight's dtype.
 fn decayed(var: &Var, grad: &Tensor, scale: f64, decay: f64) -> Result<Tensor> {
     (grad.to_dtype(var.dtype())? * scale)? + (var.as_detached_tensor() * decay)?
 }
@@ -144,7 +144,7 @@ pub(super) fn slice<'a>(op: &str, storage: &'a CpuStorage, layout: &Layout) -> R
     }
 }
 
-/// As `slice`, to write to.
+/// As `slice`, mutable.
 pub(super) fn slice_mut<'a>(op: &str, storage: &'a mut CpuStorage, layout: &Layout) -> Result<&'a mut [f32]> {
     match (layout.contiguous_offsets(), storage) {
         (Some((start, end)), CpuStorage::F32(values)) => Ok(&mut values[start..end]),
@@ -152,8 +152,8 @@ pub(super) fn slice_mut<'a>(op: &str, storage: &'a mut CpuStorage, layout: &Layo
     }
 }
 
-/// Opens a tensor's own memory for writing while `work` runs. candle lends one mutable storage to an in-place
-/// operation; nesting these gives a fused pass the weight and its moments at once.
+/// Borrows a tensor's own memory mutably while `work` runs. candle lends one mutable storage to an in-place operation;
+/// nested calls give a fused pass mutable access to the weight and its moments together.
 fn edit(tensor: &Tensor, work: impl FnOnce(&mut [f32]) -> Result<()>) -> Result<()> {
     tensor.inplace_op1(&Edit(RefCell::new(Some(work))))
 }
@@ -168,7 +168,7 @@ impl<F: FnOnce(&mut [f32]) -> Result<()>> InplaceOp1 for Edit<F> {
     }
 }
 
-/// As `edit`, with a second tensor to read; candle refuses a pair that shares memory.
+/// As `edit`, with a second tensor to read; candle rejects a pair that shares memory.
 fn edit_with(written: &Tensor, read: &Tensor, work: impl FnOnce(&mut [f32], &[f32])) -> Result<()> {
     written.inplace_op2(read, &EditWith(RefCell::new(Some(work))))
 }

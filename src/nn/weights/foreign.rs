@@ -1,14 +1,14 @@
-//! Files that hold no weights in a form that is read: what they are, by their first and last bytes, and what to do.
+//! Identifies files that are not weights in a supported format by their first and last bytes, and says what to do.
 
 use crate::text;
 use std::path::Path;
 
-/// Bytes at the beginning by which a file is told.
+/// Bytes read from the beginning of a file to identify it.
 pub(super) const START: u64 = 512;
-/// Bytes at the end.
+/// Bytes read from the end.
 pub(super) const END: u64 = 8;
 
-/// First bytes, what begins so, and what to do.
+/// First bytes, the file type, and what to do.
 const KINDS: [(&[u8], &str); 36] = [
     (b"\x89HDF\r\n\x1a\n", HDF5),
     (b"version https://git-lfs", LFS),
@@ -24,14 +24,14 @@ const KINDS: [(&[u8], &str); 36] = [
     (b"PK\x05\x06", "an empty zip archive: copy or download the file again"),
     (
         b"\x93NUMPY",
-        "an array of numpy (.npy): weights have names; write them with `safetensors.numpy.save_file`",
+        "a NumPy array (.npy), which has no tensor names: write the weights with `safetensors.numpy.save_file`",
     ),
-    (b"GGUF", "a GGUF file of llama.cpp: give the safetensors file that it was made of"),
+    (b"GGUF", "a GGUF file of llama.cpp: give the safetensors file that it was converted from"),
     (b"lmgg", GGML),
     (b"tjgg", GGML),
     (b"fmgg", GGML),
-    (b"MATLAB 5.0 MAT-file", "a file of MATLAB (MatConvNet's networks are such): convert it to safetensors"),
-    (b"%PDF", "a PDF document, not weights: give the file that it speaks of"),
+    (b"MATLAB 5.0 MAT-file", "a MATLAB file (as of MatConvNet): convert it to safetensors"),
+    (b"%PDF", "a PDF document, not weights: give the weight file"),
     (b"\xff\xd8\xff", "a JPEG picture: give the weights' path"),
     (b"\x89PNG", "a PNG picture: give the weights' path"),
     (b"GIF8", "a GIF picture: give the weights' path"),
@@ -42,7 +42,7 @@ const KINDS: [(&[u8], &str); 36] = [
     (b"PAR1", "a parquet table: give the weights' path"),
     (b"ARROW1", "an Arrow table: give the weights' path"),
     (b"\xef\xbb\xbf<", PAGE),
-    (b"\xff\xfe", "text in UTF-16, not weights: look into it; a download may have failed"),
+    (b"\xff\xfe", "text in UTF-16, not weights: open it; a download may have failed"),
     (b"\x03\x00\x00\x00\x01\x00\x00\x00", TORCH7),
     (b"\x04\x00\x00\x00\x01\x00\x00\x00", TORCH7),
     (b"4\n1\n", TORCH7),
@@ -50,25 +50,25 @@ const KINDS: [(&[u8], &str); 36] = [
     (b"\x81\xa6params", "a MessagePack file (Flax): write its arrays with `safetensors.flax.save_file`"),
     (b"\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00", ZEROS),
 ];
-const HDF5: &str = "an HDF5 file (Keras, h5py, or Caffe's .caffemodel.h5), which is not read: write the weights as \
+const HDF5: &str = "an HDF5 file (Keras, h5py, or Caffe's .caffemodel.h5): not supported; write the weights as \
                     safetensors, or the Caffe model as .caffemodel (`snapshot_format: BINARYPROTO`)";
-const LFS: &str = "a Git LFS pointer, which stands for the file: fetch the file itself with `git lfs pull`, or download it \
+const LFS: &str = "a Git LFS pointer instead of the file: fetch the file itself with `git lfs pull`, or download it \
                    from the repository's page";
-const GGML: &str = "a GGML file of llama.cpp: give the safetensors file that it was made of";
-const PAGE: &str = "a web page (HTML or XML), not weights: a download of the address of a page, or of an error; use the \
+const GGML: &str = "a GGML file of llama.cpp: give the safetensors file that it was converted from";
+const PAGE: &str = "a web page (HTML or XML), not weights: the download returned a page or an error; use the \
                     download link of the file itself";
-const TORCH7: &str = "a file of Lua Torch (.t7): convert it to PyTorch and save its state dict";
-const ONNX: &str = "an ONNX model: give the PyTorch or Caffe weights that it was made of, or write its initializers with \
+const TORCH7: &str = "a Lua Torch file (.t7): convert it to PyTorch and save its state dict";
+const ONNX: &str = "an ONNX model: give the original PyTorch or Caffe weights, or write its initializers with \
                     `safetensors.numpy.save_file`";
 const ONNX_OR_TF: &str =
     "an ONNX model or a TensorFlow SavedModel: write its weights with `safetensors.numpy.save_file`";
 const TF: &str = "a part of a TensorFlow checkpoint: read its variables there and write them with \
                   `safetensors.numpy.save_file`";
 const ZEROS: &str = "a file that begins with zeros: a broken download; download it again";
-/// The last bytes of a table in which TensorFlow keeps the index of a checkpoint.
+/// Last bytes of the table file with the index of a TensorFlow checkpoint.
 const TABLE: [u8; 8] = 0xdb47_7524_8b80_fb57_u64.to_le_bytes();
 
-/// What this is, with what to do; None for what may be weights.
+/// The file type and what to do; None if the file may contain weights.
 pub(super) fn kind(path: &Path, start: &[u8], end: &[u8]) -> Option<String> {
     if matches!(start, [_, _, _, _, 0, 0, 0, 0, b'{', ..]) {
         return None; // safetensors, whose header may have any length
@@ -85,7 +85,7 @@ fn by_structure(path: &Path, start: &[u8], end: &[u8]) -> Option<&'static str> {
     match start {
         [0x08, 2..=32, 0x12 | 0x1a | 0x22 | 0x32 | 0x3a | 0x42, ..] => Some(ONNX),
         [_, _, _, _, b'T', b'F', b'L', b'3', ..] => {
-            Some("a TensorFlow Lite model: give the weights that it was made of as safetensors")
+            Some("a TensorFlow Lite model: give the original weights as safetensors")
         }
         [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P', ..] => {
             Some("a WebP picture: give the weights' path")
@@ -97,7 +97,7 @@ fn by_structure(path: &Path, start: &[u8], end: &[u8]) -> Option<&'static str> {
     }
 }
 
-/// Text, which no file of weights begins with.
+/// Text; no weight file begins with text.
 fn written(start: &[u8]) -> Option<String> {
     let printable = |byte: &u8| matches!(byte, b'\t' | b'\n' | b'\r' | 0x20..=0x7e | 0x80..);
     if start.len() < 4 || !start.iter().all(printable) {
@@ -105,7 +105,7 @@ fn written(start: &[u8]) -> Option<String> {
     }
     let text = match std::str::from_utf8(start) {
         Ok(text) => text,
-        // The window may end within a character.
+        // The window may end inside a character.
         Err(error) if error.error_len().is_none() => {
             std::str::from_utf8(&start[..error.valid_up_to()]).ok()?
         }
@@ -116,20 +116,20 @@ fn written(start: &[u8]) -> Option<String> {
     Some(match text.chars().next() {
         Some('<') => PAGE.into(),
         Some('{' | '[') if text.contains("weight_map") => {
-            "the index of weights in several files (JSON): give one file that holds them all".into()
+            "the index of weights in several files (JSON): give a single file with all weights".into()
         }
         Some('{' | '[') => {
             format!(
-                "JSON, not weights: {line}; perhaps a server's error in place of the file, download it again"
+                "JSON, not weights: {line}; perhaps a server error instead of the file; download it again"
             )
         }
         _ => {
-            format!("text, not weights: {line}; perhaps an error or a network's definition, give the weights")
+            format!("text, not weights: {line}; perhaps an error or a network definition; give the weights")
         }
     })
 }
 
-/// What an archive with these entries is, where it is not torch.save's.
+/// Type of an archive with these entries, if torch.save did not write it.
 pub(super) fn archive(names: &[String]) -> Option<String> {
     let has = |end: &str| names.iter().any(|name| name.ends_with(end));
     let inside = |part: &str| names.iter().any(|name| name.contains(part));
@@ -144,7 +144,7 @@ pub(super) fn archive(names: &[String]) -> Option<String> {
     }
     if !names.is_empty() && names.iter().all(|name| name.ends_with(".npy")) {
         return Some(
-            "arrays of numpy (.npz): write them with `safetensors.numpy.save_file(dict(np.load(FILE)), OUT)`"
+            "NumPy arrays (.npz): write them with `safetensors.numpy.save_file(dict(np.load(FILE)), OUT)`"
                 .into(),
         );
     }

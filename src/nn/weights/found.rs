@@ -1,4 +1,4 @@
-//! What a reader of one format hands over.
+//! Result of reading a file in one format.
 
 use crate::element::Element;
 use anyhow::{Context, Result, ensure};
@@ -8,19 +8,19 @@ use std::collections::BTreeMap;
 /// Tensors by name.
 pub type Named = BTreeMap<String, Tensor>;
 
-/// What a reader of one format has found.
+/// Contents of a file in one format.
 #[derive(Default)]
 pub(super) struct RawWeights {
     pub tensors: Named,
     pub metadata: BTreeMap<String, String>,
     pub unread: BTreeMap<String, String>,
-    /// Tensors whose numbers are of another type in the file.
+    /// Tensors whose dtype in memory differs from the file's, by the file's dtype.
     pub converted: BTreeMap<&'static str, Vec<String>>,
     pub notes: Vec<String>,
 }
 
 impl RawWeights {
-    /// Takes in a tensor of this type in the file. What is too large for any type in memory (seeds may be) is passed over.
+    /// Adds a tensor with its dtype in the file. Values too large for any dtype in memory (seeds may be) are skipped.
     pub(super) fn add(&mut self, name: String, element: Element, tensor: Result<Tensor>) -> Result<()> {
         let tensor = match tensor {
             Err(error) if element == Element::U64 => {

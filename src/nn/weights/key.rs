@@ -1,5 +1,5 @@
-//! `FILE#KEY`: one of several networks that a file holds, by the key that leads to its tensors in a checkpoint, or by
-//! what its tensors' names begin with.
+//! `FILE#KEY`: selects one of several networks in a file, by the key of its tensors in a checkpoint or by the prefix
+//! of their names.
 
 use std::{
     collections::BTreeMap,
@@ -7,10 +7,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Networks that are named in a message.
+/// Maximum number of networks listed in a message.
 const SHOWN: usize = 12;
 
-/// The file that a path names, and the key behind its `#`. A file whose own name holds the `#` is meant as it is.
+/// The file of a path, and the key after `#`. If a file with the whole name exists, it is used and there is no key.
 pub fn split(path: &Path) -> (PathBuf, Option<String>) {
     let whole = || (path.to_path_buf(), None);
     let Some(text) = path.to_str().filter(|_| !path.exists()) else { return whole() };
@@ -22,7 +22,7 @@ pub fn split(path: &Path) -> (PathBuf, Option<String>) {
     }
 }
 
-/// What of a name follows `prefix` and a dot; the whole name where there is no prefix.
+/// The part of a name after `prefix` and a dot; the whole name for an empty prefix.
 pub(super) fn begins_with<'n>(name: &'n str, prefix: &str) -> Option<&'n str> {
     if prefix.is_empty() {
         return Some(name);
@@ -31,7 +31,7 @@ pub(super) fn begins_with<'n>(name: &'n str, prefix: &str) -> Option<&'n str> {
     if prefix.ends_with('.') { Some(rest) } else { rest.strip_prefix('.') }
 }
 
-/// The entries whose names begin with `prefix`, without it.
+/// The entries whose names begin with `prefix`, with the prefix removed.
 pub(super) fn below<T>(named: BTreeMap<String, T>, prefix: &str) -> BTreeMap<String, T> {
     named
         .into_iter()
@@ -54,7 +54,7 @@ impl fmt::Display for NetworkCandidate {
     }
 }
 
-/// A file holds several networks, and nobody said which.
+/// Error for a file with several networks and no key.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub struct SeveralNetworks(pub Vec<NetworkCandidate>);
 

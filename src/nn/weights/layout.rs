@@ -1,4 +1,4 @@
-//! How tensors lie in files, and how such files come onto the disk.
+//! Memory layout of tensors in files, and atomic writing.
 
 use crate::atomic_write;
 use anyhow::{Context, Result};
@@ -17,12 +17,12 @@ pub(super) fn permuted_dims(dims: &[usize], axes: Axes) -> Vec<usize> {
     if dims.len() == 4 { axes.iter().map(|&axis| dims[axis]).collect() } else { dims.to_vec() }
 }
 
-/// The shape that a tensor in memory layout has in a file: `(O, KH, KW, I)` is `(O, I, KH, KW)` there.
+/// Shape in a file of a tensor in memory layout: `(O, KH, KW, I)` becomes `(O, I, KH, KW)`.
 pub fn dims_in_file(dims: &[usize]) -> Vec<usize> {
     permuted_dims(dims, TO_FILE)
 }
 
-/// Writes `path` through `fill`, whole or not at all.
+/// Writes `path` through `fill`, completely or not at all.
 pub(super) fn atomically(path: &Path, fill: impl FnOnce(&mut BufWriter<&File>) -> Result<()>) -> Result<()> {
     atomic_write::write_with(path, fill).with_context(|| {
         format!(

@@ -1,4 +1,4 @@
-//! Weights from a file into a network, and what came of it.
+//! Loads weights from a file into a network and reports the result.
 
 use super::layout::{TO_FILE, permuted_dims};
 use crate::nn::params::{Params, assign};
@@ -6,20 +6,20 @@ use anyhow::{Context, Result, bail, ensure};
 use candle_core::Tensor;
 use std::{collections::BTreeMap, fmt};
 
-/// What a load did; printed to the user.
+/// Result of a load, printed for the user.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct LoadReport {
     pub loaded: Vec<String>,
-    /// In the network, not in the file: these keep their values.
+    /// In the network but not in the file: these keep their values.
     pub missing: Vec<String>,
-    /// In the file, not in the network.
+    /// In the file but not in the network.
     pub unexpected: Vec<String>,
-    /// In both, with different shapes (both are stated): these keep their values.
+    /// In both with different shapes (both are listed): these keep their values.
     pub mismatched: Vec<String>,
 }
 
 impl LoadReport {
-    /// Whether every parameter and buffer of the network was set and nothing was left over.
+    /// Whether every parameter and buffer of the network was set and no tensor of the file was unused.
     pub fn is_complete(&self) -> bool {
         self.missing.is_empty() && self.unexpected.is_empty() && self.mismatched.is_empty()
     }
@@ -41,8 +41,8 @@ impl fmt::Display for LoadReport {
     }
 }
 
-/// Copies every tensor whose name and shape agree, converting the element type; zero loaded tensors is an error.
-/// What else differs is in the report, for the caller to print and to judge.
+/// Copies every tensor whose name and shape match, converting the dtype. It is an error if none match. Other
+/// differences are in the report, for the caller to print and judge.
 pub fn load_into(params: &Params, tensors: &BTreeMap<String, Tensor>) -> Result<LoadReport> {
     let mut report = LoadReport::default();
     for (name, var) in params.all() {
@@ -62,19 +62,19 @@ pub fn load_into(params: &Params, tensors: &BTreeMap<String, Tensor>) -> Result<
     let unexpected = tensors.keys().filter(|name| params.named(name).is_none());
     report.unexpected = unexpected.cloned().collect();
     if report.loaded.is_empty() {
-        bail!("no tensor fits this network ({report}): these are the weights of another architecture")
+        bail!("no tensor fits this network ({report}): the weights are of another architecture")
     }
     Ok(report)
 }
 
-/// Refuses whole numbers as weights: those of quantized networks mean something else than they say.
+/// Rejects integer weights: the values of quantized networks are not their real weights.
 ///
 /// # Errors
-/// Names the tensor and its type.
+/// Names the tensor and its dtype.
 pub fn real(name: &str, tensor: &Tensor) -> Result<()> {
     ensure!(
         !tensor.dtype().is_int(),
-        "`{name}` holds whole numbers ({}), as quantized weights do, which are not read: store float32",
+        "`{name}` holds whole numbers ({}), as quantized weights do, which are not supported: store float32",
         tensor.dtype().as_str()
     );
     Ok(())

@@ -1,9 +1,8 @@
 //! Weight files, read and written: safetensors, PyTorch state dicts (`.pth`) and Caffe's `.caffemodel`.
 //!
-//! This is the one place where axes are permuted: a tensor of rank 4 lies `(O, KH, KW, I)` in memory and
-//! `(O, I, KH, KW)` in every format (transposed convolutions likewise, `C_in` first and `C_out` last). Everything
-//! else keeps its axes. Names stay those of the file: what they are called in our networks is the business of
-//! `backbones::exchange`.
+//! Axes are permuted only here: a tensor of rank 4 is `(O, KH, KW, I)` in memory and `(O, I, KH, KW)` in every format
+//! (transposed convolutions likewise, `C_in` first and `C_out` last). All other tensors keep their axes. Names are
+//! those of the file; `backbones::exchange` converts them to our names.
 
 pub mod caffe;
 mod foreign;
@@ -33,11 +32,11 @@ use std::{
     path::Path,
 };
 
-/// How a file holds its tensors.
+/// Format of a weight file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
     Safetensors,
-    /// A state dict that `torch.save` wrote, as a zip archive or in the older form.
+    /// A state dict written by `torch.save`, as a zip archive or in the older format.
     Pytorch,
     Caffe,
 }
@@ -52,17 +51,17 @@ impl fmt::Display for Format {
     }
 }
 
-/// What a file holds.
+/// Contents of a weight file.
 #[derive(Clone, Debug)]
 pub struct Contents {
     pub format: Format,
     /// By the file's own names, in memory layout, on the CPU.
     pub tensors: Named,
-    /// Only safetensors has any.
+    /// Only in safetensors.
     pub metadata: BTreeMap<String, String>,
-    /// Tensors of kinds that are not read, by name, and why: complex, quantized, sparse, of half a byte.
+    /// Tensors of unsupported types with the reason, by name: complex, quantized, sparse, half a byte.
     pub unread: BTreeMap<String, String>,
-    /// Sentences for the user: which of several networks it is, what was converted.
+    /// Notes for the user: which of several networks was chosen, what was converted.
     pub notes: Vec<String>,
 }
 
@@ -71,16 +70,16 @@ pub fn read(path: &Path) -> Result<(Named, BTreeMap<String, String>)> {
     contents(path).map(|contents| (contents.tensors, contents.metadata))
 }
 
-/// Reads a weight file of any format, told by its first bytes, whatever its name. `FILE#KEY` means one of several
-/// networks in it ([`split`]).
+/// Reads a weight file of any format, identified by its first bytes, whatever its name. `FILE#KEY` selects one of
+/// several networks in it ([`split`]).
 ///
 /// # Errors
-/// A file that cannot be read, is of another kind (which is named), is truncated or corrupt; one that holds several
-/// networks, where no key says which ([`SeveralNetworks`]). No number in the file is believed before it was checked against the
-/// file's length.
+/// A file that cannot be read, is of another type (which is named), is truncated or corrupt; a file with several
+/// networks and no key ([`SeveralNetworks`]). Every number in the file is checked against the file's length before
+/// use.
 pub fn contents(path: &Path) -> Result<Contents> {
     let (file, key) = split(path);
-    // The readers of archives, of safetensors and of Caffe's models are others'.
+    // The parsers of archives, of safetensors and of Caffe's models are third-party and may panic.
     let read = guarded::call(|| read_file(&file, key.as_deref())).map_err(Into::into).flatten();
     read.with_context(|| format!("cannot read weights from {}", path.display()))
 }
@@ -100,7 +99,7 @@ fn read_file(path: &Path, key: Option<&str>) -> Result<Contents> {
     }
     file.rewind()?;
     let (format, found) = if length < 8 {
-        bail!("the file has {length} bytes: not a {KIND}, or a broken download")
+        bail!("the file has {length} bytes: it is not a {KIND}, or a broken download")
     } else if start.get(8) == Some(&b'{') {
         (Format::Safetensors, within(safetensors::read(&mut file, length)?, key)?)
     } else if start.starts_with(b"PK\x03\x04") {
@@ -109,7 +108,7 @@ fn read_file(path: &Path, key: Option<&str>) -> Result<Contents> {
         (Format::Pytorch, pth::read_legacy(&mut file, length, key)?)
     } else if start[0] == 0x80 && (2..=5).contains(&start[1]) {
         bail!(
-            "it is not a {KIND}, but a pickle of Python that torch.save did not write: save the weights as safetensors"
+            "it is not a {KIND}, but a Python pickle that torch.save did not write: save the weights as safetensors"
         )
     } else if caffe::may_begin(&start) {
         let tensors = caffe::read(&mut file, length)?;
@@ -120,14 +119,14 @@ fn read_file(path: &Path, key: Option<&str>) -> Result<Contents> {
     Ok(contents_of(format, found))
 }
 
-/// The last bytes.
+/// Reads the last bytes.
 fn ending<'e>(file: &mut (impl Read + Seek), length: u64, end: &'e mut Vec<u8>) -> Result<&'e [u8]> {
     file.seek(SeekFrom::Start(length.saturating_sub(foreign::END)))?;
     file.take(foreign::END).read_to_end(end)?;
     Ok(end)
 }
 
-/// What lies below a prefix of names.
+/// The contents below a name prefix.
 fn within(found: RawWeights, prefix: Option<&str>) -> Result<RawWeights> {
     let Some(prefix) = prefix else { return Ok(found) };
     let tensors = key::below(found.tensors, prefix);
@@ -148,7 +147,7 @@ fn contents_of(format: Format, found: RawWeights) -> Contents {
     Contents { format, tensors, metadata, unread, notes }
 }
 
-/// The first bytes of a file, for a message.
+/// The first bytes of a file, formatted for a message.
 fn shown(start: &[u8]) -> String {
     start[..start.len().min(8)]
         .iter()
@@ -158,17 +157,17 @@ fn shown(start: &[u8]) -> String {
         .into()
 }
 
-/// A section of a file's header that holds YAML, as a spec struct.
+/// Parses a section of a file's header, which is YAML, into a spec struct.
 ///
 /// # Errors
-/// Text that is no YAML, or other fields than those of `T`.
+/// Invalid YAML, or unknown fields of `T`.
 pub fn section<T: serde::de::DeserializeOwned>(text: &str) -> Result<T> {
-    // By way of JSON values, which read name-keyed enums as they are written.
+    // Through JSON values, which keep the representation of enums by name.
     let value: Value = yaml::read(text)?;
     Ok(serde_json::from_value(value)?)
 }
 
-/// Writes parameters and buffers as safetensors, atomically. `metadata` goes into the header (spec YAML,
+/// Writes parameters and buffers as safetensors, atomically. `metadata` is stored in the header (spec YAML,
 /// architecture …).
 pub fn save(params: &Params, metadata: &BTreeMap<String, String>, path: &Path) -> Result<()> {
     let tensors: Vec<_> = params.all().map(|(name, var)| (name, var.as_tensor())).collect();
@@ -178,7 +177,7 @@ pub fn save(params: &Params, metadata: &BTreeMap<String, String>, path: &Path) -
 /// Writes named tensors in memory layout as safetensors, atomically. Equal input gives equal bytes.
 ///
 /// # Errors
-/// A name given twice, an element type that the format lacks, a folder that cannot be written, a full disk.
+/// A duplicate name, a dtype that the format lacks, a folder that cannot be written, a full disk.
 pub fn write(tensors: &[(&str, &Tensor)], metadata: &BTreeMap<String, String>, path: &Path) -> Result<()> {
     layout::atomically(path, |file| safetensors::write(tensors, metadata, file))
 }

@@ -1,5 +1,5 @@
-//! The safetensors container, read and written: a JSON header, then the tensors one after another. Other files of this
-//! format begin with [`start`] and go on with [`write_elements`].
+//! Reads and writes the safetensors format: a JSON header, then the tensors one after another. Other writers of this
+//! format begin with [`start`] and continue with [`write_elements`].
 
 use super::{
     found::RawWeights,
@@ -17,13 +17,13 @@ use std::{
     io::{self, Read, Write},
 };
 
-/// The longest header that the format allows; a larger number means that this is some other file.
+/// The longest header that the format allows; a larger value means that the file has another format.
 pub(crate) const LONGEST_HEADER: u64 = 100_000_000;
 
-/// Bytes of a tensor that are brought into file layout at a time.
+/// Bytes of a tensor that are converted to file layout at a time.
 const PIECE_BYTES: usize = 4 << 20;
 
-/// Equal input gives equal bytes (the writer of the safetensors crate orders metadata by chance).
+/// Equal input gives equal bytes (the writer of the safetensors crate orders metadata randomly).
 pub(super) fn write(
     tensors: &[(&str, &Tensor)],
     metadata: &BTreeMap<String, String>,
@@ -37,7 +37,7 @@ pub(super) fn write(
     Ok(())
 }
 
-/// One tensor in file layout, a few rows at a time: the copy that permuting makes stays small beside fc6.
+/// Writes one tensor in file layout, a few rows at a time, so that the permuted copy is small compared with fc6.
 pub(super) fn write_tensor(tensor: &Tensor, file: &mut impl Write) -> Result<()> {
     let tensor = if tensor.rank() == 0 { tensor.reshape(1)? } else { tensor.clone() };
     let (rows, bytes) = (tensor.dim(0)?, tensor.elem_count() * tensor.dtype().size_in_bytes());
@@ -49,11 +49,11 @@ pub(super) fn write_tensor(tensor: &Tensor, file: &mut impl Write) -> Result<()>
     Ok(())
 }
 
-/// A file up to its first tensor: the length of the JSON header, and the header, names sorted. `tensors` are names, types
-/// and shapes in the order in which their elements follow.
+/// Writes a file up to its first tensor: the length of the JSON header, and the header with sorted names. `tensors`
+/// are names, dtypes and shapes in the order of their elements in the file.
 ///
 /// # Errors
-/// A name given twice, a header beyond what the format allows.
+/// A duplicate name, a header longer than the format allows.
 pub(crate) fn start<'a>(
     metadata: &BTreeMap<impl Ord + Serialize, impl Serialize>,
     tensors: impl IntoIterator<Item = (&'a str, DType, Vec<usize>)>,
@@ -81,10 +81,10 @@ pub(crate) fn start<'a>(
     Ok(start)
 }
 
-/// The numbers of a tensor as they lie in memory, little endian; a few kilobytes are taken beyond the tensor itself.
+/// Writes the values of a tensor in memory order, little endian, with a buffer of a few kilobytes.
 ///
 /// # Errors
-/// Types of numbers that have no arithmetic here; those of `out`.
+/// Dtypes without arithmetic here; errors of `out`.
 pub(crate) fn write_elements(tensor: &Tensor, out: &mut impl Write) -> io::Result<()> {
     let tensor = tensor.to_device(&Device::Cpu).and_then(|t| t.contiguous()).map_err(io::Error::other)?;
     let (storage, layout) = tensor.storage_and_layout();
@@ -121,8 +121,8 @@ fn write_chunks<T: Copy, const N: usize>(
     Ok(())
 }
 
-/// Tensors in memory layout, and the metadata. `length` is that of the whole file. Tensors of types that are not read are
-/// passed over, unless there are no others.
+/// Tensors in memory layout, and the metadata. `length` is that of the whole file. Tensors of unsupported types are
+/// skipped, unless there are no others.
 pub(super) fn read(file: &mut impl Read, length: u64) -> Result<RawWeights> {
     let header = read_header(file, length)?;
     let mut found = RawWeights::default();
@@ -148,7 +148,7 @@ pub(super) fn read(file: &mut impl Read, length: u64) -> Result<RawWeights> {
     Ok(found)
 }
 
-/// Checks every number of the header against the length of the file before anything is allocated by it.
+/// Checks every number of the header against the length of the file before allocating memory for it.
 fn read_header(file: &mut impl Read, length: u64) -> Result<Metadata> {
     ensure!(length >= 8, "the file has {length} bytes: not a safetensors file, or a broken download");
     let mut size = [0; 8];
@@ -168,11 +168,11 @@ fn read_header(file: &mut impl Read, length: u64) -> Result<Metadata> {
         length >= wanted,
         "it has {length} of the {wanted} bytes that its header lists: it is truncated; copy or download it again"
     );
-    ensure!(length == wanted, "it has {length} bytes where its header lists {wanted}: it is corrupt");
+    ensure!(length == wanted, "it has {length} bytes, but its header lists {wanted}: it is corrupt");
     Ok(header)
 }
 
-/// None for complex numbers and for types of less than a byte.
+/// None for complex types and types of less than a byte.
 fn element(dtype: Dtype) -> Option<Element> {
     Some(match dtype {
         Dtype::F64 => Element::F64,
@@ -205,7 +205,8 @@ fn tensor(element: Element, info: &TensorInfo, bytes: &[u8]) -> Result<Tensor> {
 mod tests {
     use super::*;
 
-    /// Every byte of a file, by the format's description: files of earlier versions and of this one must not differ.
+    /// Compares every byte of a file with the format's description: this version must write the same files as earlier
+    /// ones.
     #[test]
     fn files_are_made_of_these_bytes() -> Result<()> {
         let cpu = &Device::Cpu;

@@ -259,7 +259,7 @@ fn expanded_tensors_are_whole_but_no_bombs() {
     let contents = read(&expanded(&[3, 2], &[0, 1]));
     assert_eq!(values(&contents, "a.b"), [1.0, 2.0, 1.0, 2.0, 1.0, 2.0]);
     assert_eq!(read(&expanded(&[100_000], &[0])).tensors["a.b"].elem_count(), 100_000);
-    assert!(refused(&expanded(&[1 << 40], &[0])).contains("far more room than the file"));
+    assert!(refused(&expanded(&[1 << 40], &[0])).contains("far more memory than the file"));
     assert!(refused(&expanded(&[1 << 40, 1 << 40], &[0, 0])).contains("corrupt"));
 }
 

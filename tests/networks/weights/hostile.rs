@@ -143,8 +143,8 @@ fn tensors_stay_inside_their_storages() {
         (dict(16, i64::MAX, &[2], &[1]), outside),
         (dict(16, 0, &[1 << 40, 1 << 40], &[0, 0]), outside),
         (dict(1 << 40, 0, &[1 << 40], &[1]), "longer than the file"),
-        (dict(16, 0, &[1 << 40], &[0]), "far more room"),
-        (dict(17, 0, &[17], &[1]), "where its pickle says 68"),
+        (dict(16, 0, &[1 << 40], &[0]), "far more memory"),
+        (dict(17, 0, &[17], &[1]), "but its pickle says 68"),
     ];
     for (pickle, message) in cases {
         let error = refused(&pickled(&pickle));
@@ -172,11 +172,11 @@ fn pickles_do_not_exhaust_the_reader() {
     assert!(unwatched(&many).contains("values"));
     for (pickle, message) in [
         (b"\x80\x02.".as_slice(), "stack is empty"),
-        (b"\x80\x02}u.", "closes what it did not open"),
-        (b"\x80\x02h\x07.", "recalls what it did not keep"),
+        (b"\x80\x02}u.", "closes a mark that is not open"),
+        (b"\x80\x02h\x07.", "recalls a value that it did not memoize"),
         (b"\x80\x02}X\xff\xff\xff\xffa.", "longer than the pickle"),
         (b"\x80\x02}(K\x01u.", "half a pair"),
-        (b"\x80\x02K\x01(K\x01K\x01u.", "no list or dict"),
+        (b"\x80\x02K\x01(K\x01K\x01u.", "not a list or dict"),
         (b"\x80\x02}", "in the middle"),
         (b"", "in the middle"),
         (b"\x80\x02}.", "no tensors"),
@@ -213,7 +213,7 @@ fn archives_are_what_they_claim() {
     let mut zip = ZipWriter::new(Cursor::new(vec![]));
     zip.start_file("readme.txt", SimpleFileOptions::default()).expect("a new entry");
     let other = zip.finish().expect("memory").into_inner();
-    assert!(refused(&other).contains("not a file of torch.save"));
+    assert!(refused(&other).contains("not written by torch.save"));
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Blobs of a layer as tensors.
+//! Conversion of a layer's blobs to tensors.
 
 use super::proto::BlobMessage;
 use crate::nn::weights::layout::{TO_MEMORY, permuted};
@@ -6,13 +6,13 @@ use anyhow::{Context, Result, bail, ensure};
 use candle_core::{DType, Device, Tensor};
 use prost::{Message, bytes::Bytes};
 
-/// Axes of a blob; Caffe's own limit.
+/// Maximum number of axes of a blob, which is also Caffe's limit.
 const MOST_AXES: usize = 32;
 
-/// What the shapes of a layer's blobs mean.
+/// Meaning of the shapes of a layer's blobs.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum BlobLayout {
-    /// Transposed ones too.
+    /// Including transposed convolutions.
     Convolution,
     InnerProduct,
     BatchNorm,
@@ -24,7 +24,7 @@ pub(super) fn tensors(kind: BlobLayout, blobs: Vec<Bytes>) -> Result<Vec<(String
     let names: &[&str] = match (kind, blobs.len()) {
         (BlobLayout::BatchNorm, 3) => &["running_mean", "running_var", "weight_sum"],
         (BlobLayout::BatchNorm, other) => {
-            bail!("a batch normalization of {other} blobs where Caffe has three")
+            bail!("a batch normalization has {other} blobs, but Caffe's has three")
         }
         (_, 1 | 2) => &["weight", "bias"],
         _ => &[],
@@ -41,7 +41,8 @@ pub(super) fn tensors(kind: BlobLayout, blobs: Vec<Bytes>) -> Result<Vec<(String
     Ok(out)
 }
 
-/// Sums become statistics. A layer that has seen nothing has a third blob of 0; Caffe then takes 0 for both.
+/// Converts sums to statistics. A layer without any accumulated batch has a third blob of 0; Caffe then uses 0 for
+/// both.
 fn normalize(mean: &mut Tensor, var: &mut Tensor, sum: &Tensor) -> Result<()> {
     ensure!(sum.dims() == [1], "its third blob has the shape {:?} instead of [1]", sum.dims());
     let weight = sum.to_dtype(DType::F64)?.get(0)?.to_scalar::<f64>()?;
@@ -71,8 +72,8 @@ fn tensor(kind: BlobLayout, index: usize, blob: Bytes) -> Result<Tensor> {
     Ok(permuted(&tensor, TO_MEMORY)?)
 }
 
-/// Convolution weights have rank 4, those of an inner product rank 2, everything else loses the ones that the older
-/// form puts before it.
+/// Convolution weights have rank 4 and inner-product weights rank 2. All other blobs lose the leading axes of length 1
+/// that the older format adds.
 fn shape(kind: BlobLayout, index: usize, blob: &BlobMessage) -> Result<Vec<usize>> {
     let dims = match &blob.shape {
         Some(shape) => shape.dim.clone(),

@@ -1,10 +1,10 @@
-//! Caffe's `.caffemodel`: a network definition in protocol buffers, of which the names, types and blobs of the layers
-//! are read, in the form of today (`layer`) and in that of 2013 and 2014 (`layers`), and written in that of today.
+//! Caffe's `.caffemodel`: a network definition in protocol buffers. Only the names, types and blobs of the layers are
+//! read, in the current format (`layer`) and in that of 2013 and 2014 (`layers`). Writing uses the current format.
 //!
 //! A layer's blobs become `NAME.weight` and `NAME.bias`, those of a batch normalization `NAME.running_mean`,
-//! `NAME.running_var` and `NAME.weight_sum`: Caffe keeps sums, which are divided by the third blob here and multiplied
-//! back on the way out. What connects the layers is not read and not written: Caffe finds weights by name, under a
-//! prototxt of its own.
+//! `NAME.running_var` and `NAME.weight_sum`: Caffe stores sums, which are divided by the third blob on reading and
+//! multiplied by it on writing. Connections between layers are neither read nor written: Caffe finds weights by name,
+//! using a separate prototxt.
 
 mod blobs;
 mod proto;
@@ -19,18 +19,18 @@ use prost::{Message, bytes::Bytes};
 use proto::{LayerMessage, NetMessage, V1LayerMessage};
 use std::{collections::BTreeSet, io::Read};
 
-/// Protocol buffers allow no more.
+/// Size limit of protocol buffers.
 const LARGEST_FILE: u64 = 2 << 30;
 
-/// Whether a file that begins so may be a model: its first field is a name or a layer.
+/// Whether a file with these first bytes can be a model: its first field is a name or a layer.
 pub(super) fn may_begin(start: &[u8]) -> bool {
     matches!(start, [0x0a | 0x12, ..] | [0xa2, 0x06, ..])
 }
 
-/// Tensors in memory layout. Layers without blobs are left out.
+/// Tensors in memory layout. Layers without blobs are omitted.
 pub(super) fn read(file: &mut impl Read, length: u64) -> Result<Named> {
     let kind = "not a .caffemodel, or it is truncated or corrupt";
-    ensure!(length <= LARGEST_FILE, "it has {length} bytes, more than a .caffemodel may have");
+    ensure!(length <= LARGEST_FILE, "it has {length} bytes, more than the limit of a .caffemodel");
     let mut bytes = Vec::with_capacity(length as usize);
     file.read_to_end(&mut bytes)?;
     let net = NetMessage::decode(Bytes::from(bytes)).context(kind)?;
@@ -62,7 +62,7 @@ fn parsed(layer: Bytes) -> Result<(String, BlobLayout, Vec<Bytes>)> {
     Ok((name, kind, blobs))
 }
 
-/// The numbers are those of `V1LayerParameter.LayerType`.
+/// The type numbers are those of `V1LayerParameter.LayerType`.
 fn parsed_v1(layer: Bytes) -> Result<(String, BlobLayout, Vec<Bytes>)> {
     let V1LayerMessage { name, kind, blobs } = V1LayerMessage::decode(layer)?;
     let kind = match kind {

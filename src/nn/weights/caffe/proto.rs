@@ -1,5 +1,5 @@
-//! The messages of `caffe.proto` as far as weights need them. Layers and blobs are kept as bytes until their turn, so
-//! that a file costs its own length in memory and no field of another message is looked at.
+//! The parts of `caffe.proto` that weights need. Layers and blobs are stored as bytes until they are parsed, so a file
+//! needs only its own length in memory and no other message is parsed.
 
 use prost::bytes::Bytes;
 
@@ -8,7 +8,7 @@ use prost::bytes::Bytes;
 pub(super) struct NetMessage {
     #[prost(string, tag = "1")]
     pub name: String,
-    /// the form of 2013 and 2014: [`V1LayerMessage`]
+    /// the format of 2013 and 2014: [`V1LayerMessage`]
     #[prost(bytes = "bytes", repeated, tag = "2")]
     pub layers: Vec<Bytes>,
     /// [`LayerMessage`]
@@ -41,7 +41,7 @@ pub(super) struct V1LayerMessage {
 /// `BlobProto`
 #[derive(Clone, PartialEq, prost::Message)]
 pub(super) struct BlobMessage {
-    /// these four are the shape where `shape` is absent
+    /// these four are the shape if `shape` is absent
     #[prost(int32, optional, tag = "1")]
     pub num: Option<i32>,
     #[prost(int32, optional, tag = "2")]

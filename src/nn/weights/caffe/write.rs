@@ -1,4 +1,4 @@
-//! Models in Caffe's form of today, one layer after the other.
+//! Writes models in Caffe's current format, layer by layer.
 
 use super::proto::{LayerMessage, NetMessage, ShapeMessage};
 use crate::nn::weights::{
@@ -16,13 +16,13 @@ const BLOBS: u8 = 0x3a;
 const DATA: u8 = 0x2a;
 const SHAPE: u8 = 0x3a;
 
-/// Writes tensors in memory layout as a model, atomically: those of one layer (`NAME.weight`, `NAME.bias`) together,
-/// layers in the order of their first tensor, as float32. A layer with `running_mean` becomes a BatchNorm of three
-/// blobs, one with a weight of rank 4 a Convolution or, if `transposed` names it, a Deconvolution, of rank 2 an
-/// InnerProduct, of rank 1 a Scale.
+/// Writes tensors in memory layout as a model, atomically, as float32. Tensors of one layer (`NAME.weight`,
+/// `NAME.bias`) are written together, layers in the order of their first tensor. A layer with `running_mean` becomes a
+/// BatchNorm with three blobs. A layer with a weight of rank 4 becomes a Convolution or, if listed in `transposed`, a
+/// Deconvolution; of rank 2 an InnerProduct; of rank 1 a Scale.
 ///
 /// # Errors
-/// Tensors that no such layer has, a folder that cannot be written, a full disk.
+/// Tensors of no such layer, a folder that cannot be written, a full disk.
 pub fn write(name: &str, tensors: &[(&str, &Tensor)], transposed: &[&str], path: &Path) -> Result<()> {
     let layers = layers(tensors, transposed)?;
     atomically(path, |file| {
@@ -44,8 +44,9 @@ type BlobParts<'a> = BTreeMap<&'a str, &'a Tensor>;
 fn layers<'a>(tensors: &[(&'a str, &'a Tensor)], transposed: &[&str]) -> Result<Vec<CaffeLayer<'a>>> {
     let mut layers: Vec<(&str, BlobParts)> = vec![];
     for &(full, tensor) in tensors {
-        let (name, part) =
-            full.rsplit_once('.').with_context(|| format!("`{full}` names no layer and part"))?;
+        let (name, part) = full
+            .rsplit_once('.')
+            .with_context(|| format!("`{full}` is not a name of the form LAYER.PART"))?;
         let place = layers.iter().position(|(other, _)| *other == name).unwrap_or(layers.len());
         if place == layers.len() {
             layers.push((name, BlobParts::new()));
@@ -67,7 +68,7 @@ fn layer<'a>(name: &'a str, parts: &BlobParts, transposed: bool) -> Result<Caffe
         }
         ["weight"] => (kind(parts["weight"], transposed)?, vec![blob("weight")?]),
         ["bias", "weight"] => (kind(parts["weight"], transposed)?, vec![blob("weight")?, blob("bias")?]),
-        _ => bail!("Caffe has no layer of the tensors {}", names.join(", ")),
+        _ => bail!("Caffe has no layer with the tensors {}", names.join(", ")),
     };
     Ok(CaffeLayer { name, kind, blobs })
 }
@@ -82,7 +83,7 @@ fn kind(weight: &Tensor, transposed: bool) -> Result<&'static str> {
     })
 }
 
-/// Statistics become sums again; those that nothing was gathered into count as one batch's.
+/// Converts statistics to sums; statistics with an accumulated weight of 0 count as one batch.
 fn sums(mean: Tensor, var: Tensor, weight: Tensor) -> Result<Vec<Tensor>> {
     ensure!(weight.dims() == [1], "weight_sum has the shape {:?} instead of [1]", weight.dims());
     let sum = weight.get(0)?.to_scalar::<f32>()?;
@@ -107,7 +108,7 @@ impl CaffeLayer<'_> {
     }
 }
 
-/// A blob up to its numbers, which lie as they do in other formats.
+/// A blob without its values, which have the same layout as in other formats.
 fn blob_head(blob: &Tensor) -> Result<Vec<u8>> {
     let dim = dims_in_file(blob.dims()).into_iter().map(|size| size as i64).collect();
     let shape = ShapeMessage { dim }.encode_to_vec();

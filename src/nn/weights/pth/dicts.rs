@@ -1,8 +1,9 @@
-//! Which dict of a checkpoint holds the network's weights.
+//! Finds the dict with the network's weights in a checkpoint.
 //!
-//! Training scripts save a state dict bare, or under a key of their own beside an optimizer, counters, a best accuracy (at
-//! times as a tensor), averages of the weights, a second network. So every dict that holds tensors is collected with the
-//! keys that lead to it, and these are ranked; where several are of one rank, whoever asks must say which.
+//! Training scripts save a state dict alone, or under a key of their own together with an optimizer, counters, a best
+//! accuracy (sometimes as a tensor), averages of the weights, or a second network. Every dict with tensors is
+//! therefore collected with its path of keys, and these are ranked. If several have the same rank, the user must
+//! choose.
 
 use super::{
     pickle::{Id, Pickle, PickleNode},
@@ -12,7 +13,7 @@ use crate::nn::weights::key::{NetworkCandidate, SeveralNetworks, begins_with};
 use anyhow::{Context, Result, bail, ensure};
 use std::collections::{BTreeMap, HashSet};
 
-/// Words of which keys for networks are made, whole or joined by `_`: `state_dict`, `model_ema`, `netG`.
+/// Words in keys of networks, alone or joined by `_`: `state_dict`, `model_ema`, `netG`.
 const WORDS: [&str; 31] = [
     "state",
     "dict",
@@ -46,24 +47,24 @@ const WORDS: [&str; 31] = [
     "checkpoint",
     "ckpt",
 ];
-/// What wrappers of PyTorch put before every name: data-parallel and sharded training, compiled modules.
+/// Prefixes that PyTorch wrappers add to every name: data-parallel and sharded training, compiled modules.
 const PREFIXES: [&str; 4] = ["module.", "_orig_mod.", "_forward_module.", "_fsdp_wrapped_module."];
-/// Dicts within dicts that are looked into.
+/// Maximum depth of nested dicts that are searched.
 const DEEPEST: usize = 8;
 
 /// The tensors of a network.
 pub(super) struct Chosen {
     pub tensors: Vec<(String, Strided)>,
-    /// Tensors that are not read, with the reason.
+    /// Tensors of unsupported types, with the reason.
     pub unread: BTreeMap<String, String>,
     pub notes: Vec<String>,
 }
 
-/// The tensors below `key`, or of the dict that must be meant where there is none. What PyTorch's wrappers put before
-/// every name is taken off.
+/// The tensors below `key`, or of the highest-ranked dict if there is no key. Prefixes of PyTorch wrappers are removed
+/// from the names.
 ///
 /// # Errors
-/// [`SeveralNetworks`]; no dict of tensors at all, and what there is instead; a tensor that cannot be right.
+/// [`SeveralNetworks`]; no dict of tensors, with a description of the contents; an invalid tensor.
 pub(super) fn chosen(pickle: &Pickle, key: Option<&str>) -> Result<Chosen> {
     let all = collected(pickle, pickle.root);
     let Some(key) = key.filter(|key| !key.is_empty()) else { return picked(pickle, all, "") };
@@ -77,14 +78,14 @@ pub(super) fn chosen(pickle: &Pickle, key: Option<&str>) -> Result<Chosen> {
             let shown = all.iter().map(|dict| format!("`{}`", dict.name())).take(12).collect::<Vec<_>>();
             let inside = picked(pickle, all, "").ok().and_then(|chosen| chosen.below(key));
             inside.with_context(|| {
-                format!("it has nothing under `{key}`; it has tensors under {}", shown.join(", "))
+                format!("it holds nothing under `{key}`; it holds tensors under {}", shown.join(", "))
             })
         }
     }
 }
 
 impl Chosen {
-    /// Those whose names begin with `prefix`, if there are any.
+    /// Those whose names begin with `prefix`, if any.
     fn below(self, prefix: &str) -> Option<Self> {
         let bare = |name: &str| begins_with(name, prefix).map(String::from);
         let tensors: Vec<_> =
@@ -94,13 +95,13 @@ impl Chosen {
     }
 }
 
-/// A dict that holds tensors.
+/// A dict with tensors.
 struct Dict {
     id: Id,
     path: Vec<String>,
     tensors: usize,
     parameters: u64,
-    /// Half of its keys are names of parameters, with the dots between modules.
+    /// At least half of its keys are parameter names, with dots between modules.
     dotted: bool,
 }
 
@@ -109,13 +110,13 @@ impl Dict {
         if self.path.is_empty() { ".".into() } else { self.path.join(".") }
     }
 
-    /// Whether its keys are those that networks are put under.
+    /// Whether its keys are typical keys of networks.
     fn known(&self) -> bool {
         let word = |word: &str| WORDS.contains(&word) || word.chars().all(|c| c.is_ascii_digit());
         self.path.iter().all(|key| key.to_lowercase().split(['_', '-', ' ']).all(word))
     }
 
-    /// The lower, the likelier is it a network.
+    /// Lower ranks are more likely networks.
     fn rank(&self) -> usize {
         match (self.dotted, self.known()) {
             (true, true) => 0,
@@ -125,14 +126,15 @@ impl Dict {
         }
     }
 
-    /// Whether `other` lies inside it and is rather the network: single tensors beside a state dict are none.
+    /// Whether `other` is inside this dict and more likely the network: single tensors next to a state dict are not a
+    /// network.
     fn yields_to(&self, other: &Self) -> bool {
         let inside = other.path.len() > self.path.len() && other.path.starts_with(&self.path);
         inside && other.known() && (!self.dotted || other.tensors >= self.tensors)
     }
 }
 
-/// Every dict of tensors that is reached from `root` by dicts, lists and tuples.
+/// All dicts of tensors reachable from `root` through dicts, lists and tuples.
 fn collected(pickle: &Pickle, root: Id) -> Vec<Dict> {
     let (mut found, mut seen) = (vec![], HashSet::new());
     let mut waiting = vec![(root, vec![])];
@@ -188,7 +190,7 @@ fn dict(pickle: &Pickle, id: Id, path: &[String]) -> Option<Dict> {
     (tensors > 0).then(|| Dict { id, path: path.to_vec(), tensors, parameters, dotted })
 }
 
-/// The likeliest of `dicts`, which lie below `key`.
+/// The most likely network of `dicts`, which are below `key`.
 fn picked(pickle: &Pickle, dicts: Vec<Dict>, key: &str) -> Result<Chosen> {
     let Some(best) = dicts.iter().map(Dict::rank).min() else { bail!("{}", pickle.without_tensors(key)) };
     let ranked: Vec<&Dict> = dicts.iter().filter(|dict| dict.rank() == best).collect();
@@ -214,12 +216,12 @@ fn picked(pickle: &Pickle, dicts: Vec<Dict>, key: &str) -> Result<Chosen> {
         chosen.notes.push(format!("the weights are those of `{}` in the checkpoint", name(one)));
     }
     if !others.is_empty() {
-        chosen.notes.push(format!("the file also holds {}: FILE#KEY chooses", others.join(", ")));
+        chosen.notes.push(format!("the file also holds {}: choose with FILE#KEY", others.join(", ")));
     }
     Ok(chosen)
 }
 
-/// The dict that `key` leads to, and what of the key is left: the beginning of names in it.
+/// The dict that `key` leads to, and the rest of the key, which is a prefix of names in it.
 fn found<'k>(pickle: &Pickle, id: Id, key: &'k str) -> Option<(Id, &'k str)> {
     for (name, inner) in below(pickle, id).iter().filter(|(name, _)| !name.is_empty()) {
         if name == key {
@@ -237,7 +239,7 @@ fn found<'k>(pickle: &Pickle, id: Id, key: &'k str) -> Option<(Id, &'k str)> {
     named.then_some((id, key))
 }
 
-/// The tensors of one dict whose names begin with `prefix`, without it.
+/// The tensors of one dict whose names begin with `prefix`, with the prefix removed.
 fn taken(pickle: &Pickle, id: Id, prefix: &str) -> Result<Chosen> {
     let mut chosen = Chosen { tensors: vec![], unread: BTreeMap::new(), notes: vec![] };
     let pairs = pickle.pairs_of(id).unwrap_or_default();
@@ -267,7 +269,7 @@ fn taken(pickle: &Pickle, id: Id, prefix: &str) -> Result<Chosen> {
     Ok(chosen)
 }
 
-/// Bytes before every name that a wrapper put there.
+/// Length of the wrapper prefix of every name, in bytes.
 fn wrapping(named: &[(&str, &PickleNode)]) -> usize {
     let mut off = 0;
     while let Some(prefix) =
@@ -297,7 +299,7 @@ impl Pickle {
         }
     }
 
-    /// What there is where no dict holds tensors, and what to do.
+    /// Describes the contents if no dict has tensors, and what to do.
     fn without_tensors(&self, key: &str) -> String {
         let tensors = self
             .nodes
@@ -315,7 +317,7 @@ impl Pickle {
                 Some((key, class)) if tensors > 0 => {
                     format!("`{key}`, an object of `{class}`, which was not run, with the tensors inside")
                 }
-                _ if tensors > 0 => format!("{tensors} tensors, but none by a name"),
+                _ if tensors > 0 => format!("{tensors} tensors, but none with a name"),
                 _ => {
                     return format!(
                         "it holds no tensors{}: in PyTorch save `model.state_dict()`",

@@ -1,4 +1,4 @@
-//! The names that a pickle mentions: those that make tensors, and all others, of which only the name is kept.
+//! Names in a pickle: functions and classes that create tensors; of all others only the name is stored.
 
 use crate::element::Element;
 
@@ -9,41 +9,41 @@ pub(super) enum Global {
     /// `torch.Size`, a tuple.
     Size,
     Rebuild(Rebuild),
-    /// `torch.FloatStorage` and its relatives.
+    /// `torch.FloatStorage` and similar classes.
     Storage(Numbers),
-    /// `torch.float32` and its relatives.
+    /// `torch.float32` and similar dtypes.
     Type(Element),
-    /// By its full name.
+    /// Any other, by its full name.
     Other(String),
 }
 
-/// Functions of PyTorch that make tensors.
+/// PyTorch functions that create tensors.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Rebuild {
-    /// Of a storage, an offset, a shape and strides; with the version's place of the metadata.
+    /// From a storage, an offset, a shape and strides; the position of the metadata depends on the version.
     Tensor,
-    /// The same, with the element type behind, since the storage has none.
+    /// The same, followed by the dtype, since the storage has none.
     Typed,
-    /// Of a tensor, the first argument.
+    /// From a tensor, the first argument.
     Around,
-    /// Another of these functions and its arguments.
+    /// From another of these functions and its arguments.
     Subclass,
-    /// Tensors that are not read, by what they are.
+    /// Tensors of unsupported types, by a description.
     Unread(&'static str),
 }
 
-/// What a storage's numbers are.
+/// Element type of a storage.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Numbers {
     Known(Element),
-    /// Bytes; the tensors say of what type.
+    /// Bytes; the dtype is given by the tensors.
     Untyped,
-    /// Of a type that is not read: its name and its bytes.
+    /// An unsupported type: its name and width in bytes.
     Unread(&'static str, usize),
 }
 
 impl Numbers {
-    /// Bytes of what the storage counts.
+    /// Bytes per element of the storage.
     pub fn width(self) -> usize {
         match self {
             Self::Known(element) => element.width(),
@@ -64,7 +64,7 @@ impl Global {
         known.unwrap_or_else(|| Self::Other(format!("{module}.{name}")))
     }
 
-    /// For messages.
+    /// Name for messages.
     pub fn name(&self) -> &str {
         match self {
             Self::OrderedDict => "collections.OrderedDict",
@@ -137,11 +137,11 @@ fn rebuild(name: &str) -> Option<Rebuild> {
         "_rebuild_nested_tensor" => Rebuild::Unread("nested"),
         "_rebuild_qtensor" => Rebuild::Unread("quantized"),
         "_rebuild_meta_tensor_no_storage" => {
-            Rebuild::Unread("on the device `meta`, which keeps shapes without numbers")
+            Rebuild::Unread("on the device `meta`, which stores shapes without values")
         }
-        "_rebuild_wrapper_subclass" => Rebuild::Unread("of a class that wraps others"),
+        "_rebuild_wrapper_subclass" => Rebuild::Unread("of a wrapper subclass"),
         "_rebuild_device_tensor_from_numpy" | "_rebuild_xla_tensor" => {
-            Rebuild::Unread("of another device, kept as an array of numpy")
+            Rebuild::Unread("of another device, stored as a NumPy array")
         }
         _ => return None,
     })

@@ -1,6 +1,6 @@
-//! PyTorch state dicts: what `torch.save(model.state_dict(), path)` writes, as a zip archive (since 1.6) or in the
-//! form before it, alone or in a checkpoint among other things ([`dicts`]). Whole models, other pickles and compressed
-//! archives are refused; see [`pickle`] for why no file can run code.
+//! PyTorch state dicts, as written by `torch.save(model.state_dict(), path)`: a zip archive (since 1.6) or the format
+//! before it, alone or inside a checkpoint ([`dicts`]). Whole models, other pickles and compressed archives are
+//! rejected. [`pickle`] explains why no file can run code.
 
 mod dicts;
 mod globals;
@@ -26,21 +26,22 @@ use zip::{
     read::{ArchiveOffset, Config},
 };
 
-/// A pickle beside its storages; a network of a thousand tensors takes about 100 kB.
+/// Size limit of a pickle, without its storages; a network of a thousand tensors needs about 100 kB.
 const LONGEST_PICKLE: u64 = 16 << 20;
-/// Tensors may share storages, but in all take no more than this many times the file, and what follows.
+/// Tensors may share storages, but all tensors together are limited to this multiple of the file size plus
+/// [`EXPANDED`].
 const MOST_SHARING: u64 = 4;
-/// Bytes for tensors that repeat a few numbers.
+/// Additional bytes allowed for tensors that repeat a few values (strides of 0).
 const EXPANDED: u64 = 64 << 20;
-/// The integer that begins files of the older form, as the pickle has it.
+/// Magic number at the beginning of files in the older format, as encoded in the pickle.
 const LEGACY_MAGIC: [u8; 12] = [0x8a, 0x0a, 0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19];
-/// Its version.
+/// Version of the older format.
 const LEGACY_VERSION: i64 = 1001;
-/// Tensors of a zip archive, in memory layout: of what `key` leads to, or of the one network in it.
+/// Tensors of a zip archive, in memory layout: those below `key`, or those of its only network.
 pub(super) fn read_zip(file: impl Read + Seek, length: u64, key: Option<&str>) -> Result<RawWeights> {
     let damaged = "its zip archive cannot be read: it is truncated or corrupt; copy or download it again";
-    // The file begins with the archive. Where that is guessed, PyTorch's records for large archives, which small ones
-    // have too, lead astray at some lengths of the names.
+    // The archive starts at the beginning of the file. Detecting the offset fails for some name lengths because of
+    // PyTorch's records for large archives, which small archives have too.
     let config = Config { archive_offset: ArchiveOffset::Known(0) };
     let mut archive = ZipArchive::with_config(config, file).context(damaged)?;
     let names: Vec<String> = archive.file_names().filter_map(|name| Some(name.ok()?.into_owned())).collect();
@@ -49,7 +50,7 @@ pub(super) fn read_zip(file: impl Read + Seek, length: u64, key: Option<&str>) -
     }
     let mut pickles = names.iter().filter_map(|name| name.strip_suffix("data.pkl"));
     let (Some(folder), None) = (pickles.next(), pickles.next()) else {
-        bail!("it is a zip archive without one `data.pkl`: not a file of torch.save")
+        bail!("it is a zip archive without one `data.pkl`: not written by torch.save")
     };
     if names.iter().any(|name| *name == format!("{folder}byteorder")) {
         let order = entry(&mut archive, &format!("{folder}byteorder"), 16)?;
@@ -69,7 +70,7 @@ pub(super) fn read_zip(file: impl Read + Seek, length: u64, key: Option<&str>) -
         let bytes = entry(&mut archive, &format!("{folder}data/{}", storage.key), wanted)?;
         ensure!(
             bytes.len() as u64 == wanted,
-            "storage `{}` has {} bytes where its pickle says {wanted}: it is corrupt",
+            "storage `{}` has {} bytes, but its pickle says {wanted}: it is corrupt",
             storage.key,
             bytes.len()
         );
@@ -78,28 +79,28 @@ pub(super) fn read_zip(file: impl Read + Seek, length: u64, key: Option<&str>) -
     Ok(tensors.done)
 }
 
-/// The bytes of an entry of the archive, which must be stored as they are and no longer than `most`.
+/// Reads an entry of the archive, which must be uncompressed and at most `most` bytes long.
 fn entry(archive: &mut ZipArchive<impl Read + Seek>, name: &str, most: u64) -> Result<Vec<u8>> {
     let file = archive.by_name(name).with_context(|| format!("its archive has no readable `{name}`"))?;
     let size = file.size();
     ensure!(
         file.compression() == CompressionMethod::Stored && file.compressed_size() == size,
-        "`{name}` is compressed, which torch.save does not do: not read"
+        "`{name}` is compressed, which torch.save does not do: not supported"
     );
-    ensure!(size <= most, "`{name}` claims {size} bytes where at most {most} are possible: it is corrupt");
+    ensure!(size <= most, "`{name}` claims {size} bytes, but at most {most} are possible: it is corrupt");
     let mut bytes = vec![];
     file.take(most).read_to_end(&mut bytes).with_context(|| format!("`{name}` is truncated or corrupt"))?;
     ensure!(bytes.len() as u64 == size, "`{name}` is truncated; copy or download the file again");
     Ok(bytes)
 }
 
-/// Whether these are the first bytes of the form that `torch.save` wrote before 1.6.
+/// Whether these are the first bytes of the format that `torch.save` wrote before 1.6.
 pub(super) fn is_legacy(start: &[u8]) -> bool {
     start.first() == Some(&0x80) && start.windows(LEGACY_MAGIC.len()).take(16).any(|w| w == LEGACY_MAGIC)
 }
 
-/// Tensors of the older form: five pickles (a magic number, a version, facts of the machine, the state dict, the
-/// order of the storages), then the storages, each a count and its numbers.
+/// Tensors of the older format: five pickles (a magic number, a version, system information, the state dict, the order
+/// of the storages), then the storages, each a count and its values.
 pub(super) fn read_legacy(
     file: &mut (impl Read + Seek),
     length: u64,
@@ -109,7 +110,7 @@ pub(super) fn read_legacy(
     let version = pickle::read(file, 64)?;
     ensure!(
         matches!(version.nodes.get(version.root), Some(PickleNode::Int(LEGACY_VERSION))),
-        "its version of PyTorch's older form is not {LEGACY_VERSION}"
+        "its version of PyTorch's older format is not {LEGACY_VERSION}"
     );
     let machine = pickle::read(file, 4096)?;
     ensure!(is_little_endian(&machine), "its numbers are big-endian: save it on a little-endian machine");
@@ -126,7 +127,7 @@ pub(super) fn read_legacy(
     tensors.finished()
 }
 
-/// The bytes of the storage that comes next.
+/// Reads the next storage.
 fn stored(file: &mut impl Read, storage: &Storage, tensors: &mut Tensors) -> Result<Vec<u8>> {
     let wanted = tensors.claim(storage.bytes()?)?;
     let mut count = [0; 8];
@@ -150,17 +151,17 @@ fn is_little_endian(machine: &Pickle) -> bool {
 fn texts(pickle: &Pickle) -> Result<Vec<&str>> {
     match pickle.nodes.get(pickle.root) {
         Some(PickleNode::List(items)) => items.iter().map(|id| pickle.nodes[*id].text()).collect(),
-        _ => bail!("the order of its storages is no list: it is corrupt"),
+        _ => bail!("the order of its storages is not a list: it is corrupt"),
     }
 }
 
-/// The tensors of a state dict, taken from their storages one storage after the other.
+/// The tensors of a state dict, copied from their storages one storage after the other.
 struct Tensors {
     waiting: BTreeMap<usize, Vec<(String, Strided)>>,
     done: RawWeights,
-    /// Bytes of storages that may still come.
+    /// Bytes that further storages may claim.
     left: u64,
-    /// Bytes that the tensors may still take.
+    /// Bytes that further tensors may allocate.
     room: u64,
 }
 
@@ -179,7 +180,7 @@ impl Tensors {
         self.waiting.contains_key(&storage)
     }
 
-    /// `bytes`, unless all storages until now would be longer than the file.
+    /// Returns `bytes`, unless all storages so far would be longer than the file.
     fn claim(&mut self, bytes: u64) -> Result<u64> {
         let left = self.left.checked_sub(bytes);
         self.left = left.context("its storages are longer than the file: it is truncated or corrupt")?;
@@ -190,7 +191,7 @@ impl Tensors {
         for (name, strided) in self.waiting.remove(&storage).into_iter().flatten() {
             let room = self.room.checked_sub(strided.bytes());
             self.room = room.with_context(|| {
-                format!("with `{name}` its tensors take far more room than the file: it is corrupt")
+                format!("with `{name}` its tensors take far more memory than the file: it is corrupt")
             })?;
             self.done.add(name, strided.element(), strided.tensor(bytes))?;
         }

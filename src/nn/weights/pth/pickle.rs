@@ -1,10 +1,10 @@
-//! A reader of the pickles that `torch.save` writes. It runs nothing: a pickle is a program, and the only calls that are
-//! understood are those that make an ordered dict, a tensor or a parameter. Whatever else lies beside the weights (numpy
-//! scalars, sizes, optimizers, classes of a training script) becomes an object of which the class's name is kept, and
-//! nobody looks into it. (candle's reader knows fewer opcodes, and takes the first tensors for the network.)
+//! A reader of the pickles written by `torch.save`. It runs no code: a pickle is a program, and the only supported
+//! calls are those that create an ordered dict, a tensor or a parameter. Everything else stored with the weights
+//! (numpy scalars, sizes, optimizers, classes of a training script) becomes an object of which only the class name is
+//! stored. (candle's reader supports fewer opcodes and uses the first tensors as the network.)
 //!
-//! Values lie in one arena and refer to one another by number, so that no pickle can nest deeply enough to overflow
-//! the stack when it is dropped, and their number is limited.
+//! Values are stored in one arena and refer to each other by index, so deep nesting cannot overflow the stack on drop.
+//! Their number is limited.
 
 use super::{
     globals::{Global, Numbers},
@@ -13,19 +13,19 @@ use super::{
 use anyhow::{Context, Result, bail, ensure};
 use std::{collections::HashMap, io::Read};
 
-/// Values, and copies of references to them, that one pickle may make.
+/// Maximum number of values in one pickle, including copied references.
 const MOST_VALUES: usize = 1 << 20;
-/// Bytes of the name of a storage.
+/// Maximum length of a storage name, in bytes.
 const LONGEST_KEY: usize = 64;
-/// Bytes of a line of text, in the oldest protocols.
+/// Maximum length of a text line in the oldest protocols, in bytes.
 const LONGEST_LINE: usize = 1 << 16;
 
-/// A value's place in [`Pickle::nodes`].
+/// Index of a value in [`Pickle::nodes`].
 pub(super) type Id = usize;
 
 #[derive(Clone, Debug)]
 pub(super) enum PickleNode {
-    /// What weights do not need: none, floats, bytes, integers beyond 64 bits.
+    /// Values that weights do not need: none, floats, bytes, integers beyond 64 bits.
     Other,
     Bool(bool),
     Int(i64),
@@ -34,31 +34,31 @@ pub(super) enum PickleNode {
     Tuple(Vec<Id>),
     List(Vec<Id>),
     Dict(Vec<(Id, Id)>),
-    /// What another class or function would have made, and what was put into it as into a dict.
+    /// An object of any other class or function: its name, and the dict items set on it.
     Object(String, Vec<(Id, Id)>),
-    /// Index into [`Pickle::storages`], and what its numbers are.
+    /// Index into [`Pickle::storages`], and the element type.
     Storage(usize, Numbers),
     Tensor(Strided),
-    /// A tensor that is not read, and why.
+    /// A tensor of an unsupported type, and the reason.
     Unread(String),
-    /// A tensor that cannot be right, and why.
+    /// An invalid tensor, and the reason.
     Broken(String),
 }
 
-/// What a pickle made.
+/// Result of a pickle.
 #[derive(Debug, Default)]
 pub(super) struct Pickle {
     pub nodes: Vec<PickleNode>,
     pub storages: Vec<Storage>,
-    /// Places in `storages` by key.
+    /// Indices into `storages` by key.
     pub keys: HashMap<String, usize>,
     pub root: Id,
 }
 
-/// Reads one pickle of at most `limit` bytes and no byte behind it.
+/// Reads one pickle of at most `limit` bytes and nothing after it.
 ///
 /// # Errors
-/// See the module; also a pickle that is truncated, or that makes too many values.
+/// See the module; also a pickle that is truncated, or that creates too many values.
 pub(super) fn read(file: &mut impl Read, limit: u64) -> Result<Pickle> {
     let mut machine = PickleMachine::new(file.take(limit));
     loop {
@@ -76,12 +76,12 @@ enum PickleStep {
     Stop,
 }
 
-/// The stack machine of Python's pickles.
+/// Python's stack machine for pickles.
 pub(super) struct PickleMachine<R> {
     file: std::io::Take<R>,
     pickle: Pickle,
     stack: Vec<Id>,
-    /// Heights of the stack at the open marks.
+    /// Stack heights at the open marks.
     marks: Vec<usize>,
     memo: HashMap<u32, Id>,
     made: usize,
@@ -93,7 +93,7 @@ impl<R: Read> PickleMachine<R> {
         Self { file, pickle, stack, marks, memo, made: 0 }
     }
 
-    /// One opcode; letters are the protocols' own.
+    /// Executes one opcode; letters are those of the protocols.
     fn step(&mut self) -> Result<PickleStep> {
         let [opcode] = self.bytes()?;
         match opcode {
@@ -120,7 +120,7 @@ impl<R: Read> PickleMachine<R> {
             b'R' | 0x81 | 0x92 | b'i' | b'o' => self.call(opcode)?,
             b'b' => drop(self.pop()?), // attributes, such as the versions of a state dict's modules
             other => bail!(
-                "opcode {other:#04x}{} is none of a pickle: it is corrupt",
+                "opcode {other:#04x}{} is not a pickle opcode: it is corrupt",
                 if other.is_ascii_graphic() { format!(" (`{}`)", other as char) } else { String::new() }
             ),
         }
@@ -135,7 +135,7 @@ impl<R: Read> PickleMachine<R> {
         Ok(bytes)
     }
 
-    /// `length` bytes, which are there before memory is taken for them.
+    /// Reads `length` bytes; checks that they exist before allocating memory for them.
     pub(super) fn block(&mut self, length: u64) -> Result<Vec<u8>> {
         ensure!(
             length <= self.file.limit(),
@@ -166,7 +166,7 @@ impl<R: Read> PickleMachine<R> {
         self.made += values;
         ensure!(
             self.made <= MOST_VALUES,
-            "it makes more than {MOST_VALUES} values: no state dict has so many"
+            "it creates more than {MOST_VALUES} values, more than any state dict"
         );
         Ok(())
     }
@@ -195,17 +195,17 @@ impl<R: Read> PickleMachine<R> {
     }
 
     fn pop_to_mark(&mut self) -> Result<Vec<Id>> {
-        let mark = self.marks.pop().context("it closes what it did not open: it is corrupt")?;
+        let mark = self.marks.pop().context("it closes a mark that is not open: it is corrupt")?;
         Ok(self.stack.split_off(mark))
     }
 
     fn protocol(&mut self) -> Result<()> {
         let [version] = self.bytes()?;
-        ensure!(version <= 5, "protocol {version} is not read; save with protocol 2 to 5");
+        ensure!(version <= 5, "protocol {version} is not supported; save with protocol 2 to 5");
         Ok(())
     }
 
-    /// Values that fall off the stack, or are there twice.
+    /// Opcodes that remove or duplicate stack values.
     fn rearrange(&mut self, opcode: u8) -> Result<()> {
         match opcode {
             b'2' => {
@@ -232,7 +232,7 @@ impl<R: Read> PickleMachine<R> {
         self.push(PickleNode::Tuple(items))
     }
 
-    /// A list, a set (as a list) or a dict, empty or of what lies above the mark.
+    /// Creates a list, a set (as a list) or a dict, empty or from the values above the mark.
     fn container(&mut self, opcode: u8) -> Result<()> {
         let items = if matches!(opcode, b'l' | b'd' | 0x91) { self.pop_to_mark()? } else { vec![] };
         let node = if matches!(opcode, b'}' | b'd') {
@@ -243,7 +243,7 @@ impl<R: Read> PickleMachine<R> {
         self.push(node)
     }
 
-    /// Items into the list or object, or pairs into the dict or object, that lies below them on the stack.
+    /// Adds items to the list or object, or pairs to the dict or object, below them on the stack.
     fn fill(&mut self, opcode: u8) -> Result<()> {
         let mut items = match opcode {
             b'e' | b'u' | 0x90 => self.pop_to_mark()?,
@@ -260,7 +260,7 @@ impl<R: Read> PickleMachine<R> {
             (b's' | b'u', PickleNode::Dict(dict) | PickleNode::Object(_, dict)) => {
                 dict.append(&mut pairs(&items)?)
             }
-            _ => bail!("it fills what is no list or dict: it is corrupt"),
+            _ => bail!("it adds items to a value that is not a list or dict: it is corrupt"),
         }
         Ok(())
     }
@@ -275,7 +275,7 @@ impl<R: Read> PickleMachine<R> {
         self.spend(1)?;
         if matches!(opcode, b'g' | b'h' | b'j') {
             let known = self.memo.get(&key).copied();
-            self.stack.push(known.context("it recalls what it did not keep: it is corrupt")?);
+            self.stack.push(known.context("it recalls a value that it did not memoize: it is corrupt")?);
         } else {
             let top = self.top()?;
             self.memo.insert(key, top);
@@ -292,7 +292,7 @@ impl<R: Read> PickleMachine<R> {
                 Global::named(nodes[module].text()?, nodes[name].text()?)
             }
             _ => {
-                // Names that were agreed on outside the pickle, by a number of 1, 2 or 4 bytes.
+                // Names registered outside the pickle, as a number of 1, 2 or 4 bytes.
                 self.block(1 << (opcode - 0x82))?;
                 Global::Other("a registered extension".into())
             }
@@ -328,13 +328,13 @@ impl<R: Read> PickleMachine<R> {
         }
     }
 
-    /// `('storage', type, key, device, count)`, with a view behind it in the older form.
+    /// `('storage', type, key, device, count)`, followed by a view in the older format.
     fn storage(&mut self, items: &[Id]) -> Result<PickleNode> {
         let items: Vec<&PickleNode> = items.iter().map(|id| &self.pickle.nodes[*id]).collect();
         let [_, PickleNode::Global(kind), PickleNode::Text(key), _, PickleNode::Int(count), view @ ..] =
             &items[..]
         else {
-            return Ok(PickleNode::Object("a storage of another form".into(), vec![]));
+            return Ok(PickleNode::Object("a storage of an unknown form".into(), vec![]));
         };
         let Global::Storage(numbers) = kind else {
             return Ok(PickleNode::Object(format!("numbers of the type `{}`", kind.name()), vec![]));
@@ -356,7 +356,7 @@ impl<R: Read> PickleMachine<R> {
         Ok(PickleNode::Storage(index, numbers))
     }
 
-    /// Calls, and objects made of their class.
+    /// Calls, and objects created by their class.
     fn call(&mut self, opcode: u8) -> Result<()> {
         let (function, arguments) = match opcode {
             b'i' => {
@@ -365,7 +365,8 @@ impl<R: Read> PickleMachine<R> {
             }
             b'o' => {
                 let items = self.pop_to_mark()?;
-                let (class, arguments) = items.split_first().context("it makes an object of no class")?;
+                let (class, arguments) =
+                    items.split_first().context("it creates an object without a class")?;
                 (self.function(*class), arguments.to_vec())
             }
             _ => {
@@ -374,7 +375,7 @@ impl<R: Read> PickleMachine<R> {
                 }
                 let (arguments, function) = (self.pop()?, self.pop()?);
                 let PickleNode::Tuple(items) = &self.pickle.nodes[arguments] else {
-                    bail!("it calls with what is no tuple: it is corrupt")
+                    bail!("it calls with arguments that are not a tuple: it is corrupt")
                 };
                 (self.function(function), items.clone())
             }
@@ -387,12 +388,12 @@ impl<R: Read> PickleMachine<R> {
         self.push(made)
     }
 
-    /// What is called: a name, or what an object of such a name would be.
+    /// The function called: a name, or the name of the object's class.
     fn function(&self, id: Id) -> Global {
         match &self.pickle.nodes[id] {
             PickleNode::Global(global) => global.clone(),
             PickleNode::Object(class, _) => Global::Other(class.clone()),
-            _ => Global::Other("a value that is no function".into()),
+            _ => Global::Other("a value that is not a function".into()),
         }
     }
 }

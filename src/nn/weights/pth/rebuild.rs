@@ -1,4 +1,4 @@
-//! What the calls in a pickle make, without calling anything.
+//! Results of the calls in a pickle, without calling anything.
 
 use super::{
     globals::{Global, Numbers, Rebuild},
@@ -8,9 +8,9 @@ use super::{
 use crate::element::Element;
 use anyhow::{Context, Result, bail};
 
-/// Axes of a tensor.
+/// Maximum number of axes of a tensor.
 const MOST_AXES: usize = 8;
-/// Functions that make tensors may be the arguments of one another; PyTorch nests two.
+/// Maximum nesting of functions that create tensors; PyTorch nests two.
 const DEEPEST: usize = 4;
 
 impl Pickle {
@@ -24,7 +24,7 @@ impl Pickle {
         })
     }
 
-    /// The class of what a call makes; Python's own ways to make an object name it in their first argument.
+    /// The class of a call's result; Python's own object constructors have it as their first argument.
     fn class(&self, function: &Global, arguments: &[Id]) -> String {
         let name = function.name();
         let makes =
@@ -39,11 +39,11 @@ impl Pickle {
         let list = match &self.nodes[list] {
             PickleNode::List(list) => list,
             PickleNode::Dict(pairs) => return Ok(pairs.clone()),
-            _ => bail!("an ordered dict is made of what is no list"),
+            _ => bail!("an ordered dict is created from a value that is not a list"),
         };
         let pair = |id: &Id| match &self.nodes[*id] {
             PickleNode::Tuple(pair) | PickleNode::List(pair) if pair.len() == 2 => Ok((pair[0], pair[1])),
-            _ => bail!("an ordered dict is made of what are no pairs"),
+            _ => bail!("an ordered dict is created from items that are not pairs"),
         };
         list.iter().map(pair).collect()
     }
@@ -57,18 +57,18 @@ impl Pickle {
                 inner @ (PickleNode::Tensor(_) | PickleNode::Unread(_) | PickleNode::Broken(_)) => {
                     inner.clone()
                 }
-                _ => unread("of a form that is not known"),
+                _ => unread("of an unknown form"),
             }),
             (Rebuild::Subclass, [inner, _, inner_arguments, ..]) => {
                 match (&self.nodes[*inner], &self.nodes[*inner_arguments]) {
                     (PickleNode::Global(Global::Rebuild(how)), PickleNode::Tuple(inner)) if depth > 0 => {
                         self.tensor(*how, inner, depth - 1)
                     }
-                    _ => Ok(unread("of a class that is not known")),
+                    _ => Ok(unread("of an unknown class")),
                 }
             }
             (Rebuild::Unread(what), _) => Ok(unread(what)),
-            _ => Ok(PickleNode::Broken("it is made of too few arguments: it is corrupt".into())),
+            _ => Ok(PickleNode::Broken("it is created with too few arguments: it is corrupt".into())),
         };
         Ok(tensor.unwrap_or_else(|error| PickleNode::Broken(format!("{error:#}"))))
     }
@@ -83,7 +83,7 @@ impl Pickle {
         let (storage, numbers) = match node(0) {
             PickleNode::Storage(storage, numbers) => (*storage, *numbers),
             PickleNode::Object(what, _) => return Ok(unread(&format!("made of {what}"))),
-            _ => bail!("a tensor is made of what is no storage"),
+            _ => bail!("a tensor is created from a value that is not a storage"),
         };
         let element = match element(numbers, dtype) {
             Ok(element) => element,
@@ -103,18 +103,18 @@ impl Pickle {
         Ok(PickleNode::Tensor(tensor.negated(bits.negative)))
     }
 
-    /// None for more axes than are read.
+    /// None for more axes than are supported.
     fn sizes(&self, node: &PickleNode, what: &str) -> Result<Option<Vec<usize>>> {
         match node {
             PickleNode::Tuple(items) if items.len() > MOST_AXES => Ok(None),
             PickleNode::Tuple(items) => {
                 items.iter().map(|id| self.nodes[*id].size(what)).collect::<Result<_>>().map(Some)
             }
-            _ => bail!("the {what} of a tensor is no tuple"),
+            _ => bail!("the {what} of a tensor is not a tuple"),
         }
     }
 
-    /// `{'neg': True, 'conj': False}`: what PyTorch leaves to be done with the numbers in the storage.
+    /// `{'neg': True, 'conj': False}`: operations that PyTorch has deferred on the values of the storage.
     fn bits(&self, metadata: Option<&PickleNode>) -> Bits {
         let Some(PickleNode::Dict(pairs)) = metadata else { return Bits::default() };
         let set = |bit: &str| {
@@ -133,7 +133,7 @@ struct Bits {
     conjugate: bool,
 }
 
-/// Of a storage, or as said beside it; or what else it is.
+/// The dtype of a storage, or the dtype given with it; else a description of the unsupported type.
 fn element(numbers: Numbers, dtype: Option<&PickleNode>) -> Result<Element, String> {
     match (dtype, numbers) {
         (Some(PickleNode::Global(Global::Type(element))), _) => Ok(*element),
@@ -152,7 +152,7 @@ impl PickleNode {
     pub(super) fn text(&self) -> Result<&str> {
         match self {
             Self::Text(text) => Ok(text),
-            _ => bail!("a name is no text: it is corrupt"),
+            _ => bail!("a name is not a text: it is corrupt"),
         }
     }
 
@@ -160,7 +160,7 @@ impl PickleNode {
         match self {
             Self::Int(value) => usize::try_from(*value)
                 .with_context(|| format!("the {what} of a tensor is negative ({value})")),
-            _ => bail!("the {what} of a tensor is no whole number that fits 64 bits"),
+            _ => bail!("the {what} of a tensor is not an integer of 64 bits"),
         }
     }
 }

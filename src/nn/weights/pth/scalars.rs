@@ -40,7 +40,7 @@ impl<R: Read> PickleMachine<R> {
         self.push(node)
     }
 
-    /// Texts of Python 2 may be any bytes; those are none of a state dict.
+    /// Python 2 texts may be any bytes; those that are not UTF-8 belong to no state dict.
     pub(super) fn text(&mut self, opcode: u8) -> Result<()> {
         let bytes = match opcode {
             b'V' => self.line()?,
@@ -61,7 +61,7 @@ impl<R: Read> PickleMachine<R> {
         self.push(String::from_utf8(bytes).map_or(PickleNode::Other, PickleNode::Text))
     }
 
-    /// Bytes, which are read and forgotten.
+    /// Bytes, which are read and discarded.
     pub(super) fn binary(&mut self, opcode: u8) -> Result<()> {
         let length = match opcode {
             b'C' => u64::from(self.bytes::<1>()?[0]),
@@ -73,7 +73,7 @@ impl<R: Read> PickleMachine<R> {
     }
 }
 
-/// A number of so many bytes, the lowest first.
+/// An integer of this many bytes, little endian.
 fn whole(mut bytes: Vec<u8>) -> PickleNode {
     if bytes.len() > 8 {
         return PickleNode::Other;

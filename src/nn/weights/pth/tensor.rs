@@ -7,11 +7,11 @@ use crate::{
 use anyhow::{Context, Result, ensure};
 use candle_core::Tensor;
 
-/// A block of numbers in the file.
+/// A block of values in the file.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Storage {
     pub key: String,
-    /// Bytes of one of them.
+    /// Bytes per value.
     pub width: usize,
     pub count: usize,
 }
@@ -23,23 +23,23 @@ impl Storage {
     }
 }
 
-/// A tensor: element `(i, j, …)` is number `offset + i·strides[0] + j·strides[1] + …` of its storage. Strides of 0 repeat
-/// a number, so that a tensor may have more elements than its storage has numbers.
+/// A tensor: element `(i, j, …)` is value `offset + i·strides[0] + j·strides[1] + …` of its storage. Strides of 0
+/// repeat a value, so a tensor may have more elements than its storage has values.
 #[derive(Clone, Debug)]
 pub(super) struct Strided {
     pub storage: usize,
     element: Element,
-    /// The numbers count with the opposite sign.
+    /// The values are stored with the opposite sign.
     negated: bool,
     offset: usize,
     shape: Vec<usize>,
     strides: Vec<usize>,
-    /// Elements.
+    /// Number of elements.
     count: usize,
 }
 
 impl Strided {
-    /// A tensor whose every element lies in its storage.
+    /// A tensor, after checking that every element is inside its storage.
     pub fn checked(
         (storage, of): (usize, &Storage),
         element: Element,
@@ -65,12 +65,12 @@ impl Strided {
         Ok(Self { storage, element, negated: false, offset, shape, strides, count })
     }
 
-    /// The same with the opposite sign, if `negated`.
+    /// The same tensor with the opposite sign, if `negated`.
     pub fn negated(self, negated: bool) -> Self {
         Self { negated, ..self }
     }
 
-    /// Elements.
+    /// Number of elements.
     pub fn count(&self) -> usize {
         self.count
     }
@@ -79,13 +79,13 @@ impl Strided {
         self.element
     }
 
-    /// Bytes that the tensor takes by itself.
+    /// Bytes of the tensor's own elements.
     pub fn bytes(&self) -> u64 {
         (self.count as u64)
             .saturating_mul(self.element.dtype().size_in_bytes().max(self.element.width()) as u64)
     }
 
-    /// The tensor in memory layout; `bytes` are those of its storage.
+    /// The tensor in memory layout; `bytes` is its storage.
     pub fn tensor(&self, bytes: &[u8]) -> Result<Tensor> {
         let width = self.element.width();
         let tensor = if self.count == 0 {
@@ -108,7 +108,7 @@ impl Strided {
         })
     }
 
-    /// The elements in the order of the last axis fastest.
+    /// The elements in row-major order.
     fn gathered(&self, bytes: &[u8], width: usize) -> Vec<u8> {
         let mut out = Vec::with_capacity(self.count * width);
         let mut index = vec![0; self.shape.len()];

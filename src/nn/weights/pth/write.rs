@@ -1,4 +1,4 @@
-//! State dicts as `torch.save` writes them: a zip archive that `torch.load(path, weights_only=True)` reads.
+//! Writes state dicts as `torch.save` does: a zip archive for `torch.load(path, weights_only=True)`.
 
 use crate::nn::weights::{
     layout::{atomically, dims_in_file},
@@ -13,11 +13,11 @@ use std::{
 };
 use zip::{ZipWriter, write::SimpleFileOptions};
 
-/// Writes tensors in memory layout as a state dict, in their order, atomically: whole numbers as int64, all others as
-/// float32. The format has no place for metadata. Equal input gives equal bytes.
+/// Writes tensors in memory layout as a state dict, in the given order, atomically: integers as int64, all others as
+/// float32. The format cannot store metadata. Equal input gives equal bytes.
 ///
 /// # Errors
-/// A name given twice, a folder that cannot be written, a full disk.
+/// A duplicate name, a folder that cannot be written, a full disk.
 pub fn write(tensors: &[(&str, &Tensor)], path: &Path) -> Result<()> {
     let mut names = BTreeSet::new();
     if let Some((name, _)) = tensors.iter().find(|(name, _)| !names.insert(*name)) {
@@ -28,7 +28,7 @@ pub fn write(tensors: &[(&str, &Tensor)], path: &Path) -> Result<()> {
 
 fn archive(tensors: &[(&str, &Tensor)], file: &mut (impl Write + Seek)) -> Result<()> {
     let mut zip = ZipWriter::new(file);
-    // Readers map the numbers into memory where they lie at multiples of 64.
+    // Readers can memory-map the values if they are aligned to 64 bytes.
     let options = SimpleFileOptions::default()
         .compression_method(zip::CompressionMethod::Stored)
         .last_modified_time(zip::DateTime::DEFAULT)
