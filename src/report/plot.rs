@@ -100,7 +100,7 @@ impl<'a, DB: DrawingBackend> AccuracyPlot<'a, DB> {
         self.canvas.vertical_text(&name, 22.0, 0.5 * (self.top + self.bottom))
     }
 
-    /// Points of a row, connected between adjacent layers, with error bars of one standard deviation.
+    /// Points of a row, each connected to the next layer that the row has, with error bars of one standard deviation.
     fn line(&self, index: usize, row: &AccuracyRow) -> Drawn<DB> {
         let color = PALETTE[index % PALETTE.len()];
         // Small horizontal offset, so that error bars at the same height stay readable.
@@ -108,13 +108,12 @@ impl<'a, DB: DrawingBackend> AccuracyPlot<'a, DB> {
         let point = |(column, cell): (usize, &Option<_>)| {
             cell.map(|cell: crate::metrics::accuracy::MeanStd| (self.x(column as f64 + aside), cell))
         };
-        let points: Vec<_> = row.cells.iter().enumerate().map(point).collect();
+        let points: Vec<_> = row.cells.iter().enumerate().filter_map(point).collect();
         for pair in points.windows(2) {
-            if let [Some((x0, a)), Some((x1, b))] = pair {
-                self.canvas.stroke(&[(*x0, self.y(a.mean)), (*x1, self.y(b.mean))], color, 2.0)?;
-            }
+            let ends = [0, 1].map(|i| (pair[i].0, self.y(pair[i].1.mean)));
+            self.canvas.stroke(&ends, color, 2.0)?;
         }
-        for (x, cell) in points.into_iter().flatten() {
+        for (x, cell) in points {
             // A larger white marker first, to separate the point from the lines.
             self.canvas.marker(index, x, self.y(cell.mean), 5.8, WHITE)?;
             if let Some(std) = cell.std {
