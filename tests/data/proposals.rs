@@ -376,6 +376,6 @@ fn the_verb_says_what_is_wrong() {
             .contains("quality")
     );
     std::fs::copy(folder.path().join("a.png"), folder.path().join("a.jpg")).unwrap();
-    assert!(to(folder.path(), &out).contains("are both `a`"));
+    assert!(to(folder.path(), &out).contains("are both named `a`"));
     assert!(!out.exists());
 }
