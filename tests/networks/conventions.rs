@@ -164,7 +164,7 @@ fn batch_normalization_stays_or_is_absorbed() -> Result<()> {
         parity(&net, "split_brain", 55, &PLAIN)?;
     }
     let notes = file.notes.join("\n");
-    for part in ["`net.` taken off", "conv1.bias is not in the file: zeros", "left out: head"] {
+    for part in ["`net.` removed", "conv1.bias is not in the file: zeros", "left out: head"] {
         assert!(notes.contains(part), "`{part}` is not in {notes}");
     }
     Ok(())

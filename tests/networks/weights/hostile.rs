@@ -127,7 +127,7 @@ fn no_code_is_run() {
         assert!(refused(&pickled(stolen)).contains("an object of"), "{stolen:?}");
     }
     assert!(refused(&pickled(&[0x80, 2, 0xff, b'.'])).contains("0xff"));
-    assert!(refused(&pickled(b"\x80\x02ccollections\nOrderedDict\nK\x01\x85R.")).contains("no list"));
+    assert!(refused(&pickled(b"\x80\x02ccollections\nOrderedDict\nK\x01\x85R.")).contains("not a list"));
     assert!(!proof.exists());
 }
 
@@ -266,7 +266,10 @@ fn models_of_caffe_are_what_they_claim() {
         (net(&[layer("a", &[1], 1), layer("a", &[1], 1)]), "two layers with weights are called `a`"),
         (net(&[field(3, &[0xff; 4])]), "no layer with weights"),
         (good[..good.len() - 1].to_vec(), "truncated"),
-        (net(&[field(100, &[field(1, b"n"), field(2, b"BatchNorm"), field(7, b"")].concat())]), "of 1 blobs"),
+        (
+            net(&[field(100, &[field(1, b"n"), field(2, b"BatchNorm"), field(7, b"")].concat())]),
+            "has 1 blobs",
+        ),
     ];
     for (bytes, message) in cases {
         let error = refused(&bytes);

@@ -238,7 +238,7 @@ fn changed(
 fn bins_of_another_order_are_refused() -> Result<()> {
     changed("eccv16.pth", "model_out.weight", |t| t + 0.004)?;
     let error = changed("eccv16.pth", "model_out.weight", |t| t + 0.005).expect_err("bins 0.55 off");
-    assert!(format!("{error:#}").contains("bin 0 is the color"), "{error:#}");
+    assert!(format!("{error:#}").contains("bin 0 has the color"), "{error:#}");
     let error =
         changed("eccv16.pth", "model_out.weight", |t| t.narrow(3, 0, 312)).expect_err("bins are missing");
     assert!(format!("{error:#}").contains("decodes 312 bins"), "{error:#}");
