@@ -30,7 +30,9 @@
 //! [`device`] is the only module with GPU code: an operation of [`ops`] or [`color`] implements the traits of `op` for the CPU
 //! and for CUDA, often in a separate file `cuda.rs`; kernels are in `device/cuda/kernels`.
 //!
-//! Activations are NHWC, `(B, H, W, C)`, everywhere; weight files keep the OIHW order and Caffe layer names.
+//! A backbone is a table of rows, each with the rows that it reads and a role; one interpreter runs them
+//! ([`backbones::network`]). Activations are NHWC, `(B, H, W, C)`, everywhere; weight files keep the OIHW order and Caffe's
+//! layer names, ResNets torchvision's.
 
 pub mod atomic_write;
 pub mod bounded;

@@ -7,8 +7,6 @@ use anyhow::{Result, bail};
 use candle_core::{DType, Device, Tensor};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// The transposed convolution, whose weight has the output channels last.
-const TRANSPOSED: &str = "conv8_1";
 /// Parts of a batch normalization.
 const NORMALIZED: [&str; 4] = ["running_mean", "running_var", "weight", "bias"];
 /// Maximum number of missing tensors listed in a message.
@@ -48,7 +46,7 @@ pub(super) fn completed(
     let others = lost.into_iter().filter(|name| !biases.contains(name));
     notes.extend(others.map(|name| format!("{name} is not in the file: still missing")));
     for bias in biases {
-        fill(tensors, bias)?;
+        fill(tensors, bias, architecture)?;
     }
     Ok(notes)
 }
@@ -122,11 +120,12 @@ fn half_norms(parts: &LayerParts) -> Vec<String> {
     usual.flat_map(lacking).collect()
 }
 
-fn fill(tensors: &mut Named, bias: String) -> Result<()> {
+fn fill(tensors: &mut Named, bias: String, architecture: Architecture) -> Result<()> {
     let layer = bias.trim_end_matches(".bias");
     let dims =
         tensors.get(&format!("{layer}.weight")).map(|weight| weight.dims().to_vec()).unwrap_or_default();
-    let outputs = if layer == TRANSPOSED { dims.last() } else { dims.first() };
+    let transposed = architecture.transposed().iter().any(|transposed| transposed == layer);
+    let outputs = if transposed { dims.last() } else { dims.first() };
     let zeros = Tensor::zeros(outputs.copied().unwrap_or(0), DType::F32, &Device::Cpu)?;
     tensors.insert(bias, zeros);
     Ok(())

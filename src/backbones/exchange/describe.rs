@@ -20,8 +20,6 @@ use std::collections::BTreeMap;
 
 /// Number of colors in the paper's grid.
 const COLORS: usize = 313;
-/// Output layers of a task, by their name in each architecture.
-const HEADS: [&str; 4] = ["conv8_313", "conv8_ab", "fc8", "fc"];
 
 /// Adds `backbone` and, for third-party colorizers, `colorization` to the metadata, and notes on the input that
 /// third-party networks were trained with.
@@ -40,7 +38,7 @@ pub(super) fn describe(
             "its channels match no {architecture} of a single width: it can be inspected and converted but not run"
         )),
     }
-    let outputs = HEADS.iter().find_map(|head| outputs(tensors, head));
+    let outputs = architecture.heads().iter().find_map(|head| outputs(tensors, head));
     if inputs(tensors) == Some(1) && outputs == Some(COLORS) && !metadata.contains_key("colorization") {
         let released = (layout == Layout::Caffe).then_some(1.0 / RELEASED_SHARPNESS);
         if let Some(temperature) = temperature.or(released) {
@@ -101,7 +99,7 @@ fn backbone(layout: Layout, architecture: Architecture, tensors: &Named) -> Opti
         Architecture::Vgg16 => BackboneSpec::Vgg16(vgg16(layout, tensors)?),
         Architecture::Resnet => BackboneSpec::Resnet(resnet(tensors)?),
     };
-    let head = HEADS.iter().find_map(|head| outputs(tensors, head));
+    let head = architecture.heads().iter().find_map(|head| outputs(tensors, head));
     let input_channels = inputs(tensors)?;
     let matrix = tensors.get("fc.weight").is_some_and(|weight| weight.rank() == 2);
     let variant = if matrix { Variant::Transfer } else { Variant::Pretext };

@@ -16,9 +16,6 @@ use std::{
     path::Path,
 };
 
-/// The transposed convolution.
-const TRANSPOSED: [&str; 1] = ["conv8_1"];
-
 /// Writes a weight file atomically in a layout and a format; returns notes on what was changed or left out. Only
 /// safetensors in our own layout stores the metadata. Caffe models always have Caffe's layout.
 ///
@@ -41,7 +38,11 @@ pub fn save(file: &WeightFile, layout: Layout, format: Format, path: &Path) -> R
         Format::Safetensors if kept => weights::write(&list, &file.metadata, path)?,
         Format::Safetensors => weights::write(&list, &BTreeMap::new(), path)?,
         Format::Pytorch => pth::write(&list, path)?,
-        Format::Caffe => caffe::write("hueristic", &list, &TRANSPOSED, path)?,
+        Format::Caffe => {
+            let transposed = file.architecture.map(Architecture::transposed).unwrap_or_default();
+            let transposed: Vec<&str> = transposed.iter().map(String::as_str).collect();
+            caffe::write("hueristic", &list, &transposed, path)?;
+        }
     }
     Ok(notes)
 }
@@ -139,7 +140,7 @@ impl Exported {
     fn caffe_flat(&mut self, architecture: Architecture) -> Result<()> {
         let color = self.tensors.get("conv1.weight").is_some_and(|weight| weight.dims().last() == Some(&3));
         if architecture == Architecture::Vgg16 || (color && self.norms().is_empty()) {
-            self.windows_to_flat()?;
+            self.windows_to_flat(architecture)?;
         }
         Ok(())
     }
@@ -176,12 +177,12 @@ impl Exported {
                 first.0 / second.3.max(1)
             );
         }
-        self.windows_to_flat()
+        self.windows_to_flat(architecture)
     }
 
     /// `(O, K, K, C)` to `(O, C·K·K)`.
-    fn windows_to_flat(&mut self) -> Result<()> {
-        for layer in ["fc6", "fc7", "fc8"] {
+    fn windows_to_flat(&mut self, architecture: Architecture) -> Result<()> {
+        for layer in architecture.fully_connected() {
             if let Some(weight) = self.tensors.get_mut(&format!("{layer}.weight")).filter(|w| w.rank() == 4) {
                 *weight = weight.permute((0, 3, 1, 2))?.contiguous()?.flatten_from(1)?;
             }

@@ -73,7 +73,7 @@ pub(super) fn import(
             "conv1_1.weight divided by {LIGHTNESS_UNIT}: the input of the released network is (L − 50) / 100"
         ));
     }
-    out.flat_to_windows()?;
+    out.flat_to_windows(architecture)?;
     out.head_of_colorizer(architecture)?;
     out.notes.extend(absent::completed(&mut out.tensors, (format, layout, architecture), missing)?);
     out.accumulated_weights()?;
@@ -180,11 +180,11 @@ impl Imported {
 
     /// Classifiers flatten `(C, H, W)` before fc6, so its matrix is a convolution over the whole map: `(O, C·K·K)`
     /// becomes `(O, K, K, C)`. fc7 and fc8 become 1×1.
-    fn flat_to_windows(&mut self) -> Result<()> {
-        let before = ["conv5_3.weight", "conv5.weight"].iter().find_map(|name| self.tensors.get(*name));
+    fn flat_to_windows(&mut self, architecture: Architecture) -> Result<()> {
+        let before = architecture.last_conv().and_then(|conv| self.tensors.get(&format!("{conv}.weight")));
         let Some(channels) = before.and_then(|weight| weight.dims().first().copied()) else { return Ok(()) };
-        for (layer, channels) in [("fc6", Some(channels)), ("fc7", None), ("fc8", None)] {
-            let name = format!("{layer}.weight");
+        for (i, layer) in architecture.fully_connected().into_iter().enumerate() {
+            let (name, channels) = (format!("{layer}.weight"), (i == 0).then_some(channels));
             let Some(weight) = self.tensors.get(&name).filter(|weight| weight.rank() == 2) else { continue };
             let (outputs, inputs) = weight.dims2()?;
             let channels = channels.unwrap_or(inputs).max(1);

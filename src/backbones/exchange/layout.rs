@@ -1,7 +1,14 @@
 //! Identifies the network and the naming layout of a file from its tensor names.
 
 use super::names::{TORCHVISION_ALEXNET, TORCHVISION_VGG16};
-use crate::nn::weights::{Format, Named};
+use crate::{
+    backbones::{
+        BackboneSpec, Build, Variant,
+        kinds::LayerKind,
+        table::{Layer, heads},
+    },
+    nn::weights::{Format, Named},
+};
 use anyhow::{Result, bail};
 use std::{collections::BTreeSet, fmt};
 
@@ -54,6 +61,43 @@ impl fmt::Display for Architecture {
 }
 
 impl Architecture {
+    /// Its layer table with that many outputs; the names are those of every size.
+    fn layers(self, outputs: usize) -> Vec<Layer> {
+        let spec = match self {
+            Self::VggColorizer => BackboneSpec::Vgg(Default::default()),
+            Self::Alexnet => BackboneSpec::Alexnet(Default::default()),
+            Self::Vgg16 => BackboneSpec::Vgg16(Default::default()),
+            Self::Resnet => BackboneSpec::Resnet(Default::default()),
+        };
+        let variant = Variant::Transfer;
+        spec.table(&Build { variant, batch_norm: true, outputs: Some(outputs), ..spec.plain() })
+    }
+
+    fn names(self, wanted: impl Fn(&Layer) -> bool) -> Vec<String> {
+        self.layers(1).into_iter().filter(|layer| wanted(layer)).map(|layer| layer.name).collect()
+    }
+
+    /// Fully connected layers that are convolutions here, in order.
+    pub(super) fn fully_connected(self) -> Vec<String> {
+        self.names(Layer::is_fully_connected)
+    }
+
+    /// Transposed convolutions.
+    pub(super) fn transposed(self) -> Vec<String> {
+        self.names(|layer| matches!(layer.kind, LayerKind::ConvTranspose(_)))
+    }
+
+    /// The last convolution before the fully connected layers.
+    pub(super) fn last_conv(self) -> Option<String> {
+        self.names(|layer| layer.is_hidden() && !layer.is_fully_connected()).pop()
+    }
+
+    /// Names of its head: that of classes and bins, that of two regressed channels.
+    pub(super) fn heads(self) -> Vec<String> {
+        let head = |outputs| heads(&self.layers(outputs)).last().map(String::from);
+        [1, 2].into_iter().filter_map(head).collect()
+    }
+
     /// Recognizes our names, which are Caffe's with few exceptions.
     pub(super) fn of_ours(tensors: &Named) -> Option<Self> {
         let has = |name: &str| tensors.contains_key(name);
