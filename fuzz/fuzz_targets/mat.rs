@@ -2,7 +2,7 @@
 #![no_main]
 use hueristic::data::{
     mat,
-    proposals::matlab::{self, Columns},
+    proposals::matlab::{self, BoxFormat},
     voc::sbd,
 };
 use hueristic_fuzz::{checked, file, seeds, start};
@@ -13,8 +13,8 @@ libfuzzer_sys::fuzz_target!(
         let path = file("m.mat", data);
         let ids = ["a".to_owned(), "b".to_owned()];
         if checked(mat::read(&path)).is_some() {
-            checked(matlab::read(&path, Columns::YxyxFromOne, &ids));
-            checked(matlab::read(&path, Columns::XyxyFromZero, &ids[..1]));
+            checked(matlab::read(&path, BoxFormat::YxyxFromOne, &ids));
+            checked(matlab::read(&path, BoxFormat::XyxyFromZero, &ids[..1]));
             if let Some(mask) = checked(sbd::read_mask(&path)) {
                 assert_eq!(mask.labels.len(), mask.width * mask.height);
             }

@@ -1,7 +1,7 @@
 //! Tables of pictures as parquet, with and without labels, kept in memory and read page by page.
 #![no_main]
 use hueristic::data::{
-    parquet::{Columns, Parquet},
+    parquet::{ColumnNames, Parquet},
     source::Dataset,
 };
 use hueristic_fuzz::{checked, file, seeds, start};
@@ -26,7 +26,7 @@ libfuzzer_sys::fuzz_target!(
     |data: &[u8]| {
         let paths = [file("t.parquet", data)];
         for label in [Some("label"), None] {
-            let open = || Parquet::open(&paths, Columns { image: "image", label });
+            let open = || Parquet::open(&paths, ColumnNames { image: "image", label });
             if let Some(set) = checked(open()) {
                 look(&set);
                 drop(set.fingerprint());

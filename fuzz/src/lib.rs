@@ -54,7 +54,7 @@ pub fn file(name: &str, bytes: &[u8]) -> PathBuf {
 }
 
 /// A program's verb, run inside this process.
-pub fn verb<'a>(words: impl IntoIterator<Item = &'a str>) -> anyhow::Result<hueristic::cli::Done> {
+pub fn verb<'a>(words: impl IntoIterator<Item = &'a str>) -> anyhow::Result<hueristic::cli::CommandOutput> {
     use clap::Parser;
     hueristic::cli::Cli::try_parse_from(["hueristic"].into_iter().chain(words))?.run()
 }
