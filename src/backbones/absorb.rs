@@ -7,10 +7,8 @@ use super::{
     kinds::{BatchNormRow, LayerKind},
     table::Layer,
 };
-use candle_core::{Result, Tensor, bail};
-use std::collections::BTreeMap;
-
-type Tensors = BTreeMap<String, Tensor>;
+use crate::nn::weights::Named;
+use candle_core::{Result, bail};
 
 /// Converts weights of a network with batch normalization to weights of the same network without it. For each row with
 /// a weight W and a bias b (0 if absent) before a normalization with scale γ and shift β: W′ = γ·W / √(var + ε) and b′
@@ -21,7 +19,7 @@ type Tensors = BTreeMap<String, Tensor>;
 /// # Errors
 /// A row whose weight, bias or statistics are missing in `tensors`; a value that is not finite, before or after; a
 /// variance below 0.
-pub fn absorb_batch_norm(rows: &[Layer], tensors: &Tensors) -> Result<Tensors> {
+pub fn absorb_batch_norm(rows: &[Layer], tensors: &Named) -> Result<Named> {
     check_finite(tensors)?;
     let mut out = tensors.clone();
     for norm in norms(rows) {
@@ -52,7 +50,7 @@ pub fn unabsorbable(rows: &[Layer]) -> Option<&Layer> {
 ///
 /// # Errors
 /// As [`absorb_batch_norm`].
-pub fn fitted(spec: &BackboneSpec, build: &Build, tensors: Tensors) -> Result<Tensors> {
+pub fn fitted(spec: &BackboneSpec, build: &Build, tensors: Named) -> Result<Named> {
     if norms(&spec.table(build)).next().is_some() {
         return Ok(tensors);
     }
@@ -61,7 +59,7 @@ pub fn fitted(spec: &BackboneSpec, build: &Build, tensors: Tensors) -> Result<Te
     if held { absorb_batch_norm(&rows, &tensors) } else { Ok(tensors) }
 }
 
-fn absorb(norm: &Layer, row: &Layer, tensors: &Tensors, out: &mut Tensors) -> Result<()> {
+fn absorb(norm: &Layer, row: &Layer, tensors: &Named, out: &mut Named) -> Result<()> {
     let LayerKind::BatchNorm(BatchNormRow { options, .. }) = norm.kind else { return Ok(()) };
     let (layer, norm) = (&row.name, &norm.name);
     let take = |name: &str| match tensors.get(name) {
