@@ -20,11 +20,11 @@ use hueristic::{
     color::{bins::Bins, encode::SoftCode},
     device::{self, Compute, DeviceSpec, Precision},
     nn::{
-        Mode,
-        optim::{Gradients, Optimizer, OptimizerSpec},
+        Mode, TrainingPass,
+        optim::{Optimizer, OptimizerSpec},
         params::Params,
     },
-    ops::{backward::backward, losses::soft_encoded_cross_entropy, resize::resize_bilinear},
+    ops::{losses::soft_encoded_cross_entropy, resize::resize_bilinear},
     rng::Rng,
     train::heap,
 };
@@ -213,18 +213,13 @@ impl Setup {
     }
 
     fn step(&mut self, index: u64) -> Result<()> {
-        let mode = Mode::Train(Rng::new(index));
+        let training = TrainingPass::new(Rng::new(index));
         let loss = {
-            let logits = self.logits(&mode)?;
+            let logits = self.logits(&Mode::Train(training.clone()))?;
             soft_encoded_cross_entropy(&logits, &self.ab, &self.code, Some(&self.weights), Some(5.0))?.loss
         };
-        let mut grads = Gradients::new(&self.params);
-        grads.add(&self.params, &mut backward(&loss)?)?;
-        drop(loss);
-        grads.finish(None)?;
         let lr = self.optimizer.base_lr();
-        self.optimizer.step(&self.params, &grads, lr)?;
-        Ok(())
+        Ok(training.tape.backward(&loss, &mut self.optimizer.begin(&self.params, lr)?)?)
     }
 }
 

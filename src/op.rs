@@ -29,6 +29,21 @@ pub(crate) trait Op<const N: usize> {
     }
 }
 
+impl<O: Op<N>, const N: usize> Op<N> for &O {
+    fn name(&self) -> &'static str {
+        (**self).name()
+    }
+
+    fn cpu(&self, inputs: [CpuInput; N]) -> Result<CpuOutput> {
+        (**self).cpu(inputs)
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda(&self, inputs: [CudaInput; N]) -> Result<CudaOutput> {
+        (**self).cuda(inputs)
+    }
+}
+
 /// Output storage and shape.
 pub(crate) type CpuOutput = (CpuStorage, Shape);
 #[cfg(feature = "cuda")]
@@ -71,6 +86,14 @@ pub(crate) fn elements<'a, T: WithDType>(
 ) -> Result<&'a [T]> {
     match layout.contiguous_offsets() {
         Some((start, end)) => Ok(&T::cpu_storage_as_slice(storage)?[start..end]),
+        None => bail!("{op}: the argument of shape {:?} is not contiguous", layout.shape()),
+    }
+}
+
+/// The elements of a contiguous tensor's storage, to be overwritten. Errors: a non-contiguous tensor.
+pub(crate) fn elements_mut<'a, T>(op: &str, storage: &'a mut [T], layout: &Layout) -> Result<&'a mut [T]> {
+    match layout.contiguous_offsets() {
+        Some((start, end)) => Ok(&mut storage[start..end]),
         None => bail!("{op}: the argument of shape {:?} is not contiguous", layout.shape()),
     }
 }
@@ -121,6 +144,14 @@ where
     inputs.apply(op)
 }
 
+/// Runs an operation outside of candle's graph. Non-contiguous inputs are copied first.
+pub(crate) fn evaluate<const N: usize>(op: &impl Op<N>, inputs: [&Tensor; N]) -> Result<Tensor>
+where
+    for<'a> [&'a Tensor; N]: OpInputs<N>,
+{
+    inputs.evaluate(op)
+}
+
 /// Runs a non-differentiable operation, given one function per device. Non-contiguous inputs are copied first.
 pub(crate) fn compute<const N: usize>(
     name: &'static str,
@@ -131,12 +162,13 @@ pub(crate) fn compute<const N: usize>(
 where
     for<'a> [&'a Tensor; N]: OpInputs<N>,
 {
-    inputs.compute(Computation {
+    let computation = Computation {
         name,
         cpu: &cpu,
         #[cfg(feature = "cuda")]
         cuda: &cuda,
-    })
+    };
+    inputs.evaluate(&computation)
 }
 
 /// The per-device functions of [`compute`].
@@ -165,7 +197,7 @@ impl<const N: usize> Op<N> for Computation<'_, N> {
 /// One, two or three input tensors: the arities of candle's custom ops.
 pub(crate) trait OpInputs<const N: usize> {
     fn apply(self, op: impl Op<N> + Send + Sync + 'static) -> Result<Tensor>;
-    fn compute(self, computation: Computation<N>) -> Result<Tensor>;
+    fn evaluate(self, op: &impl Op<N>) -> Result<Tensor>;
 }
 
 impl OpInputs<1> for [&Tensor; 1] {
@@ -173,8 +205,8 @@ impl OpInputs<1> for [&Tensor; 1] {
         self[0].contiguous()?.apply_op1(Custom(op))
     }
 
-    fn compute(self, computation: Computation<1>) -> Result<Tensor> {
-        self[0].contiguous()?.apply_op1_no_bwd(&Custom(computation))
+    fn evaluate(self, op: &impl Op<1>) -> Result<Tensor> {
+        self[0].contiguous()?.apply_op1_no_bwd(&Custom(op))
     }
 }
 
@@ -183,8 +215,8 @@ impl OpInputs<2> for [&Tensor; 2] {
         self[0].contiguous()?.apply_op2(&self[1].contiguous()?, Custom(op))
     }
 
-    fn compute(self, computation: Computation<2>) -> Result<Tensor> {
-        self[0].contiguous()?.apply_op2_no_bwd(&self[1].contiguous()?, &Custom(computation))
+    fn evaluate(self, op: &impl Op<2>) -> Result<Tensor> {
+        self[0].contiguous()?.apply_op2_no_bwd(&self[1].contiguous()?, &Custom(op))
     }
 }
 
@@ -193,9 +225,9 @@ impl OpInputs<3> for [&Tensor; 3] {
         self[0].contiguous()?.apply_op3(&self[1].contiguous()?, &self[2].contiguous()?, Custom(op))
     }
 
-    fn compute(self, computation: Computation<3>) -> Result<Tensor> {
+    fn evaluate(self, op: &impl Op<3>) -> Result<Tensor> {
         let (b, c) = (self[1].contiguous()?, self[2].contiguous()?);
-        self[0].contiguous()?.apply_op3_no_bwd(&b, &c, &Custom(computation))
+        self[0].contiguous()?.apply_op3_no_bwd(&b, &c, &Custom(op))
     }
 }
 

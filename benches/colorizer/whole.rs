@@ -7,8 +7,10 @@ use candle_core::{DType, Device, Tensor};
 use hueristic::{
     backbones::BackboneSpec,
     data::Batch,
-    nn::optim::{Optimizer, OptimizerSpec},
-    ops::backward::backward,
+    nn::{
+        TrainingPass,
+        optim::{Optimizer, OptimizerSpec},
+    },
     pretext::colorization::{Colorization, ColorizationSpec},
     rng::Rng,
     train::task::Task,
@@ -59,13 +61,17 @@ impl Whole {
     pub fn step(&mut self, index: u64) -> Result<()> {
         let batch = &self.batches[index as usize % BATCHES];
         let mut gradients = self.optimizer.gradients(self.task.params());
-        let loss = self.task.step(batch, &Rng::new(index))?.loss;
-        let mut store = backward(&loss)?;
-        let loss = loss.detach();
-        gradients.add(self.task.params(), &mut store)?;
-        gradients.measure(None, &loss)?;
+        let training = TrainingPass::new(Rng::new(index));
+        let loss = self.task.step(batch, &training)?.loss;
         let lr = self.optimizer.base_lr();
-        self.optimizer.step(self.task.params(), &gradients, lr)?;
+        if loss.device().is_cpu() {
+            training.tape.backward(&loss, &mut self.optimizer.begin(self.task.params(), lr)?)?;
+        } else {
+            gradients.add(&training.tape, &loss)?;
+            gradients.measure(None, &loss.detach())?;
+            self.optimizer.step(self.task.params(), &gradients, lr)?;
+        }
+        let loss = loss.detach();
         self.loss = Some(loss);
         Ok(())
     }

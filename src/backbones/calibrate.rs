@@ -33,14 +33,14 @@ use crate::{
     extremes::largest,
     nn::{Mode, init::Filler},
     ops::{
-        backward::backward,
         conv::{ConvGeometry, conv2d},
+        tape::Tape,
     },
     rng::Rng,
 };
-use candle_core::{DType, Result, Tensor, Var, backprop::GradStore, bail};
+use candle_core::{DType, Result, Tensor, TensorId, Var, bail};
 use serde::{Deserialize, Serialize};
-use std::fmt;
+use std::{collections::HashMap, fmt};
 
 /// Outputs, standard deviation and bias of the temporary layer appended to a network without a head.
 const HEAD: (usize, f64, f64) = (1000, 0.01, 1.0);
@@ -138,7 +138,7 @@ pub fn calibrate(
 ) -> Result<Calibration> {
     check_layers(network.layers())?;
     let mut net = Net::new(spec, network, batch, rng)?;
-    let noise = noise_like(&net.output()?, rng)?;
+    let noise = noise_like(&net.output(&Tape::default())?, rng)?;
     let (mut deviation, mut rounds, mut homogeneous) = (net.walk(None)?, vec![], true);
     let mut converged = false;
     for number in 1..=spec.rounds.get() {
@@ -201,7 +201,7 @@ pub fn check_layers(layers: &[Layer]) -> Result<()> {
 pub fn ratios(network: &Network, batch: &Tensor, rng: &Rng) -> Result<Round> {
     let spec = CalibrationSpec { input: false, ..CalibrationSpec::default() };
     let mut net = Net::new(&spec, network, batch, rng)?;
-    let noise = noise_like(&net.output()?, rng)?;
+    let noise = noise_like(&net.output(&Tape::default())?, rng)?;
     let deviation = net.walk(None)?;
     net.round(&noise, deviation)
 }
@@ -264,13 +264,13 @@ impl<'a> Net<'a> {
         input.chain(layers).chain(self.head.iter().map(|_| "added head".to_string())).collect()
     }
 
-    /// Forward pass that tracks gradients of every weight.
-    fn output(&self) -> Result<Tensor> {
+    /// Forward pass that records gradients of every weight.
+    fn output(&self, tape: &Tape) -> Result<Tensor> {
         let x = match &self.input {
             Some(scale) => self.batch.broadcast_mul(scale)?,
             None => self.batch.clone(),
         };
-        let y = self.network.output(&x, self.last, &Mode::Eval)?;
+        let y = self.network.output(&x, self.last, &Mode::Eval(tape.clone()))?;
         match &self.head {
             Some((weight, bias)) => conv2d(&y, weight, Some(bias), ConvGeometry::default()),
             None => Ok(y),
@@ -279,7 +279,8 @@ impl<'a> Net<'a> {
 
     /// Ratios of the current weights, and their target.
     fn round(&mut self, noise: &Tensor, deviation: f64) -> Result<Round> {
-        let gradients = backward(&(self.output()? * noise)?.sum_all()?)?;
+        let (tape, mut gradients) = (Tape::default(), HashMap::new());
+        tape.backward(&(self.output(&tape)? * noise)?.sum_all()?, &mut gradients)?;
         let mut ratios = vec![];
         if let Some(scale) = &self.input {
             let pictures = self.batch.dim(0)? as f64;
@@ -376,9 +377,9 @@ fn multiply(var: &Var, factor: f64) -> Result<()> {
 }
 
 /// √(mean ∂W² / mean W²)
-fn ratio(name: &str, weight: &Var, gradients: &GradStore) -> Result<f64> {
+fn ratio(name: &str, weight: &Var, gradients: &HashMap<TensorId, Tensor>) -> Result<f64> {
     let square = |x: &Tensor| mean(&x.to_dtype(DType::F64)?.sqr()?);
-    let gradient = gradients.get(weight).map_or(Ok(0.0), |gradient| square(&gradient.detach()))?;
+    let gradient = gradients.get(&weight.id()).map_or(Ok(0.0), |gradient| square(&gradient.detach()))?;
     let ratio = (gradient / square(&weight.as_detached_tensor())?).sqrt();
     if !ratio.is_finite() || ratio <= 0.0 {
         bail!(

@@ -11,6 +11,7 @@ pub mod finite;
 pub mod input;
 pub mod kinds;
 pub mod network;
+mod plan;
 pub mod resnet;
 pub mod summary;
 pub mod surgery;

@@ -4,12 +4,14 @@
 use super::{
     input::Input,
     kinds::{LayerKind, LayerModule},
+    plan::{LiveValues, Plan},
     summary::Summary,
-    table::{Layer, Role, check_size, first_of, reader, sizes, tap, taps},
+    table::{Layer, Role, check_size, first_of, reader, tap, taps},
 };
 use crate::{
     device::activations,
-    nn::{Mode, params::Params},
+    nn::{Mode, layers::LayerCall, params::Params},
+    ops::tape::{Evaluated, RecordedPass},
     rng::Rng,
 };
 use candle_core::{DType, Result, Tensor, Var, bail};
@@ -166,63 +168,25 @@ impl Network {
     }
 
     fn run(&self, x: &Tensor, entry: usize, asked: &[usize], mode: &Mode) -> Result<Vec<Tensor>> {
-        let (mut values, needed) = self.begin(x, entry, asked)?;
-        self.check_sizes(x, entry, &needed)?;
-        // Layers compute in the device's precision; inputs and outputs are f32 (f64 stays f64).
-        let outside = x.dtype();
+        let table = (self.interface.name, self.rows.as_slice());
+        let plan = Plan::new(table, (x, entry), asked, |row| self.layers[row].fuses_relu())?;
+        let mut values = plan.begin(entry, inside(x)?);
+        let mut pass = RecordedPass::new(self.rows.len() + 1, entry, x, mode.tape());
         let mut kept: Vec<Option<Tensor>> = vec![None; asked.len()];
-        let mut done = None;
-        for &i in &needed {
-            if done == Some(i) {
-                continue;
+        for step in &plan.steps {
+            let (from, layer) = (&self.rows[step.row].from, &self.layers[step.row]);
+            let (mode, value) = (self.mode(step.row, mode), step.value());
+            let (inputs, wants) = (values.take(from)?, pass.wants(from));
+            let call = LayerCall { mode, relu: step.relu.is_some(), wants: &wants };
+            let Evaluated { y, backward } = layer.evaluate(&inputs, call)?;
+            pass.layer(from, value, layer.learned(mode), backward);
+            for (slot, _) in kept.iter_mut().zip(asked).filter(|(_, asked)| **asked + 1 == value) {
+                *slot = Some(pass.output(value, &y, x.dtype())?);
             }
-            let inputs = values.take(&self.rows[i].from)?;
-            let relu = self.fused(i, &needed, asked);
-            let fused = relu.and_then(|_| self.layers[i].forward_relu(&inputs, self.mode(i, mode)));
-            let (at, y) = match fused.zip(relu) {
-                Some((y, relu)) => (relu, y?),
-                None => (i, self.layers[i].forward(&inputs, self.mode(i, mode))?),
-            };
-            done = done.max(Some(at));
-            for (slot, _) in kept.iter_mut().zip(asked).filter(|(_, asked)| **asked == at) {
-                *slot = Some(y.to_dtype(outside)?);
-            }
-            values.put(at + 1, y);
+            values.put(value, y);
         }
+        pass.finish();
         Ok(kept.into_iter().flatten().collect())
-    }
-
-    /// The values of a pass with `x` as value `entry`, and the rows that `asked` depends on, in order.
-    fn begin(&self, x: &Tensor, entry: usize, asked: &[usize]) -> Result<(LiveValues, Vec<usize>)> {
-        let mut is_needed = vec![false; self.rows.len()];
-        asked.iter().for_each(|row| is_needed[*row] = true);
-        for i in (0..self.rows.len()).rev().filter(|i| *i >= entry) {
-            if is_needed[i] {
-                let rows = self.rows[i].from.iter().filter(|value| **value != entry && **value > 0);
-                rows.for_each(|value| is_needed[value - 1] = true);
-            }
-        }
-        let needed: Vec<usize> = (0..self.rows.len()).filter(|i| is_needed[*i]).collect();
-        let reads = |i: &usize| self.rows[*i].from.iter();
-        let early = |i: &&usize| **i < entry || (entry > 0 && self.rows[**i].from.contains(&0));
-        if let Some(early) = asked.iter().find(early).or_else(|| needed.iter().find(early)) {
-            let [early, first] = [*early, entry].map(|row| self.rows[row].label());
-            bail!("{}: `{early}` comes before `{first}`", self.interface.name)
-        }
-        let mut values =
-            LiveValues { held: vec![None; self.rows.len() + 1], reads: vec![0; self.rows.len() + 1] };
-        needed.iter().flat_map(reads).for_each(|value| values.reads[*value] += 1);
-        let inside = if x.dtype() == DType::F32 { x.to_dtype(activations(x.device()))? } else { x.clone() };
-        values.put(entry, inside);
-        Ok((values, needed))
-    }
-
-    /// The ReLU that is fused with row `i`: its only reader, unless the row's own output is requested.
-    fn fused(&self, i: usize, needed: &[usize], asked: &[usize]) -> Option<usize> {
-        let mut readers = needed.iter().copied().filter(|row| self.rows[*row].from.contains(&(i + 1)));
-        let (reader, more) = (readers.next()?, readers.next());
-        let relu = matches!(&self.rows[reader].kind, LayerKind::Activation(act) if act.slope == 0.0);
-        (relu && more.is_none() && !asked.contains(&i)).then_some(reader)
     }
 
     /// Mode of row `i`: frozen rows use `Frozen`, except dropout and unfrozen chroma weights.
@@ -248,21 +212,11 @@ impl Network {
             }
         }
     }
+}
 
-    /// Checks the number of channels, and that every window of the needed rows fits.
-    fn check_sizes(&self, x: &Tensor, entry: usize, needed: &[usize]) -> Result<()> {
-        let (_, height, width, channels) = x.dims4()?;
-        let Some(last) = needed.last() else { return Ok(()) };
-        let reader = needed.iter().map(|i| &self.rows[*i]).find(|row| row.from[0] == entry);
-        if let Some(Layer { name, inputs, .. }) = reader.filter(|row| row.inputs != channels) {
-            bail!(
-                "{}: the input is {:?} (B, H, W, C), but {name} takes {inputs} channels",
-                self.interface.name,
-                x.dims()
-            )
-        }
-        sizes(&self.rows[..=*last], entry, (height, width)).map(drop)
-    }
+/// The input as layers compute: in the device's precision (f64 stays f64); inputs and outputs of a network are f32.
+fn inside(x: &Tensor) -> Result<Tensor> {
+    if x.dtype() == DType::F32 { x.detach().to_dtype(activations(x.device())) } else { Ok(x.detach()) }
 }
 
 /// Row-by-row execution, for code that modifies a row before the next one reads its output.
@@ -270,12 +224,15 @@ impl Network {
     /// The values of a pass of `x` `(B, H, W, C)` to the tap or row `last`, and the rows on that path, in order. Other
     /// heads are not on the path.
     pub(super) fn walk(&self, x: &Tensor, last: usize) -> Result<(LiveValues, Vec<usize>)> {
-        self.begin(x, 0, &[last])
+        let table = (self.interface.name, self.rows.as_slice());
+        let plan = Plan::new(table, (x, 0), &[last], |_| false)?;
+        Ok((plan.begin(0, inside(x)?), plan.steps.iter().map(|step| step.row).collect()))
     }
 
     /// Output of row `i` with batch statistics and constant parameters: records no graph.
     pub(super) fn step(&self, i: usize, inputs: &[Tensor]) -> Result<Tensor> {
-        self.layers[i].forward(inputs, &Mode::Initialization)
+        let call = LayerCall { mode: &Mode::Initialization, relu: false, wants: &[] };
+        Ok(self.layers[i].evaluate(inputs, call)?.y)
     }
 
     /// The weight of row `i`.
@@ -297,36 +254,6 @@ impl Network {
     }
 }
 
-/// Values of a pass that are still needed: each is dropped after its last read.
-#[derive(Debug)]
-pub(super) struct LiveValues {
-    held: Vec<Option<Tensor>>,
-    /// Remaining reads of each value.
-    reads: Vec<usize>,
-}
-
-impl LiveValues {
-    /// Takes the values `from` for one read.
-    pub fn take(&mut self, from: &[usize]) -> Result<Vec<Tensor>> {
-        let mut taken = vec![];
-        for &value in from {
-            self.reads[value] = self.reads[value].saturating_sub(1);
-            let slot = &mut self.held[value];
-            let tensor = if self.reads[value] == 0 { slot.take() } else { slot.clone() };
-            let Some(tensor) = tensor else { bail!("value {value} of a pass is read before it is computed") };
-            taken.push(tensor);
-        }
-        Ok(taken)
-    }
-
-    /// Keeps a value for its readers, if there are any.
-    pub fn put(&mut self, value: usize, tensor: Tensor) {
-        if self.reads[value] > 0 {
-            self.held[value] = Some(tensor);
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -337,13 +264,14 @@ mod tests {
         },
         bounded::Positive,
         extremes::between,
+        nn::TrainingPass,
         nn::{
             init::Filler,
             layers::{BatchNormOptions, Fillers},
         },
-        ops::backward::backward,
     };
     use candle_core::Device;
+    use std::collections::HashMap;
 
     fn interface() -> Interface {
         let grid = PixelGrid { stride: 1, align_corners: false, multiple: 1 };
@@ -399,19 +327,21 @@ mod tests {
     fn gradients_of_every_kind_are_those_of_finite_differences() -> Result<()> {
         let (net, params) = drawn(every_kind())?;
         let (x, weights) = (noise(&[3, 6, 6, 2], 1.0, 2)?, noise(&[3, 1, 1, 3], 1.0, 3)?);
-        let loss = || -> Result<Tensor> {
-            (net.forward(&x, &["head"], &Mode::Train(Rng::new(4)))?.remove(0) * &weights)?.sum_all()
+        let pass = || TrainingPass::new(Rng::new(4));
+        let loss = |pass: &TrainingPass| -> Result<Tensor> {
+            (net.forward(&x, &["head"], &Mode::Train(pass.clone()))?.remove(0) * &weights)?.sum_all()
         };
-        let gradients = backward(&loss()?)?;
+        let (recorded, mut gradients) = (pass(), HashMap::new());
+        recorded.tape.backward(&loss(&recorded)?, &mut gradients)?;
         for param in params.iter() {
             let (name, var) = (&param.name, &param.var);
             let direction = noise(var.dims(), 1.0, 5)?;
-            let gradient = gradients.get(var).unwrap_or_else(|| panic!("{name} has no gradient"));
+            let gradient = gradients.get(&var.id()).unwrap_or_else(|| panic!("{name} has no gradient"));
             let analytic = (gradient * &direction)?.sum_all()?.to_scalar::<f32>()?;
             let (start, step) = (var.as_detached_tensor().copy()?, 2e-3);
             let at = |sign: f64| -> Result<f32> {
                 var.set(&(&start + (&direction * (sign * step))?)?)?;
-                loss()?.to_scalar::<f32>()
+                loss(&pass())?.to_scalar::<f32>()
             };
             let numeric = (at(1.0)? - at(-1.0)?) / (2.0 * step as f32);
             var.set(&start)?;
@@ -425,8 +355,8 @@ mod tests {
     fn taps_are_what_their_rows_compute_and_nothing_else_is_computed() -> Result<()> {
         let (net, params) = drawn(every_kind())?;
         let x = noise(&[1, 6, 6, 2], 1.0, 2)?;
-        let of = |tap: &str| -> Result<Tensor> { Ok(net.forward(&x, &[tap], &Mode::Eval)?.remove(0)) };
-        let together = net.forward(&x, &["column", "stem"], &Mode::Eval)?;
+        let of = |tap: &str| -> Result<Tensor> { Ok(net.forward(&x, &[tap], &Mode::Frozen)?.remove(0)) };
+        let together = net.forward(&x, &["column", "stem"], &Mode::Frozen)?;
         assert_eq!(
             (between(&together[0], &of("column")?)?, between(&together[1], &of("stem")?)?),
             (0.0, 0.0)
@@ -437,8 +367,8 @@ mod tests {
             .get("up.weight")
             .expect("a weight")
             .set(&noise(&[4, 4, 4, 4], 1.0, 1)?.affine(f64::NAN, 0.0)?)?;
-        let smooth = net.forward(&x, &["smooth"], &Mode::Eval)?.remove(0).sum_all()?.to_scalar::<f32>()?;
-        let column = net.forward(&x, &["column"], &Mode::Eval)?.remove(0).sum_all()?.to_scalar::<f32>()?;
+        let smooth = net.forward(&x, &["smooth"], &Mode::Frozen)?.remove(0).sum_all()?.to_scalar::<f32>()?;
+        let column = net.forward(&x, &["column"], &Mode::Frozen)?.remove(0).sum_all()?.to_scalar::<f32>()?;
         assert!(smooth.is_finite() && column.is_nan());
         Ok(())
     }
@@ -451,7 +381,7 @@ mod tests {
         table.join("sum", LayerKind::Add(AddRow), vec![0, half]).tap("sum");
         let (net, _) = drawn(table.rows())?;
         let error = net
-            .forward(&noise(&[1, 4, 4, 1], 1.0, 1)?, &["sum"], &Mode::Eval)
+            .forward(&noise(&[1, 4, 4, 1], 1.0, 1)?, &["sum"], &Mode::Frozen)
             .expect_err("two sizes")
             .to_string();
         assert!(error.contains("sum") && error.contains("4×4") && error.contains("2×2"), "{error}");

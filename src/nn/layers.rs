@@ -9,13 +9,36 @@ use super::{
 };
 use crate::{
     ops::{
-        batch_norm::{Momentum, Running, batch_norm_eval, batch_norm_train},
-        conv::{ConvGeometry, conv2d, conv2d_relu},
-        conv_transpose::{conv_transpose2d, conv_transpose2d_relu},
+        batch_norm::{
+            BatchNormRecord, Momentum, Running, batch_norm_eval_recorded, batch_norm_train_recorded,
+        },
+        conv::{ConvGeometry, ConvRecord, Wants, conv2d_recorded},
+        conv_transpose::conv_transpose2d_recorded,
+        tape::{Backward, Evaluated, Gradient, LayerGradients, RecordedPass},
     },
     rng::Rng,
 };
-use candle_core::{DType, Device, Result, Tensor, Var};
+use candle_core::{DType, Device, Result, Tensor, TensorId, Var};
+
+/// How a network calls a layer.
+#[derive(Clone, Copy, Debug)]
+pub struct LayerCall<'a> {
+    pub mode: &'a Mode,
+    /// Whether a ReLU follows, to be computed with the layer.
+    pub relu: bool,
+    /// Which inputs need a gradient.
+    pub wants: &'a [bool],
+}
+
+impl LayerCall<'_> {
+    fn wants_input(&self) -> bool {
+        self.wants.first().is_some_and(|wanted| *wanted)
+    }
+
+    fn learns(&self) -> bool {
+        self.mode.tape().is_some()
+    }
+}
 
 /// Initialization of a layer's weight and bias; None for no bias.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -66,24 +89,40 @@ impl Conv {
 
     /// x `(B, H, W, inputs)` → `(B, H', W', outputs)`.
     pub fn forward(&self, x: &Tensor, mode: &Mode) -> Result<Tensor> {
-        let (weight, bias) = self.seen(mode)?;
-        conv2d(x, &weight, bias.as_ref(), self.geometry)
+        alone(x, mode, self.learned(mode), |x, call| self.evaluate(x, call))
     }
 
-    /// As [`Conv::forward`], fused with the following ReLU.
-    pub fn forward_relu(&self, x: &Tensor, mode: &Mode) -> Result<Tensor> {
-        let (weight, bias) = self.seen(mode)?;
-        conv2d_relu(x, &weight, bias.as_ref(), self.geometry)
-    }
-
-    /// Weight and bias for the forward pass in `mode`.
-    fn seen(&self, mode: &Mode) -> Result<(Tensor, Option<Tensor>)> {
-        let Some(color) = &self.color else {
-            return Ok((mode.see(&self.weight), self.bias.as_ref().map(|bias| mode.see(bias))));
-        };
-        let first = self.weight.as_detached_tensor().narrow(3, 0, 1)?;
+    /// As [`Conv::forward`] within a network's pass.
+    pub fn evaluate(&self, x: &Tensor, call: LayerCall) -> Result<Evaluated> {
+        let learns = call.learns();
+        let wants = Wants { x: call.wants_input(), w: learns, bias: learns && self.color.is_none() };
         let bias = self.bias.as_ref().map(|bias| bias.as_detached_tensor());
-        Ok((Tensor::cat(&[&first, &mode.see(color)], 3)?, bias))
+        let (y, record) =
+            conv2d_recorded(x, (&self.whole_weight()?, bias.as_ref()), self.geometry, call.relu, wants)?;
+        let backward: Backward = match &self.color {
+            None => learned(record, &self.weight, self.bias.as_ref()),
+            Some(color) => {
+                let (id, channels) = (color.id(), color.dim(3)?);
+                let chroma = move |w: &Tensor| w.narrow(3, 1, channels)?.contiguous();
+                Box::new(move |dy| weight_and_bias_gradients(record, dy, (id, chroma), None))
+            }
+        };
+        Ok(Evaluated { y, backward })
+    }
+
+    /// The parameters that `mode` trains.
+    pub fn learned(&self, mode: &Mode) -> Vec<TensorId> {
+        match &self.color {
+            Some(color) => trained(mode, [Some(color)]),
+            None => trained(mode, [Some(&self.weight), self.bias.as_ref()]),
+        }
+    }
+
+    /// The weight, of which the chroma part may be a parameter of its own.
+    fn whole_weight(&self) -> Result<Tensor> {
+        let weight = self.weight.as_detached_tensor();
+        let Some(color) = &self.color else { return Ok(weight) };
+        Tensor::cat(&[&weight.narrow(3, 0, 1)?, &color.as_detached_tensor()], 3)
     }
 
     /// The same convolution with all input channels except the first unfrozen and everything else constant. The
@@ -141,16 +180,19 @@ impl ConvTranspose {
         Ok(Self { weight, bias, geometry })
     }
 
-    /// x `(B, H, W, inputs)` → `(B, H', W', outputs)`.
-    pub fn forward(&self, x: &Tensor, mode: &Mode) -> Result<Tensor> {
-        let bias = self.bias.as_ref().map(|bias| mode.see(bias));
-        conv_transpose2d(x, &mode.see(&self.weight), bias.as_ref(), self.geometry)
+    /// x `(B, H, W, inputs)` → `(B, H', W', outputs)`, within a network's pass.
+    pub fn evaluate(&self, x: &Tensor, call: LayerCall) -> Result<Evaluated> {
+        let wants = Wants { x: call.wants_input(), w: call.learns(), bias: call.learns() };
+        let bias = self.bias.as_ref().map(|bias| bias.as_detached_tensor());
+        let weight = self.weight.as_detached_tensor();
+        let (y, record) =
+            conv_transpose2d_recorded(x, (&weight, bias.as_ref()), self.geometry, call.relu, wants)?;
+        Ok(Evaluated { y, backward: learned(record, &self.weight, self.bias.as_ref()) })
     }
 
-    /// As [`ConvTranspose::forward`], fused with the following ReLU.
-    pub fn forward_relu(&self, x: &Tensor, mode: &Mode) -> Result<Tensor> {
-        let bias = self.bias.as_ref().map(|bias| mode.see(bias));
-        conv_transpose2d_relu(x, &mode.see(&self.weight), bias.as_ref(), self.geometry)
+    /// The parameters that `mode` trains.
+    pub fn learned(&self, mode: &Mode) -> Vec<TensorId> {
+        trained(mode, [Some(&self.weight), self.bias.as_ref()])
     }
 
     /// `(inputs, K, K, outputs)`
@@ -188,12 +230,29 @@ impl Linear {
     /// x `(B, inputs)` → `(B, outputs)`.
     pub fn forward(&self, x: &Tensor, mode: &Mode) -> Result<Tensor> {
         let (batch, inputs) = x.dims2()?;
-        let outputs = self.weight.dim(0)?;
-        let weight = mode.see(&self.weight).reshape((outputs, 1, 1, inputs))?;
-        let bias = self.bias.as_ref().map(|bias| mode.see(bias));
-        let geometry = ConvGeometry { stride: 1, pad: 0, dilation: 1, groups: 1 };
-        conv2d(&x.reshape((batch, 1, 1, inputs))?, &weight, bias.as_ref(), geometry)?
-            .reshape((batch, outputs))
+        let map = x.reshape((batch, 1, 1, inputs))?;
+        alone(&map, mode, self.learned(mode), |x, call| self.evaluate(x, call))?.flatten_from(1)
+    }
+
+    /// x `(B, 1, 1, inputs)` → `(B, 1, 1, outputs)`, within a network's pass.
+    pub fn evaluate(&self, x: &Tensor, call: LayerCall) -> Result<Evaluated> {
+        let (outputs, inputs) = self.weight.dims2()?;
+        let weight = self.weight.as_detached_tensor().reshape((outputs, 1, 1, inputs))?;
+        let bias = self.bias.as_ref().map(|bias| bias.as_detached_tensor());
+        let wants = Wants { x: call.wants_input(), w: call.learns(), bias: call.learns() };
+        let (y, record) =
+            conv2d_recorded(x, (&weight, bias.as_ref()), ConvGeometry::default(), call.relu, wants)?;
+        let (id, bias) = (self.weight.id(), self.bias.as_ref().map(|bias| bias.id()));
+        let matrix = move |w: &Tensor| w.reshape((outputs, inputs));
+        Ok(Evaluated {
+            y,
+            backward: Box::new(move |dy| weight_and_bias_gradients(record, dy, (id, matrix), bias)),
+        })
+    }
+
+    /// The parameters that `mode` trains.
+    pub fn learned(&self, mode: &Mode) -> Vec<TensorId> {
+        trained(mode, [Some(&self.weight), self.bias.as_ref()])
     }
 
     /// `(outputs, inputs)`
@@ -258,26 +317,37 @@ impl BatchNorm {
 
     /// x `(B, H, W, C)` or `(B, C)`; the shape is unchanged. Training updates the running statistics.
     pub fn forward(&self, x: &Tensor, mode: &Mode) -> Result<Tensor> {
-        self.normalized(x, mode, false)
+        alone(x, mode, self.learned(mode), |x, call| self.evaluate(x, call))
     }
 
-    /// As [`BatchNorm::forward`], fused with the following ReLU.
-    pub fn forward_relu(&self, x: &Tensor, mode: &Mode) -> Result<Tensor> {
-        self.normalized(x, mode, true)
-    }
-
-    fn normalized(&self, x: &Tensor, mode: &Mode, relu: bool) -> Result<Tensor> {
-        let affine = self.affine.as_ref().map(|(scale, shift)| (mode.see(scale), mode.see(shift)));
+    /// As [`BatchNorm::forward`] within a network's pass.
+    pub fn evaluate(&self, x: &Tensor, call: LayerCall) -> Result<Evaluated> {
+        let see = |var: &Var| var.as_detached_tensor();
+        let affine = self.affine.as_ref().map(|(scale, shift)| (see(scale), see(shift)));
         let affine = affine.as_ref().map(|(scale, shift)| (scale, shift));
         let BatchNormOptions { momentum, eps, .. } = self.options;
-        match mode {
-            Mode::Train(_) => batch_norm_train(x, affine, &self.running, momentum, eps, relu),
-            Mode::Initialization => {
-                let passing = statistics(self.running.mean.elem_count(), x.device())?;
-                batch_norm_train(x, affine, &passing, momentum, eps, relu)
-            }
-            Mode::Eval | Mode::Frozen => batch_norm_eval(x, affine, &self.running, eps, relu),
-        }
+        let (y, record) = match self.statistics(x, call.mode)? {
+            Some(running) => batch_norm_train_recorded(x, affine, &running, momentum, eps, call.relu)?,
+            None => batch_norm_eval_recorded(x, affine, &self.running, eps, call.relu)?,
+        };
+        let ids = self.affine.as_ref().filter(|_| call.learns());
+        let ids = ids.map(|(scale, shift)| (scale.id(), shift.id()));
+        Ok(Evaluated { y, backward: Box::new(move |dy| normalization_gradients(record, &dy, ids)) })
+    }
+
+    /// The parameters that `mode` trains.
+    pub fn learned(&self, mode: &Mode) -> Vec<TensorId> {
+        let affine = self.affine.as_ref();
+        trained(mode, [affine.map(|(scale, _)| scale), affine.map(|(_, shift)| shift)])
+    }
+
+    /// The statistics that a batch in `mode` updates; None where the running ones normalize.
+    fn statistics(&self, x: &Tensor, mode: &Mode) -> Result<Option<Running>> {
+        Ok(match mode {
+            Mode::Train(_) => Some(self.running.clone()),
+            Mode::Initialization => Some(statistics(self.running.mean.elem_count(), x.device())?),
+            Mode::Eval(_) | Mode::Frozen => None,
+        })
     }
 }
 
@@ -297,16 +367,98 @@ impl LayerNorm {
     }
 
     /// x `(…, C)`; the shape is unchanged. Statistics are f32 if x has a narrower dtype.
-    pub fn forward(&self, x: &Tensor, mode: &Mode) -> Result<Tensor> {
-        let wide = if x.dtype() == DType::F64 { DType::F64 } else { DType::F32 };
-        let wide = x.to_dtype(wide)?;
+    pub fn evaluate(&self, x: &Tensor, call: LayerCall) -> Result<Evaluated> {
+        let wide = x.to_dtype(if x.dtype() == DType::F64 { DType::F64 } else { DType::F32 })?;
         let last = wide.rank() - 1;
         let centered = wide.broadcast_sub(&wide.mean_keepdim(last)?)?;
         let deviation = (centered.sqr()?.mean_keepdim(last)? + self.eps)?.sqrt()?;
-        let [scale, shift] = [&self.scale, &self.shift].map(|var| mode.see(var).to_dtype(wide.dtype()));
-        let y = centered.broadcast_div(&deviation)?.broadcast_mul(&scale?)?.broadcast_add(&shift?)?;
-        y.to_dtype(x.dtype())
+        let standard = centered.broadcast_div(&deviation)?;
+        let see = |var: &Var| var.as_detached_tensor().to_dtype(wide.dtype());
+        let (scale, shift) = (see(&self.scale)?, see(&self.shift)?);
+        let y = standard.broadcast_mul(&scale)?.broadcast_add(&shift)?.to_dtype(x.dtype())?;
+        let ids = call.learns().then(|| [self.scale.id(), self.shift.id()]);
+        let backward = move |dy: Gradient| layer_norm_gradients(&standard, &deviation, &scale, &dy, ids);
+        Ok(Evaluated { y, backward: Box::new(backward) })
     }
+
+    /// The parameters that `mode` trains.
+    pub fn learned(&self, mode: &Mode) -> Vec<TensorId> {
+        trained(mode, [Some(&self.scale), Some(&self.shift)])
+    }
+}
+
+/// Output of a layer outside of a network: a pass of its own.
+fn alone(
+    x: &Tensor,
+    mode: &Mode,
+    learned: Vec<TensorId>,
+    evaluate: impl FnOnce(&Tensor, LayerCall) -> Result<Evaluated>,
+) -> Result<Tensor> {
+    let mut pass = RecordedPass::new(2, 0, x, mode.tape());
+    let wants = pass.wants(&[0]);
+    let Evaluated { y, backward } = evaluate(&x.detach(), LayerCall { mode, relu: false, wants: &wants })?;
+    pass.layer(&[0], 1, learned, backward);
+    let y = pass.output(1, &y, x.dtype())?;
+    pass.finish();
+    Ok(y)
+}
+
+/// With x̂ the standardized input, σ its deviation and g = dy · scale: dx = (g − mean g − x̂ · mean(g·x̂)) / σ.
+fn layer_norm_gradients(
+    standard: &Tensor,
+    deviation: &Tensor,
+    scale: &Tensor,
+    dy: &Gradient,
+    ids: Option<[TensorId; 2]>,
+) -> Result<LayerGradients> {
+    let (narrow, dy) = (dy.tensor().dtype(), dy.tensor().to_dtype(standard.dtype())?);
+    let last = dy.rank() - 1;
+    let g = dy.broadcast_mul(scale)?;
+    let slope = (&g * standard)?.mean_keepdim(last)?;
+    let centered = g.broadcast_sub(&g.mean_keepdim(last)?)?;
+    let dx = (centered - standard.broadcast_mul(&slope)?)?.broadcast_div(deviation)?.to_dtype(narrow)?;
+    let mut params = vec![];
+    if let Some([scale, shift]) = ids {
+        let over_rows = |t: Tensor| t.flatten_to(last - 1)?.sum(0)?.to_dtype(DType::F32);
+        params = vec![(scale, over_rows((&dy * standard)?)?), (shift, over_rows(dy)?)];
+    }
+    Ok(LayerGradients { inputs: vec![Some(dx.into())], params })
+}
+
+fn normalization_gradients(
+    record: BatchNormRecord,
+    dy: &Gradient,
+    ids: Option<(TensorId, TensorId)>,
+) -> Result<LayerGradients> {
+    let (dx, affine) = record.gradients(dy.tensor())?;
+    let learned = ids.zip(affine);
+    let params = learned.map(|((scale, shift), (dscale, dshift))| vec![(scale, dscale), (shift, dshift)]);
+    Ok(LayerGradients { inputs: vec![Some(dx.into())], params: params.unwrap_or_default() })
+}
+
+/// The backward pass of a convolution with these parameters.
+fn learned(record: ConvRecord, weight: &Var, bias: Option<&Var>) -> Backward {
+    let (weight, bias) = (weight.id(), bias.map(|bias| bias.id()));
+    Box::new(move |dy| weight_and_bias_gradients(record, dy, (weight, |w: &Tensor| Ok(w.clone())), bias))
+}
+
+/// The gradients of a convolution; that of its weight passes through `of_weight` to the parameter's shape.
+fn weight_and_bias_gradients(
+    record: ConvRecord,
+    dy: Gradient,
+    (weight, of_weight): (TensorId, impl FnOnce(&Tensor) -> Result<Tensor>),
+    bias: Option<TensorId>,
+) -> Result<LayerGradients> {
+    let found = record.gradients(dy)?;
+    let weight = found.w.map(|w| Ok::<_, candle_core::Error>((weight, of_weight(&w)?))).transpose()?;
+    let params = [weight, bias.zip(found.bias)].into_iter().flatten().collect();
+    Ok(LayerGradients { inputs: vec![found.x.map(Gradient::from)], params })
+}
+
+/// The ids of the parameters, if `mode` trains them.
+fn trained<const N: usize>(mode: &Mode, params: [Option<&Var>; N]) -> Vec<TensorId> {
+    let ids = params.into_iter().flatten().filter(|_| mode.tape().is_some());
+    ids.map(|var| var.id()).collect()
 }
 
 /// `NAME.weight`, ones, and `NAME.bias`, zeros, per channel.

@@ -7,31 +7,44 @@ pub mod params;
 pub mod schedule;
 pub mod weights;
 
-use candle_core::{Tensor, Var};
+use crate::{ops::tape::Tape, rng::Rng};
 
-/// Mode of a pass: which statistics a layer uses, whether dropout is active, and whether gradients of the parameters
-/// are recorded.
+/// A training pass: its random stream, already keyed by the step, and the tape on which networks record it.
+#[derive(Clone, Debug)]
+pub struct TrainingPass {
+    pub rng: Rng,
+    pub tape: Tape,
+}
+
+impl TrainingPass {
+    /// A pass with an empty tape.
+    pub fn new(rng: Rng) -> Self {
+        Self { rng, tape: Tape::default() }
+    }
+}
+
+/// Mode of a pass: which statistics a layer uses, whether dropout is active, and whether the pass is recorded.
 #[derive(Clone, Debug)]
 pub enum Mode {
-    /// Training: batch statistics, and dropout from the random stream `rng.split(layer name).at(0, 0)`. The caller
-    /// passes an `rng` already keyed by the step.
-    Train(crate::rng::Rng),
-    /// Evaluation statistics, no dropout; the graph for gradients of the parameters is recorded.
-    Eval,
-    /// As `Eval`, with constant parameters: for an input without a graph none is recorded, so activations are freed as
-    /// soon as the next layer has used them. For probes, validation and colorization.
+    /// Batch statistics, and dropout from the random stream `rng.split(layer name).at(0, 0)`.
+    Train(TrainingPass),
+    /// Evaluation statistics, no dropout; the pass is recorded.
+    Eval(Tape),
+    /// As `Eval`, with nothing recorded: activations are freed as soon as the next layer has used them, and the result
+    /// is a constant. For probes, validation and colorization.
     Frozen,
-    /// As `Frozen`, with batch statistics that are not recorded: used by data-dependent initialization and
+    /// As `Frozen`, with batch statistics, which the running ones do not learn: used by data-dependent initialization and
     /// calibration.
     Initialization,
 }
 
 impl Mode {
-    /// A parameter for the forward pass: tracked by autograd, or a constant in `Frozen`.
-    pub fn see(&self, var: &Var) -> Tensor {
+    /// The tape of this pass, if it records parameters.
+    pub fn tape(&self) -> Option<&Tape> {
         match self {
-            Self::Frozen | Self::Initialization => var.as_detached_tensor(),
-            Self::Train(_) | Self::Eval => var.as_tensor().clone(),
+            Self::Train(training) => Some(&training.tape),
+            Self::Eval(tape) => Some(tape),
+            Self::Frozen | Self::Initialization => None,
         }
     }
 }

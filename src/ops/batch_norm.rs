@@ -10,7 +10,7 @@ mod cuda;
 mod rows;
 
 use super::cpu::{Float, by_dtype};
-use crate::op::{CpuInput, CpuOutput, Op, apply, compute, output};
+use crate::op::{CpuInput, CpuOutput, Op, apply, compute, evaluate, output};
 #[cfg(feature = "cuda")]
 use crate::op::{CudaInput, CudaOutput};
 use candle_core::{DType, Result, Shape, Tensor, Var, bail};
@@ -70,17 +70,21 @@ pub fn batch_norm_train(
     eps: f64,
     relu: bool,
 ) -> Result<Tensor> {
-    let samples = check("batch_norm_train", x, affine, running)?;
     let x = x.contiguous()?;
-    let statistics = batch_statistics(&x)?;
-    #[cfg(feature = "cuda")]
-    if x.device().is_cuda() {
-        let tables = cuda::update_running(&statistics, running, samples, momentum, eps)?;
-        return normalize(&x, affine, Normalize::of_tables(&tables, relu, true)?);
-    }
-    let (mean, var) = (statistics.get(0)?, statistics.get(1)?);
-    running.update(&mean, &var, samples, momentum)?;
-    normalize(&x, affine, Normalize::new(&mean, &var, eps, relu, true, x.dtype())?)
+    normalize(&x, affine, Normalize::of_batch(&x, affine, running, momentum, eps, relu)?)
+}
+
+/// [`batch_norm_train`] outside of candle's graph.
+pub fn batch_norm_train_recorded(
+    x: &Tensor,
+    affine: Option<(&Tensor, &Tensor)>,
+    running: &Running,
+    momentum: Momentum,
+    eps: f64,
+    relu: bool,
+) -> Result<(Tensor, BatchNormRecord)> {
+    let x = x.contiguous()?;
+    BatchNormRecord::new(Normalize::of_batch(&x, affine, running, momentum, eps, relu)?, x, affine)
 }
 
 /// Evaluation mode: normalizes with the running statistics; differentiable in x, γ and β. Shapes and errors as
@@ -92,15 +96,44 @@ pub fn batch_norm_eval(
     eps: f64,
     relu: bool,
 ) -> Result<Tensor> {
-    check("batch_norm_eval", x, affine, running)?;
-    #[cfg(feature = "cuda")]
-    if x.device().is_cuda() {
-        let op = Normalize::of_tables(&cuda::running_tables(running, eps)?, relu, false)?;
-        return normalize(x, affine, op);
+    normalize(x, affine, Normalize::of_running(x, affine, running, eps, relu)?)
+}
+
+/// [`batch_norm_eval`] outside of candle's graph.
+pub fn batch_norm_eval_recorded(
+    x: &Tensor,
+    affine: Option<(&Tensor, &Tensor)>,
+    running: &Running,
+    eps: f64,
+    relu: bool,
+) -> Result<(Tensor, BatchNormRecord)> {
+    BatchNormRecord::new(Normalize::of_running(x, affine, running, eps, relu)?, x.contiguous()?, affine)
+}
+
+/// What the gradients of one call are computed from.
+pub struct BatchNormRecord {
+    op: Normalize,
+    x: Tensor,
+    affine: Option<(Tensor, Tensor)>,
+}
+
+impl BatchNormRecord {
+    fn new(op: Normalize, x: Tensor, affine: Option<(&Tensor, &Tensor)>) -> Result<(Tensor, Self)> {
+        let y = match affine {
+            None => evaluate(&op, [&x])?,
+            Some((gamma, beta)) => evaluate(&op, [&x, gamma, beta])?,
+        };
+        let affine = affine.map(|(gamma, beta)| (gamma.clone(), beta.clone()));
+        Ok((y, Self { op, x, affine }))
     }
-    let (mean, var) = (running.mean.as_detached_tensor(), running.var.as_detached_tensor());
-    let op = Normalize::new(&mean, &var, eps, relu, false, x.dtype())?;
-    normalize(x, affine, op)
+
+    /// The gradients of x, and of (γ, β) where there are any, from that of the result.
+    ///
+    /// # Errors
+    /// Those of the device.
+    pub fn gradients(self, dy: &Tensor) -> Result<(Tensor, Option<(Tensor, Tensor)>)> {
+        self.op.gradients(&self.x, self.affine.as_ref().map(|(gamma, beta)| (gamma, beta)), dy)
+    }
 }
 
 /// Samples per channel.
@@ -178,6 +211,44 @@ struct Normalize {
 }
 
 impl Normalize {
+    /// With the statistics of x, which is contiguous; updates `running`.
+    fn of_batch(
+        x: &Tensor,
+        affine: Option<(&Tensor, &Tensor)>,
+        running: &Running,
+        momentum: Momentum,
+        eps: f64,
+        relu: bool,
+    ) -> Result<Self> {
+        let samples = check("batch_norm_train", x, affine, running)?;
+        let statistics = batch_statistics(x)?;
+        #[cfg(feature = "cuda")]
+        if x.device().is_cuda() {
+            let tables = cuda::update_running(&statistics, running, samples, momentum, eps)?;
+            return Self::of_tables(&tables, relu, true);
+        }
+        let (mean, var) = (statistics.get(0)?, statistics.get(1)?);
+        running.update(&mean, &var, samples, momentum)?;
+        Self::new(&mean, &var, eps, relu, true, x.dtype())
+    }
+
+    /// With the running statistics.
+    fn of_running(
+        x: &Tensor,
+        affine: Option<(&Tensor, &Tensor)>,
+        running: &Running,
+        eps: f64,
+        relu: bool,
+    ) -> Result<Self> {
+        check("batch_norm_eval", x, affine, running)?;
+        #[cfg(feature = "cuda")]
+        if x.device().is_cuda() {
+            return Self::of_tables(&cuda::running_tables(running, eps)?, relu, false);
+        }
+        let (mean, var) = (running.mean.as_detached_tensor(), running.var.as_detached_tensor());
+        Self::new(&mean, &var, eps, relu, false, x.dtype())
+    }
+
     fn new(mean: &Tensor, var: &Tensor, eps: f64, relu: bool, of_batch: bool, dtype: DType) -> Result<Self> {
         let inv_std = (var.to_dtype(DType::F64)? + eps)?.sqrt()?.recip()?.to_dtype(dtype)?;
         Ok(Self { mean: mean.to_dtype(dtype)?.contiguous()?, inv_std, relu, of_batch })

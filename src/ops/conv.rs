@@ -19,6 +19,7 @@ use axis::Axis;
 use candle_core::{Result, Tensor, bail};
 use cpu::ConvShape;
 use graph::weight_gradient;
+pub use graph::{ConvGradients, ConvRecord, Wants};
 pub(super) use graph::{Convolution, Direction};
 use std::fmt;
 
@@ -74,10 +75,25 @@ pub fn conv2d_relu(x: &Tensor, w: &Tensor, bias: Option<&Tensor>, g: ConvGeometr
 }
 
 fn forward(x: &Tensor, w: &Tensor, bias: Option<&Tensor>, g: ConvGeometry, relu: bool) -> Result<Tensor> {
+    convolution(x, w, g, relu)?.apply(x, w, bias)
+}
+
+/// [`conv2d`], or with `relu` [`conv2d_relu`], outside of candle's graph; the record gives the wanted gradients.
+pub fn conv2d_recorded(
+    x: &Tensor,
+    (w, bias): (&Tensor, Option<&Tensor>),
+    g: ConvGeometry,
+    relu: bool,
+    wants: Wants,
+) -> Result<(Tensor, ConvRecord)> {
+    convolution(x, w, g, relu)?.record(x, w, bias, wants)
+}
+
+fn convolution(x: &Tensor, w: &Tensor, g: ConvGeometry, relu: bool) -> Result<Convolution> {
     let ((batch, height, width, inputs), (outputs, kh, kw, _)) = (x.dims4()?, w.dims4()?);
     let sizes = [(height, g.out(height, kh)), (width, g.out(width, kw))];
     let shape = conv_shape("conv2d", batch, sizes, (inputs, outputs), w.dims4()?, g)?;
-    Convolution { shape, direction: Direction::Forward, relu }.apply(x, w, bias)
+    Ok(Convolution { shape, direction: Direction::Forward, relu })
 }
 
 /// The gradient of [`conv2d`] in x of size (H, W), not recorded in the graph: w `(O, KH, KW, C/groups)`, dy `(B, H',

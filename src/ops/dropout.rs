@@ -2,7 +2,10 @@
 //! i uses the i-th 16 bits after the generator's position, on any device. The backward pass regenerates the bits
 //! instead of storing the mask.
 
-use super::cpu::{BLOCK, Float, by_dtype, fill_blocks};
+use super::{
+    cpu::{BLOCK, Float, by_dtype, fill_blocks},
+    tape::Evaluated,
+};
 use crate::op::{CpuInput, CpuOutput, Op, apply, compute, output};
 #[cfg(feature = "cuda")]
 use crate::{
@@ -22,8 +25,14 @@ pub fn dropout(x: &Tensor, p: f64, rng: ChaCha8Rng) -> Result<Tensor> {
     if p == 0.0 {
         return Ok(x.clone());
     }
-    let threshold = (p * 65536.0).round() as u16;
-    apply(DropoutOp { threshold, rng }, [x])
+    apply(DropoutOp::new(p, rng), [x])
+}
+
+/// [`dropout`] outside of candle's graph.
+pub fn dropout_recorded(x: &Tensor, p: f64, rng: ChaCha8Rng) -> Result<Evaluated> {
+    let y = dropout(&x.detach(), p, rng.clone())?;
+    // Linear and self-adjoint.
+    Ok(Evaluated::of_input(y, move |dy| dy.map(|dy| dropout(dy, p, rng))))
 }
 
 struct DropoutOp {
@@ -36,6 +45,10 @@ struct DropoutOp {
 const DRAWS: usize = 512;
 
 impl DropoutOp {
+    fn new(p: f64, rng: ChaCha8Rng) -> Self {
+        Self { threshold: (p * 65536.0).round() as u16, rng }
+    }
+
     fn scale(&self) -> f64 {
         65536.0 / (65536.0 - f64::from(self.threshold))
     }

@@ -5,7 +5,10 @@
 #[cfg(feature = "cuda")]
 mod cuda;
 
-use super::cpu::{Float, by_dtype, fill_blocks, nhwc};
+use super::{
+    cpu::{Float, by_dtype, fill_blocks, nhwc},
+    tape::{Evaluated, recorded},
+};
 use crate::op::{CpuInput, CpuOutput, Op, apply, compute, output};
 #[cfg(feature = "cuda")]
 use crate::op::{CudaInput, CudaOutput};
@@ -25,6 +28,14 @@ pub struct Lrn {
 impl Lrn {
     /// As in Caffe's AlexNet and CaffeNet; the paper has k = 2.
     pub const ALEXNET: Self = Self { size: 5, alpha: 1e-4, beta: 0.75, k: 1.0 };
+
+    fn check(&self, x: &Tensor) -> Result<()> {
+        nhwc("lrn", x)?;
+        if self.size.is_multiple_of(2) {
+            bail!("lrn: the window must be an odd number of channels, got {}", self.size);
+        }
+        Ok(())
+    }
 
     /// The window of channel `c`; by symmetry, also the channels whose windows contain `c`.
     fn around(&self, c: usize, channels: usize) -> Range<usize> {
@@ -48,11 +59,14 @@ impl Lrn {
 
 /// `(B, H, W, C)`, f32 or f64, on a GPU also bf16; the shape stays. Errors: another rank, an even window.
 pub fn lrn(x: &Tensor, options: Lrn) -> Result<Tensor> {
-    nhwc("lrn", x)?;
-    if options.size.is_multiple_of(2) {
-        bail!("lrn: the window must be an odd number of channels, got {}", options.size);
-    }
+    options.check(x)?;
     apply(options, [x])
+}
+
+/// [`lrn`] outside of candle's graph.
+pub fn lrn_recorded(x: &Tensor, options: Lrn) -> Result<Evaluated> {
+    options.check(x)?;
+    recorded(options, x)
 }
 
 /// Rows, elements per row, and channels of a map.

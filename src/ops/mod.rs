@@ -4,7 +4,6 @@
 //! `crate::device`.
 
 pub mod activation;
-pub mod backward;
 pub mod batch_norm;
 pub mod conv;
 pub mod conv_transpose;
@@ -15,3 +14,4 @@ pub mod lrn;
 pub mod pool;
 pub mod resize;
 pub mod roi_pool;
+pub mod tape;

@@ -6,7 +6,10 @@
 #[cfg(feature = "cuda")]
 mod cuda;
 
-use super::cpu::{Float, by_dtype, fill_blocks, nhwc};
+use super::{
+    cpu::{Float, by_dtype, fill_blocks, nhwc},
+    tape::{Evaluated, recorded},
+};
 use crate::op::{CpuInput, CpuOutput, Op, apply, compute, output};
 #[cfg(feature = "cuda")]
 use crate::op::{CudaInput, CudaOutput};
@@ -83,6 +86,18 @@ pub fn max_pool2d(x: &Tensor, g: PoolGeometry) -> Result<Tensor> {
 pub fn avg_pool2d(x: &Tensor, g: PoolGeometry) -> Result<Tensor> {
     g.check("avg_pool2d", x)?;
     apply(PoolOp { geometry: g, kind: PoolKind::Average }, [x])
+}
+
+/// [`max_pool2d`] outside of candle's graph.
+pub fn max_pool2d_recorded(x: &Tensor, g: PoolGeometry) -> Result<Evaluated> {
+    g.check("max_pool2d", x)?;
+    recorded(PoolOp { geometry: g, kind: PoolKind::Max }, x)
+}
+
+/// [`avg_pool2d`] outside of candle's graph.
+pub fn avg_pool2d_recorded(x: &Tensor, g: PoolGeometry) -> Result<Evaluated> {
+    g.check("avg_pool2d", x)?;
+    recorded(PoolOp { geometry: g, kind: PoolKind::Average }, x)
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -1,7 +1,10 @@
 //! Plain two-tap bilinear resizing (no antialiasing) with both corner conventions, as PyTorch's `interpolate`.
 //! Antialiased resizing of input images is in `data`.
 
-use super::cpu::{Float, by_dtype, fill_blocks, nhwc};
+use super::{
+    cpu::{Float, by_dtype, fill_blocks, nhwc},
+    tape::{Evaluated, recorded},
+};
 use crate::op::{CpuInput, CpuOutput, Op, apply, compute, output};
 #[cfg(feature = "cuda")]
 use crate::op::{CudaInput, CudaOutput};
@@ -13,14 +16,13 @@ mod cuda;
 /// `(B, H, W, C)` → `(B, h, w, C)`, f32 or f64, on a GPU bf16 too. With `align_corners` the first and last samples of both grids meet
 /// (o ↦ o·(H−1)/(h−1)); without it pixel centers are half-integers (o ↦ (o+½)·H/h − ½, not below 0).
 /// Errors: a shape that is not NHWC, an empty axis.
-pub fn resize_bilinear(x: &Tensor, (h, w): (usize, usize), align_corners: bool) -> Result<Tensor> {
-    let (_, from_h, from_w, _) = nhwc(NAME, x)?;
-    if from_h * from_w * h * w == 0 {
-        bail!("{NAME}: cannot resize {:?} to {h} x {w}: an axis is empty", x.dims());
-    }
-    let rows = AxisTaps::new(from_h, h, align_corners);
-    let cols = AxisTaps::new(from_w, w, align_corners);
-    apply(ResizeOp { rows, cols }, [x])
+pub fn resize_bilinear(x: &Tensor, size: (usize, usize), align_corners: bool) -> Result<Tensor> {
+    apply(ResizeOp::bilinear(x, size, align_corners)?, [x])
+}
+
+/// [`resize_bilinear`] outside of candle's graph.
+pub fn resize_bilinear_recorded(x: &Tensor, size: (usize, usize), align_corners: bool) -> Result<Evaluated> {
+    recorded(ResizeOp::bilinear(x, size, align_corners)?, x)
 }
 
 /// `(B, H, W, C)` → `(B, rows.len(), columns.len(), C)`: bilinear interpolation at fractional rows and columns of the
@@ -85,6 +87,15 @@ struct ResizeOp {
 }
 
 impl ResizeOp {
+    fn bilinear(x: &Tensor, (h, w): (usize, usize), align_corners: bool) -> Result<Self> {
+        let (_, from_h, from_w, _) = nhwc(NAME, x)?;
+        if from_h * from_w * h * w == 0 {
+            bail!("{NAME}: cannot resize {:?} to {h} x {w}: an axis is empty", x.dims());
+        }
+        let rows = AxisTaps::new(from_h, h, align_corners);
+        Ok(Self { rows, cols: AxisTaps::new(from_w, w, align_corners) })
+    }
+
     fn forward<T: Float>(&self, x: &[T], batch: usize, c: usize) -> Vec<T> {
         let (rows, cols) = (&self.rows.taps, &self.cols.taps);
         let (from_row, to_row) = (self.cols.from * c, cols.len() * c);

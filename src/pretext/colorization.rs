@@ -13,7 +13,7 @@ use crate::{
     bounded::{Count, Fraction, NonNegative, Positive, Spacing},
     color::{bins::Bins, decode::Decode, encode::SoftCode, lab, prior::rebalance},
     data::{Batch, loader::Loader},
-    nn::{Mode, params::Params},
+    nn::{Mode, TrainingPass, params::Params},
     ops::losses::{SoftCrossEntropy, soft_encoded_cross_entropy},
     rng::Rng,
     train::{
@@ -282,11 +282,11 @@ impl Task for Colorization {
         &self.params
     }
 
-    fn step(&mut self, batch: &Batch, rng: &Rng) -> Result<StepOutput> {
+    fn step(&mut self, batch: &Batch, training: &TrainingPass) -> Result<StepOutput> {
         let lab = lab::rgb_to_lab(&batch.pixels)?;
         let ab = self.labels(&lab)?;
         let names: Vec<&str> = self.heads.iter().map(|(name, _)| name.as_str()).collect();
-        let maps = self.colorizer.predict(&lightness(&lab)?, &names, &Mode::Train(rng.clone()))?;
+        let maps = self.colorizer.predict(&lightness(&lab)?, &names, &Mode::Train(training.clone()))?;
         let (mut total, mut scalars) = (None, vec![]);
         for (map, (_, weight)) in maps.iter().zip(&self.heads) {
             let scored = self.score(map, &ab)?;

@@ -20,7 +20,7 @@ use crate::{
         nearest::nearest_bins,
     },
     data::{Batch, loader::Loader},
-    nn::{Mode, params::Params},
+    nn::{Mode, TrainingPass, params::Params},
     ops::losses::cross_entropy,
     rng::Rng,
     train::{
@@ -252,14 +252,14 @@ impl Task for CrossChannel {
         &self.params
     }
 
-    fn step(&mut self, batch: &Batch, rng: &Rng) -> Result<StepOutput> {
+    fn step(&mut self, batch: &Batch, training: &TrainingPass) -> Result<StepOutput> {
         let lab = lab::rgb_to_lab(&batch.pixels)?;
         let truth = self.truth(&lab)?;
         // Sum over label pixels, mean over images, as in colorization.
         let pixels = (truth.dim(1)? * truth.dim(2)?) as f64;
         let names: Vec<&str> = self.heads.iter().map(|(name, _)| name.as_str()).collect();
         let input = self.target.sees.input(&lab)?;
-        let maps = predict(&self.net, &input, &names, &Mode::Train(rng.clone()))?;
+        let maps = predict(&self.net, &input, &names, &Mode::Train(training.clone()))?;
         let (mut total, mut scalars) = (None, vec![]);
         for (map, (_, weight)) in maps.iter().zip(&self.heads) {
             let score = self.target.score(map, &truth)?;

@@ -5,7 +5,7 @@ use crate::{
     backbones::{BackboneSpec, Build, Variant, network::Network},
     data::{Batch, loader::Loader},
     metrics::accuracy::TopK,
-    nn::{Mode, params::Params},
+    nn::{Mode, TrainingPass, params::Params},
     ops::losses::cross_entropy,
     rng::Rng,
     train::task::{Better, ImagePanel, Metric, StepOutput, Task},
@@ -62,8 +62,8 @@ impl Task for Supervised {
         &self.params
     }
 
-    fn step(&mut self, batch: &Batch, rng: &Rng) -> Result<StepOutput> {
-        let logits = self.logits(&batch.pixels, &Mode::Train(rng.clone()))?;
+    fn step(&mut self, batch: &Batch, training: &TrainingPass) -> Result<StepOutput> {
+        let logits = self.logits(&batch.pixels, &Mode::Train(training.clone()))?;
         let loss = cross_entropy(&logits, labels(batch)?, None)?;
         Ok(StepOutput { loss, scalars: vec![] })
     }

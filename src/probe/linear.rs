@@ -12,7 +12,7 @@ use crate::{
     data::{Batch, loader::Loader},
     metrics::accuracy::TopK,
     nn::{
-        Mode,
+        Mode, TrainingPass,
         init::Filler,
         layers::{BatchNorm, BatchNormOptions, Fillers, Linear},
         params::Params,
@@ -228,9 +228,9 @@ impl Task for LinearProbe {
         &self.params
     }
 
-    fn step(&mut self, batch: &Batch, rng: &Rng) -> Result<StepOutput> {
+    fn step(&mut self, batch: &Batch, training: &TrainingPass) -> Result<StepOutput> {
         let features = self.training_features(batch)?;
-        let logits = self.logits(&features, &Mode::Train(rng.clone()))?;
+        let logits = self.logits(&features, &Mode::Train(training.clone()))?;
         let losses =
             logits.iter().map(|l| Ok(cross_entropy(l, labels(batch)?, None)?)).collect::<Result<Vec<_>>>()?;
         let loss = Tensor::stack(&losses, 0)?.sum_all()?;

@@ -3,8 +3,7 @@
 use super::exact;
 use crate::{
     data::{Batch, loader::Loader},
-    nn::params::Params,
-    rng::Rng,
+    nn::{TrainingPass, params::Params},
 };
 use anyhow::Result;
 use candle_core::{DType, Tensor};
@@ -61,11 +60,11 @@ pub struct ImagePanel {
 /// A pretext task, a probe or a transfer head.
 ///
 /// For a killed and resumed run to equal an uninterrupted one, `step` must depend only on the parameters, the batch
-/// and `rng`, and `evaluate` and `picture` must not change any state that `step` reads.
+/// and the stream, and `evaluate` and `picture` must not change any state that `step` reads.
 pub trait Task {
     fn params(&self) -> &Params;
-    /// One forward pass. `rng` is already keyed by step and micro-batch.
-    fn step(&mut self, batch: &Batch, rng: &Rng) -> Result<StepOutput>;
+    /// One forward pass, recorded on the tape of `training`, whose stream is keyed by step and micro-batch.
+    fn step(&mut self, batch: &Batch, training: &TrainingPass) -> Result<StepOutput>;
     /// One pass over `val`, which is rewound. The first metric ranks the checkpoints.
     fn evaluate(&mut self, val: &mut Loader) -> Result<Vec<Metric>>;
     /// A panel to inspect, from `val`, which is rewound.

@@ -8,12 +8,11 @@ use super::{
 };
 use crate::{
     data::loader::Loader,
-    nn::optim::{Gradients, Optimizer},
-    ops::backward::backward,
+    nn::{TrainingPass, optim::Optimizer},
     rng::Rng,
 };
 use anyhow::{Context, Result, anyhow, bail};
-use candle_core::Tensor;
+use candle_core::{DType, Tensor};
 
 /// Inputs of one update.
 pub struct StepContext<'a> {
@@ -26,8 +25,9 @@ pub struct StepContext<'a> {
 }
 
 /// Runs `iter_size` forward and backward passes, clips, and steps the optimizer; returns the number of images seen. On
-/// the CPU the scalars are read at once, and a non-finite one is an error before any parameter changes. On a GPU they
-/// stay in `pending` without synchronization, and a non-finite one disables this and later updates.
+/// the CPU the scalars are read at once, and a non-finite one is an error: of a loss, or of gradients that are summed or
+/// clipped, before any parameter changes. On a GPU they stay in `pending` without synchronization, and a non-finite one
+/// disables this and later updates.
 pub fn update(
     task: &mut dyn Task,
     train: &mut Loader,
@@ -42,25 +42,56 @@ pub fn update(
         let batch =
             train.next_batch()?.context("the training loader has an end: open it with Pass::Train")?;
         images += batch.indices.len();
-        let StepOutput { loss, scalars } = task.step(&batch, &step.key.split(&micro.to_string()))?;
-        let mut store = backward(&loss)?;
-        let loss = loss.detach(); // Drop this pass's autograd graph before building the next.
-        gradients.add(task.params(), &mut store)?;
-        pending.loss(step.step, &loss, scalars.is_empty());
+        let training = TrainingPass::new(step.key.split(&micro.to_string()));
+        let StepOutput { loss, scalars } = task.step(&batch, &training)?;
+        let value = loss.detach();
+        pending.loss(step.step, &value, scalars.is_empty());
         for (name, value) in scalars {
             pending.scalar(step.step, name, &value);
         }
-        total = Some(if let Some(sum) = total { (sum + loss)? } else { loss });
+        if can_update_at_once(step.spec, &value)? {
+            update_at_once(task, optimizer, step, (&training, loss), pending, window)?;
+            return Ok(images);
+        }
+        gradients.add(&training.tape, &loss)?;
+        total = Some(if let Some(sum) = total { (sum + value)? } else { value });
     }
     let total: Tensor = total.context("a step of no passes")?;
     pending.norm(step.step, gradients.measure(step.spec.clip.map(|c| c.get()), &total)?);
     if total.device().is_cpu()
         && let Some(broken) = pending.flush(window)?
     {
-        bail!(non_finite(&broken, &first_broken(&gradients, task)?));
+        bail!(non_finite(&broken, &first_broken(gradients.non_finite(task.params())?.as_deref())));
     }
     optimizer.step(task.params(), &gradients, step.lr)?;
     Ok(images)
+}
+
+/// Whether parameters may change while the backward pass runs: nothing asks for the gradients of a whole step, and the
+/// loss is known to be finite.
+fn can_update_at_once(spec: &TrainSpec, loss: &Tensor) -> Result<bool> {
+    if spec.iter_size.get() > 1 || spec.clip.is_some() || !loss.device().is_cpu() {
+        return Ok(false);
+    }
+    Ok(loss.to_dtype(DType::F64)?.to_scalar::<f64>()?.is_finite())
+}
+
+/// The backward pass of the step's only loss, with the update in it.
+fn update_at_once(
+    task: &dyn Task,
+    optimizer: &mut Optimizer,
+    step: &StepContext,
+    (training, loss): (&TrainingPass, Tensor),
+    pending: &mut DeferredScalars,
+    window: &mut IntervalMeans,
+) -> Result<()> {
+    let mut update = optimizer.begin(task.params(), step.lr)?;
+    training.tape.backward(&loss, &mut update)?;
+    pending.norm(step.step, Tensor::new(update.norm(), loss.device())?);
+    match pending.flush(window)? {
+        Some(broken) => bail!(non_finite(&broken, &first_broken(update.non_finite()))),
+        None => Ok(()),
+    }
 }
 
 /// Reads the pending scalars; errors on a non-finite loss or norm.
@@ -72,11 +103,11 @@ pub fn flush(pending: &mut DeferredScalars, window: &mut IntervalMeans) -> Resul
 }
 
 /// The first parameter with a non-finite gradient.
-fn first_broken(gradients: &Gradients, task: &dyn Task) -> Result<String> {
-    Ok(match gradients.non_finite(task.params())? {
+fn first_broken(name: Option<&str>) -> String {
+    match name {
         Some(name) => format!("; the first parameter with a non-finite gradient is {name}"),
         None => "; every parameter's own gradient is finite".into(),
-    })
+    }
 }
 
 /// Error text: which value is not finite, in which parameter first, and what helps.

@@ -11,10 +11,8 @@ use crate::{
         loader::{Loader, Position},
     },
     metrics::average_precision::{Relevance, stepwise},
-    nn::Mode,
-    nn::{layers::Fillers, params::Params},
+    nn::{Mode, TrainingPass, layers::Fillers, params::Params},
     ops::losses::bce_with_logits,
-    rng::Rng,
     train::task::{Better, ImagePanel, Metric, StepOutput, Task},
 };
 use anyhow::{Context, Result, ensure};
@@ -173,8 +171,8 @@ impl Task for Classification {
         &self.params
     }
 
-    fn step(&mut self, batch: &Batch, rng: &Rng) -> Result<StepOutput> {
-        let logits = self.logits(&batch.pixels, &Mode::Train(rng.clone()))?;
+    fn step(&mut self, batch: &Batch, training: &TrainingPass) -> Result<StepOutput> {
+        let logits = self.logits(&batch.pixels, &Mode::Train(training.clone()))?;
         let (targets, mask) = self.targets(&batch.indices, &logits)?;
         // Caffe normalizes by the batch size, not by the number of classes.
         let loss = bce_with_logits(&logits, &targets, Some(&mask), batch.indices.len() as f64)?;

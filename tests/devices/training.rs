@@ -15,10 +15,11 @@ use hueristic::{
     },
     device::{self, Precision},
     nn::{
+        TrainingPass,
         optim::{Optimizer, OptimizerSpec},
         params::Params,
     },
-    ops::{backward::backward, resize::resize_bilinear},
+    ops::resize::resize_bilinear,
     pretext::colorization::{Colorization, ColorizationSpec, RebalanceSpec},
     rng::Rng,
     train::{
@@ -63,9 +64,10 @@ fn loader(batch: usize, device: &Device) -> Loader {
 
 /// One update; returns the loss, unread.
 fn step(task: &mut dyn Task, optimizer: &mut Optimizer, batch: &Batch, i: u64) -> Result<Tensor> {
-    let StepOutput { loss, .. } = task.step(batch, &Rng::new(i))?;
+    let training = TrainingPass::new(Rng::new(i));
+    let StepOutput { loss, .. } = task.step(batch, &training)?;
     let mut gradients = optimizer.gradients(task.params());
-    gradients.add(task.params(), &mut backward(&loss)?)?;
+    gradients.add(&training.tape, &loss)?;
     let loss = loss.detach();
     gradients.measure(Some(100.0), &loss)?;
     let lr = optimizer.base_lr();
@@ -207,9 +209,10 @@ fn a_gradient_that_is_not_finite_moves_nothing() {
     for (optimizer, poison) in [(ADAM, f32::NAN), (SGD, f32::INFINITY)] {
         let mut optimizer = Optimizer::new(&parse::<OptimizerSpec>(optimizer), task.params()).unwrap();
         let batch = loader(4, &gpu).next_batch().unwrap().unwrap();
-        let StepOutput { loss, .. } = task.step(&batch, &Rng::new(0)).unwrap();
+        let training = TrainingPass::new(Rng::new(0));
+        let StepOutput { loss, .. } = task.step(&batch, &training).unwrap();
         let mut gradients = optimizer.gradients(task.params());
-        gradients.add(task.params(), &mut backward(&loss).unwrap()).unwrap();
+        gradients.add(&training.tape, &loss).unwrap();
         let bits = |params: &Params| -> Vec<Vec<u32>> {
             let bits = |t: &Tensor| t.flatten_all().unwrap().to_vec1::<f32>().unwrap();
             params.iter().map(|p| bits(&p.var).into_iter().map(f32::to_bits).collect()).collect()
@@ -237,12 +240,12 @@ impl Task for Breaking {
     fn params(&self) -> &Params {
         self.task.params()
     }
-    fn step(&mut self, batch: &Batch, rng: &Rng) -> Result<StepOutput> {
+    fn step(&mut self, batch: &Batch, training: &TrainingPass) -> Result<StepOutput> {
         if self.breaks_at == Some(self.steps) {
             bail!("stopped here");
         }
         self.steps += 1;
-        self.task.step(batch, rng)
+        self.task.step(batch, training)
     }
     fn evaluate(&mut self, val: &mut Loader) -> Result<Vec<Metric>> {
         self.task.evaluate(val)

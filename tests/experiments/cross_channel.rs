@@ -13,6 +13,7 @@ use hueristic::{
     },
     experiment::{Outcome, check, run},
     nn::{
+        TrainingPass,
         optim::{Gradients, Optimizer, OptimizerSpec},
         weights,
     },
@@ -52,7 +53,8 @@ fn task(problem: CrossChannelTarget) -> Result<CrossChannel> {
 }
 
 fn loss(task: &mut dyn Task, batch: &Batch) -> Result<(f64, f64)> {
-    let step = task.step(batch, &Rng::new(0))?;
+    let training = TrainingPass::new(Rng::new(0));
+    let step = task.step(batch, &training)?;
     Ok((f64::from(step.loss.to_scalar::<f32>()?), step.numbers()?[0].1))
 }
 
@@ -111,10 +113,11 @@ fn learn(task: &mut dyn Task, batch: &Batch, steps: u64) -> Result<f64> {
     let mut optimizer = Optimizer::new(&adam, task.params())?;
     let mut last = f64::NAN;
     for index in 0..steps {
-        let step = task.step(batch, &Rng::new(index))?;
+        let training = TrainingPass::new(Rng::new(index));
+        let step = task.step(batch, &training)?;
         last = step.numbers()?[0].1;
         let mut grads = Gradients::new(task.params());
-        grads.add(task.params(), &mut step.loss.backward()?)?;
+        grads.add(&training.tape, &step.loss)?;
         grads.finish(None)?;
         optimizer.step(task.params(), &grads, 2e-3)?;
     }

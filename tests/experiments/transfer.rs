@@ -19,7 +19,7 @@ use hueristic::{
         voc::mask::write_indices,
     },
     experiment::{self, Experiment, Outcome},
-    nn::{init::Filler, layers::Fillers, params::Params},
+    nn::{TrainingPass, init::Filler, layers::Fillers, params::Params},
     rng::Rng,
     train::task::Task,
     transfer::{
@@ -291,7 +291,7 @@ fn a_detector_lives_with_empty_proposals_one_class_and_objects_of_no_size() -> a
     let mut task = DetectionTask::new(&detection_spec(), net(Variant::Regions, None), sets, &Rng::new(0))?;
     let mut train = loader(&set, detection_spec().training(), Pass::Train, 2);
     let batch = train.next_batch()?.expect("a batch");
-    let step = task.step(&batch, &Rng::new(1))?;
+    let step = task.step(&batch, &TrainingPass::new(Rng::new(1)))?;
     assert!(step.loss.to_scalar::<f32>()?.is_finite());
     let mut val = loader(&set, detection_spec().test(), Pass::Once, 1);
     let metrics = task.evaluate(&mut val)?;
@@ -326,7 +326,7 @@ fn ignored_classes_count_neither_in_the_loss_nor_in_the_mean() -> anyhow::Result
     assert_eq!(task.last()[1].average_precision, None, "class 1 is nowhere but difficult");
     assert_eq!(metrics.len(), 2, "the mean and one class: {metrics:?}");
     let mut train = loader(&set, CropPolicy::RandomScale { side: 29 }, Pass::Train, 2);
-    let step = task.step(&train.next_batch()?.expect("a batch"), &Rng::new(0))?;
+    let step = task.step(&train.next_batch()?.expect("a batch"), &TrainingPass::new(Rng::new(0)))?;
     // The last layer is zero: ln 2 for each of the two labeled entries, over two pictures.
     let loss = step.loss.to_scalar::<f32>()?;
     assert!((loss - 2f32.ln()).abs() < 1e-5, "{loss}");

@@ -12,10 +12,11 @@ use hueristic::{
     },
     bounded::{Count, Positive},
     extremes::{apart, between, largest},
-    nn::{Mode, params::Params, weights},
+    nn::{Mode, TrainingPass, params::Params, weights},
+    ops::tape::Tape,
     rng::Rng,
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 fn spec(stem: Stem, width: f64) -> AlexNetSpec {
     AlexNetSpec { stem, width: Positive::of(width), ..Default::default() }
@@ -169,7 +170,7 @@ fn flat(tensor: &Tensor) -> Vec<f32> {
     tensor.flatten_all().and_then(|t| t.to_vec1()).expect("f32")
 }
 fn train_mode(step: u64) -> Mode {
-    Mode::Train(Rng::new(5).split(&format!("step {step}")))
+    Mode::Train(TrainingPass::new(Rng::new(5).split(&format!("step {step}"))))
 }
 
 #[test]
@@ -215,13 +216,13 @@ fn the_first_logits_are_zero() -> Result<()> {
 fn taps_come_in_the_order_asked_and_no_layer_beyond() -> Result<()> {
     let (net, _) = build(&spec(Stem::Standard, 0.1), &features())?;
     let x = picture(2, 100)?; // too small for fc6
-    let outputs = net.forward(&x, &["conv3", "pool1", "conv1", "conv3"], &Mode::Eval)?;
+    let outputs = net.forward(&x, &["conv3", "pool1", "conv1", "conv3"], &Mode::Frozen)?;
     let dims: Vec<_> = outputs.iter().map(|t| t.dims().to_vec()).collect();
     assert_eq!(dims, [[2, 5, 5, 40], [2, 11, 11, 8], [2, 23, 23, 8], [2, 5, 5, 40]]);
     assert!(flat(&outputs[2]).iter().all(|v| *v >= 0.0), "conv1 is tapped before its ReLU");
-    let error = net.forward(&x, &["fc7"], &Mode::Eval).expect_err("too small").to_string();
+    let error = net.forward(&x, &["fc7"], &Mode::Frozen).expect_err("too small").to_string();
     assert!(error.contains("fc6"), "{error}");
-    assert!(net.forward(&x, &[], &Mode::Eval)?.is_empty());
+    assert!(net.forward(&x, &[], &Mode::Frozen)?.is_empty());
     Ok(())
 }
 
@@ -229,10 +230,10 @@ fn taps_come_in_the_order_asked_and_no_layer_beyond() -> Result<()> {
 fn unknown_taps_and_wrong_channels_are_named() -> Result<()> {
     let (net, _) = build(&spec(Stem::Small, 0.1), &features())?;
     let error =
-        net.forward(&picture(1, 29)?, &["relu5"], &Mode::Eval).expect_err("no such layer").to_string();
+        net.forward(&picture(1, 29)?, &["relu5"], &Mode::Frozen).expect_err("no such layer").to_string();
     assert!(error.contains("`relu5`") && error.contains("conv5, pool5, fc6, fc7"), "{error}");
     let color = Tensor::zeros((1, 29, 29, 3), DType::F32, &Device::Cpu)?;
-    let error = net.forward(&color, &["conv1"], &Mode::Eval).expect_err("three channels").to_string();
+    let error = net.forward(&color, &["conv1"], &Mode::Frozen).expect_err("three channels").to_string();
     assert!(error.contains("conv1 takes 1 channels"), "{error}");
     Ok(())
 }
@@ -242,13 +243,16 @@ fn every_parameter_gets_a_gradient() -> Result<()> {
     let (net, params) = build(&spec(Stem::Small, 0.05), &colorizer())?;
     let fc8 = params.get("fc8.weight").expect("in the table");
     fc8.set(&(fc8.ones_like()? * 0.1)?)?;
-    let logits = net.forward(&picture(2, 29)?, &["fc8"], &train_mode(0))?.remove(0);
-    let store = logits.sqr()?.mean_all()?.backward()?;
+    let training = TrainingPass::new(Rng::new(5));
+    let logits = net.forward(&picture(2, 29)?, &["fc8"], &Mode::Train(training.clone()))?.remove(0);
+    let mut gradients = HashMap::new();
+    training.tape.backward(&logits.sqr()?.mean_all()?, &mut gradients)?;
     for param in params.iter() {
-        let grad = store.get(&param.var);
+        let grad = gradients.get(&param.var.id());
         assert_eq!(grad.map(|g| g.dims()), Some(param.var.dims()), "{}", param.name);
     }
-    let conv1 = store.get(params.get("conv1.weight").expect("in the table")).map(flat).unwrap_or_default();
+    let conv1 = params.get("conv1.weight").expect("in the table");
+    let conv1 = gradients.get(&conv1.id()).map(flat).unwrap_or_default();
     assert!(conv1.iter().any(|v| *v != 0.0));
     Ok(())
 }
@@ -258,7 +262,7 @@ fn frozen_builds_no_graph() -> Result<()> {
     let (net, _) = build(&spec(Stem::Small, 0.05), &colorizer())?;
     let x = picture(2, 29)?;
     let frozen = net.forward(&x, &["conv1", "fc8"], &Mode::Frozen)?;
-    let eval = net.forward(&x, &["conv1", "fc8"], &Mode::Eval)?;
+    let eval = net.forward(&x, &["conv1", "fc8"], &Mode::Eval(Tape::default()))?;
     for (frozen, eval) in frozen.iter().zip(&eval) {
         assert!(!frozen.track_op() && eval.track_op());
         assert_eq!(flat(frozen), flat(eval));
@@ -273,7 +277,7 @@ fn dropout_is_for_training_and_follows_the_step() -> Result<()> {
     let fc6 = |mode: &Mode| net.forward(&x, &["fc6"], mode).map(|mut t| flat(&t.remove(0)));
     assert_eq!(fc6(&train_mode(1))?, fc6(&train_mode(1))?);
     assert_ne!(fc6(&train_mode(1))?, fc6(&train_mode(2))?);
-    let (train, eval) = (fc6(&train_mode(1))?, fc6(&Mode::Eval)?);
+    let (train, eval) = (fc6(&train_mode(1))?, fc6(&Mode::Frozen)?);
     let alive = eval.iter().filter(|v| **v > 0.0).count() as f64;
     let kept = train.iter().filter(|v| **v > 0.0).count() as f64;
     assert!((kept / alive - 0.5).abs() < 0.05, "{kept} of {alive} are left");
@@ -319,7 +323,8 @@ fn absorbed_batch_norm_changes_nothing() -> anyhow::Result<()> {
     assert!(report.is_complete(), "{report}");
     let x = picture(2, 29)?;
     let taps = ["conv1", "conv5", "fc7", "fc8"];
-    let (before, after) = (net.forward(&x, &taps, &Mode::Eval)?, absorbed.forward(&x, &taps, &Mode::Eval)?);
+    let (before, after) =
+        (net.forward(&x, &taps, &Mode::Frozen)?, absorbed.forward(&x, &taps, &Mode::Frozen)?);
     for ((tap, before), after) in taps.iter().zip(&before).zip(&after) {
         let difference = difference(after, before);
         assert!(difference < 1e-5, "{tap}: {difference}");
@@ -356,15 +361,17 @@ fn frozen_rows_keep_their_weights_and_build_no_graph() -> Result<()> {
     let before = params.named("bn1.running_mean").expect("a buffer").to_vec1::<f32>()?;
 
     let x = Tensor::randn(0f32, 1.0, (2, 29, 29, 1), &Device::Cpu)?;
-    let mode = Mode::Train(Rng::new(2));
+    let training = TrainingPass::new(Rng::new(2));
+    let mode = Mode::Train(training.clone());
     let maps = net.forward(&x, &["pool2", "conv5"], &mode)?;
     assert!(!maps[0].track_op(), "pool2 is a constant");
     assert_eq!(params.named("bn1.running_mean").expect("a buffer").to_vec1::<f32>()?, before);
     let regions = maps[1].narrow(1, 0, 3)?.narrow(2, 0, 3)?.contiguous()?;
     let logits = net.forward_reader(&regions, &["fc8"], &mode)?.remove(0);
     assert_eq!(logits.dims(), [2, 1, 1, 3]);
-    let store = hueristic::ops::backward::backward(&logits.sqr()?.sum_all()?)?;
-    assert!(store.get(params.get("conv3.weight").expect("trained")).is_some());
+    let mut gradients = HashMap::new();
+    training.tape.backward(&logits.sqr()?.sum_all()?, &mut gradients)?;
+    assert!(gradients.contains_key(&params.get("conv3.weight").expect("trained").id()));
 
     assert!(net.forward_reader(&regions, &["conv5"], &mode).is_err(), "conv5 comes before fc6");
     assert!(net.freeze_through("conv9", &mut params).is_err());
@@ -381,14 +388,17 @@ fn color_can_be_learned_on_top_of_frozen_lightness() -> Result<()> {
     let before = net.forward(&x, &["conv2"], &Mode::Frozen)?.remove(0);
     net.freeze_through("conv2", &mut params)?;
     net.unfreeze_chroma(&mut params)?;
-    let after = net.forward(&x, &["conv2"], &Mode::Train(Rng::new(2)))?.remove(0);
+    let training = TrainingPass::new(Rng::new(2));
+    let after = net.forward(&x, &["conv2"], &Mode::Train(training.clone()))?.remove(0);
     let far = between(&before, &after)?;
     assert!(far < 1e-5, "the function stays: {far}");
-    let store = hueristic::ops::backward::backward(&after.sqr()?.sum_all()?)?;
+    let mut gradients = HashMap::new();
+    training.tape.backward(&after.sqr()?.sum_all()?, &mut gradients)?;
     let color = params.get("conv1_color.weight").expect("it learns");
     assert_eq!(color.dim(3)?, 2);
-    assert!(store.get(color).is_some());
-    let learning = params.iter().filter(|p| store.get(&p.var).is_some()).count();
+    let gradient = gradients.get(&color.id()).expect("a gradient");
+    assert_eq!(gradient.dims(), color.dims());
+    let learning = params.iter().filter(|p| gradients.contains_key(&p.var.id())).count();
     assert_eq!(learning, 1, "nothing else up to conv2 does");
     Ok(())
 }

@@ -5,7 +5,7 @@ use candle_nn::{BatchNorm as Theirs, Conv2dConfig, Module, ModuleT};
 use hueristic::{
     extremes::between,
     nn::{
-        Mode,
+        Mode, TrainingPass,
         init::Filler,
         layers::{BatchNorm, BatchNormOptions, Conv, ConvShape, Fillers, Linear},
         params::Params,
@@ -60,7 +60,7 @@ fn batch_norm_in_training_and_after() -> Result<()> {
         let x = (noise(&[4, 3, 7, 5], seed)? * 3.0)?;
         let nchw = x.permute((0, 3, 1, 2))?.contiguous()?;
         let y = theirs.forward_t(&nchw, true)?.permute((0, 2, 3, 1))?;
-        close(&ours.forward(&x, &Mode::Train(Rng::new(0)))?, &y)?;
+        close(&ours.forward(&x, &Mode::Train(TrainingPass::new(Rng::new(0))))?, &y)?;
     }
     let x = noise(&[2, 3, 3, 5], 9)?;
     let y = theirs.forward_t(&x.permute((0, 3, 1, 2))?.contiguous()?, false)?.permute((0, 2, 3, 1))?;

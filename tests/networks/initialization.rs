@@ -17,7 +17,7 @@ use hueristic::{
     bounded::{Count, Positive},
     extremes::{apart, between, largest},
     nn::{
-        Mode,
+        Mode, TrainingPass,
         init::Filler,
         layers::Fillers,
         params::Params,
@@ -357,7 +357,7 @@ fn absorption_leaves_no_difference() -> Result<()> {
         param.var.set(&normal(param.var.dims(), 0.1, 3))?;
     }
     for step in 0..3 {
-        net.forward(&pictures(4, 40, 1, step), &["fc8"], &Mode::Train(Rng::new(step)))?;
+        net.forward(&pictures(4, 40, 1, step), &["fc8"], &Mode::Train(TrainingPass::new(Rng::new(step))))?;
     }
     let absorbed = absorb_batch_norm(net.layers(), &tensors(&params))?;
     let (plain, theirs) = built(Variant::Pretext, false, Some(5));
@@ -469,7 +469,8 @@ fn the_verbs_follow_one_another() {
 /// A file of the network with batch normalization, one value of it changed.
 fn damaged(folder: &Path, name: &str, at: usize, value: f32) -> String {
     let (net, params) = built(Variant::Transfer, true, None);
-    net.forward(&pictures(4, 29, 1, 1), &["fc7"], &Mode::Train(Rng::new(1))).expect("a pass");
+    net.forward(&pictures(4, 29, 1, 1), &["fc7"], &Mode::Train(TrainingPass::new(Rng::new(1))))
+        .expect("a pass");
     let tensor = params.named(name).expect("a parameter");
     let mut values = tensor.flatten_all().and_then(|t| t.to_vec1::<f32>()).expect("numbers");
     values[at] = value;

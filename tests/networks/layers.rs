@@ -4,14 +4,15 @@
 use candle_core::{Device, Result, Tensor};
 use hueristic::{
     nn::{
-        Mode,
+        Mode, TrainingPass,
         init::Filler,
-        layers::{BatchNorm, BatchNormOptions, Conv, ConvShape, Fillers, Linear},
+        layers::{BatchNorm, BatchNormOptions, Conv, ConvShape, Fillers, LayerCall, Linear},
         params::Params,
     },
-    ops::conv::ConvGeometry,
+    ops::{conv::ConvGeometry, tape::Tape},
     rng::Rng,
 };
+use std::collections::HashMap;
 
 const FILLERS: Fillers = Fillers { weight: Filler::Xavier, bias: Some(Filler::Constant { value: 0.25 }) };
 
@@ -32,7 +33,7 @@ fn near(a: &Tensor, b: &Tensor, tolerance: f32) {
     }
 }
 fn training() -> Mode {
-    Mode::Train(Rng::new(0))
+    Mode::Train(TrainingPass::new(Rng::new(0)))
 }
 
 #[test]
@@ -42,10 +43,13 @@ fn linear_is_a_matrix_product() -> Result<()> {
     let weight = params.get("probe.weight").expect("added").as_detached_tensor();
     assert_eq!(weight.dims(), [3, 7]);
     let x = ramp(&[5, 7])?;
-    near(&linear.forward(&x, &Mode::Eval)?, &(x.matmul(&weight.t()?)? + 0.25)?, 1e-5);
+    near(&linear.forward(&x, &Mode::Frozen)?, &(x.matmul(&weight.t()?)? + 0.25)?, 1e-5);
     let upstream = ramp(&[5, 3])?;
-    let store = (linear.forward(&x, &Mode::Eval)? * &upstream)?.sum_all()?.backward()?;
-    let grad = |name: &str| store.get(params.get(name).expect("added")).cloned().expect("a gradient");
+    let (tape, mut gradients) = (Tape::default(), HashMap::new());
+    let loss = (linear.forward(&x, &Mode::Eval(tape.clone()))? * &upstream)?.sum_all()?;
+    tape.backward(&loss, &mut gradients)?;
+    let grad =
+        |name: &str| gradients.get(&params.get(name).expect("added").id()).cloned().expect("a gradient");
     near(&grad("probe.weight"), &upstream.t()?.matmul(&x)?, 1e-5);
     near(&grad("probe.bias"), &upstream.sum(0)?, 1e-5);
     Ok(())
@@ -56,7 +60,7 @@ fn frozen_layers_are_constants() -> Result<()> {
     let mut params = empty();
     let linear = Linear::new(&mut params, "probe", (7, 3), FILLERS, &Rng::new(1))?;
     let x = ramp(&[2, 7])?;
-    assert!(linear.forward(&x, &Mode::Eval)?.track_op());
+    assert!(linear.forward(&x, &Mode::Eval(Tape::default()))?.track_op());
     assert!(!linear.forward(&x, &Mode::Frozen)?.track_op());
     Ok(())
 }
@@ -89,7 +93,8 @@ fn evaluation_leaves_the_statistics_alone() -> Result<()> {
     let norm = BatchNorm::new(&mut params, "bn1", 2, BatchNormOptions::CAFFE)?;
     norm.forward(&ramp(&[2, 3, 3, 2])?, &training())?;
     let before: Vec<_> = params.buffers().iter().map(|(_, var)| flat(var)).collect();
-    let out = norm.forward_relu(&(ramp(&[2, 3, 3, 2])? * 5.0)?, &Mode::Eval)?;
+    let call = LayerCall { mode: &Mode::Frozen, relu: true, wants: &[] };
+    let out = norm.evaluate(&(ramp(&[2, 3, 3, 2])? * 5.0)?, call)?.y;
     let after: Vec<_> = params.buffers().iter().map(|(_, var)| flat(var)).collect();
     assert_eq!(before, after);
     assert!(flat(&out).iter().all(|v| *v >= 0.0), "the ReLU is missing");

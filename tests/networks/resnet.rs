@@ -19,16 +19,15 @@ use hueristic::{
     bounded::{Count, Positive},
     extremes::{between, largest_of},
     nn::{
-        Mode,
+        Mode, TrainingPass,
         init::Filler,
         params::Params,
         weights::{self, Format, load_into},
     },
-    ops::backward::backward,
     rng::Rng,
 };
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashMap},
     path::{Path, PathBuf},
 };
 
@@ -216,15 +215,17 @@ fn a_detector_reads_regions_with_the_last_stage() -> Result<()> {
     let first = reader(&table).context("it has a reader")?;
     assert_eq!((table[first].name.as_str(), lattice(&table, first).stride), ("layer4.0.conv1", 16.0));
     let (net, params) = built(&spec, &Build { variant: Variant::Regions, ..spec.plain() })?;
-    let mode = Mode::Train(Rng::new(2));
+    let training = TrainingPass::new(Rng::new(2));
+    let mode = Mode::Train(training.clone());
     let map = net.forward(&noise((1, 32, 32, 1), 3)?, &["layer3"], &mode)?.remove(0);
     assert_eq!(map.dims(), [1, 8, 8, 8]);
     let read = net.forward_reader(&map, &["avgpool"], &mode)?.remove(0);
     let whole = net.forward(&noise((1, 32, 32, 1), 3)?, &["avgpool"], &mode)?.remove(0);
     assert_eq!(between(&read, &whole)?, 0.0, "the region is the whole map");
-    let gradients = backward(&read.sqr()?.sum_all()?)?;
+    let mut gradients = HashMap::new();
+    training.tape.backward(&read.sqr()?.sum_all()?, &mut gradients)?;
     let first = params.get("layer1.0.conv1.weight").context("a parameter")?;
-    assert!(gradients.get(first).is_some(), "the gradient goes through the region");
+    assert!(gradients.contains_key(&first.id()), "the gradient goes through the region");
     assert!(net.forward_reader(&map, &["layer2"], &mode).is_err(), "layer2 comes before the regions");
     Ok(())
 }
@@ -237,7 +238,11 @@ fn batch_normalization_is_absorbed_through_the_blocks() -> Result<()> {
         let with = Build { batch_norm: true, ..spec.plain() };
         let (net, params) = built(&spec, &with)?;
         for seed in 0..3 {
-            net.forward(&noise((4, 32, 32, 1), seed)?, &["avgpool"], &Mode::Train(Rng::new(seed)))?;
+            net.forward(
+                &noise((4, 32, 32, 1), seed)?,
+                &["avgpool"],
+                &Mode::Train(TrainingPass::new(Rng::new(seed))),
+            )?;
         }
         let tensors = params.all().map(|(name, var)| (name.to_string(), var.as_detached_tensor())).collect();
         let (plain, own) = built(&spec, &spec.plain())?;
@@ -265,10 +270,16 @@ fn frozen_stages_stand_still_and_the_rest_learns() -> Result<()> {
     let before = params.named("layer2.0.bn1.running_mean").context("a buffer")?.to_vec1::<f32>()?;
     let head = params.get("fc.weight").context("a head")?;
     head.set(&head.as_detached_tensor().ones_like()?)?;
-    let logits = net.forward(&noise((2, 32, 32, 1), 1)?, &["fc"], &Mode::Train(Rng::new(0)))?.remove(0);
+    let training = TrainingPass::new(Rng::new(0));
+    let x = noise((2, 32, 32, 1), 1)?;
+    let logits = net.forward(&x, &["fc"], &Mode::Train(training.clone()))?.remove(0);
     assert_eq!(logits.dims(), [2, 1, 1, 3]);
-    let gradients = backward(&logits.sqr()?.sum_all()?)?;
-    assert!(params.iter().all(|param| gradients.get(&param.var).is_some()), "every other parameter learns");
+    let mut gradients = HashMap::new();
+    training.tape.backward(&logits.sqr()?.sum_all()?, &mut gradients)?;
+    assert!(
+        params.iter().all(|param| gradients.contains_key(&param.var.id())),
+        "every other parameter learns"
+    );
     assert_eq!(params.named("layer2.0.bn1.running_mean").context("a buffer")?.to_vec1::<f32>()?, before);
     let (mut again, mut params) = built(&spec, &classifier(&spec, 3))?;
     again.freeze_before("layer3.0", &mut params)?;

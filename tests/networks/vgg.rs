@@ -12,13 +12,14 @@ use hueristic::{
     },
     bounded::Positive,
     color::decode::Decode,
-    nn::{Mode, params::Params},
+    nn::{Mode, TrainingPass, params::Params},
     pretext::{
         colorization::{ColorizationLoss, ColorizationSpec},
         colorizer::Colorizer,
     },
     rng::Rng,
 };
+use std::collections::HashMap;
 
 fn build(outputs: usize) -> Build {
     Build { variant: Variant::Pretext, batch_norm: true, input_channels: 1, outputs: Some(outputs) }
@@ -111,7 +112,7 @@ fn norms_follow_the_last_relu_of_a_block_and_block_8_has_none() {
 #[test]
 fn a_block_puts_out_what_the_normalization_gives() -> Result<()> {
     let (net, _) = network(&narrow_width(), 313)?;
-    let mode = Mode::Train(Rng::new(0));
+    let mode = Mode::Train(TrainingPass::new(Rng::new(0)));
     let y = net.forward(&light(2, 32, 32)?, &["conv1_2", "conv8_3"], &mode)?;
     let (normed, plain) = (flat(&y[0]), flat(&y[1]));
     let mean = normed.iter().sum::<f32>() / normed.len() as f32;
@@ -133,13 +134,15 @@ fn every_parameter_gets_a_gradient() -> Result<()> {
                 .reshape(weight.shape())?,
         )?;
     }
-    let outputs = net.forward(&light(2, 16, 24)?, &heads, &Mode::Train(Rng::new(0)))?;
+    let training = TrainingPass::new(Rng::new(0));
+    let outputs = net.forward(&light(2, 16, 24)?, &heads, &Mode::Train(training.clone()))?;
     let dims: Vec<_> = outputs.iter().map(|map| map.dims().to_vec()).collect();
     assert_eq!(dims, [[2, 2, 3, 5], [2, 2, 3, 5], [2, 2, 3, 5], [2, 4, 6, 5]]);
     let losses = outputs.iter().map(|map| map.sqr()?.mean_all()).collect::<Result<Vec<_>>>()?;
-    let store = Tensor::stack(&losses, 0)?.sum_all()?.backward()?;
+    let mut gradients = HashMap::new();
+    training.tape.backward(&Tensor::stack(&losses, 0)?.sum_all()?, &mut gradients)?;
     for param in params.iter() {
-        let grad = store.get(&param.var).map(flat).unwrap_or_default();
+        let grad = gradients.get(&param.var.id()).map(flat).unwrap_or_default();
         assert_eq!(grad.len(), param.var.elem_count(), "{}", param.name);
         assert!(grad.iter().any(|v| *v != 0.0), "{} has a zero gradient", param.name);
     }
@@ -156,8 +159,8 @@ fn branches_leave_the_head_alone() -> Result<()> {
     }
     let taps = ["conv7_3", "conv8_3"];
     let (a, b) = (
-        with.forward(&light(1, 16, 16)?, &taps, &Mode::Eval)?,
-        without.forward(&light(1, 16, 16)?, &taps, &Mode::Eval)?,
+        with.forward(&light(1, 16, 16)?, &taps, &Mode::Frozen)?,
+        without.forward(&light(1, 16, 16)?, &taps, &Mode::Frozen)?,
     );
     assert!(a.iter().zip(&b).all(|(a, b)| flat(a) == flat(b)));
     Ok(())

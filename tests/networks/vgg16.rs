@@ -76,7 +76,7 @@ fn it_runs_and_starts_undecided() -> Result<()> {
     let mut params = Params::new(&Device::Cpu);
     let net = BackboneSpec::Vgg16(spec(32, 0.05, Some(16))).build(&build(10), &mut params, &Rng::new(1))?;
     let x = Tensor::ones((2, 32, 32, 3), DType::F32, &Device::Cpu)?;
-    let maps = net.forward(&x, &["conv1_2", "pool3", "fc7", "fc8"], &Mode::Eval)?;
+    let maps = net.forward(&x, &["conv1_2", "pool3", "fc7", "fc8"], &Mode::Frozen)?;
     let dims: Vec<_> = maps.iter().map(|map| map.dims().to_vec()).collect();
     assert_eq!(dims, [[2, 32, 32, 8], [2, 4, 4, 16], [2, 1, 1, 16], [2, 1, 1, 10]]);
     assert!(flat(&maps[3])?.iter().all(|logit| *logit == 0.0));

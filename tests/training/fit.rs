@@ -3,7 +3,7 @@
 use super::toy::{Quirks, SPEC, Toy, loader, metrics, spec, train};
 use hueristic::{
     data::loader::Pass,
-    nn::optim::Optimizer,
+    nn::{TrainingPass, optim::Optimizer},
     rng::Rng,
     train::{checkpoint::Checkpoint, fit::FitOutcome, manifest::Manifest, run_dir::RunDir, task::Task},
 };
@@ -68,8 +68,9 @@ fn the_loop_is_the_update_repeated() {
         for micro in 0..2 {
             let batch = images.next_batch().unwrap().unwrap();
             let key = rng.split("step").split(&step.to_string()).split(&micro.to_string());
-            let loss = toy.step(&batch, &key).unwrap().loss;
-            gradients.add(toy.params(), &mut loss.backward().unwrap()).unwrap();
+            let training = TrainingPass::new(key);
+            let loss = toy.step(&batch, &training).unwrap().loss;
+            gradients.add(&training.tape, &loss).unwrap();
         }
         gradients.finish(Some(5.0)).unwrap();
         let rate = spec.schedule.rate(optimizer.base_lr(), step, 20);

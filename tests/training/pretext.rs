@@ -10,7 +10,10 @@ use hueristic::{
         scenes::Scenes,
         source::{DataError, Dataset, RgbImage, Split},
     },
-    nn::optim::{Gradients, Optimizer, OptimizerSpec},
+    nn::{
+        TrainingPass,
+        optim::{Gradients, Optimizer, OptimizerSpec},
+    },
     pretext::colorization::{Colorization, ColorizationSpec},
     rng::Rng,
     train::task::Task,
@@ -43,7 +46,8 @@ fn task(spec: &str) -> Result<Colorization> {
 }
 
 fn scalar(task: &mut Colorization, batch: &Batch, name: &str) -> Result<f64> {
-    let step = task.step(batch, &Rng::new(0))?;
+    let training = TrainingPass::new(Rng::new(0));
+    let step = task.step(batch, &training)?;
     Ok(step.numbers()?.into_iter().find(|(n, _)| *n == name).map_or(f64::NAN, |(_, v)| v))
 }
 
@@ -57,12 +61,12 @@ fn the_first_loss_is_ln_313_per_pixel() -> Result<()> {
 #[test]
 fn gray_images_teach_nothing_but_are_logged() -> Result<()> {
     let mut task = task("{}")?;
-    let step = task.step(&batch(4, false)?, &Rng::new(0))?;
+    let training = TrainingPass::new(Rng::new(0));
+    let step = task.step(&batch(4, false)?, &training)?;
     let scalars = step.numbers()?;
     assert!(scalars[0].1 > 5.0 && scalars[1] == ("weighted_loss", 0.0), "{scalars:?}");
-    let mut store = step.loss.backward()?;
     let mut grads = Gradients::new(task.params());
-    grads.add(task.params(), &mut store)?;
+    grads.add(&training.tape, &step.loss)?;
     assert_eq!(grads.finish(None)?, 0.0);
     Ok(())
 }
@@ -90,10 +94,11 @@ fn eight_images_are_learned_by_heart() -> Result<()> {
     let mut optimizer = Optimizer::new(&adam, task.params())?;
     let mut last = f64::NAN;
     for index in 0..150 {
-        let step = task.step(&batch, &Rng::new(index))?;
+        let training = TrainingPass::new(Rng::new(index));
+        let step = task.step(&batch, &training)?;
         last = step.numbers()?.into_iter().find(|(n, _)| *n == "kl").map_or(f64::NAN, |(_, v)| v);
         let mut grads = Gradients::new(task.params());
-        grads.add(task.params(), &mut step.loss.backward()?)?;
+        grads.add(&training.tape, &step.loss)?;
         grads.finish(None)?;
         optimizer.step(task.params(), &grads, 2e-3)?;
     }

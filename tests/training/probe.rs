@@ -5,6 +5,7 @@ use hueristic::{
     backbones::{BackboneSpec, Build, Variant, network::Network},
     data::Batch,
     nn::{
+        TrainingPass,
         optim::{Gradients, Optimizer, OptimizerSpec},
         params::Params,
     },
@@ -59,10 +60,11 @@ fn train(probe: &mut LinearProbe, batch: &Batch, steps: usize) -> Result<f64> {
     let mut optimizer = Optimizer::new(&sgd, probe.params())?;
     let mut loss = f64::NAN;
     for i in 0..steps {
-        let step = probe.step(batch, &Rng::new(i as u64))?;
+        let training = TrainingPass::new(Rng::new(i as u64));
+        let step = probe.step(batch, &training)?;
         loss = step.numbers()?[0].1;
         let mut grads = Gradients::new(probe.params());
-        grads.add(probe.params(), &mut step.loss.backward()?)?;
+        grads.add(&training.tape, &step.loss)?;
         grads.finish(None)?;
         optimizer.step(probe.params(), &grads, 0.02)?;
     }
@@ -72,7 +74,7 @@ fn train(probe: &mut LinearProbe, batch: &Batch, steps: usize) -> Result<f64> {
 #[test]
 fn starts_at_chance_and_learns_what_features_show() -> Result<()> {
     let mut probe = probe(true)?;
-    let first = probe.step(&stripes(0, 32)?, &Rng::new(0))?.numbers()?[0].1;
+    let first = probe.step(&stripes(0, 32)?, &TrainingPass::new(Rng::new(0)))?.numbers()?[0].1;
     assert!((first - 2f64.ln()).abs() < 1e-6, "zero weights give ln 2, got {first}");
     train(&mut probe, &stripes(0, 64)?, 60)?;
     let unseen = probe.accuracies_on(std::slice::from_ref(&stripes(1, 64)?))?;

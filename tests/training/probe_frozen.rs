@@ -15,7 +15,7 @@ use hueristic::{
     extremes::apart,
     metrics::average_precision::{ApInterpolation, Relevance, interpolated, steps},
     nn::{
-        Mode,
+        Mode, TrainingPass,
         optim::{Gradients, Optimizer, OptimizerSpec},
         params::Params,
     },
@@ -359,9 +359,10 @@ fn train(task: &mut Supervised, batches: &mut Loader, steps: usize) -> Result<()
     let mut optimizer = Optimizer::new(&sgd, task.params())?;
     for i in 0..steps {
         let Some(batch) = batches.next_batch()? else { anyhow::bail!("training ends") };
-        let step = task.step(&batch, &Rng::new(i as u64))?;
+        let training = TrainingPass::new(Rng::new(i as u64));
+        let step = task.step(&batch, &training)?;
         let mut grads = Gradients::new(task.params());
-        grads.add(task.params(), &mut step.loss.backward()?)?;
+        grads.add(&training.tape, &step.loss)?;
         grads.finish(None)?;
         optimizer.step(task.params(), &grads, 0.02)?;
     }

@@ -10,7 +10,10 @@ use hueristic::{
         loader::{Loader, Pass},
         source::{DataError, DataSpec, Dataset, RgbImage},
     },
-    nn::params::{ParamKind, Params},
+    nn::{
+        TrainingPass,
+        params::{ParamKind, Params},
+    },
     rng::Rng,
     train::{
         fit::{FitOutcome, fit},
@@ -115,13 +118,13 @@ impl Task for Toy {
         &self.params
     }
 
-    fn step(&mut self, batch: &Batch, rng: &Rng) -> Result<StepOutput> {
+    fn step(&mut self, batch: &Batch, training: &TrainingPass) -> Result<StepOutput> {
         self.passes += 1;
         std::thread::sleep(self.quirks.pause);
         if self.quirks.fail == Some(self.passes) {
             bail!("the toy broke");
         }
-        let mut draw = rng.split("noise").at(0, 0);
+        let mut draw = training.rng.split("noise").at(0, 0);
         let noise: Vec<f32> = (0..4 + self.quirks.extra).map(|_| draw.random_range(0.9..1.1)).collect();
         let mut loss = self.error(batch, &noise)?;
         if self.quirks.explode == Some(self.passes) {

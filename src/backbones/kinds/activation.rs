@@ -2,8 +2,8 @@
 
 use super::rule::{LayerModule, LayerRule, only};
 use crate::{
-    nn::{Mode, params::Params},
-    ops::activation::{leaky_relu, relu},
+    nn::{layers::LayerCall, params::Params},
+    ops::{activation::leaky_relu_recorded, tape::Evaluated},
     rng::Rng,
 };
 use candle_core::{Result, Tensor};
@@ -27,8 +27,7 @@ impl LayerRule for ActivationRow {
 }
 
 impl LayerModule for ActivationRow {
-    fn forward(&self, inputs: &[Tensor], _mode: &Mode) -> Result<Tensor> {
-        let x = only(inputs)?;
-        if self.slope > 0.0 { leaky_relu(x, self.slope) } else { relu(x) }
+    fn evaluate(&self, inputs: &[Tensor], _call: LayerCall) -> Result<Evaluated> {
+        leaky_relu_recorded(only(inputs)?, self.slope)
     }
 }

@@ -2,7 +2,11 @@
 
 use super::rule::{LayerModule, LayerRule, MapSize};
 use crate::{
-    nn::{Mode, params::Params},
+    nn::{layers::LayerCall, params::Params},
+    ops::{
+        activation::{gated_gradient, sum},
+        tape::{Evaluated, Gradient, LayerGradients},
+    },
     rng::Rng,
 };
 use candle_core::{Result, Tensor, bail};
@@ -28,8 +32,24 @@ impl LayerRule for AddRow {
 }
 
 impl LayerModule for AddRow {
-    fn forward(&self, inputs: &[Tensor], _mode: &Mode) -> Result<Tensor> {
-        let Some((first, rest)) = inputs.split_first() else { bail!("a sum of no maps") };
-        rest.iter().try_fold(first.clone(), |sum, x| sum + x)
+    fn evaluate(&self, inputs: &[Tensor], call: LayerCall) -> Result<Evaluated> {
+        let Some(([first, rest @ ..], last)) = inputs.split_last().map(|(last, rest)| (rest, last)) else {
+            bail!("a sum of fewer than two maps")
+        };
+        let rest = rest.iter().try_fold(first.clone(), |total, x| sum(&total, x, false))?;
+        let y = sum(&rest, last, call.relu)?;
+        let (count, open) = (inputs.len(), call.relu.then(|| y.clone()));
+        let backward = move |dy: Gradient| {
+            let dy = match open {
+                Some(y) => gated_gradient(&y, dy)?.into(),
+                None => dy,
+            };
+            Ok(LayerGradients { inputs: vec![Some(dy); count], params: vec![] })
+        };
+        Ok(Evaluated { y, backward: Box::new(backward) })
+    }
+
+    fn fuses_relu(&self) -> bool {
+        true
     }
 }

@@ -4,12 +4,13 @@ use super::rule::{LayerModule, LayerRule, only};
 use crate::{
     nn::{
         Mode,
-        layers::{self, BatchNormOptions},
+        layers::{self, BatchNormOptions, LayerCall},
         params::Params,
     },
+    ops::tape::Evaluated,
     rng::Rng,
 };
-use candle_core::{Result, Tensor};
+use candle_core::{Result, Tensor, TensorId};
 use std::sync::Arc;
 
 /// Normalizes each channel over the batch and the map.
@@ -34,11 +35,15 @@ impl LayerRule for BatchNormRow {
 }
 
 impl LayerModule for layers::BatchNorm {
-    fn forward(&self, inputs: &[Tensor], mode: &Mode) -> Result<Tensor> {
-        self.forward(only(inputs)?, mode)
+    fn evaluate(&self, inputs: &[Tensor], call: LayerCall) -> Result<Evaluated> {
+        self.evaluate(only(inputs)?, call)
     }
 
-    fn forward_relu(&self, inputs: &[Tensor], mode: &Mode) -> Option<Result<Tensor>> {
-        Some(only(inputs).and_then(|x| self.forward_relu(x, mode)))
+    fn fuses_relu(&self) -> bool {
+        true
+    }
+
+    fn learned(&self, mode: &Mode) -> Vec<TensorId> {
+        self.learned(mode)
     }
 }

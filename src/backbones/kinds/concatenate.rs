@@ -2,7 +2,8 @@
 
 use super::rule::{LayerModule, LayerRule, MapSize};
 use crate::{
-    nn::{Mode, params::Params},
+    nn::{layers::LayerCall, params::Params},
+    ops::tape::{Evaluated, Gradient, LayerGradients},
     rng::Rng,
 };
 use candle_core::{Result, Tensor};
@@ -32,7 +33,18 @@ impl LayerRule for ConcatenateRow {
 }
 
 impl LayerModule for ConcatenateRow {
-    fn forward(&self, inputs: &[Tensor], _mode: &Mode) -> Result<Tensor> {
-        Tensor::cat(inputs, 3)
+    fn evaluate(&self, inputs: &[Tensor], call: LayerCall) -> Result<Evaluated> {
+        let widths = inputs.iter().map(|x| x.dim(3)).collect::<Result<Vec<usize>>>()?;
+        let wants = call.wants.to_vec();
+        let backward = move |dy: Gradient| {
+            let (mut first, mut inputs) = (0, vec![]);
+            for (width, wanted) in widths.into_iter().zip(wants) {
+                let part = wanted.then(|| dy.tensor().narrow(3, first, width)?.contiguous());
+                inputs.push(part.transpose()?.map(Gradient::from));
+                first += width;
+            }
+            Ok(LayerGradients { inputs, params: vec![] })
+        };
+        Ok(Evaluated { y: Tensor::cat(inputs, 3)?, backward: Box::new(backward) })
     }
 }

@@ -4,13 +4,13 @@ use super::rule::{LayerModule, LayerRule, MapSize, SlidingWindow, only};
 use crate::{
     nn::{
         Mode,
-        layers::{self, ConvShape, Fillers},
+        layers::{self, ConvShape, Fillers, LayerCall},
         params::Params,
     },
-    ops::conv::ConvGeometry,
+    ops::{conv::ConvGeometry, tape::Evaluated},
     rng::Rng,
 };
-use candle_core::{Result, Tensor, Var};
+use candle_core::{Result, Tensor, TensorId, Var};
 use std::sync::Arc;
 
 /// `NAME.weight` is `(outputs, K, K, inputs / groups)`; with a bias filler there is `NAME.bias` `(outputs)`.
@@ -82,12 +82,16 @@ impl LayerRule for ConvRow {
 }
 
 impl LayerModule for layers::Conv {
-    fn forward(&self, inputs: &[Tensor], mode: &Mode) -> Result<Tensor> {
-        self.forward(only(inputs)?, mode)
+    fn evaluate(&self, inputs: &[Tensor], call: LayerCall) -> Result<Evaluated> {
+        self.evaluate(only(inputs)?, call)
     }
 
-    fn forward_relu(&self, inputs: &[Tensor], mode: &Mode) -> Option<Result<Tensor>> {
-        Some(only(inputs).and_then(|x| self.forward_relu(x, mode)))
+    fn fuses_relu(&self) -> bool {
+        true
+    }
+
+    fn learned(&self, mode: &Mode) -> Vec<TensorId> {
+        self.learned(mode)
     }
 
     fn weight(&self) -> Option<&Var> {

@@ -2,8 +2,8 @@
 
 use super::rule::{LayerModule, LayerRule, only};
 use crate::{
-    nn::{Mode, params::Params},
-    ops::dropout::dropout,
+    nn::{Mode, layers::LayerCall, params::Params},
+    ops::{dropout::dropout_recorded, tape::Evaluated},
     rng::Rng,
 };
 use candle_core::{Result, Tensor};
@@ -28,11 +28,13 @@ impl LayerRule for DropoutRow {
 }
 
 impl LayerModule for DropoutRow {
-    fn forward(&self, inputs: &[Tensor], mode: &Mode) -> Result<Tensor> {
+    fn evaluate(&self, inputs: &[Tensor], call: LayerCall) -> Result<Evaluated> {
         let x = only(inputs)?;
-        match mode {
-            Mode::Train(rng) => dropout(x, self.share, rng.split(&self.stream).at(0, 0)),
-            Mode::Eval | Mode::Frozen | Mode::Initialization => Ok(x.clone()),
+        match call.mode {
+            Mode::Train(training) => {
+                dropout_recorded(x, self.share, training.rng.split(&self.stream).at(0, 0))
+            }
+            Mode::Eval(_) | Mode::Frozen | Mode::Initialization => Ok(Evaluated::of_input(x.clone(), Ok)),
         }
     }
 }

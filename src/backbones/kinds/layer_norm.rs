@@ -2,10 +2,15 @@
 
 use super::rule::{LayerModule, LayerRule, only};
 use crate::{
-    nn::{Mode, layers, params::Params},
+    nn::{
+        Mode,
+        layers::{self, LayerCall},
+        params::Params,
+    },
+    ops::tape::Evaluated,
     rng::Rng,
 };
-use candle_core::{Result, Tensor};
+use candle_core::{Result, Tensor, TensorId};
 use std::sync::Arc;
 
 /// `NAME.weight` and `NAME.bias` are `(channels)`.
@@ -30,7 +35,11 @@ impl LayerRule for LayerNormRow {
 }
 
 impl LayerModule for layers::LayerNorm {
-    fn forward(&self, inputs: &[Tensor], mode: &Mode) -> Result<Tensor> {
-        self.forward(only(inputs)?, mode)
+    fn evaluate(&self, inputs: &[Tensor], call: LayerCall) -> Result<Evaluated> {
+        self.evaluate(only(inputs)?, call)
+    }
+
+    fn learned(&self, mode: &Mode) -> Vec<TensorId> {
+        self.learned(mode)
     }
 }

@@ -4,12 +4,13 @@ use super::rule::{LayerModule, LayerRule, MapSize, only};
 use crate::{
     nn::{
         Mode,
-        layers::{self, Fillers},
+        layers::{self, Fillers, LayerCall},
         params::Params,
     },
+    ops::tape::Evaluated,
     rng::Rng,
 };
-use candle_core::{Result, Tensor, Var};
+use candle_core::{Result, Tensor, TensorId, Var};
 use std::sync::Arc;
 
 /// `NAME.weight` is `(outputs, inputs)`.
@@ -56,9 +57,16 @@ impl LayerRule for LinearRow {
 }
 
 impl LayerModule for layers::Linear {
-    fn forward(&self, inputs: &[Tensor], mode: &Mode) -> Result<Tensor> {
-        let y = self.forward(&only(inputs)?.flatten_from(1)?, mode)?;
-        y.unsqueeze(1)?.unsqueeze(1)
+    fn evaluate(&self, inputs: &[Tensor], call: LayerCall) -> Result<Evaluated> {
+        self.evaluate(only(inputs)?, call)
+    }
+
+    fn fuses_relu(&self) -> bool {
+        true
+    }
+
+    fn learned(&self, mode: &Mode) -> Vec<TensorId> {
+        self.learned(mode)
     }
 
     fn weight(&self) -> Option<&Var> {

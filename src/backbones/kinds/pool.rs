@@ -2,8 +2,11 @@
 
 use super::rule::{LayerModule, LayerRule, MapSize, SlidingWindow, only};
 use crate::{
-    nn::{Mode, params::Params},
-    ops::pool::{PoolGeometry, avg_pool2d, max_pool2d},
+    nn::{layers::LayerCall, params::Params},
+    ops::{
+        pool::{PoolGeometry, avg_pool2d_recorded, max_pool2d_recorded},
+        tape::Evaluated,
+    },
     rng::Rng,
 };
 use candle_core::{Result, Tensor};
@@ -67,10 +70,10 @@ impl LayerRule for PoolRow {
 }
 
 impl LayerModule for PoolRow {
-    fn forward(&self, inputs: &[Tensor], _mode: &Mode) -> Result<Tensor> {
+    fn evaluate(&self, inputs: &[Tensor], _call: LayerCall) -> Result<Evaluated> {
         match self.statistic {
-            Statistic::Max => max_pool2d(only(inputs)?, self.geometry),
-            Statistic::Average => avg_pool2d(only(inputs)?, self.geometry),
+            Statistic::Max => max_pool2d_recorded(only(inputs)?, self.geometry),
+            Statistic::Average => avg_pool2d_recorded(only(inputs)?, self.geometry),
         }
     }
 }
@@ -94,7 +97,10 @@ impl LayerRule for GlobalPoolRow {
 }
 
 impl LayerModule for GlobalPoolRow {
-    fn forward(&self, inputs: &[Tensor], _mode: &Mode) -> Result<Tensor> {
-        only(inputs)?.mean_keepdim((1, 2))
+    fn evaluate(&self, inputs: &[Tensor], _call: LayerCall) -> Result<Evaluated> {
+        let x = only(inputs)?;
+        let (dims, cells) = (x.dims().to_vec(), (x.dim(1)? * x.dim(2)?) as f64);
+        let spread = move |dy: &Tensor| (dy / cells)?.broadcast_as(dims)?.contiguous();
+        Ok(Evaluated::of_input(x.mean_keepdim((1, 2))?, |dy| dy.map(spread)))
     }
 }

@@ -2,8 +2,8 @@
 
 use super::rule::{LayerModule, LayerRule, MapSize, only};
 use crate::{
-    nn::{Mode, params::Params},
-    ops::resize::resize_bilinear,
+    nn::{layers::LayerCall, params::Params},
+    ops::{resize::resize_bilinear_recorded, tape::Evaluated},
     rng::Rng,
 };
 use candle_core::{Result, Tensor};
@@ -38,9 +38,9 @@ impl LayerRule for ResizeRow {
 }
 
 impl LayerModule for ResizeRow {
-    fn forward(&self, inputs: &[Tensor], _mode: &Mode) -> Result<Tensor> {
+    fn evaluate(&self, inputs: &[Tensor], _call: LayerCall) -> Result<Evaluated> {
         let x = only(inputs)?;
         let (_, height, width, _) = x.dims4()?;
-        resize_bilinear(x, self.scaled((height, width)), self.align_corners)
+        resize_bilinear_recorded(x, self.scaled((height, width)), self.align_corners)
     }
 }

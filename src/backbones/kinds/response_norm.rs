@@ -2,8 +2,11 @@
 
 use super::rule::{LayerModule, LayerRule, only};
 use crate::{
-    nn::{Mode, params::Params},
-    ops::lrn::{Lrn, lrn},
+    nn::{layers::LayerCall, params::Params},
+    ops::{
+        lrn::{Lrn, lrn_recorded},
+        tape::Evaluated,
+    },
     rng::Rng,
 };
 use candle_core::{Result, Tensor};
@@ -24,7 +27,7 @@ impl LayerRule for ResponseNormRow {
 }
 
 impl LayerModule for ResponseNormRow {
-    fn forward(&self, inputs: &[Tensor], _mode: &Mode) -> Result<Tensor> {
-        lrn(only(inputs)?, Lrn::ALEXNET)
+    fn evaluate(&self, inputs: &[Tensor], _call: LayerCall) -> Result<Evaluated> {
+        lrn_recorded(only(inputs)?, Lrn::ALEXNET)
     }
 }

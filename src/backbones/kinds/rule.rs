@@ -1,10 +1,11 @@
 //! Traits of a kind of row: its rule, and the module with its parameters.
 
 use crate::{
-    nn::{Mode, params::Params},
+    nn::{Mode, layers::LayerCall, params::Params},
+    ops::tape::Evaluated,
     rng::Rng,
 };
-use candle_core::{Result, Tensor, Var, bail};
+use candle_core::{Result, Tensor, TensorId, Var, bail};
 use std::{fmt, sync::Arc};
 
 /// Height and width of a map.
@@ -82,12 +83,17 @@ pub(crate) trait LayerRule {
 
 /// A row with its parameters.
 pub(crate) trait LayerModule: fmt::Debug + Send + Sync {
-    /// Computes one output map from input maps `(B, H, W, C)`.
-    fn forward(&self, inputs: &[Tensor], mode: &Mode) -> Result<Tensor>;
+    /// Computes one output map from input maps `(B, H, W, C)`, outside of candle's graph, and gives its backward pass.
+    fn evaluate(&self, inputs: &[Tensor], call: LayerCall) -> Result<Evaluated>;
 
-    /// The same, fused with the following ReLU; `None` if there is no fused pass.
-    fn forward_relu(&self, _inputs: &[Tensor], _mode: &Mode) -> Option<Result<Tensor>> {
-        None
+    /// Whether it computes a ReLU that follows.
+    fn fuses_relu(&self) -> bool {
+        false
+    }
+
+    /// The parameters that `mode` trains.
+    fn learned(&self, _mode: &Mode) -> Vec<TensorId> {
+        vec![]
     }
 
     /// The weight that initialization and calibration scale.

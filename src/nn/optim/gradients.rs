@@ -4,9 +4,13 @@
 //! number of passes become one factor that the update applies. On a GPU the norm and the factor stay on the device.
 
 use super::update::read_f32;
-use crate::nn::params::Params;
-use candle_core::{DType, Device, InplaceOp2, Result, Tensor, backprop::GradStore};
+use crate::{
+    nn::params::Params,
+    ops::tape::{GradientSink, Tape},
+};
+use candle_core::{DType, Device, InplaceOp2, Result, Tensor, TensorId};
 use rayon::prelude::*;
+use std::collections::HashMap;
 
 /// Elements per partial sum: fixed, so that the norm is bit-identical for any number of threads.
 const PIECE: usize = 1 << 16;
@@ -14,6 +18,8 @@ const PIECE: usize = 1 << 16;
 /// Gradients by parameter, in the order of `Params`; summed over `iter_size` passes.
 pub struct Gradients {
     sums: Vec<GradientSum>,
+    /// Place of each parameter in `sums`.
+    places: HashMap<TensorId, usize>,
     passes: usize,
     clip: Option<f64>,
     /// f64 `()`, on the gradients' device; None until computed.
@@ -42,19 +48,17 @@ impl Gradients {
             .iter()
             .map(|p| if wanted(&p.name) { GradientSum::None } else { GradientSum::Unwanted })
             .collect();
-        Self { sums, passes: 0, clip: None, norm: None }
+        Self { sums, places: places(params), passes: 0, clip: None, norm: None }
     }
 
-    /// Adds one backward pass; removes the tensors from the store.
-    pub fn add(&mut self, params: &Params, store: &mut GradStore) -> Result<()> {
-        for (sum, param) in self.sums.iter_mut().zip(params.iter()) {
-            if let Some(grad) = store.remove(&param.var) {
-                *sum = std::mem::replace(sum, GradientSum::None).plus(grad)?;
-            }
-        }
+    /// Adds the gradients of one backward pass: of `loss`, whose networks were recorded on `tape`.
+    ///
+    /// # Errors
+    /// Those of the operations.
+    pub fn add(&mut self, tape: &Tape, loss: &Tensor) -> Result<()> {
         self.passes += 1;
         self.norm = None;
-        Ok(())
+        tape.backward(loss, self)
     }
 
     /// Clips the summed gradient to this global L2 norm, then divides by the number of passes, in Caffe's order. Both
@@ -120,6 +124,21 @@ impl Gradients {
     }
 }
 
+impl GradientSink for Gradients {
+    fn accept(&mut self, param: TensorId, gradient: Tensor) -> Result<()> {
+        if let Some(place) = self.places.get(&param) {
+            let sum = &mut self.sums[*place];
+            *sum = std::mem::replace(sum, GradientSum::None).plus(gradient)?;
+        }
+        Ok(())
+    }
+}
+
+/// Place of each parameter in the order of `params`.
+pub(super) fn places(params: &Params) -> HashMap<TensorId, usize> {
+    params.iter().enumerate().map(|(i, param)| (param.var.id(), i)).collect()
+}
+
 impl GradientSum {
     fn plus(self, grad: Tensor) -> Result<Self> {
         Ok(match self {
@@ -163,7 +182,7 @@ impl InplaceOp2 for AddInPlace {
     }
 }
 
-fn square_norm(tensor: &Tensor) -> Result<f64> {
+pub(super) fn square_norm(tensor: &Tensor) -> Result<f64> {
     match read_f32(tensor, squares) {
         Some(sum) => Ok(sum),
         None => tensor.sqr()?.sum_all()?.to_dtype(DType::F64)?.to_scalar(),

@@ -10,12 +10,14 @@
 //! * Adam: m ← β₁m + (1−β₁)g, v ← β₂v + (1−β₂)g², w ← w − lr·√(1−β₂ᵗ)/(1−β₁ᵗ) · m / (√v + 1e-8).
 //! * SGD: V ← μV + lr·g, w ← w − V, the rate inside the velocity. Nesterov: w ← w − ((1+μ)V − μV_before).
 
+mod at_once;
 #[cfg(feature = "cuda")]
 mod cuda;
 mod gradients;
 mod multipliers;
 mod update;
 
+pub use at_once::UpdateAtOnce;
 pub use gradients::Gradients;
 pub use multipliers::{Multiplier, caffe_pairs};
 
@@ -23,7 +25,7 @@ use super::params::{Param, Params};
 use crate::bounded::{Fraction, NonNegative, Positive};
 #[cfg(feature = "cuda")]
 use candle_core::CudaDevice;
-use candle_core::{DType, Device, Result, Tensor, bail};
+use candle_core::{DType, Device, Result, Tensor, Var, bail};
 use serde::{Deserialize, Serialize};
 use update::{AdamRule, SgdRule, UpdateRule};
 
@@ -150,6 +152,26 @@ impl Optimizer {
     /// One update with learning rate `lr` (already scheduled). Parameters without a gradient are unchanged, and so are
     /// their moments. `params` must be those passed to [`Optimizer::new`].
     pub fn step(&mut self, params: &Params, grads: &Gradients, lr: f64) -> Result<()> {
+        self.begin_update(params)?;
+        match params.device() {
+            #[cfg(feature = "cuda")]
+            Device::Cuda(device) => self.step_on_gpu(device, params, grads, lr),
+            _ => self.step_on_cpu(params, grads, lr),
+        }
+    }
+
+    /// Begins one update with learning rate `lr` that changes each parameter when its gradient arrives. As
+    /// [`Optimizer::step`] with the same gradients of one pass without clipping, bit for bit.
+    ///
+    /// # Errors
+    /// Other parameters than those passed to [`Optimizer::new`].
+    pub fn begin<'a>(&'a mut self, params: &'a Params, lr: f64) -> Result<UpdateAtOnce<'a>> {
+        self.begin_update(params)?;
+        Ok(UpdateAtOnce::new(self, params, lr))
+    }
+
+    /// Counts an update of `params`.
+    fn begin_update(&mut self, params: &Params) -> Result<()> {
         if params.iter().count() != self.slots.len() {
             bail!(
                 "optimizer: parameters were added after its creation: create it when the network is complete"
@@ -163,21 +185,27 @@ impl Optimizer {
             )
         }
         self.steps += 1;
-        match params.device() {
-            #[cfg(feature = "cuda")]
-            Device::Cuda(device) => self.step_on_gpu(device, params, grads, lr),
-            _ => self.step_on_cpu(params, grads, lr),
-        }
+        Ok(())
     }
 
     fn step_on_cpu(&mut self, params: &Params, grads: &Gradients, lr: f64) -> Result<()> {
         let scale = grads.scale()?;
-        for (slot, (param, grad)) in self.slots.iter_mut().zip(params.iter().zip(grads.sums())) {
-            let Some(grad) = grad.filter(|_| slot.lr > 0.0) else { continue };
-            let rule = rule(&self.spec, self.steps, lr * slot.lr, slot.decay, scale);
-            update::apply(&rule, &param.var, grad, &mut slot.moments)?;
+        for (place, (param, grad)) in params.iter().zip(grads.sums()).enumerate() {
+            if let Some(grad) = grad {
+                self.change(place, &param.var, grad, lr, scale)?;
+            }
         }
         Ok(())
+    }
+
+    /// Changes the parameter at `place` by `scale` times the gradient, unless it is frozen.
+    fn change(&mut self, place: usize, var: &Var, gradient: &Tensor, lr: f64, scale: f64) -> Result<()> {
+        let slot = &mut self.slots[place];
+        if slot.lr == 0.0 {
+            return Ok(());
+        }
+        let rule = rule(&self.spec, self.steps, lr * slot.lr, slot.decay, scale);
+        update::apply(&rule, var, gradient, &mut slot.moments)
     }
 
     #[cfg(feature = "cuda")]

@@ -1,14 +1,14 @@
-//! Convolution as an autograd op on contiguous NHWC tensors, and its gradients.
+//! Convolution on contiguous NHWC tensors with its gradients: as an op of candle's graph, and as a record for the tape.
 //!
 //! A transposed convolution is a convolution's adjoint, so one operation with a direction serves both layers and both
 //! input gradients.
 
-use super::super::{activation::relu_gradient, backward::store_weight_gradient};
+use super::super::{activation::gated_gradient, tape::Gradient};
 use super::cpu::{self, ConvShape, Epilogue};
 #[cfg(feature = "cuda")]
 use super::cuda::{self, Gpu};
 use super::tile::Real;
-use crate::op::{CpuInput, CpuOutput, Op, apply, compute, output};
+use crate::op::{CpuInput, CpuOutput, Op, apply, compute, evaluate, output};
 #[cfg(feature = "cuda")]
 use crate::op::{CudaInput, CudaOutput};
 use candle_core::{DType, Result, Tensor, WithDType, bail};
@@ -35,12 +35,64 @@ impl Convolution {
     pub fn apply(self, x: &Tensor, w: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
         let wants = Wants { x: x.track_op(), w: w.track_op(), bias: bias.is_some_and(Tensor::track_op) };
         let layer = ConvOp { convolution: self, wants };
-        let Some(bias) = bias else { return apply(layer, [x, w]) };
-        let channels = self.result_dims().3;
-        if bias.dims() != [channels] {
-            bail!("{}: bias {:?} for {channels} channels", self.name(), bias.shape())
+        match self.checked(bias)? {
+            Some(bias) => apply(layer, [x, w, bias]),
+            None => apply(layer, [x, w]),
         }
-        apply(layer, [x, w, bias])
+    }
+
+    /// As [`Convolution::apply`], outside of candle's graph, with a record for the wanted gradients.
+    pub fn record(
+        self,
+        x: &Tensor,
+        w: &Tensor,
+        bias: Option<&Tensor>,
+        wants: Wants,
+    ) -> Result<(Tensor, ConvRecord)> {
+        let y = match self.checked(bias)? {
+            Some(bias) => evaluate(&ConvOp { convolution: self, wants }, [x, w, bias])?,
+            None => evaluate(&ConvOp { convolution: self, wants }, [x, w])?,
+        };
+        let kept = |tensor: &Tensor, is_read: bool| is_read.then(|| tensor.clone());
+        let record = ConvRecord {
+            convolution: self,
+            wants,
+            x: kept(x, wants.w),
+            w: kept(w, wants.x),
+            y: kept(&y, self.relu),
+        };
+        Ok((y, record))
+    }
+
+    /// The bias, if it is one per channel of the result.
+    fn checked<'a>(&self, bias: Option<&'a Tensor>) -> Result<Option<&'a Tensor>> {
+        let channels = self.result_dims().3;
+        match bias {
+            Some(bias) if bias.dims() != [channels] => {
+                bail!("{}: bias {:?} for {channels} channels", self.name(), bias.shape())
+            }
+            bias => Ok(bias),
+        }
+    }
+
+    /// The gradient of x.
+    fn input_gradient(&self, w: &Tensor, dy: &Tensor) -> Result<Tensor> {
+        let back = self.reversed();
+        compute(
+            back.name(),
+            [dy, w],
+            |[dy, w]| back.on_cpu(dy, w, None),
+            #[cfg(feature = "cuda")]
+            |[dy, w]| back.on_gpu(dy, w, None),
+        )
+    }
+
+    /// The gradient of w.
+    fn weight_gradient(&self, x: &Tensor, dy: &Tensor) -> Result<Tensor> {
+        match self.direction {
+            Direction::Forward => weight_gradient(&self.shape, x, dy),
+            Direction::Adjoint => weight_gradient(&self.shape, dy, x),
+        }
     }
 
     fn name(&self) -> &'static str {
@@ -107,44 +159,59 @@ impl Convolution {
     }
 }
 
-/// Which arguments need gradients, recorded in the forward pass.
+/// Which arguments need gradients.
 #[derive(Clone, Copy, Debug)]
-struct Wants {
-    x: bool,
-    w: bool,
-    bias: bool,
+pub struct Wants {
+    pub x: bool,
+    pub w: bool,
+    pub bias: bool,
 }
 
-/// A convolution as an autograd op.
+/// What the wanted gradients of one call are computed from.
+pub struct ConvRecord {
+    convolution: Convolution,
+    wants: Wants,
+    x: Option<Tensor>,
+    w: Option<Tensor>,
+    y: Option<Tensor>,
+}
+
+/// The wanted gradients of one call.
+pub struct ConvGradients {
+    pub x: Option<Tensor>,
+    pub w: Option<Tensor>,
+    pub bias: Option<Tensor>,
+}
+
+impl ConvRecord {
+    /// From the gradient of the result, whose memory is reused if it can be.
+    ///
+    /// # Errors
+    /// Those of the device.
+    pub fn gradients(self, dy: Gradient) -> Result<ConvGradients> {
+        let dy = match &self.y {
+            Some(y) => gated_gradient(y, dy)?,
+            None => dy.tensor().contiguous()?,
+        };
+        let x = self.w.map(|w| self.convolution.input_gradient(&w, &dy)).transpose()?;
+        let w = self.x.map(|x| self.convolution.weight_gradient(&x, &dy)).transpose()?;
+        let bias = self.wants.bias.then(|| bias_gradient(&dy)).transpose()?;
+        Ok(ConvGradients { x, w, bias })
+    }
+}
+
+/// A convolution as an op of candle's graph.
 struct ConvOp {
     convolution: Convolution,
     wants: Wants,
 }
 
 impl ConvOp {
-    /// The gradient before the ReLU, if there is one, from that of the output y.
-    fn of_sums(&self, y: &Tensor, grad: &Tensor) -> Result<Tensor> {
-        if self.convolution.relu { relu_gradient(y, grad) } else { grad.contiguous() }
-    }
-
-    /// Gradients of x and w.
-    fn gradients(&self, x: &Tensor, w: &Tensor, grad: &Tensor) -> Result<[Option<Tensor>; 2]> {
-        let back = self.convolution.reversed();
-        let dx = self.wants.x.then(|| {
-            compute(
-                back.name(),
-                [grad, w],
-                |[dy, w]| back.on_cpu(dy, w, None),
-                #[cfg(feature = "cuda")]
-                |[dy, w]| back.on_gpu(dy, w, None),
-            )
-        });
-        let dw = self.wants.w.then(|| match self.convolution.direction {
-            Direction::Forward => weight_gradient(&self.convolution.shape, x, grad),
-            Direction::Adjoint => weight_gradient(&self.convolution.shape, grad, x),
-        });
-        let dw = dw.transpose()?.map(|dw| store_weight_gradient(w, dw)).transpose()?.flatten();
-        Ok([dx.transpose()?, dw])
+    fn gradients(&self, x: &Tensor, w: &Tensor, y: &Tensor, dy: &Tensor) -> Result<ConvGradients> {
+        let ConvOp { convolution, wants } = *self;
+        let kept = |tensor: &Tensor, is_read: bool| is_read.then(|| tensor.clone());
+        let (x, w, y) = (kept(x, wants.w), kept(w, wants.x), kept(y, convolution.relu));
+        ConvRecord { convolution, wants, x, w, y }.gradients(Gradient::lent(dy))
     }
 }
 
@@ -163,7 +230,8 @@ impl Op<2> for ConvOp {
     }
 
     fn backward(&self, [x, w]: [&Tensor; 2], y: &Tensor, dy: &Tensor) -> Result<[Option<Tensor>; 2]> {
-        self.gradients(x, w, &self.of_sums(y, dy)?)
+        let ConvGradients { x, w, .. } = self.gradients(x, w, y, dy)?;
+        Ok([x, w])
     }
 }
 
@@ -182,9 +250,8 @@ impl Op<3> for ConvOp {
     }
 
     fn backward(&self, [x, w, _]: [&Tensor; 3], y: &Tensor, dy: &Tensor) -> Result<[Option<Tensor>; 3]> {
-        let grad = self.of_sums(y, dy)?;
-        let [dx, dw] = self.gradients(x, w, &grad)?;
-        Ok([dx, dw, self.wants.bias.then(|| bias_gradient(&grad)).transpose()?])
+        let ConvGradients { x, w, bias } = self.gradients(x, w, y, dy)?;
+        Ok([x, w, bias])
     }
 }
 

@@ -19,7 +19,7 @@ use crate::{
         average_precision::ApInterpolation,
         detection::{Class, Detection, DetectionScores, Truth, evaluate},
     },
-    nn::{Mode, params::Params},
+    nn::{Mode, TrainingPass, params::Params},
     ops::{
         losses::{cross_entropy, smooth_l1},
         roi_pool::Roi,
@@ -280,11 +280,11 @@ impl Task for DetectionTask {
         &self.params
     }
 
-    fn step(&mut self, batch: &Batch, rng: &Rng) -> Result<StepOutput> {
-        let examples = self.sampler.draw(batch, &rng.split("boxes"));
+    fn step(&mut self, batch: &Batch, training: &TrainingPass) -> Result<StepOutput> {
+        let examples = self.sampler.draw(batch, &training.rng.split("boxes"));
         ensure!(!examples.is_empty(), "no proposed box of these pictures shows an object or background");
         let rois: Vec<Roi> = examples.iter().map(|e| e.roi).collect();
-        let (scores, offsets) = self.net.forward(&batch.pixels, &rois, &Mode::Train(rng.clone()))?;
+        let (scores, offsets) = self.net.forward(&batch.pixels, &rois, &Mode::Train(training.clone()))?;
         let labels: Vec<u32> = examples.iter().map(RoiTarget::label).collect();
         let labels = Tensor::from_vec(labels, examples.len(), scores.device())?;
         let class_loss = cross_entropy(&scores, &labels, None)?;

@@ -14,7 +14,7 @@ use crate::{
         source::RgbImage,
     },
     metrics::segmentation::{ConfusionMatrix, SegmentationScores},
-    nn::{Mode, init::Filler, layers::Fillers, params::Params},
+    nn::{Mode, TrainingPass, init::Filler, layers::Fillers, params::Params},
     ops::losses::cross_entropy,
     rng::Rng,
     train::{
@@ -175,8 +175,8 @@ impl Task for Segmentation {
         &self.params
     }
 
-    fn step(&mut self, batch: &Batch, rng: &Rng) -> Result<StepOutput> {
-        let logits = self.head.forward(&batch.pixels, &Mode::Train(rng.clone()))?;
+    fn step(&mut self, batch: &Batch, training: &TrainingPass) -> Result<StepOutput> {
+        let logits = self.head.forward(&batch.pixels, &Mode::Train(training.clone()))?;
         let (b, height, width, classes) = logits.dims4()?;
         let logits = logits.reshape((b * height * width, classes))?;
         // Mean over the labeled pixels of each picture. The training loop averages over the pictures of an update.

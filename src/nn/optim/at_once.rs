@@ -1,0 +1,54 @@
+//! An update that changes each parameter as soon as its gradient is complete, so that no gradient is kept. For steps of
+//! one pass without clipping, in host memory.
+
+use super::{
+    Optimizer,
+    gradients::{places, square_norm},
+};
+use crate::{nn::params::Params, ops::tape::GradientSink};
+use candle_core::{Result, Tensor, TensorId};
+use std::collections::HashMap;
+
+/// An update in progress: see [`Optimizer::begin`].
+pub struct UpdateAtOnce<'a> {
+    optimizer: &'a mut Optimizer,
+    params: &'a Params,
+    lr: f64,
+    places: HashMap<TensorId, usize>,
+    /// Squared norm of each gradient so far.
+    squares: Vec<Option<f64>>,
+}
+
+impl<'a> UpdateAtOnce<'a> {
+    pub(super) fn new(optimizer: &'a mut Optimizer, params: &'a Params, lr: f64) -> Self {
+        let squares = vec![None; params.iter().count()];
+        Self { optimizer, params, lr, places: places(params), squares }
+    }
+
+    /// The L2 norm of all gradients; not finite exactly when some gradient is not finite or is too large to square in
+    /// double precision.
+    pub fn norm(&self) -> f64 {
+        self.squares.iter().flatten().sum::<f64>().sqrt()
+    }
+
+    /// Name of the first parameter, in their order, whose gradient was not finite.
+    pub fn non_finite(&self) -> Option<&'a str> {
+        let mut params = self.params.iter().zip(&self.squares);
+        params
+            .find(|(_, square)| square.is_some_and(|s| !s.is_finite()))
+            .map(|(param, _)| param.name.as_str())
+    }
+}
+
+impl GradientSink for UpdateAtOnce<'_> {
+    fn accept(&mut self, param: TensorId, gradient: Tensor) -> Result<()> {
+        let Some(place) = self.places.get(&param).copied() else { return Ok(()) };
+        let Some(param) = self.params.iter().nth(place) else { return Ok(()) };
+        if self.optimizer.is_frozen(&param.name) {
+            return Ok(());
+        }
+        let gradient = gradient.contiguous()?;
+        self.squares[place] = Some(square_norm(&gradient)?);
+        self.optimizer.change(place, &param.var, &gradient, self.lr, 1.0)
+    }
+}
