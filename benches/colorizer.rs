@@ -219,7 +219,7 @@ impl Setup {
             soft_encoded_cross_entropy(&logits, &self.ab, &self.code, Some(&self.weights), Some(5.0))?.loss
         };
         let lr = self.optimizer.base_lr();
-        Ok(training.tape.backward(&loss, &mut self.optimizer.begin(&self.params, lr)?)?)
+        Ok(training.tape.backward(loss, &mut self.optimizer.begin(&self.params, lr)?)?)
     }
 }
 

@@ -63,16 +63,15 @@ impl Whole {
         let mut gradients = self.optimizer.gradients(self.task.params());
         let training = TrainingPass::new(Rng::new(index));
         let loss = self.task.step(batch, &training)?.loss;
-        let lr = self.optimizer.base_lr();
-        if loss.device().is_cpu() {
-            training.tape.backward(&loss, &mut self.optimizer.begin(self.task.params(), lr)?)?;
+        let (lr, value) = (self.optimizer.base_lr(), loss.detach());
+        if value.device().is_cpu() {
+            training.tape.backward(loss, &mut self.optimizer.begin(self.task.params(), lr)?)?;
         } else {
-            gradients.add(&training.tape, &loss)?;
-            gradients.measure(None, &loss.detach())?;
+            gradients.add(&training.tape, loss)?;
+            gradients.measure(None, &value)?;
             self.optimizer.step(self.task.params(), &gradients, lr)?;
         }
-        let loss = loss.detach();
-        self.loss = Some(loss);
+        self.loss = Some(value);
         Ok(())
     }
 

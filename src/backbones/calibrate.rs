@@ -280,7 +280,7 @@ impl<'a> Net<'a> {
     /// Ratios of the current weights, and their target.
     fn round(&mut self, noise: &Tensor, deviation: f64) -> Result<Round> {
         let (tape, mut gradients) = (Tape::default(), HashMap::new());
-        tape.backward(&(self.output(&tape)? * noise)?.sum_all()?, &mut gradients)?;
+        tape.backward((self.output(&tape)? * noise)?.sum_all()?, &mut gradients)?;
         let mut ratios = vec![];
         if let Some(scale) = &self.input {
             let pictures = self.batch.dim(0)? as f64;

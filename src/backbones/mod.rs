@@ -12,6 +12,8 @@ pub mod input;
 pub mod kinds;
 pub mod network;
 mod plan;
+#[cfg(test)]
+mod random_graphs;
 pub mod resnet;
 pub mod summary;
 pub mod surgery;

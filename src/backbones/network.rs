@@ -332,7 +332,7 @@ mod tests {
             (net.forward(&x, &["head"], &Mode::Train(pass.clone()))?.remove(0) * &weights)?.sum_all()
         };
         let (recorded, mut gradients) = (pass(), HashMap::new());
-        recorded.tape.backward(&loss(&recorded)?, &mut gradients)?;
+        recorded.tape.backward(loss(&recorded)?, &mut gradients)?;
         for param in params.iter() {
             let (name, var) = (&param.name, &param.var);
             let direction = noise(var.dims(), 1.0, 5)?;

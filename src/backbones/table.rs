@@ -207,6 +207,7 @@ pub(super) type KernelShape = [usize; 5];
 
 /// Builds a table row by row. A row reads the current value, which is the output of the previous row unless set by
 /// [`TableBuilder::read`].
+#[derive(Clone)]
 pub(super) struct TableBuilder {
     rows: Vec<Layer>,
     /// Channels of every value.

@@ -198,9 +198,9 @@ impl RecordedPass {
         params: &mut ParamGradients,
     ) -> Result<Option<(Tensor, Tensor)>> {
         let mut gradients: Vec<Option<Gradient>> = vec![None; self.tracked.len()];
-        for (leaf, value, dtype) in &self.outputs {
-            if let Some(gradient) = store.remove(leaf) {
-                add(&mut gradients[*value], gradient.to_dtype(*dtype)?.into())?;
+        for (leaf, value, dtype) in self.outputs {
+            if let Some(gradient) = store.remove(&leaf) {
+                add(&mut gradients[value], gradient.to_dtype(dtype)?.into())?;
             }
         }
         for Entry { from, to, params: ids, backward } in self.entries.into_iter().rev() {
@@ -256,8 +256,10 @@ impl ParamGradients<'_> {
             bail!("a parameter of a network is also read between its passes, after its gradient was complete")
         }
         *left -= 1;
-        let complete = *left == 0;
-        match self.sums.remove(&id).filter(|_| complete) {
+        if *left > 0 {
+            return Ok(());
+        }
+        match self.sums.remove(&id) {
             Some(sum) => self.sink.accept(id, sum),
             None => Ok(()),
         }
@@ -269,13 +271,15 @@ impl ParamGradients<'_> {
 pub struct Tape(Rc<RefCell<Vec<RecordedPass>>>);
 
 impl Tape {
-    /// Hands the gradients of the scalar `loss` with respect to all parameters to `sink` and empties the tape.
+    /// Hands the gradients of the scalar `loss` with respect to all parameters to `sink` and empties the tape. candle's
+    /// graph of the loss is freed before the layers are walked.
     ///
     /// # Errors
     /// Those of the operations and of the sink; a parameter of a recorded layer that candle's graph reads between passes.
-    pub fn backward(&self, loss: &Tensor, sink: &mut dyn GradientSink) -> Result<()> {
+    pub fn backward(&self, loss: Tensor, sink: &mut dyn GradientSink) -> Result<()> {
         let passes = self.0.take();
         let mut store = loss.backward()?;
+        drop(loss);
         let mut params = ParamGradients { uses: uses(&passes, &store), sums: HashMap::new(), sink };
         for pass in passes.into_iter().rev() {
             let Some((x, gradient)) = pass.backward(&mut store, &mut params)? else { continue };

@@ -12,7 +12,7 @@ use crate::{
     rng::Rng,
 };
 use anyhow::{Context, Result, anyhow, bail};
-use candle_core::{DType, Tensor};
+use candle_core::{DType, Device, Tensor};
 
 /// Inputs of one update.
 pub struct StepContext<'a> {
@@ -53,7 +53,7 @@ pub fn update(
             update_at_once(task, optimizer, step, (&training, loss), pending, window)?;
             return Ok(images);
         }
-        gradients.add(&training.tape, &loss)?;
+        gradients.add(&training.tape, loss)?;
         total = Some(if let Some(sum) = total { (sum + value)? } else { value });
     }
     let total: Tensor = total.context("a step of no passes")?;
@@ -86,8 +86,8 @@ fn update_at_once(
     window: &mut IntervalMeans,
 ) -> Result<()> {
     let mut update = optimizer.begin(task.params(), step.lr)?;
-    training.tape.backward(&loss, &mut update)?;
-    pending.norm(step.step, Tensor::new(update.norm(), loss.device())?);
+    training.tape.backward(loss, &mut update)?;
+    pending.norm(step.step, Tensor::new(update.norm(), &Device::Cpu)?);
     match pending.flush(window)? {
         Some(broken) => bail!(non_finite(&broken, &first_broken(update.non_finite()))),
         None => Ok(()),

@@ -117,7 +117,7 @@ fn learn(task: &mut dyn Task, batch: &Batch, steps: u64) -> Result<f64> {
         let step = task.step(batch, &training)?;
         last = step.numbers()?[0].1;
         let mut grads = Gradients::new(task.params());
-        grads.add(&training.tape, &step.loss)?;
+        grads.add(&training.tape, step.loss)?;
         grads.finish(None)?;
         optimizer.step(task.params(), &grads, 2e-3)?;
     }

@@ -246,7 +246,7 @@ fn every_parameter_gets_a_gradient() -> Result<()> {
     let training = TrainingPass::new(Rng::new(5));
     let logits = net.forward(&picture(2, 29)?, &["fc8"], &Mode::Train(training.clone()))?.remove(0);
     let mut gradients = HashMap::new();
-    training.tape.backward(&logits.sqr()?.mean_all()?, &mut gradients)?;
+    training.tape.backward(logits.sqr()?.mean_all()?, &mut gradients)?;
     for param in params.iter() {
         let grad = gradients.get(&param.var.id());
         assert_eq!(grad.map(|g| g.dims()), Some(param.var.dims()), "{}", param.name);
@@ -370,7 +370,7 @@ fn frozen_rows_keep_their_weights_and_build_no_graph() -> Result<()> {
     let logits = net.forward_reader(&regions, &["fc8"], &mode)?.remove(0);
     assert_eq!(logits.dims(), [2, 1, 1, 3]);
     let mut gradients = HashMap::new();
-    training.tape.backward(&logits.sqr()?.sum_all()?, &mut gradients)?;
+    training.tape.backward(logits.sqr()?.sum_all()?, &mut gradients)?;
     assert!(gradients.contains_key(&params.get("conv3.weight").expect("trained").id()));
 
     assert!(net.forward_reader(&regions, &["conv5"], &mode).is_err(), "conv5 comes before fc6");
@@ -393,7 +393,7 @@ fn color_can_be_learned_on_top_of_frozen_lightness() -> Result<()> {
     let far = between(&before, &after)?;
     assert!(far < 1e-5, "the function stays: {far}");
     let mut gradients = HashMap::new();
-    training.tape.backward(&after.sqr()?.sum_all()?, &mut gradients)?;
+    training.tape.backward(after.sqr()?.sum_all()?, &mut gradients)?;
     let color = params.get("conv1_color.weight").expect("it learns");
     assert_eq!(color.dim(3)?, 2);
     let gradient = gradients.get(&color.id()).expect("a gradient");

@@ -47,7 +47,7 @@ fn linear_is_a_matrix_product() -> Result<()> {
     let upstream = ramp(&[5, 3])?;
     let (tape, mut gradients) = (Tape::default(), HashMap::new());
     let loss = (linear.forward(&x, &Mode::Eval(tape.clone()))? * &upstream)?.sum_all()?;
-    tape.backward(&loss, &mut gradients)?;
+    tape.backward(loss, &mut gradients)?;
     let grad =
         |name: &str| gradients.get(&params.get(name).expect("added").id()).cloned().expect("a gradient");
     near(&grad("probe.weight"), &upstream.t()?.matmul(&x)?, 1e-5);

@@ -67,7 +67,7 @@ fn add(sums: &mut Gradients, params: &Params, gradients: impl Fn(usize) -> Optio
             loss = (loss + (param.var.as_tensor() * gradient)?.sum_all()?)?;
         }
     }
-    sums.add(&Tape::default(), &loss)
+    sums.add(&Tape::default(), loss)
 }
 fn stored<'a>(
     oracle: &'a Oracle,

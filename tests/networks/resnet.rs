@@ -223,7 +223,7 @@ fn a_detector_reads_regions_with_the_last_stage() -> Result<()> {
     let whole = net.forward(&noise((1, 32, 32, 1), 3)?, &["avgpool"], &mode)?.remove(0);
     assert_eq!(between(&read, &whole)?, 0.0, "the region is the whole map");
     let mut gradients = HashMap::new();
-    training.tape.backward(&read.sqr()?.sum_all()?, &mut gradients)?;
+    training.tape.backward(read.sqr()?.sum_all()?, &mut gradients)?;
     let first = params.get("layer1.0.conv1.weight").context("a parameter")?;
     assert!(gradients.contains_key(&first.id()), "the gradient goes through the region");
     assert!(net.forward_reader(&map, &["layer2"], &mode).is_err(), "layer2 comes before the regions");
@@ -275,7 +275,7 @@ fn frozen_stages_stand_still_and_the_rest_learns() -> Result<()> {
     let logits = net.forward(&x, &["fc"], &Mode::Train(training.clone()))?.remove(0);
     assert_eq!(logits.dims(), [2, 1, 1, 3]);
     let mut gradients = HashMap::new();
-    training.tape.backward(&logits.sqr()?.sum_all()?, &mut gradients)?;
+    training.tape.backward(logits.sqr()?.sum_all()?, &mut gradients)?;
     assert!(
         params.iter().all(|param| gradients.contains_key(&param.var.id())),
         "every other parameter learns"

@@ -140,7 +140,7 @@ fn every_parameter_gets_a_gradient() -> Result<()> {
     assert_eq!(dims, [[2, 2, 3, 5], [2, 2, 3, 5], [2, 2, 3, 5], [2, 4, 6, 5]]);
     let losses = outputs.iter().map(|map| map.sqr()?.mean_all()).collect::<Result<Vec<_>>>()?;
     let mut gradients = HashMap::new();
-    training.tape.backward(&Tensor::stack(&losses, 0)?.sum_all()?, &mut gradients)?;
+    training.tape.backward(Tensor::stack(&losses, 0)?.sum_all()?, &mut gradients)?;
     for param in params.iter() {
         let grad = gradients.get(&param.var.id()).map(flat).unwrap_or_default();
         assert_eq!(grad.len(), param.var.elem_count(), "{}", param.name);

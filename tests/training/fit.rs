@@ -70,7 +70,7 @@ fn the_loop_is_the_update_repeated() {
             let key = rng.split("step").split(&step.to_string()).split(&micro.to_string());
             let training = TrainingPass::new(key);
             let loss = toy.step(&batch, &training).unwrap().loss;
-            gradients.add(&training.tape, &loss).unwrap();
+            gradients.add(&training.tape, loss).unwrap();
         }
         gradients.finish(Some(5.0)).unwrap();
         let rate = spec.schedule.rate(optimizer.base_lr(), step, 20);

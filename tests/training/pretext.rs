@@ -66,7 +66,7 @@ fn gray_images_teach_nothing_but_are_logged() -> Result<()> {
     let scalars = step.numbers()?;
     assert!(scalars[0].1 > 5.0 && scalars[1] == ("weighted_loss", 0.0), "{scalars:?}");
     let mut grads = Gradients::new(task.params());
-    grads.add(&training.tape, &step.loss)?;
+    grads.add(&training.tape, step.loss)?;
     assert_eq!(grads.finish(None)?, 0.0);
     Ok(())
 }
@@ -98,7 +98,7 @@ fn eight_images_are_learned_by_heart() -> Result<()> {
         let step = task.step(&batch, &training)?;
         last = step.numbers()?.into_iter().find(|(n, _)| *n == "kl").map_or(f64::NAN, |(_, v)| v);
         let mut grads = Gradients::new(task.params());
-        grads.add(&training.tape, &step.loss)?;
+        grads.add(&training.tape, step.loss)?;
         grads.finish(None)?;
         optimizer.step(task.params(), &grads, 2e-3)?;
     }

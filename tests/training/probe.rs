@@ -64,7 +64,7 @@ fn train(probe: &mut LinearProbe, batch: &Batch, steps: usize) -> Result<f64> {
         let step = probe.step(batch, &training)?;
         loss = step.numbers()?[0].1;
         let mut grads = Gradients::new(probe.params());
-        grads.add(&training.tape, &step.loss)?;
+        grads.add(&training.tape, step.loss)?;
         grads.finish(None)?;
         optimizer.step(probe.params(), &grads, 0.02)?;
     }

@@ -362,7 +362,7 @@ fn train(task: &mut Supervised, batches: &mut Loader, steps: usize) -> Result<()
         let training = TrainingPass::new(Rng::new(i as u64));
         let step = task.step(&batch, &training)?;
         let mut grads = Gradients::new(task.params());
-        grads.add(&training.tape, &step.loss)?;
+        grads.add(&training.tape, step.loss)?;
         grads.finish(None)?;
         optimizer.step(task.params(), &grads, 0.02)?;
     }

@@ -33,9 +33,7 @@ impl LayerRule for AddRow {
 
 impl LayerModule for AddRow {
     fn evaluate(&self, inputs: &[Tensor], call: LayerCall) -> Result<Evaluated> {
-        let Some(([first, rest @ ..], last)) = inputs.split_last().map(|(last, rest)| (rest, last)) else {
-            bail!("a sum of fewer than two maps")
-        };
+        let [first, rest @ .., last] = inputs else { bail!("a sum of fewer than two maps") };
         let rest = rest.iter().try_fold(first.clone(), |total, x| sum(&total, x, false))?;
         let y = sum(&rest, last, call.relu)?;
         let (count, open) = (inputs.len(), call.relu.then(|| y.clone()));

@@ -1,10 +1,7 @@
 //! An update that changes each parameter as soon as its gradient is complete, so that no gradient is kept. For steps of
 //! one pass without clipping, in host memory.
 
-use super::{
-    Optimizer,
-    gradients::{places, square_norm},
-};
+use super::{gradients::places, optimizer::Optimizer};
 use crate::{nn::params::Params, ops::tape::GradientSink};
 use candle_core::{Result, Tensor, TensorId};
 use std::collections::HashMap;
@@ -19,12 +16,20 @@ pub struct UpdateAtOnce<'a> {
     squares: Vec<Option<f64>>,
 }
 
-impl<'a> UpdateAtOnce<'a> {
-    pub(super) fn new(optimizer: &'a mut Optimizer, params: &'a Params, lr: f64) -> Self {
+impl Optimizer {
+    /// Begins one update with learning rate `lr` that changes each parameter when its gradient arrives. As
+    /// [`Optimizer::step`] with the same gradients of one pass without clipping, bit for bit.
+    ///
+    /// # Errors
+    /// Other parameters than those passed to [`Optimizer::new`].
+    pub fn begin<'a>(&'a mut self, params: &'a Params, lr: f64) -> Result<UpdateAtOnce<'a>> {
+        self.begin_update(params)?;
         let squares = vec![None; params.iter().count()];
-        Self { optimizer, params, lr, places: places(params), squares }
+        Ok(UpdateAtOnce { optimizer: self, params, lr, places: places(params), squares })
     }
+}
 
+impl<'a> UpdateAtOnce<'a> {
     /// The L2 norm of all gradients; not finite exactly when some gradient is not finite or is too large to square in
     /// double precision.
     pub fn norm(&self) -> f64 {
@@ -48,7 +53,7 @@ impl GradientSink for UpdateAtOnce<'_> {
             return Ok(());
         }
         let gradient = gradient.contiguous()?;
-        self.squares[place] = Some(square_norm(&gradient)?);
-        self.optimizer.change(place, &param.var, &gradient, self.lr, 1.0)
+        self.squares[place] = Some(self.optimizer.change(place, &param.var, &gradient, self.lr, 1.0)?);
+        Ok(())
     }
 }

@@ -3,7 +3,7 @@
 //! Avoids extra passes over memory: a single gradient is stored without copying, and clipping and the division by the
 //! number of passes become one factor that the update applies. On a GPU the norm and the factor stay on the device.
 
-use super::update::read_f32;
+use super::update::{PIECE, read_f32, square_norm};
 use crate::{
     nn::params::Params,
     ops::tape::{GradientSink, Tape},
@@ -11,9 +11,6 @@ use crate::{
 use candle_core::{DType, Device, InplaceOp2, Result, Tensor, TensorId};
 use rayon::prelude::*;
 use std::collections::HashMap;
-
-/// Elements per partial sum: fixed, so that the norm is bit-identical for any number of threads.
-const PIECE: usize = 1 << 16;
 
 /// Gradients by parameter, in the order of `Params`; summed over `iter_size` passes.
 pub struct Gradients {
@@ -55,7 +52,7 @@ impl Gradients {
     ///
     /// # Errors
     /// Those of the operations.
-    pub fn add(&mut self, tape: &Tape, loss: &Tensor) -> Result<()> {
+    pub fn add(&mut self, tape: &Tape, loss: Tensor) -> Result<()> {
         self.passes += 1;
         self.norm = None;
         tape.backward(loss, self)
@@ -180,31 +177,6 @@ impl InplaceOp2 for AddInPlace {
         pieces.for_each(|(sum, grad)| sum.iter_mut().zip(grad).for_each(|(s, g)| *s += g));
         Ok(())
     }
-}
-
-pub(super) fn square_norm(tensor: &Tensor) -> Result<f64> {
-    match read_f32(tensor, squares) {
-        Some(sum) => Ok(sum),
-        None => tensor.sqr()?.sum_all()?.to_dtype(DType::F64)?.to_scalar(),
-    }
-}
-
-/// Σ v² in double precision; summed in fixed pieces, so the result is bit-identical for any number of threads.
-fn squares(values: &[f32]) -> f64 {
-    let pieces: Vec<f64> = values.par_chunks(PIECE).map(piece_squares).collect();
-    pieces.iter().sum()
-}
-
-/// Eight running sums, which the compiler vectorizes.
-fn piece_squares(values: &[f32]) -> f64 {
-    let mut lanes = [0f64; 8];
-    let (eights, rest) = values.as_chunks::<8>();
-    for eight in eights {
-        for (lane, &v) in lanes.iter_mut().zip(eight) {
-            *lane += f64::from(v) * f64::from(v);
-        }
-    }
-    lanes.iter().sum::<f64>() + rest.iter().map(|&v| f64::from(v) * f64::from(v)).sum::<f64>()
 }
 
 fn all_finite(tensor: &Tensor) -> Result<bool> {

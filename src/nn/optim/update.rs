@@ -10,8 +10,8 @@ use candle_core::{
 use rayon::prelude::*;
 use std::cell::RefCell;
 
-/// Elements per parallel task.
-const PIECE: usize = 1 << 15;
+/// Elements per parallel task: a piece and its moments fit in a typical L2 cache. Sums are taken by piece.
+pub(super) const PIECE: usize = 1 << 16;
 
 /// Caffe's δ, outside the square root and after the bias correction.
 pub(super) const DELTA: f64 = 1e-8;
@@ -39,32 +39,44 @@ pub(super) struct SgdRule {
     pub scale: f64,
 }
 
-/// Updates `var` and its moments once.
-pub(super) fn apply(rule: &UpdateRule, var: &Var, grad: &Tensor, moments: &mut [Tensor]) -> Result<()> {
+/// Updates `var` and its moments once; returns the squared norm of the gradient, before scaling.
+pub(super) fn apply(rule: &UpdateRule, var: &Var, grad: &Tensor, moments: &mut [Tensor]) -> Result<f64> {
     if var.shape() != grad.shape() {
         bail!("optimizer: a parameter of {:?} has a gradient of {:?}", var.dims(), grad.dims())
     }
     let fused = var.device().is_cpu() && var.dtype() == DType::F32 && grad.dtype() == DType::F32;
     match (rule, moments) {
         (UpdateRule::Adam(adam), [m, v]) if fused => adam.fused(var, grad, m, v),
-        (UpdateRule::Adam(adam), [m, v]) => adam.composed(var, grad, m, v),
+        (UpdateRule::Adam(adam), [m, v]) => {
+            adam.composed(var, grad, m, v)?;
+            square_norm(grad)
+        }
         (UpdateRule::Sgd(sgd), [velocity]) if fused => sgd.fused(var, grad, velocity),
-        (UpdateRule::Sgd(sgd), [velocity]) => sgd.composed(var, grad, velocity),
+        (UpdateRule::Sgd(sgd), [velocity]) => {
+            sgd.composed(var, grad, velocity)?;
+            square_norm(grad)
+        }
         (_, moments) => bail!("optimizer: {} moments do not match the rule", moments.len()),
     }
 }
 
 impl AdamRule {
-    fn fused(&self, var: &Var, grad: &Tensor, m: &Tensor, v: &Tensor) -> Result<()> {
+    fn fused(&self, var: &Var, grad: &Tensor, m: &Tensor, v: &Tensor) -> Result<f64> {
+        let mut squares = vec![];
         edit(m, |m| {
             edit(v, |v| {
                 edit_with(var, grad, |w, g| {
                     let pieces = w.par_chunks_mut(PIECE).zip(g.par_chunks(PIECE));
                     let moments = m.par_chunks_mut(PIECE).zip(v.par_chunks_mut(PIECE));
-                    pieces.zip(moments).for_each(|((w, g), (m, v))| self.piece(w, g, m, v));
+                    let update = |((w, g), (m, v)): ((&mut [f32], &[f32]), (&mut [f32], &mut [f32]))| {
+                        self.piece(w, g, m, v);
+                        piece_squares(g)
+                    };
+                    squares = pieces.zip(moments).map(update).collect();
                 })
             })
-        })
+        })?;
+        Ok(squares.iter().sum())
     }
 
     fn piece(&self, w: &mut [f32], g: &[f32], m: &mut [f32], v: &mut [f32]) {
@@ -89,14 +101,20 @@ impl AdamRule {
 }
 
 impl SgdRule {
-    fn fused(&self, var: &Var, grad: &Tensor, velocity: &Tensor) -> Result<()> {
+    fn fused(&self, var: &Var, grad: &Tensor, velocity: &Tensor) -> Result<f64> {
+        let mut squares = vec![];
         edit(velocity, |velocity| {
             edit_with(var, grad, |w, g| {
                 let pieces =
                     w.par_chunks_mut(PIECE).zip(g.par_chunks(PIECE)).zip(velocity.par_chunks_mut(PIECE));
-                pieces.for_each(|((w, g), velocity)| self.piece(w, g, velocity));
+                let update = |((w, g), velocity): ((&mut [f32], &[f32]), &mut [f32])| {
+                    self.piece(w, g, velocity);
+                    piece_squares(g)
+                };
+                squares = pieces.map(update).collect();
             })
-        })
+        })?;
+        Ok(squares.iter().sum())
     }
 
     fn piece(&self, w: &mut [f32], g: &[f32], velocity: &mut [f32]) {
@@ -125,6 +143,32 @@ impl SgdRule {
 /// scale · gradient + decay · weight, in the weight's dtype.
 fn decayed(var: &Var, grad: &Tensor, scale: f64, decay: f64) -> Result<Tensor> {
     (grad.to_dtype(var.dtype())? * scale)? + (var.as_detached_tensor() * decay)?
+}
+
+/// Σ v² in double precision.
+pub(super) fn square_norm(tensor: &Tensor) -> Result<f64> {
+    match read_f32(tensor, squares) {
+        Some(sum) => Ok(sum),
+        None => tensor.sqr()?.sum_all()?.to_dtype(DType::F64)?.to_scalar(),
+    }
+}
+
+/// Summed in fixed pieces, so that the result is bit-identical for any number of threads.
+fn squares(values: &[f32]) -> f64 {
+    let pieces: Vec<f64> = values.par_chunks(PIECE).map(piece_squares).collect();
+    pieces.iter().sum()
+}
+
+/// Eight running sums, which the compiler vectorizes.
+fn piece_squares(values: &[f32]) -> f64 {
+    let mut lanes = [0f64; 8];
+    let (eights, rest) = values.as_chunks::<8>();
+    for eight in eights {
+        for (lane, &v) in lanes.iter_mut().zip(eight) {
+            *lane += f64::from(v) * f64::from(v);
+        }
+    }
+    lanes.iter().sum::<f64>() + rest.iter().map(|&v| f64::from(v) * f64::from(v)).sum::<f64>()
 }
 
 /// Runs `read` on the elements of a contiguous f32 tensor in host memory; `None` for any other tensor.

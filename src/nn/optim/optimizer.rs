@@ -1,0 +1,208 @@
+//! The optimizer: moments of every parameter, and updates of all of them or of one.
+
+#[cfg(feature = "cuda")]
+use super::cuda;
+use super::{
+    gradients::Gradients,
+    multipliers,
+    spec::OptimizerSpec,
+    update::{self, AdamRule, SgdRule, UpdateRule},
+};
+use crate::nn::params::{Param, Params};
+#[cfg(feature = "cuda")]
+use candle_core::CudaDevice;
+use candle_core::{DType, Device, Result, Tensor, Var, bail};
+
+/// Optimizer state of one parameter.
+struct ParamState {
+    name: String,
+    lr: f64,
+    decay: f64,
+    /// In the order of `OptimizerSpec::moments`; empty if the parameter is frozen.
+    moments: Vec<Tensor>,
+}
+
+/// The moments of every parameter and the number of updates so far.
+pub struct Optimizer {
+    spec: OptimizerSpec,
+    steps: usize,
+    slots: Vec<ParamState>,
+}
+
+impl Optimizer {
+    /// Zero moments for every parameter that is not frozen.
+    ///
+    /// # Errors
+    /// A multiplier pattern that matches no parameter; the message lists the nearest names.
+    pub fn new(spec: &OptimizerSpec, params: &Params) -> Result<Self> {
+        let names: Vec<&str> = params.iter().map(|p| p.name.as_str()).collect();
+        multipliers::check_coverage(spec.multipliers(), &names)?;
+        let slots = params.iter().map(|p| ParamState::new(spec, p)).collect::<Result<_>>()?;
+        Ok(Self { spec: spec.clone(), steps: 0, slots })
+    }
+
+    /// Empty sums for `params` without the frozen parameters, which are therefore excluded from the norm used for
+    /// clipping.
+    pub fn gradients(&self, params: &Params) -> Gradients {
+        Gradients::of(params, |name| !self.is_frozen(name))
+    }
+
+    /// Whether the parameter's learning-rate multiplier is 0: it then stays bit-identical.
+    pub fn is_frozen(&self, name: &str) -> bool {
+        self.slots.iter().any(|slot| slot.name == name && slot.lr == 0.0)
+    }
+
+    /// One update with learning rate `lr` (already scheduled). Parameters without a gradient are unchanged, and so are
+    /// their moments. `params` must be those passed to [`Optimizer::new`].
+    pub fn step(&mut self, params: &Params, grads: &Gradients, lr: f64) -> Result<()> {
+        self.begin_update(params)?;
+        match params.device() {
+            #[cfg(feature = "cuda")]
+            Device::Cuda(device) => self.step_on_gpu(device, params, grads, lr),
+            _ => self.step_on_cpu(params, grads, lr),
+        }
+    }
+
+    /// Counts an update of `params`.
+    pub(super) fn begin_update(&mut self, params: &Params) -> Result<()> {
+        if params.iter().count() != self.slots.len() {
+            bail!(
+                "optimizer: parameters were added after its creation: create it when the network is complete"
+            )
+        }
+        if let Some((slot, param)) = self.slots.iter().zip(params.iter()).find(|(s, p)| s.name != p.name) {
+            bail!(
+                "optimizer: it was created for `{}`, but given `{}`: these are different parameters",
+                slot.name,
+                param.name
+            )
+        }
+        self.steps += 1;
+        Ok(())
+    }
+
+    fn step_on_cpu(&mut self, params: &Params, grads: &Gradients, lr: f64) -> Result<()> {
+        let scale = grads.scale()?;
+        for (place, (param, grad)) in params.iter().zip(grads.sums()).enumerate() {
+            if let Some(grad) = grad {
+                self.change(place, &param.var, grad, lr, scale)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Changes the parameter at `place` by `scale` times the gradient, unless it is frozen; returns the gradient's
+    /// squared norm, 0 if it is.
+    pub(super) fn change(
+        &mut self,
+        place: usize,
+        var: &Var,
+        gradient: &Tensor,
+        lr: f64,
+        scale: f64,
+    ) -> Result<f64> {
+        let slot = &mut self.slots[place];
+        if slot.lr == 0.0 {
+            return Ok(0.0);
+        }
+        let rule = rule(&self.spec, self.steps, lr * slot.lr, slot.decay, scale);
+        update::apply(&rule, var, gradient, &mut slot.moments)
+    }
+
+    #[cfg(feature = "cuda")]
+    fn step_on_gpu(&self, device: &CudaDevice, params: &Params, grads: &Gradients, lr: f64) -> Result<()> {
+        let mut moving = vec![];
+        for (slot, (param, grad)) in self.slots.iter().zip(params.iter().zip(grads.sums())) {
+            let Some(grad) = grad.filter(|_| slot.lr > 0.0) else { continue };
+            let rate = match rule(&self.spec, self.steps, lr * slot.lr, slot.decay, 1.0) {
+                UpdateRule::Adam(adam) => adam.rate,
+                UpdateRule::Sgd(sgd) => sgd.lr,
+            };
+            let (var, moments) = (&param.var, slot.moments.as_slice());
+            moving.push(cuda::Moving { var, grad, moments, rate, decay: slot.decay });
+        }
+        match rule(&self.spec, self.steps, lr, 0.0, 1.0) {
+            UpdateRule::Adam(adam) => cuda::adam(device, &adam, &moving, grads.scale_on_gpu()?),
+            UpdateRule::Sgd(sgd) => cuda::sgd(device, &sgd, &moving, grads.scale_on_gpu()?),
+        }
+    }
+
+    /// The rate of the spec, which is the base rate of schedules.
+    pub fn base_lr(&self) -> f64 {
+        self.spec.lr()
+    }
+
+    /// All state that a bit-exact resume needs (moments, step count). The tensors share the moments' memory, so the
+    /// next update changes them: write or copy them first.
+    pub fn state(&self) -> Vec<(String, Tensor)> {
+        let count = Tensor::from_vec(vec![self.steps as i64], 1, &Device::Cpu);
+        let count = count.into_iter().map(|t| (STEPS.to_string(), t));
+        count.chain(self.moments().map(|(name, t)| (name, t.clone()))).collect()
+    }
+
+    fn moments(&self) -> impl Iterator<Item = (String, &Tensor)> {
+        let kinds = self.spec.moments();
+        self.slots.iter().flat_map(move |slot| {
+            kinds.iter().zip(&slot.moments).map(|(kind, t)| (format!("{kind}.{}", slot.name), t))
+        })
+    }
+
+    /// Restores `state` by copying. Strict: a missing, unexpected or differently shaped entry is an error, and nothing
+    /// is changed.
+    pub fn restore(&mut self, state: &[(String, Tensor)]) -> Result<()> {
+        let wanted = 1 + self.moments().count();
+        if state.len() != wanted {
+            bail!(
+                "optimizer: the state has {} entries, {wanted} expected: another optimizer wrote it",
+                state.len()
+            )
+        }
+        let find = |name: &str| match state.iter().find(|(n, _)| n == name) {
+            Some((_, tensor)) => Ok(tensor),
+            None => bail!("optimizer: `{name}` is missing from the state to restore"),
+        };
+        let steps = find(STEPS)?.to_dtype(DType::I64)?.flatten_all()?.get(0)?.to_scalar::<i64>()?;
+        let mut copies = Vec::with_capacity(wanted);
+        for (name, own) in self.moments() {
+            let given = find(&name)?;
+            if given.shape() != own.shape() {
+                bail!("optimizer: `{name}` is {:?} here and {:?} in the state", own.dims(), given.dims())
+            }
+            copies.push(given.to_device(own.device())?.to_dtype(own.dtype())?.copy()?.contiguous()?);
+        }
+        self.steps = steps.try_into().map_err(candle_core::Error::wrap)?;
+        let slots = self.slots.iter_mut().flat_map(|slot| slot.moments.iter_mut());
+        slots.zip(copies).for_each(|(own, copy)| *own = copy);
+        Ok(())
+    }
+}
+
+/// Name of the update count in a checkpoint.
+const STEPS: &str = "optimizer.steps";
+
+impl ParamState {
+    fn new(spec: &OptimizerSpec, param: &Param) -> Result<Self> {
+        let (lr, decay) = multipliers::factors(spec.multipliers(), &param.name);
+        let count = if lr > 0.0 { spec.moments().len() } else { 0 };
+        let moments = (0..count).map(|_| param.var.zeros_like()).collect::<Result<_>>()?;
+        Ok(Self { name: param.name.clone(), lr, decay: decay * spec.decay(), moments })
+    }
+}
+
+/// The constants of update number `t` (from 1) of one parameter.
+fn rule(spec: &OptimizerSpec, t: usize, lr: f64, decay: f64, scale: f64) -> UpdateRule {
+    match spec {
+        OptimizerSpec::Adam(adam) => {
+            let (beta1, beta2) = (adam.beta1.get(), adam.beta2.get());
+            let correction = (1.0 - beta2.powf(t as f64)).sqrt() / (1.0 - beta1.powf(t as f64));
+            UpdateRule::Adam(AdamRule { rate: lr * correction, beta1, beta2, decay, scale })
+        }
+        OptimizerSpec::Sgd(sgd) => UpdateRule::Sgd(SgdRule {
+            lr,
+            momentum: sgd.momentum.get(),
+            nesterov: sgd.nesterov,
+            decay,
+            scale,
+        }),
+    }
+}
