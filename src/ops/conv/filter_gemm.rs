@@ -15,10 +15,12 @@ use std::ops::Range;
 /// Positions × images accumulated before the sums are stored: two packed operands of this length fit in a typical L2
 /// cache.
 const BLOCK_DEPTH: usize = 2304;
-/// From this many taps on, one panel is multiplied at a time.
+/// From this many taps on, one panel is multiplied at a time: its block of dy is reread for every tap.
 const MANY_TAPS: usize = 4;
-/// Otherwise, number of panels that share a block of dy.
-const PANELS_TOGETHER: usize = 3;
+/// Otherwise, number of panels that share a block of dy, and their depth: then dy, which comes from beyond the L2 cache,
+/// is read seldom enough not to be waited for.
+const PANELS_TOGETHER: usize = 12;
+const SHARED_DEPTH: usize = 1152;
 /// Tasks per thread, for load balancing.
 const TASKS_PER_THREAD: usize = 12;
 
@@ -180,7 +182,11 @@ impl<'a, T: Real> FilterGemm<'a, T> {
     /// Panels multiplied by each block of dy while it is cached. With many taps a block is reused anyway.
     fn panels_together(&self) -> usize {
         let per_group = self.panels.len() / self.shape.groups;
-        if self.rows.kernel * self.cols.kernel >= MANY_TAPS { 1 } else { per_group.min(PANELS_TOGETHER) }
+        if self.has_many_taps() { 1 } else { per_group.min(PANELS_TOGETHER) }
+    }
+
+    fn has_many_taps(&self) -> bool {
+        self.rows.kernel * self.cols.kernel >= MANY_TAPS
     }
 
     fn tasks(&self) -> Vec<FilterTask> {
@@ -208,7 +214,7 @@ impl<'a, T: Real> FilterGemm<'a, T> {
     ) {
         let group = self.panels[task.panels.start].group;
         let row_depth = self.cols.output * self.shape.batch;
-        let depth = BLOCK_DEPTH / self.panels_together();
+        let depth = if self.has_many_taps() { BLOCK_DEPTH } else { SHARED_DEPTH };
         let parts = self.rows.output.div_ceil((depth / row_depth).max(1));
         for (i, rows) in even_ranges(self.rows.output, parts).into_iter().enumerate() {
             for block in task.blocks.clone() {
