@@ -157,7 +157,7 @@ impl Options {
             Arithmetic::Tf32 => Precision::Tf32,
             Arithmetic::F32 => Precision::F32,
         };
-        Compute { device: self.device, precision, deterministic: !self.fastest }
+        Compute { device: self.device, precision, deterministic: !self.fastest, ..Compute::default() }
     }
 
     fn adam(&self) -> Result<OptimizerSpec> {

@@ -170,6 +170,9 @@ impl Network {
     fn run(&self, x: &Tensor, entry: usize, asked: &[usize], mode: &Mode) -> Result<Vec<Tensor>> {
         let table = (self.interface.name, self.rows.as_slice());
         let plan = Plan::new(table, (x, entry), asked, |row| self.layers[row].fuses_relu())?;
+        if mode.tape().is_some() {
+            plan.check_memory(table, x)?;
+        }
         let mut values = plan.begin(entry, inside(x)?);
         let mut pass = RecordedPass::new(self.rows.len() + 1, entry, x, mode.tape());
         let mut kept: Vec<Option<Tensor>> = vec![None; asked.len()];
@@ -385,6 +388,21 @@ mod tests {
             .expect_err("two sizes")
             .to_string();
         assert!(error.contains("sum") && error.contains("4×4") && error.contains("2×2"), "{error}");
+        Ok(())
+    }
+
+    /// Refused before anything is computed.
+    #[test]
+    fn maps_that_no_memory_holds_are_refused() -> Result<()> {
+        let mut table = TableBuilder::new(1);
+        table.conv("wide", [1, 1, 0, 1, 1], 1 << 20, fillers()).tap("wide");
+        let (net, _) = drawn(table.rows())?;
+        let x = Tensor::zeros((1, 4000, 4000, 1), DType::F32, &Device::Cpu)?;
+        let error = net
+            .forward(&x, &["wide"], &Mode::Train(TrainingPass::new(Rng::new(1))))
+            .expect_err("67 TB")
+            .to_string();
+        assert!(error.contains("67108.9 GB") && error.contains("`batch`"), "{error}");
         Ok(())
     }
 

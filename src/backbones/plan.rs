@@ -4,9 +4,10 @@
 //! A training pass keeps a value longer only if some layer's backward pass holds it ([`crate::ops::tape`]).
 
 use super::{
-    kinds::LayerKind,
+    kinds::{LayerKind, MapSize},
     table::{Layer, sizes},
 };
+use crate::device::host_memory;
 use candle_core::{Result, Tensor, bail};
 
 /// The steps of a pass from value `entry` to the rows asked for. Value 0 is the input, value `i + 1` the output of row
@@ -16,6 +17,8 @@ pub(super) struct Plan {
     pub steps: Vec<Step>,
     /// How often each value is read.
     reads: Vec<usize>,
+    /// Height and width of each value, as far as it is computed.
+    sizes: Vec<Option<MapSize>>,
 }
 
 /// The computation of one value.
@@ -51,7 +54,7 @@ impl Plan {
             let [early, first] = [*early, entry].map(|row| rows[row].label());
             bail!("{name}: `{early}` comes before `{first}`")
         }
-        check_sizes((name, rows), (x, entry), &needed)?;
+        let sizes = checked_sizes((name, rows), (x, entry), &needed)?;
         let mut steps: Vec<Step> = vec![];
         for &row in &needed {
             if steps.last().is_none_or(|step: &Step| step.relu != Some(row)) {
@@ -61,7 +64,30 @@ impl Plan {
         }
         let mut reads = vec![0; rows.len() + 1];
         steps.iter().flat_map(|step| &rows[step.row].from).for_each(|value| reads[*value] += 1);
-        Ok(Self { steps, reads })
+        Ok(Self { steps, reads, sizes })
+    }
+
+    /// Refuses a recorded pass in host memory whose maps alone are larger than that: the system would kill the process.
+    ///
+    /// # Errors
+    /// The sizes, and what to do.
+    pub fn check_memory(&self, (name, rows): (&str, &[Layer]), x: &Tensor) -> Result<()> {
+        let Some(most) = host_memory().filter(|_| x.device().is_cpu()) else { return Ok(()) };
+        let (batch, height, width, _) = x.dims4()?;
+        let map = |step: &Step| {
+            let (h, w) = self.sizes[step.value()].unwrap_or_default();
+            h as f64 * w as f64 * rows[step.row].outputs as f64
+        };
+        let bytes = self.steps.iter().map(map).sum::<f64>() * (batch * x.dtype().size_in_bytes()) as f64;
+        if bytes > most as f64 {
+            bail!(
+                "{name}: a training pass over {batch} pictures of {height}×{width} keeps {:.1} GB of maps, more than the \
+                 {:.1} GB of this machine: use a smaller `batch`, with `iter_size` for the same update, or smaller pictures",
+                bytes / 1e9,
+                most as f64 / 1e9
+            )
+        }
+        Ok(())
     }
 
     /// The values of a pass that begins with `x` as value `entry`.
@@ -98,15 +124,19 @@ fn next(needed: &[usize], row: usize) -> Option<usize> {
     needed.iter().copied().find(|other| *other > row)
 }
 
-/// Checks the number of channels, and that every window of the needed rows fits.
-fn check_sizes((name, rows): (&str, &[Layer]), (x, entry): (&Tensor, usize), needed: &[usize]) -> Result<()> {
+/// The sizes of all values; checks the number of channels, and that every window of the needed rows fits.
+fn checked_sizes(
+    (name, rows): (&str, &[Layer]),
+    (x, entry): (&Tensor, usize),
+    needed: &[usize],
+) -> Result<Vec<Option<MapSize>>> {
     let (_, height, width, channels) = x.dims4()?;
-    let Some(last) = needed.last() else { return Ok(()) };
+    let Some(last) = needed.last() else { return Ok(vec![]) };
     let reader = needed.iter().map(|i| &rows[*i]).find(|row| row.from[0] == entry);
     if let Some(Layer { name: row, inputs, .. }) = reader.filter(|row| row.inputs != channels) {
         bail!("{name}: the input is {:?} (B, H, W, C), but {row} takes {inputs} channels", x.dims())
     }
-    sizes(&rows[..=*last], entry, (height, width)).map(drop)
+    sizes(&rows[..=*last], entry, (height, width))
 }
 
 /// Values of a pass that are still needed: each is dropped after its last read.

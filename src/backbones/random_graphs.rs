@@ -285,36 +285,53 @@ fn passes_that_share_parameters_are_summed() -> Result<()> {
     Ok(())
 }
 
-/// Updates while the backward pass runs equal updates after it, bit for bit, with a shape that changes every step.
+/// The parameters after five steps on pictures of changing size, updated while the backward pass runs or after it.
+fn trained(rows: &[Layer], optimizer: &str, at_once: bool, side: usize) -> Result<Vec<f32>> {
+    let spec: OptimizerSpec = serde_json::from_str(optimizer).expect("a spec");
+    let (net, params) = built(rows.to_vec())?;
+    let mut optimizer = Optimizer::new(&spec, &params)?;
+    for step in 0..5 {
+        let training = TrainingPass::new(Rng::new(step));
+        let x = noise(&[1 + step as usize % 3, side + step as usize, side, rows[0].inputs], step)?;
+        let last = rows[rows.len() - 1].label();
+        let loss = net.forward(&x, &[last], &Mode::Train(training.clone()))?.remove(0).sqr()?.mean_all()?;
+        if at_once {
+            let mut update = optimizer.begin(&params, 0.01)?;
+            training.tape.backward(loss, &mut update)?;
+            assert!(update.norm() > 0.0 && update.non_finite().is_none());
+        } else {
+            let mut gradients = optimizer.gradients(&params);
+            gradients.add(&training.tape, loss)?;
+            gradients.finish(None)?;
+            optimizer.step(&params, &gradients, 0.01)?;
+        }
+    }
+    let flat = params.iter().map(|p| p.var.flatten_all()?.to_vec1::<f32>());
+    Ok(flat.collect::<Result<Vec<_>>>()?.concat())
+}
+
+const OPTIMIZERS: [&str; 2] =
+    [r#"{"adam": {"lr": 0.01, "decay": 0.001}}"#, r#"{"sgd": {"lr": 0.01, "nesterov": true}}"#];
+
+/// Updates while the backward pass runs equal updates after it, bit for bit.
 #[test]
 fn an_update_at_once_is_the_update() -> Result<()> {
-    let choices = [(0, 0, 0), (4, 0, 0), (6, 0, 0), (0, 0, 0), (15, 0, 1), (9, 0, 0), (14, 0, 0)];
-    let rows = graph(&choices);
-    let adam: OptimizerSpec =
-        serde_json::from_str(r#"{"adam": {"lr": 0.01, "decay": 0.001}}"#).expect("a spec");
-    let train = |at_once: bool| -> Result<Vec<f32>> {
-        let (net, params) = built(rows.clone())?;
-        let mut optimizer = Optimizer::new(&adam, &params)?;
-        for step in 0..5 {
-            let training = TrainingPass::new(Rng::new(step));
-            let x = noise(&[1 + step as usize % 3, SIDE + step as usize, SIDE, CHANNELS], step)?;
-            let last = rows[rows.len() - 1].label();
-            let loss =
-                net.forward(&x, &[last], &Mode::Train(training.clone()))?.remove(0).sqr()?.sum_all()?;
-            let mut gradients = optimizer.gradients(&params);
-            if at_once {
-                let mut update = optimizer.begin(&params, 0.01)?;
-                training.tape.backward(loss, &mut update)?;
-                assert!(update.norm() > 0.0 && update.non_finite().is_none());
-            } else {
-                gradients.add(&training.tape, loss)?;
-                gradients.finish(None)?;
-                optimizer.step(&params, &gradients, 0.01)?;
-            }
-        }
-        let flat = params.iter().map(|p| p.var.flatten_all()?.to_vec1::<f32>());
-        Ok(flat.collect::<Result<Vec<_>>>()?.concat())
-    };
-    assert_eq!(train(true)?, train(false)?);
+    let rows = graph(&[(0, 0, 0), (4, 0, 0), (6, 0, 0), (0, 0, 0), (15, 0, 1), (9, 0, 0), (14, 0, 0)]);
+    for optimizer in OPTIMIZERS {
+        assert_eq!(trained(&rows, optimizer, true, SIDE)?, trained(&rows, optimizer, false, SIDE)?);
+    }
+    Ok(())
+}
+
+/// A weight of 43 MB, whose gradient is never whole.
+#[test]
+fn a_large_weight_is_updated_in_pieces() -> Result<()> {
+    let mut table = TableBuilder::new(3300);
+    table.conv("large", [1, 1, 0, 1, 1], 3300, fillers()).tap("large");
+    let rows = table.rows();
+    for optimizer in OPTIMIZERS {
+        let (at_once, after) = (trained(&rows, optimizer, true, 1)?, trained(&rows, optimizer, false, 1)?);
+        assert!(at_once == after, "{optimizer}");
+    }
     Ok(())
 }

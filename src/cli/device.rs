@@ -18,6 +18,9 @@ pub(super) struct DeviceArgs {
     /// On a GPU, benchmark all algorithms and use the fastest, including nondeterministic ones
     #[arg(long)]
     fastest: bool,
+    /// On the CPU, multiply every convolution directly instead of with fewer multiplications and larger rounding errors
+    #[arg(long)]
+    exact: bool,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -37,6 +40,6 @@ impl DeviceArgs {
         });
         let device = self.device.unwrap_or(spec.device);
         let deterministic = spec.deterministic && !self.fastest;
-        Ok(Compute { device, precision, deterministic }.open()?)
+        Ok(Compute { device, precision, deterministic, exact: spec.exact || self.exact }.open()?)
     }
 }

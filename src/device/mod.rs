@@ -13,6 +13,9 @@ use std::{
 
 #[cfg(feature = "cuda")]
 pub mod cuda;
+mod host_memory;
+
+pub use host_memory::host_memory;
 
 /// The requested device: `auto`, `cpu`, `cuda` or `cuda:1`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -86,20 +89,24 @@ pub struct Compute {
     pub precision: Precision,
     /// Use only bit-reproducible algorithms; if off, the fastest are selected by timing.
     pub deterministic: bool,
+    /// On the CPU, multiply every convolution directly. If off, those where it is faster are computed with fewer
+    /// multiplications and larger rounding errors (minimal filtering), also bit-reproducibly.
+    pub exact: bool,
 }
 
 impl Default for Compute {
     fn default() -> Self {
-        Self { device: DeviceSpec::Auto, precision: Precision::default(), deterministic: true }
+        Self { device: DeviceSpec::Auto, precision: Precision::default(), deterministic: true, exact: false }
     }
 }
 
 impl Compute {
-    /// Opens the device. Precision and determinism are set for all GPUs of the process.
+    /// Opens the device. Precision and determinism are set for all GPUs of the process, exactness for its CPU.
     ///
     /// # Errors
     /// A GPU was requested, but the program was built without `cuda` or none is available.
     pub fn open(&self) -> Result<Device> {
+        EXACT.store(self.exact, Relaxed);
         match self.device {
             DeviceSpec::Cpu => Ok(Device::Cpu),
             DeviceSpec::Cuda(number) => self.gpu(number),
@@ -150,6 +157,7 @@ pub fn available_devices() -> Vec<Device> {
 
 static PRECISION: AtomicU8 = AtomicU8::new(Precision::F32 as u8);
 static DETERMINISTIC: AtomicBool = AtomicBool::new(true);
+static EXACT: AtomicBool = AtomicBool::new(false);
 
 /// Sets precision and determinism of GPUs for the whole process.
 pub fn set(precision: Precision, deterministic: bool) {
@@ -171,6 +179,11 @@ pub fn precision() -> Precision {
 /// Whether results must repeat bit for bit.
 pub fn deterministic() -> bool {
     DETERMINISTIC.load(Relaxed)
+}
+
+/// Whether convolutions on the CPU are multiplied directly.
+pub fn exact() -> bool {
+    EXACT.load(Relaxed)
 }
 
 /// The dtype of a network's activations on a device.

@@ -14,7 +14,7 @@ use crate::{
         },
         conv::{ConvGeometry, ConvRecord, Wants, conv2d_recorded},
         conv_transpose::conv_transpose2d_recorded,
-        tape::{Backward, Evaluated, Gradient, LayerGradients, RecordedPass},
+        tape::{Backward, Evaluated, Gradient, LayerGradients, ParamGradient, RecordedPass},
     },
     rng::Rng,
 };
@@ -103,7 +103,8 @@ impl Conv {
             None => learned(record, &self.weight, self.bias.as_ref()),
             Some(color) => {
                 let (id, channels) = (color.id(), color.dim(3)?);
-                let chroma = move |w: &Tensor| w.narrow(3, 1, channels)?.contiguous();
+                let chroma =
+                    move |w: ParamGradient| Ok(w.whole()?.narrow(3, 1, channels)?.contiguous()?.into());
                 Box::new(move |dy| weight_and_bias_gradients(record, dy, (id, chroma), None))
             }
         };
@@ -243,7 +244,7 @@ impl Linear {
         let (y, record) =
             conv2d_recorded(x, (&weight, bias.as_ref()), ConvGeometry::default(), call.relu, wants)?;
         let (id, bias) = (self.weight.id(), self.bias.as_ref().map(|bias| bias.id()));
-        let matrix = move |w: &Tensor| w.reshape((outputs, inputs));
+        let matrix = move |w: ParamGradient| Ok(w.whole()?.reshape((outputs, inputs))?.into());
         Ok(Evaluated {
             y,
             backward: Box::new(move |dy| weight_and_bias_gradients(record, dy, (id, matrix), bias)),
@@ -420,7 +421,7 @@ fn layer_norm_gradients(
     let mut params = vec![];
     if let Some([scale, shift]) = ids {
         let over_rows = |t: Tensor| t.flatten_to(last - 1)?.sum(0)?.to_dtype(DType::F32);
-        params = vec![(scale, over_rows((&dy * standard)?)?), (shift, over_rows(dy)?)];
+        params = vec![(scale, over_rows((&dy * standard)?)?.into()), (shift, over_rows(dy)?.into())];
     }
     Ok(LayerGradients { inputs: vec![Some(dx.into())], params })
 }
@@ -432,26 +433,28 @@ fn normalization_gradients(
 ) -> Result<LayerGradients> {
     let (dx, affine) = record.gradients(dy.tensor())?;
     let learned = ids.zip(affine);
-    let params = learned.map(|((scale, shift), (dscale, dshift))| vec![(scale, dscale), (shift, dshift)]);
+    let params = learned
+        .map(|((scale, shift), (dscale, dshift))| vec![(scale, dscale.into()), (shift, dshift.into())]);
     Ok(LayerGradients { inputs: vec![Some(dx.into())], params: params.unwrap_or_default() })
 }
 
 /// The backward pass of a convolution with these parameters.
 fn learned(record: ConvRecord, weight: &Var, bias: Option<&Var>) -> Backward {
     let (weight, bias) = (weight.id(), bias.map(|bias| bias.id()));
-    Box::new(move |dy| weight_and_bias_gradients(record, dy, (weight, |w: &Tensor| Ok(w.clone())), bias))
+    Box::new(move |dy| weight_and_bias_gradients(record, dy, (weight, Ok), bias))
 }
 
 /// The gradients of a convolution; that of its weight passes through `of_weight` to the parameter's shape.
 fn weight_and_bias_gradients(
     record: ConvRecord,
     dy: Gradient,
-    (weight, of_weight): (TensorId, impl FnOnce(&Tensor) -> Result<Tensor>),
+    (weight, of_weight): (TensorId, impl FnOnce(ParamGradient) -> Result<ParamGradient>),
     bias: Option<TensorId>,
 ) -> Result<LayerGradients> {
     let found = record.gradients(dy)?;
-    let weight = found.w.map(|w| Ok::<_, candle_core::Error>((weight, of_weight(&w)?))).transpose()?;
-    let params = [weight, bias.zip(found.bias)].into_iter().flatten().collect();
+    let weight = found.w.map(|w| Ok::<_, candle_core::Error>((weight, of_weight(w)?))).transpose()?;
+    let bias = bias.zip(found.bias.map(ParamGradient::from));
+    let params = [weight, bias].into_iter().flatten().collect();
     Ok(LayerGradients { inputs: vec![found.x.map(Gradient::from)], params })
 }
 

@@ -7,7 +7,7 @@
 
 use crate::op::{Op, evaluate};
 use candle_core::{DType, Result, Tensor, TensorId, Var, backprop::GradStore, bail};
-use std::{cell::RefCell, collections::HashMap, fmt, rc::Rc};
+use std::{cell::RefCell, collections::HashMap, fmt, ops::Range, rc::Rc};
 
 /// Receives the gradient of each parameter, once in a backward pass.
 pub trait GradientSink {
@@ -16,14 +16,42 @@ pub trait GradientSink {
     ///
     /// # Errors
     /// Those of the device.
-    fn accept(&mut self, param: TensorId, gradient: Tensor) -> Result<()>;
+    fn accept(&mut self, param: TensorId, gradient: ParamGradient) -> Result<()>;
 }
 
 /// Gradients by the id of their variable.
 impl GradientSink for HashMap<TensorId, Tensor> {
-    fn accept(&mut self, param: TensorId, gradient: Tensor) -> Result<()> {
-        self.insert(param, gradient);
+    fn accept(&mut self, param: TensorId, gradient: ParamGradient) -> Result<()> {
+        self.insert(param, gradient.whole()?);
         Ok(())
+    }
+}
+
+/// The gradient of a parameter: whole, or computed piece by piece along its first axis, so that it need not be held.
+pub enum ParamGradient {
+    Whole(Tensor),
+    Pieces { rows: Vec<Range<usize>>, piece: Box<dyn Fn(Range<usize>) -> Result<Tensor>> },
+}
+
+impl ParamGradient {
+    /// The whole gradient.
+    ///
+    /// # Errors
+    /// Those of the device.
+    pub fn whole(self) -> Result<Tensor> {
+        match self {
+            Self::Whole(tensor) => Ok(tensor),
+            Self::Pieces { rows, piece } => {
+                let pieces = rows.into_iter().map(piece).collect::<Result<Vec<_>>>()?;
+                Tensor::cat(&pieces, 0)
+            }
+        }
+    }
+}
+
+impl From<Tensor> for ParamGradient {
+    fn from(tensor: Tensor) -> Self {
+        Self::Whole(tensor)
     }
 }
 
@@ -84,7 +112,7 @@ impl Gradient {
 #[derive(Default)]
 pub struct LayerGradients {
     pub inputs: Vec<Option<Gradient>>,
-    pub params: Vec<(TensorId, Tensor)>,
+    pub params: Vec<(TensorId, ParamGradient)>,
 }
 
 impl LayerGradients {
@@ -240,7 +268,12 @@ struct ParamGradients<'a> {
 }
 
 impl ParamGradients<'_> {
-    fn add(&mut self, id: TensorId, gradient: Tensor) -> Result<()> {
+    fn add(&mut self, id: TensorId, gradient: ParamGradient) -> Result<()> {
+        if self.uses.get(&id).is_none_or(|uses| *uses == 1) && !self.sums.contains_key(&id) {
+            self.uses.insert(id, 0);
+            return self.sink.accept(id, gradient);
+        }
+        let gradient = gradient.whole()?;
         let sum = match self.sums.remove(&id) {
             Some(sum) => (sum + gradient)?,
             None => gradient,
@@ -260,7 +293,7 @@ impl ParamGradients<'_> {
             return Ok(());
         }
         match self.sums.remove(&id) {
-            Some(sum) => self.sink.accept(id, sum),
+            Some(sum) => self.sink.accept(id, sum.into()),
             None => Ok(()),
         }
     }
@@ -293,7 +326,7 @@ impl Tape {
         let outside: Vec<TensorId> = store.get_ids().copied().collect();
         for id in outside {
             if let Some(gradient) = store.get_id(id).cloned() {
-                params.add(id, gradient)?;
+                params.add(id, gradient.into())?;
             }
         }
         Ok(())

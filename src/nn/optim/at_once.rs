@@ -2,8 +2,11 @@
 //! one pass without clipping, in host memory.
 
 use super::{gradients::places, optimizer::Optimizer};
-use crate::{nn::params::Params, ops::tape::GradientSink};
-use candle_core::{Result, Tensor, TensorId};
+use crate::{
+    nn::params::Params,
+    ops::tape::{GradientSink, ParamGradient},
+};
+use candle_core::{Result, TensorId};
 use std::collections::HashMap;
 
 /// An update in progress: see [`Optimizer::begin`].
@@ -46,14 +49,26 @@ impl<'a> UpdateAtOnce<'a> {
 }
 
 impl GradientSink for UpdateAtOnce<'_> {
-    fn accept(&mut self, param: TensorId, gradient: Tensor) -> Result<()> {
+    fn accept(&mut self, param: TensorId, gradient: ParamGradient) -> Result<()> {
         let Some(place) = self.places.get(&param).copied() else { return Ok(()) };
         let Some(param) = self.params.iter().nth(place) else { return Ok(()) };
         if self.optimizer.is_frozen(&param.name) {
             return Ok(());
         }
-        let gradient = gradient.contiguous()?;
-        self.squares[place] = Some(self.optimizer.change(place, &param.var, &gradient, self.lr, 1.0)?);
+        let optimizer = &mut self.optimizer;
+        self.squares[place] = Some(match gradient {
+            ParamGradient::Whole(gradient) => {
+                optimizer.change(place, &param.var, &gradient.contiguous()?, self.lr, 1.0)?
+            }
+            ParamGradient::Pieces { rows, piece } => {
+                let mut square = 0.0;
+                for rows in rows {
+                    let gradient = piece(rows.clone())?;
+                    square += optimizer.change_rows(place, (&param.var, rows), &gradient, self.lr)?;
+                }
+                square
+            }
+        });
         Ok(())
     }
 }

@@ -6,7 +6,7 @@
 use super::update::{PIECE, read_f32, square_norm};
 use crate::{
     nn::params::Params,
-    ops::tape::{GradientSink, Tape},
+    ops::tape::{GradientSink, ParamGradient, Tape},
 };
 use candle_core::{DType, Device, InplaceOp2, Result, Tensor, TensorId};
 use rayon::prelude::*;
@@ -122,7 +122,7 @@ impl Gradients {
 }
 
 impl GradientSink for Gradients {
-    fn accept(&mut self, param: TensorId, gradient: Tensor) -> Result<()> {
+    fn accept(&mut self, param: TensorId, gradient: ParamGradient) -> Result<()> {
         if let Some(place) = self.places.get(&param) {
             let sum = &mut self.sums[*place];
             *sum = std::mem::replace(sum, GradientSum::None).plus(gradient)?;
@@ -137,7 +137,11 @@ pub(super) fn places(params: &Params) -> HashMap<TensorId, usize> {
 }
 
 impl GradientSum {
-    fn plus(self, grad: Tensor) -> Result<Self> {
+    fn plus(self, grad: ParamGradient) -> Result<Self> {
+        if matches!(self, Self::Unwanted) {
+            return Ok(self);
+        }
+        let grad = grad.whole()?;
         Ok(match self {
             Self::Unwanted => Self::Unwanted,
             Self::None => Self::Given(grad.detach().contiguous()?),

@@ -12,6 +12,7 @@ use crate::nn::params::{Param, Params};
 #[cfg(feature = "cuda")]
 use candle_core::CudaDevice;
 use candle_core::{DType, Device, Result, Tensor, Var, bail};
+use std::ops::Range;
 
 /// Optimizer state of one parameter.
 struct ParamState {
@@ -107,6 +108,24 @@ impl Optimizer {
         }
         let rule = rule(&self.spec, self.steps, lr * slot.lr, slot.decay, scale);
         update::apply(&rule, var, gradient, &mut slot.moments)
+    }
+
+    /// As [`Optimizer::change`] for some rows of the first axis, f32 in host memory.
+    pub(super) fn change_rows(
+        &mut self,
+        place: usize,
+        (var, rows): (&Var, Range<usize>),
+        gradient: &Tensor,
+        lr: f64,
+    ) -> Result<f64> {
+        let slot = &self.slots[place];
+        if slot.lr == 0.0 {
+            return Ok(0.0);
+        }
+        let rule = rule(&self.spec, self.steps, lr * slot.lr, slot.decay, 1.0);
+        let of_rows = |tensor: &Tensor| tensor.narrow(0, rows.start, rows.len());
+        let moments = slot.moments.iter().map(of_rows).collect::<Result<Vec<_>>>()?;
+        update::apply_in_place(&rule, &of_rows(var)?, gradient, &moments)
     }
 
     #[cfg(feature = "cuda")]

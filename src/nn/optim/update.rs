@@ -44,28 +44,37 @@ pub(super) fn apply(rule: &UpdateRule, var: &Var, grad: &Tensor, moments: &mut [
     if var.shape() != grad.shape() {
         bail!("optimizer: a parameter of {:?} has a gradient of {:?}", var.dims(), grad.dims())
     }
-    let fused = var.device().is_cpu() && var.dtype() == DType::F32 && grad.dtype() == DType::F32;
+    if var.device().is_cpu() && var.dtype() == DType::F32 && grad.dtype() == DType::F32 {
+        return apply_in_place(rule, var, grad, moments);
+    }
     match (rule, moments) {
-        (UpdateRule::Adam(adam), [m, v]) if fused => adam.fused(var, grad, m, v),
-        (UpdateRule::Adam(adam), [m, v]) => {
-            adam.composed(var, grad, m, v)?;
-            square_norm(grad)
-        }
-        (UpdateRule::Sgd(sgd), [velocity]) if fused => sgd.fused(var, grad, velocity),
-        (UpdateRule::Sgd(sgd), [velocity]) => {
-            sgd.composed(var, grad, velocity)?;
-            square_norm(grad)
-        }
+        (UpdateRule::Adam(adam), [m, v]) => adam.composed(var, grad, m, v)?,
+        (UpdateRule::Sgd(sgd), [velocity]) => sgd.composed(var, grad, velocity)?,
+        (_, moments) => bail!("optimizer: {} moments do not match the rule", moments.len()),
+    }
+    square_norm(grad)
+}
+
+/// As [`apply`] in the memory of f32 tensors of one shape, which may be parts of larger ones.
+pub(super) fn apply_in_place(
+    rule: &UpdateRule,
+    w: &Tensor,
+    grad: &Tensor,
+    moments: &[Tensor],
+) -> Result<f64> {
+    match (rule, moments) {
+        (UpdateRule::Adam(adam), [m, v]) => adam.fused(w, grad, m, v),
+        (UpdateRule::Sgd(sgd), [velocity]) => sgd.fused(w, grad, velocity),
         (_, moments) => bail!("optimizer: {} moments do not match the rule", moments.len()),
     }
 }
 
 impl AdamRule {
-    fn fused(&self, var: &Var, grad: &Tensor, m: &Tensor, v: &Tensor) -> Result<f64> {
+    fn fused(&self, w: &Tensor, grad: &Tensor, m: &Tensor, v: &Tensor) -> Result<f64> {
         let mut squares = vec![];
         edit(m, |m| {
             edit(v, |v| {
-                edit_with(var, grad, |w, g| {
+                edit_with(w, grad, |w, g| {
                     let pieces = w.par_chunks_mut(PIECE).zip(g.par_chunks(PIECE));
                     let moments = m.par_chunks_mut(PIECE).zip(v.par_chunks_mut(PIECE));
                     let update = |((w, g), (m, v)): ((&mut [f32], &[f32]), (&mut [f32], &mut [f32]))| {
@@ -101,10 +110,10 @@ impl AdamRule {
 }
 
 impl SgdRule {
-    fn fused(&self, var: &Var, grad: &Tensor, velocity: &Tensor) -> Result<f64> {
+    fn fused(&self, w: &Tensor, grad: &Tensor, velocity: &Tensor) -> Result<f64> {
         let mut squares = vec![];
         edit(velocity, |velocity| {
-            edit_with(var, grad, |w, g| {
+            edit_with(w, grad, |w, g| {
                 let pieces =
                     w.par_chunks_mut(PIECE).zip(g.par_chunks(PIECE)).zip(velocity.par_chunks_mut(PIECE));
                 let update = |((w, g), velocity): ((&mut [f32], &[f32]), &mut [f32])| {

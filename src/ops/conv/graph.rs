@@ -3,15 +3,19 @@
 //! A transposed convolution is a convolution's adjoint, so one operation with a direction serves both layers and both
 //! input gradients.
 
-use super::super::{activation::gated_gradient, tape::Gradient};
+use super::super::{
+    activation::gated_gradient,
+    tape::{Gradient, ParamGradient},
+};
 use super::cpu::{self, ConvShape, Epilogue};
 #[cfg(feature = "cuda")]
 use super::cuda::{self, Gpu};
-use super::tile::Real;
+use super::{panels::even_ranges, tile::Real};
 use crate::op::{CpuInput, CpuOutput, Op, apply, compute, evaluate, output};
 #[cfg(feature = "cuda")]
 use crate::op::{CudaInput, CudaOutput};
 use candle_core::{DType, Result, Tensor, WithDType, bail};
+use std::ops::Range;
 
 /// Direction of a convolution.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,6 +89,21 @@ impl Convolution {
             #[cfg(feature = "cuda")]
             |[dy, w]| back.on_gpu(dy, w, None),
         )
+    }
+
+    /// The gradient of w, in pieces if it is large and its output channels can be split.
+    fn param_gradient(self, x: Tensor, dy: Tensor) -> Result<ParamGradient> {
+        let (shape, bytes) = (self.shape, self.shape.weight_len() * dy.dtype().size_in_bytes());
+        let pieces = bytes.div_ceil(PIECE_BYTES).min(shape.outputs);
+        if pieces < 2 || shape.groups > 1 || self.direction == Direction::Adjoint || !dy.device().is_cpu() {
+            return Ok(self.weight_gradient(&x, &dy)?.into());
+        }
+        let rows = even_ranges(shape.outputs, pieces);
+        let piece = move |rows: Range<usize>| {
+            let dy = dy.narrow(3, rows.start, rows.len())?.contiguous()?;
+            weight_gradient(&ConvShape { outputs: rows.len(), ..shape }, &x, &dy)
+        };
+        Ok(ParamGradient::Pieces { rows, piece: Box::new(piece) })
     }
 
     /// The gradient of w.
@@ -179,9 +198,13 @@ pub struct ConvRecord {
 /// The wanted gradients of one call.
 pub struct ConvGradients {
     pub x: Option<Tensor>,
-    pub w: Option<Tensor>,
+    /// `(O, KH, KW, C/groups)`, large ones in pieces of output channels.
+    pub w: Option<ParamGradient>,
     pub bias: Option<Tensor>,
 }
+
+/// Bytes of a weight gradient from which it is computed in pieces of output channels.
+const PIECE_BYTES: usize = 40 << 20;
 
 impl ConvRecord {
     /// From the gradient of the result, whose memory is reused if it can be.
@@ -194,8 +217,8 @@ impl ConvRecord {
             None => dy.tensor().contiguous()?,
         };
         let x = self.w.map(|w| self.convolution.input_gradient(&w, &dy)).transpose()?;
-        let w = self.x.map(|x| self.convolution.weight_gradient(&x, &dy)).transpose()?;
         let bias = self.wants.bias.then(|| bias_gradient(&dy)).transpose()?;
+        let w = self.x.map(|x| self.convolution.param_gradient(x, dy)).transpose()?;
         Ok(ConvGradients { x, w, bias })
     }
 }
@@ -231,7 +254,7 @@ impl Op<2> for ConvOp {
 
     fn backward(&self, [x, w]: [&Tensor; 2], y: &Tensor, dy: &Tensor) -> Result<[Option<Tensor>; 2]> {
         let ConvGradients { x, w, .. } = self.gradients(x, w, y, dy)?;
-        Ok([x, w])
+        Ok([x, w.map(ParamGradient::whole).transpose()?])
     }
 }
 
@@ -251,7 +274,7 @@ impl Op<3> for ConvOp {
 
     fn backward(&self, [x, w, _]: [&Tensor; 3], y: &Tensor, dy: &Tensor) -> Result<[Option<Tensor>; 3]> {
         let ConvGradients { x, w, bias } = self.gradients(x, w, y, dy)?;
-        Ok([x, w, bias])
+        Ok([x, w.map(ParamGradient::whole).transpose()?, bias])
     }
 }
 
