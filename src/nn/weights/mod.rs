@@ -10,6 +10,7 @@ mod found;
 mod key;
 mod layout;
 mod load;
+mod positioned;
 pub mod pth;
 pub(crate) mod safetensors;
 
@@ -101,7 +102,7 @@ fn read_file(path: &Path, key: Option<&str>) -> Result<Contents> {
     let (format, found) = if length < 8 {
         bail!("the file has {length} bytes: it is not a {KIND}, or a broken download")
     } else if start.get(8) == Some(&b'{') {
-        (Format::Safetensors, within(safetensors::read(&mut file, length)?, key)?)
+        (Format::Safetensors, within(safetensors::read(at_start(&file)?, length)?, key)?)
     } else if start.starts_with(b"PK\x03\x04") {
         (Format::Pytorch, pth::read_zip(file, length, key)?)
     } else if pth::is_legacy(&start) {
@@ -117,6 +118,13 @@ fn read_file(path: &Path, key: Option<&str>) -> Result<Contents> {
         bail!("it is not a {KIND}: it begins with {}", shown(&start))
     };
     Ok(contents_of(format, found))
+}
+
+/// The file itself, at its first byte: what the buffer holds is not at the file's position.
+fn at_start(file: &BufReader<File>) -> Result<&File> {
+    let mut file = file.get_ref();
+    file.rewind()?;
+    Ok(file)
 }
 
 /// Reads the last bytes.

@@ -4,16 +4,19 @@
 use super::{
     found::RawWeights,
     layout::{TO_FILE, TO_MEMORY, permuted, permuted_dims},
+    positioned,
 };
 use crate::element::Element;
 use ::safetensors::tensor::{Dtype, Metadata, TensorInfo};
 use anyhow::{Context, Result, bail, ensure};
 use candle_core::{CpuStorage, DType, Device, Storage, Tensor};
 use half::{bf16, f16};
+use rayon::prelude::*;
 use serde::Serialize;
 use serde_json::Value;
 use std::{
     collections::BTreeMap,
+    fs::File,
     io::{self, Read, Write},
 };
 
@@ -123,23 +126,25 @@ fn write_chunks<T: Copy, const N: usize>(
 
 /// Tensors in memory layout, and the metadata. `length` is that of the whole file. Tensors of unsupported types are
 /// skipped, unless there are no others.
-pub(super) fn read(file: &mut impl Read, length: u64) -> Result<RawWeights> {
-    let header = read_header(file, length)?;
+pub(super) fn read(mut file: &File, length: u64) -> Result<RawWeights> {
+    let header = read_header(&mut file, length)?;
+    let start = length - header.data_len() as u64;
     let mut found = RawWeights::default();
+    let mut listed = vec![];
     for name in header.offset_keys() {
         let info = header.info(&name).with_context(|| format!("`{name}` has no entry in the header"))?;
-        let mut bytes = vec![0; info.data_offsets.1 - info.data_offsets.0];
-        file.read_exact(&mut bytes).with_context(|| format!("while reading `{name}`"))?;
         match element(info.dtype) {
-            Some(element) => {
-                let tensor = tensor(element, info, &bytes);
-                found.add(name, element, tensor)?;
-            }
+            Some(element) => listed.push((name, element, info)),
             None => {
                 let why = format!("element type {} is not supported; store f32", info.dtype);
                 found.unread.insert(name, why);
             }
         }
+    }
+    let tensors: Vec<_> =
+        listed.par_iter().map(|(_, element, info)| tensor(file, start, *element, info)).collect();
+    for ((name, element, _), tensor) in listed.into_iter().zip(tensors) {
+        found.add(name, element, tensor)?;
     }
     if let (true, Some((name, why))) = (found.tensors.is_empty(), found.unread.iter().next()) {
         bail!("tensor `{name}`: {why}")
@@ -197,8 +202,16 @@ fn element(dtype: Dtype) -> Option<Element> {
     })
 }
 
-fn tensor(element: Element, info: &TensorInfo, bytes: &[u8]) -> Result<Tensor> {
-    Ok(permuted(&element.tensor(bytes, &info.shape)?, TO_MEMORY)?)
+/// A tensor in memory layout; the tensors' bytes begin at `start`.
+fn tensor(file: &File, start: u64, element: Element, info: &TensorInfo) -> Result<Tensor> {
+    let (from, to) = info.data_offsets;
+    let offset = start + from as u64;
+    if element == Element::F32 && to > from {
+        return positioned::floats(file, offset, &info.shape).context("while reading its numbers");
+    }
+    let mut bytes = vec![0; to - from];
+    positioned::read_exact_at(file, &mut bytes, offset).context("while reading its numbers")?;
+    Ok(permuted(&element.tensor(&bytes, &info.shape)?, TO_MEMORY)?)
 }
 
 #[cfg(test)]
