@@ -201,10 +201,9 @@ impl LoadedWeights {
         device: &Device,
     ) -> Result<(Network, Params)> {
         let (build, _) = self.layers(batch_norm, heads);
-        let mut params = Params::new(device);
-        // All weights are set below, so none is initialized at random.
-        let net = self.spec.with_init(Filler::Zero).build(&build, &mut params, &Rng::new(0))?;
-        let report = weights::load_into(&params, tensors)?;
+        let mut params = Params::with_values(device, tensors.clone());
+        let net = self.spec.build(&build, &mut params, &Rng::new(0))?;
+        let report = weights::finish_load(&mut params)?;
         ensure!(
             report.missing.is_empty() && report.mismatched.is_empty(),
             "the weights do not fit the network that the header names: {report}"

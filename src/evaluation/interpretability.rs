@@ -15,7 +15,7 @@ use crate::{
         transforms::{CropWindow, crop_into, resize},
     },
     metrics::interpretability::{Answer, Record, Renderings},
-    nn::{Mode, init::Filler, params::Params, weights},
+    nn::{Mode, params::Params, weights},
     pretext::colorizer::{Colorizer, lightness},
     rng::Rng,
 };
@@ -46,17 +46,16 @@ impl Classifier {
         let file = exchange::open_finite(path)?;
         let spec =
             architecture(&file, given).with_context(|| format!("cannot classify with {}", path.display()))?;
-        // All weights are set below, so none is initialized at random.
-        let backbone = BackboneSpec::Vgg16(spec.clone()).with_init(Filler::Zero);
+        let backbone = BackboneSpec::Vgg16(spec.clone());
         let classes = file.tensors.get("fc8.bias").map(Tensor::elem_count).with_context(|| {
             format!(
                 "{} holds no classifier: it has no fc8.bias (classifier.6.bias in torchvision's names)",
                 path.display()
             )
         })?;
-        let mut params = Params::new(device);
+        let mut params = Params::with_values(device, file.tensors);
         let net = backbone.build(&build(classes), &mut params, &Rng::new(0))?;
-        let report = weights::load_into(&params, &file.tensors)
+        let report = weights::finish_load(&mut params)
             .with_context(|| format!("{} does not fit VGG-16", path.display()))?;
         ensure!(
             report.is_complete(),

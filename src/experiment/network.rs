@@ -78,16 +78,15 @@ impl StageRun {
         let tensors = tensors.map(|tensors| adapt_input(spec, tensors, input)).transpose()?;
         let table = plan.table(self.sets.classes())?;
         let head = plan.head.and_then(|_| table.last().map(|layer| layer.name.clone()));
-        let mut params = Params::new(&self.device);
+        let loads = tensors.is_some();
+        let mut params = Params::with_values(&self.device, except(tensors, head.as_deref()));
         let rng = self.rng.split("init");
         let mut net = Network::new(Interface { input, ..spec.interface() }, table, &mut params, &rng)?;
-        match tensors {
-            Some(tensors) => {
-                set(&params, tensors, head.as_deref()).with_context(|| self.weights_named())?;
-            }
+        match loads {
+            true => check_loaded(&mut params, head.as_deref()).with_context(|| self.weights_named())?,
             // A randomly initialized color network starts with zero chroma weights, like a trained one.
-            None if plan.colors == InputColors::Color => zero_chroma_weights(&net, &params)?,
-            None => {}
+            false if plan.colors == InputColors::Color => zero_chroma_weights(&net, &params)?,
+            false => {}
         }
         freeze(&plan, &mut net, &mut params)?;
         Ok((net, params))
@@ -118,15 +117,19 @@ impl StageRun {
         }
     }
 
-    /// The network on which weights are prepared.
-    fn plain_network(&self, spec: &BackboneSpec) -> Result<(Network, Params)> {
-        let mut params = Params::new(&self.device);
+    /// The network on which weights are prepared, with these weights, else random ones.
+    fn plain_network(&self, spec: &BackboneSpec, tensors: Option<WeightMap>) -> Result<(Network, Params)> {
+        let loads = tensors.is_some();
+        let mut params = Params::with_values(&self.device, except(tensors, None));
         let net = spec.build(&spec.plain(), &mut params, &self.rng.split("init"))?;
+        if loads {
+            check_loaded(&mut params, None)?;
+        }
         Ok((net, params))
     }
 
     fn init_from_data(&self, how: &DataInitSpec, spec: &BackboneSpec) -> Result<WeightMap> {
-        let (net, params) = self.plain_network(spec)?;
+        let (net, params) = self.plain_network(spec, None)?;
         let batches = self.inputs(how.batches.get(), spec.input(), spec.crop())?;
         for layer in initialize(how, &net, &batches, &self.rng.split("data_init"))? {
             tracing::info!("{layer}");
@@ -135,10 +138,7 @@ impl StageRun {
     }
 
     fn rescaled(&self, spec: &BackboneSpec, tensors: Option<WeightMap>) -> Result<WeightMap> {
-        let (net, params) = self.plain_network(spec)?;
-        if let Some(tensors) = tensors {
-            set(&params, tensors, None)?;
-        }
+        let (net, params) = self.plain_network(spec, tensors)?;
         let batch = self.inputs(1, spec.input(), spec.crop())?.remove(0);
         let how = CalibrationSpec::default();
         let calibration = calibrate(&how, &net, &batch, &self.rng.split("rescale"))?;
@@ -239,14 +239,22 @@ fn zero_chroma_weights(net: &Network, params: &Params) -> Result<()> {
     Ok(weight.set(&gray.contiguous()?)?)
 }
 
-/// Sets all parameters except those of the new head.
-fn set(params: &Params, mut tensors: WeightMap, head: Option<&str>) -> Result<()> {
-    let of_head =
-        |name: &str| head.is_some_and(|head| name.rsplit_once('.').is_some_and(|(layer, _)| layer == head));
-    tensors.retain(|name, _| !of_head(name));
-    let report = weights::load_into(params, &tensors).context("they do not fit the backbone")?;
+fn is_of(name: &str, head: Option<&str>) -> bool {
+    head.is_some_and(|head| name.rsplit_once('.').is_some_and(|(layer, _)| layer == head))
+}
+
+/// Prepared weights without those of the head, which starts anew.
+fn except(tensors: Option<WeightMap>, head: Option<&str>) -> WeightMap {
+    let mut tensors = tensors.unwrap_or_default();
+    tensors.retain(|name, _| !is_of(name, head));
+    tensors
+}
+
+/// Checks that all parameters were loaded, except those of the new head.
+fn check_loaded(params: &mut Params, head: Option<&str>) -> Result<()> {
+    let report = weights::finish_load(params).context("they do not fit the backbone")?;
     tracing::info!("{report}");
-    let left = report.missing.iter().chain(&report.mismatched).filter(|name| !of_head(name));
+    let left = report.missing.iter().chain(&report.mismatched).filter(|name| !is_of(name, head));
     let left: Vec<&str> = left.map(String::as_str).collect();
     ensure!(left.is_empty(), "they do not fit the backbone: they lack {}; {report}", left.join(", "));
     Ok(())

@@ -507,6 +507,6 @@ fn filled(
 ) -> Result<Var> {
     let name = format!("{layer}.{which}");
     let kind = if which == "bias" { ParamKind::Bias } else { ParamKind::Weight };
-    let value = filler.fill(shape, &rng.split(&name), params.device())?;
-    params.add(&name, &value, kind)
+    let (shape, device) = (shape.into(), params.device().clone());
+    params.add_filled(&name, &shape, kind, || filler.fill(shape.clone(), &rng.split(&name), &device))
 }

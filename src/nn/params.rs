@@ -4,8 +4,8 @@
 //! Gradients, updates and files all use the order of creation, so it is the same in every run. Weight files are
 //! handled by [`super::weights`].
 
-use candle_core::{Device, Result, Tensor, Var, bail};
-use std::collections::BTreeSet;
+use candle_core::{DType, Device, Result, Shape, Tensor, Var, bail};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Type of a parameter, for fillers, decay and learning-rate patterns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,12 +30,50 @@ pub struct Params {
     device: Device,
     params: Vec<Param>,
     buffers: Vec<(String, Var)>,
+    values: LoadedValues,
+}
+
+/// Values of a weight file for parameters that are not yet created.
+#[derive(Clone, Debug, Default)]
+pub(super) struct LoadedValues {
+    /// Not taken by any parameter so far.
+    pub left: BTreeMap<String, Tensor>,
+    /// Names of those that were.
+    pub taken: BTreeSet<String>,
+}
+
+impl LoadedValues {
+    /// The value for a parameter of this name and shape, if there is one. Whole numbers are not taken: they are those
+    /// of a quantized network.
+    fn take(&mut self, name: &str, (shape, dtype): (&Shape, DType)) -> Result<Option<Tensor>> {
+        let fits = |value: &Tensor| value.shape() == shape && !value.dtype().is_int();
+        if !self.left.get(name).is_some_and(fits) {
+            return Ok(None);
+        }
+        let Some(value) = self.left.remove(name) else { return Ok(None) };
+        self.taken.insert(name.into());
+        value.detach().to_dtype(dtype).map(Some)
+    }
 }
 
 impl Params {
     /// An empty store for tensors on `device`.
     pub fn new(device: &Device) -> Self {
-        Self { device: device.clone(), params: vec![], buffers: vec![] }
+        Self { device: device.clone(), params: vec![], buffers: vec![], values: LoadedValues::default() }
+    }
+
+    /// An empty store whose parameters and buffers start with the value of their name in `values`, where it has their
+    /// shape: nothing is drawn for those, and each value is freed once it is copied. Others are initialized as in
+    /// [`Params::new`], with the same random numbers, since every parameter has its own stream. Call
+    /// [`super::weights::finish_load`] when the network is built: it tells what was missing.
+    pub fn with_values(device: &Device, values: BTreeMap<String, Tensor>) -> Self {
+        let values = LoadedValues { left: values, taken: BTreeSet::new() };
+        Self { values, ..Self::new(device) }
+    }
+
+    /// Ends a load: removes and returns the values, taken and left.
+    pub(super) fn end_load(&mut self) -> LoadedValues {
+        std::mem::take(&mut self.values)
     }
 
     /// The parameters' device.
@@ -45,14 +83,28 @@ impl Params {
 
     /// Adds a parameter with a copy of `value`, of any shape and on any device. Errors on a duplicate name.
     pub fn add(&mut self, name: &str, value: &Tensor, kind: ParamKind) -> Result<Var> {
-        let var = self.own(name, value)?;
+        let var = self.own(name, (value.shape(), value.dtype()), || Ok(value.clone()))?;
+        self.params.push(Param { name: name.to_string(), var: var.clone(), kind });
+        Ok(var)
+    }
+
+    /// Adds an f32 parameter of this shape with the value that `fill` draws. If a value of that name was loaded, it is
+    /// used and nothing is drawn. Errors on a duplicate name.
+    pub fn add_filled(
+        &mut self,
+        name: &str,
+        shape: &Shape,
+        kind: ParamKind,
+        fill: impl FnOnce() -> Result<Tensor>,
+    ) -> Result<Var> {
+        let var = self.own(name, (shape, DType::F32), fill)?;
         self.params.push(Param { name: name.to_string(), var: var.clone(), kind });
         Ok(var)
     }
 
     /// Adds a buffer with a copy of `value`. Errors on a duplicate name.
     pub fn add_buffer(&mut self, name: &str, value: &Tensor) -> Result<Var> {
-        let var = self.own(name, value)?;
+        let var = self.own(name, (value.shape(), value.dtype()), || Ok(value.clone()))?;
         self.buffers.push((name.to_string(), var.clone()));
         Ok(var)
     }
@@ -65,11 +117,21 @@ impl Params {
         self.buffers.extend(still.into_iter().map(|p| (p.name, p.var)));
     }
 
-    /// A contiguous variable with its own memory. It is detached first, since candle returns a variable unchanged.
-    fn own(&self, name: &str, value: &Tensor) -> Result<Var> {
+    /// A contiguous variable with its own memory: the loaded value, else that of `fill`.
+    fn own(
+        &mut self,
+        name: &str,
+        kind: (&Shape, DType),
+        fill: impl FnOnce() -> Result<Tensor>,
+    ) -> Result<Var> {
         if self.named(name).is_some() {
             bail!("params: duplicate name `{name}`")
         }
+        let value = match self.values.take(name, kind)? {
+            Some(value) => value,
+            None => fill()?,
+        };
+        // It is detached first, since candle returns a variable unchanged.
         Var::from_tensor(&value.detach().to_device(&self.device)?.contiguous()?)
     }
 
@@ -182,6 +244,25 @@ mod tests {
         let second = params.add("twin", &first, ParamKind::Bias)?;
         second.set(&Tensor::new(&[9f32], &Device::Cpu)?)?;
         assert_eq!(first.to_vec1::<f32>()?, [5.0]);
+        Ok(())
+    }
+
+    #[test]
+    fn loaded_values_replace_fillers_where_name_and_shape_agree() -> Result<()> {
+        let value = |values: &[f32]| Tensor::new(values, &Device::Cpu);
+        let given =
+            [("a", value(&[1., 2.])?), ("b", value(&[3.])?), ("c", value(&[4.])?.to_dtype(DType::F64)?)];
+        let given = given.into_iter().map(|(name, value)| (name.to_string(), value)).collect();
+        let mut params = Params::with_values(&Device::Cpu, given);
+        let one = &Shape::from(1);
+        let drawn = || value(&[9.]);
+        let a = params.add_filled("a", one, ParamKind::Weight, drawn)?;
+        let b = params.add_filled("b", one, ParamKind::Weight, || bail!("drawn for nothing"))?;
+        let c = params.add_buffer("c", &drawn()?)?;
+        assert_eq!([a, b, c].map(|var| var.to_vec1::<f32>().expect("f32")), [[9.], [3.], [4.]]);
+        let LoadedValues { left, taken } = params.end_load();
+        assert_eq!(taken.into_iter().collect::<Vec<_>>(), ["b", "c"]);
+        assert_eq!(left.into_keys().collect::<Vec<_>>(), ["a"]);
         Ok(())
     }
 

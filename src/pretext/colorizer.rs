@@ -13,7 +13,7 @@ use crate::{
         bins::Bins,
         decode::{Decode, decode},
     },
-    nn::{Mode, init::Filler, params::Params, weights},
+    nn::{Mode, params::Params, weights},
     rng::Rng,
     train::manifest,
 };
@@ -99,10 +99,9 @@ impl Colorizer {
         let spec: ColorizationSpec = weights::section(section("colorization")?).with_context(damaged)?;
         let upsampling = file.metadata.get(exchange::UPSAMPLING).map(|yaml| weights::section(yaml));
         let upsampling = upsampling.transpose().with_context(damaged)?.unwrap_or_default();
-        let mut params = Params::new(device);
-        // All weights are set below, so none is initialized at random.
-        let colorizer = Self::new(&spec, &backbone.with_init(Filler::Zero), &mut params, &Rng::new(0))?;
-        let report = weights::load_into(&params, &file.tensors)
+        let mut params = Params::with_values(device, file.tensors);
+        let colorizer = Self::new(&spec, &backbone, &mut params, &Rng::new(0))?;
+        let report = weights::finish_load(&mut params)
             .with_context(|| format!("{} does not fit the network that its header names", path.display()))?;
         ensure!(
             report.missing.is_empty() && report.mismatched.is_empty(),

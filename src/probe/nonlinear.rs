@@ -58,11 +58,12 @@ impl NonlinearProbeSpec {
         let (own, fresh) = (table(false), table(self.batch_norm));
         let kept = self.frozen_rows(&own, backbone.name())?;
         let names: Vec<String> = own[..kept].iter().map(|layer| layer.name.clone()).collect();
-        let mut params = Params::new(device);
+        let values = trained.map(|trained| kept_weights(trained, &names)).unwrap_or_default();
+        let mut params = Params::with_values(device, values);
         let layers = spliced(&own, &fresh, &self.through)?;
         let mut net = Network::new(backbone.interface(), layers, &mut params, &rng.split("init"))?;
-        if let Some(trained) = trained {
-            load(&params, trained, &names)?;
+        if trained.is_some() {
+            check_kept(&mut params, &names)?;
         }
         net.freeze_through(&self.through, &mut params)?;
         Ok(Supervised::of(net, params))
@@ -84,15 +85,22 @@ impl NonlinearProbeSpec {
     }
 }
 
-/// Loads the parameters of all rows in `kept`.
-fn load(params: &Params, trained: &BTreeMap<String, Tensor>, kept: &[String]) -> Result<()> {
-    let is_kept =
-        |name: &str| name.rsplit_once('.').is_some_and(|(layer, _)| kept.iter().any(|kept| kept == layer));
-    let wanted = trained.iter().filter(|(name, _)| is_kept(name));
-    let wanted: BTreeMap<String, Tensor> = wanted.map(|(name, t)| (name.clone(), t.clone())).collect();
-    let report = weights::load_into(params, &wanted).context("the layers to keep")?;
+/// Whether a parameter is one of the rows `kept`.
+fn is_kept(name: &str, kept: &[String]) -> bool {
+    name.rsplit_once('.').is_some_and(|(layer, _)| kept.iter().any(|kept| kept == layer))
+}
+
+/// The parameters of all rows in `kept`.
+fn kept_weights(trained: &BTreeMap<String, Tensor>, kept: &[String]) -> BTreeMap<String, Tensor> {
+    let wanted = trained.iter().filter(|(name, _)| is_kept(name, kept));
+    wanted.map(|(name, tensor)| (name.clone(), tensor.clone())).collect()
+}
+
+/// Checks that all of [`kept_weights`] were loaded.
+fn check_kept(params: &mut Params, kept: &[String]) -> Result<()> {
+    let report = weights::finish_load(params).context("the layers to keep")?;
     let left = report.missing.iter().chain(&report.mismatched).chain(&report.unexpected);
-    let left: Vec<&str> = left.map(String::as_str).filter(|name| is_kept(name)).collect();
+    let left: Vec<&str> = left.map(String::as_str).filter(|name| is_kept(name, kept)).collect();
     ensure!(
         left.is_empty(),
         "the trained weights do not fit the layers to keep: {}; give the backbone that they were trained with, its \

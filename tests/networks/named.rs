@@ -2,9 +2,14 @@
 //! reader; reports; and files that are broken in every way that was met.
 
 use candle_core::{DType, Device, Tensor};
-use hueristic::nn::{
-    params::{ParamKind, Params},
-    weights,
+use hueristic::{
+    backbones::{BackboneSpec, Build},
+    nn::{
+        init::Filler,
+        params::{ParamKind, Params},
+        weights,
+    },
+    rng::Rng,
 };
 use proptest::prelude::*;
 use std::{collections::BTreeMap, path::Path};
@@ -62,6 +67,50 @@ fn loading_reports_what_it_did_and_converts_the_element_type() -> anyhow::Result
     );
     let fc8 = params.get("fc8.weight").expect("added above");
     assert_eq!((fc8.dtype(), flat(fc8)[5]), (DType::F32, 5.0));
+    Ok(())
+}
+
+/// Convolution, normalization and head of a small network, created in `params`.
+fn network(params: &mut Params) -> anyhow::Result<()> {
+    let spec: BackboneSpec = serde_json::from_str(r#"{"resnet": {"stem": "small", "width": 0.125}}"#)?;
+    let build = Build { batch_norm: true, outputs: Some(3), ..spec.plain() };
+    Ok(spec.with_init(Filler::Msra).build(&build, params, &Rng::new(3)).map(drop)?)
+}
+
+/// A network that takes its values from a file equals one that is drawn and then overwritten: in the values, in those
+/// that are still drawn, and in the report.
+#[test]
+fn values_that_are_loaded_instead_of_drawn_change_nothing_else() -> anyhow::Result<()> {
+    let mut drawn = Params::new(&Device::Cpu);
+    network(&mut drawn)?;
+    let mut tensors: Named =
+        drawn.state().into_iter().map(|(name, t)| Ok((name, (t + 1.0)?))).collect::<anyhow::Result<_>>()?;
+    tensors.retain(|name, _| !name.starts_with("layer2.0"));
+    tensors.insert("conv1.weight".into(), zeros(&[1]));
+    tensors.insert("fc9.weight".into(), zeros(&[1]));
+    let mut loaded = Params::with_values(&Device::Cpu, tensors.clone());
+    network(&mut loaded)?;
+    let report = weights::finish_load(&mut loaded)?;
+    assert_eq!(report, weights::load_into(&drawn, &tensors)?);
+    assert!(report.loaded.len() > 30 && report.missing.len() > 5, "{report}");
+    assert_eq!(report.mismatched.len() + report.unexpected.len(), 2, "{report}");
+    for (name, var) in loaded.all() {
+        assert_eq!(flat(var), flat(drawn.named(name).expect("the same network")), "{name}");
+    }
+    Ok(())
+}
+
+#[test]
+fn whole_numbers_and_strange_names_are_no_weights() -> anyhow::Result<()> {
+    let finish = |name: &str, dtype: DType| -> anyhow::Result<String> {
+        let values = Named::from([(name.to_string(), zeros(&[2]).to_dtype(dtype)?)]);
+        let mut params = Params::with_values(&Device::Cpu, values);
+        params.add("a.weight", &zeros(&[2]), ParamKind::Weight)?;
+        Ok(weights::finish_load(&mut params).map_or_else(|e| format!("{e:#}"), |report| report.to_string()))
+    };
+    assert_eq!(finish("a.weight", DType::F16)?, "1 tensors loaded");
+    assert!(finish("a.weight", DType::I64)?.contains("`a.weight` holds whole numbers"));
+    assert!(finish("b.weight", DType::F32)?.contains("another architecture"));
     Ok(())
 }
 

@@ -1,9 +1,9 @@
 //! Loads weights from a file into a network and reports the result.
 
 use super::layout::{TO_FILE, permuted_dims};
-use crate::nn::params::{Params, assign};
+use crate::nn::params::{LoadedValues, Params, assign};
 use anyhow::{Context, Result, bail, ensure};
-use candle_core::Tensor;
+use candle_core::{Tensor, Var};
 use std::{collections::BTreeMap, fmt};
 
 /// Result of a load, printed for the user.
@@ -22,6 +22,23 @@ impl LoadReport {
     /// Whether every parameter and buffer of the network was set and no tensor of the file was unused.
     pub fn is_complete(&self) -> bool {
         self.missing.is_empty() && self.unexpected.is_empty() && self.mismatched.is_empty()
+    }
+
+    /// Lists a tensor that cannot be used for `var`, because of its shape.
+    fn refuse(&mut self, name: &str, var: &Var, value: &Tensor) -> Result<()> {
+        if value.shape() == var.shape() {
+            real(name, value)?;
+        }
+        let [here, there] = [var.dims(), value.dims()].map(|dims| permuted_dims(dims, TO_FILE));
+        self.mismatched.push(format!("{name} ({here:?} here, {there:?} in the file)"));
+        Ok(())
+    }
+
+    fn ensure_any(&self) -> Result<()> {
+        if self.loaded.is_empty() {
+            bail!("no tensor fits this network ({self}): the weights are of another architecture")
+        }
+        Ok(())
     }
 }
 
@@ -48,10 +65,7 @@ pub fn load_into(params: &Params, tensors: &BTreeMap<String, Tensor>) -> Result<
     for (name, var) in params.all() {
         match tensors.get(name) {
             None => report.missing.push(name.to_string()),
-            Some(value) if value.shape() != var.shape() => {
-                let shapes = [var.dims(), value.dims()].map(|dims| permuted_dims(dims, TO_FILE));
-                report.mismatched.push(format!("{name} ({:?} here, {:?} in the file)", shapes[0], shapes[1]));
-            }
+            Some(value) if value.shape() != var.shape() => report.refuse(name, var, value)?,
             Some(value) => {
                 real(name, value)?;
                 assign(var, value).with_context(|| format!("cannot set `{name}`"))?;
@@ -61,9 +75,28 @@ pub fn load_into(params: &Params, tensors: &BTreeMap<String, Tensor>) -> Result<
     }
     let unexpected = tensors.keys().filter(|name| params.named(name).is_none());
     report.unexpected = unexpected.cloned().collect();
-    if report.loaded.is_empty() {
-        bail!("no tensor fits this network ({report}): the weights are of another architecture")
+    report.ensure_any()?;
+    Ok(report)
+}
+
+/// Ends a load into parameters that were created by [`Params::with_values`], with the report that [`load_into`] would
+/// give for the same tensors.
+///
+/// # Errors
+/// As [`load_into`].
+pub fn finish_load(params: &mut Params) -> Result<LoadReport> {
+    let LoadedValues { left, taken } = params.end_load();
+    let mut report = LoadReport::default();
+    for (name, var) in params.all() {
+        match left.get(name) {
+            _ if taken.contains(name) => report.loaded.push(name.to_string()),
+            None => report.missing.push(name.to_string()),
+            Some(value) => report.refuse(name, var, value)?,
+        }
     }
+    let unexpected = left.keys().filter(|name| params.named(name).is_none());
+    report.unexpected = unexpected.cloned().collect();
+    report.ensure_any()?;
     Ok(report)
 }
 

@@ -17,7 +17,7 @@ pub(crate) mod safetensors;
 pub use found::Named;
 pub use key::{NetworkCandidate, SeveralNetworks, split};
 pub use layout::dims_in_file;
-pub use load::{LoadReport, load_into, real};
+pub use load::{LoadReport, finish_load, load_into, real};
 
 use super::params::Params;
 use crate::{guarded, yaml};
