@@ -1,23 +1,39 @@
 //! Checks that weights are finite. A NaN propagates through every layer, or is hidden by a ReLU or a maximum.
 
 use crate::nn::weights::Named;
-use candle_core::{DType, Result, Tensor, bail};
+use candle_core::{DType, Device, Result, Storage, Tensor, WithDType, bail};
+use rayon::prelude::*;
+
+/// Values that one thread checks at a time.
+const PIECE: usize = 1 << 16;
 
 /// Rejects values that are not finite and running variances below 0; the error names tensor and channel.
 ///
 /// # Errors
 /// The first such value; a tensor that cannot be read.
 pub fn check_finite(tensors: &Named) -> Result<()> {
-    tensors.iter().try_for_each(|(name, tensor)| check(name, tensor))
+    let wrong = tensors.par_iter().find_map_first(|(name, tensor)| check(name, tensor).err());
+    wrong.map_or(Ok(()), Err)
 }
 
 fn check(name: &str, tensor: &Tensor) -> Result<()> {
     if !tensor.dtype().is_float() {
         return Ok(());
     }
-    let values = tensor.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>()?;
+    // A tensor of f32 on the CPU is not copied.
+    let tensor = tensor.to_device(&Device::Cpu)?.to_dtype(DType::F32)?.contiguous()?;
+    let (storage, layout) = tensor.storage_and_layout();
+    let (Storage::Cpu(storage), Some((from, to))) = (&*storage, layout.contiguous_offsets()) else {
+        bail!("`{name}` cannot be read")
+    };
+    let values = &f32::cpu_storage_as_slice(storage)?[from..to];
     let is_variance = name.ends_with(".running_var");
     let wrong = |v: &f32| !v.is_finite() || is_variance && *v < 0.0;
+    // The search for the first one is only made where a piece has any.
+    let fine = |piece: &[f32]| !piece.iter().fold(false, |any, v| any | wrong(v));
+    if values.par_chunks(PIECE).all(fine) {
+        return Ok(());
+    }
     let Some(at) = values.iter().position(wrong) else { return Ok(()) };
     let channels = tensor.dims().first().copied().unwrap_or(1).max(1);
     let channel = at / (values.len() / channels).max(1);

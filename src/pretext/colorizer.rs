@@ -82,8 +82,11 @@ impl Colorizer {
     /// A file that cannot be read, was modified after its run finished, holds no colorizer, or lacks weights of the
     /// network that it names.
     pub fn open(path: &Path, device: &Device) -> anyhow::Result<(Self, ColorizationSpec)> {
-        manifest::ensure_unchanged(path)?;
-        let file = exchange::open_finite(path)?;
+        // A run's file has a checksum, which takes as long as reading the file.
+        let (unchanged, file) =
+            rayon::join(|| manifest::ensure_unchanged(path), || exchange::open_finite(path));
+        unchanged?;
+        let file = file?;
         file.notes.iter().for_each(|note| tracing::info!("{}: {note}", path.display()));
         let section = |name: &str| {
             file.metadata.get(name).with_context(|| {
