@@ -147,9 +147,13 @@ pub(super) fn run(args: &ColorizeArgs) -> Result<CommandOutput> {
     let jobs = plan::plan(&inputs, &output_options).map_err(|e| usage(e.to_string()))?;
     threads::set(args.threads)?;
     let device = args.device.open(Compute::default())?;
-    let (colorizer, spec) = Colorizer::open(&hub::locate(&args.weights)?, &device)?;
-    args.check_output(colorizer.output()).map_err(usage)?;
-    let summary = batch::run(&jobs, &colorizer, &args.options(&spec, &device), args.output.quality);
+    let weights = hub::locate(&args.weights)?;
+    let open = || {
+        let (colorizer, spec) = Colorizer::open(&weights, &device)?;
+        args.check_output(colorizer.output()).map_err(usage)?;
+        Ok((colorizer, args.options(&spec, &device)))
+    };
+    let summary = batch::run(&jobs, open, args.output.quality)?;
     Ok(CommandOutput { text: summary.to_string(), exit: u8::from(!summary.failed.is_empty()) })
 }
 

@@ -1,5 +1,6 @@
-//! Runs the jobs of a plan sequentially, so that only one picture is in memory. A file that cannot be colorized is
-//! reported with its reason, and the rest continue.
+//! Runs the jobs of a plan in order. While the network processes one picture, the next one is decoded and the last one
+//! is written, so at most three are in memory. A file that cannot be colorized is reported with its reason, and the
+//! rest continue.
 
 use super::{
     distribution, encoding, montage,
@@ -19,7 +20,10 @@ use indicatif::{ProgressBar, ProgressStyle};
 use std::{
     fmt, fs,
     io::{self, IsTerminal},
+    panic::resume_unwind,
     path::{Path, PathBuf},
+    sync::mpsc::{Receiver, sync_channel},
+    thread::{self, Scope},
 };
 
 /// Result of a batch.
@@ -39,31 +43,96 @@ impl fmt::Display for BatchSummary {
     }
 }
 
-/// Runs the jobs. Each prints a line to stderr, with a progress bar on a terminal. `quality` (1…100) applies to JPEG
-/// files.
-pub fn run(jobs: &[ColorizeJob], colorizer: &Colorizer, options: &Options, quality: u8) -> BatchSummary {
-    let bar = bar(jobs.len());
-    let mut summary = BatchSummary::default();
-    for job in jobs {
-        bar.set_message(job.input.display().to_string());
-        let work = JobRun { job, colorizer, options, quality };
-        let line = match work.run() {
-            Ok(line) => {
-                summary.done += 1;
-                line
+/// Runs the jobs with the network that `open` loads, while the first picture is being decoded. Each job prints a line
+/// to stderr, with a progress bar on a terminal. `quality` (1…100) applies to JPEG files.
+///
+/// # Errors
+/// Those of `open`; nothing is written then.
+pub fn run(
+    jobs: &[ColorizeJob],
+    open: impl FnOnce() -> Result<(Colorizer, Options)>,
+    quality: u8,
+) -> Result<BatchSummary> {
+    thread::scope(|scope| {
+        let pictures = decode_ahead(scope, jobs);
+        let (colorizer, options) = open()?;
+        Ok(Batch { jobs, colorizer, options, quality, bar: bar(jobs.len()) }.run(pictures))
+    })
+}
+
+/// Decodes each picture while the network processes the one before it; holds no more than one.
+fn decode_ahead<'scope>(
+    scope: &'scope Scope<'scope, '_>,
+    jobs: &'scope [ColorizeJob],
+) -> Receiver<Result<RgbImage>> {
+    let (sender, pictures) = sync_channel(0);
+    scope.spawn(move || {
+        // Sending fails when the receiver gave up, because there are no weights.
+        jobs.iter().map(|job| read(&job.input)).try_for_each(|picture| sender.send(picture))
+    });
+    pictures
+}
+
+/// A picture and what became of it.
+type ColoredPair = (RgbImage, ColorizedPicture);
+
+/// Jobs with all that they share.
+struct Batch<'a> {
+    jobs: &'a [ColorizeJob],
+    colorizer: Colorizer,
+    options: Options,
+    quality: u8,
+    bar: ProgressBar,
+}
+
+impl Batch<'_> {
+    fn run(&self, pictures: Receiver<Result<RgbImage>>) -> BatchSummary {
+        thread::scope(|scope| {
+            let (sender, colored) = sync_channel(0);
+            let writer = scope.spawn(|| self.write_all(colored));
+            for (job, picture) in self.jobs.iter().zip(pictures) {
+                self.bar.set_message(job.input.display().to_string());
+                if sender.send(picture.and_then(|picture| self.color(job, picture))).is_err() {
+                    break; // the writer panicked
+                }
             }
-            Err(error) => {
-                let reason = format!("{error:#}");
-                let line = format!("{}: {reason}", job.input.display());
-                summary.failed.push((job.input.clone(), reason));
-                line
-            }
-        };
-        bar.suspend(|| eprintln!("{line}"));
-        bar.inc(1);
+            drop(sender);
+            writer.join().unwrap_or_else(|panic| resume_unwind(panic))
+        })
     }
-    bar.finish_and_clear();
-    summary
+
+    fn color(&self, job: &ColorizeJob, original: RgbImage) -> Result<ColoredPair> {
+        // Check the format before running the network.
+        job.format.check(&original)?;
+        let colored = picture::color(&self.colorizer, &original, &self.options)?;
+        Ok((original, colored))
+    }
+
+    /// Writes the pictures in order, and reports each.
+    fn write_all(&self, pictures: Receiver<Result<ColoredPair>>) -> BatchSummary {
+        let mut summary = BatchSummary::default();
+        for (job, picture) in self.jobs.iter().zip(pictures) {
+            let written = picture.and_then(|(original, colored)| {
+                JobOutput { job, original: &original, colored: &colored }.write(self)
+            });
+            let line = match written {
+                Ok(line) => {
+                    summary.done += 1;
+                    line
+                }
+                Err(error) => {
+                    let reason = format!("{error:#}");
+                    let line = format!("{}: {reason}", job.input.display());
+                    summary.failed.push((job.input.clone(), reason));
+                    line
+                }
+            };
+            self.bar.suspend(|| eprintln!("{line}"));
+            self.bar.inc(1);
+        }
+        self.bar.finish_and_clear();
+        summary
+    }
 }
 
 fn bar(files: usize) -> ProgressBar {
@@ -77,33 +146,29 @@ fn bar(files: usize) -> ProgressBar {
     }
 }
 
-/// One job and its options.
-struct JobRun<'a> {
+/// A job and its pictures.
+struct JobOutput<'a> {
     job: &'a ColorizeJob,
-    colorizer: &'a Colorizer,
-    options: &'a Options,
-    quality: u8,
+    original: &'a RgbImage,
+    colored: &'a ColorizedPicture,
 }
 
-impl JobRun<'_> {
+impl JobOutput<'_> {
     /// Writes all outputs of the job; returns the line to print.
-    fn run(&self) -> Result<String> {
-        let original = read(&self.job.input)?;
-        // Check the format before running the network.
-        self.job.format.check(&original)?;
-        let colored = picture::color(self.colorizer, &original, self.options)?;
-        for output in self.job.outputs() {
+    fn write(&self, batch: &Batch) -> Result<String> {
+        let Self { job, original, colored } = self;
+        for output in job.outputs() {
             let folder = output.parent().unwrap_or(Path::new(""));
             fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
         }
-        encoding::write(&self.job.result, &colored.rgb, self.job.format, self.quality)
-            .with_context(|| write_error(&self.job.result))?;
-        self.write_pictures(&original, &colored)?;
-        self.write_arrays(&colored)?;
+        encoding::write(&job.result, &colored.rgb, job.format, batch.quality)
+            .with_context(|| write_error(&job.result))?;
+        self.write_pictures(batch)?;
+        self.write_arrays()?;
         Ok(format!(
             "{} → {}: {}×{}, seen at {}×{}, {:.2} % clipped",
-            self.job.input.display(),
-            self.job.result.display(),
+            job.input.display(),
+            job.result.display(),
             original.width,
             original.height,
             colored.seen.1,
@@ -112,29 +177,29 @@ impl JobRun<'_> {
         ))
     }
 
-    fn write_pictures(&self, original: &RgbImage, colored: &ColorizedPicture) -> Result<()> {
+    fn write_pictures(&self, Batch { colorizer, options, .. }: &Batch) -> Result<()> {
         if let Some(path) = &self.job.montage {
-            write_png(path, montage::montage(original, colored, self.options.gray)?)?;
+            write_png(path, montage::montage(self.original, self.colored, options.gray)?)?;
         }
         if let Some(path) = &self.job.distribution {
-            let OutputKind::Distribution(bins) = self.colorizer.output() else {
+            let OutputKind::Distribution(bins) = colorizer.output() else {
                 bail!("these weights predict one color per pixel, not a distribution")
             };
-            write_png(path, distribution::sheet(colored, bins, self.options.gray)?)?;
+            write_png(path, distribution::sheet(self.colored, bins, options.gray)?)?;
         }
         Ok(())
     }
 
-    fn write_arrays(&self, colored: &ColorizedPicture) -> Result<()> {
+    fn write_arrays(&self) -> Result<()> {
         if let Some(path) = &self.job.logits {
-            let (_, h, w, bins) = colored.map.dims4()?;
-            let map = colored.map.to_device(&Device::Cpu)?.to_dtype(DType::F32)?;
+            let (_, h, w, bins) = self.colored.map.dims4()?;
+            let map = self.colored.map.to_device(&Device::Cpu)?.to_dtype(DType::F32)?;
             let logits = map.flatten_all()?.to_vec1::<f32>()?;
             atomic_write::write_with(path, |out| npy::write(out, &[h, w, bins], &logits))
                 .with_context(|| write_error(path))?;
         }
         if let Some(path) = &self.job.ab {
-            write_ab(path, colored).with_context(|| write_error(path))?;
+            write_ab(path, self.colored).with_context(|| write_error(path))?;
         }
         Ok(())
     }

@@ -271,6 +271,8 @@ fn a_folder_with_a_broken_file_is_colored_but_for_that() {
     assert_eq!(code, 1, "{err}");
     assert!(out.starts_with("3 of 4 pictures colored\n") && out.contains("broken.jpg: truncated"), "{out}");
     assert!(err.contains("w.webp → colorized/w.webp: 50×40, seen at") && err.contains("% clipped"), "{err}");
+    let lines = ["broken.jpg: ", "turned.jpg → ", "w.webp → ", "z.bmp → "].map(|line| err.find(line));
+    assert!(lines.is_sorted() && lines[0].is_some(), "not in the order of the plan: {err}");
     let made = dir.path().join("colorized");
     // The decoded fixture is upright; the result must be upright too, without an orientation tag.
     let (turned, original) = (load(&made.join("turned.jpg")), load(&fixture("turned.jpg")));
