@@ -12,7 +12,7 @@ python=${PYTHON:-python3}
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 cargo build --release --quiet
-hueristic=$PWD/target/release/hueristic
+hueristic=${CARGO_TARGET_DIR:-target}/release/hueristic
 "$python" scripts/bench_colorize.py make "$folder"
 "$hueristic" weights convert "$folder/eccv16.pth" "$folder/eccv16.safetensors" > /dev/null
 many=$(ls "$folder/pictures" | wc -l)
