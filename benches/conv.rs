@@ -1,11 +1,19 @@
-//! GFLOP/s of each convolution of the AlexNet colorizer (batch 16, 180²) and the VGG colorizer (batch 4, 176²):
-//! `cargo bench --bench conv [name part]`.
+//! What each convolution of the AlexNet colorizer (batch 16, 180²) and the VGG colorizer (batch 4, 176²) achieves of what
+//! the machine can do: `cargo bench --bench conv [name part] [--threads N]`.
 //!
-//! Figures are nominal: 2 · multiply-adds of all taps, those in the padding too, so that a layer that skips its padding
-//! can exceed the processor's peak. Median of several rounds. The last line times the `gemm` crate for comparison.
+//! One line for each pass (forward, backward-data, backward-filter), median of several rounds. `nominal` counts the
+//! multiply-adds of all taps, also those in the padding; a layer that skips its padding can exceed the peak by it. `valid`
+//! counts taps inside the picture only; the share of the peak is of those. The peak is that of multiply-adds in
+//! registers, the bandwidth that of a copy, both measured by this program ([`machine`]). Bytes are the least that a pass can
+//! move: each operand read once and the result written once. The last line times the `gemm` crate for comparison.
+
+#[path = "conv/machine.rs"]
+mod machine;
 
 use candle_core::{DType, Device, Result, Tensor};
+use clap::Parser;
 use hueristic::ops::conv::{ConvGeometry, conv2d, conv2d_input_grad, conv2d_weight_grad};
+use machine::Machine;
 use std::time::Instant;
 
 #[global_allocator]
@@ -52,32 +60,94 @@ fn median(mut run: impl FnMut() -> Result<()>) -> Result<f64> {
     Ok(times[times.len() / 2])
 }
 
-fn layer(&(name, batch, side, inputs, outputs, k, [stride, pad, dilation, groups]): &Row) -> Result<()> {
-    let g = ConvGeometry { stride, pad, dilation, groups };
-    let out = g.out(side, k);
-    let ramp = |dims: &[usize]| {
-        let n: usize = dims.iter().product();
-        let values = (0..n).map(|i| (i * 7919 % 1009) as f32 / 1009.0 - 0.5).collect();
-        Tensor::from_vec::<_, f32>(values, dims, &Device::Cpu)
-    };
-    let x = ramp(&[batch, side, side, inputs])?;
-    let w = ramp(&[outputs, k, k, inputs / groups])?;
-    let dy = ramp(&[batch, out, out, outputs])?;
-    let bias = Tensor::zeros(outputs, DType::F32, &Device::Cpu)?;
-    let flop = 2.0 * (batch * out * out * outputs * k * k * inputs / groups) as f64;
-    let times = [
-        median(|| conv2d(&x, &w, Some(&bias), g).map(drop))?,
-        median(|| conv2d_input_grad((side, side), &w, &dy, g).map(drop))?,
-        median(|| conv2d_weight_grad(&x, (k, k), &dy, g).map(drop))?,
-    ];
-    let [forward, input, weight] = times.map(|t| flop / t / 1e9);
-    let total: f64 = times.iter().sum::<f64>() * 1e3;
-    println!("{name:<16}{:>9.2}{forward:>10.0}{input:>12.0}{weight:>13.0}{total:>11.1}", flop / 1e9);
-    Ok(())
+/// One layer with its sizes.
+struct Layer {
+    name: &'static str,
+    batch: usize,
+    side: usize,
+    inputs: usize,
+    outputs: usize,
+    kernel: usize,
+    geometry: ConvGeometry,
+}
+
+impl From<&Row> for Layer {
+    fn from(&(name, batch, side, inputs, outputs, kernel, [stride, pad, dilation, groups]): &Row) -> Self {
+        let geometry = ConvGeometry { stride, pad, dilation, groups };
+        Self { name, batch, side, inputs, outputs, kernel, geometry }
+    }
+}
+
+impl Layer {
+    fn out(&self) -> usize {
+        self.geometry.out(self.side, self.kernel)
+    }
+
+    /// Floating-point operations for that many (row, tap) pairs along each axis.
+    fn flop(&self, pairs: usize) -> f64 {
+        let Self { batch, inputs, outputs, geometry, .. } = self;
+        2.0 * (batch * pairs * pairs * outputs * inputs / geometry.groups) as f64
+    }
+
+    /// With all taps, and with those inside the picture.
+    fn flops(&self) -> [f64; 2] {
+        let ConvGeometry { stride, pad, dilation, .. } = self.geometry;
+        let (side, taps) = (self.side, 0..self.kernel);
+        let inside = |row: usize| {
+            taps.clone().filter(|tap| (pad..pad + side).contains(&(row * stride + tap * dilation))).count()
+        };
+        [self.out() * self.kernel, (0..self.out()).map(inside).sum()].map(|pairs| self.flop(pairs))
+    }
+
+    /// Bytes of x, y and w together: every pass reads two of them and writes the third.
+    fn bytes(&self) -> f64 {
+        let Self { batch, side, inputs, outputs, kernel, geometry, .. } = self;
+        let (x, y) = (batch * side * side * inputs, batch * self.out() * self.out() * outputs);
+        let w = outputs * kernel * kernel * inputs / geometry.groups;
+        (size_of::<f32>() * (x + y + w)) as f64
+    }
+
+    /// Seconds of the three passes.
+    fn times(&self) -> Result<[f64; 3]> {
+        let &Self { batch, side, inputs, outputs, kernel: k, geometry: g, .. } = self;
+        let out = self.out();
+        let x = ramp(&[batch, side, side, inputs])?;
+        let w = ramp(&[outputs, k, k, inputs / g.groups])?;
+        let dy = ramp(&[batch, out, out, outputs])?;
+        let bias = Tensor::zeros(outputs, DType::F32, &Device::Cpu)?;
+        Ok([
+            median(|| conv2d(&x, &w, Some(&bias), g).map(drop))?,
+            median(|| conv2d_input_grad((side, side), &w, &dy, g).map(drop))?,
+            median(|| conv2d_weight_grad(&x, (k, k), &dy, g).map(drop))?,
+        ])
+    }
+
+    fn print(&self, machine: &Machine) -> Result<()> {
+        let ([nominal, valid], bytes) = (self.flops(), self.bytes());
+        for (pass, seconds) in ["forward", "data", "filter"].into_iter().zip(self.times()?) {
+            let [all, inside, moved] = [nominal, valid, bytes].map(|amount| amount / seconds / 1e9);
+            println!(
+                "{:<15} {pass:<8}{:>9.2}{:>10.2}{all:>9.0}{inside:>8.0}{:>7.0} %{:>9.1}{moved:>7.1}{:>7.0} %",
+                self.name,
+                seconds * 1e3,
+                nominal / 1e9,
+                100.0 * inside / machine.gflops,
+                bytes / 1e6,
+                100.0 * moved / machine.copy,
+            );
+        }
+        Ok(())
+    }
+}
+
+fn ramp(dims: &[usize]) -> Result<Tensor> {
+    let n: usize = dims.iter().product();
+    let values = (0..n).map(|i| (i * 7919 % 1009) as f32 / 1009.0 - 0.5).collect();
+    Tensor::from_vec::<_, f32>(values, dims, &Device::Cpu)
 }
 
 /// `gemm` on a square product, single precision, all threads.
-fn gemm_reference() -> Result<()> {
+fn gemm_reference(machine: &Machine) -> Result<()> {
     let n = 2048;
     let (a, b) = (vec![0.5f32; n * n], vec![0.25f32; n * n]);
     let mut c = vec![0f32; n * n];
@@ -108,13 +178,46 @@ fn gemm_reference() -> Result<()> {
         }
         Ok(())
     })?;
-    println!("gemm 2048³      {:>9.2}{:>10.0}", 17.18, 2.0 * (n as f64).powi(3) / seconds / 1e9);
+    let flop = 2.0 * (n as f64).powi(3);
+    let gflops = flop / seconds / 1e9;
+    let share = 100.0 * gflops / machine.gflops;
+    println!(
+        "{:<15} {:<8}{:>9.2}{:>10.2}{gflops:>9.0}{gflops:>8.0}{share:>7.0} %",
+        "gemm 2048³",
+        "",
+        seconds * 1e3,
+        flop / 1e9
+    );
     Ok(())
 }
 
-fn main() -> Result<()> {
-    let wanted = std::env::args().skip(1).find(|a| !a.starts_with('-')).unwrap_or_default();
-    println!("layer              GFLOP   forward  grad-input  grad-weight   total ms   (nominal GFLOP/s)");
-    LAYERS.iter().filter(|row| row.0.contains(&wanted)).try_for_each(layer)?;
-    gemm_reference()
+#[derive(Parser)]
+struct Options {
+    /// Only layers whose name contains this
+    #[arg(default_value = "")]
+    name: String,
+    #[arg(long, default_value_t = 0, help = "Compute threads; 0: one per core")]
+    threads: usize,
+    /// Cargo passes this one.
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+fn main() -> anyhow::Result<()> {
+    let o = Options::parse();
+    rayon::ThreadPoolBuilder::new().num_threads(o.threads).build_global()?;
+    let machine = Machine::measure();
+    println!(
+        "{} threads: peak {:.0} GFLOP/s ({}), copy {:.1} GB/s",
+        rayon::current_num_threads(),
+        machine.gflops,
+        machine.instructions,
+        machine.copy
+    );
+    println!(
+        "layer           pass           ms     GFLOP  nominal   valid  of peak       MB   GB/s  of copy"
+    );
+    let wanted = LAYERS.iter().filter(|row| row.0.contains(&o.name));
+    wanted.map(Layer::from).try_for_each(|layer| layer.print(&machine))?;
+    Ok(gemm_reference(&machine)?)
 }
