@@ -5,10 +5,13 @@
 //! ```text
 //! cargo bench --bench colorizer -- --backbone vgg --rounds 5 --threads 2
 //! cargo bench --bench colorizer -- --backbone alexnet --batch 1 --size 227 --forward
+//! cargo bench --bench colorizer -- --backbone resnet18
 //! cargo bench --bench colorizer --features cuda -- --device cuda --batch 80 --steps 20 --ceiling 790
 //! cargo bench --bench colorizer --features cuda -- --device cuda --batch fill --steps 5
 //! ```
 
+#[path = "shared/memory.rs"]
+mod memory;
 #[path = "colorizer/whole.rs"]
 mod whole;
 
@@ -16,7 +19,10 @@ use anyhow::{Context, Result, ensure};
 use candle_core::{Device, Tensor};
 use clap::{Parser, ValueEnum};
 use hueristic::{
-    backbones::{BackboneSpec, Build, Variant, alexnet::AlexNetSpec, network::Network, vgg::VggSpec},
+    backbones::{
+        BackboneSpec, Build, Variant, alexnet::AlexNetSpec, network::Network, resnet::ResNetSpec,
+        vgg::VggSpec,
+    },
     color::{bins::Bins, encode::SoftCode},
     device::{self, Compute, DeviceSpec, Precision},
     nn::{
@@ -28,6 +34,7 @@ use hueristic::{
     rng::Rng,
     train::heap,
 };
+use memory::peak_bytes;
 use rand::RngExt;
 use std::{str::FromStr, sync::Arc, time::Instant};
 use whole::Whole;
@@ -35,11 +42,12 @@ use whole::Whole;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// The two colorizers, each with the batch, the pictures and Adam's β₂ that it is timed at.
+/// The colorizers, each with the batch, the pictures and Adam's β₂ that it is timed at.
 #[derive(Clone, Copy, ValueEnum)]
 enum Backbone {
     Alexnet,
     Vgg,
+    Resnet18,
 }
 
 impl Backbone {
@@ -47,12 +55,13 @@ impl Backbone {
         match self {
             Self::Alexnet => BackboneSpec::Alexnet(AlexNetSpec::default()),
             Self::Vgg => BackboneSpec::Vgg(VggSpec::default()),
+            Self::Resnet18 => BackboneSpec::Resnet(ResNetSpec::default()),
         }
     }
 
     fn batch(self) -> usize {
         match self {
-            Self::Alexnet => 16,
+            Self::Alexnet | Self::Resnet18 => 16,
             Self::Vgg => 4,
         }
     }
@@ -61,12 +70,13 @@ impl Backbone {
         match self {
             Self::Alexnet => 180,
             Self::Vgg => 176,
+            Self::Resnet18 => 128,
         }
     }
 
     fn beta2(self) -> f64 {
         match self {
-            Self::Alexnet => 0.999,
+            Self::Alexnet | Self::Resnet18 => 0.999,
             Self::Vgg => 0.99,
         }
     }
@@ -103,14 +113,14 @@ enum Arithmetic {
 struct Options {
     #[arg(long, value_enum, default_value = "alexnet")]
     backbone: Backbone,
-    /// Images in a batch [default: 16 for alexnet, 4 for vgg]; `fill` doubles them until the device's memory is out, and
+    /// Images in a batch [default: 16; 4 for vgg]; `fill` doubles them until the device's memory is out, and
     /// reports the most that ran
     #[arg(long)]
     batch: Option<InputSize>,
     /// `fill`: no more images than this
     #[arg(long)]
     most: Option<usize>,
-    /// Pixels of a picture's side [default: 180 for alexnet, 176 for vgg]
+    /// Pixels of a picture's side [default: 180 for alexnet, 176 for vgg, 128 for resnet18]
     #[arg(long)]
     size: Option<usize>,
     #[arg(long, default_value_t = 5)]
@@ -129,7 +139,7 @@ struct Options {
     /// cpu, cuda, or cuda:1 for the second GPU
     #[arg(long, default_value = "cpu")]
     device: DeviceSpec,
-    /// In what layers multiply on a GPU
+    /// In what layers multiply on a GPU; on the processor it is f32
     #[arg(long, value_enum, default_value = "bf16")]
     precision: Arithmetic,
     /// On a GPU, the fastest algorithms, also those whose last bits differ from run to run
@@ -223,13 +233,6 @@ impl Setup {
     }
 }
 
-/// High-water mark of resident memory, bytes; 0 where the system does not tell.
-fn peak_bytes() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:"));
-    line.and_then(|l| l.split_whitespace().next()?.parse::<u64>().ok()).unwrap_or(0) * 1024
-}
-
 /// Rounds of the forward pass, or of the step from Lab on.
 fn parts(o: &Options) -> Result<()> {
     let mut setup = Setup::new(o)?;
@@ -246,7 +249,7 @@ fn parts(o: &Options) -> Result<()> {
         }
         let seconds = start.elapsed().as_secs_f64() / o.steps as f64;
         let line = serde_json::json!({"who": "hueristic", "images_per_s": batch as f64 / seconds, "seconds": seconds,
-            "nominal_gflops": 2.0 * gmac * passes / seconds, "peak_bytes": peak_bytes()});
+            "nominal_gflops": 2.0 * gmac * passes / seconds, "precision": "f32", "peak_bytes": peak_bytes()});
         println!("{line}");
     }
     Ok(())

@@ -1,6 +1,9 @@
 """Times a colorizer's training step in PyTorch, as `cargo bench --bench colorizer` times ours.
 
-    python scripts/bench_torch.py [--backbone alexnet|vgg] [--batch N] [--size N] [--rounds 5] [--threads 2] [--forward]
+    python scripts/bench_torch.py [--backbone alexnet|vgg|resnet18] [--batch N] [--size N] [--rounds 5] [--threads 2] [--forward]
+    python scripts/bench_torch.py [...] --layout channels_last|contiguous    # on the processor, default contiguous
+    python scripts/bench_torch.py [...] --faster-layout                      # which of the two is faster there
+    python scripts/bench_torch.py [...] --precision bf16                     # on the processor: autocast, channels_last
     python scripts/bench_torch.py --device cuda [--batch N|fill] [--precision bf16|tf32|f32] [--compile]
     python scripts/bench_torch.py --device cuda --ceiling
 
@@ -16,6 +19,8 @@ import gc
 import json
 import resource
 import statistics
+import subprocess
+import sys
 import time
 
 import torch
@@ -63,10 +68,37 @@ def alexnet(bins=313):
     )
 
 
+class Residual(nn.Module):
+    """Two 3x3 convolutions and a shortcut, projected where the shape changes."""
+
+    def __init__(self, i, o, stride, dilation):
+        super().__init__()
+
+        def conv(i, o, kernel, stride, dilation):
+            pad = dilation * (kernel // 2)
+            return nn.Sequential(nn.Conv2d(i, o, kernel, stride, pad, dilation, bias=False), nn.BatchNorm2d(o))
+
+        self.first, self.second = conv(i, o, 3, stride, dilation), conv(o, o, 3, 1, dilation)
+        self.shortcut = nn.Identity() if i == o else conv(i, o, 1, stride, 1)
+
+    def forward(self, x):
+        return F.relu(self.second(F.relu(self.first(x), inplace=True)) + self.shortcut(x), inplace=True)
+
+
+def resnet18(bins=313):
+    """torchvision's network of one channel; the strides of layer3 and layer4 are dilation, logits lie at every eighth pixel."""
+    stem = [nn.Conv2d(1, 64, 7, 2, 3, bias=False), nn.BatchNorm2d(64), nn.ReLU(inplace=True), nn.MaxPool2d(3, 2, 1)]
+    # input, output, stride, dilation of the first block and of the second
+    stages = [(64, 64, 1, 1, 1), (64, 128, 2, 1, 1), (128, 256, 1, 1, 2), (256, 512, 1, 2, 4)]
+    blocks = [b for i, o, stride, one, two in stages for b in (Residual(i, o, stride, one), Residual(o, o, 1, two))]
+    return nn.Sequential(*stem, *blocks, nn.Conv2d(512, bins, 1))
+
+
 # network, batch, picture side, pixels from label to label, whether corners align, Adam's second beta
 BACKBONES = {
     "alexnet": (alexnet, 16, 180, 8, True, 0.999),
     "vgg": (vgg, 4, 176, 4, False, 0.99),
+    "resnet18": (resnet18, 16, 128, 8, True, 0.999),
 }
 
 
@@ -107,7 +139,7 @@ class Step:
         self.weight = torch.rand(313, device=device) + 0.5
         shape = (batch, size, size, 3)
         self.batches = [torch.randint(0, 256, shape, dtype=torch.uint8, device=device) for _ in range(3)]
-        self.autocast = torch.autocast(device, torch.bfloat16, enabled=device != "cpu" and args.precision == "bf16")
+        self.autocast = torch.autocast(device, torch.bfloat16, enabled=args.precision == "bf16")
         self.loss_of = torch.compile(self.loss, dynamic=False) if args.compile else self.loss
 
     def loss(self, rgb):
@@ -155,7 +187,7 @@ def whole(args, batch):
             "who": "torch compiled" if args.compile else "torch eager",
             "device": torch.cuda.get_device_name() if on_gpu else "cpu", "torch": torch.__version__,
             "backbone": args.backbone, "batch": batch, "size": args.size or BACKBONES[args.backbone][2],
-            "precision": args.precision if on_gpu else "f32", "images_per_s": batch / seconds, "seconds": seconds, **memory,
+            "precision": args.precision, "images_per_s": batch / seconds, "seconds": seconds, **memory,
             "loss_per_image": loss,
         })
     return lines
@@ -221,17 +253,21 @@ def parts(args):
     """The step from Lab on, or the forward pass."""
     network, batch, size, stride, align_corners, beta2 = BACKBONES[args.backbone]
     batch, size = int(args.batch or batch), args.size or size
-    net = network()
+    layout = getattr(torch, f"{args.layout}_format" if args.layout == "contiguous" else args.layout)
+    autocast = torch.autocast("cpu", torch.bfloat16, enabled=args.precision == "bf16")
+    net = network().to(memory_format=layout)
     decay = 1e-3
     optimizer = torch.optim.Adam(net.parameters(), lr=3e-5, betas=(0.9, beta2), weight_decay=decay, fused=True)
     side = -(-size // stride)
     centers = torch.rand(313, 2) * 200 - 100
-    x = torch.rand(batch, 1, size, size) * 100 - 50
+    x = (torch.rand(batch, 1, size, size) * 100 - 50).contiguous(memory_format=layout)
     ab = torch.rand(batch, 2, side, side) * 100 - 50
     weight = torch.rand(313) + 0.5
 
     def forward():
-        logits = net(x)
+        with autocast:
+            logits = net(x)
+        logits = logits.float()
         if logits.shape[2:] == (side, side):
             return logits
         return F.interpolate(logits, size=(side, side), mode="bilinear", align_corners=align_corners)
@@ -259,8 +295,21 @@ def parts(args):
             once()
         seconds = (time.perf_counter() - start) / args.steps
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-        line = {"who": "torch", "images_per_s": batch / seconds, "seconds": seconds, "peak_bytes": peak}
+        line = {"who": "torch", "images_per_s": batch / seconds, "seconds": seconds, "layout": args.layout,
+                "precision": args.precision, "peak_bytes": peak}
         print(json.dumps(line), flush=True)
+
+
+def faster_layout(args):
+    """The faster of the two memory layouts on the processor, each timed in its own process."""
+    own = [a for a in sys.argv[1:] if a != "--faster-layout"]
+
+    def speed(layout):
+        command = [sys.executable, sys.argv[0], *own, "--rounds", "2", "--layout", layout]
+        lines = subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()
+        return max(json.loads(line)["images_per_s"] for line in lines)
+
+    return max(["contiguous", "channels_last"], key=speed)
 
 
 def options():
@@ -276,10 +325,15 @@ def options():
     p.add_argument("--forward", action="store_true", help="time the forward pass alone, without gradients")
     p.add_argument("--whole", action="store_true", help="from the bytes of the pictures on; always so on a GPU")
     p.add_argument("--device", default="cpu", help="cpu or cuda")
-    p.add_argument("--precision", choices=["bf16", "tf32", "f32"], default="bf16", help="on a GPU")
+    p.add_argument("--precision", choices=["bf16", "tf32", "f32"], help="bf16 on a GPU, else f32, unless told")
+    p.add_argument("--layout", choices=["contiguous", "channels_last"], help="on the processor, without --whole")
+    p.add_argument("--faster-layout", action="store_true", help="print the faster layout on the processor instead")
     p.add_argument("--compile", action="store_true", help="torch.compile")
     p.add_argument("--ceiling", action="store_true", help="time a matrix product and a copy instead")
-    return p.parse_args()
+    args = p.parse_args()
+    args.precision = args.precision or ("f32" if args.device == "cpu" else "bf16")
+    args.layout = args.layout or ("channels_last" if args.precision == "bf16" else "contiguous")
+    return args
 
 
 def main():
@@ -288,6 +342,8 @@ def main():
     torch.manual_seed(0)
     if args.ceiling:
         print(json.dumps(ceiling(args.device)))
+    elif args.faster_layout:
+        print(faster_layout(args))
     elif args.device == "cpu" and not args.whole:
         parts(args)
     else:
