@@ -10,7 +10,10 @@ import statistics
 import sys
 
 
-NAMES = {"alexnet": "AlexNet colorizer", "vgg": "VGG colorizer"}
+NAMES = {
+    "alexnet": "AlexNet colorizer", "vgg": "VGG colorizer", "resnet18": "ResNet-18 colorizer",
+    "probe": "linear probe of five layers on cached features",
+}
 KINDS = {"step": "training step", "forward": "forward pass"}
 
 
@@ -22,18 +25,22 @@ def title(path):
 
 def table(path):
     rows = [json.loads(line) for line in path.read_text().splitlines()]
+    unit = next(key for key in ("images_per_s", "samples_per_s") if key in rows[0])
     yield f"### {title(path)}\n"
-    yield "| | images/s, median | range | peak memory, GB |"
+    yield f"| | {unit.removesuffix('_per_s')}/s, median | range | peak memory, GB |"
     yield "|---|---:|---:|---:|"
     medians, peaks = {}, {}
     for who in ("hueristic", "torch"):
         mine = [r for r in rows if r["who"] == who]
-        speed = [r["images_per_s"] for r in mine]
+        speed = [r[unit] for r in mine]
+        how = ", ".join(mine[0][key] for key in ("precision", "layout") if key in mine[0])
         medians[who], peaks[who] = statistics.median(speed), max(r["peak_bytes"] for r in mine)
-        yield f"| {who} | {medians[who]:.2f} | {min(speed):.2f}–{max(speed):.2f} | {peaks[who] / 1e9:.2f} |"
+        yield f"| {who}{f' ({how})' if how else ''} | {medians[who]:.2f} | {min(speed):.2f}–{max(speed):.2f} | {peaks[who] / 1e9:.2f} |"
     gflops = [r["nominal_gflops"] for r in rows if "nominal_gflops" in r]
     yield f"| ratio | **{medians['hueristic'] / medians['torch']:.2f}** | | **{peaks['hueristic'] / peaks['torch']:.2f}** |"
-    yield f"\nhueristic: {statistics.median(gflops):.0f} GFLOP/s nominal (multiply-adds on padding counted, though skipped).\n"
+    if gflops:
+        yield f"\nhueristic: {statistics.median(gflops):.0f} GFLOP/s nominal (multiply-adds on padding counted, though skipped)."
+    yield ""
 
 
 for name in sys.argv[1:]:
