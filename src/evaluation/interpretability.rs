@@ -53,7 +53,7 @@ impl Classifier {
                 path.display()
             )
         })?;
-        let mut params = Params::with_values(device, file.tensors);
+        let mut params = Params::with_own_values(device, file.tensors);
         let net = backbone.build(&build(classes), &mut params, &Rng::new(0))?;
         let report = weights::finish_load(&mut params)
             .with_context(|| format!("{} does not fit VGG-16", path.display()))?;

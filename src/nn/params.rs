@@ -4,8 +4,11 @@
 //! Gradients, updates and files all use the order of creation, so it is the same in every run. Weight files are
 //! handled by [`super::weights`].
 
-use candle_core::{DType, Device, Result, Shape, Tensor, Var, bail};
-use std::collections::{BTreeMap, BTreeSet};
+use candle_core::{CpuStorage, DType, Device, InplaceOp1, Layout, Result, Shape, Tensor, Var, bail};
+use std::{
+    cell::RefCell,
+    collections::{BTreeMap, BTreeSet},
+};
 
 /// Type of a parameter, for fillers, decay and learning-rate patterns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +43,8 @@ pub(super) struct LoadedValues {
     pub left: BTreeMap<String, Tensor>,
     /// Names of those that were.
     pub taken: BTreeSet<String>,
+    /// Whether nothing else holds them, so that they need not be copied.
+    owned: bool,
 }
 
 impl LoadedValues {
@@ -56,6 +61,38 @@ impl LoadedValues {
     }
 }
 
+/// Moves the elements out of a tensor that nothing else holds, if it is one of f32 with memory of its own.
+#[derive(Default)]
+struct MoveElements(RefCell<Option<Vec<f32>>>);
+
+impl InplaceOp1 for MoveElements {
+    fn name(&self) -> &'static str {
+        "move_elements"
+    }
+
+    fn cpu_fwd(&self, storage: &mut CpuStorage, layout: &Layout) -> Result<()> {
+        let CpuStorage::F32(values) = storage else { return Ok(()) };
+        match layout.contiguous_offsets() {
+            Some((0, end)) if end == values.len() => drop(self.0.replace(Some(std::mem::take(values)))),
+            Some((_, end)) if end > values.len() => bail!("params: two values share their memory"),
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+/// A variable with the elements of `value`, which nothing else may hold: without a copy where that is possible.
+fn moved(value: Tensor) -> Result<Var> {
+    let elements = MoveElements::default();
+    if value.device().is_cpu() {
+        value.inplace_op1(&elements)?;
+    }
+    match elements.0.into_inner() {
+        Some(elements) => Var::from_vec(elements, value.shape(), &Device::Cpu),
+        None => Var::from_tensor(&value.contiguous()?),
+    }
+}
+
 impl Params {
     /// An empty store for tensors on `device`.
     pub fn new(device: &Device) -> Self {
@@ -67,8 +104,16 @@ impl Params {
     /// [`Params::new`], with the same random numbers, since every parameter has its own stream. Call
     /// [`super::weights::finish_load`] when the network is built: it tells what was missing.
     pub fn with_values(device: &Device, values: BTreeMap<String, Tensor>) -> Self {
-        let values = LoadedValues { left: values, taken: BTreeSet::new() };
+        let values = LoadedValues { left: values, ..LoadedValues::default() };
         Self { values, ..Self::new(device) }
+    }
+
+    /// As [`Params::with_values`], for values that nothing else holds, such as those just read from a file: they are
+    /// moved instead of copied. A tensor that shares memory with one of them must not be used any more.
+    pub fn with_own_values(device: &Device, values: BTreeMap<String, Tensor>) -> Self {
+        let mut params = Self::with_values(device, values);
+        params.values.owned = true;
+        params
     }
 
     /// Ends a load: removes and returns the values, taken and left.
@@ -128,6 +173,7 @@ impl Params {
             bail!("params: duplicate name `{name}`")
         }
         let value = match self.values.take(name, kind)? {
+            Some(value) if self.values.owned => return moved(value.to_device(&self.device)?),
             Some(value) => value,
             None => fill()?,
         };
@@ -260,9 +306,28 @@ mod tests {
         let b = params.add_filled("b", one, ParamKind::Weight, || bail!("drawn for nothing"))?;
         let c = params.add_buffer("c", &drawn()?)?;
         assert_eq!([a, b, c].map(|var| var.to_vec1::<f32>().expect("f32")), [[9.], [3.], [4.]]);
-        let LoadedValues { left, taken } = params.end_load();
+        let LoadedValues { left, taken, .. } = params.end_load();
         assert_eq!(taken.into_iter().collect::<Vec<_>>(), ["b", "c"]);
         assert_eq!(left.into_keys().collect::<Vec<_>>(), ["a"]);
+        Ok(())
+    }
+
+    #[test]
+    fn own_values_are_moved_whole_and_views_are_copied() -> Result<()> {
+        let row = Tensor::new(&[1f32, 2., 3.], &Device::Cpu)?;
+        let given =
+            [("whole", row.copy()?), ("part", row.narrow(0, 1, 2)?), ("half", row.to_dtype(DType::F16)?)];
+        let given = given.into_iter().map(|(name, value)| (name.to_string(), value)).collect();
+        let mut params = Params::with_own_values(&Device::Cpu, given);
+        for (name, values) in
+            [("whole", vec![1f32, 2., 3.]), ("part", vec![2., 3.]), ("half", vec![1., 2., 3.])]
+        {
+            let shape = Shape::from(values.len());
+            let var = params.add_filled(name, &shape, ParamKind::Weight, || bail!("drawn for nothing"))?;
+            assert_eq!(var.to_vec1::<f32>()?, values, "{name}");
+            var.set(&Tensor::zeros(shape, DType::F32, &Device::Cpu)?)?;
+        }
+        assert_eq!(row.to_vec1::<f32>()?, [1., 2., 3.]);
         Ok(())
     }
 

@@ -102,7 +102,7 @@ impl Colorizer {
         let spec: ColorizationSpec = weights::section(section("colorization")?).with_context(damaged)?;
         let upsampling = file.metadata.get(exchange::UPSAMPLING).map(|yaml| weights::section(yaml));
         let upsampling = upsampling.transpose().with_context(damaged)?.unwrap_or_default();
-        let mut params = Params::with_values(device, file.tensors);
+        let mut params = Params::with_own_values(device, file.tensors);
         let colorizer = Self::new(&spec, &backbone, &mut params, &Rng::new(0))?;
         let report = weights::finish_load(&mut params)
             .with_context(|| format!("{} does not fit the network that its header names", path.display()))?;

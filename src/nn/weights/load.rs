@@ -85,7 +85,7 @@ pub fn load_into(params: &Params, tensors: &BTreeMap<String, Tensor>) -> Result<
 /// # Errors
 /// As [`load_into`].
 pub fn finish_load(params: &mut Params) -> Result<LoadReport> {
-    let LoadedValues { left, taken } = params.end_load();
+    let LoadedValues { left, taken, .. } = params.end_load();
     let mut report = LoadReport::default();
     for (name, var) in params.all() {
         match left.get(name) {
