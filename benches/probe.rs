@@ -17,10 +17,10 @@ use hueristic::{
     backbones::{BackboneSpec, alexnet::AlexNetSpec},
     data::Batch,
     nn::{
+        TrainingPass,
         optim::{Optimizer, OptimizerSpec},
         params::Params,
     },
-    ops::backward::backward,
     probe::linear::{LinearProbe, LinearProbeSpec},
     rng::Rng,
     train::{heap, task::Task},
@@ -79,15 +79,11 @@ impl Setup {
     /// One update; returns the loss.
     fn step(&mut self, index: usize) -> Result<f32> {
         let batch = &self.batches[index % BATCHES];
-        let mut gradients = self.optimizer.gradients(self.probe.params());
-        let loss = self.probe.step(batch, &Rng::new(index as u64))?.loss;
-        let mut store = backward(&loss)?;
-        let loss = loss.detach();
-        gradients.add(self.probe.params(), &mut store)?;
-        gradients.measure(None, &loss)?;
-        let lr = self.optimizer.base_lr();
-        self.optimizer.step(self.probe.params(), &gradients, lr)?;
-        Ok(loss.to_scalar()?)
+        let training = TrainingPass::new(Rng::new(index as u64));
+        let loss = self.probe.step(batch, &training)?.loss;
+        let (lr, value) = (self.optimizer.base_lr(), loss.detach());
+        training.tape.backward(loss, &mut self.optimizer.begin(self.probe.params(), lr)?)?;
+        Ok(value.to_scalar()?)
     }
 
     /// Features of each layer.
