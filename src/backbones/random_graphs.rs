@@ -323,7 +323,7 @@ fn an_update_at_once_is_the_update() -> Result<()> {
     Ok(())
 }
 
-/// A weight of 43 MB, whose gradient is never whole.
+/// A weight of 44 MB, whose gradient is never whole.
 #[test]
 fn a_large_weight_is_updated_in_pieces() -> Result<()> {
     let mut table = TableBuilder::new(3300);

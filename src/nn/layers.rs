@@ -244,7 +244,7 @@ impl Linear {
         let (y, record) =
             conv2d_recorded(x, (&weight, bias.as_ref()), ConvGeometry::default(), call.relu, wants)?;
         let (id, bias) = (self.weight.id(), self.bias.as_ref().map(|bias| bias.id()));
-        let matrix = move |w: ParamGradient| Ok(w.whole()?.reshape((outputs, inputs))?.into());
+        let matrix = move |w: ParamGradient| w.reshape(inputs);
         Ok(Evaluated {
             y,
             backward: Box::new(move |dy| weight_and_bias_gradients(record, dy, (id, matrix), bias)),

@@ -2,17 +2,18 @@
 //! loss.
 
 use super::{
-    cpu::{BLOCK, Float, by_dtype, map, map2},
+    cpu::{Float, by_dtype, map, map2},
+    in_place::{ElementRule, fits, in_place},
+    sum::sum_on_cpu,
     tape::{Evaluated, Gradient},
 };
-use crate::op::{CpuInput, CpuOutput, Op, apply, compute, elements, elements_mut, output};
+use crate::op::{CpuInput, CpuOutput, Op, apply, compute, output};
 #[cfg(feature = "cuda")]
 use crate::{
     device::cuda::{Arg, Grid, alloc_uninit, launch, modules::ELEMENTWISE},
     op::{CudaInput, CudaOutput},
 };
-use candle_core::{CpuStorage, InplaceOp2, Layout, Result, Tensor, backend::BackendStorage, bail};
-use rayon::prelude::*;
+use candle_core::{Result, Tensor};
 
 /// max(x, 0), any shape, f32 or f64, on a GPU also bf16.
 pub fn relu(x: &Tensor) -> Result<Tensor> {
@@ -22,6 +23,14 @@ pub fn relu(x: &Tensor) -> Result<Tensor> {
 /// max(x, `slope`·x) for a slope in [0, 1]; shapes and types as [`relu`]. The subgradient at 0 is `slope`.
 pub fn leaky_relu(x: &Tensor, slope: f64) -> Result<Tensor> {
     relu(x)?.affine(1.0 - slope, 0.0)? + x.affine(slope, 0.0)?
+}
+
+/// max(a + b, 0), on the CPU in one pass; outside of candle's graph.
+///
+/// # Errors
+/// Two shapes or dtypes.
+pub fn sum_relu(a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    if a.device().is_cpu() { sum_on_cpu(a, b, true) } else { relu(&(a.detach() + b.detach())?) }
 }
 
 /// [`leaky_relu`], or for slope 0 [`relu`], outside of candle's graph; only the result is kept for the gradient.
@@ -80,73 +89,22 @@ pub(super) fn relu_gradient(y: &Tensor, dy: &Tensor) -> Result<Tensor> {
 /// # Errors
 /// Those of the device.
 pub fn gated_gradient(y: &Tensor, dy: Gradient) -> Result<Tensor> {
-    let fits = |dy: &Tensor| dy.device().is_cpu() && dy.is_contiguous() && y.is_contiguous();
     match dy.owned() {
-        Ok(dy) if fits(&dy) => {
-            dy.inplace_op2(y, &Gate)?;
-            Ok(dy)
-        }
+        Ok(dy) if fits(&dy, y) => in_place::<Gate>(dy, y),
         Ok(dy) => relu_gradient(y, &dy),
         Err(shared) => relu_gradient(y, shared.tensor()),
     }
 }
 
-/// dy ← dy masked by a ReLU's output, in host memory.
+/// dy masked by a ReLU's output.
 struct Gate;
 
-impl InplaceOp2 for Gate {
-    fn name(&self) -> &'static str {
-        "relu gradient"
-    }
+impl ElementRule for Gate {
+    const NAME: &'static str = "relu gradient";
 
-    fn cpu_fwd(
-        &self,
-        dy: &mut CpuStorage,
-        dy_layout: &Layout,
-        y: &CpuStorage,
-        y_layout: &Layout,
-    ) -> Result<()> {
-        match dy {
-            CpuStorage::F32(dy) => {
-                gate(elements_mut("relu gradient", dy, dy_layout)?, elements("relu gradient", y, y_layout)?)
-            }
-            CpuStorage::F64(dy) => {
-                gate(elements_mut("relu gradient", dy, dy_layout)?, elements("relu gradient", y, y_layout)?)
-            }
-            other => bail!("relu gradient: f32 or f64 wanted, got {:?}", other.dtype()),
-        }
-        Ok(())
+    fn apply<T: Float>(dy: T, y: T) -> T {
+        y.gate(dy)
     }
-}
-
-fn gate<T: Float>(dy: &mut [T], y: &[T]) {
-    let blocks = dy.par_chunks_mut(BLOCK).zip(y.par_chunks(BLOCK));
-    blocks.for_each(|(dy, y)| dy.iter_mut().zip(y).for_each(|(dy, y)| *dy = y.gate(*dy)));
-}
-
-/// a + b, and with `relu` max(a + b, 0) in one pass on the CPU; outside of candle's graph.
-///
-/// # Errors
-/// Two shapes or dtypes.
-pub fn sum(a: &Tensor, b: &Tensor, with_relu: bool) -> Result<Tensor> {
-    if !with_relu || !a.device().is_cpu() {
-        let sum = (a.detach() + b.detach())?;
-        return if with_relu { relu(&sum) } else { Ok(sum) };
-    }
-    if a.shape() != b.shape() {
-        bail!("sum: maps of {:?} and {:?}", a.dims(), b.dims())
-    }
-    compute(
-        "sum",
-        [a, b],
-        |[a, b]| {
-            Ok(
-                by_dtype!(a, T => output(map2(a.elements::<T>()?, b.elements()?, |a, b| (a + b).rectify()), a.shape())),
-            )
-        },
-        #[cfg(feature = "cuda")]
-        |_| bail!("sum: not on the processor"),
-    )
 }
 
 /// Launches an elementwise kernel with arguments (inputs, result, number of elements), all with the shape and dtype

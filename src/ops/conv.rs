@@ -13,14 +13,17 @@ mod graph;
 mod lanes;
 mod panels;
 mod patches;
+mod shape;
+mod simd;
 mod tile;
+mod winograd;
 
 use axis::Axis;
 use candle_core::{Result, Tensor, bail};
-use cpu::ConvShape;
 use graph::weight_gradient;
 pub use graph::{ConvGradients, ConvRecord, Wants};
 pub(super) use graph::{Convolution, Direction};
+use shape::ConvShape;
 use std::fmt;
 
 /// Geometry of a convolution, the same for both axes.

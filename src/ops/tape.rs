@@ -5,6 +5,7 @@
 //! candle's own graph covers what surrounds the passes: losses, heads, pooling of regions. The outputs of a pass are
 //! variables of that graph, and its input may depend on the outputs of earlier passes.
 
+use super::sum::{add_to, sum};
 use crate::op::{Op, evaluate};
 use candle_core::{DType, Result, Tensor, TensorId, Var, backprop::GradStore, bail};
 use std::{cell::RefCell, collections::HashMap, fmt, ops::Range, rc::Rc};
@@ -46,6 +47,21 @@ impl ParamGradient {
                 Tensor::cat(&pieces, 0)
             }
         }
+    }
+}
+
+impl ParamGradient {
+    /// With all axes but the first replaced by `rest`.
+    ///
+    /// # Errors
+    /// Another number of elements.
+    pub fn reshape(self, rest: usize) -> Result<Self> {
+        Ok(match self {
+            Self::Whole(tensor) => Self::Whole(tensor.reshape(((), rest))?),
+            Self::Pieces { rows, piece } => {
+                Self::Pieces { rows, piece: Box::new(move |rows| piece(rows)?.reshape(((), rest))) }
+            }
+        })
     }
 }
 
@@ -104,7 +120,14 @@ impl Gradient {
     }
 
     fn plus(self, other: Self) -> Result<Self> {
-        Ok(Self::from((self.tensor() + other.tensor())?))
+        let sum = match (self.owned(), other) {
+            (Ok(sum), other) => add_to(sum, other.tensor()),
+            (Err(shared), other) => match other.owned() {
+                Ok(sum) => add_to(sum, shared.tensor()),
+                Err(other) => sum(shared.tensor(), other.tensor()),
+            },
+        };
+        Ok(Self::from(sum?))
     }
 }
 
@@ -275,7 +298,7 @@ impl ParamGradients<'_> {
         }
         let gradient = gradient.whole()?;
         let sum = match self.sums.remove(&id) {
-            Some(sum) => (sum + gradient)?,
+            Some(sum) => add_to(sum, &gradient)?,
             None => gradient,
         };
         self.sums.insert(id, sum);

@@ -66,6 +66,10 @@ impl Case {
     fn out(&self) -> (usize, usize) {
         (self.g.out(self.size.0, self.kernel.0), self.g.out(self.size.1, self.kernel.1))
     }
+    /// Of f32: layers of several taps may be computed by minimal filtering.
+    fn tolerance(&self) -> f64 {
+        if self.kernel == (1, 1) { 1e-5 } else { 1e-4 }
+    }
     fn x_dims(&self) -> [usize; 4] {
         [self.batch, self.size.0, self.size.1, self.inputs]
     }
@@ -183,7 +187,7 @@ fn f32_agrees_with_f64_on_large_shapes() {
             let got = ours(c, &x, &w, &dy)?;
             for (name, got, want) in [("y", got.0, want.0), ("dx", got.1, want.1), ("dw", got.2, want.2)] {
                 let d = distance(&got, &want)?;
-                assert!(d < 1e-5, "{name} of {c:?} is off by {d:e}");
+                assert!(d < c.tolerance(), "{name} of {c:?} is off by {d:e}");
             }
         }
         Ok(())
@@ -203,7 +207,7 @@ fn agrees_with_candle_on_large_shapes() {
             let want = want.broadcast_add(&bias)?;
             assert_eq!(want.dims(), dy.dims());
             let d = distance(&conv2d(&x, &w, Some(&bias), c.g)?, &want)?;
-            assert!(d < 1e-5, "{c:?} is off by {d:e}");
+            assert!(d < c.tolerance(), "{c:?} is off by {d:e}");
         }
         Ok(())
     });

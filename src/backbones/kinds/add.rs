@@ -4,7 +4,8 @@ use super::rule::{LayerModule, LayerRule, MapSize};
 use crate::{
     nn::{layers::LayerCall, params::Params},
     ops::{
-        activation::{gated_gradient, sum},
+        activation::{gated_gradient, sum_relu},
+        sum::sum,
         tape::{Evaluated, Gradient, LayerGradients},
     },
     rng::Rng,
@@ -34,8 +35,8 @@ impl LayerRule for AddRow {
 impl LayerModule for AddRow {
     fn evaluate(&self, inputs: &[Tensor], call: LayerCall) -> Result<Evaluated> {
         let [first, rest @ .., last] = inputs else { bail!("a sum of fewer than two maps") };
-        let rest = rest.iter().try_fold(first.clone(), |total, x| sum(&total, x, false))?;
-        let y = sum(&rest, last, call.relu)?;
+        let rest = rest.iter().try_fold(first.clone(), |total, x| sum(&total, x))?;
+        let y = if call.relu { sum_relu(&rest, last)? } else { sum(&rest, last)? };
         let (count, open) = (inputs.len(), call.relu.then(|| y.clone()));
         let backward = move |dy: Gradient| {
             let dy = match open {

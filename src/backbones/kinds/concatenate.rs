@@ -39,12 +39,17 @@ impl LayerModule for ConcatenateRow {
         let backward = move |dy: Gradient| {
             let (mut first, mut inputs) = (0, vec![]);
             for (width, wanted) in widths.into_iter().zip(wants) {
-                let part = wanted.then(|| dy.tensor().narrow(3, first, width)?.contiguous());
-                inputs.push(part.transpose()?.map(Gradient::from));
+                inputs.push(wanted.then(|| part(&dy, first, width)).transpose()?);
                 first += width;
             }
             Ok(LayerGradients { inputs, params: vec![] })
         };
         Ok(Evaluated { y: Tensor::cat(inputs, 3)?, backward: Box::new(backward) })
     }
+}
+
+/// The gradient of one input. That of a single cell lies in the memory of the whole.
+fn part(dy: &Gradient, first: usize, width: usize) -> Result<Gradient> {
+    let part = dy.tensor().narrow(3, first, width)?;
+    Ok(if part.is_contiguous() { Gradient::lent(&part) } else { part.contiguous()?.into() })
 }

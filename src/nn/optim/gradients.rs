@@ -6,9 +6,12 @@
 use super::update::{PIECE, read_f32, square_norm};
 use crate::{
     nn::params::Params,
-    ops::tape::{GradientSink, ParamGradient, Tape},
+    ops::{
+        sum::add_to,
+        tape::{GradientSink, ParamGradient, Tape},
+    },
 };
-use candle_core::{DType, Device, InplaceOp2, Result, Tensor, TensorId};
+use candle_core::{DType, Device, Result, Tensor, TensorId};
 use rayon::prelude::*;
 use std::collections::HashMap;
 
@@ -153,34 +156,12 @@ impl GradientSum {
 
 /// The sum plus the gradient, in the sum's own memory if possible.
 fn added(sum: Tensor, gradient: &Tensor) -> Result<Tensor> {
-    match sum.device() {
-        #[cfg(feature = "cuda")]
-        Device::Cuda(device) => super::cuda::add(device, &sum, gradient)?,
-        _ if read_f32(&sum, |_| ()).is_some() => sum.inplace_op2(gradient, &AddInPlace)?,
-        _ => return sum + gradient,
+    #[cfg(feature = "cuda")]
+    if let Device::Cuda(device) = sum.device() {
+        super::cuda::add(device, &sum, gradient)?;
+        return Ok(sum);
     }
-    Ok(sum)
-}
-
-/// sum += gradient, on f32 in host memory.
-struct AddInPlace;
-impl InplaceOp2 for AddInPlace {
-    fn name(&self) -> &'static str {
-        "add-gradient"
-    }
-    fn cpu_fwd(
-        &self,
-        sum: &mut candle_core::CpuStorage,
-        sum_layout: &candle_core::Layout,
-        grad: &candle_core::CpuStorage,
-        grad_layout: &candle_core::Layout,
-    ) -> Result<()> {
-        let sum = super::update::slice_mut(self.name(), sum, sum_layout)?;
-        let grad = super::update::slice(self.name(), grad, grad_layout)?;
-        let pieces = sum.par_chunks_mut(PIECE).zip(grad.par_chunks(PIECE));
-        pieces.for_each(|(sum, grad)| sum.iter_mut().zip(grad).for_each(|(s, g)| *s += g));
-        Ok(())
-    }
+    add_to(sum, gradient)
 }
 
 fn all_finite(tensor: &Tensor) -> Result<bool> {

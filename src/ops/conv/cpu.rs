@@ -1,55 +1,35 @@
 //! Convolution on the CPU: three products over NHWC slices, for any stride, padding, dilation and groups. Independent
-//! of tensors and autograd, so another backend could replace it.
+//! of tensors and autograd, so another backend could replace it. Each is computed directly, or by minimal filtering where
+//! that pays (`winograd.rs`).
 //!
 //! The summation order of each output element depends only on shapes, so results are bit-identical for any number of
 //! threads.
 
-use super::axis::{Axis, AxisMap};
+use super::axis::AxisMap;
 use super::filter_gemm::FilterGemm;
 pub(super) use super::gather_gemm::Epilogue;
 use super::gather_gemm::{Filter, GatherGemm};
+use super::shape::ConvShape;
 use super::tile::Real;
+use super::winograd::{self, Pass, Scheme, pays};
+use crate::device;
 use rayon::prelude::*;
 
-/// Shape of a convolution: x `(B, H, W, C)`, w `(O, KH, KW, C/groups)`, y `(B, H', W', O)`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::ops) struct ConvShape {
-    pub batch: usize,
-    pub rows: Axis,
-    pub cols: Axis,
-    /// C, the channels of x.
-    pub inputs: usize,
-    /// O, the channels of y.
-    pub outputs: usize,
-    pub groups: usize,
-}
-
-impl ConvShape {
-    /// Elements of x.
-    pub fn input_len(&self) -> usize {
-        self.batch * self.rows.input * self.cols.input * self.inputs
-    }
-    /// Elements of y.
-    pub fn output_len(&self) -> usize {
-        self.batch * self.rows.output * self.cols.output * self.outputs
-    }
-    /// Elements of w.
-    pub fn weight_len(&self) -> usize {
-        self.outputs * self.taps() * self.inputs_per_group()
-    }
-    pub fn taps(&self) -> usize {
-        self.rows.kernel * self.cols.kernel
-    }
-    pub fn inputs_per_group(&self) -> usize {
-        self.inputs / self.groups
-    }
-    pub fn outputs_per_group(&self) -> usize {
-        self.outputs / self.groups
-    }
+/// The scheme of minimal filtering by which a product is computed, if it is not computed directly.
+fn filtered(s: &ConvShape, pass: Pass) -> Option<Scheme> {
+    if device::exact() { None } else { pays(s, pass) }
 }
 
 /// y = x ∗ w (+ bias, optional ReLU).
 pub(super) fn forward<T: Real>(s: &ConvShape, x: &[T], w: &[T], finish: Epilogue<T>) -> Vec<T> {
+    match filtered(s, Pass::Forward) {
+        Some(scheme) => winograd::forward(s, x, w, finish, scheme),
+        None => direct_forward(s, x, w, finish),
+    }
+}
+
+/// `forward` without minimal filtering.
+pub(super) fn direct_forward<T: Real>(s: &ConvShape, x: &[T], w: &[T], finish: Epilogue<T>) -> Vec<T> {
     assert_eq!((x.len(), w.len()), (s.input_len(), s.weight_len()));
     let (taps, depth) = (s.taps(), s.inputs_per_group());
     GatherGemm {
@@ -76,6 +56,14 @@ pub(super) fn forward<T: Real>(s: &ConvShape, x: &[T], w: &[T], finish: Epilogue
 /// dx = the adjoint of `forward` in x, applied to dy (+ bias and ReLU, for the forward pass of a transposed
 /// convolution).
 pub(super) fn grad_input<T: Real>(s: &ConvShape, dy: &[T], w: &[T], finish: Epilogue<T>) -> Vec<T> {
+    match filtered(s, Pass::GradInput) {
+        Some(scheme) => winograd::grad_input(s, dy, w, finish, scheme),
+        None => direct_grad_input(s, dy, w, finish),
+    }
+}
+
+/// `grad_input` without minimal filtering.
+pub(super) fn direct_grad_input<T: Real>(s: &ConvShape, dy: &[T], w: &[T], finish: Epilogue<T>) -> Vec<T> {
     assert_eq!((dy.len(), w.len()), (s.output_len(), s.weight_len()));
     let (taps, width) = (s.taps(), s.inputs_per_group());
     GatherGemm {
@@ -101,6 +89,14 @@ pub(super) fn grad_input<T: Real>(s: &ConvShape, dy: &[T], w: &[T], finish: Epil
 
 /// dw = the adjoint of `forward` in w, applied to dy.
 pub(super) fn grad_weight<T: Real>(s: &ConvShape, x: &[T], dy: &[T]) -> Vec<T> {
+    match filtered(s, Pass::GradWeight) {
+        Some(scheme) => winograd::grad_weight(s, x, dy, scheme),
+        None => direct_grad_weight(s, x, dy),
+    }
+}
+
+/// `grad_weight` without minimal filtering.
+pub(super) fn direct_grad_weight<T: Real>(s: &ConvShape, x: &[T], dy: &[T]) -> Vec<T> {
     assert_eq!((x.len(), dy.len()), (s.input_len(), s.output_len()));
     FilterGemm::new(s, x, dy).run()
 }

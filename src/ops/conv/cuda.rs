@@ -2,7 +2,7 @@
 //! otherwise (f64, first layers with few channels). x and y have the same dtype, bf16, f32 or f64; filters, biases
 //! and their gradients are f32 for the first two.
 
-use super::{axis::Axis, cpu::ConvShape};
+use super::{axis::Axis, shape::ConvShape};
 use crate::device::cuda::{
     Arg, Geometry, Grid, alloc_uninit,
     cudnn::{ConvOperands, ConvPass, CudnnAxis, CudnnShape, convolve},

@@ -6,9 +6,9 @@
 //! patches instead.
 
 use super::axis::{Axis, AxisMap};
-use super::cpu::ConvShape;
 use super::panels::{Packed, Panel, Shared, even_ranges, in_order};
 use super::patches::{PatchSource, SHORT_RUN};
+use super::shape::ConvShape;
 use super::tile::{MAX_ROWS, Real, Segment, Tile, TileKernel};
 use std::ops::Range;
 

@@ -7,9 +7,10 @@ use super::super::{
     activation::gated_gradient,
     tape::{Gradient, ParamGradient},
 };
-use super::cpu::{self, ConvShape, Epilogue};
+use super::cpu::{self, Epilogue};
 #[cfg(feature = "cuda")]
 use super::cuda::{self, Gpu};
+use super::shape::ConvShape;
 use super::{panels::even_ranges, tile::Real};
 use crate::op::{CpuInput, CpuOutput, Op, apply, compute, evaluate, output};
 #[cfg(feature = "cuda")]
@@ -93,8 +94,9 @@ impl Convolution {
 
     /// The gradient of w, in pieces if it is large and its output channels can be split.
     fn param_gradient(self, x: Tensor, dy: Tensor) -> Result<ParamGradient> {
-        let (shape, bytes) = (self.shape, self.shape.weight_len() * dy.dtype().size_in_bytes());
-        let pieces = bytes.div_ceil(PIECE_BYTES).min(shape.outputs);
+        let (shape, size, [least, most]) = (self.shape, dy.dtype().size_in_bytes(), PIECE_BYTES);
+        let piece = (2 * shape.input_len() * size).clamp(least, most);
+        let pieces = (shape.weight_len() * size).div_ceil(piece).min(shape.outputs);
         if pieces < 2 || shape.groups > 1 || self.direction == Direction::Adjoint || !dy.device().is_cpu() {
             return Ok(self.weight_gradient(&x, &dy)?.into());
         }
@@ -203,8 +205,9 @@ pub struct ConvGradients {
     pub bias: Option<Tensor>,
 }
 
-/// Bytes of a weight gradient from which it is computed in pieces of output channels.
-const PIECE_BYTES: usize = 40 << 20;
+/// Fewest and most bytes of a piece of a weight gradient: it is applied while it is in a cache, and packing x anew for
+/// each piece must not cost more than that saves.
+const PIECE_BYTES: [usize; 2] = [8 << 20, 40 << 20];
 
 impl ConvRecord {
     /// From the gradient of the result, whose memory is reused if it can be.

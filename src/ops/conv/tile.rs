@@ -5,6 +5,7 @@
 //! Independent of images: sibling modules convert a convolution into segments.
 
 use super::lanes::{Lanes, Plain};
+use super::simd::{Element, Simd};
 use std::mem::MaybeUninit;
 use std::ops::{Add, Mul};
 
@@ -90,7 +91,7 @@ impl<T> TileKernel<T> {
 
 /// An element type with kernels: f32, and f64 for gradient checks.
 pub(super) trait Real:
-    Copy + Default + PartialOrd + Send + Sync + Add<Output = Self> + Mul<Output = Self> + std::iter::Sum + 'static
+    Element + PartialOrd + Add<Output = Self> + Mul<Output = Self> + std::iter::Sum
 {
     /// The fastest kernels for this CPU.
     fn kernel() -> &'static TileKernel<Self>;
@@ -104,16 +105,18 @@ impl Real for f64 {
 
 impl Real for f32 {
     fn kernel() -> &'static TileKernel<f32> {
+        kernel_of(Self::simd())
+    }
+}
+
+/// The kernels for an instruction set that this CPU has.
+fn kernel_of(simd: Simd) -> &'static TileKernel<f32> {
+    match simd {
         #[cfg(target_arch = "x86_64")]
-        {
-            if is_x86_feature_detected!("avx512f") {
-                return &x86::AVX512;
-            }
-            if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
-                return &x86::AVX2;
-            }
-        }
-        &PLAIN_F32
+        Simd::Avx512 => &x86::AVX512,
+        #[cfg(target_arch = "x86_64")]
+        Simd::Avx2 => &x86::AVX2,
+        _ => &PLAIN_F32,
     }
 }
 
@@ -278,17 +281,7 @@ mod tests {
 
     /// Every kernel that this machine runs, not only the fastest.
     fn kernels() -> Vec<&'static TileKernel<f32>> {
-        let mut all = vec![&PLAIN_F32];
-        #[cfg(target_arch = "x86_64")]
-        {
-            if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
-                all.push(&x86::AVX2);
-            }
-            if is_x86_feature_detected!("avx512f") {
-                all.push(&x86::AVX512);
-            }
-        }
-        all
+        Simd::available().into_iter().map(kernel_of).collect()
     }
 
     /// Small integers, so that sums are exact whatever the order and the fusing.

@@ -1,0 +1,66 @@
+//! Elementwise operations in the memory of their first argument, on the CPU.
+
+use super::cpu::{BLOCK, Float};
+use crate::op::{elements, elements_mut};
+use candle_core::{CpuStorage, InplaceOp2, Layout, Result, Tensor, WithDType, backend::BackendStorage, bail};
+use rayon::prelude::*;
+use std::marker::PhantomData;
+
+/// An operation on two elements.
+pub(super) trait ElementRule: Send + Sync {
+    const NAME: &'static str;
+    fn apply<T: Float>(a: T, b: T) -> T;
+}
+
+/// Whether [`in_place`] can be used for these tensors: contiguous, in host memory.
+pub(super) fn fits(a: &Tensor, b: &Tensor) -> bool {
+    a.device().is_cpu() && a.is_contiguous() && b.is_contiguous() && a.dtype() == b.dtype()
+}
+
+/// a ← rule(a, b). Nothing else may read the memory of `a`.
+///
+/// # Errors
+/// Two shapes; another type than f32 and f64; tensors that do not [fit](fits).
+pub(super) fn in_place<R: ElementRule>(a: Tensor, b: &Tensor) -> Result<Tensor> {
+    if a.shape() != b.shape() {
+        bail!("{}: tensors of {:?} and {:?}", R::NAME, a.dims(), b.dims())
+    }
+    a.inplace_op2(b, &InPlace::<R>(PhantomData))?;
+    Ok(a)
+}
+
+struct InPlace<R>(PhantomData<R>);
+
+impl<R: ElementRule> InPlace<R> {
+    fn run<T: Float + WithDType>(
+        a: &mut [T],
+        a_layout: &Layout,
+        b: &CpuStorage,
+        b_layout: &Layout,
+    ) -> Result<()> {
+        let (a, b) = (elements_mut(R::NAME, a, a_layout)?, elements::<T>(R::NAME, b, b_layout)?);
+        let blocks = a.par_chunks_mut(BLOCK).zip(b.par_chunks(BLOCK));
+        blocks.for_each(|(a, b)| a.iter_mut().zip(b).for_each(|(a, b)| *a = R::apply(*a, *b)));
+        Ok(())
+    }
+}
+
+impl<R: ElementRule> InplaceOp2 for InPlace<R> {
+    fn name(&self) -> &'static str {
+        R::NAME
+    }
+
+    fn cpu_fwd(
+        &self,
+        a: &mut CpuStorage,
+        a_layout: &Layout,
+        b: &CpuStorage,
+        b_layout: &Layout,
+    ) -> Result<()> {
+        match a {
+            CpuStorage::F32(a) => Self::run(a, a_layout, b, b_layout),
+            CpuStorage::F64(a) => Self::run(a, a_layout, b, b_layout),
+            other => bail!("{}: f32 or f64 wanted, got {:?}", R::NAME, other.dtype()),
+        }
+    }
+}
