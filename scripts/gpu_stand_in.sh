@@ -5,7 +5,7 @@
 #   source TREE/env.sh                       (scripts/cuda_tree.sh; not where CUDA is installed)
 #   bash scripts/gpu_stand_in.sh DIR [--all]
 #
-# DIR is a folder for the libraries. --all adds the queues that run as late as they may, cuDNN without any algorithm, blocks
+# DIR is a folder for the libraries. --all adds the queues that run as late as they may, cuDNN without any algorithm or without fusion, blocks
 # from last to first, and the long gradient tests: half an hour.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -25,7 +25,7 @@ run() { env LD_LIBRARY_PATH="$libraries" "$@" cargo "${light[@]}" test --release
 run env
 env LD_LIBRARY_PATH="$libraries" cargo "${light[@]}" test --release --features cuda --test devices -- --ignored
 if [[ -n $all ]]; then
-  for way in STAND_IN_LAZY=1 STAND_IN_LAZY=2 STAND_IN_CUDNN=none STAND_IN_REVERSE=1; do
+  for way in STAND_IN_LAZY=1 STAND_IN_LAZY=2 STAND_IN_CUDNN=none STAND_IN_CUDNN=unfused STAND_IN_REVERSE=1; do
     echo "on the stand-in, $way"
     run env "$way"
   done

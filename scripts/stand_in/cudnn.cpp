@@ -1,5 +1,6 @@
 // cuDNN of the stand-in: the convolutions of the legacy API, computed by convolution.h. It is strict
-// about descriptors, pointers and workspaces. STAND_IN_CUDNN=none makes every algorithm unsupported.
+// about descriptors, pointers and workspaces. STAND_IN_CUDNN=none makes every algorithm unsupported,
+// STAND_IN_CUDNN=unfused the convolutions with bias and activation.
 #include <cmath>
 #include <cstdlib>
 #include <cstring>
@@ -127,10 +128,11 @@ int check(Handle h, const Problem& p, const std::string& who) {
   return SUCCESS;
 }
 
-bool none() {
+bool refuses(const char* what) {
   const char* v = getenv("STAND_IN_CUDNN");
-  return v && !strcmp(v, "none");
+  return v && !strcmp(v, what);
 }
+bool none() { return refuses("none"); }
 
 const Algorithm* find(Pass pass, int code) {
   if (none()) return nullptr;
@@ -246,9 +248,18 @@ API cudnnOpsVersionCheck() { return SUCCESS; }
 API cudnnCnnVersionCheck() { return SUCCESS; }
 API cudnnAdvVersionCheck() { return SUCCESS; }
 
-#define STAND_IN_DESCRIPTOR(NAME)                                                                     \
-  API cudnnCreate##NAME##Descriptor(cudnn##NAME##Struct** d) { *d = new cudnn##NAME##Struct; return SUCCESS; } \
-  API cudnnDestroy##NAME##Descriptor(cudnn##NAME##Struct* d) { if (d) d->kind = 0; delete d; return SUCCESS; }
+#define STAND_IN_DESCRIPTOR(NAME)                                   \
+  API cudnnCreate##NAME##Descriptor(cudnn##NAME##Struct** d) {      \
+    *d = new cudnn##NAME##Struct;                                   \
+    stand_in_tally("cuDNN descriptors", 1);                         \
+    return SUCCESS;                                                 \
+  }                                                                 \
+  API cudnnDestroy##NAME##Descriptor(cudnn##NAME##Struct* d) {      \
+    if (d) d->kind = 0;                                             \
+    if (d) stand_in_tally("cuDNN descriptors", -1);                 \
+    delete d;                                                       \
+    return SUCCESS;                                                 \
+  }
 STAND_IN_DESCRIPTOR(Tensor)
 STAND_IN_DESCRIPTOR(Filter)
 STAND_IN_DESCRIPTOR(Convolution)
@@ -382,6 +393,7 @@ API cudnnConvolutionBiasActivationForward(Handle h, const void* alpha1, TensorD 
   const Problem p{Pass::Forward, xd, wd, conv, yd};
   const Call c{x, w, y, y, code, space, bytes};
   if (int bad = check_call(h, p, c, who)) return bad;
+  if (refuses("unfused")) return NOT_SUPPORTED;
   if (!zd || !bd || !act || !alpha1 || !alpha2 || zd->kind != TENSOR || bd->kind != TENSOR || act->kind != ACTIVATION)
     return refuse(BAD_PARAM, who, "a descriptor or scalar is null or of another kind");
   const Tensor4 &b = bd->t, &t = yd->t;

@@ -3,6 +3,7 @@
 #include <cuda.h>
 #include <dirent.h>
 #include <dlfcn.h>
+#include <execinfo.h>
 
 #include <cstdlib>
 #include <cstring>
@@ -81,11 +82,21 @@ bool good_host(const void* p, size_t bytes, const char* who) {
   return false;
 }
 
+// Who copies: the callers' addresses, for addr2line.
+void tell_copy(size_t bytes) {
+  void* callers[40];
+  const int count = backtrace(callers, 40);
+  stand_in_complain("%zu bytes to the device, from", bytes);
+  backtrace_symbols_fd(callers, count, 2);
+}
+
 CUresult copy_in(CUdeviceptr to, const void* from, size_t bytes, Stream* stream, bool wait) {
   const char* who = "copy host to device";
   if (!bytes) return CUDA_SUCCESS;
   if (!stand_in_on_device(device(to), bytes, who) || !good_host(from, bytes, who)) return CUDA_ERROR_INVALID_VALUE;
   statistics().bytes_in += bytes;
+  stand_in_tally("copies to device", 1);
+  if (settings().copies) tell_copy(bytes);
   void* target = device(to);
   if (!settings().lazy || wait || is_pinned(from, bytes)) {
     push(stream, {who, [=] { memcpy(target, from, bytes); }, nullptr, 0});
@@ -203,6 +214,7 @@ const Settings& settings() {
     Settings s;
     s.fast = number("STAND_IN_FAST");
     s.reverse = number("STAND_IN_REVERSE");
+    s.copies = number("STAND_IN_COPIES");
     s.lazy = static_cast<int>(number("STAND_IN_LAZY"));
     s.bytes = number("STAND_IN_BYTES") ? number("STAND_IN_BYTES") : size_t(16) << 30;
     s.stats = getenv("STAND_IN_STATS");
@@ -222,6 +234,16 @@ void stand_in_enqueue(CUstream_st* handle, const char* name, Work work) {
   Stream* stream = stream_find(handle);
   if (!stream) return stand_in_complain("%s: no such stream", name);
   push(stream, {name, std::move(work), nullptr, 0});
+}
+
+void stand_in_tally(const char* name, long long by) {
+  std::lock_guard<std::recursive_mutex> hold(lock);
+  statistics().tallies[name] += static_cast<unsigned long long>(by);
+}
+
+unsigned long long stand_in_count(const char* table, const char* name) {
+  std::lock_guard<std::recursive_mutex> hold(lock);
+  return statistics().count(table, name);
 }
 
 #define API extern "C" STAND_IN_API CUresult

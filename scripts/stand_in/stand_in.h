@@ -30,12 +30,18 @@ STAND_IN_API void stand_in_register(const char* name, stand_in::Binder bind);
 extern "C" {
 // How often the host has waited for the device since the start.
 STAND_IN_API unsigned long long stand_in_host_syncs(void);
+// A count since the start, of what the file STAND_IN_STATS has under the same two names: ("launches", KERNEL),
+// ("library_calls", FUNCTION), ("host_syncs", KIND), ("tallies", KIND). All names of the table together where `name` is null.
+STAND_IN_API unsigned long long stand_in_count(const char* table, const char* name);
 }
+// Counts objects of the libraries that are alive, and copies: `by` is 1 or -1.
+STAND_IN_API void stand_in_tally(const char* name, long long by);
 
 // ---- between the files of the driver library -------------------------------------------------
 namespace stand_in {
 struct Settings {
   bool fast, reverse;  // plain malloc; device threads and blocks run last first
+  bool copies;         // say where each copy to the device comes from
   int lazy;            // 0: at once, 1: the last created stream first, 2: the first created first
   size_t bytes;        // device memory in all
   const char* stats;   // where the counts go at exit

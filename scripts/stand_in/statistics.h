@@ -8,7 +8,7 @@
 
 namespace stand_in {
 struct Statistics {
-  std::map<std::string, unsigned long long> launches, calls, syncs;
+  std::map<std::string, unsigned long long> launches, calls, syncs, tallies;
   unsigned long long bytes_in = 0, bytes_out = 0, bytes_within = 0;
   ~Statistics() {
     if (!settings().stats) return;
@@ -21,10 +21,18 @@ struct Statistics {
     table(f, "launches", launches);
     table(f, "library_calls", calls);
     table(f, "host_syncs", syncs);
+    table(f, "tallies", tallies);
     fprintf(f, "  \"allocations\": %llu,\n  \"peak_device_bytes\": %zu,\n", device_allocations(), device_peak());
     fprintf(f, "  \"bytes_to_device\": %llu,\n  \"bytes_to_host\": %llu,\n  \"bytes_on_device\": %llu\n}\n", bytes_in,
             bytes_out, bytes_within);
     fclose(f);
+  }
+  unsigned long long count(const std::string& table, const char* name) const {
+    const auto& all = table == "launches" ? launches : table == "library_calls" ? calls : table == "host_syncs" ? syncs : tallies;
+    unsigned long long sum = 0;
+    for (const auto& [key, count] : all)
+      if (!name || key == name) sum += count;
+    return sum;
   }
   static void table(FILE* f, const char* name, const std::map<std::string, unsigned long long>& counts) {
     fprintf(f, "  \"%s\": {", name);

@@ -14,6 +14,8 @@ use std::{
 #[cfg(feature = "cuda")]
 pub mod cuda;
 mod host_memory;
+#[cfg(any(test, feature = "cuda"))]
+mod lru;
 
 pub use host_memory::host_memory;
 

@@ -7,6 +7,7 @@ mod loading;
 mod losses;
 #[path = "../skipping/mod.rs"]
 mod skipping;
+mod stand_in;
 mod training;
 
 use candle_core::Device;

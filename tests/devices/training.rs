@@ -33,7 +33,7 @@ use hueristic::{
 use std::{path::Path, sync::Arc};
 
 /// Precision is process-wide, so these tests run one at a time.
-fn turn() -> std::sync::MutexGuard<'static, ()> {
+pub fn turn() -> std::sync::MutexGuard<'static, ()> {
     static TURN: std::sync::Mutex<()> = std::sync::Mutex::new(());
     TURN.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
@@ -127,15 +127,7 @@ fn steps_repeat_bit_for_bit() {
 
 /// Number of host synchronizations, if the stand-in libraries count them.
 fn host_syncs() -> Option<u64> {
-    unsafe extern "C" {
-        fn dlsym(library: *mut std::ffi::c_void, name: *const std::ffi::c_char) -> *mut std::ffi::c_void;
-    }
-    // SAFETY: a null handle means all libraries of the process; the function takes nothing and gives a number.
-    unsafe {
-        let count = dlsym(std::ptr::null_mut(), c"stand_in_host_syncs".as_ptr());
-        let count: Option<unsafe extern "C" fn() -> u64> = std::mem::transmute(count);
-        count.map(|count| count())
-    }
+    super::stand_in::count(c"host_syncs", None)
 }
 
 #[test]

@@ -1,0 +1,57 @@
+//! Counts of the stand-in libraries, and what a training step may ask of the device. Counts are those of the whole
+//! process, so these tests are ignored by default and take turns.
+
+use super::{gpu, skipping};
+use candle_core::{DType, Device, Result, Tensor};
+use hueristic::ops::conv::{ConvGeometry, conv2d};
+use std::ffi::{CStr, c_char, c_void};
+
+/// A count of the stand-in since its start (`scripts/stand_in/stand_in.h`), of all names in the table without one; None
+/// on a GPU.
+pub fn count(table: &CStr, name: Option<&CStr>) -> Option<u64> {
+    unsafe extern "C" {
+        fn dlsym(library: *mut c_void, name: *const c_char) -> *mut c_void;
+    }
+    type Count = unsafe extern "C" fn(*const c_char, *const c_char) -> u64;
+    // SAFETY: a null handle means all libraries of the process; the function takes two names and gives a number.
+    unsafe {
+        let count = dlsym(std::ptr::null_mut(), c"stand_in_count".as_ptr());
+        let count: Option<Count> = std::mem::transmute(count);
+        count.map(|count| count(table.as_ptr(), name.map_or(std::ptr::null(), CStr::as_ptr)))
+    }
+}
+
+/// By how much a count grows while `work` runs; None, with a message, without the stand-in.
+pub fn counted<T>(table: &CStr, name: &CStr, work: impl FnOnce() -> T) -> Option<(u64, T)> {
+    let Some(before) = count(table, Some(name)) else {
+        skipping::skipped("no stand-in for the GPU", "only it counts");
+        return None;
+    };
+    let result = work();
+    count(table, Some(name)).map(|after| (after - before, result))
+}
+
+/// Pictures of many sizes, as in detection and segmentation, do not fill the memory with descriptors.
+#[test]
+#[ignore = "counts for the whole process: run it alone"]
+fn plans_of_many_sizes_are_dropped() -> Result<()> {
+    let Some(device) = gpu() else { return Ok(()) };
+    let _turn = super::training::turn();
+    let w = Tensor::ones((8, 3, 3, 8), DType::F32, &device)?;
+    let of_width = |width: usize| -> Result<f32> {
+        let x = Tensor::ones((1, 3, width, 8), DType::F32, &device)?;
+        conv2d(&x, &w, None, ConvGeometry::default())?.max_all()?.to_device(&Device::Cpu)?.to_scalar()
+    };
+    let many = |widths: std::ops::Range<usize>| widths.map(of_width).collect::<Result<Vec<_>>>();
+    let descriptors = || count(c"tallies", Some(c"cuDNN descriptors"));
+    many(3..703)?;
+    let Some(full) = descriptors() else {
+        skipping::skipped("no stand-in for the GPU", "only it counts");
+        return Ok(());
+    };
+    let sums = many(703..803)?;
+    assert_eq!(descriptors(), Some(full), "the descriptors of a dropped plan are destroyed");
+    assert!(sums.iter().all(|v| *v == 72.0));
+    assert_eq!(of_width(3)?, 72.0, "a dropped plan is made again");
+    Ok(())
+}
