@@ -23,7 +23,9 @@ light=(--config 'profile.release.package.hueristic.opt-level=1')
 run() { env LD_LIBRARY_PATH="$libraries" "$@" cargo "${light[@]}" test --release --features cuda "${tests[@]}" -- "${long[@]}"; }
 
 run env
-env LD_LIBRARY_PATH="$libraries" cargo "${light[@]}" test --release --features cuda --test devices -- --ignored
+counts() { env LD_LIBRARY_PATH="$libraries" "$1" cargo "${light[@]}" test --release --features cuda --test devices -- --ignored "${@:2}"; }
+counts env
+counts STAND_IN_CUDNN=unfused bias_and_relu
 if [[ -n $all ]]; then
   for way in STAND_IN_LAZY=1 STAND_IN_LAZY=2 STAND_IN_CUDNN=none STAND_IN_CUDNN=unfused STAND_IN_REVERSE=1; do
     echo "on the stand-in, $way"

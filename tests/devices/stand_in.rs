@@ -3,7 +3,7 @@
 
 use super::{gpu, skipping};
 use candle_core::{DType, Device, Result, Tensor};
-use hueristic::ops::conv::{ConvGeometry, conv2d};
+use hueristic::ops::conv::{ConvGeometry, conv2d, conv2d_relu};
 use std::ffi::{CStr, c_char, c_void};
 
 /// A count of the stand-in since its start (`scripts/stand_in/stand_in.h`), of all names in the table without one; None
@@ -29,6 +29,57 @@ pub fn counted<T>(table: &CStr, name: &CStr, work: impl FnOnce() -> T) -> Option
     };
     let result = work();
     count(table, Some(name)).map(|after| (after - before, result))
+}
+
+/// What `conv2d` and `conv2d_relu` of x in `dtype` call for a bias: (cuDNN's fused calls, its plain ones, finishing kernels).
+fn finishes(device: &Device, dtype: DType, biased: bool) -> Result<Option<[u64; 3]>> {
+    let ones = |dims: &[usize], dtype| Tensor::ones(dims, dtype, device);
+    let (x, w, bias) =
+        (ones(&[2, 6, 6, 8], dtype)?, ones(&[16, 3, 3, 8], DType::F32)?, ones(&[16], DType::F32)?);
+    let counts = || -> Option<[u64; 3]> {
+        let finish = if dtype == DType::BF16 { c"finish_vectors_bf16" } else { c"finish_vectors_f32" };
+        Some([
+            count(c"library_calls", Some(c"cudnnConvolutionBiasActivationForward"))?,
+            count(c"library_calls", Some(c"cudnnConvolutionForward"))?,
+            count(c"launches", Some(finish))?,
+        ])
+    };
+    let Some(before) = counts() else { return Ok(None) };
+    let bias = biased.then_some(&bias);
+    let results =
+        [conv2d(&x, &w, bias, ConvGeometry::default())?, conv2d_relu(&x, &w, bias, ConvGeometry::default())?];
+    for y in results {
+        let y = y.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>()?;
+        assert!(y.iter().all(|v| *v == if biased { 73.0 } else { 72.0 }));
+    }
+    let after = counts().unwrap_or(before);
+    Ok(Some(std::array::from_fn(|i| after[i] - before[i])))
+}
+
+/// Bias and ReLU cost no pass over the result of their own, except where cuDNN refuses them.
+#[test]
+#[ignore = "counts for the whole process: run it alone"]
+fn bias_and_relu_are_computed_in_cudnns_call() -> Result<()> {
+    let Some(device) = gpu() else { return Ok(()) };
+    let _turn = super::training::turn();
+    let with_bias = match std::env::var("STAND_IN_CUDNN").as_deref() {
+        Err(_) => [2, 0, 0],
+        Ok("unfused") => [0, 2, 2],
+        Ok(_) => {
+            skipping::skipped("no cuDNN", "the stand-in was told to have none");
+            return Ok(());
+        }
+    };
+    for dtype in [DType::F32, DType::BF16] {
+        let Some(biased) = finishes(&device, dtype, true)? else {
+            skipping::skipped("no stand-in for the GPU", "only it counts");
+            return Ok(());
+        };
+        assert_eq!(biased, with_bias, "{dtype:?}");
+        // a ReLU alone has no bias to give to the fused call
+        assert_eq!(finishes(&device, dtype, false)?, Some([0, 2, 1]), "{dtype:?}");
+    }
+    Ok(())
 }
 
 /// Pictures of many sizes, as in detection and segmentation, do not fill the memory with descriptors.

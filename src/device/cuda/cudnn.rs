@@ -4,17 +4,17 @@
 mod algorithms;
 mod descriptors;
 
-use super::alloc_uninit;
+use super::{alloc_uninit, narrowed};
 use crate::device::{Precision, deterministic, lru::LruMap, precision};
 use algorithms::{Algorithm, AlgorithmCandidate};
 use candle_core::{
-    CudaDevice, DType, Result,
+    CudaDevice, CudaStorage, DType, Result,
     cuda_backend::{
         DeviceId, WrapErr,
         cudarc::cudnn::{CudnnError, result as cudnn, sys},
     },
 };
-use descriptors::Descriptors;
+use descriptors::{Descriptors, FusedDescriptors};
 use std::{
     cell::RefCell,
     collections::{HashMap, hash_map::Entry},
@@ -60,7 +60,25 @@ pub(crate) struct ConvOperands {
     pub y: u64,
 }
 
-/// Runs one pass with all operands in `dtype`; returns false if cuDNN has no algorithm for it.
+/// What follows a forward pass: a bias per output channel, in f32, and perhaps a ReLU.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ConvEpilogue {
+    pub bias: u64,
+    pub relu: bool,
+}
+
+/// What cuDNN computed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ConvStatus {
+    /// Nothing: it has no algorithm.
+    Unsupported,
+    /// The pass without its epilogue.
+    Unfinished,
+    Finished,
+}
+
+/// Runs one pass with all operands in `dtype`, and the epilogue of a forward pass with it where cuDNN can. The bias is
+/// then rounded to `dtype`, the only one that cuDNN adds to results in it.
 ///
 /// # Errors
 /// cuDNN errors, out of memory for the workspace.
@@ -70,7 +88,8 @@ pub(crate) fn convolve(
     shape: &CudnnShape,
     dtype: DType,
     at: ConvOperands,
-) -> Result<bool> {
+    epilogue: Option<ConvEpilogue>,
+) -> Result<ConvStatus> {
     HANDLES.with_borrow_mut(|handles| {
         let library = match handles.entry(device.id()) {
             Entry::Occupied(entry) => entry.into_mut(),
@@ -80,6 +99,7 @@ pub(crate) fn convolve(
             device,
             Key { pass, shape: *shape, dtype, precision: precision(), deterministic: deterministic() },
             at,
+            epilogue,
         )
     })
 }
@@ -114,6 +134,7 @@ struct ConvPlan {
     descriptors: Descriptors,
     algorithm: Algorithm,
     workspace: usize,
+    fusion: Option<FusedDescriptors>,
 }
 
 impl CudnnContext {
@@ -126,7 +147,13 @@ impl CudnnContext {
         Ok(Self { handle, plans: LruMap::new(MOST_PLANS) })
     }
 
-    fn convolve(&mut self, device: &CudaDevice, key: Key, at: ConvOperands) -> Result<bool> {
+    fn convolve(
+        &mut self,
+        device: &CudaDevice,
+        key: Key,
+        at: ConvOperands,
+        epilogue: Option<ConvEpilogue>,
+    ) -> Result<ConvStatus> {
         device.cuda_stream().context().bind_to_thread().w()?;
         if self.plans.get(&key).is_none() {
             let plan = self.plan(device, &key, at)?;
@@ -136,10 +163,14 @@ impl CudnnContext {
             }
             self.plans.insert(key, plan);
         }
-        match self.plans.get(&key) {
-            Some(Some(plan)) => plan.run(self.handle, device, at).map(|()| true),
-            _ => Ok(false),
+        let Some(Some(plan)) = self.plans.get(&key) else { return Ok(ConvStatus::Unsupported) };
+        if let Some(epilogue) = epilogue
+            && plan.run_fused(self.handle, device, &key, at, epilogue)?
+        {
+            return Ok(ConvStatus::Finished);
         }
+        plan.run(self.handle, device, at)?;
+        Ok(ConvStatus::Unfinished)
     }
 
     /// None if cuDNN has no suitable algorithm.
@@ -160,8 +191,9 @@ impl CudnnContext {
         // f32 must not be truncated to TF32, even if the candidate would.
         let exact = key.dtype == DType::F32 && key.precision != Precision::Tf32;
         descriptors.set_math(if exact { sys::cudnnMathType_t::CUDNN_FMA_MATH } else { *math })?;
+        let fusion = FusedDescriptors::new(key, *algorithm);
         let workspace = algorithms::workspace(self.handle, *algorithm, &descriptors);
-        Ok(workspace.ok().map(|workspace| ConvPlan { descriptors, algorithm: *algorithm, workspace }))
+        Ok(workspace.ok().map(|workspace| ConvPlan { descriptors, algorithm: *algorithm, workspace, fusion }))
     }
 }
 
@@ -190,6 +222,57 @@ impl ConvPlan {
         .result()
         .map_err(failure)
     }
+
+    /// The forward pass with its epilogue. Returns false if cuDNN refuses it, which only a call can tell; it is then not
+    /// tried again.
+    fn run_fused(
+        &mut self,
+        h: sys::cudnnHandle_t,
+        device: &CudaDevice,
+        key: &Key,
+        at: ConvOperands,
+        ConvEpilogue { bias, relu }: ConvEpilogue,
+    ) -> Result<bool> {
+        let (Some(fusion), Algorithm::Y(a)) = (&mut self.fusion, self.algorithm) else { return Ok(false) };
+        let Some(activation) = fusion.activation(relu) else { return Ok(false) };
+        let (_held, bias) = in_dtype(device, bias, key.shape.outputs, key.dtype)?;
+        let (_memory, space) = alloc_uninit(device, self.workspace.max(1), DType::U8)?;
+        let (x, w, y, c) = self.descriptors.raw();
+        let (space, size) = (space as *mut c_void, self.workspace);
+        let [ax, aw, ay, bias] = [at.x, at.w, at.y, bias].map(|a| a as *mut c_void);
+        let (one, zero) = (1f32, 0f32);
+        let [one, zero] = [&raw const one, &raw const zero].map(|f| f.cast::<c_void>());
+        let b = fusion.bias.0;
+        // SAFETY: as in `run`. The operand z has the factor 0 and must be described as y is, so it is y.
+        let status = unsafe {
+            sys::cudnnConvolutionBiasActivationForward(
+                h, one, x, ax, w, aw, c, a, space, size, zero, y, ay, b, bias, activation, y, ay,
+            )
+        };
+        match status.result() {
+            Ok(()) => Ok(true),
+            Err(error) if is_refusal(&error) => {
+                tracing::debug!("cuDNN fuses no bias (ReLU: {relu}) into {:?}: {error:?}", key.shape);
+                fusion.give_up(relu);
+                Ok(false)
+            }
+            Err(error) => Err(failure(error)),
+        }
+    }
+}
+
+/// `n` elements of a bias in f32, in `dtype`.
+fn in_dtype(device: &CudaDevice, bias: u64, n: usize, dtype: DType) -> Result<(Option<CudaStorage>, u64)> {
+    if dtype != DType::BF16 {
+        return Ok((None, bias));
+    }
+    narrowed(device, bias, n).map(|(held, at)| (Some(held), at))
+}
+
+/// Whether cuDNN refused a call rather than failed in it: its codes for arguments begin with 2, for what it does not
+/// support with 3.
+fn is_refusal(error: &CudnnError) -> bool {
+    matches!(error.0 as u32 / 1000, 2 | 3)
 }
 
 fn failure(error: CudnnError) -> candle_core::Error {

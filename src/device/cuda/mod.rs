@@ -151,6 +151,14 @@ pub(crate) fn alloc_uninit(
     Ok((storage, address))
 }
 
+/// A copy of `n` elements of f32 in bf16, and its address.
+pub(crate) fn narrowed(device: &CudaDevice, from: u64, n: usize) -> Result<(CudaStorage, u64)> {
+    let (narrow, at) = alloc_uninit(device, n, DType::BF16)?;
+    let args = [Arg::Pointer(from), Arg::Pointer(at), Arg::count(n)];
+    launch(device, modules::ELEMENTWISE, "narrow_f32_bf16", Grid::over(n.div_ceil(8)), &args)?;
+    Ok((narrow, at))
+}
+
 /// The kernel-name suffix of a dtype.
 pub(crate) fn element(op: &str, dtype: DType) -> Result<&'static str> {
     match dtype {

@@ -1,14 +1,15 @@
 //! Convolution on the GPU: cuDNN if it has an algorithm, a matrix product for 1 × 1 kernels, and im2col products
-//! otherwise (f64, first layers with few channels). x and y have the same dtype, bf16, f32 or f64; filters, biases
+//! otherwise (f64, first layers with few channels). Bias and ReLU of a forward pass are computed in cuDNN's call where it
+//! fuses them, and by a kernel of their own otherwise. x and y have the same dtype, bf16, f32 or f64; filters, biases
 //! and their gradients are f32 for the first two.
 
 use super::{axis::Axis, shape::ConvShape};
 use crate::device::cuda::{
     Arg, Geometry, Grid, alloc_uninit,
-    cudnn::{ConvOperands, ConvPass, CudnnAxis, CudnnShape, convolve},
+    cudnn::{ConvEpilogue, ConvOperands, ConvPass, ConvStatus, CudnnAxis, CudnnShape, convolve},
     element,
     gemm::{Matrix, gemm},
-    launch, modules,
+    launch, modules, narrowed,
 };
 use candle_core::{CudaDevice, CudaStorage, DType, Result, bail};
 
@@ -71,8 +72,12 @@ impl Gpu<'_> {
         let (y, at) = alloc_uninit(device, s.output_len(), self.dtype)?;
         if self.suits_cudnn() {
             let (_held, filters) = self.filters(w)?;
-            if self.cudnn(ConvPass::Y, ConvOperands { x, w: filters, y: at })? {
+            let epilogue = finish.bias.map(|bias| ConvEpilogue { bias, relu: finish.relu });
+            let status = self.cudnn(ConvPass::Y, ConvOperands { x, w: filters, y: at }, epilogue)?;
+            if status == ConvStatus::Unfinished {
                 self.finish(at, at, (s.output_len() / s.outputs, s.outputs, s.outputs), finish)?;
+            }
+            if status != ConvStatus::Unsupported {
                 return Ok(y);
             }
         }
@@ -87,7 +92,8 @@ impl Gpu<'_> {
         let mut done = false;
         if self.suits_cudnn() {
             let (_held, filters) = self.filters(w)?;
-            done = self.cudnn(ConvPass::X, ConvOperands { x: at, w: filters, y })?;
+            let operands = ConvOperands { x: at, w: filters, y };
+            done = self.cudnn(ConvPass::X, operands, None)? != ConvStatus::Unsupported;
         }
         if !done {
             self.product_adjoint(y, w, at)?;
@@ -101,7 +107,8 @@ impl Gpu<'_> {
         let (s, device) = (self.shape, self.device);
         if self.suits_cudnn() {
             let (dw, at) = alloc_uninit(device, s.weight_len(), self.dtype)?;
-            if self.cudnn(ConvPass::W, ConvOperands { x, w: at, y: dy })? {
+            let operands = ConvOperands { x, w: at, y: dy };
+            if self.cudnn(ConvPass::W, operands, None)? != ConvStatus::Unsupported {
                 return self.widened(dw, at);
             }
         }
@@ -118,14 +125,14 @@ impl Gpu<'_> {
         !self.is_product() && self.shape.inputs_per_group() >= FEW_CHANNELS && self.dtype != DType::F64
     }
 
-    fn cudnn(&self, pass: ConvPass, at: ConvOperands) -> Result<bool> {
+    fn cudnn(&self, pass: ConvPass, at: ConvOperands, epilogue: Option<ConvEpilogue>) -> Result<ConvStatus> {
         let ConvShape { batch, rows, cols, inputs, outputs, groups } = *self.shape;
         let window = |a: Axis| {
             let Axis { input, output, kernel, stride, pad, dilation } = a;
             CudnnAxis { input, output, kernel, stride, pad, dilation }
         };
         let shape = CudnnShape { batch, rows: window(rows), cols: window(cols), inputs, outputs, groups };
-        convolve(self.device, pass, &shape, self.dtype, at)
+        convolve(self.device, pass, &shape, self.dtype, at, epilogue)
     }
 
     fn name(&self) -> Result<&'static str> {
@@ -174,11 +181,7 @@ impl Gpu<'_> {
         if self.dtype != DType::BF16 {
             return Ok((None, w));
         }
-        let n = self.shape.weight_len();
-        let (narrow, at) = alloc_uninit(self.device, n, DType::BF16)?;
-        let args = [Arg::Pointer(w), Arg::Pointer(at), Arg::count(n)];
-        launch(self.device, modules::ELEMENTWISE, "narrow_f32_bf16", Grid::over(n.div_ceil(8)), &args)?;
-        Ok((Some(narrow), at))
+        narrowed(self.device, w, self.shape.weight_len()).map(|(held, at)| (Some(held), at))
     }
 
     /// The filters as a matrix with one row per output, padded to the patch width; for a single group also padded

@@ -1,9 +1,9 @@
 //! cuDNN's descriptions of tensors, filters and convolutions, destroyed with their owner.
 
-use super::{CudnnShape, Key, failure};
+use super::{Algorithm, ConvPass, CudnnShape, Key, failure};
 use crate::device::Precision;
 use candle_core::{
-    DType, Result,
+    DType,
     cuda_backend::cudarc::cudnn::{CudnnError, result as cudnn, sys},
 };
 use std::ffi::c_int;
@@ -14,7 +14,7 @@ macro_rules! descriptor {
         pub(super) struct $name(pub sys::$raw);
 
         impl $name {
-            fn new() -> std::result::Result<Self, CudnnError> {
+            fn new() -> Result<Self, CudnnError> {
                 cudnn::$create().map(Self)
             }
         }
@@ -47,6 +47,19 @@ descriptor!(
     cudnn::destroy_convolution_descriptor
 );
 
+descriptor!(
+    ActivationDescriptor,
+    cudnnActivationDescriptor_t,
+    create_activation_descriptor,
+    destroy_activation_descriptor
+);
+
+/// cudarc has no wrapper for it.
+unsafe fn destroy_activation_descriptor(raw: sys::cudnnActivationDescriptor_t) -> Result<(), CudnnError> {
+    // SAFETY: guaranteed by the caller.
+    unsafe { sys::cudnnDestroyActivationDescriptor(raw).result() }
+}
+
 /// Of one convolution.
 pub(super) struct Descriptors {
     pub x: TensorDescriptor,
@@ -65,7 +78,7 @@ type Raw = (
 
 impl TensorDescriptor {
     /// Of an NHWC tensor with the dimensions N, C, H, W.
-    fn of(dtype: DType, [n, c, h, w]: [usize; 4]) -> std::result::Result<Self, CudnnError> {
+    fn of(dtype: DType, [n, c, h, w]: [usize; 4]) -> Result<Self, CudnnError> {
         let made = Self::new()?;
         let dims = [n, c, h, w].map(length);
         // SAFETY: just made.
@@ -83,7 +96,7 @@ fn length(v: usize) -> c_int {
 
 impl Descriptors {
     /// Errors: cuDNN rejects the shape.
-    pub fn new(key: &Key) -> std::result::Result<Self, CudnnError> {
+    pub fn new(key: &Key) -> Result<Self, CudnnError> {
         let CudnnShape { batch, rows, cols, inputs, outputs, groups } = key.shape;
         let tensor = |h, w, channels| TensorDescriptor::of(key.dtype, [batch, channels, h, w]);
         let (x, y) = (tensor(rows.input, cols.input, inputs)?, tensor(rows.output, cols.output, outputs)?);
@@ -109,9 +122,54 @@ impl Descriptors {
     }
 
     /// Restricts the arithmetic to that of the selected algorithm.
-    pub fn set_math(&self, math: sys::cudnnMathType_t) -> Result<()> {
+    pub fn set_math(&self, math: sys::cudnnMathType_t) -> candle_core::Result<()> {
         // SAFETY: the descriptor is alive.
         unsafe { cudnn::set_convolution_math_type(self.convolution.0, math).map_err(failure) }
+    }
+}
+
+/// Of the epilogue of a forward pass.
+pub(super) struct FusedDescriptors {
+    pub bias: TensorDescriptor,
+    /// Without and with a ReLU; None where cuDNN does not fuse it.
+    activations: [Option<ActivationDescriptor>; 2],
+}
+
+impl FusedDescriptors {
+    /// None for other passes. cuDNN adds a bias without an activation only in one algorithm.
+    pub fn new(key: &Key, algorithm: Algorithm) -> Option<Self> {
+        use sys::cudnnActivationMode_t::{CUDNN_ACTIVATION_IDENTITY, CUDNN_ACTIVATION_RELU};
+        const ADDS_ALONE: sys::cudnnConvolutionFwdAlgo_t =
+            sys::cudnnConvolutionFwdAlgo_t::CUDNN_CONVOLUTION_FWD_ALGO_IMPLICIT_PRECOMP_GEMM;
+        if key.pass != ConvPass::Y {
+            return None;
+        }
+        let bias = TensorDescriptor::of(key.dtype, [1, key.shape.outputs, 1, 1]).ok()?;
+        let adds_alone = matches!(algorithm, Algorithm::Y(a) if a == ADDS_ALONE);
+        let identity =
+            if adds_alone { ActivationDescriptor::of(CUDNN_ACTIVATION_IDENTITY).ok() } else { None };
+        Some(Self { bias, activations: [identity, ActivationDescriptor::of(CUDNN_ACTIVATION_RELU).ok()] })
+    }
+
+    /// The activation, if it can be fused.
+    pub fn activation(&self, relu: bool) -> Option<sys::cudnnActivationDescriptor_t> {
+        self.activations[usize::from(relu)].as_ref().map(|activation| activation.0)
+    }
+
+    /// Notes that cuDNN refused this one.
+    pub fn give_up(&mut self, relu: bool) {
+        self.activations[usize::from(relu)] = None;
+    }
+}
+
+impl ActivationDescriptor {
+    fn of(mode: sys::cudnnActivationMode_t) -> Result<Self, CudnnError> {
+        let made = Self::new()?;
+        // A NaN must reach the loss, where it stops the update.
+        let nan = sys::cudnnNanPropagation_t::CUDNN_PROPAGATE_NAN;
+        // SAFETY: just made.
+        unsafe { cudnn::set_activation_descriptor(made.0, mode, nan, 0.0)? };
+        Ok(made)
     }
 }
 
