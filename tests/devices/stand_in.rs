@@ -1,9 +1,16 @@
 //! Counts of the stand-in libraries, and what a training step may ask of the device. Counts are those of the whole
 //! process, so these tests are ignored by default and take turns.
 
-use super::{gpu, skipping};
+use super::{
+    gpu, skipping,
+    training::{Steps, small_alexnet, turn},
+};
 use candle_core::{DType, Device, Result, Tensor};
-use hueristic::ops::conv::{ConvGeometry, conv2d, conv2d_relu};
+use hueristic::{
+    device::{self, Precision},
+    nn::params::ParamKind,
+    ops::conv::{ConvGeometry, conv2d, conv2d_relu},
+};
 use std::ffi::{CStr, c_char, c_void};
 
 /// A count of the stand-in since its start (`scripts/stand_in/stand_in.h`), of all names in the table without one; None
@@ -61,7 +68,7 @@ fn finishes(device: &Device, dtype: DType, biased: bool) -> Result<Option<[u64; 
 #[ignore = "counts for the whole process: run it alone"]
 fn bias_and_relu_are_computed_in_cudnns_call() -> Result<()> {
     let Some(device) = gpu() else { return Ok(()) };
-    let _turn = super::training::turn();
+    let _turn = turn();
     let with_bias = match std::env::var("STAND_IN_CUDNN").as_deref() {
         Err(_) => [2, 0, 0],
         Ok("unfused") => [0, 2, 2],
@@ -82,12 +89,30 @@ fn bias_and_relu_are_computed_in_cudnns_call() -> Result<()> {
     Ok(())
 }
 
+/// A training step narrows each layer's filters once, for both of its passes over them.
+#[test]
+#[ignore = "counts for the whole process: run it alone"]
+fn filters_are_narrowed_once_a_step() {
+    let Some(gpu) = gpu() else { return };
+    let _turn = turn();
+    device::set(Precision::Bf16, true);
+    let mut run = Steps::new(&small_alexnet(), &gpu);
+    run.step(0);
+    let narrowed = counted(c"launches", c"narrow_f32_bf16", || drop(run.step(1)));
+    let fused = counted(c"library_calls", c"cudnnConvolutionBiasActivationForward", || drop(run.step(2)));
+    device::set(Precision::F32, true);
+    let Some(((narrowed, ()), (fused, ()))) = narrowed.zip(fused) else { return };
+    let filters = run.params().iter().filter(|p| p.kind == ParamKind::Weight).count() as u64;
+    // the fused calls read a narrow bias
+    assert_eq!(narrowed, filters + fused);
+}
+
 /// Pictures of many sizes, as in detection and segmentation, do not fill the memory with descriptors.
 #[test]
 #[ignore = "counts for the whole process: run it alone"]
 fn plans_of_many_sizes_are_dropped() -> Result<()> {
     let Some(device) = gpu() else { return Ok(()) };
-    let _turn = super::training::turn();
+    let _turn = turn();
     let w = Tensor::ones((8, 3, 3, 8), DType::F32, &device)?;
     let of_width = |width: usize| -> Result<f32> {
         let x = Tensor::ones((1, 3, width, 8), DType::F32, &device)?;

@@ -43,11 +43,11 @@ fn parse<T: serde::de::DeserializeOwned>(yaml: &str) -> T {
     serde_json::from_value(serde_yaml::from_str(yaml).unwrap()).unwrap()
 }
 
-fn small_alexnet() -> BackboneSpec {
+pub fn small_alexnet() -> BackboneSpec {
     parse("alexnet: { stem: small, width: 0.125, fc: 24, init: msra }")
 }
 
-fn small_vgg() -> BackboneSpec {
+pub fn small_vgg() -> BackboneSpec {
     parse("vgg: { width: 0.125, init: msra }")
 }
 
@@ -73,6 +73,31 @@ fn step(task: &mut dyn Task, optimizer: &mut Optimizer, batch: &Batch, i: u64) -
     let lr = optimizer.base_lr();
     optimizer.step(task.params(), &gradients, lr)?;
     Ok(value)
+}
+
+/// Training steps on one batch.
+pub struct Steps {
+    task: Colorization,
+    optimizer: Optimizer,
+    batch: Batch,
+}
+
+impl Steps {
+    pub fn new(backbone: &BackboneSpec, device: &Device) -> Self {
+        let task = colorization(backbone, device);
+        let optimizer = Optimizer::new(&parse::<OptimizerSpec>(ADAM), task.params()).unwrap();
+        let batch = loader(4, device).next_batch().unwrap().unwrap();
+        Self { task, optimizer, batch }
+    }
+
+    pub fn params(&self) -> &Params {
+        self.task.params()
+    }
+
+    /// Step number `i`, without waiting for the device; the loss is not read.
+    pub fn step(&mut self, i: u64) -> Tensor {
+        step(&mut self.task, &mut self.optimizer, &self.batch, i).unwrap()
+    }
 }
 
 /// The losses of the first steps.
@@ -114,6 +139,30 @@ fn the_first_losses_are_those_of_the_processor() {
             }
         }
     }
+}
+
+/// However the weights change between two steps, the next one computes with them: bit for bit as a network that has had
+/// no others.
+#[test]
+fn changed_weights_are_those_of_the_next_step() {
+    let Some(gpu) = gpu() else { return };
+    let _turn = turn();
+    device::set(Precision::Bf16, true);
+    let mut changed = Steps::new(&small_alexnet(), &gpu);
+    let loss = |steps: &mut Steps| steps.step(7).to_scalar::<f32>().unwrap();
+    for (way, factor) in [("restored", 0.5), ("set", 0.25)] {
+        loss(&mut changed);
+        let scaled = |(name, t): (String, Tensor)| (name, (t * factor).unwrap());
+        let state: Vec<_> = changed.params().state().into_iter().map(scaled).collect();
+        let mut fresh = Steps::new(&small_alexnet(), &gpu);
+        fresh.params().restore(&state).unwrap();
+        match way {
+            "restored" => changed.params().restore(&state).unwrap(),
+            _ => state.iter().for_each(|(name, t)| changed.params().named(name).unwrap().set(t).unwrap()),
+        }
+        assert_eq!(loss(&mut changed), loss(&mut fresh), "{way}");
+    }
+    device::set(Precision::F32, true);
 }
 
 /// The same twice gives the same bits.

@@ -11,7 +11,8 @@ use crate::device::cuda::{
     gemm::{Matrix, gemm},
     launch, modules, narrowed,
 };
-use candle_core::{CudaDevice, CudaStorage, DType, Result, bail};
+use crate::op::compute;
+use candle_core::{CudaDevice, CudaStorage, DType, Result, Tensor, bail};
 
 /// Tensor cores require row starts at multiples of 16 bytes (8 bf16 elements).
 const ALIGNMENT: usize = 8;
@@ -25,6 +26,26 @@ const PATCHES: usize = 1 << 27;
 pub(super) struct CudaEpilogue {
     pub bias: Option<u64>,
     pub relu: bool,
+}
+
+/// Filters `(O, KH, KW, C/groups)` in device memory: of parameters' dtype, or already of the tensors'.
+#[derive(Clone, Copy)]
+pub(super) struct Filters {
+    pub at: u64,
+    pub dtype: DType,
+}
+
+/// A copy of f32 filters in bf16.
+pub(super) fn in_bf16(w: &Tensor) -> Result<Tensor> {
+    compute(
+        "conv2d filters",
+        [w],
+        |_| bail!("conv2d: filters are narrowed on a GPU only"),
+        |[w]| {
+            let (copy, _) = narrowed(w.device(), w.address()?, w.shape().elem_count())?;
+            Ok((copy, w.shape().clone()))
+        },
+    )
 }
 
 /// One convolution on one device, its tensors of `dtype`.
@@ -67,7 +88,7 @@ pub(super) fn bias_gradient(
 
 impl Gpu<'_> {
     /// y from x and the filters.
-    pub fn forward(&self, x: u64, w: u64, finish: CudaEpilogue) -> Result<CudaStorage> {
+    pub fn forward(&self, x: u64, w: Filters, finish: CudaEpilogue) -> Result<CudaStorage> {
         let (s, device) = (self.shape, self.device);
         let (y, at) = alloc_uninit(device, s.output_len(), self.dtype)?;
         if self.suits_cudnn() {
@@ -86,7 +107,7 @@ impl Gpu<'_> {
     }
 
     /// x, or its gradient, from y and the filters.
-    pub fn adjoint(&self, y: u64, w: u64, finish: CudaEpilogue) -> Result<CudaStorage> {
+    pub fn adjoint(&self, y: u64, w: Filters, finish: CudaEpilogue) -> Result<CudaStorage> {
         let (s, device) = (self.shape, self.device);
         let (x, at) = alloc_uninit(device, s.input_len(), self.dtype)?;
         let mut done = false;
@@ -176,17 +197,17 @@ impl Gpu<'_> {
         Ok(wide)
     }
 
-    /// The filters `(O, KH, KW, C/groups)` in the tensors' dtype.
-    fn filters(&self, w: u64) -> Result<(Option<CudaStorage>, u64)> {
-        if self.dtype != DType::BF16 {
-            return Ok((None, w));
+    /// The filters in the tensors' dtype.
+    fn filters(&self, w: Filters) -> Result<(Option<CudaStorage>, u64)> {
+        if w.dtype == self.dtype {
+            return Ok((None, w.at));
         }
-        narrowed(self.device, w, self.shape.weight_len()).map(|(held, at)| (Some(held), at))
+        narrowed(self.device, w.at, self.shape.weight_len()).map(|(held, at)| (Some(held), at))
     }
 
     /// The filters as a matrix with one row per output, padded to the patch width; for a single group also padded
     /// with zero rows.
-    fn filter_matrix(&self, w: u64) -> Result<(Option<CudaStorage>, Matrix)> {
+    fn filter_matrix(&self, w: Filters) -> Result<(Option<CudaStorage>, Matrix)> {
         let s = self.shape;
         let ((depth, pitch), outputs) = (self.depth(), self.padded_outputs());
         let matrix = |at| Matrix::new(at, self.dtype, pitch).every(s.outputs_per_group() * pitch);
@@ -195,7 +216,7 @@ impl Gpu<'_> {
             return Ok((held, matrix(at)));
         }
         let (held, at) = alloc_uninit(self.device, outputs * pitch, self.dtype)?;
-        let from = wide(self.dtype);
+        let (from, w) = (w.dtype, w.at);
         self.copy(from, self.dtype, (w, at), (s.outputs, depth), (depth, pitch))?;
         if outputs > s.outputs {
             // a copy of zero columns writes zeros
@@ -254,7 +275,7 @@ impl Gpu<'_> {
         Ok((Some(held), Matrix::new(at, self.dtype, pitch).every(rows * pitch)))
     }
 
-    fn product_forward(&self, x: u64, w: u64, y: u64, finish: CudaEpilogue) -> Result<()> {
+    fn product_forward(&self, x: u64, w: Filters, y: u64, finish: CudaEpilogue) -> Result<()> {
         let (s, per_group) = (self.shape, self.shape.outputs_per_group());
         let pixels = s.rows.output * s.cols.output;
         let ((_filters, w), pitch) = (self.filter_matrix(w)?, self.padded_outputs());
@@ -284,7 +305,7 @@ impl Gpu<'_> {
         Ok(())
     }
 
-    fn product_adjoint(&self, y: u64, w: u64, x: u64) -> Result<()> {
+    fn product_adjoint(&self, y: u64, w: Filters, x: u64) -> Result<()> {
         let s = self.shape;
         let ((_filters, w), pitch) = (self.filter_matrix(w)?, self.depth().1);
         for images in self.runs() {

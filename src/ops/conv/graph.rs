@@ -40,7 +40,7 @@ impl Convolution {
     pub fn apply(self, x: &Tensor, w: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
         let wants = Wants { x: x.track_op(), w: w.track_op(), bias: bias.is_some_and(Tensor::track_op) };
         let layer = ConvOp { convolution: self, wants };
-        match self.checked(bias)? {
+        match self.checked(x, w, bias)? {
             Some(bias) => apply(layer, [x, w, bias]),
             None => apply(layer, [x, w]),
         }
@@ -54,7 +54,9 @@ impl Convolution {
         bias: Option<&Tensor>,
         wants: Wants,
     ) -> Result<(Tensor, ConvRecord)> {
-        let y = match self.checked(bias)? {
+        let bias = self.checked(x, w, bias)?;
+        let w = &operand(x, w)?;
+        let y = match bias {
             Some(bias) => evaluate(&ConvOp { convolution: self, wants }, [x, w, bias])?,
             None => evaluate(&ConvOp { convolution: self, wants }, [x, w])?,
         };
@@ -69,8 +71,17 @@ impl Convolution {
         Ok((y, record))
     }
 
-    /// The bias, if it is one per channel of the result.
-    fn checked<'a>(&self, bias: Option<&'a Tensor>) -> Result<Option<&'a Tensor>> {
+    /// The bias, if it is one per channel of the result and filters and bias have the dtype of parameters.
+    fn checked<'a>(&self, x: &Tensor, w: &Tensor, bias: Option<&'a Tensor>) -> Result<Option<&'a Tensor>> {
+        #[cfg(feature = "cuda")]
+        if x.device().is_cuda() {
+            let wide = cuda::wide(x.dtype());
+            if let Some(other) = [Some(w), bias].into_iter().flatten().find(|t| t.dtype() != wide) {
+                let (op, x, other) = (self.name(), x.dtype(), other.dtype());
+                bail!("{op}: of x in {x:?}, filters and biases are {wide:?}, not {other:?}")
+            }
+        }
+        let _ = (x, w); // checked where they are read, on the CPU
         let channels = self.result_dims().3;
         match bias {
             Some(bias) if bias.dims() != [channels] => {
@@ -164,20 +175,27 @@ impl Convolution {
 
     #[cfg(feature = "cuda")]
     fn on_gpu(&self, x: CudaInput, w: CudaInput, bias: Option<CudaInput>) -> Result<CudaOutput> {
-        let (op, wide) = (self.name(), cuda::wide(x.dtype()));
-        if let Some(other) = [Some(w), bias].into_iter().flatten().find(|t| t.dtype() != wide) {
-            bail!("{op}: of x in {:?}, filters and biases are {wide:?}, not {:?}", x.dtype(), other.dtype())
-        }
         let gpu = Gpu { device: x.device(), shape: &self.shape, dtype: x.dtype() };
         let bias = bias.map(|b| b.address()).transpose()?;
         let finish = cuda::CudaEpilogue { bias, relu: self.relu };
-        let (x, w) = (x.address()?, w.address()?);
+        let (x, w) = (x.address()?, cuda::Filters { at: w.address()?, dtype: w.dtype() });
         let result = match self.direction {
             Direction::Forward => gpu.forward(x, w, finish)?,
             Direction::Adjoint => gpu.adjoint(x, w, finish)?,
         };
         Ok((result, self.result_dims().into()))
     }
+}
+
+/// The filters as the products of a record read them: in x's dtype, so that forward and backward pass share one copy of
+/// bf16. A copy never outlives its record, so no change of a parameter can leave a stale one behind.
+fn operand(x: &Tensor, w: &Tensor) -> Result<Tensor> {
+    #[cfg(feature = "cuda")]
+    if x.device().is_cuda() && x.dtype() == DType::BF16 {
+        return cuda::in_bf16(w);
+    }
+    let _ = x; // on the CPU both have the same dtype
+    Ok(w.clone())
 }
 
 /// Which arguments need gradients.
