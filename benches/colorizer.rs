@@ -8,6 +8,7 @@
 //! cargo bench --bench colorizer -- --backbone resnet18
 //! cargo bench --bench colorizer --features cuda -- --device cuda --batch 80 --steps 20 --ceiling 790
 //! cargo bench --bench colorizer --features cuda -- --device cuda --batch fill --steps 5
+//! cargo bench --bench colorizer --features cuda -- --device cuda --batch 80 --steps 10 --layers
 //! ```
 
 #[path = "shared/memory.rs"]
@@ -133,6 +134,9 @@ struct Options {
     /// Time the forward pass alone, without a graph.
     #[arg(long)]
     forward: bool,
+    /// Time each layer alone, forward and backward, in training
+    #[arg(long, conflicts_with_all = ["forward", "whole", "fastest"])]
+    layers: bool,
     /// Time training's own step, from the bytes of the pictures on; always so on a GPU
     #[arg(long, conflicts_with = "forward")]
     whole: bool,
@@ -320,11 +324,28 @@ fn fill(o: &Options, device: &Device) -> Result<Vec<serde_json::Value>> {
     Ok(best)
 }
 
+/// A line for each layer of the network, in its order.
+fn layers(o: &Options, device: &Device) -> Result<()> {
+    let (batch, size) = (o.batch(), o.size());
+    let build = Build { variant: Variant::Pretext, batch_norm: true, input_channels: 1, outputs: Some(313) };
+    let net = o.backbone.spec().build(&build, &mut Params::new(device), &Rng::new(0))?;
+    let x = uniform((batch, size, size, 1), -50.0, 50.0)?.to_device(device)?;
+    for row in net.profile(&x, o.steps)? {
+        let line = serde_json::json!({"who": "hueristic", "device": device::name(device), "batch": batch, "size": size,
+            "layer": row.name, "shape": row.shape, "forward": row.forward, "backward": row.backward});
+        println!("{line}");
+    }
+    Ok(())
+}
+
 fn main() -> Result<()> {
     heap::retain();
     let o = Options::parse();
     rayon::ThreadPoolBuilder::new().num_threads(o.threads).build_global()?;
     let device = o.compute().open()?;
+    if o.layers {
+        return layers(&o, &device);
+    }
     if device.is_cpu() && !o.whole {
         return parts(&o);
     }

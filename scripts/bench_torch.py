@@ -5,6 +5,7 @@
     python scripts/bench_torch.py [...] --faster-layout                      # which of the two is faster there
     python scripts/bench_torch.py [...] --precision bf16                     # on the processor: autocast, channels_last
     python scripts/bench_torch.py --device cuda [--batch N|fill] [--precision bf16|tf32|f32] [--compile]
+    python scripts/bench_torch.py --device cuda --layers
     python scripts/bench_torch.py --device cuda --ceiling
 
 Prints one JSON line a round: images per second. Run it interleaved with ours (scripts/bench_side_by_side.sh, scripts/gpu_check.sh),
@@ -249,6 +250,49 @@ def ceiling(device):
     }
 
 
+def layers(args):
+    """A line for each layer: seconds of its forward pass and of the gradients of its input and parameters, alone, means of
+    --steps passes that are enqueued together, after as many that are not counted."""
+    network, batch, size, *_ = BACKBONES[args.backbone]
+    batch, size, device = int(args.batch or batch), args.size or size, args.device
+    on_gpu = device != "cpu"
+    torch.backends.cudnn.benchmark = True
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = args.precision != "f32"
+    autocast = torch.autocast(device, torch.bfloat16, enabled=on_gpu and args.precision == "bf16")
+    net = network().to(device, memory_format=torch.channels_last)
+    x = (torch.rand(batch, 1, size, size, device=device) * 100 - 50).contiguous(memory_format=torch.channels_last)
+
+    def now():
+        if on_gpu:
+            torch.cuda.synchronize()
+        return time.perf_counter()
+
+    def seconds(module, x, needs_input):
+        x = x.detach().requires_grad_(needs_input)
+        wanted = [x] * needs_input + list(module.parameters())
+        start = now()
+        with autocast:
+            # ReLUs in place would overwrite the input of the next pass
+            passes = [module(x.clone() if isinstance(module, nn.ReLU) else x) for _ in range(args.steps)]
+        middle = now()
+        for y in passes if wanted else []:
+            torch.autograd.grad(y, wanted, y.detach())
+        return passes[0].detach(), (middle - start) / args.steps, (now() - middle) / args.steps
+
+    lines = []
+    for name, module in net.named_modules():
+        if not list(module.children()):
+            seconds(module, x, bool(lines))
+            y, forward, backward = seconds(module, x, bool(lines))
+            lines.append({
+                "who": "torch eager", "device": torch.cuda.get_device_name() if on_gpu else "cpu", "batch": batch, "size": size,
+                "layer": f"{name} {type(module).__name__}", "shape": [y.shape[0], *y.shape[2:], y.shape[1]],
+                "forward": forward, "backward": backward,
+            })
+            x = y
+    return lines
+
+
 def parts(args):
     """The step from Lab on, or the forward pass."""
     network, batch, size, stride, align_corners, beta2 = BACKBONES[args.backbone]
@@ -328,6 +372,7 @@ def options():
     p.add_argument("--precision", choices=["bf16", "tf32", "f32"], help="bf16 on a GPU, else f32, unless told")
     p.add_argument("--layout", choices=["contiguous", "channels_last"], help="on the processor, without --whole")
     p.add_argument("--faster-layout", action="store_true", help="print the faster layout on the processor instead")
+    p.add_argument("--layers", action="store_true", help="time each layer alone")
     p.add_argument("--compile", action="store_true", help="torch.compile")
     p.add_argument("--ceiling", action="store_true", help="time a matrix product and a copy instead")
     args = p.parse_args()
@@ -344,6 +389,9 @@ def main():
         print(json.dumps(ceiling(args.device)))
     elif args.faster_layout:
         print(faster_layout(args))
+    elif args.layers:
+        for line in layers(args):
+            print(json.dumps(line), flush=True)
     elif args.device == "cpu" and not args.whole:
         parts(args)
     else:

@@ -4,15 +4,18 @@
 #
 #   bash scripts/gpu_check.sh [--quick] [--device cuda|cpu] [--out DIR] [--only SECTION,SECTION]
 #
-# Sections: report, tests, sanitizer, ceiling, bench, photographs, cifar, steps, resume. Each has a log in DIR; one that fails does
-# not stop the others, and the exit code is then 1. Several calls with --only and the same DIR add up to one result: DIR/gpu_check.md
-# (also printed) and DIR/gpu_check.json. --quick is laid out for nine minutes on one H200, the whole for 25, most of it in bench
-# (torch.compile). --device cpu tries the script itself on tiny sizes. SANITIZE narrows the tests under compute-sanitizer to those whose names hold it.
+# Sections: report, tests, bench, layers, sanitizer, ceiling, photographs, cifar, steps, resume. Each has a log in DIR; one that
+# fails does not stop the others, and the exit code is then 1. Several calls with --only and the same DIR add up to one result:
+# DIR/gpu_check.md (also printed) and DIR/gpu_check.json. --quick is what one short loan of an H200 has room for: report, the tests
+# of gradients and oracles, both training steps beside PyTorch, the table of layers, and the written result, in eight minutes at
+# most: later commands get what is left of them, and the written table names what is missing. The whole is laid out for 25, most of
+# it in bench (torch.compile). --device cpu tries the script itself on tiny sizes. SANITIZE narrows the tests under
+# compute-sanitizer to those whose names hold it.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 
-all=report,tests,sanitizer,ceiling,bench,photographs,cifar,steps,resume
-device=cuda; out=gpu_check_out; only=$all; quick=
+all=report,tests,bench,layers,sanitizer,ceiling,photographs,cifar,steps,resume
+device=cuda; out=gpu_check_out; only=; quick=
 usage() { echo "error: $*; bash scripts/gpu_check.sh [--quick] [--device cuda|cpu] [--out DIR] [--only $all]" >&2; exit 2; }
 while (($#)); do
   case $1 in
@@ -22,6 +25,10 @@ while (($#)); do
   esac
   shift
 done
+most=100000 # seconds of all commands together
+[[ -z $quick || $device == cpu ]] || most=450 # and what is begun then ends
+[[ -z $quick ]] || : "${only:=report,tests,bench,layers}"
+: "${only:=$all}"
 [[ $device == cuda || $device == cpu ]] || usage "--device $device is neither cuda nor cpu"
 for section in ${only//,/ }; do [[ ,$all, == *,$section,* ]] || usage "no section $section"; done
 [[ -x bin/hueristic ]] || { echo "error: no bin/hueristic here: pack with scripts/gpu_pack.sh and run this in the pack" >&2; exit 2; }
@@ -32,13 +39,19 @@ export HUERISTIC_DATA=$PWD/data PYTHONUNBUFFERED=1
 gpu() { [[ $device == cuda ]]; }
 
 table() { "$python" scripts/gpu_table.py "$@"; }
+# within LIMIT COMMAND...: runs it with a limit in seconds, or with what is left of the time for all commands where that is less
+within() {
+  local left=$((most - SECONDS)) limit=$1; shift
+  ((left > 0)) || { echo "error: no time is left for $*" >&2; return 124; }
+  timeout --kill-after=5 $((left < limit ? left : limit)) "$@"
+}
 # Runs a command with a limit in seconds; it is in the log and in the JSON.
-run() { local limit=$1; shift; echo "\$ $*"; timeout --kill-after=10 "$limit" "$@"; }
+run() { local limit=$1; shift; echo "\$ $*"; within "$limit" "$@"; }
 # As run; its output, JSON lines, goes to the section's data too, with KEY=VALUE,... added.
 keep() {
   local keys=$1 limit=$2; shift 2
   echo "\$ $*"
-  timeout --kill-after=10 "$limit" "$@" | table add "$keys" "$*" >> "$data"
+  within "$limit" "$@" | table add "$keys" "$*" >> "$data"
 }
 skip() { echo "$*" > "$out/parts/$name.why"; return 77; }
 
@@ -57,18 +70,25 @@ section() {
 report() {
   gpu && run 30 nvidia-smi
   keep '' 120 "$python" scripts/gpu_table.py facts "$device" bin/hueristic
-  run 60 bin/hueristic check experiments/gpu/steps.yaml --device "$device" --out "$out/runs/check"
+  run 120 bin/hueristic check experiments/gpu/steps.yaml --device "$device" --out "$out/runs/check"
 }
 
+# one_test NAME LIMIT PROGRAM OPTIONS...
+one_test() {
+  local title=$1 limit=$2 failures=0; shift 2
+  run "$limit" "$@" --nocapture > "$out/tests_$title.log" 2>&1 || failures=1
+  keep "test=$title" 30 "$python" scripts/gpu_table.py tests "$out/tests_$title.log" || failures=1
+  return $failures
+}
 tests() {
-  local test failures=0
+  local test failures=0 whole=(tests/devices*) limit=300
+  [[ -n $quick ]] && gpu && limit=100
   for test in tests/*; do
     [[ -x $test ]] || continue
-    run 300 "$test" --nocapture > "$out/tests_$(basename "$test").log" 2>&1 || failures=$((failures + 1))
-    keep "test=$(basename "$test")" 10 "$python" scripts/gpu_table.py tests "$out/tests_$(basename "$test").log" || failures=$((failures + 1))
+    one_test "$(basename "$test")" "$limit" "$test" || failures=$((failures + 1))
   done
-  local whole=(tests/devices*) # what counts for a whole process wants one
-  run 120 "${whole[0]}" --ignored --nocapture --test-threads 1 || failures=$((failures + 1))
+  # what counts for a whole process wants one
+  run 60 "${whole[0]}" --ignored --nocapture --test-threads 1 || failures=$((failures + 1))
   return $((failures > 0))
 }
 
@@ -93,9 +113,9 @@ ceiling() { keep '' 120 "$python" scripts/bench_torch.py --device "$device" --ce
 
 # case NAME BACKBONE BATCH STEPS: ours and PyTorch's, round by round; a failure of one does not stop the others
 case_of() {
-  local title=$1 backbone=$2 batch=$3 steps=$4 rounds=3 round failures=0 common ours torch
-  [[ -n $quick ]] && rounds=1
-  common=(--device "$device" --backbone "$backbone" --rounds 1 --threads "$cores")
+  local title=$1 backbone=$2 batch=$3 steps=$4 rounds=3 readings=1 round failures=0 common ours torch
+  [[ -n $quick ]] && { rounds=1; readings=2; } # torch.compile takes most of a round
+  common=(--device "$device" --backbone "$backbone" --rounds "$readings" --threads "$cores")
   gpu || common+=(--size 32 --whole)
   ours=("$PWD/bin/bench_colorizer" "${common[@]}"); torch=("$python" scripts/bench_torch.py "${common[@]}")
   declare -A size=([ours]=$batch [fastest]=$batch [compiled]=$batch [eager]=$batch)
@@ -122,20 +142,40 @@ one() {
 }
 largest() {
   echo "\$ $*" >&2
-  timeout 300 "$@" | table largest
+  within 300 "$@" | table largest
 }
 
 bench() {
   local failures=0
-  if gpu; then
-    case_of alexnet alexnet 80 20 || failures=1
-    case_of vgg vgg 40 10 || failures=1
+  if ! gpu; then
+    case_of alexnet alexnet 2 1 || failures=1
+    [[ -n $quick ]] && { case_of vgg vgg 2 1 || failures=1; }
+    [[ -n $quick ]] || case_of 'vgg fill' vgg fill 1 || failures=1
+    return $failures
+  fi
+  case_of alexnet alexnet 80 20 || failures=1
+  case_of vgg vgg 40 10 || failures=1
+  if [[ -z $quick ]]; then
     case_of 'alexnet fill' alexnet fill 4 || failures=1
     case_of 'vgg fill' vgg fill 4 || failures=1
-  else
-    case_of alexnet alexnet 2 1 || failures=1
-    case_of 'vgg fill' vgg fill 1 || failures=1
   fi
+  return $failures
+}
+
+# Each layer alone, ours beside eager PyTorch's.
+layers_of() {
+  local backbone=$1 batch=$2 steps=$3 failures=0 common
+  gpu || { batch=2; steps=1; }
+  common=(--device "$device" --backbone "$backbone" --batch "$batch" --steps "$steps" --threads "$cores" --layers)
+  gpu || common+=(--size 32)
+  keep "case=$backbone" 90 "$PWD/bin/bench_colorizer" "${common[@]}" || failures=1
+  keep "case=$backbone" 90 "$python" scripts/bench_torch.py "${common[@]}" || failures=1
+  return $failures
+}
+layers() {
+  local failures=0
+  layers_of alexnet 80 10 || failures=1
+  layers_of vgg 40 5 || failures=1
   return $failures
 }
 

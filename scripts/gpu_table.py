@@ -19,7 +19,8 @@ DENSE_BF16 = 790.0  # TFLOP/s that an 8192³ bf16 product of random data reaches
 ITERATIONS = 450_000  # the paper's
 BATCHES = {"alexnet": 80, "vgg": 40}
 VARIANTS = ["ours", "ours fastest", "torch compiled", "torch eager"]
-SECTIONS = ["report", "tests", "sanitizer", "ceiling", "bench", "photographs", "cifar", "steps", "resume"]
+SECTIONS = ["report", "tests", "bench", "layers", "sanitizer", "ceiling", "photographs", "cifar", "steps", "resume"]
+QUICK = SECTIONS[:4]
 
 
 def lines(path):
@@ -200,9 +201,10 @@ def benchmarks(data):
 
 def missing(data, statuses, bench, mode):
     """Figures that the check is for and that are not there, each with the reason."""
-    gone = [f"{name}: {statuses[name]['why'] or statuses[name]['status'] if name in statuses else 'not run'}" for name in SECTIONS
+    quick = "quick" in mode
+    gone = [f"{name}: {statuses[name]['why'] or statuses[name]['status'] if name in statuses else 'not run'}" for name in (QUICK if quick else SECTIONS)
             if statuses.get(name, {}).get("status") in (None, "skipped")]
-    cases = ["alexnet", "vgg", "alexnet fill", "vgg fill"] if "cuda" in mode else ["alexnet", "vgg fill"]
+    cases = ["alexnet", "vgg"] if quick else ["alexnet", "vgg", "alexnet fill", "vgg fill"] if "cuda" in mode else ["alexnet", "vgg fill"]
     have = {(row["case"], row["variant"]) for row in bench}
     gone += [f"bench {case}, {variant}" for case in cases for variant in VARIANTS if (case, variant) not in have and "bench" in statuses]
     return gone
@@ -225,6 +227,33 @@ def bench_table(bench):
                f"{share(row['share_of_measured'])} | {row['peak_bytes'] / 1e9:.2f} | {reserved} | {hours} |")
 
 
+def layer_rows(rows, case):
+    """Our layers in their order, each with those of PyTorch that compute the same: a ReLU belongs to the layer before it."""
+    ours, theirs = ([row for row in rows if row["case"] == case and row["who"] == who] for who in ("hueristic", "torch eager"))
+    groups = []
+    for row in theirs:
+        if row["layer"].endswith("ReLU") and groups:
+            groups[-1] = {**groups[-1], "forward": groups[-1]["forward"] + row["forward"], "backward": groups[-1]["backward"] + row["backward"]}
+        else:
+            groups.append(row)
+    # Layers are matched in order, by the shape of their output: tables differ in rows that only one of them has.
+    for row in ours:
+        at = next((i for i, other in enumerate(groups) if other["shape"] == row["shape"]), None)
+        other = groups[at] if at is not None else None
+        groups = groups[at + 1:] if at is not None else groups
+        yield row, other
+
+
+def layer_table(rows):
+    yield "| step | layer | output | forward, ms | backward, ms | torch forward, ms | torch backward, ms |"
+    yield "|---|---|---|---:|---:|---:|---:|"
+    for case in dict.fromkeys(row["case"] for row in rows):
+        for row, other in layer_rows(rows, case):
+            shape = " × ".join(map(str, row["shape"]))
+            theirs = [f"{1e3 * other[k]:.3g}" if other else "–" for k in ("forward", "backward")]
+            yield f"| {case} | {row['layer']} | {shape} | {1e3 * row['forward']:.3g} | {1e3 * row['backward']:.3g} | {theirs[0]} | {theirs[1]} |"
+
+
 def summary(name, data, bench):
     """One cell about a section's data."""
     rows, faults = data.get(name, []), [row["fault"] for row in data.get(name, []) if row.get("fault")]
@@ -240,6 +269,8 @@ def summary(name, data, bench):
         said = [f"{r['product']}: {r['tflops']:.3g} TFLOP/s; copy {r['copy_bytes_per_s'] / 1e12:.3g} TB/s" for r in rows]
     elif name == "bench":
         said = [f"{len(rows)} readings, below"] if rows else []
+    elif name == "layers":
+        said = [f"{len(rows)} layers, below"] if rows else []
     elif name == "photographs":
         best = next((b["images_per_s"] for b in bench if (b["case"], b["variant"]) == ("alexnet", "ours") and b["size"] == 180), None)
         for r in rows:
@@ -269,6 +300,9 @@ def markdown(result):
     if bench:
         yield "\n## Training steps\n"
         yield from bench_table(bench)
+    if data.get("layers"):
+        yield "\n## Layers, each alone\n"
+        yield from layer_table(data["layers"])
     for row in data.get("cifar", []):
         yield "\n## Linear probe on CIFAR-10, top-1 %\n"
         yield from row["table"]

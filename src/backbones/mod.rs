@@ -12,6 +12,7 @@ pub mod input;
 pub mod kinds;
 pub mod network;
 mod plan;
+mod profile;
 #[cfg(test)]
 mod random_graphs;
 pub mod resnet;
@@ -29,6 +30,7 @@ use alexnet::AlexNetSpec;
 use candle_core::Result;
 use input::Input;
 use network::{Interface, Network, PixelGrid};
+pub use profile::RowTimes;
 use resnet::ResNetSpec;
 use serde::{Deserialize, Serialize};
 use table::Layer;

@@ -4,7 +4,7 @@
 use super::{
     input::Input,
     kinds::{LayerKind, LayerModule},
-    plan::{LiveValues, Plan},
+    plan::{LiveValues, Plan, Step},
     summary::Summary,
     table::{Layer, Role, check_size, first_of, reader, tap, taps},
 };
@@ -230,6 +230,19 @@ impl Network {
         let table = (self.interface.name, self.rows.as_slice());
         let plan = Plan::new(table, (x, 0), &[last], |_| false)?;
         Ok((plan.begin(0, inside(x)?), plan.steps.iter().map(|step| step.row).collect()))
+    }
+
+    /// The values of a pass of `x` to the head, and its steps, of which some compute the ReLU that follows.
+    pub(super) fn steps_to_head(&self, x: &Tensor) -> Result<(LiveValues, Vec<Step>)> {
+        let table = (self.interface.name, self.rows.as_slice());
+        let fuses = |row: usize| self.layers[row].fuses_relu();
+        let plan = Plan::new(table, (x, 0), &[self.rows.len() - 1], fuses)?;
+        Ok((plan.begin(0, inside(x)?), plan.steps))
+    }
+
+    /// Evaluates row `i` as `call` says.
+    pub(super) fn evaluate_row(&self, i: usize, inputs: &[Tensor], call: LayerCall) -> Result<Evaluated> {
+        self.layers[i].evaluate(inputs, call)
     }
 
     /// Output of row `i` with batch statistics and constant parameters: records no graph.
