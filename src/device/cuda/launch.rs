@@ -56,7 +56,6 @@ pub(crate) enum Arg<'a> {
     Double(f64),
     Geometry(Geometry),
     Parts(&'a Parts),
-    Scaling(Scaling),
     /// 3 × 3, row-major.
     Matrix([f64; 9]),
 }
@@ -74,8 +73,8 @@ pub(crate) struct Geometry {
 // SAFETY: integers only, laid out as C does.
 unsafe impl DeviceRepr for Geometry {}
 
-/// The kernels' `Part`: addresses of a parameter, its gradient and its moments, their length, learning rate and
-/// decay.
+/// The kernels' `Part`: addresses of a parameter, its gradient and its moments, their length, multiplier of the learning
+/// rate and decay.
 #[derive(Clone, Copy, Debug, Default)]
 #[repr(C)]
 pub(crate) struct Part {
@@ -84,7 +83,7 @@ pub(crate) struct Part {
     pub first: u64,
     pub second: u64,
     pub n: i64,
-    pub rate: f32,
+    pub multiplier: f64,
     pub decay: f32,
 }
 
@@ -103,19 +102,8 @@ impl Parts {
     }
 }
 
-/// The kernels' `Scaling` of a gradient: address of its norm, number of accumulated passes, clipping norm (0: none).
-#[derive(Clone, Copy, Debug)]
-#[repr(C)]
-pub(crate) struct Scaling {
-    pub norm: u64,
-    pub passes: f64,
-    pub clip: f64,
-}
-
 // SAFETY: numbers only, laid out as C does.
 unsafe impl DeviceRepr for Parts {}
-// SAFETY: likewise.
-unsafe impl DeviceRepr for Scaling {}
 
 impl Arg<'_> {
     /// A number of elements.
@@ -208,7 +196,6 @@ pub(crate) fn launch(
             Arg::Double(v) => builder.arg(v),
             Arg::Geometry(v) => builder.arg(v),
             Arg::Parts(v) => builder.arg(*v),
-            Arg::Scaling(v) => builder.arg(v),
             Arg::Matrix(v) => builder.arg(v),
         };
     }

@@ -12,7 +12,7 @@ mod upload;
 
 pub use upload::UploadQueue;
 
-pub(crate) use launch::{Arg, Geometry, Grid, Part, Parts, Scaling, launch, modules};
+pub(crate) use launch::{Arg, Geometry, Grid, Part, Parts, launch, modules};
 
 use super::Memory;
 use candle_core::{

@@ -1,9 +1,10 @@
 //! Updates on a GPU: one launch updates up to [`MOST`] parameters, and the host reads neither the gradient's norm nor
-//! the clipping factor. The kernels check the norm: if a gradient is not finite, nothing is updated.
+//! the clipping factor. The kernels check the norm: if a gradient is not finite, nothing is updated. What changes from
+//! step to step is in device memory as well ([`StepScalars`]).
 
 use super::update::{AdamRule, DELTA, SgdRule};
-use crate::device::cuda::{Arg, Grid, Part, Parts, Scaling, alloc_uninit, device_ptr, launch, modules};
-use candle_core::{CudaDevice, DType, Result, Storage, Tensor, Var, bail, op::BackpropOp};
+use crate::device::cuda::{Arg, Grid, Part, Parts, alloc_uninit, device_ptr, launch, modules};
+use candle_core::{CudaDevice, CudaStorage, DType, Result, Storage, Tensor, Var, bail, op::BackpropOp};
 
 /// Parameters per launch: as many as fit into a kernel's arguments.
 const MOST: usize = Parts::MOST;
@@ -13,12 +14,12 @@ const THREADS: usize = 256;
 /// Minimum number of elements per thread.
 const EACH: usize = 16;
 
-/// A parameter to update, with its gradient, moments, rate and decay.
+/// A parameter to update, with its gradient, moments, multiplier of the learning rate, and decay.
 pub(super) struct Moving<'a> {
     pub var: &'a Var,
     pub grad: &'a Tensor,
     pub moments: &'a [Tensor],
-    pub rate: f64,
+    pub multiplier: f64,
     pub decay: f64,
 }
 
@@ -48,7 +49,7 @@ impl Moving<'_> {
             first: moment(0)?,
             second: moment(1)?,
             n: self.grad.elem_count() as i64,
-            rate: self.rate as f32,
+            multiplier: self.multiplier,
             decay: self.decay as f32,
         })
     }
@@ -56,37 +57,60 @@ impl Moving<'_> {
 
 const NAME: &str = "optimizer";
 
-/// Updates all parameters by Adam. `rule.rate` and `rule.decay` are set per parameter.
-pub(super) fn adam(device: &CudaDevice, rule: &AdamRule, moving: &[Moving], scale: Scale) -> Result<()> {
+/// Learning rate, bias correction, number of passes and clipping norm of the step at hand, in device memory at an address
+/// that never changes.
+pub(super) struct StepScalars {
+    storage: CudaStorage,
+    address: u64,
+}
+
+impl StepScalars {
+    /// How many numbers the kernels' `Step` has.
+    const COUNT: usize = 4;
+
+    pub fn new(device: &CudaDevice) -> Result<Self> {
+        let (storage, address) = alloc_uninit(device, Self::COUNT, DType::F64)?;
+        Ok(Self { storage, address })
+    }
+
+    /// Sets the numbers of the next update. They travel as a kernel's arguments: nothing is copied, nothing waits.
+    pub fn set(&self, lr: f64, correction: f64, scale: Scale) -> Result<()> {
+        let (passes, clip) = (scale.passes.max(1) as f64, scale.clip.unwrap_or(0.0));
+        let numbers = [lr, correction, passes, clip].map(Arg::Double);
+        let args = [&[Arg::Pointer(self.address)], &numbers[..]].concat();
+        launch(&self.storage.device, modules::UPDATE, "set_step", Grid::blocks(1, 1), &args)
+    }
+}
+
+/// Where an update reads its numbers.
+#[derive(Clone, Copy)]
+pub(super) struct UpdateInputs<'a> {
+    pub norm: &'a Tensor,
+    pub step: &'a StepScalars,
+}
+
+/// Updates all parameters by Adam. The rule's rate and decay are those of the step and of each parameter.
+pub(super) fn adam(rule: &AdamRule, moving: &[Moving], inputs: UpdateInputs) -> Result<()> {
     let constants =
         [rule.beta1, rule.beta2, 1.0 - rule.beta1, 1.0 - rule.beta2, DELTA].map(|v| Arg::Float(v as f32));
-    update(device, "adam", moving, scale, &constants)
+    update("adam", moving, inputs, &constants)
 }
 
 /// Updates all parameters by SGD.
-pub(super) fn sgd(device: &CudaDevice, rule: &SgdRule, moving: &[Moving], scale: Scale) -> Result<()> {
+pub(super) fn sgd(rule: &SgdRule, moving: &[Moving], inputs: UpdateInputs) -> Result<()> {
     let constants = [Arg::Float(rule.momentum as f32), Arg::Int(i32::from(rule.nesterov))];
-    update(device, "sgd", moving, scale, &constants)
+    update("sgd", moving, inputs, &constants)
 }
 
-fn update(
-    device: &CudaDevice,
-    kernel: &str,
-    moving: &[Moving],
-    scale: Scale,
-    constants: &[Arg],
-) -> Result<()> {
-    let scaling = Scaling {
-        norm: device_ptr(NAME, scale.norm)?,
-        passes: scale.passes.max(1) as f64,
-        clip: scale.clip.unwrap_or(0.0),
-    };
+fn update(kernel: &str, moving: &[Moving], inputs: UpdateInputs, constants: &[Arg]) -> Result<()> {
+    let UpdateInputs { norm, step } = inputs;
+    let numbers = [device_ptr(NAME, norm)?, step.address].map(Arg::Pointer);
     for some in moving.chunks(MOST) {
         let parts = some.iter().map(Moving::part).collect::<Result<Vec<_>>>()?;
         let table = Parts::new(&parts);
-        let args = [&[Arg::Parts(&table), Arg::Scaling(scaling)], constants].concat();
+        let args = [&[Arg::Parts(&table)], &numbers[..], constants].concat();
         let most = some.iter().map(|m| m.grad.elem_count()).max().unwrap_or(0);
-        launch(device, modules::UPDATE, kernel, grid(some.len(), blocks(most)), &args)?;
+        launch(&step.storage.device, modules::UPDATE, kernel, grid(some.len(), blocks(most)), &args)?;
     }
     Ok(())
 }

@@ -28,6 +28,9 @@ pub struct Optimizer {
     spec: OptimizerSpec,
     steps: usize,
     slots: Vec<ParamState>,
+    /// Made with the first update on a GPU.
+    #[cfg(feature = "cuda")]
+    scalars: Option<cuda::StepScalars>,
 }
 
 impl Optimizer {
@@ -39,7 +42,13 @@ impl Optimizer {
         let names: Vec<&str> = params.iter().map(|p| p.name.as_str()).collect();
         multipliers::check_coverage(spec.multipliers(), &names)?;
         let slots = params.iter().map(|p| ParamState::new(spec, p)).collect::<Result<_>>()?;
-        Ok(Self { spec: spec.clone(), steps: 0, slots })
+        Ok(Self {
+            spec: spec.clone(),
+            steps: 0,
+            slots,
+            #[cfg(feature = "cuda")]
+            scalars: None,
+        })
     }
 
     /// Empty sums for `params` without the frozen parameters, which are therefore excluded from the norm used for
@@ -129,20 +138,29 @@ impl Optimizer {
     }
 
     #[cfg(feature = "cuda")]
-    fn step_on_gpu(&self, device: &CudaDevice, params: &Params, grads: &Gradients, lr: f64) -> Result<()> {
+    fn step_on_gpu(
+        &mut self,
+        device: &CudaDevice,
+        params: &Params,
+        grads: &Gradients,
+        lr: f64,
+    ) -> Result<()> {
         let mut moving = vec![];
         for (slot, (param, grad)) in self.slots.iter().zip(params.iter().zip(grads.sums())) {
             let Some(grad) = grad.filter(|_| slot.lr > 0.0) else { continue };
-            let rate = match rule(&self.spec, self.steps, lr * slot.lr, slot.decay, 1.0) {
-                UpdateRule::Adam(adam) => adam.rate,
-                UpdateRule::Sgd(sgd) => sgd.lr,
-            };
             let (var, moments) = (&param.var, slot.moments.as_slice());
-            moving.push(cuda::Moving { var, grad, moments, rate, decay: slot.decay });
+            moving.push(cuda::Moving { var, grad, moments, multiplier: slot.lr, decay: slot.decay });
         }
+        let scale = grads.scale_on_gpu()?;
+        let step = match &mut self.scalars {
+            Some(step) => step,
+            none => none.insert(cuda::StepScalars::new(device)?),
+        };
+        step.set(lr, correction(&self.spec, self.steps), scale)?;
+        let inputs = cuda::UpdateInputs { norm: scale.norm, step };
         match rule(&self.spec, self.steps, lr, 0.0, 1.0) {
-            UpdateRule::Adam(adam) => cuda::adam(device, &adam, &moving, grads.scale_on_gpu()?),
-            UpdateRule::Sgd(sgd) => cuda::sgd(device, &sgd, &moving, grads.scale_on_gpu()?),
+            UpdateRule::Adam(adam) => cuda::adam(&adam, &moving, inputs),
+            UpdateRule::Sgd(sgd) => cuda::sgd(&sgd, &moving, inputs),
         }
     }
 
@@ -208,13 +226,23 @@ impl ParamState {
     }
 }
 
+/// The factor on the learning rate in update number `t` (from 1): Adam's bias corrections, 1 for SGD.
+fn correction(spec: &OptimizerSpec, t: usize) -> f64 {
+    match spec {
+        OptimizerSpec::Adam(adam) => {
+            let (beta1, beta2) = (adam.beta1.get(), adam.beta2.get());
+            (1.0 - beta2.powf(t as f64)).sqrt() / (1.0 - beta1.powf(t as f64))
+        }
+        OptimizerSpec::Sgd(_) => 1.0,
+    }
+}
+
 /// The constants of update number `t` (from 1) of one parameter.
 fn rule(spec: &OptimizerSpec, t: usize, lr: f64, decay: f64, scale: f64) -> UpdateRule {
     match spec {
         OptimizerSpec::Adam(adam) => {
             let (beta1, beta2) = (adam.beta1.get(), adam.beta2.get());
-            let correction = (1.0 - beta2.powf(t as f64)).sqrt() / (1.0 - beta1.powf(t as f64));
-            UpdateRule::Adam(AdamRule { rate: lr * correction, beta1, beta2, decay, scale })
+            UpdateRule::Adam(AdamRule { rate: lr * correction(spec, t), beta1, beta2, decay, scale })
         }
         OptimizerSpec::Sgd(sgd) => UpdateRule::Sgd(SgdRule {
             lr,

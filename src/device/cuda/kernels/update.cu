@@ -1,5 +1,6 @@
 // Fused multi-tensor optimizer update: the arguments contain a table of the addresses of each parameter, its gradient
-// and its moments. The update is skipped if the gradient norm is not finite.
+// and its moments. The update is skipped if the gradient norm is not finite. What changes from step to step is read from
+// device memory, so that a captured graph of a step can be replayed for the next one.
 #include "elements.cuh"
 
 constexpr int MOST = 64;
@@ -11,47 +12,59 @@ struct Part {
   float* first;
   float* second;
   long long n;
-  float rate, decay;
+  double multiplier; // of the learning rate
+  float decay;
 };
 
 struct Parts {
   Part at[MOST];
 };
 
-// Scaling of the accumulated gradient: divided by the number of passes and clipped to a norm, if nonzero.
-struct Scaling {
-  const double* norm;
-  double passes, clip;
+// The numbers of one step: learning rate, its bias correction (1 without one), number of accumulated passes, clipping norm
+// of the gradient (0: none).
+struct Step {
+  double lr, correction, passes, clip;
 };
 
-__device__ __forceinline__ bool factor(Scaling s, float* out) {
-  const double norm = *s.norm;
+extern "C" __global__ void set_step(Step* step, double lr, double correction, double passes, double clip) {
+  *step = {lr, correction, passes, clip};
+}
+
+__device__ __forceinline__ float rate_of(Part p, const Step* step) {
+  return step->lr * p.multiplier * step->correction;
+}
+
+// The factor on the accumulated gradient of that norm; false if it is not finite.
+__device__ __forceinline__ bool factor(const double* norm_at, const Step* step, float* out) {
+  const double norm = *norm_at;
   if (!isfinite(norm)) return false;
-  *out = (s.clip > 0 && norm > s.clip ? s.clip / norm : 1.0) / s.passes;
+  *out = (step->clip > 0 && norm > step->clip ? step->clip / norm : 1.0) / step->passes;
   return true;
 }
 
-extern "C" __global__ void adam(Parts parts, Scaling scaling, float beta1, float beta2, float new1, float new2,
-                                float delta) {
+extern "C" __global__ void adam(Parts parts, const double* norm, const Step* step, float beta1, float beta2, float new1,
+                                float new2, float delta) {
   float scale;
-  if (!factor(scaling, &scale)) return;
+  if (!factor(norm, step, &scale)) return;
   const Part p = parts.at[blockIdx.y];
+  const float rate = rate_of(p, step);
   FOR_ELEMENTS(i, p.n) {
     const float w = p.w[i], g = p.g[i] * scale + p.decay * w;
     const float m = beta1 * p.first[i] + new1 * g, v = beta2 * p.second[i] + new2 * g * g;
     p.first[i] = m;
     p.second[i] = v;
-    p.w[i] = w - p.rate * m / (sqrtf(v) + delta);
+    p.w[i] = w - rate * m / (sqrtf(v) + delta);
   }
 }
 
-extern "C" __global__ void sgd(Parts parts, Scaling scaling, float momentum, int nesterov) {
+extern "C" __global__ void sgd(Parts parts, const double* norm, const Step* step, float momentum, int nesterov) {
   float scale;
-  if (!factor(scaling, &scale)) return;
+  if (!factor(norm, step, &scale)) return;
   const Part p = parts.at[blockIdx.y];
+  const float rate = rate_of(p, step);
   FOR_ELEMENTS(i, p.n) {
     const float w = p.w[i], before = p.first[i];
-    const float velocity = momentum * before + p.rate * (p.g[i] * scale + p.decay * w);
+    const float velocity = momentum * before + rate * (p.g[i] * scale + p.decay * w);
     p.first[i] = velocity;
     p.w[i] = w - (nesterov ? (1 + momentum) * velocity - momentum * before : velocity);
   }
