@@ -4,7 +4,10 @@
 //! Out of scope: sizes and crops, which the data configure, and centering layers, which are folded into the weights
 //! when a file is read ([`super::exchange`]).
 
-use crate::color::lab::rgb_to_lab;
+use crate::{
+    color::lab::rgb_to_lab,
+    device::{keep_layouts, table},
+};
 use candle_core::{DType, Result, Tensor, bail};
 use serde::{Deserialize, Serialize};
 
@@ -53,7 +56,8 @@ impl Input {
         if rgb.dtype() != DType::U8 || channels != 3 {
             bail!("network input: expected u8 RGB (B, H, W, 3), got {:?} {:?}", rgb.dtype(), rgb.dims())
         }
-        let numbers = |values: [f32; 3]| Tensor::new(&values, rgb.device());
+        let numbers = |values: [f32; 3]| table(&values, rgb.device());
+        let _layouts = keep_layouts(rgb.device());
         match self {
             Self::Lightness => lightness(&rgb_to_lab(rgb)?),
             Self::Ab => rgb_to_lab(rgb)?.narrow(3, 1, 2)?.contiguous(),
@@ -104,12 +108,13 @@ impl std::fmt::Display for Input {
 
 /// Lab `(B, H, W, 3)` → L − 50, `(B, H, W, 1)`: the input of [`Input::Lightness`] from pictures already in Lab.
 pub fn lightness(lab: &Tensor) -> Result<Tensor> {
+    let _layouts = keep_layouts(lab.device());
     lab.narrow(3, 0, 1)?.contiguous()?.affine(1.0, -50.0)
 }
 
 /// Channels in the order blue, green, red, f32.
 fn bgr(rgb: &Tensor) -> Result<Tensor> {
-    let reversed = Tensor::new(&[2u32, 1, 0], rgb.device())?;
+    let reversed = table(&[2u32, 1, 0], rgb.device())?;
     rgb.to_dtype(DType::F32)?.contiguous()?.index_select(&reversed, 3)
 }
 

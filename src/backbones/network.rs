@@ -9,7 +9,7 @@ use super::{
     table::{Layer, Role, check_size, first_of, reader, tap, taps},
 };
 use crate::{
-    device::activations,
+    device::{activations, keep_layouts},
     nn::{Mode, layers::LayerCall, params::Params},
     ops::tape::{Evaluated, RecordedPass},
     rng::Rng,
@@ -168,6 +168,7 @@ impl Network {
     }
 
     fn run(&self, x: &Tensor, entry: usize, asked: &[usize], mode: &Mode) -> Result<Vec<Tensor>> {
+        let _layouts = keep_layouts(x.device());
         let table = (self.interface.name, self.rows.as_slice());
         let plan = Plan::new(table, (x, entry), asked, |row| self.layers[row].fuses_relu())?;
         if mode.tape().is_some() {

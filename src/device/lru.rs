@@ -11,7 +11,7 @@ pub(super) struct LruMap<K, V> {
     entries: HashMap<K, (u64, V)>,
 }
 
-impl<K: Copy + Eq + Hash, V> LruMap<K, V> {
+impl<K: Clone + Eq + Hash, V> LruMap<K, V> {
     /// An empty map for at least one entry.
     pub fn new(most: usize) -> Self {
         Self { most: most.max(1), clock: 0, entries: HashMap::new() }
@@ -32,7 +32,8 @@ impl<K: Copy + Eq + Hash, V> LruMap<K, V> {
         self.clock += 1;
         if self.entries.len() >= self.most
             && !self.entries.contains_key(&key)
-            && let Some(oldest) = self.entries.iter().min_by_key(|(_, (used, _))| *used).map(|(key, _)| *key)
+            && let Some(oldest) =
+                self.entries.iter().min_by_key(|(_, (used, _))| *used).map(|(key, _)| key.clone())
         {
             self.entries.remove(&oldest);
         }

@@ -3,7 +3,7 @@
 //! Weights, statistics, losses and updates are always f32 or better; [`Precision`] applies to the multiplications in
 //! network layers. On the CPU these are always f32.
 
-use candle_core::{DType, Device, Result, bail};
+use candle_core::{DType, Device, Result, Tensor, WithDType, bail};
 use serde::{Deserialize, Serialize};
 use std::{
     fmt,
@@ -191,6 +191,33 @@ pub fn exact() -> bool {
 /// The dtype of a network's activations on a device.
 pub fn activations(device: &Device) -> DType {
     if device.is_cuda() && precision() == Precision::Bf16 { DType::BF16 } else { DType::F32 }
+}
+
+/// A constant table in one dimension, such as indices or offsets of channels, only to be read. On a GPU each table is
+/// uploaded once and used again, so that a step copies nothing but its batch.
+pub(crate) fn table<T: WithDType>(numbers: &[T], device: &Device) -> Result<Tensor> {
+    match device {
+        #[cfg(feature = "cuda")]
+        Device::Cuda(gpu) => cuda::tables::kept_table(gpu, numbers),
+        _ => Tensor::from_slice(numbers, numbers.len(), device),
+    }
+}
+
+/// While the result lives, candle keeps on a GPU the shapes and strides that it uploads for operations on tensors that are
+/// not contiguous, and uploads none twice. Only around operations whose tables follow from shapes: candle forgets none,
+/// nor any other small tensor that is made meanwhile.
+#[must_use]
+pub(crate) fn keep_layouts(device: &Device) -> Option<impl Sized + use<>> {
+    #[cfg(feature = "cuda")]
+    if let Device::Cuda(gpu) = device {
+        return Some(gpu.enable_cuda_graph_htod_cache());
+    }
+    let _ = device;
+    #[cfg(not(feature = "cuda"))]
+    let kept = None::<()>;
+    #[cfg(feature = "cuda")]
+    let kept = None;
+    kept
 }
 
 /// Memory of a device, in bytes.

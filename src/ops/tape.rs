@@ -6,7 +6,10 @@
 //! variables of that graph, and its input may depend on the outputs of earlier passes.
 
 use super::sum::{add_to, sum};
-use crate::op::{Op, evaluate};
+use crate::{
+    device::keep_layouts,
+    op::{Op, evaluate},
+};
 use candle_core::{DType, Result, Tensor, TensorId, Var, backprop::GradStore, bail};
 use std::{cell::RefCell, collections::HashMap, fmt, ops::Range, rc::Rc};
 
@@ -333,6 +336,7 @@ impl Tape {
     /// # Errors
     /// Those of the operations and of the sink; a parameter of a recorded layer that candle's graph reads between passes.
     pub fn backward(&self, loss: Tensor, sink: &mut dyn GradientSink) -> Result<()> {
+        let _layouts = keep_layouts(loss.device());
         let passes = self.0.take();
         let mut store = loss.backward()?;
         drop(loss);

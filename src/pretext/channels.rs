@@ -3,7 +3,10 @@
 //! A network's input is L − 50, a and b: all three range over about ±110 around 0. A regression predicts normalized
 //! values, of the same scale as its other activations: (L − 50) / 50, a / 110 and b / 110.
 
-use crate::backbones::input::Input;
+use crate::{
+    backbones::input::Input,
+    device::{keep_layouts, table},
+};
 use candle_core::{Result, Tensor};
 use serde::{Deserialize, Serialize};
 
@@ -42,6 +45,7 @@ impl LabChannels {
     /// Selects these channels of Lab `(B, H, W, 3)` → `(B, H, W, C)`, values unchanged.
     pub fn select(self, lab: &Tensor) -> Result<Tensor> {
         let (first, count) = self.range();
+        let _layouts = keep_layouts(lab.device());
         lab.narrow(3, first, count)?.contiguous()
     }
 
@@ -56,13 +60,15 @@ impl LabChannels {
 
     /// Network input from Lab `(B, H, W, 3)` → `(B, H, W, C)`: L − 50, a, b.
     pub fn input(self, lab: &Tensor) -> Result<Tensor> {
+        let _layouts = keep_layouts(lab.device());
         self.select(lab)?.broadcast_sub(&self.offsets(lab)?)
     }
 
     /// Converts a regression's output `(B, h, w, C)` to Lab units.
     pub(super) fn to_lab_units(self, output: &Tensor) -> Result<Tensor> {
         let (first, count) = self.range();
-        let units = Tensor::new(&[50f32, 110.0, 110.0][first..first + count], output.device())?;
+        let units = table(&[50f32, 110.0, 110.0][first..first + count], output.device())?;
+        let _layouts = keep_layouts(output.device());
         output.broadcast_mul(&units)?.broadcast_add(&self.offsets(output)?)
     }
 
@@ -72,7 +78,7 @@ impl LabChannels {
         if self.has_lightness() {
             offsets[0] = L_OFFSET;
         }
-        Tensor::new(offsets, like.device())
+        table(&offsets, like.device())
     }
 
     /// A full Lab picture `(B, H, W, 3)` with these channels from `part` and the others from `lab`.

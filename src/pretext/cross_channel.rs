@@ -20,6 +20,7 @@ use crate::{
         nearest::nearest_bins,
     },
     data::{Batch, loader::Loader},
+    device::{keep_layouts, table},
     nn::{Mode, TrainingPass, params::Params},
     ops::losses::cross_entropy,
     rng::Rng,
@@ -179,7 +180,9 @@ fn lightness_bins(l: &Tensor) -> candle_core::Result<Tensor> {
 
 /// Annealed mean of the bin centers: logits `(B, h, w, 100)` → L `(B, h, w, 1)`.
 fn expected_lightness(logits: &Tensor) -> candle_core::Result<Tensor> {
-    let middles = Tensor::from_iter((0..LIGHTNESS_BINS).map(|bin| bin as f32 + 0.5), logits.device())?;
+    let middles: Vec<f32> = (0..LIGHTNESS_BINS).map(|bin| bin as f32 + 0.5).collect();
+    let middles = table(&middles, logits.device())?;
+    let _layouts = keep_layouts(logits.device());
     let above = logits.broadcast_sub(&logits.max_keepdim(D::Minus1)?)?;
     let weights = (above / f64::from(TEMPERATURE))?.exp()?;
     let mean = weights.broadcast_mul(&middles)?.sum_keepdim(D::Minus1)?;

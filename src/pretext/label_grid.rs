@@ -7,6 +7,7 @@ use crate::{
         table::heads as heads_of,
         vgg,
     },
+    device::{keep_layouts, table},
     nn::Mode,
     ops::resize::resize_bilinear,
 };
@@ -20,7 +21,8 @@ pub(super) fn heads(network: &Network) -> Vec<(String, f64)> {
 
 /// Samples every `stride`-th pixel, starting at 0, without averaging: `(B, H, W, C)` → `(B, h, w, C)`.
 pub(super) fn subsample(picture: &Tensor, stride: usize) -> Result<Tensor> {
-    let every = |n: usize| Tensor::from_iter((0..n as u32).step_by(stride), picture.device());
+    let every = |n: usize| table(&(0..n as u32).step_by(stride).collect::<Vec<_>>(), picture.device());
+    let _layouts = keep_layouts(picture.device());
     let (_, h, w, _) = picture.dims4()?;
     picture.contiguous()?.index_select(&every(h)?, 1)?.index_select(&every(w)?, 2)
 }
@@ -29,6 +31,7 @@ pub(super) fn subsample(picture: &Tensor, stride: usize) -> Result<Tensor> {
 /// stride⌉. If the sides are not multiples of what the network needs, the input is padded at the bottom and right by
 /// replication, and the output is cropped again.
 pub(super) fn predict(net: &Network, input: &Tensor, heads: &[&str], mode: &Mode) -> Result<Vec<Tensor>> {
+    let _layouts = keep_layouts(input.device());
     let (_, height, width, _) = input.dims4()?;
     let PixelGrid { stride, align_corners, multiple } = net.grid();
     let sides = [height, width].map(|n| n.next_multiple_of(multiple));

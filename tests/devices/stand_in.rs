@@ -3,7 +3,7 @@
 
 use super::{
     gpu, skipping,
-    training::{Steps, small_alexnet, turn},
+    training::{Steps, small_alexnet, small_vgg, turn},
 };
 use candle_core::{DType, Device, Result, Tensor};
 use hueristic::{
@@ -105,6 +105,23 @@ fn filters_are_narrowed_once_a_step() {
     let filters = run.params().iter().filter(|p| p.kind == ParamKind::Weight).count() as u64;
     // the fused calls read a narrow bias
     assert_eq!(narrowed, filters + fused);
+}
+
+/// Nothing but the batch is copied to the device: constants are there from the first step on.
+#[test]
+#[ignore = "counts for the whole process: run it alone"]
+fn a_step_copies_nothing_to_the_device() {
+    let Some(gpu) = gpu() else { return };
+    let _turn = turn();
+    for (backbone, precision) in [(small_alexnet(), Precision::Bf16), (small_vgg(), Precision::F32)] {
+        device::set(precision, true);
+        let mut run = Steps::new(&backbone, &gpu);
+        run.step(0);
+        let copies = counted(c"tallies", c"copies to device", || (1..3).for_each(|i| drop(run.step(i))));
+        device::set(Precision::F32, true);
+        let Some((copies, ())) = copies else { return };
+        assert_eq!(copies, 0, "{backbone:?}, {precision:?}");
+    }
 }
 
 /// Pictures of many sizes, as in detection and segmentation, do not fill the memory with descriptors.

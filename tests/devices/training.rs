@@ -17,9 +17,9 @@ use hueristic::{
     nn::{
         TrainingPass,
         optim::{Optimizer, OptimizerSpec},
-        params::Params,
+        params::{ParamKind, Params},
     },
-    ops::resize::resize_bilinear,
+    ops::{resize::resize_bilinear, tape::Tape},
     pretext::colorization::{Colorization, ColorizationSpec, RebalanceSpec},
     rng::Rng,
     train::{
@@ -269,6 +269,49 @@ fn a_gradient_that_is_not_finite_moves_nothing() {
         optimizer.step(task.params(), &gradients, 1e-3).unwrap();
         assert!(bits(task.params()) != before, "the gradient itself was sound");
     }
+}
+
+/// Two parameters after three updates of two clipped passes each, at falling rates.
+fn updated(spec: &str, device: &Device) -> Result<Vec<Vec<f32>>> {
+    let mut params = Params::new(device);
+    let values = |n: u32, seed: f32| (0..n).map(|i| (seed + i as f32).sin()).collect::<Vec<_>>();
+    let on = |values: Vec<f32>| Tensor::from_slice(&values, values.len(), device);
+    for (name, n) in [("a.weight", 5000), ("b.weight", 7)] {
+        params.add(name, &on(values(n, 0.5))?, ParamKind::Weight)?;
+    }
+    let mut optimizer = Optimizer::new(&parse::<OptimizerSpec>(spec), &params)?;
+    for step in 1..=3 {
+        let mut gradients = optimizer.gradients(&params);
+        let mut total = Tensor::zeros((), DType::F32, device)?;
+        for pass in 0..2 {
+            let slopes = params.iter().map(|p| {
+                let slopes = on(values(p.var.elem_count() as u32, (step * 10 + pass) as f32))?;
+                (p.var.as_tensor() * slopes)?.sum_all()
+            });
+            let [a, b] = slopes.collect::<candle_core::Result<Vec<_>>>()?.try_into().expect("two");
+            let loss = (a + b)?;
+            gradients.add(&Tape::default(), &loss)?;
+            total = (total + loss.detach())?;
+        }
+        gradients.measure(Some(10.0), &total)?;
+        optimizer.step(&params, &gradients, 0.01 / step as f64)?;
+    }
+    Ok(params.iter().map(|p| p.var.to_vec1()).collect::<candle_core::Result<_>>()?)
+}
+
+/// Rate, bias correction, number of passes and clipping norm reach the kernels anew in each step.
+#[test]
+fn the_numbers_of_a_step_are_those_of_the_processor() -> Result<()> {
+    let Some(gpu) = gpu() else { return Ok(()) };
+    let multipliers = "multipliers: [{ pattern: b.weight, lr: 3.0, decay: 0.0 }]";
+    for rule in ["adam: { lr: 0.01, decay: 1e-3,", "sgd: { lr: 0.01, momentum: 0.9, decay: 1e-3,"] {
+        let spec = format!("{rule} {multipliers} }}");
+        let (got, want) = (updated(&spec, &gpu)?, updated(&spec, &Device::Cpu)?);
+        for (got, want) in got.iter().flatten().zip(want.iter().flatten()) {
+            assert!((got - want).abs() < 1e-6, "{spec}: {got} is not {want}");
+        }
+    }
+    Ok(())
 }
 
 /// A task that breaks before a step, and counts those it takes.

@@ -8,6 +8,7 @@ pub(crate) mod cudnn;
 pub(crate) mod gemm;
 mod launch;
 mod lazy;
+pub(super) mod tables;
 mod upload;
 
 pub use upload::UploadQueue;

@@ -1,12 +1,15 @@
 //! Resizing on an NVIDIA GPU. Sample indices and weights per axis are computed on the host and uploaded as two small
-//! tables.
+//! tables, once for each pair of sizes.
 
 use super::{NAME, ResizeOp};
 use crate::{
-    device::cuda::{Arg, Grid, alloc_uninit, device_ptr, launch, modules},
+    device::{
+        cuda::{Arg, Grid, alloc_uninit, device_ptr, launch, modules},
+        table,
+    },
     op::{CudaInput, CudaOutput},
 };
-use candle_core::{CudaDevice, DType, Device, Result, Tensor};
+use candle_core::{DType, Device, Result, Tensor};
 
 impl ResizeOp {
     pub(super) fn forward_cuda(&self, x: CudaInput) -> Result<CudaOutput> {
@@ -41,16 +44,17 @@ impl ResizeOp {
         &self,
         kernel: &str,
         input: CudaInput,
-        (table, weights): (Vec<u32>, Vec<f64>),
+        (indices, weights): (Vec<u32>, Vec<f64>),
         dims: (usize, usize, usize, usize),
     ) -> Result<CudaOutput> {
         let (device, (batch, h, w, c)) = (input.device(), dims);
-        let (table, weights) = (uploaded(table, device)?, weights_of(weights, input.dtype(), device)?);
+        let on = Device::Cuda(device.clone());
+        let (indices, weights) = (table(&indices, &on)?, weights_of(weights, input.dtype(), &on)?);
         let (out, to) = alloc_uninit(device, dims, input.dtype())?;
         let args = [
             Arg::Pointer(input.address()?),
             Arg::Pointer(to),
-            Arg::Pointer(device_ptr(NAME, &table)?),
+            Arg::Pointer(device_ptr(NAME, &indices)?),
             Arg::Pointer(device_ptr(NAME, &weights)?),
             Arg::length(self.rows.from),
             Arg::length(self.cols.from),
@@ -64,16 +68,10 @@ impl ResizeOp {
     }
 }
 
-fn uploaded(numbers: Vec<u32>, device: &CudaDevice) -> Result<Tensor> {
-    let count = numbers.len();
-    Tensor::from_vec(numbers, count, &Device::Cuda(device.clone()))
-}
-
-/// Uploads the weights in the kernel's compute dtype.
-fn weights_of(weights: Vec<f64>, dtype: DType, device: &CudaDevice) -> Result<Tensor> {
-    let (count, device) = (weights.len(), Device::Cuda(device.clone()));
+/// The weights in the kernel's compute dtype.
+fn weights_of(weights: Vec<f64>, dtype: DType, device: &Device) -> Result<Tensor> {
     if dtype == DType::F64 {
-        return Tensor::from_vec(weights, count, &device);
+        return table(&weights, device);
     }
-    Tensor::from_vec(weights.into_iter().map(|w| w as f32).collect(), count, &device)
+    table(&weights.into_iter().map(|w| w as f32).collect::<Vec<_>>(), device)
 }
