@@ -290,8 +290,8 @@ fn updated(spec: &str, device: &Device) -> Result<Vec<Vec<f32>>> {
             });
             let [a, b] = slopes.collect::<candle_core::Result<Vec<_>>>()?.try_into().expect("two");
             let loss = (a + b)?;
-            gradients.add(&Tape::default(), &loss)?;
             total = (total + loss.detach())?;
+            gradients.add(&Tape::default(), loss)?;
         }
         gradients.measure(Some(10.0), &total)?;
         optimizer.step(&params, &gradients, 0.01 / step as f64)?;
