@@ -77,11 +77,11 @@ impl AdamRule {
                 edit_with(w, grad, |w, g| {
                     let pieces = w.par_chunks_mut(PIECE).zip(g.par_chunks(PIECE));
                     let moments = m.par_chunks_mut(PIECE).zip(v.par_chunks_mut(PIECE));
-                    let update = |((w, g), (m, v)): ((&mut [f32], &[f32]), (&mut [f32], &mut [f32]))| {
+                    let update = pieces.zip(moments).map(|((w, g), (m, v))| {
                         self.piece(w, g, m, v);
                         piece_squares(g)
-                    };
-                    squares = pieces.zip(moments).map(update).collect();
+                    });
+                    squares = update.collect();
                 })
             })
         })?;
@@ -116,11 +116,11 @@ impl SgdRule {
             edit_with(w, grad, |w, g| {
                 let pieces =
                     w.par_chunks_mut(PIECE).zip(g.par_chunks(PIECE)).zip(velocity.par_chunks_mut(PIECE));
-                let update = |((w, g), velocity): ((&mut [f32], &[f32]), &mut [f32])| {
+                let update = pieces.map(|((w, g), velocity)| {
                     self.piece(w, g, velocity);
                     piece_squares(g)
-                };
-                squares = pieces.map(update).collect();
+                });
+                squares = update.collect();
             })
         })?;
         Ok(squares.iter().sum())

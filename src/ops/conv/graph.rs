@@ -106,7 +106,8 @@ impl Convolution {
     /// The gradient of w, in pieces if it is large and its output channels can be split.
     fn param_gradient(self, x: Tensor, dy: Tensor) -> Result<ParamGradient> {
         let (shape, size, [least, most]) = (self.shape, dy.dtype().size_in_bytes(), PIECE_BYTES);
-        let piece = (2 * shape.input_len() * size).clamp(least, most);
+        let prepared = if shape.taps() > 1 { 16 } else { 2 };
+        let piece = (prepared * shape.input_len() * size).clamp(least, most);
         let pieces = (shape.weight_len() * size).div_ceil(piece).min(shape.outputs);
         if pieces < 2 || shape.groups > 1 || self.direction == Direction::Adjoint || !dy.device().is_cpu() {
             return Ok(self.weight_gradient(&x, &dy)?.into());
@@ -223,8 +224,8 @@ pub struct ConvGradients {
     pub bias: Option<Tensor>,
 }
 
-/// Fewest and most bytes of a piece of a weight gradient: it is applied while it is in a cache, and packing x anew for
-/// each piece must not cost more than that saves.
+/// Fewest and most bytes of a piece of a weight gradient. It is applied while it is in a cache, but x is prepared anew for
+/// each piece: packed where there is one tap, transformed to several times its size where there are more.
 const PIECE_BYTES: [usize; 2] = [8 << 20, 40 << 20];
 
 impl ConvRecord {
