@@ -51,9 +51,7 @@ impl ParamGradient {
             }
         }
     }
-}
 
-impl ParamGradient {
     /// With all axes but the first replaced by `rest`.
     ///
     /// # Errors

@@ -224,7 +224,10 @@ impl<'a, T: Real> FilterGemm<'a, T> {
                         continue;
                     }
                     for panel in task.panels.clone() {
-                        self.multiply(segments, operands, (panel, block), tap, i > 0, to);
+                        // The first panel is multiplied while the next block of dy is fetched.
+                        let ahead = panel == task.panels.start && !self.has_many_taps();
+                        let ahead = ahead.then_some((self.kernel.rows * self.dy_lines()) as isize);
+                        self.multiply(segments, operands, (panel, block), tap, (i > 0, ahead), to);
                     }
                 }
             }
@@ -274,7 +277,7 @@ impl<'a, T: Real> FilterGemm<'a, T> {
         operands: &PackedOperands<T>,
         (panel, block): (usize, usize),
         tap: usize,
-        add: bool,
+        (add, ahead): (bool, Option<isize>),
         to: Shared<T>,
     ) {
         let columns = &self.panels[panel];
@@ -297,6 +300,7 @@ impl<'a, T: Real> FilterGemm<'a, T> {
             bias: std::ptr::null(),
             add,
             relu: false,
+            ahead,
         };
         // SAFETY: segments stay inside the packed block and panel; no other task writes these channels and columns.
         unsafe { self.kernel.multiply(columns.vectors, &tile) };

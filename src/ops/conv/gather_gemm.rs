@@ -191,8 +191,8 @@ impl<T: Real> GatherGemm<'_, T> {
                 self.collect_segments(scratch, &tile, block, task.panels[0].group);
                 let (add, relu) = (i > 0, self.finish.relu && i + 1 == blocks.len());
                 if !add || relu || !scratch.segments.is_empty() {
-                    let (panels, segments) = ((task.panels, packed), &scratch.segments);
-                    self.multiply(kernel, segments, &tile, panels, (block, add, relu), dst);
+                    let panels = (task.panels, packed, self.ahead(first, kernel.rows));
+                    self.multiply(kernel, &scratch.segments, &tile, panels, (block, add, relu), dst);
                 }
             }
         }
@@ -347,19 +347,33 @@ impl<T: Real> GatherGemm<'_, T> {
         scratch.segments.push(Segment { rows, line: 0, len });
     }
 
+    /// Distance from row `first` to the first row of the next tile, for layers of one tap: those of more taps find their
+    /// rows in the cache.
+    fn ahead(&self, first: usize, rows: usize) -> Option<isize> {
+        let pitch = self.groups * self.depth;
+        let offset = |m: usize| -> Option<isize> {
+            let (image, at) = (m % self.batch, m / self.batch);
+            let (row, col) = (at / self.cols.len(), at % self.cols.len());
+            let row = self.rows.source(*self.rows.order.get(row)?, 0)?;
+            let pixel = row * self.source_size.1 + self.cols.source(self.cols.order[col], 0)?;
+            Some(((image * self.source_size.0 * self.source_size.1 + pixel) * pitch) as isize)
+        };
+        if self.taps() > 1 { None } else { Some(offset(first + rows)? - offset(first)?) }
+    }
+
     /// Multiplies the segments by each panel of the block and stores the result, or adds to earlier blocks' results.
     fn multiply(
         &self,
         kernel: &TileKernel<T>,
         segments: &[Segment<T>],
         tile: &TileRows,
-        (panels, packed): (&[Panel], *const T),
+        (panels, packed, ahead): (&[Panel], *const T, Option<isize>),
         (block, add, relu): (&DepthBlock, bool, bool),
         dst: Shared<T>,
     ) {
         let pitch = self.groups * self.width;
         let mut panel_start = packed;
-        for panel in panels {
+        for (i, panel) in panels.iter().enumerate() {
             let channel = panel.group * self.width + panel.first;
             let mut to = [std::ptr::null_mut(); MAX_ROWS];
             for (r, to) in to.iter_mut().enumerate().take(tile.len) {
@@ -378,6 +392,8 @@ impl<T: Real> GatherGemm<'_, T> {
                 bias,
                 add,
                 relu,
+                // The first panel is multiplied while the next rows are fetched.
+                ahead: ahead.filter(|_| i == 0),
             };
             // SAFETY: rows point into the source, the patches or the zeros, each with `len` elements to go; the panel was
             // packed for this block; no other task writes these rows of these columns.

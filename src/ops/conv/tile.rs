@@ -38,7 +38,12 @@ pub(super) struct Tile<'a, T> {
     pub add: bool,
     /// Applies a ReLU before storing.
     pub relu: bool,
+    /// Distance in elements from the rows to those of the tile that is multiplied next, which the cache is told of.
+    pub ahead: Option<isize>,
 }
+
+/// Steps between two prefetches of a row: a cache line of f32.
+const PREFETCH_STEPS: usize = 16;
 
 /// The kernels for one processor: `run[v − 1]` multiplies tiles of `v` vectors.
 pub(super) struct TileKernel<T: 'static> {
@@ -196,21 +201,28 @@ unsafe fn run<L: Lanes, const R: usize, const V: usize>(tile: &Tile<L::Scalar>) 
         for segment in tile.segments {
             let rows = segment.rows;
             let mut line = tile.panel.add(segment.line * V * L::WIDTH);
-            let mut at = 0;
-            for _ in 0..segment.len {
-                let mut columns = [L::zero(); V];
-                for v in 0..V {
-                    columns[v] = L::load(line.add(v * L::WIDTH));
+            let (mut at, mut left) = (0, segment.len);
+            while left > 0 {
+                if let Some(ahead) = tile.ahead {
+                    prefetch_rows::<L, R>(&rows, at, tile.step, ahead);
                 }
-                for r in 0..R {
-                    let row = L::splat(*rows[r].add(at));
+                let steps = left.min(PREFETCH_STEPS);
+                left -= steps;
+                for _ in 0..steps {
+                    let mut columns = [L::zero(); V];
                     for v in 0..V {
-                        sums[r][v] = row.mul_add(columns[v], sums[r][v]);
+                        columns[v] = L::load(line.add(v * L::WIDTH));
                     }
+                    for r in 0..R {
+                        let row = L::splat(*rows[r].add(at));
+                        for v in 0..V {
+                            sums[r][v] = row.mul_add(columns[v], sums[r][v]);
+                        }
+                    }
+                    line = line.add(V * L::WIDTH);
+                    // No overflow check: the caller guarantees that every step is in bounds.
+                    at = at.wrapping_add(tile.step);
                 }
-                line = line.add(V * L::WIDTH);
-                // No overflow check: the caller guarantees that every step is in bounds.
-                at = at.wrapping_add(tile.step);
             }
         }
         // Spill explicitly: indexing the sums in a loop that is not unrolled would force them into memory in the loop
@@ -223,6 +235,21 @@ unsafe fn run<L: Lanes, const R: usize, const V: usize>(tile: &Tile<L::Scalar>) 
             }
         }
         store::<L, V>(tile, to);
+    }
+}
+
+/// Prefetches what lies `ahead` of the next steps of all rows. Interleaved rows, whose step is larger, share their lines.
+#[inline(always)]
+unsafe fn prefetch_rows<L: Lanes, const R: usize>(
+    rows: &[*const L::Scalar; MAX_ROWS],
+    at: usize,
+    step: usize,
+    ahead: isize,
+) {
+    for r in 0..R {
+        let first = if step == 1 { rows[r] } else { rows[0].wrapping_add(r * PREFETCH_STEPS) };
+        // SAFETY: a prefetch takes any address.
+        unsafe { L::prefetch(first.wrapping_add(at).wrapping_offset(ahead)) };
     }
 }
 
@@ -323,6 +350,7 @@ mod tests {
             bias: bias.as_ptr(),
             add,
             relu,
+            ahead: relu.then_some(-7),
         };
         // SAFETY: eight lines of panel, rows of 64 elements, all within the vectors above.
         unsafe { kernel.multiply(vectors, &tile) };

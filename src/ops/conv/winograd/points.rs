@@ -34,6 +34,18 @@ const fn weight(alpha: usize, p: f64) -> f64 {
     1.0 / product
 }
 
+/// The weight of 0, and those of the pairs.
+const fn weights(alpha: usize) -> (f64, [f64; 3]) {
+    let pairs = pairs(alpha);
+    let mut weights = [0.0; 3];
+    let mut i = 0;
+    while i < pairs.len() {
+        weights[i] = weight(alpha, pairs[i]);
+        i += 1;
+    }
+    (weight(alpha, 0.0), weights)
+}
+
 /// A linear map of vectors, lane by lane.
 pub(super) trait Transform<const IN: usize, const OUT: usize> {
     /// # Safety
@@ -67,6 +79,7 @@ unsafe fn filtered<L: Lanes<Scalar: Element>, const N: usize>(x: &[L; N], p: f64
 }
 
 impl<const A: usize> Transform<A, A> for Interpolate {
+    #[allow(clippy::needless_range_loop)]
     #[inline(always)]
     unsafe fn apply<L: Lanes<Scalar: Element>>(x: &[L; A]) -> [L; A] {
         // SAFETY: the caller's CPU supports `L`.
@@ -76,9 +89,9 @@ impl<const A: usize> Transform<A, A> for Interpolate {
             for i in 0..pairs.len() {
                 // What other pairs leave: four terms, of which ±p needs the middle two. The compiler drops the rest.
                 let mut rest = *x;
-                for (j, &other) in pairs.iter().enumerate() {
+                for j in 0..pairs.len() {
                     if j != i {
-                        rest = filtered(&rest, other);
+                        rest = filtered(&rest, pairs[j]);
                     }
                 }
                 out[1 + 2 * i] = fma(rest[1], pairs[i], rest[2]);
@@ -94,24 +107,27 @@ impl<const A: usize> Transform<A, A> for Interpolate {
 }
 
 impl<const N: usize, const A: usize, const SCALED: bool> Transform<N, A> for Evaluate<SCALED> {
+    // Loops over indices: a loop over an iterator's adaptors is not always unrolled, and its constants then are computed.
+    #[allow(clippy::needless_range_loop)]
     #[inline(always)]
     unsafe fn apply<L: Lanes<Scalar: Element>>(x: &[L; N]) -> [L; A] {
         // SAFETY: the caller's CPU supports `L`.
         unsafe {
-            let pairs = const { pairs(A) };
+            let (pairs, (of_zero, weights)) = const { (pairs(A), weights(A)) };
             let mut out = [x[N - 1]; A];
-            out[0] = scaled(x[0], if SCALED { weight(A, 0.0) } else { 1.0 });
-            for (i, &p) in pairs.iter().enumerate() {
+            out[0] = scaled(x[0], if SCALED { of_zero } else { 1.0 });
+            for i in 0..pairs.len() {
+                let p = pairs[i];
                 let (mut even, mut odd, mut power) = (x[0], x[1], p * p);
-                for (k, &x) in x.iter().enumerate().skip(2) {
+                for k in 2..N {
                     if k % 2 == 0 {
-                        even = fma(x, power, even);
+                        even = fma(x[k], power, even);
                     } else {
-                        odd = fma(x, power, odd);
+                        odd = fma(x[k], power, odd);
                         power *= p * p;
                     }
                 }
-                let weight = if SCALED { weight(A, p) } else { 1.0 };
+                let weight = if SCALED { weights[i] } else { 1.0 };
                 even = scaled(even, weight);
                 out[1 + 2 * i] = fma(odd, p * weight, even);
                 out[2 + 2 * i] = fma(odd, -p * weight, even);
@@ -122,20 +138,22 @@ impl<const N: usize, const A: usize, const SCALED: bool> Transform<N, A> for Eva
 }
 
 impl<const N: usize, const A: usize, const SCALED: bool> Transform<A, N> for Collect<SCALED> {
+    #[allow(clippy::needless_range_loop)]
     #[inline(always)]
     unsafe fn apply<L: Lanes<Scalar: Element>>(x: &[L; A]) -> [L; N] {
         // SAFETY: the caller's CPU supports `L`.
         unsafe {
-            let pairs = const { pairs(A) };
+            let (pairs, (of_zero, weights)) = const { (pairs(A), weights(A)) };
             let mut out = [L::zero(); N];
-            out[0] = scaled(x[0], if SCALED { weight(A, 0.0) } else { 1.0 });
-            for (i, &p) in pairs.iter().enumerate() {
+            out[0] = scaled(x[0], if SCALED { of_zero } else { 1.0 });
+            for i in 0..pairs.len() {
+                let p = pairs[i];
                 let (plus, minus) = (x[1 + 2 * i], x[2 + 2 * i]);
                 let (sum, difference) = (plus.add(minus), fma(minus, -1.0, plus));
-                let mut power = if SCALED { weight(A, p) } else { 1.0 };
-                for (k, out) in out.iter_mut().enumerate() {
+                let mut power = if SCALED { weights[i] } else { 1.0 };
+                for k in 0..N {
                     let term = if k % 2 == 0 { sum } else { difference };
-                    *out = if i == 0 && k > 0 { scaled(term, power) } else { fma(term, power, *out) };
+                    out[k] = if i == 0 && k > 0 { scaled(term, power) } else { fma(term, power, out[k]) };
                     power *= p;
                 }
             }
