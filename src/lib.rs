@@ -31,7 +31,9 @@
 //! and for CUDA, often in a separate file `cuda.rs`; kernels are in `device/cuda/kernels`.
 //!
 //! A backbone is a table of rows, each with the rows that it reads and a role; one interpreter runs them
-//! ([`backbones::network`]). Activations are NHWC, `(B, H, W, C)`, everywhere; weight files keep the OIHW order and Caffe's
+//! ([`backbones::network`]). In training each row leaves its backward pass on a tape ([`ops::tape`]), which is walked once in
+//! reverse and hands every gradient to the optimizer ([`nn::optim`]) when it is complete; candle's graph covers losses and
+//! what lies between passes. Activations are NHWC, `(B, H, W, C)`, everywhere; weight files keep the OIHW order and Caffe's
 //! layer names, ResNets torchvision's.
 
 pub mod atomic_write;

@@ -226,7 +226,7 @@ pub struct ConvGradients {
 
 /// Fewest and most bytes of a piece of a weight gradient. It is applied while it is in a cache, but x is prepared anew for
 /// each piece: packed where there is one tap, transformed to several times its size where there are more.
-const PIECE_BYTES: [usize; 2] = [8 << 20, 40 << 20];
+const PIECE_BYTES: [usize; 2] = [8 << 20, 24 << 20];
 
 impl ConvRecord {
     /// From the gradient of the result, whose memory is reused if it can be.
@@ -234,13 +234,14 @@ impl ConvRecord {
     /// # Errors
     /// Those of the device.
     pub fn gradients(self, dy: Gradient) -> Result<ConvGradients> {
-        let dy = match &self.y {
-            Some(y) => gated_gradient(y, dy)?,
+        let dy = match self.y {
+            Some(y) => gated_gradient(&y, dy)?,
             None => dy.tensor().contiguous()?,
         };
-        let x = self.w.map(|w| self.convolution.input_gradient(&w, &dy)).transpose()?;
         let bias = self.wants.bias.then(|| bias_gradient(&dy)).transpose()?;
-        let w = self.x.map(|x| self.convolution.param_gradient(x, dy)).transpose()?;
+        // First, so that x and its packed copy are freed before dx takes memory; pieces are computed after it.
+        let w = self.x.map(|x| self.convolution.param_gradient(x, dy.clone())).transpose()?;
+        let x = self.w.map(|w| self.convolution.input_gradient(&w, &dy)).transpose()?;
         Ok(ConvGradients { x, w, bias })
     }
 }
