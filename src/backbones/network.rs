@@ -172,7 +172,7 @@ impl Network {
         let table = (self.interface.name, self.rows.as_slice());
         let plan = Plan::new(table, (x, entry), asked, |row| self.layers[row].fuses_relu())?;
         if mode.tape().is_some() {
-            plan.check_memory(table, x)?;
+            plan.check_memory(table, self.frozen, x)?;
         }
         let mut values = plan.begin(entry, inside(x)?);
         let mut pass = RecordedPass::new(self.rows.len() + 1, entry, x, mode.tape());
@@ -417,6 +417,9 @@ mod tests {
             .expect_err("67 TB")
             .to_string();
         assert!(error.contains("67108.9 GB") && error.contains("`batch`"), "{error}");
+        let table = ("drawn", net.layers());
+        let plan = Plan::new(table, (&x, 0), &[0], |_| false)?;
+        assert!(plan.check_memory(table, 1, &x).is_ok(), "maps of frozen rows are not kept");
         Ok(())
     }
 

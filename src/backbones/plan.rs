@@ -68,17 +68,21 @@ impl Plan {
     }
 
     /// Refuses a recorded pass in host memory whose maps alone are larger than that: the system would kill the process.
+    /// Maps of the first `frozen` rows are not kept, nor are inputs of dropout.
     ///
     /// # Errors
     /// The sizes, and what to do.
-    pub fn check_memory(&self, (name, rows): (&str, &[Layer]), x: &Tensor) -> Result<()> {
+    pub fn check_memory(&self, (name, rows): (&str, &[Layer]), frozen: usize, x: &Tensor) -> Result<()> {
         let Some(most) = host_memory().filter(|_| x.device().is_cpu()) else { return Ok(()) };
         let (batch, height, width, _) = x.dims4()?;
         let map = |step: &Step| {
             let (h, w) = self.sizes[step.value()].unwrap_or_default();
             h as f64 * w as f64 * rows[step.row].outputs as f64
         };
-        let bytes = self.steps.iter().map(map).sum::<f64>() * (batch * x.dtype().size_in_bytes()) as f64;
+        let keeps =
+            |step: &&Step| step.row >= frozen && !matches!(rows[step.row].kind, LayerKind::Dropout(_));
+        let bytes = self.steps.iter().filter(keeps).map(map).sum::<f64>()
+            * (batch * x.dtype().size_in_bytes()) as f64;
         if bytes > most as f64 {
             bail!(
                 "{name}: a training pass over {batch} pictures of {height}×{width} keeps {:.1} GB of maps, more than the \

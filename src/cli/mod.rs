@@ -22,7 +22,7 @@ mod weights;
 
 pub use failure::Failure;
 
-use crate::train::program;
+use crate::{ops::conv::check_simd, train::program};
 use clap::{Parser, Subcommand};
 use std::sync::LazyLock;
 
@@ -127,6 +127,7 @@ impl Cli {
     /// # Errors
     /// Those of the command; [`Failure::of`] converts them to a message and an exit code.
     pub fn run(self) -> anyhow::Result<CommandOutput> {
+        check_simd().map_err(failure::Usage)?;
         match self.verb {
             Verb::Run(args) => experiment::run(&args),
             Verb::Check(args) => experiment::check(&args),

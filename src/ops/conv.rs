@@ -24,6 +24,7 @@ use graph::weight_gradient;
 pub use graph::{ConvGradients, ConvRecord, Wants};
 pub(super) use graph::{Convolution, Direction};
 use shape::ConvShape;
+pub use simd::check_simd;
 use std::fmt;
 
 /// Geometry of a convolution, the same for both axes.

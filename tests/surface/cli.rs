@@ -216,6 +216,19 @@ fn bad_usage_exits_with_2() {
 }
 
 #[test]
+fn an_instruction_set_that_is_none_exits_with_2() {
+    let run = |simd: &str| {
+        let mut program = Command::new(env!("CARGO_BIN_EXE_hueristic"));
+        program.args(["model", "alexnet"]).env("HUERISTIC_SIMD", simd).output().unwrap()
+    };
+    let refused = run("AVX2");
+    assert_eq!(refused.status.code(), Some(2));
+    let message = text(&refused.stderr);
+    assert!(message.contains("HUERISTIC_SIMD is AVX2") && message.contains("plain"), "{message}");
+    assert!(run("plain").status.success());
+}
+
+#[test]
 fn a_bad_spec_exits_with_2_and_says_where() {
     let dir = tempfile::tempdir().unwrap();
     let bad = spec(dir.path(), &SPEC.replace("batch: 8", "bacth: 8"));

@@ -32,18 +32,22 @@ impl Simd {
         if self == Simd::Avx512 { 16 } else { 8 }
     }
 
-    /// The fastest that this CPU has, or the slower one that the variable `HUERISTIC_SIMD` names: `avx2` or `plain`. Results
-    /// differ in their last bits between instruction sets, so that a machine can repeat another one's.
-    fn fastest() -> Simd {
-        static FASTEST: LazyLock<Simd> = LazyLock::new(|| {
-            let most = match env::var("HUERISTIC_SIMD").as_deref() {
-                Ok("plain") => Simd::Plain,
-                Ok("avx2") => Simd::Avx2,
-                _ => Simd::Avx512,
-            };
-            Simd::available().into_iter().rfind(|simd| *simd <= most).unwrap_or(Simd::Plain)
+    /// The one that the variable `HUERISTIC_SIMD` names, else the fastest that this CPU has. Results differ in their last
+    /// bits between instruction sets, so that a machine can repeat another one's.
+    fn chosen() -> Simd {
+        static CHOSEN: LazyLock<Simd> = LazyLock::new(|| {
+            let fastest = Simd::available().pop().unwrap_or(Simd::Plain);
+            requested().ok().flatten().unwrap_or(fastest)
         });
-        *FASTEST
+        *CHOSEN
+    }
+
+    fn word(self) -> &'static str {
+        match self {
+            Simd::Plain => "plain",
+            Simd::Avx2 => "avx2",
+            Simd::Avx512 => "avx512",
+        }
     }
 
     /// Those that this CPU has, the fastest last; f64 has only the first.
@@ -60,6 +64,30 @@ impl Simd {
         }
         all
     }
+}
+
+/// The instruction set that `HUERISTIC_SIMD` names, if it is set.
+fn requested() -> Result<Option<Simd>, String> {
+    let Some(word) = env::var_os("HUERISTIC_SIMD") else { return Ok(None) };
+    let available = Simd::available();
+    let found = available.iter().copied().find(|simd| word.to_str() == Some(simd.word()));
+    let words: Vec<&str> = available.iter().map(|simd| simd.word()).collect();
+    match found {
+        Some(simd) => Ok(Some(simd)),
+        None => Err(format!(
+            "HUERISTIC_SIMD is {}; this processor has {}",
+            word.to_string_lossy(),
+            words.join(", ")
+        )),
+    }
+}
+
+/// Checks the variable `HUERISTIC_SIMD`.
+///
+/// # Errors
+/// An instruction set that this processor does not have, or none at all.
+pub fn check_simd() -> Result<(), String> {
+    requested().map(drop)
 }
 
 /// A loop over vectors. `run` must be `#[inline(always)]`, so that it is compiled with the instructions of its caller.
@@ -100,7 +128,7 @@ impl Element for f32 {
         x as f32
     }
     fn simd() -> Simd {
-        Simd::fastest()
+        Simd::chosen()
     }
     #[inline]
     unsafe fn dispatch(simd: Simd, job: &impl Job<f32>) {
