@@ -44,6 +44,11 @@ impl<O: Op<N>, const N: usize> Op<N> for &O {
     }
 }
 
+/// The dtype in which an operation on elements of this one computes, and that of its parameters and their gradients.
+pub(crate) fn wide(dtype: DType) -> DType {
+    if dtype == DType::BF16 { DType::F32 } else { dtype }
+}
+
 /// Output storage and shape.
 pub(crate) type CpuOutput = (CpuStorage, Shape);
 #[cfg(feature = "cuda")]

@@ -2,27 +2,37 @@
 //! loss.
 
 use super::{
-    cpu::{Float, by_dtype, map, map2},
+    cpu::{Stored, by_stored, map, map2},
     in_place::{ElementRule, fits, in_place},
     sum::sum_on_cpu,
     tape::{Evaluated, Gradient},
 };
-use crate::op::{CpuInput, CpuOutput, Op, apply, compute, output};
+use crate::op::{CpuInput, CpuOutput, Op, apply, compute, output, wide};
 #[cfg(feature = "cuda")]
 use crate::{
     device::cuda::{Arg, Grid, alloc_uninit, launch, modules::ELEMENTWISE},
     op::{CudaInput, CudaOutput},
 };
-use candle_core::{Result, Tensor};
+use candle_core::{DType, Result, Tensor};
 
-/// max(x, 0), any shape, f32 or f64, on a GPU also bf16.
+/// max(x, 0), any shape, f32, f64 or bf16.
 pub fn relu(x: &Tensor) -> Result<Tensor> {
     apply(Relu, [x])
 }
 
 /// max(x, `slope`·x) for a slope in [0, 1]; shapes and types as [`relu`]. The subgradient at 0 is `slope`.
 pub fn leaky_relu(x: &Tensor, slope: f64) -> Result<Tensor> {
-    relu(x)?.affine(1.0 - slope, 0.0)? + x.affine(slope, 0.0)?
+    rounded_once(x.dtype(), [x], |[x]| relu(x)?.affine(1.0 - slope, 0.0)? + x.affine(slope, 0.0)?)
+}
+
+/// A result of several operations on tensors of `dtype`, of which bf16 is computed in f32.
+fn rounded_once<const N: usize>(
+    dtype: DType,
+    inputs: [&Tensor; N],
+    compute: impl FnOnce([&Tensor; N]) -> Result<Tensor>,
+) -> Result<Tensor> {
+    let wide = inputs.iter().map(|x| x.to_dtype(wide(dtype))).collect::<Result<Vec<_>>>()?;
+    compute(std::array::from_fn(|i| &wide[i]))?.to_dtype(dtype)
 }
 
 /// max(a + b, 0), on the CPU in one pass; outside of candle's graph.
@@ -44,8 +54,10 @@ pub fn leaky_relu_recorded(x: &Tensor, slope: f64) -> Result<Evaluated> {
     let y = leaky_relu(&x, slope)?;
     let kept = y.clone(); // positive where x is
     let gradient = move |dy: Gradient| {
-        let above = relu_gradient(&kept, dy.tensor())?.affine(1.0 - slope, 0.0)?;
-        Ok((above + dy.tensor().affine(slope, 0.0)?)?.into())
+        let gradient = rounded_once(kept.dtype(), [&kept, dy.tensor()], |[y, dy]| {
+            relu_gradient(y, dy)?.affine(1.0 - slope, 0.0)? + dy.affine(slope, 0.0)?
+        });
+        Ok(gradient?.into())
     };
     Ok(Evaluated::of_input(y, gradient))
 }
@@ -58,7 +70,7 @@ impl Op<1> for Relu {
     }
 
     fn cpu(&self, [x]: [CpuInput; 1]) -> Result<CpuOutput> {
-        Ok(by_dtype!(x, T => output(map(x.elements::<T>()?, Float::rectify), x.shape())))
+        Ok(by_stored!(x, T => output(map(x.elements::<T>()?, Stored::rectify), x.shape())))
     }
 
     #[cfg(feature = "cuda")]
@@ -77,7 +89,7 @@ pub(super) fn relu_gradient(y: &Tensor, dy: &Tensor) -> Result<Tensor> {
         "relu gradient",
         [y, dy],
         |[y, dy]| {
-            Ok(by_dtype!(y, T => output(map2(y.elements::<T>()?, dy.elements()?, Float::gate), y.shape())))
+            Ok(by_stored!(y, T => output(map2(y.elements::<T>()?, dy.elements()?, Stored::gate), y.shape())))
         },
         #[cfg(feature = "cuda")]
         |inputs| over_elements("relu_gradient", inputs),
@@ -102,7 +114,7 @@ struct Gate;
 impl ElementRule for Gate {
     const NAME: &'static str = "relu gradient";
 
-    fn apply<T: Float>(dy: T, y: T) -> T {
+    fn apply<T: Stored>(dy: T, y: T) -> T {
         y.gate(dy)
     }
 }

@@ -9,8 +9,8 @@
 mod cuda;
 mod rows;
 
-use super::cpu::{Float, by_dtype};
-use crate::op::{CpuInput, CpuOutput, Op, apply, compute, evaluate, output};
+use super::cpu::{Float, Stored, by_stored};
+use crate::op::{CpuInput, CpuOutput, Op, apply, compute, evaluate, output, wide};
 #[cfg(feature = "cuda")]
 use crate::op::{CudaInput, CudaOutput};
 use candle_core::{DType, Result, Shape, Tensor, Var, bail};
@@ -58,10 +58,10 @@ impl Running {
     }
 }
 
-/// Training mode: normalizes with batch statistics and updates `running`. x `(B, H, W, C)` or `(B, C)`, f32 or f64,
-/// on a GPU also bf16 (with the rest in f32); `affine` is (γ, β), each `(C)`; with `relu` the result is max(·, 0). A
-/// channel with a single sample has variance 0 and gives β. Errors: another rank, an empty x, γ, β or running
-/// statistics that are not `(C)`.
+/// Training mode: normalizes with batch statistics and updates `running`. x `(B, H, W, C)` or `(B, C)`, f32, f64 or
+/// bf16 (with the rest in f32); `affine` is (γ, β), each `(C)`; with `relu` the result is max(·, 0). A channel with a
+/// single sample has variance 0 and gives β. Errors: another rank, an empty x, γ, β or running statistics that are not
+/// `(C)`.
 pub fn batch_norm_train(
     x: &Tensor,
     affine: Option<(&Tensor, &Tensor)>,
@@ -172,14 +172,14 @@ fn batch_statistics(x: &Tensor) -> Result<Tensor> {
         [x],
         |[x]| {
             let channels = last_dim(x.shape());
-            Ok(by_dtype!(x, T => output(mean_and_variance(x.elements::<T>()?, channels), (2, channels))))
+            Ok(by_stored!(x, T => output(mean_and_variance(x.elements::<T>()?, channels), (2, channels))))
         },
         #[cfg(feature = "cuda")]
         |[x]| cuda::statistics(x),
     )
 }
 
-fn mean_and_variance<T: Float>(x: &[T], channels: usize) -> Vec<f64> {
+fn mean_and_variance<T: Stored>(x: &[T], channels: usize) -> Vec<f64> {
     let m = x.len() / channels;
     let shift = &x[..channels];
     let [mut s0, mut s1] = channel_sums(m, channels, |row, c, s0, s1| {
@@ -200,8 +200,8 @@ fn last_dim(shape: &Shape) -> usize {
     shape.dims().last().copied().unwrap_or(1)
 }
 
-/// y = (x − mean)·(γ/σ) + β, optionally followed by a ReLU. An op of x, or of (x, γ, β). The tables have x's dtype,
-/// f64 on a GPU.
+/// y = (x − mean)·(γ/σ) + β, optionally followed by a ReLU. An op of x, or of (x, γ, β). The tables have the dtype of
+/// x's arithmetic, f64 on a GPU.
 struct Normalize {
     mean: Tensor,
     inv_std: Tensor,
@@ -229,7 +229,7 @@ impl Normalize {
         }
         let (mean, var) = (statistics.get(0)?, statistics.get(1)?);
         running.update(&mean, &var, samples, momentum)?;
-        Self::new(&mean, &var, eps, relu, true, x.dtype())
+        Self::new(&mean, &var, eps, relu, true, wide(x.dtype()))
     }
 
     /// With the running statistics.
@@ -246,7 +246,7 @@ impl Normalize {
             return Self::of_tables(&cuda::running_tables(running, eps)?, relu, false);
         }
         let (mean, var) = (running.mean.as_detached_tensor(), running.var.as_detached_tensor());
-        Self::new(&mean, &var, eps, relu, false, x.dtype())
+        Self::new(&mean, &var, eps, relu, false, wide(x.dtype()))
     }
 
     fn new(mean: &Tensor, var: &Tensor, eps: f64, relu: bool, of_batch: bool, dtype: DType) -> Result<Self> {
@@ -290,8 +290,9 @@ impl Op<1> for Normalize {
     }
 
     fn cpu(&self, [x]: [CpuInput; 1]) -> Result<CpuOutput> {
-        Ok(by_dtype!(x, T => {
-            output(self.channels::<T>(None, None)?.forward(x.elements()?), x.shape())
+        Ok(by_stored!(x, T => {
+            let channels = self.channels::<<T as Stored>::Wide>(None, None)?;
+            output(channels.forward(x.elements::<T>()?), x.shape())
         }))
     }
 
@@ -311,9 +312,10 @@ impl Op<3> for Normalize {
     }
 
     fn cpu(&self, [x, gamma, beta]: [CpuInput; 3]) -> Result<CpuOutput> {
-        Ok(by_dtype!(x, T => {
-            let channels = self.channels::<T>(Some(gamma.elements()?), Some(beta.elements()?))?;
-            output(channels.forward(x.elements()?), x.shape())
+        Ok(by_stored!(x, T => {
+            let affine = (Some(gamma.elements()?), Some(beta.elements()?));
+            let channels = self.channels::<<T as Stored>::Wide>(affine.0, affine.1)?;
+            output(channels.forward(x.elements::<T>()?), x.shape())
         }))
     }
 
@@ -354,8 +356,9 @@ impl Backward<'_> {
             "batch_norm gradient sums",
             [x, dy],
             |[x, dy]| {
-                Ok(by_dtype!(x, T => {
-                    let sums = self.channels::<T>()?.sums(x.elements()?, dy.elements()?);
+                Ok(by_stored!(x, T => {
+                    let channels = self.channels::<<T as Stored>::Wide>()?;
+                    let sums = channels.sums(x.elements::<T>()?, dy.elements()?);
                     output(sums.concat(), (2, last_dim(x.shape())))
                 }))
             },
@@ -371,9 +374,10 @@ impl Backward<'_> {
             [x, dy],
             |[x, dy]| {
                 let sums = sums.map(|s| s.flatten_all()?.to_vec1::<f64>()).transpose()?;
-                Ok(by_dtype!(x, T => {
-                    let channels = self.channels::<T>()?;
-                    output(channels.input_gradient(x.elements()?, dy.elements()?, sums.as_deref()), x.shape())
+                Ok(by_stored!(x, T => {
+                    let channels = self.channels::<<T as Stored>::Wide>()?;
+                    let dx = channels.input_gradient(x.elements::<T>()?, dy.elements()?, sums.as_deref());
+                    output(dx, x.shape())
                 }))
             },
             #[cfg(feature = "cuda")]

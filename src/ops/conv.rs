@@ -1,9 +1,10 @@
 //! 2-D convolution (cross-correlation, as is usual in networks) with gradients.
 //!
-//! Tensors are NHWC and filters `(O, KH, KW, C/groups)`, cuDNN's order for NHWC. `conv/cpu.rs` and `conv/cuda.rs`
-//! implement the products, `conv/graph.rs` the autograd op. Second-order gradients are not supported.
+//! Tensors are NHWC and filters `(O, KH, KW, C/groups)`, cuDNN's order for NHWC. `conv/cpu.rs`, `conv/bf16.rs` and
+//! `conv/cuda.rs` implement the products, `conv/graph.rs` the autograd op. Second-order gradients are not supported.
 
 mod axis;
+mod bf16;
 mod cpu;
 #[cfg(feature = "cuda")]
 mod cuda;
@@ -66,8 +67,8 @@ impl ConvGeometry {
 
 /// x `(B, H, W, C)`, w `(O, KH, KW, C/groups)`, bias `(O)` → `(B, H', W', O)`; H' = floor((H+2p−d(k−1)−1)/s)+1.
 ///
-/// f32 or f64, one dtype for all; on a GPU x may be bf16 with f32 w and bias. Gradients are computed only for tracked
-/// arguments. Errors: mismatched shapes or groups, a kernel larger than the padded input.
+/// f32 or f64, one dtype for all; or x in bf16 with f32 w and bias, of which w is rounded to bf16 before it is
+/// multiplied. Gradients are computed only for tracked arguments. Errors: mismatched shapes or groups, a kernel larger than the padded input.
 pub fn conv2d(x: &Tensor, w: &Tensor, bias: Option<&Tensor>, g: ConvGeometry) -> Result<Tensor> {
     forward(x, w, bias, g, false)
 }

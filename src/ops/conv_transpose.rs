@@ -5,7 +5,7 @@ use candle_core::{Result, Tensor};
 
 /// x `(B, H, W, C)`, w `(C, KH, KW, O/groups)`, bias `(O)` → `(B, (H−1)s − 2p + d(k−1) + 1, …, O)`.
 ///
-/// f32 or f64, one dtype for all. Gradients are computed only for tracked arguments. Errors: mismatched shapes or
+/// Types as for `conv2d`. Gradients are computed only for tracked arguments. Errors: mismatched shapes or
 /// groups, an empty output.
 pub fn conv_transpose2d(x: &Tensor, w: &Tensor, bias: Option<&Tensor>, g: ConvGeometry) -> Result<Tensor> {
     forward(x, w, bias, g, false)

@@ -1,31 +1,24 @@
-//! CPU building blocks of the ops: inputs as f32 or f64 slices, outputs as vectors filled by parallel blocks. The
-//! partition into blocks depends only on the shapes, so results are bit-reproducible for any number of threads.
+//! CPU building blocks of the ops: inputs as slices, outputs as vectors filled by parallel blocks. The partition into
+//! blocks depends only on the shapes, so results are bit-reproducible for any number of threads.
+//!
+//! Maps are f32, f64 or bf16 ([`Stored`]). bf16 is stored only: each block is computed in f32 from widened elements and
+//! rounded once, so no op has arithmetic of its own for it.
 
 use crate::op::elements;
 use candle_core::{FloatDType, Layout, Result, Storage, Tensor, WithDType, bail};
+use half::bf16;
 use rayon::prelude::*;
-use std::mem::MaybeUninit;
-use std::ops::Neg;
+use std::{cell::RefCell, mem::MaybeUninit, ops::Neg};
 
 /// Elements per block: 64 KiB of f32, which fits in the L2 cache.
 pub(super) const BLOCK: usize = 1 << 14;
 
-/// The element types of the CPU code: f32, and f64 for the gradient checks.
-pub(super) trait Float: FloatDType + Neg<Output = Self> {
+/// The types of arithmetic: f32, and f64 for the gradient checks.
+pub(super) trait Float: FloatDType + Neg<Output = Self> + Stored<Wide = Self> {
     const ZERO: Self;
     const NEG_INFINITY: Self;
     fn exp(self) -> Self;
     fn nan(self) -> bool;
-
-    /// max(x, 0) that propagates NaN.
-    fn rectify(self) -> Self {
-        if self <= Self::ZERO { Self::ZERO } else { self }
-    }
-
-    /// `gradient` masked by `self`, the input or output of a ReLU: 0 at 0, and NaN propagates.
-    fn gate(self, gradient: Self) -> Self {
-        if self <= Self::ZERO { Self::ZERO } else { gradient }
-    }
 }
 
 impl Float for f32 {
@@ -70,7 +63,134 @@ impl Float for f64 {
     }
 }
 
-/// Evaluates `$body` with `$t` bound to the input's element type, f32 or f64; others are an error that names the op.
+/// The element types of maps: f32, f64, and bf16, which is computed with in f32.
+pub(super) trait Stored: WithDType {
+    type Wide: Float;
+
+    fn wide(self) -> Self::Wide;
+
+    /// The nearest number of this type, the even one of two.
+    fn rounded(wide: Self::Wide) -> Self;
+
+    /// max(x, 0) that propagates NaN.
+    fn rectify(self) -> Self;
+
+    /// `gradient` masked by `self`, the input or output of a ReLU: 0 at 0, and NaN propagates.
+    fn gate(self, gradient: Self) -> Self;
+
+    /// Writes a block with the results of `fill`, which are 0 before.
+    fn fill(block: &mut [MaybeUninit<Self>], fill: impl FnOnce(&mut [Self::Wide]));
+}
+
+macro_rules! stored_as_computed {
+    ($float:ty) => {
+        impl Stored for $float {
+            type Wide = Self;
+
+            #[inline(always)]
+            fn wide(self) -> Self {
+                self
+            }
+
+            #[inline(always)]
+            fn rounded(wide: Self) -> Self {
+                wide
+            }
+
+            #[inline(always)]
+            fn rectify(self) -> Self {
+                if self <= Self::ZERO { Self::ZERO } else { self }
+            }
+
+            #[inline(always)]
+            fn gate(self, gradient: Self) -> Self {
+                if self <= Self::ZERO { Self::ZERO } else { gradient }
+            }
+
+            fn fill(block: &mut [MaybeUninit<Self>], fill: impl FnOnce(&mut [Self])) {
+                block.fill(MaybeUninit::new(Self::ZERO));
+                // SAFETY: every element was written by the line above, and MaybeUninit<T> has T's layout.
+                fill(unsafe { &mut *(block as *mut [MaybeUninit<Self>] as *mut [Self]) });
+            }
+        }
+    };
+}
+
+stored_as_computed!(f32);
+stored_as_computed!(f64);
+
+impl Stored for bf16 {
+    type Wide = f32;
+
+    #[inline(always)]
+    fn wide(self) -> f32 {
+        f32::from_bits(u32::from(self.to_bits()) << 16)
+    }
+
+    /// As [`bf16::from_f32`], without a branch, so that loops vectorize.
+    #[inline(always)]
+    fn rounded(wide: f32) -> Self {
+        let bits = wide.to_bits();
+        let nearest = bits.wrapping_add(0x7fff + (bits >> 16 & 1));
+        // quiet, since the bits that make it a NaN may all be among those dropped
+        let upper = if wide.is_nan() { bits | 0x40_0000 } else { nearest };
+        // as signed numbers, which every instruction set can narrow at once
+        Self::from_bits((upper as i32 >> 16) as u16)
+    }
+
+    /// By its bits: 0 from −0 to −∞, which are the largest below the negative NaNs.
+    #[inline(always)]
+    fn rectify(self) -> Self {
+        let bits = self.to_bits();
+        Self::from_bits(if (0x8000..=0xff80).contains(&bits) { 0 } else { bits })
+    }
+
+    #[inline(always)]
+    fn gate(self, gradient: Self) -> Self {
+        let bits = self.to_bits();
+        Self::from_bits(if bits == 0 || (0x8000..=0xff80).contains(&bits) { 0 } else { gradient.to_bits() })
+    }
+
+    fn fill(block: &mut [MaybeUninit<Self>], fill: impl FnOnce(&mut [f32])) {
+        thread_local! {
+            static WIDE: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
+        }
+        // taken, not borrowed: `fill` may run other blocks on this thread
+        let mut wide = WIDE.take();
+        wide.clear();
+        wide.resize(block.len(), 0.0);
+        fill(&mut wide);
+        for (element, wide) in block.iter_mut().zip(&wide) {
+            element.write(Self::rounded(*wide));
+        }
+        WIDE.set(wide);
+    }
+}
+
+/// Evaluates `$body` with `$t` bound to the input's element type, f32, f64 or bf16; others are an error that names the
+/// op.
+macro_rules! by_stored {
+    ($input:expr, $t:ident => $body:expr) => {
+        match $input.storage {
+            candle_core::CpuStorage::F32(_) => {
+                type $t = f32;
+                $body
+            }
+            candle_core::CpuStorage::F64(_) => {
+                type $t = f64;
+                $body
+            }
+            candle_core::CpuStorage::BF16(_) => {
+                type $t = half::bf16;
+                $body
+            }
+            _ => candle_core::bail!("{}: f32, f64 or bf16 wanted, got {:?}", $input.op, $input.dtype()),
+        }
+    };
+}
+pub(super) use by_stored;
+
+/// As [`by_stored`] without bf16, for losses.
 macro_rules! by_dtype {
     ($input:expr, $t:ident => $body:expr) => {
         match $input.storage {
@@ -100,23 +220,35 @@ pub(super) fn stored_elements<'a, T: WithDType>(
 }
 
 /// A vector of `outer` runs of `inner` elements, each split into blocks of at most `block`. Calls `fill(run, offset,
-/// block)` once per zeroed block, in parallel.
-pub(super) fn fill_blocks<T: Float>(
+/// block)` once per zeroed block, in parallel; bf16 is rounded from what `fill` leaves.
+pub(super) fn fill_blocks<T: Stored>(
     outer: usize,
     inner: usize,
     block: usize,
-    fill: impl Fn(usize, usize, &mut [T]) + Sync,
+    fill: impl Fn(usize, usize, &mut [T::Wide]) + Sync,
+) -> Vec<T> {
+    let write = |run, offset, raw: &mut [MaybeUninit<T>]| T::fill(raw, |block| fill(run, offset, block));
+    // SAFETY: `Stored::fill` writes every element.
+    unsafe { write_blocks(outer, inner, block, write) }
+}
+
+/// As [`fill_blocks`] with blocks that `write` is to write.
+///
+/// # Safety
+/// `write` writes every element of its block.
+unsafe fn write_blocks<T: Send>(
+    outer: usize,
+    inner: usize,
+    block: usize,
+    write: impl Fn(usize, usize, &mut [MaybeUninit<T>]) + Sync,
 ) -> Vec<T> {
     let len = outer * inner;
     let mut out = Vec::with_capacity(len);
     let (inner, block) = (inner.max(1), block.max(1));
     let spare: &mut [MaybeUninit<T>] = &mut out.spare_capacity_mut()[..len];
     spare.par_chunks_mut(inner).enumerate().for_each(|(run, elements)| {
-        elements.par_chunks_mut(block).enumerate().for_each(|(i, raw)| {
-            raw.fill(MaybeUninit::new(T::ZERO));
-            // SAFETY: every element of `raw` was written by the line above, and MaybeUninit<T> has T's layout.
-            fill(run, i * block, unsafe { &mut *(raw as *mut [MaybeUninit<T>] as *mut [T]) });
-        });
+        let blocks = elements.par_chunks_mut(block).enumerate();
+        blocks.for_each(|(i, raw)| write(run, i * block, raw));
     });
     // SAFETY: the blocks cover the first `len` elements, and all of them were written.
     unsafe { out.set_len(len) };
@@ -124,19 +256,24 @@ pub(super) fn fill_blocks<T: Float>(
 }
 
 /// Applies `f` to every element.
-pub(super) fn map<T: Float>(x: &[T], f: impl Fn(T) -> T + Sync) -> Vec<T> {
-    fill_blocks(1, x.len(), BLOCK, |_, start, out| {
+pub(super) fn map<T: Copy + Sync, U: Send>(x: &[T], f: impl Fn(T) -> U + Sync) -> Vec<U> {
+    let write = |_, start: usize, out: &mut [MaybeUninit<U>]| {
         let x = &x[start..start + out.len()];
-        out.iter_mut().zip(x).for_each(|(o, &x)| *o = f(x));
-    })
+        out.iter_mut().zip(x).for_each(|(o, &x)| _ = o.write(f(x)));
+    };
+    // SAFETY: `x` is as long as the block.
+    unsafe { write_blocks(1, x.len(), BLOCK, write) }
 }
 
 /// Applies `f` to every pair of elements.
-pub(super) fn map2<T: Float>(x: &[T], y: &[T], f: impl Fn(T, T) -> T + Sync) -> Vec<T> {
-    fill_blocks(1, x.len(), BLOCK, |_, start, out| {
+pub(super) fn map2<T: Stored>(x: &[T], y: &[T], f: impl Fn(T, T) -> T + Sync) -> Vec<T> {
+    let write = |_, start: usize, out: &mut [MaybeUninit<T>]| {
         let (x, y) = (&x[start..start + out.len()], &y[start..start + out.len()]);
-        out.iter_mut().zip(x).zip(y).for_each(|((o, &x), &y)| *o = f(x, y));
-    })
+        let pairs = out.iter_mut().zip(x).zip(y);
+        pairs.for_each(|((o, &x), &y)| _ = o.write(f(x, y)));
+    };
+    // SAFETY: `x` and `y` are as long as the block.
+    unsafe { write_blocks(1, x.len(), BLOCK, write) }
 }
 
 /// (B, H, W, C) of an NHWC argument, or an error that names the op and the shape.
@@ -179,6 +316,33 @@ mod tests {
             let far = 10f32.powi(power);
             assert_eq!((Float::exp(-far), Float::exp(far)), (0.0, f32::INFINITY), "1e{power}");
         }
+    }
+
+    /// All upper halves with the lower halves around a tie.
+    #[test]
+    fn bf16_is_rounded_as_by_half() {
+        for upper in 0..=u16::MAX {
+            for lower in [0, 1, 0x7fff, 0x8000, 0x8001, 0xffff] {
+                let wide = f32::from_bits(u32::from(upper) << 16 | lower);
+                let (got, want) = (<bf16 as Stored>::rounded(wide), bf16::from_f32(wide));
+                assert_eq!(got.to_bits(), want.to_bits(), "{wide:e} {upper:x} {lower:x}");
+            }
+            let narrow = bf16::from_bits(upper);
+            assert!(narrow.is_nan() && narrow.wide().is_nan() || narrow.wide() == narrow.to_f32());
+            let (gradient, wide) = (bf16::from_f32(-7.5), narrow.wide());
+            let bits = [narrow.rectify(), narrow.gate(gradient)].map(bf16::to_bits);
+            let wide = [wide.rectify(), wide.gate(-7.5)].map(|v| (v.to_bits() >> 16) as u16);
+            assert_eq!(bits, wide, "{upper:x}");
+        }
+    }
+
+    #[test]
+    fn blocks_of_bf16_are_summed_in_f32_and_rounded_once() {
+        // 257 summands of 1 + 2⁻⁷ are 259.008; in bf16 the sum would stop at 256
+        let got = fill_blocks::<bf16>(2, 3, 2, |_, _, out| {
+            (0..257).for_each(|_| out.iter_mut().for_each(|o| *o += 1.0078125));
+        });
+        assert_eq!(got, [bf16::from_f32(260.0); 6]);
     }
 
     #[test]

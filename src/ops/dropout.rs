@@ -3,7 +3,7 @@
 //! instead of storing the mask.
 
 use super::{
-    cpu::{BLOCK, Float, by_dtype, fill_blocks},
+    cpu::{BLOCK, Float, Stored, by_stored, fill_blocks},
     tape::Evaluated,
 };
 use crate::op::{CpuInput, CpuOutput, Op, apply, compute, output};
@@ -12,12 +12,12 @@ use crate::{
     device::cuda::{Arg, Grid, alloc_uninit, launch, modules::DROPOUT},
     op::{CudaInput, CudaOutput},
 };
-use candle_core::{Result, Tensor, bail};
+use candle_core::{Result, Tensor, WithDType, bail};
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 
 /// Zeroes each element with probability `p`, rounded to a multiple of 2⁻¹⁶, and scales the rest by 1/(1−p); any shape,
-/// f32 or f64, on a GPU also bf16. Errors: p outside [0, 1).
+/// f32, f64 or bf16. Errors: p outside [0, 1).
 pub fn dropout(x: &Tensor, p: f64, rng: ChaCha8Rng) -> Result<Tensor> {
     if !(0.0..1.0).contains(&p) {
         bail!("dropout: p must lie in [0, 1), got {p} for x {:?}", x.dims());
@@ -53,8 +53,8 @@ impl DropoutOp {
         65536.0 / (65536.0 - f64::from(self.threshold))
     }
 
-    fn masked<T: Float>(&self, x: &[T]) -> Vec<T> {
-        let scale = T::from_f64(self.scale());
+    fn masked<T: Stored>(&self, x: &[T]) -> Vec<T> {
+        let scale = T::Wide::from_f64(self.scale());
         let start = self.rng.get_word_pos();
         fill_blocks(1, x.len(), BLOCK, |_, offset, out| {
             let (mut rng, mut bytes) = (self.rng.clone(), [0; 2 * DRAWS]);
@@ -94,9 +94,9 @@ impl DropoutOp {
 /// x·scale if the draw reaches the threshold, else x·0: branch-free, since the branch is unpredictable. A separate
 /// function, so that the compiler can vectorize it.
 #[inline(never)]
-fn keep<T: Float>(x: &[T], draws: &[[u8; 2]], threshold: u16, scale: T, out: &mut [T]) {
-    for ((o, &x), &draw) in out.iter_mut().zip(x).zip(draws) {
-        *o = x * if u16::from_le_bytes(draw) >= threshold { scale } else { T::ZERO };
+fn keep<T: Stored>(x: &[T], draws: &[[u8; 2]], threshold: u16, scale: T::Wide, out: &mut [T::Wide]) {
+    for ((o, x), &draw) in out.iter_mut().zip(x).zip(draws) {
+        *o = x.wide() * if u16::from_le_bytes(draw) >= threshold { scale } else { T::Wide::ZERO };
     }
 }
 
@@ -106,7 +106,7 @@ impl Op<1> for DropoutOp {
     }
 
     fn cpu(&self, [x]: [CpuInput; 1]) -> Result<CpuOutput> {
-        Ok(by_dtype!(x, T => output(self.masked(x.elements::<T>()?), x.shape())))
+        Ok(by_stored!(x, T => output(self.masked(x.elements::<T>()?), x.shape())))
     }
 
     #[cfg(feature = "cuda")]

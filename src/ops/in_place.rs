@@ -1,15 +1,15 @@
 //! Elementwise operations in the memory of their first argument, on the CPU.
 
-use super::cpu::{BLOCK, Float};
+use super::cpu::{BLOCK, Stored};
 use crate::op::{elements, elements_mut};
-use candle_core::{CpuStorage, InplaceOp2, Layout, Result, Tensor, WithDType, backend::BackendStorage, bail};
+use candle_core::{CpuStorage, InplaceOp2, Layout, Result, Tensor, backend::BackendStorage, bail};
 use rayon::prelude::*;
 use std::marker::PhantomData;
 
 /// An operation on two elements.
 pub(super) trait ElementRule: Send + Sync {
     const NAME: &'static str;
-    fn apply<T: Float>(a: T, b: T) -> T;
+    fn apply<T: Stored>(a: T, b: T) -> T;
 }
 
 /// Whether [`in_place`] can be used for these tensors: contiguous, in host memory.
@@ -20,7 +20,7 @@ pub(super) fn fits(a: &Tensor, b: &Tensor) -> bool {
 /// a ← rule(a, b). Nothing else may read the memory of `a`.
 ///
 /// # Errors
-/// Two shapes; another type than f32 and f64; tensors that do not [fit](fits).
+/// Two shapes; another type than f32, f64 and bf16; tensors that do not [fit](fits).
 pub(super) fn in_place<R: ElementRule>(a: Tensor, b: &Tensor) -> Result<Tensor> {
     if a.shape() != b.shape() {
         bail!("{}: tensors of {:?} and {:?}", R::NAME, a.dims(), b.dims())
@@ -32,12 +32,7 @@ pub(super) fn in_place<R: ElementRule>(a: Tensor, b: &Tensor) -> Result<Tensor> 
 struct InPlace<R>(PhantomData<R>);
 
 impl<R: ElementRule> InPlace<R> {
-    fn run<T: Float + WithDType>(
-        a: &mut [T],
-        a_layout: &Layout,
-        b: &CpuStorage,
-        b_layout: &Layout,
-    ) -> Result<()> {
+    fn run<T: Stored>(a: &mut [T], a_layout: &Layout, b: &CpuStorage, b_layout: &Layout) -> Result<()> {
         let (a, b) = (elements_mut(R::NAME, a, a_layout)?, elements::<T>(R::NAME, b, b_layout)?);
         let blocks = a.par_chunks_mut(BLOCK).zip(b.par_chunks(BLOCK));
         blocks.for_each(|(a, b)| a.iter_mut().zip(b).for_each(|(a, b)| *a = R::apply(*a, *b)));
@@ -60,7 +55,8 @@ impl<R: ElementRule> InplaceOp2 for InPlace<R> {
         match a {
             CpuStorage::F32(a) => Self::run(a, a_layout, b, b_layout),
             CpuStorage::F64(a) => Self::run(a, a_layout, b, b_layout),
-            other => bail!("{}: f32 or f64 wanted, got {:?}", R::NAME, other.dtype()),
+            CpuStorage::BF16(a) => Self::run(a, a_layout, b, b_layout),
+            other => bail!("{}: f32, f64 or bf16 wanted, got {:?}", R::NAME, other.dtype()),
         }
     }
 }

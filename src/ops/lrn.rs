@@ -6,13 +6,13 @@
 mod cuda;
 
 use super::{
-    cpu::{Float, by_dtype, fill_blocks, nhwc},
+    cpu::{Stored, by_stored, fill_blocks, nhwc},
     tape::{Evaluated, recorded},
 };
 use crate::op::{CpuInput, CpuOutput, Op, apply, compute, output};
 #[cfg(feature = "cuda")]
 use crate::op::{CudaInput, CudaOutput};
-use candle_core::{Result, Shape, Tensor, bail};
+use candle_core::{Result, Shape, Tensor, WithDType, bail};
 use std::ops::Range;
 
 /// The window and the constants of the formula.
@@ -57,7 +57,7 @@ impl Lrn {
     }
 }
 
-/// `(B, H, W, C)`, f32 or f64, on a GPU also bf16; the shape stays. Errors: another rank, an even window.
+/// `(B, H, W, C)`, f32, f64 or bf16; the shape stays. Errors: another rank, an even window.
 pub fn lrn(x: &Tensor, options: Lrn) -> Result<Tensor> {
     options.check(x)?;
     apply(options, [x])
@@ -82,7 +82,7 @@ impl Op<1> for Lrn {
 
     fn cpu(&self, [x]: [CpuInput; 1]) -> Result<CpuOutput> {
         let extents = extents(x.shape())?;
-        Ok(by_dtype!(x, T => output(forward(*self, extents, x.elements::<T>()?), x.shape())))
+        Ok(by_stored!(x, T => output(forward(*self, extents, x.elements::<T>()?), x.shape())))
     }
 
     #[cfg(feature = "cuda")]
@@ -96,7 +96,7 @@ impl Op<1> for Lrn {
             [x, dy],
             |[x, dy]| {
                 let extents = extents(x.shape())?;
-                Ok(by_dtype!(x, T => {
+                Ok(by_stored!(x, T => {
                     output(backward(*self, extents, x.elements::<T>()?, dy.elements()?), x.shape())
                 }))
             },
@@ -107,7 +107,7 @@ impl Op<1> for Lrn {
     }
 }
 
-fn forward<T: Float>(options: Lrn, (rows, row, channels): (usize, usize, usize), x: &[T]) -> Vec<T> {
+fn forward<T: Stored>(options: Lrn, (rows, row, channels): (usize, usize, usize), x: &[T]) -> Vec<T> {
     fill_blocks(rows, row, row, |run, _, out| {
         let (mut pixel, mut sums) = (vec![0.0; channels], vec![0.0; channels]);
         let x = &x[run * row..][..row];
@@ -115,14 +115,14 @@ fn forward<T: Float>(options: Lrn, (rows, row, channels): (usize, usize, usize),
             pixel.iter_mut().zip(x).for_each(|(p, x)| *p = x.to_f64());
             options.sums(&pixel, &mut sums);
             for ((out, x), sum) in out.iter_mut().zip(&pixel).zip(&sums) {
-                *out = T::from_f64(x * options.factor(*sum));
+                *out = T::Wide::from_f64(x * options.factor(*sum));
             }
         }
     })
 }
 
 /// dx = dy·s^−β − 2αβ/n · x · Σ dy·x·s^(−β−1), the sum over the channels whose window holds this one.
-fn backward<T: Float>(
+fn backward<T: Stored>(
     options: Lrn,
     (rows, row, channels): (usize, usize, usize),
     x: &[T],
@@ -142,7 +142,7 @@ fn backward<T: Float>(
             }
             for (c, out) in out.iter_mut().enumerate() {
                 let share: f64 = shares[options.around(c, channels)].iter().sum();
-                *out = T::from_f64(direct[c] - slope * pixel[c] * share);
+                *out = T::Wide::from_f64(direct[c] - slope * pixel[c] * share);
             }
         }
     })

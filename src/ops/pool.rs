@@ -7,13 +7,13 @@
 mod cuda;
 
 use super::{
-    cpu::{Float, by_dtype, fill_blocks, nhwc},
+    cpu::{Float, Stored, by_stored, fill_blocks, nhwc},
     tape::{Evaluated, recorded},
 };
 use crate::op::{CpuInput, CpuOutput, Op, apply, compute, output};
 #[cfg(feature = "cuda")]
 use crate::op::{CudaInput, CudaOutput};
-use candle_core::{Result, Shape, Tensor, bail};
+use candle_core::{Result, Shape, Tensor, WithDType, bail};
 use std::fmt;
 
 /// Window, stride, zero (or −∞) padding on each side, and whether the output size rounds up (Caffe) or down.
@@ -74,8 +74,7 @@ struct Span {
 }
 
 /// `(B, H, W, C)` → `(B, H', W', C)`; padding is −∞; on ties the gradient goes to the first maximum in scan order;
-/// NaN propagates. f32 or f64, on a GPU also bf16. Errors: a shape that is not NHWC, a window larger than the input,
-/// pad ≥ kernel.
+/// NaN propagates. f32, f64 or bf16. Errors: a shape that is not NHWC, a window larger than the input, pad ≥ kernel.
 pub fn max_pool2d(x: &Tensor, g: PoolGeometry) -> Result<Tensor> {
     g.check("max_pool2d", x)?;
     apply(PoolOp { geometry: g, kind: PoolKind::Max }, [x])
@@ -141,7 +140,11 @@ impl PoolWindows {
     }
 
     /// One output row per block; `window(taps, out)` reduces the pixels of one window to one output pixel.
-    fn forward<T: Float>(&self, x: &[T], window: impl Fn(&Span, &Span, &[T], &mut [T]) + Sync) -> Vec<T> {
+    fn forward<T: Stored>(
+        &self,
+        x: &[T],
+        window: impl Fn(&Span, &Span, &[T], &mut [T::Wide]) + Sync,
+    ) -> Vec<T> {
         let outer = self.batch * self.rows.len();
         fill_blocks(outer, self.out_row_len(), self.out_row_len(), |run, _, out| {
             let (image, row) = (run / self.rows.len(), &self.rows[run % self.rows.len()]);
@@ -154,7 +157,7 @@ impl PoolWindows {
 
     /// One band of input rows per block; `window(output pixel, row, col, band)` adds the window's gradient to the
     /// rows of the band. Bands are independent; within a band, windows are processed in scan order.
-    fn backward<T: Float>(&self, window: impl Fn(usize, &Span, &Span, &mut Band<T>) + Sync) -> Vec<T> {
+    fn backward<T: Stored>(&self, window: impl Fn(usize, &Span, &Span, &mut Band<T::Wide>) + Sync) -> Vec<T> {
         let row_len = self.width * self.channels;
         fill_blocks(self.batch, self.image_len(), BAND_ROWS * row_len, |image, offset, out| {
             let first = offset / row_len;
@@ -202,12 +205,13 @@ impl<T> Band<'_, T> {
     }
 }
 
-fn max_forward<T: Float>(windows: &PoolWindows, x: &[T]) -> Vec<T> {
+fn max_forward<T: Stored>(windows: &PoolWindows, x: &[T]) -> Vec<T> {
     windows.forward(x, |row, col, x, out| {
-        out.copy_from_slice(&x[windows.at(row.lo, col.lo)..][..out.len()]);
+        out.iter_mut().zip(&x[windows.at(row.lo, col.lo)..]).for_each(|(o, v)| *o = v.wide());
         for y in row.lo..row.hi {
             for tap in x[windows.at(y, col.lo)..windows.at(y, col.hi)].chunks_exact(out.len()) {
-                for (o, &v) in out.iter_mut().zip(tap) {
+                for (o, v) in out.iter_mut().zip(tap) {
+                    let v = v.wide();
                     *o = if v > *o || v.nan() { v } else { *o };
                 }
             }
@@ -215,25 +219,25 @@ fn max_forward<T: Float>(windows: &PoolWindows, x: &[T]) -> Vec<T> {
     })
 }
 
-fn average_forward<T: Float>(windows: &PoolWindows, x: &[T]) -> Vec<T> {
+fn average_forward<T: Stored>(windows: &PoolWindows, x: &[T]) -> Vec<T> {
     windows.forward(x, |row, col, x, out| {
         for y in row.lo..row.hi {
             for tap in x[windows.at(y, col.lo)..windows.at(y, col.hi)].chunks_exact(out.len()) {
-                out.iter_mut().zip(tap).for_each(|(o, &v)| *o += v);
+                out.iter_mut().zip(tap).for_each(|(o, v)| *o += v.wide());
             }
         }
-        let share = T::from_f64(1.0 / (row.padded * col.padded) as f64);
+        let share = T::Wide::from_f64(1.0 / (row.padded * col.padded) as f64);
         out.iter_mut().for_each(|o| *o *= share);
     })
 }
 
-fn max_backward<T: Float>(windows: &PoolWindows, x: &[T], y: &[T], dy: &[T]) -> Vec<T> {
+fn max_backward<T: Stored>(windows: &PoolWindows, x: &[T], y: &[T], dy: &[T]) -> Vec<T> {
     let c = windows.channels;
     windows.backward(|pixel, row, col, band| {
         let max = &y[pixel * c..][..c];
         let mut rest = std::mem::take(&mut band.rest);
         rest.clear();
-        rest.extend_from_slice(&dy[pixel * c..][..c]);
+        rest.extend(dy[pixel * c..][..c].iter().map(|d| d.wide()));
         let x = &x[band.image * windows.image_len()..][..windows.image_len()];
         for ty in row.lo..row.hi {
             for tx in col.lo..col.hi {
@@ -257,31 +261,31 @@ fn is_max<T: Float>(x: T, max: T) -> bool {
 /// Moves the remaining gradient of the window to this tap in the channels where the tap is the maximum. A separate
 /// function, so that the compiler can vectorize it.
 #[inline(never)]
-fn assign_gradient<T: Float>(tap: &[T], max: &[T], rest: &mut [T], gradient: &mut [T]) {
-    for (((&x, &m), r), d) in tap.iter().zip(max).zip(rest).zip(gradient) {
-        let hit = is_max(x, m);
-        *d += if hit { *r } else { T::ZERO };
-        *r = if hit { T::ZERO } else { *r };
+fn assign_gradient<T: Stored>(tap: &[T], max: &[T], rest: &mut [T::Wide], gradient: &mut [T::Wide]) {
+    for (((x, m), r), d) in tap.iter().zip(max).zip(rest).zip(gradient) {
+        let hit = is_max(x.wide(), m.wide());
+        *d += if hit { *r } else { T::Wide::ZERO };
+        *r = if hit { T::Wide::ZERO } else { *r };
     }
 }
 
 /// As [`assign_gradient`] for a tap outside the band, whose gradient another band adds.
 #[inline(never)]
-fn clear_gradient<T: Float>(tap: &[T], max: &[T], rest: &mut [T]) {
-    for ((&x, &m), r) in tap.iter().zip(max).zip(rest) {
-        *r = if is_max(x, m) { T::ZERO } else { *r };
+fn clear_gradient<T: Stored>(tap: &[T], max: &[T], rest: &mut [T::Wide]) {
+    for ((x, m), r) in tap.iter().zip(max).zip(rest) {
+        *r = if is_max(x.wide(), m.wide()) { T::Wide::ZERO } else { *r };
     }
 }
 
-fn average_backward<T: Float>(windows: &PoolWindows, dy: &[T]) -> Vec<T> {
+fn average_backward<T: Stored>(windows: &PoolWindows, dy: &[T]) -> Vec<T> {
     let c = windows.channels;
     windows.backward(|pixel, row, col, band| {
-        let share = T::from_f64(1.0 / (row.padded * col.padded) as f64);
+        let share = T::Wide::from_f64(1.0 / (row.padded * col.padded) as f64);
         let dy = &dy[pixel * c..][..c];
         for ty in row.lo.max(band.first)..row.hi.min(band.end) {
             for tx in col.lo..col.hi {
                 let gradient = band.pixel(windows, ty, tx);
-                gradient.iter_mut().zip(dy).for_each(|(g, &d)| *g += d * share);
+                gradient.iter_mut().zip(dy).for_each(|(g, d)| *g += d.wide() * share);
             }
         }
     })
@@ -297,7 +301,7 @@ impl Op<1> for PoolOp {
 
     fn cpu(&self, [x]: [CpuInput; 1]) -> Result<CpuOutput> {
         let windows = PoolWindows::new(self.geometry, x.shape())?;
-        Ok(by_dtype!(x, T => {
+        Ok(by_stored!(x, T => {
             let x = x.elements::<T>()?;
             let y = match self.kind {
                 PoolKind::Max => max_forward(&windows, x),
@@ -322,7 +326,7 @@ impl Op<1> for PoolOp {
             [x, y, dy],
             |[x, y, dy]| {
                 let windows = PoolWindows::new(self.geometry, x.shape())?;
-                Ok(by_dtype!(x, T => {
+                Ok(by_stored!(x, T => {
                     let dx = match self.kind {
                         PoolKind::Max => max_backward(&windows, x.elements::<T>()?, y.elements()?, dy.elements()?),
                         PoolKind::Average => average_backward(&windows, dy.elements::<T>()?),

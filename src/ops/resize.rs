@@ -2,19 +2,19 @@
 //! Antialiased resizing of input images is in `data`.
 
 use super::{
-    cpu::{Float, by_dtype, fill_blocks, nhwc},
+    cpu::{Stored, by_stored, fill_blocks, nhwc},
     tape::{Evaluated, recorded},
 };
 use crate::op::{CpuInput, CpuOutput, Op, apply, compute, output};
 #[cfg(feature = "cuda")]
 use crate::op::{CudaInput, CudaOutput};
-use candle_core::{Result, Tensor, bail};
+use candle_core::{Result, Tensor, WithDType, bail};
 
 #[cfg(feature = "cuda")]
 mod cuda;
 
-/// `(B, H, W, C)` → `(B, h, w, C)`, f32 or f64, on a GPU bf16 too. With `align_corners` the first and last samples of both grids meet
-/// (o ↦ o·(H−1)/(h−1)); without it pixel centers are half-integers (o ↦ (o+½)·H/h − ½, not below 0).
+/// `(B, H, W, C)` → `(B, h, w, C)`, f32, f64 or bf16. With `align_corners` the first and last samples of both grids
+/// meet (o ↦ o·(H−1)/(h−1)); without it pixel centers are half-integers (o ↦ (o+½)·H/h − ½, not below 0).
 /// Errors: a shape that is not NHWC, an empty axis.
 pub fn resize_bilinear(x: &Tensor, size: (usize, usize), align_corners: bool) -> Result<Tensor> {
     apply(ResizeOp::bilinear(x, size, align_corners)?, [x])
@@ -96,19 +96,20 @@ impl ResizeOp {
         Ok(Self { rows, cols: AxisTaps::new(from_w, w, align_corners) })
     }
 
-    fn forward<T: Float>(&self, x: &[T], batch: usize, c: usize) -> Vec<T> {
+    fn forward<T: Stored>(&self, x: &[T], batch: usize, c: usize) -> Vec<T> {
         let (rows, cols) = (&self.rows.taps, &self.cols.taps);
         let (from_row, to_row) = (self.cols.from * c, cols.len() * c);
         fill_blocks(batch * rows.len(), to_row, to_row, |run, _, out| {
             let (image, (y0, y1, fy)) = (run / rows.len(), rows[run % rows.len()]);
             let row = |y: usize| &x[(image * self.rows.from + y) * from_row..][..from_row];
-            let (top, bottom, fy) = (row(y0), row(y1), T::from_f64(fy));
+            let (top, bottom, fy) = (row(y0), row(y1), T::Wide::from_f64(fy));
             for (&(x0, x1, fx), out) in cols.iter().zip(out.chunks_exact_mut(c)) {
-                let fx = T::from_f64(fx);
+                let fx = T::Wide::from_f64(fx);
                 let corners = [top, bottom].map(|r| (&r[x0 * c..][..c], &r[x1 * c..][..c]));
                 let [(tl, tr), (bl, br)] = corners;
                 for (i, o) in out.iter_mut().enumerate() {
-                    let (upper, lower) = (tl[i] + (tr[i] - tl[i]) * fx, bl[i] + (br[i] - bl[i]) * fx);
+                    let [tl, tr, bl, br] = [tl, tr, bl, br].map(|corner| corner[i].wide());
+                    let (upper, lower) = (tl + (tr - tl) * fx, bl + (br - bl) * fx);
                     *o = upper + (lower - upper) * fy;
                 }
             }
@@ -116,7 +117,7 @@ impl ResizeOp {
     }
 
     /// Each input row gathers from the output rows that read it, so rows are independent.
-    fn gather<T: Float>(&self, dy: &[T], batch: usize, c: usize) -> Vec<T> {
+    fn gather<T: Stored>(&self, dy: &[T], batch: usize, c: usize) -> Vec<T> {
         let (rows, cols) = (self.rows.readers(), self.cols.readers());
         let (from_row, to_row) = (self.cols.from * c, self.cols.taps.len() * c);
         fill_blocks(batch * self.rows.from, from_row, from_row, |run, _, out| {
@@ -125,8 +126,8 @@ impl ResizeOp {
                 let dy = &dy[(image * self.rows.taps.len() + oy) * to_row..][..to_row];
                 for (readers, out) in cols.iter().zip(out.chunks_exact_mut(c)) {
                     for &(ox, wx) in readers {
-                        let weight = T::from_f64(wy * wx);
-                        out.iter_mut().zip(&dy[ox * c..][..c]).for_each(|(o, &d)| *o += d * weight);
+                        let weight = T::Wide::from_f64(wy * wx);
+                        out.iter_mut().zip(&dy[ox * c..][..c]).for_each(|(o, d)| *o += d.wide() * weight);
                     }
                 }
             }
@@ -142,7 +143,7 @@ impl Op<1> for ResizeOp {
     fn cpu(&self, [x]: [CpuInput; 1]) -> Result<CpuOutput> {
         let (batch, _, _, c) = x.shape().dims4()?;
         let shape = (batch, self.rows.taps.len(), self.cols.taps.len(), c);
-        Ok(by_dtype!(x, T => output(self.forward(x.elements::<T>()?, batch, c), shape)))
+        Ok(by_stored!(x, T => output(self.forward(x.elements::<T>()?, batch, c), shape)))
     }
 
     #[cfg(feature = "cuda")]
@@ -157,7 +158,7 @@ impl Op<1> for ResizeOp {
             |[dy]| {
                 let (batch, _, _, c) = dy.shape().dims4()?;
                 let shape = (batch, self.rows.from, self.cols.from, c);
-                Ok(by_dtype!(dy, T => output(self.gather(dy.elements::<T>()?, batch, c), shape)))
+                Ok(by_stored!(dy, T => output(self.gather(dy.elements::<T>()?, batch, c), shape)))
             },
             #[cfg(feature = "cuda")]
             |[dy]| self.backward_cuda(dy),

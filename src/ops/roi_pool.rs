@@ -4,7 +4,7 @@
 //! Two deliberate differences: bin boundaries are computed in integers (float rounding makes theirs one cell too
 //! large for 7 bins and some sizes), and NaN propagates instead of being dropped.
 
-use super::cpu::{Float, by_dtype, fill_blocks, nhwc};
+use super::cpu::{Float, Stored, by_stored, fill_blocks, nhwc};
 use crate::boxes::Rect;
 use crate::op::{CpuInput, CpuOutput, Op, apply, compute, output};
 #[cfg(feature = "cuda")]
@@ -25,7 +25,7 @@ pub struct Roi {
     pub bounds: Rect,
 }
 
-/// `(B, H, W, C)` and R boxes → `(R, ph, pw, C)`, f32 or f64, on a GPU bf16 too.
+/// `(B, H, W, C)` and R boxes → `(R, ph, pw, C)`, f32, f64 or bf16.
 ///
 /// A corner c maps to cell round(c·scale), halves away from zero; a box covers end − start + 1 cells, at least one.
 /// Bin i of p over n cells covers the cells ⌊i·n/p⌋ to ⌈(i+1)·n/p⌉ (exclusive), so neighboring bins may share one. A
@@ -115,9 +115,10 @@ impl RoiPlan {
     }
 
     /// The maxima, and with `keep` their cells (argmax).
-    fn forward<T: Float>(&self, x: &[T], keep: bool) -> (Vec<T>, Vec<u32>) {
+    fn forward<T: Stored>(&self, x: &[T], keep: bool) -> (Vec<T>, Vec<u32>) {
         let len = self.grids.len() * self.grid_len();
-        let (mut y, mut winners) = (vec![T::ZERO; len], vec![NONE; if keep { len } else { 0 }]);
+        let (mut y, mut winners) =
+            (vec![T::rounded(T::Wide::ZERO); len], vec![NONE; if keep { len } else { 0 }]);
         let each = self.grid_len().max(1);
         if keep {
             let out = y.par_chunks_mut(each).zip(winners.par_chunks_mut(each)).zip(&self.grids);
@@ -131,7 +132,7 @@ impl RoiPlan {
     }
 
     /// Pools one box; `winners` has the length of `y` and is overwritten for non-empty bins.
-    fn pool<T: Float>(&self, grid: &RoiGrid, x: &[T], y: &mut [T], winners: &mut [u32]) {
+    fn pool<T: Stored>(&self, grid: &RoiGrid, x: &[T], y: &mut [T], winners: &mut [u32]) {
         let c = self.channels;
         let x = &x[grid.image * self.image_len()..][..self.image_len()];
         let bins = grid.rows.iter().flat_map(|row| grid.cols.iter().map(move |col| (row, col)));
@@ -139,7 +140,7 @@ impl RoiPlan {
             if row.is_empty() || col.is_empty() {
                 continue;
             }
-            y.fill(T::NEG_INFINITY);
+            y.fill(T::rounded(T::Wide::NEG_INFINITY));
             winners.fill((row.start * self.width + col.start) as u32);
             for cell in row.clone().flat_map(|r| col.clone().map(move |q| r * self.width + q)) {
                 update_maxima(&x[cell * c..][..c], cell as u32, y, winners);
@@ -149,7 +150,7 @@ impl RoiPlan {
 
     /// One band of map rows per block. Bands are independent, and within a band boxes are processed in order, so sums
     /// do not depend on the number of threads.
-    fn backward<T: Float>(&self, winners: &[u32], dy: &[T]) -> Vec<T> {
+    fn backward<T: Stored>(&self, winners: &[u32], dy: &[T]) -> Vec<T> {
         let row_len = self.width * self.channels;
         fill_blocks(self.batch, self.image_len(), BAND_ROWS * row_len, |image, offset, out| {
             let first = offset / row_len;
@@ -163,13 +164,13 @@ impl RoiPlan {
     }
 
     /// Adds the gradient of one box to the rows of a band.
-    fn scatter_gradient<T: Float>(
+    fn scatter_gradient<T: Stored>(
         &self,
         grid: &RoiGrid,
         band: &Range<usize>,
         winners: &[u32],
         dy: &[T],
-        out: &mut [T],
+        out: &mut [T::Wide],
     ) {
         let (c, bin_row) = (self.channels, self.bins.1 * self.channels);
         let (lowest, end) = (band.start * self.width, band.end * self.width);
@@ -181,7 +182,7 @@ impl RoiPlan {
             for (j, (&winner, &d)) in winners[part.clone()].iter().zip(&dy[part]).enumerate() {
                 let cell = winner as usize;
                 if winner != NONE && (lowest..end).contains(&cell) {
-                    out[(cell - lowest) * c + j % c] += d;
+                    out[(cell - lowest) * c + j % c] += d.wide();
                 }
             }
         }
@@ -193,9 +194,10 @@ const BAND_ROWS: usize = 8;
 
 /// Updates the maxima with a cell's channels. A separate function, so that the compiler can vectorize it.
 #[inline(never)]
-fn update_maxima<T: Float>(x: &[T], cell: u32, y: &mut [T], winners: &mut [u32]) {
+fn update_maxima<T: Stored>(x: &[T], cell: u32, y: &mut [T], winners: &mut [u32]) {
     for ((&x, y), winner) in x.iter().zip(y).zip(winners) {
-        let wins = (x > *y) | (x.nan() & !y.nan());
+        let (new, old) = (x.wide(), y.wide());
+        let wins = (new > old) | (new.nan() & !old.nan());
         *y = if wins { x } else { *y };
         *winner = if wins { cell } else { *winner };
     }
@@ -227,7 +229,7 @@ impl Op<1> for RoiPool {
 
     fn cpu(&self, [x]: [CpuInput; 1]) -> Result<CpuOutput> {
         let RoiPlan { grids, bins: (ph, pw), channels, .. } = &self.plan;
-        Ok(by_dtype!(x, T => {
+        Ok(by_stored!(x, T => {
             let (y, winners) = self.plan.forward(x.elements::<T>()?, self.keep);
             // a repeated forward pass would find the same cells
             self.winners.get_or_init(|| Winners::Cpu(winners));
@@ -249,7 +251,7 @@ impl Op<1> for RoiPool {
                 let Some(Winners::Cpu(winners)) = self.winners.get() else {
                     bail!("{}: no forward pass came before on the processor", x.op)
                 };
-                Ok(by_dtype!(x, T => output(self.plan.backward(winners, dy.elements::<T>()?), x.shape())))
+                Ok(by_stored!(x, T => output(self.plan.backward(winners, dy.elements::<T>()?), x.shape())))
             },
             #[cfg(feature = "cuda")]
             |[x, dy]| self.gradient_cuda(x, dy),
@@ -380,7 +382,7 @@ mod tests {
         assert!(fault(&x, one, 0.0, (2, 2)).contains("must be positive"));
         assert!(fault(&x, one, 1.0, (0, 2)).contains("0×2"));
         assert!(fault(&x.squeeze(0)?, one, 1.0, (2, 2)).contains("[3, 3, 1]"));
-        assert!(fault(&x.to_dtype(DType::U32)?, one, 1.0, (2, 2)).contains("f32 or f64"));
+        assert!(fault(&x.to_dtype(DType::U32)?, one, 1.0, (2, 2)).contains("f32, f64 or bf16"));
         Ok(())
     }
 }

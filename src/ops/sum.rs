@@ -2,7 +2,7 @@
 //! one another.
 
 use super::{
-    cpu::{Float, by_dtype, map2},
+    cpu::{Stored, by_stored, map2},
     in_place::{ElementRule, fits, in_place},
 };
 use crate::op::{compute, output};
@@ -17,9 +17,10 @@ pub(super) fn sum_on_cpu(a: &Tensor, b: &Tensor, relu: bool) -> Result<Tensor> {
         "sum",
         [a, b],
         |[a, b]| {
-            Ok(by_dtype!(a, T => {
+            Ok(by_stored!(a, T => {
                 let (x, y) = (a.elements::<T>()?, b.elements()?);
-                let sums = if relu { map2(x, y, |x, y| (x + y).rectify()) } else { map2(x, y, |x, y| x + y) };
+                let sum = Add::apply::<T>;
+                let sums = if relu { map2(x, y, |x, y| sum(x, y).rectify()) } else { map2(x, y, sum) };
                 output(sums, a.shape())
             }))
         },
@@ -49,7 +50,7 @@ struct Add;
 impl ElementRule for Add {
     const NAME: &'static str = "sum";
 
-    fn apply<T: Float>(a: T, b: T) -> T {
-        a + b
+    fn apply<T: Stored>(a: T, b: T) -> T {
+        T::rounded(a.wide() + b.wide())
     }
 }

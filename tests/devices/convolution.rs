@@ -1,7 +1,7 @@
-//! Convolutions and transposed convolutions on a GPU: tolerances follow the rounding of f64 and f32, and for bf16
-//! that of inputs and outputs.
+//! Convolutions and transposed convolutions against f64 on the CPU: on a GPU (program `devices`), and on the CPU in bf16
+//! (program `operations`). Tolerances follow the rounding of f64 and f32, and for bf16 that of inputs and outputs.
 
-use super::gpu;
+use super::tested;
 use candle_core::{DType, Device, Result, Tensor, Var};
 use hueristic::extremes::{between, largest_of};
 use hueristic::ops::conv::{ConvGeometry, conv2d, conv2d_relu};
@@ -42,6 +42,21 @@ fn gap(got: &Tensor, want: &Tensor) -> Result<f64> {
     Ok(between(&got, want)? / largest_of(want)?)
 }
 
+fn tolerance(dtype: DType) -> f64 {
+    match dtype {
+        DType::F64 => 1e-12,
+        DType::F32 => 1e-5,
+        _ => 1e-2,
+    }
+}
+
+/// Whether every element of `got`, in bf16, is that of `want` within the rounding of a sum in f32 and that of bf16.
+fn is_rounded_once(got: &Tensor, want: &Tensor) -> Result<bool> {
+    let (got, want) = (got.to_dtype(DType::F64)?, want.to_dtype(DType::F64)?);
+    let most = want.abs()?.affine(1.0 / 256.0, 1e-6 * largest_of(&want)?)?;
+    Ok((got - want)?.abs()?.gt(&most)?.to_dtype(DType::F64)?.sum_all()?.to_scalar::<f64>()? == 0.0)
+}
+
 /// Rounded to that dtype, in f64.
 fn rounded(t: &Tensor, dtype: DType) -> Result<Tensor> {
     t.to_dtype(dtype)?.to_dtype(DType::F64)
@@ -62,14 +77,9 @@ fn passes(layer: &Layer, inputs: [Tensor; 3], biased: bool, r: &Tensor) -> Resul
     Ok(all)
 }
 
-/// Compares the GPU with f64 on the CPU, on inputs rounded to the GPU's dtype.
+/// Compares the device with f64 on the CPU, on inputs rounded to the dtype.
 fn compare(name: &str, device: &Device, dims: [&[usize]; 4], layer: &Layer, dtype: DType) -> Result<()> {
     let wide = if dtype == DType::F64 { DType::F64 } else { DType::F32 };
-    let tolerance = match dtype {
-        DType::F64 => 1e-12,
-        DType::F32 => 1e-5,
-        _ => 1e-2,
-    };
     let [x, w, bias, r] = [0, 1, 2, 3].map(|i| random(dims[i], i as u64 + 1));
     // filters reach the products in the tensors' own type
     let (x, w, r) = (rounded(&x?, dtype)?, rounded(&w?, dtype)?, rounded(&r?, dtype)?);
@@ -83,22 +93,24 @@ fn compare(name: &str, device: &Device, dims: [&[usize]; 4], layer: &Layer, dtyp
             let types = if matches!(what, "y" | "dx") { dtype } else { wide };
             assert_eq!(got.dtype(), types, "{name}: {what}");
             let gap = gap(got, want)?;
+            // on a GPU, gradients of parameters may be rounded to the maps' dtype too
+            let tolerance = tolerance(if device.is_cpu() { types } else { dtype });
             assert!(gap < tolerance, "{name} in {dtype:?}, bias {biased}: {what} is off by {gap:e}");
+            let exact = device.is_cpu() && types == DType::BF16;
+            assert!(!exact || is_rounded_once(got, want)?, "{name}, bias {biased}: {what} is rounded twice");
         }
     }
     Ok(())
 }
 
-const TYPES: [DType; 3] = [DType::F64, DType::F32, DType::BF16];
-
 #[test]
 fn convolutions() -> Result<()> {
-    let Some(device) = gpu() else { return Ok(()) };
+    let Some((device, dtypes)) = tested() else { return Ok(()) };
     for &(x, [o, kh, kw], [stride, pad, dilation, groups]) in CASES {
         let g = ConvGeometry { stride, pad, dilation, groups };
         let y = [x[0], g.out(x[1], kh), g.out(x[2], kw), o];
         let dims: [&[usize]; 4] = [&x, &[o, kh, kw, x[3] / groups], &[o], &y];
-        for dtype in TYPES {
+        for &dtype in dtypes {
             let name = format!("conv2d of {x:?}, {o} × {kh} × {kw}, {g:?}");
             compare(&name, &device, dims, &|x, w, b| conv2d(x, w, b, g), dtype)?;
         }
@@ -108,14 +120,14 @@ fn convolutions() -> Result<()> {
 
 #[test]
 fn transposed_convolutions() -> Result<()> {
-    let Some(device) = gpu() else { return Ok(()) };
+    let Some((device, dtypes)) = tested() else { return Ok(()) };
     for &([b, h, w, c], [o, kh, kw], [stride, pad, dilation, groups]) in CASES {
         // the case read backwards: from its outputs to its inputs
         let g = ConvGeometry { stride, pad, dilation, groups };
         let x = [b, g.out(h, kh), g.out(w, kw), o];
         let y = [b, g.transposed_out(x[1], kh), g.transposed_out(x[2], kw), c];
         let dims: [&[usize]; 4] = [&x, &[o, kh, kw, c / groups], &[c], &y];
-        for dtype in TYPES {
+        for &dtype in dtypes {
             let name = format!("conv_transpose2d of {x:?}, {c} × {kh} × {kw}, {g:?}");
             compare(&name, &device, dims, &|x, w, b| conv_transpose2d(x, w, b, g), dtype)?;
         }
@@ -126,7 +138,7 @@ fn transposed_convolutions() -> Result<()> {
 /// The ReLU in the same pass is the ReLU of the sums, bit for bit, in every type.
 #[test]
 fn a_fused_relu_is_the_relu_of_the_result() -> Result<()> {
-    let Some(device) = gpu() else { return Ok(()) };
+    let Some((device, _)) = tested() else { return Ok(()) };
     for &(x, [o, kh, kw], [stride, pad, dilation, groups]) in CASES {
         let g = ConvGeometry { stride, pad, dilation, groups };
         let on = |dims: &[usize], seed, dtype| random(dims, seed)?.to_dtype(dtype)?.to_device(&device);
@@ -144,9 +156,34 @@ fn a_fused_relu_is_the_relu_of_the_result() -> Result<()> {
     Ok(())
 }
 
+/// Filters are rounded to bf16 before they are multiplied; biases are not on the CPU.
+#[test]
+fn filters_of_bf16_are_rounded() -> Result<()> {
+    let Some((device, _)) = tested() else { return Ok(()) };
+    let on = |t: Tensor, dtype| t.to_dtype(dtype)?.to_device(&device);
+    let x = on(random(&[2, 6, 5, 8], 1)?, DType::BF16)?;
+    let (w, bias) = (random(&[8, 3, 3, 8], 2)?, random(&[8], 3)?);
+    let sums = |w: &Tensor, bias: &Tensor| {
+        let [w, bias] = [w, bias].map(|t| on(t.clone(), DType::F32));
+        let (w, bias) = (w?, bias?);
+        let maps =
+            [conv2d, conv_transpose2d].map(|layer| layer(&x, &w, Some(&bias), ConvGeometry::default()));
+        maps.into_iter()
+            .map(|y| y?.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>())
+            .collect::<Result<Vec<_>>>()
+    };
+    assert_eq!(sums(&w, &bias)?, sums(&rounded(&w, DType::BF16)?, &bias)?);
+    let one = Tensor::ones(8, DType::F64, &Device::Cpu)?;
+    let little = (&one * 1e-3)?; // halves of a result's last place are lost without the bias's low bits
+    if device.is_cpu() {
+        assert_ne!(sums(&w, &(&one + &little)?)?, sums(&w, &one)?);
+    }
+    Ok(())
+}
+
 #[test]
 fn filters_of_another_type_are_refused() -> Result<()> {
-    let Some(device) = gpu() else { return Ok(()) };
+    let Some((device, _)) = tested() else { return Ok(()) };
     let x = Tensor::zeros((1, 4, 4, 8), DType::BF16, &device)?;
     let w = Tensor::zeros((8, 3, 3, 8), DType::BF16, &device)?;
     let error = conv2d(&x, &w, None, ConvGeometry::default()).expect_err("bf16 filters").to_string();

@@ -1,13 +1,18 @@
-//! Layers on a GPU compared with the CPU, forward and backward: tolerances follow the rounding of f32 and f64, and
-//! for bf16 that of inputs and outputs; dropout masks are exact. Without a GPU each test is skipped with a message.
+//! Layers compared with the CPU's in f32 and f64, forward and backward: those of a GPU (program `devices`), and the
+//! CPU's own in bf16 (program `operations`). Tolerances follow the rounding of f32 and f64, and for bf16 that of inputs and
+//! outputs; dropout masks are exact.
 
-use super::gpu;
+use super::tested;
 use candle_core::{DType, Device, Result, Tensor, Var};
-use hueristic::ops::activation::{leaky_relu, relu};
+use hueristic::boxes::Rect;
+use hueristic::ops::activation::{leaky_relu, relu, sum_relu};
 use hueristic::ops::batch_norm::{Momentum, Running, batch_norm_eval, batch_norm_train};
 use hueristic::ops::dropout::dropout;
 use hueristic::ops::lrn::{Lrn, lrn};
 use hueristic::ops::pool::{PoolGeometry, avg_pool2d, max_pool2d};
+use hueristic::ops::resize::resize_bilinear;
+use hueristic::ops::roi_pool::{Roi, roi_max_pool};
+use hueristic::ops::sum::{add_to, sum};
 use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -47,7 +52,14 @@ fn tolerance(dtype: DType) -> f64 {
     }
 }
 
-const TYPES: [DType; 3] = [DType::F32, DType::F64, DType::BF16];
+/// Whether every element of `got`, in bf16 on the CPU, is that of `want` rounded once.
+fn is_rounded_once(got: &Tensor, want: &Tensor) -> Result<bool> {
+    let values = |t: &Tensor| t.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>();
+    let (got, want) = (values(got)?, values(want)?);
+    let near =
+        |g: f32, w: f32| (g - w).abs() <= w.abs() / 256.0 + 1e-30 || g == w || g.is_nan() && w.is_nan();
+    Ok(got.iter().zip(&want).all(|(g, w)| near(*g, *w)))
+}
 
 /// Value and gradients of Σ r·op, where the first input is an activation and the rest are parameters.
 fn run(
@@ -70,19 +82,26 @@ fn run(
     Ok(all)
 }
 
-/// The op with activations of every type on the GPU, against f32 or f64 on the processor from the same numbers.
-fn check(name: &str, gpu: &Device, inputs: &[Tensor], op: impl Fn(&[Var]) -> Result<Tensor>) {
-    for dtype in TYPES {
+/// The device under test and the dtypes of its maps.
+type Tested<'a> = (Device, &'a [DType]);
+
+/// The op with activations of every type on the device, against f32 or f64 on the processor from the same numbers.
+fn check(name: &str, (device, dtypes): &Tested, inputs: &[Tensor], op: impl Fn(&[Var]) -> Result<Tensor>) {
+    for &dtype in *dtypes {
         let mut inputs = inputs.to_vec();
         inputs[0] = inputs[0].to_dtype(dtype).unwrap().to_dtype(DType::F64).unwrap();
         let want = run(&inputs, (wide(dtype), &Device::Cpu), &op).unwrap_or_else(|e| panic!("{name}: {e}"));
-        let got = run(&inputs, (dtype, gpu), &op).unwrap_or_else(|e| panic!("{name} {dtype:?}: {e}"));
-        let again = run(&inputs, (dtype, gpu), &op).unwrap();
+        let got = run(&inputs, (dtype, device), &op).unwrap_or_else(|e| panic!("{name} {dtype:?}: {e}"));
+        let again = run(&inputs, (dtype, device), &op).unwrap();
         for (i, (got, want)) in got.iter().zip(&want).enumerate() {
             let wanted = if i < 2 { dtype } else { wide(dtype) };
             assert_eq!(got.dtype(), wanted, "{name} {dtype:?}: output {i}");
             let gap = gap(got, want);
-            assert!(gap <= tolerance(dtype), "{name} {dtype:?}: output {i} is off by {gap}");
+            // gradients of parameters are rounded less on the CPU
+            let tolerance = tolerance(if device.is_cpu() { wanted } else { dtype });
+            assert!(gap <= tolerance, "{name} {dtype:?}: output {i} is off by {gap}");
+            let exact = device.is_cpu() && wanted == DType::BF16;
+            assert!(!exact || is_rounded_once(got, want).unwrap(), "{name}: output {i} is rounded twice");
         }
         for (got, again) in got.iter().zip(&again) {
             assert_eq!(gap(again, got), 0.0, "{name} {dtype:?} repeats");
@@ -92,21 +111,21 @@ fn check(name: &str, gpu: &Device, inputs: &[Tensor], op: impl Fn(&[Var]) -> Res
 
 #[test]
 fn relu_and_leaky_relu() {
-    let Some(gpu) = gpu() else { return };
+    let Some(tested) = tested() else { return };
     for shape in [&[3, 5, 7, 2][..], &[1], &[2, 33, 31, 17]] {
-        check("relu", &gpu, &[random(shape, 1)], |x| relu(&x[0]));
-        check("leaky relu", &gpu, &[random(shape, 1)], |x| leaky_relu(&x[0], 0.25));
+        check("relu", &tested, &[random(shape, 1)], |x| relu(&x[0]));
+        check("leaky relu", &tested, &[random(shape, 1)], |x| leaky_relu(&x[0], 0.25));
     }
-    check("relu from the fourth on", &gpu, &[random(&[77], 1)], |x| relu(&x[0].narrow(0, 3, 70)?));
-    check("relu of a transpose", &gpu, &[random(&[3, 5], 1)], |x| relu(&x[0].t()?));
+    check("relu from the fourth on", &tested, &[random(&[77], 1)], |x| relu(&x[0].narrow(0, 3, 70)?));
+    check("relu of a transpose", &tested, &[random(&[3, 5], 1)], |x| relu(&x[0].t()?));
     let special = Tensor::new(&[0f64, -0.0, f64::NAN, -1.0, 2.0], &Device::Cpu).unwrap();
-    check("relu at 0 and NaN", &gpu, &[special], |x| relu(&x[0]));
+    check("relu at 0 and NaN", &tested, &[special], |x| relu(&x[0]));
 }
 
 /// Generators at the start, inside a block of their stream, in another stream, and far on; the same numbers exactly.
 #[test]
 fn dropout_masks_are_the_processors() {
-    let Some(gpu) = gpu() else { return };
+    let Some(tested) = tested() else { return };
     let generators = [0u64, 1, 15, 16, 37, (1 << 36) - 5].map(|words| {
         let mut rng = ChaCha8Rng::seed_from_u64(words + 3);
         rng.set_stream(words.wrapping_mul(0x1_0000_0001));
@@ -115,21 +134,25 @@ fn dropout_masks_are_the_processors() {
     });
     for (i, rng) in generators.iter().enumerate() {
         for (n, p) in [(1, 0.5), (31, 0.3), (8192, 0.5), (70_001, 0.1)] {
-            for dtype in TYPES {
+            for &dtype in tested.1 {
                 let mask = |device: &Device, dtype| {
                     let x = Var::ones(n, dtype, device).unwrap();
                     let y = dropout(&x, p, rng.clone()).unwrap();
                     let gradient = y.backward().unwrap().get(&x).unwrap().clone();
                     [y.detach(), gradient].map(|t| t.ne(0.0).unwrap().to_vec1::<u8>().unwrap())
                 };
-                assert_eq!(mask(&gpu, dtype), mask(&Device::Cpu, wide(dtype)), "{i}: {n} at {p} {dtype:?}");
+                assert_eq!(
+                    mask(&tested.0, dtype),
+                    mask(&Device::Cpu, wide(dtype)),
+                    "{i}: {n} at {p} {dtype:?}"
+                );
             }
         }
-        check("dropout", &gpu, &[random(&[3, 9, 7, 5], 1)], |x| dropout(&x[0], 0.3, rng.clone()));
+        check("dropout", &tested, &[random(&[3, 9, 7, 5], 1)], |x| dropout(&x[0], 0.3, rng.clone()));
     }
     let mut used = ChaCha8Rng::seed_from_u64(4);
     (0..21).for_each(|_| _ = used.next_u32());
-    check("dropout", &gpu, &[random(&[4, 100], 1)], |x| dropout(&x[0], 0.5, used.clone()));
+    check("dropout", &tested, &[random(&[4, 100], 1)], |x| dropout(&x[0], 0.5, used.clone()));
 }
 
 const fn geometry(kernel: usize, stride: usize, pad: usize, ceil: bool) -> PoolGeometry {
@@ -156,33 +179,33 @@ const POOLS: &[(&[usize], PoolGeometry)] = &[
 
 #[test]
 fn pools() {
-    let Some(gpu) = gpu() else { return };
+    let Some(tested) = tested() else { return };
     for (shape, g) in POOLS {
         let x = [random(shape, 1)];
-        check(&format!("max_pool2d {shape:?} {g:?}"), &gpu, &x, |x| max_pool2d(&x[0], *g));
-        check(&format!("avg_pool2d {shape:?} {g:?}"), &gpu, &x, |x| avg_pool2d(&x[0], *g));
+        check(&format!("max_pool2d {shape:?} {g:?}"), &tested, &x, |x| max_pool2d(&x[0], *g));
+        check(&format!("avg_pool2d {shape:?} {g:?}"), &tested, &x, |x| avg_pool2d(&x[0], *g));
     }
 }
 
 /// Few values, so that most windows have several maxima; NaN here and there.
 #[test]
 fn max_pool_ties_and_nan() {
-    let Some(gpu) = gpu() else { return };
+    let Some(tested) = tested() else { return };
     for channels in [3, 16] {
         let x = (random(&[2, 13, 11, channels], 1) * 1.5).unwrap().round().unwrap();
         for g in [geometry(3, 2, 1, true), geometry(2, 1, 0, true), geometry(5, 2, 2, true)] {
-            check("ties", &gpu, std::slice::from_ref(&x), |x| max_pool2d(&x[0], g));
+            check("ties", &tested, std::slice::from_ref(&x), |x| max_pool2d(&x[0], g));
         }
         let mut values = x.flatten_all().unwrap().to_vec1::<f64>().unwrap();
         values.iter_mut().step_by(17).for_each(|v| *v = f64::NAN);
         let x = Tensor::from_vec(values, x.dims(), &Device::Cpu).unwrap();
-        check("NaN", &gpu, &[x], |x| max_pool2d(&x[0], geometry(3, 2, 1, true)));
+        check("NaN", &tested, &[x], |x| max_pool2d(&x[0], geometry(3, 2, 1, true)));
     }
 }
 
 #[test]
 fn lrn_rows() {
-    let Some(gpu) = gpu() else { return };
+    let Some(tested) = tested() else { return };
     let strong = Lrn { size: 3, alpha: 1.5, beta: 0.6, k: 0.5 };
     for (shape, options) in [
         (&[2, 3, 4, 7][..], Lrn { alpha: 2.0, ..Lrn::ALEXNET }),
@@ -191,7 +214,54 @@ fn lrn_rows() {
         (&[1, 3, 1, 1], strong),
         (&[1, 13, 13, 96], Lrn::ALEXNET),
     ] {
-        check(&format!("lrn {shape:?} {options:?}"), &gpu, &[random(shape, 1)], |x| lrn(&x[0], options));
+        check(&format!("lrn {shape:?} {options:?}"), &tested, &[random(shape, 1)], |x| lrn(&x[0], options));
+    }
+}
+
+#[test]
+fn resizing_and_regions() {
+    let Some(tested) = tested() else { return };
+    for (size, align) in [((11, 9), true), ((11, 9), false), ((3, 2), true), ((5, 14), false)] {
+        check(&format!("resize to {size:?}"), &tested, &[random(&[2, 5, 7, 3], 1)], |x| {
+            resize_bilinear(&x[0], size, align)
+        });
+    }
+    let roi = |image, x1, y1, x2, y2| Roi { image, bounds: Rect::new(x1, y1, x2, y2) };
+    // two that overlap, and one that is outside
+    let rois = [roi(0, 0., 0., 90., 60.), roi(0, 16., 16., 120., 80.), roi(1, 900., 0., 990., 90.)];
+    check("regions", &tested, &[random(&[2, 7, 9, 5], 1)], |x| {
+        roi_max_pool(&x[0], &rois, 1.0 / 16.0, (3, 2))
+    });
+}
+
+/// Sums are rounded once, and show NaN.
+#[test]
+fn sums_of_two_maps() {
+    let Some((device, dtypes)) = tested() else { return };
+    for &dtype in dtypes {
+        let on = |t: Tensor, dtype| t.to_dtype(dtype).unwrap();
+        let nan = Tensor::new(&[f64::NAN, 1.0], &Device::Cpu).unwrap();
+        let [a, b] = [0, 2].map(|i| {
+            let order = if i == 0 {
+                [random(&[3001], 1), nan.clone()]
+            } else {
+                [random(&[3001], 2), nan.ones_like().unwrap()]
+            };
+            on(on(Tensor::cat(&order, 0).unwrap(), dtype), wide(dtype))
+        });
+        let (x, y) = (on(a.to_device(&device).unwrap(), dtype), on(b.to_device(&device).unwrap(), dtype));
+        let want = (&a + &b).unwrap();
+        let open = relu(&want).unwrap();
+        let own = || x.copy().unwrap();
+        for (name, got, want) in [
+            ("sum", sum(&x, &y).unwrap(), &want),
+            ("sum in place", add_to(own(), &y).unwrap(), &want),
+            ("sum and ReLU", sum_relu(&x, &y).unwrap(), &open),
+        ] {
+            assert_eq!(got.dtype(), dtype, "{name}");
+            let gap = gap(&got, &on(want.clone(), dtype));
+            assert!(gap <= if device.is_cpu() { 0.0 } else { tolerance(dtype) }, "{name} {dtype:?}: {gap}");
+        }
     }
 }
 
@@ -234,17 +304,17 @@ fn affine(shape: &[usize]) -> Vec<Tensor> {
 
 #[test]
 fn batch_norm_passes() {
-    let Some(gpu) = gpu() else { return };
+    let Some(tested) = tested() else { return };
     for (shape, relu) in NORMS.iter().flat_map(|s| [(s, false), (s, true)]) {
         let (name, all) = (format!("batch norm {shape:?} relu {relu}"), affine(shape));
         let momentum = Momentum::PyTorch(0.1);
         let x = &all[..1];
-        check(&name, &gpu, x, |x| batch_norm_train(&x[0], None, &running(&x[0])?, momentum, 1e-3, relu));
-        check(&name, &gpu, x, |x| batch_norm_eval(&x[0], None, &running(&x[0])?, 1e-3, relu));
-        check(&format!("{name} affine"), &gpu, &all, |x| {
+        check(&name, &tested, x, |x| batch_norm_train(&x[0], None, &running(&x[0])?, momentum, 1e-3, relu));
+        check(&name, &tested, x, |x| batch_norm_eval(&x[0], None, &running(&x[0])?, 1e-3, relu));
+        check(&format!("{name} affine"), &tested, &all, |x| {
             batch_norm_train(&x[0], Some((&x[1], &x[2])), &running(&x[0])?, momentum, 1e-3, relu)
         });
-        check(&format!("{name} affine"), &gpu, &all, |x| {
+        check(&format!("{name} affine"), &tested, &all, |x| {
             batch_norm_eval(&x[0], Some((&x[1], &x[2])), &running(&x[0])?, 1e-3, relu)
         });
     }
@@ -254,7 +324,7 @@ fn batch_norm_passes() {
 /// the mean, so a sum of squares around 0 would lose it all.
 #[test]
 fn running_statistics_move_alike() {
-    let Some(gpu) = gpu() else { return };
+    let Some(tested) = tested() else { return };
     let run = |device: &Device, dtype: DType, momentum, batches: &[Tensor]| -> Result<Vec<Tensor>> {
         let var = |value: f64, n: usize| {
             Var::from_tensor(&Tensor::full(value, n, &Device::Cpu)?.to_dtype(wide(dtype))?.to_device(device)?)
@@ -275,7 +345,7 @@ fn running_statistics_move_alike() {
         let batches: Vec<_> =
             (0..3).map(|i| (spread(&[3, 9, 7, 37], i) + 1e4).unwrap().to_dtype(dtype).unwrap()).collect();
         let want = run(&Device::Cpu, dtype, momentum, &batches).unwrap();
-        let got = run(&gpu, dtype, momentum, &batches).unwrap();
+        let got = run(&tested.0, dtype, momentum, &batches).unwrap();
         // the mean is rounded to x's type before it is taken off x
         let rounding = if dtype == DType::F32 { 1e4 * f64::from(f32::EPSILON) } else { 1e4 * f64::EPSILON };
         for ((what, tolerance), (got, want)) in
@@ -292,8 +362,8 @@ fn running_statistics_move_alike() {
 /// One sample per channel: variance 0, the result β.
 #[test]
 fn a_single_row_gives_beta() {
-    let Some(gpu) = gpu() else { return };
-    check("one row", &gpu, &affine(&[1, 40]), |x| {
+    let Some(tested) = tested() else { return };
+    check("one row", &tested, &affine(&[1, 40]), |x| {
         batch_norm_train(&x[0], Some((&x[1], &x[2])), &running(&x[0])?, Momentum::Caffe(0.999), 1e-3, false)
     });
 }
@@ -301,11 +371,11 @@ fn a_single_row_gives_beta() {
 /// NaN in one channel stays in that channel.
 #[test]
 fn batch_norm_shows_nan() {
-    let Some(gpu) = gpu() else { return };
+    let Some(tested) = tested() else { return };
     let x = spread(&[8, 24], 1).flatten_all().unwrap().to_vec1::<f64>().unwrap();
     let x: Vec<f64> = x.iter().enumerate().map(|(i, v)| if i == 24 + 5 { f64::NAN } else { *v }).collect();
     let x = Tensor::from_vec(x, (8, 24), &Device::Cpu).unwrap();
-    check("NaN", &gpu, &[x], |x| {
+    check("NaN", &tested, &[x], |x| {
         batch_norm_train(&x[0], None, &running(&x[0])?, Momentum::PyTorch(0.1), 1e-3, true)
     });
 }

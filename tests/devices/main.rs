@@ -10,8 +10,13 @@ mod skipping;
 mod stand_in;
 mod training;
 
-use candle_core::Device;
+use candle_core::{DType, Device};
 use hueristic::device::available_devices;
+
+/// The device whose layers are compared with the CPU's in f32 and f64, and the dtypes of its maps; None with a message.
+fn tested() -> Option<(Device, &'static [DType])> {
+    gpu().map(|gpu| (gpu, &[DType::F32, DType::F64, DType::BF16][..]))
+}
 
 /// The first GPU, or None with a message. Networks compute in f32 unless a test sets another precision.
 fn gpu() -> Option<Device> {

@@ -3,6 +3,7 @@
 use super::rule::{LayerModule, LayerRule, MapSize, SlidingWindow, only};
 use crate::{
     nn::{layers::LayerCall, params::Params},
+    op::wide,
     ops::{
         pool::{PoolGeometry, avg_pool2d_recorded, max_pool2d_recorded},
         tape::Evaluated,
@@ -100,7 +101,13 @@ impl LayerModule for GlobalPoolRow {
     fn evaluate(&self, inputs: &[Tensor], _call: LayerCall) -> Result<Evaluated> {
         let x = only(inputs)?;
         let (dims, cells) = (x.dims().to_vec(), (x.dim(1)? * x.dim(2)?) as f64);
-        let spread = move |dy: &Tensor| (dy / cells)?.broadcast_as(dims)?.contiguous();
-        Ok(Evaluated::of_input(x.mean_keepdim((1, 2))?, |dy| dy.map(spread)))
+        // The sum, and each cell's share of the gradient, are f32 where the maps are bf16.
+        let (dtype, wide) = (x.dtype(), wide(x.dtype()));
+        let y = x.to_dtype(wide)?.mean_keepdim((1, 2))?.to_dtype(dtype)?;
+        let spread = move |dy: &Tensor| {
+            let share = (dy.to_dtype(wide)? / cells)?.to_dtype(dtype)?;
+            share.broadcast_as(dims)?.contiguous()
+        };
+        Ok(Evaluated::of_input(y, |dy| dy.map(spread)))
     }
 }

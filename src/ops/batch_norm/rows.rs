@@ -1,6 +1,6 @@
 //! CPU loops of batch normalization: reductions over the rows of an `(m, C)` matrix, and row-wise passes.
 
-use crate::ops::cpu::{BLOCK, Float, fill_blocks};
+use crate::ops::cpu::{BLOCK, Float, Stored, fill_blocks};
 use rayon::prelude::*;
 use std::ops::Range;
 
@@ -56,7 +56,7 @@ pub(super) struct ChannelParams<T> {
 }
 
 impl<T: Float> ChannelParams<T> {
-    pub fn forward(&self, x: &[T]) -> Vec<T> {
+    pub fn forward<S: Stored<Wide = T>>(&self, x: &[S]) -> Vec<S> {
         let c = self.mean.len();
         let rows = BLOCK.div_ceil(c) * c;
         fill_blocks(1, x.len(), rows, |_, start, out| {
@@ -67,7 +67,7 @@ impl<T: Float> ChannelParams<T> {
     }
 
     /// Σ dy and Σ dy·(x − mean) per channel, with dy masked by the ReLU, if any.
-    pub fn sums(&self, x: &[T], dy: &[T]) -> [Vec<f64>; 2] {
+    pub fn sums<S: Stored<Wide = T>>(&self, x: &[S], dy: &[S]) -> [Vec<f64>; 2] {
         let n = self.mean.len();
         channel_sums(x.len() / n, n, |row, c, s0, s1| {
             let tables = [&self.mean, &self.scale, &self.shift].map(|t| &t[c.clone()]);
@@ -76,7 +76,7 @@ impl<T: Float> ChannelParams<T> {
     }
 
     /// dx = γ/σ·(dy − mean dy − (x − mean)/σ²·mean(dy·(x − mean))) for batch statistics; γ/σ·dy for fixed statistics.
-    pub fn input_gradient(&self, x: &[T], dy: &[T], sums: Option<&[f64]>) -> Vec<T> {
+    pub fn input_gradient<S: Stored<Wide = T>>(&self, x: &[S], dy: &[S], sums: Option<&[f64]>) -> Vec<S> {
         let c = self.mean.len();
         let samples = (x.len() / c) as f64;
         let zeros = vec![0.0; 2 * c];
@@ -102,19 +102,19 @@ impl<T: Float> ChannelParams<T> {
 
 /// Σ (x − shift) and Σ (x − shift)².
 #[inline(never)]
-pub(super) fn add_moments<T: Float>(x: &[T], shift: &[T], s0: &mut [T], s1: &mut [T]) {
-    for (((&x, &shift), s0), s1) in x.iter().zip(shift).zip(s0).zip(s1) {
-        let d = x - shift;
+pub(super) fn add_moments<T: Stored>(x: &[T], shift: &[T], s0: &mut [T::Wide], s1: &mut [T::Wide]) {
+    for (((x, shift), s0), s1) in x.iter().zip(shift).zip(s0).zip(s1) {
+        let d = x.wide() - shift.wide();
         *s0 += d;
         *s1 += d * d;
     }
 }
 
 #[inline(never)]
-fn normalize_row<T: Float>(channels: &ChannelParams<T>, x: &[T], out: &mut [T]) {
+fn normalize_row<T: Stored>(channels: &ChannelParams<T::Wide>, x: &[T], out: &mut [T::Wide]) {
     let ChannelParams { mean, scale, shift, relu, .. } = channels;
-    for ((((o, &x), &mean), &scale), &shift) in out.iter_mut().zip(x).zip(mean).zip(scale).zip(shift) {
-        let y = (x - mean) * scale + shift;
+    for ((((o, x), &mean), &scale), &shift) in out.iter_mut().zip(x).zip(mean).zip(scale).zip(shift) {
+        let y = (x.wide() - mean) * scale + shift;
         *o = if *relu { y.rectify() } else { y };
     }
 }
@@ -126,35 +126,35 @@ fn open<T: Float>(relu: bool, d: T, scale: T, shift: T, dy: T) -> T {
 }
 
 #[inline(never)]
-fn add_gradient_sums<T: Float>(
+fn add_gradient_sums<T: Stored>(
     x: &[T],
     dy: &[T],
-    [mean, scale, shift]: [&[T]; 3],
+    [mean, scale, shift]: [&[T::Wide]; 3],
     relu: bool,
-    s0: &mut [T],
-    s1: &mut [T],
+    s0: &mut [T::Wide],
+    s1: &mut [T::Wide],
 ) {
     let row = x.iter().zip(dy).zip(mean).zip(scale).zip(shift);
-    for (((((&x, &dy), &mean), &scale), &shift), (s0, s1)) in row.zip(s0.iter_mut().zip(s1)) {
-        let d = x - mean;
-        let dy = open(relu, d, scale, shift, dy);
+    for (((((x, dy), &mean), &scale), &shift), (s0, s1)) in row.zip(s0.iter_mut().zip(s1)) {
+        let d = x.wide() - mean;
+        let dy = open(relu, d, scale, shift, dy.wide());
         *s0 += dy;
         *s1 += dy * d;
     }
 }
 
 #[inline(never)]
-fn input_gradient_row<T: Float>(
-    channels: &ChannelParams<T>,
-    (constant, slope): (&[T], &[T]),
+fn input_gradient_row<T: Stored>(
+    channels: &ChannelParams<T::Wide>,
+    (constant, slope): (&[T::Wide], &[T::Wide]),
     x: &[T],
     dy: &[T],
-    out: &mut [T],
+    out: &mut [T::Wide],
 ) {
     let ChannelParams { mean, scale, shift, relu, .. } = channels;
     let row = out.iter_mut().zip(x).zip(dy).zip(mean).zip(scale).zip(shift).zip(constant.iter().zip(slope));
-    for ((((((o, &x), &dy), &mean), &scale), &shift), (&constant, &slope)) in row {
-        let d = x - mean;
-        *o = scale * (open(*relu, d, scale, shift, dy) - constant - d * slope);
+    for ((((((o, x), dy), &mean), &scale), &shift), (&constant, &slope)) in row {
+        let d = x.wide() - mean;
+        *o = scale * (open(*relu, d, scale, shift, dy.wide()) - constant - d * slope);
     }
 }

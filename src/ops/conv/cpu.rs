@@ -5,6 +5,7 @@
 //! The summation order of each output element depends only on shapes, so results are bit-identical for any number of
 //! threads.
 
+use super::super::cpu::{Float, Stored};
 use super::axis::AxisMap;
 use super::filter_gemm::FilterGemm;
 pub(super) use super::gather_gemm::Epilogue;
@@ -103,15 +104,17 @@ pub(super) fn direct_grad_weight<T: Real>(s: &ConvShape, x: &[T], dy: &[T]) -> V
 
 /// Sums `(rows, channels)` over the rows: the gradient of a bias. The block size, and so the summation order, is
 /// fixed.
-pub(super) fn grad_bias<T: Real>(dy: &[T], channels: usize) -> Vec<T> {
+pub(super) fn grad_bias<T: Stored>(dy: &[T], channels: usize) -> Vec<T::Wide> {
     const BLOCK_ROWS: usize = 256;
-    let sum_into = |mut sums: Vec<T>, row: &[T]| {
-        sums.iter_mut().zip(row).for_each(|(s, &v)| *s = *s + v);
-        sums
-    };
-    let blocks: Vec<Vec<T>> = dy
+    let zeros = || vec![T::Wide::ZERO; channels];
+    let blocks: Vec<Vec<T::Wide>> = dy
         .par_chunks(BLOCK_ROWS * channels)
-        .map(|block| block.chunks_exact(channels).fold(vec![T::default(); channels], sum_into))
+        .map(|block| block.chunks_exact(channels).fold(zeros(), add_row))
         .collect();
-    blocks.iter().map(Vec::as_slice).fold(vec![T::default(); channels], sum_into)
+    blocks.iter().map(Vec::as_slice).fold(zeros(), add_row)
+}
+
+fn add_row<T: Stored>(mut sums: Vec<T::Wide>, row: &[T]) -> Vec<T::Wide> {
+    sums.iter_mut().zip(row).for_each(|(s, v)| *s += v.wide());
+    sums
 }

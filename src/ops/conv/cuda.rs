@@ -11,7 +11,7 @@ use crate::device::cuda::{
     gemm::{Matrix, gemm},
     launch, modules, narrowed,
 };
-use crate::op::compute;
+use crate::op::{compute, wide};
 use candle_core::{CudaDevice, CudaStorage, DType, Result, Tensor, bail};
 
 /// Tensor cores require row starts at multiples of 16 bytes (8 bf16 elements).
@@ -54,11 +54,6 @@ pub(super) struct Gpu<'a> {
     pub device: &'a CudaDevice,
     pub shape: &'a ConvShape,
     pub dtype: DType,
-}
-
-/// The accumulation dtype, also of filters, biases and their gradients.
-pub(super) fn wide(dtype: DType) -> DType {
-    if dtype == DType::F64 { DType::F64 } else { DType::F32 }
 }
 
 /// The gradient of a bias: the sums of dy `(rows, channels)` over its rows.

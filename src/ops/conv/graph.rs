@@ -5,14 +5,16 @@
 
 use super::super::{
     activation::gated_gradient,
+    cpu::by_stored,
     tape::{Gradient, ParamGradient},
 };
+use super::bf16;
 use super::cpu::{self, Epilogue};
 #[cfg(feature = "cuda")]
 use super::cuda::{self, Gpu};
 use super::shape::ConvShape;
 use super::{panels::even_ranges, tile::Real};
-use crate::op::{CpuInput, CpuOutput, Op, apply, compute, evaluate, output};
+use crate::op::{CpuInput, CpuOutput, Op, apply, compute, evaluate, output, wide};
 #[cfg(feature = "cuda")]
 use crate::op::{CudaInput, CudaOutput};
 use candle_core::{DType, Result, Tensor, WithDType, bail};
@@ -73,15 +75,11 @@ impl Convolution {
 
     /// The bias, if it is one per channel of the result and filters and bias have the dtype of parameters.
     fn checked<'a>(&self, x: &Tensor, w: &Tensor, bias: Option<&'a Tensor>) -> Result<Option<&'a Tensor>> {
-        #[cfg(feature = "cuda")]
-        if x.device().is_cuda() {
-            let wide = cuda::wide(x.dtype());
-            if let Some(other) = [Some(w), bias].into_iter().flatten().find(|t| t.dtype() != wide) {
-                let (op, x, other) = (self.name(), x.dtype(), other.dtype());
-                bail!("{op}: of x in {x:?}, filters and biases are {wide:?}, not {other:?}")
-            }
+        let wide = wide(x.dtype());
+        if let Some(other) = [Some(w), bias].into_iter().flatten().find(|t| t.dtype() != wide) {
+            let (op, x, other) = (self.name(), x.dtype(), other.dtype());
+            bail!("{op}: of x in {x:?}, filters and biases are {wide:?}, not {other:?}")
         }
-        let _ = (x, w); // checked where they are read, on the CPU
         let channels = self.result_dims().3;
         match bias {
             Some(bias) if bias.dims() != [channels] => {
@@ -105,7 +103,7 @@ impl Convolution {
 
     /// The gradient of w, in pieces if it is large and its output channels can be split.
     fn param_gradient(self, x: Tensor, dy: Tensor) -> Result<ParamGradient> {
-        let (shape, size, [least, most]) = (self.shape, dy.dtype().size_in_bytes(), PIECE_BYTES);
+        let (shape, size, [least, most]) = (self.shape, wide(dy.dtype()).size_in_bytes(), PIECE_BYTES);
         let prepared = if shape.taps() > 1 { 16 } else { 2 };
         let piece = (prepared * shape.input_len() * size).clamp(least, most);
         let pieces = (shape.weight_len() * size).div_ceil(piece).min(shape.outputs);
@@ -151,26 +149,29 @@ impl Convolution {
         Self { direction, relu: false, ..*self }
     }
 
-    fn product<T: Real + WithDType>(
+    /// By the function of `products` for its direction: [forward, adjoint].
+    fn product<T: WithDType, W: Real + WithDType>(
         &self,
+        products: [Product<T, W>; 2],
         x: CpuInput,
         w: CpuInput,
         bias: Option<CpuInput>,
     ) -> Result<CpuOutput> {
-        let (x, w) = (x.elements::<T>()?, w.elements::<T>()?);
-        let finish = Epilogue { bias: bias.map(|b| b.elements::<T>()).transpose()?, relu: self.relu };
+        let finish = Epilogue { bias: bias.map(|b| b.elements::<W>()).transpose()?, relu: self.relu };
+        let [forward, adjoint] = products;
         let product = match self.direction {
-            Direction::Forward => cpu::forward::<T>,
-            Direction::Adjoint => cpu::grad_input::<T>,
+            Direction::Forward => forward,
+            Direction::Adjoint => adjoint,
         };
-        Ok(output(product(&self.shape, x, w, finish), self.result_dims()))
+        Ok(output(product(&self.shape, x.elements()?, w.elements()?, finish), self.result_dims()))
     }
 
     fn on_cpu(&self, x: CpuInput, w: CpuInput, bias: Option<CpuInput>) -> Result<CpuOutput> {
         match x.dtype() {
-            DType::F32 => self.product::<f32>(x, w, bias),
-            DType::F64 => self.product::<f64>(x, w, bias),
-            other => bail!("{}: f32 or f64, not {other:?}", self.name()),
+            DType::F32 => self.product([cpu::forward::<f32>, cpu::grad_input], x, w, bias),
+            DType::F64 => self.product([cpu::forward::<f64>, cpu::grad_input], x, w, bias),
+            DType::BF16 => self.product([bf16::forward, bf16::grad_input], x, w, bias),
+            other => bail!("{}: f32, f64 or bf16, not {other:?}", self.name()),
         }
     }
 
@@ -188,14 +189,17 @@ impl Convolution {
     }
 }
 
-/// The filters as the products of a record read them: in x's dtype, so that forward and backward pass share one copy of
-/// bf16. A copy never outlives its record, so no change of a parameter can leave a stale one behind.
+/// A product of maps of T with filters of W, which are also the bias's: [`cpu::forward`] and its like.
+type Product<T, W> = fn(&ConvShape, &[T], &[W], Epilogue<W>) -> Vec<T>;
+
+/// The filters as the products of a record read them: on a GPU in x's dtype, so that forward and backward pass share one
+/// copy of bf16. A copy never outlives its record, so no change of a parameter can leave a stale one behind.
 fn operand(x: &Tensor, w: &Tensor) -> Result<Tensor> {
     #[cfg(feature = "cuda")]
     if x.device().is_cuda() && x.dtype() == DType::BF16 {
         return cuda::in_bf16(w);
     }
-    let _ = x; // on the CPU both have the same dtype
+    let _ = x; // the CPU's products take filters as they are
     Ok(w.clone())
 }
 
@@ -311,7 +315,8 @@ pub(super) fn weight_gradient(shape: &ConvShape, x: &Tensor, dy: &Tensor) -> Res
             Ok(match x.dtype() {
                 DType::F32 => output(cpu::grad_weight::<f32>(shape, x.elements()?, dy.elements()?), dims),
                 DType::F64 => output(cpu::grad_weight::<f64>(shape, x.elements()?, dy.elements()?), dims),
-                other => bail!("conv2d backward: f32 or f64, not {other:?}"),
+                DType::BF16 => output(bf16::grad_weight(shape, x.elements()?, dy.elements()?), dims),
+                other => bail!("conv2d backward: f32, f64 or bf16, not {other:?}"),
             })
         },
         #[cfg(feature = "cuda")]
@@ -328,13 +333,7 @@ fn bias_gradient(dy: &Tensor) -> Result<Tensor> {
     compute(
         "conv2d bias gradient",
         [dy],
-        |[dy]| {
-            Ok(match dy.dtype() {
-                DType::F32 => output(cpu::grad_bias::<f32>(dy.elements()?, channels), channels),
-                DType::F64 => output(cpu::grad_bias::<f64>(dy.elements()?, channels), channels),
-                other => bail!("conv2d backward: f32 or f64, not {other:?}"),
-            })
-        },
+        |[dy]| Ok(by_stored!(dy, T => output(cpu::grad_bias(dy.elements::<T>()?, channels), channels))),
         #[cfg(feature = "cuda")]
         |[dy]| {
             let rows = dy.shape().elem_count() / channels;

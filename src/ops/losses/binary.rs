@@ -1,6 +1,6 @@
 //! Sigmoid cross entropy for multi-label classification.
 
-use super::super::cpu::Float;
+use super::super::cpu::Stored;
 use super::elements::{ElementLoss, total};
 use candle_core::{Result, Tensor, bail};
 

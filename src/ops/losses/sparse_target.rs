@@ -118,7 +118,7 @@ impl SparseTarget {
         let ((n, q), k) = (x.shape().dims2()?, self.classes.dim(1)?);
         let rows = by_dtype!(x, T => {
             let x = x.elements::<T>()?;
-            fill_blocks(1, n * 2, rows_per_block(q) * 2, |_, offset, out| {
+            fill_blocks::<f64>(1, n * 2, rows_per_block(q) * 2, |_, offset, out| {
                 for (i, out) in out.chunks_exact_mut(2).enumerate() {
                     let row = offset / 2 + i;
                     let (lse, entropy) = row_entropy(
@@ -193,7 +193,7 @@ impl SparseTargetLoss {
         let weights = self.target.row_weights.to_vec1::<f64>()?;
         Ok(by_dtype!(x, T => {
             let (logits, dloss) = (x.elements::<T>()?, dloss.elements::<T>()?[0].to_f64());
-            let dx = fill_blocks(1, n * q, rows_per_block(q) * q, |_, offset, out| {
+            let dx = fill_blocks::<T>(1, n * q, rows_per_block(q) * q, |_, offset, out| {
                 for (i, out) in out.chunks_exact_mut(q).enumerate() {
                     let row = offset / q + i;
                     if weights[row] == 0.0 {
