@@ -143,9 +143,9 @@ struct Options {
     /// cpu, cuda, or cuda:1 for the second GPU
     #[arg(long, default_value = "cpu")]
     device: DeviceSpec,
-    /// In what layers multiply on a GPU; on the processor it is f32
-    #[arg(long, value_enum, default_value = "bf16")]
-    precision: Arithmetic,
+    /// In what layers multiply [default: bf16 on a GPU, f32 on the processor]
+    #[arg(long, value_enum)]
+    precision: Option<Arithmetic>,
     /// On a GPU, the fastest algorithms, also those whose last bits differ from run to run
     #[arg(long)]
     fastest: bool,
@@ -166,11 +166,11 @@ impl Options {
     }
 
     fn compute(&self) -> Compute {
-        let precision = match self.precision {
+        let precision = self.precision.map(|precision| match precision {
             Arithmetic::Bf16 => Precision::Bf16,
             Arithmetic::Tf32 => Precision::Tf32,
             Arithmetic::F32 => Precision::F32,
-        };
+        });
         Compute { device: self.device, precision, deterministic: !self.fastest, ..Compute::default() }
     }
 
@@ -253,7 +253,7 @@ fn parts(o: &Options) -> Result<()> {
         }
         let seconds = start.elapsed().as_secs_f64() / o.steps as f64;
         let line = serde_json::json!({"who": "hueristic", "images_per_s": batch as f64 / seconds, "seconds": seconds,
-            "nominal_gflops": 2.0 * gmac * passes / seconds, "precision": "f32", "peak_bytes": peak_bytes()});
+            "nominal_gflops": 2.0 * gmac * passes / seconds, "precision": device::precision(&Device::Cpu), "peak_bytes": peak_bytes()});
         println!("{line}");
     }
     Ok(())
@@ -281,7 +281,7 @@ fn rounds(o: &Options, batch: usize, device: &Device) -> Result<Vec<serde_json::
         let tflops = gflop / seconds / 1e3;
         lines.push(serde_json::json!({"who": "hueristic", "device": device::name(device),
             "backbone": o.backbone.to_possible_value().map(|v| v.get_name().to_string()), "batch": batch, "size": size,
-            "precision": if device.is_cpu() { Precision::F32 } else { compute.precision },
+            "precision": device::precision(device),
             "deterministic": compute.deterministic, "images_per_s": batch as f64 / seconds, "seconds": seconds,
             "nominal_gflops": gflop / seconds, "tflops": tflops, "share": o.ceiling.map(|c| tflops / c),
             "peak_bytes": memory.map_or_else(peak_bytes, |m| m.peak), "reserved_bytes": memory.map(|m| m.reserved),

@@ -4,17 +4,17 @@
 use super::{
     input::Input,
     kinds::{LayerKind, LayerModule},
-    plan::{LiveValues, Plan, Step},
+    plan::{LiveValues, Plan, Step, inside_dtype},
     summary::Summary,
     table::{Layer, Role, check_size, first_of, reader, tap, taps},
 };
 use crate::{
-    device::{activations, keep_layouts},
+    device::keep_layouts,
     nn::{Mode, layers::LayerCall, params::Params},
     ops::tape::{Evaluated, RecordedPass},
     rng::Rng,
 };
-use candle_core::{DType, Result, Tensor, Var, bail};
+use candle_core::{Result, Tensor, Var, bail};
 use std::sync::Arc;
 
 /// Alignment of prediction pixels with picture pixels.
@@ -218,9 +218,9 @@ impl Network {
     }
 }
 
-/// The input as layers compute: in the device's precision (f64 stays f64); inputs and outputs of a network are f32.
+/// The input as layers compute.
 fn inside(x: &Tensor) -> Result<Tensor> {
-    if x.dtype() == DType::F32 { x.detach().to_dtype(activations(x.device())) } else { Ok(x.detach()) }
+    x.detach().to_dtype(inside_dtype(x))
 }
 
 /// Row-by-row execution, for code that modifies a row before the next one reads its output.
@@ -287,7 +287,7 @@ mod tests {
             layers::{BatchNormOptions, Fillers},
         },
     };
-    use candle_core::Device;
+    use candle_core::{DType, Device};
     use std::collections::HashMap;
 
     fn interface() -> Interface {
@@ -368,6 +368,40 @@ mod tests {
         Ok(())
     }
 
+    /// The loss at the head, and the gradients by parameter, of a pass that computes in `dtype`.
+    fn loss_and_gradients(
+        net: &Network,
+        x: &Tensor,
+        dtype: DType,
+    ) -> Result<(f32, HashMap<candle_core::TensorId, Tensor>)> {
+        let pass = TrainingPass::new(Rng::new(4));
+        let y = net.forward(&x.to_dtype(dtype)?, &["head"], &Mode::Train(pass.clone()))?.remove(0);
+        assert_eq!(y.dtype(), dtype);
+        let loss = (y.to_dtype(DType::F32)? * noise(&[3, 1, 1, 3], 1.0, 3)?)?.sum_all()?;
+        let (value, mut gradients) = (loss.to_scalar()?, HashMap::new());
+        pass.tape.backward(loss, &mut gradients)?;
+        Ok((value, gradients))
+    }
+
+    /// A layer's products and maps are rounded to 8 bits; the gradients of parameters are f32.
+    #[test]
+    fn every_kind_computes_in_bf16() -> Result<()> {
+        let (net, params) = drawn(every_kind())?;
+        let x = noise(&[3, 6, 6, 2], 1.0, 2)?.to_dtype(DType::BF16)?;
+        let (want, wide) = loss_and_gradients(&net, &x, DType::F32)?;
+        let (got, narrow) = loss_and_gradients(&net, &x, DType::BF16)?;
+        assert!(got != want && (got - want).abs() < 0.03 * want.abs(), "{got} and {want}");
+        let norm = |t: &Tensor| t.sqr()?.sum_all()?.sqrt()?.to_scalar::<f32>();
+        for param in params.iter() {
+            let [got, want] = [&narrow, &wide].map(|all| &all[&param.var.id()]);
+            assert_eq!((got.dtype(), got.dims()), (DType::F32, param.var.dims()), "{}", param.name);
+            // The gradient of a bias before a normalization is rounding errors alone.
+            let (off, size) = (norm(&(got - want)?)?, norm(want)?);
+            assert!(off < 0.25 * size + 0.05, "{}: {off} of {size}", param.name);
+        }
+        Ok(())
+    }
+
     #[test]
     fn taps_are_what_their_rows_compute_and_nothing_else_is_computed() -> Result<()> {
         let (net, params) = drawn(every_kind())?;
@@ -420,6 +454,8 @@ mod tests {
         let table = ("drawn", net.layers());
         let plan = Plan::new(table, (&x, 0), &[0], |_| false)?;
         assert!(plan.check_memory(table, 1, &x).is_ok(), "maps of frozen rows are not kept");
+        let error = plan.check_memory(table, 0, &x.to_dtype(DType::BF16)?).expect_err("34 TB").to_string();
+        assert!(error.contains("33554.4 GB"), "{error}");
         Ok(())
     }
 

@@ -7,8 +7,8 @@ use super::{
     kinds::{LayerKind, MapSize},
     table::{Layer, sizes},
 };
-use crate::device::host_memory;
-use candle_core::{Result, Tensor, bail};
+use crate::device::{activations, host_memory};
+use candle_core::{DType, Result, Tensor, bail};
 
 /// The steps of a pass from value `entry` to the rows asked for. Value 0 is the input, value `i + 1` the output of row
 /// `i`.
@@ -73,6 +73,7 @@ impl Plan {
     /// # Errors
     /// The sizes, and what to do.
     pub fn check_memory(&self, (name, rows): (&str, &[Layer]), frozen: usize, x: &Tensor) -> Result<()> {
+        let element = inside_dtype(x).size_in_bytes();
         let Some(most) = host_memory().filter(|_| x.device().is_cpu()) else { return Ok(()) };
         let (batch, height, width, _) = x.dims4()?;
         let map = |step: &Step| {
@@ -81,8 +82,7 @@ impl Plan {
         };
         let keeps =
             |step: &&Step| step.row >= frozen && !matches!(rows[step.row].kind, LayerKind::Dropout(_));
-        let bytes = self.steps.iter().filter(keeps).map(map).sum::<f64>()
-            * (batch * x.dtype().size_in_bytes()) as f64;
+        let bytes = self.steps.iter().filter(keeps).map(map).sum::<f64>() * (batch * element) as f64;
         if bytes > most as f64 {
             bail!(
                 "{name}: a training pass over {batch} pictures of {height}×{width} keeps {:.1} GB of maps, more than the \
@@ -100,6 +100,12 @@ impl Plan {
         values.put(entry, x);
         values
     }
+}
+
+/// The dtype of the maps of a pass of `x`: inputs and outputs of a network are f32, its layers compute in the device's
+/// precision; other dtypes stay.
+pub(super) fn inside_dtype(x: &Tensor) -> DType {
+    if x.dtype() == DType::F32 { activations(x.device()) } else { x.dtype() }
 }
 
 /// The rows from value `entry` on that `asked` depends on, in order.

@@ -11,8 +11,8 @@ pub(super) struct DeviceArgs {
     /// build, else the CPU]
     #[arg(long, value_name = "DEVICE")]
     device: Option<DeviceSpec>,
-    /// Multiplication precision of layers on a GPU; accumulation, weights and statistics are f32 [default: the spec's,
-    /// else bf16]
+    /// Precision of the maps and multiplications in layers; accumulation, weights and statistics are f32. On the CPU,
+    /// tf32 is f32 [default: the spec's, else bf16 on a GPU and f32 on the CPU]
     #[arg(long, value_enum)]
     precision: Option<PrecisionArg>,
     /// On a GPU, benchmark all algorithms and use the fastest, including nondeterministic ones
@@ -33,11 +33,12 @@ enum PrecisionArg {
 impl DeviceArgs {
     /// Opens the device given on the command line, else the one in `spec`.
     pub fn open(&self, spec: Compute) -> Result<Device> {
-        let precision = self.precision.map_or(spec.precision, |precision| match precision {
+        let given = self.precision.map(|precision| match precision {
             PrecisionArg::Bf16 => Precision::Bf16,
             PrecisionArg::Tf32 => Precision::Tf32,
             PrecisionArg::F32 => Precision::F32,
         });
+        let precision = given.or(spec.precision);
         let device = self.device.unwrap_or(spec.device);
         let deterministic = spec.deterministic && !self.fastest;
         Ok(Compute { device, precision, deterministic, exact: spec.exact || self.exact }.open()?)

@@ -86,7 +86,7 @@ struct SampleArgs {
 impl SampleArgs {
     /// Statistics are computed in f32 unless the command line says otherwise.
     fn device(&self) -> Result<Device> {
-        self.device.open(Compute { precision: Precision::F32, exact: true, ..Compute::default() })
+        self.device.open(Compute { precision: Some(Precision::F32), exact: true, ..Compute::default() })
     }
 }
 

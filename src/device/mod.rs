@@ -1,7 +1,7 @@
 //! Compute device and precision: CPU or NVIDIA GPU, the dtype of activations, and determinism.
 //!
 //! Weights, statistics, losses and updates are always f32 or better; [`Precision`] applies to the multiplications in
-//! network layers. On the CPU these are always f32.
+//! network layers and to the maps between them.
 
 use candle_core::{DType, Device, Result, Tensor, WithDType, bail};
 use serde::{Deserialize, Serialize};
@@ -70,14 +70,13 @@ impl From<DeviceSpec> for String {
     }
 }
 
-/// Multiplication precision of network layers on a GPU. Accumulation is always f32.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+/// Multiplication precision of network layers. Accumulation is always f32.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Precision {
-    /// bf16 activations: the fastest and smallest.
-    #[default]
+    /// bf16 activations: the fastest on a GPU, and the smallest.
     Bf16,
-    /// f32 activations, multiplied with 10 bits of mantissa.
+    /// f32 activations, multiplied with 10 bits of mantissa on a GPU and as f32 on the CPU.
     Tf32,
     /// f32 throughout.
     F32,
@@ -88,7 +87,9 @@ pub enum Precision {
 #[serde(deny_unknown_fields, default)]
 pub struct Compute {
     pub device: DeviceSpec,
-    pub precision: Precision,
+    /// By default bf16 on a GPU and f32 on the CPU.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub precision: Option<Precision>,
     /// Use only bit-reproducible algorithms; if off, the fastest are selected by timing.
     pub deterministic: bool,
     /// On the CPU, multiply every convolution directly. If off, those where it is faster are computed with fewer
@@ -98,27 +99,30 @@ pub struct Compute {
 
 impl Default for Compute {
     fn default() -> Self {
-        Self { device: DeviceSpec::Auto, precision: Precision::default(), deterministic: true, exact: false }
+        Self { device: DeviceSpec::Auto, precision: None, deterministic: true, exact: false }
     }
 }
 
 impl Compute {
-    /// Opens the device. Precision and determinism are set for all GPUs of the process, exactness for its CPU.
+    /// Opens the device. Its precision is set for the whole process, that is, for the CPU or for all GPUs; so is the
+    /// determinism of GPUs, and the exactness of the CPU. The CPU of a process that opens a GPU computes in f32.
     ///
     /// # Errors
     /// A GPU was requested, but the program was built without `cuda` or none is available.
     pub fn open(&self) -> Result<Device> {
         EXACT.store(self.exact, Relaxed);
-        match self.device {
-            DeviceSpec::Cpu => Ok(Device::Cpu),
-            DeviceSpec::Cuda(number) => self.gpu(number),
-            DeviceSpec::Auto => Ok(self.gpu_or_cpu()),
-        }
+        let device = match self.device {
+            DeviceSpec::Cpu => Device::Cpu,
+            DeviceSpec::Cuda(number) => self.gpu(number)?,
+            DeviceSpec::Auto => self.gpu_or_cpu(),
+        };
+        set_cpu(self.precision.filter(|_| device.is_cpu()).unwrap_or(Precision::F32));
+        Ok(device)
     }
 
     #[cfg(feature = "cuda")]
     fn gpu(&self, number: usize) -> Result<Device> {
-        set(self.precision, self.deterministic);
+        set(self.precision.unwrap_or(Precision::Bf16), self.deterministic);
         match cuda::open(number) {
             Ok(device) => Ok(device),
             Err(e) => bail!(
@@ -158,6 +162,7 @@ pub fn available_devices() -> Vec<Device> {
 }
 
 static PRECISION: AtomicU8 = AtomicU8::new(Precision::F32 as u8);
+static CPU_IN_BF16: AtomicBool = AtomicBool::new(false);
 static DETERMINISTIC: AtomicBool = AtomicBool::new(true);
 static EXACT: AtomicBool = AtomicBool::new(false);
 
@@ -169,8 +174,22 @@ pub fn set(precision: Precision, deterministic: bool) {
     candle_core::cuda_backend::set_gemm_reduced_precision_f32(precision == Precision::Tf32);
 }
 
-/// The precision of layers on a GPU; f32 until a device is opened.
-pub fn precision() -> Precision {
+/// Sets the precision of the CPU for the whole process: bf16, or f32 for any other.
+pub fn set_cpu(precision: Precision) {
+    CPU_IN_BF16.store(precision == Precision::Bf16, Relaxed);
+}
+
+/// The precision of layers on a device; f32 until one is opened.
+pub fn precision(device: &Device) -> Precision {
+    match CPU_IN_BF16.load(Relaxed) {
+        _ if !device.is_cpu() => gpu_precision(),
+        true => Precision::Bf16,
+        false => Precision::F32,
+    }
+}
+
+/// The precision of layers on a GPU.
+pub(crate) fn gpu_precision() -> Precision {
     match PRECISION.load(Relaxed) {
         p if p == Precision::Bf16 as u8 => Precision::Bf16,
         p if p == Precision::Tf32 as u8 => Precision::Tf32,
@@ -190,7 +209,7 @@ pub fn exact() -> bool {
 
 /// The dtype of a network's activations on a device.
 pub fn activations(device: &Device) -> DType {
-    if device.is_cuda() && precision() == Precision::Bf16 { DType::BF16 } else { DType::F32 }
+    if precision(device) == Precision::Bf16 { DType::BF16 } else { DType::F32 }
 }
 
 /// A constant table in one dimension, such as indices or offsets of channels, only to be read. On a GPU each table is
@@ -263,12 +282,12 @@ pub fn name(device: &Device) -> String {
     }
 }
 
-/// Describes device and settings, for logs: `cpu`, or `NVIDIA H200, bf16, same bits every time`.
+/// Describes device and settings, for logs: `cpu` in f32, `cpu, bf16`, or `NVIDIA H200, bf16, same bits every time`.
 pub fn describe(device: &Device) -> String {
+    let precision = format!("{:?}", precision(device)).to_lowercase();
     if device.is_cpu() {
-        return name(device);
+        return if precision == "f32" { name(device) } else { format!("{}, {precision}", name(device)) };
     }
-    let precision = format!("{:?}", precision()).to_lowercase();
     let bits = if deterministic() { "same bits every time" } else { "fastest algorithms" };
     format!("{}, {precision}, {bits}", name(device))
 }
@@ -286,6 +305,26 @@ mod tests {
         for text in ["gpu", "cuda:", "cuda:x", "cpu:1", ""] {
             assert!(text.parse::<DeviceSpec>().is_err_and(|e| e.contains("cuda:1")), "{text}");
         }
+    }
+
+    #[test]
+    fn a_precision_is_written_only_where_it_was_given() {
+        let read = |yaml: &str| serde_yaml::from_str::<Compute>(yaml).map_err(|e| e.to_string());
+        let written = |compute: &Compute| serde_yaml::to_string(compute).unwrap_or_default();
+        for (yaml, precision) in [
+            ("{}", None),
+            ("{ device: cpu }", None),
+            ("{ device: cpu, precision: bf16 }", Some(Precision::Bf16)),
+            ("{ device: cuda, precision: tf32 }", Some(Precision::Tf32)),
+            // as `show` wrote it for every device
+            ("{ device: auto, precision: bf16, deterministic: true, exact: false }", Some(Precision::Bf16)),
+        ] {
+            let compute = read(yaml).expect(yaml);
+            assert_eq!(compute.precision, precision, "{yaml}");
+            assert_eq!(written(&compute).contains("precision"), precision.is_some(), "{yaml}");
+            assert_eq!(read(&written(&compute)), Ok(compute), "{yaml}");
+        }
+        assert!(read("{ precision: f16 }").is_err_and(|e| e.contains("bf16")));
     }
 
     #[test]

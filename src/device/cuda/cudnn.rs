@@ -5,7 +5,7 @@ mod algorithms;
 mod descriptors;
 
 use super::{alloc_uninit, narrowed};
-use crate::device::{Precision, deterministic, lru::LruMap, precision};
+use crate::device::{Precision, deterministic, gpu_precision, lru::LruMap};
 use algorithms::{Algorithm, AlgorithmCandidate};
 use candle_core::{
     CudaDevice, CudaStorage, DType, Result,
@@ -97,7 +97,7 @@ pub(crate) fn convolve(
         };
         library.convolve(
             device,
-            Key { pass, shape: *shape, dtype, precision: precision(), deterministic: deterministic() },
+            Key { pass, shape: *shape, dtype, precision: gpu_precision(), deterministic: deterministic() },
             at,
             epilogue,
         )

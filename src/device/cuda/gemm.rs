@@ -1,6 +1,6 @@
 //! cuBLAS matrix products on row-major matrices in device memory.
 
-use crate::device::{Precision, precision};
+use crate::device::{Precision, gpu_precision};
 use candle_core::{
     CudaDevice, DType, Result, bail,
     cuda_backend::{
@@ -57,7 +57,7 @@ pub(crate) fn gemm(
 ) -> Result<()> {
     let (wide, compute) = match (a.dtype, b.dtype, c.dtype) {
         (DType::F64, DType::F64, DType::F64) => (true, Compute::CUBLAS_COMPUTE_64F),
-        (DType::F32, DType::F32, DType::F32) if precision() == Precision::Tf32 => {
+        (DType::F32, DType::F32, DType::F32) if gpu_precision() == Precision::Tf32 => {
             (false, Compute::CUBLAS_COMPUTE_32F_FAST_TF32)
         }
         (DType::F32, DType::F32, DType::F32) | (DType::BF16, DType::BF16, DType::BF16 | DType::F32) => {
