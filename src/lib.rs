@@ -52,6 +52,9 @@ pub mod yaml;
 
 pub mod device;
 mod op;
+#[cfg(test)]
+#[path = "../tests/skipping/mod.rs"]
+mod skipping;
 
 pub mod color;
 pub mod ops;

@@ -12,7 +12,12 @@ use std::{
 
 /// Where the lines of all programs of one `cargo test` are.
 pub fn record() -> PathBuf {
-    Path::new(env!("CARGO_TARGET_TMPDIR")).join("skipped").join(run())
+    // Cargo names the folder to test programs, but not to the tests of the library: it is beside that of their program.
+    let beside = || {
+        let program = env::current_exe().unwrap_or_default();
+        program.ancestors().nth(3).unwrap_or(Path::new("")).join("tmp")
+    };
+    option_env!("CARGO_TARGET_TMPDIR").map_or_else(beside, PathBuf::from).join("skipped").join(run())
 }
 
 /// The process that started this one, and when it began: cargo's own, the same for all test programs of a run.
