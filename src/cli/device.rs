@@ -15,7 +15,8 @@ pub(super) struct DeviceArgs {
     /// tf32 is f32 [default: the spec's, else bf16 on a GPU and f32 on the CPU]
     #[arg(long, value_enum)]
     precision: Option<PrecisionArg>,
-    /// On a GPU, benchmark all algorithms and use the fastest, including nondeterministic ones
+    /// Use the fastest algorithms, even if bits then differ: on a GPU all that cuDNN has, by timing; in bf16 on the CPU, minimal
+    /// filtering in f32 and the processor's fastest instruction
     #[arg(long)]
     fastest: bool,
     /// On the CPU, multiply every convolution directly instead of with fewer multiplications and larger rounding errors

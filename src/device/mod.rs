@@ -90,7 +90,8 @@ pub struct Compute {
     /// By default bf16 on a GPU and f32 on the CPU.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub precision: Option<Precision>,
-    /// Use only bit-reproducible algorithms; if off, the fastest are selected by timing.
+    /// Use only bit-reproducible algorithms; if off, the fastest are selected by timing. Of the CPU it concerns bf16 alone,
+    /// whose bits are otherwise the same on every processor.
     pub deterministic: bool,
     /// On the CPU, multiply every convolution directly. If off, those where it is faster are computed with fewer
     /// multiplications and larger rounding errors (minimal filtering), also bit-reproducibly.
@@ -104,13 +105,14 @@ impl Default for Compute {
 }
 
 impl Compute {
-    /// Opens the device. Its precision is set for the whole process, that is, for the CPU or for all GPUs; so is the
-    /// determinism of GPUs, and the exactness of the CPU. The CPU of a process that opens a GPU computes in f32.
+    /// Opens the device. Its precision is set for the whole process, that is, for the CPU or for all GPUs; so are
+    /// determinism and the exactness of the CPU. The CPU of a process that opens a GPU computes in f32.
     ///
     /// # Errors
     /// A GPU was requested, but the program was built without `cuda` or none is available.
     pub fn open(&self) -> Result<Device> {
         EXACT.store(self.exact, Relaxed);
+        DETERMINISTIC.store(self.deterministic, Relaxed);
         let device = match self.device {
             DeviceSpec::Cpu => Device::Cpu,
             DeviceSpec::Cuda(number) => self.gpu(number)?,
@@ -284,12 +286,13 @@ pub fn name(device: &Device) -> String {
 
 /// Describes device and settings, for logs: `cpu` in f32, `cpu, bf16`, or `NVIDIA H200, bf16, same bits every time`.
 pub fn describe(device: &Device) -> String {
-    let precision = format!("{:?}", precision(device)).to_lowercase();
-    if device.is_cpu() {
-        return if precision == "f32" { name(device) } else { format!("{}, {precision}", name(device)) };
+    let (name, precision) = (name(device), format!("{:?}", precision(device)).to_lowercase());
+    match (device.is_cpu(), deterministic()) {
+        (true, _) if precision == "f32" => name,
+        (true, true) => format!("{name}, {precision}"),
+        (false, true) => format!("{name}, {precision}, same bits every time"),
+        (_, false) => format!("{name}, {precision}, fastest algorithms"),
     }
-    let bits = if deterministic() { "same bits every time" } else { "fastest algorithms" };
-    format!("{}, {precision}, {bits}", name(device))
 }
 
 #[cfg(test)]

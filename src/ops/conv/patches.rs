@@ -2,7 +2,6 @@
 //! depthwise convolutions.
 
 use super::axis::AxisMap;
-use super::tile::Real;
 use std::ops::Range;
 
 /// Below this many channels per tap and group, patches are copied first.
@@ -17,7 +16,7 @@ pub(super) struct PatchSource<'a, T> {
     pub cols: &'a AxisMap,
 }
 
-impl<T: Real> PatchSource<'_, T> {
+impl<T: Copy + Default> PatchSource<'_, T> {
     /// Offset of channel 0 of image `n` at a source position.
     #[inline]
     fn offset(&self, n: usize, row: usize, col: usize) -> usize {

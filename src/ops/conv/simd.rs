@@ -82,6 +82,11 @@ fn requested() -> Result<Option<Simd>, String> {
     }
 }
 
+/// Whether `HUERISTIC_SIMD` limits the instructions.
+pub(super) fn is_requested() -> bool {
+    env::var_os("HUERISTIC_SIMD").is_some()
+}
+
 /// Checks the variable `HUERISTIC_SIMD`.
 ///
 /// # Errors
