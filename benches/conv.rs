@@ -1,18 +1,24 @@
 //! What each convolution of the AlexNet colorizer (batch 16, 180²) and the VGG colorizer (batch 4, 176²) achieves of what
-//! the machine can do: `cargo bench --bench conv [name part] [--threads N]`.
+//! the machine can do: `cargo bench --bench conv [name part] [--threads N] [--bf16 [--fastest]]`.
 //!
 //! One line for each pass (forward, backward-data, backward-filter), median of several rounds. `nominal` counts the
 //! multiply-adds of all taps, also those in the padding; a layer that skips its padding can exceed the peak by it. `valid`
 //! counts taps inside the picture only; the share of the peak is of those. The peak is that of multiply-adds in
 //! registers, the bandwidth that of a copy, both measured by this program ([`machine`]). Bytes are the least that a pass can
 //! move: each operand read once and the result written once. The last line times the `gemm` crate for comparison.
+//!
+//! With `--bf16`, activations and their gradients are bf16; filters and their gradients stay f32. With `--fastest`, bits
+//! may be those of the fastest instruction, and the peak is that of `vdpbf16ps` where the processor has it.
 
 #[path = "conv/machine.rs"]
 mod machine;
 
 use candle_core::{DType, Device, Result, Tensor};
 use clap::Parser;
-use hueristic::ops::conv::{ConvGeometry, conv2d, conv2d_input_grad, conv2d_weight_grad};
+use hueristic::{
+    device::{Compute, DeviceSpec},
+    ops::conv::{ConvGeometry, conv2d, conv2d_input_grad, conv2d_weight_grad},
+};
 use machine::Machine;
 use std::time::Instant;
 
@@ -100,20 +106,20 @@ impl Layer {
     }
 
     /// Bytes of x, y and w together: every pass reads two of them and writes the third.
-    fn bytes(&self) -> f64 {
+    fn bytes(&self, activations: DType) -> f64 {
         let Self { batch, side, inputs, outputs, kernel, geometry, .. } = self;
         let (x, y) = (batch * side * side * inputs, batch * self.out() * self.out() * outputs);
         let w = outputs * kernel * kernel * inputs / geometry.groups;
-        (size_of::<f32>() * (x + y + w)) as f64
+        (activations.size_in_bytes() * (x + y) + size_of::<f32>() * w) as f64
     }
 
     /// Seconds of the three passes.
-    fn times(&self) -> Result<[f64; 3]> {
+    fn times(&self, activations: DType) -> Result<[f64; 3]> {
         let &Self { batch, side, inputs, outputs, kernel: k, geometry: g, .. } = self;
         let out = self.out();
-        let x = ramp(&[batch, side, side, inputs])?;
+        let x = ramp(&[batch, side, side, inputs])?.to_dtype(activations)?;
         let w = ramp(&[outputs, k, k, inputs / g.groups])?;
-        let dy = ramp(&[batch, out, out, outputs])?;
+        let dy = ramp(&[batch, out, out, outputs])?.to_dtype(activations)?;
         let bias = Tensor::zeros(outputs, DType::F32, &Device::Cpu)?;
         Ok([
             median(|| conv2d(&x, &w, Some(&bias), g).map(drop))?,
@@ -122,9 +128,9 @@ impl Layer {
         ])
     }
 
-    fn print(&self, machine: &Machine) -> Result<()> {
-        let ([nominal, valid], bytes) = (self.flops(), self.bytes());
-        for (pass, seconds) in ["forward", "data", "filter"].into_iter().zip(self.times()?) {
+    fn print(&self, machine: &Machine, activations: DType) -> Result<()> {
+        let ([nominal, valid], bytes) = (self.flops(), self.bytes(activations));
+        for (pass, seconds) in ["forward", "data", "filter"].into_iter().zip(self.times(activations)?) {
             let [all, inside, moved] = [nominal, valid, bytes].map(|amount| amount / seconds / 1e9);
             println!(
                 "{:<15} {pass:<8}{:>9.2}{:>10.2}{all:>9.0}{inside:>8.0}{:>7.0} %{:>9.1}{moved:>7.1}{:>7.0} %",
@@ -198,6 +204,12 @@ struct Options {
     name: String,
     #[arg(long, default_value_t = 0, help = "Compute threads; 0: one per core")]
     threads: usize,
+    /// Activations in bf16
+    #[arg(long)]
+    bf16: bool,
+    /// The fastest instructions for bf16, even if they give other bits
+    #[arg(long, requires = "bf16")]
+    fastest: bool,
     /// Cargo passes this one.
     #[arg(long, hide = true)]
     bench: bool,
@@ -206,7 +218,9 @@ struct Options {
 fn main() -> anyhow::Result<()> {
     let o = Options::parse();
     rayon::ThreadPoolBuilder::new().num_threads(o.threads).build_global()?;
-    let machine = Machine::measure();
+    Compute { device: DeviceSpec::Cpu, deterministic: !o.fastest, ..Compute::default() }.open()?;
+    let activations = if o.bf16 { DType::BF16 } else { DType::F32 };
+    let machine = Machine::measure(o.fastest);
     println!(
         "{} threads: peak {:.0} GFLOP/s ({}), copy {:.1} GB/s",
         rayon::current_num_threads(),
@@ -218,6 +232,6 @@ fn main() -> anyhow::Result<()> {
         "layer           pass           ms     GFLOP  nominal   valid  of peak       MB   GB/s  of copy"
     );
     let wanted = LAYERS.iter().filter(|row| row.0.contains(&o.name));
-    wanted.map(Layer::from).try_for_each(|layer| layer.print(&machine))?;
+    wanted.map(Layer::from).try_for_each(|layer| layer.print(&machine, activations))?;
     Ok(gemm_reference(&machine)?)
 }

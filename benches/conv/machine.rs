@@ -20,8 +20,9 @@ pub struct Machine {
 }
 
 impl Machine {
-    pub fn measure() -> Self {
-        let (instructions, lanes, run) = loops();
+    /// Of multiply-adds in f32 or, if `pairs`, of those of pairs of bf16 where the processor has them.
+    pub fn measure(pairs: bool) -> Self {
+        let (instructions, lanes, run) = loops_of_pairs().filter(|_| pairs).unwrap_or_else(loops);
         let seconds = best(|| drop(rayon::broadcast(|_| run(1 << 22))));
         let flops = 2.0 * (lanes * ACCUMULATORS * rayon::current_num_threads()) as f64 * (1u64 << 22) as f64;
         Self { gflops: flops / seconds / 1e9, copy: copy(), instructions }
@@ -50,8 +51,21 @@ fn copy() -> f64 {
     2.0 * COPIED as f64 / seconds / 1e9
 }
 
-/// The widest multiply-adds of this processor: name, lanes, and a loop of so many rounds.
-fn loops() -> (&'static str, usize, fn(u32)) {
+/// Name, lanes, and a loop of so many rounds.
+type Loops = (&'static str, usize, fn(u32));
+
+/// Multiply-adds of pairs of bf16, if this processor has them.
+fn loops_of_pairs() -> Option<Loops> {
+    #[cfg(target_arch = "x86_64")]
+    if is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512bf16") {
+        // SAFETY: the processor has the instructions.
+        return Some(("vdpbf16ps", 32, |rounds| unsafe { x86::vdpbf16ps(rounds) }));
+    }
+    None
+}
+
+/// The widest multiply-adds of this processor in f32.
+fn loops() -> Loops {
     #[cfg(target_arch = "x86_64")]
     {
         // SAFETY: each is called only where the processor has its instructions.
@@ -87,6 +101,18 @@ mod x86 {
         for _ in 0..rounds {
             for sum in &mut sums {
                 *sum = _mm512_fmadd_ps(*sum, factor, term);
+            }
+        }
+        black_box(sums);
+    }
+
+    #[target_feature(enable = "avx512f,avx512bf16")]
+    pub fn vdpbf16ps(rounds: u32) {
+        let half = _mm512_cvtne2ps_pbh(_mm512_set1_ps(black_box(0.5)), _mm512_set1_ps(black_box(0.5)));
+        let mut sums = [_mm512_set1_ps(1.0); ACCUMULATORS];
+        for _ in 0..rounds {
+            for sum in &mut sums {
+                *sum = _mm512_dpbf16_ps(*sum, half, half);
             }
         }
         black_box(sums);
