@@ -4,9 +4,9 @@
 #   bash scripts/bench_side_by_side.sh [alexnet|vgg|resnet18] [ROUNDS] [extra options for both, e.g. --forward --batch 1 --size 256]
 #   bash scripts/bench_side_by_side.sh probe [ROUNDS] [extra options for both, e.g. --classes 20]
 #
-# PyTorch runs in the faster of its two memory layouts. TORCH_OPTIONS are for PyTorch alone, e.g. "--precision bf16". PYTHON names a
-# Python with torch (default python3). RUNNER is put before both commands: `chrt -r 1` keeps other processes of a shared machine from
-# them. Prints JSON lines, then the medians and their ratio as a table.
+# PyTorch runs in the faster of its two memory layouts. TORCH_OPTIONS are for PyTorch alone, OUR_OPTIONS for this side alone, e.g.
+# "--fastest". PYTHON names a Python with torch (default python3). RUNNER is put before both commands: `chrt -r 1` keeps other
+# processes of a shared machine from them. Prints JSON lines, then the medians and their ratio as a table.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 backbone=${1:-alexnet}; shift || true
@@ -21,10 +21,11 @@ trap 'rm -rf "$folder"' EXIT
 # glibc: keep what was freed instead of giving pages back after every step
 export MALLOC_TOP_PAD_=1073741824 MALLOC_TRIM_THRESHOLD_=1099511627776 MALLOC_MMAP_MAX_=0
 read -ra torch_options <<< "${TORCH_OPTIONS:-}"
+read -ra our_options <<< "${OUR_OPTIONS:-}"
 if [[ $backbone == probe ]]; then
   bench=probe ours=() theirs=(scripts/bench_torch_probe.py)
 else
-  bench=colorizer ours=(--backbone "$backbone") theirs=(scripts/bench_torch.py --backbone "$backbone" "${torch_options[@]}")
+  bench=colorizer ours=(--backbone "$backbone" "${our_options[@]}") theirs=(scripts/bench_torch.py --backbone "$backbone" "${torch_options[@]}")
   theirs+=(--layout "$("${runner[@]}" "$python" "${theirs[@]}" "$@" --faster-layout)")
 fi
 cargo bench --bench "$bench" --no-run

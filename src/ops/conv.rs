@@ -25,7 +25,7 @@ use graph::weight_gradient;
 pub use graph::{ConvGradients, ConvRecord, Wants};
 pub(super) use graph::{Convolution, Direction};
 use shape::ConvShape;
-pub use simd::check_simd;
+pub use simd::{check_simd, instructions};
 use std::fmt;
 
 /// Geometry of a convolution, the same for both axes.

@@ -8,6 +8,7 @@ use super::{
 use crate::{
     atomic_write,
     checksum::{self, Verification},
+    ops::conv::instructions,
 };
 use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -63,6 +64,7 @@ pub struct Environment {
     pub commit: Option<String>,
     pub features: Vec<String>,
     pub host: String,
+    /// Name of the processor, and the vector instructions of its products in f32, on which their last bits depend.
     pub cpu: String,
     pub cores: usize,
 }
@@ -284,7 +286,7 @@ impl Environment {
             commit: program::commit().map(Into::into),
             features: program::features(),
             host: host().unwrap_or_else(|| "unknown".into()),
-            cpu: cpu().unwrap_or_else(|| std::env::consts::ARCH.into()),
+            cpu: format!("{}, {}", cpu().as_deref().unwrap_or(std::env::consts::ARCH), instructions()),
             cores: std::thread::available_parallelism().map_or(1, Into::into),
         }
     }

@@ -99,6 +99,7 @@ fn pictures_and_manifest_tell_the_run() {
     assert_eq!(manifest.about.data["train"], "tiles 11");
     assert!(manifest.started <= manifest.ended.unwrap() && manifest.wall_seconds > 0.0);
     assert!(manifest.machine.cores >= 1 && manifest.machine.version == env!("CARGO_PKG_VERSION"));
+    assert!(manifest.machine.cpu.ends_with(&format!(", {}", hueristic::ops::conv::instructions())));
     for name in ["spec.yaml", "metrics.jsonl", "checkpoints/last.safetensors", "pictures/latest.png"] {
         assert!(manifest.outputs.contains_key(name), "{name} is not listed");
     }

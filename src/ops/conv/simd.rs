@@ -87,6 +87,11 @@ pub(super) fn is_requested() -> bool {
     env::var_os("HUERISTIC_SIMD").is_some()
 }
 
+/// The vector instructions of products in f32: `plain`, `avx2` or `avx512`.
+pub fn instructions() -> &'static str {
+    f32::simd().word()
+}
+
 /// Checks the variable `HUERISTIC_SIMD`.
 ///
 /// # Errors

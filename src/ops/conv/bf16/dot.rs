@@ -2,7 +2,7 @@
 
 use super::product::{COLUMNS, DEPTH, Kernel, LEFT, Operand, Product, RIGHT, ROWS, SUMS};
 use core::arch::x86_64::{
-    __m512, __m512bh, _mm512_dpbf16_ps, _mm512_loadu_ps, _mm512_loadu_si512, _mm512_set1_epi32,
+    __m512, __m512bh, __m512i, _mm512_dpbf16_ps, _mm512_loadu_ps, _mm512_loadu_si512, _mm512_set1_epi32,
     _mm512_setzero_ps, _mm512_storeu_ps,
 };
 use core::mem::transmute;
@@ -128,11 +128,11 @@ unsafe fn add_block<const V: usize>(
             let mut line = [transmute::<__m512, __m512bh>(_mm512_setzero_ps()); V];
             for v in 0..V {
                 let from = right.wrapping_add(v * panel + pair * 2 * COLUMNS);
-                line[v] = transmute::<_, __m512bh>(_mm512_loadu_si512(from.cast()));
+                line[v] = transmute::<__m512i, __m512bh>(_mm512_loadu_si512(from.cast()));
             }
             for r in 0..R {
                 let pair = left.wrapping_add(r * DEPTH + 2 * pair).cast::<i32>().read_unaligned();
-                let row = transmute::<_, __m512bh>(_mm512_set1_epi32(pair));
+                let row = transmute::<__m512i, __m512bh>(_mm512_set1_epi32(pair));
                 for v in 0..V {
                     sums[r][v] = _mm512_dpbf16_ps(sums[r][v], row, line[v]);
                 }

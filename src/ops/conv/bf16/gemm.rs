@@ -263,15 +263,16 @@ impl<L: Pack, R: Pack, S: Store> Gemm<L, R, S> {
 
 /// Widens blocks: `(blocks, depth)` are the sizes.
 fn widen(side: Side, from: &Operand<u16>, (blocks, depth): (usize, usize), to: &mut Packed<f32>) {
-    let (size, rule): (usize, fn(&[u16], &mut [f32])) = match side {
-        Side::Left => (LEFT, wide::elements),
-        Side::Right => (RIGHT, wide::pairs),
-    };
+    let size = if side == Side::Left { LEFT } else { RIGHT };
     for (i, k) in (0..blocks).flat_map(|i| (0..depth).map(move |k| (i, k))) {
         let (source, target) = (i * from.pitch + k, i * depth + k);
         to.present[target] = from.present[source];
         if from.present[source] {
-            rule(&from.data[source * size..][..size], &mut to.data[target * size..][..size]);
+            let (from, to) = (&from.data[source * size..][..size], &mut to.data[target * size..][..size]);
+            match side {
+                Side::Left => wide::elements(from, to),
+                Side::Right => wide::pairs(from, to),
+            }
         }
     }
 }
