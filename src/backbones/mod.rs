@@ -10,6 +10,7 @@ pub mod exchange;
 pub mod finite;
 pub mod input;
 pub mod kinds;
+pub mod module;
 pub mod network;
 mod plan;
 mod profile;

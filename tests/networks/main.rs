@@ -5,6 +5,7 @@ mod candle_nn;
 mod conventions;
 mod initialization;
 mod layers;
+mod module;
 mod named;
 mod optim;
 mod resnet;

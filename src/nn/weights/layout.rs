@@ -22,6 +22,14 @@ pub fn dims_in_file(dims: &[usize]) -> Vec<usize> {
     permuted_dims(dims, TO_FILE)
 }
 
+/// A tensor as a file has it, in memory layout: `(O, I, KH, KW)` becomes `(O, KH, KW, I)`.
+///
+/// # Errors
+/// No memory on the device.
+pub fn to_memory_layout(tensor: &Tensor) -> candle_core::Result<Tensor> {
+    permuted(tensor, TO_MEMORY)
+}
+
 /// Writes `path` through `fill`, completely or not at all.
 pub(super) fn atomically(path: &Path, fill: impl FnOnce(&mut BufWriter<&File>) -> Result<()>) -> Result<()> {
     atomic_write::write_with(path, fill).with_context(|| {
