@@ -111,6 +111,10 @@ bounded!(
     Fraction(f64), "a number from 0 to 1", |v| (0.0..=1.0).contains(&v)
 );
 bounded!(
+    /// Share of the old value that a moving average keeps per step, in [0, 1): with 1 it would never move.
+    DecayRate(f64), "a number from 0 to below 1", |v| (0.0..1.0).contains(&v)
+);
+bounded!(
     /// A finite number above 0: learning rates, widths, temperatures.
     Positive(f64), "a finite number above 0", |v| v.is_finite() && v > 0.0
 );
@@ -141,6 +145,7 @@ macro_rules! real {
 real!(Positive, (f64::MIN_POSITIVE, f64::MAX));
 real!(NonNegative, (0.0, f64::MAX));
 real!(Fraction, (0.0, 1.0));
+real!(DecayRate, (0.0, 1.0_f64.next_down()));
 real!(Spacing, (1.0, 110.0));
 
 #[cfg(test)]
@@ -162,6 +167,8 @@ mod tests {
     #[test]
     fn reals_keep_their_bounds() {
         assert!(Fraction::try_from(1.0).is_ok() && Fraction::try_from(1.0001).is_err());
+        assert!(DecayRate::try_from(0.0).is_ok() && DecayRate::try_from(1.0_f64.next_down()).is_ok());
+        assert!([1.0, -0.1, f64::NAN].iter().all(|v| DecayRate::try_from(*v).is_err()));
         assert!(Positive::try_from(0.0).is_err() && NonNegative::try_from(0.0).is_ok());
         assert!(Positive::try_from(f64::NAN).is_err() && Fraction::try_from(f64::NAN).is_err());
         let error = Fraction::try_from(2.0).map_err(|e| e.to_string());

@@ -314,8 +314,12 @@ fn trained(rows: &[Layer], optimizer: &str, at_once: bool, side: usize) -> Resul
     Ok(flat.collect::<Result<Vec<_>>>()?.concat())
 }
 
-const OPTIMIZERS: [&str; 2] =
-    [r#"{"adam": {"lr": 0.01, "decay": 0.001}}"#, r#"{"sgd": {"lr": 0.01, "nesterov": true}}"#];
+const OPTIMIZERS: [&str; 4] = [
+    r#"{"adam": {"lr": 0.01, "decay": 0.001}}"#,
+    r#"{"adamw": {"lr": 0.01, "decay": 0.1}}"#,
+    r#"{"sgd": {"lr": 0.01, "nesterov": true}}"#,
+    r#"{"lars": {"lr": 0.01, "decay": 0.001, "trust_coefficient": 0.1}}"#,
+];
 
 /// Updates while the backward pass runs equal updates after it, bit for bit.
 #[test]

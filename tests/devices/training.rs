@@ -304,7 +304,12 @@ fn updated(spec: &str, device: &Device) -> Result<Vec<Vec<f32>>> {
 fn the_numbers_of_a_step_are_those_of_the_processor() -> Result<()> {
     let Some(gpu) = gpu() else { return Ok(()) };
     let multipliers = "multipliers: [{ pattern: b.weight, lr: 3.0, decay: 0.0 }]";
-    for rule in ["adam: { lr: 0.01, decay: 1e-3,", "sgd: { lr: 0.01, momentum: 0.9, decay: 1e-3,"] {
+    for rule in [
+        "adam: { lr: 0.01, decay: 1e-3,",
+        "adamw: { lr: 0.01, decay: 0.1,",
+        "sgd: { lr: 0.01, momentum: 0.9, decay: 1e-3,",
+        "lars: { lr: 0.01, decay: 1e-3, trust_coefficient: 0.1,",
+    ] {
         let spec = format!("{rule} {multipliers} }}");
         let (got, want) = (updated(&spec, &gpu)?, updated(&spec, &Device::Cpu)?);
         for (got, want) in got.iter().flatten().zip(want.iter().flatten()) {

@@ -104,7 +104,7 @@ fn all_unknown_keys_at_once() {
 #[test]
 fn an_unknown_name() {
     assert_snapshot!(changed("adam:", "adma:"), @r"
-    error: unknown name `adma`, expected one of `adam`, `sgd`
+    error: unknown name `adma`, expected one of `adam`, `adamw`, `sgd`, `lars`
       --> spec.yaml:14:22
        |
     14 |         optimizer: { adma: { lr: 3e-5, decay: 1e-3 } }
@@ -491,7 +491,7 @@ fn overrides_are_typed_like_the_file() {
       | ^^^^^^^^ did you mean `pretrain`?
     ");
     assert_snapshot!(refused(GOOD, &["stages.probe.linear_probe.train.optimizer.sdg.lr=1"]), @r"
-    error: unknown name `sdg`, expected one of `adam`, `sgd`
+    error: unknown name `sdg`, expected one of `adam`, `adamw`, `sgd`, `lars`
      --> --set stages.probe.linear_probe.train.optimizer.sdg.lr=1
       |
       | stages.probe.linear_probe.train.optimizer.sdg.lr=1
@@ -599,6 +599,68 @@ fn faults_are_shown_in_the_file_that_they_stand_in() {
     1 | extends: [base.yaml]
       |          ^^^^^^^^^^^
     ");
+}
+
+#[test]
+fn settings_of_an_optimizer_that_make_no_sense() {
+    let optimizer = |yaml: &str| changed("{ adam: { lr: 3e-5, decay: 1e-3 } }", yaml);
+    assert_snapshot!(optimizer("{ sgd: { lr: 0.1, momentum: 0, nesterov: true } }"), @r"
+    error: sgd: `nesterov` needs a `momentum` above 0
+      --> spec.yaml:14:27
+       |
+    14 |         optimizer: { sgd: { lr: 0.1, momentum: 0, nesterov: true } }
+       |                           ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+    ");
+    assert_snapshot!(optimizer("{ adamw: { lr: 1e-3, decay: -0.01 } }"), @r"
+    error: expected a finite number of at least 0, got -0.01
+      --> spec.yaml:14:48
+       |
+    14 |         optimizer: { adamw: { lr: 1e-3, decay: -0.01 } }
+       |                                                ^^^^^
+    ");
+    assert_snapshot!(optimizer("{ adamw: { lr: 1e-3, beta2: 1 } }"), @r"
+    error: expected a number from 0 to below 1, got 1
+      --> spec.yaml:14:48
+       |
+    14 |         optimizer: { adamw: { lr: 1e-3, beta2: 1 } }
+       |                                                ^
+    ");
+    assert_snapshot!(optimizer("{ lars: { lr: 1, trust_coefficient: 0 } }"), @r"
+    error: expected a finite number above 0, got 0
+      --> spec.yaml:14:56
+       |
+    14 |         optimizer: { lars: { lr: 1, trust_coefficient: 0 } }
+       |                                                        ^
+    ");
+    assert_snapshot!(optimizer("{ lars: { lr: 1, nesterov: true } }"), @r"
+    error: unknown field `nesterov`, expected one of `lr`, `momentum`, `trust_coefficient`, `decay`, `multipliers`
+      --> spec.yaml:14:37
+       |
+    14 |         optimizer: { lars: { lr: 1, nesterov: true } }
+       |                                     ^^^^^^^^
+    ");
+}
+
+#[test]
+fn optimizers_are_accepted() {
+    for (optimizer, written) in [
+        (
+            "{ adamw: { lr: 1e-3, decay: 0.05, beta2: 0.95 } }",
+            "adamw:\n  lr: 0.001\n  beta1: 0.9\n  beta2: 0.95\n",
+        ),
+        ("{ sgd: { lr: 0.1, nesterov: true } }", "sgd:\n  lr: 0.1\n  momentum: 0.9\n  nesterov: true\n"),
+        (
+            "{ lars: { lr: 2 } }",
+            "lars:\n  lr: 2.0\n  momentum: 0.9\n  trust_coefficient: 0.001\n  decay: 0.0\n",
+        ),
+    ] {
+        let text = GOOD.replace("{ adam: { lr: 3e-5, decay: 1e-3 } }", optimizer);
+        let spec = accepted(&text, &[]);
+        let train = spec.stages.get("pretrain").unwrap().train().unwrap();
+        let yaml = resolved_yaml(&train.optimizer).unwrap();
+        assert!(yaml.starts_with(written), "{yaml}");
+        assert_eq!(accepted(&resolved_yaml(&spec).unwrap(), &[]), spec);
+    }
 }
 
 #[test]

@@ -44,7 +44,7 @@ fn parts() -> impl Strategy<Value = Parts> {
         Just("0x1f".to_string()),
         Just("off".to_string()),
     ];
-    let optimizer = prop_oneof![Just("adam"), Just("sgd")];
+    let optimizer = prop_oneof![Just("adam"), Just("adamw"), Just("sgd"), Just("lars")];
     let schedule = prop_oneof![
         Just("{}"),
         Just("{ decay: cosine, warmup: 3 }"),

@@ -17,6 +17,7 @@ struct Oracle {
     lr: f64,
     decay: f64,
     rates: Vec<f64>,
+    trust_coefficient: f64,
     cases: Vec<Case>,
 }
 #[derive(Deserialize)]
@@ -29,6 +30,8 @@ struct Case {
     adam_caffe_pairs: Vec<f64>,
     sgd: Vec<f64>,
     sgd_nesterov: Vec<f64>,
+    adamw: Vec<f64>,
+    lars: Vec<f64>,
 }
 
 fn oracle() -> Oracle {
@@ -50,10 +53,19 @@ fn spec(yaml: serde_json::Value) -> OptimizerSpec {
 fn adam(oracle: &Oracle) -> OptimizerSpec {
     spec(serde_json::json!({"adam": {"lr": oracle.lr, "decay": oracle.decay}}))
 }
+fn lars(oracle: &Oracle) -> OptimizerSpec {
+    let (decay, coefficient) = (oracle.decay, oracle.trust_coefficient);
+    spec(serde_json::json!({"lars": {"lr": 1, "decay": decay, "trust_coefficient": coefficient}}))
+}
 fn params(oracle: &Oracle, dtype: DType) -> Result<Params> {
+    params_with(oracle, dtype, ParamKind::Bias)
+}
+/// The bias has the kind given.
+fn params_with(oracle: &Oracle, dtype: DType, bias: ParamKind) -> Result<Params> {
     let mut params = Params::new(&Device::Cpu);
     for case in &oracle.cases {
-        params.add(&case.name, &tensor(&case.start, &case.shape, dtype), ParamKind::Weight)?;
+        let kind = if case.name.ends_with("bias") { bias } else { ParamKind::Weight };
+        params.add(&case.name, &tensor(&case.start, &case.shape, dtype), kind)?;
     }
     Ok(params)
 }
@@ -85,11 +97,13 @@ fn update(oracle: &Oracle, params: &Params, optimizer: &mut Optimizer, step: usi
 }
 fn train(oracle: &Oracle, spec: &OptimizerSpec, rates: &[f64], dtype: DType) -> Result<Params> {
     let params = params(oracle, dtype)?;
-    let mut optimizer = Optimizer::new(spec, &params)?;
-    for (step, &lr) in rates.iter().enumerate() {
-        update(oracle, &params, &mut optimizer, step, lr)?;
-    }
+    train_on(&params, oracle, spec, rates)?;
     Ok(params)
+}
+fn train_on(params: &Params, oracle: &Oracle, spec: &OptimizerSpec, rates: &[f64]) -> Result<()> {
+    let mut optimizer = Optimizer::new(spec, params)?;
+    let mut steps = rates.iter().enumerate();
+    steps.try_for_each(|(step, &lr)| update(oracle, params, &mut optimizer, step, lr))
 }
 fn compare(params: &Params, oracle: &Oracle, wanted: impl Fn(&Case) -> &Vec<f64>, tolerance: f64) {
     for (param, case) in params.iter().zip(&oracle.cases) {
@@ -139,11 +153,36 @@ fn sgd_keeps_the_rate_inside_the_velocity() -> Result<()> {
     })
 }
 
+/// The rate drops on the way: the decay follows it.
+#[test]
+fn adamw_decays_apart_from_the_moments() -> Result<()> {
+    let oracle = oracle();
+    let spec = spec(serde_json::json!({"adamw": {"lr": 0.02, "decay": oracle.decay}}));
+    on_both_paths(|dtype, tolerance| {
+        let params = train(&oracle, &spec, &oracle.rates, dtype)?;
+        compare(&params, &oracle, |case| &case.adamw, tolerance);
+        Ok(())
+    })
+}
+
+#[test]
+fn lars_adapts_the_rate_of_weights_and_spares_the_rest() -> Result<()> {
+    let oracle = oracle();
+    on_both_paths(|dtype, tolerance| {
+        for kind in [ParamKind::Bias, ParamKind::Scale, ParamKind::Shift] {
+            let params = params_with(&oracle, dtype, kind)?;
+            train_on(&params, &oracle, &lars(&oracle), &oracle.rates)?;
+            compare(&params, &oracle, |case| &case.lars, tolerance);
+        }
+        Ok(())
+    })
+}
+
 #[test]
 fn a_restored_optimizer_goes_on_bit_for_bit() -> Result<()> {
     let oracle = oracle();
-    for json in [serde_json::json!({"adam": {"lr": 0.02}}), serde_json::json!({"sgd": {"lr": 0.02}})] {
-        let spec = spec(json);
+    for name in ["adam", "adamw", "sgd", "lars"] {
+        let spec = spec(serde_json::json!({name: {"lr": 0.02, "decay": 0.1}}));
         let straight = train(&oracle, &spec, &[0.02; 5], DType::F32)?;
         let (first, second) = (params(&oracle, DType::F32)?, params(&oracle, DType::F32)?);
         let mut optimizer = Optimizer::new(&spec, &first)?;

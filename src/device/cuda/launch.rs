@@ -74,7 +74,7 @@ pub(crate) struct Geometry {
 unsafe impl DeviceRepr for Geometry {}
 
 /// The kernels' `Part`: addresses of a parameter, its gradient and its moments, their length, multiplier of the learning
-/// rate and decay.
+/// rate, decay, and trust coefficient (0: the rate is not adapted).
 #[derive(Clone, Copy, Debug, Default)]
 #[repr(C)]
 pub(crate) struct Part {
@@ -85,6 +85,7 @@ pub(crate) struct Part {
     pub n: i64,
     pub multiplier: f64,
     pub decay: f32,
+    pub trust_coefficient: f32,
 }
 
 /// A table of parts, passed by value.

@@ -1,5 +1,5 @@
 //! An update that changes each parameter as soon as its gradient is complete, so that no gradient is kept. For steps of
-//! one pass without clipping, in host memory.
+//! one pass without clipping, in host memory. LARS needs the whole gradient of one parameter at a time.
 
 use super::{gradients::places, optimizer::Optimizer};
 use crate::{
@@ -57,16 +57,17 @@ impl GradientSink for UpdateAtOnce<'_> {
         }
         let optimizer = &mut self.optimizer;
         self.squares[place] = Some(match gradient {
-            ParamGradient::Whole(gradient) => {
-                optimizer.change(place, &param.var, &gradient.contiguous()?, self.lr, 1.0)?
-            }
-            ParamGradient::Pieces { rows, piece } => {
+            ParamGradient::Pieces { rows, piece } if !optimizer.needs_whole_gradient(place) => {
                 let mut square = 0.0;
                 for rows in rows {
                     let gradient = piece(rows.clone())?;
                     square += optimizer.change_rows(place, (&param.var, rows), &gradient, self.lr)?;
                 }
                 square
+            }
+            gradient => {
+                let gradient = gradient.whole()?.contiguous()?;
+                optimizer.change(place, &param.var, &gradient, self.lr, 1.0)?
             }
         });
         Ok(())

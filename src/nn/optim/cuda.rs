@@ -2,7 +2,7 @@
 //! the clipping factor. The kernels check the norm: if a gradient is not finite, nothing is updated. What changes from
 //! step to step is in device memory as well ([`StepScalars`]).
 
-use super::update::{AdamRule, DELTA, SgdRule};
+use super::update::{AdamRule, SgdRule};
 use crate::device::cuda::{Arg, Grid, Part, Parts, alloc_uninit, device_ptr, launch, modules};
 use candle_core::{CudaDevice, CudaStorage, DType, Result, Storage, Tensor, Var, bail, op::BackpropOp};
 
@@ -14,13 +14,15 @@ const THREADS: usize = 256;
 /// Minimum number of elements per thread.
 const EACH: usize = 16;
 
-/// A parameter to update, with its gradient, moments, multiplier of the learning rate, and decay.
+/// A parameter to update, with its gradient, moments, multiplier of the learning rate, decay, and trust
+/// coefficient (0: its rate is not adapted).
 pub(super) struct Moving<'a> {
     pub var: &'a Var,
     pub grad: &'a Tensor,
     pub moments: &'a [Tensor],
     pub multiplier: f64,
     pub decay: f64,
+    pub trust_coefficient: f64,
 }
 
 /// Factor on the summed gradients, as far as the host knows it.
@@ -34,14 +36,7 @@ pub(super) struct Scale<'a> {
 
 impl Moving<'_> {
     fn part(&self) -> Result<Part> {
-        let all = [self.var.as_tensor(), self.grad].into_iter().chain(self.moments);
-        if let Some(other) = all.clone().find(|t| t.dtype() != DType::F32 || t.shape() != self.grad.shape()) {
-            bail!(
-                "optimizer: on a GPU all tensors must be f32 of one shape, not {:?} {:?}",
-                other.dtype(),
-                other.dims()
-            )
-        }
+        ensure_alike([self.var.as_tensor(), self.grad].into_iter().chain(self.moments))?;
         let moment = |i: usize| self.moments.get(i).map_or(Ok(0), |m| device_ptr(NAME, m));
         Ok(Part {
             w: device_ptr(NAME, self.var.as_tensor())?,
@@ -51,14 +46,27 @@ impl Moving<'_> {
             n: self.grad.elem_count() as i64,
             multiplier: self.multiplier,
             decay: self.decay as f32,
+            trust_coefficient: self.trust_coefficient as f32,
         })
+    }
+}
+
+fn ensure_alike<'a>(mut all: impl Iterator<Item = &'a Tensor> + Clone) -> Result<()> {
+    let shape = all.clone().next().map(Tensor::shape);
+    match all.find(|t| t.dtype() != DType::F32 || Some(t.shape()) != shape) {
+        None => Ok(()),
+        Some(other) => bail!(
+            "optimizer: on a GPU all tensors must be f32 of one shape, not {:?} {:?}",
+            other.dtype(),
+            other.dims()
+        ),
     }
 }
 
 const NAME: &str = "optimizer";
 
-/// Learning rate, bias correction, number of passes and clipping norm of the step at hand, in device memory at an address
-/// that never changes.
+/// Learning rate, bias correction, epsilon, number of passes and clipping norm of the step at hand, in device memory at
+/// an address that never changes.
 pub(super) struct StepScalars {
     storage: CudaStorage,
     address: u64,
@@ -66,7 +74,7 @@ pub(super) struct StepScalars {
 
 impl StepScalars {
     /// How many numbers the kernels' `Step` has.
-    const COUNT: usize = 4;
+    const COUNT: usize = 5;
 
     pub fn new(device: &CudaDevice) -> Result<Self> {
         let (storage, address) = alloc_uninit(device, Self::COUNT, DType::F64)?;
@@ -74,9 +82,9 @@ impl StepScalars {
     }
 
     /// Sets the numbers of the next update. They travel as a kernel's arguments: nothing is copied, nothing waits.
-    pub fn set(&self, lr: f64, correction: f64, scale: Scale) -> Result<()> {
+    pub fn set(&self, lr: f64, correction: f64, delta: f64, scale: Scale) -> Result<()> {
         let (passes, clip) = (scale.passes.max(1) as f64, scale.clip.unwrap_or(0.0));
-        let numbers = [lr, correction, passes, clip].map(Arg::Double);
+        let numbers = [lr, correction, delta, passes, clip].map(Arg::Double);
         let args = [&[Arg::Pointer(self.address)], &numbers[..]].concat();
         launch(&self.storage.device, modules::UPDATE, "set_step", Grid::blocks(1, 1), &args)
     }
@@ -89,30 +97,60 @@ pub(super) struct UpdateInputs<'a> {
     pub step: &'a StepScalars,
 }
 
-/// Updates all parameters by Adam. The rule's rate and decay are those of the step and of each parameter.
-pub(super) fn adam(rule: &AdamRule, moving: &[Moving], inputs: UpdateInputs) -> Result<()> {
-    let constants =
-        [rule.beta1, rule.beta2, 1.0 - rule.beta1, 1.0 - rule.beta2, DELTA].map(|v| Arg::Float(v as f32));
-    update("adam", moving, inputs, &constants)
+/// Updates all parameters by Adam, with decoupled decay if wanted. The rule's rate, epsilon and decay are those of the
+/// step and of each parameter.
+pub(super) fn adam(rule: &AdamRule, decoupled: bool, moving: &[Moving], inputs: UpdateInputs) -> Result<()> {
+    let rates = [rule.beta1, rule.beta2, 1.0 - rule.beta1, 1.0 - rule.beta2].map(|v| Arg::Float(v as f32));
+    let constants = [&rates[..], &[Arg::Int(i32::from(decoupled))]].concat();
+    moving.chunks(MOST).try_for_each(|some| Chunk::new(some)?.launch("adam", inputs, &constants))
 }
 
-/// Updates all parameters by SGD.
-pub(super) fn sgd(rule: &SgdRule, moving: &[Moving], inputs: UpdateInputs) -> Result<()> {
+/// Updates all parameters by SGD, or by LARS: with adapted rates.
+pub(super) fn sgd(rule: &SgdRule, adapts: bool, moving: &[Moving], inputs: UpdateInputs) -> Result<()> {
     let constants = [Arg::Float(rule.momentum as f32), Arg::Int(i32::from(rule.nesterov))];
-    update("sgd", moving, inputs, &constants)
+    moving.chunks(MOST).try_for_each(|some| {
+        let chunk = Chunk::new(some)?;
+        let ratios = adapts.then(|| chunk.trust_ratios(inputs)).transpose()?;
+        let ratios = Arg::Pointer(ratios.as_ref().map_or(0, |(_, address)| *address));
+        chunk.launch("sgd", inputs, &[&constants[..], &[ratios]].concat())
+    })
 }
 
-fn update(kernel: &str, moving: &[Moving], inputs: UpdateInputs, constants: &[Arg]) -> Result<()> {
-    let UpdateInputs { norm, step } = inputs;
-    let numbers = [device_ptr(NAME, norm)?, step.address].map(Arg::Pointer);
-    for some in moving.chunks(MOST) {
+/// Parameters that are updated by one launch.
+struct Chunk {
+    table: Parts,
+    parts: usize,
+    /// Per part.
+    blocks: usize,
+}
+
+impl Chunk {
+    fn new(some: &[Moving]) -> Result<Self> {
         let parts = some.iter().map(Moving::part).collect::<Result<Vec<_>>>()?;
-        let table = Parts::new(&parts);
-        let args = [&[Arg::Parts(&table)], &numbers[..], constants].concat();
         let most = some.iter().map(|m| m.grad.elem_count()).max().unwrap_or(0);
-        launch(&step.storage.device, modules::UPDATE, kernel, grid(some.len(), blocks(most)), &args)?;
+        Ok(Self { table: Parts::new(&parts), parts: parts.len(), blocks: blocks(most) })
     }
-    Ok(())
+
+    /// Runs `kernel` on the table, the norm, the step, and `rest`.
+    fn launch(&self, kernel: &str, inputs: UpdateInputs, rest: &[Arg]) -> Result<()> {
+        let UpdateInputs { norm, step } = inputs;
+        let numbers = [device_ptr(NAME, norm)?, step.address].map(Arg::Pointer);
+        let args = [&[Arg::Parts(&self.table)], &numbers[..], rest].concat();
+        launch(&step.storage.device, modules::UPDATE, kernel, grid(self.parts, self.blocks), &args)
+    }
+
+    /// The factor on the rate of each part, and its address.
+    fn trust_ratios(&self, inputs: UpdateInputs) -> Result<(CudaStorage, u64)> {
+        let device = &inputs.step.storage.device;
+        let (_sums, sums) = alloc_uninit(device, 2 * self.parts * self.blocks, DType::F64)?;
+        self.launch("trust_squares", inputs, &[Arg::Pointer(sums)])?;
+        let (ratios, at) = alloc_uninit(device, self.parts, DType::F64)?;
+        let numbers = [device_ptr(NAME, inputs.norm)?, sums].map(Arg::Pointer);
+        let rest = [Arg::length(self.blocks), Arg::Pointer(at)];
+        let args = [&[Arg::Parts(&self.table)], &numbers[..], &rest[..]].concat();
+        launch(device, modules::UPDATE, "trust_ratios", grid(1, self.parts), &args)?;
+        Ok((ratios, at))
+    }
 }
 
 /// Number of blocks for parameters of at most `most` elements.

@@ -5,8 +5,9 @@ use super::cuda;
 use super::{
     gradients::Gradients,
     multipliers,
-    spec::OptimizerSpec,
-    update::{self, AdamRule, SgdRule, UpdateRule},
+    spec::{AdamSpec, OptimizerSpec},
+    trust,
+    update::{self, AdamRule, DELTA, SgdRule, UpdateRule},
 };
 use crate::nn::params::{Param, Params};
 #[cfg(feature = "cuda")]
@@ -19,6 +20,8 @@ struct ParamState {
     name: String,
     lr: f64,
     decay: f64,
+    /// Of a weight whose rate LARS adapts.
+    trust_coefficient: Option<f64>,
     /// In the order of `OptimizerSpec::moments`; empty if the parameter is frozen.
     moments: Vec<Tensor>,
 }
@@ -115,11 +118,19 @@ impl Optimizer {
         if slot.lr == 0.0 {
             return Ok(0.0);
         }
-        let rule = rule(&self.spec, self.steps, lr * slot.lr, slot.decay, scale);
+        let trust = slot.trust_coefficient;
+        let trust = trust.map_or(Ok(1.0), |eta| trust::ratio(eta, var, gradient, scale, slot.decay))?;
+        let rule = rule(&self.spec, self.steps, lr * slot.lr * trust, slot.decay, scale);
         update::apply(&rule, var, gradient, &mut slot.moments)
     }
 
-    /// As [`Optimizer::change`] for some rows of the first axis, f32 in host memory.
+    /// Whether the update of the parameter at `place` depends on its whole gradient.
+    pub(super) fn needs_whole_gradient(&self, place: usize) -> bool {
+        self.slots[place].trust_coefficient.is_some()
+    }
+
+    /// As [`Optimizer::change`] for some rows of the first axis, f32 in host memory, of a parameter that does not need
+    /// its whole gradient.
     pub(super) fn change_rows(
         &mut self,
         place: usize,
@@ -149,18 +160,29 @@ impl Optimizer {
         for (slot, (param, grad)) in self.slots.iter().zip(params.iter().zip(grads.sums())) {
             let Some(grad) = grad.filter(|_| slot.lr > 0.0) else { continue };
             let (var, moments) = (&param.var, slot.moments.as_slice());
-            moving.push(cuda::Moving { var, grad, moments, multiplier: slot.lr, decay: slot.decay });
+            let (multiplier, decay) = (slot.lr, slot.decay);
+            let trust_coefficient = slot.trust_coefficient.unwrap_or(0.0);
+            moving.push(cuda::Moving { var, grad, moments, multiplier, decay, trust_coefficient });
         }
         let scale = grads.scale_on_gpu()?;
         let step = match &mut self.scalars {
             Some(step) => step,
             none => none.insert(cuda::StepScalars::new(device)?),
         };
-        step.set(lr, correction(&self.spec, self.steps), scale)?;
+        let rule = rule(&self.spec, self.steps, 1.0, 0.0, 1.0);
+        let (correction, delta) = match &rule {
+            UpdateRule::Adam(adam) => (adam.rate, adam.delta),
+            UpdateRule::Sgd(_) => (1.0, 0.0),
+        };
+        step.set(lr, correction, delta, scale)?;
         let inputs = cuda::UpdateInputs { norm: scale.norm, step };
-        match rule(&self.spec, self.steps, lr, 0.0, 1.0) {
-            UpdateRule::Adam(adam) => cuda::adam(&adam, &moving, inputs),
-            UpdateRule::Sgd(sgd) => cuda::sgd(&sgd, &moving, inputs),
+        match rule {
+            UpdateRule::Adam(adam) => {
+                cuda::adam(&adam, matches!(self.spec, OptimizerSpec::AdamW(_)), &moving, inputs)
+            }
+            UpdateRule::Sgd(sgd) => {
+                cuda::sgd(&sgd, matches!(self.spec, OptimizerSpec::Lars(_)), &moving, inputs)
+            }
         }
     }
 
@@ -187,31 +209,38 @@ impl Optimizer {
     /// Restores `state` by copying. Strict: a missing, unexpected or differently shaped entry is an error, and nothing
     /// is changed.
     pub fn restore(&mut self, state: &[(String, Tensor)]) -> Result<()> {
-        let wanted = 1 + self.moments().count();
-        if state.len() != wanted {
-            bail!(
-                "optimizer: the state has {} entries, {wanted} expected: another optimizer wrote it",
-                state.len()
-            )
-        }
-        let find = |name: &str| match state.iter().find(|(n, _)| n == name) {
-            Some((_, tensor)) => Ok(tensor),
-            None => bail!("optimizer: `{name}` is missing from the state to restore"),
-        };
-        let steps = find(STEPS)?.to_dtype(DType::I64)?.flatten_all()?.get(0)?.to_scalar::<i64>()?;
-        let mut copies = Vec::with_capacity(wanted);
-        for (name, own) in self.moments() {
-            let given = find(&name)?;
-            if given.shape() != own.shape() {
-                bail!("optimizer: `{name}` is {:?} here and {:?} in the state", own.dims(), given.dims())
-            }
-            copies.push(given.to_device(own.device())?.to_dtype(own.dtype())?.copy()?.contiguous()?);
-        }
+        let count = Tensor::zeros(1, DType::I64, &Device::Cpu)?;
+        let own = [(STEPS.to_string(), &count)].into_iter().chain(self.moments()).collect();
+        let mut copies = copies("optimizer", own, state)?.into_iter();
+        let steps = copies.next().map_or(Ok(0), |steps| steps.get(0)?.to_scalar::<i64>())?;
         self.steps = steps.try_into().map_err(candle_core::Error::wrap)?;
         let slots = self.slots.iter_mut().flat_map(|slot| slot.moments.iter_mut());
         slots.zip(copies).for_each(|(own, copy)| *own = copy);
         Ok(())
     }
+}
+
+/// Copies of the entries of `state` with the names of `own`, in its order, dtype and device. A missing, unexpected or
+/// differently shaped entry is an error.
+pub(super) fn copies(
+    owner: &str,
+    own: Vec<(String, &Tensor)>,
+    state: &[(String, Tensor)],
+) -> Result<Vec<Tensor>> {
+    if state.len() != own.len() {
+        let (given, wanted) = (state.len(), own.len());
+        bail!("{owner}: the state has {given} entries, {wanted} expected: it belongs to another spec")
+    }
+    let copy = |(name, own): (String, &Tensor)| {
+        let Some((_, given)) = state.iter().find(|(n, _)| *n == name) else {
+            bail!("{owner}: `{name}` is missing from the state to restore")
+        };
+        if given.shape() != own.shape() {
+            bail!("{owner}: `{name}` is {:?} here and {:?} in the state", own.dims(), given.dims())
+        }
+        given.to_device(own.device())?.to_dtype(own.dtype())?.copy()?.contiguous()
+    };
+    own.into_iter().map(copy).collect()
 }
 
 /// Name of the update count in a checkpoint.
@@ -222,34 +251,35 @@ impl ParamState {
         let (lr, decay) = multipliers::factors(spec.multipliers(), &param.name);
         let count = if lr > 0.0 { spec.moments().len() } else { 0 };
         let moments = (0..count).map(|_| param.var.zeros_like()).collect::<Result<_>>()?;
-        Ok(Self { name: param.name.clone(), lr, decay: decay * spec.decay(), moments })
-    }
-}
-
-/// The factor on the learning rate in update number `t` (from 1): Adam's bias corrections, 1 for SGD.
-fn correction(spec: &OptimizerSpec, t: usize) -> f64 {
-    match spec {
-        OptimizerSpec::Adam(adam) => {
-            let (beta1, beta2) = (adam.beta1.get(), adam.beta2.get());
-            (1.0 - beta2.powf(t as f64)).sqrt() / (1.0 - beta1.powf(t as f64))
-        }
-        OptimizerSpec::Sgd(_) => 1.0,
+        let (name, decay) = (param.name.clone(), decay * spec.decay(param.kind));
+        Ok(Self { name, lr, decay, trust_coefficient: spec.trust_coefficient(param.kind), moments })
     }
 }
 
 /// The constants of update number `t` (from 1) of one parameter.
 fn rule(spec: &OptimizerSpec, t: usize, lr: f64, decay: f64, scale: f64) -> UpdateRule {
     match spec {
-        OptimizerSpec::Adam(adam) => {
-            let (beta1, beta2) = (adam.beta1.get(), adam.beta2.get());
-            UpdateRule::Adam(AdamRule { rate: lr * correction(spec, t), beta1, beta2, decay, scale })
+        OptimizerSpec::Adam(adam) => UpdateRule::Adam(AdamRule { decay, scale, ..adam_rule(adam, t, lr) }),
+        OptimizerSpec::AdamW(adam) => {
+            let (rule, keep) = (adam_rule(adam, t, lr), 1.0 - lr * decay);
+            // PyTorch adds ε before the bias correction.
+            let delta = rule.delta * (1.0 - rule.beta2.powf(t as f64)).sqrt();
+            UpdateRule::Adam(AdamRule { keep, delta, scale, ..rule })
         }
-        OptimizerSpec::Sgd(sgd) => UpdateRule::Sgd(SgdRule {
-            lr,
-            momentum: sgd.momentum.get(),
-            nesterov: sgd.nesterov,
-            decay,
-            scale,
-        }),
+        OptimizerSpec::Sgd(sgd) => {
+            let (momentum, nesterov) = (sgd.momentum.get(), sgd.nesterov);
+            UpdateRule::Sgd(SgdRule { lr, momentum, nesterov, decay, scale })
+        }
+        OptimizerSpec::Lars(lars) => {
+            let momentum = lars.momentum.get();
+            UpdateRule::Sgd(SgdRule { lr, momentum, nesterov: false, decay, scale })
+        }
     }
+}
+
+/// Adam without decay.
+fn adam_rule(adam: &AdamSpec, t: usize, lr: f64) -> AdamRule {
+    let (beta1, beta2) = (adam.beta1.get(), adam.beta2.get());
+    let correction = (1.0 - beta2.powf(t as f64)).sqrt() / (1.0 - beta1.powf(t as f64));
+    AdamRule { rate: lr * correction, keep: 1.0, delta: DELTA, beta1, beta2, decay: 0.0, scale: 1.0 }
 }

@@ -1,26 +1,34 @@
 //! The section `optimizer` of a spec.
 
 use super::multipliers::Multiplier;
-use crate::bounded::{Fraction, NonNegative, Positive};
-use serde::{Deserialize, Serialize};
+use crate::{
+    bounded::{DecayRate, Fraction, NonNegative, Positive},
+    nn::params::ParamKind,
+};
+use serde::{Deserialize, Deserializer, Serialize, de::Error};
 
 /// The update rule and its constants.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum OptimizerSpec {
     Adam(AdamSpec),
+    #[serde(rename = "adamw")]
+    AdamW(AdamSpec),
+    #[serde(deserialize_with = "sgd")]
     Sgd(SgdSpec),
+    Lars(LarsSpec),
 }
 
-/// Adam with L2 decay added to the gradient before the moments (not the decoupled AdamW).
+/// Constants of Adam, whose L2 decay is added to the gradient before the moments, and of AdamW, whose decay is
+/// decoupled: it shrinks the weights by the factor 1 − lr · decay. Without `decay` the two differ only in epsilon.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AdamSpec {
     pub lr: Positive,
     #[serde(default = "beta1")]
-    pub beta1: Fraction,
+    pub beta1: DecayRate,
     #[serde(default = "beta2")]
-    pub beta2: Fraction,
+    pub beta2: DecayRate,
     #[serde(default = "zero")]
     pub decay: NonNegative,
     #[serde(default)]
@@ -42,45 +50,89 @@ pub struct SgdSpec {
     pub multipliers: Vec<Multiplier>,
 }
 
-fn beta1() -> Fraction {
-    Fraction::of(0.9)
+/// LARS (You et al. 2017) as in SimCLR's `lars_optimizer.py`: SGD with momentum whose rate is multiplied, for each
+/// weight w with the gradient g, by η‖w‖ / ‖g + decay · w‖, or by 1 if one of the norms is 0. Biases and the scales and
+/// shifts of normalization layers keep the plain rate and have no decay.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LarsSpec {
+    pub lr: Positive,
+    #[serde(default = "momentum")]
+    pub momentum: Fraction,
+    /// η, the ratio of an update's norm to that of the weight at a learning rate of 1.
+    #[serde(default = "trust_coefficient")]
+    pub trust_coefficient: Positive,
+    #[serde(default = "zero")]
+    pub decay: NonNegative,
+    #[serde(default)]
+    pub multipliers: Vec<Multiplier>,
 }
-fn beta2() -> Fraction {
-    Fraction::of(0.999)
+
+fn beta1() -> DecayRate {
+    DecayRate::of(0.9)
+}
+fn beta2() -> DecayRate {
+    DecayRate::of(0.999)
 }
 fn momentum() -> Fraction {
     Fraction::of(0.9)
 }
+fn trust_coefficient() -> Positive {
+    Positive::of(0.001)
+}
 fn zero() -> NonNegative {
     NonNegative::of(0.0)
+}
+
+/// Refuses Nesterov momentum without momentum, which would be plain SGD.
+fn sgd<'de, D: Deserializer<'de>>(from: D) -> Result<SgdSpec, D::Error> {
+    let sgd = SgdSpec::deserialize(from)?;
+    if sgd.nesterov && sgd.momentum.get() == 0.0 {
+        return Err(D::Error::custom("sgd: `nesterov` needs a `momentum` above 0"));
+    }
+    Ok(sgd)
 }
 
 impl OptimizerSpec {
     /// The base rate of schedules.
     pub fn lr(&self) -> f64 {
         match self {
-            Self::Adam(adam) => adam.lr.get(),
+            Self::Adam(adam) | Self::AdamW(adam) => adam.lr.get(),
             Self::Sgd(sgd) => sgd.lr.get(),
+            Self::Lars(lars) => lars.lr.get(),
         }
     }
     /// Learning-rate and decay factors by pattern.
     pub fn multipliers(&self) -> &[Multiplier] {
         match self {
-            Self::Adam(adam) => &adam.multipliers,
+            Self::Adam(adam) | Self::AdamW(adam) => &adam.multipliers,
             Self::Sgd(sgd) => &sgd.multipliers,
+            Self::Lars(lars) => &lars.multipliers,
         }
     }
-    pub(super) fn decay(&self) -> f64 {
+    /// Weight decay of a parameter of this kind, without its multiplier.
+    pub(super) fn decay(&self, kind: ParamKind) -> f64 {
         match self {
-            Self::Adam(adam) => adam.decay.get(),
+            Self::Adam(adam) | Self::AdamW(adam) => adam.decay.get(),
             Self::Sgd(sgd) => sgd.decay.get(),
+            Self::Lars(lars) if kind == ParamKind::Weight => lars.decay.get(),
+            Self::Lars(_) => 0.0,
+        }
+    }
+    /// Trust coefficient of a parameter of this kind; None if its rate is not adapted.
+    pub(super) fn trust_coefficient(&self, kind: ParamKind) -> Option<f64> {
+        match self {
+            Self::Lars(lars) if kind == ParamKind::Weight => Some(lars.trust_coefficient.get()),
+            _ => None,
         }
     }
     /// Names of the moments in a checkpoint.
     pub(super) fn moments(&self) -> &'static [&'static str] {
         match self {
             Self::Adam(_) => &["adam.m", "adam.v"],
+            Self::AdamW(_) => &["adamw.m", "adamw.v"],
             Self::Sgd(_) => &["sgd.velocity"],
+            Self::Lars(_) => &["lars.velocity"],
         }
     }
 }

@@ -13,7 +13,8 @@ use std::cell::RefCell;
 /// Elements per parallel task: a piece and its moments fit in a typical L2 cache. Sums are taken by piece.
 pub(super) const PIECE: usize = 1 << 16;
 
-/// Caffe's δ, outside the square root and after the bias correction.
+/// Adam's ε, outside the square root. In Caffe it is added after the bias correction of the second moment, in PyTorch
+/// before.
 pub(super) const DELTA: f64 = 1e-8;
 
 /// The constants of one update of one parameter. `scale` multiplies the gradient, then decay · weight is added.
@@ -21,10 +22,12 @@ pub(super) enum UpdateRule {
     Adam(AdamRule),
     Sgd(SgdRule),
 }
-/// `rate` is the learning rate including both bias corrections.
+/// `rate` is the learning rate including both bias corrections; `keep` multiplies the weight before the step.
 #[derive(Clone, Copy)]
 pub(super) struct AdamRule {
     pub rate: f64,
+    pub keep: f64,
+    pub delta: f64,
     pub beta1: f64,
     pub beta2: f64,
     pub decay: f64,
@@ -90,13 +93,14 @@ impl AdamRule {
 
     fn piece(&self, w: &mut [f32], g: &[f32], m: &mut [f32], v: &mut [f32]) {
         let (rate, decay, scale) = (self.rate as f32, self.decay as f32, self.scale as f32);
-        let (beta1, beta2, delta) = (self.beta1 as f32, self.beta2 as f32, DELTA as f32);
+        let (beta1, beta2, delta) = (self.beta1 as f32, self.beta2 as f32, self.delta as f32);
+        let keep = self.keep as f32;
         let (new1, new2) = ((1.0 - self.beta1) as f32, (1.0 - self.beta2) as f32);
         for (((w, g), m), v) in w.iter_mut().zip(g).zip(m).zip(v) {
             let g = g * scale + decay * *w;
             *m = beta1 * *m + new1 * g;
             *v = beta2 * *v + new2 * g * g;
-            *w -= rate * *m / (v.sqrt() + delta);
+            *w = *w * keep - rate * *m / (v.sqrt() + delta);
         }
     }
 
@@ -104,8 +108,8 @@ impl AdamRule {
         let g = decayed(var, grad, self.scale, self.decay)?;
         *m = ((&*m * self.beta1)? + (&g * (1.0 - self.beta1))?)?;
         *v = ((&*v * self.beta2)? + (g.sqr()? * (1.0 - self.beta2))?)?;
-        let step = ((&*m * self.rate)? / (v.sqrt()? + DELTA)?)?;
-        var.set(&(var.as_detached_tensor() - step)?)
+        let step = ((&*m * self.rate)? / (v.sqrt()? + self.delta)?)?;
+        var.set(&((var.as_detached_tensor() * self.keep)? - step)?)
     }
 }
 
@@ -150,7 +154,7 @@ impl SgdRule {
 }
 
 /// scale · gradient + decay · weight, in the weight's dtype.
-fn decayed(var: &Var, grad: &Tensor, scale: f64, decay: f64) -> Result<Tensor> {
+pub(super) fn decayed(var: &Var, grad: &Tensor, scale: f64, decay: f64) -> Result<Tensor> {
     (grad.to_dtype(var.dtype())? * scale)? + (var.as_detached_tensor() * decay)?
 }
 
