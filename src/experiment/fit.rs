@@ -3,7 +3,7 @@
 
 use super::{
     place::RunPlace,
-    plan::{FileContent, NetworkPlan, StagePlan, WEIGHTS, required},
+    plan::{FileContent, NetworkPlan, RAW_WEIGHTS, StagePlan, WEIGHTS, required},
     sets::DataSets,
 };
 use crate::{
@@ -23,6 +23,7 @@ use crate::{
     rng::Rng,
     spec,
     train::{
+        checkpoint::{self, Checkpoint},
         fit::{FitOutcome, fit},
         manifest,
         run_dir::RunDir,
@@ -182,7 +183,8 @@ impl StageRun {
         Ok(())
     }
 
-    /// Writes the trained weights with the metadata needed to rebuild their network.
+    /// Writes the trained weights with the metadata needed to rebuild their network. If they are averages, the last
+    /// checkpoint's weights are written too.
     pub fn save_weights(
         &self,
         ended: Option<Vec<Metric>>,
@@ -197,6 +199,11 @@ impl StageRun {
             ]);
             metadata.extend(about);
             weights::save(task.params(), &metadata, &run.path().join(WEIGHTS))?;
+            if self.training()?.ema.is_some() {
+                let last = Checkpoint::read_params(&checkpoint::last(run.path()), &Device::Cpu)?;
+                let raw: Vec<_> = last.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
+                weights::write(&raw, &metadata, &run.path().join(RAW_WEIGHTS))?;
+            }
         }
         Ok(ended)
     }

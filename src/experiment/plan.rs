@@ -15,7 +15,7 @@ use crate::{
         loader::Pass,
         source::{DataSpec, Split},
     },
-    nn::layers::Fillers,
+    nn::{layers::Fillers, optim::EmaSpec},
     text::counted,
     train::spec::TrainSpec,
     transfer::InputColors,
@@ -28,6 +28,8 @@ use std::{
 
 /// File name of a trained stage's weights.
 pub const WEIGHTS: &str = "weights.safetensors";
+/// File name of a stage's last weights if [`WEIGHTS`] holds their average.
+pub const RAW_WEIGHTS: &str = "weights_raw.safetensors";
 
 /// Row and column of a fit within its stage, and its starting point.
 #[derive(Clone, Debug, PartialEq)]
@@ -396,8 +398,11 @@ impl Display for StagePlan {
         for InputFile { key, path, .. } in files {
             writeln!(f, "{key:<8} {}", path.display())?;
         }
-        if let Some(TrainSpec { steps, batch, iter_size, .. }) = train {
+        if let Some(TrainSpec { steps, batch, iter_size, ema, .. }) = train {
             writeln!(f, "steps    {steps} × {batch} × {iter_size} images")?;
+            if let Some(EmaSpec { decay }) = ema {
+                writeln!(f, "weights  moving average with a decay of {decay}")?;
+            }
         }
         writeln!(f, "reports  {metrics}")?;
         write!(f, "leaves   {leaves}")

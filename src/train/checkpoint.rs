@@ -1,6 +1,6 @@
 //! Checkpoints: all state needed for 20 straight steps and 10 + 10 resumed steps to be bit-identical. Each is one
-//! safetensors file: tensors `param.*` (parameters and running statistics) and `optimizer.*`, with [`State`] as JSON
-//! in the header.
+//! safetensors file: tensors `param.*` (parameters and running statistics), `optimizer.*`, and `ema.*` (averaged
+//! weights, if the spec has `ema`), with [`State`] as JSON in the header.
 //!
 //! Random streams are not stored: each is a function of the seed and the step. The header stores a fingerprint of the
 //! seed, so that a checkpoint cannot be resumed under a different one.
@@ -8,6 +8,7 @@
 use super::{
     divergence::Levels,
     interval_means::IntervalMeans,
+    learner::Learner,
     log_digest::{self, LogDigest},
     manifest::hex,
     retention::{self, LAST, RankedCheckpoint},
@@ -20,7 +21,6 @@ use super::{
 use crate::{
     atomic_write,
     data::loader::{Loader, Position},
-    nn::{optim::Optimizer, params::Params},
     rng::Rng,
 };
 use anyhow::{Context, Result, anyhow, bail, ensure};
@@ -88,16 +88,29 @@ impl State {
 /// A checkpoint in memory.
 pub struct Checkpoint {
     pub state: State,
-    /// Keyed by the names of [`Params::state`].
+    /// Keyed by the names of [`crate::nn::params::Params::state`].
     pub params: NamedTensors,
-    /// Keyed by the names of [`Optimizer::state`].
+    /// Keyed by the names of [`crate::nn::optim::Optimizer::state`].
     pub optimizer: NamedTensors,
+    /// Averaged weights, keyed by parameter names.
+    pub average: NamedTensors,
 }
 
 impl Checkpoint {
     /// Reads the file at `path` onto `device`. Errors distinguish a damaged checkpoint from a file that is not one.
     pub fn read(path: &Path, device: &Device) -> Result<Self> {
         read_verified(path, device).map_err(|e| unreadable(path, e))
+    }
+
+    /// Reads only [`Checkpoint::params`].
+    pub fn read_params(path: &Path, device: &Device) -> Result<NamedTensors> {
+        let read = || {
+            tensors::verify(path)?;
+            tensors::load(path, device, |name| name.starts_with(PARAM))
+        };
+        let (_, tensors) = read().map_err(|e| unreadable(path, e))?;
+        let bare = |(name, tensor): (String, Tensor)| Some((name.strip_prefix(PARAM)?.to_string(), tensor));
+        Ok(tensors.into_iter().filter_map(bare).collect())
     }
 
     /// Reads only the header, without verifying the checksum: the cost does not depend on the file's size.
@@ -118,14 +131,15 @@ pub fn best(run: &Path) -> PathBuf {
 
 /// Writes the run's last checkpoint and retains it if `state` ranks it among the best. Returns the steps of retained
 /// checkpoints whose files are missing.
-pub fn save(run: &RunDir, state: &mut State, params: &Params, optimizer: &Optimizer) -> Result<Vec<usize>> {
+pub fn save(run: &RunDir, state: &mut State, learner: &Learner) -> Result<Vec<usize>> {
     let path = last(run.path());
     let text = serde_json::to_string(state)?;
     let named = |prefix: &str, tensors: NamedTensors| -> Vec<(String, Tensor)> {
         tensors.into_iter().map(|(name, tensor)| (format!("{prefix}{name}"), tensor)).collect()
     };
-    let mut all = named(PARAM, params.state());
-    all.extend(named(OPTIMIZER, optimizer.state()));
+    let mut all = named(PARAM, learner.task.params().state());
+    all.extend(named(OPTIMIZER, learner.optimizer.state()));
+    all.extend(named(AVERAGE, learner.average.state()));
     let bytes: usize = all.iter().map(|(_, t)| t.elem_count() * t.dtype().size_in_bytes()).sum();
     tensors::write(&path, &text, &all).with_context(|| {
         let before = if path.exists() { "the checkpoint before it is untouched" } else { "there is none yet" };
@@ -151,15 +165,10 @@ pub struct Resumed {
     pub warnings: Vec<Warning>,
 }
 
-/// Resumes from the run's newest intact checkpoint, restoring parameters, optimizer and loader; without any
-/// checkpoint, starts from step 0. Errors: no intact checkpoint, a different spec or seed, parameters of other shapes.
-pub fn resume(
-    run: &RunDir,
-    params: &Params,
-    optimizer: &mut Optimizer,
-    train: &mut Loader,
-    rng: &Rng,
-) -> Result<Resumed> {
+/// Resumes from the run's newest intact checkpoint, restoring parameters, optimizer, average and loader; without
+/// any checkpoint, starts from step 0. Errors: no intact checkpoint, a different spec or seed, parameters of other shapes.
+pub fn resume(run: &RunDir, learner: &mut Learner, train: &mut Loader, rng: &Rng) -> Result<Resumed> {
+    let params = learner.task.params();
     let fresh = State::new(run.spec(), rng);
     let mut warnings = vec![];
     let Some((path, found)) = newest_intact(run.path(), params.device(), &mut warnings)? else {
@@ -168,7 +177,7 @@ pub fn resume(
         }
         return Ok(Resumed { state: fresh, warnings });
     };
-    let Checkpoint { mut state, params: values, optimizer: moments } = found;
+    let Checkpoint { mut state, params: values, optimizer, average } = found;
     ensure_same_run(&path, &state, &fresh)?;
     let misfit = || {
         format!(
@@ -178,7 +187,8 @@ pub fn resume(
         )
     };
     params.restore(&values).with_context(misfit)?;
-    optimizer.restore(&moments).with_context(misfit)?;
+    learner.optimizer.restore(&optimizer).with_context(misfit)?;
+    learner.average.restore(&average).with_context(misfit)?;
     train.seek(state.position);
     state.version = VERSION;
     let last = last(run.path());
@@ -259,6 +269,7 @@ fn drop_damaged(run: &RunDir, state: &mut State) -> Vec<Warning> {
 
 const PARAM: &str = "param.";
 const OPTIMIZER: &str = "optimizer.";
+const AVERAGE: &str = "ema.";
 
 /// Equal for two random families with the same seed and name.
 fn seed_fingerprint(rng: &Rng) -> String {
@@ -268,22 +279,21 @@ fn seed_fingerprint(rng: &Rng) -> String {
 /// Verifies and reads the file at `path`.
 fn read_verified(path: &Path, device: &Device) -> Result<Checkpoint, ReadError> {
     let checked = tensors::verify(path)?;
-    let (text, tensors) = tensors::load(path, device)?;
+    let (text, tensors) = tensors::load(path, device, |_| true)?;
     let state = parse(&text)?;
     if state.version >= FIRST_WITH_CHECKSUM && !checked {
         return Err(ReadError::Damaged("its header has lost its checksum".into()));
     }
-    let (mut params, mut optimizer) = (vec![], vec![]);
+    let [mut params, mut optimizer, mut average] = [vec![], vec![], vec![]];
     for (name, tensor) in tensors {
-        if let Some(name) = name.strip_prefix(PARAM) {
-            params.push((name.to_string(), tensor));
-        } else if let Some(name) = name.strip_prefix(OPTIMIZER) {
-            optimizer.push((name.to_string(), tensor));
-        } else {
+        let groups = [(PARAM, &mut params), (OPTIMIZER, &mut optimizer), (AVERAGE, &mut average)];
+        let found = groups.into_iter().find_map(|(prefix, into)| Some((name.strip_prefix(prefix)?, into)));
+        let Some((name, into)) = found else {
             return Err(ReadError::Damaged(format!("it holds a tensor {name}, which no checkpoint has")));
-        }
+        };
+        into.push((name.to_string(), tensor));
     }
-    Ok(Checkpoint { state, params, optimizer })
+    Ok(Checkpoint { state, params, optimizer, average })
 }
 
 fn parse(text: &str) -> Result<State, ReadError> {

@@ -13,7 +13,8 @@ use std::{
 };
 
 /// Files that the longer run writes itself.
-const NOT_COPIED: [&str; 5] = ["lock", "spec.yaml", manifest::FILE, "weights.safetensors", "results.json"];
+const NOT_COPIED: [&str; 6] =
+    ["lock", "spec.yaml", manifest::FILE, "weights.safetensors", "weights_raw.safetensors", "results.json"];
 
 /// The `lineage` field of a spec, shared by runs that differ only in length; None if the spec has none.
 pub fn lineage(spec: &str) -> Option<String> {

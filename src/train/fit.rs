@@ -5,6 +5,7 @@ use super::{
     deferred::DeferredScalars,
     due::{Due, SaveClock},
     interrupt,
+    learner::Learner,
     log::Log,
     progress::Pace,
     retention,
@@ -14,7 +15,7 @@ use super::{
     update::{StepContext, flush, update},
     warning::Warning,
 };
-use crate::{data::loader::Loader, nn::optim::Optimizer, rng::Rng};
+use crate::{data::loader::Loader, rng::Rng};
 use anyhow::{Context, Result};
 use std::time::Instant;
 
@@ -28,7 +29,8 @@ pub enum FitOutcome {
 }
 
 /// Trains to `spec.steps`, resuming from the last checkpoint in `run`, and validates, checkpoints and draws panels at
-/// the scheduled steps.
+/// the scheduled steps. If the spec averages the weights, those are validated and drawn from, and a finished training
+/// leaves them in the task; the checkpoints hold both.
 ///
 /// The same spec and `rng` give bit-identical parameters, optimizer state and metrics, however often the process is
 /// stopped or killed. Errors leave the last checkpoint in place.
@@ -42,9 +44,9 @@ pub fn fit(
 ) -> Result<FitOutcome> {
     interrupt::install()?;
     let total = spec.steps.get();
-    let mut optimizer = Optimizer::new(&spec.optimizer, task.params())?;
-    let Resumed { mut state, warnings } = checkpoint::resume(run, task.params(), &mut optimizer, train, rng)?;
-    let mut log = Log::open(run, &state, total, task.params().device())?;
+    let mut learner = Learner::new(task, spec)?;
+    let Resumed { mut state, warnings } = checkpoint::resume(run, &mut learner, train, rng)?;
+    let mut log = Log::open(run, &state, total, learner.task.params().device())?;
     warnings.into_iter().try_for_each(|warning| log.warn(run, warning))?;
     if state.step > 0 {
         run.resumed();
@@ -57,10 +59,10 @@ pub fn fit(
     let mut saving = SaveClock::new(Instant::now(), state.step > 0);
     while state.step < total {
         let began = Instant::now();
-        let lr = spec.schedule.rate(optimizer.base_lr(), state.step, total);
+        let lr = spec.schedule.rate(learner.optimizer.base_lr(), state.step, total);
         let key = rng.split("step").split(&state.step.to_string());
         let context = StepContext { step: state.step + 1, key, lr, spec };
-        let images = update(task, train, &mut optimizer, &context, &mut pending, &mut state.window)
+        let images = update(&mut learner, train, &context, &mut pending, &mut state.window)
             .with_context(|| format!("step {}", context.step))?;
         state.step += 1;
         state.position = train.position();
@@ -84,14 +86,14 @@ pub fn fit(
         let mut is_best = false;
         // The last validation runs after its checkpoint is written, so a failure in it loses no training.
         if let Some(val) = val.as_deref_mut().filter(|_| due.validate && state.step < total) {
-            is_best = validate(task, val, spec, epoch, &mut state, &mut log, run)?;
+            is_best = validate(&mut learner, val, spec, epoch, &mut state, &mut log, run)?;
         }
         if let Some(what) = state.levels.diverged(newest(&state)) {
             log.warn(run, Warning::Diverged { what })?;
         }
         if due.save || is_best || stop || state.step == total {
             let began = Instant::now();
-            save(task, &optimizer, &mut state, &mut log, run)?;
+            save(&learner, &mut state, &mut log, run)?;
             saving.saved(began, Instant::now());
         }
         if stop {
@@ -100,12 +102,13 @@ pub fn fit(
     }
     if let Some(val) = val.filter(|_| state.validated.as_ref().is_none_or(|(step, _)| *step < total)) {
         let epoch = epoch(train);
-        validate(task, val, spec, epoch, &mut state, &mut log, run)?;
+        validate(&mut learner, val, spec, epoch, &mut state, &mut log, run)?;
         if let Some(what) = state.levels.diverged(newest(&state)) {
             log.warn(run, Warning::Diverged { what })?;
         }
-        save(task, &optimizer, &mut state, &mut log, run)?;
+        save(&learner, &mut state, &mut log, run)?;
     }
+    learner.average.swap()?;
     run.set_diverged(state.levels.diverged(newest(&state)));
     Ok(FitOutcome::Finished(state.validated.map(|(_, metrics)| metrics).unwrap_or_default()))
 }
@@ -117,7 +120,7 @@ fn newest(state: &State) -> &[Metric] {
 
 /// Runs one validation: metrics, warnings, a panel. Returns whether it ranks among the best.
 fn validate(
-    task: &mut dyn Task,
+    learner: &mut Learner,
     val: &mut Loader,
     spec: &TrainSpec,
     epoch: f64,
@@ -125,33 +128,29 @@ fn validate(
     log: &mut Log,
     run: &mut RunDir,
 ) -> Result<bool> {
-    val.rewind();
-    let at = || format!("validation after step {}", state.step);
-    let metrics = task.evaluate(val).with_context(at)?;
-    log.validation(run, state, epoch, &metrics)?;
-    for (what, advice) in task.warnings() {
-        log.warn(run, Warning::Task { what, advice })?;
-    }
-    val.rewind();
-    if let Some(panel) = task.picture(val)? {
-        log.picture(run, state.step, &panel)?;
-    }
-    log.faults(run, val.faults())?;
-    let is_best = retention::rank(&mut state.best, state.step, &metrics, spec.keep.get());
-    state.validated = Some((state.step, metrics));
-    Ok(is_best)
+    learner.averaged(|task| {
+        val.rewind();
+        let at = || format!("validation after step {}", state.step);
+        let metrics = task.evaluate(val).with_context(at)?;
+        log.validation(run, state, epoch, &metrics)?;
+        for (what, advice) in task.warnings() {
+            log.warn(run, Warning::Task { what, advice })?;
+        }
+        val.rewind();
+        if let Some(panel) = task.picture(val)? {
+            log.picture(run, state.step, &panel)?;
+        }
+        log.faults(run, val.faults())?;
+        let is_best = retention::rank(&mut state.best, state.step, &metrics, spec.keep.get());
+        state.validated = Some((state.step, metrics));
+        Ok(is_best)
+    })
 }
 
 /// Writes a checkpoint after syncing the logs, which must not lag behind it.
-fn save(
-    task: &dyn Task,
-    optimizer: &Optimizer,
-    state: &mut State,
-    log: &mut Log,
-    run: &mut RunDir,
-) -> Result<()> {
+fn save(learner: &Learner, state: &mut State, log: &mut Log, run: &mut RunDir) -> Result<()> {
     log.sync()?;
-    let gone = checkpoint::save(run, state, task.params(), optimizer)?;
+    let gone = checkpoint::save(run, state, learner)?;
     gone.into_iter().try_for_each(|step| log.warn(run, Warning::BestCheckpointGone { step }))?;
     run.reached(state.step)
 }

@@ -29,6 +29,8 @@ pub mod run_dir; // directory, lock, spec, log
 pub mod log_digest;
 pub mod retention; // the best checkpoints // digest of metrics.jsonl
 
+pub mod learner; // task, optimizer, averaged weights
+
 pub mod checkpoint; // save, resume
 pub mod progress; // the progress line
 

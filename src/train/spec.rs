@@ -2,7 +2,7 @@
 use crate::{
     bounded::{BatchSize, Count, Positive},
     nn::{
-        optim::OptimizerSpec,
+        optim::{EmaSpec, OptimizerSpec},
         schedule::{Decay, ScheduleSpec},
     },
 };
@@ -23,6 +23,9 @@ pub struct TrainSpec {
     /// Clips the gradient to this global L2 norm.
     #[serde(default)]
     pub clip: Option<Positive>,
+    /// Averages the weights over the updates. The averaged ones are validated and written to the weight file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ema: Option<EmaSpec>,
     #[serde(default = "twenty")]
     pub log_every: Count,
     /// Steps between validations; absent: only at the end.
@@ -48,7 +51,19 @@ impl TrainSpec {
         let evaluate = self.evaluate_every.filter(|every| every.get() > steps);
         let evaluate = evaluate
             .map(|every| format!("`evaluate_every` is {every} of {steps} steps: only the end is validated"));
-        [warmup, self.late_rates(), evaluate].into_iter().flatten().collect()
+        [warmup, self.late_rates(), self.slow_average(), evaluate].into_iter().flatten().collect()
+    }
+
+    /// An average that is still near the initial weights at the end.
+    fn slow_average(&self) -> Option<String> {
+        let (steps, decay) = (self.steps.get(), self.ema?.decay.get());
+        let initial = decay.powf(steps as f64);
+        (initial > 0.1).then(|| {
+            format!(
+                "`ema` with a decay of {decay} in {steps} steps: the initial weights make up {:.0} % of the average",
+                100.0 * initial
+            )
+        })
     }
 
     /// Rates that start after the last step.

@@ -79,11 +79,15 @@ impl<W: Write> Write for ChecksumWriter<W> {
 /// Verifies the file at `path` and reads its text and tensors (on `device`, in the order written).
 pub fn read(path: &Path, device: &Device) -> Result<(String, NamedTensors), ReadError> {
     verify(path)?;
-    load(path, device)
+    load(path, device, |_| true)
 }
 
-/// As [`read`], without verification.
-pub(super) fn load(path: &Path, device: &Device) -> Result<(String, NamedTensors), ReadError> {
+/// As [`read`], of the tensors whose names are wanted, without verification.
+pub(super) fn load(
+    path: &Path,
+    device: &Device,
+    wanted: impl Fn(&str) -> bool,
+) -> Result<(String, NamedTensors), ReadError> {
     let mut file = BufReader::with_capacity(1 << 20, File::open(path)?);
     let (_, metadata) = read_header(&mut file, path)?;
     let text = text_of(&metadata)?;
@@ -91,7 +95,12 @@ pub(super) fn load(path: &Path, device: &Device) -> Result<(String, NamedTensors
     let mut bytes = vec![];
     for name in metadata.offset_keys() {
         let info = metadata.info(&name).ok_or_else(|| ReadError::Damaged(format!("no entry for {name}")))?;
-        bytes.resize(info.data_offsets.1 - info.data_offsets.0, 0);
+        let length = info.data_offsets.1 - info.data_offsets.0;
+        if !wanted(&name) {
+            file.seek_relative(length as i64)?;
+            continue;
+        }
+        bytes.resize(length, 0);
         file.read_exact(&mut bytes)?;
         let dtype = DType::try_from(info.dtype)?;
         let tensor = guarded::call(|| Tensor::from_raw_buffer(&bytes, dtype, &info.shape, device));

@@ -3,11 +3,12 @@
 use super::{
     deferred::DeferredScalars,
     interval_means::IntervalMeans,
+    learner::Learner,
     spec::TrainSpec,
     task::Task,
     update::{StepContext, flush, update},
 };
-use crate::{data::loader::Loader, nn::optim::Optimizer, rng::Rng};
+use crate::{data::loader::Loader, rng::Rng};
 use anyhow::Result;
 use std::time::{Duration, Instant};
 
@@ -42,17 +43,16 @@ pub fn trial(
     spec: &TrainSpec,
     rng: &Rng,
 ) -> Result<Trial> {
-    let (mut optimizer, mut pending) =
-        (Optimizer::new(&spec.optimizer, task.params())?, DeferredScalars::default());
+    let (mut learner, mut pending) = (Learner::new(task, spec)?, DeferredScalars::default());
     let (mut first, mut later, mut step) = (Durations::default(), Durations::default(), 0);
     let start = Instant::now();
     while !later.is_enough() {
         let (epoch, began) = (train.position().epoch, Instant::now());
-        let lr = spec.schedule.rate(optimizer.base_lr(), step, spec.steps.get());
+        let lr = spec.schedule.rate(learner.optimizer.base_lr(), step, spec.steps.get());
         let key = rng.split("step").split(&step.to_string());
         let context = StepContext { step: step + 1, key, lr, spec };
         let mut window = IntervalMeans::default();
-        update(task, train, &mut optimizer, &context, &mut pending, &mut window)?;
+        update(&mut learner, train, &context, &mut pending, &mut window)?;
         flush(&mut pending, &mut window)?;
         let cold = step == 0 || (step < WARM_UP.0 && start.elapsed() < WARM_UP.1);
         match epoch {
@@ -60,19 +60,19 @@ pub fn trial(
             0 => first.add(began.elapsed()),
             _ => later.add(began.elapsed()),
         }
-        if first.is_enough() && task.cached_bytes() == 0 {
+        if first.is_enough() && learner.task.cached_bytes() == 0 {
             break; // nothing is cached, so repeated pictures cost the same
         }
         step += 1;
     }
     let (began, pictures) = (Instant::now(), val.dataset().len());
     val.rewind();
-    task.evaluate(val)?;
+    learner.averaged(|task| task.evaluate(val))?;
     Ok(Trial {
         first: first.median().or(later.median()).unwrap_or_default(),
         later: later.median().or(first.median()).unwrap_or_default(),
         validation: began.elapsed().as_secs_f64() / pictures as f64,
-        cached_bytes: task.cached_bytes(),
+        cached_bytes: learner.task.cached_bytes(),
     })
 }
 

@@ -3,14 +3,11 @@
 use super::{
     deferred::{DeferredScalars, NORM, NonFinite},
     interval_means::IntervalMeans,
+    learner::Learner,
     spec::TrainSpec,
-    task::{StepOutput, Task},
+    task::StepOutput,
 };
-use crate::{
-    data::loader::Loader,
-    nn::{TrainingPass, optim::Optimizer},
-    rng::Rng,
-};
+use crate::{data::loader::Loader, nn::TrainingPass, rng::Rng};
 use anyhow::{Context, Result, anyhow, bail};
 use candle_core::{DType, Device, Tensor};
 
@@ -24,18 +21,30 @@ pub struct StepContext<'a> {
     pub spec: &'a TrainSpec,
 }
 
-/// Runs `iter_size` forward and backward passes, clips, and steps the optimizer; returns the number of images seen. On
-/// the CPU the scalars are read at once, and a non-finite one is an error: of a loss, or of gradients that are summed or
-/// clipped, before any parameter changes. On a GPU they stay in `pending` without synchronization, and a non-finite one
-/// disables this and later updates.
+/// Runs `iter_size` forward and backward passes, clips, steps the optimizer, and moves the average of the weights, if
+/// there is one; returns the number of images seen. On the CPU the scalars are read at once, and a non-finite one is an
+/// error: of a loss, or of gradients that are summed or clipped, before any parameter changes. On a GPU they stay in
+/// `pending` without synchronization, and a non-finite one disables this and later updates.
 pub fn update(
-    task: &mut dyn Task,
+    learner: &mut Learner,
     train: &mut Loader,
-    optimizer: &mut Optimizer,
     step: &StepContext,
     pending: &mut DeferredScalars,
     window: &mut IntervalMeans,
 ) -> Result<usize> {
+    let images = update_weights(learner, train, step, pending, window)?;
+    learner.average.update()?;
+    Ok(images)
+}
+
+fn update_weights(
+    learner: &mut Learner,
+    train: &mut Loader,
+    step: &StepContext,
+    pending: &mut DeferredScalars,
+    window: &mut IntervalMeans,
+) -> Result<usize> {
+    let Learner { task, optimizer, .. } = learner;
     let mut gradients = optimizer.gradients(task.params());
     let (mut images, mut total) = (0, None);
     for micro in 0..step.spec.iter_size.get() {
@@ -50,7 +59,7 @@ pub fn update(
             pending.scalar(step.step, name, &value);
         }
         if can_update_at_once(step.spec, &value)? {
-            update_at_once(task, optimizer, step, (&training, loss), pending, window)?;
+            update_at_once(learner, step, (&training, loss), pending, window)?;
             return Ok(images);
         }
         gradients.add(&training.tape, loss)?;
@@ -78,8 +87,7 @@ fn can_update_at_once(spec: &TrainSpec, loss: &Tensor) -> Result<bool> {
 
 /// The backward pass of the step's only loss, with the update in it.
 fn update_at_once(
-    task: &dyn Task,
-    optimizer: &mut Optimizer,
+    Learner { task, optimizer, .. }: &mut Learner,
     step: &StepContext,
     (training, loss): (&TrainingPass, Tensor),
     pending: &mut DeferredScalars,

@@ -16,7 +16,7 @@ use hueristic::{
     device::{self, Precision},
     nn::{
         TrainingPass,
-        optim::{Optimizer, OptimizerSpec},
+        optim::{Optimizer, OptimizerSpec, WeightAverage},
         params::{ParamKind, Params},
     },
     ops::{resize::resize_bilinear, tape::Tape},
@@ -271,7 +271,7 @@ fn a_gradient_that_is_not_finite_moves_nothing() {
     }
 }
 
-/// Two parameters after three updates of two clipped passes each, at falling rates.
+/// Two parameters and their averages after three updates of two clipped passes each, at falling rates.
 fn updated(spec: &str, device: &Device) -> Result<Vec<Vec<f32>>> {
     let mut params = Params::new(device);
     let values = |n: u32, seed: f32| (0..n).map(|i| (seed + i as f32).sin()).collect::<Vec<_>>();
@@ -280,6 +280,7 @@ fn updated(spec: &str, device: &Device) -> Result<Vec<Vec<f32>>> {
         params.add(name, &on(values(n, 0.5))?, ParamKind::Weight)?;
     }
     let mut optimizer = Optimizer::new(&parse::<OptimizerSpec>(spec), &params)?;
+    let mut average = WeightAverage::new(Some(&parse("decay: 0.7")), &params, &optimizer)?;
     for step in 1..=3 {
         let mut gradients = optimizer.gradients(&params);
         let mut total = Tensor::zeros((), DType::F32, device)?;
@@ -295,8 +296,10 @@ fn updated(spec: &str, device: &Device) -> Result<Vec<Vec<f32>>> {
         }
         gradients.measure(Some(10.0), &total)?;
         optimizer.step(&params, &gradients, 0.01 / step as f64)?;
+        average.update()?;
     }
-    Ok(params.iter().map(|p| p.var.to_vec1()).collect::<candle_core::Result<_>>()?)
+    let all = params.state().into_iter().chain(average.state());
+    Ok(all.map(|(_, values)| values.to_vec1()).collect::<candle_core::Result<_>>()?)
 }
 
 /// Rate, bias correction, number of passes and clipping norm reach the kernels anew in each step.

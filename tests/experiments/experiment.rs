@@ -1,7 +1,12 @@
 //! Complete experiments: from YAML to a report, which runs are reused, and which errors prevent a start.
 
 use super::home::Home;
-use hueristic::experiment::{Outcome, check, check_and_estimate, run};
+use candle_core::{Device, Tensor};
+use hueristic::{
+    experiment::{Outcome, check, check_and_estimate, run},
+    nn::weights,
+    train::checkpoint::{self, Checkpoint},
+};
 use std::{
     collections::BTreeMap,
     fs,
@@ -62,6 +67,28 @@ fn one_yaml_ends_in_a_table_a_plot_and_pictures() -> Result<()> {
     assert!(report.plots.iter().chain(&report.tables).chain(&pictures).all(|p| p.exists()));
     assert_eq!(pictures.len(), 1, "the colorizer draws, the others do not");
     home.reports_as_planned()
+}
+
+/// The weight file is the average of the checkpoint, and the other one its last weights; running statistics are shared.
+#[test]
+fn averaged_weights_are_left_and_the_last_ones_beside_them() -> Result<()> {
+    let home = Home::new()?;
+    home.run(&["labels.train.ema.decay=0.5", "color.train.steps=1", "probe.train.steps=1"])?;
+    let run = named(&home.fits()?, "labels-").remove(0).0.with_file_name("");
+    let saved = Checkpoint::read(&checkpoint::last(&run), &Device::Cpu)?;
+    assert!(fs::read_to_string(run.join("plan.txt"))?.contains("moving average with a decay of 0.5"));
+    let read = |name: &str| weights::read(&run.join(name));
+    let ((averaged, about), (raw, same)) = (read("weights.safetensors")?, read("weights_raw.safetensors")?);
+    assert_eq!(about, same);
+    let bits = |t: &Tensor| t.flatten_all().and_then(|t| t.to_vec1::<f32>());
+    assert_eq!((averaged.len(), raw.len()), (saved.params.len(), saved.params.len()));
+    for (name, last) in &saved.params {
+        let average = saved.average.iter().find(|(averaged, _)| averaged == name).map_or(last, |(_, t)| t);
+        let is_statistic = ["_mean", "_var", "_sum"].iter().any(|end| name.ends_with(end));
+        assert_eq!(average.id() == last.id(), is_statistic, "{name}");
+        assert_eq!((bits(&raw[name])?, bits(&averaged[name])?), (bits(last)?, bits(average)?), "{name}");
+    }
+    Ok(())
 }
 
 #[test]

@@ -75,7 +75,7 @@ fn a_good_spec_is_accepted() {
 #[test]
 fn an_unknown_key() {
     assert_snapshot!(changed("        batch: 8", "        bacth: 8"), @r"
-    error: unknown field `bacth`, expected one of `steps`, `batch`, `iter_size`, `optimizer`, `schedule`, `clip`, `log_every`, `evaluate_every`, `checkpoint_every`, `keep`
+    error: unknown field `bacth`, expected one of `steps`, `batch`, `iter_size`, `optimizer`, `schedule`, `clip`, `ema`, `log_every`, `evaluate_every`, `checkpoint_every`, `keep`
       --> spec.yaml:13:9
        |
     13 |         bacth: 8
@@ -93,7 +93,7 @@ fn all_unknown_keys_at_once() {
     2 | sedes: [0, 1]
       | ^^^^^ did you mean `seeds`?
 
-    error: unknown field `bacth`, expected one of `steps`, `batch`, `iter_size`, `optimizer`, `schedule`, `clip`, `log_every`, `evaluate_every`, `checkpoint_every`, `keep`
+    error: unknown field `bacth`, expected one of `steps`, `batch`, `iter_size`, `optimizer`, `schedule`, `clip`, `ema`, `log_every`, `evaluate_every`, `checkpoint_every`, `keep`
       --> spec.yaml:13:9
        |
     13 |         bacth: 8
@@ -470,7 +470,7 @@ fn a_reference_to_a_probe() {
 #[test]
 fn overrides_are_typed_like_the_file() {
     assert_snapshot!(refused(GOOD, &["pretrain.train.bacth=64"]), @r"
-    error: unknown field `bacth`, expected one of `steps`, `batch`, `iter_size`, `optimizer`, `schedule`, `clip`, `log_every`, `evaluate_every`, `checkpoint_every`, `keep`
+    error: unknown field `bacth`, expected one of `steps`, `batch`, `iter_size`, `optimizer`, `schedule`, `clip`, `ema`, `log_every`, `evaluate_every`, `checkpoint_every`, `keep`
      --> --set pretrain.train.bacth=64
       |
       | pretrain.train.bacth=64
@@ -639,10 +639,24 @@ fn settings_of_an_optimizer_that_make_no_sense() {
     14 |         optimizer: { lars: { lr: 1, nesterov: true } }
        |                                     ^^^^^^^^
     ");
+    assert_snapshot!(changed("steps: 20", "steps: 20\n        ema: { decay: 1 }"), @r"
+    error: expected a number from 0 to below 1, got 1
+      --> spec.yaml:13:23
+       |
+    13 |         ema: { decay: 1 }
+       |                       ^
+    ");
+    assert_snapshot!(changed("steps: 20", "steps: 20\n        ema: {}"), @r"
+    error: missing field `decay`
+      --> spec.yaml:13:9
+       |
+    13 |         ema: {}
+       |         ^^^ add `decay: …` to this section
+    ");
 }
 
 #[test]
-fn optimizers_are_accepted() {
+fn optimizers_and_averages_are_accepted() {
     for (optimizer, written) in [
         (
             "{ adamw: { lr: 1e-3, decay: 0.05, beta2: 0.95 } }",
@@ -655,12 +669,16 @@ fn optimizers_are_accepted() {
         ),
     ] {
         let text = GOOD.replace("{ adam: { lr: 3e-5, decay: 1e-3 } }", optimizer);
-        let spec = accepted(&text, &[]);
+        let spec = accepted(&text, &["pretrain.train.ema.decay=0.99"]);
         let train = spec.stages.get("pretrain").unwrap().train().unwrap();
         let yaml = resolved_yaml(&train.optimizer).unwrap();
         assert!(yaml.starts_with(written), "{yaml}");
+        assert_eq!(train.ema.unwrap().decay.get(), 0.99);
+        assert!(train.notes().iter().any(|note| note.contains("initial weights make up 82 %")));
         assert_eq!(accepted(&resolved_yaml(&spec).unwrap(), &[]), spec);
     }
+    let without = resolved_yaml(&accepted(GOOD, &[])).unwrap();
+    assert!(!without.contains("ema"), "runs without an average keep their hashes: {without}");
 }
 
 #[test]

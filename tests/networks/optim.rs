@@ -5,7 +5,7 @@ use candle_core::{DType, Device, Result, Tensor};
 use hueristic::{
     bounded::NonNegative,
     nn::{
-        optim::{Gradients, Multiplier, Optimizer, OptimizerSpec, caffe_pairs},
+        optim::{EmaSpec, Gradients, Multiplier, Optimizer, OptimizerSpec, WeightAverage, caffe_pairs},
         params::{ParamKind, Params},
     },
     ops::tape::Tape,
@@ -18,6 +18,7 @@ struct Oracle {
     decay: f64,
     rates: Vec<f64>,
     trust_coefficient: f64,
+    ema: f64,
     cases: Vec<Case>,
 }
 #[derive(Deserialize)]
@@ -32,6 +33,7 @@ struct Case {
     sgd_nesterov: Vec<f64>,
     adamw: Vec<f64>,
     lars: Vec<f64>,
+    ema_of_sgd: Vec<f64>,
 }
 
 fn oracle() -> Oracle {
@@ -176,6 +178,71 @@ fn lars_adapts_the_rate_of_weights_and_spares_the_rest() -> Result<()> {
         }
         Ok(())
     })
+}
+
+/// SGD with one of the parameters frozen, by its learning-rate factor.
+fn sgd_without_the_bias(oracle: &Oracle) -> OptimizerSpec {
+    let frozen = serde_json::json!([{"pattern": "conv1.bias", "lr": 0}]);
+    spec(serde_json::json!({"sgd": {"lr": 0.02, "decay": oracle.decay, "multipliers": frozen}}))
+}
+fn average(oracle: &Oracle, params: &Params, optimizer: &Optimizer) -> Result<WeightAverage> {
+    let ema: EmaSpec =
+        serde_json::from_value(serde_json::json!({"decay": oracle.ema})).expect("a valid spec");
+    WeightAverage::new(Some(&ema), params, optimizer)
+}
+
+#[test]
+fn averages_follow_the_weights_and_swap_with_them() -> Result<()> {
+    let oracle = oracle();
+    on_both_paths(|dtype, tolerance| {
+        let params = params(&oracle, dtype)?;
+        let mut optimizer = Optimizer::new(&sgd_without_the_bias(&oracle), &params)?;
+        let mut average = average(&oracle, &params, &optimizer)?;
+        for (step, &lr) in oracle.rates.iter().enumerate() {
+            update(&oracle, &params, &mut optimizer, step, lr)?;
+            average.update()?;
+        }
+        let names: Vec<_> = average.state().into_iter().map(|(name, _)| name).collect();
+        assert_eq!(names, ["conv1.weight", "fc8.weight"], "what is frozen is its own average");
+        let bits = || params.iter().map(|p| values(&p.var)).collect::<Vec<_>>();
+        let trained = bits();
+        average.swap()?;
+        compare(
+            &params,
+            &oracle,
+            |c| if c.name == "conv1.bias" { &c.start } else { &c.ema_of_sgd },
+            tolerance,
+        );
+        average.swap()?;
+        assert!(bits() == trained);
+        Ok(())
+    })
+}
+
+#[test]
+fn a_restored_average_goes_on_bit_for_bit() -> Result<()> {
+    let oracle = oracle();
+    let params = params(&oracle, DType::F32)?;
+    let mut optimizer = Optimizer::new(&sgd_without_the_bias(&oracle), &params)?;
+    let mut straight = average(&oracle, &params, &optimizer)?;
+    let mut resumed = average(&oracle, &params, &optimizer)?;
+    for step in 0..5 {
+        update(&oracle, &params, &mut optimizer, step, 0.02)?;
+        straight.update()?;
+        if step == 2 {
+            resumed.restore(&straight.state())?;
+        } else if step > 2 {
+            resumed.update()?;
+        }
+    }
+    for ((name, one), (_, other)) in straight.state().iter().zip(resumed.state()) {
+        assert_eq!(values(one), values(&other), "{name}");
+    }
+    let error = straight.restore(&[]).expect_err("nothing to restore").to_string();
+    assert!(error.contains("ema: the state has 0 entries, 2 expected"), "{error}");
+    let none = WeightAverage::new(None, &params, &optimizer)?;
+    assert!(none.state().is_empty());
+    Ok(())
 }
 
 #[test]

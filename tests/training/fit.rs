@@ -1,6 +1,6 @@
 //! The outputs of a complete run: learning, log lines, panels, manifest.
 
-use super::toy::{Quirks, SPEC, Toy, loader, metrics, spec, train};
+use super::toy::{AVERAGED, Quirks, SPEC, Toy, loader, metrics, spec, train};
 use hueristic::{
     data::loader::Pass,
     nn::{TrainingPass, optim::Optimizer},
@@ -84,6 +84,28 @@ fn the_loop_is_the_update_repeated() {
         assert_eq!(bits(there), bits(&here), "{name}");
     }
     assert_eq!(saved.state.position, images.position());
+}
+
+/// The last validation is of the averaged weights; the checkpoint holds both, and the frozen layer once.
+#[test]
+fn averaged_weights_are_validated_and_saved_beside_the_trained_ones() {
+    let temp = tempfile::tempdir().unwrap();
+    let FitOutcome::Finished(metrics) = train(temp.path(), AVERAGED, Quirks::default()).unwrap() else {
+        panic!()
+    };
+    let path = hueristic::train::checkpoint::last(temp.path());
+    let saved = Checkpoint::read(&path, &candle_core::Device::Cpu).unwrap();
+    let names: Vec<_> = saved.average.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(names, ["fc1.weight"]);
+    let error = |state: &[(String, candle_core::Tensor)]| {
+        let mut toy = Toy::new(Quirks::default()).unwrap();
+        toy.params().restore(state).unwrap();
+        toy.evaluate(&mut loader(5, 2, Pass::Once, &Rng::new(3).split("val"))).unwrap()[0].value
+    };
+    let mut averaged = saved.params.clone();
+    averaged[0] = saved.average[0].clone();
+    assert_eq!(error(&averaged), metrics[0].value);
+    assert_ne!(error(&saved.params), metrics[0].value);
 }
 
 #[test]

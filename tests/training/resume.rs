@@ -1,7 +1,7 @@
 //! A run that was stopped, killed or interrupted and resumed is bit-identical to an uninterrupted one: the last
 //! checkpoint (parameters, buffers, optimizer, running means, best list), the best ones, and the metrics.
 
-use super::toy::{Quirks, SPEC, metrics, train};
+use super::toy::{AVERAGED, Quirks, SPEC, metrics, train};
 use hueristic::train::{
     checkpoint::{self, Checkpoint},
     fit::FitOutcome,
@@ -44,17 +44,19 @@ fn assert_same_run(one: &Path, other: &Path) {
 
 #[test]
 fn stopped_by_an_error_at_any_step() {
-    let temp = tempfile::tempdir().unwrap();
-    let straight = temp.path().join("straight");
-    train(&straight, SPEC, Quirks::default()).unwrap();
-    for step in [1, 5, 6, 9, 11, 13, 20] {
-        let broken = temp.path().join(format!("broken {step}"));
-        let fail = Quirks { fail: Some(2 * step), ..Quirks::default() };
-        let error = format!("{:#}", train(&broken, SPEC, fail).unwrap_err());
-        assert_eq!(error, format!("step {step}: the toy broke"));
-        assert_eq!(Manifest::read(&broken).unwrap().unwrap().status, Status::Failed);
-        train(&broken, SPEC, Quirks::default()).unwrap();
-        assert_same_run(&straight, &broken);
+    for spec in [SPEC, AVERAGED] {
+        let temp = tempfile::tempdir().unwrap();
+        let straight = temp.path().join("straight");
+        train(&straight, spec, Quirks::default()).unwrap();
+        for step in [1, 5, 6, 9, 11, 13, 20] {
+            let broken = temp.path().join(format!("broken {step}"));
+            let fail = Quirks { fail: Some(2 * step), ..Quirks::default() };
+            let error = format!("{:#}", train(&broken, spec, fail).unwrap_err());
+            assert_eq!(error, format!("step {step}: the toy broke"));
+            assert_eq!(Manifest::read(&broken).unwrap().unwrap().status, Status::Failed);
+            train(&broken, spec, Quirks::default()).unwrap();
+            assert_same_run(&straight, &broken);
+        }
     }
 }
 

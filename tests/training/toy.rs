@@ -177,6 +177,11 @@ impl Task for Toy {
 pub const SPEC: &str = "{steps: 20, batch: 3, iter_size: 2, log_every: 4, evaluate_every: 8, checkpoint_every: 5, \
     optimizer: {adam: {lr: 0.02, decay: 0.001}}, schedule: {decay: {cosine: {}}, warmup: 3}, clip: 5, keep: 2}";
 
+/// The same with LARS and averaged weights.
+pub const AVERAGED: &str = "{steps: 20, batch: 3, iter_size: 2, log_every: 4, evaluate_every: 8, checkpoint_every: 5, \
+    optimizer: {lars: {lr: 0.5, decay: 0.001, trust_coefficient: 0.1, multipliers: [{pattern: fc2.weight, lr: 0}]}}, \
+    schedule: {decay: {cosine: {}}, warmup: 3}, ema: {decay: 0.8}, keep: 2}";
+
 pub fn spec(yaml: &str) -> TrainSpec {
     parse(yaml)
 }

@@ -153,6 +153,23 @@ impl Chunk {
     }
 }
 
+/// Moves each average, the second of a pair, toward its parameter by `part` of the difference.
+pub(super) fn average(device: &CudaDevice, pairs: &[(&Var, &Tensor)], part: f64) -> Result<()> {
+    for some in pairs.chunks(MOST) {
+        let of_pair = |(var, average): &(&Var, &Tensor)| -> Result<Part> {
+            ensure_alike([var.as_tensor(), average].into_iter())?;
+            let [w, first] = [device_ptr(NAME, var.as_tensor())?, device_ptr(NAME, average)?];
+            Ok(Part { w, first, n: average.elem_count() as i64, ..Part::default() })
+        };
+        let parts = some.iter().map(of_pair).collect::<Result<Vec<_>>>()?;
+        let table = Parts::new(&parts);
+        let most = some.iter().map(|(_, average)| average.elem_count()).max().unwrap_or(0);
+        let args = [Arg::Parts(&table), Arg::Float(part as f32)];
+        launch(device, modules::UPDATE, "move_average", grid(some.len(), blocks(most)), &args)?;
+    }
+    Ok(())
+}
+
 /// Number of blocks for parameters of at most `most` elements.
 fn blocks(most: usize) -> usize {
     most.div_ceil(THREADS * EACH).clamp(1, BLOCKS)

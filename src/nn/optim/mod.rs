@@ -1,6 +1,6 @@
 //! Optimizers: Adam (Kingma and Ba 2015) with coupled L2 decay and SGD with momentum, both as in Caffe, AdamW (Loshchilov
 //! and Hutter 2019) as in PyTorch, and LARS (You et al. 2017) as in SimCLR; with learning-rate and decay multipliers by
-//! name pattern, accumulation over several passes, and clipping.
+//! name pattern, accumulation over several passes, clipping, and a moving average of the weights ([`WeightAverage`]).
 //!
 //! One update, in Caffe's order: the gradients of all passes are summed, the sum is clipped to a global L2 norm and
 //! divided by the number of passes ([`Gradients`]); then decay · weight is added and the rule applied ([`Optimizer`]).
@@ -16,6 +16,7 @@
 //! * LARS: SGD with the rate of each weight times its trust ratio; no decay of biases, scales and shifts ([`LarsSpec`]).
 
 mod at_once;
+mod average;
 #[cfg(feature = "cuda")]
 mod cuda;
 mod gradients;
@@ -26,6 +27,7 @@ mod trust;
 mod update;
 
 pub use at_once::UpdateAtOnce;
+pub use average::{EmaSpec, WeightAverage};
 pub use gradients::Gradients;
 pub use multipliers::{Multiplier, caffe_pairs};
 pub use optimizer::Optimizer;

@@ -47,7 +47,7 @@ pub(super) fn apply(rule: &UpdateRule, var: &Var, grad: &Tensor, moments: &mut [
     if var.shape() != grad.shape() {
         bail!("optimizer: a parameter of {:?} has a gradient of {:?}", var.dims(), grad.dims())
     }
-    if var.device().is_cpu() && var.dtype() == DType::F32 && grad.dtype() == DType::F32 {
+    if is_host_f32(var) && grad.dtype() == DType::F32 {
         return apply_in_place(rule, var, grad, moments);
     }
     match (rule, moments) {
@@ -182,6 +182,41 @@ fn piece_squares(values: &[f32]) -> f64 {
         }
     }
     lanes.iter().sum::<f64>() + rest.iter().map(|&v| f64::from(v) * f64::from(v)).sum::<f64>()
+}
+
+/// The elements of a moving average come nearer to those of `var` by `part` of the difference. With `part` below 1, an
+/// element that equals the weight stays bit-identical.
+pub(super) fn approach(average: &mut Tensor, var: &Var, part: f64) -> Result<()> {
+    if !is_host_f32(var) {
+        *average = (&*average + ((var.as_detached_tensor() - &*average)? * part)?)?;
+        return Ok(());
+    }
+    let part = part as f32;
+    edit_with(average, var, |average, w| {
+        let pieces = average.par_chunks_mut(PIECE).zip(w.par_chunks(PIECE));
+        pieces.for_each(|(average, w)| average.iter_mut().zip(w).for_each(|(a, w)| *a += part * (w - *a)));
+    })
+}
+
+/// Exchanges the elements of a moving average and of `var`: on the CPU in place, elsewhere through a copy.
+pub(super) fn exchange(average: &mut Tensor, var: &Var) -> Result<()> {
+    if !is_host_f32(var) {
+        let trained = var.as_detached_tensor().copy()?;
+        var.set(average)?;
+        *average = trained;
+        return Ok(());
+    }
+    edit(average, |average| {
+        edit(var, |w| {
+            let pieces = average.par_chunks_mut(PIECE).zip(w.par_chunks_mut(PIECE));
+            pieces.for_each(|(average, w)| average.swap_with_slice(w));
+            Ok(())
+        })
+    })
+}
+
+fn is_host_f32(tensor: &Tensor) -> bool {
+    tensor.device().is_cpu() && tensor.dtype() == DType::F32
 }
 
 /// Runs `read` on the elements of a contiguous f32 tensor in host memory; `None` for any other tensor.

@@ -8,7 +8,7 @@ constexpr int MOST = 64;
 struct Part {
   float* w;
   const float* g;
-  // Adam: the first and second moment. SGD: the velocity.
+  // Adam: the first and second moment. SGD: the velocity. Moving average: the average.
   float* first;
   float* second;
   long long n;
@@ -73,6 +73,12 @@ extern "C" __global__ void sgd(Parts parts, const double* norm, const Step* step
     p.first[i] = velocity;
     p.w[i] = w - (nesterov ? (1 + momentum) * velocity - momentum * before : velocity);
   }
+}
+
+// Moves each average toward its parameter by this part of the difference.
+extern "C" __global__ void move_average(Parts parts, float part) {
+  const Part p = parts.at[blockIdx.y];
+  FOR_ELEMENTS(i, p.n) p.first[i] += part * (p.w[i] - p.first[i]);
 }
 
 // Deterministic sum over the threads of a block of 256; the first thread has the result.
