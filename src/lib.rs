@@ -19,7 +19,7 @@
 //!
 //! | floor | modules |
 //! |---|---|
-//! | 0 ground | [`bounded`], [`extremes`], [`text`], [`guarded`], [`yaml`], [`rng`], [`element`], [`boxes`], [`checksum`], [`atomic_write`], [`spec_path`], [`hub`], [`npy`], [`device`], `op`, [`color`], [`ops`] |
+//! | 0 ground | `skipping` (for tests), [`bounded`], [`extremes`], [`text`], [`guarded`], [`yaml`], [`rng`], [`element`], [`boxes`], [`checksum`], [`atomic_write`], [`spec_path`], [`hub`], [`npy`], [`device`], `op`, [`color`], [`ops`] |
 //! | 1 networks | [`nn`] |
 //! | 2 siblings that do not see one another | [`backbones`], [`data`], [`metrics`] |
 //! | 3 training machinery, independent of tasks | [`train`] |

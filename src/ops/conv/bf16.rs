@@ -15,8 +15,9 @@ use gather::Gather;
 use gemm::{Gemm, Side, Sizes, Store};
 use half::bf16;
 use half::slice::HalfFloatSliceExt;
+use kernel::Kernel;
 use pixels::{OutputRows, PatchColumns};
-use product::{COLUMNS, Kernel, SUMS};
+use product::{COLUMNS, SUMS};
 use std::mem::MaybeUninit;
 
 #[cfg(target_arch = "x86_64")]
@@ -28,6 +29,7 @@ mod filters;
 mod fma;
 mod gather;
 mod gemm;
+mod kernel;
 mod model;
 mod pixels;
 mod product;

@@ -1,59 +1,17 @@
 //! `vdpbf16ps` of AVX512_BF16: two products a lane, added to one chain of sums.
 
-use super::product::{COLUMNS, DEPTH, Kernel, LEFT, Operand, Product, RIGHT, ROWS, SUMS};
+use super::product::{COLUMNS, DEPTH, LEFT, Product, RIGHT, ROWS, SUMS};
 use core::arch::x86_64::{
     __m512, __m512bh, __m512i, _mm512_dpbf16_ps, _mm512_loadu_ps, _mm512_loadu_si512, _mm512_set1_epi32,
     _mm512_setzero_ps, _mm512_storeu_ps,
 };
 use core::mem::transmute;
-use std::time::{Duration, Instant};
 
 /// Rows whose sums are in registers together.
 const R: usize = 8;
 
 pub(super) fn available() -> bool {
     is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512bf16")
-}
-
-/// Whether it takes less time than another kernel here, on operands in the cache.
-pub(super) fn is_faster_than(other: Kernel) -> bool {
-    let time = |kernel: Kernel| (0..5).map(|_| timed(kernel)).min();
-    time(Kernel::Dot) < time(other)
-}
-
-fn timed(kernel: Kernel) -> Duration {
-    const BLOCKS: usize = 8;
-    let present = [true; 3 * BLOCKS];
-    let mut sums = [0.0; 3 * SUMS];
-    if kernel.widens() {
-        let (left, right) = ([0.5; BLOCKS * LEFT], [0.5; 3 * BLOCKS * RIGHT]);
-        return time_product(&left, &right, &present, &mut sums, |product| product.run(kernel));
-    }
-    const HALF: u16 = 0x3f00;
-    let (left, right) = ([HALF; BLOCKS * LEFT], [HALF; 3 * BLOCKS * RIGHT]);
-    time_product(&left, &right, &present, &mut sums, |product| product.run(kernel))
-}
-
-fn time_product<T>(
-    left: &[T],
-    right: &[T],
-    present: &[bool],
-    sums: &mut [f32],
-    run: impl Fn(&mut Product<T>),
-) -> Duration {
-    let depth = left.len() / LEFT;
-    let mut product = Product {
-        left: Operand { data: left, present, pitch: depth },
-        right: Operand { data: right, present, pitch: depth },
-        sums,
-        row_blocks: 1,
-        panels: 3,
-        depth,
-    };
-    run(&mut product);
-    let start = Instant::now();
-    (0..20).for_each(|_| run(&mut product));
-    start.elapsed()
 }
 
 /// # Safety
@@ -143,6 +101,7 @@ unsafe fn add_block<const V: usize>(
 
 #[cfg(test)]
 mod tests {
+    use super::super::product::Operand;
     use super::*;
     use crate::ops::conv::bf16::model::{lane, narrow};
 

@@ -7,7 +7,8 @@
 //! Each sum adds up its blocks of 32 in the order of the summation index, whatever the tasks, threads and instructions.
 
 use super::super::panels::{Shared, even_ranges, in_order};
-use super::product::{COLUMNS, DEPTH, Kernel, LEFT, Operand, Product, RIGHT, ROWS, SUMS};
+use super::kernel::Kernel;
+use super::product::{COLUMNS, DEPTH, LEFT, Operand, Product, RIGHT, ROWS, SUMS};
 use super::wide;
 use rayon::prelude::*;
 use std::{mem::MaybeUninit, ops::Range};
@@ -238,10 +239,10 @@ impl<L: Pack, R: Pack, S: Store> Gemm<L, R, S> {
     ) {
         match (left, right) {
             (Blocks::Narrow(left), Blocks::Narrow(right)) => {
-                Product { left, right, sums, row_blocks, panels, depth }.run(self.kernel);
+                self.kernel.multiply(&mut Product { left, right, sums, row_blocks, panels, depth });
             }
             (Blocks::Wide(left), Blocks::Wide(right)) => {
-                Product { left, right, sums, row_blocks, panels, depth }.run(self.kernel);
+                self.kernel.multiply_widened(&mut Product { left, right, sums, row_blocks, panels, depth });
             }
             _ => unreachable!("one kernel multiplies both"),
         }

@@ -3,7 +3,7 @@
 use super::super::axis::Axis;
 use super::super::gather_gemm::Epilogue;
 use super::super::shape::ConvShape;
-use super::product::Kernel;
+use super::kernel::Kernel;
 use super::{forward_by, grad_input_by, grad_weight_by};
 use half::bf16;
 use half::slice::HalfFloatSliceExt;
