@@ -20,6 +20,7 @@ mod tile;
 mod winograd;
 
 use axis::Axis;
+pub use bf16::bf16_instructions;
 use candle_core::{Result, Tensor, bail};
 use graph::weight_gradient;
 pub use graph::{ConvGradients, ConvRecord, Wants};

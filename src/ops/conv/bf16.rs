@@ -32,10 +32,17 @@ mod gemm;
 mod kernel;
 mod model;
 mod pixels;
+mod plain;
 mod product;
 #[cfg(test)]
 mod tests;
 mod wide;
+
+/// What computes products of bf16 here, and whether it is faster than f32.
+pub fn bf16_instructions() -> (&'static str, bool) {
+    let kernel = Kernel::chosen();
+    (kernel.name(), !device::deterministic() || kernel == Kernel::Amx)
+}
 
 /// y = x ∗ w (+ bias, optional ReLU).
 pub(super) fn forward(s: &ConvShape, x: &[bf16], w: &[f32], finish: Epilogue<f32>) -> Vec<bf16> {

@@ -1,7 +1,7 @@
 //! One loop for every instruction set: a `Job` is written for any `Lanes` and dispatched to those of a CPU.
 
 use super::lanes::{Lanes, Plain};
-use std::{env, sync::LazyLock};
+use std::{env, ffi::OsString, sync::LazyLock};
 
 /// An instruction set.
 #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
@@ -66,9 +66,13 @@ impl Simd {
     }
 }
 
+fn variable() -> Option<OsString> {
+    env::var_os("HUERISTIC_SIMD").filter(|word| !word.is_empty())
+}
+
 /// The instruction set that `HUERISTIC_SIMD` names, if it is set.
 fn requested() -> Result<Option<Simd>, String> {
-    let Some(word) = env::var_os("HUERISTIC_SIMD") else { return Ok(None) };
+    let Some(word) = variable() else { return Ok(None) };
     let available = Simd::available();
     let found = available.iter().copied().find(|simd| word.to_str() == Some(simd.word()));
     let words: Vec<&str> = available.iter().map(|simd| simd.word()).collect();
@@ -84,7 +88,7 @@ fn requested() -> Result<Option<Simd>, String> {
 
 /// Whether `HUERISTIC_SIMD` limits the instructions.
 pub(super) fn is_requested() -> bool {
-    env::var_os("HUERISTIC_SIMD").is_some()
+    variable().is_some()
 }
 
 /// The vector instructions of products in f32: `plain`, `avx2` or `avx512`.

@@ -1,8 +1,8 @@
 //! The matrix product over packed operands, independent of images: `destination[m][n] = Σ_k left[m][k] · right[n][k]`, for each
 //! group.
 //!
-//! The operand that all tasks read, and that takes longer to pack, is packed once; of the other one, each task packs what it
-//! multiplies. A task keeps its sums in f32 in its cache over the whole summation index.
+//! The operand that takes longer to pack is packed once, if several tasks read its blocks; of the other one, each task
+//! packs what it multiplies. A task keeps its sums in f32 in its cache over the whole summation index.
 //!
 //! Each sum adds up its blocks of 32 in the order of the summation index, whatever the tasks, threads and instructions.
 
@@ -17,8 +17,9 @@ use std::{mem::MaybeUninit, ops::Range};
 const TASK_BLOCKS: usize = 256;
 /// Most panels of a task, where there are rows enough.
 const TASK_PANELS: usize = 16;
-/// Tasks per thread, for load balancing.
+/// Tasks per thread, for load balancing; the fewest, for which blocks are packed more than once.
 const TASKS_PER_THREAD: usize = 8;
+const FEWEST_PER_THREAD: usize = 2;
 /// Blocks of rows that are multiplied together.
 const TASK_ROWS: usize = 4;
 
@@ -120,12 +121,16 @@ impl<L: Pack, R: Pack, S: Store> Gemm<L, R, S> {
     pub fn run(&self) -> Vec<S::Element> {
         let mut out = Vec::with_capacity(self.store.len());
         let to = Shared::new(out.as_mut_ptr());
+        let (rows, panels) = self.parts();
+        // What a single task reads, it packs itself.
         let shared = match self.shared {
-            Side::Left => self.pack_all(&self.left, self.row_blocks(), LEFT),
-            Side::Right => self.pack_all(&self.right, self.panels(), RIGHT),
+            Side::Left if panels.len() > 1 => Some(self.pack_all(&self.left, self.row_blocks(), LEFT)),
+            Side::Right if rows.len() > 1 => Some(self.pack_all(&self.right, self.panels(), RIGHT)),
+            _ => None,
         };
-        let tasks = self.tasks();
-        in_order(tasks.len(), Scratch::default, |scratch, i| self.run_task(scratch, &tasks[i], &shared, to));
+        let shared = shared.as_ref();
+        let tasks = self.tasks(&rows, &panels);
+        in_order(tasks.len(), Scratch::default, |scratch, i| self.run_task(scratch, &tasks[i], shared, to));
         // SAFETY: the tasks cover all rows and columns of all groups, and store every element.
         unsafe { out.set_len(self.store.len()) };
         out
@@ -157,26 +162,43 @@ impl<L: Pack, R: Pack, S: Store> Gemm<L, R, S> {
         packed
     }
 
-    fn tasks(&self) -> Vec<Task> {
+    /// Blocks of rows and panels in the parts that make the tasks: large ones, but enough for all threads.
+    fn parts(&self) -> (Vec<Range<usize>>, Vec<Range<usize>>) {
         let (row_blocks, panels) = (self.row_blocks(), self.panels());
-        let columns = even_ranges(panels, panels.div_ceil(TASK_PANELS));
-        let most = (TASK_BLOCKS / columns[0].len()).clamp(1, row_blocks);
-        let wanted =
-            (rayon::current_num_threads() * TASKS_PER_THREAD).div_ceil(columns.len() * self.sizes.groups);
-        let parts = row_blocks.div_ceil(most).max(wanted.min(row_blocks.div_ceil(TASK_ROWS)));
-        let rows = even_ranges(row_blocks, parts);
+        let mut wide = panels.min(TASK_PANELS);
+        let mut high = (TASK_BLOCKS / wide).clamp(1, row_blocks);
+        let few = |wide: usize, high: usize, per_thread: usize| {
+            let tasks = self.sizes.groups * panels.div_ceil(wide) * row_blocks.div_ceil(high);
+            tasks < rayon::current_num_threads() * per_thread
+        };
+        while high > TASK_ROWS && few(wide, high, TASKS_PER_THREAD) {
+            high = high.div_ceil(2).max(TASK_ROWS);
+        }
+        while wide * high > 1 && few(wide, high, FEWEST_PER_THREAD) {
+            if high > 1 { high = high.div_ceil(2) } else { wide = wide.div_ceil(2) }
+        }
+        (even_ranges(row_blocks, row_blocks.div_ceil(high)), even_ranges(panels, panels.div_ceil(wide)))
+    }
+
+    fn tasks(&self, rows: &[Range<usize>], panels: &[Range<usize>]) -> Vec<Task> {
         let mut tasks = Vec::new();
-        for group in 0..self.sizes.groups {
-            for rows in &rows {
-                let task =
-                    |panels: &Range<usize>| Task { group, row_blocks: rows.clone(), panels: panels.clone() };
-                tasks.extend(columns.iter().map(task));
-            }
+        for (group, rows) in
+            (0..self.sizes.groups).flat_map(|group| rows.iter().map(move |rows| (group, rows)))
+        {
+            let task =
+                |panels: &Range<usize>| Task { group, row_blocks: rows.clone(), panels: panels.clone() };
+            tasks.extend(panels.iter().map(task));
         }
         tasks
     }
 
-    fn run_task(&self, scratch: &mut Scratch, task: &Task, shared: &Packed<u16>, to: Shared<S::Element>) {
+    fn run_task(
+        &self,
+        scratch: &mut Scratch,
+        task: &Task,
+        shared: Option<&Packed<u16>>,
+        to: Shared<S::Element>,
+    ) {
         let Scratch { left, right, sums } = scratch;
         let panels = task.panels.len();
         sums.clear();
@@ -201,7 +223,7 @@ impl<L: Pack, R: Pack, S: Store> Gemm<L, R, S> {
         &self,
         side: Side,
         room: &'a mut Room,
-        shared: &'a Packed<u16>,
+        shared: Option<&'a Packed<u16>>,
         (group, blocks, k): (usize, Range<usize>, Range<usize>),
     ) -> Blocks<'a> {
         let (size, all) = match side {
@@ -209,13 +231,12 @@ impl<L: Pack, R: Pack, S: Store> Gemm<L, R, S> {
             Side::Right => (RIGHT, self.panels()),
         };
         let sizes = (blocks.len(), k.len());
-        let narrow = if side == self.shared {
+        let narrow = if let Some(shared) = shared.filter(|_| side == self.shared) {
             let first = (group * all + blocks.start) * self.depth() + k.start;
             shared.from(first, size, self.depth())
         } else {
+            room.narrow.resize(sizes.0 * sizes.1, size);
             let Packed { data, present } = &mut room.narrow;
-            data.resize(sizes.0 * sizes.1 * size, 0);
-            present.resize(sizes.0 * sizes.1, false);
             match side {
                 Side::Left => self.left.pack(group, blocks, k, data, present),
                 Side::Right => self.right.pack(group, blocks, k, data, present),

@@ -5,7 +5,9 @@
 //! added to the result, and numbers below the normal range are zero throughout.
 
 use super::super::simd::{Element, Simd, is_requested};
+#[cfg(test)]
 use super::model;
+use super::plain;
 use super::product::{LEFT, Operand, Product, RIGHT, SUMS};
 #[cfg(target_arch = "x86_64")]
 use super::{amx, dot, fma};
@@ -19,8 +21,11 @@ use std::{
 #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kernel {
-    /// The scalar model.
+    /// The scalar model, the reference of the others.
+    #[cfg(test)]
     Model,
+    /// Fused multiply-adds in portable code.
+    Plain,
     /// Fused multiply-adds of operands widened to f32.
     Avx2,
     Avx512,
@@ -46,7 +51,7 @@ impl Kernel {
             return Kernel::Amx;
         }
         match simd {
-            Simd::Plain => Kernel::Model,
+            Simd::Plain => Kernel::Plain,
             Simd::Avx2 => Kernel::Avx2,
             Simd::Avx512 => Kernel::Avx512,
         }
@@ -56,7 +61,8 @@ impl Kernel {
     fn fastest() -> Kernel {
         let same_bits = Kernel::with_bits_of_tiles();
         #[cfg(target_arch = "x86_64")]
-        if same_bits == Kernel::Avx512 && dot::available() && dot_is_faster_than(same_bits) {
+        if same_bits == Kernel::Avx512 && !is_requested() && dot::available() && dot_is_faster_than(same_bits)
+        {
             return Kernel::Dot;
         }
         same_bits
@@ -65,7 +71,7 @@ impl Kernel {
     /// Those that this processor has, those with the bits of tiles first.
     #[cfg(test)]
     pub fn available() -> Vec<Kernel> {
-        let mut all = vec![Kernel::Model];
+        let mut all = vec![Kernel::Model, Kernel::Plain];
         #[cfg(target_arch = "x86_64")]
         {
             let simd = Simd::available();
@@ -89,6 +95,19 @@ impl Kernel {
         matches!(self, Kernel::Avx2 | Kernel::Avx512)
     }
 
+    /// What it is, for logs.
+    pub fn name(self) -> &'static str {
+        match self {
+            #[cfg(test)]
+            Kernel::Model => "the scalar model",
+            Kernel::Plain => "portable multiply-adds",
+            Kernel::Avx2 => "AVX2",
+            Kernel::Avx512 => "AVX-512",
+            Kernel::Amx => "AMX tiles",
+            Kernel::Dot => "`vdpbf16ps`",
+        }
+    }
+
     /// Computes a product of operands as they are packed.
     ///
     /// # Panics
@@ -102,7 +121,9 @@ impl Kernel {
             // SAFETY: as above.
             #[cfg(target_arch = "x86_64")]
             Kernel::Amx => unsafe { amx::multiply(product) },
+            #[cfg(test)]
             Kernel::Model => model::multiply(product),
+            Kernel::Plain => plain::multiply(product),
             other => panic!("{other:?} multiplies widened operands"),
         }
     }

@@ -7,6 +7,8 @@
 //!
 //! bf16 values are stored as their bits.
 
+use super::product::COLUMNS;
+#[cfg(test)]
 use super::product::{LEFT, Product, RIGHT, SUMS};
 
 /// The bit of an f32 NaN that makes it quiet.
@@ -68,7 +70,7 @@ fn rounds_below_normal(a: f32, b: f32, c: f32) -> bool {
 
 /// `c` plus the products of pairs as `tdpbf16ps` adds them: the first and the second elements of the pairs in two
 /// chains from zero, which are added to each other before `c`.
-fn accumulate(c: f32, pairs: impl Iterator<Item = ([u16; 2], [u16; 2])>) -> f32 {
+pub(super) fn accumulate(c: f32, pairs: impl Iterator<Item = ([u16; 2], [u16; 2])>) -> f32 {
     let (mut even, mut odd) = (0.0, 0.0);
     for (a, b) in pairs {
         even = fma(widen(a[0]), widen(b[0]), even);
@@ -77,14 +79,19 @@ fn accumulate(c: f32, pairs: impl Iterator<Item = ([u16; 2], [u16; 2])>) -> f32 
     add(c, add(even, odd))
 }
 
+/// The pairs of a row and of column n of a panel.
+pub(super) fn pairs(row: &[u16], panel: &[u16], n: usize) -> impl Iterator<Item = ([u16; 2], [u16; 2])> {
+    let rows = row.chunks_exact(2).zip(panel.chunks_exact(2 * COLUMNS));
+    rows.map(move |(a, b)| ([a[0], a[1]], [b[2 * n], b[2 * n + 1]]))
+}
+
 /// `c += a · b` as one `tdpbf16ps` of full tiles: c `[16 rows][16 columns]`, a `[16 rows][32]`, b
 /// `[16 pairs][16 columns][2]`.
+#[cfg(test)]
 pub(super) fn multiply_tile(c: &mut [f32; 256], a: &[u16; 512], b: &[u16; 512]) {
     for (row, sums) in a.chunks_exact(32).zip(c.chunks_exact_mut(16)) {
         for (column, sum) in sums.iter_mut().enumerate() {
-            let rows = row.chunks_exact(2).zip(b.chunks_exact(32));
-            let pairs = rows.map(|(a, b)| ([a[0], a[1]], [b[2 * column], b[2 * column + 1]]));
-            *sum = accumulate(*sum, pairs);
+            *sum = accumulate(*sum, pairs(row, b, column));
         }
     }
 }
@@ -96,6 +103,7 @@ pub(super) fn lane(c: f32, a: [u16; 2], b: [u16; 2]) -> f32 {
 }
 
 /// Computes a product, block by block.
+#[cfg(test)]
 pub(super) fn multiply(product: &mut Product<u16>) {
     let panels = product.panels;
     for (i, j) in (0..product.row_blocks).flat_map(|i| (0..panels).map(move |j| (i, j))) {
