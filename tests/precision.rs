@@ -139,10 +139,16 @@ fn a_step_in_bf16_is_that_in_f32_within_its_rounding() -> Result<()> {
 
 /// Runs the program on `spec` with run directories in `out`.
 fn run(spec: &str, out: &Path, arguments: &[&str]) -> Result<()> {
+    run_by("", spec, out, arguments)
+}
+
+/// As [`run`] with some instructions of the processor; all without a name.
+fn run_by(simd: &str, spec: &str, out: &Path, arguments: &[&str]) -> Result<()> {
     fs::create_dir_all(out)?;
     let path = out.join("spec.yaml");
     fs::write(&path, spec)?;
     let output = Command::new(env!("CARGO_BIN_EXE_hueristic"))
+        .env("HUERISTIC_SIMD", simd)
         .args(["run", &path.display().to_string(), "--out", &out.join("runs").display().to_string()])
         .args(arguments)
         .output()?;
@@ -243,6 +249,42 @@ fn a_run_in_bf16_has_the_same_bits_on_any_number_of_threads_and_in_two_parts() -
         assert!(results("one")? == results("two")?, "{stage}: two threads");
         assert!(results("one")? != results("wide")?, "{stage}: the same in f32");
     }
+    Ok(())
+}
+
+/// The first stage of [`SPEC`] alone.
+fn pretrain_alone() -> &'static str {
+    SPEC.split("  probe:").next().unwrap_or(SPEC)
+}
+
+#[test]
+fn weights_have_the_same_bits_by_any_instructions() -> Result<()> {
+    let temp = tempfile::tempdir()?;
+    let weights = |simd: &str| -> Result<Vec<u8>> {
+        let out = temp.path().join(format!("by_{simd}"));
+        run_by(simd, pretrain_alone(), &out, &[])?;
+        file(&out, "pretrain", "weights.safetensors", |_| true)
+    };
+    assert!(
+        weights("")? == weights("plain")?,
+        "portable code has other bits than the processor's instructions"
+    );
+    Ok(())
+}
+
+#[test]
+fn precisions_in_turn_stay_on_record() -> Result<()> {
+    let temp = tempfile::tempdir()?;
+    let parts = |precision: &str, steps: &str| {
+        let set = format!("pretrain.train.steps={steps}");
+        run(pretrain_alone(), temp.path(), &["--precision", precision, "--set", &set])
+    };
+    parts("bf16", "2")?;
+    parts("f32", "4")?;
+    let long =
+        |run: &Path| fs::read_to_string(run.join("spec.yaml")).is_ok_and(|spec| spec.contains("steps: 4"));
+    let manifest = String::from_utf8(file(temp.path(), "pretrain", "manifest.json", long)?)?;
+    assert!(manifest.contains("\"cpu, bf16, then cpu\""), "{manifest}");
     Ok(())
 }
 

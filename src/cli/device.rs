@@ -1,6 +1,9 @@
 //! Device options of the command line, which override those of a spec.
 
-use crate::device::{Compute, DeviceSpec, Precision};
+use crate::{
+    device::{self, Compute, DeviceSpec, Precision},
+    ops::conv::bf16_instructions,
+};
 use anyhow::Result;
 use candle_core::Device;
 use clap::{Args, ValueEnum};
@@ -12,7 +15,7 @@ pub(super) struct DeviceArgs {
     #[arg(long, value_name = "DEVICE")]
     device: Option<DeviceSpec>,
     /// Precision of the maps and multiplications in layers; accumulation, weights and statistics are f32. On the CPU,
-    /// tf32 is f32 [default: the spec's, else bf16 on a GPU and f32 on the CPU]
+    /// tf32 is f32 [default: the spec's, if there is one, else bf16 on a GPU and f32 on the CPU]
     #[arg(long, value_enum)]
     precision: Option<PrecisionArg>,
     /// Use the fastest algorithms, even if bits then differ: on a GPU all that cuDNN has, by timing; in bf16 on the CPU, minimal
@@ -42,6 +45,21 @@ impl DeviceArgs {
         let precision = given.or(spec.precision);
         let device = self.device.unwrap_or(spec.device);
         let deterministic = spec.deterministic && !self.fastest;
-        Ok(Compute { device, precision, deterministic, exact: spec.exact || self.exact }.open()?)
+        let device = Compute { device, precision, deterministic, exact: spec.exact || self.exact }.open()?;
+        if device.is_cpu() && device::precision(&device) == Precision::Bf16 {
+            tell_of_bf16();
+        }
+        Ok(device)
+    }
+}
+
+/// Says what computes in bf16 on the CPU, and where f32 would be faster.
+fn tell_of_bf16() {
+    match bf16_instructions() {
+        (instructions, true) => tracing::info!("computing in bf16 on the processor, by {instructions}"),
+        (instructions, false) => tracing::warn!(
+            "computing in bf16 on the processor by {instructions}, with the bits of AMX tiles, which it lacks: that is \
+             slower than f32; `--fastest` gives the bits up, `--precision f32` computes in f32"
+        ),
     }
 }

@@ -90,8 +90,8 @@ pub struct Compute {
     /// By default bf16 on a GPU and f32 on the CPU.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub precision: Option<Precision>,
-    /// Use only bit-reproducible algorithms; if off, the fastest are selected by timing. Of the CPU it concerns bf16 alone,
-    /// whose bits are otherwise the same on every processor.
+    /// Use only bit-reproducible algorithms; if off, the fastest are selected by timing. Of the CPU it concerns products of
+    /// bf16 alone, whose bits are otherwise the same on every processor.
     pub deterministic: bool,
     /// On the CPU, multiply every convolution directly. If off, those where it is faster are computed with fewer
     /// multiplications and larger rounding errors (minimal filtering), also bit-reproducibly.

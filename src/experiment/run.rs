@@ -40,7 +40,13 @@ impl PlannedRun {
         if let Some(manifest) = RunDir::finished(dir)? {
             verify_outputs(dir, &manifest)?;
             let whose = fit.place.shared.as_ref();
-            let kept = whose.map_or("finished before, kept".into(), |other| format!("as `{other}`"));
+            let device = &manifest.about.device;
+            let by = if *device == device::describe(&fit.device) {
+                String::new()
+            } else {
+                format!(" by {device}")
+            };
+            let kept = whose.map_or(format!("finished before{by}, kept"), |other| format!("as `{other}`"));
             tracing::info!("{}: {kept} ({})", fit.label, dir.display());
             return Ok(true);
         }
@@ -59,11 +65,11 @@ impl PlannedRun {
 
     fn begin(&self, mut run: RunDir) -> Result<bool> {
         let fit = &self.fit;
-        run.begin(RunInfo {
-            device: device::describe(&fit.device),
-            seed: fit.seed,
-            data: fit.sets.fingerprints(),
-        })?;
+        let device = device::describe(&fit.device);
+        let about = RunInfo { device, seed: fit.seed, data: fit.sets.fingerprints() };
+        let longer = fit.place.extends.as_ref().filter(|_| run.steps() == 0);
+        let shorter = longer.map(|(from, _)| Manifest::read(from)).transpose()?.flatten();
+        run.begin(about.after(shorter.as_ref().map_or("", |shorter| &shorter.about.device)))?;
         if let Some(warning) = self.inherited_divergence()? {
             tracing::warn!("{}: {warning}", fit.label);
             run.set_diverged(Some(warning.to_string()));

@@ -56,6 +56,19 @@ pub struct RunInfo {
     pub data: BTreeMap<String, String>,
 }
 
+impl RunInfo {
+    /// The same, with the description of all devices in turn; `earlier` is empty if there was none.
+    pub fn after(self, earlier: &str) -> Self {
+        const THEN: &str = ", then ";
+        let device = match earlier.rsplit(THEN).next() {
+            None | Some("") => self.device,
+            Some(last) if last == self.device => earlier.into(),
+            Some(_) => [earlier, &self.device].join(THEN),
+        };
+        Self { device, ..self }
+    }
+}
+
 /// The program and the machine that ran it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Environment {
@@ -357,6 +370,18 @@ mod tests {
         assert!(manifest.changed(run.path()).is_empty());
         fs::write(run.path().join("checkpoints/last.safetensors"), "abd").unwrap();
         assert_eq!(manifest.changed(run.path()), ["checkpoints/last.safetensors"]);
+    }
+
+    #[test]
+    fn devices_in_turn_stay_on_record() {
+        let after = |earlier: &str, device: &str| {
+            RunInfo { device: device.into(), ..RunInfo::default() }.after(earlier).device
+        };
+        assert_eq!(after("", "cpu"), "cpu");
+        assert_eq!(after("cpu, bf16", "cpu, bf16"), "cpu, bf16");
+        assert_eq!(after("cpu, bf16", "cpu"), "cpu, bf16, then cpu");
+        assert_eq!(after("cpu, bf16, then cpu", "cpu"), "cpu, bf16, then cpu");
+        assert_eq!(after("cpu, bf16, then cpu", "cpu, bf16"), "cpu, bf16, then cpu, then cpu, bf16");
     }
 
     #[test]

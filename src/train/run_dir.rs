@@ -99,9 +99,11 @@ impl RunDir {
         Ok(Manifest::read(path)?.filter(|manifest| manifest.status.is_finished()))
     }
 
-    /// Records the run's circumstances and sets its status to running.
+    /// Records the run's circumstances and sets its status to running. Devices and precisions of earlier updates stay on
+    /// record: `cpu, bf16, then cpu`.
     pub fn begin(&mut self, about: RunInfo) -> Result<()> {
-        self.manifest.about = about;
+        let earlier = if self.manifest.steps > 0 { self.manifest.about.device.as_str() } else { "" };
+        self.manifest.about = about.after(earlier);
         self.save()
     }
 
@@ -210,6 +212,7 @@ fn reopened(earlier: Option<Manifest>) -> Manifest {
             wall_seconds: earlier.wall_seconds,
             resumed: earlier.resumed,
             steps: earlier.steps,
+            about: earlier.about,
             warnings: earlier.warnings,
             peak_memory_bytes: earlier.peak_memory_bytes,
             ..fresh
