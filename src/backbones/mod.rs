@@ -22,6 +22,7 @@ pub mod surgery;
 pub mod table;
 pub mod vgg;
 pub mod vgg16;
+pub mod view_head;
 
 use crate::{
     nn::{init::Filler, params::Params},

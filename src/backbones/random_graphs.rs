@@ -157,6 +157,7 @@ fn by_candle(rows: &[Layer], params: &Params, x: &Tensor, rng: &Rng) -> Result<V
             LayerKind::Activation(act) if act.slope > 0.0 => leaky_relu(input, act.slope)?,
             LayerKind::Activation(_) => relu(input)?,
             LayerKind::Dropout(drop) => dropout(input, drop.share, rng.split(&drop.stream).at(0, 0))?,
+            LayerKind::GroupViews(_) => candle_core::bail!("views are not drawn: they change the batch"),
             LayerKind::Add(_) => (input + &values[row.from[1]])?,
             LayerKind::Concatenate(_) => Tensor::cat(&[input, &values[row.from[1]]], 3)?,
             LayerKind::Resize(resize) => {

@@ -222,6 +222,12 @@ impl TableBuilder {
         Self { rows: vec![], channels: vec![channels], at: 0, role: Role::Trunk }
     }
 
+    /// A table that continues after the last of `rows`, which have one input of `channels`.
+    pub fn after(rows: Vec<Layer>, channels: usize) -> Self {
+        let channels = std::iter::once(channels).chain(rows.iter().map(|row| row.outputs)).collect();
+        Self { at: rows.len(), rows, channels, role: Role::Trunk }
+    }
+
     /// The finished table.
     pub fn rows(self) -> Vec<Layer> {
         self.rows

@@ -10,6 +10,7 @@ mod concatenate;
 mod conv;
 mod conv_transpose;
 mod dropout;
+mod group_views;
 mod layer_norm;
 mod linear;
 mod pool;
@@ -24,6 +25,7 @@ pub use concatenate::ConcatenateRow;
 pub use conv::ConvRow;
 pub use conv_transpose::ConvTransposeRow;
 pub use dropout::DropoutRow;
+pub use group_views::GroupViewsRow;
 pub use layer_norm::LayerNormRow;
 pub use linear::LinearRow;
 pub use pool::{GlobalPoolRow, PoolRow, Statistic};
@@ -55,6 +57,7 @@ pub enum LayerKind {
     Dropout(DropoutRow),
     Add(AddRow),
     Concatenate(ConcatenateRow),
+    GroupViews(GroupViewsRow),
     Resize(ResizeRow),
 }
 
@@ -73,6 +76,7 @@ impl LayerKind {
             Self::Dropout(kind) => kind,
             Self::Add(kind) => kind,
             Self::Concatenate(kind) => kind,
+            Self::GroupViews(kind) => kind,
             Self::Resize(kind) => kind,
         }
     }
