@@ -5,7 +5,7 @@ use super::{
     BackboneSpec, Build,
     finite::check_finite,
     kinds::{BatchNormRow, LayerKind},
-    table::Layer,
+    table::{Layer, tap},
 };
 use crate::nn::weights::Named;
 use candle_core::{Result, bail};
@@ -51,10 +51,27 @@ pub fn unabsorbable(rows: &[Layer]) -> Option<&Layer> {
 /// # Errors
 /// As [`absorb_batch_norm`].
 pub fn fitted(spec: &BackboneSpec, build: &Build, tensors: Named) -> Result<Named> {
+    fitted_through(spec, build, tensors, None)
+}
+
+/// As [`fitted`], for weights that end with the tap `through`.
+///
+/// # Errors
+/// As [`fitted`]; an unknown tap.
+pub fn fitted_through(
+    spec: &BackboneSpec,
+    build: &Build,
+    tensors: Named,
+    through: Option<&str>,
+) -> Result<Named> {
     if norms(&spec.table(build)).next().is_some() {
         return Ok(tensors);
     }
-    let rows = spec.table(&Build { batch_norm: true, ..build.clone() });
+    let mut rows = spec.table(&Build { batch_norm: true, ..build.clone() });
+    if let Some(through) = through {
+        let Some(last) = tap(&rows, through) else { bail!("there is no layer `{through}`") };
+        rows.truncate(last + 1);
+    }
     let held = norms(&rows).any(|norm| tensors.contains_key(&format!("{}.running_mean", norm.name)));
     if held { absorb_batch_norm(&rows, &tensors) } else { Ok(tensors) }
 }

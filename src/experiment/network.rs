@@ -2,20 +2,21 @@
 //! absorbed, random weights, data-dependent weights, and any of them rescaled or extended to color.
 
 use super::{
-    fit::{INPUT, StageRun},
+    fit::{INPUT, StageRun, THROUGH},
     plan::{DataSource, NetworkPlan, Trainable, required},
     sources::{InitSpec, Start},
 };
 use crate::{
     backbones::{
         BackboneSpec,
-        absorb::fitted,
+        absorb::fitted_through,
         calibrate::{CalibrationSpec, calibrate},
         data_init::{DataInitSpec, initialize},
         exchange,
         input::Input,
         network::{Interface, Network},
         surgery::lightness_to_lab_weights,
+        table::{Layer, tap},
     },
     data::{
         crop_policy::CropPolicy,
@@ -62,7 +63,8 @@ impl StageRun {
             return Ok(());
         }
         let spec = required(self.plan.network.as_ref(), "backbone")?;
-        let (backbone, tensors) = read_trained(self.weights()?, Some(&spec.backbone))?;
+        let trained = read_trained(self.weights()?, Some(&spec.backbone))?;
+        let (backbone, tensors) = self.completed(trained)?;
         self.assemble(spec, &backbone, Some(tensors)).map(drop)
     }
 
@@ -106,8 +108,10 @@ impl StageRun {
         match init {
             InitSpec::Init(filler) => Ok((fallback.with_init(*filler), None)),
             InitSpec::Stage(_) if self.rehearsal.is_some() => Ok((fallback.clone(), None)),
-            InitSpec::Stage(_) => read_trained(&self.upstream_weights()?, Some(fallback)).map(with),
-            InitSpec::File(_) => read_trained(self.weights()?, Some(fallback)).map(with),
+            InitSpec::Stage(_) => {
+                self.completed(read_trained(&self.upstream_weights()?, Some(fallback))?).map(with)
+            }
+            InitSpec::File(_) => self.completed(read_trained(self.weights()?, Some(fallback))?).map(with),
             InitSpec::DataDependent(how) => Ok((fallback.clone(), Some(self.init_from_data(how, fallback)?))),
             InitSpec::Rescaled(inner) => {
                 let (spec, tensors) = self.prepare_from(inner)?;
@@ -115,6 +119,28 @@ impl StageRun {
                 Ok((spec, Some(tensors)))
             }
         }
+    }
+
+    /// Trained weights, with random ones for the layers of the plan that the file does not hold.
+    fn completed(&self, trained: TrainedWeights) -> Result<(BackboneSpec, WeightMap)> {
+        let TrainedWeights { spec, mut tensors, through } = trained;
+        let Some(through) = through else { return Ok((spec, tensors)) };
+        let rows = spec.table(&spec.plain());
+        let after = tap(&rows, &through).map_or(rows.len(), |last| last + 1);
+        let planned = required(self.plan.network.as_ref(), "backbone")?.table(self.sets.classes())?;
+        // Rescaling takes the whole network.
+        let whole = matches!(self.plan.row.start, Start::Weights(InitSpec::Rescaled(_)));
+        let is_planned = |row: &&Layer| whole || planned.iter().any(|planned| planned.name == row.name);
+        let left: Vec<Layer> = rows[after..].iter().filter(is_planned).cloned().collect();
+        let names = left.iter().filter(|row| row.kind.has_weights()).map(Layer::label);
+        let names: Vec<&str> = names.collect();
+        if !names.is_empty() {
+            tracing::info!("the weights end with {through}: {} start with random ones", names.join(", "));
+            let mut params = Params::new(&self.device);
+            Network::new(spec.interface(), left.clone(), &mut params, &self.rng.split("init"))?;
+            tensors.extend(params.state());
+        }
+        Ok((spec, tensors))
     }
 
     /// The network on which weights are prepared, with these weights, else random ones.
@@ -175,15 +201,19 @@ impl StageRun {
     }
 }
 
-/// Reads transfer-variant weights without batch normalization and their architecture: that in the file, else
-/// `fallback`.
+/// Transfer-variant weights without batch normalization, and their architecture.
+pub(super) struct TrainedWeights {
+    pub spec: BackboneSpec,
+    tensors: WeightMap,
+    /// The last layer that they hold, if not all.
+    through: Option<String>,
+}
+
+/// Reads the weights and the architecture of a file; where it states none, it is `fallback`.
 ///
 /// # Errors
 /// A file that cannot be read, has no backbone while no fallback is given, or whose weights do not fit it.
-pub(super) fn read_trained(
-    path: &Path,
-    fallback: Option<&BackboneSpec>,
-) -> Result<(BackboneSpec, WeightMap)> {
+pub(super) fn read_trained(path: &Path, fallback: Option<&BackboneSpec>) -> Result<TrainedWeights> {
     let file = exchange::open_finite(path)?;
     let spec = file
         .backbone(fallback)
@@ -194,9 +224,10 @@ pub(super) fn read_trained(
     let spec = sees.map_or(spec.clone(), |sees| spec.with_input(sees.input_kind()));
     // What becomes of batch normalization is the spec's matter.
     let spec = fallback.filter(|own| own.is_same_network(&spec)).cloned().unwrap_or(spec);
-    let tensors = fitted(&spec, &spec.plain(), file.tensors)
+    let through = file.metadata.get(THROUGH).map(|layer| layer.trim().to_string());
+    let tensors = fitted_through(&spec, &spec.plain(), file.tensors, through.as_deref())
         .with_context(|| format!("{} does not fit the backbone", path.display()))?;
-    Ok((spec, tensors))
+    Ok(TrainedWeights { spec, tensors, through })
 }
 
 /// Freezes layers as planned. In a color network, frozen layers keep their lightness weights, and only their weights

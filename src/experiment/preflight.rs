@@ -279,7 +279,7 @@ impl Preflight<'_> {
         if let Some((.., spec)) = self.stated.iter().find(same) {
             return Ok(spec.clone());
         }
-        let (spec, _) = network::read_trained(path, own)?;
+        let spec = network::read_trained(path, own)?.spec;
         self.stated.push((path.into(), own.cloned(), spec.clone()));
         Ok(spec)
     }
