@@ -75,10 +75,11 @@ fn rehearsal_batch(fit: &StageRun) -> usize {
 
 /// Number of pictures that the network processes within [`MAX_UPDATE_SECONDS`].
 fn pictures_in_limit(fit: &StageRun) -> usize {
-    let summary = fit.plan.network.as_ref().and_then(|network| {
-        network.summary(fit.sets.classes(), fit.sets.first_size().unwrap_or_default()).ok()
+    let macs = fit.plan.network.as_ref().and_then(|network| {
+        let summary = network.summary(fit.sets.classes(), fit.sets.first_size().unwrap_or_default()).ok()?;
+        Some(summary.macs().saturating_mul(network.views_per_picture()))
     });
-    let macs = summary.map_or(0, |summary| summary.macs()) as f64;
+    let macs = macs.unwrap_or_default() as f64;
     (MAX_UPDATE_SECONDS * ASSUMED_MACS_PER_SECOND / macs.max(1.0)) as usize
 }
 

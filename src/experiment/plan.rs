@@ -8,6 +8,7 @@ use crate::{
         input::Input,
         summary::Summary,
         table::{Layer, reader, tap, taps},
+        view_head::ViewHead,
     },
     data::{
         annotated_source::{AnnotatedSpec, Lists},
@@ -165,6 +166,8 @@ pub struct NetworkPlan {
     pub colors: InputColors,
     /// The new last layer.
     pub head: Option<HeadPlan>,
+    /// The views of a picture that it classifies, and the head that does; `size` is that of a view.
+    pub views: Option<ViewHead>,
     /// Layers whose features are read; later layers are not built. None: all layers.
     pub taps: Option<Vec<String>>,
     pub trainable: Trainable,
@@ -287,6 +290,7 @@ impl NetworkPlan {
             input_channels: backbone.input().channels(),
             colors: InputColors::Gray,
             head: None,
+            views: None,
             taps: None,
             trainable: Trainable::All,
             size,
@@ -301,6 +305,27 @@ impl NetworkPlan {
             head: build.outputs.map(|n| HeadPlan { outputs: Outputs::Number(n), fillers: None }),
             ..Self::on(build.variant, backbone, Some((side, side)))
         }
+    }
+
+    /// The network of a task on views.
+    pub fn of_views(backbone: &BackboneSpec, head: ViewHead) -> Self {
+        let Build { variant, batch_norm, .. } = head.build(backbone);
+        let size = Some((head.side, head.side));
+        Self { batch_norm, views: Some(head), ..Self::on(variant, backbone, size) }
+    }
+
+    /// The last layer of the backbone that is trained, if layers with weights follow it.
+    ///
+    /// # Errors
+    /// An unknown layer.
+    pub fn trained_through(&self) -> Result<Option<String>> {
+        let through = self.views.as_ref().map(|head| head.trained_through(&self.backbone)).transpose()?;
+        Ok(through.flatten())
+    }
+
+    /// Number of inputs to the network for one picture.
+    pub fn views_per_picture(&self) -> usize {
+        self.views.as_ref().map_or(1, |head| head.views)
     }
 
     /// Sets the input channels: lightness, or color too.
@@ -331,6 +356,9 @@ impl NetworkPlan {
     /// A missing layer in `taps` or `trainable`.
     pub fn table(&self, classes: usize) -> Result<Vec<Layer>> {
         let mut table = self.backbone.with_input(self.input()).table(&self.build(classes));
+        if let Some(head) = &self.views {
+            table = head.attach(table)?;
+        }
         let named = self.taps.iter().flatten().chain(match &self.trainable {
             Trainable::After(layer) | Trainable::From(layer) => Some(layer),
             Trainable::All | Trainable::Nothing => None,
@@ -426,6 +454,7 @@ impl Display for NetworkPlan {
             Outputs::Classes => "an output for each class".into(),
             Outputs::ClassesAndBackground => "an output for each class and background".into(),
         }));
+        said.extend(self.views.as_ref().map(ToString::to_string));
         said.extend(self.taps.as_ref().map(|taps| format!("read at {}", taps.join(", "))));
         let trainable = match &self.trainable {
             Trainable::All => "all layers trained".into(),

@@ -1,16 +1,25 @@
-//! Pretext tasks: colorization, its relatives that predict other channels, and the supervised baseline. Each
-//! implements [`crate::train::task::Task`].
+//! Pretext tasks: colorization, its relatives that predict other channels, the classification of views (rotation, jigsaw
+//! puzzles, context), and the supervised baseline. Each implements [`crate::train::task::Task`], those on views by
+//! [`view_classifier`].
 
 pub mod channels;
 pub mod color_prior;
 mod label_grid; // label pixels and predictions at them
 mod mean_meter;
+mod permutations; // of the tiles of a jigsaw puzzle
+pub mod views; // cut from pictures, and normalized
 
 pub mod colorization;
 pub mod colorizer;
 pub mod cross_channel;
 pub mod inputs;
 pub mod supervised;
+
+pub mod view_classifier; // shared by the tasks below
+
+pub mod context;
+pub mod jigsaw;
+pub mod rotation;
 
 use serde::{Deserialize, Serialize};
 
@@ -23,4 +32,10 @@ pub enum PretextSpec {
     CrossChannel(cross_channel::CrossChannelSpec),
     /// Lab from Lab.
     Autoencoder(cross_channel::AutoencoderSpec),
+    /// The turn of a picture.
+    Rotation(rotation::RotationSpec),
+    /// The order of shuffled tiles.
+    Jigsaw(jigsaw::JigsawSpec),
+    /// The position of one patch seen from another.
+    Context(context::ContextSpec),
 }

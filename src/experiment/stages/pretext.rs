@@ -2,10 +2,21 @@
 
 use super::kind::*;
 use crate::{
-    backbones::{Build, data_init::initialize, exchange, network::Network, table::heads},
-    experiment::{fit::INPUT, sources::WeightSource},
+    backbones::{
+        Build,
+        data_init::initialize,
+        exchange,
+        network::Network,
+        table::{Layer, Role, tap},
+        view_head::ViewHead,
+    },
+    experiment::{
+        fit::{INPUT, THROUGH},
+        sources::WeightSource,
+    },
     nn::{
         init::Filler,
+        layers::Fillers,
         params::Params,
         weights::{self, LoadReport},
     },
@@ -15,10 +26,12 @@ use crate::{
         colorization::{Colorization, ColorizationSpec},
         colorizer::Colorizer,
         cross_channel::{CrossChannel, CrossChannelTarget},
+        view_classifier::{ViewClassifier, ViewTaskSpec},
     },
     spec,
     train::task::Task as _,
 };
+use candle_core::Tensor;
 use std::path::Path;
 
 /// Trains a backbone without labels.
@@ -46,13 +59,13 @@ impl StageKind for PretextStage {
     fn trained(&self) -> Option<BackboneSpec> {
         let backbone = self.backbone.as_ref()?;
         Some(match self.predicts() {
-            Predicts::Color(_) => backbone.clone(),
+            Predicts::Color(_) | Predicts::Views(_) => backbone.clone(),
             Predicts::Other(problem) => backbone.with_input(problem.sees().input_kind()),
         })
     }
 
     fn predicts_pixels(&self) -> bool {
-        true
+        !matches!(self.predicts(), Predicts::Views(_))
     }
 
     fn colorizes(&self) -> bool {
@@ -62,14 +75,24 @@ impl StageKind for PretextStage {
     fn plan(&self, row: StageRow, backbone: Option<&BackboneSpec>) -> Result<StagePlan> {
         let pass = (Pass::Train, self.train.batch.get());
         let pictures = PicturePlan::plain(self.data.as_ref(), Some(pass), false)?;
-        let side = pictures.val.framing.side();
-        let network = NetworkPlan::of_task(required(backbone, "backbone")?, &self.build(), side);
+        let (side, backbone) = (pictures.val.framing.side(), required(backbone, "backbone")?);
+        let of_task = |build: &Build| NetworkPlan::of_task(backbone, build, side);
+        let network = match self.predicts() {
+            Predicts::Color(spec) => of_task(&Colorizer::build(spec)),
+            Predicts::Other(problem) => of_task(&problem.build()),
+            Predicts::Views(spec) => {
+                let head = spec.head(side)?;
+                check_batch(&head, self.train.batch.get())?;
+                NetworkPlan::of_views(backbone, head)
+            }
+        };
         let (files, metrics) = match self.predicts() {
             Predicts::Color(spec) if spec.needs_prior() => {
                 (prior_file(&spec.prior), Metrics::of(spec.metrics()))
             }
             Predicts::Color(spec) => (vec![], Metrics::of(spec.metrics())),
             Predicts::Other(_) => (vec![], Metrics::of(CrossChannel::METRICS)),
+            Predicts::Views(_) => (vec![], Metrics::of(ViewClassifier::METRICS)),
         };
         let (network, train) = (Some(network), Some(self.train.clone()));
         Ok(StagePlan { row, pictures, network, files, train, metrics, leaves: WEIGHTS })
@@ -78,7 +101,7 @@ impl StageKind for PretextStage {
     fn check_ready(&self, fit: &StageRun) -> Result<()> {
         let prior = match self.predicts() {
             Predicts::Color(spec) => fit.check_prior(&spec.bins()),
-            Predicts::Other(_) => Ok(()),
+            Predicts::Other(_) | Predicts::Views(_) => Ok(()),
         };
         both(prior, self.check_start(fit)).map(drop)
     }
@@ -87,6 +110,7 @@ impl StageKind for PretextStage {
         match self.predicts() {
             Predicts::Color(spec) => colorization(spec, fit, run),
             Predicts::Other(problem) => cross_channel(problem, fit, run),
+            Predicts::Views(spec) => views(spec, fit, run),
         }
     }
 }
@@ -94,14 +118,17 @@ impl StageKind for PretextStage {
 impl PretextStage {
     /// Checks that the initial weights fit the network.
     fn check_start(&self, fit: &StageRun) -> Result<()> {
-        let (net, params) = blank(fit.backbone()?, &self.build(), fit)?;
+        let plan = required(fit.plan.network.as_ref(), "backbone")?;
+        let (net, params) = blank(plan, fit)?;
         if fit.located.is_some() {
             load_initial(fit.weights()?, &net, &params)?;
         }
         if let (Some(below), Some(stage)) = (&fit.upstream_network, fit.plan.row.start.stage()) {
-            let (_, theirs) = blank(&below.backbone, &below.build(fit.sets.classes()), fit)?;
+            let (_, theirs) = blank(below, fit)?;
             let theirs = theirs.state().into_iter().collect();
-            load_except_heads(&theirs, &format!("what stage `{stage}` trains"), &net, &params)?;
+            let through = below.trained_through()?;
+            let origin = format!("what stage `{stage}` trains");
+            load_except_heads(&theirs, (&origin, through.as_deref()), &net, &params)?;
         }
         Ok(())
     }
@@ -111,22 +138,28 @@ impl PretextStage {
             PretextSpec::Colorization(spec) => Predicts::Color(spec),
             PretextSpec::CrossChannel(spec) => Predicts::Other((*spec).into()),
             PretextSpec::Autoencoder(spec) => Predicts::Other((*spec).into()),
-        }
-    }
-
-    /// Build options of the task's network.
-    fn build(&self) -> Build {
-        match self.predicts() {
-            Predicts::Color(spec) => Colorizer::build(spec),
-            Predicts::Other(problem) => problem.build(),
+            PretextSpec::Rotation(spec) => Predicts::Views(spec),
+            PretextSpec::Jigsaw(spec) => Predicts::Views(spec),
+            PretextSpec::Context(spec) => Predicts::Views(spec),
         }
     }
 }
 
-/// The task's target: color from lightness, or some channels from others.
+/// The task's target: color from lightness, some channels from others, or the class of views.
 enum Predicts<'a> {
     Color(&'a ColorizationSpec),
     Other(CrossChannelTarget),
+    Views(&'a dyn ViewTaskSpec),
+}
+
+/// Checks that batch normalization has more than one example to normalize.
+fn check_batch(head: &ViewHead, batch: usize) -> Result<()> {
+    ensure!(
+        batch * head.groups.len() > 1 || !head.batch_norm,
+        "a batch of one picture gives the head one example, of which batch normalization leaves nothing: use a `batch` of \
+         at least 2, or `batch_norm: false` in the task"
+    );
+    Ok(())
 }
 
 /// The file of the prior, if any.
@@ -164,6 +197,15 @@ fn cross_channel(
     fit.save_weights(ended, &task, [(INPUT.to_string(), input)], run)
 }
 
+fn views(spec: &dyn ViewTaskSpec, fit: &StageRun, run: &mut RunDir) -> Result<Option<Vec<Metric>>> {
+    let plan = required(fit.plan.network.as_ref(), "backbone")?;
+    let mut task = ViewClassifier::new(spec, &plan.backbone, fit.crop(), &fit.rng, &fit.device)?;
+    start(fit, task.network(), task.params())?;
+    let ended = fit.train(&mut task, run)?;
+    let through = plan.trained_through()?.map(|layer| (THROUGH.to_string(), layer));
+    fit.save_weights(ended, &task, through, run)
+}
+
 /// Initializes `network` with the stage's initial weights, if any.
 fn start(fit: &StageRun, network: &Network, params: &Params) -> Result<()> {
     match &fit.plan.row.start {
@@ -171,7 +213,10 @@ fn start(fit: &StageRun, network: &Network, params: &Params) -> Result<()> {
         Start::Weights(InitSpec::Stage(_)) => load_initial(&fit.upstream_weights()?, network, params),
         Start::Weights(InitSpec::File(_)) => load_initial(fit.weights()?, network, params),
         Start::Weights(InitSpec::DataDependent(how)) => {
-            let batches = fit.inputs(how.batches.get(), network.input(), fit.crop())?;
+            let mut batches = fit.inputs(how.batches.get(), network.input(), fit.crop())?;
+            if let Some(head) = fit.plan.network.as_ref().and_then(|plan| plan.views.as_ref()) {
+                batches = batches.iter().map(|batch| center(batch, head.side)).collect::<Result<_>>()?;
+            }
             for layer in initialize(how, network, &batches, &fit.rng.split("data_init"))? {
                 tracing::info!("{layer}");
             }
@@ -181,35 +226,52 @@ fn start(fit: &StageRun, network: &Network, params: &Params) -> Result<()> {
     }
 }
 
-/// A zero-initialized network, to check what fits it.
-fn blank(backbone: &BackboneSpec, build: &Build, fit: &StageRun) -> Result<(Network, Params)> {
-    let mut params = Params::new(&fit.device);
-    let net = backbone.with_init(Filler::Zero).build(build, &mut params, &Rng::new(0))?;
+/// The central squares of `side` pixels of pictures `(B, H, W, C)`.
+fn center(pictures: &Tensor, side: usize) -> Result<Tensor> {
+    let (_, height, width, _) = pictures.dims4()?;
+    let square = pictures.narrow(1, (height - side) / 2, side)?.narrow(2, (width - side) / 2, side)?;
+    Ok(square.contiguous()?)
+}
+
+/// The planned network with zeros for weights, to check what fits it.
+fn blank(plan: &NetworkPlan, fit: &StageRun) -> Result<(Network, Params)> {
+    let (mut params, mut rows) = (Params::new(&fit.device), plan.table(fit.sets.classes())?);
+    let zero = Fillers { weight: Filler::Zero, bias: Some(Filler::Zero) };
+    for row in &mut rows {
+        let bias = zero.bias.filter(|_| row.kind.has_bias());
+        row.kind.fill(Fillers { bias, ..zero });
+    }
+    let net = Network::new(plan.backbone.interface(), rows, &mut params, &Rng::new(0))?;
     Ok((net, params))
 }
 
-/// Loads trained weights into `params`. Heads of `network` may be missing and then keep their initialization; all
-/// other layers must match.
+/// Loads trained weights into `params`. Heads of `network` may be missing and then keep their initialization, and so may
+/// layers after those that the file's task trained; all other layers must match.
 fn load_initial(path: &Path, network: &Network, params: &Params) -> Result<()> {
     let file = exchange::open_finite(path)?;
-    let report = load_except_heads(&file.tensors, &path.display().to_string(), network, params)?;
+    let (origin, through) =
+        (path.display().to_string(), file.metadata.get(THROUGH).map(|layer| layer.trim()));
+    let report = load_except_heads(&file.tensors, (&origin, through), network, params)?;
     tracing::info!("{}: {report}", path.display());
     Ok(())
 }
 
-/// As [`load_initial`], for tensors from `origin`.
+/// As [`load_initial`], for tensors from `origin`, which end with a layer if it trained no more.
 fn load_except_heads(
     tensors: &weights::Named,
-    origin: &str,
+    (origin, through): (&str, Option<&str>),
     network: &Network,
     params: &Params,
 ) -> Result<LoadReport> {
-    let heads: Vec<&str> = heads(network.layers()).collect();
+    let rows = network.layers();
+    let trained = through.and_then(|layer| tap(rows, layer)).map_or(rows.len(), |last| last + 1);
+    let is_new = |(at, row): &(usize, &Layer)| row.role == Role::Head || *at >= trained;
+    let new: Vec<&str> = rows.iter().enumerate().filter(is_new).map(|(_, row)| row.name.as_str()).collect();
     let report =
         weights::load_into(params, tensors).with_context(|| format!("{origin} does not fit the backbone"))?;
     let left = report.missing.iter().chain(&report.mismatched);
-    let of_a_head = |name: &str| name.rsplit_once('.').is_some_and(|(layer, _)| heads.contains(&layer));
-    let strange: Vec<&str> = left.map(String::as_str).filter(|name| !of_a_head(name)).collect();
+    let of_a_new = |name: &str| name.rsplit_once('.').is_some_and(|(layer, _)| new.contains(&layer));
+    let strange: Vec<&str> = left.map(String::as_str).filter(|name| !of_a_new(name)).collect();
     ensure!(
         strange.is_empty(),
         "{origin} does not fit the backbone: it lacks {}; give the same backbone to both stages",
