@@ -8,3 +8,4 @@ mod networks;
 mod spec_errors;
 mod spec_round_trip;
 mod transfer;
+mod views;

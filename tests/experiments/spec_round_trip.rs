@@ -56,6 +56,9 @@ fn parts() -> impl Strategy<Value = Parts> {
         Just("{ colorization: { rebalance: off, gray_gate: null } }"),
         Just("{ colorization: { rebalance: { lambda: 1 }, prior: { file: a b.npy } } }"),
         Just("{ colorization: { prior: { measured: { images: 100 } }, neighbors: 5 } }"),
+        Just("rotation"),
+        Just("{ jigsaw: { permutations: 7, jitter: 2, normalize: channel, head: { hidden: [] } } }"),
+        Just("{ context: { grid: 2, patch: 12, color: project, head: { tap: conv5, dropout: true } } }"),
     ];
     let names = (name.clone(), name).prop_filter("two stages", |(a, b)| a != b);
     let seeds = prop::collection::btree_set(any::<u64>(), 1..4);
