@@ -2,7 +2,7 @@
 //!
 //! The system of Zhang, Isola and Efros, "Colorful Image Colorization" (ECCV 2016): a network sees only the
 //! lightness of a photograph and predicts a distribution over 313 quantized colors at every pixel. Probes and transfer tasks
-//! measure the features that it learns.
+//! measure the features that it learns, and those of other pretext tasks: other channels, rotation, jigsaw puzzles, context.
 //!
 //! ## Data flow
 //!
@@ -35,6 +35,9 @@
 //! reverse and hands every gradient to the optimizer ([`nn::optim`]) when it is complete; candle's graph covers losses and
 //! what lies between passes. Activations are NHWC, `(B, H, W, C)`, everywhere; weight files keep the OIHW order and Caffe's
 //! layer names, ResNets torchvision's.
+//!
+//! Tasks that classify views of a picture share one network design ([`backbones::view_head`]) and one implementation
+//! ([`pretext::view_classifier`]); each adds a file that says which views it makes and how they are grouped.
 
 pub mod atomic_write;
 pub mod bounded;
