@@ -1,6 +1,6 @@
 //! `colorize`: colorizes black-and-white photographs.
 
-use super::{CommandOutput, device::DeviceArgs, failure::Usage, model::number, out, threads};
+use super::{device::DeviceArgs, failure::Usage, model::number, out, output::CommandOutput, threads};
 use crate::{
     bounded::{Pixels, Positive},
     color::decode::Decode,

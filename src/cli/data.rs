@@ -1,6 +1,6 @@
 //! `data verify` and `data prior`: checks every image of a data set, and measures its color prior.
 
-use super::{CommandOutput, experiment::locations, failure::Usage, out};
+use super::{experiment::locations, failure::Usage, out, output::CommandOutput};
 use crate::{
     bounded::Count,
     data::{

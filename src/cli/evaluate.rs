@@ -1,6 +1,6 @@
 //! `evaluate detections` and `evaluate segmentation`: scores result files against the ground truth.
 
-use super::{CommandOutput, failure::Usage};
+use super::{failure::Usage, output::CommandOutput};
 use crate::{
     atomic_write,
     data::voc::palette::Palette,

@@ -1,6 +1,6 @@
 //! `run`, `check` and `show`: the commands that take a spec.
 
-use super::{CommandOutput, device::DeviceArgs, failure::Usage, out, threads};
+use super::{device::DeviceArgs, failure::Usage, out, output::CommandOutput, threads};
 use crate::{
     data::source::Locations,
     experiment::{self, Experiment, Outcome, RunOptions, Seeds},

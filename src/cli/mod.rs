@@ -12,6 +12,7 @@ mod failure;
 mod logging;
 mod model;
 mod out;
+mod output;
 mod proposals;
 mod push;
 mod report;
@@ -21,6 +22,7 @@ mod threads;
 mod weights;
 
 pub use failure::Failure;
+pub use output::CommandOutput;
 
 use crate::{ops::conv::check_simd, train::program};
 use clap::{Parser, Subcommand};
@@ -101,19 +103,6 @@ enum Verb {
                       A file that cannot be read is named at the end (exit code 1); the others are done."
     )]
     Proposals(proposals::ProposalArgs),
-}
-
-/// Output text and exit code of a command.
-#[derive(Debug)]
-pub struct CommandOutput {
-    pub text: String,
-    pub exit: u8,
-}
-
-impl CommandOutput {
-    fn ok(text: impl ToString) -> Self {
-        Self { text: text.to_string(), exit: 0 }
-    }
 }
 
 impl Cli {

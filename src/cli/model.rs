@@ -1,6 +1,6 @@
 //! `model`: a network's layer table with shapes, parameters and multiply-accumulates.
 
-use super::CommandOutput;
+use super::output::CommandOutput;
 use crate::{
     backbones::{
         BackboneSpec, Build, Variant,

@@ -1,6 +1,6 @@
 //! `proposals`: object proposals of pictures, written to a file.
 
-use super::{CommandOutput, failure::Usage, out};
+use super::{failure::Usage, out, output::CommandOutput};
 use crate::{
     bounded::Count,
     colorize::{

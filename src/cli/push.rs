@@ -1,6 +1,6 @@
 //! `weights push`: uploads a finished run's weights to the Hugging Face hub.
 
-use super::{CommandOutput, failure::Usage};
+use super::{failure::Usage, output::CommandOutput};
 use crate::{
     experiment::publish::{self, Publication},
     hub::{self, Commit, FileUpload, Repo, UploadBody},

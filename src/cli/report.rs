@@ -1,6 +1,6 @@
 //! `report`: tables and plots from run directories.
 
-use super::{CommandOutput, failure::Usage, out};
+use super::{failure::Usage, out, output::CommandOutput};
 use crate::report;
 use anyhow::Result;
 use clap::Args;

@@ -1,6 +1,6 @@
 //! `score`: scores folders of colorized pictures against a folder of true ones.
 
-use super::{CommandOutput, failure::Usage};
+use super::{failure::Usage, output::CommandOutput};
 use crate::{
     metrics::bootstrap::Bootstrap,
     score::{MethodSpec, ScoreSpec, score_folders},

@@ -1,6 +1,6 @@
 //! `weights init`, `rescale`, `absorb`, `color`, `fc`, `conv`: edits weights between trainings.
 
-use super::{CommandOutput, device::DeviceArgs, experiment::locations, failure::Usage, out};
+use super::{device::DeviceArgs, experiment::locations, failure::Usage, out, output::CommandOutput};
 use crate::{
     backbones::{
         BackboneSpec, Build, Variant,

@@ -2,8 +2,8 @@
 //! their own.
 
 use super::{
-    CommandOutput,
     failure::Usage,
+    output::CommandOutput,
     push::{self, PushArgs},
     surgery::{self, InOut, InitArgs, RescaleArgs},
 };
