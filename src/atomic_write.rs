@@ -56,6 +56,16 @@ pub fn link(from: &Path, to: &Path) -> io::Result<()> {
     write_with(to, |out| io::copy(&mut File::open(from)?, out).map(|_| ()))
 }
 
+/// Moves a finished file within one file system, after syncing it to disk; replaces an existing `to`.
+///
+/// # Errors
+/// As [`write`].
+pub fn publish(from: &Path, to: &Path) -> io::Result<()> {
+    File::open(from)?.sync_all()?;
+    fs::rename(from, to)?;
+    sync_folder(to)
+}
+
 /// Removes temporary files of interrupted writes from `folder`. The caller must be the only writer there.
 ///
 /// # Errors

@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail, ensure};
 use candle_core::Tensor;
 use std::{
     fs::File,
-    io::{self, BufReader, Read, Write},
+    io::{self, BufReader, Read, Seek, Write},
     path::Path,
 };
 
@@ -70,6 +70,92 @@ pub fn append<T: NpyElement>(out: &mut impl Write, values: &[T]) -> io::Result<(
 pub fn write<T: NpyElement>(out: &mut impl Write, shape: &[usize], values: &[T]) -> io::Result<()> {
     begin::<T>(out, shape)?;
     append(out, values)
+}
+
+/// A matrix of f32 that is written row by row; the number of rows is known at the end only.
+pub struct RowWriter<W> {
+    out: W,
+    width: usize,
+    rows: usize,
+}
+
+impl<W: Write + Seek> RowWriter<W> {
+    /// A matrix of rows of `width` values at the start of `out`.
+    ///
+    /// # Errors
+    /// Those of `out`.
+    pub fn new(mut out: W, width: usize) -> io::Result<Self> {
+        begin::<f32>(&mut out, &[0, width])?;
+        Ok(Self { out, width, rows: 0 })
+    }
+
+    /// Appends whole rows.
+    ///
+    /// # Errors
+    /// Those of `out`; values that are no whole rows.
+    pub fn append(&mut self, values: &[f32]) -> io::Result<()> {
+        if self.width == 0 || !values.len().is_multiple_of(self.width) {
+            return Err(io::Error::other(format!("{} values are no rows of {}", values.len(), self.width)));
+        }
+        self.rows += values.len() / self.width;
+        append(&mut self.out, values)
+    }
+
+    /// Writes the number of rows into the header, whose length is the same for any number; returns `(rows, width)`.
+    ///
+    /// # Errors
+    /// Those of `out`.
+    pub fn finish(mut self) -> io::Result<(usize, usize)> {
+        self.out.rewind()?;
+        begin::<f32>(&mut self.out, &[self.rows, self.width])?;
+        self.out.flush()?;
+        Ok((self.rows, self.width))
+    }
+}
+
+/// Reads a matrix of little-endian f32, as [`RowWriter`] writes it, in blocks of rows.
+pub struct RowReader {
+    file: BufReader<File>,
+    /// Rows left.
+    rows: usize,
+    width: usize,
+}
+
+impl RowReader {
+    /// Opens a file of rows.
+    ///
+    /// # Errors
+    /// A file that is missing, truncated, or no such matrix.
+    pub fn open(path: &Path) -> Result<Self> {
+        let file = File::open(path)?;
+        let length = file.metadata()?.len();
+        let mut file = BufReader::new(file);
+        match NpyHeader::read(&mut file, length)? {
+            NpyHeader { element: Element::F32, big_endian: false, fortran: false, shape }
+                if shape.len() == 2 =>
+            {
+                Ok(Self { file, rows: shape[0], width: shape[1] })
+            }
+            other => bail!("it is no matrix of float32 in C order: {other:?}"),
+        }
+    }
+
+    /// Length of a row.
+    pub fn width(&self) -> usize {
+        self.width
+    }
+
+    /// The next `count` rows, concatenated; fewer at the end, and none after it.
+    ///
+    /// # Errors
+    /// A file that cannot be read.
+    pub fn next_rows(&mut self, count: usize) -> Result<Vec<f32>> {
+        let count = count.min(self.rows);
+        let mut bytes = vec![0; 4 * count * self.width];
+        self.file.read_exact(&mut bytes)?;
+        self.rows -= count;
+        Ok(bytes.as_chunks().0.iter().map(|value| f32::from_le_bytes(*value)).collect())
+    }
 }
 
 /// Reads an array of integers or floats as a CPU tensor.
@@ -241,6 +327,29 @@ mod tests {
         assert_eq!(read.dims(), [2, 1, 3]);
         let values = read.flatten_all().unwrap().to_vec1::<f32>().unwrap();
         assert_eq!(values, [0.0, -1.5, 2.0, f32::MAX, 4.0, 5.0]);
+    }
+
+    #[test]
+    fn rows_are_written_and_read_in_blocks() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let mut out = RowWriter::new(file.reopen().unwrap(), 2).unwrap();
+        assert!(out.append(&[1.0]).is_err(), "half a row");
+        out.append(&[0.0, 1.0, 2.0, 3.0]).unwrap();
+        out.append(&[4.0, 5.0]).unwrap();
+        assert_eq!(out.finish().unwrap(), (3, 2));
+        let mut whole = vec![];
+        write(&mut whole, &[3, 2], &[0f32, 1.0, 2.0, 3.0, 4.0, 5.0]).unwrap();
+        assert_eq!(std::fs::read(file.path()).unwrap(), whole);
+        let mut rows = RowReader::open(file.path()).unwrap();
+        let blocks = [2, 2, 2].map(|count| rows.next_rows(count).unwrap());
+        assert_eq!(blocks, [vec![0.0, 1.0, 2.0, 3.0], vec![4.0, 5.0], vec![]]);
+        // Headers of no row and of as many as there can be are of one length.
+        let lengths = [0, usize::MAX].map(|rows| {
+            let mut header = vec![];
+            begin::<f32>(&mut header, &[rows, usize::MAX]).unwrap();
+            header.len()
+        });
+        assert_eq!(lengths, [128, 128]);
     }
 
     /// A file with this text as its header.

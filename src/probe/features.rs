@@ -9,6 +9,7 @@ use crate::{
     bounded::{Count, Pixels},
     data::{
         annotated::{Annotated, Presence},
+        crop_policy::CropPolicy,
         loader::Loader,
     },
     nn::Mode,
@@ -40,6 +41,16 @@ impl Default for FeatureSpec {
             protocol: Protocol::Avgpool,
             dimensions: Count::of(9600),
             squash: Some(Count::of(256)),
+        }
+    }
+}
+
+impl FeatureSpec {
+    /// What the network sees of a picture: a square of `side` pixels.
+    pub fn policy(&self, side: usize) -> CropPolicy {
+        match self.squash {
+            Some(short) => CropPolicy::Squash { short: short.get(), side },
+            None => CropPolicy::Crop { resize: Some(side), crop: side },
         }
     }
 }
@@ -201,30 +212,47 @@ pub fn extract(
     spec: &FeatureSpec,
     what: &str,
 ) -> Result<Vec<Features>> {
-    ensure!(!spec.layers.is_empty(), "features: no layer is named; give `layers:`");
-    let taps: Vec<&str> = spec.layers.iter().map(String::as_str).collect();
-    let mut matrices = vec![(vec![], 0); taps.len()];
+    let mut matrices = vec![(vec![], 0); spec.layers.len()];
     let mut indices = vec![];
-    let bar = progress(loader.dataset().len(), what);
-    while let Some(batch) = loader.next_batch()? {
-        let maps = network.forward(&network.input().read(&batch.pixels)?, &taps, &Mode::Frozen)?;
-        for ((values, width), map) in matrices.iter_mut().zip(&maps) {
-            *width = append(values, &downsample(map, spec.dimensions.get(), spec.protocol)?)?;
+    for_each_batch(network, loader, spec, what, |batch, rows| {
+        for ((values, width), of_layer) in matrices.iter_mut().zip(rows) {
+            *width = of_layer.len() / batch.len();
+            values.extend(of_layer);
         }
-        bar.inc(batch.indices.len() as u64);
-        indices.extend(batch.indices);
-    }
-    bar.finish_and_clear();
+        indices.extend(batch);
+        Ok(())
+    })?;
     tracing::info!("{what}: features of {} pictures at {}", indices.len(), spec.layers.join(", "));
     ensure!(!indices.is_empty(), "{what}: there are no pictures to take features from");
     let matrix = |(values, width)| Features::of_pictures(values, width, indices.clone());
     matrices.into_iter().map(matrix).collect()
 }
 
-/// Appends rows `(B, D)` and returns D.
-fn append(values: &mut Vec<f32>, rows: &Tensor) -> Result<usize> {
-    values.extend(rows.flatten_all()?.to_vec1::<f32>()?);
-    Ok(rows.dim(1)?)
+/// As [`extract`], a batch at a time: `take` gets the data set indices of its pictures, and for each layer of `spec` their
+/// rows, concatenated.
+///
+/// # Errors
+/// As [`extract`], and those of `take`.
+pub fn for_each_batch(
+    network: &Network,
+    loader: &mut Loader,
+    spec: &FeatureSpec,
+    what: &str,
+    mut take: impl FnMut(&[usize], Vec<Vec<f32>>) -> Result<()>,
+) -> Result<()> {
+    ensure!(!spec.layers.is_empty(), "features: no layer is named; give `layers:`");
+    let taps: Vec<&str> = spec.layers.iter().map(String::as_str).collect();
+    let bar = progress(loader.dataset().len(), what);
+    while let Some(batch) = loader.next_batch()? {
+        let maps = network.forward(&network.input().read(&batch.pixels)?, &taps, &Mode::Frozen)?;
+        let rows = |map: &Tensor| -> candle_core::Result<Vec<f32>> {
+            downsample(map, spec.dimensions.get(), spec.protocol)?.flatten_all()?.to_vec1()
+        };
+        take(&batch.indices, maps.iter().map(rows).collect::<Result<_, _>>()?)?;
+        bar.inc(batch.indices.len() as u64);
+    }
+    bar.finish_and_clear();
+    Ok(())
 }
 
 /// A progress bar with `steps` steps on a terminal, hidden elsewhere.

@@ -64,7 +64,7 @@ pub struct KnnResult {
 }
 
 /// Index of a neighbor, and its vote or similarity.
-type Neighbor = (usize, f64);
+pub type Neighbor = (usize, f64);
 
 /// Predicts the class of each test row for each k, in the order of the spec; `labels` are those of the training rows.
 ///
@@ -186,7 +186,7 @@ fn check(spec: &KnnSpec, train: &Features, test: &Features) -> Result<()> {
 }
 
 /// The `k` most similar pictures with their similarities, most similar first.
-fn nearest(similarities: &[f32], k: usize) -> Vec<Neighbor> {
+pub fn nearest(similarities: &[f32], k: usize) -> Vec<Neighbor> {
     let order = |a: &usize, b: &usize| similarities[*b].total_cmp(&similarities[*a]).then(a.cmp(b));
     let mut pictures: Vec<usize> = (0..similarities.len()).collect();
     if k < pictures.len() {

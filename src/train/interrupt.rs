@@ -44,8 +44,20 @@ impl ScratchDir {
     /// # Errors
     /// The folder cannot be created.
     pub fn new() -> Result<Self> {
+        Self::of(tempfile::tempdir().context("cannot create a temporary folder")?)
+    }
+
+    /// As [`ScratchDir::new`], hidden in `folder`, so that what is written there can be moved into `folder`.
+    ///
+    /// # Errors
+    /// As [`ScratchDir::new`].
+    pub fn within(folder: &Path) -> Result<Self> {
+        let hidden = tempfile::Builder::new().prefix(".partial-").tempdir_in(folder);
+        Self::of(hidden.with_context(|| format!("cannot write to {}", folder.display()))?)
+    }
+
+    fn of(folder: TempDir) -> Result<Self> {
         install()?;
-        let folder = tempfile::tempdir().context("cannot create a temporary folder")?;
         *SCRATCH_DIR.lock().unwrap_or_else(PoisonError::into_inner) = Some(folder.path().into());
         Ok(Self(folder))
     }

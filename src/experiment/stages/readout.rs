@@ -88,14 +88,11 @@ impl<C: FeatureClassifier> StageKind for ReadoutStage<C> {
     fn plan(&self, row: StageRow, backbone: Option<&BackboneSpec>) -> Result<StagePlan> {
         let backbone = required(backbone, "backbone")?;
         let side = self.side.map_or(backbone.crop(), |side| side.get());
-        let framing = match self.features.squash {
-            Some(short) => CropPolicy::Squash { short: short.get(), side },
-            None => CropPolicy::Crop { resize: Some(side), crop: side },
-        };
         let network = NetworkPlan::frozen(backbone, &self.features.layers, side)?;
         let variants = network.reads().iter().flat_map(|layer| self.classifier.variants(layer));
         let metrics = Metrics::of(variants);
-        let view = ViewPlan { framing, pass: Pass::Once, batch: BATCH, flip: false };
+        let view =
+            ViewPlan { framing: self.features.policy(side), pass: Pass::Once, batch: BATCH, flip: false };
         let source =
             DataSource::Annotated(required(self.annotated.as_ref(), "annotated")?.clone(), Lists::Main);
         Ok(StagePlan {
