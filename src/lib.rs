@@ -24,7 +24,7 @@
 //! | 2 siblings that do not see one another | [`backbones`], [`data`], [`metrics`] |
 //! | 3 training machinery, independent of tasks | [`train`] |
 //! | 4 tasks and evaluation | [`pretext`], [`probe`], [`transfer`], [`evaluation`] |
-//! | 5 experiments, pictures | [`spec`], [`report`], [`score`], [`experiment`], [`colorize`] |
+//! | 5 experiments, pictures | [`spec`], [`report`], [`score`], [`experiment`], [`colorize`], [`features`] |
 //! | 6 surface | [`cli`] |
 //!
 //! [`device`] is the only module with GPU code: an operation of [`ops`] or [`color`] implements the traits of `op` for the CPU
@@ -77,6 +77,7 @@ pub mod transfer;
 
 pub mod colorize;
 pub mod experiment;
+pub mod features;
 pub mod report;
 pub mod score;
 pub mod spec;

@@ -9,6 +9,7 @@ mod device;
 mod evaluate;
 mod experiment;
 mod failure;
+mod features;
 mod logging;
 mod model;
 mod out;
@@ -73,6 +74,14 @@ enum Verb {
                             A file that cannot be colored is named at the end (exit code 1); the others are done."
     )]
     Colorize(Box<colorize::ColorizeArgs>),
+    /// Write features of photographs at layers of a network
+    #[command(
+        after_help = "Example:\n  hueristic features photos --weights weights.safetensors --layers conv3,conv5\n  \
+                            hueristic features 'photos/*.jpg' --weights weights.safetensors --layers conv5 --neighbors 6 --filters\n\n\
+                            LAYER.npy is a float32 matrix with a row for each line of paths.txt.\n\
+                            A file that cannot be read is named at the end (exit code 1); the others are done."
+    )]
+    Features(Box<features::FeatureArgs>),
     /// Verify data sets, measure color priors
     #[command(subcommand, after_help = "Example:\n  hueristic data verify cifar10 --data ~/data")]
     Data(data::Data),
@@ -122,6 +131,7 @@ impl Cli {
             Verb::Check(args) => experiment::check(&args),
             Verb::Show(args) => experiment::show(&args),
             Verb::Colorize(args) => colorize::run(&args),
+            Verb::Features(args) => features::run(&args),
             Verb::Data(verb) => data::run(verb),
             Verb::Weights(verb) => weights::run(verb),
             Verb::Model(verb) => model::run(verb),

@@ -30,7 +30,10 @@ pub fn montage(original: &RgbImage, colored: &ColorizedPicture, gray: Gray) -> R
 }
 
 /// Scales the picture down so that no side exceeds `long`.
-pub(super) fn scaled_down(picture: &RgbImage, long: usize) -> Result<RgbImage> {
+///
+/// # Errors
+/// A picture without pixels.
+pub fn scaled_down(picture: &RgbImage, long: usize) -> Result<RgbImage> {
     let side = picture.width.max(picture.height);
     if side <= long {
         return Ok(picture.clone());

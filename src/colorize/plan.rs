@@ -3,7 +3,7 @@
 
 use super::{encoding::ImageFormat, inputs::InputPicture};
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     path::{Path, PathBuf},
 };
 
@@ -67,14 +67,26 @@ pub fn plan(inputs: &[InputPicture], options: &OutputOptions) -> Result<Vec<Colo
     }
     let jobs: Vec<ColorizeJob> = inputs.iter().map(|input| job(input, options)).collect::<Result<_, _>>()?;
     check_collisions(&jobs)?;
-    check_inputs(&jobs)?;
-    let present: Vec<&Path> =
-        jobs.iter().flat_map(ColorizeJob::outputs).filter(|path| path.exists()).collect();
-    match present.first() {
-        Some(first) if !options.overwrite => {
-            Err(PlanError::Exists { first: first.to_path_buf(), count: present.len() })
+    let outputs: Vec<&Path> = jobs.iter().flat_map(ColorizeJob::outputs).collect();
+    check_outputs(&outputs, inputs, options.overwrite)?;
+    Ok(jobs)
+}
+
+/// Checks that no output is an input, and that none exists already unless `overwrite`.
+///
+/// # Errors
+/// The first output that is refused.
+pub fn check_outputs(outputs: &[&Path], inputs: &[InputPicture], overwrite: bool) -> Result<(), PlanError> {
+    let inputs: HashSet<PathBuf> = inputs.iter().map(|input| canonical(&input.path)).collect();
+    if let Some(output) = outputs.iter().find(|output| inputs.contains(&canonical(output))) {
+        return Err(PlanError::OverInput(output.into()));
+    }
+    let mut present = outputs.iter().filter(|path| path.exists());
+    match present.next() {
+        Some(first) if !overwrite => {
+            Err(PlanError::Exists { first: first.into(), count: 1 + present.count() })
         }
-        _ => Ok(jobs),
+        _ => Ok(()),
     }
 }
 
@@ -123,14 +135,6 @@ fn check_collisions(jobs: &[ColorizeJob]) -> Result<(), PlanError> {
         }
     }
     Ok(())
-}
-
-fn check_inputs(jobs: &[ColorizeJob]) -> Result<(), PlanError> {
-    let inputs: HashMap<PathBuf, ()> = jobs.iter().map(|job| (canonical(&job.input), ())).collect();
-    match jobs.iter().flat_map(ColorizeJob::outputs).find(|output| inputs.contains_key(&canonical(output))) {
-        Some(output) => Err(PlanError::OverInput(output.into())),
-        None => Ok(()),
-    }
 }
 
 /// The canonical path, as far as it exists.

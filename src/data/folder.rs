@@ -37,8 +37,8 @@ pub struct Files {
 }
 
 impl Files {
-    /// Unlabeled files from a list.
-    pub(super) fn listed(root: PathBuf, paths: Vec<PathBuf>) -> Self {
+    /// Unlabeled files from a list of paths relative to `root`.
+    pub fn listed(root: PathBuf, paths: Vec<PathBuf>) -> Self {
         Self { root, paths, labels: Labels::default(), ignored: 0, content: OnceLock::new() }
     }
 

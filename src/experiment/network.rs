@@ -34,7 +34,7 @@ use std::{collections::BTreeMap, path::Path};
 /// Batch size for data-dependent initialization and rescaling.
 const BATCH: usize = 16;
 
-type WeightMap = BTreeMap<String, Tensor>;
+pub type WeightMap = BTreeMap<String, Tensor>;
 
 impl StageRun {
     /// The planned network with its weights, frozen as planned.
@@ -202,23 +202,25 @@ impl StageRun {
 }
 
 /// Transfer-variant weights without batch normalization, and their architecture.
-pub(super) struct TrainedWeights {
+pub struct TrainedWeights {
     pub spec: BackboneSpec,
-    tensors: WeightMap,
+    pub tensors: WeightMap,
     /// The last layer that they hold, if not all.
-    through: Option<String>,
+    pub through: Option<String>,
 }
 
 /// Reads the weights and the architecture of a file; where it states none, it is `fallback`.
 ///
 /// # Errors
 /// A file that cannot be read, has no backbone while no fallback is given, or whose weights do not fit it.
-pub(super) fn read_trained(path: &Path, fallback: Option<&BackboneSpec>) -> Result<TrainedWeights> {
+pub fn read_trained(path: &Path, fallback: Option<&BackboneSpec>) -> Result<TrainedWeights> {
     let file = exchange::open_finite(path)?;
-    let spec = file
-        .backbone(fallback)
-        .with_context(|| path.display().to_string())?
-        .with_context(|| format!("{} names no backbone; give `backbone:` in the spec", path.display()))?;
+    let spec = file.backbone(fallback).with_context(|| path.display().to_string())?.with_context(|| {
+        format!(
+            "{} names no backbone; give `backbone:` in the spec (`--backbone` on the command line)",
+            path.display()
+        )
+    })?;
     let sees = file.metadata.get(INPUT).map(|yaml| weights::section::<LabChannels>(yaml)).transpose();
     let sees = sees.with_context(|| format!("{}: the input in its header", path.display()))?;
     let spec = sees.map_or(spec.clone(), |sees| spec.with_input(sees.input_kind()));

@@ -54,6 +54,21 @@ impl Document {
         }
     }
 
+    /// A document of one command-line option, `NAME=VALUE`, whose value is YAML.
+    ///
+    /// # Errors
+    /// A value that is not YAML.
+    pub fn option(argument: &str) -> Result<Self, SpecError> {
+        let name = format!("--{argument}");
+        let sources = vec![SourceText { name, text: argument.into(), ..SourceText::default() }];
+        let mut root = SpecNode::section(SourceSpan::default());
+        match Override::parse(argument, 0) {
+            Ok(value) => root.overlay(value.node(&root)),
+            Err(fault) => return Err(refuse(&[fault], &sources)),
+        }
+        Ok(Self { root, sources })
+    }
+
     /// Applies one `key.path=value`. `expand` may complete an abbreviated path.
     ///
     /// # Errors

@@ -26,7 +26,7 @@ pub(crate) use paths::{expand_home, relative};
 use crate::yaml;
 use serde::{Serialize, de::DeserializeOwned};
 use sha2::{Digest, Sha256};
-use std::path::Path;
+use std::{collections::BTreeMap, path::Path};
 
 /// Reads one YAML file and applies `extends:` and the `--set key.path=value` overrides.
 ///
@@ -38,6 +38,17 @@ pub fn parse<T: DeserializeOwned>(path: &Path, sets: &[String]) -> Result<T, Spe
         document.set(argument, |keys, _| Ok(keys))?;
     }
     document.typed()
+}
+
+/// Reads the value of the command-line option `--name` as YAML: `alexnet`, or `{ resnet: { depth: 50 } }`.
+///
+/// # Errors
+/// As [`parse`].
+pub fn option<T: DeserializeOwned>(name: &str, value: &str) -> Result<T, SpecError> {
+    let document = Document::option(&format!("{name}={value}"))?;
+    let mut values: BTreeMap<String, T> = document.typed()?;
+    let missing = || document.refuse(&[], On::Value, Diagnostic::new(format!("--{name} has no value")));
+    values.remove(name).ok_or_else(missing)
 }
 
 /// The spec as YAML with all defaults and keys in struct order; parses back to an equal value.

@@ -57,8 +57,9 @@ fn spec(dir: &Path, yaml: &str) -> String {
 
 #[test]
 fn help_carries_an_example_of_the_verb() {
-    let verbs: [&[&str]; 15] = [
+    let verbs: [&[&str]; 16] = [
         &["colorize"],
+        &["features"],
         &["run"],
         &["check"],
         &["show"],

@@ -4,6 +4,7 @@ mod cli;
 mod colorize;
 mod contributing;
 mod evaluate;
+mod features;
 mod floors;
 #[cfg(feature = "hub")]
 mod hub;
