@@ -20,7 +20,7 @@ const TASK_PANELS: usize = 16;
 /// Tasks per thread, for load balancing; the fewest, for which blocks are packed more than once.
 const TASKS_PER_THREAD: usize = 8;
 const FEWEST_PER_THREAD: usize = 2;
-/// Blocks of rows that are multiplied together.
+/// Blocks of rows that are multiplied together; as many panels are worth a task.
 const TASK_ROWS: usize = 4;
 
 /// Packs one operand.
@@ -171,7 +171,12 @@ impl<L: Pack, R: Pack, S: Store> Gemm<L, R, S> {
             let tasks = self.sizes.groups * panels.div_ceil(wide) * row_blocks.div_ceil(high);
             tasks < rayon::current_num_threads() * per_thread
         };
-        while high > TASK_ROWS && few(wide, high, TASKS_PER_THREAD) {
+        // Tasks that differ in panels alone pack no panel twice, so that none need be packed for all of them.
+        while self.shared == Side::Right && wide > TASK_ROWS && few(wide, high, TASKS_PER_THREAD) {
+            wide = wide.div_ceil(2).max(TASK_ROWS);
+        }
+        let once = self.shared == Side::Right && high == row_blocks;
+        while !once && high > TASK_ROWS && few(wide, high, TASKS_PER_THREAD) {
             high = high.div_ceil(2).max(TASK_ROWS);
         }
         while wide * high > 1 && few(wide, high, FEWEST_PER_THREAD) {
