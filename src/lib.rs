@@ -2,7 +2,8 @@
 //!
 //! The system of Zhang, Isola and Efros, "Colorful Image Colorization" (ECCV 2016): a network sees only the
 //! lightness of a photograph and predicts a distribution over 313 quantized colors at every pixel. Probes and transfer tasks
-//! measure the features that it learns, and those of other pretext tasks: other channels, rotation, jigsaw puzzles, context.
+//! measure the features that it learns, and those of other pretext tasks: other channels, rotation, jigsaw puzzles, context,
+//! inpainting, contrast, adversarial codes.
 //!
 //! ## Data flow
 //!
@@ -36,7 +37,8 @@
 //! what lies between passes. Activations are NHWC, `(B, H, W, C)`, everywhere; weight files keep the OIHW order and Caffe's
 //! layer names, ResNets torchvision's.
 //!
-//! Tasks that classify views of a picture share one network design ([`backbones::view_head`]) and one implementation
+//! Many tasks keep a backbone up to one of its layers and add a head ([`backbones::task_head`], [`pretext::headed`]). Those
+//! that classify views of a picture share one design of it ([`backbones::view_head`]) and one implementation
 //! ([`pretext::view_classifier`]); each adds a file that says which views it makes and how they are grouped.
 
 pub mod atomic_write;

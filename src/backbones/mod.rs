@@ -4,8 +4,12 @@
 pub mod absorb;
 pub mod alexnet;
 pub mod alexnet_conventions;
+pub mod bigan_networks;
 pub mod calibrate;
+pub mod code_head;
 pub mod data_init;
+pub mod decoder_head;
+pub mod discriminator;
 pub mod exchange;
 pub mod finite;
 pub mod input;
@@ -14,12 +18,14 @@ pub mod module;
 pub mod network;
 mod plan;
 mod profile;
+pub mod projection_head;
 #[cfg(test)]
 mod random_graphs;
 pub mod resnet;
 pub mod summary;
 pub mod surgery;
 pub mod table;
+pub mod task_head;
 pub mod vgg;
 pub mod vgg16;
 pub mod view_head;

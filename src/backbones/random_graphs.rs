@@ -4,8 +4,8 @@
 use super::{
     input::Input,
     kinds::{
-        AddRow, ConcatenateRow, GlobalPoolRow, LayerKind, LayerNormRow, PoolRow, ResizeRow, SlidingWindow,
-        Statistic,
+        AddRow, AddVectorRow, ChannelwiseRow, ConcatenateRow, GlobalPoolRow, LayerKind, LayerNormRow,
+        PoolRow, ResizeRow, SlidingWindow, Statistic, UnpackRow,
     },
     network::{Interface, Network, PixelGrid},
     table::{Layer, TableBuilder, sizes},
@@ -90,6 +90,16 @@ fn grow(
         }
         18 if fits(2) => table.push(&name, LayerKind::GlobalPool(GlobalPoolRow)),
         19 if size == (1, 1) => table.linear(&name, 5, fillers()),
+        20 if size.0 == size.1 && size.0 <= 8 => {
+            let row = ChannelwiseRow { channels: width, side: size.0, filler: fillers().weight };
+            table.push(&name, LayerKind::Channelwise(row))
+        }
+        21 if map[beside] == ((1, 1), width) => {
+            table.join(&name, LayerKind::AddVector(AddVectorRow), vec![at, beside])
+        }
+        22 if size == (1, 1) && width % 2 == 0 => {
+            table.push(&name, LayerKind::Unpack(UnpackRow { first: width / 2, side: 1, channels: width / 2 }))
+        }
         _ => return false,
     };
     grown.tap(&name);
@@ -133,6 +143,13 @@ fn by_candle(rows: &[Layer], params: &Params, x: &Tensor, rng: &Rng) -> Result<V
                 let y = input.flatten_from(1)?.matmul(&weight.expect("a weight").t()?)?;
                 y.broadcast_add(&bias.expect("a bias"))?.unsqueeze(1)?.unsqueeze(1)?
             }
+            LayerKind::Channelwise(_) => {
+                let (b, h, w, c) = input.dims4()?;
+                let cells = input.reshape((b, 1, h * w, c))?.transpose(2, 3)?.unsqueeze(3)?;
+                let weight = weight.expect("a weight").unsqueeze(0)?.unsqueeze(0)?;
+                let y = cells.broadcast_mul(&weight)?.sum(4)?.reshape((b, c, h, w))?;
+                y.permute((0, 2, 3, 1))?.contiguous()?
+            }
             LayerKind::Pool(pool) if pool.statistic == Statistic::Max => max_pool2d(input, pool.geometry)?,
             LayerKind::Pool(pool) => avg_pool2d(input, pool.geometry)?,
             LayerKind::GlobalPool(_) => input.mean_keepdim((1, 2))?,
@@ -160,6 +177,8 @@ fn by_candle(rows: &[Layer], params: &Params, x: &Tensor, rng: &Rng) -> Result<V
             LayerKind::GroupViews(_) => candle_core::bail!("views are not drawn: they change the batch"),
             LayerKind::Add(_) => (input + &values[row.from[1]])?,
             LayerKind::Concatenate(_) => Tensor::cat(&[input, &values[row.from[1]]], 3)?,
+            LayerKind::AddVector(_) => input.broadcast_add(&values[row.from[1]])?,
+            LayerKind::Unpack(part) => input.narrow(3, part.first, part.count())?,
             LayerKind::Resize(resize) => {
                 let (_, height, width, _) = input.dims4()?;
                 resize_bilinear(input, (2 * height, 2 * width), resize.align_corners)?
@@ -222,7 +241,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(150))]
     #[test]
     fn random_graphs_have_candles_gradients(
-        choices in prop::collection::vec((0u8..20, 0usize..6, 0usize..6), 1..14),
+        choices in prop::collection::vec((0u8..23, 0usize..6, 0usize..6), 1..14),
         batch in 1usize..4,
     ) {
         let rows = graph(&choices);
@@ -233,9 +252,12 @@ proptest! {
 /// Every kind alone, of each choice that `grow` knows; those that join two maps get both sides of a branch.
 #[test]
 fn every_kind_alone_has_candles_gradients() -> Result<()> {
-    for choice in 0..20 {
-        let before: &[(u8, usize, usize)] = if choice == 19 { &[(18, 0, 0)] } else { &[(6, 0, 0)] };
-        let rows = graph(&[before, &[(choice, 0, 1)]].concat());
+    for choice in 0..23 {
+        let before: &[(u8, usize, usize)] =
+            if matches!(choice, 19 | 21 | 22) { &[(18, 0, 0)] } else { &[(6, 0, 0)] };
+        // a vector is added to the map that it is the mean of
+        let (at, beside) = if choice == 21 { (1, 0) } else { (0, 1) };
+        let rows = graph(&[before, &[(choice, at, beside)]].concat());
         compare(&rows, 2, 1e-5)?;
         assert!(rows.len() == 3, "choice {choice} does not fit: {rows:?}");
     }
@@ -287,6 +309,85 @@ fn passes_that_share_parameters_are_summed() -> Result<()> {
     let mut again: HashMap<TensorId, Tensor> = HashMap::new();
     tape.backward(Tensor::zeros((), DType::F32, &Device::Cpu)?, &mut again)?;
     assert!(params.iter().all(|param| !again.contains_key(&param.var.id())), "the tape was used up");
+    Ok(())
+}
+
+/// A painter and its judge in one step: the judge learns from the painting as it is, the painter through the judge.
+struct Rivals {
+    painter: Network,
+    judge: Network,
+    params: Params,
+}
+
+impl Rivals {
+    fn new() -> Result<Self> {
+        let mut painter = TableBuilder::new(2);
+        painter.conv("paint", [3, 1, 1, 1, 1], 3, fillers()).relu("relu", 0.2).tap("paint");
+        let mut judge = TableBuilder::new(3);
+        judge.conv("look", [3, 2, 1, 1, 1], 4, fillers()).batch_norm("bn", BatchNormOptions::CAFFE);
+        judge.relu("relu", 0.2).conv("judge", [2, 1, 0, 1, 1], 1, fillers()).tap("judge");
+        let (painter, mut params) = built(painter.rows())?;
+        let judge = Network::new(painter.interface(), judge.rows(), &mut params, &Rng::new(2))?;
+        Ok(Self { painter, judge, params })
+    }
+
+    /// The losses of the judge and of the painter, recorded by `pass`; the painter's goes through a judge that learns or
+    /// does not.
+    fn losses(&self, pass: &TrainingPass, learns: bool) -> Result<[Tensor; 2]> {
+        let x = noise(&[3, 4, 4, 2], 1)?;
+        let painted = self.painter.forward(&x, &["paint"], &Mode::Train(pass.clone()))?.remove(0);
+        let judged = |x: &Tensor, pass| self.judge.forward(x, &["judge"], &Mode::Train(pass));
+        let own = judged(&painted.detach(), pass.clone())?.remove(0).sqr()?.mean_all()?;
+        let through = if learns { pass.clone() } else { pass.through() };
+        Ok([own, judged(&painted, through)?.remove(0).mean_all()?])
+    }
+}
+
+/// A pass through a network that does not learn from it: the gradients of both are those of two separate steps.
+#[test]
+fn a_judge_that_is_passed_through_learns_from_its_own_pass_alone() -> Result<()> {
+    let gradients = |learns: bool, of: fn([Tensor; 2]) -> Result<Tensor>| -> Result<Vec<Option<Vec<f32>>>> {
+        let (rivals, pass, mut found) = (Rivals::new()?, TrainingPass::new(Rng::new(1)), HashMap::new());
+        pass.tape.backward(of(rivals.losses(&pass, learns)?)?, &mut found)?;
+        let of = |id| found.get(&id).map(|g: &Tensor| g.flatten_all()?.to_vec1::<f32>()).transpose();
+        rivals.params.iter().map(|param| of(param.var.id())).collect()
+    };
+    let together = gradients(false, |[own, through]| own + through)?;
+    let own = gradients(true, |[own, _]| Ok(own))?;
+    let through = gradients(true, |[_, through]| Ok(through))?;
+    let (painter, judge) = together.split_at(2);
+    assert!(painter == &through[..2] && judge == &own[2..] && together.iter().all(Option::is_some));
+    Ok(())
+}
+
+/// The judge's weights are read by the painter's pass and changed by its own: the order must not matter. Its running
+/// statistics follow one of the two passes.
+#[test]
+fn rivals_updated_at_once_are_those_updated_afterwards() -> Result<()> {
+    let trained = |at_once: bool| -> Result<Vec<Vec<f32>>> {
+        let rivals = Rivals::new()?;
+        let spec: OptimizerSpec = serde_json::from_str(OPTIMIZERS[0]).expect("a spec");
+        let (all, mut optimizer) = (&rivals.params, Optimizer::new(&spec, &rivals.params)?);
+        for step in 0..3 {
+            let pass = TrainingPass::new(Rng::new(step));
+            let [own, through] = rivals.losses(&pass, false)?;
+            let loss = (own + through)?;
+            if at_once {
+                pass.tape.backward(loss, &mut optimizer.begin(all, 0.01)?)?;
+            } else {
+                let mut gradients = optimizer.gradients(all);
+                gradients.add(&pass.tape, loss)?;
+                gradients.finish(None)?;
+                optimizer.step(all, &gradients, 0.01)?;
+            }
+            if step == 0 {
+                let weight = all.named("bn.weight_sum").expect("a buffer").to_vec1::<f32>()?;
+                assert_eq!(weight, [1.0], "one pass of two");
+            }
+        }
+        all.iter().map(|param| param.var.flatten_all()?.to_vec1::<f32>()).collect()
+    };
+    assert!(trained(true)? == trained(false)?);
     Ok(())
 }
 

@@ -7,22 +7,19 @@
 //! Komodakis (2018); at 64 pixels and stride 2 that of nine views is the column and the head of the jigsaw network.
 
 use super::{
-    BackboneSpec, Build, Variant,
     kinds::{GroupViewsRow, LayerKind, PoolRow},
-    network::Network,
-    table::{Layer, Role, TableBuilder, sizes, tap, taps},
+    table::TableBuilder,
+    task_head::{Head, hidden_layer},
 };
 use crate::{
     bounded::{Channels, Count},
     nn::{
         init::Filler,
         layers::{BatchNormOptions, Fillers},
-        params::Params,
     },
-    rng::Rng,
     text::counted,
 };
-use candle_core::{Result, bail};
+use candle_core::Result;
 use serde::{Deserialize, Serialize};
 use std::{fmt, sync::Arc};
 
@@ -110,91 +107,59 @@ impl ViewHead {
         }
     }
 
-    /// Build options of the backbone below it.
-    pub fn build(&self, backbone: &BackboneSpec) -> Build {
-        Build { variant: Variant::Transfer, batch_norm: self.batch_norm, ..backbone.plain() }
-    }
-
-    /// Adds the network's parameters to `params`, initialized from `rng`.
-    ///
-    /// # Errors
-    /// As [`Self::attach`]; a tensor that cannot be allocated on the device.
-    pub fn network(&self, backbone: &BackboneSpec, params: &mut Params, rng: &Rng) -> Result<Network> {
-        let table = self.attach(backbone.table(&self.build(backbone)))?;
-        Network::new(backbone.interface(), table, params, rng)
-    }
-
-    /// The rows of a backbone up to the layer that the head reads, and the head.
-    ///
-    /// # Errors
-    /// An unknown layer; views that are too small for the backbone.
-    pub fn attach(&self, mut rows: Vec<Layer>) -> Result<Vec<Layer>> {
-        let last = self.last(&rows)?;
-        let input = rows.first().map_or(0, |row| row.inputs);
-        rows.truncate(last + 1);
-        let map = sizes(&rows, 0, (self.side, self.side))?[last + 1].map_or(1, |(height, _)| height);
-        let norm = self.batch_norm.then(|| normalization(&rows));
-        let mut table = TableBuilder::after(rows, input);
-        table.role(Role::Head);
-        let window = map.div_ceil(self.cells);
-        if window > 1 {
-            table.pool("head_pool", PoolRow::average(window, window, 0));
-        }
-        self.hidden_layer(&mut table, "embed", (map.div_ceil(window), self.embedding), norm);
-        if self.groups.iter().any(|group| group.len() > 1) {
-            let row = GroupViewsRow { views: self.views, groups: self.groups.clone() };
-            table.push("group", LayerKind::GroupViews(row));
-        }
-        for (number, channels) in (1..).zip(&self.hidden) {
-            self.hidden_layer(&mut table, &format!("hidden{number}"), (1, *channels), norm);
-        }
-        let zero = Fillers { weight: Filler::Zero, bias: Some(Filler::Zero) };
-        table.fully_connected("logits", [1, 1, 0, 1, 1], self.classes, zero).tap("logits");
-        Ok(table.rows())
-    }
-
-    /// A fully connected layer over a map of `side` cells → [batch normalization] → ReLU → [dropout].
-    fn hidden_layer(
+    /// A hidden layer, with dropout if the spec asks for it.
+    fn hidden(
         &self,
         table: &mut TableBuilder,
         name: &str,
-        (side, channels): (usize, usize),
+        shape: (usize, usize),
         norm: Option<BatchNormOptions>,
     ) {
-        let fillers = Fillers { weight: Filler::Msra, bias: Some(Filler::Zero) };
-        table.fully_connected(name, [side, 1, 0, 1, 1], channels, fillers);
-        if let Some(options) = norm {
-            table.batch_norm(&format!("{name}_bn"), options);
-        }
-        table.relu(&format!("{name}_relu"), 0.0);
+        hidden_layer(table, name, shape, norm);
         if self.dropout {
             table.dropout(&format!("{name}_drop"), name);
         }
         table.tap(name);
     }
+}
 
-    /// The row that the head reads.
-    fn last(&self, rows: &[Layer]) -> Result<usize> {
-        if let Some(name) = &self.tap {
-            let Some(row) = tap(rows, name) else {
-                let names = taps(rows).collect::<Vec<_>>().join(", ");
-                bail!("`head.tap`: there is no layer `{name}`; the layers are {names}")
-            };
-            return Ok(row);
-        }
-        let connected = rows.iter().position(|row| row.is_fully_connected()).unwrap_or(rows.len());
-        match rows[..connected].iter().rposition(|row| row.tap.is_some()) {
-            Some(row) => Ok(row),
-            None => bail!("the backbone has no layer that a head can read"),
-        }
+impl Head for ViewHead {
+    fn side(&self) -> usize {
+        self.side
     }
 
-    /// The layer that the head reads, if layers with weights follow it in the backbone: they are not trained.
-    pub fn trained_through(&self, backbone: &BackboneSpec) -> Result<Option<String>> {
-        let rows = backbone.table(&self.build(backbone));
-        let last = self.last(&rows)?;
-        let more = rows[last + 1..].iter().any(|row| row.kind.has_weights());
-        Ok(rows[last].tap.clone().filter(|_| more))
+    fn views(&self) -> usize {
+        self.views
+    }
+
+    fn batch_norm(&self) -> bool {
+        self.batch_norm
+    }
+
+    fn examples(&self) -> usize {
+        self.groups.len()
+    }
+
+    fn reads(&self) -> Option<&str> {
+        self.tap.as_deref()
+    }
+
+    fn append(&self, table: &mut TableBuilder, map: usize, norm: Option<BatchNormOptions>) -> Result<()> {
+        let window = map.div_ceil(self.cells);
+        if window > 1 {
+            table.pool("head_pool", PoolRow::average(window, window, 0));
+        }
+        self.hidden(table, "embed", (map.div_ceil(window), self.embedding), norm);
+        if self.groups.iter().any(|group| group.len() > 1) {
+            let row = GroupViewsRow { views: self.views, groups: self.groups.clone() };
+            table.push("group", LayerKind::GroupViews(row));
+        }
+        for (number, channels) in (1..).zip(&self.hidden) {
+            self.hidden(table, &format!("hidden{number}"), (1, *channels), norm);
+        }
+        let zero = Fillers { weight: Filler::Zero, bias: Some(Filler::Zero) };
+        table.fully_connected("logits", [1, 1, 0, 1, 1], self.classes, zero).tap("logits");
+        Ok(())
     }
 }
 
@@ -210,22 +175,21 @@ impl fmt::Display for ViewHead {
     }
 }
 
-/// Options of the last normalization of `rows`; without any, no scale and shift.
-fn normalization(rows: &[Layer]) -> BatchNormOptions {
-    let norms = rows.iter().rev().filter_map(|row| match &row.kind {
-        LayerKind::BatchNorm(norm) => Some(norm.options),
-        _ => None,
-    });
-    norms.into_iter().next().unwrap_or(BatchNormOptions { affine: false, ..BatchNormOptions::PYTORCH })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::{
-        backbones::{input::Input, network::Interface, network::PixelGrid, summary::Summary},
+        backbones::{
+            BackboneSpec,
+            input::Input,
+            network::{Interface, Network, PixelGrid},
+            summary::Summary,
+            table::sizes,
+            task_head::TaskHead,
+        },
         bounded::Positive,
-        nn::{Mode, TrainingPass},
+        nn::{Mode, TrainingPass, params::Params},
+        rng::Rng,
     };
     use candle_core::{Device, Tensor};
     use std::collections::HashMap;
@@ -237,8 +201,12 @@ mod tests {
     }
     type AlexNet = crate::backbones::alexnet::AlexNetSpec;
 
+    fn of(head: &ViewHead) -> TaskHead {
+        TaskHead::Views(head.clone())
+    }
+
     fn parameters(head: &ViewHead, backbone: &BackboneSpec) -> usize {
-        let rows = head.attach(backbone.table(&head.build(backbone))).unwrap();
+        let rows = of(head).attach(backbone.table(&of(head).build(backbone))).unwrap();
         Summary::of(&rows, (head.side, head.side)).unwrap().parameters()
     }
 
@@ -285,7 +253,7 @@ mod tests {
         let torchvision = "{ conv1_pad: 2, groups: 1, channels: [64, 192, 384, 256, 256], input: rgb_unit, batch_norm: affine }";
         // and the biases of fc6 and fc7, which theirs lacks
         assert_eq!(parameters(&rotation, &backbone(torchvision)), 57_030_724 + 2 * 4096);
-        assert_eq!(rotation.trained_through(&backbone(torchvision)).unwrap().as_deref(), Some("pool5"));
+        assert_eq!(of(&rotation).trained_through(&backbone(torchvision)).unwrap().as_deref(), Some("pool5"));
     }
 
     #[test]
@@ -299,12 +267,12 @@ mod tests {
             let spec: BackboneSpec =
                 serde_json::from_str(&format!("{{\"{name}\": {{\"width\": 0.1}}}}")).unwrap();
             let head = ViewHead { side, classes: 4, cells: 3, ..ViewHead::default() };
-            let rows = head.attach(spec.table(&head.build(&spec))).unwrap();
-            assert_eq!(head.trained_through(&spec).unwrap().as_deref(), through, "{name}");
+            let rows = of(&head).attach(spec.table(&of(&head).build(&spec))).unwrap();
+            assert_eq!(of(&head).trained_through(&spec).unwrap().as_deref(), through, "{name}");
             let sizes = sizes(&rows, 0, (side, side)).unwrap();
             assert_eq!(sizes[rows.len()], Some((1, 1)), "{name}");
             let unknown = ViewHead { tap: Some("conv9".into()), ..head };
-            let error = unknown.attach(spec.table(&unknown.build(&spec))).unwrap_err().to_string();
+            let error = of(&unknown).attach(spec.table(&of(&unknown).build(&spec))).unwrap_err().to_string();
             assert!(error.contains("no layer `conv9`") && error.contains("conv"), "{error}");
         }
     }
@@ -328,7 +296,7 @@ mod tests {
             hidden: vec![5],
             ..ViewHead::default()
         };
-        let mut rows = head.attach(table.rows())?;
+        let mut rows = of(&head).attach(table.rows())?;
         if let Some(last) = rows.last_mut() {
             last.kind.fill(fillers(0.3));
         }

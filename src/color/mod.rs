@@ -1,5 +1,6 @@
 //! Color: sRGB ↔ Lab, the quantized ab bins, soft encoding and decoding, the color prior. Independent of training.
 
+pub mod jitter; // random changes, for augmentation
 pub mod lab;
 
 mod uploaded; // cached device copies of tables

@@ -8,7 +8,7 @@ use crate::{
         input::Input,
         summary::Summary,
         table::{Layer, reader, tap, taps},
-        view_head::ViewHead,
+        task_head::TaskHead,
     },
     data::{
         annotated_source::{AnnotatedSpec, Lists},
@@ -166,8 +166,8 @@ pub struct NetworkPlan {
     pub colors: InputColors,
     /// The new last layer.
     pub head: Option<HeadPlan>,
-    /// The views of a picture that it classifies, and the head that does; `size` is that of a view.
-    pub views: Option<ViewHead>,
+    /// The task's own head; `size` is that of the views that it makes.
+    pub task_head: Option<TaskHead>,
     /// Layers whose features are read; later layers are not built. None: all layers.
     pub taps: Option<Vec<String>>,
     pub trainable: Trainable,
@@ -290,7 +290,7 @@ impl NetworkPlan {
             input_channels: backbone.input().channels(),
             colors: InputColors::Gray,
             head: None,
-            views: None,
+            task_head: None,
             taps: None,
             trainable: Trainable::All,
             size,
@@ -307,11 +307,11 @@ impl NetworkPlan {
         }
     }
 
-    /// The network of a task on views.
-    pub fn of_views(backbone: &BackboneSpec, head: ViewHead) -> Self {
+    /// The network of a task with a head of its own.
+    pub fn headed(backbone: &BackboneSpec, head: TaskHead) -> Self {
         let Build { variant, batch_norm, .. } = head.build(backbone);
-        let size = Some((head.side, head.side));
-        Self { batch_norm, views: Some(head), ..Self::on(variant, backbone, size) }
+        let size = Some((head.side(), head.side()));
+        Self { batch_norm, task_head: Some(head), ..Self::on(variant, backbone, size) }
     }
 
     /// The last layer of the backbone that is trained, if layers with weights follow it.
@@ -319,13 +319,13 @@ impl NetworkPlan {
     /// # Errors
     /// An unknown layer.
     pub fn trained_through(&self) -> Result<Option<String>> {
-        let through = self.views.as_ref().map(|head| head.trained_through(&self.backbone)).transpose()?;
+        let through = self.task_head.as_ref().map(|head| head.trained_through(&self.backbone)).transpose()?;
         Ok(through.flatten())
     }
 
     /// Number of inputs to the network for one picture.
     pub fn views_per_picture(&self) -> usize {
-        self.views.as_ref().map_or(1, |head| head.views)
+        self.task_head.as_ref().map_or(1, TaskHead::views)
     }
 
     /// Sets the input channels: lightness, or color too.
@@ -356,7 +356,7 @@ impl NetworkPlan {
     /// A missing layer in `taps` or `trainable`.
     pub fn table(&self, classes: usize) -> Result<Vec<Layer>> {
         let mut table = self.backbone.with_input(self.input()).table(&self.build(classes));
-        if let Some(head) = &self.views {
+        if let Some(head) = &self.task_head {
             table = head.attach(table)?;
         }
         let named = self.taps.iter().flatten().chain(match &self.trainable {
@@ -454,7 +454,7 @@ impl Display for NetworkPlan {
             Outputs::Classes => "an output for each class".into(),
             Outputs::ClassesAndBackground => "an output for each class and background".into(),
         }));
-        said.extend(self.views.as_ref().map(ToString::to_string));
+        said.extend(self.task_head.as_ref().map(ToString::to_string));
         said.extend(self.taps.as_ref().map(|taps| format!("read at {}", taps.join(", "))));
         let trainable = match &self.trainable {
             Trainable::All => "all layers trained".into(),

@@ -36,7 +36,7 @@ impl LayerCall<'_> {
     }
 
     fn learns(&self) -> bool {
-        self.mode.tape().is_some()
+        self.mode.learns()
     }
 }
 
@@ -111,7 +111,7 @@ impl Conv {
         Ok(Evaluated { y, backward })
     }
 
-    /// The parameters that `mode` trains.
+    /// The parameters that a recorded pass reads.
     pub fn learned(&self, mode: &Mode) -> Vec<TensorId> {
         match &self.color {
             Some(color) => trained(mode, [Some(color)]),
@@ -191,7 +191,7 @@ impl ConvTranspose {
         Ok(Evaluated { y, backward: learned(record, &self.weight, self.bias.as_ref()) })
     }
 
-    /// The parameters that `mode` trains.
+    /// The parameters that a recorded pass reads.
     pub fn learned(&self, mode: &Mode) -> Vec<TensorId> {
         trained(mode, [Some(&self.weight), self.bias.as_ref()])
     }
@@ -251,7 +251,7 @@ impl Linear {
         })
     }
 
-    /// The parameters that `mode` trains.
+    /// The parameters that a recorded pass reads.
     pub fn learned(&self, mode: &Mode) -> Vec<TensorId> {
         trained(mode, [Some(&self.weight), self.bias.as_ref()])
     }
@@ -336,7 +336,7 @@ impl BatchNorm {
         Ok(Evaluated { y, backward: Box::new(move |dy| normalization_gradients(record, &dy, ids)) })
     }
 
-    /// The parameters that `mode` trains.
+    /// The parameters that a recorded pass reads.
     pub fn learned(&self, mode: &Mode) -> Vec<TensorId> {
         let affine = self.affine.as_ref();
         trained(mode, [affine.map(|(scale, _)| scale), affine.map(|(_, shift)| shift)])
@@ -345,8 +345,10 @@ impl BatchNorm {
     /// The statistics that a batch in `mode` updates; None where the running ones normalize.
     fn statistics(&self, x: &Tensor, mode: &Mode) -> Result<Option<Running>> {
         Ok(match mode {
-            Mode::Train(_) => Some(self.running.clone()),
-            Mode::Initialization => Some(statistics(self.running.mean.elem_count(), x.device())?),
+            Mode::Train(_) if mode.learns() => Some(self.running.clone()),
+            Mode::Train(_) | Mode::Initialization => {
+                Some(statistics(self.running.mean.elem_count(), x.device())?)
+            }
             Mode::Eval(_) | Mode::Frozen => None,
         })
     }
@@ -382,7 +384,7 @@ impl LayerNorm {
         Ok(Evaluated { y, backward: Box::new(backward) })
     }
 
-    /// The parameters that `mode` trains.
+    /// The parameters that a recorded pass reads.
     pub fn learned(&self, mode: &Mode) -> Vec<TensorId> {
         trained(mode, [Some(&self.scale), Some(&self.shift)])
     }
@@ -458,7 +460,7 @@ fn weight_and_bias_gradients(
     Ok(LayerGradients { inputs: vec![found.x.map(Gradient::from)], params })
 }
 
-/// The ids of the parameters, if `mode` trains them.
+/// The ids of the parameters, if `mode` records what reads them.
 fn trained<const N: usize>(mode: &Mode, params: [Option<&Var>; N]) -> Vec<TensorId> {
     let ids = params.into_iter().flatten().filter(|_| mode.tape().is_some());
     ids.map(|var| var.id()).collect()

@@ -14,12 +14,20 @@ use crate::{ops::tape::Tape, rng::Rng};
 pub struct TrainingPass {
     pub rng: Rng,
     pub tape: Tape,
+    /// Whether parameters and running statistics learn from it.
+    learns: bool,
 }
 
 impl TrainingPass {
     /// A pass with an empty tape.
     pub fn new(rng: Rng) -> Self {
-        Self { rng, tape: Tape::default() }
+        Self { rng, tape: Tape::default(), learns: true }
+    }
+
+    /// The same pass through a network that does not learn from it, such as the adversary of the network in training:
+    /// gradients pass through to its input, and its parameters and running statistics stay.
+    pub fn through(&self) -> Self {
+        Self { learns: false, ..self.clone() }
     }
 }
 
@@ -39,7 +47,16 @@ pub enum Mode {
 }
 
 impl Mode {
-    /// The tape of this pass, if it records parameters.
+    /// Whether parameters get gradients.
+    pub fn learns(&self) -> bool {
+        match self {
+            Self::Train(training) => training.learns,
+            Self::Eval(_) => true,
+            Self::Frozen | Self::Initialization => false,
+        }
+    }
+
+    /// The tape of this pass, if it is recorded.
     pub fn tape(&self) -> Option<&Tape> {
         match self {
             Self::Train(training) => Some(&training.tape),

@@ -9,6 +9,7 @@ pub mod conv;
 pub mod conv_transpose;
 mod cpu;
 pub mod dropout;
+pub mod filter_axis;
 mod in_place;
 pub mod losses;
 pub mod lrn;

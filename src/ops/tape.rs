@@ -209,8 +209,8 @@ impl RecordedPass {
         from.iter().map(|value| self.tracked[*value]).collect()
     }
 
-    /// Records the layer that computed value `to` with the parameters `params`. It is dropped if nothing wants its
-    /// gradients.
+    /// Records the layer that computed value `to` and read the parameters `params`, which may get gradients. It is dropped
+    /// if nothing wants its gradients.
     pub fn layer(&mut self, from: &[usize], to: usize, params: Vec<TensorId>, backward: Backward) {
         let from: Vec<Option<usize>> = from.iter().map(|v| self.tracked[*v].then_some(*v)).collect();
         if params.is_empty() && from.iter().all(Option::is_none) {
@@ -267,6 +267,9 @@ impl RecordedPass {
                     add(&mut gradients[value], gradient)?;
                 }
             }
+            // A parameter that was read without learning counts as read.
+            let learned = |id: &TensorId| found.params.iter().any(|(other, _)| other == id);
+            ids.into_iter().filter(|id| !learned(id)).try_for_each(|id| params.used(id))?;
             found.params.into_iter().try_for_each(|(id, gradient)| params.add(id, gradient))?;
         }
         let Some((entry, x)) = self.input else { return Ok(None) };

@@ -1,10 +1,12 @@
 //! Pretext tasks: colorization, its relatives that predict other channels, the classification of views (rotation, jigsaw
-//! puzzles, context), and the supervised baseline. Each implements [`crate::train::task::Task`], those on views by
-//! [`view_classifier`].
+//! puzzles, context), contrast, inpainting, adversarial codes, and the supervised baseline. Each implements
+//! [`crate::train::task::Task`], those on views by [`view_classifier`].
 
+pub mod augment; // random views for contrastive tasks
 pub mod channels;
 pub mod color_prior;
 mod label_grid; // label pixels and predictions at them
+mod masks; // regions cut out of pictures
 mod mean_meter;
 mod permutations; // of the tiles of a jigsaw puzzle
 pub mod views; // cut from pictures, and normalized
@@ -15,11 +17,15 @@ pub mod cross_channel;
 pub mod inputs;
 pub mod supervised;
 
-pub mod view_classifier; // shared by the tasks below
+pub mod headed; // shared by the tasks below
+pub mod view_classifier;
 
+pub mod bigan;
 pub mod context;
+pub mod inpainting;
 pub mod jigsaw;
 pub mod rotation;
+pub mod simclr;
 
 use serde::{Deserialize, Serialize};
 
@@ -38,4 +44,10 @@ pub enum PretextSpec {
     Jigsaw(jigsaw::JigsawSpec),
     /// The position of one patch seen from another.
     Context(context::ContextSpec),
+    /// Codes of pictures, against a generator's pictures of codes.
+    Bigan(bigan::BiganSpec),
+    /// What was cut out of a picture.
+    Inpainting(inpainting::InpaintingSpec),
+    /// Two views of a picture among those of others.
+    Simclr(simclr::SimclrSpec),
 }

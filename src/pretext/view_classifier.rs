@@ -2,20 +2,18 @@
 //! tiles, the position of one patch seen from another. A task's own file says which views; everything else is here.
 
 use super::{
+    headed::{HeadedTask, HeadedTaskSpec},
     mean_meter::MeanMeter,
-    views::{Normalization, Picture, Pictures, read},
+    views::{Normalization, Picture, Pictures, read, view_panel},
 };
 use crate::{
-    backbones::{BackboneSpec, network::Network, view_head::ViewHead},
+    backbones::{BackboneSpec, network::Network, task_head::TaskHead, view_head::ViewHead},
     data::{Batch, loader::Loader},
     metrics::accuracy::TopK,
     nn::{Mode, TrainingPass, params::Params},
     ops::losses::cross_entropy,
     rng::Rng,
-    train::{
-        panel::{RgbTile, panel},
-        task::{Better, ImagePanel, Metric, StepOutput, Task},
-    },
+    train::task::{Better, ImagePanel, Metric, StepOutput, Task},
 };
 use anyhow::{Context, Result};
 use candle_core::{DType, Device, Tensor};
@@ -23,8 +21,6 @@ use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 use std::fmt::Debug;
 
-/// Pictures in a panel.
-const PANEL_PICTURES: usize = 4;
 /// Share of the way from chance to certainty below which a network has learned nothing.
 const LEARNED: f64 = 0.02;
 
@@ -47,6 +43,26 @@ pub trait ViewTaskSpec {
 
     /// Normalization of each view.
     fn normalization(&self) -> Normalization;
+}
+
+impl<S: ViewTaskSpec> HeadedTaskSpec for S {
+    fn task_head(&self, crop: usize) -> Result<TaskHead> {
+        Ok(self.head(crop)?.into())
+    }
+
+    fn metrics(&self) -> &'static [&'static str] {
+        &ViewClassifier::METRICS
+    }
+
+    fn task(
+        &self,
+        backbone: &BackboneSpec,
+        crop: usize,
+        rng: &Rng,
+        device: &Device,
+    ) -> Result<Box<dyn HeadedTask>> {
+        Ok(Box::new(ViewClassifier::new(self, backbone, crop, rng, device)?))
+    }
 }
 
 /// Makes the views of pictures.
@@ -102,7 +118,7 @@ impl ViewClassifier {
         device: &Device,
     ) -> Result<Self> {
         let (head, mut params) = (spec.head(crop)?, Params::new(device));
-        let net = head.network(backbone, &mut params, &rng.split("init"))?;
+        let net = TaskHead::from(head.clone()).network(backbone, &mut params, &rng.split("init"))?;
         Ok(Self {
             name: spec.name(),
             maker: spec.maker(crop)?,
@@ -113,11 +129,6 @@ impl ViewClassifier {
             validation: rng.split("validation"),
             at_chance: false,
         })
-    }
-
-    /// The trained network.
-    pub fn network(&self) -> &Network {
-        &self.net
     }
 
     /// The views of a batch; those of picture i depend on `rng` at `(0, first + i)`.
@@ -160,6 +171,12 @@ fn accuracy(logits: &Tensor, labels: &Tensor) -> candle_core::Result<Tensor> {
     logits.argmax(1)?.eq(labels)?.to_dtype(DType::F32)?.mean_all()
 }
 
+impl HeadedTask for ViewClassifier {
+    fn network(&self) -> &Network {
+        &self.net
+    }
+}
+
 impl Task for ViewClassifier {
     fn params(&self) -> &Params {
         &self.params
@@ -199,21 +216,7 @@ impl Task for ViewClassifier {
         let Some(batch) = val.next_batch()? else { return Ok(None) };
         let views = self.views(&batch, &self.validation, 0)?.pixels;
         let pictures = Pictures::read(&batch.pixels)?;
-        let pictures = pictures.each();
-        let (count, side) = (pictures.len(), self.head.side);
-        let row = |(i, picture): (usize, &Picture)| -> Result<Vec<RgbTile>> {
-            let mut tiles = vec![(picture.width, picture.height, picture.pixels.to_vec())];
-            for view in 0..self.head.views {
-                tiles.push((side, side, views.get(view * count + i)?.flatten_all()?.to_vec1()?));
-            }
-            Ok(tiles)
-        };
-        let rows = pictures.iter().take(PANEL_PICTURES).enumerate().map(row).collect::<Result<Vec<_>>>()?;
-        let titles = self.maker.titles();
-        let titles: Vec<&str> = std::iter::once("picture").chain(titles.iter().map(String::as_str)).collect();
-        let scale = (PANEL_SIDE / rows[0][0].0.max(1)).max(1);
-        let (width, height, rgb) = panel(&rows, &titles, scale)?;
-        Ok(Some(ImagePanel { name: self.name.into(), width, height, rgb }))
+        view_panel(self.name, &pictures, (&views, self.head.views), &self.maker.titles()).map(Some)
     }
 
     fn warnings(&self) -> Vec<(String, String)> {
@@ -226,6 +229,3 @@ impl Task for ViewClassifier {
         )]
     }
 }
-
-/// Side to which small pictures are enlarged in a panel.
-const PANEL_SIDE: usize = 96;

@@ -8,6 +8,10 @@ use crate::{
     backbones::input::Input,
     data::{dataset::RgbImage, transforms::resize_to},
     device::keep_layouts,
+    train::{
+        panel::{RgbTile, panel},
+        task::ImagePanel,
+    },
 };
 use anyhow::{Context, Result};
 use candle_core::Tensor;
@@ -197,6 +201,38 @@ impl Pictures {
         let picture = |pixels| Picture { pixels, width: *width, height: *height };
         pixels.chunks_exact((3 * width * height).max(1)).map(picture).collect()
     }
+}
+
+/// Pictures in a panel.
+const PANEL_PICTURES: usize = 4;
+/// Side to which small pictures are enlarged in a panel.
+const PANEL_SIDE: usize = 96;
+
+/// A panel of the first pictures, each followed by its `count` views, u8 RGB `(count·B, side, side, 3)`, by view.
+///
+/// # Errors
+/// Views of another shape.
+pub fn view_panel(
+    name: &str,
+    pictures: &Pictures,
+    (views, count): (&Tensor, usize),
+    titles: &[String],
+) -> Result<ImagePanel> {
+    let pictures = pictures.each();
+    let (_, side, _, _) = views.dims4()?;
+    let row = |(i, picture): (usize, &Picture)| -> Result<Vec<RgbTile>> {
+        let mut tiles = vec![(picture.width, picture.height, picture.pixels.to_vec())];
+        for view in 0..count {
+            let pixels = views.get(view * pictures.len() + i)?.flatten_all()?.to_vec1()?;
+            tiles.push((side, side, pixels));
+        }
+        Ok(tiles)
+    };
+    let rows = pictures.iter().take(PANEL_PICTURES).enumerate().map(row).collect::<Result<Vec<_>>>()?;
+    let titles: Vec<&str> = std::iter::once("picture").chain(titles.iter().map(String::as_str)).collect();
+    let scale = (PANEL_SIDE / rows[0][0].0.max(1)).max(1);
+    let (width, height, rgb) = panel(&rows, &titles, scale)?;
+    Ok(ImagePanel { name: name.into(), width, height, rgb })
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use hueristic::color::decode::{Decode, decode};
 use hueristic::color::encode::SoftCode;
 use hueristic::color::lab::{lab_to_rgb, rgb_to_lab};
 use hueristic::color::nearest::nearest_bins;
+use hueristic::ops::filter_axis::{AxisFilters, filter_axis};
 use hueristic::ops::losses::{
     SoftCrossEntropy, bce_with_logits, cross_entropy, smooth_l1, soft_encoded_cross_entropy,
 };
@@ -341,6 +342,20 @@ fn regions() -> Result<()> {
     ];
     let pooled = |x: &Tensor| roi_max_pool(x, &all, 1.0, (1, 1));
     same("broken cells", &pooled(&x.to_device(&gpu)?)?, &pooled(&x)?, 0.0)
+}
+
+#[test]
+fn filters_along_an_axis() -> Result<()> {
+    let Some(gpu) = gpu() else { return Ok(()) };
+    let x = random(&[3, 17, 23, 3], 1.0, 18).to_dtype(DType::F32)?;
+    for (axis, from) in [(1, 17), (2, 23)] {
+        let centers = |scale: f64| (0..11).map(|i| 1.0 + (i as f64 + 0.5) * scale).collect();
+        let pictures = [(2, centers(1.0)), (0, centers(0.4)), (2, centers(1.3)), (1, centers(0.2))];
+        let filters = AxisFilters::new(from, &pictures, |_, distance| (1.3 - distance).max(0.0), 1.3);
+        let want = filter_axis(&x, axis, &filters)?;
+        same("filter_axis", &filter_axis(&x.to_device(&gpu)?, axis, &filters)?, &want, 1e-6)?;
+    }
+    Ok(())
 }
 
 /// Every run gives the same bits.

@@ -1,5 +1,5 @@
-//! Tasks that classify views: their batches, first losses, whole stages on every backbone, what they leave to later
-//! stages, resuming, and refusals.
+//! Tasks with a head of their own: views and their classes, contrast, inpainting, codes. Their batches, first losses, whole
+//! stages on every backbone, what they leave to later stages, resuming, and refusals.
 
 use super::home::Home;
 use candle_core::{Device, Tensor};
@@ -13,9 +13,13 @@ use hueristic::{
     experiment::{Experiment, Outcome, RunOptions, check, run},
     nn::{TrainingPass, weights},
     pretext::{
+        bigan::BiganSpec,
         context::ContextSpec,
+        headed::HeadedTaskSpec,
+        inpainting::InpaintingSpec,
         jigsaw::JigsawSpec,
         rotation::RotationSpec,
+        simclr::SimclrSpec,
         view_classifier::{ViewClassifier, ViewTaskSpec},
         views::{Picture, quarter_turns},
     },
@@ -124,6 +128,10 @@ stages:
   rotation: { pretext: { task: { rotation: { HEAD } }, train: &train { steps: 2, batch: 4, optimizer: { adam: { lr: 1e-3 } } } } }
   jigsaw: { pretext: { task: { jigsaw: { permutations: 5, HEAD } }, train: *train } }
   context: { pretext: { init_from: { stage: jigsaw }, task: { context: { grid: 2, HEAD } }, train: *train } }
+  simclr: { pretext: { init_from: { stage: rotation }, task: { simclr: { augment: { blur: 0.5 }, head: { hidden: 16 } } }, train: *train } }
+  inpainting: { pretext: { task: inpainting, train: *train } }
+  center: { pretext: { init_from: { stage: inpainting }, task: { inpainting: { region: center, adversarial: 0.01, discriminator_width: 0.05 } }, train: *train } }
+  bigan: { pretext: { init_from: { stage: center }, task: { bigan: { code: 8, side: 16, width: 0.05 } }, train: *train } }
 "#;
 
 fn on(backbone: &str) -> String {
@@ -133,7 +141,9 @@ fn on(backbone: &str) -> String {
 fn finish(home: &Home, yaml: &str) -> Result<()> {
     let experiment = home.load(yaml, &[])?;
     let plan = check(&experiment, &home.options())?.to_string();
-    assert!(plan.contains("accuracy, loss"), "{plan}");
+    for metrics in ["accuracy, loss", "loss, psnr, explained", "code, psnr, discriminated"] {
+        assert!(plan.contains(metrics), "{plan}");
+    }
     match run(&experiment, &home.options())? {
         Outcome::Finished { .. } => Ok(()),
         _ => anyhow::bail!("not finished"),
@@ -150,6 +160,61 @@ fn weights_of(home: &Home, stage: &str) -> Result<PathBuf> {
     anyhow::bail!("no run of {stage}")
 }
 
+/// Without an adversary nothing else is trained; with one its parameters are there, and both losses are told.
+#[test]
+fn adversaries_are_trained_beside_the_backbone() -> Result<()> {
+    let backbone: BackboneSpec = serde_json::from_str(r#"{"alexnet": {"stem": "small", "width": 0.1}}"#)?;
+    for (json, names, others) in [
+        ("{}", vec!["loss"], 0),
+        (
+            r#"{"adversarial": 0.001, "discriminator_width": 0.1}"#,
+            vec!["loss", "adversarial_loss", "discriminator_loss"],
+            12,
+        ),
+    ] {
+        let spec = of::<InpaintingSpec>(json);
+        let mut task = spec.task(&backbone, 32, &Rng::new(1), &Device::Cpu)?;
+        let training = TrainingPass::new(Rng::new(0));
+        let step = task.step(&batch(4, 32)?, &training)?;
+        let numbers = step.numbers()?;
+        assert_eq!(numbers.iter().map(|(name, _)| *name).collect::<Vec<_>>(), names);
+        // two undecided judgments of true and painted pictures, one of painted ones
+        for (name, loss) in &numbers[1..] {
+            let want = if *name == "discriminator_loss" { 2.0 } else { 1.0 } * 2f64.ln();
+            assert!((loss - want).abs() < 0.35, "{name}: {loss}");
+        }
+        let mut gradients = std::collections::HashMap::new();
+        training.tape.backward(step.loss, &mut gradients)?;
+        assert!(task.params().iter().all(|param| gradients.contains_key(&param.var.id())));
+        let judges = task.params().iter().filter(|param| param.name.starts_with("discriminator."));
+        assert_eq!(judges.count(), others);
+    }
+    let spec = of::<BiganSpec>(r#"{"code": 5, "side": 16, "width": 0.1}"#);
+    let mut task = spec.task(&backbone, 32, &Rng::new(1), &Device::Cpu)?;
+    let training = TrainingPass::new(Rng::new(0));
+    let step = task.step(&batch(4, 32)?, &training)?;
+    for (name, loss) in step.numbers()? {
+        assert!((loss - 2.0 * 2f64.ln()).abs() < 0.5, "{name}: {loss}");
+    }
+    let mut gradients = std::collections::HashMap::new();
+    training.tape.backward(step.loss, &mut gradients)?;
+    assert!(task.params().iter().all(|param| gradients.contains_key(&param.var.id())));
+    Ok(())
+}
+
+/// As likely as any of the 2B − 1 other views.
+#[test]
+fn views_are_told_apart_by_chance_at_first() -> Result<()> {
+    let backbone: BackboneSpec =
+        serde_json::from_str(r#"{"resnet": {"stem": "small", "width": 0.1, "input": "rgb_unit"}}"#)?;
+    let spec = of::<SimclrSpec>(r#"{"temperature": 5.0, "head": {"outputs": 16}}"#);
+    let mut task = spec.task(&backbone, 32, &Rng::new(1), &Device::Cpu)?;
+    let step = task.step(&batch(8, 32)?, &TrainingPass::new(Rng::new(0)))?;
+    let loss = step.numbers()?[0].1;
+    assert!((loss - 15f64.ln()).abs() < 0.2, "{loss}");
+    Ok(())
+}
+
 #[test]
 fn every_backbone_learns_from_views_and_is_probed() -> Result<()> {
     for (backbone, side, layer, through) in [
@@ -159,7 +224,7 @@ fn every_backbone_learns_from_views_and_is_probed() -> Result<()> {
     ] {
         let home = Home::new()?;
         let probe = format!(
-            "  probe: {{ linear_probe: {{ backbones: {{ a: {{ stage: rotation }}, b: {{ stage: jigsaw }}, c: {{ stage: context }} }}, \
+            "  probe: {{ linear_probe: {{ backbones: {{ a: {{ stage: rotation }}, b: {{ stage: jigsaw }}, c: {{ stage: context }}, d: {{ stage: simclr }}, e: {{ stage: inpainting }}, f: {{ stage: center }}, g: {{ stage: bigan }} }}, \
              probe: {{ layers: [{layer}], dimensions: 96, augment: false }}, train: {{ steps: 1, batch: 4, optimizer: {{ sgd: {{ lr: 0.01 }} }} }} }} }}\n"
         );
         let yaml = on(backbone).replace("size: 64 }", &format!("size: {side} }}"));
@@ -167,6 +232,10 @@ fn every_backbone_learns_from_views_and_is_probed() -> Result<()> {
         home.reports_as_planned()?;
         let (tensors, about) = weights::read(&weights_of(&home, "jigsaw")?)?;
         assert_eq!(about.get("through").map(String::as_str), through, "{backbone}");
+        let (codes, _) = weights::read(&weights_of(&home, "bigan")?)?;
+        for name in ["code.weight", "generator.deconv1.weight", "discriminator.conv1.weight"] {
+            assert!(codes.contains_key(name), "{backbone}: {name}");
+        }
         assert!(tensors.contains_key("embed.weight") && !tensors.contains_key("fc6.weight"), "{backbone}");
     }
     Ok(())
@@ -213,7 +282,8 @@ fn later_stages_take_what_was_trained_and_start_the_rest() -> Result<()> {
 #[test]
 fn resumed_runs_have_the_bits_of_whole_ones() -> Result<()> {
     let yaml = on("{ alexnet: { stem: small, width: 0.1, fc: 16 } }");
-    let four = ["rotation", "jigsaw", "context"].map(|stage| format!("{stage}.train.steps=4"));
+    let four = ["rotation", "jigsaw", "context", "simclr", "inpainting", "center", "bigan"]
+        .map(|stage| format!("{stage}.train.steps=4"));
     let four: Vec<&str> = four.iter().map(String::as_str).collect();
     let ran = |steps: &[&[&str]], threads: usize| -> Result<Vec<Vec<u8>>> {
         let home = Home::new()?;
@@ -223,7 +293,7 @@ fn resumed_runs_have_the_bits_of_whole_ones() -> Result<()> {
             pool.install(|| run(&experiment, &home.options()).map(drop))?;
         }
         let mut tensors = vec![];
-        for stage in ["rotation", "jigsaw"] {
+        for stage in ["rotation", "jigsaw", "simclr", "center", "bigan"] {
             // the run of four steps, of possibly two
             for entry in fs::read_dir(home.path().join("runs/views"))? {
                 let path = entry?.path();
@@ -241,7 +311,7 @@ fn resumed_runs_have_the_bits_of_whole_ones() -> Result<()> {
         Ok(tensors)
     };
     let straight = ran(&[&four], 1)?;
-    assert!(straight.len() > 20);
+    assert!(straight.len() > 100);
     assert!(ran(&[&[], &four], 1)? == straight, "resumed");
     assert!(ran(&[&four], 3)? == straight, "on three threads");
     Ok(())
@@ -270,6 +340,15 @@ fn what_cannot_work_is_refused_before_the_first_step() -> Result<()> {
     );
     let one = with("batch: 4", "batch: 1");
     assert!(one.contains("`batch` of at least 2") && one.contains("stage `jigsaw`"), "{one}");
+    let doubled = with("side: 16", "side: 30");
+    assert!(
+        doubled.contains("30 pixels cannot be generated") && doubled.contains("stage `bigan`"),
+        "{doubled}"
+    );
+    let channels = with("task: inpainting", "task: { inpainting: { head: { channels: [8] } } }");
+    assert!(channels.contains("`head.channels`") && channels.contains("give 2 numbers, not 1"), "{channels}");
+    let grays = with("blur: 0.5", "blur: 1.5");
+    assert!(grays.contains("a number from 0 to 1"), "{grays}");
     let tap = with("task: { rotation: { head: {", "task: { rotation: { head: { tap: conv9,");
     assert!(tap.contains("`head.tap`: there is no layer `conv9`"), "{tap}");
     let patch = with("context: { grid: 2", "context: { grid: 2, patch: 60");
@@ -310,6 +389,19 @@ fn the_papers_recipes_pass_check() -> Result<()> {
         (
             "context",
             ["63,561,096", "1000000 steps × 56", "9 views of 96×96 pixels and 40 examples", "chance 15.0 %"],
+        ),
+        (
+            "inpainting",
+            ["331,776", "100000 steps × 256", "192×192×3", "a decoder to pictures of 227×227 pixels"],
+        ),
+        (
+            "bigan",
+            [
+                "461,000",
+                "1000900 steps × 128",
+                "26×26×96",
+                "a code of 200 numbers from pictures of 112×112 pixels",
+            ],
         ),
     ] {
         let spec =

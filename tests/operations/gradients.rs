@@ -10,7 +10,9 @@ use hueristic::extremes::largest_of;
 use hueristic::ops::activation::{leaky_relu, relu};
 use hueristic::ops::batch_norm::{Momentum, Running, batch_norm_eval, batch_norm_train};
 use hueristic::ops::dropout::dropout;
-use hueristic::ops::losses::{bce_with_logits, cross_entropy, smooth_l1, soft_encoded_cross_entropy};
+use hueristic::ops::losses::{
+    bce_with_logits, cross_entropy, nt_xent, smooth_l1, soft_encoded_cross_entropy,
+};
 use hueristic::ops::lrn::{Lrn, lrn};
 use hueristic::ops::pool::{PoolGeometry, avg_pool2d, max_pool2d};
 use hueristic::ops::resize::resize_bilinear;
@@ -274,6 +276,16 @@ fn cross_entropy_rows() {
             let labels = Tensor::from_vec(labels, n, &device()).unwrap();
             let name = format!("cross_entropy ({n}, {k}) {ignore:?}");
             check1(&name, &[n, k], |x| cross_entropy(&(x * 4.0)?, &labels, ignore));
+        }
+    });
+}
+
+#[test]
+fn nt_xent_rows() {
+    on_every_device(|| {
+        for temperature in [0.5, 1.0] {
+            let name = format!("nt_xent at {temperature}");
+            check1(&name, &[6, 4], |z| Ok(nt_xent(z, temperature)?.loss));
         }
     });
 }

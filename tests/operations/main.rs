@@ -9,6 +9,7 @@ mod gradients_conv;
 mod layers;
 mod on_devices;
 mod oracles;
+mod oracles_augment;
 mod oracles_color;
 #[path = "../skipping/mod.rs"]
 mod skipping;

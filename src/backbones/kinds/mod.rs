@@ -5,7 +5,9 @@
 
 mod activation;
 mod add;
+mod add_vector;
 mod batch_norm;
+mod channelwise;
 mod concatenate;
 mod conv;
 mod conv_transpose;
@@ -17,10 +19,13 @@ mod pool;
 mod resize;
 mod response_norm;
 mod rule;
+mod unpack;
 
 pub use activation::ActivationRow;
 pub use add::AddRow;
+pub use add_vector::AddVectorRow;
 pub use batch_norm::BatchNormRow;
+pub use channelwise::ChannelwiseRow;
 pub use concatenate::ConcatenateRow;
 pub use conv::ConvRow;
 pub use conv_transpose::ConvTransposeRow;
@@ -34,6 +39,7 @@ pub use response_norm::ResponseNormRow;
 pub(super) use rule::LayerModule;
 use rule::LayerRule;
 pub use rule::{MapSize, SlidingWindow};
+pub use unpack::UnpackRow;
 
 use crate::{
     nn::{layers::Fillers, params::Params},
@@ -48,6 +54,7 @@ pub enum LayerKind {
     Conv(ConvRow),
     ConvTranspose(ConvTransposeRow),
     Linear(LinearRow),
+    Channelwise(ChannelwiseRow),
     Pool(PoolRow),
     GlobalPool(GlobalPoolRow),
     BatchNorm(BatchNormRow),
@@ -59,6 +66,8 @@ pub enum LayerKind {
     Concatenate(ConcatenateRow),
     GroupViews(GroupViewsRow),
     Resize(ResizeRow),
+    AddVector(AddVectorRow),
+    Unpack(UnpackRow),
 }
 
 impl LayerKind {
@@ -67,6 +76,7 @@ impl LayerKind {
             Self::Conv(kind) => kind,
             Self::ConvTranspose(kind) => kind,
             Self::Linear(kind) => kind,
+            Self::Channelwise(kind) => kind,
             Self::Pool(kind) => kind,
             Self::GlobalPool(kind) => kind,
             Self::BatchNorm(kind) => kind,
@@ -78,6 +88,8 @@ impl LayerKind {
             Self::Concatenate(kind) => kind,
             Self::GroupViews(kind) => kind,
             Self::Resize(kind) => kind,
+            Self::AddVector(kind) => kind,
+            Self::Unpack(kind) => kind,
         }
     }
 
@@ -145,6 +157,7 @@ impl LayerKind {
             Self::Conv(conv) => conv.fillers = fillers,
             Self::ConvTranspose(conv) => conv.fillers = fillers,
             Self::Linear(linear) => linear.fillers = fillers,
+            Self::Channelwise(row) => row.filler = fillers.weight,
             _ => {}
         }
     }

@@ -91,7 +91,7 @@ pub(crate) trait LayerModule: fmt::Debug + Send + Sync {
         false
     }
 
-    /// The parameters that `mode` trains.
+    /// The parameters that it reads, if `mode` records the pass.
     fn learned(&self, _mode: &Mode) -> Vec<TensorId> {
         vec![]
     }

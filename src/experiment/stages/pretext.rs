@@ -7,8 +7,8 @@ use crate::{
         data_init::initialize,
         exchange,
         network::Network,
-        table::{Layer, Role, tap},
-        view_head::ViewHead,
+        table::{Role, tap},
+        task_head::TaskHead,
     },
     experiment::{
         fit::{INPUT, THROUGH},
@@ -26,7 +26,7 @@ use crate::{
         colorization::{Colorization, ColorizationSpec},
         colorizer::Colorizer,
         cross_channel::{CrossChannel, CrossChannelTarget},
-        view_classifier::{ViewClassifier, ViewTaskSpec},
+        headed::HeadedTaskSpec,
     },
     spec,
     train::task::Task as _,
@@ -59,13 +59,13 @@ impl StageKind for PretextStage {
     fn trained(&self) -> Option<BackboneSpec> {
         let backbone = self.backbone.as_ref()?;
         Some(match self.predicts() {
-            Predicts::Color(_) | Predicts::Views(_) => backbone.clone(),
+            Predicts::Color(_) | Predicts::Headed(_) => backbone.clone(),
             Predicts::Other(problem) => backbone.with_input(problem.sees().input_kind()),
         })
     }
 
     fn predicts_pixels(&self) -> bool {
-        !matches!(self.predicts(), Predicts::Views(_))
+        !matches!(self.predicts(), Predicts::Headed(_))
     }
 
     fn colorizes(&self) -> bool {
@@ -80,10 +80,10 @@ impl StageKind for PretextStage {
         let network = match self.predicts() {
             Predicts::Color(spec) => of_task(&Colorizer::build(spec)),
             Predicts::Other(problem) => of_task(&problem.build()),
-            Predicts::Views(spec) => {
-                let head = spec.head(side)?;
+            Predicts::Headed(spec) => {
+                let head = spec.task_head(side)?;
                 check_batch(&head, self.train.batch.get())?;
-                NetworkPlan::of_views(backbone, head)
+                NetworkPlan::headed(backbone, head)
             }
         };
         let (files, metrics) = match self.predicts() {
@@ -92,7 +92,7 @@ impl StageKind for PretextStage {
             }
             Predicts::Color(spec) => (vec![], Metrics::of(spec.metrics())),
             Predicts::Other(_) => (vec![], Metrics::of(CrossChannel::METRICS)),
-            Predicts::Views(_) => (vec![], Metrics::of(ViewClassifier::METRICS)),
+            Predicts::Headed(spec) => (vec![], Metrics::of(spec.metrics().iter().copied())),
         };
         let (network, train) = (Some(network), Some(self.train.clone()));
         Ok(StagePlan { row, pictures, network, files, train, metrics, leaves: WEIGHTS })
@@ -101,7 +101,7 @@ impl StageKind for PretextStage {
     fn check_ready(&self, fit: &StageRun) -> Result<()> {
         let prior = match self.predicts() {
             Predicts::Color(spec) => fit.check_prior(&spec.bins()),
-            Predicts::Other(_) | Predicts::Views(_) => Ok(()),
+            Predicts::Other(_) | Predicts::Headed(_) => Ok(()),
         };
         both(prior, self.check_start(fit)).map(drop)
     }
@@ -110,7 +110,7 @@ impl StageKind for PretextStage {
         match self.predicts() {
             Predicts::Color(spec) => colorization(spec, fit, run),
             Predicts::Other(problem) => cross_channel(problem, fit, run),
-            Predicts::Views(spec) => views(spec, fit, run),
+            Predicts::Headed(spec) => headed(spec, fit, run),
         }
     }
 }
@@ -138,24 +138,27 @@ impl PretextStage {
             PretextSpec::Colorization(spec) => Predicts::Color(spec),
             PretextSpec::CrossChannel(spec) => Predicts::Other((*spec).into()),
             PretextSpec::Autoencoder(spec) => Predicts::Other((*spec).into()),
-            PretextSpec::Rotation(spec) => Predicts::Views(spec),
-            PretextSpec::Jigsaw(spec) => Predicts::Views(spec),
-            PretextSpec::Context(spec) => Predicts::Views(spec),
+            PretextSpec::Rotation(spec) => Predicts::Headed(spec),
+            PretextSpec::Jigsaw(spec) => Predicts::Headed(spec),
+            PretextSpec::Context(spec) => Predicts::Headed(spec),
+            PretextSpec::Bigan(spec) => Predicts::Headed(spec),
+            PretextSpec::Inpainting(spec) => Predicts::Headed(spec),
+            PretextSpec::Simclr(spec) => Predicts::Headed(spec),
         }
     }
 }
 
-/// The task's target: color from lightness, some channels from others, or the class of views.
+/// The task's target: color from lightness, some channels from others, or what a head of its own says.
 enum Predicts<'a> {
     Color(&'a ColorizationSpec),
     Other(CrossChannelTarget),
-    Views(&'a dyn ViewTaskSpec),
+    Headed(&'a dyn HeadedTaskSpec),
 }
 
 /// Checks that batch normalization has more than one example to normalize.
-fn check_batch(head: &ViewHead, batch: usize) -> Result<()> {
+fn check_batch(head: &TaskHead, batch: usize) -> Result<()> {
     ensure!(
-        batch * head.groups.len() > 1 || !head.batch_norm,
+        !head.normalizes_one_example(batch),
         "a batch of one picture gives the head one example, of which batch normalization leaves nothing: use a `batch` of \
          at least 2, or `batch_norm: false` in the task"
     );
@@ -197,13 +200,13 @@ fn cross_channel(
     fit.save_weights(ended, &task, [(INPUT.to_string(), input)], run)
 }
 
-fn views(spec: &dyn ViewTaskSpec, fit: &StageRun, run: &mut RunDir) -> Result<Option<Vec<Metric>>> {
+fn headed(spec: &dyn HeadedTaskSpec, fit: &StageRun, run: &mut RunDir) -> Result<Option<Vec<Metric>>> {
     let plan = required(fit.plan.network.as_ref(), "backbone")?;
-    let mut task = ViewClassifier::new(spec, &plan.backbone, fit.crop(), &fit.rng, &fit.device)?;
+    let mut task = spec.task(&plan.backbone, fit.crop(), &fit.rng, &fit.device)?;
     start(fit, task.network(), task.params())?;
-    let ended = fit.train(&mut task, run)?;
+    let ended = fit.train(&mut *task, run)?;
     let through = plan.trained_through()?.map(|layer| (THROUGH.to_string(), layer));
-    fit.save_weights(ended, &task, through, run)
+    fit.save_weights(ended, &*task, through, run)
 }
 
 /// Initializes `network` with the stage's initial weights, if any.
@@ -214,8 +217,8 @@ fn start(fit: &StageRun, network: &Network, params: &Params) -> Result<()> {
         Start::Weights(InitSpec::File(_)) => load_initial(fit.weights()?, network, params),
         Start::Weights(InitSpec::DataDependent(how)) => {
             let mut batches = fit.inputs(how.batches.get(), network.input(), fit.crop())?;
-            if let Some(head) = fit.plan.network.as_ref().and_then(|plan| plan.views.as_ref()) {
-                batches = batches.iter().map(|batch| center(batch, head.side)).collect::<Result<_>>()?;
+            if let Some(head) = fit.plan.network.as_ref().and_then(|plan| plan.task_head.as_ref()) {
+                batches = batches.iter().map(|batch| center(batch, head.side())).collect::<Result<_>>()?;
             }
             for layer in initialize(how, network, &batches, &fit.rng.split("data_init"))? {
                 tracing::info!("{layer}");
@@ -265,13 +268,13 @@ fn load_except_heads(
 ) -> Result<LoadReport> {
     let rows = network.layers();
     let trained = through.and_then(|layer| tap(rows, layer)).map_or(rows.len(), |last| last + 1);
-    let is_new = |(at, row): &(usize, &Layer)| row.role == Role::Head || *at >= trained;
-    let new: Vec<&str> = rows.iter().enumerate().filter(is_new).map(|(_, row)| row.name.as_str()).collect();
+    let wanted: Vec<&str> =
+        rows[..trained].iter().filter(|row| row.role != Role::Head).map(|row| row.name.as_str()).collect();
     let report =
         weights::load_into(params, tensors).with_context(|| format!("{origin} does not fit the backbone"))?;
     let left = report.missing.iter().chain(&report.mismatched);
-    let of_a_new = |name: &str| name.rsplit_once('.').is_some_and(|(layer, _)| new.contains(&layer));
-    let strange: Vec<&str> = left.map(String::as_str).filter(|name| !of_a_new(name)).collect();
+    let is_wanted = |name: &&str| name.rsplit_once('.').is_some_and(|(layer, _)| wanted.contains(&layer));
+    let strange: Vec<&str> = left.map(String::as_str).filter(is_wanted).collect();
     ensure!(
         strange.is_empty(),
         "{origin} does not fit the backbone: it lacks {}; give the same backbone to both stages",

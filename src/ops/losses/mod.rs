@@ -5,11 +5,13 @@
 mod binary;
 mod cross_entropy;
 mod elements;
+mod nt_xent;
 mod smooth_l1;
 mod soft_encoded;
 mod sparse_target;
 
 pub use binary::bce_with_logits;
 pub use cross_entropy::cross_entropy;
+pub use nt_xent::{NtXent, nt_xent};
 pub use smooth_l1::smooth_l1;
 pub use soft_encoded::{SoftCrossEntropy, soft_encoded_cross_entropy};

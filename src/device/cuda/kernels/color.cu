@@ -1,4 +1,4 @@
-// Color: sRGB bytes to Lab, the nearest bins of ab values, soft codes, the annealed mean.
+// Color: sRGB bytes to Lab, the nearest bins of ab values, soft codes, the annealed mean, random changes.
 #include "elements.cuh"
 #include "fixed_sums.cuh"
 
@@ -188,5 +188,65 @@ extern "C" __global__ void annealed_mean(
   for (int axis = 0; axis < 2; ++axis) {
     const float mean = temperature == 0.0f ? centers[2 * mode + axis] : (float)((axis == 0 ? a : b) / sum);
     ab[2 * pixel + axis] = broken ? NAN : mean;
+  }
+}
+
+__device__ __forceinline__ float unit(float v) { return fminf(fmaxf(v, 0.0f), 1.0f); }
+
+// HSV saturation times `factor`, at constant value and hue.
+__device__ void saturate_pixel(float* rgb, float factor) {
+  const float low = fminf(fminf(rgb[0], rgb[1]), rgb[2]), value = fmaxf(fmaxf(rgb[0], rgb[1]), rgb[2]);
+  if (value <= low) return;
+  const float scale = fminf(factor, value / (value - low));
+  for (int c = 0; c < 3; ++c) rgb[c] = value - (value - rgb[c]) * scale;
+}
+
+// HSV hue plus `turns`.
+__device__ void turn_pixel(float* rgb, float turns) {
+  const float r = rgb[0], g = rgb[1], b = rgb[2];
+  const float low = fminf(fminf(r, g), b), value = fmaxf(fmaxf(r, g), b), chroma = value - low;
+  if (chroma <= 0.0f) return;
+  float hue = value == r ? (g - b) / chroma : value == g ? 2.0f + (b - r) / chroma : 4.0f + (r - g) / chroma;
+  hue += 6.0f * turns;
+  for (int c = 0; c < 3; ++c) {
+    float k = fmodf(5.0f - 2.0f * c + hue, 6.0f);
+    if (k < 0.0f) k += 6.0f;
+    rgb[c] = value - chroma * unit(fminf(k, 4.0f - k));
+  }
+}
+
+// Changes of color of one picture per block, from its nine numbers in `described`: kind and amount of each of four
+// changes, clipped after each, and whether only the gray value is left.
+extern "C" __global__ void color_jitter(const float* pictures, const float* described, float* y, int pixels) {
+  const float* from = pictures + 3LL * pixels * blockIdx.x;
+  const float* changes = described + 9 * blockIdx.x;
+  float* to = y + 3LL * pixels * blockIdx.x;
+  for (int i = threadIdx.x; i < 3 * pixels; i += blockDim.x) to[i] = from[i];
+  for (int change = 0; change < 4; ++change) {
+    const int kind = (int)changes[2 * change];
+    const float amount = changes[2 * change + 1];
+    if (kind > 3) continue;
+    float mean[3] = {0.0f, 0.0f, 0.0f};
+    for (int c = 0; c < 3 && kind == 1; ++c) {
+      double sum = 0.0;
+      __syncthreads(); // the pixels have been written
+      for (int i = threadIdx.x; i < pixels; i += blockDim.x) sum += to[3 * i + c];
+      mean[c] = (float)(block_sum(sum) / pixels);
+    }
+    __syncthreads();
+    for (int i = threadIdx.x; i < pixels; i += blockDim.x) {
+      float* rgb = to + 3 * i;
+      if (kind == 0) for (int c = 0; c < 3; ++c) rgb[c] *= amount;
+      if (kind == 1) for (int c = 0; c < 3; ++c) rgb[c] = mean[c] + amount * (rgb[c] - mean[c]);
+      if (kind == 2) saturate_pixel(rgb, amount);
+      if (kind == 3) turn_pixel(rgb, amount);
+      for (int c = 0; c < 3; ++c) rgb[c] = unit(rgb[c]);
+    }
+  }
+  if (changes[8] == 0.0f) return;
+  __syncthreads();
+  for (int i = threadIdx.x; i < pixels; i += blockDim.x) {
+    float* rgb = to + 3 * i;
+    rgb[0] = rgb[1] = rgb[2] = rgb[0] * 0.2989f + rgb[1] * 0.587f + rgb[2] * 0.114f;
   }
 }

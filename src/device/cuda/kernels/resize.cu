@@ -58,3 +58,19 @@ __device__ void resize_gradient(
     resize_gradient(dy, dx, readers, weights, from_h, from_w, h, w, c);                                                \
   }
 FOR_EACH_TYPE(DEFINE)
+
+// Weighted sums of `taps` neighboring samples of an axis of `from`, with weights of each output picture's own.
+// `indices`: the input picture of each of n output pictures, then the first sample of each of its `to` positions.
+extern "C" __global__ void filter_axis(
+    const float* x, float* y, const unsigned* indices, const float* weights, int n, int outer, int from, int to,
+    int inner, int taps) {
+  const long long line = (long long)to * inner, picture = line * outer;
+  FOR_ELEMENTS(i, picture * n) {
+    const int source = indices[i / picture], o = i % picture / line, j = i % line / inner, k = i % inner;
+    const long long at = i / picture * to + j;
+    const float* sample = x + (((long long)source * outer + o) * from + indices[n + at]) * inner + k;
+    float sum = 0.0f;
+    for (int tap = 0; tap < taps; ++tap) sum += weights[at * taps + tap] * sample[(long long)tap * inner];
+    y[i] = sum;
+  }
+}

@@ -1,0 +1,264 @@
+//! Bidirectional adversarial learning, BiGAN (Donahue, Krähenbühl and Darrell, "Adversarial Feature Learning", ICLR
+//! 2017): an encoder of pictures and a generator of pictures from random codes learn against a discriminator, which tells
+//! pairs of a picture and its code from pairs of a code and its picture. The features are those of the encoder.
+//!
+//! Encoder and generator minimize the discriminator's loss with exchanged labels, as in the authors' code, and all three
+//! are updated in each step. The discriminator normalizes true and generated pairs separately.
+
+use super::{
+    headed::{HeadedTask, HeadedTaskSpec},
+    mean_meter::MeanMeter,
+};
+use crate::{
+    backbones::{
+        BackboneSpec,
+        bigan_networks::{BiganSizes, generate, judge},
+        code_head::{CODE, CodeHead},
+        network::Network,
+        task_head::TaskHead,
+    },
+    bounded::{Channels, Pixels, Positive},
+    data::{Batch, loader::Loader},
+    nn::{Mode, TrainingPass, params::Params},
+    ops::{losses::bce_with_logits, resize::resize_bilinear},
+    rng::Rng,
+    train::{
+        panel,
+        task::{Better, ImagePanel, Metric, StepOutput, Task},
+    },
+};
+use anyhow::Result;
+use candle_core::{D, DType, Device, Tensor};
+use rand::RngExt;
+use serde::{Deserialize, Serialize};
+
+/// Images in a panel.
+const PANEL_IMAGES: usize = 8;
+/// Side of the pictures in the original.
+const SIDE: usize = 64;
+/// Cosine of a code and its reconstruction below which the encoder does not invert the generator.
+const LEARNED: f64 = 0.02;
+
+/// In YAML: `bigan: { code: 200 }`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct BiganSpec {
+    /// Numbers of a code, each uniform between −1 and 1.
+    pub code: Channels,
+    /// Side of generated pictures; absent: 64 pixels, or that of the pictures if they are smaller. The discriminator sees
+    /// pictures resized to it, the encoder as they are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub side: Option<Pixels>,
+    /// Factor on the channels of the generator and of the discriminator, whose parameters are `generator.*` and
+    /// `discriminator.*`.
+    pub width: Positive,
+    /// Layer of the backbone from which the code is computed; absent: the last with a map.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tap: Option<String>,
+    /// Batch normalization in the encoder.
+    pub batch_norm: bool,
+}
+
+impl Default for BiganSpec {
+    fn default() -> Self {
+        Self { code: Channels::of(200), side: None, width: Positive::of(1.0), tap: None, batch_norm: true }
+    }
+}
+
+impl BiganSpec {
+    fn sizes(&self, crop: usize) -> BiganSizes {
+        let side = self.side.map_or(crop.min(SIDE), |side| side.get());
+        BiganSizes { side, code: self.code.get(), width: self.width }
+    }
+}
+
+impl HeadedTaskSpec for BiganSpec {
+    fn task_head(&self, crop: usize) -> Result<TaskHead> {
+        self.sizes(crop).doublings()?;
+        let Self { code, tap, batch_norm, .. } = self;
+        Ok(CodeHead { side: crop, numbers: code.get(), tap: tap.clone(), batch_norm: *batch_norm }.into())
+    }
+
+    fn metrics(&self) -> &'static [&'static str] {
+        &Bigan::METRICS
+    }
+
+    fn task(
+        &self,
+        backbone: &BackboneSpec,
+        crop: usize,
+        rng: &Rng,
+        device: &Device,
+    ) -> Result<Box<dyn HeadedTask>> {
+        Ok(Box::new(Bigan::new(self, backbone, crop, rng, device)?))
+    }
+}
+
+/// The three networks, and their training state.
+pub struct Bigan {
+    sizes: BiganSizes,
+    crop: usize,
+    encoder: Network,
+    generator: Network,
+    discriminator: Network,
+    params: Params,
+    /// Codes in validation are the same every time.
+    validation: Rng,
+    inverts: bool,
+}
+
+impl Bigan {
+    /// Names of the metrics.
+    pub const METRICS: [&str; 3] = ["code", "psnr", "discriminated"];
+
+    /// New networks for pictures of `crop` pixels on `device`.
+    ///
+    /// # Errors
+    /// A side that cannot be generated; a backbone that the head does not fit.
+    pub fn new(
+        spec: &BiganSpec,
+        backbone: &BackboneSpec,
+        crop: usize,
+        rng: &Rng,
+        device: &Device,
+    ) -> Result<Self> {
+        let (init, mut params, sizes) = (rng.split("init"), Params::new(device), spec.sizes(crop));
+        let encoder = spec.task_head(crop)?.network(backbone, &mut params, &init)?;
+        let generator = sizes.generator(&mut params, &init)?;
+        let discriminator = sizes.discriminator(&mut params, &init)?;
+        let validation = rng.split("validation");
+        Ok(Self { sizes, crop, encoder, generator, discriminator, params, validation, inverts: true })
+    }
+
+    /// Codes `(B, N)` of pictures u8 RGB `(B, H, W, 3)`.
+    fn encode(&self, pixels: &Tensor, mode: &Mode) -> Result<Tensor> {
+        let x = self.encoder.input().read(pixels)?;
+        Ok(self.encoder.forward(&x, &[CODE], mode)?.remove(0).flatten_from(1)?)
+    }
+
+    /// Pictures as the discriminator sees them: RGB from −1 to 1, `(B, side, side, 3)`.
+    fn shown(&self, pixels: &Tensor) -> Result<Tensor> {
+        let signed = pixels.to_dtype(DType::F32)?.affine(1.0 / 127.5, -1.0)?;
+        let side = self.sizes.side;
+        Ok(if self.crop == side { signed } else { resize_bilinear(&signed, (side, side), false)? })
+    }
+
+    /// Random codes `(B, N)`, the `number`th of the stream.
+    fn codes(&self, count: usize, rng: &Rng, number: u64, device: &Device) -> Result<Tensor> {
+        let mut rng = rng.at(0, number);
+        let codes: Vec<f32> = (0..count * self.sizes.code).map(|_| rng.random_range(-1.0f32..=1.0)).collect();
+        Ok(Tensor::from_vec(codes, (count, self.sizes.code), device)?)
+    }
+
+    /// The discriminator's loss on a pair.
+    fn loss(&self, pair: (&Tensor, &Tensor), is_encoded: bool, pass: TrainingPass) -> Result<Tensor> {
+        let scores = judge(&self.discriminator, pair, &Mode::Train(pass))?;
+        let targets = if is_encoded { scores.ones_like()? } else { scores.zeros_like()? };
+        Ok(bce_with_logits(&scores, &targets.detach(), None, scores.elem_count() as f64)?)
+    }
+
+    /// Pictures u8 RGB `(B, side, side, 3)` from those between −1 and 1, resized to `side`.
+    fn bytes(&self, pictures: &Tensor, side: usize) -> Result<Tensor> {
+        let resized = if side == self.sizes.side {
+            pictures.clone()
+        } else {
+            resize_bilinear(pictures, (side, side), false)?
+        };
+        Ok(resized.affine(127.5, 127.5)?.round()?.clamp(0f32, 255f32)?.to_dtype(DType::U8)?)
+    }
+
+    /// Means over a validation batch.
+    fn measure(&self, pixels: &Tensor, number: u64) -> Result<[(&'static str, f64); 3]> {
+        let scalar = |x: Tensor| x.to_dtype(DType::F64)?.to_scalar::<f64>();
+        let (shown, codes) = (self.shown(pixels)?, self.encode(pixels, &Mode::Frozen)?);
+        let drawn = self.codes(pixels.dim(0)?, &self.validation, number, pixels.device())?;
+        let generated = generate(&self.generator, &drawn, &Mode::Frozen)?;
+        let again = self.encode(&self.bytes(&generated, self.crop)?, &Mode::Frozen)?;
+        let reconstructed = generate(&self.generator, &codes, &Mode::Frozen)?;
+        let [right, wrong] = [(&shown, &codes), (&generated, &drawn)]
+            .map(|pair| judge(&self.discriminator, pair, &Mode::Frozen));
+        let share = |x: Tensor| x.to_dtype(DType::F32)?.mean_all();
+        let discriminated = (share(right?.gt(0f32)?)? + share(wrong?.le(0f32)?)?)?;
+        Ok([
+            ("code", scalar(cosine(&drawn, &again)?)?),
+            ("squares", scalar((reconstructed - shown)?.sqr()?.mean_all()?)?),
+            ("discriminated", 0.5 * scalar(discriminated)?),
+        ])
+    }
+}
+
+/// Mean cosine of the rows of two matrices.
+fn cosine(a: &Tensor, b: &Tensor) -> candle_core::Result<Tensor> {
+    let length = |x: &Tensor| (x.sqr()?.sum(D::Minus1)? + 1e-12)?.sqrt();
+    ((a * b)?.sum(D::Minus1)? / (length(a)? * length(b)?)?)?.mean_all()
+}
+
+impl HeadedTask for Bigan {
+    fn network(&self) -> &Network {
+        &self.encoder
+    }
+}
+
+impl Task for Bigan {
+    fn params(&self) -> &Params {
+        &self.params
+    }
+
+    fn step(&mut self, batch: &Batch, training: &TrainingPass) -> Result<StepOutput> {
+        let (mode, pixels) = (Mode::Train(training.clone()), &batch.pixels);
+        let (shown, codes) = (self.shown(pixels)?, self.encode(pixels, &mode)?);
+        let drawn = self.codes(pixels.dim(0)?, &training.rng.split("codes"), 0, pixels.device())?;
+        let generated = generate(&self.generator, &drawn, &mode)?;
+        let right = self.loss((&shown, &codes.detach()), true, training.clone())?;
+        let wrong = self.loss((&generated.detach(), &drawn), false, training.clone())?;
+        let encoder = self.loss((&shown, &codes), false, training.through())?;
+        let generator = self.loss((&generated, &drawn), true, training.through())?;
+        let (own, against) = ((right + wrong)?, (encoder + generator)?);
+        let scalars = vec![("loss", against.detach()), ("discriminator_loss", own.detach())];
+        Ok(StepOutput { loss: (own + against)?, scalars })
+    }
+
+    /// The mean cosine of random codes and the codes of their pictures, 0 for an encoder that knows nothing of the
+    /// generator; the PSNR of pictures generated from the codes of true ones; and the discriminator's accuracy.
+    fn evaluate(&mut self, val: &mut Loader) -> Result<Vec<Metric>> {
+        let (mut meter, mut number) = (MeanMeter::default(), 0);
+        while let Some(batch) = val.next_batch()? {
+            let images = batch.indices.len() as f64;
+            meter.add(images, &self.measure(&batch.pixels, number)?);
+            meter.images += images;
+            number += 1;
+        }
+        self.inverts = meter.mean("code") >= LEARNED;
+        let all = [
+            (meter.mean("code"), Better::Higher),
+            (10.0 * (4.0 / meter.mean("squares")).log10(), Better::Higher),
+            (meter.mean("discriminated"), Better::Neither),
+        ];
+        let named = Self::METRICS.into_iter().zip(all);
+        Ok(named.map(|(name, (value, better))| Metric { name: name.into(), value, better }).collect())
+    }
+
+    /// Pictures, pictures generated from their codes, and pictures generated from random codes in columns.
+    fn picture(&mut self, val: &mut Loader) -> Result<Option<ImagePanel>> {
+        let Some(batch) = val.next_batch()? else { return Ok(None) };
+        let count = batch.pixels.dim(0)?.min(PANEL_IMAGES);
+        let (pixels, side) = (batch.pixels.narrow(0, 0, count)?.contiguous()?, self.sizes.side);
+        let codes = self.encode(&pixels, &Mode::Frozen)?;
+        let drawn = self.codes(count, &self.validation, 0, pixels.device())?;
+        let generated = |codes: &Tensor| self.bytes(&generate(&self.generator, codes, &Mode::Frozen)?, side);
+        let (picture, again, random) =
+            (self.bytes(&self.shown(&pixels)?, side)?, generated(&codes)?, generated(&drawn)?);
+        let columns = [("picture", &picture), ("reconstructed", &again), ("generated", &random)];
+        Ok(Some(panel::from_columns("bigan", &columns)?))
+    }
+
+    fn warnings(&self) -> Vec<(String, String)> {
+        if self.inverts {
+            return vec![];
+        }
+        vec![(
+            "the codes of generated pictures have nothing of the codes that they were generated from".into(),
+            "train longer, or lower the learning rate of `discriminator.*`".into(),
+        )]
+    }
+}

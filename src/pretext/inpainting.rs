@@ -1,0 +1,338 @@
+//! Inpainting, the task of context encoders (Pathak, Krähenbühl, Donahue, Darrell and Efros 2016): a network sees a picture
+//! of which a region is cut out and paints what is missing. The loss is the squared distance within the region (equation
+//! 1), with which the paper's features were learned; for sharper pictures a discriminator can be trained against the
+//! network (equation 2). As in the authors' code the discriminator sees the painting alone: the whole picture, or the
+//! center.
+//!
+//! A region is drawn for each batch, of noise, since the paper's silhouettes of objects need annotated pictures. What
+//! was cut out has the mean color of ImageNet. Both networks are updated in the same step, from the same painting.
+
+use super::{
+    headed::{HeadedTask, HeadedTaskSpec},
+    masks::{central_region, random_region, square},
+    mean_meter::MeanMeter,
+};
+use crate::{
+    backbones::{
+        BackboneSpec,
+        decoder_head::{DecoderHead, DecoderSpec, RECONSTRUCTION},
+        discriminator,
+        network::Network,
+        task_head::TaskHead,
+    },
+    bounded::{Fraction, Positive},
+    data::{Batch, loader::Loader},
+    device::keep_layouts,
+    nn::{Mode, TrainingPass, params::Params},
+    ops::{losses::bce_with_logits, resize::resize_bilinear},
+    rng::Rng,
+    train::{
+        panel,
+        task::{Better, ImagePanel, Metric, StepOutput, Task},
+    },
+};
+use anyhow::{Result, ensure};
+use candle_core::{DType, Device, Tensor};
+use serde::{Deserialize, Serialize};
+
+/// Mean color of ImageNet: red, green, blue.
+const MEAN: [u8; 3] = [124, 117, 104];
+/// Images in a panel.
+const PANEL_IMAGES: usize = 8;
+/// Share of the missing variation below which a network has learned nothing.
+const LEARNED: f64 = 0.02;
+/// Weight of the visible border of the center, to which the painting must fit.
+const BORDER_WEIGHT: f32 = 10.0;
+/// That border as a share of the side: 4 pixels of 128.
+const BORDER: usize = 32;
+
+/// In YAML: `inpainting: { region: random, adversarial: 0.001 }`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct InpaintingSpec {
+    /// What is cut out.
+    pub region: Region,
+    /// Weight of the adversarial loss (0.001 in the authors' code); 0 for the squared distance alone. The parameters of the
+    /// discriminator are `discriminator.*`.
+    pub adversarial: Fraction,
+    /// Factor on the channels of the discriminator.
+    pub discriminator_width: Positive,
+    pub head: DecoderSpec,
+}
+
+/// What is cut out of a picture.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Region {
+    /// Blobs that cover 20 to 30 %, another for each batch.
+    #[default]
+    Random,
+    /// The central square of half the side, but for a border of a 32nd of the picture, which is visible and has ten times
+    /// the weight. Networks learn to look for its border: not for features.
+    Center,
+}
+
+impl Default for InpaintingSpec {
+    fn default() -> Self {
+        Self {
+            region: Region::Random,
+            adversarial: Fraction::of(0.0),
+            discriminator_width: Positive::of(1.0),
+            head: DecoderSpec::default(),
+        }
+    }
+}
+
+impl InpaintingSpec {
+    fn decoder(&self, crop: usize) -> DecoderHead {
+        DecoderHead { side: crop, spec: self.head.clone() }
+    }
+}
+
+impl HeadedTaskSpec for InpaintingSpec {
+    fn task_head(&self, crop: usize) -> Result<TaskHead> {
+        ensure!(
+            crop >= 16,
+            "inpainting needs pictures of at least 16 pixels, not {crop}: use a larger `crop`"
+        );
+        Ok(self.decoder(crop).into())
+    }
+
+    fn metrics(&self) -> &'static [&'static str] {
+        &Inpainting::METRICS
+    }
+
+    fn task(
+        &self,
+        backbone: &BackboneSpec,
+        crop: usize,
+        rng: &Rng,
+        device: &Device,
+    ) -> Result<Box<dyn HeadedTask>> {
+        Ok(Box::new(Inpainting::new(self, backbone, crop, rng, device)?))
+    }
+}
+
+/// A painting network, its adversary if there is one, and their training state.
+pub struct Inpainting {
+    region: Region,
+    side: usize,
+    net: Network,
+    adversary: Option<Adversary>,
+    params: Params,
+    /// Regions in validation are the same every time.
+    validation: Rng,
+    has_learned: bool,
+}
+
+struct Adversary {
+    net: Network,
+    weight: f64,
+}
+
+/// A batch with a region cut out.
+struct Masked {
+    /// The network's input.
+    x: Tensor,
+    /// RGB from −1 to 1, `(B, S, S, 3)`
+    truth: Tensor,
+    /// 1 where pixels are cut out, else 0, `(1, S, S, 1)`
+    cut: Tensor,
+    /// Weight of each pixel in the loss, `(1, S, S, 1)`
+    weights: Tensor,
+}
+
+impl Inpainting {
+    /// Names of the metrics.
+    pub const METRICS: [&str; 3] = ["loss", "psnr", "explained"];
+
+    /// A new network for pictures of `crop` pixels on `device`.
+    ///
+    /// # Errors
+    /// A backbone that the head does not fit.
+    pub fn new(
+        spec: &InpaintingSpec,
+        backbone: &BackboneSpec,
+        crop: usize,
+        rng: &Rng,
+        device: &Device,
+    ) -> Result<Self> {
+        let (init, mut params) = (rng.split("init"), Params::new(device));
+        let net = TaskHead::from(spec.decoder(crop)).network(backbone, &mut params, &init)?;
+        let seen = if spec.region == Region::Center { crop - 2 * (crop / 4) } else { crop };
+        let mut adversary = None;
+        if spec.adversarial.get() > 0.0 {
+            let net = discriminator::network(seen, spec.discriminator_width, &mut params, &init)?;
+            adversary = Some(Adversary { net, weight: spec.adversarial.get() });
+        }
+        let (region, validation) = (spec.region, rng.split("validation"));
+        Ok(Self { region, side: crop, net, adversary, params, validation, has_learned: true })
+    }
+
+    /// Cuts a region out of pictures u8 RGB `(B, S, S, 3)`, the `number`th of the stream.
+    fn masked(&self, pixels: &Tensor, rng: &Rng, number: u64) -> Result<Masked> {
+        let _layouts = keep_layouts(pixels.device());
+        let (side, device) = (self.side, pixels.device());
+        let map = |values: Vec<f32>| Tensor::from_vec(values, (1, side, side, 1), device);
+        let (hole, seen) = self.regions(rng, number);
+        let cut: Vec<f32> = hole.iter().map(|cut| f32::from(u8::from(*cut))).collect();
+        let weight = |(hole, painted): (&bool, &bool)| match (hole, painted) {
+            (true, _) => 1.0,
+            (false, true) => BORDER_WEIGHT,
+            (false, false) => 0.0,
+        };
+        let weights = hole.iter().zip(&seen).map(weight).collect();
+        let (cut, weights) = (map(cut)?, map(weights)?);
+        let mean = Tensor::from_slice(&MEAN, (1, 1, 1, 3), device)?;
+        let fill = self.net.input().read(&mean)?.broadcast_mul(&cut)?;
+        let kept = self.net.input().read(pixels)?.broadcast_mul(&cut.affine(-1.0, 1.0)?)?;
+        let truth = pixels.to_dtype(DType::F32)?.affine(1.0 / 127.5, -1.0)?;
+        Ok(Masked { x: kept.broadcast_add(&fill)?, truth, cut, weights })
+    }
+
+    /// The pixels that are cut out, and those that the loss counts.
+    fn regions(&self, rng: &Rng, number: u64) -> (Vec<bool>, Vec<bool>) {
+        match self.region {
+            Region::Random => {
+                let region = random_region(self.side, &mut rng.at(0, number));
+                (region.clone(), region)
+            }
+            Region::Center => {
+                let border = (self.side / BORDER).max(1);
+                (square(self.side, self.side / 4 + border), central_region(self.side))
+            }
+        }
+    }
+
+    /// The painted pictures, RGB from −1 to 1, `(B, S, S, 3)`.
+    fn paint(&self, x: &Tensor, mode: &Mode) -> Result<Tensor> {
+        let map = self.net.forward(x, &[RECONSTRUCTION], mode)?.remove(0);
+        Ok(resize_bilinear(&map, (self.side, self.side), false)?.tanh()?)
+    }
+
+    /// What the discriminator sees of pictures `(B, S, S, 3)`.
+    fn shown(&self, pictures: &Tensor) -> candle_core::Result<Tensor> {
+        match self.region {
+            Region::Random => Ok(pictures.clone()),
+            Region::Center => {
+                let (margin, side) = (self.side / 4, self.side - 2 * (self.side / 4));
+                pictures.narrow(1, margin, side)?.narrow(2, margin, side)?.contiguous()
+            }
+        }
+    }
+
+    /// The painter's adversarial loss and the discriminator's own.
+    fn compete(
+        &self,
+        adversary: &Adversary,
+        pass: &TrainingPass,
+        painted: &Tensor,
+        truth: &Tensor,
+    ) -> Result<[Tensor; 2]> {
+        let (painted, truth) = (self.shown(painted)?, self.shown(truth)?);
+        let judge = |pictures: &Tensor, is_true: bool, pass: TrainingPass| -> Result<Tensor> {
+            let scores = discriminator::scores(&adversary.net, pictures, &Mode::Train(pass))?;
+            let targets = if is_true { scores.ones_like()? } else { scores.zeros_like()? };
+            Ok(bce_with_logits(&scores, &targets.detach(), None, scores.elem_count() as f64)?)
+        };
+        let fooled = judge(&painted, true, pass.through())?;
+        let right = (judge(&truth, true, pass.clone())? + judge(&painted.detach(), false, pass.clone())?)?;
+        Ok([fooled, right])
+    }
+}
+
+/// Weighted mean of the squared distance between pictures, over pixels and channels.
+fn distance(painted: &Tensor, truth: &Tensor, weights: &Tensor) -> candle_core::Result<Tensor> {
+    let _layouts = keep_layouts(painted.device());
+    let count = weights.gt(0f32)?.to_dtype(DType::F32)?.sum_all()?;
+    let all = (painted - truth)?.sqr()?.broadcast_mul(weights)?.sum_all()?;
+    let pictures = (truth.dim(0)? * truth.dim(3)?) as f64;
+    all.affine(1.0 / pictures, 0.0)?.div(&count)
+}
+
+/// Squared distance of the missing pixels from the mean color of the visible ones of their picture.
+fn variation(masked: &Masked) -> candle_core::Result<Tensor> {
+    let visible = masked.cut.affine(-1.0, 1.0)?;
+    let count = visible.sum_all()?;
+    let sum = masked.truth.broadcast_mul(&visible)?.sum_keepdim(1)?.sum_keepdim(2)?;
+    let mean = sum.broadcast_div(&count)?.broadcast_as(masked.truth.shape())?;
+    distance(&mean, &masked.truth, &masked.cut)
+}
+
+impl HeadedTask for Inpainting {
+    fn network(&self) -> &Network {
+        &self.net
+    }
+}
+
+impl Task for Inpainting {
+    fn params(&self) -> &Params {
+        &self.params
+    }
+
+    fn step(&mut self, batch: &Batch, training: &TrainingPass) -> Result<StepOutput> {
+        let masked = self.masked(&batch.pixels, &training.rng.split("region"), 0)?;
+        let painted = self.paint(&masked.x, &Mode::Train(training.clone()))?;
+        let squares = distance(&painted, &masked.truth, &masked.weights)?;
+        let mut scalars = vec![("loss", distance(&painted.detach(), &masked.truth, &masked.cut)?)];
+        let Some(adversary) = &self.adversary else { return Ok(StepOutput { loss: squares, scalars }) };
+        let [fooled, right] = self.compete(adversary, training, &painted, &masked.truth)?;
+        scalars.extend([("adversarial_loss", fooled.detach()), ("discriminator_loss", right.detach())]);
+        let loss = (((squares * (1.0 - adversary.weight))? + (fooled * adversary.weight)?)? + right)?;
+        Ok(StepOutput { loss, scalars })
+    }
+
+    /// The squared distance within the region, of colors from −1 to 1; its PSNR; and the share of the variation around the
+    /// mean of the visible pixels that it explains.
+    fn evaluate(&mut self, val: &mut Loader) -> Result<Vec<Metric>> {
+        let (mut meter, mut number) = (MeanMeter::default(), 0);
+        while let Some(batch) = val.next_batch()? {
+            let masked = self.masked(&batch.pixels, &self.validation, number)?;
+            let painted = self.paint(&masked.x, &Mode::Frozen)?;
+            let scalar = |x: Tensor| x.to_dtype(DType::F64)?.to_scalar::<f64>();
+            let loss = scalar(distance(&painted, &masked.truth, &masked.cut)?)?;
+            let images = batch.indices.len() as f64;
+            meter.add(images, &[("loss", loss), ("variation", scalar(variation(&masked)?)?)]);
+            meter.images += images;
+            number += 1;
+        }
+        let loss = meter.mean("loss");
+        let explained = 1.0 - loss / meter.mean("variation");
+        self.has_learned = explained >= LEARNED;
+        let all = [
+            (loss, Better::Lower),
+            (10.0 * (4.0 / loss).log10(), Better::Higher),
+            (explained, Better::Higher),
+        ];
+        let named = Self::METRICS.into_iter().zip(all);
+        let metrics = named.map(|(name, (value, better))| Metric { name: name.into(), value, better });
+        Ok(metrics.filter(|metric| metric.value.is_finite() || metric.name == "loss").collect())
+    }
+
+    /// Input, picture with the painted region, and truth in columns.
+    fn picture(&mut self, val: &mut Loader) -> Result<Option<ImagePanel>> {
+        let Some(batch) = val.next_batch()? else { return Ok(None) };
+        let pixels = batch.pixels.narrow(0, 0, batch.pixels.dim(0)?.min(PANEL_IMAGES))?.contiguous()?;
+        let masked = self.masked(&pixels, &self.validation, 0)?;
+        let painted = self.paint(&masked.x, &Mode::Frozen)?;
+        let _layouts = keep_layouts(pixels.device());
+        let kept = masked.truth.broadcast_mul(&masked.cut.affine(-1.0, 1.0)?)?;
+        let bytes = |x: &Tensor| x.affine(127.5, 127.5)?.round()?.clamp(0f32, 255f32)?.to_dtype(DType::U8);
+        let mean = Tensor::from_slice(&MEAN, (1, 1, 1, 3), pixels.device())?.to_dtype(DType::F32)?;
+        let fill = mean.affine(1.0 / 127.5, -1.0)?.broadcast_mul(&masked.cut)?;
+        let input = bytes(&kept.broadcast_add(&fill)?)?;
+        let whole = bytes(&(kept + painted.broadcast_mul(&masked.cut)?)?)?;
+        let columns = [("input", &input), ("painted", &whole), ("truth", &pixels)];
+        Ok(Some(panel::from_columns("inpainting", &columns)?))
+    }
+
+    fn warnings(&self) -> Vec<(String, String)> {
+        if self.has_learned {
+            return vec![];
+        }
+        vec![(
+            "the painting is no nearer to the truth than the mean color of the visible pixels".into(),
+            "train longer, or change the learning rate".into(),
+        )]
+    }
+}
