@@ -1,6 +1,7 @@
 //! The generator of pictures from codes and the discriminator of pairs of picture and code of bidirectional adversarial
-//! learning (Donahue, Krähenbühl and Darrell 2017, appendix; those of Radford, Metz and Chintala 2016). The transposed
-//! convolutions are 4×4, which double a map exactly, where the original has 5×5.
+//! learning (Donahue, Krähenbühl and Darrell 2017, appendix, and their code; those of Radford, Metz and Chintala 2016). In
+//! both the code is a bias of every normalized layer between maps. The transposed convolutions are 4×4, which double a map
+//! exactly, where the original has 5×5.
 
 use super::{
     input::Input,
@@ -26,6 +27,8 @@ const COLORS: usize = 3;
 const CHANNELS: usize = 64;
 /// Smallest and largest side of the map that the generator begins with.
 const FIRST: (usize, usize) = (4, 7);
+/// Deviation of the first weights of codes: that of others times the 25 weights of a window.
+const CODE_BIAS: f64 = 0.5;
 const PICTURE: &str = "picture";
 const SCORE: &str = "score";
 
@@ -50,7 +53,7 @@ impl BiganSizes {
         while self.side >> doublings > FIRST.1 {
             doublings += 1;
         }
-        if doublings == 0 || self.side % (1 << doublings) != 0 || self.side >> doublings < FIRST.0 {
+        if doublings == 0 || !self.side.is_multiple_of(1 << doublings) || self.side >> doublings < FIRST.0 {
             bail!(
                 "pictures of {} pixels cannot be generated: the side must be 4, 5, 6 or 7 times a power of 2, such as 64",
                 self.side
@@ -89,6 +92,7 @@ impl BiganSizes {
         for doubling in 1..doublings {
             let name = |kind: &str| format!("generator.{kind}{doubling}");
             table.conv_transpose(&name("deconv"), window, full(doubling), fillers(false));
+            code_bias(&mut table, name, 0);
             table.batch_norm(&name("bn"), BatchNormOptions::PYTORCH).relu(&name("relu"), 0.0);
         }
         table.conv_transpose(&format!("generator.deconv{doublings}"), window, COLORS, fillers(true));
@@ -96,7 +100,7 @@ impl BiganSizes {
         Ok(table.rows())
     }
 
-    /// Convolutions of stride 2; the code is a bias of every normalized one. The input is picture and code in one vector.
+    /// Convolutions of stride 2. The input is picture and code in one vector.
     fn discriminator_table(&self) -> Result<Vec<Layer>> {
         let doublings = self.doublings()?;
         let picture = UnpackRow { first: 0, side: self.side, channels: COLORS };
@@ -108,11 +112,9 @@ impl BiganSizes {
         for number in 1..=doublings {
             let name = |kind: &str| format!("discriminator.{kind}{number}");
             let outputs = channels(CHANNELS << (number - 1), self.width);
-            let map = table.conv(&name("conv"), [5, 2, 2, 1, 1], outputs, fillers(number == 1)).value();
+            table.conv(&name("conv"), [5, 2, 2, 1, 1], outputs, fillers(number == 1));
             if number > 1 {
-                table.read(code);
-                let bias = table.linear(&name("code_bias"), outputs, fillers(false)).value();
-                table.join(&name("biased"), LayerKind::AddVector(AddVectorRow), vec![map, bias]);
+                code_bias(&mut table, name, code);
                 table.batch_norm(&name("bn"), BatchNormOptions::PYTORCH);
             }
             table.relu(&name("relu"), 0.2);
@@ -121,6 +123,15 @@ impl BiganSizes {
         table.fully_connected("discriminator.score", [side, 1, 0, 1, 1], 1, fillers(true)).tap(SCORE);
         Ok(table.rows())
     }
+}
+
+/// Adds a linear function of the code, which is value `code`, to every cell of the current map.
+fn code_bias(table: &mut TableBuilder, name: impl Fn(&str) -> String, code: usize) {
+    let (map, outputs) = (table.value(), table.channels());
+    let weight = Filler::Gaussian { std: Positive::of(CODE_BIAS) };
+    table.read(code);
+    let bias = table.linear(&name("code_bias"), outputs, Fillers { weight, bias: None }).value();
+    table.join(&name("biased"), LayerKind::AddVector(AddVectorRow), vec![map, bias]);
 }
 
 fn interface(name: &'static str) -> Interface {
@@ -170,7 +181,8 @@ mod tests {
         let normalized = 2 * (8192 + 256 + 128 + 64);
         let convs = 16 * (512 * 256 + 256 * 128 + 128 * 64 + 64 * 3) + 3;
         let summary = Summary::of(&rows, (1, 1)).expect("a code");
-        assert_eq!(summary.parameters(), 200 * 8192 + convs + normalized);
+        let codes = 200 * (256 + 128 + 64);
+        assert_eq!(summary.parameters(), 200 * 8192 + codes + convs + normalized);
         assert_eq!(summary.lines.last().map(|line| (line.map, line.outputs)), Some(((64, 64), 3)));
         let rows = sizes(64, 1.0).discriminator_table().expect("64 pixels");
         let convs = 25 * (3 * 64 + 64 * 128 + 128 * 256 + 256 * 512) + 64;

@@ -1,13 +1,18 @@
 //! The head of an encoder: a linear map from the whole map of a backbone's layer to a code.
 
 use super::{table::TableBuilder, task_head::Head};
-use crate::nn::{
-    init::Filler,
-    layers::{BatchNormOptions, Fillers},
+use crate::{
+    bounded::Positive,
+    nn::{
+        init::Filler,
+        layers::{BatchNormOptions, Fillers},
+    },
 };
 use candle_core::Result;
 use std::fmt;
 
+/// Variance of numbers that are uniform between −1 and 1.
+const CODE_VARIANCE: f64 = 1.0 / 3.0;
 /// Name of the code's tap.
 pub const CODE: &str = "code";
 
@@ -41,7 +46,10 @@ impl Head for CodeHead {
     }
 
     fn append(&self, table: &mut TableBuilder, map: usize, _norm: Option<BatchNormOptions>) -> Result<()> {
-        let fillers = Fillers { weight: Filler::Xavier, bias: Some(Filler::Zero) };
+        // Rectified features of unit variance have a mean square of about 2: first codes are as large as random ones.
+        let inputs = (map * map * table.channels()) as f64;
+        let std = Positive::of((CODE_VARIANCE / (2.0 * inputs)).sqrt());
+        let fillers = Fillers { weight: Filler::Gaussian { std }, bias: Some(Filler::Zero) };
         table.fully_connected(CODE, [map, 1, 0, 1, 1], self.numbers, fillers).tap(CODE);
         Ok(())
     }

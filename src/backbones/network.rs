@@ -276,7 +276,10 @@ mod tests {
     use super::*;
     use crate::{
         backbones::{
-            kinds::{AddRow, ConcatenateRow, GlobalPoolRow, LayerNormRow, PoolRow, ResizeRow, SlidingWindow},
+            kinds::{
+                AddRow, AddVectorRow, ChannelwiseRow, ConcatenateRow, GlobalPoolRow, LayerNormRow, PoolRow,
+                ResizeRow, SlidingWindow, UnpackRow,
+            },
             table::{TableBuilder, spliced},
         },
         bounded::Positive,
@@ -320,7 +323,10 @@ mod tests {
         table.pool("average", PoolRow::average(2, 2, 0));
         table.push("resize", LayerKind::Resize(ResizeRow { factor: 2, align_corners: false }));
         let smooth = table.tap("smooth").value();
-        let sum = table.join("sum", LayerKind::Add(AddRow), vec![stem, up]).value();
+        table.join("sum", LayerKind::Add(AddRow), vec![stem, up]);
+        let filler = Filler::Gaussian { std: Positive::of(0.1) };
+        let row = ChannelwiseRow { channels: 4, side: 6, filler };
+        let sum = table.push("channelwise", LayerKind::Channelwise(row)).value();
         table
             .join("beside", LayerKind::Concatenate(ConcatenateRow), vec![sum, smooth])
             .response_norm("lrn")
@@ -328,7 +334,12 @@ mod tests {
         table
             .push("ln", LayerKind::LayerNorm(LayerNormRow { channels: 8, eps: 1e-5 }))
             .dropout("drop", "column");
+        let map = table.value();
+        table.push("mean", LayerKind::GlobalPool(GlobalPoolRow));
+        let vector = table.linear("vector", 8, fillers()).value();
+        table.join("biased", LayerKind::AddVector(AddVectorRow), vec![map, vector]);
         table.push("global", LayerKind::GlobalPool(GlobalPoolRow)).tap("pooled").role(Role::Head);
+        table.push("part", LayerKind::Unpack(UnpackRow { first: 1, side: 1, channels: 6 }));
         table.linear("head", 3, fillers()).tap("head");
         table.rows()
     }

@@ -4,10 +4,7 @@
 use crate::op::{CpuInput, CpuOutput, compute, output};
 #[cfg(feature = "cuda")]
 use crate::{
-    device::{
-        cuda::{Arg, Grid, alloc_uninit, device_ptr, launch, modules},
-        table,
-    },
+    device::cuda::{Arg, Grid, alloc_uninit, device_ptr, launch, modules},
     op::{CudaInput, CudaOutput},
 };
 use candle_core::{DType, Result, Tensor, bail};
