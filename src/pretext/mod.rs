@@ -3,6 +3,8 @@
 //! [`crate::train::task::Task`], those on views by [`view_classifier`].
 
 pub mod augment; // random views for contrastive tasks
+mod channel_meter; // of predictions of Lab channels
+pub mod channel_target; // and what they are predictions of
 pub mod channels;
 pub mod color_prior;
 mod label_grid; // label pixels and predictions at them

@@ -18,8 +18,9 @@ use hueristic::{
         weights,
     },
     pretext::{
+        channel_target::ChannelTarget,
         colorization::{Colorization, ColorizationSpec},
-        cross_channel::{AutoencoderSpec, CrossChannel, CrossChannelSpec, CrossChannelTarget},
+        cross_channel::{AutoencoderSpec, CrossChannel, CrossChannelSpec},
     },
     rng::Rng,
     train::task::Task,
@@ -42,13 +43,13 @@ fn small() -> Result<BackboneSpec> {
     Ok(serde_json::from_str(r#"{"alexnet": {"stem": "small", "width": 0.25, "fc": 64}}"#)?)
 }
 
-fn problem(predict: &str, loss: &str) -> Result<CrossChannelTarget> {
+fn problem(predict: &str, loss: &str) -> Result<ChannelTarget> {
     let spec: CrossChannelSpec =
         serde_json::from_str(&format!(r#"{{"predict": "{predict}", "loss": "{loss}"}}"#))?;
     Ok(spec.into())
 }
 
-fn task(problem: CrossChannelTarget) -> Result<CrossChannel> {
+fn task(problem: ChannelTarget) -> Result<CrossChannel> {
     CrossChannel::new(problem, &small()?, &Rng::new(1), &Device::Cpu)
 }
 

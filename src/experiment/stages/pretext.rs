@@ -22,10 +22,11 @@ use crate::{
     },
     pretext::{
         PretextSpec,
+        channel_target::ChannelTarget,
         color_prior::{self, PriorSpec},
         colorization::{Colorization, ColorizationSpec},
         colorizer::Colorizer,
-        cross_channel::{CrossChannel, CrossChannelTarget},
+        cross_channel::CrossChannel,
         headed::HeadedTaskSpec,
     },
     spec,
@@ -79,7 +80,7 @@ impl StageKind for PretextStage {
         let of_task = |build: &Build| NetworkPlan::of_task(backbone, build, side);
         let network = match self.predicts() {
             Predicts::Color(spec) => of_task(&Colorizer::build(spec)),
-            Predicts::Other(problem) => of_task(&problem.build()),
+            Predicts::Other(problem) => of_task(&CrossChannel::build(&problem)),
             Predicts::Headed(spec) => {
                 let head = spec.task_head(side)?;
                 check_batch(&head, self.train.batch.get())?;
@@ -151,7 +152,7 @@ impl PretextStage {
 /// The task's target: color from lightness, some channels from others, or what a head of its own says.
 enum Predicts<'a> {
     Color(&'a ColorizationSpec),
-    Other(CrossChannelTarget),
+    Other(ChannelTarget),
     Headed(&'a dyn HeadedTaskSpec),
 }
 
@@ -188,11 +189,7 @@ fn colorization(spec: &ColorizationSpec, fit: &StageRun, run: &mut RunDir) -> Re
     fit.save_weights(ended, &task, [about], run)
 }
 
-fn cross_channel(
-    problem: CrossChannelTarget,
-    fit: &StageRun,
-    run: &mut RunDir,
-) -> Result<Option<Vec<Metric>>> {
+fn cross_channel(problem: ChannelTarget, fit: &StageRun, run: &mut RunDir) -> Result<Option<Vec<Metric>>> {
     let input = spec::resolved_yaml(&problem.sees())?;
     let mut task = CrossChannel::new(problem, fit.backbone()?, &fit.rng, &fit.device)?;
     start(fit, task.network(), task.params())?;
