@@ -22,6 +22,7 @@ pub mod projection_head;
 #[cfg(test)]
 mod random_graphs;
 pub mod resnet;
+pub mod split;
 pub mod summary;
 pub mod surgery;
 pub mod table;

@@ -5,7 +5,7 @@ use super::{
     input::Input,
     kinds::{
         AddRow, AddVectorRow, ChannelwiseRow, ConcatenateRow, GlobalPoolRow, LayerKind, LayerNormRow,
-        PoolRow, ResizeRow, SlidingWindow, Statistic, UnpackRow,
+        PoolRow, ResizeRow, SelectChannelsRow, SlidingWindow, Statistic, UnpackRow,
     },
     network::{Interface, Network, PixelGrid},
     table::{Layer, TableBuilder, sizes},
@@ -100,6 +100,9 @@ fn grow(
         22 if size == (1, 1) && width % 2 == 0 => {
             table.push(&name, LayerKind::Unpack(UnpackRow { first: width / 2, side: 1, channels: width / 2 }))
         }
+        23 if width > 2 => {
+            table.push(&name, LayerKind::SelectChannels(SelectChannelsRow { first: 1, count: width - 2 }))
+        }
         _ => return false,
     };
     grown.tap(&name);
@@ -179,6 +182,7 @@ fn by_candle(rows: &[Layer], params: &Params, x: &Tensor, rng: &Rng) -> Result<V
             LayerKind::Concatenate(_) => Tensor::cat(&[input, &values[row.from[1]]], 3)?,
             LayerKind::AddVector(_) => input.broadcast_add(&values[row.from[1]])?,
             LayerKind::Unpack(part) => input.narrow(3, part.first, part.count())?,
+            LayerKind::SelectChannels(select) => input.narrow(3, select.first, select.count)?,
             LayerKind::Resize(resize) => {
                 let (_, height, width, _) = input.dims4()?;
                 resize_bilinear(input, (2 * height, 2 * width), resize.align_corners)?
@@ -241,7 +245,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(150))]
     #[test]
     fn random_graphs_have_candles_gradients(
-        choices in prop::collection::vec((0u8..23, 0usize..6, 0usize..6), 1..14),
+        choices in prop::collection::vec((0u8..24, 0usize..6, 0usize..6), 1..14),
         batch in 1usize..4,
     ) {
         let rows = graph(&choices);
@@ -252,7 +256,7 @@ proptest! {
 /// Every kind alone, of each choice that `grow` knows; those that join two maps get both sides of a branch.
 #[test]
 fn every_kind_alone_has_candles_gradients() -> Result<()> {
-    for choice in 0..23 {
+    for choice in 0..24 {
         let before: &[(u8, usize, usize)] =
             if matches!(choice, 19 | 21 | 22) { &[(18, 0, 0)] } else { &[(6, 0, 0)] };
         // a vector is added to the map that it is the mean of

@@ -29,6 +29,7 @@ use crate::{
         run_dir::RunDir,
         spec::TrainSpec,
         task::{Metric, Task},
+        tensors::NamedTensors,
         trial::{Trial, trial},
     },
 };
@@ -195,17 +196,32 @@ impl StageRun {
         about: impl IntoIterator<Item = (String, String)>,
         run: &RunDir,
     ) -> Result<Option<Vec<Metric>>> {
+        self.save_converted(ended, task, about, run, Ok)
+    }
+
+    /// As [`Self::save_weights`], for weights that `convert` makes of those that were trained.
+    pub fn save_converted(
+        &self,
+        ended: Option<Vec<Metric>>,
+        task: &dyn Task,
+        about: impl IntoIterator<Item = (String, String)>,
+        run: &RunDir,
+        convert: impl Fn(NamedTensors) -> Result<NamedTensors>,
+    ) -> Result<Option<Vec<Metric>>> {
         if ended.is_some() {
             let mut metadata = BTreeMap::from([
                 ("backbone".to_string(), spec::resolved_yaml(self.backbone()?)?),
                 ("run".to_string(), self.spec.clone()),
             ]);
             metadata.extend(about);
-            weights::save(task.params(), &metadata, &run.path().join(WEIGHTS))?;
+            let save = |trained: NamedTensors, file: &str| {
+                let tensors = convert(trained)?;
+                let tensors: Vec<_> = tensors.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
+                weights::write(&tensors, &metadata, &run.path().join(file))
+            };
+            save(task.params().state(), WEIGHTS)?;
             if self.training()?.ema.is_some() {
-                let last = Checkpoint::read_params(&checkpoint::last(run.path()), &Device::Cpu)?;
-                let raw: Vec<_> = last.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
-                weights::write(&raw, &metadata, &run.path().join(RAW_WEIGHTS))?;
+                save(Checkpoint::read_params(&checkpoint::last(run.path()), &Device::Cpu)?, RAW_WEIGHTS)?;
             }
         }
         Ok(ended)

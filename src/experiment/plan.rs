@@ -6,6 +6,7 @@ use crate::{
     backbones::{
         BackboneSpec, Build, Variant,
         input::Input,
+        split::SplitNetwork,
         summary::Summary,
         table::{Layer, reader, tap, taps},
         task_head::TaskHead,
@@ -168,6 +169,8 @@ pub struct NetworkPlan {
     pub head: Option<HeadPlan>,
     /// The task's own head; `size` is that of the views that it makes.
     pub task_head: Option<TaskHead>,
+    /// Outputs of the heads of both halves, if the backbone is split.
+    pub split: Option<[usize; 2]>,
     /// Layers whose features are read; later layers are not built. None: all layers.
     pub taps: Option<Vec<String>>,
     pub trainable: Trainable,
@@ -291,6 +294,7 @@ impl NetworkPlan {
             colors: InputColors::Gray,
             head: None,
             task_head: None,
+            split: None,
             taps: None,
             trainable: Trainable::All,
             size,
@@ -312,6 +316,21 @@ impl NetworkPlan {
         let Build { variant, batch_norm, .. } = head.build(backbone);
         let size = Some((head.side(), head.side()));
         Self { batch_norm, task_head: Some(head), ..Self::on(variant, backbone, size) }
+    }
+
+    /// Both halves of a split backbone.
+    pub fn of_halves(backbone: &BackboneSpec, outputs: [usize; 2], side: usize) -> Self {
+        let backbone = backbone.with_input(Input::Lab);
+        let own = Self::on(Variant::Pretext, &backbone, Some((side, side)));
+        Self { batch_norm: true, split: Some(outputs), ..own }
+    }
+
+    /// The tables of a split backbone; None if it is not split.
+    ///
+    /// # Errors
+    /// A backbone that cannot be split.
+    pub fn halves(&self) -> Result<Option<SplitNetwork>> {
+        Ok(self.split.map(|outputs| SplitNetwork::pretext(&self.backbone, outputs)).transpose()?)
     }
 
     /// The last layer of the backbone that is trained, if layers with weights follow it.
@@ -358,6 +377,9 @@ impl NetworkPlan {
         let mut table = self.backbone.with_input(self.input()).table(&self.build(classes));
         if let Some(head) = &self.task_head {
             table = head.attach(table)?;
+        }
+        if let Some(split) = self.halves()? {
+            table = split.table().to_vec();
         }
         let named = self.taps.iter().flatten().chain(match &self.trainable {
             Trainable::After(layer) | Trainable::From(layer) => Some(layer),
@@ -455,6 +477,7 @@ impl Display for NetworkPlan {
             Outputs::ClassesAndBackground => "an output for each class and background".into(),
         }));
         said.extend(self.task_head.as_ref().map(ToString::to_string));
+        said.extend(self.split.map(|[ab, l]| format!("split into L → ab ({ab} outputs) and ab → L ({l})")));
         said.extend(self.taps.as_ref().map(|taps| format!("read at {}", taps.join(", "))));
         let trainable = match &self.trainable {
             Trainable::All => "all layers trained".into(),

@@ -81,6 +81,11 @@ pub(super) struct ChannelResult {
 }
 
 impl ChannelResult {
+    /// The mean loss over label pixels.
+    pub fn loss(&self) -> f64 {
+        self.values[0].0
+    }
+
     /// The loss; the Lab distance at label pixels; PSNR of full-size pictures, completed with the true channels; and
     /// the ratio of predicted to true variation within a picture.
     pub fn metrics(&self) -> impl Iterator<Item = Metric> {

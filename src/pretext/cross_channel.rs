@@ -1,7 +1,7 @@
 //! Cross-channel prediction with the colorization network: color from lightness or lightness from color, each by
 //! classification or regression, and the autoencoder, Lab from Lab (Zhang, Isola and Efros, "Split-Brain
-//! Autoencoders", CVPR 2017, section 3: the halves and the baselines, each a separate network; they are not joined
-//! into one split network).
+//! Autoencoders", CVPR 2017, section 3: the halves and the baselines, each a whole network of its own).
+//! [`super::split_brain`] trains both halves as one split network.
 //!
 //! Classification targets the nearest bin only ([`super::channel_target`]). This distinguishes `predict: ab` from
 //! [`super::colorization`].

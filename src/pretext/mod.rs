@@ -17,6 +17,7 @@ pub mod colorization;
 pub mod colorizer;
 pub mod cross_channel;
 pub mod inputs;
+pub mod split_brain;
 pub mod supervised;
 
 pub mod headed; // shared by the tasks below
@@ -40,6 +41,8 @@ pub enum PretextSpec {
     CrossChannel(cross_channel::CrossChannelSpec),
     /// Lab from Lab.
     Autoencoder(cross_channel::AutoencoderSpec),
+    /// Both halves of Lab from one another, by the halves of one network.
+    SplitBrain(split_brain::SplitBrainSpec),
     /// The turn of a picture.
     Rotation(rotation::RotationSpec),
     /// The order of shuffled tiles.

@@ -7,5 +7,6 @@ mod home;
 mod networks;
 mod spec_errors;
 mod spec_round_trip;
+mod split_brain;
 mod transfer;
 mod views;

@@ -19,6 +19,7 @@ mod pool;
 mod resize;
 mod response_norm;
 mod rule;
+mod select_channels;
 mod unpack;
 
 pub use activation::ActivationRow;
@@ -39,6 +40,7 @@ pub use response_norm::ResponseNormRow;
 pub(super) use rule::LayerModule;
 use rule::LayerRule;
 pub use rule::{MapSize, SlidingWindow};
+pub use select_channels::SelectChannelsRow;
 pub use unpack::UnpackRow;
 
 use crate::{
@@ -68,6 +70,7 @@ pub enum LayerKind {
     Resize(ResizeRow),
     AddVector(AddVectorRow),
     Unpack(UnpackRow),
+    SelectChannels(SelectChannelsRow),
 }
 
 impl LayerKind {
@@ -90,6 +93,7 @@ impl LayerKind {
             Self::Resize(kind) => kind,
             Self::AddVector(kind) => kind,
             Self::Unpack(kind) => kind,
+            Self::SelectChannels(kind) => kind,
         }
     }
 

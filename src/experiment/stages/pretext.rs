@@ -4,9 +4,11 @@ use super::kind::*;
 use crate::{
     backbones::{
         Build,
-        data_init::initialize,
+        data_init::{DataInitSpec, initialize},
         exchange,
+        input::Input,
         network::Network,
+        split::HALVES,
         table::{Role, tap},
         task_head::TaskHead,
     },
@@ -23,14 +25,16 @@ use crate::{
     pretext::{
         PretextSpec,
         channel_target::ChannelTarget,
+        channels::LabChannels,
         color_prior::{self, PriorSpec},
         colorization::{Colorization, ColorizationSpec},
         colorizer::Colorizer,
         cross_channel::CrossChannel,
         headed::HeadedTaskSpec,
+        split_brain::{SplitBrain, SplitBrainSpec},
     },
     spec,
-    train::task::Task as _,
+    train::{task::Task as _, tensors::NamedTensors},
 };
 use candle_core::Tensor;
 use std::path::Path;
@@ -62,6 +66,7 @@ impl StageKind for PretextStage {
         Some(match self.predicts() {
             Predicts::Color(_) | Predicts::Headed(_) => backbone.clone(),
             Predicts::Other(problem) => backbone.with_input(problem.sees().input_kind()),
+            Predicts::Halves(_) => backbone.with_input(Input::Lab),
         })
     }
 
@@ -81,6 +86,9 @@ impl StageKind for PretextStage {
         let network = match self.predicts() {
             Predicts::Color(spec) => of_task(&Colorizer::build(spec)),
             Predicts::Other(problem) => of_task(&CrossChannel::build(&problem)),
+            Predicts::Halves(spec) => {
+                NetworkPlan::of_halves(backbone, spec.targets().map(|target| target.outputs()), side)
+            }
             Predicts::Headed(spec) => {
                 let head = spec.task_head(side)?;
                 check_batch(&head, self.train.batch.get())?;
@@ -93,6 +101,7 @@ impl StageKind for PretextStage {
             }
             Predicts::Color(spec) => (vec![], Metrics::of(spec.metrics())),
             Predicts::Other(_) => (vec![], Metrics::of(CrossChannel::METRICS)),
+            Predicts::Halves(_) => (vec![], Metrics::of(SplitBrain::metrics())),
             Predicts::Headed(spec) => (vec![], Metrics::of(spec.metrics().iter().copied())),
         };
         let (network, train) = (Some(network), Some(self.train.clone()));
@@ -102,7 +111,7 @@ impl StageKind for PretextStage {
     fn check_ready(&self, fit: &StageRun) -> Result<()> {
         let prior = match self.predicts() {
             Predicts::Color(spec) => fit.check_prior(&spec.bins()),
-            Predicts::Other(_) | Predicts::Headed(_) => Ok(()),
+            Predicts::Other(_) | Predicts::Halves(_) | Predicts::Headed(_) => Ok(()),
         };
         both(prior, self.check_start(fit)).map(drop)
     }
@@ -111,6 +120,7 @@ impl StageKind for PretextStage {
         match self.predicts() {
             Predicts::Color(spec) => colorization(spec, fit, run),
             Predicts::Other(problem) => cross_channel(problem, fit, run),
+            Predicts::Halves(spec) => split_brain(spec, fit, run),
             Predicts::Headed(spec) => headed(spec, fit, run),
         }
     }
@@ -122,14 +132,17 @@ impl PretextStage {
         let plan = required(fit.plan.network.as_ref(), "backbone")?;
         let (net, params) = blank(plan, fit)?;
         if fit.located.is_some() {
-            load_initial(fit.weights()?, &net, &params)?;
+            load_initial(fit.weights()?, plan, (&net, &params))?;
         }
         if let (Some(below), Some(stage)) = (&fit.upstream_network, fit.plan.row.start.stage()) {
             let (_, theirs) = blank(below, fit)?;
-            let theirs = theirs.state().into_iter().collect();
+            let mut theirs = theirs.state().into_iter().collect();
+            if let Some(split) = below.halves()? {
+                theirs = split.merged(&theirs)?;
+            }
             let through = below.trained_through()?;
             let origin = format!("what stage `{stage}` trains");
-            load_except_heads(&theirs, (&origin, through.as_deref()), &net, &params)?;
+            load_except_heads(&theirs, (&origin, through.as_deref()), plan, (&net, &params))?;
         }
         Ok(())
     }
@@ -139,6 +152,7 @@ impl PretextStage {
             PretextSpec::Colorization(spec) => Predicts::Color(spec),
             PretextSpec::CrossChannel(spec) => Predicts::Other((*spec).into()),
             PretextSpec::Autoencoder(spec) => Predicts::Other((*spec).into()),
+            PretextSpec::SplitBrain(spec) => Predicts::Halves(*spec),
             PretextSpec::Rotation(spec) => Predicts::Headed(spec),
             PretextSpec::Jigsaw(spec) => Predicts::Headed(spec),
             PretextSpec::Context(spec) => Predicts::Headed(spec),
@@ -149,10 +163,12 @@ impl PretextStage {
     }
 }
 
-/// The task's target: color from lightness, some channels from others, or what a head of its own says.
+/// The task's target: color from lightness, some channels from others, two halves from one another, or what a head of its
+/// own says.
 enum Predicts<'a> {
     Color(&'a ColorizationSpec),
     Other(ChannelTarget),
+    Halves(SplitBrainSpec),
     Headed(&'a dyn HeadedTaskSpec),
 }
 
@@ -197,6 +213,16 @@ fn cross_channel(problem: ChannelTarget, fit: &StageRun, run: &mut RunDir) -> Re
     fit.save_weights(ended, &task, [(INPUT.to_string(), input)], run)
 }
 
+/// Checkpoints hold the halves; the weight file holds the backbone that they form.
+fn split_brain(spec: SplitBrainSpec, fit: &StageRun, run: &mut RunDir) -> Result<Option<Vec<Metric>>> {
+    let mut task = SplitBrain::new(spec, fit.backbone()?, &fit.rng, &fit.device)?;
+    start(fit, task.network(), task.params())?;
+    let ended = fit.train(&mut task, run)?;
+    let input = (INPUT.to_string(), spec::resolved_yaml(&LabChannels::Lab)?);
+    let merged = |halves| Ok(task.merged(&NamedTensors::into_iter(halves).collect())?.into_iter().collect());
+    fit.save_converted(ended, &task, [input], run, merged)
+}
+
 fn headed(spec: &dyn HeadedTaskSpec, fit: &StageRun, run: &mut RunDir) -> Result<Option<Vec<Metric>>> {
     let plan = required(fit.plan.network.as_ref(), "backbone")?;
     let mut task = spec.task(&plan.backbone, fit.crop(), &fit.rng, &fit.device)?;
@@ -208,22 +234,35 @@ fn headed(spec: &dyn HeadedTaskSpec, fit: &StageRun, run: &mut RunDir) -> Result
 
 /// Initializes `network` with the stage's initial weights, if any.
 fn start(fit: &StageRun, network: &Network, params: &Params) -> Result<()> {
+    let plan = required(fit.plan.network.as_ref(), "backbone")?;
     match &fit.plan.row.start {
         Start::Weights(InitSpec::Stage(_)) if fit.rehearsal.is_some() => Ok(()),
-        Start::Weights(InitSpec::Stage(_)) => load_initial(&fit.upstream_weights()?, network, params),
-        Start::Weights(InitSpec::File(_)) => load_initial(fit.weights()?, network, params),
+        Start::Weights(InitSpec::Stage(_)) => load_initial(&fit.upstream_weights()?, plan, (network, params)),
+        Start::Weights(InitSpec::File(_)) => load_initial(fit.weights()?, plan, (network, params)),
         Start::Weights(InitSpec::DataDependent(how)) => {
             let mut batches = fit.inputs(how.batches.get(), network.input(), fit.crop())?;
-            if let Some(head) = fit.plan.network.as_ref().and_then(|plan| plan.task_head.as_ref()) {
+            if let Some(head) = &plan.task_head {
                 batches = batches.iter().map(|batch| center(batch, head.side())).collect::<Result<_>>()?;
             }
-            for layer in initialize(how, network, &batches, &fit.rng.split("data_init"))? {
-                tracing::info!("{layer}");
+            for how in each_half(how, plan, fit.sets.classes())? {
+                for layer in initialize(&how, network, &batches, &fit.rng.split("data_init"))? {
+                    tracing::info!("{layer}");
+                }
             }
             Ok(())
         }
         _ => Ok(()),
     }
+}
+
+/// Initialization of the planned network: of a split one, of each half up to the same layer.
+fn each_half(how: &DataInitSpec, plan: &NetworkPlan, classes: usize) -> Result<Vec<DataInitSpec>> {
+    if plan.split.is_none() {
+        return Ok(vec![how.clone()]);
+    }
+    let whole = NetworkPlan { split: None, ..plan.clone() }.table(classes)?;
+    let last = whole[how.last(&whole)?].label().to_string();
+    Ok(HALVES.map(|half| DataInitSpec { through: Some(half.layer(&last)), ..how.clone() }).into())
 }
 
 /// The central squares of `side` pixels of pictures `(B, H, W, C)`.
@@ -233,42 +272,45 @@ fn center(pictures: &Tensor, side: usize) -> Result<Tensor> {
     Ok(square.contiguous()?)
 }
 
-/// The planned network with zeros for weights, to check what fits it.
+/// The planned network with ones for weights, to check what fits it. A split network takes nothing that is not zero between
+/// its halves.
 fn blank(plan: &NetworkPlan, fit: &StageRun) -> Result<(Network, Params)> {
     let (mut params, mut rows) = (Params::new(&fit.device), plan.table(fit.sets.classes())?);
-    let zero = Fillers { weight: Filler::Zero, bias: Some(Filler::Zero) };
+    let one = Filler::Constant { value: 1.0 };
     for row in &mut rows {
-        let bias = zero.bias.filter(|_| row.kind.has_bias());
-        row.kind.fill(Fillers { bias, ..zero });
+        row.kind.fill(Fillers { weight: one, bias: Some(one).filter(|_| row.kind.has_bias()) });
     }
     let net = Network::new(plan.backbone.interface(), rows, &mut params, &Rng::new(0))?;
     Ok((net, params))
 }
 
-/// Loads trained weights into `params`. Heads of `network` may be missing and then keep their initialization, and so may
-/// layers after those that the file's task trained; all other layers must match.
-fn load_initial(path: &Path, network: &Network, params: &Params) -> Result<()> {
+/// Loads trained weights into `params`. Heads of the network may be missing and then keep their initialization, and so
+/// may layers after those that the file's task trained; all other layers must match.
+fn load_initial(path: &Path, plan: &NetworkPlan, built: (&Network, &Params)) -> Result<()> {
     let file = exchange::open_finite(path)?;
     let (origin, through) =
         (path.display().to_string(), file.metadata.get(THROUGH).map(|layer| layer.trim()));
-    let report = load_except_heads(&file.tensors, (&origin, through), network, params)?;
+    let report = load_except_heads(&file.tensors, (&origin, through), plan, built)?;
     tracing::info!("{}: {report}", path.display());
     Ok(())
 }
 
-/// As [`load_initial`], for tensors from `origin`, which end with a layer if it trained no more.
+/// As [`load_initial`], for tensors from `origin`, which end with a layer if it trained no more. A split network takes
+/// its halves of them.
 fn load_except_heads(
     tensors: &weights::Named,
     (origin, through): (&str, Option<&str>),
-    network: &Network,
-    params: &Params,
+    plan: &NetworkPlan,
+    (network, params): (&Network, &Params),
 ) -> Result<LoadReport> {
+    let misfit = || format!("{origin} does not fit the backbone");
+    let halves = plan.halves()?.map(|split| split.split(tensors)).transpose().with_context(misfit)?;
+    let tensors = halves.as_ref().unwrap_or(tensors);
     let rows = network.layers();
     let trained = through.and_then(|layer| tap(rows, layer)).map_or(rows.len(), |last| last + 1);
     let wanted: Vec<&str> =
         rows[..trained].iter().filter(|row| row.role != Role::Head).map(|row| row.name.as_str()).collect();
-    let report =
-        weights::load_into(params, tensors).with_context(|| format!("{origin} does not fit the backbone"))?;
+    let report = weights::load_into(params, tensors).with_context(misfit)?;
     let left = report.missing.iter().chain(&report.mismatched);
     let is_wanted = |name: &&str| name.rsplit_once('.').is_some_and(|(layer, _)| wanted.contains(&layer));
     let strange: Vec<&str> = left.map(String::as_str).filter(is_wanted).collect();
