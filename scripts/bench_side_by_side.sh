@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# A colorizer's training step, or that of linear probes, here and in PyTorch, interleaved, two threads each, both with a retained heap.
+# A training step of a colorizer, of linear probes or of a pretext task, here and in PyTorch, interleaved, two threads each, both with a retained heap.
 #
 #   bash scripts/bench_side_by_side.sh [alexnet|vgg|resnet18] [ROUNDS] [extra options for both, e.g. --forward --batch 1 --size 256]
 #   bash scripts/bench_side_by_side.sh probe [ROUNDS] [extra options for both, e.g. --classes 20]
+#   bash scripts/bench_side_by_side.sh pretext:TASK [ROUNDS] [extra options for both, e.g. --batch 4]
 #
 # PyTorch runs in the faster of its two memory layouts. TORCH_OPTIONS are for PyTorch alone, OUR_OPTIONS for this side alone, e.g.
 # "--fastest". PYTHON names a Python with torch (default python3). RUNNER is put before both commands: `chrt -r 1` keeps other
@@ -13,7 +14,7 @@ backbone=${1:-alexnet}; shift || true
 rounds=${1:-5}; shift || true
 python=${PYTHON:-python3}
 read -ra runner <<< "${RUNNER:-env}"
-name=${backbone}_step
+name=${backbone//[:-]/_}_step
 [[ " $* " == *" --forward "* ]] && name=${backbone}_forward
 folder=$(mktemp -d)
 out=$folder/$name.jsonl
@@ -24,6 +25,9 @@ read -ra torch_options <<< "${TORCH_OPTIONS:-}"
 read -ra our_options <<< "${OUR_OPTIONS:-}"
 if [[ $backbone == probe ]]; then
   bench=probe ours=() theirs=(scripts/bench_torch_probe.py)
+elif [[ $backbone == pretext:* ]]; then
+  bench=pretext ours=(--task "${backbone#pretext:}") theirs=(scripts/bench_torch_pretext.py --task "${backbone#pretext:}")
+  theirs+=(--layout "$("${runner[@]}" "$python" "${theirs[@]}" "$@" --faster-layout)")
 else
   bench=colorizer ours=(--backbone "$backbone" "${our_options[@]}") theirs=(scripts/bench_torch.py --backbone "$backbone" "${torch_options[@]}")
   theirs+=(--layout "$("${runner[@]}" "$python" "${theirs[@]}" "$@" --faster-layout)")

@@ -19,6 +19,9 @@ KINDS = {"step": "training step", "forward": "forward pass"}
 
 def title(path):
     """alexnet_step.jsonl -> AlexNet colorizer, training step."""
+    if path.stem.startswith("pretext_"):
+        task = path.stem.removeprefix("pretext_").removesuffix("_step").replace("_", " ")
+        return f"pretext task {task}, training step"
     backbone, _, kind = path.stem.partition("_")
     return ", ".join([NAMES.get(backbone, backbone), KINDS.get(kind, kind)]).rstrip(", ")
 

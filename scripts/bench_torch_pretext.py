@@ -123,11 +123,10 @@ class SplitBrain(nn.Module):
 
     def loss(self, rgb):
         lab = lab_of(rgb)
-        small = labels_at(lab, 8)
+        small = labels_at(lab, 16)
         ab, light = nearest(small[:, 1:], self.centers), (small[:, 0] / 2).long().clamp(0, 49)
-        resized = lambda y: F.interpolate(y, size=ab.shape[1:], mode="bilinear", align_corners=True)
-        losses = [F.cross_entropy(resized(self.to_ab(lab[:, :1] - 50)), ab, reduction="sum"),
-                  F.cross_entropy(resized(self.to_l(lab[:, 1:])), light, reduction="sum")]
+        losses = [F.cross_entropy(self.to_ab(lab[:, :1] - 50), ab, reduction="sum"),
+                  F.cross_entropy(self.to_l(lab[:, 1:]), light, reduction="sum")]
         return sum(losses) / len(rgb)
 
 
