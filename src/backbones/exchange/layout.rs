@@ -127,6 +127,12 @@ pub fn recognize(format: Format, tensors: &Named) -> Result<Option<(Layout, Arch
         }
         return Ok(Some((Layout::Eccv16, Architecture::VggColorizer)));
     }
+    if has("conv1.0.weight") && has("layer1.0.conv1.weight") {
+        bail!(
+            "it is a ResNet with a stem of three convolutions (timm's resnet18d, resnet50d, …), which is not supported: \
+             take weights of a plain ResNet, such as resnet18 or resnet50"
+        )
+    }
     if has("features.0.weight") {
         return torchvision(tensors).map(|architecture| Some((Layout::Torchvision, architecture)));
     }
@@ -140,12 +146,34 @@ pub fn recognize(format: Format, tensors: &Named) -> Result<Option<(Layout, Arch
         || ["bw_conv1_1.weight", "conv1norm.running_mean", "conv8_313_rh.weight", "data_l.weight"]
             .map(has)
             .contains(&true);
-    Ok(Architecture::of_ours(tensors).map(|architecture| match architecture {
+    let architecture = Architecture::of_ours(tensors);
+    if architecture == Some(Architecture::Resnet)
+        && let Some(part) = strange_part(tensors)
+    {
+        bail!(
+            "it is a variant of a ResNet with layers that a plain one lacks (`{part}`), which is not supported: take weights \
+             of a plain ResNet, such as resnet18 or resnet50"
+        )
+    }
+    Ok(architecture.map(|architecture| match architecture {
         Architecture::Resnet if foreign => (Layout::Torchvision, architecture),
         Architecture::Resnet => (Layout::Ours, architecture),
         _ if caffe => (Layout::Caffe, architecture),
         _ => (Layout::Ours, architecture),
     }))
+}
+
+/// A tensor within the stages that belongs to no layer of a residual block: attention, antialiasing.
+fn strange_part(tensors: &Named) -> Option<&str> {
+    let known = |name: &str| {
+        let parts: Vec<&str> = name.split('.').collect();
+        let [stage, _, layer @ .., _] = parts.as_slice() else { return true };
+        let plain = ["conv1", "conv2", "conv3", "bn1", "bn2", "bn3"];
+        !stage.starts_with("layer")
+            || matches!(layer, [only] if plain.contains(only))
+            || matches!(layer, ["downsample", "0" | "1"])
+    };
+    tensors.keys().map(String::as_str).find(|name| !known(name))
 }
 
 /// Recognized by layer numbers: variants of other depths or with batch normalization have others.
@@ -164,5 +192,40 @@ fn torchvision(tensors: &Named) -> Result<Architecture> {
              normalization) and alexnet are supported",
             numbers.into_iter().collect::<Vec<_>>().join(", ")
         ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use candle_core::{DType, Device, Tensor};
+
+    fn file(names: &[&str]) -> Named {
+        let zero = Tensor::zeros((1, 1, 1, 1), DType::F32, &Device::Cpu).unwrap();
+        names.iter().map(|name| (name.to_string(), zero.clone())).collect()
+    }
+
+    /// The names of timm's resnet18d, seresnet50, and resnetblur50, and those of torchvision's resnet18.
+    #[test]
+    fn variants_of_resnets_are_refused_by_name() {
+        let plain = [
+            "conv1.weight",
+            "bn1.running_mean",
+            "layer1.0.conv1.weight",
+            "layer1.0.bn1.running_mean",
+            "layer2.0.downsample.0.weight",
+            "layer2.0.downsample.1.running_var",
+            "fc.weight",
+        ];
+        let known = recognize(Format::Pytorch, &file(&plain)).unwrap();
+        assert_eq!(known, Some((Layout::Torchvision, Architecture::Resnet)));
+        let deep = ["conv1.0.weight", "conv1.3.weight", "bn1.running_mean", "layer1.0.conv1.weight"];
+        let error = recognize(Format::Pytorch, &file(&deep)).unwrap_err().to_string();
+        assert!(error.contains("stem of three convolutions") && error.contains("resnet18d"), "{error}");
+        for strange in ["layer1.0.se.fc1.weight", "layer2.0.aa.filt", "layer2.0.downsample.2.weight"] {
+            let error = recognize(Format::Pytorch, &file(&[&plain[..], &[strange]].concat()));
+            let error = error.unwrap_err().to_string();
+            assert!(error.contains(strange) && error.contains("plain ResNet"), "{error}");
+        }
     }
 }
