@@ -16,6 +16,7 @@ pub mod input;
 pub mod kinds;
 pub mod module;
 pub mod network;
+pub mod onnx;
 mod plan;
 mod profile;
 pub mod projection_head;

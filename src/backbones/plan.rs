@@ -109,7 +109,7 @@ pub(super) fn inside_dtype(x: &Tensor) -> DType {
 }
 
 /// The rows from value `entry` on that `asked` depends on, in order.
-fn needed(rows: &[Layer], entry: usize, asked: &[usize]) -> Vec<usize> {
+pub(super) fn needed(rows: &[Layer], entry: usize, asked: &[usize]) -> Vec<usize> {
     let mut is_needed = vec![false; rows.len()];
     asked.iter().for_each(|row| is_needed[*row] = true);
     for i in (entry..rows.len()).rev().filter(|i| *i >= entry) {

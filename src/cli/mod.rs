@@ -8,6 +8,7 @@ mod data;
 mod device;
 mod evaluate;
 mod experiment;
+mod export;
 mod failure;
 mod features;
 mod logging;

@@ -2,6 +2,7 @@
 //! their own.
 
 use super::{
+    export::{self, ExportArgs},
     failure::Usage,
     output::CommandOutput,
     push::{self, PushArgs},
@@ -37,6 +38,12 @@ pub(super) enum Weights {
                             hueristic weights convert weights.safetensors weights.caffemodel"
     )]
     Convert(ConvertArgs),
+    /// Write a backbone as an ONNX model, which other programs run
+    #[command(
+        after_help = "Example:\n  hueristic weights export weights.safetensors conv5.onnx --layers conv5\n  \
+                            hueristic weights export classifier.safetensors classifier.onnx --head"
+    )]
+    Export(ExportArgs),
     /// Initialize a network's weights from pictures: k-means or similar filters, then unit variance layer by layer
     #[command(
         after_help = "Example:\n  hueristic weights init experiments/tiny/quickstart.yaml --out kmeans.safetensors"
@@ -96,7 +103,7 @@ enum LayoutArg {
     Eccv16,
     /// The Caffe releases of the colorizers, VGG-16 and CaffeNet
     Caffe,
-    /// torchvision's VGG-16 and AlexNet
+    /// torchvision's VGG-16, AlexNet, and ResNets, which are timm's too
     Torchvision,
 }
 
@@ -115,6 +122,7 @@ pub(super) fn run(verb: Weights) -> Result<CommandOutput> {
     match verb {
         Weights::Inspect { file } => inspect(&file),
         Weights::Push(args) => push::run(&args),
+        Weights::Export(args) => export::export(&args),
         Weights::Init(args) => surgery::init(&args),
         Weights::Absorb(files) => surgery::absorb(&files),
         Weights::Rescale(args) => surgery::rescale(&args),

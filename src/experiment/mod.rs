@@ -31,7 +31,7 @@ pub mod publish;
 mod redact; // redaction of published files // preparing a finished run for the hub
 
 pub use check::{check, check_and_estimate};
-pub use network::{TrainedWeights, read_trained};
+pub use network::{TrainedWeights, read_as_stored, read_trained};
 pub use preflight::RunOptions;
 pub use sources::{ColorizationMethodSpec, InitSpec, WeightSource};
 pub use spec::{Experiment, Seeds};

@@ -201,7 +201,7 @@ impl StageRun {
     }
 }
 
-/// Transfer-variant weights without batch normalization, and their architecture.
+/// Weights of a backbone, and its architecture.
 pub struct TrainedWeights {
     pub spec: BackboneSpec,
     pub tensors: WeightMap,
@@ -209,11 +209,23 @@ pub struct TrainedWeights {
     pub through: Option<String>,
 }
 
-/// Reads the weights and the architecture of a file; where it states none, it is `fallback`.
+/// Reads the weights of a file, for the transfer variant without batch normalization, and the architecture; where the file
+/// states none, it is `fallback`.
 ///
 /// # Errors
-/// A file that cannot be read, has no backbone while no fallback is given, or whose weights do not fit it.
+/// As [`read_as_stored`]; batch normalization that cannot be absorbed.
 pub fn read_trained(path: &Path, fallback: Option<&BackboneSpec>) -> Result<TrainedWeights> {
+    let TrainedWeights { spec, tensors, through } = read_as_stored(path, fallback)?;
+    let tensors = fitted_through(&spec, &spec.plain(), tensors, through.as_deref())
+        .with_context(|| format!("{} does not fit the backbone", path.display()))?;
+    Ok(TrainedWeights { spec, tensors, through })
+}
+
+/// As [`read_trained`], with batch normalization and heads as they are in the file.
+///
+/// # Errors
+/// A file that cannot be read, or has no backbone while no fallback is given.
+pub fn read_as_stored(path: &Path, fallback: Option<&BackboneSpec>) -> Result<TrainedWeights> {
     let file = exchange::open_finite(path)?;
     let spec = file.backbone(fallback).with_context(|| path.display().to_string())?.with_context(|| {
         format!(
@@ -227,9 +239,7 @@ pub fn read_trained(path: &Path, fallback: Option<&BackboneSpec>) -> Result<Trai
     // What becomes of batch normalization is the spec's matter.
     let spec = fallback.filter(|own| own.is_same_network(&spec)).cloned().unwrap_or(spec);
     let through = file.metadata.get(THROUGH).map(|layer| layer.trim().to_string());
-    let tensors = fitted_through(&spec, &spec.plain(), file.tensors, through.as_deref())
-        .with_context(|| format!("{} does not fit the backbone", path.display()))?;
-    Ok(TrainedWeights { spec, tensors, through })
+    Ok(TrainedWeights { spec, tensors: file.tensors, through })
 }
 
 /// Freezes layers as planned. In a color network, frozen layers keep their lightness weights, and only their weights

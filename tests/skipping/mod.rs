@@ -47,6 +47,26 @@ pub fn skipped(why: &str, what: impl fmt::Display) {
     }
 }
 
+/// What a script in `scripts/oracles` prints about `path`, by the Python of HUERISTIC_PYTHON or `python3`. None, and the test
+/// counts as skipped, without Python or if the script ends with 3, which says that `packages` are missing.
+pub fn answer_of_python(script: &str, path: &Path, packages: &str) -> Option<Vec<u8>> {
+    let python = env::var("HUERISTIC_PYTHON").unwrap_or_else(|_| "python3".into());
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/oracles").join(script);
+    let output = match std::process::Command::new(&python).arg(script).arg(path).output() {
+        Err(error) => {
+            skipped("no Python", format_args!("cannot run {python}: {error}"));
+            return None;
+        }
+        Ok(output) if output.status.code() == Some(3) => {
+            skipped(&format!("no {packages} package (HUERISTIC_PYTHON)"), &python);
+            return None;
+        }
+        Ok(output) => output,
+    };
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    Some(output.stdout)
+}
+
 /// The folder of real data sets, whether it is there or not.
 pub fn data_folder() -> PathBuf {
     let beside = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data");

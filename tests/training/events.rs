@@ -4,24 +4,11 @@
 use super::toy::{Quirks, SPEC, metrics, train};
 use hueristic::train::{events::Events, picture, task::ImagePanel};
 use serde_json::{Value, json};
-use std::{path::Path, process::Command};
+use std::path::Path;
 
 fn read_back(folder: &Path) -> Option<Value> {
-    let python = std::env::var("HUERISTIC_PYTHON").unwrap_or_else(|_| "python3".into());
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/oracles/read_events.py");
-    let output = match Command::new(&python).arg(script).arg(folder).output() {
-        Err(error) => {
-            super::skipping::skipped("no Python", format_args!("cannot run {python}: {error}"));
-            return None;
-        }
-        Ok(output) if output.status.code() == Some(3) => {
-            super::skipping::skipped("no tensorboard package (HUERISTIC_PYTHON)", &python);
-            return None;
-        }
-        Ok(output) => output,
-    };
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    Some(serde_json::from_slice(&output.stdout).unwrap())
+    let read = super::skipping::answer_of_python("read_events.py", folder, "tensorboard")?;
+    Some(serde_json::from_slice(&read).unwrap())
 }
 
 #[test]

@@ -30,6 +30,14 @@ pub fn to_memory_layout(tensor: &Tensor) -> candle_core::Result<Tensor> {
     permuted(tensor, TO_MEMORY)
 }
 
+/// The inverse of [`to_memory_layout`].
+///
+/// # Errors
+/// No memory on the device.
+pub fn to_file_layout(tensor: &Tensor) -> candle_core::Result<Tensor> {
+    permuted(tensor, TO_FILE)
+}
+
 /// Writes `path` through `fill`, completely or not at all.
 pub(super) fn atomically(path: &Path, fill: impl FnOnce(&mut BufWriter<&File>) -> Result<()>) -> Result<()> {
     atomic_write::write_with(path, fill).with_context(|| {

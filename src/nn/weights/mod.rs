@@ -16,7 +16,7 @@ pub(crate) mod safetensors;
 
 pub use found::Named;
 pub use key::{NetworkCandidate, SeveralNetworks, split};
-pub use layout::{dims_in_file, to_memory_layout};
+pub use layout::{dims_in_file, to_file_layout, to_memory_layout};
 pub use load::{LoadReport, finish_load, load_into, real};
 
 use super::params::Params;
