@@ -251,3 +251,61 @@ fn temperature(file: &WeightFile) -> Result<Option<f64>> {
     let section: serde_yaml::Value = crate::yaml::read(yaml).context("the header's `colorization`")?;
     Ok(section.get("temperature").and_then(serde_yaml::Value::as_f64).filter(|t| *t > 0.0))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        backbones::{BackboneSpec, Build},
+        bounded::Positive,
+        nn::{Mode, init::Filler, params::Params},
+        rng::Rng,
+        skipping,
+    };
+
+    /// Writes a network with random weights under torchvision's names, an input, and our logits for it.
+    fn write(folder: &Path, name: &str, yaml: &str, architecture: Architecture) -> Result<()> {
+        let spec: BackboneSpec = serde_json::from_value(crate::yaml::read(yaml)?)?;
+        let normalized = architecture == Architecture::Resnet;
+        let build = Build { batch_norm: normalized, outputs: Some(7), ..spec.plain() };
+        let (mut params, std) = (Params::new(&Device::Cpu), Positive::of(0.1));
+        let net = spec.build(&build, &mut params, &Rng::new(1))?;
+        // The head starts with zeros.
+        for (seed, (_, var)) in params.all().enumerate().filter(|(_, (name, _))| name.starts_with("fc")) {
+            if var.sqr()?.sum_all()?.to_scalar::<f32>()? == 0.0 {
+                var.set(&Filler::Gaussian { std }.fill(var.dims(), &Rng::new(seed as u64), &Device::Cpu)?)?;
+            }
+        }
+        let side = if normalized { 64 } else { spec.crop() };
+        let x = Filler::Gaussian { std }.fill((2, side, side, 3), &Rng::new(9), &Device::Cpu)?;
+        let logits = net.forward(&x, &[net.head().label()], &Mode::Frozen)?.remove(0).flatten_from(1)?;
+        let answers = [("input", &x), ("logits", &logits)];
+        weights::write(&answers, &BTreeMap::new(), &folder.join(name).with_extension("safetensors"))?;
+        let file = WeightFile {
+            tensors: params.state().into_iter().collect(),
+            metadata: BTreeMap::new(),
+            layout: Layout::Ours,
+            architecture: Some(architecture),
+            format: Format::Safetensors,
+            notes: vec![],
+            renamed: vec![],
+        };
+        save(&file, Layout::Torchvision, Format::Pytorch, &folder.join(name).with_extension("pth")).map(drop)
+    }
+
+    #[test]
+    fn torchvision_loads_its_names_strictly() -> Result<()> {
+        let folder = tempfile::tempdir()?;
+        let torchvision = "{ alexnet: { preset: torchvision } }";
+        write(folder.path(), "alexnet", torchvision, Architecture::Alexnet)?;
+        write(folder.path(), "resnet18", "{ resnet: { input: rgb_unit } }", Architecture::Resnet)?;
+        let packages = "torch or torchvision";
+        let Some(found) = skipping::answer_of_python("strict_loading.py", folder.path(), packages) else {
+            return Ok(());
+        };
+        let found: BTreeMap<String, f64> = serde_json::from_slice(&found)?;
+        println!("{found:?}");
+        assert!(found.len() >= 2 && found.values().all(|apart| *apart < 1e-4), "{found:?}");
+        Ok(())
+    }
+}
