@@ -8,7 +8,7 @@
 use super::{
     BackboneSpec, Build, Variant,
     input::Input,
-    kinds::{AddRow, BatchNormRow, ConvRow, GlobalPoolRow, LayerKind, LinearRow, SelectChannelsRow},
+    kinds::{BatchNormRow, ConvRow, LayerKind, LinearRow, SelectChannelsRow},
     network::{Interface, Network, PixelGrid},
     table::{Layer, Role, TableBuilder, lattice},
 };
@@ -184,7 +184,7 @@ impl Half {
 
 /// Half of the row's outputs.
 fn halved(row: &Layer) -> Result<usize> {
-    if row.outputs % 2 != 0 {
+    if !row.outputs.is_multiple_of(2) {
         bail!(
             "`{}` has {} channels, which cannot be split into halves: use an even number",
             row.name,
@@ -207,10 +207,12 @@ fn resized(kind: &LayerKind, inputs: usize, outputs: usize) -> Option<LayerKind>
         }
         LayerKind::Linear(linear) => LayerKind::Linear(LinearRow { inputs, outputs, ..*linear }),
         LayerKind::BatchNorm(norm) => LayerKind::BatchNorm(BatchNormRow { channels: inputs, ..*norm }),
-        LayerKind::GlobalPool(GlobalPoolRow) | LayerKind::Add(AddRow) => kind.clone(),
-        LayerKind::Pool(_) | LayerKind::Activation(_) | LayerKind::Dropout(_) | LayerKind::Resize(_) => {
-            kind.clone()
-        }
+        LayerKind::Pool(_)
+        | LayerKind::GlobalPool(_)
+        | LayerKind::Activation(_)
+        | LayerKind::Dropout(_)
+        | LayerKind::Add(_)
+        | LayerKind::Resize(_) => kind.clone(),
         _ => return None,
     })
 }

@@ -320,15 +320,11 @@ impl NetworkPlan {
 
     /// Both halves of a split backbone.
     pub fn of_halves(backbone: &BackboneSpec, outputs: [usize; 2], side: usize) -> Self {
-        let backbone = backbone.with_input(Input::Lab);
-        let own = Self::on(Variant::Pretext, &backbone, Some((side, side)));
+        let own = Self::on(Variant::Pretext, &backbone.with_input(Input::Lab), Some((side, side)));
         Self { batch_norm: true, split: Some(outputs), ..own }
     }
 
-    /// The tables of a split backbone; None if it is not split.
-    ///
-    /// # Errors
-    /// A backbone that cannot be split.
+    /// The tables of a split backbone, None if it is not split; an error if it cannot be.
     pub fn halves(&self) -> Result<Option<SplitNetwork>> {
         Ok(self.split.map(|outputs| SplitNetwork::pretext(&self.backbone, outputs)).transpose()?)
     }

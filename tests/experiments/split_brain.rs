@@ -55,7 +55,7 @@ fn task(loss: &str) -> Result<SplitBrain> {
 /// Of L, a, and b at every fourth pixel, in f64.
 fn labels(batch: &Batch) -> Result<Vec<[f64; 3]>> {
     let pixels = batch.pixels.flatten_all()?.to_vec1::<u8>()?;
-    let at = |(i, _): &(usize, &[u8])| i % SIDE % 4 == 0 && i / SIDE % SIDE % 4 == 0;
+    let at = |(i, _): &(usize, &[u8])| (i % SIDE).is_multiple_of(4) && (i / SIDE % SIDE).is_multiple_of(4);
     let lab = |rgb: &[u8]| hueristic::color::lab::srgb8_to_lab([rgb[0], rgb[1], rgb[2]]).map(f64::from);
     Ok(pixels.chunks_exact(3).enumerate().filter(at).map(|(_, rgb)| lab(rgb)).collect())
 }
