@@ -65,6 +65,17 @@ pub(super) fn rank(scores: &[f32], label: usize) -> Result<usize> {
     Ok(not_below - 1)
 }
 
+/// Share of the examples of each class below `classes` that were predicted right; None for a class without examples.
+/// Examples of other classes are left out.
+pub fn by_class(predicted: &[u32], truth: &[u32], classes: usize) -> Vec<Option<f64>> {
+    let (mut hits, mut seen) = (vec![0u64; classes], vec![0u64; classes]);
+    for (predicted, truth) in predicted.iter().zip(truth).filter(|(_, truth)| (**truth as usize) < classes) {
+        seen[*truth as usize] += 1;
+        hits[*truth as usize] += u64::from(predicted == truth);
+    }
+    hits.iter().zip(seen).map(|(hits, seen)| (seen > 0).then(|| *hits as f64 / seen as f64)).collect()
+}
+
 /// Mean and sample standard deviation (n − 1 in the denominator) over seeds.
 ///
 /// Displays as `45.3 ± 0.6`, or `45.3` for a single seed; `{:.2}` sets the decimals.
@@ -147,6 +158,12 @@ mod tests {
         let wrong = top.add(&logits, &Tensor::new(&[0u32], device).unwrap()).unwrap_err();
         assert!(wrong.to_string().contains("need labels (2), not [1]"), "{wrong}");
         assert_eq!(top.seen(), 3);
+    }
+
+    #[test]
+    fn classes_are_counted_apart() {
+        let found = by_class(&[0, 1, 1, 0, 2], &[0, 1, 0, 0, 5], 3);
+        assert_eq!(found, [Some(2.0 / 3.0), Some(1.0), None]);
     }
 
     #[test]

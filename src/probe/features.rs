@@ -10,11 +10,12 @@ use crate::{
     data::{
         annotated::{Annotated, Presence},
         crop_policy::CropPolicy,
+        dataset::Dataset,
         loader::Loader,
     },
     nn::Mode,
 };
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use candle_core::Tensor;
 use indicatif::{ProgressBar, ProgressStyle};
 use rayon::prelude::*;
@@ -30,7 +31,8 @@ pub struct FeatureSpec {
     pub protocol: Protocol,
     /// Maximum number of features per layer after downsampling.
     pub dimensions: Count,
-    /// Short side of a picture before it is squashed to a square; absent: pictures are cropped as the data spec says.
+    /// Short side of an annotated picture before it is squashed to a square; absent: its short side is scaled to the
+    /// square's, and its center is cropped.
     pub squash: Option<Pixels>,
 }
 
@@ -198,6 +200,48 @@ impl Examples {
     /// If there is no such class.
     pub fn of_class(&self, class: usize) -> Vec<Presence> {
         self.presence.iter().map(|row| row[class]).collect()
+    }
+}
+
+/// Features with one label per row.
+#[derive(Clone, Debug)]
+pub struct Labeled {
+    features: Features,
+    labels: Vec<u32>,
+}
+
+impl Labeled {
+    /// Joins features with one label per row.
+    ///
+    /// # Errors
+    /// No rows; a different number of labels.
+    pub fn new(features: Features, labels: Vec<u32>) -> Result<Self> {
+        ensure!(!features.is_empty(), "there are no pictures to take features from");
+        ensure!(
+            labels.len() == features.len(),
+            "{} rows of features with {} labels",
+            features.len(),
+            labels.len()
+        );
+        Ok(Self { features, labels })
+    }
+
+    /// Takes the labels from the data set.
+    ///
+    /// # Errors
+    /// As [`Labeled::new`]; a picture without a label.
+    pub fn of(features: Features, set: &dyn Dataset) -> Result<Self> {
+        let label = |i: &usize| set.label(*i).with_context(|| format!("{} has no label", set.name(*i)));
+        let labels = features.indices().iter().map(label).collect::<Result<_>>()?;
+        Self::new(features, labels)
+    }
+
+    pub fn features(&self) -> &Features {
+        &self.features
+    }
+
+    pub fn labels(&self) -> &[u32] {
+        &self.labels
     }
 }
 

@@ -102,7 +102,6 @@ pub fn top1(
 ///
 /// # Errors
 /// As [`predict`], and test pictures without any class.
-/// As [`predict`], and test pictures that show no class at all.
 pub fn mean_average_precision(spec: &KnnSpec, train: &Examples, test: &Examples) -> Result<Vec<KnnResult>> {
     let classes = train.classes();
     ensure!(

@@ -6,12 +6,15 @@
 //! here, since published numbers are defined this way, but it is optimistic. `choose: folds` does not use the test
 //! set: each class takes the cost that performs best over folds of its own sample. A single positive cannot be split
 //! into folds; the cost nearest to 1 is then used.
+//!
+//! Of pictures with one label each, k are drawn of every class, and the SVMs of all classes are fitted on all of them
+//! ([`super::svm::one_vs_rest`]). The metric is top-1, and one cost is chosen for all classes.
 
 use super::{
-    features::{Examples, progress},
+    features::{Examples, Labeled, progress},
     svm::{
         FeatureProducts, NO_TEST_POSITIVES, SvmSpec, choose_cost, descent::fit_classifier, mean,
-        test_precision,
+        one_vs_rest::LabeledProducts, test_precision,
     },
 };
 use crate::{
@@ -68,12 +71,17 @@ impl LowShotSpec {
     /// # Errors
     /// Those of [`run`] that depend only on the labels.
     pub fn feasible(&self, classes: &[String], of_class: &dyn Fn(usize) -> Vec<Presence>) -> Result<()> {
-        self.svm.check()?;
-        ensure!(!self.shots.is_empty(), "low_shot: no number of shots is given; give `shots: [1, 2, 4]`");
+        self.check()?;
         classes
             .iter()
             .enumerate()
             .try_for_each(|(c, name)| positives_and_negatives(name, &of_class(c)).map(drop))
+    }
+
+    fn check(&self) -> Result<()> {
+        self.svm.check()?;
+        ensure!(!self.shots.is_empty(), "low_shot: no number of shots is given; give `shots: [1, 2, 4]`");
+        Ok(())
     }
 }
 
@@ -83,7 +91,7 @@ pub struct LowShotResult {
     pub k: usize,
     /// The cost shared by all classes, if it was chosen on the test set.
     pub cost: Option<f64>,
-    /// Mean average precision of each sample, 0 to 1.
+    /// Mean average precision or top-1 accuracy of each sample, 0 to 1.
     pub samples: Vec<f64>,
     /// Mean over the samples.
     pub mean: f64,
@@ -112,14 +120,14 @@ pub fn run(
     let shots = spec.shots.iter().map(|k| fits.shot(k.get(), classes, &|| bar.inc(1)));
     let shots = shots.collect::<Result<Vec<_>>>()?;
     bar.finish_and_clear();
-    for shot in shots.iter().filter(|shot| !shot.fewer.is_empty()) {
-        tracing::warn!(
-            "low-shot svm: fewer pictures than {} shots ask for: {}",
-            shot.k,
-            shot.fewer.join(", ")
-        );
-    }
+    warn_of_fewer(&shots);
     Ok(shots)
+}
+
+fn warn_of_fewer(shots: &[LowShotResult]) {
+    for LowShotResult { k, fewer, .. } in shots.iter().filter(|shot| !shot.fewer.is_empty()) {
+        tracing::warn!("low-shot svm: fewer pictures than {k} shots ask for: {}", fewer.join(", "));
+    }
 }
 
 /// The sampling pools: positives and negatives of each class.
@@ -208,16 +216,8 @@ impl LowShotRun<'_> {
         };
         let samples: Vec<Vec<f64>> =
             (0..self.spec.samples.get()).into_par_iter().map(sample).collect::<Result<_>>()?;
-        let average = |i: usize| samples.iter().map(|row| row[i]).sum::<f64>() / samples.len() as f64;
-        let best = (1..samples[0].len()).fold(0, |best, i| if average(i) > average(best) { i } else { best });
         let fewer = (0..classes.len()).filter(|c| self.draws.has_fewer(*c, k)).map(|c| classes[c].clone());
-        Ok(LowShotResult {
-            k,
-            cost: (self.spec.choose == CostSelection::Test).then(|| self.spec.svm.costs.values()[best]),
-            samples: samples.iter().map(|row| row[best]).collect(),
-            mean: average(best),
-            fewer: fewer.collect(),
-        })
+        Ok(self.spec.best(k, &samples, fewer.collect()))
     }
 
     /// Average precision of one class on the test set, at every cost or at the cost chosen on its sample.
@@ -230,7 +230,7 @@ impl LowShotRun<'_> {
         let rng = self.draws.streams[class].split(&format!("fit {k} {sample}"));
         let costs = match self.spec.choose {
             CostSelection::Test => self.spec.svm.costs.values(),
-            CostSelection::Folds if shown < 2 || rows.len() - shown < 2 => vec![self.nearest_to_one()],
+            CostSelection::Folds if shown < 2 || rows.len() - shown < 2 => vec![self.spec.nearest_to_one()],
             CostSelection::Folds => {
                 vec![choose_cost(&self.spec.svm, &train, &positive, &places, &rng, &|| {}).cost]
             }
@@ -242,11 +242,114 @@ impl LowShotRun<'_> {
         };
         costs.iter().map(precision).collect()
     }
+}
 
+impl LowShotSpec {
+    /// The cost where none can be chosen.
     fn nearest_to_one(&self) -> f64 {
-        let costs = self.spec.svm.costs.values();
+        let costs = self.svm.costs.values();
         let distance = |cost: &f64| cost.ln().abs();
         costs.iter().copied().min_by(|a, b| distance(a).total_cmp(&distance(b))).unwrap_or(1.0)
+    }
+
+    /// The result of one k from the metric of each sample at each cost; the cost with the best mean counts.
+    fn best(&self, k: usize, samples: &[Vec<f64>], fewer: Vec<String>) -> LowShotResult {
+        let average = |i: usize| samples.iter().map(|row| row[i]).sum::<f64>() / samples.len() as f64;
+        let best = (1..samples[0].len()).fold(0, |best, i| if average(i) > average(best) { i } else { best });
+        LowShotResult {
+            k,
+            cost: (self.choose == CostSelection::Test).then(|| self.svm.costs.values()[best]),
+            samples: samples.iter().map(|row| row[best]).collect(),
+            mean: average(best),
+            fewer,
+        }
+    }
+}
+
+/// As [`run`], for pictures with one label each: top-1 accuracy.
+///
+/// # Errors
+/// Mismatched or too large sets; a class without training pictures.
+pub fn run_single_label(
+    spec: &LowShotSpec,
+    train: &Labeled,
+    test: &Labeled,
+    classes: &[String],
+    rng: &Rng,
+) -> Result<Vec<LowShotResult>> {
+    spec.check()?;
+    let of_class = |class: u32| (0..).zip(train.labels()).filter(move |(_, l)| **l == class).map(|(i, _)| i);
+    let pools: Vec<Vec<usize>> = (0..classes.len() as u32).map(|class| of_class(class).collect()).collect();
+    if let Some(class) = pools.iter().position(Vec::is_empty) {
+        anyhow::bail!("low_shot: no training picture shows class `{}`; use more of them", classes[class]);
+    }
+    let fits = SingleLabelRun {
+        spec,
+        products: LabeledProducts::new(train, test, classes)?,
+        pools: pools.into_iter().zip(classes).map(|(pool, name)| (pool, rng.split(name))).collect(),
+        truth: test.labels(),
+        rng,
+    };
+    let bar = progress(spec.shots.len() * spec.samples.get(), "low-shot svm");
+    let shot = |k: &Count| {
+        let sample = |s: usize| {
+            let accuracies = fits.accuracies(k.get(), s);
+            bar.inc(1);
+            accuracies
+        };
+        let samples: Vec<Vec<f64>> = (0..spec.samples.get()).into_par_iter().map(sample).collect();
+        let few = |(class, (pool, _)): (usize, &(Vec<usize>, Rng))| {
+            (pool.len() < k.get()).then(|| classes[class].clone())
+        };
+        spec.best(k.get(), &samples, fits.pools.iter().enumerate().filter_map(few).collect())
+    };
+    let shots: Vec<LowShotResult> = spec.shots.iter().map(shot).collect();
+    bar.finish_and_clear();
+    warn_of_fewer(&shots);
+    Ok(shots)
+}
+
+struct SingleLabelRun<'a> {
+    spec: &'a LowShotSpec,
+    products: LabeledProducts<'a>,
+    /// Training pictures of each class, and the stream that draws from them.
+    pools: Vec<(Vec<usize>, Rng)>,
+    truth: &'a [u32],
+    rng: &'a Rng,
+}
+
+impl SingleLabelRun<'_> {
+    /// Top-1 accuracy on the test set with k pictures of each class, at every cost or at the cost chosen on the sample.
+    fn accuracies(&self, k: usize, sample: usize) -> Vec<f64> {
+        let draw = |(pool, stream): &(Vec<usize>, Rng)| {
+            let mut pool = pool.clone();
+            pool.shuffle(&mut stream.split("sample").at(sample as u64, k as u64));
+            pool.truncate(k);
+            pool
+        };
+        let drawn: Vec<Vec<usize>> = self.pools.iter().map(draw).collect();
+        let (rows, svm) = (drawn.concat(), &self.spec.svm);
+        let rng = self.rng.split(&format!("fit {k} {sample}"));
+        let costs = match self.spec.choose {
+            CostSelection::Test => svm.costs.values(),
+            CostSelection::Folds if drawn.iter().any(|of_class| of_class.len() < 2) => {
+                vec![self.spec.nearest_to_one()]
+            }
+            CostSelection::Folds => {
+                let most = drawn.iter().map(Vec::len).min().unwrap_or(2);
+                let folds = Count::of(svm.folds.get().min(most));
+                let svm = SvmSpec { folds, ..svm.clone() };
+                vec![self.products.choose_cost(&svm, &rows, &rng, &|| {}).cost]
+            }
+        };
+        let accuracy = |cost: &f64| {
+            let fitted = self.products.fit(&rows, &svm.objective(*cost), &rng.split("all"));
+            let predicted = self.products.classify(&fitted, &rows);
+            let right =
+                predicted.iter().zip(self.truth).filter(|(predicted, truth)| predicted == truth).count();
+            right as f64 / self.truth.len() as f64
+        };
+        costs.iter().map(accuracy).collect()
     }
 }
 

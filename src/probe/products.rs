@@ -27,15 +27,19 @@ impl Products {
             a.width(),
             b.width()
         );
-        let count = a.len().checked_mul(b.len()).filter(|count| *count <= MAX_PRODUCTS);
-        count.with_context(|| {
-            format!(
-                "{} × {} pictures are more than this probe can compare in memory; use a `limit:` on the data",
-                a.len(),
-                b.len()
-            )
-        })?;
+        Self::check(a.len(), b.len())?;
         Self::block(a.values(), b.values(), a.width())
+    }
+
+    /// Checks that `n` and `m` pictures can be compared.
+    ///
+    /// # Errors
+    /// More than 4 GiB of products.
+    pub fn check(n: usize, m: usize) -> Result<()> {
+        n.checked_mul(m).filter(|count| *count <= MAX_PRODUCTS).with_context(|| {
+            format!("{n} × {m} pictures are more than this probe can compare in memory; use a `limit:` on the data")
+        })?;
+        Ok(())
     }
 
     /// As [`Products::of`], for consecutive rows given as slices.

@@ -6,6 +6,7 @@ mod fit;
 mod pretext;
 mod probe;
 mod probe_frozen;
+mod probe_single_label;
 mod resume;
 #[path = "../skipping/mod.rs"]
 mod skipping;

@@ -3,15 +3,20 @@
 
 /// The fold of each example, 0 to `folds` − 1.
 ///
-/// Fold sizes: labels are sorted, the first example's class first, and dealt to the folds round-robin; the examples of
-/// each class then fill the folds in order.
-pub fn stratified(positive: &[bool], folds: usize) -> Vec<usize> {
-    let Some(&first) = positive.first() else { return vec![] };
-    let leading = positive.iter().filter(|p| **p == first).count();
-    let mut leaders = fold_sizes(0..leading, folds);
-    let mut others = fold_sizes(leading..positive.len(), folds);
-    let next = |p: &bool| if *p == first { leaders.next() } else { others.next() };
-    positive.iter().filter_map(next).collect()
+/// Fold sizes: labels are sorted by first appearance and dealt to the folds round-robin; the examples of each class then
+/// fill the folds in order.
+pub fn stratified<L: Copy + PartialEq>(labels: &[L], folds: usize) -> Vec<usize> {
+    let mut classes = vec![];
+    let mut start = 0;
+    for label in labels {
+        if classes.iter().all(|(known, _)| known != label) {
+            let count = labels.iter().filter(|other| *other == label).count();
+            classes.push((*label, fold_sizes(start..start + count, folds)));
+            start += count;
+        }
+    }
+    let mut next = |label: &L| classes.iter_mut().find(|(known, _)| known == label)?.1.next();
+    labels.iter().filter_map(&mut next).collect()
 }
 
 /// Folds of one class's examples in order: position p of the sorted labels counts towards fold p modulo `folds`.
@@ -30,7 +35,7 @@ mod tests {
     proptest! {
         #[test]
         fn every_fold_gets_its_share(positive in proptest::collection::vec(any::<bool>(), 0..60), folds in 2usize..6) {
-            let assigned = stratified(&positive, folds);
+            let assigned = stratified::<bool>(&positive, folds);
             prop_assert_eq!(assigned.len(), positive.len());
             for side in [true, false] {
                 let all = positive.iter().filter(|p| **p == side).count();

@@ -6,10 +6,13 @@
 //! Pictures in which a class is only difficult are negatives in training, as in FAIR and VISSL (apparently an
 //! oversight), and are excluded from the test.
 //!
+//! Pictures with one label each are classified by all of these SVMs together ([`one_vs_rest`]), by top-1 accuracy.
+//!
 //! All features must fit in memory (see [`super::products`]).
 
 pub mod descent;
 pub mod folds;
+pub mod one_vs_rest; // pictures with one label each
 
 use super::{
     features::{Examples, progress},
@@ -277,6 +280,14 @@ pub(super) struct ChosenCost {
     pub validation: f64,
 }
 
+impl ChosenCost {
+    /// The best of some, of equal ones the first.
+    fn best(choices: &[Self]) -> Self {
+        let better = |best: Self, next: &Self| if next.validation > best.validation { *next } else { best };
+        choices.iter().fold(choices[0], better)
+    }
+}
+
 /// The cost that performs best over the folds of `rows` (ties go to the first); `tried` is called after each cost.
 ///
 /// Every fold must contain positives and negatives.
@@ -299,9 +310,7 @@ pub(super) fn choose_cost(
     };
     let costs = spec.costs.values();
     let choices: Vec<ChosenCost> = costs.par_iter().enumerate().map(attempt).collect();
-    let better =
-        |best: ChosenCost, next: &ChosenCost| if next.validation > best.validation { *next } else { best };
-    choices.iter().fold(choices[0], better)
+    ChosenCost::best(&choices)
 }
 
 /// Cross-validated average precision: the mean over the folds.
