@@ -65,12 +65,16 @@ impl Experiment {
         check_source(&below(&["data", "source"]), stage.data())?;
         check_annotated(&below(&["annotated", "source"]), stage.annotated())?;
         check_size(&below(&["backbone"]), stage.backbone())?;
+        let annotated = inputs.annotated.map(|_| stage.annotated().or(self.annotated.as_ref()).is_some());
+        let data = inputs.data.map(|_| stage.data().or(self.data.as_ref()).is_some());
+        if let (Some(_), Some(_)) = (stage.annotated(), stage.data()) {
+            let fault = Diagnostic::new(format!("`{name}` has both `data` and `annotated`"));
+            return Err(LocatedDiagnostic::key(below(&["data"]), fault.note("take one of them out")));
+        }
         let lacks = [
-            (
-                "annotated",
-                inputs.annotated.is_some() && stage.annotated().or(self.annotated.as_ref()).is_none(),
-            ),
-            ("data", inputs.data.is_some() && stage.data().or(self.data.as_ref()).is_none()),
+            ("annotated` or `data", annotated == Some(false) && data == Some(false)),
+            ("annotated", annotated == Some(false) && data.is_none()),
+            ("data", data == Some(false) && annotated.is_none()),
             ("backbone", stage.trains_backbone() && self.backbone_of(stage).is_none()),
         ];
         if let Some((what, _)) = lacks.into_iter().find(|(_, lacks)| *lacks) {

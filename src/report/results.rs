@@ -224,7 +224,8 @@ fn read(stage: &Path) -> Result<Read> {
         }
         Ok(ResultKind::Transfer) => {
             let mut result: TransferResult = serde_json::from_str(&text).with_context(advice)?;
-            ensure!(result.rows.iter().all(|row| is_share(row.value)), "{}: {NO_SHARE}", advice());
+            let mut shares = result.rows.iter().flat_map(|row| [Some(row.value), row.deviation]);
+            ensure!(shares.all(|share| share.is_none_or(is_share)), "{}: {NO_SHARE}", advice());
             result.rows.iter_mut().for_each(|row| mark(&mut row.backbone));
             Ok(Read::Transfer(TransferResult { from: stage.into(), ..result }))
         }

@@ -45,6 +45,9 @@ pub struct TransferRow {
     pub metric: TransferMetric,
     /// A share, 0 to 1.
     pub value: f64,
+    /// Standard deviation of the value over the draws of one seed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deviation: Option<f64>,
     /// Value by class; None for absent classes.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub per_class: BTreeMap<String, Option<f64>>,
@@ -175,8 +178,11 @@ pub fn table(results: &[TransferResult]) -> Result<TransferTable> {
     seeds.dedup();
     columns.sort_by_key(|column| (column.task, depth(column)));
     let cell = |line: &TransferLine, column: &TransferColumn| {
-        let here = entries.iter().filter(|e| e.line == *line && e.column == *column);
-        MeanStd::of(&here.map(|e| e.row.value).collect::<Vec<_>>()).map(MeanStd::percent)
+        let here: Vec<_> = entries.iter().filter(|e| e.line == *line && e.column == *column).collect();
+        let mean = MeanStd::of(&here.iter().map(|e| e.row.value).collect::<Vec<_>>())?;
+        // Of one seed the only spread is that over its draws.
+        let std = mean.std.or(here[0].row.deviation);
+        Some(MeanStd { std, ..mean }.percent())
     };
     let cells = lines.iter().map(|line| columns.iter().map(|column| cell(line, column)).collect()).collect();
     let published = published(&columns)?;
@@ -279,7 +285,10 @@ impl TransferColumn {
 impl TransferTable {
     /// One-line title of the table.
     pub fn header(&self) -> String {
-        format!("Transfer, {}", spread(&self.seeds))
+        let drawn =
+            self.seeds.len() == 1 && self.cells.iter().flatten().flatten().any(|cell| cell.std.is_some());
+        let over = if drawn { "; ± over the draws of a seed" } else { "" };
+        format!("Transfer, {}{over}", spread(&self.seeds))
     }
 
     /// Column titles; ambiguous ones include data set and protocol.

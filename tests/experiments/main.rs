@@ -5,6 +5,7 @@ mod evaluation;
 mod experiment;
 mod home;
 mod networks;
+mod single_label;
 mod spec_errors;
 mod spec_round_trip;
 mod split_brain;

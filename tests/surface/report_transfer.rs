@@ -29,6 +29,7 @@ fn row(backbone: &str, task: TransferTask, variant: &str, input: InputColors, va
         input,
         metric,
         value,
+        deviation: None,
         per_class: BTreeMap::new(),
     }
 }

@@ -3,7 +3,7 @@
 use super::kind::*;
 use super::readout::{FeatureClassifier, ReadoutResult};
 use crate::probe::{
-    features::Examples,
+    features::{Examples, Labeled},
     knn::{self, KnnSpec},
 };
 
@@ -24,8 +24,18 @@ impl FeatureClassifier for KnnSpec {
     }
 
     fn read(&self, train: &Examples, val: &Examples, _: &[String], _: &Rng) -> Result<Vec<ReadoutResult>> {
-        let found =
-            |result: knn::KnnResult| ReadoutResult { value: result.value, per_class: BTreeMap::new() };
+        let found = |result: knn::KnnResult| ReadoutResult::of(result.value);
         Ok(knn::mean_average_precision(self, train, val)?.into_iter().map(found).collect())
+    }
+
+    fn classify(
+        &self,
+        train: &Labeled,
+        val: &Labeled,
+        classes: &[String],
+        _: &Rng,
+    ) -> Result<Vec<ReadoutResult>> {
+        let predicted = knn::predict(self, train.features(), train.labels(), val.features())?;
+        Ok(predicted.iter().map(|predicted| ReadoutResult::top1(predicted, val, classes)).collect())
     }
 }

@@ -2,9 +2,13 @@
 
 use super::kind::*;
 use super::readout::{FeatureClassifier, ReadoutResult};
-use crate::probe::{
-    features::Examples,
-    low_shot::{self, LowShotSpec},
+use crate::{
+    metrics::accuracy::MeanStd,
+    probe::{
+        features::{Examples, Labeled},
+        low_shot::{self, LowShotResult, LowShotSpec},
+        products::Products,
+    },
 };
 
 impl FeatureClassifier for LowShotSpec {
@@ -13,6 +17,10 @@ impl FeatureClassifier for LowShotSpec {
 
     fn feasible(&self, classes: &[String], of_class: &dyn Fn(usize) -> Vec<Presence>) -> Result<()> {
         Self::feasible(self, classes, of_class)
+    }
+
+    fn fits(&self, train: usize, val: usize) -> Result<()> {
+        both(Products::check(train, train), Products::check(val, train)).map(drop)
     }
 
     fn variants(&self, layer: &str) -> Vec<String> {
@@ -26,8 +34,22 @@ impl FeatureClassifier for LowShotSpec {
         classes: &[String],
         rng: &Rng,
     ) -> Result<Vec<ReadoutResult>> {
-        let found =
-            |shot: low_shot::LowShotResult| ReadoutResult { value: shot.mean, per_class: BTreeMap::new() };
-        Ok(low_shot::run(self, train, val, classes, rng)?.into_iter().map(found).collect())
+        Ok(low_shot::run(self, train, val, classes, rng)?.iter().map(of_samples).collect())
     }
+
+    fn classify(
+        &self,
+        train: &Labeled,
+        val: &Labeled,
+        classes: &[String],
+        rng: &Rng,
+    ) -> Result<Vec<ReadoutResult>> {
+        Ok(low_shot::run_single_label(self, train, val, classes, rng)?.iter().map(of_samples).collect())
+    }
+}
+
+/// Mean and deviation over the samples.
+fn of_samples(shot: &LowShotResult) -> ReadoutResult {
+    let deviation = MeanStd::of(&shot.samples).and_then(|samples| samples.std);
+    ReadoutResult { deviation, ..ReadoutResult::of(shot.mean) }
 }

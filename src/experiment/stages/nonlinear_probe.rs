@@ -77,6 +77,7 @@ impl StageKind for NonlinearProbeStage {
                 input: InputColors::Gray,
                 metric: TransferMetric::Top1,
                 value: top1.context("the fit ended without a validation")?.value,
+                deviation: None,
                 per_class: BTreeMap::new(),
             };
             fit.save_transfer(vec![found], &fit.protocol()?, run)?;

@@ -124,9 +124,17 @@ impl<T: Transfer> StageKind for TransferStage<T> {
     fn run(&self, fit: &StageRun, run: &mut RunDir) -> Result<Option<Vec<Metric>>> {
         let Some(tuned) = self.task.fine_tune(fit, run)? else { return Ok(None) };
         let FineTuned { metrics, value, per_class, variant } = tuned;
-        let (input, metric) = (self.input, T::METRIC);
-        let found =
-            TransferRow { backbone: fit.row(), task: T::TASK, variant, input, metric, value, per_class };
+        let (input, metric, deviation) = (self.input, T::METRIC, None);
+        let found = TransferRow {
+            backbone: fit.row(),
+            task: T::TASK,
+            variant,
+            input,
+            metric,
+            value,
+            deviation,
+            per_class,
+        };
         fit.save_transfer(vec![found], &fit.protocol()?, run)?;
         Ok(Some(metrics))
     }
