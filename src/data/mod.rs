@@ -26,6 +26,7 @@ mod pillow; // Pillow's resize
 pub mod proposals; // object proposals
 pub mod scenes; // procedural generator
 pub mod source; // SourceSpec, DataSpec
+pub mod subset; // some pictures, evenly over the classes
 pub mod transforms;
 pub mod verify; // report of `data verify`
 pub mod view; // limit, class names and cache around a set
