@@ -142,7 +142,7 @@ impl StageRun {
             return self.rehearse(task, &mut rehearsal.borrow_mut()).map(|()| None);
         }
         let (mut train, mut val) = (self.loader(Split::Train)?, self.loader(Split::Val)?);
-        match fit(task, &mut train, Some(&mut val), self.training()?, &self.rng, run)? {
+        match fit(task, &mut train, Some(&mut val), self.training()?, &self.rng, run, None)? {
             FitOutcome::Finished(metrics) => Ok(Some(metrics)),
             FitOutcome::Interrupted { .. } => Ok(None),
         }

@@ -268,6 +268,10 @@ impl Task for Bigan {
         Ok(Some(panel::from_columns("bigan", &columns)?))
     }
 
+    fn embed(&self, pixels: &Tensor, layers: &[&str]) -> Result<Vec<Tensor>> {
+        Ok(self.encoder.forward(&self.encoder.input().read(pixels)?, layers, &Mode::Frozen)?)
+    }
+
     fn warnings(&self) -> Vec<(String, String)> {
         if self.matches {
             return vec![];

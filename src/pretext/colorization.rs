@@ -5,7 +5,7 @@
 use super::{
     color_prior::PriorSpec,
     colorizer::{Colorizer, OutputKind, lightness},
-    label_grid::{heads, subsample},
+    label_grid::{heads, maps, subsample},
     mean_meter::MeanMeter,
 };
 use crate::{
@@ -337,6 +337,11 @@ impl Task for Colorization {
         let (gray, predicted) = (with(&ab.zeros_like()?)?, with(&ab)?);
         let columns = [("input", &gray), ("predicted", &predicted), ("truth", &pixels)];
         Ok(Some(panel::from_columns("colorization", &columns)?))
+    }
+
+    fn embed(&self, pixels: &Tensor, layers: &[&str]) -> Result<Vec<Tensor>> {
+        let lightness = lightness(&lab::rgb_to_lab(pixels)?)?;
+        Ok(maps(self.colorizer.network(), &lightness, layers)?)
     }
 
     fn warnings(&self) -> Vec<(String, String)> {

@@ -9,7 +9,7 @@
 use super::{
     channel_meter::{ChannelMeter, ChannelResult, Truth},
     channel_target::{ChannelLoss, ChannelTarget},
-    label_grid::{heads, predict},
+    label_grid::{heads, maps, predict},
 };
 use crate::{
     backbones::{BackboneSpec, Build, Variant, network::Network},
@@ -160,6 +160,11 @@ impl Task for CrossChannel {
         let input = lab::lab_to_rgb(&self.target.sees().isolated(&lab)?)?;
         let columns = [("input", &input), ("predicted", &predicted), ("truth", &pixels)];
         Ok(Some(panel::from_columns("cross_channel", &columns)?))
+    }
+
+    fn embed(&self, pixels: &Tensor, layers: &[&str]) -> Result<Vec<Tensor>> {
+        let input = self.target.sees().input(&lab::rgb_to_lab(pixels)?)?;
+        Ok(maps(&self.net, &input, layers)?)
     }
 
     fn warnings(&self) -> Vec<(String, String)> {

@@ -326,6 +326,11 @@ impl Task for Inpainting {
         Ok(Some(panel::from_columns("inpainting", &columns)?))
     }
 
+    /// Of whole pictures.
+    fn embed(&self, pixels: &Tensor, layers: &[&str]) -> Result<Vec<Tensor>> {
+        Ok(self.net.forward(&self.net.input().read(pixels)?, layers, &Mode::Frozen)?)
+    }
+
     fn warnings(&self) -> Vec<(String, String)> {
         if self.has_learned {
             return vec![];

@@ -1,4 +1,5 @@
-//! The label grid: sampling of label pixels, prediction at these pixels, and upsampling back to the picture. Labels
+//! The label grid: sampling of label pixels, prediction at these pixels, and upsampling back to the picture; maps of other
+//! layers. Labels
 //! are point samples at multiples of the network's stride, not averages.
 
 use crate::{
@@ -33,9 +34,8 @@ pub(super) fn subsample(picture: &Tensor, stride: usize) -> Result<Tensor> {
 pub(super) fn predict(net: &Network, input: &Tensor, heads: &[&str], mode: &Mode) -> Result<Vec<Tensor>> {
     let _layouts = keep_layouts(input.device());
     let (_, height, width, _) = input.dims4()?;
-    let PixelGrid { stride, align_corners, multiple } = net.grid();
-    let sides = [height, width].map(|n| n.next_multiple_of(multiple));
-    let padded = pad_edge(&pad_edge(input, 1, sides[0])?, 2, sides[1])?;
+    let PixelGrid { stride, align_corners, .. } = net.grid();
+    let (padded, sides) = padded(net, input)?;
     let labels = sides.map(|n| n.div_ceil(stride));
     let at_labels = |map: Tensor| -> Result<Tensor> {
         let (_, h, w, _) = map.dims4()?;
@@ -47,6 +47,19 @@ pub(super) fn predict(net: &Network, input: &Tensor, heads: &[&str], mode: &Mode
         crop(&crop(&map, 1, height.div_ceil(stride))?, 2, width.div_ceil(stride))
     };
     net.forward(&padded, heads, mode)?.into_iter().map(at_labels).collect()
+}
+
+/// Maps of the named layers `(B, h, w, C)`, without gradient, of a network input `(B, H, W, C)`, padded as in [`predict`].
+pub(super) fn maps(net: &Network, input: &Tensor, layers: &[&str]) -> Result<Vec<Tensor>> {
+    let _layouts = keep_layouts(input.device());
+    net.forward(&padded(net, input)?.0, layers, &Mode::Frozen)
+}
+
+/// The input with the height and width that the network needs.
+fn padded(net: &Network, input: &Tensor) -> Result<(Tensor, [usize; 2])> {
+    let (_, height, width, _) = input.dims4()?;
+    let sides = [height, width].map(|n| n.next_multiple_of(net.grid().multiple));
+    Ok((pad_edge(&pad_edge(input, 1, sides[0])?, 2, sides[1])?, sides))
 }
 
 /// Upsamples bilinearly from the label pixels `(B, h, w, C)` to every pixel: `(B, height, width, C)`.

@@ -184,6 +184,11 @@ impl Task for Simclr {
         view_panel("simclr", &Pictures::read(&batch.pixels)?, (&views, 2), &titles).map(Some)
     }
 
+    /// Of whole pictures.
+    fn embed(&self, pixels: &Tensor, layers: &[&str]) -> Result<Vec<Tensor>> {
+        Ok(self.net.forward(&self.net.input().read(pixels)?, layers, &Mode::Frozen)?)
+    }
+
     fn warnings(&self) -> Vec<(String, String)> {
         let warning = |chance: f64| {
             let chance = 100.0 * chance;

@@ -10,10 +10,14 @@ use super::{
     channel_meter::{ChannelMeter, ChannelResult, Truth},
     channel_target::{ChannelLoss, ChannelTarget},
     channels::LabChannels,
-    label_grid::predict,
+    label_grid::{maps, predict},
 };
 use crate::{
-    backbones::{BackboneSpec, network::Network, split::SplitNetwork},
+    backbones::{
+        BackboneSpec,
+        network::Network,
+        split::{HALVES, Half, SplitNetwork},
+    },
     color::lab,
     data::{Batch, loader::Loader},
     nn::{Mode, TrainingPass, params::Params, weights::Named},
@@ -154,6 +158,18 @@ impl Task for SplitBrain {
         let titles = ["L", "ab predicted", "ab", "L predicted", "truth"];
         let columns: Vec<_> = titles.into_iter().zip(&columns).collect();
         Ok(Some(panel::from_columns("split_brain", &columns)?))
+    }
+
+    /// Maps of the backbone that the halves form: theirs side by side.
+    fn embed(&self, pixels: &Tensor, layers: &[&str]) -> Result<Vec<Tensor>> {
+        let input = LabChannels::Lab.input(&lab::rgb_to_lab(pixels)?)?;
+        let of_half = |half: Half| {
+            let names: Vec<String> = layers.iter().map(|layer| half.layer(layer)).collect();
+            maps(&self.net, &input, &names.iter().map(String::as_str).collect::<Vec<_>>())
+        };
+        let [first, second] = HALVES.map(of_half);
+        let pairs = first?.into_iter().zip(second?);
+        Ok(pairs.map(|(a, b)| Tensor::cat(&[a, b], 3)).collect::<candle_core::Result<_>>()?)
     }
 
     fn warnings(&self) -> Vec<(String, String)> {

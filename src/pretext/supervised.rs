@@ -81,6 +81,10 @@ impl Task for Supervised {
     fn picture(&mut self, _: &mut Loader) -> Result<Option<ImagePanel>> {
         Ok(None)
     }
+
+    fn embed(&self, pixels: &Tensor, layers: &[&str]) -> Result<Vec<Tensor>> {
+        Ok(self.net.forward(&self.net.input().read(pixels)?, layers, &Mode::Frozen)?)
+    }
 }
 
 /// The labels of a batch.

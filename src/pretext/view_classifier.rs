@@ -219,6 +219,11 @@ impl Task for ViewClassifier {
         view_panel(self.name, &pictures, (&views, self.head.views), &self.maker.titles()).map(Some)
     }
 
+    /// Of whole pictures, read as later stages read them: not cut into views, not normalized.
+    fn embed(&self, pixels: &Tensor, layers: &[&str]) -> Result<Vec<Tensor>> {
+        Ok(self.net.forward(&self.net.input().read(pixels)?, layers, &Mode::Frozen)?)
+    }
+
     fn warnings(&self) -> Vec<(String, String)> {
         if !self.at_chance {
             return vec![];

@@ -11,6 +11,7 @@ use super::{
     learner::Learner,
     log_digest::{self, LogDigest},
     manifest::hex,
+    monitor::MonitorState,
     retention::{self, LAST, RankedCheckpoint},
     run_dir::RunDir,
     spec_change::differences,
@@ -64,6 +65,9 @@ pub struct State {
     /// First and newest training loss.
     #[serde(default)]
     pub levels: Levels,
+    /// Times and newest results of the monitor, if there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub monitor: Option<MonitorState>,
 }
 
 impl State {
@@ -81,6 +85,7 @@ impl State {
             rng: seed_fingerprint(rng),
             log_digest: Some(LogDigest::default()),
             levels: Levels::default(),
+            monitor: None,
         }
     }
 }

@@ -7,6 +7,7 @@ use super::{
     interrupt,
     learner::Learner,
     log::Log,
+    monitor::Monitoring,
     progress::Pace,
     retention,
     run_dir::RunDir,
@@ -30,7 +31,8 @@ pub enum FitOutcome {
 
 /// Trains to `spec.steps`, resuming from the last checkpoint in `run`, and validates, checkpoints and draws panels at
 /// the scheduled steps. If the spec averages the weights, those are validated and drawn from, and a finished training
-/// leaves them in the task; the checkpoints hold both.
+/// leaves them in the task; the checkpoints hold both. A monitor measures at its own steps, as a validation does, and
+/// changes nothing.
 ///
 /// The same spec and `rng` give bit-identical parameters, optimizer state and metrics, however often the process is
 /// stopped or killed. Errors leave the last checkpoint in place.
@@ -41,6 +43,7 @@ pub fn fit(
     spec: &TrainSpec,
     rng: &Rng,
     run: &mut RunDir,
+    mut monitoring: Option<Monitoring>,
 ) -> Result<FitOutcome> {
     interrupt::install()?;
     let total = spec.steps.get();
@@ -52,6 +55,12 @@ pub fn fit(
         run.resumed();
         let gone = checkpoint::sync_retained(run, &mut state)?;
         gone.into_iter().try_for_each(|step| log.warn(run, Warning::BestCheckpointGone { step }))?;
+    }
+    if monitoring.is_some() {
+        state.monitor.get_or_insert_default();
+    }
+    if state.step == 0 {
+        monitor(&mut learner, monitoring.as_mut(), total, epoch(train), &mut state, &mut log, run)?;
     }
     train.take_wait(); // Discard start-up time: it must not count as data wait.
 
@@ -77,7 +86,9 @@ pub fn fit(
         if let Some(step) = pending.take_zero_gradient() {
             log.warn(run, Warning::ZeroGradient { step })?;
         }
-        log.step(&state, lr, Pace { busy: began.elapsed(), waited: train.take_wait(), images });
+        let busy = began.elapsed();
+        log.step(&state, lr, Pace { busy, waited: train.take_wait(), images });
+        state.monitor.iter_mut().for_each(|monitor| monitor.trained(busy));
         let epoch = epoch(train);
         if due.log {
             log.train(run, &mut state, epoch, lr)?;
@@ -87,6 +98,9 @@ pub fn fit(
         // The last validation runs after its checkpoint is written, so a failure in it loses no training.
         if let Some(val) = val.as_deref_mut().filter(|_| due.validate && state.step < total) {
             is_best = validate(&mut learner, val, spec, epoch, &mut state, &mut log, run)?;
+        }
+        if state.step < total {
+            monitor(&mut learner, monitoring.as_mut(), total, epoch, &mut state, &mut log, run)?;
         }
         if let Some(what) = state.levels.diverged(newest(&state)) {
             log.warn(run, Warning::Diverged { what })?;
@@ -106,6 +120,9 @@ pub fn fit(
         if let Some(what) = state.levels.diverged(newest(&state)) {
             log.warn(run, Warning::Diverged { what })?;
         }
+        save(&learner, &mut state, &mut log, run)?;
+    }
+    if monitor(&mut learner, monitoring.as_mut(), total, epoch(train), &mut state, &mut log, run)? {
         save(&learner, &mut state, &mut log, run)?;
     }
     learner.average.swap()?;
@@ -145,6 +162,42 @@ fn validate(
         state.validated = Some((state.step, metrics));
         Ok(is_best)
     })
+}
+
+/// Measures the representation if that is due and fits into the time for it; returns whether it did. The first and the
+/// last measurement always fit.
+fn monitor(
+    learner: &mut Learner,
+    monitoring: Option<&mut Monitoring>,
+    total: usize,
+    epoch: f64,
+    state: &mut State,
+    log: &mut Log,
+    run: &mut RunDir,
+) -> Result<bool> {
+    let (Some(monitoring), Some(mut kept)) = (monitoring, state.monitor.clone()) else { return Ok(false) };
+    let step = state.step;
+    if !monitoring.is_due(step, total) || kept.has(step) {
+        return Ok(false);
+    }
+    if step < total && !kept.allows(monitoring.budget) {
+        kept.left_out += 1;
+        let warning = Warning::MeasurementsLeftOut { seconds: kept.seconds(), budget: monitoring.budget };
+        state.monitor = Some(kept);
+        return log.warn(run, warning).map(|()| false);
+    }
+    let at = || format!("monitor after step {step}");
+    let began = Instant::now();
+    monitoring.prepare().with_context(at)?;
+    kept.prepared(began.elapsed());
+    let began = Instant::now();
+    let mut found = learner.averaged(|task| monitoring.monitor.measure(task)).with_context(at)?;
+    for (layer, what) in kept.measured(step, began.elapsed(), std::mem::take(&mut found.collapsed)) {
+        log.warn(run, Warning::Collapsed { layer, what })?;
+    }
+    log.monitor(run, state, epoch, found, &kept)?;
+    state.monitor = Some(kept);
+    Ok(true)
 }
 
 /// Writes a checkpoint after syncing the logs, which must not lag behind it.

@@ -1,13 +1,15 @@
 //! The run's log: `metrics.jsonl` for programs, event files for TensorBoard, a progress line for people, warnings.
 //!
-//! A line of `metrics.jsonl` is `{"step":…, "epoch":…, "split":"train"|"val", …}`. `train` lines hold means over the
-//! steps since the previous line, `val` lines the metrics of a validation. Only the [`TIMING`] fields depend on the
-//! machine's speed; all others are identical in every run of a spec.
+//! A line of `metrics.jsonl` is `{"step":…, "epoch":…, "split":"train"|"val"|"monitor", …}`. `train` lines hold means over
+//! the steps since the previous line, `val` lines the metrics of a validation, `monitor` lines those of a representation,
+//! named `LAYER/MEASURE`. Only the [`TIMING`] fields, and which `monitor` lines a budget leaves out, depend on the machine's
+//! speed; all others are identical in every run of a spec.
 
 use super::{
     checkpoint::State,
     events::Events,
     log_digest::LogDigest,
+    monitor::{Measurement, MonitorState},
     picture,
     progress::{Pace, Progress},
     run_dir::RunDir,
@@ -19,7 +21,7 @@ use anyhow::{Context, Result};
 use candle_core::Device;
 use serde_json::Value;
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     fs::{self, File, OpenOptions},
     io::{self, Write},
     path::{Path, PathBuf},
@@ -27,8 +29,13 @@ use std::{
 };
 
 pub use super::log_digest::FILE;
-/// Fields that differ between two runs of the same spec.
-pub const TIMING: [&str; 2] = ["images_per_second", "waiting_share"];
+/// Fields that differ between two runs of the same spec, at the end of a line.
+pub const TIMING: [&str; 4] = ["images_per_second", "waiting_share", SECONDS, SHARE];
+/// Seconds of a measurement, and the time of all so far as a share of that of the updates.
+const SECONDS: &str = "monitor_seconds";
+const SHARE: &str = "monitor_share";
+/// Split of the lines of a monitor.
+const MONITOR: &str = "monitor";
 /// Shorter intervals do not give a reliable data-wait share.
 const MIN_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -39,6 +46,8 @@ pub struct Log {
     events: Events,
     progress: Progress,
     pace: Option<Pace>,
+    /// The most telling values of the newest measurement.
+    summary: Option<String>,
     emitted: HashSet<String>,
     faults: HashSet<String>,
 }
@@ -57,6 +66,7 @@ impl Log {
             events: Events::create(run.path(), (step > 0).then_some(step))?,
             progress: Progress::new(run.name(), step, total, device),
             pace: None,
+            summary: None,
             emitted: HashSet::new(),
             faults: HashSet::new(),
         };
@@ -88,8 +98,8 @@ impl Log {
         let mut values = state.window.means();
         values.push(("lr".into(), lr));
         let pace = self.pace.unwrap_or_default();
-        let timing = TIMING.map(String::from).into_iter().zip([pace.rate(), pace.waiting()]);
-        values.extend(timing.filter_map(|(name, value)| Some((name, value?))));
+        let timing = TIMING.into_iter().zip([pace.rate(), pace.waiting()]);
+        values.extend(timing.filter_map(|(name, value)| Some((name.to_string(), value?))));
         self.record(state, epoch, "train", &values)?;
         state.levels.log(&state.window);
         let line = self.line(state, lr);
@@ -116,6 +126,27 @@ impl Log {
         self.record(state, epoch, "val", &values)?;
         let shown: Vec<_> = values.iter().map(|(name, value)| format!("{name} {}", shown(*value))).collect();
         self.announce(run, &format!("{} {step}  validation  {}", run.name(), shown.join("  ")))
+    }
+
+    /// Writes the values of a measurement and what it cost, and shows its summary from now on.
+    pub fn monitor(
+        &mut self,
+        run: &RunDir,
+        state: &mut State,
+        epoch: f64,
+        measurement: Measurement,
+        cost: &MonitorState,
+    ) -> Result<()> {
+        let Measurement { mut values, summary, .. } = measurement;
+        values.push((SECONDS.into(), cost.seconds()));
+        values.extend(cost.share().map(|share| (SHARE.to_string(), share)));
+        self.record(state, epoch, MONITOR, &values)?;
+        let share =
+            cost.share().map_or(String::new(), |share| format!(", {:.1} % of the time", 100.0 * share));
+        let spent = format!("{:.1} s{share}", cost.seconds());
+        let text = format!("{} {}  monitor  {summary}  ({spent})", run.name(), state.step);
+        self.summary = Some(summary);
+        self.announce(run, &text)
     }
 
     /// Stores a panel as a PNG file and as a TensorBoard image.
@@ -154,7 +185,8 @@ impl Log {
     }
 
     fn line(&self, state: &State, lr: f64) -> String {
-        self.progress.line(state.step, state.window.first(), lr, &self.pace.unwrap_or_default())
+        let line = self.progress.line(state.step, state.window.first(), lr, &self.pace.unwrap_or_default());
+        self.summary.iter().fold(line, |line, summary| format!("{line}  {summary}"))
     }
 
     fn announce(&self, run: &RunDir, text: &str) -> Result<()> {
@@ -176,6 +208,25 @@ impl Log {
     fn write_error(&self) -> String {
         format!("cannot write {}: is the disk full?", self.path.display())
     }
+}
+
+/// Values by name; None for what is no number.
+pub type NamedValues = BTreeMap<String, Option<f64>>;
+
+/// Steps and values of the measurements in the log of the run directory `run`.
+///
+/// # Errors
+/// A log that cannot be read.
+pub fn measurements(run: &Path) -> Result<Vec<(usize, NamedValues)>> {
+    let path = run.join(FILE);
+    let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    let measurement = |line: &str| -> Option<(usize, NamedValues)> {
+        let mut line: HashMap<String, Value> = serde_json::from_str(line).ok()?;
+        let step = line.remove("step")?.as_u64()? as usize;
+        (line.remove("split")? == MONITOR).then_some(())?;
+        Some((step, line.into_iter().map(|(name, value)| (name, value.as_f64())).collect()))
+    };
+    Ok(text.lines().filter_map(measurement).collect())
 }
 
 /// Formats one line. Non-finite values become `null`, since JSON cannot represent them.
@@ -221,6 +272,8 @@ fn truncate_log(path: &Path, step: usize) -> io::Result<LogContents> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(LogContents::default()),
         read => read?,
     };
+    // A run without a checkpoint starts anew, with the measurement before its first update.
+    let kept = |at: u64| step > 0 && at <= step as u64;
     let of_line = |line: &[u8]| -> Option<u64> {
         let line: HashMap<String, Value> = serde_json::from_slice(line.strip_suffix(b"\n")?).ok()?;
         line.get("step")?.as_u64()
@@ -228,7 +281,7 @@ fn truncate_log(path: &Path, step: usize) -> io::Result<LogContents> {
     let (mut keep, mut found, mut unread) = (vec![], LogContents::default(), false);
     for line in bytes.split_inclusive(|byte| *byte == b'\n') {
         match of_line(line) {
-            Some(at) if at <= step as u64 => {
+            Some(at) if kept(at) => {
                 keep.extend(line);
                 found.digest.add(without_timing(line));
                 found.damaged |= unread; // a broken tail is an interrupted write, not damage

@@ -12,6 +12,8 @@ pub mod spec; // TrainSpec
 pub mod spec_change; // differences between two specs
 pub mod task; // trait Task
 
+pub mod monitor; // trait Monitor, its schedule and budget
+
 pub mod events; // TensorBoard
 pub mod interval_means;
 pub mod panel; // grids of image tiles

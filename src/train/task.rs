@@ -5,7 +5,7 @@ use crate::{
     data::{Batch, loader::Loader},
     nn::{TrainingPass, params::Params},
 };
-use anyhow::Result;
+use anyhow::{Result, bail};
 use candle_core::{DType, Tensor};
 use serde::{Deserialize, Serialize};
 
@@ -69,6 +69,14 @@ pub trait Task {
     fn evaluate(&mut self, val: &mut Loader) -> Result<Vec<Metric>>;
     /// A panel to inspect, from `val`, which is rewound.
     fn picture(&mut self, val: &mut Loader) -> Result<Option<ImagePanel>>;
+    /// Maps of named layers of the backbone, each `(B, h, w, C)`, for pictures `(B, H, W, 3)`, u8 RGB, without gradient
+    /// and with the statistics of evaluation. Read by a [`super::monitor::Monitor`].
+    ///
+    /// # Errors
+    /// An unknown layer; a task that has none to show.
+    fn embed(&self, _pixels: &Tensor, _layers: &[&str]) -> Result<Vec<Tensor>> {
+        bail!("this task has no layers that a monitor can read")
+    }
     /// Bytes cached from the training pictures after the first epoch, which makes later epochs cheaper.
     fn cached_bytes(&self) -> usize {
         0

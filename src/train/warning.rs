@@ -30,6 +30,10 @@ pub enum Warning {
     Diverged { what: String },
     /// The run that this one starts from has diverged.
     StartsFromDiverged { stage: String, what: String },
+    /// The features of a layer have become nearly the same for all pictures.
+    Collapsed { layer: String, what: String },
+    /// Measurements of the representation do not fit into their share of the time.
+    MeasurementsLeftOut { seconds: f64, budget: f64 },
     /// A warning of the task.
     Task { what: String, advice: String },
 }
@@ -49,6 +53,8 @@ impl Warning {
             Self::MetricsDamaged { .. } => "metrics".into(),
             Self::Diverged { .. } => "diverged".into(),
             Self::StartsFromDiverged { .. } => "stands on diverged".into(),
+            Self::Collapsed { layer, .. } => format!("collapsed {layer}"),
+            Self::MeasurementsLeftOut { .. } => "left out".into(),
             Self::Task { advice, .. } => format!("task {advice}"), // `what` may contain a changing number
         }
     }
@@ -126,6 +132,18 @@ impl fmt::Display for Warning {
             Self::StartsFromDiverged { stage, what } => {
                 write!(f, "it starts from {stage}, whose training has diverged: {what}")
             }
+            Self::Collapsed { layer, what } => write!(
+                f,
+                "the features of {layer} have collapsed, in two measurements in a row: {what}. Lower the learning rate \
+                 (optimizer lr), warm up longer (schedule.warmup), or use another loss or stronger augmentation; \
+                 metrics.jsonl tells when it began"
+            ),
+            Self::MeasurementsLeftOut { seconds, budget } => write!(
+                f,
+                "a measurement of the representation takes {seconds:.1} s, too long for {:.3} % of the time: some are \
+                 left out; raise monitor.budget or monitor.every, or lower monitor.pictures",
+                100.0 * budget
+            ),
             Self::Task { what, advice } => write!(f, "{what}: {advice}"),
         }
     }

@@ -3,6 +3,7 @@
 mod events;
 mod faults;
 mod fit;
+mod monitor;
 mod pretext;
 mod probe;
 mod probe_frozen;

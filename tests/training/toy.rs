@@ -18,6 +18,7 @@ use hueristic::{
     train::{
         fit::{FitOutcome, fit},
         manifest::RunInfo,
+        monitor::Monitoring,
         run_dir::RunDir,
         spec::TrainSpec,
         task::{Better, ImagePanel, Metric, StepOutput, Task},
@@ -200,6 +201,21 @@ pub fn loader(count: usize, batch: usize, pass: Pass, rng: &Rng) -> Loader {
 /// Opens or reopens the run directory `path`, trains with `yaml` and `seed`, and records the outcome of `fit` as a
 /// caller would.
 pub fn train_seeded(path: &Path, yaml: &str, quirks: Quirks, seed: u64) -> Result<FitOutcome> {
+    train_with(path, yaml, quirks, seed, None)
+}
+
+/// As [`train`], with measurements.
+pub fn train_monitored(path: &Path, yaml: &str, quirks: Quirks, monitor: Monitoring) -> Result<FitOutcome> {
+    train_with(path, yaml, quirks, 3, Some(monitor))
+}
+
+fn train_with(
+    path: &Path,
+    yaml: &str,
+    quirks: Quirks,
+    seed: u64,
+    monitor: Option<Monitoring>,
+) -> Result<FitOutcome> {
     let mut run = RunDir::open(path, yaml)?;
     let rng = Rng::new(seed);
     run.begin(RunInfo {
@@ -210,7 +226,7 @@ pub fn train_seeded(path: &Path, yaml: &str, quirks: Quirks, seed: u64) -> Resul
     let spec = spec(yaml);
     let mut train = loader(11, spec.batch.get(), Pass::Train, &rng.split("data"));
     let mut val = loader(5, 2, Pass::Once, &rng.split("val"));
-    let ended = fit(&mut Toy::new(quirks)?, &mut train, Some(&mut val), &spec, &rng, &mut run);
+    let ended = fit(&mut Toy::new(quirks)?, &mut train, Some(&mut val), &spec, &rng, &mut run, monitor);
     match &ended {
         Ok(FitOutcome::Finished(metrics)) => run.finish(metrics)?,
         Ok(FitOutcome::Interrupted { .. }) => run.interrupt()?,
