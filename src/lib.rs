@@ -40,6 +40,8 @@
 //! Many tasks keep a backbone up to one of its layers and add a head ([`backbones::task_head`], [`pretext::headed`]). Those
 //! that classify views of a picture share one design of it ([`backbones::view_head`]) and one implementation
 //! ([`pretext::view_classifier`]); each adds a file that says which views it makes and how they are grouped.
+//! Every pretext task exposes the maps of its layers, which [`evaluation::monitor`] measures while [`train`] schedules and
+//! bounds it.
 
 pub mod atomic_write;
 pub mod bounded;

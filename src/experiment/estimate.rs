@@ -7,8 +7,9 @@
 
 use super::{
     fit::{Rehearsal, StageRun},
+    monitor::MonitorPlan,
     place::RunPlace,
-    plan::DataSource,
+    plan::{DataSource, StagePlan},
     run::PlannedRun,
     sets::{DataSets, Splits},
 };
@@ -20,6 +21,7 @@ use crate::{
         source::{Dataset, Split},
         view::{CACHE_BYTES, DatasetView},
     },
+    evaluation::monitor::{self, MonitorSpec},
     train::{heap, manifest, run_dir::RunDir, spec::TrainSpec, trial::Trial},
 };
 use anyhow::{Context, Result};
@@ -101,11 +103,15 @@ fn at_batch(planned: &PlannedRun, scratch: &Path, batch: usize) -> Result<Estima
     let (more, all) = (pictures.0 + pictures.1 - few.0 - few.1, train + val);
     let each = (setup - start.setup).max(0.0) / more.max(1) as f64;
     let setup = setup + each * (all - pictures.0 - pictures.1) as f64;
+    let (training, monitor) = fit.plan.train.as_ref().map_or((0.0, 0.0), |spec| {
+        let training = training(&trial, spec, train, val);
+        (training, monitoring(&fit.plan, spec, &trial, training))
+    });
     let kept = trial.cached_bytes as f64 * (train as f64 / pictures.0 as f64 - 1.0);
     let decoded_bytes = decoded_bytes(fit, Split::Train) + decoded_bytes(fit, Split::Val);
     Ok(Estimate {
-        seconds: setup + fit.plan.train.as_ref().map_or(0.0, |spec| training(&trial, spec, train, val)),
-        bytes: peak.map(|peak| peak as f64 + kept.max(0.0) + decoded_bytes),
+        seconds: setup + training + monitor,
+        bytes: peak.map(|peak| peak as f64 + kept.max(0.0) + decoded_bytes + monitored_bytes(&fit.plan)),
     })
 }
 
@@ -118,6 +124,21 @@ fn training(trial: &Trial, spec: &TrainSpec, train: usize, val: usize) -> f64 {
     first as f64 * trial.first
         + (steps - first) as f64 * trial.later
         + (validations * val) as f64 * trial.validation
+}
+
+/// Seconds of a monitor: each picture takes as long as in a validation; the first and the last measurement are made even if
+/// its budget is smaller.
+fn monitoring(plan: &StagePlan, spec: &TrainSpec, trial: &Trial, training: f64) -> f64 {
+    let Some(MonitorPlan { spec: MonitorSpec { every, budget, .. }, .. }) = &plan.monitor else { return 0.0 };
+    let each = plan.monitor.as_ref().map_or(0, MonitorPlan::passes) as f64 * trial.validation;
+    let due = 1 + spec.steps.get().div_ceil(every.get());
+    (due as f64 * each).min((budget.get() * training).max(2.0 * each))
+}
+
+/// Bytes of a monitor's decoded pictures.
+fn monitored_bytes(plan: &StagePlan) -> f64 {
+    let bytes = |monitor: &MonitorPlan| monitor::bytes(monitor.spec.pictures, monitor.data.crop.get());
+    plan.monitor.as_ref().map_or(0.0, |monitor| bytes(monitor) as f64)
 }
 
 /// Bytes of a split's decoded pictures in the cache.

@@ -14,9 +14,11 @@ use crate::{
         loader::{Loader, LoaderOptions},
         source::{Dataset, Split},
     },
+    evaluation::monitor::{MonitorSets, MonitorSpec, RepresentationMonitor},
     nn::weights,
     report::{
         ResultKind,
+        monitor::MonitorResult,
         results::RESULTS,
         transfer::{TransferResult, TransferRow},
     },
@@ -25,7 +27,8 @@ use crate::{
     train::{
         checkpoint::{self, Checkpoint},
         fit::{FitOutcome, fit},
-        manifest,
+        log, manifest,
+        monitor::Monitoring,
         run_dir::RunDir,
         spec::TrainSpec,
         task::{Metric, Task},
@@ -55,9 +58,13 @@ pub(super) const THROUGH: &str = "through";
 pub struct StageRun {
     /// Display name: `probe-gaussian, seed 0`.
     pub label: String,
+    /// Name of the stage.
+    pub stage: String,
     pub experiment: String,
     pub plan: StagePlan,
     pub sets: DataSets,
+    /// Pictures of the plan's monitor.
+    pub monitored: Option<MonitorSets>,
     pub seed: u64,
     pub rng: Rng,
     pub device: Device,
@@ -142,10 +149,19 @@ impl StageRun {
             return self.rehearse(task, &mut rehearsal.borrow_mut()).map(|()| None);
         }
         let (mut train, mut val) = (self.loader(Split::Train)?, self.loader(Split::Val)?);
-        match fit(task, &mut train, Some(&mut val), self.training()?, &self.rng, run, None)? {
+        let monitoring = self.monitoring();
+        match fit(task, &mut train, Some(&mut val), self.training()?, &self.rng, run, monitoring)? {
             FitOutcome::Finished(metrics) => Ok(Some(metrics)),
             FitOutcome::Interrupted { .. } => Ok(None),
         }
+    }
+
+    /// The plan's monitor.
+    fn monitoring(&self) -> Option<Monitoring> {
+        let (plan, sets) = (self.plan.monitor.as_ref()?, self.monitored.clone()?);
+        let MonitorSpec { every, budget, .. } = plan.spec;
+        let monitor = RepresentationMonitor::new(plan.spec.clone(), plan.layers.clone(), sets);
+        Some(Monitoring::new(Box::new(monitor), every.get(), budget.get()))
     }
 
     fn rehearse(&self, task: &mut dyn Task, rehearsal: &mut Rehearsal) -> Result<()> {
@@ -167,6 +183,11 @@ impl StageRun {
         let path = self.located.as_deref().context("the weight file was not located")?;
         manifest::ensure_unchanged(path)?;
         Ok(path)
+    }
+
+    /// Name of the run directory of the stage that this one starts from.
+    pub fn upstream_name(&self) -> Option<String> {
+        Some(self.upstream.as_ref()?.file_name()?.to_string_lossy().into_owned())
     }
 
     /// Path of the verified weights of the stage that this one starts from.
@@ -232,6 +253,24 @@ impl StageRun {
         let path = run.path().join(RESULTS);
         atomic_write::write(&path, &serde_json::to_vec_pretty(results)?)
             .with_context(|| format!("cannot write {}: is the disk full?", path.display()))
+    }
+
+    /// Writes the measurements of the plan's monitor for `report`, once the training has `ended`.
+    pub fn save_monitored(&self, ended: &Option<Vec<Metric>>, run: &RunDir) -> Result<()> {
+        let (Some(plan), Some(_)) = (&self.plan.monitor, ended) else { return Ok(()) };
+        let kept = Checkpoint::read_state(&checkpoint::last(run.path()))?.monitor.unwrap_or_default();
+        let result = MonitorResult {
+            kind: ResultKind::Monitor,
+            experiment: self.experiment.clone(),
+            stage: self.stage.clone(),
+            seed: self.seed,
+            dataset: plan.data.source.to_string(),
+            steps: MonitorResult::steps(&log::measurements(run.path())?),
+            share: kept.share().unwrap_or_default(),
+            left_out: kept.left_out,
+            from: PathBuf::new(),
+        };
+        self.save_results(&result, run)
     }
 
     /// Writes the rows of a transfer table for `report`.

@@ -1,6 +1,6 @@
 //! Hashes the inputs that determine a fit's result, so that nothing is computed twice and no stale result is reused.
 //! Files enter by content, not by path; upstream stages by their hash, not by their name; keys that only set logging
-//! intervals are ignored.
+//! intervals or measure during training are ignored.
 
 use super::{
     faults::all,
@@ -25,7 +25,8 @@ use serde_yaml::Value;
 use std::{collections::BTreeMap, path::Path};
 
 /// Keys without effect on the result, by section.
-const IGNORED_KEYS: [(&str, &[&str]); 3] = [
+const IGNORED_KEYS: [(&str, &[&str]); 4] = [
+    ("pretext", &["monitor"]),
     ("train", &["log_every", "checkpoint_every", "keep"]),
     ("data", &["threads", "cache"]),
     ("annotated", &["threads", "cache"]),

@@ -1,6 +1,7 @@
 //! Runs a resolved experiment: all stages in order, for each seed. A stage whose inputs hash to a finished run is not
 //! run again. YAML is parsed in [`crate::spec`], tables are made in [`crate::report`].
 
+mod monitor; // measurements during training
 mod plan; // plan of a fit
 mod sources; // initial weights and colorization methods
 
@@ -40,6 +41,7 @@ use crate::report::{self, ReportPaths, ReportedRun};
 use anyhow::{Result, ensure};
 use fit::StageRun;
 use preflight::{StageRuns, preflight};
+use stages::Stage;
 use std::path::PathBuf;
 
 /// How an experiment ended.
@@ -71,11 +73,12 @@ pub fn run(experiment: &Experiment, options: &RunOptions) -> Result<Outcome> {
             pictures.extend(planned.picture());
             short.extend(expected::shortfalls(experiment, &name, &planned.fit)?);
             let StageRun { place, experiment, plan, .. } = planned.fit;
-            done.push(ReportedRun { dir: place.dir, experiment, row: plan.row.name });
+            done.push(ReportedRun { dir: place.dir, experiment, stage: name.clone(), row: plan.row.name });
         }
     }
     let out = options.out.join(&*experiment.name).join("report");
-    let reported = experiment.stages.iter().any(|(_, stage)| !stage.trains_backbone());
+    let reports = |stage: &Stage| !stage.trains_backbone() || stage.kind().monitor().is_some();
+    let reported = experiment.stages.iter().any(|(_, stage)| reports(stage));
     let report = reported.then(|| report::write_report_of(&done, &out)).transpose()?;
     ensure!(short.is_empty(), "the results do not meet `expected` in the spec:\n  {}", short.join("\n  "));
     Ok(Outcome::Finished { report, pictures })

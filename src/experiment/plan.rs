@@ -1,7 +1,7 @@
 //! The plan of one fit as plain data: pictures and transforms, network and initialization, files, training. The dry
 //! run prints it, the run executes it, and the result's hash is derived from it.
 
-use super::sources::Start;
+use super::{monitor::MonitorPlan, sources::Start};
 use crate::{
     backbones::{
         BackboneSpec, Build, Variant,
@@ -73,6 +73,8 @@ pub struct StagePlan {
     pub files: Vec<InputFile>,
     pub train: Option<TrainSpec>,
     pub metrics: Metrics,
+    /// Measurements during training.
+    pub monitor: Option<MonitorPlan>,
     /// Output file for later stages or reports.
     pub leaves: &'static str,
 }
@@ -223,8 +225,10 @@ impl StagePlan {
     /// All files and folders in the plan, as spelled in the spec.
     pub fn paths(&self) -> Vec<&Path> {
         let own = self.row.start.file().into_iter();
+        let monitored = self.monitor.iter().flat_map(|monitor| monitor.data.source.paths());
         own.chain(self.files.iter().map(|file| file.path.as_path()))
             .chain(self.pictures.source.paths())
+            .chain(monitored)
             .collect()
     }
 }
@@ -432,7 +436,7 @@ pub fn required<'a, T>(section: Option<&'a T>, name: &str) -> Result<&'a T> {
 
 impl Display for StagePlan {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let Self { row, pictures, network, files, train, metrics, leaves } = self;
+        let Self { row, pictures, network, files, train, metrics, monitor, leaves } = self;
         writeln!(f, "from     {}", row.start)?;
         if let Some(network) = network {
             writeln!(f, "network  {network}")?;
@@ -449,6 +453,9 @@ impl Display for StagePlan {
             if let Some(EmaSpec { decay }) = ema {
                 writeln!(f, "weights  moving average with a decay of {decay}")?;
             }
+        }
+        if let Some(monitor) = monitor {
+            writeln!(f, "{monitor}")?;
         }
         writeln!(f, "reports  {metrics}")?;
         write!(f, "leaves   {leaves}")

@@ -18,13 +18,14 @@ use super::{
 use crate::{
     backbones::{BackboneSpec, calibrate::check_layers},
     data::source::{Locations, Split},
+    evaluation::monitor::MonitorSets,
     hub,
     nn::weights,
     rng::Rng,
     spec::Diagnostic,
     train::{run_dir::RunDir, spec::TrainSpec},
 };
-use anyhow::{Result, anyhow, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use candle_core::Device;
 use rayon::prelude::*;
 use std::{
@@ -166,6 +167,8 @@ impl Preflight<'_> {
         upstream: &Upstream,
     ) -> Result<Option<StageRun>> {
         let Some((plan, located, sets)) = self.plan(stage, row)? else { return Ok(None) };
+        let rng = Rng::new(seed).split(stage.key());
+        let monitored = self.monitored(&plan, &sets, &rng)?;
         // A stage that could not be planned has been reported; continue to check those that depend on it.
         let upstream_run = plan.row.start.stage().and_then(|stage| upstream.get(stage).cloned().flatten());
         let hash = upstream_run.as_ref().map(|upstream_run| upstream_run.hash.as_str());
@@ -185,11 +188,13 @@ impl Preflight<'_> {
         self.planned_fits.push((hash.clone(), label.clone(), place.dir.clone()));
         Ok(Some(StageRun {
             label,
+            stage: name.into(),
             experiment: self.experiment.name.to_string(),
             plan,
             sets,
+            monitored,
             seed,
-            rng: Rng::new(seed).split(stage.key()),
+            rng,
             device: self.options.device.clone(),
             upstream: dir,
             upstream_network,
@@ -224,6 +229,20 @@ impl Preflight<'_> {
         let files = if sets.is_ok() && weights.is_ok() { Ok(()) } else { identity::files(&plan) };
         let (((located, _), sets), ()) = both(both(weights, sets), files)?;
         Ok(Some((plan, located, sets)))
+    }
+
+    /// The pictures of the plan's monitor.
+    fn monitored(&mut self, plan: &StagePlan, sets: &DataSets, rng: &Rng) -> Result<Option<MonitorSets>> {
+        let Some(monitor) = &plan.monitor else { return Ok(None) };
+        let pictures = PicturePlan::plain(Some(&monitor.data), None, false)?;
+        let (framing, threads) = (pictures.val.framing.clone(), pictures.source.reading_options().1);
+        let opened = self.opened.sets(&pictures, &self.options.locations).context("monitor")?;
+        let splits = (opened.split(Split::Train), opened.split(Split::Val));
+        let name = pictures.source.to_string();
+        let drawn = MonitorSets::draw(splits, &name, (&monitor.spec, framing), threads, rng)?;
+        let neighbors = monitor.spec.knn.unwrap_or_default().neighbors.get();
+        drawn.check(neighbors, &*sets.split(Split::Train))?;
+        Ok(Some(drawn))
     }
 
     /// The network of a row: that of an earlier stage, that stated in a file, or the stage's own.

@@ -11,7 +11,7 @@ use crate::{
     data::{
         annotated_source::{AnnotatedSource, AnnotatedSpec},
         catalog,
-        source::{DataError, DataSpec, SourceSpec},
+        source::{DataError, SourceSpec},
     },
     hub::{
         self, AddressError,
@@ -46,7 +46,7 @@ impl Experiment {
                 Diagnostic::unknown("stage", wrong, &names),
             ));
         }
-        check_source(&["data", "source"], self.data.as_ref())?;
+        check_source(&["data", "source"], self.data.as_ref().map(|data| &data.source))?;
         check_size(&["backbone"], self.backbone.as_ref())?;
         check_annotated(&["annotated", "source"], self.annotated.as_ref())?;
         for (index, (name, stage)) in self.stages.iter().enumerate() {
@@ -62,7 +62,9 @@ impl Experiment {
         let here = ["stages", name, stage.key()];
         let below = |keys: &[&'static str]| [&here[..], keys].concat();
         let inputs = stage.kind().inputs();
-        check_source(&below(&["data", "source"]), stage.data())?;
+        check_source(&below(&["data", "source"]), stage.data().map(|data| &data.source))?;
+        let monitored = stage.kind().monitor().and_then(|monitor| monitor.data.as_ref());
+        check_source(&below(&["monitor", "data", "source"]), monitored.map(|data| &data.source))?;
         check_annotated(&below(&["annotated", "source"]), stage.annotated())?;
         check_size(&below(&["backbone"]), stage.backbone())?;
         let annotated = inputs.annotated.map(|_| stage.annotated().or(self.annotated.as_ref()).is_some());
@@ -264,8 +266,8 @@ fn check_size(path: &[&str], backbone: Option<&BackboneSpec>) -> Result<(), Loca
 }
 
 /// Checks that the data set is in the catalog or has a valid hub address.
-fn check_source(path: &[&str], data: Option<&DataSpec>) -> Result<(), LocatedDiagnostic> {
-    let name = match data.map(|data| &data.source) {
+fn check_source(path: &[&str], source: Option<&SourceSpec>) -> Result<(), LocatedDiagnostic> {
+    let name = match source {
         Some(SourceSpec::Catalog(name)) => name,
         Some(SourceSpec::Hub { repo, revision, train, val, .. }) => {
             return check_hub(path, (repo.as_str(), revision.as_deref()), [("train", train), ("val", val)]);

@@ -25,6 +25,9 @@ use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeSet, fs, path::Path};
 
+/// What a point on the diagonal of a plot says.
+const NO_CHANGE: &str = "no change";
+
 /// Input of the report.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct InterpretabilityResult {
@@ -207,6 +210,7 @@ impl<'a> InterpretabilityReport<'a> {
             under: self.header(),
             across: "gray: top-5 accuracy".into(),
             up: "recolored: top-5 accuracy".into(),
+            diagonal: NO_CHANGE.into(),
             notes: vec![note("Largest gains", top), note("Largest losses", &bottom)],
             groups: vec![
                 group(counted(rest.len(), "class between", "classes between"), GroupStyle::Rest, rest),
@@ -246,6 +250,7 @@ impl<'a> InterpretabilityReport<'a> {
             under: self.header(),
             across: "true colors: share of a class with another among its top five".into(),
             up: "recolored: the same".into(),
+            diagonal: NO_CHANGE.into(),
             groups: vec![
                 group(label, GroupStyle::Rest, rest),
                 group(

@@ -9,4 +9,5 @@ pub enum ResultKind {
     LinearProbe,
     ColorEvaluation,
     Transfer,
+    Monitor,
 }

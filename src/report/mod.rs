@@ -21,6 +21,10 @@ pub mod transfer;
 
 mod bars; // plot of a transfer table
 
+mod agreement;
+mod curves; // plot of measurements during training
+pub mod monitor; // these measurements // compared with linear probes
+
 pub use accuracy::{AccuracyRow, AccuracyTable, Measure, tables};
 pub use kind::ResultKind;
 pub use results::{BackboneResult, Collected, LayerResult, ProbeResult, ReportedRun, collect, collect_runs};
@@ -30,6 +34,7 @@ pub use transfer::{InputColors, TransferMetric, TransferResult, TransferRow, Tra
 use crate::atomic_write;
 use anyhow::{Context, Result};
 use colors::ColorResult;
+use monitor::MonitorResult;
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -39,9 +44,10 @@ use std::{
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReportPaths {
     /// Probes: `table.csv`, `table.md`, `table_top5.csv`, `table_top5.md`; evaluations: `colors.csv`, `colors.md`;
-    /// transfer stages: `table2.csv`, `table2.md`, `transfer_classes.csv`.
+    /// transfer stages: `table2.csv`, `table2.md`, `transfer_classes.csv`; monitors: `monitor.csv`, `monitor.md`.
     pub tables: Vec<PathBuf>,
-    /// `accuracy.svg`, `accuracy.png`; `colors.png`, `comparison.png`; `transfer.svg`, `transfer.png`.
+    /// `accuracy.svg`, `accuracy.png`; `colors.png`, `comparison.png`; `transfer.svg`, `transfer.png`; `monitor.svg`,
+    /// `monitor.png`, and beside a linear probe `monitor_probe.svg`, `monitor_probe.png`.
     pub plots: Vec<PathBuf>,
     /// The main tables, aligned for a terminal.
     pub text: String,
@@ -70,7 +76,7 @@ pub fn write_report_of(fits: &[ReportedRun], out: &Path) -> Result<ReportPaths> 
     write(collect_runs(fits)?, out)
 }
 
-fn write(Collected { probes, colors, transfers }: Collected, out: &Path) -> Result<ReportPaths> {
+fn write(Collected { probes, colors, transfers, monitors }: Collected, out: &Path) -> Result<ReportPaths> {
     fs::create_dir_all(out).with_context(|| format!("cannot create the report folder {}", out.display()))?;
     let mut paths = ReportPaths { tables: vec![], plots: vec![], text: String::new() };
     if !probes.is_empty() {
@@ -81,6 +87,9 @@ fn write(Collected { probes, colors, transfers }: Collected, out: &Path) -> Resu
     }
     if !transfers.is_empty() {
         paths.add_transfers(&transfers, out)?;
+    }
+    if !monitors.is_empty() {
+        paths.add_monitors(&monitors, &probes, out)?;
     }
     Ok(paths)
 }
@@ -136,6 +145,22 @@ impl ReportPaths {
             write("transfer.png", &bars::png(&table)?)?,
         ]);
         self.add_text(&table.text());
+        Ok(())
+    }
+
+    fn add_monitors(&mut self, results: &[MonitorResult], probes: &[ProbeResult], out: &Path) -> Result<()> {
+        let stages = monitor::stages(results);
+        let write = |name: &str, bytes: &[u8]| write_file(&out.join(name), bytes);
+        self.tables.push(write("monitor.csv", monitor::csv(results).as_bytes())?);
+        self.tables.push(write("monitor.md", joined(&stages, |stage| stage.table().markdown()).as_bytes())?);
+        let curves = monitor::curves(&stages);
+        self.plots.push(write("monitor.svg", curves::svg(&curves)?.as_bytes())?);
+        self.plots.push(write("monitor.png", &curves::png(&curves)?)?);
+        if let Some(agreement) = agreement::agreement(results, probes) {
+            self.plots.push(write("monitor_probe.svg", canvas::svg(&agreement)?.as_bytes())?);
+            self.plots.push(write("monitor_probe.png", &canvas::png(&agreement)?)?);
+        }
+        self.add_text(&joined(&stages, |stage| stage.table().text()));
         Ok(())
     }
 

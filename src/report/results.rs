@@ -1,9 +1,10 @@
-//! `results.json`: written by finished probe, evaluation and transfer stages into their run directories, and collected
-//! by `report`.
+//! `results.json`: written by finished probe, evaluation and transfer stages and by pretext stages with a monitor into
+//! their run directories, and collected by `report`.
 
 use super::{
     colors::{ColorResult, EXAMPLES, Histogram},
     kind::ResultKind,
+    monitor::MonitorResult,
     transfer::TransferResult,
 };
 use crate::{
@@ -33,6 +34,9 @@ pub struct ProbeResult {
     pub seed: u64,
     pub protocol: String,
     pub dataset: String,
+    /// Name of the run directory of the stage that trained the backbone, if one did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub upstream: Option<String>,
     /// In the order of the spec, which tables preserve.
     pub rows: Vec<BackboneResult>,
     /// Directory of the results file.
@@ -62,11 +66,13 @@ pub struct Collected {
     pub probes: Vec<ProbeResult>,
     pub colors: Vec<ColorResult>,
     pub transfers: Vec<TransferResult>,
+    pub monitors: Vec<MonitorResult>,
 }
 
 impl Collected {
     fn is_empty(&self) -> bool {
-        self.probes.is_empty() && self.colors.is_empty() && self.transfers.is_empty()
+        let Self { probes, colors, transfers, monitors } = self;
+        probes.is_empty() && colors.is_empty() && transfers.is_empty() && monitors.is_empty()
     }
 }
 
@@ -87,6 +93,7 @@ pub fn collect(dirs: &[PathBuf]) -> Result<Collected> {
                 Read::Probe(result) => found.probes.push(result),
                 Read::Color(result) => found.colors.push(*result),
                 Read::Transfer(result) => found.transfers.push(result),
+                Read::Monitor(result) => found.monitors.push(result),
                 Read::Unfinished => unfinished.push(stage),
                 Read::OtherKind => {}
             }
@@ -103,6 +110,8 @@ pub fn collect(dirs: &[PathBuf]) -> Result<Collected> {
 pub struct ReportedRun {
     pub dir: PathBuf,
     pub experiment: String,
+    /// Name of its stage.
+    pub stage: String,
     /// Row of its table.
     pub row: Option<String>,
 }
@@ -135,6 +144,11 @@ pub fn collect_runs(fits: &[ReportedRun]) -> Result<Collected> {
                 result.rows.iter_mut().for_each(|row| rename(&mut row.backbone));
                 found.transfers.push(TransferResult { experiment, ..result });
             }
+            Read::Monitor(mut result) => {
+                let mark = if result.stage.ends_with(DIVERGED) { DIVERGED } else { "" };
+                result.stage = format!("{}{mark}", fit.stage);
+                found.monitors.push(MonitorResult { experiment, ..result });
+            }
             Read::Unfinished | Read::OtherKind => {}
         }
     }
@@ -145,6 +159,7 @@ enum Read {
     Probe(ProbeResult),
     Color(Box<ColorResult>),
     Transfer(TransferResult),
+    Monitor(MonitorResult),
     Unfinished,
     OtherKind,
 }
@@ -229,6 +244,11 @@ fn read(stage: &Path) -> Result<Read> {
             result.rows.iter_mut().for_each(|row| mark(&mut row.backbone));
             Ok(Read::Transfer(TransferResult { from: stage.into(), ..result }))
         }
+        Ok(ResultKind::Monitor) => {
+            let mut result: MonitorResult = serde_json::from_str(&text).with_context(advice)?;
+            mark(&mut result.stage);
+            Ok(Read::Monitor(MonitorResult { from: stage.into(), ..result }))
+        }
         Err(_) => Ok(Read::OtherKind),
     }
 }
@@ -243,8 +263,8 @@ fn is_share(value: f64) -> bool {
 fn nothing_found(dirs: &[PathBuf], unfinished: &[PathBuf]) -> String {
     let places: Vec<_> = dirs.iter().map(|dir| dir.display().to_string()).collect();
     let mut message = format!(
-        "no results below {}: looked at any depth for {RESULTS} of a linear probe, a color evaluation or a \
-         transfer stage beside a manifest.json with status finished",
+        "no results below {}: looked at any depth for {RESULTS} of a linear probe, a color evaluation, a \
+         transfer stage or a monitor beside a manifest.json with status finished",
         places.join(", ")
     );
     if let Some(first) = unfinished.first() {

@@ -1,4 +1,4 @@
-//! Scatter plot of two shares of the same items in percent: a square with a diagonal (no change), groups of points
+//! Scatter plot of two shares of the same items in percent: a square with a diagonal (both are equal), groups of points
 //! with the important ones on top, and a legend with notes.
 
 use super::canvas::{self, Area, Drawn, FAINT, Figure, GRID, INK, LABEL, PALETTE, PlotCanvas, TICK};
@@ -50,6 +50,8 @@ pub(super) struct Scatter {
     /// Axis labels, without the unit.
     pub across: String,
     pub up: String,
+    /// What a point on the diagonal says.
+    pub diagonal: String,
     /// In drawing order.
     pub groups: Vec<PointGroup>,
     pub notes: Vec<Note>,
@@ -144,7 +146,7 @@ impl<DB: DrawingBackend> ScatterPlot<'_, DB> {
             y += LINE;
         }
         self.canvas.stroke(&[(LEGEND, y), (LEGEND + 16.0, y)], FAINT, 1.0)?;
-        self.line("no change", LEGEND + 22.0, y, INK)?;
+        self.line(&self.scatter.diagonal, LEGEND + 22.0, y, INK)?;
         Ok(y + LINE)
     }
 

@@ -4,6 +4,7 @@ mod cross_channel;
 mod evaluation;
 mod experiment;
 mod home;
+mod monitor;
 mod networks;
 mod single_label;
 mod spec_errors;

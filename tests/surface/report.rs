@@ -28,6 +28,7 @@ fn result(experiment: &str, seed: u64, rows: &[(&str, f64, &[&str])]) -> ProbeRe
         seed,
         protocol: "avgpool".into(),
         dataset: "cifar10".into(),
+        upstream: None,
         rows: rows.iter().map(row).collect(),
         from: PathBuf::new(),
     }

@@ -226,6 +226,7 @@ fn probes_of_the_papers_data_are_set_beside_its_figures() {
         seed: 0,
         protocol: "avgpool".into(),
         dataset: dataset.into(),
+        upstream: None,
         rows: vec![BackboneResult {
             backbone: "colorization".into(),
             layers: vec![

@@ -88,7 +88,7 @@ impl StageKind for ColorEvaluationStage {
         let side = pictures.val.framing.side();
         let network = backbone.map(|backbone| NetworkPlan::of_task(backbone, &placeholder_build(), side));
         let metrics = Metrics::of(METRICS.map(|(name, _)| name));
-        Ok(StagePlan { row, pictures, network, files, train: None, metrics, leaves: RESULTS })
+        Ok(StagePlan { row, pictures, network, files, train: None, metrics, monitor: None, leaves: RESULTS })
     }
 
     fn check_ready(&self, fit: &StageRun) -> Result<()> {

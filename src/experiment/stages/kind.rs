@@ -11,9 +11,11 @@ pub(super) use crate::{
         loader::Pass,
         source::{DataSpec, Split},
     },
+    evaluation::monitor::MonitorSpec,
     experiment::{
         faults::{all, both},
         fit::StageRun,
+        monitor::MonitorPlan,
         plan::{
             DataSource, FileContent, HeadPlan, InputFile, Metrics, NetworkPlan, Outputs, PicturePlan,
             StagePlan, StageRow, Trainable, ViewPlan, WEIGHTS, required,
@@ -58,6 +60,11 @@ pub trait StageKind {
 
     /// Training options, if the stage trains.
     fn train(&self) -> Option<&TrainSpec> {
+        None
+    }
+
+    /// Measurements during training, if the stage makes any.
+    fn monitor(&self) -> Option<&MonitorSpec> {
         None
     }
 

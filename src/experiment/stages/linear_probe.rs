@@ -45,7 +45,16 @@ impl StageKind for LinearProbeStage {
         let network = NetworkPlan::frozen(required(backbone, "backbone")?, &self.probe.layers, side)?;
         let metrics = Metrics::of(network.reads().iter().flat_map(|layer| LinearProbe::metrics(layer)));
         let (network, train) = (Some(network), Some(self.train.clone()));
-        Ok(StagePlan { row, pictures, network, files: vec![], train, metrics, leaves: RESULTS })
+        Ok(StagePlan {
+            row,
+            pictures,
+            network,
+            files: vec![],
+            train,
+            metrics,
+            monitor: None,
+            leaves: RESULTS,
+        })
     }
 
     fn check_ready(&self, fit: &StageRun) -> Result<()> {
@@ -79,6 +88,7 @@ impl LinearProbeStage {
             seed: fit.seed,
             protocol: self.probe.protocol.to_string(),
             dataset: fit.data(),
+            upstream: fit.upstream_name(),
             rows: vec![BackboneResult { backbone: fit.row(), layers }],
             from: PathBuf::new(),
         }

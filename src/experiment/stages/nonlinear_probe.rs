@@ -57,7 +57,16 @@ impl StageKind for NonlinearProbeStage {
         };
         let (network, train) = (Some(network), Some(self.train.clone()));
         let metrics = Metrics::of(Supervised::METRICS);
-        Ok(StagePlan { row, pictures, network, files: vec![], train, metrics, leaves: RESULTS })
+        Ok(StagePlan {
+            row,
+            pictures,
+            network,
+            files: vec![],
+            train,
+            metrics,
+            monitor: None,
+            leaves: RESULTS,
+        })
     }
 
     fn check_ready(&self, fit: &StageRun) -> Result<()> {

@@ -52,6 +52,9 @@ pub struct PretextStage {
     pub init_from: Option<WeightSource>,
     pub task: PretextSpec,
     pub train: TrainSpec,
+    /// Measures the representation during training. Not part of the stage's hash.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub monitor: Option<Box<MonitorSpec>>,
 }
 
 impl StageKind for PretextStage {
@@ -59,6 +62,14 @@ impl StageKind for PretextStage {
 
     fn rows(&self) -> Rows<'_> {
         Rows::One(self.init_from.as_ref().map_or(Start::Random, |source| Start::Weights(source.into())))
+    }
+
+    fn layers(&self) -> Option<Layers<'_>> {
+        Layers::all(&["monitor", "layers"], self.monitor.as_ref()?.layers.as_ref()?)
+    }
+
+    fn monitor(&self) -> Option<&MonitorSpec> {
+        self.monitor.as_deref()
     }
 
     fn trained(&self) -> Option<BackboneSpec> {
@@ -104,8 +115,10 @@ impl StageKind for PretextStage {
             Predicts::Halves(_) => (vec![], Metrics::of(SplitBrain::metrics())),
             Predicts::Headed(spec) => (vec![], Metrics::of(spec.metrics().iter().copied())),
         };
+        let monitor =
+            self.monitor.as_ref().map(|monitor| self.monitor_plan(monitor, &network)).transpose()?;
         let (network, train) = (Some(network), Some(self.train.clone()));
-        Ok(StagePlan { row, pictures, network, files, train, metrics, leaves: WEIGHTS })
+        Ok(StagePlan { row, pictures, network, files, train, metrics, monitor, leaves: WEIGHTS })
     }
 
     fn check_ready(&self, fit: &StageRun) -> Result<()> {
@@ -117,16 +130,30 @@ impl StageKind for PretextStage {
     }
 
     fn run(&self, fit: &StageRun, run: &mut RunDir) -> Result<Option<Vec<Metric>>> {
-        match self.predicts() {
+        let ended = match self.predicts() {
             Predicts::Color(spec) => colorization(spec, fit, run),
             Predicts::Other(problem) => cross_channel(problem, fit, run),
             Predicts::Halves(spec) => split_brain(spec, fit, run),
             Predicts::Headed(spec) => headed(spec, fit, run),
-        }
+        }?;
+        fit.save_monitored(&ended, run)?;
+        Ok(ended)
     }
 }
 
 impl PretextStage {
+    fn monitor_plan(&self, spec: &MonitorSpec, network: &NetworkPlan) -> Result<MonitorPlan> {
+        let multiple = if self.predicts_pixels() { network.backbone.grid().multiple } else { 1 };
+        // Of a split network the layers of the backbone that its halves form.
+        let table = match network.split {
+            Some(_) => {
+                network.backbone.table(&Build { variant: network.variant, ..network.backbone.plain() })
+            }
+            None => network.table(1)?,
+        };
+        MonitorPlan::new(spec, &table, required(self.data.as_ref(), "data")?, multiple)
+    }
+
     /// Checks that the initial weights fit the network.
     fn check_start(&self, fit: &StageRun) -> Result<()> {
         let plan = required(fit.plan.network.as_ref(), "backbone")?;

@@ -164,6 +164,7 @@ impl<C: FeatureClassifier> StageKind for ReadoutStage<C> {
             files: vec![],
             train: None,
             metrics,
+            monitor: None,
             leaves: RESULTS,
         })
     }

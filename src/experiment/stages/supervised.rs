@@ -40,7 +40,16 @@ impl StageKind for SupervisedStage {
         };
         let (network, train) = (Some(network), Some(self.train.clone()));
         let metrics = Metrics::of(Supervised::METRICS);
-        Ok(StagePlan { row, pictures, network, files: vec![], train, metrics, leaves: WEIGHTS })
+        Ok(StagePlan {
+            row,
+            pictures,
+            network,
+            files: vec![],
+            train,
+            metrics,
+            monitor: None,
+            leaves: WEIGHTS,
+        })
     }
 
     fn run(&self, fit: &StageRun, run: &mut RunDir) -> Result<Option<Vec<Metric>>> {

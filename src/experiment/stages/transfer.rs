@@ -113,6 +113,7 @@ impl<T: Transfer> StageKind for TransferStage<T> {
             files,
             train: Some(self.train.clone()),
             metrics,
+            monitor: None,
             leaves: RESULTS,
         })
     }

@@ -1,0 +1,91 @@
+//! Measurements of a representation during training, as planned and at run time.
+
+use crate::{
+    backbones::table::{Layer, Role, sizes, tap},
+    data::{crop_policy::CropPolicy, source::DataSpec},
+    evaluation::monitor::{MonitorSpec, bytes},
+    spec::Diagnostic,
+};
+use anyhow::{Context, Result, bail};
+use std::fmt::{self, Display, Formatter};
+
+/// Layers that linear probes and the stages of a ResNet are known by.
+const USUAL: [&[&str]; 2] =
+    [&["conv1", "conv2", "conv3", "conv4", "conv5"], &["layer1", "layer2", "layer3", "layer4"]];
+/// Number of layers that are read where none of these are there.
+const SPREAD: usize = 5;
+
+/// The plan of a monitor. It does not affect the result.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MonitorPlan {
+    pub spec: MonitorSpec,
+    pub layers: Vec<String>,
+    /// The bank is drawn from the training split, the test from the validation split.
+    pub data: DataSpec,
+}
+
+impl MonitorPlan {
+    /// The plan for a network of these rows, trained on the pictures of `stage`; pictures are padded to a `multiple`.
+    ///
+    /// # Errors
+    /// A layer that the network does not have; pictures too small for a layer.
+    pub fn new(spec: &MonitorSpec, rows: &[Layer], stage: &DataSpec, multiple: usize) -> Result<Self> {
+        let known = rows.iter().filter(|row| row.role != Role::Head).filter_map(|row| row.tap.as_deref());
+        let known: Vec<&str> = known.collect();
+        let layers = spec.layers.clone().unwrap_or_else(|| default_layers(&known));
+        if let Some(strange) = layers.iter().find(|layer| !known.contains(&layer.as_str())) {
+            let Diagnostic { message, note, .. } = Diagnostic::unknown("layer", strange, &known);
+            let note = if note.is_empty() { note } else { format!("; {note}") };
+            bail!("monitor.layers: {message}{note}");
+        }
+        let data = spec.own_data(stage).unwrap_or_else(|| stage.clone());
+        let side = CropPolicy::from_spec(&data).context("monitor.data")?.side().next_multiple_of(multiple);
+        let last = layers.iter().filter_map(|layer| tap(rows, layer)).max().unwrap_or(0);
+        sizes(&rows[..=last], 0, (side, side)).context("monitor.layers")?;
+        Ok(Self { spec: spec.clone(), layers, data })
+    }
+
+    /// Number of pictures that a measurement takes through the network.
+    pub fn passes(&self) -> usize {
+        self.spec.pictures.bank.get() + 3 * self.spec.pictures.test.get()
+    }
+}
+
+/// The usual layers, as far as they are `known`, else some of all, evenly spread, the last of them included.
+fn default_layers(known: &[&str]) -> Vec<String> {
+    let found =
+        USUAL.map(|usual| usual.iter().copied().filter(|name| known.contains(name)).collect::<Vec<_>>());
+    let spread =
+        (1..=SPREAD).filter_map(|i| known.get((i * known.len()).div_ceil(SPREAD).checked_sub(1)?).copied());
+    let mut layers = found.into_iter().find(|found| !found.is_empty()).unwrap_or_else(|| spread.collect());
+    layers.dedup();
+    layers.into_iter().map(String::from).collect()
+}
+
+impl Display for MonitorPlan {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let Self { spec: MonitorSpec { every, pictures, budget, .. }, layers, data } = self;
+        let megabytes = bytes(*pictures, data.crop.get()) as f64 / 1e6;
+        writeln!(f, "monitor  {}, every {every} steps, in at most {budget} of the time", layers.join(", "))?;
+        write!(
+            f,
+            "         at most {} pictures of {} as a bank and {} as a test, {megabytes:.1} MB",
+            pictures.bank, data.source, pictures.test
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::default_layers;
+
+    #[test]
+    fn usual_layers_come_first_and_others_are_spread() {
+        assert_eq!(default_layers(&["conv1", "norm1", "conv2", "pool5"]), ["conv1", "conv2"]);
+        assert_eq!(default_layers(&["maxpool", "layer1.0", "layer1", "layer2"]), ["layer1", "layer2"]);
+        let many: Vec<String> = (1..14).map(|i| format!("c{i}")).collect();
+        let many: Vec<&str> = many.iter().map(String::as_str).collect();
+        assert_eq!(default_layers(&many), ["c3", "c6", "c8", "c11", "c13"]);
+        assert_eq!(default_layers(&["a", "b"]), ["a", "b"]);
+    }
+}
