@@ -39,6 +39,10 @@ stages:
   color: { pretext: { task: colorization, train: *train MONITOR } }
   lightness: { pretext: { task: { cross_channel: { predict: lightness } }, train: *train MONITOR } }
   autoencoder: { pretext: { task: { autoencoder: {} }, train: { <<: *train, ema: { decay: 0.5 } } MONITOR } }
+  halves: { pretext: { task: split_brain, train: *train MONITOR } }
+  contrast: { pretext: { task: { simclr: { head: { outputs: 8 } } }, train: *train MONITOR } }
+  inpainting: { pretext: { task: { inpainting: { adversarial: 0.1, discriminator_width: 0.05 } }, train: *train MONITOR } }
+  codes: { pretext: { task: { bigan: { code: 8, width: 0.05 } }, train: *train MONITOR } }
   probe:
     linear_probe:
       backbones: { rotation: { stage: rotation }, color: { stage: color } }
@@ -90,7 +94,18 @@ fn every_task_is_measured_and_trained_as_without() -> Result<()> {
             assert!(a[header(&a)..] == b[header(&b)..], "{name}");
         }
     }
-    for stage in ["rotation", "jigsaw", "color", "lightness", "autoencoder"] {
+    let stages = [
+        "rotation",
+        "jigsaw",
+        "color",
+        "lightness",
+        "autoencoder",
+        "halves",
+        "contrast",
+        "inpainting",
+        "codes",
+    ];
+    for stage in stages {
         let run = after.iter().find(|(name, _)| name.starts_with(&format!("{stage}-s0"))).expect(stage).1;
         let results: Value = serde_json::from_slice(&fs::read(run.join("results.json"))?)?;
         assert_eq!((&results["kind"], &results["stage"]), (&"monitor".into(), &stage.into()));
