@@ -4,8 +4,9 @@
 use super::{
     input::Input,
     kinds::{
-        AddRow, AddVectorRow, ChannelwiseRow, ConcatenateRow, GlobalPoolRow, LayerKind, LayerNormRow,
-        PoolRow, ResizeRow, SelectChannelsRow, SlidingWindow, Statistic, UnpackRow,
+        AddRow, AddVectorRow, ChannelwiseRow, ConcatenateRow, FuseRow, GlobalPoolRow, LayerKind,
+        LayerNormRow, NearestRow, PoolRow, ResizeRow, SelectChannelsRow, SlidingWindow, Statistic,
+        StopGradientRow, UnpackRow, fused,
     },
     network::{Interface, Network, PixelGrid},
     table::{Layer, TableBuilder, sizes},
@@ -103,6 +104,11 @@ fn grow(
         23 if width > 2 => {
             table.push(&name, LayerKind::SelectChannels(SelectChannelsRow { first: 1, count: width - 2 }))
         }
+        25 if size.0 <= 8 => table.push(&name, LayerKind::Nearest(NearestRow { factor: 2 })),
+        26 if map[beside].0 == (1, 1) && at != beside => {
+            table.join(&name, LayerKind::Fuse(FuseRow), vec![at, beside])
+        }
+        24 => table.push(&name, LayerKind::StopGradient(StopGradientRow)),
         _ => return false,
     };
     grown.tap(&name);
@@ -178,6 +184,9 @@ fn by_candle(rows: &[Layer], params: &Params, x: &Tensor, rng: &Rng) -> Result<V
             LayerKind::Activation(_) => relu(input)?,
             LayerKind::Dropout(drop) => dropout(input, drop.share, rng.split(&drop.stream).at(0, 0))?,
             LayerKind::GroupViews(_) => candle_core::bail!("views are not drawn: they change the batch"),
+            LayerKind::StopGradient(_) => input.detach(),
+            LayerKind::Fuse(_) => fused(input, &values[row.from[1]])?,
+            LayerKind::Nearest(_) => by_matrix(input)?,
             LayerKind::Add(_) => (input + &values[row.from[1]])?,
             LayerKind::Concatenate(_) => Tensor::cat(&[input, &values[row.from[1]]], 3)?,
             LayerKind::AddVector(_) => input.broadcast_add(&values[row.from[1]])?,
@@ -190,6 +199,18 @@ fn by_candle(rows: &[Layer], params: &Params, x: &Tensor, rng: &Rng) -> Result<V
         });
     }
     Ok(values)
+}
+
+/// Twice as many rows and columns: a product with a matrix of ones and zeros for each.
+fn by_matrix(x: &Tensor) -> Result<Tensor> {
+    let (batch, height, width, channels) = x.dims4()?;
+    let copies = |n: usize| {
+        let value = |i: usize| f32::from(i / n / 2 == i % n);
+        Tensor::from_vec((0..2 * n * n).map(value).collect::<Vec<f32>>(), (2 * n, n), x.device())
+    };
+    let rows = copies(height)?.broadcast_matmul(&x.reshape((batch, height, width * channels))?)?;
+    let columns = rows.reshape((batch * 2 * height, width, channels))?;
+    copies(width)?.broadcast_matmul(&columns)?.reshape((batch, 2 * height, 2 * width, channels))
 }
 
 /// A loss that weighs every element of the given maps differently.
@@ -245,7 +266,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(150))]
     #[test]
     fn random_graphs_have_candles_gradients(
-        choices in prop::collection::vec((0u8..24, 0usize..6, 0usize..6), 1..14),
+        choices in prop::collection::vec((0u8..27, 0usize..6, 0usize..6), 1..14),
         batch in 1usize..4,
     ) {
         let rows = graph(&choices);
@@ -256,11 +277,11 @@ proptest! {
 /// Every kind alone, of each choice that `grow` knows; those that join two maps get both sides of a branch.
 #[test]
 fn every_kind_alone_has_candles_gradients() -> Result<()> {
-    for choice in 0..24 {
+    for choice in 0..27 {
         let before: &[(u8, usize, usize)] =
-            if matches!(choice, 19 | 21 | 22) { &[(18, 0, 0)] } else { &[(6, 0, 0)] };
-        // a vector is added to the map that it is the mean of
-        let (at, beside) = if choice == 21 { (1, 0) } else { (0, 1) };
+            if matches!(choice, 19 | 21 | 22 | 26) { &[(18, 0, 0)] } else { &[(6, 0, 0)] };
+        // a vector is added to or fused with the map that it is the mean of
+        let (at, beside) = if matches!(choice, 21 | 26) { (1, 0) } else { (0, 1) };
         let rows = graph(&[before, &[(choice, at, beside)]].concat());
         compare(&rows, 2, 1e-5)?;
         assert!(rows.len() == 3, "choice {choice} does not fit: {rows:?}");

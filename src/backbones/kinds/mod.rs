@@ -12,14 +12,17 @@ mod concatenate;
 mod conv;
 mod conv_transpose;
 mod dropout;
+mod fuse;
 mod group_views;
 mod layer_norm;
 mod linear;
+mod nearest;
 mod pool;
 mod resize;
 mod response_norm;
 mod rule;
 mod select_channels;
+mod stop_gradient;
 mod unpack;
 
 pub use activation::ActivationRow;
@@ -31,9 +34,11 @@ pub use concatenate::ConcatenateRow;
 pub use conv::ConvRow;
 pub use conv_transpose::ConvTransposeRow;
 pub use dropout::DropoutRow;
+pub use fuse::{FuseRow, fused};
 pub use group_views::GroupViewsRow;
 pub use layer_norm::LayerNormRow;
 pub use linear::LinearRow;
+pub use nearest::NearestRow;
 pub use pool::{GlobalPoolRow, PoolRow, Statistic};
 pub use resize::ResizeRow;
 pub use response_norm::ResponseNormRow;
@@ -41,6 +46,7 @@ pub(super) use rule::LayerModule;
 use rule::LayerRule;
 pub use rule::{MapSize, SlidingWindow};
 pub use select_channels::SelectChannelsRow;
+pub use stop_gradient::StopGradientRow;
 pub use unpack::UnpackRow;
 
 use crate::{
@@ -71,6 +77,9 @@ pub enum LayerKind {
     AddVector(AddVectorRow),
     Unpack(UnpackRow),
     SelectChannels(SelectChannelsRow),
+    Nearest(NearestRow),
+    Fuse(FuseRow),
+    StopGradient(StopGradientRow),
 }
 
 impl LayerKind {
@@ -94,6 +103,9 @@ impl LayerKind {
             Self::AddVector(kind) => kind,
             Self::Unpack(kind) => kind,
             Self::SelectChannels(kind) => kind,
+            Self::Nearest(kind) => kind,
+            Self::Fuse(kind) => kind,
+            Self::StopGradient(kind) => kind,
         }
     }
 

@@ -56,7 +56,7 @@ impl Nodes {
             LayerKind::ResponseNorm(_) => response_norm(Lrn::ALEXNET),
             LayerKind::Activation(act) if act.slope == 0.0 => Operator::new("Relu", []),
             LayerKind::Activation(act) => Operator::new("LeakyRelu", [float("alpha", act.slope)]),
-            LayerKind::Dropout(_) => Operator::new("Identity", []),
+            LayerKind::Dropout(_) | LayerKind::StopGradient(_) => Operator::new("Identity", []),
             LayerKind::Add(_) => Operator::new("Sum", []),
             LayerKind::AddVector(_) => Operator::new("Add", []),
             LayerKind::Concatenate(_) => Operator::new("Concat", [int("axis", 1)]),
@@ -64,7 +64,9 @@ impl Nodes {
             | LayerKind::GroupViews(_)
             | LayerKind::SelectChannels(_)
             | LayerKind::Channelwise(_)
-            | LayerKind::Unpack(_) => bail!("`{}` ({}) is not exported", row.name, row.kind.word()),
+            | LayerKind::Unpack(_)
+            | LayerKind::Nearest(_)
+            | LayerKind::Fuse(_) => bail!("`{}` ({}) is not exported", row.name, row.kind.word()),
         };
         self.push(operator, &row.name, inputs, output);
         Ok(())
