@@ -7,8 +7,8 @@
 //! input are in the tasks.
 
 use super::{
-    Backbone, Build, Variant,
     alexnet_conventions::{Given, ResponseNorm, TWO_TOWERS, TestNorm},
+    build::{Backbone, Build, Variant},
     input::Input,
     kinds::PoolRow,
     network::{Interface, PixelGrid},

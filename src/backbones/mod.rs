@@ -5,6 +5,7 @@ pub mod absorb;
 pub mod alexnet;
 pub mod alexnet_conventions;
 pub mod bigan_networks;
+mod build;
 pub mod calibrate;
 pub mod code_head;
 pub mod data_init;
@@ -37,6 +38,8 @@ use crate::{
     rng::Rng,
 };
 use alexnet::AlexNetSpec;
+use build::Backbone;
+pub use build::{Build, Variant};
 use candle_core::Result;
 use input::Input;
 use network::{Interface, Network, PixelGrid};
@@ -47,55 +50,9 @@ use table::Layer;
 use vgg::VggSpec;
 use vgg16::Vgg16Spec;
 
-/// Variant of a network; all variants share their weights. They differ in padding, in stride, and in the layers after
-/// the trunk. The VGG colorizer has one variant, VGG-16 three (its pretext variant is its transfer variant).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Variant {
-    /// Fully convolutional, for per-pixel predictions: padded pools, and dilation instead of the late strides. No
-    /// dropout.
-    Pretext,
-    #[default]
-    /// One output vector per picture of [`BackboneSpec::crop`] pixels; dropout if the architecture has it.
-    Transfer,
-    /// Padded so that cell j of the trunk is centered on pixel stride·j: detectors pool regions from the trunk and
-    /// apply the reader to them (Girshick 2015).
-    Regions,
-    /// Score map over the whole picture, for pictures of any size (Long, Shelhamer and Darrell 2015).
-    Dense,
-}
-
 /// Role names that select a layer of any backbone: the head, the first layer of the reader (fc6 of AlexNet), the first
 /// layer of all.
 pub const ROLES: [&str; 3] = ["head", "reader", "all"];
-
-/// Build options in addition to the spec.
-#[derive(Clone, Debug)]
-pub struct Build {
-    pub variant: Variant,
-    pub batch_norm: bool,
-    pub input_channels: usize,
-    /// channels of the head (313 colors, 2 for ab itself, 1000 classes); None builds no head
-    pub outputs: Option<usize>,
-}
-
-/// Interface implemented by each backbone's file.
-trait Backbone {
-    /// Name, input and prediction grid.
-    fn interface(&self) -> Interface;
-
-    /// Its rows.
-    fn table(&self, build: &Build) -> Vec<Layer>;
-
-    /// Side in pixels of the square pictures from which the transfer variant computes one vector.
-    fn crop(&self) -> usize;
-
-    /// Sets the input format, unless it is fixed.
-    fn set_input(&mut self, input: Input);
-
-    /// Sets the initialization of the hidden weights.
-    fn set_init(&mut self, init: Filler);
-}
 
 /// Declares the enum of specs from one line per backbone, and its dispatch to the backbone's file.
 macro_rules! backbones {

@@ -6,7 +6,7 @@
 //! connections from layer3 and layer2. For per-pixel predictions the strides of layer3 and layer4 become dilation.
 
 use super::{
-    Backbone, Build, Variant,
+    build::{Backbone, Build, Variant},
     input::Input,
     kinds::{AddRow, GlobalPoolRow, LayerKind, PoolRow},
     network::{Interface, PixelGrid},

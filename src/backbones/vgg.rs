@@ -7,7 +7,7 @@
 //! block 8 has none. There are no pools. The losses, the decoding and the scaling of the input are in the tasks.
 
 use super::{
-    Backbone, Build,
+    build::{Backbone, Build},
     input::Input,
     kinds::SlidingWindow,
     network::{Interface, PixelGrid},

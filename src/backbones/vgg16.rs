@@ -7,7 +7,7 @@
 //! Third-party names and shapes of the same weights are in [`super::exchange`].
 
 use super::{
-    Backbone, Build, Variant,
+    build::{Backbone, Build, Variant},
     input::Input,
     kinds::PoolRow,
     network::{Interface, PixelGrid},
