@@ -37,6 +37,10 @@
 //! what lies between passes. Activations are NHWC, `(B, H, W, C)`, everywhere; weight files keep the OIHW order and Caffe's
 //! layer names, ResNets torchvision's.
 //!
+//! A colorizer is a network, the gray picture that it sees ([`backbones::input`]), and the meaning of its output
+//! ([`pretext::colorizer`]); `colorize`, evaluations and panels use nothing else. Colorizers with a loss of their own share
+//! one implementation of training ([`pretext::colorizer_task`]).
+//!
 //! Many tasks keep a backbone up to one of its layers and add a head ([`backbones::task_head`], [`pretext::headed`]). Those
 //! that classify views of a picture share one design of it ([`backbones::view_head`]) and one implementation
 //! ([`pretext::view_classifier`]); each adds a file that says which views it makes and how they are grouped.

@@ -8,13 +8,16 @@ pub mod bigan_networks;
 mod build;
 pub mod calibrate;
 pub mod code_head;
+pub mod dahl;
 pub mod data_init;
 pub mod decoder_head;
 pub mod discriminator;
 pub mod exchange;
 pub mod finite;
+pub mod iizuka;
 pub mod input;
 pub mod kinds;
+pub mod larsson;
 pub mod module;
 pub mod network;
 pub mod onnx;
@@ -24,6 +27,7 @@ pub mod projection_head;
 #[cfg(test)]
 mod random_graphs;
 pub mod resnet;
+pub mod siggraph17;
 pub mod split;
 pub mod summary;
 pub mod surgery;
@@ -41,11 +45,15 @@ use alexnet::AlexNetSpec;
 use build::Backbone;
 pub use build::{Build, Variant};
 use candle_core::Result;
+use dahl::DahlSpec;
+use iizuka::IizukaSpec;
 use input::Input;
+use larsson::LarssonSpec;
 use network::{Interface, Network, PixelGrid};
 pub use profile::RowTimes;
 use resnet::ResNetSpec;
 use serde::{Deserialize, Serialize};
+use siggraph17::Siggraph17Spec;
 use table::Layer;
 use vgg::VggSpec;
 use vgg16::Vgg16Spec;
@@ -81,6 +89,10 @@ backbones! {
     Vgg(VggSpec),
     Vgg16(Vgg16Spec),
     Resnet(ResNetSpec),
+    Siggraph17(Siggraph17Spec),
+    Dahl(DahlSpec),
+    Iizuka(IizukaSpec),
+    Larsson(LarssonSpec),
 }
 
 impl BackboneSpec {
@@ -119,6 +131,14 @@ impl BackboneSpec {
     /// Name in a spec.
     pub fn name(&self) -> &'static str {
         self.interface().name
+    }
+
+    /// The only task that trains it, for the network of one colorizer.
+    pub fn task(&self) -> Option<&'static str> {
+        match self {
+            Self::Siggraph17(_) | Self::Dahl(_) | Self::Iizuka(_) | Self::Larsson(_) => Some(self.name()),
+            _ => None,
+        }
     }
 
     /// Alignment of predictions with the picture.

@@ -162,6 +162,17 @@ impl Network {
         self.run(x, self.rows[first].from[0], &self.asked(taps)?, mode)
     }
 
+    /// As [`Network::forward`], with `x` in place of the input of the row `first`.
+    ///
+    /// # Errors
+    /// As [`Network::forward`]; an unknown row, a tap before it.
+    pub fn forward_from(&self, first: &str, x: &Tensor, taps: &[&str], mode: &Mode) -> Result<Vec<Tensor>> {
+        match self.rows.iter().find(|row| row.name == first) {
+            Some(row) => self.run(x, row.from[0], &self.asked(taps)?, mode),
+            None => bail!("{}: there is no row `{first}`", self.interface.name),
+        }
+    }
+
     /// Output of row `row`, whether it is a tap or not.
     pub(super) fn output(&self, x: &Tensor, row: usize, mode: &Mode) -> Result<Tensor> {
         Ok(self.run(x, 0, &[row], mode)?.remove(0))

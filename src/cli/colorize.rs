@@ -3,20 +3,18 @@
 use super::{device::DeviceArgs, failure::Usage, model::number, out, output::CommandOutput, threads};
 use crate::{
     bounded::{Pixels, Positive},
-    color::decode::Decode,
+    color::{decode::Decode, gray::Gray},
     colorize::{
         batch,
         encoding::ImageFormat,
+        hints::{self, HintFiles},
         inputs,
-        picture::{Gray, InputSize, Options},
+        picture::{InputSize, Options},
         plan::{self, OutputOptions},
     },
     device::Compute,
     hub,
-    pretext::{
-        colorization::ColorizationSpec,
-        colorizer::{Colorizer, OutputKind, Upsampling},
-    },
+    pretext::colorizer::{Colorizer, ColorizerSpec, OutputKind, Upsampling},
 };
 use anyhow::Result;
 use candle_core::Device;
@@ -32,6 +30,10 @@ pub(super) struct ColorizeArgs {
     /// hf://OWNER/REPO/FILE[@REVISION]
     #[arg(long, value_name = "FILE")]
     weights: PathBuf,
+    /// Color hints, for weights that take them (siggraph17): a .csv or .yaml file, or for several photographs a folder of
+    /// files with their names. Lines are x,y,#RRGGBB or x,y,a,b in pixels of the photograph, with a radius if you like
+    #[arg(long, value_name = "FILE|DIR")]
+    hints: Option<PathBuf>,
     /// Include subfolders; results keep their subfolders
     #[arg(short, long)]
     recursive: bool,
@@ -70,9 +72,10 @@ struct ViewArgs {
     /// size of their originals
     #[arg(long, value_name = "N|full", default_value = "256", value_parser = size)]
     size: InputSize,
-    /// Gray value that the network sees and the result preserves: L of Lab, or (R+G+B)/3
-    #[arg(long, value_enum, default_value_t)]
-    gray: GrayArg,
+    /// Gray value that the network sees and the result preserves: L of Lab, (R+G+B)/3, or Y of YUV [default: that of the
+    /// weights, mostly L]
+    #[arg(long, value_enum)]
+    gray: Option<GrayArg>,
     /// Decoding of the predicted distribution
     #[arg(long, value_enum, default_value_t)]
     decode: DecodeArg,
@@ -110,11 +113,11 @@ enum FormatArg {
     Webp,
 }
 
-#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+#[derive(Clone, Copy, Debug, ValueEnum)]
 enum GrayArg {
-    #[default]
     L,
     Average,
+    Luma,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, ValueEnum)]
@@ -145,15 +148,19 @@ pub(super) fn run(args: &ColorizeArgs) -> Result<CommandOutput> {
     let inputs = inputs::expand(&args.inputs, args.recursive, &output_options.folder);
     let inputs = inputs.map_err(|e| usage(e.to_string()))?;
     let jobs = plan::plan(&inputs, &output_options).map_err(|e| usage(e.to_string()))?;
+    let hints = args.hints.as_ref().map(|path| hints::open(path, &inputs)).transpose();
+    let hints = hints.map_err(|e| usage(e.to_string()))?.unwrap_or_default();
     threads::set(args.threads)?;
     let device = args.device.open(Compute::default())?;
     let weights = hub::locate(&args.weights)?;
     let open = || {
         let (colorizer, spec) = Colorizer::open(&weights, &device)?;
         args.check_output(colorizer.output()).map_err(usage)?;
-        Ok((colorizer, args.options(&spec, &device)))
+        args.check_hints(&hints, &colorizer).map_err(usage)?;
+        let options = args.options(&colorizer, &*spec, &device);
+        Ok((colorizer, options))
     };
-    let summary = batch::run(&jobs, open, args.output.quality)?;
+    let summary = batch::run(&jobs, &hints, open, args.output.quality)?;
     Ok(CommandOutput { text: summary.to_string(), exit: u8::from(!summary.failed.is_empty()) })
 }
 
@@ -172,7 +179,9 @@ impl ColorizeArgs {
 
     /// Rejects options that require a distribution if the network predicts none.
     fn check_output(&self, output: &OutputKind) -> Result<(), String> {
-        let OutputKind::Ab = output else { return Ok(()) };
+        if matches!(output, OutputKind::Distribution(_)) {
+            return Ok(());
+        }
         let asked = [
             ("--temperature", self.view.temperature.is_some()),
             ("--decode", self.view.decode != DecodeArg::Annealed),
@@ -186,6 +195,17 @@ impl ColorizeArgs {
             )),
             None => Ok(()),
         }
+    }
+
+    /// Rejects hints for a network that takes none.
+    fn check_hints(&self, hints: &HintFiles, colorizer: &Colorizer) -> Result<(), String> {
+        if hints.is_empty() || colorizer.takes_hints() {
+            return Ok(());
+        }
+        Err(format!(
+            "{} takes no color hints: remove --hints, or give weights of siggraph17",
+            self.weights.display()
+        ))
     }
 
     fn output_options(&self) -> OutputOptions {
@@ -204,18 +224,19 @@ impl ColorizeArgs {
         }
     }
 
-    fn options(&self, spec: &ColorizationSpec, device: &Device) -> Options {
-        let usual = Options::of(spec, device);
+    fn options(&self, colorizer: &Colorizer, spec: &dyn ColorizerSpec, device: &Device) -> Options {
+        let usual = Options::of(colorizer, spec, device);
         let decode = match (self.view.decode, self.view.temperature) {
             (DecodeArg::Mean, _) => Decode::Mean,
             (DecodeArg::Mode, _) => Decode::Mode,
             (DecodeArg::Annealed, Some(t)) => Decode::Annealed(t.get() as f32),
             (DecodeArg::Annealed, None) => usual.decode,
         };
-        let gray = match self.view.gray {
+        let gray = self.view.gray.map_or(usual.gray, |gray| match gray {
             GrayArg::L => Gray::Lightness,
             GrayArg::Average => Gray::Average,
-        };
+            GrayArg::Luma => Gray::Luma,
+        });
         let upsampling = self.view.upsample.map(|how| match how {
             UpsampleArg::Direct => Upsampling::Direct,
             UpsampleArg::TwoStep => Upsampling::TwoStep,

@@ -71,7 +71,8 @@ enum Verb {
     /// Colorize black-and-white photographs
     #[command(
         after_help = "Example:\n  hueristic colorize 'old/*.jpg' --weights weights.safetensors --montage\n  \
-                            hueristic colorize albums --recursive --weights weights.safetensors --out albums-colored\n\n\
+                            hueristic colorize albums --recursive --weights weights.safetensors --out albums-colored\n  \
+                            hueristic colorize roof.jpg --weights siggraph17-df00044c.pth --hints roof.csv\n\n\
                             A file that cannot be colored is named at the end (exit code 1); the others are done."
     )]
     Colorize(Box<colorize::ColorizeArgs>),

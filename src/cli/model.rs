@@ -6,13 +6,18 @@ use crate::{
         BackboneSpec, Build, Variant,
         alexnet::{AlexNetSpec, Stem},
         alexnet_conventions::Preset,
+        dahl::DahlSpec,
+        iizuka::IizukaSpec,
         input::Input,
+        larsson::LarssonSpec,
         resnet::{self, Depth, ResNetSpec},
+        siggraph17::Siggraph17Spec,
         summary::Summary,
         vgg::VggSpec,
         vgg16::Vgg16Spec,
     },
     bounded::{Channels, Count, Pixels, Positive},
+    pretext::colorizer_file::usual_task,
 };
 use anyhow::Result;
 use clap::{Args, Subcommand, ValueEnum};
@@ -41,6 +46,30 @@ pub(super) enum Model {
     #[command(after_help = "Example:\n  hueristic model resnet --depth 50\n  \
                             hueristic model resnet --graph pretext --stem small --width 0.25 --size 32")]
     Resnet(ResNetArgs),
+    /// The colorizer with hints of Zhang et al. (2017)
+    #[command(
+        after_help = "Example:\n  hueristic model siggraph17\n  hueristic model siggraph17 --width 0.125 --size 64"
+    )]
+    Siggraph17(ColorizerArgs),
+    /// The residual encoder of Dahl (2016), a colorizer
+    #[command(after_help = "Example:\n  hueristic model dahl --width 0.25")]
+    Dahl(ColorizerArgs),
+    /// The colorizer with local and global features of Iizuka et al. (2016), without its classifier
+    #[command(after_help = "Example:\n  hueristic model iizuka --width 0.25")]
+    Iizuka(ColorizerArgs),
+    /// The hypercolumn colorizer of Larsson et al. (2016)
+    #[command(after_help = "Example:\n  hueristic model larsson --width 0.25 --size 64")]
+    Larsson(ColorizerArgs),
+}
+
+#[derive(Args, Debug)]
+pub(super) struct ColorizerArgs {
+    /// Input side in pixels [default: that of the training]
+    #[arg(long, value_name = "N", value_parser = number::<Pixels>)]
+    size: Option<Pixels>,
+    /// Factor on every hidden channel count
+    #[arg(long, value_name = "W", default_value = "1", value_parser = number::<Positive>)]
+    width: Positive,
 }
 
 #[derive(Args, Debug)]
@@ -171,7 +200,28 @@ pub(super) fn run(verb: Model) -> Result<CommandOutput> {
         Model::Vgg(args) => vgg(&args),
         Model::Vgg16(args) => vgg16(&args),
         Model::Resnet(args) => resnet(&args),
+        Model::Siggraph17(ColorizerArgs { size, width }) => {
+            let spec = Siggraph17Spec { width, ..Siggraph17Spec::default() };
+            colorizer(&BackboneSpec::Siggraph17(spec), size)
+        }
+        Model::Dahl(ColorizerArgs { size, width }) => {
+            colorizer(&BackboneSpec::Dahl(DahlSpec { width, ..DahlSpec::default() }), size)
+        }
+        Model::Iizuka(ColorizerArgs { size, width }) => {
+            // The global stream sees pictures of that size.
+            let crop = size.unwrap_or(IizukaSpec::default().crop);
+            colorizer(&BackboneSpec::Iizuka(IizukaSpec { width, crop, ..IizukaSpec::default() }), size)
+        }
+        Model::Larsson(ColorizerArgs { size, width }) => {
+            colorizer(&BackboneSpec::Larsson(LarssonSpec { width, ..LarssonSpec::default() }), size)
+        }
     }
+}
+
+/// The network of one colorizer, as its task builds it.
+fn colorizer(spec: &BackboneSpec, size: Option<Pixels>) -> Result<CommandOutput> {
+    let side = size.map_or_else(|| spec.crop(), Count::get);
+    Ok(CommandOutput::ok(Summary::of(&spec.table(&usual_task(spec).build()), (side, side))?))
 }
 
 fn resnet(args: &ResNetArgs) -> Result<CommandOutput> {

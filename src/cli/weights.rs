@@ -83,7 +83,7 @@ pub(super) struct ConvertArgs {
     input: PathBuf,
     /// The file to write; the extension selects the format: .safetensors, .pth or .pt, .caffemodel
     output: PathBuf,
-    /// Naming layout [default: ours for .safetensors; caffe for .caffemodel; for .pth eccv16, torchvision or ours,
+    /// Naming layout [default: ours for .safetensors; caffe for .caffemodel; for .pth eccv16, siggraph17, torchvision or ours,
     /// depending on the network]
     #[arg(long, value_enum)]
     layout: Option<LayoutArg>,
@@ -101,6 +101,8 @@ enum LayoutArg {
     Ours,
     /// The PyTorch release of the VGG colorizer
     Eccv16,
+    /// The PyTorch release of the colorizer with hints
+    Siggraph17,
     /// The Caffe releases of the colorizers, VGG-16 and CaffeNet
     Caffe,
     /// torchvision's VGG-16, AlexNet, and ResNets, which are timm's too
@@ -112,6 +114,7 @@ impl From<LayoutArg> for Layout {
         match layout {
             LayoutArg::Ours => Self::Ours,
             LayoutArg::Eccv16 => Self::Eccv16,
+            LayoutArg::Siggraph17 => Self::Siggraph17,
             LayoutArg::Caffe => Self::Caffe,
             LayoutArg::Torchvision => Self::Torchvision,
         }
@@ -239,6 +242,7 @@ fn usual_layout(format: Format, file: &WeightFile) -> Layout {
         (Format::Safetensors, _) => Layout::Ours,
         (Format::Caffe, _) => Layout::Caffe,
         (Format::Pytorch, Some(Architecture::VggColorizer)) => Layout::Eccv16,
+        (Format::Pytorch, Some(Architecture::Siggraph17)) => Layout::Siggraph17,
         (Format::Pytorch, Some(Architecture::Vgg16)) => Layout::Torchvision,
         (Format::Pytorch, Some(Architecture::Resnet)) if file.tensors.contains_key("bn1.running_mean") => {
             Layout::Torchvision
@@ -273,7 +277,7 @@ fn describe_conversion(
     }
     file.notes.iter().try_for_each(|note| writeln!(text, "  reading: {note}"))?;
     notes.iter().try_for_each(|note| writeln!(text, "  writing: {note}"))?;
-    for key in ["backbone", "colorization"] {
+    for key in ["backbone", "colorization", "siggraph17"] {
         if let Some(yaml) = written.metadata.get(key) {
             writeln!(text, "header {key}:\n    {}", indented(yaml))?;
         }

@@ -3,6 +3,12 @@
 pub mod jitter; // random changes, for augmentation
 pub mod lab;
 
+pub mod gray; // gray values of color pictures
+mod srgb; // what colorizers of other color spaces paint
+
+pub mod hue_chroma;
+pub mod yuv;
+
 mod uploaded; // cached device copies of tables
 
 pub mod bins;

@@ -3,7 +3,9 @@
 //! rest continue.
 
 use super::{
-    distribution, encoding, montage,
+    distribution, encoding,
+    hints::HintFiles,
+    montage,
     picture::{self, ColorizedPicture, Options},
     plan::ColorizeJob,
 };
@@ -43,20 +45,21 @@ impl fmt::Display for BatchSummary {
     }
 }
 
-/// Runs the jobs with the network that `open` loads, while the first picture is being decoded. Each job prints a line
-/// to stderr, with a progress bar on a terminal. `quality` (1…100) applies to JPEG files.
+/// Runs the jobs with the network that `open` loads, while the first picture is being decoded, with the hints for their
+/// inputs. Each job prints a line to stderr, with a progress bar on a terminal. `quality` (1…100) applies to JPEG files.
 ///
 /// # Errors
 /// Those of `open`; nothing is written then.
 pub fn run(
     jobs: &[ColorizeJob],
+    hints: &HintFiles,
     open: impl FnOnce() -> Result<(Colorizer, Options)>,
     quality: u8,
 ) -> Result<BatchSummary> {
     thread::scope(|scope| {
         let pictures = decode_ahead(scope, jobs);
         let (colorizer, options) = open()?;
-        Ok(Batch { jobs, colorizer, options, quality, bar: bar(jobs.len()) }.run(pictures))
+        Ok(Batch { jobs, hints, colorizer, options, quality, bar: bar(jobs.len()) }.run(pictures))
     })
 }
 
@@ -79,6 +82,7 @@ type ColoredPair = (RgbImage, ColorizedPicture);
 /// Jobs with all that they share.
 struct Batch<'a> {
     jobs: &'a [ColorizeJob],
+    hints: &'a HintFiles,
     colorizer: Colorizer,
     options: Options,
     quality: u8,
@@ -104,7 +108,10 @@ impl Batch<'_> {
     fn color(&self, job: &ColorizeJob, original: RgbImage) -> Result<ColoredPair> {
         // Check the format before running the network.
         job.format.check(&original)?;
-        let colored = picture::color(&self.colorizer, &original, &self.options)?;
+        let size = (original.height, original.width);
+        let hints = self.hints.get(&job.input).map(|file| file.within(size)).transpose()?;
+        let hints = hints.unwrap_or_default();
+        let colored = picture::color(&self.colorizer, &original, &hints, &self.options)?;
         Ok((original, colored))
     }
 

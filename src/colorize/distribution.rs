@@ -5,12 +5,9 @@
 //! Probabilities are the network's own, at temperature 1. Each map is drawn over the darkened picture, with an opacity
 //! that increases with the probability.
 
-use super::{
-    montage::to_gray,
-    picture::{ColorizedPicture, Gray},
-};
+use super::{montage::to_gray, picture::ColorizedPicture};
 use crate::{
-    color::{bins::Bins, lab::lab_to_srgb8},
+    color::{bins::Bins, gray::Gray, lab::lab_to_srgb8},
     data::{source::RgbImage, transforms::resize_to},
     ops::resize::{Tap, tap},
     train::panel::{RgbTile, typeface},

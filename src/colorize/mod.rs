@@ -14,6 +14,8 @@ pub mod montage; // gray | colorized | truth
 
 pub mod encoding; // PNG, JPEG, WebP
 pub mod inputs;
+
+pub mod hints; // files of color hints
 pub mod plan;
 
 pub mod batch; // file by file

@@ -1,8 +1,11 @@
 //! A montage of a result and its original: gray | colorized | truth.
 
-use super::picture::{ColorizedPicture, Gray};
+use super::picture::ColorizedPicture;
 use crate::{
-    color::lab::{lab_to_srgb8, srgb8_to_lab},
+    color::{
+        gray::Gray,
+        lab::{lab_to_srgb8, srgb8_to_lab},
+    },
     data::{source::RgbImage, transforms::resize_to},
     train::panel::{RgbTile, panel},
 };

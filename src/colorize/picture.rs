@@ -6,20 +6,16 @@
 
 use super::field::{AbField, FieldGeometry};
 use crate::{
-    color::{
-        decode::Decode,
-        lab::{gray_lightness, lab_to_srgb8, srgb8_to_lab},
-    },
+    color::{decode::Decode, gray::Gray, lab::lab_to_srgb8},
     data::{source::RgbImage, transforms::resize_to},
     pretext::{
-        colorization::ColorizationSpec,
-        colorizer::{Colorizer, Upsampling},
+        colorizer::{Colorizer, ColorizerSpec, Upsampling},
+        hints::{self, Hint},
     },
 };
 use anyhow::{Result, ensure};
 use candle_core::{Device, Tensor};
 use rayon::prelude::*;
-use std::sync::LazyLock;
 
 /// Default short side of the network's input, that of the training pictures before cropping.
 pub const SHORT_SIDE: usize = 256;
@@ -56,32 +52,11 @@ impl InputSize {
     }
 }
 
-/// Gray value that the network sees and the result preserves.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Gray {
-    /// L of Lab.
-    #[default]
-    Lightness,
-    /// L of the sRGB gray (R+G+B)/3, as in the comparison on SUN.
-    Average,
-}
-
-impl Gray {
-    /// L of a pixel.
-    pub fn lightness(self, rgb: [u8; 3]) -> f32 {
-        static OF_SUM: LazyLock<Vec<f32>> =
-            LazyLock::new(|| (0..=3 * 255).map(|sum| gray_lightness(f64::from(sum) / 3.0)).collect());
-        match self {
-            Self::Lightness => srgb8_to_lab(rgb)[0],
-            Self::Average => OF_SUM[rgb.map(usize::from).iter().sum::<usize>()],
-        }
-    }
-}
-
 /// Colorization options.
 #[derive(Clone, Debug)]
 pub struct Options {
     pub size: InputSize,
+    /// Gray value that the network sees and the result preserves.
     pub gray: Gray,
     /// Decoding of a distribution; ignored by networks that predict ab.
     pub decode: Decode,
@@ -92,10 +67,9 @@ pub struct Options {
 }
 
 impl Options {
-    /// Defaults of the weights' spec, at the default size.
-    pub fn of(spec: &ColorizationSpec, device: &Device) -> Self {
-        let device = device.clone();
-        let (size, gray) = (InputSize::Short(SHORT_SIDE), Gray::default());
+    /// Defaults of the weights and their spec, at the default size.
+    pub fn of(colorizer: &Colorizer, spec: &dyn ColorizerSpec, device: &Device) -> Self {
+        let (size, gray, device) = (InputSize::Short(SHORT_SIDE), colorizer.gray(), device.clone());
         Self { size, gray, decode: spec.decode(), upsampling: None, device }
     }
 }
@@ -122,26 +96,34 @@ impl ColorizedPicture {
     }
 }
 
-/// Colorizes `picture`, of which only the gray values are used.
+/// Colorizes `picture`, of which only the gray values are used, with hints in its pixels.
 ///
 /// # Errors
-/// An empty picture; a picture that cannot be resized; a network with non-finite output.
-pub fn color(colorizer: &Colorizer, picture: &RgbImage, options: &Options) -> Result<ColorizedPicture> {
+/// An empty picture; a picture that cannot be resized; hints outside of it, or for a network that takes none; a network
+/// with non-finite output.
+pub fn color(
+    colorizer: &Colorizer,
+    picture: &RgbImage,
+    hints: &[Hint],
+    options: &Options,
+) -> Result<ColorizedPicture> {
     let size = (picture.height, picture.width);
     ensure!(size.0 > 0 && size.1 > 0, "the picture has no pixels");
-    let grid = colorizer.network().grid();
-    let seen = options.size.seen(size, grid.multiple);
-    let map = colorizer.output_map(&network_input(picture, seen, options)?)?;
+    let seen = options.size.seen(size, colorizer.network().grid().multiple);
+    let lightness = lightness(picture, seen, options)?;
+    let scaled: Vec<Hint> = hints.iter().map(|hint| hint.scaled(size, seen)).collect();
+    let hints = (!hints.is_empty()).then(|| hints::map(&[scaled], seen, &options.device)).transpose()?;
+    let map = colorizer.output_map(&lightness, hints.as_ref())?;
     let upsampling = options.upsampling.unwrap_or(colorizer.upsampling());
-    let geometry = FieldGeometry { grid, upsampling, seen, size };
-    let ab = AbField::new(&colorizer.decode_map(&map, options.decode)?, geometry)?;
+    let geometry = FieldGeometry { grid: colorizer.ab_grid(), upsampling, seen, size };
+    let ab = AbField::new(&colorizer.ab(&map, &lightness, options.decode)?, geometry)?;
     ensure!(ab.is_finite(), "the network's colors are not numbers: the weights are damaged");
     let (rgb, clipped) = colorized_pixels(picture, options.gray, &ab);
     Ok(ColorizedPicture { rgb, clipped, ab, map, seen })
 }
 
 /// L − 50 at size `seen`, `(1, h, w, 1)`.
-fn network_input(picture: &RgbImage, seen: (usize, usize), options: &Options) -> Result<Tensor> {
+fn lightness(picture: &RgbImage, seen: (usize, usize), options: &Options) -> Result<Tensor> {
     let resized;
     let small = if seen == (picture.height, picture.width) {
         picture
@@ -250,16 +232,6 @@ mod tests {
         assert_eq!(seen(1000, 10_000), (104, 1024));
         assert_eq!(InputSize::Short(32).seen((480, 640), 1), (32, 43));
         assert_eq!(InputSize::Short(1).seen((480, 640), 8), (8, 8));
-    }
-
-    #[test]
-    fn the_average_is_taken_before_it_is_made_lightness() {
-        // By hand: g = 85, linear 0.090842, L = 116 · 0.090842^(1/3) − 16.
-        assert!((Gray::Average.lightness([255, 0, 0]) - 36.146).abs() < 2e-3);
-        assert!((Gray::Lightness.lightness([255, 0, 0]) - 53.241).abs() < 2e-3);
-        // Thirds of a byte are not rounded away.
-        let [low, high] = [[0, 0, 100], [1, 0, 100]].map(|rgb| Gray::Average.lightness(rgb));
-        assert!(high > low && high - low < 0.2, "{low} {high}");
     }
 
     proptest! {

@@ -15,11 +15,7 @@ use crate::{
         color::{ColorScores, ImageScores},
         interpretability::{Record, Renderings},
     },
-    pretext::{
-        color_prior::PriorSpec,
-        colorizer::{Colorizer, lightness},
-        supervised::labels,
-    },
+    pretext::{color_prior::PriorSpec, colorizer::Colorizer, supervised::labels},
     spec_path::SpecPath,
     train::panel::RgbTile,
 };
@@ -155,7 +151,9 @@ impl ColorizationMethod {
     fn color(&mut self, batch: &Batch, truth: &Tensor) -> Result<ColorizedBatch> {
         let (light, true_ab) = (truth.narrow(3, 0, 1)?.contiguous()?, truth.narrow(3, 1, 2)?);
         let ab = match self {
-            Self::Network { colorizer, decode } => colorizer.color(&lightness(truth)?, *decode)?,
+            Self::Network { colorizer, decode } => {
+                colorizer.color(&colorizer.gray().of_pictures(&batch.pixels)?, *decode)?
+            }
             Self::Gray => true_ab.zeros_like()?,
             Self::Colors(loader) => ab_of(&paired_batch(loader, batch)?)?,
             Self::Pictures(loader) => {

@@ -16,7 +16,7 @@ use crate::{
     },
     metrics::interpretability::{Answer, Record, Renderings},
     nn::{Mode, params::Params, weights},
-    pretext::colorizer::{Colorizer, lightness},
+    pretext::colorizer::Colorizer,
     rng::Rng,
 };
 use anyhow::{Context, Result, bail, ensure};
@@ -153,7 +153,7 @@ fn architecture(file: &WeightFile, given: Option<&Vgg16Spec>) -> Result<Vgg16Spe
 /// they would be saved: 8-bit, clipped to the gamut.
 pub fn renderings(colorizer: &Colorizer, pictures: &Tensor, how: Decode) -> Result<Renderings<Tensor>> {
     let lab = lab::rgb_to_lab(pictures)?;
-    let ab = colorizer.color(&lightness(&lab)?, how)?;
+    let ab = colorizer.color(&colorizer.gray().of_pictures(pictures)?, how)?;
     let light = lab.narrow(3, 0, 1)?.contiguous()?;
     let with = |ab: &Tensor| lab::lab_to_rgb(&Tensor::cat(&[&light, ab], 3)?);
     Ok(Renderings { original: pictures.clone(), gray: with(&ab.zeros_like()?)?, recolored: with(&ab)? })

@@ -52,6 +52,7 @@ impl Experiment {
         for (index, (name, stage)) in self.stages.iter().enumerate() {
             self.check_inputs(name, stage)?;
             self.check_rows(index, name, stage)?;
+            self.check_networks(index, name, stage)?;
             check_layers(name, stage, &self.backbones(index, stage))?;
         }
         Ok(())
@@ -93,6 +94,26 @@ impl Experiment {
         Ok(())
     }
 
+    /// Checks that colorizers' own networks are trained by their tasks only, and those tasks have them. Their features can
+    /// be read.
+    fn check_networks(&self, index: usize, name: &str, stage: &Stage) -> Result<(), LocatedDiagnostic> {
+        let kind = stage.kind();
+        if kind.inputs().backbone.is_none() || kind.reads_features() {
+            return Ok(());
+        }
+        let own = self.backbone_of(stage).cloned();
+        let networks =
+            if stage.trains_backbone() { own.into_iter().collect() } else { self.backbones(index, stage) };
+        let here = ["stages", name, stage.key()];
+        let path = match (stage.backbone(), &self.backbone) {
+            (Some(_), _) => [&here[..], &["backbone"]].concat(),
+            (None, Some(backbone)) if check_task(stage, backbone).is_err() => vec!["backbone"],
+            (None, _) => here.to_vec(),
+        };
+        let checked = networks.iter().try_for_each(|backbone| check_task(stage, backbone));
+        checked.map_err(|fault| LocatedDiagnostic::key(path, fault))
+    }
+
     /// The stage's backbone, or the top-level one.
     fn backbone_of<'a>(&'a self, stage: &'a Stage) -> Option<&'a BackboneSpec> {
         stage.backbone().or(self.backbone.as_ref())
@@ -125,7 +146,9 @@ impl Experiment {
                 let fault = Diagnostic::new(format!("the stage `{wanted}` does not learn to color"));
                 Err(LocatedDiagnostic::value(
                     path(),
-                    fault.note("give a stage whose pretext task is colorization"),
+                    fault.note(
+                        "give a stage whose pretext task is colorization, or the training of a colorizer",
+                    ),
                 ))
             }),
         }
@@ -195,6 +218,20 @@ impl Experiment {
             Some(_) => Err(Diagnostic::new(format!("the stage `{wanted}` does not come before this one"))
                 .note("move it up: stages run in order")),
         }
+    }
+}
+
+/// Checks that a task on one colorizer's network has it, and that other tasks do not.
+fn check_task(stage: &Stage, backbone: &BackboneSpec) -> Result<(), Diagnostic> {
+    let name = backbone.name();
+    match (stage.kind().network(), backbone.task()) {
+        (Some(wanted), _) if wanted != name => {
+            Err(Diagnostic::new(format!("the task `{wanted}` is not defined on `{name}`"))
+                .note(format!("give `backbone: {{ {wanted}: {{}} }}` to its stage")))
+        }
+        (None, Some(task)) => Err(Diagnostic::new(format!("`{name}` is the network of one colorizer"))
+            .note(format!("it is trained by `task: {{ {task}: {{}} }}`; its layers can be probed"))),
+        _ => Ok(()),
     }
 }
 

@@ -3,34 +3,26 @@
 //! comparison, to the ab values themselves (L2 regression, equation 1).
 
 use super::{
+    color_meter::{self, ColorFault, ColorMeter, PANEL_IMAGES, color_panel},
     color_prior::PriorSpec,
-    colorizer::{Colorizer, OutputKind, lightness},
+    colorizer::{Colorizer, ColorizerSpec, OutputKind, lightness},
     label_grid::{heads, maps, subsample},
-    mean_meter::MeanMeter,
 };
 use crate::{
-    backbones::BackboneSpec,
+    backbones::{BackboneSpec, Build, Variant},
     bounded::{Count, Fraction, NonNegative, Positive, Spacing},
     color::{bins::Bins, decode::Decode, encode::SoftCode, lab, prior::rebalance},
     data::{Batch, loader::Loader},
     nn::{Mode, TrainingPass, params::Params},
     ops::losses::{SoftCrossEntropy, soft_encoded_cross_entropy},
     rng::Rng,
-    train::{
-        panel,
-        task::{Better, ImagePanel, Metric, StepOutput, Task},
-    },
+    train::task::{ImagePanel, Metric, StepOutput, Task},
+    yaml,
 };
 use anyhow::{Result, bail, ensure};
 use candle_core::{DType, Device, Tensor};
 use serde::{Deserialize, Serialize};
-
-/// Images in a panel.
-const PANEL_IMAGES: usize = 8;
-/// Ratio of predicted to true chroma below which the network has collapsed to gray.
-const COLLAPSE_RATIO: f64 = 0.1;
-/// Mean true chroma, in ab units, below which the images count as colorless and that ratio is meaningless.
-const MIN_CHROMA: f64 = 0.1;
+use std::sync::Arc;
 
 /// Prediction, quantization, encoding, weighting and gating of colors. The defaults are those of the paper's released
 /// code.
@@ -124,11 +116,35 @@ impl ColorizationSpec {
 
     /// Names of the metrics, losses first.
     pub fn metrics(&self) -> impl Iterator<Item = &'static str> {
-        self.loss.names().iter().copied().chain(["rmse", "vividness"])
+        self.loss.names().iter().copied().chain(color_meter::METRICS)
+    }
+}
+
+impl ColorizerSpec for ColorizationSpec {
+    fn name(&self) -> &'static str {
+        "colorization"
     }
 
-    /// Decoding of predictions into colors for panels and figures.
-    pub fn decode(&self) -> Decode {
+    fn section(&self) -> Result<String, serde_yaml::Error> {
+        yaml::write(self)
+    }
+
+    fn build(&self) -> Build {
+        let outputs = match self.loss {
+            ColorizationLoss::Classification => self.bins().len(),
+            ColorizationLoss::L2 => 2,
+        };
+        Build { variant: Variant::Pretext, batch_norm: true, input_channels: 1, outputs: Some(outputs) }
+    }
+
+    fn output(&self, _: &BackboneSpec) -> OutputKind {
+        match self.loss {
+            ColorizationLoss::Classification => OutputKind::Distribution(Arc::new(self.bins())),
+            ColorizationLoss::L2 => OutputKind::Ab,
+        }
+    }
+
+    fn decode(&self) -> Decode {
         Decode::Annealed(self.temperature.get() as f32)
     }
 }
@@ -214,9 +230,7 @@ pub struct Colorization {
     /// Trained heads with their loss weights; the last one is the network's output.
     heads: Vec<(String, f64)>,
     decode: Decode,
-    collapsed: bool,
-    /// Whether the images of the newest validation were colorless.
-    colorless: bool,
+    fault: ColorFault,
 }
 
 impl Colorization {
@@ -235,15 +249,7 @@ impl Colorization {
         let colorizer = Colorizer::new(spec, backbone, &mut params, &rng.split("init"))?;
         let criterion = ColorizationCriterion::new(spec, colorizer.output(), prior)?;
         let heads = heads(colorizer.network());
-        Ok(Self {
-            colorizer,
-            params,
-            criterion,
-            heads,
-            decode: spec.decode(),
-            collapsed: false,
-            colorless: false,
-        })
+        Ok(Self { colorizer, params, criterion, heads, decode: spec.decode(), fault: ColorFault::default() })
     }
 
     /// The trained network.
@@ -265,16 +271,6 @@ impl Colorization {
     fn labels(&self, lab: &Tensor) -> candle_core::Result<Tensor> {
         subsample(&lab.narrow(3, 1, 2)?, self.colorizer.network().grid().stride)
     }
-}
-
-/// Mean chroma √(a²+b²) over pixels `(…, 2)`.
-fn chroma(ab: &Tensor) -> candle_core::Result<f64> {
-    Ok(f64::from(ab.sqr()?.sum(3)?.sqrt()?.mean_all()?.to_scalar::<f32>()?))
-}
-
-/// Mean squared distance in ab.
-fn squared_distance(predicted: &Tensor, ab: &Tensor) -> candle_core::Result<f64> {
-    Ok(f64::from((predicted - ab)?.sqr()?.sum(3)?.mean_all()?.to_scalar::<f32>()?))
 }
 
 impl Task for Colorization {
@@ -299,44 +295,25 @@ impl Task for Colorization {
     }
 
     fn evaluate(&mut self, val: &mut Loader) -> Result<Vec<Metric>> {
-        let mut meter = MeanMeter::default();
+        let mut meter = ColorMeter::default();
         while let Some(batch) = val.next_batch()? {
             let lab = lab::rgb_to_lab(&batch.pixels)?;
             let ab = self.labels(&lab)?;
-            let map = self.colorizer.output_map(&lightness(&lab)?)?;
+            let map = self.colorizer.output_map(&lightness(&lab)?, None)?;
             let predicted = self.colorizer.decode_map(&map, self.decode)?;
-            let images = ab.dim(0)? as f64;
-            meter.add(images, &self.score(&map, &ab)?.read()?);
-            let others = [
-                ("squared_distance", squared_distance(&predicted, &ab)?),
-                ("predicted_chroma", chroma(&predicted)?),
-                ("true_chroma", chroma(&ab)?),
-            ];
-            meter.add(images, &others);
-            meter.images += images;
+            meter.add(&self.score(&map, &ab)?.read()?, &predicted, &ab)?;
         }
-        let (predicted, truth) = (meter.mean("predicted_chroma"), meter.mean("true_chroma"));
-        self.colorless = truth < MIN_CHROMA;
-        let vividness = if self.colorless { f64::NAN } else { predicted / truth };
-        self.collapsed = vividness < COLLAPSE_RATIO;
-        let metric = |name: &str, value: f64, better| Metric { name: name.into(), value, better };
-        let losses =
-            self.criterion.loss().names().iter().map(|name| metric(name, meter.mean(name), Better::Lower));
-        let rmse = metric("rmse", (meter.mean("squared_distance") / 2.0).sqrt(), Better::Lower);
-        Ok(losses.chain([rmse, metric("vividness", vividness, Better::Neither)]).collect())
+        let (metrics, fault) = meter.metrics(self.criterion.loss().names());
+        self.fault = fault;
+        Ok(metrics)
     }
 
     /// Input (gray), prediction and truth in columns.
     fn picture(&mut self, val: &mut Loader) -> Result<Option<ImagePanel>> {
         let Some(batch) = val.next_batch()? else { return Ok(None) };
         let pixels = batch.pixels.narrow(0, 0, batch.pixels.dim(0)?.min(PANEL_IMAGES))?.contiguous()?;
-        let lab = lab::rgb_to_lab(&pixels)?;
-        let ab = self.colorizer.color(&lightness(&lab)?, self.decode)?;
-        let light = lab.narrow(3, 0, 1)?.contiguous()?;
-        let with = |ab: &Tensor| -> Result<Tensor> { Ok(lab::lab_to_rgb(&Tensor::cat(&[&light, ab], 3)?)?) };
-        let (gray, predicted) = (with(&ab.zeros_like()?)?, with(&ab)?);
-        let columns = [("input", &gray), ("predicted", &predicted), ("truth", &pixels)];
-        Ok(Some(panel::from_columns("colorization", &columns)?))
+        let ab = self.colorizer.color(&lightness(&lab::rgb_to_lab(&pixels)?)?, self.decode)?;
+        Ok(Some(color_panel("colorization", &pixels, &ab)?))
     }
 
     fn embed(&self, pixels: &Tensor, layers: &[&str]) -> Result<Vec<Tensor>> {
@@ -345,21 +322,6 @@ impl Task for Colorization {
     }
 
     fn warnings(&self) -> Vec<(String, String)> {
-        if self.colorless {
-            return vec![(
-                "the validation pictures have no color, so `vividness` is undefined".into(),
-                "use color pictures, or ignore this metric".into(),
-            )];
-        }
-        if !self.collapsed {
-            return vec![];
-        }
-        vec![(
-            format!(
-                "predicted chroma is below {:.0} % of the true chroma: the network predicts gray",
-                100.0 * COLLAPSE_RATIO
-            ),
-            "train longer, raise the learning rate, or switch rebalancing on".into(),
-        )]
+        self.fault.warnings("train longer, raise the learning rate, or switch rebalancing on")
     }
 }

@@ -1,37 +1,79 @@
-//! A network that predicts color from lightness, and the decoding of its output: a distribution over ab bins at every
-//! label pixel, decoded by the annealed mean (Zhang, Isola and Efros 2016, section 2.3), or ab values (equation 1).
-//! Training is in [`super::colorization`].
+//! A network that predicts color from a gray picture, and the decoding of its output: a distribution over ab bins at every
+//! label pixel, decoded by the annealed mean (Zhang, Isola and Efros 2016, section 2.3), ab values (equation 1), or what
+//! other colorizers put out. Training is in the tasks, [`super::colorization`] and those of single networks; weight files
+//! are opened in [`super::colorizer_file`].
 
-use super::{
-    colorization::{ColorizationLoss, ColorizationSpec},
-    label_grid,
-};
+use super::{label_grid, two_streams};
 pub use crate::backbones::input::lightness;
 use crate::{
-    backbones::{BackboneSpec, Build, Variant, exchange, network::Network},
+    backbones::{
+        BackboneSpec, Build,
+        iizuka::COLOR_HEAD,
+        network::{Network, PixelGrid},
+    },
     color::{
         bins::Bins,
         decode::{Decode, decode},
+        gray::{Gray, gray_of},
+        hue_chroma::{BINS, ab_of_hue_chroma},
+        yuv::ab_of_uv,
     },
-    nn::{Mode, params::Params, weights},
+    nn::{Mode, params::Params},
     rng::Rng,
-    train::manifest,
 };
-use anyhow::{Context, ensure};
-use candle_core::{Device, Result, Tensor};
+use candle_core::{D, Result, Tensor, bail};
+use candle_nn::ops::{sigmoid, softmax};
 use serde::{Deserialize, Serialize};
-use std::{path::Path, sync::Arc};
+use std::sync::Arc;
 
 /// Scale of a regression's ab output, so that its values are of the size of the other activations.
 const AB_UNIT: f64 = 110.0;
+/// Largest a and b of a sigmoid's output.
+pub(super) const AB_RANGE: f64 = 100.0;
+
+/// What a task's section of the YAML says about its network.
+pub trait ColorizerSpec: std::fmt::Debug {
+    /// Name of the task, and of its section in weight files.
+    fn name(&self) -> &'static str;
+
+    /// The section as YAML.
+    ///
+    /// # Errors
+    /// None for the specs of this crate.
+    fn section(&self) -> std::result::Result<String, serde_yaml::Error>;
+
+    /// Build options of the network.
+    fn build(&self) -> Build;
+
+    /// Meaning of the output of the network that is built on `backbone`.
+    fn output(&self, backbone: &BackboneSpec) -> OutputKind;
+
+    /// The only backbone on which the task is defined; None for any.
+    fn network(&self) -> Option<&'static str> {
+        None
+    }
+
+    /// Decoding of a distribution for panels and figures.
+    fn decode(&self) -> Decode {
+        Decode::Mean
+    }
+}
 
 /// Meaning of the last layer's channels.
 #[derive(Clone, Debug)]
 pub enum OutputKind {
-    /// Logits of a distribution over bins.
+    /// Logits of a distribution over bins, at the label pixels.
     Distribution(Arc<Bins>),
-    /// a and b.
+    /// a and b at the label pixels.
     Ab,
+    /// a and b at every pixel are this scale times the tanh.
+    Tanh { scale: f64 },
+    /// U and V of YUV at every pixel, from 0 to 1, are the sigmoid.
+    Uv,
+    /// a and b at every pixel, from −100 to 100, are the sigmoid; the network's global stream sees pictures of this side.
+    UnitAb { side: usize },
+    /// Logits of 32 hues and of 32 chromas at the label pixels.
+    HueChroma,
 }
 
 /// Upsampling of ab from label pixels to the pixels of a full-size picture, which is larger than the network's input.
@@ -52,7 +94,7 @@ pub enum Upsampling {
 pub struct Colorizer {
     net: Network,
     output: OutputKind,
-    upsampling: Upsampling,
+    pub(super) upsampling: Upsampling,
 }
 
 impl Colorizer {
@@ -61,66 +103,27 @@ impl Colorizer {
     /// # Errors
     /// A tensor cannot be created on the device of `params`.
     pub fn new(
-        spec: &ColorizationSpec,
+        spec: &dyn ColorizerSpec,
         backbone: &BackboneSpec,
         params: &mut Params,
         rng: &Rng,
     ) -> Result<Self> {
-        let output = match spec.loss {
-            ColorizationLoss::Classification => OutputKind::Distribution(Arc::new(spec.bins())),
-            ColorizationLoss::L2 => OutputKind::Ab,
-        };
-        let build = Self::build(spec);
-        let net = backbone.build(&build, params, rng)?;
-        Ok(Self { net, output, upsampling: Upsampling::default() })
+        Self::with_build(spec, &spec.build(), backbone, params, rng)
     }
 
-    /// Opens a weight file and returns the network with the spec it was trained by. The file is a run's own (its
-    /// header holds `backbone` and `colorization`) or a released colorizer in any recognized format.
+    /// As [`Self::new`], with the build options of a task that trains more than colors.
     ///
     /// # Errors
-    /// A file that cannot be read, was modified after its run finished, holds no colorizer, or lacks weights of the
-    /// network that it names.
-    pub fn open(path: &Path, device: &Device) -> anyhow::Result<(Self, ColorizationSpec)> {
-        // A run's file has a checksum, which takes as long as reading the file.
-        let (unchanged, file) =
-            rayon::join(|| manifest::ensure_unchanged(path), || exchange::open_finite(path));
-        unchanged?;
-        let file = file?;
-        file.notes.iter().for_each(|note| tracing::info!("{}: {note}", path.display()));
-        let section = |name: &str| {
-            file.metadata.get(name).with_context(|| {
-                format!(
-                    "{} holds no colorizer that can be used: its header has no `{name}`; give the \
-                     weights.safetensors of a colorization stage, or a released colorizer",
-                    path.display()
-                )
-            })
-        };
-        let damaged = || format!("{}: its header is damaged", path.display());
-        let backbone: BackboneSpec = weights::section(section("backbone")?).with_context(damaged)?;
-        let spec: ColorizationSpec = weights::section(section("colorization")?).with_context(damaged)?;
-        let upsampling = file.metadata.get(exchange::UPSAMPLING).map(|yaml| weights::section(yaml));
-        let upsampling = upsampling.transpose().with_context(damaged)?.unwrap_or_default();
-        let mut params = Params::with_own_values(device, file.tensors);
-        let colorizer = Self::new(&spec, &backbone, &mut params, &Rng::new(0))?;
-        let report = weights::finish_load(&mut params)
-            .with_context(|| format!("{} does not fit the network that its header names", path.display()))?;
-        ensure!(
-            report.missing.is_empty() && report.mismatched.is_empty(),
-            "{} does not fit the network that its header names: {report}",
-            path.display()
-        );
-        Ok((Self { upsampling, ..colorizer }, spec))
-    }
-
-    /// Build options of a colorizer with this spec.
-    pub fn build(spec: &ColorizationSpec) -> Build {
-        let outputs = match spec.loss {
-            ColorizationLoss::Classification => spec.bins().len(),
-            ColorizationLoss::L2 => 2,
-        };
-        Build { variant: Variant::Pretext, batch_norm: true, input_channels: 1, outputs: Some(outputs) }
+    /// As [`Self::new`].
+    pub fn with_build(
+        spec: &dyn ColorizerSpec,
+        build: &Build,
+        backbone: &BackboneSpec,
+        params: &mut Params,
+        rng: &Rng,
+    ) -> Result<Self> {
+        let net = backbone.build(build, params, rng)?;
+        Ok(Self { net, output: spec.output(backbone), upsampling: Upsampling::default() })
     }
 
     /// The underlying network, with its layer table and pixel grid.
@@ -138,34 +141,97 @@ impl Colorizer {
         &self.output
     }
 
-    /// Outputs of the named heads at the label pixels, in training and in evaluation: lightness `(B, H, W, 1)`, L − 50
+    /// The gray value of color pictures that the network sees.
+    pub fn gray(&self) -> Gray {
+        self.net.input().gray()
+    }
+
+    /// Whether it takes color hints.
+    pub fn takes_hints(&self) -> bool {
+        self.net.input().takes_hints()
+    }
+
+    /// The network's input from gray pictures, given as L − 50 `(B, H, W, 1)`, and hints `(B, H, W, 3)` if there are any
+    /// ([`super::hints::map`]).
+    pub fn input(&self, lightness: &Tensor, hints: Option<&Tensor>) -> Result<Tensor> {
+        self.net.input().of_lightness(lightness, hints)
+    }
+
+    /// Outputs of the named heads at the label pixels, in training and in evaluation: network input `(B, H, W, C)`
     /// → each `(B, h, w, Q)`, with h = ⌈H / stride⌉. If the sides are not multiples of what the network needs, the
     /// picture is padded at the bottom and right by replication, and the output is cropped again.
-    pub fn predict(&self, lightness: &Tensor, heads: &[&str], mode: &Mode) -> Result<Vec<Tensor>> {
-        label_grid::predict(&self.net, lightness, heads, mode)
+    pub fn predict(&self, input: &Tensor, heads: &[&str], mode: &Mode) -> Result<Vec<Tensor>> {
+        label_grid::predict(&self.net, input, heads, mode)
     }
 
-    /// The last layer's output at the label pixels, without gradient: `(B, H, W, 1)` → `(B, h, w, Q)`.
-    pub fn output_map(&self, lightness: &Tensor) -> Result<Tensor> {
-        Ok(self.predict(lightness, &[self.net.head().label()], &Mode::Frozen)?.remove(0))
+    /// The last layer's output at the label pixels, without gradient: L − 50 `(B, H, W, 1)`, hints `(B, H, W, 3)` →
+    /// `(B, h, w, Q)`.
+    pub fn output_map(&self, lightness: &Tensor, hints: Option<&Tensor>) -> Result<Tensor> {
+        let (input, mode) = (self.input(lightness, hints)?, Mode::Frozen);
+        let mut maps = match self.output {
+            OutputKind::UnitAb { side } => label_grid::predict_by(self.net.grid(), &input, |padded| {
+                two_streams::forward(&self.net, side, padded, &[COLOR_HEAD], &mode)
+            })?,
+            _ => self.predict(&input, &[self.net.head().label()], &mode)?,
+        };
+        Ok(maps.remove(0))
     }
 
-    /// Decodes an output map `(B, h, w, Q)` to ab `(B, h, w, 2)`. `how` applies to distributions only.
+    /// Decodes an output map `(B, h, w, Q)` to ab `(B, h', w', 2)` on the grid of [`Self::ab_grid`], for gray pictures, given
+    /// as L − 50 `(B, H, W, 1)`. `how` applies to distributions over ab only.
+    pub fn ab(&self, map: &Tensor, lightness: &Tensor, how: Decode) -> Result<Tensor> {
+        match &self.output {
+            OutputKind::Uv => ab_of_uv(&sigmoid(map)?, &gray_of(lightness)?),
+            OutputKind::HueChroma => {
+                let (_, height, width, _) = lightness.dims4()?;
+                let [hue, chroma] = [0, 1].map(|axis| softmax(&map.narrow(3, axis * BINS, BINS)?, D::Minus1));
+                let both = Tensor::cat(&[hue?, chroma?], 3)?;
+                let whole = label_grid::upsampled(self.net.grid(), &both, (height, width))?;
+                ab_of_hue_chroma(&whole, &gray_of(lightness)?)
+            }
+            _ => self.decode_map(map, how),
+        }
+    }
+
+    /// As [`Self::ab`], of an output whose meaning does not depend on the gray value.
+    ///
+    /// # Errors
+    /// Another output.
     pub fn decode_map(&self, map: &Tensor, how: Decode) -> Result<Tensor> {
         match &self.output {
             OutputKind::Distribution(bins) => decode(map, bins, how),
             OutputKind::Ab => map.affine(AB_UNIT, 0.0),
+            OutputKind::Tanh { scale } => map.tanh()?.affine(*scale, 0.0),
+            OutputKind::UnitAb { .. } => sigmoid(map)?.affine(2.0 * AB_RANGE, -AB_RANGE),
+            OutputKind::Uv | OutputKind::HueChroma => {
+                bail!("{:?} is a color only on a gray value", self.output)
+            }
         }
     }
 
-    /// Upsamples ab at the label pixels `(B, h, w, 2)` bilinearly to every pixel: `(B, height, width, 2)`.
-    pub fn upsampled(&self, ab: &Tensor, size: (usize, usize)) -> Result<Tensor> {
-        label_grid::upsampled(self.net.grid(), ab, size)
+    /// Side in pixels of what a global stream sees; 0 without one.
+    pub fn global_side(&self) -> usize {
+        if let OutputKind::UnitAb { side } = self.output { side } else { 0 }
     }
 
-    /// Predicts ab `(B, H, W, 2)` from lightness `(B, H, W, 1)`, L − 50.
+    /// Alignment of decoded ab with the picture: one at every label or, for colorizers that paint every pixel, there.
+    pub fn ab_grid(&self) -> PixelGrid {
+        let grid = self.net.grid();
+        match self.output {
+            OutputKind::Distribution(_) | OutputKind::Ab => grid,
+            _ => PixelGrid { stride: 1, align_corners: false, ..grid },
+        }
+    }
+
+    /// Upsamples decoded ab `(B, h', w', 2)` bilinearly to every pixel: `(B, height, width, 2)`.
+    pub fn upsampled(&self, ab: &Tensor, size: (usize, usize)) -> Result<Tensor> {
+        label_grid::upsampled(self.ab_grid(), ab, size)
+    }
+
+    /// Predicts ab `(B, H, W, 2)` from gray pictures, given as L − 50 `(B, H, W, 1)`.
     pub fn color(&self, lightness: &Tensor, how: Decode) -> Result<Tensor> {
         let (_, height, width, _) = lightness.dims4()?;
-        self.upsampled(&self.decode_map(&self.output_map(lightness)?, how)?, (height, width))
+        let map = self.output_map(lightness, None)?;
+        self.upsampled(&self.ab(&map, lightness, how)?, (height, width))
     }
 }

@@ -32,10 +32,19 @@ pub(super) fn subsample(picture: &Tensor, stride: usize) -> Result<Tensor> {
 /// stride⌉. If the sides are not multiples of what the network needs, the input is padded at the bottom and right by
 /// replication, and the output is cropped again.
 pub(super) fn predict(net: &Network, input: &Tensor, heads: &[&str], mode: &Mode) -> Result<Vec<Tensor>> {
+    predict_by(net.grid(), input, |padded| net.forward(padded, heads, mode))
+}
+
+/// As [`predict`], of outputs that `forward` computes from the padded input.
+pub(super) fn predict_by(
+    grid: PixelGrid,
+    input: &Tensor,
+    forward: impl Fn(&Tensor) -> Result<Vec<Tensor>>,
+) -> Result<Vec<Tensor>> {
     let _layouts = keep_layouts(input.device());
     let (_, height, width, _) = input.dims4()?;
-    let PixelGrid { stride, align_corners, .. } = net.grid();
-    let (padded, sides) = padded(net, input)?;
+    let PixelGrid { stride, align_corners, .. } = grid;
+    let (padded, sides) = padded(grid, input)?;
     let labels = sides.map(|n| n.div_ceil(stride));
     let at_labels = |map: Tensor| -> Result<Tensor> {
         let (_, h, w, _) = map.dims4()?;
@@ -46,19 +55,19 @@ pub(super) fn predict(net: &Network, input: &Tensor, heads: &[&str], mode: &Mode
         };
         crop(&crop(&map, 1, height.div_ceil(stride))?, 2, width.div_ceil(stride))
     };
-    net.forward(&padded, heads, mode)?.into_iter().map(at_labels).collect()
+    forward(&padded)?.into_iter().map(at_labels).collect()
 }
 
 /// Maps of the named layers `(B, h, w, C)`, without gradient, of a network input `(B, H, W, C)`, padded as in [`predict`].
 pub(super) fn maps(net: &Network, input: &Tensor, layers: &[&str]) -> Result<Vec<Tensor>> {
     let _layouts = keep_layouts(input.device());
-    net.forward(&padded(net, input)?.0, layers, &Mode::Frozen)
+    net.forward(&padded(net.grid(), input)?.0, layers, &Mode::Frozen)
 }
 
 /// The input with the height and width that the network needs.
-fn padded(net: &Network, input: &Tensor) -> Result<(Tensor, [usize; 2])> {
+fn padded(grid: PixelGrid, input: &Tensor) -> Result<(Tensor, [usize; 2])> {
     let (_, height, width, _) = input.dims4()?;
-    let sides = [height, width].map(|n| n.next_multiple_of(net.grid().multiple));
+    let sides = [height, width].map(|n| n.next_multiple_of(grid.multiple));
     Ok((pad_edge(&pad_edge(input, 1, sides[0])?, 2, sides[1])?, sides))
 }
 

@@ -1,20 +1,33 @@
-//! Pretext tasks: colorization, its relatives that predict other channels, the classification of views (rotation, jigsaw
-//! puzzles, context), contrast, inpainting, adversarial codes, and the supervised baseline. Each implements
-//! [`crate::train::task::Task`], those on views by [`view_classifier`].
+//! Pretext tasks: colorization, the training of other colorizers, its relatives that predict other channels, the
+//! classification of views (rotation, jigsaw puzzles, context), contrast, inpainting, adversarial codes, and the supervised
+//! baseline. Each implements [`crate::train::task::Task`], those on views by [`view_classifier`].
 
 pub mod augment; // random views for contrastive tasks
 mod channel_meter; // of predictions of Lab channels
 pub mod channel_target; // and what they are predictions of
 pub mod channels;
+mod color_meter; // what colorizers are measured by
 pub mod color_prior;
+pub mod hints; // of colors, for colorizers that take them
 mod label_grid; // label pixels and predictions at them
 mod masks; // regions cut out of pictures
 mod mean_meter;
 mod permutations; // of the tiles of a jigsaw puzzle
 pub mod views; // cut from pictures, and normalized
 
+mod two_streams; // passes of a network with a global stream
+
+pub mod colorizer; // a network that predicts color
+
 pub mod colorization;
-pub mod colorizer;
+pub mod colorizer_task; // shared by the tasks on one colorizer's network
+mod columns; // layers of a network at single pixels
+pub mod dahl;
+pub mod iizuka;
+pub mod larsson;
+pub mod siggraph17;
+
+pub mod colorizer_file; // colorizers in weight files
 pub mod cross_channel;
 pub mod inputs;
 pub mod split_brain;
@@ -37,6 +50,14 @@ use serde::{Deserialize, Serialize};
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum PretextSpec {
     Colorization(colorization::ColorizationSpec),
+    /// Colors with hints, on the network of the same name.
+    Siggraph17(siggraph17::Siggraph17TaskSpec),
+    /// U and V of YUV by a residual encoder, on the network of the same name.
+    Dahl(dahl::DahlTaskSpec),
+    /// Colors from local and global features, on the network of the same name.
+    Iizuka(iizuka::IizukaTaskSpec),
+    /// Hue and chroma from hypercolumns, on the network of the same name.
+    Larsson(larsson::LarssonTaskSpec),
     /// One half of Lab from the other.
     CrossChannel(cross_channel::CrossChannelSpec),
     /// Lab from Lab.

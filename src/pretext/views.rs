@@ -141,6 +141,8 @@ fn contrast(input: Input) -> f32 {
         Input::BgrMean | Input::Bgr => 50.0,
         Input::BgrSigned => 0.4,
         Input::RgbUnit => 1.0,
+        Input::Hints | Input::HintsCentered | Input::Gray | Input::Luma => 0.25,
+        Input::LumaBgr => 50.0,
     }
 }
 

@@ -1,5 +1,6 @@
 //! From YAML to results: specs and their errors, complete experiments of every kind.
 
+mod colorizers;
 mod cross_channel;
 mod evaluation;
 mod experiment;

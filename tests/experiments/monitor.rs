@@ -42,6 +42,7 @@ stages:
   halves: { pretext: { task: split_brain, train: *train MONITOR } }
   contrast: { pretext: { task: { simclr: { head: { outputs: 8 } } }, train: *train MONITOR } }
   inpainting: { pretext: { task: { inpainting: { adversarial: 0.1, discriminator_width: 0.05 } }, train: *train MONITOR } }
+  dahl: { pretext: { backbone: { dahl: { width: 0.125 } }, task: dahl, train: *train, monitor: { every: 2, pictures: { bank: 40, test: 20 }, layers: [conv1_2, conv4_3], knn: { neighbors: 3 }, budget: 100 % } } }
   codes: { pretext: { task: { bigan: { code: 8, width: 0.05 } }, train: *train MONITOR } }
   probe:
     linear_probe:

@@ -118,7 +118,7 @@ fn an_unknown_name() {
       |                              ^^^^ did you mean `small`?
     ");
     assert_snapshot!(changed("task: colorization", "task: colorisation"), @r"
-    error: unknown name `colorisation`, expected one of `colorization`, `cross_channel`, `autoencoder`, `split_brain`, `rotation`, `jigsaw`, `context`
+    error: unknown name `colorisation`, expected one of `colorization`, `siggraph17`, `dahl`, `iizuka`, `larsson`, `cross_channel`, `autoencoder`, `split_brain`, `rotation`, `jigsaw`, `context`, `bigan`, `inpainting`, `simclr`
       --> spec.yaml:10:13
        |
     10 |       task: colorisation

@@ -2,7 +2,9 @@
 
 mod alexnet;
 mod candle_nn;
+mod colorizers;
 mod conventions;
+mod hashed;
 mod initialization;
 mod layers;
 mod module;

@@ -1,8 +1,9 @@
 //! Residual networks: their published figures, the logits of torchvision with the same weights (`scripts/oracles/resnet.py`),
 //! weight files, and what each variant computes.
 
+use super::hashed::fill;
 use anyhow::{Context, Result};
-use candle_core::{DType, Device, Tensor, Var};
+use candle_core::{Device, Tensor};
 use hueristic::{
     backbones::{
         BackboneSpec, Build, Variant,
@@ -90,41 +91,6 @@ fn tables_as_printed() -> Result<()> {
     Ok(())
 }
 
-/// Numbers from -1 to 1, as the oracle's script makes them.
-fn hashed(name: &str, count: usize) -> Vec<f64> {
-    let seed = name.bytes().fold(0u32, |seed, byte| seed.wrapping_mul(31).wrapping_add(u32::from(byte)));
-    let mix = |i: u32| {
-        let mut v = i.wrapping_add(seed);
-        v ^= v >> 16;
-        v = v.wrapping_mul(0x7feb_352d);
-        v ^= v >> 15;
-        v = v.wrapping_mul(0x846c_a68b);
-        v ^ (v >> 16)
-    };
-    (0..count as u32).map(|i| f64::from(mix(i)) / 2f64.powi(31) - 1.0).collect()
-}
-
-/// The script's weights, in PyTorch's order of axes, into a parameter of ours.
-fn fill(name: &str, var: &Var) -> Result<()> {
-    let u = hashed(name, var.elem_count());
-    let fan_in = var.elem_count() / var.dim(0)?;
-    let change = |u: f64| match name.rsplit('.').next() {
-        _ if var.rank() > 1 => u * (6.0 / fan_in as f64).sqrt(),
-        Some("running_var") => 1.0 + u / 2.0,
-        Some("weight") => 0.5 + u / 4.0,
-        _ => u / 10.0,
-    };
-    let values: Vec<f32> = u.into_iter().map(|u| change(u) as f32).collect();
-    let value = match *var.dims() {
-        [outputs, height, width, inputs] => {
-            let theirs = Tensor::from_vec(values, (outputs, inputs, height, width), &Device::Cpu)?;
-            theirs.permute((0, 2, 3, 1))?.contiguous()?
-        }
-        _ => Tensor::from_vec(values, var.dims(), &Device::Cpu)?,
-    };
-    Ok(var.set(&value)?)
-}
-
 #[test]
 fn logits_equal_torchvisions() -> Result<()> {
     let (answers, _) = weights::read(&oracle("resnet_answers.safetensors"))?;
@@ -133,11 +99,7 @@ fn logits_equal_torchvisions() -> Result<()> {
         let spec = photographs(depth).with_init(Filler::Zero);
         let (net, params) = built(&spec, &classifier(&spec, 1000))?;
         for (name, var) in params.all() {
-            if let Some(sum) = name.strip_suffix(".weight_sum") {
-                var.set(&Tensor::ones(1, DType::F32, &Device::Cpu)?).context(sum.to_string())?;
-            } else {
-                fill(name, var)?;
-            }
+            fill(name, var)?;
         }
         let logits = net.forward(&x, &["fc"], &Mode::Frozen)?.remove(0).flatten_from(1)?;
         let (apart, scale) = (between(&logits, &answers[name])?, largest_of(&answers[name])?);

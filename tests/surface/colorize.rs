@@ -3,16 +3,22 @@
 
 use candle_core::{Device, Tensor};
 use hueristic::{
-    backbones::BackboneSpec,
+    backbones::{BackboneSpec, siggraph17::Siggraph17Spec},
+    bounded::Positive,
     color::{
         decode::Decode,
+        gray::Gray,
         lab::{lab_to_srgb8, srgb8_to_lab},
     },
-    colorize::picture::{ColorizedPicture, Gray, InputSize, Options, color},
+    colorize::picture::{ColorizedPicture, InputSize, Options, color},
     data::{decode::decode, source::RgbImage},
-    nn::{params::Params, weights},
+    nn::{init::Filler, params::Params, weights},
     npy,
-    pretext::{colorization::ColorizationSpec, colorizer::Colorizer},
+    pretext::{
+        colorization::ColorizationSpec,
+        colorizer::{Colorizer, ColorizerSpec},
+        siggraph17::Siggraph17TaskSpec,
+    },
     rng::Rng,
     spec,
 };
@@ -74,7 +80,8 @@ fn header(backbone: &str, colorization: &str) -> BTreeMap<String, String> {
 }
 
 fn options(size: InputSize) -> Options {
-    Options { size, ..Options::of(&ColorizationSpec::default(), &Device::Cpu) }
+    let decode = ColorizationSpec::default().decode();
+    Options { size, gray: Gray::default(), decode, upsampling: None, device: Device::Cpu }
 }
 
 /// Colors that vary with the position; gray if `gray`.
@@ -140,7 +147,7 @@ fn any_size_keeps_its_size_and_its_lightness() {
                     if size == InputSize::Full && width.min(height) == 1 && backbone != VGG {
                         continue;
                     }
-                    let colored = color(&net, &original, &options(size)).unwrap();
+                    let colored = color(&net, &original, &[], &options(size)).unwrap();
                     keeps_lightness(&original, &colored);
                 }
             }
@@ -158,7 +165,8 @@ fn at_its_own_size_a_picture_gets_the_networks_colors() {
             let lightness: Vec<f32> = pixels(&original).iter().map(|p| srgb8_to_lab(*p)[0] - 50.0).collect();
             let lightness = Tensor::from_vec(lightness, (1, height, width, 1), &Device::Cpu).unwrap();
             let theirs = flat(&net.color(&lightness, Decode::Annealed(0.38)).unwrap());
-            let ours = flat(&color(&net, &original, &options(InputSize::Full)).unwrap().ab.whole().unwrap());
+            let ours =
+                flat(&color(&net, &original, &[], &options(InputSize::Full)).unwrap().ab.whole().unwrap());
             assert!(theirs.iter().any(|v| v.abs() > 1.0), "a network without color shows nothing");
             assert!(close(&ours, &theirs), "{backbone} {width}×{height}");
         }
@@ -174,7 +182,7 @@ fn a_certain_network_paints_its_bin_everywhere() {
         let original = picture(90, 70, false);
         for decode in [Decode::Annealed(0.38), Decode::Mode, Decode::Mean] {
             let colored =
-                color(&net, &original, &Options { decode, ..options(InputSize::Short(64)) }).unwrap();
+                color(&net, &original, &[], &Options { decode, ..options(InputSize::Short(64)) }).unwrap();
             assert!(flat(&colored.ab.whole().unwrap()).as_chunks::<2>().0.iter().all(|ab| *ab == [a, b]));
             let expected: Vec<_> =
                 pixels(&original).iter().map(|p| lab_to_srgb8([srgb8_to_lab(*p)[0], a, b])).collect();
@@ -190,10 +198,12 @@ fn only_the_gray_of_a_picture_is_seen() {
     // 30 + 60 + 90 and 60 + 60 + 60 have the same average but different lightness.
     let flat_of = |rgb: [u8; 3]| RgbImage { width: 70, height: 80, pixels: rgb.repeat(5600) };
     let average = Options { gray: Gray::Average, ..options(InputSize::Short(64)) };
-    let [one, other] = [[30, 60, 90], [60; 3]].map(|rgb| color(&net, &flat_of(rgb), &average).unwrap().rgb);
+    let [one, other] =
+        [[30, 60, 90], [60; 3]].map(|rgb| color(&net, &flat_of(rgb), &[], &average).unwrap().rgb);
     assert_eq!(one, other);
     let lightness = options(InputSize::Short(64));
-    let [one, other] = [[30, 60, 90], [60; 3]].map(|rgb| color(&net, &flat_of(rgb), &lightness).unwrap().rgb);
+    let [one, other] =
+        [[30, 60, 90], [60; 3]].map(|rgb| color(&net, &flat_of(rgb), &[], &lightness).unwrap().rgb);
     assert_ne!(one, other);
 }
 
@@ -202,7 +212,7 @@ fn the_average_is_kept_as_the_gray_of_the_result() {
     let (net, _) = network(VGG, "{}", Some(120)); // bin 120 is gray
     let original = picture(64, 64, false);
     let average = Options { gray: Gray::Average, ..options(InputSize::Short(64)) };
-    let result = color(&net, &original, &average).unwrap().rgb;
+    let result = color(&net, &original, &[], &average).unwrap().rgb;
     for (from, to) in pixels(&original).iter().zip(pixels(&result)) {
         let gray = from.iter().map(|v| f64::from(*v)).sum::<f64>() / 3.0;
         assert!(
@@ -217,7 +227,7 @@ fn damaged_weights_are_noticed() {
     let (net, params) = network(VGG, "{}", Some(0));
     let bias = params.named(&format!("{}.bias", net.network().head().name)).unwrap();
     bias.set(&(bias.as_tensor() * f64::NAN).unwrap()).unwrap();
-    let error = color(&net, &picture(64, 64, true), &options(InputSize::Full)).unwrap_err().to_string();
+    let error = color(&net, &picture(64, 64, true), &[], &options(InputSize::Full)).unwrap_err().to_string();
     assert!(error.contains("weights are damaged"), "{error}");
 }
 
@@ -281,7 +291,8 @@ fn a_folder_with_a_broken_file_is_colored_but_for_that() {
     assert_eq!((stored.width() as usize, stored.height() as usize), (original.width, original.height));
     let (net, _) = Colorizer::open(Path::new(&weights), &Device::Cpu).unwrap();
     for (name, original) in [("w.webp", "w.webp"), ("z.png", "z.bmp")] {
-        let expected = color(&net, &load(&photos.join(original)), &options(InputSize::Short(256))).unwrap();
+        let expected =
+            color(&net, &load(&photos.join(original)), &[], &options(InputSize::Short(256))).unwrap();
         let (made, expected) = (load(&made.join(name)), expected.rgb);
         assert_eq!((made.width, made.height), (expected.width, expected.height));
         assert!(made.pixels.iter().zip(&expected.pixels).all(|(x, y)| x.abs_diff(*y) <= 1), "{name}");
@@ -293,7 +304,7 @@ fn a_folder_with_a_broken_file_is_colored_but_for_that() {
 fn orientation_puts_the_light_where_it_was() {
     let (net, _) = network(VGG, "{}", None);
     let original = load(&fixture("turned.jpg"));
-    keeps_lightness(&original, &color(&net, &original, &options(InputSize::Short(64))).unwrap());
+    keeps_lightness(&original, &color(&net, &original, &[], &options(InputSize::Short(64))).unwrap());
 }
 
 #[test]
@@ -314,7 +325,8 @@ fn everything_that_can_be_left_is_left() {
     let sheet = load(&made("gray-distribution.png"));
     assert!(sheet.width > 800 && sheet.height > 800, "{}×{}", sheet.width, sheet.height);
     let (net, _) = Colorizer::open(Path::new(&weights), &Device::Cpu).unwrap();
-    let expected = color(&net, &load(&dir.path().join("gray.png")), &options(InputSize::Short(64))).unwrap();
+    let expected =
+        color(&net, &load(&dir.path().join("gray.png")), &[], &options(InputSize::Short(64))).unwrap();
     let ab = npy::read(&dir.path().join("ab/gray.npy")).unwrap();
     assert_eq!(ab.dims(), [100, 80, 2]);
     assert!(close(&flat(&ab), &flat(&expected.ab.whole().unwrap())));
@@ -467,4 +479,51 @@ fn old_photographs_are_colored() {
     let (code, out, err) =
         said(&hueristic(dir.path(), &[&data, "--weights", &weights, "--size", "64", "--montage"]));
     assert!(code == 0 && out.starts_with("5 of 5 pictures colored"), "{out} {err}");
+}
+
+/// Hints belong to their photographs, and only weights that take them get any.
+#[test]
+fn hints_are_taken_by_weights_that_take_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let backbone =
+        BackboneSpec::Siggraph17(Siggraph17Spec { width: Positive::of(0.125), ..Default::default() });
+    let (spec, mut params) = (Siggraph17TaskSpec::default(), Params::new(&Device::Cpu));
+    Colorizer::new(&spec, &backbone, &mut params, &Rng::new(1)).unwrap();
+    for (name, var) in params.all().filter(|(name, _)| name.starts_with("conv10_")) {
+        let noise = Filler::Gaussian { std: Positive::of(0.3) };
+        var.set(&noise.fill(var.dims(), &Rng::new(2).split(name), &Device::Cpu).unwrap()).unwrap();
+    }
+    let metadata = BTreeMap::from([
+        ("backbone".to_string(), "siggraph17: { width: 0.125 }".to_string()),
+        ("siggraph17".to_string(), spec.section().unwrap()),
+    ]);
+    let file = dir.path().join("hinted.safetensors");
+    weights::save(&params, &metadata, &file).unwrap();
+    let file = file.to_string_lossy().into_owned();
+    save(&picture(90, 70, false), &dir.path().join("a.png"));
+    save(&picture(90, 70, false), &dir.path().join("b.png"));
+    fs::write(dir.path().join("a.csv"), "x,y,color\n20,30,#c83220\n").unwrap();
+    let run = |arguments: &[&str]| said(&hueristic(dir.path(), arguments));
+    let made = |out: &str| load(&dir.path().join(out).join("a.png")).pixels;
+    let (code, _, err) = run(&["a.png", "--weights", &file, "--out", "plain"]);
+    assert_eq!(code, 0, "{err}");
+    let (code, _, err) = run(&["a.png", "--weights", &file, "--out", "hinted", "--hints", "a.csv"]);
+    assert_eq!(code, 0, "{err}");
+    assert!(made("plain") != made("hinted"), "the hint changed nothing");
+    fs::create_dir(dir.path().join("hints")).unwrap();
+    fs::copy(dir.path().join("a.csv"), dir.path().join("hints/a.csv")).unwrap();
+    let (code, _, err) = run(&["a.png", "b.png", "--weights", &file, "--out", "both", "--hints", "hints"]);
+    assert_eq!((code, made("both")), (0, made("hinted")), "{err}");
+    let (code, _, err) = run(&["a.png", "b.png", "--weights", &file, "--out", "no", "--hints", "a.csv"]);
+    assert!(code == 2 && err.contains("one file for 2 pictures"), "{code} {err}");
+    fs::write(dir.path().join("wide.csv"), "20,30,#c83220\n200,3,1,2\n").unwrap();
+    let (code, out, err) = run(&["a.png", "--weights", &file, "--out", "no", "--hints", "wide.csv"]);
+    assert!(
+        code == 1 && out.contains("wide.csv:2: (200, 3) is outside of the picture"),
+        "{code} {out} {err}"
+    );
+    let other = weight_file(dir.path(), VGG, "{}", None);
+    let (code, _, err) = run(&["a.png", "--weights", &other, "--out", "no", "--hints", "a.csv"]);
+    assert!(code == 2 && err.contains("takes no color hints: remove --hints"), "{code} {err}");
+    assert!(!dir.path().join("no").exists());
 }

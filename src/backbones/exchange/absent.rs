@@ -78,7 +78,7 @@ fn without_bias(parts: &LayerParts) -> Vec<String> {
 
 /// Tensors missing because of damage, by our names.
 fn lost(parts: &LayerParts, bare: &[String], (format, layout): (Format, Layout)) -> BTreeSet<String> {
-    let always = matches!(layout, Layout::Eccv16 | Layout::Torchvision);
+    let always = matches!(layout, Layout::Eccv16 | Layout::Siggraph17 | Layout::Torchvision);
     let biased = |(layer, parts): (&&str, &BTreeSet<&str>)| !is_norm(layer, parts) && parts.contains("bias");
     // A Caffe layer is always stored complete: a single blob means that it was defined without a bias.
     let some = format != Format::Caffe && parts.iter().any(biased);

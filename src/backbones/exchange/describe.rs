@@ -8,6 +8,7 @@ use crate::{
         alexnet_conventions::Preset,
         input::Input,
         resnet::{self, Depth, ResNetSpec},
+        siggraph17::{CLASS_HEAD, Siggraph17Spec},
         table::Layer,
         vgg::VggSpec,
         vgg16::Vgg16Spec,
@@ -48,6 +49,11 @@ pub(super) fn describe(
             // The upsampling of the authors' release.
             metadata.insert(super::UPSAMPLING.into(), "two_step\n".into());
         }
+    }
+    if architecture == Architecture::Siggraph17 {
+        // The releases in PyTorch put out 110 times the tanh.
+        metadata.entry("siggraph17".into()).or_insert_with(|| "output_scale: 110\n".into());
+        notes.push(format!("it expects {}", Input::Hints.describe()));
     }
     if inputs(tensors) == Some(3) {
         notes.extend(input_note(layout, architecture));
@@ -98,8 +104,10 @@ fn backbone(layout: Layout, architecture: Architecture, tensors: &Named) -> Opti
         Architecture::Alexnet => BackboneSpec::Alexnet(alexnet(tensors)?),
         Architecture::Vgg16 => BackboneSpec::Vgg16(vgg16(layout, tensors)?),
         Architecture::Resnet => BackboneSpec::Resnet(resnet(tensors)?),
+        Architecture::Siggraph17 => BackboneSpec::Siggraph17(siggraph17(tensors)?),
     };
     let head = architecture.heads().iter().find_map(|head| outputs(tensors, head));
+    let head = if architecture == Architecture::Siggraph17 { outputs(tensors, CLASS_HEAD) } else { head };
     let input_channels = inputs(tensors)?;
     let matrix = tensors.get("fc.weight").is_some_and(|weight| weight.rank() == 2);
     let variant = if matrix { Variant::Transfer } else { Variant::Pretext };
@@ -160,6 +168,11 @@ fn vgg(tensors: &Named) -> Option<VggSpec> {
         affine: tensors.contains_key("conv1_2norm.weight"),
         ..VggSpec::default()
     })
+}
+
+/// Channels that match no single width are found by the shapes of all layers.
+fn siggraph17(tensors: &Named) -> Option<Siggraph17Spec> {
+    Some(Siggraph17Spec { width: width(outputs(tensors, "conv6_3")?, 512)?, ..Siggraph17Spec::default() })
 }
 
 fn alexnet(tensors: &Named) -> Option<AlexNetSpec> {

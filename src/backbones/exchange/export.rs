@@ -55,6 +55,11 @@ fn exported(file: &WeightFile, layout: Layout) -> Result<(Named, Vec<String>)> {
     let architecture = file.architecture.context("the file holds no network with a third-party layout")?;
     match (layout, architecture) {
         (Layout::Eccv16, Architecture::VggColorizer) => out.eccv16(file)?,
+        (Layout::Siggraph17, Architecture::Siggraph17) => out.counters()?,
+        (Layout::Siggraph17, _) => {
+            bail!("this layout is for the colorizer siggraph17; the file holds {architecture}")
+        }
+        (_, Architecture::Siggraph17) => bail!("the colorizer siggraph17 has only the layout `siggraph17`"),
         (Layout::Eccv16, _) => bail!("this layout is for the VGG colorizer; the file holds {architecture}"),
         (Layout::Torchvision, Architecture::VggColorizer) => bail!("torchvision has no colorizer"),
         (Layout::Torchvision, _) => out.torchvision(architecture)?,
@@ -151,12 +156,18 @@ impl Exported {
             !self.norms().is_empty(),
             "the layout's ResNets have batch normalization, this one has absorbed it: convert the weights of the run"
         );
+        self.counters()?;
+        if let Some(head) = self.tensors.get_mut("fc.weight").filter(|weight| weight.rank() == 4) {
+            *head = head.flatten_from(1)?;
+        }
+        Ok(())
+    }
+
+    /// Replaces the statistics' accumulated weights by counters.
+    fn counters(&mut self) -> Result<()> {
         for norm in self.norms() {
             self.tensors.remove(&format!("{norm}.weight_sum"));
             self.tensors.insert(format!("{norm}.num_batches_tracked"), Tensor::new(0i64, &Device::Cpu)?);
-        }
-        if let Some(head) = self.tensors.get_mut("fc.weight").filter(|weight| weight.rank() == 4) {
-            *head = head.flatten_from(1)?;
         }
         Ok(())
     }

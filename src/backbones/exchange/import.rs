@@ -88,7 +88,8 @@ fn stem(name: &str) -> &str {
 /// Our name of a tensor; None if it is not a network parameter.
 fn ours(layout: Layout, layers: &BTreeMap<String, String>, name: &str) -> Option<String> {
     let (layer, part) = name.rsplit_once('.').unwrap_or((name, ""));
-    if part == "num_batches_tracked" || layer == "model_out" || names::helper(layer).is_some() {
+    let decoding = layer == "model_out" && layout == Layout::Eccv16;
+    if part == "num_batches_tracked" || decoding || names::helper(layer).is_some() {
         return None;
     }
     let normalization = layer.strip_suffix(SCALE).filter(|_| layout == Layout::Caffe).unwrap_or(layer);

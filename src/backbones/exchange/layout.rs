@@ -19,6 +19,8 @@ pub enum Layout {
     Ours,
     /// The PyTorch release of the VGG colorizer: `model1.0.weight`; lightness divided by 100, a and b by 110.
     Eccv16,
+    /// The PyTorch release of the colorizer with hints: `model1.0.weight`, `model9up.0.weight`.
+    Siggraph17,
     /// Caffe: the released colorizers (`bw_conv1_1`, `conv1norm`), VGG-16, CaffeNet.
     Caffe,
     /// torchvision's classifiers: `features.0.weight`, `layer1.0.conv1.weight`.
@@ -30,6 +32,7 @@ impl fmt::Display for Layout {
         f.write_str(match self {
             Self::Ours => "ours",
             Self::Eccv16 => "eccv16",
+            Self::Siggraph17 => "siggraph17",
             Self::Caffe => "caffe",
             Self::Torchvision => "torchvision",
         })
@@ -47,6 +50,8 @@ pub enum Architecture {
     Vgg16,
     /// conv1, layer1 … layer4, fc.
     Resnet,
+    /// conv1_1 … conv10_2 and two heads.
+    Siggraph17,
 }
 
 impl fmt::Display for Architecture {
@@ -56,6 +61,7 @@ impl fmt::Display for Architecture {
             Self::Alexnet => "AlexNet",
             Self::Vgg16 => "VGG-16",
             Self::Resnet => "ResNet",
+            Self::Siggraph17 => "colorizer siggraph17",
         })
     }
 }
@@ -68,6 +74,7 @@ impl Architecture {
             Self::Alexnet => BackboneSpec::Alexnet(Default::default()),
             Self::Vgg16 => BackboneSpec::Vgg16(Default::default()),
             Self::Resnet => BackboneSpec::Resnet(Default::default()),
+            Self::Siggraph17 => BackboneSpec::Siggraph17(Default::default()),
         };
         let variant = Variant::Transfer;
         spec.table(&Build { variant, batch_norm: true, outputs: Some(outputs), ..spec.plain() })
@@ -103,6 +110,7 @@ impl Architecture {
         let has = |name: &str| tensors.contains_key(name);
         let vgg = has("conv1_1.weight") || has("bw_conv1_1.weight");
         match () {
+            () if vgg && has("conv10_1.weight") => Some(Self::Siggraph17),
             () if vgg && (has("conv6_1.weight") || has("conv8_1.weight")) => Some(Self::VggColorizer),
             () if vgg && has("conv5_3.weight") => Some(Self::Vgg16),
             () if has("conv1.weight") && has("conv5.weight") => Some(Self::Alexnet),
@@ -120,10 +128,7 @@ pub fn recognize(format: Format, tensors: &Named) -> Result<Option<(Layout, Arch
     let has = |name: &str| tensors.contains_key(name);
     if has("model1.0.weight") {
         if has("model9up.0.weight") || has("model_class.0.weight") || has("model9.0.weight") {
-            bail!(
-                "it holds the interactive colorizer (siggraph17), which takes color hints and is not supported; \
-                 the colorizer of this paper is eccv16"
-            )
+            return Ok(Some((Layout::Siggraph17, Architecture::Siggraph17)));
         }
         return Ok(Some((Layout::Eccv16, Architecture::VggColorizer)));
     }
@@ -157,7 +162,7 @@ pub fn recognize(format: Format, tensors: &Named) -> Result<Option<(Layout, Arch
     }
     Ok(architecture.map(|architecture| match architecture {
         Architecture::Resnet if foreign => (Layout::Torchvision, architecture),
-        Architecture::Resnet => (Layout::Ours, architecture),
+        Architecture::Resnet | Architecture::Siggraph17 => (Layout::Ours, architecture),
         _ if caffe => (Layout::Caffe, architecture),
         _ => (Layout::Ours, architecture),
     }))

@@ -2,7 +2,7 @@
 //! writes ours in third-party layouts. Values change only where conventions differ (the scale of the input, sums or
 //! means, a temperature), and every such change is noted.
 //!
-//! Known layouts: ours; `eccv16`, the PyTorch release of the colorizer; Caffe's, for the VGG and AlexNet colorizers,
+//! Known layouts: ours; `eccv16` and `siggraph17`, the PyTorch releases of the colorizers; Caffe's, for the VGG and AlexNet colorizers,
 //! VGG-16 and CaffeNet; torchvision's and timm's VGG-16, AlexNet and ResNets. Each is also recognized as a part of
 //! another network's file. File formats are [`crate::nn::weights`].
 
@@ -184,7 +184,7 @@ fn strange(
         let names: Vec<_> = tensors.keys().take(4).map(String::as_str).collect();
         bail!(
             "its {} tensors ({}, …) match no known network: VGG or AlexNet colorizers, VGG-16 \
-             and AlexNet classifiers of Caffe and torchvision, ResNets of torchvision, the colorizer eccv16",
+             and AlexNet classifiers of Caffe and torchvision, ResNets of torchvision, the colorizers eccv16 and siggraph17",
             tensors.len(),
             names.join(", ")
         )

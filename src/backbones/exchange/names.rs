@@ -106,6 +106,7 @@ pub(super) fn layers(layout: Layout, architecture: Architecture) -> Vec<(String,
     let owned = |pairs: &[(&str, &str)]| pairs.iter().map(|(t, o)| (t.to_string(), o.to_string())).collect();
     match (layout, architecture) {
         (Layout::Eccv16, _) => eccv16(),
+        (Layout::Siggraph17, _) => siggraph17(),
         (Layout::Torchvision, Architecture::Vgg16) => owned(&TORCHVISION_VGG16),
         (Layout::Torchvision, Architecture::Resnet) => vec![],
         (Layout::Torchvision, _) => owned(&TORCHVISION_ALEXNET),
@@ -115,13 +116,41 @@ pub(super) fn layers(layout: Layout, architecture: Architecture) -> Vec<(String,
     }
 }
 
-/// Convolutions have even indices in their block, each followed by a ReLU; the normalization follows the last.
-fn eccv16() -> Vec<(String, String)> {
+/// Blocks 1 … 7 of both releases. Convolutions have even indices in their block, each followed by a ReLU; the
+/// normalization follows the last.
+fn blocks() -> Vec<(String, String)> {
     let mut out = vec![];
     for (block, convs) in (1..).zip(BLOCKS) {
         out.extend((0..convs).map(|i| (format!("model{block}.{}", 2 * i), format!("conv{block}_{}", i + 1))));
         out.push((format!("model{block}.{}", 2 * convs), format!("conv{block}_{convs}norm")));
     }
+    out
+}
+
+/// Blocks 8 … 10 begin with a ReLU, after the sum of two convolutions of their own.
+fn siggraph17() -> Vec<(String, String)> {
+    let upward = [
+        ("model8up.0", "conv8_1"),
+        ("model3short8.0", "conv3_short8"),
+        ("model8.1", "conv8_2"),
+        ("model8.3", "conv8_3"),
+        ("model8.5", "conv8_3norm"),
+        ("model9up.0", "conv9_1"),
+        ("model2short9.0", "conv2_short9"),
+        ("model9.1", "conv9_2"),
+        ("model9.3", "conv9_2norm"),
+        ("model10up.0", "conv10_1"),
+        ("model1short10.0", "conv1_short10"),
+        ("model10.1", "conv10_2"),
+        ("model_class.0", "conv8_529"),
+        ("model_out.0", "conv10_ab"),
+    ];
+    let owned = upward.map(|(theirs, ours)| (theirs.to_string(), ours.to_string()));
+    blocks().into_iter().chain(owned).collect()
+}
+
+fn eccv16() -> Vec<(String, String)> {
+    let mut out = blocks();
     let last = ["conv8_1", "conv8_2", "conv8_3", "conv8_313"];
     out.extend((0..).zip(last).map(|(i, ours): (usize, _)| (format!("model8.{}", 2 * i), ours.to_string())));
     out

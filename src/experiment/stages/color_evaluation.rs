@@ -3,7 +3,6 @@
 use super::{kind::*, pretext::prior_file};
 use crate::{
     atomic_write,
-    backbones::Build,
     color::bins::Bins,
     data::{
         loader::Loader,
@@ -24,7 +23,7 @@ use crate::{
         interpretability::{Interpretability, Record, Renderings},
     },
     nn::params::Params,
-    pretext::{color_prior, colorization::ColorizationSpec, colorizer::Colorizer},
+    pretext::{color_prior, colorizer::Colorizer, colorizer_file::usual_task},
     report::{
         ResultKind,
         colors::{ColorResult, EXAMPLES},
@@ -86,7 +85,9 @@ impl StageKind for ColorEvaluationStage {
             });
         }
         let side = pictures.val.framing.side();
-        let network = backbone.map(|backbone| NetworkPlan::of_task(backbone, &placeholder_build(), side));
+        // The task of the weights is not known yet.
+        let build = |backbone| usual_task(backbone).build();
+        let network = backbone.map(|backbone| NetworkPlan::of_task(backbone, &build(backbone), side));
         let metrics = Metrics::of(METRICS.map(|(name, _)| name));
         Ok(StagePlan { row, pictures, network, files, train: None, metrics, monitor: None, leaves: RESULTS })
     }
@@ -154,8 +155,8 @@ fn method_of(fit: &StageRun, spec: &ColorEvaluationSpec) -> Result<ColorizationM
     match method {
         ColorizationMethodSpec::Stage(_) if fit.rehearsal.is_some() => {
             let mut params = Params::new(&fit.device);
-            let spec = ColorizationSpec::default();
-            let colorizer = Colorizer::new(&spec, fit.backbone()?, &mut params, &fit.rng)?;
+            let spec = usual_task(fit.backbone()?);
+            let colorizer = Colorizer::new(&*spec, fit.backbone()?, &mut params, &fit.rng)?;
             Ok(ColorizationMethod::Network { colorizer: Box::new(colorizer), decode: spec.decode() })
         }
         ColorizationMethodSpec::Stage(_) => network(&fit.upstream_weights()?),
@@ -171,11 +172,6 @@ fn method_of(fit: &StageRun, spec: &ColorEvaluationSpec) -> Result<ColorizationM
             Ok(ColorizationMethod::Colors(fit.loader_of(random, Split::Val)?))
         }
     }
-}
-
-/// Build options in place of those of an untrained colorizer, whose outputs are not yet known.
-fn placeholder_build() -> Build {
-    Colorizer::build(&ColorizationSpec::default())
 }
 
 fn open_classifier(fit: &StageRun, spec: &ClassifierSpec) -> Result<LabeledClassifier> {

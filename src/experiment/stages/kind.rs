@@ -88,6 +88,16 @@ pub trait StageKind {
         false
     }
 
+    /// The only backbone that it trains; None for any that is not made for one task.
+    fn network(&self) -> Option<&'static str> {
+        None
+    }
+
+    /// Whether it reads features of a network and leaves the network as it is.
+    fn reads_features(&self) -> bool {
+        false
+    }
+
     /// Plans one fit from the spec alone. `backbone` is the network to train or evaluate.
     ///
     /// # Errors

@@ -38,6 +38,10 @@ impl StageKind for LinearProbeStage {
         true
     }
 
+    fn reads_features(&self) -> bool {
+        true
+    }
+
     fn plan(&self, row: StageRow, backbone: Option<&BackboneSpec>) -> Result<StagePlan> {
         let pass = if self.probe.augment { Pass::Train } else { Pass::Shuffled };
         let pictures = PicturePlan::plain(self.data.as_ref(), Some((pass, self.train.batch.get())), true)?;

@@ -28,7 +28,8 @@ use crate::{
         channels::LabChannels,
         color_prior::{self, PriorSpec},
         colorization::{Colorization, ColorizationSpec},
-        colorizer::Colorizer,
+        colorizer::ColorizerSpec,
+        colorizer_task::{ColorizerTask, ColorizerTaskSpec},
         cross_channel::CrossChannel,
         headed::HeadedTaskSpec,
         split_brain::{SplitBrain, SplitBrainSpec},
@@ -75,10 +76,14 @@ impl StageKind for PretextStage {
     fn trained(&self) -> Option<BackboneSpec> {
         let backbone = self.backbone.as_ref()?;
         Some(match self.predicts() {
-            Predicts::Color(_) | Predicts::Headed(_) => backbone.clone(),
+            Predicts::Color(_) | Predicts::Colorizer(_) | Predicts::Headed(_) => backbone.clone(),
             Predicts::Other(problem) => backbone.with_input(problem.sees().input_kind()),
             Predicts::Halves(_) => backbone.with_input(Input::Lab),
         })
+    }
+
+    fn needs_labels(&self) -> bool {
+        matches!(self.predicts(), Predicts::Colorizer(spec) if spec.needs_labels())
     }
 
     fn predicts_pixels(&self) -> bool {
@@ -86,16 +91,32 @@ impl StageKind for PretextStage {
     }
 
     fn colorizes(&self) -> bool {
-        matches!(self.task, PretextSpec::Colorization(_))
+        matches!(self.predicts(), Predicts::Color(_) | Predicts::Colorizer(_))
+    }
+
+    fn network(&self) -> Option<&'static str> {
+        match self.predicts() {
+            Predicts::Colorizer(spec) => spec.network(),
+            _ => None,
+        }
     }
 
     fn plan(&self, row: StageRow, backbone: Option<&BackboneSpec>) -> Result<StagePlan> {
         let pass = (Pass::Train, self.train.batch.get());
-        let pictures = PicturePlan::plain(self.data.as_ref(), Some(pass), false)?;
+        let pictures = PicturePlan::plain(self.data.as_ref(), Some(pass), self.needs_labels())?;
         let (side, backbone) = (pictures.val.framing.side(), required(backbone, "backbone")?);
         let of_task = |build: &Build| NetworkPlan::of_task(backbone, build, side);
         let network = match self.predicts() {
-            Predicts::Color(spec) => of_task(&Colorizer::build(spec)),
+            Predicts::Color(spec) => of_task(&spec.build()),
+            Predicts::Colorizer(spec) => {
+                spec.check_crop(side)?;
+                let network = NetworkPlan::of_task(&spec.adapted(backbone), &spec.build(), side);
+                let classes = HeadPlan { outputs: Outputs::Classes, fillers: None };
+                NetworkPlan {
+                    head: if spec.needs_labels() { Some(classes) } else { network.head },
+                    ..network
+                }
+            }
             Predicts::Other(problem) => of_task(&CrossChannel::build(&problem)),
             Predicts::Halves(spec) => {
                 NetworkPlan::of_halves(backbone, spec.targets().map(|target| target.outputs()), side)
@@ -111,6 +132,7 @@ impl StageKind for PretextStage {
                 (prior_file(&spec.prior), Metrics::of(spec.metrics()))
             }
             Predicts::Color(spec) => (vec![], Metrics::of(spec.metrics())),
+            Predicts::Colorizer(spec) => (vec![], Metrics::of(ColorizerTask::metrics(spec))),
             Predicts::Other(_) => (vec![], Metrics::of(CrossChannel::METRICS)),
             Predicts::Halves(_) => (vec![], Metrics::of(SplitBrain::metrics())),
             Predicts::Headed(spec) => (vec![], Metrics::of(spec.metrics().iter().copied())),
@@ -124,7 +146,7 @@ impl StageKind for PretextStage {
     fn check_ready(&self, fit: &StageRun) -> Result<()> {
         let prior = match self.predicts() {
             Predicts::Color(spec) => fit.check_prior(&spec.bins()),
-            Predicts::Other(_) | Predicts::Halves(_) | Predicts::Headed(_) => Ok(()),
+            Predicts::Colorizer(_) | Predicts::Other(_) | Predicts::Halves(_) | Predicts::Headed(_) => Ok(()),
         };
         both(prior, self.check_start(fit)).map(drop)
     }
@@ -132,6 +154,7 @@ impl StageKind for PretextStage {
     fn run(&self, fit: &StageRun, run: &mut RunDir) -> Result<Option<Vec<Metric>>> {
         let ended = match self.predicts() {
             Predicts::Color(spec) => colorization(spec, fit, run),
+            Predicts::Colorizer(spec) => colorizer(spec, fit, run),
             Predicts::Other(problem) => cross_channel(problem, fit, run),
             Predicts::Halves(spec) => split_brain(spec, fit, run),
             Predicts::Headed(spec) => headed(spec, fit, run),
@@ -177,6 +200,10 @@ impl PretextStage {
     fn predicts(&self) -> Predicts<'_> {
         match &self.task {
             PretextSpec::Colorization(spec) => Predicts::Color(spec),
+            PretextSpec::Siggraph17(spec) => Predicts::Colorizer(spec),
+            PretextSpec::Dahl(spec) => Predicts::Colorizer(spec),
+            PretextSpec::Iizuka(spec) => Predicts::Colorizer(spec),
+            PretextSpec::Larsson(spec) => Predicts::Colorizer(spec),
             PretextSpec::CrossChannel(spec) => Predicts::Other((*spec).into()),
             PretextSpec::Autoencoder(spec) => Predicts::Other((*spec).into()),
             PretextSpec::SplitBrain(spec) => Predicts::Halves(*spec),
@@ -190,10 +217,11 @@ impl PretextStage {
     }
 }
 
-/// The task's target: color from lightness, some channels from others, two halves from one another, or what a head of its
-/// own says.
+/// The task's target: color from lightness, on any backbone or on one colorizer's network; some channels from others; two
+/// halves from one another; or what a head of its own says.
 enum Predicts<'a> {
     Color(&'a ColorizationSpec),
+    Colorizer(&'a dyn ColorizerTaskSpec),
     Other(ChannelTarget),
     Halves(SplitBrainSpec),
     Headed(&'a dyn HeadedTaskSpec),
@@ -228,8 +256,15 @@ fn colorization(spec: &ColorizationSpec, fit: &StageRun, run: &mut RunDir) -> Re
     let mut task = Colorization::new(spec, fit.backbone()?, prior.as_deref(), &fit.rng, &fit.device)?;
     start(fit, task.colorizer().network(), task.params())?;
     let ended = fit.train(&mut task, run)?;
-    let about = ("colorization".to_string(), spec::resolved_yaml(spec)?);
-    fit.save_weights(ended, &task, [about], run)
+    fit.save_weights(ended, &task, [(spec.name().to_string(), spec.section()?)], run)
+}
+
+fn colorizer(spec: &dyn ColorizerTaskSpec, fit: &StageRun, run: &mut RunDir) -> Result<Option<Vec<Metric>>> {
+    let network = (fit.backbone()?, fit.sets.classes());
+    let mut task = ColorizerTask::new(spec, network, &fit.rng, &fit.device)?;
+    start(fit, task.colorizer().network(), task.params())?;
+    let ended = fit.train(&mut task, run)?;
+    fit.save_weights(ended, &task, [(spec.name().to_string(), spec.section()?)], run)
 }
 
 fn cross_channel(problem: ChannelTarget, fit: &StageRun, run: &mut RunDir) -> Result<Option<Vec<Metric>>> {

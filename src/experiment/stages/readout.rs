@@ -148,6 +148,10 @@ impl<C: FeatureClassifier> StageKind for ReadoutStage<C> {
         Layers::all(&["features", "layers"], &self.features.layers)
     }
 
+    fn reads_features(&self) -> bool {
+        true
+    }
+
     fn plan(&self, row: StageRow, backbone: Option<&BackboneSpec>) -> Result<StagePlan> {
         let backbone = required(backbone, "backbone")?;
         let (pictures, side) = match &self.annotated {

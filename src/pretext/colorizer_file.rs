@@ -1,0 +1,102 @@
+//! Opens colorizers from weight files: those of runs, whose header names the backbone and the task, and released ones.
+
+use super::{
+    colorization::ColorizationSpec,
+    colorizer::{Colorizer, ColorizerSpec},
+    dahl::DahlTaskSpec,
+    iizuka::IizukaTaskSpec,
+    larsson::LarssonTaskSpec,
+    siggraph17::Siggraph17TaskSpec,
+};
+use crate::{
+    backbones::{
+        BackboneSpec,
+        exchange::{self, WeightFile},
+    },
+    nn::{params::Params, weights},
+    rng::Rng,
+    train::manifest,
+};
+use anyhow::{Context, Result, ensure};
+use candle_core::Device;
+use serde::de::DeserializeOwned;
+use std::path::Path;
+
+impl Colorizer {
+    /// Opens a weight file and returns the network with the spec it was trained by. The file is a run's own (its
+    /// header holds `backbone` and the task's section) or a released colorizer in any recognized format.
+    ///
+    /// # Errors
+    /// A file that cannot be read, was modified after its run finished, holds no colorizer, or lacks weights of the
+    /// network that it names.
+    pub fn open(path: &Path, device: &Device) -> Result<(Self, Box<dyn ColorizerSpec>)> {
+        // A run's file has a checksum, which takes as long as reading the file.
+        let (unchanged, file) =
+            rayon::join(|| manifest::ensure_unchanged(path), || exchange::open_finite(path));
+        unchanged?;
+        let file = file?;
+        file.notes.iter().for_each(|note| tracing::info!("{}: {note}", path.display()));
+        let (backbone, spec) = named(&file, path)?;
+        let upsampling = file.metadata.get(exchange::UPSAMPLING).map(|yaml| weights::section(yaml));
+        let upsampling = upsampling.transpose().with_context(|| damaged(path))?.unwrap_or_default();
+        let mut params = Params::with_own_values(device, file.tensors);
+        let mut colorizer = Self::new(&*spec, &backbone, &mut params, &Rng::new(0))?;
+        let report = weights::finish_load(&mut params)
+            .with_context(|| format!("{} does not fit the network that its header names", path.display()))?;
+        ensure!(
+            report.missing.is_empty() && report.mismatched.is_empty(),
+            "{} does not fit the network that its header names: {report}",
+            path.display()
+        );
+        colorizer.upsampling = upsampling;
+        Ok((colorizer, spec))
+    }
+}
+
+/// The task of a colorizer on `backbone`, with its defaults.
+pub fn usual_task(backbone: &BackboneSpec) -> Box<dyn ColorizerSpec> {
+    match backbone {
+        BackboneSpec::Siggraph17(_) => Box::new(Siggraph17TaskSpec::default()),
+        BackboneSpec::Dahl(_) => Box::new(DahlTaskSpec::default()),
+        BackboneSpec::Iizuka(_) => Box::new(IizukaTaskSpec::default()),
+        BackboneSpec::Larsson(_) => Box::new(LarssonTaskSpec::default()),
+        _ => Box::new(ColorizationSpec::default()),
+    }
+}
+
+/// The backbone and the task that a file's header names.
+fn named(file: &WeightFile, path: &Path) -> Result<(BackboneSpec, Box<dyn ColorizerSpec>)> {
+    let section = Header { file, path };
+    let backbone: BackboneSpec = section.read("backbone")?;
+    let spec: Box<dyn ColorizerSpec> = match &backbone {
+        BackboneSpec::Siggraph17(_) => Box::new(section.read::<Siggraph17TaskSpec>("siggraph17")?),
+        BackboneSpec::Dahl(_) => Box::new(section.read::<DahlTaskSpec>("dahl")?),
+        BackboneSpec::Iizuka(_) => Box::new(section.read::<IizukaTaskSpec>("iizuka")?),
+        BackboneSpec::Larsson(_) => Box::new(section.read::<LarssonTaskSpec>("larsson")?),
+        _ => Box::new(section.read::<ColorizationSpec>("colorization")?),
+    };
+    Ok((backbone, spec))
+}
+
+/// The header of a weight file.
+struct Header<'a> {
+    file: &'a WeightFile,
+    path: &'a Path,
+}
+
+impl Header<'_> {
+    fn read<T: DeserializeOwned>(&self, name: &str) -> Result<T> {
+        let section = self.file.metadata.get(name).with_context(|| {
+            format!(
+                "{} holds no colorizer that can be used: its header has no `{name}`; give the \
+                 weights.safetensors of a colorization stage, or a released colorizer",
+                self.path.display()
+            )
+        })?;
+        weights::section(section).with_context(|| damaged(self.path))
+    }
+}
+
+fn damaged(path: &Path) -> String {
+    format!("{}: its header is damaged", path.display())
+}
