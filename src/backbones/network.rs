@@ -288,8 +288,8 @@ mod tests {
     use crate::{
         backbones::{
             kinds::{
-                AddRow, AddVectorRow, ChannelwiseRow, ConcatenateRow, GlobalPoolRow, LayerNormRow, PoolRow,
-                ResizeRow, SlidingWindow, UnpackRow,
+                AddRow, AddVectorRow, ChannelwiseRow, ConcatenateRow, FuseRow, GlobalPoolRow, LayerNormRow,
+                NearestRow, PoolRow, ResizeRow, SelectChannelsRow, SlidingWindow, UnpackRow,
             },
             table::{TableBuilder, spliced},
         },
@@ -349,6 +349,9 @@ mod tests {
         table.push("mean", LayerKind::GlobalPool(GlobalPoolRow));
         let vector = table.linear("vector", 8, fillers()).value();
         table.join("biased", LayerKind::AddVector(AddVectorRow), vec![map, vector]);
+        table.push("select", LayerKind::SelectChannels(SelectChannelsRow { first: 1, count: 6 }));
+        let wide = table.push("nearest", LayerKind::Nearest(NearestRow { factor: 2 })).value();
+        table.join("fused", LayerKind::Fuse(FuseRow), vec![wide, vector]);
         table.push("global", LayerKind::GlobalPool(GlobalPoolRow)).tap("pooled").role(Role::Head);
         table.push("part", LayerKind::Unpack(UnpackRow { first: 1, side: 1, channels: 6 }));
         table.linear("head", 3, fillers()).tap("head");

@@ -66,6 +66,10 @@ impl Head for ProjectionHead {
         2
     }
 
+    fn compares_pictures(&self) -> bool {
+        true
+    }
+
     fn batch_norm(&self) -> bool {
         self.spec.batch_norm
     }

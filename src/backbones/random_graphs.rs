@@ -92,7 +92,8 @@ fn grow(
         18 if fits(2) => table.push(&name, LayerKind::GlobalPool(GlobalPoolRow)),
         19 if size == (1, 1) => table.linear(&name, 5, fillers()),
         20 if size.0 == size.1 && size.0 <= 8 => {
-            let row = ChannelwiseRow { channels: width, side: size.0, filler: fillers().weight };
+            let filler = Filler::Gaussian { std: Positive::of(1.0 / size.0 as f64) };
+            let row = ChannelwiseRow { channels: width, side: size.0, filler };
             table.push(&name, LayerKind::Channelwise(row))
         }
         21 if map[beside] == ((1, 1), width) => {
@@ -270,7 +271,8 @@ proptest! {
         batch in 1usize..4,
     ) {
         let rows = graph(&choices);
-        compare(&rows, batch, 1e-4).expect("both sides compute");
+        // Sums in another order, through up to fourteen layers that may amplify what is rounded.
+        compare(&rows, batch, 3e-4).expect("both sides compute");
     }
 }
 

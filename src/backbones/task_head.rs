@@ -37,6 +37,11 @@ pub(super) trait Head: fmt::Display {
         self.views()
     }
 
+    /// Whether it compares the pictures of a batch with one another.
+    fn compares_pictures(&self) -> bool {
+        false
+    }
+
     /// Batch normalization in the backbone, where it can have one, and in the head, which normalizes as the backbone
     /// does.
     fn batch_norm(&self) -> bool;
@@ -92,6 +97,11 @@ impl TaskHead {
         self.head().batch_norm() && pictures * self.head().examples() < 2
     }
 
+    /// Whether it compares the pictures of a batch with one another.
+    pub fn compares_pictures(&self) -> bool {
+        self.head().compares_pictures()
+    }
+
     /// Build options of the backbone below it.
     pub fn build(&self, backbone: &BackboneSpec) -> Build {
         Build { variant: Variant::Transfer, batch_norm: self.head().batch_norm(), ..backbone.plain() }
@@ -135,7 +145,7 @@ impl TaskHead {
         if let Some(name) = self.head().reads() {
             let Some(row) = tap(rows, name) else {
                 let names = taps(rows).collect::<Vec<_>>().join(", ");
-                bail!("`head.tap`: there is no layer `{name}`; the layers are {names}")
+                bail!("`tap`: there is no layer `{name}`; the layers are {names}")
             };
             return Ok(row);
         }

@@ -27,7 +27,7 @@ use crate::{
         task::{Better, ImagePanel, Metric, StepOutput, Task},
     },
 };
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use candle_core::{D, DType, Device, Tensor};
 use rand::RngExt;
 use serde::{Deserialize, Serialize};
@@ -185,10 +185,9 @@ impl Bigan {
         let share = |x: Tensor| x.to_dtype(DType::F32)?.mean_all();
         let discriminated = (share(right?.gt(0f32)?)? + share(wrong?.le(0f32)?)?)?;
         let others = Tensor::cat(&[shown.narrow(0, 1, shown.dim(0)? - 1)?, shown.narrow(0, 0, 1)?], 0)?;
-        let [own, other] = [&shown, &others].map(|pictures| distances(&reconstructed, pictures));
-        let own = own?;
+        let (own, other) = (distances(&reconstructed, &shown)?, distances(&reconstructed, &others)?);
         Ok([
-            ("matched", scalar(share(own.lt(&other?)?)?)?),
+            ("matched", 0.5 * scalar((share(own.lt(&other)?)? + share(own.le(&other)?)?)?)?),
             ("code", scalar(cosine(&drawn, &again)?)?),
             ("squares", scalar(own.mean_all()?)?),
             ("discriminated", 0.5 * scalar(discriminated)?),
@@ -239,10 +238,17 @@ impl Task for Bigan {
         let (mut meter, mut number) = (MeanMeter::default(), 0);
         while let Some(batch) = val.next_batch()? {
             let images = batch.indices.len() as f64;
-            meter.add(images, &self.measure(&batch.pixels, number)?);
-            meter.images += images;
+            // a picture alone has no other to be compared with
+            if images > 1.0 {
+                meter.add(images, &self.measure(&batch.pixels, number)?);
+                meter.images += images;
+            }
             number += 1;
         }
+        ensure!(
+            meter.images > 0.0,
+            "one validation picture has no other to be compared with: use at least 2"
+        );
         self.matches = meter.mean("matched") >= LEARNED;
         let all = [
             (meter.mean("matched"), Better::Higher),

@@ -39,6 +39,8 @@ use serde::{Deserialize, Serialize};
 const MEAN: [u8; 3] = [124, 117, 104];
 /// Images in a panel.
 const PANEL_IMAGES: usize = 8;
+/// Mean squared distance from the visible mean, of colors from −1 to 1, below which pictures count as uniform.
+const MIN_VARIATION: f64 = 1e-6;
 /// Share of the missing variation below which a network has learned nothing.
 const LEARNED: f64 = 0.02;
 /// Weight of the visible border of the center, to which the painting must fit.
@@ -123,6 +125,8 @@ pub struct Inpainting {
     /// Regions in validation are the same every time.
     validation: Rng,
     has_learned: bool,
+    /// Whether the pictures of the newest validation were uniform.
+    uniform: bool,
 }
 
 struct Adversary {
@@ -166,7 +170,7 @@ impl Inpainting {
             adversary = Some(Adversary { net, weight: spec.adversarial.get() });
         }
         let (region, validation) = (spec.region, rng.split("validation"));
-        Ok(Self { region, side: crop, net, adversary, params, validation, has_learned: true })
+        Ok(Self { region, side: crop, net, adversary, params, validation, has_learned: true, uniform: false })
     }
 
     /// Cuts a region out of pictures u8 RGB `(B, S, S, 3)`, the `number`th of the stream.
@@ -296,9 +300,10 @@ impl Task for Inpainting {
             meter.images += images;
             number += 1;
         }
-        let loss = meter.mean("loss");
-        let explained = 1.0 - loss / meter.mean("variation");
-        self.has_learned = explained >= LEARNED;
+        let (loss, variation) = (meter.mean("loss"), meter.mean("variation"));
+        let explained = if variation > MIN_VARIATION { 1.0 - loss / variation } else { f64::NAN };
+        self.has_learned = explained.is_nan() || explained >= LEARNED;
+        self.uniform = explained.is_nan();
         let all = [
             (loss, Better::Lower),
             (10.0 * (4.0 / loss).log10(), Better::Higher),
@@ -332,6 +337,12 @@ impl Task for Inpainting {
     }
 
     fn warnings(&self) -> Vec<(String, String)> {
+        if self.uniform {
+            return vec![(
+                "the validation pictures are uniform, so `explained` is undefined".into(),
+                "use pictures that vary, or ignore this metric".into(),
+            )];
+        }
         if self.has_learned {
             return vec![];
         }

@@ -24,7 +24,7 @@ use crate::{
     rng::Rng,
     train::task::{Better, ImagePanel, Metric, StepOutput, Task},
 };
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use candle_core::{DType, Device, Tensor};
 use serde::{Deserialize, Serialize};
 
@@ -152,11 +152,15 @@ impl Task for Simclr {
         Ok(StepOutput { loss: compared.loss, scalars })
     }
 
-    /// Means over validation batches, in which there are fewer views to tell apart than in a large training batch.
+    /// Means over validation batches, in which there are fewer views to tell apart than in a large training batch. A batch
+    /// of one picture, which has nothing to tell it from, is left out.
     fn evaluate(&mut self, val: &mut Loader) -> Result<Vec<Metric>> {
         let mut meter = MeanMeter::default();
         while let Some(batch) = val.next_batch()? {
             let images = batch.indices.len() as f64;
+            if images < 2.0 {
+                continue;
+            }
             let views = self.views(&batch, &self.validation, meter.images as usize)?;
             let compared = self.compare(&views, &Mode::Frozen)?;
             let scalar = |x: &Tensor| x.to_dtype(DType::F64)?.to_scalar::<f64>();
@@ -169,6 +173,7 @@ impl Task for Simclr {
             meter.add(images, &means);
             meter.images += images;
         }
+        ensure!(meter.images > 0.0, "one validation picture has no others to be told from: use at least 2");
         let (accuracy, chance) = (meter.mean("accuracy"), meter.mean("chance"));
         self.at_chance = (accuracy < chance + LEARNED * (1.0 - chance)).then_some(chance);
         let values = [(accuracy, Better::Higher), (meter.mean("loss"), Better::Lower)];

@@ -349,8 +349,13 @@ fn what_cannot_work_is_refused_before_the_first_step() -> Result<()> {
     assert!(channels.contains("`head.channels`") && channels.contains("give 2 numbers, not 1"), "{channels}");
     let grays = with("blur: 0.5", "blur: 1.5");
     assert!(grays.contains("a number from 0 to 1"), "{grays}");
+    let alone = with(
+        "simclr: { augment: { blur: 0.5 }, head: { hidden: 16 } } }, train: *train",
+        "simclr: {} }, train: { <<: *train, batch: 1 }",
+    );
+    assert!(alone.contains("no others to be told from") && alone.contains("stage `simclr`"), "{alone}");
     let tap = with("task: { rotation: { head: {", "task: { rotation: { head: { tap: conv9,");
-    assert!(tap.contains("`head.tap`: there is no layer `conv9`"), "{tap}");
+    assert!(tap.contains("`tap`: there is no layer `conv9`"), "{tap}");
     let patch = with("context: { grid: 2", "context: { grid: 2, patch: 60");
     assert!(patch.contains("use a larger `crop`"), "{patch}");
     let pixels = refused(&on("{ vgg16: {} }").replace(

@@ -227,12 +227,17 @@ enum Predicts<'a> {
     Headed(&'a dyn HeadedTaskSpec),
 }
 
-/// Checks that batch normalization has more than one example to normalize.
+/// Checks that batch normalization has more than one example to normalize, and a comparison more than one picture.
 fn check_batch(head: &TaskHead, batch: usize) -> Result<()> {
+    ensure!(
+        batch > 1 || !head.compares_pictures(),
+        "the views of a batch of one picture have no others to be told from: use a `batch` of at least 2, better of \
+         hundreds (`iter_size` does not replace it)"
+    );
     ensure!(
         !head.normalizes_one_example(batch),
         "a batch of one picture gives the head one example, of which batch normalization leaves nothing: use a `batch` of \
-         at least 2, or `batch_norm: false` in the task"
+         at least 2, or `batch_norm: false` in the task or its `head`"
     );
     Ok(())
 }
