@@ -271,7 +271,8 @@ proptest! {
         batch in 1usize..4,
     ) {
         let rows = graph(&choices);
-        // Sums in another order, through up to fourteen layers that may amplify what is rounded.
+        // Both sides are f32 and sum in another order. Of some 8,000 graphs one was 1.3e-4 apart, with two batch
+        // normalizations above a batch of two vectors.
         compare(&rows, batch, 3e-4).expect("both sides compute");
     }
 }
