@@ -26,7 +26,7 @@ const COMMIT: &str = git_version::git_version!(
 const COMMIT: &str = "unknown";
 
 fn main() -> ExitCode {
-    disable_error_backtraces();
+    set_environment();
     program::set_commit(COMMIT);
     heap::retain();
     let cli = Cli::parse();
@@ -46,12 +46,18 @@ fn main() -> ExitCode {
     }
 }
 
-/// Disables backtraces in error messages. candle also captures them for errors if `RUST_BACKTRACE` is set, and appends the
-/// stack to the message. The standard library has a separate variable for errors, which is not overridden if set.
-fn disable_error_backtraces() {
-    const ERRORS: &str = "RUST_LIB_BACKTRACE";
-    if std::env::var_os(ERRORS).is_none() {
-        // SAFETY: no other thread has been started yet.
-        unsafe { std::env::set_var(ERRORS, "0") };
+/// Defaults of variables that candle and the standard library read; those that are set are kept.
+///
+/// `RUST_LIB_BACKTRACE`: no backtraces in error messages. candle also captures them for errors if `RUST_BACKTRACE` is set,
+/// and appends the stack to the message; the standard library has this separate variable for errors.
+///
+/// `CANDLE_NUM_THREADS`: candle's elementwise operations stay on the thread that calls them. Its pool for them waits in
+/// busy loops: it takes the cores from our own threads, and beside another program each operation waits for the scheduler.
+fn set_environment() {
+    for (name, value) in [("RUST_LIB_BACKTRACE", "0"), ("CANDLE_NUM_THREADS", "1")] {
+        if std::env::var_os(name).is_none() {
+            // SAFETY: no other thread has been started yet.
+            unsafe { std::env::set_var(name, value) };
+        }
     }
 }
