@@ -17,6 +17,7 @@ use crate::{
         layers::{BatchNormOptions, Fillers},
         params::Params,
     },
+    ops::activation::tanh,
     rng::Rng,
 };
 use candle_core::{Result, Tensor, bail};
@@ -151,7 +152,7 @@ pub fn generate(generator: &Network, codes: &Tensor, mode: &Mode) -> Result<Tens
     let (batch, numbers) = codes.dims2()?;
     let map = generator.forward(&codes.reshape((batch, 1, 1, numbers))?, &[PICTURE], mode)?.remove(0);
     // a sigmoid, from −1 to 1
-    map.affine(0.5, 0.0)?.tanh()
+    tanh(&map.affine(0.5, 0.0)?)
 }
 
 /// Scores `(B)` of pairs of a picture `(B, side, side, 3)` and a code `(B, N)`, above 0 for encoded pictures.

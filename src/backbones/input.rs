@@ -6,6 +6,7 @@
 
 use crate::{
     color::{
+        channels::{ChannelOrder, SIGNED_STEP, look_up},
         gray::{Gray, gray_of},
         lab::rgb_to_lab,
     },
@@ -78,18 +79,17 @@ impl Input {
         if rgb.dtype() != DType::U8 || channels != 3 {
             bail!("network input: expected u8 RGB (B, H, W, 3), got {:?} {:?}", rgb.dtype(), rgb.dims())
         }
-        let numbers = |values: [f32; 3]| table(&values, rgb.device());
         let _layouts = keep_layouts(rgb.device());
         match self {
             Self::Lightness => lightness(&rgb_to_lab(rgb)?),
             Self::Ab => rgb_to_lab(rgb)?.narrow(3, 1, 2)?.contiguous(),
-            Self::Lab => rgb_to_lab(rgb)?.broadcast_sub(&numbers([50.0, 0.0, 0.0])?),
-            Self::BgrMean => bgr(rgb)?.broadcast_sub(&numbers(BGR_MEAN)?),
-            Self::Bgr => bgr(rgb),
-            Self::BgrSigned => bgr(rgb)?.affine(1.0 / 127.5, -1.0),
-            Self::RgbUnit => (rgb.to_dtype(DType::F32)? / 255.0)?
-                .broadcast_sub(&numbers(RGB_MEAN)?)?
-                .broadcast_div(&numbers(RGB_DEVIATION)?),
+            Self::Lab => rgb_to_lab(rgb)?.broadcast_sub(&table(&[50f32, 0.0, 0.0], rgb.device())?),
+            Self::BgrMean => look_up(rgb, ChannelOrder::Bgr, |channel, value| value - BGR_MEAN[channel]),
+            Self::Bgr => look_up(rgb, ChannelOrder::Bgr, |_, value| value),
+            Self::BgrSigned => look_up(rgb, ChannelOrder::Bgr, |_, value| value * SIGNED_STEP - 1.0),
+            Self::RgbUnit => look_up(rgb, ChannelOrder::Rgb, |channel, value| {
+                (value * (1.0 / 255.0) - RGB_MEAN[channel]) / RGB_DEVIATION[channel]
+            }),
             Self::Hints | Self::HintsCentered | Self::Gray | Self::Luma | Self::LumaBgr => {
                 self.of_lightness(&self.gray().of_pictures(rgb)?, None)
             }
@@ -198,12 +198,6 @@ fn hinted(lightness: &Tensor, hints: Option<&Tensor>, center: f64) -> Result<Ten
         None => (Tensor::cat(&[&light.zeros_like()?, &light.zeros_like()?], 3)?, light.zeros_like()?),
     };
     Tensor::cat(&[light, ab, place.affine(1.0, -center)?], 3)
-}
-
-/// Channels in the order blue, green, red, f32.
-fn bgr(rgb: &Tensor) -> Result<Tensor> {
-    let reversed = table(&[2u32, 1, 0], rgb.device())?;
-    rgb.to_dtype(DType::F32)?.contiguous()?.index_select(&reversed, 3)
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! Color: sRGB ↔ Lab, the quantized ab bins, soft encoding and decoding, the color prior. Independent of training.
 
+pub mod channels; // numbers of 8-bit values
 pub mod jitter; // random changes, for augmentation
 pub mod lab;
 

@@ -18,6 +18,7 @@ pub(super) trait Float: FloatDType + Neg<Output = Self> + Stored<Wide = Self> {
     const ZERO: Self;
     const NEG_INFINITY: Self;
     fn exp(self) -> Self;
+    fn tanh(self) -> Self;
     fn nan(self) -> bool;
 }
 
@@ -45,6 +46,18 @@ impl Float for f32 {
         if x < -87.33 { 0.0 } else { p * power(n >> 1) * power(n - (n >> 1)) }
     }
 
+    /// tanh within 3 ulp, without a function call: an odd polynomial near 0 (the coefficients of Moshier's Cephes library),
+    /// beyond it 1 − 2 / (e^2|x| + 1).
+    #[inline(always)]
+    fn tanh(self) -> Self {
+        let (size, square) = (self.abs(), self * self);
+        let p = -5.704_988_7e-3;
+        let p = ((p * square + 2.063_909e-2) * square - 5.373_971_6e-2) * square + 1.333_144_2e-1;
+        let near = ((p * square - 3.333_328e-1) * square) * self + self;
+        let far = (1.0 - 2.0 / (Float::exp(2.0 * size) + 1.0)).copysign(self);
+        if size < 0.625 { near } else { far }
+    }
+
     fn nan(self) -> bool {
         self.is_nan()
     }
@@ -56,6 +69,10 @@ impl Float for f64 {
 
     fn exp(self) -> Self {
         f64::exp(self)
+    }
+
+    fn tanh(self) -> Self {
+        f64::tanh(self)
     }
 
     fn nan(self) -> bool {
@@ -77,6 +94,13 @@ pub(super) trait Stored: WithDType {
 
     /// `gradient` masked by `self`, the input or output of a ReLU: 0 at 0, and NaN propagates.
     fn gate(self, gradient: Self) -> Self;
+
+    /// `value` where `self` is positive, else `slope` times it: leaky ReLU of `self` itself and its gradient from `self`, its
+    /// input or output.
+    #[inline(always)]
+    fn leak(self, value: Self, slope: Self::Wide) -> Self {
+        if self.wide() <= Self::Wide::ZERO { Self::rounded(slope * value.wide()) } else { value }
+    }
 
     /// Writes a block with the results of `fill`, which are 0 before.
     fn fill(block: &mut [MaybeUninit<Self>], fill: impl FnOnce(&mut [Self::Wide]));
@@ -316,6 +340,18 @@ mod tests {
             let far = 10f32.powi(power);
             assert_eq!((Float::exp(-far), Float::exp(far)), (0.0, f32::INFINITY), "1e{power}");
         }
+    }
+
+    #[test]
+    fn tanh_is_within_three_units_of_the_last_place() {
+        for i in -120_000..120_000 {
+            let x = i as f32 / 10_000.0;
+            let (got, want) = (f64::from(Float::tanh(x)), f64::from(x).tanh());
+            let gap = (got - want).abs() / want.abs().max(f64::MIN_POSITIVE);
+            assert!(gap < 3.0 * f64::from(f32::EPSILON) / 2.0, "{x}: {got} {want}");
+        }
+        assert_eq!([1e-30f32, 0.0, f32::INFINITY, -1e30].map(Float::tanh), [1e-30, 0.0, 1.0, -1.0]);
+        assert!(Float::tanh(f32::NAN).is_nan());
     }
 
     /// All upper halves with the lower halves around a tie.

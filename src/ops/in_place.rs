@@ -4,12 +4,11 @@ use super::cpu::{BLOCK, Stored};
 use crate::op::{elements, elements_mut};
 use candle_core::{CpuStorage, InplaceOp2, Layout, Result, Tensor, backend::BackendStorage, bail};
 use rayon::prelude::*;
-use std::marker::PhantomData;
 
 /// An operation on two elements.
 pub(super) trait ElementRule: Send + Sync {
     const NAME: &'static str;
-    fn apply<T: Stored>(a: T, b: T) -> T;
+    fn apply<T: Stored>(&self, a: T, b: T) -> T;
 }
 
 /// Whether [`in_place`] can be used for these tensors: contiguous, in host memory.
@@ -21,21 +20,27 @@ pub(super) fn fits(a: &Tensor, b: &Tensor) -> bool {
 ///
 /// # Errors
 /// Two shapes; another type than f32, f64 and bf16; tensors that do not [fit](fits).
-pub(super) fn in_place<R: ElementRule>(a: Tensor, b: &Tensor) -> Result<Tensor> {
+pub(super) fn in_place<R: ElementRule>(rule: R, a: Tensor, b: &Tensor) -> Result<Tensor> {
     if a.shape() != b.shape() {
         bail!("{}: tensors of {:?} and {:?}", R::NAME, a.dims(), b.dims())
     }
-    a.inplace_op2(b, &InPlace::<R>(PhantomData))?;
+    a.inplace_op2(b, &InPlace(rule))?;
     Ok(a)
 }
 
-struct InPlace<R>(PhantomData<R>);
+struct InPlace<R>(R);
 
 impl<R: ElementRule> InPlace<R> {
-    fn run<T: Stored>(a: &mut [T], a_layout: &Layout, b: &CpuStorage, b_layout: &Layout) -> Result<()> {
+    fn run<T: Stored>(
+        &self,
+        a: &mut [T],
+        a_layout: &Layout,
+        b: &CpuStorage,
+        b_layout: &Layout,
+    ) -> Result<()> {
         let (a, b) = (elements_mut(R::NAME, a, a_layout)?, elements::<T>(R::NAME, b, b_layout)?);
         let blocks = a.par_chunks_mut(BLOCK).zip(b.par_chunks(BLOCK));
-        blocks.for_each(|(a, b)| a.iter_mut().zip(b).for_each(|(a, b)| *a = R::apply(*a, *b)));
+        blocks.for_each(|(a, b)| a.iter_mut().zip(b).for_each(|(a, b)| *a = self.0.apply(*a, *b)));
         Ok(())
     }
 }
@@ -53,9 +58,9 @@ impl<R: ElementRule> InplaceOp2 for InPlace<R> {
         b_layout: &Layout,
     ) -> Result<()> {
         match a {
-            CpuStorage::F32(a) => Self::run(a, a_layout, b, b_layout),
-            CpuStorage::F64(a) => Self::run(a, a_layout, b, b_layout),
-            CpuStorage::BF16(a) => Self::run(a, a_layout, b, b_layout),
+            CpuStorage::F32(a) => self.run(a, a_layout, b, b_layout),
+            CpuStorage::F64(a) => self.run(a, a_layout, b, b_layout),
+            CpuStorage::BF16(a) => self.run(a, a_layout, b, b_layout),
             other => bail!("{}: f32, f64 or bf16 wanted, got {:?}", R::NAME, other.dtype()),
         }
     }

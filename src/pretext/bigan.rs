@@ -18,6 +18,7 @@ use crate::{
         task_head::TaskHead,
     },
     bounded::{Channels, Pixels, Positive},
+    color::channels::signed,
     data::{Batch, loader::Loader},
     nn::{Mode, TrainingPass, params::Params},
     ops::{losses::bce_with_logits, resize::resize_bilinear},
@@ -138,8 +139,7 @@ impl Bigan {
 
     /// Pictures as the discriminator sees them: RGB from −1 to 1, `(B, side, side, 3)`.
     fn shown(&self, pixels: &Tensor) -> Result<Tensor> {
-        let signed = pixels.to_dtype(DType::F32)?.affine(1.0 / 127.5, -1.0)?;
-        let side = self.sizes.side;
+        let (signed, side) = (signed(pixels)?, self.sizes.side);
         Ok(if self.crop == side { signed } else { resize_bilinear(&signed, (side, side), false)? })
     }
 

@@ -16,7 +16,7 @@ use crate::{
         nearest::nearest_bins,
     },
     device::{keep_layouts, table},
-    ops::losses::cross_entropy,
+    ops::losses::{cross_entropy, squared_distance},
 };
 use candle_core::{D, DType, Result, Tensor};
 use serde::{Deserialize, Serialize};
@@ -108,7 +108,7 @@ impl ChannelTarget {
         let pixels = b * h * w;
         match self.labels(truth)? {
             Some(labels) => cross_entropy(&map.reshape((pixels, outputs))?, &labels, None),
-            None => (self.predicts.to_lab_units(map)? - truth)?.sqr()?.sum_all()? * (0.5 / pixels as f64),
+            None => squared_distance(&self.predicts.to_lab_units(map)?, truth, None, 2.0 * pixels as f64),
         }
     }
 

@@ -14,7 +14,7 @@ use crate::{
     color::{bins::Bins, decode::Decode, encode::SoftCode, lab, prior::rebalance},
     data::{Batch, loader::Loader},
     nn::{Mode, TrainingPass, params::Params},
-    ops::losses::{SoftCrossEntropy, soft_encoded_cross_entropy},
+    ops::losses::{SoftCrossEntropy, soft_encoded_cross_entropy, squared_distance},
     rng::Rng,
     train::task::{ImagePanel, Metric, StepOutput, Task},
     yaml,
@@ -210,7 +210,7 @@ impl HeadLoss {
     /// Equation 1, for predicted and true ab `(B, h, w, 2)`.
     fn l2(predicted: &Tensor, ab: &Tensor) -> candle_core::Result<Self> {
         let (batch, h, w, _) = ab.dims4()?;
-        let loss = ((predicted - ab)?.sqr()?.sum_all()? * (0.5 / batch as f64))?;
+        let loss = squared_distance(predicted, ab, None, 2.0 * batch as f64)?;
         let pixels = Tensor::full((h * w) as f64, (), loss.device())?;
         let value = (loss.detach().to_dtype(DType::F64)? / pixels)?;
         Ok(Self { loss, scalars: vec![("loss", value)] })

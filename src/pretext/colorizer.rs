@@ -19,10 +19,11 @@ use crate::{
         yuv::ab_of_uv,
     },
     nn::{Mode, params::Params},
+    ops::activation::{sigmoid, tanh},
     rng::Rng,
 };
 use candle_core::{D, Result, Tensor, bail};
-use candle_nn::ops::{sigmoid, softmax};
+use candle_nn::ops::softmax;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
@@ -201,7 +202,7 @@ impl Colorizer {
         match &self.output {
             OutputKind::Distribution(bins) => decode(map, bins, how),
             OutputKind::Ab => map.affine(AB_UNIT, 0.0),
-            OutputKind::Tanh { scale } => map.tanh()?.affine(*scale, 0.0),
+            OutputKind::Tanh { scale } => tanh(map)?.affine(*scale, 0.0),
             OutputKind::UnitAb { .. } => sigmoid(map)?.affine(2.0 * AB_RANGE, -AB_RANGE),
             OutputKind::Uv | OutputKind::HueChroma => {
                 bail!("{:?} is a color only on a gray value", self.output)

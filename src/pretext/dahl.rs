@@ -11,12 +11,12 @@ use crate::{
     color::yuv::unit_uv,
     data::Batch,
     nn::Mode,
+    ops::activation::sigmoid,
     train::task::StepOutput,
     yaml,
 };
 use anyhow::{Result, ensure};
 use candle_core::Tensor;
-use candle_nn::ops::sigmoid;
 use serde::{Deserialize, Serialize};
 
 /// What the network's sides must be multiples of.

@@ -17,12 +17,14 @@ use crate::{
     color::lab,
     data::Batch,
     nn::Mode,
-    ops::losses::cross_entropy,
+    ops::{
+        activation::sigmoid,
+        losses::{cross_entropy, squared_distance},
+    },
     train::task::StepOutput,
     yaml,
 };
 use anyhow::{Result, ensure};
-use candle_nn::ops::sigmoid;
 use serde::{Deserialize, Serialize};
 
 /// What the network's sides must be multiples of.
@@ -108,7 +110,8 @@ impl ColorizerCriterion for ColorsAndClasses {
         let input = colorizer.network().input().read(&batch.pixels)?;
         let heads: &[&str] = if self.weight > 0.0 { &[COLOR_HEAD, CLASS_HEAD] } else { &[COLOR_HEAD] };
         let maps = two_streams::forward(colorizer.network(), colorizer.global_side(), &input, heads, mode)?;
-        let l2 = ((sigmoid(&maps[0])? - truth)?.sqr()?.mean_all()? * 2.0)?;
+        let pixels = truth.elem_count() / 2;
+        let l2 = squared_distance(&sigmoid(&maps[0])?, &truth, None, pixels as f64)?;
         let Some(classes) = maps.get(1) else {
             let scalars = vec![("loss", l2.detach()), ("l2", l2.detach())];
             return Ok(StepOutput { loss: l2, scalars });

@@ -21,10 +21,15 @@ use crate::{
         task_head::TaskHead,
     },
     bounded::{Fraction, Positive},
+    color::channels::signed,
     data::{Batch, loader::Loader},
     device::keep_layouts,
     nn::{Mode, TrainingPass, params::Params},
-    ops::{losses::bce_with_logits, resize::resize_bilinear},
+    ops::{
+        activation::tanh,
+        losses::{bce_with_logits, squared_distance},
+        resize::resize_bilinear,
+    },
     rng::Rng,
     train::{
         panel,
@@ -37,6 +42,7 @@ use serde::{Deserialize, Serialize};
 
 /// Mean color of ImageNet: red, green, blue.
 const MEAN: [u8; 3] = [124, 117, 104];
+const CHANNELS: usize = 3;
 /// Images in a panel.
 const PANEL_IMAGES: usize = 8;
 /// Mean squared distance from the visible mean, of colors from −1 to 1, below which pictures count as uniform.
@@ -140,10 +146,30 @@ struct Masked {
     x: Tensor,
     /// RGB from −1 to 1, `(B, S, S, 3)`
     truth: Tensor,
-    /// 1 where pixels are cut out, else 0, `(1, S, S, 1)`
-    cut: Tensor,
-    /// Weight of each pixel in the loss, `(1, S, S, 1)`
-    weights: Tensor,
+    /// 1 where pixels are cut out, else 0
+    cut: Weights,
+    /// Weight of each pixel in the loss, where it is another
+    painted: Option<Weights>,
+}
+
+/// Weights of the pixels of a picture, `(1, S, S, 3)`: the same for all channels.
+struct Weights {
+    map: Tensor,
+    /// Numbers of a picture whose weight is not 0.
+    count: usize,
+}
+
+impl Weights {
+    fn of(weights: impl Iterator<Item = f32>, side: usize, device: &Device) -> candle_core::Result<Self> {
+        let map: Vec<f32> = weights.flat_map(|weight| [weight; CHANNELS]).collect();
+        let count = map.iter().filter(|weight| **weight > 0.0).count();
+        Ok(Self { map: Tensor::from_vec(map, (1, side, side, CHANNELS), device)?, count })
+    }
+
+    /// Weighted mean of the squared distance of pictures from the truth, over pixels and channels.
+    fn distance(&self, painted: &Tensor, truth: &Tensor) -> candle_core::Result<Tensor> {
+        squared_distance(painted, truth, Some(&self.map), (self.count * truth.dim(0)?) as f64)
+    }
 }
 
 impl Inpainting {
@@ -175,23 +201,17 @@ impl Inpainting {
 
     /// Cuts a region out of pictures u8 RGB `(B, S, S, 3)`, the `number`th of the stream.
     fn masked(&self, pixels: &Tensor, rng: &Rng, number: u64) -> Result<Masked> {
-        let _layouts = keep_layouts(pixels.device());
         let (side, device) = (self.side, pixels.device());
-        let map = |values: Vec<f32>| Tensor::from_vec(values, (1, side, side, 1), device);
         let (hole, seen) = self.regions(rng, number);
-        let cut: Vec<f32> = hole.iter().map(|cut| f32::from(u8::from(*cut))).collect();
-        let weight = |(hole, painted): (&bool, &bool)| match (hole, painted) {
+        let cut = Weights::of(hole.iter().map(|cut| f32::from(u8::from(*cut))), side, device)?;
+        let weight = |(hole, seen): (&bool, &bool)| match (hole, seen) {
             (true, _) => 1.0,
             (false, true) => BORDER_WEIGHT,
             (false, false) => 0.0,
         };
-        let weights = hole.iter().zip(&seen).map(weight).collect();
-        let (cut, weights) = (map(cut)?, map(weights)?);
-        let mean = Tensor::from_slice(&MEAN, (1, 1, 1, 3), device)?;
-        let fill = self.net.input().read(&mean)?.broadcast_mul(&cut)?;
-        let kept = self.net.input().read(pixels)?.broadcast_mul(&cut.affine(-1.0, 1.0)?)?;
-        let truth = pixels.to_dtype(DType::F32)?.affine(1.0 / 127.5, -1.0)?;
-        Ok(Masked { x: kept.broadcast_add(&fill)?, truth, cut, weights })
+        let painted = (hole != seen).then(|| Weights::of(hole.iter().zip(&seen).map(weight), side, device));
+        let x = self.net.input().read(&without(pixels, &hole)?)?;
+        Ok(Masked { x, truth: signed(pixels)?, cut, painted: painted.transpose()? })
     }
 
     /// The pixels that are cut out, and those that the loss counts.
@@ -211,7 +231,7 @@ impl Inpainting {
     /// The painted pictures, RGB from −1 to 1, `(B, S, S, 3)`.
     fn paint(&self, x: &Tensor, mode: &Mode) -> Result<Tensor> {
         let map = self.net.forward(x, &[RECONSTRUCTION], mode)?.remove(0);
-        Ok(resize_bilinear(&map, (self.side, self.side), false)?.tanh()?)
+        Ok(tanh(&resize_bilinear(&map, (self.side, self.side), false)?)?)
     }
 
     /// What the discriminator sees of pictures `(B, S, S, 3)`.
@@ -245,22 +265,25 @@ impl Inpainting {
     }
 }
 
-/// Weighted mean of the squared distance between pictures, over pixels and channels.
-fn distance(painted: &Tensor, truth: &Tensor, weights: &Tensor) -> candle_core::Result<Tensor> {
-    let _layouts = keep_layouts(painted.device());
-    let count = weights.gt(0f32)?.to_dtype(DType::F32)?.sum_all()?;
-    let all = (painted - truth)?.sqr()?.broadcast_mul(weights)?.sum_all()?;
-    let pictures = (truth.dim(0)? * truth.dim(3)?) as f64;
-    all.affine(1.0 / pictures, 0.0)?.div(&count)
+/// Pictures u8 RGB `(B, S, S, 3)` with the mean color where `hole` is.
+fn without(pixels: &Tensor, hole: &[bool]) -> candle_core::Result<Tensor> {
+    let _layouts = keep_layouts(pixels.device());
+    let (_, height, width, channels) = pixels.dims4()?;
+    let map = |of: [u8; CHANNELS], elsewhere: u8| {
+        let values = hole.iter().flat_map(|cut| if *cut { of } else { [elsewhere; CHANNELS] }).collect();
+        Tensor::from_vec(values, (1, height, width, channels), pixels.device())
+    };
+    pixels.broadcast_mul(&map([0; CHANNELS], 1)?)?.broadcast_add(&map(MEAN, 0)?)
 }
 
 /// Squared distance of the missing pixels from the mean color of the visible ones of their picture.
 fn variation(masked: &Masked) -> candle_core::Result<Tensor> {
-    let visible = masked.cut.affine(-1.0, 1.0)?;
-    let count = visible.sum_all()?;
+    let _layouts = keep_layouts(masked.truth.device());
+    let visible = masked.cut.map.affine(-1.0, 1.0)?;
+    let count = (visible.sum_all()? / CHANNELS as f64)?;
     let sum = masked.truth.broadcast_mul(&visible)?.sum_keepdim(1)?.sum_keepdim(2)?;
     let mean = sum.broadcast_div(&count)?.broadcast_as(masked.truth.shape())?;
-    distance(&mean, &masked.truth, &masked.cut)
+    masked.cut.distance(&mean, &masked.truth)
 }
 
 impl HeadedTask for Inpainting {
@@ -277,8 +300,12 @@ impl Task for Inpainting {
     fn step(&mut self, batch: &Batch, training: &TrainingPass) -> Result<StepOutput> {
         let masked = self.masked(&batch.pixels, &training.rng.split("region"), 0)?;
         let painted = self.paint(&masked.x, &Mode::Train(training.clone()))?;
-        let squares = distance(&painted, &masked.truth, &masked.weights)?;
-        let mut scalars = vec![("loss", distance(&painted.detach(), &masked.truth, &masked.cut)?)];
+        let missing = |painted: &Tensor| masked.cut.distance(painted, &masked.truth);
+        let (squares, logged) = match &masked.painted {
+            Some(weights) => (weights.distance(&painted, &masked.truth)?, missing(&painted.detach())?),
+            None => missing(&painted).map(|squares| (squares.clone(), squares.detach()))?,
+        };
+        let mut scalars = vec![("loss", logged)];
         let Some(adversary) = &self.adversary else { return Ok(StepOutput { loss: squares, scalars }) };
         let [fooled, right] = self.compete(adversary, training, &painted, &masked.truth)?;
         scalars.extend([("adversarial_loss", fooled.detach()), ("discriminator_loss", right.detach())]);
@@ -294,7 +321,7 @@ impl Task for Inpainting {
             let masked = self.masked(&batch.pixels, &self.validation, number)?;
             let painted = self.paint(&masked.x, &Mode::Frozen)?;
             let scalar = |x: Tensor| x.to_dtype(DType::F64)?.to_scalar::<f64>();
-            let loss = scalar(distance(&painted, &masked.truth, &masked.cut)?)?;
+            let loss = scalar(masked.cut.distance(&painted, &masked.truth)?)?;
             let images = batch.indices.len() as f64;
             meter.add(images, &[("loss", loss), ("variation", scalar(variation(&masked)?)?)]);
             meter.images += images;
@@ -321,12 +348,13 @@ impl Task for Inpainting {
         let masked = self.masked(&pixels, &self.validation, 0)?;
         let painted = self.paint(&masked.x, &Mode::Frozen)?;
         let _layouts = keep_layouts(pixels.device());
-        let kept = masked.truth.broadcast_mul(&masked.cut.affine(-1.0, 1.0)?)?;
+        let cut = &masked.cut.map;
+        let kept = masked.truth.broadcast_mul(&cut.affine(-1.0, 1.0)?)?;
         let bytes = |x: &Tensor| x.affine(127.5, 127.5)?.round()?.clamp(0f32, 255f32)?.to_dtype(DType::U8);
         let mean = Tensor::from_slice(&MEAN, (1, 1, 1, 3), pixels.device())?.to_dtype(DType::F32)?;
-        let fill = mean.affine(1.0 / 127.5, -1.0)?.broadcast_mul(&masked.cut)?;
+        let fill = mean.affine(1.0 / 127.5, -1.0)?.broadcast_mul(cut)?;
         let input = bytes(&kept.broadcast_add(&fill)?)?;
-        let whole = bytes(&(kept + painted.broadcast_mul(&masked.cut)?)?)?;
+        let whole = bytes(&(kept + painted.broadcast_mul(cut)?)?)?;
         let columns = [("input", &input), ("painted", &whole), ("truth", &pixels)];
         Ok(Some(panel::from_columns("inpainting", &columns)?))
     }

@@ -20,7 +20,7 @@ use crate::{
     color::lab,
     data::Batch,
     nn::Mode,
-    ops::losses::cross_entropy,
+    ops::{activation::tanh, losses::cross_entropy},
     train::task::StepOutput,
     yaml,
 };
@@ -151,7 +151,7 @@ impl ColorizerCriterion for ClassesAndColors {
         let maps = colorizer.network().forward(&input, &[CLASS_HEAD, COLOR_HEAD], mode)?;
         let ab = lab.narrow(3, 1, 2)?.contiguous()?;
         let classes = class_loss(&maps[0], &ab)?;
-        let l1 = l1(&maps[1].tanh()?.affine(self.scale / AB_UNIT, 0.0)?, &(ab / AB_UNIT)?)?;
+        let l1 = l1(&tanh(&maps[1])?.affine(self.scale / AB_UNIT, 0.0)?, &(ab / AB_UNIT)?)?;
         let loss = (&classes + (&l1 * self.weight)?)?;
         let scalars = vec![("loss", loss.detach()), ("class_loss", classes.detach()), ("l1", l1.detach())];
         Ok(StepOutput { loss, scalars })

@@ -119,7 +119,8 @@ fn relu_and_leaky_relu() {
     check("relu from the fourth on", &tested, &[random(&[77], 1)], |x| relu(&x[0].narrow(0, 3, 70)?));
     check("relu of a transpose", &tested, &[random(&[3, 5], 1)], |x| relu(&x[0].t()?));
     let special = Tensor::new(&[0f64, -0.0, f64::NAN, -1.0, 2.0], &Device::Cpu).unwrap();
-    check("relu at 0 and NaN", &tested, &[special], |x| relu(&x[0]));
+    check("relu at 0 and NaN", &tested, std::slice::from_ref(&special), |x| relu(&x[0]));
+    check("leaky relu at 0 and NaN", &tested, &[special], |x| leaky_relu(&x[0], 0.25));
 }
 
 /// Generators at the start, inside a block of their stream, in another stream, and far on; the same numbers exactly.

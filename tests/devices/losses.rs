@@ -4,13 +4,15 @@ use super::gpu;
 use candle_core::{DType, Device, Result, Tensor, Var};
 use hueristic::boxes::Rect;
 use hueristic::color::bins::Bins;
+use hueristic::color::channels::{ChannelOrder, look_up};
 use hueristic::color::decode::{Decode, decode};
 use hueristic::color::encode::SoftCode;
 use hueristic::color::lab::{lab_to_rgb, rgb_to_lab};
 use hueristic::color::nearest::nearest_bins;
+use hueristic::ops::activation::{sigmoid, tanh};
 use hueristic::ops::filter_axis::{AxisFilters, filter_axis};
 use hueristic::ops::losses::{
-    SoftCrossEntropy, bce_with_logits, cross_entropy, smooth_l1, soft_encoded_cross_entropy,
+    SoftCrossEntropy, bce_with_logits, cross_entropy, smooth_l1, soft_encoded_cross_entropy, squared_distance,
 };
 use hueristic::ops::resize::{interpolate, resize_bilinear};
 use hueristic::ops::roi_pool::{Roi, roi_max_pool};
@@ -219,6 +221,8 @@ fn losses_of_single_elements() -> Result<()> {
             let mask = random(&dims, 1.0, 9).gt(-0.7)?;
             let name = format!("{dims:?}, {dtype:?}");
             let near = tolerance(dtype);
+            check(&gpu, &format!("tanh {name}"), &x, near, tanh)?;
+            check(&gpu, &format!("sigmoid {name}"), &x, near, sigmoid)?;
             for mask in [None, Some(&mask)] {
                 check(&gpu, &format!("bce {name}"), &x, near, |x| {
                     let mask = mask.map(|m| m.to_device(x.device())).transpose()?;
@@ -228,6 +232,10 @@ fn losses_of_single_elements() -> Result<()> {
             check(&gpu, &format!("smooth L1 {name}"), &x, near, |x| {
                 let weights = (mask.to_dtype(DType::F64)? * 0.6)?.to_device(x.device())?;
                 smooth_l1(x, &t.to_device(x.device())?, &weights, 7.0)
+            })?;
+            check(&gpu, &format!("squared distance {name}"), &x, near, |x| {
+                let weights = (mask.to_dtype(DType::F64)? * 0.6)?.narrow(0, 0, 1)?.to_device(x.device())?;
+                squared_distance(x, &t.to_device(x.device())?, Some(&weights), 7.0)
             })?;
         }
     }
@@ -252,6 +260,11 @@ fn colors() -> Result<()> {
     let bytes: Vec<u8> =
         (0..2 * 97 * 61 * 3u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
     let rgb = Tensor::from_vec(bytes, (2, 97, 61, 3), &Device::Cpu)?;
+    for order in [ChannelOrder::Rgb, ChannelOrder::Bgr] {
+        let number = |channel: usize, value: f32| value * 0.3 - channel as f32;
+        let (got, want) = (look_up(&rgb.to_device(&gpu)?, order, number)?, look_up(&rgb, order, number)?);
+        assert_eq!(numbers(&got)?, numbers(&want)?, "{order:?}");
+    }
     let (lab, want) = (rgb_to_lab(&rgb.to_device(&gpu)?)?, rgb_to_lab(&rgb)?);
     let apart = hueristic::extremes::between(&lab.to_device(&Device::Cpu)?, &want)?;
     assert!(apart <= 1e-4, "Lab differs by {apart}");

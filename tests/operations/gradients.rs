@@ -7,11 +7,11 @@ use hueristic::boxes::Rect;
 use hueristic::color::bins::Bins;
 use hueristic::color::encode::SoftCode;
 use hueristic::extremes::largest_of;
-use hueristic::ops::activation::{leaky_relu, relu};
+use hueristic::ops::activation::{leaky_relu, relu, sigmoid, tanh};
 use hueristic::ops::batch_norm::{Momentum, Running, batch_norm_eval, batch_norm_train};
 use hueristic::ops::dropout::dropout;
 use hueristic::ops::losses::{
-    bce_with_logits, cross_entropy, nt_xent, smooth_l1, soft_encoded_cross_entropy,
+    bce_with_logits, cross_entropy, nt_xent, smooth_l1, soft_encoded_cross_entropy, squared_distance,
 };
 use hueristic::ops::lrn::{Lrn, lrn};
 use hueristic::ops::pool::{PoolGeometry, avg_pool2d, max_pool2d};
@@ -84,6 +84,17 @@ fn relu_rows() {
 fn leaky_relu_rows() {
     on_every_device(|| {
         check1("leaky relu", &[3, 5, 7, 2], |x| leaky_relu(x, 0.2));
+    });
+}
+
+/// Small numbers, and those at which the functions are flat.
+#[test]
+fn tanh_and_sigmoid_rows() {
+    on_every_device(|| {
+        for scale in [1.0, 0.01, 30.0] {
+            check1(&format!("tanh, {scale}"), &[3, 5, 7, 2], |x| tanh(&(x * scale)?));
+            check1(&format!("sigmoid, {scale}"), &[3, 5, 7, 2], |x| sigmoid(&(x * scale)?));
+        }
     });
 }
 
@@ -317,6 +328,22 @@ fn smooth_l1_rows() {
         check1("smooth_l1", &shape, |x| smooth_l1(x, &targets, &weights, 3.0));
         check1("smooth_l1 far off", &shape, |x| smooth_l1(&(x * 9.0)?, &targets, &weights, 0.5));
         check1("smooth_l1 of a transpose", &[8, 5], |x| smooth_l1(&x.t()?, &targets, &weights, 1.0));
+    });
+}
+
+#[test]
+fn squared_distance_rows() {
+    on_every_device(|| {
+        let (shape, targets) = ([3, 4, 2], tensor(&[3, 4, 2], 7));
+        let weights = |shape: &[usize]| {
+            let values: Vec<f64> = (0..shape.iter().product()).map(|i| [0.0, 1.0, 0.5, 3.0][i % 4]).collect();
+            Tensor::from_vec(values, shape, &device()).unwrap()
+        };
+        let (each, same) = (weights(&shape), weights(&[1, 4, 2]));
+        for (name, weights) in [("", None), ("weighted", Some(&each)), ("weighted alike", Some(&same))] {
+            let name = format!("squared_distance {name}");
+            check1(&name, &shape, |x| squared_distance(x, &targets, weights, 3.0));
+        }
     });
 }
 

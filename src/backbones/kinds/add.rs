@@ -40,7 +40,7 @@ impl LayerModule for AddRow {
         let (count, open) = (inputs.len(), call.relu.then(|| y.clone()));
         let backward = move |dy: Gradient| {
             let dy = match open {
-                Some(y) => gated_gradient(&y, dy)?.into(),
+                Some(y) => gated_gradient(&y, dy, 0.0)?.into(),
                 None => dy,
             };
             Ok(LayerGradients { inputs: vec![Some(dy); count], params: vec![] })

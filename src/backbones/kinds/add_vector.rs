@@ -3,7 +3,10 @@
 use super::rule::{LayerModule, LayerRule, MapSize};
 use crate::{
     nn::{layers::LayerCall, params::Params},
-    ops::tape::{Evaluated, Gradient, LayerGradients},
+    ops::{
+        sum::{add_to_cells, sum_of_cells},
+        tape::{Evaluated, Gradient, LayerGradients},
+    },
     rng::Rng,
 };
 use candle_core::{Result, Tensor, bail};
@@ -30,10 +33,9 @@ impl LayerRule for AddVectorRow {
 impl LayerModule for AddVectorRow {
     fn evaluate(&self, inputs: &[Tensor], _call: LayerCall) -> Result<Evaluated> {
         let [map, vector] = inputs else { bail!("a map and a vector are added, not {}", inputs.len()) };
-        let y = map.broadcast_add(vector)?;
+        let y = add_to_cells(map, vector)?;
         let backward = |dy: Gradient| {
-            let (dtype, wide) = (dy.tensor().dtype(), crate::op::wide(dy.tensor().dtype()));
-            let cells = dy.tensor().to_dtype(wide)?.sum_keepdim((1, 2))?.to_dtype(dtype)?;
+            let cells = sum_of_cells(dy.tensor())?;
             Ok(LayerGradients { inputs: vec![Some(dy), Some(cells.into())], params: vec![] })
         };
         Ok(Evaluated { y, backward: Box::new(backward) })

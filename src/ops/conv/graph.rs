@@ -239,7 +239,7 @@ impl ConvRecord {
     /// Those of the device.
     pub fn gradients(self, dy: Gradient) -> Result<ConvGradients> {
         let dy = match self.y {
-            Some(y) => gated_gradient(&y, dy)?,
+            Some(y) => gated_gradient(&y, dy, 0.0)?,
             None => dy.tensor().contiguous()?,
         };
         let bias = self.wants.bias.then(|| bias_gradient(&dy)).transpose()?;

@@ -28,8 +28,9 @@ pub(super) trait ElementLoss: Send + Sync + 'static {
     fn slope(prediction: f64, target: f64, weight: f64) -> f64;
 }
 
-/// The sum of a loss over all elements / `divisor`, of shape `()`. Predictions, targets and weights have one shape;
-/// without weights all are 1. Elements of weight 0 are ignored. Differentiable in the predictions only.
+/// The sum of a loss over all elements / `divisor`, of shape `()`. Predictions and targets have one shape. The weights
+/// repeat: there are as many as predictions, or as many as one picture of the batch has; without any, all are 1. Elements
+/// of weight 0 are ignored. Differentiable in the predictions only.
 pub(super) fn total<L: ElementLoss>(
     predictions: &Tensor,
     targets: &Tensor,
@@ -59,19 +60,26 @@ impl<L: ElementLoss> Total<L> {
 
     /// Sums blocks of fixed length in f64 and adds them in order.
     fn sum<T: Float>(x: &[T], t: &[T], weights: Option<&[T]>) -> f64 {
+        let run = weights.map_or(x.len(), <[T]>::len).max(1);
+        let in_run = run.div_ceil(BLOCK);
         let block = |i: usize| -> f64 {
-            let range = i * BLOCK..((i + 1) * BLOCK).min(x.len());
-            range.map(|j| of_element(L::value, x[j], t[j], weights.map(|w| w[j]))).sum()
+            let (first, start) = (i / in_run * run, i % in_run * BLOCK);
+            let range = start..(start + BLOCK).min(run);
+            let (x, t) = (&x[first..][range.clone()], &t[first..][range.clone()]);
+            let weights = weights.map(|w| &w[range]);
+            (0..x.len()).map(|j| of_element(L::value, x[j], t[j], weights.map(|w| w[j]))).sum()
         };
-        let blocks: Vec<f64> = (0..x.len().div_ceil(BLOCK)).into_par_iter().map(block).collect();
+        let blocks: Vec<f64> = (0..x.len() / run * in_run).into_par_iter().map(block).collect();
         blocks.iter().sum()
     }
 
     fn gradient<T: Float>(x: &[T], t: &[T], weights: Option<&[T]>, scale: f64) -> Vec<T> {
-        fill_blocks(1, x.len(), BLOCK, |_, start, out| {
-            for (j, o) in (start..).zip(out) {
-                let slope = |x, t, w| L::slope(x, t, w) * scale;
-                *o = T::from_f64(of_element(slope, x[j], t[j], weights.map(|w| w[j])));
+        let run = weights.map_or(x.len(), <[T]>::len).max(1);
+        let slope = |x, t, w| L::slope(x, t, w) * scale;
+        fill_blocks(x.len() / run, run, BLOCK, |picture, start, out| {
+            let (x, t) = (&x[picture * run..][start..], &t[picture * run..][start..]);
+            for (j, o) in out.iter_mut().enumerate() {
+                *o = T::from_f64(of_element(slope, x[j], t[j], weights.map(|w| w[start + j])));
             }
         })
     }

@@ -9,9 +9,11 @@ mod nt_xent;
 mod smooth_l1;
 mod soft_encoded;
 mod sparse_target;
+mod squares;
 
 pub use binary::bce_with_logits;
 pub use cross_entropy::cross_entropy;
 pub use nt_xent::{NtXent, nt_xent};
 pub use smooth_l1::smooth_l1;
 pub use soft_encoded::{SoftCrossEntropy, soft_encoded_cross_entropy};
+pub use squares::squared_distance;

@@ -250,3 +250,11 @@ extern "C" __global__ void color_jitter(const float* pictures, const float* desc
     rgb[0] = rgb[1] = rgb[2] = rgb[0] * 0.2989f + rgb[1] * 0.587f + rgb[2] * 0.114f;
   }
 }
+
+// The number of every value in `numbers` (3, 256), red and blue exchanged if `bgr`.
+extern "C" __global__ void look_up(const unsigned char* rgb, const float* numbers, int bgr, float* y, long long n) {
+  FOR_ELEMENTS(i, n) {
+    const int channel = (int)(i % 3);
+    y[i] = numbers[256 * channel + rgb[bgr ? i - 2 * channel + 2 : i]];
+  }
+}

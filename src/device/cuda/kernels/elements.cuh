@@ -29,6 +29,11 @@ template <typename T> struct alignas(16) Vector {
 template <typename S> __device__ __forceinline__ S rectify(S x) { return x <= S(0) ? S(0) : x; }
 template <typename S> __device__ __forceinline__ S gate(S x, S gradient) { return x <= S(0) ? S(0) : gradient; }
 
+// `value` where x is positive, else slope times it: leaky ReLU of x itself and its gradient. 0, not 0·∞, without slope.
+template <typename S> __device__ __forceinline__ S leak(S x, S value, S slope) {
+  return x <= S(0) ? (slope == S(0) ? S(0) : slope * value) : value;
+}
+
 // Instantiates MACRO(T, name) for every element type.
 #define FOR_EACH_TYPE(MACRO) MACRO(float, f32) MACRO(double, f64) MACRO(__nv_bfloat16, bf16)
 // Types of losses and updates.

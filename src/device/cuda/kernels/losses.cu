@@ -1,54 +1,51 @@
-// Elementwise losses: sigmoid cross entropy and smooth L1, computed in double, as on the CPU, since they process few
-// numbers per image. The forward pass writes one sum per block, and `total` adds them.
+// Elementwise losses: sigmoid cross entropy, smooth L1 and squared distance, computed in double, as on the CPU. The forward
+// pass writes one sum per block, and `total` adds them. A loss is a struct of its `value` and its `slope` in the prediction.
 #include "elements.cuh"
 #include "fixed_sums.cuh"
 
-__device__ double bce(double x, double t) { return rectify(x) - x * t + log1p(exp(-fabs(x))); }
-
-__device__ double sigmoid(double x) {
-  const double e = exp(-fabs(x));
-  return x < 0.0 ? e / (1.0 + e) : 1.0 / (1.0 + e);
-}
-
-// Entries with mask 0 are ignored; the mask may be null.
-template <typename T> __device__ void bce_sums(const T* x, const T* t, const T* mask, double* sums, long long n) {
-  double sum = 0.0;
-  FOR_RUN(i, n) if (mask == nullptr || mask[i] != T(0)) sum += bce(x[i], t[i]);
-  sum = block_sum(sum);
-  if (threadIdx.x == 0) sums[blockIdx.x] = sum;
-}
-
-template <typename T>
-__device__ void bce_gradient(const T* x, const T* t, const T* mask, const T* dloss, T* dx, double divisor, long long n) {
-  const double scale = *dloss / divisor;
-  FOR_ELEMENTS(i, n) {
-    const bool counts = mask == nullptr || mask[i] != T(0);
-    dx[i] = counts ? T((sigmoid(x[i]) - (double)t[i]) * scale) : T(0);
+struct Bce {
+  __device__ static double value(double x, double t, double) { return rectify(x) - x * t + log1p(exp(-fabs(x))); }
+  __device__ static double slope(double x, double t, double) {
+    const double e = exp(-fabs(x));
+    return (x < 0.0 ? e / (1.0 + e) : 1.0 / (1.0 + e)) - t;
   }
-}
+};
 
-// w·(p − t); 0 for weight 0 even if p or t is NaN.
-__device__ double difference(double p, double t, double w) { return w == 0.0 ? 0.0 : w * (p - t); }
+struct SmoothL1 {
+  __device__ static double value(double p, double t, double w) {
+    const double size = fabs(w * (p - t));
+    return size < 1.0 ? 0.5 * size * size : size - 0.5;
+  }
+  __device__ static double slope(double p, double t, double w) {
+    const double d = w * (p - t);
+    return w * (d < -1.0 ? -1.0 : d > 1.0 ? 1.0 : d); // propagates NaN
+  }
+};
 
-template <typename T>
-__device__ void smooth_l1_sums(const T* p, const T* t, const T* w, double* sums, long long n) {
+struct Squares {
+  __device__ static double value(double p, double t, double w) { return w * (p - t) * (p - t); }
+  __device__ static double slope(double p, double t, double w) { return 2.0 * w * (p - t); }
+};
+
+// The weights repeat after `period`; without any (null), all are 1. Entries of weight 0 are ignored, even NaN.
+template <typename L, typename T>
+__device__ void sums(const T* p, const T* t, const T* w, long long period, double* out, long long n) {
   double sum = 0.0;
   FOR_RUN(i, n) {
-    const double size = fabs(difference(p[i], t[i], w[i]));
-    sum += size < 1.0 ? 0.5 * size * size : size - 0.5;
+    const double weight = w == nullptr ? 1.0 : (double)w[i % period];
+    if (weight != 0.0) sum += L::value(p[i], t[i], weight);
   }
   sum = block_sum(sum);
-  if (threadIdx.x == 0) sums[blockIdx.x] = sum;
+  if (threadIdx.x == 0) out[blockIdx.x] = sum;
 }
 
-template <typename T>
-__device__ void smooth_l1_gradient(
-    const T* p, const T* t, const T* w, const T* dloss, T* dp, double divisor, long long n) {
+template <typename L, typename T>
+__device__ void gradient(
+    const T* p, const T* t, const T* w, long long period, const T* dloss, T* dp, double divisor, long long n) {
   const double scale = *dloss / divisor;
   FOR_ELEMENTS(i, n) {
-    const double d = difference(p[i], t[i], w[i]);
-    const double slope = d < -1.0 ? -1.0 : d > 1.0 ? 1.0 : d; // propagates NaN
-    dp[i] = w[i] == T(0) ? T(0) : T((double)w[i] * slope * scale);
+    const double weight = w == nullptr ? 1.0 : (double)w[i % period];
+    dp[i] = weight == 0.0 ? T(0) : T(L::slope(p[i], t[i], weight) * scale);
   }
 }
 
@@ -60,21 +57,19 @@ template <typename T> __device__ void total(const double* sums, T* y, double div
   if (threadIdx.x == 0) *y = T(sum / divisor);
 }
 
+#define DEFINE_LOSS(T, name, loss, L)                                                                                  \
+  extern "C" __global__ void loss##_sums_##name(                                                                       \
+      const T* p, const T* t, const T* w, long long period, double* out, long long n) {                                \
+    sums<L>(p, t, w, period, out, n);                                                                                  \
+  }                                                                                                                    \
+  extern "C" __global__ void loss##_gradient_##name(                                                                   \
+      const T* p, const T* t, const T* w, long long period, const T* dloss, T* dp, double divisor, long long n) {      \
+    gradient<L>(p, t, w, period, dloss, dp, divisor, n);                                                               \
+  }
 #define DEFINE(T, name)                                                                                                \
-  extern "C" __global__ void bce_sums_##name(const T* x, const T* t, const T* mask, double* sums, long long n) {       \
-    bce_sums(x, t, mask, sums, n);                                                                                     \
-  }                                                                                                                    \
-  extern "C" __global__ void bce_gradient_##name(                                                                      \
-      const T* x, const T* t, const T* mask, const T* dloss, T* dx, double divisor, long long n) {                     \
-    bce_gradient(x, t, mask, dloss, dx, divisor, n);                                                                   \
-  }                                                                                                                    \
-  extern "C" __global__ void smooth_l1_sums_##name(const T* p, const T* t, const T* w, double* sums, long long n) {    \
-    smooth_l1_sums(p, t, w, sums, n);                                                                                  \
-  }                                                                                                                    \
-  extern "C" __global__ void smooth_l1_gradient_##name(                                                                \
-      const T* p, const T* t, const T* w, const T* dloss, T* dp, double divisor, long long n) {                        \
-    smooth_l1_gradient(p, t, w, dloss, dp, divisor, n);                                                                \
-  }                                                                                                                    \
+  DEFINE_LOSS(T, name, bce, Bce)                                                                                       \
+  DEFINE_LOSS(T, name, smooth_l1, SmoothL1)                                                                            \
+  DEFINE_LOSS(T, name, squares, Squares)                                                                               \
   extern "C" __global__ void total_##name(const double* sums, T* y, double divisor, int count) {                       \
     total(sums, y, divisor, count);                                                                                    \
   }
