@@ -70,15 +70,61 @@ class Siggraph17(nn.Module):
         return 110 * self.model_out(ten), self.model_class(eight)
 
 
+class Siggraph17Caffe(nn.Module):
+    """The Caffe release, with its names: two first convolutions, no affine normalization, 100 times the tanh."""
+
+    def __init__(self, c=8):
+        super().__init__()
+        self.bw_conv1_1, self.ab_conv1_1 = conv(1, c), conv(3, c)
+        inputs = c
+        for number, (outputs, convs, dilation) in enumerate(
+            [(c, 2, 1), (2 * c, 2, 1), (4 * c, 3, 1), (8 * c, 3, 1), (8 * c, 3, 2), (8 * c, 3, 2), (8 * c, 3, 1)], 1
+        ):
+            for i in range(2 if number == 1 else 1, convs + 1):
+                setattr(self, f"conv{number}_{i}", conv(inputs, outputs, dilation))
+                inputs = outputs
+            setattr(self, f"conv{number}_{convs}norm", nn.BatchNorm2d(outputs, affine=False))
+        self.conv8_1, self.conv3_3_short = nn.ConvTranspose2d(8 * c, 4 * c, 4, 2, 1), conv(4 * c, 4 * c)
+        self.conv8_2, self.conv8_3 = conv(4 * c, 4 * c), conv(4 * c, 4 * c)
+        self.conv8_3norm = nn.BatchNorm2d(4 * c, affine=False)
+        self.conv9_1, self.conv2_2_short = nn.ConvTranspose2d(4 * c, 2 * c, 4, 2, 1), conv(2 * c, 2 * c)
+        self.conv9_2, self.conv9_2norm = conv(2 * c, 2 * c), nn.BatchNorm2d(2 * c, affine=False)
+        self.conv10_1, self.conv1_2_short = nn.ConvTranspose2d(2 * c, 2 * c, 4, 2, 1), conv(c, 2 * c)
+        self.conv10_2, self.conv10_ab = conv(2 * c, 2 * c), nn.Conv2d(2 * c, 2, 1)
+
+    def block(self, number, convs, x):
+        for i in convs:
+            x = getattr(self, f"conv{number}_{i}")(x).relu()
+        return getattr(self, f"conv{number}_{i}norm")(x)
+
+    def forward(self, light, ab, mask):
+        x = self.bw_conv1_1(light - 50) + self.ab_conv1_1(torch.cat([ab, 110 * mask], 1))
+        one = self.block(1, [2], x.relu())
+        two = self.block(2, [1, 2], one[:, :, ::2, ::2])
+        three = self.block(3, [1, 2, 3], two[:, :, ::2, ::2])
+        x = three[:, :, ::2, ::2]
+        for number in [4, 5, 6, 7]:
+            x = self.block(number, [1, 2, 3], x)
+        eight = self.block(8, [2, 3], (self.conv8_1(x) + self.conv3_3_short(three)).relu())
+        nine = self.block(9, [2], (self.conv9_1(eight) + self.conv2_2_short(two)).relu())
+        ten = (self.conv10_1(nine) + self.conv1_2_short(one)).relu()
+        return 100 * self.conv10_ab(nn.functional.leaky_relu(self.conv10_2(ten), 0.2)).tanh()
+
+
 def siggraph17(answers):
     net = fill(Siggraph17())
     light = waves(1, 24, 32, 5, 95)
     ab, mask = torch.zeros(1, 2, 24, 32), torch.zeros(1, 1, 24, 32)
     answers["siggraph17.light"] = light
     answers["siggraph17.plain"], _ = net(light, ab, mask)
+    caffe = fill(Siggraph17Caffe())
+    for first in [caffe.bw_conv1_1, caffe.ab_conv1_1]:
+        first.weight /= 100  # the hashed weights are for inputs of about 1
+    answers["siggraph17_caffe.plain"] = caffe(light, ab, mask)
     ab[:, 0, 4:9, 10:15], ab[:, 1, 4:9, 10:15], mask[:, :, 4:9, 10:15] = 60, -40, 1
     answers["siggraph17.hinted"], classes = net(light, ab, mask)
     answers["siggraph17.classes"] = classes[:, ::23]
+    answers["siggraph17_caffe.hinted"] = caffe(light, ab, mask)
 
 
 def upsampled(x, factor):

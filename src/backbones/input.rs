@@ -57,9 +57,9 @@ const RGB_DEVIATION: [f32; 3] = [0.229, 0.224, 0.225];
 /// Mean gray value over ImageNet.
 const GRAY_MEAN: f64 = 0.4488;
 /// Scale of L − 50 beside hints.
-const HINTED_LIGHTNESS: f64 = 100.0;
+pub(super) const HINTED_LIGHTNESS: f64 = 100.0;
 /// Scale of hints' a and b.
-const HINT_UNIT: f64 = 110.0;
+pub(super) const HINT_UNIT: f64 = 110.0;
 
 impl Input {
     /// Number of input channels.

@@ -3,7 +3,7 @@
 
 use super::hashed::{fill, value};
 use anyhow::{Context, Result};
-use candle_core::{Device, Tensor, TensorId, Var};
+use candle_core::{DType, Device, Tensor, TensorId, Var};
 use hueristic::{
     backbones::{
         BackboneSpec,
@@ -93,10 +93,14 @@ fn put(state: &mut Answers, name: String, dims: &[usize]) -> Result<()> {
     Ok(())
 }
 
+/// The transposed convolutions of the Caffe release.
+const TRANSPOSED: [&str; 3] = ["conv8_1", "conv9_1", "conv10_1"];
+
 /// Adds a convolution's weight `[outputs, K, inputs]`, or a transposed one's `[inputs, K, outputs]`, and its bias.
 fn put_conv(state: &mut Answers, name: &str, [first, kernel, last]: [usize; 3]) -> Result<()> {
     put(state, format!("{name}.weight"), &[first, kernel, kernel, last])?;
-    put(state, format!("{name}.bias"), &[if name.contains("up") { last } else { first }])
+    let transposed = name.contains("up") || TRANSPOSED.contains(&name);
+    put(state, format!("{name}.bias"), &[if transposed { last } else { first }])
 }
 
 /// Channels that Dahl's decoder normalizes: conv4_3, conv3_3, conv2_2, conv1_2, the input; 128, 64, 3 and 3 of its own,
@@ -163,6 +167,78 @@ fn siggraph17_computes_what_the_release_does() -> Result<()> {
     let every: Vec<u32> = (0..529).step_by(23).collect();
     let classes = classes.index_select(&Tensor::new(every, &Device::Cpu)?, 3)?;
     close("classes", &classes, &answers["siggraph17.classes"])
+}
+
+/// The Caffe release with the same channels, with its subsampling layers and another head.
+fn caffe_release() -> Result<Answers> {
+    let mut state = Answers::new();
+    let (mut layers, mut norms) = (vec![], vec![("conv8_3norm", 32), ("conv9_2norm", 16)]);
+    for name in ["conv4", "conv5", "conv6", "conv7"] {
+        layers.extend(
+            (1..=3)
+                .map(|i| (format!("{name}_{i}"), [64, 3, if (name, i) == ("conv4", 1) { 32 } else { 64 }])),
+        );
+    }
+    norms.extend([("conv1_2norm", 8), ("conv2_2norm", 16), ("conv3_3norm", 32), ("conv4_3norm", 64)]);
+    norms.extend([("conv5_3norm", 64), ("conv6_3norm", 64), ("conv7_3norm", 64)]);
+    let others = [
+        ("bw_conv1_1", [8, 3, 1]),
+        ("ab_conv1_1", [8, 3, 3]),
+        ("conv1_2", [8, 3, 8]),
+        ("conv2_1", [16, 3, 8]),
+        ("conv2_2", [16, 3, 16]),
+        ("conv3_1", [32, 3, 16]),
+        ("conv3_2", [32, 3, 32]),
+        ("conv3_3", [32, 3, 32]),
+        ("conv8_1", [64, 4, 32]),
+        ("conv3_3_short", [32, 3, 32]),
+        ("conv8_2", [32, 3, 32]),
+        ("conv8_3", [32, 3, 32]),
+        ("conv9_1", [32, 4, 16]),
+        ("conv2_2_short", [16, 3, 16]),
+        ("conv9_2", [16, 3, 16]),
+        ("conv10_1", [16, 4, 16]),
+        ("conv1_2_short", [16, 3, 8]),
+        ("conv10_2", [16, 3, 16]),
+        ("conv10_ab", [2, 1, 16]),
+        ("pred_313", [313, 1, 384]),
+    ];
+    layers.extend(others.map(|(name, shape)| (name.to_string(), shape)));
+    for (name, shape) in layers {
+        put_conv(&mut state, &name, shape)?;
+    }
+    for first in ["bw_conv1_1.weight", "ab_conv1_1.weight"] {
+        state.insert(first.into(), (&state[first] / 100.0)?);
+    }
+    for (norm, channels) in norms {
+        for part in ["running_mean", "running_var"] {
+            put(&mut state, format!("{norm}.{part}"), &[channels])?;
+        }
+        state.insert(format!("{norm}.weight_sum"), Tensor::new(&[999f32], &Device::Cpu)?);
+    }
+    state.insert("conv1_2norm_ss.weight".into(), Tensor::ones((8, 1, 1, 1), DType::F32, &Device::Cpu)?);
+    Ok(state)
+}
+
+#[test]
+fn siggraph17_of_caffe_computes_what_that_release_does() -> Result<()> {
+    let (folder, answers, state) = (tempfile::tempdir()?, answers()?, caffe_release()?);
+    let path = folder.path().join("model.caffemodel");
+    let list: Vec<(&str, &Tensor)> = state.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
+    weights::caffe::write("release", &list, &TRANSPOSED, &path)?;
+    let (colorizer, spec) = Colorizer::open(&path, &Device::Cpu)?;
+    assert!(spec.section()?.contains("output_scale: 100"), "{}", spec.section()?);
+    let light = (&answers["siggraph17.light"] - 50.0)?;
+    close("ab", &colorizer.color(&light, Decode::Mean)?, &answers["siggraph17_caffe.plain"])?;
+    let hint = Hint { top: 4, left: 10, height: 5, width: 5, ab: [60.0, -40.0] };
+    let hints = hints::map(&[vec![hint]], (24, 32), &Device::Cpu)?;
+    let map = colorizer.output_map(&light, Some(&hints))?;
+    close("ab with a hint", &colorizer.decode_map(&map, Decode::Mean)?, &answers["siggraph17_caffe.hinted"])?;
+    let notes = exchange::open(&path)?.notes.join("\n");
+    for said in ["pred_313", "conv1_2norm_ss", "conv8_529 is not in the file", "sum of bw_conv1_1"] {
+        assert!(notes.contains(said), "{said}: {notes}");
+    }
+    Ok(())
 }
 
 #[test]

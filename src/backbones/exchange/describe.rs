@@ -51,8 +51,9 @@ pub(super) fn describe(
         }
     }
     if architecture == Architecture::Siggraph17 {
-        // The releases in PyTorch put out 110 times the tanh.
-        metadata.entry("siggraph17".into()).or_insert_with(|| "output_scale: 110\n".into());
+        // The releases in PyTorch put out 110 times the tanh, that in Caffe 100 times.
+        let scale = if layout == Layout::Caffe { 100 } else { 110 };
+        metadata.entry("siggraph17".into()).or_insert_with(|| format!("output_scale: {scale}\n"));
         notes.push(format!("it expects {}", Input::Hints.describe()));
     }
     if inputs(tensors) == Some(3) {

@@ -1,7 +1,7 @@
 //! Converts third-party weights to ours: names, shapes, and the conventions of the released networks.
 
 use super::{
-    Architecture, Layout, Missing, absent,
+    Architecture, Layout, Missing, absent, caffe_hints,
     names::{self, SCALE},
 };
 use crate::{
@@ -49,7 +49,7 @@ pub(super) fn import(
     for (name, tensor) in tensors {
         match ours(layout, &layers, &name) {
             None => drop(aside.insert(name, tensor)),
-            Some(ours) if !names::belongs(architecture, stem(&ours)) => {
+            Some(ours) if !names::belongs(layout, architecture, stem(&ours)) => {
                 heads.extend([stem(&name).to_string()])
             }
             Some(ours) => {
@@ -72,6 +72,9 @@ pub(super) fn import(
         out.notes.push(format!(
             "conv1_1.weight divided by {LIGHTNESS_UNIT}: the input of the released network is (L − 50) / 100"
         ));
+    }
+    if (layout, architecture) == (Layout::Caffe, Architecture::Siggraph17) {
+        out.notes.extend(caffe_hints::convert(&mut out.tensors)?);
     }
     out.flat_to_windows(architecture)?;
     out.head_of_colorizer(architecture)?;

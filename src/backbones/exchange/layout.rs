@@ -1,6 +1,9 @@
 //! Identifies the network and the naming layout of a file from its tensor names.
 
-use super::names::{TORCHVISION_ALEXNET, TORCHVISION_VGG16};
+use super::{
+    caffe_hints::OF_HINTS,
+    names::{TORCHVISION_ALEXNET, TORCHVISION_VGG16},
+};
 use crate::{
     backbones::{
         BackboneSpec, Build, Variant,
@@ -78,6 +81,11 @@ impl Architecture {
         };
         let variant = Variant::Transfer;
         spec.table(&Build { variant, batch_norm: true, outputs: Some(outputs), ..spec.plain() })
+    }
+
+    /// Whether it has a layer of this name.
+    pub(super) fn has(self, layer: &str) -> bool {
+        self.layers(1).iter().any(|own| own.name == layer)
     }
 
     fn names(self, wanted: impl Fn(&Layer) -> bool) -> Vec<String> {
@@ -162,6 +170,7 @@ pub fn recognize(format: Format, tensors: &Named) -> Result<Option<(Layout, Arch
     }
     Ok(architecture.map(|architecture| match architecture {
         Architecture::Resnet if foreign => (Layout::Torchvision, architecture),
+        Architecture::Siggraph17 if has(&format!("{OF_HINTS}.weight")) => (Layout::Caffe, architecture),
         Architecture::Resnet | Architecture::Siggraph17 => (Layout::Ours, architecture),
         _ if caffe => (Layout::Caffe, architecture),
         _ => (Layout::Ours, architecture),

@@ -3,10 +3,11 @@
 //! means, a temperature), and every such change is noted.
 //!
 //! Known layouts: ours; `eccv16` and `siggraph17`, the PyTorch releases of the colorizers; Caffe's, for the VGG and AlexNet colorizers,
-//! VGG-16 and CaffeNet; torchvision's and timm's VGG-16, AlexNet and ResNets. Each is also recognized as a part of
+//! that with hints, VGG-16 and CaffeNet; torchvision's and timm's VGG-16, AlexNet and ResNets. Each is also recognized as a part of
 //! another network's file. File formats are [`crate::nn::weights`].
 
 mod absent;
+mod caffe_hints;
 mod describe;
 mod export;
 mod import;

@@ -1,7 +1,10 @@
 //! Layer names of third-party layouts and ours. Parts after the last dot (`weight`, `running_mean` …) are the same in
 //! all.
 
-use super::{Architecture, Layout};
+use super::{
+    Architecture, Layout,
+    caffe_hints::{OF_HINTS, OF_LIGHTNESS},
+};
 
 /// torchvision's `vgg16`.
 pub(super) const TORCHVISION_VGG16: [(&str, &str); 16] = [
@@ -53,15 +56,25 @@ const CAFFE_ALEXNET: [(&str, &str); 7] = [
 /// The released VGG colorizer's first layer.
 const CAFFE_VGG: [(&str, &str); 1] = [("bw_conv1_1", "conv1_1")];
 
+/// The convolutions of earlier blocks in the Caffe release of the colorizer with hints.
+const CAFFE_SIGGRAPH17: [(&str, &str); 3] = [
+    ("conv3_3_short", "conv3_short8"),
+    ("conv2_2_short", "conv2_short9"),
+    ("conv1_2_short", "conv1_short10"),
+];
+
 /// Number of convolutions in blocks 1 … 7 of the VGG colorizer.
 const BLOCKS: [usize; 7] = [2, 2, 3, 3, 3, 3, 3];
 
 /// Layers of the released prototxts with constant values: picture preprocessing, fixed upsampling, decoding.
-const HELPERS: [(&str, &str); 9] = [
+const HELPERS: [(&str, &str); 12] = [
     ("img_lab", "conversion to Lab"),
     ("data_l", "centering of the lightness"),
     ("data_lab", "centering of Lab"),
     ("data_ab_ss", "subsampling of the labels"),
+    ("conv1_2norm_ss", "subsampling"),
+    ("conv2_2norm_ss", "subsampling"),
+    ("conv3_3norm_ss", "subsampling"),
     ("conv5_us", "fixed upsampling"),
     ("conv6_us", "fixed upsampling"),
     ("conv7_us", "fixed upsampling"),
@@ -88,8 +101,11 @@ pub(super) fn aliases(layout: Layout, architecture: Architecture) -> Vec<(String
 }
 
 /// Whether a name is that of a layer with parameters of the network, except heads of other tasks; only third-party
-/// AlexNets have such heads.
-pub(super) fn belongs(architecture: Architecture, layer: &str) -> bool {
+/// AlexNets and the Caffe release of the colorizer with hints have such heads.
+pub(super) fn belongs(layout: Layout, architecture: Architecture, layer: &str) -> bool {
+    if (layout, architecture) == (Layout::Caffe, Architecture::Siggraph17) {
+        return [OF_LIGHTNESS, OF_HINTS].contains(&layer) || architecture.has(layer);
+    }
     let number = |stem: &str, last: char| {
         layer
             .strip_prefix(stem)
@@ -112,6 +128,7 @@ pub(super) fn layers(layout: Layout, architecture: Architecture) -> Vec<(String,
         (Layout::Torchvision, _) => owned(&TORCHVISION_ALEXNET),
         (Layout::Caffe, Architecture::Alexnet) => owned(&CAFFE_ALEXNET),
         (Layout::Caffe, Architecture::VggColorizer) => owned(&CAFFE_VGG),
+        (Layout::Caffe, Architecture::Siggraph17) => owned(&CAFFE_SIGGRAPH17),
         (Layout::Caffe | Layout::Ours, _) => vec![],
     }
 }
