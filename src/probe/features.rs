@@ -256,11 +256,14 @@ pub fn extract(
     spec: &FeatureSpec,
     what: &str,
 ) -> Result<Vec<Features>> {
+    let pictures = loader.dataset().len();
     let mut matrices = vec![(vec![], 0); spec.layers.len()];
     let mut indices = vec![];
     for_each_batch(network, loader, spec, what, |batch, rows| {
         for ((values, width), of_layer) in matrices.iter_mut().zip(rows) {
             *width = of_layer.len() / batch.len();
+            // at once: a vector that grows is held twice while it is copied
+            values.reserve_exact((*width * pictures).saturating_sub(values.len()));
             values.extend(of_layer);
         }
         indices.extend(batch);
