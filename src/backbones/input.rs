@@ -105,6 +105,11 @@ impl Input {
         }
     }
 
+    /// Whether the network sees colors.
+    pub fn has_color(self) -> bool {
+        matches!(self, Self::Lab | Self::Ab | Self::BgrMean | Self::Bgr | Self::BgrSigned | Self::RgbUnit)
+    }
+
     /// Whether the network takes hints.
     pub fn takes_hints(self) -> bool {
         matches!(self, Self::Hints | Self::HintsCentered)

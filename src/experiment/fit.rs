@@ -35,6 +35,7 @@ use crate::{
         tensors::NamedTensors,
         trial::{Trial, trial},
     },
+    transfer::InputColors,
 };
 use anyhow::{Context, Result};
 use candle_core::Device;
@@ -117,6 +118,15 @@ impl StageRun {
     /// Architecture of the trained or evaluated network.
     pub fn backbone(&self) -> Result<&BackboneSpec> {
         Ok(&required(self.plan.network.as_ref(), "backbone")?.backbone)
+    }
+
+    /// What the network sees, for tables.
+    ///
+    /// # Errors
+    /// As [`Self::backbone`].
+    pub fn colors(&self) -> Result<InputColors> {
+        let network = required(self.plan.network.as_ref(), "backbone")?;
+        Ok(InputColors::seen(network.colors.input(network.backbone.input())))
     }
 
     /// Layers whose features are read.

@@ -35,6 +35,11 @@ impl InputColors {
         }
     }
 
+    /// What a network with this input sees, for tables.
+    pub fn seen(input: Input) -> Self {
+        if input.has_color() { Self::Color } else { Self::Gray }
+    }
+
     /// Input of the network, given the input that its weights were trained on.
     pub fn input(self, own: Input) -> Input {
         match self {

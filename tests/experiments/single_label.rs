@@ -22,7 +22,7 @@ stages:
       features: { layers: [conv2], dimensions: 96 }
       classifier: { costs: { list: [0.1, 1] }, folds: 2 }
   knn: { knn: { <<: *frozen, features: { layers: [conv2, conv5] }, classifier: { neighbors: [1, 5] } } }
-  low_shot: { low_shot: { <<: *frozen, classifier: { shots: [1, 4], samples: 3, svm: { costs: { list: [0.1, 1] } } } } }
+  low_shot: { low_shot: { <<: *frozen, backbone: { alexnet: { stem: small, width: 0.1, fc: 16, input: rgb_unit } }, classifier: { shots: [1, 4], samples: 3, svm: { costs: { list: [0.1, 1] } } } } }
 "#;
 
 fn results(home: &Home, stage: &str) -> Result<Value> {
@@ -67,6 +67,8 @@ fn classifiers_report_top1_on_plain_pictures() -> Result<()> {
     assert_eq!(classes.len(), 10);
     assert!((mean - svm["value"].as_f64().unwrap_or_default()).abs() < 1e-9 && mean > 0.15, "{svm}");
     let low_shot = results(&home, "low_shot")?;
+    // what the network of the row sees
+    assert_eq!((&svm["input"], &low_shot["rows"][0]["input"]), (&"gray".into(), &"color".into()));
     assert!(low_shot["rows"].as_array().is_some_and(|rows| rows.iter().all(|row| row["deviation"].is_f64())));
     assert!(results(&home, "knn")?["rows"][3].get("deviation").is_none());
     Ok(())

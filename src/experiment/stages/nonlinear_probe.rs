@@ -83,7 +83,7 @@ impl StageKind for NonlinearProbeStage {
                 backbone: fit.row(),
                 task: TransferTask::Nonlinear,
                 variant: fit.column()?.into(),
-                input: InputColors::Gray,
+                input: fit.colors()?,
                 metric: TransferMetric::Top1,
                 value: top1.context("the fit ended without a validation")?.value,
                 deviation: None,

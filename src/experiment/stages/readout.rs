@@ -200,7 +200,8 @@ impl<C: FeatureClassifier> StageKind for ReadoutStage<C> {
             let found = self.results(fit, (train, val), &classes, &rng);
             let (metric, found) = found.with_context(|| format!("layer {layer}"))?;
             let named = self.classifier.variants(&layer).into_iter().zip(found);
-            rows.extend(named.map(|(variant, found)| Self::row(fit, variant, metric, found)));
+            let of_layer = named.map(|(variant, found)| Self::row(fit, variant, metric, found));
+            rows.extend(of_layer.collect::<Result<Vec<_>>>()?);
         }
         let metric = |row: &TransferRow| Metric {
             name: row.variant.clone(),
@@ -277,8 +278,8 @@ impl<C: FeatureClassifier> ReadoutStage<C> {
         variant: String,
         metric: TransferMetric,
         ReadoutResult { value, deviation, per_class }: ReadoutResult,
-    ) -> TransferRow {
-        let (backbone, task, input) = (fit.row(), C::TASK, InputColors::Gray);
-        TransferRow { backbone, task, variant, input, metric, value, deviation, per_class }
+    ) -> Result<TransferRow> {
+        let (backbone, task, input) = (fit.row(), C::TASK, fit.colors()?);
+        Ok(TransferRow { backbone, task, variant, input, metric, value, deviation, per_class })
     }
 }

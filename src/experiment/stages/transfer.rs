@@ -125,7 +125,7 @@ impl<T: Transfer> StageKind for TransferStage<T> {
     fn run(&self, fit: &StageRun, run: &mut RunDir) -> Result<Option<Vec<Metric>>> {
         let Some(tuned) = self.task.fine_tune(fit, run)? else { return Ok(None) };
         let FineTuned { metrics, value, per_class, variant } = tuned;
-        let (input, metric, deviation) = (self.input, T::METRIC, None);
+        let (input, metric, deviation) = (fit.colors()?, T::METRIC, None);
         let found = TransferRow {
             backbone: fit.row(),
             task: T::TASK,
