@@ -119,6 +119,10 @@ bounded!(
     Positive(f64), "a finite number above 0", |v| v.is_finite() && v > 0.0
 );
 bounded!(
+    /// A divisor of similarities in an exponential: smaller ones overflow, larger ones leave nothing of the similarities.
+    Temperature(f64), "a number from 0.001 to 1000", |v| (0.001..=1000.0).contains(&v)
+);
+bounded!(
     /// A finite number of at least 0: weight decay, thresholds.
     NonNegative(f64), "a finite number of at least 0", |v| v.is_finite() && v >= 0.0
 );
@@ -143,6 +147,7 @@ macro_rules! real {
     };
 }
 real!(Positive, (f64::MIN_POSITIVE, f64::MAX));
+real!(Temperature, (0.001, 1000.0));
 real!(NonNegative, (0.0, f64::MAX));
 real!(Fraction, (0.0, 1.0));
 real!(DecayRate, (0.0, 1.0_f64.next_down()));

@@ -20,7 +20,7 @@
 //!
 //! | floor | modules |
 //! |---|---|
-//! | 0 ground | `skipping` (for tests), [`bounded`], [`extremes`], [`text`], [`guarded`], [`yaml`], [`rng`], [`element`], [`boxes`], [`checksum`], [`atomic_write`], [`spec_path`], [`hub`], [`npy`], [`device`], `op`, [`color`], [`ops`] |
+//! | 0 ground | `skipping` (for tests), [`bounded`], [`extremes`], [`text`], [`guarded`], [`yaml`], [`rng`], [`element`], [`boxes`], [`checksum`], [`atomic_write`], [`key_error`], [`spec_path`], [`hub`], [`npy`], [`device`], `op`, [`color`], [`ops`] |
 //! | 1 networks | [`nn`] |
 //! | 2 siblings that do not see one another | [`backbones`], [`data`], [`metrics`] |
 //! | 3 training machinery, independent of tasks | [`train`] |
@@ -55,6 +55,7 @@ pub mod element;
 pub mod extremes;
 pub mod guarded;
 pub mod hub;
+pub mod key_error;
 pub mod npy;
 pub mod rng;
 pub mod spec_path;

@@ -80,7 +80,10 @@ impl BiganSizes {
     }
 
     /// Fully connected layer to the first map, normalized by element, then transposed convolutions.
-    fn generator_table(&self) -> Result<Vec<Layer>> {
+    ///
+    /// # Errors
+    /// As [`Self::doublings`].
+    pub fn generator_table(&self) -> Result<Vec<Layer>> {
         let doublings = self.doublings()?;
         let (side, window) =
             (self.side >> doublings, SlidingWindow { kernel: 4, stride: 2, pad: 1, dilation: 1 });
@@ -102,7 +105,10 @@ impl BiganSizes {
     }
 
     /// Convolutions of stride 2. The input is picture and code in one vector.
-    fn discriminator_table(&self) -> Result<Vec<Layer>> {
+    ///
+    /// # Errors
+    /// As [`Self::doublings`].
+    pub fn discriminator_table(&self) -> Result<Vec<Layer>> {
         let doublings = self.doublings()?;
         let picture = UnpackRow { first: 0, side: self.side, channels: COLORS };
         let code = UnpackRow { first: picture.count(), side: 1, channels: self.code };

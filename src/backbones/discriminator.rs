@@ -37,7 +37,7 @@ pub fn network(side: usize, width: Positive, params: &mut Params, rng: &Rng) -> 
 }
 
 /// Its rows for RGB pictures of `side` pixels.
-fn table(side: usize, width: Positive) -> Vec<Layer> {
+pub fn table(side: usize, width: Positive) -> Vec<Layer> {
     let weight = Filler::Gaussian { std: Positive::of(0.02) };
     let fillers = Fillers { weight, bias: Some(Filler::Zero) };
     let mut table = TableBuilder::new(3);

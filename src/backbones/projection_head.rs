@@ -30,7 +30,7 @@ pub struct ProjectionSpec {
     /// Largest side of the map that the head reads; larger maps are averaged.
     pub cells: Count,
     /// Fully connected layers.
-    pub layers: Count,
+    pub layers: Count<64>,
     /// Channels of the hidden layers; absent: those of the features.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hidden: Option<Channels>,
@@ -42,8 +42,8 @@ pub struct ProjectionSpec {
 
 impl Default for ProjectionSpec {
     fn default() -> Self {
-        let (cells, layers, outputs) = (Count::of(1), Count::of(3), Count::of(128));
-        Self { tap: None, cells, layers, hidden: None, outputs, batch_norm: true }
+        let (cells, outputs) = (Count::of(1), Count::of(128));
+        Self { tap: None, cells, layers: Count::of(3), hidden: None, outputs, batch_norm: true }
     }
 }
 

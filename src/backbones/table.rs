@@ -150,8 +150,8 @@ pub fn sizes(rows: &[Layer], entry: usize, size: MapSize) -> Result<Vec<Option<M
         let Some(out) = row.kind.size(&inputs) else {
             let ((h, w), maps) = (size, inputs.iter().map(|(y, x)| format!("{y}×{x}")));
             bail!(
-                "{}: its window does not fit the {} map of a {h}×{w} picture: use larger pictures or, if the \
-                 backbone has one, the small stem",
+                "{}: its window does not fit the {} map of a {h}×{w} picture: use a larger `crop` or, if the backbone has \
+                 one, `stem: small`",
                 row.label(),
                 maps.collect::<Vec<_>>().join(" and ")
             )

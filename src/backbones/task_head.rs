@@ -87,6 +87,11 @@ impl TaskHead {
         self.head().side()
     }
 
+    /// Layer of the backbone that it is told to read.
+    pub fn reads(&self) -> Option<&str> {
+        self.head().reads()
+    }
+
     /// Inputs to the network for each picture of a batch.
     pub fn views(&self) -> usize {
         self.head().views()
@@ -140,8 +145,11 @@ impl TaskHead {
         Ok(rows[last].tap.clone().filter(|_| more))
     }
 
-    /// The row that the head reads.
-    fn last(&self, rows: &[Layer]) -> Result<usize> {
+    /// The row of a backbone that the head reads.
+    ///
+    /// # Errors
+    /// A layer that is not there.
+    pub fn last(&self, rows: &[Layer]) -> Result<usize> {
         if let Some(name) = self.head().reads() {
             let Some(row) = tap(rows, name) else {
                 let names = taps(rows).collect::<Vec<_>>().join(", ");

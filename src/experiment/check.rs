@@ -61,6 +61,8 @@ struct Training {
     images: usize,
     loader: f64,
     network: Summary,
+    /// Networks trained beside it, by name.
+    beside: Vec<(&'static str, Summary)>,
 }
 
 /// Performs the checks that a run performs before its first step.
@@ -152,13 +154,16 @@ fn cost(fits: &[PlannedRun], scratch: &Path) -> Result<Estimate> {
 }
 
 fn training(fit: &StageRun, train: &TrainSpec) -> Result<Training> {
-    let network = fit.plan.network.as_ref().context("what is trained has a network")?;
-    let network = network.summary(fit.sets.classes(), fit.sets.first_size().unwrap_or_default())?;
+    let plan = fit.plan.network.as_ref().context("what is trained has a network")?;
+    let network = plan.summary(fit.sets.classes(), fit.sets.first_size().unwrap_or_default())?;
+    let beside = plan.beside.iter().map(|other| Ok((other.name, other.summary()?)));
+    let beside = beside.collect::<Result<_>>()?;
     Ok(Training {
         train: train.clone(),
         images: fit.sets.split(Split::Train).len(),
         loader: loader_speed(fit)?,
         network,
+        beside,
     })
 }
 
@@ -215,8 +220,9 @@ impl Display for CheckReport {
 impl Display for StageReport {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         writeln!(f, "stage {} ({})", self.name, self.kind)?;
-        if let Some(Training { network, .. }) = &self.training {
+        if let Some(Training { network, beside, .. }) = &self.training {
             writeln!(f, "{network}")?;
+            beside.iter().try_for_each(|(name, network)| writeln!(f, "{name}\n{network}"))?;
         }
         writeln!(f, "  data     {}", self.data)?;
         match &self.training {

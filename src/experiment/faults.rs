@@ -10,11 +10,15 @@ struct MultipleErrors(Vec<Error>);
 
 /// The text of every error.
 fn messages(errors: &[Error]) -> Vec<String> {
-    let of = |error: &Error| match error.downcast_ref() {
-        Some(MultipleErrors(errors)) => messages(errors),
-        None => vec![format!("{error:#}")],
-    };
-    errors.iter().flat_map(of).collect()
+    errors.iter().flat_map(each).map(|error| format!("{error:#}")).collect()
+}
+
+/// The errors that one holds, or the error itself.
+pub fn each(error: &Error) -> Vec<&Error> {
+    match error.downcast_ref() {
+        Some(MultipleErrors(errors)) => errors.iter().flat_map(each).collect(),
+        None => vec![error],
+    }
 }
 
 /// All values, or all errors.

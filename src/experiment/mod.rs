@@ -15,6 +15,7 @@ mod network; // initialization of networks
 
 pub mod stages; // one file per kind
 
+mod key_errors; // errors of plans, at their keys
 mod references; // references between stages
 mod spec; // the YAML format
 

@@ -4,9 +4,10 @@ use crate::{
     backbones::table::{Layer, Role, sizes, tap},
     data::{crop_policy::CropPolicy, source::DataSpec},
     evaluation::monitor::{MonitorSpec, bytes},
+    key_error::KeyError,
     spec::Diagnostic,
 };
-use anyhow::{Context, Result, bail};
+use anyhow::Result;
 use std::fmt::{self, Display, Formatter};
 
 /// Layers that linear probes and the stages of a ResNet are known by.
@@ -33,15 +34,18 @@ impl MonitorPlan {
         let known = rows.iter().filter(|row| row.role != Role::Head).filter_map(|row| row.tap.as_deref());
         let known: Vec<&str> = known.collect();
         let layers = spec.layers.clone().unwrap_or_else(|| default_layers(&known));
-        if let Some(strange) = layers.iter().find(|layer| !known.contains(&layer.as_str())) {
-            let Diagnostic { message, note, .. } = Diagnostic::unknown("layer", strange, &known);
-            let note = if note.is_empty() { note } else { format!("; {note}") };
-            bail!("monitor.layers: {message}{note}");
+        if let Some(at) = layers.iter().position(|layer| !known.contains(&layer.as_str())) {
+            let Diagnostic { message, note, .. } = Diagnostic::unknown("layer", &layers[at], &known);
+            return Err(KeyError::new(["monitor", "layers", &at.to_string()], message).advice(note).into());
         }
-        let data = spec.own_data(stage).unwrap_or_else(|| stage.clone());
-        let side = CropPolicy::from_spec(&data).context("monitor.data")?.side().next_multiple_of(multiple);
+        let own = spec.own_data(stage);
+        let keys = own.as_ref().map_or(&["data", "crop"][..], |_| &["monitor", "data", "crop"]);
+        let misfit = |reason: String| KeyError::new(keys.iter().copied(), reason);
+        let data = own.unwrap_or_else(|| stage.clone());
+        let framing = CropPolicy::from_spec(&data).map_err(|error| misfit(error.to_string()))?;
+        let side = framing.side().next_multiple_of(multiple);
         let last = layers.iter().filter_map(|layer| tap(rows, layer)).max().unwrap_or(0);
-        sizes(&rows[..=last], 0, (side, side)).context("monitor.layers")?;
+        sizes(&rows[..=last], 0, (side, side)).map_err(|error| misfit(error.to_string()))?;
         Ok(Self { spec: spec.clone(), layers, data })
     }
 

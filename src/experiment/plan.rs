@@ -17,7 +17,9 @@ use crate::{
         loader::Pass,
         source::{DataSpec, Split},
     },
+    key_error::KeyError,
     nn::{layers::Fillers, optim::EmaSpec},
+    pretext::headed::NetworkBeside,
     text::counted,
     train::spec::TrainSpec,
     transfer::InputColors,
@@ -171,6 +173,8 @@ pub struct NetworkPlan {
     pub head: Option<HeadPlan>,
     /// The task's own head; `size` is that of the views that it makes.
     pub task_head: Option<TaskHead>,
+    /// Networks that the task trains beside this one.
+    pub beside: Vec<NetworkBeside>,
     /// Outputs of the heads of both halves, if the backbone is split.
     pub split: Option<[usize; 2]>,
     /// Layers whose features are read; later layers are not built. None: all layers.
@@ -240,7 +244,8 @@ impl PicturePlan {
     /// A missing section; a crop larger than the resized pictures.
     pub fn plain(spec: Option<&DataSpec>, train: Option<(Pass, usize)>, labels: bool) -> Result<Self> {
         let spec = required(spec, "data")?.clone();
-        let framing = CropPolicy::from_spec(&spec)?;
+        let framing = CropPolicy::from_spec(&spec);
+        let framing = framing.map_err(|error| KeyError::new(["data", "crop"], error.to_string()))?;
         let view = |(pass, batch)| ViewPlan { framing: framing.clone(), pass, batch, flip: spec.flip };
         let (train, val) = (train.map(view), view((Pass::Once, VAL_BATCH)));
         Ok(Self { source: DataSource::Plain(spec), labels, train, val })
@@ -298,6 +303,7 @@ impl NetworkPlan {
             colors: InputColors::Gray,
             head: None,
             task_head: None,
+            beside: vec![],
             split: None,
             taps: None,
             trainable: Trainable::All,
@@ -399,6 +405,18 @@ impl NetworkPlan {
         Ok(table)
     }
 
+    /// The parameters of the network and of those beside it, by name.
+    ///
+    /// # Errors
+    /// As [`Self::table`].
+    pub fn parameters(&self) -> Result<Vec<String>> {
+        let rows = self.table(1)?;
+        let rows = rows.iter().chain(self.beside.iter().flat_map(|network| &network.rows));
+        let names =
+            |row: &Layer| row.kind.trained().iter().map(|which| format!("{}.{which}", row.name)).collect();
+        Ok(rows.flat_map(|row| -> Vec<String> { names(row) }).collect())
+    }
+
     /// Summary of the table for the planned input size; `stored` is the size of the first picture.
     ///
     /// # Errors
@@ -480,6 +498,11 @@ impl Display for NetworkPlan {
             Outputs::ClassesAndBackground => "an output for each class and background".into(),
         }));
         said.extend(self.task_head.as_ref().map(ToString::to_string));
+        said.extend(self.task_head.as_ref().filter(|head| head.compares_pictures()).map(|head| {
+            let chance = 100.0 / (head.views() * VAL_BATCH - 1) as f64;
+            format!("chance {chance:.1} % in validation batches of {VAL_BATCH}")
+        }));
+        said.extend(self.beside.iter().map(|network| format!("beside a {}", network.name)));
         said.extend(self.split.map(|[ab, l]| format!("split into L → ab ({ab} outputs) and ab → L ({l})")));
         said.extend(self.taps.as_ref().map(|taps| format!("read at {}", taps.join(", "))));
         let trainable = match &self.trainable {

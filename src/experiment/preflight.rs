@@ -6,6 +6,7 @@ use super::{
     faults::{StageErrors, all, both},
     fit::StageRun,
     identity::{self, Identity, identify},
+    key_errors::{check_plan, lacks_column},
     network,
     place::{RunName, RunPlace, place},
     plan::{DataSource, NetworkPlan, PicturePlan, StagePlan, StageRow},
@@ -218,7 +219,7 @@ impl Preflight<'_> {
         });
         // If the weights are unusable, check the rest with the stage's own backbone.
         let backbone = weights.as_ref().map_or_else(|_| stage.backbone(), |(_, backbone)| backbone.as_ref());
-        if backbone.is_some_and(|backbone| has_no_such_column(stage, &row, backbone)) {
+        if backbone.is_some_and(|backbone| lacks_column(stage, &row, backbone)) {
             return Ok(None);
         }
         let plan = match stage.kind().plan(row, backbone) {
@@ -322,40 +323,27 @@ impl Preflight<'_> {
     }
 }
 
-/// Whether the network lacks the layer of the row's column but has another layer of the stage.
-fn has_no_such_column(stage: &Stage, row: &StageRow, backbone: &BackboneSpec) -> bool {
-    let (Some(column), Some(layers)) = (&row.column, stage.kind().layers()) else { return false };
-    !backbone.knows(column) && layers.names.iter().any(|layer| backbone.knows(layer))
-}
-
 /// Checks that the fit could run from its first to its last step.
-fn check_ready(PlannedRun { stage, fit }: &PlannedRun) -> Result<()> {
+fn check_ready(planned: &PlannedRun) -> Result<()> {
+    let PlannedRun { stage, fit } = planned;
     let finished = fit.upstream.as_ref().filter(|_| fit.plan.row.start.stage().is_some());
     let finished = finished.map_or(Ok(None), |run| RunDir::finished(run));
     let upstream = finished.and_then(|run| run.map_or(Ok(()), |_| fit.upstream_weights().map(drop)));
     // Loaders validate their options on creation.
     let train = fit.plan.pictures.train.as_ref().map_or(Ok(()), |_| fit.loader(Split::Train).map(drop));
     let val = fit.loader(Split::Val).map(drop);
-    all([check_buildable(fit), upstream, val, train, stage.kind().check_ready(fit)]).map(drop)
+    all([check_buildable(planned), upstream, val, train, stage.kind().check_ready(fit)]).map(drop)
 }
 
-/// Checks that the network can be built for its pictures.
-fn check_buildable(fit: &StageRun) -> Result<()> {
-    let Some(network) = &fit.plan.network else { return Ok(()) };
-    network.summary(fit.sets.classes(), fit.sets.first_size().unwrap_or_default())?;
-    match &fit.plan.row.start {
-        Start::Weights(init) => check_init(init, &network.backbone),
-        Start::Random | Start::Method(_) => Ok(()),
+/// Checks that the network can be built for its pictures, with its initial weights.
+fn check_buildable(PlannedRun { stage, fit }: &PlannedRun) -> Result<()> {
+    check_plan(stage, &fit.plan, (fit.sets.classes(), fit.sets.first_size()))?;
+    match (&fit.plan.network, &fit.plan.row.start) {
+        (Some(NetworkPlan { backbone, .. }), Start::Weights(InitSpec::Rescaled(_))) => {
+            Ok(check_layers(&backbone.table(&backbone.plain()))?)
+        }
+        _ => Ok(()),
     }
-}
-
-/// Checks that the requested data-dependent initialization or rescaling is possible.
-fn check_init(init: &InitSpec, backbone: &BackboneSpec) -> Result<()> {
-    let table = backbone.table(&backbone.plain());
-    if let InitSpec::DataDependent(how) = init.source() {
-        how.last(&table)?;
-    }
-    if matches!(init, InitSpec::Rescaled(_)) { Ok(check_layers(&table)?) } else { Ok(()) }
 }
 
 /// Checks that few enough validation pictures are unreadable. Reads all of them, or as many as the time limit allows,

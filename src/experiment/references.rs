@@ -17,7 +17,7 @@ use crate::{
         self, AddressError,
         address::{check_path, check_repository, check_revision},
     },
-    spec::{Diagnostic, On, names::NamedMap, on_backbone::OnBackbone},
+    spec::{Diagnostic, Document, On, names::NamedMap, on_backbone::OnBackbone},
 };
 
 use std::collections::HashSet;
@@ -87,7 +87,10 @@ impl Experiment {
             (stage.kind().predicts_pixels(), self.backbone_of(stage))
         {
             let fault = Diagnostic::new("`vgg16` is a classifier: it predicts nothing per pixel");
-            let fault = fault.note("`vgg` is the paper's colorizer");
+            let fault = fault.note(match stage.kind().splits() {
+                true => "`alexnet` and `resnet` can be split",
+                false => "`vgg` is the paper's colorizer",
+            });
             let path = if stage.backbone().is_some() { below(&["backbone"]) } else { vec!["backbone"] };
             return Err(LocatedDiagnostic::key(path, fault));
         }
@@ -350,13 +353,19 @@ pub(super) struct LocatedDiagnostic {
 }
 
 impl LocatedDiagnostic {
+    /// The error with its position in the document.
+    pub fn of(self, document: &Document) -> Diagnostic {
+        let path: Vec<&str> = self.path.iter().map(String::as_str).collect();
+        document.located(&path, self.on, *self.fault)
+    }
+
     fn new<'a>(path: impl IntoIterator<Item = &'a str>, on: On, fault: Diagnostic) -> Self {
         Self { path: path.into_iter().map(String::from).collect(), on, fault: Box::new(fault) }
     }
-    fn key<'a>(path: impl IntoIterator<Item = &'a str>, fault: Diagnostic) -> Self {
+    pub fn key<'a>(path: impl IntoIterator<Item = &'a str>, fault: Diagnostic) -> Self {
         Self::new(path, On::Key, fault)
     }
-    fn value<'a>(path: impl IntoIterator<Item = &'a str>, fault: Diagnostic) -> Self {
+    pub fn value<'a>(path: impl IntoIterator<Item = &'a str>, fault: Diagnostic) -> Self {
         Self::new(path, On::Value, fault)
     }
 }

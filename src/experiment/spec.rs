@@ -109,11 +109,12 @@ impl Experiment {
         for argument in sets {
             document.set(argument, expand)?;
         }
-        let experiment: Self = document.typed()?;
-        experiment.resolve().map_err(|wrong| {
-            let path: Vec<&str> = wrong.path.iter().map(String::as_str).collect();
-            document.refuse(&path, wrong.on, *wrong.fault)
-        })
+        let written: Self = document.typed()?;
+        let resolved = written.clone().resolve();
+        let experiment = resolved.map_err(|wrong| document.refuse_all(&[wrong.of(&document)]))?;
+        let wrong = experiment.key_errors(&written);
+        let wrong: Vec<Diagnostic> = wrong.into_iter().map(|wrong| wrong.of(&document)).collect();
+        if wrong.is_empty() { Ok(experiment) } else { Err(document.refuse_all(&wrong)) }
     }
 }
 

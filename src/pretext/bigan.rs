@@ -6,7 +6,7 @@
 //! updated in each step, and the discriminator normalizes true and generated pairs separately.
 
 use super::{
-    headed::{HeadedTask, HeadedTaskSpec},
+    headed::{HeadedTask, HeadedTaskSpec, NetworkBeside},
     mean_meter::MeanMeter,
 };
 use crate::{
@@ -20,6 +20,7 @@ use crate::{
     bounded::{Channels, Pixels, Positive},
     color::channels::signed,
     data::{Batch, loader::Loader},
+    key_error::KeyError,
     nn::{Mode, TrainingPass, params::Params},
     ops::{losses::bce_with_logits, resize::resize_bilinear},
     rng::Rng,
@@ -74,8 +75,33 @@ impl BiganSpec {
 }
 
 impl HeadedTaskSpec for BiganSpec {
+    fn key(&self) -> &'static str {
+        "bigan"
+    }
+
+    fn tap_keys(&self) -> &'static [&'static str] {
+        &["tap"]
+    }
+
+    fn beside(&self, crop: usize) -> Result<Vec<NetworkBeside>> {
+        let sizes = self.sizes(crop);
+        let network = |name, rows| NetworkBeside::new(name, rows, (1, 1), ["task", "bigan", "width"]);
+        Ok(vec![
+            network("generator", sizes.generator_table()?)?,
+            network("discriminator", sizes.discriminator_table()?)?,
+        ])
+    }
+
     fn task_head(&self, crop: usize) -> Result<TaskHead> {
-        self.sizes(crop).doublings()?;
+        let sizes = self.sizes(crop);
+        let keys: &[&str] = if self.side.is_some() { &["task", "bigan", "side"] } else { &["data", "crop"] };
+        let wrong = |reason: String| KeyError::new(keys.iter().copied(), reason);
+        sizes.doublings().map_err(|error| wrong(error.to_string()))?;
+        ensure!(
+            sizes.side <= crop,
+            wrong(format!("pictures of {} pixels are more than those of {crop} show", sizes.side))
+                .advice("use a larger `crop` or a smaller `side`")
+        );
         let Self { code, tap, batch_norm, .. } = self;
         Ok(CodeHead { side: crop, numbers: code.get(), tap: tap.clone(), batch_norm: *batch_norm }.into())
     }

@@ -12,6 +12,7 @@ use super::{
 use crate::{
     backbones::view_head::{ViewHead, ViewHeadSpec},
     bounded::{Count, Fraction, Pixels},
+    key_error::KeyError,
 };
 use anyhow::{Result, ensure};
 use rand::RngExt;
@@ -106,7 +107,11 @@ impl Layout {
 impl ContextSpec {
     fn layout(&self, crop: usize) -> Result<Layout> {
         let grid = self.grid.get();
-        ensure!(grid > 1, "`grid: 1` has one patch and no neighbors: use 2 or more");
+        ensure!(
+            grid > 1,
+            KeyError::new(["task", "context", "grid"], "`grid: 1` has one patch and no neighbors")
+                .advice("use 2 or more")
+        );
         let full = Layout { crop, grid, patch: PATCH, gap: GAP, jitter: JITTER }.side();
         let patch = self.patch.map_or_else(|| (PATCH * crop.min(full) / full).max(1), Count::get);
         let gap = self.gap.unwrap_or(patch / 2);
@@ -115,8 +120,14 @@ impl ContextSpec {
         let side = layout.side();
         ensure!(
             side <= crop,
-            "{grid}×{grid} patches of {patch} pixels with gaps of {gap} and a jitter of {jitter} take {side} pixels, and \
-             the pictures have {crop}: use a larger `crop`, or a smaller `patch`, `gap`, `jitter` or `grid`"
+            KeyError::new(
+                ["task", "context"],
+                format!(
+                    "{grid}×{grid} patches of {patch} pixels with gaps of {gap} and a jitter of {jitter} take {side} \
+                     pixels, and the pictures have {crop}"
+                )
+            )
+            .advice("use a larger `crop`, or a smaller `patch`, `gap`, `jitter` or `grid`")
         );
         Ok(layout)
     }
@@ -138,6 +149,10 @@ impl ContextSpec {
 impl ViewTaskSpec for ContextSpec {
     fn name(&self) -> &'static str {
         "context"
+    }
+
+    fn size_keys(&self) -> &'static [&'static str] {
+        if self.patch.is_some() { &["task", "context", "patch"] } else { &["data", "crop"] }
     }
 
     fn head(&self, crop: usize) -> Result<ViewHead> {

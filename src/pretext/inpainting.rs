@@ -8,7 +8,7 @@
 //! was cut out has the mean color of ImageNet. Both networks are updated in the same step, from the same painting.
 
 use super::{
-    headed::{HeadedTask, HeadedTaskSpec},
+    headed::{HeadedTask, HeadedTaskSpec, NetworkBeside},
     masks::{central_region, random_region, square},
     mean_meter::MeanMeter,
 };
@@ -24,6 +24,7 @@ use crate::{
     color::channels::signed,
     data::{Batch, loader::Loader},
     device::keep_layouts,
+    key_error::KeyError,
     nn::{Mode, TrainingPass, params::Params},
     ops::{
         activation::tanh,
@@ -54,6 +55,9 @@ const BORDER_WEIGHT: f32 = 10.0;
 /// That border as a share of the side: 4 pixels of 128.
 const BORDER: usize = 32;
 
+/// Key of the discriminator's width.
+const WIDTH: &str = "discriminator_width";
+
 /// In YAML: `inpainting: { region: random, adversarial: 0.001 }`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -80,6 +84,16 @@ pub enum Region {
     Center,
 }
 
+impl Region {
+    /// Side of the square that the discriminator sees of a picture of `crop` pixels.
+    fn shown(self, crop: usize) -> usize {
+        match self {
+            Self::Random => crop,
+            Self::Center => crop - 2 * (crop / 4),
+        }
+    }
+}
+
 impl Default for InpaintingSpec {
     fn default() -> Self {
         Self {
@@ -92,18 +106,45 @@ impl Default for InpaintingSpec {
 }
 
 impl InpaintingSpec {
+    fn is_adversarial(&self) -> bool {
+        self.adversarial.get() > 0.0
+    }
+
     fn decoder(&self, crop: usize) -> DecoderHead {
         DecoderHead { side: crop, spec: self.head.clone() }
     }
 }
 
 impl HeadedTaskSpec for InpaintingSpec {
+    fn key(&self) -> &'static str {
+        "inpainting"
+    }
+
     fn task_head(&self, crop: usize) -> Result<TaskHead> {
         ensure!(
             crop >= 16,
-            "inpainting needs pictures of at least 16 pixels, not {crop}: use a larger `crop`"
+            KeyError::new(
+                ["data", "crop"],
+                format!("inpainting needs pictures of at least 16 pixels, not {crop}")
+            )
+            .advice("use a larger `crop`")
+        );
+        ensure!(
+            self.is_adversarial() || self.discriminator_width == Self::default().discriminator_width,
+            KeyError::new(["task", "inpainting", WIDTH], "without `adversarial` there is no discriminator")
+                .advice("give `adversarial`, such as 0.001, or leave this out")
         );
         Ok(self.decoder(crop).into())
+    }
+
+    fn beside(&self, crop: usize) -> Result<Vec<NetworkBeside>> {
+        if !self.is_adversarial() {
+            return Ok(vec![]);
+        }
+        let side = self.region.shown(crop);
+        let rows = discriminator::table(side, self.discriminator_width);
+        let keys = ["task", "inpainting", WIDTH];
+        Ok(vec![NetworkBeside::new("discriminator", rows, (side, side), keys)?])
     }
 
     fn metrics(&self) -> &'static [&'static str] {
@@ -189,10 +230,14 @@ impl Inpainting {
     ) -> Result<Self> {
         let (init, mut params) = (rng.split("init"), Params::new(device));
         let net = TaskHead::from(spec.decoder(crop)).network(backbone, &mut params, &init)?;
-        let seen = if spec.region == Region::Center { crop - 2 * (crop / 4) } else { crop };
         let mut adversary = None;
-        if spec.adversarial.get() > 0.0 {
-            let net = discriminator::network(seen, spec.discriminator_width, &mut params, &init)?;
+        if spec.is_adversarial() {
+            let net = discriminator::network(
+                spec.region.shown(crop),
+                spec.discriminator_width,
+                &mut params,
+                &init,
+            )?;
             adversary = Some(Adversary { net, weight: spec.adversarial.get() });
         }
         let (region, validation) = (spec.region, rng.split("validation"));
@@ -239,7 +284,7 @@ impl Inpainting {
         match self.region {
             Region::Random => Ok(pictures.clone()),
             Region::Center => {
-                let (margin, side) = (self.side / 4, self.side - 2 * (self.side / 4));
+                let (margin, side) = (self.side / 4, self.region.shown(self.side));
                 pictures.narrow(1, margin, side)?.narrow(2, margin, side)?.contiguous()
             }
         }

@@ -14,6 +14,7 @@ use super::{
 use crate::{
     backbones::view_head::{ViewHead, ViewHeadSpec},
     bounded::{Count, Fraction, Pixels},
+    key_error::KeyError,
 };
 use anyhow::{Result, ensure};
 use rand::RngExt;
@@ -83,21 +84,35 @@ impl JigsawSpec {
         let tile = self.tile.map_or_else(|| ((64 * cell + 42) / 85).max(1), Count::get);
         ensure!(
             (1..=cell).contains(&tile),
-            "the cells of a puzzle of {crop} pixels have {cell} pixels, and its tiles {tile}: use a larger `crop` or a \
-             smaller `tile`"
+            KeyError::new(
+                ViewTaskSpec::size_keys(self).iter().copied(),
+                format!("the cells of a puzzle of {crop} pixels have {cell} pixels, and its tiles {tile}")
+            )
+            .advice("use a larger `crop` or a smaller `tile`")
         );
         let gap = cell - tile;
         let shift = self.shift.unwrap_or(((2 * tile + 32) / 64).min(gap));
         let jitter = self.jitter.unwrap_or(gap.saturating_sub(shift));
         ensure!(
             jitter.saturating_add(shift) <= gap,
-            "a tile of {tile} pixels displaced by up to {jitter} pixels, and its channels by {shift} more, leaves its \
-             cell of {cell}: use a larger `crop`, or a smaller `tile`, `jitter` or `shift`"
+            KeyError::new(
+                ["task", "jigsaw", if self.jitter.is_some() { "jitter" } else { "shift" }],
+                format!(
+                    "a tile of {tile} pixels displaced by up to {jitter} pixels, and its channels by {shift} more, leaves \
+                     its cell of {cell}"
+                )
+            )
+            .advice("use a larger `crop`, or a smaller `tile`, `jitter` or `shift`")
         );
         let (gray, projected) = (self.gray.get(), self.projected.get());
         ensure!(
             gray + projected <= 1.0,
-            "`gray` {gray} and `projected` {projected} are shares of the puzzles and add up to more than 1"
+            KeyError::new(
+                ["task", "jigsaw", "projected"],
+                format!(
+                    "`gray` {gray} and `projected` {projected} are shares of the puzzles and add up to more than 1"
+                )
+            )
         );
         Ok(Layout { crop, cell, tile, jitter, shift })
     }
@@ -108,9 +123,20 @@ impl ViewTaskSpec for JigsawSpec {
         "jigsaw"
     }
 
+    fn size_keys(&self) -> &'static [&'static str] {
+        if self.tile.is_some() { &["task", "jigsaw", "tile"] } else { &["data", "crop"] }
+    }
+
     fn head(&self, crop: usize) -> Result<ViewHead> {
         let classes = self.permutations.get();
-        ensure!(classes > 1, "a puzzle needs at least two `permutations`: with one there is nothing to tell");
+        ensure!(
+            classes > 1,
+            KeyError::new(
+                ["task", "jigsaw", "permutations"],
+                "with one permutation there is nothing to tell"
+            )
+            .advice("use at least two `permutations`")
+        );
         let head = ViewHead {
             side: self.layout(crop)?.tile,
             views: TILES,

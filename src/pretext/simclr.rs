@@ -17,8 +17,9 @@ use crate::{
         projection_head::{PROJECTION, ProjectionHead, ProjectionSpec},
         task_head::TaskHead,
     },
-    bounded::{Pixels, Positive},
+    bounded::{Pixels, Temperature},
     data::{Batch, loader::Loader},
+    key_error::KeyError,
     nn::{Mode, TrainingPass, params::Params},
     ops::losses::{NtXent, nt_xent},
     rng::Rng,
@@ -36,7 +37,7 @@ const LEARNED: f64 = 0.02;
 #[serde(deny_unknown_fields, default)]
 pub struct SimclrSpec {
     /// Divisor of the cosines.
-    pub temperature: Positive,
+    pub temperature: Temperature,
     /// Side of the views in pixels; absent: that of the pictures, from which they are cut.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub side: Option<Pixels>,
@@ -47,7 +48,7 @@ pub struct SimclrSpec {
 impl Default for SimclrSpec {
     fn default() -> Self {
         Self {
-            temperature: Positive::of(0.5),
+            temperature: Temperature::of(0.5),
             side: None,
             augment: AugmentSpec::default(),
             head: ProjectionSpec::default(),
@@ -62,8 +63,25 @@ impl SimclrSpec {
 }
 
 impl HeadedTaskSpec for SimclrSpec {
+    fn key(&self) -> &'static str {
+        "simclr"
+    }
+
+    fn size_keys(&self) -> &'static [&'static str] {
+        if self.side.is_some() { &["task", "simclr", "side"] } else { &["data", "crop"] }
+    }
+
     fn task_head(&self, crop: usize) -> Result<TaskHead> {
-        Ok(self.projection(crop).into())
+        let head = self.projection(crop);
+        ensure!(
+            head.side <= crop,
+            KeyError::new(
+                ["task", "simclr", "side"],
+                format!("views of {} pixels cannot be cut from pictures of {crop}", head.side)
+            )
+            .advice("use a larger `crop` or a smaller `side`")
+        );
+        Ok(head.into())
     }
 
     fn metrics(&self) -> &'static [&'static str] {

@@ -29,6 +29,11 @@ pub trait ViewTaskSpec {
     /// Name in a spec.
     fn name(&self) -> &'static str;
 
+    /// Keys of the size of the views.
+    fn size_keys(&self) -> &'static [&'static str] {
+        &["data", "crop"]
+    }
+
     /// The views of a square picture of `crop` pixels, and the head that classifies them.
     ///
     /// # Errors
@@ -46,6 +51,14 @@ pub trait ViewTaskSpec {
 }
 
 impl<S: ViewTaskSpec> HeadedTaskSpec for S {
+    fn key(&self) -> &'static str {
+        self.name()
+    }
+
+    fn size_keys(&self) -> &'static [&'static str] {
+        ViewTaskSpec::size_keys(self)
+    }
+
     fn task_head(&self, crop: usize) -> Result<TaskHead> {
         Ok(self.head(crop)?.into())
     }

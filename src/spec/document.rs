@@ -96,6 +96,16 @@ impl Document {
 
     /// The error for a problem at `path` that only the whole document reveals.
     pub fn refuse(&self, path: &[&str], on: On, fault: Diagnostic) -> SpecError {
+        self.refuse_all(&[self.located(path, on, fault)])
+    }
+
+    /// The error for several problems, each with its position.
+    pub fn refuse_all(&self, faults: &[Diagnostic]) -> SpecError {
+        refuse(faults, &self.sources)
+    }
+
+    /// A problem with the position of `path`, unless it has one.
+    pub fn located(&self, path: &[&str], on: On, fault: Diagnostic) -> Diagnostic {
         let mut node = &self.root;
         let mut at = self.root.entries().first().map_or(self.root.at, |e| e.key_at);
         for step in path {
@@ -110,7 +120,7 @@ impl Document {
             node = value;
             at = if on == On::Key { key_at } else { value.at };
         }
-        refuse(&[fault.or_at(at)], &self.sources)
+        fault.or_at(at)
     }
 }
 

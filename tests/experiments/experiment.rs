@@ -437,7 +437,7 @@ fn a_network_that_a_file_does_not_fit_is_refused_before_the_first_step() -> Resu
         "probe.data={ source: { scenes: { train: 64, val: 40 } }, crop: 5 }",
         "probe.probe.layers=[conv5]",
     ]);
-    assert!(message.contains("stage `probe` cannot start") && message.contains("window"), "{message}");
+    assert!(message.contains("window") && message.contains("--> --set probe.data="), "{message}");
     assert!(!other.path().join("runs").exists());
     Ok(())
 }

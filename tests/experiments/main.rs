@@ -5,6 +5,7 @@ mod cross_channel;
 mod evaluation;
 mod experiment;
 mod home;
+mod key_errors;
 mod monitor;
 mod networks;
 mod single_label;

@@ -195,7 +195,7 @@ fn what_cannot_be_measured_is_refused() -> Result<()> {
         ("{ layers: [] }", "at least one layer"),
         ("{ layers: [conv1, conv1] }", "given twice"),
         // the jigsaw network ends with conv4
-        ("{ layers: [conv5], knn: { neighbors: 3 } }", "stage `jigsaw`"),
+        ("{ layers: [conv5], knn: { neighbors: 3 } }", "spec.yaml:7:"),
         ("{ pictures: { bank: 10 } }", "20 neighbors of a bank of 10"),
         ("{ budget: 5 }", "share from 0 to 1"),
         ("{ budget: a lot }", "5 %"),

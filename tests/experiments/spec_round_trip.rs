@@ -58,7 +58,7 @@ fn parts() -> impl Strategy<Value = Parts> {
         Just("{ colorization: { prior: { measured: { images: 100 } }, neighbors: 5 } }"),
         Just("rotation"),
         Just("{ jigsaw: { permutations: 7, jitter: 2, normalize: channel, head: { hidden: [] } } }"),
-        Just("{ context: { grid: 2, patch: 12, color: project, head: { tap: conv5, dropout: true } } }"),
+        Just("{ context: { grid: 2, patch: 96, color: project, head: { tap: conv5, dropout: true } } }"),
     ];
     let names = (name.clone(), name).prop_filter("two stages", |(a, b)| a != b);
     let seeds = prop::collection::btree_set(any::<u64>(), 1..4);
@@ -86,7 +86,7 @@ fn yaml(parts: &Parts) -> String {
         "name: \"{first}\"
 description: {description}
 seeds: {seeds:?}
-data: {{ source: {{ scenes: {{ train: 9, val: 8 }} }}, crop: 7 }}
+data: {{ source: {{ scenes: {{ train: 9, val: 8 }} }}, crop: 300 }}
 backbone: alexnet
 stages:
   \"{first}\":

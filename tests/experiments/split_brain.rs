@@ -319,7 +319,7 @@ fn what_cannot_be_split_is_refused_before_the_first_step() -> Result<()> {
         format!("{:#}", outcome.expect_err("refused"))
     };
     for (from, to, parts) in [
-        ("fc: 32", "fc: 33", ["`fc6` has 33 channels", "stage `split`"]),
+        ("fc: 32", "fc: 33", ["stage `split`: `fc6` has 33 channels", "spec.yaml:4:"]),
         ("fc: 32", "fc: 32, lrn: pool_norm", ["`norm1` would mix the halves", "`lrn: none`"]),
         (
             "alexnet: { stem: small, width: 0.25, fc: 32 }",

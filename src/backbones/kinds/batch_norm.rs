@@ -29,6 +29,10 @@ impl LayerRule for BatchNormRow {
         if self.options.affine { 2 * self.channels } else { 0 }
     }
 
+    fn trained(&self) -> &'static [&'static str] {
+        if self.options.affine { &["weight", "bias"] } else { &[] }
+    }
+
     fn build(&self, name: &str, params: &mut Params, _rng: &Rng) -> Result<Arc<dyn LayerModule>> {
         Ok(Arc::new(layers::BatchNorm::new(params, name, self.channels, self.options)?))
     }

@@ -29,6 +29,10 @@ impl LayerRule for LayerNormRow {
         2 * self.channels
     }
 
+    fn trained(&self) -> &'static [&'static str] {
+        &["weight", "bias"]
+    }
+
     fn build(&self, name: &str, params: &mut Params, _rng: &Rng) -> Result<Arc<dyn LayerModule>> {
         Ok(Arc::new(layers::LayerNorm::new(params, name, self.channels, self.eps)?))
     }

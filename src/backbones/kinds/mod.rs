@@ -129,6 +129,11 @@ impl LayerKind {
         self.rule().window()
     }
 
+    /// Names of its parameters below the name of the row, in order.
+    pub fn trained(&self) -> &'static [&'static str] {
+        self.rule().trained()
+    }
+
     /// Number of parameters: weights and biases, scales and shifts.
     pub fn parameters(&self) -> usize {
         self.rule().parameters()

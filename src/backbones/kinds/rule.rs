@@ -77,6 +77,15 @@ pub(crate) trait LayerRule {
         false
     }
 
+    /// Names of its parameters, in order.
+    fn trained(&self) -> &'static [&'static str] {
+        match (self.weight().is_some(), self.has_bias()) {
+            (true, true) => &["weight", "bias"],
+            (true, false) => &["weight"],
+            (false, _) => &[],
+        }
+    }
+
     /// Adds its parameters to `params` under the name of the row, initialized from `rng`.
     fn build(&self, name: &str, params: &mut Params, rng: &Rng) -> Result<Arc<dyn LayerModule>>;
 }

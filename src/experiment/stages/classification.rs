@@ -14,6 +14,7 @@ impl Transfer for ClassificationSpec {
     const METRIC: TransferMetric = TransferMetric::MeanAveragePrecision;
     const LISTS: Lists = Lists::Main;
     const VARIANT: Variant = Variant::Transfer;
+    const SIZE_KEYS: &'static [&'static str] = &["task", "crop"];
 
     fn columns(&self) -> &[String] {
         &self.train_from

@@ -20,6 +20,7 @@ impl Transfer for DetectionSpec {
     const METRIC: TransferMetric = TransferMetric::MeanAveragePrecision;
     const LISTS: Lists = Lists::Main;
     const VARIANT: Variant = Variant::Regions;
+    const SIZE_KEYS: &'static [&'static str] = &["task", "test_scale"];
 
     fn layers(&self) -> Option<Layers<'_>> {
         frozen(self.frozen.as_ref())

@@ -3,7 +3,7 @@
 
 use crate::experiment::sources::ColorizationMethodSpec;
 pub(super) use crate::{
-    backbones::{BackboneSpec, Variant},
+    backbones::{BackboneSpec, Variant, vgg::VggSpec},
     data::{
         annotated::Presence,
         annotated_source::{AnnotatedSpec, Lists},
@@ -23,6 +23,7 @@ pub(super) use crate::{
         sets::{check_masks, check_objects},
         sources::{InitSpec, Start},
     },
+    key_error::KeyError,
     report::{
         results::RESULTS,
         transfer::{TransferMetric, TransferRow, TransferTask},
@@ -98,6 +99,21 @@ pub trait StageKind {
         false
     }
 
+    /// Keys of the size of the network's input, below the section of the stage or the top of the file.
+    fn size_keys(&self) -> &'static [&'static str] {
+        &["data", "crop"]
+    }
+
+    /// Whether it trains all parameters of the planned network and those beside it, and no others.
+    fn trains_all(&self) -> bool {
+        false
+    }
+
+    /// Whether it trains the halves of a network as networks of their own.
+    fn splits(&self) -> bool {
+        false
+    }
+
     /// Plans one fit from the spec alone. `backbone` is the network to train or evaluate.
     ///
     /// # Errors
@@ -117,6 +133,16 @@ pub trait StageKind {
     /// # Errors
     /// Those of the fit.
     fn run(&self, fit: &StageRun, run: &mut RunDir) -> Result<Option<Vec<Metric>>>;
+}
+
+/// Checks that the backbone has no branches for losses of colorization.
+///
+/// # Errors
+/// Deep supervision.
+pub fn check_branches(backbone: &BackboneSpec) -> Result<()> {
+    let BackboneSpec::Vgg(VggSpec { deep_supervision: true, .. }) = backbone else { return Ok(()) };
+    let reason = "only the task `colorization` has losses for the branches of deep supervision";
+    Err(KeyError::new(["backbone", "vgg", "deep_supervision"], reason).advice("leave it out").into())
 }
 
 /// Sections of a stage that default to the top level. The outer None means that the kind has no such section.

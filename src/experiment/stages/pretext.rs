@@ -8,14 +8,15 @@ use crate::{
         exchange,
         input::Input,
         network::Network,
-        split::HALVES,
-        table::{Role, tap},
+        split::{HALVES, SplitNetwork},
+        table::{Role, check_size, sizes, tap, taps},
         task_head::TaskHead,
     },
     experiment::{
         fit::{INPUT, THROUGH},
         sources::WeightSource,
     },
+    key_error::KeyError,
     nn::{
         init::Filler,
         layers::Fillers,
@@ -34,7 +35,7 @@ use crate::{
         headed::HeadedTaskSpec,
         split_brain::{SplitBrain, SplitBrainSpec},
     },
-    spec,
+    spec::{self, Diagnostic},
     train::{task::Task as _, tensors::NamedTensors},
 };
 use candle_core::Tensor;
@@ -94,6 +95,21 @@ impl StageKind for PretextStage {
         matches!(self.predicts(), Predicts::Color(_) | Predicts::Colorizer(_))
     }
 
+    fn trains_all(&self) -> bool {
+        true
+    }
+
+    fn splits(&self) -> bool {
+        matches!(self.predicts(), Predicts::Halves(_))
+    }
+
+    fn size_keys(&self) -> &'static [&'static str] {
+        match self.predicts() {
+            Predicts::Headed(spec) => spec.size_keys(),
+            _ => &["data", "crop"],
+        }
+    }
+
     fn network(&self) -> Option<&'static str> {
         match self.predicts() {
             Predicts::Colorizer(spec) => spec.network(),
@@ -105,6 +121,9 @@ impl StageKind for PretextStage {
         let pass = (Pass::Train, self.train.batch.get());
         let pictures = PicturePlan::plain(self.data.as_ref(), Some(pass), self.needs_labels())?;
         let (side, backbone) = (pictures.val.framing.side(), required(backbone, "backbone")?);
+        if !matches!(self.predicts(), Predicts::Color(_)) {
+            check_branches(backbone)?;
+        }
         let of_task = |build: &Build| NetworkPlan::of_task(backbone, build, side);
         let network = match self.predicts() {
             Predicts::Color(spec) => of_task(&spec.build()),
@@ -119,12 +138,15 @@ impl StageKind for PretextStage {
             }
             Predicts::Other(problem) => of_task(&CrossChannel::build(&problem)),
             Predicts::Halves(spec) => {
-                NetworkPlan::of_halves(backbone, spec.targets().map(|target| target.outputs()), side)
+                let outputs = spec.targets().map(|target| target.outputs());
+                check_split(backbone, outputs)?;
+                NetworkPlan::of_halves(backbone, outputs, side)
             }
             Predicts::Headed(spec) => {
                 let head = spec.task_head(side)?;
                 check_batch(&head, self.train.batch.get())?;
-                NetworkPlan::headed(backbone, head)
+                check_head(spec, &head, backbone)?;
+                NetworkPlan { beside: spec.beside(side)?, ..NetworkPlan::headed(backbone, head) }
             }
         };
         let (files, metrics) = match self.predicts() {
@@ -229,15 +251,51 @@ enum Predicts<'a> {
 
 /// Checks that batch normalization has more than one example to normalize, and a comparison more than one picture.
 fn check_batch(head: &TaskHead, batch: usize) -> Result<()> {
+    let wrong = |reason: &str| KeyError::new(["train", "batch"], reason);
     ensure!(
         batch > 1 || !head.compares_pictures(),
-        "the views of a batch of one picture have no others to be told from: use a `batch` of at least 2, better of \
-         hundreds (`iter_size` does not replace it)"
+        wrong("the views of a batch of one picture have no others to be told from")
+            .advice("use a `batch` of at least 2, better of hundreds (`iter_size` does not replace it)")
     );
     ensure!(
         !head.normalizes_one_example(batch),
-        "a batch of one picture gives the head one example, of which batch normalization leaves nothing: use a `batch` of \
-         at least 2, or `batch_norm: false` in the task or its `head`"
+        wrong(
+            "a batch of one picture gives the head one example, of which batch normalization leaves nothing"
+        )
+        .advice("use a `batch` of at least 2, or `batch_norm: false` in the task or its `head`")
+    );
+    Ok(())
+}
+
+/// Checks that the backbone has the layer that the head reads, and that the head fits it.
+fn check_head(spec: &dyn HeadedTaskSpec, head: &TaskHead, backbone: &BackboneSpec) -> Result<()> {
+    let (task, rows) = (["task", spec.key()], backbone.table(&head.build(backbone)));
+    let known: Vec<&str> = taps(&rows).collect();
+    if let Some(strange) = head.reads().filter(|layer| !known.contains(layer)) {
+        let Diagnostic { message, note, .. } = Diagnostic::unknown("layer", strange, &known);
+        let keys = task.into_iter().chain(spec.tap_keys().iter().copied());
+        return Err(KeyError::new(keys, message).advice(note).into());
+    }
+    let (last, side) = (head.last(&rows)?, (head.side(), head.side()));
+    let misfit = |reason: String| KeyError::new(spec.size_keys().iter().copied(), reason);
+    sizes(&rows[..=last], 0, side).map_err(|error| misfit(error.to_string()))?;
+    let attached = head.attach(rows).map_err(|error| error.to_string());
+    let checked = attached.and_then(|rows| check_size(&rows));
+    checked.map_err(|reason| KeyError::new(task.into_iter().chain(["head"]), reason).into())
+}
+
+/// Checks that the backbone can be split, and that no input is asked of it: both halves together see Lab.
+fn check_split(backbone: &BackboneSpec, outputs: [usize; 2]) -> Result<()> {
+    let (name, input) = (backbone.name(), backbone.input());
+    SplitNetwork::pretext(backbone, outputs)
+        .map_err(|error| KeyError::new(["backbone", name], error.to_string()))?;
+    ensure!(
+        matches!(input, Input::Lightness | Input::Lab),
+        KeyError::new(
+            ["backbone", name, "input"],
+            "the halves of a split network see L, and a and b, of Lab"
+        )
+        .advice("give `input: lab`, or leave it out")
     );
     Ok(())
 }
@@ -348,6 +406,9 @@ fn blank(plan: &NetworkPlan, fit: &StageRun) -> Result<(Network, Params)> {
         row.kind.fill(Fillers { weight: one, bias: Some(one).filter(|_| row.kind.has_bias()) });
     }
     let net = Network::new(plan.backbone.interface(), rows, &mut params, &Rng::new(0))?;
+    for network in &plan.beside {
+        Network::new(plan.backbone.interface(), network.rows.clone(), &mut params, &Rng::new(0))?;
+    }
     Ok((net, params))
 }
 

@@ -15,6 +15,7 @@ impl Transfer for SegmentationSpec {
     const METRIC: TransferMetric = TransferMetric::MeanIu;
     const LISTS: Lists = Lists::Segmentation;
     const VARIANT: Variant = Variant::Dense;
+    const SIZE_KEYS: &'static [&'static str] = &["annotated"];
 
     fn layers(&self) -> Option<Layers<'_>> {
         frozen(self.frozen.as_ref())

@@ -40,6 +40,8 @@ pub trait Transfer {
     /// Which of the devkit's lists it uses.
     const LISTS: Lists;
     const VARIANT: Variant;
+    /// Keys of the size of the network's input, below the section of the stage.
+    const SIZE_KEYS: &'static [&'static str];
 
     /// First trainable layers: one fit per row and layer.
     fn columns(&self) -> &[String] {
@@ -97,6 +99,10 @@ impl<T: Transfer> StageKind for TransferStage<T> {
 
     fn layers(&self) -> Option<Layers<'_>> {
         self.task.layers()
+    }
+
+    fn size_keys(&self) -> &'static [&'static str] {
+        T::SIZE_KEYS
     }
 
     fn plan(&self, row: StageRow, backbone: Option<&BackboneSpec>) -> Result<StagePlan> {

@@ -33,15 +33,19 @@ pub(super) fn factors(multipliers: &[Multiplier], name: &str) -> (f64, f64) {
     last.map_or((1.0, 1.0), |m| (m.lr.get(), m.decay.get()))
 }
 
-/// A pattern without a match is an error; the message lists the nearest names.
+/// The first pattern that matches no parameter, by its number, and what to say of it, with the nearest names.
+pub fn uncovered(multipliers: &[Multiplier], names: &[&str]) -> Option<(usize, String)> {
+    let at = multipliers.iter().position(|m| !names.iter().any(|name| matches(&m.pattern, name)))?;
+    let (pattern, nearest) = (&multipliers[at].pattern, nearest(&multipliers[at].pattern, names).join(", "));
+    let reason = format!("the pattern `{pattern}` matches no parameter; the nearest names are {nearest}");
+    Some((at, reason))
+}
+
+/// A pattern without a match is an error.
 pub(super) fn check_coverage(multipliers: &[Multiplier], names: &[&str]) -> Result<()> {
-    match multipliers.iter().find(|m| !names.iter().any(|name| matches(&m.pattern, name))) {
+    match uncovered(multipliers, names) {
         None => Ok(()),
-        Some(m) => bail!(
-            "optimizer: the multiplier pattern `{}` matches no parameter; the nearest names are {}",
-            m.pattern,
-            nearest(&m.pattern, names).join(", ")
-        ),
+        Some((_, reason)) => bail!("optimizer: multipliers: {reason}"),
     }
 }
 

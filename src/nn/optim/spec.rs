@@ -102,6 +102,15 @@ impl OptimizerSpec {
             Self::Lars(lars) => lars.lr.get(),
         }
     }
+    /// Key in a spec.
+    pub fn key(&self) -> &'static str {
+        match self {
+            Self::Adam(_) => "adam",
+            Self::AdamW(_) => "adamw",
+            Self::Sgd(_) => "sgd",
+            Self::Lars(_) => "lars",
+        }
+    }
     /// Learning-rate and decay factors by pattern.
     pub fn multipliers(&self) -> &[Multiplier] {
         match self {
