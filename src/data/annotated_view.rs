@@ -1,4 +1,4 @@
-//! An annotated data set limited to its first N images, with a cache of decoded images.
+//! An annotated data set limited to N images, with a cache of decoded images.
 
 use super::{
     annotated::{Annotated, Mask, Object, Presence},
@@ -15,11 +15,11 @@ pub struct AnnotatedView {
 }
 
 impl AnnotatedView {
-    /// The first `limit` images of `set`, or all; `cache` keeps decoded images, up to [`CACHE_BYTES`].
+    /// `limit` images of `set`, or all; `cache` keeps decoded images, up to [`CACHE_BYTES`].
     pub fn new(set: Arc<dyn Annotated>, limit: Option<usize>, cache: bool) -> Self {
         let pictures: Arc<dyn Dataset> = set.clone();
         let view = DatasetView::new(pictures);
-        let view = if let Some(limit) = limit { view.first(limit) } else { view };
+        let view = if let Some(limit) = limit { view.sample(limit) } else { view };
         Self { set, view: if cache { view.cached(CACHE_BYTES) } else { view } }
     }
 }
@@ -47,18 +47,18 @@ impl Dataset for AnnotatedView {
 
 impl Annotated for AnnotatedView {
     fn id(&self, index: usize) -> &str {
-        self.set.id(index)
+        self.set.id(self.view.stored(index))
     }
     fn size(&self, index: usize) -> (usize, usize) {
-        self.set.size(index)
+        self.set.size(self.view.stored(index))
     }
     fn objects(&self, index: usize) -> &[Object] {
-        self.set.objects(index)
+        self.set.objects(self.view.stored(index))
     }
     fn presence(&self, index: usize) -> Vec<Presence> {
-        self.set.presence(index)
+        self.set.presence(self.view.stored(index))
     }
     fn mask(&self, index: usize) -> Result<Option<Mask>, DataError> {
-        self.set.mask(index)
+        self.set.mask(self.view.stored(index))
     }
 }

@@ -34,7 +34,7 @@ pub fn open(spec: &DataSpec, split: Split, at: &Locations) -> Result<Arc<dyn Dat
         other => DatasetView::new(source(other, split, &[])?),
     };
     if let Some(limit) = spec.limit.and_then(|limit| limit.of(split)) {
-        view = view.first(limit);
+        view = view.sample(limit);
     }
     Ok(Arc::new(if spec.cache { view.cached(CACHE_BYTES) } else { view }))
 }

@@ -129,7 +129,7 @@ pub struct DataSpec {
     pub crop: Pixels,
     #[serde(default = "yes")]
     pub flip: bool,
-    /// Use the first N images of a split (in the source's order), for short runs.
+    /// Use N images of a split, spread evenly over the source's order and always the same, for short runs.
     #[serde(default)]
     pub limit: Option<Limit>,
     /// Tolerated fraction of unreadable images.

@@ -1,9 +1,11 @@
-//! A view of a data set: its first N images, renamed classes, and a cache of decoded images.
+//! A view of a data set: N of its images, renamed classes, and a cache of decoded images.
 
 use super::{
     dataset::{Dataset, RgbImage},
     error::DataError,
 };
+use crate::rng::Rng;
+use rand::RngExt;
 use sha2::{Digest, Sha256};
 use std::sync::{
     Arc, OnceLock,
@@ -16,7 +18,8 @@ pub const CACHE_BYTES: usize = 1 << 30;
 /// A view of a data set. Images are identical to the set's.
 pub struct DatasetView {
     set: Arc<dyn Dataset>,
-    len: usize,
+    /// Numbers of its images in the set; None for all.
+    chosen: Option<Vec<usize>>,
     classes: Vec<String>,
     cache: Option<Cache>,
 }
@@ -30,13 +33,24 @@ struct Cache {
 impl DatasetView {
     /// All of `set`.
     pub fn new(set: Arc<dyn Dataset>) -> Self {
-        Self { len: set.len(), classes: set.classes().to_vec(), set, cache: None }
+        Self { chosen: None, classes: set.classes().to_vec(), set, cache: None }
     }
 
-    /// Its first `limit` images.
-    pub fn first(mut self, limit: usize) -> Self {
-        self.len = self.len.min(limit);
+    /// `limit` of its images, always the same: one from each of as many equal parts of the set, in which classes may be
+    /// sorted. The place in a part is drawn, since equal steps would meet only some of the classes of a set in which they
+    /// alternate.
+    pub fn sample(mut self, limit: usize) -> Self {
+        let (len, mut rng) = (self.set.len(), Rng::new(0).split("limit").at(0, 0));
+        if limit < len {
+            let part = |number: usize| number * len / limit..(number + 1) * len / limit;
+            self.chosen = Some((0..limit).map(|number| rng.random_range(part(number))).collect());
+        }
         self
+    }
+
+    /// Number of an image in the set.
+    pub fn stored(&self, index: usize) -> usize {
+        self.chosen.as_ref().map_or(index, |chosen| chosen[index])
     }
 
     /// Renames its classes, in the same order.
@@ -47,7 +61,7 @@ impl DatasetView {
 
     /// Caches decoded images up to `room` bytes.
     pub fn cached(mut self, room: usize) -> Self {
-        let images = (0..self.len).map(|_| OnceLock::new()).collect();
+        let images = (0..self.len()).map(|_| OnceLock::new()).collect();
         self.cache = Some(Cache { images, used: AtomicUsize::new(0), room });
         self
     }
@@ -64,26 +78,26 @@ impl Cache {
 
 impl Dataset for DatasetView {
     fn len(&self) -> usize {
-        self.len
+        self.chosen.as_ref().map_or_else(|| self.set.len(), Vec::len)
     }
     fn classes(&self) -> &[String] {
         &self.classes
     }
     fn label(&self, index: usize) -> Option<u32> {
-        self.set.label(index)
+        self.set.label(self.stored(index))
     }
     fn why_unlabeled(&self) -> Option<&str> {
         self.set.why_unlabeled()
     }
     fn name(&self, index: usize) -> String {
-        self.set.name(index)
+        self.set.name(self.stored(index))
     }
     fn image(&self, index: usize) -> Result<RgbImage, DataError> {
-        let Some(cache) = &self.cache else { return self.set.image(index) };
+        let Some(cache) = &self.cache else { return self.set.image(self.stored(index)) };
         if let Some(image) = cache.images[index].get() {
             return Ok(image.clone());
         }
-        let image = self.set.image(index)?;
+        let image = self.set.image(self.stored(index))?;
         if cache.take(image.pixels.len()) && cache.images[index].set(image.clone()).is_err() {
             // another thread cached the image first
             cache.used.fetch_sub(image.pixels.len(), Relaxed);
@@ -91,10 +105,12 @@ impl Dataset for DatasetView {
         Ok(image)
     }
     fn fingerprint(&self) -> String {
-        if self.len == self.set.len() {
-            return self.set.fingerprint();
+        match &self.chosen {
+            None => self.set.fingerprint(),
+            Some(chosen) => {
+                format!("{:x}", Sha256::digest(format!("{chosen:?} of {}", self.set.fingerprint())))
+            }
         }
-        format!("{:x}", Sha256::digest(format!("first {} of {}", self.len, self.set.fingerprint())))
     }
 }
 
@@ -142,10 +158,34 @@ mod tests {
     #[test]
     fn a_limit_shows_in_the_length_and_the_fingerprint() {
         let inner = Arc::new(Counting(5, AtomicUsize::new(0)));
-        let all = DatasetView::new(inner.clone()).first(9);
-        let some = DatasetView::new(inner).first(2);
+        let all = DatasetView::new(inner.clone()).sample(9);
+        let some = DatasetView::new(inner).sample(2);
         assert_eq!((all.len(), some.len()), (5, 2));
         assert_eq!(all.fingerprint(), "counting");
         assert_ne!(some.fingerprint(), "counting");
+    }
+
+    /// Of ten classes, sorted or in turn: none is left out, and the images, labels and names belong together.
+    #[test]
+    fn a_limit_takes_from_all_parts_of_a_set_and_the_same_each_time() {
+        let inner = Arc::new(Counting(1000, AtomicUsize::new(0)));
+        let chosen = || {
+            let view = DatasetView::new(inner.clone()).sample(100);
+            (0..view.len()).map(|index| view.stored(index)).collect::<Vec<_>>()
+        };
+        assert_eq!((chosen().len(), chosen()), (100, chosen()));
+        assert!(
+            chosen().iter().zip((0..).step_by(10)).all(|(image, start)| (start..start + 10).contains(image))
+        );
+        let sorted = |class: usize| chosen().iter().filter(|image| *image / 100 == class).count();
+        let in_turn = |class: usize| chosen().iter().filter(|image| *image % 10 == class).count();
+        assert!((0..10).all(|class| sorted(class) == 10 && (3..20).contains(&in_turn(class))));
+        let view = DatasetView::new(inner).sample(7).cached(1 << 20);
+        for index in 0..7 {
+            let stored = view.stored(index);
+            assert_eq!((view.label(index), view.name(index)), (Some(stored as u32), stored.to_string()));
+            assert_eq!(view.image(index).unwrap().pixels[0], stored as u8);
+            assert_eq!(view.image(index).unwrap().pixels[0], stored as u8, "from the cache");
+        }
     }
 }

@@ -232,10 +232,10 @@ fn rehearsal(
     }
 }
 
-/// Both splits, limited to their first pictures.
+/// Both splits, limited to a few pictures.
 fn few(sets: &DataSets, (train, val): (usize, usize)) -> DataSets {
     let plain =
-        |set: &Arc<dyn Dataset>, n| -> Arc<dyn Dataset> { Arc::new(DatasetView::new(set.clone()).first(n)) };
+        |set: &Arc<dyn Dataset>, n| -> Arc<dyn Dataset> { Arc::new(DatasetView::new(set.clone()).sample(n)) };
     let annotated = |set: &Arc<dyn Annotated>, n| -> Arc<dyn Annotated> {
         Arc::new(AnnotatedView::new(set.clone(), Some(n), false))
     };
