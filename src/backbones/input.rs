@@ -96,6 +96,16 @@ impl Input {
         }
     }
 
+    /// Whether the network sees colors of pictures.
+    pub fn has_color(self) -> bool {
+        match self {
+            Self::Lab | Self::Ab | Self::BgrMean | Self::Bgr | Self::BgrSigned | Self::RgbUnit => true,
+            Self::Lightness | Self::Hints | Self::HintsCentered | Self::Gray | Self::Luma | Self::LumaBgr => {
+                false
+            }
+        }
+    }
+
     /// The gray picture that a network with this input sees; of inputs with color, the lightness.
     pub fn gray(self) -> Gray {
         match self {
@@ -103,11 +113,6 @@ impl Input {
             Self::Luma | Self::LumaBgr => Gray::Luma,
             _ => Gray::Lightness,
         }
-    }
-
-    /// Whether the network sees colors.
-    pub fn has_color(self) -> bool {
-        matches!(self, Self::Lab | Self::Ab | Self::BgrMean | Self::Bgr | Self::BgrSigned | Self::RgbUnit)
     }
 
     /// Whether the network takes hints.

@@ -21,7 +21,7 @@ use crate::{
         task_head::TaskHead,
     },
     bounded::{Fraction, Positive},
-    color::channels::signed,
+    color::{channels::signed, gray::gray_of},
     data::{Batch, loader::Loader},
     device::keep_layouts,
     key_error::KeyError,
@@ -279,6 +279,16 @@ impl Inpainting {
         Ok(tanh(&resize_bilinear(&map, (self.side, self.side), false)?)?)
     }
 
+    /// What the network sees of pictures u8 RGB `(B, S, S, 3)`: gray ones if its input has no color.
+    fn seen(&self, rgb: Tensor) -> candle_core::Result<Tensor> {
+        let input = self.net.input();
+        if input.has_color() {
+            return Ok(rgb);
+        }
+        let gray = gray_of(&input.gray().of_pictures(&rgb)?)?.affine(255.0, 0.0)?;
+        gray.round()?.to_dtype(DType::U8)?.broadcast_as(rgb.shape())?.contiguous()
+    }
+
     /// What the discriminator sees of pictures `(B, S, S, 3)`.
     fn shown(&self, pictures: &Tensor) -> candle_core::Result<Tensor> {
         match self.region {
@@ -398,7 +408,7 @@ impl Task for Inpainting {
         let bytes = |x: &Tensor| x.affine(127.5, 127.5)?.round()?.clamp(0f32, 255f32)?.to_dtype(DType::U8);
         let mean = Tensor::from_slice(&MEAN, (1, 1, 1, 3), pixels.device())?.to_dtype(DType::F32)?;
         let fill = mean.affine(1.0 / 127.5, -1.0)?.broadcast_mul(cut)?;
-        let input = bytes(&kept.broadcast_add(&fill)?)?;
+        let input = self.seen(bytes(&kept.broadcast_add(&fill)?)?)?;
         let whole = bytes(&(kept + painted.broadcast_mul(cut)?)?)?;
         let columns = [("input", &input), ("painted", &whole), ("truth", &pixels)];
         Ok(Some(panel::from_columns("inpainting", &columns)?))

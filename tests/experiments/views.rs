@@ -5,10 +5,12 @@ use super::home::Home;
 use candle_core::{Device, Tensor};
 use hueristic::{
     backbones::BackboneSpec,
+    bounded::Count,
     data::{
         Batch,
+        loader::{Loader, Pass},
         scenes::Scenes,
-        source::{Dataset, Locations, Split},
+        source::{DataSpec, Dataset, Locations, SourceSpec, Split},
     },
     experiment::{Experiment, Outcome, RunOptions, check, run},
     nn::{TrainingPass, weights},
@@ -221,6 +223,27 @@ fn views_are_told_apart_by_chance_at_first() -> Result<()> {
     let step = task.step(&batch(8, 32)?, &TrainingPass::new(Rng::new(0)))?;
     let loss = step.numbers()?[0].1;
     assert!((loss - 15f64.ln()).abs() < 0.2, "{loss}");
+    Ok(())
+}
+
+/// The left column shows what the network sees.
+#[test]
+fn a_picture_of_an_inpainting_is_gray_where_the_network_sees_no_color() -> Result<()> {
+    for (input, is_gray) in [("lightness", true), ("luma", true), ("rgb_unit", false), ("lab", false)] {
+        let json = format!(r#"{{"alexnet": {{"stem": "small", "width": 0.1, "input": "{input}"}}}}"#);
+        let backbone: BackboneSpec = serde_json::from_str(&json)?;
+        let mut task = of::<InpaintingSpec>("{}").task(&backbone, 32, &Rng::new(1), &Device::Cpu)?;
+        let data = DataSpec::new(
+            SourceSpec::Scenes { train: Count::of(4), val: Count::of(4), size: Count::of(32), seed: 0 },
+            Count::of(32),
+        );
+        let set = std::sync::Arc::new(Scenes::new(4, 32, 3, Split::Val));
+        let mut val = Loader::new(set, &data, Pass::Once, 4, &Rng::new(0), &Device::Cpu)?;
+        let panel = task.picture(&mut val)?.expect("a panel");
+        let rows = panel.rgb.chunks_exact(3 * panel.width);
+        let mut left = rows.flat_map(|row| row[..panel.width].chunks_exact(3));
+        assert_eq!(left.all(|rgb| rgb[0] == rgb[1] && rgb[1] == rgb[2]), is_gray, "{input}");
+    }
     Ok(())
 }
 
