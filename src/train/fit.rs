@@ -56,8 +56,12 @@ pub fn fit(
         let gone = checkpoint::sync_retained(run, &mut state)?;
         gone.into_iter().try_for_each(|step| log.warn(run, Warning::BestCheckpointGone { step }))?;
     }
-    if monitoring.is_some() {
-        state.monitor.get_or_insert_default();
+    match &monitoring {
+        Some(_) => {
+            state.monitor.get_or_insert_default();
+        }
+        // What was measured before the run went on without a monitor is not shown as news.
+        None => state.monitor.iter_mut().for_each(|monitor| monitor.summary.clear()),
     }
     if state.step == 0 {
         monitor(&mut learner, monitoring.as_mut(), total, epoch(train), &mut state, &mut log, run)?;
@@ -195,6 +199,7 @@ fn monitor(
     for (layer, what) in kept.measured(step, began.elapsed(), std::mem::take(&mut found.collapsed)) {
         log.warn(run, Warning::Collapsed { layer, what })?;
     }
+    kept.summary.clone_from(&found.summary);
     log.monitor(run, state, epoch, found, &kept)?;
     state.monitor = Some(kept);
     Ok(true)

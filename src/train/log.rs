@@ -46,8 +46,6 @@ pub struct Log {
     events: Events,
     progress: Progress,
     pace: Option<Pace>,
-    /// The most telling values of the newest measurement.
-    summary: Option<String>,
     emitted: HashSet<String>,
     faults: HashSet<String>,
 }
@@ -66,7 +64,6 @@ impl Log {
             events: Events::create(run.path(), (step > 0).then_some(step))?,
             progress: Progress::new(run.name(), step, total, device),
             pace: None,
-            summary: None,
             emitted: HashSet::new(),
             faults: HashSet::new(),
         };
@@ -128,7 +125,7 @@ impl Log {
         self.announce(run, &format!("{} {step}  validation  {}", run.name(), shown.join("  ")))
     }
 
-    /// Writes the values of a measurement and what it cost, and shows its summary from now on.
+    /// Writes the values of a measurement and what it cost.
     pub fn monitor(
         &mut self,
         run: &RunDir,
@@ -145,7 +142,6 @@ impl Log {
             cost.share().map_or(String::new(), |share| format!(", {:.1} % of the time", 100.0 * share));
         let spent = format!("{:.1} s{share}", cost.seconds());
         let text = format!("{} {}  monitor  {summary}  ({spent})", run.name(), state.step);
-        self.summary = Some(summary);
         self.announce(run, &text)
     }
 
@@ -186,7 +182,8 @@ impl Log {
 
     fn line(&self, state: &State, lr: f64) -> String {
         let line = self.progress.line(state.step, state.window.first(), lr, &self.pace.unwrap_or_default());
-        self.summary.iter().fold(line, |line, summary| format!("{line}  {summary}"))
+        let measured = state.monitor.as_ref().map_or("", |monitor| &monitor.summary);
+        if measured.is_empty() { line } else { format!("{line}  {measured}") }
     }
 
     fn announce(&self, run: &RunDir, text: &str) -> Result<()> {

@@ -81,6 +81,9 @@ pub struct MonitorState {
     pub left_out: usize,
     /// Layers that looked collapsed in the newest one.
     collapsed: Vec<String>,
+    /// Its most telling values.
+    #[serde(default)]
+    pub summary: String,
 }
 
 impl MonitorState {

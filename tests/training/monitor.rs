@@ -120,6 +120,10 @@ fn a_stopped_run_measures_the_same() -> Result<()> {
         assert_eq!(tensors(&broken), tensors(&straight));
         let warnings = Manifest::read(&broken)?.context("a manifest")?.warnings;
         assert!(!warnings.iter().any(|warning| warning.contains("metrics.jsonl")), "{warnings:?}");
+        // also those before the first measurement of the process that went on
+        let said = fs::read_to_string(broken.join("log.txt"))?;
+        let lines: Vec<&str> = said.lines().filter(|line| line.contains("  lr ")).collect();
+        assert!(lines.len() > 3 && lines.iter().all(|line| line.contains("  sum ")), "{said}");
     }
     Ok(())
 }
