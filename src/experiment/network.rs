@@ -157,9 +157,7 @@ impl StageRun {
     fn init_from_data(&self, how: &DataInitSpec, spec: &BackboneSpec) -> Result<WeightMap> {
         let (net, params) = self.plain_network(spec, None)?;
         let batches = self.inputs(how.batches.get(), spec.input(), spec.crop())?;
-        for layer in initialize(how, &net, &batches, &self.rng.split("data_init"))? {
-            tracing::info!("{layer}");
-        }
+        initialize(how, &net, &batches, &self.rng.split("data_init"))?;
         Ok(params.state().into_iter().collect())
     }
 

@@ -466,6 +466,20 @@ fn the_verbs_follow_one_another() {
     verb("color spec.yaml lab2.safetensors", 1, &["spec.yaml"]);
 }
 
+/// What is logged of each layer while it is made is not said again.
+#[test]
+fn a_run_says_once_how_each_layer_was_made() {
+    let folder = tempfile::tempdir().unwrap();
+    let spec = "name: p\ndata: { source: { scenes: { train: 32, val: 8 } }, crop: 29 }\nstages:\n  a:\n    pretext:\n      \
+                backbone: { alexnet: { stem: small, width: 0.1, fc: 16 } }\n      \
+                init_from: { data_dependent: { batches: 1, patches: 300, through: conv2 } }\n      \
+                task: { rotation: { head: { embedding: 8, hidden: [] } } }\n      \
+                train: { steps: 1, batch: 4, optimizer: { adam: { lr: 1e-3 } } }\n";
+    fs::write(folder.path().join("spec.yaml"), spec).unwrap();
+    let (code, said) = hueristic(folder.path(), &["run", "spec.yaml", "--out", "runs"]);
+    assert_eq!((code, said.matches("conv1: kmeans of").count()), (0, 1), "{said}");
+}
+
 /// A file of the network with batch normalization, one value of it changed.
 fn damaged(folder: &Path, name: &str, at: usize, value: f32) -> String {
     let (net, params) = built(Variant::Transfer, true, None);

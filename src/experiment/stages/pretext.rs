@@ -370,9 +370,7 @@ fn start(fit: &StageRun, network: &Network, params: &Params) -> Result<()> {
                 batches = batches.iter().map(|batch| center(batch, head.side())).collect::<Result<_>>()?;
             }
             for how in each_half(how, plan, fit.sets.classes())? {
-                for layer in initialize(&how, network, &batches, &fit.rng.split("data_init"))? {
-                    tracing::info!("{layer}");
-                }
+                initialize(&how, network, &batches, &fit.rng.split("data_init"))?;
             }
             Ok(())
         }
