@@ -37,6 +37,7 @@ use clap::{Args, ValueEnum};
 use std::{
     collections::BTreeMap,
     fmt::Write as _,
+    ops::Range,
     path::{Path, PathBuf},
 };
 
@@ -170,7 +171,7 @@ impl LoadedWeights {
         Ok(Self { spec, tensors: file.tensors, metadata: file.metadata })
     }
 
-    /// The layer table with the head that the file contains, if any.
+    /// The layer table up to the last layer that the file contains, with the head that it contains, if any.
     fn layers(&self, batch_norm: bool, heads: bool) -> (Build, Vec<Layer>) {
         let weight = |layer: &Layer| self.tensors.get(&format!("{}.weight", layer.name)).map(Tensor::dims);
         let plain = Build { batch_norm, ..self.spec.plain() };
@@ -189,8 +190,25 @@ impl LoadedWeights {
             table.last().is_none_or(|head| weight(head) == head.kind.weight().as_deref())
         };
         let build = builds.iter().find(fits).unwrap_or(&builds[0]).clone();
-        let layers = self.spec.table(&build);
+        let mut layers = self.spec.table(&build);
+        layers.truncate(self.held(&layers).end);
         (build, layers)
+    }
+
+    /// The rows up to the last whose weights the file contains, with the rows without weights after it.
+    fn held(&self, rows: &[Layer]) -> Range<usize> {
+        let is_held = |row: &Layer| self.tensors.contains_key(&format!("{}.weight", row.name));
+        let last = rows.iter().rposition(|row| row.kind.has_weights() && is_held(row));
+        let next = last.and_then(|last| rows[last + 1..].iter().position(|row| row.kind.has_weights()));
+        0..last.zip(next).map_or(rows.len(), |(last, next)| last + 1 + next)
+    }
+
+    /// What to say of a file that ends before its network does.
+    fn ending(&self) -> Option<String> {
+        let rows = self.spec.table(&Build { batch_norm: true, ..self.spec.plain() });
+        let missing: Vec<&str> =
+            rows[self.held(&rows).end..].iter().filter(|row| row.is_hidden()).map(Layer::label).collect();
+        (!missing.is_empty()).then(|| format!("the file ends before {}, as it did", missing.join(", ")))
     }
 
     /// The network with these weights; `heads` says whether the head is one of its rows.
@@ -200,9 +218,9 @@ impl LoadedWeights {
         (batch_norm, heads): (bool, bool),
         device: &Device,
     ) -> Result<(Network, Params)> {
-        let (build, _) = self.layers(batch_norm, heads);
+        let (_, layers) = self.layers(batch_norm, heads);
         let mut params = Params::with_values(device, tensors.clone());
-        let net = self.spec.build(&build, &mut params, &Rng::new(0))?;
+        let net = Network::new(self.spec.interface(), layers, &mut params, &Rng::new(0))?;
         let report = weights::finish_load(&mut params)?;
         ensure!(
             report.missing.is_empty() && report.mismatched.is_empty(),
@@ -328,6 +346,9 @@ pub(super) fn absorb(files: &InOut) -> Result<CommandOutput> {
         apart.largest,
         apart.scale
     );
+    if let Some(ending) = loaded.ending() {
+        write!(text, "\n{ending}")?;
+    }
     if colorizer {
         text += "\nheader colorization dropped: colorizers have batch normalization";
     }

@@ -464,6 +464,18 @@ fn the_verbs_follow_one_another() {
     assert_eq!(about, same);
     assert!(even.len() == back.len() && even.iter().all(|(name, tensor)| gap(tensor, &back[name]) == 0.0));
     verb("color spec.yaml lab2.safetensors", 1, &["spec.yaml"]);
+    // a file that ends before fc6
+    let (whole, about) = read("start.safetensors");
+    let part = whole
+        .iter()
+        .filter(|(name, _)| !["fc6.", "fc7.", "bn6.", "bn7."].iter().any(|of| name.starts_with(of)));
+    let part: Vec<(&str, &Tensor)> = part.map(|(name, tensor)| (name.as_str(), tensor)).collect();
+    assert!(part.len() < whole.len());
+    weights::write(&part, &about, &folder.path().join("part.safetensors")).unwrap();
+    verb("absorb part.safetensors less.safetensors", 0, &["apart", "ends before fc6, fc7"]);
+    let ((less, _), (plain, _)) = (read("less.safetensors"), read("plain.safetensors"));
+    assert!(less.keys().eq(plain.keys().filter(|name| !name.starts_with("fc"))));
+    assert!(less.iter().all(|(name, tensor)| gap(tensor, &plain[name]) == 0.0));
 }
 
 /// What is logged of each layer while it is made is not said again.
