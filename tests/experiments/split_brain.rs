@@ -347,6 +347,44 @@ fn what_cannot_be_split_is_refused_before_the_first_step() -> Result<()> {
     let outcome = home.load(&format!("{whole}{more}"), &[]).and_then(|e| run(&e, &home.options()).map(drop));
     let error = format!("{:#}", outcome.expect_err("refused"));
     assert!(error.contains("connects the halves") && error.contains("stage"), "{error}");
+    assert!(error.contains("is of one network, and `split_brain` trains two"), "{error}");
+    Ok(())
+}
+
+/// A file says which task wrote it, what its network sees, and what can be done.
+#[test]
+fn weights_of_split_and_of_other_networks_are_told_apart() -> Result<()> {
+    let home = Home::new()?;
+    let auto = "  auto: { pretext: { task: { cross_channel: { predict: ab } }, train: *train } }\n";
+    finish(&home, &format!("{SPEC}{auto}"), &[])?;
+    let weights = |stage: &str| Ok::<_, anyhow::Error>(run_of(&home, stage)?.join("weights.safetensors"));
+    let second = |task: &str, input: &str, stage: &str| -> Result<String> {
+        let backbone = format!("{{ alexnet: {{ stem: small, width: 0.25, fc: 32{input} }} }}");
+        let init = format!("{{ file: {} }}", weights(stage)?.display());
+        let own = format!(
+            "second: {{ pretext: {{ backbone: {backbone}, init_from: {init}, task: {task}, train: *train }} }}"
+        );
+        let outcome = home.load(&format!("{SPEC}  {own}\n"), &[]).and_then(|e| check(&e, &home.options()));
+        Ok(outcome.err().map(|error| format!("{error:#}")).unwrap_or_default())
+    };
+    let turned = "{ rotation: { head: { embedding: 8, hidden: [] } } }";
+    for (task, advice) in [(turned, "give `input: lab`"), ("colorization", "weights of another task")] {
+        let error = second(task, "", "split")?;
+        let parts = [
+            "stage `second`",
+            "weights.safetensors, by the task `split_brain`, is of a network that sees",
+            advice,
+        ];
+        assert!(parts.iter().all(|part| error.contains(part)), "{error}");
+        assert!(error.contains("that of this stage sees 1 channel"), "{error}");
+    }
+    assert_eq!(second(turned, ", input: lab", "split")?, "");
+    assert_eq!(second("autoencoder", "", "split")?, "");
+    assert_eq!(second("split_brain", "", "split")?, "");
+    let error = second("split_brain", "", "auto")?;
+    let parts =
+        ["by the task `cross_channel`, is of one network", "weights of `split_brain`", "`data_dependent`"];
+    assert!(parts.iter().all(|part| error.contains(part)), "{error}");
     Ok(())
 }
 

@@ -3,6 +3,7 @@
 
 mod kind; // the interface of stage kinds
 
+mod initial_weights; // of pretext stages
 pub mod pretext;
 mod supervised;
 

@@ -1,15 +1,15 @@
 //! `pretext`: trains a backbone without labels.
 
-use super::kind::*;
+use super::{
+    initial_weights::{check_start, start},
+    kind::*,
+};
 use crate::{
     backbones::{
         Build,
-        data_init::{DataInitSpec, initialize},
-        exchange,
         input::Input,
-        network::Network,
-        split::{HALVES, SplitNetwork},
-        table::{Role, check_size, sizes, tap, taps},
+        split::SplitNetwork,
+        table::{check_size, sizes, taps},
         task_head::TaskHead,
     },
     experiment::{
@@ -17,12 +17,6 @@ use crate::{
         sources::WeightSource,
     },
     key_error::KeyError,
-    nn::{
-        init::Filler,
-        layers::Fillers,
-        params::Params,
-        weights::{self, LoadReport},
-    },
     pretext::{
         PretextSpec,
         channel_target::ChannelTarget,
@@ -38,8 +32,6 @@ use crate::{
     spec::{self, Diagnostic},
     train::{task::Task as _, tensors::NamedTensors},
 };
-use candle_core::Tensor;
-use std::path::Path;
 
 /// Trains a backbone without labels.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -170,7 +162,7 @@ impl StageKind for PretextStage {
             Predicts::Color(spec) => fit.check_prior(&spec.bins()),
             Predicts::Colorizer(_) | Predicts::Other(_) | Predicts::Halves(_) | Predicts::Headed(_) => Ok(()),
         };
-        both(prior, self.check_start(fit)).map(drop)
+        both(prior, check_start(fit)).map(drop)
     }
 
     fn run(&self, fit: &StageRun, run: &mut RunDir) -> Result<Option<Vec<Metric>>> {
@@ -197,26 +189,6 @@ impl PretextStage {
             None => network.table(1)?,
         };
         MonitorPlan::new(spec, &table, required(self.data.as_ref(), "data")?, multiple)
-    }
-
-    /// Checks that the initial weights fit the network.
-    fn check_start(&self, fit: &StageRun) -> Result<()> {
-        let plan = required(fit.plan.network.as_ref(), "backbone")?;
-        let (net, params) = blank(plan, fit)?;
-        if fit.located.is_some() {
-            load_initial(fit.weights()?, plan, (&net, &params))?;
-        }
-        if let (Some(below), Some(stage)) = (&fit.upstream_network, fit.plan.row.start.stage()) {
-            let (_, theirs) = blank(below, fit)?;
-            let mut theirs = theirs.state().into_iter().collect();
-            if let Some(split) = below.halves()? {
-                theirs = split.merged(&theirs)?;
-            }
-            let through = below.trained_through()?;
-            let origin = format!("what stage `{stage}` trains");
-            load_except_heads(&theirs, (&origin, through.as_deref()), plan, (&net, &params))?;
-        }
-        Ok(())
     }
 
     fn predicts(&self) -> Predicts<'_> {
@@ -355,95 +327,4 @@ fn headed(spec: &dyn HeadedTaskSpec, fit: &StageRun, run: &mut RunDir) -> Result
     let ended = fit.train(&mut *task, run)?;
     let through = plan.trained_through()?.map(|layer| (THROUGH.to_string(), layer));
     fit.save_weights(ended, &*task, through, run)
-}
-
-/// Initializes `network` with the stage's initial weights, if any.
-fn start(fit: &StageRun, network: &Network, params: &Params) -> Result<()> {
-    let plan = required(fit.plan.network.as_ref(), "backbone")?;
-    match &fit.plan.row.start {
-        Start::Weights(InitSpec::Stage(_)) if fit.rehearsal.is_some() => Ok(()),
-        Start::Weights(InitSpec::Stage(_)) => load_initial(&fit.upstream_weights()?, plan, (network, params)),
-        Start::Weights(InitSpec::File(_)) => load_initial(fit.weights()?, plan, (network, params)),
-        Start::Weights(InitSpec::DataDependent(how)) => {
-            let mut batches = fit.inputs(how.batches.get(), network.input(), fit.crop())?;
-            if let Some(head) = &plan.task_head {
-                batches = batches.iter().map(|batch| center(batch, head.side())).collect::<Result<_>>()?;
-            }
-            for how in each_half(how, plan, fit.sets.classes())? {
-                initialize(&how, network, &batches, &fit.rng.split("data_init"))?;
-            }
-            Ok(())
-        }
-        _ => Ok(()),
-    }
-}
-
-/// Initialization of the planned network: of a split one, of each half up to the same layer.
-fn each_half(how: &DataInitSpec, plan: &NetworkPlan, classes: usize) -> Result<Vec<DataInitSpec>> {
-    if plan.split.is_none() {
-        return Ok(vec![how.clone()]);
-    }
-    let whole = NetworkPlan { split: None, ..plan.clone() }.table(classes)?;
-    let last = whole[how.last(&whole)?].label().to_string();
-    Ok(HALVES.map(|half| DataInitSpec { through: Some(half.layer(&last)), ..how.clone() }).into())
-}
-
-/// The central squares of `side` pixels of pictures `(B, H, W, C)`.
-fn center(pictures: &Tensor, side: usize) -> Result<Tensor> {
-    let (_, height, width, _) = pictures.dims4()?;
-    let square = pictures.narrow(1, (height - side) / 2, side)?.narrow(2, (width - side) / 2, side)?;
-    Ok(square.contiguous()?)
-}
-
-/// The planned network with ones for weights, to check what fits it. A split network takes nothing that is not zero between
-/// its halves.
-fn blank(plan: &NetworkPlan, fit: &StageRun) -> Result<(Network, Params)> {
-    let (mut params, mut rows) = (Params::new(&fit.device), plan.table(fit.sets.classes())?);
-    let one = Filler::Constant { value: 1.0 };
-    for row in &mut rows {
-        row.kind.fill(Fillers { weight: one, bias: Some(one).filter(|_| row.kind.has_bias()) });
-    }
-    let net = Network::new(plan.backbone.interface(), rows, &mut params, &Rng::new(0))?;
-    for network in &plan.beside {
-        Network::new(plan.backbone.interface(), network.rows.clone(), &mut params, &Rng::new(0))?;
-    }
-    Ok((net, params))
-}
-
-/// Loads trained weights into `params`. Heads of the network may be missing and then keep their initialization, and so
-/// may layers after those that the file's task trained; all other layers must match.
-fn load_initial(path: &Path, plan: &NetworkPlan, built: (&Network, &Params)) -> Result<()> {
-    let file = exchange::open_finite(path)?;
-    let (origin, through) =
-        (path.display().to_string(), file.metadata.get(THROUGH).map(|layer| layer.trim()));
-    let report = load_except_heads(&file.tensors, (&origin, through), plan, built)?;
-    tracing::info!("{}: {report}", path.display());
-    Ok(())
-}
-
-/// As [`load_initial`], for tensors from `origin`, which end with a layer if it trained no more. A split network takes
-/// its halves of them.
-fn load_except_heads(
-    tensors: &weights::Named,
-    (origin, through): (&str, Option<&str>),
-    plan: &NetworkPlan,
-    (network, params): (&Network, &Params),
-) -> Result<LoadReport> {
-    let misfit = || format!("{origin} does not fit the backbone");
-    let halves = plan.halves()?.map(|split| split.split(tensors)).transpose().with_context(misfit)?;
-    let tensors = halves.as_ref().unwrap_or(tensors);
-    let rows = network.layers();
-    let trained = through.and_then(|layer| tap(rows, layer)).map_or(rows.len(), |last| last + 1);
-    let wanted: Vec<&str> =
-        rows[..trained].iter().filter(|row| row.role != Role::Head).map(|row| row.name.as_str()).collect();
-    let report = weights::load_into(params, tensors).with_context(misfit)?;
-    let left = report.missing.iter().chain(&report.mismatched);
-    let is_wanted = |name: &&str| name.rsplit_once('.').is_some_and(|(layer, _)| wanted.contains(&layer));
-    let strange: Vec<&str> = left.map(String::as_str).filter(is_wanted).collect();
-    ensure!(
-        strange.is_empty(),
-        "{origin} does not fit the backbone: it lacks {}; give the same backbone to both stages",
-        strange.join(", ")
-    );
-    Ok(report)
 }
