@@ -7,6 +7,10 @@ use super::{
 use candle_core::{Result, bail};
 use std::fmt;
 
+/// Maximum number of values of one map of one picture: 4 GiB. conv1 of a VGG-16 has 51 million for
+/// 800×1000 pixels.
+const MOST_VALUES: usize = 1 << 30;
+
 /// Cost of a layer table for pictures of one size. `Display` prints it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Summary {
@@ -41,7 +45,8 @@ impl Summary {
     /// Computes the cost of a table.
     ///
     /// # Errors
-    /// The name of a layer whose window is larger than its input; a network too large for memory.
+    /// The name of a layer whose window is larger than its input, or whose map is too large for memory; a network too large
+    /// for memory.
     pub fn of(rows: &[Layer], input: MapSize) -> Result<Self> {
         if let Err(reason) = check_size(rows) {
             bail!("{reason}")
@@ -54,6 +59,15 @@ impl Summary {
             let (Some(from), Some(map)) = (sizes[row.from[0]], sizes[i + 1]) else {
                 bail!("`{}` reads a value that no row computes", row.name)
             };
+            if (map.0 * map.1).saturating_mul(row.outputs) > MOST_VALUES {
+                bail!(
+                    "{}: its map of {}×{} cells and {} channels is too large for memory: use a smaller `crop` or `width`",
+                    row.label(),
+                    map.0,
+                    map.1,
+                    row.outputs
+                )
+            }
             let own = row.from[0].checked_sub(1).filter(|before| before + 1 == i && row.kind.is_pointwise());
             match own.and_then(|_| lines.last_mut()) {
                 Some(line) => line.extend(row),

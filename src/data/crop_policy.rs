@@ -107,12 +107,17 @@ impl CropPolicy {
     /// The policy of a spec's `data` section.
     ///
     /// # Errors
-    /// A crop larger than the resized pictures.
+    /// A crop larger than the resized pictures, or than any picture that can be read.
     pub fn from_spec(spec: &DataSpec) -> Result<Self, DataError> {
         let (crop, resize) = (spec.crop.get(), spec.resize.map(|short| short.get()));
         if let Some(short) = resize.filter(|short| *short < crop) {
             return Err(DataError::Spec(format!(
                 "crop {crop} is larger than the short side after resize {short}; make resize at least {crop}"
+            )));
+        }
+        if 3 * crop * crop > MAX_BYTES {
+            return Err(DataError::Spec(format!(
+                "pictures of {crop} pixels are too large to be read; use a smaller crop"
             )));
         }
         Ok(Self::Crop { resize, crop })

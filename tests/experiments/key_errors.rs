@@ -129,6 +129,8 @@ fn sizes_that_do_not_fit() {
     refused("inpainting", crop("crop: 15"), (2, "crop"), &["at least 16 pixels"]);
     refused("jigsaw", crop("crop: 2"), (2, "crop"), &["cells of a puzzle of 2 pixels"]);
     refused("colorization", crop("crop: 64, resize: 32"), (2, "crop"), &["crop 64 is larger"]);
+    refused("colorization", crop("crop: 60000"), (2, "crop"), &["too large to be read", "smaller crop"]);
+    refused("colorization", crop("crop: 13000"), (2, "crop"), &["conv1: its map of", "too large for memory"]);
     refused("bigan", crop("crop: 30"), (2, "crop"), &["30 pixels cannot be generated"]);
     for (task, word, part) in [
         ("{ jigsaw: { tile: 40 } }", "tile", "and its tiles 40"),
