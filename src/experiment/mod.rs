@@ -3,6 +3,7 @@
 
 mod monitor; // measurements during training
 mod plan; // plan of a fit
+mod plan_text; // and what is printed of it
 mod sources; // initial weights and colorization methods
 
 mod faults; // error collection
