@@ -136,18 +136,24 @@ fn an_interrupted_check_leaves_no_folder() {
     let temporary = dir.path().join("temporary");
     fs::create_dir(&temporary).unwrap();
     let left = || fs::read_dir(&temporary).unwrap().count();
-    let mut check = Command::new(env!("CARGO_BIN_EXE_hueristic"))
-        .args(["check", &path])
-        .env("TMPDIR", &temporary)
-        .stdout(std::process::Stdio::null())
-        .spawn()
-        .unwrap();
-    while left() == 0 && check.try_wait().unwrap().is_none() {
-        std::thread::sleep(std::time::Duration::from_millis(5));
-    }
-    Command::new("kill").args(["-INT", &check.id().to_string()]).status().unwrap();
-    assert_eq!(check.wait().unwrap().code(), Some(130));
-    assert_eq!(left(), 0);
+    // on a busy machine a check may end before the signal reaches it
+    let interrupted = (0..20).any(|_| {
+        let mut check = Command::new(env!("CARGO_BIN_EXE_hueristic"))
+            .args(["check", &path])
+            .env("TMPDIR", &temporary)
+            .stdout(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        while left() == 0 && check.try_wait().unwrap().is_none() {
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+        Command::new("kill").args(["-INT", &check.id().to_string()]).status().unwrap();
+        let code = check.wait().unwrap().code();
+        assert!([Some(0), Some(130)].contains(&code), "{code:?}");
+        assert_eq!(left(), 0);
+        code == Some(130)
+    });
+    assert!(interrupted, "every check ended before it was interrupted");
 }
 
 #[test]
