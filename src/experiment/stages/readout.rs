@@ -4,6 +4,7 @@
 use super::kind::*;
 use crate::{
     bounded::Pixels,
+    key_error::KeyError,
     metrics::accuracy::by_class,
     probe::features::{Examples, FeatureSpec, Features, Labeled, extract},
 };
@@ -159,7 +160,13 @@ impl<C: FeatureClassifier> StageKind for ReadoutStage<C> {
             None => self.labeled_pictures()?,
         };
         let network = NetworkPlan::frozen(backbone, &self.features.layers, side)?;
-        let variants = network.reads().iter().flat_map(|layer| self.classifier.variants(layer));
+        let variants: Vec<String> =
+            network.reads().iter().flat_map(|layer| self.classifier.variants(layer)).collect();
+        let twice = (1..variants.len()).find(|at| variants[..*at].contains(&variants[*at]));
+        if let Some(at) = twice {
+            let reason = format!("the result `{}` is there twice", variants[at]);
+            return Err(KeyError::new(["classifier"], reason).advice("give each number once").into());
+        }
         let metrics = Metrics::of(variants);
         Ok(StagePlan {
             row,
