@@ -149,7 +149,7 @@ impl ReportPaths {
     }
 
     fn add_monitors(&mut self, results: &[MonitorResult], probes: &[ProbeResult], out: &Path) -> Result<()> {
-        let stages = monitor::stages(results);
+        let stages = monitor::stages(results)?;
         let write = |name: &str, bytes: &[u8]| write_file(&out.join(name), bytes);
         self.tables.push(write("monitor.csv", monitor::csv(results).as_bytes())?);
         self.tables.push(write("monitor.md", joined(&stages, |stage| stage.table().markdown()).as_bytes())?);

@@ -6,6 +6,7 @@ use super::{
     table::{TextTable, cell_text, spread},
 };
 use crate::{evaluation::monitor::MEASURES, metrics::accuracy::MeanStd};
+use anyhow::{Result, bail};
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, path::PathBuf};
 
@@ -98,16 +99,30 @@ pub struct MonitoredStage<'a> {
 }
 
 /// Results by stage, in order of first appearance.
-pub fn stages(results: &[MonitorResult]) -> Vec<MonitoredStage<'_>> {
+///
+/// # Errors
+/// Two results for the same stage and seed, which would be averaged as two seeds.
+pub fn stages(results: &[MonitorResult]) -> Result<Vec<MonitoredStage<'_>>> {
     let mut groups: Vec<Vec<&MonitorResult>> = vec![];
     for result in results {
         let same = |r: &MonitorResult| r.experiment == result.experiment && r.stage == result.stage;
-        match groups.iter_mut().find(|group| same(group[0])) {
-            Some(group) => group.push(result),
-            None => groups.push(vec![result]),
+        let Some(group) = groups.iter_mut().find(|group| same(group[0])) else {
+            groups.push(vec![result]);
+            continue;
+        };
+        if let Some(first) = group.iter().find(|first| first.seed == result.seed) {
+            bail!(
+                "two results for the monitor of {} of experiment {}, seed {}: in {} and in {}; report on one of them",
+                result.stage,
+                result.experiment,
+                result.seed,
+                first.from.display(),
+                result.from.display()
+            );
         }
+        group.push(result);
     }
-    groups.into_iter().map(MonitoredStage::of).collect()
+    Ok(groups.into_iter().map(MonitoredStage::of).collect())
 }
 
 impl<'a> MonitoredStage<'a> {
@@ -252,7 +267,9 @@ mod tests {
         let values = |knn, rank| vec![("conv1/knn", knn), ("conv1/rankme", rank)];
         let (zero, one) = (values(0.2, 3.0), values(0.4, 5.0));
         let results = [monitor("a", 0, &[(0, &one), (9, &zero)]), monitor("b", 1, &[(9, &one)])];
-        let stages = stages(&results);
+        let twice = stages(&[&results[..], &results[..1]].concat()).err().unwrap().to_string();
+        assert!(twice.contains("seed 0: in runs/e/a and in runs/e/a"), "{twice}");
+        let stages = stages(&results).unwrap();
         let text = stages[0].table().text();
         assert!(
             text.starts_with("Monitor of rotation after step 9: scenes, mean ± std over 2 seeds (0, 1)"),

@@ -77,7 +77,7 @@ impl Collected {
 }
 
 /// Collects every finished probe, evaluation and transfer stage in or below `dirs` at any depth, in the order of the
-/// arguments and then of the paths. Links are followed; a stage that is reached twice counts once. Diverged results
+/// arguments and then of their start, which is that of the spec. Links are followed; a stage that is reached twice counts once. Diverged results
 /// are marked in their name, so that they are not averaged with others.
 ///
 /// # Errors
@@ -164,7 +164,8 @@ enum Read {
     OtherKind,
 }
 
-/// Directories in or below `dir` with results, or of finished stages whose results are missing, sorted by path.
+/// Directories in or below `dir` with results, or of finished stages whose results are missing, sorted by the start of the
+/// run and then by path.
 fn stages_below(dir: &Path) -> Result<Vec<PathBuf>> {
     if !dir.is_dir() {
         bail!("{} is not a directory: give a run directory, or a folder of them", dir.display());
@@ -180,6 +181,9 @@ fn stages_below(dir: &Path) -> Result<Vec<PathBuf>> {
             stages.push(stage.into());
         }
     }
+    stages.sort_by_cached_key(|stage: &PathBuf| {
+        RunOutcome::read(stage).ok().flatten().map_or(String::new(), |outcome| outcome.started)
+    });
     Ok(stages)
 }
 

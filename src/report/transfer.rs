@@ -267,13 +267,18 @@ fn pascal(column: &TransferColumn) -> Option<&str> {
 }
 
 impl TransferColumn {
-    /// `Class. fc6-8`, `Det.`, `SVM conv5`.
+    /// `Class. fc6-8`, `Det.`, `SVM conv5`, `kNN conv5 k=20`.
     pub fn name(&self) -> String {
         let whole = self.task != TransferTask::Classification && self.variant == "all";
         if self.variant.is_empty() || whole {
             return self.task.title().into();
         }
-        format!("{} {}", self.task.title(), self.variant)
+        let title = self.task.title();
+        match (self.task, self.variant.split_once(", ")) {
+            (TransferTask::Knn, Some((layer, k))) => format!("{title} {layer} k={k}"),
+            (TransferTask::LowShot, Some((layer, shots))) => format!("{title} {layer} n={shots}"),
+            _ => format!("{title} {}", self.variant),
+        }
     }
 
     /// Description of the column's values.

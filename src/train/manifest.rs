@@ -213,6 +213,9 @@ impl Manifest {
 #[derive(Clone, Debug, Deserialize)]
 pub struct RunOutcome {
     pub status: Status,
+    /// UTC time of the first start; empty if unknown.
+    #[serde(default)]
+    pub started: String,
     #[serde(default)]
     pub outputs: BTreeMap<String, OutputFile>,
     #[serde(default)]

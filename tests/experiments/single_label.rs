@@ -52,8 +52,8 @@ fn classifiers_report_top1_on_plain_pictures() -> Result<()> {
         "top-1 in % on scenes (protocol linear SVM, avgpool features)",
         "top-1 in % on scenes (protocol nearest neighbors, avgpool features)",
         "one seed (0); ± over the draws of a seed",
-        "kNN conv2, 5",
-        "low-shot conv2, 4",
+        "kNN conv2 k=5",
+        "low-shot conv2 n=4",
     ] {
         assert!(report.text.contains(part), "{part} is not in\n{}", report.text);
     }

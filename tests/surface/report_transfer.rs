@@ -101,7 +101,7 @@ fn layers_and_neighbors_stand_by_number() {
     let of = |variant| row("colorization", Knn, variant, Gray, 0.4);
     let rows = ["conv5, 20", "conv5, 5", "conv10, 5", "conv2, 5"].map(of).to_vec();
     let table = table(&[stage(0, "cifar10", "cosine", rows)]).unwrap();
-    assert_eq!(table.titles(), ["kNN conv2, 5", "kNN conv5, 5", "kNN conv5, 20", "kNN conv10, 5"]);
+    assert_eq!(table.titles(), ["kNN conv2 k=5", "kNN conv5 k=5", "kNN conv5 k=20", "kNN conv10 k=5"]);
 }
 
 /// Published PASCAL VOC results do not apply to another data set or metric.
