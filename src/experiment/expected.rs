@@ -1,6 +1,6 @@
 //! Checks results against the spec's `expected` bounds; the tiny experiments use them as smoke tests.
 
-use super::{fit::StageRun, spec::Experiment};
+use super::{diagnostics::StageFault, fit::StageRun, plan::StagePlan, spec::Experiment};
 use crate::{
     data::source::Split,
     spec::Diagnostic,
@@ -10,6 +10,18 @@ use crate::{
     },
 };
 use anyhow::{Context, Result, anyhow};
+
+/// The first expected metric of the stage `name` that its plan does not report, whatever the classes of the data.
+pub(super) fn unforeseen(experiment: &Experiment, name: &str, plan: &StagePlan) -> Option<StageFault> {
+    let names: Vec<&str> = plan.metrics.names.iter().map(String::as_str).collect();
+    let of_class = |metric: &str| plan.metrics.each_class && metric.starts_with("ap_");
+    let metrics = experiment.expected.get(name)?.keys().map(String::as_str);
+    let strange = metrics.filter(|metric| !names.contains(metric) && !of_class(metric));
+    let fault = |metric: &str| {
+        StageFault::new(name, &["expected", name, metric], Diagnostic::unknown("metric", metric, &names))
+    };
+    strange.map(fault).next()
+}
 
 /// Expected metrics of the stage `name` that its fit does not report.
 pub(super) fn unknown_metrics(experiment: &Experiment, name: &str, fit: &StageRun) -> Vec<anyhow::Error> {

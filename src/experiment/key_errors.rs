@@ -2,9 +2,10 @@
 //! have no effect. Each error is about a key, so that it is shown at its line before anything is opened.
 
 use super::{
+    diagnostics::StageFault,
+    expected,
     faults::{all, each},
     plan::{NetworkPlan, StagePlan, StageRow},
-    references::LocatedDiagnostic,
     sources::{ColorizationMethodSpec, InitSpec, Start},
     spec::Experiment,
     stages::Stage,
@@ -12,43 +13,46 @@ use super::{
 use crate::{
     backbones::{BackboneSpec, kinds::MapSize},
     key_error::KeyError,
-    nn::optim::uncovered,
+    nn::optim::{freeze_all, uncovered},
     spec::Diagnostic,
     train::spec::TrainSpec,
 };
-use anyhow::Result;
+use anyhow::{Result, ensure};
 
 impl Experiment {
     /// Errors of the stages' plans; `written` is the experiment before the top-level sections were copied into them.
-    pub(super) fn key_errors(&self, written: &Self) -> Vec<LocatedDiagnostic> {
-        let mut found: Vec<StageErrors> = vec![];
+    pub(super) fn key_errors(&self, written: &Self) -> Vec<StageFault> {
+        let mut found = vec![];
         for (name, stage) in self.stages.iter() {
+            let own = written.stages.get(name).unwrap_or(stage);
             for row in stage.kind().rows().each() {
-                let Err(error) = self.foresee(stage, &row) else { continue };
-                for error in each(&error).into_iter().filter_map(|error| error.downcast_ref::<KeyError>()) {
-                    let own = written.stages.get(name).unwrap_or(stage);
-                    let path = path((name, own), &row, &error.keys);
-                    let same =
-                        |other: &&mut StageErrors| other.path == path && other.error.reason == error.reason;
-                    match found.iter_mut().find(same) {
-                        Some(other) => {
-                            other.stages.extend(Some(name).filter(|name| !other.stages.contains(name)))
-                        }
-                        None => found.push(StageErrors { stages: vec![name], path, error: error.clone() }),
+                let errors = match self.foresee(stage, &row) {
+                    Ok(plan) => {
+                        found.extend(plan.and_then(|plan| expected::unforeseen(self, name, &plan)));
+                        continue;
                     }
-                }
+                    Err(error) => error,
+                };
+                let errors = each(&errors).into_iter().filter_map(|error| error.downcast_ref::<KeyError>());
+                found.extend(errors.map(|KeyError { keys, reason, advice }| {
+                    let path = path((name, own), &row, keys);
+                    let path: Vec<&str> = path.iter().map(String::as_str).collect();
+                    StageFault::new(name, &path, Diagnostic::new(reason).note(advice))
+                }));
             }
         }
-        found.iter().map(StageErrors::located).collect()
+        found
     }
 
-    /// Plans a row as preflight does.
-    fn foresee(&self, stage: &Stage, row: &StageRow) -> Result<()> {
-        let Some(backbone) = self.backbone_of_row(stage, row) else { return Ok(()) };
+    /// Plans a row as preflight does; None if that takes its weight file, or its network lacks the row's column.
+    fn foresee(&self, stage: &Stage, row: &StageRow) -> Result<Option<StagePlan>> {
+        let Some(backbone) = self.backbone_of_row(stage, row) else { return Ok(None) };
         if backbone.as_ref().is_some_and(|backbone| lacks_column(stage, row, backbone)) {
-            return Ok(());
+            return Ok(None);
         }
-        check_plan(stage, &stage.kind().plan(row.clone(), backbone.as_ref())?, (1, None))
+        let plan = stage.kind().plan(row.clone(), backbone.as_ref())?;
+        check_plan(stage, &plan, (1, None))?;
+        Ok(Some(plan))
     }
 
     /// The network of a row; the outer None where a weight file may state another one.
@@ -63,28 +67,6 @@ impl Experiment {
             (_, Some(InitSpec::File(_))) if row.backbone.is_none() => None,
             _ => Some(own),
         }
-    }
-}
-
-/// An error at a path of the file, and the stages whose plans have it.
-struct StageErrors<'a> {
-    stages: Vec<&'a str>,
-    path: Vec<String>,
-    error: KeyError,
-}
-
-impl StageErrors<'_> {
-    /// At its key, with the stages where that does not tell them.
-    fn located(&self) -> LocatedDiagnostic {
-        let KeyError { reason, advice, .. } = &self.error;
-        let names: Vec<String> = self.stages.iter().map(|name| format!("`{name}`")).collect();
-        let message = match (self.path.first().is_some_and(|first| first == "stages"), names.len()) {
-            (true, _) => reason.clone(),
-            (false, 1) => format!("stage {}: {reason}", names[0]),
-            (false, _) => format!("stages {}: {reason}", names.join(", ")),
-        };
-        let fault = Diagnostic::new(message).note(advice.clone());
-        LocatedDiagnostic::key(self.path.iter().map(String::as_str), fault)
     }
 }
 
@@ -125,19 +107,25 @@ pub(super) fn check_plan(
         Ok(_) => Ok(()),
         Err(misfit) => Err(KeyError::new(keys.iter().copied(), misfit.to_string()).into()),
     });
-    all([sizes, check_start(&plan.row, &network.backbone), check_patterns(stage, network)]).map(drop)
+    let fits = sizes.and_then(|()| stage.kind().check_network(network));
+    all([fits, check_start(&plan.row, &network.backbone), check_patterns(stage, network)]).map(drop)
 }
 
-/// Checks that every pattern of the optimizer's multipliers fits a parameter.
+/// Checks that every pattern of the optimizer's multipliers fits a parameter, and that they leave one to be trained.
 fn check_patterns(stage: &Stage, network: &NetworkPlan) -> Result<()> {
-    let Some(TrainSpec { optimizer, .. }) = stage.train().filter(|_| stage.kind().trains_all()) else {
-        return Ok(());
-    };
-    let names = network.parameters()?;
+    let Some(TrainSpec { optimizer, .. }) = stage.train() else { return Ok(()) };
+    let names = stage.kind().trained_parameters(network)?;
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    let Some((at, reason)) = uncovered(optimizer.multipliers(), &names) else { return Ok(()) };
-    let keys = ["train", "optimizer", optimizer.key(), "multipliers", &at.to_string(), "pattern"];
-    Err(KeyError::new(keys, reason).into())
+    let keys = ["train", "optimizer", optimizer.key(), "multipliers"];
+    if let Some((at, reason)) = uncovered(optimizer.multipliers(), &names) {
+        let at = at.to_string();
+        return Err(KeyError::new(keys.into_iter().chain([at.as_str(), "pattern"]), reason).into());
+    }
+    ensure!(
+        !freeze_all(optimizer.multipliers(), &names),
+        KeyError::new(keys, "a rate of 0 for every parameter trains nothing").advice("take one of them out")
+    );
+    Ok(())
 }
 
 /// Checks that data-dependent initialization ends with a layer of the network.
@@ -161,9 +149,12 @@ fn check_start(row: &StageRow, backbone: &BackboneSpec) -> Result<()> {
 mod tests {
     use super::*;
     use crate::{
+        backbones::{Variant, network::Network},
+        experiment::{network::freeze, plan::Trainable},
         nn::params::Params,
         pretext::{bigan::BiganSpec, headed::HeadedTaskSpec, inpainting::InpaintingSpec, simclr::SimclrSpec},
         rng::Rng,
+        transfer::InputColors,
     };
     use candle_core::Device;
 
@@ -190,7 +181,7 @@ mod tests {
                     ..NetworkPlan::headed(&backbone, spec.task_head(64)?)
                 };
                 let task = spec.task(&backbone, 64, &Rng::new(0), &Device::Cpu)?;
-                assert_eq!(plan.parameters()?, names(task.params()), "{network}, {}", spec.key());
+                assert_eq!(plan.trained_parameters()?, names(task.params()), "{network}, {}", spec.key());
             }
         }
         for network in ["siggraph17", "dahl", "iizuka", "larsson"] {
@@ -199,7 +190,36 @@ mod tests {
             let plan = NetworkPlan::of_task(&backbone, &backbone.plain(), 64);
             let mut params = Params::new(&Device::Cpu);
             backbone.build(&plan.build(1), &mut params, &Rng::new(0))?;
-            assert_eq!(plan.parameters()?, names(&params), "{network}");
+            assert_eq!(plan.trained_parameters()?, names(&params), "{network}");
+        }
+        Ok(())
+    }
+
+    /// Also those that are unfrozen of a frozen layer, and the layers that a task adds.
+    #[test]
+    fn names_of_planned_parameters_are_those_that_fine_tuning_trains() -> Result<()> {
+        let (rng, below) = (Rng::new(0), |layer: &str| Trainable::After(layer.into()));
+        for network in ["alexnet", "resnet", "vgg16"] {
+            let backbone: BackboneSpec =
+                serde_json::from_str(&format!(r#"{{"{network}": {{"width": 0.05}}}}"#))?;
+            let middle = backbone.taps()[3].clone();
+            let variants = [Variant::Transfer, Variant::Dense, Variant::Regions];
+            let parts = [Trainable::All, below(&middle), Trainable::From(middle)];
+            for (variant, trainable) in
+                variants.into_iter().flat_map(|one| parts.iter().map(move |part| (one, part)))
+            {
+                for colors in [InputColors::Gray, InputColors::Color] {
+                    let plan = NetworkPlan::on(variant, &backbone, None).with_colors(colors);
+                    let plan = NetworkPlan { trainable: trainable.clone(), ..plan };
+                    let mut params = Params::new(&Device::Cpu);
+                    let mut net = Network::new(backbone.interface(), plan.table(1)?, &mut params, &rng)?;
+                    freeze(&plan, &mut net, &mut params)?;
+                    let (mut planned, mut built) = (plan.trained_parameters()?, names(&params));
+                    planned.sort();
+                    built.sort();
+                    assert_eq!(planned, built, "{network}, {variant:?}, {trainable:?}, {colors:?}");
+                }
+            }
         }
         Ok(())
     }

@@ -16,6 +16,7 @@ mod network; // initialization of networks
 
 pub mod stages; // one file per kind
 
+mod diagnostics; // mistakes at the keys that they are about
 mod key_errors; // errors of plans, at their keys
 mod references; // references between stages
 mod spec; // the YAML format

@@ -29,7 +29,7 @@ impl MonitorPlan {
     /// The plan for a network of these rows, trained on the pictures of `stage`; pictures are padded to a `multiple`.
     ///
     /// # Errors
-    /// A layer that the network does not have; pictures too small for a layer.
+    /// A layer that the network does not have; more neighbors than pictures; pictures too small for a layer.
     pub fn new(spec: &MonitorSpec, rows: &[Layer], stage: &DataSpec, multiple: usize) -> Result<Self> {
         let known = rows.iter().filter(|row| row.role != Role::Head).filter_map(|row| row.tap.as_deref());
         let known: Vec<&str> = known.collect();
@@ -37,6 +37,11 @@ impl MonitorPlan {
         if let Some(at) = layers.iter().position(|layer| !known.contains(&layer.as_str())) {
             let Diagnostic { message, note, .. } = Diagnostic::unknown("layer", &layers[at], &known);
             return Err(KeyError::new(["monitor", "layers", &at.to_string()], message).advice(note).into());
+        }
+        if let Some(knn) = spec.knn.filter(|knn| knn.neighbors.get() > spec.pictures.bank.get()) {
+            let reason = format!("{} neighbors of a bank of {} pictures", knn.neighbors, spec.pictures.bank);
+            let wrong = KeyError::new(["monitor", "knn", "neighbors"], reason);
+            return Err(wrong.advice("give fewer, or a larger `pictures.bank`").into());
         }
         let own = spec.own_data(stage);
         let keys = own.as_ref().map_or(&["data", "crop"][..], |_| &["monitor", "data", "crop"]);

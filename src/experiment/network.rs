@@ -242,7 +242,7 @@ pub fn read_as_stored(path: &Path, fallback: Option<&BackboneSpec>) -> Result<Tr
 
 /// Freezes layers as planned. In a color network, frozen layers keep their lightness weights, and only their weights
 /// for a and b, which start at zero, are trained.
-fn freeze(plan: &NetworkPlan, net: &mut Network, params: &mut Params) -> Result<()> {
+pub(super) fn freeze(plan: &NetworkPlan, net: &mut Network, params: &mut Params) -> Result<()> {
     match &plan.trainable {
         // Features are computed without gradient, so nothing needs to be frozen.
         Trainable::All | Trainable::Nothing => Ok(()),

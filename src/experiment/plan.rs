@@ -8,7 +8,7 @@ use crate::{
         input::Input,
         split::SplitNetwork,
         summary::Summary,
-        table::{Layer, reader, tap, taps},
+        table::{Layer, first_of, reader, tap, taps},
         task_head::TaskHead,
     },
     data::{
@@ -18,7 +18,7 @@ use crate::{
         source::{DataSpec, Split},
     },
     key_error::KeyError,
-    nn::layers::Fillers,
+    nn::layers::{Fillers, chroma_name},
     pretext::headed::NetworkBeside,
     train::spec::TrainSpec,
     transfer::InputColors,
@@ -269,16 +269,19 @@ impl NetworkPlan {
     /// The frozen transfer variant without head, read at those of `layers` that the backbone has.
     ///
     /// # Errors
-    /// A backbone that has none of them.
-    pub fn frozen(backbone: &BackboneSpec, layers: &[String], side: usize) -> Result<Self> {
+    /// A backbone that has none of them, said of the `keys` that name them.
+    pub fn frozen(
+        backbone: &BackboneSpec,
+        (keys, layers): (&[&str], &[String]),
+        side: usize,
+    ) -> Result<Self> {
         let known = backbone.taps();
         let taps: Vec<String> = layers.iter().filter(|layer| known.contains(layer)).cloned().collect();
+        let (name, wanted) = (backbone.name(), layers.join(", "));
         ensure!(
             !taps.is_empty(),
-            "{} has none of the layers {}; it has {}",
-            backbone.name(),
-            layers.join(", "),
-            known.join(", ")
+            KeyError::new(keys.iter().copied(), format!("{name} has none of the layers {wanted}"))
+                .advice(format!("it has {}", known.join(", ")))
         );
         Ok(Self {
             taps: Some(taps),
@@ -404,16 +407,25 @@ impl NetworkPlan {
         Ok(table)
     }
 
-    /// The parameters of the network and of those beside it, by name.
+    /// Names of the trained parameters of the network and of those beside it.
     ///
     /// # Errors
     /// As [`Self::table`].
-    pub fn parameters(&self) -> Result<Vec<String>> {
-        let rows = self.table(1)?;
-        let rows = rows.iter().chain(self.beside.iter().flat_map(|network| &network.rows));
+    pub fn trained_parameters(&self) -> Result<Vec<String>> {
+        let table = self.table(1)?;
+        let frozen = match &self.trainable {
+            Trainable::All => 0,
+            Trainable::Nothing => table.len(),
+            Trainable::After(layer) => tap(&table, layer).map_or(0, |last| last + 1),
+            Trainable::From(layer) => first_of(&table, layer).unwrap_or(0),
+        };
+        let learns_chroma =
+            self.colors == InputColors::Color && matches!(self.trainable, Trainable::After(_));
+        let chroma = learns_chroma.then(|| chroma_name(&table[0].name));
+        let rows = table[frozen..].iter().chain(self.beside.iter().flat_map(|network| &network.rows));
         let names =
             |row: &Layer| row.kind.trained().iter().map(|which| format!("{}.{which}", row.name)).collect();
-        Ok(rows.flat_map(|row| -> Vec<String> { names(row) }).collect())
+        Ok(chroma.into_iter().chain(rows.flat_map(|row| -> Vec<String> { names(row) })).collect())
     }
 
     /// Summary of the table for the planned input size; `stored` is the size of the first picture.

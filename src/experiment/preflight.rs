@@ -65,7 +65,8 @@ impl StageRuns {
             let other = fit.place.shared.as_ref()?;
             Some(format!("`{}` is identical to `{other}`: both share one run", fit.label))
         });
-        train.flat_map(TrainSpec::notes).chain(shared).collect()
+        let kind = self.fits.first().map(|planned| planned.stage.kind().notes()).unwrap_or_default();
+        train.flat_map(TrainSpec::notes).chain(kind).chain(shared).collect()
     }
 }
 

@@ -2,6 +2,7 @@
 //! detected without opening data or weights, with its position.
 
 use super::{
+    diagnostics::LocatedDiagnostic,
     sources::{InitSpec, Start},
     spec::Experiment,
     stages::{Layers, Rows, Stage, StageSections},
@@ -17,45 +18,49 @@ use crate::{
         self, AddressError,
         address::{check_path, check_repository, check_revision},
     },
-    spec::{Diagnostic, Document, On, names::NamedMap, on_backbone::OnBackbone},
+    spec::{Diagnostic, names::NamedMap, on_backbone::OnBackbone},
 };
 
 use std::collections::HashSet;
 
 impl Experiment {
     /// Checks all references, then copies the top-level data and backbone into every stage.
-    pub(super) fn resolve(mut self) -> Result<Self, LocatedDiagnostic> {
-        self.check_references()?;
+    ///
+    /// # Errors
+    /// The first error of each stage and of each section at the top.
+    pub(super) fn resolve(mut self) -> Result<Self, Vec<LocatedDiagnostic>> {
+        let wrong = self.reference_errors();
+        if !wrong.is_empty() {
+            return Err(wrong);
+        }
         let Self { data, annotated, backbone, stages, .. } = &mut self;
         let top = StageSections { data: Some(data), annotated: Some(annotated), backbone: Some(backbone) };
         stages.iter_mut().for_each(|(_, stage)| stage.kind_mut().fill(top));
         Ok(Self { data: None, annotated: None, backbone: None, ..self })
     }
 
-    fn check_references(&self) -> Result<(), LocatedDiagnostic> {
+    fn reference_errors(&self) -> Vec<LocatedDiagnostic> {
         if self.stages.is_empty() {
-            return Err(LocatedDiagnostic::key(
-                ["stages"],
-                Diagnostic::new("an experiment needs at least one stage"),
-            ));
+            let fault = Diagnostic::new("an experiment needs at least one stage");
+            return vec![LocatedDiagnostic::key(["stages"], fault)];
         }
         let names: Vec<&str> = self.stages.iter().map(|(name, _)| name).collect();
-        if let Some((wrong, _)) = self.expected.iter().find(|(name, _)| !names.contains(name)) {
-            return Err(LocatedDiagnostic::key(
-                ["expected", wrong],
-                Diagnostic::unknown("stage", wrong, &names),
-            ));
-        }
-        check_source(&["data", "source"], self.data.as_ref().map(|data| &data.source))?;
-        check_size(&["backbone"], self.backbone.as_ref())?;
-        check_annotated(&["annotated", "source"], self.annotated.as_ref())?;
-        for (index, (name, stage)) in self.stages.iter().enumerate() {
+        let strange = self.expected.iter().map(|(name, _)| name).filter(|name| !names.contains(name));
+        let strange = strange.map(|name| {
+            LocatedDiagnostic::key(["expected", name], Diagnostic::unknown("stage", name, &names))
+        });
+        let top = [
+            check_source(&["data", "source"], self.data.as_ref().map(|data| &data.source)),
+            check_size(&["backbone"], self.backbone.as_ref()),
+            check_annotated(&["annotated", "source"], self.annotated.as_ref()),
+        ];
+        let stages = self.stages.iter().enumerate().map(|(index, (name, stage))| {
             self.check_inputs(name, stage)?;
             self.check_rows(index, name, stage)?;
             self.check_networks(index, name, stage)?;
-            check_layers(name, stage, &self.backbones(index, stage))?;
-        }
-        Ok(())
+            check_layers(name, stage, &self.backbones(index, stage))
+        });
+        strange.chain(top.into_iter().chain(stages).filter_map(Result::err)).collect()
     }
 
     /// Checks that the stage's required sections exist, in the stage or at the top level, and are valid.
@@ -342,30 +347,4 @@ fn check_hub(
 fn missing(what: &str, stage: &str) -> Diagnostic {
     Diagnostic::new(format!("the stage `{stage}` has no `{what}`"))
         .note(format!("add `{what}: …` here or at the top of the file"))
-}
-
-/// An error and the key path it refers to.
-#[derive(Debug)]
-pub(super) struct LocatedDiagnostic {
-    pub path: Vec<String>,
-    pub on: On,
-    pub fault: Box<Diagnostic>,
-}
-
-impl LocatedDiagnostic {
-    /// The error with its position in the document.
-    pub fn of(self, document: &Document) -> Diagnostic {
-        let path: Vec<&str> = self.path.iter().map(String::as_str).collect();
-        document.located(&path, self.on, *self.fault)
-    }
-
-    fn new<'a>(path: impl IntoIterator<Item = &'a str>, on: On, fault: Diagnostic) -> Self {
-        Self { path: path.into_iter().map(String::from).collect(), on, fault: Box::new(fault) }
-    }
-    pub fn key<'a>(path: impl IntoIterator<Item = &'a str>, fault: Diagnostic) -> Self {
-        Self::new(path, On::Key, fault)
-    }
-    pub fn value<'a>(path: impl IntoIterator<Item = &'a str>, fault: Diagnostic) -> Self {
-        Self::new(path, On::Value, fault)
-    }
 }

@@ -13,7 +13,10 @@
 //!       train: { … }
 //! ```
 
-use super::stages::{KINDS, Stage};
+use super::{
+    diagnostics::StageFault,
+    stages::{KINDS, Stage},
+};
 use crate::{
     backbones::BackboneSpec,
     data::{annotated_source::AnnotatedSpec, source::DataSpec},
@@ -110,10 +113,11 @@ impl Experiment {
             document.set(argument, expand)?;
         }
         let written: Self = document.typed()?;
-        let resolved = written.clone().resolve();
-        let experiment = resolved.map_err(|wrong| document.refuse_all(&[wrong.of(&document)]))?;
-        let wrong = experiment.key_errors(&written);
-        let wrong: Vec<Diagnostic> = wrong.into_iter().map(|wrong| wrong.of(&document)).collect();
+        let experiment = written.clone().resolve().map_err(|wrong| {
+            let wrong: Vec<Diagnostic> = wrong.into_iter().map(|wrong| wrong.of(&document)).collect();
+            document.refuse_all(&wrong)
+        })?;
+        let wrong = StageFault::located(experiment.key_errors(&written), &document);
         if wrong.is_empty() { Ok(experiment) } else { Err(document.refuse_all(&wrong)) }
     }
 }

@@ -127,7 +127,7 @@ impl Conv {
     }
 
     /// The same convolution with all input channels except the first unfrozen and everything else constant. The
-    /// unfrozen part is added to `params` as `NAME_color.weight`.
+    /// unfrozen part is added to `params` under its [`chroma_name`].
     ///
     /// # Errors
     /// A convolution with one input channel, or with groups.
@@ -137,7 +137,7 @@ impl Conv {
             candle_core::bail!("{name}: {channels} input channels include no a and b channels to unfreeze")
         }
         let color = self.weight.as_detached_tensor().narrow(3, 1, channels - 1)?;
-        let color = params.add(&format!("{name}_color.weight"), &color.contiguous()?, ParamKind::Weight)?;
+        let color = params.add(&chroma_name(name), &color.contiguous()?, ParamKind::Weight)?;
         Ok(Self { color: Some(color), ..self.clone() })
     }
 
@@ -155,6 +155,11 @@ impl Conv {
     pub fn bias(&self) -> Option<&Var> {
         self.bias.as_ref()
     }
+}
+
+/// Name of the parameter that holds the weights of all input channels of the convolution `name` but the first.
+pub fn chroma_name(name: &str) -> String {
+    format!("{name}_color.weight")
 }
 
 /// Transposed convolution of `(B, H, W, inputs)`: `NAME.weight` is `(inputs, K, K, outputs)`, one group.

@@ -114,6 +114,26 @@ impl ColorizationSpec {
         self.loss == ColorizationLoss::Classification && self.rebalance != RebalanceSpec::Off
     }
 
+    /// Settings of bins, weights and gate that a regression ignores, if any was changed.
+    pub fn ignored(&self) -> Vec<&'static str> {
+        if self.loss == ColorizationLoss::Classification {
+            return vec![];
+        }
+        let usual = Self::default();
+        let weighs = self.rebalance != RebalanceSpec::Off && self.rebalance != usual.rebalance;
+        let gates = self.gray_gate.is_some() && self.gray_gate != usual.gray_gate;
+        let all = [
+            ("grid", self.grid != usual.grid),
+            ("neighbors", self.neighbors != usual.neighbors),
+            ("sigma", self.sigma != usual.sigma),
+            ("rebalance", weighs),
+            ("prior", self.prior != usual.prior),
+            ("gray_gate", gates),
+            ("temperature", self.temperature != usual.temperature),
+        ];
+        all.into_iter().filter_map(|(key, changed)| changed.then_some(key)).collect()
+    }
+
     /// Names of the metrics, losses first.
     pub fn metrics(&self) -> impl Iterator<Item = &'static str> {
         self.loss.names().iter().copied().chain(color_meter::METRICS)

@@ -10,6 +10,7 @@ use crate::{
     backbones::{BackboneSpec, Build},
     color::{decode::Decode, lab},
     data::{Batch, loader::Loader},
+    key_error::KeyError,
     nn::{Mode, TrainingPass, params::Params},
     rng::Rng,
     train::task::{ImagePanel, Metric, StepOutput, Task},
@@ -36,12 +37,22 @@ pub trait ColorizerTaskSpec: ColorizerSpec {
     ///
     /// # Errors
     /// What to change.
-    fn check_crop(&self, _crop: usize) -> Result<()> {
+    fn check_crop(&self, _crop: usize) -> Result<(), KeyError> {
         Ok(())
     }
 
     /// Its criterion.
     fn criterion(&self) -> Box<dyn ColorizerCriterion>;
+}
+
+/// Checks that square training pictures fit a network whose maps halve without remainder.
+pub(super) fn check_multiple(task: &str, multiple: usize, crop: usize) -> Result<(), KeyError> {
+    if crop.is_multiple_of(multiple) {
+        return Ok(());
+    }
+    let reason = format!("`{task}` takes pictures whose sides are multiples of {multiple}, not {crop}");
+    let advice = format!("set `crop: {}`", crop.next_multiple_of(multiple));
+    Err(KeyError::new(["data", "crop"], reason).advice(advice))
 }
 
 /// The loss of a colorizer.

@@ -4,18 +4,19 @@
 
 use super::{
     colorizer::{Colorizer, ColorizerSpec, OutputKind},
-    colorizer_task::{ColorizerCriterion, ColorizerTaskSpec, Draw},
+    colorizer_task::{ColorizerCriterion, ColorizerTaskSpec, Draw, check_multiple},
 };
 use crate::{
     backbones::{BackboneSpec, Build, Variant},
     color::yuv::unit_uv,
     data::Batch,
+    key_error::KeyError,
     nn::Mode,
     ops::activation::sigmoid,
     train::task::StepOutput,
     yaml,
 };
-use anyhow::{Result, ensure};
+use anyhow::Result;
 use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
 
@@ -56,13 +57,8 @@ impl ColorizerTaskSpec for DahlTaskSpec {
         &["loss", "l2"]
     }
 
-    fn check_crop(&self, crop: usize) -> Result<()> {
-        ensure!(
-            crop.is_multiple_of(MULTIPLE),
-            "`dahl` takes pictures whose sides are multiples of {MULTIPLE}, not {crop}: set `crop: {}`",
-            crop.next_multiple_of(MULTIPLE)
-        );
-        Ok(())
+    fn check_crop(&self, crop: usize) -> Result<(), KeyError> {
+        check_multiple(self.name(), MULTIPLE, crop)
     }
 
     fn criterion(&self) -> Box<dyn ColorizerCriterion> {

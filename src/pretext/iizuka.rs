@@ -4,7 +4,7 @@
 
 use super::{
     colorizer::{AB_RANGE, Colorizer, ColorizerSpec, OutputKind},
-    colorizer_task::{ColorizerCriterion, ColorizerTaskSpec, Draw},
+    colorizer_task::{ColorizerCriterion, ColorizerTaskSpec, Draw, check_multiple},
     supervised::labels,
     two_streams,
 };
@@ -16,6 +16,7 @@ use crate::{
     bounded::NonNegative,
     color::lab,
     data::Batch,
+    key_error::KeyError,
     nn::Mode,
     ops::{
         activation::sigmoid,
@@ -24,7 +25,7 @@ use crate::{
     train::task::StepOutput,
     yaml,
 };
-use anyhow::{Result, ensure};
+use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
 /// What the network's sides must be multiples of.
@@ -83,13 +84,8 @@ impl ColorizerTaskSpec for IizukaTaskSpec {
         self.classifies()
     }
 
-    fn check_crop(&self, crop: usize) -> Result<()> {
-        ensure!(
-            crop.is_multiple_of(MULTIPLE),
-            "`iizuka` takes pictures whose sides are multiples of {MULTIPLE}, not {crop}: set `crop: {}`",
-            crop.next_multiple_of(MULTIPLE)
-        );
-        Ok(())
+    fn check_crop(&self, crop: usize) -> Result<(), KeyError> {
+        check_multiple(self.name(), MULTIPLE, crop)
     }
 
     fn criterion(&self) -> Box<dyn ColorizerCriterion> {

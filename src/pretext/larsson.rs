@@ -17,11 +17,12 @@ use crate::{
     bounded::{Count, NonNegative, Pixels},
     color::hue_chroma::{BINS, bin, hue_chroma},
     data::Batch,
+    key_error::KeyError,
     nn::Mode,
     train::task::StepOutput,
     yaml,
 };
-use anyhow::{Result, ensure};
+use anyhow::Result;
 use candle_core::{D, Device, Tensor};
 use candle_nn::ops::log_softmax;
 use rand::RngExt;
@@ -80,19 +81,31 @@ impl ColorizerTaskSpec for LarssonTaskSpec {
         &["loss", "hue_loss", "chroma_loss"]
     }
 
-    fn check_crop(&self, crop: usize) -> Result<()> {
+    fn check_crop(&self, crop: usize) -> Result<(), KeyError> {
         let (border, window) = (self.border.get(), self.window.get());
-        ensure!(window % 2 == 1, "`window: {window}` has no middle pixel: set an odd number");
-        ensure!(
-            crop > 2 * border,
-            "a `border` of {border} pixels leaves nothing of pictures of {crop}: set a `border` below {}",
-            crop.div_ceil(2)
-        );
-        ensure!(
-            window / 2 <= border,
-            "a `window` of {window} pixels needs a `border` of at least {}, not {border}",
-            window / 2
-        );
+        let wrong = |key, reason: String| Err(KeyError::new(["task", "larsson", key], reason));
+        if window.is_multiple_of(2) {
+            return wrong(
+                "window",
+                format!("a window of {window} pixels has no middle pixel: set an odd number"),
+            );
+        }
+        if crop <= 2 * border {
+            return wrong(
+                "border",
+                format!(
+                    "a border of {border} pixels leaves nothing of pictures of {crop}: set a `border` below {}",
+                    crop.div_ceil(2)
+                ),
+            );
+        }
+        if window / 2 > border {
+            let needed = window / 2;
+            return wrong(
+                "border",
+                format!("a window of {window} pixels needs a border of at least {needed}, not {border}"),
+            );
+        }
         Ok(())
     }
 

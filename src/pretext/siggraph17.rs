@@ -7,7 +7,7 @@
 
 use super::{
     colorizer::{Colorizer, ColorizerSpec, OutputKind},
-    colorizer_task::{ColorizerCriterion, ColorizerTaskSpec, Draw},
+    colorizer_task::{ColorizerCriterion, ColorizerTaskSpec, Draw, check_multiple},
     hints::{self, HintSpec},
     label_grid::subsample,
 };
@@ -19,12 +19,13 @@ use crate::{
     bounded::{NonNegative, Positive},
     color::lab,
     data::Batch,
+    key_error::KeyError,
     nn::Mode,
     ops::{activation::tanh, losses::cross_entropy},
     train::task::StepOutput,
     yaml,
 };
-use anyhow::{Result, ensure};
+use anyhow::Result;
 use candle_core::{DType, Device, Tensor};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -115,13 +116,8 @@ impl ColorizerTaskSpec for Siggraph17TaskSpec {
         adapted
     }
 
-    fn check_crop(&self, crop: usize) -> Result<()> {
-        ensure!(
-            crop.is_multiple_of(MULTIPLE),
-            "`siggraph17` takes pictures whose sides are multiples of {MULTIPLE}, not {crop}: set `crop: {}`",
-            crop.next_multiple_of(MULTIPLE)
-        );
-        Ok(())
+    fn check_crop(&self, crop: usize) -> Result<(), KeyError> {
+        check_multiple(self.name(), MULTIPLE, crop)
     }
 
     fn criterion(&self) -> Box<dyn ColorizerCriterion> {

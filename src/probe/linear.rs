@@ -57,6 +57,15 @@ impl Default for LinearProbeSpec {
     }
 }
 
+impl LinearProbeSpec {
+    /// Names of the parameters of the classifiers of `layers`.
+    pub fn parameters(&self, layers: &[String]) -> Vec<String> {
+        let scale_and_shift = if self.affine { [".bn.weight", ".bn.bias"].as_slice() } else { &[] };
+        let names = [".weight", ".bias"].iter().chain(scale_and_shift);
+        layers.iter().flat_map(|layer| names.clone().map(move |name| format!("{layer}{name}"))).collect()
+    }
+}
+
 /// The classifier of one layer.
 struct LayerClassifier {
     layer: String,

@@ -104,6 +104,15 @@ impl Document {
         refuse(faults, &self.sources)
     }
 
+    /// Whether a problem is shown at or below the key of a section, not at an anchor or in a file that its values come from.
+    pub fn shows_below(&self, section: &[&str], fault: &Diagnostic) -> bool {
+        let begin = self.located(section, On::Key, Diagnostic::new("")).at;
+        let shown = |(begin, at): (SourceSpan, SourceSpan)| {
+            begin.layer == at.layer && (begin.line, begin.column) <= (at.line, at.column)
+        };
+        begin.zip(fault.at).is_some_and(shown)
+    }
+
     /// A problem with the position of `path`, unless it has one.
     pub fn located(&self, path: &[&str], on: On, fault: Diagnostic) -> Diagnostic {
         let mut node = &self.root;

@@ -131,7 +131,9 @@ fn sizes_that_do_not_fit() {
     refused("colorization", crop("crop: 64, resize: 32"), (2, "crop"), &["crop 64 is larger"]);
     refused("colorization", crop("crop: 60000"), (2, "crop"), &["too large to be read", "smaller crop"]);
     refused("colorization", crop("crop: 13000"), (2, "crop"), &["conv1: its map of", "too large for memory"]);
-    refused("bigan", crop("crop: 30"), (2, "crop"), &["30 pixels cannot be generated"]);
+    refused("bigan", crop("crop: 7"), (2, "crop"), &["7 pixels cannot be generated"]);
+    let resized = crop("crop: 30");
+    assert!(load("bigan", resized.0, resized.1).is_ok(), "28 pixels can be generated");
     for (task, word, part) in [
         ("{ jigsaw: { tile: 40 } }", "tile", "and its tiles 40"),
         ("{ jigsaw: { tile: 3 } }", "tile", "its window does not fit"),
@@ -172,10 +174,12 @@ fn options_without_effect() {
     let train = "      train:\n        steps: 1\n        batch";
     let vgg = format!("      backbone: {{ vgg: {{ width: 0.1, deep_supervision: true }} }}\n{train}");
     for task in ["inpainting", "rotation", "{ cross_channel: { predict: ab } }"] {
-        let parts = ["only the task `colorization`", "leave it out"];
-        refused(task, (train, &vgg), (8, "deep_supervision"), &parts);
+        let message = load(task, train, &vgg).err().unwrap_or_default();
+        assert!(message.contains("only the task `colorization`"), "{message}");
+        assert!(message.contains("^^^^^^^^^^^^^^^^ leave it out"), "{message}");
     }
-    assert!(load("colorization", train, &vgg).is_ok());
+    let own = load("colorization", train, &vgg).err().unwrap_or_default();
+    assert!(!own.contains("deep_supervision"), "{own}");
     let colored = (alexnet, "alexnet: { stem: small, fc: 16, input: rgb_unit }");
     refused("split_brain", colored, (3, "input"), &["L, and a and b, of Lab", "`input: lab`"]);
 }
@@ -203,4 +207,151 @@ fn mistakes_are_named_once_and_all_of_them() {
     fs::write(&path, GOOD.replace("TASK", "inpainting")).expect("it is written");
     let message = Experiment::load(&path, &["data.crop=12".into()]).expect_err("refused").to_string();
     assert!(message.contains("--> --set data.crop=12"), "{message}");
+}
+
+const TUNED: &str = "\
+name: tuned
+data: { source: { folder: { train: nowhere, val: nowhere } }, crop: 64 }
+annotated: { source: { composite: { train: 8, val: 8 } } }
+backbone: { alexnet: { stem: small, width: 0.1, fc: 16 } }
+stages:
+  tuned:
+    KIND:
+      backbones: { mine: { init: msra } }
+      OPTIONS
+      train:
+        steps: 1
+        batch: 4
+        optimizer: { sgd: { lr: 0.01, multipliers: [ { pattern: '*' }, { pattern: 'PATTERN', lr: 2 } ] } }
+";
+
+fn tuned((kind, options): (&str, &str), pattern: &str) -> Result<Experiment, String> {
+    let dir = tempfile::tempdir().expect("a folder");
+    let path = dir.path().join("spec.yaml");
+    let spec = TUNED.replace("KIND", kind).replace("OPTIONS", options).replace("PATTERN", pattern);
+    fs::write(&path, spec).expect("it is written");
+    Experiment::load(&path, &[]).map_err(|error| error.to_string())
+}
+
+/// Probes train their classifiers, fine-tuning what is not frozen and what the task adds.
+#[test]
+fn patterns_fit_what_each_kind_of_stage_trains() {
+    let detection =
+        ("detection", "task: { proposals: { selective_search: {} }, frozen: { through: conv2 } }");
+    let color = ("segmentation", "input: color\n      task: { frozen: { through: conv2 } }");
+    for (kind, trained, others) in [
+        (
+            ("linear_probe", "probe: { layers: [conv1, conv3] }"),
+            "conv3.weight",
+            &["conv2.*", "conv1.bn.*"][..],
+        ),
+        (("linear_probe", "probe: { layers: [conv1], affine: true }"), "conv1.bn.bias", &["conv2.*"]),
+        (("nonlinear_probe", "through: [conv3]"), "conv4.bias", &["conv3.*"]),
+        (("classification", "task: { train_from: [fc8] }"), "fc8.bias", &["fc7.*", "conv1.*"]),
+        (detection, "offsets.bias", &["conv1.*", "fc8.*"]),
+        (color, "conv1_color.weight", &["conv1.*", "score_*"]),
+        (("segmentation", "input: gray"), "conv1.*", &["conv1_color.*", "score_*"]),
+    ] {
+        let loaded = tuned(kind, trained);
+        assert!(loaded.is_ok(), "{kind:?}, {trained}: {}", loaded.err().unwrap_or_default());
+        for other in others {
+            let message = tuned(kind, other).expect_err(other);
+            assert!(message.contains("matches no parameter") && marked(&message) == "pattern", "{message}");
+        }
+    }
+    let message = tuned(("nonlinear_probe", "through: [conv3]"), "*', lr: 0 }, { pattern: 'fc8.*").map(drop);
+    assert_eq!(message, Ok(()), "the last pattern trains one layer");
+    let message = tuned(
+        ("nonlinear_probe", "through: [conv3]"),
+        "fc8.*', lr: 2 }, { pattern: '*', lr: 0 }, { pattern: 'fc8.weight', lr: 0, decay: 1 } ] } } #",
+    );
+    let message = message.expect_err("nothing is trained");
+    assert!(message.contains("trains nothing") && marked(&message) == "multipliers", "{message}");
+}
+
+#[test]
+fn networks_that_a_stage_cannot_use() {
+    let message =
+        tuned(("classification", "task: { train_from: [fc8], crop: 96 }"), "*").expect_err("96 pixels");
+    assert!(message.contains("answers for a crop, not one") && marked(&message) == "crop", "{message}");
+    let message =
+        tuned(("segmentation", "backbone: { vgg: { width: 0.1 } }\n      task: { stride: fine }"), "*")
+            .expect_err("no maps");
+    assert!(message.contains("from no map at stride") && marked(&message) == "stride", "{message}");
+    let layers = ("probe: { layers: [conv1, layer1] }", "probe: { layers: [conv2, conv3] }");
+    refused(
+        "colorization",
+        layers,
+        (17, "layers"),
+        &["resnet has none of the layers conv2, conv3", "layer1"],
+    );
+}
+
+#[test]
+fn colorizers_and_their_pictures() {
+    let own = |task: &str| format!("backbone: {{ {task}: {{}} }}\n      task: {task}");
+    for (task, options, line, word, part) in [
+        ("siggraph17", "{}", 2, "crop", "multiples of 8, not 60"),
+        ("dahl", "{}", 2, "crop", "multiples of 8, not 60"),
+        ("larsson", "{ window: 4 }", 8, "window", "has no middle pixel"),
+        ("larsson", "{ border: 40 }", 8, "border", "leaves nothing of pictures of 60"),
+    ] {
+        let given = own(task).replace(&format!("task: {task}"), &format!("task: {{ {task}: {options} }}"));
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join("spec.yaml");
+        let spec = GOOD.replace("task: TASK", &given).replace("crop: 64", "crop: 60");
+        let spec = spec.split("  probe:").next().expect("a first stage").to_string();
+        fs::write(&path, spec).expect("it is written");
+        let message = Experiment::load(&path, &[]).expect_err(task).to_string();
+        assert!(message.contains(part) && message.contains(&format!("spec.yaml:{line}:")), "{message}");
+        assert_eq!(marked(&message), word, "{message}");
+    }
+}
+
+#[test]
+fn monitors_and_expectations() {
+    let train = "      train:\n        steps: 1\n        batch";
+    let monitor = format!("      monitor: {{ knn: {{ neighbors: 30 }}, pictures: {{ bank: 20 }} }}\n{train}");
+    let parts = ["30 neighbors of a bank of 20 pictures", "a larger `pictures.bank`"];
+    refused("rotation", (train, &monitor), (8, "neighbors"), &parts);
+    let expected = (
+        "      train: { steps: 1, batch: 4, optimizer: { sgd: { lr: 0.01 } } }",
+        "      train: { steps: 1, batch: 4, optimizer: { sgd: { lr: 0.01 } } }\nexpected: { first: { acuracy: 0.5 } }",
+    );
+    refused("rotation", expected, (19, "acuracy"), &["stage `first`: unknown metric `acuracy`", "accuracy"]);
+}
+
+/// At an anchor, the line tells one stage at most.
+#[test]
+fn mistakes_of_shared_sections_name_their_stages() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let path = dir.path().join("spec.yaml");
+    let load = |yaml: &str| {
+        fs::write(&path, yaml).expect("it is written");
+        Experiment::load(&path, &[]).expect_err("refused").to_string()
+    };
+    let train = "{ steps: 1, batch: 4, optimizer: { sgd: { lr: 0.01 } } }";
+    let shared = "&shared { steps: 1, batch: 4, optimizer: { sgd: { lr: 0.01, multipliers: [{ pattern: conv1.weight }] } } }";
+    let again = "  again: { nonlinear_probe: { backbones: { mine: { stage: first } }, through: [conv3], train: *shared } }\n";
+    let message = load(&(GOOD.replace("TASK", "rotation").replace(train, shared) + again));
+    assert!(message.contains("stage `again`: the pattern `conv1.weight`"), "{message}");
+    let message = load(
+        &(GOOD.replace("TASK", "rotation").replace(train, &shared.replace("conv1.weight", "conv9.*"))
+            + again),
+    );
+    assert!(message.contains("error: the pattern `conv9.*`"), "{message}");
+    assert!(message.contains("error: stage `again`: the pattern `conv9.*`"), "{message}");
+}
+
+/// References to stages that are not there: each stage says its own.
+#[test]
+fn every_stage_is_checked_for_what_it_refers_to() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let path = dir.path().join("spec.yaml");
+    let again = "  again: { linear_probe: { backbones: { mine: { stage: fist } }, train: { steps: 1, batch: 4, optimizer: { sgd: { lr: 0.01 } } } } }\n";
+    let yaml = GOOD.replace("TASK", "rotation").replace("{ stage: first }", "{ stage: frst }") + again;
+    fs::write(&path, yaml).expect("it is written");
+    let message = Experiment::load(&path, &[]).expect_err("refused").to_string();
+    assert_eq!(message.matches("error: ").count(), 2, "{message}");
+    assert!(message.contains("`frst`") && message.contains("`fist`"), "{message}");
 }

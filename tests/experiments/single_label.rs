@@ -100,7 +100,7 @@ fn pictures_are_given_once_and_have_labels() -> Result<()> {
     );
     assert!(none.contains("the stage `svm` has no `annotated` or `data`"), "{none}");
     let side = refused(&SPEC.replace("    svm: &frozen\n", "    svm: &frozen\n      side: 29\n"));
-    assert!(side.contains("`side` is for annotated pictures"), "{side}");
+    assert!(side.contains("it is for annotated pictures") && side.contains("spec.yaml:8:"), "{side}");
     for (once, twice) in [("neighbors: [1, 5]", "neighbors: [5, 5]"), ("shots: [1, 4]", "shots: [4, 4]")] {
         let again = refused(&SPEC.replace(once, twice));
         assert!(again.contains("is there twice") && again.contains("give each number once"), "{again}");

@@ -405,6 +405,12 @@ fn stages_that_refer_to_nothing() {
       |
     8 |     pretext:
       |     ^^^^^^^ add `backbone: …` here or at the top of the file
+
+    error: the stage `probe` has no `backbone`
+      --> spec.yaml:18:9
+       |
+    18 |         gaussian: { init: { gaussian: { std: 0.01 } } }
+       |         ^^^^^^^^ add `backbone: …` here or at the top of the file
     ");
     assert_snapshot!(refused("name: a\nstages: {}\n", &[]), @r"
     error: an experiment needs at least one stage

@@ -138,3 +138,18 @@ fn an_unknown_layer_is_named() -> Result<()> {
     assert!(message.as_deref().is_some_and(|m| m.contains("conv9") && m.contains("conv5")), "{message:?}");
     Ok(())
 }
+
+#[test]
+fn its_parameters_are_named_before_it_is_built() -> Result<()> {
+    for affine in [false, true] {
+        let layers = vec!["conv1".to_string(), "conv3".into()];
+        let spec = LinearProbeSpec { layers: layers.clone(), affine, ..LinearProbeSpec::default() };
+        let probe = LinearProbe::new(&spec, backbone()?.0, 2, 29, 64, &Device::Cpu)?;
+        let mut built: Vec<&str> = probe.params().iter().map(|param| param.name.as_str()).collect();
+        let mut named = spec.parameters(&layers);
+        built.sort_unstable();
+        named.sort();
+        assert_eq!(named, built);
+    }
+    Ok(())
+}

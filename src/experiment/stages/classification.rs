@@ -40,16 +40,19 @@ impl Transfer for ClassificationSpec {
     }
 
     fn check_ready(&self, fit: &StageRun) -> Result<()> {
-        check_objects(fit.sets.annotated()?, &fit.data())?;
-        let network = fit.plan.network.as_ref().context("no network")?;
-        let summary = network.summary(fit.sets.classes(), (0, 0))?;
+        check_objects(fit.sets.annotated()?, &fit.data())
+    }
+
+    fn check_network(&self, network: &NetworkPlan) -> Result<()> {
+        let summary = network.summary(1, (0, 0))?;
         let map = summary.lines.last().map(|line| line.map).unwrap_or_default();
         let (name, made_for) = (network.backbone.name(), network.backbone.crop());
         let advice = match self.crop {
             Some(crop) if crop.get() != made_for => format!("leave `crop` out, or give {made_for}"),
             _ => "use alexnet, vgg16 or resnet".into(),
         };
-        ensure!(map == (1, 1), "{name} gives {}×{} answers for a crop, not one: {advice}", map.0, map.1);
+        let reason = format!("{name} gives {}×{} answers for a crop, not one", map.0, map.1);
+        ensure!(map == (1, 1), KeyError::new(Self::SIZE_KEYS.iter().copied(), reason).advice(advice));
         Ok(())
     }
 

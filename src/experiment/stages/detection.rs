@@ -42,6 +42,10 @@ impl Transfer for DetectionSpec {
         }
     }
 
+    fn head_parameters(&self, _: &NetworkPlan) -> Result<Vec<String>> {
+        Ok(Self::HEADS.iter().flat_map(|head| [format!("{head}.weight"), format!("{head}.bias")]).collect())
+    }
+
     fn check_ready(&self, fit: &StageRun) -> Result<()> {
         let sets = fit.sets.annotated()?;
         let network = fit.untrained().and_then(|net| Self::check_network(net, fit.sets.classes()));

@@ -104,14 +104,30 @@ pub trait StageKind {
         &["data", "crop"]
     }
 
-    /// Whether it trains all parameters of the planned network and those beside it, and no others.
-    fn trains_all(&self) -> bool {
-        false
+    /// Names of the parameters that it trains, if it trains any.
+    ///
+    /// # Errors
+    /// As [`NetworkPlan::table`].
+    fn trained_parameters(&self, network: &NetworkPlan) -> Result<Vec<String>> {
+        network.trained_parameters()
     }
 
     /// Whether it trains the halves of a network as networks of their own.
     fn splits(&self) -> bool {
         false
+    }
+
+    /// Checks what the kind asks of the planned network beyond layers and sizes.
+    ///
+    /// # Errors
+    /// A network that it cannot train.
+    fn check_network(&self, _: &NetworkPlan) -> Result<()> {
+        Ok(())
+    }
+
+    /// Settings of the kind that have no effect.
+    fn notes(&self) -> Vec<String> {
+        vec![]
     }
 
     /// Plans one fit from the spec alone. `backbone` is the network to train or evaluate.

@@ -42,11 +42,19 @@ impl StageKind for LinearProbeStage {
         true
     }
 
+    fn trained_parameters(&self, network: &NetworkPlan) -> Result<Vec<String>> {
+        Ok(self.probe.parameters(network.reads()))
+    }
+
     fn plan(&self, row: StageRow, backbone: Option<&BackboneSpec>) -> Result<StagePlan> {
         let pass = if self.probe.augment { Pass::Train } else { Pass::Shuffled };
         let pictures = PicturePlan::plain(self.data.as_ref(), Some((pass, self.train.batch.get())), true)?;
         let side = pictures.val.framing.side();
-        let network = NetworkPlan::frozen(required(backbone, "backbone")?, &self.probe.layers, side)?;
+        let network = NetworkPlan::frozen(
+            required(backbone, "backbone")?,
+            (&["probe", "layers"], &self.probe.layers),
+            side,
+        )?;
         let metrics = Metrics::of(network.reads().iter().flat_map(|layer| LinearProbe::metrics(layer)));
         let (network, train) = (Some(network), Some(self.train.clone()));
         Ok(StagePlan {

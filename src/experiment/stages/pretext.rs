@@ -87,10 +87,6 @@ impl StageKind for PretextStage {
         matches!(self.predicts(), Predicts::Color(_) | Predicts::Colorizer(_))
     }
 
-    fn trains_all(&self) -> bool {
-        true
-    }
-
     fn splits(&self) -> bool {
         matches!(self.predicts(), Predicts::Halves(_))
     }
@@ -107,6 +103,19 @@ impl StageKind for PretextStage {
             Predicts::Colorizer(spec) => spec.network(),
             _ => None,
         }
+    }
+
+    fn notes(&self) -> Vec<String> {
+        let ignored = match self.predicts() {
+            Predicts::Color(spec) => spec.ignored(),
+            _ => vec![],
+        };
+        let ignored = ignored.iter().map(|key| format!("`{key}` has no effect with `loss: l2`"));
+        let accumulates = matches!(self.task, PretextSpec::Simclr(_)) && self.train.iter_size.get() > 1;
+        let few = accumulates.then(|| {
+            "`iter_size` gives `simclr` no more negatives: pictures are compared within a `batch`".to_string()
+        });
+        ignored.chain(few).collect()
     }
 
     fn plan(&self, row: StageRow, backbone: Option<&BackboneSpec>) -> Result<StagePlan> {

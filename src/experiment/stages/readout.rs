@@ -159,7 +159,7 @@ impl<C: FeatureClassifier> StageKind for ReadoutStage<C> {
             Some(annotated) => self.annotated_pictures(annotated, backbone),
             None => self.labeled_pictures()?,
         };
-        let network = NetworkPlan::frozen(backbone, &self.features.layers, side)?;
+        let network = NetworkPlan::frozen(backbone, (&["features", "layers"], &self.features.layers), side)?;
         let variants: Vec<String> =
             network.reads().iter().flat_map(|layer| self.classifier.variants(layer)).collect();
         let twice = (1..variants.len()).find(|at| variants[..*at].contains(&variants[*at]));
@@ -242,7 +242,10 @@ impl<C: FeatureClassifier> ReadoutStage<C> {
 
     /// Labeled pictures as in a linear probe without augmentation, and their side.
     fn labeled_pictures(&self) -> Result<(PicturePlan, usize)> {
-        ensure!(self.side.is_none(), "`side` is for annotated pictures: give the `crop` of `data`");
+        ensure!(
+            self.side.is_none(),
+            KeyError::new(["side"], "it is for annotated pictures").advice("give the `crop` of `data`")
+        );
         let data = self.data.as_ref().context("no annotated and no data: give one of them to the stage")?;
         let pictures = PicturePlan::plain(Some(data), Some((Pass::Once, BATCH)), true)?;
         let side = pictures.val.framing.side();

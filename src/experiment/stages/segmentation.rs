@@ -35,6 +35,12 @@ impl Transfer for SegmentationSpec {
         }
     }
 
+    fn head_parameters(&self, network: &NetworkPlan) -> Result<Vec<String>> {
+        let misfit = |error: anyhow::Error| KeyError::new(["task", "stride"], error.to_string());
+        let scores = self.scores(&network.table(1)?).map_err(misfit)?;
+        Ok(scores.iter().flat_map(|score| [format!("{score}.weight"), format!("{score}.bias")]).collect())
+    }
+
     fn check_ready(&self, fit: &StageRun) -> Result<()> {
         let sets = fit.sets.annotated()?;
         check_masks(sets, &fit.data())?;

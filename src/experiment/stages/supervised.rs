@@ -29,10 +29,6 @@ impl StageKind for SupervisedStage {
         self.backbone.clone()
     }
 
-    fn trains_all(&self) -> bool {
-        true
-    }
-
     fn plan(&self, row: StageRow, backbone: Option<&BackboneSpec>) -> Result<StagePlan> {
         let pass = (Pass::Train, self.train.batch.get());
         let pictures = PicturePlan::plain(self.data.as_ref(), Some(pass), true)?;

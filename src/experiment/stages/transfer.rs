@@ -53,6 +53,22 @@ pub trait Transfer {
     /// The task's part of the plan for a column, with training batches of `batch` pictures.
     fn transfer_plan(&self, column: Option<&str>, batch: usize, backbone: &BackboneSpec) -> TransferPlan;
 
+    /// Names of the parameters that it trains beside those of the network.
+    ///
+    /// # Errors
+    /// As [`NetworkPlan::table`].
+    fn head_parameters(&self, _: &NetworkPlan) -> Result<Vec<String>> {
+        Ok(vec![])
+    }
+
+    /// As [`StageKind::check_network`].
+    ///
+    /// # Errors
+    /// A network that the task cannot be trained on.
+    fn check_network(&self, _: &NetworkPlan) -> Result<()> {
+        Ok(())
+    }
+
     /// As [`StageKind::check_ready`].
     ///
     /// # Errors
@@ -103,6 +119,14 @@ impl<T: Transfer> StageKind for TransferStage<T> {
 
     fn size_keys(&self) -> &'static [&'static str] {
         T::SIZE_KEYS
+    }
+
+    fn trained_parameters(&self, network: &NetworkPlan) -> Result<Vec<String>> {
+        Ok([network.trained_parameters()?, self.task.head_parameters(network)?].concat())
+    }
+
+    fn check_network(&self, network: &NetworkPlan) -> Result<()> {
+        self.task.check_network(network)
     }
 
     fn plan(&self, row: StageRow, backbone: Option<&BackboneSpec>) -> Result<StagePlan> {

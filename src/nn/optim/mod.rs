@@ -29,6 +29,6 @@ mod update;
 pub use at_once::UpdateAtOnce;
 pub use average::{EmaSpec, WeightAverage};
 pub use gradients::Gradients;
-pub use multipliers::{Multiplier, caffe_pairs, uncovered};
+pub use multipliers::{Multiplier, caffe_pairs, freeze_all, uncovered};
 pub use optimizer::Optimizer;
 pub use spec::{AdamSpec, LarsSpec, OptimizerSpec, SgdSpec};

@@ -41,6 +41,11 @@ pub fn uncovered(multipliers: &[Multiplier], names: &[&str]) -> Option<(usize, S
     Some((at, reason))
 }
 
+/// Whether a learning-rate factor of 0 freezes every one of these parameters.
+pub fn freeze_all(multipliers: &[Multiplier], names: &[&str]) -> bool {
+    !names.is_empty() && names.iter().all(|name| factors(multipliers, name).0 == 0.0)
+}
+
 /// A pattern without a match is an error.
 pub(super) fn check_coverage(multipliers: &[Multiplier], names: &[&str]) -> Result<()> {
     match uncovered(multipliers, names) {

@@ -151,6 +151,9 @@ impl Default for DetectionSpec {
 }
 
 impl DetectionSpec {
+    /// Names of the layers that it adds to a network.
+    pub const HEADS: [&str; 2] = RegionNetwork::HEADS;
+
     /// Scaling of training pictures.
     pub fn training(&self) -> CropPolicy {
         CropPolicy::Whole { scales: self.scales.clone(), longest: Some(self.longest.get()) }

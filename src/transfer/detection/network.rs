@@ -27,6 +27,9 @@ pub struct RegionNetwork {
 }
 
 impl RegionNetwork {
+    /// Names of the output layers: the scores of the classes, and the offsets of their boxes.
+    pub const HEADS: [&str; 2] = ["class", "offsets"];
+
     /// Adds `class`, N(0, 0.01²), background first, and `offsets`, N(0, 0.001²), to `params`.
     ///
     /// # Errors
@@ -40,8 +43,9 @@ impl RegionNetwork {
         let trunk = layers[reader].from[0];
         let (last, width) = (net.head().label().to_string(), net.head().outputs);
         let outputs = classes + 1;
-        let class = Linear::new(params, "class", (width, outputs), gaussian(0.01, 0.0), rng)?;
-        let offsets = Linear::new(params, "offsets", (width, 4 * outputs), gaussian(0.001, 0.0), rng)?;
+        let [class, offsets] = Self::HEADS;
+        let class = Linear::new(params, class, (width, outputs), gaussian(0.01, 0.0), rng)?;
+        let offsets = Linear::new(params, offsets, (width, 4 * outputs), gaussian(0.001, 0.0), rng)?;
         Ok(Self {
             trunk: layers[trunk - 1].label().into(),
             last,

@@ -42,23 +42,14 @@ impl SegmentationHead {
     /// A network without a map at half or a quarter of the last stride.
     pub fn new(net: Network, stride: Stride, params: &mut Params, rng: &Rng) -> Result<Self> {
         let coarse = lattice(net.layers(), net.layers().len());
-        let wanted: &[f64] = match stride {
-            Stride::Coarse => &[],
-            Stride::Middle => &[0.5],
-            Stride::Fine => &[0.5, 0.25],
-        };
         let outputs = net.head().outputs;
         let mut skips = vec![];
-        for factor in wanted {
-            let finer = coarse.stride * factor;
-            let row = skip(net.layers(), finer);
-            let row =
-                row.with_context(|| format!("the network refines its scores from no map at stride {finer}"))?;
+        for row in skip_rows(net.layers(), stride)? {
             let layer = &net.layers()[row];
             let shape = ConvShape { inputs: layer.outputs, outputs, kernel: 1 };
             let geometry = ConvGeometry { stride: 1, pad: 0, dilation: 1, groups: 1 };
             let zero = Fillers { weight: Filler::Zero, bias: Some(Filler::Zero) };
-            let score = Conv::new(params, &format!("score_{}", layer.label()), shape, geometry, zero, rng)?;
+            let score = Conv::new(params, &score_name(layer), shape, geometry, zero, rng)?;
             skips.push(Skip { layer: layer.label().into(), lattice: lattice(net.layers(), row + 1), score });
         }
         Ok(Self { net, coarse, skips })
@@ -85,6 +76,34 @@ impl SegmentationHead {
     }
 }
 
+/// Names of the classifiers on the finer maps of a network of these layers.
+///
+/// # Errors
+/// As [`SegmentationHead::new`].
+pub fn scores(layers: &[Layer], stride: Stride) -> Result<Vec<String>> {
+    Ok(skip_rows(layers, stride)?.into_iter().map(|row| score_name(&layers[row])).collect())
+}
+
+fn score_name(layer: &Layer) -> String {
+    format!("score_{}", layer.label())
+}
+
+/// The layers with finer maps, coarse to fine.
+fn skip_rows(layers: &[Layer], stride: Stride) -> Result<Vec<usize>> {
+    let factors: &[f64] = match stride {
+        Stride::Coarse => &[],
+        Stride::Middle => &[0.5],
+        Stride::Fine => &[0.5, 0.25],
+    };
+    let coarse = lattice(layers, layers.len()).stride;
+    let row = |factor| {
+        let finer = coarse * factor;
+        let row = skip(layers, finer);
+        row.with_context(|| format!("the network refines its scores from no map at stride {finer}"))
+    };
+    factors.iter().map(row).collect()
+}
+
 /// The last skip layer with a stride of `stride` pixels.
 fn skip(layers: &[Layer], stride: f64) -> Option<usize> {
     (0..layers.len()).rfind(|&i| layers[i].skip && lattice(layers, i + 1).stride == stride)
@@ -104,10 +123,28 @@ mod tests {
     use super::*;
     use crate::{
         backbones::{BackboneSpec, Build, Variant, alexnet::AlexNetSpec, vgg16::Vgg16Spec},
+        bounded::Positive,
         extremes::between,
         ops::conv_transpose::conv_transpose2d,
     };
     use candle_core::Device;
+
+    #[test]
+    fn classifiers_are_named_before_they_are_added() -> Result<()> {
+        let spec = BackboneSpec::Vgg16(Vgg16Spec { width: Positive::of(0.05), ..Vgg16Spec::default() });
+        for (stride, added) in [(Stride::Coarse, 0), (Stride::Middle, 2), (Stride::Fine, 4)] {
+            let build = Build { variant: Variant::Dense, outputs: Some(3), ..spec.plain() };
+            let (mut params, rng) = (Params::new(&Device::Cpu), Rng::new(0));
+            let net = spec.build(&build, &mut params, &rng)?;
+            let (before, named) = (params.iter().count(), scores(net.layers(), stride)?);
+            SegmentationHead::new(net, stride, &mut params, &rng)?;
+            let news: Vec<&str> = params.iter().skip(before).map(|param| param.name.as_str()).collect();
+            let named = named.iter().flat_map(|name| [format!("{name}.weight"), format!("{name}.bias")]);
+            assert_eq!(news, named.collect::<Vec<_>>());
+            assert_eq!(news.len(), added);
+        }
+        Ok(())
+    }
 
     fn dense(spec: &BackboneSpec) -> Lattice {
         let build =

@@ -6,7 +6,7 @@ mod head;
 
 use super::{Frozen, drawing};
 use crate::{
-    backbones::network::Network,
+    backbones::{network::Network, table::Layer},
     data::{
         Batch,
         annotated::{Annotated, Mask, VOID},
@@ -57,6 +57,14 @@ pub struct SegmentationSpec {
 }
 
 impl SegmentationSpec {
+    /// Names of the classifiers on finer maps that it adds to a network of these layers.
+    ///
+    /// # Errors
+    /// A network without maps at the finer strides.
+    pub fn scores(&self, layers: &[Layer]) -> Result<Vec<String>> {
+        head::scores(layers, self.stride)
+    }
+
     /// Initialization of the new layer: zero, so that all classes are equally likely.
     pub fn head() -> Fillers {
         Fillers { weight: Filler::Zero, bias: Some(Filler::Zero) }
