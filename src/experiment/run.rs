@@ -10,8 +10,10 @@ use crate::{
         run_dir::RunDir,
         warning::Warning,
     },
+    yaml,
 };
 use anyhow::{Context, Result};
+use serde_yaml::Value;
 use std::path::{Path, PathBuf};
 
 /// File with the plan of a fit, in its run directory.
@@ -48,6 +50,7 @@ impl PlannedRun {
             };
             let kept = whose.map_or(format!("finished before{by}, kept"), |other| format!("as `{other}`"));
             tracing::info!("{}: {kept} ({})", fit.label, dir.display());
+            self.warn_of_other_monitor();
             return Ok(true);
         }
         tracing::info!("{}: {}", fit.label, dir.display());
@@ -61,6 +64,24 @@ impl PlannedRun {
         atomic_write::write(&plan, format!("{}\n", fit.plan).as_bytes())
             .with_context(|| format!("cannot write {}: is the disk full?", plan.display()))?;
         self.begin(run).with_context(|| format!("{} failed ({})", fit.label, dir.display()))
+    }
+
+    /// Warns that the spec measures a finished fit in another way than when it ran, which has no effect on it.
+    fn warn_of_other_monitor(&self) {
+        let StageRun { label, place, spec, .. } = &self.fit;
+        let monitor =
+            |spec: &str| yaml::read::<Value>(spec).map(|spec| spec["work"]["pretext"]["monitor"].clone());
+        let before = RunDir::spec_at(&place.dir).unwrap_or_default();
+        if let (Ok(before), Ok(now)) = (monitor(&before), monitor(spec))
+            && !now.is_null()
+            && before != now
+        {
+            tracing::warn!(
+                "{label}: its `monitor:` was another one, or none, when it ran, and nothing is measured again; to measure, \
+                 delete {} and run it again",
+                place.dir.display()
+            );
+        }
     }
 
     fn begin(&self, mut run: RunDir) -> Result<bool> {

@@ -182,8 +182,8 @@ impl Log {
 
     fn line(&self, state: &State, lr: f64) -> String {
         let line = self.progress.line(state.step, state.window.first(), lr, &self.pace.unwrap_or_default());
-        let measured = state.monitor.as_ref().map_or("", |monitor| &monitor.summary);
-        if measured.is_empty() { line } else { format!("{line}  {measured}") }
+        let measured = state.monitor.as_ref().and_then(|monitor| monitor.told(state.step));
+        measured.map_or(line.clone(), |measured| format!("{line}  {measured}"))
     }
 
     fn announce(&self, run: &RunDir, text: &str) -> Result<()> {

@@ -121,6 +121,13 @@ impl MonitorState {
         self.newest.is_none_or(|(_, seconds)| self.measuring + seconds <= budget * self.training)
     }
 
+    /// The most telling values after `step` updates, with their own step if it is an earlier one.
+    pub fn told(&self, step: usize) -> Option<String> {
+        let (newest, _) = self.newest.filter(|_| !self.summary.is_empty())?;
+        let summary = &self.summary;
+        Some(if newest == step { summary.clone() } else { format!("{summary} (after {newest})") })
+    }
+
     /// Seconds of the newest measurement.
     pub fn seconds(&self) -> f64 {
         self.newest.map_or(0.0, |(_, seconds)| seconds)

@@ -140,9 +140,10 @@ impl fmt::Display for Warning {
             ),
             Self::MeasurementsLeftOut { seconds, budget } => write!(
                 f,
-                "a measurement of the representation takes {seconds:.1} s, too long for {:.3} % of the time: some are \
+                "a measurement of the representation takes {seconds:.1} s, too long for {} % of the time: some are \
                  left out; raise monitor.budget or monitor.every, or lower monitor.pictures",
-                100.0 * budget
+                // Without the digits that a binary fraction adds.
+                (1e5 * budget).round() / 1e3
             ),
             Self::Task { what, advice } => write!(f, "{what}: {advice}"),
         }
