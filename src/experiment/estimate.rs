@@ -37,6 +37,8 @@ const PICTURES: usize = 64;
 const MIN_PICTURES: usize = 4;
 /// Maximum number of pictures per split after repeated failures.
 const MAX_PICTURES: usize = 1024;
+/// How many times more pictures the third rehearsal of a fit without training takes.
+const GROWTH: usize = 8;
 /// Batches per epoch of a rehearsal.
 const BATCHES: usize = 8;
 /// Number of stored pictures sampled for the mean decoded size.
@@ -99,10 +101,14 @@ fn at_batch(planned: &PlannedRun, scratch: &Path, batch: usize) -> Result<Estima
     let (pictures, Rehearsed { setup, trial }) = rehearse((planned, scratch), pictures, batch, true)?;
     let peak = manifest::peak_memory();
     heap::release(); // so that this rehearsal's memory is not counted for the next
-    // Setup time is constant or proportional to the pictures; two sizes determine both parts.
-    let (more, all) = (pictures.0 + pictures.1 - few.0 - few.1, train + val);
-    let each = (setup - start.setup).max(0.0) / more.max(1) as f64;
-    let setup = setup + each * (all - pictures.0 - pictures.1) as f64;
+    let mut timed = vec![(few.0 + few.1, start.setup), (pictures.0 + pictures.1, setup)];
+    if fit.plan.train.is_none() && pictures != (train, val) {
+        // What reads features may compare every picture with every other: a third size shows it.
+        let third = (train.min(GROWTH * pictures.0), val.min(GROWTH * pictures.1));
+        let (third, rehearsed) = rehearse((planned, scratch), third, batch, false)?;
+        timed.push((third.0 + third.1, rehearsed.setup));
+    }
+    let setup = extrapolated(&timed, train + val);
     let (training, monitor) = fit.plan.train.as_ref().map_or((0.0, 0.0), |spec| {
         let training = training(&trial, spec, train, val);
         (training, monitoring(&fit.plan, spec, &trial, training))
@@ -113,6 +119,24 @@ fn at_batch(planned: &PlannedRun, scratch: &Path, batch: usize) -> Result<Estima
         seconds: setup + training + monitor,
         bytes: peak.map(|peak| peak as f64 + kept.max(0.0) + decoded_bytes + monitored_bytes(&fit.plan)),
     })
+}
+
+/// Seconds for `all` pictures from those of growing numbers of them: constant, proportional to the pictures, and with three
+/// points to their pairs. No part is negative.
+fn extrapolated(timed: &[(usize, f64)], all: usize) -> f64 {
+    let slope = |(few, short): (usize, f64), (more, long): (usize, f64)| {
+        (long - short).max(0.0) / more.saturating_sub(few).max(1) as f64
+    };
+    let beyond = |known: usize| all.saturating_sub(known) as f64;
+    match timed {
+        [a, b] => b.1 + slope(*a, *b) * beyond(b.0),
+        [a, b, c] => {
+            let (first, last) = (slope(*a, *b), slope(*b, *c));
+            let bend = (last - first).max(0.0) / (c.0 - a.0).max(1) as f64;
+            c.1 + last * beyond(c.0) + bend * beyond(c.0) * beyond(b.0)
+        }
+        _ => 0.0,
+    }
 }
 
 /// Seconds of all updates and validations.
@@ -247,5 +271,27 @@ fn few(sets: &DataSets, (train, val): (usize, usize)) -> DataSets {
             train: annotated(&pair.train, train),
             val: annotated(&pair.val, val),
         }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::extrapolated;
+
+    #[test]
+    fn costs_grow_with_pictures_and_with_their_pairs() {
+        let linear = |n: usize| (n, 3.0 + 0.5 * n as f64);
+        let pairs = |n: usize| (n, 3.0 + 0.5 * n as f64 + 0.01 * (n * n) as f64);
+        for (cost, sizes) in [
+            (&linear as &dyn Fn(usize) -> (usize, f64), &[8, 64][..]),
+            (&linear, &[8, 64, 512]),
+            (&pairs, &[8, 64, 512]),
+        ] {
+            let timed: Vec<_> = sizes.iter().map(|n| cost(*n)).collect();
+            let (found, truth) = (extrapolated(&timed, 20_000), cost(20_000).1);
+            assert!((found / truth - 1.0).abs() < 1e-9, "{found} {truth}");
+        }
+        assert_eq!(extrapolated(&[(8, 2.0), (64, 1.0)], 1000), 1.0, "noise makes nothing negative");
+        assert_eq!(extrapolated(&[(8, 0.0), (64, 1.0), (64, 1.0)], 64), 1.0);
     }
 }

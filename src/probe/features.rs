@@ -17,10 +17,14 @@ use crate::{
 };
 use anyhow::{Context, Result, ensure};
 use candle_core::Tensor;
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
-use std::io::{self, IsTerminal};
+use std::{
+    io::{self, IsTerminal},
+    sync::Mutex,
+    time::{Duration, Instant},
+};
 
 /// Feature options. The defaults are those of FAIR's linear SVMs on AlexNet.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -289,28 +293,58 @@ pub fn for_each_batch(
 ) -> Result<()> {
     ensure!(!spec.layers.is_empty(), "features: no layer is named; give `layers:`");
     let taps: Vec<&str> = spec.layers.iter().map(String::as_str).collect();
-    let bar = progress(loader.dataset().len(), what);
+    let bar = Progress::new(loader.dataset().len(), what);
     while let Some(batch) = loader.next_batch()? {
         let maps = network.forward(&network.input().read(&batch.pixels)?, &taps, &Mode::Frozen)?;
         let rows = |map: &Tensor| -> candle_core::Result<Vec<f32>> {
             downsample(map, spec.dimensions.get(), spec.protocol)?.flatten_all()?.to_vec1()
         };
         take(&batch.indices, maps.iter().map(rows).collect::<Result<_, _>>()?)?;
-        bar.inc(batch.indices.len() as u64);
+        bar.add(batch.indices.len());
     }
-    bar.finish_and_clear();
+    bar.end();
     Ok(())
 }
 
-/// A progress bar with `steps` steps on a terminal, hidden elsewhere.
-pub(super) fn progress(steps: usize, what: &str) -> ProgressBar {
-    if !io::stderr().is_terminal() {
-        return ProgressBar::hidden();
+/// Time between the lines of a progress without a terminal.
+const BETWEEN_LINES: Duration = Duration::from_secs(20);
+
+/// What has been done of a known number of steps: a bar on a terminal, elsewhere a line now and then.
+pub(super) struct Progress {
+    bar: ProgressBar,
+    /// Time of the last line.
+    told: Mutex<Instant>,
+}
+
+impl Progress {
+    /// None of `steps` steps.
+    pub fn new(steps: usize, what: &str) -> Self {
+        let hidden = !io::stderr().is_terminal();
+        let target = if hidden { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
+        let bar = ProgressBar::with_draw_target(Some(steps as u64), target).with_message(what.to_string());
+        let bar = match ProgressStyle::with_template("{msg} {bar:16} {pos}/{len}  ETA {eta}") {
+            Ok(style) => bar.with_style(style),
+            Err(_) => bar,
+        };
+        Self { bar, told: Mutex::new(Instant::now()) }
     }
-    let bar = ProgressBar::new(steps as u64).with_message(what.to_string());
-    match ProgressStyle::with_template("{msg} {bar:16} {pos}/{len}  ETA {eta}") {
-        Ok(style) => bar.with_style(style),
-        Err(_) => bar,
+
+    /// Adds steps.
+    pub fn add(&self, steps: usize) {
+        self.bar.inc(steps as u64);
+        let Some(mut told) = self.told.try_lock().ok().filter(|told| told.elapsed() > BETWEEN_LINES) else {
+            return;
+        };
+        if self.bar.is_hidden() {
+            let (done, all) = (self.bar.position(), self.bar.length().unwrap_or_default());
+            tracing::info!("{}: {done} of {all}", self.bar.message());
+        }
+        *told = Instant::now();
+    }
+
+    /// Removes the bar.
+    pub fn end(self) {
+        self.bar.finish_and_clear();
     }
 }
 

@@ -6,7 +6,7 @@
 //! Ties between neighbors go to the lower index in the set, ties between classes to the lower class.
 
 use super::{
-    features::{Examples, Features, progress},
+    features::{Examples, Features, Progress},
     products::Products,
     svm::{mean, test_precision},
 };
@@ -154,7 +154,7 @@ fn per_k<T: Send>(
     let (train, test) = (train.normalized(0.0), test.normalized(0.0));
     let most = spec.neighbors.iter().map(|k| k.get()).max().unwrap_or(0);
     let mut all: Vec<Vec<T>> = spec.neighbors.iter().map(|_| Vec::with_capacity(test.len())).collect();
-    let bar = progress(test.len(), "nearest neighbors");
+    let bar = Progress::new(test.len(), "nearest neighbors");
     for rows in test.values().chunks(BLOCK * test.width()) {
         let products = Products::block(rows, train.values(), train.width())?;
         let of_row = |i: usize| {
@@ -162,10 +162,10 @@ fn per_k<T: Send>(
             spec.neighbors.iter().map(|k| read(&votes(spec, &nearest, k.get()))).collect::<Vec<T>>()
         };
         let read: Vec<Vec<T>> = (0..products.rows().len()).into_par_iter().map(of_row).collect();
-        bar.inc(read.len() as u64);
+        bar.add(read.len());
         read.into_iter().for_each(|row| all.iter_mut().zip(row).for_each(|(all, value)| all.push(value)));
     }
-    bar.finish_and_clear();
+    bar.end();
     Ok(all)
 }
 

@@ -11,7 +11,7 @@
 //! ([`super::svm::one_vs_rest`]). The metric is top-1, and one cost is chosen for all classes.
 
 use super::{
-    features::{Examples, Labeled, progress},
+    features::{Examples, Labeled, Progress},
     svm::{
         FeatureProducts, NO_TEST_POSITIVES, SvmSpec, choose_cost, descent::fit_classifier, mean,
         one_vs_rest::LabeledProducts, test_precision,
@@ -116,10 +116,10 @@ pub fn run(
     let products = FeatureProducts::new(train, test, classes)?;
     let presence: Vec<Vec<Presence>> = (0..classes.len()).map(|c| test.of_class(c)).collect();
     let fits = LowShotRun { spec, products: &products, draws: &draws, presence: &presence };
-    let bar = progress(spec.shots.len() * spec.samples.get() * classes.len(), "low-shot svm");
-    let shots = spec.shots.iter().map(|k| fits.shot(k.get(), classes, &|| bar.inc(1)));
+    let bar = Progress::new(spec.shots.len() * spec.samples.get() * classes.len(), "low-shot svm");
+    let shots = spec.shots.iter().map(|k| fits.shot(k.get(), classes, &|| bar.add(1)));
     let shots = shots.collect::<Result<Vec<_>>>()?;
-    bar.finish_and_clear();
+    bar.end();
     warn_of_fewer(&shots);
     Ok(shots)
 }
@@ -290,11 +290,11 @@ pub fn run_single_label(
         truth: test.labels(),
         rng,
     };
-    let bar = progress(spec.shots.len() * spec.samples.get(), "low-shot svm");
+    let bar = Progress::new(spec.shots.len() * spec.samples.get(), "low-shot svm");
     let shot = |k: &Count| {
         let sample = |s: usize| {
             let accuracies = fits.accuracies(k.get(), s);
-            bar.inc(1);
+            bar.add(1);
             accuracies
         };
         let samples: Vec<Vec<f64>> = (0..spec.samples.get()).into_par_iter().map(sample).collect();
@@ -304,7 +304,7 @@ pub fn run_single_label(
         spec.best(k.get(), &samples, fits.pools.iter().enumerate().filter_map(few).collect())
     };
     let shots: Vec<LowShotResult> = spec.shots.iter().map(shot).collect();
-    bar.finish_and_clear();
+    bar.end();
     warn_of_fewer(&shots);
     Ok(shots)
 }

@@ -15,7 +15,7 @@ pub mod folds;
 pub mod one_vs_rest; // pictures with one label each
 
 use super::{
-    features::{Examples, progress},
+    features::{Examples, Progress},
     products::Products,
 };
 use crate::{
@@ -171,11 +171,11 @@ pub fn run(
     let training =
         classes.iter().enumerate().map(|(c, name)| TrainingRows::new(spec, &train.of_class(c), name));
     let training = training.collect::<Result<Vec<_>>>()?;
-    let bar = progress(classes.len() * spec.costs.values().len(), "svm");
+    let bar = Progress::new(classes.len() * spec.costs.values().len(), "svm");
     let one = |(c, name): (usize, &String)| {
         let (training, rng) = (&training[c], rng.split(name));
         let choice =
-            choose_cost(spec, &products.train, &training.positive, &training.rows, &rng, &|| bar.inc(1));
+            choose_cost(spec, &products.train, &training.positive, &training.rows, &rng, &|| bar.add(1));
         let fitted = fit_classifier(
             &products.train,
             &training.positive,
@@ -195,7 +195,7 @@ pub fn run(
         }
     };
     let classes: Vec<ClassPrecision> = classes.par_iter().enumerate().map(one).collect();
-    bar.finish_and_clear();
+    bar.end();
     warn(&classes, spec);
     let mean = mean(classes.iter().map(|c| c.average_precision)).context(NO_TEST_POSITIVES)?;
     Ok(SvmReport { mean_average_precision: mean, classes })

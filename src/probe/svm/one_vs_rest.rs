@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     probe::{
-        features::{Labeled, progress},
+        features::{Labeled, Progress},
         products::Products,
     },
     rng::Rng,
@@ -50,9 +50,9 @@ pub fn run(
     }
     let products = LabeledProducts::new(train, test, classes)?;
     let rows: Vec<usize> = (0..train.labels().len()).collect();
-    let bar = progress(spec.costs.values().len(), "svm");
-    let choice = products.choose_cost(spec, &rows, rng, &|| bar.inc(1));
-    bar.finish_and_clear();
+    let bar = Progress::new(spec.costs.values().len(), "svm");
+    let choice = products.choose_cost(spec, &rows, rng, &|| bar.add(1));
+    bar.end();
     let fitted = products.fit(&rows, &spec.objective(choice.cost), &rng.split("all"));
     let left: Vec<&str> =
         fitted.iter().zip(classes).filter(|(f, _)| !f.converged).map(|(_, c)| c.as_str()).collect();
