@@ -6,9 +6,10 @@ use crate::{
         data_init::{DataInitSpec, initialize},
         exchange::{self, WeightFile},
         input::Input,
+        kinds::LayerKind,
         network::Network,
         split::HALVES,
-        table::{Role, tap},
+        table::{Layer, Role, tap},
     },
     experiment::fit::{INPUT, THROUGH},
     nn::{
@@ -210,11 +211,15 @@ fn load_except_heads(
     let left = report.missing.iter().chain(&report.mismatched);
     let is_wanted = |name: &&str| name.rsplit_once('.').is_some_and(|(layer, _)| wanted.contains(&layer));
     let strange: Vec<&str> = left.map(String::as_str).filter(is_wanted).collect();
-    ensure!(
-        strange.is_empty(),
-        "{}: it lacks {}; give the same backbone to both stages",
-        misfit(),
-        strange.join(", ")
-    );
+    let normalizes = |name: &&str| {
+        let is_of = |row: &&Layer| name.strip_prefix(&row.name).is_some_and(|rest| rest.starts_with('.'));
+        rows.iter().find(is_of).is_some_and(|row| matches!(row.kind, LayerKind::BatchNorm(_)))
+    };
+    let advice = match strange.iter().all(normalizes) {
+        true => "batch normalization was absorbed into its layers: give the weights of the run itself",
+        false => "give the same backbone to both stages",
+    };
+    let lacks = || format!("{}: it lacks {}; {advice}", misfit(), strange.join(", "));
+    ensure!(strange.is_empty(), lacks());
     Ok(report)
 }
