@@ -47,8 +47,8 @@ const LEARNED: f64 = 0.52;
 pub struct BiganSpec {
     /// Numbers of a code, each uniform between −1 and 1.
     pub code: Channels,
-    /// Side of generated pictures; absent: 64 pixels, or that of the pictures if they are smaller. The discriminator sees
-    /// pictures resized to it, the encoder as they are.
+    /// Side of generated pictures; absent: 64 pixels, or for smaller pictures the largest side that fits them. The
+    /// discriminator sees pictures resized to it, the encoder as they are.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub side: Option<Pixels>,
     /// Factor on the channels of the generator and of the discriminator, whose parameters are `generator.*` and
@@ -69,8 +69,10 @@ impl Default for BiganSpec {
 
 impl BiganSpec {
     fn sizes(&self, crop: usize) -> BiganSizes {
-        let side = self.side.map_or(crop.min(SIDE), |side| side.get());
-        BiganSizes { side, code: self.code.get(), width: self.width }
+        let of_side = |side| BiganSizes { side, code: self.code.get(), width: self.width };
+        let largest = crop.min(SIDE);
+        let usual = (1..=largest).rev().map(of_side).find(|sizes| sizes.doublings().is_ok());
+        self.side.map_or(usual.unwrap_or(of_side(largest)), |side| of_side(side.get()))
     }
 }
 
