@@ -30,6 +30,7 @@ use crate::{
     pretext::inputs::inputs,
     rng::Rng,
     spec,
+    text::counted,
 };
 use anyhow::{Context, Result, ensure};
 use candle_core::{Device, Tensor};
@@ -311,10 +312,9 @@ pub(super) fn init(args: &InitArgs) -> Result<CommandOutput> {
         ("data".to_string(), spec::resolved_yaml(data)?),
     ]);
     weights::save(&params, &metadata, &args.out)?;
-    let mut text = String::new();
-    reports.iter().try_for_each(|report| writeln!(text, "{report}"))?;
-    write!(text, "{} batches of {batch} pictures; written to {}", pictures.len(), args.out.display())?;
-    Ok(CommandOutput::ok(text))
+    let (layers, out) = (counted(reports.len(), "layer"), args.out.display());
+    let seen: usize = pictures.iter().map(|batch| batch.dims()[0]).sum();
+    Ok(CommandOutput::ok(format!("{layers} set by {seen} pictures; written to {out}")))
 }
 
 /// The pretext network without its head.
