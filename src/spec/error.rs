@@ -1,7 +1,7 @@
 //! Diagnostics for invalid specs.
 
 use super::{
-    names::{list, nearest},
+    names::{elsewhere, list, nearest},
     source::{SourceSpan, SourceText},
 };
 use crate::text::excerpt;
@@ -75,7 +75,8 @@ impl Diagnostic {
             [_] => format!("unknown {what} `{given}`, expected {known_names}"),
             _ => format!("unknown {what} `{given}`, expected one of {known_names}"),
         };
-        let note = nearest(&given, known).map(|n| format!("did you mean `{n}`?"));
+        let translated = || elsewhere(&given, known).filter(|_| what == "field");
+        let note = translated().or_else(|| nearest(&given, known).map(|n| format!("did you mean `{n}`?")));
         Self::new(message).note(note.unwrap_or_default())
     }
 }

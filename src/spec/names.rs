@@ -20,6 +20,51 @@ pub fn nearest<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
     typo.map(|(_, k)| k).or_else(|| known.iter().copied().find(|k| extends(&lower, k)))
 }
 
+/// Words of other tools, the key that means the same here, and its place in a spec.
+const ELSEWHERE: [(&[&str], &str, &str); 19] = [
+    (&["weight_decay", "wd", "l2_penalty"], "decay", "train.optimizer.NAME.decay"),
+    (&["learning_rate", "base_lr", "init_lr", "initial_lr"], "lr", "train.optimizer.NAME.lr"),
+    (&["num_epochs", "n_epochs", "max_epochs", "epochs"], "steps", "train.steps, images · epochs / batch"),
+    (&["max_steps", "num_steps", "iterations", "max_iter", "num_iterations"], "steps", "train.steps"),
+    (&["batch_size", "bs", "batchsize", "train_batch_size"], "batch", "train.batch"),
+    (&["lr_schedule", "lr_scheduler", "scheduler", "lr_policy"], "schedule", "train.schedule"),
+    (&["warmup_steps", "warmup_iters", "num_warmup_steps"], "warmup", "train.schedule.warmup"),
+    (&["grad_clip", "clip_grad", "clip_norm", "max_grad_norm", "gradient_clip_val"], "clip", "train.clip"),
+    (
+        &["accumulate_grad_batches", "gradient_accumulation_steps", "accum_iter"],
+        "iter_size",
+        "train.iter_size",
+    ),
+    (
+        &["eval_every", "val_every", "eval_interval", "val_check_interval"],
+        "evaluate_every",
+        "train.evaluate_every",
+    ),
+    (
+        &["save_every", "save_interval", "snapshot", "ckpt_every"],
+        "checkpoint_every",
+        "train.checkpoint_every",
+    ),
+    (&["optim", "solver"], "optimizer", "train.optimizer"),
+    (&["model", "arch", "architecture", "network", "encoder"], "backbone", "backbone"),
+    (&["dataset", "datasets"], "data", "data"),
+    (&["num_workers", "workers", "n_jobs"], "threads", "data.threads"),
+    (&["image_size", "img_size", "input_size", "crop_size"], "crop", "data.crop"),
+    (&["seed", "random_seed", "manual_seed"], "seeds", "seeds"),
+    (&["pretrained", "checkpoint", "init_weights", "load_from"], "init_from", "init_from of a pretext stage"),
+    (&["k", "n_neighbors", "num_neighbors"], "neighbors", "neighbors"),
+];
+
+/// What `name`, an unknown key, means in other tools: the key here if it is one of `known`, else its place.
+pub(super) fn elsewhere(name: &str, known: &[&str]) -> Option<String> {
+    let (_, key, place) =
+        ELSEWHERE.iter().find(|(words, ..)| words.contains(&name.to_lowercase().as_str()))?;
+    Some(match known.contains(key) {
+        true => format!("it is called `{key}` here"),
+        false => format!("its place is `{place}`"),
+    })
+}
+
 /// Whether one word is a prefix of the other: `color` for `colorization`.
 fn extends(name: &str, known: &str) -> bool {
     name.len() >= 3 && (known.starts_with(name) || name.starts_with(known))
@@ -159,6 +204,21 @@ mod tests {
         assert_eq!(nearest("color", &known), Some("colorization"));
         assert_eq!(nearest("lr", &known), None);
         assert_eq!(nearest("x", &[]), None);
+    }
+
+    #[test]
+    fn words_of_other_tools_are_translated() {
+        let optimizer = ["lr", "decay", "beta1"];
+        let told = |name: &str| elsewhere(name, &optimizer).unwrap_or_default();
+        assert_eq!(told("weight_decay"), "it is called `decay` here");
+        assert_eq!(told("Learning_Rate"), "it is called `lr` here");
+        assert_eq!(told("batch_size"), "its place is `train.batch`");
+        assert_eq!(told("conv1"), "");
+        let mut words: Vec<&str> = ELSEWHERE.iter().flat_map(|(words, ..)| words.iter().copied()).collect();
+        let all = words.len();
+        words.sort_unstable();
+        words.dedup();
+        assert_eq!(words.len(), all, "each word once");
     }
 
     #[test]
