@@ -4,6 +4,7 @@
 //! Exit codes: 0 success, 1 a run or a check failed, 2 invalid spec or usage, 130 stopped by Ctrl-C.
 
 mod colorize;
+mod completions;
 mod data;
 mod device;
 mod evaluate;
@@ -27,7 +28,7 @@ pub use failure::Failure;
 pub use output::CommandOutput;
 
 use crate::{ops::conv::check_simd, train::program};
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use std::sync::LazyLock;
 
 /// Crate version and commit of the build.
@@ -114,6 +115,14 @@ enum Verb {
                       A file that cannot be read is named at the end (exit code 1); the others are done."
     )]
     Proposals(proposals::ProposalArgs),
+    /// Print a script that completes commands and options in a shell
+    #[command(
+        after_help = "Example:\n  hueristic completions bash > ~/.local/share/bash-completion/completions/hueristic"
+    )]
+    Completions(completions::CompletionArgs),
+    /// Write man pages
+    #[command(after_help = "Example:\n  hueristic man --out ~/.local/share/man/man1")]
+    Man(completions::ManArgs),
 }
 
 impl Cli {
@@ -141,6 +150,8 @@ impl Cli {
             Verb::Score(args) => score::run(args),
             Verb::Evaluate(verb) => evaluate::run(verb),
             Verb::Proposals(args) => proposals::run(args),
+            Verb::Completions(args) => completions::completions(&args, Self::command()),
+            Verb::Man(args) => completions::man(&args, Self::command()),
         }
     }
 }

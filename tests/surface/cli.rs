@@ -57,7 +57,7 @@ fn spec(dir: &Path, yaml: &str) -> String {
 
 #[test]
 fn help_carries_an_example_of_the_verb() {
-    let verbs: [&[&str]; 16] = [
+    let verbs: [&[&str]; 18] = [
         &["colorize"],
         &["features"],
         &["run"],
@@ -74,6 +74,8 @@ fn help_carries_an_example_of_the_verb() {
         &["model", "alexnet"],
         &["report"],
         &["score"],
+        &["completions"],
+        &["man"],
     ];
     for verb in verbs {
         let help = says(&[verb, &["--help"]].concat());
@@ -434,4 +436,30 @@ fn a_device_that_does_not_exist_is_named_with_those_that_do() {
     assert!(error.contains("`gpu` is no device: auto, cpu, cuda"), "{error}");
     let (_, error) = fails(&["check", &spec(dir.path(), &format!("compute: {{ device: gpu }}\n{SPEC}"))]);
     assert!(error.contains("spec.yaml:1:") && error.contains("`gpu` is no device"), "{error}");
+}
+
+#[test]
+fn shells_and_man_know_every_verb() {
+    let dir = tempfile::tempdir().unwrap();
+    let script = dir.path().join("hueristic.bash");
+    fs::write(&script, says(&["completions", "bash"])).unwrap();
+    let offered = |words: &str| {
+        let last = words.split(' ').count() - 1;
+        let ask = format!(
+            "source {}; COMP_WORDS=({words}); COMP_CWORD={last}; _hueristic hueristic \"${{COMP_WORDS[{last}]}}\" x; echo ${{COMPREPLY[@]}}",
+            script.display()
+        );
+        text(&Command::new("bash").args(["-c", &ask]).output().unwrap().stdout)
+    };
+    assert_eq!(offered("hueristic colo").trim(), "colorize");
+    assert!(offered("hueristic run --se").contains("--seeds"));
+    for shell in ["zsh", "fish", "elvish", "powershell"] {
+        assert!(says(&["completions", shell]).contains("colorize"), "{shell}");
+    }
+    let pages = dir.path().join("man");
+    let said = says(&["man", "--out", &pages.display().to_string()]);
+    assert!(said.contains("hueristic.1"), "{said}");
+    for page in ["hueristic.1", "hueristic-colorize.1", "hueristic-weights-convert.1"] {
+        assert!(fs::read_to_string(pages.join(page)).unwrap().starts_with(".ie"), "{page}");
+    }
 }
