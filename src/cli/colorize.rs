@@ -3,7 +3,7 @@
 use super::{device::DeviceArgs, failure::Usage, model::number, out, output::CommandOutput, threads};
 use crate::{
     bounded::{Pixels, Positive},
-    color::{decode::Decode, gray::Gray},
+    color::{decode::Decode, gamut::Gamut, gray::Gray},
     colorize::{
         batch,
         encoding::ImageFormat,
@@ -69,13 +69,17 @@ struct OutputArgs {
 #[derive(Args, Debug)]
 struct ViewArgs {
     /// Short side of the network's input, or `full` (needs many GB for large photographs). Results always have the
-    /// size of their originals
-    #[arg(long, value_name = "N|full", default_value = "256", value_parser = size)]
-    size: InputSize,
+    /// size of their originals [default: that of the pictures in the weights' training, 256 for released weights]
+    #[arg(long, value_name = "N|full", value_parser = size)]
+    size: Option<InputSize>,
     /// Gray value that the network sees and the result preserves: L of Lab, (R+G+B)/3, or Y of YUV [default: that of the
     /// weights, mostly L]
     #[arg(long, value_enum)]
     gray: Option<GrayArg>,
+    /// Colors that sRGB cannot show: `chroma` keeps their lightness and hue and takes chroma away, `clip` cuts off each
+    /// channel, as the authors' release does
+    #[arg(long, value_enum, default_value_t)]
+    gamut: GamutArg,
     /// Decoding of the predicted distribution
     #[arg(long, value_enum, default_value_t)]
     decode: DecodeArg,
@@ -91,10 +95,10 @@ struct ViewArgs {
 
 #[derive(Args, Debug)]
 struct ExtraArgs {
-    /// Also write STEM-montage.png: gray, colorized, and the original if it has color
+    /// Also write OUT-montages/STEM.png: gray, colorized, and the original if it has color
     #[arg(long)]
     montage: bool,
-    /// Also write STEM-distribution.png: probability maps of the predicted colors
+    /// Also write OUT-distributions/STEM.png: probability maps of the predicted colors
     #[arg(long)]
     distribution: bool,
     /// Also write STEM-logits.npy: the network's output, float32 (h, w, bins)
@@ -118,6 +122,13 @@ enum GrayArg {
     L,
     Average,
     Luma,
+}
+
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+enum GamutArg {
+    #[default]
+    Chroma,
+    Clip,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, ValueEnum)]
@@ -241,6 +252,10 @@ impl ColorizeArgs {
             UpsampleArg::Direct => Upsampling::Direct,
             UpsampleArg::TwoStep => Upsampling::TwoStep,
         });
-        Options { size: self.view.size, gray, decode, upsampling, ..usual }
+        let gamut = match self.view.gamut {
+            GamutArg::Chroma => Gamut::Chroma,
+            GamutArg::Clip => Gamut::Clip,
+        };
+        Options { size: self.view.size.unwrap_or(usual.size), gray, gamut, decode, upsampling, ..usual }
     }
 }

@@ -4,6 +4,7 @@ pub mod channels; // numbers of 8-bit values
 pub mod jitter; // random changes, for augmentation
 pub mod lab;
 
+pub mod gamut; // colors that sRGB lacks
 pub mod gray; // gray values of color pictures
 mod srgb; // what colorizers of other color spaces paint
 

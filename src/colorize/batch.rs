@@ -11,6 +11,7 @@ use super::{
 };
 use crate::{
     atomic_write,
+    color::gamut::Gamut,
     data::{decode::decode, source::RgbImage},
     npy,
     pretext::colorizer::{Colorizer, OutputKind},
@@ -172,15 +173,19 @@ impl JobOutput<'_> {
             .with_context(|| write_error(&job.result))?;
         self.write_pictures(batch)?;
         self.write_arrays()?;
+        let how = match batch.options.gamut {
+            Gamut::Chroma => "paler",
+            Gamut::Clip => "clipped",
+        };
         Ok(format!(
-            "{} → {}: {}×{}, seen at {}×{}, {:.2} % clipped",
+            "{} → {}: {}×{}, seen at {}×{}, {:.2} % beyond sRGB and {how}",
             job.input.display(),
             job.result.display(),
             original.width,
             original.height,
             colored.seen.1,
             colored.seen.0,
-            100.0 * colored.clipped_share()
+            100.0 * colored.outside_share()
         ))
     }
 

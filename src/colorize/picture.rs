@@ -6,7 +6,7 @@
 
 use super::field::{AbField, FieldGeometry};
 use crate::{
-    color::{decode::Decode, gray::Gray, lab::lab_to_srgb8},
+    color::{decode::Decode, gamut::Gamut, gray::Gray},
     data::{source::RgbImage, transforms::resize_to},
     pretext::{
         colorizer::{Colorizer, ColorizerSpec, Upsampling},
@@ -17,7 +17,7 @@ use anyhow::{Result, ensure};
 use candle_core::{Device, Tensor};
 use rayon::prelude::*;
 
-/// Default short side of the network's input, that of the training pictures before cropping.
+/// Short side of the network's input if its weights do not say it: that of the paper's pictures before cropping.
 pub const SHORT_SIDE: usize = 256;
 /// Smaller short sides are upscaled to this.
 const MIN_SHORT_SIDE: usize = 64;
@@ -58,6 +58,8 @@ pub struct Options {
     pub size: InputSize,
     /// Gray value that the network sees and the result preserves.
     pub gray: Gray,
+    /// What becomes of colors that sRGB cannot show.
+    pub gamut: Gamut,
     /// Decoding of a distribution; ignored by networks that predict ab.
     pub decode: Decode,
     /// Upsampling of the labels; None: that of the weights.
@@ -67,10 +69,12 @@ pub struct Options {
 }
 
 impl Options {
-    /// Defaults of the weights and their spec, at the default size.
+    /// Defaults of the weights and their spec: pictures are seen as large as in training, or as in the paper if that is not
+    /// known.
     pub fn of(colorizer: &Colorizer, spec: &dyn ColorizerSpec, device: &Device) -> Self {
-        let (size, gray, device) = (InputSize::Short(SHORT_SIDE), colorizer.gray(), device.clone());
-        Self { size, gray, decode: spec.decode(), upsampling: None, device }
+        let size = InputSize::Short(colorizer.trained_side().unwrap_or(SHORT_SIDE));
+        let (gray, device) = (colorizer.gray(), device.clone());
+        Self { size, gray, gamut: Gamut::default(), decode: spec.decode(), upsampling: None, device }
     }
 }
 
@@ -79,9 +83,9 @@ impl Options {
 pub struct ColorizedPicture {
     /// The colorized picture, as large as the original.
     pub rgb: RgbImage,
-    /// Number of pixels whose color was outside the sRGB gamut and was clipped.
-    pub clipped: usize,
-    /// ab at every pixel, before clipping.
+    /// Number of pixels whose color is outside of the sRGB gamut.
+    pub outside: usize,
+    /// ab at every pixel, as predicted.
     pub ab: AbField,
     /// Output of the network's last layer at the labels, `(1, h, w, Q)`.
     pub map: Tensor,
@@ -90,9 +94,9 @@ pub struct ColorizedPicture {
 }
 
 impl ColorizedPicture {
-    /// Share of clipped pixels.
-    pub fn clipped_share(&self) -> f64 {
-        self.clipped as f64 / (self.rgb.width * self.rgb.height).max(1) as f64
+    /// Share of pixels whose color is outside of the sRGB gamut.
+    pub fn outside_share(&self) -> f64 {
+        self.outside as f64 / (self.rgb.width * self.rgb.height).max(1) as f64
     }
 }
 
@@ -118,8 +122,8 @@ pub fn color(
     let geometry = FieldGeometry { grid: colorizer.ab_grid(), upsampling, seen, size };
     let ab = AbField::new(&colorizer.ab(&map, &lightness, options.decode)?, geometry)?;
     ensure!(ab.is_finite(), "the network's colors are not numbers: the weights are damaged");
-    let (rgb, clipped) = colorized_pixels(picture, options.gray, &ab);
-    Ok(ColorizedPicture { rgb, clipped, ab, map, seen })
+    let (rgb, outside) = colorized_pixels(picture, (options.gray, options.gamut), &ab);
+    Ok(ColorizedPicture { rgb, outside, ab, map, seen })
 }
 
 /// L − 50 at size `seen`, `(1, h, w, 1)`.
@@ -136,24 +140,24 @@ fn lightness(picture: &RgbImage, seen: (usize, usize), options: &Options) -> Res
     Ok(Tensor::from_vec(lightness, (1, seen.0, seen.1, 1), &options.device)?)
 }
 
-/// Combines the picture's lightness with the colors of `ab`; also returns the number of clipped pixels.
-fn colorized_pixels(picture: &RgbImage, gray: Gray, ab: &AbField) -> (RgbImage, usize) {
+/// Combines the picture's lightness with the colors of `ab`; also returns the number of pixels outside of the gamut.
+fn colorized_pixels(picture: &RgbImage, (gray, gamut): (Gray, Gamut), ab: &AbField) -> (RgbImage, usize) {
     let (height, width) = ab.size();
     let mut pixels = vec![0; 3 * width * height];
     let rows = pixels.par_chunks_exact_mut(3 * width).zip(picture.pixels.par_chunks_exact(3 * width));
     let paint_row = |colors: &mut Vec<[f32; 2]>, (y, (to, from)): (usize, (&mut [u8], &[u8]))| {
         ab.row(y, colors);
         let places = to.as_chunks_mut::<3>().0.iter_mut().zip(from.as_chunks::<3>().0);
-        let mut clipped = 0;
+        let mut all = 0;
         for ((to, from), [a, b]) in places.zip(colors.iter()) {
-            let (rgb, outside) = lab_to_srgb8([gray.lightness(*from), *a, *b]);
+            let (rgb, outside) = gamut.srgb8([gray.lightness(*from), *a, *b]);
             *to = rgb;
-            clipped += usize::from(outside);
+            all += usize::from(outside);
         }
-        clipped
+        all
     };
-    let clipped = rows.enumerate().map_init(|| vec![[0f32; 2]; width], paint_row).sum();
-    (RgbImage { width, height, pixels }, clipped)
+    let outside = rows.enumerate().map_init(|| vec![[0f32; 2]; width], paint_row).sum();
+    (RgbImage { width, height, pixels }, outside)
 }
 
 #[cfg(test)]
@@ -204,7 +208,7 @@ mod tests {
             }
             let field = field(Upsampling::Direct);
             let picture = RgbImage { width, height, pixels: numbers(&case["rgb"]) };
-            let (result, _) = colorized_pixels(&picture, Gray::Lightness, &field);
+            let (result, _) = colorized_pixels(&picture, (Gray::Lightness, Gamut::Clip), &field);
             let theirs: Vec<u8> = numbers(&case["result"]);
             // Where a channel is half way between two bytes, rounding errors decide.
             let off = result.pixels.iter().zip(&theirs).filter(|(x, y)| x != y).count();

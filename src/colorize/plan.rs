@@ -16,9 +16,9 @@ pub struct OutputOptions {
     pub format: Option<ImageFormat>,
     /// Whether existing files may be replaced; inputs never are.
     pub overwrite: bool,
-    /// Also write STEM-montage.png.
+    /// Also write FOLDER-montages/STEM.png: beside the folder, since a score takes every picture in it for a result.
     pub montage: bool,
-    /// Also write STEM-distribution.png.
+    /// Also write FOLDER-distributions/STEM.png.
     pub distribution: bool,
     /// Also write STEM-logits.npy.
     pub logits: bool,
@@ -101,13 +101,21 @@ fn job(input: &InputPicture, options: &OutputOptions) -> Result<ColorizeJob, Pla
         path.push(ending);
         PathBuf::from(path)
     };
+    let apart = |kind: &str| {
+        let name = options.folder.file_name().map(|name| format!("{}-{kind}", name.to_string_lossy()));
+        let folder =
+            name.map_or_else(|| options.folder.join(kind), |name| options.folder.with_file_name(name));
+        let mut path = folder.join(&subfolder).into_os_string();
+        path.push(".png");
+        PathBuf::from(path)
+    };
     let format = options.format.or_else(|| ImageFormat::of(&input.path)).unwrap_or(ImageFormat::Png);
     Ok(ColorizeJob {
         input: input.path.clone(),
         result: beside(&format!(".{}", format.extension())),
         format,
-        montage: options.montage.then(|| beside("-montage.png")),
-        distribution: options.distribution.then(|| beside("-distribution.png")),
+        montage: options.montage.then(|| apart("montages")),
+        distribution: options.distribution.then(|| apart("distributions")),
         logits: options.logits.then(|| beside("-logits.npy")),
         ab: options.ab.as_ref().map(|pattern| pattern.replace(STEM, &subfolder.to_string_lossy()).into()),
     })
@@ -176,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_beside_a_result_is_named_after_it() {
+    fn everything_of_a_picture_is_named_after_it_and_pictures_have_folders_of_their_own() {
         let options = OutputOptions {
             montage: true,
             distribution: true,
@@ -187,19 +195,22 @@ mod tests {
         let deep = InputPicture { path: "p/deep/a.b.png".into(), subfolder: "deep".into() };
         let jobs = plan(&[deep], &options).unwrap();
         let outputs: Vec<_> = jobs[0].outputs().map(|p| p.to_str().unwrap()).collect();
-        let endings = [".png", "-montage.png", "-distribution.png", "-logits.npy"];
-        let beside = endings.map(|ending| format!("no/such/folder/deep/a.b{ending}"));
-        assert_eq!(outputs[..4], beside);
-        assert_eq!(outputs[4], "x/deep/a.b.npy");
+        let folders =
+            ["", "-montages", "-distributions"].map(|kind| format!("no/such/folder{kind}/deep/a.b.png"));
+        assert_eq!(outputs[..3], folders);
+        assert_eq!(outputs[3..], ["no/such/folder/deep/a.b-logits.npy", "x/deep/a.b.npy"]);
+        let here = OutputOptions { folder: ".".into(), ..options };
+        let montage = job(&inputs(&["a.png"])[0], &here).unwrap().montage;
+        assert_eq!(montage, Some("./montages/a.png".into()));
     }
 
     #[test]
     fn outputs_that_meet_are_refused() {
         let said = refusal(&["p/a.jpg", "q/a.png"], &options());
         assert!(said.contains("p/a.jpg and q/a.png would both become no/such/folder/a;"), "{said}");
-        let montage = OutputOptions { montage: true, ..options() };
-        assert!(refusal(&["a.png", "a-montage.png"], &montage).contains("a-montage.png"));
-        assert!(plan(&inputs(&["a.png", "a-montage.png"]), &options()).is_ok());
+        let logits =
+            OutputOptions { logits: true, ab: Some("no/such/folder/{stem}-logits.npy".into()), ..options() };
+        assert!(refusal(&["a.png"], &logits).contains("a-logits.npy"));
         let one = OutputOptions { ab: Some("ab.npy".into()), ..options() };
         assert!(refusal(&["a.png", "b.png"], &one).contains("ab.npy is one file for 2 pictures"));
         assert!(plan(&inputs(&["a.png"]), &one).is_ok());

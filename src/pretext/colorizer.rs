@@ -96,6 +96,7 @@ pub struct Colorizer {
     net: Network,
     output: OutputKind,
     pub(super) upsampling: Upsampling,
+    pub(super) trained_side: Option<usize>,
 }
 
 impl Colorizer {
@@ -124,12 +125,18 @@ impl Colorizer {
         rng: &Rng,
     ) -> Result<Self> {
         let net = backbone.build(build, params, rng)?;
-        Ok(Self { net, output: spec.output(backbone), upsampling: Upsampling::default() })
+        Ok(Self { net, output: spec.output(backbone), upsampling: Upsampling::default(), trained_side: None })
     }
 
     /// The underlying network, with its layer table and pixel grid.
     pub fn network(&self) -> &Network {
         &self.net
+    }
+
+    /// Short side in pixels of the pictures that it was trained on, or else the side of their crops; None if its file does
+    /// not say.
+    pub fn trained_side(&self) -> Option<usize> {
+        self.trained_side
     }
 
     /// Upsampling that the weights were released with.

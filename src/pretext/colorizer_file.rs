@@ -16,10 +16,12 @@ use crate::{
     nn::{params::Params, weights},
     rng::Rng,
     train::manifest,
+    yaml,
 };
 use anyhow::{Context, Result, ensure};
 use candle_core::Device;
 use serde::de::DeserializeOwned;
+use serde_yaml::Value;
 use std::path::Path;
 
 impl Colorizer {
@@ -39,6 +41,7 @@ impl Colorizer {
         let (backbone, spec) = named(&file, path)?;
         let upsampling = file.metadata.get(exchange::UPSAMPLING).map(|yaml| weights::section(yaml));
         let upsampling = upsampling.transpose().with_context(|| damaged(path))?.unwrap_or_default();
+        let trained_side = file.metadata.get("run").and_then(|run| trained_side(run));
         let mut params = Params::with_own_values(device, file.tensors);
         let mut colorizer = Self::new(&*spec, &backbone, &mut params, &Rng::new(0))?;
         let report = weights::finish_load(&mut params)
@@ -48,7 +51,7 @@ impl Colorizer {
             "{} does not fit the network that its header names: {report}",
             path.display()
         );
-        colorizer.upsampling = upsampling;
+        (colorizer.upsampling, colorizer.trained_side) = (upsampling, trained_side);
         Ok((colorizer, spec))
     }
 }
@@ -62,6 +65,14 @@ pub fn usual_task(backbone: &BackboneSpec) -> Box<dyn ColorizerSpec> {
         BackboneSpec::Larsson(_) => Box::new(LarssonTaskSpec::default()),
         _ => Box::new(ColorizationSpec::default()),
     }
+}
+
+/// Short side of the training pictures that a run's spec names, or else the side of their crops.
+fn trained_side(run: &str) -> Option<usize> {
+    let run: Value = yaml::read(run).ok()?;
+    let data = run.get("work")?.as_mapping()?.values().find_map(|work| work.get("data"))?;
+    let side = |key: &str| data.get(key)?.as_u64()?.try_into().ok();
+    side("resize").or_else(|| side("crop"))
 }
 
 /// The backbone and the task that a file's header names.
@@ -99,4 +110,19 @@ impl Header<'_> {
 
 fn damaged(path: &Path) -> String {
     format!("{}: its header is damaged", path.display())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::trained_side;
+
+    #[test]
+    fn a_run_says_how_large_its_pictures_were() {
+        let run =
+            |data: &str| format!("seed: 0\nwork: {{ pretext: {{ data: {data}, task: colorization }} }}\n");
+        assert_eq!(trained_side(&run("{ resize: 256, crop: 176 }")), Some(256));
+        assert_eq!(trained_side(&run("{ resize: null, crop: 128 }")), Some(128));
+        assert_eq!(trained_side(&run("{}")), None);
+        assert_eq!(trained_side("- no run"), None);
+    }
 }

@@ -7,6 +7,7 @@ use hueristic::{
     bounded::Positive,
     color::{
         decode::Decode,
+        gamut::Gamut,
         gray::Gray,
         lab::{lab_to_srgb8, srgb8_to_lab},
     },
@@ -81,7 +82,8 @@ fn header(backbone: &str, colorization: &str) -> BTreeMap<String, String> {
 
 fn options(size: InputSize) -> Options {
     let decode = ColorizationSpec::default().decode();
-    Options { size, gray: Gray::default(), decode, upsampling: None, device: Device::Cpu }
+    let (gray, gamut) = (Gray::default(), Gamut::default());
+    Options { size, gray, gamut, decode, upsampling: None, device: Device::Cpu }
 }
 
 /// Colors that vary with the position; gray if `gray`.
@@ -117,21 +119,21 @@ fn load(path: &Path) -> RgbImage {
     decode(&fs::read(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))).unwrap()
 }
 
-/// Every pixel that was not clipped has the lightness of the original up to rounding to bytes; the number of others
+/// Every pixel has the lightness of the original up to rounding to bytes; the number of those whose color sRGB cannot show
 /// equals the reported count.
 fn keeps_lightness(original: &RgbImage, colored: &ColorizedPicture) {
     assert_eq!((colored.rgb.width, colored.rgb.height), (original.width, original.height));
     let ab = flat(&colored.ab.whole().unwrap());
-    let mut clipped = 0;
+    let mut all = 0;
     for ((from, to), ab) in pixels(original).iter().zip(pixels(&colored.rgb)).zip(ab.as_chunks::<2>().0) {
         let lightness = srgb8_to_lab(*from)[0];
-        let (expected, outside) = lab_to_srgb8([lightness, ab[0], ab[1]]);
+        let (expected, outside) = Gamut::Chroma.srgb8([lightness, ab[0], ab[1]]);
         assert_eq!(*to, expected);
-        clipped += usize::from(outside);
+        all += usize::from(outside);
         let off = (srgb8_to_lab(*to)[0] - lightness).abs();
-        assert!(outside || off < 0.75, "{from:?} became {to:?}: L is {off} off");
+        assert!(off < 0.75, "{from:?} became {to:?}: L is {off} off");
     }
-    assert_eq!(colored.clipped, clipped);
+    assert_eq!(colored.outside, all);
 }
 
 #[test]
@@ -181,13 +183,13 @@ fn a_certain_network_paints_its_bin_everywhere() {
         let [a, b] = bins.centers()[bin];
         let original = picture(90, 70, false);
         for decode in [Decode::Annealed(0.38), Decode::Mode, Decode::Mean] {
-            let colored =
-                color(&net, &original, &[], &Options { decode, ..options(InputSize::Short(64)) }).unwrap();
+            let options = Options { decode, gamut: Gamut::Clip, ..options(InputSize::Short(64)) };
+            let colored = color(&net, &original, &[], &options).unwrap();
             assert!(flat(&colored.ab.whole().unwrap()).as_chunks::<2>().0.iter().all(|ab| *ab == [a, b]));
             let expected: Vec<_> =
                 pixels(&original).iter().map(|p| lab_to_srgb8([srgb8_to_lab(*p)[0], a, b])).collect();
             assert!(pixels(&colored.rgb).iter().zip(&expected).all(|(p, e)| *p == e.0), "bin {bin}");
-            assert_eq!(colored.clipped, expected.iter().filter(|e| e.1).count());
+            assert_eq!(colored.outside, expected.iter().filter(|e| e.1).count());
         }
     }
 }
@@ -280,7 +282,10 @@ fn a_folder_with_a_broken_file_is_colored_but_for_that() {
     let (code, out, err) = said(&hueristic(dir.path(), &["photos", "--weights", &weights]));
     assert_eq!(code, 1, "{err}");
     assert!(out.starts_with("3 of 4 pictures colored\n") && out.contains("broken.jpg: truncated"), "{out}");
-    assert!(err.contains("w.webp → colorized/w.webp: 50×40, seen at") && err.contains("% clipped"), "{err}");
+    assert!(
+        err.contains("w.webp → colorized/w.webp: 50×40, seen at") && err.contains("% beyond sRGB and paler"),
+        "{err}"
+    );
     let lines = ["broken.jpg: ", "turned.jpg → ", "w.webp → ", "z.bmp → "].map(|line| err.find(line));
     assert!(lines.is_sorted() && lines[0].is_some(), "not in the order of the plan: {err}");
     let made = dir.path().join("colorized");
@@ -319,10 +324,12 @@ fn everything_that_can_be_left_is_left() {
     let (code, out, err) = said(&hueristic(dir.path(), &[&arguments[..], &more].concat()));
     assert!(code == 0 && out == "2 of 2 pictures colored\n", "{out} {err}");
     let made = |name: &str| dir.path().join("o").join(name);
+    let beside = |kind: &str, name: &str| dir.path().join(format!("o-{kind}")).join(name);
+    assert_eq!(fs::read_dir(dir.path().join("o")).unwrap().count(), 4, "a score takes pictures only");
     // Three tiles if there is color, else two; 8 pixels around each.
-    let (three, two) = (load(&made("color [1]-montage.png")), load(&made("gray-montage.png")));
+    let (three, two) = (load(&beside("montages", "color [1].png")), load(&beside("montages", "gray.png")));
     assert_eq!((three.width, two.width), (3 * 100 + 4 * 8, 2 * 80 + 3 * 8));
-    let sheet = load(&made("gray-distribution.png"));
+    let sheet = load(&beside("distributions", "gray.png"));
     assert!(sheet.width > 800 && sheet.height > 800, "{}×{}", sheet.width, sheet.height);
     let (net, _) = Colorizer::open(Path::new(&weights), &Device::Cpu).unwrap();
     let expected =
@@ -436,8 +443,10 @@ fn several_commands_fill_one_folder() {
             assert_eq!(code, 0, "{err}");
         }
     });
-    let names = fs::read_dir(dir.path().join("colorized")).unwrap().map(|e| e.unwrap().file_name());
-    assert_eq!(names.count(), 6, "something was left behind");
+    for folder in ["colorized", "colorized-montages"] {
+        let names = fs::read_dir(dir.path().join(folder)).unwrap().map(|e| e.unwrap().file_name());
+        assert_eq!(names.count(), 3, "something was left behind in {folder}");
+    }
 }
 
 /// Peak memory for a photograph of 12 megapixels with the paper's full network, measured from outside.
