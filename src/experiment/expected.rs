@@ -11,16 +11,17 @@ use crate::{
 };
 use anyhow::{Context, Result, anyhow};
 
-/// The first expected metric of the stage `name` that its plan does not report, whatever the classes of the data.
-pub(super) fn unforeseen(experiment: &Experiment, name: &str, plan: &StagePlan) -> Option<StageFault> {
-    let names: Vec<&str> = plan.metrics.names.iter().map(String::as_str).collect();
+/// Expected metrics of the stage `name` that its plan does not report, whatever the classes of the data.
+pub(super) fn unforeseen(experiment: &Experiment, name: &str, plan: &StagePlan) -> Vec<StageFault> {
+    let names = plan.metrics.names_for(&["CLASS".into()]);
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
     let of_class = |metric: &str| plan.metrics.each_class && metric.starts_with("ap_");
-    let metrics = experiment.expected.get(name)?.keys().map(String::as_str);
-    let strange = metrics.filter(|metric| !names.contains(metric) && !of_class(metric));
+    let wanted = experiment.expected.get(name).into_iter().flat_map(|wanted| wanted.keys());
+    let strange = wanted.map(String::as_str).filter(|metric| !names.contains(metric) && !of_class(metric));
     let fault = |metric: &str| {
         StageFault::new(name, &["expected", name, metric], Diagnostic::unknown("metric", metric, &names))
     };
-    strange.map(fault).next()
+    strange.map(fault).collect()
 }
 
 /// Expected metrics of the stage `name` that its fit does not report.

@@ -28,7 +28,7 @@ impl Experiment {
             for row in stage.kind().rows().each() {
                 let errors = match self.foresee(stage, &row) {
                     Ok(plan) => {
-                        found.extend(plan.and_then(|plan| expected::unforeseen(self, name, &plan)));
+                        found.extend(plan.iter().flat_map(|plan| expected::unforeseen(self, name, plan)));
                         continue;
                     }
                     Err(error) => error,
