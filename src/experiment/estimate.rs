@@ -102,9 +102,10 @@ fn at_batch(planned: &PlannedRun, scratch: &Path, batch: usize) -> Result<Estima
     let peak = manifest::peak_memory();
     heap::release(); // so that this rehearsal's memory is not counted for the next
     let mut timed = vec![(few.0 + few.1, start.setup), (pictures.0 + pictures.1, setup)];
-    if fit.plan.train.is_none() && pictures != (train, val) {
-        // What reads features may compare every picture with every other: a third size shows it.
-        let third = (train.min(GROWTH * pictures.0), val.min(GROWTH * pictures.1));
+    // What reads features may compare every picture with every other: a third size shows it.
+    let grown = |few: usize, all: usize| all.min((GROWTH * few).min(MAX_PICTURES).max(few));
+    let third = (grown(pictures.0, train), grown(pictures.1, val));
+    if fit.plan.train.is_none() && planned.stage.kind().reads_features() && third != pictures {
         let (third, rehearsed) = rehearse((planned, scratch), third, batch, false)?;
         timed.push((third.0 + third.1, rehearsed.setup));
     }
