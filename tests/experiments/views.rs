@@ -376,7 +376,7 @@ fn what_cannot_work_is_refused_before_the_first_step() -> Result<()> {
         "{word}"
     );
     let one = with("batch: 4", "batch: 1");
-    assert!(one.contains("`batch` of at least 2") && one.contains("error: a batch of one picture"), "{one}");
+    assert!(one.contains("`batch` of at least 2") && one.contains("`: a batch of one picture"), "{one}");
     let doubled = with("side: 16", "side: 30");
     assert!(
         doubled.contains("30 pixels cannot be generated") && doubled.contains("spec.yaml:13:"),
