@@ -119,6 +119,14 @@ bounded!(
     Positive(f64), "a finite number above 0", |v| v.is_finite() && v > 0.0
 );
 bounded!(
+    /// A part of a whole, neither nothing nor all of it.
+    Part(f64), "a number above 0 and below 1", |v| v > 0.0 && v < 1.0
+);
+bounded!(
+    /// Percent of a whole, above 0.
+    Percent(f64), "a number above 0, up to 100", |v| v > 0.0 && v <= 100.0
+);
+bounded!(
     /// A divisor of similarities in an exponential: smaller ones overflow, larger ones leave nothing of the similarities.
     Temperature(f64), "a number from 0.001 to 1000", |v| (0.001..=1000.0).contains(&v)
 );

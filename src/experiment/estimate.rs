@@ -22,7 +22,7 @@ use crate::{
         view::{CACHE_BYTES, DatasetView},
     },
     evaluation::monitor::{self, MonitorSpec},
-    train::{heap, manifest, run_dir::RunDir, spec::TrainSpec, trial::Trial},
+    train::{heap, manifest, run_dir::RunDir, spec::TrainOptions, trial::Trial},
 };
 use anyhow::{Context, Result};
 use std::{cell::RefCell, path::Path, sync::Arc, time::Instant};
@@ -141,7 +141,7 @@ fn extrapolated(timed: &[(usize, f64)], all: usize) -> f64 {
 }
 
 /// Seconds of all updates and validations.
-fn training(trial: &Trial, spec: &TrainSpec, train: usize, val: usize) -> f64 {
+fn training(trial: &Trial, spec: &TrainOptions, train: usize, val: usize) -> f64 {
     let steps = spec.steps.get();
     let epoch = (train / (spec.batch.get() * spec.iter_size.get())).max(1);
     let first = steps.min(epoch);
@@ -153,10 +153,10 @@ fn training(trial: &Trial, spec: &TrainSpec, train: usize, val: usize) -> f64 {
 
 /// Seconds of a monitor: each picture takes as long as in a validation; the first and the last measurement are made even if
 /// its budget is smaller.
-fn monitoring(plan: &StagePlan, spec: &TrainSpec, trial: &Trial, training: f64) -> f64 {
+fn monitoring(plan: &StagePlan, spec: &TrainOptions, trial: &Trial, training: f64) -> f64 {
     let Some(MonitorPlan { spec: MonitorSpec { every, budget, .. }, .. }) = &plan.monitor else { return 0.0 };
     let each = plan.monitor.as_ref().map_or(0, MonitorPlan::passes) as f64 * trial.validation;
-    let due = 1 + spec.steps.get().div_ceil(every.get());
+    let due = 1 + spec.steps.get().div_ceil(spec.scale.steps(*every).get());
     (due as f64 * each).min((budget.get() * training).max(2.0 * each))
 }
 

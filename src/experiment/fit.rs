@@ -30,7 +30,7 @@ use crate::{
         log, manifest,
         monitor::Monitoring,
         run_dir::RunDir,
-        spec::TrainSpec,
+        spec::TrainOptions,
         task::{Metric, Task},
         tensors::NamedTensors,
         trial::{Trial, trial},
@@ -169,9 +169,10 @@ impl StageRun {
     /// The plan's monitor.
     fn monitoring(&self) -> Option<Monitoring> {
         let (plan, sets) = (self.plan.monitor.as_ref()?, self.monitored.clone()?);
+        let scale = self.plan.train.as_ref()?.scale;
         let MonitorSpec { every, budget, .. } = plan.spec;
         let monitor = RepresentationMonitor::new(plan.spec.clone(), plan.layers.clone(), sets);
-        Some(Monitoring::new(Box::new(monitor), every.get(), budget.get()))
+        Some(Monitoring::new(Box::new(monitor), scale.steps(every).get(), budget.get()))
     }
 
     fn rehearse(&self, task: &mut dyn Task, rehearsal: &mut Rehearsal) -> Result<()> {
@@ -184,7 +185,7 @@ impl StageRun {
         Ok(())
     }
 
-    fn training(&self) -> Result<&TrainSpec> {
+    fn training(&self) -> Result<&TrainOptions> {
         required(self.plan.train.as_ref(), "train")
     }
 

@@ -111,11 +111,15 @@ fn content(path: &Path) -> Result<String> {
     manifest::sha256(file).map_err(|error| anyhow!("cannot read {} ({error}): {required}", file.display()))
 }
 
-/// The stage reduced to this fit: `{ linear_probe: { init: …, probe: …, … } }`, without its other rows.
+/// The stage reduced to this fit: `{ linear_probe: { init: …, probe: …, … } }`, without its other rows and with all lengths
+/// in updates.
 fn work(stage: &Stage, plan: &StagePlan) -> Result<Value> {
     let mut work = yaml::value_of(stage)?;
     let section = work.get_mut(stage.key()).and_then(Value::as_mapping_mut);
     let section = section.context("a stage is a section")?;
+    if let Some(train) = &plan.train {
+        section.insert("train".into(), yaml::value_of(train)?);
+    }
     for (rows, row) in [("backbones", "init"), ("methods", "method")] {
         let Some(Value::Mapping(all)) = section.remove(rows) else { continue };
         let own = plan.row.name.as_ref().and_then(|name| all.get(name.as_str()));

@@ -108,7 +108,8 @@ pub(super) fn check_plan(
         Err(misfit) => Err(KeyError::new(keys.iter().copied(), misfit.to_string()).into()),
     });
     let fits = sizes.and_then(|()| stage.kind().check_network(network));
-    all([fits, check_start(&plan.row, &network.backbone), check_patterns(stage, network)]).map(drop)
+    let length = stage.train().map_or(Ok(()), |train| train.length().map(drop).map_err(Into::into));
+    all([fits, length, check_start(&plan.row, &network.backbone), check_patterns(stage, network)]).map(drop)
 }
 
 /// Checks that every pattern of the optimizer's multipliers fits a parameter, and that they leave one to be trained.

@@ -75,7 +75,7 @@ impl Display for MonitorPlan {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let Self { spec: MonitorSpec { every, pictures, budget, .. }, layers, data } = self;
         let megabytes = bytes(*pictures, data.crop.get()) as f64 / 1e6;
-        writeln!(f, "monitor  {}, every {every} steps, in at most {budget} of the time", layers.join(", "))?;
+        writeln!(f, "monitor  {}, every {every}, in at most {budget} of the time", layers.join(", "))?;
         write!(
             f,
             "         at most {} pictures of {} as a bank and {} as a test, {megabytes:.1} MB",

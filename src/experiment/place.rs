@@ -6,7 +6,7 @@ use crate::train::{
     checkpoint::{self, Checkpoint},
     extend::lineage,
     run_dir::RunDir,
-    spec::TrainSpec,
+    spec::TrainOptions,
     spec_change::differences,
 };
 use std::{
@@ -95,7 +95,7 @@ impl RelatedRun {
 }
 
 /// The longest run of the same lineage that is shorter than the requested one, or why none can be extended.
-fn extendable<'a>(kin: &'a [RelatedRun], train: &TrainSpec) -> Option<Result<&'a RelatedRun, String>> {
+fn extendable<'a>(kin: &'a [RelatedRun], train: &TrainOptions) -> Option<Result<&'a RelatedRun, String>> {
     if let Some(fault) = kin.iter().find_map(|other| other.fault.clone()).filter(|_| kin.len() == 1) {
         return Some(Err(format!("a shorter run cannot be extended: {fault}; starting from scratch")));
     }

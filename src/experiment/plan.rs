@@ -20,7 +20,7 @@ use crate::{
     key_error::KeyError,
     nn::layers::{Fillers, chroma_name},
     pretext::headed::NetworkBeside,
-    train::spec::TrainSpec,
+    train::spec::TrainOptions,
     transfer::InputColors,
 };
 use anyhow::{Context, Result, ensure};
@@ -72,7 +72,8 @@ pub struct StagePlan {
     pub network: Option<NetworkPlan>,
     /// Input files other than pictures and initial weights.
     pub files: Vec<InputFile>,
-    pub train: Option<TrainSpec>,
+    /// Set once the number of training pictures is known.
+    pub train: Option<TrainOptions>,
     pub metrics: Metrics,
     /// Measurements during training.
     pub monitor: Option<MonitorPlan>,

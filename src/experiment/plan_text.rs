@@ -2,7 +2,7 @@
 
 use super::plan::{InputFile, NetworkPlan, Outputs, StagePlan, Trainable, VAL_BATCH, ViewPlan};
 use crate::{
-    backbones::Variant, data::loader::Pass, nn::optim::EmaSpec, text::counted, train::spec::TrainSpec,
+    backbones::Variant, data::loader::Pass, nn::optim::EmaSpec, text::counted, train::spec::TrainOptions,
     transfer::InputColors,
 };
 use std::fmt::{self, Display, Formatter};
@@ -21,7 +21,7 @@ impl Display for StagePlan {
         for InputFile { key, path, .. } in files {
             writeln!(f, "{key:<8} {}", path.display())?;
         }
-        if let Some(TrainSpec { steps, batch, iter_size, ema, .. }) = train {
+        if let Some(TrainOptions { steps, batch, iter_size, ema, .. }) = train {
             writeln!(f, "steps    {steps} × {batch} × {iter_size} images")?;
             if let Some(EmaSpec { decay }) = ema {
                 writeln!(f, "weights  moving average with a decay of {decay}")?;

@@ -24,7 +24,7 @@ use crate::{
     nn::weights,
     rng::Rng,
     spec::Diagnostic,
-    train::{run_dir::RunDir, spec::TrainSpec},
+    train::{run_dir::RunDir, spec::TrainOptions},
 };
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use candle_core::Device;
@@ -66,7 +66,7 @@ impl StageRuns {
             Some(format!("`{}` is identical to `{other}`: both share one run", fit.label))
         });
         let kind = self.fits.first().map(|planned| planned.stage.kind().notes()).unwrap_or_default();
-        train.flat_map(TrainSpec::notes).chain(kind).chain(shared).collect()
+        train.flat_map(TrainOptions::notes).chain(kind).chain(shared).collect()
     }
 }
 
@@ -223,13 +223,15 @@ impl Preflight<'_> {
         if backbone.is_some_and(|backbone| lacks_column(stage, &row, backbone)) {
             return Ok(None);
         }
-        let plan = match stage.kind().plan(row, backbone) {
+        let mut plan = match stage.kind().plan(row, backbone) {
             Ok(plan) => plan,
             Err(error) => return Err(weights.err().unwrap_or(error)),
         };
         let sets = self.opened.sets(&plan.pictures, &self.options.locations);
         let files = if sets.is_ok() && weights.is_ok() { Ok(()) } else { identity::files(&plan) };
         let (((located, _), sets), ()) = both(both(weights, sets), files)?;
+        let pictures = sets.split(Split::Train).len();
+        plan.train = stage.train().map(|train| train.in_steps(pictures)).transpose()?;
         Ok(Some((plan, located, sets)))
     }
 

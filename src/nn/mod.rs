@@ -2,6 +2,7 @@
 
 pub mod init;
 pub mod layers;
+pub mod length; // of training, in updates, epochs, images or percent
 pub mod optim;
 pub mod params;
 pub mod schedule;

@@ -2,30 +2,42 @@
 //!
 //! Steps count from 0. The warm-up factor (step + 1) / warm-up multiplies the decayed rate until it reaches 1.
 
+use super::length::{self, Length, TrainScale};
 use crate::bounded::{Count, Fraction, NonNegative, Positive};
 use serde::{Deserialize, Serialize};
+use std::fmt::Display;
 
-/// Learning-rate schedule of a run.
+/// Learning-rate schedule of a run, its lengths as in YAML.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ScheduleSpec {
     #[serde(default)]
     pub decay: Decay,
+    /// Length of the linear warm-up; 0 or absent: none.
+    #[serde(default, with = "length::or_zero")]
+    pub warmup: Option<Length>,
+}
+
+/// Learning-rate schedule of a run, in updates.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Schedule {
+    pub decay: Decay<Count>,
     /// Linear warm-up steps: the factor is 1/warmup at step 0 and 1 at step warmup − 1.
-    #[serde(default)]
     pub warmup: usize,
 }
 
-/// Decay of the rate, without warm-up. `base` is the optimizer's rate, `total` the number of steps of the run.
+/// Decay of the rate, without warm-up. `base` is the optimizer's rate, `total` the number of steps of the run; lengths are
+/// an `L`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
-pub enum Decay {
+#[serde(bound(deserialize = "L: Deserialize<'de> + PartialOrd + Display"))]
+pub enum Decay<L = Length> {
     #[default]
     Constant,
     /// base · factor^⌊step / every⌋
-    Step { every: Count, factor: Fraction },
+    Step { every: L, factor: Fraction },
     /// Explicit rates from given steps on; base before the first step.
-    MultiStep(Milestones),
+    MultiStep(Milestones<L>),
     /// base · (1 − step / total)^power
     Poly { power: Positive },
     /// Half a cosine from base to the rate `floor` at `total`.
@@ -35,7 +47,7 @@ pub enum Decay {
     },
 }
 
-impl Decay {
+impl<L> Decay<L> {
     /// Name of the decay if the rate depends on the total number of steps: a run with such a decay is not a prefix of
     /// a longer run.
     pub fn over_all_steps(&self) -> Option<&'static str> {
@@ -53,16 +65,17 @@ fn none() -> NonNegative {
 
 /// Rates that apply from given steps on: one rate per step, steps ascending.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(try_from = "RawMilestones")]
-pub struct Milestones {
-    at: Vec<Count>,
+#[serde(try_from = "RawMilestones<L>")]
+#[serde(bound(deserialize = "L: Deserialize<'de> + PartialOrd + Display"))]
+pub struct Milestones<L = Length> {
+    at: Vec<L>,
     rates: Vec<Positive>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct RawMilestones {
-    at: Vec<Count>,
+struct RawMilestones<L> {
+    at: Vec<L>,
     rates: Vec<Positive>,
 }
 
@@ -71,18 +84,18 @@ struct RawMilestones {
 pub enum BadMilestones {
     #[error("multi_step: `at` lists {at} steps and `rates` lists {rates} rates: give one rate for each step")]
     Lengths { at: usize, rates: usize },
-    #[error("multi_step: `at` must ascend, but step {next} follows step {previous}")]
-    Order { previous: usize, next: usize },
+    #[error("multi_step: `at` must ascend, but {next} follows {previous}")]
+    Order { previous: String, next: String },
     #[error("multi_step: `at` lists no step: use `constant` for a rate that does not change")]
     Empty,
 }
 
-impl Milestones {
+impl<L: PartialOrd + Display> Milestones<L> {
     /// The rate is `rates[i]` from step `at[i]` on.
     ///
     /// # Errors
     /// Lists that are empty, of different lengths, or not ascending.
-    pub fn new(at: Vec<Count>, rates: Vec<Positive>) -> Result<Self, BadMilestones> {
+    pub fn new(at: Vec<L>, rates: Vec<Positive>) -> Result<Self, BadMilestones> {
         if at.len() != rates.len() {
             return Err(BadMilestones::Lengths { at: at.len(), rates: rates.len() });
         }
@@ -90,25 +103,55 @@ impl Milestones {
             return Err(BadMilestones::Empty);
         }
         match at.windows(2).find(|pair| pair[0] >= pair[1]) {
-            Some(pair) => Err(BadMilestones::Order { previous: pair[0].get(), next: pair[1].get() }),
+            Some(pair) => {
+                Err(BadMilestones::Order { previous: pair[0].to_string(), next: pair[1].to_string() })
+            }
             None => Ok(Self { at, rates }),
         }
     }
+}
 
+impl Milestones<Count> {
     fn rate(&self, base: f64, step: usize) -> f64 {
         let passed = self.at.partition_point(|at| at.get() <= step);
         if passed == 0 { base } else { self.rates[passed - 1].get() }
     }
 }
 
-impl TryFrom<RawMilestones> for Milestones {
+impl<L: PartialOrd + Display> TryFrom<RawMilestones<L>> for Milestones<L> {
     type Error = BadMilestones;
-    fn try_from(raw: RawMilestones) -> Result<Self, BadMilestones> {
+    fn try_from(raw: RawMilestones<L>) -> Result<Self, BadMilestones> {
         Self::new(raw.at, raw.rates)
     }
 }
 
 impl ScheduleSpec {
+    /// The schedule in updates.
+    ///
+    /// # Errors
+    /// Milestones that do not ascend in updates.
+    pub fn in_steps(&self, scale: TrainScale) -> Result<Schedule, BadMilestones> {
+        let warmup = self.warmup.map_or(0, |warmup| scale.steps(warmup).get());
+        Ok(Schedule { decay: self.decay.in_steps(scale)?, warmup })
+    }
+}
+
+impl Decay {
+    fn in_steps(&self, scale: TrainScale) -> Result<Decay<Count>, BadMilestones> {
+        Ok(match self {
+            Self::Constant => Decay::Constant,
+            Self::Step { every, factor } => Decay::Step { every: scale.steps(*every), factor: *factor },
+            Self::MultiStep(Milestones { at, rates }) => {
+                let at = at.iter().map(|at| scale.steps(*at)).collect();
+                Decay::MultiStep(Milestones::new(at, rates.clone())?)
+            }
+            Self::Poly { power } => Decay::Poly { power: *power },
+            Self::Cosine { floor } => Decay::Cosine { floor: *floor },
+        })
+    }
+}
+
+impl Schedule {
     /// Learning rate of update `step` (from 0) in a run of `total` steps, for the optimizer's rate `base`.
     pub fn rate(&self, base: f64, step: usize, total: usize) -> f64 {
         let warm = if step < self.warmup { (step + 1) as f64 / self.warmup as f64 } else { 1.0 };
@@ -116,7 +159,7 @@ impl ScheduleSpec {
     }
 }
 
-impl Decay {
+impl Decay<Count> {
     fn rate(&self, base: f64, step: usize, total: usize) -> f64 {
         let done = (step as f64 / total.max(1) as f64).min(1.0);
         match self {
@@ -136,13 +179,13 @@ impl Decay {
 mod tests {
     use super::*;
 
-    fn schedule(decay: Decay) -> ScheduleSpec {
-        ScheduleSpec { decay, warmup: 0 }
+    fn schedule(decay: Decay<Count>) -> Schedule {
+        Schedule { decay, warmup: 0 }
     }
     fn near(got: f64, wanted: f64) {
         assert!((got - wanted).abs() <= 1e-12 * wanted.abs().max(1.0), "{got} is not {wanted}");
     }
-    fn milestones(at: &[usize], rates: &[f64]) -> Result<Milestones, BadMilestones> {
+    fn milestones(at: &[usize], rates: &[f64]) -> Result<Milestones<Count>, BadMilestones> {
         let at = at.iter().map(|&n| Count::of(n)).collect();
         Milestones::new(at, rates.iter().map(|&r| Positive::of(r)).collect())
     }
@@ -173,7 +216,7 @@ mod tests {
 
     #[test]
     fn warm_up_is_linear_and_ends_at_the_full_rate() {
-        let s = ScheduleSpec { decay: Decay::Constant, warmup: 4 };
+        let s = Schedule { decay: Decay::Constant, warmup: 4 };
         let rates: Vec<f64> = (0..6).map(|step| s.rate(8.0, step, 100)).collect();
         assert_eq!(rates, [2.0, 4.0, 6.0, 8.0, 8.0, 8.0]);
     }
@@ -184,7 +227,7 @@ mod tests {
         assert!(parse(r#"{"multi_step": {"at": [10, 20], "rates": [0.1, 0.01]}}"#).is_ok());
         for (json, message) in [
             (r#"{"multi_step": {"at": [10, 20], "rates": [0.1]}}"#, "2 steps and `rates` lists 1 rates"),
-            (r#"{"multi_step": {"at": [20, 10], "rates": [0.1, 0.01]}}"#, "step 10 follows step 20"),
+            (r#"{"multi_step": {"at": [20, 10], "rates": [0.1, 0.01]}}"#, "10 steps follows 20 steps"),
             (r#"{"multi_step": {"at": [], "rates": []}}"#, "lists no step"),
             (r#"{"multi_step": {"at": [1], "rates": [0.1], "rate": 3}}"#, "unknown field `rate`"),
             (r#"{"multi_step": {"at": [1], "rates": [-0.1]}}"#, "above 0"),

@@ -24,11 +24,15 @@ pub fn nearest<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
 const ELSEWHERE: [(&[&str], &str, &str); 19] = [
     (&["weight_decay", "wd", "l2_penalty"], "decay", "train.optimizer.NAME.decay"),
     (&["learning_rate", "base_lr", "init_lr", "initial_lr"], "lr", "train.optimizer.NAME.lr"),
-    (&["num_epochs", "n_epochs", "max_epochs", "epochs"], "steps", "train.steps, images · epochs / batch"),
+    (&["num_epochs", "n_epochs", "max_epochs"], "epochs", "train.epochs"),
     (&["max_steps", "num_steps", "iterations", "max_iter", "num_iterations"], "steps", "train.steps"),
     (&["batch_size", "bs", "batchsize", "train_batch_size"], "batch", "train.batch"),
     (&["lr_schedule", "lr_scheduler", "scheduler", "lr_policy"], "schedule", "train.schedule"),
-    (&["warmup_steps", "warmup_iters", "num_warmup_steps"], "warmup", "train.schedule.warmup"),
+    (
+        &["warmup_steps", "warmup_iters", "num_warmup_steps", "warmup_epochs"],
+        "warmup",
+        "train.schedule.warmup",
+    ),
     (&["grad_clip", "clip_grad", "clip_norm", "max_grad_norm", "gradient_clip_val"], "clip", "train.clip"),
     (
         &["accumulate_grad_batches", "gradient_accumulation_steps", "accum_iter"],

@@ -8,6 +8,11 @@ use super::{
 use serde_yaml::Value;
 use std::collections::{HashMap, HashSet};
 
+/// Keys of which one says how long a training is.
+const LENGTHS: [&str; 3] = ["steps", "epochs", "images"];
+/// Keys that tell the section of a training from others, in which users choose the names.
+const BESIDE: [&str; 2] = ["batch", "optimizer"];
+
 /// A value and its position.
 #[derive(Clone, Debug)]
 pub struct SpecNode {
@@ -187,12 +192,18 @@ impl SpecNode {
         self.entries().iter().find(|e| e.key == key)
     }
 
-    /// Merges `over` into this value: sections key by key, anything else is replaced.
+    /// Merges `over` into this value: sections key by key, anything else is replaced. What `over` says in one of several
+    /// ways replaces what is said in another.
     pub fn overlay(&mut self, over: SpecNode) {
         let (NodeContent::Map(mine), NodeContent::Map(theirs)) = (&mut self.content, &over.content) else {
             *self = over;
             return;
         };
+        let has =
+            |entries: &[MapEntry], keys: &[&str]| entries.iter().any(|e| keys.contains(&e.key.as_str()));
+        if has(theirs, &LENGTHS) && (has(mine, &BESIDE) || has(theirs, &BESIDE)) {
+            mine.retain(|e| !LENGTHS.contains(&e.key.as_str()));
+        }
         let places: HashMap<String, usize> =
             mine.iter().enumerate().map(|(i, entry)| (entry.key.clone(), i)).collect();
         for entry in theirs {

@@ -1,7 +1,7 @@
 //! Which actions follow an update. All are scheduled by step count; checkpoints also by time, so that a short or slow
 //! run has one early. The checkpoint schedule does not affect what is learned.
 
-use super::spec::TrainSpec;
+use super::spec::TrainOptions;
 use std::time::{Duration, Instant};
 
 /// Longest time until the first checkpoint.
@@ -44,7 +44,7 @@ pub struct Due {
 
 impl Due {
     /// After `step` updates.
-    pub fn after(step: usize, spec: &TrainSpec, saving: &SaveClock, now: Instant) -> Self {
+    pub fn after(step: usize, spec: &TrainOptions, saving: &SaveClock, now: Instant) -> Self {
         let last = step == spec.steps.get();
         let every = |count: usize| last || step.is_multiple_of(count);
         Self {

@@ -1,7 +1,7 @@
 //! What changes in training: the task's parameters, the optimizer's moments, and the average of the weights, if the spec
 //! asks for one.
 
-use super::{spec::TrainSpec, task::Task};
+use super::{spec::TrainOptions, task::Task};
 use crate::nn::optim::{Optimizer, WeightAverage};
 use anyhow::Result;
 
@@ -17,7 +17,7 @@ impl<'a> Learner<'a> {
     ///
     /// # Errors
     /// Those of [`Optimizer::new`].
-    pub fn new(task: &'a mut dyn Task, spec: &TrainSpec) -> Result<Self> {
+    pub fn new(task: &'a mut dyn Task, spec: &TrainOptions) -> Result<Self> {
         let optimizer = Optimizer::new(&spec.optimizer, task.params())?;
         let average = WeightAverage::new(spec.ema.as_ref(), task.params(), &optimizer)?;
         Ok(Self { task, optimizer, average })

@@ -8,7 +8,7 @@ pub mod heap; // allocator settings
 pub mod interrupt; // Ctrl-C and SIGTERM
 pub mod program; // commit and features of the build
 
-pub mod spec; // TrainSpec
+pub mod spec; // TrainSpec, TrainOptions
 pub mod spec_change; // differences between two specs
 pub mod task; // trait Task
 

@@ -4,7 +4,7 @@ use super::{
     deferred::DeferredScalars,
     interval_means::IntervalMeans,
     learner::Learner,
-    spec::TrainSpec,
+    spec::TrainOptions,
     task::Task,
     update::{StepContext, flush, update},
 };
@@ -40,7 +40,7 @@ pub fn trial(
     task: &mut dyn Task,
     train: &mut Loader,
     val: &mut Loader,
-    spec: &TrainSpec,
+    spec: &TrainOptions,
     rng: &Rng,
 ) -> Result<Trial> {
     let (mut learner, mut pending) = (Learner::new(task, spec)?, DeferredScalars::default());

@@ -4,7 +4,7 @@ use super::{
     deferred::{DeferredScalars, NORM, NonFinite},
     interval_means::IntervalMeans,
     learner::Learner,
-    spec::TrainSpec,
+    spec::TrainOptions,
     task::StepOutput,
 };
 use crate::{data::loader::Loader, nn::TrainingPass, rng::Rng};
@@ -18,7 +18,7 @@ pub struct StepContext<'a> {
     /// The random family of this step.
     pub key: Rng,
     pub lr: f64,
-    pub spec: &'a TrainSpec,
+    pub spec: &'a TrainOptions,
 }
 
 /// Runs `iter_size` forward and backward passes, clips, steps the optimizer, and moves the average of the weights, if
@@ -78,7 +78,7 @@ fn update_weights(
 
 /// Whether parameters may change while the backward pass runs: nothing asks for the gradients of a whole step, and the
 /// loss is known to be finite.
-fn can_update_at_once(spec: &TrainSpec, loss: &Tensor) -> Result<bool> {
+fn can_update_at_once(spec: &TrainOptions, loss: &Tensor) -> Result<bool> {
     if spec.iter_size.get() > 1 || spec.clip.is_some() || !loss.device().is_cpu() {
         return Ok(false);
     }

@@ -361,8 +361,15 @@ fn train(path: &Path, device: &Device, breaks_at: Option<usize>) -> Result<usize
     let mut run = RunDir::open(path, SPEC)?;
     run.begin(RunInfo { device: format!("{:?}", device.location()), seed: 3, data: Default::default() })?;
     let mut task = Breaking { task: colorization(&small_alexnet(), device), steps: 0, breaks_at };
-    let ended =
-        fit(&mut task, &mut loader(4, device), None, &parse::<TrainSpec>(SPEC), &Rng::new(3), &mut run, None);
+    let ended = fit(
+        &mut task,
+        &mut loader(4, device),
+        None,
+        &parse::<TrainSpec>(SPEC).in_steps(12).unwrap(),
+        &Rng::new(3),
+        &mut run,
+        None,
+    );
     match ended {
         Ok(_) => run.finish(&[])?,
         Err(error) => run.fail(&error)?,

@@ -6,6 +6,7 @@ mod evaluation;
 mod experiment;
 mod home;
 mod key_errors;
+mod lengths;
 mod monitor;
 mod networks;
 mod single_label;

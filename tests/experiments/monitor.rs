@@ -21,6 +21,7 @@ use hueristic::{
         manifest::{Manifest, RunInfo},
         monitor::{Measurement, Monitor, Monitoring},
         run_dir::RunDir,
+        spec::TrainSpec,
         task::{ImagePanel, Metric, StepOutput, Task},
     },
 };
@@ -297,7 +298,7 @@ fn a_network_that_collapses_in_training_is_warned_of() -> Result<()> {
         let mut run = RunDir::open(temp.path(), "a: 1\n")?;
         run.begin(RunInfo::default())?;
         let monitoring = Monitoring::new(Box::new(monitor(&["conv4"], 32)?), 1, f64::MAX);
-        let train = serde_json::from_str(&train)?;
+        let train = serde_json::from_str::<TrainSpec>(&train)?.in_steps(40)?;
         fit(&mut task, &mut loader, None, &train, &Rng::new(0), &mut run, Some(monitoring))?;
         run.finish(&[])?;
         let warnings = Manifest::read(temp.path())?.expect("a manifest").warnings;

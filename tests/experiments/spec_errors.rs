@@ -1,6 +1,7 @@
 //! Every kind of invalid spec, with the complete error message.
 
 use hueristic::{
+    bounded::Count,
     experiment::Experiment,
     spec::{hash, parse, resolved_yaml},
 };
@@ -75,7 +76,7 @@ fn a_good_spec_is_accepted() {
 #[test]
 fn an_unknown_key() {
     assert_snapshot!(changed("        batch: 8", "        bacth: 8"), @r"
-    error: unknown field `bacth`, expected one of `steps`, `batch`, `iter_size`, `optimizer`, `schedule`, `clip`, `ema`, `log_every`, `evaluate_every`, `checkpoint_every`, `keep`
+    error: unknown field `bacth`, expected one of `steps`, `epochs`, `images`, `batch`, `iter_size`, `optimizer`, `schedule`, `clip`, `ema`, `log_every`, `evaluate_every`, `checkpoint_every`, `keep`
       --> spec.yaml:13:9
        |
     13 |         bacth: 8
@@ -93,7 +94,7 @@ fn all_unknown_keys_at_once() {
     2 | sedes: [0, 1]
       | ^^^^^ did you mean `seeds`?
 
-    error: unknown field `bacth`, expected one of `steps`, `batch`, `iter_size`, `optimizer`, `schedule`, `clip`, `ema`, `log_every`, `evaluate_every`, `checkpoint_every`, `keep`
+    error: unknown field `bacth`, expected one of `steps`, `epochs`, `images`, `batch`, `iter_size`, `optimizer`, `schedule`, `clip`, `ema`, `log_every`, `evaluate_every`, `checkpoint_every`, `keep`
       --> spec.yaml:13:9
        |
     13 |         bacth: 8
@@ -476,7 +477,7 @@ fn a_reference_to_a_probe() {
 #[test]
 fn overrides_are_typed_like_the_file() {
     assert_snapshot!(refused(GOOD, &["pretrain.train.bacth=64"]), @r"
-    error: unknown field `bacth`, expected one of `steps`, `batch`, `iter_size`, `optimizer`, `schedule`, `clip`, `ema`, `log_every`, `evaluate_every`, `checkpoint_every`, `keep`
+    error: unknown field `bacth`, expected one of `steps`, `epochs`, `images`, `batch`, `iter_size`, `optimizer`, `schedule`, `clip`, `ema`, `log_every`, `evaluate_every`, `checkpoint_every`, `keep`
      --> --set pretrain.train.bacth=64
       |
       | pretrain.train.bacth=64
@@ -560,7 +561,7 @@ stages:
     let dir = folder(&[("spec.yaml", over), ("base.yaml", GOOD)]);
     let spec = load(dir.path(), &[]).unwrap();
     let train = spec.stages.get("pretrain").unwrap().train().unwrap();
-    assert_eq!((&*spec.name, train.steps.get(), train.batch.get()), ("longer", 99, 8));
+    assert_eq!((&*spec.name, train.steps.map(Count::get), train.batch.get()), ("longer", Some(99), 8));
     assert!(resolved_yaml(&train.optimizer).unwrap().starts_with("sgd:"));
 }
 
@@ -680,7 +681,14 @@ fn optimizers_and_averages_are_accepted() {
         let yaml = resolved_yaml(&train.optimizer).unwrap();
         assert!(yaml.starts_with(written), "{yaml}");
         assert_eq!(train.ema.unwrap().decay.get(), 0.99);
-        assert!(train.notes().iter().any(|note| note.contains("initial weights make up 82 %")));
+        assert!(
+            train
+                .in_steps(64)
+                .unwrap()
+                .notes()
+                .iter()
+                .any(|note| note.contains("initial weights make up 82 %"))
+        );
         assert_eq!(accepted(&resolved_yaml(&spec).unwrap(), &[]), spec);
     }
     let without = resolved_yaml(&accepted(GOOD, &[])).unwrap();

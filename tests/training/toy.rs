@@ -20,7 +20,7 @@ use hueristic::{
         manifest::RunInfo,
         monitor::Monitoring,
         run_dir::RunDir,
-        spec::TrainSpec,
+        spec::{TrainOptions, TrainSpec},
         task::{Better, ImagePanel, Metric, StepOutput, Task},
     },
 };
@@ -183,8 +183,9 @@ pub const AVERAGED: &str = "{steps: 20, batch: 3, iter_size: 2, log_every: 4, ev
     optimizer: {lars: {lr: 0.5, decay: 0.001, trust_coefficient: 0.1, multipliers: [{pattern: fc2.weight, lr: 0}]}}, \
     schedule: {decay: {cosine: {}}, warmup: 3}, ema: {decay: 0.8}, keep: 2}";
 
-pub fn spec(yaml: &str) -> TrainSpec {
-    parse(yaml)
+pub fn spec(yaml: &str) -> TrainOptions {
+    // Lengths are in updates, so that the number of pictures decides nothing.
+    parse::<TrainSpec>(yaml).in_steps(1).unwrap()
 }
 
 /// Enums are maps with one key, as in the crate's specs; serde_yaml alone would require tags.

@@ -3,6 +3,7 @@
 use crate::{
     bounded::{Count, Pixels, Positive},
     data::source::{DataSpec, SourceSpec},
+    nn::length::Length,
     probe::{
         knn::{KnnSpec, Vote},
         softmax::SoftmaxSpec,
@@ -15,8 +16,8 @@ use std::fmt;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct MonitorSpec {
-    /// Steps between measurements; also before the first step and after the last.
-    pub every: Count,
+    /// Length between measurements; also before the first step and after the last.
+    pub every: Length,
     /// Pictures; default: those of the stage.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub data: Option<MonitorDataSpec>,
@@ -41,7 +42,7 @@ pub struct MonitorSpec {
 impl Default for MonitorSpec {
     fn default() -> Self {
         Self {
-            every: Count::of(500),
+            every: Length::Steps(Count::of(500)),
             data: None,
             pictures: MonitorPictures::default(),
             layers: None,

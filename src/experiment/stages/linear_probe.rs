@@ -56,13 +56,12 @@ impl StageKind for LinearProbeStage {
             side,
         )?;
         let metrics = Metrics::of(network.reads().iter().flat_map(|layer| LinearProbe::metrics(layer)));
-        let (network, train) = (Some(network), Some(self.train.clone()));
         Ok(StagePlan {
             row,
             pictures,
-            network,
+            network: Some(network),
             files: vec![],
-            train,
+            train: None,
             metrics,
             monitor: None,
             leaves: RESULTS,

@@ -55,14 +55,13 @@ impl StageKind for NonlinearProbeStage {
             trainable: Trainable::After(row.column.clone().context("no layer to keep")?),
             ..NetworkPlan::on(Variant::Transfer, required(backbone, "backbone")?, Some((side, side)))
         };
-        let (network, train) = (Some(network), Some(self.train.clone()));
         let metrics = Metrics::of(Supervised::METRICS);
         Ok(StagePlan {
             row,
             pictures,
-            network,
+            network: Some(network),
             files: vec![],
-            train,
+            train: None,
             metrics,
             monitor: None,
             leaves: RESULTS,

@@ -162,8 +162,8 @@ impl StageKind for PretextStage {
         };
         let monitor =
             self.monitor.as_ref().map(|monitor| self.monitor_plan(monitor, &network)).transpose()?;
-        let (network, train) = (Some(network), Some(self.train.clone()));
-        Ok(StagePlan { row, pictures, network, files, train, metrics, monitor, leaves: WEIGHTS })
+        let network = Some(network);
+        Ok(StagePlan { row, pictures, network, files, train: None, metrics, monitor, leaves: WEIGHTS })
     }
 
     fn check_ready(&self, fit: &StageRun) -> Result<()> {

@@ -39,14 +39,13 @@ impl StageKind for SupervisedStage {
             head: Some(HeadPlan { outputs: Outputs::Classes, fillers: None }),
             ..NetworkPlan::on(self.graph, required(backbone, "backbone")?, Some((side, side)))
         };
-        let (network, train) = (Some(network), Some(self.train.clone()));
         let metrics = Metrics::of(Supervised::METRICS);
         Ok(StagePlan {
             row,
             pictures,
-            network,
+            network: Some(network),
             files: vec![],
-            train,
+            train: None,
             metrics,
             monitor: None,
             leaves: WEIGHTS,

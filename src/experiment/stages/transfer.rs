@@ -141,7 +141,7 @@ impl<T: Transfer> StageKind for TransferStage<T> {
             pictures: PicturePlan { source, labels: false, train: Some(train), val },
             network: Some(NetworkPlan { head, trainable, ..network }),
             files,
-            train: Some(self.train.clone()),
+            train: None,
             metrics,
             monitor: None,
             leaves: RESULTS,
