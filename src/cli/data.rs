@@ -218,9 +218,9 @@ fn plain_of(experiment: &Experiment) -> Vec<VerifyTarget> {
 fn source_at(path: &Path) -> Result<Option<SourceSpec>> {
     let part = |name: &str| Some(path.join(name)).filter(|part| part.is_dir());
     Ok(Some(match (part("train"), part("val")) {
-        (Some(train), Some(val)) => SourceSpec::Folder { train: train.into(), val: Some(val.into()) },
+        (Some(train), Some(val)) => SourceSpec::folder(train, Some(val.into())),
         _ if path.join("data_batch_1.bin").is_file() => SourceSpec::CifarBinary { dir: path.into() },
-        _ if path.is_dir() => SourceSpec::Folder { train: path.into(), val: None },
+        _ if path.is_dir() => SourceSpec::folder(path, None),
         _ if path.is_file() && ends_in(path, LISTS) => {
             SourceSpec::List { train: path.into(), val: None, root: None }
         }

@@ -143,8 +143,8 @@ fn ways(entry: &CatalogEntry, at: &Locations) -> String {
 fn below(dir: &Path, source: &SourceSpec) -> SourceSpec {
     let join = |path: &SpecPath| SpecPath::from(dir.join(path));
     match source.clone() {
-        SourceSpec::Folder { train, val } => {
-            SourceSpec::Folder { train: join(&train), val: val.as_ref().map(join) }
+        SourceSpec::Folder { train, val, hold_out, seed } => {
+            SourceSpec::Folder { train: join(&train), val: val.as_ref().map(join), hold_out, seed }
         }
         SourceSpec::List { train, val, root } => SourceSpec::List {
             train: join(&train),
@@ -166,7 +166,7 @@ fn below(dir: &Path, source: &SourceSpec) -> SourceSpec {
 /// The files and folders that a local source needs.
 fn paths(source: &SourceSpec) -> Vec<&SpecPath> {
     match source {
-        SourceSpec::Folder { train, val } | SourceSpec::List { train, val, .. } => {
+        SourceSpec::Folder { train, val, .. } | SourceSpec::List { train, val, .. } => {
             std::iter::once(train).chain(val).collect()
         }
         SourceSpec::Parquet { train, val, .. } => train.iter().chain(val).collect(),

@@ -29,7 +29,7 @@ pub enum DataError {
     #[error("it needs labels, and the {split} images of {name} {reason}")]
     Unlabeled { name: String, split: &'static str, reason: String },
     /// The spec names no images for the requested split.
-    #[error("the source names no {split} images; add `{split}:` to it")]
+    #[error("the source names no {split} images; add `{split}:` to it, or `hold_out: 0.1` to a folder")]
     NoSplit { split: &'static str },
     /// Values that are valid individually but not together.
     #[error("{0}")]

@@ -10,8 +10,11 @@ use super::{
     decode::decode,
     error::DataError,
     labels::{Labels, Relabel},
+    source::{HoldOut, Split},
     walk::{self, PictureListing},
 };
+use crate::{bounded::Part, rng::Rng};
+use rand::RngExt;
 use sha2::{Digest, Sha256};
 use std::{
     collections::BTreeSet,
@@ -85,6 +88,30 @@ impl Files {
         Ok((Self { root, paths, labels, ignored, content: OnceLock::new() }, found))
     }
 
+    /// The images held out for validation, or the others. Of each class a rounded share is held out, and at least one image
+    /// if it has two. An image keeps its rank when others are added.
+    pub(super) fn part(self, HoldOut { share, seed }: HoldOut, split: Split) -> Self {
+        let rng = Rng::new(seed).split("hold_out");
+        let mut ranked: Vec<(Option<u32>, u64, usize)> = (self.paths.iter().enumerate())
+            .map(|(index, path)| {
+                let rank = rng.split(&slashed(path)).at(0, 0).random();
+                (self.labels.get(index), rank, index)
+            })
+            .collect();
+        ranked.sort_unstable();
+        let classes = ranked.chunk_by(|a, b| a.0 == b.0);
+        let mut kept: Vec<usize> = classes
+            .flat_map(|class| {
+                let (held, others) = class.split_at(held_out(class.len(), share));
+                let part = if split == Split::Val { held } else { others };
+                part.iter().map(|(_, _, index)| *index)
+            })
+            .collect();
+        kept.sort_unstable();
+        let paths = kept.iter().map(|index| self.paths[*index].clone()).collect();
+        Self { paths, labels: self.labels.of(&kept), content: OnceLock::new(), ..self }
+    }
+
     /// Sorted paths relative to the folder, in image order.
     pub fn paths(&self) -> &[PathBuf] {
         &self.paths
@@ -94,6 +121,17 @@ impl Files {
     pub fn ignored(&self) -> usize {
         self.ignored
     }
+}
+
+/// Number of images held out of `images`.
+fn held_out(images: usize, share: Part) -> usize {
+    let rounded = (images as f64 * share.get()).round() as usize;
+    rounded.max(1).min(images.saturating_sub(1))
+}
+
+/// The path with `/` on every system.
+fn slashed(path: &Path) -> String {
+    path.iter().map(|part| part.to_string_lossy()).collect::<Vec<_>>().join("/")
 }
 
 /// Labels by top-level folder; unlabeled if an image is directly in `root`.
@@ -170,5 +208,62 @@ impl Dataset for Files {
             format!("{:x}", hash.finalize())
         }));
         format!("{:x}", hash.finalize())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Twenty images of `a`, three of `b`, one of `c`; `more` of `a`.
+    fn files(more: usize) -> Files {
+        let of = |class: &str, count: usize| -> Vec<PathBuf> {
+            (0..count).map(|number| PathBuf::from(format!("{class}/{number:02}.png"))).collect()
+        };
+        let paths = [of("a", 20 + more), of("b", 3), of("c", 1)].concat();
+        let labels = by_folder(Path::new("root"), &paths);
+        Files::listed("root".into(), paths).labeled(labels)
+    }
+
+    fn held(files: Files, share: f64, seed: u64) -> Vec<PathBuf> {
+        let hold_out = HoldOut { share: Part::try_from(share).unwrap(), seed };
+        files.part(hold_out, Split::Val).paths().to_vec()
+    }
+
+    #[test]
+    fn each_class_gives_its_share_and_keeps_an_image() {
+        let hold_out = HoldOut { share: Part::try_from(0.1).unwrap(), seed: 0 };
+        let (train, val) = (files(0).part(hold_out, Split::Train), files(0).part(hold_out, Split::Val));
+        let of = |set: &Files, class| (0..set.len()).filter(|i| set.label(*i) == Some(class)).count();
+        assert_eq!([0, 1, 2].map(|class| of(&val, class)), [2, 1, 0]);
+        assert_eq!([0, 1, 2].map(|class| of(&train, class)), [18, 2, 1]);
+        let mut all = [train.paths(), val.paths()].concat();
+        all.sort();
+        assert_eq!(all, files(0).paths());
+        assert_eq!((train.classes(), val.classes()), (files(0).classes(), files(0).classes()));
+        assert_ne!(train.fingerprint(), val.fingerprint());
+        for set in [&train, &val] {
+            for (index, path) in set.paths().iter().enumerate() {
+                let class = set.label(index).map(|class| set.classes()[class as usize].clone());
+                assert_eq!(class, Some(class_of(path)));
+            }
+        }
+    }
+
+    #[test]
+    fn the_seed_decides_and_added_images_move_few() {
+        assert_eq!(held(files(0), 0.5, 1), held(files(0), 0.5, 1));
+        assert_ne!(held(files(0), 0.5, 1), held(files(0), 0.5, 2));
+        let (before, after) = (held(files(0), 0.5, 1), held(files(2), 0.5, 1));
+        let moved = before.iter().filter(|path| !after.contains(path)).count();
+        assert!(moved <= 1, "{moved} images left the validation split");
+    }
+
+    #[test]
+    fn without_labels_all_images_are_one_group() {
+        let paths: Vec<PathBuf> = (0..10).map(|number| format!("{number}.png").into()).collect();
+        let flat = || Files::listed("root".into(), paths.clone());
+        assert_eq!(held(flat(), 0.2, 0).len(), 2);
+        assert!(held(flat(), 0.999, 0).len() == 9 && held(flat(), 0.001, 0).len() == 1);
     }
 }

@@ -78,6 +78,12 @@ impl Labels {
         &self.numbers
     }
 
+    /// Those of the images at `indices`, numbered as before.
+    pub(super) fn of(self, indices: &[usize]) -> Self {
+        let numbers = indices.iter().filter_map(|index| self.get(*index)).collect();
+        Self { numbers, ..self }
+    }
+
     /// Class names by number.
     pub fn classes(&self) -> &[String] {
         &self.classes

@@ -9,7 +9,7 @@ use super::{
     list,
     parquet::{ColumnNames, Parquet},
     scenes::Scenes,
-    source::{DataSpec, Locations, SourceSpec},
+    source::{DataSpec, HoldOut, Locations, SourceSpec},
     view::{CACHE_BYTES, DatasetView},
     voc,
 };
@@ -45,7 +45,14 @@ fn source(source: &SourceSpec, split: Split, names: &[String]) -> Result<Arc<dyn
         SourceSpec::Catalog(name) => {
             return Err(DataError::Spec(format!("catalog entry `{name}` refers to another catalog entry")));
         }
-        SourceSpec::Folder { train, val } => Arc::new(folder(train, val.as_deref(), split, names)?),
+        SourceSpec::Folder { train, val: Some(_), hold_out: Some(_), .. } => {
+            let message = format!("{} has both `val` and `hold_out`: take one of them out", train.display());
+            return Err(DataError::Spec(message));
+        }
+        SourceSpec::Folder { train, val: None, hold_out: Some(share), seed } => {
+            Arc::new(Files::open(train)?.part(HoldOut { share: *share, seed: *seed }, split))
+        }
+        SourceSpec::Folder { train, val, .. } => Arc::new(folder(train, val.as_deref(), split, names)?),
         SourceSpec::List { train, val, root } => {
             Arc::new(listed(train, val.as_deref(), root.as_deref(), split, names)?)
         }

@@ -6,7 +6,7 @@ pub use super::{
     error::DataError,
 };
 use crate::{
-    bounded::{BatchSize, Count, Fraction, Pixels, SceneCount, SceneSize},
+    bounded::{BatchSize, Count, Fraction, Part, Pixels, SceneCount, SceneSize},
     spec_path::SpecPath,
 };
 use serde::{Deserialize, Serialize};
@@ -23,6 +23,12 @@ pub enum SourceSpec {
         train: SpecPath,
         #[serde(default)]
         val: Option<SpecPath>,
+        /// Share of the images of each class that are held out of `train` for validation, in place of `val`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        hold_out: Option<Part>,
+        /// Decides which images are held out.
+        #[serde(default, skip_serializing_if = "is_zero")]
+        seed: u64,
     },
     /// Text files, one `path[ label]` per line, relative to `root` (default: the list's folder).
     List {
@@ -72,13 +78,18 @@ pub enum SourceSpec {
 }
 
 impl SourceSpec {
+    /// A folder of training images, and one of validation images if there is one.
+    pub fn folder(train: impl Into<SpecPath>, val: Option<SpecPath>) -> Self {
+        Self::Folder { train: train.into(), val, hold_out: None, seed: 0 }
+    }
+
     /// The files and folders it refers to.
     pub fn paths(&self) -> Vec<&Path> {
         fn of<'a>(all: impl IntoIterator<Item = &'a SpecPath>) -> Vec<&'a Path> {
             all.into_iter().map(SpecPath::as_path).collect()
         }
         match self {
-            Self::Folder { train, val } => of([train].into_iter().chain(val)),
+            Self::Folder { train, val, .. } => of([train].into_iter().chain(val)),
             Self::List { train, val, root } => of([train].into_iter().chain(val).chain(root)),
             Self::Parquet { train, val, .. } => of(train.iter().chain(val)),
             Self::CifarBinary { dir } => vec![dir],
@@ -104,6 +115,16 @@ impl std::fmt::Display for SourceSpec {
     }
 }
 
+/// What of a folder's images belongs to a split: those that are held out, or the others.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct HoldOut {
+    pub share: Part,
+    pub seed: u64,
+}
+
+fn is_zero(seed: &u64) -> bool {
+    *seed == 0
+}
 fn image_column() -> String {
     "image".into()
 }

@@ -57,7 +57,7 @@ impl Dataset for Numbered {
 }
 
 fn spec(threads: usize) -> DataSpec {
-    let source = SourceSpec::Folder { train: "".into(), val: None };
+    let source = SourceSpec::folder("", None);
     DataSpec { threads: Some(Count::of(threads)), ..DataSpec::new(source, Count::of(6)) }
 }
 

@@ -48,7 +48,7 @@ fn spec(source: SourceSpec) -> DataSpec {
 }
 
 fn folder(root: &Path, train: &str, val: Option<&str>) -> DataSpec {
-    spec(SourceSpec::Folder { train: root.join(train).into(), val: val.map(|val| root.join(val).into()) })
+    spec(SourceSpec::folder(root.join(train), val.map(|val| root.join(val).into())))
 }
 
 fn opened(spec: &DataSpec, split: Split) -> Result<Arc<dyn Dataset>, DataError> {
