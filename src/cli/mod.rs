@@ -12,6 +12,7 @@ mod experiment;
 mod export;
 mod failure;
 mod features;
+mod init;
 mod logging;
 mod model;
 mod out;
@@ -59,6 +60,11 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
+    /// Write a first spec for a folder of pictures
+    #[command(
+        after_help = "Example:\n  hueristic init photos\n  hueristic init photos --task rotation --minutes 20"
+    )]
+    Init(init::InitArgs),
     /// Run every stage of an experiment, resuming unfinished runs
     #[command(after_help = "Example:\n  hueristic run experiments/tiny/quickstart.yaml --seeds 0..3\n  \
                             hueristic run experiments/tiny/quickstart.yaml --set colorization.train.steps=50")]
@@ -138,6 +144,7 @@ impl Cli {
     pub fn run(self) -> anyhow::Result<CommandOutput> {
         check_simd().map_err(failure::Usage)?;
         match self.verb {
+            Verb::Init(args) => init::run(&args),
             Verb::Run(args) => experiment::run(&args),
             Verb::Check(args) => experiment::check(&args),
             Verb::Show(args) => experiment::show(&args),

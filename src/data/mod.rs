@@ -29,6 +29,9 @@ pub mod source; // SourceSpec, DataSpec
 pub mod subset; // some pictures, evenly over the classes
 pub mod transforms;
 pub mod verify; // report of `data verify`
+
+pub mod survey; // a first look at a folder
+
 pub mod view; // limit, class names and cache around a set
 pub mod voc; // PASCAL VOC
 pub mod walk; // lists the images below a folder

@@ -2,7 +2,7 @@
 
 use super::{
     catalog,
-    dataset::{Dataset, Split},
+    dataset::{Dataset, RgbImage, Split},
     error::DataError,
     open::open,
     source::{DataSpec, Locations, SourceSpec},
@@ -136,8 +136,12 @@ fn inspect(set: &dyn Dataset, split: Split) -> SplitReport {
 /// Width, height, and whether every pixel is gray.
 fn look(set: &dyn Dataset, index: usize) -> Result<(usize, usize, bool), DataError> {
     let image = set.image(index)?;
-    let gray = image.pixels.chunks_exact(3).all(|p| p[0] == p[1] && p[1] == p[2]);
-    Ok((image.width, image.height, gray))
+    Ok((image.width, image.height, is_gray(&image)))
+}
+
+/// Whether every pixel is gray.
+pub(super) fn is_gray(image: &RgbImage) -> bool {
+    image.pixels.chunks_exact(3).all(|p| p[0] == p[1] && p[1] == p[2])
 }
 
 /// Smallest, (lower) median and largest; zeros if empty.

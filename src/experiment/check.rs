@@ -14,7 +14,7 @@ use crate::{
     backbones::summary::Summary,
     data::source::Split,
     text::counted,
-    train::{clock, interrupt::ScratchDir, spec::TrainSpec},
+    train::{clock, interrupt::ScratchDir, spec::TrainOptions},
 };
 use anyhow::{Context, Result};
 use std::{
@@ -57,7 +57,7 @@ type Cost = Result<Estimate, String>;
 /// Training options and loader throughput.
 #[derive(Debug)]
 struct Training {
-    train: TrainSpec,
+    train: TrainOptions,
     images: usize,
     loader: f64,
     network: Summary,
@@ -153,7 +153,7 @@ fn cost(fits: &[PlannedRun], scratch: &Path) -> Result<Estimate> {
     Ok(sum)
 }
 
-fn training(fit: &StageRun, train: &TrainSpec) -> Result<Training> {
+fn training(fit: &StageRun, train: &TrainOptions) -> Result<Training> {
     let plan = fit.plan.network.as_ref().context("what is trained has a network")?;
     let network = plan.summary(fit.sets.classes(), fit.sets.first_size().unwrap_or_default())?;
     let beside = plan.beside.iter().map(|other| Ok((other.name, other.summary()?)));
@@ -185,6 +185,17 @@ impl CheckReport {
         fits.map(|(label, plan)| (label.as_str(), plan.to_string()))
     }
 
+    /// Seconds of all stages for one seed, as far as they were estimated.
+    pub fn seconds(&self) -> f64 {
+        let costs = self.stages.iter().filter_map(|stage| stage.cost.as_ref()?.as_ref().ok());
+        costs.map(|cost| cost.seconds).sum()
+    }
+
+    /// The error of the first stage whose rehearsal failed.
+    pub fn fault(&self) -> Option<&str> {
+        self.stages.iter().find_map(|stage| stage.cost.as_ref()?.as_ref().err().map(String::as_str))
+    }
+
     /// Number of stages whose rehearsals failed.
     pub fn failing(&self) -> usize {
         self.stages.iter().filter(|stage| matches!(stage.cost, Some(Err(_)))).count()
@@ -196,8 +207,7 @@ impl Display for CheckReport {
         for stage in &self.stages {
             writeln!(f, "{stage}")?;
         }
-        let costs = self.stages.iter().filter_map(|stage| stage.cost.as_ref()?.as_ref().ok());
-        let seconds: f64 = costs.map(|cost| cost.seconds).sum();
+        let seconds = self.seconds();
         if seconds > 0.0 {
             writeln!(f, "about {} for each seed\n", clock::span(seconds))?;
         }

@@ -31,6 +31,8 @@ mod preflight; // checks before the first step
 mod check; // the dry run
 mod estimate; // cost of a fit
 
+pub mod draft; // a first spec for a folder of pictures
+
 pub mod publish;
 mod redact; // redaction of published files // preparing a finished run for the hub
 

@@ -8,6 +8,7 @@ mod features;
 mod floors;
 #[cfg(feature = "hub")]
 mod hub;
+mod init;
 mod oracles;
 mod report;
 mod report_transfer;

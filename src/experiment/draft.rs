@@ -1,0 +1,347 @@
+//! Drafts: a commented spec for a folder of pictures that runs as it is, with sizes and a length that fit the pictures and
+//! the machine. Users go on from there; the published protocols are in `experiments/paper`.
+
+use super::{Experiment, RunOptions, check_and_estimate};
+use crate::{data::survey::Survey, text::counted};
+use anyhow::{Context, Result, bail, ensure};
+use std::{
+    fmt::Write as _,
+    fs,
+    path::{self, Path, PathBuf},
+};
+
+/// Short side from which pictures are photographs rather than thumbnails, in pixels.
+const PHOTOGRAPH: usize = 96;
+/// Shortest side that every task can use, in pixels.
+const SMALLEST: usize = 24;
+/// Updates of the rehearsed training: enough that all else is little beside them.
+const REHEARSED: usize = 100_000;
+/// Share of the time that the pretext task gets; the rest is for validation and probes.
+const PRETEXT_SHARE: f64 = 0.75;
+/// Most epochs of a draft: more are rarely worth the time on a small set.
+const MOST_EPOCHS: f64 = 200.0;
+/// Neighbors that a monitor needs in its bank.
+const NEIGHBORS: usize = 20;
+
+/// A pretext task of a draft: its options for thumbnails and for photographs, and what its network sees.
+struct DraftTask {
+    name: &'static str,
+    about: &'static str,
+    thumbnails: &'static str,
+    photographs: &'static str,
+    input: &'static str,
+    /// Whether it cuts pictures into tiles, which needs larger ones.
+    has_tiles: bool,
+}
+
+const fn plain(name: &'static str, about: &'static str, input: &'static str) -> DraftTask {
+    DraftTask { name, about, thumbnails: "{}", photographs: "{}", input, has_tiles: false }
+}
+
+const TASKS: [DraftTask; 9] = [
+    plain("colorization", "predicts the colors of a gray picture (Zhang et al. 2016)", ""),
+    plain("autoencoder", "reproduces its input, a baseline", ""),
+    plain(
+        "split_brain",
+        "predicts colors from lightness and lightness from colors (Zhang et al. 2017)",
+        "lab",
+    ),
+    DraftTask {
+        thumbnails: "{ head: { embedding: 512, hidden: [] } }",
+        ..plain(
+            "rotation",
+            "tells by which quarter turn a picture was turned (Gidaris et al. 2018)",
+            "rgb_unit",
+        )
+    },
+    plain("inpainting", "fills in what was cut out (Pathak et al. 2016)", "rgb_unit"),
+    plain("bigan", "learns codes of pictures against a generator (Donahue et al. 2017)", "bgr_signed"),
+    plain("simclr", "finds the other view of a picture among those of others (Chen et al. 2020)", "rgb_unit"),
+    DraftTask {
+        thumbnails: "{ permutations: 100, head: { embedding: 128, hidden: [512] } }",
+        photographs: "{ permutations: 100, head: { embedding: 256, hidden: [1024] } }",
+        has_tiles: true,
+        ..plain("jigsaw", "finds the order of shuffled tiles (Noroozi and Favaro 2016)", "rgb_unit")
+    },
+    DraftTask {
+        thumbnails: "{ grid: 2, head: { embedding: 128, hidden: [512] } }",
+        photographs: "{ grid: 2, head: { embedding: 256, hidden: [1024] } }",
+        has_tiles: true,
+        ..plain("context", "tells where one patch lies from another (Doersch et al. 2015)", "")
+    },
+];
+
+/// Names of the tasks that can be drafted.
+pub const TASK_NAMES: [&str; TASKS.len()] = {
+    let (mut names, mut i) = ([""; TASKS.len()], 0);
+    while i < TASKS.len() {
+        names[i] = TASKS[i].name;
+        i += 1;
+    }
+    names
+};
+
+/// What a draft is made for.
+#[derive(Debug)]
+pub struct DraftOptions<'a> {
+    /// Name of the experiment.
+    pub name: &'a str,
+    /// File of the spec, as its comments name it.
+    pub file: &'a str,
+    /// One of [`TASK_NAMES`].
+    pub task: &'a str,
+    /// The folders of the survey as the spec names them.
+    pub train: &'a str,
+    pub val: Option<&'a str>,
+    /// Whether a GPU will train it.
+    pub gpu: bool,
+    /// Seconds that it may take.
+    pub seconds: f64,
+}
+
+/// A spec that is not timed yet.
+pub struct Draft<'a> {
+    survey: &'a Survey,
+    options: &'a DraftOptions<'a>,
+    task: &'static DraftTask,
+    resize: Option<usize>,
+    crop: usize,
+    batch: usize,
+}
+
+impl<'a> Draft<'a> {
+    /// Chooses sizes for the pictures of a survey.
+    ///
+    /// # Errors
+    /// An unknown task; pictures that are too small or too few for any network.
+    pub fn new(survey: &'a Survey, options: &'a DraftOptions<'a>) -> Result<Self> {
+        let task = TASKS.iter().find(|task| task.name == options.task).context("no such task")?;
+        let [_, side, _] = survey.short_side;
+        ensure!(
+            side >= SMALLEST,
+            "the pictures of {} are {side} pixels on their short side: at least {SMALLEST} are needed",
+            survey.train.display()
+        );
+        if survey.pictures < 8 {
+            bail!(
+                "{} holds {} pictures; give a folder of at least 8, better thousands",
+                survey.train.display(),
+                survey.pictures
+            );
+        }
+        let (resize, crop) = frame(survey.short_side, task.has_tiles, options.gpu);
+        let most = if options.gpu { 128 } else { 32 };
+        Ok(Self { survey, options, task, resize, crop, batch: most.min(survey.pictures / 4) })
+    }
+
+    /// Whether the task is that of a ResNet.
+    fn is_residual(&self) -> bool {
+        self.task.name == "simclr"
+    }
+
+    fn is_of_photographs(&self) -> bool {
+        self.survey.short_side[1] >= PHOTOGRAPH
+    }
+
+    /// Whether labels are worth a probe: at least two classes with pictures for both splits.
+    fn is_labeled(&self) -> bool {
+        self.survey.classes.len() >= 2 && self.survey.smallest_class >= 2
+    }
+
+    /// Pictures of training and validation.
+    fn split(&self) -> (usize, usize) {
+        let (all, own) = (self.survey.pictures, self.survey.val_pictures);
+        let held = if self.survey.val.is_some() { 0 } else { (all as f64 * self.share()).round() as usize };
+        (all - held, own + held)
+    }
+
+    /// Share that is held out where there is no validation folder: fewer pictures of a large set.
+    fn share(&self) -> f64 {
+        if self.survey.pictures > 20_000 { 0.05 } else { 0.1 }
+    }
+
+    /// Seconds of an update, as a rehearsal on some of the pictures takes.
+    ///
+    /// # Errors
+    /// A fault of the draft or of the pictures.
+    pub fn rehearse(&self, scratch: &Path, options: &RunOptions) -> Result<f64> {
+        let quoted = |path: &PathBuf| Ok(format!("\"{}\"", path::absolute(path)?.display()));
+        let list = self.survey.sample.iter().map(quoted).collect::<Result<Vec<String>>>()?;
+        fs::write(scratch.join("sample.txt"), list.join("\n"))?;
+        let data = format!(
+            "data: {{ source: {{ list: {{ train: sample.txt, val: sample.txt }} }}, {} }}",
+            self.framing()
+        );
+        let batch = self.batch.min(list.len());
+        let stage = self.pretext(&format!("steps: {REHEARSED}"), batch, false);
+        let text = format!("name: rehearsal\n{data}\n\n{}\nstages:\n{stage}", self.backbone());
+        let spec = scratch.join("rehearsal.yaml");
+        fs::write(&spec, text)?;
+        let experiment = Experiment::load(&spec, &[])?;
+        let report =
+            check_and_estimate(&experiment, &RunOptions { out: scratch.join("runs"), ..options.clone() })?;
+        if let Some(fault) = report.fault() {
+            bail!("{fault}");
+        }
+        Ok(report.seconds() / REHEARSED as f64 * self.batch as f64 / batch as f64)
+    }
+
+    /// Epochs that fit into the time, for an update of so many seconds.
+    pub fn epochs(&self, update: f64) -> f64 {
+        let per_epoch = (self.split().0 as f64 / self.batch as f64) * update;
+        let epochs = (PRETEXT_SHARE * self.options.seconds / per_epoch.max(1e-9)).clamp(0.1, MOST_EPOCHS);
+        let digits = if epochs < 10.0 { 10.0 } else { 1.0 };
+        (epochs * digits).floor() / digits
+    }
+
+    /// The spec, for a training of so many epochs at so many seconds an update.
+    pub fn text(&self, epochs: f64, update: f64) -> String {
+        let mut text = self.head(epochs, update);
+        let _ = write!(text, "\n{}\n{}\nstages:\n", self.data(), self.backbone());
+        text += &self.pretext(&format!("epochs: {epochs}"), self.batch, self.is_labeled());
+        if self.is_labeled() {
+            text += &self.probe();
+        }
+        text
+    }
+
+    fn head(&self, epochs: f64, update: f64) -> String {
+        let Self { survey, options, task, .. } = self;
+        let seconds = epochs * self.split().0 as f64 / self.batch as f64 * update;
+        let minutes = counted((seconds / 60.0).ceil() as usize, "minute");
+        let (name, file) = (options.name, options.file);
+        let sides = match survey.short_side {
+            [least, _, most] if least == most => format!("{least} pixels on the short side"),
+            [least, median, most] => {
+                format!("short sides of {least} to {most} pixels, half of them up to {median}")
+            }
+        };
+        let classes = match survey.classes.len() {
+            0 => "no classes".into(),
+            1 => "one class".into(),
+            n => format!("{n} classes"),
+        };
+        format!(
+            "# {task_name}: {about}.\n\
+             # Pictures: {count} for training, {val} for validation, {classes}; {gray:.0} % gray, of {decoded} looked at;\n\
+             #           {sides}.\n\
+             # Time:     about {minutes} for the pretext task on the machine where this was written.\n\
+             # Check:    hueristic check {file}\n\
+             # Run:      hueristic run {file}\n\
+             # Keys:     hueristic schema --markdown\n\
+             name: {name}\n",
+            task_name = task.name,
+            about = task.about,
+            count = self.split().0,
+            val = self.split().1,
+            gray = 100.0 * survey.gray,
+            decoded = survey.decoded,
+        )
+    }
+
+    fn framing(&self) -> String {
+        let resize = self.resize.map_or(String::new(), |side| format!("resize: {side}, "));
+        format!("{resize}crop: {}", self.crop)
+    }
+
+    fn data(&self) -> String {
+        let train = scalar(self.options.train);
+        let source = match self.options.val {
+            Some(val) => format!("    folder: {{ train: {train}, val: {} }}", scalar(val)),
+            None => format!(
+                "    # A share of each class is held out for validation; another `seed` holds out others.\n    \
+                 folder: {{ train: {train}, hold_out: {}, seed: 0 }}",
+                self.share()
+            ),
+        };
+        let resize =
+            self.resize.map_or(String::new(), |side| format!("  resize: {side} # short side, in pixels\n"));
+        format!(
+            "data:\n  source:\n{source}\n{resize}  crop: {} # side of the square that the network sees, in pixels\n",
+            self.crop
+        )
+    }
+
+    fn backbone(&self) -> String {
+        let input = |lead: &str| match self.task.input {
+            "" => String::new(),
+            input => format!("{lead}input: {input}"),
+        };
+        if self.is_residual() {
+            let (stem, width) = if self.is_of_photographs() { ("", "0.5") } else { ("stem: small, ", "0.5") };
+            return format!("backbone:\n  resnet: {{ {stem}width: {width}{} }}\n", input(", "));
+        }
+        let stem = if self.is_of_photographs() && !self.task.has_tiles { "" } else { "stem: small, " };
+        let size = if self.options.gpu { "width: 1" } else { "width: 0.5, fc: 512" };
+        let leak = if self.task.name == "bigan" { ", leak: 0.2" } else { "" };
+        format!("backbone:\n  alexnet: {{ {stem}{size}, norm_decay: 0.99{leak}{} }}\n", input(", "))
+    }
+
+    fn pretext(&self, length: &str, batch: usize, monitored: bool) -> String {
+        let task = if self.is_of_photographs() { self.task.photographs } else { self.task.thumbnails };
+        let name = self.task.name;
+        let optimizer = match name {
+            "bigan" => "adam: { lr: 2e-4, beta1: 0.5 }",
+            _ => "adam: { lr: 1e-3, decay: 1e-4 }",
+        };
+        let ema = if name == "bigan" { "        ema: { decay: 0.99 }\n" } else { "" };
+        let monitor = if monitored { self.monitor() } else { String::new() };
+        format!(
+            "  {name}:\n    pretext:\n      task: {{ {name}: {task} }}\n{monitor}      train:\n        \
+             {length} # or `steps`, or `images`\n        batch: {batch}\n        optimizer: {{ {optimizer} }}\n        \
+             schedule: {{ decay: {{ cosine: {{}} }}, warmup: 5 % }}\n        evaluate_every: 25 %\n{ema}"
+        )
+    }
+
+    /// A monitor for labeled pictures, if there are enough of them.
+    fn monitor(&self) -> String {
+        let (train, val) = self.split();
+        if train < 10 * NEIGHBORS || val < NEIGHBORS {
+            return String::new();
+        }
+        format!(
+            "      # Watches the features while they are learned: nearest neighbors and a small probe.\n      \
+             monitor: {{ every: 10 %, pictures: {{ bank: {}, test: {} }} }}\n",
+            train.min(2000),
+            val.min(500)
+        )
+    }
+
+    fn probe(&self) -> String {
+        let name = self.task.name;
+        let layers =
+            if self.is_residual() { "layers: [conv1, layer1, layer2, layer3, layer4], " } else { "" };
+        let batch = (4 * self.batch).min(128).min(self.split().0);
+        format!(
+            "\n  # How well a linear classifier reads each layer, beside a network that learned nothing.\n  \
+             probe:\n    linear_probe:\n      backbones:\n        gaussian: {{ init: msra }}\n        \
+             {name}: {{ stage: {name} }}\n      probe: {{ {layers}dimensions: 1200, augment: false }}\n      train:\n        \
+             steps: 1500\n        batch: {batch}\n        optimizer: {{ sgd: {{ lr: 0.01, decay: 5e-4 }} }}\n        \
+             schedule: {{ decay: {{ multi_step: {{ at: [60 %, 85 %], rates: [1e-3, 1e-4] }} }} }}\n"
+        )
+    }
+}
+
+/// Short side after resizing, if any, and side of the crop, for pictures with these short sides.
+fn frame([least, median, _]: [usize; 3], has_tiles: bool, gpu: bool) -> (Option<usize>, usize) {
+    if median < PHOTOGRAPH {
+        let side = if has_tiles { 64 } else { median.min(64) };
+        // Room to move the crop by a tenth, as 29 of the 32 pixels of CIFAR-10.
+        let crop = if has_tiles { 60 } else { side - side / 10 };
+        return ((least < crop || side != median).then_some(side), crop);
+    }
+    match (has_tiles, gpu) {
+        (true, _) => (Some(128), 120),
+        (false, true) if median >= 224 => (Some(256), 224),
+        (false, _) => (Some(146), 128),
+    }
+}
+
+/// The text as a YAML scalar.
+fn scalar(text: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "_-./".contains(c);
+    if text.chars().all(plain) && !text.starts_with('-') {
+        return text.into();
+    }
+    serde_json::Value::from(text).to_string()
+}

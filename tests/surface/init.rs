@@ -1,0 +1,145 @@
+//! `init`: the spec that it writes loads, fits its pictures, and runs.
+
+use hueristic::{
+    data::survey::Survey,
+    experiment::{
+        Experiment,
+        draft::{Draft, DraftOptions, TASK_NAMES},
+    },
+};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Output},
+};
+
+/// A folder of `count` pictures in each of `classes`, without classes if there is none.
+fn pictures(root: &Path, classes: &[&str], count: u32, side: u32) {
+    let classes = if classes.is_empty() { &[""] } else { classes };
+    for (number, class) in classes.iter().enumerate() {
+        let folder = root.join(class);
+        fs::create_dir_all(&folder).unwrap();
+        for index in 0..count {
+            let shade = |x: u32, y: u32| [(x * 5 + index * 40) as u8, (y * 7) as u8, (number * 90) as u8];
+            let picture = image::RgbImage::from_fn(side + 8, side, |x, y| image::Rgb(shade(x, y)));
+            picture.save(folder.join(format!("{index:03}.png"))).unwrap();
+        }
+    }
+}
+
+fn init(at: &Path, arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_hueristic"));
+    command.arg("init").args(arguments).current_dir(at).env_remove("RUST_LOG").output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+/// The drafted spec, loaded.
+fn drafted(home: &Path, task: &str, gpu: bool) -> (String, Experiment) {
+    let survey = Survey::of(&home.join("photos")).unwrap();
+    let options = DraftOptions {
+        name: "mine",
+        file: "mine.yaml",
+        task,
+        train: "photos",
+        val: None,
+        gpu,
+        seconds: 60.0,
+    };
+    let draft = Draft::new(&survey, &options).unwrap();
+    let (text, file) = (draft.text(draft.epochs(0.1), 0.1), home.join(format!("{task}.yaml")));
+    fs::write(&file, &text).unwrap();
+    let experiment = Experiment::load(&file, &[]).unwrap_or_else(|error| panic!("{task}: {error}\n{text}"));
+    (text, experiment)
+}
+
+#[test]
+fn every_task_is_drafted_for_thumbnails_and_photographs() {
+    for (side, gpu) in [(24, false), (32, false), (64, false), (100, false), (240, false), (240, true)] {
+        let home = tempfile::tempdir().unwrap();
+        pictures(&home.path().join("photos"), &["cat", "dog"], 6, side);
+        for task in TASK_NAMES {
+            let (text, experiment) = drafted(home.path(), task, gpu);
+            let names: Vec<&str> = experiment.stages.iter().map(|(name, _)| name).collect();
+            assert_eq!(names, [task, "probe"], "{text}");
+            assert!(text.contains("hold_out: 0.1") && text.contains("2 classes"), "{text}");
+        }
+    }
+}
+
+#[test]
+fn the_default_draft_of_a_labeled_folder_runs() {
+    let home = tempfile::tempdir().unwrap();
+    pictures(&home.path().join("photos"), &["cat", "dog"], 12, 32);
+    let output = init(home.path(), &["photos", "--minutes", "1", "--threads", "1", "--device", "cpu"]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let said = text(&output.stdout);
+    assert!(
+        said.contains("24 pictures, 2 classes") && said.contains("hueristic run photos_colorization.yaml"),
+        "{said}"
+    );
+    let file = home.path().join("photos_colorization.yaml");
+    let written = fs::read_to_string(&file).unwrap();
+    assert!(written.contains("train: photos, hold_out: 0.1"), "{written}");
+    let epochs = written.lines().find_map(|line| line.trim().strip_prefix("epochs: ")).unwrap();
+    let epochs: f64 = epochs.split(' ').next().unwrap().parse().unwrap();
+    assert!((0.1..=200.0).contains(&epochs), "{written}");
+    let run = Command::new(env!("CARGO_BIN_EXE_hueristic"))
+        .args(["run", "photos_colorization.yaml", "--threads", "1", "--out", "runs"])
+        .args(["--set", "colorization.train.steps=3", "--set", "probe.train.steps=2"])
+        .current_dir(home.path())
+        .output()
+        .unwrap();
+    assert!(run.status.success(), "{}", text(&run.stderr));
+    assert!(text(&run.stdout).contains("gaussian"), "{}", text(&run.stdout));
+    let again = init(home.path(), &["photos"]);
+    assert_eq!(again.status.code(), Some(2));
+    assert!(text(&again.stderr).contains("photos_colorization.yaml exists"), "{}", text(&again.stderr));
+    assert_eq!(fs::read_to_string(&file).unwrap(), written, "nothing is overwritten");
+}
+
+#[test]
+fn splits_and_names_of_the_folder_are_kept() {
+    let home = tempfile::tempdir().unwrap();
+    let root = home.path().join("my photos");
+    pictures(&root.join("train"), &[], 9, 40);
+    pictures(&root.join("test"), &[], 5, 40);
+    fs::create_dir(home.path().join("specs")).unwrap();
+    let output = init(
+        home.path(),
+        &["my photos", "--task", "rotation", "--out", "specs/a.yaml", "--threads", "1", "--device", "cpu"],
+    );
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let written = fs::read_to_string(home.path().join("specs/a.yaml")).unwrap();
+    assert!(written.contains("name: my_photos_rotation"), "{written}");
+    assert!(written.contains(r#"train: "../my photos/train", val: "../my photos/test""#), "{written}");
+    assert!(!written.contains("probe:") && !written.contains("monitor:"), "no labels: {written}");
+    assert!(written.contains("9 for training, 5 for validation, no classes"), "{written}");
+}
+
+#[test]
+fn what_cannot_be_used_is_refused_in_words() {
+    let home = tempfile::tempdir().unwrap();
+    let refused = |arguments: &[&str], code: i32, part: &str| {
+        let output = init(home.path(), arguments);
+        let error = text(&output.stderr);
+        assert_eq!((output.status.code(), text(&output.stdout).as_str()), (Some(code), ""), "{error}");
+        assert!(error.contains(part), "{part} is not in {error}");
+        let left: Vec<PathBuf> =
+            fs::read_dir(home.path()).unwrap().map(|entry| entry.unwrap().path()).collect();
+        assert!(left.iter().all(|path| path.is_dir()), "{left:?}");
+    };
+    refused(&[], 2, "hueristic init FOLDER");
+    refused(&["nowhere"], 2, "nowhere");
+    fs::create_dir(home.path().join("few")).unwrap();
+    pictures(&home.path().join("few"), &[], 3, 32);
+    refused(&["few"], 1, "at least 8");
+    pictures(&home.path().join("dots"), &[], 9, 10);
+    refused(&["dots"], 1, "at least 24");
+    refused(&["dots", "--task", "colorisation"], 2, "colorization");
+    fs::create_dir(home.path().join("broken")).unwrap();
+    (0..9).for_each(|i| fs::write(home.path().join(format!("broken/{i}.png")), "no picture").unwrap());
+    refused(&["broken"], 1, "broken/0.png");
+}
