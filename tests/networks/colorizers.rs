@@ -146,7 +146,7 @@ fn release() -> Result<Answers> {
 
 fn write(state: &Answers, path: &Path) -> Result<()> {
     let list: Vec<(&str, &Tensor)> = state.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
-    weights::pth::write(&list, path)
+    weights::pth::write(&list, &Default::default(), path)
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Writes our weights in third-party layouts, in any of the three formats.
 
 use super::{
-    Architecture, Layout, WeightFile,
+    Architecture, LAYOUT, Layout, WeightFile,
     import::{COLOR_UNIT, LIGHTNESS_UNIT},
     names::{self, SCALE},
 };
@@ -16,8 +16,11 @@ use std::{
     path::Path,
 };
 
-/// Writes a weight file atomically in a layout and a format; returns notes on what was changed or left out. Only
-/// safetensors in our own layout stores the metadata. Caffe models always have Caffe's layout.
+/// Names the section in errors.
+const COLORIZATION: &str = "the header's `colorization`";
+
+/// Writes a weight file atomically in a layout and a format; returns notes on what was changed or left out. The metadata
+/// is stored in safetensors in our own layout, and in state dicts. Caffe models always have Caffe's layout.
 ///
 /// # Errors
 /// A network without names in the layout, a layout that the format cannot store, a file that cannot be written.
@@ -29,15 +32,18 @@ pub fn save(file: &WeightFile, layout: Layout, format: Format, path: &Path) -> R
     let (tensors, mut notes) =
         exported(file, layout).with_context(|| format!("cannot write the layout `{layout}`"))?;
     let list: Vec<(&str, &Tensor)> = tensors.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
-    let kept = format == Format::Safetensors && layout == Layout::Ours;
-    if !kept && !file.metadata.is_empty() {
+    let metadata = match format {
+        Format::Safetensors if layout == Layout::Ours => file.metadata.clone(),
+        Format::Pytorch => state_dict_metadata(file, layout)?,
+        Format::Safetensors | Format::Caffe => BTreeMap::new(),
+    };
+    if metadata.is_empty() && !file.metadata.is_empty() {
         let keys = file.metadata.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
         notes.push(format!("left out: the header ({keys}), which this format and layout cannot store"));
     }
     match format {
-        Format::Safetensors if kept => weights::write(&list, &file.metadata, path)?,
-        Format::Safetensors => weights::write(&list, &BTreeMap::new(), path)?,
-        Format::Pytorch => pth::write(&list, path)?,
+        Format::Safetensors => weights::write(&list, &metadata, path)?,
+        Format::Pytorch => pth::write(&list, &metadata, path)?,
         Format::Caffe => {
             let transposed = file.architecture.map(Architecture::transposed).unwrap_or_default();
             let transposed: Vec<&str> = transposed.iter().map(String::as_str).collect();
@@ -45,6 +51,22 @@ pub fn save(file: &WeightFile, layout: Layout, format: Format, path: &Path) -> R
         }
     }
     Ok(notes)
+}
+
+/// The metadata for tensors in this layout, so that the network in the state dict is read as the same one.
+fn state_dict_metadata(file: &WeightFile, layout: Layout) -> Result<BTreeMap<String, String>> {
+    let mut metadata = file.metadata.clone();
+    if metadata.is_empty() || layout == Layout::Ours {
+        return Ok(metadata);
+    }
+    metadata.insert(LAYOUT.into(), layout.to_string());
+    if let (Layout::Eccv16, Some(yaml)) = (layout, metadata.get_mut("colorization")) {
+        // The head's weights are divided by it.
+        let mut section: serde_yaml::Mapping = crate::yaml::read(yaml).context(COLORIZATION)?;
+        section.insert("temperature".into(), 1.0.into());
+        *yaml = crate::yaml::write(&section)?;
+    }
+    Ok(metadata)
 }
 
 fn exported(file: &WeightFile, layout: Layout) -> Result<(Named, Vec<String>)> {
@@ -259,7 +281,7 @@ fn centers(bins: &Bins, unit: f64) -> Result<Tensor> {
 
 fn temperature(file: &WeightFile) -> Result<Option<f64>> {
     let Some(yaml) = file.metadata.get("colorization") else { return Ok(None) };
-    let section: serde_yaml::Value = crate::yaml::read(yaml).context("the header's `colorization`")?;
+    let section: serde_yaml::Value = crate::yaml::read(yaml).context(COLORIZATION)?;
     Ok(section.get("temperature").and_then(serde_yaml::Value::as_f64).filter(|t| *t > 0.0))
 }
 

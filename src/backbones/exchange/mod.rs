@@ -28,6 +28,9 @@ use std::{collections::BTreeMap, path::Path};
 /// Metadata key of a colorizer: how labels are upsampled to a whole picture.
 pub const UPSAMPLING: &str = "upsampling";
 
+/// Metadata key of a file that this program wrote in a third-party layout, with that layout's name.
+const LAYOUT: &str = "layout";
+
 /// Factor on the released colorizer's logits before the softmax; 1 / 2.606 is its temperature.
 const RELEASED_SHARPNESS: f64 = 2.606;
 
@@ -130,6 +133,7 @@ fn translated(contents: Contents, missing: Missing) -> Result<WeightFile> {
     }
     said.extend(unread.iter().map(|(name, why)| format!("skipped: {name} ({why})")));
     let Inside { tensors, notes: wrapped, known } = inside(format, &metadata, tensors)?;
+    metadata.remove(LAYOUT);
     let Some((layout, architecture)) = known else { return strange(format, tensors, metadata, said) };
     let import::Imported { tensors, temperature, notes, renamed, .. } =
         import::import((format, layout, architecture), tensors, missing)?;
@@ -161,7 +165,7 @@ fn inside(format: Format, metadata: &BTreeMap<String, String>, tensors: Named) -
         Some((inside, notes)) => (inside, notes),
         None => (tensors, vec![]),
     };
-    let known = if metadata.contains_key("backbone") {
+    let known = if metadata.contains_key("backbone") && !metadata.contains_key(LAYOUT) {
         Architecture::of_ours(&tensors).map(|architecture| (Layout::Ours, architecture))
     } else {
         recognize(format, &tensors)?
@@ -174,14 +178,14 @@ fn inside(format: Format, metadata: &BTreeMap<String, String>, tensors: Named) -
     Ok(Inside { tensors, notes, known })
 }
 
-/// Our own files may hold any network; third-party files must have known names.
+/// Our own files, which have a header or are safetensors, may hold any network; third-party files must have known names.
 fn strange(
     format: Format,
     tensors: Named,
     metadata: BTreeMap<String, String>,
     notes: Vec<String>,
 ) -> Result<WeightFile> {
-    if format != Format::Safetensors {
+    if format != Format::Safetensors && !metadata.contains_key("backbone") {
         let names: Vec<_> = tensors.keys().take(4).map(String::as_str).collect();
         bail!(
             "its {} tensors ({}, …) match no known network: VGG or AlexNet colorizers, VGG-16 \

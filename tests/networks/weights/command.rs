@@ -104,7 +104,7 @@ fn changed(name: &str, out: &Path, change: impl FnOnce(&mut Named)) {
     let (mut tensors, _) = weights::read(&fixture(name)).expect("the oracle");
     change(&mut tensors);
     let list: Vec<_> = tensors.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
-    pth::write(&list, out).expect("a folder to write to");
+    pth::write(&list, &Default::default(), out).expect("a folder to write to");
 }
 
 #[test]

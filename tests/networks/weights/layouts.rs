@@ -272,7 +272,7 @@ fn relatives_of_known_networks_are_named() {
     let open = |names: &[&str]| {
         let path = folder.path().join("w.pth");
         let list: Vec<_> = names.iter().map(|name| (*name, &zero)).collect();
-        weights::pth::write(&list, &path).expect("a writable folder");
+        weights::pth::write(&list, &Default::default(), &path).expect("a writable folder");
         format!("{:#}", exchange::open(&path).expect_err("no network of ours"))
     };
     assert!(open(&["model1.0.weight", "model_class.0.weight"]).contains("conv1_1.bias"));

@@ -21,6 +21,7 @@ use std::{
     io::{Read, Seek},
 };
 use tensor::{Storage, Strided};
+use write::HEADER;
 use zip::{
     CompressionMethod, ZipArchive,
     read::{ArchiveOffset, Config},
@@ -37,7 +38,8 @@ const EXPANDED: u64 = 64 << 20;
 const LEGACY_MAGIC: [u8; 12] = [0x8a, 0x0a, 0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19];
 /// Version of the older format.
 const LEGACY_VERSION: i64 = 1001;
-/// Tensors of a zip archive, in memory layout: those below `key`, or those of its only network.
+/// Tensors of a zip archive, in memory layout: those below `key`, or those of its only network with the metadata, if this
+/// program wrote it.
 pub(super) fn read_zip(file: impl Read + Seek, length: u64, key: Option<&str>) -> Result<RawWeights> {
     let damaged = "its zip archive cannot be read: it is truncated or corrupt; copy or download it again";
     // The archive starts at the beginning of the file. Detecting the offset fails for some name lengths because of
@@ -62,6 +64,11 @@ pub(super) fn read_zip(file: impl Read + Seek, length: u64, key: Option<&str>) -
     let text = entry(&mut archive, &format!("{folder}data.pkl"), length.min(LONGEST_PICKLE))?;
     let pickle = pickle::read(&mut text.as_slice(), text.len() as u64)?;
     let mut tensors = Tensors::of(&pickle, length, key)?;
+    let about = format!("{folder}{HEADER}");
+    if key.is_none() && names.contains(&about) {
+        let text = entry(&mut archive, &about, length.min(LONGEST_PICKLE))?;
+        tensors.done.metadata = serde_json::from_slice(&text).ok().context("its header is damaged")?;
+    }
     for (index, storage) in pickle.storages.iter().enumerate() {
         if !tensors.needs(index) {
             continue;

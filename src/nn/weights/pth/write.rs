@@ -7,26 +7,33 @@ use crate::nn::weights::{
 use anyhow::{Context, Result, bail};
 use candle_core::{DType, Tensor};
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     io::{Seek, Write},
     path::Path,
 };
 use zip::{ZipWriter, write::SimpleFileOptions};
 
+/// Entry of the archive with this program's metadata, JSON; PyTorch reads none below `extra`.
+pub(super) const HEADER: &str = "extra/hueristic.json";
+
 /// Writes tensors in memory layout as a state dict, in the given order, atomically: integers as int64, all others as
-/// float32. The format cannot store metadata. Equal input gives equal bytes.
+/// float32. `metadata`, if any, is stored in an entry that PyTorch leaves unread. Equal input gives equal bytes.
 ///
 /// # Errors
 /// A duplicate name, a folder that cannot be written, a full disk.
-pub fn write(tensors: &[(&str, &Tensor)], path: &Path) -> Result<()> {
+pub fn write(tensors: &[(&str, &Tensor)], metadata: &BTreeMap<String, String>, path: &Path) -> Result<()> {
     let mut names = BTreeSet::new();
     if let Some((name, _)) = tensors.iter().find(|(name, _)| !names.insert(*name)) {
         bail!("two tensors are called `{name}`")
     }
-    atomically(path, |file| archive(tensors, file))
+    atomically(path, |file| archive(tensors, metadata, file))
 }
 
-fn archive(tensors: &[(&str, &Tensor)], file: &mut (impl Write + Seek)) -> Result<()> {
+fn archive(
+    tensors: &[(&str, &Tensor)],
+    metadata: &BTreeMap<String, String>,
+    file: &mut (impl Write + Seek),
+) -> Result<()> {
     let mut zip = ZipWriter::new(file);
     // Readers can memory-map the values if they are aligned to 64 bytes.
     let options = SimpleFileOptions::default()
@@ -39,6 +46,9 @@ fn archive(tensors: &[(&str, &Tensor)], file: &mut (impl Write + Seek)) -> Resul
     };
     entry("data.pkl", &pickle(tensors))?;
     entry("byteorder", b"little")?;
+    if !metadata.is_empty() {
+        entry(HEADER, &serde_json::to_vec(metadata)?)?;
+    }
     for (index, (name, tensor)) in tensors.iter().enumerate() {
         let tensor = tensor.detach().to_dtype(stored(tensor))?;
         let large = tensor.elem_count() * tensor.dtype().size_in_bytes() > u32::MAX as usize;
