@@ -22,6 +22,7 @@ use super::{
 use crate::{
     atomic_write,
     data::loader::{Loader, Position},
+    nn::weights::checkpoint::{AVERAGE, PARAM},
     rng::Rng,
 };
 use anyhow::{Context, Result, anyhow, bail, ensure};
@@ -116,6 +117,17 @@ impl Checkpoint {
         let (_, tensors) = read().map_err(|e| unreadable(path, e))?;
         let bare = |(name, tensor): (String, Tensor)| Some((name.strip_prefix(PARAM)?.to_string(), tensor));
         Ok(tensors.into_iter().filter_map(bare).collect())
+    }
+
+    /// Verifies the checksum of the file at `path` if its header is a checkpoint's.
+    ///
+    /// # Errors
+    /// A damaged checkpoint.
+    pub fn verify_if_one(path: &Path) -> Result<()> {
+        if tensors::read_text(path).is_err() {
+            return Ok(());
+        }
+        tensors::verify(path).map(drop).map_err(|e| unreadable(path, e))
     }
 
     /// Reads only the header, without verifying the checksum: the cost does not depend on the file's size.
@@ -272,9 +284,7 @@ fn drop_damaged(run: &RunDir, state: &mut State) -> Vec<Warning> {
         .collect()
 }
 
-const PARAM: &str = "param.";
 const OPTIMIZER: &str = "optimizer.";
-const AVERAGE: &str = "ema.";
 
 /// Equal for two random families with the same seed and name.
 fn seed_fingerprint(rng: &Rng) -> String {

@@ -28,6 +28,9 @@ use std::{
     time::{Instant, SystemTime},
 };
 
+/// File name of a trained stage's weights.
+pub const WEIGHTS: &str = "weights.safetensors";
+
 /// An open, locked run directory. A second process gets an error with the holder's pid. The lock is released on drop
 /// or when the process ends for any reason.
 pub struct RunDir {

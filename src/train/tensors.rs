@@ -7,7 +7,10 @@ use crate::{
     atomic_write,
     checksum::{self, Verification},
     guarded,
-    nn::weights::safetensors::{self, LONGEST_HEADER},
+    nn::weights::{
+        checkpoint::STATE,
+        safetensors::{self, LONGEST_HEADER},
+    },
 };
 use ::safetensors::tensor::Metadata;
 use candle_core::{DType, Device, Tensor};
@@ -17,9 +20,6 @@ use std::{
     io::{self, BufReader, Read, Seek, SeekFrom, Write},
     path::Path,
 };
-
-/// Key of the text in the file's `__metadata__`.
-const ENTRY: &str = "hueristic.checkpoint";
 
 /// Named tensors, in order.
 pub type NamedTensors = Vec<(String, Tensor)>;
@@ -31,7 +31,7 @@ pub enum ReadError {
     Io(#[from] io::Error),
     #[error("damaged: {0}")]
     Damaged(String),
-    #[error("not written by this program: its header has no entry {ENTRY}")]
+    #[error("not written by this program: its header has no entry {STATE}")]
     Foreign,
     #[error(
         "has layout {version} and this program reads layouts up to {newest}: use the version of the program that wrote \
@@ -44,7 +44,7 @@ pub enum ReadError {
 
 /// Writes `tensors` and `text` to `path` atomically.
 pub fn write(path: &Path, text: &str, tensors: &[(String, Tensor)]) -> io::Result<()> {
-    let about = BTreeMap::from([("crc32c", checksum::BLANK), (ENTRY, text)]);
+    let about = BTreeMap::from([("crc32c", checksum::BLANK), (STATE, text)]);
     let listed = tensors.iter().map(|(name, t)| (name.as_str(), t.dtype(), t.dims().to_vec()));
     let start = safetensors::start(&about, listed)?;
     let place =
@@ -131,7 +131,7 @@ pub fn read_text(path: &Path) -> Result<String, ReadError> {
 }
 
 fn text_of(metadata: &Metadata) -> Result<String, ReadError> {
-    metadata.metadata().as_ref().and_then(|m| m.get(ENTRY)).cloned().ok_or(ReadError::Foreign)
+    metadata.metadata().as_ref().and_then(|m| m.get(STATE)).cloned().ok_or(ReadError::Foreign)
 }
 
 /// The bytes before the first tensor, and the parsed header. Every number is checked against the file's length first.

@@ -1,10 +1,12 @@
-//! Weight files, read and written: safetensors, PyTorch state dicts (`.pth`) and Caffe's `.caffemodel`.
+//! Weight files, read and written: safetensors, PyTorch state dicts (`.pth`) and Caffe's `.caffemodel`. Of a training's
+//! checkpoint the weights are read.
 //!
 //! Axes are permuted only here: a tensor of rank 4 is `(O, KH, KW, I)` in memory and `(O, I, KH, KW)` in every format
 //! (transposed convolutions likewise, `C_in` first and `C_out` last). All other tensors keep their axes. Names are
 //! those of the file; `backbones::exchange` converts them to our names.
 
 pub mod caffe;
+pub(crate) mod checkpoint;
 mod foreign;
 mod found;
 mod key;
@@ -58,7 +60,7 @@ pub struct Contents {
     pub format: Format,
     /// By the file's own names, in memory layout, on the CPU.
     pub tensors: Named,
-    /// Only in safetensors.
+    /// Of safetensors, of state dicts that this program wrote, and of checkpoints, as the run's weight file will have it.
     pub metadata: BTreeMap<String, String>,
     /// Tensors of unsupported types with the reason, by name: complex, quantized, sparse, half a byte.
     pub unread: BTreeMap<String, String>,
@@ -72,7 +74,7 @@ pub fn read(path: &Path) -> Result<(Named, BTreeMap<String, String>)> {
 }
 
 /// Reads a weight file of any format, identified by its first bytes, whatever its name. `FILE#KEY` selects one of
-/// several networks in it ([`split`]).
+/// several networks in it ([`split`]). A checkpoint of a training gives its weights.
 ///
 /// # Errors
 /// A file that cannot be read, is of another type (which is named), is truncated or corrupt; a file with several
@@ -102,7 +104,8 @@ fn read_file(path: &Path, key: Option<&str>) -> Result<Contents> {
     let (format, found) = if length < 8 {
         bail!("the file has {length} bytes: it is not a {KIND}, or a broken download")
     } else if start.get(8) == Some(&b'{') {
-        (Format::Safetensors, within(safetensors::read(at_start(&file)?, length)?, key)?)
+        let found = checkpoint::weights(safetensors::read(at_start(&file)?, length)?)?;
+        (Format::Safetensors, within(found, key)?)
     } else if start.starts_with(b"PK\x03\x04") {
         (Format::Pytorch, pth::read_zip(file, length, key)?)
     } else if pth::is_legacy(&start) {
