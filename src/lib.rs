@@ -20,11 +20,11 @@
 //!
 //! | floor | modules |
 //! |---|---|
-//! | 0 ground | `skipping` (for tests), [`bounded`], [`extremes`], [`text`], [`guarded`], [`yaml`], [`rng`], [`element`], [`boxes`], [`checksum`], [`atomic_write`], [`key_error`], [`spec_path`], [`hub`], [`npy`], [`device`], `op`, [`color`], [`ops`] |
+//! | 0 ground | `skipping` (for tests), [`bounded`], [`extremes`], [`text`], [`guarded`], [`yaml`], [`rng`], [`element`], [`boxes`], [`checksum`], [`atomic_write`], [`key_error`], [`spec_path`], [`hub`], [`released`], [`npy`], [`device`], `op`, [`color`], [`ops`] |
 //! | 1 networks | [`nn`] |
 //! | 2 siblings that do not see one another | [`backbones`], [`data`], [`metrics`] |
 //! | 3 training machinery, independent of tasks | [`train`] |
-//! | 4 tasks and evaluation | [`pretext`], [`probe`], [`transfer`], [`evaluation`] |
+//! | 4 tasks and evaluation | [`pretext`], [`probe`], [`transfer`], [`evaluation`], [`weight_source`] |
 //! | 5 experiments, pictures | [`spec`], [`report`], [`score`], [`experiment`], [`colorize`], [`features`] |
 //! | 6 surface | [`cli`] |
 //!
@@ -57,6 +57,7 @@ pub mod guarded;
 pub mod hub;
 pub mod key_error;
 pub mod npy;
+pub mod released;
 pub mod rng;
 pub mod spec_path;
 pub mod text;
@@ -83,6 +84,7 @@ pub mod evaluation;
 pub mod pretext;
 pub mod probe;
 pub mod transfer;
+pub mod weight_source;
 
 pub mod colorize;
 pub mod experiment;

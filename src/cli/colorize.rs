@@ -1,6 +1,9 @@
 //! `colorize`: colorizes black-and-white photographs.
 
-use super::{device::DeviceArgs, failure::Usage, model::number, out, output::CommandOutput, threads};
+use super::{
+    device::DeviceArgs, failure::Usage, model::number, out, output::CommandOutput, threads,
+    weight_choices::choices,
+};
 use crate::{
     bounded::{Pixels, Positive},
     color::{decode::Decode, gamut::Gamut, gray::Gray},
@@ -13,23 +16,24 @@ use crate::{
         plan::{self, OutputOptions},
     },
     device::Compute,
-    hub,
     pretext::colorizer::{Colorizer, ColorizerSpec, OutputKind, Upsampling},
+    weight_source,
 };
 use anyhow::Result;
 use candle_core::Device;
 use clap::{Args, ValueEnum};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 #[derive(Args, Debug)]
 pub(super) struct ColorizeArgs {
     /// Photographs, folders, or quoted patterns ('old/*.jpg'). An existing file takes precedence over a pattern
     #[arg(required = true, value_name = "INPUT")]
     inputs: Vec<PathBuf>,
-    /// Colorizer weights: a run's weights.safetensors, a released .pth or .caffemodel, or
-    /// hf://OWNER/REPO/FILE[@REVISION]
-    #[arg(long, value_name = "FILE")]
-    weights: PathBuf,
+    /// Colorizer weights: a released colorizer by name (see `hueristic weights list`; downloaded once), a run directory, a
+    /// weight file (.safetensors, .pth, .caffemodel), a checkpoint, or hf://OWNER/REPO/FILE[@REVISION]. Without it, lists the
+    /// released colorizers and the runs here
+    #[arg(long, value_name = "WEIGHTS")]
+    weights: Option<PathBuf>,
     /// Color hints, for weights that take them (siggraph17): a .csv or .yaml file, or for several photographs a folder of
     /// files with their names. Lines are x,y,#RRGGBB or x,y,a,b in pixels of the photograph, with a radius if you like
     #[arg(long, value_name = "FILE|DIR")]
@@ -154,6 +158,7 @@ fn size(text: &str) -> Result<InputSize, String> {
 
 pub(super) fn run(args: &ColorizeArgs) -> Result<CommandOutput> {
     let usage = |message: String| Usage(message);
+    let Some(given) = &args.weights else { return Err(Usage(choices(&args.inputs[0])?).into()) };
     args.check_decoding().map_err(usage)?;
     let output_options = args.output_options();
     let inputs = inputs::expand(&args.inputs, args.recursive, &output_options.folder);
@@ -163,11 +168,11 @@ pub(super) fn run(args: &ColorizeArgs) -> Result<CommandOutput> {
     let hints = hints.map_err(|e| usage(e.to_string()))?.unwrap_or_default();
     threads::set(args.threads)?;
     let device = args.device.open(Compute::default())?;
-    let weights = hub::locate(&args.weights)?;
+    let weights = weight_source::locate(given)?;
     let open = || {
         let (colorizer, spec) = Colorizer::open(&weights, &device)?;
-        args.check_output(colorizer.output()).map_err(usage)?;
-        args.check_hints(&hints, &colorizer).map_err(usage)?;
+        args.check_output(given, colorizer.output()).map_err(usage)?;
+        args.check_hints(given, &hints, &colorizer).map_err(usage)?;
         let options = args.options(&colorizer, &*spec, &device);
         Ok((colorizer, options))
     };
@@ -189,7 +194,7 @@ impl ColorizeArgs {
     }
 
     /// Rejects options that require a distribution if the network predicts none.
-    fn check_output(&self, output: &OutputKind) -> Result<(), String> {
+    fn check_output(&self, weights: &Path, output: &OutputKind) -> Result<(), String> {
         if matches!(output, OutputKind::Distribution(_)) {
             return Ok(());
         }
@@ -202,20 +207,20 @@ impl ColorizeArgs {
         match asked.iter().find(|(_, asked)| *asked) {
             Some((option, _)) => Err(format!(
                 "{} predicts one color per pixel, not a distribution: remove {option}",
-                self.weights.display()
+                weights.display()
             )),
             None => Ok(()),
         }
     }
 
     /// Rejects hints for a network that takes none.
-    fn check_hints(&self, hints: &HintFiles, colorizer: &Colorizer) -> Result<(), String> {
+    fn check_hints(&self, weights: &Path, hints: &HintFiles, colorizer: &Colorizer) -> Result<(), String> {
         if hints.is_empty() || colorizer.takes_hints() {
             return Ok(());
         }
         Err(format!(
             "{} takes no color hints: remove --hints, or give weights of siggraph17",
-            self.weights.display()
+            weights.display()
         ))
     }
 

@@ -8,10 +8,10 @@ use crate::{
         table::{Layer, Role, heads, tap, taps},
     },
     experiment::{TrainedWeights, read_as_stored},
-    hub,
     nn::weights::Named,
     spec,
     train::manifest,
+    weight_source,
 };
 use anyhow::{Context, Result};
 use clap::Args;
@@ -19,8 +19,8 @@ use std::path::PathBuf;
 
 #[derive(Args, Debug)]
 pub(super) struct ExportArgs {
-    /// Weights: a run's weights.safetensors, a .pth or .caffemodel file, or hf://OWNER/REPO/FILE[@REVISION]; FILE#KEY
-    /// selects one of several networks
+    /// Weights: a run directory, a weight file (.safetensors, .pth, .caffemodel), a released colorizer by name, or
+    /// hf://OWNER/REPO/FILE[@REVISION]; FILE#KEY selects one of several networks
     weights: PathBuf,
     /// The ONNX file to write
     output: PathBuf,
@@ -45,7 +45,7 @@ pub(super) fn export(args: &ExportArgs) -> Result<CommandOutput> {
         return Err(Usage(format!("{} exists: give --overwrite to replace it", output.display())).into());
     }
     let backbone = backbone.as_deref().map(|yaml| spec::option("backbone", yaml)).transpose()?;
-    let path = hub::locate(weights)?;
+    let path = weight_source::locate(weights)?;
     manifest::ensure_unchanged(&path)?;
     let TrainedWeights { spec, tensors, through } = read_as_stored(&path, backbone.as_ref())?;
     let mut rows = table(&spec, &tensors);

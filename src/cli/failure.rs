@@ -1,6 +1,6 @@
 //! Error messages for users.
 
-use crate::{hub::HubError, spec::SpecError, text};
+use crate::{hub::HubError, spec::SpecError, text, weight_source::UnknownWeights};
 use std::{error::Error, fmt, fmt::Write};
 
 /// A usage error: the request is invalid, and the text says what to do.
@@ -22,7 +22,9 @@ impl<'a> Failure<'a> {
 
     /// 2 for an invalid spec or usage, 1 for all other errors.
     pub fn exit(&self) -> u8 {
-        let malformed = |e: &(dyn Error + 'static)| matches!(e.downcast_ref(), Some(HubError::Address(_)));
+        let malformed = |e: &(dyn Error + 'static)| {
+            matches!(e.downcast_ref(), Some(HubError::Address(_))) || e.is::<UnknownWeights>()
+        };
         let theirs = self.error.chain().any(|e| e.is::<SpecError>() || e.is::<Usage>() || malformed(e));
         if theirs { 2 } else { 1 }
     }

@@ -6,9 +6,8 @@ use crate::{
     colorize::{inputs, plan},
     device::Compute,
     features::{self, FeatureOptions, FrozenNetwork, NeighborOptions, StartingWeights, UnknownLayer},
-    hub,
     probe::{downsample::Protocol, features::FeatureSpec},
-    spec,
+    spec, weight_source,
 };
 use anyhow::Result;
 use clap::{Args, ValueEnum};
@@ -40,9 +39,9 @@ pub(super) struct FeatureArgs {
 
 #[derive(Args, Debug)]
 struct NetworkArgs {
-    /// Weights: a run's weights.safetensors, a .pth or .caffemodel file, or hf://OWNER/REPO/FILE[@REVISION]; FILE#KEY
-    /// selects one of several networks
-    #[arg(long, value_name = "FILE", required_unless_present = "init")]
+    /// Weights: a run directory, a weight file (.safetensors, .pth, .caffemodel), a released colorizer by name, or
+    /// hf://OWNER/REPO/FILE[@REVISION]; FILE#KEY selects one of several networks
+    #[arg(long, value_name = "WEIGHTS", required_unless_present = "init")]
     weights: Option<PathBuf>,
     /// Random weights instead: msra, xavier, or '{ gaussian: { std: 0.01 } }'
     #[arg(long, value_name = "INIT", conflicts_with = "weights", requires = "backbone")]
@@ -149,7 +148,7 @@ impl NetworkArgs {
             (None, Some(init), Some(backbone)) => {
                 StartingWeights::Random { backbone, init: spec::option("init", init)?, seed }
             }
-            (Some(file), _, backbone) => StartingWeights::File(hub::locate(file)?, backbone),
+            (Some(file), _, backbone) => StartingWeights::File(weight_source::locate(file)?, backbone),
             _ => return Err(Usage("give --weights, or --init with --backbone".into()).into()),
         })
     }

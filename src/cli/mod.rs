@@ -23,6 +23,7 @@ mod report;
 mod score;
 mod surgery;
 mod threads;
+mod weight_choices;
 mod weights;
 
 pub use failure::Failure;
@@ -76,12 +77,10 @@ enum Verb {
     #[command(after_help = "Example:\n  hueristic show experiments/tiny/quickstart.yaml --set seeds=[0,1]")]
     Show(experiment::SpecArgs),
     /// Colorize black-and-white photographs
-    #[command(
-        after_help = "Example:\n  hueristic colorize 'old/*.jpg' --weights weights.safetensors --montage\n  \
+    #[command(after_help = "Example:\n  hueristic colorize 'old/*.jpg' --weights eccv16 --montage\n  \
                             hueristic colorize albums --recursive --weights weights.safetensors --out albums-colored\n  \
-                            hueristic colorize roof.jpg --weights siggraph17-df00044c.pth --hints roof.csv\n\n\
-                            A file that cannot be colored is named at the end (exit code 1); the others are done."
-    )]
+                            hueristic colorize roof.jpg --weights siggraph17 --hints roof.csv\n\n\
+                            A file that cannot be colored is named at the end (exit code 1); the others are done.")]
     Colorize(Box<colorize::ColorizeArgs>),
     /// Write features of photographs at layers of a network
     #[command(
@@ -94,7 +93,7 @@ enum Verb {
     /// Verify data sets, measure color priors
     #[command(subcommand, after_help = "Example:\n  hueristic data verify cifar10 --data ~/data")]
     Data(data::Data),
-    /// Inspect, convert, edit and publish weight files
+    /// List, inspect, convert, edit and publish weights
     #[command(subcommand, after_help = "Example:\n  hueristic weights inspect weights.safetensors")]
     Weights(weights::Weights),
     /// Print a network's layer table

@@ -36,6 +36,13 @@ pub(super) fn runs(spec: &Path, name: &str) -> PathBuf {
     once.into()
 }
 
+/// Folders of runs for a command without a spec: that of the working directory's project, and the working directory's own.
+pub(super) fn run_folders() -> Vec<PathBuf> {
+    let mut folders = vec![project(Path::new("spec.yaml")).join(RUNS), RUNS.into()];
+    folders.dedup();
+    folders
+}
+
 /// Root of the spec's project, relative to the working directory if possible.
 fn project(spec: &Path) -> PathBuf {
     let folder = folder(spec);

@@ -21,7 +21,6 @@ use crate::{
     },
     device::{Compute, Precision},
     experiment::Experiment,
-    hub,
     nn::{
         init::Filler,
         params::Params,
@@ -31,6 +30,7 @@ use crate::{
     rng::Rng,
     spec,
     text::counted,
+    weight_source,
 };
 use anyhow::{Context, Result, ensure};
 use candle_core::{Device, Tensor};
@@ -121,7 +121,7 @@ impl From<FiltersArg> for Filters {
 
 #[derive(Args, Debug)]
 pub(super) struct InOut {
-    /// A weight file in any format that `inspect` recognizes
+    /// Weights: a file in any format that `inspect` recognizes, a run directory, or a released colorizer by name
     input: PathBuf,
     /// The safetensors file to write
     output: PathBuf,
@@ -158,7 +158,7 @@ impl LoadedWeights {
         if files.input == files.output {
             return Err(Usage(format!("{} is both input and output", files.input.display())).into());
         }
-        let file = exchange::open_finite(&hub::locate(&files.input)?)?;
+        let file = exchange::open_finite(&weight_source::locate(&files.input)?)?;
         file.notes.iter().for_each(|note| tracing::info!("{}: {note}", files.input.display()));
         let yaml = file.metadata.get("backbone").with_context(|| {
             format!(

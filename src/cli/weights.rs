@@ -7,11 +7,12 @@ use super::{
     output::CommandOutput,
     push::{self, PushArgs},
     surgery::{self, InOut, InitArgs, RescaleArgs},
+    weight_choices::{self, ListArgs},
 };
 use crate::{
     backbones::exchange::{self, Architecture, Layout, Missing, WeightFile},
-    hub,
     nn::weights::{self, Contents, Format, SeveralNetworks, dims_in_file},
+    weight_source,
 };
 use anyhow::{Context, Result};
 use candle_core::{DType, Tensor};
@@ -23,13 +24,17 @@ use std::{
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Weights {
+    /// List the released colorizers that `--weights NAME` downloads
+    #[command(after_help = "Example:\n  hueristic weights list")]
+    List(ListArgs),
     /// List a file's tensors with shapes and statistics, its format, layout and header
     #[command(
         after_help = "Example:\n  hueristic weights inspect results/runs/quickstart/colorization-s0/weights.safetensors"
     )]
     Inspect {
-        /// A safetensors file, PyTorch state dict or Caffe model, or hf://OWNER/REPO/FILE[@REVISION]. FILE#KEY selects
-        /// one of several networks in a file. Convolutions are shown as (O, I, H, W)
+        /// A safetensors file, PyTorch state dict or Caffe model, a run directory, a released colorizer by name, or
+        /// hf://OWNER/REPO/FILE[@REVISION]. FILE#KEY selects one of several networks in a file. Convolutions are shown as
+        /// (O, I, H, W)
         file: PathBuf,
     },
     /// Convert weights to another naming layout or file format
@@ -78,8 +83,8 @@ pub(super) enum Weights {
 
 #[derive(Args, Debug)]
 pub(super) struct ConvertArgs {
-    /// A weight file in any format and layout that `inspect` recognizes. FILE#KEY selects one of several networks in a
-    /// file
+    /// Weights: a file in any format and layout that `inspect` recognizes, a run directory, or a released colorizer by name.
+    /// FILE#KEY selects one of several networks in a file
     input: PathBuf,
     /// The file to write; the extension selects the format: .safetensors, .pth or .pt, .caffemodel
     output: PathBuf,
@@ -123,6 +128,7 @@ impl From<LayoutArg> for Layout {
 
 pub(super) fn run(verb: Weights) -> Result<CommandOutput> {
     match verb {
+        Weights::List(args) => weight_choices::list(&args),
         Weights::Inspect { file } => inspect(&file),
         Weights::Push(args) => push::run(&args),
         Weights::Export(args) => export::export(&args),
@@ -137,7 +143,7 @@ pub(super) fn run(verb: Weights) -> Result<CommandOutput> {
 }
 
 fn inspect(file: &Path) -> Result<CommandOutput> {
-    let contents = match weights::contents(&hub::locate(file)?) {
+    let contents = match weights::contents(&weight_source::locate(file)?) {
         Ok(contents) => contents,
         // A file with several networks: list them.
         Err(error) => match error.downcast_ref::<SeveralNetworks>() {
@@ -205,7 +211,7 @@ fn convert(args: &ConvertArgs) -> Result<CommandOutput> {
         return Err(Usage(format!("{} exists: give --overwrite to replace it", output.display())).into());
     }
     let missing = if *allow_missing { Missing::Allowed } else { Missing::Refused };
-    let file = exchange::open_with(&hub::locate(input)?, missing)?;
+    let file = exchange::open_with(&weight_source::locate(input)?, missing)?;
     let layout = layout.map_or_else(|| usual_layout(format, &file), Layout::from);
     let notes = exchange::save(&file, layout, format, output)
         .with_context(|| format!("cannot convert {} to {}", input.display(), output.display()))?;

@@ -29,8 +29,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// File name of a trained stage's weights.
-pub const WEIGHTS: &str = "weights.safetensors";
+pub use crate::train::run_dir::WEIGHTS;
+
 /// File name of a stage's last weights if [`WEIGHTS`] holds their average.
 pub const RAW_WEIGHTS: &str = "weights_raw.safetensors";
 

@@ -6,8 +6,9 @@
 //! files are used.
 
 use super::{
-    Address, Commit, FileUpload, HubError, Repo, UploadBody,
+    Address, Commit, FileUpload, HubError, OFFLINE, Repo, UploadBody,
     address::{check_path, check_repository, check_revision},
+    offline,
     progress::Bar,
 };
 use hf_hub::{
@@ -17,8 +18,6 @@ use hf_hub::{
 use std::{env, fs, path::PathBuf};
 
 const BRANCH: &str = "main";
-/// Variables that disable requests in Hugging Face's libraries: huggingface_hub, transformers and datasets.
-const OFFLINE: [&str; 3] = ["HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_DATASETS_OFFLINE"];
 /// Alternatives to a download, for data sets and for weights.
 const LOCAL_DATA: &str = "point --data at a local copy";
 const LOCAL_FILE: &str = "give the path of a local copy";
@@ -37,7 +36,7 @@ pub struct Hub {
 impl Hub {
     /// Settings from the environment.
     pub fn from_env() -> Self {
-        Self { offline: forbidden(|name| env::var(name).ok()).is_some(), ..Self::default() }
+        Self { offline: offline().is_some(), ..Self::default() }
     }
 
     /// Local paths of `files` in dataset `repo` (`owner/name`) at `revision` (default `main`), downloading those
@@ -148,7 +147,7 @@ impl Hub {
     fn explain(&self, error: &HFError, local: &str) -> String {
         match error {
             HFError::LocalEntryNotFound { .. } if self.offline => {
-                let name = forbidden(|name| env::var(name).ok()).unwrap_or(OFFLINE[0]);
+                let name = offline().unwrap_or(OFFLINE[0]);
                 format!(
                     "not in the cache, and {name} forbids the download; unset {name} once to fetch it, or {local}"
                 )
@@ -202,34 +201,9 @@ fn token() -> Option<String> {
     given.or_else(named).or_else(|| stored(hf_hub::hf_home().join("token")))
 }
 
-/// The variable that disables requests, if set.
-fn forbidden(value: impl Fn(&str) -> Option<String>) -> Option<&'static str> {
-    OFFLINE.into_iter().find(|name| value(name).is_some_and(|value| is_on(&value)))
-}
-
-/// The values that Hugging Face's Python tools treat as true.
-fn is_on(value: &str) -> bool {
-    matches!(value.trim().to_ascii_lowercase().as_str(), "1" | "on" | "yes" | "true")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn offline_reads_the_usual_spellings() {
-        assert!(["1", "ON", "yes", " True "].iter().all(|v| is_on(v)));
-        assert!(["", "0", "off", "no", "false"].iter().all(|v| !is_on(v)));
-    }
-
-    #[test]
-    fn any_of_the_three_variables_forbids_requests() {
-        for name in OFFLINE {
-            let set = |value: &'static str| move |asked: &str| (asked == name).then(|| value.to_string());
-            assert_eq!(forbidden(set("YES")), Some(name));
-            assert_eq!(forbidden(set("0")), None);
-        }
-    }
 
     #[test]
     fn names_that_lead_elsewhere_are_not_asked_for() {

@@ -1,4 +1,4 @@
-//! The Hugging Face hub: downloads data sets and weight files, uploads trained weights.
+//! The Hugging Face hub: downloads data sets and weight files, uploads trained weights; and downloads from other servers.
 //!
 //! A file name in a spec or on the command line may be an address, `hf://OWNER/REPO/FILE` ([`address`]), which
 //! [`locate`] resolves to a local path. Network access needs the feature `hub`; without it, an address is an error.
@@ -7,6 +7,8 @@
 pub mod address;
 #[cfg(feature = "hub")]
 mod client;
+#[cfg(feature = "hub")]
+mod download;
 mod error;
 #[cfg(feature = "hub")]
 mod progress;
@@ -14,9 +16,31 @@ mod progress;
 pub use address::{Address, AddressError, Repo, is_address};
 #[cfg(feature = "hub")]
 pub use client::Hub;
+#[cfg(feature = "hub")]
+pub use download::download;
 pub use error::HubError;
 
-use std::path::{Path, PathBuf};
+use std::{
+    env,
+    path::{Path, PathBuf},
+};
+
+/// Variables that disable requests in Hugging Face's libraries: huggingface_hub, transformers and datasets.
+const OFFLINE: [&str; 3] = ["HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_DATASETS_OFFLINE"];
+
+/// The variable that disables all requests, if one is set.
+pub fn offline() -> Option<&'static str> {
+    forbidden(|name| env::var(name).ok())
+}
+
+fn forbidden(value: impl Fn(&str) -> Option<String>) -> Option<&'static str> {
+    OFFLINE.into_iter().find(|name| value(name).is_some_and(|value| is_on(&value)))
+}
+
+/// The values that Hugging Face's Python tools treat as true.
+fn is_on(value: &str) -> bool {
+    matches!(value.trim().to_ascii_lowercase().as_str(), "1" | "on" | "yes" | "true")
+}
 
 /// A file to upload.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -109,6 +133,21 @@ pub fn push(to: &Repo, _: &[FileUpload], _: &Commit) -> Result<String, HubError>
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn offline_reads_the_usual_spellings() {
+        assert!(["1", "ON", "yes", " True "].iter().all(|v| is_on(v)));
+        assert!(["", "0", "off", "no", "false"].iter().all(|v| !is_on(v)));
+    }
+
+    #[test]
+    fn any_of_the_three_variables_forbids_requests() {
+        for name in OFFLINE {
+            let set = |value: &'static str| move |asked: &str| (asked == name).then(|| value.to_string());
+            assert_eq!(forbidden(set("YES")), Some(name));
+            assert_eq!(forbidden(set("0")), None);
+        }
+    }
 
     #[test]
     fn other_paths_are_left_alone() {

@@ -6,13 +6,18 @@ use std::path::Path;
 
 pub(super) struct Bar(ProgressBar);
 
+/// A bar of bytes with this label.
+pub(super) fn bar(name: &str) -> ProgressBar {
+    let style = ProgressStyle::with_template("{msg} {bar:30} {bytes}/{total_bytes} {eta}");
+    let bar = ProgressBar::no_length().with_message(name.to_string());
+    if let Ok(style) = style { bar.with_style(style) } else { bar }
+}
+
 impl Bar {
     /// A bar labeled with the file name of `file`.
     pub fn new(file: &str) -> Self {
-        let name = Path::new(file).file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let style = ProgressStyle::with_template("{msg} {bar:30} {bytes}/{total_bytes} {eta}");
-        let bar = ProgressBar::no_length().with_message(name);
-        Self(if let Ok(style) = style { bar.with_style(style) } else { bar })
+        let name = Path::new(file).file_name().unwrap_or_default().to_string_lossy();
+        Self(bar(&name))
     }
 
     fn down(&self, event: &DownloadEvent) {

@@ -24,6 +24,9 @@ use serde::de::DeserializeOwned;
 use serde_yaml::Value;
 use std::path::Path;
 
+/// Names of the tasks whose networks are colorizers.
+pub const TASKS: [&str; 5] = ["colorization", "siggraph17", "dahl", "iizuka", "larsson"];
+
 impl Colorizer {
     /// Opens a weight file and returns the network with the spec it was trained by. The file is a run's own (its
     /// header holds `backbone` and the task's section) or a released colorizer in any recognized format.
@@ -99,8 +102,8 @@ impl Header<'_> {
     fn read<T: DeserializeOwned>(&self, name: &str) -> Result<T> {
         let section = self.file.metadata.get(name).with_context(|| {
             format!(
-                "{} holds no colorizer that can be used: its header has no `{name}`; give the \
-                 weights.safetensors of a colorization stage, or a released colorizer",
+                "{} holds no colorizer that can be used: its header has no `{name}`; give the run of a colorization \
+                 stage, its weights.safetensors, or a released colorizer",
                 self.path.display()
             )
         })?;

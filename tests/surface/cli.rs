@@ -57,7 +57,7 @@ fn spec(dir: &Path, yaml: &str) -> String {
 
 #[test]
 fn help_carries_an_example_of_the_verb() {
-    let verbs: [&[&str]; 19] = [
+    let verbs: [&[&str]; 20] = [
         &["init"],
         &["colorize"],
         &["features"],
@@ -68,6 +68,7 @@ fn help_carries_an_example_of_the_verb() {
         &["data", "verify"],
         &["data", "prior"],
         &["weights"],
+        &["weights", "list"],
         &["weights", "inspect"],
         &["weights", "push"],
         &["weights", "convert"],
@@ -407,6 +408,19 @@ fn weights_are_listed() {
     assert!(listed.contains("1 not finite") && listed.contains("2 tensors, 8 numbers"), "{listed}");
     let (code, message) = fails(&["weights", "inspect", &dir.path().join("none").display().to_string()]);
     assert!(code == 1 && message.contains("none"), "{code}: {message}");
+}
+
+#[test]
+fn released_weights_are_listed() {
+    let listed = says(&["weights", "list"]);
+    assert!(listed.contains("\nsiggraph17 ") && listed.contains("BSD-2-Clause  129 MB"), "{listed}");
+    let json: serde_json::Value = serde_json::from_str(&says(&["weights", "list", "--json"])).unwrap();
+    let named = json.as_array().unwrap().iter().find(|entry| entry["name"] == "eccv16").unwrap();
+    assert_eq!(
+        (named["architecture"].as_str(), named["sha256"].as_str().map(str::len)),
+        (Some("vgg"), Some(64))
+    );
+    assert!(named["path"].as_str().unwrap().ends_with("colorization_release_v2-9b330a0b.pth"), "{named}");
 }
 
 /// With a GPU the first command plans; without a GPU or the feature it gives an error with advice.

@@ -16,6 +16,7 @@ mod score;
 #[path = "../skipping/mod.rs"]
 mod skipping;
 mod spec_paths;
+mod weight_sources;
 
 #[cfg(not(feature = "hub"))]
 #[test]

@@ -3,6 +3,7 @@
 
 mod data;
 mod push;
+mod released;
 mod runs;
 mod stand_in;
 mod weights;
