@@ -25,7 +25,7 @@
 //! | 2 siblings that do not see one another | [`backbones`], [`data`], [`metrics`] |
 //! | 3 training machinery, independent of tasks | [`train`] |
 //! | 4 tasks and evaluation | [`pretext`], [`probe`], [`transfer`], [`evaluation`], [`weight_source`] |
-//! | 5 experiments, pictures | [`spec`], [`report`], [`score`], [`experiment`], [`colorize`], [`features`] |
+//! | 5 experiments, pictures | [`spec`], [`report`], [`score`], [`experiment`], [`colorize`], [`features`], [`runs`] |
 //! | 6 surface | [`cli`] |
 //!
 //! [`device`] is the only module with GPU code: an operation of [`ops`] or [`color`] implements the traits of `op` for the CPU
@@ -90,6 +90,7 @@ pub mod colorize;
 pub mod experiment;
 pub mod features;
 pub mod report;
+pub mod runs;
 pub mod score;
 pub mod spec;
 

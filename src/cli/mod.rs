@@ -20,6 +20,7 @@ mod output;
 mod proposals;
 mod push;
 mod report;
+mod runs;
 mod score;
 mod surgery;
 mod threads;
@@ -102,6 +103,9 @@ enum Verb {
     /// Make tables and plots from run directories
     #[command(after_help = "Example:\n  hueristic report results/runs/quickstart --out results/quickstart")]
     Report(report::ReportArgs),
+    /// List run directories
+    #[command(subcommand, after_help = "Example:\n  hueristic runs list results/runs")]
+    Runs(runs::Runs),
     /// Score colorized pictures against the true ones: AuC, class-rebalanced AuC, RMSE, PSNR, colorfulness
     #[command(
         after_help = "Example:\n  hueristic score --truth photos --pred colored --pred others --gray --prior prior.npy\n\n\
@@ -153,6 +157,7 @@ impl Cli {
             Verb::Weights(verb) => weights::run(verb),
             Verb::Model(verb) => model::run(verb),
             Verb::Report(args) => report::run(args),
+            Verb::Runs(verb) => runs::run(verb),
             Verb::Score(args) => score::run(args),
             Verb::Evaluate(verb) => evaluate::run(verb),
             Verb::Proposals(args) => proposals::run(args),

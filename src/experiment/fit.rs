@@ -27,7 +27,8 @@ use crate::{
     train::{
         checkpoint::{self, Checkpoint},
         fit::{FitOutcome, fit},
-        log, manifest,
+        log,
+        manifest::{self, FitName},
         monitor::Monitoring,
         run_dir::RunDir,
         spec::TrainOptions,
@@ -98,6 +99,12 @@ impl StageRun {
     /// Display name of the data.
     pub fn data(&self) -> String {
         self.plan.pictures.source.to_string()
+    }
+
+    /// Its name in the manifest.
+    pub fn name(&self) -> FitName {
+        let (experiment, stage) = (self.experiment.clone(), self.stage.clone());
+        FitName { experiment, stage, row: self.plan.row.name.clone(), column: self.plan.row.column.clone() }
     }
 
     /// Name of the table row.

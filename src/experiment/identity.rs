@@ -16,21 +16,13 @@ use crate::{
     hub,
     nn::weights,
     spec,
-    train::manifest,
+    train::{manifest, resolved_spec::IDLE_KEYS},
     yaml,
 };
 use anyhow::{Context, Result, anyhow};
 use serde::Serialize;
 use serde_yaml::Value;
 use std::{collections::BTreeMap, path::Path};
-
-/// Keys without effect on the result, by section.
-const IGNORED_KEYS: [(&str, &[&str]); 4] = [
-    ("pretext", &["monitor"]),
-    ("train", &["log_every", "checkpoint_every", "keep"]),
-    ("data", &["threads", "cache"]),
-    ("annotated", &["threads", "cache"]),
-];
 
 /// Hash of a fit and the inputs that determine its result.
 pub struct Identity {
@@ -145,7 +137,7 @@ fn keys(plan: &StagePlan, located: Option<&Path>) -> BTreeMap<String, Value> {
 fn strip(value: &mut Value, key: &str, paths: &BTreeMap<String, Value>, steps: bool) {
     match value {
         Value::Mapping(entries) => {
-            if let Some((_, idle)) = IGNORED_KEYS.iter().find(|(section, _)| *section == key) {
+            if let Some((_, idle)) = IDLE_KEYS.iter().find(|(section, _)| *section == key) {
                 idle.iter().for_each(|key| drop(entries.remove(*key)));
             }
             if key == "train" && !steps {

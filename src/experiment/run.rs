@@ -87,7 +87,8 @@ impl PlannedRun {
     fn begin(&self, mut run: RunDir) -> Result<bool> {
         let fit = &self.fit;
         let device = device::describe(&fit.device);
-        let about = RunInfo { device, seed: fit.seed, data: fit.sets.fingerprints() };
+        let data = fit.sets.fingerprints();
+        let about = RunInfo { device, seed: fit.seed, data, fit: Some(fit.name()) };
         let longer = fit.place.extends.as_ref().filter(|_| run.steps() == 0);
         let shorter = longer.map(|(from, _)| Manifest::read(from)).transpose()?.flatten();
         run.begin(about.after(shorter.as_ref().map_or("", |shorter| &shorter.about.device)))?;

@@ -54,6 +54,20 @@ pub struct RunInfo {
     pub seed: u64,
     /// Fingerprints of the data sets, by name (`train`, `val`).
     pub data: BTreeMap<String, String>,
+    /// The fit that the run was made for; absent in older manifests.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fit: Option<FitName>,
+}
+
+/// Name of a fit: its experiment and stage, and its row and column if the stage has several fits.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct FitName {
+    pub experiment: String,
+    pub stage: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub row: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub column: Option<String>,
 }
 
 impl RunInfo {

@@ -28,6 +28,8 @@ pub mod extend; // a longer run from a shorter one
 pub mod manifest; // environment, status and results
 pub mod run_dir; // directory, lock, spec, log
 
+pub mod resolved_spec; // spec.yaml as flat keys
+
 pub mod log_digest;
 pub mod retention; // the best checkpoints // digest of metrics.jsonl
 

@@ -30,6 +30,10 @@ use std::{
 
 /// File name of a trained stage's weights.
 pub const WEIGHTS: &str = "weights.safetensors";
+/// File with the resolved spec.
+pub const SPEC: &str = "spec.yaml";
+/// File that is locked while a process writes to the directory.
+pub const LOCK: &str = "lock";
 
 /// An open, locked run directory. A second process gets an error with the holder's pid. The lock is released on drop
 /// or when the process ends for any reason.
@@ -223,8 +227,32 @@ fn reopened(earlier: Option<Manifest>) -> Manifest {
     }
 }
 
-fn lock(run: &Path) -> Result<File> {
-    let path = run.join("lock");
+/// Whether `name` is that of a run directory, `LABEL-sSEED-HASH`.
+pub fn is_run_name(name: &str) -> bool {
+    split_run_name(name).is_some()
+}
+
+/// Label, seed and hash in the name of a run directory.
+pub fn split_run_name(name: &str) -> Option<(&str, u64, &str)> {
+    let (rest, hash) = name.rsplit_once('-')?;
+    let (label, seed) = rest.rsplit_once("-s")?;
+    let is_hash = hash.len() == 12 && hash.bytes().all(|byte| byte.is_ascii_hexdigit());
+    Some((label, seed.parse().ok()?, hash)).filter(|_| is_hash)
+}
+
+/// Whether a process is writing to the run directory `run`.
+pub fn is_in_use(run: &Path) -> bool {
+    let lock = File::open(run.join(LOCK));
+    // Held for a moment: the lock is released when the file is dropped.
+    lock.is_ok_and(|file| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)))
+}
+
+/// Locks the run directory `run` for this process until the file is dropped.
+///
+/// # Errors
+/// Another process holds the lock, which is named; the directory cannot be written.
+pub(super) fn lock(run: &Path) -> Result<File> {
+    let path = run.join(LOCK);
     let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
     let mut file =
         file.with_context(|| format!("cannot open {}: choose an --out that can be written", path.display()))?;
@@ -325,8 +353,8 @@ mod tests {
     fn a_finished_run_knows_which_of_its_outputs_changed() {
         let (_temp, path) = folder();
         let mut run = RunDir::open(&path, "a: 1\n").unwrap();
-        run.begin(RunInfo { device: "cpu".into(), seed: 7, data: [("train".into(), "ab".into())].into() })
-            .unwrap();
+        let data = [("train".into(), "ab".into())].into();
+        run.begin(RunInfo { device: "cpu".into(), seed: 7, data, fit: None }).unwrap();
         assert!(RunDir::finished(&path).unwrap().is_none());
         fs::write(path.join("prior.npy"), "numbers").unwrap();
         run.finish(&[Metric { name: "top1".into(), value: 0.5, better: Better::Higher }]).unwrap();
@@ -374,5 +402,14 @@ mod tests {
         fs::write(&path, "").unwrap();
         let error = RunDir::open(&path, "a: 1\n").err().unwrap().to_string();
         assert!(error.contains("file/checkpoints: choose an --out that can be written"), "{error}");
+    }
+
+    #[test]
+    fn names_of_runs() {
+        assert_eq!(split_run_name("probe-a-s3-s10-0123456789ab"), Some(("probe-a-s3", 10, "0123456789ab")));
+        for other in ["report", "probe-s0", "probe-0123456789ab", "probe-s0-0123456789a", "-sx-0123456789ab"]
+        {
+            assert!(!is_run_name(other), "{other}");
+        }
     }
 }

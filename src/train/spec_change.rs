@@ -37,7 +37,7 @@ pub fn differences(there: &str, asked: &str) -> Vec<String> {
 }
 
 /// Every scalar of a YAML text by its dotted key; a placeholder if the text is not YAML.
-fn flat(text: &str) -> BTreeMap<String, String> {
+pub(super) fn flat(text: &str) -> BTreeMap<String, String> {
     let mut into = BTreeMap::new();
     match yaml::read(text) {
         Ok(value) => flatten(&value, "", &mut into),

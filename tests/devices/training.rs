@@ -359,7 +359,7 @@ log_every: 2
 /// Trains in `path` on `device`; returns the steps taken.
 fn train(path: &Path, device: &Device, breaks_at: Option<usize>) -> Result<usize> {
     let mut run = RunDir::open(path, SPEC)?;
-    run.begin(RunInfo { device: format!("{:?}", device.location()), seed: 3, data: Default::default() })?;
+    run.begin(RunInfo { device: format!("{:?}", device.location()), seed: 3, ..RunInfo::default() })?;
     let mut task = Breaking { task: colorization(&small_alexnet(), device), steps: 0, breaks_at };
     let ended = fit(
         &mut task,

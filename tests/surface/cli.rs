@@ -57,7 +57,7 @@ fn spec(dir: &Path, yaml: &str) -> String {
 
 #[test]
 fn help_carries_an_example_of_the_verb() {
-    let verbs: [&[&str]; 20] = [
+    let verbs: [&[&str]; 22] = [
         &["init"],
         &["colorize"],
         &["features"],
@@ -75,6 +75,8 @@ fn help_carries_an_example_of_the_verb() {
         &["model"],
         &["model", "alexnet"],
         &["report"],
+        &["runs"],
+        &["runs", "list"],
         &["score"],
         &["completions"],
         &["man"],

@@ -12,6 +12,7 @@ mod init;
 mod oracles;
 mod report;
 mod report_transfer;
+mod runs;
 mod score;
 #[path = "../skipping/mod.rs"]
 mod skipping;

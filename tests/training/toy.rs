@@ -223,6 +223,7 @@ fn train_with(
         device: "cpu".into(),
         seed,
         data: [("train".into(), Tiles(11).fingerprint())].into(),
+        fit: None,
     })?;
     let spec = spec(yaml);
     let mut train = loader(11, spec.batch.get(), Pass::Train, &rng.split("data"));
