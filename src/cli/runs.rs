@@ -1,7 +1,7 @@
-//! `runs`: the list of run directories.
+//! `runs`: the list of run directories and their differences.
 
 use super::{failure::Usage, output::CommandOutput};
-use crate::runs::{self, FoundRuns, list};
+use crate::runs::{self, FoundRuns, diff, list};
 use anyhow::Result;
 use clap::{Args, Subcommand};
 use std::path::PathBuf;
@@ -16,6 +16,13 @@ pub(super) enum Runs {
         after_help = "Example:\n  hueristic runs list\n  hueristic runs list results/runs/quickstart --json"
     )]
     List(ListArgs),
+    /// Show which keys, data, programs and metrics differ between runs
+    #[command(
+        after_help = "Example:\n  hueristic runs diff results/runs/photos/probe-s0-0123456789ab results/runs/photos/probe-s0-ba9876543210\n  \
+                            hueristic runs diff results/runs/photos results/runs/photos-longer\n\n\
+                            Runs in two folders are paired by stage, row and seed."
+    )]
+    Diff(DiffArgs),
 }
 
 #[derive(Args, Debug)]
@@ -28,9 +35,17 @@ pub(super) struct ListArgs {
     json: bool,
 }
 
+#[derive(Args, Debug)]
+pub(super) struct DiffArgs {
+    /// Run directories, or folders of them: two or more
+    #[arg(required = true, num_args = 2..=26, value_name = "DIR")]
+    dirs: Vec<PathBuf>,
+}
+
 pub(super) fn run(verb: Runs) -> Result<CommandOutput> {
     match verb {
         Runs::List(args) => list(&args),
+        Runs::Diff(args) => differences(&args),
     }
 }
 
@@ -38,6 +53,11 @@ fn list(args: &ListArgs) -> Result<CommandOutput> {
     let found = find(&args.dirs)?;
     let text = if args.json { list::json(&found)? } else { list::text(&found, list::terminal_width()) };
     Ok(CommandOutput::ok(text))
+}
+
+fn differences(args: &DiffArgs) -> Result<CommandOutput> {
+    ensure_folders(&args.dirs)?;
+    Ok(CommandOutput::ok(diff::diff(&args.dirs)?))
 }
 
 fn find(dirs: &[PathBuf]) -> Result<FoundRuns> {

@@ -1,6 +1,7 @@
 //! Run directories side by side. Manifests and specs are read; nothing is trained or changed.
 
 mod columns; // tables for a terminal
+pub mod diff; // what differs between runs
 mod disk; // sizes on disk
 pub mod list; // a table of runs
 mod record; // one run directory

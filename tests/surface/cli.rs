@@ -57,7 +57,7 @@ fn spec(dir: &Path, yaml: &str) -> String {
 
 #[test]
 fn help_carries_an_example_of_the_verb() {
-    let verbs: [&[&str]; 22] = [
+    let verbs: [&[&str]; 23] = [
         &["init"],
         &["colorize"],
         &["features"],
@@ -77,6 +77,7 @@ fn help_carries_an_example_of_the_verb() {
         &["report"],
         &["runs"],
         &["runs", "list"],
+        &["runs", "diff"],
         &["score"],
         &["completions"],
         &["man"],

@@ -1,4 +1,4 @@
-//! `runs list` from the user's side, on real runs.
+//! `runs list` and `runs diff` from the user's side, on real runs.
 
 use std::{
     fs,
@@ -104,4 +104,31 @@ fn runs_are_listed_and_unreadable_ones_with_the_reason() {
     assert_eq!(nowhere.status.code(), Some(2));
     fs::create_dir(home.path().join("empty")).unwrap();
     assert_eq!(home.says(&["runs", "list", "empty"]), "0 runs\n");
+}
+
+#[test]
+fn differences_are_named_by_key() {
+    let home = Home::new();
+    home.run(&[]);
+    home.run(&["pretrain.train.optimizer.adam.lr=2e-3"]);
+    let pretrained = home.runs("pretrain");
+    let [a, b] = [0, 1].map(|at| pretrained[at].to_str().unwrap());
+    let diff = home.says(&["runs", "diff", a, b]);
+    let mut lr =
+        diff.lines().find(|line| line.starts_with("train.optimizer.adam.lr")).unwrap().split_whitespace();
+    let values = [lr.nth(1).unwrap(), lr.next().unwrap()];
+    assert!(values.contains(&"1e-3") && values.contains(&"2e-3"), "{diff}");
+    assert!(diff.contains("\nresults ") && !diff.contains("\ndata ") && !diff.contains("seed"), "{diff}");
+    assert!(home.says(&["runs", "diff", a, a]).contains("the specs are the same"));
+
+    // Two folders: pairs by stage, row and seed.
+    let other = Home::new();
+    other.run(&[]);
+    let folder = other.path().join("results/runs/tiny");
+    fs::remove_dir_all(&other.runs("probe-random")[0]).unwrap();
+    let diff = home.says(&["runs", "diff", "results/runs/tiny", folder.to_str().unwrap()]);
+    assert!(diff.contains("probe random, seed 0: only in A"), "{diff}");
+    assert!(diff.contains("pretrain, seed 0: A has 2 of them; the newest is compared"), "{diff}");
+    assert!(diff.contains("\nprobe colorization, seed 0"), "{diff}");
+    assert_eq!(home.call(&["runs", "diff", a, "results"]).status.code(), Some(1));
 }
