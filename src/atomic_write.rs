@@ -6,7 +6,7 @@ use std::{
     ffi::OsString,
     fs::{self, File},
     io::{self, BufWriter, Write},
-    path::Path,
+    path::{Path, PathBuf},
 };
 use tempfile::NamedTempFile;
 
@@ -66,6 +66,25 @@ pub fn publish(from: &Path, to: &Path) -> io::Result<()> {
     sync_folder(to)
 }
 
+/// Renames a file or folder within one file system; the new name is free.
+///
+/// # Errors
+/// As [`write`].
+pub fn rename(from: &Path, to: &Path) -> io::Result<()> {
+    fs::rename(from, to)?;
+    sync_folder(to)
+}
+
+/// Temporary files of interrupted writes, at any depth of `folder`; links are not followed.
+pub fn partials(folder: &Path) -> Vec<PathBuf> {
+    let files =
+        walkdir::WalkDir::new(folder).into_iter().flatten().filter(|entry| entry.file_type().is_file());
+    files
+        .map(walkdir::DirEntry::into_path)
+        .filter(|path| path.extension().is_some_and(|e| e == PARTIAL))
+        .collect()
+}
+
 /// Removes temporary files of interrupted writes from `folder`. The caller must be the only writer there.
 ///
 /// # Errors
@@ -109,8 +128,8 @@ fn folder(path: &Path) -> &Path {
     path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-/// Syncs the folder so that the rename is durable. A no-op where folders cannot be opened as files (Windows).
-fn sync_folder(path: &Path) -> io::Result<()> {
+/// Syncs the folder of `path` so that a rename or a deletion is durable. A no-op where folders cannot be opened as files (Windows).
+pub fn sync_folder(path: &Path) -> io::Result<()> {
     if cfg!(unix) { File::open(folder(path))?.sync_all() } else { Ok(()) }
 }
 

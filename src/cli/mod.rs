@@ -103,7 +103,7 @@ enum Verb {
     /// Make tables and plots from run directories
     #[command(after_help = "Example:\n  hueristic report results/runs/quickstart --out results/quickstart")]
     Report(report::ReportArgs),
-    /// List and compare run directories
+    /// List, compare and tidy run directories
     #[command(subcommand, after_help = "Example:\n  hueristic runs list results/runs")]
     Runs(runs::Runs),
     /// Score colorized pictures against the true ones: AuC, class-rebalanced AuC, RMSE, PSNR, colorfulness

@@ -29,6 +29,7 @@ mod expected; // checks of `expected:`
 mod preflight; // checks before the first step
 
 mod check; // the dry run
+mod current; // what an experiment asks for
 mod estimate; // cost of a fit
 
 pub mod draft; // a first spec for a folder of pictures
@@ -37,6 +38,7 @@ pub mod publish;
 mod redact; // redaction of published files // preparing a finished run for the hub
 
 pub use check::{check, check_and_estimate};
+pub use current::{CurrentRuns, current_runs};
 pub use network::{TrainedWeights, read_as_stored, read_trained};
 pub use preflight::RunOptions;
 pub use sources::{ColorizationMethodSpec, InitSpec, WeightSource};

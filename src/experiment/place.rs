@@ -60,8 +60,11 @@ pub fn place(out: &Path, home: &Path, run_name: &RunName, plan: &StagePlan) -> R
     }
 }
 
+/// Entries of a folder by name, without those that are being written or removed (`.NAME.removed`).
 fn folders(dir: &Path) -> Vec<PathBuf> {
-    let mut found: Vec<_> = fs::read_dir(dir).into_iter().flatten().flatten().map(|e| e.path()).collect();
+    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+    let shown = entries.filter(|entry| !entry.file_name().to_string_lossy().starts_with('.'));
+    let mut found: Vec<_> = shown.map(|entry| entry.path()).collect();
     found.sort();
     found
 }

@@ -9,7 +9,10 @@ use super::{
 };
 use crate::{
     text,
-    train::manifest::{self, RunOutcome},
+    train::{
+        manifest::{self, RunOutcome},
+        removal::is_removed,
+    },
 };
 use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
@@ -171,7 +174,9 @@ fn stages_below(dir: &Path) -> Result<Vec<PathBuf>> {
         bail!("{} is not a directory: give a run directory, or a folder of them", dir.display());
     }
     let mut stages = Vec::new();
-    for entry in WalkDir::new(dir).follow_links(true).sort_by_file_name() {
+    let is_there = |entry: &walkdir::DirEntry| !is_removed(&entry.file_name().to_string_lossy());
+    let entries = WalkDir::new(dir).follow_links(true).sort_by_file_name();
+    for entry in entries.into_iter().filter_entry(is_there) {
         let entry = match entry {
             Err(error) if is_dangling(&error) => continue,
             entry => entry.with_context(|| format!("cannot list {}", dir.display()))?,

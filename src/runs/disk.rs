@@ -1,4 +1,4 @@
-//! Sizes on disk. A file with several hard links, as checkpoints have, counts once.
+//! Sizes on disk. A file with several hard links, as checkpoints have, counts once, and is freed only with its last link.
 
 use std::{collections::HashMap, fs::Metadata, path::Path};
 use walkdir::WalkDir;
@@ -6,8 +6,8 @@ use walkdir::WalkDir;
 /// Files and their sizes.
 #[derive(Debug, Default)]
 pub(super) struct DiskUsage {
-    /// Length by file.
-    files: HashMap<FileKey, u64>,
+    /// Length, links of the file, and links seen, by file.
+    files: HashMap<FileKey, (u64, u64, u64)>,
 }
 
 /// Identifies a file across its hard links: by device and inode.
@@ -29,24 +29,30 @@ impl DiskUsage {
     pub fn add(&mut self, path: &Path) {
         for entry in WalkDir::new(path).into_iter().flatten().filter(|entry| entry.file_type().is_file()) {
             let Ok(metadata) = entry.metadata() else { continue };
-            self.files.insert(identity(&metadata, entry.path()), metadata.len());
+            let (key, links) = identity(&metadata, entry.path());
+            self.files.entry(key).or_insert((metadata.len(), links, 0)).2 += 1;
         }
     }
 
     /// Bytes of all files.
     pub fn bytes(&self) -> u64 {
-        self.files.values().sum()
+        self.files.values().map(|(bytes, ..)| bytes).sum()
+    }
+
+    /// Bytes that deleting them frees.
+    pub fn freed(&self) -> u64 {
+        self.files.values().filter(|(_, links, seen)| seen >= links).map(|(bytes, ..)| bytes).sum()
     }
 }
 
 #[cfg(unix)]
-fn identity(metadata: &Metadata, _: &Path) -> FileKey {
+fn identity(metadata: &Metadata, _: &Path) -> (FileKey, u64) {
     use std::os::unix::fs::MetadataExt;
-    (metadata.dev(), metadata.ino())
+    ((metadata.dev(), metadata.ino()), metadata.nlink())
 }
 #[cfg(not(unix))]
-fn identity(_: &Metadata, path: &Path) -> FileKey {
-    path.into()
+fn identity(_: &Metadata, path: &Path) -> (FileKey, u64) {
+    (path.into(), 1)
 }
 
 /// `12 kB`, `3.4 GB`: powers of 1000.
@@ -68,6 +74,7 @@ pub(super) fn size(bytes: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
 
     #[test]
     fn sizes_have_two_digits_or_more() {
@@ -81,5 +88,24 @@ mod tests {
         ] {
             assert_eq!(size(bytes), text);
         }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_link_to_a_file_outside_frees_nothing() {
+        let temp = tempfile::tempdir().unwrap();
+        let (a, b) = (temp.path().join("a"), temp.path().join("b"));
+        for dir in [&a, &b] {
+            fs::create_dir(dir).unwrap();
+        }
+        fs::write(a.join("last"), [0; 100]).unwrap();
+        fs::hard_link(a.join("last"), a.join("best")).unwrap();
+        let usage = DiskUsage::of(&a);
+        assert_eq!((usage.bytes(), usage.freed()), (100, 100));
+        fs::hard_link(a.join("last"), b.join("last")).unwrap();
+        let mut usage = DiskUsage::of(&a);
+        assert_eq!((usage.bytes(), usage.freed()), (100, 0));
+        usage.add(&b);
+        assert_eq!((usage.bytes(), usage.freed()), (100, 100));
     }
 }

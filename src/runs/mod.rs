@@ -1,5 +1,7 @@
-//! Run directories side by side. Manifests and specs are read; nothing is trained or changed.
+//! Run directories side by side: a list of them, their differences, and what may be deleted. Manifests and specs are read;
+//! nothing is trained, and only [`clean::Cleaning::carry_out`] changes anything.
 
+pub mod clean; // what may go, and why
 mod columns; // tables for a terminal
 pub mod diff; // what differs between runs
 mod disk; // sizes on disk
@@ -8,7 +10,7 @@ mod record; // one run directory
 
 pub use record::{RunRecord, RunState, Unreadable};
 
-use crate::train::{manifest, run_dir};
+use crate::train::{manifest, removal::is_removed, run_dir};
 use std::path::{Path, PathBuf};
 use walkdir::{DirEntry, WalkDir};
 
@@ -18,6 +20,8 @@ pub struct FoundRuns {
     /// By experiment and start.
     pub runs: Vec<RunRecord>,
     pub unreadable: Vec<Unreadable>,
+    /// Folders that an interrupted removal has left.
+    pub remainders: Vec<PathBuf>,
 }
 
 /// Finds the run directories in or below `dirs`. Links below them are not followed, and nothing is sought within a run.
@@ -32,6 +36,7 @@ pub fn find(dirs: &[PathBuf]) -> FoundRuns {
             }
             if is_hidden(&entry) {
                 entries.skip_current_dir();
+                found.take_remainder(entry.into_path());
             } else if is_run(entry.path()) {
                 entries.skip_current_dir();
                 found.take(entry.path());
@@ -54,13 +59,20 @@ impl FoundRuns {
         }
     }
 
+    fn take_remainder(&mut self, dir: PathBuf) {
+        let removed = dir.file_name().is_some_and(|name| is_removed(&name.to_string_lossy()));
+        if removed && !self.remainders.contains(&dir) {
+            self.remainders.push(dir);
+        }
+    }
+
     /// Whether nothing was found.
     pub fn is_empty(&self) -> bool {
         self.runs.is_empty() && self.unreadable.is_empty()
     }
 }
 
-/// A folder below the given ones that programs pass over: `.NAME.partial`.
+/// A folder below the given ones that programs pass over: `.NAME.partial`, `.NAME.removed`.
 fn is_hidden(entry: &DirEntry) -> bool {
     entry.depth() > 0 && entry.file_name().to_string_lossy().starts_with('.')
 }

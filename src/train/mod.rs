@@ -28,6 +28,7 @@ pub mod extend; // a longer run from a shorter one
 pub mod manifest; // environment, status and results
 pub mod run_dir; // directory, lock, spec, log
 
+pub mod removal; // deletion of runs and of their checkpoints
 pub mod resolved_spec; // spec.yaml as flat keys
 
 pub mod log_digest;

@@ -57,7 +57,7 @@ fn spec(dir: &Path, yaml: &str) -> String {
 
 #[test]
 fn help_carries_an_example_of_the_verb() {
-    let verbs: [&[&str]; 23] = [
+    let verbs: [&[&str]; 24] = [
         &["init"],
         &["colorize"],
         &["features"],
@@ -78,6 +78,7 @@ fn help_carries_an_example_of_the_verb() {
         &["runs"],
         &["runs", "list"],
         &["runs", "diff"],
+        &["runs", "clean"],
         &["score"],
         &["completions"],
         &["man"],

@@ -1,4 +1,4 @@
-//! `runs list` and `runs diff` from the user's side, on real runs.
+//! `runs list`, `runs diff` and `runs clean` from the user's side, on real runs.
 
 use std::{
     fs,
@@ -131,4 +131,87 @@ fn differences_are_named_by_key() {
     assert!(diff.contains("pretrain, seed 0: A has 2 of them; the newest is compared"), "{diff}");
     assert!(diff.contains("\nprobe colorization, seed 0"), "{diff}");
     assert_eq!(home.call(&["runs", "diff", a, "results"]).status.code(), Some(1));
+}
+
+#[test]
+fn what_is_superseded_goes_only_on_request() {
+    let home = Home::new();
+    home.run(&[]);
+    let run = home.runs("pretrain").remove(0);
+    // The same run, killed, in another folder of experiments.
+    let copy = home.path().join("results/runs/other").join(run.file_name().unwrap());
+    copy_all(&run, &copy);
+    unfinish(&copy);
+    fs::write(run.join("checkpoints/last.safetensors.ab12.partial"), "x").unwrap();
+    let told = home.says(&["runs", "clean"]);
+    assert!(told.contains("has finished the same") && told.contains("nothing was deleted"), "{told}");
+    assert!(told.contains("temporary files of a killed process") && told.contains("kept: "), "{told}");
+    assert!(copy.exists() && run.join("checkpoints/last.safetensors.ab12.partial").exists());
+    let told = home.says(&["runs", "clean", "--yes"]);
+    assert!(told.ends_with(": deleted\n"), "{told}");
+    assert!(!copy.exists() && run.join("weights.safetensors").exists());
+    assert!(!run.join("checkpoints/last.safetensors.ab12.partial").exists());
+    assert!(home.says(&["runs", "clean"]).contains("nothing to delete"));
+    // A finished experiment stays finished.
+    assert!(home.run(&[]).contains("Linear probe on scenes"));
+}
+
+fn copy_all(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
+        let to = to.join(entry.file_name());
+        match entry.path().is_dir() {
+            true => copy_all(&entry.path(), &to),
+            false => drop(fs::copy(entry.path(), to).unwrap()),
+        }
+    }
+}
+
+#[test]
+fn runs_that_the_spec_no_longer_asks_for_go_with_it() {
+    let home = Home::new();
+    home.run(&["seeds=[0,1]"]);
+    home.run(&["pretrain.train.optimizer.adam.lr=2e-3"]);
+    assert_eq!((home.runs("pretrain").len(), home.runs("probe").len()), (3, 5));
+    // The random row is the same in both; other seeds of the spec are not outdated.
+    let told = home.says(&["runs", "clean", "--spec", "tiny.yaml"]);
+    assert_eq!(told.matches("the spec no longer asks for it").count(), 2, "{told}");
+    home.says(&["runs", "clean", "results/runs/tiny", "--spec", "tiny.yaml", "--yes"]);
+    assert_eq!((home.runs("pretrain").len(), home.runs("probe").len()), (2, 4));
+    // A shorter run is kept, since a longer one continues from it.
+    let longer = ["runs", "clean", "--spec", "tiny.yaml", "--set", "pretrain.train.steps=8"];
+    let told = home.says(&longer);
+    assert!(!told.contains("pretrain-s0"), "{told}");
+}
+
+#[test]
+fn checkpoints_of_finished_runs_go_and_the_runs_stay_finished() {
+    let home = Home::new();
+    home.run(&[]);
+    let told = home.says(&["runs", "clean", "--checkpoints"]);
+    assert!(told.contains("more than 4 steps then start from scratch"), "{told}");
+    home.says(&["runs", "clean", "--checkpoints", "--yes"]);
+    let run = home.runs("pretrain").remove(0);
+    assert_eq!(fs::read_dir(run.join("checkpoints")).unwrap().count(), 0);
+    let output = home.call(&["run", "tiny.yaml"]);
+    let log = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success() && log.contains("finished before"), "{log}");
+    assert!(!log.contains("modified or missing"), "{log}");
+}
+
+#[test]
+#[cfg(unix)]
+fn links_out_of_the_folder_are_not_followed() {
+    let home = Home::new();
+    home.run(&[]);
+    let elsewhere = tempfile::tempdir().unwrap();
+    let run = home.runs("pretrain").remove(0);
+    let copy = elsewhere.path().join("other").join(run.file_name().unwrap());
+    copy_all(&run, &copy);
+    unfinish(&copy);
+    std::os::unix::fs::symlink(elsewhere.path().join("other"), home.path().join("results/runs/linked"))
+        .unwrap();
+    assert!(home.says(&["runs", "clean"]).contains("nothing to delete"));
+    assert!(home.says(&["runs", "clean", "--yes"]).contains("nothing to delete"));
+    assert!(copy.join("spec.yaml").exists());
 }
