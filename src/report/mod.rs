@@ -18,6 +18,7 @@ pub mod results;
 mod scatter;
 mod table; // text, Markdown and CSV output
 pub mod transfer;
+mod variants; // of a stage
 
 mod bars; // plot of a transfer table
 
@@ -76,47 +77,49 @@ pub fn write_report_of(fits: &[ReportedRun], out: &Path) -> Result<ReportPaths> 
     write(collect_runs(fits)?, out)
 }
 
-fn write(Collected { probes, colors, transfers, monitors }: Collected, out: &Path) -> Result<ReportPaths> {
+fn write(mut found: Collected, out: &Path) -> Result<ReportPaths> {
+    let legends = variants::name_variants(&mut found);
+    let Collected { probes, colors, transfers, monitors } = found;
     fs::create_dir_all(out).with_context(|| format!("cannot create the report folder {}", out.display()))?;
     let mut paths = ReportPaths { tables: vec![], plots: vec![], text: String::new() };
     if !probes.is_empty() {
-        paths.add_probes(&probes, out)?;
+        paths.add_probes(&probes, &legends.probes, out)?;
     }
     if !colors.is_empty() {
-        paths.add_colors(&colors, out)?;
+        paths.add_colors(&colors, &legends.colors, out)?;
     }
     if !transfers.is_empty() {
-        paths.add_transfers(&transfers, out)?;
+        paths.add_transfers(&transfers, &legends.transfers, out)?;
     }
     if !monitors.is_empty() {
-        paths.add_monitors(&monitors, &probes, out)?;
+        paths.add_monitors(&monitors, &probes, &legends.monitors, out)?;
     }
     Ok(paths)
 }
 
 impl ReportPaths {
-    fn add_probes(&mut self, probes: &[ProbeResult], out: &Path) -> Result<()> {
+    fn add_probes(&mut self, probes: &[ProbeResult], legend: &str, out: &Path) -> Result<()> {
         let (top1, top5) = (tables(probes, Measure::Top1)?, tables(probes, Measure::Top5)?);
         let write = |name: &str, bytes: &[u8]| write_file(&out.join(name), bytes);
         self.tables.extend([
             write("table.csv", accuracy::csv(&top1).as_bytes())?,
-            write("table.md", joined(&top1, AccuracyTable::markdown).as_bytes())?,
+            write("table.md", with_legend(&top1, AccuracyTable::markdown, legend).as_bytes())?,
             write("table_top5.csv", accuracy::csv(&top5).as_bytes())?,
-            write("table_top5.md", joined(&top5, AccuracyTable::markdown).as_bytes())?,
+            write("table_top5.md", with_legend(&top5, AccuracyTable::markdown, legend).as_bytes())?,
         ]);
         self.plots.extend([
             write("accuracy.svg", plot::svg(&top1)?.as_bytes())?,
             write("accuracy.png", &plot::png(&top1)?)?,
         ]);
-        self.add_text(&joined(&top1, AccuracyTable::text));
+        self.add_text(&plain(&with_legend(&top1, AccuracyTable::text, legend)));
         Ok(())
     }
 
-    fn add_colors(&mut self, results: &[ColorResult], out: &Path) -> Result<()> {
+    fn add_colors(&mut self, results: &[ColorResult], legend: &str, out: &Path) -> Result<()> {
         let tables = colors::tables(results)?;
         let write = |name: String, bytes: &[u8]| write_file(&out.join(name), bytes);
-        let (text, markdown) =
-            (joined(&tables, |t| t.table().text()), joined(&tables, |t| t.table().markdown()));
+        let text = plain(&with_legend(&tables, |t| t.table().text(), legend));
+        let markdown = with_legend(&tables, |t| t.table().markdown(), legend);
         self.tables.push(write("colors.csv".into(), colors::csv(&tables).as_bytes())?);
         self.tables.push(write("colors.md".into(), markdown.as_bytes())?);
         for (i, table) in tables.iter().enumerate() {
@@ -132,27 +135,36 @@ impl ReportPaths {
         Ok(())
     }
 
-    fn add_transfers(&mut self, results: &[TransferResult], out: &Path) -> Result<()> {
+    fn add_transfers(&mut self, results: &[TransferResult], legend: &str, out: &Path) -> Result<()> {
         let table = transfer::table(results)?;
         let write = |name: &str, bytes: &[u8]| write_file(&out.join(name), bytes);
         self.tables.push(write("table2.csv", table.csv().as_bytes())?);
-        self.tables.push(write("table2.md", table.markdown().as_bytes())?);
+        let tables = [table];
+        let markdown = with_legend(&tables, TransferTable::markdown, legend);
+        self.tables.push(write("table2.md", markdown.as_bytes())?);
         if let Some(classes) = transfer::classes_csv(results) {
             self.tables.push(write("transfer_classes.csv", classes.as_bytes())?);
         }
         self.plots.extend([
-            write("transfer.svg", bars::svg(&table)?.as_bytes())?,
-            write("transfer.png", &bars::png(&table)?)?,
+            write("transfer.svg", bars::svg(&tables[0])?.as_bytes())?,
+            write("transfer.png", &bars::png(&tables[0])?)?,
         ]);
-        self.add_text(&table.text());
+        self.add_text(&plain(&with_legend(&tables, TransferTable::text, legend)));
         Ok(())
     }
 
-    fn add_monitors(&mut self, results: &[MonitorResult], probes: &[ProbeResult], out: &Path) -> Result<()> {
+    fn add_monitors(
+        &mut self,
+        results: &[MonitorResult],
+        probes: &[ProbeResult],
+        legend: &str,
+        out: &Path,
+    ) -> Result<()> {
         let stages = monitor::stages(results)?;
         let write = |name: &str, bytes: &[u8]| write_file(&out.join(name), bytes);
         self.tables.push(write("monitor.csv", monitor::csv(results).as_bytes())?);
-        self.tables.push(write("monitor.md", joined(&stages, |stage| stage.table().markdown()).as_bytes())?);
+        let markdown = with_legend(&stages, |stage| stage.table().markdown(), legend);
+        self.tables.push(write("monitor.md", markdown.as_bytes())?);
         let curves = monitor::curves(&stages);
         self.plots.push(write("monitor.svg", curves::svg(&curves)?.as_bytes())?);
         self.plots.push(write("monitor.png", &curves::png(&curves)?)?);
@@ -160,7 +172,7 @@ impl ReportPaths {
             self.plots.push(write("monitor_probe.svg", canvas::svg(&agreement)?.as_bytes())?);
             self.plots.push(write("monitor_probe.png", &canvas::png(&agreement)?)?);
         }
-        self.add_text(&joined(&stages, |stage| stage.table().text()));
+        self.add_text(&plain(&with_legend(&stages, |stage| stage.table().text(), legend)));
         Ok(())
     }
 
@@ -172,8 +184,15 @@ impl ReportPaths {
     }
 }
 
-fn joined<T>(tables: &[T], render: impl Fn(&T) -> String) -> String {
-    tables.iter().map(render).collect::<Vec<_>>().join("\n")
+/// All tables, and below them what the letters of variants mean.
+fn with_legend<T>(tables: &[T], render: impl Fn(&T) -> String, legend: &str) -> String {
+    let tables = tables.iter().map(render).collect::<Vec<_>>().join("\n");
+    if legend.is_empty() { tables } else { format!("{tables}\n{legend}\n") }
+}
+
+/// Without the spaces that make line breaks in Markdown.
+fn plain(text: &str) -> String {
+    text.replace("  \n", "\n")
 }
 
 /// Writes one file of the report.

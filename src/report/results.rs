@@ -27,7 +27,7 @@ use walkdir::WalkDir;
 pub const RESULTS: &str = "results.json";
 
 /// Suffix of a row name if its training, or that of its backbone, diverged.
-const DIVERGED: &str = " (diverged)";
+pub(super) const DIVERGED: &str = " (diverged)";
 
 /// Probe accuracies of one seed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -1,4 +1,4 @@
-//! `runs list`, `runs diff` and `runs clean` from the user's side, on real runs.
+//! `runs list`, `runs diff` and `runs clean` from the user's side, and reports on variants of a stage, on real runs.
 
 use std::{
     fs,
@@ -214,4 +214,34 @@ fn links_out_of_the_folder_are_not_followed() {
     assert!(home.says(&["runs", "clean"]).contains("nothing to delete"));
     assert!(home.says(&["runs", "clean", "--yes"]).contains("nothing to delete"));
     assert!(copy.join("spec.yaml").exists());
+}
+
+#[test]
+fn two_variants_of_a_stage_are_two_rows() {
+    let home = Home::new();
+    home.run(&["seeds=[0,1]"]);
+    home.run(&["seeds=[0,1]", "pretrain.train.optimizer.adam.lr=2e-3"]);
+    let table = home.says(&["report", "results/runs/tiny", "--out", "report"]);
+    let row =
+        |name: &str| table.lines().find(|line| line.starts_with(name)).is_some_and(|row| row.contains('±'));
+    assert!(row("colorization lr=1e-3 ") && row("colorization lr=2e-3 "), "{table}");
+    assert!(row("random  ") && table.contains("mean ± std over 2 seeds"), "{table}");
+    let svg = fs::read_to_string(home.path().join("report/accuracy.svg")).unwrap();
+    assert!(svg.contains("colorization lr=2e-3"));
+
+    // Many keys: a letter, and a legend below the table.
+    let many = ["batch=9", "steps=5", "optimizer.adam.lr=3e-3", "optimizer.adam.beta1=0.8"];
+    let many: Vec<String> = many.iter().map(|key| format!("pretrain.train.{key}")).collect();
+    home.run(&many.iter().map(String::as_str).collect::<Vec<_>>());
+    let table = home.says(&["report", "results/runs/tiny", "--out", "report"]);
+    assert!(table.contains("\ncolorization C ") && table.contains("\nC: batch 9, "), "{table}");
+    let markdown = fs::read_to_string(home.path().join("report/table.md")).unwrap();
+    assert!(markdown.contains("\nA: ") && markdown.contains("| colorization A |"), "{markdown}");
+
+    // The same spec twice is no variant.
+    let run = home.runs("probe-random").remove(0);
+    copy_all(&run, &home.path().join("results/runs/tiny/copy"));
+    let twice = home.call(&["report", "results/runs/tiny", "--out", "report"]);
+    let error = String::from_utf8(twice.stderr).unwrap();
+    assert!(error.contains("two results for random") && error.contains("tiny/copy"), "{error}");
 }
