@@ -50,7 +50,7 @@ impl AnnotatedSource {
     }
 }
 
-/// Display name in tables and messages: the catalog name or the path.
+/// Name in messages: the catalog name or the path. Tables have [`AnnotatedSource::label`].
 impl fmt::Display for AnnotatedSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -66,6 +66,9 @@ impl fmt::Display for AnnotatedSource {
 #[serde(deny_unknown_fields)]
 pub struct AnnotatedSpec {
     pub source: AnnotatedSource,
+    /// Name of the data set in tables, plots and published files; absent: that of its source.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub label: Option<String>,
     /// Use the first N images of a split (in list order), for short runs.
     #[serde(default)]
     pub limit: Option<Limit>,
@@ -83,7 +86,7 @@ pub struct AnnotatedSpec {
 impl AnnotatedSpec {
     /// A source with every other field at its default.
     pub fn new(source: AnnotatedSource) -> Self {
-        Self { source, limit: None, max_bad: one_percent(), threads: None, cache: yes() }
+        Self { source, label: None, limit: None, max_bad: one_percent(), threads: None, cache: yes() }
     }
 }
 

@@ -10,6 +10,7 @@ pub mod cifar;
 mod content; // content fingerprints of file sets
 pub mod crop_policy; // crops, random scales, whole images
 pub mod dataset; // trait Dataset, pictures, splits
+pub mod dataset_label; // names of data sets for tables
 pub mod decode;
 mod destination; // cropped images as one tensor on the device
 pub mod error;

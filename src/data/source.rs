@@ -99,7 +99,7 @@ impl SourceSpec {
     }
 }
 
-/// Display name in tables and messages: the catalog name or the path.
+/// Name in messages: the catalog name or the path. Tables have [`SourceSpec::label`].
 impl std::fmt::Display for SourceSpec {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let first = |files: &[SpecPath]| files.first().map(|p| p.display().to_string()).unwrap_or_default();
@@ -143,6 +143,9 @@ fn scene_size() -> SceneSize {
 #[serde(deny_unknown_fields)]
 pub struct DataSpec {
     pub source: SourceSpec,
+    /// Name of the data set in tables, plots and published files; absent: that of its source.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub label: Option<String>,
     /// Short side after resizing; absent: as stored.
     #[serde(default)]
     pub resize: Option<Pixels>,
@@ -169,6 +172,7 @@ impl DataSpec {
     pub fn new(source: SourceSpec, crop: Pixels) -> Self {
         Self {
             source,
+            label: None,
             resize: None,
             crop,
             flip: yes(),

@@ -96,7 +96,12 @@ pub struct Rehearsal {
 }
 
 impl StageRun {
-    /// Display name of the data.
+    /// Name of the data set in tables and plots.
+    pub fn dataset(&self) -> String {
+        self.plan.pictures.source.label()
+    }
+
+    /// Name of the data in messages.
     pub fn data(&self) -> String {
         self.plan.pictures.source.to_string()
     }
@@ -282,7 +287,7 @@ impl StageRun {
             experiment: self.experiment.clone(),
             stage: self.stage.clone(),
             seed: self.seed,
-            dataset: plan.data.source.to_string(),
+            dataset: plan.data.label.clone().unwrap_or_else(|| plan.data.source.label()),
             steps: MonitorResult::steps(&log::measurements(run.path())?),
             share: kept.share().unwrap_or_default(),
             left_out: kept.left_out,
@@ -297,7 +302,7 @@ impl StageRun {
             kind: ResultKind::Transfer,
             experiment: self.experiment.clone(),
             seed: self.seed,
-            dataset: self.data(),
+            dataset: self.dataset(),
             protocol: protocol.into(),
             rows,
             from: PathBuf::new(),

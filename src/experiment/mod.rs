@@ -79,8 +79,10 @@ pub fn run(experiment: &Experiment, options: &RunOptions) -> Result<Outcome> {
             }
             pictures.extend(planned.picture());
             short.extend(expected::shortfalls(experiment, &name, &planned.fit)?);
+            let dataset = planned.fit.dataset();
             let StageRun { place, experiment, plan, .. } = planned.fit;
-            done.push(ReportedRun { dir: place.dir, experiment, stage: name.clone(), row: plan.row.name });
+            let (dir, stage, row) = (place.dir, name.clone(), plan.row.name);
+            done.push(ReportedRun { dir, experiment, stage, row, dataset });
         }
     }
     let out = options.out.join(&*experiment.name).join("report");

@@ -5,7 +5,10 @@ use super::{plan::WEIGHTS, redact};
 use crate::{
     hub::{FileUpload, Repo, UploadBody},
     nn::weights,
-    report::model_card::{ModelCard, PublishedWeights},
+    report::{
+        dataset_labels::label_in_spec,
+        model_card::{ModelCard, PublishedWeights},
+    },
     train::manifest::{self, Manifest, OutputFile, Status},
     yaml,
 };
@@ -41,9 +44,11 @@ pub fn prepare(run: &Path, to: &Repo, license: &str) -> Result<Publication> {
     let path = run.join(SPEC);
     let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
     let mut spec: Value = yaml::read(&text).with_context(|| format!("{} is not YAML", path.display()))?;
+    let dataset = label_in_spec(&spec);
     let (paths, manifest) = (redact::redact_paths(&mut spec), redact::manifest(&manifest));
-    let card =
-        ModelCard { repo: to, license, manifest: &manifest, spec: &spec, weights: &weights }.markdown()?;
+    let dataset = dataset.as_deref();
+    let card = ModelCard { repo: to, license, manifest: &manifest, spec: &spec, dataset, weights: &weights };
+    let card = card.markdown()?;
     let spec = if paths.is_empty() { text } else { shortened(&spec)? };
     let text = |name: &str, text| FileUpload { name: name.into(), content: UploadBody::Text(text) };
     let files = vec![

@@ -194,7 +194,7 @@ pub fn check_masks(pair: &Splits<dyn Annotated>, name: &str) -> Result<()> {
     })
 }
 
-/// Display name of the data.
+/// Name of the data in messages.
 impl std::fmt::Display for DataSource {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
@@ -205,6 +205,15 @@ impl std::fmt::Display for DataSource {
 }
 
 impl DataSource {
+    /// Name of the data set in tables, plots and published files.
+    pub fn label(&self) -> String {
+        let (label, source) = match self {
+            Self::Plain(spec) => (&spec.label, spec.source.label()),
+            Self::Annotated(spec, _) => (&spec.label, spec.source.label()),
+        };
+        label.clone().unwrap_or(source)
+    }
+
     /// Files and folders of the source.
     pub fn paths(&self) -> Vec<&Path> {
         match self {

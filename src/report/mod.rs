@@ -22,6 +22,8 @@ mod variants; // of a stage
 
 mod bars; // plot of a transfer table
 
+pub mod dataset_labels; // labels instead of paths
+
 mod agreement;
 mod curves; // plot of measurements during training
 pub mod monitor; // these measurements // compared with linear probes
@@ -78,6 +80,7 @@ pub fn write_report_of(fits: &[ReportedRun], out: &Path) -> Result<ReportPaths> 
 }
 
 fn write(mut found: Collected, out: &Path) -> Result<ReportPaths> {
+    dataset_labels::label_datasets(&mut found);
     let legends = variants::name_variants(&mut found);
     let Collected { probes, colors, transfers, monitors } = found;
     fs::create_dir_all(out).with_context(|| format!("cannot create the report folder {}", out.display()))?;

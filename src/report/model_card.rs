@@ -22,8 +22,13 @@ pub struct ModelCard<'a> {
     pub manifest: &'a Manifest,
     /// The run's `spec.yaml`.
     pub spec: &'a Value,
+    /// Label of the data set.
+    pub dataset: Option<&'a str>,
     pub weights: &'a PublishedWeights,
 }
+
+/// Kinds of sources that are named without a path.
+const NAMED_SOURCES: [&str; 3] = ["catalog", "hub", "scenes"];
 
 /// Facts about the weight file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -102,9 +107,10 @@ impl ModelCard<'_> {
     fn data(&self, stage: &StageDescription) -> Result<String, serde_yaml::Error> {
         let prints: Vec<_> =
             self.manifest.about.data.iter().map(|(split, print)| (split, code(print))).collect();
+        let name = self.dataset.map_or(String::new(), |name| format!("{}\n\n", code(name)));
         Ok(format!(
-            "## Data\n\n{}\nFingerprints, which change with any picture or label:\n\n{}",
-            stage.yaml(&["data"])?,
+            "## Data\n\n{name}{}\nFingerprints, which change with any picture or label:\n\n{}",
+            stage.data_yaml()?,
             table(["split", "fingerprint"], prints)
         ))
     }
@@ -191,6 +197,18 @@ impl<'a> StageDescription<'a> {
         let mut tags = vec!["hueristic", "colorization"];
         tags.extend(own.into_iter().filter(|tag| *tag != "colorization"));
         tags
+    }
+
+    /// The settings of the data as a YAML block, without the paths of its source.
+    fn data_yaml(&self) -> Result<String, serde_yaml::Error> {
+        let mut data = self.settings["data"].clone();
+        let is_named = |source: &Value| NAMED_SOURCES.iter().any(|kind| !source[*kind].is_null());
+        if let Some(settings) = data.as_mapping_mut().filter(|data| !data.get("source").is_some_and(is_named))
+        {
+            settings.remove("source");
+        }
+        let only = serde_yaml::Mapping::from_iter([("data".into(), data)]);
+        Ok(format!("```yaml\n{}```\n", crate::yaml::write(&only)?))
     }
 
     /// The given settings, as far as present, as a YAML block.

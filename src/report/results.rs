@@ -117,6 +117,8 @@ pub struct ReportedRun {
     pub stage: String,
     /// Row of its table.
     pub row: Option<String>,
+    /// Label of the data set that it uses.
+    pub dataset: String,
 }
 
 /// The results of the given runs under their current names; runs that only train have none.
@@ -133,19 +135,19 @@ pub fn collect_runs(fits: &[ReportedRun]) -> Result<Collected> {
             let mark = if name.ends_with(DIVERGED) { DIVERGED } else { "" };
             fit.row.iter().for_each(|row| *name = format!("{row}{mark}"));
         };
-        let experiment = fit.experiment.clone();
+        let (experiment, dataset) = (fit.experiment.clone(), fit.dataset.clone());
         match read(&fit.dir)? {
             Read::Probe(mut result) => {
                 result.rows.iter_mut().for_each(|row| rename(&mut row.backbone));
-                found.probes.push(ProbeResult { experiment, ..result });
+                found.probes.push(ProbeResult { experiment, dataset, ..result });
             }
             Read::Color(mut result) => {
                 rename(&mut result.method);
-                found.colors.push(ColorResult { experiment, ..*result });
+                found.colors.push(ColorResult { experiment, dataset, ..*result });
             }
             Read::Transfer(mut result) => {
                 result.rows.iter_mut().for_each(|row| rename(&mut row.backbone));
-                found.transfers.push(TransferResult { experiment, ..result });
+                found.transfers.push(TransferResult { experiment, dataset, ..result });
             }
             Read::Monitor(mut result) => {
                 let mark = if result.stage.ends_with(DIVERGED) { DIVERGED } else { "" };

@@ -8,8 +8,8 @@ use std::{collections::BTreeMap, path::Path};
 pub const IDLE_KEYS: [(&str, &[&str]); 4] = [
     ("pretext", &["monitor"]),
     ("train", &["log_every", "checkpoint_every", "keep"]),
-    ("data", &["threads", "cache"]),
-    ("annotated", &["threads", "cache"]),
+    ("data", &["label", "threads", "cache"]),
+    ("annotated", &["label", "threads", "cache"]),
 ];
 /// Keys that hold paths. The contents are compared instead: by the fingerprints in `data`, the hashes in `files`.
 const PATH_KEYS: [&str; 6] = ["source", "file", "prior", "classifier", "pictures", "proposals"];

@@ -325,6 +325,27 @@ fn a_report_writes_everything_and_nothing_else() {
     println!("{}", out.display());
 }
 
+/// Earlier versions wrote the path of a data set into its results.
+#[test]
+fn data_sets_are_named_by_labels_and_never_by_paths() {
+    let root = tempfile::tempdir().unwrap();
+    let report = |datasets: &[&str]| {
+        let runs = root.path().join(datasets.len().to_string());
+        for (at, dataset) in datasets.iter().enumerate() {
+            let result = ProbeResult { dataset: dataset.to_string(), ..two_seeds().remove(at) };
+            finished(&runs.join(format!("probe{at}")), &result);
+        }
+        write_report(&[runs.clone()], &runs.join("report")).unwrap();
+        let read = |name: &str| fs::read_to_string(runs.join("report").join(name)).unwrap();
+        [read("table.md"), read("table.csv"), read("accuracy.svg")].join("\n")
+    };
+    let one = report(&["/home/ann/photos/train"]);
+    assert!(one.contains("Linear probe on photos (protocol") && !one.contains("ann"), "{one}");
+    let two = report(&["/home/ann/photos/train", "/home/zoe/photos/train"]);
+    assert!(two.contains("on photos (ann) (") && two.contains("on photos (zoe) ("), "{two}");
+    assert!(!two.contains("/home"), "{two}");
+}
+
 fn tile(w: usize, h: usize, color: [u8; 3]) -> (usize, usize, Vec<u8>) {
     (w, h, color.repeat(w * h))
 }

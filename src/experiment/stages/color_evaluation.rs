@@ -211,7 +211,7 @@ fn interpret(
 ) -> Result<()> {
     let shown = ReportLimits::default();
     let result = InterpretabilityResult {
-        dataset: fit.data(),
+        dataset: fit.dataset(),
         colorizer: fit.row(),
         classifier: "VGG-16".into(),
         classes: class_names(fit.sets.plain()?.train.classes(), classifier),
@@ -251,7 +251,7 @@ fn save_results(
         kind: ResultKind::ColorEvaluation,
         experiment: fit.experiment.clone(),
         seed: fit.seed,
-        dataset: fit.data(),
+        dataset: fit.dataset(),
         pixels: fit.crop(),
         method: fit.row(),
         summary: summary.clone(),

@@ -98,7 +98,7 @@ impl LinearProbeStage {
             experiment: fit.experiment.clone(),
             seed: fit.seed,
             protocol: self.probe.protocol.to_string(),
-            dataset: fit.data(),
+            dataset: fit.dataset(),
             upstream: fit.upstream_name(),
             rows: vec![BackboneResult { backbone: fit.row(), layers }],
             from: PathBuf::new(),
