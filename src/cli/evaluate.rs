@@ -6,10 +6,10 @@ use crate::{
     data::voc::palette::Palette,
     evaluation::{detections::DetectionFiles, masks::MaskFiles},
     metrics::average_precision::ApInterpolation,
+    progress,
 };
 use anyhow::{Context, Result};
 use clap::{Args, Subcommand, ValueEnum};
-use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 
@@ -117,7 +117,7 @@ fn segmentation(args: SegmentationArgs) -> Result<CommandOutput> {
     folder(&pred, "a folder of predicted masks")?;
     let palette = if indices { Palette::Indices } else { Palette::Voc };
     let files = MaskFiles { truth, predicted: pred, set, classes: classes.into(), palette };
-    let scores = files.evaluate(&progress_bar())?;
+    let scores = files.evaluate(&progress::bar_of("comparing", "masks"))?;
     done(&scores, json.as_deref())
 }
 
@@ -135,13 +135,4 @@ fn done(scores: &(impl Serialize + ToString), json: Option<&Path>) -> Result<Com
         atomic_write::write(path, &text).with_context(|| format!("{}: cannot be written", path.display()))?;
     }
     Ok(CommandOutput::ok(scores.to_string()))
-}
-
-/// On stderr, and only on a terminal.
-fn progress_bar() -> ProgressBar {
-    let bar = ProgressBar::no_length().with_message("comparing");
-    if let Ok(style) = ProgressStyle::with_template("{msg} {bar:32} {pos}/{len} masks  ETA {eta}") {
-        bar.set_style(style);
-    }
-    bar
 }

@@ -1,18 +1,22 @@
 //! Log lines on stderr, terse on a terminal. stdout carries results only.
 
+use crate::progress::{self, Above};
 use std::io::{IsTerminal, stderr};
 use tracing_subscriber::{EnvFilter, fmt};
 
-/// Initializes logging: `RUST_LOG`, or info from this crate and warnings from others.
+/// Initializes logging: `RUST_LOG`, or info from this crate and warnings from others. `quiet` also ends progress lines.
 pub(super) fn start(verbose: bool, quiet: bool) {
     let default = match (verbose, quiet) {
         (true, _) => "info,hueristic=debug",
         (_, true) => "warn",
         _ => "warn,hueristic=info",
     };
+    if quiet {
+        progress::set_quiet();
+    }
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
     let terminal = stderr().is_terminal();
-    let log = fmt().with_env_filter(filter).with_writer(stderr).with_target(false).with_ansi(terminal);
+    let log = fmt().with_env_filter(filter).with_writer(|| Above).with_target(false).with_ansi(terminal);
     // A second call in the same process (tests) keeps the first subscriber.
     let _ = if terminal { log.without_time().try_init() } else { log.try_init() };
 }

@@ -55,7 +55,7 @@ pub struct Cli {
     /// Log more; RUST_LOG takes precedence
     #[arg(short, long, global = true)]
     verbose: bool,
-    /// Log only warnings and errors
+    /// Print only warnings and errors, and no progress
     #[arg(short, long, global = true, conflicts_with = "verbose")]
     quiet: bool,
 }

@@ -3,11 +3,11 @@
 use super::{failure::Usage, output::CommandOutput};
 use crate::{
     metrics::bootstrap::Bootstrap,
+    progress,
     score::{MethodSpec, ScoreSpec, score_folders},
 };
 use anyhow::{Context, Result};
 use clap::Args;
-use indicatif::{ProgressBar, ProgressStyle};
 use std::path::{Path, PathBuf};
 
 #[derive(Args, Debug)]
@@ -56,7 +56,7 @@ fn replicates(text: &str) -> Result<usize, String> {
 
 pub(super) fn run(args: ScoreArgs) -> Result<CommandOutput> {
     let spec = spec(&args)?;
-    let table = score_folders(&spec, &progress_bar())?;
+    let table = score_folders(&spec, &progress::bar_of("scoring", "images"))?;
     if let Some(omissions) = table.omissions() {
         eprintln!("{omissions}");
     }
@@ -101,13 +101,4 @@ fn name(dir: &Path, all: &[PathBuf]) -> String {
         Some(name) if same == 1 => name.to_string_lossy().into_owned(),
         _ => dir.display().to_string(),
     }
-}
-
-/// On stderr, and only on a terminal.
-fn progress_bar() -> ProgressBar {
-    let bar = ProgressBar::no_length().with_message("scoring");
-    if let Ok(style) = ProgressStyle::with_template("{msg} {bar:32} {pos}/{len} images  ETA {eta}") {
-        bar.set_style(style);
-    }
-    bar
 }

@@ -15,14 +15,13 @@ use crate::{
     data::{decode::decode, source::RgbImage},
     npy,
     pretext::colorizer::{Colorizer, OutputKind},
+    progress::{self, Progress},
     train::panel::RgbTile,
 };
 use anyhow::{Context, Result, bail};
 use candle_core::{DType, Device};
-use indicatif::{ProgressBar, ProgressStyle};
 use std::{
-    fmt, fs,
-    io::{self, IsTerminal},
+    fmt, fs, io,
     panic::resume_unwind,
     path::{Path, PathBuf},
     sync::mpsc::{Receiver, sync_channel},
@@ -60,7 +59,8 @@ pub fn run(
     thread::scope(|scope| {
         let pictures = decode_ahead(scope, jobs);
         let (colorizer, options) = open()?;
-        Ok(Batch { jobs, hints, colorizer, options, quality, bar: bar(jobs.len()) }.run(pictures))
+        Ok(Batch { jobs, hints, colorizer, options, quality, bar: Progress::new(jobs.len(), "coloring") }
+            .run(pictures))
     })
 }
 
@@ -87,7 +87,7 @@ struct Batch<'a> {
     colorizer: Colorizer,
     options: Options,
     quality: u8,
-    bar: ProgressBar,
+    bar: Progress,
 }
 
 impl Batch<'_> {
@@ -96,7 +96,6 @@ impl Batch<'_> {
             let (sender, colored) = sync_channel(0);
             let writer = scope.spawn(|| self.write_all(colored));
             for (job, picture) in self.jobs.iter().zip(pictures) {
-                self.bar.set_message(job.input.display().to_string());
                 if sender.send(picture.and_then(|picture| self.color(job, picture))).is_err() {
                     break; // the writer panicked
                 }
@@ -123,34 +122,21 @@ impl Batch<'_> {
             let written = picture.and_then(|(original, colored)| {
                 JobOutput { job, original: &original, colored: &colored }.write(self)
             });
-            let line = match written {
+            match written {
                 Ok(line) => {
                     summary.done += 1;
-                    line
+                    progress::tell(&line);
                 }
                 Err(error) => {
                     let reason = format!("{error:#}");
                     let line = format!("{}: {reason}", job.input.display());
                     summary.failed.push((job.input.clone(), reason));
-                    line
+                    progress::print(&line);
                 }
-            };
-            self.bar.suspend(|| eprintln!("{line}"));
-            self.bar.inc(1);
+            }
+            self.bar.add(1);
         }
-        self.bar.finish_and_clear();
         summary
-    }
-}
-
-fn bar(files: usize) -> ProgressBar {
-    if !io::stderr().is_terminal() {
-        return ProgressBar::hidden();
-    }
-    let bar = ProgressBar::new(files as u64);
-    match ProgressStyle::with_template("{bar:16} {pos}/{len}  ETA {eta}  {wide_msg}") {
-        Ok(style) => bar.with_style(style),
-        Err(_) => bar,
     }
 }
 

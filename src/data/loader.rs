@@ -18,7 +18,7 @@ use super::{
     source::DataSpec,
     worker::{Shard, ShardId, ShardJob, ShardResult, WorkerContext, run_worker},
 };
-use crate::rng::Rng;
+use crate::{progress::Progress, rng::Rng};
 use candle_core::{Device, Tensor};
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use rand::seq::SliceRandom;
@@ -76,6 +76,7 @@ pub struct Loader {
     faults: BTreeMap<usize, String>,
     upscaled: HashSet<usize>,
     waited: Duration,
+    watched: Option<Progress>,
     pool: WorkerPool,
 }
 
@@ -136,6 +137,7 @@ impl Loader {
             faults: BTreeMap::new(),
             upscaled: HashSet::new(),
             waited: Duration::ZERO,
+            watched: None,
         })
     }
 
@@ -153,10 +155,21 @@ impl Loader {
             self.position = self.after(self.position);
             self.count(&shard);
             self.check_faults()?;
+            self.watched.iter().for_each(|progress| progress.add(shard.indices.len()));
             if !shard.indices.is_empty() {
                 return self.batch_of(shard).map(Some);
             }
         }
+    }
+
+    /// Counts the images of the following batches in `progress`.
+    pub fn watch(&mut self, progress: Progress) {
+        self.watched = Some(progress);
+    }
+
+    /// Ends the counting.
+    pub fn unwatch(&mut self) {
+        self.watched = None;
     }
 
     /// Seeks to the first batch.

@@ -1,7 +1,7 @@
 //! Downloads from any web server, for files that are not on the hub: resumed where an earlier attempt ended, hashed as they
 //! arrive, with the progress bar of hub downloads. The proxies of the environment are used.
 
-use super::progress;
+use crate::progress;
 use indicatif::ProgressBar;
 use reqwest::{
     StatusCode,
@@ -44,7 +44,7 @@ pub fn download(address: &str, name: &str, partial: &Path) -> Result<String, Str
         .timeout(PATIENCE)
         .build();
     let client = client.map_err(|error| causes(&error))?;
-    let bar = progress::bar(name);
+    let bar = progress::byte_bar(name);
     let mut cut = String::new();
     for _ in 0..ATTEMPTS {
         match attempt(&client, address, &file, &bar) {

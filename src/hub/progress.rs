@@ -1,23 +1,17 @@
 //! A progress bar on stderr; hidden if stderr is not a terminal or nothing is transferred.
 
+use crate::progress;
 use hf_hub::progress::{DownloadEvent, ProgressEvent, ProgressHandler, UploadEvent};
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 use std::path::Path;
 
 pub(super) struct Bar(ProgressBar);
 
-/// A bar of bytes with this label.
-pub(super) fn bar(name: &str) -> ProgressBar {
-    let style = ProgressStyle::with_template("{msg} {bar:30} {bytes}/{total_bytes} {eta}");
-    let bar = ProgressBar::no_length().with_message(name.to_string());
-    if let Ok(style) = style { bar.with_style(style) } else { bar }
-}
-
 impl Bar {
     /// A bar labeled with the file name of `file`.
     pub fn new(file: &str) -> Self {
-        let name = Path::new(file).file_name().unwrap_or_default().to_string_lossy();
-        Self(bar(&name))
+        let name = Path::new(file).file_name().unwrap_or_default().to_string_lossy().into_owned();
+        Self(progress::byte_bar(&name))
     }
 
     fn down(&self, event: &DownloadEvent) {

@@ -14,17 +14,12 @@ use crate::{
         loader::Loader,
     },
     nn::Mode,
+    progress::Progress,
 };
 use anyhow::{Context, Result, ensure};
 use candle_core::Tensor;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
-use std::{
-    io::{self, IsTerminal},
-    sync::Mutex,
-    time::{Duration, Instant},
-};
 
 /// Feature options. The defaults are those of FAIR's linear SVMs on AlexNet.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -302,50 +297,7 @@ pub fn for_each_batch(
         take(&batch.indices, maps.iter().map(rows).collect::<Result<_, _>>()?)?;
         bar.add(batch.indices.len());
     }
-    bar.end();
     Ok(())
-}
-
-/// Time between the lines of a progress without a terminal.
-const BETWEEN_LINES: Duration = Duration::from_secs(20);
-
-/// What has been done of a known number of steps: a bar on a terminal, elsewhere a line now and then.
-pub(super) struct Progress {
-    bar: ProgressBar,
-    /// Time of the last line.
-    told: Mutex<Instant>,
-}
-
-impl Progress {
-    /// None of `steps` steps.
-    pub fn new(steps: usize, what: &str) -> Self {
-        let hidden = !io::stderr().is_terminal();
-        let target = if hidden { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
-        let bar = ProgressBar::with_draw_target(Some(steps as u64), target).with_message(what.to_string());
-        let bar = match ProgressStyle::with_template("{msg} {bar:16} {pos}/{len}  ETA {eta}") {
-            Ok(style) => bar.with_style(style),
-            Err(_) => bar,
-        };
-        Self { bar, told: Mutex::new(Instant::now()) }
-    }
-
-    /// Adds steps.
-    pub fn add(&self, steps: usize) {
-        self.bar.inc(steps as u64);
-        let Some(mut told) = self.told.try_lock().ok().filter(|told| told.elapsed() > BETWEEN_LINES) else {
-            return;
-        };
-        if self.bar.is_hidden() {
-            let (done, all) = (self.bar.position(), self.bar.length().unwrap_or_default());
-            tracing::info!("{}: {done} of {all}", self.bar.message());
-        }
-        *told = Instant::now();
-    }
-
-    /// Removes the bar.
-    pub fn end(self) {
-        self.bar.finish_and_clear();
-    }
 }
 
 #[cfg(test)]

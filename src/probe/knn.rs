@@ -6,13 +6,14 @@
 //! Ties between neighbors go to the lower index in the set, ties between classes to the lower class.
 
 use super::{
-    features::{Examples, Features, Progress},
+    features::{Examples, Features},
     products::Products,
     svm::{mean, test_precision},
 };
 use crate::{
     bounded::{Count, Positive},
     data::annotated::Presence,
+    progress::Progress,
 };
 use anyhow::{Context, Result, ensure};
 use rayon::prelude::*;
@@ -165,7 +166,7 @@ fn per_k<T: Send>(
         bar.add(read.len());
         read.into_iter().for_each(|row| all.iter_mut().zip(row).for_each(|(all, value)| all.push(value)));
     }
-    bar.end();
+    drop(bar);
     Ok(all)
 }
 

@@ -11,7 +11,7 @@
 //! ([`super::svm::one_vs_rest`]). The metric is top-1, and one cost is chosen for all classes.
 
 use super::{
-    features::{Examples, Labeled, Progress},
+    features::{Examples, Labeled},
     svm::{
         FeatureProducts, NO_TEST_POSITIVES, SvmSpec, choose_cost, descent::fit_classifier, mean,
         one_vs_rest::LabeledProducts, test_precision,
@@ -20,6 +20,7 @@ use super::{
 use crate::{
     bounded::{BatchSize, Count},
     data::annotated::Presence,
+    progress::Progress,
     rng::Rng,
 };
 use anyhow::{Context, Result, ensure};
@@ -119,7 +120,7 @@ pub fn run(
     let bar = Progress::new(spec.shots.len() * spec.samples.get() * classes.len(), "low-shot svm");
     let shots = spec.shots.iter().map(|k| fits.shot(k.get(), classes, &|| bar.add(1)));
     let shots = shots.collect::<Result<Vec<_>>>()?;
-    bar.end();
+    drop(bar);
     warn_of_fewer(&shots);
     Ok(shots)
 }
@@ -304,7 +305,7 @@ pub fn run_single_label(
         spec.best(k.get(), &samples, fits.pools.iter().enumerate().filter_map(few).collect())
     };
     let shots: Vec<LowShotResult> = spec.shots.iter().map(shot).collect();
-    bar.end();
+    drop(bar);
     warn_of_fewer(&shots);
     Ok(shots)
 }

@@ -16,7 +16,7 @@ use super::{
     update::{StepContext, flush, update},
     warning::Warning,
 };
-use crate::{data::loader::Loader, rng::Rng};
+use crate::{data::loader::Loader, progress::Progress, rng::Rng};
 use anyhow::{Context, Result};
 use std::time::Instant;
 
@@ -82,7 +82,8 @@ pub fn fit(
 
         let due = Due::after(state.step, spec, &saving, Instant::now());
         let stop = interrupt::requested() && state.step < total;
-        if due.log || due.save || due.validate || stop {
+        let is_told = log.is_told(state.step);
+        if due.log || due.save || due.validate || stop || is_told {
             // Synchronizes with the device, so that the step time below includes the device's work.
             flush(&mut pending, &mut state.window)?;
         }
@@ -91,7 +92,7 @@ pub fn fit(
             log.warn(run, Warning::ZeroGradient { step })?;
         }
         let busy = began.elapsed();
-        log.step(&state, lr, Pace { busy, waited: train.take_wait(), images });
+        log.step(&state, lr, Pace { busy, waited: train.take_wait(), images }, is_told);
         state.monitor.iter_mut().for_each(|monitor| monitor.trained(busy));
         let epoch = epoch(train);
         if due.log {
@@ -129,6 +130,7 @@ pub fn fit(
     if monitor(&mut learner, monitoring.as_mut(), total, epoch(train), &mut state, &mut log, run)? {
         save(&learner, &mut state, &mut log, run)?;
     }
+    log.finish(run, state.step, newest(&state))?;
     learner.average.swap()?;
     run.set_diverged(state.levels.diverged(newest(&state)));
     Ok(FitOutcome::Finished(state.validated.map(|(_, metrics)| metrics).unwrap_or_default()))
@@ -152,7 +154,9 @@ fn validate(
     learner.averaged(|task| {
         val.rewind();
         let at = || format!("validation after step {}", state.step);
+        val.watch(Progress::new(val.dataset().len(), "  validation"));
         let metrics = task.evaluate(val).with_context(at)?;
+        val.unwatch();
         log.validation(run, state, epoch, &metrics)?;
         for (what, advice) in task.warnings() {
             log.warn(run, Warning::Task { what, advice })?;

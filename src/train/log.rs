@@ -16,7 +16,7 @@ use super::{
     task::{ImagePanel, Metric},
     warning::{STARVED, Warning},
 };
-use crate::atomic_write;
+use crate::{atomic_write, progress::ProgressLine};
 use anyhow::{Context, Result};
 use candle_core::Device;
 use serde_json::Value;
@@ -62,13 +62,15 @@ impl Log {
             metrics: metrics.with_context(|| format!("cannot open {}", path.display()))?,
             path: path.clone(),
             events: Events::create(run.path(), (step > 0).then_some(step))?,
-            progress: Progress::new(run.name(), step, total, device),
+            progress: Progress::new(run.label(), step, total, device),
             pace: None,
             emitted: HashSet::new(),
             faults: HashSet::new(),
         };
         if step > 0 {
-            log.announce(run, &format!("{}: continuing after step {step} of {total}", run.name()))?;
+            let line = log.progress.head(step).part(1, format!("continuing after step {step}"));
+            log.progress.print(&line);
+            run.log(&line.full())?;
         }
         if state.log_digest.map_or(found.damaged, |digest| digest != found.digest) {
             let expected = state.log_digest.map(|digest| digest.lines);
@@ -77,16 +79,24 @@ impl Log {
         Ok(log)
     }
 
-    /// Adds a step's timing and updates a terminal's progress line. The first step is excluded: its queues are empty
-    /// and its memory is fresh.
-    pub fn step(&mut self, state: &State, lr: f64, pace: Pace) {
+    /// Whether a line is printed after `step`, without a terminal. To be asked once for each step.
+    pub fn is_told(&mut self, step: usize) -> bool {
+        self.progress.is_told(step)
+    }
+
+    /// Adds a step's timing and updates a terminal's progress line, or prints one if the step `is_told`. The first step is
+    /// excluded from the timing: its queues are empty and its memory is fresh.
+    pub fn step(&mut self, state: &State, lr: f64, pace: Pace, is_told: bool) {
         match &mut self.pace {
             Some(sum) => sum.add(pace),
             None => self.pace = Some(Pace::default()),
         }
         if self.progress.is_due() {
             let line = self.line(state, lr);
-            self.progress.draw(state.step, line);
+            self.progress.draw(state.step, &line);
+        }
+        if is_told {
+            self.progress.print(&self.line(state, lr));
         }
     }
 
@@ -99,9 +109,7 @@ impl Log {
         values.extend(timing.filter_map(|(name, value)| Some((name.to_string(), value?))));
         self.record(state, epoch, "train", &values)?;
         state.levels.log(&state.window);
-        let line = self.line(state, lr);
-        self.progress.print(&line);
-        run.log(&line)?;
+        run.log(&self.line(state, lr).full())?;
         state.window.clear();
         if let Some(share) = pace.waiting().filter(|share| *share > STARVED && pace.busy > MIN_INTERVAL) {
             self.warn(run, Warning::StarvedOfData { share })?;
@@ -122,7 +130,20 @@ impl Log {
         let values: Vec<_> = metrics.iter().map(|m| (m.name.clone(), m.value)).collect();
         self.record(state, epoch, "val", &values)?;
         let shown: Vec<_> = values.iter().map(|(name, value)| format!("{name} {}", shown(*value))).collect();
-        self.announce(run, &format!("{} {step}  validation  {}", run.name(), shown.join("  ")))
+        self.progress.set_validated(shown.first().cloned());
+        let line = self.progress.head(step).part(1, "validation".to_string());
+        let line = shown.into_iter().fold(line, |line, metric| line.part(2, metric));
+        self.progress.print_above_bar(step, &line);
+        run.log(&line.full())
+    }
+
+    /// Prints the closing line with the metrics of the last validation and the total time.
+    pub fn finish(self, run: &RunDir, step: usize, metrics: &[Metric]) -> Result<()> {
+        let line = self.progress.head(step).part(0, self.progress.took());
+        let metric = |line: ProgressLine, m: &Metric| line.part(1, format!("{} {}", m.name, shown(m.value)));
+        let line = metrics.iter().fold(line, metric);
+        self.progress.print(&line);
+        run.log(&line.full())
     }
 
     /// Writes the values of a measurement and what it cost.
@@ -141,8 +162,10 @@ impl Log {
         let share =
             cost.share().map_or(String::new(), |share| format!(", {:.1} % of the time", 100.0 * share));
         let spent = format!("{:.1} s{share}", cost.seconds());
-        let text = format!("{} {}  monitor  {summary}  ({spent})", run.name(), state.step);
-        self.announce(run, &text)
+        let line = self.progress.head(state.step).part(1, "monitor".to_string());
+        let line = line.part(2, summary).part(3, format!("({spent})"));
+        self.progress.print_above_bar(state.step, &line);
+        run.log(&line.full())
     }
 
     /// Stores a panel as a PNG file and as a TensorBoard image.
@@ -180,10 +203,10 @@ impl Log {
         self.events.flush()
     }
 
-    fn line(&self, state: &State, lr: f64) -> String {
-        let line = self.progress.line(state.step, state.window.first(), lr, &self.pace.unwrap_or_default());
+    fn line(&self, state: &State, lr: f64) -> ProgressLine {
         let measured = state.monitor.as_ref().and_then(|monitor| monitor.told(state.step));
-        measured.map_or(line.clone(), |measured| format!("{line}  {measured}"))
+        let (loss, pace) = (state.window.first(), self.pace.unwrap_or_default());
+        self.progress.line(state.step, loss, lr, &pace, measured)
     }
 
     fn announce(&self, run: &RunDir, text: &str) -> Result<()> {

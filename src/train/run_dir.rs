@@ -87,6 +87,13 @@ impl RunDir {
         self.path.file_name().map_or_else(|| "run".into(), |n| n.to_string_lossy().into_owned())
     }
 
+    /// The name without its hash, for lines of progress.
+    pub fn label(&self) -> String {
+        let name = self.name();
+        let split = split_run_name(&name).map(|(label, seed, _)| format!("{label}-s{seed}"));
+        split.unwrap_or(name)
+    }
+
     /// The run's resolved spec.
     pub fn spec(&self) -> &str {
         &self.spec

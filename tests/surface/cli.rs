@@ -482,3 +482,47 @@ fn shells_and_man_know_every_verb() {
         assert!(fs::read_to_string(pages.join(page)).unwrap().starts_with(".ie"), "{page}");
     }
 }
+
+/// A run whose stages have more log lines than there are tenths.
+const LONG: &str = "\
+name: long
+data:
+  source: { scenes: { train: 64, val: 16 } }
+  crop: 29
+backbone: { alexnet: { stem: small, width: 0.1, fc: 16 } }
+stages:
+  pretrain-of-a-network-with-a-rather-long-name:
+    pretext:
+      task: { colorization: {} }
+      train: { steps: 60, batch: 8, log_every: 2, evaluate_every: 5, optimizer: { adam: { lr: 1e-3 } } }
+";
+
+#[test]
+fn a_run_without_a_terminal_prints_at_most_a_dozen_lines_a_stage() {
+    let dir = tempfile::tempdir().unwrap();
+    let (path, out) = (spec(dir.path(), LONG), dir.path().join("runs").display().to_string());
+    let output = hueristic(&["run", &path, "--out", &out]);
+    assert!(output.status.success());
+    let said = text(&output.stderr);
+    let lines: Vec<&str> = said.lines().filter(|line| !line.contains(" INFO ")).collect();
+    assert!((11..=12).contains(&lines.len()), "{said}");
+    assert!(lines.iter().all(|line| line.chars().count() <= 80), "{said}");
+    assert!(lines[0].contains(" 1/60  ") && lines[1].contains(" 6/60  "), "{said}");
+    assert!(lines.last().unwrap().contains(" 60/60  took "), "{said}");
+    // The files have every line.
+    let mut stages = fs::read_dir(dir.path().join("runs/long")).unwrap().map(|entry| entry.unwrap().path());
+    let stage = stages.find(|path| path.join("log.txt").exists()).unwrap();
+    let log = fs::read_to_string(stage.join("log.txt")).unwrap();
+    assert_eq!(log.matches("  validation  ").count(), 12, "{log}");
+    let metrics = fs::read_to_string(stage.join("metrics.jsonl")).unwrap();
+    assert_eq!(metrics.lines().filter(|line| line.contains("\"train\"")).count(), 30);
+}
+
+#[test]
+fn a_quiet_run_prints_its_results_only() {
+    let dir = tempfile::tempdir().unwrap();
+    let (path, out) = (spec(dir.path(), LONG), dir.path().join("runs").display().to_string());
+    let output = hueristic(&["run", &path, "--out", &out, "-q"]);
+    assert_eq!((output.status.success(), text(&output.stderr).as_str()), (true, ""));
+    assert!(text(&output.stdout).contains("picture  "));
+}

@@ -5,8 +5,8 @@ use super::{Proposals, selective_search::SelectiveSearch};
 use crate::{
     boxes::Rect,
     data::{dataset::RgbImage, error::DataError},
+    progress::Progress,
 };
-use indicatif::{ProgressBar, ProgressStyle};
 use rayon::prelude::*;
 use std::{
     path::Path,
@@ -40,7 +40,7 @@ pub fn search(
     partial: Option<&Path>,
 ) -> Result<SearchResult, DataError> {
     let kept = partial.filter(|path| path.exists()).and_then(|path| Proposals::read(path).ok());
-    let bar = progress_bar(ids.len());
+    let progress = Progress::new(ids.len(), "searching for proposals");
     let mut found: Vec<(String, Vec<Rect>)> = vec![];
     let (mut left_out, mut busy, mut searched) = (vec![], Duration::ZERO, 0);
     for (chunk, first) in ids.chunks(CHUNK).zip((0..).step_by(CHUNK)) {
@@ -49,7 +49,7 @@ pub fn search(
             let began = Instant::now();
             let boxes =
                 known.map_or_else(|| propose(settings, id, &image, first + offset), |b| Ok(b.to_vec()));
-            bar.inc(1);
+            progress.add(1);
             (id.clone(), boxes, known.is_none().then(|| began.elapsed()))
         };
         for (id, boxes, time) in chunk.par_iter().enumerate().map(one).collect::<Vec<_>>() {
@@ -64,7 +64,7 @@ pub fn search(
             proposals(found.clone())?.write(path, "a search that was not finished")?;
         }
     }
-    bar.finish_and_clear();
+    drop(progress);
     Ok(SearchResult { proposals: proposals(found)?, left_out, busy, searched })
 }
 
@@ -80,13 +80,4 @@ fn propose(
 
 fn proposals(found: Vec<(String, Vec<Rect>)>) -> Result<Proposals, DataError> {
     Proposals::new(found).map_err(DataError::Spec)
-}
-
-/// Shown on stderr, if it is a terminal.
-fn progress_bar(len: usize) -> ProgressBar {
-    let bar = ProgressBar::new(len as u64).with_message("searching");
-    if let Ok(style) = ProgressStyle::with_template("{msg} {bar:32} {pos}/{len} images  ETA {eta}") {
-        bar.set_style(style);
-    }
-    bar
 }

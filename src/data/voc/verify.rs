@@ -8,8 +8,10 @@ use super::{
     picture::VocPicture,
     source::VocSource,
 };
-use crate::data::{annotated::Presence, dataset::Split, error::DataError, verify::spread};
-use indicatif::{ProgressBar, ProgressStyle};
+use crate::{
+    data::{annotated::Presence, dataset::Split, error::DataError, verify::spread},
+    progress::Progress,
+};
 use rayon::prelude::*;
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -139,10 +141,10 @@ fn look(devkit: Devkit, listed: Vec<Listed>, palette: &Palette) -> Result<VocRep
         listed.iter().filter(|list| list.lists == Lists::Segmentation).flat_map(|list| &list.ids).collect();
     let ids: Vec<&String> =
         listed.iter().flat_map(|list| &list.ids).collect::<BTreeSet<_>>().into_iter().collect();
-    let bar = bar(ids.len());
+    let progress = Progress::new(ids.len(), "reading");
     let one = |id: &&String| Looked::new(&devkit, id, masked.contains(*id), palette);
-    let looked: Vec<Looked> = ids.par_iter().map(one).inspect(|_| bar.inc(1)).collect();
-    bar.finish_and_clear();
+    let looked: Vec<Looked> = ids.par_iter().map(one).inspect(|_| progress.add(1)).collect();
+    drop(progress);
     let pictures: HashMap<&str, &Looked> = looked.iter().map(|one| (one.picture.id.as_str(), one)).collect();
     let mut faults: Vec<(String, String)> = vec![];
     for Looked { picture, faults: of, .. } in &looked {
@@ -174,13 +176,6 @@ fn look(devkit: Devkit, listed: Vec<Listed>, palette: &Palette) -> Result<VocRep
         differing,
         devkit,
     })
-}
-
-/// Shown only on a terminal.
-fn bar(len: usize) -> ProgressBar {
-    let bar = ProgressBar::new(len as u64);
-    let style = ProgressStyle::with_template("{bar:30} {pos}/{len} images {eta}");
-    if let Ok(style) = style { bar.with_style(style) } else { bar }
 }
 
 impl Looked {

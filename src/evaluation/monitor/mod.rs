@@ -21,6 +21,7 @@ use crate::{
         knn,
         softmax::Softmax,
     },
+    progress::Progress,
     train::{
         monitor::{Measurement, Monitor},
         task::Task,
@@ -56,7 +57,9 @@ impl RepresentationMonitor {
     fn features(&self, task: &dyn Task, pictures: &PicturesInMemory) -> Result<Vec<Option<Features>>> {
         let layers: Vec<&str> = self.layers.iter().map(String::as_str).collect();
         let mut matrices = vec![(vec![], 0); layers.len()];
+        let progress = Progress::new(pictures.batches().len(), "  monitor");
         for batch in pictures.batches() {
+            progress.add(1);
             let maps = task.embed(&batch.to_device(task.params().device())?, &layers)?;
             for ((values, width), map) in matrices.iter_mut().zip(&maps) {
                 let rows = self.pooled(map)?;

@@ -24,12 +24,13 @@ use crate::{
     },
     nn::params::Params,
     pretext::{color_prior, colorizer::Colorizer, colorizer_file::usual_task},
+    progress::{self, Progress},
     report::{
         ResultKind,
         colors::{ColorResult, EXAMPLES},
         interpretability::{InterpretabilityResult, ReportLimits, needed_images, write_interpretability},
     },
-    train::{picture, progress::Progress, task::ImagePanel},
+    train::{picture, task::ImagePanel},
 };
 use anyhow::bail;
 use std::{path::Path, sync::Arc};
@@ -115,7 +116,7 @@ fn evaluate(fit: &StageRun, spec: &ColorEvaluationSpec, run: &mut RunDir) -> Res
         color_prior::load_or_measure(&spec.prior, &bins, &*sets.train, &fit.data(), &file)?.probabilities;
     let mut val = fit.loader(Split::Val)?;
     let images = sets.val.len();
-    let mut progress = Progress::new(run.name(), 0, images, &fit.device);
+    let (progress, mut seen) = (Progress::new(images, &run.label()), 0);
     let classifier = spec.classifier.as_ref().map(|spec| open_classifier(fit, spec)).transpose()?;
     let names = |index: usize| sets.val.name(index);
     let context = EvaluationContext { bins: &bins, prior: &prior, classifier, names: &names };
@@ -125,13 +126,16 @@ fn evaluate(fit: &StageRun, spec: &ColorEvaluationSpec, run: &mut RunDir) -> Res
         &mut val,
         &context,
         images.div_ceil(spec.pictures.get()).max(1),
-        &mut |done| progress.draw(done, format!("{done}/{images} images")),
+        &mut |done| {
+            progress.add(done - seen);
+            seen = done;
+        },
     )?;
     for (name, reason) in val.faults() {
-        progress.announce(&format!("left out: {name}: {reason}"));
+        progress::print(&format!("left out: {name}: {reason}"));
     }
     if fit.rehearsal.is_none() {
-        progress.print(&format!("{}  {images} images measured", run.name()));
+        progress.done();
     }
     let summary = evaluation.scores.summary().context("no image was scored")?;
     save_examples(&evaluation.examples, run.path())?;

@@ -14,14 +14,12 @@ pub mod descent;
 pub mod folds;
 pub mod one_vs_rest; // pictures with one label each
 
-use super::{
-    features::{Examples, Progress},
-    products::Products,
-};
+use super::{features::Examples, products::Products};
 use crate::{
     bounded::{Count, Positive},
     data::annotated::Presence,
     metrics::average_precision::{ApInterpolation, Relevance, interpolated, steps},
+    progress::Progress,
     rng::Rng,
 };
 use anyhow::{Context, Result, ensure};
@@ -195,7 +193,7 @@ pub fn run(
         }
     };
     let classes: Vec<ClassPrecision> = classes.par_iter().enumerate().map(one).collect();
-    bar.end();
+    drop(bar);
     warn(&classes, spec);
     let mean = mean(classes.iter().map(|c| c.average_precision)).context(NO_TEST_POSITIVES)?;
     Ok(SvmReport { mean_average_precision: mean, classes })

@@ -8,10 +8,8 @@ use super::{
     folds::stratified,
 };
 use crate::{
-    probe::{
-        features::{Labeled, Progress},
-        products::Products,
-    },
+    probe::{features::Labeled, products::Products},
+    progress::Progress,
     rng::Rng,
 };
 use anyhow::{Result, ensure};
@@ -52,7 +50,7 @@ pub fn run(
     let rows: Vec<usize> = (0..train.labels().len()).collect();
     let bar = Progress::new(spec.costs.values().len(), "svm");
     let choice = products.choose_cost(spec, &rows, rng, &|| bar.add(1));
-    bar.end();
+    drop(bar);
     let fitted = products.fit(&rows, &spec.objective(choice.cost), &rng.split("all"));
     let left: Vec<&str> =
         fitted.iter().zip(classes).filter(|(f, _)| !f.converged).map(|(_, c)| c.as_str()).collect();
