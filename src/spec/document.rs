@@ -89,7 +89,7 @@ impl Document {
     /// Deserializes the spec.
     ///
     /// # Errors
-    /// All unknown keys, else the first error of the type.
+    /// All unknown keys, and every value that is not of its type.
     pub fn typed<T: DeserializeOwned>(&self) -> Result<T, SpecError> {
         typed(&self.root, &self.sources).map_err(|faults| refuse(&faults, &self.sources))
     }

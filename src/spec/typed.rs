@@ -1,5 +1,6 @@
 //! A serde deserializer for values with positions: an error takes the position of the innermost value, and unknown
-//! keys are collected instead of stopping at the first.
+//! keys are collected instead of stopping at the first. What follows an error is read too, by reading again without the
+//! entry that it is about.
 
 use super::{
     error::{Diagnostic, DiagnosticKind},
@@ -14,33 +15,84 @@ use serde::de::{
     self, DeserializeOwned, DeserializeSeed, Deserializer, EnumAccess, IntoDeserializer, MapAccess,
     SeqAccess, VariantAccess, Visitor, value::StrDeserializer,
 };
-use std::{cell::RefCell, collections::BTreeSet};
+use std::{
+    cell::{Cell, RefCell},
+    collections::BTreeSet,
+};
+
+/// Maximum number of readings of a spec, hence of entries that are left out.
+const MOST_READINGS: usize = 100;
 
 /// Deserializes a `T` from the values of `sources`, or returns all errors.
 pub(super) fn typed<T: DeserializeOwned>(
     root: &SpecNode,
     sources: &[SourceText],
 ) -> Result<T, Vec<Diagnostic>> {
-    let context = ReadContext { sources, unknown: RefCell::default(), given_notices: RefCell::default() };
-    let result = T::deserialize(Typed { node: root, context: &context });
-    let mut faults = context.unknown.into_inner();
-    match result {
-        Ok(spec) if faults.is_empty() => return Ok(spec),
-        Err(fault) if fault.kind != DiagnosticKind::Silent => faults.push(fault),
-        _ => {}
+    let context = ReadContext::new(sources);
+    let mut faults = vec![];
+    for _ in 0..MOST_READINGS {
+        match T::deserialize(Typed { node: root, context: &context }) {
+            Ok(spec) if context.is_clean() => return Ok(spec),
+            Ok(_) => break,
+            Err(fault) if fault.kind != DiagnosticKind::Silent => faults.push(fault),
+            Err(_) => {}
+        }
+        let Some(entry) = context.failed.take() else { break };
+        context.left_out.borrow_mut().push(entry);
     }
-    Err(faults)
+    Err([context.unknown.into_inner(), faults].concat())
 }
 
 /// State shared by all values of one spec.
 struct ReadContext<'a> {
     sources: &'a [SourceText],
     unknown: RefCell<Vec<Diagnostic>>,
+    /// The innermost entry that the present reading failed at.
+    failed: Cell<Option<SourceSpan>>,
+    /// The entries that earlier readings failed at.
+    left_out: RefCell<Vec<SourceSpan>>,
     /// Notices already given.
     given_notices: RefCell<BTreeSet<String>>,
 }
 
-impl ReadContext<'_> {
+impl<'s> ReadContext<'s> {
+    fn new(sources: &'s [SourceText]) -> Self {
+        Self {
+            sources,
+            unknown: RefCell::default(),
+            failed: Cell::default(),
+            left_out: RefCell::default(),
+            given_notices: RefCell::default(),
+        }
+    }
+
+    /// Whether no error was found so far.
+    fn is_clean(&self) -> bool {
+        self.unknown.borrow().is_empty() && self.left_out.borrow().is_empty()
+    }
+
+    /// The entries that no reading failed at.
+    fn kept<'a>(&self, entries: &'a [MapEntry]) -> Vec<&'a MapEntry> {
+        let left_out = self.left_out.borrow();
+        entries.iter().filter(|entry| !left_out.contains(&entry.key_at)).collect()
+    }
+
+    /// The error of an entry, with its position.
+    fn fail(&self, entry: &MapEntry, fault: Diagnostic) -> Diagnostic {
+        self.failed.set(self.failed.get().or(Some(entry.key_at)));
+        fault.or_at(entry.key_at)
+    }
+
+    /// Records unknown keys once.
+    fn add_unknown(&self, found: impl Iterator<Item = Diagnostic>) {
+        let mut unknown = self.unknown.borrow_mut();
+        for fault in found {
+            if unknown.iter().all(|other| other.at != fault.at) {
+                unknown.push(fault);
+            }
+        }
+    }
+
     /// Resolves the path `text` against the folder of its file.
     fn path(&self, text: &str, at: SourceSpan) -> Result<String, Diagnostic> {
         let here = SourceText::default();
@@ -86,18 +138,17 @@ impl<'a> Typed<'a> {
     }
 
     /// Deserializes a section with the given fields. Unknown keys are recorded and skipped, so that the rest is still
-    /// checked. A field that is then missing is probably the misspelled one and not reported.
+    /// checked. A field that is then missing is probably the misspelled one, or one with an error, and not reported.
     fn section<'de, V: Visitor<'de>>(self, fields: &[&str], visitor: V) -> Result<V::Value, Diagnostic> {
         let NodeContent::Map(entries) = &self.node.content else { return self.deserialize_any(visitor) };
         let (known, others): (Vec<_>, Vec<_>) =
-            entries.iter().partition(|e| fields.contains(&e.key.as_str()));
+            self.context.kept(entries).into_iter().partition(|e| fields.contains(&e.key.as_str()));
         let unknown = |e: &&MapEntry| Diagnostic::unknown("field", &e.key, fields).or_at(e.key_at);
-        self.context.unknown.borrow_mut().extend(others.iter().map(unknown));
-        let result = visitor.visit_map(MapEntries { entries: known.into_iter(), value: None, typed: self });
+        self.context.add_unknown(others.iter().map(unknown));
+        let is_partial = known.len() < entries.len();
+        let result = visitor.visit_map(MapEntries { entries: known.into_iter(), current: None, typed: self });
         result.map_err(|fault| match fault.kind {
-            DiagnosticKind::Missing if !others.is_empty() && fault.at.is_none() => {
-                fault.kind(DiagnosticKind::Silent)
-            }
+            DiagnosticKind::Missing if is_partial && fault.at.is_none() => fault.kind(DiagnosticKind::Silent),
             _ => self.place(fault),
         })
     }
@@ -131,8 +182,8 @@ impl<'de> Deserializer<'de> for Typed<'_> {
             NodeContent::Text(text) => visitor.visit_str(text),
             NodeContent::Seq(items) => visitor.visit_seq(Items { items: items.iter(), typed: self }),
             NodeContent::Map(entries) => {
-                let entries = entries.iter().collect::<Vec<_>>().into_iter();
-                visitor.visit_map(MapEntries { entries, value: None, typed: self })
+                let entries = self.context.kept(entries).into_iter();
+                visitor.visit_map(MapEntries { entries, current: None, typed: self })
             }
         };
         result.map_err(|fault| self.place(fault))
@@ -230,7 +281,8 @@ impl<'de> SeqAccess<'de> for Items<'_> {
 
 struct MapEntries<'a> {
     entries: std::vec::IntoIter<&'a MapEntry>,
-    value: Option<&'a SpecNode>,
+    /// The entry whose value is next.
+    current: Option<&'a MapEntry>,
     typed: Typed<'a>,
 }
 
@@ -239,16 +291,17 @@ impl<'de> MapAccess<'de> for MapEntries<'_> {
 
     fn next_key_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, Diagnostic> {
         let Some(entry) = self.entries.next() else { return Ok(None) };
-        self.value = Some(&entry.value);
+        self.current = Some(entry);
         let key: StrDeserializer<'_, Diagnostic> = entry.key.as_str().into_deserializer();
-        seed.deserialize(key).map(Some).map_err(|fault| fault.or_at(entry.key_at))
+        seed.deserialize(key).map(Some).map_err(|fault| self.typed.context.fail(entry, fault))
     }
 
     fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, Diagnostic> {
-        match self.value.take() {
-            Some(node) => self.typed.with(node).seed(seed),
-            None => Err(de::Error::custom("a value was asked for before its key")),
-        }
+        let Some(entry) = self.current.take() else {
+            return Err(de::Error::custom("a value was asked for before its key"));
+        };
+        let read = self.typed.with(&entry.value).seed(seed);
+        read.map_err(|fault| self.typed.context.fail(entry, fault))
     }
 }
 

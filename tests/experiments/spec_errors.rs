@@ -102,6 +102,54 @@ fn all_unknown_keys_at_once() {
     ");
 }
 
+/// Required keys among them, without which their sections cannot be read.
+#[test]
+fn unknown_keys_of_all_levels_at_once() {
+    let mut text = GOOD.to_string();
+    let changes = [
+        ("seeds:", "sedes:"),
+        ("crop:", "corp:"),
+        ("val: 16", "vla: 16"),
+        ("width:", "widht:"),
+        ("task: colorization", "task: { colorization: { gird: 10 } }"),
+        ("steps: 20", "setps: 20"),
+        ("{ lr: 3e-5,", "{ rate: 3e-5,"),
+    ];
+    for (from, to) in changes {
+        assert_eq!(text.matches(from).count(), 1, "{from}");
+        text = text.replace(from, to);
+    }
+    let said = refused(&text, &[]);
+    for key in ["sedes", "corp", "vla", "widht", "gird", "setps", "rate"] {
+        assert!(said.contains(&format!("unknown field `{key}`")), "{key}: {said}");
+    }
+    assert_eq!(said.matches("error: ").count(), changes.len(), "{said}");
+}
+
+#[test]
+fn errors_after_the_first_are_found_too() {
+    let text = GOOD.replace("crop: 32", "crop: big").replace("adam:", "adma:").replace("lr: 0.01", "lr: 0");
+    assert_snapshot!(refused(&text, &[]), @r#"
+    error: expected a number, got the text "big"
+     --> spec.yaml:5:9
+      |
+    5 |   crop: big
+      |         ^^^
+
+    error: unknown name `adma`, expected one of `adam`, `adamw`, `sgd`, `lars`
+      --> spec.yaml:14:22
+       |
+    14 |         optimizer: { adma: { lr: 3e-5, decay: 1e-3 } }
+       |                      ^^^^ did you mean `adam`?
+
+    error: expected a finite number above 0, got 0
+      --> spec.yaml:24:17
+       |
+    24 |             lr: 0
+       |                 ^
+    "#);
+}
+
 #[test]
 fn an_unknown_name() {
     assert_snapshot!(changed("adam:", "adma:"), @r"
@@ -237,11 +285,18 @@ fn a_value_out_of_range() {
 
 #[test]
 fn a_missing_key() {
+    // The second section lacks it too, since it merges the first.
     assert_snapshot!(changed("        batch: 8\n", ""), @r"
     error: missing field `batch`
       --> spec.yaml:11:7
        |
     11 |       train: &train
+       |       ^^^^^ add `batch: …` to this section
+
+    error: missing field `batch`
+      --> spec.yaml:19:7
+       |
+    19 |       train:
        |       ^^^^^ add `batch: …` to this section
     ");
     assert_snapshot!(changed("name: tiny\n", ""), @r"
