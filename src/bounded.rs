@@ -1,8 +1,13 @@
 //! Range-checked numbers. A spec field of one of these types is validated while it is parsed, and the error names its
-//! line and column, instead of failing later inside a run.
+//! line and column, instead of failing later inside a run. The schema of a spec states the same ranges.
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
-use std::{borrow::Cow, fmt};
+use std::{
+    borrow::Cow,
+    fmt,
+    ops::Bound::{self, Excluded, Included, Unbounded},
+};
 
 /// A number outside the range of its type.
 #[derive(Debug, thiserror::Error, PartialEq)]
@@ -17,16 +22,76 @@ fn shown(value: f64) -> String {
     if value.abs() < 1e16 { value.to_string() } else { format!("{value:e}") }
 }
 
+/// The finite numbers from a least one to a greatest one.
+struct Interval(Bound<f64>, Bound<f64>);
+
+impl Interval {
+    const fn contains(&self, value: f64) -> bool {
+        let is_above = match self.0 {
+            Included(least) => value >= least,
+            Excluded(limit) => value > limit,
+            Unbounded => true,
+        };
+        let is_below = match self.1 {
+            Included(greatest) => value <= greatest,
+            Excluded(limit) => value < limit,
+            Unbounded => true,
+        };
+        is_above && is_below && value.is_finite()
+    }
+
+    fn schema(&self) -> Schema {
+        let mut schema = json_schema!({ "type": "number" });
+        let bounds = [(self.0, "minimum", "exclusiveMinimum"), (self.1, "maximum", "exclusiveMaximum")];
+        for (bound, included, excluded) in bounds {
+            match bound {
+                Included(value) => schema.insert(included.into(), value.into()),
+                Excluded(value) => schema.insert(excluded.into(), value.into()),
+                Unbounded => None,
+            };
+        }
+        schema
+    }
+}
+
+/// Description in error messages.
+impl fmt::Display for Interval {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.0, self.1) {
+            (Included(least), Included(most)) => write!(f, "a number from {least} to {most}"),
+            (Included(least), Excluded(limit)) => write!(f, "a number from {least} to below {limit}"),
+            (Excluded(limit), Included(most)) => write!(f, "a number above {limit}, up to {most}"),
+            (Excluded(low), Excluded(high)) => write!(f, "a number above {low} and below {high}"),
+            (Included(least), Unbounded) => write!(f, "a finite number of at least {least}"),
+            (Excluded(limit), Unbounded) => write!(f, "a finite number above {limit}"),
+            (Unbounded, Included(most)) => write!(f, "a finite number of at most {most}"),
+            (Unbounded, Excluded(limit)) => write!(f, "a finite number below {limit}"),
+            (Unbounded, Unbounded) => f.write_str("a finite number"),
+        }
+    }
+}
+
 macro_rules! bounded {
-    ($(#[$doc:meta])* $name:ident($inner:ty), $expected:literal, $holds:expr) => {
+    ($(#[$doc:meta])* $name:ident, $from:expr, $to:expr) => {
         $(#[$doc])*
         #[derive(Clone, Copy, Debug, PartialEq, PartialOrd, Serialize, Deserialize)]
         #[serde(try_from = "f64")]
-        pub struct $name($inner);
+        pub struct $name(f64);
 
         impl $name {
+            const RANGE: Interval = Interval($from, $to);
+
+            /// A compile-time value, for defaults in the source.
+            ///
+            /// # Panics
+            /// When the value is out of range.
+            pub const fn of(value: f64) -> Self {
+                assert!(Self::RANGE.contains(value));
+                Self(value)
+            }
+
             /// The number itself.
-            pub fn get(self) -> $inner {
+            pub fn get(self) -> f64 {
                 self.0
             }
         }
@@ -34,12 +99,22 @@ macro_rules! bounded {
         impl TryFrom<f64> for $name {
             type Error = OutOfRange;
             fn try_from(value: f64) -> Result<Self, OutOfRange> {
-                let holds: fn(f64) -> bool = $holds;
-                if holds(value) {
-                    Ok(Self(value as $inner))
-                } else {
-                    Err(OutOfRange { expected: $expected.into(), got: shown(value) })
+                if Self::RANGE.contains(value) {
+                    return Ok(Self(value));
                 }
+                Err(OutOfRange { expected: Self::RANGE.to_string().into(), got: shown(value) })
+            }
+        }
+
+        impl JsonSchema for $name {
+            fn inline_schema() -> bool {
+                true
+            }
+            fn schema_name() -> Cow<'static, str> {
+                stringify!($name).into()
+            }
+            fn json_schema(_: &mut SchemaGenerator) -> Schema {
+                Self::RANGE.schema()
             }
         }
 
@@ -100,6 +175,18 @@ impl<const MOST: usize> TryFrom<f64> for Count<MOST> {
     }
 }
 
+impl<const MOST: usize> JsonSchema for Count<MOST> {
+    fn inline_schema() -> bool {
+        true
+    }
+    fn schema_name() -> Cow<'static, str> {
+        format!("CountTo{MOST}").into()
+    }
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "integer", "minimum": 1, "maximum": MOST })
+    }
+}
+
 impl<const MOST: usize> fmt::Display for Count<MOST> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
@@ -108,58 +195,36 @@ impl<const MOST: usize> fmt::Display for Count<MOST> {
 
 bounded!(
     /// A fraction in [0, 1].
-    Fraction(f64), "a number from 0 to 1", |v| (0.0..=1.0).contains(&v)
+    Fraction, Included(0.0), Included(1.0)
 );
 bounded!(
     /// Share of the old value that a moving average keeps per step, in [0, 1): with 1 it would never move.
-    DecayRate(f64), "a number from 0 to below 1", |v| (0.0..1.0).contains(&v)
+    DecayRate, Included(0.0), Excluded(1.0)
 );
 bounded!(
     /// A finite number above 0: learning rates, widths, temperatures.
-    Positive(f64), "a finite number above 0", |v| v.is_finite() && v > 0.0
+    Positive, Excluded(0.0), Unbounded
 );
 bounded!(
     /// A part of a whole, neither nothing nor all of it.
-    Part(f64), "a number above 0 and below 1", |v| v > 0.0 && v < 1.0
+    Part, Excluded(0.0), Excluded(1.0)
 );
 bounded!(
     /// Percent of a whole, above 0.
-    Percent(f64), "a number above 0, up to 100", |v| v > 0.0 && v <= 100.0
+    Percent, Excluded(0.0), Included(100.0)
 );
 bounded!(
     /// A divisor of similarities in an exponential: smaller ones overflow, larger ones leave nothing of the similarities.
-    Temperature(f64), "a number from 0.001 to 1000", |v| (0.001..=1000.0).contains(&v)
+    Temperature, Included(0.001), Included(1000.0)
 );
 bounded!(
     /// A finite number of at least 0: weight decay, thresholds.
-    NonNegative(f64), "a finite number of at least 0", |v| v.is_finite() && v >= 0.0
+    NonNegative, Included(0.0), Unbounded
 );
-
 bounded!(
     /// A spacing of color bins, in ab units: the gamut is about 200 wide.
-    Spacing(f64), "a number from 1 to 110", |v| (1.0..=110.0).contains(&v)
+    Spacing, Included(1.0), Included(110.0)
 );
-
-macro_rules! real {
-    ($name:ident, $range:expr) => {
-        impl $name {
-            /// A compile-time value, for defaults in the source.
-            ///
-            /// # Panics
-            /// When the value is out of range.
-            pub const fn of(value: f64) -> Self {
-                assert!(value >= $range.0 && value <= $range.1);
-                Self(value)
-            }
-        }
-    };
-}
-real!(Positive, (f64::MIN_POSITIVE, f64::MAX));
-real!(Temperature, (0.001, 1000.0));
-real!(NonNegative, (0.0, f64::MAX));
-real!(Fraction, (0.0, 1.0));
-real!(DecayRate, (0.0, 1.0_f64.next_down()));
-real!(Spacing, (1.0, 110.0));
 
 #[cfg(test)]
 mod tests {
@@ -184,7 +249,24 @@ mod tests {
         assert!([1.0, -0.1, f64::NAN].iter().all(|v| DecayRate::try_from(*v).is_err()));
         assert!(Positive::try_from(0.0).is_err() && NonNegative::try_from(0.0).is_ok());
         assert!(Positive::try_from(f64::NAN).is_err() && Fraction::try_from(f64::NAN).is_err());
-        let error = Fraction::try_from(2.0).map_err(|e| e.to_string());
-        assert_eq!(error, Err("expected a number from 0 to 1, got 2".into()));
+    }
+
+    #[test]
+    fn errors_state_the_range() {
+        let said = [
+            Fraction::try_from(2.0).unwrap_err(),
+            DecayRate::try_from(1.0).unwrap_err(),
+            Positive::try_from(0.0).unwrap_err(),
+            NonNegative::try_from(-1.0).unwrap_err(),
+            Temperature::try_from(1e300).unwrap_err(),
+        ];
+        let expected = [
+            "expected a number from 0 to 1, got 2",
+            "expected a number from 0 to below 1, got 1",
+            "expected a finite number above 0, got 0",
+            "expected a finite number of at least 0, got -1",
+            "expected a number from 0.001 to 1000, got 1e300",
+        ];
+        assert_eq!(said.map(|error| error.to_string()), expected);
     }
 }

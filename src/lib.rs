@@ -20,7 +20,7 @@
 //!
 //! | floor | modules |
 //! |---|---|
-//! | 0 ground | `skipping` (for tests), [`bounded`], [`extremes`], [`text`], [`guarded`], [`yaml`], [`rng`], [`element`], [`boxes`], [`checksum`], [`atomic_write`], [`key_error`], [`spec_path`], [`progress`], [`hub`], [`released`], [`npy`], [`device`], `op`, [`color`], [`ops`] |
+//! | 0 ground | `skipping` (for tests), [`bounded`], [`extremes`], [`text`], [`guarded`], [`yaml`], [`rng`], [`element`], [`boxes`], [`checksum`], [`atomic_write`], [`key_error`], [`old_key`], [`spec_path`], [`progress`], [`hub`], [`released`], [`npy`], [`device`], `op`, [`color`], [`ops`] |
 //! | 1 networks | [`nn`] |
 //! | 2 siblings that do not see one another | [`backbones`], [`data`], [`metrics`] |
 //! | 3 training machinery, independent of tasks | [`train`] |
@@ -57,6 +57,7 @@ pub mod guarded;
 pub mod hub;
 pub mod key_error;
 pub mod npy;
+pub mod old_key;
 pub mod progress;
 pub mod released;
 pub mod rng;

@@ -1,6 +1,7 @@
 //! A path in a spec. Whoever reads the spec's YAML knows which file it stands in and turns it into one that can be
 //! opened from the working directory; every other reader takes the text.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::{
     ffi::OsStr,
@@ -8,14 +9,14 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// A path that can be opened; a spec's reader has already set it below the folder of the spec, and expanded `~` and `$VAR`.
-///
-/// It knows the values to do so for by the name under which serde asks for them, [`SpecPath::NAME`].
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+/// A path. Relative ones start at the folder of the spec; `~` and `$VAR` are expanded. Weight files may be on the
+/// hub: `hf://OWNER/REPO/FILE[@REVISION]`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[schemars(title = "Path")]
 pub struct SpecPath(PathBuf);
 
 impl SpecPath {
-    /// What serde calls the type.
+    /// What serde calls the type: by this name a spec's reader knows which values to expand.
     pub const NAME: &str = "SpecPath";
 
     pub fn as_path(&self) -> &Path {

@@ -21,64 +21,68 @@ use crate::{
         layers::{BatchNormOptions, Fillers},
     },
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Taps of the full network without response normalization, in order.
 pub const TAPS: [&str; 11] =
     ["conv1", "pool1", "conv2", "pool2", "conv3", "conv4", "conv5", "pool5", "fc6", "fc7", "fc8"];
 
-/// Variants of the first and the sixth layer for different picture sizes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// The first and the sixth layer of an AlexNet, for different sizes of pictures.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
+#[schemars(title = "AlexNet stem")]
 pub enum Stem {
-    /// conv1 11×11 stride 4, fc6 6×6: photographs
+    /// conv1 11×11 stride 4, fc6 6×6: photographs.
     #[default]
     Standard,
-    /// conv1 5×5 stride 1 pad 2, fc6 3×3 (dilation 2, pad 2): 32-pixel pictures
+    /// conv1 5×5 stride 1 pad 2, fc6 3×3 (dilation 2, pad 2): 32-pixel pictures.
     Small,
 }
 
-/// Network settings of a spec.
+/// An AlexNet (Krizhevsky, Sutskever and Hinton 2012). The defaults are the network of "Colorful Image Colorization"
+/// (2016).
 ///
 /// conv1 … conv5 are initialized by `init` with biases 0 (the paper uses k-means). fc6 and fc7 are initialized as in
 /// the paper, Gaussian 0.005 with biases 1, where batch normalization makes the scale irrelevant. Without it, such a
 /// small deviation would make the activations of narrow layers vanish, so MSRA with biases 0 is used. fc8 is zero, so
 /// that the initial loss is exactly the logarithm of the number of outputs.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "Given")]
+#[schemars(title = "AlexNet")]
 pub struct AlexNetSpec {
     pub stem: Stem,
-    /// factor on all hidden channel counts (rounded to a multiple of 8, so that they divide into two groups)
+    /// Factor on all hidden channel counts (rounded to a multiple of 8, so that they divide into two groups).
     pub width: Positive,
-    /// channels of fc6 and fc7; default: 4096·width
+    /// Channels of fc6 and fc7; default: 4096·width.
     pub fc: Option<Channels>,
-    /// initialization of the weights of conv1 … conv5
+    /// Initialization of the weights of conv1 … conv5.
     pub init: Filler,
-    /// decay of batch normalization's running statistics per step (Caffe's moving average fraction); shorter runs need
-    /// less than 0.999
+    /// Decay of batch normalization's running statistics per step (Caffe's moving average fraction); shorter runs need
+    /// less than 0.999.
     pub norm_decay: Fraction,
-    /// input format of the weights
+    /// Input format of the weights.
     #[serde(skip_serializing_if = "is_default")]
     pub input: Input,
-    /// local response normalization
+    /// Local response normalization.
     #[serde(skip_serializing_if = "is_default")]
     pub lrn: ResponseNorm,
-    /// stride of the standard stem's conv1; default: 4
+    /// Stride of the standard stem's conv1; default: 4.
     #[serde(skip_serializing_if = "is_four")]
     pub conv1_stride: Pixels,
-    /// padding of the standard stem's conv1 on the transfer graph
+    /// Padding of the standard stem's conv1 on the transfer graph.
     #[serde(skip_serializing_if = "is_default")]
     pub conv1_pad: usize,
-    /// groups of conv2, conv4 and conv5
+    /// Groups of conv2, conv4 and conv5.
     #[serde(skip_serializing_if = "is_two")]
     pub groups: Channels,
-    /// channels of conv1 … conv5 at width 1
+    /// Channels of conv1 … conv5 at width 1.
     #[serde(skip_serializing_if = "is_two_towers")]
     pub channels: [Channels; 5],
-    /// negative slope of the ReLUs
+    /// Negative slope of the ReLUs.
     #[serde(skip_serializing_if = "is_none_leaking")]
     pub leak: Fraction,
-    /// treatment of batch normalization in the transfer graph
+    /// Treatment of batch normalization in the transfer graph.
     #[serde(skip_serializing_if = "is_default")]
     pub batch_norm: TestNorm,
 }

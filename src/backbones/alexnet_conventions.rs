@@ -13,32 +13,35 @@ use crate::{
     bounded::{Channels, Count, Fraction, Pixels, Positive},
     nn::init::Filler,
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Local response normalization after the first two convolutions (`norm1`, `norm2`; n 5, α 1e-4, β 0.75, k 1), and its
 /// position relative to their pools.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
+#[schemars(title = "Local response normalization")]
 pub enum ResponseNorm {
-    /// none: Zhang's networks and torchvision's
+    /// None: Zhang's networks and torchvision's.
     #[default]
     None,
-    /// conv, pool, norm: CaffeNet
+    /// Conv, pool, norm: CaffeNet.
     PoolNorm,
-    /// conv, norm, pool: the 2012 paper, Caffe's `bvlc_alexnet`
+    /// Conv, norm, pool: the 2012 paper, Caffe's `bvlc_alexnet`.
     NormPool,
 }
 
 /// Treatment of batch normalization in the transfer graph.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
+#[schemars(title = "Batch normalization in tests")]
 pub enum TestNorm {
-    /// folded into the preceding convolutions; the transfer graph has none
+    /// Folded into the preceding convolutions; the transfer graph has none.
     #[default]
     Absorbed,
-    /// kept in all graphs, with the running statistics and without scale or shift
+    /// Kept in all graphs, with the running statistics and without scale or shift.
     Kept,
-    /// kept with scale and shift
+    /// Kept with scale and shift.
     Affine,
 }
 
@@ -51,35 +54,36 @@ pub const TWO_TOWERS: [usize; 5] = [96, 256, 384, 384, 256];
 pub const ONE_TOWER: [usize; 5] = [64, 192, 384, 256, 256];
 
 /// Conventions of a released AlexNet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
+#[schemars(title = "AlexNet preset")]
 pub enum Preset {
     /// Zhang, Isola and Efros, "Colorful Image Colorization" (2016): the defaults. With `input: lab`, the
-    /// three-channel network of the "color" rows
+    /// three-channel network of the "color" rows.
     Zhang,
-    /// Zhang, Isola and Efros, "Split-Brain Autoencoders" (2017): Lab, otherwise as `zhang`
+    /// Zhang, Isola and Efros, "Split-Brain Autoencoders" (2017): Lab, otherwise as `zhang`.
     SplitBrain,
-    /// `bvlc_reference_caffenet`, trained on ImageNet labels: BGR minus its mean, normalization after the pools
+    /// `bvlc_reference_caffenet`, trained on ImageNet labels: BGR minus its mean, normalization after the pools.
     Caffenet,
-    /// `bvlc_alexnet`, trained on ImageNet labels: as `caffenet`, normalization before the pools
+    /// `bvlc_alexnet`, trained on ImageNet labels: as `caffenet`, normalization before the pools.
     Krizhevsky,
-    /// Agrawal, Carreira and Malik, "Learning to See by Moving" (2015): assumed to be as `caffenet` (uncertain)
+    /// Agrawal, Carreira and Malik, "Learning to See by Moving" (2015): assumed to be as `caffenet` (uncertain).
     Agrawal,
     /// Wang and Gupta, "Unsupervised Learning of Visual Representations using Videos" (2015): tested with CaffeNet's
-    /// definition
+    /// definition.
     WangGupta,
     /// Doersch, Gupta and Efros, "Context Prediction" (2015): CaffeNet without groups, batch normalization absorbed
-    /// into conv3 … fc6. The channel order of the released file is assumed to be Caffe's (uncertain)
+    /// into conv3 … fc6. The channel order of the released file is assumed to be Caffe's (uncertain).
     Doersch,
-    /// Pathak et al., "Context Encoders" (2016): tested with CaffeNet's definition
+    /// Pathak et al., "Context Encoders" (2016): tested with CaffeNet's definition.
     Pathak,
     /// Donahue, Krähenbühl and Darrell, "Adversarial Feature Learning" (2017): BGR in [−1, 1], no response
-    /// normalization, leaky ReLUs of slope 0.2, batch normalization absorbed
+    /// normalization, leaky ReLUs of slope 0.2, batch normalization absorbed.
     Donahue,
     /// Noroozi and Favaro, "Jigsaw" (2016): CaffeNet with stride 2 in conv1, as in its own tests and linear probes;
-    /// for the tests on PASCAL add `conv1_stride: 4`
+    /// for the tests on PASCAL add `conv1_stride: 4`.
     Noroozi,
-    /// torchvision's `alexnet`: RGB, one tower, conv1 padded by 2, for 224-pixel input
+    /// torchvision's `alexnet`: RGB, one tower, conv1 padded by 2, for 224-pixel input.
     Torchvision,
 }
 
@@ -168,22 +172,38 @@ impl std::fmt::Display for Preset {
 }
 
 /// Fields of an AlexNet spec: a preset and overrides.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Given {
+    /// Release whose conventions are the defaults; default: `zhang`.
     preset: Option<Preset>,
+    /// First and sixth layer, for the size of the pictures.
     stem: Stem,
+    /// Factor on all hidden channel counts (rounded to a multiple of 8, so that they divide into two groups).
     width: Positive,
+    /// Channels of fc6 and fc7; default: 4096·width.
     fc: Option<Channels>,
+    /// Initialization of the weights of conv1 … conv5.
     init: Filler,
+    /// Decay of batch normalization's running statistics per step (Caffe's moving average fraction); shorter runs
+    /// need less than 0.999.
     norm_decay: Fraction,
+    /// Input format of the weights; default: that of the preset.
     input: Option<Input>,
+    /// Local response normalization; default: that of the preset.
     lrn: Option<ResponseNorm>,
+    /// Stride of the standard stem's conv1; default: that of the preset.
     conv1_stride: Option<Pixels>,
+    /// Padding of the standard stem's conv1 on the transfer graph; default: that of the preset.
+    #[schemars(range(max = MOST_PAD))]
     conv1_pad: Option<usize>,
+    /// Groups of conv2, conv4 and conv5; default: those of the preset.
     groups: Option<Channels>,
+    /// Channels of conv1 … conv5 at width 1; default: those of the preset.
     channels: Option<[Channels; 5]>,
+    /// Negative slope of the ReLUs; default: that of the preset.
     leak: Option<Fraction>,
+    /// Treatment of batch normalization in the transfer graph; default: that of the preset.
     batch_norm: Option<TestNorm>,
 }
 

@@ -2,18 +2,20 @@
 
 use super::{input::Input, network::Interface, table::Layer};
 use crate::nn::init::Filler;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Variant of a network; all variants share their weights. They differ in padding, in stride, and in the layers after
 /// the trunk. The VGG colorizer has one variant, VGG-16 three (its pretext variant is its transfer variant).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
+#[schemars(title = "Variant of a network")]
 pub enum Variant {
     /// Fully convolutional, for per-pixel predictions: padded pools, and dilation instead of the late strides. No
     /// dropout.
     Pretext,
+    /// One output vector per picture of the network's native size; dropout if the architecture has it.
     #[default]
-    /// One output vector per picture of [`BackboneSpec::crop`] pixels; dropout if the architecture has it.
     Transfer,
     /// Padded so that cell j of the trunk is centered on pixel stride·j: detectors pool regions from the trunk and
     /// apply the reader to them (Girshick 2015).

@@ -20,17 +20,19 @@ use crate::{
     },
     ops::batch_norm::Momentum,
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Network settings of a spec.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// The residual encoder of Dahl (2016) on VGG-16, for the task of the same name.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
+#[schemars(title = "Dahl network")]
 pub struct DahlSpec {
-    /// factor on all hidden channel counts (rounded to a multiple of 8)
+    /// Factor on all hidden channel counts (rounded to a multiple of 8).
     pub width: Positive,
-    /// initialization of the layers of VGG-16; those of the decoder are Gaussian with a deviation of 0.01
+    /// Initialization of the layers of VGG-16; those of the decoder are Gaussian with a deviation of 0.01.
     pub init: Filler,
-    /// decay of batch normalization's running statistics per step
+    /// Decay of batch normalization's running statistics per step.
     pub norm_decay: Fraction,
 }
 

@@ -15,6 +15,7 @@ use crate::{
     },
 };
 use candle_core::{Result, bail};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -26,8 +27,9 @@ const FEWEST: usize = 32;
 pub const RECONSTRUCTION: &str = "reconstruction";
 
 /// Head of a task that paints pictures. In YAML: `head: { channels: [128, 64, 64, 32] }`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
+#[schemars(title = "Decoder head")]
 pub struct DecoderSpec {
     /// Layer of the backbone that the head reads; absent: the last with a map (pool5 of an AlexNet, layer4 of a ResNet).
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -20,19 +20,21 @@ use crate::{
     },
     ops::batch_norm::Momentum,
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Network settings of a spec.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// The network of local and global features of Iizuka, Simo-Serra and Ishikawa (2016), for the task of the same name.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
+#[schemars(title = "Iizuka network")]
 pub struct IizukaSpec {
-    /// factor on all hidden channel counts (rounded to a multiple of 8)
+    /// Factor on all hidden channel counts (rounded to a multiple of 8).
     pub width: Positive,
-    /// side in pixels of the copy of the picture that the global stream sees
+    /// Side in pixels of the copy of the picture that the global stream sees.
     pub crop: Pixels,
-    /// initialization of the hidden weights; biases are zero
+    /// Initialization of the hidden weights; biases are zero.
     pub init: Filler,
-    /// decay of batch normalization's running statistics per step
+    /// Decay of batch normalization's running statistics per step.
     pub norm_decay: Fraction,
 }
 

@@ -13,37 +13,39 @@ use crate::{
     device::{keep_layouts, table},
 };
 use candle_core::{DType, Result, Tensor, bail};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Conversion of pixels to a network's input.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
+#[schemars(title = "Network input")]
 pub enum Input {
-    /// L − 50 of CIE Lab, one channel: colorizers and their features
+    /// L − 50 of CIE Lab, one channel: colorizers and their features.
     #[default]
     Lightness,
-    /// L − 50, a and b of CIE Lab: networks with color input restored, and the "color" rows of transfer tables
+    /// L − 50, a and b of CIE Lab: networks with color input restored, and the "color" rows of transfer tables.
     Lab,
-    /// a and b of CIE Lab, two channels: networks that learned to predict lightness from color
+    /// a and b of CIE Lab, two channels: networks that learned to predict lightness from color.
     Ab,
-    /// blue, green, red from 0 to 255, minus (103.939, 116.779, 123.68), their means over ImageNet: Caffe's networks
+    /// Blue, green, red from 0 to 255, minus (103.939, 116.779, 123.68), their means over ImageNet: Caffe's networks.
     BgrMean,
-    /// blue, green, red from 0 to 255, unchanged
+    /// Blue, green, red from 0 to 255, unchanged.
     Bgr,
-    /// blue, green, red from −1 to 1: adversarially learned features
+    /// Blue, green, red from −1 to 1: adversarially learned features.
     BgrSigned,
-    /// red, green, blue from 0 to 1, minus their means, divided by their standard deviations: torchvision
+    /// Red, green, blue from 0 to 1, minus their means, divided by their standard deviations: torchvision.
     RgbUnit,
     /// (L − 50) / 100 of CIE Lab, and color hints: a / 110, b / 110, and 1 where there is a hint, else 0. Pictures have no
-    /// hints
+    /// hints.
     Hints,
-    /// as `hints`, with ½ where there is a hint, else −½
+    /// As `hints`, with ½ where there is a hint, else −½.
     HintsCentered,
-    /// the gray value (R+G+B)/3 from 0 to 1, minus 0.4488, its mean over ImageNet
+    /// The gray value (R+G+B)/3 from 0 to 1, minus 0.4488, its mean over ImageNet.
     Gray,
-    /// Y of YUV from 0 to 1, minus 0.4488
+    /// Y of YUV from 0 to 1, minus 0.4488.
     Luma,
-    /// Y of YUV from 0 to 255 in each of three channels, minus (103.939, 116.779, 123.68)
+    /// Y of YUV from 0 to 255 in each of three channels, minus (103.939, 116.779, 123.68).
     LumaBgr,
 }
 

@@ -21,27 +21,29 @@ use crate::{
         layers::{BatchNormOptions, Fillers},
     },
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Network settings of a spec.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// The VGG-16 with hypercolumns of Larsson, Maire and Shakhnarovich (2016), for the task of the same name.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
+#[schemars(title = "Larsson network")]
 pub struct LarssonSpec {
-    /// factor on all hidden channel counts (rounded to a multiple of 8)
+    /// Factor on all hidden channel counts (rounded to a multiple of 8).
     pub width: Positive,
-    /// channels of fc6 and fc7; default: 4096·width
+    /// Channels of fc6 and fc7; default: 4096·width.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fc: Option<Channels>,
-    /// channels of the layer that reads the columns; default: 1024·width
+    /// Channels of the layer that reads the columns; default: 1024·width.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hidden: Option<Channels>,
-    /// batch normalization before every ReLU of VGG-16
+    /// Batch normalization before every ReLU of VGG-16.
     pub batch_norm: bool,
-    /// deviation of the Gaussian from which the weights of the layer that reads the columns start
+    /// Deviation of the Gaussian from which the weights of the layer that reads the columns start.
     pub column_std: Positive,
-    /// initialization of the hidden weights; biases are zero
+    /// Initialization of the hidden weights; biases are zero.
     pub init: Filler,
-    /// decay of batch normalization's running statistics per step (Caffe's moving average fraction)
+    /// Decay of batch normalization's running statistics per step (Caffe's moving average fraction).
     pub norm_decay: Fraction,
 }
 

@@ -52,6 +52,7 @@ use larsson::LarssonSpec;
 use network::{Interface, Network, PixelGrid};
 pub use profile::RowTimes;
 use resnet::ResNetSpec;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use siggraph17::Siggraph17Spec;
 use table::Layer;
@@ -66,7 +67,7 @@ pub const ROLES: [&str; 3] = ["head", "reader", "all"];
 macro_rules! backbones {
     ($($(#[$about:meta])* $variant:ident($spec:ty),)*) => {
         /// A network spec, by name.
-        #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+        #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
         #[serde(rename_all = "snake_case", deny_unknown_fields)]
         pub enum BackboneSpec {
             $($(#[$about])* $variant($spec),)*

@@ -16,12 +16,14 @@ use crate::{
     text::counted,
 };
 use candle_core::Result;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
 /// Head of a contrastive task. In YAML: `head: { layers: 2, outputs: 128 }`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
+#[schemars(title = "Projection head")]
 pub struct ProjectionSpec {
     /// Layer of the backbone that the head reads; absent: the last before any fully connected layer (pool5 of an
     /// AlexNet, avgpool of a ResNet).

@@ -19,11 +19,13 @@ use crate::{
         layers::{BatchNormOptions, Fillers},
     },
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Number of layers with weights.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "usize", into = "usize")]
+#[schemars(inline, extend("enum" = Depth::ALL))]
 pub enum Depth {
     #[default]
     D18,
@@ -77,31 +79,34 @@ impl TryFrom<usize> for Depth {
     }
 }
 
-/// First layers of the network.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// First layers of a ResNet.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
+#[schemars(title = "ResNet stem")]
 pub enum ResNetStem {
-    /// 7×7 stride 2, then a 3×3 pool stride 2: photographs
+    /// 7×7 stride 2, then a 3×3 pool stride 2: photographs.
     #[default]
     Standard,
-    /// 3×3 stride 1 and no pool: 32-pixel pictures
+    /// 3×3 stride 1 and no pool: 32-pixel pictures.
     Small,
 }
 
-/// Network settings of a spec.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// A residual network (He et al. 2016), as in torchvision.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
+#[schemars(title = "ResNet")]
 pub struct ResNetSpec {
-    /// layers with weights: 18, 34, 50, 101 or 152
+    /// Layers with weights: 18, 34, 50, 101 or 152.
     pub depth: Depth,
+    /// First layers.
     pub stem: ResNetStem,
-    /// factor on all hidden channel counts (rounded to a multiple of 8)
+    /// Factor on all hidden channel counts (rounded to a multiple of 8).
     pub width: Positive,
-    /// input format of the weights; `rgb_unit` for torchvision's
+    /// Input format of the weights; `rgb_unit` for torchvision's.
     pub input: Input,
-    /// initialization of the hidden weights; the head is zero
+    /// Initialization of the hidden weights; the head is zero.
     pub init: Filler,
-    /// keep batch normalization in the transfer variants; otherwise it is absorbed into the convolutions
+    /// Keep batch normalization in the transfer variants; otherwise it is absorbed into the convolutions.
     pub keep_batch_norm: bool,
 }
 

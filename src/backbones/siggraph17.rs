@@ -22,19 +22,21 @@ use crate::{
     },
     ops::batch_norm::Momentum,
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Network settings of a spec.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// The network with color hints of Zhang et al. (2017), for the task of the same name.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
+#[schemars(title = "Siggraph17 network")]
 pub struct Siggraph17Spec {
-    /// factor on all hidden channel counts (rounded to a multiple of 8)
+    /// Factor on all hidden channel counts (rounded to a multiple of 8).
     pub width: Positive,
-    /// `hints`, or `hints_centered` for weights of the authors' training code in PyTorch
+    /// `hints`, or `hints_centered` for weights of the authors' training code in PyTorch.
     pub input: Input,
-    /// initialization of the hidden weights; biases are zero
+    /// Initialization of the hidden weights; biases are zero.
     pub init: Filler,
-    /// decay of batch normalization's running statistics per step, 1 − PyTorch's momentum
+    /// Decay of batch normalization's running statistics per step, 1 − PyTorch's momentum.
     pub norm_decay: Fraction,
     /// The head whose loss trains the layers that both share; set by the task.
     #[serde(skip)]

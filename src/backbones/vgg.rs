@@ -20,25 +20,27 @@ use crate::{
         layers::{BatchNormOptions, Fillers},
     },
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Network settings of a spec.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// The VGG-style colorizer of Zhang, Isola and Efros (2016), fully convolutional.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
+#[schemars(title = "VGG colorizer")]
 pub struct VggSpec {
-    /// factor on all hidden channel counts (rounded to a multiple of 8)
+    /// Factor on all hidden channel counts (rounded to a multiple of 8).
     pub width: Positive,
-    /// 256 channels in conv7 and 128 in conv8, as in the paper's figure, instead of 512 and 256 as in its code
+    /// 256 channels in conv7 and 128 in conv8, as in the paper's figure, instead of 512 and 256 as in its code.
     pub narrow: bool,
-    /// additional heads on conv5, conv6 and conv7, as in the first release (loss weights 1/8, 1/4, 1/2, and 1 of the
-    /// last head)
+    /// Additional heads on conv5, conv6 and conv7, as in the first release (loss weights 1/8, 1/4, 1/2, and 1 of the
+    /// last head).
     pub deep_supervision: bool,
-    /// batch normalization with scale and shift, as in the released PyTorch weights
+    /// Batch normalization with scale and shift, as in the released PyTorch weights.
     pub affine: bool,
-    /// initialization of the weights (the paper uses k-means); biases and heads are zero
+    /// Initialization of the weights (the paper uses k-means); biases and heads are zero.
     pub init: Filler,
-    /// decay of batch normalization's running statistics per step (Caffe's moving average fraction); shorter runs need
-    /// less than 0.999
+    /// Decay of batch normalization's running statistics per step (Caffe's moving average fraction); shorter runs need
+    /// less than 0.999.
     pub norm_decay: Fraction,
 }
 

@@ -17,21 +17,23 @@ use crate::{
     bounded::{Channels, Count, Pixels, Positive},
     nn::{init::Filler, layers::Fillers},
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Network settings of a spec.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// VGG-16 (Simonyan and Zisserman 2015), a classifier.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
+#[schemars(title = "VGG-16")]
 pub struct Vgg16Spec {
-    /// factor on all hidden channel counts (rounded to a multiple of 8)
+    /// Factor on all hidden channel counts (rounded to a multiple of 8).
     pub width: Positive,
-    /// channels of fc6 and fc7; default: 4096·width
+    /// Channels of fc6 and fc7; default: 4096·width.
     pub fc: Option<Channels>,
-    /// side of the classified square in pixels, at least 17; fc6 covers the whole map after five pools (7×7 at 224)
+    /// Side of the classified square in pixels, at least 17; fc6 covers the whole map after five pools (7×7 at 224).
     pub crop: Pixels,
-    /// input format of the weights
+    /// Input format of the weights.
     pub input: Input,
-    /// initialization of all weights but the last layer's; the last layer and all biases are zero
+    /// Initialization of all weights but the last layer's; the last layer and all biases are zero.
     pub init: Filler,
 }
 

@@ -20,12 +20,14 @@ use crate::{
     text::counted,
 };
 use candle_core::Result;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::{fmt, sync::Arc};
 
 /// Head of a task on views. In YAML: `head: { embedding: 1024, hidden: [4096] }`. Absent values are those of the task.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
+#[schemars(title = "View head")]
 pub struct ViewHeadSpec {
     /// Layer of the backbone that the head reads; absent: the last before any fully connected layer (pool5 of an
     /// AlexNet, avgpool of a ResNet).

@@ -18,23 +18,28 @@ use super::{
     voc::{set::Voc, source::VocSource},
 };
 use crate::bounded::{BatchSize, Count, Fraction, SceneCount, SceneSize};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::{fmt, path::Path, sync::Arc};
 
-/// Source of annotated images.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// Where annotated pictures come from. In YAML: `source: { catalog: voc2007 }`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum AnnotatedSource {
-    /// An annotated entry of the catalog: `catalog: voc2007`
+    /// An annotated entry of the catalog of known data sets, by name, as in `catalog: voc2007`.
     Catalog(String),
     /// A PASCAL VOC devkit.
     Voc(VocSource),
-    /// The built-in scenes with several objects: [`Composite`].
+    /// Built-in scenes with several objects, their boxes and masks, drawn by the program.
     Composite {
+        /// Number of training pictures.
         train: SceneCount,
+        /// Number of validation pictures.
         val: SceneCount,
+        /// Side of a picture in pixels.
         #[serde(default = "composite_size")]
         size: SceneSize,
+        /// Seed of the scenes.
         #[serde(default)]
         seed: u64,
     },
@@ -61,24 +66,26 @@ impl fmt::Display for AnnotatedSource {
     }
 }
 
-/// An annotated source with its loading options.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// Annotated pictures (boxes, masks, classes), and how they are loaded.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(title = "Annotated data")]
 pub struct AnnotatedSpec {
+    /// Where the pictures and annotations come from.
     pub source: AnnotatedSource,
     /// Name of the data set in tables, plots and published files; absent: that of its source.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub label: Option<String>,
-    /// Use the first N images of a split (in list order), for short runs.
+    /// Use the first N pictures of a split, in the order of its list, for short runs.
     #[serde(default)]
     pub limit: Option<Limit>,
-    /// Tolerated fraction of faulty images, which are skipped.
+    /// Tolerated share of faulty pictures, which are skipped.
     #[serde(default = "one_percent")]
     pub max_bad: Fraction,
     /// Decoding threads; absent: one per core.
     #[serde(default)]
     pub threads: Option<BatchSize>,
-    /// Cache decoded images in memory, up to 1 GiB per split.
+    /// Keep decoded pictures in memory, up to 1 GiB per split.
     #[serde(default = "yes")]
     pub cache: bool,
 }

@@ -9,69 +9,94 @@ use crate::{
     bounded::{BatchSize, Count, Fraction, Part, Pixels, SceneCount, SceneSize},
     spec_path::SpecPath,
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
 /// Where images come from. In YAML: `source: { folder: { train: photos/train, val: photos/val } }`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum SourceSpec {
-    /// An entry of the catalog (configs/datasets.yaml, compiled in): `catalog: cifar10`
+    /// An entry of the catalog of known data sets, by name, as in `catalog: cifar10`; `hueristic data verify NAME`
+    /// says where its files belong.
     Catalog(String),
-    /// Class folders; a folder with images directly in it is unlabeled.
+    /// A folder with one folder for each class; a folder with pictures directly in it is unlabeled.
     Folder {
+        /// Folder of the training pictures.
         train: SpecPath,
+        /// Folder of the validation pictures; absent: there are none.
         #[serde(default)]
         val: Option<SpecPath>,
-        /// Share of the images of each class that are held out of `train` for validation, in place of `val`.
+        /// Share of the pictures of each class that is held out of `train` for validation, in place of `val`.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         hold_out: Option<Part>,
-        /// Decides which images are held out.
+        /// Decides which pictures are held out.
         #[serde(default, skip_serializing_if = "is_zero")]
+        #[schemars(!skip_serializing_if)]
         seed: u64,
     },
-    /// Text files, one `path[ label]` per line, relative to `root` (default: the list's folder).
+    /// Text files with one `path[ label]` per line.
     List {
+        /// List of the training pictures.
         train: SpecPath,
+        /// List of the validation pictures; absent: there are none.
         #[serde(default)]
         val: Option<SpecPath>,
+        /// Folder that the paths in the lists start from; absent: that of the list.
         #[serde(default)]
         root: Option<SpecPath>,
     },
-    /// Local Hugging Face parquet files. Unlabeled if the default column `label` is missing; an explicit column must
-    /// exist.
+    /// Local parquet files as Hugging Face writes them.
     Parquet {
+        /// Files of the training pictures.
         train: Vec<SpecPath>,
+        /// Files of the validation pictures.
         #[serde(default)]
         val: Vec<SpecPath>,
+        /// Column of the pictures.
         #[serde(default = "image_column")]
         image: String,
+        /// Column of the labels. Unlabeled if it is `~`, or if the files lack the default column; a column named here
+        /// must exist.
         #[serde(default = "label_column")]
         label: Option<String>,
     },
     /// Parquet files in a dataset repository of the Hugging Face hub (feature `hub`).
     Hub {
+        /// Repository, `OWNER/NAME`.
         repo: String,
+        /// Branch, tag or commit; absent: the main branch.
         #[serde(default)]
         revision: Option<String>,
+        /// Files of the training pictures, by their paths in the repository.
         train: Vec<String>,
+        /// Files of the validation pictures.
         #[serde(default)]
         val: Vec<String>,
+        /// Column of the pictures.
         #[serde(default = "image_column")]
         image: String,
+        /// Column of the labels, as in `parquet`.
         #[serde(default = "label_column")]
         label: Option<String>,
     },
     /// The original CIFAR-10 binary folder, through candle-datasets (feature `cifar`).
-    CifarBinary { dir: SpecPath },
-    /// The images of a PASCAL VOC devkit, without annotations.
+    CifarBinary {
+        /// Folder of the binary files (`data_batch_1.bin`).
+        dir: SpecPath,
+    },
+    /// The pictures of a PASCAL VOC devkit, without annotations.
     Voc(VocSource),
-    /// The built-in procedural scenes.
+    /// Built-in scenes that the program draws: one of ten kinds of things on a background, labeled.
     Scenes {
+        /// Number of training pictures.
         train: SceneCount,
+        /// Number of validation pictures.
         val: SceneCount,
+        /// Side of a picture in pixels.
         #[serde(default = "scene_size")]
         size: SceneSize,
+        /// Seed of the scenes.
         #[serde(default)]
         seed: u64,
     },
@@ -138,31 +163,33 @@ fn scene_size() -> SceneSize {
     Count::of(32)
 }
 
-/// A source with its loading and cropping options.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// Pictures, and how they are loaded and cropped.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DataSpec {
+    /// Where the pictures come from.
     pub source: SourceSpec,
     /// Name of the data set in tables, plots and published files; absent: that of its source.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub label: Option<String>,
-    /// Short side after resizing; absent: as stored.
+    /// Short side in pixels after resizing; absent: as stored.
     #[serde(default)]
     pub resize: Option<Pixels>,
-    /// Side of the square crop: random in training, center in validation.
+    /// Side of the square crop in pixels: at random in training, the center in validation.
     pub crop: Pixels,
+    /// Mirror half of the training pictures.
     #[serde(default = "yes")]
     pub flip: bool,
-    /// Use N images of a split, spread evenly over the source's order and always the same, for short runs.
+    /// Use N pictures of a split, spread evenly over the source's order and always the same, for short runs.
     #[serde(default)]
     pub limit: Option<Limit>,
-    /// Tolerated fraction of unreadable images.
+    /// Tolerated share of unreadable pictures.
     #[serde(default = "one_percent")]
     pub max_bad: Fraction,
     /// Decoding threads; absent: one per core.
     #[serde(default)]
     pub threads: Option<BatchSize>,
-    /// Cache decoded images in memory, up to 1 GiB per split; does not change the batches.
+    /// Keep decoded pictures in memory, up to 1 GiB per split; does not change the batches.
     #[serde(default = "yes")]
     pub cache: bool,
 }
@@ -184,11 +211,14 @@ impl DataSpec {
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+/// Largest number of pictures of each split. In YAML: `limit: { train: 500 }`.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Limit {
+    /// Training pictures; absent: all.
     #[serde(default)]
     pub train: Option<Count>,
+    /// Validation pictures; absent: all.
     #[serde(default)]
     pub val: Option<Count>,
 }

@@ -4,6 +4,7 @@
 //! network layers and to the maps between them.
 
 use candle_core::{DType, Device, Result, Tensor, WithDType, bail};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::{
     fmt,
@@ -19,13 +20,16 @@ mod lru;
 
 pub use host_memory::host_memory;
 
-/// The requested device: `auto`, `cpu`, `cuda` or `cuda:1`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// The device: `auto` (the first GPU if the program was built with `cuda` and one is available, else the CPU), `cpu`,
+/// `cuda`, or `cuda:1` for the second GPU.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
+#[schemars(title = "Device", extend("pattern" = "^(auto|cpu|cuda|cuda:[0-9]+)$"))]
 pub enum DeviceSpec {
     /// The first GPU if the program was built with `cuda` and one is available, else the CPU.
     #[default]
     Auto,
+    /// The CPU.
     Cpu,
     /// The GPU with this index.
     Cuda(usize),
@@ -71,7 +75,7 @@ impl From<DeviceSpec> for String {
 }
 
 /// Multiplication precision of network layers. Accumulation is always f32.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Precision {
     /// bf16 activations: the fastest on a GPU, and the smallest.
@@ -82,12 +86,13 @@ pub enum Precision {
     F32,
 }
 
-/// Device settings.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// Device and precision, which are not part of a stage's hash. In YAML: `compute: { device: cuda, precision: bf16 }`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Compute {
+    /// Where the experiment is computed.
     pub device: DeviceSpec,
-    /// By default bf16 on a GPU and f32 on the CPU.
+    /// Precision of products; default: bf16 on a GPU and f32 on the CPU.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub precision: Option<Precision>,
     /// Use only bit-reproducible algorithms; if off, the fastest are selected by timing. Of the CPU it concerns products of

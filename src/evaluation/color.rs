@@ -22,22 +22,25 @@ use crate::{
 use anyhow::{Context, Result, ensure};
 use candle_core::Tensor;
 use rayon::prelude::*;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
-/// Evaluation options.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// What a color evaluation measures and shows.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
+#[schemars(title = "Color measures")]
 pub struct ColorEvaluationSpec {
-    /// Decoding of predicted distributions; absent: the annealed mean with the temperature in the network's spec.
+    /// How predicted distributions become colors; absent: by the annealed mean with the temperature in the network's
+    /// spec.
     pub decode: Option<DecodeSpec>,
     /// Color prior whose inverse weighs the pixels of the second rebalanced metric.
     pub prior: PriorSpec,
-    /// Bootstrap resamples of the images for the confidence intervals.
+    /// Resamples of the pictures for the confidence intervals.
     pub bootstrap: Count<1_000_000>,
-    /// Number of example images, evenly spaced over the validation set.
+    /// Number of example pictures, evenly spaced over the validation set.
     pub pictures: Count,
-    /// Classifier of the original, gray and recolored pictures; requires labels.
+    /// Classifier of the original, gray and recolored pictures; needs labels.
     pub classifier: Option<ClassifierSpec>,
 }
 
@@ -53,17 +56,18 @@ impl Default for ColorEvaluationSpec {
     }
 }
 
-/// A VGG-16 classifier (paper section 3.1, item 2). In YAML: `classifier: { weights: vgg16.pth, classes: [0, 217, 482]
-/// }`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// A VGG-16 that classifies recolored pictures (paper section 3.1, item 2). In YAML: `classifier: { weights:
+/// vgg16.pth, classes: [0, 217, 482] }`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(title = "Classifier of recolored pictures")]
 pub struct ClassifierSpec {
     /// A weight file, or a file on the hub (`hf://…`).
     pub weights: SpecPath,
-    /// The architecture, if the file does not state it.
+    /// The architecture, if the weight file does not state it.
     #[serde(default)]
     pub vgg16: Option<Vgg16Spec>,
-    /// Classifier class of each class of the data set; absent: the numberings are the same.
+    /// Class of the classifier for each class of the data set; absent: the numberings are the same.
     #[serde(default)]
     pub classes: Option<Vec<u32>>,
 }
@@ -97,11 +101,14 @@ impl LabeledClassifier {
     }
 }
 
-/// In YAML: `decode: mean`, `decode: mode` or `decode: { annealed: 0.38 }`.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+/// How a predicted distribution becomes a color. In YAML: `decode: mean` or `decode: { annealed: 0.38 }`.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
+#[schemars(title = "Decoding")]
 pub enum DecodeSpec {
+    /// The mean.
     Mean,
+    /// The most probable color.
     Mode,
     /// The annealed mean with this temperature.
     Annealed(Positive),

@@ -1,12 +1,14 @@
 //! Starting points of a stage: weights and colorization methods.
 
 use crate::{backbones::data_init::DataInitSpec, nn::init::Filler, spec_path::SpecPath};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::{fmt, path::Path};
 
-/// A colorization method. In YAML: `full: { stage: full }`, `gray: gray`, `larsson: { pictures: DIR }`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// A row of a color evaluation. In YAML: `full: { stage: full }`, `gray: gray`, `larsson: { pictures: DIR }`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
+#[schemars(title = "Colorization method")]
 pub enum ColorizationMethodSpec {
     /// The colorizer trained by an earlier stage.
     Stage(String),
@@ -21,8 +23,9 @@ pub enum ColorizationMethodSpec {
 }
 
 /// Source of a backbone's weights.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
+#[schemars(title = "Weights")]
 pub enum InitSpec {
     /// Weights trained by an earlier stage.
     Stage(String),
@@ -37,8 +40,9 @@ pub enum InitSpec {
 }
 
 /// Source of a pretext stage's initial weights.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
+#[schemars(title = "Initial weights")]
 pub enum WeightSource {
     /// Weights trained by an earlier stage.
     Stage(String),

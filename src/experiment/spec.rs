@@ -26,33 +26,37 @@ use crate::{
         names::{Name, NamedMap},
     },
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, ops::Deref, path::Path};
 
-/// One YAML file.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// An experiment: data, a backbone, and named stages that may refer to earlier ones.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Experiment {
     /// Name of the experiment and of its run directory.
     pub name: Name,
+    /// What the experiment is about, for readers. It has no effect.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
+    /// Every stage is run once for each of these seeds, without duplicates.
     #[serde(default)]
     pub seeds: Seeds,
     /// Device and precision, unless given on the command line. They are not part of a stage's hash, so a run can
     /// resume on another device. In YAML: `compute: { device: cuda, precision: bf16 }`.
     #[serde(default, skip_serializing_if = "is_default")]
+    #[schemars(!skip_serializing_if)]
     pub compute: Compute,
-    /// Default for stages without their own.
+    /// Pictures of the stages without their own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub data: Option<DataSpec>,
-    /// Default for stages on annotated pictures without their own.
+    /// Annotated pictures (boxes, masks) of the stages without their own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub annotated: Option<AnnotatedSpec>,
-    /// Default for stages without their own.
+    /// Network of the stages without their own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backbone: Option<BackboneSpec>,
-    /// Stages in the order in which they run.
+    /// Stages by name, in the order in which they run. A stage may use what earlier ones trained.
     pub stages: NamedMap<Stage>,
     /// Required results by stage and metric: lower bounds, or upper bounds where lower is better. A run that violates
     /// one fails. In YAML: `expected: { detection: { map: 0.8 } }`.
@@ -65,8 +69,9 @@ fn is_default(compute: &Compute) -> bool {
 }
 
 /// The seeds of every stage: at least one, without duplicates.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "Vec<u64>", into = "Vec<u64>")]
+#[schemars(inline, extend("minItems" = 1, "uniqueItems" = true))]
 pub struct Seeds(Vec<u64>);
 
 impl Default for Seeds {

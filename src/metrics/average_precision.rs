@@ -8,6 +8,7 @@
 //!
 //! Ties are resolved pessimistically, and NaN scores rank last. Without positives, average precision is undefined.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Relevance of a ranked item.
@@ -20,12 +21,13 @@ pub enum Relevance {
 }
 
 /// How a precision-recall curve is reduced to a number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
+#[schemars(title = "Average precision")]
 pub enum ApInterpolation {
-    /// Eleven points
+    /// Mean over eleven points (VOC 2007).
     Voc07,
-    /// Area under the envelope
+    /// Area under the envelope (VOC 2010 and later).
     Area,
 }
 

@@ -7,18 +7,21 @@ use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, StandardNormal};
 use rayon::prelude::*;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Values drawn from one stream; a tensor is filled in parallel in pieces of this size.
 const PIECE: usize = 1 << 16;
 
-/// Initialization of a weight. Fans are Caffe's: fan-in = elements / first dimension, which is KH·KW·I for a
-/// convolution `(O, KH, KW, I)`.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+/// Initialization of weights. In YAML: `init: msra` or `init: { gaussian: { std: 0.01 } }`. The fan-in is Caffe's:
+/// elements / first dimension, which is KH·KW·I for a convolution `(O, KH, KW, I)`.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
+#[schemars(title = "Initialization")]
 pub enum Filler {
     /// Normal with mean 0 and this standard deviation.
     Gaussian {
+        /// The standard deviation.
         std: crate::bounded::Positive,
     },
     /// Uniform in ±√(3 / fan-in).
@@ -27,8 +30,10 @@ pub enum Filler {
     Msra,
     /// All elements have this value.
     Constant {
+        /// The value.
         value: f64,
     },
+    /// All elements are 0.
     Zero,
 }
 

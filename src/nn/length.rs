@@ -2,8 +2,9 @@
 //! as the papers of the field state their schedules.
 
 use crate::bounded::{Count, OutOfRange, Percent, Positive};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Visitor};
-use std::{cmp::Ordering, fmt};
+use std::{borrow::Cow, cmp::Ordering, fmt};
 
 /// A part of a training. In YAML: `500` updates, or `2 epochs`, `100000 images`, `10 %` of all updates.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -85,9 +86,26 @@ impl<'de> Deserialize<'de> for Length {
     }
 }
 
+impl JsonSchema for Length {
+    fn schema_name() -> Cow<'static, str> {
+        "Length".into()
+    }
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let whole = r"[0-9]*[1-9][0-9]*(\.0*)?([eE]\+?[0-9]+)?";
+        let number = r"([0-9]*[1-9][0-9]*(\.[0-9]*)?|[0-9]*\.[0-9]*[1-9][0-9]*)([eE][+-]?[0-9]+)?";
+        let pattern = format!(r"^\s*({whole}\s*(steps?|images?)|{number}\s*(epochs?|%))$");
+        json_schema!({
+            "description": "A part of a training: a number of updates, or text such as `2 epochs`, `100000 images` or \
+                            `10 %` of all updates.",
+            "oneOf": [generator.subschema_for::<Count>(), { "type": "string", "pattern": pattern }],
+        })
+    }
+}
+
 /// A length, or 0 for none.
 pub mod or_zero {
     use super::{Length, LengthVisitor};
+    use schemars::{Schema, SchemaGenerator, json_schema};
     use serde::{Deserializer, Serialize, Serializer};
 
     /// Writes 0 for none.
@@ -107,6 +125,11 @@ pub mod or_zero {
     /// Anything else.
     pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Length>, D::Error> {
         from.deserialize_any(LengthVisitor)
+    }
+
+    /// The schema of a length, or 0.
+    pub fn schema(generator: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "oneOf": [generator.subschema_for::<Length>(), { "const": 0 }] })
     }
 }
 

@@ -4,17 +4,20 @@
 
 use super::length::{self, Length, TrainScale};
 use crate::bounded::{Count, Fraction, NonNegative, Positive};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::fmt::Display;
 
-/// Learning-rate schedule of a run, its lengths as in YAML.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+/// Learning rate over the updates. In YAML: `schedule: { decay: cosine, warmup: 500 }`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ScheduleSpec {
+    /// How the rate falls.
     #[serde(default)]
     pub decay: Decay,
     /// Length of the linear warm-up; 0 or absent: none.
     #[serde(default, with = "length::or_zero")]
+    #[schemars(schema_with = "length::or_zero::schema")]
     pub warmup: Option<Length>,
 }
 
@@ -26,22 +29,33 @@ pub struct Schedule {
     pub warmup: usize,
 }
 
-/// Decay of the rate, without warm-up. `base` is the optimizer's rate, `total` the number of steps of the run; lengths are
-/// an `L`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+/// Decay of the learning rate, without warm-up. `base` is the optimizer's rate, `total` the number of updates of the
+/// run.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 #[serde(bound(deserialize = "L: Deserialize<'de> + PartialOrd + Display"))]
+#[schemars(rename = "Decay")]
 pub enum Decay<L = Length> {
+    /// The rate stays.
     #[default]
     Constant,
-    /// base · factor^⌊step / every⌋
-    Step { every: L, factor: Fraction },
+    /// base · factor^⌊step / every⌋.
+    Step {
+        /// Length between two reductions.
+        every: L,
+        /// Factor of a reduction.
+        factor: Fraction,
+    },
     /// Explicit rates from given steps on; base before the first step.
     MultiStep(Milestones<L>),
-    /// base · (1 − step / total)^power
-    Poly { power: Positive },
+    /// base · (1 − step / total)^power.
+    Poly {
+        /// The power.
+        power: Positive,
+    },
     /// Half a cosine from base to the rate `floor` at `total`.
     Cosine {
+        /// The last rate.
         #[serde(default = "none")]
         floor: NonNegative,
     },
@@ -64,18 +78,23 @@ fn none() -> NonNegative {
 }
 
 /// Rates that apply from given steps on: one rate per step, steps ascending.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "RawMilestones<L>")]
 #[serde(bound(deserialize = "L: Deserialize<'de> + PartialOrd + Display"))]
+#[schemars(rename = "Milestones")]
 pub struct Milestones<L = Length> {
     at: Vec<L>,
     rates: Vec<Positive>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct RawMilestones<L> {
+    /// Lengths from the beginning, ascending.
+    #[schemars(length(min = 1))]
     at: Vec<L>,
+    /// The rate from each of these on: one rate for each.
+    #[schemars(length(min = 1))]
     rates: Vec<Positive>,
 }
 

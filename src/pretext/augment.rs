@@ -15,6 +15,7 @@ use anyhow::Result;
 use candle_core::{DType, Tensor};
 use rand::{RngExt, seq::SliceRandom};
 use rand_chacha::ChaCha8Rng;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Ratios of width to height of a crop.
@@ -28,8 +29,9 @@ const BLUR: (f64, f64) = (0.1, 2.0);
 
 /// Random changes that make a view of a picture. The defaults are those of SimCLR's recipe for CIFAR-10; its recipe for
 /// ImageNet is `color: 1.0, blur: 0.5`. In YAML: `augment: { color: 0.5 }`.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
+#[schemars(title = "Augmentation")]
 pub struct AugmentSpec {
     /// Smallest area of a crop, as a share of the picture.
     pub smallest: Fraction,

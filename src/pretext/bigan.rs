@@ -32,6 +32,7 @@ use crate::{
 use anyhow::{Result, ensure};
 use candle_core::{D, DType, Device, Tensor};
 use rand::RngExt;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Images in a panel.
@@ -41,13 +42,15 @@ const SIDE: usize = 64;
 /// Share of matched pictures, by chance a half, below which the codes tell nothing.
 const LEARNED: f64 = 0.52;
 
-/// In YAML: `bigan: { code: 200 }`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// Codes of pictures, against a generator's pictures of codes (Donahue, Krähenbühl and Darrell 2017). In YAML:
+/// `bigan: { code: 200 }`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
+#[schemars(title = "BiGAN")]
 pub struct BiganSpec {
     /// Numbers of a code, each uniform between −1 and 1.
     pub code: Channels,
-    /// Side of generated pictures; absent: 64 pixels, or for smaller pictures the largest side that fits them. The
+    /// Side of generated pictures in pixels; absent: 64, or for smaller pictures the largest side that fits them. The
     /// discriminator sees pictures resized to it, the encoder as they are.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub side: Option<Pixels>,

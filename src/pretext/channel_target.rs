@@ -19,6 +19,7 @@ use crate::{
     ops::losses::{cross_entropy, squared_distance},
 };
 use candle_core::{D, DType, Result, Tensor};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
@@ -29,8 +30,8 @@ const WHITE: f32 = 100.0;
 /// Temperature of the annealed mean; affects panels and figures only.
 const TEMPERATURE: f32 = 0.38;
 
-/// The loss of cross-channel prediction.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// Loss of a prediction of channels.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ChannelLoss {
     /// Cross-entropy over the nearest of 313 ab bins, or over bins of lightness.

@@ -12,18 +12,21 @@ use crate::{
 };
 use anyhow::{Result, bail};
 use rayon::prelude::*;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
-/// Source of the prior. In YAML: `prior: { measured: { sigma: 5 } }` or `prior: { file: prior.npy }`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// Source of a prior of colors. In YAML: `prior: { measured: { sigma: 5 } }` or `prior: { file: prior.npy }`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
+#[schemars(title = "Color prior")]
 pub enum PriorSpec {
-    /// Counted over the training images and smoothed by a Gaussian of `sigma` ab units.
+    /// Counted over the training pictures and smoothed.
     Measured {
+        /// Deviation of the Gaussian that smooths it, in ab units.
         #[serde(default = "sigma")]
         sigma: Positive,
-        /// Number of images counted, evenly spaced over the set; absent: all.
+        /// Number of pictures counted, evenly spaced over the set; absent: all.
         #[serde(default)]
         images: Option<Count>,
     },

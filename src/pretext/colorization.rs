@@ -14,6 +14,7 @@ use crate::{
     color::{bins::Bins, decode::Decode, encode::SoftCode, lab, prior::rebalance},
     data::{Batch, loader::Loader},
     nn::{Mode, TrainingPass, params::Params},
+    old_key::OldKey,
     ops::losses::{SoftCrossEntropy, soft_encoded_cross_entropy, squared_distance},
     rng::Rng,
     train::task::{ImagePanel, Metric, StepOutput, Task},
@@ -21,13 +22,15 @@ use crate::{
 };
 use anyhow::{Result, bail, ensure};
 use candle_core::{DType, Device, Tensor};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
-/// Prediction, quantization, encoding, weighting and gating of colors. The defaults are those of the paper's released
-/// code.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// Colors of a picture from its lightness (Zhang, Isola and Efros 2016). The defaults are those of the paper's
+/// released code.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
+#[schemars(transform = OldKey("neighbours", "neighbors"), transform = OldKey("grey_gate", "gray_gate"))]
 pub struct ColorizationSpec {
     /// What the network predicts, and its loss.
     pub loss: ColorizationLoss,
@@ -42,7 +45,7 @@ pub struct ColorizationSpec {
     pub rebalance: RebalanceSpec,
     /// Source of the color prior.
     pub prior: PriorSpec,
-    /// Images in which no label pixel has |a| or |b| above this are excluded from the gradient; null disables the
+    /// Pictures in which no label pixel has |a| or |b| above this are excluded from the gradient; `~` disables the
     /// gate.
     #[serde(alias = "grey_gate")]
     pub gray_gate: Option<NonNegative>,
@@ -66,7 +69,7 @@ impl Default for ColorizationSpec {
 }
 
 /// What is predicted at a label pixel, and the loss.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ColorizationLoss {
     /// A distribution over ab bins; cross-entropy with the soft-encoded color (equation 2).
@@ -88,8 +91,9 @@ impl ColorizationLoss {
 }
 
 /// Class rebalancing: `rebalance: off` or `rebalance: { lambda: 0.5 }`.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
+#[schemars(title = "Class rebalancing")]
 pub enum RebalanceSpec {
     /// All pixels weigh the same.
     Off,

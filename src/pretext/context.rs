@@ -17,6 +17,7 @@ use crate::{
 use anyhow::{Result, ensure};
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Neighbors of a patch in reading order, which are the classes: rows and columns from it.
@@ -29,19 +30,21 @@ const JITTER: usize = 7;
 /// Smallest side to which the authors shrink a patch of 96 pixels to blur it.
 const SMALLEST: usize = 10;
 
-/// In YAML: `context: { patch: 96, gap: 48, jitter: 7 }`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// The position of one patch seen from another (Doersch, Gupta and Efros 2015). In YAML: `context: { patch: 96, gap:
+/// 48, jitter: 7 }`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ContextSpec {
     /// Patches along each side of the grid.
     pub grid: Count<8>,
-    /// Side of a patch; absent: 96, or less where the picture is smaller than such a grid, in proportion.
+    /// Side of a patch in pixels; absent: 96, or less where the picture is smaller than such a grid, in proportion.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub patch: Option<Pixels>,
     /// Pixels between patches; absent: half a patch.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub gap: Option<usize>,
-    /// Largest displacement of a patch from its place, drawn for each axis; absent: 7 of 96 pixels of a patch.
+    /// Largest displacement of a patch from its place in pixels, drawn for each axis; absent: 7 of 96 pixels of a
+    /// patch.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub jitter: Option<usize>,
     /// Share of blurred patches.
@@ -73,7 +76,7 @@ impl Default for ContextSpec {
 }
 
 /// What becomes of the colors of a patch.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum PatchColor {
     /// One channel stays, the others become noise (the authors' code).
@@ -81,6 +84,7 @@ pub enum PatchColor {
     Drop,
     /// The component from green to magenta is removed (in the paper too).
     Project,
+    /// The colors stay.
     Keep,
 }
 

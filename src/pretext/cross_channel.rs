@@ -24,6 +24,7 @@ use crate::{
 };
 use anyhow::{Context, Result};
 use candle_core::{Device, Tensor};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Images in a panel.
@@ -31,23 +32,26 @@ const PANEL_IMAGES: usize = 8;
 /// Bins of L, each 1 wide.
 const LIGHTNESS_BINS: usize = 100;
 
-/// In YAML: `cross_channel: { predict: lightness, loss: regression }`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// One half of Lab from the other. In YAML: `cross_channel: { predict: lightness, loss: regression }`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CrossChannelSpec {
+    /// What is predicted.
     pub predict: Predicted,
+    /// The loss.
     #[serde(default)]
     pub loss: ChannelLoss,
 }
 
 /// Lab from Lab by regression, without options. In YAML: `task: autoencoder`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct AutoencoderSpec {}
 
 /// The channels that are predicted from the others.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
+#[schemars(title = "Predicted channels")]
 pub enum Predicted {
     /// a and b from L.
     Ab,

@@ -18,6 +18,7 @@ use crate::{
 };
 use anyhow::Result;
 use candle_core::Tensor;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// What the network's sides must be multiples of.
@@ -25,8 +26,8 @@ const MULTIPLE: usize = 8;
 /// One side of the Gaussians from the middle on, of deviations 0.8 and 1.1, the usual ones for these sizes: exp(−x² / 2σ²).
 const BLURS: [(usize, f64); 2] = [(1, 0.8), (2, 1.1)];
 
-/// In YAML: `task: dahl`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// U and V of YUV by a residual encoder, without options. In YAML: `task: dahl`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct DahlTaskSpec {}
 

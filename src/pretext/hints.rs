@@ -6,6 +6,7 @@ use anyhow::{Result, ensure};
 use candle_core::{Device, Tensor};
 use rand::RngExt;
 use rand_distr::{Distribution, Normal};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// A square or rectangle of pixels with one color.
@@ -19,13 +20,14 @@ pub struct Hint {
     pub ab: [f32; 2],
 }
 
-/// Simulated hints. In YAML: `hints: { stop: 0.125, patch: 9 }`.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+/// Simulated color hints. In YAML: `hints: { stop: 0.125, patch: 9 }`.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
+#[schemars(title = "Simulated hints")]
 pub struct HintSpec {
     /// Probability p of giving no further hint: n hints have the probability (1 − p)ⁿ·p, and their mean is 1 / p − 1.
     pub stop: Fraction,
-    /// Sides are drawn evenly from 1 to this many pixels.
+    /// Sides of hints are drawn evenly from 1 to this many pixels.
     pub patch: Count<4096>,
 }
 

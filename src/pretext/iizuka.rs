@@ -26,13 +26,15 @@ use crate::{
     yaml,
 };
 use anyhow::Result;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// What the network's sides must be multiples of.
 const MULTIPLE: usize = 8;
 
-/// In YAML: `iizuka: { classification: 0 }`.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+/// Colors from local and global features (Iizuka, Simo-Serra and Ishikawa 2016). In YAML: `iizuka: { classification:
+/// 0 }`.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct IizukaTaskSpec {
     /// Weight of the cross-entropy of the classes beside the squared distance in colors; 0 trains without labels.

@@ -39,6 +39,7 @@ use crate::{
 };
 use anyhow::{Result, ensure};
 use candle_core::{DType, Device, Tensor};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Mean color of ImageNet: red, green, blue.
@@ -58,8 +59,8 @@ const BORDER: usize = 32;
 /// Key of the discriminator's width.
 const WIDTH: &str = "discriminator_width";
 
-/// In YAML: `inpainting: { region: random, adversarial: 0.001 }`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// What was cut out of a picture (Pathak et al. 2016). In YAML: `inpainting: { region: random, adversarial: 0.001 }`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct InpaintingSpec {
     /// What is cut out.
@@ -69,12 +70,14 @@ pub struct InpaintingSpec {
     pub adversarial: Fraction,
     /// Factor on the channels of the discriminator.
     pub discriminator_width: Positive,
+    /// The decoder, which paints what was cut out.
     pub head: DecoderSpec,
 }
 
 /// What is cut out of a picture.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
+#[schemars(title = "Region of inpainting")]
 pub enum Region {
     /// Blobs that cover 20 to 30 %, another for each batch.
     #[default]

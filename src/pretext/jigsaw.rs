@@ -19,25 +19,27 @@ use crate::{
 use anyhow::{Result, ensure};
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Cells along each side of a puzzle.
 const CELLS: usize = 3;
 
-/// In YAML: `jigsaw: { permutations: 100 }`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// The order of shuffled tiles (Noroozi and Favaro 2016). In YAML: `jigsaw: { permutations: 100 }`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct JigsawSpec {
     /// Number of permutations, which are the classes: 100 in the authors' code, 1000 in the paper.
     pub permutations: Count<ALL>,
-    /// Side of a tile; absent: 64 of the 85 pixels of a cell, in proportion to the picture.
+    /// Side of a tile in pixels; absent: 64 of the 85 pixels of a cell, in proportion to the picture.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tile: Option<Pixels>,
-    /// Largest distance of a tile from the upper left corner of its cell, drawn for each axis; absent: as far as the
-    /// cell reaches.
+    /// Largest distance in pixels of a tile from the upper left corner of its cell, drawn for each axis; absent: as
+    /// far as the cell reaches.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub jitter: Option<usize>,
-    /// Largest displacement of each channel, drawn for each axis and tile; absent: 2 of 64 pixels of a tile.
+    /// Largest displacement of each channel in pixels, drawn for each axis and tile; absent: 2 of 64 pixels of a
+    /// tile.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub shift: Option<usize>,
     /// Share of puzzles in gray.

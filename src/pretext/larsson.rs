@@ -27,15 +27,17 @@ use candle_core::{D, Device, Tensor};
 use candle_nn::ops::log_softmax;
 use rand::RngExt;
 use rayon::prelude::*;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// In YAML: `larsson: { samples: 128, border: 96 }`.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+/// Hue and chroma from hypercolumns (Larsson, Maire and Shakhnarovich 2016). In YAML: `larsson: { samples: 128,
+/// border: 96 }`.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct LarssonTaskSpec {
-    /// Random pixels of each picture.
+    /// Random pixels of each picture on which the loss is computed.
     pub samples: Count<65_536>,
-    /// Pixels nearer than this to a side of the crop are not drawn.
+    /// Distance in pixels from the sides of the crop within which none is drawn.
     pub border: Count<65_535>,
     /// Side in pixels of the square whose colors form a pixel's target, odd.
     pub window: Pixels,

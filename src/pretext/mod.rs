@@ -43,12 +43,16 @@ pub mod jigsaw;
 pub mod rotation;
 pub mod simclr;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// A pretext task, by name.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// What a network learns without labels, by name. In YAML: `task: rotation` or `task: { colorization: { grid: 10 }
+/// }`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
+#[schemars(title = "Pretext task")]
 pub enum PretextSpec {
+    /// Colors from lightness.
     Colorization(colorization::ColorizationSpec),
     /// Colors with hints, on the network of the same name.
     Siggraph17(siggraph17::Siggraph17TaskSpec),

@@ -11,13 +11,14 @@ use crate::backbones::view_head::{ViewHead, ViewHeadSpec};
 use anyhow::{Result, ensure};
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Number of turns, which are the classes.
 const TURNS: usize = 4;
 
-/// In YAML: `rotation: { turns: all }`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// The turn of a picture (Gidaris, Singh and Komodakis 2018). In YAML: `rotation: { turns: all }`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct RotationSpec {
     /// The turns of a picture that a batch holds.
@@ -35,8 +36,9 @@ impl Default for RotationSpec {
 }
 
 /// The turns of a picture that a batch holds.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
+#[schemars(title = "Turns of a rotation")]
 pub enum Turns {
     /// All four.
     #[default]

@@ -28,6 +28,7 @@ use crate::{
 use anyhow::Result;
 use candle_core::{DType, Device, Tensor};
 use rayon::prelude::*;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Spacing of the color grid, in ab units.
@@ -41,8 +42,9 @@ const CLASS_STRIDE: usize = 4;
 /// What the network's sides must be multiples of.
 const MULTIPLE: usize = 8;
 
-/// In YAML: `siggraph17: { stage: regression, hints: { stop: 0.125 } }`.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+/// Colors from lightness and hints (Zhang et al. 2017). In YAML: `siggraph17: { stage: regression, hints: { stop:
+/// 0.125 } }`.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Siggraph17TaskSpec {
     /// The loss that trains the shared layers.
@@ -56,9 +58,10 @@ pub struct Siggraph17TaskSpec {
     pub output_scale: Positive,
 }
 
-/// A stage of the training.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// A stage of the training of a colorizer with hints.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
+#[schemars(title = "Stage of Siggraph17")]
 pub enum Siggraph17Stage {
     /// Cross-entropy over 529 colors.
     Classification,

@@ -27,21 +27,26 @@ use crate::{
 };
 use anyhow::{Result, ensure};
 use candle_core::{DType, Device, Tensor};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Share of the way from chance to certainty below which a network has learned nothing.
 const LEARNED: f64 = 0.02;
 
-/// In YAML: `simclr: { temperature: 0.5, augment: { color: 0.5 } }`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// Two views of a picture among those of others (Chen et al. 2020). In YAML: `simclr: { temperature: 0.5, augment: {
+/// color: 0.5 } }`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
+#[schemars(title = "SimCLR")]
 pub struct SimclrSpec {
-    /// Divisor of the cosines.
+    /// Divisor of the cosines in the softmax.
     pub temperature: Temperature,
     /// Side of the views in pixels; absent: that of the pictures, from which they are cut.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub side: Option<Pixels>,
+    /// Random changes that make the views.
     pub augment: AugmentSpec,
+    /// The projection, whose outputs are compared.
     pub head: ProjectionSpec,
 }
 

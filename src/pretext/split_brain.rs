@@ -29,6 +29,7 @@ use crate::{
 };
 use anyhow::Result;
 use candle_core::{Device, Tensor};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Images in a panel.
@@ -38,10 +39,12 @@ const LIGHTNESS_BINS: usize = 50;
 /// What each half predicts, in the order of the halves.
 const PREDICTED: [&str; 2] = ["ab", "lightness"];
 
-/// In YAML: `split_brain: { loss: regression }`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// Both halves of Lab from one another, by the halves of one network (Zhang, Isola and Efros 2017). In YAML:
+/// `split_brain: { loss: regression }`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct SplitBrainSpec {
+    /// The loss of both halves.
     pub loss: ChannelLoss,
 }
 

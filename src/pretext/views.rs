@@ -17,6 +17,7 @@ use anyhow::{Context, Result};
 use candle_core::Tensor;
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// One picture of a batch, u8 RGB in rows.
@@ -118,8 +119,9 @@ pub fn blur(view: &mut [u8], side: usize, small: usize) -> Result<()> {
 }
 
 /// Normalization of each view by its own statistics, which otherwise tell from which part of a picture it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
+#[schemars(title = "Normalization of views")]
 pub enum Normalization {
     /// The view as it is.
     Off,

@@ -7,11 +7,13 @@ use crate::ops::{
     resize::resize_bilinear,
 };
 use candle_core::{Result, Tensor};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// The two published protocols. Their results are not comparable.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// How maps are reduced to features. The results of the two are not comparable.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
+#[schemars(title = "Protocol of features")]
 pub enum Protocol {
     /// Two-tap bilinear resize without antialiasing, as in the released code and the published tables of follow-up
     /// work.

@@ -19,19 +19,22 @@ use crate::{
 use anyhow::{Context, Result, ensure};
 use candle_core::Tensor;
 use rayon::prelude::*;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Feature options. The defaults are those of FAIR's linear SVMs on AlexNet.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// How features are computed. The defaults are those of FAIR's linear SVMs on AlexNet.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
+#[schemars(title = "Features")]
 pub struct FeatureSpec {
-    /// Taps of the backbone (after their ReLU or pooling), all extracted in one pass.
+    /// Layers of the backbone (after their ReLU or pooling), all read in one pass.
     pub layers: Vec<String>,
+    /// How maps are reduced to features.
     pub protocol: Protocol,
     /// Maximum number of features per layer after downsampling.
     pub dimensions: Count,
-    /// Short side of an annotated picture before it is squashed to a square; absent: its short side is scaled to the
-    /// square's, and its center is cropped.
+    /// Short side in pixels of an annotated picture before it is squashed to a square; `~`: its short side is scaled
+    /// to the square's, and its center is cropped.
     pub squash: Option<Pixels>,
 }
 

@@ -13,34 +13,40 @@ use super::{
 use crate::{
     bounded::{Count, Positive},
     data::annotated::Presence,
+    old_key::OldKey,
     progress::Progress,
 };
 use anyhow::{Context, Result, ensure};
 use rayon::prelude::*;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Test pictures per block of similarities.
 const BLOCK: usize = 256;
 
-/// Voting options.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// Classification by the nearest neighbors. In YAML: `classifier: { neighbors: [5, 20] }`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
+#[schemars(title = "Nearest neighbors", transform = OldKey("neighbours", "neighbors"))]
 pub struct KnnSpec {
-    /// Values of k, each evaluated separately.
+    /// Numbers of neighbors, each evaluated separately.
     #[serde(alias = "neighbours")]
     pub neighbors: Vec<Count>,
+    /// Weights of the votes.
     pub vote: Vote,
     /// Temperature τ of the weighted vote.
     pub temperature: Positive,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// Weights of the votes of neighbors.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
+#[schemars(title = "Vote of neighbors")]
 pub enum Vote {
-    /// exp(similarity / τ)
+    /// exp(similarity / τ).
     #[default]
     Weighted,
-    /// one neighbor, one vote
+    /// One neighbor, one vote.
     Majority,
 }
 

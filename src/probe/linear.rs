@@ -24,17 +24,19 @@ use crate::{
 };
 use anyhow::{Context, Result};
 use candle_core::{DType, Device, Tensor};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Maximum size of the feature cache, in bytes.
 const MAX_CACHE_BYTES: usize = 4 << 30;
 
-/// Probe options. The defaults are those of the released code.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// Options of linear classifiers on frozen layers. The defaults are those of the released code.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct LinearProbeSpec {
-    /// Taps of the backbone (after their ReLU or pooling), each with its own classifier, trained jointly.
+    /// Layers of the backbone (after their ReLU or pooling), each with its own classifier, trained jointly.
     pub layers: Vec<String>,
+    /// How maps are reduced to features.
     pub protocol: Protocol,
     /// Maximum number of features per layer after downsampling.
     pub dimensions: Count,

@@ -26,26 +26,31 @@ use crate::{
 use anyhow::{Context, Result, ensure};
 use rand::seq::SliceRandom;
 use rayon::prelude::*;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Numbers of shots and choice of the cost. The defaults are FAIR's.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// SVMs on a few pictures per class. The defaults are FAIR's.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
+#[schemars(title = "Low-shot SVM")]
 pub struct LowShotSpec {
-    /// Positives per class, k.
+    /// Numbers of positives per class, each evaluated separately.
     pub shots: Vec<Count>,
-    /// Independent samples per k.
+    /// Independent samples for each number of shots.
     pub samples: BatchSize,
     /// Negatives per positive; absent: the number of classes minus one.
     pub negatives: Option<Count>,
+    /// Pictures on which the cost is chosen.
     pub choose: CostSelection,
-    /// `ignored` has no effect here: pictures in which a class is only difficult are never drawn for it.
+    /// Options of the SVMs. `ignored` has no effect here: pictures in which a class is only difficult are never drawn
+    /// for it.
     pub svm: SvmSpec,
 }
 
-/// Data on which the cost is chosen.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// Pictures on which the cost of low-shot SVMs is chosen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
+#[schemars(title = "Choice of the cost")]
 pub enum CostSelection {
     /// The test set, as in FAIR's protocol: the result is the best over all costs.
     #[default]

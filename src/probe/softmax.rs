@@ -11,14 +11,17 @@ use crate::bounded::{Count, Positive};
 use anyhow::{Result, ensure};
 use candle_core::{D, DType, Device, Tensor};
 use faer::{MatRef, Side, linalg::solvers::DenseSolveCore};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// A fit ends where no entry of the gradient is larger.
 const TOLERANCE: f64 = 1e-5;
 
-/// In YAML: `probe: { decay: 1e-3, iterations: 200 }`.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+/// A linear probe that is fitted to convergence, not trained by batches. In YAML: `probe: { decay: 1e-3, iterations:
+/// 200 }`.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
+#[schemars(title = "Fitted linear probe")]
 pub struct SoftmaxSpec {
     /// Weight decay; 1 / (n · decay) is the C of scikit-learn's LogisticRegression.
     pub decay: Positive,

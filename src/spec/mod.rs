@@ -4,6 +4,8 @@
 //! Steps: text → values with positions (`node`, `marks`) → `extends:` and `--set` merged (`document`, `overrides`) →
 //! the typed spec (`typed`). Variants are sections keyed by name (`optimizer: { adam: { lr: 3e-5 } }`). If a later
 //! layer (the extending file, then `--set`) names another variant than an earlier one, it replaces the earlier one.
+//!
+//! [`schema`] states what is accepted, for editors and as a page of keys.
 
 mod document;
 mod error;
@@ -13,6 +15,7 @@ mod node;
 pub mod on_backbone;
 mod overrides;
 mod paths;
+pub mod schema;
 mod source;
 mod typed;
 

@@ -1,12 +1,13 @@
 //! Names in a spec: validation, suggestions for misspelled names, and ordered sections with user-chosen keys.
 
 use crate::text::excerpt;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{
     Deserialize, Deserializer, Serialize, Serializer,
     de::{Error as _, MapAccess, Visitor},
     ser::SerializeMap,
 };
-use std::{collections::HashSet, fmt, marker::PhantomData, ops::Deref};
+use std::{borrow::Cow, collections::HashSet, fmt, marker::PhantomData, ops::Deref};
 
 /// The known name that `name` most likely means; None if no name is close.
 pub fn nearest<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
@@ -89,9 +90,11 @@ pub(super) fn list(names: &[&str]) -> String {
 /// Maximum length of a name: with seed and hash it must fit into a directory name of 255 bytes.
 const MAX_LENGTH: usize = 100;
 
-/// A name that is also a directory name: letters, digits, `_`, `.`, `-`, starting with a letter or digit.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+/// A name that is also a directory name: letters, digits, `_`, `.`, `-`, starting with a letter or digit; at most 100
+/// characters.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
+#[schemars(extend("pattern" = "^[A-Za-z0-9][A-Za-z0-9_.-]*$", "maxLength" = MAX_LENGTH))]
 pub struct Name(String);
 
 impl TryFrom<String> for Name {
@@ -173,6 +176,19 @@ impl<T: Serialize> Serialize for NamedMap<T> {
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for NamedMap<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_map(NamedVisitor(PhantomData))
+    }
+}
+
+impl<T: JsonSchema> JsonSchema for NamedMap<T> {
+    fn inline_schema() -> bool {
+        true
+    }
+    fn schema_name() -> Cow<'static, str> {
+        format!("NamedMapOf{}", T::schema_name()).into()
+    }
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let (name, value) = (generator.subschema_for::<Name>(), generator.subschema_for::<T>());
+        json_schema!({ "type": "object", "propertyNames": name, "additionalProperties": value })
     }
 }
 

@@ -1,11 +1,13 @@
 //! A choice with an optional network: `gaussian: { init: msra, backbone: { resnet: {} } }`.
 
 use crate::backbones::BackboneSpec;
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{
     Deserialize, Deserializer, Serialize,
     de::{Error, SeqAccess, Visitor},
 };
-use std::{fmt, marker::PhantomData};
+use serde_json::Value;
+use std::{borrow::Cow, fmt, marker::PhantomData};
 
 /// A choice, and its own network if it does not use the section's.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -32,6 +34,30 @@ impl<T> From<T> for OnBackbone<T> {
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for OnBackbone<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_newtype_struct(Self::NAME, Both(PhantomData))
+    }
+}
+
+impl<T: JsonSchema> JsonSchema for OnBackbone<T> {
+    fn schema_name() -> Cow<'static, str> {
+        format!("{}OnBackbone", T::schema_name()).into()
+    }
+
+    /// The schema of the choice, with one more key beside each name.
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let mut schema = T::json_schema(generator);
+        let mut backbone = generator.subschema_for::<BackboneSpec>();
+        let meaning = "Architecture of the row; default: that of the section, or of the stage that trained the weights.";
+        backbone.insert("description".into(), meaning.into());
+        schema.insert("title".into(), "Row of a table".into());
+        schema.insert(
+            "description".into(),
+            "Weights to compare, and their own network if they need one.".into(),
+        );
+        let variants = schema.get_mut("oneOf").and_then(Value::as_array_mut).into_iter().flatten();
+        for keys in variants.filter_map(|variant| variant.get_mut("properties")?.as_object_mut()) {
+            keys.insert(Self::KEY.into(), backbone.clone().into());
+        }
+        schema
     }
 }
 

@@ -9,11 +9,16 @@ use crate::{
         schedule::{Decay, Schedule, ScheduleSpec},
     },
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// The section `train:`. Lengths are in updates, or `2 epochs`, `100000 images`, `10 %` of all updates.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// Length, batches, optimizer and bookkeeping of a training. Lengths are in updates, or `2 epochs`, `100000 images`,
+/// `10 %` of all updates.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(title = "Training", extend("allOf" = [{ "oneOf": [
+    { "required": ["steps"] }, { "required": ["epochs"] }, { "required": ["images"] }
+] }]))]
 pub struct TrainSpec {
     /// Number of updates; or give `epochs` or `images`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -24,15 +29,17 @@ pub struct TrainSpec {
     /// Pictures to be seen, repeated ones counted again, in place of `steps`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub images: Option<Count>,
-    /// Images per micro-batch (the batch seen by batch norm).
+    /// Pictures per micro-batch (the batch seen by batch normalization).
     pub batch: BatchSize,
     /// Micro-batches per update whose gradients are averaged.
-    #[serde(default = "one")]
+    #[serde(default = "one_batch")]
     pub iter_size: BatchSize,
+    /// The update rule and its constants.
     pub optimizer: OptimizerSpec,
+    /// Learning rate over the updates.
     #[serde(default)]
     pub schedule: ScheduleSpec,
-    /// Clips the gradient to this global L2 norm.
+    /// Clips the gradient to this global L2 norm; absent: not at all.
     #[serde(default)]
     pub clip: Option<Positive>,
     /// Averages the weights over the updates. The averaged ones are validated and written to the weight file.
@@ -44,10 +51,10 @@ pub struct TrainSpec {
     /// Length between validations; absent: only at the end.
     #[serde(default)]
     pub evaluate_every: Option<Length>,
-    /// Longest length between checkpoints.
+    /// Longest length between checkpoints, from which an interrupted run resumes.
     #[serde(default = "five_hundred")]
     pub checkpoint_every: Length,
-    /// Best checkpoints retained in addition to the last.
+    /// Number of best checkpoints kept in addition to the last.
     #[serde(default = "one")]
     pub keep: Count,
 }
@@ -176,7 +183,10 @@ impl TrainOptions {
         }
     }
 }
-fn one<const MOST: usize>() -> Count<MOST> {
+fn one() -> Count {
+    Count::of(1)
+}
+fn one_batch() -> BatchSize {
     Count::of(1)
 }
 fn twenty() -> Length {

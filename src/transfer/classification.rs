@@ -17,11 +17,12 @@ use crate::{
 };
 use anyhow::{Context, Result, ensure};
 use candle_core::Tensor;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
-/// Layers to fine-tune, and test options.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// Fine-tuning for the classes of whole pictures: layers, views and test.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ClassificationSpec {
     /// First trainable layers, one fit each: all earlier layers are frozen. The last layer is always new. The aliases

@@ -13,10 +13,11 @@ use crate::{
 };
 use anyhow::{Result, ensure};
 use candle_core::{DType, Tensor};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Input channels of a fine-tuned network.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+/// Input of a fine-tuned network: lightness alone, or color.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum InputColors {
     /// The input that the weights were trained on: lightness after colorization.
@@ -49,11 +50,12 @@ impl InputColors {
     }
 }
 
-/// Frozen rows of the backbone.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// Frozen layers of a backbone. In YAML: `frozen: { through: conv3 }`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(title = "Frozen layers")]
 pub struct Frozen {
-    /// The last frozen row: `conv3`.
+    /// The last frozen layer.
     pub through: String,
 }
 

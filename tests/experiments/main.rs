@@ -9,6 +9,7 @@ mod key_errors;
 mod lengths;
 mod monitor;
 mod networks;
+mod schema;
 mod single_label;
 mod spec_errors;
 mod spec_round_trip;

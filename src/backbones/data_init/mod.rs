@@ -25,12 +25,14 @@ use crate::{
 };
 use candle_core::{DType, Result, Tensor, Var, bail};
 use moments::Moments;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::{fmt, time::Instant};
 
-/// Method that computes the filters of a layer.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// How the filters of a layer are computed from patches.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
+#[schemars(title = "Filters of an initialization")]
 pub enum Filters {
     /// Centroids of whitened patches of unit length, mapped back to pixels.
     #[default]
@@ -57,19 +59,22 @@ impl fmt::Display for Filters {
     }
 }
 
-/// Settings of a spec. The defaults are those of the colorizer's k-means initialization.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// Initialization from the training pictures (Krähenbühl et al. 2016). The defaults are those of the colorizer's
+/// k-means initialization.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
+#[schemars(title = "Data-dependent initialization")]
 pub struct DataInitSpec {
+    /// How the filters of a layer are computed.
     pub filters: Filters,
-    /// batches of pictures to use
+    /// Batches of pictures to use.
     pub batches: BatchSize,
-    /// mean of every channel's response
+    /// Mean of every channel's response.
     pub bias: f64,
-    /// the last layer to initialize; default: the last hidden layer that is not fully connected
+    /// The last layer to initialize; default: the last hidden layer that is not fully connected.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub through: Option<String>,
-    /// maximum number of patches per layer
+    /// Maximum number of patches per layer.
     pub patches: Count,
 }
 

@@ -89,9 +89,11 @@ fn input_note(layout: Layout, architecture: Architecture) -> Option<String> {
     }
 }
 
-/// Serializes as in a spec, through JSON values, which keep enums as keys.
+/// Serializes as in a spec, through JSON values, which keep enums as keys; keys are sorted.
 fn yaml(spec: &BackboneSpec) -> Result<String> {
-    Ok(crate::yaml::write(&serde_json::to_value(spec)?)?)
+    let mut spec = serde_json::to_value(spec)?;
+    spec.sort_all_objects();
+    Ok(crate::yaml::write(&spec)?)
 }
 
 /// The spec whose layer table has the shapes of these tensors, if they identify one.

@@ -11,12 +11,14 @@ use crate::{
     },
     text::excerpt,
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, path::Path};
 
-/// Meaning of the four columns.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// Meaning of the four columns of boxes in MATLAB files.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
+#[schemars(title = "Columns of boxes")]
 pub enum BoxFormat {
     /// Selective Search's format: y1 x1 y2 x2, 1-based.
     #[default]

@@ -10,6 +10,7 @@ use crate::{
     data::{annotated::Annotated, dataset::Split, error::DataError},
     spec_path::SpecPath,
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::{fs, path::Path};
@@ -18,22 +19,28 @@ use std::{fs, path::Path};
 const OVER: f32 = 1.0;
 
 /// Where proposals come from. In YAML: `proposals: { selective_search: { mode: fast } }`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
+#[schemars(title = "Proposals")]
 pub enum ProposalSpec {
     /// Computed on first use, then cached with other results.
     SelectiveSearch(SelectiveSearch),
     /// MATLAB files in the order of the image sets.
     Mat {
+        /// File of the training pictures.
         train: SpecPath,
+        /// File of the test pictures; absent: there are none.
         #[serde(default)]
         val: Option<SpecPath>,
+        /// Meaning of the columns.
         #[serde(default)]
         columns: BoxFormat,
     },
     /// Files written by `hueristic proposals`.
     File {
+        /// File of the training pictures.
         train: SpecPath,
+        /// File of the test pictures; absent: there are none.
         #[serde(default)]
         val: Option<SpecPath>,
     },

@@ -6,6 +6,7 @@ use crate::{
     data::{annotated::Presence, dataset::Split, error::DataError},
     text::{self, excerpt},
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::{
     collections::{HashMap, HashSet},
@@ -32,9 +33,10 @@ impl Lists {
     }
 }
 
-/// A list in `ImageSets`, or the path of a text file (ending in `.txt`) with one identifier per line. A path in a
-/// spec is resolved like a [`SpecPath`](crate::spec_path::SpecPath).
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// The name of a list in `ImageSets`, or the path of a text file that ends in `.txt`, with one identifier per line.
+/// Relative paths start at the folder of the spec.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(title = "Name of a list")]
 pub struct ListName(String);
 
 impl ListName {

@@ -6,11 +6,13 @@
 
 use super::classes::CLASSES;
 use crate::data::annotated::VOID;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{
     Deserialize, Deserializer, Serialize, Serializer,
     de::{Error, MapAccess, Visitor},
 };
 use std::{
+    borrow::Cow,
     collections::{BTreeMap, HashMap},
     fmt,
 };
@@ -90,6 +92,26 @@ impl Serialize for Palette {
 impl<'de> Deserialize<'de> for Palette {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_any(PaletteVisitor)
+    }
+}
+
+impl JsonSchema for Palette {
+    fn schema_name() -> Cow<'static, str> {
+        "Palette".into()
+    }
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let names: Vec<&str> = [BACKGROUND, BORDER].into_iter().chain(CLASSES).collect();
+        let color = generator.subschema_for::<Color>();
+        json_schema!({
+            "description": "How the colors of masks are mapped to classes. Absent: VOC's colors. `indices`: the indices of \
+                            the pictures' palettes, whatever their colors. Else the color `[red, green, blue]` of each \
+                            class, 0 to 255; `background` and `void` default to VOC's.",
+            "oneOf": [
+                { "type": "null" },
+                { "const": INDICES },
+                { "type": "object", "propertyNames": { "enum": names }, "additionalProperties": color },
+            ],
+        })
     }
 }
 

@@ -2,27 +2,31 @@
 
 use super::{lists::ListName, palette::Palette};
 use crate::spec_path::SpecPath;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::{fmt, path::Path};
 
-/// Path of a devkit and the lists of its two splits. In YAML: `source: { voc: { devkit: VOCdevkit, year: 2007, train:
-/// trainval, val: test } }`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// A PASCAL VOC devkit, and the lists of its two splits. In YAML: `voc: { devkit: VOCdevkit, year: 2007, train:
+/// trainval, val: test }`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(title = "PASCAL VOC devkit")]
 pub struct VocSource {
     /// A folder that contains `VOC2007/` or `VOCdevkit/`, or `VOC2007` itself.
     pub devkit: SpecPath,
     /// Year, if there are several; absent: the only one.
     #[serde(default)]
     pub year: Option<u16>,
+    /// List of the training pictures.
     pub train: ListName,
+    /// List of the validation pictures; absent: there are none.
     #[serde(default)]
     pub val: Option<ListName>,
     /// SBD's `dataset` folder. Its masks are preferred in training, its lists take precedence over the devkit's, and
     /// its images replace those missing from the devkit.
     #[serde(default)]
     pub sbd: Option<SpecPath>,
-    /// The colors of the masks; absent: VOC's.
+    /// Colors of the masks; absent: VOC's.
     #[serde(default, skip_serializing_if = "Palette::is_voc")]
     pub palette: Palette,
 }

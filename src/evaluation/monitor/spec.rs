@@ -4,23 +4,27 @@ use crate::{
     bounded::{Count, Pixels, Positive},
     data::source::{DataSpec, SourceSpec},
     nn::length::Length,
+    old_key::OldKey,
     probe::{
         knn::{KnnSpec, Vote},
         softmax::SoftmaxSpec,
     },
 };
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, de::Visitor};
-use std::fmt;
+use std::{borrow::Cow, fmt};
 
-/// What is measured during training, on which pictures, and how often. It is not part of a stage's hash.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// Measurements of the representation during training. In YAML: `monitor: { every: 500 }`. Not part of a stage's
+/// hash.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct MonitorSpec {
-    /// Length between measurements; also before the first step and after the last.
+    /// Length between measurements, in updates or as `1 epoch`; also before the first update and after the last.
     pub every: Length,
     /// Pictures; default: those of the stage.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub data: Option<MonitorDataSpec>,
+    /// Largest numbers of pictures.
     pub pictures: MonitorPictures,
     /// Layers; default: those that linear probes read, else at most five, spread over the network.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -31,11 +35,12 @@ pub struct MonitorSpec {
     /// Linear probe; default: if the pictures have labels.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub probe: Option<SoftmaxSpec>,
-    /// Maximum number of features per layer, on the grid of a linear probe; default: the mean over the map, one for each
-    /// channel.
+    /// Maximum number of features per layer, on the grid of a linear probe; default: the mean over the map, one for
+    /// each channel.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dimensions: Option<Count>,
-    /// Most time that measurements take, as a share of the time of the steps. The first and the last are always made.
+    /// Most time that measurements take, as a share of the time of the updates: `0.05` or `5 %`. The first and the
+    /// last are always made.
     pub budget: Share,
 }
 
@@ -80,21 +85,24 @@ impl MonitorSpec {
 }
 
 /// Labeled pictures that were held out. In YAML: `data: { source: { catalog: cifar10 } }`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(title = "Pictures of a monitor")]
 pub struct MonitorDataSpec {
     /// The training split is the bank, the validation split the test.
     pub source: SourceSpec,
-    /// As in a stage's `data`; default: those of the stage.
+    /// Short side in pixels after resizing; default: that of the stage, unless `crop` is given.
     #[serde(default)]
     pub resize: Option<Pixels>,
+    /// Side of the central crop in pixels; default: that of the stage.
     #[serde(default)]
     pub crop: Option<Pixels>,
 }
 
-/// Largest numbers of pictures. They are drawn evenly over the classes.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+/// Largest numbers of pictures of a monitor. They are drawn evenly over the classes.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
+#[schemars(title = "Numbers of pictures of a monitor")]
 pub struct MonitorPictures {
     /// Neighbors, and pictures that the probe is fitted on; of the training split.
     pub bank: Count<65_535>,
@@ -109,9 +117,11 @@ impl Default for MonitorPictures {
 }
 
 /// Nearest neighbors of a monitor; defaults of DINO's evaluation.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
+#[schemars(title = "Nearest neighbors of a monitor", transform = OldKey("neighbours", "neighbors"))]
 pub struct MonitorKnnSpec {
+    /// Number of neighbors that vote.
     #[serde(alias = "neighbours")]
     pub neighbors: Count,
     /// Temperature τ of the weights exp(similarity / τ).
@@ -145,6 +155,24 @@ impl fmt::Display for Share {
 impl<'de> Deserialize<'de> for Share {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         from.deserialize_any(ShareVisitor)
+    }
+}
+
+impl JsonSchema for Share {
+    fn inline_schema() -> bool {
+        true
+    }
+    fn schema_name() -> Cow<'static, str> {
+        "Share".into()
+    }
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        let percent = r"^\s*(100(\.0*)?|[0-9]{1,2}(\.[0-9]*)?)\s*%$";
+        json_schema!({
+            "oneOf": [
+                { "type": "number", "minimum": 0, "maximum": 1 },
+                { "type": "string", "pattern": percent },
+            ],
+        })
     }
 }
 

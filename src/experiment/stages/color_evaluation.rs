@@ -49,13 +49,15 @@ const METRICS: [(&str, Better); 6] = [
 ];
 
 /// Colorizes the validation images by several methods and scores each.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ColorEvaluationStage {
+    /// Pictures; default: those of the experiment.
     #[serde(default)]
     pub data: Option<DataSpec>,
-    /// Rows of the table, in order.
+    /// Methods to compare: the rows of the table, by name and in order.
     pub methods: NamedMap<ColorizationMethodSpec>,
+    /// What is measured and shown.
     #[serde(default)]
     pub evaluation: ColorEvaluationSpec,
 }

@@ -38,6 +38,7 @@ pub(super) use crate::{
     transfer::InputColors,
 };
 pub(super) use anyhow::{Context, Result, ensure};
+pub(super) use schemars::JsonSchema;
 pub(super) use serde::{Deserialize, Serialize};
 pub(super) use std::collections::BTreeMap;
 

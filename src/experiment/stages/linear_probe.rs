@@ -8,18 +8,21 @@ use crate::{
 use std::path::PathBuf;
 
 /// Trains linear classifiers on the layers of several frozen backbones.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LinearProbeStage {
+    /// Labeled pictures; default: those of the experiment.
     #[serde(default)]
     pub data: Option<DataSpec>,
     /// Architecture for `init`, `data_dependent` and `file`, unless a row has its own; a `stage` provides its own.
     #[serde(default)]
     pub backbone: Option<BackboneSpec>,
-    /// Rows of the table, in order.
+    /// Weights to compare: the rows of the table, by name and in order.
     pub backbones: NamedMap<OnBackbone<InitSpec>>,
+    /// Layers and options of the classifiers.
     #[serde(default)]
     pub probe: LinearProbeSpec,
+    /// Length, batches, optimizer and bookkeeping of the training.
     pub train: TrainSpec,
 }
 

@@ -38,6 +38,7 @@ use linear_probe::LinearProbeStage;
 use nonlinear_probe::NonlinearProbeStage;
 use pretext::PretextStage;
 use readout::ReadoutStage;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use supervised::SupervisedStage;
 use transfer::TransferStage;
@@ -45,12 +46,12 @@ use transfer::TransferStage;
 /// Declares the stages: variant, section type, key, and description in error messages where a trained backbone is
 /// required; None if it trains one.
 macro_rules! stages {
-    ($($kind:ident($section:ty) = $key:literal, $none:expr;)+) => {
+    ($($(#[$about:meta])* $kind:ident($section:ty) = $key:literal, $none:expr;)+) => {
         /// One step of an experiment.
-        #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+        #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
         #[serde(deny_unknown_fields)]
         pub enum Stage {
-            $(#[serde(rename = $key)] $kind($section),)+
+            $($(#[$about])* #[serde(rename = $key)] $kind($section),)+
         }
 
         /// Keys of all kinds.
@@ -85,11 +86,17 @@ stages! {
     LinearProbe(LinearProbeStage) = "linear_probe", Some("a probe");
     ColorEvaluation(ColorEvaluationStage) = "color_evaluation", Some("an evaluation");
     NonlinearProbe(NonlinearProbeStage) = "nonlinear_probe", Some("a probe");
+    /// Trains linear SVMs on frozen features.
     Svm(ReadoutStage<SvmSpec>) = "svm", Some("a measurement");
+    /// Trains linear SVMs on frozen features of a few pictures per class.
     LowShot(ReadoutStage<LowShotSpec>) = "low_shot", Some("a measurement");
+    /// Classifies frozen features by the nearest neighbors.
     Knn(ReadoutStage<KnnSpec>) = "knn", Some("a measurement");
+    /// Fine-tunes several backbones to classify whole pictures.
     Classification(TransferStage<ClassificationSpec>) = "classification", Some("a measurement");
+    /// Fine-tunes several backbones to detect objects.
     Detection(TransferStage<DetectionSpec>) = "detection", Some("a measurement");
+    /// Fine-tunes several backbones to segment pictures.
     Segmentation(TransferStage<SegmentationSpec>) = "segmentation", Some("a measurement");
 }
 

@@ -4,15 +4,16 @@ use super::kind::*;
 use crate::{pretext::supervised::Supervised, probe::nonlinear::NonlinearProbeSpec};
 
 /// Freezes the first layers of several backbones and trains new ones on top.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NonlinearProbeStage {
+    /// Labeled pictures; default: those of the experiment.
     #[serde(default)]
     pub data: Option<DataSpec>,
     /// Architecture for `init`, `data_dependent` and `file`, unless a row has its own; a `stage` provides its own.
     #[serde(default)]
     pub backbone: Option<BackboneSpec>,
-    /// Rows of the table, in order.
+    /// Weights to compare: the rows of the table, by name and in order.
     pub backbones: NamedMap<OnBackbone<InitSpec>>,
     /// Last frozen layers, one fit each: the columns of the table.
     #[serde(default = "conv4")]
@@ -20,6 +21,7 @@ pub struct NonlinearProbeStage {
     /// Batch normalization in the new layers.
     #[serde(default = "yes")]
     pub batch_norm: bool,
+    /// Length, batches, optimizer and bookkeeping of the training.
     pub train: TrainSpec,
 }
 

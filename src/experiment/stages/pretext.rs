@@ -34,17 +34,21 @@ use crate::{
 };
 
 /// Trains a backbone without labels.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PretextStage {
+    /// Pictures; default: those of the experiment.
     #[serde(default)]
     pub data: Option<DataSpec>,
+    /// Network to train; default: that of the experiment.
     #[serde(default)]
     pub backbone: Option<BackboneSpec>,
     /// Initial weights. Layers of the new network that they lack, such as another head, are randomly initialized.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub init_from: Option<WeightSource>,
+    /// What is learned instead of labels.
     pub task: PretextSpec,
+    /// Length, batches, optimizer and bookkeeping of the training.
     pub train: TrainSpec,
     /// Measures the representation during training. Not part of the stage's hash.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -1,5 +1,14 @@
 //! Shared by `svm`, `low_shot` and `knn`: classifiers on frozen features of several backbones. Annotated pictures are
 //! scored by mean average precision, pictures with one label each by top-1 accuracy.
+//!
+//! ```yaml
+//! svm:
+//!   svm:
+//!     annotated: { source: { catalog: voc2007 } }
+//!     backbones: { colorization: { stage: colorization } }
+//!     features: { layers: [conv4, conv5] }
+//!     classifier: { costs: fair }
+//! ```
 
 use super::kind::*;
 use crate::{
@@ -13,17 +22,9 @@ use crate::{
 const BATCH: usize = 32;
 
 /// Classifies frozen features of several backbones. The pictures are `annotated`, or `data` with one label each.
-///
-/// ```yaml
-/// svm:
-///   svm:
-///     annotated: { source: { catalog: voc2007 } }
-///     backbones: { colorization: { stage: colorization } }
-///     features: { layers: [conv4, conv5] }
-///     classifier: { costs: fair }
-/// ```
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "{C}Stage", bound = "C: JsonSchema + Default + Serialize")]
 pub struct ReadoutStage<C> {
     /// Annotated set; default: the experiment's, unless the stage has `data`.
     #[serde(default)]
@@ -34,7 +35,7 @@ pub struct ReadoutStage<C> {
     /// Architecture for `init`, `data_dependent` and `file`, unless a row has its own; a `stage` provides its own.
     #[serde(default)]
     pub backbone: Option<BackboneSpec>,
-    /// Rows of the table, in order.
+    /// Weights to compare: the rows of the table, by name and in order.
     pub backbones: NamedMap<OnBackbone<InitSpec>>,
     /// How features are computed; `squash` is for annotated pictures.
     #[serde(default)]
@@ -42,6 +43,7 @@ pub struct ReadoutStage<C> {
     /// Side of the square that annotated pictures are squashed to; absent: the backbone's native size.
     #[serde(default)]
     pub side: Option<Pixels>,
+    /// Options of the classifier.
     #[serde(default)]
     pub classifier: C,
 }

@@ -4,17 +4,20 @@ use super::kind::*;
 use crate::pretext::supervised::Supervised;
 
 /// Trains a backbone on labels: the supervised baseline.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SupervisedStage {
+    /// Labeled pictures; default: those of the experiment.
     #[serde(default)]
     pub data: Option<DataSpec>,
+    /// Network to train; default: that of the experiment.
     #[serde(default)]
     pub backbone: Option<BackboneSpec>,
     /// The transfer variant is AlexNet itself, for crops of 227 (small stem: 29) pixels; the pretext variant accepts
     /// any crop and averages its logits over positions.
     #[serde(default)]
     pub graph: Variant,
+    /// Length, batches, optimizer and bookkeeping of the training.
     pub train: TrainSpec,
 }
 

@@ -1,21 +1,22 @@
 //! Shared by `classification`, `detection` and `segmentation`: fine-tuning of backbones on an annotated set.
+//!
+//! ```yaml
+//! detection:
+//!   detection:
+//!     annotated: { source: { catalog: voc2007 } }
+//!     backbones: { colorization: { stage: colorization }, gaussian: { init: msra } }
+//!     input: gray
+//!     task: { frozen: { through: conv1 } }
+//!     train: { … }
+//! ```
 
 use super::kind::*;
 use crate::transfer::Frozen;
 
 /// Fine-tunes several backbones on an annotated set.
-///
-/// ```yaml
-/// detection:
-///   detection:
-///     annotated: { source: { catalog: voc2007 } }
-///     backbones: { colorization: { stage: colorization }, gaussian: { init: msra } }
-///     input: gray
-///     task: { frozen: { through: conv1 } }
-///     train: { … }
-/// ```
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "{T}Stage", bound = "T: JsonSchema + Default + Serialize")]
 pub struct TransferStage<T> {
     /// Annotated set; default: the experiment's.
     #[serde(default)]
@@ -23,13 +24,15 @@ pub struct TransferStage<T> {
     /// Architecture for `init`, `data_dependent` and `file`, unless a row has its own; a `stage` provides its own.
     #[serde(default)]
     pub backbone: Option<BackboneSpec>,
-    /// Rows of the table, in order.
+    /// Weights to compare: the rows of the table, by name and in order.
     pub backbones: NamedMap<OnBackbone<InitSpec>>,
     /// Input of the backbone: lightness only, or color.
     #[serde(default)]
     pub input: InputColors,
+    /// Layers that are trained, views of the pictures, and the test.
     #[serde(default)]
     pub task: T,
+    /// Length, batches, optimizer and bookkeeping of the training.
     pub train: TrainSpec,
 }
 

@@ -13,11 +13,13 @@ use crate::{bounded::DecayRate, nn::params::Params};
 #[cfg(feature = "cuda")]
 use candle_core::Device;
 use candle_core::{Result, Tensor, Var};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// The section `ema` of a spec.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+/// Exponential moving average of the weights. In YAML: `ema: { decay: 0.999 }`.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(title = "Average of the weights")]
 pub struct EmaSpec {
     /// Share of the average that one update keeps.
     pub decay: DecayRate,

@@ -2,17 +2,21 @@
 
 use crate::bounded::NonNegative;
 use candle_core::{Result, bail};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Learning-rate and decay factors for the parameters whose names match `pattern` (`*` matches any string, including
 /// the empty one). The last matching pattern applies, so `*` can come first and exceptions after it. A learning-rate
 /// factor of 0 freezes the parameter: no update, no decay, no moments.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Multiplier {
+    /// Pattern of parameter names, such as `conv1.*`.
     pub pattern: String,
+    /// Factor on the learning rate.
     #[serde(default = "one")]
     pub lr: NonNegative,
+    /// Factor on the weight decay.
     #[serde(default = "one")]
     pub decay: NonNegative,
 }

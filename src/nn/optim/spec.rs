@@ -5,47 +5,64 @@ use crate::{
     bounded::{DecayRate, Fraction, NonNegative, Positive},
     nn::params::ParamKind,
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, de::Error};
 
-/// The update rule and its constants.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// The update rule and its constants. In YAML: `optimizer: { sgd: { lr: 0.1, momentum: 0.9 } }`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum OptimizerSpec {
+    /// Adam, whose L2 decay is added to the gradient.
     Adam(AdamSpec),
+    /// Adam with decoupled decay.
     #[serde(rename = "adamw")]
     AdamW(AdamSpec),
+    /// Stochastic gradient descent with momentum.
     #[serde(deserialize_with = "sgd")]
     Sgd(SgdSpec),
+    /// SGD whose rate is adapted to each layer, for large batches.
     Lars(LarsSpec),
 }
 
 /// Constants of Adam, whose L2 decay is added to the gradient before the moments, and of AdamW, whose decay is
 /// decoupled: it shrinks the weights by the factor 1 − lr · decay. Without `decay` the two differ only in epsilon.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(title = "Adam and AdamW")]
 pub struct AdamSpec {
+    /// Base learning rate, which the schedule changes.
     pub lr: Positive,
+    /// Share of the first moment that an update keeps.
     #[serde(default = "beta1")]
     pub beta1: DecayRate,
+    /// Share of the second moment that an update keeps.
     #[serde(default = "beta2")]
     pub beta2: DecayRate,
+    /// Weight decay.
     #[serde(default = "zero")]
     pub decay: NonNegative,
+    /// Factors on rate and decay for the parameters that match a pattern; the last match applies.
     #[serde(default)]
     pub multipliers: Vec<Multiplier>,
 }
 
 /// Stochastic gradient descent; the velocity includes the learning rate.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(title = "SGD")]
 pub struct SgdSpec {
+    /// Base learning rate, which the schedule changes.
     pub lr: Positive,
+    /// Share of the velocity that an update keeps.
     #[serde(default = "momentum")]
     pub momentum: Fraction,
+    /// Nesterov momentum; needs a `momentum` above 0.
     #[serde(default)]
     pub nesterov: bool,
+    /// Weight decay, added to the gradient.
     #[serde(default = "zero")]
     pub decay: NonNegative,
+    /// Factors on rate and decay for the parameters that match a pattern; the last match applies.
     #[serde(default)]
     pub multipliers: Vec<Multiplier>,
 }
@@ -53,17 +70,22 @@ pub struct SgdSpec {
 /// LARS (You et al. 2017) as in SimCLR's `lars_optimizer.py`: SGD with momentum whose rate is multiplied, for each
 /// weight w with the gradient g, by η‖w‖ / ‖g + decay · w‖, or by 1 if one of the norms is 0. Biases and the scales and
 /// shifts of normalization layers keep the plain rate and have no decay.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(title = "LARS")]
 pub struct LarsSpec {
+    /// Base learning rate, which the schedule changes.
     pub lr: Positive,
+    /// Share of the velocity that an update keeps.
     #[serde(default = "momentum")]
     pub momentum: Fraction,
     /// η, the ratio of an update's norm to that of the weight at a learning rate of 1.
     #[serde(default = "trust_coefficient")]
     pub trust_coefficient: Positive,
+    /// Weight decay, added to the gradient of weights.
     #[serde(default = "zero")]
     pub decay: NonNegative,
+    /// Factors on rate and decay for the parameters that match a pattern; the last match applies.
     #[serde(default)]
     pub multipliers: Vec<Multiplier>,
 }

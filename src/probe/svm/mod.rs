@@ -25,20 +25,24 @@ use crate::{
 use anyhow::{Context, Result, ensure};
 use descent::{LinearClassifier, SvmObjective, fit_classifier};
 use rayon::prelude::*;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Added to a row's norm before division.
 const EPSILON: f64 = 1e-5;
 
-/// Fitting options. The defaults are FAIR's.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// Linear SVMs, one for each class. The defaults are FAIR's.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
+#[schemars(title = "SVM")]
 pub struct SvmSpec {
+    /// Costs to choose from.
     pub costs: Costs,
-    /// Number of folds for choosing the cost; at least 2.
+    /// Number of folds on which the cost is chosen; at least 2.
     pub folds: Count,
-    /// Cost factors of positives and negatives.
+    /// Factor on the cost of positives.
     pub positive_weight: Positive,
+    /// Factor on the cost of negatives.
     pub negative_weight: Positive,
     /// Value of the constant feature whose weight is the intercept.
     pub intercept_scaling: Positive,
@@ -46,27 +50,33 @@ pub struct SvmSpec {
     pub tolerance: Positive,
     /// Maximum number of epochs of a fit.
     pub max_epochs: Count,
+    /// Role of training pictures in which a class is only difficult.
     pub ignored: Ignored,
 }
 
-/// In YAML: `costs: fair`, `costs: vissl` or `costs: { list: [0.1, 1] }`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+/// Costs C of SVMs to choose from. In YAML: `costs: fair`, `costs: vissl` or `costs: { list: [0.1, 1] }`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
+#[schemars(title = "Costs of SVMs")]
 pub enum Costs {
     /// Ten decades from 1e-7 to 100, then 0.5⁴ … 0.5¹⁹.
     #[default]
     Fair,
     /// 0.01, 0.1, 1, 2, 5, 10, 15, 20, 50, 100, 1000.
     Vissl,
+    /// These costs.
     List(Vec<Positive>),
 }
 
 /// Role of training pictures in which a class is only difficult.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
+#[schemars(title = "Difficult pictures")]
 pub enum Ignored {
+    /// They are negatives of the class.
     #[default]
     Negative,
+    /// They are left out for the class.
     Dropped,
 }
 

@@ -35,6 +35,7 @@ use candle_core::Tensor;
 use minibatch::{RoiTarget, Sampler};
 use network::RegionNetwork;
 use outcome::{PictureDetections, TopDetections};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use targets::OffsetStatistics;
@@ -43,24 +44,26 @@ use targets::OffsetStatistics;
 const PANEL_PICTURES: usize = 6;
 const MIN_DRAWN_SCORE: f64 = 0.3;
 
-/// Training and test options. The defaults are those of the released recipes.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// Fine-tuning of Fast R-CNN. The defaults are those of the released recipes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DetectionSpec {
     /// Source of the box proposals.
     #[serde(default)]
     pub proposals: ProposalSpec,
-    /// Frozen rows of the backbone.
+    /// Frozen layers of the backbone; absent: none.
     #[serde(default)]
     pub frozen: Option<Frozen>,
-    /// Short sides of training pictures, one drawn per picture.
+    /// Short sides of training pictures in pixels, one drawn for each picture.
     #[serde(default = "train_scales")]
     pub scales: Vec<Pixels>,
-    /// Maximum long side in training.
+    /// Longest long side in training, in pixels.
     #[serde(default = "train_longest")]
     pub longest: Pixels,
+    /// Short side in the test, in pixels.
     #[serde(default = "test_scale")]
     pub test_scale: Pixels,
+    /// Longest long side in the test, in pixels.
     #[serde(default = "test_longest")]
     pub test_longest: Pixels,
     /// Boxes per picture in a step.
@@ -78,15 +81,16 @@ pub struct DetectionSpec {
     /// Overlap above which non-maximum suppression removes the lower-scored detection.
     #[serde(default = "nms")]
     pub nms: Fraction,
-    /// Average and maximum number of detections kept per class and picture.
+    /// Average number of detections kept per class and picture.
     #[serde(default = "average_kept")]
     pub kept: Count,
+    /// Most detections kept per class and picture.
     #[serde(default = "most_kept")]
     pub most: Count,
     /// Minimum overlap of a correct detection.
     #[serde(default = "half")]
     pub iou: Fraction,
-    /// `voc07` (eleven points) or `area` (VOC2010 and later).
+    /// How a precision-recall curve becomes a number.
     #[serde(default = "voc07")]
     pub rule: ApInterpolation,
 }

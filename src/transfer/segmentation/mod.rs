@@ -25,15 +25,17 @@ use crate::{
 use anyhow::{Context, Result, ensure};
 use candle_core::Tensor;
 use head::SegmentationHead;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
 /// Pictures in the panel.
 const PANEL_PICTURES: usize = 4;
 
-/// Output stride.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// Resolution of the score map of a segmentation.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
+#[schemars(title = "Stride of a segmentation")]
 pub enum Stride {
     /// FCN-32s: only the last layer.
     #[default]
@@ -44,15 +46,15 @@ pub enum Stride {
     Fine,
 }
 
-/// Training options.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+/// Fine-tuning of a fully convolutional network.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct SegmentationSpec {
-    /// Frozen rows of the backbone; absent: none.
+    /// Frozen layers of the backbone; absent: none.
     pub frozen: Option<Frozen>,
-    /// `coarse` (FCN-32s), `middle` (FCN-16s) or `fine` (FCN-8s).
+    /// Resolution of the score map.
     pub stride: Stride,
-    /// Mirrors half of the training pictures; the published recipe does not.
+    /// Mirror half of the training pictures; the published recipe does not.
     pub flip: bool,
 }
 

@@ -23,6 +23,7 @@ use crate::{
 use color::ColorSpace;
 use rand::RngExt;
 use regions::{Bounds, Likeness, Regions};
+use schemars::JsonSchema;
 use segmentation::Graph;
 use serde::{Deserialize, Serialize};
 use std::{borrow::Cow, collections::HashSet};
@@ -35,8 +36,8 @@ const SIGMA: f32 = 0.8;
 /// Most pixels of a resized image; tall images are resized to less than `width`.
 const MAX_PIXELS: f64 = 1_000_000.0;
 
-/// Number of hierarchies.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// Number of hierarchies of Selective Search.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum SearchMode {
     /// 2 color spaces × 2 segmentations × 2 measures: about two thousand boxes per image.
@@ -47,18 +48,19 @@ pub enum SearchMode {
 }
 
 /// Settings of Selective Search. In YAML: `selective_search: { mode: fast }`.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SelectiveSearch {
+    /// Number of hierarchies, hence of boxes.
     #[serde(default)]
     pub mode: SearchMode,
-    /// Images are first resized to this width.
+    /// Width in pixels to which pictures are first resized.
     #[serde(default = "width")]
     pub width: Pixels,
-    /// Minimum side of a box in pixels, both on the stored and on the resized image.
+    /// Smallest side of a box in pixels, both on the stored and on the resized picture.
     #[serde(default = "smallest")]
     pub smallest: Count,
-    /// Most boxes per image, in rank order; absent: all.
+    /// Most boxes per picture, in the order of their ranks; absent: all.
     #[serde(default)]
     pub limit: Option<Count>,
     /// Seed of the ranking.
