@@ -21,6 +21,7 @@ mod proposals;
 mod push;
 mod report;
 mod runs;
+mod schema;
 mod score;
 mod surgery;
 mod threads;
@@ -77,6 +78,14 @@ enum Verb {
     /// Print the resolved spec with all defaults, and its hash
     #[command(after_help = "Example:\n  hueristic show experiments/tiny/quickstart.yaml --set seeds=[0,1]")]
     Show(experiment::SpecArgs),
+    /// Print the JSON Schema of experiments, for completion in editors, or the key reference
+    #[command(after_help = "Example:\n  hueristic schema --out hueristic.schema.json\n  \
+                            hueristic schema --markdown --out keys.md\n\n\
+                      An editor with the YAML language server completes and checks the keys of a file whose first line is\n  \
+                      # yaml-language-server: $schema=hueristic.schema.json\n\
+                      where the path starts at the folder of that file. VS Code does so without that line by its setting\n  \
+                      \"yaml.schemas\": { \"hueristic.schema.json\": \"experiments/**/*.yaml\" }")]
+    Schema(schema::SchemaArgs),
     /// Colorize black-and-white photographs
     #[command(after_help = "Example:\n  hueristic colorize 'old/*.jpg' --weights eccv16 --montage\n  \
                             hueristic colorize albums --recursive --weights weights.safetensors --out albums-colored\n  \
@@ -151,6 +160,7 @@ impl Cli {
             Verb::Run(args) => experiment::run(&args),
             Verb::Check(args) => experiment::check(&args),
             Verb::Show(args) => experiment::show(&args),
+            Verb::Schema(args) => schema::run(&args),
             Verb::Colorize(args) => colorize::run(&args),
             Verb::Features(args) => features::run(&args),
             Verb::Data(verb) => data::run(verb),

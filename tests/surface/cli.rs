@@ -57,13 +57,14 @@ fn spec(dir: &Path, yaml: &str) -> String {
 
 #[test]
 fn help_carries_an_example_of_the_verb() {
-    let verbs: [&[&str]; 24] = [
+    let verbs: [&[&str]; 25] = [
         &["init"],
         &["colorize"],
         &["features"],
         &["run"],
         &["check"],
         &["show"],
+        &["schema"],
         &["data"],
         &["data", "verify"],
         &["data", "prior"],

@@ -13,6 +13,7 @@ mod oracles;
 mod report;
 mod report_transfer;
 mod runs;
+mod schema;
 mod score;
 #[path = "../skipping/mod.rs"]
 mod skipping;

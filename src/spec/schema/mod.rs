@@ -1,4 +1,4 @@
-//! The JSON Schema of a spec, for editors. It states what the parser accepts as nearly
+//! The JSON Schema of a spec, for editors, and the key reference made of it. It states what the parser accepts as nearly
 //! as JSON Schema can, with doc comments as descriptions.
 //!
 //! schemars derives it as serde_json would read the types. A spec may say more: the bare name of a variant, and only
@@ -9,6 +9,7 @@ mod definitions; // and references to them
 
 mod choices; // variants, in every spelling
 mod extending; // files that extend another
+pub mod reference; // the key reference
 mod wording; // titles, descriptions, keywords
 
 use schemars::{
