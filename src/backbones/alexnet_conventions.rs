@@ -287,7 +287,7 @@ mod tests {
         }
         let fields = serde_json::to_value(AlexNetSpec::default())?;
         let fields: Vec<_> = fields.as_object().into_iter().flatten().map(|(name, _)| name).collect();
-        assert_eq!(fields, ["fc", "init", "norm_decay", "stem", "width"]);
+        assert_eq!(fields, ["stem", "width", "fc", "init", "norm_decay"]);
         Ok(())
     }
 }

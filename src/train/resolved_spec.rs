@@ -82,15 +82,16 @@ impl ResolvedSpec {
     /// The keys that decide the result, whatever the seed, and wherever files are. The run that this one starts from is
     /// not among them.
     pub fn deciding(&self) -> BTreeMap<String, String> {
-        let decides = |key: &str| {
+        let is_idle =
+            |pair: &[&str]| IDLE_KEYS.iter().any(|(at, idle)| *at == pair[0] && idle.contains(&pair[1]));
+        let is_other = |key: &str| {
             let parts: Vec<&str> = key.split('.').collect();
-            let is_idle =
-                |pair: &[&str]| IDLE_KEYS.iter().any(|(at, idle)| *at == pair[0] && idle.contains(&pair[1]));
-            !["lineage", "version", "seed", "upstream"].contains(&key)
-                && !parts.windows(2).any(is_idle)
-                && !(key.starts_with(WORK) && parts.iter().any(|part| PATH_KEYS.contains(part)))
+            let is_path = key.starts_with(WORK) && parts.iter().any(|part| PATH_KEYS.contains(part));
+            is_path
+                || parts.windows(2).any(is_idle)
+                || ["lineage", "version", "seed", "upstream"].contains(&key)
         };
-        let kept = self.keys.iter().filter(|(key, _)| decides(key));
+        let kept = self.keys.iter().filter(|(key, _)| !is_other(key));
         kept.map(|(key, value)| (without_kind(key).into(), shown(value))).collect()
     }
 }

@@ -184,9 +184,10 @@ mod tests {
             "nested": [[1, 2], [{"a": 1, "b": [true]}], []],
             "text": "two\n\nlines\n", "open": "two\nlines", "odd": " two\nlines", "tab": "a\tb",
         });
-        let wanted = "empty: {}\nlist: []\nname: tiny\nnested:\n- - 1\n  - 2\n- - a: 1\n    b:\n    - true\n- []\n\
-                      none: null\nodd: \" two\\nlines\"\nopen: |-\n  two\n  lines\nseeds:\n- 0\n- 1\n\
-                      tab: \"a\\tb\"\ntext: |\n  two\n\n  lines\n\n";
+        let wanted = "name: tiny\nseeds:\n- 0\n- 1\nempty: {}\nnone: null\nlist: []\n\
+                      nested:\n- - 1\n  - 2\n- - a: 1\n    b:\n    - true\n- []\n\
+                      text: |\n  two\n\n  lines\n\nopen: |-\n  two\n  lines\n\
+                      odd: \" two\\nlines\"\ntab: \"a\\tb\"\n";
         // A text that ends in a line break ends its block: the next key follows at once.
         let written = write(&value).unwrap();
         assert_eq!(read::<serde_json::Value>(&written).unwrap(), value, "{written}");

@@ -229,7 +229,7 @@ mod tests {
         let named = [("conv.weight", &kernel), ("bias", &halves), ("count", &count)];
         let mut file = vec![];
         write(&named, &BTreeMap::from([("spec".into(), "a: \"1\"".into())]), &mut file)?;
-        let header = r#"{"__metadata__":{"spec":"a: \"1\""},"bias":{"data_offsets":[16,18],"dtype":"F16","shape":[1]},"conv.weight":{"data_offsets":[0,16],"dtype":"F32","shape":[1,2,1,2]},"count":{"data_offsets":[18,26],"dtype":"I64","shape":[]}}"#;
+        let header = r#"{"__metadata__":{"spec":"a: \"1\""},"bias":{"dtype":"F16","shape":[1],"data_offsets":[16,18]},"conv.weight":{"dtype":"F32","shape":[1,2,1,2],"data_offsets":[0,16]},"count":{"dtype":"I64","shape":[],"data_offsets":[18,26]}}"#;
         let padded = format!("{header:<width$}", width = header.len().next_multiple_of(8));
         let floats: Vec<u8> = [1f32, 3., 2., 4.].into_iter().flat_map(f32::to_le_bytes).collect();
         let length = (padded.len() as u64).to_le_bytes();
