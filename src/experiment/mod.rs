@@ -34,8 +34,7 @@ mod estimate; // cost of a fit
 
 pub mod draft; // a first spec for a folder of pictures
 
-pub mod publish;
-mod redact; // redaction of published files // preparing a finished run for the hub
+pub mod publish; // preparing a finished run for the hub
 
 pub use check::{check, check_and_estimate};
 pub use current::{CurrentRuns, current_runs};

@@ -1,13 +1,14 @@
 //! Prepares a finished run for the hub: weights with a model card, spec and manifest. All files are verified against
 //! the manifest; nothing is uploaded here.
 
-use super::{plan::WEIGHTS, redact};
+use super::plan::WEIGHTS;
 use crate::{
     hub::{FileUpload, Repo, UploadBody},
     nn::weights,
     report::{
         dataset_labels::label_in_spec,
         model_card::{ModelCard, PublishedWeights},
+        redact,
     },
     train::manifest::{self, Manifest, OutputFile, Status},
     yaml,

@@ -14,6 +14,7 @@ pub mod colors;
 pub mod interpretability;
 pub mod model_card;
 pub mod plot;
+pub(crate) mod redact; // no host, no absolute path
 pub mod results;
 mod scatter;
 mod table; // text, Markdown and CSV output

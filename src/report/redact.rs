@@ -1,4 +1,4 @@
-//! Redaction of what is published about a run: the host name is removed, and absolute paths are reduced to their last
+//! Redaction of what is given to others about a run, by upload or on a page: the host name is removed, and absolute paths are reduced to their last
 //! component, since home folders contain user names.
 
 use crate::train::manifest::Manifest;
@@ -8,7 +8,7 @@ use serde_yaml::Value;
 const REDACTED: &str = "withheld";
 
 /// The manifest without host name and absolute paths.
-pub(super) fn manifest(of: &Manifest) -> Manifest {
+pub(crate) fn manifest(of: &Manifest) -> Manifest {
     let mut public = of.clone();
     public.machine.host = REDACTED.into();
     let texts = public.warnings.iter_mut().chain(&mut public.error).chain([&mut public.about.device]);
@@ -17,7 +17,7 @@ pub(super) fn manifest(of: &Manifest) -> Manifest {
 }
 
 /// Redacts all absolute paths in the texts of `value` and returns the originals.
-pub(super) fn redact_paths(value: &mut Value) -> Vec<String> {
+pub(crate) fn redact_paths(value: &mut Value) -> Vec<String> {
     match value {
         Value::String(text) => {
             let short = redact_text(text);
@@ -32,7 +32,7 @@ pub(super) fn redact_paths(value: &mut Value) -> Vec<String> {
 }
 
 /// Redacts a text that is an absolute path, or else every word in it that is one.
-fn redact_text(text: &str) -> String {
+pub(crate) fn redact_text(text: &str) -> String {
     if let Some(last) = last_component(text) {
         return last.into();
     }
