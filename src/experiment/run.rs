@@ -18,6 +18,8 @@ use std::path::{Path, PathBuf};
 
 /// File with the plan of a fit, in its run directory.
 const PLAN: &str = "plan.txt";
+/// File with the layer table of its network.
+const LAYERS: &str = "layers.txt";
 
 /// A fit and the stage that runs it.
 pub struct PlannedRun {
@@ -60,10 +62,24 @@ impl PlannedRun {
             extend(from, dir)?;
         }
         let run = RunDir::open(dir, &fit.spec)?;
-        let plan = dir.join(PLAN);
-        atomic_write::write(&plan, format!("{}\n", fit.plan).as_bytes())
-            .with_context(|| format!("cannot write {}: is the disk full?", plan.display()))?;
+        self.write_plan()?;
         self.begin(run).with_context(|| format!("{} failed ({})", fit.label, dir.display()))
+    }
+
+    /// Writes the plan, and the layer table of a network that has one for the size of its pictures.
+    fn write_plan(&self) -> Result<()> {
+        let StageRun { plan, sets, place, .. } = &self.fit;
+        let summary = plan
+            .network
+            .as_ref()
+            .and_then(|network| network.summary(sets.classes(), sets.first_size().unwrap_or_default()).ok());
+        let layers = summary.map(|summary| (LAYERS, format!("{summary}\n")));
+        for (name, text) in [(PLAN, format!("{plan}\n"))].into_iter().chain(layers) {
+            let path = place.dir.join(name);
+            atomic_write::write(&path, text.as_bytes())
+                .with_context(|| format!("cannot write {}: is the disk full?", path.display()))?;
+        }
+        Ok(())
     }
 
     /// Warns that the spec measures a finished fit in another way than when it ran, which has no effect on it.

@@ -5,6 +5,7 @@
 //! | `lock` | pid of the process that writes here; locked while it runs |
 //! | `spec.yaml` | the run's resolved spec |
 //! | `plan.txt` | what the stage of an experiment does |
+//! | `layers.txt` | the layer table of its network |
 //! | `manifest.json` | environment, status and results ([`super::manifest`]) |
 //! | `metrics.jsonl` | one JSON object per line ([`super::log`]) |
 //! | `events.out.tfevents.*` | the same for TensorBoard |
