@@ -54,10 +54,14 @@ pub(super) fn svg(drawing: &impl Figure) -> Result<String> {
     Ok(out)
 }
 
-/// Renders a plot as PNG.
+/// Most pixels that a PNG is drawn with before it is smoothed: 200 MB.
+const DRAWN: u64 = 1 << 26;
+
+/// Renders a plot as PNG. The lines of a very large one are less smooth.
 pub(super) fn png(drawing: &impl Figure) -> Result<Vec<u8>> {
     let (w, h) = drawing.size();
-    let factor = PNG_SCALE * SMOOTHING;
+    let pixels = |smoothing: u32| u64::from(w) * u64::from(h) * u64::from(PNG_SCALE * smoothing).pow(2);
+    let factor = if pixels(SMOOTHING) > DRAWN { PNG_SCALE } else { PNG_SCALE * SMOOTHING };
     let mut pixels = vec![255; (3 * factor * w * factor * h) as usize];
     draw(
         drawing,

@@ -199,10 +199,13 @@ fn run_directories_end_in_tables_and_a_plot() {
     assert_eq!(names(&paths.plots), ["transfer.svg", "transfer.png"]);
     assert!(paths.text.contains("Class. fc6-8"));
     let svg = fs::read_to_string(out.join("transfer.svg")).unwrap();
-    // The background, nine bars of three backbones, and their squares in the legend.
-    assert_eq!(svg.matches("<rect").count(), 1 + 9 + 3, "{svg}");
+    // The background, nine bars of three backbones, and their squares in the legends of three metrics.
+    assert_eq!(svg.matches("<rect").count(), 1 + 9 + 3 * 3, "{svg}");
+    for axis in ["mAP (%)", "mean IU (%)", "top-1 (%)"] {
+        assert!(svg.contains(axis), "no {axis}");
+    }
     let png = image::open(out.join("transfer.png")).unwrap();
-    assert!(png.width() > 800 && png.height() == 1040, "{} × {}", png.width(), png.height());
+    assert!(png.width() > 800 && png.height() == 3 * 1040, "{} × {}", png.width(), png.height());
 }
 
 #[test]
