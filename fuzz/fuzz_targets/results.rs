@@ -1,7 +1,7 @@
 //! `results.json` of a finished stage, up to the whole report.
 #![no_main]
 use hueristic::{
-    report::write_report,
+    report::{ReportOptions, write_report},
     train::manifest::{Manifest, Status},
 };
 use hueristic_fuzz::{checked, folder, seeds, start};
@@ -15,6 +15,6 @@ libfuzzer_sys::fuzz_target!(
         fs::write(run.join("results.json"), data).expect("results");
         let mut manifest = Manifest { status: Status::Finished, ..Manifest::begin() };
         manifest.set_outputs(&run).and_then(|()| manifest.write(&run)).expect("a manifest");
-        checked(write_report(&[run], &out));
+        checked(write_report(&[run], &out, &ReportOptions { published: true }));
     }
 );

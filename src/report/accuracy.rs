@@ -42,7 +42,7 @@ pub struct AccuracyTable {
     pub rows: Vec<AccuracyRow>,
     /// All seeds of the results, ascending.
     pub seeds: Vec<u64>,
-    /// Published results for these layers, if the data set and the metric match.
+    /// Published results for these layers, where asked for.
     published: Option<PublishedBlock>,
 }
 
@@ -54,8 +54,8 @@ pub struct AccuracyRow {
     pub cells: Vec<Option<MeanStd>>,
 }
 
-/// One table per data set and protocol, with rows and columns in order of first appearance. Errors: two results for
-/// the same cell and seed.
+/// One table per data set and protocol, with rows and columns in order of first appearance, without published results.
+/// Errors: two results for the same cell and seed.
 pub fn tables(results: &[ProbeResult], measure: Measure) -> Result<Vec<AccuracyTable>> {
     refuse_duplicates(results)?;
     let mut groups: Vec<Vec<&ProbeResult>> = Vec::new();
@@ -66,7 +66,20 @@ pub fn tables(results: &[ProbeResult], measure: Measure) -> Result<Vec<AccuracyT
             None => groups.push(vec![result]),
         }
     }
-    groups.iter().map(|group| AccuracyTable::of(group, measure)).collect()
+    Ok(groups.iter().map(|group| AccuracyTable::of(group, measure)).collect())
+}
+
+/// As [`tables`], with published results below if `published`.
+///
+/// # Errors
+/// As [`tables`] and [`AccuracyTable::with_published`].
+pub(super) fn tables_with(
+    results: &[ProbeResult],
+    measure: Measure,
+    published: bool,
+) -> Result<Vec<AccuracyTable>> {
+    let tables = tables(results, measure)?.into_iter();
+    tables.map(|table| if published { table.with_published() } else { Ok(table) }).collect()
 }
 
 /// One layer of one backbone in one result.
@@ -105,7 +118,7 @@ fn refuse_duplicates(results: &[ProbeResult]) -> Result<()> {
 
 impl AccuracyTable {
     /// `group` must not be empty.
-    fn of(group: &[&ProbeResult], measure: Measure) -> Result<Self> {
+    fn of(group: &[&ProbeResult], measure: Measure) -> Self {
         let (mut layers, mut keys) = (Vec::new(), Vec::new());
         for result in group {
             for row in &result.rows {
@@ -125,16 +138,23 @@ impl AccuracyTable {
             backbone: key.1.into(),
             cells: cells(*key),
         };
-        let published = published(&group[0].dataset, measure, &layers)?;
-        Ok(Self {
+        Self {
             dataset: group[0].dataset.clone(),
             protocol: group[0].protocol.clone(),
             measure,
             rows: keys.iter().map(row).collect(),
             layers: layers.iter().map(|l| l.to_string()).collect(),
             seeds,
-            published,
-        })
+            published: None,
+        }
+    }
+
+    /// With published results for its layers below, if there are some for its data set and measure.
+    ///
+    /// # Errors
+    /// An invalid compiled-in file of published results.
+    pub fn with_published(self) -> Result<Self> {
+        Ok(Self { published: published(&self.dataset, self.measure, &self.layers)?, ..self })
     }
 
     /// One-line title of the table.
@@ -162,19 +182,19 @@ impl AccuracyTable {
     }
 
     /// The table as text, with published results below. Cells with fewer seeds than the table are marked.
-    fn table(&self) -> TextTable {
+    pub(super) fn table(&self) -> TextTable {
         let cells = |row: &AccuracyRow| {
             row.cells.iter().map(|cell| cell_text(cell.as_ref(), self.seeds.len())).collect()
         };
         let row = |row: &AccuracyRow| [vec![self.label(row)], cells(row)].concat();
-        let published = self.published.iter().flat_map(PublishedBlock::rows);
         let columns = std::iter::once("backbone").chain(self.layers.iter().map(String::as_str));
-        let table = TextTable::new(columns, self.rows.iter().map(row).chain(published));
+        let table = TextTable::new(columns, self.rows.iter().map(row));
         let notes = self.published.as_ref().map_or(String::new(), |block| format!("\n{}", block.notes()));
-        TextTable { title: self.header(), notes, ..table }
+        let groups = self.published.iter().map(PublishedBlock::rows).collect();
+        TextTable { title: self.header(), groups, notes, ..table }
     }
 
-    /// Aligned columns for a terminal, with published ImageNet and Places205 results below.
+    /// Aligned columns for a terminal.
     pub fn text(&self) -> String {
         self.table().text()
     }
@@ -186,13 +206,13 @@ impl AccuracyTable {
 }
 
 /// Published linear-probe results on a data set; None if there are none.
-fn published(dataset: &str, measure: Measure, layers: &[&str]) -> Result<Option<PublishedBlock>> {
+fn published(dataset: &str, measure: Measure, layers: &[String]) -> Result<Option<PublishedBlock>> {
     let benchmark = match (dataset, measure) {
         ("imagenet", Measure::Top1) => Benchmark::ImagenetLinear,
         ("places205", Measure::Top1) => Benchmark::PlacesLinear,
         _ => return Ok(None),
     };
-    PublishedBlock::of(benchmark, &layers.iter().copied().map(Some).collect::<Vec<_>>())
+    PublishedBlock::of(benchmark, &layers.iter().map(|layer| Some(layer.as_str())).collect::<Vec<_>>())
 }
 
 fn cell(group: &[&ProbeResult], measure: Measure, key: (&str, &str), layer: &str) -> Option<MeanStd> {

@@ -1,8 +1,8 @@
 //! Tables and plots from run directories only; nothing is trained or evaluated. [`collect`] finds the `results.json`
 //! of finished probes, evaluations and transfer stages, [`tables`] averages over seeds, [`write_report`] writes tables
 //! (CSV, Markdown), the accuracy-by-layer plot (SVG, PNG), comparisons of colorization methods (PNG), and transfer
-//! results with [`published`] ones. A [`ScoreTable`] holds color metrics of picture folders, [`interpretability`] a
-//! classifier's results on recolored pictures.
+//! results, where asked for with [`published`] ones. A [`ScoreTable`] holds color metrics of picture folders,
+//! [`interpretability`] a classifier's results on recolored pictures.
 
 pub mod accuracy; // linear probes
 mod canvas;
@@ -22,6 +22,7 @@ pub mod transfer;
 mod variants; // of a stage
 
 mod bars; // plot of a transfer table
+pub mod classes; // its values by class
 
 pub mod dataset_labels; // labels instead of paths
 
@@ -43,6 +44,13 @@ use std::{
     fs,
     path::{Path, PathBuf},
 };
+
+/// What a report holds.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ReportOptions {
+    /// Published results below the measured ones that they compare with.
+    pub published: bool,
+}
 
 /// Files written by [`write_report`].
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,39 +79,46 @@ impl std::fmt::Display for ReportPaths {
 
 /// Reports on every finished probe, evaluation and transfer stage in or below `dirs`, into folder `out`. Each file is
 /// written atomically.
-pub fn write_report(dirs: &[PathBuf], out: &Path) -> Result<ReportPaths> {
-    write(collect(dirs)?, out)
+pub fn write_report(dirs: &[PathBuf], out: &Path, options: &ReportOptions) -> Result<ReportPaths> {
+    write(&mut collect(dirs)?, out, options.published)
 }
 
 /// As [`write_report`], for given runs with their current names.
 pub fn write_report_of(fits: &[ReportedRun], out: &Path) -> Result<ReportPaths> {
-    write(collect_runs(fits)?, out)
+    write(&mut collect_runs(fits)?, out, false)
 }
 
-fn write(mut found: Collected, out: &Path) -> Result<ReportPaths> {
-    dataset_labels::label_datasets(&mut found);
-    let legends = variants::name_variants(&mut found);
+fn write(found: &mut Collected, out: &Path, published: bool) -> Result<ReportPaths> {
+    dataset_labels::label_datasets(found);
+    let legends = variants::name_variants(found);
     let Collected { probes, colors, transfers, monitors } = found;
     fs::create_dir_all(out).with_context(|| format!("cannot create the report folder {}", out.display()))?;
     let mut paths = ReportPaths { tables: vec![], plots: vec![], text: String::new() };
     if !probes.is_empty() {
-        paths.add_probes(&probes, &legends.probes, out)?;
+        paths.add_probes(probes, published, &legends.probes, out)?;
     }
     if !colors.is_empty() {
-        paths.add_colors(&colors, &legends.colors, out)?;
+        paths.add_colors(colors, &legends.colors, out)?;
     }
     if !transfers.is_empty() {
-        paths.add_transfers(&transfers, &legends.transfers, out)?;
+        paths.add_transfers(transfers, published, &legends.transfers, out)?;
     }
     if !monitors.is_empty() {
-        paths.add_monitors(&monitors, &probes, &legends.monitors, out)?;
+        paths.add_monitors(monitors, probes, &legends.monitors, out)?;
     }
     Ok(paths)
 }
 
 impl ReportPaths {
-    fn add_probes(&mut self, probes: &[ProbeResult], legend: &str, out: &Path) -> Result<()> {
-        let (top1, top5) = (tables(probes, Measure::Top1)?, tables(probes, Measure::Top5)?);
+    fn add_probes(
+        &mut self,
+        probes: &[ProbeResult],
+        published: bool,
+        legend: &str,
+        out: &Path,
+    ) -> Result<()> {
+        let of = |measure| accuracy::tables_with(probes, measure, published);
+        let (top1, top5) = (of(Measure::Top1)?, of(Measure::Top5)?);
         let write = |name: &str, bytes: &[u8]| write_file(&out.join(name), bytes);
         self.tables.extend([
             write("table.csv", accuracy::csv(&top1).as_bytes())?,
@@ -139,14 +154,21 @@ impl ReportPaths {
         Ok(())
     }
 
-    fn add_transfers(&mut self, results: &[TransferResult], legend: &str, out: &Path) -> Result<()> {
+    fn add_transfers(
+        &mut self,
+        results: &[TransferResult],
+        published: bool,
+        legend: &str,
+        out: &Path,
+    ) -> Result<()> {
         let table = transfer::table(results)?;
+        let table = if published { table.with_published()? } else { table };
         let write = |name: &str, bytes: &[u8]| write_file(&out.join(name), bytes);
         self.tables.push(write("table2.csv", table.csv().as_bytes())?);
         let tables = [table];
         let markdown = with_legend(&tables, TransferTable::markdown, legend);
         self.tables.push(write("table2.md", markdown.as_bytes())?);
-        if let Some(classes) = transfer::classes_csv(results) {
+        if let Some(classes) = classes::classes_csv(results) {
             self.tables.push(write("transfer_classes.csv", classes.as_bytes())?);
         }
         self.plots.extend([

@@ -3,6 +3,7 @@
 //!
 //! They are not directly comparable: data, schedules and rescaling differ, as the footnotes say.
 
+use super::table::RowGroup;
 use anyhow::{Result, anyhow};
 use serde::Deserialize;
 use std::{collections::BTreeMap, sync::LazyLock};
@@ -145,15 +146,13 @@ impl PublishedBlock {
         self.above + footnote + 1
     }
 
-    /// Table rows below the measured ones: a separator with the title, then `method [footnote]` and values.
-    pub fn rows(&self) -> Vec<Vec<String>> {
-        let columns = self.figures.first().map_or(0, |(_, values, _)| values.len());
-        let rule = [vec!["published".into()], vec![String::new(); columns]].concat();
+    /// Table rows below the measured ones: `method [footnote]` and values.
+    pub fn rows(&self) -> RowGroup {
         let row = |(method, values, footnote): &(String, Vec<Option<f64>>, usize)| {
             let cells = values.iter().map(|v| v.map_or("–".into(), |v| format!("{v:.1}")));
             std::iter::once(format!("{method} [{}]", self.number(*footnote))).chain(cells).collect()
         };
-        std::iter::once(rule).chain(self.figures.iter().map(row)).collect()
+        RowGroup { heading: "published".into(), rows: self.figures.iter().map(row).collect() }
     }
 
     /// Title and footnotes. Lines end in two spaces, a line break in Markdown.
@@ -212,7 +211,7 @@ mod tests {
         let (_, _, footnote) =
             block.figures.iter().find(|(method, ..)| method.starts_with("Noroozi")).unwrap();
         assert!(block.footnotes[*footnote].ends_with(UNSURE));
-        assert_eq!(block.rows()[0], ["published", "", ""]);
+        assert_eq!((block.rows().heading.as_str(), block.rows().rows[0].len()), ("published", 3));
         assert!(block.notes().contains("[1] Zhang, Isola and Efros"));
         assert_eq!(PublishedBlock::of(Benchmark::Pascal, &[None]).unwrap(), None);
     }

@@ -1,6 +1,7 @@
 //! Output of all report tables: text cells, written as aligned columns, Markdown and CSV.
 
 use crate::metrics::accuracy::MeanStd;
+use std::borrow::Cow;
 
 /// Named columns and rows of cells. The first column labels the rows, values follow.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -9,8 +10,17 @@ pub(super) struct TextTable {
     pub title: String,
     pub columns: Vec<String>,
     pub rows: Vec<Vec<String>>,
+    /// Rows of other origin, below the rest.
+    pub groups: Vec<RowGroup>,
     /// Text below the table. Two spaces at the end of a line make a line break in Markdown.
     pub notes: String,
+}
+
+/// Rows below a heading.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct RowGroup {
+    pub heading: String,
+    pub rows: Vec<Vec<String>>,
 }
 
 impl TextTable {
@@ -25,16 +35,15 @@ impl TextTable {
 
     /// Aligned for a terminal: the first column left, the others right.
     pub fn text(&self) -> String {
-        let count = self.lines().map(Vec::len).max().unwrap_or(0);
+        let count = self.lines().map(|line| line.len()).max().unwrap_or(0);
         let width = |column: usize| {
             self.lines()
-                .filter_map(|line| line.get(column))
-                .map(|cell| cell.chars().count())
+                .filter_map(|line| line.get(column).map(|cell| cell.chars().count()))
                 .max()
                 .unwrap_or(0)
         };
         let widths: Vec<_> = (0..count).map(width).collect();
-        let line = |line: &Vec<String>| {
+        let line = |line: Cow<[String]>| {
             let cells = line.iter().zip(&widths).enumerate().map(|(column, (cell, width))| match column {
                 0 => format!("{cell:<width$}"),
                 _ => format!("{cell:>width$}"),
@@ -63,8 +72,15 @@ impl TextTable {
         self.lines().map(|line| line.iter().map(quoted).collect::<Vec<_>>().join(",") + "\n").collect()
     }
 
-    fn lines(&self) -> impl Iterator<Item = &Vec<String>> {
-        std::iter::once(&self.columns).chain(&self.rows)
+    /// The columns' names, the rows, and each group below a line with its heading.
+    fn lines(&self) -> impl Iterator<Item = Cow<'_, [String]>> {
+        let heading = |group: &RowGroup| {
+            let blank = vec![String::new(); self.columns.len().saturating_sub(1)];
+            Cow::Owned([vec![group.heading.clone()], blank].concat())
+        };
+        let of_group = move |group| std::iter::once(heading(group)).chain(group.rows.iter().map(Cow::from));
+        let own = std::iter::once(&self.columns).chain(&self.rows).map(Cow::from);
+        own.chain(self.groups.iter().flat_map(of_group))
     }
 
     fn with_title_and_notes(&self, body: String, notes: &str) -> String {
@@ -76,10 +92,11 @@ impl TextTable {
     fn markdown_table(&self, first: &str, others: &str) -> String {
         let plain = |cell: &String| cell.replace('|', "\\|").replace('\n', " ");
         let line =
-            |line: &Vec<String>| format!("| {} |\n", line.iter().map(plain).collect::<Vec<_>>().join(" | "));
+            |line: Cow<[String]>| format!("| {} |\n", line.iter().map(plain).collect::<Vec<_>>().join(" | "));
         let rule =
             format!("|{first}|{}\n", format!("{others}|").repeat(self.columns.len().saturating_sub(1)));
-        line(&self.columns) + &rule + &self.rows.iter().map(line).collect::<String>()
+        let mut lines = self.lines().map(line);
+        lines.next().unwrap_or_default() + &rule + &lines.collect::<String>()
     }
 }
 

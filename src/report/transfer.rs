@@ -1,5 +1,6 @@
 //! Transfer results in the layout of the paper's Table 2: classification with one layer, the fully connected layers or
-//! all layers trained, detection, segmentation and further tasks, averaged over seeds, with published results below.
+//! all layers trained, detection, segmentation and further tasks, averaged over seeds, with published results below
+//! where asked for.
 
 use super::{
     kind::ResultKind,
@@ -133,14 +134,14 @@ pub struct TransferTable {
 }
 
 /// One value with its row and column.
-struct TransferEntry<'a> {
-    column: TransferColumn,
-    line: TransferLine,
+pub(super) struct TransferEntry<'a> {
+    pub column: TransferColumn,
+    pub line: TransferLine,
     result: &'a TransferResult,
-    row: &'a TransferRow,
+    pub row: &'a TransferRow,
 }
 
-fn entries(results: &[TransferResult]) -> Vec<TransferEntry<'_>> {
+pub(super) fn entries(results: &[TransferResult]) -> Vec<TransferEntry<'_>> {
     let of = |result: &'_ TransferResult, row: &'_ TransferRow| {
         let column = TransferColumn {
             task: row.task,
@@ -161,10 +162,10 @@ fn entries(results: &[TransferResult]) -> Vec<TransferEntry<'_>> {
 }
 
 /// The table of all results: rows in order of first appearance; columns by task, then in order of first appearance,
-/// layers by number.
+/// layers by number; without published results.
 ///
 /// # Errors
-/// Two results for the same cell and seed; an invalid compiled-in file of published results.
+/// Two results for the same cell and seed.
 pub fn table(results: &[TransferResult]) -> Result<TransferTable> {
     let entries = entries(results);
     refuse_duplicates(&entries)?;
@@ -185,8 +186,7 @@ pub fn table(results: &[TransferResult]) -> Result<TransferTable> {
         Some(MeanStd { std, ..mean }.percent())
     };
     let cells = lines.iter().map(|line| columns.iter().map(|column| cell(line, column)).collect()).collect();
-    let published = published(&columns)?;
-    Ok(TransferTable { columns, lines, cells, seeds, published })
+    Ok(TransferTable { columns, lines, cells, seeds, published: vec![] })
 }
 
 /// Counting a seed twice would understate the spread over seeds.
@@ -288,6 +288,14 @@ impl TransferColumn {
 }
 
 impl TransferTable {
+    /// With published results below that compare with its columns.
+    ///
+    /// # Errors
+    /// An invalid compiled-in file of published results.
+    pub fn with_published(self) -> Result<Self> {
+        Ok(Self { published: published(&self.columns)?, ..self })
+    }
+
     /// One-line title of the table.
     pub fn header(&self) -> String {
         let drawn =
@@ -320,16 +328,16 @@ impl TransferTable {
         label
     }
 
-    fn table(&self) -> TextTable {
+    pub(super) fn table(&self) -> TextTable {
         let row = |(line, cells): (&TransferLine, &Vec<Option<MeanStd>>)| {
             let cells = cells.iter().map(|cell| cell_text(cell.as_ref(), self.seeds.len()));
             std::iter::once(self.label(line)).chain(cells).collect()
         };
-        let published = self.published.iter().flat_map(PublishedBlock::rows);
         let columns = std::iter::once("backbone".to_string()).chain(self.titles());
-        let table = TextTable::new(columns, self.lines.iter().zip(&self.cells).map(row).chain(published));
+        let table = TextTable::new(columns, self.lines.iter().zip(&self.cells).map(row));
+        let groups = self.published.iter().map(PublishedBlock::rows).collect();
         let sources: String = self.published.iter().map(|block| format!("\n{}", block.notes())).collect();
-        TextTable { title: self.header(), notes: format!("\n{}{sources}", self.meanings()), ..table }
+        TextTable { title: self.header(), groups, notes: format!("\n{}{sources}", self.meanings()), ..table }
     }
 
     /// Descriptions of the columns; columns with the same description share a line.
@@ -346,7 +354,7 @@ impl TransferTable {
         lines.iter().map(line).collect::<Vec<_>>().join("  \n") + "\n"
     }
 
-    /// Aligned columns for a terminal, with descriptions and published sources below.
+    /// Aligned columns for a terminal, with descriptions below.
     pub fn text(&self) -> String {
         self.table().text()
     }
@@ -379,32 +387,4 @@ fn published_rows(block: &PublishedBlock) -> impl Iterator<Item = Vec<String>> {
         let source = block.footnotes.get(*footnote).cloned();
         about.into_iter().chain(values.iter().flat_map(figure)).chain(source).collect()
     })
-}
-
-/// Values by class, averaged over seeds, in percent: one line per class of a cell. None without any.
-pub fn classes_csv(results: &[TransferResult]) -> Option<String> {
-    let mut order: Vec<(TransferColumn, TransferLine, &str)> = vec![];
-    let mut values: HashMap<(TransferColumn, TransferLine, &str), Vec<f64>> = HashMap::new();
-    let entries = entries(results);
-    for TransferEntry { column, line, row, .. } in &entries {
-        for (class, value) in &row.per_class {
-            let key = (column.clone(), line.clone(), class.as_str());
-            let known = values.entry(key.clone()).or_insert_with(|| {
-                order.push(key);
-                vec![]
-            });
-            known.extend(value);
-        }
-    }
-    let names = ["dataset", "protocol", "task", "metric", "experiment", "backbone", "input", "class"];
-    let row = |key: &(TransferColumn, TransferLine, &str)| {
-        let (column, line, class) = key;
-        let mean = values.get(key).and_then(|v| MeanStd::of(v)).map(MeanStd::percent);
-        let about = [&column.dataset, &column.protocol, &column.name(), column.metric.name()];
-        let whose = [&line.experiment, &line.backbone, line.input.name(), class];
-        let fields = about.into_iter().chain(whose).map(str::to_string);
-        fields.chain(csv_cells(mean.as_ref())).collect()
-    };
-    let table = TextTable::new(names.into_iter().chain(["mean", "std", "n"]), order.iter().map(row));
-    (!table.rows.is_empty()).then(|| table.csv())
 }

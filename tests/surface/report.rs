@@ -1,7 +1,8 @@
 //! Reports from run directories: collected stages, tables as text, Markdown and CSV, plots, panels.
 
 use hueristic::report::{
-    BackboneResult, LayerResult, Measure, ProbeResult, ResultKind, collect, plot, tables, write_report,
+    BackboneResult, LayerResult, Measure, ProbeResult, ReportOptions, ResultKind, collect, plot, tables,
+    write_report,
 };
 use hueristic::train::{
     manifest::{Manifest, Status, sha256},
@@ -311,7 +312,7 @@ fn a_report_writes_everything_and_nothing_else() {
     }
     let out = Path::new(env!("CARGO_TARGET_TMPDIR")).join("report");
     let _ = fs::remove_dir_all(&out);
-    let paths = write_report(&[root.path().join("runs")], &out).unwrap();
+    let paths = write_report(&[root.path().join("runs")], &out, &ReportOptions::default()).unwrap();
     let mut names: Vec<_> =
         fs::read_dir(&out).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
     names.sort();

@@ -2,9 +2,8 @@
 //! plot, and the search for stages.
 
 use hueristic::report::{
-    InputColors, ResultKind, TransferMetric, TransferResult, TransferRow, TransferTask, collect,
-    transfer::{classes_csv, table},
-    write_report,
+    InputColors, ReportOptions, ResultKind, TransferMetric, TransferResult, TransferRow, TransferTable,
+    TransferTask, classes::classes_csv, collect, transfer::table, write_report,
 };
 use std::{
     collections::BTreeMap,
@@ -77,9 +76,14 @@ fn results() -> Vec<TransferResult> {
     vec![knn, segmentation, classification(0, 0.0), classification(1, 0.02), detection]
 }
 
+/// The table with published results.
+fn published(results: &[TransferResult]) -> TransferTable {
+    table(results).unwrap().with_published().unwrap()
+}
+
 #[test]
 fn the_table_of_two_seeds() {
-    let table = table(&results()).unwrap();
+    let table = published(&results());
     insta::assert_snapshot!(format!("{}\n{}", table.text(), table.markdown()));
 }
 
@@ -108,14 +112,16 @@ fn layers_and_neighbors_stand_by_number() {
 #[test]
 fn published_rows_stand_only_where_they_compare() {
     let elsewhere = stage(0, "cifar10", "all", vec![row("a", Classification, "all", Gray, 0.5)]);
-    let text = table(&[elsewhere]).unwrap().text();
+    let text = published(&[elsewhere]).text();
     assert!(!text.contains("published") && text.contains("50.0"), "{text}");
 
     let other = TransferRow { metric: Top1, ..row("a", Classification, "all", Gray, 0.5) };
-    assert!(!table(&[stage(0, "voc2007", "p", vec![other])]).unwrap().text().contains("published"));
+    assert!(!published(&[stage(0, "voc2007", "p", vec![other])]).text().contains("published"));
 
     let detection = stage(0, "voc2007", "p", vec![row("a", Detection, "all", Gray, 0.5)]);
-    let text = table(&[detection]).unwrap().text();
+    let own = table(std::slice::from_ref(&detection)).unwrap();
+    assert!(!own.text().contains("published") && !own.csv().contains("published"), "they were not asked for");
+    let text = published(&[detection]).text();
     assert!(text.contains("42.4") && text.contains("Misra") && !text.contains("Larsson"), "{text}");
 }
 
@@ -123,7 +129,7 @@ fn published_rows_stand_only_where_they_compare() {
 fn two_benchmarks_share_a_table_and_count_their_footnotes_on() {
     let probe = TransferRow { metric: Top1, ..row("a", Nonlinear, "conv4", Gray, 0.4) };
     let detection = stage(0, "voc2007", "p", vec![row("a", Detection, "all", Gray, 0.5)]);
-    let text = table(&[detection, stage(0, "imagenet", "p", vec![probe])]).unwrap().text();
+    let text = published(&[detection, stage(0, "imagenet", "p", vec![probe])]).text();
     let of = |method: &str| text.lines().find(|line| line.starts_with(method)).unwrap();
     assert!(of("RotNet [").contains("50.0") && of("Misra").contains("42.4"), "{text}");
     // One number per source, without duplicates.
@@ -150,7 +156,7 @@ fn the_same_seed_is_not_counted_twice() {
 
 #[test]
 fn sheets_for_machines() {
-    let csv = table(&results()).unwrap().csv();
+    let csv = published(&results()).csv();
     let lines: Vec<&str> = csv.lines().collect();
     assert!(lines[0].starts_with("experiment,backbone,input,Class. fc8 mean,Class. fc8 std,Class. fc8 n,"));
     assert_eq!(
@@ -191,7 +197,7 @@ fn run_directories_end_in_tables_and_a_plot() {
     assert_eq!(found.iter().map(bare).collect::<Vec<_>>(), results());
 
     let out = Path::new(env!("CARGO_TARGET_TMPDIR")).join("transfer");
-    let paths = write_report(&dirs, &out).unwrap();
+    let paths = write_report(&dirs, &out, &ReportOptions::default()).unwrap();
     let names = |paths: &[PathBuf]| -> Vec<String> {
         paths.iter().map(|p| p.file_name().unwrap().to_string_lossy().into_owned()).collect()
     };
@@ -239,7 +245,11 @@ fn probes_of_the_papers_data_are_set_beside_its_figures() {
         }],
         from: PathBuf::new(),
     };
-    let text = |dataset, measure| tables(&[probe(dataset)], measure).unwrap()[0].text();
+    let text = |dataset, measure| {
+        let table = tables(&[probe(dataset)], measure).unwrap().remove(0);
+        assert!(!table.text().contains("published"), "they were not asked for");
+        table.with_published().unwrap().text()
+    };
     let imagenet = text("imagenet", Measure::Top1);
     let row = imagenet.lines().find(|line| line.starts_with("Colorization [")).unwrap();
     assert!(row.contains("31.0") && row.ends_with('–'), "{imagenet}");
