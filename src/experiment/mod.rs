@@ -53,7 +53,7 @@ use std::path::PathBuf;
 /// How an experiment ended.
 #[derive(Debug)]
 pub enum Outcome {
-    /// All stages are finished. There is no report if the experiment evaluates nothing.
+    /// All stages are finished. If the experiment evaluates nothing, the report is a page.
     Finished { report: Option<ReportPaths>, pictures: Vec<PathBuf> },
     /// Interrupted by the user; the same command resumes.
     Interrupted,
@@ -80,14 +80,19 @@ pub fn run(experiment: &Experiment, options: &RunOptions) -> Result<Outcome> {
             short.extend(expected::shortfalls(experiment, &name, &planned.fit)?);
             let dataset = planned.fit.dataset();
             let StageRun { place, experiment, plan, .. } = planned.fit;
-            let (dir, stage, row) = (place.dir, name.clone(), plan.row.name);
-            done.push(ReportedRun { dir, experiment, stage, row, dataset });
+            let (dir, stage) = (place.dir, name.clone());
+            let (row, column) = (plan.row.name, plan.row.column);
+            done.push(ReportedRun { dir, experiment, stage, row, column, dataset });
         }
     }
     let out = options.out.join(&*experiment.name).join("report");
     let reports = |stage: &Stage| !stage.trains_backbone() || stage.kind().monitor().is_some();
     let reported = experiment.stages.iter().any(|(_, stage)| reports(stage));
-    let report = reported.then(|| report::write_report_of(&done, &out)).transpose()?;
+    let mut report = reported.then(|| report::write_report_of(&done, &out)).transpose()?;
+    match report::write_page_of(&done, &out) {
+        Ok(page) => report.get_or_insert_default().page = Some(page),
+        Err(error) => tracing::warn!("the results are complete, but there is no page of them: {error:#}"),
+    }
     ensure!(short.is_empty(), "the results do not meet `expected` in the spec:\n  {}", short.join("\n  "));
     Ok(Outcome::Finished { report, pictures })
 }

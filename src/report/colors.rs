@@ -162,8 +162,17 @@ impl<'a> ColorTable<'a> {
 
     /// Input, each method and the truth in columns, one row per example image; None without examples.
     pub fn comparison(&self) -> Result<Option<RgbTile>> {
+        self.comparison_of(&self.examples()?)
+    }
+
+    /// Numbers of the example images.
+    pub(super) fn examples(&self) -> Result<Vec<String>> {
+        self.methods.first().map_or(Ok(vec![]), |(_, first)| examples(&first[0].from))
+    }
+
+    /// As [`Self::comparison`], of the example images with these numbers.
+    pub(super) fn comparison_of(&self, numbers: &[String]) -> Result<Option<RgbTile>> {
         let Some((_, first)) = self.methods.first() else { return Ok(None) };
-        let numbers = examples(&first[0].from)?;
         let mut titles = vec!["input"];
         titles.extend(self.methods.iter().map(|(method, _)| method.as_str()));
         titles.push("truth");

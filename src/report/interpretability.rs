@@ -107,7 +107,12 @@ pub fn write_interpretability(
         write("interpretability_classes.csv", csv(&classes).as_bytes())?,
         write("interpretability_confusions.csv", csv(&confusions).as_bytes())?,
     ];
-    Ok(ReportPaths { tables, plots, text: format!("{}\n\n{}", report.header(), summary.text()) })
+    Ok(ReportPaths {
+        tables,
+        plots,
+        text: format!("{}\n\n{}", report.header(), summary.text()),
+        ..ReportPaths::default()
+    })
 }
 
 /// Data set indices of the images whose pictures [`write_interpretability`] will request.

@@ -1,10 +1,11 @@
 //! Tables and plots from run directories only; nothing is trained or evaluated. [`collect`] finds the `results.json`
 //! of finished probes, evaluations and transfer stages, [`tables`] averages over seeds, [`write_report`] writes tables
-//! (CSV, Markdown), the accuracy-by-layer plot (SVG, PNG), comparisons of colorization methods (PNG), and transfer
-//! results, where asked for with [`published`] ones. A [`ScoreTable`] holds color metrics of picture folders,
-//! [`interpretability`] a classifier's results on recolored pictures.
+//! (CSV, Markdown), the accuracy-by-layer plot (SVG, PNG), comparisons of colorization methods (PNG), transfer results,
+//! where asked for with [`published`] ones, and [`page`], all of it in one file. A [`ScoreTable`] holds color metrics of
+//! picture folders, [`interpretability`] a classifier's results on recolored pictures.
 
 pub mod accuracy; // linear probes
+mod axis;
 mod canvas;
 mod kind; // kinds of results.json
 pub mod published; // results from the literature
@@ -30,6 +31,8 @@ mod agreement;
 mod curves; // plot of measurements during training
 pub mod monitor; // these measurements // compared with linear probes
 
+pub mod page; // all of it in one HTML file
+
 pub use accuracy::{AccuracyRow, AccuracyTable, Measure, tables};
 pub use kind::ResultKind;
 pub use results::{BackboneResult, Collected, LayerResult, ProbeResult, ReportedRun, collect, collect_runs};
@@ -40,6 +43,7 @@ use crate::atomic_write;
 use anyhow::{Context, Result};
 use colors::ColorResult;
 use monitor::MonitorResult;
+use page::{PageOptions, RunRecord};
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -50,10 +54,12 @@ use std::{
 pub struct ReportOptions {
     /// Published results below the measured ones that they compare with.
     pub published: bool,
+    /// The seed of the page's samples; None for no page.
+    pub page: Option<u64>,
 }
 
 /// Files written by [`write_report`].
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ReportPaths {
     /// Probes: `table.csv`, `table.md`, `table_top5.csv`, `table_top5.md`; evaluations: `colors.csv`, `colors.md`;
     /// transfer stages: `table2.csv`, `table2.md`, `transfer_classes.csv`; monitors: `monitor.csv`, `monitor.md`.
@@ -61,6 +67,8 @@ pub struct ReportPaths {
     /// `accuracy.svg`, `accuracy.png`; `colors.png`, `comparison.png`; `transfer.svg`, `transfer.png`; `monitor.svg`,
     /// `monitor.png`, and beside a linear probe `monitor_probe.svg`, `monitor_probe.png`.
     pub plots: Vec<PathBuf>,
+    /// `report.html`.
+    pub page: Option<PathBuf>,
     /// The main tables, aligned for a terminal.
     pub text: String,
 }
@@ -68,24 +76,49 @@ pub struct ReportPaths {
 /// The tables, then the paths of all files.
 impl std::fmt::Display for ReportPaths {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        writeln!(f, "{}", self.text)?;
+        if !self.text.is_empty() {
+            writeln!(f, "{}", self.text)?;
+        }
         let lines = |what: &'static str, paths: &[PathBuf]| {
             paths.iter().map(|p| format!("{what:8} {}", p.display())).collect::<Vec<_>>()
         };
-        let all = [lines("table", &self.tables), lines("plot", &self.plots)].concat();
+        let page = self.page.as_slice();
+        let all = [lines("table", &self.tables), lines("plot", &self.plots), lines("page", page)].concat();
         f.write_str(&all.join("\n"))
     }
 }
 
 /// Reports on every finished probe, evaluation and transfer stage in or below `dirs`, into folder `out`. Each file is
 /// written atomically.
+///
+/// # Errors
+/// Those of [`collect`]; a page needs no results, only runs. Those of [`page::write`]; a folder that cannot be written.
 pub fn write_report(dirs: &[PathBuf], out: &Path, options: &ReportOptions) -> Result<ReportPaths> {
-    write(&mut collect(dirs)?, out, options.published)
+    let runs = options.page.map(|_| results::run_dirs(dirs)).transpose()?.unwrap_or_default();
+    let mut found = if runs.is_empty() { collect(dirs)? } else { results::collect_any(dirs)? };
+    let mut paths = write(&mut found, out, options.published)?;
+    if let Some(seed) = options.page {
+        let runs = RunRecord::of_folders(&runs, &found);
+        let page = PageOptions { published: options.published, seed };
+        paths.page = Some(page::write(&runs, &found, &page, out)?);
+    }
+    Ok(paths)
 }
 
-/// As [`write_report`], for given runs with their current names.
+/// As [`write_report`], for given runs with their current names, without a page.
 pub fn write_report_of(fits: &[ReportedRun], out: &Path) -> Result<ReportPaths> {
     write(&mut collect_runs(fits)?, out, false)
+}
+
+/// The page of given runs with their current names, in folder `out`.
+///
+/// # Errors
+/// Those of [`collect`] and of [`page::write`].
+pub fn write_page_of(fits: &[ReportedRun], out: &Path) -> Result<PathBuf> {
+    let (runs, mut found) = (fits.iter().map(RunRecord::of).collect::<Vec<_>>(), collect_runs(fits)?);
+    dataset_labels::label_datasets(&mut found);
+    variants::name_variants(&mut found);
+    page::write(&runs, &found, &PageOptions::default(), out)
 }
 
 fn write(found: &mut Collected, out: &Path, published: bool) -> Result<ReportPaths> {
@@ -93,7 +126,7 @@ fn write(found: &mut Collected, out: &Path, published: bool) -> Result<ReportPat
     let legends = variants::name_variants(found);
     let Collected { probes, colors, transfers, monitors } = found;
     fs::create_dir_all(out).with_context(|| format!("cannot create the report folder {}", out.display()))?;
-    let mut paths = ReportPaths { tables: vec![], plots: vec![], text: String::new() };
+    let mut paths = ReportPaths::default();
     if !probes.is_empty() {
         paths.add_probes(probes, published, &legends.probes, out)?;
     }

@@ -87,7 +87,8 @@ impl MonitorResult {
     }
 }
 
-fn scaled(measure: &str, value: f64) -> f64 {
+/// A value in the unit of its title.
+pub(super) fn scaled(measure: &str, value: f64) -> f64 {
     if SHARES.contains(&measure) { 100.0 * value } else { value }
 }
 
@@ -204,7 +205,7 @@ impl<'a> MonitoredStage<'a> {
 }
 
 /// Title of a measure.
-fn column(measure: &str) -> &str {
+pub(super) fn column(measure: &str) -> &str {
     match measure {
         "knn" => "kNN top-1 (%)",
         "probe" => "probe top-1 (%)",

@@ -18,6 +18,7 @@ use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 use std::{
     collections::HashSet,
+    ffi::OsStr,
     io,
     path::{Path, PathBuf},
 };
@@ -25,6 +26,8 @@ use walkdir::WalkDir;
 
 /// File name, next to `manifest.json` in a stage's run directory.
 pub const RESULTS: &str = "results.json";
+/// Spec of the run, in the same directory.
+pub(super) const SPEC: &str = "spec.yaml";
 
 /// Suffix of a row name if its training, or that of its backbone, diverged.
 pub(super) const DIVERGED: &str = " (diverged)";
@@ -73,7 +76,8 @@ pub struct Collected {
 }
 
 impl Collected {
-    fn is_empty(&self) -> bool {
+    /// Whether there are no results.
+    pub fn is_empty(&self) -> bool {
         let Self { probes, colors, transfers, monitors } = self;
         probes.is_empty() && colors.is_empty() && transfers.is_empty() && monitors.is_empty()
     }
@@ -86,6 +90,23 @@ impl Collected {
 /// # Errors
 /// A missing directory; an unreadable or modified file of a finished stage; no results.
 pub fn collect(dirs: &[PathBuf]) -> Result<Collected> {
+    let (found, unfinished) = find(dirs)?;
+    if found.is_empty() {
+        bail!("{}", nothing_found(dirs, &unfinished));
+    }
+    Ok(found)
+}
+
+/// As [`collect`], without results too.
+///
+/// # Errors
+/// As [`collect`], but for no results.
+pub(super) fn collect_any(dirs: &[PathBuf]) -> Result<Collected> {
+    Ok(find(dirs)?.0)
+}
+
+/// The results, and the stages that are not finished.
+fn find(dirs: &[PathBuf]) -> Result<(Collected, Vec<PathBuf>)> {
     let (mut found, mut visited, mut unfinished) = (Collected::default(), HashSet::new(), Vec::new());
     for dir in dirs {
         for stage in stages_below(dir)? {
@@ -102,8 +123,24 @@ pub fn collect(dirs: &[PathBuf]) -> Result<Collected> {
             }
         }
     }
-    if found.is_empty() {
-        bail!("{}", nothing_found(dirs, &unfinished));
+    Ok((found, unfinished))
+}
+
+/// Run directories in or below `dirs`, finished or not, in the order of [`collect`], each once.
+///
+/// # Errors
+/// A missing or unreadable directory.
+pub(super) fn run_dirs(dirs: &[PathBuf]) -> Result<Vec<PathBuf>> {
+    let (mut found, mut visited) = (vec![], HashSet::new());
+    for dir in dirs {
+        let is_run = |name: &OsStr, run: &Path| {
+            name == manifest::FILE && [SPEC, RESULTS].iter().any(|file| run.join(file).is_file())
+        };
+        for run in folders_below(dir, is_run)? {
+            if visited.insert(run.canonicalize().unwrap_or_else(|_| run.clone())) {
+                found.push(run);
+            }
+        }
     }
     Ok(found)
 }
@@ -119,6 +156,8 @@ pub struct ReportedRun {
     pub row: Option<String>,
     /// Label of the data set that it uses.
     pub dataset: String,
+    /// Column of its table, where each is a run.
+    pub column: Option<String>,
 }
 
 /// The results of the given runs under their current names; runs that only train have none.
@@ -169,9 +208,14 @@ enum Read {
     OtherKind,
 }
 
-/// Directories in or below `dir` with results, or of finished stages whose results are missing, sorted by the start of the
-/// run and then by path.
+/// Directories in or below `dir` with results, or of finished stages whose results are missing.
 fn stages_below(dir: &Path) -> Result<Vec<PathBuf>> {
+    folders_below(dir, |name, stage| name == RESULTS || (name == manifest::FILE && lacks_results(stage)))
+}
+
+/// Directories in or below `dir` with a file that `marks` them, given its name and the directory; sorted by the start of
+/// the run and then by path.
+fn folders_below(dir: &Path, marks: impl Fn(&OsStr, &Path) -> bool) -> Result<Vec<PathBuf>> {
     if !dir.is_dir() {
         bail!("{} is not a directory: give a run directory, or a folder of them", dir.display());
     }
@@ -184,7 +228,7 @@ fn stages_below(dir: &Path) -> Result<Vec<PathBuf>> {
             entry => entry.with_context(|| format!("cannot list {}", dir.display()))?,
         };
         let Some(stage) = entry.path().parent().filter(|_| entry.file_type().is_file()) else { continue };
-        if entry.file_name() == RESULTS || (entry.file_name() == manifest::FILE && lacks_results(stage)) {
+        if marks(entry.file_name(), stage) {
             stages.push(stage.into());
         }
     }
@@ -208,7 +252,7 @@ fn is_dangling(error: &walkdir::Error) -> bool {
 
 fn read(stage: &Path) -> Result<Read> {
     let outcome = match RunOutcome::finished(stage) {
-        Err(_) if !stage.join("spec.yaml").exists() => None, // manifest.json of another program
+        Err(_) if !stage.join(SPEC).exists() => None, // manifest.json of another program
         read => read?,
     };
     let Some(outcome) = outcome else { return Ok(Read::Unfinished) };

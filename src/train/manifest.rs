@@ -293,7 +293,11 @@ pub fn ensure_unchanged(file: &Path) -> Result<()> {
     RunOutcome::read(run)?.map_or(Ok(()), |outcome| outcome.ensure_unchanged(run, name))
 }
 
-fn read<T: DeserializeOwned>(run: &Path) -> Result<Option<T>> {
+/// Reads the manifest of the run directory `run` as `T`, which may hold a part of it; None if there is none.
+///
+/// # Errors
+/// The file cannot be read or is damaged.
+pub fn read<T: DeserializeOwned>(run: &Path) -> Result<Option<T>> {
     let path = run.join(FILE);
     let bytes = match fs::read(&path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),

@@ -46,7 +46,8 @@ pub(super) fn flat(text: &str) -> BTreeMap<String, String> {
     into
 }
 
-fn flatten(value: &Value, key: &str, into: &mut BTreeMap<String, String>) {
+/// Adds every scalar below `value`, as YAML, by its dotted key; `key` is that of `value`.
+pub fn flatten(value: &Value, key: &str, into: &mut BTreeMap<String, String>) {
     let below = |name: &str| if key.is_empty() { name.to_string() } else { format!("{key}.{name}") };
     match value {
         Value::Mapping(map) if !map.is_empty() => {

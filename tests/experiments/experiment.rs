@@ -1,6 +1,7 @@
 //! Complete experiments: from YAML to a report, which runs are reused, and which errors prevent a start.
 
 use super::home::Home;
+use anyhow::Context as _;
 use candle_core::{Device, Tensor};
 use hueristic::{
     experiment::{Outcome, check, check_and_estimate, run},
@@ -66,7 +67,24 @@ fn one_yaml_ends_in_a_table_a_plot_and_pictures() -> Result<()> {
     );
     assert!(report.plots.iter().chain(&report.tables).chain(&pictures).all(|p| p.exists()));
     assert_eq!(pictures.len(), 1, "the colorizer draws, the others do not");
+    let page = fs::read_to_string(report.page.as_ref().context("no page")?)?;
+    for text in
+        ["gaussian", "labels, seed 0", "Learning curves", "<section id=\"layers\">", "data:image/jpeg"]
+    {
+        assert!(page.contains(text), "no `{text}` on the page");
+    }
     home.reports_as_planned()
+}
+
+/// Results are not lost for a page that cannot be written.
+#[test]
+fn a_run_without_its_page_is_finished() -> Result<()> {
+    let home = Home::new()?;
+    let blocked = home.options().out.join("tiny/report/report.html");
+    fs::create_dir_all(&blocked)?;
+    let Outcome::Finished { report: Some(report), .. } = home.run(&[])? else { panic!("not finished") };
+    assert!(report.page.is_none() && report.tables.iter().all(|table| table.exists()), "{report}");
+    Ok(())
 }
 
 /// The weight file is the average of the checkpoint, and the other one its last weights; running statistics are shared.

@@ -10,6 +10,7 @@ mod floors;
 mod hub;
 mod init;
 mod oracles;
+mod page;
 mod report;
 mod report_transfer;
 mod runs;
