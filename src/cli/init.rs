@@ -29,7 +29,7 @@ pub(super) struct InitArgs {
     /// Pretext task
     #[arg(long, value_name = "NAME", default_value = "colorization", value_parser = PossibleValuesParser::new(TASK_NAMES))]
     task: String,
-    /// Minutes that the experiment may take on this machine
+    /// Minutes that the pretext task may take on this machine; a probe comes on top
     #[arg(long, value_name = "N", default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..100_000))]
     minutes: u32,
     /// File to write [default: FOLDER_TASK.yaml in the working directory]
@@ -64,6 +64,9 @@ pub(super) fn run(args: &InitArgs) -> Result<CommandOutput> {
         seconds: 60.0 * f64::from(args.minutes),
     };
     let draft = Draft::new(&survey, &options)?;
+    if draft.lacks_colors() {
+        tracing::warn!("nearly all of these pictures are gray: there are hardly any colors to learn from");
+    }
     tracing::info!("timing an update on some of the pictures");
     let scratch = tempfile::tempdir().context("cannot create a temporary folder")?;
     let runs = RunOptions { out: scratch.path().into(), locations: Locations::default(), device };
@@ -71,6 +74,9 @@ pub(super) fn run(args: &InitArgs) -> Result<CommandOutput> {
     let text = draft.text(draft.epochs(update), update);
     atomic_write::write(&out, text.as_bytes()).with_context(|| format!("cannot write {}", out.display()))?;
     Experiment::load(&out, &[]).with_context(|| format!("{} is not a spec", out.display()))?;
+    if let Some(reason) = &survey.why_unlabeled {
+        tracing::warn!("the pictures have no classes: {reason}");
+    }
     Ok(CommandOutput::ok(said(&survey, &out)))
 }
 
@@ -117,5 +123,11 @@ fn place(folder: &Path, out: &Path) -> Result<String> {
         .filter(|way| way.components().filter(|part| *part == Component::ParentDir).count() <= MOST_UP);
     let path = short.unwrap_or(folder);
     let text = path.to_str().with_context(|| format!("{} is not UTF-8: rename it", path.display()))?;
+    if text.contains('$') {
+        let reason = format!(
+            "a spec takes `$` in {text} for a variable: rename the folder, or link to it by another name"
+        );
+        return Err(Usage(reason).into());
+    }
     Ok(if text.is_empty() { ".".into() } else { text.into() })
 }

@@ -43,7 +43,9 @@ pub struct Survey {
     pub decoded: usize,
     /// The first picture that cannot be decoded, with the reason.
     pub fault: Option<(String, String)>,
-    /// Some training pictures, spread over the folder.
+    /// Why there are no classes, where something like classes is there.
+    pub why_unlabeled: Option<String>,
+    /// Some training pictures that can be decoded, spread over the folder.
     pub sample: Vec<PathBuf>,
 }
 
@@ -63,12 +65,12 @@ impl Survey {
         let step = files.len().div_ceil(SAMPLE);
         let sampled: Vec<usize> = (0..files.len()).step_by(step).collect();
         let began = Instant::now();
-        let looked: Vec<Result<RgbImage, DataError>> = (sampled.par_iter())
+        let looked: Vec<(usize, Result<RgbImage, DataError>)> = (sampled.into_par_iter())
             .filter(|_| began.elapsed() < LONGEST)
-            .map(|index| files.image(*index))
+            .map(|index| (index, files.image(index)))
             .collect();
-        let found: Vec<&RgbImage> = looked.iter().filter_map(|image| image.as_ref().ok()).collect();
-        let fault = looked.iter().find_map(|image| match image {
+        let found: Vec<&RgbImage> = looked.iter().filter_map(|(_, image)| image.as_ref().ok()).collect();
+        let fault = looked.iter().find_map(|(_, image)| match image {
             Err(DataError::Image { name, reason }) => Some((name.clone(), reason.clone())),
             _ => None,
         });
@@ -85,7 +87,10 @@ impl Survey {
             gray: gray as f64 / found.len().max(1) as f64,
             decoded: found.len(),
             fault,
-            sample: sampled.iter().map(|index| train.join(&files.paths()[*index])).collect(),
+            sample: (looked.iter().filter(|(_, image)| image.is_ok()))
+                .map(|(index, _)| train.join(&files.paths()[*index]))
+                .collect(),
+            why_unlabeled: files.why_unlabeled().map(String::from),
             train,
             val,
         })

@@ -16,10 +16,14 @@ const PHOTOGRAPH: usize = 96;
 const SMALLEST: usize = 24;
 /// Updates of the rehearsed training: enough that all else is little beside them.
 const REHEARSED: usize = 100_000;
-/// Share of the time that the pretext task gets; the rest is for validation and probes.
-const PRETEXT_SHARE: f64 = 0.75;
+/// Passes of the probe over a small set.
+const PROBE_EPOCHS: usize = 60;
+/// Share of the time that updates get; the rest is for validation and the monitor.
+const UPDATE_SHARE: f64 = 0.75;
 /// Most epochs of a draft: more are rarely worth the time on a small set.
 const MOST_EPOCHS: f64 = 200.0;
+/// Share of gray pictures above which there is little color to learn from.
+const MOST_GRAY: f64 = 0.9;
 /// Neighbors that a monitor needs in its bank.
 const NEIGHBORS: usize = 20;
 
@@ -95,7 +99,7 @@ pub struct DraftOptions<'a> {
     pub val: Option<&'a str>,
     /// Whether a GPU will train it.
     pub gpu: bool,
-    /// Seconds that it may take.
+    /// Seconds that the pretext task may take.
     pub seconds: f64,
 }
 
@@ -143,6 +147,11 @@ impl<'a> Draft<'a> {
         self.survey.short_side[1] >= PHOTOGRAPH
     }
 
+    /// Whether a colorizer would see hardly a color.
+    pub fn lacks_colors(&self) -> bool {
+        self.survey.gray > MOST_GRAY && ["colorization", "split_brain"].contains(&self.task.name)
+    }
+
     /// Whether labels are worth a probe: at least two classes with pictures for both splits.
     fn is_labeled(&self) -> bool {
         self.survey.classes.len() >= 2 && self.survey.smallest_class >= 2
@@ -165,8 +174,14 @@ impl<'a> Draft<'a> {
     /// # Errors
     /// A fault of the draft or of the pictures.
     pub fn rehearse(&self, scratch: &Path, options: &RunOptions) -> Result<f64> {
+        let is_listed = |path: &&PathBuf| !path.to_string_lossy().contains(['"', '\n']);
         let quoted = |path: &PathBuf| Ok(format!("\"{}\"", path::absolute(path)?.display()));
-        let list = self.survey.sample.iter().map(quoted).collect::<Result<Vec<String>>>()?;
+        let list =
+            self.survey.sample.iter().filter(is_listed).map(quoted).collect::<Result<Vec<String>>>()?;
+        ensure!(
+            !list.is_empty(),
+            "the names of the pictures hold quotation marks: rename them, or their folder"
+        );
         fs::write(scratch.join("sample.txt"), list.join("\n"))?;
         let data = format!(
             "data: {{ source: {{ list: {{ train: sample.txt, val: sample.txt }} }}, {} }}",
@@ -189,7 +204,7 @@ impl<'a> Draft<'a> {
     /// Epochs that fit into the time, for an update of so many seconds.
     pub fn epochs(&self, update: f64) -> f64 {
         let per_epoch = (self.split().0 as f64 / self.batch as f64) * update;
-        let epochs = (PRETEXT_SHARE * self.options.seconds / per_epoch.max(1e-9)).clamp(0.1, MOST_EPOCHS);
+        let epochs = (UPDATE_SHARE * self.options.seconds / per_epoch.max(1e-9)).clamp(0.1, MOST_EPOCHS);
         let digits = if epochs < 10.0 { 10.0 } else { 1.0 };
         (epochs * digits).floor() / digits
     }
@@ -312,11 +327,12 @@ impl<'a> Draft<'a> {
         let layers =
             if self.is_residual() { "layers: [conv1, layer1, layer2, layer3, layer4], " } else { "" };
         let batch = (4 * self.batch).min(128).min(self.split().0);
+        let steps = (PROBE_EPOCHS * self.split().0 / batch).clamp(100, 1500);
         format!(
             "\n  # How well a linear classifier reads each layer, beside a network that learned nothing.\n  \
              probe:\n    linear_probe:\n      backbones:\n        gaussian: {{ init: msra }}\n        \
              {name}: {{ stage: {name} }}\n      probe: {{ {layers}dimensions: 1200, augment: false }}\n      train:\n        \
-             steps: 1500\n        batch: {batch}\n        optimizer: {{ sgd: {{ lr: 0.01, decay: 5e-4 }} }}\n        \
+             steps: {steps}\n        batch: {batch}\n        optimizer: {{ sgd: {{ lr: 0.01, decay: 5e-4 }} }}\n        \
              schedule: {{ decay: {{ multi_step: {{ at: [60 %, 85 %], rates: [1e-3, 1e-4] }} }} }}\n"
         )
     }

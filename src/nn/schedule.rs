@@ -161,8 +161,17 @@ impl Decay {
             Self::Constant => Decay::Constant,
             Self::Step { every, factor } => Decay::Step { every: scale.steps(*every), factor: *factor },
             Self::MultiStep(Milestones { at, rates }) => {
-                let at = at.iter().map(|at| scale.steps(*at)).collect();
-                Decay::MultiStep(Milestones::new(at, rates.clone())?)
+                let mut kept: Vec<(Count, Positive)> = vec![];
+                for (at, rate) in at.iter().zip(rates) {
+                    let step = scale.steps(*at);
+                    // In a short training, milestones in percent coincide: the last of them applies.
+                    if !matches!(at, Length::Steps(_)) && kept.last().is_some_and(|(last, _)| *last == step) {
+                        kept.pop();
+                    }
+                    kept.push((step, *rate));
+                }
+                let (at, rates) = kept.into_iter().unzip();
+                Decay::MultiStep(Milestones::new(at, rates)?)
             }
             Self::Poly { power } => Decay::Poly { power: *power },
             Self::Cosine { floor } => Decay::Cosine { floor: *floor },
@@ -238,6 +247,15 @@ mod tests {
         let s = Schedule { decay: Decay::Constant, warmup: 4 };
         let rates: Vec<f64> = (0..6).map(|step| s.rate(8.0, step, 100)).collect();
         assert_eq!(rates, [2.0, 4.0, 6.0, 8.0, 8.0, 8.0]);
+    }
+
+    #[test]
+    fn milestones_that_coincide_in_a_short_training_are_one() {
+        let parse = |json: &str| serde_json::from_str::<Decay>(json).unwrap();
+        let decay = parse(r#"{"multi_step": {"at": ["60 %", "85 %"], "rates": [0.1, 0.01]}}"#);
+        let steps = |total| decay.in_steps(TrainScale { pictures: 8, batch: 8, total }).unwrap();
+        assert_eq!(steps(1), Decay::MultiStep(milestones(&[1], &[0.01]).unwrap()));
+        assert_eq!(steps(20), Decay::MultiStep(milestones(&[12, 17], &[0.1, 0.01]).unwrap()));
     }
 
     #[test]

@@ -11,7 +11,7 @@ use crate::{
     experiment::CurrentRuns,
     text::counted,
     train::{
-        removal,
+        manifest, removal,
         resolved_spec::{ResolvedSpec, SpecIdentity},
         run_dir::RunDir,
     },
@@ -22,6 +22,7 @@ use std::{
     fmt::{self, Display, Formatter},
     path::{Path, PathBuf},
 };
+use walkdir::{DirEntry, WalkDir};
 
 /// What to look for beyond superseded runs and leftovers.
 #[derive(Clone, Debug, Default)]
@@ -77,7 +78,10 @@ impl Cleaning {
                 continue;
             }
             if let Some(why) = why {
-                removals.push(Removal::of(run.dir.clone(), RemovalTarget::Run(run.into()), why));
+                match foreign_file(&run) {
+                    Some(file) => kept.push(format!("kept, since no run wrote {}", file.display())),
+                    None => removals.push(Removal::of(run.dir.clone(), RemovalTarget::Run(run.into()), why)),
+                }
                 continue;
             }
             if !atomic_write::partials(&run.dir).is_empty() {
@@ -129,6 +133,20 @@ impl Cleaning {
 fn finished(runs: &[RunRecord]) -> HashMap<SpecIdentity, PathBuf> {
     let finished = runs.iter().filter(|run| run.status == RunState::Finished);
     finished.filter_map(|run| Some((run.spec.identity()?, run.dir.clone()))).collect()
+}
+
+/// A file in the directory of a finished run that the run did not write, such as a user's notes. Unfinished runs have no
+/// list of their files.
+fn foreign_file(run: &RunRecord) -> Option<PathBuf> {
+    let written = |path: &Path| {
+        let name = path.strip_prefix(&run.dir).unwrap_or(path).to_string_lossy().replace('\\', "/");
+        run.manifest.outputs.contains_key(&name) || manifest::is_about_run(&name)
+    };
+    let partials = atomic_write::partials(&run.dir);
+    let files = WalkDir::new(&run.dir).into_iter().flatten().filter(|entry| !entry.file_type().is_dir());
+    let mut foreign =
+        files.map(DirEntry::into_path).filter(|path| !written(path) && !partials.contains(path));
+    foreign.next().filter(|_| run.status == RunState::Finished)
 }
 
 /// Why an unfinished run may go: the same has been finished elsewhere.

@@ -46,6 +46,11 @@ impl Status {
     }
 }
 
+/// Whether a file of a run directory is about the run and not among its outputs.
+pub fn is_about_run(name: &str) -> bool {
+    NOT_OUTPUTS.contains(&name)
+}
+
 /// Run information that the caller supplies.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct RunInfo {

@@ -116,7 +116,12 @@ impl TrainSpec {
     /// As [`Self::length`]; milestones that do not ascend in updates.
     pub fn in_steps(&self, pictures: usize) -> Result<TrainOptions, KeyError> {
         let scale = TrainScale { pictures, batch: self.batch.get() * self.iter_size.get(), total: 0 };
-        let steps = scale.steps(self.length()?);
+        let length = self.length()?;
+        let steps = scale.steps(length);
+        if steps == Count::of(usize::MAX) && length != Length::Steps(steps) {
+            let reason = format!("{length} of {pictures} pictures are more than {steps} updates");
+            return Err(KeyError::new(["train"], reason).advice("give fewer"));
+        }
         let scale = TrainScale { total: steps.get(), ..scale };
         let schedule = self.schedule.in_steps(scale).map_err(|wrong| {
             KeyError::new(["train", "schedule", "decay", "multi_step", "at"], wrong.to_string())

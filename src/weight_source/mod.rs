@@ -11,7 +11,7 @@ use crate::{
     released::{self, WeightCache},
     train::{
         checkpoint::{self, Checkpoint},
-        run_dir::WEIGHTS,
+        run_dir::{RunDir, WEIGHTS},
     },
 };
 use anyhow::Result;
@@ -90,6 +90,10 @@ fn of_run(run: &Path) -> Result<PathBuf> {
     if finished.is_file() {
         tracing::info!("using the final weights of the run, {}", finished.display());
         return Ok(finished);
+    }
+    if RunDir::finished(run)?.is_some() {
+        let advice = "its stage trains no network; give the run of one that does".into();
+        return Err(UnknownWeights::Folder { path: run.into(), advice }.into());
     }
     let kept = [("best", checkpoint::best(run)), ("last", checkpoint::last(run))];
     let Some((kind, path)) = kept.into_iter().find(|(_, path)| path.is_file()) else {

@@ -221,6 +221,7 @@ mod tests {
             stage: "s".into(),
             row: None,
             column: None,
+            dataset: String::new(),
         };
         let record = format!("{:?}", RunRecord { dir: PathBuf::new(), ..RunRecord::of(&run) });
         assert!(!record.contains("zoe") && record.contains("c.npy") && record.contains("b.png"), "{record}");
