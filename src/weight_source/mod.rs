@@ -91,7 +91,7 @@ fn of_run(run: &Path) -> Result<PathBuf> {
         tracing::info!("using the final weights of the run, {}", finished.display());
         return Ok(finished);
     }
-    if RunDir::finished(run)?.is_some() {
+    if RunDir::finished(run)?.is_some_and(|manifest| !manifest.outputs.contains_key(WEIGHTS)) {
         let advice = "its stage trains no network; give the run of one that does".into();
         return Err(UnknownWeights::Folder { path: run.into(), advice }.into());
     }

@@ -336,7 +336,7 @@ fn data_sets_are_named_by_labels_and_never_by_paths() {
             let result = ProbeResult { dataset: dataset.to_string(), ..two_seeds().remove(at) };
             finished(&runs.join(format!("probe{at}")), &result);
         }
-        write_report(&[runs.clone()], &runs.join("report")).unwrap();
+        write_report(std::slice::from_ref(&runs), &runs.join("report"), &ReportOptions::default()).unwrap();
         let read = |name: &str| fs::read_to_string(runs.join("report").join(name)).unwrap();
         [read("table.md"), read("table.csv"), read("accuracy.svg")].join("\n")
     };

@@ -35,7 +35,8 @@ fn original() -> &'static [(String, Vec<u8>)] {
             device: Device::Cpu,
         };
         run(&Experiment::load(&spec, &[]).unwrap(), &options).unwrap();
-        let dir = fs::read_dir(options.out.join("tiny")).unwrap().next().unwrap().unwrap().path();
+        let mut folders = fs::read_dir(options.out.join("tiny")).unwrap().map(|entry| entry.unwrap().path());
+        let dir = folders.find(|folder| folder.join("spec.yaml").is_file()).unwrap();
         let names = ["manifest.json", "spec.yaml", "weights.safetensors"];
         names.map(|name| (name.to_string(), fs::read(dir.join(name)).unwrap())).into()
     })
