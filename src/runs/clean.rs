@@ -13,12 +13,12 @@ use crate::{
     train::{
         manifest, removal,
         resolved_spec::{ResolvedSpec, SpecIdentity},
-        run_dir::RunDir,
+        run_dir::{RunDir, is_usual},
     },
 };
 use anyhow::Result;
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     fmt::{self, Display, Formatter},
     path::{Path, PathBuf},
 };
@@ -66,7 +66,7 @@ pub struct Cleaning {
 impl Cleaning {
     /// Decides what of the `found` runs may go.
     pub fn of(found: FoundRuns, options: &CleanOptions) -> Self {
-        let finished = finished(&found.runs);
+        let (finished, written) = (finished(&found.runs), written(&found.runs));
         let (mut removals, mut kept, mut checkpoints) = (vec![], vec![], 0);
         for run in found.runs {
             let Some(identity) = run.spec.identity() else { continue };
@@ -78,7 +78,7 @@ impl Cleaning {
                 continue;
             }
             if let Some(why) = why {
-                match foreign_file(&run) {
+                match foreign_file(&run, &written) {
                     Some(file) => kept.push(format!("kept, since no run wrote {}", file.display())),
                     None => removals.push(Removal::of(run.dir.clone(), RemovalTarget::Run(run.into()), why)),
                 }
@@ -135,18 +135,30 @@ fn finished(runs: &[RunRecord]) -> HashMap<SpecIdentity, PathBuf> {
     finished.filter_map(|run| Some((run.spec.identity()?, run.dir.clone()))).collect()
 }
 
-/// A file in the directory of a finished run that the run did not write, such as a user's notes. Unfinished runs have no
-/// list of their files.
-fn foreign_file(run: &RunRecord) -> Option<PathBuf> {
-    let written = |path: &Path| {
-        let name = path.strip_prefix(&run.dir).unwrap_or(path).to_string_lossy().replace('\\', "/");
-        run.manifest.outputs.contains_key(&name) || manifest::is_about_run(&name)
-    };
+/// Names that finished runs have written at the top of their directories.
+fn written(runs: &[RunRecord]) -> HashSet<String> {
+    let outputs = runs.iter().flat_map(|run| run.manifest.outputs.keys());
+    outputs.map(|name| top(name).to_string()).collect()
+}
+
+/// The first part of a path in a run directory.
+fn top(name: &str) -> &str {
+    name.split('/').next().unwrap_or(name)
+}
+
+/// A file in a run directory that the run did not write, such as a user's notes. A finished run lists its files; of an
+/// unfinished one, the names at the top must be those that runs write.
+fn foreign_file(run: &RunRecord, written: &HashSet<String>) -> Option<PathBuf> {
     let partials = atomic_write::partials(&run.dir);
+    let is_own = |path: &Path| {
+        let name = path.strip_prefix(&run.dir).unwrap_or(path).to_string_lossy().replace('\\', "/");
+        match run.status {
+            RunState::Finished => run.manifest.outputs.contains_key(&name) || manifest::is_about_run(&name),
+            _ => is_usual(top(&name)) || written.contains(top(&name)),
+        }
+    };
     let files = WalkDir::new(&run.dir).into_iter().flatten().filter(|entry| !entry.file_type().is_dir());
-    let mut foreign =
-        files.map(DirEntry::into_path).filter(|path| !written(path) && !partials.contains(path));
-    foreign.next().filter(|_| run.status == RunState::Finished)
+    files.map(DirEntry::into_path).find(|path| !is_own(path) && !partials.contains(path))
 }
 
 /// Why an unfinished run may go: the same has been finished elsewhere.

@@ -36,6 +36,14 @@ pub const SPEC: &str = "spec.yaml";
 /// File that is locked while a process writes to the directory.
 pub const LOCK: &str = "lock";
 
+/// Files and folders that a run of any stage writes, beside those of its manifest and TensorBoard's.
+const USUAL: [&str; 6] = [SPEC, "plan.txt", "layers.txt", "metrics.jsonl", "checkpoints", "pictures"];
+
+/// Whether a file or folder in a run directory has a name that a run of any stage writes.
+pub fn is_usual(name: &str) -> bool {
+    USUAL.contains(&name) || manifest::is_about_run(name) || name.starts_with("events.out.tfevents.")
+}
+
 /// An open, locked run directory. A second process gets an error with the holder's pid. The lock is released on drop
 /// or when the process ends for any reason.
 pub struct RunDir {

@@ -132,3 +132,12 @@ fn milestones_in_two_units_are_refused_before_the_first_step() -> Result<()> {
     assert!(!home.path().join("runs/tiny").exists());
     Ok(())
 }
+
+#[test]
+fn more_updates_than_can_be_counted_are_refused() -> Result<()> {
+    let home = Home::new()?;
+    let error = check(&home.load(&spec("epochs: 1e30", ["8", "12", "0"]), &[])?, &home.options());
+    let message = error.map(drop).unwrap_err().to_string();
+    assert!(message.contains("more than 4294967295 updates"), "{message}");
+    Ok(())
+}

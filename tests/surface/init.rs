@@ -119,6 +119,26 @@ fn splits_and_names_of_the_folder_are_kept() {
     assert!(written.contains("9 for training, 5 for validation, no classes"), "{written}");
 }
 
+/// Gray pictures in class folders, and one beside them that cannot be read.
+#[test]
+fn what_is_odd_about_a_folder_is_said_and_does_not_stop_it() {
+    let home = tempfile::tempdir().unwrap();
+    for index in 0..12u8 {
+        let folder = home.path().join(format!("odd/class{}", index % 2));
+        fs::create_dir_all(&folder).unwrap();
+        image::GrayImage::from_pixel(40, 40, image::Luma([index * 20]))
+            .save(folder.join(format!("{index}.png")))
+            .unwrap();
+    }
+    fs::write(home.path().join("odd/loose.png"), "no picture").unwrap();
+    let output = init(home.path(), &["odd", "--minutes", "1", "--threads", "1", "--device", "cpu"]);
+    let (said, warned) = (text(&output.stdout), text(&output.stderr));
+    assert!(output.status.success(), "{warned}");
+    assert!(said.contains("not readable: ") && said.contains("loose.png"), "{said}");
+    assert!(warned.contains("nearly all of these pictures are gray"), "{warned}");
+    assert!(warned.contains("no classes: ") && warned.contains("beside its folders"), "{warned}");
+}
+
 #[test]
 fn what_cannot_be_used_is_refused_in_words() {
     let home = tempfile::tempdir().unwrap();
@@ -139,6 +159,8 @@ fn what_cannot_be_used_is_refused_in_words() {
     pictures(&home.path().join("dots"), &[], 9, 10);
     refused(&["dots"], 1, "at least 24");
     refused(&["dots", "--task", "colorisation"], 2, "colorization");
+    pictures(&home.path().join("a$b"), &[], 9, 32);
+    refused(&["a$b"], 2, "rename the folder");
     fs::create_dir(home.path().join("broken")).unwrap();
     (0..9).for_each(|i| fs::write(home.path().join(format!("broken/{i}.png")), "no picture").unwrap());
     refused(&["broken"], 1, "broken/0.png");

@@ -185,6 +185,32 @@ fn runs_that_the_spec_no_longer_asks_for_go_with_it() {
 }
 
 #[test]
+fn a_run_with_a_file_of_the_users_own_is_kept() {
+    let home = Home::new();
+    home.run(&[]);
+    home.run(&["pretrain.train.optimizer.adam.lr=2e-3"]);
+    let told = home.says(&["runs", "clean", "--spec", "tiny.yaml"]);
+    let outdated =
+        |run: &&PathBuf| told.contains(&format!("{} (", run.file_name().unwrap().to_string_lossy()));
+    let runs = home.runs("pretrain");
+    let run = runs.iter().find(outdated).unwrap_or_else(|| panic!("{told}"));
+    for (name, finished) in [("notes.txt", true), ("pictures/mine/thesis.tex", true), ("notes.txt", false)] {
+        let mine = run.join(name);
+        fs::create_dir_all(mine.parent().unwrap()).unwrap();
+        fs::write(&mine, "mine").unwrap();
+        if !finished {
+            unfinish(run);
+        }
+        let told = home.says(&["runs", "clean", "--spec", "tiny.yaml", "--yes"]);
+        assert!(told.contains("kept, since no run wrote") && told.contains(name), "{told}");
+        assert_eq!(fs::read_to_string(&mine).unwrap(), "mine");
+        fs::remove_file(&mine).unwrap();
+    }
+    home.says(&["runs", "clean", "--spec", "tiny.yaml", "--yes"]);
+    assert!(!run.exists(), "nothing of the user's is left in it");
+}
+
+#[test]
 fn checkpoints_of_finished_runs_go_and_the_runs_stay_finished() {
     let home = Home::new();
     home.run(&[]);

@@ -132,6 +132,18 @@ fn an_unfinished_run_gives_its_best_checkpoint() {
 }
 
 #[test]
+fn a_finished_run_without_weights_is_not_called_unfinished() {
+    let home = home();
+    let run = home.path().join("results/runs/tiny/probe-s0-0123456789ab");
+    let dir = hueristic::train::run_dir::RunDir::open(&run, "work: {}\n").unwrap();
+    dir.finish(&[]).unwrap();
+    let run = run.strip_prefix(home.path()).unwrap().display().to_string();
+    let (code, _, err) = hueristic(home.path(), &["colorize", "a.jpg", "--weights", &run]);
+    assert!(code == 2 && err.contains("its stage trains no network"), "{err}");
+    assert!(!err.contains("not finished"), "{err}");
+}
+
+#[test]
 fn without_weights_it_says_what_there_is() {
     let home = home();
     let [color, dahl] = ["color", "dahl"].map(|stage| run_of(home.path(), stage));
