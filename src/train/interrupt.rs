@@ -44,7 +44,8 @@ impl ScratchDir {
     /// # Errors
     /// The folder cannot be created.
     pub fn new() -> Result<Self> {
-        Self::of(tempfile::tempdir().context("cannot create a temporary folder")?)
+        install()?;
+        Ok(Self::of(tempfile::tempdir().context("cannot create a temporary folder")?))
     }
 
     /// As [`ScratchDir::new`], hidden in `folder`, so that what is written there can be moved into `folder`.
@@ -52,14 +53,19 @@ impl ScratchDir {
     /// # Errors
     /// As [`ScratchDir::new`].
     pub fn within(folder: &Path) -> Result<Self> {
+        install()?;
         let hidden = tempfile::Builder::new().prefix(".partial-").tempdir_in(folder);
-        Self::of(hidden.with_context(|| format!("cannot write to {}", folder.display()))?)
+        Ok(Self::of(hidden.with_context(|| format!("cannot write to {}", folder.display()))?))
     }
 
-    fn of(folder: TempDir) -> Result<Self> {
-        install()?;
-        *SCRATCH_DIR.lock().unwrap_or_else(PoisonError::into_inner) = Some(folder.path().into());
-        Ok(Self(folder))
+    /// A signal that came before the handler knew the folder is obeyed here.
+    fn of(folder: TempDir) -> Self {
+        let mut known = SCRATCH_DIR.lock().unwrap_or_else(PoisonError::into_inner);
+        if requested() {
+            leave(folder.path());
+        }
+        *known = Some(folder.path().into());
+        Self(folder)
     }
 
     pub fn path(&self) -> &Path {
@@ -78,10 +84,17 @@ pub fn requested() -> bool {
     SIGNALS.load(Ordering::SeqCst) > 0
 }
 
+/// Removes `folder` and ends the process.
+fn leave(folder: &Path) -> ! {
+    let _ = (0..REMOVE_ATTEMPTS).find(|_| fs::remove_dir_all(folder).is_ok());
+    std::process::exit(EXIT_CODE)
+}
+
 fn on_signal() {
-    if let Some(folder) = SCRATCH_DIR.lock().unwrap_or_else(PoisonError::into_inner).as_deref() {
-        let _ = (0..REMOVE_ATTEMPTS).find(|_| fs::remove_dir_all(folder).is_ok());
-        std::process::exit(EXIT_CODE);
+    // Locked until the signal is counted: a folder made meanwhile would not be seen here, nor the signal there.
+    let scratch = SCRATCH_DIR.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(folder) = scratch.as_deref() {
+        leave(folder);
     }
     if SIGNALS.fetch_add(1, Ordering::SeqCst) > 0 {
         std::process::exit(EXIT_CODE);
