@@ -1,4 +1,5 @@
-//! Cost of a layer table for pictures of a given size: output maps, parameters, multiply-accumulates.
+//! Cost of a layer table for pictures of a given size: output maps, parameters, multiply-accumulates; and, as in the paper's
+//! Table 3, accumulated strides (`acc.`) and effective dilations (`eff.`), in pixels of the picture.
 
 use super::{
     kinds::{LayerKind, MapSize, SlidingWindow},
@@ -31,6 +32,9 @@ pub struct Line {
     pub from: Vec<String>,
     /// The normalization among the pointwise rows.
     pub norm: Option<&'static str>,
+    /// Pixels of the picture between two inputs of the window (for a transposed convolution between two of its outputs); None
+    /// where positions are mixed or resized.
+    pub spacing: Option<f64>,
     /// Height and width of the output.
     pub map: MapSize,
     /// Channels of the output.
@@ -53,6 +57,7 @@ impl Summary {
         }
         let sizes = sizes(rows, 0, input)?;
         let mut lines: Vec<Line> = vec![];
+        let mut spacings: Vec<Option<f64>> = vec![Some(1.0)];
         // The line that each value belongs to; None for the input.
         let mut owner: Vec<Option<usize>> = vec![None];
         for (i, row) in rows.iter().enumerate() {
@@ -68,10 +73,16 @@ impl Summary {
                     row.outputs
                 )
             }
+            let before = spacings[row.from[0]];
+            spacings.push(before.and_then(|spacing| spacing_after(&row.kind, spacing)));
             let own = row.from[0].checked_sub(1).filter(|before| before + 1 == i && row.kind.is_pointwise());
             match own.and_then(|_| lines.last_mut()) {
                 Some(line) => line.extend(row),
-                None => lines.push(Line::new(row, map, row.kind.macs(from, map))),
+                None => {
+                    let transposed = matches!(row.kind, LayerKind::ConvTranspose(_));
+                    let spacing = if transposed { spacings[i + 1] } else { before };
+                    lines.push(Line { spacing, ..Line::new(row, map, row.kind.macs(from, map)) });
+                }
             }
             let at = lines.len() - 1;
             let read: Vec<Option<usize>> = row.from.iter().map(|value| owner[*value]).collect();
@@ -110,6 +121,7 @@ impl Line {
             kind: row.kind.clone(),
             from: vec![],
             norm,
+            spacing: None,
             map,
             outputs: row.outputs,
             parameters: row.kind.parameters(),
@@ -131,17 +143,34 @@ impl Line {
 
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let columns =
-            ["layer", "kernel", "stride", "pad", "groups", "dilation", "norm", "output map", "parameters"];
+        let columns = [
+            "layer",
+            "kernel",
+            "stride",
+            "pad",
+            "groups",
+            "dilation",
+            "acc.",
+            "eff.",
+            "norm",
+            "output map",
+            "parameters",
+        ];
         let names = self.lines.iter().map(|line| line.name.len());
         let width = names.max().unwrap_or(0).max("layer ".len());
         write_row(f, width, columns, "MMAC", "")?;
         let (h, w) = self.input;
         let map = format!("{h}×{w}×{}", self.channels);
-        write_row(f, width, ["input", "", "", "", "", "", "", &map, ""], "", "")?;
+        write_row(f, width, ["input", "", "", "", "", "", "", "", "", &map, ""], "", "")?;
         self.lines.iter().try_for_each(|line| line.write(f, width))?;
         let parameters = thousands(self.parameters());
-        write_row(f, width, ["total", "", "", "", "", "", "", "", &parameters], &millions(self.macs()), "")
+        write_row(
+            f,
+            width,
+            ["total", "", "", "", "", "", "", "", "", "", &parameters],
+            &millions(self.macs()),
+            "",
+        )
     }
 }
 
@@ -155,6 +184,10 @@ impl Line {
         let [kernel, stride, pad, dilation] = window.map_or_else(Default::default, cells);
         let has_weights = self.kind.has_weights();
         let dilation = if has_weights { dilation } else { String::new() };
+        let spacing = self.spacing.filter(|_| window.is_some());
+        let effective = spacing.zip(window).filter(|_| has_weights);
+        let effective = effective.map(|(spacing, window)| spacing * window.dilation as f64);
+        let [spacing, effective] = [spacing, effective].map(|v| v.map_or(String::new(), |v| v.to_string()));
         let map = format!("{}×{}×{}", self.map.0, self.map.1, self.outputs);
         let (parameters, macs) = match has_weights {
             true => (thousands(self.parameters), millions(self.macs)),
@@ -167,6 +200,8 @@ impl Line {
             &pad,
             &groups,
             &dilation,
+            &spacing,
+            &effective,
             self.norm.unwrap_or(""),
             &map,
             &parameters,
@@ -188,6 +223,22 @@ impl Line {
     }
 }
 
+/// Pixels of the picture between two outputs of a layer whose inputs are `spacing` apart; None if it mixes or resizes
+/// positions.
+fn spacing_after(kind: &LayerKind, spacing: f64) -> Option<f64> {
+    match kind {
+        LayerKind::Conv(conv) => Some(spacing * conv.window.stride as f64),
+        LayerKind::Pool(_) => kind.window().map(|window| spacing * window.stride as f64),
+        LayerKind::ConvTranspose(conv) => Some(spacing / conv.shape.stride as f64),
+        LayerKind::Add(_)
+        | LayerKind::Concatenate(_)
+        | LayerKind::AddVector(_)
+        | LayerKind::SelectChannels(_)
+        | LayerKind::StopGradient(_) => Some(spacing),
+        _ => kind.is_pointwise().then_some(spacing),
+    }
+}
+
 fn cells(window: SlidingWindow) -> [String; 4] {
     let SlidingWindow { kernel, stride, pad, dilation } = window;
     [format!("{kernel}×{kernel}"), stride.to_string(), pad.to_string(), dilation.to_string()]
@@ -197,14 +248,14 @@ fn cells(window: SlidingWindow) -> [String; 4] {
 fn write_row(
     f: &mut fmt::Formatter<'_>,
     width: usize,
-    cells: [&str; 9],
+    cells: [&str; 11],
     macs: &str,
     note: &str,
 ) -> fmt::Result {
-    let [layer, kernel, stride, pad, groups, dilation, norm, map, parameters] = cells;
-    let left =
-        format!("{layer:<width$} {kernel:>6} {stride:>6} {pad:>3} {groups:>6} {dilation:>8} {norm:>5}");
-    let line = format!("{left} {map:>12} {parameters:>11} {macs:>9}  {note}");
+    let [layer, kernel, stride, pad, groups, dilation, spacing, effective, norm, map, parameters] = cells;
+    let left = format!("{layer:<width$} {kernel:>6} {stride:>6} {pad:>3} {groups:>6} {dilation:>8}");
+    let line =
+        format!("{left} {spacing:>4} {effective:>4} {norm:>5} {map:>12} {parameters:>11} {macs:>9}  {note}");
     writeln!(f, "{}", line.trim_end())
 }
 
