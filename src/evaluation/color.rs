@@ -9,7 +9,7 @@ use super::interpretability::{Classifier, classify_renderings};
 use crate::{
     backbones::vgg16::Vgg16Spec,
     bounded::{Count, Positive},
-    color::{bins::Bins, decode::Decode, lab},
+    color::{bins::Bins, decode::Decode, gray::Gray, lab},
     data::{Batch, loader::Loader},
     metrics::{
         color::{ColorScores, ImageScores},
@@ -34,6 +34,9 @@ pub struct ColorEvaluationSpec {
     /// How predicted distributions become colors; absent: by the annealed mean with the temperature in the network's
     /// spec.
     pub decode: Option<DecodeSpec>,
+    /// Gray picture that networks see and results keep; absent: that which each network was made for, mostly `lightness`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gray: Option<GraySpec>,
     /// Color prior whose inverse weighs the pixels of the second rebalanced metric.
     pub prior: PriorSpec,
     /// Resamples of the pictures for the confidence intervals.
@@ -48,6 +51,7 @@ impl Default for ColorEvaluationSpec {
     fn default() -> Self {
         Self {
             decode: None,
+            gray: None,
             prior: PriorSpec::default(),
             bootstrap: Count::of(1000),
             pictures: Count::of(8),
@@ -81,7 +85,8 @@ pub struct LabeledClassifier {
 
 impl LabeledClassifier {
     /// Classifies a batch's pictures in all renderings.
-    fn classify(&self, batch: &Batch, truth: &Tensor, colored: &ColorizedBatch) -> Result<Vec<Record>> {
+    fn classify(&self, truth: &TrueBatch, colored: &ColorizedBatch) -> Result<Vec<Record>> {
+        let batch = truth.batch;
         let labels = labels(batch)?.to_vec1::<u32>()?;
         let class = |label: u32| match &self.classes {
             None => Ok(label),
@@ -94,7 +99,7 @@ impl LabeledClassifier {
         let (original, recolored) = (batch.pixels.clone(), colored.rgb.clone());
         classify_renderings(
             &self.vgg,
-            &Renderings { original, gray: gray(truth)?, recolored },
+            &Renderings { original, gray: truth.gray_pictures()?, recolored },
             &images,
             &classes,
         )
@@ -124,6 +129,40 @@ impl From<DecodeSpec> for Decode {
     }
 }
 
+/// Gray value of a color picture. In YAML: `gray: average`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(title = "Gray")]
+pub enum GraySpec {
+    /// L of Lab.
+    Lightness,
+    /// (R + G + B) / 3, as in comparisons on SUN.
+    Average,
+    /// Y of YUV.
+    Luma,
+}
+
+impl GraySpec {
+    /// How tables call it.
+    pub fn formula(self) -> &'static str {
+        match self {
+            Self::Lightness => "L",
+            Self::Average => "(R+G+B)/3",
+            Self::Luma => "luma",
+        }
+    }
+}
+
+impl From<GraySpec> for Gray {
+    fn from(spec: GraySpec) -> Self {
+        match spec {
+            GraySpec::Lightness => Self::Lightness,
+            GraySpec::Average => Self::Average,
+            GraySpec::Luma => Self::Luma,
+        }
+    }
+}
+
 /// A colorization method.
 pub enum ColorizationMethod {
     Network {
@@ -136,6 +175,38 @@ pub enum ColorizationMethod {
     Colors(Loader),
     /// The loader's pictures, unchanged.
     Pictures(Loader),
+}
+
+/// A batch of true pictures, and what methods see and keep of it.
+struct TrueBatch<'a> {
+    batch: &'a Batch,
+    /// Lab `(B, H, W, 3)`.
+    lab: Tensor,
+    /// What all networks see, if not what each was made for.
+    gray: Option<Gray>,
+    /// Lightness that results keep, `(B, H, W, 1)`.
+    light: Tensor,
+}
+
+impl<'a> TrueBatch<'a> {
+    fn of(batch: &'a Batch, gray: Option<Gray>) -> Result<Self> {
+        let lab = lab::rgb_to_lab(&batch.pixels)?;
+        let light = match gray {
+            None => lab.narrow(3, 0, 1)?.contiguous()?,
+            Some(gray) => gray.of_pictures(&batch.pixels)?.affine(1.0, 50.0)?,
+        };
+        Ok(Self { batch, lab, gray, light })
+    }
+
+    /// ab `(B, H, W, 2)`.
+    fn ab(&self) -> Result<Tensor> {
+        Ok(self.lab.narrow(3, 1, 2)?.contiguous()?)
+    }
+
+    /// u8 RGB without color `(B, H, W, 3)`.
+    fn gray_pictures(&self) -> Result<Tensor> {
+        Ok(lab::lab_to_rgb(&Tensor::cat(&[&self.light, &self.ab()?.zeros_like()?], 3)?)?)
+    }
 }
 
 /// A colorized batch.
@@ -154,21 +225,20 @@ impl ColorizationMethod {
         }
     }
 
-    /// Colorizes the batch `truth`, given in Lab `(B, H, W, 3)`.
-    fn color(&mut self, batch: &Batch, truth: &Tensor) -> Result<ColorizedBatch> {
-        let (light, true_ab) = (truth.narrow(3, 0, 1)?.contiguous()?, truth.narrow(3, 1, 2)?);
+    fn color(&mut self, truth: &TrueBatch) -> Result<ColorizedBatch> {
         let ab = match self {
             Self::Network { colorizer, decode } => {
-                colorizer.color(&colorizer.gray().of_pictures(&batch.pixels)?, *decode)?
+                let gray = truth.gray.unwrap_or(colorizer.gray());
+                colorizer.color(&gray.of_pictures(&truth.batch.pixels)?, *decode)?
             }
-            Self::Gray => true_ab.zeros_like()?,
-            Self::Colors(loader) => ab_of(&paired_batch(loader, batch)?)?,
+            Self::Gray => truth.ab()?.zeros_like()?,
+            Self::Colors(loader) => ab_of(&paired_batch(loader, truth.batch)?)?,
             Self::Pictures(loader) => {
-                let rgb = paired_batch(loader, batch)?;
+                let rgb = paired_batch(loader, truth.batch)?;
                 return Ok(ColorizedBatch { ab: ab_of(&rgb)?, rgb });
             }
         };
-        let rgb = lab::lab_to_rgb(&Tensor::cat(&[&light, &ab], 3)?)?;
+        let rgb = lab::lab_to_rgb(&Tensor::cat(&[&truth.light, &ab], 3)?)?;
         Ok(ColorizedBatch { ab, rgb })
     }
 }
@@ -208,6 +278,8 @@ pub struct EvaluationContext<'a> {
     /// The probability of every bin.
     pub prior: &'a [f64],
     pub classifier: Option<LabeledClassifier>,
+    /// Gray picture that networks see and results keep; None: that of each network.
+    pub gray: Option<Gray>,
     /// Names of the validation images.
     pub names: &'a dyn Fn(usize) -> String,
 }
@@ -242,13 +314,13 @@ pub fn evaluate(
     };
     let mut done = 0;
     while let Some(batch) = val.next_batch()? {
-        let truth = lab::rgb_to_lab(&batch.pixels)?;
-        let colored = method.color(&batch, &truth)?;
-        evaluation.add(&batch, &truth, &colored, context)?;
+        let truth = TrueBatch::of(&batch, context.gray)?;
+        let colored = method.color(&truth)?;
+        evaluation.add(&truth, &colored, context)?;
         let kept = batch.indices.iter().filter(|index| index.is_multiple_of(every));
-        evaluation.examples.extend(examples(&batch, &truth, &colored, kept.copied().collect())?);
+        evaluation.examples.extend(examples(&truth, &colored, kept.copied().collect())?);
         if let Some(classifier) = &context.classifier {
-            evaluation.records.extend(classifier.classify(&batch, &truth, &colored)?);
+            evaluation.records.extend(classifier.classify(&truth, &colored)?);
         }
         done += batch.indices.len();
         progress(done);
@@ -257,23 +329,24 @@ pub fn evaluate(
     Ok(evaluation)
 }
 
-/// Renders the given images of the set in one pass over `val`; both must be rewound.
+/// Renders the given images of the set in one pass over `val`, as [`evaluate`] does with that `gray`; both must be rewound.
 ///
 /// # Errors
 /// Unreadable data.
 pub fn render(
     method: &mut ColorizationMethod,
     val: &mut Loader,
+    gray: Option<Gray>,
     images: &BTreeSet<usize>,
 ) -> Result<Vec<ExampleImage>> {
     let mut rendered = vec![];
     while let Some(batch) = val.next_batch()? {
-        let truth = lab::rgb_to_lab(&batch.pixels)?;
+        let truth = TrueBatch::of(&batch, gray)?;
         let wanted: BTreeSet<usize> = batch.indices.iter().copied().filter(|i| images.contains(i)).collect();
         // Methods with a loader of their own must advance with `val`.
         if !wanted.is_empty() || !matches!(method, ColorizationMethod::Network { .. }) {
-            let colored = method.color(&batch, &truth)?;
-            rendered.extend(examples(&batch, &truth, &colored, wanted)?);
+            let colored = method.color(&truth)?;
+            rendered.extend(examples(&truth, &colored, wanted)?);
         }
     }
     Ok(rendered)
@@ -281,18 +354,19 @@ pub fn render(
 
 /// Renders some images of a batch, given by their index in the set.
 fn examples(
-    batch: &Batch,
-    truth: &Tensor,
+    truth: &TrueBatch,
     colored: &ColorizedBatch,
     images: BTreeSet<usize>,
 ) -> Result<Vec<ExampleImage>> {
-    let (_, height, width, _) = truth.dims4()?;
+    let (_, height, width, _) = truth.lab.dims4()?;
     let tile = |rgb: &Tensor| -> Result<RgbTile> { Ok((width, height, bytes(rgb)?)) };
+    let (batch, gray) = (truth.batch, truth.gray_pictures()?);
     let wanted = batch.indices.iter().enumerate().filter(|(_, index)| images.contains(index));
     wanted
         .map(|(i, index)| {
-            let gray = tile(&gray(&truth.narrow(0, i, 1)?)?)?;
-            let (truth, result) = (tile(&batch.pixels.get(i)?)?, tile(&colored.rgb.get(i)?)?);
+            let [truth, gray, result] =
+                [&batch.pixels, &gray, &colored.rgb].map(|pictures| tile(&pictures.get(i)?));
+            let (truth, gray, result) = (truth?, gray?, result?);
             Ok(ExampleImage { index: *index, truth, gray, result })
         })
         .collect()
@@ -301,13 +375,13 @@ fn examples(
 impl Evaluation {
     fn add(
         &mut self,
-        batch: &Batch,
-        truth: &Tensor,
+        truth: &TrueBatch,
         colored: &ColorizedBatch,
         context: &EvaluationContext,
     ) -> Result<()> {
+        let batch = truth.batch;
         let names: Vec<String> = batch.indices.iter().map(|index| (context.names)(*index)).collect();
-        let true_ab = truth.narrow(3, 1, 2)?.contiguous()?;
+        let true_ab = truth.ab()?;
         let images = (0..names.len())
             .map(|i| Ok([pairs(&colored.ab.get(i)?)?, pairs(&true_ab.get(i)?)?]))
             .collect::<Result<Vec<_>>>()?;
@@ -327,12 +401,6 @@ impl Evaluation {
         }
         Ok(())
     }
-}
-
-/// Removes the color of Lab pictures; returns u8 RGB.
-fn gray(lab: &Tensor) -> candle_core::Result<Tensor> {
-    let light = lab.narrow(3, 0, 1)?.contiguous()?;
-    lab::lab_to_rgb(&Tensor::cat(&[&light, &light.zeros_like()?, &light.zeros_like()?], 3)?)
 }
 
 fn pairs(ab: &Tensor) -> Result<Vec<[f32; 2]>> {

@@ -3,11 +3,13 @@
 
 use super::{
     kind::ResultKind,
+    published::{Benchmark, PublishedBlock},
     score::{COLUMNS, ScoreColumn, in_display_units},
     table::TextTable,
 };
 use crate::{
     color::lab::lab_to_srgb8,
+    evaluation::color::GraySpec,
     metrics::{
         accuracy::MeanStd,
         bootstrap::Interval,
@@ -40,6 +42,9 @@ pub struct ColorResult {
     pub dataset: String,
     /// Side of the colorized pictures.
     pub pixels: usize,
+    /// Gray picture that all networks saw, if it was not that which each was made for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gray: Option<GraySpec>,
     pub method: String,
     pub summary: ColorSummary,
     /// Bootstrap intervals over images.
@@ -60,34 +65,46 @@ pub struct ColorResult {
 /// Histogram over ab cells.
 pub type Histogram = crate::evaluation::color::AbHistogram;
 
-/// Methods evaluated on one data set at one size.
+/// Methods evaluated on one data set at one size, from one gray picture.
 #[derive(Debug)]
 pub struct ColorTable<'a> {
     dataset: &'a str,
     pixels: usize,
+    gray: Option<GraySpec>,
     /// Methods in order of first appearance, with one result per seed.
     methods: Vec<(String, Vec<&'a ColorResult>)>,
+    published: Option<PublishedBlock>,
 }
 
-/// One table per data set and size, in order of first appearance.
+/// One table per data set, size and gray picture, in order of first appearance.
 ///
 /// # Errors
 /// Two results for the same method and seed.
 pub fn tables(results: &[ColorResult]) -> Result<Vec<ColorTable<'_>>> {
     let mut tables: Vec<ColorTable> = vec![];
     for result in results {
-        let same = |t: &&mut ColorTable| t.dataset == result.dataset && t.pixels == result.pixels;
+        let key = (result.dataset.as_str(), result.pixels, result.gray);
+        let same = |t: &&mut ColorTable| (t.dataset, t.pixels, t.gray) == key;
         match tables.iter_mut().find(same) {
             Some(table) => table.add(result)?,
             None => {
-                let mut table =
-                    ColorTable { dataset: &result.dataset, pixels: result.pixels, methods: vec![] };
+                let (dataset, pixels, gray) = key;
+                let mut table = ColorTable { dataset, pixels, gray, methods: vec![], published: None };
                 table.add(result)?;
                 tables.push(table);
             }
         }
     }
     Ok(tables)
+}
+
+/// As [`tables`], with the paper's Table 1 below each if `published`.
+///
+/// # Errors
+/// As [`tables`] and [`ColorTable::with_published`].
+pub fn tables_with(results: &[ColorResult], published: bool) -> Result<Vec<ColorTable<'_>>> {
+    let tables = tables(results)?.into_iter();
+    tables.map(|table| if published { table.with_published() } else { Ok(table) }).collect()
 }
 
 impl<'a> ColorTable<'a> {
@@ -120,7 +137,11 @@ impl<'a> ColorTable<'a> {
             1 => "± standard error by bootstrap over images".into(),
             seeds => format!("mean ± std over {seeds} seeds"),
         };
-        format!("Colorization of {images} images of {} at {} pixels, {spread}", self.dataset, self.pixels)
+        let from = self.gray.map_or(String::new(), |gray| format!(", seen as {}", gray.formula()));
+        format!(
+            "Colorization of {images} images of {} at {} pixels{from}, {spread}",
+            self.dataset, self.pixels
+        )
     }
 
     /// Table of metrics, one row per method; the last row has the metrics of the true colors that are meaningful.
@@ -134,7 +155,27 @@ impl<'a> ColorTable<'a> {
             std::iter::once(method.clone()).chain(cells).chain(judged.then_some(top1)).collect()
         };
         let rows = self.methods.iter().map(row).chain(self.truth());
-        TextTable { title: self.header(), ..TextTable::new(titles, rows) }
+        let groups = self.published.iter().map(PublishedBlock::rows).collect();
+        let notes = self.published.iter().map(|block| format!("\n{}", block.notes())).collect();
+        TextTable { title: self.header(), groups, notes, ..TextTable::new(titles, rows) }
+    }
+
+    /// With the paper's Table 1 below, if this is on ImageNet.
+    ///
+    /// # Errors
+    /// An invalid compiled-in file of published results.
+    pub fn with_published(self) -> Result<Self> {
+        if self.dataset != "imagenet" {
+            return Ok(self);
+        }
+        let judged = self.methods.iter().any(|(_, results)| recognized(results).is_some());
+        let columns = COLUMNS.into_iter().map(|(measure, ..)| match measure {
+            ColorMeasure::Auc => Some("AuC"),
+            ColorMeasure::AucPrior => Some("AuC rebal."),
+            _ => None,
+        });
+        let columns: Vec<_> = columns.chain(judged.then_some(Some("VGG top-1"))).collect();
+        Ok(Self { published: PublishedBlock::of(Benchmark::Colorization, &columns)?, ..self })
     }
 
     fn truth(&self) -> Option<Vec<String>> {

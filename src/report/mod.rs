@@ -5,8 +5,8 @@
 //! picture folders, [`interpretability`] a classifier's results on recolored pictures.
 
 pub mod accuracy; // linear probes
-mod axis;
-mod canvas;
+pub(crate) mod axis;
+pub(crate) mod canvas;
 mod kind; // kinds of results.json
 pub mod published; // results from the literature
 pub mod score;
@@ -18,7 +18,7 @@ pub mod plot;
 pub(crate) mod redact; // no host, no absolute path
 pub mod results;
 mod scatter;
-mod table; // text, Markdown and CSV output
+pub(crate) mod table; // text, Markdown and CSV output
 pub mod transfer;
 mod variants; // of a stage
 
@@ -131,7 +131,7 @@ fn write(found: &mut Collected, out: &Path, published: bool) -> Result<ReportPat
         paths.add_probes(probes, published, &legends.probes, out)?;
     }
     if !colors.is_empty() {
-        paths.add_colors(colors, &legends.colors, out)?;
+        paths.add_colors(colors, published, &legends.colors, out)?;
     }
     if !transfers.is_empty() {
         paths.add_transfers(transfers, published, &legends.transfers, out)?;
@@ -167,8 +167,14 @@ impl ReportPaths {
         Ok(())
     }
 
-    fn add_colors(&mut self, results: &[ColorResult], legend: &str, out: &Path) -> Result<()> {
-        let tables = colors::tables(results)?;
+    fn add_colors(
+        &mut self,
+        results: &[ColorResult],
+        published: bool,
+        legend: &str,
+        out: &Path,
+    ) -> Result<()> {
+        let tables = colors::tables_with(results, published)?;
         let write = |name: String, bytes: &[u8]| write_file(&out.join(name), bytes);
         let text = plain(&with_legend(&tables, |t| t.table().text(), legend));
         let markdown = with_legend(&tables, |t| t.table().markdown(), legend);

@@ -278,7 +278,7 @@ impl Tabled for ColorResult {
         self.seed
     }
     fn cells(&self) -> Vec<String> {
-        vec![format!("{:?}", (&self.dataset, self.pixels, unmarked(&self.method)))]
+        vec![format!("{:?}", (&self.dataset, self.pixels, self.gray, unmarked(&self.method)))]
     }
     fn names(&mut self) -> Vec<&mut String> {
         vec![&mut self.method]

@@ -1,7 +1,7 @@
 //! Evaluation of colorizations as a stage: metrics on cases with known results, outputs, checks before the start, and
 //! the losses of its methods.
 
-use super::home::Home;
+use super::{home::Home, skipping};
 use candle_core::Tensor;
 use hueristic::{
     color::{bins::Bins, lab::srgb8_to_lab},
@@ -198,10 +198,8 @@ fn mistakes_are_found_before_anything_runs() -> Result<()> {
     Ok(())
 }
 
-/// The spec of the paper's table passes `check` on a data set in ImageNet's layout.
-#[test]
-fn the_papers_recipe_passes_check() -> Result<()> {
-    let home = Home::new()?;
+/// Two classes in ImageNet's layout, 24 pictures each, for both splits.
+fn imagenet(home: &Home) -> Result<Locations> {
     for (split, ending) in [("train", "JPEG"), ("val", "JPEG")] {
         for class in ["n01440764", "n01443537"] {
             let folder = home.path().join("data/imagenet").join(split).join(class);
@@ -215,9 +213,19 @@ fn the_papers_recipe_passes_check() -> Result<()> {
             }
         }
     }
-    let spec = Path::new(env!("CARGO_MANIFEST_DIR")).join("experiments/paper/table1.yaml");
-    let locations = Locations { data: Some(home.path().join("data")) };
-    let plan = check(&Experiment::load(&spec, &[])?, &RunOptions { locations, ..home.options() })?;
+    Ok(Locations { data: Some(home.path().join("data")) })
+}
+
+fn paper(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("experiments/paper/{name}.yaml"))
+}
+
+/// The spec of the paper's table passes `check` on a data set in ImageNet's layout.
+#[test]
+fn the_papers_recipe_passes_check() -> Result<()> {
+    let home = Home::new()?;
+    let locations = imagenet(&home)?;
+    let plan = check(&Experiment::load(&paper("table1"), &[])?, &RunOptions { locations, ..home.options() })?;
     let text = plan.to_string();
     for part in ["32,230,393", "450000 steps × 40", "19,743.9", "methods  6", "5 stages"] {
         assert!(text.contains(part), "{part}: {text}");
@@ -261,5 +269,96 @@ fn a_classifier_is_asked_what_the_pictures_show() -> Result<()> {
     let unmapped = yaml.replace("classes: [0, 1, 2, 3, 4, 5, 6, 7, 8, 0], ", "");
     let error = format!("{:#}", home.run_yaml(&unmapped).expect_err("ten classes, of which nine are known"));
     assert!(error.contains("map the labels of the data set"), "{error}");
+    Ok(())
+}
+
+/// The spec of the paper's Figures 10 to 12, with small weights in place of the released ones.
+#[test]
+fn the_interpretability_of_the_paper_is_measured_in_small() -> Result<()> {
+    let home = Home::new()?;
+    let locations = imagenet(&home)?;
+    home.run_yaml(SPEC)?;
+    let colorizer = home.fit("full-")?.join("weights.safetensors");
+    let judge = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/oracles/vgg16_torch.safetensors");
+    let classifier = "{ width: 0.03, fc: 16, crop: 64, input: rgb_unit }";
+    let key = "evaluation.evaluation.classifier";
+    let sets = [
+        format!("evaluation.methods.full.file={}", colorizer.display()),
+        format!("{key}.weights={}", judge.display()),
+        format!("{key}.vgg16={classifier}"),
+        format!("{key}.classes=[3, 5]"),
+        "data.crop=64".into(),
+    ];
+    let experiment = Experiment::load(&paper("interpretability"), &sets)?;
+    let Outcome::Finished { report: Some(report), .. } =
+        run(&experiment, &RunOptions { locations, ..home.options() })?
+    else {
+        panic!("no report")
+    };
+    assert!(
+        report.text.contains("VGG top-1 %") && report.text.contains("48 images of imagenet"),
+        "{}",
+        report.text
+    );
+    Ok(())
+}
+
+/// Published pictures of 240 photographs have the published scores, to the last digit that was printed.
+#[test]
+fn the_papers_table_4_comes_out_of_its_spec() -> Result<()> {
+    let Some(folder) = skipping::data("sun6_learch") else { return Ok(()) };
+    let home = Home::new()?;
+    let pictures = |stage: &str, method: &str, folder: &Path| {
+        format!("{stage}.methods.{method}.pictures={}", folder.display())
+    };
+    let stages = ["average", "lightness"];
+    let sets = stages.map(|stage| {
+        [
+            pictures(stage, "learch", &folder.join("learch")),
+            pictures(stage, "published", &folder.join("ours")),
+        ]
+    });
+    let locations = Locations { data: folder.parent().map(Path::to_path_buf) };
+    let experiment = Experiment::load(&paper("table4"), sets.as_flattened())?;
+    let Outcome::Finished { report: Some(report), .. } =
+        run(&experiment, &RunOptions { locations, ..home.options() })?
+    else {
+        panic!("no report")
+    };
+    for title in ["seen as (R+G+B)/3", "seen as L"] {
+        assert!(report.text.contains(title), "{}", report.text);
+    }
+    let result = |start: &str| -> Result<ColorResult> {
+        let run = fs::read_dir(home.path().join("runs/table4"))?
+            .flatten()
+            .find(|run| run.file_name().to_string_lossy().starts_with(start));
+        let run = run.unwrap_or_else(|| panic!("no run {start}"));
+        Ok(serde_json::from_slice(&fs::read(run.path().join(RESULTS))?)?)
+    };
+    for (method, auc, rebalanced) in
+        [("gray", 89.15, 66.23), ("learch", 88.83, 69.44), ("published", 89.98, 76.51)]
+    {
+        let summary = result(&format!("average-{method}-"))?.summary;
+        let ours = [summary.auc_thresholds, summary.auc_empirical_thresholds].map(|v| 100.0 * v);
+        let off = [ours[0] - auc, ours[1] - rebalanced].map(f64::abs);
+        assert!(off.iter().all(|off| *off < 0.1), "{method}: {ours:?}");
+    }
+    Ok(())
+}
+
+/// A network made for L sees the same without `gray:`, and something else of colored pictures as (R+G+B)/3.
+#[test]
+fn all_networks_see_the_gray_that_is_asked_for() -> Result<()> {
+    let auc = |gray: &str| -> Result<[f64; 2]> {
+        let home = Home::new()?;
+        let asked = SPEC.replace("pictures: 3 }", &format!("pictures: 3{gray} }}"));
+        home.run_yaml(&asked)?;
+        let of = |method: &str| -> Result<f64> { Ok(home.result(method)?.summary.auc) };
+        Ok([of("full")?, of("gray")?])
+    };
+    let own = auc("")?;
+    assert_eq!(own, auc(", gray: lightness")?);
+    let average = auc(", gray: average")?;
+    assert!(own[0] != average[0] && own[1] == average[1], "{own:?}, {average:?}");
     Ok(())
 }

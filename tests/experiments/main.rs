@@ -11,6 +11,8 @@ mod monitor;
 mod networks;
 mod schema;
 mod single_label;
+#[path = "../skipping/mod.rs"]
+mod skipping;
 mod spec_errors;
 mod spec_round_trip;
 mod split_brain;

@@ -480,7 +480,7 @@ fn stages_that_refer_to_nothing() {
 #[test]
 fn names_of_things_outside_the_file() {
     assert_snapshot!(changed("scenes: { train: 64, val: 16 }", "catalog: cifra10"), @r"
-    error: unknown data set `cifra10`, expected one of `cifar10`, `imagenet`, `imagenette160`, `voc2007`, `voc2012`, `voc2012_sbd`, `voc2012_small`
+    error: unknown data set `cifra10`, expected one of `cifar10`, `imagenet`, `imagenette160`, `sun6_learch`, `voc2007`, `voc2012`, `voc2012_sbd`, `voc2012_small`
      --> spec.yaml:4:22
       |
     4 |   source: { catalog: cifra10 }

@@ -3,7 +3,7 @@
 use super::{kind::*, pretext::prior_file};
 use crate::{
     atomic_write,
-    color::bins::Bins,
+    color::{bins::Bins, gray::Gray},
     data::{
         loader::Loader,
         paired::{RandomPairs, match_by_stem},
@@ -121,7 +121,8 @@ fn evaluate(fit: &StageRun, spec: &ColorEvaluationSpec, run: &mut RunDir) -> Res
     let (progress, mut seen) = (Progress::new(images, &run.label()), 0);
     let classifier = spec.classifier.as_ref().map(|spec| open_classifier(fit, spec)).transpose()?;
     let names = |index: usize| sets.val.name(index);
-    let context = EvaluationContext { bins: &bins, prior: &prior, classifier, names: &names };
+    let gray = spec.gray.map(Into::into);
+    let context = EvaluationContext { bins: &bins, prior: &prior, classifier, gray, names: &names };
     let mut coloring = method_of(fit, spec)?;
     let evaluation = measure(
         &mut coloring,
@@ -144,9 +145,9 @@ fn evaluate(fit: &StageRun, spec: &ColorEvaluationSpec, run: &mut RunDir) -> Res
     if let Some(classifier) = &context.classifier {
         val.rewind();
         coloring.rewind();
-        interpret(fit, classifier, &evaluation, (&mut coloring, &mut val), run.path())?;
+        interpret(fit, (classifier, gray), &evaluation, (&mut coloring, &mut val), run.path())?;
     }
-    save_results(fit, &evaluation, &summary, spec.bootstrap.get(), run)?;
+    save_results(fit, &evaluation, &summary, spec, run)?;
     Ok(Some(metrics(&summary)))
 }
 
@@ -210,7 +211,7 @@ fn check_classifier(classifier: &LabeledClassifier, classes: usize) -> Result<()
 /// Writes the classifier's results to the folder `interpretability` of the run directory.
 fn interpret(
     fit: &StageRun,
-    classifier: &LabeledClassifier,
+    (classifier, gray): (&LabeledClassifier, Option<Gray>),
     evaluation: &Evaluation,
     (method, val): (&mut ColorizationMethod, &mut Loader),
     run: &Path,
@@ -223,7 +224,7 @@ fn interpret(
         classes: class_names(fit.sets.plain()?.train.classes(), classifier),
         records: evaluation.records.clone(),
     };
-    let rendered = render(method, val, &needed_images(&result, &shown)?)?;
+    let rendered = render(method, val, gray, &needed_images(&result, &shown)?)?;
     let pictures = |record: &Record| {
         let found = rendered.iter().find(|example| example.index == record.image as usize);
         let ExampleImage { truth, gray, result, .. } = found.context("it was not rendered")?;
@@ -249,16 +250,17 @@ fn save_results(
     fit: &StageRun,
     evaluation: &Evaluation,
     summary: &ColorSummary,
-    replicates: usize,
+    spec: &ColorEvaluationSpec,
     run: &RunDir,
 ) -> Result<()> {
-    let bootstrap = Bootstrap { replicates, seed: fit.seed };
+    let bootstrap = Bootstrap { replicates: spec.bootstrap.get(), seed: fit.seed };
     let result = ColorResult {
         kind: ResultKind::ColorEvaluation,
         experiment: fit.experiment.clone(),
         seed: fit.seed,
         dataset: fit.dataset(),
         pixels: fit.crop(),
+        gray: spec.gray,
         method: fit.row(),
         summary: summary.clone(),
         intervals: intervals(&evaluation.scores.replicates(&bootstrap)),

@@ -143,7 +143,7 @@ fn class_table(all: &TransferTable, column: &TransferColumn, values: &[ClassValu
 }
 
 /// Colorization methods.
-pub(super) fn colorization(results: &[ColorResult]) -> Result<Markup> {
-    let tables = colors::tables(results)?;
+pub(super) fn colorization(results: &[ColorResult], published: bool) -> Result<Markup> {
+    let tables = colors::tables_with(results, published)?;
     Ok(html! { @for methods in &tables { (table(&methods.table())) } })
 }

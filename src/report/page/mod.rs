@@ -106,7 +106,7 @@ fn sections(runs: &[RunRecord], found: &Collected, published: bool) -> Result<Ve
         ("warnings", "Missing results and warnings", warnings),
         ("probes", "Accuracy by layer", of(probes.is_empty(), measured::probes(probes, published))?),
         ("transfer", "Transfer", of(transfers.is_empty(), measured::transfers(transfers, published))?),
-        ("colorization", "Colorization", of(colors.is_empty(), measured::colorization(colors))?),
+        ("colorization", "Colorization", of(colors.is_empty(), measured::colorization(colors, published))?),
         ("curves", "Learning curves", curves::curves(runs, &histories)),
         ("specs", "Specs", specs::specs(runs)),
         ("layers", "Layers", lineage::layers(runs)),
