@@ -25,7 +25,7 @@
 //! | 2 siblings that do not see one another | [`backbones`], [`data`], [`metrics`] |
 //! | 3 training machinery, independent of tasks | [`train`] |
 //! | 4 tasks and evaluation | [`pretext`], [`probe`], [`transfer`], [`evaluation`], [`weight_source`] |
-//! | 5 experiments, pictures | [`spec`], [`report`], [`score`], [`experiment`], [`colorize`], [`features`], [`runs`] |
+//! | 5 experiments, pictures | [`spec`], [`report`], [`score`], [`experiment`], [`colorize`], [`analysis`], [`features`], [`runs`] |
 //! | 6 surface | [`cli`] |
 //!
 //! [`device`] is the only module with GPU code: an operation of [`ops`] or [`color`] implements the traits of `op` for the CPU
@@ -88,6 +88,7 @@ pub mod probe;
 pub mod transfer;
 pub mod weight_source;
 
+pub mod analysis;
 pub mod colorize;
 pub mod experiment;
 pub mod features;

@@ -3,6 +3,7 @@
 //!
 //! Exit codes: 0 success, 1 a run or a check failed, 2 invalid spec or usage, 130 stopped by Ctrl-C.
 
+mod analyze;
 mod colorize;
 mod completions;
 mod data;
@@ -100,6 +101,9 @@ enum Verb {
                             A file that cannot be read is named at the end (exit code 1); the others are done."
     )]
     Features(Box<features::FeatureArgs>),
+    /// The paper's analyses: colors, temperatures, low-level cues, run time
+    #[command(subcommand, after_help = "Example:\n  hueristic analyze temperature photos --weights eccv16")]
+    Analyze(analyze::Analysis),
     /// Verify data sets, measure color priors
     #[command(subcommand, after_help = "Example:\n  hueristic data verify cifar10 --data ~/data")]
     Data(data::Data),
@@ -163,6 +167,7 @@ impl Cli {
             Verb::Schema(args) => schema::run(&args),
             Verb::Colorize(args) => colorize::run(&args),
             Verb::Features(args) => features::run(&args),
+            Verb::Analyze(analysis) => analyze::run(&analysis),
             Verb::Data(verb) => data::run(verb),
             Verb::Weights(verb) => weights::run(verb),
             Verb::Model(verb) => model::run(verb),

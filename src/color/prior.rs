@@ -69,6 +69,13 @@ impl PriorCounter {
         self.counts.iter_mut().zip(&other.counts).for_each(|(mine, theirs)| *mine += theirs);
     }
 
+    /// The centers of the cells of 1 × 1 ab unit that hold pixels, with their numbers.
+    pub fn cells(&self) -> impl Iterator<Item = ([f32; 2], u64)> {
+        let center = |cell: usize| [cell / SIDE, cell % SIDE].map(|i| (i as i32 - REACH) as f32);
+        let seen = self.counts.iter().enumerate().filter(|(_, count)| **count > 0);
+        seen.map(move |(cell, count)| (center(cell), *count))
+    }
+
     /// Pixels counted so far.
     pub fn pixels(&self) -> u64 {
         self.counts.iter().sum()

@@ -77,15 +77,12 @@ impl AbField {
         }
     }
 
-    /// ab at every pixel `(1, H, W, 2)`, f32.
-    ///
-    /// # Errors
-    /// The tensor cannot be created.
-    pub fn whole(&self) -> Result<Tensor> {
+    /// ab at every pixel, in row order.
+    pub fn pixels(&self) -> Vec<[f32; 2]> {
         let (height, width) = self.size();
         let mut ab = vec![[0f32; 2]; height * width];
         ab.chunks_mut(width.max(1)).enumerate().for_each(|(y, row)| self.row(y, row));
-        Ok(Tensor::from_vec(ab.into_flattened(), (1, height, width, 2), &Device::Cpu)?)
+        ab
     }
 }
 
@@ -199,7 +196,6 @@ mod tests {
             }
         };
         assert!(field(1.0).is_finite() && !field(f32::NAN).is_finite());
-        let whole = field(1.0).whole().unwrap();
-        assert_eq!(whole.dims(), [1, 2, 3, 2]);
+        assert_eq!(field(1.0).pixels(), [[0.0, 1.0]; 6]);
     }
 }

@@ -15,7 +15,7 @@ use rayon::prelude::*;
 /// Longest side of a tile in pixels.
 pub const LONG_SIDE: usize = 768;
 /// Mean chroma, in ab units, below which a picture counts as gray; compression artifacts are below it.
-const MIN_CHROMA: f64 = 2.0;
+pub const MIN_CHROMA: f64 = 2.0;
 
 /// Composes the tiles in a row with titles; the truth is included only if the original has color.
 ///
@@ -46,7 +46,7 @@ pub fn scaled_down(picture: &RgbImage, long: usize) -> Result<RgbImage> {
 }
 
 /// Removes the color of a picture.
-pub(super) fn to_gray(picture: &RgbImage, gray: Gray) -> RgbImage {
+pub fn to_gray(picture: &RgbImage, gray: Gray) -> RgbImage {
     let (pixels, _) = picture.pixels.as_chunks::<3>();
     let pixels = pixels.par_iter().flat_map_iter(|rgb| lab_to_srgb8([gray.lightness(*rgb), 0.0, 0.0]).0);
     RgbImage { pixels: pixels.collect(), ..*picture }
@@ -57,7 +57,7 @@ fn tile(picture: RgbImage) -> RgbTile {
 }
 
 /// Mean chroma in ab units.
-fn mean_chroma(picture: &RgbImage) -> f64 {
+pub fn mean_chroma(picture: &RgbImage) -> f64 {
     let (pixels, _) = picture.pixels.as_chunks::<3>();
     let chroma = |rgb: &[u8; 3]| {
         let [_, a, b] = srgb8_to_lab(*rgb);

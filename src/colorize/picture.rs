@@ -100,6 +100,17 @@ impl ColorizedPicture {
     }
 }
 
+/// What the network says of a picture, before that becomes colors.
+#[derive(Clone, Debug)]
+pub struct PredictedMap {
+    /// Output of the last layer at the labels, `(1, h, w, Q)`.
+    map: Tensor,
+    /// L − 50 as the network saw it, `(1, h, w, 1)`.
+    lightness: Tensor,
+    /// Height and width of the network's input.
+    seen: (usize, usize),
+}
+
 /// Colorizes `picture`, of which only the gray values are used, with hints in its pixels.
 ///
 /// # Errors
@@ -111,14 +122,41 @@ pub fn color(
     hints: &[Hint],
     options: &Options,
 ) -> Result<ColorizedPicture> {
+    paint(colorizer, picture, &predict(colorizer, picture, hints, options)?, options)
+}
+
+/// Runs the network on `picture`. [`paint`] turns the result into colors, as often as there are decodings to compare.
+///
+/// # Errors
+/// As [`color`], but for what the network's output holds.
+pub fn predict(
+    colorizer: &Colorizer,
+    picture: &RgbImage,
+    hints: &[Hint],
+    options: &Options,
+) -> Result<PredictedMap> {
     let size = (picture.height, picture.width);
     ensure!(size.0 > 0 && size.1 > 0, "the picture has no pixels");
     let seen = options.size.seen(size, colorizer.network().grid().multiple);
     let lightness = lightness(picture, seen, options)?;
     let scaled: Vec<Hint> = hints.iter().map(|hint| hint.scaled(size, seen)).collect();
     let hints = (!hints.is_empty()).then(|| hints::map(&[scaled], seen, &options.device)).transpose()?;
-    let map = colorizer.output_map(&lightness, hints.as_ref())?;
+    Ok(PredictedMap { map: colorizer.output_map(&lightness, hints.as_ref())?, lightness, seen })
+}
+
+/// Paints what was predicted for `picture` onto its gray values.
+///
+/// # Errors
+/// A network with non-finite output.
+pub fn paint(
+    colorizer: &Colorizer,
+    picture: &RgbImage,
+    predicted: &PredictedMap,
+    options: &Options,
+) -> Result<ColorizedPicture> {
+    let PredictedMap { map, lightness, seen } = predicted.clone();
     let upsampling = options.upsampling.unwrap_or(colorizer.upsampling());
+    let size = (picture.height, picture.width);
     let geometry = FieldGeometry { grid: colorizer.ab_grid(), upsampling, seen, size };
     let ab = AbField::new(&colorizer.ab(&map, &lightness, options.decode)?, geometry)?;
     ensure!(ab.is_finite(), "the network's colors are not numbers: the weights are damaged");
@@ -200,8 +238,8 @@ mod tests {
                 AbField::new(&ab, geometry).unwrap()
             };
             for (upsampling, name) in [(Upsampling::TwoStep, "two_step"), (Upsampling::Direct, "full")] {
-                let whole = field(upsampling).whole().unwrap().flatten_all().unwrap();
-                let (ours, theirs): (_, Vec<f32>) = (whole.to_vec1::<f32>().unwrap(), numbers(&case[name]));
+                let (ours, theirs) = (field(upsampling).pixels(), numbers::<Vec<f32>>(&case[name]));
+                let ours = ours.as_flattened();
                 assert_eq!(ours.len(), theirs.len());
                 let off = ours.iter().zip(&theirs).map(|(x, y)| (x - y).abs()).fold(0.0, f32::max);
                 assert!(off < 1e-4, "{height}×{width}, {name}: {off}");

@@ -47,7 +47,7 @@ pub enum PlanError {
     #[error("{} is an input and would be overwritten; choose another folder (--out)", .0.display())]
     OverInput(PathBuf),
     #[error("{} exists already{}; give --overwrite to replace, or choose another folder (--out)",
-        first.display(), if *.count > 1 { format!(", and so do {} more", .count - 1) } else { String::new() })]
+        first.display(), if *.count > 1 { format!(", with {} more", .count - 1) } else { String::new() })]
     Exists { first: PathBuf, count: usize },
     #[error(
         "{pattern} is one file for {pictures} pictures; put {{stem}} into its name, as in 'ab/{{stem}}.npy'"

@@ -1,7 +1,7 @@
 //! The range of an axis and its ticks.
 
 /// A range of values in three to six steps of 1, 2 or 5 times a power of ten, rounded outwards.
-pub(super) struct RoundAxis {
+pub(crate) struct RoundAxis {
     pub low: f64,
     pub high: f64,
     step: f64,

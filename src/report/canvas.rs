@@ -16,14 +16,14 @@ pub const PNG_SCALE: u32 = 2;
 const SMOOTHING: u32 = 2;
 
 /// Font sizes. Plotters' unit is about 0.8 SVG units.
-pub(super) const TITLE: f64 = 21.0;
-pub(super) const LABEL: f64 = 16.0;
-pub(super) const TICK: f64 = 15.0;
+pub(crate) const TITLE: f64 = 21.0;
+pub(crate) const LABEL: f64 = 16.0;
+pub(crate) const TICK: f64 = 15.0;
 
-pub(super) const INK: RGBColor = RGBColor(34, 34, 34);
-pub(super) const FAINT: RGBColor = RGBColor(110, 110, 110);
-pub(super) const GRID: RGBColor = RGBColor(228, 228, 228);
-pub(super) const PALETTE: [RGBColor; 7] = [
+pub(crate) const INK: RGBColor = RGBColor(34, 34, 34);
+pub(crate) const FAINT: RGBColor = RGBColor(110, 110, 110);
+pub(crate) const GRID: RGBColor = RGBColor(228, 228, 228);
+pub(crate) const PALETTE: [RGBColor; 7] = [
     RGBColor(0, 114, 178),
     RGBColor(213, 94, 0),
     RGBColor(0, 158, 115),
@@ -33,11 +33,11 @@ pub(super) const PALETTE: [RGBColor; 7] = [
     RGBColor(60, 60, 60),
 ];
 
-pub(super) type Area<'a, DB> = DrawingArea<DB, Shift>;
-pub(super) type Drawn<DB> = Result<(), DrawingAreaErrorKind<<DB as DrawingBackend>::ErrorType>>;
+pub(crate) type Area<'a, DB> = DrawingArea<DB, Shift>;
+pub(crate) type Drawn<DB> = Result<(), DrawingAreaErrorKind<<DB as DrawingBackend>::ErrorType>>;
 
 /// A plot that can be drawn on either backend.
-pub(super) trait Figure {
+pub(crate) trait Figure {
     /// Width and height in SVG units.
     fn size(&self) -> (u32, u32);
     /// Draws on a white `area` with `scale` pixels per SVG unit.
@@ -45,7 +45,7 @@ pub(super) trait Figure {
 }
 
 /// Renders a plot as SVG.
-pub(super) fn svg(drawing: &impl Figure) -> Result<String> {
+pub(crate) fn svg(drawing: &impl Figure) -> Result<String> {
     let mut out = String::new();
     {
         let area = SVGBackend::with_string(&mut out, drawing.size()).into_drawing_area();
@@ -58,7 +58,7 @@ pub(super) fn svg(drawing: &impl Figure) -> Result<String> {
 const DRAWN: u64 = 1 << 26;
 
 /// Renders a plot as PNG. The lines of a very large one are less smooth.
-pub(super) fn png(drawing: &impl Figure) -> Result<Vec<u8>> {
+pub(crate) fn png(drawing: &impl Figure) -> Result<Vec<u8>> {
     let (w, h) = drawing.size();
     let pixels = |smoothing: u32| u64::from(w) * u64::from(h) * u64::from(PNG_SCALE * smoothing).pow(2);
     let factor = if pixels(SMOOTHING) > DRAWN { PNG_SCALE } else { PNG_SCALE * SMOOTHING };
@@ -82,12 +82,12 @@ fn draw<DB: DrawingBackend>(drawing: &impl Figure, area: &Area<DB>, scale: f64) 
 }
 
 /// Converts a backend's result.
-pub(super) fn check_drawn<DB: DrawingBackend>(drawn: Drawn<DB>) -> Result<()> {
+pub(crate) fn check_drawn<DB: DrawingBackend>(drawn: Drawn<DB>) -> Result<()> {
     drawn.map_err(|error| anyhow!("cannot draw the plot: {error}"))
 }
 
 /// A drawing area in SVG units.
-pub(super) struct PlotCanvas<'a, DB: DrawingBackend> {
+pub(crate) struct PlotCanvas<'a, DB: DrawingBackend> {
     area: &'a Area<'a, DB>,
     face: &'static str,
     scale: f64,

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 
 /// Named columns and rows of cells. The first column labels the rows, values follow.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct TextTable {
+pub(crate) struct TextTable {
     /// One-line title above the table; may be empty.
     pub title: String,
     pub columns: Vec<String>,
@@ -18,7 +18,7 @@ pub(super) struct TextTable {
 
 /// Rows below a heading.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct RowGroup {
+pub(crate) struct RowGroup {
     pub heading: String,
     pub rows: Vec<Vec<String>>,
 }
@@ -101,7 +101,7 @@ impl TextTable {
 }
 
 /// Describes values over seeds: `mean ± std over 3 seeds (0, 1, 2)`.
-pub(super) fn spread(seeds: &[u64]) -> String {
+pub(crate) fn spread(seeds: &[u64]) -> String {
     let list: Vec<_> = seeds.iter().map(u64::to_string).collect();
     match list.as_slice() {
         [one] => format!("one seed ({one})"),
@@ -110,7 +110,7 @@ pub(super) fn spread(seeds: &[u64]) -> String {
 }
 
 /// Formats a cell; one with fewer than `seeds` seeds is marked.
-pub(super) fn cell_text(cell: Option<&MeanStd>, seeds: usize) -> String {
+pub(crate) fn cell_text(cell: Option<&MeanStd>, seeds: usize) -> String {
     match cell {
         None => "–".into(),
         Some(cell) if cell.n < seeds => format!("{cell} (n = {})", cell.n),
@@ -119,13 +119,13 @@ pub(super) fn cell_text(cell: Option<&MeanStd>, seeds: usize) -> String {
 }
 
 /// The cell in three CSV columns: mean, standard deviation, number of seeds; empty if unknown.
-pub(super) fn csv_cells(cell: Option<&MeanStd>) -> [String; 3] {
+pub(crate) fn csv_cells(cell: Option<&MeanStd>) -> [String; 3] {
     let Some(cell) = cell else { return Default::default() };
     let std = cell.std.map_or(String::new(), |std| format!("{std:.4}"));
     [format!("{:.4}", cell.mean), std, cell.n.to_string()]
 }
 
 /// Names of those columns.
-pub(super) fn csv_names(title: &str) -> [String; 3] {
+pub(crate) fn csv_names(title: &str) -> [String; 3] {
     ["mean", "std", "n"].map(|part| format!("{title} {part}"))
 }

@@ -32,7 +32,7 @@ use std::{
 
 const VGG: &str = r#"{"vgg": {"width": 0.05}}"#;
 const ALEXNET: &str = r#"{"alexnet": {"width": 0.05}}"#;
-const SMALL_ALEXNET: &str = r#"{"alexnet": {"width": 0.1, "stem": "small"}}"#;
+pub(super) const SMALL_ALEXNET: &str = r#"{"alexnet": {"width": 0.1, "stem": "small"}}"#;
 
 fn specs(backbone: &str, colorization: &str) -> (BackboneSpec, ColorizationSpec) {
     (serde_json::from_str(backbone).unwrap(), serde_json::from_str(colorization).unwrap())
@@ -64,7 +64,7 @@ fn network(backbone: &str, colorization: &str, bin: Option<usize>) -> (Colorizer
 }
 
 /// The network as a weight file with its header.
-fn weight_file(dir: &Path, backbone: &str, colorization: &str, bin: Option<usize>) -> String {
+pub(super) fn weight_file(dir: &Path, backbone: &str, colorization: &str, bin: Option<usize>) -> String {
     let (_, params) = network(backbone, colorization, bin);
     let header = header(backbone, colorization);
     let path = dir.join("weights.safetensors");
@@ -123,9 +123,9 @@ fn load(path: &Path) -> RgbImage {
 /// equals the reported count.
 fn keeps_lightness(original: &RgbImage, colored: &ColorizedPicture) {
     assert_eq!((colored.rgb.width, colored.rgb.height), (original.width, original.height));
-    let ab = flat(&colored.ab.whole().unwrap());
+    let ab = colored.ab.pixels();
     let mut all = 0;
-    for ((from, to), ab) in pixels(original).iter().zip(pixels(&colored.rgb)).zip(ab.as_chunks::<2>().0) {
+    for ((from, to), ab) in pixels(original).iter().zip(pixels(&colored.rgb)).zip(ab) {
         let lightness = srgb8_to_lab(*from)[0];
         let (expected, outside) = Gamut::Chroma.srgb8([lightness, ab[0], ab[1]]);
         assert_eq!(*to, expected);
@@ -167,10 +167,9 @@ fn at_its_own_size_a_picture_gets_the_networks_colors() {
             let lightness: Vec<f32> = pixels(&original).iter().map(|p| srgb8_to_lab(*p)[0] - 50.0).collect();
             let lightness = Tensor::from_vec(lightness, (1, height, width, 1), &Device::Cpu).unwrap();
             let theirs = flat(&net.color(&lightness, Decode::Annealed(0.38)).unwrap());
-            let ours =
-                flat(&color(&net, &original, &[], &options(InputSize::Full)).unwrap().ab.whole().unwrap());
+            let ours = color(&net, &original, &[], &options(InputSize::Full)).unwrap().ab.pixels();
             assert!(theirs.iter().any(|v| v.abs() > 1.0), "a network without color shows nothing");
-            assert!(close(&ours, &theirs), "{backbone} {width}×{height}");
+            assert!(close(ours.as_flattened(), &theirs), "{backbone} {width}×{height}");
         }
     }
 }
@@ -185,7 +184,7 @@ fn a_certain_network_paints_its_bin_everywhere() {
         for decode in [Decode::Annealed(0.38), Decode::Mode, Decode::Mean] {
             let options = Options { decode, gamut: Gamut::Clip, ..options(InputSize::Short(64)) };
             let colored = color(&net, &original, &[], &options).unwrap();
-            assert!(flat(&colored.ab.whole().unwrap()).as_chunks::<2>().0.iter().all(|ab| *ab == [a, b]));
+            assert!(colored.ab.pixels().iter().all(|ab| *ab == [a, b]));
             let expected: Vec<_> =
                 pixels(&original).iter().map(|p| lab_to_srgb8([srgb8_to_lab(*p)[0], a, b])).collect();
             assert!(pixels(&colored.rgb).iter().zip(&expected).all(|(p, e)| *p == e.0), "bin {bin}");
@@ -336,7 +335,7 @@ fn everything_that_can_be_left_is_left() {
         color(&net, &load(&dir.path().join("gray.png")), &[], &options(InputSize::Short(64))).unwrap();
     let ab = npy::read(&dir.path().join("ab/gray.npy")).unwrap();
     assert_eq!(ab.dims(), [100, 80, 2]);
-    assert!(close(&flat(&ab), &flat(&expected.ab.whole().unwrap())));
+    assert!(close(&flat(&ab), expected.ab.pixels().as_flattened()));
     let logits = npy::read(&made("gray-logits.npy")).unwrap();
     assert_eq!(logits.dims(), [20, 16, 313]);
     assert!(close(&flat(&logits), &flat(&expected.map)));

@@ -383,7 +383,7 @@ fn what_can_be_known_is_refused_before_a_picture_is_read() {
     assert!(code == 1 && err.contains("cannot create a.png/x"), "{err}");
     // Nothing is replaced unasked, and an original never.
     done(dir.path(), &["a.png", "--layers", "conv3", "--filters"]);
-    refused_with(&["a.png"], "features/conv3.npy exists already, and so do 1 more; give --overwrite");
+    refused_with(&["a.png"], "features/conv3.npy exists already, with 1 more; give --overwrite");
     done(dir.path(), &["a.png", "--layers", "conv3", "--overwrite"]);
     let own = ["features/filters.png", "--filters", "--overwrite"];
     refused_with(&own, "features/filters.png is an input and would be overwritten");

@@ -1,5 +1,6 @@
 //! The user-facing surface: commands, reports, scores, the hub; and the layering of modules.
 
+mod analysis;
 mod cli;
 mod colorize;
 mod contributing;
