@@ -33,6 +33,32 @@ impl Bootstrap {
     }
 }
 
+/// Two stages, for units that are correlated within clusters (trials within participants).
+impl Bootstrap {
+    /// For every replicate, draws as many clusters as there are with replacement, and for each drawn one as many of its values as
+    /// it has, with replacement: the mean over drawn clusters of the means of their drawn values. Empty without clusters.
+    /// Replicates of different `name`s are independent, also for the same seed.
+    ///
+    /// # Panics
+    /// On a cluster without values.
+    pub fn clustered_means(&self, name: &str, clusters: &[Vec<f64>]) -> Vec<f64> {
+        if clusters.is_empty() {
+            return vec![];
+        }
+        let streams = Rng::new(self.seed).split("clustered bootstrap").split(name);
+        let replicate = |r: usize| {
+            let mut generator = streams.at(0, r as u64);
+            let mut drawn_mean = || {
+                let values = &clusters[generator.random_range(0..clusters.len())];
+                let sum: f64 = values.iter().map(|_| values[generator.random_range(0..values.len())]).sum();
+                sum / values.len() as f64
+            };
+            (0..clusters.len()).map(|_| drawn_mean()).sum::<f64>() / clusters.len() as f64
+        };
+        (0..self.replicates).into_par_iter().map(replicate).collect()
+    }
+}
+
 /// Multiplicity of each unit in `units` draws with replacement.
 fn drawn(streams: &Rng, replicate: u64, units: usize) -> Vec<u32> {
     let mut generator = streams.at(0, replicate);
