@@ -35,6 +35,8 @@ pub enum Benchmark {
     #[serde(rename = "places205_linear")]
     PlacesLinear,
     ImagenetNonlinear,
+    /// Trials in which participants took the photograph for the fake.
+    RealVersusFake,
 }
 
 /// Published results of one benchmark.
@@ -195,8 +197,11 @@ mod tests {
         assert_eq!(row(places, "Places labels").values[4], Some(44.6));
         let nonlinear = table(Benchmark::ImagenetNonlinear);
         assert_eq!(row(nonlinear, "Colorization").values, [None, None, None, Some(40.7), Some(35.2)]);
+        let realism = table(Benchmark::RealVersusFake);
+        assert_eq!(row(realism, "Colorization on SUN").values, [Some(17.2)]);
+        assert!(!row(realism, "Colorization (full)").firm && row(realism, "Ground truth").firm);
         let rows: Vec<usize> = published.tables.iter().map(|table| table.rows.len()).collect();
-        assert_eq!(rows, [9, 5, 24, 17, 14, 11]);
+        assert_eq!(rows, [9, 5, 24, 17, 14, 11, 10]);
         let runtime = table(Benchmark::Runtime);
         assert_eq!(row(runtime, "Cheng et al.").values, [Some(4900.0), None]);
     }
