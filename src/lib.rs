@@ -25,7 +25,7 @@
 //! | 2 siblings that do not see one another | [`backbones`], [`data`], [`metrics`] |
 //! | 3 training machinery, independent of tasks | [`train`] |
 //! | 4 tasks and evaluation | [`pretext`], [`probe`], [`transfer`], [`evaluation`], [`weight_source`] |
-//! | 5 experiments, pictures | [`spec`], [`report`], [`score`], [`experiment`], [`colorize`], [`analysis`], [`features`], [`runs`] |
+//! | 5 experiments, pictures | [`spec`], [`report`], [`score`], [`experiment`], [`colorize`], [`analysis`], [`features`], [`runs`], `study` |
 //! | 6 surface | [`cli`] |
 //!
 //! [`device`] is the only module with GPU code: an operation of [`ops`] or [`color`] implements the traits of `op` for the CPU
@@ -96,5 +96,7 @@ pub mod report;
 pub mod runs;
 pub mod score;
 pub mod spec;
+#[cfg(feature = "study")]
+pub mod study;
 
 pub mod cli;

@@ -24,6 +24,8 @@ mod report;
 mod runs;
 mod schema;
 mod score;
+#[cfg_attr(not(feature = "study"), allow(dead_code))] // arguments without the feature
+mod study;
 mod surgery;
 mod threads;
 mod weight_choices;
@@ -125,6 +127,13 @@ enum Verb {
                       Exit code 1 when any picture was left out."
     )]
     Score(score::ScoreArgs),
+    /// Test with participants whether recolored pictures pass for photographs
+    #[command(
+        subcommand,
+        after_help = "Example:\n  hueristic study new colors --real photos --fake ours=colorized --fake l2=colorized-l2\n  \
+                      hueristic study serve colors\n  hueristic study score colors --out results/colors"
+    )]
+    Study(study::Study),
     /// Score detections and masks in result files against annotations
     #[command(
         subcommand,
@@ -174,6 +183,7 @@ impl Cli {
             Verb::Report(args) => report::run(args),
             Verb::Runs(verb) => runs::run(verb),
             Verb::Score(args) => score::run(args),
+            Verb::Study(verb) => study::run(verb),
             Verb::Evaluate(verb) => evaluate::run(verb),
             Verb::Proposals(args) => proposals::run(args),
             Verb::Completions(args) => completions::completions(&args, Self::command()),

@@ -57,7 +57,7 @@ fn spec(dir: &Path, yaml: &str) -> String {
 
 #[test]
 fn help_carries_an_example_of_the_verb() {
-    let verbs: [&[&str]; 25] = [
+    let verbs: [&[&str]; 29] = [
         &["init"],
         &["colorize"],
         &["features"],
@@ -81,6 +81,10 @@ fn help_carries_an_example_of_the_verb() {
         &["runs", "diff"],
         &["runs", "clean"],
         &["score"],
+        &["study"],
+        &["study", "new"],
+        &["study", "serve"],
+        &["study", "score"],
         &["completions"],
         &["man"],
     ];

@@ -20,10 +20,18 @@ mod score;
 #[path = "../skipping/mod.rs"]
 mod skipping;
 mod spec_paths;
+#[cfg(feature = "study")]
+mod study;
 mod weight_sources;
 
 #[cfg(not(feature = "hub"))]
 #[test]
 fn hub() {
     skipping::skipped("built without the feature `hub`", "its tests");
+}
+
+#[cfg(not(feature = "study"))]
+#[test]
+fn study() {
+    skipping::skipped("built without the feature `study`", "its tests");
 }
