@@ -1,4 +1,4 @@
-//! A path in a spec. Whoever reads the spec's YAML knows which file it stands in and turns it into one that can be
+//! Paths in a spec. Whoever reads the spec's YAML knows which file they stand in and turns them into ones that can be
 //! opened from the working directory; every other reader takes the text.
 
 use schemars::JsonSchema;
@@ -9,46 +9,66 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// A path. Relative ones start at the folder of the spec; `~` and `$VAR` are expanded. Weight files may be on the
-/// hub: `hf://OWNER/REPO/FILE[@REVISION]`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
-#[schemars(title = "Path")]
-pub struct SpecPath(PathBuf);
+/// Defines a path with a name of its own, by which a spec's reader knows how to resolve it.
+macro_rules! spec_path {
+    ($(#[$about:meta])* $name:ident) => {
+        #[derive(
+            Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+        )]
+        $(#[$about])*
+        pub struct $name(PathBuf);
 
-impl SpecPath {
-    /// What serde calls the type: by this name a spec's reader knows which values to expand.
-    pub const NAME: &str = "SpecPath";
+        impl $name {
+            /// What serde calls the type.
+            pub const NAME: &str = stringify!($name);
 
-    pub fn as_path(&self) -> &Path {
-        &self.0
-    }
+            pub fn as_path(&self) -> &Path {
+                &self.0
+            }
+        }
+
+        impl Deref for $name {
+            type Target = Path;
+            fn deref(&self) -> &Path {
+                &self.0
+            }
+        }
+        impl AsRef<Path> for $name {
+            fn as_ref(&self) -> &Path {
+                &self.0
+            }
+        }
+        impl<T: AsRef<OsStr> + ?Sized> From<&T> for $name {
+            fn from(path: &T) -> Self {
+                Self(path.into())
+            }
+        }
+        impl From<PathBuf> for $name {
+            fn from(path: PathBuf) -> Self {
+                Self(path)
+            }
+        }
+        impl From<$name> for PathBuf {
+            fn from(path: $name) -> Self {
+                path.0
+            }
+        }
+    };
 }
 
-impl Deref for SpecPath {
-    type Target = Path;
-    fn deref(&self) -> &Path {
-        &self.0
-    }
+spec_path! {
+    /// A path. Relative ones start at the folder of the spec; `~` and `$VAR` are expanded.
+    #[schemars(title = "Path")]
+    SpecPath
 }
-impl AsRef<Path> for SpecPath {
-    fn as_ref(&self) -> &Path {
-        &self.0
-    }
-}
-impl<T: AsRef<OsStr> + ?Sized> From<&T> for SpecPath {
-    fn from(path: &T) -> Self {
-        Self(path.into())
-    }
-}
-impl From<PathBuf> for SpecPath {
-    fn from(path: PathBuf) -> Self {
-        Self(path)
-    }
-}
-impl From<SpecPath> for PathBuf {
-    fn from(path: SpecPath) -> Self {
-        path.0
-    }
+
+spec_path! {
+    /// Trained weights: a file (`.safetensors`, `.pth`, `.caffemodel`), the directory of a run, a file on the hub
+    /// (`hf://OWNER/REPO/FILE[@REVISION]`), or the name of released weights as `hueristic weights list` shows them
+    /// (`eccv16`), which are downloaded once. `FILE#KEY` selects one of several networks. Relative paths start at the
+    /// folder of the spec; `~` and `$VAR` are expanded.
+    #[schemars(title = "Weight file")]
+    WeightPath
 }
 
 #[cfg(test)]
@@ -64,5 +84,6 @@ mod tests {
         let wrong = serde_yaml::from_str::<SpecPath>("[a]").unwrap_err().to_string();
         assert!(wrong.contains("path string"), "{wrong}");
         assert_eq!(std::any::type_name::<SpecPath>().rsplit("::").next(), Some(SpecPath::NAME));
+        assert_eq!(std::any::type_name::<WeightPath>().rsplit("::").next(), Some(WeightPath::NAME));
     }
 }

@@ -5,7 +5,7 @@ use super::{
     estimate::{Estimate, estimate},
     fit::StageRun,
     plan::StagePlan,
-    preflight::{RunOptions, StageRuns, preflight},
+    preflight::{Downloads, RunOptions, StageRuns, preflight},
     run::PlannedRun,
     sources::Start,
     spec::Experiment,
@@ -35,12 +35,12 @@ pub struct CheckReport {
 }
 
 /// Check result of one stage for one seed.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct StageReport {
     name: String,
     kind: &'static str,
     data: String,
-    /// Label and plan of each fit.
+    /// Label and plan of each fit; none if all wait for a download.
     fits: Vec<(String, StagePlan)>,
     /// Probable mistakes in the spec.
     notes: Vec<String>,
@@ -89,7 +89,7 @@ fn check_stages(
     options: &RunOptions,
     cost: impl Fn(&[PlannedRun]) -> Option<Cost>,
 ) -> Result<CheckReport> {
-    let stages = preflight(experiment, options)?.into_iter().next().unwrap_or_default();
+    let stages = preflight(experiment, options, Downloads::Announced)?.into_iter().next().unwrap_or_default();
     let stages = stages.iter().map(|stage| {
         let name = &stage.name;
         stage_report(stage, cost(&stage.fits)).with_context(|| format!("stage `{name}` cannot start"))
@@ -111,8 +111,15 @@ fn carry_memory_forward(stages: &mut [StageReport]) {
 }
 
 fn stage_report(planned: &StageRuns, cost: Option<Cost>) -> Result<StageReport> {
-    let StageRuns { name, fits } = planned;
-    let PlannedRun { stage, fit: first } = fits.first().context("a stage has a fit")?;
+    let StageRuns { name, kind, fits, .. } = planned;
+    let Some(PlannedRun { fit: first, .. }) = fits.first() else {
+        return Ok(StageReport {
+            name: name.clone(),
+            kind,
+            notes: planned.notes(),
+            ..StageReport::default()
+        });
+    };
     let (train, val) = (first.sets.split(Split::Train), first.sets.split(Split::Val));
     let data = format!(
         "{}: {} training and {} validation images, {} classes, {}",
@@ -124,7 +131,7 @@ fn stage_report(planned: &StageRuns, cost: Option<Cost>) -> Result<StageReport> 
     );
     Ok(StageReport {
         name: name.clone(),
-        kind: stage.key(),
+        kind,
         data,
         fits: fits.iter().map(|PlannedRun { fit, .. }| (fit.label.clone(), fit.plan.clone())).collect(),
         notes: planned.notes(),
@@ -233,6 +240,9 @@ impl Display for StageReport {
         if let Some(Training { network, beside, .. }) = &self.training {
             writeln!(f, "{network}")?;
             beside.iter().try_for_each(|(name, network)| writeln!(f, "{name}\n{network}"))?;
+        }
+        if self.fits.is_empty() {
+            return self.write_cost(f);
         }
         writeln!(f, "  data     {}", self.data)?;
         match &self.training {

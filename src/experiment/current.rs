@@ -1,7 +1,7 @@
 //! The runs that an experiment asks for now, for telling them from those of earlier specs.
 
 use super::{
-    preflight::{RunOptions, preflight},
+    preflight::{Downloads, RunOptions, preflight},
     spec::Experiment,
 };
 use anyhow::Result;
@@ -24,7 +24,8 @@ pub struct CurrentRuns {
 /// Those that stop [`super::run`] before its first step.
 pub fn current_runs(experiment: &Experiment, options: &RunOptions) -> Result<CurrentRuns> {
     let mut current = CurrentRuns { experiment: experiment.name.to_string(), ..CurrentRuns::default() };
-    for planned in preflight(experiment, options)?.into_iter().flatten().flat_map(|stage| stage.fits) {
+    let planned = preflight(experiment, options, Downloads::Made)?;
+    for planned in planned.into_iter().flatten().flat_map(|stage| stage.fits) {
         current.specs.push(planned.fit.spec);
         current.used.push(planned.fit.place.dir);
         current.used.extend(planned.fit.place.extends.map(|(shorter, _)| shorter));

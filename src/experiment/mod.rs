@@ -46,7 +46,7 @@ pub use spec::{Experiment, Seeds};
 use crate::report::{self, ReportPaths, ReportedRun};
 use anyhow::{Result, ensure};
 use fit::StageRun;
-use preflight::{StageRuns, preflight};
+use preflight::{Downloads, StageRuns, preflight};
 use stages::Stage;
 use std::path::PathBuf;
 
@@ -67,11 +67,11 @@ pub enum Outcome {
 /// not writable, a non-finite loss, and results that do not meet `expected` (after the report is written).
 pub fn run(experiment: &Experiment, options: &RunOptions) -> Result<Outcome> {
     let (mut done, mut pictures, mut short) = (vec![], vec![], vec![]);
-    let seeds = preflight(experiment, options)?;
+    let seeds = preflight(experiment, options, Downloads::Made)?;
     for stage in seeds.iter().take(1).flatten() {
         stage.notes().iter().for_each(|note| tracing::warn!("stage `{}`: {note}", stage.name));
     }
-    for StageRuns { name, fits } in seeds.into_iter().flatten() {
+    for StageRuns { name, fits, .. } in seeds.into_iter().flatten() {
         for planned in fits {
             if !planned.run()? {
                 return Ok(Outcome::Interrupted);

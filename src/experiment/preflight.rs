@@ -20,11 +20,11 @@ use crate::{
     backbones::{BackboneSpec, calibrate::check_layers},
     data::source::{Locations, Split},
     evaluation::monitor::MonitorSets,
-    hub,
     nn::weights,
     rng::Rng,
     spec::Diagnostic,
     train::{run_dir::RunDir, spec::TrainOptions},
+    weight_source::{self, PendingDownload},
 };
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use candle_core::Device;
@@ -51,10 +51,22 @@ pub struct RunOptions {
     pub device: Device,
 }
 
+/// What becomes of released weights that are not in the cache.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Downloads {
+    Made,
+    /// Fits that need them are left out, with a note.
+    Announced,
+}
+
 /// The fits of a stage for one seed.
 pub struct StageRuns {
     pub name: String,
+    /// Its key in the spec.
+    pub kind: &'static str,
     pub fits: Vec<PlannedRun>,
+    /// Which fits are left out until a download, and how large it is.
+    pub pending: Vec<String>,
 }
 
 impl StageRuns {
@@ -66,7 +78,8 @@ impl StageRuns {
             Some(format!("`{}` is identical to `{other}`: both share one run", fit.label))
         });
         let kind = self.fits.first().map(|planned| planned.stage.kind().notes()).unwrap_or_default();
-        train.flat_map(TrainOptions::notes).chain(kind).chain(shared).collect()
+        let pending = self.pending.iter().cloned();
+        train.flat_map(TrainOptions::notes).chain(kind).chain(shared).chain(pending).collect()
     }
 }
 
@@ -74,12 +87,17 @@ impl StageRuns {
 ///
 /// # Errors
 /// Every problem that would stop one of them and can be detected before the first step.
-pub fn preflight(experiment: &Experiment, options: &RunOptions) -> Result<Vec<Vec<StageRuns>>> {
+pub fn preflight(
+    experiment: &Experiment,
+    options: &RunOptions,
+    downloads: Downloads,
+) -> Result<Vec<Vec<StageRuns>>> {
     let out = &options.out;
     ensure!(!out.exists() || out.is_dir(), "{} is not a folder: choose another --out", out.display());
     let mut preflight = Preflight {
         experiment,
         options,
+        downloads,
         opened: OpenedSets::default(),
         located: vec![],
         stated: vec![],
@@ -90,12 +108,12 @@ pub fn preflight(experiment: &Experiment, options: &RunOptions) -> Result<Vec<Ve
     for &seed in experiment.seeds.iter() {
         let (mut upstream, mut planned) = (Upstream::new(), vec![]);
         for (name, stage) in experiment.stages.iter() {
-            let fits = preflight.stage(name, stage, seed, &mut upstream);
+            let (fits, pending) = preflight.stage(name, stage, seed, &mut upstream);
             if seeds.is_empty() {
                 // A problem of one seed affects all seeds.
                 preflight.check_fits(name, &fits);
             }
-            planned.push(StageRuns { name: name.into(), fits });
+            planned.push(StageRuns { name: name.into(), kind: stage.key(), fits, pending });
         }
         preflight.faults.refuse()?;
         seeds.push(planned);
@@ -107,6 +125,7 @@ pub fn preflight(experiment: &Experiment, options: &RunOptions) -> Result<Vec<Ve
 struct Preflight<'a> {
     experiment: &'a Experiment,
     options: &'a RunOptions,
+    downloads: Downloads,
     opened: OpenedSets,
     /// Weight files: path in the spec, and local path.
     located: Vec<(PathBuf, PathBuf)>,
@@ -141,22 +160,46 @@ fn unknown_layer(stage: &Stage, fits: &[PlannedRun]) -> Option<anyhow::Error> {
 }
 
 impl Preflight<'_> {
-    fn stage(&mut self, name: &str, stage: &Stage, seed: u64, upstream: &mut Upstream) -> Vec<PlannedRun> {
-        let mut fits = vec![];
+    /// The fits of a stage, and notes of those that wait for a download.
+    fn stage(
+        &mut self,
+        name: &str,
+        stage: &Stage,
+        seed: u64,
+        upstream: &mut Upstream,
+    ) -> (Vec<PlannedRun>, Vec<String>) {
+        let (mut fits, mut pending) = (vec![], vec![]);
         for row in stage.kind().rows().each() {
+            if let Some(note) = self.pending(&row) {
+                pending.extend(Some(note).filter(|note| !pending.contains(note)));
+                continue;
+            }
             match self.fit(name, stage, row.clone(), seed, upstream) {
                 Ok(fit) => fits.extend(fit.map(|fit| PlannedRun { stage: stage.clone(), fit })),
                 Err(error) => self.faults.note(name, Some(&row), error),
             }
         }
-        if let Some(error) = unknown_layer(stage, &fits) {
+        // Fits that are left out may have networks of their own.
+        if let Some(error) = unknown_layer(stage, &fits).filter(|_| pending.is_empty()) {
             self.faults.note(name, None, error);
         }
         let last = fits.last().map(|PlannedRun { fit: StageRun { place, hash, plan, .. }, .. }| {
             UpstreamRun { dir: place.dir.clone(), hash: hash.clone(), network: plan.network.clone() }
         });
         upstream.insert(name.into(), last);
-        fits
+        (fits, pending)
+    }
+
+    /// What to say of a row whose weights are not downloaded now.
+    fn pending(&self, row: &StageRow) -> Option<String> {
+        let file = row.start.file().filter(|_| self.downloads == Downloads::Announced)?;
+        let PendingDownload { name, release } = weight_source::pending(file)?;
+        let row = row.name.as_ref().map_or(String::new(), |row| format!("`{row}`: "));
+        Some(format!(
+            "{row}not checked before `run` has downloaded its weights, {name} ({}), from {}",
+            release.size(),
+            release.addresses.join(" or ")
+        ))
     }
 
     /// Plans one fit; None if its column is a layer that only other rows' networks have.
@@ -282,12 +325,12 @@ impl Preflight<'_> {
         Ok(Some(named.clone()))
     }
 
-    /// Local path of a file in a spec, downloaded if it is on the hub. The lookup is shared by all seeds.
+    /// Local path of weights in a spec, downloaded if need be. The lookup is shared by all seeds.
     fn locate(&mut self, file: &Path) -> Result<PathBuf> {
         if let Some((_, local)) = self.located.iter().find(|(named, _)| named == file) {
             return Ok(local.clone());
         }
-        let local = hub::locate(file)?;
+        let local = weight_source::locate(file)?;
         let there = weights::split(&local).0.exists();
         ensure!(there, "{} does not exist; give the path of a weight file", file.display());
         self.located.push((file.into(), local.clone()));

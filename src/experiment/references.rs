@@ -14,14 +14,11 @@ use crate::{
         catalog,
         source::{DataError, SourceSpec},
     },
-    hub::{
-        self, AddressError,
-        address::{check_path, check_repository, check_revision},
-    },
+    hub::address::{check_path, check_repository, check_revision},
     spec::{Diagnostic, names::NamedMap, on_backbone::OnBackbone},
+    weight_source,
 };
-
-use std::collections::HashSet;
+use std::{collections::HashSet, path::Path};
 
 impl Experiment {
     /// Checks all references, then copies the top-level data and backbone into every stage.
@@ -135,7 +132,9 @@ impl Experiment {
                 let path = here(&["init_from", "stage"]);
                 self.check_stage(index, &from).map_err(|fault| LocatedDiagnostic::value(path, fault))
             }
-            Rows::One(_) => Ok(()),
+            Rows::One(start) => {
+                start.file().map_or(Ok(()), |file| check_weights(&here(&["init_from", "file"]), file))
+            }
             Rows::Backbones { rows, .. } => {
                 self.check_backbones(index, (name, stage), &here(&["backbones"]), rows)
             }
@@ -145,6 +144,8 @@ impl Experiment {
             )),
             Rows::Methods(rows) => rows.iter().try_for_each(|(row, method)| {
                 let start = Start::Method(method.clone());
+                let file = || [&here(&["methods"])[..], &[row, "file"]].concat();
+                start.file().map_or(Ok(()), |weights| check_weights(&file(), weights))?;
                 let Some(wanted) = start.stage() else { return Ok(()) };
                 let path = || [&here(&["methods"])[..], &[row, "stage"]].concat();
                 self.check_stage(index, wanted).map_err(|fault| LocatedDiagnostic::value(path(), fault))?;
@@ -183,9 +184,7 @@ impl Experiment {
             }
             let at = |key| [&path[..], &[key]].concat();
             if let InitSpec::File(file) = source {
-                let wrong =
-                    |e: AddressError| LocatedDiagnostic::value(at("file"), Diagnostic::new(e.to_string()));
-                hub::address_in(file).map_err(wrong)?;
+                check_weights(&at("file"), file)?;
             }
             match source {
                 InitSpec::Stage(wanted) => {
@@ -282,6 +281,14 @@ fn check_layers(name: &str, stage: &Stage, backbones: &[BackboneSpec]) -> Result
         return Err(LocatedDiagnostic::value([&here[..], &[&last]].concat(), fault));
     }
     Ok(())
+}
+
+/// Checks that weights are not a malformed address or an unknown name.
+fn check_weights(path: &[&str], given: &Path) -> Result<(), LocatedDiagnostic> {
+    let wrong = |error: anyhow::Error| {
+        LocatedDiagnostic::value(path.iter().copied(), Diagnostic::new(error.to_string()))
+    };
+    weight_source::check(given).map_err(wrong)
 }
 
 /// Checks that the annotated set is in the catalog.

@@ -1,6 +1,10 @@
 //! Starting points of a stage: weights and colorization methods.
 
-use crate::{backbones::data_init::DataInitSpec, nn::init::Filler, spec_path::SpecPath};
+use crate::{
+    backbones::data_init::DataInitSpec,
+    nn::init::Filler,
+    spec_path::{SpecPath, WeightPath},
+};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::{fmt, path::Path};
@@ -12,8 +16,8 @@ use std::{fmt, path::Path};
 pub enum ColorizationMethodSpec {
     /// The colorizer trained by an earlier stage.
     Stage(String),
-    /// A colorizer's weight file.
-    File(SpecPath),
+    /// A colorizer's weight file, run, or released weights by name.
+    File(WeightPath),
     /// A folder of colorized pictures with the names of the validation images.
     Pictures(SpecPath),
     /// No color.
@@ -29,8 +33,8 @@ pub enum ColorizationMethodSpec {
 pub enum InitSpec {
     /// Weights trained by an earlier stage.
     Stage(String),
-    /// A weight file: a path, or `hf://OWNER/REPO/FILE[@REVISION]`.
-    File(SpecPath),
+    /// A weight file, a run, or released weights by name.
+    File(WeightPath),
     /// Random weights.
     Init(Filler),
     /// Data-dependent initialization from the stage's training pictures (Krähenbühl et al. 2016).
@@ -46,8 +50,8 @@ pub enum InitSpec {
 pub enum WeightSource {
     /// Weights trained by an earlier stage.
     Stage(String),
-    /// A weight file.
-    File(SpecPath),
+    /// A weight file, a run, or released weights by name.
+    File(WeightPath),
     /// Data-dependent initialization from the stage's training pictures, as in the paper (Krähenbühl et al. 2016).
     DataDependent(DataInitSpec),
 }

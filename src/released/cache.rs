@@ -34,6 +34,11 @@ impl WeightCache {
         self.folder.join(&release.file)
     }
 
+    /// Whether files that are not there can be downloaded, as far as that is known without a request.
+    pub fn can_download(&self) -> bool {
+        cfg!(feature = "hub") && self.offline.is_none()
+    }
+
     /// The verified file of the release `name`; downloads it unless it is there.
     ///
     /// # Errors

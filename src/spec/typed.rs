@@ -10,7 +10,11 @@ use super::{
     paths::resolve,
     source::{SourceSpan, SourceText},
 };
-use crate::{data::voc::lists::ListName, spec_path::SpecPath};
+use crate::{
+    data::voc::lists::ListName,
+    spec_path::{SpecPath, WeightPath},
+    weight_source,
+};
 use serde::de::{
     self, DeserializeOwned, DeserializeSeed, Deserializer, EnumAccess, IntoDeserializer, MapAccess,
     SeqAccess, VariantAccess, Visitor, value::StrDeserializer,
@@ -18,6 +22,7 @@ use serde::de::{
 use std::{
     cell::{Cell, RefCell},
     collections::BTreeSet,
+    path::Path,
 };
 
 /// Maximum number of readings of a spec, hence of entries that are left out.
@@ -93,11 +98,19 @@ impl<'s> ReadContext<'s> {
         }
     }
 
-    /// Resolves the path `text` against the folder of its file.
-    fn path(&self, text: &str, at: SourceSpan) -> Result<String, Diagnostic> {
+    /// Resolves the path `text` against the folder of its file. What `is_name` tells to be no path is kept.
+    fn path(
+        &self,
+        text: &str,
+        at: SourceSpan,
+        is_name: impl Fn(&str, &Path) -> bool,
+    ) -> Result<String, Diagnostic> {
         let here = SourceText::default();
         let source = self.sources.get(at.layer).unwrap_or(&here);
         let found = resolve(text, &source.folder)?;
+        if is_name(text, &found.path) {
+            return Ok(text.into());
+        }
         if let Some(notice) =
             found.notice.filter(|notice| self.given_notices.borrow_mut().insert(notice.clone()))
         {
@@ -108,9 +121,10 @@ impl<'s> ReadContext<'s> {
     }
 }
 
-/// Whether a newtype holds a path.
+/// Whether a newtype holds a path, or may.
 fn is_path(newtype: &str, text: &str) -> bool {
-    newtype == SpecPath::NAME || (newtype == ListName::NAME && ListName::is_path(text))
+    [SpecPath::NAME, WeightPath::NAME].contains(&newtype)
+        || (newtype == ListName::NAME && ListName::is_path(text))
 }
 
 #[derive(Clone, Copy)]
@@ -207,7 +221,10 @@ impl<'de> Deserializer<'de> for Typed<'_> {
                 None => visitor.visit_newtype_struct(self),
             },
             NodeContent::Text(text) if is_path(name, text) => {
-                let path = self.context.path(text, self.node.at);
+                let is_name = |text: &str, path: &Path| {
+                    name == WeightPath::NAME && weight_source::is_name(Path::new(text), path)
+                };
+                let path = self.context.path(text, self.node.at, is_name);
                 path.and_then(|path| visitor.visit_newtype_struct(path.into_deserializer()))
             }
             _ => visitor.visit_newtype_struct(self),

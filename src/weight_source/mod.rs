@@ -8,7 +8,7 @@ pub use local_runs::{LocalRun, colorizers};
 use crate::{
     hub,
     nn::weights,
-    released::{self, WeightCache},
+    released::{self, Release, WeightCache},
     train::{
         checkpoint::{self, Checkpoint},
         run_dir::{RunDir, WEIGHTS},
@@ -43,7 +43,7 @@ pub fn locate(given: &Path) -> Result<PathBuf> {
         return Ok(hub::locate(given)?);
     }
     let (file, _) = weights::split(given);
-    let release = given.to_str().and_then(|name| released::releases().ok()?.get_key_value(name));
+    let release = given.to_str().and_then(release);
     match release {
         _ if file.is_file() => {
             if let Some((name, _)) = release {
@@ -59,6 +59,48 @@ pub fn locate(given: &Path) -> Result<PathBuf> {
         _ if is_word(given) => Err(unknown(given).into()),
         _ => Ok(given.into()),
     }
+}
+
+/// Whether `given`, which stands for the local path `local`, is meant as the name of released weights: `local` is neither
+/// a file nor a run, and `given` is a release or, if `local` does not exist, any word.
+pub fn is_name(given: &Path, local: &Path) -> bool {
+    match given.to_str().and_then(release) {
+        Some(_) => !local.is_file() && !is_run(local),
+        None => is_word(given) && !local.exists(),
+    }
+}
+
+/// Checks, without opening anything, that weights can be meant by `given`: not a word that names no release and no file.
+///
+/// # Errors
+/// A malformed address, [`UnknownWeights::Name`].
+pub fn check(given: &Path) -> Result<()> {
+    hub::address_in(given)?;
+    match given.to_str().and_then(release) {
+        None if is_word(given) && !given.exists() => Err(unknown(given).into()),
+        _ => Ok(()),
+    }
+}
+
+/// Released weights that [`locate`] would download.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PendingDownload {
+    pub name: &'static str,
+    pub release: &'static Release,
+}
+
+/// The download that [`locate`] would make of released weights; None if it needs none or could make none.
+pub fn pending(given: &Path) -> Option<PendingDownload> {
+    let (name, release) = release(given.to_str()?)?;
+    let cache = WeightCache::from_env();
+    let is_pending = is_name(given, given) && !cache.path(release).exists() && cache.can_download();
+    is_pending.then_some(PendingDownload { name, release })
+}
+
+/// A release with its name.
+fn release(name: &str) -> Option<(&'static str, &'static Release)> {
+    let (name, release) = released::releases().ok()?.get_key_value(name)?;
+    Some((name, release))
 }
 
 /// Whether a path can only be meant as a name: no folder, no extension, no key.

@@ -23,13 +23,17 @@ stages:
     supervised: { backbone: { alexnet: { stem: small, width: 0.25, fc: 32 } }, train: *train }
 ";
 
-/// Runs the program in `dir`: exit code, stdout, stderr.
+/// Runs the program in `dir`, offline: exit code, stdout, stderr.
 fn hueristic(dir: &Path, arguments: &[&str]) -> (i32, String, String) {
+    said(dir, "1", arguments)
+}
+
+fn said(dir: &Path, offline: &str, arguments: &[&str]) -> (i32, String, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_hueristic"));
     for name in ["RUST_LOG", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HUERISTIC_DATA"] {
         command.env_remove(name);
     }
-    command.current_dir(dir).env("HF_HOME", dir.join("home")).env("HF_HUB_OFFLINE", "1");
+    command.current_dir(dir).env("HF_HOME", dir.join("home")).env("HF_HUB_OFFLINE", offline);
     let output = command.args(arguments).output().unwrap();
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     (output.status.code().unwrap(), text(&output.stdout), text(&output.stderr))
@@ -213,6 +217,71 @@ fn names_stand_for_released_weights() {
         code == 0 && out.contains("conv1.weight") && cache.join("siggraph17.caffemodel.sha256").exists(),
         "{err}"
     );
+}
+
+/// A spec in the folder `experiments` whose stages take these weights in every way that there is.
+fn spec_with(home: &Path, weights: &str) -> &'static str {
+    let spec = format!(
+        "
+name: named
+data: {{ source: {{ scenes: {{ train: 64, val: 16 }} }}, crop: 32 }}
+backbone: {{ alexnet: {{ stem: small, width: 0.25, fc: 32 }} }}
+stages:
+  longer:
+    pretext:
+      task: colorization
+      init_from: {{ file: {weights} }}
+      train: &train {{ steps: 2, batch: 8, optimizer: {{ sgd: {{ lr: 1e-3 }} }} }}
+  probe: {{ linear_probe: {{ backbones: {{ theirs: {{ file: {weights} }} }}, train: *train }} }}
+  colors: {{ color_evaluation: {{ methods: {{ theirs: {{ file: {weights} }}, gray: gray }} }} }}
+"
+    );
+    fs::create_dir_all(home.join("experiments")).unwrap();
+    fs::write(home.join("experiments/named.yaml"), spec).unwrap();
+    "experiments/named.yaml"
+}
+
+#[test]
+fn specs_take_released_weights_and_runs_as_commands_do() {
+    let home = home();
+    let home = home.path();
+    let (run, cache) = (run_of(home, "color"), home.join("home/hueristic"));
+    fs::create_dir_all(&cache).unwrap();
+    // A release without a published checksum can be any file.
+    fs::copy(home.join(&run).join("weights.safetensors"), cache.join("siggraph17.caffemodel")).unwrap();
+    let (code, _, err) = hueristic(home, &["run", spec_with(home, "siggraph17-caffe"), "--threads", "2"]);
+    assert_eq!(code, 0, "{err}");
+    let runs = || fs::read_dir(home.join("results/runs/named")).unwrap().count();
+    let before = runs();
+    // The weights enter the identity of a run by their content.
+    for same in [format!("../{run}"), format!("../{run}/weights.safetensors")] {
+        let (code, _, err) = hueristic(home, &["run", spec_with(home, &same)]);
+        assert!(code == 0 && err.matches("finished before, kept").count() == 4, "{same}: {err}");
+        assert_eq!(runs(), before);
+    }
+}
+
+#[test]
+fn a_spec_says_what_it_would_download() {
+    let home = home();
+    let home = home.path();
+    let check = |offline: &str, weights: &str| {
+        said(home, offline, &["check", spec_with(home, weights), "--no-estimate"])
+    };
+    let (code, _, err) = check("1", "sigraph17");
+    assert!(code == 2 && err.contains("similar name are siggraph17") && err.contains("^^^"), "{err}");
+    let (code, _, err) = check("1", "eccv16");
+    let path = home.join("home/hueristic/colorization_release_v2-9b330a0b.pth").display().to_string();
+    let why = if cfg!(feature = "hub") { "HF_HUB_OFFLINE forbids" } else { "--features hub" };
+    assert!(code == 1 && err.contains(why) && err.contains(&path), "{err}");
+    if cfg!(feature = "hub") {
+        let (code, out, err) = check("0", "eccv16");
+        assert_eq!(code, 0, "{err}");
+        let download = "has downloaded its weights, eccv16 (129 MB), from https://";
+        assert_eq!(out.matches(download).count(), 3, "{out}");
+        assert!(out.contains("`theirs`: not checked") && out.contains("colors-gray"), "{out}");
+        assert!(!home.join("home/hueristic").exists(), "check has downloaded something");
+    }
 }
 
 #[test]
