@@ -37,6 +37,11 @@ impl Half {
     pub fn layer(self, name: &str) -> String {
         format!("{}.{name}", self.name)
     }
+
+    /// Whether a layer or tensor is of this half, by its name.
+    pub fn holds(self, name: &str) -> bool {
+        name.strip_prefix(self.name).is_some_and(|rest| rest.starts_with('.'))
+    }
 }
 
 /// A backbone for Lab, and the same as two halves.

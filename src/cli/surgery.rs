@@ -7,7 +7,6 @@ use crate::{
         absorb::{absorb_batch_norm, unabsorbable},
         calibrate::{CalibrationSpec, calibrate},
         data_init::{DataInitSpec, Filters, initialize},
-        exchange,
         input::Input,
         network::Network,
         surgery::{difference, lightness_to_lab_weights, to_convolutions, to_matrices},
@@ -26,7 +25,7 @@ use crate::{
         params::Params,
         weights::{self, Named},
     },
-    pretext::inputs::inputs,
+    pretext::{inputs::inputs, trained_file},
     rng::Rng,
     spec,
     text::counted,
@@ -158,7 +157,7 @@ impl LoadedWeights {
         if files.input == files.output {
             return Err(Usage(format!("{} is both input and output", files.input.display())).into());
         }
-        let file = exchange::open_finite(&weight_source::locate(&files.input)?)?;
+        let file = trained_file::open_finite(&weight_source::locate(&files.input)?)?;
         file.notes.iter().for_each(|note| tracing::info!("{}: {note}", files.input.display()));
         let yaml = file.metadata.get("backbone").with_context(|| {
             format!(

@@ -211,7 +211,8 @@ fn convert(args: &ConvertArgs) -> Result<CommandOutput> {
         return Err(Usage(format!("{} exists: give --overwrite to replace it", output.display())).into());
     }
     let missing = if *allow_missing { Missing::Allowed } else { Missing::Refused };
-    let file = exchange::open_with(&weight_source::locate(input)?, missing)?;
+    let mut file = exchange::open_with(&weight_source::locate(input)?, missing)?;
+    trained_file::complete(&mut file)?;
     let layout = layout.map_or_else(|| usual_layout(format, &file), Layout::from);
     let notes = exchange::save(&file, layout, format, output)
         .with_context(|| format!("cannot convert {} to {}", input.display(), output.display()))?;
@@ -273,7 +274,7 @@ fn describe_conversion(
     writeln!(text, "  from {}: {}, layout {}", args.input.display(), file.format, file.layout)?;
     writeln!(
         text,
-        "  to {}: {}, layout {layout}, {} tensors",
+        "  to {}: {}, layout {layout}, {}",
         args.output.display(),
         written.format,
         written.tensors.len()

@@ -49,12 +49,6 @@ use std::{
     time::Instant,
 };
 
-/// Header key of a weight file that states the network's input channels; absent: lightness.
-pub(super) const INPUT: &str = "input";
-
-/// Header key of a weight file that holds a backbone up to this layer only: the pretext task trained none after it.
-pub(super) const THROUGH: &str = "through";
-
 /// One fit: a row of a stage, for one seed.
 #[derive(Clone)]
 pub struct StageRun {

@@ -2,7 +2,7 @@
 //! absorbed, random weights, data-dependent weights, and any of them rescaled or extended to color.
 
 use super::{
-    fit::{INPUT, StageRun, THROUGH},
+    fit::StageRun,
     plan::{DataSource, NetworkPlan, Trainable, required},
     sources::{InitSpec, Start},
 };
@@ -12,7 +12,6 @@ use crate::{
         absorb::fitted_through,
         calibrate::{CalibrationSpec, calibrate},
         data_init::{DataInitSpec, initialize},
-        exchange,
         input::Input,
         network::{Interface, Network},
         surgery::lightness_to_lab_weights,
@@ -24,7 +23,12 @@ use crate::{
         source::Split,
     },
     nn::{params::Params, weights},
-    pretext::{channels::LabChannels, inputs::inputs},
+    pretext::{
+        channels::LabChannels,
+        inputs::inputs,
+        predicts::{INPUT, THROUGH},
+        trained_file,
+    },
     transfer::InputColors,
 };
 use anyhow::{Context, Result, bail, ensure};
@@ -224,7 +228,7 @@ pub fn read_trained(path: &Path, fallback: Option<&BackboneSpec>) -> Result<Trai
 /// # Errors
 /// A file that cannot be read, or has no backbone while no fallback is given.
 pub fn read_as_stored(path: &Path, fallback: Option<&BackboneSpec>) -> Result<TrainedWeights> {
-    let file = exchange::open_finite(path)?;
+    let file = trained_file::open_finite(path)?;
     let spec = file.backbone(fallback).with_context(|| path.display().to_string())?.with_context(|| {
         format!(
             "{} names no backbone; give `backbone:` in the spec (`--backbone` on the command line)",

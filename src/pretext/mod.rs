@@ -43,6 +43,9 @@ pub mod jigsaw;
 pub mod rotation;
 pub mod simclr;
 
+pub mod predicts; // what the tasks predict
+pub mod trained_file; // their backbones in weight files and checkpoints
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 

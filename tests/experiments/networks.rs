@@ -2,6 +2,7 @@
 //! colorizers, as classifiers, in every probe and in the three PASCAL VOC tasks, in one table with an AlexNet.
 
 use super::home::Home;
+use anyhow::Context;
 use candle_core::Device;
 use hueristic::{
     backbones::{BackboneSpec, alexnet_conventions::Preset},
@@ -196,5 +197,57 @@ fn rows_on_networks_of_their_own_are_looked_over() -> anyhow::Result<()> {
         "kmeans: { init: msra, backbone: { vgg: { width: 0.1 } } }",
     );
     assert!(colorizer.contains("vgg"), "{colorizer}");
+    Ok(())
+}
+
+/// Tasks whose checkpoints hold something else than a whole backbone: a head in place of its last layers, other networks
+/// beside it, another input, halves.
+const TASKS: [(&str, &str, &str); 8] = [
+    ("rotation", "{ head: { embedding: 16, hidden: [] } }", ", input: rgb_unit"),
+    ("jigsaw", "{ permutations: 4, head: { embedding: 8, hidden: [16] } }", ", input: rgb_unit"),
+    ("context", "{ grid: 2, head: { embedding: 8, hidden: [16] } }", ""),
+    ("simclr", "{ head: { outputs: 8 } }", ", input: rgb_unit"),
+    ("inpainting", "{ adversarial: 0.01, discriminator_width: 0.1 }", ", input: rgb_unit"),
+    ("bigan", "{ code: 8, width: 0.1, side: 32 }", ", leak: 0.2, input: bgr_signed"),
+    ("cross_channel", "{ predict: lightness }", ""),
+    ("split_brain", "{}", ""),
+];
+
+#[test]
+fn checkpoints_of_every_task_are_the_backbones_of_their_runs() -> anyhow::Result<()> {
+    let home = Home::new()?;
+    let stages = TASKS.map(|(task, options, input)| {
+        format!(
+            "  {task}:\n    pretext:\n      backbone: {{ alexnet: {{ stem: small, width: 0.125, fc: 16{input} }} }}\n      \
+             task: {{ {task}: {options} }}\n      train: {{ steps: 1, batch: 4, optimizer: {{ sgd: {{ lr: 1e-3 }} }} }}\n"
+        )
+    });
+    let data = "data: { source: { scenes: { train: 8, val: 4, size: 64 } }, crop: 60 }";
+    let yaml = format!("name: tasks\n{data}\nstages:\n{}", stages.concat());
+    experiment::run(&home.load(&yaml, &[])?, &home.options())?;
+    for (task, _, input) in TASKS {
+        let run = fs::read_dir(home.path().join("runs/tasks"))?.flatten().map(|entry| entry.path());
+        let run = run.into_iter().find(|run| run.to_string_lossy().contains(&format!("/{task}-s0-")));
+        let run = run.expect("a run of the task");
+        let [file, checkpoint] = ["weights.safetensors", "checkpoints/last.safetensors"]
+            .map(|file| experiment::read_trained(&run.join(file), None));
+        let (file, checkpoint) = (file?, checkpoint.with_context(|| task.to_string())?);
+        assert_eq!(file.spec, checkpoint.spec, "{task}");
+        assert_eq!(file.through, checkpoint.through, "{task}");
+        assert_eq!(file.through.is_some(), !["cross_channel", "split_brain"].contains(&task), "{task}");
+        assert!(file.tensors.keys().eq(checkpoint.tensors.keys()), "{task}");
+        for (name, tensor) in &file.tensors {
+            let apart = (tensor - &checkpoint.tensors[name])?.abs()?.flatten_all()?.max(0)?;
+            assert_eq!(apart.to_scalar::<f32>()?, 0.0, "{task}: {name}");
+        }
+        // As a row of a table, up to the last layer that was trained.
+        let last = file.through.as_deref().unwrap_or("conv5");
+        let probe = format!(
+            "name: probe\n{data}\nbackbone: {{ alexnet: {{ stem: small, width: 0.125, fc: 16{input} }} }}\nstages:\n  knn:\n    knn:\n      backbones: {{ {task}: {{ file: {} }} }}\n      \
+             features: {{ layers: [{last}] }}\n      classifier: {{ neighbors: [2] }}\n",
+            run.join("checkpoints/last.safetensors").display()
+        );
+        experiment::check(&home.load(&probe, &[])?, &home.options()).with_context(|| task.to_string())?;
+    }
     Ok(())
 }

@@ -114,7 +114,7 @@ impl Architecture {
     }
 
     /// Recognizes our names, which are Caffe's with few exceptions.
-    pub(super) fn of_ours(tensors: &Named) -> Option<Self> {
+    pub fn of_ours(tensors: &Named) -> Option<Self> {
         let has = |name: &str| tensors.contains_key(name);
         let vgg = has("conv1_1.weight") || has("bw_conv1_1.weight");
         match () {

@@ -160,12 +160,12 @@ struct Inside {
 }
 
 fn inside(format: Format, metadata: &BTreeMap<String, String>, tensors: Named) -> Result<Inside> {
+    // The header of our own files describes all of their tensors.
+    let is_ours = metadata.contains_key("backbone") && !metadata.contains_key(LAYOUT);
     let fits = |tensors: &Named| matches!(recognize(format, tensors), Ok(Some(_)));
-    let (tensors, notes) = match wrapped::unwrapped(&tensors, fits)? {
-        Some((inside, notes)) => (inside, notes),
-        None => (tensors, vec![]),
-    };
-    let known = if metadata.contains_key("backbone") && !metadata.contains_key(LAYOUT) {
+    let unwrapped = if is_ours { None } else { wrapped::unwrapped(&tensors, fits)? };
+    let (tensors, notes) = unwrapped.unwrap_or((tensors, vec![]));
+    let known = if is_ours {
         Architecture::of_ours(&tensors).map(|architecture| (Layout::Ours, architecture))
     } else {
         recognize(format, &tensors)?

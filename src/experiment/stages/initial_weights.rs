@@ -4,21 +4,24 @@ use super::kind::*;
 use crate::{
     backbones::{
         data_init::{DataInitSpec, initialize},
-        exchange::{self, WeightFile},
+        exchange::WeightFile,
         input::Input,
         kinds::LayerKind,
         network::Network,
         split::HALVES,
         table::{Layer, Role, tap},
     },
-    experiment::fit::{INPUT, THROUGH},
     nn::{
         init::Filler,
         layers::Fillers,
         params::Params,
         weights::{self, LoadReport},
     },
-    pretext::channels::LabChannels,
+    pretext::{
+        channels::LabChannels,
+        predicts::{INPUT, THROUGH},
+        trained_file,
+    },
     text::counted,
     yaml,
 };
@@ -110,7 +113,7 @@ fn blank(plan: &NetworkPlan, fit: &StageRun) -> Result<(Network, Params)> {
 /// Loads trained weights into `params`. Heads of the network may be missing and then keep their initialization, and so
 /// may layers after those that the file's task trained; all other layers must match.
 fn load_initial(path: &Path, plan: &NetworkPlan, built: (&Network, &Params)) -> Result<()> {
-    let file = exchange::open_finite(path)?;
+    let file = trained_file::open_finite(path)?;
     let report = load_except_heads(&file.tensors, &Origin::of(&file, path)?, plan, built)?;
     tracing::info!("{}: {report}", path.display());
     Ok(())

@@ -12,24 +12,21 @@ use crate::{
         table::{check_size, sizes, taps},
         task_head::TaskHead,
     },
-    experiment::{
-        fit::{INPUT, THROUGH},
-        sources::WeightSource,
-    },
+    experiment::sources::WeightSource,
     key_error::KeyError,
     pretext::{
         PretextSpec,
         channel_target::ChannelTarget,
-        channels::LabChannels,
         color_prior::{self, PriorSpec},
         colorization::{Colorization, ColorizationSpec},
         colorizer::ColorizerSpec,
         colorizer_task::{ColorizerTask, ColorizerTaskSpec},
         cross_channel::CrossChannel,
         headed::HeadedTaskSpec,
+        predicts::Predicts,
         split_brain::{SplitBrain, SplitBrainSpec},
     },
-    spec::{self, Diagnostic},
+    spec::Diagnostic,
     train::{task::Task as _, tensors::NamedTensors},
 };
 
@@ -205,33 +202,8 @@ impl PretextStage {
     }
 
     fn predicts(&self) -> Predicts<'_> {
-        match &self.task {
-            PretextSpec::Colorization(spec) => Predicts::Color(spec),
-            PretextSpec::Siggraph17(spec) => Predicts::Colorizer(spec),
-            PretextSpec::Dahl(spec) => Predicts::Colorizer(spec),
-            PretextSpec::Iizuka(spec) => Predicts::Colorizer(spec),
-            PretextSpec::Larsson(spec) => Predicts::Colorizer(spec),
-            PretextSpec::CrossChannel(spec) => Predicts::Other((*spec).into()),
-            PretextSpec::Autoencoder(spec) => Predicts::Other((*spec).into()),
-            PretextSpec::SplitBrain(spec) => Predicts::Halves(*spec),
-            PretextSpec::Rotation(spec) => Predicts::Headed(spec),
-            PretextSpec::Jigsaw(spec) => Predicts::Headed(spec),
-            PretextSpec::Context(spec) => Predicts::Headed(spec),
-            PretextSpec::Bigan(spec) => Predicts::Headed(spec),
-            PretextSpec::Inpainting(spec) => Predicts::Headed(spec),
-            PretextSpec::Simclr(spec) => Predicts::Headed(spec),
-        }
+        Predicts::of(&self.task)
     }
-}
-
-/// The task's target: color from lightness, on any backbone or on one colorizer's network; some channels from others; two
-/// halves from one another; or what a head of its own says.
-enum Predicts<'a> {
-    Color(&'a ColorizationSpec),
-    Colorizer(&'a dyn ColorizerTaskSpec),
-    Other(ChannelTarget),
-    Halves(SplitBrainSpec),
-    Headed(&'a dyn HeadedTaskSpec),
 }
 
 /// Checks that batch normalization has more than one example to normalize, and a comparison more than one picture.
@@ -304,7 +276,7 @@ fn colorization(spec: &ColorizationSpec, fit: &StageRun, run: &mut RunDir) -> Re
     let mut task = Colorization::new(spec, fit.backbone()?, prior.as_deref(), &fit.rng, &fit.device)?;
     start(fit, task.colorizer().network(), task.params())?;
     let ended = fit.train(&mut task, run)?;
-    fit.save_weights(ended, &task, [(spec.name().to_string(), spec.section()?)], run)
+    fit.save_weights(ended, &task, Predicts::Color(spec).header(fit.backbone()?, fit.crop())?, run)
 }
 
 fn colorizer(spec: &dyn ColorizerTaskSpec, fit: &StageRun, run: &mut RunDir) -> Result<Option<Vec<Metric>>> {
@@ -312,15 +284,15 @@ fn colorizer(spec: &dyn ColorizerTaskSpec, fit: &StageRun, run: &mut RunDir) -> 
     let mut task = ColorizerTask::new(spec, network, &fit.rng, &fit.device)?;
     start(fit, task.colorizer().network(), task.params())?;
     let ended = fit.train(&mut task, run)?;
-    fit.save_weights(ended, &task, [(spec.name().to_string(), spec.section()?)], run)
+    fit.save_weights(ended, &task, Predicts::Colorizer(spec).header(fit.backbone()?, fit.crop())?, run)
 }
 
 fn cross_channel(problem: ChannelTarget, fit: &StageRun, run: &mut RunDir) -> Result<Option<Vec<Metric>>> {
-    let input = spec::resolved_yaml(&problem.sees())?;
+    let header = Predicts::Other(problem.clone()).header(fit.backbone()?, fit.crop())?;
     let mut task = CrossChannel::new(problem, fit.backbone()?, &fit.rng, &fit.device)?;
     start(fit, task.network(), task.params())?;
     let ended = fit.train(&mut task, run)?;
-    fit.save_weights(ended, &task, [(INPUT.to_string(), input)], run)
+    fit.save_weights(ended, &task, header, run)
 }
 
 /// Checkpoints hold the halves; the weight file holds the backbone that they form.
@@ -328,9 +300,9 @@ fn split_brain(spec: SplitBrainSpec, fit: &StageRun, run: &mut RunDir) -> Result
     let mut task = SplitBrain::new(spec, fit.backbone()?, &fit.rng, &fit.device)?;
     start(fit, task.network(), task.params())?;
     let ended = fit.train(&mut task, run)?;
-    let input = (INPUT.to_string(), spec::resolved_yaml(&LabChannels::Lab)?);
+    let header = Predicts::Halves(spec).header(fit.backbone()?, fit.crop())?;
     let merged = |halves| Ok(task.merged(&NamedTensors::into_iter(halves).collect())?.into_iter().collect());
-    fit.save_converted(ended, &task, [input], run, merged)
+    fit.save_converted(ended, &task, header, run, merged)
 }
 
 fn headed(spec: &dyn HeadedTaskSpec, fit: &StageRun, run: &mut RunDir) -> Result<Option<Vec<Metric>>> {
@@ -338,6 +310,5 @@ fn headed(spec: &dyn HeadedTaskSpec, fit: &StageRun, run: &mut RunDir) -> Result
     let mut task = spec.task(&plan.backbone, fit.crop(), &fit.rng, &fit.device)?;
     start(fit, task.network(), task.params())?;
     let ended = fit.train(&mut *task, run)?;
-    let through = plan.trained_through()?.map(|layer| (THROUGH.to_string(), layer));
-    fit.save_weights(ended, &*task, through, run)
+    fit.save_weights(ended, &*task, Predicts::Headed(spec).header(&plan.backbone, fit.crop())?, run)
 }
