@@ -8,9 +8,14 @@ const QUOTED: usize = 200;
 /// Most characters in one line of a message.
 const LINE: usize = 1000;
 
-/// `1 seed`, `2 seeds`.
+/// `1 seed`, `2 seeds`, `2 classes`.
 pub fn counted(count: usize, one: &str) -> String {
-    format!("{count} {one}{}", if count == 1 { "" } else { "s" })
+    let ending = match count {
+        1 => "",
+        _ if one.ends_with('s') => "es",
+        _ => "s",
+    };
+    format!("{count} {one}{ending}")
 }
 
 /// The text of a file, without a byte order mark.

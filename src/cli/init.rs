@@ -1,15 +1,16 @@
-//! `init`: writes a first spec for a folder of pictures.
+//! `init`: writes a first spec for a folder of pictures, or for the built-in scenes.
 
 use super::{device::DeviceArgs, failure::Usage, output::CommandOutput, threads};
 use crate::{
     atomic_write,
-    data::{error::DataError, source::Locations, survey::Survey},
+    data::{error::DataError, source::Locations, survey::Survey, walk::is_image},
     device::Compute,
     experiment::{
         Experiment, RunOptions,
-        draft::{Draft, DraftOptions, TASK_NAMES},
+        draft::{self, Draft, DraftOptions, DraftSource, TASK_NAMES},
     },
-    spec::relative,
+    spec::{relative, schema::schema},
+    text::counted,
 };
 use anyhow::{Context, Result};
 use clap::{Args, builder::PossibleValuesParser};
@@ -20,21 +21,31 @@ use std::{
 
 /// Steps up from the spec's folder to the pictures, beyond which an absolute path is easier to read.
 const MOST_UP: usize = 2;
+/// Minutes of the pretext task, on pictures of one's own and on the scenes.
+const MINUTES: u32 = 60;
+const SCENE_MINUTES: u32 = 5;
+/// File of the schema, beside the spec.
+const SCHEMA: &str = "hueristic.schema.json";
 
 #[derive(Args, Debug)]
 pub(super) struct InitArgs {
     /// Folder of pictures: class folders, or pictures directly in it; with subfolders `train` and `val` if they are split
-    #[arg(value_name = "FOLDER", default_value = ".", value_parser = super::out::path())]
-    folder: PathBuf,
+    /// [default: the working directory if it holds pictures, else built-in scenes, which need no files]
+    #[arg(value_name = "FOLDER", value_parser = super::out::path())]
+    folder: Option<PathBuf>,
     /// Pretext task
     #[arg(long, value_name = "NAME", default_value = "colorization", value_parser = PossibleValuesParser::new(TASK_NAMES))]
     task: String,
-    /// Minutes that the pretext task may take on this machine; a probe comes on top
-    #[arg(long, value_name = "N", default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..100_000))]
-    minutes: u32,
+    /// Minutes that the pretext task may take on this machine; a probe comes on top [default: 60; on built-in scenes 5]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..100_000))]
+    minutes: Option<u32>,
     /// File to write [default: FOLDER_TASK.yaml in the working directory]
     #[arg(long, value_name = "FILE", value_parser = super::out::path())]
     out: Option<PathBuf>,
+    /// Write the schema beside the spec too, as hueristic.schema.json, and name it in the spec's first line: editors then
+    /// complete and check its keys
+    #[arg(long)]
+    schema: bool,
     #[command(flatten)]
     device: DeviceArgs,
     /// Compute threads [default: one per core]
@@ -42,28 +53,86 @@ pub(super) struct InitArgs {
     threads: Option<u16>,
 }
 
-/// Looks at the folder, times an update, and writes a spec that was loaded once.
+/// The pictures that a spec is written for.
+struct Pictures {
+    survey: Survey,
+    /// None: the built-in scenes.
+    folder: Option<PathBuf>,
+}
+
+impl Pictures {
+    fn of(args: &InitArgs) -> Result<Self> {
+        let folder = args.folder.clone().unwrap_or_else(|| ".".into());
+        if folder.is_file() {
+            let kind = if is_image(&folder) { "picture" } else { "file" };
+            let home = folder.parent().filter(|home| !home.as_os_str().is_empty()).unwrap_or(Path::new("."));
+            let reason = format!(
+                "{} is a {kind}, give its folder: hueristic init {}",
+                folder.display(),
+                home.display()
+            );
+            return Err(Usage(reason).into());
+        }
+        match Survey::of(&folder) {
+            Ok(survey) => Ok(Self { survey, folder: Some(folder) }),
+            Err(DataError::Empty { .. }) if args.folder.is_none() => {
+                Ok(Self { survey: draft::scenes(&args.task), folder: None })
+            }
+            Err(error) => Err(usage(error)),
+        }
+    }
+
+    /// Name of the pictures, as far as it can be part of that of an experiment.
+    fn name(&self) -> String {
+        self.folder.as_deref().map_or("scenes".into(), name_of)
+    }
+
+    /// The line that ends the command.
+    fn said(&self, out: &Path) -> String {
+        let Survey { pictures, classes, fault, train, .. } = &self.survey;
+        let classes = match classes.len() {
+            0 => "no classes: the features are trained, and no probe reads them".into(),
+            n => counted(n, "class"),
+        };
+        let fault = fault.as_ref().map(|(name, reason)| format!("\nnot readable: {name}: {reason}"));
+        let train = match self.folder {
+            Some(_) => train.display().to_string(),
+            None => "no pictures here: built-in scenes".into(),
+        };
+        let (pictures, out) = (counted(*pictures, "picture"), out.display());
+        format!(
+            "{train}: {pictures}, {classes}{}\nwrote {out}\nnext: hueristic check {out}\n      hueristic run {out}",
+            fault.unwrap_or_default()
+        )
+    }
+}
+
+/// Looks at the pictures, times an update, and writes a spec that was loaded once.
 pub(super) fn run(args: &InitArgs) -> Result<CommandOutput> {
     threads::set(args.threads)?;
-    let name = format!("{}_{}", name_of(&args.folder), args.task);
+    let pictures = Pictures::of(args)?;
+    let (survey, name) = (&pictures.survey, format!("{}_{}", pictures.name(), args.task));
     let out = args.out.clone().unwrap_or_else(|| format!("{name}.yaml").into());
     if out.exists() {
         return Err(Usage(format!("{} exists; give another --out, or move it away", out.display())).into());
     }
-    let survey = Survey::of(&args.folder).map_err(usage)?;
     let device = args.device.open(Compute::default())?;
-    let train = place(&survey.train, &out)?;
+    let train = pictures.folder.as_ref().map(|_| place(&survey.train, &out)).transpose()?;
     let val = survey.val.as_deref().map(|val| place(val, &out)).transpose()?;
+    let source = match &train {
+        Some(train) => DraftSource::Folder { train, val: val.as_deref() },
+        None => DraftSource::Scenes,
+    };
+    let minutes = args.minutes.unwrap_or(if pictures.folder.is_some() { MINUTES } else { SCENE_MINUTES });
     let options = DraftOptions {
         name: &name,
         file: &out.to_string_lossy(),
         task: &args.task,
-        train: &train,
-        val: val.as_deref(),
+        source,
         gpu: !device.is_cpu(),
-        seconds: 60.0 * f64::from(args.minutes),
+        seconds: 60.0 * f64::from(minutes),
     };
-    let draft = Draft::new(&survey, &options)?;
+    let draft = Draft::new(survey, &options)?;
     if draft.lacks_colors() {
         tracing::warn!("nearly all of these pictures are gray: there are hardly any colors to learn from");
     }
@@ -71,27 +140,22 @@ pub(super) fn run(args: &InitArgs) -> Result<CommandOutput> {
     let scratch = tempfile::tempdir().context("cannot create a temporary folder")?;
     let runs = RunOptions { out: scratch.path().into(), locations: Locations::default(), device };
     let update = draft.rehearse(scratch.path(), &runs)?;
-    let text = draft.text(draft.epochs(update), update);
-    atomic_write::write(&out, text.as_bytes()).with_context(|| format!("cannot write {}", out.display()))?;
+    let mut text = draft.text(draft.epochs(update), update);
+    if args.schema {
+        let schema = serde_json::to_string_pretty(&schema::<Experiment>())?;
+        write(&out.with_file_name(SCHEMA), &format!("{schema}\n"))?;
+        text = format!("# yaml-language-server: $schema={SCHEMA}\n{text}");
+    }
+    write(&out, &text)?;
     Experiment::load(&out, &[]).with_context(|| format!("{} is not a spec", out.display()))?;
     if let Some(reason) = &survey.why_unlabeled {
         tracing::warn!("the pictures have no classes: {reason}");
     }
-    Ok(CommandOutput::ok(said(&survey, &out)))
+    Ok(CommandOutput::ok(pictures.said(&out)))
 }
 
-fn said(survey: &Survey, out: &Path) -> String {
-    let classes = match survey.classes.len() {
-        0 => "no classes: the features are trained, and no probe reads them".into(),
-        n => format!("{n} classes"),
-    };
-    let fault = survey.fault.as_ref().map(|(name, reason)| format!("\nnot readable: {name}: {reason}"));
-    let (pictures, out) = (survey.pictures, out.display());
-    format!(
-        "{}: {pictures} pictures, {classes}{}\nwrote {out}\nnext: hueristic check {out}\n      hueristic run {out}",
-        survey.train.display(),
-        fault.unwrap_or_default()
-    )
+fn write(path: &Path, text: &str) -> Result<()> {
+    atomic_write::write(path, text.as_bytes()).with_context(|| format!("cannot write {}", path.display()))
 }
 
 /// What a folder lacks is the user's to mend.

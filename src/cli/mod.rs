@@ -66,9 +66,9 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// Write a first spec for a folder of pictures
+    /// Write a first spec for a folder of pictures, or for built-in scenes
     #[command(
-        after_help = "Example:\n  hueristic init photos\n  hueristic init photos --task rotation --minutes 20"
+        after_help = "Example:\n  hueristic init photos\n  hueristic init photos --task rotation --minutes 20\n  hueristic init"
     )]
     Init(init::InitArgs),
     /// Run every stage of an experiment, resuming unfinished runs

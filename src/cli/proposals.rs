@@ -17,6 +17,7 @@ use crate::{
         },
         source::RgbImage,
     },
+    text::counted,
 };
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
@@ -148,8 +149,8 @@ fn summary(found: &SearchResult, args: &ProposalArgs) -> String {
     let last = counts.len().saturating_sub(1);
     let seconds = found.busy.as_secs_f64() / found.searched.max(1) as f64;
     let mut text = format!(
-        "{} pictures, {} boxes ({} to {} a picture, median {}), {seconds:.2} s a picture and core\nwrote {}",
-        proposals.len(),
+        "{}, {} boxes ({} to {} a picture, median {}), {seconds:.2} s a picture and core\nwrote {}",
+        counted(proposals.len(), "picture"),
         proposals.total(),
         at(0),
         at(last),

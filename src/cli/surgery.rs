@@ -312,8 +312,8 @@ pub(super) fn init(args: &InitArgs) -> Result<CommandOutput> {
     ]);
     weights::save(&params, &metadata, &args.out)?;
     let (layers, out) = (counted(reports.len(), "layer"), args.out.display());
-    let seen: usize = pictures.iter().map(|batch| batch.dims()[0]).sum();
-    Ok(CommandOutput::ok(format!("{layers} set by {seen} pictures; written to {out}")))
+    let seen = counted(pictures.iter().map(|batch| batch.dims()[0]).sum(), "picture");
+    Ok(CommandOutput::ok(format!("{layers} set by {seen}; written to {out}")))
 }
 
 /// The pretext network without its head.

@@ -12,6 +12,8 @@ use super::{
 use crate::{
     backbones::exchange::{self, Architecture, Layout, Missing, WeightFile},
     nn::weights::{self, Contents, Format, SeveralNetworks, dims_in_file},
+    pretext::trained_file,
+    text::counted,
     weight_source,
 };
 use anyhow::{Context, Result};
@@ -168,7 +170,7 @@ fn inspect(file: &Path) -> Result<CommandOutput> {
         text.push('\n');
     }
     unread.iter().try_for_each(|(name, why)| writeln!(text, "  {name:width$}  not read: {why}"))?;
-    writeln!(text, "{} tensors, {total} numbers", tensors.len())?;
+    writeln!(text, "{}, {total} numbers", counted(tensors.len(), "tensor"))?;
     for (key, value) in metadata {
         writeln!(text, "header {key}:\n    {}", indented(value))?;
     }
@@ -277,10 +279,11 @@ fn describe_conversion(
         "  to {}: {}, layout {layout}, {}",
         args.output.display(),
         written.format,
-        written.tensors.len()
+        counted(written.tensors.len(), "tensor")
     )?;
     if let [(first, ours), ..] = &file.renamed[..] {
-        writeln!(text, "  {} tensors renamed on reading, such as {first} → {ours}", file.renamed.len())?;
+        let renamed = counted(file.renamed.len(), "tensor");
+        writeln!(text, "  {renamed} renamed on reading, such as {first} → {ours}")?;
     }
     file.notes.iter().try_for_each(|note| writeln!(text, "  reading: {note}"))?;
     notes.iter().try_for_each(|note| writeln!(text, "  writing: {note}"))?;

@@ -13,7 +13,7 @@ use super::{
     source::{HoldOut, Split},
     walk::{self, PictureListing},
 };
-use crate::{bounded::Part, rng::Rng};
+use crate::{bounded::Part, rng::Rng, text::counted};
 use rand::RngExt;
 use sha2::{Digest, Sha256};
 use std::{
@@ -58,7 +58,8 @@ impl Files {
         let (files, found) = Self::walk(root)?;
         found.warn();
         if found.others > 0 {
-            tracing::info!("{}: skipped {} files without an image extension", root.display(), found.others);
+            let skipped = counted(found.others, "file");
+            tracing::info!("{}: skipped {skipped} without an image extension", root.display());
         }
         Ok(files)
     }

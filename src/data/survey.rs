@@ -5,6 +5,7 @@ use super::{
     dataset::{Dataset, RgbImage},
     error::DataError,
     folder::Files,
+    scenes,
     verify::{is_gray, spread},
 };
 use rayon::prelude::*;
@@ -50,6 +51,25 @@ pub struct Survey {
 }
 
 impl Survey {
+    /// The built-in scenes, as a folder of them would be seen; there are no files to look at.
+    pub fn of_scenes(pictures: usize, val_pictures: usize, side: usize) -> Self {
+        let classes = scenes::CLASSES.map(String::from).to_vec();
+        Self {
+            train: PathBuf::new(),
+            val: None,
+            pictures,
+            val_pictures,
+            smallest_class: pictures / classes.len(),
+            classes,
+            short_side: [side; 3],
+            gray: 0.0,
+            decoded: 0,
+            fault: None,
+            why_unlabeled: None,
+            sample: vec![],
+        }
+    }
+
     /// Looks at a folder, or at its subfolders `train` and `val`.
     ///
     /// # Errors

@@ -7,6 +7,7 @@ use super::{
     open::open,
     source::{DataSpec, Locations, SourceSpec},
 };
+use crate::text::counted;
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 use std::{
@@ -186,7 +187,8 @@ impl fmt::Display for SplitReport {
         let readable = self.images - self.faults.len();
         let share = 100. * self.gray as f64 / readable.max(1) as f64;
         let range = |[low, median, high]: [usize; 3]| format!("{low} to {high}, median {median}");
-        writeln!(f, "\n{}: {} images, {} unreadable", self.split.name(), self.images, self.faults.len())?;
+        let images = counted(self.images, "image");
+        writeln!(f, "\n{}: {images}, {} unreadable", self.split.name(), self.faults.len())?;
         writeln!(f, "  width   {}", range(self.width))?;
         writeln!(f, "  height  {}", range(self.height))?;
         writeln!(f, "  gray    {} ({share:.1} %)", self.gray)?;
@@ -197,7 +199,7 @@ impl fmt::Display for SplitReport {
             writeln!(f, "  unlabeled")?;
         } else {
             let wide = self.classes.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
-            writeln!(f, "  {} classes", self.classes.len())?;
+            writeln!(f, "  {}", counted(self.classes.len(), "class"))?;
             for (name, count) in &self.classes {
                 writeln!(f, "    {name:wide$}  {count}")?;
             }

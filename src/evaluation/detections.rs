@@ -14,6 +14,7 @@ use crate::{
         detection::{self, Class, ClassAp, Detection, DetectionScores, Truth},
         detection_files,
     },
+    text::counted,
 };
 use anyhow::{Context, Result, bail, ensure};
 use rayon::prelude::*;
@@ -188,8 +189,8 @@ impl fmt::Display for DetectionScores {
             let value = percent(*average_precision);
             writeln!(f, "{class:width$}  {objects:>7}  {difficult:>9}  {detections:>10}  {value:>6}")?;
         }
-        let counted = self.classes.iter().filter(|class| class.average_precision.is_some()).count();
-        writeln!(f, "mean of {counted} classes: {}", percent(self.mean))?;
+        let found = self.classes.iter().filter(|class| class.average_precision.is_some()).count();
+        writeln!(f, "mean of {}: {}", counted(found, "class"), percent(self.mean))?;
         let left_out: Vec<&str> = self.left_out().map(|class| class.class.as_str()).collect();
         if !left_out.is_empty() {
             writeln!(f, "not in the mean (no objects): {}", left_out.join(", "))?;

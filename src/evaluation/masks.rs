@@ -13,6 +13,7 @@ use crate::{
         },
     },
     metrics::segmentation::{ConfusionMatrix, SegmentationScores},
+    text::counted,
 };
 use anyhow::{Context, Result, bail, ensure};
 use indicatif::ProgressBar;
@@ -168,15 +169,16 @@ impl fmt::Display for MaskScores {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let SegmentationScores { pixel_accuracy, mean_accuracy, mean_iu, frequency_weighted_iu, class_iu } =
             &self.scores;
-        writeln!(f, "Segmentation of {} images, {} pixels, in %", self.images, self.pixels)?;
+        let images = counted(self.images, "image");
+        writeln!(f, "Segmentation of {images}, {} pixels, in %", self.pixels)?;
         let width = self.classes.iter().map(|class| class.chars().count()).max().unwrap_or(0).max(21);
         writeln!(f, "{:width$}      IU", "class")?;
         for (class, iu) in self.classes.iter().zip(class_iu) {
             writeln!(f, "{class:width$}  {:>6}", percent(*iu))?;
         }
-        let counted = class_iu.iter().flatten().count();
+        let classes = counted(class_iu.iter().flatten().count(), "class");
         for (measure, value) in [
-            (format!("mean IU of {counted} classes"), mean_iu),
+            (format!("mean IU of {classes}"), mean_iu),
             ("pixel accuracy".into(), pixel_accuracy),
             ("mean accuracy".into(), mean_accuracy),
             ("frequency weighted IU".into(), frequency_weighted_iu),

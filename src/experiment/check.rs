@@ -122,11 +122,11 @@ fn stage_report(planned: &StageRuns, cost: Option<Cost>) -> Result<StageReport> 
     };
     let (train, val) = (first.sets.split(Split::Train), first.sets.split(Split::Val));
     let data = format!(
-        "{}: {} training and {} validation images, {} classes, {}",
+        "{}: {} training and {}, {}, {}",
         first.data(),
         train.len(),
-        val.len(),
-        first.sets.classes(),
+        counted(val.len(), "validation image"),
+        counted(first.sets.classes(), "class"),
         first.plan.pictures.train.as_ref().unwrap_or(&first.plan.pictures.val).describe_transform()
     );
     Ok(StageReport {

@@ -1,5 +1,5 @@
-//! Drafts: a commented spec for a folder of pictures that runs as it is, with sizes and a length that fit the pictures and
-//! the machine. Users go on from there; the published protocols are in `experiments/paper`.
+//! Drafts: a commented spec for a folder of pictures, or for the built-in scenes, that runs as it is, with sizes and a length
+//! that fit the pictures and the machine. Users go on from there; the published protocols are in `experiments/paper`.
 
 use super::{Experiment, RunOptions, check_and_estimate};
 use crate::{data::survey::Survey, text::counted};
@@ -85,6 +85,27 @@ pub const TASK_NAMES: [&str; TASKS.len()] = {
     names
 };
 
+/// The pictures of a draft, as its spec names them.
+#[derive(Clone, Copy, Debug)]
+pub enum DraftSource<'a> {
+    /// The folders of the survey.
+    Folder { train: &'a str, val: Option<&'a str> },
+    /// The built-in scenes.
+    Scenes,
+}
+
+/// Training and validation pictures of a draft on the built-in scenes.
+const SCENES: (usize, usize) = (3000, 500);
+/// Side of the scenes, and for tasks that cut pictures into tiles, in pixels.
+const SCENE_SIDE: usize = 32;
+const TILED_SCENE_SIDE: usize = 64;
+
+/// The built-in scenes as a draft of this task takes them.
+pub fn scenes(task: &str) -> Survey {
+    let has_tiles = TASKS.iter().any(|known| known.name == task && known.has_tiles);
+    Survey::of_scenes(SCENES.0, SCENES.1, if has_tiles { TILED_SCENE_SIDE } else { SCENE_SIDE })
+}
+
 /// What a draft is made for.
 #[derive(Debug)]
 pub struct DraftOptions<'a> {
@@ -94,9 +115,7 @@ pub struct DraftOptions<'a> {
     pub file: &'a str,
     /// One of [`TASK_NAMES`].
     pub task: &'a str,
-    /// The folders of the survey as the spec names them.
-    pub train: &'a str,
-    pub val: Option<&'a str>,
+    pub source: DraftSource<'a>,
     /// Whether a GPU will train it.
     pub gpu: bool,
     /// Seconds that the pretext task may take.
@@ -128,9 +147,9 @@ impl<'a> Draft<'a> {
         );
         if survey.pictures < 8 {
             bail!(
-                "{} holds {} pictures; give a folder of at least 8, better thousands",
+                "{} holds {}; give a folder of at least 8, better thousands",
                 survey.train.display(),
-                survey.pictures
+                counted(survey.pictures, "picture")
             );
         }
         let (resize, crop) = frame(survey.short_side, task.has_tiles, options.gpu);
@@ -160,7 +179,8 @@ impl<'a> Draft<'a> {
     /// Pictures of training and validation.
     fn split(&self) -> (usize, usize) {
         let (all, own) = (self.survey.pictures, self.survey.val_pictures);
-        let held = if self.survey.val.is_some() { 0 } else { (all as f64 * self.share()).round() as usize };
+        let is_held_out = matches!(self.options.source, DraftSource::Folder { val: None, .. });
+        let held = if is_held_out { (all as f64 * self.share()).round() as usize } else { 0 };
         (all - held, own + held)
     }
 
@@ -174,20 +194,12 @@ impl<'a> Draft<'a> {
     /// # Errors
     /// A fault of the draft or of the pictures.
     pub fn rehearse(&self, scratch: &Path, options: &RunOptions) -> Result<f64> {
-        let is_listed = |path: &&PathBuf| !path.to_string_lossy().contains(['"', '\n']);
-        let quoted = |path: &PathBuf| Ok(format!("\"{}\"", path::absolute(path)?.display()));
-        let list =
-            self.survey.sample.iter().filter(is_listed).map(quoted).collect::<Result<Vec<String>>>()?;
-        ensure!(
-            !list.is_empty(),
-            "the names of the pictures hold quotation marks: rename them, or their folder"
-        );
-        fs::write(scratch.join("sample.txt"), list.join("\n"))?;
-        let data = format!(
-            "data: {{ source: {{ list: {{ train: sample.txt, val: sample.txt }} }}, {} }}",
-            self.framing()
-        );
-        let batch = self.batch.min(list.len());
+        let (source, pictures) = match self.options.source {
+            DraftSource::Folder { .. } => self.sample_list(scratch)?,
+            DraftSource::Scenes => (self.scenes(4 * self.batch, self.batch), self.batch),
+        };
+        let data = format!("data: {{ source: {{ {source} }}, {} }}", self.framing());
+        let batch = self.batch.min(pictures);
         let stage = self.pretext(&format!("steps: {REHEARSED}"), batch, false);
         let text = format!("name: rehearsal\n{data}\n\n{}\nstages:\n{stage}", self.backbone());
         let spec = scratch.join("rehearsal.yaml");
@@ -199,6 +211,24 @@ impl<'a> Draft<'a> {
             bail!("{fault}");
         }
         Ok(report.seconds() / REHEARSED as f64 * self.batch as f64 / batch as f64)
+    }
+
+    /// The source of the pictures that were looked at, listed in a file in `scratch`, and their number.
+    fn sample_list(&self, scratch: &Path) -> Result<(String, usize)> {
+        let is_listed = |path: &&PathBuf| !path.to_string_lossy().contains(['"', '\n']);
+        let quoted = |path: &PathBuf| Ok(format!("\"{}\"", path::absolute(path)?.display()));
+        let list =
+            self.survey.sample.iter().filter(is_listed).map(quoted).collect::<Result<Vec<String>>>()?;
+        ensure!(
+            !list.is_empty(),
+            "the names of the pictures hold quotation marks: rename them, or their folder"
+        );
+        fs::write(scratch.join("sample.txt"), list.join("\n"))?;
+        Ok(("list: { train: sample.txt, val: sample.txt }".into(), list.len()))
+    }
+
+    fn scenes(&self, train: usize, val: usize) -> String {
+        format!("scenes: {{ train: {train}, val: {val}, size: {} }}", self.survey.short_side[0])
     }
 
     /// Epochs that fit into the time, for an update of so many seconds.
@@ -225,21 +255,21 @@ impl<'a> Draft<'a> {
         let seconds = epochs * self.split().0 as f64 / self.batch as f64 * update;
         let minutes = counted((seconds / 60.0).ceil() as usize, "minute");
         let (name, file) = (options.name, options.file);
-        let sides = match survey.short_side {
-            [least, _, most] if least == most => format!("{least} pixels on the short side"),
-            [least, median, most] => {
-                format!("short sides of {least} to {most} pixels, half of them up to {median}")
-            }
-        };
+        let (train, val) = self.split();
         let classes = match survey.classes.len() {
             0 => "no classes".into(),
             1 => "one class".into(),
-            n => format!("{n} classes"),
+            n => counted(n, "class"),
+        };
+        let pictures = match options.source {
+            DraftSource::Folder { .. } => self.about_folder(),
+            DraftSource::Scenes => "generated scenes, which need no files;\n\
+                 #           for a folder of your own pictures: hueristic init FOLDER"
+                .into(),
         };
         format!(
             "# {task_name}: {about}.\n\
-             # Pictures: {count} for training, {val} for validation, {classes}; {gray:.0} % gray, of {decoded} looked at;\n\
-             #           {sides}.\n\
+             # Pictures: {train} for training, {val} for validation, {classes}; {pictures}.\n\
              # Time:     about {minutes} for the pretext task on the machine where this was written.\n\
              # Check:    hueristic check {file}\n\
              # Run:      hueristic run {file}\n\
@@ -247,11 +277,19 @@ impl<'a> Draft<'a> {
              name: {name}\n",
             task_name = task.name,
             about = task.about,
-            count = self.split().0,
-            val = self.split().1,
-            gray = 100.0 * survey.gray,
-            decoded = survey.decoded,
         )
+    }
+
+    /// What was seen of the pictures in a folder.
+    fn about_folder(&self) -> String {
+        let Survey { short_side, gray, decoded, .. } = self.survey;
+        let sides = match short_side {
+            [least, _, most] if least == most => format!("{least} pixels on the short side"),
+            [least, median, most] => {
+                format!("short sides of {least} to {most} pixels, half of them up to {median}")
+            }
+        };
+        format!("{:.0} % gray, of {decoded} looked at;\n#           {sides}", 100.0 * gray)
     }
 
     fn framing(&self) -> String {
@@ -260,12 +298,18 @@ impl<'a> Draft<'a> {
     }
 
     fn data(&self) -> String {
-        let train = scalar(self.options.train);
-        let source = match self.options.val {
-            Some(val) => format!("    folder: {{ train: {train}, val: {} }}", scalar(val)),
-            None => format!(
+        let source = match self.options.source {
+            DraftSource::Scenes => {
+                let (train, val) = self.split();
+                format!("    {}", self.scenes(train, val))
+            }
+            DraftSource::Folder { train, val: Some(val) } => {
+                format!("    folder: {{ train: {}, val: {} }}", scalar(train), scalar(val))
+            }
+            DraftSource::Folder { train, val: None } => format!(
                 "    # A share of each class is held out for validation; another `seed` holds out others.\n    \
-                 folder: {{ train: {train}, hold_out: {}, seed: 0 }}",
+                 folder: {{ train: {}, hold_out: {}, seed: 0 }}",
+                scalar(train),
                 self.share()
             ),
         };
@@ -296,8 +340,8 @@ impl<'a> Draft<'a> {
         let task = if self.is_of_photographs() { self.task.photographs } else { self.task.thumbnails };
         let name = self.task.name;
         let optimizer = match name {
-            "bigan" => "adam: { lr: 2e-4, beta1: 0.5 }",
-            _ => "adam: { lr: 1e-3, decay: 1e-4 }",
+            "bigan" => "adam: { lr: 2.0e-4, beta1: 0.5 }",
+            _ => "adam: { lr: 1.0e-3, decay: 1.0e-4 }",
         };
         let ema = if name == "bigan" { "        ema: { decay: 0.99 }\n" } else { "" };
         let monitor = if monitored { self.monitor() } else { String::new() };
@@ -332,8 +376,8 @@ impl<'a> Draft<'a> {
             "\n  # How well a linear classifier reads each layer, beside a network that learned nothing.\n  \
              probe:\n    linear_probe:\n      backbones:\n        gaussian: {{ init: msra }}\n        \
              {name}: {{ stage: {name} }}\n      probe: {{ {layers}dimensions: 1200, augment: false }}\n      train:\n        \
-             steps: {steps}\n        batch: {batch}\n        optimizer: {{ sgd: {{ lr: 0.01, decay: 5e-4 }} }}\n        \
-             schedule: {{ decay: {{ multi_step: {{ at: [60 %, 85 %], rates: [1e-3, 1e-4] }} }} }}\n"
+             steps: {steps}\n        batch: {batch}\n        optimizer: {{ sgd: {{ lr: 0.01, decay: 5.0e-4 }} }}\n        \
+             schedule: {{ decay: {{ multi_step: {{ at: [60 %, 85 %], rates: [1.0e-3, 1.0e-4] }} }} }}\n"
         )
     }
 }

@@ -233,7 +233,11 @@ fn write_matrices(
 
 fn none_readable(faults: &[(String, String)]) -> anyhow::Error {
     let lines: Vec<String> = faults.iter().map(|(path, reason)| format!("\n  {path}: {reason}")).collect();
-    anyhow::anyhow!("none of the {} pictures can be read{}", faults.len(), lines.concat())
+    let what = match faults.len() {
+        1 => "the picture cannot".to_string(),
+        many => format!("none of the {many} pictures can"),
+    };
+    anyhow::anyhow!("{what} be read{}", lines.concat())
 }
 
 /// One path a line.

@@ -15,6 +15,7 @@ use crate::{
     },
     nn::Mode,
     progress::Progress,
+    text::counted,
 };
 use anyhow::{Context, Result, ensure};
 use candle_core::Tensor;
@@ -271,7 +272,8 @@ pub fn extract(
         indices.extend(batch);
         Ok(())
     })?;
-    tracing::info!("{what}: features of {} pictures at {}", indices.len(), spec.layers.join(", "));
+    let pictures = counted(indices.len(), "picture");
+    tracing::info!("{what}: features of {pictures} at {}", spec.layers.join(", "));
     ensure!(!indices.is_empty(), "{what}: there are no pictures to take features from");
     let matrix = |(values, width)| Features::of_pictures(values, width, indices.clone());
     matrices.into_iter().map(matrix).collect()

@@ -15,6 +15,7 @@ use crate::{
     data::annotated::Presence,
     old_key::OldKey,
     progress::Progress,
+    text::counted,
 };
 use anyhow::{Context, Result, ensure};
 use rayon::prelude::*;
@@ -186,7 +187,10 @@ fn check(spec: &KnnSpec, train: &Features, test: &Features) -> Result<()> {
         test.width()
     );
     for k in spec.neighbors.iter().filter(|k| k.get() > train.len()) {
-        tracing::warn!("knn: {k} neighbors of {} training pictures: all of them vote", train.len());
+        tracing::warn!(
+            "knn: {k} neighbors of {}: all of them vote",
+            counted(train.len(), "training picture")
+        );
     }
     Ok(())
 }

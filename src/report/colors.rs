@@ -16,6 +16,7 @@ use crate::{
         color::{ColorMeasure, ColorSummary},
         interpretability::{Accuracy, Renderings},
     },
+    text::counted,
     train::{
         panel::{RgbTile, panel},
         picture,
@@ -137,11 +138,9 @@ impl<'a> ColorTable<'a> {
             1 => "± standard error by bootstrap over images".into(),
             seeds => format!("mean ± std over {seeds} seeds"),
         };
+        let images = counted(images, "image");
         let from = self.gray.map_or(String::new(), |gray| format!(", seen as {}", gray.formula()));
-        format!(
-            "Colorization of {images} images of {} at {} pixels{from}, {spread}",
-            self.dataset, self.pixels
-        )
+        format!("Colorization of {images} of {} at {} pixels{from}, {spread}", self.dataset, self.pixels)
     }
 
     /// Table of metrics, one row per method; the last row has the metrics of the true colors that are meaningful.

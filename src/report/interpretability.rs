@@ -155,8 +155,8 @@ impl<'a> InterpretabilityReport<'a> {
     fn header(&self) -> String {
         let InterpretabilityResult { dataset, colorizer, classifier, .. } = self.result;
         format!(
-            "{} pictures of {dataset}, recolored by {colorizer}, classified by {classifier}",
-            self.found.images
+            "{} of {dataset}, recolored by {colorizer}, classified by {classifier}",
+            counted(self.found.images as usize, "picture", "pictures")
         )
     }
 

@@ -319,7 +319,7 @@ fn a_folder_or_a_list_is_verified_as_it_lies() {
             .unwrap();
     }
     let split = says(&["data", "verify", &at("")]);
-    assert!(split.contains("train: 2 images, 0 unreadable") && split.contains("val: 1 images"), "{split}");
+    assert!(split.contains("train: 2 images, 0 unreadable") && split.contains("val: 1 image,"), "{split}");
     let one = says(&["data", "verify", &at("train")]);
     assert!(one.contains("train: 2 images") && one.contains("2 classes") && !one.contains("val:"), "{one}");
     fs::write(at("list.csv"), "\u{feff}train/cat/0.png,cat\r\ntrain/dog/0.png,dog\r\n").unwrap();

@@ -391,10 +391,7 @@ fn what_can_be_known_is_refused_before_a_picture_is_read() {
     fs::write(dir.path().join("broken.png"), b"no").unwrap();
     let (code, _, err) =
         said(&hueristic(dir.path(), &[&["broken.png", "--out", "n"], &network[..]].concat()));
-    assert!(
-        code == 1 && err.contains("none of the 1 pictures can be read") && err.contains("broken.png: "),
-        "{err}"
-    );
+    assert!(code == 1 && err.contains("the picture cannot be read") && err.contains("broken.png: "), "{err}");
     let bias = params.named("conv1.bias").unwrap();
     bias.set(&bias.ones_like().unwrap().affine(3e38, 0.0).unwrap().to_dtype(DType::F32).unwrap()).unwrap();
     save(&spec, &params, dir.path());

@@ -4,7 +4,7 @@ use hueristic::{
     data::survey::Survey,
     experiment::{
         Experiment,
-        draft::{Draft, DraftOptions, TASK_NAMES},
+        draft::{self, Draft, DraftOptions, DraftSource, TASK_NAMES},
     },
 };
 use std::{
@@ -36,19 +36,10 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8(bytes.to_vec()).unwrap()
 }
 
-/// The drafted spec, loaded.
-fn drafted(home: &Path, task: &str, gpu: bool) -> (String, Experiment) {
-    let survey = Survey::of(&home.join("photos")).unwrap();
-    let options = DraftOptions {
-        name: "mine",
-        file: "mine.yaml",
-        task,
-        train: "photos",
-        val: None,
-        gpu,
-        seconds: 60.0,
-    };
-    let draft = Draft::new(&survey, &options).unwrap();
+/// The drafted spec for these pictures, loaded.
+fn drafted(home: &Path, survey: &Survey, source: DraftSource, task: &str, gpu: bool) -> (String, Experiment) {
+    let options = DraftOptions { name: "mine", file: "mine.yaml", task, source, gpu, seconds: 60.0 };
+    let draft = Draft::new(survey, &options).unwrap();
     let (text, file) = (draft.text(draft.epochs(0.1), 0.1), home.join(format!("{task}.yaml")));
     fs::write(&file, &text).unwrap();
     let experiment = Experiment::load(&file, &[]).unwrap_or_else(|error| panic!("{task}: {error}\n{text}"));
@@ -61,7 +52,9 @@ fn every_task_is_drafted_for_thumbnails_and_photographs() {
         let home = tempfile::tempdir().unwrap();
         pictures(&home.path().join("photos"), &["cat", "dog"], 6, side);
         for task in TASK_NAMES {
-            let (text, experiment) = drafted(home.path(), task, gpu);
+            let survey = Survey::of(&home.path().join("photos")).unwrap();
+            let source = DraftSource::Folder { train: "photos", val: None };
+            let (text, experiment) = drafted(home.path(), &survey, source, task, gpu);
             let names: Vec<&str> = experiment.stages.iter().map(|(name, _)| name).collect();
             assert_eq!(names, [task, "probe"], "{text}");
             assert!(text.contains("hold_out: 0.1") && text.contains("2 classes"), "{text}");
@@ -98,6 +91,50 @@ fn the_default_draft_of_a_labeled_folder_runs() {
     assert_eq!(again.status.code(), Some(2));
     assert!(text(&again.stderr).contains("photos_colorization.yaml exists"), "{}", text(&again.stderr));
     assert_eq!(fs::read_to_string(&file).unwrap(), written, "nothing is overwritten");
+}
+
+#[test]
+fn every_task_is_drafted_for_the_built_in_scenes() {
+    let home = tempfile::tempdir().unwrap();
+    for task in TASK_NAMES {
+        let (text, experiment) = drafted(home.path(), &draft::scenes(task), DraftSource::Scenes, task, false);
+        let names: Vec<&str> = experiment.stages.iter().map(|(name, _)| name).collect();
+        assert_eq!(names, [task, "probe"], "{text}");
+        assert!(
+            text.contains("scenes: { train: 3000, val: 500, size: ") && !text.contains("folder:"),
+            "{text}"
+        );
+        assert!(text.contains("own pictures: hueristic init FOLDER"), "{text}");
+    }
+}
+
+#[test]
+fn without_pictures_it_writes_a_spec_that_runs() {
+    let home = tempfile::tempdir().unwrap();
+    let output = init(home.path(), &["--minutes", "1", "--schema", "--threads", "1", "--device", "cpu"]);
+    let said = text(&output.stdout);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert!(said.contains("no pictures here: built-in scenes: 3000 pictures, 10 classes"), "{said}");
+    let written = fs::read_to_string(home.path().join("scenes_colorization.yaml")).unwrap();
+    assert!(
+        written.starts_with("# yaml-language-server: $schema=hueristic.schema.json\n# colorization"),
+        "{written}"
+    );
+    let schema = fs::read_to_string(home.path().join("hueristic.schema.json")).unwrap();
+    assert!(
+        serde_json::from_str::<serde_json::Value>(&schema).is_ok() && schema.contains("\"linear_probe\"")
+    );
+    let run = Command::new(env!("CARGO_BIN_EXE_hueristic"))
+        .args(["run", "scenes_colorization.yaml", "--threads", "1", "--out", "runs"])
+        .args(["--set", "colorization.train.steps=2", "--set", "probe.train.steps=2"])
+        .args(["--set", "data.source.scenes.train=64", "--set", "data.source.scenes.val=32"])
+        .args(["--set", "colorization.monitor.pictures.bank=32", "--set", "colorization.train.batch=4"])
+        .args(["--set", "probe.train.batch=16"])
+        .current_dir(home.path())
+        .output()
+        .unwrap();
+    assert!(run.status.success(), "{}", text(&run.stderr));
+    assert!(text(&run.stdout).contains("gaussian"), "{}", text(&run.stdout));
 }
 
 #[test]
@@ -151,11 +188,14 @@ fn what_cannot_be_used_is_refused_in_words() {
             fs::read_dir(home.path()).unwrap().map(|entry| entry.unwrap().path()).collect();
         assert!(left.iter().all(|path| path.is_dir()), "{left:?}");
     };
-    refused(&[], 2, "hueristic init FOLDER");
+    refused(&["."], 2, "hueristic init FOLDER");
     refused(&["nowhere"], 2, "nowhere");
     fs::create_dir(home.path().join("few")).unwrap();
-    pictures(&home.path().join("few"), &[], 3, 32);
-    refused(&["few"], 1, "at least 8");
+    pictures(&home.path().join("few"), &[], 1, 32);
+    refused(&["few"], 1, "few holds 1 picture; give a folder of at least 8");
+    refused(&["few/000.png"], 2, "few/000.png is a picture, give its folder: hueristic init few");
+    fs::write(home.path().join("few/notes.txt"), "").unwrap();
+    refused(&["few/notes.txt"], 2, "is a file, give its folder");
     pictures(&home.path().join("dots"), &[], 9, 10);
     refused(&["dots"], 1, "at least 24");
     refused(&["dots", "--task", "colorisation"], 2, "colorization");

@@ -182,7 +182,7 @@ fn pictures_beside_the_spec_are_read_from_anywhere() {
     tree.put("set/folder.yaml", &on("{ folder: { train: ./train, val: ../set/val } }"));
     tree.put("set/list.yaml", &on("{ list: { train: val.txt, root: . } }"));
     for from in ["", "set", "else/where"] {
-        for (name, images) in [("folder", "train: 2 images"), ("list", "train: 1 images")] {
+        for (name, images) in [("folder", "train: 2 images"), ("list", "train: 1 image")] {
             let spec = tree.path(&format!("set/{name}.yaml")).display().to_string();
             let said = tree.says(from, &["data", "verify", &spec]);
             assert!(said.out.contains(images) && said.err.is_empty(), "{}{}", said.out, said.err);

@@ -11,6 +11,7 @@ use super::{
 use crate::{
     data::{annotated::Presence, dataset::Split, error::DataError, verify::spread},
     progress::Progress,
+    text::counted,
 };
 use rayon::prelude::*;
 use std::{
@@ -276,7 +277,7 @@ impl fmt::Display for VocReport {
             writeln!(f, "  {name:wide$}  {images:>6} images, {faulty} with faults")?;
         }
         let range = |[low, median, high]: [usize; 3]| format!("{low} to {high}, median {median}");
-        writeln!(f, "\n{} images, {} with masks", self.pictures, self.masks)?;
+        writeln!(f, "\n{}, {} with masks", counted(self.pictures, "image"), self.masks)?;
         writeln!(f, "  width   {}", range(self.width))?;
         writeln!(f, "  height  {}", range(self.height))?;
         writeln!(f, "  {:11}  {:>6}  {:>7}  {:>9}", "class", "images", "objects", "difficult")?;

@@ -1,6 +1,7 @@
 //! `FILE#KEY`: selects one of several networks in a file, by the key of its tensors in a checkpoint or by the prefix
 //! of their names.
 
+use crate::text::counted;
 use std::{
     collections::BTreeMap,
     fmt,
@@ -50,7 +51,7 @@ pub struct NetworkCandidate {
 impl fmt::Display for NetworkCandidate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { key, tensors, parameters } = self;
-        write!(f, "`{key}` ({tensors} tensors, {parameters} parameters)")
+        write!(f, "`{key}` ({}, {parameters} parameters)", counted(*tensors, "tensor"))
     }
 }
 

@@ -1,7 +1,10 @@
 //! Loads weights from a file into a network and reports the result.
 
 use super::layout::{TO_FILE, permuted_dims};
-use crate::nn::params::{LoadedValues, Params, assign};
+use crate::{
+    nn::params::{LoadedValues, Params, assign},
+    text::counted,
+};
 use anyhow::{Context, Result, bail, ensure};
 use candle_core::{Tensor, Var};
 use std::{collections::BTreeMap, fmt};
@@ -44,7 +47,7 @@ impl LoadReport {
 
 impl fmt::Display for LoadReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} tensors loaded", self.loaded.len())?;
+        write!(f, "{} loaded", counted(self.loaded.len(), "tensor"))?;
         for (what, names) in [
             ("missing in the file", &self.missing),
             ("unexpected in the file", &self.unexpected),

@@ -5,6 +5,7 @@ use super::run::RunRecord;
 use crate::{
     report::colors::{self, ColorResult, ColorTable},
     rng::Rng,
+    text::counted,
     train::panel::RgbTile,
 };
 use anyhow::{Context, Result};
@@ -53,7 +54,8 @@ pub(super) fn pictures(
     }
     let (figures, omitted) = figures(&pictures, budget);
     if omitted > 0 {
-        about.push(format!("{omitted} of {} pictures are left out to keep the page small", pictures.len()));
+        let all = counted(pictures.len(), "picture");
+        about.push(format!("{omitted} of {all} left out to keep the page small"));
     }
     Ok(Some(html! {
         p.about { "Random samples (seed " (seed) "): " (about.join("; ")) "." }

@@ -50,10 +50,7 @@ fn a_file_arrives_once_is_kept_and_found_offline() {
     let (home, server) = (tempfile::tempdir().unwrap(), stand_in());
     let url = "/somebody/colors/resolve/main/seeds/0.safetensors";
     let (code, out, err) = inspect(home.path(), &server, ADDRESS, &[]);
-    assert!(
-        code == Some(0) && out.contains("1 tensors, 36 numbers") && out.contains("4×1×3×3"),
-        "{out}{err}"
-    );
+    assert!(code == Some(0) && out.contains("1 tensor, 36 numbers") && out.contains("4×1×3×3"), "{out}{err}");
     assert_eq!(server.asked(), [format!("HEAD {url}"), format!("GET {url}")]);
     let cached =
         home.path().join("hub/models--somebody--colors/snapshots").join(COMMIT).join("seeds/0.safetensors");
