@@ -1,8 +1,27 @@
 //! Log lines on stderr, terse on a terminal. stdout carries results only.
 
-use crate::progress::{self, Above};
-use std::io::{IsTerminal, stderr};
-use tracing_subscriber::{EnvFilter, fmt};
+use crate::{
+    progress::{self, Above},
+    train::clock,
+};
+use std::{
+    io::{IsTerminal, stderr},
+    time::SystemTime,
+};
+use tracing_subscriber::{
+    EnvFilter,
+    fmt::{self, format::Writer, time::FormatTime},
+};
+
+/// The time of day in UTC, to the second: lines are to fit 80 columns, and run directories have the date.
+struct TimeOfDay;
+
+impl FormatTime for TimeOfDay {
+    fn format_time(&self, out: &mut Writer<'_>) -> std::fmt::Result {
+        let now = clock::utc(SystemTime::now());
+        out.write_str(now.get(11..19).unwrap_or(&now))
+    }
+}
 
 /// Initializes logging: `RUST_LOG`, or info from this crate and warnings from others. `quiet` also ends progress lines.
 pub(super) fn start(verbose: bool, quiet: bool) {
@@ -16,7 +35,7 @@ pub(super) fn start(verbose: bool, quiet: bool) {
     }
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
     let terminal = stderr().is_terminal();
-    let log = fmt().with_env_filter(filter).with_writer(|| Above).with_target(false).with_ansi(terminal);
+    let log = fmt::fmt().with_env_filter(filter).with_writer(|| Above).with_target(false).with_ansi(terminal);
     // A second call in the same process (tests) keeps the first subscriber.
-    let _ = if terminal { log.without_time().try_init() } else { log.try_init() };
+    let _ = if terminal { log.without_time().try_init() } else { log.with_timer(TimeOfDay).try_init() };
 }

@@ -59,7 +59,7 @@ pub struct Cli {
     /// Log more; RUST_LOG takes precedence
     #[arg(short, long, global = true)]
     verbose: bool,
-    /// Print only warnings and errors, and no progress
+    /// Print no progress and no notices, only warnings and errors. Results still go to stdout
     #[arg(short, long, global = true, conflicts_with = "verbose")]
     quiet: bool,
 }

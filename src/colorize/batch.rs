@@ -15,7 +15,8 @@ use crate::{
     data::{decode::decode, source::RgbImage},
     npy,
     pretext::colorizer::{Colorizer, OutputKind},
-    progress::{self, Progress},
+    progress::{self, Tenths},
+    text::counted,
     train::panel::RgbTile,
 };
 use anyhow::{Context, Result, bail};
@@ -40,13 +41,14 @@ pub struct BatchSummary {
 impl fmt::Display for BatchSummary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let all = self.done + self.failed.len();
-        write!(f, "{} of {all} {} colored", self.done, if all == 1 { "picture" } else { "pictures" })?;
+        write!(f, "{} of {} colored", self.done, counted(all, "picture"))?;
         self.failed.iter().try_for_each(|(path, reason)| write!(f, "\n  {}: {reason}", path.display()))
     }
 }
 
 /// Runs the jobs with the network that `open` loads, while the first picture is being decoded, with the hints for their
-/// inputs. Each job prints a line to stderr, with a progress bar on a terminal. `quality` (1…100) applies to JPEG files.
+/// inputs. On a terminal each job prints a line to stderr, above a progress bar; elsewhere the first job, those that complete a
+/// tenth, the last, and those that fail. `quality` (1…100) applies to JPEG files.
 ///
 /// # Errors
 /// Those of `open`; nothing is written then.
@@ -59,8 +61,7 @@ pub fn run(
     thread::scope(|scope| {
         let pictures = decode_ahead(scope, jobs);
         let (colorizer, options) = open()?;
-        Ok(Batch { jobs, hints, colorizer, options, quality, bar: Progress::new(jobs.len(), "coloring") }
-            .run(pictures))
+        Ok(Batch { jobs, hints, colorizer, options, quality }.run(pictures))
     })
 }
 
@@ -87,7 +88,6 @@ struct Batch<'a> {
     colorizer: Colorizer,
     options: Options,
     quality: u8,
-    bar: Progress,
 }
 
 impl Batch<'_> {
@@ -117,15 +117,20 @@ impl Batch<'_> {
 
     /// Writes the pictures in order, and reports each.
     fn write_all(&self, pictures: Receiver<Result<ColoredPair>>) -> BatchSummary {
-        let mut summary = BatchSummary::default();
-        for (job, picture) in self.jobs.iter().zip(pictures) {
+        let (mut summary, total) = (BatchSummary::default(), self.jobs.len());
+        let (bar, mut tenths) = (progress::bar_of("coloring", "pictures"), Tenths::new(total));
+        bar.set_length(total as u64);
+        for (number, (job, picture)) in (1..).zip(self.jobs.iter().zip(pictures)) {
+            let is_told = progress::has_bars() || tenths.take(number) || number == total;
             let written = picture.and_then(|(original, colored)| {
                 JobOutput { job, original: &original, colored: &colored }.write(self)
             });
             match written {
                 Ok(line) => {
                     summary.done += 1;
-                    progress::tell(&line);
+                    if is_told {
+                        progress::tell(&line);
+                    }
                 }
                 Err(error) => {
                     let reason = format!("{error:#}");
@@ -134,8 +139,9 @@ impl Batch<'_> {
                     progress::print(&line);
                 }
             }
-            self.bar.add(1);
+            bar.inc(1);
         }
+        progress::remove(&bar);
         summary
     }
 }

@@ -50,12 +50,13 @@ impl PlannedRun {
             } else {
                 format!(" by {device}")
             };
-            let kept = whose.map_or(format!("finished before{by}, kept"), |other| format!("as `{other}`"));
-            tracing::info!("{}: {kept} ({})", fit.label, dir.display());
+            let kept =
+                whose.map_or(format!("finished before{by}, kept"), |other| format!("the same as `{other}`"));
+            tracing::info!("{kept}: {}", dir.display());
             self.warn_of_other_monitor();
             return Ok(true);
         }
-        tracing::info!("{}: {}", fit.label, dir.display());
+        tracing::info!("{}", dir.display());
         fit.place.note.iter().for_each(|note| tracing::info!("{}: {note}", fit.label));
         if let Some((from, steps)) = fit.place.extends.as_ref().filter(|_| !dir.exists()) {
             tracing::info!("{}: continues from step {steps} of {}", fit.label, from.display());

@@ -505,10 +505,17 @@ stages:
 #[test]
 fn a_run_without_a_terminal_prints_at_most_a_dozen_lines_a_stage() {
     let dir = tempfile::tempdir().unwrap();
-    let (path, out) = (spec(dir.path(), LONG), dir.path().join("runs").display().to_string());
-    let output = hueristic(&["run", &path, "--out", &out]);
+    let path = spec(dir.path(), LONG);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_hueristic"));
+    command.current_dir(dir.path()).args(["run", &path, "--out", "runs"]).env_remove("RUST_LOG");
+    let output = command.output().unwrap();
     assert!(output.status.success());
     let said = text(&output.stderr);
+    // The time of day, and the run's path, which is never cut.
+    let info: Vec<&str> = said.lines().filter(|line| line.contains(" INFO ")).collect();
+    let begins =
+        |line: &&str| line.get(8..).is_some_and(|rest| rest.starts_with("  INFO runs/long/pretrain-"));
+    assert!(info.len() == 1 && info.iter().all(begins), "{said}");
     let lines: Vec<&str> = said.lines().filter(|line| !line.contains(" INFO ")).collect();
     assert!((11..=12).contains(&lines.len()), "{said}");
     assert!(lines.iter().all(|line| line.chars().count() <= 80), "{said}");
@@ -525,6 +532,8 @@ fn a_run_without_a_terminal_prints_at_most_a_dozen_lines_a_stage() {
 
 #[test]
 fn a_quiet_run_prints_its_results_only() {
+    let help = says(&["--help"]).split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(help.contains("Results still go to stdout"), "{help}");
     let dir = tempfile::tempdir().unwrap();
     let (path, out) = (spec(dir.path(), LONG), dir.path().join("runs").display().to_string());
     let output = hueristic(&["run", &path, "--out", &out, "-q"]);

@@ -305,6 +305,24 @@ fn a_folder_with_a_broken_file_is_colored_but_for_that() {
 }
 
 #[test]
+fn many_pictures_leave_a_line_for_each_tenth() {
+    let dir = tempfile::tempdir().unwrap();
+    let weights = weight_file(dir.path(), VGG, "{}", None);
+    fs::create_dir(dir.path().join("photos")).unwrap();
+    (0..30).for_each(|i| save(&picture(24, 16, true), &dir.path().join(format!("photos/{i:02}.png"))));
+    let arguments = ["photos", "--weights", &weights, "--size", "32", "--overwrite"];
+    let (code, out, err) = said(&hueristic(dir.path(), &arguments));
+    assert_eq!((code, out.as_str()), (0, "30 of 30 pictures colored\n"), "{err}");
+    let told: Vec<&str> = err.lines().filter(|line| line.contains(" → ")).collect();
+    let named = |line: &&str| line.split(['/', '.']).nth(1).and_then(|name| name.parse().ok());
+    let told: Vec<usize> = told.iter().filter_map(named).collect();
+    assert_eq!(told, [0, 2, 5, 8, 11, 14, 17, 20, 23, 26, 29], "{err}");
+    // Results are printed even so, on stdout.
+    let (code, out, err) = said(&hueristic(dir.path(), &[&arguments[..], &["-q"]].concat()));
+    assert_eq!((code, out.as_str(), err.as_str()), (0, "30 of 30 pictures colored\n", ""));
+}
+
+#[test]
 fn orientation_puts_the_light_where_it_was() {
     let (net, _) = network(VGG, "{}", None);
     let original = load(&fixture("turned.jpg"));
