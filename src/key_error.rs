@@ -10,17 +10,24 @@ pub struct KeyError {
     pub reason: String,
     /// What to do; empty if the reason says it.
     pub advice: String,
+    /// Whether it is shown at the value, not at its key.
+    pub is_at_value: bool,
 }
 
 impl KeyError {
     /// An error about the value at the end of a path.
     pub fn new<'a>(keys: impl IntoIterator<Item = &'a str>, reason: impl Into<String>) -> Self {
         let keys = keys.into_iter().map(String::from).collect();
-        Self { keys, reason: reason.into(), advice: String::new() }
+        Self { keys, reason: reason.into(), advice: String::new(), is_at_value: false }
     }
 
     /// The same with what to do.
     pub fn advice(self, advice: impl Into<String>) -> Self {
         Self { advice: advice.into(), ..self }
+    }
+
+    /// The same, shown at the value.
+    pub fn at_value(self) -> Self {
+        Self { is_at_value: true, ..self }
     }
 }

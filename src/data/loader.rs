@@ -26,7 +26,7 @@ use serde::{Deserialize, Serialize};
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
     sync::{
-        Arc,
+        Arc, LazyLock, Mutex,
         atomic::{AtomicBool, Ordering::Relaxed},
     },
     thread::{self, JoinHandle},
@@ -315,7 +315,8 @@ impl Loader {
         }
     }
 
-    /// Records unreadable and upscaled images; warns once about each.
+    /// Records unreadable and upscaled images; warns once about each unreadable one and once in the process about a split with
+    /// upscaled ones.
     fn count(&mut self, shard: &Shard) {
         for (index, reason) in &shard.faults {
             if !self.faults.contains_key(index) {
@@ -323,9 +324,15 @@ impl Loader {
                 self.faults.insert(*index, reason.clone());
             }
         }
-        if self.upscaled.is_empty() && !shard.upscaled.is_empty() {
-            let (name, crop) = (self.context.set.name(shard.upscaled[0]), self.context.policy.side());
-            tracing::warn!("{name} is smaller than the crop of {crop} and is scaled up, as others may be");
+        if let (true, Some(first)) = (self.upscaled.is_empty(), shard.upscaled.first()) {
+            let (set, crop) = (&self.context.set, self.context.policy.side());
+            // Every stage has loaders of its own.
+            if is_first((set.name(0), crop)) {
+                let name = set.name(*first);
+                tracing::warn!(
+                    "{name} is smaller than the crop of {crop} and is scaled up, as others may be"
+                );
+            }
         }
         self.upscaled.extend(&shard.upscaled);
     }
@@ -351,6 +358,12 @@ impl Loader {
 }
 
 /// Validates the arguments before any thread starts.
+/// Whether no loader of the process has warned of upscaled images yet in the data set with this first image, for this crop.
+fn is_first(set_and_crop: (String, usize)) -> bool {
+    static TOLD: LazyLock<Mutex<HashSet<(String, usize)>>> = LazyLock::new(Mutex::default);
+    TOLD.lock().is_ok_and(|mut told| told.insert(set_and_crop))
+}
+
 fn check(len: usize, pass: Pass, batch: usize) -> Result<(), DataError> {
     if len == 0 || batch == 0 {
         return Err(DataError::Spec(format!(

@@ -10,7 +10,7 @@ use crate::{
     spec_path::SpecPath,
 };
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 use std::path::{Path, PathBuf};
 
 /// Where images come from. In YAML: `source: { folder: { train: photos/train, val: photos/val } }`.
@@ -170,7 +170,8 @@ pub struct DataSpec {
     /// Where the pictures come from.
     pub source: SourceSpec,
     /// Name of the data set in tables, plots and published files; absent: that of its source.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "label")]
+    #[schemars(extend("pattern" = r"\S"))]
     pub label: Option<String>,
     /// Short side in pixels after resizing; absent: as stored.
     #[serde(default)]
@@ -231,6 +232,15 @@ impl Limit {
             Split::Val => self.val,
         }
         .map(Count::get)
+    }
+}
+
+/// A name that can be seen.
+fn label<'de, D: Deserializer<'de>>(from: D) -> Result<Option<String>, D::Error> {
+    let label = Option::<String>::deserialize(from)?;
+    match label.as_deref().map(str::trim) {
+        Some("") => Err(D::Error::custom("expected a name of the data set, got an empty text")),
+        _ => Ok(label),
     }
 }
 

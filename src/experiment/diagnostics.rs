@@ -36,8 +36,8 @@ pub struct StageFault {
 
 impl StageFault {
     /// A mistake at the end of a path.
-    pub fn new(stage: &str, path: &[&str], said: Diagnostic) -> Self {
-        Self { stage: stage.into(), mistake: LocatedDiagnostic::key(path.iter().copied(), said) }
+    pub fn new(stage: &str, path: &[&str], on: On, said: Diagnostic) -> Self {
+        Self { stage: stage.into(), mistake: LocatedDiagnostic::new(path.iter().copied(), on, said) }
     }
 
     /// Each mistake once, at its line; with the stages that have it if the line does not tell them, as at the top of the file

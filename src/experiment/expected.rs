@@ -3,7 +3,7 @@
 use super::{diagnostics::StageFault, fit::StageRun, plan::StagePlan, spec::Experiment};
 use crate::{
     data::source::Split,
-    spec::Diagnostic,
+    spec::{Diagnostic, On},
     train::{
         manifest::{Manifest, RecordedMetric},
         task::Better,
@@ -19,7 +19,12 @@ pub(super) fn unforeseen(experiment: &Experiment, name: &str, plan: &StagePlan) 
     let wanted = experiment.expected.get(name).into_iter().flat_map(|wanted| wanted.keys());
     let strange = wanted.map(String::as_str).filter(|metric| !names.contains(metric) && !of_class(metric));
     let fault = |metric: &str| {
-        StageFault::new(name, &["expected", name, metric], Diagnostic::unknown("metric", metric, &names))
+        StageFault::new(
+            name,
+            &["expected", name, metric],
+            On::Key,
+            Diagnostic::unknown("metric", metric, &names),
+        )
     };
     strange.map(fault).collect()
 }

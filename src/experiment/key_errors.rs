@@ -14,7 +14,7 @@ use crate::{
     backbones::{BackboneSpec, kinds::MapSize},
     key_error::KeyError,
     nn::optim::{freeze_all, uncovered},
-    spec::Diagnostic,
+    spec::{Diagnostic, On},
     train::spec::TrainSpec,
 };
 use anyhow::{Result, ensure};
@@ -34,10 +34,11 @@ impl Experiment {
                     Err(error) => error,
                 };
                 let errors = each(&errors).into_iter().filter_map(|error| error.downcast_ref::<KeyError>());
-                found.extend(errors.map(|KeyError { keys, reason, advice }| {
+                found.extend(errors.map(|KeyError { keys, reason, advice, is_at_value }| {
                     let path = path((name, own), &row, keys);
                     let path: Vec<&str> = path.iter().map(String::as_str).collect();
-                    StageFault::new(name, &path, Diagnostic::new(reason).note(advice))
+                    let on = if *is_at_value { On::Value } else { On::Key };
+                    StageFault::new(name, &path, on, Diagnostic::new(reason).note(advice))
                 }));
             }
         }
@@ -120,7 +121,8 @@ fn check_patterns(stage: &Stage, network: &NetworkPlan) -> Result<()> {
     let keys = ["train", "optimizer", optimizer.key(), "multipliers"];
     if let Some((at, reason)) = uncovered(optimizer.multipliers(), &names) {
         let at = at.to_string();
-        return Err(KeyError::new(keys.into_iter().chain([at.as_str(), "pattern"]), reason).into());
+        let keys = keys.into_iter().chain([at.as_str(), "pattern"]);
+        return Err(KeyError::new(keys, reason).into());
     }
     ensure!(
         !freeze_all(optimizer.multipliers(), &names),
@@ -143,7 +145,7 @@ fn check_start(row: &StageRow, backbone: &BackboneSpec) -> Result<()> {
         start = Some(inner);
     }
     keys.extend(["data_dependent", "through"]);
-    Err(KeyError::new(keys, unknown.to_string()).into())
+    Err(KeyError::new(keys, unknown.to_string()).at_value().into())
 }
 
 #[cfg(test)]

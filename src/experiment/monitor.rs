@@ -6,6 +6,7 @@ use crate::{
     evaluation::monitor::{MonitorSpec, bytes},
     key_error::KeyError,
     spec::Diagnostic,
+    text::counted,
 };
 use anyhow::Result;
 use std::fmt::{self, Display, Formatter};
@@ -38,9 +39,13 @@ impl MonitorPlan {
             let Diagnostic { message, note, .. } = Diagnostic::unknown("layer", &layers[at], &known);
             return Err(KeyError::new(["monitor", "layers", &at.to_string()], message).advice(note).into());
         }
-        if let Some(knn) = spec.knn.filter(|knn| knn.neighbors.get() > spec.pictures.bank.get()) {
-            let reason = format!("{} neighbors of a bank of {} pictures", knn.neighbors, spec.pictures.bank);
-            let wrong = KeyError::new(["monitor", "knn", "neighbors"], reason);
+        let neighbors = spec.knn.and_then(|knn| knn.neighbors);
+        if let Some(neighbors) = neighbors.filter(|neighbors| neighbors.get() > spec.pictures.bank.get()) {
+            let reason = format!(
+                "{neighbors} neighbors of a bank of {}",
+                counted(spec.pictures.bank.get(), "picture")
+            );
+            let wrong = KeyError::new(["monitor", "knn", "neighbors"], reason).at_value();
             return Err(wrong.advice("give fewer, or a larger `pictures.bank`").into());
         }
         let own = spec.own_data(stage);

@@ -18,6 +18,7 @@ use super::{
 };
 use crate::{
     backbones::{BackboneSpec, calibrate::check_layers},
+    bounded::Count,
     data::source::{Locations, Split},
     evaluation::monitor::MonitorSets,
     nn::weights,
@@ -287,7 +288,7 @@ impl Preflight<'_> {
         let splits = (opened.split(Split::Train), opened.split(Split::Val));
         let name = pictures.source.to_string();
         let drawn = MonitorSets::draw(splits, &name, (&monitor.spec, framing), threads, rng)?;
-        let neighbors = monitor.spec.knn.unwrap_or_default().neighbors.get();
+        let neighbors = monitor.spec.knn.and_then(|knn| knn.neighbors).map(Count::get);
         drawn.check(neighbors, &*sets.split(Split::Train))?;
         Ok(Some(drawn))
     }

@@ -317,12 +317,17 @@ fn check_size(path: &[&str], backbone: Option<&BackboneSpec>) -> Result<(), Loca
     backbone.map_or(Ok(()), |backbone| backbone.check_size().map_err(wrong))
 }
 
-/// Checks that the data set is in the catalog or has a valid hub address.
+/// Checks that the data set is in the catalog, has a valid hub address, or has one kind of validation pictures.
 fn check_source(path: &[&str], source: Option<&SourceSpec>) -> Result<(), LocatedDiagnostic> {
     let name = match source {
         Some(SourceSpec::Catalog(name)) => name,
         Some(SourceSpec::Hub { repo, revision, train, val, .. }) => {
             return check_hub(path, (repo.as_str(), revision.as_deref()), [("train", train), ("val", val)]);
+        }
+        Some(SourceSpec::Folder { val: Some(_), hold_out: Some(_), .. }) => {
+            let fault = Diagnostic::new("the folder has both `val` and `hold_out`");
+            let fault = fault.note("take one of them out");
+            return Err(LocatedDiagnostic::key([path, &["folder", "hold_out"]].concat(), fault));
         }
         _ => return Ok(()),
     };

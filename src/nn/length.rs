@@ -93,7 +93,8 @@ impl JsonSchema for Length {
     fn json_schema(generator: &mut SchemaGenerator) -> Schema {
         let whole = r"[0-9]*[1-9][0-9]*(\.0*)?([eE]\+?[0-9]+)?";
         let number = r"([0-9]*[1-9][0-9]*(\.[0-9]*)?|[0-9]*\.[0-9]*[1-9][0-9]*)([eE][+-]?[0-9]+)?";
-        let pattern = format!(r"^\s*({whole}\s*(steps?|images?)|{number}\s*(epochs?|%))$");
+        let percent = r"0*(100(\.0*)?|[1-9][0-9]?(\.[0-9]*)?|\.[0-9]*[1-9][0-9]*)";
+        let pattern = format!(r"^\s*({whole}\s*(steps?|images?)|{number}\s*epochs?|{percent}\s*%)$");
         json_schema!({
             "description": "A part of a training: a number of updates, or text such as `2 epochs`, `100000 images` or \
                             `10 %` of all updates.",

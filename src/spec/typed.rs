@@ -183,8 +183,30 @@ impl<'a> Typed<'a> {
     }
 }
 
+/// Largest magnitude up to which every whole number is a float.
+const EXACT: f64 = 9_007_199_254_740_992.0;
+
+/// Whole numbers may be written with a decimal point: `1.0`.
+macro_rules! whole_numbers {
+    ($($method:ident)+) => {
+        $(fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Diagnostic> {
+            match self.node.content {
+                NodeContent::Float(n) if n.fract() == 0.0 && n.abs() <= EXACT => {
+                    visitor.visit_i64(n as i64).map_err(|fault| self.place(fault))
+                }
+                _ => self.deserialize_any(visitor),
+            }
+        })+
+    };
+}
+
 impl<'de> Deserializer<'de> for Typed<'_> {
     type Error = Diagnostic;
+
+    whole_numbers! {
+        deserialize_i8 deserialize_i16 deserialize_i32 deserialize_i64
+        deserialize_u8 deserialize_u16 deserialize_u32 deserialize_u64
+    }
 
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Diagnostic> {
         let result = match &self.node.content {
@@ -265,7 +287,7 @@ impl<'de> Deserializer<'de> for Typed<'_> {
     }
 
     serde::forward_to_deserialize_any! {
-        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf unit unit_struct
+        bool i128 u128 f32 f64 char str string bytes byte_buf unit unit_struct
         seq tuple tuple_struct map identifier
     }
 }

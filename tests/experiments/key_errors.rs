@@ -103,10 +103,10 @@ const SAME: (&str, &str) = ("", "");
 #[test]
 fn layers_that_are_not_there() {
     for (task, word) in [
-        ("{ rotation: { head: { tap: conv9 } } }", "tap"),
-        ("{ inpainting: { head: { tap: conv9 } } }", "tap"),
-        ("{ simclr: { head: { tap: conv9 } } }", "tap"),
-        ("{ bigan: { tap: conv9 } }", "tap"),
+        ("{ rotation: { head: { tap: conv9 } } }", "conv9"),
+        ("{ inpainting: { head: { tap: conv9 } } }", "conv9"),
+        ("{ simclr: { head: { tap: conv9 } } }", "conv9"),
+        ("{ bigan: { tap: conv9 } }", "conv9"),
     ] {
         refused(task, SAME, (7, word), &["unknown layer `conv9`", "did you mean `conv"]);
     }
@@ -115,9 +115,44 @@ fn layers_that_are_not_there() {
     let jigsaw = "{ jigsaw: { head: { tap: conv4 } } }";
     refused(jigsaw, (train, &monitor), (8, "conv5"), &["unknown layer `conv5`"]);
     let init = format!("      init_from: {{ data_dependent: {{ through: conv9 }} }}\n{train}");
-    refused("colorization", (train, &init), (8, "through"), &["`through: conv9`", "conv5"]);
+    refused("colorization", (train, &init), (8, "conv9"), &["`through: conv9`", "conv5"]);
     let row = "{ rescaled: { data_dependent: { through: fc9 } } }";
-    refused("colorization", ("{ stage: first }", row), (15, "through"), &["`through: fc9`"]);
+    refused("colorization", ("{ stage: first }", row), (15, "fc9"), &["`through: fc9`"]);
+}
+
+#[test]
+fn data_sets_without_a_name_or_with_two_kinds_of_validation_pictures() {
+    let data = "source: { folder: { train: nowhere, val: nowhere } }";
+    let both = "source: { folder: { train: nowhere, val: nowhere, hold_out: 0.1 } }";
+    refused(
+        "colorization",
+        (data, both),
+        (2, "hold_out"),
+        &["both `val` and `hold_out`", "take one of them out"],
+    );
+    for label in ["''", "'  '"] {
+        let text = format!("{data}, label: {label}");
+        let message = load("colorization", data, &text).err().expect("it has no name");
+        assert!(message.contains("spec.yaml:2:") && message.contains("a name of the data set"), "{message}");
+        assert!(message.contains('^'), "{message}");
+    }
+}
+
+/// `1.0` is a whole number, in counts and in seeds.
+#[test]
+fn whole_numbers_may_have_a_decimal_point() {
+    let seeded = |seed: &str| {
+        let data = format!("source: {{ folder: {{ train: /nowhere, hold_out: 0.1, seed: {seed} }} }}");
+        load("colorization", "source: { folder: { train: nowhere, val: nowhere } }", &data)
+    };
+    let hash =
+        |seed: &str| hueristic::spec::hash(&seeded(seed).unwrap_or_else(|error| panic!("{error}"))).unwrap();
+    assert_eq!(hash("1.0"), hash("1"));
+    assert_ne!(hash("2.0"), hash("1"));
+    for wrong in ["1.5", "-1.0", "1e300"] {
+        let message = seeded(wrong).err().unwrap_or_else(|| panic!("{wrong} was accepted"));
+        assert!(message.contains("a whole number of at least 0"), "{message}");
+    }
 }
 
 #[test]
@@ -313,7 +348,7 @@ fn monitors_and_expectations() {
     let train = "      train:\n        steps: 1\n        batch";
     let monitor = format!("      monitor: {{ knn: {{ neighbors: 30 }}, pictures: {{ bank: 20 }} }}\n{train}");
     let parts = ["30 neighbors of a bank of 20 pictures", "a larger `pictures.bank`"];
-    refused("rotation", (train, &monitor), (8, "neighbors"), &parts);
+    refused("rotation", (train, &monitor), (8, "30"), &parts);
     let expected = (
         "      train: { steps: 1, batch: 4, optimizer: { sgd: { lr: 0.01 } } }",
         "      train: { steps: 1, batch: 4, optimizer: { sgd: { lr: 0.01 } } }\nexpected: { first: { acuracy: 0.5 } }",

@@ -197,7 +197,7 @@ fn what_cannot_be_measured_is_refused() -> Result<()> {
         ("{ layers: [conv1, conv1] }", "given twice"),
         // the jigsaw network ends with conv4
         ("{ layers: [conv5], knn: { neighbors: 3 } }", "spec.yaml:7:"),
-        ("{ pictures: { bank: 10 } }", "20 neighbors of a bank of 10"),
+        ("{ pictures: { bank: 10 }, knn: { neighbors: 20 } }", "20 neighbors of a bank of 10 pictures"),
         ("{ budget: 5 }", "share from 0 to 1"),
         ("{ budget: a lot }", "5 %"),
         ("{ evry: 5 }", "did you mean `every`?"),
@@ -211,7 +211,9 @@ fn what_cannot_be_measured_is_refused() -> Result<()> {
         let message = refused(monitor);
         assert!(message.contains(part), "{monitor}: {message}");
     }
-    Ok(())
+    // The default fits the bank.
+    let small = spec(", monitor: { pictures: { bank: 10 } }");
+    home.load(&small, &[]).and_then(|e| check(&e, &home.options()).map(drop))
 }
 
 /// Test pictures must be held out; the bank may be what is trained on.

@@ -1,9 +1,11 @@
 //! `hueristic schema`, and the key reference made of it.
 
+use super::skipping::answer_of_python;
 use serde_json::Value;
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fs,
+    path::Path,
     process::{Command, Output},
 };
 
@@ -73,4 +75,36 @@ fn the_schema_is_printed_or_written() {
     let fault = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(1), "{fault}");
     assert!(fault.contains("cannot write") && fault.contains("does its folder exist"), "{fault}");
+}
+
+/// Where two readings differ, with both values.
+fn apart(path: &str, ours: &Value, theirs: &Value) -> Vec<String> {
+    match (ours, theirs) {
+        (Value::Object(a), Value::Object(b)) if a.keys().eq(b.keys()) => {
+            a.iter().flat_map(|(key, value)| apart(&format!("{path}.{key}"), value, &b[key])).collect()
+        }
+        (Value::Array(a), Value::Array(b)) if a.len() == b.len() => {
+            a.iter().zip(b).flat_map(|(a, b)| apart(path, a, b)).collect()
+        }
+        (Value::Number(a), Value::Number(b)) if a.as_f64() == b.as_f64() => vec![],
+        _ if ours == theirs => vec![],
+        _ => vec![format!("{path}: {ours} and {theirs}")],
+    }
+}
+
+/// `off` is false in YAML 1.1, and 1e-3 is text.
+#[test]
+fn every_file_here_reads_the_same_in_yaml_1_1() {
+    for folder in ["experiments", "configs"] {
+        let Some(answer) = answer_of_python("yaml_1_1.py", Path::new(folder), "PyYAML") else { return };
+        let theirs: BTreeMap<String, Value> = serde_json::from_slice(&answer).unwrap();
+        assert!(!theirs.is_empty());
+        for (path, theirs) in &theirs {
+            let mut ours: serde_yaml::Value =
+                serde_yaml::from_str(&fs::read_to_string(path).unwrap()).unwrap();
+            ours.apply_merge().unwrap();
+            let ours = serde_json::to_value(ours).unwrap();
+            assert_eq!(apart(path, &ours, theirs), [""; 0], "write 'off' in quotes and numbers as 1.0e-3");
+        }
+    }
 }

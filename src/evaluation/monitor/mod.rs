@@ -140,7 +140,7 @@ impl LayerFeatures {
     /// Top-1 accuracy of nearest neighbors and of a linear probe.
     fn top1(&self, spec: &MonitorSpec, pictures: &Pictures, classes: usize) -> Result<[f64; 2]> {
         let (labels, truth) = (&pictures.bank.labels, &pictures.test.labels);
-        let neighbors = knn::top1(&spec.neighbors(), (&self.bank, labels), (&self.test, truth))?;
+        let neighbors = knn::top1(&spec.neighbors(labels.len()), (&self.bank, labels), (&self.test, truth))?;
         let probe = Softmax::fit(&spec.probe.unwrap_or_default(), &self.bank, labels, classes)?;
         let predicted = probe.predict(&self.test)?;
         let hits = predicted.iter().zip(truth).filter(|(predicted, label)| predicted == label).count();

@@ -10,6 +10,7 @@ use crate::{
         subset::Subset,
     },
     rng::Rng,
+    text::counted,
 };
 use anyhow::{Result, bail, ensure};
 use candle_core::{Device, Tensor};
@@ -84,17 +85,17 @@ impl MonitorSets {
         Ok(Self { bank: Arc::new(bank), test: Arc::new(test), framing, classes, threads, rng })
     }
 
-    /// Checks that enough pictures are there for `neighbors`, and that no test picture is one of `training`.
+    /// Checks that enough pictures are there for `neighbors` that the spec asks for, and that no test picture is one of `training`.
     ///
     /// # Errors
     /// A bank smaller than that; test pictures that the network is trained on.
-    pub fn check(&self, neighbors: usize, training: &dyn Dataset) -> Result<()> {
-        ensure!(
-            self.classes.is_none() || neighbors <= self.bank.len(),
-            "monitor: {neighbors} neighbors of a bank of {} pictures: give fewer `knn.neighbors` or a larger \
-             `pictures.bank`",
-            self.bank.len()
-        );
+    pub fn check(&self, neighbors: Option<usize>, training: &dyn Dataset) -> Result<()> {
+        if let Some(neighbors) = neighbors.filter(|neighbors| *neighbors > self.bank.len()) {
+            let bank = counted(self.bank.len(), "picture");
+            bail!(
+                "monitor: {neighbors} neighbors of a bank of {bank}: give fewer `knn.neighbors`, or leave it out"
+            );
+        }
         let test: HashSet<String> = (0..self.test.len()).map(|i| self.test.name(i)).collect();
         let common = (0..training.len()).map(|i| training.name(i)).find(|name| test.contains(name));
         if let Some(name) = common {
@@ -210,11 +211,11 @@ mod tests {
     fn what_cannot_be_measured_is_refused() -> Result<()> {
         let set = sets(few(40, 10))?;
         let val = Scenes::new(60, 32, 1, Split::Val);
-        set.check(40, &Scenes::new(60, 32, 1, Split::Train))?;
+        set.check(Some(40), &Scenes::new(60, 32, 1, Split::Train))?;
         let wrong = |checked: Result<()>| checked.unwrap_err().to_string();
-        let error = wrong(set.check(41, &Scenes::new(60, 32, 1, Split::Train)));
+        let error = wrong(set.check(Some(41), &Scenes::new(60, 32, 1, Split::Train)));
         assert!(error.contains("41 neighbors of a bank of 40"), "{error}");
-        let error = wrong(set.check(5, &val));
+        let error = wrong(set.check(Some(5), &val));
         assert!(error.contains("one of the training pictures"), "{error}");
         assert!(sets(few(1, 10)).is_err());
         Ok(())

@@ -14,6 +14,9 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, de::Visitor};
 use std::{borrow::Cow, fmt};
 
+/// Neighbors that vote by default.
+const NEIGHBORS: usize = 20;
+
 /// Measurements of the representation during training. In YAML: `monitor: { every: 500 }`. Not part of a stage's
 /// hash.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -65,9 +68,10 @@ impl MonitorSpec {
         self.knn.is_some() || self.probe.is_some()
     }
 
-    /// Options of the vote: weighted, with one number of neighbors.
-    pub fn neighbors(&self) -> KnnSpec {
+    /// Options of the vote in a bank of so many pictures: weighted, with one number of neighbors.
+    pub fn neighbors(&self, bank: usize) -> KnnSpec {
         let MonitorKnnSpec { neighbors, temperature } = self.knn.unwrap_or_default();
+        let neighbors = neighbors.unwrap_or(Count::of(NEIGHBORS.min(bank)));
         KnnSpec { neighbors: vec![neighbors], vote: Vote::Weighted, temperature }
     }
 
@@ -121,16 +125,16 @@ impl Default for MonitorPictures {
 #[serde(deny_unknown_fields, default)]
 #[schemars(title = "Nearest neighbors of a monitor", transform = OldKey("neighbours", "neighbors"))]
 pub struct MonitorKnnSpec {
-    /// Number of neighbors that vote.
-    #[serde(alias = "neighbours")]
-    pub neighbors: Count,
+    /// Number of neighbors that vote; default: 20, or the whole bank if it is smaller.
+    #[serde(alias = "neighbours", skip_serializing_if = "Option::is_none")]
+    pub neighbors: Option<Count>,
     /// Temperature τ of the weights exp(similarity / τ).
     pub temperature: Positive,
 }
 
 impl Default for MonitorKnnSpec {
     fn default() -> Self {
-        Self { neighbors: Count::of(20), temperature: Positive::of(0.07) }
+        Self { neighbors: None, temperature: Positive::of(0.07) }
     }
 }
 

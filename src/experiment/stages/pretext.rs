@@ -231,7 +231,7 @@ fn check_head(spec: &dyn HeadedTaskSpec, head: &TaskHead, backbone: &BackboneSpe
     if let Some(strange) = head.reads().filter(|layer| !known.contains(layer)) {
         let Diagnostic { message, note, .. } = Diagnostic::unknown("layer", strange, &known);
         let keys = task.into_iter().chain(spec.tap_keys().iter().copied());
-        return Err(KeyError::new(keys, message).advice(note).into());
+        return Err(KeyError::new(keys, message).advice(note).at_value().into());
     }
     let (last, side) = (head.last(&rows)?, (head.side(), head.side()));
     let misfit = |reason: String| KeyError::new(spec.size_keys().iter().copied(), reason);

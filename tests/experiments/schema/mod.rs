@@ -111,6 +111,10 @@ fn mistakes_are_refused_by_both() {
         ("task: colorization", "task: colorization\n      monitor: { budget: 5 }"),
         ("task: colorization", "task: colorization\n      monitor: { budget: 120 % }"),
         ("steps: 20\n        batch", "steps: 20 hours\n        batch"),
+        ("steps: 20\n", "steps: 20\n        evaluate_every: 200 %\n"),
+        ("steps: 20\n", "steps: 20\n        evaluate_every: 0.0 %\n"),
+        ("  crop: 32", "  crop: 32\n  label: ''"),
+        ("  crop: 32", "  crop: 32\n  label: ' '"),
         (
             "        batch: 8\n        optimizer: { adam: { lr: 3e-5",
             "        batch: 8\n        log_every: 0\n        optimizer: { adam: { lr: 3e-5",
