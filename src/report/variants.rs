@@ -53,12 +53,16 @@ trait Tabled {
 }
 
 fn name_of_kind<R: Tabled>(results: &mut [R]) -> String {
+    let members = |group: Vec<usize>| {
+        group.into_iter().map(|at| Member::of(&results[at], at)).collect::<Option<Vec<_>>>()
+    };
+    // Without its spec, a result is only what its names say.
+    let groups: Vec<Vec<Member>> = groups(results).into_iter().filter_map(members).collect();
+    // A key has one name in all rows.
+    let names = short_names(groups.iter().flat_map(|members| differing(&decisive_keys(members))));
     let mut letters: Vec<String> = vec![];
-    for group in groups(results) {
-        let members: Option<Vec<Member>> = group.iter().map(|at| Member::of(&results[*at], *at)).collect();
-        // Without its spec, a result is only what its names say.
-        let Some(members) = members else { continue };
-        for (suffix, at) in suffixes(&members, &mut letters) {
+    for members in groups {
+        for (suffix, at) in suffixes(&members, &names, &mut letters) {
             results[at].names().into_iter().for_each(|name| add_suffix(name, &suffix));
         }
     }
@@ -138,20 +142,28 @@ fn upstream(run: &Path, hash: &str) -> Option<PathBuf> {
     beside.or_else(|| folders(home.parent()?).iter().flat_map(|other| folders(other)).find(is_it))
 }
 
-/// The name of each member's variant; empty if all are of one.
-fn suffixes(members: &[Member], letters: &mut Vec<String>) -> Vec<(String, usize)> {
-    let mut keys: Vec<&BTreeMap<String, String>> = members.iter().map(|member| &member.keys).collect();
-    if hides_difference(members) {
-        keys = members.iter().map(|member| &member.all).collect();
+/// The keys of each member by which variants are told apart.
+fn decisive_keys(members: &[Member]) -> Vec<&BTreeMap<String, String>> {
+    match hides_difference(members) {
+        true => members.iter().map(|member| &member.all).collect(),
+        false => members.iter().map(|member| &member.keys).collect(),
     }
+}
+
+/// The name of each member's variant, by the short `names` of keys; empty if all are of one.
+fn suffixes(
+    members: &[Member],
+    names: &BTreeMap<String, String>,
+    letters: &mut Vec<String>,
+) -> Vec<(String, usize)> {
+    let keys = decisive_keys(members);
     let differing = differing(&keys);
     if differing.is_empty() {
         return vec![];
     }
-    let short = short_names(&differing);
     let values = |keys: &BTreeMap<String, String>| -> Vec<(String, String)> {
         let value = |key: &String| keys.get(key).map_or(ABSENT, String::as_str).to_string();
-        differing.iter().zip(&short).map(|(key, short)| (short.clone(), value(key))).collect()
+        differing.iter().map(|key| (names.get(key).unwrap_or(key).clone(), value(key))).collect()
     };
     let all: Vec<Vec<(String, String)>> = keys.iter().map(|keys| values(keys)).collect();
     let fits = differing.len() <= MOST_KEYS
@@ -176,7 +188,8 @@ fn differing(maps: &[&BTreeMap<String, String>]) -> Vec<String> {
 }
 
 /// The last components of each key, as many as tell it from the others.
-fn short_names(keys: &[String]) -> Vec<String> {
+fn short_names(keys: impl IntoIterator<Item = String>) -> BTreeMap<String, String> {
+    let keys: BTreeSet<String> = keys.into_iter().collect();
     let last = |key: &str, count: usize| {
         let parts: Vec<&str> = key.split('.').collect();
         parts[parts.len().saturating_sub(count)..].join(".")
@@ -191,7 +204,7 @@ fn short_names(keys: &[String]) -> Vec<String> {
         let mut lengths = (1..=all).map(|count| last(key, count));
         lengths.find(|short| is_clear(key, short)).unwrap_or_else(|| key.clone())
     };
-    keys.iter().map(short).collect()
+    keys.iter().map(|key| (key.clone(), short(key))).collect()
 }
 
 /// `lr=1e-3 batch=32`.
@@ -306,7 +319,10 @@ mod tests {
 
     #[test]
     fn keys_are_as_short_as_they_are_clear() {
-        let short = |keys: &[&str]| short_names(&keys.iter().map(|key| key.to_string()).collect::<Vec<_>>());
+        let short = |keys: &[&str]| {
+            let names = short_names(keys.iter().map(|key| key.to_string()));
+            keys.iter().map(|key| names[*key].clone()).collect::<Vec<_>>()
+        };
         assert_eq!(short(&["train.optimizer.adam.lr"]), ["lr"]);
         assert_eq!(
             short(&["train.optimizer.sgd.lr", "upstream.train.optimizer.adam.lr"]),
@@ -326,11 +342,13 @@ mod tests {
             Member { at, seed, identity: spec.identity().unwrap(), all: keys.clone(), keys }
         };
         let members = [member(4, 0, "1"), member(5, 0, "2"), member(6, 1, "1")];
-        let named: Vec<String> = suffixes(&members, &mut letters).into_iter().map(|(name, _)| name).collect();
+        let names = BTreeMap::new();
+        let mut suffixes = |members: &[Member]| suffixes(members, &names, &mut letters);
+        let named: Vec<String> = suffixes(&members).into_iter().map(|(name, _)| name).collect();
         assert_eq!(named, ["A", "B", "A"]);
+        assert!(suffixes(&members[..1]).is_empty());
+        assert_eq!(suffixes(&members[1..])[0], ("B".to_string(), 5), "the letter stays");
         assert_eq!(letters, ["a 1, b 1, c 1, d 1", "a 2, b 2, c 2, d 2"]);
-        assert!(suffixes(&members[..1], &mut letters).is_empty());
-        assert_eq!(suffixes(&members[1..], &mut letters)[0], ("B".to_string(), 5), "the letter stays");
     }
 
     #[test]

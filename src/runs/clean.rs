@@ -11,9 +11,10 @@ use crate::{
     experiment::CurrentRuns,
     text::counted,
     train::{
-        manifest, removal,
+        manifest::{self, FitName},
+        removal,
         resolved_spec::{ResolvedSpec, SpecIdentity},
-        run_dir::{RunDir, is_usual},
+        run_dir::{RunDir, is_usual, split_run_name},
     },
 };
 use anyhow::Result;
@@ -79,6 +80,9 @@ impl Cleaning {
             }
             if let Some(why) = why {
                 match foreign_file(&run, &written) {
+                    _ if !has_own_name(&run) => {
+                        kept.push(format!("kept, since no run has this name: {}", run.dir.display()))
+                    }
                     Some(file) => kept.push(format!("kept, since no run wrote {}", file.display())),
                     None => removals.push(Removal::of(run.dir.clone(), RemovalTarget::Run(run.into()), why)),
                 }
@@ -127,6 +131,16 @@ impl Cleaning {
         };
         format!("{entries}, {}", size(self.freed))
     }
+}
+
+/// Whether the directory has the name that a run gives it, `STAGE-ROW-COLUMN-sSEED-HASH`: a copy under another one is the user's.
+fn has_own_name(run: &RunRecord) -> bool {
+    let FitName { stage, row, column, .. } = &run.name;
+    let parts = [Some(stage), row.as_ref(), column.as_ref()];
+    let label = parts.into_iter().flatten().map(String::as_str).collect::<Vec<_>>().join("-");
+    let dir = run.dir.canonicalize().unwrap_or_else(|_| run.dir.clone());
+    let name = dir.file_name().unwrap_or_default().to_string_lossy();
+    split_run_name(&name).is_some_and(|(of, seed, _)| of == label && seed == run.seed)
 }
 
 /// A finished run for each identity.

@@ -185,6 +185,25 @@ fn runs_that_the_spec_no_longer_asks_for_go_with_it() {
 }
 
 #[test]
+fn a_copy_under_a_name_of_the_users_own_is_kept() {
+    let home = Home::new();
+    home.run(&[]);
+    home.run(&["pretrain.train.optimizer.adam.lr=2e-3"]);
+    let listed = home.says(&["runs", "clean", "--spec", "tiny.yaml"]);
+    let outdated =
+        |run: &&PathBuf| listed.contains(&format!("{} (", run.file_name().unwrap().to_string_lossy()));
+    let runs = home.runs("pretrain");
+    let run = runs.iter().find(outdated).unwrap_or_else(|| panic!("{listed}"));
+    let name = run.file_name().unwrap().to_string_lossy().into_owned();
+    for own in ["best-so-far".to_string(), format!("before-{name}"), format!("{name}-before")] {
+        copy_all(run, &run.with_file_name(&own));
+    }
+    let told = home.says(&["runs", "clean", "--spec", "tiny.yaml", "--yes"]);
+    assert_eq!(told.matches("kept, since no run has this name: results/runs/tiny/").count(), 3, "{told}");
+    assert!(!run.exists() && run.with_file_name("best-so-far/weights.safetensors").exists());
+}
+
+#[test]
 fn a_run_with_a_file_of_the_users_own_is_kept() {
     let home = Home::new();
     home.run(&[]);
@@ -254,6 +273,12 @@ fn two_variants_of_a_stage_are_two_rows() {
     assert!(row("random  ") && table.contains("mean ± std over 2 seeds"), "{table}");
     let svg = fs::read_to_string(home.path().join("report/accuracy.svg")).unwrap();
     assert!(svg.contains("colorization lr=2e-3"));
+    // A key has one name in all rows, though only one of two rows needs the longer one.
+    home.run(&["probe.train.optimizer.sgd.lr=0.02"]);
+    let table = home.says(&["report", "results/runs/tiny", "--out", "report"]);
+    for row in ["random sgd.lr=0.01 ", "random sgd.lr=0.02 ", "colorization sgd.lr=0.02 adam.lr=1e-3 "] {
+        assert!(table.contains(&format!("\n{row}")), "{row}: {table}");
+    }
 
     // Many keys: a letter, and a legend below the table.
     let many = ["batch=9", "steps=5", "optimizer.adam.lr=3e-3", "optimizer.adam.beta1=0.8"];
@@ -261,7 +286,7 @@ fn two_variants_of_a_stage_are_two_rows() {
     home.run(&many.iter().map(String::as_str).collect::<Vec<_>>());
     let table = home.says(&["report", "results/runs/tiny", "--out", "report"]);
     // Runs that begin in the same second may change places.
-    let legend = table.lines().find(|line| line.contains(": batch 9, ")).unwrap_or_else(|| panic!("{table}"));
+    let legend = table.lines().find(|line| line.contains(", batch 9, ")).unwrap_or_else(|| panic!("{table}"));
     assert!(table.contains(&format!("\ncolorization {} ", &legend[..1])), "{table}");
     let markdown = fs::read_to_string(home.path().join("report/table.md")).unwrap();
     assert!(markdown.contains("\nA: ") && markdown.contains("| colorization A |"), "{markdown}");
