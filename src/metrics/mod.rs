@@ -4,6 +4,7 @@ pub mod accuracy;
 pub mod average_precision;
 pub mod bootstrap;
 pub mod color;
+pub mod confusion;
 pub mod detection;
 pub mod detection_files; // PASCAL VOC result files
 pub mod interpretability;

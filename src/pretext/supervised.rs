@@ -4,7 +4,7 @@
 use crate::{
     backbones::{BackboneSpec, Build, Variant, network::Network},
     data::{Batch, loader::Loader},
-    metrics::accuracy::TopK,
+    metrics::{accuracy::TopK, confusion::Confusion},
     nn::{Mode, TrainingPass, params::Params},
     ops::losses::cross_entropy,
     rng::Rng,
@@ -17,6 +17,8 @@ use candle_core::{Device, Tensor};
 pub struct Supervised {
     net: Network,
     params: Params,
+    /// Of the last validation.
+    confusion: Confusion,
 }
 
 impl Supervised {
@@ -44,7 +46,12 @@ impl Supervised {
 
     /// Wraps an existing network, whose last layer gives the logits, and its parameters.
     pub fn of(net: Network, params: Params) -> Self {
-        Self { net, params }
+        Self { net, params, confusion: Confusion::default() }
+    }
+
+    /// Confusion of the last validation.
+    pub fn confusion(&self) -> &Confusion {
+        &self.confusion
     }
 
     /// Logits `(B, classes)`.
@@ -69,10 +76,13 @@ impl Task for Supervised {
     }
 
     fn evaluate(&mut self, val: &mut Loader) -> Result<Vec<Metric>> {
-        let mut accuracy = TopK::new(&[1, 5]);
+        let (mut accuracy, mut confusion) = (TopK::new(&[1, 5]), Confusion::default());
         while let Some(batch) = val.next_batch()? {
-            accuracy.add(&self.logits(&batch.pixels, &Mode::Frozen)?, labels(&batch)?)?;
+            let logits = self.logits(&batch.pixels, &Mode::Frozen)?;
+            accuracy.add(&logits, labels(&batch)?)?;
+            confusion.add(&logits, labels(&batch)?)?;
         }
+        self.confusion = confusion;
         let shares = accuracy.values().context("there are no validation images")?;
         let metric = |(name, value): (&str, f64)| Metric { name: name.into(), value, better: Better::Higher };
         Ok(Self::METRICS.into_iter().zip(shares).map(metric).collect())

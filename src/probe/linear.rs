@@ -10,7 +10,7 @@ use crate::{
     backbones::network::Network,
     bounded::Count,
     data::{Batch, loader::Loader},
-    metrics::accuracy::TopK,
+    metrics::{accuracy::TopK, confusion::Confusion},
     nn::{
         Mode, TrainingPass,
         init::Filler,
@@ -100,6 +100,13 @@ pub struct LinearProbe {
     dimensions: usize,
     cache: Option<FeatureCache>,
     last: Vec<LayerAccuracy>,
+    confusions: Vec<Confusion>,
+}
+
+/// What is counted of one layer's probe.
+struct LayerCounts {
+    accuracy: TopK,
+    confusion: Confusion,
 }
 
 /// Validation accuracy of one layer's probe.
@@ -134,6 +141,7 @@ impl LinearProbe {
             dimensions,
             cache: None,
             last: vec![],
+            confusions: vec![],
         };
         let blank = Tensor::zeros((1, crop, crop, probe.backbone.input().channels()), DType::F32, device)?;
         let taps: Vec<&str> = spec.layers.iter().map(String::as_str).collect();
@@ -194,16 +202,17 @@ impl LinearProbe {
         &self.last
     }
 
+    /// Confusions of the last validation, in the order of the layers.
+    pub fn confusions(&self) -> &[Confusion] {
+        &self.confusions
+    }
+
     /// Top-1 and top-5 accuracy of every layer over one pass of `val`.
     ///
     /// # Errors
     /// Unlabeled or unreadable data.
     pub fn accuracies(&self, val: &mut Loader) -> Result<Vec<LayerAccuracy>> {
-        let mut counts = self.counts();
-        while let Some(batch) = val.next_batch()? {
-            self.count(&batch, &mut counts)?;
-        }
-        self.shares(&counts)
+        self.shares(&self.counted(val)?)
     }
 
     /// As [`LinearProbe::accuracies`], over batches in memory.
@@ -216,18 +225,35 @@ impl LinearProbe {
         self.shares(&counts)
     }
 
-    fn counts(&self) -> Vec<TopK> {
-        self.heads.iter().map(|_| TopK::new(&[1, 5])).collect()
+    fn counts(&self) -> Vec<LayerCounts> {
+        let counts = |_: &LayerClassifier| LayerCounts {
+            accuracy: TopK::new(&[1, 5]),
+            confusion: Confusion::default(),
+        };
+        self.heads.iter().map(counts).collect()
     }
 
-    fn count(&self, batch: &Batch, counts: &mut [TopK]) -> Result<()> {
+    /// The counts of one pass of `val`.
+    fn counted(&self, val: &mut Loader) -> Result<Vec<LayerCounts>> {
+        let mut counts = self.counts();
+        while let Some(batch) = val.next_batch()? {
+            self.count(&batch, &mut counts)?;
+        }
+        Ok(counts)
+    }
+
+    fn count(&self, batch: &Batch, counts: &mut [LayerCounts]) -> Result<()> {
         let logits = self.logits(&self.features(batch)?, &Mode::Frozen)?;
-        counts.iter_mut().zip(&logits).try_for_each(|(count, logits)| Ok(count.add(logits, labels(batch)?)?))
+        for (LayerCounts { accuracy, confusion }, logits) in counts.iter_mut().zip(&logits) {
+            accuracy.add(logits, labels(batch)?)?;
+            confusion.add(logits, labels(batch)?)?;
+        }
+        Ok(())
     }
 
-    fn shares(&self, counts: &[TopK]) -> Result<Vec<LayerAccuracy>> {
-        let row = |(head, count): (&LayerClassifier, &TopK)| {
-            let shares = count.values().context("there are no validation images")?;
+    fn shares(&self, counts: &[LayerCounts]) -> Result<Vec<LayerAccuracy>> {
+        let row = |(head, count): (&LayerClassifier, &LayerCounts)| {
+            let shares = count.accuracy.values().context("there are no validation images")?;
             Ok(LayerAccuracy { layer: head.layer.clone(), top1: shares[0], top5: shares[1] })
         };
         self.heads.iter().zip(counts).map(row).collect()
@@ -251,7 +277,9 @@ impl Task for LinearProbe {
     }
 
     fn evaluate(&mut self, val: &mut Loader) -> Result<Vec<Metric>> {
-        self.last = self.accuracies(val)?;
+        let counts = self.counted(val)?;
+        self.last = self.shares(&counts)?;
+        self.confusions = counts.into_iter().map(|counts| counts.confusion).collect();
         let metric = |(name, value)| Metric { name, value, better: Better::Higher };
         let both = |r: &LayerAccuracy| Self::metrics(&r.layer).into_iter().zip([r.top1, r.top5]).map(metric);
         Ok(self.last.iter().flat_map(|r| both(r).collect::<Vec<_>>()).collect())

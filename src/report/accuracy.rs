@@ -157,6 +157,11 @@ impl AccuracyTable {
         Ok(Self { published: published(&self.dataset, self.measure, &self.layers)?, ..self })
     }
 
+    /// Published rows: method, values in percent by layer, footnote.
+    pub(super) fn published_rows(&self) -> &[(String, Vec<Option<f64>>, usize)] {
+        self.published.as_ref().map_or(&[], |block| &block.figures)
+    }
+
     /// One-line title of the table.
     pub fn header(&self) -> String {
         format!(

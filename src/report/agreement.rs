@@ -87,6 +87,7 @@ mod tests {
             layer: (*layer).into(),
             top1: *top1,
             top5: None,
+            classes: None,
         });
         ProbeResult {
             kind: ResultKind::LinearProbe,

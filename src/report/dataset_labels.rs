@@ -101,6 +101,7 @@ pub(super) fn label_datasets(found: &mut Collected) {
     results.extend(found.probes.iter_mut().map(|result| (&mut result.dataset, &result.from, Use::Stage)));
     results.extend(found.colors.iter_mut().map(|result| (&mut result.dataset, &result.from, Use::Stage)));
     results.extend(found.transfers.iter_mut().map(|result| (&mut result.dataset, &result.from, Use::Stage)));
+    results.extend(found.supervised.iter_mut().map(|result| (&mut result.dataset, &result.from, Use::Stage)));
     results.extend(found.monitors.iter_mut().map(|result| (&mut result.dataset, &result.from, Use::Monitor)));
     let sets: Vec<NamedSet> = results.iter().map(|(name, from, of)| NamedSet::of(name, from, *of)).collect();
     for ((name, ..), set) in results.into_iter().zip(&sets) {

@@ -7,6 +7,7 @@
 pub mod accuracy; // linear probes
 pub(crate) mod axis;
 pub(crate) mod canvas;
+pub mod class_counts; // of a classifier
 mod kind; // kinds of results.json
 pub mod published; // results from the literature
 pub mod score;
@@ -35,7 +36,9 @@ pub mod page; // all of it in one HTML file
 
 pub use accuracy::{AccuracyRow, AccuracyTable, Measure, tables};
 pub use kind::ResultKind;
-pub use results::{BackboneResult, Collected, LayerResult, ProbeResult, ReportedRun, collect, collect_runs};
+pub use results::{
+    BackboneResult, Collected, LayerResult, ProbeResult, ReportedRun, SupervisedResult, collect, collect_runs,
+};
 pub use score::{Comparison, LeftOut, ScoreRow, ScoreTable};
 pub use transfer::{InputColors, TransferMetric, TransferResult, TransferRow, TransferTable, TransferTask};
 
@@ -124,7 +127,7 @@ pub fn write_page_of(fits: &[ReportedRun], out: &Path) -> Result<PathBuf> {
 fn write(found: &mut Collected, out: &Path, published: bool) -> Result<ReportPaths> {
     dataset_labels::label_datasets(found);
     let legends = variants::name_variants(found);
-    let Collected { probes, colors, transfers, monitors } = found;
+    let Collected { probes, colors, transfers, monitors, .. } = found;
     fs::create_dir_all(out).with_context(|| format!("cannot create the report folder {}", out.display()))?;
     let mut paths = ReportPaths::default();
     if !probes.is_empty() {

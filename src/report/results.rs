@@ -2,6 +2,7 @@
 //! their run directories, and collected by `report`.
 
 use super::{
+    class_counts::ClassCounts,
     colors::{ColorResult, EXAMPLES, Histogram},
     kind::ResultKind,
     monitor::MonitorResult,
@@ -64,6 +65,23 @@ pub struct LayerResult {
     /// None if there are too few classes for it to be meaningful.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub top5: Option<f64>,
+    /// Of the best layer of a backbone only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub classes: Option<ClassCounts>,
+}
+
+/// What a supervised training ended with, for one seed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SupervisedResult {
+    pub kind: ResultKind,
+    pub experiment: String,
+    pub stage: String,
+    pub seed: u64,
+    pub dataset: String,
+    pub classes: ClassCounts,
+    /// Directory of the results file.
+    #[serde(skip)]
+    pub from: PathBuf,
 }
 
 /// Results of finished stages by kind, in the order found.
@@ -73,12 +91,14 @@ pub struct Collected {
     pub colors: Vec<ColorResult>,
     pub transfers: Vec<TransferResult>,
     pub monitors: Vec<MonitorResult>,
+    /// They have no table of their own.
+    pub supervised: Vec<SupervisedResult>,
 }
 
 impl Collected {
-    /// Whether there are no results.
+    /// Whether there are no results that a table shows.
     pub fn is_empty(&self) -> bool {
-        let Self { probes, colors, transfers, monitors } = self;
+        let Self { probes, colors, transfers, monitors, .. } = self;
         probes.is_empty() && colors.is_empty() && transfers.is_empty() && monitors.is_empty()
     }
 }
@@ -118,6 +138,7 @@ fn find(dirs: &[PathBuf]) -> Result<(Collected, Vec<PathBuf>)> {
                 Read::Color(result) => found.colors.push(*result),
                 Read::Transfer(result) => found.transfers.push(result),
                 Read::Monitor(result) => found.monitors.push(result),
+                Read::Supervised(result) => found.supervised.push(result),
                 Read::Unfinished => unfinished.push(stage),
                 Read::OtherKind => {}
             }
@@ -193,6 +214,11 @@ pub fn collect_runs(fits: &[ReportedRun]) -> Result<Collected> {
                 result.stage = format!("{}{mark}", fit.stage);
                 found.monitors.push(MonitorResult { experiment, ..result });
             }
+            Read::Supervised(mut result) => {
+                let mark = if result.stage.ends_with(DIVERGED) { DIVERGED } else { "" };
+                result.stage = format!("{}{mark}", fit.stage);
+                found.supervised.push(SupervisedResult { experiment, dataset, ..result });
+            }
             Read::Unfinished | Read::OtherKind => {}
         }
     }
@@ -204,6 +230,7 @@ enum Read {
     Color(Box<ColorResult>),
     Transfer(TransferResult),
     Monitor(MonitorResult),
+    Supervised(SupervisedResult),
     Unfinished,
     OtherKind,
 }
@@ -279,9 +306,11 @@ fn read(stage: &Path) -> Result<Read> {
     match serde_json::from_value(value["kind"].clone()) {
         Ok(ResultKind::LinearProbe) => {
             let mut result: ProbeResult = serde_json::from_str(&text).with_context(advice)?;
-            let mut shares =
-                result.rows.iter().flat_map(|row| &row.layers).flat_map(|l| [Some(l.top1), l.top5]);
+            let layers = || result.rows.iter().flat_map(|row| &row.layers);
+            let mut shares = layers().flat_map(|l| [Some(l.top1), l.top5]);
             ensure!(shares.all(|s| s.is_none_or(is_share)), "{}: {NO_SHARE}", advice());
+            let mut counts = layers().filter_map(|l| l.classes.as_ref());
+            ensure!(counts.all(ClassCounts::is_consistent), "{}: {NO_COUNTS}", advice());
             result.rows.iter_mut().for_each(|row| mark(&mut row.backbone));
             Ok(Read::Probe(ProbeResult { from: stage.into(), ..result }))
         }
@@ -304,12 +333,21 @@ fn read(stage: &Path) -> Result<Read> {
             mark(&mut result.stage);
             Ok(Read::Monitor(MonitorResult { from: stage.into(), ..result }))
         }
+        Ok(ResultKind::Supervised) => {
+            let mut result: SupervisedResult = serde_json::from_str(&text).with_context(advice)?;
+            ensure!(result.classes.is_consistent(), "{}: {NO_COUNTS}", advice());
+            mark(&mut result.stage);
+            Ok(Read::Supervised(SupervisedResult { from: stage.into(), ..result }))
+        }
         Err(_) => Ok(Read::OtherKind),
     }
 }
 
 /// Values out of range would make the plots unbounded.
 const NO_SHARE: &str = "it holds a share that is not between 0 and 1";
+
+/// Tables of classes would not fit together.
+const NO_COUNTS: &str = "its counts of classes do not fit one another";
 
 fn is_share(value: f64) -> bool {
     (0.0..=1.0).contains(&value)

@@ -5,7 +5,7 @@
 use super::{
     colors::ColorResult,
     monitor::MonitorResult,
-    results::{Collected, DIVERGED, ProbeResult},
+    results::{Collected, DIVERGED, ProbeResult, SupervisedResult},
     transfer::{TransferResult, TransferRow},
 };
 use crate::train::resolved_spec::{ResolvedSpec, SpecIdentity};
@@ -30,6 +30,7 @@ pub(super) struct Legends {
     pub colors: String,
     pub transfers: String,
     pub monitors: String,
+    pub supervised: String,
 }
 
 /// Names the variants among all results.
@@ -39,6 +40,7 @@ pub(super) fn name_variants(found: &mut Collected) -> Legends {
         colors: name_of_kind(&mut found.colors),
         transfers: name_of_kind(&mut found.transfers),
         monitors: name_of_kind(&mut found.monitors),
+        supervised: name_of_kind(&mut found.supervised),
     }
 }
 
@@ -295,6 +297,21 @@ impl Tabled for ColorResult {
     }
     fn names(&mut self) -> Vec<&mut String> {
         vec![&mut self.method]
+    }
+}
+
+impl Tabled for SupervisedResult {
+    fn from(&self) -> &Path {
+        &self.from
+    }
+    fn seed(&self) -> u64 {
+        self.seed
+    }
+    fn cells(&self) -> Vec<String> {
+        vec![format!("{:?}", (&self.experiment, &self.dataset, unmarked(&self.stage)))]
+    }
+    fn names(&mut self) -> Vec<&mut String> {
+        vec![&mut self.stage]
     }
 }
 

@@ -132,7 +132,7 @@ fn data_sets_without_a_name_or_with_two_kinds_of_validation_pictures() {
     );
     for label in ["''", "'  '"] {
         let text = format!("{data}, label: {label}");
-        let message = load("colorization", data, &text).err().expect("it has no name");
+        let message = load("colorization", data, &text).expect_err("it has no name");
         assert!(message.contains("spec.yaml:2:") && message.contains("a name of the data set"), "{message}");
         assert!(message.contains('^'), "{message}");
     }

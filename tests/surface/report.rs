@@ -37,7 +37,8 @@ fn result(experiment: &str, seed: u64, rows: &[(&str, f64, &[&str])]) -> ProbeRe
 
 /// Four decimals, so that accuracies survive JSON exactly.
 fn layer_result(layer: &str, top1: f64) -> LayerResult {
-    LayerResult { layer: layer.into(), top1, top5: Some(((0.5 + top1 / 2.0) * 1e4).round() / 1e4) }
+    let top5 = Some(((0.5 + top1 / 2.0) * 1e4).round() / 1e4);
+    LayerResult { layer: layer.into(), top1, top5, classes: None }
 }
 
 const ALL: &[&str] = &["conv1", "conv2", "conv3", "conv4", "conv5"];

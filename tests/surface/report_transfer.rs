@@ -239,8 +239,8 @@ fn probes_of_the_papers_data_are_set_beside_its_figures() {
         rows: vec![BackboneResult {
             backbone: "colorization".into(),
             layers: vec![
-                LayerResult { layer: "conv3".into(), top1: 0.25, top5: None },
-                LayerResult { layer: "pool5".into(), top1: 0.2, top5: None },
+                LayerResult { layer: "conv3".into(), top1: 0.25, top5: None, classes: None },
+                LayerResult { layer: "pool5".into(), top1: 0.2, top5: None, classes: None },
             ],
         }],
         from: PathBuf::new(),

@@ -2,8 +2,9 @@
 
 use super::kind::*;
 use crate::{
+    metrics::confusion::Confusion,
     probe::linear::{LayerAccuracy, LinearProbe, LinearProbeSpec},
-    report::{BackboneResult, LayerResult, ProbeResult, ResultKind},
+    report::{BackboneResult, LayerResult, ProbeResult, ResultKind, class_counts::ClassCounts},
 };
 use std::path::PathBuf;
 
@@ -81,22 +82,30 @@ impl StageKind for LinearProbeStage {
         let probe = LinearProbeSpec { layers: fit.reads().to_vec(), ..self.probe.clone() };
         let mut task = LinearProbe::new(&probe, net, classes, fit.crop(), images, &fit.device)?;
         let Some(metrics) = fit.train(&mut task, run)? else { return Ok(None) };
-        fit.save_results(&self.result(fit, task.last()), run)?;
+        fit.save_results(&self.result(fit, task.last(), task.confusions())?, run)?;
         Ok(Some(metrics))
     }
 }
 
 impl LinearProbeStage {
-    fn result(&self, fit: &StageRun, layers: &[LayerAccuracy]) -> ProbeResult {
+    fn result(
+        &self,
+        fit: &StageRun,
+        layers: &[LayerAccuracy],
+        confusions: &[Confusion],
+    ) -> Result<ProbeResult> {
         // With five classes or fewer, top-5 accuracy is always 1.
         let tells = fit.sets.classes() > 5;
-        let layer = |l: &LayerAccuracy| LayerResult {
+        let names = fit.sets.plain()?.val.classes();
+        let best = layers.iter().max_by(|a, b| a.top1.total_cmp(&b.top1)).map(|best| &best.layer);
+        let layer = |(l, confusion): (&LayerAccuracy, &Confusion)| LayerResult {
             layer: l.layer.clone(),
             top1: l.top1,
             top5: tells.then_some(l.top5),
+            classes: (Some(&l.layer) == best).then(|| ClassCounts::of(confusion, names)),
         };
-        let layers = layers.iter().map(layer).collect();
-        ProbeResult {
+        let layers = layers.iter().zip(confusions).map(layer).collect();
+        Ok(ProbeResult {
             kind: ResultKind::LinearProbe,
             experiment: fit.experiment.clone(),
             seed: fit.seed,
@@ -105,6 +114,6 @@ impl LinearProbeStage {
             upstream: fit.upstream_name(),
             rows: vec![BackboneResult { backbone: fit.row(), layers }],
             from: PathBuf::new(),
-        }
+        })
     }
 }

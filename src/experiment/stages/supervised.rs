@@ -1,7 +1,12 @@
 //! `supervised`: trains a backbone on labels, as the supervised baseline.
 
 use super::kind::*;
-use crate::pretext::supervised::Supervised;
+use crate::{
+    metrics::confusion::Confusion,
+    pretext::supervised::Supervised,
+    report::{ResultKind, SupervisedResult, class_counts::ClassCounts},
+};
+use std::path::PathBuf;
 
 /// Trains a backbone on labels: the supervised baseline.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -59,6 +64,21 @@ impl StageKind for SupervisedStage {
         let classes = fit.sets.classes();
         let mut task = Supervised::new(fit.backbone()?, self.graph, classes, &fit.rng, &fit.device)?;
         let ended = fit.train(&mut task, run)?;
+        if ended.is_some() {
+            fit.save_results(&result(fit, task.confusion())?, run)?;
+        }
         fit.save_weights(ended, &task, [], run)
     }
+}
+
+fn result(fit: &StageRun, confusion: &Confusion) -> Result<SupervisedResult> {
+    Ok(SupervisedResult {
+        kind: ResultKind::Supervised,
+        experiment: fit.experiment.clone(),
+        stage: fit.stage.clone(),
+        seed: fit.seed,
+        dataset: fit.dataset(),
+        classes: ClassCounts::of(confusion, fit.sets.plain()?.val.classes()),
+        from: PathBuf::new(),
+    })
 }

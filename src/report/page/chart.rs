@@ -17,6 +17,11 @@ const BOTTOM: f64 = 200.0;
 const LEVEL: f64 = 35.0;
 /// Lines with more points have no markers.
 const MARKED: usize = 20;
+/// Half of a mark, as a share of the distance of two names.
+const MARK: f64 = 0.14;
+/// Width and height of the label of a mark, and how many of them have room side by side.
+const MARK_LABEL: (f64, f64) = (6.0, 7.0);
+const MARK_LABELS: usize = 4;
 /// Width of a letter of a tick, about.
 const LETTER: f64 = 6.8;
 /// Most characters of the name of a category.
@@ -30,12 +35,21 @@ pub(super) struct Chart {
     pub title: String,
     pub across: Across,
     pub series: Vec<Series>,
+    /// Values of others, beside the series.
+    pub marks: Vec<Mark>,
+}
+
+/// A value of others: a dashed line with a label.
+pub(super) struct Mark {
+    pub label: String,
+    pub x: f64,
+    pub y: f64,
 }
 
 /// The horizontal axis.
 pub(super) enum Across {
     /// Numbers, and what they count.
-    Numbers(&'static str),
+    Numbers(String),
     /// Names of the positions 0, 1, …, and what they are.
     Names(Vec<String>, &'static str),
 }
@@ -68,6 +82,7 @@ impl Chart {
                 (plot.up())
                 (plot.across())
                 path.axis d=(format!("M{LEFT} {TOP}V{BOTTOM}H{RIGHT}")) {}
+                @for (mark, place) in self.marks.iter().zip(plot.label_places()) { (plot.mark(mark, place)) }
                 @for series in &self.series { (plot.series(series)) }
             }
         }
@@ -76,7 +91,7 @@ impl Chart {
     /// Title, axis, and the last value of the first lines.
     fn description(&self) -> String {
         let across = match &self.across {
-            Across::Numbers(unit) => unit,
+            Across::Numbers(unit) => unit.as_str(),
             Across::Names(_, what) => what,
         };
         let last = |series: &Series| Some(format!("{} {:.4}", series.label, series.points.last()?.y));
@@ -97,7 +112,8 @@ impl<'a> Plot<'a> {
     fn of(chart: &'a Chart) -> Self {
         let points = || chart.series.iter().flat_map(|series| &series.points);
         let ends = |point: &Point| [-1.0, 1.0].map(|sign| point.y + sign * point.spread.unwrap_or(0.0));
-        let (across, up) = (points().map(|point| point.x), points().flat_map(ends));
+        let marked = chart.marks.iter().map(|mark| mark.y);
+        let (across, up) = (points().map(|point| point.x), points().flat_map(ends).chain(marked));
         Self { chart, across: axis(across), up: axis(up) }
     }
 
@@ -156,6 +172,35 @@ impl<'a> Plot<'a> {
                 (marker(*look, self.x(point.x), self.y(point.y)))
             }
         }
+    }
+
+    /// A dashed line across the middle of its column; its label is at a place to the right, if it has room.
+    fn mark(&self, Mark { label, x, y }: &Mark, place: Option<usize>) -> Markup {
+        let (left, right, y) = (self.x(x - MARK), self.x(x + MARK), self.y(*y));
+        html! {
+            path.mark d=(format!("M{left:.1} {y:.1}H{right:.1}")) {}
+            @if let Some(place) = place {
+                text.mark x=(format!("{:.1}", right + MARK_LABEL.0 * (place as f64 + 0.8))) y=(format!("{:.1}", y + 3.0)) { (label) }
+            }
+        }
+    }
+
+    /// The place of the label of each mark, counted from the mark, such that no label covers another.
+    fn label_places(&self) -> Vec<Option<usize>> {
+        let marks = &self.chart.marks;
+        let mut taken: Vec<(f64, usize, f64)> = vec![];
+        let mut place = |mark: &Mark| {
+            let y = self.y(mark.y);
+            let is_free = |place: &usize| {
+                !taken
+                    .iter()
+                    .any(|(x, other, at)| *x == mark.x && other == place && (at - y).abs() < MARK_LABEL.1)
+            };
+            let found = (0..MARK_LABELS).find(is_free)?;
+            taken.push((mark.x, found, y));
+            Some(found)
+        };
+        marks.iter().map(&mut place).collect()
     }
 
     fn error_bar(&self, point: &Point, spread: f64, color: &str) -> Markup {
@@ -256,17 +301,26 @@ mod tests {
         let points = [(0.0, 10.0), (1.0, 90.0)].map(|(x, y)| Point { x, y, spread: Some(5.0) });
         let series = Series { label: hostile.into(), look: 3, joined: true, points: points.into() };
         let across = Across::Names(vec![hostile.into(), "b".into()], "layer");
-        let chart = Chart { title: hostile.into(), across, series: vec![series] };
+        let mark = || Mark { label: hostile.into(), x: 1.0, y: 99.0 };
+        let marks = (0..6).map(|_| mark()).collect();
+        let chart = Chart { title: hostile.into(), across, series: vec![series], marks };
         let svg = [chart.svg().into_string(), legend([(3, hostile.into())]).into_string()].concat();
         assert!(!svg.contains("<script") && svg.contains("&lt;script&gt;&quot;"), "{svg}");
         let plot = Plot::of(&chart);
+        assert!(svg.contains("path class=\"mark\"") && plot.y(99.0) >= TOP);
+        assert_eq!(plot.label_places(), [Some(0), Some(1), Some(2), Some(3), None, None]);
         assert!((TOP..=BOTTOM).contains(&plot.y(95.0)) && (TOP..=BOTTOM).contains(&plot.y(5.0)));
         assert!(plot.x(0.0) > LEFT && plot.x(1.0) < RIGHT);
     }
 
     #[test]
     fn a_chart_of_nothing_is_empty_axes() {
-        let chart = Chart { title: "loss".into(), across: Across::Numbers("step"), series: vec![] };
+        let chart = Chart {
+            title: "loss".into(),
+            across: Across::Numbers("step".into()),
+            series: vec![],
+            marks: vec![],
+        };
         assert!(chart.svg().into_string().contains("0 series"));
     }
 }

@@ -15,6 +15,7 @@ use crate::{
     text::counted,
 };
 use maud::{Markup, html};
+use std::collections::BTreeSet;
 
 /// Most charts of a page.
 const CHARTS: usize = 200;
@@ -31,6 +32,13 @@ struct StageCurves<'a> {
     experiment: &'a str,
     stage: &'a str,
     runs: Vec<(&'a RunRecord, &'a History)>,
+}
+
+/// Images of one update of a run; None if its spec does not say.
+fn images_per_step(run: &RunRecord) -> Option<u64> {
+    let (_, section) = run.spec.as_ref()?["work"].as_mapping()?.iter().next()?;
+    let train = &section["train"];
+    Some(train["batch"].as_u64()? * train["iter_size"].as_u64().unwrap_or(1))
 }
 
 /// One chart to be: its name, and the values of each run with the number of their look.
@@ -81,14 +89,35 @@ fn stages<'a>(runs: &'a [RunRecord], histories: &'a [History]) -> Vec<StageCurve
 }
 
 impl<'a> StageCurves<'a> {
+    /// Images of an update, ascending; empty if that is the same in all runs.
+    fn batches(&self) -> Vec<u64> {
+        let all: BTreeSet<u64> = self.runs.iter().filter_map(|(run, _)| images_per_step(run)).collect();
+        if all.len() > 1 { all.into_iter().collect() } else { vec![] }
+    }
+
+    /// The horizontal axis: steps and, where their batches differ, how many images they are.
+    fn axis(&self) -> String {
+        let batches: Vec<String> = self.batches().iter().map(u64::to_string).collect();
+        match batches.as_slice() {
+            [] => "step".into(),
+            [first, .., last] if batches.len() > 3 => format!("step (× {first} to {last} = images seen)"),
+            all => format!("step (× {} = images seen)", all.join(" or ")),
+        }
+    }
+
     /// The names of all looks, and the charts in the order of splits and names.
     fn panels(&self) -> (Vec<String>, Vec<Panel<'a>>) {
         let (mut looks, mut panels): (Vec<String>, Vec<Panel>) = (vec![], vec![]);
+        let differs = !self.batches().is_empty();
         for (run, history) in &self.runs {
+            let batch = images_per_step(run).filter(|_| differs);
+            let batch = batch.map_or(String::new(), |images| format!("{images} images a step"));
             for ((split, name), values) in &history.series {
                 // `conv1/knn`: a measure of a layer.
                 let (layer, measure) = name.rsplit_once('/').unwrap_or(("", name));
-                let label = [run.row.as_str(), layer].join(" ").trim().to_string();
+                let name = [run.row.as_str(), layer].join(" ").trim().to_string();
+                let parts = [name, batch.clone()].into_iter().filter(|part| !part.is_empty());
+                let label = parts.collect::<Vec<_>>().join(", ");
                 let look = looks.iter().position(|known| *known == label).unwrap_or_else(|| {
                     looks.push(label);
                     looks.len() - 1
@@ -108,7 +137,7 @@ impl<'a> StageCurves<'a> {
 
     fn markup(&self, looks: &[String], panels: &[Panel], buckets: usize, last: Option<&TextTable>) -> Markup {
         let seeds = self.runs.iter().filter_map(|(run, _)| run.seed);
-        let seeds = counted(seeds.collect::<std::collections::BTreeSet<_>>().len().max(1), "seed");
+        let seeds = counted(seeds.collect::<BTreeSet<_>>().len().max(1), "seed");
         let named = || looks.iter().enumerate().filter(|(_, label)| !label.is_empty());
         html! {
             h3 {
@@ -116,7 +145,7 @@ impl<'a> StageCurves<'a> {
                 (self.stage)
                 span.about { " (" (counted(self.runs.len(), "run")) ", " (seeds) ")" }
             }
-            div.charts { @for panel in panels { (panel.chart(looks, buckets).svg()) } }
+            div.charts { @for panel in panels { (panel.chart(looks, buckets, self.axis()).svg()) } }
             (legend(named().take(ENTRIES).map(|(look, label)| (look, label.clone()))))
             @if named().count() > ENTRIES { p.about { "and " (named().count() - ENTRIES) " more" } }
             @if let Some(last) = last { (table(last)) }
@@ -160,7 +189,7 @@ fn distinct(names: Vec<&str>) -> Vec<&str> {
 }
 
 impl Panel<'_> {
-    fn chart(&self, looks: &[String], buckets: usize) -> Chart {
+    fn chart(&self, looks: &[String], buckets: usize, axis: String) -> Chart {
         let title = match self.split {
             Split::Train => "training loss".to_string(),
             Split::Val => format!("validation {}", self.measure),
@@ -178,6 +207,35 @@ impl Panel<'_> {
                 .map(|(x, y)| Point { x, y: unit(y), spread: None })
                 .collect(),
         };
-        Chart { title, across: Across::Numbers("step"), series: self.lines.iter().map(series).collect() }
+        let series = self.lines.iter().map(series).collect();
+        Chart { title, across: Across::Numbers(axis), series, marks: vec![] }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(train: &str) -> RunRecord {
+        let spec = format!("work: {{ pretext: {{ train: {train} }} }}");
+        RunRecord { spec: serde_yaml::from_str(&spec).ok(), ..RunRecord::named("e") }
+    }
+
+    #[test]
+    fn images_are_told_where_batches_differ() {
+        let mut history = History::default();
+        let mut loss = Thinned::default();
+        [(1, 2.0), (9, 1.0)].into_iter().for_each(|(step, value)| loss.add(step, value));
+        history.series.insert((Split::Train, "loss".into()), loss);
+        let page = |runs: &[RunRecord]| {
+            curves(runs, &vec![history.clone(); runs.len()]).map(Markup::into_string).unwrap_or_default()
+        };
+        let same = page(&[run("{ batch: 8 }"), run("{ batch: 4, iter_size: 2 }")]);
+        assert!(same.contains(">step<") && !same.contains("images"), "{same}");
+        let two = page(&[run("{ batch: 8 }"), run("{ batch: 16 }")]);
+        assert!(two.contains(">step (× 8 or 16 = images seen)<"), "{two}");
+        assert!(two.contains("8 images a step") && two.contains("16 images a step"), "{two}");
+        let batches = [1, 2, 3, 4].map(|batch| run(&format!("{{ batch: {batch} }}")));
+        assert!(page(&batches).contains(">step (× 1 to 4 = images seen)<"));
     }
 }

@@ -2,7 +2,7 @@
 //! its own, since mean average precision, mean IU and accuracy do not share an axis.
 
 use super::{
-    chart::{Across, Chart, Point, Series, legend},
+    chart::{Across, Chart, Mark, Point, Series, legend},
     table::table,
 };
 use crate::{
@@ -31,6 +31,7 @@ pub(super) fn probes(results: &[ProbeResult], published: bool) -> Result<Markup>
             h3 { (first.dataset) ", protocol " (first.protocol) }
             div.charts { @for table in with_values([first, other]) { (accuracy_chart(table).svg()) } }
             (legend(first.rows.iter().map(|row| first.label(row)).enumerate()))
+            (letters(first))
             (error_bars(first.rows.iter().flat_map(|row| &row.cells)))
             @for shown in with_values([first, other]) { (table(&shown.table())) }
         }
@@ -49,6 +50,33 @@ fn accuracy_chart(table: &AccuracyTable) -> Chart {
         title: format!("{} accuracy (%)", table.measure.name()),
         across: Across::Names(table.layers.clone(), "layer"),
         series: series.collect(),
+        marks: marks(table),
+    }
+}
+
+/// Published values, each with the letter of its row.
+fn marks(table: &AccuracyTable) -> Vec<Mark> {
+    let rows = table.published_rows().iter().zip('a'..);
+    let of_row = |((_, values, _), letter): (&(String, Vec<Option<f64>>, usize), char)| {
+        let mark = move |(column, value): (usize, &Option<f64>)| {
+            Some(Mark { label: letter.to_string(), x: column as f64, y: (*value)? })
+        };
+        values.iter().enumerate().filter_map(mark).collect::<Vec<_>>()
+    };
+    rows.flat_map(of_row).collect()
+}
+
+/// The letters of published rows; nothing without any.
+fn letters(table: &AccuracyTable) -> Markup {
+    let rows = || table.published_rows().iter().zip('a'..);
+    html! {
+        @if rows().next().is_some() {
+            p.about {
+                "Dashed marks: published values, with a letter where there is room. "
+                @for (at, ((method, ..), letter)) in rows().enumerate() { @if at > 0 { "; " } b { (letter) } " " (method) }
+                "."
+            }
+        }
     }
 }
 
@@ -97,6 +125,7 @@ fn metric_chart(table: &TransferTable, metric: TransferMetric) -> Option<Chart> 
         title: format!("{} (%)", metric.name()),
         across: Across::Names(columns.iter().map(|column| titles[*column].clone()).collect(), "task"),
         series: table.lines.iter().enumerate().map(row).collect(),
+        marks: vec![],
     })
 }
 
@@ -111,12 +140,6 @@ fn classes(all: &TransferTable, results: &[TransferResult]) -> Markup {
     }
     html! {
         @for column in &columns { (table(&class_table(all, column, &values))) }
-        @if !columns.is_empty() {
-            p.about {
-                "Results hold one value for every class, not how often one class was taken for another: there is no \
-                 confusion table."
-            }
-        }
     }
 }
 

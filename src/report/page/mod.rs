@@ -7,6 +7,7 @@ mod history; // logs
 mod run; // what a run directory says
 mod table;
 
+mod classes;
 mod curves;
 mod lineage;
 mod measured;
@@ -100,11 +101,12 @@ fn sections(runs: &[RunRecord], found: &Collected, published: bool) -> Result<Ve
     let read: Vec<_> = runs.par_iter().map(|run| History::read(&run.dir)).collect();
     let warnings = warnings::warnings(runs, &read);
     let histories: Vec<History> = read.into_iter().map(Result::unwrap_or_default).collect();
-    let Collected { probes, colors, transfers, .. } = found;
+    let Collected { probes, colors, transfers, supervised, .. } = found;
     let of = |is_empty: bool, body: Result<Markup>| if is_empty { Ok(None) } else { body.map(Some) };
     let bodies = [
         ("warnings", "Missing results and warnings", warnings),
         ("probes", "Accuracy by layer", of(probes.is_empty(), measured::probes(probes, published))?),
+        ("classes", "Classes", classes::classes(probes, supervised)),
         ("transfer", "Transfer", of(transfers.is_empty(), measured::transfers(transfers, published))?),
         ("colorization", "Colorization", of(colors.is_empty(), measured::colorization(colors, published))?),
         ("curves", "Learning curves", curves::curves(runs, &histories)),

@@ -27,7 +27,7 @@ function sort(table, head) {
   }
 }
 
-for (const table of document.querySelectorAll("table")) {
+for (const table of document.querySelectorAll("table:not(.confusion)")) {
   for (const head of table.tHead?.rows[0]?.cells ?? []) {
     const button = document.createElement("button");
     button.type = "button";

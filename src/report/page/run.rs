@@ -137,7 +137,7 @@ fn names<'a>(found: &'a Collected) -> HashMap<&'a Path, RunName> {
         let row = row.map_or_else(String::new, |row| plain(row));
         names.insert(from.as_path(), RunName { experiment: experiment.clone(), stage: plain(stage), row });
     };
-    let Collected { probes, colors, transfers, monitors } = found;
+    let Collected { probes, colors, transfers, monitors, supervised } = found;
     for result in probes {
         add(&result.from, &result.experiment, "", result.rows.first().map(|row| &row.backbone));
     }
@@ -146,6 +146,7 @@ fn names<'a>(found: &'a Collected) -> HashMap<&'a Path, RunName> {
     }
     colors.iter().for_each(|result| add(&result.from, &result.experiment, "", Some(&result.method)));
     monitors.iter().for_each(|result| add(&result.from, &result.experiment, &result.stage, None));
+    supervised.iter().for_each(|result| add(&result.from, &result.experiment, &result.stage, None));
     names
 }
 

@@ -31,9 +31,18 @@ fn values<'a>(page: &'a str, attribute: &str) -> Vec<&'a str> {
 #[test]
 fn a_page_has_every_section_and_loads_nothing() {
     let (page, _) = page_of_runs("page", &PAGE);
-    for id in
-        ["warnings", "probes", "transfer", "colorization", "curves", "pictures", "specs", "layers", "runs"]
-    {
+    for id in [
+        "warnings",
+        "probes",
+        "classes",
+        "transfer",
+        "colorization",
+        "curves",
+        "pictures",
+        "specs",
+        "layers",
+        "runs",
+    ] {
         assert!(page.contains(&format!("<section id=\"{id}\">")), "no section {id}");
     }
     assert!(values(&page, "href").iter().all(|target| target.starts_with('#')));
@@ -72,7 +81,7 @@ fn what_is_missing_is_said_first() {
     ] {
         assert!(warnings.contains(said), "{said}");
     }
-    assert!(page.contains("16 runs, 14 finished"), "{}", &page[page.find("<header>").unwrap()..][..400]);
+    assert!(page.contains("17 runs, 15 finished"), "{}", &page[page.find("<header>").unwrap()..][..400]);
 }
 
 #[test]
@@ -88,6 +97,9 @@ fn curves_classes_and_specs_are_as_in_the_runs() {
         ">mean IU (%)<",
         ">top-1 (%)<",
         "Class. all, by class: mAP in % on voc2007",
+        "Top-1 accuracy in % by class",
+        "color conv5: confusion matrix, 2 seeds added up",
+        "labels: confusion matrix",
         "<th scope=\"row\">train.optimizer.adam.lr</th>",
         "<mark>",
         "color, seed 0",
@@ -103,6 +115,7 @@ fn curves_classes_and_specs_are_as_in_the_runs() {
     assert!(!page.contains("Zhang, Isola"), "published rows were not asked for");
     let (published, _) = page_of_runs("page-published", &ReportOptions { published: true, ..PAGE });
     assert!(published.contains("<th scope=\"rowgroup\"") && published.contains("Zhang, Isola"));
+    assert!(published.contains("path class=\"mark\"") && published.contains("<b>a</b> ImageNet labels"));
 }
 
 #[test]

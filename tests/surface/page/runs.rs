@@ -90,6 +90,7 @@ pub fn write(home: &Path) {
         transfer(home, seed);
     }
     colorizers(home);
+    supervised(home);
     let failed = Run { home, label: "jigsaw", seed: 0, hash: '5', status: "failed" };
     let error = format!("the loss is not finite at step 12 (/home/zoe/runs/a): {}", hostile());
     failed.write("  pretext:\n    task: { jigsaw: {} }\n", json!({ "error": error, "steps": 12 }));
@@ -129,13 +130,40 @@ fn probe(home: &Path, row: &str, at: usize, seed: u64) {
     let layers: Vec<Value> = (0..5)
         .map(|layer| {
             let top1 = 0.3 + 0.08 * layer as f64 - 0.03 * at as f64 + 0.01 * seed as f64;
-            json!({ "layer": format!("conv{}", layer + 1), "top1": top1, "top5": 0.5 + 0.5 * top1 })
+            let mut result =
+                json!({ "layer": format!("conv{}", layer + 1), "top1": top1, "top5": 0.5 + 0.5 * top1 });
+            if layer == 4 {
+                result["classes"] = counts(at as u64 + seed);
+            }
+            result
         })
         .collect();
     let dir = Run { home, label: &label, seed, hash, status: "finished" }
         .write(&format!("  linear_probe:\n    init: row {at}\nupstream: {upstream}\n"), json!({}));
     let results = json!({ "kind": "linear_probe", "experiment": "paper", "seed": seed, "protocol": "avgpool",
         "dataset": "imagenet", "rows": [{ "backbone": row, "layers": layers }] });
+    fs::write(dir.join("results.json"), results.to_string()).unwrap();
+}
+
+/// What a classifier of eight classes took them for.
+fn counts(phase: u64) -> Value {
+    let names = ["cat", "dog", "fox", "wolf", "horse", "zebra", "sofa", "a class with a rather long name"];
+    let count = |row: u64, column: u64| match row.abs_diff(column) {
+        0 => 30 + 2 * row + phase,
+        1 => 12 - row,
+        other => (row * column + phase) % (other + 3),
+    };
+    let rows: Vec<Vec<u64>> = (0..8).map(|row| (0..8).map(|column| count(row, column)).collect()).collect();
+    let images: Vec<u64> = rows.iter().map(|row| row.iter().sum()).collect();
+    let correct: Vec<u64> = (0..8).map(|class| rows[class][class]).collect();
+    json!({ "classes": names, "images": images, "correct": correct, "confusion": rows })
+}
+
+fn supervised(home: &Path) {
+    let dir = Run { home, label: "labels", seed: 0, hash: 'f', status: "finished" }
+        .write("  supervised:\n    train: { steps: 10, batch: 8 }\n", json!({}));
+    let results = json!({ "kind": "supervised", "experiment": "paper", "stage": "labels", "seed": 0,
+        "dataset": "imagenet", "classes": counts(9) });
     fs::write(dir.join("results.json"), results.to_string()).unwrap();
 }
 
