@@ -26,27 +26,27 @@ const args = [
   "--disable-component-update", "--disable-sync",
 ];
 
-// Watches, frame by frame, which picture is seen: a witness of the exposures that the page measures itself. Runs in the page.
+// Notes when each picture was seen, by the times of the frames in which its place changed: a witness of the exposures that the
+// page measures itself. Runs in the page.
 function witness() {
   window.seen = [];
-  const look = (now) => {
+  const isShown = (place) => place.classList.contains("shown") && !document.querySelector("#trial > button:not([hidden])");
+  const isDrawn = (canvas) => canvas.getContext("2d").getImageData(128, 128, 1, 1).data[3] === 255;
+  const look = () => {
+    const now = document.timeline.currentTime;
     document.querySelectorAll(".place").forEach((place, index) => {
-      const shown = place.classList.contains("shown") && !document.querySelector("#trial > button:not([hidden])");
-      const last = window.seen.at(-1);
-      if (shown && (!last || last.index !== index || last.end)) {
-        const drawn = [...document.querySelectorAll("canvas")].every(
-          (canvas) => canvas.getContext("2d").getImageData(128, 128, 1, 1).data[3] === 255,
-        );
+      const current = window.seen.find((exposure) => exposure.index === index && !exposure.end);
+      if (isShown(place) && !current) {
+        const drawn = [...document.querySelectorAll("canvas")].every(isDrawn);
         const loaded = performance.getEntriesByType("resource").filter((entry) => entry.name.includes("/picture/"));
         const last = Math.max(...loaded.map((entry) => entry.responseEnd));
         window.seen.push({ index, begun: now, drawn, loaded: loaded.length % 2 === 0 && last < now });
-      } else if (!shown && last && last.index === index && !last.end) {
-        last.end = now;
+      } else if (!isShown(place) && current) {
+        current.end = now;
       }
     });
-    requestAnimationFrame(look);
   };
-  requestAnimationFrame(look);
+  new MutationObserver(look).observe(document, { subtree: true, attributeFilter: ["class"] });
 }
 
 async function browse(name, options, use) {
@@ -55,7 +55,10 @@ async function browse(name, options, use) {
   try {
     const page = context.pages()[0] ?? (await context.newPage());
     const shot = async (part) => screenshots && page.screenshot({ path: join(screenshots, `${name}-${part}.png`), fullPage: true });
-    await use(page, shot);
+    await use(page, shot).catch(async (error) => {
+      console.error(`${name}: the page shows: ${await page.innerText("main")}`);
+      throw error;
+    });
   } finally {
     await context.close();
     rmSync(profile, { recursive: true, force: true });
@@ -76,7 +79,8 @@ function watch(page, base) {
 
 const question = (page) => page.waitForSelector("#question:not(:empty)");
 const shown = (page) => page.waitForSelector(".place.shown", { state: "attached" });
-const count = (page) => page.textContent("#count");
+const count = (page, text) => page.locator("#count", { hasText: text }).waitFor();
+const title = (at) => (at < PRACTICE ? `Practice ${at + 1} of ${PRACTICE}` : `Pair ${at + 1 - PRACTICE} of ${TRIALS}`);
 
 // Exposures by the page and by the witness; sizes by Resource Timing.
 async function check(name, page, answers) {
@@ -97,14 +101,15 @@ async function check(name, page, answers) {
   assert.ok(frame > 2 && frame < 51, `a frame of ${frame} ms`);
   const near = measured.filter((exposure) => Math.abs(exposure - 1000) <= frame + 1);
   const witnessed = seen.filter((exposure) => exposure.end).map((exposure) => exposure.end - exposure.begun);
-  const agreeing = witnessed.filter((time) => measured.some((exposure) => Math.abs(exposure - time) <= frame + 1));
+  const agreeing = witnessed.filter((time) => measured.some((exposure) => Math.abs(exposure - time) < 1));
   console.log(
     `${name}: ${near.length} of ${measured.length} exposures within a frame (${frame.toFixed(1)} ms) of a second, from ` +
       `${Math.min(...measured).toFixed(1)} to ${Math.max(...measured).toFixed(1)} ms; sizes ${sizes[0]} bytes`,
   );
-  // A busy machine delays frames. The page must measure this, and most are in time.
-  assert.ok(near.length >= 0.75 * measured.length, "too many exposures are off by more than a frame");
-  assert.ok(agreeing.length >= witnessed.length - 2, "the page measures other exposures than the witness");
+  // The witness begins anew with a reload.
+  assert.ok(witnessed.length >= 14 && agreeing.length === witnessed.length, "the page measures other exposures than the witness");
+  // A busy machine delays frames, which is measured and marked; on a quiet one, all are in time.
+  assert.ok(near.length > measured.length / 2, "most exposures are off by more than a frame");
 }
 
 async function byKeys() {
@@ -125,11 +130,10 @@ async function byKeys() {
         await shot("message");
         await page.keyboard.press("Enter");
       }
-      await shown(page);
-      const number = at < PRACTICE ? at + 1 : at + 1 - PRACTICE;
-      assert.equal(await count(page), `${at < PRACTICE ? "Practice" : "Pair"} ${number} of ${at < PRACTICE ? PRACTICE : TRIALS}`);
-      if (at === 2) await shot("picture");
+      await count(page, title(at));
+      if (at === 2) await shown(page).then(() => shot("picture"));
       if (at === 4) {
+        await shown(page);
         await page.reload();
         await page.waitForSelector("#instructions:not([hidden])");
         await page.keyboard.press("Enter");
@@ -182,9 +186,10 @@ async function byTouch(base) {
     await page.tap("#instructions button");
     for (let at = 0; at < PRACTICE + TRIALS; at++) {
       if (at === PRACTICE) await page.tap("#message button");
-      await shown(page);
-      if (at === 2) await shot("picture");
+      await count(page, title(at));
+      if (at === 2) await shown(page).then(() => shot("picture"));
       if (at === 5) {
+        await shown(page);
         await page.evaluate(hide);
         await page.waitForSelector("#message:not([hidden])");
         assert.equal(await page.textContent("#message h1"), "The page was hidden");

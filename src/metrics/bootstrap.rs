@@ -31,12 +31,10 @@ impl Bootstrap {
         let replicate = |r: usize| statistic(&drawn(&streams, r as u64, units));
         (0..self.replicates).into_par_iter().map(replicate).collect()
     }
-}
 
-/// Two stages, for units that are correlated within clusters (trials within participants).
-impl Bootstrap {
-    /// For every replicate, draws as many clusters as there are with replacement, and for each drawn one as many of its values as
-    /// it has, with replacement: the mean over drawn clusters of the means of their drawn values. Empty without clusters.
+    /// Two stages, for values that are correlated within clusters, as trials of a participant. For every replicate, draws as
+    /// many clusters as there are with replacement, and for each drawn one as many of its values as it has, with
+    /// replacement: the mean over drawn clusters of the means of their drawn values. Empty without clusters.
     /// Replicates of different `name`s are independent, also for the same seed.
     ///
     /// # Panics
@@ -179,5 +177,22 @@ mod tests {
         let boot = Bootstrap::default();
         let [a, b] = [&values, &better].map(|v| boot.replicates(50, |times| mean_of(v, times)));
         assert_eq!((share_below(&a, &b), share_below(&b, &a)), (Some(1.0), Some(0.0)));
+    }
+
+    /// One cluster leaves the spread of its values, constant clusters that between clusters.
+    #[test]
+    fn clusters_and_their_values_are_drawn() {
+        let boot = Bootstrap { replicates: 20_000, seed: 1 };
+        let std = |clusters: &[Vec<f64>]| Interval::of(&boot.clustered_means("a", clusters)).unwrap().std;
+        let within: Vec<f64> = (0..25).map(|i| f64::from(u8::from(i < 10))).collect();
+        assert!((std(std::slice::from_ref(&within)) / (0.4f64 * 0.6 / 25.0).sqrt() - 1.0).abs() < 0.03);
+        let constant: Vec<Vec<f64>> = within.iter().map(|value| vec![*value; 7]).collect();
+        assert!((std(&constant) / (0.4f64 * 0.6 / 25.0).sqrt() - 1.0).abs() < 0.03);
+        let [a, b] = ["a", "b"].map(|name| boot.clustered_means(name, &constant));
+        assert!(
+            (share_below(&a, &b).unwrap() - 0.45).abs() < 0.05,
+            "independent, and ties count for neither"
+        );
+        assert!(boot.clustered_means("a", &[]).is_empty());
     }
 }

@@ -50,7 +50,7 @@ mod tests {
             assert!(!TrialAnswer { frame: bad, ..good }.is_plausible());
             assert!(!TrialAnswer { response: bad, ..good }.is_plausible());
         }
-        let parse = serde_json::from_str::<TrialAnswer>;
+        let parse = |text: &str| serde_json::from_str::<TrialAnswer>(text);
         let json = r#"{"trial":0,"chosen":"first","exposures":[1000,1000],"frame":16.7,"response":9}"#;
         assert_eq!(parse(json).unwrap(), good);
         assert!(

