@@ -223,8 +223,21 @@ fn loss(maps: &[Tensor]) -> Result<Tensor> {
     Ok(total)
 }
 
-/// Gradients of the parameters and of the input, by the tape and by candle, of a loss on two taps.
-fn compare(rows: &[Layer], batch: usize, tolerance: f64) -> Result<()> {
+/// Whether an activation reads a value that is 0 but for rounding, as the mean over a single picture after a normalization is:
+/// chance decides on which side of the kink it lies, and with it the gradient.
+fn lies_at_a_kink(rows: &[Layer], values: &[Tensor]) -> Result<bool> {
+    for row in rows.iter().filter(|row| matches!(row.kind, LayerKind::Activation(_))) {
+        let read = values[row.from[0]].abs()?.flatten_all()?.to_vec1::<f32>()?;
+        if read.iter().any(|value| (f32::MIN_POSITIVE..1e-6).contains(value)) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Gradients of the parameters and of the input, by the tape and by candle, of a loss on two taps. False, and nothing is
+/// compared, for a graph at a kink.
+fn compare(rows: &[Layer], batch: usize, tolerance: f64) -> Result<bool> {
     let (net, params) = built(rows.to_vec())?;
     let x = Var::from_tensor(&noise(&[batch, SIDE, SIDE, CHANNELS], 7)?)?;
     let training = TrainingPass::new(Rng::new(3));
@@ -236,6 +249,9 @@ fn compare(rows: &[Layer], batch: usize, tolerance: f64) -> Result<()> {
     let theirs = [rows.len() / 2, rows.len() - 1].map(|row| values[row + 1].clone());
     for (ours, theirs) in maps.iter().zip(&theirs) {
         close("an output", ours, theirs, (1.0, tolerance))?;
+    }
+    if lies_at_a_kink(rows, &values)? {
+        return Ok(false);
     }
     let store = loss(&theirs)?.backward()?;
     let vars: Vec<_> =
@@ -252,7 +268,7 @@ fn compare(rows: &[Layer], batch: usize, tolerance: f64) -> Result<()> {
             }
         }
     }
-    Ok(())
+    Ok(true)
 }
 
 /// `scale` is the least of the values by which the difference is measured.
@@ -273,7 +289,7 @@ proptest! {
         let rows = graph(&choices);
         // Both sides are f32 and sum in another order. Of some 8,000 graphs one was 1.3e-4 apart, with two batch
         // normalizations above a batch of two vectors.
-        compare(&rows, batch, 3e-4).expect("both sides compute");
+        prop_assume!(compare(&rows, batch, 3e-4).expect("both sides compute"));
     }
 }
 
@@ -286,9 +302,18 @@ fn every_kind_alone_has_candles_gradients() -> Result<()> {
         // a vector is added to or fused with the map that it is the mean of
         let (at, beside) = if matches!(choice, 21 | 26) { (1, 0) } else { (0, 1) };
         let rows = graph(&[before, &[(choice, at, beside)]].concat());
-        compare(&rows, 2, 1e-5)?;
+        assert!(compare(&rows, 2, 1e-5)?, "choice {choice} lies at a kink");
         assert!(rows.len() == 3, "choice {choice} does not fit: {rows:?}");
     }
+    Ok(())
+}
+
+/// The mean of a normalized picture is 0 but for rounding, and a rectifier reads it.
+#[test]
+fn a_graph_at_a_kink_is_not_compared() -> Result<()> {
+    let normalized = [(20, 0, 0), (4, 2, 0), (18, 3, 0)];
+    assert!(compare(&graph(&normalized), 1, 1e-3)?);
+    assert!(!compare(&graph(&[&normalized[..], &[(6, 3, 0)]].concat()), 1, 1e-3)?);
     Ok(())
 }
 

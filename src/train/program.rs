@@ -3,9 +3,10 @@
 use std::sync::OnceLock;
 
 /// Every feature of the crate, and whether this build has it.
-const FEATURES: [(&str, bool); 4] = [
+const FEATURES: [(&str, bool); 5] = [
     ("hub", cfg!(feature = "hub")),
     ("cifar", cfg!(feature = "cifar")),
+    ("study", cfg!(feature = "study")),
     ("cuda", cfg!(feature = "cuda")),
     ("nccl", cfg!(feature = "nccl")),
 ];

@@ -108,7 +108,7 @@ fn whole_numbers_and_strange_names_are_no_weights() -> anyhow::Result<()> {
         params.add("a.weight", &zeros(&[2]), ParamKind::Weight)?;
         Ok(weights::finish_load(&mut params).map_or_else(|e| format!("{e:#}"), |report| report.to_string()))
     };
-    assert_eq!(finish("a.weight", DType::F16)?, "1 tensors loaded");
+    assert_eq!(finish("a.weight", DType::F16)?, "1 tensor loaded");
     assert!(finish("a.weight", DType::I64)?.contains("`a.weight` holds whole numbers"));
     assert!(finish("b.weight", DType::F32)?.contains("another architecture"));
     Ok(())
