@@ -145,12 +145,16 @@ fn table(patches: &[PatchColor]) -> TextTable {
 /// How far the predicted colors are from the true ones, beside those of a chart left gray.
 fn summary(patches: &[PatchColor]) -> String {
     let mean = |of: fn(&PatchColor) -> f64| patches.iter().map(of).sum::<f64>() / patches.len() as f64;
+    let recovered = recovered(patches);
+    let said = match recovered {
+        ..0.0 => "The prediction is worse than gray.".into(),
+        share => format!("{:.0} % of the variance of color is recovered.", 100.0 * share),
+    };
     format!(
         "ColorChecker: predicted colors are {:.1} ab units from the true ones on average; gray is {:.1} away. \
-         {:.0} % of the variance of color is recovered.\n",
+         {said}\n",
         mean(PatchColor::error),
         mean(PatchColor::chroma),
-        100.0 * recovered(patches)
     )
 }
 

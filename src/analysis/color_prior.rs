@@ -25,15 +25,15 @@ const UNIFORM: f64 = 0.5;
 /// No picture can be read; a plot that cannot be drawn.
 pub fn run(inputs: &[InputPicture]) -> Result<AnalysisOutput> {
     let bar = Progress::new(inputs.len(), "counting");
+    let bins = Bins::new(GRID);
     let counts = inputs.par_iter().fold(ColorCounts::default, |mut counts, input| {
-        counts.add(input);
+        counts.add(input, &bins);
         bar.add(1);
         counts
     });
     let counts = counts.reduce(ColorCounts::default, ColorCounts::merge);
     let first = counts.failed.first().map(|(path, reason)| format!("{}: {reason}", path.display()));
     ensure!(counts.pictures > 0, "no picture can be read; first, {}", first.unwrap_or_default());
-    let bins = Bins::new(GRID);
     let table = table(&counts, &bins);
     let plot = PriorPlot::new(&counts, &bins);
     let files = vec![
@@ -44,23 +44,29 @@ pub fn run(inputs: &[InputPicture]) -> Result<AnalysisOutput> {
     Ok(AnalysisOutput { text: summary(&counts, &bins), files, failed: counts.failed })
 }
 
-/// Every bin with its share of the pixels, the smoothed one, and the weight in the loss.
+/// Every bin with its share of the pixels, each counted for the nearest bin; the share after the histogram in cells of 1 ab unit
+/// was smoothed in the ab plane; and the weight in the loss, for which the uniform share is over the bins that then have any.
 fn table(counts: &ColorCounts, bins: &Bins) -> TextTable {
     let all = counts.all();
-    let (plain, smoothed) = (all.prior(bins, 0.0), all.prior(bins, SIGMA));
+    let smoothed = all.prior(bins, SIGMA);
+    let share = |pixels: &u64| *pixels as f64 / all.pixels().max(1) as f64;
     let weights = rebalance(&smoothed, UNIFORM);
-    let rows = bins.centers().iter().zip(plain.iter().zip(smoothed.iter().zip(&weights)));
-    let row = |([a, b], (plain, (smoothed, weight))): (&[f32; 2], (&f64, (&f64, _)))| {
-        vec![a.to_string(), b.to_string(), format!("{plain:e}"), format!("{smoothed:e}"), format!("{weight}")]
+    let rows = bins.centers().iter().zip(counts.by_bin.iter().zip(smoothed.iter().zip(&weights)));
+    let row = |([a, b], (pixels, (smoothed, weight))): (&[f32; 2], (&u64, (&f64, _)))| {
+        vec![
+            a.to_string(),
+            b.to_string(),
+            format!("{:e}", share(pixels)),
+            format!("{smoothed:e}"),
+            format!("{weight}"),
+        ]
     };
     TextTable::new(["a", "b", "share", "smoothed share", "weight"], rows.map(row))
 }
 
 fn summary(counts: &ColorCounts, bins: &Bins) -> String {
     let all = counts.all();
-    let prior = all.prior(bins, 0.0);
-    let seen = prior.iter().filter(|p| **p > 0.0).count();
-    let pale = all.cells().filter(|([a, b], _)| a.hypot(*b) < GRID).map(|(_, pixels)| pixels).sum::<u64>();
+    let seen = counts.by_bin.iter().filter(|pixels| **pixels > 0).count();
     let weights = rebalance(&all.prior(bins, SIGMA), UNIFORM);
     let (low, high) = weights.iter().fold((f32::MAX, 0f32), |(low, high), w| (low.min(*w), high.max(*w)));
     format!(
@@ -68,7 +74,7 @@ fn summary(counts: &ColorCounts, bins: &Bins) -> String {
          {low:.3} for the most frequent color, {high:.2} for the rarest.\n",
         counted(all.pixels() as usize, "pixel"),
         counted(counts.pictures, "picture"),
-        100.0 * pale as f64 / all.pixels().max(1) as f64,
+        100.0 * counts.pale as f64 / all.pixels().max(1) as f64,
         bins.len()
     )
 }
@@ -80,7 +86,7 @@ mod tests {
     #[test]
     fn the_table_is_the_prior_and_its_weights() {
         let mut counts = ColorCounts::default();
-        counts.add_pixels(&[255, 0, 0, 128, 128, 128, 128, 128, 128, 128, 128, 128]);
+        counts.add_pixels(&[255, 0, 0, 128, 128, 128, 128, 128, 128, 128, 128, 128], &Bins::new(GRID));
         let bins = Bins::new(GRID);
         let table = table(&counts, &bins);
         assert_eq!(table.rows.len(), 313);

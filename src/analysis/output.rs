@@ -54,7 +54,7 @@ impl AnalysisOutput {
 }
 
 /// Smaller tiles are enlarged to about this side, in pixels.
-const LEAST_TILE: usize = 128;
+const LEAST_TILE: usize = 256;
 
 impl fmt::Display for AnalysisOutput {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

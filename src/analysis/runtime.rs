@@ -12,6 +12,7 @@ use crate::{
         published::{Benchmark, PublishedBlock},
         table::TextTable,
     },
+    text::counted,
     train::manifest::Environment,
 };
 use anyhow::Result;
@@ -40,10 +41,13 @@ impl StepTimes {
         Self(times)
     }
 
-    /// Milliseconds at a share of the sorted times, the nearest one.
+    /// Milliseconds at a share of the sorted times, between the two that are nearest.
     fn at(&self, share: f64) -> f64 {
-        let last = self.0.len().saturating_sub(1);
-        self.0.get((share * last as f64).round() as usize).map_or(f64::NAN, |time| 1e3 * time.as_secs_f64())
+        let place = share * self.0.len().saturating_sub(1) as f64;
+        let milliseconds =
+            |at: f64| self.0.get(at as usize).map_or(f64::NAN, |time| 1e3 * time.as_secs_f64());
+        let (below, above) = (milliseconds(place.floor()), milliseconds(place.ceil()));
+        below + (above - below) * place.fract()
     }
 }
 
@@ -85,13 +89,13 @@ fn heading(options: RuntimeOptions, seen: (usize, usize), on: &candle_core::Devi
     let threads = rayon::current_num_threads();
     let machine = if on.is_cpu() { Environment::here().cpu } else { device::name(on) };
     format!(
-        "A picture of {0}×{0} pixels, seen at {1}×{2}, {3} times, on {4}: {machine}, {threads} {5}.\n",
+        "A picture of {0}×{0} pixels, which the network sees at {1}×{2}, {3}, on {4}: {machine}, {5}.\n",
         options.side,
         seen.1,
         seen.0,
-        options.repeats.get(),
+        counted(options.repeats.get(), "time"),
         device::describe(on),
-        if threads == 1 { "thread" } else { "threads" }
+        counted(threads, "thread")
     )
 }
 
@@ -130,6 +134,8 @@ mod tests {
             [0.0, 0.25, 0.5, 0.75, 1.0].map(|share| times.at(share).round()),
             [1.0, 2.0, 3.0, 4.0, 5.0]
         );
+        let two = StepTimes::of([3, 1].map(Duration::from_millis).to_vec());
+        assert_eq!(two.at(0.5).round(), 2.0);
     }
 
     #[test]

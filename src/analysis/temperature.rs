@@ -128,9 +128,11 @@ fn table(columns: &[Column], photographs: usize, colored: usize) -> TextTable {
         let scores = scores.unwrap_or_else(|| vec!["–".into(); 4]);
         [vec![column.title.clone(), chroma], scores].concat()
     });
-    let notes = format!(
-        "\nChroma: mean over {}, in ab units. Scores: over the {colored} with color.\n",
-        counted(photographs, "photograph")
-    );
+    let scores = match colored {
+        0 => "None has color, so that nothing is scored.".into(),
+        colored => format!("Scores: over the {colored} with color."),
+    };
+    let notes =
+        format!("\nChroma: mean over {}, in ab units. {scores}\n", counted(photographs, "photograph"));
     TextTable { notes, ..TextTable::new(titles, rows) }
 }

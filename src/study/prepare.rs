@@ -111,9 +111,11 @@ impl PairedFolders {
         let image = RgbImage { width: full.image.width, height: full.image.height, pixels };
         let image = square(image).map_err(|error| told(error.to_string()))?;
         if image == *real {
-            return Err(told(
-                "is the same picture as the photograph: is the folder that of the photographs?".into(),
-            ));
+            let why = match is_gray(real) {
+                true => "it is gray; remove it from the photographs",
+                false => "is the folder that of the photographs?",
+            };
+            return Err(told(format!("the colored picture is the photograph itself: {why}")));
         }
         Ok(image)
     }

@@ -23,6 +23,10 @@ use std::{
 /// Pairs in a picture.
 const SHOWN: usize = 6;
 
+/// What the pictures of pairs show.
+const LEGEND: &str = "Pictures of pairs: the photographs above, the algorithm's pictures below; how often each pair fooled, of how often it \
+                      was shown. `pairs.csv` names them in the order of `_most_fooled.png`; `_least_fooled.png` begins at its end.";
+
 /// A study that was read for its score.
 pub struct ScoredStudy {
     pub design: StudyDesign,
@@ -62,7 +66,7 @@ impl ScoredStudy {
     pub fn write(&self, dir: &Path, out: &Path, published: bool) -> Result<Vec<PathBuf>> {
         fs::create_dir_all(out).with_context(|| format!("cannot create {}", out.display()))?;
         let texts = [
-            ("study.md", self.tables(published, true)?),
+            ("study.md", format!("{}\n{LEGEND}\n", self.tables(published, true)?)),
             ("algorithms.csv", algorithms_csv(&self.scores)),
             ("pairs.csv", pairs_csv(&self.scores, &self.design)),
             ("trials.csv", trials_csv(&self.design, &self.trials)),
@@ -120,7 +124,8 @@ fn sheet(algorithm: usize, pairs: &[PairScore], pictures: &PictureFile) -> Resul
         pairs.iter().map(tile).collect()
     };
     let rows = [row(PictureVersion::Real)?, row(PictureVersion::Recolored(algorithm))?];
-    let titles: Vec<String> = pairs.iter().map(|pair| format!("{} of {}", pair.fooled, pair.shown)).collect();
+    let titles: Vec<String> =
+        pairs.iter().map(|pair| format!("fooled {} of {}", pair.fooled, pair.shown)).collect();
     let titles: Vec<&str> = titles.iter().map(String::as_str).collect();
     panel(&rows, &titles, 1)
 }

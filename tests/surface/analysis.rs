@@ -150,7 +150,10 @@ fn the_run_time_stands_beside_the_published_one() {
     let args =
         ["runtime", "--weights", "weights.safetensors", "--size", "32", "--repeats", "3", "--threads", "1"];
     let said = done(home.path(), &[&args[..], &["--published"]].concat());
-    assert!(said.contains("A picture of 32×32 pixels, seen at 32×32, 3 times, on cpu"), "{said}");
+    assert!(
+        said.contains("A picture of 32×32 pixels, which the network sees at 32×32, 3 times, on cpu"),
+        "{said}"
+    );
     assert!(
         said.contains("Cheng et al. [1]") && said.contains("4900.0") && said.contains("Deep Colorization"),
         "{said}"

@@ -37,7 +37,10 @@ fn pictures_that_make_no_study_are_named() {
     let message = refused(&home, &SHORT);
     assert!(message.contains("3 of the pictures cannot be used; nothing was written"), "{message}");
     assert!(message.contains("41×30, but the truth is 40×30"), "{message}");
-    assert!(message.contains("004.png: is the same picture as the photograph"), "{message}");
+    assert!(
+        message.contains("004.png: the colored picture is the photograph itself: is the folder"),
+        "{message}"
+    );
     assert!(message.contains("005.png: not an image"), "{message}");
     fs::remove_file(home.path().join("ours/006.png")).unwrap();
     let message = refused(&home, &SHORT);
@@ -94,7 +97,7 @@ fn gray_and_unpaired_pictures_are_warned_of() {
     let output = home.call(&[&NEW[..], &SHORT, &["--consent", "consent.txt"]].concat());
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(said.contains("1 of the pictures of l2 are gray, first 001.png"), "{said}");
-    assert!(said.contains("1 pictures have no photograph and are not used"), "{said}");
+    assert!(said.contains("without a photograph, and not used: 1 picture"), "{said}");
     let page = home.serve().client().get("/").text();
     assert!(page.contains("<p>Do you &lt;agree&gt;?</p><p>Really.</p>"), "{page}");
 }
