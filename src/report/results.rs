@@ -277,16 +277,22 @@ fn is_dangling(error: &walkdir::Error) -> bool {
     error.loop_ancestor().is_some() || error.io_error().is_some_and(|e| e.kind() == io::ErrorKind::NotFound)
 }
 
-fn read(stage: &Path) -> Result<Read> {
+/// The outcome of a finished stage whose results and examples are as it left them; None if it is not finished.
+fn outcome_of(stage: &Path) -> Result<Option<RunOutcome>> {
     let outcome = match RunOutcome::finished(stage) {
         Err(_) if !stage.join(SPEC).exists() => None, // manifest.json of another program
         read => read?,
     };
-    let Some(outcome) = outcome else { return Ok(Read::Unfinished) };
+    let Some(outcome) = outcome else { return Ok(None) };
     let examples = outcome.outputs.keys().filter(|name| name.starts_with(&format!("{EXAMPLES}/")));
     for name in examples.map(String::as_str).chain([RESULTS]) {
         outcome.ensure_unchanged(stage, name)?;
     }
+    Ok(Some(outcome))
+}
+
+fn read(stage: &Path) -> Result<Read> {
+    let Some(outcome) = outcome_of(stage)? else { return Ok(Read::Unfinished) };
     let path = stage.join(RESULTS);
     let advice = || {
         format!(
