@@ -22,6 +22,12 @@ fn shown(value: f64) -> String {
     if value.abs() < 1e16 { value.to_string() } else { format!("{value:e}") }
 }
 
+/// The largest number of things that are not more than a share of `count`. The share is taken as it is written: 0.29 of 100
+/// are 29, whose product in floating point is below.
+pub fn part_of(share: f64, count: usize) -> usize {
+    (share * count as f64 * (1.0 + 4.0 * f64::EPSILON)) as usize
+}
+
 /// The finite numbers from a least one to a greatest one.
 struct Interval(Bound<f64>, Bound<f64>);
 
@@ -240,6 +246,17 @@ mod tests {
         assert_eq!(said(0.5), "expected a whole number of at least 1, got 0.5");
         assert_eq!(said(65_536.0), "expected a whole number from 1 to 65535, got 65536");
         assert_eq!(<Count>::try_from(4_294_967_295.0).map(Count::get), Ok(4_294_967_295));
+    }
+
+    #[test]
+    fn a_part_is_that_of_the_written_share() {
+        for (percent, count) in (0..=100).flat_map(|percent| (0..300).map(move |count| (percent, count))) {
+            assert_eq!(
+                part_of(percent as f64 / 100.0, count),
+                percent * count / 100,
+                "{percent} % of {count}"
+            );
+        }
     }
 
     #[test]

@@ -24,6 +24,8 @@ const MOST_UP: usize = 2;
 /// Minutes of the pretext task, on pictures of one's own and on the scenes.
 const MINUTES: u32 = 60;
 const SCENE_MINUTES: u32 = 5;
+/// Most unreadable pictures that are named.
+const NAMED: usize = 10;
 /// File of the schema, beside the spec.
 const SCHEMA: &str = "hueristic.schema.json";
 
@@ -89,12 +91,11 @@ impl Pictures {
 
     /// The line that ends the command.
     fn said(&self, out: &Path) -> String {
-        let Survey { pictures, classes, fault, train, .. } = &self.survey;
+        let Survey { pictures, classes, train, .. } = &self.survey;
         let classes = match classes.len() {
             0 => "no classes: the features are trained, and no probe reads them".into(),
             n => counted(n, "class"),
         };
-        let fault = fault.as_ref().map(|(name, reason)| format!("\nnot readable: {name}: {reason}"));
         let train = match self.folder {
             Some(_) => train.display().to_string(),
             None => "no pictures here: built-in scenes".into(),
@@ -102,8 +103,22 @@ impl Pictures {
         let (pictures, out) = (counted(*pictures, "picture"), out.display());
         format!(
             "{train}: {pictures}, {classes}{}\nwrote {out}\nnext: hueristic check {out}\n      hueristic run {out}",
-            fault.unwrap_or_default()
+            self.unread()
         )
+    }
+
+    /// A line for each picture that cannot be read, up to a few, and where to learn of the others.
+    fn unread(&self) -> String {
+        let faults = self.survey.faults();
+        let looked = self.survey.decoded() + faults.len();
+        let mut text: String =
+            faults.iter().take(NAMED).map(|fault| format!("\nnot readable: {fault}")).collect();
+        let has_more = faults.len() > NAMED || looked < self.survey.pictures + self.survey.val_pictures;
+        if let (true, false, Some(folder)) = (has_more, faults.is_empty(), &self.folder) {
+            let (bad, folder) = (faults.len(), folder.display());
+            text += &format!("\n{bad} of {looked} looked at; all: hueristic data verify {folder}");
+        }
+        text
     }
 }
 
@@ -133,9 +148,7 @@ pub(super) fn run(args: &InitArgs) -> Result<CommandOutput> {
         seconds: 60.0 * f64::from(minutes),
     };
     let draft = Draft::new(survey, &options)?;
-    if draft.lacks_colors() {
-        tracing::warn!("nearly all of these pictures are gray: there are hardly any colors to learn from");
-    }
+    warn(&draft, &pictures);
     tracing::info!("timing an update on some of the pictures");
     let scratch = tempfile::tempdir().context("cannot create a temporary folder")?;
     let runs = RunOptions { out: scratch.path().into(), locations: Locations::default(), device };
@@ -148,10 +161,21 @@ pub(super) fn run(args: &InitArgs) -> Result<CommandOutput> {
     }
     write(&out, &text)?;
     Experiment::load(&out, &[]).with_context(|| format!("{} is not a spec", out.display()))?;
+    Ok(CommandOutput::ok(pictures.said(&out)))
+}
+
+/// Says what a training on these pictures would lack.
+fn warn(draft: &Draft, Pictures { survey, folder }: &Pictures) {
     if let Some(reason) = &survey.why_unlabeled {
         tracing::warn!("the pictures have no classes: {reason}");
     }
-    Ok(CommandOutput::ok(pictures.said(&out)))
+    if draft.lacks_colors() {
+        tracing::warn!("nearly all of these pictures are gray: there are hardly any colors to learn from");
+    }
+    if folder.is_some() && draft.lacks_pictures() {
+        let pictures = counted(survey.readable(), "training picture");
+        tracing::warn!("{pictures}: enough to try the program; features worth a comparison take thousands");
+    }
 }
 
 fn write(path: &Path, text: &str) -> Result<()> {

@@ -28,7 +28,7 @@ const LAYOUT: &str = "one subfolder of images per class, or images directly in i
 const NAMED: usize = 5;
 
 /// Image files in a fixed order.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Files {
     root: PathBuf,
     /// relative to `root`

@@ -18,7 +18,7 @@ use super::{
     source::DataSpec,
     worker::{Shard, ShardId, ShardJob, ShardResult, WorkerContext, run_worker},
 };
-use crate::{progress::Progress, rng::Rng};
+use crate::{bounded::part_of, progress::Progress, rng::Rng};
 use candle_core::{Device, Tensor};
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use rand::seq::SliceRandom;
@@ -117,7 +117,7 @@ impl Loader {
             pass,
             policy,
             flip,
-            allowed: (max_bad * len as f64) as usize,
+            allowed: part_of(max_bad, len),
             augment: rng.split("augment"),
             stop: AtomicBool::new(false),
         });

@@ -2,7 +2,11 @@
 //! that fit the pictures and the machine. Users go on from there; the published protocols are in `experiments/paper`.
 
 use super::{Experiment, RunOptions, check_and_estimate};
-use crate::{data::survey::Survey, text::counted};
+use crate::{
+    bounded::Part,
+    data::survey::{ReadableSplit, Survey},
+    text::counted,
+};
 use anyhow::{Context, Result, bail, ensure};
 use std::{
     fmt::Write as _,
@@ -24,6 +28,11 @@ const UPDATE_SHARE: f64 = 0.75;
 const MOST_EPOCHS: f64 = 200.0;
 /// Share of gray pictures above which there is little color to learn from.
 const MOST_GRAY: f64 = 0.9;
+/// Fewest pictures that a network can be trained on, and that teach it something.
+const FEWEST: usize = 8;
+const WORTHWHILE: usize = 500;
+/// Pictures that an update is timed on.
+const SAMPLE: usize = 64;
 /// Neighbors that a monitor needs in its bank.
 const NEIGHBORS: usize = 20;
 
@@ -94,6 +103,18 @@ pub enum DraftSource<'a> {
     Scenes,
 }
 
+impl DraftSource<'_> {
+    /// Whether validation pictures are taken from those for training.
+    fn is_held_out(&self) -> bool {
+        matches!(self, Self::Folder { val: None, .. })
+    }
+}
+
+/// Share that is held out where there is no validation folder: fewer pictures of a large set.
+fn held_share(survey: &Survey) -> f64 {
+    if survey.pictures > 20_000 { 0.05 } else { 0.1 }
+}
+
 /// Training and validation pictures of a draft on the built-in scenes.
 const SCENES: (usize, usize) = (3000, 500);
 /// Side of the scenes, and for tasks that cut pictures into tiles, in pixels.
@@ -130,13 +151,14 @@ pub struct Draft<'a> {
     resize: Option<usize>,
     crop: usize,
     batch: usize,
+    split: ReadableSplit,
 }
 
 impl<'a> Draft<'a> {
     /// Chooses sizes for the pictures of a survey.
     ///
     /// # Errors
-    /// An unknown task; pictures that are too small or too few for any network.
+    /// An unknown task; pictures that are too small, or of which too few can be read, for any network.
     pub fn new(survey: &'a Survey, options: &'a DraftOptions<'a>) -> Result<Self> {
         let task = TASKS.iter().find(|task| task.name == options.task).context("no such task")?;
         let [_, side, _] = survey.short_side;
@@ -145,16 +167,23 @@ impl<'a> Draft<'a> {
             "the pictures of {} are {side} pixels on their short side: at least {SMALLEST} are needed",
             survey.train.display()
         );
-        if survey.pictures < 8 {
+        let folder = survey.train.display();
+        let held_out =
+            options.source.is_held_out().then(|| Part::try_from(held_share(survey))).transpose()?;
+        let split = survey.readable_split(held_out).filter(|_| survey.readable() >= FEWEST);
+        let Some(split) = split else {
+            let (pictures, bad) = (counted(survey.pictures, "picture"), survey.faults());
+            let unread = match bad.first() {
+                Some(first) => format!("; {} of those looked at cannot be read (first {first})", bad.len()),
+                None => String::new(),
+            };
             bail!(
-                "{} holds {}; give a folder of at least 8, better thousands",
-                survey.train.display(),
-                counted(survey.pictures, "picture")
+                "{folder} holds {pictures}{unread}; give a folder of at least {FEWEST} for training, better thousands"
             );
-        }
+        };
         let (resize, crop) = frame(survey.short_side, task.has_tiles, options.gpu);
         let most = if options.gpu { 128 } else { 32 };
-        Ok(Self { survey, options, task, resize, crop, batch: most.min(survey.pictures / 4) })
+        Ok(Self { survey, options, task, resize, crop, batch: most.min(survey.readable() / 4), split })
     }
 
     /// Whether the task is that of a ResNet.
@@ -171,6 +200,11 @@ impl<'a> Draft<'a> {
         self.survey.gray > MOST_GRAY && ["colorization", "split_brain"].contains(&self.task.name)
     }
 
+    /// Whether so few pictures hardly teach a network anything.
+    pub fn lacks_pictures(&self) -> bool {
+        self.survey.readable() < WORTHWHILE
+    }
+
     /// Whether labels are worth a probe: at least two classes with pictures for both splits.
     fn is_labeled(&self) -> bool {
         self.survey.classes.len() >= 2 && self.survey.smallest_class >= 2
@@ -179,14 +213,9 @@ impl<'a> Draft<'a> {
     /// Pictures of training and validation.
     fn split(&self) -> (usize, usize) {
         let (all, own) = (self.survey.pictures, self.survey.val_pictures);
-        let is_held_out = matches!(self.options.source, DraftSource::Folder { val: None, .. });
-        let held = if is_held_out { (all as f64 * self.share()).round() as usize } else { 0 };
+        let is_held_out = self.options.source.is_held_out();
+        let held = if is_held_out { (all as f64 * held_share(self.survey)).round() as usize } else { 0 };
         (all - held, own + held)
-    }
-
-    /// Share that is held out where there is no validation folder: fewer pictures of a large set.
-    fn share(&self) -> f64 {
-        if self.survey.pictures > 20_000 { 0.05 } else { 0.1 }
     }
 
     /// Seconds of an update, as a rehearsal on some of the pictures takes.
@@ -217,8 +246,13 @@ impl<'a> Draft<'a> {
     fn sample_list(&self, scratch: &Path) -> Result<(String, usize)> {
         let is_listed = |path: &&PathBuf| !path.to_string_lossy().contains(['"', '\n']);
         let quoted = |path: &PathBuf| Ok(format!("\"{}\"", path::absolute(path)?.display()));
-        let list =
-            self.survey.sample.iter().filter(is_listed).map(quoted).collect::<Result<Vec<String>>>()?;
+        let list = self
+            .survey
+            .sample(SAMPLE)
+            .iter()
+            .filter(is_listed)
+            .map(quoted)
+            .collect::<Result<Vec<String>>>()?;
         ensure!(
             !list.is_empty(),
             "the names of the pictures hold quotation marks: rename them, or their folder"
@@ -282,14 +316,14 @@ impl<'a> Draft<'a> {
 
     /// What was seen of the pictures in a folder.
     fn about_folder(&self) -> String {
-        let Survey { short_side, gray, decoded, .. } = self.survey;
+        let Survey { short_side, gray, .. } = self.survey;
         let sides = match short_side {
             [least, _, most] if least == most => format!("{least} pixels on the short side"),
             [least, median, most] => {
                 format!("short sides of {least} to {most} pixels, half of them up to {median}")
             }
         };
-        format!("{:.0} % gray, of {decoded} looked at;\n#           {sides}", 100.0 * gray)
+        format!("{:.0} % gray, of {} looked at;\n#           {sides}", 100.0 * gray, self.survey.decoded())
     }
 
     fn framing(&self) -> String {
@@ -308,17 +342,30 @@ impl<'a> Draft<'a> {
             }
             DraftSource::Folder { train, val: None } => format!(
                 "    # A share of each class is held out for validation; another `seed` holds out others.\n    \
-                 folder: {{ train: {}, hold_out: {}, seed: 0 }}",
+                 folder: {{ train: {}, hold_out: {}, seed: {} }}",
                 scalar(train),
-                self.share()
+                held_share(self.survey),
+                self.split.seed
             ),
         };
         let resize =
             self.resize.map_or(String::new(), |side| format!("  resize: {side} # short side, in pixels\n"));
         format!(
-            "data:\n  source:\n{source}\n{resize}  crop: {} # side of the square that the network sees, in pixels\n",
-            self.crop
+            "data:\n  source:\n{source}\n{resize}  crop: {} # side of the square that the network sees, in pixels\n{}",
+            self.crop,
+            self.tolerance()
         )
+    }
+
+    /// The share of unreadable pictures, where there are some.
+    fn tolerance(&self) -> String {
+        match self.split.max_bad {
+            0.0 => String::new(),
+            share => format!(
+                "  # Some pictures cannot be read and are skipped, up to this share of a split; `hueristic data verify` names \
+                 all.\n  max_bad: {share}\n"
+            ),
+        }
     }
 
     fn backbone(&self) -> String {

@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     backbones::{BackboneSpec, calibrate::check_layers},
-    bounded::Count,
+    bounded::{Count, part_of},
     data::source::{Locations, Split},
     evaluation::monitor::MonitorSets,
     nn::weights,
@@ -398,7 +398,7 @@ fn check_buildable(PlannedRun { stage, fit }: &PlannedRun) -> Result<()> {
 fn check_readable(sets: &DataSets, pictures: &PicturePlan) -> Result<()> {
     let (set, name) = (sets.split(Split::Val), pictures.source.to_string());
     let (len, began) = (set.len(), Instant::now());
-    let allowed = (pictures.source.reading_options().0 * len as f64) as usize;
+    let allowed = part_of(pictures.source.reading_options().0, len);
     let bad = AtomicUsize::new(0);
     let read = |index: usize| {
         if bad.load(Relaxed) > allowed || began.elapsed() > READING_LIMIT {

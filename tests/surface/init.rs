@@ -156,6 +156,55 @@ fn splits_and_names_of_the_folder_are_kept() {
     assert!(written.contains("9 for training, 5 for validation, no classes"), "{written}");
 }
 
+/// Whichever pictures of a small folder are broken, the spec that is written runs, and each is named.
+#[test]
+fn unreadable_pictures_are_named_and_the_spec_runs_all_the_same() {
+    for broken in [[0, 1, 2], [3, 7, 11], [4, 5, 12]] {
+        let home = tempfile::tempdir().unwrap();
+        pictures(&home.path().join("mine"), &[], 13, 32);
+        for index in broken {
+            fs::write(home.path().join(format!("mine/{index:03}.png")), "no picture").unwrap();
+        }
+        let output = init(home.path(), &["mine", "--minutes", "1", "--threads", "1", "--device", "cpu"]);
+        let (said, warned) = (text(&output.stdout), text(&output.stderr));
+        assert!(output.status.success(), "{warned}");
+        for index in broken {
+            assert!(said.contains(&format!("not readable: mine/{index:03}.png")), "{said}");
+        }
+        assert!(warned.contains("10 training pictures: enough to try"), "{warned}");
+        let written = fs::read_to_string(home.path().join("mine_colorization.yaml")).unwrap();
+        assert!(written.contains("  max_bad: 0.25\n"), "3 of 12 remain for training: {written}");
+        let run = Command::new(env!("CARGO_BIN_EXE_hueristic"))
+            .args(["run", "mine_colorization.yaml", "--threads", "1", "--out", "runs"])
+            .args(["--set", "colorization.train.steps=3"])
+            .current_dir(home.path())
+            .output()
+            .unwrap();
+        assert!(run.status.success(), "{written}\n{}", text(&run.stderr));
+    }
+}
+
+/// A validation folder is looked at too; what no split can mend is refused.
+#[test]
+fn unreadable_validation_pictures_are_seen() {
+    let home = tempfile::tempdir().unwrap();
+    pictures(&home.path().join("mine/train"), &[], 12, 32);
+    pictures(&home.path().join("mine/val"), &[], 4, 32);
+    fs::write(home.path().join("mine/val/002.png"), "no picture").unwrap();
+    let arguments = ["mine", "--minutes", "1", "--threads", "1", "--device", "cpu"];
+    let output = init(home.path(), &arguments);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert!(text(&output.stdout).contains("not readable: mine/val/002.png"), "{}", text(&output.stdout));
+    let written = fs::read_to_string(home.path().join("mine_colorization.yaml")).unwrap();
+    assert!(written.contains("  max_bad: 0.25\n"), "{written}");
+    fs::remove_file(home.path().join("mine_colorization.yaml")).unwrap();
+    (0..5).for_each(|i| fs::write(home.path().join(format!("mine/train/{i:03}.png")), "no picture").unwrap());
+    let output = init(home.path(), &arguments);
+    assert_eq!(output.status.code(), Some(1));
+    let error = text(&output.stderr);
+    assert!(error.contains("mine/train holds 12 pictures; 6 of those looked at cannot be read"), "{error}");
+}
+
 /// Gray pictures in class folders, and one beside them that cannot be read.
 #[test]
 fn what_is_odd_about_a_folder_is_said_and_does_not_stop_it() {

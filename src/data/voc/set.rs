@@ -8,6 +8,7 @@ use super::{
     picture::{MaskFile, VocPicture},
     source::VocSource,
 };
+use crate::bounded::part_of;
 use crate::data::{
     annotated::{Annotated, Mask, Object, Presence},
     content::add_files,
@@ -107,7 +108,7 @@ fn examined(
 fn sound(examined: Vec<(VocPicture, Vec<String>)>, max_bad: f64) -> Result<Vec<VocPicture>, DataError> {
     let len = examined.len();
     let (good, bad): (Vec<_>, Vec<_>) = examined.into_iter().partition(|(_, faults)| faults.is_empty());
-    if bad.len() as f64 > max_bad * len as f64 {
+    if bad.len() > part_of(max_bad, len) {
         let first = bad.iter().take(3).map(|(picture, faults)| (picture.id.clone(), faults.join("; ")));
         return Err(DataError::TooManyBad { bad: bad.len(), len, allowed: max_bad, first: first.collect() });
     }
