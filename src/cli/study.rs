@@ -7,6 +7,9 @@ use std::{net::SocketAddr, path::PathBuf};
 
 /// Fewest characters of a token.
 const TOKEN: usize = 16;
+/// Fewer participants are warned of.
+#[cfg(feature = "study")]
+const FEW: usize = 5;
 /// Bootstrap replicates, as in the authors' later script.
 const REPLICATES: u32 = 10_000;
 
@@ -89,7 +92,7 @@ pub(super) struct ServeArgs {
     /// Token of the researcher's page, from now on [default: a random one, printed at the first start]
     #[arg(long, value_name = "TEXT", value_parser = token)]
     token: Option<String>,
-    /// Completion code that participants see at the end, for crowdsourcing
+    /// Completion code that participants see at the end, for crowdsourcing, from now on; an empty text takes it away
     #[arg(long, value_name = "TEXT")]
     code: Option<String>,
 }
@@ -175,6 +178,15 @@ mod built_in {
         if let Some(twice) = args.fake.iter().find(|fake| !names.insert(&fake.name)) {
             return Err(Usage(format!("two algorithms are called `{}`; give each a name", twice.name)).into());
         }
+        let shown = args.practice + args.trials;
+        if let Some(pairs) = args.pairs.filter(|pairs| *pairs < shown) {
+            return Err(Usage(format!(
+                "--pairs {pairs} is too few for a session of {} + {} trials, which shows {shown} different photographs: \
+                 give --pairs {shown} or more, or fewer --practice and --trials",
+                args.practice, args.trials
+            ))
+            .into());
+        }
         let new = new_study(args)?;
         let created = create(&new, &progress::bar_of("pairing", "photographs"))?;
         created.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
@@ -232,11 +244,14 @@ mod built_in {
     fn tell(served: &Served) {
         let address = served.address;
         progress::print(&format!("participants: http://{address}/\nresearcher:   http://{address}/admin"));
-        if let Some(token) = &served.new_token {
-            progress::print(&format!(
-                "token:        {token}\nKeep the token: it is printed only now; --token sets another."
-            ));
-        }
+        progress::print(&match &served.new_token {
+            Some(token) => {
+                format!(
+                    "token:        {token}\nKeep the token: it is printed only now; --token sets another."
+                )
+            }
+            None => "token:        the one of the first start, or of --token, which sets another".into(),
+        });
     }
 
     pub fn score(args: &ScoreStudyArgs) -> Result<CommandOutput> {
@@ -246,6 +261,10 @@ mod built_in {
             all_trials: args.all_trials,
         };
         let scored = score_study(&args.dir, &options)?;
+        for few in scored.scores.algorithms.iter().filter(|of| (1..FEW).contains(&of.participants.scored)) {
+            let participants = counted(few.participants.scored, "participant");
+            tracing::warn!("{}: the score of {participants} says little of others", few.algorithm);
+        }
         let written =
             args.out.as_ref().map(|out| scored.write(&args.dir, out, args.published)).transpose()?;
         if args.json {

@@ -7,7 +7,7 @@ use super::{
     prepare::{PairPictures, PairedFolders, RecoloredFolder, is_gray, refuse},
 };
 use crate::{atomic_write, data::dataset::RgbImage, text::counted, train::interrupt::ScratchDir};
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use indicatif::ProgressBar;
 use rayon::prelude::*;
 use std::{
@@ -66,6 +66,12 @@ pub fn create(new: &NewStudy, progress: &ProgressBar) -> Result<CreatedStudy> {
     }
     atomic_write::rename(&folder, &dir).with_context(|| format!("cannot create {}", dir.display()))?;
     let mut warnings = gray_warnings(&gray, &design);
+    if design.vigilance() == 0 {
+        let trials = counted(design.trials, "trial");
+        warnings.push(format!(
+            "{trials} are too few for one against the Random baseline: inattention will not show"
+        ));
+    }
     if folders.unpaired > 0 {
         let unpaired = counted(folders.unpaired, "picture");
         warnings.push(format!("without a photograph, and not used: {unpaired}"));
@@ -81,14 +87,6 @@ fn ensure_free(dir: &Path) -> Result<()> {
 
 fn design(new: &NewStudy, photographs: Vec<String>) -> Result<StudyDesign> {
     let length = new.practice + new.trials;
-    if let Some(pairs) = new.pairs.filter(|pairs| *pairs < length) {
-        bail!(
-            "--pairs {pairs} is too few for a session of {} + {} trials, which shows {length} different photographs: give \
-             --pairs {length} or more, or fewer --practice and --trials",
-            new.practice,
-            new.trials
-        );
-    }
     ensure!(
         photographs.len() >= length,
         "{} has {} photographs, but a session of {} + {} trials shows {length} different ones: add photographs, or give \

@@ -45,6 +45,9 @@ CREATE TABLE trial (
 ) STRICT, WITHOUT ROWID;
 ";
 
+/// The completion code came after the first studies.
+const CODE: &str = "CREATE TABLE IF NOT EXISTS completion (code TEXT NOT NULL) STRICT";
+
 /// Creates the database of a study whose picture file has the given SHA-256, in an existing folder.
 ///
 /// # Errors
@@ -115,6 +118,25 @@ pub fn set_token(db: &Connection, token: &SecretHash) -> rusqlite::Result<()> {
     db.execute("INSERT INTO admin VALUES (?1)", [token]).map(|_| ())
 }
 
+/// The completion code that participants see at the end, if there is one.
+///
+/// # Errors
+/// A damaged database, or one that cannot be written.
+pub fn code(db: &Connection) -> rusqlite::Result<Option<String>> {
+    db.execute(CODE, [])?;
+    db.query_row("SELECT code FROM completion", [], |row| row.get(0)).optional()
+}
+
+/// Replaces the completion code; an empty one takes it away.
+///
+/// # Errors
+/// A database that cannot be written.
+pub fn set_code(db: &Connection, code: &str) -> rusqlite::Result<()> {
+    db.execute(CODE, [])?;
+    db.execute("DELETE FROM completion", [])?;
+    db.execute("INSERT INTO completion SELECT ?1 WHERE ?1 <> ''", [code]).map(|_| ())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -131,6 +153,10 @@ mod tests {
         for hash in [[1; 32], [2; 32]] {
             set_token(&study.connection, &hash).unwrap();
             assert_eq!(token(&study.connection), Ok(Some(hash)));
+        }
+        for text in ["A-1", "B-2", ""] {
+            set_code(&study.connection, text).unwrap();
+            assert_eq!(code(&study.connection), Ok(Some(text.to_string()).filter(|text| !text.is_empty())));
         }
         let pragma = |name| study.connection.pragma_query_value(None, name, |row| row.get::<_, String>(0));
         assert_eq!(pragma("journal_mode"), Ok("wal".into()));

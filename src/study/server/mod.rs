@@ -60,7 +60,7 @@ pub struct ServeOptions {
     pub address: SocketAddr,
     /// A token of the researcher's choice; None: the one that the study has, or a random one.
     pub token: Option<String>,
-    /// Shown to participants at the end.
+    /// Shown to participants at the end, from now on; None: the one that the study has, if any; empty: none.
     pub code: Option<String>,
 }
 
@@ -82,8 +82,9 @@ pub fn serve(options: &ServeOptions, ready: impl FnOnce(&Served)) -> Result<()> 
     let pictures = PictureFile::open(&options.dir, &study.design, &study.pictures)?;
     let (token, new_token) = token(&study, options.token.as_deref())?;
     let [session_cookie, admin_cookie] = StudyApp::cookies(&study.pictures);
+    let code = code(&study, options.code.as_deref())?;
+    let design = study.design;
     let (recorder, thread) = Recorder::start(study.connection).context("cannot start a thread")?;
-    let (design, code) = (study.design, options.code.clone());
     let app = StudyApp { recorder, pictures, design, token, session_cookie, admin_cookie, code };
     let runtime =
         runtime::Builder::new_multi_thread().enable_all().build().context("cannot start threads")?;
@@ -129,6 +130,13 @@ fn token(study: &StudyDatabase, given: Option<&str>) -> Result<([u8; 32], Option
     }
     let token = random_secret().context("no randomness from the operating system")?;
     Ok((store(&token)?, Some(token)))
+}
+
+/// The completion code.
+fn code(study: &StudyDatabase, given: Option<&str>) -> Result<Option<String>> {
+    let db = &study.connection;
+    let stored = given.map_or(Ok(()), |code| database::set_code(db, code)).and_then(|()| database::code(db));
+    stored.context("cannot store the completion code: is the folder writable?")
 }
 
 async fn run(router: Router, address: SocketAddr, ready: impl FnOnce(SocketAddr)) -> Result<()> {

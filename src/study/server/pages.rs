@@ -104,7 +104,8 @@ fn instructions(design: &StudyDesign) -> Markup {
                 }
                 li { (design.trials) " pairs follow, without this. Rest before an answer if you need to." }
                 li.keys {
-                    kbd { "←" } " or " kbd { "1" } " is the first picture, " kbd { "→" } " or " kbd { "2" }
+                    kbd { "←" } ", " kbd { "↑" } " or " kbd { "1" } " is the first picture, "
+                    kbd { "→" } ", " kbd { "↓" } " or " kbd { "2" }
                     " the second, " kbd { "Enter" } " continues."
                 }
                 li { "Please take part only if you see colors normally. Turn off color filters such as a night mode." }

@@ -120,7 +120,8 @@ async function exposeBoth() {
   return hidden ? undefined : { exposures, frame: interval };
 }
 
-const KEYS = { ArrowLeft: 0, 1: 0, ArrowRight: 1, 2: 1 };
+// The second picture is right of the first, or below it on a narrow page.
+const KEYS = { ArrowLeft: 0, ArrowUp: 0, 1: 0, ArrowRight: 1, ArrowDown: 1, 2: 1 };
 
 // Waits for the answer: a key, or a touch or click on a place.
 async function choice() {
@@ -131,7 +132,9 @@ async function choice() {
     const { signal } = abort;
     const key = (event) => {
       const index = KEYS[event.key];
-      if (index !== undefined && !event.repeat) resolve(index);
+      if (index === undefined || event.repeat) return;
+      event.preventDefault();
+      resolve(index);
     };
     document.addEventListener("keydown", key, { signal });
     buttons.forEach((button, index) => button.addEventListener("click", () => resolve(index), { signal }));

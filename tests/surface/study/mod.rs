@@ -143,7 +143,11 @@ fn the_researcher_needs_the_token() {
     // A later start keeps it and does not tell it; --token replaces it.
     server.kill();
     let mut server = home.serve_with(&[]);
-    assert!(!server.said.contains("token:"), "{}", server.said);
+    assert!(
+        server.said.contains("the one of the first start") && !server.said.contains(&token),
+        "{}",
+        server.said
+    );
     assert_eq!(server.client().request("GET", "/admin", &bearer(&token), "").unwrap().status, 200);
     server.kill();
     let server = home.serve();
