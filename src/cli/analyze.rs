@@ -215,6 +215,9 @@ impl NetworkArgs {
 impl OutputArgs {
     /// Refuses files that exist, before anything is computed.
     fn check(&self, files: &[&str], inputs: &[InputPicture]) -> Result<()> {
+        if self.out.is_file() {
+            return Err(Usage(format!("{} is a file; give --out a folder", self.out.display())).into());
+        }
         let paths: Vec<PathBuf> = files.iter().map(|file| self.out.join(file)).collect();
         let paths: Vec<&Path> = paths.iter().map(PathBuf::as_path).collect();
         Ok(plan::check_outputs(&paths, inputs, self.overwrite).map_err(|e| Usage(e.to_string()))?)

@@ -73,8 +73,11 @@ pub(super) fn choices(input: &Path) -> Result<String> {
     let rows = columns(ListedRelease::all()?.iter().map(ListedRelease::row).collect());
     lines.push(format!("released colorizers{}", download_note()));
     lines.extend(rows.into_iter().map(|row| format!("  {row}")));
-    let runs = weight_source::colorizers(&out::run_folders());
-    lines.push(if runs.is_empty() { "\nno runs here" } else { "\nruns here, newest first" }.into());
+    let folders = out::run_folders();
+    let runs = weight_source::colorizers(&folders);
+    let looked: Vec<String> = folders.iter().map(|folder| folder.display().to_string()).collect();
+    let found = if runs.is_empty() { "no runs of colorizers" } else { "runs of colorizers, newest first," };
+    lines.push(format!("\n{found} in {}", looked.join(", ")));
     let rows = columns(runs.iter().take(RUNS).map(run_row).collect());
     lines.extend(rows.into_iter().map(|row| format!("  {row}")));
     if runs.len() > RUNS {

@@ -70,6 +70,17 @@ pub fn usual_task(backbone: &BackboneSpec) -> Box<dyn ColorizerSpec> {
     }
 }
 
+/// The pretext task, or else the kind of stage, of a run's spec.
+fn trained_task(run: &str) -> Option<String> {
+    let run: Value = yaml::read(run).ok()?;
+    let (kind, stage) = run.get("work")?.as_mapping()?.iter().next()?;
+    let task = match stage.get("task") {
+        Some(Value::Mapping(task)) => task.keys().next(),
+        task => task,
+    };
+    Some(task.unwrap_or(kind).as_str()?.into())
+}
+
 /// Short side of the training pictures that a run's spec names, or else the side of their crops.
 fn trained_side(run: &str) -> Option<usize> {
     let run: Value = yaml::read(run).ok()?;
@@ -100,14 +111,20 @@ struct Header<'a> {
 
 impl Header<'_> {
     fn read<T: DeserializeOwned>(&self, name: &str) -> Result<T> {
-        let section = self.file.metadata.get(name).with_context(|| {
-            format!(
-                "{} holds no colorizer that can be used: its header has no `{name}`; give the run of a colorization \
-                 stage, its weights.safetensors, or a released colorizer",
-                self.path.display()
-            )
-        })?;
+        let section = self.file.metadata.get(name).with_context(|| self.no_colorizer(name))?;
         weights::section(section).with_context(|| damaged(self.path))
+    }
+
+    fn no_colorizer(&self, name: &str) -> String {
+        let why = match self.file.metadata.get("run").and_then(|run| trained_task(run)) {
+            Some(task) => format!("it was trained by `{task}`, which colors no pictures"),
+            None => format!("its header has no `{name}`"),
+        };
+        format!(
+            "{} holds no colorizer: {why}; give the run of a colorization stage, its weights.safetensors, or a released \
+             colorizer",
+            self.path.display()
+        )
     }
 }
 
@@ -117,7 +134,16 @@ fn damaged(path: &Path) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::trained_side;
+    use super::{trained_side, trained_task};
+
+    #[test]
+    fn a_run_says_what_it_was_trained_by() {
+        let task = |work: &str| trained_task(&format!("seed: 0\nwork: {{ {work} }}\n"));
+        assert_eq!(task("pretext: { data: {}, task: rotation }").as_deref(), Some("rotation"));
+        assert_eq!(task("pretext: { task: { jigsaw: {} } }").as_deref(), Some("jigsaw"));
+        assert_eq!(task("supervised: { data: {} }").as_deref(), Some("supervised"));
+        assert_eq!(trained_task("- no run"), None);
+    }
 
     #[test]
     fn a_run_says_how_large_its_pictures_were() {

@@ -142,6 +142,12 @@ fn write(found: &mut Collected, out: &Path, published: bool) -> Result<ReportPat
     if !monitors.is_empty() {
         paths.add_monitors(monitors, probes, &legends.monitors, out)?;
     }
+    if published && !published::is_in(&paths.text) {
+        tracing::warn!(
+            "no published results compare with these: they are of AlexNet's layers on ImageNet and Places, of transfer to \
+             PASCAL VOC, and of colorizations of ImageNet"
+        );
+    }
     Ok(paths)
 }
 

@@ -165,11 +165,18 @@ impl PublishedBlock {
     pub fn notes(&self) -> String {
         let footnotes =
             self.footnotes.iter().enumerate().map(|(i, text)| format!("[{}] {text}", self.number(i)));
-        let lines = std::iter::once(format!("Published: {}", self.title)).chain(footnotes);
+        let lines = std::iter::once(format!("{NOTES} {}", self.title)).chain(footnotes);
         lines.collect::<Vec<_>>().join("  \n") + "\n"
     }
 }
 
+/// Whether published results are in the text of a table.
+pub fn is_in(text: &str) -> bool {
+    text.contains(NOTES)
+}
+
+/// First word of the notes on published results.
+const NOTES: &str = "Published:";
 const UNSURE: &str = "not read in the source again";
 
 #[cfg(test)]

@@ -150,11 +150,17 @@ fn of_run(run: &Path) -> Result<PathBuf> {
     Ok(path)
 }
 
+fn has_weights(run: &Path) -> bool {
+    [run.join(WEIGHTS), checkpoint::best(run), checkpoint::last(run)].iter().any(|path| path.is_file())
+}
+
 /// What to give instead of a folder: the runs in it.
 fn advice(folder: &Path) -> String {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
-    let mut runs: Vec<String> =
-        entries.filter(|path| is_run(path)).map(|run| run.display().to_string()).collect();
+    let mut runs: Vec<String> = entries
+        .filter(|path| is_run(path) && has_weights(path))
+        .map(|run| run.display().to_string())
+        .collect();
     runs.sort();
     match runs.as_slice() {
         [] if is_run(folder) => "its stage trains no network, or has not come to its first checkpoint".into(),
@@ -201,9 +207,10 @@ mod tests {
         assert!(message(&run).contains("give a weight file or the directory of a run"));
         fs::write(run.join("spec.yaml"), "a: 1").unwrap();
         assert!(message(&run).contains("trains no network"));
+        assert!(message(run.parent().unwrap()).contains("give a weight file or the directory of a run"));
+        fs::write(run.join(WEIGHTS), "").unwrap();
         let said = message(run.parent().unwrap());
         assert!(said.contains("one of the runs in it") && said.contains("color-s0-0123456789ab"), "{said}");
-        fs::write(run.join(WEIGHTS), "").unwrap();
         assert_eq!(locate(&run).unwrap(), run.join(WEIGHTS));
     }
 }

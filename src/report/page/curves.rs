@@ -161,6 +161,7 @@ impl<'a> StageCurves<'a> {
             rows.push(&run.row);
             names.extend(metrics(run).map(|metric| metric.name.as_str()));
         }
+        let is_one_each = distinct(rows.clone()).len() == rows.len();
         let [names, rows] = [names, rows].map(distinct);
         let cell = |row: &str, name: &str| {
             let of_row = finished().filter(|run| run.row == row).flat_map(metrics);
@@ -176,7 +177,8 @@ impl<'a> StageCurves<'a> {
         let omitted = names.len() - shown.len();
         let more =
             if omitted > 0 { format!("; {} left out", counted(omitted, "metric")) } else { String::new() };
-        let title = format!("{}: metrics of finished runs, mean ± std over seeds{more}", self.stage);
+        let mean = if is_one_each { "" } else { ", mean ± std over seeds" };
+        let title = format!("{}: metrics of finished runs{mean}{more}", self.stage);
         let columns = std::iter::once("run").chain(shown.iter().copied());
         (!shown.is_empty()).then(|| TextTable { title, ..TextTable::new(columns, rows.iter().map(row)) })
     }

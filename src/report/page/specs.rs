@@ -87,10 +87,10 @@ fn of_kind(kind: &str, variants: &[Variant]) -> Markup {
         @if variants.len() == 1 {
             p.about { "All runs of this kind have the same spec." }
         } @else if differing.is_empty() {
-            p.about { (variants.len()) " variants whose specs do not differ, but for seeds and what they start from." }
+            p.about { "Their " (variants.len()) " specs do not differ, but for seeds and what they start from." }
         } @else { (differences(kind, variants, &differing)) }
         details {
-            summary { "Spec of " bdi { (first.name) } " in full" @if !differing.is_empty() { ", marked where variants differ" } }
+            summary { "Spec of " bdi { (first.name) } " in full" @if !differing.is_empty() { ", marked where specs differ" } }
             pre { (lines(first.spec, &differing)) }
         }
     }
@@ -114,7 +114,7 @@ fn differences(kind: &str, variants: &[Variant], differing: &BTreeSet<String>) -
     html! {
         figure.table {
             figcaption { "Keys that differ; marked where a value is not that of " bdi { (shown[0].name) } }
-            div.scroll role="region" tabindex="0" aria-label="Differences between variants" { table.text {
+            div.scroll role="region" tabindex="0" aria-label="Differences between specs" { table.text {
                 thead { tr { th scope="col" { "key" } @for variant in shown {
                     th class=[class(&variant.name)] scope="col" {
                         @if many { (variant.experiment) ": " }
@@ -131,7 +131,7 @@ fn differences(kind: &str, variants: &[Variant], differing: &BTreeSet<String>) -
                     }
                 } } }
             } }
-            @if shown.len() < variants.len() { p.notes { (shown.len()) " of " (variants.len()) " variants." } }
+            @if shown.len() < variants.len() { p.notes { (shown.len()) " of " (variants.len()) " specs." } }
         }
     }
 }
