@@ -121,7 +121,7 @@ impl Header<'_> {
             None => format!("its header has no `{name}`"),
         };
         format!(
-            "{} holds no colorizer: {why}; give the run of a colorization stage, its weights.safetensors, or a released \
+            "{} holds no colorizer that can be used: {why}; give the run of a colorization stage, its weights.safetensors, or a released \
              colorizer",
             self.path.display()
         )
