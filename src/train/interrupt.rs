@@ -1,6 +1,9 @@
-//! Ctrl-C and SIGTERM handling. The first signal asks the loop to finish its step, write a checkpoint and return; the
-//! second exits at once. While a [`ScratchDir`] folder exists there is nothing to save: the first signal removes the
+//! Ctrl-C, SIGTERM and SIGUSR1 handling. The first signal asks the loop to finish its step, write a checkpoint and return;
+//! the second exits at once. While a [`ScratchDir`] folder exists there is nothing to save: the first signal removes the
 //! folder and exits.
+//!
+//! SIGUSR1 is what schedulers send some time before the end of a job (`#SBATCH --signal=USR1@120`). It only asks: neither a
+//! second one nor the SIGTERM that follows it ends the process before its checkpoint is written.
 //!
 //! The flag is process-wide, as signals are: once set, every loop that polls it stops.
 
@@ -9,13 +12,15 @@ use std::{
     fs,
     path::{Path, PathBuf},
     sync::{
-        Mutex, PoisonError,
-        atomic::{AtomicUsize, Ordering},
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
 };
 use tempfile::TempDir;
 
+/// Signals that end the process the second time.
 static SIGNALS: AtomicUsize = AtomicUsize::new(0);
+static ANNOUNCED: AtomicBool = AtomicBool::new(false);
 static INSTALLED: Mutex<bool> = Mutex::new(false);
 static SCRATCH_DIR: Mutex<Option<PathBuf>> = Mutex::new(None);
 
@@ -30,8 +35,23 @@ pub fn install() -> Result<()> {
     let mut installed = INSTALLED.lock().unwrap_or_else(PoisonError::into_inner);
     if !*installed {
         ctrlc::set_handler(on_signal).context("cannot catch Ctrl-C")?;
+        catch_announcements().context("cannot catch SIGUSR1")?;
         *installed = true;
     }
+    Ok(())
+}
+
+/// Waits for SIGUSR1 in a thread of its own, as `ctrlc` does for the others.
+#[cfg(unix)]
+fn catch_announcements() -> std::io::Result<()> {
+    use signal_hook::{consts::SIGUSR1, iterator::Signals};
+    let mut signals = Signals::new([SIGUSR1])?;
+    let wait = move || signals.forever().for_each(|_| on_announcement());
+    std::thread::Builder::new().name("SIGUSR1".into()).spawn(wait).map(drop)
+}
+
+#[cfg(not(unix))]
+fn catch_announcements() -> std::io::Result<()> {
     Ok(())
 }
 
@@ -81,7 +101,7 @@ impl Drop for ScratchDir {
 
 /// Whether an interrupt was requested.
 pub fn requested() -> bool {
-    SIGNALS.load(Ordering::SeqCst) > 0
+    SIGNALS.load(Ordering::SeqCst) > 0 || ANNOUNCED.load(Ordering::SeqCst)
 }
 
 /// Removes `folder` and ends the process.
@@ -91,15 +111,31 @@ fn leave(folder: &Path) -> ! {
 }
 
 fn on_signal() {
-    // Locked until the signal is counted: a folder made meanwhile would not be seen here, nor the signal there.
+    let _known = leave_scratch();
+    if SIGNALS.fetch_add(1, Ordering::SeqCst) > 0 {
+        std::process::exit(EXIT_CODE);
+    }
+    say("; press Ctrl-C again to stop immediately");
+}
+
+#[cfg(unix)]
+fn on_announcement() {
+    let _known = leave_scratch();
+    if !ANNOUNCED.swap(true, Ordering::SeqCst) {
+        say("");
+    }
+}
+
+/// Ends the process if there is a folder to remove. Held until the signal is counted: a folder made meanwhile would not be
+/// seen here, nor the signal there.
+fn leave_scratch() -> MutexGuard<'static, Option<PathBuf>> {
     let scratch = SCRATCH_DIR.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(folder) = scratch.as_deref() {
         leave(folder);
     }
-    if SIGNALS.fetch_add(1, Ordering::SeqCst) > 0 {
-        std::process::exit(EXIT_CODE);
-    }
-    eprintln!(
-        "\nstopping: finishing this step and writing a checkpoint; press Ctrl-C again to stop immediately"
-    );
+    scratch
+}
+
+fn say(advice: &str) {
+    eprintln!("\nstopping: finishing this step and writing a checkpoint{advice}");
 }

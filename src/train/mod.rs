@@ -5,7 +5,7 @@
 pub mod clock; // timestamps and durations as text
 pub mod exact; // bit-exact doubles in JSON
 pub mod heap; // allocator settings
-pub mod interrupt; // Ctrl-C and SIGTERM
+pub mod interrupt; // Ctrl-C, SIGTERM and SIGUSR1
 pub mod program; // commit and features of the build
 
 pub mod spec; // TrainSpec, TrainOptions

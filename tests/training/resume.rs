@@ -137,28 +137,35 @@ fn killed_at_random_instants() {
 }
 
 #[cfg(unix)]
-fn terminate(child: &Child) {
-    let status = Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap();
+fn send(signal: &str, child: &Child) {
+    let status = Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap();
     assert!(status.success());
 }
 
 #[cfg(unix)]
 #[test]
-fn terminated_writes_a_checkpoint_and_resumes() {
+fn a_signal_writes_a_checkpoint_and_the_run_resumes() {
     let temp = tempfile::tempdir().unwrap();
-    let (straight, stopped) = (temp.path().join("straight"), temp.path().join("stopped"));
+    let straight = temp.path().join("straight");
     train(&straight, SPEC, Quirks::default()).unwrap();
-    let mut first = child(&stopped, 40);
-    wait_for_step(&mut first, &stopped, 5);
-    terminate(&first);
-    let output = first.wait_with_output().unwrap();
-    let step = Checkpoint::read_state(&checkpoint::last(&stopped)).unwrap().step;
-    let said = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(output.status.success() && said.contains(&format!("child: interrupted at {step}.")), "{said}");
-    let manifest = Manifest::read(&stopped).unwrap().unwrap();
-    assert_eq!((manifest.status, manifest.steps), (Status::Interrupted, step));
-    train(&stopped, SPEC, Quirks::default()).unwrap();
-    assert_same_run(&straight, &stopped);
+    // What schedulers announce the end of a job with may come twice, and before SIGTERM.
+    for signals in [&["-TERM"][..], &["-USR1"], &["-USR1", "-USR1", "-TERM"]] {
+        let stopped = temp.path().join(signals.concat());
+        let mut first = child(&stopped, 40);
+        wait_for_step(&mut first, &stopped, 5);
+        signals.iter().for_each(|signal| send(signal, &first));
+        let output = first.wait_with_output().unwrap();
+        let step = Checkpoint::read_state(&checkpoint::last(&stopped)).unwrap().step;
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(
+            output.status.success() && said.contains(&format!("child: interrupted at {step}.")),
+            "{said}"
+        );
+        let manifest = Manifest::read(&stopped).unwrap().unwrap();
+        assert_eq!((manifest.status, manifest.steps), (Status::Interrupted, step));
+        train(&stopped, SPEC, Quirks::default()).unwrap();
+        assert_same_run(&straight, &stopped);
+    }
 }
 
 #[cfg(unix)]
@@ -173,10 +180,10 @@ fn a_second_signal_ends_it_at_once() {
         assert!(began.elapsed() < Duration::from_secs(60) && slow.try_wait().unwrap().is_none());
         sleep(Duration::from_millis(5));
     }
-    terminate(&slow);
+    send("-TERM", &slow);
     sleep(Duration::from_millis(300));
     assert!(slow.try_wait().unwrap().is_none(), "the first signal ended it in the middle of a step");
-    terminate(&slow);
+    send("-TERM", &slow);
     assert_eq!(slow.wait().unwrap().code(), Some(interrupt::EXIT_CODE));
 }
 
