@@ -5,6 +5,7 @@ use super::plan::StagePlan;
 use crate::train::{
     checkpoint::{self, Checkpoint},
     extend::lineage,
+    lock::is_in_use,
     run_dir::RunDir,
     spec::TrainOptions,
     spec_change::differences,
@@ -79,7 +80,7 @@ fn finished_elsewhere(out: &Path, hash: &str) -> Option<PathBuf> {
     folders(out).into_iter().flat_map(|experiment| folders(&experiment)).find(same)
 }
 
-/// A run of the same lineage, i.e. that differs only in length.
+/// A run of the same lineage, i.e. that differs only in length, and that no process is writing.
 struct RelatedRun {
     dir: PathBuf,
     /// Updates in its last checkpoint; 0 if unknown, with the reason in `fault`.
@@ -89,7 +90,7 @@ struct RelatedRun {
 
 impl RelatedRun {
     fn of(dir: PathBuf, own: Option<&String>) -> Option<Self> {
-        lineage(&RunDir::spec_at(&dir)?).filter(|theirs| Some(theirs) == own)?;
+        lineage(&RunDir::spec_at(&dir)?).filter(|theirs| Some(theirs) == own && !is_in_use(&dir))?;
         let last = checkpoint::last(&dir);
         let state = Checkpoint::read_state(&last).map_err(|error| format!("{error:#}"));
         let fault = state.as_ref().err().filter(|_| last.exists()).cloned();

@@ -6,6 +6,7 @@ use crate::{
     report::results::RESULTS,
     train::{
         extend::extend,
+        lock::InUse,
         manifest::{self, Manifest, RunInfo, RunOutcome},
         run_dir::RunDir,
         warning::Warning,
@@ -27,6 +28,15 @@ pub struct PlannedRun {
     pub fit: StageRun,
 }
 
+/// What became of an attempt to run a fit.
+pub enum Attempt {
+    /// It is finished, now or before.
+    Finished,
+    Interrupted,
+    /// Another process runs it.
+    InUse(InUse),
+}
+
 impl PlannedRun {
     /// Whether the fit was finished before.
     pub fn is_finished(&self) -> bool {
@@ -37,34 +47,65 @@ impl PlannedRun {
     ///
     /// # Errors
     /// Those of the fit, which are recorded in the run directory; its last checkpoint remains. Damaged outputs of a
-    /// finished fit.
+    /// finished fit; a process that is writing to the directory.
     pub fn run(&self) -> Result<bool> {
+        match self.attempt()? {
+            Attempt::Finished => Ok(true),
+            Attempt::Interrupted => Ok(false),
+            Attempt::InUse(other) => Err(other.into()),
+        }
+    }
+
+    /// As [`Self::run`], for one of several processes that share the fits.
+    ///
+    /// # Errors
+    /// As [`Self::run`], except for a process that is writing to the directory.
+    pub fn attempt(&self) -> Result<Attempt> {
         let fit = &self.fit;
         let dir = &fit.place.dir;
         if let Some(manifest) = RunDir::finished(dir)? {
-            verify_outputs(dir, &manifest)?;
-            let whose = fit.place.shared.as_ref();
-            let device = &manifest.about.device;
-            let by = if *device == device::describe(&fit.device) {
-                String::new()
-            } else {
-                format!(" by {device}")
-            };
-            let kept =
-                whose.map_or(format!("finished before{by}, kept"), |other| format!("the same as `{other}`"));
-            tracing::info!("{kept}: {}", dir.display());
-            self.warn_of_other_monitor();
-            return Ok(true);
+            return self.keep(&manifest).map(|()| Attempt::Finished);
         }
-        tracing::info!("{}", dir.display());
-        fit.place.note.iter().for_each(|note| tracing::info!("{}: {note}", fit.label));
-        if let Some((from, steps)) = fit.place.extends.as_ref().filter(|_| !dir.exists()) {
-            tracing::info!("{}: continues from step {steps} of {}", fit.label, from.display());
-            extend(from, dir)?;
+        let run = match self.open() {
+            Ok(run) => run,
+            Err(error) => return error.downcast().map(Attempt::InUse),
+        };
+        if run.was_finished() {
+            return Ok(Attempt::Finished);
         }
-        let run = RunDir::open(dir, &fit.spec)?;
         self.write_plan()?;
-        self.begin(run).with_context(|| format!("{} failed ({})", fit.label, dir.display()))
+        let done = self.begin(run).with_context(|| format!("{} failed ({})", fit.label, dir.display()))?;
+        Ok(if done { Attempt::Finished } else { Attempt::Interrupted })
+    }
+
+    /// Opens the run directory, made from that of a shorter run where there is one.
+    fn open(&self) -> Result<RunDir> {
+        let StageRun { place, label, spec, .. } = &self.fit;
+        let dir = &place.dir;
+        if let Some((from, steps)) = place.extends.as_ref().filter(|_| !dir.exists()) {
+            extend(from, dir)?;
+            tracing::info!("{label}: continues from step {steps} of {}", from.display());
+        }
+        let run = RunDir::open(dir, spec)?;
+        if !run.was_finished() {
+            tracing::info!("{}", dir.display());
+            place.note.iter().for_each(|note| tracing::info!("{label}: {note}"));
+        }
+        Ok(run)
+    }
+
+    /// Verifies a finished fit, and says that it is kept.
+    fn keep(&self, manifest: &Manifest) -> Result<()> {
+        let StageRun { place, device, .. } = &self.fit;
+        verify_outputs(&place.dir, manifest)?;
+        let by = &manifest.about.device;
+        let by = if *by == device::describe(device) { String::new() } else { format!(" by {by}") };
+        let shared = place.shared.as_ref();
+        let kept =
+            shared.map_or(format!("finished before{by}, kept"), |other| format!("the same as `{other}`"));
+        tracing::info!("{kept}: {}", place.dir.display());
+        self.warn_of_other_monitor();
+        Ok(())
     }
 
     /// Writes the plan, and the layer table of a network that has one for the size of its pictures.

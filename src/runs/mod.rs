@@ -10,7 +10,7 @@ mod record; // one run directory
 
 pub use record::{RunRecord, RunState, Unreadable};
 
-use crate::train::{manifest, removal::is_removed, run_dir};
+use crate::train::{lock::LOCK, manifest, removal::is_removed, run_dir};
 use std::path::{Path, PathBuf};
 use walkdir::{DirEntry, WalkDir};
 
@@ -79,6 +79,6 @@ fn is_hidden(entry: &DirEntry) -> bool {
 
 /// Whether a folder is a run directory, perhaps a damaged one: two of three files that only run directories have together.
 pub fn is_run(dir: &Path) -> bool {
-    let files = [run_dir::SPEC, manifest::FILE, run_dir::LOCK];
+    let files = [run_dir::SPEC, manifest::FILE, LOCK];
     files.iter().filter(|file| dir.join(file).is_file()).count() >= 2
 }

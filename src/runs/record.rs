@@ -4,9 +4,10 @@ use super::disk::DiskUsage;
 use crate::{
     report::results::RESULTS,
     train::{
+        lock::is_in_use,
         manifest::{self, FitName, Manifest, RecordedMetric, Status},
         resolved_spec::ResolvedSpec,
-        run_dir::{self, is_in_use, split_run_name},
+        run_dir::{self, split_run_name},
     },
 };
 use anyhow::{Context, Result};

@@ -2,6 +2,7 @@
 //! agree in everything that affects learning except the number of steps. The shorter run is not modified.
 
 use super::{
+    lock::{LOCK, RunLock},
     manifest::{self, Manifest, Status},
     spec_change::LINEAGE,
 };
@@ -14,7 +15,7 @@ use std::{
 
 /// Files that the longer run writes itself.
 const NOT_COPIED: [&str; 6] =
-    ["lock", "spec.yaml", manifest::FILE, "weights.safetensors", "weights_raw.safetensors", "results.json"];
+    [LOCK, "spec.yaml", manifest::FILE, "weights.safetensors", "weights_raw.safetensors", "results.json"];
 
 /// The `lineage` field of a spec, shared by runs that differ only in length; None if the spec has none.
 pub fn lineage(spec: &str) -> Option<String> {
@@ -22,23 +23,44 @@ pub fn lineage(spec: &str) -> Option<String> {
     value.get(LINEAGE)?.as_str().map(String::from)
 }
 
-/// Creates the run directory `to` as an interrupted run at the state of `from`. The directory appears complete or not
-/// at all.
+/// Creates the run directory `to` as an interrupted run at the state of `from`, unless another process has made it. The
+/// directory appears complete or not at all.
 ///
 /// # Errors
-/// A file cannot be read or written.
+/// A file cannot be read or written; another process is making the directory.
 pub fn extend(from: &Path, to: &Path) -> Result<()> {
     let partial = partial_path(to);
     let trouble = || format!("cannot go on from {} in {}: is the disk full?", from.display(), to.display());
-    if partial.exists() {
-        fs::remove_dir_all(&partial).with_context(trouble)?; // of a process that was killed
+    fs::create_dir_all(&partial).with_context(trouble)?;
+    let _lock = RunLock::take(&partial)?;
+    if to.exists() {
+        // Its maker has renamed the folder, or another that found it made has removed it.
+        return fs::remove_dir_all(&partial).or_else(unless_gone).with_context(trouble);
     }
+    clear(&partial).with_context(trouble)?;
     copy(from, &partial).with_context(trouble)?;
     if let Some(earlier) = Manifest::read(from)? {
         let (metrics, outputs) = Default::default();
         Manifest { status: Status::Interrupted, metrics, outputs, ..earlier }.write(&partial)?;
     }
     fs::rename(&partial, to).with_context(trouble)
+}
+
+fn unless_gone(error: io::Error) -> io::Result<()> {
+    if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) }
+}
+
+/// Removes what a process that was killed has left, except the lock.
+fn clear(partial: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(partial)? {
+        let entry = entry?;
+        match entry.file_type()?.is_dir() {
+            true => fs::remove_dir_all(entry.path())?,
+            false if entry.file_name() == *LOCK => {}
+            false => fs::remove_file(entry.path())?,
+        }
+    }
+    Ok(())
 }
 
 fn partial_path(to: &Path) -> PathBuf {

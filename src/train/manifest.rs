@@ -304,10 +304,13 @@ pub fn ensure_unchanged(file: &Path) -> Result<()> {
 /// The file cannot be read or is damaged.
 pub fn read<T: DeserializeOwned>(run: &Path) -> Result<Option<T>> {
     let path = run.join(FILE);
-    let bytes = match fs::read(&path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        read => read.with_context(|| format!("cannot read {}", path.display()))?,
-    };
+    // On NFS a file that is replaced while it is read is gone; its successor is there.
+    let is_stale = |error: &io::Error| error.kind() == io::ErrorKind::StaleNetworkFileHandle;
+    let bytes =
+        match fs::read(&path).or_else(|error| if is_stale(&error) { fs::read(&path) } else { Err(error) }) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            read => read.with_context(|| format!("cannot read {}", path.display()))?,
+        };
     let advice = "put a copy of it back, or delete it; the run then continues from its checkpoint";
     if let Verification::Mismatch { stated, found } = checksum::verify(&bytes) {
         bail!("{} is damaged: its checksum is {found}, and it says {stated}; {advice}", path.display());
@@ -356,7 +359,8 @@ pub fn reset_peak_memory() {
     let _ = fs::write("/proc/self/clear_refs", "5");
 }
 
-fn host() -> Option<String> {
+/// Name of this machine.
+pub fn host() -> Option<String> {
     let from_env = || std::env::var("HOSTNAME").or_else(|_| std::env::var("COMPUTERNAME")).ok();
     fs::read_to_string("/proc/sys/kernel/hostname").ok().map(|s| s.trim().to_string()).or_else(from_env)
 }

@@ -24,8 +24,11 @@ pub mod warning; // warnings with advice // means over the log interval
 pub mod deferred;
 pub mod divergence; // divergence check // scalars still on the device
 
-pub mod extend; // a longer run from a shorter one
 pub mod manifest; // environment, status and results
+
+pub mod lock; // one writer of a run directory
+
+pub mod extend; // a longer run from a shorter one
 pub mod run_dir; // directory, lock, spec, log
 
 pub mod removal; // deletion of runs and of their checkpoints

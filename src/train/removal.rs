@@ -6,9 +6,10 @@
 //! knows what a killed process has left.
 
 use super::{
+    lock::{RunLock, is_in_use},
     manifest::{self, Manifest},
     retention,
-    run_dir::{SPEC, is_in_use, is_run_name, lock},
+    run_dir::{SPEC, is_run_name},
 };
 use crate::atomic_write;
 use anyhow::{Context, Result, ensure};
@@ -111,9 +112,9 @@ pub fn remove_partials(run: &Path, known: &Manifest) -> Result<()> {
 }
 
 /// Locks a run directory in which nothing has happened since its manifest was read.
-fn lock_unchanged(run: &Path, known: &Manifest) -> Result<fs::File> {
+fn lock_unchanged(run: &Path, known: &Manifest) -> Result<RunLock> {
     ensure!(!run.is_symlink(), "{} is a link: remove the link yourself", run.display());
-    let lock = lock(run)?;
+    let lock = RunLock::take(run)?;
     let now = Manifest::read(run)?;
     ensure!(now.as_ref() == Some(known), "{} has changed in the meantime and is left alone", run.display());
     Ok(lock)

@@ -2,7 +2,7 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | `lock` | pid of the process that writes here; locked while it runs |
+//! | `lock` | who writes here; locked while it runs ([`super::lock`]) |
 //! | `spec.yaml` | the run's resolved spec |
 //! | `plan.txt` | what the stage of an experiment does |
 //! | `layers.txt` | the layer table of its network |
@@ -15,6 +15,7 @@
 
 use super::{
     clock,
+    lock::RunLock,
     manifest::{self, Manifest, RunInfo, Status},
     spec_change::differences,
     task::Metric,
@@ -22,8 +23,8 @@ use super::{
 use crate::{atomic_write, text};
 use anyhow::{Context, Result, bail, ensure};
 use std::{
-    fs::{self, File, OpenOptions, TryLockError},
-    io::{self, Read, Seek, Write},
+    fs::{self, File, OpenOptions},
+    io::{self, Write},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
     time::{Instant, SystemTime},
@@ -33,8 +34,6 @@ use std::{
 pub const WEIGHTS: &str = "weights.safetensors";
 /// File with the resolved spec.
 pub const SPEC: &str = "spec.yaml";
-/// File that is locked while a process writes to the directory.
-pub const LOCK: &str = "lock";
 
 /// Files and folders that a run of any stage writes, beside those of its manifest and TensorBoard's.
 const USUAL: [&str; 6] = [SPEC, "plan.txt", "layers.txt", "metrics.jsonl", "checkpoints", "pictures"];
@@ -44,28 +43,29 @@ pub fn is_usual(name: &str) -> bool {
     USUAL.contains(&name) || manifest::is_about_run(name) || name.starts_with("events.out.tfevents.")
 }
 
-/// An open, locked run directory. A second process gets an error with the holder's pid. The lock is released on drop
-/// or when the process ends for any reason.
+/// An open, locked run directory. A second process gets an error that names the holder.
 pub struct RunDir {
     path: PathBuf,
-    _lock: File,
+    _lock: RunLock,
     spec: String,
     log: LogFile,
     manifest: Manifest,
     opened: Instant,
     /// Seconds spent by earlier processes.
     before: f64,
+    /// Whether an earlier process has finished the run.
+    was_finished: bool,
 }
 
 impl RunDir {
     /// Creates or reopens the directory; writes spec.yaml on creation. Errors: the directory cannot be written,
-    /// another process holds the lock, or it belongs to a different spec.
+    /// another process holds the lock ([`super::lock::InUse`]), or it belongs to a different spec.
     pub fn open(path: &Path, spec_yaml: &str) -> Result<Self> {
         let checkpoints = path.join("checkpoints");
         fs::create_dir_all(&checkpoints).with_context(|| {
             format!("cannot create {}: choose an --out that can be written", checkpoints.display())
         })?;
-        let lock = lock(path)?;
+        let lock = RunLock::take(path)?;
         for folder in walkdir::WalkDir::new(path).into_iter().filter_entry(|entry| entry.path().is_dir()) {
             let swept = folder
                 .map_err(io::Error::from)
@@ -75,6 +75,7 @@ impl RunDir {
         write_or_check_spec(path, spec_yaml)?;
         let manifest = Manifest::read(path)?;
         let before = manifest.as_ref().map_or(0.0, |m| m.wall_seconds);
+        let was_finished = manifest.as_ref().is_some_and(|m| m.status.is_finished());
         manifest::reset_peak_memory();
         Ok(Self {
             path: path.into(),
@@ -84,11 +85,17 @@ impl RunDir {
             manifest: reopened(manifest),
             opened: Instant::now(),
             before,
+            was_finished,
         })
     }
 
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Whether the run was finished when it was opened: another process may have done so meanwhile.
+    pub fn was_finished(&self) -> bool {
+        self.was_finished
     }
 
     /// Name of the stage, taken from the directory.
@@ -256,44 +263,6 @@ pub fn split_run_name(name: &str) -> Option<(&str, u64, &str)> {
     Some((label, seed.parse().ok()?, hash)).filter(|_| is_hash)
 }
 
-/// Whether a process is writing to the run directory `run`.
-pub fn is_in_use(run: &Path) -> bool {
-    let lock = File::open(run.join(LOCK));
-    // Held for a moment: the lock is released when the file is dropped.
-    lock.is_ok_and(|file| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)))
-}
-
-/// Locks the run directory `run` for this process until the file is dropped.
-///
-/// # Errors
-/// Another process holds the lock, which is named; the directory cannot be written.
-pub(super) fn lock(run: &Path) -> Result<File> {
-    let path = run.join(LOCK);
-    let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
-    let mut file =
-        file.with_context(|| format!("cannot open {}: choose an --out that can be written", path.display()))?;
-    match file.try_lock() {
-        Ok(()) => {}
-        Err(TryLockError::WouldBlock) => bail!(in_use(run, &mut file)),
-        Err(TryLockError::Error(error)) => {
-            let advice =
-                "choose an --out on a file system with locks (not every network file system has them)";
-            return Err(error).context(format!("cannot lock {}: {advice}", path.display()));
-        }
-    }
-    let pid = std::process::id().to_string();
-    let written = file.set_len(0).and_then(|()| file.rewind()).and_then(|()| file.write_all(pid.as_bytes()));
-    written.with_context(|| format!("cannot write {}: is the disk full?", path.display()))?;
-    Ok(file)
-}
-
-fn in_use(run: &Path, lock: &mut File) -> String {
-    let mut pid = String::new();
-    let known = lock.read_to_string(&mut pid).is_ok() && !pid.trim().is_empty();
-    let holder = if known { format!("process {}", pid.trim()) } else { "another process".into() };
-    format!("{holder} is writing to {}: wait until it ends, stop it, or choose another --out", run.display())
-}
-
 /// Writes spec.yaml, or checks that the existing one agrees.
 fn write_or_check_spec(run: &Path, spec: &str) -> Result<()> {
     let path = run.join("spec.yaml");
@@ -329,17 +298,6 @@ mod tests {
         let temp = tempfile::tempdir().unwrap();
         let path = temp.path().join("out").join("pretrain");
         (temp, path)
-    }
-
-    #[test]
-    fn a_second_holder_is_told_who_the_first_is() {
-        let (_temp, path) = folder();
-        let first = RunDir::open(&path, "steps: 3\n").unwrap();
-        let error = RunDir::open(&path, "steps: 3\n").err().unwrap().to_string();
-        let expected = format!("process {} is writing to {}: wait", std::process::id(), path.display());
-        assert!(error.starts_with(&expected), "{error}");
-        drop(first);
-        RunDir::open(&path, "steps: 3\n").unwrap();
     }
 
     #[test]
