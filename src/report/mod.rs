@@ -13,6 +13,7 @@ pub mod published; // results from the literature
 pub mod score;
 
 pub mod colors;
+pub mod differing; // keys in which specs differ
 pub mod interpretability;
 pub mod model_card;
 pub mod plot;
@@ -21,7 +22,7 @@ pub mod results;
 mod scatter;
 pub(crate) mod table; // text, Markdown and CSV output
 pub mod transfer;
-mod variants; // of a stage
+mod variants; // variants of a stage
 
 mod bars; // plot of a transfer table
 pub mod classes; // its values by class

@@ -32,6 +32,7 @@ pub fn text(found: &FoundRuns, width: Option<usize>) -> String {
     if !lines.is_empty() {
         lines.push(String::new());
     }
+    lines.extend(found.legend.iter().cloned());
     lines.push(sums(found));
     if !hidden.is_empty() {
         lines.push(format!("not shown for want of width: {}; `--json` has all", hidden.join(", ")));
@@ -40,11 +41,12 @@ pub fn text(found: &FoundRuns, width: Option<usize>) -> String {
 }
 
 fn row(run: &RunRecord) -> Vec<String> {
+    let row = [row_name(run), run.variant.clone()].into_iter().flatten().collect::<Vec<_>>().join(" ");
     vec![
         run.name.experiment.clone(),
         run.name.stage.clone(),
         run.kind.clone(),
-        row_name(run).unwrap_or_else(|| "–".into()),
+        if row.is_empty() { "–".into() } else { row },
         run.seed.to_string(),
         run.status.to_string(),
         run.progress(),
@@ -91,6 +93,9 @@ fn sums(found: &FoundRuns) -> String {
 #[derive(Serialize)]
 struct Listing<'a> {
     runs: &'a [RunRecord],
+    /// What letters in the names of variants mean.
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    legend: &'a [String],
     unreadable: &'a [super::Unreadable],
     /// Sum of the sizes.
     bytes: u64,
@@ -102,5 +107,10 @@ struct Listing<'a> {
 /// A path that is not UTF-8.
 pub fn json(found: &FoundRuns) -> serde_json::Result<String> {
     let bytes = found.runs.iter().map(|run| run.bytes).sum();
-    serde_json::to_string_pretty(&Listing { runs: &found.runs, unreadable: &found.unreadable, bytes })
+    serde_json::to_string_pretty(&Listing {
+        runs: &found.runs,
+        legend: &found.legend,
+        unreadable: &found.unreadable,
+        bytes,
+    })
 }

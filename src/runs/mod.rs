@@ -7,6 +7,7 @@ pub mod diff; // what differs between runs
 mod disk; // sizes on disk
 pub mod list; // a table of runs
 mod record; // one run directory
+mod variants; // names of those whose specs differ
 
 pub use record::{RunRecord, RunState, Unreadable};
 
@@ -19,6 +20,8 @@ use walkdir::{DirEntry, WalkDir};
 pub struct FoundRuns {
     /// By experiment and start.
     pub runs: Vec<RunRecord>,
+    /// What letters in the names of variants mean, a line for each.
+    pub legend: Vec<String>,
     pub unreadable: Vec<Unreadable>,
     /// Folders that an interrupted removal has left.
     pub remainders: Vec<PathBuf>,
@@ -44,6 +47,7 @@ pub fn find(dirs: &[PathBuf]) -> FoundRuns {
         }
     }
     found.runs.sort_by(|a, b| a.order().cmp(&b.order()));
+    found.legend = variants::name_variants(&mut found.runs);
     found
 }
 

@@ -23,6 +23,9 @@ use std::{
 pub struct RunRecord {
     #[serde(flatten)]
     pub name: FitName,
+    /// Keys in which its spec differs from those of other runs of the same fit: `lr=1e-3`, or a letter of a legend.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub variant: Option<String>,
     /// Kind of the stage: `pretext`, `linear_probe`.
     pub kind: String,
     pub seed: u64,
@@ -107,6 +110,7 @@ impl RunRecord {
         let kind = spec.kind().map(String::from);
         Ok(Self {
             name: manifest.about.fit.clone().unwrap_or_else(|| name_of(dir)),
+            variant: None,
             kind: kind.unwrap_or_else(|| "–".into()),
             seed: manifest.about.seed,
             status: RunState::of(manifest.status, is_in_use(dir)),

@@ -111,6 +111,11 @@ fn differences_are_named_by_key() {
     let home = Home::new();
     home.run(&[]);
     home.run(&["pretrain.train.optimizer.adam.lr=2e-3"]);
+    let list = home.says(&["runs", "list"]);
+    for (lr, all) in [("lr=1e-3", 2), ("lr=2e-3", 2)] {
+        assert_eq!(list.lines().filter(|line| line.contains(lr)).count(), all, "{list}");
+    }
+    assert!(list.contains("colorization lr=2e-3"), "{list}");
     let pretrained = home.runs("pretrain");
     let [a, b] = [0, 1].map(|at| pretrained[at].to_str().unwrap());
     let diff = home.says(&["runs", "diff", a, b]);
